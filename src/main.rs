@@ -1,0 +1,2 @@
+//! The `state-tracker` binary.
+fn main() {}

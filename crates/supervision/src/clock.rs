@@ -1,0 +1,218 @@
+//! Time as the kit sees it: one handle that either reads the machine's clocks or is driven by a test.
+//!
+//! Everything in this crate that waits (backoff, restart windows, the progress watch, deadlines) asks a
+//! [`Clock`], so that a test can move hours in microseconds. The clock never touches anything else.
+
+use std::{
+    collections::BTreeMap,
+    future::poll_fn,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    task::{Poll, Waker},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+/// A cheap handle on a source of time. Clones share the source.
+#[derive(Clone, Debug)]
+pub struct Clock(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    System { origin: Instant },
+    Manual(Arc<Manual>),
+}
+
+#[derive(Debug)]
+struct Manual {
+    origin: Instant,
+    unix_origin: Duration,
+    state: Mutex<ManualState>,
+    moved: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct ManualState {
+    elapsed: Duration,
+    next_key: u64,
+    sleepers: BTreeMap<(Duration, u64), Waker>,
+}
+
+impl Clock {
+    /// The machine's own clocks.
+    #[must_use]
+    pub fn system() -> Self {
+        Self(Source::System { origin: Instant::now() })
+    }
+
+    /// A clock that stands still until [`Clock::advance`] moves it; `unix` is the wall time that it starts at.
+    #[must_use]
+    pub fn manual(unix: Duration) -> Self {
+        Self(Source::Manual(Arc::new(Manual {
+            origin: Instant::now(),
+            unix_origin: unix,
+            state: Mutex::default(),
+            moved: Condvar::new(),
+        })))
+    }
+
+    /// Monotonic time.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        match &self.0 {
+            Source::System { .. } => Instant::now(),
+            Source::Manual(manual) => manual.origin + manual.lock().elapsed,
+        }
+    }
+
+    /// Monotonic nanoseconds since this clock was made; never 0, so that 0 can stand for "never".
+    #[must_use]
+    pub fn nanos(&self) -> u64 {
+        let elapsed = match &self.0 {
+            Source::System { origin } => origin.elapsed(),
+            Source::Manual(manual) => manual.lock().elapsed,
+        };
+        u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX).max(1)
+    }
+
+    /// Wall time since the Unix epoch.
+    #[must_use]
+    pub fn unix(&self) -> Duration {
+        match &self.0 {
+            Source::System { .. } => SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+            Source::Manual(manual) => manual.unix_origin + manual.lock().elapsed,
+        }
+    }
+
+    /// Waits for `duration` of this clock's time.
+    pub async fn sleep(&self, duration: Duration) {
+        match &self.0 {
+            Source::System { .. } => tokio::time::sleep(duration).await,
+            Source::Manual(manual) => manual.sleep(duration).await,
+        }
+    }
+
+    /// Waits until `deadline`; returns at once when it has passed.
+    pub async fn sleep_until(&self, deadline: Instant) {
+        self.sleep(deadline.saturating_duration_since(self.now())).await;
+    }
+
+    /// Runs `work` for at most `limit`; `None` when the time ran out first, in which case `work` is dropped.
+    pub async fn timeout<F: Future>(&self, limit: Duration, work: F) -> Option<F::Output> {
+        tokio::select! {
+            biased;
+            output = work => Some(output),
+            () = self.sleep(limit) => None,
+        }
+    }
+
+    /// Moves a manual clock forward and wakes who was waiting for it. A system clock does not move by hand:
+    /// there the call does nothing and returns `false`.
+    pub fn advance(&self, by: Duration) -> bool {
+        let Source::Manual(manual) = &self.0 else {
+            return false;
+        };
+        let due = {
+            let mut state = manual.lock();
+            state.elapsed += by;
+            let limit = state.elapsed;
+            let later = state.sleepers.split_off(&(limit + Duration::from_nanos(1), 0));
+            std::mem::replace(&mut state.sleepers, later)
+        };
+        manual.moved.notify_all();
+        due.into_values().for_each(Waker::wake);
+        true
+    }
+
+    /// How many tasks wait for this manual clock to move; 0 for a system clock.
+    #[must_use]
+    pub fn sleepers(&self) -> usize {
+        match &self.0 {
+            Source::System { .. } => 0,
+            Source::Manual(manual) => manual.lock().sleepers.len(),
+        }
+    }
+
+    /// Blocks an OS thread until the clock may have moved by `at_most`: that long on the system clock, until
+    /// the next `advance` (or a short real pause, so that the caller can look for its own end) on a manual one.
+    pub(crate) fn pause_thread(&self, at_most: Duration) {
+        match &self.0 {
+            Source::System { .. } => std::thread::park_timeout(at_most),
+            Source::Manual(manual) => {
+                let _moved = manual.moved.wait_timeout(manual.lock(), Duration::from_millis(5));
+            }
+        }
+    }
+}
+
+impl Manual {
+    fn lock(&self) -> MutexGuard<'_, ManualState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        let (deadline, key) = {
+            let mut state = self.lock();
+            state.next_key += 1;
+            (state.elapsed.saturating_add(duration), state.next_key)
+        };
+        let _forget = OnDrop(|| {
+            self.lock().sleepers.remove(&(deadline, key));
+        });
+        poll_fn(|cx| {
+            let mut state = self.lock();
+            if state.elapsed >= deadline {
+                return Poll::Ready(());
+            }
+            state.sleepers.insert((deadline, key), cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// Runs a closure when it goes out of scope, however that happens.
+struct OnDrop<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_manual_clock_wakes_exactly_those_whose_time_has_come() {
+        let clock = Clock::manual(Duration::from_secs(1_000));
+        let sleep = |seconds| {
+            let clock = clock.clone();
+            tokio::spawn(async move { clock.sleep(Duration::from_secs(seconds)).await })
+        };
+        let (short, long) = (sleep(10), sleep(20));
+        while clock.sleepers() < 2 {
+            tokio::task::yield_now().await;
+        }
+        clock.advance(Duration::from_secs(10));
+        short.await.expect("the short sleeper was woken");
+        assert!(!long.is_finished());
+        assert_eq!(clock.unix(), Duration::from_secs(1_010));
+        clock.advance(Duration::from_secs(10));
+        long.await.expect("the long sleeper was woken");
+    }
+
+    #[tokio::test]
+    async fn a_dropped_sleeper_leaves_nothing_behind() {
+        let clock = Clock::manual(Duration::ZERO);
+        let sleeper = tokio::spawn({
+            let clock = clock.clone();
+            async move { clock.sleep(Duration::from_secs(1)).await }
+        });
+        while clock.sleepers() < 1 {
+            tokio::task::yield_now().await;
+        }
+        sleeper.abort();
+        assert!(sleeper.await.is_err());
+        assert_eq!(clock.sleepers(), 0);
+    }
+}

@@ -1,0 +1,108 @@
+//! What is known about a crash, and how it is caught.
+//!
+//! A panic reaches `ractor` as a bare message. The hook of this module adds where it happened and the
+//! backtrace, for panics inside a supervised future only; any other panic goes to the hook that was there
+//! before. [`Guarded`] wraps the future: it marks the thread while it polls (so that the watch thread sees a
+//! handler that never yields) and turns an unwinding panic into a [`Panicked`].
+
+use std::{
+    any::Any,
+    backtrace::Backtrace,
+    cell::{Cell, RefCell},
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::Once,
+    task::{Context, Poll},
+};
+
+use crate::progress::Progress;
+
+thread_local! {
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+    static CAPTURED: RefCell<Option<Panicked>> = const { RefCell::new(None) };
+}
+
+/// A panic as the hook saw it.
+#[derive(Debug)]
+pub(crate) struct Panicked {
+    pub(crate) message: String,
+    pub(crate) location: Option<String>,
+    pub(crate) backtrace: Backtrace,
+}
+
+/// Puts the capturing hook in front of the one that is set now; later calls do nothing.
+pub(crate) fn install_hook() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        let previous = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !GUARDED.get() {
+                return previous(info);
+            }
+            let panicked = Panicked {
+                message: payload_text(info.payload()),
+                location: info.location().map(ToString::to_string),
+                backtrace: Backtrace::force_capture(),
+            };
+            CAPTURED.with_borrow_mut(|slot| *slot = Some(panicked));
+        }));
+    });
+}
+
+/// Whether the code of a supervised actor runs on this thread right now. A future that is dropped outside of
+/// that is dropped by a kill.
+pub(crate) fn handler_runs() -> bool {
+    GUARDED.get()
+}
+
+/// The message of the panic that unwinds this thread right now, if there is one.
+pub(crate) fn unwinding_message() -> Option<String> {
+    std::thread::panicking()
+        .then(|| CAPTURED.with_borrow(|slot| slot.as_ref().map(|panicked| panicked.message.clone())))
+        .flatten()
+}
+
+fn payload_text(payload: &dyn Any) -> String {
+    payload
+        .downcast_ref::<&str>()
+        .map(ToString::to_string)
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic whose payload is no text".to_owned())
+}
+
+/// A future whose panics are values and whose polling can be seen from outside.
+pub(crate) struct Guarded<'a, F> {
+    inner: Pin<Box<F>>,
+    progress: &'a Progress,
+}
+
+impl<'a, F: Future> Guarded<'a, F> {
+    pub(crate) fn new(inner: F, progress: &'a Progress) -> Self {
+        Self { inner: Box::pin(inner), progress }
+    }
+}
+
+impl<F: Future> Future for Guarded<'_, F> {
+    type Output = Result<F::Output, Panicked>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.progress.poll_began();
+        let outer = GUARDED.replace(true);
+        let inner = self.inner.as_mut();
+        // After a panic the future is never polled again, so no broken state of it can be seen.
+        let outcome = catch_unwind(AssertUnwindSafe(|| inner.poll(cx)));
+        GUARDED.set(outer);
+        self.progress.poll_ended();
+        match outcome {
+            Ok(poll) => poll.map(Ok),
+            Err(payload) => {
+                let captured = CAPTURED.with_borrow_mut(Option::take);
+                Poll::Ready(Err(captured.unwrap_or_else(|| Panicked {
+                    message: payload_text(&*payload),
+                    location: None,
+                    backtrace: Backtrace::disabled(),
+                })))
+            }
+        }
+    }
+}

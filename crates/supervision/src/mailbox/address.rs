@@ -1,0 +1,260 @@
+//! The sending end of a mailbox: one [`Address`] an edge, with the edge's policy for a full mailbox.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use super::{Message, Shared, State};
+use crate::seat;
+
+/// What an edge does when the mailbox is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overflow {
+    /// The sender waits: backpressure.
+    Wait,
+    /// The message is merged into the newest waiting one that takes it; the sender waits where none does.
+    Coalesce,
+    /// The oldest waiting messages make room, and are counted.
+    DropOldest,
+}
+
+/// How a message was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// It has a place of its own.
+    Queued,
+    /// It was merged into a waiting message.
+    Coalesced,
+    /// It has a place, for which this many older messages were dropped.
+    Displaced(usize),
+}
+
+/// Why a message was not accepted. It is handed back.
+#[derive(thiserror::Error)]
+pub enum SendError<M> {
+    /// The mailbox is full and the edge waits; only `try_send` says so.
+    #[error("the mailbox is full: send it again later, or wait with `send`")]
+    Full(M),
+    /// The message alone is heavier than the mailbox may hold.
+    #[error(
+        "the message of {weight} bytes is larger than its mailbox ({limit} bytes): raise the mailbox's byte limit"
+    )]
+    TooLarge {
+        /// The refused message.
+        message: M,
+        /// Its weight in bytes.
+        weight: usize,
+        /// The mailbox's byte limit.
+        limit: usize,
+    },
+    /// The mailbox is closed: its actor is being stopped for good.
+    #[error("the mailbox is closed: its actor has been stopped")]
+    Closed(M),
+}
+
+impl<M> fmt::Debug for SendError<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The sending end of one edge. Clones are the same edge.
+pub struct Address<M: Message> {
+    shared: Arc<Shared<M>>,
+    overflow: Overflow,
+}
+
+impl<M: Message> Clone for Address<M> {
+    fn clone(&self) -> Self {
+        Self { shared: self.shared.clone(), overflow: self.overflow }
+    }
+}
+
+impl<M: Message> fmt::Debug for Address<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Address({}, {:?})", self.shared.name, self.overflow)
+    }
+}
+
+impl<M: Message> Address<M> {
+    pub(super) fn new(shared: Arc<Shared<M>>, overflow: Overflow) -> Self {
+        Self { shared, overflow }
+    }
+
+    /// The name of the mailbox that this edge leads to.
+    #[must_use]
+    pub fn mailbox(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// Hands over a message without waiting.
+    ///
+    /// # Errors
+    /// [`SendError`] with the message: the edge waits and the mailbox is full, or it never fits, or the
+    /// mailbox is closed.
+    pub fn try_send(&self, message: M) -> Result<Sent, SendError<M>> {
+        let weight = message.weight();
+        let now = self.shared.clock.nanos();
+        let (sent, receiver) = {
+            let mut state = self.shared.lock();
+            let sent = self.admit(&mut state, message, weight, now, false);
+            if matches!(sent, Err(SendError::Full(_))) {
+                state.counts.refused += 1;
+            }
+            (sent?, state.receiver.take())
+        };
+        wake(receiver);
+        Ok(sent)
+    }
+
+    /// Hands over a message, waiting for room where the edge's policy says so. The wait is measured, and
+    /// counts as blocked (not as stalled) for the actor that sends.
+    ///
+    /// # Errors
+    /// [`SendError::TooLarge`] or [`SendError::Closed`], with the message.
+    pub async fn send(&self, message: M) -> Result<Sent, SendError<M>> {
+        let weight = message.weight();
+        let now = self.shared.clock.nanos();
+        let (sent, receiver) = {
+            let mut state = self.shared.lock();
+            (self.admit(&mut state, message, weight, now, false), state.receiver.take())
+        };
+        wake(receiver);
+        match sent {
+            Err(SendError::Full(message)) => {
+                let _blocked = seat::blocked();
+                Waiting { address: self, message: Some(message), weight, since: now, ticket: None }.await
+            }
+            other => other,
+        }
+    }
+
+    /// The one place that decides about a message. `in_turn`: the sender stands first in the queue of
+    /// waiting senders; nobody overtakes those.
+    fn admit(
+        &self,
+        state: &mut State<M>,
+        mut message: M,
+        weight: usize,
+        now: u64,
+        in_turn: bool,
+    ) -> Result<Sent, SendError<M>> {
+        let limits = &self.shared.limits;
+        if state.closed {
+            return Err(SendError::Closed(message));
+        }
+        if weight > limits.bytes {
+            return Err(SendError::TooLarge { message, weight, limit: limits.bytes });
+        }
+        if state.has_room(weight, limits) && (in_turn || state.senders.is_empty()) {
+            state.push(message, weight, now);
+            return Ok(Sent::Queued);
+        }
+        match self.overflow {
+            Overflow::Wait => Err(SendError::Full(message)),
+            Overflow::Coalesce => {
+                // Not into a message that has failed before: what is merged would share its fate.
+                for entry in state.waiting.iter_mut().rev().filter(|entry| entry.attempts == 0) {
+                    match entry.message.merge(message) {
+                        Ok(()) => {
+                            let merged = entry.message.weight();
+                            state.bytes = state.bytes + merged - entry.weight;
+                            entry.weight = merged;
+                            state.counts.accepted += 1;
+                            state.counts.coalesced += 1;
+                            return Ok(Sent::Coalesced);
+                        }
+                        Err(unmerged) => message = unmerged,
+                    }
+                }
+                Err(SendError::Full(message))
+            }
+            Overflow::DropOldest => {
+                let mut dropped = 0;
+                while !state.has_room(weight, limits) {
+                    let Some(oldest) = state.waiting.pop_front() else {
+                        break;
+                    };
+                    state.bytes -= oldest.weight;
+                    dropped += 1;
+                }
+                state.counts.dropped += dropped as u64;
+                state.push(message, weight, now);
+                Ok(Sent::Displaced(dropped))
+            }
+        }
+    }
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+/// A sender in the queue for room. Dropping it gives its turn to the next.
+struct Waiting<'a, M: Message> {
+    address: &'a Address<M>,
+    message: Option<M>,
+    weight: usize,
+    since: u64,
+    ticket: Option<u64>,
+}
+
+impl<M: Message> Unpin for Waiting<'_, M> {}
+
+impl<M: Message> Future for Waiting<'_, M> {
+    type Output = Result<Sent, SendError<M>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let Some(message) = this.message.take() else {
+            return Poll::Pending;
+        };
+        let shared = &this.address.shared;
+        let now = shared.clock.nanos();
+        let mut state = shared.lock();
+        let in_turn = match this.ticket {
+            Some(ticket) => state.senders.front().is_none_or(|&(first, _)| first == ticket),
+            None => state.senders.is_empty(),
+        };
+        match this.address.admit(&mut state, message, this.weight, now, in_turn) {
+            Err(SendError::Full(message)) => {
+                this.message = Some(message);
+                let ticket = *this.ticket.get_or_insert_with(|| {
+                    state.last_ticket += 1;
+                    state.last_ticket
+                });
+                match state.senders.iter_mut().find(|(queued, _)| *queued == ticket) {
+                    Some((_, waker)) => waker.clone_from(cx.waker()),
+                    None => state.senders.push_back((ticket, cx.waker().clone())),
+                }
+                Poll::Pending
+            }
+            settled => {
+                state.counts.waits += 1;
+                state.counts.waited_nanos += now.saturating_sub(this.since);
+                let receiver = state.receiver.take();
+                drop(state);
+                wake(receiver);
+                // Dropping `self` passes the turn on.
+                Poll::Ready(settled)
+            }
+        }
+    }
+}
+
+impl<M: Message> Drop for Waiting<'_, M> {
+    fn drop(&mut self) {
+        let Some(ticket) = self.ticket else { return };
+        let next = {
+            let mut state = self.address.shared.lock();
+            state.senders.retain(|&(queued, _)| queued != ticket);
+            state.has_room(0, &self.address.shared.limits).then(|| state.next_sender()).flatten()
+        };
+        wake(next);
+    }
+}

@@ -1,0 +1,267 @@
+//! The receiving end of a mailbox, borrowed by one incarnation at a time.
+
+use std::{
+    collections::VecDeque,
+    ops::Deref,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    task::{Context, Poll},
+};
+
+use super::{Entry, Message, Shared};
+use crate::crash;
+
+/// The reading end. Dropping it gives everything in hand back to the front of the mailbox, in order.
+pub struct Inbox<M: Message> {
+    shared: Arc<Shared<M>>,
+    hand: VecDeque<Entry<M>>,
+    /// Set by a supervisor that kills the reader for its own fault; `None` for a reader outside a tree, which
+    /// answers for every lease that it drops.
+    blamed: Option<Arc<AtomicBool>>,
+}
+
+impl<M: Message> Inbox<M> {
+    pub(super) fn open(shared: Arc<Shared<M>>) -> Option<Self> {
+        let free = !std::mem::replace(&mut shared.lock().open, true);
+        free.then(|| Self { shared, hand: VecDeque::new(), blamed: None })
+    }
+
+    /// A message in hand is charged only when this flag is set or when it is dropped by the handler itself.
+    pub(crate) fn blamed_by(mut self, blamed: Arc<AtomicBool>) -> Self {
+        self.blamed = Some(blamed);
+        self
+    }
+
+    /// The next message, in order. `None` when the mailbox is closed and empty. Dropping the future loses
+    /// nothing.
+    pub async fn recv(&mut self) -> Option<Lease<'_, M>> {
+        if self.fill().await { self.lease() } else { None }
+    }
+
+    /// As many messages as wait, at least one and at most [`Limits::batch`](super::Limits::batch). `None`
+    /// when the mailbox is closed and empty.
+    pub async fn recv_many(&mut self) -> Option<Batch<'_, M>> {
+        if self.fill().await { Some(Batch(self)) } else { None }
+    }
+
+    /// The next message, when one is there already.
+    pub fn try_recv(&mut self) -> Option<Lease<'_, M>> {
+        if self.hand.is_empty() {
+            self.take();
+        }
+        self.lease()
+    }
+
+    /// Waits until something is in hand; `false` when the mailbox is closed and empty.
+    pub(crate) async fn fill(&mut self) -> bool {
+        !self.hand.is_empty() || std::future::poll_fn(|cx| self.poll_take(cx)).await
+    }
+
+    pub(crate) fn has_hand(&self) -> bool {
+        !self.hand.is_empty()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.shared.lock().closed
+    }
+
+    fn lease(&mut self) -> Option<Lease<'_, M>> {
+        let entry = self.hand.pop_front()?;
+        self.shared.oldest_in_hand.store(entry.accepted_at, Relaxed);
+        Some(Lease { inbox: self, entry: Some(entry) })
+    }
+
+    /// Fills the empty hand; ready with whether there is something in it.
+    fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        // A mailbox that is never empty must not keep its reader from yielding.
+        let budget = std::task::ready!(tokio::task::coop::poll_proceed(cx));
+        if self.take() {
+            budget.made_progress();
+            return Poll::Ready(true);
+        }
+        let mut state = self.shared.lock();
+        if !state.waiting.is_empty() {
+            drop(state);
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if state.closed {
+            return Poll::Ready(false);
+        }
+        state.receiver = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn take(&mut self) -> bool {
+        let batch = self.shared.limits.batch.max(1);
+        let next = {
+            let mut state = self.shared.lock();
+            if state.waiting.is_empty() {
+                return false;
+            }
+            if state.waiting.len() <= batch {
+                std::mem::swap(&mut self.hand, &mut state.waiting);
+                state.bytes = 0;
+            } else {
+                self.hand.extend(state.waiting.drain(..batch));
+                state.bytes -= self.hand.iter().map(|entry| entry.weight).sum::<usize>();
+            }
+            state.counts.taken += self.hand.len() as u64;
+            state.next_sender()
+        };
+        if let Some(entry) = self.hand.front() {
+            self.shared.oldest_in_hand.store(entry.accepted_at, Relaxed);
+        }
+        if let Some(waker) = next {
+            waker.wake();
+        }
+        true
+    }
+
+    fn settled(&self) {
+        // One writer at a time: the inbox. A plain load and store are enough, and cheap.
+        self.shared.handled.store(self.shared.handled.load(Relaxed) + 1, Relaxed);
+        self.shared.oldest_in_hand.store(self.hand.front().map_or(0, |entry| entry.accepted_at), Relaxed);
+    }
+
+    fn bury(&self, entry: Entry<M>, reason: Option<String>) {
+        let now = self.shared.clock.nanos();
+        let mut state = self.shared.lock();
+        state.counts.dead_from_hand += 1;
+        state.letters.write(entry, reason, now);
+    }
+
+    /// Whether a lease that is dropped now is dropped by its handler (which returned, or panics) or by a
+    /// supervisor that blames it, and not because something else ends the actor.
+    fn answers_for_drop(&self) -> bool {
+        self.blamed.as_ref().is_none_or(|blamed| crash::handler_runs() || blamed.load(Relaxed))
+    }
+}
+
+impl<M: Message> Drop for Inbox<M> {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.open = false;
+        state.receiver = None;
+        state.counts.given_back += self.hand.len() as u64;
+        for entry in self.hand.drain(..).rev() {
+            state.bytes += entry.weight;
+            state.waiting.push_front(entry);
+        }
+        self.shared.oldest_in_hand.store(0, Relaxed);
+    }
+}
+
+/// One message in hand. It must be settled when its effect is committed. Dropped without that, it goes back
+/// to the front with an attempt charged, and after the last attempt to the dead letters.
+#[must_use = "a lease that is dropped without being settled counts as a failed attempt"]
+pub struct Lease<'a, M: Message> {
+    inbox: &'a mut Inbox<M>,
+    entry: Option<Entry<M>>,
+}
+
+impl<M: Message> Lease<'_, M> {
+    /// Which attempt this is, from 1.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.entry().attempts + 1
+    }
+
+    /// The number of the message in its mailbox: the same at each delivery, larger for later messages. With
+    /// the boot id of the tree it identifies an effect.
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.entry().sequence
+    }
+
+    /// The effect is committed: the message is done.
+    pub fn settle(mut self) {
+        self.entry = None;
+        self.inbox.settled();
+    }
+
+    /// Puts the message back without charging it: what failed was not its fault (a server is away).
+    pub fn give_back(mut self) {
+        if let Some(entry) = self.entry.take() {
+            self.inbox.hand.push_front(entry);
+        }
+    }
+
+    /// Gives the message up at once: no attempt could succeed.
+    pub fn bury(mut self, reason: impl Into<String>) {
+        if let Some(entry) = self.entry.take() {
+            self.inbox.bury(entry, Some(reason.into()));
+        }
+    }
+
+    fn entry(&self) -> &Entry<M> {
+        match &self.entry {
+            Some(entry) => entry,
+            // `entry` is taken only by the methods that consume the lease and by `drop`.
+            None => unreachable!("a lease holds its message until it ends"),
+        }
+    }
+}
+
+impl<M: Message> Deref for Lease<'_, M> {
+    type Target = M;
+
+    fn deref(&self) -> &M {
+        &self.entry().message
+    }
+}
+
+impl<M: Message> Drop for Lease<'_, M> {
+    fn drop(&mut self) {
+        let Some(mut entry) = self.entry.take() else {
+            return;
+        };
+        if self.inbox.answers_for_drop() {
+            entry.attempts += 1;
+        }
+        if entry.attempts >= self.inbox.shared.limits.max_attempts {
+            self.inbox.bury(entry, crash::unwinding_message());
+        } else {
+            self.inbox.hand.push_front(entry);
+        }
+    }
+}
+
+/// All messages in hand, to be looked at together and settled together or one by one. What is not settled
+/// when the batch is dropped stays in hand, uncharged.
+pub struct Batch<'a, M: Message>(&'a mut Inbox<M>);
+
+impl<M: Message> Batch<'_, M> {
+    /// The messages, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = &M> {
+        self.0.hand.iter().map(|entry| &entry.message)
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.hand.len()
+    }
+
+    /// Whether all are settled.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.hand.is_empty()
+    }
+
+    /// The oldest of them as a lease of its own.
+    pub fn lease(&mut self) -> Option<Lease<'_, M>> {
+        self.0.lease()
+    }
+
+    /// The effect of all of them is committed.
+    pub fn settle(self) {
+        let inbox = self.0;
+        let settled = inbox.hand.len() as u64;
+        inbox.hand.clear();
+        inbox.shared.handled.store(inbox.shared.handled.load(Relaxed) + settled, Relaxed);
+        inbox.shared.oldest_in_hand.store(0, Relaxed);
+    }
+}

@@ -1,0 +1,343 @@
+//! Bounded mailboxes that outlive the actor that reads them.
+//!
+//! A [`Mailbox`] is made before any actor and belongs to the tree. Senders hold an [`Address`] to it; each
+//! incarnation of the actor borrows its [`Inbox`], takes messages as [`Lease`]s and settles each one when its
+//! effect is committed. What an incarnation had in hand when it died goes back to the front, in order; the
+//! message that it was handling has an attempt charged to it and, after `max_attempts`, becomes a dead letter.
+//!
+//! Promises, for every mailbox at every moment:
+//! - `accepted = handled + waiting + in_hand + coalesced + dead_lettered + dropped`;
+//! - at most `capacity` messages and `bytes` bytes wait, and at most `batch` messages are in hand. Only what
+//!   a dead incarnation gives back may exceed the first bound, by at most `batch`;
+//! - messages of one sender are leased in the order in which they were accepted, redelivered ones included;
+//! - a message that does not fit is refused, merged or makes room as its edge declares: [`Overflow`].
+
+mod address;
+mod inbox;
+mod letters;
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    task::Waker,
+    time::Duration,
+};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+pub use address::{Address, Overflow, SendError, Sent};
+pub use inbox::{Batch, Inbox, Lease};
+pub use letters::DeadLetter;
+use letters::Letters;
+
+use crate::Clock;
+
+/// What may travel through a mailbox. Serialisable, so that a dead letter can be shown and replayed.
+pub trait Message: Serialize + DeserializeOwned + Send + 'static {
+    /// Bytes that the message holds, heap included. The default counts the value itself only.
+    fn weight(&self) -> usize {
+        size_of_val(self)
+    }
+
+    /// Takes up a newer message so that this one stands for both, on edges that coalesce. A merge must not
+    /// make the message grow with the number of merges.
+    ///
+    /// # Errors
+    /// Gives the newer message back when the two can't be one. The default never merges.
+    fn merge(&mut self, newer: Self) -> Result<(), Self>
+    where
+        Self: Sized,
+    {
+        Err(newer)
+    }
+}
+
+/// The message type of an actor that receives none: no value of it exists.
+#[derive(Debug, Clone, Copy, Serialize, serde::Deserialize)]
+pub enum NoMessage {}
+
+impl Message for NoMessage {}
+
+/// The limits of a mailbox.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How many messages may wait.
+    pub capacity: usize,
+    /// How many bytes may wait, as [`Message::weight`] counts them.
+    pub bytes: usize,
+    /// How many messages an incarnation may have in hand.
+    pub batch: usize,
+    /// How often a message may be in hand when its actor dies before it becomes a dead letter.
+    pub max_attempts: u32,
+    /// How many dead letters are kept to look at; older ones are counted as evicted.
+    pub dead_letters: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { capacity: 1024, bytes: 4 << 20, batch: 64, max_attempts: 2, dead_letters: 128 }
+    }
+}
+
+/// The counts of a mailbox at one moment, over all incarnations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct MailboxStats {
+    /// Messages taken in from senders, replayed dead letters included.
+    pub accepted: u64,
+    /// Messages settled.
+    pub handled: u64,
+    /// Messages that wait.
+    pub waiting: u64,
+    /// Messages taken by the present incarnation and not settled yet.
+    pub in_hand: u64,
+    /// Messages merged into an earlier one.
+    pub coalesced: u64,
+    /// Messages given up on, whether their letter is still kept or was evicted.
+    pub dead_lettered: u64,
+    /// Dead letters no longer kept.
+    pub letters_evicted: u64,
+    /// Messages dropped by an edge that drops the oldest.
+    pub dropped: u64,
+    /// Messages refused because the mailbox was full (they stayed with their sender).
+    pub refused: u64,
+    /// Times that a message was given back by an incarnation.
+    pub redelivered: u64,
+    /// Messages the mailbox may hold waiting.
+    pub capacity: u64,
+    /// The most that ever waited.
+    pub high_water: u64,
+    /// Bytes that wait.
+    pub bytes: u64,
+    /// Sends that had to wait for room.
+    pub waits: u64,
+    /// How long those sends waited in all, in nanoseconds.
+    pub waited_nanos: u64,
+    /// Sends that wait for room now.
+    pub senders_waiting: u64,
+    /// Age of the oldest message that waits or is in hand, in nanoseconds; 0 when there is none.
+    pub oldest_age_nanos: u64,
+}
+
+impl MailboxStats {
+    /// Whether nothing was lost and nothing doubled: the first promise of the module.
+    #[must_use]
+    pub fn is_conserved(&self) -> bool {
+        self.accepted
+            == self.handled + self.waiting + self.in_hand + self.coalesced + self.dead_lettered + self.dropped
+    }
+}
+
+/// The owner's handle on a mailbox. Clones are the same mailbox.
+pub struct Mailbox<M: Message>(Arc<Shared<M>>);
+
+struct Shared<M> {
+    name: String,
+    limits: Limits,
+    clock: Clock,
+    /// Written by the one inbox, read by anyone.
+    handled: AtomicU64,
+    /// When the oldest message in hand was accepted; 0 when the hand is empty.
+    oldest_in_hand: AtomicU64,
+    state: Mutex<State<M>>,
+}
+
+struct State<M> {
+    waiting: VecDeque<Entry<M>>,
+    bytes: usize,
+    closed: bool,
+    /// An inbox exists. There is never a second one.
+    open: bool,
+    receiver: Option<Waker>,
+    senders: VecDeque<(u64, Waker)>,
+    last_ticket: u64,
+    last_sequence: u64,
+    counts: Counts,
+    letters: Letters<M>,
+}
+
+#[derive(Default)]
+struct Counts {
+    accepted: u64,
+    taken: u64,
+    given_back: u64,
+    dead_from_hand: u64,
+    coalesced: u64,
+    dropped: u64,
+    refused: u64,
+    high_water: u64,
+    waits: u64,
+    waited_nanos: u64,
+}
+
+struct Entry<M> {
+    message: M,
+    weight: usize,
+    sequence: u64,
+    attempts: u32,
+    accepted_at: u64,
+}
+
+impl<M: Message> Mailbox<M> {
+    /// Makes an empty mailbox. `name` is the path of the actor that will read it.
+    #[must_use]
+    pub fn new(name: impl Into<String>, limits: Limits, clock: &Clock) -> Self {
+        Self(Arc::new(Shared {
+            name: name.into(),
+            limits,
+            clock: clock.clone(),
+            handled: AtomicU64::new(0),
+            oldest_in_hand: AtomicU64::new(0),
+            state: Mutex::new(State {
+                waiting: VecDeque::new(),
+                bytes: 0,
+                closed: false,
+                open: false,
+                receiver: None,
+                senders: VecDeque::new(),
+                last_ticket: 0,
+                last_sequence: 0,
+                counts: Counts::default(),
+                letters: Letters::new(limits.dead_letters, limits.bytes),
+            }),
+        }))
+    }
+
+    /// An address for one edge into this mailbox; the edge declares what happens when it is full.
+    #[must_use]
+    pub fn address(&self, overflow: Overflow) -> Address<M> {
+        Address::new(self.0.clone(), overflow)
+    }
+
+    /// Borrows the reading end. `None` while another inbox of this mailbox exists.
+    #[must_use]
+    pub fn open(&self) -> Option<Inbox<M>> {
+        Inbox::open(self.0.clone())
+    }
+
+    /// The counts now.
+    #[must_use]
+    pub fn stats(&self) -> MailboxStats {
+        self.0.stats()
+    }
+}
+
+impl<M: Message> Clone for Mailbox<M> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<M> Shared<M> {
+    fn lock(&self) -> MutexGuard<'_, State<M>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<M: Message> Shared<M> {
+    fn stats(&self) -> MailboxStats {
+        let now = self.clock.nanos();
+        let state = self.lock();
+        let counts = &state.counts;
+        // Read under the lock: the inbox can't give back or bury meanwhile, so the sum is of one moment.
+        let handled = self.handled.load(Relaxed);
+        let oldest =
+            [self.oldest_in_hand.load(Relaxed), state.waiting.front().map_or(0, |entry| entry.accepted_at)];
+        let oldest = oldest.into_iter().filter(|&at| at != 0).min();
+        MailboxStats {
+            accepted: counts.accepted,
+            handled,
+            waiting: state.waiting.len() as u64,
+            in_hand: counts.taken - counts.given_back - counts.dead_from_hand - handled,
+            coalesced: counts.coalesced,
+            dead_lettered: state.letters.total(),
+            letters_evicted: state.letters.evicted(),
+            dropped: counts.dropped,
+            refused: counts.refused,
+            redelivered: counts.given_back,
+            capacity: self.limits.capacity as u64,
+            high_water: counts.high_water,
+            bytes: state.bytes as u64,
+            waits: counts.waits,
+            waited_nanos: counts.waited_nanos,
+            senders_waiting: state.senders.len() as u64,
+            oldest_age_nanos: oldest.map_or(0, |at| now.saturating_sub(at)),
+        }
+    }
+}
+
+impl<M> State<M> {
+    fn has_room(&self, weight: usize, limits: &Limits) -> bool {
+        self.waiting.len() < limits.capacity && self.bytes + weight <= limits.bytes
+    }
+
+    fn push(&mut self, message: M, weight: usize, now: u64) {
+        self.last_sequence += 1;
+        self.counts.accepted += 1;
+        self.bytes += weight;
+        let sequence = self.last_sequence;
+        self.waiting.push_back(Entry { message, weight, sequence, attempts: 0, accepted_at: now });
+        self.counts.high_water = self.counts.high_water.max(self.waiting.len() as u64);
+    }
+
+    /// The sender that may go on now, when there is room again.
+    fn next_sender(&self) -> Option<Waker> {
+        self.senders.front().map(|(_, waker)| waker.clone())
+    }
+}
+
+/// A mailbox without its message type: what supervisors, health records and operators see.
+pub(crate) trait AnyMailbox: Send + Sync {
+    fn stats(&self) -> MailboxStats;
+    fn dead_letters(&self) -> Vec<DeadLetter>;
+    fn replay(&self, sequence: u64) -> bool;
+    /// Accepts nothing more; what waits can still be taken.
+    fn close(&self);
+    /// Completes the reason of the letters that were written since `since` (clock nanoseconds).
+    fn explain_letters(&self, since: u64, reason: &str);
+}
+
+impl<M: Message> AnyMailbox for Mailbox<M> {
+    fn stats(&self) -> MailboxStats {
+        self.0.stats()
+    }
+
+    fn dead_letters(&self) -> Vec<DeadLetter> {
+        self.0.lock().letters.show(&self.0.name)
+    }
+
+    fn replay(&self, sequence: u64) -> bool {
+        let now = self.0.clock.nanos();
+        let receiver = {
+            let mut state = self.0.lock();
+            let Some(letter) = state.letters.take(sequence) else {
+                return false;
+            };
+            state.push(letter.message, letter.weight, now);
+            state.receiver.take()
+        };
+        if let Some(waker) = receiver {
+            waker.wake();
+        }
+        true
+    }
+
+    fn close(&self) {
+        let (receiver, senders) = {
+            let mut state = self.0.lock();
+            state.closed = true;
+            (state.receiver.take(), std::mem::take(&mut state.senders))
+        };
+        receiver.into_iter().chain(senders.into_iter().map(|(_, waker)| waker)).for_each(Waker::wake);
+    }
+
+    fn explain_letters(&self, since: u64, reason: &str) {
+        self.0.lock().letters.explain(since, reason);
+    }
+}
+
+fn nanos(duration: u64) -> Duration {
+    Duration::from_nanos(duration)
+}

@@ -1,0 +1,87 @@
+//! Progress of one actor, readable without asking it.
+//!
+//! The actor's own calls into the kit mark it (waiting for a message, working, waiting on a full edge); a
+//! watch on its own OS thread reads the marks. Working without a mark for too long is a stall; a poll that
+//! does not return is a handler that never yields. All times are the clock's nanoseconds.
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+
+use serde::Serialize;
+
+use crate::Clock;
+
+/// What an actor is doing, as far as the kit can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activity {
+    /// It waits for a message or for another outside event.
+    Idle,
+    /// It has work in hand.
+    Working,
+    /// It waits on a full mailbox of another actor.
+    Blocked,
+}
+
+#[derive(Debug)]
+pub(crate) struct Progress {
+    clock: Clock,
+    activity: AtomicU8,
+    last: AtomicU64,
+    poll_since: AtomicU64,
+}
+
+impl Progress {
+    pub(crate) fn new(clock: &Clock) -> Self {
+        Self {
+            clock: clock.clone(),
+            activity: AtomicU8::new(0),
+            last: AtomicU64::new(0),
+            poll_since: AtomicU64::new(0),
+        }
+    }
+
+    /// Notes an activity, which is progress in itself.
+    pub(crate) fn mark(&self, activity: Activity) {
+        self.last.store(self.clock.nanos(), Relaxed);
+        self.activity.store(activity as u8, Relaxed);
+    }
+
+    /// Notes progress without a change of activity.
+    pub(crate) fn beat(&self) {
+        self.last.store(self.clock.nanos(), Relaxed);
+    }
+
+    pub(crate) fn activity(&self) -> Activity {
+        match self.activity.load(Relaxed) {
+            0 => Activity::Idle,
+            1 => Activity::Working,
+            _ => Activity::Blocked,
+        }
+    }
+
+    /// Nanoseconds since the last mark, when it is working; `None` while it idles or waits on an edge.
+    pub(crate) fn working_for(&self, now: u64) -> Option<u64> {
+        (self.activity() == Activity::Working).then(|| now.saturating_sub(self.last.load(Relaxed)))
+    }
+
+    /// Nanoseconds since the last mark of any kind.
+    pub(crate) fn quiet_for(&self, now: u64) -> u64 {
+        now.saturating_sub(self.last.load(Relaxed))
+    }
+
+    pub(crate) fn poll_began(&self) {
+        self.poll_since.store(self.clock.nanos(), Relaxed);
+    }
+
+    pub(crate) fn poll_ended(&self) {
+        self.poll_since.store(0, Relaxed);
+    }
+
+    /// Nanoseconds since the running poll began; `None` when the actor is not on a thread.
+    pub(crate) fn polling_for(&self, now: u64) -> Option<u64> {
+        match self.poll_since.load(Relaxed) {
+            0 => None,
+            since => Some(now.saturating_sub(since)),
+        }
+    }
+}

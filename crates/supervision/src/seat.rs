@@ -1,0 +1,314 @@
+//! A seat: an actor's place in the tree, which stays when incarnations come and go.
+//!
+//! It owns what must outlive them (mailbox, health record, generation) and the turnstile that lets in one
+//! incarnation at a time, whatever supervisors, timers and kills do.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use ractor::ActorCell;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::{
+    crash::Panicked,
+    health::{ActorHealth, Crash, ExitKind, State},
+    mailbox::AnyMailbox,
+    policy::Policy,
+    progress::{Activity, Progress},
+    tree::TreeShared,
+};
+
+tokio::task_local! {
+    /// The seat of the actor whose code runs.
+    static CURRENT: Arc<Seat>;
+}
+
+/// Runs `life` as the code of the actor on `seat`.
+pub(crate) async fn scope<F: Future>(seat: Arc<Seat>, life: F) -> F::Output {
+    CURRENT.scope(seat, life).await
+}
+
+/// The seat of the running actor, outside of one `None`.
+pub(crate) fn current() -> Option<Arc<Seat>> {
+    CURRENT.try_with(Arc::clone).ok()
+}
+
+/// Marks the running actor as blocked on an edge until the guard is dropped.
+pub(crate) fn blocked() -> impl Drop {
+    struct Blocked(Option<Arc<Seat>>);
+    impl Drop for Blocked {
+        fn drop(&mut self) {
+            if let Some(seat) = &self.0 {
+                seat.progress.mark(Activity::Working);
+            }
+        }
+    }
+    let seat = current();
+    if let Some(seat) = &seat {
+        seat.progress.mark(Activity::Blocked);
+    }
+    Blocked(seat)
+}
+
+/// How an incarnation ended, with what is known about it.
+#[derive(Debug)]
+pub(crate) struct Exit {
+    pub(crate) kind: ExitKind,
+    message: String,
+    panicked: Option<Panicked>,
+}
+
+impl Exit {
+    pub(crate) fn new(kind: ExitKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), panicked: None }
+    }
+
+    pub(crate) fn panicked(panicked: Panicked) -> Self {
+        Self { kind: ExitKind::Panicked, message: panicked.message.clone(), panicked: Some(panicked) }
+    }
+
+    pub(crate) fn failed(error: &crate::Failure) -> Self {
+        let mut message = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            message = format!("{message}: {cause}");
+            source = cause.source();
+        }
+        Self::new(ExitKind::Failed, message)
+    }
+}
+
+pub(crate) struct Seat {
+    pub(crate) path: String,
+    pub(crate) policy: Policy,
+    pub(crate) tree: Arc<TreeShared>,
+    pub(crate) mailbox: Option<Arc<dyn AnyMailbox>>,
+    pub(crate) progress: Progress,
+    /// The present incarnation is being killed for its own fault.
+    pub(crate) blamed: Arc<AtomicBool>,
+    supervisor: bool,
+    turnstile: Arc<Semaphore>,
+    generation: AtomicU64,
+    began_at: AtomicU64,
+    record: Mutex<Record>,
+}
+
+#[derive(Default)]
+struct Record {
+    state: State,
+    degraded: bool,
+    wedged: bool,
+    exits: [u64; 6],
+    crashes: VecDeque<Crash>,
+    last_crash_id: u64,
+    /// The running incarnation, to be killed from outside.
+    cell: Option<ActorCell>,
+    /// Why the running incarnation is being killed.
+    kill: Option<(ExitKind, String)>,
+    /// How the last incarnation ended, until its supervisor has taken note.
+    exit: Option<ExitKind>,
+}
+
+/// How many crash reports a seat keeps.
+const CRASHES_KEPT: usize = 8;
+
+impl Seat {
+    pub(crate) fn new(
+        path: String,
+        policy: Policy,
+        mailbox: Option<Arc<dyn AnyMailbox>>,
+        supervisor: bool,
+        tree: &Arc<TreeShared>,
+    ) -> Arc<Self> {
+        let seat = Arc::new(Self {
+            path,
+            policy,
+            progress: Progress::new(&tree.clock),
+            tree: tree.clone(),
+            mailbox,
+            blamed: Arc::default(),
+            supervisor,
+            turnstile: Arc::new(Semaphore::new(1)),
+            generation: AtomicU64::new(0),
+            began_at: AtomicU64::new(0),
+            record: Mutex::default(),
+        });
+        tree.register(&seat);
+        seat
+    }
+
+    fn record(&self) -> MutexGuard<'_, Record> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until no incarnation is left and begins the next one, which lasts as long as the guard.
+    pub(crate) async fn enter(self: &Arc<Self>) -> Incarnate {
+        // The semaphore is never closed, so this can't fail; a permit that did not come is never granted.
+        let permit = match self.turnstile.clone().acquire_owned().await {
+            Ok(permit) => permit,
+            Err(_) => std::future::pending().await,
+        };
+        self.blamed.store(false, Relaxed);
+        self.began_at.store(self.tree.clock.nanos(), Relaxed);
+        self.generation.fetch_add(1, Relaxed);
+        self.progress.mark(Activity::Working);
+        self.tree.live.fetch_add(1, Relaxed);
+        Incarnate { seat: self.clone(), ended: false, _permit: permit }
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Relaxed)
+    }
+
+    pub(crate) fn state(&self) -> State {
+        self.record().state
+    }
+
+    pub(crate) fn set_state(&self, state: State) {
+        self.record().state = state;
+    }
+
+    pub(crate) fn set_degraded(&self, degraded: bool) {
+        self.record().degraded = degraded;
+    }
+
+    /// Reports a handler that seems never to yield, once an incarnation.
+    pub(crate) fn set_wedged(&self, wedged: bool) -> bool {
+        std::mem::replace(&mut self.record().wedged, wedged) != wedged
+    }
+
+    pub(crate) fn seated(&self, cell: ActorCell) {
+        let mut record = self.record();
+        record.kill = None;
+        record.exit = None;
+        record.wedged = false;
+        record.cell = Some(cell);
+    }
+
+    /// Kills the running incarnation at its next await. `Stalled` blames it, so that the message in hand is
+    /// charged; `Killed` does not.
+    pub(crate) fn kill(&self, kind: ExitKind, why: String) -> bool {
+        let cell = {
+            let mut record = self.record();
+            if record.kill.is_some() || record.cell.is_none() {
+                return false;
+            }
+            record.kill = Some((kind, why));
+            record.cell.clone()
+        };
+        self.blamed.store(kind == ExitKind::Stalled, Relaxed);
+        if let Some(cell) = cell {
+            cell.kill();
+        }
+        true
+    }
+
+    pub(crate) fn take_exit(&self) -> Option<ExitKind> {
+        let mut record = self.record();
+        record.cell = None;
+        record.exit.take()
+    }
+
+    fn ended(&self, exit: Exit) {
+        let is_crash = !matches!(exit.kind, ExitKind::Finished | ExitKind::Stopped);
+        if is_crash {
+            let reason = format!("its actor {}: {}", exit.kind.as_str(), exit.message);
+            if let Some(mailbox) = &self.mailbox {
+                mailbox.explain_letters(self.began_at.load(Relaxed), &reason);
+            }
+            tracing::error!(
+                actor = self.path,
+                generation = self.generation(),
+                kind = exit.kind.as_str(),
+                location = exit.panicked.as_ref().and_then(|panicked| panicked.location.as_deref()),
+                "the actor crashed: {}",
+                exit.message
+            );
+        }
+        let mut record = self.record();
+        for (kind, count) in ExitKind::ALL.iter().zip(&mut record.exits) {
+            *count += u64::from(*kind == exit.kind);
+        }
+        record.exit = Some(exit.kind);
+        if is_crash {
+            record.last_crash_id += 1;
+            let crash = Crash {
+                id: record.last_crash_id,
+                at: self.tree.clock.unix().as_secs_f64(),
+                generation: self.generation(),
+                kind: exit.kind,
+                message: exit.message,
+                location: exit.panicked.as_ref().and_then(|panicked| panicked.location.clone()),
+                backtrace: exit.panicked.map(|panicked| panicked.backtrace.to_string()),
+            };
+            record.crashes.push_back(crash);
+            if record.crashes.len() > CRASHES_KEPT {
+                record.crashes.pop_front();
+            }
+        }
+    }
+
+    pub(crate) fn crashes(&self) -> Vec<Crash> {
+        self.record().crashes.iter().cloned().collect()
+    }
+
+    pub(crate) fn health(&self) -> ActorHealth {
+        let now = self.tree.clock.nanos();
+        let mailbox = self.mailbox.as_ref().map(|mailbox| mailbox.stats());
+        let record = self.record();
+        ActorHealth {
+            path: self.path.clone(),
+            supervisor: self.supervisor,
+            state: record.state,
+            degraded: record.degraded,
+            generation: self.generation(),
+            exits: record.exits,
+            last_crash: record.crashes.back().cloned(),
+            activity: self.progress.activity(),
+            wedged: record.wedged,
+            quiet: Duration::from_nanos(self.progress.quiet_for(now)),
+            mailbox,
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        // Who still holds an address must not wait for a reader that will never come.
+        if let Some(mailbox) = &self.mailbox {
+            mailbox.close();
+        }
+    }
+}
+
+/// Proof that one incarnation is in the seat. Dropped without [`Incarnate::end`], it was killed.
+pub(crate) struct Incarnate {
+    seat: Arc<Seat>,
+    ended: bool,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Incarnate {
+    pub(crate) fn end(mut self, exit: Exit) {
+        self.ended = true;
+        self.seat.ended(exit);
+    }
+}
+
+impl Drop for Incarnate {
+    fn drop(&mut self) {
+        self.seat.progress.mark(Activity::Idle);
+        if !self.ended {
+            let kill = self.seat.record().kill.take();
+            let (kind, why) = kill.unwrap_or((ExitKind::Killed, "its supervisor ended".to_owned()));
+            self.seat.ended(Exit::new(kind, why));
+        }
+        self.seat.tree.live.fetch_sub(1, Relaxed);
+    }
+}

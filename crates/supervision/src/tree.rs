@@ -1,0 +1,357 @@
+//! A tree of supervised actors: how it is described, started, looked at and stopped.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use ractor::ActorRef;
+use tokio::sync::watch;
+
+use crate::{
+    Clock,
+    actor::{self, Actor},
+    crash,
+    health::{ActorHealth, Crash, ExitKind, State},
+    mailbox::{AnyMailbox, DeadLetter, Limits, Mailbox, NoMessage},
+    policy::Policy,
+    seat::Seat,
+    supervisor::{Group, Member, MemberKind, Order, Post, Supervisor},
+    watch::{Watch, WatchSettings},
+};
+
+/// The description of one member of a tree. Nothing of it runs before [`Tree::start`].
+pub struct Child {
+    name: String,
+    policy: Policy,
+    kind: ChildKind,
+}
+
+type BindLife = Box<dyn FnOnce() -> (Option<Arc<dyn AnyMailbox>>, MemberKind) + Send>;
+
+enum ChildKind {
+    Worker(BindLife),
+    Supervisor(Vec<Child>),
+}
+
+impl Child {
+    /// An actor that reads `mailbox`; `make` gives the value of each incarnation.
+    pub fn actor<A: Actor>(
+        name: impl Into<String>,
+        mailbox: &Mailbox<A::Message>,
+        make: impl Fn() -> A + Send + Sync + 'static,
+    ) -> Self {
+        let mailbox = mailbox.clone();
+        let bind =
+            move || (Some(Arc::new(mailbox.clone()) as Arc<dyn AnyMailbox>), Self::worker(mailbox, make));
+        Self { name: name.into(), policy: Policy::default(), kind: ChildKind::Worker(Box::new(bind)) }
+    }
+
+    /// An actor that receives no messages: it reads from elsewhere.
+    pub fn source<A: Actor<Message = NoMessage>>(
+        name: impl Into<String>,
+        make: impl Fn() -> A + Send + Sync + 'static,
+    ) -> Self {
+        let name = name.into();
+        let mailbox = Mailbox::new(name.clone(), Limits::default(), &Clock::system());
+        let bind = move || (None, Self::worker(mailbox, make));
+        Self { name, policy: Policy::default(), kind: ChildKind::Worker(Box::new(bind)) }
+    }
+
+    /// A supervisor over `children`, one for one; they start in this order and stop in reverse.
+    pub fn supervisor(name: impl Into<String>, children: Vec<Child>) -> Self {
+        // A supervisor must not be killed while it still waits for its children.
+        let stop_within =
+            Duration::from_secs(1) + children.iter().map(|child| child.policy.stop_within).sum::<Duration>();
+        let start_within =
+            Duration::from_secs(1) + children.iter().map(|child| child.policy.start_within).sum::<Duration>();
+        let policy = Policy { stop_within, start_within, stall_after: None, ..Policy::default() };
+        Self { name: name.into(), policy, kind: ChildKind::Supervisor(children) }
+    }
+
+    /// Replaces the policy. A supervisor keeps the deadlines that its children need.
+    #[must_use]
+    pub fn policy(mut self, policy: Policy) -> Self {
+        let Policy { stop_within, start_within, .. } = self.policy;
+        self.policy = match &self.kind {
+            ChildKind::Worker(_) => policy,
+            ChildKind::Supervisor(_) => Policy { stop_within, start_within, stall_after: None, ..policy },
+        };
+        self
+    }
+
+    fn worker<A: Actor>(
+        mailbox: Mailbox<A::Message>,
+        make: impl Fn() -> A + Send + Sync + 'static,
+    ) -> MemberKind {
+        let make: Arc<dyn Fn() -> A + Send + Sync> = Arc::new(make);
+        MemberKind::Worker(Box::new(move |seat, stop, ready| {
+            Box::pin(actor::live(seat, mailbox.clone(), make.clone(), stop, move |actor::Ready| ready()))
+        }))
+    }
+
+    fn seat(self, parent: &str, tree: &Arc<TreeShared>) -> Member {
+        let Self { name, policy, kind } = self;
+        let path = if parent.is_empty() { name } else { format!("{parent}/{name}") };
+        match kind {
+            ChildKind::Worker(bind) => {
+                let (mailbox, kind) = bind();
+                Member { seat: Seat::new(path, policy, mailbox, false, tree), kind }
+            }
+            ChildKind::Supervisor(children) => {
+                let seat = Seat::new(path.clone(), policy, None, true, tree);
+                let members = children.into_iter().map(|child| child.seat(&path, tree)).collect();
+                Member { seat, kind: MemberKind::Supervisor(Arc::new(Group { members })) }
+            }
+        }
+    }
+}
+
+/// What a tree is started with.
+#[derive(Clone)]
+pub struct TreeOptions {
+    /// The clock of everything in the tree.
+    pub clock: Clock,
+    /// When the watch reports a handler that never yields, and what it does then.
+    pub watch: WatchSettings,
+}
+
+impl Default for TreeOptions {
+    fn default() -> Self {
+        Self { clock: Clock::system(), watch: WatchSettings::default() }
+    }
+}
+
+/// How a tree ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was asked to stop, and did.
+    Stopped,
+    /// A mandatory actor stayed degraded for too long.
+    GaveUp {
+        /// The actor.
+        path: String,
+        /// Its last crash.
+        reason: String,
+    },
+    /// The root supervisor itself crashed or was killed.
+    RootEnded {
+        /// What is known of it.
+        reason: String,
+    },
+}
+
+/// What a stop came to.
+#[derive(Clone, Debug)]
+pub struct StopReport {
+    /// How the tree ended.
+    pub outcome: Outcome,
+    /// Actors that did not end, not even when killed.
+    pub abandoned: Vec<String>,
+    /// Incarnations that are still there; 0 when nothing is left behind.
+    pub left_behind: usize,
+    /// How long it took.
+    pub took: Duration,
+}
+
+pub(crate) struct TreeShared {
+    pub(crate) clock: Clock,
+    /// Incarnations that have begun and not ended.
+    pub(crate) live: AtomicUsize,
+    #[cfg(feature = "failure-points")]
+    pub(crate) failure_points: crate::fail::FailurePoints,
+    seats: Mutex<Vec<Weak<Seat>>>,
+    root: Mutex<Option<ActorRef<Order>>>,
+    verdict: Mutex<Option<Outcome>>,
+}
+
+/// A running tree. Dropping it kills what still runs; [`Tree::stop`] is the orderly way.
+pub struct Tree {
+    shared: Arc<TreeShared>,
+    group: Arc<Group>,
+    root: Arc<Seat>,
+    boot: u64,
+    ended: watch::Receiver<Option<Outcome>>,
+    watch: Option<Watch>,
+}
+
+impl Tree {
+    /// Starts the root supervisor over `children`, in order. Returns when the first round of starts has begun;
+    /// [`Tree::health`] tells how far it is.
+    ///
+    /// # Errors
+    /// [`ractor::SpawnErr`] when the root actor can't be spawned.
+    pub async fn start(children: Vec<Child>, options: TreeOptions) -> Result<Self, ractor::SpawnErr> {
+        static BOOTS: AtomicU64 = AtomicU64::new(0);
+        crash::install_hook();
+        let shared = Arc::new(TreeShared {
+            clock: options.clock.clone(),
+            live: AtomicUsize::new(0),
+            #[cfg(feature = "failure-points")]
+            failure_points: crate::fail::FailurePoints::default(),
+            seats: Mutex::default(),
+            root: Mutex::default(),
+            verdict: Mutex::default(),
+        });
+        let policy = Policy { stall_after: None, ..Policy::default() };
+        let root = Seat::new("root".to_owned(), policy, None, true, &shared);
+        let members = children.into_iter().map(|child| child.seat("", &shared)).collect();
+        let group = Arc::new(Group { members });
+        let post = Post { seat: root.clone(), group: group.clone(), ready: Box::new(|| {}) };
+        root.set_state(State::Running);
+        let (actor, handle) = ractor::Actor::spawn(None, Supervisor, post).await?;
+        root.seated(actor.get_cell());
+        *shared.root.lock().unwrap_or_else(PoisonError::into_inner) = Some(actor.clone());
+        let (end, ended) = watch::channel(None);
+        tokio::spawn({
+            let (root, shared) = (root.clone(), Arc::downgrade(&shared));
+            async move {
+                let _ = handle.await;
+                root.set_state(State::Stopped);
+                let verdict = shared.upgrade().and_then(|shared| shared.take_verdict());
+                let orderly = root.take_exit() == Some(ExitKind::Stopped);
+                let outcome = verdict.unwrap_or_else(|| {
+                    let reason =
+                        root.crashes().pop().map_or("it was killed".to_owned(), |crash| crash.message);
+                    if orderly { Outcome::Stopped } else { Outcome::RootEnded { reason } }
+                });
+                end.send_replace(Some(outcome));
+            }
+        });
+        let _ = actor.cast(Order::Begin);
+        let watch = Watch::start(&shared, options.watch);
+        let boot = BOOTS.fetch_add(1, Relaxed) + 1;
+        Ok(Self { shared, group, root, boot, ended, watch: Some(watch) })
+    }
+
+    /// The number of this tree in this process.
+    #[must_use]
+    pub fn boot(&self) -> u64 {
+        self.boot
+    }
+
+    /// The records of all actors, the root first, then in start order.
+    #[must_use]
+    pub fn health(&self) -> Vec<ActorHealth> {
+        let mut records = vec![self.root.health()];
+        self.group.walk(&mut |seat| records.push(seat.health()));
+        records
+    }
+
+    /// The last crashes of an actor with their backtraces, oldest first; empty for an unknown path.
+    #[must_use]
+    pub fn crashes(&self, path: &str) -> Vec<Crash> {
+        self.find(path).map_or_else(Vec::new, |seat| seat.crashes())
+    }
+
+    /// All dead letters that are kept.
+    #[must_use]
+    pub fn dead_letters(&self) -> Vec<DeadLetter> {
+        let mut letters = Vec::new();
+        self.group
+            .walk(&mut |seat| letters.extend(seat.mailbox.iter().flat_map(|mailbox| mailbox.dead_letters())));
+        letters
+    }
+
+    /// Puts a dead letter back into its mailbox, as a new message; `false` when there is no such letter.
+    #[must_use]
+    pub fn replay(&self, path: &str, sequence: u64) -> bool {
+        self.find(path).and_then(|seat| seat.mailbox.clone()).is_some_and(|mailbox| mailbox.replay(sequence))
+    }
+
+    /// Kills the present incarnation of an actor, as an operator may; its supervisor decides what follows.
+    #[must_use]
+    pub fn kill(&self, path: &str) -> bool {
+        self.find(path).is_some_and(|seat| seat.kill(ExitKind::Killed, "killed by an operator".to_owned()))
+    }
+
+    /// The failure points of this tree.
+    #[cfg(feature = "failure-points")]
+    #[must_use]
+    pub fn failure_points(&self) -> &crate::fail::FailurePoints {
+        &self.shared.failure_points
+    }
+
+    /// Resolves when the tree has ended, however that came.
+    pub async fn ended(&self) -> Outcome {
+        let mut ended = self.ended.clone();
+        let outcome = ended.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
+        outcome.unwrap_or(Outcome::RootEnded { reason: "the runtime was shut down".to_owned() })
+    }
+
+    /// Stops all actors in reverse order, each within its deadline, and kills what is left after `within`.
+    pub async fn stop(&self, within: Duration) -> StopReport {
+        let began = Instant::now();
+        self.shared.order_stop();
+        let orderly = self.shared.clock.timeout(within, self.ended()).await;
+        let outcome = match orderly {
+            Some(outcome) => outcome,
+            None => {
+                self.root.kill(ExitKind::Killed, format!("the tree did not stop within {within:?}"));
+                Outcome::RootEnded { reason: format!("the tree did not stop within {within:?}") }
+            }
+        };
+        let left_behind = self.shared.live.load(Relaxed);
+        StopReport { outcome, abandoned: self.group.overdue(), left_behind, took: began.elapsed() }
+    }
+
+    fn find(&self, path: &str) -> Option<Arc<Seat>> {
+        let mut found = None;
+        self.group.walk(&mut |seat| {
+            if seat.path == path {
+                found = Some(seat.clone());
+            }
+        });
+        found
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        self.root.kill(ExitKind::Killed, "the tree was dropped".to_owned());
+        // Mailboxes are closed here and now: whoever sends must not wait for readers that will never come.
+        self.group.walk(&mut |seat| {
+            if let Some(mailbox) = &seat.mailbox {
+                mailbox.close();
+            }
+        });
+        self.shared.root.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(self.watch.take());
+    }
+}
+
+impl TreeShared {
+    pub(crate) fn register(&self, seat: &Arc<Seat>) {
+        let mut seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
+        seats.retain(|known| known.strong_count() > 0);
+        seats.push(Arc::downgrade(seat));
+    }
+
+    pub(crate) fn seats(&self) -> Vec<Arc<Seat>> {
+        let seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
+        seats.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Ends the tree because of an actor without which it is useless.
+    pub(crate) fn give_up(&self, seat: &Seat) {
+        let reason = seat.crashes().pop().map_or("no crash on record".to_owned(), |crash| crash.message);
+        tracing::error!(actor = seat.path, "giving up: the actor has been degraded for too long: {reason}");
+        let verdict = Outcome::GaveUp { path: seat.path.clone(), reason };
+        self.verdict.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(verdict);
+        self.order_stop();
+    }
+
+    fn order_stop(&self) {
+        if let Some(root) = &*self.root.lock().unwrap_or_else(PoisonError::into_inner) {
+            // Refused only by a root that has ended already.
+            let _ = root.cast(Order::Stop);
+        }
+    }
+
+    fn take_verdict(&self) -> Option<Outcome> {
+        self.verdict.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}

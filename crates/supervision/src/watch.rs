@@ -1,0 +1,106 @@
+//! The watch: one OS thread a tree that looks at every actor's progress from outside the runtime.
+//!
+//! An actor that works without progress is killed, and its supervisor replaces it. One that never yields
+//! can't be killed inside a process: it is reported, and past `wedged_after` the owner of the process is told,
+//! who should end it.
+
+use std::{
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use crate::{health::ExitKind, seat::Seat, tree::TreeShared};
+
+/// Called with the path of an actor that never yields, and how long its poll has been running.
+pub type OnWedged = Arc<dyn Fn(&str, Duration) + Send + Sync>;
+
+/// What the watch does about handlers that never yield.
+#[derive(Clone)]
+pub struct WatchSettings {
+    /// How often it looks.
+    pub every: Duration,
+    /// A poll that has been running for this long is reported.
+    pub report_after: Duration,
+    /// A poll that has been running for this long calls `on_wedged`.
+    pub wedged_after: Duration,
+    /// What to do then; the default only logs.
+    pub on_wedged: OnWedged,
+}
+
+impl Default for WatchSettings {
+    fn default() -> Self {
+        Self {
+            every: Duration::from_millis(100),
+            report_after: Duration::from_secs(10),
+            wedged_after: Duration::from_secs(60),
+            on_wedged: Arc::new(|_, _| {}),
+        }
+    }
+}
+
+/// The running watch. Dropping it ends and joins its thread.
+pub(crate) struct Watch {
+    end: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watch {
+    pub(crate) fn start(tree: &Arc<TreeShared>, settings: WatchSettings) -> Self {
+        let end = Arc::new(AtomicBool::new(false));
+        let (tree, clock, ending) = (Arc::downgrade(tree), tree.clock.clone(), end.clone());
+        let thread = std::thread::Builder::new().name("progress-watch".to_owned()).spawn(move || {
+            while !ending.load(Relaxed) {
+                clock.pause_thread(settings.every);
+                let Some(tree) = Weak::upgrade(&tree) else {
+                    return;
+                };
+                for seat in tree.seats() {
+                    look(&seat, &settings);
+                }
+            }
+        });
+        if let Err(error) = &thread {
+            tracing::error!("no thread for the progress watch ({error}): hung actors will not be replaced");
+        }
+        Self { end, thread: thread.ok() }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.end.store(true, Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // Its only way to fail is a panic, which has been printed.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn look(seat: &Seat, settings: &WatchSettings) {
+    let now = seat.tree.clock.nanos();
+    if let Some(polling) = seat.progress.polling_for(now).map(Duration::from_nanos) {
+        let wedged = polling >= settings.report_after;
+        if wedged && seat.set_wedged(true) {
+            tracing::error!(
+                actor = seat.path,
+                "a handler has not yielded for {polling:?}: it can't be replaced"
+            );
+        }
+        if polling >= settings.wedged_after {
+            (settings.on_wedged)(&seat.path, polling);
+        }
+    } else {
+        seat.set_wedged(false);
+    }
+    let stalled = seat.policy.stall_after.zip(seat.progress.working_for(now).map(Duration::from_nanos));
+    if let Some((limit, quiet)) = stalled
+        && quiet >= limit
+    {
+        seat.kill(ExitKind::Stalled, format!("it worked for {quiet:?} without a sign of progress"));
+    }
+}

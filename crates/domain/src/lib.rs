@@ -1,1 +1,27 @@
-//! domain
+//! What the numbers mean: events, epochs and their phases, the epoch ledger, and the datasets made from them.
+//!
+//! Pure types and functions. No I/O, and no clock of its own: the time always comes in as an argument, in
+//! Unix seconds. Who wants to change a number changes it here.
+
+mod address;
+mod current_epoch;
+mod epoch;
+mod event;
+mod ledger;
+mod number;
+mod observation;
+mod summary;
+mod timeline;
+
+pub use address::Address;
+pub use current_epoch::{Candidate, CurrentEpoch, Phase, current_epoch};
+pub use epoch::{BadEpoch, EpochId};
+pub use event::{Entity, EventCounts};
+pub use ledger::{BadEntry, Entry, Sums, Totals};
+pub use number::{Number, parse_seconds};
+pub use observation::{EpochFacts, Moments, Observation};
+pub use summary::{MeasurementWindow, Recent, Summary, SummaryInput};
+pub use timeline::{BatchMember, EpochMember, Timed};
+
+/// The window of an epoch whose duration is not known, in seconds.
+pub const DEFAULT_WINDOW: f64 = 60.0;

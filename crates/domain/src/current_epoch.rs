@@ -1,0 +1,205 @@
+//! The dataset `metrics:current_epoch`: which epoch is the current one, and where it stands.
+
+use serde_json::{Map, Value, json};
+
+use crate::{DEFAULT_WINDOW, EpochFacts, EpochId, Number};
+
+/// Where an epoch stands, as readers know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Its window is open.
+    Submission,
+    /// Its window is closed, and there is no local batch.
+    Finalization,
+    /// There is a local batch, and no aggregated one.
+    Aggregation,
+    /// There are both.
+    Complete,
+    /// Nothing says whether its window is open.
+    Unknown,
+}
+
+impl Phase {
+    /// The name in the dataset.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Submission => "submission",
+            Self::Finalization => "finalization",
+            Self::Aggregation => "aggregation",
+            Self::Complete => "complete",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// An epoch that may be the current one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Candidate {
+    /// Its id.
+    pub epoch: EpochId,
+    /// What its keys say.
+    pub facts: EpochFacts,
+}
+
+impl Candidate {
+    /// Whether its window is open: by its status, else because it was opened and not closed.
+    #[must_use]
+    pub fn is_open(&self) -> Option<bool> {
+        let timeline = &self.facts.timeline;
+        let by_timeline =
+            (timeline.opened.is_some() || timeline.closed.is_some()).then_some(timeline.closed.is_none());
+        self.facts.open.or(by_timeline)
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        let EpochFacts { timeline, local_batch, aggregated_batch, .. } = &self.facts;
+        let local = *local_batch || timeline.local.is_some();
+        let aggregated = *aggregated_batch || timeline.aggregated.is_some();
+        match self.is_open() {
+            Some(true) => Phase::Submission,
+            None if !local && !aggregated => Phase::Unknown,
+            _ if !local => Phase::Finalization,
+            _ if !aggregated => Phase::Aggregation,
+            _ => Phase::Complete,
+        }
+    }
+
+    /// When it last gave a sign, in Unix seconds.
+    fn last_sign(&self) -> f64 {
+        let EpochFacts { timeline, start, .. } = &self.facts;
+        let times = [timeline.opened, timeline.closed, *start];
+        times.into_iter().flatten().fold(0.0, f64::max)
+    }
+}
+
+/// The dataset.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CurrentEpoch {
+    /// The epoch.
+    pub epoch: EpochId,
+    /// Where it stands.
+    pub phase: Phase,
+    /// Seconds until its window closes.
+    pub time_remaining: u64,
+    /// The length of its window in seconds.
+    pub window: f64,
+    /// Processed submissions; `None` when they could not be read.
+    pub submissions: Option<u64>,
+    /// Its market, where its info names one.
+    pub data_market: Option<String>,
+}
+
+impl CurrentEpoch {
+    /// As the JSON object of `metrics:current_epoch`.
+    #[must_use]
+    pub fn to_json(&self, now: f64) -> Value {
+        let mut object = Map::new();
+        object.insert("epoch_id".to_owned(), json!(self.epoch.as_str()));
+        object.insert("phase".to_owned(), json!(self.phase.as_str()));
+        object.insert("time_remaining_seconds".to_owned(), json!(self.time_remaining));
+        object.insert("window_duration".to_owned(), Number::Real(self.window).to_json());
+        object.insert("submissions_received".to_owned(), json!(self.submissions));
+        if let Some(market) = &self.data_market {
+            object.insert("data_market".to_owned(), json!(market));
+        }
+        object.insert("timestamp".to_owned(), json!(now.max(0.0) as u64));
+        Value::Object(object)
+    }
+}
+
+/// The highest open epoch, else the most recent one; `None` where there is none at all.
+#[must_use]
+pub fn current_epoch(candidates: &[Candidate], now: f64) -> Option<CurrentEpoch> {
+    let open = candidates
+        .iter()
+        .filter(|candidate| candidate.is_open() == Some(true))
+        .max_by_key(|open| &open.epoch);
+    let newest = || {
+        candidates
+            .iter()
+            .max_by(|a, b| a.last_sign().total_cmp(&b.last_sign()).then_with(|| a.epoch.cmp(&b.epoch)))
+    };
+    let current = open.or_else(newest)?;
+    let facts = &current.facts;
+    let start = facts.start.or(facts.timeline.opened);
+    let between = |(start, end): (f64, f64)| (end > start).then_some(end - start);
+    let by_plan = start.zip(facts.end.filter(|_| current.is_open() == Some(true))).and_then(between);
+    let window = facts.duration.or(by_plan).unwrap_or(DEFAULT_WINDOW);
+    let phase = current.phase();
+    let left = start.map_or(window, |start| (start + window - now).max(0.0)).min(window);
+    Some(CurrentEpoch {
+        epoch: current.epoch.clone(),
+        phase,
+        time_remaining: if phase == Phase::Submission { left as u64 } else { 0 },
+        window,
+        submissions: facts.submissions,
+        data_market: facts.data_market.clone(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observation::Moments;
+
+    fn candidate(epoch: &str, facts: EpochFacts) -> Candidate {
+        Candidate { epoch: EpochId::parse(epoch).expect(epoch), facts }
+    }
+
+    fn status(open: bool) -> EpochFacts {
+        EpochFacts { open: Some(open), ..EpochFacts::default() }
+    }
+
+    #[test]
+    fn the_current_epoch_is_the_highest_open_one() {
+        let candidates = [
+            candidate("999", status(true)),
+            candidate("1000", status(true)),
+            candidate("1001", status(false)),
+        ];
+        assert_eq!(current_epoch(&candidates, 0.0).expect("one").epoch.as_str(), "1000");
+    }
+
+    #[test]
+    fn without_an_open_one_it_is_the_most_recent() {
+        let closed =
+            |at| EpochFacts { timeline: Moments { closed: Some(at), ..Moments::default() }, ..status(false) };
+        let candidates = [candidate("7", closed(300.0)), candidate("8", closed(200.0))];
+        assert_eq!(current_epoch(&candidates, 400.0).expect("one").epoch.as_str(), "7");
+        assert_eq!(current_epoch(&[], 0.0), None);
+    }
+
+    #[test]
+    fn the_phase_follows_window_and_batches() {
+        let phase = |open, local_batch, aggregated_batch| {
+            candidate("1", EpochFacts { open, local_batch, aggregated_batch, ..EpochFacts::default() })
+                .phase()
+        };
+        assert_eq!(phase(Some(true), true, true), Phase::Submission);
+        assert_eq!(phase(Some(false), false, false), Phase::Finalization);
+        assert_eq!(phase(Some(false), true, false), Phase::Aggregation);
+        assert_eq!(phase(Some(false), true, true), Phase::Complete);
+        assert_eq!(phase(None, false, false), Phase::Unknown);
+        assert_eq!(phase(None, true, false), Phase::Aggregation);
+    }
+
+    #[test]
+    fn the_remaining_time_counts_from_the_start_and_never_falls_below_zero() {
+        let open = |start, duration| {
+            let facts = EpochFacts { start, duration, submissions: Some(3), ..status(true) };
+            current_epoch(&[candidate("5", facts)], 1000.0).expect("one")
+        };
+        assert_eq!(open(Some(990.0), Some(600.0)).time_remaining, 590);
+        assert_eq!(open(Some(100.0), Some(600.0)).time_remaining, 0);
+        assert_eq!(open(Some(2000.0), Some(600.0)).time_remaining, 600);
+        assert_eq!((open(Some(990.0), None).time_remaining, open(Some(990.0), None).window), (50, 60.0));
+        let json = open(Some(990.0), Some(20.0)).to_json(1000.7);
+        assert_eq!(
+            json.to_string(),
+            r#"{"epoch_id":"5","phase":"submission","submissions_received":3,"time_remaining_seconds":10,"timestamp":1000,"window_duration":20}"#
+        );
+    }
+}

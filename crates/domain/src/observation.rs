@@ -1,0 +1,157 @@
+//! What one pass saw in Redis, before anything is concluded from it.
+//!
+//! Every input can be missing on its own. `None` means that it could not be read (a wrong type, an error),
+//! which is not the same as empty or zero.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{BatchMember, Entry, EpochId, EpochMember, MeasurementWindow, Recent, Sums, Timed};
+
+/// What the keys of one epoch say.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EpochFacts {
+    /// It is a member of `epochs:active`.
+    pub active: bool,
+    /// `status` of its info, else `window_status` of its state: whether its window is open.
+    pub open: Option<bool>,
+    /// When its window opened, in Unix seconds, by info or state.
+    pub start: Option<f64>,
+    /// When its window closed, or closes, in Unix seconds, by info or state.
+    pub end: Option<f64>,
+    /// How long its window lasts, in seconds.
+    pub duration: Option<f64>,
+    /// The `data_market` of its info.
+    pub data_market: Option<String>,
+    /// Processed submissions. `None`: neither form of the key could be read.
+    pub submissions: Option<u64>,
+    /// The key of its processed submissions exists.
+    pub has_submissions_key: bool,
+    /// Those with a time in the last minute and in the last five, where times are kept.
+    pub submissions_recent: Option<(u64, u64)>,
+    /// The metadata of its local batch exists.
+    pub local_batch: bool,
+    /// The metadata of its aggregated batch exists.
+    pub aggregated_batch: bool,
+    /// The validators in its aggregated batch.
+    pub batch_validators: Option<Vec<String>>,
+    /// When it was opened, closed, batched locally and aggregated, by the timelines.
+    pub timeline: Moments,
+}
+
+/// Times of an epoch, in Unix seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Moments {
+    /// `open:E`
+    pub opened: Option<f64>,
+    /// `close:E`
+    pub closed: Option<f64>,
+    /// `local:E`
+    pub local: Option<f64>,
+    /// `aggregated:E`
+    pub aggregated: Option<f64>,
+}
+
+/// Everything that one pass of one market saw.
+#[derive(Clone, Debug, Default)]
+pub struct Observation {
+    /// When, in Unix seconds.
+    pub now: f64,
+    /// The recent part of the epochs timeline.
+    pub epochs_timeline: Option<Vec<Timed<EpochMember>>>,
+    /// The recent part of the batches timeline.
+    pub batches_timeline: Option<Vec<Timed<BatchMember>>>,
+    /// Submissions waiting.
+    pub queue: Option<u64>,
+    /// Distinct validators of the unfinished epochs.
+    pub validators: Option<u64>,
+    /// The epochs whose keys were read: all unfinished ones, and the sealed ones of the last minutes.
+    pub facts: BTreeMap<EpochId, EpochFacts>,
+    /// Which of them are sealed.
+    pub sealed: BTreeSet<EpochId>,
+    /// The unsealed entries as the ledger had them.
+    pub stored: BTreeMap<EpochId, Entry>,
+    /// The sealed sums.
+    pub sums: Sums,
+    /// The measurement window, once there is one.
+    pub window: Option<MeasurementWindow>,
+}
+
+impl Observation {
+    /// Copies the times of the timelines into the facts of their epochs.
+    pub fn attach_timelines(&mut self) {
+        let facts = &mut self.facts;
+        let keep_first =
+            |slot: &mut Option<f64>, at: f64| *slot = Some(slot.map_or(at, |known| known.min(at)));
+        for entry in self.epochs_timeline.iter().flatten() {
+            let Some(facts) = facts.get_mut(entry.what.epoch()) else { continue };
+            match entry.what {
+                EpochMember::Opened(_) => keep_first(&mut facts.timeline.opened, entry.at),
+                EpochMember::Closed(_) => keep_first(&mut facts.timeline.closed, entry.at),
+            }
+        }
+        for entry in self.batches_timeline.iter().flatten() {
+            let Some(facts) = entry.what.epoch().and_then(|epoch| facts.get_mut(epoch)) else { continue };
+            match entry.what {
+                BatchMember::Local(_) => keep_first(&mut facts.timeline.local, entry.at),
+                BatchMember::Aggregated(_) => keep_first(&mut facts.timeline.aggregated, entry.at),
+                BatchMember::Foreign => {}
+            }
+        }
+    }
+
+    /// What happened in the last minute and in the last five, in half-open stretches `(now - n, now]`.
+    #[must_use]
+    pub fn recent(&self) -> Recent {
+        let within = |at: f64, seconds: f64| at > self.now - seconds && at <= self.now;
+        let opened = |seconds: f64| {
+            let timeline = self.epochs_timeline.as_ref()?;
+            let opened = timeline.iter().filter(|entry| matches!(entry.what, EpochMember::Opened(_)));
+            Some(opened.filter(|entry| within(entry.at, seconds)).count() as u64)
+        };
+        let batches = |seconds: f64| {
+            let timeline = self.batches_timeline.as_ref()?;
+            let ours = timeline.iter().filter(|entry| entry.what.epoch().is_some());
+            Some(ours.filter(|entry| within(entry.at, seconds)).count() as u64)
+        };
+        let (mut one, mut five) = (Some(0), Some(0));
+        for facts in self.facts.values() {
+            // Where only a set without times is kept, an epoch's submissions count as of its opening.
+            let opened = facts.timeline.opened.or(facts.start);
+            let as_of_opening = |seconds| {
+                let submissions = facts.submissions?;
+                Some(if opened.is_some_and(|at| within(at, seconds)) { submissions } else { 0 })
+            };
+            let (in_one, in_five) = match facts.submissions_recent {
+                Some((one, five)) => (Some(one), Some(five)),
+                None => (as_of_opening(60.0), as_of_opening(300.0)),
+            };
+            one = one.zip(in_one).map(|(sum, more)| sum + more);
+            five = five.zip(in_five).map(|(sum, more)| sum + more);
+        }
+        Recent {
+            epochs_1m: opened(60.0),
+            epochs_5m: opened(300.0),
+            batches_1m: batches(60.0),
+            batches_5m: batches(300.0),
+            submissions_1m: one,
+            submissions_5m: five,
+        }
+    }
+
+    /// Distinct validators over the unfinished epochs; when there are none, over the aggregated batches of
+    /// the last five minutes.
+    #[must_use]
+    pub fn active_validators(&self) -> Option<u64> {
+        if self.facts.keys().any(|epoch| !self.sealed.contains(epoch)) {
+            return self.validators;
+        }
+        let timeline = self.batches_timeline.as_ref()?;
+        let mut validators = BTreeSet::new();
+        for entry in timeline.iter().filter(|entry| entry.at > self.now - 300.0 && entry.at <= self.now) {
+            let BatchMember::Aggregated(epoch) = &entry.what else { continue };
+            let named = self.facts.get(epoch).and_then(|facts| facts.batch_validators.as_ref());
+            validators.extend(named.into_iter().flatten().filter(|validator| !validator.is_empty()));
+        }
+        Some(validators.len() as u64)
+    }
+}

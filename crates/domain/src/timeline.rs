@@ -1,0 +1,100 @@
+//! Members of the timelines that producers keep. Whole members are compared: `close:2301` says nothing of
+//! epoch 230.
+
+use crate::{BadEpoch, EpochId};
+
+/// A member with its score.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Timed<T> {
+    /// When it happened, in Unix seconds.
+    pub at: f64,
+    /// What happened.
+    pub what: T,
+}
+
+/// A member of `metrics:epochs:timeline`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EpochMember {
+    /// `open:E`
+    Opened(EpochId),
+    /// `close:E`
+    Closed(EpochId),
+}
+
+/// A member of `metrics:batches:timeline`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BatchMember {
+    /// `local:E`
+    Local(EpochId),
+    /// `aggregated:E`
+    Aggregated(EpochId),
+    /// `validator:V:E`, `peer_discovery:N:TIME`: no batch of ours.
+    Foreign,
+}
+
+impl EpochMember {
+    /// Reads a member.
+    ///
+    /// # Errors
+    /// [`BadEpoch`] when it is of neither form.
+    pub fn parse(member: &str) -> Result<Self, BadEpoch> {
+        match member.split_once(':') {
+            Some(("open", epoch)) => EpochId::parse(epoch).map(Self::Opened),
+            Some(("close", epoch)) => EpochId::parse(epoch).map(Self::Closed),
+            _ => Err(BadEpoch(member.chars().take(100).collect())),
+        }
+    }
+
+    /// The epoch that it names.
+    #[must_use]
+    pub fn epoch(&self) -> &EpochId {
+        match self {
+            Self::Opened(epoch) | Self::Closed(epoch) => epoch,
+        }
+    }
+}
+
+impl BatchMember {
+    /// Reads a member; whatever is not `local:` or `aggregated:` is foreign.
+    ///
+    /// # Errors
+    /// [`BadEpoch`] when it is a batch of ours that names no epoch.
+    pub fn parse(member: &str) -> Result<Self, BadEpoch> {
+        match member.split_once(':') {
+            Some(("local", epoch)) => EpochId::parse(epoch).map(Self::Local),
+            Some(("aggregated", epoch)) => EpochId::parse(epoch).map(Self::Aggregated),
+            _ => Ok(Self::Foreign),
+        }
+    }
+
+    /// The epoch that it names, when it is a batch of ours.
+    #[must_use]
+    pub fn epoch(&self) -> Option<&EpochId> {
+        match self {
+            Self::Local(epoch) | Self::Aggregated(epoch) => Some(epoch),
+            Self::Foreign => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(text: &str) -> EpochId {
+        EpochId::parse(text).expect(text)
+    }
+
+    #[test]
+    fn members_are_read_whole() {
+        assert_eq!(EpochMember::parse("close:2301"), Ok(EpochMember::Closed(id("2301"))));
+        assert_eq!(EpochMember::parse("open:2.3e+07"), Ok(EpochMember::Opened(id("23000000"))));
+        assert!(EpochMember::parse("open:").is_err());
+        assert!(EpochMember::parse("opened:1").is_err());
+        assert!(EpochMember::parse("open:1:2").is_err());
+        assert_eq!(BatchMember::parse("aggregated:7"), Ok(BatchMember::Aggregated(id("7"))));
+        assert_eq!(BatchMember::parse("validator:v-a:7"), Ok(BatchMember::Foreign));
+        assert_eq!(BatchMember::parse("peer_discovery:4:1795340104"), Ok(BatchMember::Foreign));
+        assert!(BatchMember::parse("local:x").is_err());
+    }
+}

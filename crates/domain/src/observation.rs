@@ -103,15 +103,17 @@ impl Observation {
     #[must_use]
     pub fn recent(&self) -> Recent {
         let within = |at: f64, seconds: f64| at > self.now - seconds && at <= self.now;
+        // Whole epochs are counted: an entry that stands there in two spellings is one.
         let opened = |seconds: f64| {
-            let timeline = self.epochs_timeline.as_ref()?;
-            let opened = timeline.iter().filter(|entry| matches!(entry.what, EpochMember::Opened(_)));
-            Some(opened.filter(|entry| within(entry.at, seconds)).count() as u64)
+            let entries = self.epochs_timeline.as_ref()?.iter().filter(|entry| within(entry.at, seconds));
+            let opened = entries.filter(|entry| matches!(entry.what, EpochMember::Opened(_)));
+            Some(opened.map(|entry| entry.what.epoch()).collect::<BTreeSet<_>>().len() as u64)
         };
         let batches = |seconds: f64| {
-            let timeline = self.batches_timeline.as_ref()?;
-            let ours = timeline.iter().filter(|entry| entry.what.epoch().is_some());
-            Some(ours.filter(|entry| within(entry.at, seconds)).count() as u64)
+            let entries = self.batches_timeline.as_ref()?.iter().filter(|entry| within(entry.at, seconds));
+            let ours = entries
+                .filter_map(|entry| Some((matches!(entry.what, BatchMember::Local(_)), entry.what.epoch()?)));
+            Some(ours.collect::<BTreeSet<_>>().len() as u64)
         };
         let (mut one, mut five) = (Some(0), Some(0));
         for facts in self.facts.values() {

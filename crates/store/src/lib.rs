@@ -1,1 +1,22 @@
-//! store
+//! Redis as the tracker uses it: the names of all keys, the connections, and what is read and written in one
+//! round trip.
+//!
+//! It knows how, not when or why: each function is one pipeline. It concludes nothing from what it reads; it
+//! hands it to `domain` as an [`Observation`](domain::Observation), with every input that could not be read
+//! left out and reported as a [`Fault`].
+
+mod connect;
+mod error;
+mod events;
+mod keys;
+mod ledger;
+mod market;
+mod reply;
+
+pub use connect::{RedisSettings, Session, Store};
+pub use error::{ErrorKind, StoreError};
+pub use events::{EventStream, Subscriber};
+pub use keys::{EVENTS, MarketKeys};
+pub use ledger::{LedgerMark, SCHEMA};
+pub use market::{Dataset, MarketStore, Pass, Reach, Written};
+pub use reply::Fault;

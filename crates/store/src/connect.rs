@@ -1,0 +1,148 @@
+//! Connections to Redis: a bounded pool for commands, and the client for subscriptions.
+
+use std::{fmt, time::Duration};
+
+use deadpool_redis::{Manager, Pool, PoolError, Runtime};
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Pipeline,
+    RedisConnectionInfo, RedisResult, Value, io::tcp::TcpSettings,
+};
+
+use crate::error::{ErrorKind, StoreError};
+
+/// How Redis is reached.
+#[derive(Clone)]
+pub struct RedisSettings {
+    /// Host name or IP address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// ACL user; empty for the default user.
+    pub username: String,
+    /// Password; empty for none.
+    pub password: String,
+    /// Database number.
+    pub db: i64,
+    /// Connections of the pool.
+    pub pool_size: usize,
+    /// How long setting up a connection, or waiting for a free one, may take.
+    pub connect_timeout: Duration,
+    /// How long an answer may take.
+    pub command_timeout: Duration,
+}
+
+impl fmt::Debug for RedisSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "redis://{}:{}/{}", self.host, self.port, self.db)
+    }
+}
+
+/// The way to Redis. Clones share the pool.
+#[derive(Clone)]
+pub struct Store {
+    pool: Pool,
+    pub(crate) client: Client,
+    pub(crate) settings: RedisSettings,
+}
+
+impl Store {
+    /// Sets up the pool; nothing is connected yet.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the settings can't be a connection.
+    pub fn new(settings: RedisSettings) -> Result<Self, StoreError> {
+        let object = format!("{settings:?}");
+        let refused =
+            |detail: String| StoreError::new("set up the pool", object.clone(), ErrorKind::Refused, detail);
+        let info = connection_info(&settings).map_err(|error| refused(error.to_string()))?;
+        let client = Client::open(info.clone()).map_err(|error| refused(error.to_string()))?;
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(settings.connect_timeout))
+            .set_response_timeout(Some(settings.command_timeout));
+        let manager = Manager::new_with_config(info, config).map_err(|error| refused(error.to_string()))?;
+        let pool = Pool::builder(manager)
+            .runtime(Runtime::Tokio1)
+            .max_size(settings.pool_size)
+            .wait_timeout(Some(settings.connect_timeout))
+            .create_timeout(Some(settings.connect_timeout))
+            .recycle_timeout(Some(settings.command_timeout))
+            .build()
+            .map_err(|error| refused(error.to_string()))?;
+        Ok(Self { pool, client, settings })
+    }
+
+    /// Takes a connection for one pass. A reused one is checked first, which is a round trip of its own.
+    ///
+    /// # Errors
+    /// [`StoreError`] when none can be had.
+    pub async fn session(&self, operation: &'static str) -> Result<Session, StoreError> {
+        let object = || format!("{:?}", self.settings);
+        let connection = self.pool.get().await.map_err(|error| match error {
+            PoolError::Timeout(deadpool_redis::TimeoutType::Wait) => {
+                StoreError::new(operation, object(), ErrorKind::PoolExhausted, "no connection became free")
+            }
+            PoolError::Timeout(_) => {
+                StoreError::new(operation, object(), ErrorKind::Unavailable, "connecting took too long")
+            }
+            PoolError::Backend(error) => StoreError::redis(operation, object(), &error),
+            other => StoreError::new(operation, object(), ErrorKind::Unavailable, other),
+        })?;
+        Ok(Session { connection })
+    }
+
+    /// Asks Redis for a sign of life.
+    ///
+    /// # Errors
+    /// [`StoreError`] when there is none.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        let mut session = self.session("ping").await?;
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("PING");
+        session.run("ping", &format!("{:?}", self.settings), &pipeline).await.map(drop)
+    }
+
+    /// Connections in use, and the most there may be.
+    #[must_use]
+    pub fn pool_usage(&self) -> (usize, usize) {
+        let status = self.pool.status();
+        (status.size - status.available, status.max_size)
+    }
+}
+
+fn connection_info(settings: &RedisSettings) -> RedisResult<ConnectionInfo> {
+    let mut redis = RedisConnectionInfo::default()
+        .set_db(settings.db)
+        .set_lib_name("state-tracker", env!("CARGO_PKG_VERSION"));
+    if !settings.username.is_empty() {
+        redis = redis.set_username(&settings.username);
+    }
+    if !settings.password.is_empty() {
+        redis = redis.set_password(&settings.password);
+    }
+    // A peer that vanished is noticed by the kernel even when nothing is being asked.
+    let tcp = TcpSettings::default().set_nodelay(true);
+    let address = ConnectionAddr::Tcp(settings.host.clone(), settings.port);
+    Ok(address.into_connection_info()?.set_tcp_settings(tcp).set_redis_settings(redis))
+}
+
+/// One connection, for the length of a pass.
+pub struct Session {
+    connection: deadpool_redis::Connection,
+}
+
+impl Session {
+    /// Sends a pipeline as one round trip. Errors of single commands are in their places.
+    pub(crate) async fn run(
+        &mut self,
+        operation: &'static str,
+        object: &str,
+        pipeline: &Pipeline,
+    ) -> Result<Vec<RedisResult<Value>>, StoreError> {
+        pipeline
+            .clone()
+            .ignore_errors()
+            .query_async(&mut self.connection)
+            .await
+            .map_err(|error| StoreError::redis(operation, object, &error))
+    }
+}

@@ -1,0 +1,118 @@
+//! What can go wrong between the tracker and Redis.
+
+use redis::RedisError;
+
+/// The kinds of errors, as metrics and decisions need them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// Redis can't be reached, or the connection broke.
+    Unavailable,
+    /// Redis is reachable and does not answer in time.
+    Timeout,
+    /// No connection of the pool became free in time.
+    PoolExhausted,
+    /// Redis is loading its data.
+    Loading,
+    /// User name, password or permissions.
+    Denied,
+    /// A replica, or a server that may not write.
+    ReadOnly,
+    /// A key holds another type than it should.
+    WrongType,
+    /// A value can't be read as what it should be.
+    Malformed,
+    /// Anything else that the server refused.
+    Refused,
+}
+
+impl ErrorKind {
+    /// The name in metrics and logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unavailable => "unavailable",
+            Self::Timeout => "timeout",
+            Self::PoolExhausted => "pool_exhausted",
+            Self::Loading => "loading",
+            Self::Denied => "denied",
+            Self::ReadOnly => "read_only",
+            Self::WrongType => "wrong_type",
+            Self::Malformed => "malformed",
+            Self::Refused => "refused",
+        }
+    }
+
+    /// Whether the server as a whole is of no use now, so that waiting is all that can be done.
+    #[must_use]
+    pub fn is_outage(self) -> bool {
+        matches!(
+            self,
+            Self::Unavailable | Self::Timeout | Self::PoolExhausted | Self::Loading | Self::ReadOnly
+        )
+    }
+
+    fn remedy(self) -> &'static str {
+        match self {
+            Self::Unavailable => "check that Redis runs at this address (redis.host, redis.port)",
+            Self::Timeout => "find out what keeps Redis busy, or raise redis.command_timeout",
+            Self::PoolExhausted => "raise redis.pool_size",
+            Self::Loading => "wait until Redis has loaded its data",
+            Self::Denied => "check redis.username and redis.password, and the user's ACL",
+            Self::ReadOnly => "point redis.host at the master",
+            Self::WrongType => "delete or rename the key: another program uses its name",
+            Self::Malformed => "find out which program wrote it",
+            Self::Refused => "see the server's own message",
+        }
+    }
+}
+
+/// A step that failed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{operation} on {object} failed ({}): {detail}; {}", kind.as_str(), kind.remedy())]
+pub struct StoreError {
+    /// What was being done.
+    pub operation: &'static str,
+    /// To what: a market, a key, a server.
+    pub object: String,
+    /// The kind of failure.
+    pub kind: ErrorKind,
+    /// What the server or the client said.
+    pub detail: String,
+}
+
+impl StoreError {
+    pub(crate) fn new(
+        operation: &'static str,
+        object: impl Into<String>,
+        kind: ErrorKind,
+        detail: impl ToString,
+    ) -> Self {
+        Self { operation, object: object.into(), kind, detail: detail.to_string() }
+    }
+
+    pub(crate) fn redis(operation: &'static str, object: impl Into<String>, error: &RedisError) -> Self {
+        Self::new(operation, object, kind_of(error), error)
+    }
+}
+
+pub(crate) fn kind_of(error: &RedisError) -> ErrorKind {
+    use redis::{ErrorKind as Client, ServerErrorKind as Server};
+    if error.is_timeout() {
+        return ErrorKind::Timeout;
+    }
+    match error.kind() {
+        Client::Io => ErrorKind::Unavailable,
+        Client::AuthenticationFailed | Client::Server(Server::NoPerm) => ErrorKind::Denied,
+        Client::Server(Server::BusyLoading | Server::MasterDown | Server::TryAgain | Server::ClusterDown) => {
+            ErrorKind::Loading
+        }
+        Client::Server(Server::ReadOnly) => ErrorKind::ReadOnly,
+        Client::Parse | Client::UnexpectedReturnType => ErrorKind::Malformed,
+        _ => match error.code() {
+            Some("WRONGTYPE") => ErrorKind::WrongType,
+            Some("WRONGPASS" | "NOAUTH" | "NOPERM") => ErrorKind::Denied,
+            _ if error.is_connection_dropped() || error.is_io_error() => ErrorKind::Unavailable,
+            _ => ErrorKind::Refused,
+        },
+    }
+}

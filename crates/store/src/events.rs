@@ -1,0 +1,70 @@
+//! The subscription to the producers' events: one connection of its own, with a beginning and an end.
+//!
+//! A subscription that ended has missed what was published since; whoever holds it must look at the keys
+//! again after subscribing anew. Nothing here reconnects by itself.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use redis::aio::{PubSubSink, PubSubStream};
+
+use crate::{
+    Store,
+    error::{ErrorKind, StoreError},
+    keys::{EVENTS, MarketKeys},
+};
+
+/// The asking side of a subscription.
+pub struct Subscriber {
+    sink: PubSubSink,
+    server: String,
+    timeout: Duration,
+}
+
+/// The listening side of a subscription.
+pub struct EventStream(PubSubStream);
+
+impl Store {
+    /// Subscribes to the events of all markets, and to those of each of `markets`.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the connection or a subscription fails.
+    pub async fn subscribe(&self, markets: &[MarketKeys]) -> Result<(Subscriber, EventStream), StoreError> {
+        let server = format!("{:?}", self.settings);
+        let (within, operation) = (self.settings.connect_timeout, "subscribe");
+        let late = |_| StoreError::new(operation, server.clone(), ErrorKind::Timeout, "it took too long");
+        let failed = |error: redis::RedisError| StoreError::redis(operation, server.clone(), &error);
+        let connection = tokio::time::timeout(within, self.client.get_async_pubsub()).await.map_err(late)?;
+        let (mut sink, stream) = connection.map_err(failed)?.split();
+        let mut channels = vec![EVENTS.to_owned()];
+        channels.extend(markets.iter().flat_map(MarketKeys::events));
+        tokio::time::timeout(within, sink.subscribe(channels)).await.map_err(late)?.map_err(failed)?;
+        Ok((Subscriber { sink, server, timeout: self.settings.command_timeout }, EventStream(stream)))
+    }
+}
+
+impl Subscriber {
+    /// Asks for a sign of life over the subscription's own connection, so that a half-open one is noticed.
+    ///
+    /// # Errors
+    /// [`StoreError`] when none comes in time.
+    pub async fn ping(&mut self) -> Result<(), StoreError> {
+        let answer = tokio::time::timeout(self.timeout, self.sink.ping::<redis::Value>()).await;
+        let error = |kind, detail: String| {
+            StoreError::new("ping the subscription", self.server.clone(), kind, detail)
+        };
+        match answer {
+            Err(_) => Err(error(ErrorKind::Timeout, format!("no answer within {:?}", self.timeout))),
+            Ok(Err(failed)) => Err(StoreError::redis("ping the subscription", self.server.clone(), &failed)),
+            Ok(Ok(_)) => Ok(()),
+        }
+    }
+}
+
+impl EventStream {
+    /// The next event: its channel and payload. `None` when the connection has ended.
+    pub async fn next(&mut self) -> Option<(String, Vec<u8>)> {
+        let message = self.0.next().await?;
+        Some((message.get_channel_name().to_owned(), message.get_payload_bytes().to_vec()))
+    }
+}

@@ -1,0 +1,123 @@
+//! What the keys of one epoch say: the commands that ask, and the reading of their answers.
+
+use domain::{EpochFacts, EpochId, parse_seconds};
+use redis::Pipeline;
+
+use crate::{
+    error::{ErrorKind, StoreError},
+    keys::InputKeys,
+    reply::Replies,
+};
+
+/// Asks for everything about an epoch. What proves that it is finished is asked for first: then whatever was
+/// written before that is in the counts that follow.
+pub(super) fn ask(pipeline: &mut Pipeline, input: InputKeys<'_>, epoch: &EpochId, now: f64) {
+    let [info, state, local, aggregated, validators, ids, processed] = input.of_epoch(epoch);
+    pipeline.cmd("HMGET").arg(info).arg(&["status", "start", "timestamp", "end", "duration", "data_market"]);
+    pipeline.cmd("HMGET").arg(state).arg(&["window_status", "window_opened_at", "window_closes_at"]);
+    pipeline.cmd("EXISTS").arg(local);
+    pipeline.cmd("EXISTS").arg(aggregated);
+    pipeline.cmd("GET").arg(validators);
+    pipeline.cmd("ZCARD").arg(&ids);
+    for seconds in [60.0, 300.0] {
+        pipeline.cmd("ZCOUNT").arg(&ids).arg(format!("({}", now - seconds)).arg(now);
+    }
+    pipeline.cmd("SCARD").arg(processed);
+}
+
+/// Reads the answers to [`ask`].
+pub(super) fn take(
+    replies: &mut Replies,
+    input: InputKeys<'_>,
+    epoch: &EpochId,
+) -> Result<EpochFacts, StoreError> {
+    let [info_key, state_key, local, aggregated, validators, ids, processed] = input.of_epoch(epoch);
+    let mut facts = EpochFacts::default();
+    let fields =
+        |replies: &mut Replies, key: &str, names: usize| -> Result<Vec<Option<String>>, StoreError> {
+            let mut fields = replies.take::<Vec<Option<String>>>(key)?.unwrap_or_default();
+            fields.resize(names, None);
+            Ok(fields)
+        };
+    let info = fields(replies, &info_key, 6)?;
+    let state = fields(replies, &state_key, 3)?;
+    let seconds = |replies: &mut Replies, key: &str, name: &str, field: &Option<String>| {
+        let text = field.as_deref().filter(|text| !text.is_empty())?;
+        let seconds = parse_seconds(text);
+        if seconds.is_none() {
+            replies.fault(key, ErrorKind::Malformed, format!("{name} is `{text}`, seconds are expected"));
+        }
+        seconds
+    };
+    let is_open = |status: &Option<String>| match status.as_deref() {
+        Some("open") => Some(true),
+        Some("closed") => Some(false),
+        _ => None,
+    };
+    if let ([status, start, timestamp, end, duration, data_market], [window, opened_at, closes_at]) =
+        (&info[..], &state[..])
+    {
+        facts.open = is_open(status).or(is_open(window));
+        let start = seconds(replies, &info_key, "start", start).or(seconds(
+            replies,
+            &info_key,
+            "timestamp",
+            timestamp,
+        ));
+        facts.start = start.or(seconds(replies, &state_key, "window_opened_at", opened_at));
+        let end = seconds(replies, &info_key, "end", end);
+        facts.end = end.or(seconds(replies, &state_key, "window_closes_at", closes_at));
+        facts.duration = seconds(replies, &info_key, "duration", duration).filter(|&duration| duration > 0.0);
+        facts.data_market = data_market.clone().filter(|market| !market.is_empty());
+    }
+    facts.local_batch = replies.take::<bool>(&local)?.unwrap_or(false);
+    facts.aggregated_batch = replies.take::<bool>(&aggregated)?.unwrap_or(false);
+    if let Some(json) = replies.take::<Option<Vec<u8>>>(&validators)?.flatten() {
+        match serde_json::from_slice(&json) {
+            Ok(named) => facts.batch_validators = Some(named),
+            Err(error) => replies.fault(&validators, ErrorKind::Malformed, error),
+        }
+    }
+    let ordered = replies.take::<u64>(&ids)?;
+    let one = replies.take::<u64>(&ids)?;
+    let five = replies.take::<u64>(&ids)?;
+    let plain = replies.take::<u64>(&processed)?;
+    // The ordered set is preferred; the plain one stands in where the other is missing.
+    let is_ordered = ordered.is_some_and(|count| count > 0);
+    facts.submissions = if is_ordered { ordered } else { plain.filter(|&count| count > 0).or(ordered) };
+    facts.has_submissions_key = facts.submissions.is_some_and(|count| count > 0);
+    let plain_only = !is_ordered && facts.has_submissions_key;
+    facts.submissions_recent = if plain_only { None } else { one.zip(five) };
+    Ok(facts)
+}
+
+/// The facts of one epoch under all spellings of its keys. The preferred spelling speaks first, the others
+/// fill in what it leaves open.
+#[derive(Default)]
+pub(super) struct Gathered(Option<EpochFacts>);
+
+impl Gathered {
+    pub(super) fn add(&mut self, facts: EpochFacts) {
+        let Some(known) = &mut self.0 else {
+            self.0 = Some(facts);
+            return;
+        };
+        known.open = known.open.or(facts.open);
+        known.start = known.start.or(facts.start);
+        known.end = known.end.or(facts.end);
+        known.duration = known.duration.or(facts.duration);
+        known.data_market = known.data_market.take().or(facts.data_market);
+        known.local_batch |= facts.local_batch;
+        known.aggregated_batch |= facts.aggregated_batch;
+        known.batch_validators = known.batch_validators.take().or(facts.batch_validators);
+        if !known.has_submissions_key && (facts.has_submissions_key || known.submissions.is_none()) {
+            known.submissions = facts.submissions;
+            known.submissions_recent = facts.submissions_recent;
+            known.has_submissions_key = facts.has_submissions_key;
+        }
+    }
+
+    pub(super) fn finish(self) -> EpochFacts {
+        self.0.unwrap_or_default()
+    }
+}

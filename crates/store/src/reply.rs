@@ -1,0 +1,115 @@
+//! Answers of Redis, read one by one: each that is not what it should be becomes a [`Fault`] and a missing
+//! value, and the others go on.
+
+use domain::{EpochId, Timed};
+use redis::{FromRedisValue, RedisResult, Value, from_redis_value};
+
+use crate::error::{ErrorKind, StoreError, kind_of};
+
+/// One input that could not be read, or could only be read in part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The key.
+    pub key: String,
+    /// What is wrong with it.
+    pub kind: ErrorKind,
+    /// The server's word, or the piece that can't be read.
+    pub detail: String,
+}
+
+/// The answers of one pipeline, taken in the order of its commands.
+pub(crate) struct Replies {
+    operation: &'static str,
+    answers: std::vec::IntoIter<RedisResult<Value>>,
+    faults: Vec<Fault>,
+}
+
+impl Replies {
+    pub(crate) fn new(operation: &'static str, answers: Vec<RedisResult<Value>>) -> Self {
+        Self { operation, answers: answers.into_iter(), faults: Vec::new() }
+    }
+
+    pub(crate) fn into_faults(self) -> Vec<Fault> {
+        self.faults
+    }
+
+    pub(crate) fn fault(&mut self, key: &str, kind: ErrorKind, detail: impl ToString) {
+        let detail = detail.to_string().chars().take(200).collect();
+        self.faults.push(Fault { key: key.to_owned(), kind, detail });
+    }
+
+    /// The next answer, whatever it is.
+    ///
+    /// # Errors
+    /// [`StoreError`] for an error that says that the server as a whole is of no use, or that this user may
+    /// not do this: then no answer of the pipeline can be trusted to be complete.
+    pub(crate) fn raw(&mut self, key: &str) -> Result<Option<Value>, StoreError> {
+        match self.answers.next() {
+            Some(Ok(value)) => Ok(Some(value)),
+            Some(Err(error)) => {
+                let kind = kind_of(&error);
+                if kind.is_outage() || kind == ErrorKind::Denied {
+                    return Err(StoreError::redis(self.operation, key, &error));
+                }
+                self.fault(key, kind, error);
+                Ok(None)
+            }
+            None => Err(StoreError::new(self.operation, key, ErrorKind::Malformed, "an answer is missing")),
+        }
+    }
+
+    /// The next answer as a `T`; `None` when it is an error or something else.
+    pub(crate) fn take<T: FromRedisValue>(&mut self, key: &str) -> Result<Option<T>, StoreError> {
+        let Some(value) = self.raw(key)? else { return Ok(None) };
+        match from_redis_value(value) {
+            Ok(value) => Ok(Some(value)),
+            Err(error) => {
+                self.fault(key, ErrorKind::Malformed, error);
+                Ok(None)
+            }
+        }
+    }
+
+    /// The members of a set of epoch ids; those that name no epoch are reported once, with their number.
+    pub(crate) fn epochs(&mut self, key: &str) -> Result<Option<Vec<EpochId>>, StoreError> {
+        let Some(members) = self.take::<Vec<Vec<u8>>>(key)? else { return Ok(None) };
+        let (mut epochs, mut unread) = (Vec::with_capacity(members.len()), Vec::new());
+        for member in members {
+            match std::str::from_utf8(&member).ok().and_then(|text| EpochId::parse(text).ok()) {
+                Some(epoch) => epochs.push(epoch),
+                None => unread.push(member),
+            }
+        }
+        self.unread(key, &unread);
+        Ok(Some(epochs))
+    }
+
+    /// The members of a timeline with their scores, read by `parse`.
+    pub(crate) fn timeline<T, E>(
+        &mut self,
+        key: &str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Result<Option<Vec<Timed<T>>>, StoreError> {
+        let Some(members) = self.take::<Vec<(Vec<u8>, f64)>>(key)? else { return Ok(None) };
+        let (mut timeline, mut unread) = (Vec::with_capacity(members.len()), Vec::new());
+        for (member, at) in members {
+            match std::str::from_utf8(&member).ok().and_then(|text| parse(text).ok()) {
+                Some(what) => timeline.push(Timed { at, what }),
+                None => unread.push(member),
+            }
+        }
+        self.unread(key, &unread);
+        Ok(Some(timeline))
+    }
+
+    fn unread(&mut self, key: &str, members: &[Vec<u8>]) {
+        if let Some(first) = members.first() {
+            let first = String::from_utf8_lossy(first).chars().take(60).collect::<String>();
+            self.fault(
+                key,
+                ErrorKind::Malformed,
+                format!("{} members name no epoch, one is `{first}`", members.len()),
+            );
+        }
+    }
+}

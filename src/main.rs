@@ -1,2 +1,74 @@
-//! The `state-tracker` binary.
-fn main() {}
+//! The `state-tracker` binary: parses the command line, loads the configuration, and turns what comes
+//! back into an exit code. What the commands do is in the library.
+
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+use color_eyre::eyre::Result;
+use state_tracker::app;
+use state_tracker::cli::{CheckArgs, Cli, Command, HealthcheckArgs};
+use state_tracker::config::{CONFIG_VARIABLE, Config, EX_CONFIG, Loaded};
+
+fn main() -> Result<ExitCode> {
+    let cli = Cli::parse();
+    color_eyre::config::HookBuilder::default().display_env_section(false).install()?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    let result = runtime.block_on(dispatch(cli));
+    // A task that holds its thread must not hold the exit.
+    runtime.shutdown_background();
+    result
+}
+
+async fn dispatch(cli: Cli) -> Result<ExitCode> {
+    let file = cli.config_file(std::env::var_os(CONFIG_VARIABLE));
+    let file = file.as_deref();
+    match cli.command.unwrap_or_default() {
+        Command::Run => match load(file) {
+            Ok(loaded) => app::run(loaded).await,
+            Err(code) => Ok(code),
+        },
+        Command::Check(args) => match load(file) {
+            Ok(loaded) => check(&args, &loaded).await,
+            Err(code) => Ok(code),
+        },
+        Command::Demo(args) => app::demo(args).await,
+        Command::Healthcheck(HealthcheckArgs { url: Some(url) }) => app::healthcheck(&url).await,
+        Command::Healthcheck(HealthcheckArgs { url: None }) => match load(file) {
+            Ok(loaded) => app::healthcheck(&loaded.config.http.local_url("/readyz")).await,
+            Err(code) => Ok(code),
+        },
+    }
+}
+
+/// The configuration, or the exit code after its errors were told.
+fn load(file: Option<&Path>) -> Result<Loaded, ExitCode> {
+    Config::load(file, std::env::vars_os()).map_err(|errors| {
+        eprintln!("{errors}");
+        ExitCode::from(EX_CONFIG)
+    })
+}
+
+async fn check(args: &CheckArgs, loaded: &Loaded) -> Result<ExitCode> {
+    if args.json {
+        print(&format!("{:#}\n", loaded.to_json()))?;
+    } else {
+        print(&loaded.describe())?;
+        for note in &loaded.notes {
+            print(&format!("note: {note}\n"))?;
+        }
+    }
+    if args.connect {
+        return app::connect(&loaded.config).await;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// To standard output; that nobody reads on, as with `| head`, is no error.
+fn print(text: &str) -> std::io::Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}

@@ -1,1 +1,21 @@
-//! actors
+//! The supervised actors of the state tracker, one file each, grouped as the tree is.
+//!
+//! An actor holds the when and the what-if: when it looks, what it does when Redis is away. What the numbers
+//! mean stands in `domain`, how they are read and written in `store`.
+
+mod complaints;
+mod listener;
+mod market;
+mod messages;
+mod services;
+mod status;
+pub mod telemetry;
+
+pub use listener::{Listener, MarketEdges};
+pub use market::{Aggregator, EpochTracker};
+pub use messages::Look;
+pub use services::{Rhythm, Services};
+pub use status::{Readiness, Status};
+
+/// The datasets that every market must have, by their names in the status.
+pub const DATASETS: [&str; 2] = [market::SUMMARY, market::CURRENT_EPOCH];

@@ -4,8 +4,7 @@ use std::{fmt, time::Duration};
 
 use deadpool_redis::{Manager, Pool, PoolError, Runtime};
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Pipeline,
-    RedisConnectionInfo, RedisResult, Value, io::tcp::TcpSettings,
+    AsyncConnectionConfig, Client, ConnectionInfo, Pipeline, RedisResult, Value, io::tcp::TcpSettings,
 };
 
 use crate::error::{ErrorKind, StoreError};
@@ -13,16 +12,10 @@ use crate::error::{ErrorKind, StoreError};
 /// How Redis is reached.
 #[derive(Clone)]
 pub struct RedisSettings {
-    /// Host name or IP address.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-    /// ACL user; empty for the default user.
-    pub username: String,
-    /// Password; empty for none.
-    pub password: String,
-    /// Database number.
-    pub db: i64,
+    /// Address, user, password, database.
+    pub connection: ConnectionInfo,
+    /// The address as it may be shown.
+    pub shown: String,
     /// Connections of the pool.
     pub pool_size: usize,
     /// How long setting up a connection, or waiting for a free one, may take.
@@ -31,9 +24,9 @@ pub struct RedisSettings {
     pub command_timeout: Duration,
 }
 
-impl fmt::Debug for RedisSettings {
+impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "redis://{}:{}/{}", self.host, self.port, self.db)
+        f.write_str(&self.settings.shown)
     }
 }
 
@@ -51,10 +44,10 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the settings can't be a connection.
     pub fn new(settings: RedisSettings) -> Result<Self, StoreError> {
-        let object = format!("{settings:?}");
+        let object = settings.shown.clone();
         let refused =
             |detail: String| StoreError::new("set up the pool", object.clone(), ErrorKind::Refused, detail);
-        let info = connection_info(&settings).map_err(|error| refused(error.to_string()))?;
+        let info = named(&settings.connection);
         let client = Client::open(info.clone()).map_err(|error| refused(error.to_string()))?;
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(settings.connect_timeout))
@@ -76,7 +69,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when none can be had.
     pub async fn session(&self, operation: &'static str) -> Result<Session, StoreError> {
-        let object = || format!("{:?}", self.settings);
+        let object = || self.settings.shown.clone();
         let connection = self.pool.get().await.map_err(|error| match error {
             PoolError::Timeout(deadpool_redis::TimeoutType::Wait) => {
                 StoreError::new(operation, object(), ErrorKind::PoolExhausted, "no connection became free")
@@ -98,7 +91,7 @@ impl Store {
         let mut session = self.session("ping").await?;
         let mut pipeline = redis::pipe();
         pipeline.cmd("PING");
-        session.run("ping", &format!("{:?}", self.settings), &pipeline).await.map(drop)
+        session.run("ping", &self.settings.shown, &pipeline).await.map(drop)
     }
 
     /// Connections in use, and the most there may be.
@@ -109,20 +102,10 @@ impl Store {
     }
 }
 
-fn connection_info(settings: &RedisSettings) -> RedisResult<ConnectionInfo> {
-    let mut redis = RedisConnectionInfo::default()
-        .set_db(settings.db)
-        .set_lib_name("state-tracker", env!("CARGO_PKG_VERSION"));
-    if !settings.username.is_empty() {
-        redis = redis.set_username(&settings.username);
-    }
-    if !settings.password.is_empty() {
-        redis = redis.set_password(&settings.password);
-    }
-    // A peer that vanished is noticed by the kernel even when nothing is being asked.
+fn named(connection: &ConnectionInfo) -> ConnectionInfo {
+    let redis = connection.redis_settings().clone().set_lib_name("state-tracker", env!("CARGO_PKG_VERSION"));
     let tcp = TcpSettings::default().set_nodelay(true);
-    let address = ConnectionAddr::Tcp(settings.host.clone(), settings.port);
-    Ok(address.into_connection_info()?.set_tcp_settings(tcp).set_redis_settings(redis))
+    connection.clone().set_tcp_settings(tcp).set_redis_settings(redis)
 }
 
 /// One connection, for the length of a pass.

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use redis::aio::{PubSubSink, PubSubStream};
 
 use crate::{
@@ -30,7 +30,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the connection or a subscription fails.
     pub async fn subscribe(&self, markets: &[MarketKeys]) -> Result<(Subscriber, EventStream), StoreError> {
-        let server = format!("{:?}", self.settings);
+        let server = self.settings.shown.clone();
         let (within, operation) = (self.settings.connect_timeout, "subscribe");
         let late = |_| StoreError::new(operation, server.clone(), ErrorKind::Timeout, "it took too long");
         let failed = |error: redis::RedisError| StoreError::redis(operation, server.clone(), &error);
@@ -64,7 +64,15 @@ impl Subscriber {
 impl EventStream {
     /// The next event: its channel and payload. `None` when the connection has ended.
     pub async fn next(&mut self) -> Option<(String, Vec<u8>)> {
-        let message = self.0.next().await?;
-        Some((message.get_channel_name().to_owned(), message.get_payload_bytes().to_vec()))
+        self.0.next().await.map(|message| read(&message))
     }
+
+    /// The next event, when one has arrived already.
+    pub fn next_ready(&mut self) -> Option<(String, Vec<u8>)> {
+        self.0.next().now_or_never().flatten().map(|message| read(&message))
+    }
+}
+
+fn read(message: &redis::Msg) -> (String, Vec<u8>) {
+    (message.get_channel_name().to_owned(), message.get_payload_bytes().to_vec())
 }

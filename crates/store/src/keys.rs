@@ -42,7 +42,7 @@ impl MarketKeys {
     }
 
     /// `P:M:state:change`: events of this market alone.
-    pub(crate) fn events(&self) -> impl Iterator<Item = String> + '_ {
+    pub fn events(&self) -> impl Iterator<Item = String> + '_ {
         self.inputs.iter().map(|prefix| format!("{prefix}:{EVENTS}"))
     }
 

@@ -476,7 +476,8 @@ impl MarketStore {
 fn choose(timeline: &[Timed<EpochMember>], unsealed: BTreeSet<EpochId>) -> BTreeSet<EpochId> {
     let closed: BTreeSet<&EpochId> = timeline
         .iter()
-        .filter_map(|entry| matches!(entry.what, EpochMember::Closed(_)).then(|| entry.what.epoch()))
+        .filter(|entry| matches!(entry.what, EpochMember::Closed(_)))
+        .map(|entry| entry.what.epoch())
         .collect();
     let opened = timeline.iter().map(|entry| entry.what.epoch()).filter(|epoch| !closed.contains(epoch));
     let open: BTreeSet<EpochId> = opened.cloned().chain(unsealed).collect();

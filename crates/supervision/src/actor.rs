@@ -11,7 +11,6 @@ use crate::{
     crash::Guarded,
     health::ExitKind,
     mailbox::{Batch, Inbox, Lease, Mailbox, Message},
-    progress::Activity,
     seat::{self, Exit, Seat},
 };
 
@@ -76,8 +75,9 @@ impl<M: Message> Context<M> {
             self.seat.progress.beat();
             return true;
         }
-        self.seat.progress.mark(Activity::Idle);
-        let found = tokio::select! {
+        // A wait that is dropped (another branch of the caller's `select!` went on) ends the idling too.
+        let _idling = self.seat.progress.idling();
+        tokio::select! {
             biased;
             () = self.stop.cancelled(), if !self.stop_seen => {
                 // Stopping for good closes the mailbox first: then what waits is still handled.
@@ -85,9 +85,7 @@ impl<M: Message> Context<M> {
                 self.inbox.is_closed() && self.inbox.fill().await
             }
             found = self.inbox.fill() => found && (!self.stop_seen || self.inbox.is_closed()),
-        };
-        self.seat.progress.mark(Activity::Working);
-        found
+        }
     }
 
     /// Resolves when the actor shall stop.
@@ -114,10 +112,8 @@ impl<M: Message> Context<M> {
 
     /// Waits for something outside (a socket, a timer, a server that is away): that is idling, not a stall.
     pub async fn idle<F: Future>(&self, wait: F) -> F::Output {
-        self.seat.progress.mark(Activity::Idle);
-        let output = wait.await;
-        self.seat.progress.mark(Activity::Working);
-        output
+        let _idling = self.seat.progress.idling();
+        wait.await
     }
 
     /// The clock of the tree.

@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeMap,
     future::poll_fn,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError},
     task::{Poll, Waker},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -15,9 +15,12 @@ use std::{
 #[derive(Clone, Debug)]
 pub struct Clock(Source);
 
+/// Where the nanoseconds of all system clocks begin: two handles made apart must agree.
+static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+
 #[derive(Clone, Debug)]
 enum Source {
-    System { origin: Instant },
+    System,
     Manual(Arc<Manual>),
 }
 
@@ -40,7 +43,8 @@ impl Clock {
     /// The machine's own clocks.
     #[must_use]
     pub fn system() -> Self {
-        Self(Source::System { origin: Instant::now() })
+        LazyLock::force(&ORIGIN);
+        Self(Source::System)
     }
 
     /// A clock that stands still until [`Clock::advance`] moves it; `unix` is the wall time that it starts at.
@@ -58,26 +62,26 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> Instant {
         match &self.0 {
-            Source::System { .. } => Instant::now(),
+            Source::System => Instant::now(),
             Source::Manual(manual) => manual.origin + manual.lock().elapsed,
         }
     }
 
-    /// Monotonic nanoseconds since this clock was made; never 0, so that 0 can stand for "never".
+    /// Monotonic nanoseconds since this clock began; never 0, so that 0 can stand for "never".
     #[must_use]
     pub fn nanos(&self) -> u64 {
         let elapsed = match &self.0 {
-            Source::System { origin } => origin.elapsed(),
+            Source::System => ORIGIN.elapsed(),
             Source::Manual(manual) => manual.lock().elapsed,
         };
-        u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX).max(1)
+        u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX).saturating_add(1)
     }
 
     /// Wall time since the Unix epoch.
     #[must_use]
     pub fn unix(&self) -> Duration {
         match &self.0 {
-            Source::System { .. } => SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+            Source::System => SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
             Source::Manual(manual) => manual.unix_origin + manual.lock().elapsed,
         }
     }
@@ -85,7 +89,7 @@ impl Clock {
     /// Waits for `duration` of this clock's time.
     pub async fn sleep(&self, duration: Duration) {
         match &self.0 {
-            Source::System { .. } => tokio::time::sleep(duration).await,
+            Source::System => tokio::time::sleep(duration).await,
             Source::Manual(manual) => manual.sleep(duration).await,
         }
     }
@@ -126,7 +130,7 @@ impl Clock {
     #[must_use]
     pub fn sleepers(&self) -> usize {
         match &self.0 {
-            Source::System { .. } => 0,
+            Source::System => 0,
             Source::Manual(manual) => manual.lock().sleepers.len(),
         }
     }
@@ -135,7 +139,7 @@ impl Clock {
     /// the next `advance` (or a short real pause, so that the caller can look for its own end) on a manual one.
     pub(crate) fn pause_thread(&self, at_most: Duration) {
         match &self.0 {
-            Source::System { .. } => std::thread::park_timeout(at_most),
+            Source::System => std::thread::park_timeout(at_most),
             Source::Manual(manual) => {
                 let _moved = manual.moved.wait_timeout(manual.lock(), Duration::from_millis(5));
             }

@@ -96,9 +96,12 @@ impl<F: Future> Future for Guarded<'_, F> {
         match outcome {
             Ok(poll) => poll.map(Ok),
             Err(payload) => {
-                let captured = CAPTURED.with_borrow_mut(Option::take);
+                let message = payload_text(&*payload);
+                // What the hook saw may be an earlier panic, which the actor caught itself: one that is
+                // handed on (`resume_unwind`) does not pass the hook.
+                let captured = CAPTURED.with_borrow_mut(Option::take).filter(|seen| seen.message == message);
                 Poll::Ready(Err(captured.unwrap_or_else(|| Panicked {
-                    message: payload_text(&*payload),
+                    message,
                     location: None,
                     backtrace: Backtrace::disabled(),
                 })))

@@ -4,7 +4,7 @@
 //! watch on its own OS thread reads the marks. Working without a mark for too long is a stall; a poll that
 //! does not return is a handler that never yields. All times are the clock's nanoseconds.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use serde::Serialize;
 
@@ -25,7 +25,11 @@ pub enum Activity {
 #[derive(Debug)]
 pub(crate) struct Progress {
     clock: Clock,
-    activity: AtomicU8,
+    /// An incarnation is in the seat.
+    seated: AtomicBool,
+    /// Waits for something outside, and waits on a full edge: several may overlap in one actor.
+    idling: AtomicU32,
+    blocked: AtomicU32,
     last: AtomicU64,
     poll_since: AtomicU64,
 }
@@ -34,16 +38,41 @@ impl Progress {
     pub(crate) fn new(clock: &Clock) -> Self {
         Self {
             clock: clock.clone(),
-            activity: AtomicU8::new(0),
+            seated: AtomicBool::new(false),
+            idling: AtomicU32::new(0),
+            blocked: AtomicU32::new(0),
             last: AtomicU64::new(0),
             poll_since: AtomicU64::new(0),
         }
     }
 
-    /// Notes an activity, which is progress in itself.
-    pub(crate) fn mark(&self, activity: Activity) {
-        self.last.store(self.clock.nanos(), Relaxed);
-        self.activity.store(activity as u8, Relaxed);
+    /// An incarnation begins: it works.
+    pub(crate) fn entered(&self) {
+        self.beat();
+        self.seated.store(true, Relaxed);
+    }
+
+    /// The incarnation is over.
+    pub(crate) fn left(&self) {
+        self.beat();
+        self.seated.store(false, Relaxed);
+    }
+
+    /// Idling until the guard is dropped, be it because the wait itself was dropped.
+    pub(crate) fn idling(&self) -> impl Drop {
+        Wait::begin(self, &self.idling)
+    }
+
+    /// Waiting on a full edge begins; each call needs its `unblocked`.
+    pub(crate) fn blocked(&self) {
+        self.beat();
+        self.blocked.fetch_add(1, Relaxed);
+    }
+
+    /// One wait on a full edge is over.
+    pub(crate) fn unblocked(&self) {
+        self.beat();
+        self.blocked.fetch_sub(1, Relaxed);
     }
 
     /// Notes progress without a change of activity.
@@ -52,10 +81,14 @@ impl Progress {
     }
 
     pub(crate) fn activity(&self) -> Activity {
-        match self.activity.load(Relaxed) {
-            0 => Activity::Idle,
-            1 => Activity::Working,
-            _ => Activity::Blocked,
+        if !self.seated.load(Relaxed) {
+            Activity::Idle
+        } else if self.blocked.load(Relaxed) > 0 {
+            Activity::Blocked
+        } else if self.idling.load(Relaxed) > 0 {
+            Activity::Idle
+        } else {
+            Activity::Working
         }
     }
 
@@ -83,5 +116,26 @@ impl Progress {
             0 => None,
             since => Some(now.saturating_sub(since)),
         }
+    }
+}
+
+/// A wait that counts while it lasts.
+struct Wait<'a> {
+    progress: &'a Progress,
+    waits: &'a AtomicU32,
+}
+
+impl<'a> Wait<'a> {
+    fn begin(progress: &'a Progress, waits: &'a AtomicU32) -> Self {
+        progress.beat();
+        waits.fetch_add(1, Relaxed);
+        Self { progress, waits }
+    }
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        self.progress.beat();
+        self.waits.fetch_sub(1, Relaxed);
     }
 }

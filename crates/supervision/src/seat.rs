@@ -20,7 +20,7 @@ use crate::{
     health::{ActorHealth, Crash, ExitKind, State},
     mailbox::AnyMailbox,
     policy::Policy,
-    progress::{Activity, Progress},
+    progress::Progress,
     tree::TreeShared,
 };
 
@@ -45,13 +45,13 @@ pub(crate) fn blocked() -> impl Drop {
     impl Drop for Blocked {
         fn drop(&mut self) {
             if let Some(seat) = &self.0 {
-                seat.progress.mark(Activity::Working);
+                seat.progress.unblocked();
             }
         }
     }
     let seat = current();
     if let Some(seat) = &seat {
-        seat.progress.mark(Activity::Blocked);
+        seat.progress.blocked();
     }
     Blocked(seat)
 }
@@ -157,8 +157,8 @@ impl Seat {
         self.blamed.store(false, Relaxed);
         self.began_at.store(self.tree.clock.nanos(), Relaxed);
         self.generation.fetch_add(1, Relaxed);
-        self.progress.mark(Activity::Working);
-        self.tree.live.fetch_add(1, Relaxed);
+        self.progress.entered();
+        self.tree.live.send_modify(|live| *live += 1);
         Incarnate { seat: self.clone(), ended: false, _permit: permit }
     }
 
@@ -303,12 +303,12 @@ impl Incarnate {
 
 impl Drop for Incarnate {
     fn drop(&mut self) {
-        self.seat.progress.mark(Activity::Idle);
+        self.seat.progress.left();
         if !self.ended {
             let kill = self.seat.record().kill.take();
             let (kind, why) = kill.unwrap_or((ExitKind::Killed, "its supervisor ended".to_owned()));
             self.seat.ended(Exit::new(kind, why));
         }
-        self.seat.tree.live.fetch_sub(1, Relaxed);
+        self.seat.tree.live.send_modify(|live| *live -= 1);
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -19,7 +19,7 @@ use crate::{
     mailbox::{AnyMailbox, DeadLetter, Limits, Mailbox, NoMessage},
     policy::Policy,
     seat::Seat,
-    supervisor::{Group, Member, MemberKind, Order, Post, Supervisor},
+    supervisor::{Group, KILL_GRACE, Member, MemberKind, Order, Post, Supervisor},
     watch::{Watch, WatchSettings},
 };
 
@@ -64,8 +64,8 @@ impl Child {
     /// A supervisor over `children`, one for one; they start in this order and stop in reverse.
     pub fn supervisor(name: impl Into<String>, children: Vec<Child>) -> Self {
         // A supervisor must not be killed while it still waits for its children.
-        let stop_within =
-            Duration::from_secs(1) + children.iter().map(|child| child.policy.stop_within).sum::<Duration>();
+        let stop = |child: &Child| child.policy.stop_within + KILL_GRACE;
+        let stop_within = Duration::from_secs(1) + children.iter().map(stop).sum::<Duration>();
         let start_within =
             Duration::from_secs(1) + children.iter().map(|child| child.policy.start_within).sum::<Duration>();
         let policy = Policy { stop_within, start_within, stall_after: None, ..Policy::default() };
@@ -160,7 +160,7 @@ pub struct StopReport {
 pub(crate) struct TreeShared {
     pub(crate) clock: Clock,
     /// Incarnations that have begun and not ended.
-    pub(crate) live: AtomicUsize,
+    pub(crate) live: watch::Sender<usize>,
     #[cfg(feature = "failure-points")]
     pub(crate) failure_points: crate::fail::FailurePoints,
     seats: Mutex<Vec<Weak<Seat>>>,
@@ -189,7 +189,7 @@ impl Tree {
         crash::install_hook();
         let shared = Arc::new(TreeShared {
             clock: options.clock.clone(),
-            live: AtomicUsize::new(0),
+            live: watch::Sender::new(0),
             #[cfg(feature = "failure-points")]
             failure_points: crate::fail::FailurePoints::default(),
             seats: Mutex::default(),
@@ -207,10 +207,11 @@ impl Tree {
         *shared.root.lock().unwrap_or_else(PoisonError::into_inner) = Some(actor.clone());
         let (end, ended) = watch::channel(None);
         tokio::spawn({
-            let (root, shared) = (root.clone(), Arc::downgrade(&shared));
+            let (root, group, shared) = (root.clone(), group.clone(), Arc::downgrade(&shared));
             async move {
                 let _ = handle.await;
                 root.set_state(State::Stopped);
+                group.close_mailboxes();
                 let verdict = shared.upgrade().and_then(|shared| shared.take_verdict());
                 let orderly = root.take_exit() == Some(ExitKind::Stopped);
                 let outcome = verdict.unwrap_or_else(|| {
@@ -256,7 +257,8 @@ impl Tree {
         letters
     }
 
-    /// Puts a dead letter back into its mailbox, as a new message; `false` when there is no such letter.
+    /// Puts a dead letter back into its mailbox, as a new message; `false` when there is no such letter, or
+    /// its mailbox is full or closed.
     #[must_use]
     pub fn replay(&self, path: &str, sequence: u64) -> bool {
         self.find(path).and_then(|seat| seat.mailbox.clone()).is_some_and(|mailbox| mailbox.replay(sequence))
@@ -294,7 +296,10 @@ impl Tree {
                 Outcome::RootEnded { reason: format!("the tree did not stop within {within:?}") }
             }
         };
-        let left_behind = self.shared.live.load(Relaxed);
+        // What was killed ends at its next await: real time, whatever the clock of the tree.
+        let mut live = self.shared.live.subscribe();
+        let _ = tokio::time::timeout(KILL_GRACE, live.wait_for(|&live| live == 0)).await;
+        let left_behind = *live.borrow();
         StopReport { outcome, abandoned: self.group.overdue(), left_behind, took: began.elapsed() }
     }
 
@@ -312,12 +317,8 @@ impl Tree {
 impl Drop for Tree {
     fn drop(&mut self) {
         self.root.kill(ExitKind::Killed, "the tree was dropped".to_owned());
-        // Mailboxes are closed here and now: whoever sends must not wait for readers that will never come.
-        self.group.walk(&mut |seat| {
-            if let Some(mailbox) = &seat.mailbox {
-                mailbox.close();
-            }
-        });
+        // Here and now: whoever sends must not wait for readers that will never come.
+        self.group.close_mailboxes();
         self.shared.root.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(self.watch.take());
     }

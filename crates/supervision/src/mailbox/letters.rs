@@ -74,6 +74,10 @@ impl<M: Message> Letters<M> {
         }
     }
 
+    pub(super) fn weight_of(&self, sequence: u64) -> Option<usize> {
+        self.kept.iter().find(|letter| letter.sequence == sequence).map(|letter| letter.weight)
+    }
+
     pub(super) fn take(&mut self, sequence: u64) -> Option<Letter<M>> {
         let at = self.kept.iter().position(|letter| letter.sequence == sequence)?;
         let letter = self.kept.remove(at)?;

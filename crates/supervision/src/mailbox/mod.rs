@@ -295,6 +295,8 @@ pub(crate) trait AnyMailbox: Send + Sync {
     fn replay(&self, sequence: u64) -> bool;
     /// Accepts nothing more; what waits can still be taken.
     fn close(&self);
+    /// Accepts again: a closed mailbox gets a reader after all.
+    fn reopen(&self);
     /// Completes the reason of the letters that were written since `since` (clock nanoseconds).
     fn explain_letters(&self, since: u64, reason: &str);
 }
@@ -312,6 +314,10 @@ impl<M: Message> AnyMailbox for Mailbox<M> {
         let now = self.0.clock.nanos();
         let receiver = {
             let mut state = self.0.lock();
+            let room = |weight| !state.closed && state.has_room(weight, &self.0.limits);
+            if !state.letters.weight_of(sequence).is_some_and(room) {
+                return false;
+            }
             let Some(letter) = state.letters.take(sequence) else {
                 return false;
             };
@@ -331,6 +337,10 @@ impl<M: Message> AnyMailbox for Mailbox<M> {
             (state.receiver.take(), std::mem::take(&mut state.senders))
         };
         receiver.into_iter().chain(senders.into_iter().map(|(_, waker)| waker)).for_each(Waker::wake);
+    }
+
+    fn reopen(&self) {
+        self.0.lock().closed = false;
     }
 
     fn explain_letters(&self, since: u64, reason: &str) {

@@ -11,6 +11,7 @@ use ractor::{ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent}
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::plan::KILL_GRACE;
 use self::plan::{Action, Index, Plan, Timer};
 use crate::{
     actor::{Begin, Carrier, Life},
@@ -129,12 +130,21 @@ impl ractor::Actor for Supervisor {
 
 impl Office {
     async fn obey(&mut self, myself: &ActorRef<Order>, order: Order) -> Result<bool, crate::Failure> {
+        if self.incarnate.is_none() {
+            // The first order, which is `Begin`: whatever goes wrong from here on is on record.
+            self.incarnate = Some(self.seat.enter().await);
+        }
         fail::point("supervisor::before_order").await?;
         let now = self.seat.tree.clock.now();
         let actions = match order {
             Order::Begin => {
-                self.incarnate = Some(self.seat.enter().await);
-                // Children of a supervisor that crashed left their last state behind.
+                // Children of a supervisor that crashed left their last state behind, and perhaps a mailbox
+                // that was closed when they ended for good.
+                self.group
+                    .members
+                    .iter()
+                    .filter_map(|member| member.seat.mailbox.as_ref())
+                    .for_each(|mailbox| mailbox.reopen());
                 (0..self.group.members.len()).for_each(|index| self.show(index));
                 self.plan.start()
             }
@@ -213,6 +223,12 @@ impl Office {
             let (state, degraded) = self.plan.state(index);
             member.seat.set_state(state);
             member.seat.set_degraded(degraded);
+            if let Some(mailbox) = &member.seat.mailbox
+                && matches!(state, State::Stopped | State::Abandoned)
+            {
+                // Whoever sends must not wait for a reader that will never come.
+                mailbox.close();
+            }
         }
     }
 
@@ -313,7 +329,12 @@ impl Group {
         }
     }
 
-    /// Marks everything below that did not end as abandoned by a supervisor that ended before it.
+    /// Closes every mailbox below.
+    pub(crate) fn close_mailboxes(&self) {
+        self.walk(&mut |seat| seat.mailbox.iter().for_each(|mailbox| mailbox.close()));
+    }
+
+    /// The paths of everything below that did not end, not even when it was killed.
     pub(crate) fn overdue(&self) -> Vec<String> {
         let mut paths = Vec::new();
         self.walk(&mut |seat| {

@@ -81,7 +81,7 @@ pub(crate) struct Plan {
 }
 
 /// How long a killed child has to end before the stop goes on without it.
-const KILL_GRACE: Duration = Duration::from_millis(500);
+pub(crate) const KILL_GRACE: Duration = Duration::from_millis(500);
 
 impl Plan {
     pub(crate) fn new(policies: impl IntoIterator<Item = Policy>) -> Self {
@@ -289,3 +289,6 @@ impl Child {
         self.arm(index, Timer::Restart, self.policy.degraded_retry, actions);
     }
 }
+
+#[cfg(test)]
+mod tests;

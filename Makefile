@@ -1,0 +1,42 @@
+# What a user, a developer and CI run. Rust (rustup.rs) is the one thing that must be there; the rest is
+# installed by `scripts/needs`, as root or with sudo, or named when that is not possible.
+
+CARGO ?= cargo
+FEATURES = --features state-tracker/failure-points
+
+.PHONY: demo test test-all lint bench state-tracker clean
+
+# The state tracker at work, with a Redis, producers and crashes of its own. DEMO="--calm", DEMO="--check --for 30s"
+demo:
+	scripts/needs redis-server
+	$(CARGO) run --quiet $(FEATURES) -- demo $(DEMO)
+
+# Format, lint, all tests.
+test: lint
+	scripts/needs redis-server
+	$(CARGO) test --workspace $(FEATURES)
+
+# And what takes too long for every change.
+test-all: test
+	$(CARGO) test --workspace $(FEATURES) -- --ignored
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets $(FEATURES) -- -D warnings
+	$(CARGO) check --quiet --package state-tracker
+
+# Figures, as ratios within one run.
+bench:
+	scripts/needs redis-server
+	$(CARGO) bench --package supervision --bench kit
+	$(CARGO) bench --package state-tracker --bench passes $(FEATURES)
+
+# The service itself, without failure points, as bin/state-tracker.
+state-tracker:
+	$(CARGO) build --release --package state-tracker
+	mkdir -p bin
+	cp target/release/state-tracker bin/state-tracker
+
+clean:
+	$(CARGO) clean
+	rm -rf bin

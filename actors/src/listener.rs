@@ -1,0 +1,233 @@
+//! The listener: hears the producers' events, counts them, and wakes the markets.
+//!
+//! Touches the subscription's own connection, and the mailboxes of the markets' actors. Promises:
+//! - reading never waits for a handler: events are counted and handed over every few milliseconds, and a full
+//!   mailbox coalesces counts;
+//! - each new subscription wakes every market with `gap`, since what was published meanwhile was missed;
+//! - a connection that is dead or half open is noticed, and replaced with backoff for ever: Redis being away is
+//!   no crash.
+
+use std::{collections::HashMap, time::Duration};
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use domain::{Entity, EventCounts};
+use store::{EventStream, MarketKeys, StoreError, Subscriber};
+use supervision::{Actor, Address, Clock, Context, Failure, NoMessage, fail};
+
+use crate::{messages::Look, services::Services};
+
+/// How long events are collected before the markets are told.
+const COLLECT: Duration = Duration::from_millis(5);
+/// How often an idle connection is asked for a sign of life.
+const PING_EVERY: Duration = Duration::from_secs(5);
+/// How many events are read before anything else gets its turn.
+const EVENTS_A_TURN: usize = 256;
+
+/// The edges to one market.
+#[derive(Clone)]
+pub struct MarketEdges {
+    /// The market's keys, for its own channel.
+    pub keys: MarketKeys,
+    /// To its aggregator: gaps only.
+    pub aggregator: Address<Look>,
+    /// To its epoch tracker: every event.
+    pub epoch_tracker: Address<Look>,
+}
+
+/// The actor.
+pub struct Listener {
+    services: Services,
+    markets: Vec<MarketEdges>,
+    /// Market by its own channel.
+    channels: HashMap<String, usize>,
+    collected: EventCounts,
+    /// Events to be told to a market beyond those of the common channel.
+    own: Vec<u64>,
+    common: u64,
+}
+
+/// How a subscription ended.
+enum End {
+    /// The actor shall stop.
+    Stop,
+    /// The connection is gone, for this reason.
+    Lost(String),
+}
+
+impl Listener {
+    /// A listener for these markets.
+    #[must_use]
+    pub fn new(services: Services, markets: Vec<MarketEdges>) -> Self {
+        let named = |(at, market): (usize, &MarketEdges)| {
+            market.keys.events().map(move |name| (name, at)).collect::<Vec<_>>()
+        };
+        let channels = markets.iter().enumerate().flat_map(named).collect();
+        let own = vec![0; markets.len()];
+        Self { services, markets, channels, collected: EventCounts::default(), own, common: 0 }
+    }
+
+    fn pauses(&self) -> ExponentialBackoff {
+        ExponentialBuilder::new()
+            .with_min_delay(Duration::from_millis(50).min(self.services.rhythm.reconnect_within))
+            .with_max_delay(self.services.rhythm.reconnect_within / 2)
+            .with_jitter()
+            .without_max_times()
+            .build()
+    }
+
+    fn lost(&self, why: &str) {
+        self.services.status.unsubscribed(why);
+        self.services.telemetry.subscription_connected(false);
+        self.services.telemetry.redis_up(false);
+    }
+
+    /// Reads events until the connection or the actor ends.
+    async fn listen(
+        &mut self,
+        cx: &Context<NoMessage>,
+        subscriber: &mut Subscriber,
+        events: &mut EventStream,
+    ) -> Result<End, Failure> {
+        let clock = cx.clock().clone();
+        let mut hand_over_at = None;
+        let mut ping_at = clock.now() + PING_EVERY;
+        loop {
+            let wake_at = hand_over_at.unwrap_or(ping_at);
+            let event = cx.idle(async {
+                tokio::select! {
+                    biased;
+                    () = cx.stopped() => Some(Err(End::Stop)),
+                    event = events.next() => Some(event.ok_or_else(|| End::Lost("the connection was closed".to_owned()))),
+                    () = clock.sleep_until(wake_at) => None,
+                }
+            });
+            match event.await {
+                Some(Err(end)) => {
+                    self.hand_over().await?;
+                    return Ok(end);
+                }
+                Some(Ok((channel, payload))) => {
+                    self.collect(&channel, &payload);
+                    hand_over_at.get_or_insert_with(|| clock.now() + COLLECT);
+                    // What is there already is read without a turn of the scheduler for each event.
+                    for _ in 0..EVENTS_A_TURN {
+                        let Some((channel, payload)) = events.next_ready() else { break };
+                        self.collect(&channel, &payload);
+                    }
+                }
+                None if hand_over_at.take().is_some() => self.hand_over().await?,
+                None => {
+                    ping_at = clock.now() + PING_EVERY;
+                    if let Err(error) = cx.idle(subscriber.ping()).await {
+                        self.services.note_error(&error);
+                        return Ok(End::Lost(error.to_string()));
+                    }
+                }
+            }
+            if hand_over_at.is_some_and(|at| clock.now() >= at) {
+                hand_over_at = None;
+                self.hand_over().await?;
+            }
+        }
+    }
+
+    fn collect(&mut self, channel: &str, payload: &[u8]) {
+        let entity = Entity::of(payload);
+        self.collected.add(entity);
+        if entity == Entity::Malformed {
+            return;
+        }
+        match self.channels.get(channel).and_then(|&at| self.own.get_mut(at)) {
+            Some(own) => *own += 1,
+            None => self.common += 1,
+        }
+    }
+
+    /// Counts what was collected, and wakes the markets.
+    async fn hand_over(&mut self) -> Result<(), Failure> {
+        fail::point("listener::before_hand_over").await?;
+        let collected = std::mem::take(&mut self.collected);
+        for (entity, count) in collected.iter() {
+            self.services.telemetry.event_received(entity.as_str(), count);
+            if entity != Entity::Malformed {
+                self.services.telemetry.change_processed(entity.as_str(), count);
+            }
+        }
+        let common = std::mem::take(&mut self.common);
+        for (market, own) in self.markets.iter().zip(&mut self.own) {
+            let events = common + std::mem::take(own);
+            if events > 0 {
+                // A refusal means that the market is being stopped: then nobody needs to look.
+                let _ = market.epoch_tracker.try_send(Look { events, gap: false });
+            }
+        }
+        fail::point("listener::after_hand_over").await?;
+        Ok(())
+    }
+
+    fn wake_all(&self) {
+        for market in &self.markets {
+            for edge in [&market.aggregator, &market.epoch_tracker] {
+                // See above.
+                let _ = edge.try_send(Look { events: 0, gap: true });
+            }
+        }
+    }
+}
+
+impl Actor for Listener {
+    type Message = NoMessage;
+
+    async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
+        let clock: Clock = cx.clock().clone();
+        let keys: Vec<MarketKeys> = self.markets.iter().map(|market| market.keys.clone()).collect();
+        let mut pauses = self.pauses();
+        let mut heard_before = cx.generation() > 1;
+        loop {
+            let subscribed: Option<Result<_, StoreError>> = cx
+                .idle(async {
+                    tokio::select! {
+                        biased;
+                        () = cx.stopped() => None,
+                        subscribed = self.services.store.subscribe(&keys) => Some(subscribed),
+                    }
+                })
+                .await;
+            let why = match subscribed {
+                None => return Ok(()),
+                Some(Err(error)) => {
+                    self.services.note_error(&error);
+                    error.to_string()
+                }
+                Some(Ok((mut subscriber, mut events))) => {
+                    if std::mem::replace(&mut heard_before, true) {
+                        self.services.telemetry.subscription_gap();
+                    }
+                    tracing::info!(redis = ?self.services.store, "subscribed; every market looks at its keys");
+                    self.services.status.subscribed();
+                    self.services.telemetry.subscription_connected(true);
+                    self.services.telemetry.redis_up(true);
+                    pauses = self.pauses();
+                    fail::point("listener::after_subscribe").await?;
+                    self.wake_all();
+                    match self.listen(cx, &mut subscriber, &mut events).await? {
+                        End::Stop => return Ok(()),
+                        End::Lost(why) => {
+                            tracing::warn!("the subscription ended ({why}); subscribing anew");
+                            why
+                        }
+                    }
+                }
+            };
+            self.lost(&why);
+            let pause = pauses.next().unwrap_or(self.services.rhythm.reconnect_within);
+            cx.idle(async {
+                tokio::select! {
+                    () = cx.stopped() => {}
+                    () = clock.sleep(pause.min(self.services.rhythm.reconnect_within)) => {}
+                }
+            })
+            .await;
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The aggregator: keeps a market's ledger, and writes `dashboard:summary` and `stats:current` from it.
+//!
+//! Touches the market's keys in Redis, and nothing else. Each pass is three round trips whatever the number of
+//! epochs, and depends on no pass before it: a crash between any two steps, or two aggregators at once, change
+//! no total. What it keeps in memory is for comfort only: the last good values of fields whose input can't be
+//! read now, and what the ledger looked like, to notice when Redis has lost it.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use domain::{MeasurementWindow, Number, Summary, SummaryInput, Sums, Totals};
+use store::{Dataset, MarketKeys, MarketStore, Pass, Reach};
+use supervision::{Actor, Clock, Context, Failure, fail};
+
+use super::pace::{Next, PassError, Passes, keep_passing};
+use crate::{
+    messages::Look,
+    services::Services,
+    telemetry::{Aggregation, Dataset as Name},
+};
+
+/// The dataset's name in the status.
+pub(crate) const DATASET: &str = "summary";
+
+/// The actor.
+pub struct Aggregator {
+    services: Services,
+    market: MarketStore,
+    reach: Reach,
+    last_good: HashMap<&'static str, (Number, f64)>,
+    /// The ledger's birth and sums at the last pass.
+    ledger: Option<(f64, Sums)>,
+}
+
+impl Aggregator {
+    /// An aggregator of the market with these keys.
+    #[must_use]
+    pub fn new(services: Services, keys: MarketKeys) -> Self {
+        let market = MarketStore::new(keys);
+        Self { services, market, reach: Reach::Full, last_good: HashMap::new(), ledger: None }
+    }
+
+    /// The fields; one that can't be computed now keeps its last good value for three intervals.
+    fn summary(&mut self, pass: &Pass, totals: &Totals, window: MeasurementWindow) -> Summary {
+        let now = pass.seen.now;
+        let mut summary = Summary::of(&SummaryInput {
+            totals,
+            window,
+            recent: pass.seen.recent(),
+            queue: pass.seen.queue,
+            active_validators: pass.seen.active_validators(),
+            now,
+        });
+        for (name, value) in summary.fields() {
+            if let Some(value) = value {
+                self.last_good.insert(name, (value, now));
+            }
+        }
+        let limit = 3.0 * self.services.rhythm.summary.as_secs_f64();
+        let last_good = |name: &str| {
+            let (value, at) = self.last_good.get(name)?;
+            (now - at <= limit).then_some(*value)
+        };
+        summary.fill_from(last_good);
+        summary
+    }
+
+    /// Reports a ledger that is younger, or counts less, than the one that was seen before: Redis was emptied,
+    /// or restored from an older state.
+    fn notice_loss(&mut self, pass: &Pass, totals: &Totals) {
+        let born = pass.mark.born.unwrap_or(pass.seen.now);
+        let sums = &totals.all;
+        if let Some((known, before)) = &self.ledger {
+            let fell =
+                before.fields().iter().zip(sums.fields()).any(|((_, before), (_, after))| after < *before);
+            if born > *known || fell {
+                let message = format!(
+                    "Redis has lost a part of the ledger of market {}: totals were {before:?} and are {sums:?} now; \
+                     they count what Redis can still prove. Check its persistence (appendonly) and its replicas",
+                    self.market()
+                );
+                self.services.warn("keep the ledger", "lost", self.market(), &message);
+            }
+        }
+        self.ledger = Some((born, *sums));
+    }
+}
+
+impl Passes for Aggregator {
+    const DATASET: &'static str = DATASET;
+
+    fn services(&self) -> &Services {
+        &self.services
+    }
+
+    fn market(&self) -> &str {
+        self.market.keys().market().checksummed()
+    }
+
+    fn interval(&self) -> Duration {
+        self.services.rhythm.summary
+    }
+
+    fn interrupted(&mut self) {
+        // Nobody knows what happened meanwhile, nor whether the server still has the script.
+        self.reach = Reach::Full;
+    }
+
+    async fn pass(&mut self, look: Option<&Look>, clock: &Clock) -> Result<Next, PassError> {
+        if look.is_some_and(|look| look.gap) {
+            self.reach = Reach::Full;
+        }
+        let (began, wall) = (Instant::now(), clock.unix());
+        let now = wall.as_secs_f64();
+        fail::point("aggregator::before_read").await?;
+        let mut session = self.services.store.session("read the timelines").await?;
+        self.services.telemetry.pool_waited(began.elapsed());
+        let mut pass = self.market.discover(&mut session, now, self.reach).await?;
+        self.market.examine(&mut session, &mut pass).await?;
+        self.services.note_faults(&pass.faults);
+        fail::point("aggregator::after_read").await?;
+
+        let rhythm = self.services.rhythm.clone();
+        let totals = Totals::of(&pass.seen, &self.services.validator, rhythm.seal_after.as_secs_f64());
+        self.notice_loss(&pass, &totals);
+        let length = rhythm.measurement_window.as_secs_f64();
+        let window = MeasurementWindow::at(pass.seen.window, &totals, now, length);
+        let summary = self.summary(&pass, &totals, window);
+        fail::point("aggregator::before_commit").await?;
+        let dataset = Dataset { summary: &summary, window, ttl: rhythm.summary_ttl };
+        let written = self.market.commit(&mut session, &pass, &totals, &dataset).await?;
+        fail::point("aggregator::after_commit").await?;
+
+        let telemetry = &self.services.telemetry;
+        telemetry.round_trips("summary", 3);
+        telemetry.dataset_generated(Name::DashboardSummary);
+        telemetry.dataset_written(self.market(), Name::DashboardSummary, wall);
+        telemetry.unfinished_epochs(self.market(), totals.unfinished);
+        telemetry.aggregation_took(Aggregation::CurrentMetrics, began.elapsed());
+        if written.left > 0 {
+            // They are looked at again with the next pass.
+            tracing::debug!(
+                market = self.market(),
+                left = written.left,
+                "another tracker keeps this ledger too"
+            );
+        }
+        let again = pass.missed_epochs && self.reach == Reach::Recent;
+        self.reach = if again { Reach::Full } else { Reach::Recent };
+        Ok(if again { Next::AtOnce } else { Next::Interval })
+    }
+}
+
+impl Actor for Aggregator {
+    type Message = Look;
+
+    async fn run(&mut self, cx: &mut Context<Look>) -> Result<(), Failure> {
+        keep_passing(self, cx).await
+    }
+}

@@ -1,0 +1,94 @@
+//! What every actor works with: the way to Redis, the metrics, the status, and the rhythm of the markets.
+
+use std::{sync::Arc, time::Duration};
+
+use store::{Fault, Store, StoreError};
+use supervision::Clock;
+
+use crate::{complaints::Complaints, status::Status, telemetry::Telemetry};
+
+/// How often and how long, for every market.
+#[derive(Clone, Debug)]
+pub struct Rhythm {
+    /// Between two passes of the summary.
+    pub summary: Duration,
+    /// Between two passes of the current epoch.
+    pub current_epoch: Duration,
+    /// The least time between two passes of the current epoch that events ask for.
+    pub wake_debounce: Duration,
+    /// An unfinished epoch is sealed this long after its window closed.
+    pub seal_after: Duration,
+    /// The length of a measurement window.
+    pub measurement_window: Duration,
+    /// The longest pause before the next attempt after a failure of Redis.
+    pub reconnect_within: Duration,
+    /// How long `dashboard:summary` and `stats:current` live; never less than three intervals.
+    pub summary_ttl: Duration,
+}
+
+impl Rhythm {
+    /// How long `metrics:current_epoch` lives: three intervals, at least 30 s.
+    #[must_use]
+    pub fn current_epoch_ttl(&self) -> Duration {
+        (3 * self.current_epoch).max(Duration::from_secs(30))
+    }
+}
+
+/// Shared by all actors of a tree. Clones share everything.
+#[derive(Clone)]
+pub struct Services {
+    /// The way to Redis.
+    pub store: Store,
+    /// The metrics.
+    pub telemetry: Telemetry,
+    /// What readiness depends on.
+    pub status: Arc<Status>,
+    /// The rhythm of the markets.
+    pub rhythm: Rhythm,
+    /// This validator's id.
+    pub validator: String,
+    complaints: Arc<Complaints>,
+}
+
+impl Services {
+    /// Ties the services of one tree together.
+    #[must_use]
+    pub fn new(store: Store, telemetry: Telemetry, rhythm: Rhythm, validator: String, clock: &Clock) -> Self {
+        let (status, complaints) = (Arc::new(Status::new(clock)), Arc::new(Complaints::new(clock)));
+        Self { store, telemetry, status, rhythm, validator, complaints }
+    }
+
+    /// Counts a failed step, and logs it once a minute.
+    pub fn note_error(&self, error: &StoreError) {
+        self.telemetry.error(error.operation, error.kind.as_str());
+        let subject = format!("{} {} {}", error.operation, error.object, error.kind.as_str());
+        if let Some(left_out) = self.complaints.admit(&subject) {
+            tracing::warn!(left_out, "{error}");
+        }
+    }
+
+    /// Counts inputs that could not be read, and logs each once a minute.
+    pub fn note_faults(&self, faults: &[Fault]) {
+        for fault in faults {
+            self.telemetry.error("read an input", fault.kind.as_str());
+            if let Some(left_out) = self.complaints.admit(&format!("{} {}", fault.key, fault.kind.as_str())) {
+                let (key, kind) = (&fault.key, fault.kind.as_str());
+                tracing::warn!(
+                    left_out,
+                    key,
+                    kind,
+                    "an input could not be read and is set aside: {}",
+                    fault.detail
+                );
+            }
+        }
+    }
+
+    /// Logs something that must be known, once a minute for each subject, and counts it as an error.
+    pub fn warn(&self, operation: &'static str, kind: &'static str, subject: &str, message: &str) {
+        self.telemetry.error(operation, kind);
+        if let Some(left_out) = self.complaints.admit(&format!("{operation} {kind} {subject}")) {
+            tracing::error!(left_out, subject, "{message}");
+        }
+    }
+}

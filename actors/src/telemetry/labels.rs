@@ -1,0 +1,95 @@
+//! The values that labels may have, so that no input can make series without end.
+
+use opentelemetry::KeyValue;
+
+/// The entity types that a change may name; any other counts as `other`.
+pub const ENTITY_TYPES: [&str; 6] = ["submission", "epoch", "part", "batch", "peers", "validation"];
+
+/// What stands for an entity type that is not known.
+pub(super) const OTHER: &str = "other";
+
+/// The label of an entity type.
+pub(super) fn entity(entity_type: &str) -> &'static str {
+    ENTITY_TYPES.into_iter().find(|&known| known == entity_type).unwrap_or(OTHER)
+}
+
+/// A gauge's value for yes and no.
+pub(super) fn flag(on: bool) -> u64 {
+    u64::from(on)
+}
+
+/// A dataset that is written for the dashboards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Dataset {
+    /// `dashboard:summary`, with `stats:current`.
+    DashboardSummary,
+    /// `metrics:current_epoch`
+    CurrentEpoch,
+    /// `metrics:participation`
+    Participation,
+    /// `stats:hourly:…`
+    HourlyStats,
+    /// `stats:daily`
+    DailyStats,
+}
+
+impl Dataset {
+    /// Every dataset.
+    pub const ALL: [Self; 5] = [
+        Self::DashboardSummary,
+        Self::CurrentEpoch,
+        Self::Participation,
+        Self::HourlyStats,
+        Self::DailyStats,
+    ];
+
+    /// The value of the label `dataset_type`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::DashboardSummary => "dashboard_summary",
+            Self::CurrentEpoch => "current_epoch",
+            Self::Participation => "participation",
+            Self::HourlyStats => "hourly_stats",
+            Self::DailyStats => "daily_stats",
+        }
+    }
+
+    pub(super) fn label(self) -> KeyValue {
+        KeyValue::new("dataset_type", self.as_str())
+    }
+}
+
+/// A computation whose duration is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Aggregation {
+    /// Summary and participation: one pass over a market.
+    CurrentMetrics,
+    /// The current epoch.
+    CurrentEpoch,
+    /// The current and the previous hour.
+    HourlyStats,
+    /// The last 24 hours.
+    DailyStats,
+}
+
+impl Aggregation {
+    /// Every computation.
+    pub const ALL: [Self; 4] =
+        [Self::CurrentMetrics, Self::CurrentEpoch, Self::HourlyStats, Self::DailyStats];
+
+    /// The value of the label `aggregation_type`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CurrentMetrics => "current_metrics",
+            Self::CurrentEpoch => "current_epoch",
+            Self::HourlyStats => "hourly_stats",
+            Self::DailyStats => "daily_stats",
+        }
+    }
+
+    pub(super) fn label(self) -> KeyValue {
+        KeyValue::new("aggregation_type", self.as_str())
+    }
+}

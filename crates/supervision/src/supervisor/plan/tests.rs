@@ -1,0 +1,313 @@
+//! The plan against a world that keeps its own books: children that live, timers that are set, and events in
+//! any order that such a world can produce.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::policy::{Backoff, Intensity};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What may happen next; the numbers choose among what is possible.
+#[derive(Clone, Debug)]
+enum Event {
+    Ready(usize),
+    Exit(usize, ExitKind),
+    /// A timer goes off when its time has come.
+    Timer(usize),
+    /// A timer of any age is delivered again, or late.
+    StaleTimer(usize),
+    Pass(Duration),
+    Stop,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let number = 0_usize..1_000;
+    prop_oneof![
+        4 => number.clone().prop_map(Event::Ready),
+        4 => (number.clone(), prop::sample::select(ExitKind::ALL.to_vec())).prop_map(|(n, kind)| Event::Exit(n, kind)),
+        6 => number.clone().prop_map(Event::Timer),
+        3 => number.prop_map(Event::StaleTimer),
+        2 => (0_u64..40_000).prop_map(|millis| Event::Pass(Duration::from_millis(millis))),
+        1 => Just(Event::Stop),
+    ]
+}
+
+fn policy() -> impl Strategy<Value = Policy> {
+    let restart = prop::sample::select(vec![Restart::Permanent, Restart::Transient, Restart::Temporary]);
+    (restart, 0_u32..4, any::<bool>()).prop_map(|(restart, max_restarts, mandatory)| Policy {
+        restart,
+        intensity: Intensity { max_restarts, within: 10 * SECOND },
+        backoff: Backoff { first: SECOND, max: 5 * SECOND, jitter: true, reset_after: 20 * SECOND },
+        give_up_after: mandatory.then_some(60 * SECOND),
+        ..Policy::default()
+    })
+}
+
+/// A timer that was set, and how much life its child had behind it then.
+#[derive(Clone, Copy, Debug)]
+struct Set {
+    child: Index,
+    timer: Timer,
+    token: u64,
+    at: Instant,
+    life: u64,
+    fired: bool,
+}
+
+struct World {
+    plan: Plan,
+    now: Instant,
+    alive: Vec<bool>,
+    ready: Vec<bool>,
+    asked: Vec<bool>,
+    killed: Vec<bool>,
+    /// Counts what voids a timer: starts, exits, and the stop.
+    life: Vec<u64>,
+    timers: Vec<Set>,
+    first_starts: Vec<Index>,
+    stops: Vec<Index>,
+    stopping: bool,
+    started: u32,
+    finished: u32,
+}
+
+impl World {
+    fn new(policies: &[Policy]) -> Self {
+        let none = vec![false; policies.len()];
+        let mut world = Self {
+            plan: Plan::new(policies.iter().copied()),
+            now: Instant::now(),
+            alive: none.clone(),
+            ready: none.clone(),
+            asked: none.clone(),
+            killed: none,
+            life: vec![0; policies.len()],
+            timers: Vec::new(),
+            first_starts: Vec::new(),
+            stops: Vec::new(),
+            stopping: false,
+            started: 0,
+            finished: 0,
+        };
+        let actions = world.plan.start();
+        world.carry_out(&actions);
+        world
+    }
+
+    fn carry_out(&mut self, actions: &[Action]) {
+        for &action in actions {
+            assert_eq!(self.finished, 0, "{action:?} after the end");
+            match action {
+                Action::Spawn(child) => {
+                    assert!(!self.alive[child], "a second incarnation of {child}");
+                    assert!(!self.stopping, "an incarnation of {child} during the stop");
+                    self.alive[child] = true;
+                    self.ready[child] = false;
+                    self.life[child] += 1;
+                    if !self.first_starts.contains(&child) {
+                        self.first_starts.push(child);
+                    }
+                }
+                Action::Arm { child, timer, token, after } => {
+                    let (at, life) = (self.now + after, self.life[child]);
+                    self.timers.push(Set { child, timer, token, at, life, fired: false });
+                }
+                Action::Stop(child) => {
+                    assert!(self.stopping && self.alive[child], "{child} was asked to stop");
+                    let before = self.stops.last().copied();
+                    let gone = before.is_none_or(|before| !self.alive[before] || self.killed[before]);
+                    assert!(gone, "{child} was asked to stop before {before:?} had ended");
+                    self.asked[child] = true;
+                    self.stops.push(child);
+                }
+                Action::Kill(child) => {
+                    assert!(self.asked[child] && self.alive[child], "{child} was killed");
+                    self.killed[child] = true;
+                }
+                Action::Started => self.started += 1,
+                Action::GiveUp(child) => assert!(self.plan.state(child).1, "{child} is not degraded"),
+                Action::Finished => self.finished += 1,
+            }
+        }
+    }
+
+    fn exit(&mut self, child: Index, kind: ExitKind) {
+        self.alive[child] = false;
+        self.life[child] += 1;
+        let actions = self.plan.exited(child, kind, self.now);
+        self.carry_out(&actions);
+    }
+
+    fn fire(&mut self, at: usize) {
+        let Set { child, timer, token, life, .. } = self.timers[at];
+        self.timers[at].fired = true;
+        let stale = life != self.life[child] && timer != Timer::GiveUp;
+        let before = (0..self.alive.len()).map(|child| self.plan.state(child)).collect::<Vec<_>>();
+        let actions = self.plan.due(child, timer, token, self.now);
+        if stale {
+            assert_eq!(actions, [], "a stale {timer:?} of {child} did something");
+            let after = (0..self.alive.len()).map(|child| self.plan.state(child)).collect::<Vec<_>>();
+            assert_eq!(before, after, "a stale {timer:?} of {child} changed something");
+        }
+        self.carry_out(&actions);
+    }
+
+    fn stop(&mut self) {
+        if !self.stopping {
+            self.stopping = true;
+            self.life.iter_mut().for_each(|life| *life += 1);
+        }
+        let actions = self.plan.stop();
+        self.carry_out(&actions);
+    }
+
+    fn happen(&mut self, event: Event) {
+        if self.finished > 0 {
+            return;
+        }
+        match event {
+            Event::Ready(number) => {
+                let waiting: Vec<_> =
+                    (0..self.alive.len()).filter(|&child| self.alive[child] && !self.ready[child]).collect();
+                if let Some(&child) = waiting.get(number % waiting.len().max(1)) {
+                    self.ready[child] = true;
+                    let actions = self.plan.ready(child);
+                    self.carry_out(&actions);
+                }
+            }
+            Event::Exit(number, kind) => {
+                let living: Vec<_> = (0..self.alive.len()).filter(|&child| self.alive[child]).collect();
+                if let Some(&child) = living.get(number % living.len().max(1)) {
+                    self.exit(child, kind);
+                }
+            }
+            Event::Timer(number) => {
+                let due: Vec<_> = self.timers.iter().enumerate().filter(|(_, set)| !set.fired).collect();
+                if let Some(&(at, set)) = due.get(number % due.len().max(1)) {
+                    self.now = self.now.max(set.at);
+                    self.fire(at);
+                }
+            }
+            Event::StaleTimer(number) => {
+                let old: Vec<_> = (0..self.timers.len())
+                    .filter(|&at| self.timers[at].life != self.life[self.timers[at].child])
+                    .collect();
+                if let Some(&at) = old.get(number % old.len().max(1)) {
+                    self.fire(at);
+                }
+            }
+            Event::Pass(time) => self.now += time,
+            Event::Stop => self.stop(),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// 0 to 3 restarts in 10 s, 1 s to 5 s before each; some give up a minute after they are degraded. `World`
+    /// itself asserts: never two incarnations of a child, nothing of stale timers, one stop after the other.
+    #[test]
+    fn whatever_happens_no_child_lives_twice_and_the_stop_comes_to_an_end(
+        policies in prop::collection::vec(policy(), 0..6),
+        events in prop::collection::vec(event(), 0..120),
+    ) {
+        let mut world = World::new(&policies);
+        for event in events {
+            world.happen(event);
+        }
+        world.stop();
+        // Every `Stop` and `Kill` is answered by an exit.
+        while world.finished == 0 {
+            let asked = (0..policies.len()).find(|&child| world.alive[child] && world.asked[child]);
+            prop_assert!(asked.is_some(), "the stop waits for nobody");
+            world.exit(asked.unwrap_or_default(), ExitKind::Stopped);
+        }
+        prop_assert_eq!(world.finished, 1);
+        // Only those whom not even a kill ended may be left.
+        for child in 0..policies.len() {
+            prop_assert!(!world.alive[child] || world.killed[child], "{} was left behind", child);
+        }
+        prop_assert!(world.started <= 1);
+        let in_order = world.first_starts.iter().copied().eq(0..world.first_starts.len());
+        prop_assert!(in_order, "started in the order {:?}", world.first_starts);
+        prop_assert!(world.stops.is_sorted_by(|earlier, later| earlier > later), "stopped {:?}", world.stops);
+    }
+
+    /// A stop that nobody answers ends all the same, by its timers alone.
+    #[test]
+    fn a_stop_that_nobody_answers_comes_to_an_end_by_its_deadlines(
+        policies in prop::collection::vec(policy(), 0..6),
+        events in prop::collection::vec(event(), 0..60),
+    ) {
+        let mut world = World::new(&policies);
+        for event in events {
+            world.happen(event);
+        }
+        let began = world.now;
+        world.stop();
+        while world.finished == 0 {
+            let next = world.timers.iter().enumerate().filter(|(_, set)| !set.fired).min_by_key(|(_, set)| set.at);
+            let next = next.map(|(at, set)| (at, set.at));
+            prop_assert!(next.is_some(), "no deadline is set");
+            let (at, due) = next.unwrap_or((0, began));
+            world.now = world.now.max(due);
+            world.fire(at);
+        }
+        let bound: Duration = policies.iter().map(|policy| policy.stop_within + KILL_GRACE).sum();
+        prop_assert!(world.now.duration_since(began) <= bound);
+    }
+}
+
+fn at(plan: &mut Plan, actions: &[Action], timer: Timer, now: Instant) -> Vec<Action> {
+    let armed = actions.iter().find_map(|action| match *action {
+        Action::Arm { child, timer: armed, token, .. } if armed == timer => Some((child, token)),
+        _ => None,
+    });
+    let (child, token) = armed.expect("the timer was set");
+    plan.due(child, timer, token, now)
+}
+
+#[test]
+fn the_restart_beyond_the_intensity_is_the_one_that_degrades() {
+    // 3 restarts in 10 s are tolerated; then one every 30 s.
+    let policy =
+        Policy { intensity: Intensity { max_restarts: 3, within: 10 * SECOND }, ..Policy::default() };
+    let mut plan = Plan::new([policy]);
+    let now = Instant::now();
+    plan.start();
+    for _ in 0..3 {
+        let actions = plan.exited(0, ExitKind::Failed, now);
+        assert_eq!(plan.state(0), (State::BackingOff, false));
+        assert_eq!(at(&mut plan, &actions, Timer::Restart, now).first(), Some(&Action::Spawn(0)));
+    }
+    let actions = plan.exited(0, ExitKind::Failed, now);
+    assert_eq!(plan.state(0), (State::Degraded, true));
+    let retry = |action: &Action| matches!(action, Action::Arm { timer: Timer::Restart, after, .. } if *after == 30 * SECOND);
+    assert!(actions.iter().any(retry), "{actions:?}");
+}
+
+#[test]
+fn a_child_that_recovered_in_time_does_not_make_the_root_give_up() {
+    // No restart is tolerated; a minute of being degraded is the end.
+    let policy = Policy {
+        intensity: Intensity { max_restarts: 0, within: 10 * SECOND },
+        give_up_after: Some(60 * SECOND),
+        ..Policy::default()
+    };
+    let mut plan = Plan::new([policy]);
+    let now = Instant::now();
+    plan.start();
+    let degraded = plan.exited(0, ExitKind::Failed, now);
+    at(&mut plan, &degraded, Timer::Restart, now + 30 * SECOND);
+    let ready = plan.ready(0);
+    assert_eq!(plan.state(0), (State::Running, true));
+    at(&mut plan, &ready, Timer::Healthy, now + 50 * SECOND);
+    assert_eq!(plan.state(0), (State::Running, false));
+    assert_eq!(at(&mut plan, &degraded, Timer::GiveUp, now + 60 * SECOND), []);
+    // Degraded again: the minute begins anew, and what was set for the first time does not count.
+    let again = plan.exited(0, ExitKind::Failed, now + 59 * SECOND);
+    assert_eq!(at(&mut plan, &degraded, Timer::GiveUp, now + 60 * SECOND), []);
+    assert_eq!(at(&mut plan, &again, Timer::GiveUp, now + 119 * SECOND), [Action::GiveUp(0)]);
+}

@@ -1,0 +1,310 @@
+//! Who answers for a message that was in hand when its actor ended, and what becomes of it.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+
+mod common;
+
+use std::{future::pending, sync::Arc};
+
+use common::{
+    HOUR, Job, Log, MINUTE, MS, SECOND, all_run, attempts, calm, each, eventually, job, manual, policy,
+    record, start,
+};
+use supervision::{
+    Actor, Child, Clock, Context, ExitKind, Failure, Lease, Limits, Mailbox, Overflow, Policy, State,
+    fail::{self, Fault, When},
+};
+
+/// 100 restarts an hour, 1 ms before each.
+fn quick() -> Policy {
+    policy((100, HOUR), (MS, MS))
+}
+
+/// Messages 0 to `count` in a mailbox of its own.
+fn filled(clock: &Clock, limits: Limits, count: u64) -> Mailbox<Job> {
+    let mailbox = Mailbox::new("worker", limits, clock);
+    for number in 0..count {
+        mailbox.address(Overflow::Wait).try_send(job(number)).expect("room");
+    }
+    mailbox
+}
+
+/// What was handled: its number, and at which attempt.
+type Handled = Log<(u64, u32)>;
+
+#[tokio::test]
+async fn a_message_that_fails_once_is_handled_at_its_second_attempt() {
+    // 2 attempts; 100 restarts an hour; 1 ms before each.
+    let clock = Clock::system();
+    let mailbox = filled(&clock, attempts(2), 3);
+    let handled = Handled::default();
+    let worker = each("worker", &mailbox, {
+        let handled = handled.clone();
+        move |lease: Lease<'_, Job>| {
+            assert!(lease.number != 1 || lease.attempt() > 1, "the first attempt fails");
+            handled.note((lease.number, lease.attempt()));
+            lease.settle();
+            Ok(())
+        }
+    });
+    let tree = start(&clock, vec![worker.policy(quick())]).await;
+    eventually("all are handled", || mailbox.stats().handled == 3).await;
+    assert_eq!(handled.all(), [(0, 1), (1, 2), (2, 1)]);
+    assert_eq!(record(&tree, "worker").exits(ExitKind::Panicked), 1);
+    assert_eq!(mailbox.stats().dead_lettered, 0);
+}
+
+#[tokio::test]
+async fn the_neighbours_of_a_failing_message_in_its_batch_are_never_charged() {
+    // 5 attempts; 100 restarts an hour; 1 ms before each. All ten messages are in hand together.
+    let clock = Clock::system();
+    let mailbox = filled(&clock, attempts(5), 10);
+    let handled = Handled::default();
+    let worker = each("worker", &mailbox, {
+        let handled = handled.clone();
+        move |lease: Lease<'_, Job>| {
+            if lease.number == 4 {
+                return Err("a failure without a panic".into());
+            }
+            handled.note((lease.number, lease.attempt()));
+            lease.settle();
+            Ok(())
+        }
+    });
+    let tree = start(&clock, vec![worker.policy(quick())]).await;
+    eventually("all are through", || mailbox.stats().handled == 9).await;
+    let expected: Vec<_> = (0..10).filter(|&number| number != 4).map(|number| (number, 1)).collect();
+    assert_eq!(handled.all(), expected);
+    let letters = tree.dead_letters();
+    assert_eq!(letters.len(), 1);
+    assert_eq!((letters[0].sequence, letters[0].attempts), (5, 5));
+    assert_eq!(letters[0].reason, "its actor failed: a failure without a panic");
+    assert_eq!(record(&tree, "worker").exits(ExitKind::Failed), 5);
+}
+
+#[tokio::test]
+async fn a_lease_given_back_is_never_charged() {
+    // 1 attempt; 100 restarts an hour; 1 ms before each. A server is away: the message goes back, the actor
+    // fails, again and again.
+    let clock = Clock::system();
+    let mailbox = filled(&clock, attempts(1), 1);
+    let handled = Handled::default();
+    let failures = Log::<u32>::default();
+    let worker = each("worker", &mailbox, {
+        let (handled, failures) = (handled.clone(), failures.clone());
+        move |lease: Lease<'_, Job>| {
+            if failures.len() < 20 {
+                failures.note(lease.attempt());
+                lease.give_back();
+                return Err("the server is away".into());
+            }
+            handled.note((lease.number, lease.attempt()));
+            lease.settle();
+            Ok(())
+        }
+    });
+    let tree = start(&clock, vec![worker.policy(quick())]).await;
+    eventually("it is handled", || mailbox.stats().handled == 1).await;
+    assert_eq!(handled.all(), [(0, 1)]);
+    assert_eq!(failures.all(), [1; 20]);
+    assert_eq!(record(&tree, "worker").exits(ExitKind::Failed), 20);
+    assert_eq!(mailbox.stats().dead_lettered, 0);
+}
+
+/// Waits for ever in the middle of each message, at a place that can be killed.
+struct Hangs(Handled);
+
+impl Actor for Hangs {
+    type Message = Job;
+
+    async fn run(&mut self, cx: &mut Context<Job>) -> Result<(), Failure> {
+        while let Some(lease) = cx.recv().await {
+            self.0.note((lease.number, lease.attempt()));
+            pending::<()>().await;
+            lease.settle();
+        }
+        Ok(())
+    }
+}
+
+fn hangs(mailbox: &Mailbox<Job>, begun: &Handled) -> Child {
+    let begun = begun.clone();
+    Child::actor("worker", mailbox, move || Hangs(begun.clone()))
+}
+
+#[tokio::test]
+async fn a_message_is_not_charged_when_its_actor_is_killed() {
+    // 1 attempt; 100 restarts an hour; 1 ms before each.
+    let clock = Clock::system();
+    let (mailbox, begun) = (filled(&clock, attempts(1), 1), Handled::default());
+    let tree = start(&clock, vec![hangs(&mailbox, &begun).policy(quick())]).await;
+    for kills in 1..=5 {
+        eventually("the message is in hand", || begun.len() == kills).await;
+        assert!(tree.kill("worker"));
+        eventually("it was killed", || record(&tree, "worker").exits(ExitKind::Killed) == kills as u64).await;
+    }
+    eventually("the message is in hand", || begun.len() == 6).await;
+    assert_eq!(begun.all(), [(0, 1); 6]);
+    assert_eq!(mailbox.stats().dead_lettered, 0);
+}
+
+#[tokio::test]
+async fn a_message_is_not_charged_when_the_supervisor_of_its_actor_crashes() {
+    // 1 attempt; 100 restarts an hour; 1 ms before each.
+    let clock = Clock::system();
+    let (mailbox, begun) = (filled(&clock, attempts(1), 1), Handled::default());
+    let other = Mailbox::new("group/other", attempts(1), &clock);
+    let group =
+        Child::supervisor("group", vec![hangs(&mailbox, &begun).policy(quick()), calm("other", &other)]);
+    let tree = start(&clock, vec![group.policy(quick())]).await;
+    eventually("the message is in hand", || begun.len() == 1).await;
+    tree.failure_points().arm("supervisor::after_exit", "group", Fault::Panic, When::Nth(1));
+    assert!(tree.kill("group/other"));
+    eventually("the message is in hand again", || begun.len() == 2).await;
+    assert_eq!(begun.all(), [(0, 1); 2]);
+    assert_eq!(record(&tree, "group").exits(ExitKind::Panicked), 1);
+}
+
+#[tokio::test]
+async fn a_message_is_charged_when_its_actor_stalls_on_it() {
+    // 2 attempts; 100 restarts an hour; 1 ms before each; a stall is 30 s without progress.
+    let clock = manual();
+    let (mailbox, begun) = (filled(&clock, attempts(2), 2), Handled::default());
+    let worker = hangs(&mailbox, &begun).policy(Policy { stall_after: Some(30 * SECOND), ..quick() });
+    let tree = start(&clock, vec![worker]).await;
+    for attempt in 1..=2 {
+        eventually("the message is in hand", || begun.len() == attempt).await;
+        common::advance_until(&clock, 10 * SECOND, "it is replaced", || {
+            record(&tree, "worker").exits(ExitKind::Stalled) == attempt as u64
+        })
+        .await;
+        common::advance_until(&clock, MS, "it is back", || begun.len() == attempt + 1).await;
+    }
+    assert_eq!(begun.all(), [(0, 1), (0, 2), (1, 1)]);
+    let letters = tree.dead_letters();
+    assert_eq!((letters.len(), letters[0].attempts), (1, 2));
+    assert!(
+        letters[0].reason.contains("stalled") && letters[0].reason.contains("without a sign of progress")
+    );
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_shown_as_json_with_the_reason_and_can_be_replayed() {
+    // 1 attempt; 100 restarts an hour; 1 ms before each.
+    let clock = Clock::system();
+    let mailbox = filled(&clock, attempts(1), 2);
+    let repaired = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let worker = each("worker", &mailbox, {
+        let repaired = repaired.clone();
+        move |lease: Lease<'_, Job>| {
+            let healthy = lease.number != 0 || repaired.load(std::sync::atomic::Ordering::Relaxed);
+            assert!(healthy, "job {} can't be done", lease.number);
+            lease.settle();
+            Ok(())
+        }
+    });
+    let tree = start(&clock, vec![worker.policy(quick())]).await;
+    eventually("the other is handled", || mailbox.stats().handled == 1).await;
+    let shown = serde_json::to_value(tree.dead_letters()).expect("serialisable");
+    let expected = serde_json::json!([{
+        "mailbox": "worker", "sequence": 1, "attempts": 1, "reason": "job 0 can't be done",
+        "message": { "sender": 0, "number": 0 },
+    }]);
+    assert_eq!(shown, expected);
+
+    repaired.store(true, std::sync::atomic::Ordering::Relaxed);
+    assert!(!tree.replay("worker", 2), "there is no such letter");
+    assert!(!tree.replay("nobody", 1), "there is no such actor");
+    assert!(tree.replay("worker", 1));
+    assert!(!tree.replay("worker", 1), "it is no letter any more");
+    eventually("it is handled", || mailbox.stats().handled == 2).await;
+    assert!(tree.dead_letters().is_empty());
+    let stats = mailbox.stats();
+    // A replayed letter is a new message: accepted once more, dead once.
+    assert_eq!((stats.accepted, stats.dead_lettered), (3, 1));
+    assert!(stats.is_conserved());
+}
+
+#[tokio::test]
+async fn a_dead_letter_stays_where_it_is_when_its_mailbox_is_full_or_closed() {
+    // 1 attempt; no restarts needed.
+    let clock = Clock::system();
+    let mailbox = filled(&clock, Limits { capacity: 1, ..attempts(1) }, 1);
+    let mut inbox = mailbox.open().expect("the only reader");
+    inbox.recv().await.expect("a message").bury("no use");
+    drop(inbox);
+    mailbox.address(Overflow::Wait).try_send(job(1)).expect("room");
+    let worker = each("worker", &mailbox, |_lease: Lease<'_, Job>| unreachable!("it never starts"));
+    // It is in a tree, but its start hangs: the mailbox stays full.
+    let first = Child::source("first", || NeverReady);
+    let tree = start(&clock, vec![first.policy(Policy { start_within: HOUR, ..quick() }), worker]).await;
+    assert!(!tree.replay("worker", 1), "it is full");
+    assert_eq!((mailbox.stats().waiting, tree.dead_letters().len()), (1, 1));
+
+    mailbox.open().expect("the only reader").recv().await.expect("a message").settle();
+    assert_eq!(tree.stop(MINUTE).await.left_behind, 0);
+    assert!(!tree.replay("worker", 1), "it is closed");
+    assert_eq!((mailbox.stats().waiting, tree.dead_letters().len()), (0, 1));
+}
+
+struct NeverReady;
+
+impl Actor for NeverReady {
+    type Message = supervision::NoMessage;
+
+    async fn pre_start(&mut self, cx: &mut Context<Self::Message>) -> Result<(), Failure> {
+        cx.stopped().await;
+        Ok(())
+    }
+
+    async fn run(&mut self, _: &mut Context<Self::Message>) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_letter_is_explained_although_its_mailbox_and_its_tree_were_given_their_clocks_apart() {
+    // 1 attempt; 100 restarts an hour; 1 ms before each. The tree's clock is older than the mailbox's.
+    let clock = Clock::system();
+    let began = clock.now();
+    eventually("the clock moved on", || clock.now().duration_since(began) > 50 * MS).await;
+    let mailbox = filled(&Clock::system(), attempts(1), 1);
+    let worker = each("worker", &mailbox, |_lease: Lease<'_, Job>| Err("it failed".into()));
+    let tree = start(&clock, vec![worker.policy(quick())]).await;
+    eventually("it is dead", || mailbox.stats().dead_lettered == 1).await;
+    eventually("its actor is back", || record(&tree, "worker").generation == 2).await;
+    assert_eq!(tree.dead_letters()[0].reason, "its actor failed: it failed");
+}
+
+/// Passes a failure point with a lease in hand.
+struct Passes;
+
+impl Actor for Passes {
+    type Message = Job;
+
+    async fn run(&mut self, cx: &mut Context<Job>) -> Result<(), Failure> {
+        while let Some(lease) = cx.recv().await {
+            fail::point("worker::before_settle").await?;
+            lease.settle();
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_failure_point_fails_as_often_as_it_was_told() {
+    // 3 attempts; 100 restarts an hour; 1 ms before each.
+    let clock = Clock::system();
+    let mailbox = Mailbox::new("worker", attempts(3), &clock);
+    let tree = start(&clock, vec![Child::actor("worker", &mailbox, || Passes).policy(quick())]).await;
+    all_run(&tree).await;
+    tree.failure_points().arm("worker::before_settle", "worker", Fault::Error, When::Times(2));
+    tree.failure_points().arm("worker::before_settle", "somebody else", Fault::Panic, When::Always);
+    mailbox.address(Overflow::Wait).send(job(0)).await.expect("accepted");
+    eventually("it is handled", || mailbox.stats().handled == 1).await;
+    assert_eq!(tree.failure_points().passages("worker::before_settle"), (3, 2));
+    let health = record(&tree, "worker");
+    assert_eq!((health.exits(ExitKind::Failed), health.exits(ExitKind::Panicked)), (2, 0));
+    assert_eq!(health.state, State::Running);
+    let crash = health.last_crash.expect("it crashed");
+    assert_eq!(crash.message, "the failure point worker::before_settle was armed with this error");
+}

@@ -1,0 +1,192 @@
+//! What the tests share: conditions to wait for, policies in one line, a small actor, a seeded generator.
+#![allow(dead_code, unused_macros, unused_imports, reason = "each test binary uses its part of this")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use serde::{Deserialize, Serialize};
+use supervision::{
+    Actor, ActorHealth, Backoff, Child, Clock, Context, Failure, Intensity, Lease, Limits, Mailbox, Message,
+    Policy, State, Tree, TreeOptions, WatchSettings,
+};
+
+pub(crate) const MS: Duration = Duration::from_millis(1);
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
+pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
+
+/// How long a condition may take on a busy machine before a test fails.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits until `holds`, and lets everybody else run meanwhile.
+pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    let mut turn = 0_u32;
+    while !holds() {
+        assert!(began.elapsed() < PATIENCE, "it never came to this: {what}");
+        turn += 1;
+        if turn < 100 {
+            tokio::task::yield_now().await;
+        } else {
+            tokio::time::sleep(MS).await;
+        }
+    }
+}
+
+/// Moves a manual clock in steps until `holds`, where the exact moment does not matter.
+pub(crate) async fn advance_until(
+    clock: &Clock,
+    step: Duration,
+    what: &str,
+    mut holds: impl FnMut() -> bool,
+) {
+    eventually(what, || {
+        let done = holds();
+        if !done && clock.sleepers() > 0 {
+            clock.advance(step);
+        }
+        done
+    })
+    .await;
+}
+
+/// `restarts` in `within`; pauses from `first` to `max` without jitter; healthy after an hour. Stalls are not
+/// watched.
+pub(crate) fn policy((restarts, within): (u32, Duration), (first, max): (Duration, Duration)) -> Policy {
+    Policy {
+        intensity: Intensity { max_restarts: restarts, within },
+        backoff: Backoff { first, max, jitter: false, reset_after: HOUR },
+        stall_after: None,
+        ..Policy::default()
+    }
+}
+
+/// A tree on this clock, with a watch that looks often.
+pub(crate) async fn start(clock: &Clock, children: Vec<Child>) -> Tree {
+    let watch = WatchSettings { every: MS, ..WatchSettings::default() };
+    Tree::start(children, TreeOptions { clock: clock.clone(), watch }).await.expect("the root starts")
+}
+
+pub(crate) fn manual() -> Clock {
+    Clock::manual(Duration::from_secs(1_700_000_000))
+}
+
+/// The record of one actor.
+pub(crate) fn record(tree: &Tree, path: &str) -> ActorHealth {
+    tree.health().into_iter().find(|health| health.path == path).unwrap_or_else(|| panic!("no actor {path}"))
+}
+
+pub(crate) async fn all_run(tree: &Tree) {
+    eventually("all actors run", || tree.health().iter().all(|actor| actor.state == State::Running)).await;
+}
+
+/// A message: who sent it and its number there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Job {
+    pub(crate) sender: usize,
+    pub(crate) number: u64,
+}
+
+impl Message for Job {}
+
+pub(crate) fn job(number: u64) -> Job {
+    Job { sender: 0, number }
+}
+
+/// Limits with this many attempts, and the batch and room that most tests want.
+pub(crate) fn attempts(max_attempts: u32) -> Limits {
+    Limits { capacity: 1_024, bytes: 1 << 20, batch: 64, max_attempts, dead_letters: 128 }
+}
+
+/// An actor that hands each message to a function.
+pub(crate) struct Each<M, F> {
+    handle: F,
+    message: std::marker::PhantomData<fn(M)>,
+}
+
+impl<M, F> Actor for Each<M, F>
+where
+    M: Message,
+    F: FnMut(Lease<'_, M>) -> Result<(), Failure> + Send + 'static,
+{
+    type Message = M;
+
+    async fn run(&mut self, cx: &mut Context<M>) -> Result<(), Failure> {
+        while let Some(lease) = cx.recv().await {
+            (self.handle)(lease)?;
+        }
+        Ok(())
+    }
+}
+
+/// A child that hands each message of `mailbox` to `handle`.
+pub(crate) fn each<M: Message>(
+    name: &str,
+    mailbox: &Mailbox<M>,
+    handle: impl FnMut(Lease<'_, M>) -> Result<(), Failure> + Clone + Send + Sync + 'static,
+) -> Child {
+    Child::actor(name, mailbox, move || Each { handle: handle.clone(), message: std::marker::PhantomData })
+}
+
+/// A child that settles whatever comes.
+pub(crate) fn calm(name: &str, mailbox: &Mailbox<Job>) -> Child {
+    each(name, mailbox, |lease| {
+        lease.settle();
+        Ok(())
+    })
+}
+
+/// Something that happened, in the order in which it did.
+#[derive(Clone, Debug)]
+pub(crate) struct Log<T>(Arc<std::sync::Mutex<Vec<T>>>);
+
+impl<T> Default for Log<T> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<T: Clone> Log<T> {
+    pub(crate) fn note(&self, event: T) {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(event);
+    }
+
+    pub(crate) fn all(&self) -> Vec<T> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).len()
+    }
+}
+
+/// Splitmix64: small, seeded, good enough to choose places.
+pub(crate) struct Random(u64);
+
+impl Random {
+    /// From `SUPERVISION_SEED`, else from the wall clock. The seed is printed, so that a failure can be
+    /// repeated.
+    pub(crate) fn seeded() -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let seed = std::env::var("SUPERVISION_SEED")
+            .ok()
+            .map_or(now.as_nanos() as u64, |seed| seed.parse().expect("SUPERVISION_SEED is a number"));
+        println!("to repeat this: SUPERVISION_SEED={seed}");
+        Self(seed)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+}

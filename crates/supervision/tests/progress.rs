@@ -1,0 +1,343 @@
+//! Who is taken for hung and who is not. In each test an actor that does hang is the proof that the watch has
+//! looked at all the others, which it looks at first.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+
+mod common;
+
+use std::{future::pending, sync::Arc, time::Duration};
+
+use common::{
+    HOUR, Job, Log, MINUTE, MS, SECOND, advance_until, all_run, attempts, calm, eventually, job, manual,
+    policy, record,
+};
+use supervision::{
+    Activity, Actor, Address, Child, Clock, Context, ExitKind, Failure, Limits, Mailbox, NoMessage, Outcome,
+    Overflow, Policy, State, Tree, TreeOptions, WatchSettings,
+    fail::{self, Fault, When},
+};
+use tokio::sync::Semaphore;
+
+/// 100 restarts an hour; 1 ms before each; a stall is 30 s without progress.
+fn watched() -> Policy {
+    Policy { stall_after: Some(30 * SECOND), ..policy((100, HOUR), (MS, MS)) }
+}
+
+/// Hangs at once.
+struct Hangs;
+
+impl Actor for Hangs {
+    type Message = NoMessage;
+
+    async fn run(&mut self, _: &mut Context<NoMessage>) -> Result<(), Failure> {
+        pending().await
+    }
+}
+
+/// A tree with one more actor at its end, which hangs, for 20 s at most: when that is replaced, the watch has
+/// looked at all.
+async fn with_canary(clock: &Clock, mut children: Vec<Child>) -> Tree {
+    let sooner = Policy { stall_after: Some(20 * SECOND), ..watched() };
+    children.push(Child::source("canary", || Hangs).policy(sooner));
+    let tree = common::start(clock, children).await;
+    all_run(&tree).await;
+    tree
+}
+
+async fn the_watch_has_looked(tree: &Tree, times: u64) {
+    eventually("the hung one is replaced", || record(tree, "canary").exits(ExitKind::Stalled) >= times).await;
+}
+
+fn untouched(tree: &Tree, path: &str) {
+    let health = record(tree, path);
+    assert_eq!((health.state, health.generation, health.exits), (State::Running, 1, [0; 6]), "{path}");
+}
+
+#[tokio::test]
+async fn an_actor_that_hangs_is_replaced_as_stalled() {
+    let clock = manual();
+    let tree = with_canary(&clock, vec![Child::source("hangs", || Hangs).policy(watched())]).await;
+    clock.advance(30 * SECOND - MS);
+    the_watch_has_looked(&tree, 1).await;
+    let health = record(&tree, "hangs");
+    assert_eq!((health.activity, health.generation), (Activity::Working, 1));
+    assert_eq!(health.quiet, 30 * SECOND - MS);
+    clock.advance(MS);
+    eventually("it is replaced", || record(&tree, "hangs").exits(ExitKind::Stalled) == 1).await;
+    advance_until(&clock, MS, "it is back", || record(&tree, "hangs").generation == 2).await;
+    let crash = tree.crashes("hangs").pop().expect("on record");
+    assert_eq!(crash.kind, ExitKind::Stalled);
+    assert!(crash.message.starts_with("it worked for 30"), "{}", crash.message);
+}
+
+#[tokio::test]
+async fn a_stalled_actor_comes_back_even_if_it_is_transient() {
+    let clock = manual();
+    let transient = Policy { restart: supervision::Restart::Transient, ..watched() };
+    let tree = common::start(&clock, vec![Child::source("hangs", || Hangs).policy(transient)]).await;
+    all_run(&tree).await;
+    clock.advance(30 * SECOND);
+    eventually("it is replaced", || record(&tree, "hangs").exits(ExitKind::Stalled) == 1).await;
+    advance_until(&clock, MS, "it is back", || record(&tree, "hangs").generation == 2).await;
+}
+
+#[tokio::test]
+async fn an_actor_that_waits_for_messages_is_not_taken_for_hung() {
+    let clock = manual();
+    let one = Mailbox::new("one", attempts(1), &clock);
+    let many = Mailbox::new("many", attempts(1), &clock);
+    let batches = Child::actor("many", &many, || Batches).policy(watched());
+    let tree = with_canary(&clock, vec![calm("one", &one).policy(watched()), batches]).await;
+    eventually("they wait", || {
+        ["one", "many"].iter().all(|path| record(&tree, path).activity == Activity::Idle)
+    })
+    .await;
+    clock.advance(HOUR);
+    the_watch_has_looked(&tree, 1).await;
+    for (path, mailbox) in [("one", &one), ("many", &many)] {
+        untouched(&tree, path);
+        mailbox.address(Overflow::Wait).send(job(0)).await.expect("accepted");
+        eventually("it works", || mailbox.stats().handled == 1).await;
+    }
+}
+
+struct Batches;
+
+impl Actor for Batches {
+    type Message = Job;
+
+    async fn run(&mut self, cx: &mut Context<Job>) -> Result<(), Failure> {
+        while let Some(batch) = cx.recv_many().await {
+            batch.settle();
+        }
+        Ok(())
+    }
+}
+
+/// Sends to full mailboxes for ever, to two of them at the same time.
+struct Sends([Address<Job>; 2]);
+
+impl Actor for Sends {
+    type Message = NoMessage;
+
+    async fn run(&mut self, _: &mut Context<NoMessage>) -> Result<(), Failure> {
+        let [left, right] = &self.0;
+        loop {
+            let (left, right) = tokio::join!(left.send(job(0)), right.send(job(0)));
+            if left.is_err() && right.is_err() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_actor_that_waits_on_a_full_edge_is_not_taken_for_hung() {
+    let clock = manual();
+    let full = [(); 2].map(|()| Mailbox::new("outside", Limits { capacity: 1, ..attempts(1) }, &clock));
+    let sends = Child::source("sends", {
+        let full = full.clone();
+        move || Sends(full.each_ref().map(|mailbox| mailbox.address(Overflow::Wait)))
+    });
+    let tree = with_canary(&clock, vec![sends.policy(watched())]).await;
+    let blocked =
+        |left, right| full[0].stats().senders_waiting == left && full[1].stats().senders_waiting == right;
+    eventually("it waits on both", || blocked(1, 1)).await;
+    assert_eq!(record(&tree, "sends").activity, Activity::Blocked);
+    clock.advance(HOUR);
+    the_watch_has_looked(&tree, 1).await;
+    untouched(&tree, "sends");
+    // One of the two goes on; the other still waits.
+    let mut inbox = full[0].open().expect("the only reader");
+    inbox.recv().await.expect("a message").settle();
+    eventually("it waits on the other", || blocked(0, 1)).await;
+    advance_until(&clock, MS, "the canary is back", || record(&tree, "canary").state == State::Running).await;
+    assert_eq!(record(&tree, "sends").activity, Activity::Blocked);
+    clock.advance(HOUR);
+    the_watch_has_looked(&tree, 2).await;
+    untouched(&tree, "sends");
+}
+
+/// Crawls through its work without messages, and says so.
+struct Crawls {
+    steps: Arc<Semaphore>,
+    done: Log<u64>,
+}
+
+impl Actor for Crawls {
+    type Message = NoMessage;
+
+    async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
+        for step in 0.. {
+            self.steps.acquire().await?.forget();
+            cx.progress();
+            self.done.note(step);
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn an_actor_that_is_slow_but_gets_on_is_not_taken_for_hung() {
+    let clock = manual();
+    let (steps, done) = (Arc::new(Semaphore::new(0)), Log::default());
+    let crawls = Child::source("crawls", {
+        let (steps, done) = (steps.clone(), done.clone());
+        move || Crawls { steps: steps.clone(), done: done.clone() }
+    });
+    let tree = with_canary(&clock, vec![crawls.policy(watched())]).await;
+    for round in 1..=10 {
+        // 29 s of 30 pass each time; only together they would be a stall.
+        clock.advance(29 * SECOND);
+        the_watch_has_looked(&tree, round).await;
+        assert_eq!(record(&tree, "crawls").activity, Activity::Working);
+        steps.add_permits(1);
+        eventually("it gets on", || done.len() as u64 == round).await;
+        advance_until(&clock, MS, "the canary is back", || {
+            record(&tree, "canary").generation == round + 1 && record(&tree, "canary").state == State::Running
+        })
+        .await;
+    }
+    untouched(&tree, "crawls");
+    // And when it gets on no more, it is replaced like any other.
+    clock.advance(30 * SECOND);
+    eventually("it is replaced", || record(&tree, "crawls").exits(ExitKind::Stalled) == 1).await;
+}
+
+/// Waits for something outside, again and again.
+struct Waits {
+    outside: Arc<Semaphore>,
+}
+
+impl Actor for Waits {
+    type Message = NoMessage;
+
+    async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
+        loop {
+            cx.idle(self.outside.acquire()).await?.forget();
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_actor_that_waits_for_something_outside_and_says_so_is_not_taken_for_hung() {
+    let clock = manual();
+    let outside = Arc::new(Semaphore::new(0));
+    let waits = Child::source("waits", {
+        let outside = outside.clone();
+        move || Waits { outside: outside.clone() }
+    });
+    let tree = with_canary(&clock, vec![waits.policy(watched())]).await;
+    for round in 1..=3 {
+        clock.advance(HOUR);
+        the_watch_has_looked(&tree, round).await;
+        outside.add_permits(1);
+        eventually("it got it", || outside.available_permits() == 0).await;
+        advance_until(&clock, MS, "the canary is back", || record(&tree, "canary").state == State::Running)
+            .await;
+    }
+    untouched(&tree, "waits");
+}
+
+/// Has two things to wait for, and hangs over the one that comes first.
+struct HangsBesideAWait {
+    tick: Arc<Semaphore>,
+}
+
+impl Actor for HangsBesideAWait {
+    type Message = Job;
+
+    async fn run(&mut self, cx: &mut Context<Job>) -> Result<(), Failure> {
+        loop {
+            tokio::select! {
+                message = cx.recv() => match message {
+                    Some(lease) => lease.settle(),
+                    None => return Ok(()),
+                },
+                tick = self.tick.acquire() => {
+                    tick?.forget();
+                    pending::<()>().await;
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_actor_that_hangs_in_another_branch_than_its_wait_for_messages_is_replaced() {
+    let clock = manual();
+    let tick = Arc::new(Semaphore::new(0));
+    let mailbox = Mailbox::new("hangs", attempts(1), &clock);
+    let hangs = Child::actor("hangs", &mailbox, {
+        let tick = tick.clone();
+        move || HangsBesideAWait { tick: tick.clone() }
+    });
+    let tree = with_canary(&clock, vec![hangs.policy(watched())]).await;
+    eventually("it waits", || record(&tree, "hangs").activity == Activity::Idle).await;
+    clock.advance(HOUR);
+    the_watch_has_looked(&tree, 1).await;
+    untouched(&tree, "hangs");
+    tick.add_permits(1);
+    eventually("it works", || record(&tree, "hangs").activity == Activity::Working).await;
+    clock.advance(30 * SECOND);
+    eventually("it is replaced", || record(&tree, "hangs").exits(ExitKind::Stalled) == 1).await;
+}
+
+/// Passes a failure point with each message.
+struct Works;
+
+impl Actor for Works {
+    type Message = Job;
+
+    async fn run(&mut self, cx: &mut Context<Job>) -> Result<(), Failure> {
+        while let Some(lease) = cx.recv().await {
+            fail::point("works::before_settle").await?;
+            lease.settle();
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handler_that_never_yields_is_reported_from_outside() {
+    // 2 attempts; 100 restarts an hour; 1 ms before each; a stall is 30 s without progress. Reported after
+    // 10 s in one poll, handed to the owner of the process after a minute.
+    let clock = manual();
+    let mailbox = Mailbox::new("group/works", attempts(2), &clock);
+    let works = Child::actor("works", &mailbox, || Works).policy(watched());
+    let wedged = Log::default();
+    let on_wedged = {
+        let wedged = wedged.clone();
+        Arc::new(move |path: &str, polling: Duration| wedged.note((path.to_owned(), polling)))
+    };
+    let watch = WatchSettings { every: MS, report_after: 10 * SECOND, wedged_after: MINUTE, on_wedged };
+    let options = TreeOptions { clock: clock.clone(), watch };
+    let children = vec![Child::supervisor("group", vec![works]), Child::source("other", || Hangs)];
+    let tree = Tree::start(children, options).await.expect("the root starts");
+    all_run(&tree).await;
+    tree.failure_points().arm("works::before_settle", "", Fault::Spin, When::Nth(1));
+    mailbox.address(Overflow::Wait).send(job(0)).await.expect("accepted");
+    eventually("it spins", || tree.failure_points().passages("works::before_settle") == (1, 1)).await;
+
+    clock.advance(10 * SECOND - MS);
+    assert!(!record(&tree, "group/works").wedged);
+    clock.advance(MS);
+    eventually("it is reported", || record(&tree, "group/works").wedged).await;
+    assert!(!record(&tree, "other").wedged && wedged.len() == 0);
+    // A kill does not reach it: it is as it was.
+    clock.advance(30 * SECOND);
+    let health = record(&tree, "group/works");
+    assert_eq!((health.generation, health.exits(ExitKind::Stalled)), (1, 0));
+    clock.advance(20 * SECOND);
+    eventually("the owner is told", || wedged.len() > 0).await;
+    for (path, polling) in wedged.all() {
+        assert_eq!(path, "group/works");
+        assert!(polling >= MINUTE && polling < MINUTE + SECOND, "{polling:?}");
+    }
+    // When it yields at last, it is replaced, and its message has an attempt charged.
+    tree.failure_points().disarm("works::before_settle");
+    advance_until(&clock, MS, "it is replaced", || record(&tree, "group/works").generation == 2).await;
+    eventually("its message is handled", || mailbox.stats().handled == 1).await;
+    let health = record(&tree, "group/works");
+    assert_eq!((health.exits(ExitKind::Stalled), health.wedged), (1, false));
+    assert_eq!(tree.stop(MINUTE).await.outcome, Outcome::Stopped);
+}

@@ -1,0 +1,354 @@
+//! The end of a tree: its order, its deadlines, and what becomes of messages and of those who send them.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+
+mod common;
+
+use std::future::pending;
+
+use common::{
+    HOUR, Job, Log, MINUTE, MS, SECOND, advance_until, all_run, attempts, calm, each, eventually, job,
+    manual, policy, record, start,
+};
+use supervision::{
+    Actor, Child, Clock, Context, ExitKind, Failure, Lease, Limits, Mailbox, NoMessage, Outcome, Overflow,
+    Policy, SendError, State, StopReport, Tree,
+    fail::{self, Fault, When},
+};
+
+/// Notes its life.
+struct Noted {
+    name: &'static str,
+    log: Log<String>,
+}
+
+impl Actor for Noted {
+    type Message = NoMessage;
+
+    async fn pre_start(&mut self, _: &mut Context<NoMessage>) -> Result<(), Failure> {
+        self.log.note(format!("+{}", self.name));
+        Ok(())
+    }
+
+    async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
+        cx.stopped().await;
+        // Whoever is to stop later has not been asked to.
+        tokio::task::yield_now().await;
+        Ok(())
+    }
+
+    async fn post_stop(&mut self, _: &mut Context<NoMessage>) -> Result<(), Failure> {
+        self.log.note(format!("-{}", self.name));
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_order_of_the_stop_is_the_reverse_of_the_order_of_the_start() {
+    let log = Log::default();
+    let noted = |name| {
+        let log = log.clone();
+        Child::source(name, move || Noted { name, log: log.clone() })
+    };
+    let inner = Child::supervisor("inner", vec![noted("c"), noted("d")]);
+    let group = Child::supervisor("group", vec![noted("b"), inner, noted("e")]);
+    let tree = start(&Clock::system(), vec![noted("a"), group, noted("f")]).await;
+    all_run(&tree).await;
+    let report = tree.stop(MINUTE).await;
+    assert_eq!(log.all(), ["+a", "+b", "+c", "+d", "+e", "+f", "-f", "-e", "-d", "-c", "-b", "-a"]);
+    assert_eq!((report.outcome, report.left_behind, report.abandoned.len()), (Outcome::Stopped, 0, 0));
+    for actor in tree.health() {
+        assert_eq!((actor.state, actor.exits(ExitKind::Stopped)), (State::Stopped, 1), "{}", actor.path);
+    }
+    assert_eq!(tree.ended().await, Outcome::Stopped);
+}
+
+/// Does not care about being stopped.
+struct Deaf;
+
+impl Actor for Deaf {
+    type Message = Job;
+
+    async fn run(&mut self, cx: &mut Context<Job>) -> Result<(), Failure> {
+        let _in_hand = cx.recv().await;
+        pending().await
+    }
+}
+
+/// Stops a tree and moves its clock meanwhile, in steps.
+async fn stop_in_steps(tree: &Tree, clock: &Clock, within: std::time::Duration) -> (StopReport, u64) {
+    let began = clock.now();
+    let report = tokio::select! {
+        report = tree.stop(within) => report,
+        () = advance_until(clock, 10 * MS, "the end", || false) => unreachable!("it never holds"),
+    };
+    (report, clock.now().duration_since(began).as_millis() as u64)
+}
+
+#[tokio::test]
+async fn an_actor_that_does_not_stop_is_killed_at_its_deadline_and_the_others_have_their_turn() {
+    // 1 attempt; 1 s to stop for the deaf one; no restarts needed.
+    let clock = manual();
+    let mailbox = Mailbox::new("group/deaf", attempts(1), &clock);
+    mailbox.address(Overflow::Wait).try_send(job(0)).expect("room");
+    let deaf = Child::actor("deaf", &mailbox, || Deaf);
+    let deaf = deaf.policy(Policy { stop_within: SECOND, stall_after: None, ..Policy::default() });
+    let log = Log::default();
+    let noted = |name| {
+        let log = log.clone();
+        Child::source(name, move || Noted { name, log: log.clone() })
+    };
+    let group = Child::supervisor("group", vec![noted("b"), deaf, noted("c")]);
+    let tree = start(&clock, vec![noted("a"), group]).await;
+    all_run(&tree).await;
+    eventually("it has a message in hand", || mailbox.stats().in_hand == 1).await;
+    let (report, took) = stop_in_steps(&tree, &clock, MINUTE).await;
+    assert_eq!((report.outcome, report.left_behind, report.abandoned.len()), (Outcome::Stopped, 0, 0));
+    assert!((1_000..1_500).contains(&took), "{took} ms");
+    assert_eq!(log.all()[3..], ["-c", "-b", "-a"]);
+    let health = record(&tree, "group/deaf");
+    assert_eq!((health.state, health.exits(ExitKind::Killed)), (State::Stopped, 1));
+    assert_eq!(health.last_crash.expect("on record").message, "it did not stop within 1s");
+    // It was not the message's fault.
+    let stats = mailbox.stats();
+    assert_eq!((stats.waiting, stats.in_hand, stats.dead_lettered), (1, 0, 0));
+}
+
+/// Never yields: not even a kill ends it.
+struct Spins;
+
+impl Actor for Spins {
+    type Message = NoMessage;
+
+    async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
+        cx.stopped().await;
+        Ok(fail::point("spins::stopping").await?)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 6)]
+async fn actors_that_never_yield_are_abandoned_one_by_one_and_reported() {
+    // 1 s to stop, and half a second after the kill; no restarts needed.
+    let clock = manual();
+    let spins = |name: &str| {
+        let policy = Policy { stop_within: SECOND, stall_after: None, ..Policy::default() };
+        Child::source(name, || Spins).policy(policy)
+    };
+    let log = Log::default();
+    let noted = Child::source("noted", {
+        let log = log.clone();
+        move || Noted { name: "noted", log: log.clone() }
+    });
+    let group = Child::supervisor("group", vec![noted, spins("x"), spins("y"), spins("z")]);
+    let tree = start(&clock, vec![group]).await;
+    all_run(&tree).await;
+    tree.failure_points().arm("spins::stopping", "", Fault::Spin, When::Always);
+    let (report, took) = stop_in_steps(&tree, &clock, HOUR).await;
+    tree.failure_points().disarm("spins::stopping");
+    // Their supervisor had the time to wait for all of them, and to stop the one before them in order.
+    assert_eq!(report.outcome, Outcome::Stopped);
+    assert_eq!(
+        (report.abandoned, report.left_behind),
+        (["group/x", "group/y", "group/z"].map(String::from).to_vec(), 3)
+    );
+    assert!((4_500..6_000).contains(&took), "{took} ms");
+    assert_eq!(log.all(), ["+noted", "-noted"]);
+    assert_eq!(record(&tree, "group").exits(ExitKind::Stopped), 1);
+}
+
+#[tokio::test]
+async fn a_tree_that_does_not_stop_in_time_is_killed_as_a_whole() {
+    let clock = manual();
+    let mailbox = Mailbox::new("deaf", attempts(1), &clock);
+    let deaf = Child::actor("deaf", &mailbox, || Deaf);
+    let deaf = deaf.policy(Policy { stop_within: HOUR, stall_after: None, ..Policy::default() });
+    let noted = Child::source("noted", || Noted { name: "noted", log: Log::default() });
+    let tree = start(&clock, vec![noted, deaf]).await;
+    all_run(&tree).await;
+    let (report, took) = stop_in_steps(&tree, &clock, 2 * SECOND).await;
+    assert!(matches!(report.outcome, Outcome::RootEnded { .. }), "{:?}", report.outcome);
+    assert!((2_000..2_500).contains(&took), "{took} ms");
+    assert_eq!(report.left_behind, 0);
+    for path in ["noted", "deaf"] {
+        assert_eq!(record(&tree, path).exits(ExitKind::Killed), 1, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_mailbox_accepted_before_the_stop_is_handled_and_what_comes_later_is_handed_back() {
+    // 1 attempt; no restarts needed.
+    let clock = Clock::system();
+    let mailbox = Mailbox::new("worker", Limits { batch: 16, capacity: 1_000, ..attempts(1) }, &clock);
+    let handled = Log::default();
+    let worker = each("worker", &mailbox, {
+        let handled = handled.clone();
+        move |lease: Lease<'_, Job>| {
+            handled.note(lease.number);
+            lease.settle();
+            Ok(())
+        }
+    });
+    let tree = start(&clock, vec![worker]).await;
+    all_run(&tree).await;
+    let address = mailbox.address(Overflow::Wait);
+    for number in 0..1_000 {
+        address.try_send(job(number)).expect("room");
+    }
+    let late = address.send(job(1_000));
+    let (report, late) = tokio::join!(tree.stop(MINUTE), late);
+    assert_eq!(report.outcome, Outcome::Stopped);
+    // The one that waited for room was either accepted and handled, or handed back.
+    let accepted = 1_000 + u64::from(late.is_ok());
+    assert_eq!(handled.all(), (0..accepted).collect::<Vec<_>>());
+    if let Err(refused) = late {
+        assert!(matches!(refused, SendError::Closed(Job { number: 1_000, .. })));
+    }
+    for overflow in [Overflow::Wait, Overflow::Coalesce, Overflow::DropOldest] {
+        let address = mailbox.address(overflow);
+        assert!(matches!(address.send(job(7)).await, Err(SendError::Closed(Job { number: 7, .. }))));
+        assert!(matches!(address.try_send(job(8)), Err(SendError::Closed(Job { number: 8, .. }))));
+    }
+    let stats = mailbox.stats();
+    assert_eq!((stats.accepted, stats.handled), (accepted, accepted));
+    assert!(stats.is_conserved());
+}
+
+#[tokio::test]
+async fn a_slow_actor_gets_the_messages_that_it_had_accepted_by_the_batch_too() {
+    // 1 attempt; no restarts needed.
+    struct Batches(Log<usize>);
+    impl Actor for Batches {
+        type Message = Job;
+        async fn run(&mut self, cx: &mut Context<Job>) -> Result<(), Failure> {
+            while let Some(mut batch) = cx.recv_many().await {
+                self.0.note(batch.len());
+                // One at a time, the rest stays in hand.
+                batch.lease().expect("never empty").settle();
+                tokio::task::yield_now().await;
+            }
+            Ok(())
+        }
+    }
+    let clock = Clock::system();
+    let mailbox = Mailbox::new("worker", Limits { batch: 4, ..attempts(1) }, &clock);
+    for number in 0..10 {
+        mailbox.address(Overflow::Wait).try_send(job(number)).expect("room");
+    }
+    let sizes = Log::default();
+    let worker = Child::actor("worker", &mailbox, {
+        let sizes = sizes.clone();
+        move || Batches(sizes.clone())
+    });
+    let tree = start(&clock, vec![worker]).await;
+    eventually("it has begun", || sizes.len() > 0).await;
+    assert_eq!(tree.stop(MINUTE).await.outcome, Outcome::Stopped);
+    assert_eq!(sizes.all(), [4, 3, 2, 1, 4, 3, 2, 1, 2, 1]);
+    assert_eq!((mailbox.stats().handled, mailbox.stats().dead_lettered), (10, 0));
+}
+
+#[tokio::test]
+async fn who_waits_for_room_in_the_mailbox_of_a_degraded_actor_is_let_go_by_the_stop() {
+    // 1 attempt; no restart is tolerated; the degraded one would be retried after an hour.
+    let clock = manual();
+    let mailbox = Mailbox::new("degraded", Limits { capacity: 1, ..attempts(1) }, &clock);
+    let failing = each("degraded", &mailbox, |_lease: Lease<'_, Job>| Err("it fails".into()));
+    let failing = failing.policy(Policy { degraded_retry: HOUR, ..policy((0, HOUR), (MS, MS)) });
+    let tree = start(&clock, vec![failing]).await;
+    let address = mailbox.address(Overflow::Wait);
+    address.send(job(0)).await.expect("accepted");
+    eventually("it is degraded", || record(&tree, "degraded").state == State::Degraded).await;
+    address.send(job(1)).await.expect("it takes messages all the same");
+    let waiting = tokio::spawn(async move { address.send(job(2)).await });
+    eventually("a send waits", || mailbox.stats().senders_waiting == 1).await;
+    assert_eq!(tree.stop(MINUTE).await.outcome, Outcome::Stopped);
+    match waiting.await.expect("joined") {
+        Err(SendError::Closed(message)) => assert_eq!(message, job(2)),
+        other => panic!("not closed: {other:?}"),
+    }
+    assert_eq!(record(&tree, "degraded").state, State::Stopped);
+}
+
+#[tokio::test]
+async fn an_actor_that_is_blocked_on_the_mailbox_of_one_that_is_down_still_stops_in_order() {
+    // 1 attempt; no restart is tolerated; an hour to stop: it must not be needed.
+    struct Forwards {
+        to: supervision::Address<Job>,
+        log: Log<&'static str>,
+    }
+    impl Actor for Forwards {
+        type Message = NoMessage;
+        async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
+            while self.to.send(job(0)).await.is_ok() {}
+            cx.stopped().await;
+            self.log.note("stopped in order");
+            Ok(())
+        }
+    }
+    let clock = manual();
+    let mailbox = Mailbox::new("down", Limits { capacity: 4, ..attempts(1) }, &clock);
+    let strict = Policy { degraded_retry: HOUR, stop_within: HOUR, ..policy((0, HOUR), (MS, MS)) };
+    let down = each("down", &mailbox, |_lease: Lease<'_, Job>| Err("it fails".into())).policy(strict);
+    let log = Log::default();
+    let forwards = Child::source("forwards", {
+        let (to, log) = (mailbox.address(Overflow::Wait), log.clone());
+        move || Forwards { to: to.clone(), log: log.clone() }
+    });
+    let tree = start(&clock, vec![forwards.policy(strict), down]).await;
+    eventually("it is blocked", || mailbox.stats().senders_waiting == 1).await;
+    assert_eq!(record(&tree, "forwards").activity, supervision::Activity::Blocked);
+    let report = tree.stop(MINUTE).await;
+    assert_eq!((report.outcome, log.all()), (Outcome::Stopped, vec!["stopped in order"]));
+}
+
+#[tokio::test]
+async fn a_tree_that_is_dropped_lets_everybody_go() {
+    let clock = Clock::system();
+    let mailbox = Mailbox::new("deaf", Limits { capacity: 1, batch: 1, ..attempts(1) }, &clock);
+    let other = Mailbox::new("other", attempts(1), &clock);
+    let tree = start(&clock, vec![Child::actor("deaf", &mailbox, || Deaf), calm("other", &other)]).await;
+    all_run(&tree).await;
+    let address = mailbox.address(Overflow::Wait);
+    for number in 0..2 {
+        address.send(job(number)).await.expect("accepted");
+    }
+    let waiting = tokio::spawn(async move { address.send(job(2)).await });
+    eventually("a send waits", || mailbox.stats().senders_waiting == 1).await;
+    drop(tree);
+    assert!(matches!(waiting.await.expect("joined"), Err(SendError::Closed(_))));
+    eventually("the actor is gone", || mailbox.stats().in_hand == 0).await;
+    assert_eq!(mailbox.stats().waiting, 2);
+}
+
+#[tokio::test]
+async fn a_stop_during_the_start_ends_those_that_had_been_started() {
+    // An hour to become ready: it must not be needed.
+    struct Patient(Log<&'static str>);
+    impl Actor for Patient {
+        type Message = NoMessage;
+        async fn pre_start(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
+            self.0.note("starts");
+            cx.stopped().await;
+            Ok(())
+        }
+        async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
+            assert!(cx.is_stopping());
+            Ok(())
+        }
+    }
+    let clock = manual();
+    let log = Log::default();
+    let patient = Child::source("patient", {
+        let log = log.clone();
+        move || Patient(log.clone())
+    });
+    let never = Log::default();
+    let next = Child::source("next", {
+        let log = never.clone();
+        move || Noted { name: "next", log: log.clone() }
+    });
+    let tree =
+        start(&clock, vec![patient.policy(Policy { start_within: HOUR, ..Policy::default() }), next]).await;
+    eventually("it starts", || log.len() == 1).await;
+    assert_eq!(tree.stop(MINUTE).await.outcome, Outcome::Stopped);
+    assert_eq!((never.len(), record(&tree, "next").generation), (0, 0));
+    assert_eq!(record(&tree, "patient").exits(ExitKind::Stopped), 1);
+}

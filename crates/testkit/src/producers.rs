@@ -1,0 +1,153 @@
+//! What the real producers (gateway, event monitor, dequeuer, finalizer, aggregator) write and publish, as
+//! literal keys, and the truth of what was written. May write into the Redis it is pointed at, nothing else.
+//!
+//! The keys are spelled out here once more on purpose: a test that took them from the code under test would
+//! agree with it whatever it does.
+
+mod live;
+mod market;
+mod step;
+mod storm;
+mod truth;
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, Pipeline};
+
+pub use live::{LiveHandle, LiveRate, run_live};
+pub use market::MarketProducer;
+pub use storm::{StormReport, event_storm};
+pub use truth::{EpochTruth, SharedTruth, Truth};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The channel on which producers say what they did.
+pub const CHANNEL: &str = "state:change";
+
+/// One market and how its producers behave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProducerConfig {
+    /// The protocol-state contract, spelled as in the keys.
+    pub protocol: String,
+    /// The data market, spelled as in the keys.
+    pub market: String,
+    /// This sequencer's own validator id, which makes the local batches.
+    pub own_validator: String,
+    /// The other validators, seen over the network.
+    pub validators: Vec<String>,
+    /// Length of the submission window.
+    pub window: Duration,
+    /// Where processed submissions are noted.
+    pub submission_store: SubmissionStore,
+    /// Whether `epoch:E:state` is written (newer producers).
+    pub epoch_state: bool,
+    /// Whether each submission is also put on `submissionQueue`; nobody takes it off.
+    pub queue: bool,
+    /// Whether events are published on `P:M:state:change` too.
+    pub market_channel: bool,
+}
+
+/// Where the dequeuer notes processed submissions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SubmissionStore {
+    /// The zset `epoch:E:submissions:ids` (newer producers).
+    Ids,
+    /// The set `epoch:E:processed` (older producers).
+    Processed,
+    /// Both.
+    Both,
+}
+
+impl ProducerConfig {
+    /// A market with newer producers, three other validators and windows of 20 s.
+    #[must_use]
+    pub fn new(protocol: impl Into<String>, market: impl Into<String>) -> Self {
+        Self {
+            protocol: protocol.into(),
+            market: market.into(),
+            own_validator: "validator1".to_owned(),
+            validators: ["validator2", "validator3", "validator4"].map(str::to_owned).to_vec(),
+            window: Duration::from_secs(20),
+            submission_store: SubmissionStore::Ids,
+            epoch_state: true,
+            queue: false,
+            market_channel: false,
+        }
+    }
+
+    /// The key `P:M:rest`.
+    #[must_use]
+    pub fn key(&self, rest: impl AsRef<str>) -> String {
+        format!("{}:{}:{}", self.protocol, self.market, rest.as_ref())
+    }
+}
+
+/// Why producers could not write.
+#[derive(Debug, thiserror::Error)]
+pub enum ProducerError {
+    /// The URL is none.
+    #[error("the producers' Redis URL can't be read; write it as redis://host:port/0")]
+    Url {
+        /// What the client said.
+        source: redis::RedisError,
+    },
+    /// A step failed. It may have been applied in part; doing it again with the same arguments is safe.
+    #[error("the producers' step `{step}` failed; see whether Redis answers, and repeat the step")]
+    Step {
+        /// The step, with its epoch.
+        step: String,
+        /// What the client said.
+        source: redis::RedisError,
+    },
+    /// The background task is gone.
+    #[error("the producers' background task panicked or was aborted; see its message above")]
+    Task {
+        /// How it ended.
+        source: tokio::task::JoinError,
+    },
+}
+
+/// Unix seconds now.
+#[must_use]
+pub fn unix_now() -> i64 {
+    // A clock before 1970 reads as 1970.
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// A connection that is made when it is needed, and again after an error.
+#[derive(Debug)]
+struct Link {
+    client: Client,
+    connection: Option<MultiplexedConnection>,
+}
+
+impl Link {
+    fn new(url: &str) -> Result<Self, ProducerError> {
+        let client = Client::open(url).map_err(|source| ProducerError::Url { source })?;
+        Ok(Self { client, connection: None })
+    }
+
+    async fn run(&mut self, pipe: &Pipeline, step: impl FnOnce() -> String) -> Result<(), ProducerError> {
+        let result = self.try_run(pipe).await;
+        result.map_err(|source| {
+            self.connection = None;
+            ProducerError::Step { step: step(), source }
+        })
+    }
+
+    async fn try_run(&mut self, pipe: &Pipeline) -> redis::RedisResult<()> {
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            empty => {
+                let config = AsyncConnectionConfig::new()
+                    .set_connection_timeout(Some(CONNECT_TIMEOUT))
+                    .set_response_timeout(Some(RESPONSE_TIMEOUT));
+                empty.insert(self.client.get_multiplexed_async_connection_with_config(&config).await?)
+            }
+        };
+        pipe.query_async(connection).await
+    }
+}

@@ -1,0 +1,314 @@
+//! A TCP proxy in front of one server, for tests: counts what passes, and breaks it on demand. May listen on
+//! one local port and connect to the upstream; its tasks end when it is dropped.
+
+mod counts;
+mod resp;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+pub use counts::{ConnectionCounts, ProxyCounts};
+
+use crate::local_port::free_port;
+use counts::Meter;
+
+const PORT_ATTEMPTS: usize = 20;
+const BACKLOG: u32 = 1024;
+/// Large, so that most pipelines pass in one piece.
+const CHUNK: usize = 256 * 1024;
+/// After a failed accept (out of file descriptors), so that the loop does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+
+/// Why the proxy could not be put up.
+#[derive(Debug, thiserror::Error)]
+pub enum ProxyError {
+    /// Its port can't be had.
+    #[error("listening on {addr} for the fault proxy failed; end what holds the port")]
+    Listen {
+        /// The address.
+        addr: SocketAddr,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// No port could be had.
+    #[error("starting the fault proxy: found no free port on 127.0.0.1; end what holds so many")]
+    NoFreePort,
+}
+
+/// A TCP proxy that counts and breaks connections. All methods take effect at once, for connections that
+/// exist as for new ones. Dropping it ends all its tasks and connections.
+#[derive(Debug)]
+pub struct FaultProxy {
+    addr: SocketAddr,
+    shared: Arc<Shared>,
+    accepting: tokio::sync::Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    faults: watch::Sender<Faults>,
+    all: CancellationToken,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Faults {
+    blackhole: bool,
+    delay: Duration,
+}
+
+#[derive(Debug)]
+struct State {
+    upstream: SocketAddr,
+    /// Cancels the connections that exist; a new one after each cut.
+    current: CancellationToken,
+    accepted: u64,
+    accepted_before_reset: u64,
+    meters: Vec<Arc<Mutex<Meter>>>,
+}
+
+impl FaultProxy {
+    /// Listens on a free port of 127.0.0.1 and forwards each connection to `upstream`.
+    ///
+    /// # Errors
+    /// When no port can be had.
+    pub async fn start(upstream: SocketAddr) -> Result<Self, ProxyError> {
+        let listener = listen_anywhere()?;
+        let addr = listener.local_addr().map_err(|source| ProxyError::Listen { addr: upstream, source })?;
+        let all = CancellationToken::new();
+        let state = State {
+            upstream,
+            current: all.child_token(),
+            accepted: 0,
+            accepted_before_reset: 0,
+            meters: Vec::new(),
+        };
+        let shared = Arc::new(Shared { faults: watch::Sender::default(), all, state: Mutex::new(state) });
+        let accepting = tokio::spawn(Arc::clone(&shared).accept(listener));
+        Ok(Self { addr, shared, accepting: tokio::sync::Mutex::new(Some(accepting)) })
+    }
+
+    /// Where clients connect to.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The port clients connect to.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.addr.port()
+    }
+
+    /// What passed since the start or the last reset, over all connections.
+    #[must_use]
+    pub fn counts(&self) -> ProxyCounts {
+        let state = self.shared.state();
+        let mut counts = ProxyCounts {
+            connections: state.accepted - state.accepted_before_reset,
+            ..ProxyCounts::default()
+        };
+        state.meters.iter().for_each(|meter| counts.add(&lock(meter).counts));
+        counts
+    }
+
+    /// The same for each connection, in the order of acceptance; closed ones until the next reset.
+    #[must_use]
+    pub fn connections(&self) -> Vec<ConnectionCounts> {
+        self.shared.state().meters.iter().map(|meter| lock(meter).counts.clone()).collect()
+    }
+
+    /// How many connections are open now.
+    #[must_use]
+    pub fn open_connections(&self) -> usize {
+        self.shared.state().meters.iter().filter(|meter| lock(meter).counts.open).count()
+    }
+
+    /// Starts all counts at zero; a command under way is not counted again.
+    pub fn reset_counts(&self) {
+        let mut state = self.shared.state();
+        state.accepted_before_reset = state.accepted;
+        state.meters.retain(|meter| {
+            let mut meter = lock(meter);
+            meter.reset();
+            meter.counts.open
+        });
+    }
+
+    /// Closes the connections that exist; new ones are accepted.
+    pub fn cut(&self) {
+        let mut state = self.shared.state();
+        let next = self.shared.all.child_token();
+        std::mem::replace(&mut state.current, next).cancel();
+    }
+
+    /// With `true`, stops listening: new connections are refused, existing ones go on (see [`Self::cut`]).
+    /// With `false`, listens on the same port again. Effective when it returns.
+    ///
+    /// # Errors
+    /// When the port was taken meanwhile.
+    pub async fn refuse(&self, refuse: bool) -> Result<(), ProxyError> {
+        let mut accepting = self.accepting.lock().await;
+        if refuse {
+            if let Some(task) = accepting.take() {
+                task.abort();
+                // The listener is closed once the task is gone; that it was aborted is known.
+                let _ = task.await;
+            }
+        } else if accepting.is_none() {
+            let listener = listen(self.addr)?;
+            *accepting = Some(tokio::spawn(Arc::clone(&self.shared).accept(listener)));
+        }
+        Ok(())
+    }
+
+    /// With `true`, nothing is forwarded either way and nothing closed: connections, also new ones, look alive
+    /// and are silent. With `false`, what was held back is delivered.
+    pub fn blackhole(&self, on: bool) {
+        self.shared.faults.send_modify(|faults| faults.blackhole = on);
+    }
+
+    /// Holds each chunk (up to 256 KiB, each direction for itself) back for this long; zero to end it.
+    pub fn delay(&self, delay: Duration) {
+        self.shared.faults.send_modify(|faults| faults.delay = delay);
+    }
+
+    /// Sends new connections to another server; existing ones stay (see [`Self::cut`]).
+    pub fn set_upstream(&self, upstream: SocketAddr) {
+        self.shared.state().upstream = upstream;
+    }
+}
+
+impl Drop for FaultProxy {
+    fn drop(&mut self) {
+        self.shared.all.cancel();
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    async fn accept(self: Arc<Self>, listener: TcpListener) {
+        loop {
+            let accepted = tokio::select! {
+                () = self.all.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((client, _)) => self.take_on(client),
+                Err(_) => sleep(ACCEPT_PAUSE).await,
+            }
+        }
+    }
+
+    fn take_on(&self, client: TcpStream) {
+        let mut state = self.state();
+        let meter = Arc::new(Mutex::new(Meter::new(state.accepted)));
+        state.accepted += 1;
+        state.meters.push(Arc::clone(&meter));
+        let (upstream, cut) = (state.upstream, state.current.clone());
+        let faults = self.faults.subscribe();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = cut.cancelled() => {}
+                // Whatever ended it, both sides are closed now, which is all that a peer can see.
+                _ = forward(client, upstream, &meter, faults) => {}
+            }
+            lock(&meter).counts.open = false;
+        });
+    }
+}
+
+/// Forwards until the server is done, or one side fails.
+async fn forward(
+    client: TcpStream,
+    upstream: SocketAddr,
+    meter: &Mutex<Meter>,
+    mut faults: watch::Receiver<Faults>,
+) -> io::Result<()> {
+    pass(&mut faults).await;
+    let server = TcpStream::connect(upstream).await?;
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
+    let (client_read, client_write) = client.into_split();
+    let (server_read, server_write) = server.into_split();
+    let requests = pump(client_read, server_write, faults.clone(), |bytes| lock(meter).client_sent(bytes));
+    let responses = pump(server_read, client_write, faults, |bytes| lock(meter).server_sent(bytes));
+    tokio::pin!(responses);
+    tokio::select! {
+        ended = &mut responses => return ended,
+        ended = requests => ended?,
+    }
+    // The client sent its last; what the server still answers is delivered.
+    responses.await
+}
+
+/// Copies one direction to its end, telling `seen` of each chunk before it is passed on.
+async fn pump(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut faults: watch::Receiver<Faults>,
+    seen: impl Fn(&[u8]),
+) -> io::Result<()> {
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        pass(&mut faults).await;
+        let length = from.read(&mut buffer).await?;
+        let delay = faults.borrow().delay;
+        if !delay.is_zero() {
+            sleep(delay).await;
+        }
+        pass(&mut faults).await;
+        if length == 0 {
+            return to.shutdown().await;
+        }
+        seen(&buffer[..length]);
+        to.write_all(&buffer[..length]).await?;
+    }
+}
+
+/// Waits while the black hole is on.
+async fn pass(faults: &mut watch::Receiver<Faults>) {
+    if faults.wait_for(|faults| !faults.blackhole).await.is_err() {
+        // The proxy is gone, and with it, in a moment, this connection.
+        std::future::pending::<()>().await;
+    }
+}
+
+fn listen_anywhere() -> Result<TcpListener, ProxyError> {
+    let mut last = ProxyError::NoFreePort;
+    for _ in 0..PORT_ATTEMPTS {
+        let port = free_port().ok_or(ProxyError::NoFreePort)?;
+        match listen(SocketAddr::from((Ipv4Addr::LOCALHOST, port))) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn listen(addr: SocketAddr) -> Result<TcpListener, ProxyError> {
+    let bound = TcpSocket::new_v4().and_then(|socket| {
+        socket.set_reuseaddr(true)?;
+        socket.bind(addr)?;
+        socket.listen(BACKLOG)
+    });
+    bound.map_err(|source| ProxyError::Listen { addr, source })
+}
+
+/// No code panics while it holds one of these locks; if it did, the numbers would still be readable.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

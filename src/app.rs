@@ -1,0 +1,15 @@
+//! What each command does.
+
+mod check;
+mod demo;
+mod healthcheck;
+mod run;
+
+pub use check::connect;
+pub use demo::demo;
+pub use healthcheck::healthcheck;
+pub use run::run;
+
+/// Exit code when the service gave up: an actor that it can't do without stayed down, or hung. (`EX_SOFTWARE`
+/// of sysexits.h.)
+pub const EX_GAVE_UP: u8 = 70;

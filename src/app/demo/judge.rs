@@ -1,0 +1,151 @@
+//! Judges the datasets that were read back from Redis against what the producers wrote.
+//!
+//! The producers go on while the tracker works, so a total must lie between the truth of the moment that the
+//! dataset names and the truth one look later. When the producers have ended, it must be the truth.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use serde_json::Value;
+use testkit::{SharedTruth, Truth};
+
+use super::Datasets;
+
+/// How old a dataset may be.
+const FRESH: u64 = 6;
+/// Looks before a missing dataset counts: the first passes take a moment.
+const WARM_UP: u64 = 5;
+/// Findings that are kept.
+const MOST_FINDINGS: usize = 20;
+
+/// The totals of a market: submissions, epochs, batches.
+type Totals = [u64; 3];
+
+const TOTALS: [&str; 3] = ["submissions_total", "epochs_total", "batches_total"];
+
+pub(super) struct Judge {
+    truths: Vec<SharedTruth>,
+    looks: u64,
+    /// For each market, the truth at each second.
+    history: Vec<Vec<(u64, Totals)>>,
+    /// What was read at the last look, to be judged at this one.
+    pending: Vec<Datasets>,
+    findings: Vec<String>,
+    compared: u64,
+}
+
+impl Judge {
+    pub(super) fn new(truths: Vec<SharedTruth>) -> Self {
+        let history = truths.iter().map(|_| Vec::new()).collect();
+        Self { truths, looks: 0, history, pending: Vec::new(), findings: Vec::new(), compared: 0 }
+    }
+
+    /// Judges what was read at the last look, and keeps what is read now for the next one.
+    pub(super) fn look(&mut self, datasets: &[Datasets]) {
+        self.looks += 1;
+        let now = unix();
+        for (truth, history) in self.truths.iter().zip(&mut self.history) {
+            history.push((now, truth.read(totals)));
+        }
+        for (market, seen) in std::mem::take(&mut self.pending).into_iter().enumerate() {
+            self.judge(market, &seen, now);
+        }
+        self.pending = datasets.to_vec();
+    }
+
+    fn judge(&mut self, market: usize, seen: &Datasets, now: u64) {
+        let (Some(summary), Some(current)) = (&seen.summary, &seen.current_epoch) else {
+            if self.looks > WARM_UP {
+                self.find(market, "a dataset is missing");
+            }
+            return;
+        };
+        let at = summary["updated_at"].as_u64().unwrap_or(0);
+        for (name, at) in
+            [("dashboard:summary", at), ("metrics:current_epoch", current["timestamp"].as_u64().unwrap_or(0))]
+        {
+            if at + FRESH < now {
+                self.find(market, &format!("{name} is {} s old", now - at));
+            }
+        }
+        let known = |&&(when, _): &&(u64, Totals)| when < at;
+        let least = self.history[market].iter().rev().find(known).map_or([0; 3], |&(_, totals)| totals);
+        let most = self.truths[market].read(totals);
+        for ((name, least), most) in TOTALS.iter().zip(least).zip(most) {
+            let value = summary[name].as_u64();
+            if value.is_none_or(|value| value < least || value > most) {
+                self.find(market, &format!("{name} is {value:?}, the producers wrote {least} to {most}"));
+            }
+            if seen.stats.get(*name).cloned() != value.map(|value| value.to_string()) {
+                self.find(market, &format!("{name} differs between dashboard:summary and stats:current"));
+            }
+        }
+        let epochs: BTreeSet<u64> = self.truths[market].read(|truth| truth.epochs.keys().copied().collect());
+        let epoch = current["epoch_id"].as_str().and_then(|epoch| epoch.parse().ok());
+        if !epoch.is_some_and(|epoch| epochs.contains(&epoch)) {
+            self.find(market, &format!("the current epoch {} was never opened", current["epoch_id"]));
+        }
+        self.compared += 1;
+    }
+
+    fn find(&mut self, market: usize, finding: &str) {
+        if self.findings.len() < MOST_FINDINGS {
+            self.findings.push(format!("market {}: {finding} (look {})", super::MARKETS[market], self.looks));
+        }
+    }
+
+    /// Whether the datasets have reached the truth of producers that have ended.
+    pub(super) fn is_settled(&self, datasets: &[Datasets]) -> bool {
+        self.truths.iter().zip(datasets).all(|(truth, seen)| {
+            let summary = seen.summary.as_ref().unwrap_or(&Value::Null);
+            TOTALS.iter().zip(truth.read(totals)).all(|(name, total)| summary[name] == total)
+        })
+    }
+
+    /// The last word, when the producers have ended.
+    pub(super) fn conclude(&mut self, datasets: &[Datasets]) {
+        for market in 0..self.truths.len() {
+            let truth = self.truths[market].read(totals);
+            let summary = datasets.get(market).and_then(|seen| seen.summary.clone()).unwrap_or_default();
+            for (name, total) in TOTALS.iter().zip(truth) {
+                if summary[name] != total {
+                    self.find(
+                        market,
+                        &format!("{name} ended at {}, the producers wrote {total}", summary[name]),
+                    );
+                }
+            }
+        }
+        if self.compared == 0 {
+            self.findings.push("nothing could be compared: it ran too short".to_owned());
+        }
+    }
+
+    pub(super) fn findings(&self) -> &[String] {
+        &self.findings
+    }
+
+    pub(super) fn is_content(&self) -> bool {
+        self.findings.is_empty()
+    }
+
+    pub(super) fn verdict(&self) -> String {
+        if self.is_content() {
+            return format!(
+                "check passed: {} comparisons, every total equals what the producers wrote",
+                self.compared
+            );
+        }
+        format!("check failed:\n  {}", self.findings.join("\n  "))
+    }
+}
+
+fn totals(truth: &Truth) -> Totals {
+    [truth.submissions_total(), truth.epochs_total(), truth.batches_total()]
+}
+
+fn unix() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
+}

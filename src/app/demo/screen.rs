@@ -1,0 +1,141 @@
+//! What the demo shows: redrawn in place on a terminal, a block every few looks anywhere else.
+
+use std::{
+    fmt::Write as _,
+    io::{IsTerminal, Write as _},
+    time::Instant,
+};
+
+use serde_json::Value;
+use supervision::ActorHealth;
+use testkit::RedisServer;
+
+use super::{Datasets, MARKETS, judge::Judge};
+use crate::http::HttpServers;
+
+/// Without a terminal, every how many looks a block is printed.
+const PRINT_EVERY: u64 = 5;
+/// Lines of news that a terminal keeps.
+const NEWS: usize = 5;
+
+pub(super) struct Screen {
+    head: String,
+    began: Instant,
+    terminal: bool,
+    looks: u64,
+    news: Vec<String>,
+}
+
+impl Screen {
+    pub(super) fn new(redis: &RedisServer, http: &HttpServers) -> Self {
+        let head = format!(
+            "redis {}   http://{}/metrics   http://{}/health   Ctrl-C ends",
+            redis.addr(),
+            http.metrics_address(),
+            http.operator_address()
+        );
+        let terminal = std::io::stdout().is_terminal();
+        Self { head, began: Instant::now(), terminal, looks: 0, news: Vec::new() }
+    }
+
+    /// A line of news.
+    pub(super) fn say(&mut self, news: &str) {
+        let line = format!("{:>5.1} s  {news}", self.began.elapsed().as_secs_f64());
+        if !self.terminal {
+            return print(&format!("{line}\n"));
+        }
+        if self.news.len() == NEWS {
+            self.news.remove(0);
+        }
+        print(&format!("{line}\n"));
+        self.news.push(line);
+    }
+
+    pub(super) fn show(&mut self, datasets: &[Datasets], actors: &[ActorHealth], judge: &Judge) {
+        self.looks += 1;
+        if !self.terminal && self.looks % PRINT_EVERY != 1 {
+            return;
+        }
+        let mut text = String::new();
+        if self.terminal {
+            text.push_str("\x1b[H\x1b[2J");
+        }
+        // Writing into a string can't fail.
+        let _ = self.draw(&mut text, datasets, actors, judge);
+        print(&text);
+    }
+
+    fn draw(
+        &self,
+        text: &mut String,
+        datasets: &[Datasets],
+        actors: &[ActorHealth],
+        judge: &Judge,
+    ) -> std::fmt::Result {
+        writeln!(text, "state-tracker demo   {:.0} s   {}\n", self.began.elapsed().as_secs_f64(), self.head)?;
+        for (market, seen) in MARKETS.iter().zip(datasets) {
+            writeln!(text, "market {market}")?;
+            match &seen.summary {
+                Some(summary) => {
+                    let field = |name: &str| shown(&summary[name]);
+                    writeln!(
+                        text,
+                        "  dashboard:summary      submissions {} ({}/s)  epochs {}  batches {}  validators {}  last minute {}",
+                        field("submissions_total"),
+                        field("submission_rate"),
+                        field("epochs_total"),
+                        field("batches_total"),
+                        field("active_validators"),
+                        field("submissions_1m"),
+                    )?;
+                    writeln!(text, "  stats:current          {} fields", seen.stats.len())?;
+                }
+                None => writeln!(text, "  dashboard:summary      not yet")?,
+            }
+            match &seen.current_epoch {
+                Some(current) => writeln!(
+                    text,
+                    "  metrics:current_epoch  {}  {}  {} s of {} s left  {} submissions",
+                    shown(&current["epoch_id"]),
+                    shown(&current["phase"]),
+                    shown(&current["time_remaining_seconds"]),
+                    shown(&current["window_duration"]),
+                    shown(&current["submissions_received"]),
+                )?,
+                None => writeln!(text, "  metrics:current_epoch  not yet")?,
+            }
+        }
+        writeln!(text, "\n{:<66} {:<12} {:>8} {:>8}  last crash", "actor", "state", "restarts", "handled")?;
+        for actor in actors {
+            let depth = actor.path.matches('/').count() + usize::from(actor.path != "root");
+            let name = actor.path.rsplit('/').next().unwrap_or_default();
+            let state = format!("{:?}", actor.state).to_lowercase();
+            let handled = actor.mailbox.map_or(String::new(), |mailbox| mailbox.handled.to_string());
+            let crash = actor.last_crash.as_ref().map_or(String::new(), |crash| crash.message.clone());
+            let name = format!("{:indent$}{name}", "", indent = 2 * depth);
+            writeln!(text, "{name:<66} {state:<12} {:>8} {handled:>8}  {crash}", actor.restarts())?;
+        }
+        for finding in judge.findings() {
+            writeln!(text, "WRONG: {finding}")?;
+        }
+        writeln!(text)?;
+        for news in self.news.iter().filter(|_| self.terminal) {
+            writeln!(text, "{news}")?;
+        }
+        Ok(())
+    }
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) if number.is_f64() => format!("{:.2}", number.as_f64().unwrap_or(0.0)),
+        other => other.to_string(),
+    }
+}
+
+/// To standard output; that nobody reads on is no reason to end the demo.
+fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}

@@ -1,0 +1,104 @@
+//! `run`: the service, from the first log line to the exit code.
+
+use std::{io::IsTerminal, process::ExitCode, sync::Arc, time::Duration};
+
+use color_eyre::eyre::{Result, WrapErr};
+use supervision::{Outcome, WatchSettings};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use super::EX_GAVE_UP;
+use crate::{
+    config::{Loaded, Log, LogFormat, Supervision},
+    service::Service,
+};
+
+/// Runs the service until it is told to stop or gives up.
+///
+/// # Errors
+/// Anything that keeps it from starting.
+pub async fn run(loaded: Loaded) -> Result<ExitCode> {
+    log_to_stderr(&loaded.config.log)?;
+    for note in &loaded.notes {
+        tracing::warn!("{note}");
+    }
+    let config = loaded.config;
+    // Signals are caught before anything starts, so that none can fall into a gap.
+    let mut signals = Signals::catch()?;
+    let markets = config.tracker.markets.len();
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), markets, redis = config.redis.address(), "starting");
+    let service = Service::start(&config, watch(&config.supervision)).await?;
+    let outcome = tokio::select! {
+        outcome = service.tree().ended() => outcome,
+        name = signals.next() => {
+            tracing::info!("{name}: stopping");
+            tokio::spawn(async move {
+                let name = signals.next().await;
+                tracing::warn!("{name} again: not waiting any longer");
+                std::process::exit(130);
+            });
+            let report = service.stop().await;
+            tracing::info!(took = ?report.took, abandoned = ?report.abandoned, "stopped");
+            // Who was told to stop has done so, even if something had to be killed for it.
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
+    match outcome {
+        Outcome::Stopped => Ok(ExitCode::SUCCESS),
+        Outcome::GaveUp { path, reason } => {
+            tracing::error!(
+                "gave up: {path} could not be kept running, and nothing works without it: {reason}"
+            );
+            Ok(ExitCode::from(EX_GAVE_UP))
+        }
+        Outcome::RootEnded { reason } => {
+            tracing::error!("the root supervisor ended: {reason}");
+            Ok(ExitCode::from(EX_GAVE_UP))
+        }
+    }
+}
+
+/// What is done about a handler that never yields: nothing inside the process can replace it, so the process
+/// ends and its own supervisor takes over.
+fn watch(settings: &Supervision) -> WatchSettings {
+    WatchSettings {
+        every: (settings.stall_after / 8).clamp(Duration::from_millis(10), Duration::from_secs(1)),
+        report_after: settings.stall_after,
+        wedged_after: settings.wedged_after,
+        on_wedged: Arc::new(|actor, polling| {
+            tracing::error!(actor, "a handler has not yielded for {polling:?}; ending the process");
+            std::process::exit(i32::from(EX_GAVE_UP));
+        }),
+    }
+}
+
+fn log_to_stderr(log: &Log) -> Result<()> {
+    let filter =
+        EnvFilter::try_new(&log.level).wrap_err_with(|| format!("log.level `{}` is no filter", log.level))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let installed = match log.format {
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
+    };
+    installed.map_err(|error| color_eyre::eyre::eyre!("the log could not be set up: {error}"))
+}
+
+/// SIGTERM and SIGINT.
+pub(super) struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    pub(super) fn catch() -> Result<Self> {
+        let catch = |kind| signal(kind).wrap_err("signals can't be caught");
+        Ok(Self { terminate: catch(SignalKind::terminate())?, interrupt: catch(SignalKind::interrupt())? })
+    }
+
+    pub(super) async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

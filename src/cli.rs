@@ -1,0 +1,196 @@
+//! The command line: what can be said, and a `--help` that teaches. Parses only; `main` acts.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+const ABOUT: &str = "Keeps the live state of off-chain systems for the dashboards that read it";
+
+const LONG_ABOUT: &str = "\
+Keeps the live state of off-chain systems for the dashboards that read it.
+
+Producers write submissions, epochs and batches of each data market into Redis and announce changes on \
+the channel state:change. state-tracker turns them into the datasets that the Monitor API and the \
+dashboards read: summary, participation, current epoch, hourly and daily statistics. One supervised \
+actor a task: what crashes is restarted alone, and loses nothing.
+
+Without a command it runs the service, as `state-tracker run`.";
+
+const AFTER_HELP: &str =
+    "See `state-tracker --help` for examples, environment variables, endpoints and exit codes.";
+
+const AFTER_LONG_HELP: &str = "\
+Examples:
+  Run with nothing but the environment:
+    PROTOCOL_STATE_CONTRACT=0x… DATA_MARKET_ADDRESSES=0x…,0x… state-tracker
+
+  See what is in effect, where it came from, and whether the servers answer:
+    state-tracker check --connect --config /etc/state-tracker.toml
+
+  Watch it at work, crashes included, with servers and load of its own:
+    state-tracker demo --for 30s
+
+Environment (above the file of --config; an empty variable is not set):
+  PROTOCOL_STATE_CONTRACT     the protocol-state contract; must be set
+  DATA_MARKET_ADDRESSES       data markets, comma list or JSON array; must be set
+  SEQUENCER_ID                this validator's id [validator1]
+  REDIS_HOST, REDIS_PORT      the Redis server [localhost, 6379]
+  REDIS_USERNAME              user name; REDIS_USERNAME_FILE names a file
+  REDIS_PASSWORD              password; REDIS_PASSWORD_FILE names a file
+  REDIS_DB                    database number [0]
+  REDIS_URL                   all of these in one; REDIS_URL_FILE names a file
+  STATE_TRACKER_METRICS_PORT  port of /metrics, /livez and /readyz [9094]
+  LOG_LEVEL                   level, or a filter: info,store=debug [info]
+  STATE_TRACKER_CONFIG        the file, where --config isn't given
+  STATE_TRACKER__SECTION__KEY any: STATE_TRACKER__REDIS__POOL_SIZE=4
+
+Endpoints:
+  http://0.0.0.0:9094/metrics    metrics for Prometheus
+  http://0.0.0.0:9094/livez      the process lives
+  http://0.0.0.0:9094/readyz     it does its work; ?verbose says why not
+  http://127.0.0.1:9095/health   the tree of actors, for this machine only
+
+Exit codes:
+  0   stopped as asked; `check`, `healthcheck`: all is well
+  1   something else failed; the message says what
+  2   the command line is not understood
+  70  gave up: an actor it can't do without stayed down or hung; restart it
+  78  the configuration has errors: all are listed, nothing was started";
+
+/// The command line.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "state-tracker", version, about = ABOUT, long_about = LONG_ABOUT)]
+#[command(after_help = AFTER_HELP, after_long_help = AFTER_LONG_HELP)]
+pub struct Cli {
+    /// TOML file with settings, by the names that `check` prints.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// `run` when none is given.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+impl Cli {
+    /// The file of `--config`, or else of the environment variable, unless that is empty.
+    pub fn config_file(&self, variable: Option<OsString>) -> Option<PathBuf> {
+        let named = variable.filter(|name| !name.is_empty());
+        self.config.clone().or(named.map(PathBuf::from))
+    }
+}
+
+/// What to do.
+#[derive(Clone, Debug, Default, Subcommand)]
+pub enum Command {
+    /// Run the service until SIGTERM or SIGINT (the default)
+    #[default]
+    Run,
+    /// Check the configuration, print it with secrets hidden
+    Check(CheckArgs),
+    /// Show the service at work: nothing has to be set up
+    Demo(DemoArgs),
+    /// Ask a running instance whether it is ready, for containers
+    Healthcheck(HealthcheckArgs),
+}
+
+/// `check`
+#[derive(Clone, Debug, Default, Args)]
+pub struct CheckArgs {
+    /// Also try to reach every server
+    #[arg(long)]
+    pub connect: bool,
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `demo`
+#[derive(Clone, Debug, Default, Args)]
+pub struct DemoArgs {
+    /// Without injected failures
+    #[arg(long)]
+    pub calm: bool,
+    /// Compare the totals with the truth at the end; exit 1 when they differ
+    #[arg(long)]
+    pub check: bool,
+    /// End after this long, such as 30s or 2m; without it, at Ctrl-C
+    #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub duration: Option<Duration>,
+}
+
+/// `healthcheck`
+#[derive(Clone, Debug, Default, Args)]
+pub struct HealthcheckArgs {
+    /// What to ask [default: /readyz at the metrics port of the configuration]
+    #[arg(long)]
+    pub url: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+    use crate::config::DEFAULTS;
+
+    fn parsed(args: &[&str]) -> Cli {
+        Cli::parse_from([&["state-tracker"], args].concat())
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn without_a_command_the_service_runs() {
+        let command = parsed(&[]).command.unwrap_or_default();
+        assert!(matches!(command, Command::Run));
+    }
+
+    #[test]
+    fn a_config_file_can_stand_before_and_behind_the_command() {
+        let file = Some(PathBuf::from("a.toml"));
+        assert_eq!(parsed(&["--config", "a.toml", "check"]).config, file);
+        assert_eq!(parsed(&["check", "--config", "a.toml"]).config, file);
+    }
+
+    #[test]
+    fn the_flag_wins_over_the_variable_and_an_empty_variable_is_none() {
+        let flag = parsed(&["--config", "flag.toml"]);
+        let none = parsed(&[]);
+        let variable = || Some(OsString::from("variable.toml"));
+        assert_eq!(flag.config_file(variable()), Some("flag.toml".into()));
+        assert_eq!(none.config_file(variable()), Some("variable.toml".into()));
+        assert_eq!(none.config_file(Some(OsString::new())), None);
+    }
+
+    #[test]
+    fn the_demo_takes_a_duration_with_its_unit() {
+        let cli = parsed(&["demo", "--calm", "--for", "1m 30s"]);
+        let Some(Command::Demo(args)) = cli.command else {
+            panic!("not a demo: {cli:?}");
+        };
+        assert!(args.calm && !args.check);
+        assert_eq!(args.duration, Some(Duration::from_secs(90)));
+        assert!(Cli::try_parse_from(["state-tracker", "demo", "--for", "30"]).is_err());
+    }
+
+    #[test]
+    fn the_help_names_every_variable_exit_code_and_endpoint() {
+        let help = Cli::command().render_long_help().to_string();
+        let listed = DEFAULTS.lines().filter_map(|line| line.split_once("env:")).map(|(_, names)| names);
+        let words = listed.flat_map(|names| names.split(|c: char| !c.is_ascii_uppercase() && c != '_'));
+        let mut checked = 0;
+        for variable in words.filter(|word| word.contains('_')) {
+            assert!(help.contains(variable), "{variable} is not in the help");
+            checked += 1;
+        }
+        assert!(checked >= 10, "only {checked} variables found");
+        for word in ["\n  0 ", "\n  70 ", "\n  78 ", "/metrics", "/livez", "/readyz", "/health"] {
+            assert!(help.contains(word), "{word:?} is not in the help");
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! What must hold between two settings. Looks at effective values only; pure.
+
+use std::net::SocketAddr;
+
+use figment::value::Value;
+
+use super::Entry;
+use super::checks;
+use super::problem::Problem;
+
+/// `smaller` at most (or below) `larger`.
+struct Order {
+    smaller: &'static str,
+    larger: &'static str,
+    strict: bool,
+}
+
+const fn at_most(smaller: &'static str, larger: &'static str) -> Order {
+    Order { smaller, larger, strict: false }
+}
+
+const fn below(smaller: &'static str, larger: &'static str) -> Order {
+    Order { smaller, larger, strict: true }
+}
+
+static ORDERS: [Order; 8] = [
+    at_most("intervals.wake_debounce", "intervals.current_epoch"),
+    at_most("supervision.backoff_first", "supervision.backoff_max"),
+    at_most("supervision.stop_within", "supervision.shutdown_within"),
+    below("supervision.stall_after", "supervision.wedged_after"),
+    below("supervision.degraded_retry", "supervision.give_up_after"),
+    below("redis.command_timeout", "supervision.stall_after"),
+    below("redis.connect_timeout", "supervision.stall_after"),
+    at_most("mailbox.batch", "mailbox.capacity"),
+];
+
+/// Everything that doesn't fit together; settings that `get` has no usable value for are left out.
+pub(crate) fn problems<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for order in &ORDERS {
+        let (Some(smaller), Some(larger)) = (get(order.smaller), get(order.larger)) else {
+            continue;
+        };
+        let (low, high) = (size(&smaller.value), size(&larger.value));
+        if low > high || (order.strict && low == high) {
+            let word = if order.strict { "less than" } else { "at most" };
+            let allowed =
+                format!("{word} {}, which is {} (from {})", order.larger, larger.shown, larger.origin);
+            problems.push(Problem::bad_value(order.smaller, &smaller.shown, &smaller.origin, &allowed));
+        }
+    }
+    problems.extend(same_port(get));
+    problems
+}
+
+fn same_port<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Option<Problem> {
+    let operator = get("http.operator_address")?;
+    let port = get("http.metrics_port")?;
+    let address: SocketAddr = operator.value.as_str()?.parse().ok()?;
+    let same = port.value.to_i128() == Some(address.port().into()) && address.port() != 0;
+    same.then(|| {
+        let allowed =
+            format!("another port than http.metrics_port, which is {} (from {})", port.shown, port.origin);
+        Problem::bad_value("http.operator_address", &operator.shown, &operator.origin, &allowed)
+    })
+}
+
+/// Durations in nanoseconds, numbers as they are: only values of one kind are compared.
+fn size(value: &Value) -> Option<i128> {
+    match checks::duration(value) {
+        Some(duration) => i128::try_from(duration.as_nanos()).ok(),
+        None => value.to_i128(),
+    }
+}

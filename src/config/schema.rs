@@ -1,0 +1,144 @@
+//! The one table of settings: the key, the environment variable of the original, and what is allowed.
+//! The struct in `settings` says what a value becomes, `config/default.toml` what it is when not set;
+//! a test holds the three together.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::checks;
+
+const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
+
+/// One setting.
+pub(crate) struct Setting {
+    /// `section.key`
+    pub(crate) key: &'static str,
+    /// The variable of its own, besides `STATE_TRACKER__SECTION__KEY`.
+    pub(crate) variable: Option<&'static str>,
+    /// Never shown.
+    pub(crate) secret: bool,
+    /// May be read from a file named by its variable with `_FILE` behind it.
+    pub(crate) from_file: bool,
+    /// What to set it to, where it has no default.
+    pub(crate) required: Option<&'static str>,
+    pub(crate) kind: Kind,
+}
+
+/// What a setting holds, and what is allowed.
+pub(crate) enum Kind {
+    Integer {
+        what: &'static str,
+        range: RangeInclusive<i64>,
+    },
+    Duration(RangeInclusive<Duration>),
+    Text {
+        what: &'static str,
+        accepts: fn(&str) -> bool,
+    },
+    /// A list of market names.
+    Names,
+}
+
+impl Setting {
+    const fn new(key: &'static str, kind: Kind) -> Self {
+        Self { key, variable: None, secret: false, from_file: false, required: None, kind }
+    }
+
+    const fn integer(key: &'static str, what: &'static str, range: RangeInclusive<i64>) -> Self {
+        Self::new(key, Kind::Integer { what, range })
+    }
+
+    const fn duration(key: &'static str, range: RangeInclusive<Duration>) -> Self {
+        Self::new(key, Kind::Duration(range))
+    }
+
+    const fn text(key: &'static str, what: &'static str, accepts: fn(&str) -> bool) -> Self {
+        Self::new(key, Kind::Text { what, accepts })
+    }
+
+    const fn variable(mut self, name: &'static str) -> Self {
+        self.variable = Some(name);
+        self
+    }
+
+    const fn secret(mut self) -> Self {
+        self.secret = true;
+        self.or_file()
+    }
+
+    const fn or_file(mut self) -> Self {
+        self.from_file = true;
+        self
+    }
+
+    const fn required(mut self, what: &'static str) -> Self {
+        self.required = Some(what);
+        self
+    }
+
+    /// The section and the key in it.
+    pub(crate) fn parts(&self) -> (&'static str, &'static str) {
+        // Every key of the table has a dot.
+        self.key.split_once('.').unwrap_or((self.key, ""))
+    }
+}
+
+/// The setting of a key.
+pub(crate) fn find(key: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.key == key)
+}
+
+/// Every setting, in the order of `config/default.toml`.
+pub(crate) static SETTINGS: &[Setting] = &[
+    Setting::text("redis.host", checks::HOST, checks::is_host).variable("REDIS_HOST"),
+    Setting::integer("redis.port", "a TCP port", 1..=65_535).variable("REDIS_PORT"),
+    Setting::text("redis.username", "a user name", checks::is_anything).variable("REDIS_USERNAME").or_file(),
+    Setting::text("redis.password", "a password", checks::is_anything).variable("REDIS_PASSWORD").secret(),
+    Setting::integer("redis.db", "a database number", 0..=i32::MAX as i64).variable("REDIS_DB"),
+    Setting::text("redis.url", checks::REDIS_URL, checks::is_redis_url).variable("REDIS_URL").secret(),
+    Setting::integer("redis.pool_size", "a number of connections", 1..=1_024),
+    Setting::duration("redis.connect_timeout", millis(10)..=MINUTE),
+    Setting::duration("redis.command_timeout", millis(10)..=MINUTE),
+    Setting::duration("redis.reconnect_within", millis(10)..=MINUTE),
+    Setting::text("tracker.protocol", checks::NAME, checks::is_name)
+        .variable("PROTOCOL_STATE_CONTRACT")
+        .required("the address of the protocol-state contract"),
+    Setting::new("tracker.markets", Kind::Names)
+        .variable("DATA_MARKET_ADDRESSES")
+        .required("the data market addresses (comma list or JSON array)"),
+    Setting::text("tracker.sequencer_id", checks::ID, checks::is_id).variable("SEQUENCER_ID"),
+    Setting::duration("intervals.summary", millis(100)..=DAY),
+    Setting::duration("intervals.current_epoch", millis(100)..=DAY),
+    Setting::duration("intervals.wake_debounce", MS..=MINUTE),
+    Setting::duration("ledger.seal_after", SECOND..=DAY),
+    Setting::duration("ledger.measurement_window", SECOND..=Duration::from_hours(7 * 24)),
+    Setting::integer("supervision.max_restarts", "a number", 1..=1_000),
+    Setting::duration("supervision.within", SECOND..=DAY),
+    Setting::duration("supervision.backoff_first", MS..=HOUR),
+    Setting::duration("supervision.backoff_max", MS..=HOUR),
+    Setting::duration("supervision.backoff_reset_after", millis(100)..=DAY),
+    Setting::duration("supervision.stall_after", millis(100)..=HOUR),
+    Setting::duration("supervision.wedged_after", millis(100)..=HOUR),
+    Setting::duration("supervision.degraded_retry", millis(100)..=HOUR),
+    Setting::duration("supervision.give_up_after", SECOND..=DAY),
+    Setting::duration("supervision.stop_within", millis(10)..=millis(9_000)),
+    Setting::duration("supervision.shutdown_within", millis(100)..=millis(9_900)),
+    Setting::integer("mailbox.capacity", "a number of messages", 1..=1_000_000),
+    Setting::integer("mailbox.bytes", "a number of bytes", 1_024..=1_073_741_824),
+    Setting::integer("mailbox.batch", "a number of messages", 1..=65_536),
+    Setting::integer("mailbox.max_attempts", "a number of attempts", 1..=100),
+    Setting::text("http.host", checks::IP, checks::is_ip),
+    Setting::integer("http.metrics_port", "a TCP port, or 0 for any free one", 0..=65_535)
+        .variable("STATE_TRACKER_METRICS_PORT"),
+    Setting::text("http.operator_address", checks::SOCKET_ADDRESS, checks::is_socket_address),
+    Setting::text("log.level", checks::LOG_LEVEL, checks::is_log_level).variable("LOG_LEVEL"),
+    Setting::text("log.format", checks::LOG_FORMAT, checks::is_log_format),
+];
+
+const fn millis(n: u64) -> Duration {
+    Duration::from_millis(n)
+}

@@ -1,0 +1,228 @@
+//! The settings as the rest of the program sees them: typed, checked, without a trace of where they
+//! came from. Defaults, units and limits of each stand in `config/default.toml`.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use redis::{ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo, RedisResult};
+use serde::{Deserialize, Serialize};
+
+use super::secret::Secret;
+
+/// The whole configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The Redis server that is read from and written to.
+    pub redis: Redis,
+    /// What is tracked.
+    pub tracker: Tracker,
+    /// How often what is computed.
+    pub intervals: Intervals,
+    /// The epoch ledger.
+    pub ledger: Ledger,
+    /// When actors are restarted, and when the process gives up.
+    pub supervision: Supervision,
+    /// The bounds of each mailbox.
+    pub mailbox: Mailbox,
+    /// Where the endpoints listen.
+    pub http: Http,
+    /// What is logged, and how.
+    pub log: Log,
+}
+
+/// `[redis]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Redis {
+    /// Host name or IP address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// User name, empty for the default user.
+    pub username: String,
+    /// Password, empty for none.
+    pub password: Secret,
+    /// Database number.
+    pub db: u32,
+    /// Replaces host, port, username, password and db unless empty.
+    pub url: Secret,
+    /// Connections in the shared pool.
+    pub pool_size: usize,
+    /// How long opening a connection may take.
+    #[serde(with = "humantime_serde")]
+    pub connect_timeout: Duration,
+    /// How long a command or pipeline may take.
+    #[serde(with = "humantime_serde")]
+    pub command_timeout: Duration,
+    /// Longest wait between two attempts to reconnect.
+    #[serde(with = "humantime_serde")]
+    pub reconnect_within: Duration,
+}
+
+impl Redis {
+    /// How to connect: from the URL when there is one, else from its parts. Fails only for a URL that
+    /// [`Config::load`](super::Config::load) would have refused.
+    pub fn connection_info(&self) -> RedisResult<ConnectionInfo> {
+        if !self.url.is_empty() {
+            return self.url.reveal().into_connection_info();
+        }
+        let mut login = RedisConnectionInfo::default().set_db(self.db.into());
+        if !self.username.is_empty() {
+            login = login.set_username(&self.username);
+        }
+        if !self.password.is_empty() {
+            login = login.set_password(self.password.reveal());
+        }
+        let info = (self.host.as_str(), self.port).into_connection_info()?;
+        Ok(info.set_redis_settings(login))
+    }
+
+    /// Server and database without user name and password, to be logged: `redis:6379/0`.
+    pub fn address(&self) -> String {
+        match self.connection_info() {
+            Ok(info) => format!("{}/{}", info.addr(), info.redis_settings().db()),
+            Err(_) => "an invalid redis.url".to_owned(),
+        }
+    }
+}
+
+/// `[tracker]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tracker {
+    /// The protocol-state contract, as configured.
+    pub protocol: String,
+    /// The data markets, as configured: at least one, none twice.
+    pub markets: Vec<String>,
+    /// This validator's id.
+    pub sequencer_id: String,
+}
+
+/// `[intervals]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Intervals {
+    /// Between two summaries, and two participations.
+    #[serde(with = "humantime_serde")]
+    pub summary: Duration,
+    /// Between two computations of the current epoch that no event caused.
+    #[serde(with = "humantime_serde")]
+    pub current_epoch: Duration,
+    /// How long events are gathered before they wake a computation.
+    #[serde(with = "humantime_serde")]
+    pub wake_debounce: Duration,
+}
+
+/// `[ledger]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ledger {
+    /// After its window closed, an epoch without both batches is sealed this much later.
+    #[serde(with = "humantime_serde")]
+    pub seal_after: Duration,
+    /// The window over which the rates are measured.
+    #[serde(with = "humantime_serde")]
+    pub measurement_window: Duration,
+}
+
+/// `[supervision]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Supervision {
+    /// Restarts of one actor that are allowed `within`.
+    pub max_restarts: u32,
+    /// The period of `max_restarts`.
+    #[serde(with = "humantime_serde")]
+    pub within: Duration,
+    /// Wait before the first restart.
+    #[serde(with = "humantime_serde")]
+    pub backoff_first: Duration,
+    /// Longest wait before a restart.
+    #[serde(with = "humantime_serde")]
+    pub backoff_max: Duration,
+    /// An actor that was well for this long starts again at `backoff_first`.
+    #[serde(with = "humantime_serde")]
+    pub backoff_reset_after: Duration,
+    /// An actor with work and without progress is restarted after this.
+    #[serde(with = "humantime_serde")]
+    pub stall_after: Duration,
+    /// An actor that holds its thread ends the process after this.
+    #[serde(with = "humantime_serde")]
+    pub wedged_after: Duration,
+    /// How often a degraded actor is tried again.
+    #[serde(with = "humantime_serde")]
+    pub degraded_retry: Duration,
+    /// How long a mandatory actor may be down before the process ends.
+    #[serde(with = "humantime_serde")]
+    pub give_up_after: Duration,
+    /// How long one actor may take to stop.
+    #[serde(with = "humantime_serde")]
+    pub stop_within: Duration,
+    /// How long everything may take to stop.
+    #[serde(with = "humantime_serde")]
+    pub shutdown_within: Duration,
+}
+
+/// `[mailbox]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mailbox {
+    /// Messages that wait at most.
+    pub capacity: usize,
+    /// Bytes that wait at most.
+    pub bytes: usize,
+    /// Messages taken at once at most.
+    pub batch: usize,
+    /// Attempts at one message before it is a dead letter.
+    pub max_attempts: u32,
+}
+
+/// `[http]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Http {
+    /// Where `/metrics`, `/livez` and `/readyz` listen.
+    pub host: IpAddr,
+    /// Their port; 0 for any free one.
+    pub metrics_port: u16,
+    /// Where the operator's endpoints listen.
+    pub operator_address: SocketAddr,
+}
+
+impl Http {
+    /// Where `/metrics`, `/livez` and `/readyz` listen.
+    pub fn metrics_address(&self) -> SocketAddr {
+        SocketAddr::new(self.host, self.metrics_port)
+    }
+
+    /// The address of `path` for a client on the same machine: all interfaces means the local one.
+    pub fn local_url(&self, path: &str) -> String {
+        let host = match self.host {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        format!("http://{}{path}", SocketAddr::new(host, self.metrics_port))
+    }
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// A directive that `tracing_subscriber::EnvFilter` accepts.
+    pub level: String,
+    /// The shape of a line.
+    pub format: LogFormat,
+}
+
+/// The shape of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}

@@ -1,0 +1,110 @@
+//! Sentences about what is not a setting, with the nearest one that is. Pure.
+
+use figment::value::Value;
+use strsim::damerau_levenshtein;
+
+use super::checks::plain;
+use super::problem::Problem;
+use super::schema::{SETTINGS, Setting};
+use super::secret::HIDDEN;
+use super::sources::{CONFIG_VARIABLE, GENERIC};
+
+/// Names that may belong to a secret, written wrongly: their values are not shown.
+const SUSPECT: [&str; 8] = ["pass", "pw", "secret", "token", "auth", "url", "cred", "key"];
+
+pub(crate) fn is_section(name: &str) -> bool {
+    sections().contains(&name)
+}
+
+pub(crate) fn unknown_section(name: &str, origin: &str) -> Problem {
+    let nearest =
+        nearest(sections(), name).map(|section| format!("did you mean [{section}]? ")).unwrap_or_default();
+    Problem::general(format!(
+        "[{name}] (from {origin}) is not a known section: {nearest}The sections are {}",
+        sections().join(", ")
+    ))
+}
+
+/// A section's name with something else than a table behind it.
+pub(crate) fn no_section(name: &str, value: &Value, origin: &str) -> Problem {
+    let shown = hidden_or_plain(name, None, value);
+    Problem::general(format!(
+        "{name}: {shown} (from {origin}) is not allowed: a table [{name}] with the keys {}",
+        keys_of(name).join(", ")
+    ))
+}
+
+pub(crate) fn unknown_key(path: &str, value: &Value, origin: &str) -> Problem {
+    let near = nearest_setting(path);
+    let shown = hidden_or_plain(path, near, value);
+    let section = path.split_once('.').map_or("", |(section, _)| section);
+    let allowed = match near {
+        Some(setting) => format!("did you mean {}?", setting.key),
+        None if is_section(section) => {
+            format!("the keys of [{section}] are {}", keys_of(section).join(", "))
+        }
+        None => format!("the sections are {}", sections().join(", ")),
+    };
+    Problem::general(format!("{path}: {shown} (from {origin}) is not a known setting: {allowed}"))
+}
+
+/// The value is not shown: a variable set by mistake is as likely as not to be a secret one.
+pub(crate) fn unknown_variable(name: &str) -> Problem {
+    let generic =
+        |setting: &Setting| format!("{GENERIC}{}", setting.key.replace('.', "__").to_ascii_uppercase());
+    let (what, near) = match name.strip_prefix(GENERIC) {
+        Some(path) => {
+            let path = path.to_ascii_lowercase().replace("__", ".");
+            let near = nearest_setting(&path).map(generic);
+            (format!("{path} (from environment variable {name})"), near)
+        }
+        None => {
+            let known = SETTINGS.iter().filter_map(|setting| setting.variable);
+            let near = nearest(known.chain([CONFIG_VARIABLE]).collect(), name);
+            (format!("environment variable {name}"), near.map(str::to_owned))
+        }
+    };
+    let allowed = match near {
+        Some(near) => format!("did you mean {near}?"),
+        None => {
+            format!("any key can be set as {GENERIC}SECTION__KEY; the sections are {}", sections().join(", "))
+        }
+    };
+    Problem::general(format!("{what} is not a known setting: {allowed}"))
+}
+
+fn hidden_or_plain(path: &str, near: Option<&Setting>, value: &Value) -> String {
+    let path = path.to_ascii_lowercase();
+    let suspect = near.is_some_and(|setting| setting.secret)
+        || SUSPECT.iter().any(|word| path.contains(word))
+        || plain(value).contains("://");
+    if suspect { HIDDEN.to_owned() } else { plain(value) }
+}
+
+fn sections() -> Vec<&'static str> {
+    let mut sections: Vec<_> = SETTINGS.iter().map(|setting| setting.parts().0).collect();
+    sections.dedup();
+    sections
+}
+
+fn keys_of(section: &str) -> Vec<&'static str> {
+    let parts = SETTINGS.iter().map(Setting::parts);
+    parts.filter(|(s, _)| *s == section).map(|(_, key)| key).collect()
+}
+
+/// The setting that was probably meant: the same key in another place, else one written nearly alike.
+fn nearest_setting(path: &str) -> Option<&'static Setting> {
+    let key = path.rsplit_once('.').map_or(path, |(_, key)| key);
+    let mut namesakes = SETTINGS.iter().filter(|setting| setting.parts().1 == key);
+    if let (Some(only), None) = (namesakes.next(), namesakes.next()) {
+        return Some(only);
+    }
+    let key = nearest(SETTINGS.iter().map(|setting| setting.key).collect(), path)?;
+    SETTINGS.iter().find(|setting| setting.key == key)
+}
+
+fn nearest(candidates: Vec<&'static str>, name: &str) -> Option<&'static str> {
+    let distance = |candidate: &&'static str| damerau_levenshtein(candidate, name);
+    let allowed = (name.len() / 4).clamp(2, 4);
+    candidates.into_iter().min_by_key(distance).filter(|found| distance(found) <= allowed)
+}

@@ -1,0 +1,65 @@
+//! How the names of protocol and markets are read.
+
+use super::*;
+
+fn markets(text: &str) -> Vec<String> {
+    let loaded = from_env(&[("DATA_MARKET_ADDRESSES", text)]).unwrap();
+    loaded.config.tracker.markets
+}
+
+#[test]
+fn markets_are_read_from_a_comma_list_and_from_a_json_array() {
+    for text in ["a,b", " a , b ", "a,b,", "[\"a\",\"b\"]", "[ \"a\" , \"b\" ]", "\"a,b\"", "'[\"a\",\"b\"]'"]
+    {
+        assert_eq!(markets(text), ["a", "b"], "{text}");
+    }
+}
+
+#[test]
+fn a_broken_list_is_refused_with_its_text() {
+    for text in ["[\"a\",", "[1, 2]", "[a,b]"] {
+        let problem = only_problem(from_env(&[("DATA_MARKET_ADDRESSES", text)]));
+        assert_contains(&problem, &["tracker.markets", "DATA_MARKET_ADDRESSES", "JSON array"]);
+    }
+    let problem = only_problem(from_env(&[("DATA_MARKET_ADDRESSES", "a,,b")]));
+    assert_contains(&problem, &["tracker.markets: \"\" (from"]);
+}
+
+#[test]
+fn an_address_can_not_be_served_twice_whatever_its_case() {
+    let twice = format!("{MARKET},{}", MARKET.to_lowercase());
+    let problem = only_problem(from_env(&[("DATA_MARKET_ADDRESSES", &twice)]));
+    assert_contains(&problem, &[&MARKET.to_lowercase(), "each market once"]);
+    assert_eq!(markets("name,NAME"), ["name", "NAME"]);
+}
+
+#[test]
+fn names_that_would_break_a_key_are_refused() {
+    for name in ["a:b", "{a}", "a b", "a\tb"] {
+        let problem = only_problem(from_env(&[("DATA_MARKET_ADDRESSES", name)]));
+        assert_contains(&problem, &["tracker.markets", "DATA_MARKET_ADDRESSES", "without spaces"]);
+        let problem = only_problem(from_env(&[("PROTOCOL_STATE_CONTRACT", name)]));
+        assert_contains(&problem, &["tracker.protocol", "PROTOCOL_STATE_CONTRACT"]);
+    }
+}
+
+#[test]
+fn what_only_begins_like_an_address_is_used_with_a_note() {
+    let loaded = from_env(&[("DATA_MARKET_ADDRESSES", "0xMARKET1,0x12,plain")]).unwrap();
+    assert_eq!(loaded.config.tracker.markets.len(), 3);
+    assert_eq!(loaded.notes.len(), 2, "{:?}", loaded.notes);
+    assert_contains(&loaded.notes[0], &["tracker.markets", "0xMARKET1"]);
+}
+
+#[test]
+fn missing_addresses_say_how_to_set_them() {
+    let errors = Config::load(None, [("DATA_MARKET_ADDRESSES", "[]")]).unwrap_err();
+    let [protocol, markets] = errors.problems() else {
+        panic!("{errors}");
+    };
+    assert_contains(protocol, &["tracker.protocol is not set", "PROTOCOL_STATE_CONTRACT"]);
+    assert_contains(
+        markets,
+        &["tracker.markets is not set", "DATA_MARKET_ADDRESSES", "comma list or JSON array", "--config"],
+    );
+}

@@ -1,0 +1,140 @@
+//! Values that are not allowed.
+
+use super::*;
+
+#[test]
+fn a_bad_value_names_key_value_origin_and_what_is_allowed() {
+    assert_eq!(
+        only_problem(from_env(&[("REDIS_PORT", "abc")])),
+        "redis.port: \"abc\" (from environment variable REDIS_PORT) is not allowed: a TCP port, 1 to 65535"
+    );
+    let (_dir, path) = file("[redis]\nport = 70000\n");
+    assert_eq!(
+        only_problem(load(Some(&path), &[])),
+        format!("redis.port: 70000 (from file {}) is not allowed: a TCP port, 1 to 65535", path.display())
+    );
+}
+
+#[test]
+fn values_of_the_wrong_kind_or_size_are_refused() {
+    for (line, expected) in [
+        ("redis.port = '6379'", "without quotes"),
+        ("redis.port = 0", "1 to 65535"),
+        ("redis.port = 63.5", "redis.port: 63.5 (from"),
+        ("redis.port = true", "redis.port: true (from"),
+        ("redis.db = -1", "redis.db: -1 (from"),
+        ("redis.host = 5", "in quotes"),
+        ("redis.host = ''", "a host name"),
+        ("redis.host = 'redis:6379'", "without scheme and port"),
+        ("redis.password = 5", "in quotes"),
+        ("redis.port.a = 5", "a table"),
+        ("intervals.summary = 30", "with its unit"),
+        ("intervals.summary = '30'", "with its unit"),
+        ("intervals.summary = '-1s'", "with its unit"),
+        ("intervals.summary = '0s'", "100ms to 1day"),
+        ("intervals.summary = '25h'", "100ms to 1day"),
+        ("supervision.shutdown_within = '10s'", "9s 900ms"),
+        ("mailbox.capacity = 0", "a number of messages, 1 to"),
+        ("mailbox.max_attempts = -3", "1 to 100"),
+        ("http.host = 'localhost'", "an IP address"),
+        ("http.operator_address = '9095'", "an IP address and a port"),
+        ("log.format = 'xml'", "\"text\" or \"json\""),
+        ("log.level = 'loud'", "error, warn, info"),
+        ("log.level = 'store=loud'", "error, warn, info"),
+        ("tracker.sequencer_id = ''", "an id"),
+        ("redis.when = 1979-05-27", "redis.when"),
+    ] {
+        let problem = only_problem(from_file(line));
+        let key = line.split([' ', '=']).next().unwrap().trim_end_matches(".a");
+        assert_contains(&problem, &[key, "test.toml", expected]);
+    }
+}
+
+#[test]
+fn a_service_link_of_kubernetes_is_recognised() {
+    let problem = only_problem(from_env(&[("REDIS_PORT", "tcp://10.0.0.1:6379")]));
+    assert_contains(&problem, &["redis.port", "Kubernetes", "enableServiceLinks"]);
+    let links = [
+        ("STATE_TRACKER_SERVICE_HOST", "10.0.0.2"),
+        ("STATE_TRACKER_PORT", "tcp://10.0.0.2:9094"),
+        ("STATE_TRACKER_PORT_9094_TCP", "tcp://10.0.0.2:9094"),
+    ];
+    assert!(from_env(&links).is_ok());
+    assert!(from_env(&[("STATE_TRACKER_PORT", "9100")]).is_err());
+}
+
+#[test]
+fn log_levels_of_the_original_and_filters_are_understood() {
+    for (text, level) in [
+        ("DEBUG", "debug"),
+        ("warning", "warn"),
+        ("fatal", "error"),
+        ("off", "off"),
+        ("info, store=debug", "info,store=debug"),
+    ] {
+        let loaded = from_env(&[("LOG_LEVEL", text)]).unwrap();
+        assert_eq!(loaded.config.log.level, level);
+    }
+}
+
+#[test]
+fn a_url_replaces_the_parts_and_is_checked() {
+    let loaded =
+        from_env(&[("REDIS_URL", "redis://user:p%40ss@example:7000/4"), ("REDIS_HOST", "ignored")]).unwrap();
+    let info = loaded.config.redis.connection_info().unwrap();
+    assert_eq!(loaded.config.redis.address(), "example:7000/4");
+    assert_eq!(info.redis_settings().password(), Some("p@ss"));
+    assert!(loaded.notes.contains(&"redis.url replaces redis.host".to_owned()));
+    for url in ["rediss://h", "valkey://h", "redis://", "redis://h/x", "redis://h/-1", "unix:///a", "h:6379"]
+    {
+        let problem = only_problem(from_env(&[("REDIS_URL", url)]));
+        assert_contains(&problem, &["redis.url", "REDIS_URL", "(rediss://) comes with a later version"]);
+    }
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_refused_with_both_values() {
+    let problem = only_problem(from_file("supervision.backoff_first = '40s'"));
+    assert_contains(
+        &problem,
+        &["supervision.backoff_first: \"40s\"", "at most supervision.backoff_max", "\"30s\" (from default)"],
+    );
+    for text in [
+        "mailbox.batch = 2000",
+        "redis.command_timeout = '30s'",
+        "supervision.wedged_after = '30s'",
+        "supervision.shutdown_within = '1s'",
+        "http.metrics_port = 9095",
+        "intervals.current_epoch = '200ms'",
+    ] {
+        assert_contains(&only_problem(from_file(text)), &["which is"]);
+    }
+}
+
+#[test]
+fn all_problems_are_reported_at_once() {
+    let (_dir, path) = file(
+        "[redis]\nhots = 'x'\ndb = 'many'\n[intervall]\nsummary = '1s'\n[intervals]\nsummary = 'soon'\n[mailbox]\nbatch = 2000\n",
+    );
+    let env =
+        [("REDIS_PORT", "abc"), ("REDIS_PASSWORD_FILE", "/nowhere"), ("DATA_MARKET_ADDRESSES", "a:b,c d")];
+    let errors = Config::load(Some(&path), env).unwrap_err();
+    let text = errors.to_string();
+    assert_contains(
+        &text,
+        &[
+            "the configuration has 10 errors",
+            "redis.hots",
+            "[intervall]",
+            "redis.password",
+            "redis.port",
+            "redis.db",
+            "tracker.protocol is not set",
+            "\"a:b\"",
+            "\"c d\"",
+            "intervals.summary",
+            "mailbox.batch",
+        ],
+    );
+    assert_eq!(errors.problems().len(), 10, "{text}");
+}

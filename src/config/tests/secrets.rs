@@ -1,0 +1,83 @@
+//! Secrets: as they are, from files, and never shown.
+
+use super::*;
+
+#[test]
+fn a_password_of_digits_stays_as_it_is() {
+    for password in ["0012345", "1e5", "true", " spaced ", "[1]"] {
+        let loaded = from_env(&[("REDIS_PASSWORD", password)]).unwrap();
+        assert_eq!(loaded.config.redis.password.reveal(), password);
+    }
+}
+
+#[test]
+fn a_secret_is_read_from_its_file_without_the_newline_at_its_end() {
+    for (text, secret) in [("123\n", "123"), ("a b\r\n", "a b"), ("x\n\n", "x\n"), ("y", "y")] {
+        let (_dir, path) = file(text);
+        let path = path.to_str().unwrap();
+        for variable in ["REDIS_PASSWORD_FILE", "STATE_TRACKER__REDIS__PASSWORD_FILE"] {
+            let loaded = from_env(&[(variable, path)]).unwrap();
+            assert_eq!(loaded.config.redis.password.reveal(), secret);
+            assert_contains(&loaded.origins["redis.password"], &[path, variable]);
+        }
+    }
+    let (_dir, path) = file("redis://:pw@other:1/2\n");
+    let loaded = from_env(&[("REDIS_URL_FILE", path.to_str().unwrap())]).unwrap();
+    assert_eq!(loaded.config.redis.address(), "other:1/2");
+}
+
+#[test]
+fn a_secret_file_that_is_missing_or_empty_is_named() {
+    let problem = only_problem(from_env(&[("REDIS_PASSWORD_FILE", "/nowhere/pw")]));
+    assert_contains(&problem, &["redis.password", "/nowhere/pw", "REDIS_PASSWORD_FILE", "No such file"]);
+    let (_dir, path) = file("\n");
+    let problem = only_problem(from_env(&[("REDIS_PASSWORD_FILE", path.to_str().unwrap())]));
+    assert_contains(&problem, &["redis.password", "test.toml", "is empty"]);
+}
+
+#[test]
+fn a_setting_given_by_two_variables_is_refused() {
+    let problem = only_problem(from_env(&[("REDIS_PASSWORD", "a"), ("REDIS_PASSWORD_FILE", "/b")]));
+    assert_contains(&problem, &["redis.password", "REDIS_PASSWORD and by REDIS_PASSWORD_FILE"]);
+    let problem = only_problem(from_env(&[("REDIS_DB", "1"), ("STATE_TRACKER__REDIS__DB", "2")]));
+    assert_contains(&problem, &["redis.db", "REDIS_DB and by STATE_TRACKER__REDIS__DB"]);
+    assert!(from_env(&[("REDIS_PASSWORD", ""), ("REDIS_URL_FILE", "")]).is_ok());
+}
+
+#[test]
+fn secrets_are_never_shown() {
+    let loaded = from_env(&[("REDIS_PASSWORD", "hunter2"), ("REDIS_URL", "redis://:hunter2@h")]).unwrap();
+    assert_eq!(loaded.config.redis.url.reveal(), "redis://:hunter2@h");
+    let info = loaded.config.redis.connection_info().unwrap();
+    for told in [
+        loaded.describe(),
+        loaded.to_json().to_string(),
+        format!("{loaded:?} {:#?} {info:?}", loaded.config),
+        serde_json::to_string(&loaded.config).unwrap(),
+        loaded.config.redis.address(),
+        loaded.config.redis.password.to_string(),
+    ] {
+        assert!(!told.contains("hunter2"), "{told}");
+    }
+    assert_contains(&loaded.describe(), &["***"]);
+}
+
+#[test]
+fn errors_do_not_show_secrets_either() {
+    let files = [
+        "[redis]\npassword = hunter2\n",
+        "[redis]\npassword = ['hunter2']\n",
+        "[redis]\npasword = 'hunter2'\n",
+        "[redis]\nurl = 'http://:hunter2@host'\n",
+        "[redis]\nuri = 'redis://:hunter2@host'\n",
+        "redis = 'redis://:hunter2@host'\n",
+        "[redis]\npassword = 'hunter2\n",
+        "[redis]\npassword = 'a'\npassword = 'hunter2'\n",
+    ];
+    for text in files {
+        let told = only_problem(from_file(text));
+        assert!(!told.contains("hunter2"), "{told}");
+    }
+    let told = only_problem(from_env(&[("STATE_TRACKER__REDIS__PASWORD", "hunter2")]));
+    assert!(!told.contains("hunter2"), "{told}");
+}

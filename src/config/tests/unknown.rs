@@ -1,0 +1,65 @@
+//! What is not a setting.
+
+use super::*;
+
+#[test]
+fn an_unknown_key_is_refused_with_the_nearest_known_one() {
+    let problem = only_problem(from_file("[redis]\nprot = 6380\n"));
+    assert_contains(&problem, &["redis.prot: 6380", "test.toml", "did you mean redis.port?"]);
+    let problem = only_problem(from_file("port = 6380\n"));
+    assert_contains(&problem, &["port: 6380", "did you mean redis.port?"]);
+    let problem = only_problem(from_file("[ledger]\npool_size = 6\n"));
+    assert_contains(&problem, &["ledger.pool_size", "did you mean redis.pool_size?"]);
+    let problem = only_problem(from_file("[ledger]\nabsolutely_else = 6\n"));
+    assert_contains(&problem, &["the keys of [ledger] are seal_after, measurement_window"]);
+}
+
+#[test]
+fn an_unknown_section_is_refused_with_the_nearest_known_one() {
+    let problem = only_problem(from_file("[supervison]\nwithin = '1s'\n"));
+    assert_contains(&problem, &["[supervison]", "test.toml", "did you mean [supervision]?", "mailbox"]);
+    let problem = only_problem(from_file("mailbox = 5\n"));
+    assert_contains(&problem, &["mailbox: 5", "a table [mailbox] with the keys capacity"]);
+}
+
+#[test]
+fn an_unknown_variable_of_ours_is_refused_with_the_nearest_known_one() {
+    let problem = only_problem(from_env(&[("STATE_TRACKER__REDIS__PROT", "1")]));
+    assert_contains(&problem, &["redis.prot", "did you mean STATE_TRACKER__REDIS__PORT?"]);
+    let problem = only_problem(from_env(&[("STATE_TRACKER_METRIC_PORT", "1")]));
+    assert_contains(&problem, &["STATE_TRACKER_METRIC_PORT", "did you mean STATE_TRACKER_METRICS_PORT?"]);
+    let problem = only_problem(from_env(&[("STATE_TRACKER__LOG__LEVEL_FILE", "/x")]));
+    assert_contains(&problem, &["log.level_file"]);
+}
+
+#[test]
+fn the_retention_of_the_old_compose_file_is_accepted_with_a_note() {
+    let loaded =
+        from_env(&[("STATE_TRACKER_RETENTION_DAYS", "7"), ("STATE_TRACKER_CONFIG", "x"), ("PATH", "/bin")])
+            .unwrap();
+    assert_eq!(loaded.notes.len(), 1);
+    assert_contains(&loaded.notes[0], &["STATE_TRACKER_RETENTION_DAYS", "ignored"]);
+}
+
+#[test]
+fn a_file_that_is_missing_or_no_toml_is_the_only_complaint() {
+    let missing = Config::load(Some(Path::new("/nowhere/x.toml")), [("", ""); 0]);
+    assert_contains(&only_problem(missing), &["/nowhere/x.toml", "can't be read", "No such file"]);
+    let (_dir, path) = file("[redis]\nport = 1\nhost = = 'x'\n");
+    let broken = Config::load(Some(&path), [("", ""); 0]);
+    assert_contains(&only_problem(broken), &["test.toml, line 3", "not TOML"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_value_that_is_no_text_is_refused_only_where_it_matters() {
+    use std::os::unix::ffi::OsStringExt;
+    let broken = || OsString::from_vec(vec![0xff]);
+    let result = Config::load(
+        None,
+        [(OsString::from("REDIS_HOST"), broken()), (OsString::from("OTHER"), broken()), (broken(), broken())],
+    );
+    let errors = result.unwrap_err();
+    assert_contains(&errors.problems()[0], &["redis.host", "REDIS_HOST", "not UTF-8"]);
+    assert_eq!(errors.problems().len(), 3, "{errors}");
+}

@@ -1,0 +1,93 @@
+//! Connections: taken, limited, and ended in order. Knows nothing of what is served over them.
+
+use std::{collections::VecDeque, pin::pin, time::Duration};
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::{AbortHandle, JoinSet},
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+/// What clients may use up.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    /// Connections of one server at a time. A request takes milliseconds, so whoever is the oldest of so many
+    /// idles, or is slow on purpose.
+    pub(super) connections: usize,
+    /// The request line and headers together, in bytes.
+    pub(super) head_bytes: usize,
+    /// How long a client may take over them, and be idle between two requests.
+    pub(super) head_within: Duration,
+    /// How long a connection may live: a client that doesn't read its answer is cut off then.
+    pub(super) life: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 128,
+            head_bytes: 16 << 10,
+            head_within: Duration::from_secs(10),
+            life: Duration::from_secs(60),
+        }
+    }
+}
+
+/// How long an answer may still take when its connection is to end.
+const FINISH_WITHIN: Duration = Duration::from_millis(500);
+/// Wait after the system could not give a connection: it may be short of file descriptors.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// Serves `router` until `stop`, and a moment longer to who is being answered.
+pub(super) async fn accept(listener: TcpListener, router: Router, limits: Limits, stop: CancellationToken) {
+    let mut tasks = JoinSet::new();
+    let mut open: VecDeque<AbortHandle> = VecDeque::new();
+    while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
+        while tasks.try_join_next().is_some() {}
+        match accepted {
+            Ok((stream, _)) => {
+                open.retain(|connection| !connection.is_finished());
+                if open.len() >= limits.connections
+                    && let Some(oldest) = open.pop_front()
+                {
+                    oldest.abort();
+                }
+                open.push_back(tasks.spawn(serve(stream, router.clone(), limits, stop.clone())));
+            }
+            Err(error) => {
+                tracing::warn!("an HTTP connection could not be accepted, trying again: {error}");
+                stop.run_until_cancelled(sleep(ACCEPT_RETRY)).await;
+            }
+        }
+    }
+    drop(listener);
+    // Each task gives itself FINISH_WITHIN; whatever is left then is aborted with the set.
+    let all = async { while tasks.join_next().await.is_some() {} };
+    let _ = timeout(FINISH_WITHIN + FINISH_WITHIN / 2, all).await;
+}
+
+async fn serve(stream: TcpStream, router: Router, limits: Limits, stop: CancellationToken) {
+    // Refused only by a connection that is gone already.
+    let _ = stream.set_nodelay(true);
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head_within)
+        .max_buf_size(limits.head_bytes)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = pin!(connection);
+    tokio::select! {
+        // How a client went away is its own affair.
+        _ = connection.as_mut() => return,
+        () = stop.cancelled() => {}
+        () = sleep(limits.life) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    let _ = timeout(FINISH_WITHIN, connection).await;
+}

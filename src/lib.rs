@@ -1,0 +1,8 @@
+//! The library behind the `state-tracker` binary: command line, configuration and the wiring of the
+//! actors. Crates below know nothing of it.
+
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod http;
+pub mod service;

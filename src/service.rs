@@ -1,0 +1,241 @@
+//! The wiring: from a configuration to a running tree with its endpoints.
+//!
+//! ```text
+//! root
+//! ├─ listener
+//! └─ markets
+//!    └─ 0x…            one supervisor a market
+//!       ├─ aggregator
+//!       └─ epoch-tracker
+//! ```
+//!
+//! The mailboxes are made first, so that every actor can be given its edges before any of them exists. Both
+//! edges of the listener coalesce, so no edge waits and no cycle of waiting edges is possible.
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use actors::{
+    Aggregator, DATASETS, EpochTracker, Listener, MarketEdges, Rhythm, Services, telemetry::Telemetry,
+};
+use color_eyre::eyre::{Result, WrapErr};
+use domain::Address;
+use store::{MarketKeys, RedisSettings, Store};
+use supervision::{
+    ActorHealth, Backoff, Child, Clock, Crash, DeadLetter, Failure, Intensity, Limits, Mailbox, Overflow,
+    Policy, State, StopReport, Tree, TreeOptions, WatchSettings,
+};
+
+use crate::{
+    config::{self, Config},
+    http::{Condition, HttpServers, Vitals},
+};
+
+/// How long the two server-side datasets live at least.
+const SUMMARY_TTL: Duration = Duration::from_secs(60);
+
+/// What is allowed beyond three intervals before a dataset counts as stale.
+const STALE_SLACK: Duration = Duration::from_secs(5);
+
+/// A running service.
+pub struct Service {
+    tree: Arc<Tree>,
+    http: HttpServers,
+    store: Store,
+    shutdown_within: Duration,
+}
+
+impl Service {
+    /// Binds the endpoints and starts the tree. Redis need not be there yet.
+    ///
+    /// # Errors
+    /// A port that is taken, or settings that make no connection.
+    pub async fn start(config: &Config, watch: WatchSettings) -> Result<Self> {
+        let clock = Clock::system();
+        let services = services(config, &clock)?;
+        let tree = Tree::start(children(config, &services, &clock), TreeOptions { clock, watch }).await;
+        let tree = Arc::new(tree.wrap_err("the root of the tree could not be started")?);
+        let observed = Arc::downgrade(&tree);
+        services
+            .telemetry
+            .observe_tree(move || observed.upgrade().map_or_else(Vec::new, |tree| tree.health()));
+        let vitals = ServiceVitals { tree: Arc::downgrade(&tree), services: services.clone() };
+        let http =
+            HttpServers::bind(config.http.metrics_address(), config.http.operator_address, Arc::new(vitals));
+        let http = http.await?;
+        tracing::info!(metrics = %http.metrics_address(), operator = %http.operator_address(), "endpoints are open");
+        let shutdown_within = config.supervision.shutdown_within;
+        Ok(Self { tree, http, store: services.store, shutdown_within })
+    }
+
+    /// The tree.
+    #[must_use]
+    pub fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    /// The endpoints.
+    #[must_use]
+    pub fn http(&self) -> &HttpServers {
+        &self.http
+    }
+
+    /// The way to Redis.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Stops the actors in order, then the endpoints.
+    pub async fn stop(self) -> StopReport {
+        let report = self.tree.stop(self.shutdown_within).await;
+        self.http.stop().await;
+        report
+    }
+}
+
+fn services(config: &Config, clock: &Clock) -> Result<Services> {
+    let redis = &config.redis;
+    let settings = RedisSettings {
+        connection: redis.connection_info().wrap_err("the settings of Redis make no connection")?,
+        shown: redis.address(),
+        pool_size: redis.pool_size,
+        connect_timeout: redis.connect_timeout,
+        command_timeout: redis.command_timeout,
+    };
+    let intervals = &config.intervals;
+    let rhythm = Rhythm {
+        summary: intervals.summary,
+        current_epoch: intervals.current_epoch,
+        wake_debounce: intervals.wake_debounce,
+        seal_after: config.ledger.seal_after,
+        measurement_window: config.ledger.measurement_window,
+        reconnect_within: redis.reconnect_within,
+        summary_ttl: SUMMARY_TTL.max(2 * intervals.summary),
+    };
+    let validator = config.tracker.sequencer_id.clone();
+    let services =
+        Services::new(Store::new(settings)?, Telemetry::with_clock(clock)?, rhythm, validator, clock);
+    for market in &config.tracker.markets {
+        let market = Address::new(market);
+        let [summary, current_epoch] = DATASETS;
+        for (dataset, interval) in [(summary, intervals.summary), (current_epoch, intervals.current_epoch)] {
+            services.status.expect(market.checksummed(), dataset, 3 * interval + STALE_SLACK);
+        }
+    }
+    Ok(services)
+}
+
+/// The description of the whole tree.
+fn children(config: &Config, services: &Services, clock: &Clock) -> Vec<Child> {
+    let policy = policy(&config.supervision);
+    let mandatory = Policy { give_up_after: Some(config.supervision.give_up_after), ..policy };
+    let limits = limits(&config.mailbox);
+    let protocol = Address::new(&config.tracker.protocol);
+    let (mut edges, mut markets) = (Vec::new(), Vec::new());
+    for market in &config.tracker.markets {
+        let keys = MarketKeys::new(&protocol, &Address::new(market));
+        let name = keys.market().checksummed().to_owned();
+        let mailbox = |actor: &str| Mailbox::new(format!("markets/{name}/{actor}"), limits, clock);
+        let (aggregator, epoch_tracker) = (mailbox("aggregator"), mailbox("epoch-tracker"));
+        edges.push(MarketEdges {
+            keys: keys.clone(),
+            aggregator: aggregator.address(Overflow::Coalesce),
+            epoch_tracker: epoch_tracker.address(Overflow::Coalesce),
+        });
+        let aggregate = {
+            let (services, keys) = (services.clone(), keys.clone());
+            Child::actor("aggregator", &aggregator, move || Aggregator::new(services.clone(), keys.clone()))
+        };
+        let track = {
+            let services = services.clone();
+            Child::actor("epoch-tracker", &epoch_tracker, move || {
+                EpochTracker::new(services.clone(), keys.clone())
+            })
+        };
+        let actors = vec![aggregate.policy(mandatory), track.policy(mandatory)];
+        markets.push(Child::supervisor(name, actors).policy(policy));
+    }
+    let listen = {
+        let services = services.clone();
+        Child::source("listener", move || Listener::new(services.clone(), edges.clone()))
+    };
+    vec![listen.policy(mandatory), Child::supervisor("markets", markets).policy(mandatory)]
+}
+
+fn policy(settings: &config::Supervision) -> Policy {
+    Policy {
+        intensity: Intensity { max_restarts: settings.max_restarts, within: settings.within },
+        backoff: Backoff {
+            first: settings.backoff_first,
+            max: settings.backoff_max,
+            jitter: true,
+            reset_after: settings.backoff_reset_after,
+        },
+        stop_within: settings.stop_within,
+        stall_after: Some(settings.stall_after),
+        degraded_retry: settings.degraded_retry,
+        ..Policy::default()
+    }
+}
+
+fn limits(settings: &config::Mailbox) -> Limits {
+    Limits {
+        capacity: settings.capacity,
+        bytes: settings.bytes,
+        batch: settings.batch,
+        max_attempts: settings.max_attempts,
+        ..Limits::default()
+    }
+}
+
+/// What the endpoints show. Once the tree is gone there is nothing to show.
+struct ServiceVitals {
+    tree: Weak<Tree>,
+    services: Services,
+}
+
+impl Vitals for ServiceVitals {
+    fn conditions(&self) -> Vec<Condition> {
+        let outside = self.services.status.readiness();
+        let outside = outside.into_iter().map(|fact| Condition::new(fact.name, fact.ok, fact.detail));
+        let down = |actor: &ActorHealth| {
+            actor.degraded
+                || actor.wedged
+                || matches!(actor.state, State::Stopping | State::Stopped | State::Abandoned)
+        };
+        let actors = self.actors();
+        let down: Vec<&str> =
+            actors.iter().filter(|actor| down(actor)).map(|actor| actor.path.as_str()).collect();
+        let detail = if down.is_empty() { format!("{} actors", actors.len()) } else { down.join(", ") };
+        std::iter::once(Condition::new("actors", down.is_empty() && !actors.is_empty(), detail))
+            .chain(outside)
+            .collect()
+    }
+
+    fn actors(&self) -> Vec<ActorHealth> {
+        self.tree.upgrade().map_or_else(Vec::new, |tree| tree.health())
+    }
+
+    fn dead_letters(&self) -> Vec<DeadLetter> {
+        self.tree.upgrade().map_or_else(Vec::new, |tree| tree.dead_letters())
+    }
+
+    fn crashes(&self, actor: &str) -> Vec<Crash> {
+        self.tree.upgrade().map_or_else(Vec::new, |tree| tree.crashes(actor))
+    }
+
+    fn metrics(&self) -> Result<String, Failure> {
+        Ok(self.services.telemetry.render()?)
+    }
+}
+
+/// The way to Redis that a configuration describes, for checks outside a tree.
+///
+/// # Errors
+/// Settings that make no connection.
+pub fn connect(config: &Config) -> Result<Store> {
+    Ok(services(config, &Clock::system())?.store)
+}

@@ -1,0 +1,221 @@
+//! What the whole-process tests share: a service in this process or as a process of its own, against real
+//! servers, and the datasets as a reader finds them.
+
+#![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, clippy::expect_used)] // Each test binary uses its part.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    process::Stdio,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use redis::aio::MultiplexedConnection;
+use serde_json::Value;
+use state_tracker::{config::Config, service::Service};
+use supervision::{ActorHealth, State, WatchSettings};
+use testkit::{ProducerConfig, RedisServer, Truth, wait_until};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::TcpStream,
+    process::{Child, Command},
+};
+
+pub const PROTOCOL: &str = "0xE88E5f64AEB483d7057645326AdDFA24A3B312DF";
+pub const MARKETS: [&str; 2] =
+    ["0x0C2E22fe7526fAeF28E7A58c84f8723dEFcE200c", "0x21cb57C1f2352ad215a463DD867b838749CD3b8f"];
+
+/// Long enough for anything that happens at all, on a busy machine.
+pub const SOON: Duration = Duration::from_secs(30);
+
+/// The environment of a service for the two markets, with everything happening fast.
+pub fn environment(redis: SocketAddr) -> BTreeMap<String, String> {
+    [
+        ("REDIS_HOST", redis.ip().to_string()),
+        ("REDIS_PORT", redis.port().to_string()),
+        ("PROTOCOL_STATE_CONTRACT", PROTOCOL.to_owned()),
+        ("DATA_MARKET_ADDRESSES", MARKETS.join(",")),
+        ("STATE_TRACKER_METRICS_PORT", "0".to_owned()),
+        ("STATE_TRACKER__HTTP__HOST", "127.0.0.1".to_owned()),
+        ("STATE_TRACKER__HTTP__OPERATOR_ADDRESS", "127.0.0.1:0".to_owned()),
+        ("STATE_TRACKER__INTERVALS__SUMMARY", "100ms".to_owned()),
+        ("STATE_TRACKER__INTERVALS__CURRENT_EPOCH", "250ms".to_owned()),
+        ("STATE_TRACKER__INTERVALS__WAKE_DEBOUNCE", "20ms".to_owned()),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect()
+}
+
+/// A service in this process, all of whose actors run.
+pub async fn service(environment: &BTreeMap<String, String>) -> Service {
+    let config = Config::load(None, environment.clone()).expect("a valid configuration").config;
+    let service = Service::start(&config, WatchSettings::default()).await.expect("the service starts");
+    let all_run = || service.tree().health().iter().all(|actor| actor.state == State::Running);
+    wait_until("all actors run", SOON, async || all_run()).await;
+    service
+}
+
+pub fn producer(market: &str) -> ProducerConfig {
+    ProducerConfig::new(PROTOCOL, market)
+}
+
+pub fn key(market: &str, rest: &str) -> String {
+    format!("{PROTOCOL}:{market}:{rest}")
+}
+
+/// `dashboard:summary` of a market, as a reader finds it.
+pub async fn summary(connection: &mut MultiplexedConnection, market: &str) -> Option<Value> {
+    json(connection, &key(market, "dashboard:summary")).await
+}
+
+/// `metrics:current_epoch` of a market.
+pub async fn current_epoch(connection: &mut MultiplexedConnection, market: &str) -> Option<Value> {
+    json(connection, &key(market, "metrics:current_epoch")).await
+}
+
+async fn json(connection: &mut MultiplexedConnection, key: &str) -> Option<Value> {
+    let text: Option<String> = redis::cmd("GET").arg(key).query_async(connection).await.ok()?;
+    Some(serde_json::from_str(&text?).expect("a dataset is JSON"))
+}
+
+/// The totals that a summary shows: submissions, epochs, batches.
+pub fn shown(summary: &Value) -> [Option<u64>; 3] {
+    ["submissions_total", "epochs_total", "batches_total"].map(|name| summary[name].as_u64())
+}
+
+/// The totals that producers wrote.
+pub fn written(truth: &Truth) -> [Option<u64>; 3] {
+    [truth.submissions_total(), truth.epochs_total(), truth.batches_total()].map(Some)
+}
+
+/// Waits until a market's summary shows what its producers wrote.
+pub async fn totals_reach(redis: &RedisServer, market: &str, truth: &Truth) {
+    let expected = written(truth);
+    let mut last = None;
+    let mut connection = redis.connection().await.expect("a connection");
+    let deadline = tokio::time::Instant::now() + SOON;
+    loop {
+        let seen = summary(&mut connection, market).await.map(|summary| shown(&summary));
+        if seen == Some(expected) {
+            return;
+        }
+        last = seen.or(last);
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "market {market} shows {last:?}, written were {expected:?}"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The record of one actor.
+pub fn actor(service: &Service, path: &str) -> ActorHealth {
+    service
+        .tree()
+        .health()
+        .into_iter()
+        .find(|actor| actor.path == path)
+        .unwrap_or_else(|| panic!("no actor {path}"))
+}
+
+/// The paths of all actors that are no supervisors.
+pub fn workers(service: &Service) -> Vec<String> {
+    service.tree().health().into_iter().filter(|actor| !actor.supervisor).map(|actor| actor.path).collect()
+}
+
+/// The generations of all actors but one.
+pub fn generations_without(service: &Service, path: &str) -> BTreeMap<String, u64> {
+    let others = service.tree().health().into_iter().filter(|actor| actor.path != path);
+    others.map(|actor| (actor.path, actor.generation)).collect()
+}
+
+/// A service as a process of its own.
+pub struct Process {
+    pub child: Child,
+    pub metrics: SocketAddr,
+    pub operator: SocketAddr,
+    pub log: tokio::sync::watch::Receiver<String>,
+}
+
+impl Process {
+    /// Starts it and waits until its endpoints are open.
+    pub async fn start(environment: &BTreeMap<String, String>) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_state-tracker"))
+            .env_clear()
+            .envs(environment)
+            .env("STATE_TRACKER__LOG__FORMAT", "json")
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the binary starts");
+        let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+        let (log, read) = tokio::sync::watch::channel(String::new());
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                log.send_modify(|all| {
+                    all.push_str(&line);
+                    all.push('\n');
+                });
+            }
+        });
+        let mut opened = read.clone();
+        let line =
+            tokio::time::timeout(SOON, opened.wait_for(|log| log.contains("endpoints are open"))).await;
+        let log = line
+            .unwrap_or_else(|_| panic!("it never opened its endpoints: {}", *read.borrow()))
+            .expect("it logs")
+            .clone();
+        let line = log.lines().find(|line| line.contains("endpoints are open")).expect("just found");
+        let line: Value = serde_json::from_str(line).expect("a JSON log line");
+        let address =
+            |name: &str| line[name].as_str().and_then(|text| text.parse().ok()).expect("an address");
+        Self { child, metrics: address("metrics"), operator: address("operator"), log: read }
+    }
+
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.child.id().expect("it runs")).expect("a pid")
+    }
+
+    pub async fn signal(&self, name: &str) {
+        let status = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status().await;
+        assert!(status.expect("kill runs").success());
+    }
+
+    /// Waits for it to end; its exit code, `None` when a signal ended it.
+    pub async fn exit_code(&mut self) -> Option<i32> {
+        let ended = tokio::time::timeout(SOON, self.child.wait()).await.expect("it ends");
+        ended.expect("it is a child").code()
+    }
+
+    pub async fn get(&self, address: SocketAddr, path: &str) -> (u16, String) {
+        get(address, path).await
+    }
+
+    pub async fn wait_ready(&self) {
+        wait_until("the service is ready", SOON, async || get(self.metrics, "/readyz").await.0 == 200).await;
+    }
+}
+
+/// A plain HTTP GET: status and body.
+pub async fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).await.expect("the endpoint is open");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("answered");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    let status = head.split_whitespace().nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    (status, body.to_owned())
+}
+
+/// A free TCP port, for a server that shall be there later.
+pub fn free_port() -> u16 {
+    static SALT: AtomicU32 = AtomicU32::new(0);
+    SALT.fetch_add(1, Ordering::Relaxed);
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|socket| socket.local_addr())
+        .expect("a free port")
+        .port()
+}

@@ -1,0 +1,121 @@
+//! The configuration as the binary handles it: exit codes, what it says and where. The environment of
+//! each process is cleared; no server is needed.
+
+// Clippy's exception for tests leaves out the helpers of integration tests.
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+const ADDRESSES: [(&str, &str); 2] = [
+    ("PROTOCOL_STATE_CONTRACT", "0x1111111111111111111111111111111111111111"),
+    ("DATA_MARKET_ADDRESSES", "0x2222222222222222222222222222222222222222"),
+];
+
+fn state_tracker(args: &[&str], env: &[(&str, &str)]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_state-tracker"))
+        .args(args)
+        .env_clear()
+        .envs(env.iter().copied())
+        .output()
+        .unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn without_addresses_nothing_starts_and_the_exit_code_is_78() {
+    for args in [&[][..], &["run"], &["check"], &["healthcheck"]] {
+        let output = state_tracker(args, &[]);
+        assert_eq!(output.status.code(), Some(78), "{args:?}");
+        let said = stderr(&output);
+        assert!(said.contains("tracker.protocol is not set: set PROTOCOL_STATE_CONTRACT"), "{said}");
+        assert!(said.contains("tracker.markets is not set: set DATA_MARKET_ADDRESSES"), "{said}");
+        assert_eq!(stdout(&output), "");
+    }
+}
+
+#[test]
+fn every_bad_value_is_told_at_once() {
+    let env = [&ADDRESSES[..], &[("REDIS_PORT", "abc"), ("REDIS_DB", "-1"), ("LOG_LEVEL", "loud")]].concat();
+    let output = state_tracker(&["run"], &env);
+    assert_eq!(output.status.code(), Some(78));
+    let said = stderr(&output);
+    let port =
+        "redis.port: \"abc\" (from environment variable REDIS_PORT) is not allowed: a TCP port, 1 to 65535";
+    for part in [port, "redis.db: -1", "log.level: \"loud\"", "3 errors"] {
+        assert!(said.contains(part), "no {part:?} in {said}");
+    }
+}
+
+#[test]
+fn check_prints_what_is_in_effect_and_where_it_came_from_without_secrets() {
+    let env =
+        [&ADDRESSES[..], &[("REDIS_PASSWORD", "123456"), ("STATE_TRACKER_RETENTION_DAYS", "7")]].concat();
+    for args in [&["check"][..], &["check", "--json"]] {
+        let output = state_tracker(args, &env);
+        assert!(output.status.success(), "{}", stderr(&output));
+        let said = stdout(&output);
+        for part in
+            ["redis.password", "***", "environment variable REDIS_PASSWORD", "STATE_TRACKER_RETENTION_DAYS"]
+        {
+            assert!(said.contains(part), "no {part:?} in {said}");
+        }
+        assert!(!said.contains("123456"), "{said}");
+    }
+    let table = stdout(&state_tracker(&["check"], &env));
+    let port = table.lines().find(|line| line.starts_with("redis.port ")).unwrap();
+    assert_eq!(port.split_whitespace().collect::<Vec<_>>(), ["redis.port", "6379", "default"]);
+}
+
+#[test]
+fn check_names_the_unknown_key_of_a_file_and_the_nearest_known_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("mine.toml");
+    std::fs::write(&path, "[mailbox]\ncapicity = 5\n").unwrap();
+    let path = path.to_str().unwrap();
+    for (args, variable) in [(&["check", "--config", path][..], ""), (&["check"], path)] {
+        let env = [&ADDRESSES[..], &[("STATE_TRACKER_CONFIG", variable)]].concat();
+        let output = state_tracker(args, &env);
+        assert_eq!(output.status.code(), Some(78));
+        let said = stderr(&output);
+        for part in ["mailbox.capicity: 5", path, "did you mean mailbox.capacity?"] {
+            assert!(said.contains(part), "no {part:?} in {said}");
+        }
+    }
+}
+
+#[test]
+fn a_missing_config_file_is_named() {
+    let output = state_tracker(&["--config", "/nowhere/x.toml", "run"], &ADDRESSES);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(stderr(&output).contains("file /nowhere/x.toml can't be read"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_config_file_is_not_looked_for_in_directories_above() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("above.toml"), "").unwrap();
+    let below = dir.path().join("below");
+    std::fs::create_dir(&below).unwrap();
+    let status = Command::new(env!("CARGO_BIN_EXE_state-tracker"))
+        .args(["check", "--config", "above.toml"])
+        .env_clear()
+        .envs(ADDRESSES)
+        .current_dir(Path::new(&below))
+        .output()
+        .unwrap()
+        .status;
+    assert_eq!(status.code(), Some(78));
+}
+
+#[test]
+fn an_unknown_command_is_a_usage_error() {
+    assert_eq!(state_tracker(&["fly"], &[]).status.code(), Some(2));
+}

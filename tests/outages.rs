@@ -1,0 +1,137 @@
+//! Redis away: at the start, later, hung, silent. No crash, and right datasets at once when it is back.
+
+#![allow(clippy::expect_used)] // A test that can not go on panics.
+
+mod common;
+
+use std::{net::SocketAddr, time::Duration};
+
+use common::{
+    MARKETS, Process, SOON, current_epoch, environment, free_port, get, producer, shown, summary, written,
+};
+use testkit::{FaultProxy, MarketProducer, RedisServer, producers::unix_now, wait_until};
+use tokio::time::Instant;
+
+/// The service's promise for an outage that is over.
+const RECOVERY: Duration = Duration::from_secs(2);
+
+async fn not_ready(process: &Process, word: &str) {
+    wait_until(&format!("it is not ready and says `{word}`"), SOON, async || {
+        let (status, body) = get(process.metrics, "/readyz").await;
+        status == 503 && body.contains(word)
+    })
+    .await;
+}
+
+async fn one_epoch(redis: &RedisServer, market: &str) -> MarketProducer {
+    let mut market = MarketProducer::new(producer(market), &redis.url()).expect("producers");
+    let now = unix_now();
+    market.open_epoch(23_000_001, now).await.expect("opened");
+    market.submit(23_000_001, 7, now).await.expect("submitted");
+    market
+}
+
+async fn crashes(process: &Process) -> u64 {
+    let (status, body) = get(process.operator, "/health").await;
+    assert_eq!(status, 200);
+    let health: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+    let generations =
+        health["actors"].as_array().expect("actors").iter().map(|actor| actor["generation"].as_u64());
+    generations.map(|generation| generation.expect("a number").saturating_sub(1)).sum()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_is_away_at_the_start_is_waited_for() {
+    let port = free_port();
+    let process = Process::start(&environment(SocketAddr::from(([127, 0, 0, 1], port)))).await;
+    not_ready(&process, "waiting for Redis").await;
+    assert_eq!(get(process.metrics, "/livez").await.0, 200);
+    assert!(
+        process.log.borrow().contains("check that Redis runs at this address"),
+        "{}",
+        *process.log.borrow()
+    );
+    let redis = RedisServer::builder().port(port).start().await.expect("a Redis server on that port");
+    process.wait_ready().await;
+    let market = one_epoch(&redis, MARKETS[0]).await;
+    common::totals_reach(&redis, MARKETS[0], &market.truth()).await;
+    assert_eq!(crashes(&process).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_comes_back_finds_right_datasets_within_two_seconds() {
+    let mut redis = RedisServer::builder().append_only(true).start().await.expect("a Redis server");
+    let mut environment = environment(redis.addr());
+    // Only what wakes the actors can bring the datasets back in time: no interval helps.
+    environment.insert("STATE_TRACKER__INTERVALS__SUMMARY".to_owned(), "20s".to_owned());
+    environment.insert("STATE_TRACKER__INTERVALS__CURRENT_EPOCH".to_owned(), "20s".to_owned());
+    let truth = one_epoch(&redis, MARKETS[0]).await.truth();
+    let process = Process::start(&environment).await;
+    process.wait_ready().await;
+    for _ in 0..3 {
+        redis.kill_hard().expect("killed");
+        not_ready(&process, "Redis is away").await;
+        redis.restart().await.expect("back");
+        let back = Instant::now();
+        let mut connection = redis.connection().await.expect("a connection");
+        // The old ones were kept by Redis: only new ones count.
+        let cleared: i64 = redis::cmd("DEL")
+            .arg(common::key(MARKETS[0], "dashboard:summary"))
+            .arg(common::key(MARKETS[0], "metrics:current_epoch"))
+            .query_async(&mut connection)
+            .await
+            .expect("cleared");
+        assert!(cleared <= 2);
+        let mut first = None;
+        wait_until("both datasets are back", SOON, async || {
+            let (summary, epoch) = (
+                summary(&mut connection, MARKETS[0]).await,
+                current_epoch(&mut connection, MARKETS[0]).await,
+            );
+            if first.is_none() {
+                first = summary;
+            }
+            first.is_some() && epoch.is_some_and(|epoch| epoch["submissions_received"] == 7)
+        })
+        .await;
+        let took = back.elapsed();
+        assert_eq!(shown(&first.expect("just seen")), written(&truth), "the very first dataset is right");
+        assert!(took < RECOVERY, "it took {took:?}");
+        process.wait_ready().await;
+    }
+    assert_eq!(crashes(&process).await, 0, "an outage is no crash");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_missed_during_a_cut_connection_change_no_total() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let proxy = FaultProxy::start(redis.addr()).await.expect("a proxy");
+    let service = common::service(&environment(proxy.addr())).await;
+    let mut market = one_epoch(&redis, MARKETS[0]).await;
+    common::totals_reach(&redis, MARKETS[0], &market.truth()).await;
+    proxy.refuse(true).await.expect("refusing");
+    proxy.cut();
+    let now = unix_now();
+    market.submit(23_000_001, 5, now).await.expect("submitted unheard");
+    market.open_epoch(23_000_002, now).await.expect("opened unheard");
+    proxy.refuse(false).await.expect("accepting");
+    common::totals_reach(&redis, MARKETS[0], &market.truth()).await;
+    let listener = common::actor(&service, "listener");
+    assert_eq!(listener.generation, 1);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_hangs_does_not_keep_the_process_from_stopping() {
+    for signal in ["TERM", "INT"] {
+        let redis = RedisServer::start().await.expect("a Redis server");
+        let mut process = Process::start(&environment(redis.addr())).await;
+        process.wait_ready().await;
+        redis.pause().expect("hung");
+        not_ready(&process, "market").await;
+        let told = Instant::now();
+        process.signal(signal).await;
+        assert_eq!(process.exit_code().await, Some(0));
+        assert!(told.elapsed() < Duration::from_secs(10), "{:?}", told.elapsed());
+    }
+}

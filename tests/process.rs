@@ -1,0 +1,134 @@
+//! The process as its operator meets it: endpoints, probes, signals, the demo.
+
+#![allow(clippy::expect_used)] // A test that can not go on panics.
+
+mod common;
+
+use std::{process::Stdio, time::Duration};
+
+use common::{MARKETS, Process, environment, free_port, get, producer};
+use testkit::{MarketProducer, RedisServer, producers::unix_now, wait_until};
+use tokio::process::Command;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_endpoints_tell_what_the_process_does() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let process = Process::start(&environment(redis.addr())).await;
+    process.wait_ready().await;
+    let mut market = MarketProducer::new(producer(MARKETS[0]), &redis.url()).expect("producers");
+    market.open_epoch(1, unix_now()).await.expect("opened");
+    market.submit(1, 3, unix_now()).await.expect("submitted");
+    let mut metrics = String::new();
+    wait_until("the events are counted", common::SOON, async || {
+        metrics = get(process.metrics, "/metrics").await.1;
+        metrics.contains("state_tracker_changes_processed_total{entity_type=\"submission\"} 6")
+    })
+    .await;
+    for name in [
+        "state_tracker_changes_processed_total{entity_type=\"epoch\"} 1",
+        "state_tracker_datasets_generated_total{dataset_type=\"dashboard_summary\"}",
+        "state_tracker_aggregation_duration_seconds_count{aggregation_type=\"current_metrics\"}",
+        "state_tracker_actor_up{actor=\"listener\"} 1",
+    ] {
+        assert!(metrics.contains(name), "{name} is missing in\n{metrics}");
+    }
+    let (status, body) = get(process.operator, "/health").await;
+    let health: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+    assert_eq!((status, health["status"].as_str()), (200, Some("ready")));
+    let paths: Vec<_> =
+        health["actors"].as_array().expect("actors").iter().map(|actor| actor["path"].as_str()).collect();
+    let aggregator = format!("markets/{}/aggregator", MARKETS[1]);
+    assert!(paths.contains(&Some("listener")) && paths.contains(&Some(aggregator.as_str())), "{paths:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_healthcheck_tells_ready_from_waiting_and_from_gone() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let healthcheck = async |address: std::net::SocketAddr| {
+        let url = format!("http://{address}/readyz");
+        let binary =
+            Command::new(env!("CARGO_BIN_EXE_state-tracker")).args(["healthcheck", "--url", &url]).output();
+        binary.await.expect("it runs").status.code()
+    };
+    let ready = Process::start(&environment(redis.addr())).await;
+    ready.wait_ready().await;
+    assert_eq!(healthcheck(ready.metrics).await, Some(0));
+    let waiting = Process::start(&environment(([127, 0, 0, 1], free_port()).into())).await;
+    assert_eq!(healthcheck(waiting.metrics).await, Some(1));
+    assert_eq!(healthcheck(([127, 0, 0, 1], free_port()).into()).await, Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_check_with_connect_tells_whether_redis_answers() {
+    let redis = RedisServer::builder().password("12345").start().await.expect("a Redis server");
+    let mut environment = environment(redis.addr());
+    let check = async |environment: &std::collections::BTreeMap<String, String>| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_state-tracker"));
+        let output = command
+            .args(["check", "--connect"])
+            .env_clear()
+            .envs(environment)
+            .output()
+            .await
+            .expect("it runs");
+        let text =
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        (output.status.code(), text)
+    };
+    let (code, text) = check(&environment).await;
+    assert!(code == Some(1) && text.contains("check redis.username and redis.password"), "{text}");
+    environment.insert("REDIS_PASSWORD".to_owned(), "12345".to_owned());
+    let (code, text) = check(&environment).await;
+    assert!(code == Some(0) && text.contains("answers") && !text.contains("12345"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signal_stops_the_process_in_order_with_exit_code_0() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    for signal in ["TERM", "INT"] {
+        let mut process = Process::start(&environment(redis.addr())).await;
+        process.wait_ready().await;
+        process.signal(signal).await;
+        assert_eq!(process.exit_code().await, Some(0));
+        let mut log = process.log.clone();
+        let stopped = log
+            .wait_for(|log| log.contains("\"stopped\"") && log.contains("abandoned\":\"[]\""))
+            .await
+            .is_ok();
+        assert!(stopped, "{}", *process.log.borrow());
+    }
+}
+
+/// Processes whose command line contains `word`.
+fn processes_with(word: &str) -> Vec<u32> {
+    let entries = std::fs::read_dir("/proc").expect("procfs").flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| {
+        std::fs::read(format!("/proc/{pid}/cmdline"))
+            .is_ok_and(|line| String::from_utf8_lossy(&line).contains(word))
+    })
+    .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_demo_checks_itself_through_crashes_and_leaves_nothing_behind() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let marker = temporary.path().to_str().expect("a name").to_owned();
+    let demo = Command::new(env!("CARGO_BIN_EXE_state-tracker"))
+        .args(["demo", "--check", "--for", "14s"])
+        .env("TMPDIR", &marker)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .output();
+    let output =
+        tokio::time::timeout(Duration::from_secs(60), demo).await.expect("it ends").expect("it runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    for word in
+        ["dashboard:summary", "metrics:current_epoch", MARKETS[0], MARKETS[1], "crashing", "check passed"]
+    {
+        assert!(text.contains(word), "`{word}` is missing in\n{text}");
+    }
+    assert_eq!(std::fs::read_dir(temporary.path()).expect("a directory").count(), 0, "files are left");
+    assert_eq!(processes_with(&marker), Vec::<u32>::new(), "processes are left");
+}

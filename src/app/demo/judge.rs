@@ -149,3 +149,68 @@ fn totals(truth: &Truth) -> Totals {
 fn unix() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::json;
+    use testkit::{MarketProducer, ProducerConfig, RedisServer, producers::unix_now};
+
+    use super::*;
+
+    /// Producers that have written one epoch with three submissions, and a judge of their market.
+    async fn judged() -> (RedisServer, Judge) {
+        let redis = RedisServer::start().await.expect("a Redis server");
+        let mut producer =
+            MarketProducer::new(ProducerConfig::new("P", "M"), &redis.url()).expect("producers");
+        producer.open_epoch(7, unix_now()).await.expect("opened");
+        producer.submit(7, 3, unix_now()).await.expect("submitted");
+        (redis, Judge::new(vec![producer.shared_truth()]))
+    }
+
+    fn datasets(submissions: u64, updated_at: u64, epoch: &str) -> Vec<Datasets> {
+        let totals = [("submissions_total", submissions), ("epochs_total", 1), ("batches_total", 0)];
+        let stats: BTreeMap<_, _> =
+            totals.iter().map(|(name, total)| ((*name).to_owned(), total.to_string())).collect();
+        let mut summary = json!({ "updated_at": updated_at });
+        totals.iter().for_each(|(name, total)| summary[name] = json!(total));
+        let current = json!({ "epoch_id": epoch, "timestamp": updated_at });
+        vec![Datasets { summary: Some(summary), stats, current_epoch: Some(current) }]
+    }
+
+    /// What is found when the same datasets are read at each of a few looks.
+    async fn found(datasets: &[Datasets]) -> String {
+        let (_redis, mut judge) = judged().await;
+        (0..WARM_UP + 2).for_each(|_| judge.look(datasets));
+        judge.findings().join("\n")
+    }
+
+    #[tokio::test]
+    async fn right_datasets_are_content() {
+        assert_eq!(found(&datasets(3, unix(), "7")).await, "");
+    }
+
+    #[tokio::test]
+    async fn missing_stale_and_wrong_datasets_are_found() {
+        let now = unix();
+        assert!(found(&[Datasets::default()]).await.contains("missing"));
+        assert!(found(&datasets(3, now - 60, "7")).await.contains("s old"));
+        assert!(found(&datasets(4, now, "7")).await.contains("submissions_total is Some(4)"), "too many");
+        assert!(found(&datasets(3, now, "8")).await.contains("never opened"));
+        let mut differing = datasets(3, now, "7");
+        differing[0].stats.insert("epochs_total".to_owned(), "2".to_owned());
+        assert!(found(&differing).await.contains("differs"));
+    }
+
+    #[tokio::test]
+    async fn in_the_end_the_totals_must_be_the_truth() {
+        let (_redis, mut judge) = judged().await;
+        let (right, few) = (datasets(3, unix(), "7"), datasets(2, unix(), "7"));
+        assert!(judge.is_settled(&right) && !judge.is_settled(&few));
+        judge.look(&right);
+        judge.look(&right);
+        judge.conclude(&few);
+        assert!(!judge.is_content() && judge.verdict().contains("ended at 2, the producers wrote 3"));
+    }
+}

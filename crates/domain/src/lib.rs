@@ -7,9 +7,11 @@ mod address;
 mod current_epoch;
 mod epoch;
 mod event;
+mod gaps;
 mod ledger;
 mod number;
 mod observation;
+mod statistics;
 mod summary;
 mod timeline;
 
@@ -17,9 +19,11 @@ pub use address::Address;
 pub use current_epoch::{Candidate, CurrentEpoch, Phase, current_epoch};
 pub use epoch::{BadEpoch, EpochId};
 pub use event::{Entity, EventCounts};
+pub use gaps::{Gap, Steps};
 pub use ledger::{BadEntry, Entry, Sums, Totals};
 pub use number::{Number, parse_seconds};
 pub use observation::{EpochFacts, Moments, Observation};
+pub use statistics::{DAY, DayStats, HOUR, HourStats, Participation};
 pub use summary::{MeasurementWindow, Recent, Summary, SummaryInput};
 pub use timeline::{BatchMember, EpochMember, Timed};
 

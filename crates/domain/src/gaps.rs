@@ -5,7 +5,7 @@ use crate::EpochId;
 /// The statuses of an epoch's steps, as its state hash has them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Steps {
-    /// `window_status` is closed.
+    /// The state hash says that the window is closed.
     pub window_closed: bool,
     /// `level1_status`
     pub level1: Option<String>,

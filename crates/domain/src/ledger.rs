@@ -267,13 +267,17 @@ pub struct Totals {
     pub changed: Vec<(EpochId, Entry)>,
     /// Entries of finished epochs, to be sealed.
     pub finished: Vec<(EpochId, Entry)>,
+    /// All unsealed entries, those of `finished` included.
+    pub unsealed: Vec<(EpochId, Entry)>,
+    /// Sealed entries of which more is known now: changes that came too late to be counted.
+    pub late: Vec<(EpochId, Entry)>,
 }
 
 impl Totals {
     /// Recomputes the ledger from what a pass saw.
     #[must_use]
     pub fn of(seen: &crate::Observation, validator: &str, seal_after: f64) -> Self {
-        let unsealed = seen.facts.iter().filter(|(epoch, _)| !seen.sealed.contains(*epoch));
+        let unsealed = seen.facts.iter().filter(|(epoch, _)| !seen.sealed.contains_key(*epoch));
         let entries: Vec<(&EpochId, Option<&Entry>, Entry)> = unsealed
             .map(|(epoch, facts)| {
                 let observed = Entry::observed(facts, validator, seen.now);
@@ -291,7 +295,15 @@ impl Totals {
             .map(|(epoch, _, _)| *epoch)
             .max();
         let mut totals = Self { all: seen.sums, ..Self::default() };
+        for (epoch, sealed) in &seen.sealed {
+            let Some(facts) = seen.facts.get(epoch) else { continue };
+            let known = sealed.merge(&Entry::observed(facts, validator, seen.now));
+            if known.sums() != sealed.sums() {
+                totals.late.push((epoch.clone(), known));
+            }
+        }
         for (epoch, stored, entry) in entries {
+            totals.unsealed.push((epoch.clone(), entry.clone()));
             totals.all = totals.all.plus(entry.sums());
             let is_gone = entry.is_bare() && horizon.is_some_and(|horizon| epoch < horizon);
             if is_gone || entry.is_finished(seen.now, seal_after) {
@@ -403,6 +415,23 @@ mod tests {
         assert!(!Entry { aggregated: None, ..batched.clone() }.is_finished(1081.0, 3600.0));
         let still_open = Entry { closed: None, due: 2000, ..batched };
         assert!(!still_open.is_finished(1081.0, 3600.0));
+    }
+
+    #[test]
+    fn what_comes_after_sealing_is_late_and_changes_no_total() {
+        let id = EpochId::parse("7").expect("an id");
+        let facts = EpochFacts { submissions: Some(5), has_submissions_key: true, ..EpochFacts::default() };
+        let sealed =
+            Entry { seen: 900, opened: Some(900), submissions: 3, accounted: true, ..Entry::default() };
+        let mut seen = Observation { now: 1000.0, sums: sealed.sums(), ..Observation::default() };
+        seen.facts.insert(id.clone(), facts);
+        seen.sealed.insert(id.clone(), sealed.clone());
+        let totals = Totals::of(&seen, "v", 3600.0);
+        assert_eq!((totals.all.submissions, totals.unfinished), (3, 0));
+        assert_eq!(totals.late, [(id.clone(), Entry { submissions: 5, ..sealed })]);
+        // Once it is known to be late it is not late again.
+        seen.sealed.insert(id, totals.late[0].1.clone());
+        assert_eq!(Totals::of(&seen, "v", 3600.0).late, []);
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub use event::{Entity, EventCounts};
 pub use gaps::{Gap, Steps};
 pub use ledger::{BadEntry, Entry, Sums, Totals};
 pub use number::{Number, parse_seconds};
-pub use observation::{EpochFacts, Moments, Observation};
+pub use observation::{Day, EpochFacts, Moments, Observation, Priorities, StateHash};
 pub use statistics::{DAY, DayStats, HOUR, HourStats, Participation};
 pub use summary::{MeasurementWindow, Recent, Summary, SummaryInput};
 pub use timeline::{BatchMember, EpochMember, Timed};

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{BatchMember, Entry, EpochId, EpochMember, MeasurementWindow, Recent, Sums, Timed};
+use crate::{BatchMember, Entry, EpochId, EpochMember, MeasurementWindow, Recent, Steps, Sums, Timed};
 
 /// What the keys of one epoch say.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -36,6 +36,17 @@ pub struct EpochFacts {
     pub batch_validators: Option<Vec<String>>,
     /// When it was opened, closed, batched locally and aggregated, by the timelines.
     pub timeline: Moments,
+    /// The steps of its life, by its state hash.
+    pub steps: Steps,
+    /// What the state hash says of its submissions, where there is one.
+    pub state: Option<StateHash>,
+}
+
+/// The part of an epoch's state hash that the tracker writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateHash {
+    /// `submissions_count`
+    pub submissions_count: Option<u64>,
 }
 
 /// Times of an epoch, in Unix seconds.
@@ -66,14 +77,52 @@ pub struct Observation {
     pub validators: Option<u64>,
     /// The epochs whose keys were read: all unfinished ones, and the sealed ones of the last minutes.
     pub facts: BTreeMap<EpochId, EpochFacts>,
-    /// Which of them are sealed.
-    pub sealed: BTreeSet<EpochId>,
+    /// Those of them that are sealed, with their sealed entries.
+    pub sealed: BTreeMap<EpochId, Entry>,
     /// The unsealed entries as the ledger had them.
     pub stored: BTreeMap<EpochId, Entry>,
     /// The sealed sums.
     pub sums: Sums,
     /// The measurement window, once there is one.
     pub window: Option<MeasurementWindow>,
+    /// What the ledger's sealed epochs and the validator's own timeline say of the last 24 hours.
+    pub day: Day,
+    /// The sealed entries of the hours that statistics are made of, where those are due.
+    pub past: Vec<Entry>,
+    /// The validators that were sealed for the running hour and the one before, by the start of the hour.
+    pub hour_validators: BTreeMap<u64, Option<BTreeSet<String>>>,
+    /// Priorities, where they are kept.
+    pub priorities: Priorities,
+}
+
+/// Counts of the last 24 hours. `None`: could not be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Day {
+    /// Sealed epochs that were opened.
+    pub opened: Option<u64>,
+    /// Sealed epochs that were aggregated.
+    pub aggregated: Option<u64>,
+    /// Sealed epochs whose aggregated batch names this validator.
+    pub included: Option<u64>,
+    /// Epochs for which this validator made a local batch, by its own timeline.
+    pub level1: Option<u64>,
+}
+
+/// What `vpa:*` says. The outer `None`: there is no such thing; the inner one: it could not be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Priorities {
+    /// `total_priority_assignments`
+    pub assignments: Option<Option<u64>>,
+    /// `no_priority_count`
+    pub none: Option<Option<u64>>,
+    /// `total_submissions_success`
+    pub succeeded: Option<Option<u64>>,
+    /// `total_submissions_failed`
+    pub failed: Option<Option<u64>>,
+    /// Assignments of the last 24 hours.
+    pub assignments_24h: Option<u64>,
+    /// Submissions of the last 24 hours.
+    pub submissions_24h: Option<u64>,
 }
 
 impl Observation {
@@ -144,7 +193,7 @@ impl Observation {
     /// the last five minutes.
     #[must_use]
     pub fn active_validators(&self) -> Option<u64> {
-        if self.facts.keys().any(|epoch| !self.sealed.contains(epoch)) {
+        if self.facts.keys().any(|epoch| !self.sealed.contains_key(epoch)) {
             return self.validators;
         }
         let timeline = self.batches_timeline.as_ref()?;

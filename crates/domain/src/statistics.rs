@@ -3,11 +3,14 @@
 //! Every stretch of time is half open: what happens on the boundary of two hours belongs to the later one. A
 //! number that could not be read is null, never zero.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use serde_json::{Value, json};
 
-use crate::Number;
+use crate::{Entry, Number, Observation, Totals};
 
 /// An hour, in seconds.
 pub const HOUR: u64 = 3600;
@@ -28,6 +31,27 @@ pub struct Participation {
 }
 
 impl Participation {
+    /// From what a pass saw: the sealed epochs of the day, and those that are not sealed yet.
+    #[must_use]
+    pub fn of(seen: &Observation, totals: &Totals) -> Self {
+        let day = (seen.now - DAY as f64).max(0.0) as u64 + 1..seen.now.max(0.0) as u64 + 1;
+        let unsealed = |moment: fn(&Entry) -> Option<u64>| {
+            totals
+                .unsealed
+                .iter()
+                .filter(|(_, entry)| moment(entry).is_some_and(|at| day.contains(&at)))
+                .count() as u64
+        };
+        let aggregated = unsealed(|entry| entry.aggregated);
+        let included = unsealed(|entry| entry.aggregated.filter(|_| entry.included));
+        Self {
+            epochs: seen.day.opened.map(|sealed| sealed + unsealed(|entry| entry.opened)),
+            level1: seen.day.level1,
+            aggregated: seen.day.aggregated.map(|sealed| sealed + aggregated),
+            inclusions: seen.day.included.map(|sealed| sealed + included),
+        }
+    }
+
     /// As the JSON object of the dataset.
     #[must_use]
     pub fn to_json(&self, now: f64) -> Value {
@@ -75,6 +99,28 @@ impl HourStats {
         [(start.saturating_sub(HOUR), start), (start, now)]
     }
 
+    /// The statistics of one hour, from the sealed entries of its time and the unsealed ones.
+    #[must_use]
+    pub fn of(seen: &Observation, totals: &Totals, (start, end): (u64, u64)) -> Self {
+        let stretch = Stretch::of(entries(seen, totals), start, end);
+        let sealed = seen.hour_validators.get(&start).cloned().flatten();
+        let unsealed = totals.unsealed.iter().filter(|(_, entry)| entry.hour() == Some(start));
+        let named =
+            unsealed.filter_map(|(epoch, _)| seen.facts.get(epoch)?.batch_validators.clone()).flatten();
+        let validators = sealed.map(|sealed| {
+            let all: BTreeSet<String> = sealed.into_iter().chain(named).collect();
+            all.iter().filter(|validator| !validator.is_empty()).count() as u64
+        });
+        Self {
+            start,
+            end,
+            epochs: Some(stretch.epochs),
+            batches: Some(stretch.batches),
+            submissions: Some(stretch.submissions),
+            unique_validators: validators,
+        }
+    }
+
     /// As the JSON object of the dataset.
     #[must_use]
     pub fn to_json(&self, now: f64) -> Value {
@@ -110,6 +156,17 @@ impl DayStats {
         (0..24).map(move |hour| (start + hour * HOUR, start + (hour + 1) * HOUR))
     }
 
+    /// The statistics of the 24 hours that end at `end`.
+    #[must_use]
+    pub fn of(seen: &Observation, totals: &Totals, end: u64) -> Self {
+        let whole = Stretch::of(entries(seen, totals), end.saturating_sub(DAY), end);
+        let mut epochs = [None; 24];
+        for (slot, (start, end)) in epochs.iter_mut().zip(Self::hours(end)) {
+            *slot = Some(Stretch::of(entries(seen, totals), start, end).epochs);
+        }
+        Self { end, batches: Some(whole.batches), submissions: Some(whole.submissions), epochs }
+    }
+
     /// As the JSON object of the dataset.
     #[must_use]
     pub fn to_json(&self, now: f64) -> Value {
@@ -128,6 +185,33 @@ impl DayStats {
             "updated_at": now.max(0.0) as u64,
         })
     }
+}
+
+/// What happened in `[start, end)`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Stretch {
+    epochs: u64,
+    batches: u64,
+    submissions: u64,
+}
+
+impl Stretch {
+    fn of<'a>(entries: impl Iterator<Item = &'a Entry>, start: u64, end: u64) -> Self {
+        let within = |at: Option<u64>| at.is_some_and(|at| at >= start && at < end);
+        let mut stretch = Self::default();
+        for entry in entries {
+            stretch.batches += u64::from(within(entry.local)) + u64::from(within(entry.aggregated));
+            if within(entry.opened) {
+                stretch.epochs += 1;
+                stretch.submissions += entry.submissions;
+            }
+        }
+        stretch
+    }
+}
+
+fn entries<'a>(seen: &'a Observation, totals: &'a Totals) -> impl Iterator<Item = &'a Entry> {
+    seen.past.iter().chain(totals.unsealed.iter().map(|(_, entry)| entry))
 }
 
 fn rfc3339(unix: u64) -> String {

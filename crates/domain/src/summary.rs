@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::{Number, Totals};
+use crate::{Number, Priorities, Totals};
 
 /// How long a measurement window lasts, in seconds, unless configured otherwise.
 const LEAST_DIVISOR: f64 = 1.0;
@@ -73,6 +73,10 @@ pub struct SummaryInput<'a> {
     pub queue: Option<u64>,
     /// Distinct active validators.
     pub active_validators: Option<u64>,
+    /// How many gaps the examined epochs have.
+    pub gaps: u64,
+    /// What `vpa:*` says.
+    pub priorities: Priorities,
     /// Unix seconds.
     pub now: f64,
 }
@@ -85,7 +89,7 @@ impl Summary {
     /// Computes all fields.
     #[must_use]
     pub fn of(input: &SummaryInput<'_>) -> Self {
-        let SummaryInput { totals, window, recent, queue, active_validators, now } = *input;
+        let SummaryInput { totals, window, recent, queue, active_validators, gaps, priorities, now } = *input;
         let sums = &totals.all;
         let batches = sums.local + sums.aggregated;
         let elapsed = (now - window.began).max(0.0);
@@ -94,12 +98,15 @@ impl Summary {
             Some(Number::Real(total.saturating_sub(at_start) as f64 / elapsed.max(LEAST_DIVISOR)))
         };
         let read = |count: Option<u64>| count.map(Number::Count);
-        Self(vec![
+        let gap_rate = recent.epochs_5m.map(|epochs| Number::Real(gaps as f64 / (epochs as f64 + 1.0)));
+        let mut fields = vec![
             ("active_validators", read(active_validators)),
             ("batch_rate", rate(batches, window.batches)),
             ("batches_1m", read(recent.batches_1m)),
             ("batches_5m", read(recent.batches_5m)),
             ("batches_total", count(batches)),
+            ("epoch_gaps_count", count(gaps)),
+            ("epoch_gaps_rate", gap_rate),
             ("epoch_rate", rate(sums.epochs, window.epochs)),
             ("epochs_1m", read(recent.epochs_1m)),
             ("epochs_5m", read(recent.epochs_5m)),
@@ -113,7 +120,25 @@ impl Summary {
             ("submissions_total", count(sums.submissions)),
             ("unaccounted_epochs", count(sums.unaccounted)),
             ("updated_at", count(now.max(0.0) as u64)),
-        ])
+            ("vpa_priority_assignments_24h", read(priorities.assignments_24h)),
+            ("vpa_submissions_24h", read(priorities.submissions_24h)),
+        ];
+        // Fields of which there is no source are left out; the others are null when they can't be read.
+        let kept = [
+            ("vpa_priority_assignments_total", priorities.assignments),
+            ("vpa_no_priority_count", priorities.none),
+            ("vpa_submissions_success", priorities.succeeded),
+            ("vpa_submissions_failed", priorities.failed),
+        ];
+        fields.extend(kept.into_iter().filter_map(|(name, value)| Some((name, read(value?)))));
+        if let (Some(Some(succeeded)), Some(Some(failed))) = (priorities.succeeded, priorities.failed)
+            && succeeded + failed > 0
+        {
+            let rate = 100.0 * succeeded as f64 / (succeeded + failed) as f64;
+            fields.push(("vpa_submission_success_rate", Some(Number::Real(rate))));
+        }
+        fields.sort_unstable_by_key(|(name, _)| *name);
+        Self(fields)
     }
 
     /// The fields with their values; `None` where a value could not be computed.
@@ -160,8 +185,11 @@ mod tests {
 
     fn summary(totals: &Totals, window: MeasurementWindow, now: f64) -> Value {
         let recent = Recent { epochs_5m: Some(3), ..Recent::default() };
-        Summary::of(&SummaryInput { totals, window, recent, queue: None, active_validators: Some(2), now })
-            .to_json()
+        let priorities =
+            Priorities { succeeded: Some(Some(3)), failed: Some(Some(1)), ..Priorities::default() };
+        let (queue, active_validators, gaps) = (None, Some(2), 2);
+        let input = SummaryInput { totals, window, recent, queue, active_validators, gaps, priorities, now };
+        Summary::of(&input).to_json()
     }
 
     #[test]
@@ -173,6 +201,18 @@ mod tests {
         assert_eq!((&json["batch_rate"], &json["batches_total"]), (&0.6.into(), &7.into()));
         assert_eq!(json["measurement_duration"], 10);
         assert_eq!(summary(&totals, window, 1000.5)["submission_rate"], 30);
+    }
+
+    #[test]
+    fn priorities_and_gaps_have_their_fields_where_they_have_a_source() {
+        let json =
+            summary(&totals(1, 1, 1, 1), MeasurementWindow::at(None, &totals(1, 1, 1, 1), 5.0, 60.0), 5.0);
+        assert_eq!(
+            (&json["vpa_submission_success_rate"], &json["vpa_submissions_success"]),
+            (&75.into(), &3.into())
+        );
+        assert!(json.get("vpa_no_priority_count").is_none() && json["vpa_submissions_24h"].is_null());
+        assert_eq!((&json["epoch_gaps_count"], &json["epoch_gaps_rate"]), (&2.into(), &0.5.into()));
     }
 
     #[test]

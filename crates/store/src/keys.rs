@@ -14,6 +14,8 @@ pub struct MarketKeys {
     market: Address,
     output: String,
     inputs: Vec<String>,
+    /// The second namespace, under which newer producers write priorities and what became of them on the chain.
+    priority: Option<String>,
     ledger: String,
 }
 
@@ -27,7 +29,19 @@ impl MarketKeys {
         if configured != output {
             inputs.push(configured);
         }
-        Self { market: market.clone(), ledger: format!("{{{output}}}:tracker"), output, inputs }
+        Self {
+            market: market.clone(),
+            ledger: format!("{{{output}}}:tracker"),
+            output,
+            inputs,
+            priority: None,
+        }
+    }
+
+    /// The same market with a second namespace for priorities.
+    #[must_use]
+    pub fn with_priority(self, protocol: &Address, market: &Address) -> Self {
+        Self { priority: Some(format!("{}:{}", protocol.checksummed(), market.checksummed())), ..self }
     }
 
     /// The market.
@@ -39,6 +53,16 @@ impl MarketKeys {
     /// The spellings of `P:M` under which producers may write, the preferred one first.
     pub(crate) fn inputs(&self) -> impl Iterator<Item = InputKeys<'_>> {
         self.inputs.iter().map(|prefix| InputKeys(prefix))
+    }
+
+    /// The namespaces in which priorities are looked for, the second namespace first.
+    pub(crate) fn priorities(&self) -> impl Iterator<Item = InputKeys<'_>> {
+        self.priority.iter().chain(&self.inputs).map(|prefix| InputKeys(prefix))
+    }
+
+    /// The second namespace alone.
+    pub(crate) fn priority(&self) -> Option<InputKeys<'_>> {
+        self.priority.as_deref().map(InputKeys)
     }
 
     /// `P:M:state:change`: events of this market alone.
@@ -64,6 +88,30 @@ impl MarketKeys {
         format!("{}:metrics:current_epoch", self.output)
     }
 
+    /// `P:M:metrics:participation`, string.
+    #[must_use]
+    pub fn participation(&self) -> String {
+        format!("{}:metrics:participation", self.output)
+    }
+
+    /// `P:M:stats:hourly:T`, string.
+    #[must_use]
+    pub fn hourly(&self, start: u64) -> String {
+        format!("{}:stats:hourly:{start}", self.output)
+    }
+
+    /// `P:M:stats:daily`, string.
+    #[must_use]
+    pub fn daily(&self) -> String {
+        format!("{}:stats:daily", self.output)
+    }
+
+    /// `P:M:epochs:gaps`, zset.
+    #[must_use]
+    pub fn gaps(&self) -> String {
+        format!("{}:epochs:gaps", self.output)
+    }
+
     /// `{P:M}:tracker:open`, hash: epoch → entry, of the unsealed epochs.
     pub(crate) fn open(&self) -> String {
         format!("{}:open", self.ledger)
@@ -79,9 +127,29 @@ impl MarketKeys {
         format!("{}:sums", self.ledger)
     }
 
-    /// `{P:M}:tracker:hours`, hash: `HOUR:NAME` → the sealed sums of an hour.
-    pub(crate) fn hours(&self) -> String {
-        format!("{}:hours", self.ledger)
+    /// `{P:M}:tracker:opened`, zset: sealed epochs by the time of their opening.
+    pub(crate) fn opened(&self) -> String {
+        format!("{}:opened", self.ledger)
+    }
+
+    /// `{P:M}:tracker:aggregated`, zset: sealed epochs by the time of their aggregated batch.
+    pub(crate) fn aggregated(&self) -> String {
+        format!("{}:aggregated", self.ledger)
+    }
+
+    /// `{P:M}:tracker:included`, zset: those of them whose aggregated batch names this validator.
+    pub(crate) fn included(&self) -> String {
+        format!("{}:included", self.ledger)
+    }
+
+    /// `{P:M}:tracker:validators`, before `:HOUR`.
+    pub(crate) fn validators_prefix(&self) -> String {
+        format!("{}:validators", self.ledger)
+    }
+
+    /// `{P:M}:tracker:validators:HOUR`, set: the validators in the aggregated batches of an hour's sealed epochs.
+    pub(crate) fn hour_validators(&self, hour: u64) -> String {
+        format!("{}:{hour}", self.validators_prefix())
     }
 
     /// `{P:M}:tracker:meta`, hash: schema version, birth, measurement window, marks of the last pass.
@@ -137,6 +205,22 @@ impl InputKeys<'_> {
 
     pub(crate) fn aggregated_batch(self, epoch: &EpochId) -> String {
         format!("{}:metrics:batch:aggregated:{epoch}", self.0)
+    }
+
+    pub(crate) fn own_batches(self, validator: &str) -> String {
+        format!("{}:metrics:validator:{validator}:batches", self.0)
+    }
+
+    pub(crate) fn vpa_stats(self) -> String {
+        format!("{}:vpa:stats", self.0)
+    }
+
+    pub(crate) fn vpa_assignments(self) -> String {
+        format!("{}:vpa:priority:timeline", self.0)
+    }
+
+    pub(crate) fn vpa_submissions(self) -> String {
+        format!("{}:vpa:submission:timeline", self.0)
     }
 
     pub(crate) fn batch_validators(self, epoch: &EpochId) -> String {

@@ -1,13 +1,17 @@
 -- Stores entries of the epoch ledger, and seals finished ones: each exactly once.
 -- All keys share one hash slot.
--- KEYS: 1 open, 2 sealed, 3 sums, 4 hours, 5 meta
--- ARGV: 1 schema version, 2 now, 3 number of entries to store, then for each: epoch, entry as it was read ('' for
---   none), new entry; then for each entry to seal: epoch, entry as it was read, final entry, hour ('' for unknown),
---   and seven numbers in the order of NAMES.
+-- KEYS: 1 open, 2 sealed, 3 sums, 4 meta, 5 opened, 6 aggregated, 7 included, 8 prefix of the hours' validators
+-- ARGV: 1 schema version, 2 now, 3 seconds that an hour's validators are kept,
+--   4 number of entries to store, then for each: epoch, entry as it was read ('' for none), new entry;
+--   then the number of late changes, for each: epoch, sealed entry as it was read, what is known now;
+--   then for each entry to seal: epoch, entry as it was read, final entry, seven numbers in the order of NAMES,
+--   when it was opened and aggregated ('' for unknown), its hour ('' for unknown), the number of validators in its
+--   aggregated batch, and these.
 -- An entry that another tracker changed since it was read is left alone: the next pass merges and tries again.
 -- Returns how many entries were stored and how many were sealed.
 local NAMES = { 'epochs', 'submissions', 'local', 'aggregated', 'included', 'unaccounted', 'late' }
-local open, sealed, sums, hours, meta = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local open, sealed, sums, meta = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local opened, aggregated, included, validators = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 
 local schema = redis.call('HGET', meta, 'schema')
 if schema and schema ~= ARGV[1] then
@@ -17,36 +21,69 @@ if not schema then
   redis.call('HSET', meta, 'schema', ARGV[1], 'born', ARGV[2])
 end
 
+local at = 4
+local function take()
+  at = at + 1
+  return ARGV[at - 1]
+end
+
 local function unchanged(epoch, read)
   return (redis.call('HGET', open, epoch) or '') == read and redis.call('HEXISTS', sealed, epoch) == 0
 end
 
-local at, stored, done = 4, 0, 0
-for _ = 1, tonumber(ARGV[3]) do
-  local epoch, read, entry = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-  at = at + 3
+local stored, done = 0, 0
+for _ = 1, tonumber(take()) do
+  local epoch, read, entry = take(), take(), take()
   if unchanged(epoch, read) then
     redis.call('HSET', open, epoch, entry)
     stored = stored + 1
   end
 end
 
+for _ = 1, tonumber(take()) do
+  local epoch, read, entry = take(), take(), take()
+  if redis.call('HGET', sealed, epoch) == read then
+    redis.call('HSET', sealed, epoch, entry)
+    redis.call('HINCRBY', sums, 'late', 1)
+  end
+end
+
 while ARGV[at] do
-  local epoch, read, entry, hour = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  local epoch, read, entry = take(), take(), take()
+  local numbers = {}
+  for number = 1, #NAMES do
+    numbers[number] = take()
+  end
+  local opened_at, aggregated_at, hour = take(), take(), take()
+  local named = {}
+  for number = 1, tonumber(take()) do
+    named[number] = take()
+  end
   if unchanged(epoch, read) then
     redis.call('HSET', sealed, epoch, entry)
     redis.call('HDEL', open, epoch)
     for number, name in ipairs(NAMES) do
-      local value = ARGV[at + 3 + number]
-      if value ~= '0' then
-        redis.call('HINCRBY', sums, name, value)
-        if hour ~= '' then
-          redis.call('HINCRBY', hours, hour .. ':' .. name, value)
-        end
+      if numbers[number] ~= '0' then
+        redis.call('HINCRBY', sums, name, numbers[number])
       end
+    end
+    if opened_at ~= '' then
+      redis.call('ZADD', opened, opened_at, epoch)
+    end
+    if aggregated_at ~= '' then
+      redis.call('ZADD', aggregated, aggregated_at, epoch)
+      if numbers[5] ~= '0' then
+        redis.call('ZADD', included, aggregated_at, epoch)
+      end
+    end
+    if hour ~= '' and #named > 0 then
+      local key = validators .. ':' .. hour
+      for _, validator in ipairs(named) do
+        redis.call('SADD', key, validator)
+      end
+      redis.call('EXPIRE', key, ARGV[3])
     end
     done = done + 1
   end
-  at = at + 4 + #NAMES
 end
 return { stored, done }

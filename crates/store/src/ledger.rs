@@ -1,6 +1,8 @@
 //! The epoch ledger in Redis: what is written of it, and how.
 
-use domain::{Entry, EpochId, MeasurementWindow, Sums, Totals};
+use std::collections::BTreeMap;
+
+use domain::{Entry, EpochFacts, EpochId, MeasurementWindow, Sums, Totals};
 use redis::{Cmd, Pipeline, Script};
 
 use crate::keys::MarketKeys;
@@ -10,6 +12,9 @@ pub const SCHEMA: u32 = 1;
 
 /// How many entries one run of the script takes, so that it never blocks Redis for long.
 const ENTRIES_A_RUN: usize = 500;
+
+/// How long the validators of an hour are kept, in seconds: as long as anyone asks for the hour, and a little more.
+const VALIDATORS_KEPT: u64 = 50 * 3600;
 
 /// The script that stores and seals.
 pub(crate) const SOURCE: &str = include_str!("ledger.lua");
@@ -53,48 +58,82 @@ impl LedgerMark {
     }
 }
 
-/// Adds to `pipeline` what stores and seals the entries of `totals`; returns how many commands that were.
-pub(crate) fn write(
-    pipeline: &mut Pipeline,
-    keys: &MarketKeys,
-    totals: &Totals,
-    as_read: impl Fn(&EpochId) -> String,
-    now: f64,
-) -> usize {
-    enum Step<'a> {
-        Store(&'a EpochId, &'a Entry),
-        Seal(&'a EpochId, &'a Entry),
+/// What a run of the script is given, beside the entries themselves.
+pub(crate) struct Run<'a> {
+    pub(crate) keys: &'a MarketKeys,
+    pub(crate) totals: &'a Totals,
+    /// For the validators of the batches that are sealed.
+    pub(crate) facts: &'a BTreeMap<EpochId, EpochFacts>,
+    /// The unsealed entries as they were read, as text.
+    pub(crate) stored: &'a BTreeMap<EpochId, String>,
+    /// The sealed entries as they were read.
+    pub(crate) sealed: &'a BTreeMap<EpochId, Entry>,
+    pub(crate) now: f64,
+}
+
+enum Step<'a> {
+    Store(&'a EpochId, &'a Entry),
+    Late(&'a EpochId, &'a Entry),
+    Seal(&'a EpochId, &'a Entry),
+}
+
+impl Run<'_> {
+    /// Adds to `pipeline` what stores and seals the entries; returns how many commands that were.
+    pub(crate) fn write(&self, pipeline: &mut Pipeline) -> usize {
+        let totals = self.totals;
+        let stores = totals.changed.iter().map(|(epoch, entry)| Step::Store(epoch, entry));
+        let late = totals.late.iter().map(|(epoch, entry)| Step::Late(epoch, entry));
+        let seals = totals.finished.iter().map(|(epoch, entry)| Step::Seal(epoch, entry));
+        let steps: Vec<Step<'_>> = stores.chain(late).chain(seals).collect();
+        let hash = Script::new(SOURCE).get_hash().to_owned();
+        // An empty run still makes the ledger, so that its birth is on record.
+        let runs: Vec<&[Step<'_>]> =
+            if steps.is_empty() { vec![&[]] } else { steps.chunks(ENTRIES_A_RUN).collect() };
+        for steps in &runs {
+            pipeline.add_command(self.command(&hash, steps));
+        }
+        runs.len()
     }
-    let stores = totals.changed.iter().map(|(epoch, entry)| Step::Store(epoch, entry));
-    let seals = totals.finished.iter().map(|(epoch, entry)| Step::Seal(epoch, entry));
-    let steps: Vec<Step<'_>> = stores.chain(seals).collect();
-    let hash = Script::new(SOURCE).get_hash().to_owned();
-    // An empty run still makes the ledger, so that its birth is on record.
-    let runs: Vec<&[Step<'_>]> =
-        if steps.is_empty() { vec![&[]] } else { steps.chunks(ENTRIES_A_RUN).collect() };
-    for run in &runs {
+
+    fn command(&self, hash: &str, steps: &[Step<'_>]) -> Cmd {
+        let keys = self.keys;
         let mut command = Cmd::new();
-        command.arg("EVALSHA").arg(&hash).arg(5);
-        command.arg(keys.open()).arg(keys.sealed()).arg(keys.sums()).arg(keys.hours()).arg(keys.meta());
-        let stores = run.iter().filter(|step| matches!(step, Step::Store(..))).count();
-        command.arg(SCHEMA).arg(now).arg(stores);
-        for step in *run {
-            match step {
-                Step::Store(epoch, entry) => {
-                    command.arg(epoch.as_str()).arg(as_read(epoch)).arg(entry.encode());
-                }
-                Step::Seal(epoch, entry) => {
-                    let hour = entry.hour().map_or_else(String::new, |hour| hour.to_string());
-                    command.arg(epoch.as_str()).arg(as_read(epoch)).arg(entry.encode()).arg(hour);
-                    for (_, value) in entry.sums().fields() {
-                        command.arg(value);
-                    }
-                }
+        command.arg("EVALSHA").arg(hash).arg(8);
+        command.arg(keys.open()).arg(keys.sealed()).arg(keys.sums()).arg(keys.meta());
+        command.arg(keys.opened()).arg(keys.aggregated()).arg(keys.included()).arg(keys.validators_prefix());
+        command.arg(SCHEMA).arg(self.now).arg(VALIDATORS_KEPT);
+        let stored = |epoch: &EpochId| self.stored.get(epoch).map_or("", String::as_str);
+        command.arg(steps.iter().filter(|step| matches!(step, Step::Store(..))).count());
+        for step in steps {
+            if let Step::Store(epoch, entry) = step {
+                command.arg(epoch.as_str()).arg(stored(epoch)).arg(entry.encode());
             }
         }
-        pipeline.add_command(command);
+        command.arg(steps.iter().filter(|step| matches!(step, Step::Late(..))).count());
+        for step in steps {
+            if let Step::Late(epoch, entry) = step {
+                let read = self.sealed.get(*epoch).map_or_else(String::new, Entry::encode);
+                command.arg(epoch.as_str()).arg(read).arg(entry.encode());
+            }
+        }
+        for step in steps {
+            let Step::Seal(epoch, entry) = step else { continue };
+            command.arg(epoch.as_str()).arg(stored(epoch)).arg(entry.encode());
+            for (_, value) in entry.sums().fields() {
+                command.arg(value);
+            }
+            let time =
+                |at: Option<u64>| at.filter(|&at| at > 0).map_or_else(String::new, |at| at.to_string());
+            command.arg(time(entry.opened)).arg(time(entry.aggregated)).arg(time(entry.hour()));
+            let named = self
+                .facts
+                .get(*epoch)
+                .and_then(|facts| facts.batch_validators.as_deref())
+                .unwrap_or_default();
+            command.arg(named.len()).arg(named);
+        }
+        command
     }
-    runs.len()
 }
 
 /// The stored form of a measurement window.

@@ -18,5 +18,5 @@ pub use error::{ErrorKind, StoreError};
 pub use events::{EventStream, Subscriber};
 pub use keys::{EVENTS, MarketKeys};
 pub use ledger::{LedgerMark, SCHEMA};
-pub use market::{Dataset, MarketStore, Pass, Reach, Written};
+pub use market::{Datasets, MarketStore, Pass, Reach, Scope, Written};
 pub use reply::Fault;

@@ -1,22 +1,20 @@
 //! One market in Redis: what a pass reads and what it writes, each step one round trip whatever the number of
 //! epochs.
 //!
-//! A pass of the summary is three steps: [`MarketStore::discover`] (ledger, timelines, active epochs),
-//! [`MarketStore::examine`] (the keys of the epochs that matter), [`MarketStore::commit`]. A pass of the
-//! current epoch is [`MarketStore::latest`] and [`MarketStore::write_current_epoch`].
+//! A pass is three steps: [`MarketStore::discover`] (ledger, timelines, active epochs), [`MarketStore::examine`]
+//! (the keys of the epochs that matter), [`MarketStore::commit`]. A pass of the current epoch is
+//! [`MarketStore::latest`] and [`MarketStore::write_current_epoch`].
 
+mod commit;
+mod current;
+mod examine;
 mod facts;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{
-    BatchMember, Candidate, CurrentEpoch, Entry, EpochId, EpochMember, MeasurementWindow, Observation,
-    Summary, Timed, Totals,
-};
-use redis::{Pipeline, Value, from_redis_value};
+use domain::{BatchMember, DAY, Entry, EpochId, EpochMember, HOUR, Observation};
+
+pub use commit::{Datasets, Written};
 
 use crate::{
     connect::Session,
@@ -35,18 +33,44 @@ pub enum Reach {
     Recent,
 }
 
+/// What a pass is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// How far it looks back for epochs.
+    pub reach: Reach,
+    /// Whether the statistics of the hours are due.
+    pub hourly: bool,
+    /// Whether the statistics of the day are due.
+    pub daily: bool,
+}
+
+impl Scope {
+    /// A pass for the summary alone.
+    #[must_use]
+    pub fn summary(reach: Reach) -> Self {
+        Self { reach, hourly: false, daily: false }
+    }
+
+    /// From which second on sealed epochs are needed: those opened in the stretch of the statistics, and those
+    /// opened so long before it that their batches may lie in it.
+    fn past_since(self, now: u64) -> Option<u64> {
+        let before = 3 * HOUR;
+        let day = self.daily.then(|| now.saturating_sub(DAY + before));
+        let hours = self.hourly.then(|| (now - now % HOUR).saturating_sub(HOUR + before));
+        day.or(hours)
+    }
+}
+
 /// The timelines are kept for a day.
 const FULL_REACH: f64 = 86_400.0;
 /// Longer than the five minutes of the recent counts, by the time that a late entry may take.
 const RECENT_REACH: f64 = 600.0;
-/// How many of the newest timeline entries the current epoch is looked for in.
-const NEWEST_ENTRIES: isize = 64;
-/// How many epochs are looked at as candidates for the current one.
-const MOST_CANDIDATES: usize = 32;
 
 /// What one pass has read so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pass {
+    /// What it is made for.
+    pub scope: Scope,
     /// What it saw.
     pub seen: Observation,
     /// What the ledger says of itself.
@@ -59,44 +83,25 @@ pub struct Pass {
     stored_text: BTreeMap<EpochId, String>,
     /// Epochs that the ledger did not know as unsealed.
     unknown: BTreeSet<EpochId>,
-    /// Members of `epochs:active` by spelling, where all were read.
+    /// Sealed epochs that the statistics need.
+    past: Vec<EpochId>,
+    /// Members of `epochs:active`, where all were read.
     active: Option<BTreeSet<EpochId>>,
     active_count: Option<u64>,
-}
-
-/// What a commit did to the ledger.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Written {
-    /// Entries stored.
-    pub stored: u64,
-    /// Entries sealed.
-    pub sealed: u64,
-    /// Entries left alone because another tracker had changed them.
-    pub left: u64,
-}
-
-/// A dataset that is written: its values and how long it lives.
-#[derive(Clone, Debug)]
-pub struct Dataset<'a> {
-    /// The fields.
-    pub summary: &'a Summary,
-    /// The window that its rates were measured in.
-    pub window: MeasurementWindow,
-    /// How long it lives.
-    pub ttl: Duration,
 }
 
 /// One market.
 #[derive(Clone, Debug)]
 pub struct MarketStore {
     keys: MarketKeys,
+    validator: String,
 }
 
 impl MarketStore {
-    /// The store of the market with these keys.
+    /// The store of the market with these keys, as this validator sees it.
     #[must_use]
-    pub fn new(keys: MarketKeys) -> Self {
-        Self { keys }
+    pub fn new(keys: MarketKeys, validator: &str) -> Self {
+        Self { keys, validator: validator.to_owned() }
     }
 
     /// The names of its keys.
@@ -113,14 +118,18 @@ impl MarketStore {
     ///
     /// # Errors
     /// [`StoreError`] when Redis as a whole is of no use, or when the ledger is of another version.
-    pub async fn discover(&self, session: &mut Session, now: f64, reach: Reach) -> Result<Pass, StoreError> {
-        let full = reach == Reach::Full;
+    pub async fn discover(&self, session: &mut Session, now: f64, scope: Scope) -> Result<Pass, StoreError> {
+        let full = scope.reach == Reach::Full;
         let since = now - if full { FULL_REACH } else { RECENT_REACH };
         let mut pipeline = redis::pipe();
         pipeline.cmd("HGETALL").arg(self.keys.open());
         pipeline.cmd("HGETALL").arg(self.keys.meta());
         if full {
             pipeline.cmd("HKEYS").arg(self.keys.sealed());
+        }
+        let past_since = scope.past_since(now.max(0.0) as u64);
+        if let Some(since) = past_since {
+            pipeline.cmd("ZRANGEBYSCORE").arg(self.keys.opened()).arg(since).arg("+inf");
         }
         for input in self.keys.inputs() {
             pipeline.cmd(if full { "SMEMBERS" } else { "SCARD" }).arg(input.active());
@@ -131,13 +140,18 @@ impl MarketStore {
         }
         let operation = "read the timelines";
         let mut replies = Replies::new(operation, session.run(operation, self.name(), &pipeline).await?);
-        let mut pass = Pass { seen: Observation { now, ..Observation::default() }, ..Pass::default() };
+        let mut pass = Pass::new(scope, now);
         self.take_ledger(&mut replies, &mut pass)?;
         let sealed: BTreeSet<EpochId> = if full {
-            replies.epochs(&self.keys.sealed())?.unwrap_or_default().into_iter().collect()
+            let sealed = replies.epochs(&self.keys.sealed())?;
+            sealed.ok_or_else(|| self.unreadable_ledger(&mut replies))?.into_iter().collect()
         } else {
             BTreeSet::new()
         };
+        if past_since.is_some() {
+            let past = replies.epochs(&self.keys.opened())?;
+            pass.past = past.ok_or_else(|| self.unreadable_ledger(&mut replies))?;
+        }
         let (mut active, mut active_count) = (full.then(BTreeSet::new), Some(0));
         for input in self.keys.inputs() {
             if let Some(active) = &mut active {
@@ -180,26 +194,23 @@ impl MarketStore {
     }
 
     fn take_ledger(&self, replies: &mut Replies, pass: &mut Pass) -> Result<(), StoreError> {
-        for (epoch, text) in replies.take::<Vec<(String, String)>>(&self.keys.open())?.unwrap_or_default() {
+        let open = self.keys.open();
+        let stored = replies.take::<Vec<(String, String)>>(&open)?;
+        for (epoch, text) in stored.ok_or_else(|| self.unreadable_ledger(replies))? {
             let Ok(epoch) = EpochId::parse(&epoch) else {
-                replies.fault(
-                    &self.keys.open(),
-                    ErrorKind::Malformed,
-                    format!("the field `{epoch}` names no epoch"),
-                );
+                replies.fault(&open, ErrorKind::Malformed, format!("the field `{epoch}` names no epoch"));
                 continue;
             };
-            match Entry::decode(&text) {
-                Ok(entry) => drop(pass.seen.stored.insert(epoch.clone(), entry)),
-                // It is recomputed from the inputs, and replaced.
-                Err(error) => {
-                    replies.fault(&self.keys.open(), ErrorKind::Malformed, error);
-                    pass.seen.stored.insert(epoch.clone(), Entry::default());
-                }
+            // What can't be read is recomputed from the inputs, and replaced.
+            let entry = Entry::decode(&text);
+            if let Err(error) = &entry {
+                replies.fault(&open, ErrorKind::Malformed, error);
             }
+            pass.seen.stored.insert(epoch.clone(), entry.unwrap_or_default());
             pass.stored_text.insert(epoch, text);
         }
-        let mark = replies.take::<Vec<(String, String)>>(&self.keys.meta())?.unwrap_or_default();
+        let mark = replies.take::<Vec<(String, String)>>(&self.keys.meta())?;
+        let mark = mark.ok_or_else(|| self.unreadable_ledger(replies))?;
         pass.mark = LedgerMark::from_fields(mark);
         pass.seen.window = pass.mark.window;
         if let Some(schema) = &pass.mark.foreign_schema {
@@ -209,282 +220,32 @@ impl MarketStore {
         Ok(())
     }
 
-    /// Second round trip: the sealed sums and the keys of all epochs that [`MarketStore::discover`] found.
-    ///
-    /// # Errors
-    /// [`StoreError`] when Redis as a whole is of no use.
-    pub async fn examine(&self, session: &mut Session, pass: &mut Pass) -> Result<(), StoreError> {
-        let now = pass.seen.now;
-        let known: Vec<EpochId> = pass.seen.stored.keys().cloned().collect();
-        let unknown: Vec<EpochId> = pass.unknown.iter().cloned().collect();
-        let all: Vec<EpochId> = pass.seen.facts.keys().cloned().collect();
-        let mut pipeline = redis::pipe();
-        // One moment for both: an epoch counts either in the sums or as unsealed.
-        pipeline.cmd("MULTI").cmd("HGETALL").arg(self.keys.sums());
-        if !all.is_empty() {
-            pipeline
-                .cmd("HMGET")
-                .arg(self.keys.sealed())
-                .arg(all.iter().map(EpochId::as_str).collect::<Vec<_>>());
-        }
-        pipeline.cmd("EXEC");
-        for epoch in &all {
-            self.keys.inputs().for_each(|input| facts::ask(&mut pipeline, input, epoch, now));
-        }
-        for input in self.keys.inputs() {
-            if !known.is_empty() {
-                let keys: Vec<_> = known.iter().map(|epoch| input.validators(epoch)).collect();
-                pipeline.cmd("SUNION").arg(keys);
-            }
-            for epoch in &unknown {
-                pipeline.cmd("SMEMBERS").arg(input.validators(epoch));
-            }
-            if pass.active.is_none() && !unknown.is_empty() {
-                pipeline.cmd("SMISMEMBER").arg(input.active());
-                pipeline.arg(unknown.iter().map(EpochId::as_str).collect::<Vec<_>>());
-            }
-        }
-        let operation = "read the epochs";
-        let mut replies = Replies::new(operation, session.run(operation, self.name(), &pipeline).await?);
-        self.take_sealed(&mut replies, pass, &all)?;
-        for epoch in &all {
-            let mut merged = facts::Gathered::default();
-            for input in self.keys.inputs() {
-                merged.add(facts::take(&mut replies, input, epoch)?);
-            }
-            pass.seen.facts.insert(epoch.clone(), merged.finish());
-        }
-        self.take_validators(&mut replies, pass, &known, &unknown)?;
-        if let Some(active) = &pass.active {
-            for (epoch, facts) in &mut pass.seen.facts {
-                facts.active = active.contains(epoch);
-            }
-        }
-        pass.seen.attach_timelines();
-        pass.faults.extend(replies.into_faults());
-        Ok(())
-    }
-
-    fn take_sealed(&self, replies: &mut Replies, pass: &mut Pass, all: &[EpochId]) -> Result<(), StoreError> {
-        let sums = self.keys.sums();
-        let queued = 2 + usize::from(!all.is_empty());
-        for _ in 0..queued {
-            replies.raw(&sums)?;
-        }
-        let unreadable =
-            |detail: String| StoreError::new("read the ledger", sums.clone(), ErrorKind::Malformed, detail);
-        let mut answers = match replies.raw(&sums)? {
-            Some(Value::Array(answers)) => answers.into_iter(),
-            other => return Err(unreadable(format!("the transaction answered {other:?}"))),
-        };
-        // Without the sums no total is right: nothing is concluded then.
-        let fields = answers.next().map(from_redis_value::<Vec<(String, u64)>>);
-        let fields = fields.transpose().map_err(|error| unreadable(error.to_string()))?.unwrap_or_default();
-        pass.seen.sums = ledger::sums(&fields);
-        let sealed = answers.next().map(from_redis_value::<Vec<Option<Vec<u8>>>>);
-        let sealed = sealed.transpose().map_err(|error| unreadable(error.to_string()))?.unwrap_or_default();
-        let is_sealed = all.iter().zip(sealed).filter(|(_, entry)| entry.is_some());
-        pass.seen.sealed = is_sealed.map(|(epoch, _)| epoch.clone()).collect();
-        Ok(())
-    }
-
-    fn take_validators(
-        &self,
-        replies: &mut Replies,
-        pass: &mut Pass,
-        known: &[EpochId],
-        unknown: &[EpochId],
-    ) -> Result<(), StoreError> {
-        let (mut validators, mut readable) = (BTreeSet::new(), true);
-        let mut listed = BTreeSet::new();
-        let mut take = |replies: &mut Replies, key: &str, counts: bool| -> Result<(), StoreError> {
-            match replies.take::<Vec<Vec<u8>>>(key)? {
-                Some(members) if counts => validators.extend(members),
-                Some(_) => {}
-                None => readable = false,
-            }
-            Ok(())
-        };
-        for input in self.keys.inputs() {
-            if let Some(first) = known.first() {
-                take(replies, &input.validators(first), true)?;
-            }
-            for epoch in unknown {
-                take(replies, &input.validators(epoch), !pass.seen.sealed.contains(epoch))?;
-            }
-            if pass.active.is_none() && !unknown.is_empty() {
-                let membership = replies.take::<Vec<bool>>(&input.active())?.unwrap_or_default();
-                listed.extend(
-                    unknown.iter().zip(membership).filter(|(_, member)| *member).map(|(epoch, _)| epoch),
-                );
-            }
-        }
-        pass.seen.validators = readable.then_some(validators.len() as u64);
-        if pass.active.is_none() {
-            let new = listed.iter().filter(|epoch| !pass.seen.sealed.contains(**epoch)).count() as u64;
-            let explained = pass.mark.active_known.map(|known| known + new);
-            pass.missed_epochs = pass.active_count.is_some() && pass.active_count != explained;
-            for epoch in listed {
-                if let Some(facts) = pass.seen.facts.get_mut(epoch) {
-                    facts.active = true;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Third round trip: stores and seals entries, and writes `dashboard:summary` and `stats:current` in one
-    /// transaction.
-    ///
-    /// # Errors
-    /// [`StoreError`] when something could not be written. All of it may be written again.
-    pub async fn commit(
-        &self,
-        session: &mut Session,
-        pass: &Pass,
-        totals: &Totals,
-        dataset: &Dataset<'_>,
-    ) -> Result<Written, StoreError> {
-        let mut pipeline = redis::pipe();
-        // A full pass begins an incarnation or follows a failure: the server may not know the script.
-        let loads = pass.active.is_some();
-        if loads {
-            pipeline.cmd("SCRIPT").arg("LOAD").arg(ledger::SOURCE);
-        }
-        let as_read = |epoch: &EpochId| pass.stored_text.get(epoch).cloned().unwrap_or_default();
-        let runs = ledger::write(&mut pipeline, &self.keys, totals, as_read, pass.seen.now);
-        pipeline.cmd("MULTI");
-        pipeline.cmd("HSET").arg(self.keys.meta()).arg("window").arg(ledger::encode_window(&dataset.window));
-        if let (Some(count), false) = (pass.active_count, pass.missed_epochs) {
-            pipeline.arg("active_known").arg(count);
-        }
-        let (ttl, stats) = (dataset.ttl.as_secs().max(1), self.keys.stats());
-        pipeline
-            .cmd("SET")
-            .arg(self.keys.summary())
-            .arg(dataset.summary.to_json().to_string())
-            .arg("EX")
-            .arg(ttl);
-        pipeline.cmd("DEL").arg(&stats);
-        pipeline.cmd("HSET").arg(&stats).arg(dataset.summary.to_hash());
-        pipeline.cmd("EXPIRE").arg(&stats).arg(ttl).cmd("EXEC");
-
-        let operation = "write the summary";
-        let answers = session.run(operation, self.name(), &pipeline).await?;
-        let mut written = Written::default();
-        for (at, answer) in answers.into_iter().enumerate() {
-            let answer = answer.and_then(Value::extract_error);
-            let answer = answer.map_err(|error| StoreError::redis(operation, self.name(), &error))?;
-            let is_run = at >= usize::from(loads) && at < usize::from(loads) + runs;
-            if let Some((stored, sealed)) =
-                is_run.then(|| from_redis_value::<(u64, u64)>(answer).ok()).flatten()
-            {
-                written.stored += stored;
-                written.sealed += sealed;
-            }
-        }
-        let asked = (totals.changed.len() + totals.finished.len()) as u64;
-        written.left = asked.saturating_sub(written.stored + written.sealed);
-        Ok(written)
-    }
-
-    /// The epochs that may be the current one, with what their keys say: two round trips.
-    ///
-    /// # Errors
-    /// [`StoreError`] when Redis as a whole is of no use.
-    pub async fn latest(
-        &self,
-        session: &mut Session,
-        now: f64,
-    ) -> Result<(Vec<Candidate>, Vec<Fault>), StoreError> {
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("HGETALL").arg(self.keys.open());
-        for input in self.keys.inputs() {
-            pipeline
-                .cmd("ZREVRANGE")
-                .arg(input.epochs_timeline())
-                .arg(0)
-                .arg(NEWEST_ENTRIES - 1)
-                .arg("WITHSCORES");
-        }
-        let operation = "read the newest epochs";
-        let mut replies = Replies::new(operation, session.run(operation, self.name(), &pipeline).await?);
-        let mut seen = Observation { now, ..Observation::default() };
-        let mut unsealed = BTreeSet::new();
-        for (epoch, entry) in replies.take::<Vec<(String, String)>>(&self.keys.open())?.unwrap_or_default() {
-            let (Ok(epoch), Ok(entry)) = (EpochId::parse(&epoch), Entry::decode(&entry)) else { continue };
-            if entry.closed.is_none() {
-                unsealed.insert(epoch);
-            }
-        }
-        for input in self.keys.inputs() {
-            join(&mut seen.epochs_timeline, replies.timeline(&input.epochs_timeline(), EpochMember::parse)?);
-        }
-        let mut faults = replies.into_faults();
-        for epoch in choose(seen.epochs_timeline.as_deref().unwrap_or_default(), unsealed) {
-            seen.facts.insert(epoch, Default::default());
-        }
-        let epochs: Vec<EpochId> = seen.facts.keys().cloned().collect();
-        if epochs.is_empty() {
-            return Ok((Vec::new(), faults));
-        }
-        let mut pipeline = redis::pipe();
-        for epoch in &epochs {
-            self.keys.inputs().for_each(|input| facts::ask(&mut pipeline, input, epoch, now));
-        }
-        let operation = "read the current epoch";
-        let mut replies = Replies::new(operation, session.run(operation, self.name(), &pipeline).await?);
-        for epoch in &epochs {
-            let mut merged = facts::Gathered::default();
-            for input in self.keys.inputs() {
-                merged.add(facts::take(&mut replies, input, epoch)?);
-            }
-            seen.facts.insert(epoch.clone(), merged.finish());
-        }
-        seen.attach_timelines();
-        faults.extend(replies.into_faults());
-        Ok((seen.facts.into_iter().map(|(epoch, facts)| Candidate { epoch, facts }).collect(), faults))
-    }
-
-    /// Writes `metrics:current_epoch`: one round trip.
-    ///
-    /// # Errors
-    /// [`StoreError`] when it could not be written.
-    pub async fn write_current_epoch(
-        &self,
-        session: &mut Session,
-        current: &CurrentEpoch,
-        now: f64,
-        ttl: Duration,
-    ) -> Result<(), StoreError> {
-        let (operation, key) = ("write the current epoch", self.keys.current_epoch());
-        let mut pipeline = Pipeline::new();
-        pipeline
-            .cmd("SET")
-            .arg(&key)
-            .arg(current.to_json(now).to_string())
-            .arg("EX")
-            .arg(ttl.as_secs().max(1));
-        for answer in session.run(operation, &key, &pipeline).await? {
-            answer.map_err(|error| StoreError::redis(operation, &key, &error))?;
-        }
-        Ok(())
+    /// Without its ledger a market has no totals: nothing is concluded, and nothing written.
+    fn unreadable_ledger(&self, replies: &mut Replies) -> StoreError {
+        let fault = replies.last_fault();
+        let (key, kind, detail) = fault
+            .map_or((self.keys.open(), ErrorKind::Malformed, String::new()), |fault| {
+                (fault.key.clone(), fault.kind, fault.detail.clone())
+            });
+        StoreError::new("read the ledger", key, kind, detail)
     }
 }
 
-/// The epochs worth a look: all that may be open, the highest first, and the most recent ones.
-fn choose(timeline: &[Timed<EpochMember>], unsealed: BTreeSet<EpochId>) -> BTreeSet<EpochId> {
-    let closed: BTreeSet<&EpochId> = timeline
-        .iter()
-        .filter(|entry| matches!(entry.what, EpochMember::Closed(_)))
-        .map(|entry| entry.what.epoch())
-        .collect();
-    let opened = timeline.iter().map(|entry| entry.what.epoch()).filter(|epoch| !closed.contains(epoch));
-    let open: BTreeSet<EpochId> = opened.cloned().chain(unsealed).collect();
-    let mut recent: Vec<&Timed<EpochMember>> = timeline.iter().collect();
-    recent.sort_by(|a, b| b.at.total_cmp(&a.at));
-    let recent = recent.into_iter().take(4).map(|entry| entry.what.epoch().clone());
-    open.into_iter().rev().take(MOST_CANDIDATES).chain(recent).collect()
+impl Pass {
+    fn new(scope: Scope, now: f64) -> Self {
+        Self {
+            scope,
+            seen: Observation { now, ..Observation::default() },
+            mark: LedgerMark::default(),
+            faults: Vec::new(),
+            missed_epochs: false,
+            stored_text: BTreeMap::new(),
+            unknown: BTreeSet::new(),
+            past: Vec::new(),
+            active: None,
+            active_count: None,
+        }
+    }
 }
 
 fn join<T>(all: &mut Option<Vec<T>>, more: Option<Vec<T>>) {

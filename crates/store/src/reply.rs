@@ -17,6 +17,13 @@ pub struct Fault {
     pub detail: String,
 }
 
+impl Fault {
+    pub(crate) fn redis(key: &str, error: &redis::RedisError) -> Self {
+        let detail = error.to_string().chars().take(200).collect();
+        Self { key: key.to_owned(), kind: kind_of(error), detail }
+    }
+}
+
 /// The answers of one pipeline, taken in the order of its commands.
 pub(crate) struct Replies {
     operation: &'static str,
@@ -36,6 +43,10 @@ impl Replies {
     pub(crate) fn fault(&mut self, key: &str, kind: ErrorKind, detail: impl ToString) {
         let detail = detail.to_string().chars().take(200).collect();
         self.faults.push(Fault { key: key.to_owned(), kind, detail });
+    }
+
+    pub(crate) fn last_fault(&self) -> Option<&Fault> {
+        self.faults.last()
     }
 
     /// The next answer, whatever it is.

@@ -1,6 +1,6 @@
 //! What the keys of one epoch say: the commands that ask, and the reading of their answers.
 
-use domain::{EpochFacts, EpochId, parse_seconds};
+use domain::{EpochFacts, EpochId, StateHash, Steps, parse_seconds};
 use redis::Pipeline;
 
 use crate::{
@@ -9,12 +9,24 @@ use crate::{
     reply::Replies,
 };
 
+const STATE_FIELDS: [&str; 9] = [
+    "window_status",
+    "window_opened_at",
+    "window_closes_at",
+    "level1_status",
+    "level2_status",
+    "onchain_status",
+    "submissions_count",
+    "phase",
+    "last_updated",
+];
+
 /// Asks for everything about an epoch. What proves that it is finished is asked for first: then whatever was
 /// written before that is in the counts that follow.
 pub(super) fn ask(pipeline: &mut Pipeline, input: InputKeys<'_>, epoch: &EpochId, now: f64) {
     let [info, state, local, aggregated, validators, ids, processed] = input.of_epoch(epoch);
     pipeline.cmd("HMGET").arg(info).arg(&["status", "start", "timestamp", "end", "duration", "data_market"]);
-    pipeline.cmd("HMGET").arg(state).arg(&["window_status", "window_opened_at", "window_closes_at"]);
+    pipeline.cmd("HMGET").arg(state).arg(&STATE_FIELDS);
     pipeline.cmd("EXISTS").arg(local);
     pipeline.cmd("EXISTS").arg(aggregated);
     pipeline.cmd("GET").arg(validators);
@@ -40,7 +52,7 @@ pub(super) fn take(
             Ok(fields)
         };
     let info = fields(replies, &info_key, 6)?;
-    let state = fields(replies, &state_key, 3)?;
+    let state = fields(replies, &state_key, STATE_FIELDS.len())?;
     let seconds = |replies: &mut Replies, key: &str, name: &str, field: &Option<String>| {
         let text = field.as_deref().filter(|text| !text.is_empty())?;
         let seconds = parse_seconds(text);
@@ -54,7 +66,7 @@ pub(super) fn take(
         Some("closed") => Some(false),
         _ => None,
     };
-    if let ([status, start, timestamp, end, duration, data_market], [window, opened_at, closes_at]) =
+    if let ([status, start, timestamp, end, duration, data_market], [window, opened_at, closes_at, ..]) =
         (&info[..], &state[..])
     {
         facts.open = is_open(status).or(is_open(window));
@@ -69,6 +81,13 @@ pub(super) fn take(
         facts.end = end.or(seconds(replies, &state_key, "window_closes_at", closes_at));
         facts.duration = seconds(replies, &info_key, "duration", duration).filter(|&duration| duration > 0.0);
         facts.data_market = data_market.clone().filter(|market| !market.is_empty());
+    }
+    if let [window, _, _, level1, level2, onchain, count, ..] = &state[..] {
+        let window_closed = is_open(window) == Some(false);
+        let (level1, level2, onchain) = (level1.clone(), level2.clone(), onchain.clone());
+        facts.steps = Steps { window_closed, level1, level2, onchain };
+        let count = count.as_deref().and_then(|count| count.parse().ok());
+        facts.state = state.iter().any(Option::is_some).then_some(StateHash { submissions_count: count });
     }
     facts.local_batch = replies.take::<bool>(&local)?.unwrap_or(false);
     facts.aggregated_batch = replies.take::<bool>(&aggregated)?.unwrap_or(false);
@@ -106,6 +125,10 @@ impl Gathered {
         known.start = known.start.or(facts.start);
         known.end = known.end.or(facts.end);
         known.duration = known.duration.or(facts.duration);
+        if known.state.is_none() {
+            known.state = facts.state;
+            known.steps = facts.steps;
+        }
         known.data_market = known.data_market.take().or(facts.data_market);
         known.local_batch |= facts.local_batch;
         known.aggregated_batch |= facts.aggregated_batch;

@@ -1,0 +1,127 @@
+//! The pruner: removes what is older than the retention from the timelines of all markets, and forgets ledger
+//! entries of which nothing is left that could bring them back.
+//!
+//! Touches the keys named in [`Retention::of_market`] and the ledger's sealed entries. It works in slices with a
+//! pause between them, so that no other client of Redis waits for it, and it may be stopped or crash between any
+//! two slices: the next round goes on.
+
+use std::time::Duration;
+
+use store::{ErrorKind, MarketKeys, Retention, Session, StoreError};
+use supervision::{Actor, Clock, Context, Failure, NoMessage, fail};
+
+use crate::services::Services;
+
+/// How many members go in one step.
+const SLICE: usize = 500;
+/// The pause after each step.
+const PAUSE: Duration = Duration::from_millis(2);
+/// How soon a round that failed is tried again.
+const RETRY: Duration = Duration::from_secs(60);
+
+/// The actor.
+pub struct Pruner {
+    services: Services,
+    markets: Vec<MarketKeys>,
+    every: Duration,
+    retention: Retention,
+}
+
+impl Pruner {
+    /// A pruner of these markets.
+    #[must_use]
+    pub fn new(services: Services, markets: Vec<MarketKeys>, every: Duration, retention: Retention) -> Self {
+        Self { services, markets, every, retention }
+    }
+
+    /// One round over all markets; how many members and entries were removed.
+    async fn round(&self, cx: &Context<NoMessage>) -> Result<u64, StoreError> {
+        let (clock, mut removed) = (cx.clock().clone(), 0);
+        let mut session = self.services.store.session("prune").await?;
+        let now = clock.unix().as_secs();
+        for keys in &self.markets {
+            for prunable in self.retention.of_market(keys, &self.services.validator, now) {
+                loop {
+                    match session.prune(&prunable, SLICE).await {
+                        Ok(0) => break,
+                        Ok(more) => removed += more,
+                        // A key of another type is reported, and the others go on.
+                        Err(error) if error.kind == ErrorKind::WrongType => {
+                            self.services.note_error(&error);
+                            break;
+                        }
+                        Err(error) => return Err(error),
+                    }
+                    rest(cx, &clock).await;
+                }
+            }
+            removed += self.forget(cx, &mut session, keys, now.saturating_sub(self.retention.sealed)).await?;
+        }
+        Ok(removed)
+    }
+
+    async fn forget(
+        &self,
+        cx: &Context<NoMessage>,
+        session: &mut Session,
+        keys: &MarketKeys,
+        before: u64,
+    ) -> Result<u64, StoreError> {
+        let (clock, mut cursor, mut forgotten) = (cx.clock().clone(), 0, 0);
+        loop {
+            let (next, more) = session.forget_sealed(keys, cursor, before, SLICE).await?;
+            forgotten += more;
+            if next == 0 {
+                return Ok(forgotten);
+            }
+            cursor = next;
+            rest(cx, &clock).await;
+        }
+    }
+}
+
+/// Lets the others have Redis; a round takes long and moves on, which is progress.
+async fn rest(cx: &Context<NoMessage>, clock: &Clock) {
+    clock.sleep(PAUSE).await;
+    cx.progress();
+}
+
+impl Actor for Pruner {
+    type Message = NoMessage;
+
+    async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
+        let clock = cx.clock().clone();
+        // Not at the start: a process that is restarted often shall not prune each time.
+        let mut pause = self.every;
+        loop {
+            cx.idle(async {
+                tokio::select! {
+                    () = cx.stopped() => {}
+                    () = clock.sleep(pause) => {}
+                }
+            })
+            .await;
+            if cx.is_stopping() {
+                return Ok(());
+            }
+            fail::point("pruner::before_round").await?;
+            let round = tokio::select! {
+                biased;
+                // A round may be left between any two steps.
+                () = cx.stopped() => return Ok(()),
+                round = self.round(cx) => round,
+            };
+            pause = match round {
+                Ok(removed) => {
+                    tracing::info!(removed, "pruned");
+                    self.every
+                }
+                Err(error) => {
+                    self.services.note_error(&error);
+                    RETRY.min(self.every)
+                }
+            };
+            fail::point("pruner::after_round").await?;
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! The third step of a pass: the ledger's new entries, and the datasets.
+
+use std::time::Duration;
+
+use domain::{DayStats, EpochId, Gap, HourStats, MeasurementWindow, Participation, Summary, Totals};
+use redis::{Pipeline, Script, Value, from_redis_value};
+
+use super::{MarketStore, Pass};
+use crate::{
+    connect::Session,
+    error::StoreError,
+    ledger::{self, Run},
+    reply::Fault,
+};
+
+/// How long an hour's statistics live: readers ask for 48 hours.
+const HOURLY_TTL: u64 = 49 * 3600;
+/// How long the statistics of a day live.
+const DAILY_TTL: u64 = 24 * 3600;
+/// How long the set of gaps lives, and how long a gap stays in it.
+const GAPS_TTL: u64 = 24 * 3600;
+const GAP_KEPT: f64 = 3600.0;
+/// How long `vpa:stats` lives on from the last pass.
+const PRIORITIES_TTL: u64 = 7 * 24 * 3600;
+
+/// Sets a field of a hash that exists.
+const COUNT: &str = include_str!("../count.lua");
+
+/// What a pass writes.
+#[derive(Clone, Debug)]
+pub struct Datasets<'a> {
+    /// `dashboard:summary` and `stats:current`.
+    pub summary: &'a Summary,
+    /// The window that the rates of the summary were measured in.
+    pub window: MeasurementWindow,
+    /// How long the summary lives.
+    pub summary_ttl: Duration,
+    /// `metrics:participation`.
+    pub participation: Participation,
+    /// How long the participation lives.
+    pub participation_ttl: Duration,
+    /// `stats:hourly:T` of each of these hours.
+    pub hours: Vec<HourStats>,
+    /// `stats:daily`.
+    pub day: Option<DayStats>,
+    /// The gaps of all examined epochs.
+    pub gaps: Vec<(EpochId, Gap)>,
+}
+
+/// What a commit did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Entries stored.
+    pub stored: u64,
+    /// Entries sealed.
+    pub sealed: u64,
+    /// Entries left alone because another tracker had changed them.
+    pub left: u64,
+    /// Writes beside the datasets that were refused: a key of another type.
+    pub faults: Vec<Fault>,
+}
+
+impl MarketStore {
+    /// Third round trip: stores and seals entries, and writes the datasets; `dashboard:summary`, `stats:current` and
+    /// `metrics:participation` in one transaction.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the ledger or a dataset could not be written. All of it may be written again.
+    pub async fn commit(
+        &self,
+        session: &mut Session,
+        pass: &Pass,
+        totals: &Totals,
+        datasets: &Datasets<'_>,
+    ) -> Result<Written, StoreError> {
+        let mut pipeline = redis::pipe();
+        // A full pass begins an incarnation or follows a failure: the server may not know the scripts.
+        let loads = if pass.active.is_some() { 2 } else { 0 };
+        if loads > 0 {
+            pipeline.cmd("SCRIPT").arg("LOAD").arg(ledger::SOURCE);
+            pipeline.cmd("SCRIPT").arg("LOAD").arg(COUNT);
+        }
+        let (facts, sealed) = (&pass.seen.facts, &pass.seen.sealed);
+        let run =
+            Run { keys: &self.keys, totals, facts, stored: &pass.stored_text, sealed, now: pass.seen.now };
+        let runs = run.write(&mut pipeline);
+        self.write_summary(&mut pipeline, pass, datasets);
+        self.write_statistics(&mut pipeline, datasets, pass.seen.now);
+        let essential = pipeline.len();
+        let extras = self.write_extras(&mut pipeline, pass, totals, datasets);
+
+        let operation = "write the datasets";
+        let answers = session.run(operation, self.name(), &pipeline).await?;
+        let mut written = Written::default();
+        for (at, answer) in answers.into_iter().enumerate() {
+            match answer.and_then(Value::extract_error) {
+                Ok(answer) if (loads..loads + runs).contains(&at) => {
+                    let (stored, sealed) = from_redis_value::<(u64, u64)>(answer).unwrap_or_default();
+                    written.stored += stored;
+                    written.sealed += sealed;
+                }
+                Ok(_) => {}
+                Err(error) if at < essential => {
+                    return Err(StoreError::redis(operation, self.name(), &error));
+                }
+                Err(error) => {
+                    let key = extras.get(at - essential).cloned().unwrap_or_default();
+                    written.faults.push(Fault::redis(&key, &error));
+                }
+            }
+        }
+        let asked = (totals.changed.len() + totals.finished.len()) as u64;
+        written.left = asked.saturating_sub(written.stored + written.sealed);
+        Ok(written)
+    }
+
+    fn write_summary(&self, pipeline: &mut Pipeline, pass: &Pass, datasets: &Datasets<'_>) {
+        let summary = datasets.summary;
+        pipeline.cmd("MULTI");
+        pipeline.cmd("HSET").arg(self.keys.meta()).arg("window").arg(ledger::encode_window(&datasets.window));
+        if let (Some(count), false) = (pass.active_count, pass.missed_epochs) {
+            pipeline.arg("active_known").arg(count);
+        }
+        let (ttl, stats) = (seconds(datasets.summary_ttl), self.keys.stats());
+        pipeline.cmd("SET").arg(self.keys.summary()).arg(summary.to_json().to_string()).arg("EX").arg(ttl);
+        pipeline.cmd("DEL").arg(&stats);
+        pipeline.cmd("HSET").arg(&stats).arg(summary.to_hash());
+        pipeline.cmd("EXPIRE").arg(&stats).arg(ttl);
+        let participation = datasets.participation.to_json(pass.seen.now).to_string();
+        pipeline.cmd("SET").arg(self.keys.participation()).arg(participation);
+        pipeline.arg("EX").arg(seconds(datasets.participation_ttl)).cmd("EXEC");
+    }
+
+    fn write_statistics(&self, pipeline: &mut Pipeline, datasets: &Datasets<'_>, now: f64) {
+        for hour in &datasets.hours {
+            let json = hour.to_json(now).to_string();
+            pipeline.cmd("SET").arg(self.keys.hourly(hour.start)).arg(json).arg("EX").arg(HOURLY_TTL);
+        }
+        if let Some(day) = &datasets.day {
+            let json = day.to_json(now).to_string();
+            pipeline.cmd("SET").arg(self.keys.daily()).arg(json).arg("EX").arg(DAILY_TTL);
+        }
+    }
+
+    /// What no dataset depends on; the keys in the order of the commands.
+    fn write_extras(
+        &self,
+        pipeline: &mut Pipeline,
+        pass: &Pass,
+        totals: &Totals,
+        datasets: &Datasets<'_>,
+    ) -> Vec<String> {
+        let (mut keys, now) = (Vec::new(), pass.seen.now);
+        let gaps = self.keys.gaps();
+        pipeline.cmd("ZREMRANGEBYSCORE").arg(&gaps).arg("-inf").arg(format!("({}", now - GAP_KEPT));
+        keys.push(gaps.clone());
+        let present: Vec<String> = datasets.gaps.iter().map(|(epoch, gap)| gap.member(epoch)).collect();
+        if !present.is_empty() {
+            pipeline.cmd("ZADD").arg(&gaps);
+            present.iter().for_each(|member| {
+                pipeline.arg(now as u64).arg(member);
+            });
+            pipeline.cmd("EXPIRE").arg(&gaps).arg(GAPS_TTL);
+            keys.extend([gaps.clone(), gaps.clone()]);
+        }
+        let all = pass.seen.facts.keys().flat_map(|epoch| Gap::ALL.map(|gap| gap.member(epoch)));
+        let closed: Vec<String> = all.filter(|member| !present.contains(member)).collect();
+        if !closed.is_empty() {
+            pipeline.cmd("ZREM").arg(&gaps).arg(closed);
+            keys.push(gaps);
+        }
+        let hash = Script::new(COUNT).get_hash().to_owned();
+        for (epoch, entry) in &totals.unsealed {
+            let state = pass.seen.facts.get(epoch).and_then(|facts| facts.state);
+            if state.is_none_or(|state| state.submissions_count == Some(entry.submissions)) {
+                continue;
+            }
+            for input in self.keys.inputs() {
+                let key = input.state(epoch);
+                pipeline
+                    .cmd("EVALSHA")
+                    .arg(&hash)
+                    .arg(1)
+                    .arg(&key)
+                    .arg("submissions_count")
+                    .arg(entry.submissions);
+                keys.push(key);
+            }
+        }
+        for space in self.keys.priorities() {
+            pipeline.cmd("EXPIRE").arg(space.vpa_stats()).arg(PRIORITIES_TTL);
+            keys.push(space.vpa_stats());
+        }
+        keys
+    }
+}
+
+fn seconds(duration: Duration) -> u64 {
+    duration.as_secs().max(1)
+}

@@ -1,0 +1,114 @@
+//! The current epoch: which epochs may be it, and the dataset.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use domain::{Candidate, CurrentEpoch, Entry, EpochId, EpochMember, Observation, Timed};
+use redis::Pipeline;
+
+use super::{MarketStore, join};
+use crate::{
+    connect::Session,
+    error::StoreError,
+    reply::{Fault, Replies},
+};
+
+/// How many of the newest timeline entries the current epoch is looked for in.
+const NEWEST_ENTRIES: isize = 64;
+/// How many epochs are looked at as candidates for the current one.
+const MOST_CANDIDATES: usize = 32;
+
+impl MarketStore {
+    /// The epochs that may be the current one, with what their keys say: two round trips.
+    ///
+    /// # Errors
+    /// [`StoreError`] when Redis as a whole is of no use.
+    pub async fn latest(
+        &self,
+        session: &mut Session,
+        now: f64,
+    ) -> Result<(Vec<Candidate>, Vec<Fault>), StoreError> {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("HGETALL").arg(self.keys.open());
+        for input in self.keys.inputs() {
+            pipeline
+                .cmd("ZREVRANGE")
+                .arg(input.epochs_timeline())
+                .arg(0)
+                .arg(NEWEST_ENTRIES - 1)
+                .arg("WITHSCORES");
+        }
+        let operation = "read the newest epochs";
+        let mut replies = Replies::new(operation, session.run(operation, self.name(), &pipeline).await?);
+        let mut seen = Observation { now, ..Observation::default() };
+        let mut unsealed = BTreeSet::new();
+        for (epoch, entry) in replies.take::<Vec<(String, String)>>(&self.keys.open())?.unwrap_or_default() {
+            let (Ok(epoch), Ok(entry)) = (EpochId::parse(&epoch), Entry::decode(&entry)) else { continue };
+            if entry.closed.is_none() {
+                unsealed.insert(epoch);
+            }
+        }
+        for input in self.keys.inputs() {
+            join(&mut seen.epochs_timeline, replies.timeline(&input.epochs_timeline(), EpochMember::parse)?);
+        }
+        let mut faults = replies.into_faults();
+        for epoch in choose(seen.epochs_timeline.as_deref().unwrap_or_default(), unsealed) {
+            seen.facts.insert(epoch, Default::default());
+        }
+        let epochs: Vec<EpochId> = seen.facts.keys().cloned().collect();
+        if epochs.is_empty() {
+            return Ok((Vec::new(), faults));
+        }
+        let mut pipeline = redis::pipe();
+        for epoch in &epochs {
+            self.ask_facts(&mut pipeline, epoch, now);
+        }
+        let operation = "read the current epoch";
+        let mut replies = Replies::new(operation, session.run(operation, self.name(), &pipeline).await?);
+        for epoch in &epochs {
+            seen.facts.insert(epoch.clone(), self.take_facts(&mut replies, epoch)?);
+        }
+        seen.attach_timelines();
+        faults.extend(replies.into_faults());
+        Ok((seen.facts.into_iter().map(|(epoch, facts)| Candidate { epoch, facts }).collect(), faults))
+    }
+
+    /// Writes `metrics:current_epoch`: one round trip.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it could not be written.
+    pub async fn write_current_epoch(
+        &self,
+        session: &mut Session,
+        current: &CurrentEpoch,
+        now: f64,
+        ttl: Duration,
+    ) -> Result<(), StoreError> {
+        let (operation, key) = ("write the current epoch", self.keys.current_epoch());
+        let mut pipeline = Pipeline::new();
+        pipeline
+            .cmd("SET")
+            .arg(&key)
+            .arg(current.to_json(now).to_string())
+            .arg("EX")
+            .arg(ttl.as_secs().max(1));
+        for answer in session.run(operation, &key, &pipeline).await? {
+            answer.map_err(|error| StoreError::redis(operation, &key, &error))?;
+        }
+        Ok(())
+    }
+}
+
+/// The epochs worth a look: all that may be open, the highest first, and the most recent ones.
+fn choose(timeline: &[Timed<EpochMember>], unsealed: BTreeSet<EpochId>) -> BTreeSet<EpochId> {
+    let closed: BTreeSet<&EpochId> = timeline
+        .iter()
+        .filter(|entry| matches!(entry.what, EpochMember::Closed(_)))
+        .map(|entry| entry.what.epoch())
+        .collect();
+    let opened = timeline.iter().map(|entry| entry.what.epoch()).filter(|epoch| !closed.contains(epoch));
+    let open: BTreeSet<EpochId> = opened.cloned().chain(unsealed).collect();
+    let mut recent: Vec<&Timed<EpochMember>> = timeline.iter().collect();
+    recent.sort_by(|a, b| b.at.total_cmp(&a.at));
+    let recent = recent.into_iter().take(4).map(|entry| entry.what.epoch().clone());
+    open.into_iter().rev().take(MOST_CANDIDATES).chain(recent).collect()
+}

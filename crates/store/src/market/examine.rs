@@ -1,0 +1,288 @@
+//! The second step of a pass: the sealed part of the ledger, and the keys of all epochs that matter.
+
+use std::collections::BTreeSet;
+
+use domain::{DAY, Entry, EpochId, HourStats, Priorities};
+use redis::{FromRedisValue, Pipeline, Value, from_redis_value};
+
+use super::{MarketStore, Pass, facts};
+use crate::{
+    connect::Session,
+    error::{ErrorKind, StoreError},
+    keys::InputKeys,
+    ledger,
+    reply::Replies,
+};
+
+/// Which epochs are asked about, in the order of asking.
+struct Asked {
+    /// Those that the ledger has as unsealed.
+    known: Vec<EpochId>,
+    /// Those that are new, or sealed.
+    unknown: Vec<EpochId>,
+    /// Both.
+    all: Vec<EpochId>,
+    /// Both, and the sealed ones that the statistics need.
+    of_ledger: Vec<EpochId>,
+    /// The last 24 hours, as Redis takes a stretch of scores.
+    day: (String, f64),
+    /// The hours whose validators are needed.
+    hours: Vec<u64>,
+}
+
+impl Asked {
+    fn new(pass: &Pass) -> Self {
+        let now = pass.seen.now;
+        let all: Vec<EpochId> = pass.seen.facts.keys().cloned().collect();
+        let past = pass.past.iter().filter(|epoch| !pass.seen.facts.contains_key(epoch));
+        let hours = HourStats::hours(now.max(0.0) as u64).map(|(start, _)| start);
+        Self {
+            known: pass.seen.stored.keys().cloned().collect(),
+            unknown: pass.unknown.iter().cloned().collect(),
+            of_ledger: all.iter().chain(past).cloned().collect(),
+            all,
+            day: (format!("({}", now - DAY as f64), now),
+            hours: if pass.scope.hourly { hours.to_vec() } else { Vec::new() },
+        }
+    }
+}
+
+impl MarketStore {
+    /// Second round trip: the sealed sums, the keys of all epochs that [`MarketStore::discover`] found, and what
+    /// the scope of the pass needs.
+    ///
+    /// # Errors
+    /// [`StoreError`] when Redis as a whole is of no use, or the ledger can't be read.
+    pub async fn examine(&self, session: &mut Session, pass: &mut Pass) -> Result<(), StoreError> {
+        let (operation, asked) = ("read the epochs", Asked::new(pass));
+        let mut pipeline = redis::pipe();
+        self.ask_ledger(&mut pipeline, &asked);
+        for epoch in &asked.all {
+            self.ask_facts(&mut pipeline, epoch, pass.seen.now);
+        }
+        self.ask_validators(&mut pipeline, &asked, pass.active.is_none());
+        self.ask_priorities(&mut pipeline, &asked);
+
+        let mut replies = Replies::new(operation, session.run(operation, self.name(), &pipeline).await?);
+        self.take_sealed(&mut replies, pass, &asked)?;
+        for epoch in &asked.all {
+            let facts = self.take_facts(&mut replies, epoch)?;
+            pass.seen.facts.insert(epoch.clone(), facts);
+        }
+        self.take_validators(&mut replies, pass, &asked)?;
+        pass.seen.priorities = self.take_priorities(&mut replies)?;
+        if let Some(active) = &pass.active {
+            for (epoch, facts) in &mut pass.seen.facts {
+                facts.active = active.contains(epoch);
+            }
+        }
+        pass.seen.attach_timelines();
+        pass.faults.extend(replies.into_faults());
+        Ok(())
+    }
+
+    fn ask_ledger(&self, pipeline: &mut Pipeline, asked: &Asked) {
+        let (since, now) = &asked.day;
+        // One moment for all of it: an epoch counts either as sealed or as unsealed.
+        pipeline.cmd("MULTI").cmd("HGETALL").arg(self.keys.sums());
+        for times in [self.keys.opened(), self.keys.aggregated(), self.keys.included()] {
+            pipeline.cmd("ZCOUNT").arg(times).arg(since).arg(*now);
+        }
+        if !asked.of_ledger.is_empty() {
+            let names: Vec<_> = asked.of_ledger.iter().map(EpochId::as_str).collect();
+            pipeline.cmd("HMGET").arg(self.keys.sealed()).arg(names);
+        }
+        pipeline.cmd("EXEC");
+        for &hour in &asked.hours {
+            pipeline.cmd("SMEMBERS").arg(self.keys.hour_validators(hour));
+        }
+    }
+
+    fn take_sealed(&self, replies: &mut Replies, pass: &mut Pass, asked: &Asked) -> Result<(), StoreError> {
+        let sums = self.keys.sums();
+        // MULTI and what it queued.
+        for _ in 0..5 + usize::from(!asked.of_ledger.is_empty()) {
+            replies.raw(&sums)?;
+        }
+        let unreadable =
+            |detail: String| StoreError::new("read the ledger", sums.clone(), ErrorKind::Malformed, detail);
+        let mut answers = match replies.raw(&sums)? {
+            Some(Value::Array(answers)) => answers.into_iter(),
+            other => return Err(unreadable(format!("the transaction answered {other:?}"))),
+        };
+        // Without the sums no total is right: nothing is concluded then.
+        let fields: Vec<(String, u64)> = read(answers.next()).map_err(unreadable)?;
+        pass.seen.sums = ledger::sums(&fields);
+        let counts = [&mut pass.seen.day.opened, &mut pass.seen.day.aggregated, &mut pass.seen.day.included];
+        let keys = [self.keys.opened(), self.keys.aggregated(), self.keys.included()];
+        for (count, key) in counts.into_iter().zip(keys) {
+            match read(answers.next()) {
+                Ok(read) => *count = Some(read),
+                Err(detail) => replies.fault(&key, ErrorKind::Malformed, detail),
+            }
+        }
+        if !asked.of_ledger.is_empty() {
+            let entries: Vec<Option<String>> = read(answers.next()).map_err(unreadable)?;
+            for (epoch, text) in asked.of_ledger.iter().zip(entries) {
+                let Some(text) = text else { continue };
+                let entry = Entry::decode(&text);
+                if let Err(error) = &entry {
+                    replies.fault(&self.keys.sealed(), ErrorKind::Malformed, error);
+                }
+                pass.seen.sealed.insert(epoch.clone(), entry.unwrap_or_default());
+            }
+            // An unsealed epoch is no past of the statistics: it is with the unsealed ones.
+            pass.seen.past =
+                pass.past.iter().filter_map(|epoch| pass.seen.sealed.get(epoch).cloned()).collect();
+            pass.seen.sealed.retain(|epoch, _| pass.seen.facts.contains_key(epoch));
+        }
+        for &hour in &asked.hours {
+            let validators = replies.take::<BTreeSet<String>>(&self.keys.hour_validators(hour))?;
+            pass.seen.hour_validators.insert(hour, validators);
+        }
+        Ok(())
+    }
+
+    pub(super) fn ask_facts(&self, pipeline: &mut Pipeline, epoch: &EpochId, now: f64) {
+        self.keys.inputs().for_each(|input| facts::ask(pipeline, input, epoch, now));
+        if let Some(priority) = self.keys.priority() {
+            pipeline.cmd("HGET").arg(priority.state(epoch)).arg("onchain_status");
+        }
+    }
+
+    pub(super) fn take_facts(
+        &self,
+        replies: &mut Replies,
+        epoch: &EpochId,
+    ) -> Result<domain::EpochFacts, StoreError> {
+        let mut merged = facts::Gathered::default();
+        for input in self.keys.inputs() {
+            merged.add(facts::take(replies, input, epoch)?);
+        }
+        let mut facts = merged.finish();
+        if let Some(priority) = self.keys.priority() {
+            let status = replies.take::<Option<String>>(&priority.state(epoch))?.flatten();
+            facts.steps.onchain = status.or(facts.steps.onchain);
+        }
+        Ok(facts)
+    }
+
+    fn ask_validators(&self, pipeline: &mut Pipeline, asked: &Asked, recent: bool) {
+        for input in self.keys.inputs() {
+            if !asked.known.is_empty() {
+                let keys: Vec<_> = asked.known.iter().map(|epoch| input.validators(epoch)).collect();
+                pipeline.cmd("SUNION").arg(keys);
+            }
+            for epoch in &asked.unknown {
+                pipeline.cmd("SMEMBERS").arg(input.validators(epoch));
+            }
+            if recent && !asked.unknown.is_empty() {
+                let names: Vec<_> = asked.unknown.iter().map(EpochId::as_str).collect();
+                pipeline.cmd("SMISMEMBER").arg(input.active()).arg(names);
+            }
+            let (since, now) = &asked.day;
+            pipeline.cmd("ZCOUNT").arg(input.own_batches(&self.validator)).arg(since).arg(*now);
+        }
+    }
+
+    fn take_validators(
+        &self,
+        replies: &mut Replies,
+        pass: &mut Pass,
+        asked: &Asked,
+    ) -> Result<(), StoreError> {
+        let (mut validators, mut readable) = (BTreeSet::new(), true);
+        let mut listed = BTreeSet::new();
+        let recent = pass.active.is_none();
+        for input in self.keys.inputs() {
+            let mut sets: Vec<(&EpochId, bool)> =
+                asked.known.first().map(|first| (first, true)).into_iter().collect();
+            sets.extend(asked.unknown.iter().map(|epoch| (epoch, !pass.seen.sealed.contains_key(epoch))));
+            for (epoch, counts) in sets {
+                match replies.take::<Vec<Vec<u8>>>(&input.validators(epoch))? {
+                    Some(members) if counts => validators.extend(members),
+                    Some(_) => {}
+                    None => readable = false,
+                }
+            }
+            if recent && !asked.unknown.is_empty() {
+                let membership = replies.take::<Vec<bool>>(&input.active())?.unwrap_or_default();
+                let members = asked.unknown.iter().zip(membership).filter(|(_, member)| *member);
+                listed.extend(members.map(|(epoch, _)| epoch));
+            }
+            let own = replies.take::<u64>(&input.own_batches(&self.validator))?;
+            let level1 = &mut pass.seen.day.level1;
+            *level1 = level1.filter(|&count| count > 0).or(own).or(*level1);
+        }
+        pass.seen.validators = readable.then_some(validators.len() as u64);
+        if recent {
+            let new = listed.iter().filter(|epoch| !pass.seen.sealed.contains_key(**epoch)).count() as u64;
+            let explained = pass.mark.active_known.map(|known| known + new);
+            pass.missed_epochs = pass.active_count.is_some() && pass.active_count != explained;
+            for epoch in listed {
+                if let Some(facts) = pass.seen.facts.get_mut(epoch) {
+                    facts.active = true;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn ask_priorities(&self, pipeline: &mut Pipeline, asked: &Asked) {
+        let (since, now) = &asked.day;
+        for space in self.keys.priorities() {
+            pipeline.cmd("HMGET").arg(space.vpa_stats()).arg(&PRIORITY_FIELDS);
+            for timeline in [space.vpa_assignments(), space.vpa_submissions()] {
+                pipeline.cmd("ZCOUNT").arg(timeline).arg(since).arg(*now);
+            }
+        }
+    }
+
+    /// The first namespace in which something is kept speaks; a key that can't be read speaks for its namespace.
+    fn take_priorities(&self, replies: &mut Replies) -> Result<Priorities, StoreError> {
+        let mut all = Priorities::default();
+        for space in self.keys.priorities() {
+            let fields = take_numbers(replies, space)?;
+            let slots = [&mut all.assignments, &mut all.none, &mut all.succeeded, &mut all.failed];
+            for (slot, field) in slots.into_iter().zip(fields) {
+                *slot = slot.or(field);
+            }
+            let counts = [
+                (space.vpa_assignments(), &mut all.assignments_24h),
+                (space.vpa_submissions(), &mut all.submissions_24h),
+            ];
+            for (key, slot) in counts {
+                let count = replies.take::<u64>(&key)?;
+                *slot = slot.filter(|&count| count > 0).or(count).or(*slot);
+            }
+        }
+        Ok(all)
+    }
+}
+
+const PRIORITY_FIELDS: [&str; 4] = [
+    "total_priority_assignments",
+    "no_priority_count",
+    "total_submissions_success",
+    "total_submissions_failed",
+];
+
+/// The outer `None`: there is no such field; the inner one: it can't be read.
+fn take_numbers(replies: &mut Replies, space: InputKeys<'_>) -> Result<[Option<Option<u64>>; 4], StoreError> {
+    let key = space.vpa_stats();
+    let Some(fields) = replies.take::<Vec<Option<String>>>(&key)? else { return Ok([Some(None); 4]) };
+    let mut numbers = [None; 4];
+    for ((slot, field), name) in numbers.iter_mut().zip(fields).zip(PRIORITY_FIELDS) {
+        let Some(text) = field else { continue };
+        *slot = Some(text.parse().ok());
+        if *slot == Some(None) {
+            replies.fault(&key, ErrorKind::Malformed, format!("{name} is `{text}`, a count is expected"));
+        }
+    }
+    Ok(numbers)
+}
+
+fn read<T: FromRedisValue>(answer: Option<Value>) -> Result<T, String> {
+    let answer = answer.ok_or("an answer is missing")?;
+    from_redis_value(answer).map_err(|error| error.to_string())
+}

@@ -1,0 +1,118 @@
+//! Retention: what is removed from a market's keys, in slices so small that no other client has to wait.
+
+use domain::{Entry, EpochId, HOUR};
+use redis::from_redis_value;
+
+use crate::{
+    connect::Session,
+    error::{ErrorKind, StoreError},
+    keys::MarketKeys,
+};
+
+const SOURCE: &str = include_str!("prune.lua");
+
+/// How long the tracker keeps the times of sealed epochs, in seconds: the statistics look back 27 hours.
+const TIMES_KEPT: u64 = 30 * HOUR;
+
+/// What is to be kept of the producers' timelines, in seconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Retention {
+    /// Of the timelines of epochs, batches, submissions, validations and validators.
+    pub timelines: u64,
+    /// Of the timelines of priorities.
+    pub priorities: u64,
+    /// Of the ledger's sealed entries.
+    pub sealed: u64,
+}
+
+/// A zset and the score below which its members go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prunable {
+    /// The key.
+    pub key: String,
+    /// In Unix seconds.
+    pub before: u64,
+}
+
+impl Retention {
+    /// Everything of a market that is pruned, at `now` in Unix seconds.
+    #[must_use]
+    pub fn of_market(&self, keys: &MarketKeys, validator: &str, now: u64) -> Vec<Prunable> {
+        let mut all = Vec::new();
+        let mut add = |key: String, kept: u64| all.push(Prunable { key, before: now.saturating_sub(kept) });
+        for input in keys.inputs() {
+            for key in input.timelines(validator) {
+                add(key, self.timelines);
+            }
+        }
+        for space in keys.priorities() {
+            add(space.vpa_assignments(), self.priorities);
+            add(space.vpa_submissions(), self.priorities);
+        }
+        for key in [keys.opened(), keys.aggregated(), keys.included()] {
+            add(key, TIMES_KEPT);
+        }
+        all
+    }
+}
+
+impl Session {
+    /// Removes one slice; how many members that were. 0 means that nothing is left to remove.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the key can't be pruned.
+    pub async fn prune(&mut self, prunable: &Prunable, slice: usize) -> Result<u64, StoreError> {
+        let (operation, key) = ("prune", prunable.key.as_str());
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("EVAL").arg(SOURCE).arg(1).arg(key).arg(prunable.before).arg(slice);
+        let answer = self.run(operation, key, &pipeline).await?.pop();
+        let answer = answer.ok_or_else(|| StoreError::new(operation, key, ErrorKind::Malformed, "no answer"))?;
+        let failed = |error: &redis::RedisError| StoreError::redis(operation, key, error);
+        from_redis_value(answer.map_err(|error| failed(&error))?).map_err(|error| failed(&error.into()))
+    }
+
+    /// Forgets a slice of the ledger's sealed entries that are older than `before`; the cursor to go on with, 0
+    /// at the end, and how many were forgotten. The highest forgotten id becomes the ledger's floor: ids up to
+    /// it are known to have been sealed.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the ledger can't be read or written.
+    pub async fn forget_sealed(
+        &mut self,
+        keys: &MarketKeys,
+        cursor: u64,
+        before: u64,
+        slice: usize,
+    ) -> Result<(u64, u64), StoreError> {
+        let (operation, key) = ("forget sealed epochs", keys.sealed());
+        let failed = |error: &redis::RedisError| StoreError::redis(operation, key.clone(), error);
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("HSCAN").arg(&key).arg(cursor).arg("COUNT").arg(slice);
+        pipeline.cmd("HGET").arg(keys.meta()).arg("floor");
+        let mut answers = self.run(operation, &key, &pipeline).await?.into_iter();
+        let missing = || StoreError::new(operation, key.clone(), ErrorKind::Malformed, "an answer is missing");
+        let page = answers.next().ok_or_else(missing)?.map_err(|error| failed(&error))?;
+        let (cursor, page): (u64, Vec<(String, String)>) =
+            from_redis_value(page).map_err(|error| failed(&error.into()))?;
+        let floor = answers.next().ok_or_else(missing)?.map_err(|error| failed(&error))?;
+        let floor: Option<String> = from_redis_value(floor).map_err(|error| failed(&error.into()))?;
+        let is_old = |entry: &Entry| entry.last_sign() < before;
+        let old: Vec<EpochId> = page
+            .iter()
+            .filter(|(_, entry)| Entry::decode(entry).as_ref().is_ok_and(is_old))
+            .filter_map(|(epoch, _)| EpochId::parse(epoch).ok())
+            .collect();
+        let Some(highest) = old.iter().max() else { return Ok((cursor, 0)) };
+        let floor = floor.and_then(|floor| EpochId::parse(&floor).ok());
+        let mut pipeline = redis::pipe();
+        // The floor is raised before anything is forgotten: no epoch is ever unknown in between.
+        pipeline.cmd("MULTI");
+        pipeline.cmd("HSET").arg(keys.meta()).arg("floor").arg(floor.as_ref().max(Some(highest)).map(EpochId::as_str));
+        pipeline.cmd("HDEL").arg(&key).arg(old.iter().map(EpochId::as_str).collect::<Vec<_>>());
+        pipeline.cmd("EXEC");
+        for answer in self.run(operation, &key, &pipeline).await? {
+            answer.and_then(redis::Value::extract_error).map_err(|error| failed(&error))?;
+        }
+        Ok((cursor, old.len() as u64))
+    }
+}

@@ -13,7 +13,7 @@
 //! edges of the listener coalesce, so no edge waits and no cycle of waiting edges is possible.
 
 use std::{
-    sync::{Arc, Weak},
+    sync::{Arc, OnceLock, Weak},
     time::Duration,
 };
 
@@ -55,16 +55,17 @@ impl Service {
     pub async fn start(config: &Config, watch: WatchSettings) -> Result<Self> {
         let clock = Clock::system();
         let services = services(config, &clock)?;
+        // The ports first: a second instance by mistake ends here, before it has touched anything.
+        let vitals = Arc::new(ServiceVitals { tree: OnceLock::new(), services: services.clone() });
+        let (metrics, operator) = (config.http.metrics_address(), config.http.operator_address);
+        let http = HttpServers::bind(metrics, operator, vitals.clone()).await?;
         let tree = Tree::start(children(config, &services, &clock), TreeOptions { clock, watch }).await;
         let tree = Arc::new(tree.wrap_err("the root of the tree could not be started")?);
+        vitals.tree.get_or_init(|| Arc::downgrade(&tree));
         let observed = Arc::downgrade(&tree);
         services
             .telemetry
             .observe_tree(move || observed.upgrade().map_or_else(Vec::new, |tree| tree.health()));
-        let vitals = ServiceVitals { tree: Arc::downgrade(&tree), services: services.clone() };
-        let http =
-            HttpServers::bind(config.http.metrics_address(), config.http.operator_address, Arc::new(vitals));
-        let http = http.await?;
         tracing::info!(metrics = %http.metrics_address(), operator = %http.operator_address(), "endpoints are open");
         let shutdown_within = config.supervision.shutdown_within;
         Ok(Self { tree, http, store: services.store, shutdown_within })
@@ -113,7 +114,7 @@ fn services(config: &Config, clock: &Clock) -> Result<Services> {
         seal_after: config.ledger.seal_after,
         measurement_window: config.ledger.measurement_window,
         reconnect_within: redis.reconnect_within,
-        summary_ttl: SUMMARY_TTL.max(2 * intervals.summary),
+        summary_ttl: SUMMARY_TTL.max(3 * intervals.summary),
     };
     let validator = config.tracker.sequencer_id.clone();
     let services =
@@ -193,8 +194,15 @@ fn limits(settings: &config::Mailbox) -> Limits {
 
 /// What the endpoints show. Once the tree is gone there is nothing to show.
 struct ServiceVitals {
-    tree: Weak<Tree>,
+    /// Set when the tree has been started, which is after the endpoints.
+    tree: OnceLock<Weak<Tree>>,
     services: Services,
+}
+
+impl ServiceVitals {
+    fn tree(&self) -> Option<Arc<Tree>> {
+        self.tree.get().and_then(Weak::upgrade)
+    }
 }
 
 impl Vitals for ServiceVitals {
@@ -216,15 +224,15 @@ impl Vitals for ServiceVitals {
     }
 
     fn actors(&self) -> Vec<ActorHealth> {
-        self.tree.upgrade().map_or_else(Vec::new, |tree| tree.health())
+        self.tree().map_or_else(Vec::new, |tree| tree.health())
     }
 
     fn dead_letters(&self) -> Vec<DeadLetter> {
-        self.tree.upgrade().map_or_else(Vec::new, |tree| tree.dead_letters())
+        self.tree().map_or_else(Vec::new, |tree| tree.dead_letters())
     }
 
     fn crashes(&self, actor: &str) -> Vec<Crash> {
-        self.tree.upgrade().map_or_else(Vec::new, |tree| tree.crashes(actor))
+        self.tree().map_or_else(Vec::new, |tree| tree.crashes(actor))
     }
 
     fn metrics(&self) -> Result<String, Failure> {

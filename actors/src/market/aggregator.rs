@@ -70,12 +70,11 @@ impl Aggregator {
     /// Reports a ledger that is younger, or counts less, than the one that was seen before: Redis was emptied,
     /// or restored from an older state.
     fn notice_loss(&mut self, pass: &Pass, totals: &Totals) {
-        let born = pass.mark.born.unwrap_or(pass.seen.now);
-        let sums = &totals.all;
+        let (born, sums) = (pass.mark.born, &totals.all);
         if let Some((known, before)) = &self.ledger {
             let fell =
                 before.fields().iter().zip(sums.fields()).any(|((_, before), (_, after))| after < *before);
-            if born > *known || fell {
+            if born.is_none_or(|born| born > *known) || fell {
                 let message = format!(
                     "Redis has lost a part of the ledger of market {}: totals were {before:?} and are {sums:?} now; \
                      they count what Redis can still prove. Check its persistence (appendonly) and its replicas",
@@ -84,7 +83,8 @@ impl Aggregator {
                 self.services.warn("keep the ledger", "lost", self.market(), &message);
             }
         }
-        self.ledger = Some((born, *sums));
+        // A ledger that this pass is about to make may be made by another tracker a moment earlier.
+        self.ledger = born.map(|born| (born, *sums));
     }
 }
 
@@ -138,6 +138,11 @@ impl Passes for Aggregator {
         telemetry.dataset_generated(Name::DashboardSummary);
         telemetry.dataset_written(self.market(), Name::DashboardSummary, wall);
         telemetry.unfinished_epochs(self.market(), totals.unfinished);
+        if written.left == 0 {
+            // Else another tracker sealed some of them, and counts those.
+            let unaccounted = totals.finished.iter().map(|(_, entry)| entry.sums().unaccounted).sum();
+            telemetry.unaccounted_epochs(unaccounted);
+        }
         telemetry.aggregation_took(Aggregation::CurrentMetrics, began.elapsed());
         if written.left > 0 {
             // They are looked at again with the next pass.
@@ -147,7 +152,7 @@ impl Passes for Aggregator {
                 "another tracker keeps this ledger too"
             );
         }
-        let again = pass.missed_epochs && self.reach == Reach::Recent;
+        let again = pass.partial || (pass.missed_epochs && self.reach == Reach::Recent);
         self.reach = if again { Reach::Full } else { Reach::Recent };
         Ok(if again { Next::AtOnce } else { Next::Interval })
     }

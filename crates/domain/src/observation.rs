@@ -32,8 +32,10 @@ pub struct EpochFacts {
     pub local_batch: bool,
     /// The metadata of its aggregated batch exists.
     pub aggregated_batch: bool,
-    /// The validators in its aggregated batch.
+    /// The validators in its aggregated batch, where they are listed.
     pub batch_validators: Option<Vec<String>>,
+    /// They are listed, but the list could not be read.
+    pub batch_validators_unread: bool,
     /// When it was opened, closed, batched locally and aggregated, by the timelines.
     pub timeline: Moments,
 }
@@ -151,7 +153,11 @@ impl Observation {
         let mut validators = BTreeSet::new();
         for entry in timeline.iter().filter(|entry| entry.at > self.now - 300.0 && entry.at <= self.now) {
             let BatchMember::Aggregated(epoch) = &entry.what else { continue };
-            let named = self.facts.get(epoch).and_then(|facts| facts.batch_validators.as_ref());
+            let facts = self.facts.get(epoch)?;
+            if facts.batch_validators_unread {
+                return None;
+            }
+            let named = facts.batch_validators.as_ref();
             validators.extend(named.into_iter().flatten().filter(|validator| !validator.is_empty()));
         }
         Some(validators.len() as u64)

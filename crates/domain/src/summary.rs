@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::{Number, Totals};
 
-/// How long a measurement window lasts, in seconds, unless configured otherwise.
+/// What rates are divided by at least, in seconds.
 const LEAST_DIVISOR: f64 = 1.0;
 
 /// The window over which rates are measured. It survives restarts and is renewed when it is over.
@@ -94,6 +94,8 @@ impl Summary {
             Some(Number::Real(total.saturating_sub(at_start) as f64 / elapsed.max(LEAST_DIVISOR)))
         };
         let read = |count: Option<u64>| count.map(Number::Count);
+        // A sum that lacks a part is not the sum.
+        let whole = |number: Option<Number>| number.filter(|_| totals.unread_submissions == 0);
         Self(vec![
             ("active_validators", read(active_validators)),
             ("batch_rate", rate(batches, window.batches)),
@@ -105,12 +107,12 @@ impl Summary {
             ("epochs_5m", read(recent.epochs_5m)),
             ("epochs_total", count(sums.epochs)),
             ("measurement_duration", Some(Number::Real(elapsed))),
-            ("processed_submissions", count(totals.unfinished_submissions)),
-            ("submission_rate", rate(sums.submissions, window.submissions)),
+            ("processed_submissions", whole(count(totals.unfinished_submissions))),
+            ("submission_rate", whole(rate(sums.submissions, window.submissions))),
             ("submissions_1m", read(recent.submissions_1m)),
             ("submissions_5m", read(recent.submissions_5m)),
             ("submissions_queue", read(queue)),
-            ("submissions_total", count(sums.submissions)),
+            ("submissions_total", whole(count(sums.submissions))),
             ("unaccounted_epochs", count(sums.unaccounted)),
             ("updated_at", count(now.max(0.0) as u64)),
         ])

@@ -109,6 +109,8 @@ pub(crate) fn kind_of(error: &RedisError) -> ErrorKind {
         Client::Server(Server::ReadOnly) => ErrorKind::ReadOnly,
         Client::Parse | Client::UnexpectedReturnType => ErrorKind::Malformed,
         _ => match error.code() {
+            // It runs somebody's script and answers nothing else.
+            Some("BUSY") => ErrorKind::Timeout,
             Some("WRONGTYPE") => ErrorKind::WrongType,
             Some("WRONGPASS" | "NOAUTH" | "NOPERM") => ErrorKind::Denied,
             _ if error.is_connection_dropped() || error.is_io_error() => ErrorKind::Unavailable,

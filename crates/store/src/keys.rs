@@ -123,6 +123,11 @@ impl InputKeys<'_> {
         format!("{}:epoch:{epoch}:validators", self.0)
     }
 
+    /// How the validators of several epochs are named in a report.
+    pub(crate) fn validators_of_any(self) -> String {
+        format!("{}:epoch:*:validators", self.0)
+    }
+
     pub(crate) fn submission_ids(self, epoch: &EpochId) -> String {
         format!("{}:epoch:{epoch}:submissions:ids", self.0)
     }

@@ -53,13 +53,15 @@ impl LedgerMark {
     }
 }
 
-/// Adds to `pipeline` what stores and seals the entries of `totals`; returns how many commands that were.
+/// Adds to `pipeline` what stores and seals the entries of `totals` and then, where it is known, notes the number of
+/// members of `epochs:active` that are accounted for by them; returns how many commands that were.
 pub(crate) fn write(
     pipeline: &mut Pipeline,
     keys: &MarketKeys,
     totals: &Totals,
     as_read: impl Fn(&EpochId) -> String,
     now: f64,
+    active_known: Option<u64>,
 ) -> usize {
     enum Step<'a> {
         Store(&'a EpochId, &'a Entry),
@@ -72,12 +74,17 @@ pub(crate) fn write(
     // An empty run still makes the ledger, so that its birth is on record.
     let runs: Vec<&[Step<'_>]> =
         if steps.is_empty() { vec![&[]] } else { steps.chunks(ENTRIES_A_RUN).collect() };
-    for run in &runs {
+    for (at, run) in runs.iter().enumerate() {
         let mut command = Cmd::new();
         command.arg("EVALSHA").arg(&hash).arg(5);
         command.arg(keys.open()).arg(keys.sealed()).arg(keys.sums()).arg(keys.hours()).arg(keys.meta());
         let stores = run.iter().filter(|step| matches!(step, Step::Store(..))).count();
-        command.arg(SCHEMA).arg(now).arg(stores);
+        let known = active_known.filter(|_| at + 1 == runs.len());
+        command
+            .arg(SCHEMA)
+            .arg(now)
+            .arg(known.map_or_else(String::new, |known| known.to_string()))
+            .arg(stores);
         for step in *run {
             match step {
                 Step::Store(epoch, entry) => {

@@ -16,7 +16,7 @@ use domain::{
     BatchMember, Candidate, CurrentEpoch, Entry, EpochId, EpochMember, MeasurementWindow, Observation,
     Summary, Timed, Totals,
 };
-use redis::{Pipeline, Value, from_redis_value};
+use redis::{FromRedisValue, Pipeline, Value, from_redis_value};
 
 use crate::{
     connect::Session,
@@ -39,6 +39,8 @@ pub enum Reach {
 const FULL_REACH: f64 = 86_400.0;
 /// Longer than the five minutes of the recent counts, by the time that a late entry may take.
 const RECENT_REACH: f64 = 600.0;
+/// How many epochs that are new to the ledger one pass takes, the highest first; each takes some 10 kB meanwhile.
+const NEW_EPOCHS_A_PASS: usize = 5_000;
 /// How many of the newest timeline entries the current epoch is looked for in.
 const NEWEST_ENTRIES: isize = 64;
 /// How many epochs are looked at as candidates for the current one.
@@ -55,6 +57,8 @@ pub struct Pass {
     pub faults: Vec<Fault>,
     /// Whether `epochs:active` grew by more than the epochs that were found: a full pass is due.
     pub missed_epochs: bool,
+    /// There are more new epochs than one pass takes: another full pass is due, and the totals lack some until then.
+    pub partial: bool,
     /// The stored entries as text, to recognise whether they changed meanwhile.
     stored_text: BTreeMap<EpochId, String>,
     /// Epochs that the ledger did not know as unsealed.
@@ -133,28 +137,32 @@ impl MarketStore {
         let mut replies = Replies::new(operation, session.run(operation, self.name(), &pipeline).await?);
         let mut pass = Pass { seen: Observation { now, ..Observation::default() }, ..Pass::default() };
         self.take_ledger(&mut replies, &mut pass)?;
-        let sealed: BTreeSet<EpochId> = if full {
-            replies.epochs(&self.keys.sealed())?.unwrap_or_default().into_iter().collect()
-        } else {
-            BTreeSet::new()
-        };
+        let mut sealed = BTreeSet::new();
+        if full {
+            let fields = replies.own::<Vec<String>>(&self.keys.sealed())?;
+            sealed.extend(fields.iter().filter_map(|epoch| EpochId::parse(epoch).ok()));
+        }
         let (mut active, mut active_count) = (full.then(BTreeSet::new), Some(0));
+        let (mut epochs_timeline, mut batches_timeline) = (Joined::default(), Joined::default());
+        let mut queue = Joined::default();
         for input in self.keys.inputs() {
             if let Some(active) = &mut active {
                 let members = replies.epochs(&input.active())?;
-                active_count = active_count.zip(members.as_ref()).map(|(sum, more)| sum + more.len() as u64);
-                active.extend(members.into_iter().flatten());
+                active_count = active_count.zip(members.as_ref()).map(|(sum, (_, more))| sum + more);
+                active.extend(members.into_iter().flat_map(|(members, _)| members));
             } else {
                 let members = replies.take::<u64>(&input.active())?;
                 active_count = active_count.zip(members).map(|(sum, more)| sum + more);
             }
-            let epochs = replies.timeline(&input.epochs_timeline(), EpochMember::parse)?;
-            let batches = replies.timeline(&input.batches_timeline(), BatchMember::parse)?;
-            let queue = replies.take::<u64>(&input.queue())?;
-            join(&mut pass.seen.epochs_timeline, epochs);
-            join(&mut pass.seen.batches_timeline, batches);
-            pass.seen.queue = join_counts(pass.seen.queue, queue);
+            epochs_timeline.add(replies.timeline(&input.epochs_timeline(), EpochMember::parse)?);
+            batches_timeline.add(replies.timeline(&input.batches_timeline(), BatchMember::parse)?);
+            queue.add(
+                replies.take::<u64>(&input.queue())?.map(|length| vec![length; usize::from(length > 0)]),
+            );
         }
+        pass.seen.epochs_timeline = epochs_timeline.known();
+        pass.seen.batches_timeline = batches_timeline.known();
+        pass.seen.queue = queue.known().map(|lengths| lengths.iter().sum());
         pass.faults.extend(replies.into_faults());
         pass.seen.facts = pass.seen.stored.keys().map(|epoch| (epoch.clone(), Default::default())).collect();
         let recent = now - RECENT_REACH;
@@ -169,18 +177,22 @@ impl MarketStore {
         let batched = pass.seen.batches_timeline.iter().flatten();
         let batched = batched.filter_map(|entry| named(entry.at, entry.what.epoch()?));
         let listed = active.iter().flatten().filter(|epoch| !sealed.contains(*epoch)).cloned();
-        pass.unknown = opened
-            .chain(batched)
-            .chain(listed)
-            .filter(|epoch| !pass.seen.stored.contains_key(epoch))
-            .collect();
+        let unknown = opened.chain(batched).chain(listed);
+        let unknown: BTreeSet<EpochId> =
+            unknown.filter(|epoch| !pass.seen.stored.contains_key(epoch)).collect();
+        let (again, new): (BTreeSet<_>, BTreeSet<_>) =
+            unknown.into_iter().partition(|epoch| sealed.contains(epoch));
+        pass.partial = full && new.len() > NEW_EPOCHS_A_PASS;
+        let most = if full { NEW_EPOCHS_A_PASS } else { new.len() };
+        pass.unknown = again.into_iter().chain(new.into_iter().rev().take(most)).collect();
         pass.seen.facts.extend(pass.unknown.iter().map(|epoch| (epoch.clone(), Default::default())));
         (pass.active, pass.active_count) = (active, active_count);
         Ok(pass)
     }
 
     fn take_ledger(&self, replies: &mut Replies, pass: &mut Pass) -> Result<(), StoreError> {
-        for (epoch, text) in replies.take::<Vec<(String, String)>>(&self.keys.open())?.unwrap_or_default() {
+        // Without its own keys no total is right: nothing is concluded then.
+        for (epoch, text) in replies.own::<Vec<(String, String)>>(&self.keys.open())? {
             let Ok(epoch) = EpochId::parse(&epoch) else {
                 replies.fault(
                     &self.keys.open(),
@@ -199,8 +211,7 @@ impl MarketStore {
             }
             pass.stored_text.insert(epoch, text);
         }
-        let mark = replies.take::<Vec<(String, String)>>(&self.keys.meta())?.unwrap_or_default();
-        pass.mark = LedgerMark::from_fields(mark);
+        pass.mark = LedgerMark::from_fields(replies.own(&self.keys.meta())?);
         pass.seen.window = pass.mark.window;
         if let Some(schema) = &pass.mark.foreign_schema {
             let detail = format!("it has version {schema}, this program knows version {}", ledger::SCHEMA);
@@ -271,18 +282,17 @@ impl MarketStore {
         for _ in 0..queued {
             replies.raw(&sums)?;
         }
-        let unreadable =
-            |detail: String| StoreError::new("read the ledger", sums.clone(), ErrorKind::Malformed, detail);
         let mut answers = match replies.raw(&sums)? {
             Some(Value::Array(answers)) => answers.into_iter(),
-            other => return Err(unreadable(format!("the transaction answered {other:?}"))),
+            other => {
+                let detail = format!("the transaction answered {other:?}");
+                return Err(StoreError::new("read the ledger", sums, ErrorKind::Malformed, detail));
+            }
         };
         // Without the sums no total is right: nothing is concluded then.
-        let fields = answers.next().map(from_redis_value::<Vec<(String, u64)>>);
-        let fields = fields.transpose().map_err(|error| unreadable(error.to_string()))?.unwrap_or_default();
+        let fields: Vec<(String, u64)> = own_answer(answers.next(), &sums)?;
         pass.seen.sums = ledger::sums(&fields);
-        let sealed = answers.next().map(from_redis_value::<Vec<Option<Vec<u8>>>>);
-        let sealed = sealed.transpose().map_err(|error| unreadable(error.to_string()))?.unwrap_or_default();
+        let sealed: Vec<Option<Vec<u8>>> = own_answer(answers.next(), &self.keys.sealed())?;
         let is_sealed = all.iter().zip(sealed).filter(|(_, entry)| entry.is_some());
         pass.seen.sealed = is_sealed.map(|(epoch, _)| epoch.clone()).collect();
         Ok(())
@@ -296,7 +306,7 @@ impl MarketStore {
         unknown: &[EpochId],
     ) -> Result<(), StoreError> {
         let (mut validators, mut readable) = (BTreeSet::new(), true);
-        let mut listed = BTreeSet::new();
+        let (mut listed, mut new) = (BTreeSet::new(), 0);
         let mut take = |replies: &mut Replies, key: &str, counts: bool| -> Result<(), StoreError> {
             match replies.take::<Vec<Vec<u8>>>(key)? {
                 Some(members) if counts => validators.extend(members),
@@ -306,22 +316,27 @@ impl MarketStore {
             Ok(())
         };
         for input in self.keys.inputs() {
-            if let Some(first) = known.first() {
-                take(replies, &input.validators(first), true)?;
+            match known {
+                [] => {}
+                [one] => take(replies, &input.validators(one), true)?,
+                // Which one of them is at fault the server does not say.
+                _ => take(replies, &input.validators_of_any(), true)?,
             }
             for epoch in unknown {
                 take(replies, &input.validators(epoch), !pass.seen.sealed.contains(epoch))?;
             }
             if pass.active.is_none() && !unknown.is_empty() {
                 let membership = replies.take::<Vec<bool>>(&input.active())?.unwrap_or_default();
-                listed.extend(
-                    unknown.iter().zip(membership).filter(|(_, member)| *member).map(|(epoch, _)| epoch),
-                );
+                let members = unknown.iter().zip(membership).filter(|(_, member)| *member);
+                for (epoch, _) in members {
+                    // One in the sets of both spellings is two members.
+                    new += u64::from(!pass.seen.sealed.contains(epoch));
+                    listed.insert(epoch);
+                }
             }
         }
         pass.seen.validators = readable.then_some(validators.len() as u64);
         if pass.active.is_none() {
-            let new = listed.iter().filter(|epoch| !pass.seen.sealed.contains(**epoch)).count() as u64;
             let explained = pass.mark.active_known.map(|known| known + new);
             pass.missed_epochs = pass.active_count.is_some() && pass.active_count != explained;
             for epoch in listed {
@@ -352,11 +367,13 @@ impl MarketStore {
             pipeline.cmd("SCRIPT").arg("LOAD").arg(ledger::SOURCE);
         }
         let as_read = |epoch: &EpochId| pass.stored_text.get(epoch).cloned().unwrap_or_default();
-        let runs = ledger::write(&mut pipeline, &self.keys, totals, as_read, pass.seen.now);
+        let known = pass.active_count.filter(|_| !pass.missed_epochs && !pass.partial);
+        let runs = ledger::write(&mut pipeline, &self.keys, totals, as_read, pass.seen.now, known);
         pipeline.cmd("MULTI");
-        pipeline.cmd("HSET").arg(self.keys.meta()).arg("window").arg(ledger::encode_window(&dataset.window));
-        if let (Some(count), false) = (pass.active_count, pass.missed_epochs) {
-            pipeline.arg("active_known").arg(count);
+        // A window that began with totals that lack some would take what is found later for growth.
+        if !pass.partial {
+            let window = ledger::encode_window(&dataset.window);
+            pipeline.cmd("HSET").arg(self.keys.meta()).arg("window").arg(window);
         }
         let (ttl, stats) = (dataset.ttl.as_secs().max(1), self.keys.stats());
         pipeline
@@ -391,7 +408,7 @@ impl MarketStore {
     /// The epochs that may be the current one, with what their keys say: two round trips.
     ///
     /// # Errors
-    /// [`StoreError`] when Redis as a whole is of no use.
+    /// [`StoreError`] when Redis as a whole is of no use, or when none is found where not all could be read.
     pub async fn latest(
         &self,
         session: &mut Session,
@@ -417,14 +434,20 @@ impl MarketStore {
                 unsealed.insert(epoch);
             }
         }
+        let mut timeline = Joined::default();
         for input in self.keys.inputs() {
-            join(&mut seen.epochs_timeline, replies.timeline(&input.epochs_timeline(), EpochMember::parse)?);
+            timeline.add(replies.timeline(&input.epochs_timeline(), EpochMember::parse)?);
         }
+        seen.epochs_timeline = timeline.known();
         let mut faults = replies.into_faults();
         for epoch in choose(seen.epochs_timeline.as_deref().unwrap_or_default(), unsealed) {
             seen.facts.insert(epoch, Default::default());
         }
         let epochs: Vec<EpochId> = seen.facts.keys().cloned().collect();
+        if let (true, None, Some(fault)) = (epochs.is_empty(), &seen.epochs_timeline, faults.first()) {
+            // That there is none is not known.
+            return Err(StoreError::new(operation, &fault.key, fault.kind, &fault.detail));
+        }
         if epochs.is_empty() {
             return Ok((Vec::new(), faults));
         }
@@ -487,19 +510,35 @@ fn choose(timeline: &[Timed<EpochMember>], unsealed: BTreeSet<EpochId>) -> BTree
     open.into_iter().rev().take(MOST_CANDIDATES).chain(recent).collect()
 }
 
-fn join<T>(all: &mut Option<Vec<T>>, more: Option<Vec<T>>) {
-    match (all.as_mut(), more) {
-        (Some(all), Some(more)) => all.extend(more),
-        (None, more) => *all = more,
-        (Some(_), None) => {}
+/// One kind of key under all its spellings.
+struct Joined<T> {
+    found: Vec<T>,
+    unread: bool,
+}
+
+impl<T> Default for Joined<T> {
+    fn default() -> Self {
+        Self { found: Vec::new(), unread: false }
     }
 }
 
-fn join_counts(all: Option<u64>, more: Option<u64>) -> Option<u64> {
-    match (all, more) {
-        (Some(all), Some(more)) => Some(all + more),
-        (all, more) => all.or(more),
+impl<T> Joined<T> {
+    fn add(&mut self, more: Option<Vec<T>>) {
+        self.unread |= more.is_none();
+        self.found.extend(more.into_iter().flatten());
     }
+
+    /// What was found. Nothing, while one spelling could not be read, is not known to be nothing.
+    fn known(self) -> Option<Vec<T>> {
+        (!self.unread || !self.found.is_empty()).then_some(self.found)
+    }
+}
+
+/// An answer of a transaction that reads the tracker's own keys.
+fn own_answer<T: FromRedisValue>(answer: Option<Value>, key: &str) -> Result<T, StoreError> {
+    let answer = answer.unwrap_or(Value::Array(Vec::new())).extract_error();
+    let answer = answer.and_then(|answer| from_redis_value(answer).map_err(Into::into));
+    answer.map_err(|error| StoreError::redis("read the ledger", key, &error))
 }
 
 impl InputKeys<'_> {

@@ -1,6 +1,6 @@
 //! What the keys of one epoch say: the commands that ask, and the reading of their answers.
 
-use domain::{EpochFacts, EpochId, parse_seconds};
+use domain::{EpochFacts, EpochId, LONGEST_WINDOW, parse_seconds};
 use redis::Pipeline;
 
 use crate::{
@@ -35,7 +35,15 @@ pub(super) fn take(
     let mut facts = EpochFacts::default();
     let fields =
         |replies: &mut Replies, key: &str, names: usize| -> Result<Vec<Option<String>>, StoreError> {
-            let mut fields = replies.take::<Vec<Option<String>>>(key)?.unwrap_or_default();
+            let fields = replies.take::<Vec<Option<Vec<u8>>>>(key)?.unwrap_or_default();
+            let mut read = |field: Option<Vec<u8>>| {
+                String::from_utf8(field?)
+                    .map_err(|error| {
+                        replies.fault(key, ErrorKind::Malformed, format!("a field is no text: {error}"))
+                    })
+                    .ok()
+            };
+            let mut fields: Vec<_> = fields.into_iter().map(&mut read).collect();
             fields.resize(names, None);
             Ok(fields)
         };
@@ -67,16 +75,29 @@ pub(super) fn take(
         facts.start = start.or(seconds(replies, &state_key, "window_opened_at", opened_at));
         let end = seconds(replies, &info_key, "end", end);
         facts.end = end.or(seconds(replies, &state_key, "window_closes_at", closes_at));
-        facts.duration = seconds(replies, &info_key, "duration", duration).filter(|&duration| duration > 0.0);
+        let length = seconds(replies, &info_key, "duration", duration).filter(|&duration| duration > 0.0);
+        if let Some(length) = length.filter(|&length| length > LONGEST_WINDOW) {
+            replies.fault(
+                &info_key,
+                ErrorKind::Malformed,
+                format!("a window of {length:e} s is not believed"),
+            );
+        }
+        facts.duration = length.filter(|&length| length <= LONGEST_WINDOW);
         facts.data_market = data_market.clone().filter(|market| !market.is_empty());
     }
     facts.local_batch = replies.take::<bool>(&local)?.unwrap_or(false);
     facts.aggregated_batch = replies.take::<bool>(&aggregated)?.unwrap_or(false);
-    if let Some(json) = replies.take::<Option<Vec<u8>>>(&validators)?.flatten() {
-        match serde_json::from_slice(&json) {
+    match replies.take::<Option<Vec<u8>>>(&validators)? {
+        Some(Some(json)) => match serde_json::from_slice(&json) {
             Ok(named) => facts.batch_validators = Some(named),
-            Err(error) => replies.fault(&validators, ErrorKind::Malformed, error),
-        }
+            Err(error) => {
+                replies.fault(&validators, ErrorKind::Malformed, error);
+                facts.batch_validators_unread = true;
+            }
+        },
+        Some(None) => {}
+        None => facts.batch_validators_unread = true,
     }
     let ordered = replies.take::<u64>(&ids)?;
     let one = replies.take::<u64>(&ids)?;
@@ -102,6 +123,18 @@ impl Gathered {
             self.0 = Some(facts);
             return;
         };
+        // An ordered set is preferred to a plain one, a plain one to none, and not knowing to nothing there.
+        let worth = |facts: &EpochFacts| match (
+            facts.has_submissions_key,
+            facts.submissions_recent,
+            facts.submissions,
+        ) {
+            (true, Some(_), _) => 3,
+            (true, None, _) => 2,
+            (false, _, None) => 1,
+            (false, _, Some(_)) => 0,
+        };
+        let is_better = worth(&facts) > worth(known);
         known.open = known.open.or(facts.open);
         known.start = known.start.or(facts.start);
         known.end = known.end.or(facts.end);
@@ -110,7 +143,9 @@ impl Gathered {
         known.local_batch |= facts.local_batch;
         known.aggregated_batch |= facts.aggregated_batch;
         known.batch_validators = known.batch_validators.take().or(facts.batch_validators);
-        if !known.has_submissions_key && (facts.has_submissions_key || known.submissions.is_none()) {
+        known.batch_validators_unread |= facts.batch_validators_unread;
+        known.batch_validators_unread &= known.batch_validators.is_none();
+        if is_better {
             known.submissions = facts.submissions;
             known.submissions_recent = facts.submissions_recent;
             known.has_submissions_key = facts.has_submissions_key;

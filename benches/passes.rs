@@ -11,9 +11,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use domain::{Address, MeasurementWindow, Summary, SummaryInput, Totals};
+use domain::{Address, MeasurementWindow, Participation, Summary, SummaryInput, Totals};
 use state_tracker::{config::Config, service};
-use store::{Dataset, MarketKeys, MarketStore, Reach, Store};
+use store::{Datasets, MarketKeys, MarketStore, Reach, Scope, Store};
 use testkit::{FaultProxy, MarketProducer, ProducerConfig, RedisServer, producers::unix_now};
 use tokio::process::Command;
 
@@ -55,7 +55,7 @@ fn config(port: u16, more: &[(&str, &str)]) -> Config {
 async fn pass(market: &MarketStore, store: &Store, reach: Reach) {
     let now = unix_now() as f64;
     let mut session = store.session("bench").await.expect("a connection");
-    let mut pass = market.discover(&mut session, now, reach).await.expect("read");
+    let mut pass = market.discover(&mut session, now, Scope::summary(reach)).await.expect("read");
     market.examine(&mut session, &mut pass).await.expect("read");
     let totals = Totals::of(&pass.seen, "validator1", 3600.0);
     let window = MeasurementWindow::at(pass.seen.window, &totals, now, 86_400.0);
@@ -65,10 +65,22 @@ async fn pass(market: &MarketStore, store: &Store, reach: Reach) {
         recent: pass.seen.recent(),
         queue: pass.seen.queue,
         active_validators: pass.seen.active_validators(),
+        gaps: pass.seen.gap_count(),
+        priorities: pass.seen.priorities,
         now,
     });
-    let dataset = Dataset { summary: &summary, window, ttl: Duration::from_secs(60) };
-    market.commit(&mut session, &pass, &totals, &dataset).await.expect("written");
+    let minute = Duration::from_secs(60);
+    let datasets = Datasets {
+        summary: &summary,
+        window,
+        summary_ttl: minute,
+        participation: Participation::of(&pass.seen, &totals),
+        participation_ttl: minute,
+        hours: Vec::new(),
+        day: None,
+        gaps: Vec::new(),
+    };
+    market.commit(&mut session, &pass, &totals, &datasets).await.expect("written");
 }
 
 async fn passes(epochs: u64) {
@@ -81,7 +93,8 @@ async fn passes(epochs: u64) {
         producer.submit(23_000_000 + epoch, 5, now).await.expect("submitted");
         producer.validators(23_000_000 + epoch, &["v1", "v2", "v3"], now).await.expect("validators");
     }
-    let market = MarketStore::new(MarketKeys::new(&Address::new(PROTOCOL), &Address::new(MARKET)));
+    let market =
+        MarketStore::new(MarketKeys::new(&Address::new(PROTOCOL), &Address::new(MARKET)), "validator1");
 
     let store = service::connect(&config(redis.port(), &[])).expect("a pool");
     let began = Instant::now();

@@ -57,7 +57,8 @@ Exit codes:
   1   something else failed; the message says what
   2   the command line is not understood
   70  gave up: an actor it can't do without stayed down or hung; restart it
-  78  the configuration has errors: all are listed, nothing was started";
+  78  the configuration has errors: all are listed, nothing was started
+  130 told to stop twice: did not wait for an orderly end";
 
 /// The command line.
 #[derive(Clone, Debug, Parser)]

@@ -26,7 +26,9 @@ use figment::value::Value;
 
 pub use problem::{ConfigErrors, EX_CONFIG};
 pub use secret::Secret;
-pub use settings::{Config, Http, Intervals, Ledger, Log, LogFormat, Mailbox, Redis, Supervision, Tracker};
+pub use settings::{
+    Config, Http, Intervals, Ledger, Log, LogFormat, Mailbox, Redis, Retention, Supervision, Tracker,
+};
 pub use sources::CONFIG_VARIABLE;
 
 use problem::Problem;

@@ -3,26 +3,27 @@
 //! ```text
 //! root
 //! ├─ listener
-//! └─ markets
-//!    └─ 0x…            one supervisor a market
-//!       ├─ aggregator
-//!       └─ epoch-tracker
+//! ├─ markets
+//! │  └─ 0x…            one supervisor a market
+//! │     ├─ aggregator
+//! │     └─ epoch-tracker
+//! └─ pruner
 //! ```
 //!
 //! The mailboxes are made first, so that every actor can be given its edges before any of them exists. Both
 //! edges of the listener coalesce, so no edge waits and no cycle of waiting edges is possible.
 
 use std::{
-    sync::{Arc, Weak},
+    sync::{Arc, OnceLock, Weak},
     time::Duration,
 };
 
 use actors::{
-    Aggregator, DATASETS, EpochTracker, Listener, MarketEdges, Rhythm, Services, telemetry::Telemetry,
+    Aggregator, DATASETS, EpochTracker, Listener, MarketEdges, Pruner, Rhythm, Services, telemetry::Telemetry,
 };
 use color_eyre::eyre::{Result, WrapErr};
 use domain::Address;
-use store::{MarketKeys, RedisSettings, Store};
+use store::{MarketKeys, RedisSettings, Retention, Store};
 use supervision::{
     ActorHealth, Backoff, Child, Clock, Crash, DeadLetter, Failure, Intensity, Limits, Mailbox, Overflow,
     Policy, State, StopReport, Tree, TreeOptions, WatchSettings,
@@ -55,16 +56,17 @@ impl Service {
     pub async fn start(config: &Config, watch: WatchSettings) -> Result<Self> {
         let clock = Clock::system();
         let services = services(config, &clock)?;
+        // The ports first: a second instance by mistake ends here, before it has touched anything.
+        let vitals = Arc::new(ServiceVitals { tree: OnceLock::new(), services: services.clone() });
+        let (metrics, operator) = (config.http.metrics_address(), config.http.operator_address);
+        let http = HttpServers::bind(metrics, operator, vitals.clone()).await?;
         let tree = Tree::start(children(config, &services, &clock), TreeOptions { clock, watch }).await;
         let tree = Arc::new(tree.wrap_err("the root of the tree could not be started")?);
+        vitals.tree.get_or_init(|| Arc::downgrade(&tree));
         let observed = Arc::downgrade(&tree);
         services
             .telemetry
             .observe_tree(move || observed.upgrade().map_or_else(Vec::new, |tree| tree.health()));
-        let vitals = ServiceVitals { tree: Arc::downgrade(&tree), services: services.clone() };
-        let http =
-            HttpServers::bind(config.http.metrics_address(), config.http.operator_address, Arc::new(vitals));
-        let http = http.await?;
         tracing::info!(metrics = %http.metrics_address(), operator = %http.operator_address(), "endpoints are open");
         let shutdown_within = config.supervision.shutdown_within;
         Ok(Self { tree, http, store: services.store, shutdown_within })
@@ -108,12 +110,14 @@ fn services(config: &Config, clock: &Clock) -> Result<Services> {
     let intervals = &config.intervals;
     let rhythm = Rhythm {
         summary: intervals.summary,
+        hourly: intervals.hourly,
+        daily: intervals.daily,
         current_epoch: intervals.current_epoch,
         wake_debounce: intervals.wake_debounce,
         seal_after: config.ledger.seal_after,
         measurement_window: config.ledger.measurement_window,
         reconnect_within: redis.reconnect_within,
-        summary_ttl: SUMMARY_TTL.max(2 * intervals.summary),
+        summary_ttl: SUMMARY_TTL.max(3 * intervals.summary),
     };
     let validator = config.tracker.sequencer_id.clone();
     let services =
@@ -134,10 +138,11 @@ fn children(config: &Config, services: &Services, clock: &Clock) -> Vec<Child> {
     let mandatory = Policy { give_up_after: Some(config.supervision.give_up_after), ..policy };
     let limits = limits(&config.mailbox);
     let protocol = Address::new(&config.tracker.protocol);
-    let (mut edges, mut markets) = (Vec::new(), Vec::new());
+    let (mut edges, mut markets, mut pruned) = (Vec::new(), Vec::new(), Vec::new());
     for market in &config.tracker.markets {
         let keys = MarketKeys::new(&protocol, &Address::new(market));
         let name = keys.market().checksummed().to_owned();
+        pruned.push(keys.clone());
         let mailbox = |actor: &str| Mailbox::new(format!("markets/{name}/{actor}"), limits, clock);
         let (aggregator, epoch_tracker) = (mailbox("aggregator"), mailbox("epoch-tracker"));
         edges.push(MarketEdges {
@@ -162,7 +167,13 @@ fn children(config: &Config, services: &Services, clock: &Clock) -> Vec<Child> {
         let services = services.clone();
         Child::source("listener", move || Listener::new(services.clone(), edges.clone()))
     };
-    vec![listen.policy(mandatory), Child::supervisor("markets", markets).policy(mandatory)]
+    let prune = {
+        let (services, every) = (services.clone(), config.intervals.prune);
+        let retention = retention(&config.retention);
+        Child::source("pruner", move || Pruner::new(services.clone(), pruned.clone(), every, retention))
+    };
+    let markets = Child::supervisor("markets", markets);
+    vec![listen.policy(mandatory), markets.policy(mandatory), prune.policy(policy)]
 }
 
 fn policy(settings: &config::Supervision) -> Policy {
@@ -181,6 +192,14 @@ fn policy(settings: &config::Supervision) -> Policy {
     }
 }
 
+fn retention(settings: &config::Retention) -> Retention {
+    Retention {
+        timelines: settings.timelines.as_secs(),
+        priorities: settings.priorities.as_secs(),
+        sealed: settings.ledger.as_secs(),
+    }
+}
+
 fn limits(settings: &config::Mailbox) -> Limits {
     Limits {
         capacity: settings.capacity,
@@ -193,8 +212,15 @@ fn limits(settings: &config::Mailbox) -> Limits {
 
 /// What the endpoints show. Once the tree is gone there is nothing to show.
 struct ServiceVitals {
-    tree: Weak<Tree>,
+    /// Set when the tree has been started, which is after the endpoints.
+    tree: OnceLock<Weak<Tree>>,
     services: Services,
+}
+
+impl ServiceVitals {
+    fn tree(&self) -> Option<Arc<Tree>> {
+        self.tree.get().and_then(Weak::upgrade)
+    }
 }
 
 impl Vitals for ServiceVitals {
@@ -216,15 +242,15 @@ impl Vitals for ServiceVitals {
     }
 
     fn actors(&self) -> Vec<ActorHealth> {
-        self.tree.upgrade().map_or_else(Vec::new, |tree| tree.health())
+        self.tree().map_or_else(Vec::new, |tree| tree.health())
     }
 
     fn dead_letters(&self) -> Vec<DeadLetter> {
-        self.tree.upgrade().map_or_else(Vec::new, |tree| tree.dead_letters())
+        self.tree().map_or_else(Vec::new, |tree| tree.dead_letters())
     }
 
     fn crashes(&self, actor: &str) -> Vec<Crash> {
-        self.tree.upgrade().map_or_else(Vec::new, |tree| tree.crashes(actor))
+        self.tree().map_or_else(Vec::new, |tree| tree.crashes(actor))
     }
 
     fn metrics(&self) -> Result<String, Failure> {

@@ -7,6 +7,7 @@ mod complaints;
 mod listener;
 mod market;
 mod messages;
+mod pruner;
 mod services;
 mod status;
 pub mod telemetry;
@@ -14,6 +15,7 @@ pub mod telemetry;
 pub use listener::{Listener, MarketEdges};
 pub use market::{Aggregator, EpochTracker};
 pub use messages::Look;
+pub use pruner::Pruner;
 pub use services::{Rhythm, Services};
 pub use status::{Readiness, Status};
 

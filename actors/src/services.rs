@@ -12,6 +12,10 @@ use crate::{complaints::Complaints, status::Status, telemetry::Telemetry};
 pub struct Rhythm {
     /// Between two passes of the summary.
     pub summary: Duration,
+    /// Between two writings of the statistics of the hours.
+    pub hourly: Duration,
+    /// Between two writings of the statistics of the day.
+    pub daily: Duration,
     /// Between two passes of the current epoch.
     pub current_epoch: Duration,
     /// The least time between two passes of the current epoch that events ask for.

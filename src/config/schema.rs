@@ -12,6 +12,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
+const YEAR: Duration = Duration::from_hours(365 * 24);
 
 /// One setting.
 pub(crate) struct Setting {
@@ -112,10 +113,16 @@ pub(crate) static SETTINGS: &[Setting] = &[
         .required("the data market addresses (comma list or JSON array)"),
     Setting::text("tracker.sequencer_id", checks::ID, checks::is_id).variable("SEQUENCER_ID"),
     Setting::duration("intervals.summary", millis(100)..=DAY),
+    Setting::duration("intervals.hourly", SECOND..=DAY),
+    Setting::duration("intervals.daily", SECOND..=DAY),
+    Setting::duration("intervals.prune", SECOND..=DAY),
     Setting::duration("intervals.current_epoch", millis(100)..=DAY),
     Setting::duration("intervals.wake_debounce", MS..=MINUTE),
     Setting::duration("ledger.seal_after", SECOND..=DAY),
     Setting::duration("ledger.measurement_window", SECOND..=Duration::from_hours(7 * 24)),
+    Setting::duration("retention.timelines", DAY..=YEAR),
+    Setting::duration("retention.priorities", DAY..=YEAR),
+    Setting::duration("retention.ledger", Duration::from_hours(7 * 24)..=YEAR),
     Setting::integer("supervision.max_restarts", "a number", 1..=1_000),
     Setting::duration("supervision.within", SECOND..=DAY),
     Setting::duration("supervision.backoff_first", MS..=HOUR),
@@ -125,8 +132,8 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting::duration("supervision.wedged_after", millis(100)..=HOUR),
     Setting::duration("supervision.degraded_retry", millis(100)..=HOUR),
     Setting::duration("supervision.give_up_after", SECOND..=DAY),
-    Setting::duration("supervision.stop_within", millis(10)..=millis(9_000)),
-    Setting::duration("supervision.shutdown_within", millis(100)..=millis(9_900)),
+    Setting::duration("supervision.stop_within", millis(10)..=millis(8_000)),
+    Setting::duration("supervision.shutdown_within", millis(100)..=millis(8_900)),
     Setting::integer("mailbox.capacity", "a number of messages", 1..=1_000_000),
     Setting::integer("mailbox.bytes", "a number of bytes", 1_024..=1_073_741_824),
     Setting::integer("mailbox.batch", "a number of messages", 1..=65_536),

@@ -21,6 +21,8 @@ pub struct Config {
     pub intervals: Intervals,
     /// The epoch ledger.
     pub ledger: Ledger,
+    /// `[retention]`
+    pub retention: Retention,
     /// When actors are restarted, and when the process gives up.
     pub supervision: Supervision,
     /// The bounds of each mailbox.
@@ -106,10 +108,19 @@ pub struct Intervals {
     /// Between two summaries, and two participations.
     #[serde(with = "humantime_serde")]
     pub summary: Duration,
+    /// Between two writings of the statistics of the hours.
+    #[serde(with = "humantime_serde")]
+    pub hourly: Duration,
+    /// Between two writings of the statistics of the day.
+    #[serde(with = "humantime_serde")]
+    pub daily: Duration,
+    /// Between two rounds of the pruner.
+    #[serde(with = "humantime_serde")]
+    pub prune: Duration,
     /// Between two computations of the current epoch that no event caused.
     #[serde(with = "humantime_serde")]
     pub current_epoch: Duration,
-    /// How long events are gathered before they wake a computation.
+    /// The least time between two computations of the current epoch that events ask for.
     #[serde(with = "humantime_serde")]
     pub wake_debounce: Duration,
 }
@@ -124,6 +135,21 @@ pub struct Ledger {
     /// The window over which the rates are measured.
     #[serde(with = "humantime_serde")]
     pub measurement_window: Duration,
+}
+
+/// `[retention]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retention {
+    /// Of the producers' timelines.
+    #[serde(with = "humantime_serde")]
+    pub timelines: Duration,
+    /// Of the timelines of priorities.
+    #[serde(with = "humantime_serde")]
+    pub priorities: Duration,
+    /// Of the ledger's sealed entries.
+    #[serde(with = "humantime_serde")]
+    pub ledger: Duration,
 }
 
 /// `[supervision]`

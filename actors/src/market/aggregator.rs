@@ -1,4 +1,5 @@
-//! The aggregator: keeps a market's ledger, and writes `dashboard:summary` and `stats:current` from it.
+//! The aggregator: keeps a market's ledger, and writes the datasets that are made from it: `dashboard:summary`,
+//! `stats:current`, `metrics:participation`, the statistics of hours and days, the gaps.
 //!
 //! Touches the market's keys in Redis, and nothing else. Each pass is three round trips whatever the number of
 //! epochs, and depends on no pass before it: a crash between any two steps, or two aggregators at once, change
@@ -10,8 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use domain::{MeasurementWindow, Number, Summary, SummaryInput, Sums, Totals};
-use store::{Dataset, MarketKeys, MarketStore, Pass, Reach};
+use domain::{
+    DayStats, HourStats, MeasurementWindow, Number, Participation, Summary, SummaryInput, Sums, Totals,
+};
+use store::{Datasets, MarketKeys, MarketStore, Pass, Reach, Scope};
 use supervision::{Actor, Clock, Context, Failure, fail};
 
 use super::pace::{Next, PassError, Passes, keep_passing};
@@ -29,6 +32,9 @@ pub struct Aggregator {
     services: Services,
     market: MarketStore,
     reach: Reach,
+    /// When the statistics of hours and of days are due; at once after a start.
+    hourly_due: Option<Instant>,
+    daily_due: Option<Instant>,
     last_good: HashMap<&'static str, (Number, f64)>,
     /// The ledger's birth and sums at the last pass.
     ledger: Option<(f64, Sums)>,
@@ -38,8 +44,9 @@ impl Aggregator {
     /// An aggregator of the market with these keys.
     #[must_use]
     pub fn new(services: Services, keys: MarketKeys) -> Self {
-        let market = MarketStore::new(keys);
-        Self { services, market, reach: Reach::Full, last_good: HashMap::new(), ledger: None }
+        let market = MarketStore::new(keys, &services.validator);
+        let (last_good, ledger) = (HashMap::new(), None);
+        Self { services, market, reach: Reach::Full, hourly_due: None, daily_due: None, last_good, ledger }
     }
 
     /// The fields; one that can't be computed now keeps its last good value for three intervals.
@@ -51,6 +58,8 @@ impl Aggregator {
             recent: pass.seen.recent(),
             queue: pass.seen.queue,
             active_validators: pass.seen.active_validators(),
+            gaps: pass.seen.gap_count(),
+            priorities: pass.seen.priorities,
             now,
         });
         for (name, value) in summary.fields() {
@@ -70,12 +79,11 @@ impl Aggregator {
     /// Reports a ledger that is younger, or counts less, than the one that was seen before: Redis was emptied,
     /// or restored from an older state.
     fn notice_loss(&mut self, pass: &Pass, totals: &Totals) {
-        let born = pass.mark.born.unwrap_or(pass.seen.now);
-        let sums = &totals.all;
+        let (born, sums) = (pass.mark.born, &totals.all);
         if let Some((known, before)) = &self.ledger {
             let fell =
                 before.fields().iter().zip(sums.fields()).any(|((_, before), (_, after))| after < *before);
-            if born > *known || fell {
+            if born.is_none_or(|born| born > *known) || fell {
                 let message = format!(
                     "Redis has lost a part of the ledger of market {}: totals were {before:?} and are {sums:?} now; \
                      they count what Redis can still prove. Check its persistence (appendonly) and its replicas",
@@ -84,7 +92,8 @@ impl Aggregator {
                 self.services.warn("keep the ledger", "lost", self.market(), &message);
             }
         }
-        self.ledger = Some((born, *sums));
+        // A ledger that this pass is about to make may be made by another tracker a moment earlier.
+        self.ledger = born.map(|born| (born, *sums));
     }
 }
 
@@ -117,7 +126,10 @@ impl Passes for Aggregator {
         fail::point("aggregator::before_read").await?;
         let mut session = self.services.store.session("read the timelines").await?;
         self.services.telemetry.pool_waited(began.elapsed());
-        let mut pass = self.market.discover(&mut session, now, self.reach).await?;
+        let is_due = |due: Option<Instant>| due.is_none_or(|due| clock.now() >= due);
+        let (hourly, daily) = (is_due(self.hourly_due), is_due(self.daily_due));
+        let scope = Scope { reach: self.reach, hourly, daily };
+        let mut pass = self.market.discover(&mut session, now, scope).await?;
         self.market.examine(&mut session, &mut pass).await?;
         self.services.note_faults(&pass.faults);
         fail::point("aggregator::after_read").await?;
@@ -128,17 +140,57 @@ impl Passes for Aggregator {
         let length = rhythm.measurement_window.as_secs_f64();
         let window = MeasurementWindow::at(pass.seen.window, &totals, now, length);
         let summary = self.summary(&pass, &totals, window);
+        let hours = HourStats::hours(wall.as_secs()).map(|hour| HourStats::of(&pass.seen, &totals, hour));
+        // Totals that lack some make no statistics: those follow with the pass that has them all.
+        let (hourly, daily) = (hourly && !pass.partial, daily && !pass.partial);
+        let datasets = Datasets {
+            summary: &summary,
+            window,
+            summary_ttl: rhythm.summary_ttl,
+            participation: Participation::of(&pass.seen, &totals),
+            participation_ttl: rhythm.summary_ttl,
+            hours: if hourly { hours.to_vec() } else { Vec::new() },
+            day: daily.then(|| DayStats::of(&pass.seen, &totals, wall.as_secs())),
+            gaps: pass.seen.gaps().collect(),
+        };
         fail::point("aggregator::before_commit").await?;
-        let dataset = Dataset { summary: &summary, window, ttl: rhythm.summary_ttl };
-        let written = self.market.commit(&mut session, &pass, &totals, &dataset).await?;
+        let written = self.market.commit(&mut session, &pass, &totals, &datasets).await?;
         fail::point("aggregator::after_commit").await?;
+        self.services.note_faults(&written.faults);
+        if hourly {
+            self.hourly_due = Some(clock.now() + rhythm.hourly);
+        }
+        if daily {
+            self.daily_due = Some(clock.now() + rhythm.daily);
+        }
 
         let telemetry = &self.services.telemetry;
-        telemetry.round_trips("summary", 3);
-        telemetry.dataset_generated(Name::DashboardSummary);
-        telemetry.dataset_written(self.market(), Name::DashboardSummary, wall);
+        telemetry.round_trips("summary", session.round_trips());
+        let made = [
+            (Name::DashboardSummary, true),
+            (Name::Participation, true),
+            (Name::HourlyStats, hourly),
+            (Name::DailyStats, daily),
+        ];
+        for (name, _) in made.into_iter().filter(|(_, made)| *made) {
+            telemetry.dataset_generated(name);
+            telemetry.dataset_written(self.market(), name, wall);
+        }
+        telemetry.late_changes(totals.late.len() as u64);
         telemetry.unfinished_epochs(self.market(), totals.unfinished);
-        telemetry.aggregation_took(Aggregation::CurrentMetrics, began.elapsed());
+        if written.left == 0 {
+            // Else another tracker sealed some of them, and counts those.
+            let unaccounted = totals.finished.iter().map(|(_, entry)| entry.sums().unaccounted).sum();
+            telemetry.unaccounted_epochs(unaccounted);
+        }
+        let took = [
+            (Aggregation::CurrentMetrics, true),
+            (Aggregation::HourlyStats, hourly),
+            (Aggregation::DailyStats, daily),
+        ];
+        for (kind, _) in took.into_iter().filter(|(_, made)| *made) {
+            telemetry.aggregation_took(kind, began.elapsed());
+        }
         if written.left > 0 {
             // They are looked at again with the next pass.
             tracing::debug!(
@@ -147,7 +199,7 @@ impl Passes for Aggregator {
                 "another tracker keeps this ledger too"
             );
         }
-        let again = pass.missed_epochs && self.reach == Reach::Recent;
+        let again = pass.partial || (pass.missed_epochs && self.reach == Reach::Recent);
         self.reach = if again { Reach::Full } else { Reach::Recent };
         Ok(if again { Next::AtOnce } else { Next::Interval })
     }

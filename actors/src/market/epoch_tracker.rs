@@ -23,7 +23,7 @@ pub(crate) const DATASET: &str = "current epoch";
 pub struct EpochTracker {
     services: Services,
     market: MarketStore,
-    /// Events don't start a pass before this.
+    /// Messages don't start a pass before this.
     rested: Option<Instant>,
 }
 
@@ -31,7 +31,8 @@ impl EpochTracker {
     /// A tracker of the market with these keys.
     #[must_use]
     pub fn new(services: Services, keys: MarketKeys) -> Self {
-        Self { services, market: MarketStore::new(keys), rested: None }
+        let market = MarketStore::new(keys, &services.validator);
+        Self { services, market, rested: None }
     }
 }
 
@@ -50,11 +51,11 @@ impl Passes for EpochTracker {
         self.services.rhythm.current_epoch
     }
 
-    async fn pass(&mut self, look: Option<&Look>, clock: &Clock) -> Result<Next, PassError> {
-        if let (Some(rested), Some(Look { gap: false, .. })) = (self.rested, look) {
-            // What is heard meanwhile is merged into the next message.
-            clock.sleep_until(rested).await;
-        }
+    fn rests_until(&self) -> Option<Instant> {
+        self.rested
+    }
+
+    async fn pass(&mut self, _look: Option<&Look>, clock: &Clock) -> Result<Next, PassError> {
         self.rested = Some(clock.now() + self.services.rhythm.wake_debounce);
         let (began, now) = (Instant::now(), clock.unix());
         fail::point("epoch_tracker::before_read").await?;
@@ -72,7 +73,7 @@ impl Passes for EpochTracker {
             telemetry.dataset_written(self.market(), Name::CurrentEpoch, now);
         }
         fail::point("epoch_tracker::after_commit").await?;
-        telemetry.round_trips("current_epoch", 3);
+        telemetry.round_trips("current_epoch", session.round_trips());
         telemetry.aggregation_took(Aggregation::CurrentEpoch, began.elapsed());
         Ok(Next::Interval)
     }

@@ -32,6 +32,11 @@ pub(super) trait Passes: Send {
         clock: &Clock,
     ) -> impl Future<Output = Result<Next, PassError>> + Send;
 
+    /// Before this, a message does not start a pass: what it asks for is gathered.
+    fn rests_until(&self) -> Option<Instant> {
+        None
+    }
+
     /// A pass failed because of Redis: something may be missed.
     fn interrupted(&mut self) {}
 }
@@ -74,6 +79,10 @@ pub(super) async fn keep_passing<P: Passes>(actor: &mut P, cx: &mut Context<Look
     let stop = cx.stop_token();
     // What still waits when the actor shall stop can be derived again from the keys.
     while !stop.is_cancelled() {
+        if let Some(rested) = actor.rests_until() {
+            // Messages wait in the mailbox meanwhile, where they become one.
+            pause(cx, &clock, rested.min(next)).await;
+        }
         let Ok(look) = wait(cx, &clock, next).await else { break };
         let began = clock.now();
         let pass = tokio::select! {
@@ -104,6 +113,7 @@ pub(super) async fn keep_passing<P: Passes>(actor: &mut P, cx: &mut Context<Look
         actor.services().status.failed(actor.market(), P::DATASET, &error);
         actor.interrupted();
         next = clock.now() + retry;
+        // The message that was given back is not to be taken up at once.
         pause(cx, &clock, next).await;
     }
     Ok(())
@@ -124,7 +134,7 @@ async fn wait<'a>(
     }
 }
 
-/// Waits out the time after a failure, so that the message that was given back is not taken up at once.
+/// Waits with nothing in hand, whatever there is in the mailbox.
 async fn pause(cx: &Context<Look>, clock: &Clock, until: Instant) {
     cx.idle(async {
         tokio::select! {

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::{DEFAULT_WINDOW, EpochFacts, EpochId, Number};
+use crate::{DEFAULT_WINDOW, EpochFacts, EpochId, LONGEST_WINDOW, Number};
 
 /// Where an epoch stands, as readers know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,8 +126,9 @@ pub fn current_epoch(candidates: &[Candidate], now: f64) -> Option<CurrentEpoch>
     let facts = &current.facts;
     let start = facts.start.or(facts.timeline.opened);
     let between = |(start, end): (f64, f64)| (end > start).then_some(end - start);
+    let believed = |window: &f64| *window <= LONGEST_WINDOW;
     let by_plan = start.zip(facts.end.filter(|_| current.is_open() == Some(true))).and_then(between);
-    let window = facts.duration.or(by_plan).unwrap_or(DEFAULT_WINDOW);
+    let window = facts.duration.or(by_plan).filter(believed).unwrap_or(DEFAULT_WINDOW);
     let phase = current.phase();
     let left = start.map_or(window, |start| (start + window - now).max(0.0)).min(window);
     Some(CurrentEpoch {

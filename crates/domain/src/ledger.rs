@@ -6,7 +6,7 @@
 //! never takes back what it had shown. A finished epoch is sealed: its entry is added to the [`Sums`], once.
 //! A total is always sealed sums plus unsealed entries.
 
-use crate::{DEFAULT_WINDOW, EpochFacts, EpochId};
+use crate::{DEFAULT_WINDOW, EpochFacts, EpochId, LONGEST_WINDOW};
 
 /// What is known of one epoch. Times are whole Unix seconds; a time of 0 stands for a fact without a time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,7 +27,8 @@ pub struct Entry {
     pub aggregated: Option<u64>,
     /// Whether its aggregated batch names this validator.
     pub included: bool,
-    /// Whether its submissions could be known: the key was there, or was not due to be gone.
+    /// Whether all of its submissions could be known: they were read after its window had closed, when the key
+    /// was there or not due to be gone.
     pub accounted: bool,
 }
 
@@ -39,23 +40,36 @@ pub struct BadEntry(pub String);
 /// How long producers keep the shorter-lived key of an epoch's submissions, in seconds.
 const SUBMISSIONS_KEPT: u64 = 3600;
 
+/// So many ids can't all be about to show their first trace.
+const EXPECTED: usize = 1_000;
+
+/// How long after an aggregated batch its list of validators is waited for, in seconds.
+const VALIDATORS_WITHIN: u64 = 60;
+
 impl Entry {
     /// What the facts of one pass prove about an epoch.
     #[must_use]
     pub fn observed(facts: &EpochFacts, validator: &str, now: f64) -> Self {
-        // A time in the future would keep the epoch from ever being finished.
-        let second = |at: f64| at.clamp(0.0, now) as u64;
+        // A time in the future says only that it happened: taken for now, it would move with every pass, and the
+        // epoch would never be over.
+        let second = |at: f64| if at <= now { at.max(0.0) as u64 } else { 0 };
         let opened = facts.timeline.opened.or(facts.start).map(second);
         let was_opened = facts.active || facts.open.is_some() || facts.timeline.closed.is_some();
         let closed_by_status = (facts.open == Some(false)).then(|| facts.end.map_or(0, second));
         let closed = facts.timeline.closed.map(second).or(closed_by_status);
-        let duration = facts.duration.unwrap_or(DEFAULT_WINDOW);
-        let due = facts.end.or(opened.map(|at| at as f64 + duration)).map_or(0, |at| at.max(0.0) as u64);
+        let duration =
+            facts.duration.filter(|&duration| duration <= LONGEST_WINDOW).unwrap_or(DEFAULT_WINDOW);
+        let by_plan = opened.filter(|&at| at > 0).map(|at| at as f64 + duration);
+        let end = facts.end.filter(|&end| end <= now + LONGEST_WINDOW);
+        let due = end.or(by_plan).map_or(0, |at| at.max(0.0) as u64);
         let batch = |at: Option<f64>, exists: bool| at.map(second).or(exists.then_some(0));
         let named = |validators: &Vec<String>| validators.iter().any(|named| named == validator);
-        let young = opened.is_some_and(|at| second(now) < at + SUBMISSIONS_KEPT);
+        let present = second(now);
+        let young = opened.is_some_and(|at| present < at.saturating_add(SUBMISSIONS_KEPT));
+        let over = closed.is_some() || (due > 0 && present >= due);
+        let counted = facts.has_submissions_key || (young && facts.submissions.is_some());
         Self {
-            seen: second(now),
+            seen: present,
             opened: opened.or(was_opened.then_some(0)),
             closed,
             due,
@@ -63,7 +77,7 @@ impl Entry {
             local: batch(facts.timeline.local, facts.local_batch),
             aggregated: batch(facts.timeline.aggregated, facts.aggregated_batch),
             included: facts.batch_validators.as_ref().is_some_and(named),
-            accounted: facts.has_submissions_key || young,
+            accounted: over && counted,
         }
     }
 
@@ -91,10 +105,24 @@ impl Entry {
     /// have passed since the window closed.
     #[must_use]
     pub fn is_finished(&self, now: f64, seal_after: f64) -> bool {
-        let now = now.max(0.0) as u64;
-        let window_over = self.closed.is_some() || (self.due > 0 && now >= self.due);
+        let present = now.max(0.0) as u64;
+        let window_over = self.closed.is_some() || (self.due > 0 && present >= self.due);
         let both = self.local.is_some() && self.aggregated.is_some();
-        both && window_over || now >= self.end_of_window() + seal_after as u64
+        both && window_over || self.is_long_over(now, seal_after)
+    }
+
+    /// Whether `seal_after` seconds have passed since the window closed: nothing is waited for any more.
+    #[must_use]
+    pub fn is_long_over(&self, now: f64, seal_after: f64) -> bool {
+        now.max(0.0) as u64 >= self.end_of_window().saturating_add(seal_after as u64)
+    }
+
+    /// Whether a pass that saw these facts has seen all that a finished epoch is sealed with. What can't be read
+    /// now may be readable later, and the validators of an aggregated batch may be written a moment after it.
+    fn is_complete(&self, facts: &EpochFacts, now: f64) -> bool {
+        let waited = |at: u64| at > 0 && now.max(0.0) as u64 >= at.saturating_add(VALIDATORS_WITHIN);
+        let listed = facts.batch_validators.is_some() || self.aggregated.is_some_and(waited);
+        listed && facts.submissions.is_some()
     }
 
     /// Whether nothing is known of the epoch but that it exists.
@@ -113,9 +141,16 @@ impl Entry {
         let known = |at: Option<u64>| at.filter(|&at| at > 0);
         known(self.closed)
             .or(known(Some(self.due)))
-            .or(known(self.opened).map(|at| at + DEFAULT_WINDOW as u64))
+            .or(known(self.opened).map(|at| at.saturating_add(DEFAULT_WINDOW as u64)))
             .or(known(self.local.max(self.aggregated)))
             .unwrap_or(self.seen)
+    }
+
+    /// The latest time that is known of it.
+    #[must_use]
+    pub fn last_sign(&self) -> u64 {
+        let times = [Some(self.seen), self.opened, self.closed, self.local, self.aggregated];
+        times.into_iter().flatten().max().unwrap_or(0)
     }
 
     /// The start of the hour that its numbers belong to: the one in which it was opened. `None` when that is
@@ -243,13 +278,13 @@ impl Sums {
 
     fn plus(self, more: Self) -> Self {
         Self {
-            epochs: self.epochs + more.epochs,
-            submissions: self.submissions + more.submissions,
-            local: self.local + more.local,
-            aggregated: self.aggregated + more.aggregated,
-            included: self.included + more.included,
-            unaccounted: self.unaccounted + more.unaccounted,
-            late: self.late + more.late,
+            epochs: self.epochs.saturating_add(more.epochs),
+            submissions: self.submissions.saturating_add(more.submissions),
+            local: self.local.saturating_add(more.local),
+            aggregated: self.aggregated.saturating_add(more.aggregated),
+            included: self.included.saturating_add(more.included),
+            unaccounted: self.unaccounted.saturating_add(more.unaccounted),
+            late: self.late.saturating_add(more.late),
         }
     }
 }
@@ -261,8 +296,10 @@ pub struct Totals {
     pub all: Sums,
     /// Submissions of the unfinished epochs.
     pub unfinished_submissions: u64,
-    /// How many epochs are unfinished.
+    /// How many epochs are not sealed.
     pub unfinished: u64,
+    /// Epochs that have never shown a submission, and whose submissions could not be read.
+    pub unread_submissions: u64,
     /// Entries that are to be stored because they changed.
     pub changed: Vec<(EpochId, Entry)>,
     /// Entries of finished epochs, to be sealed.
@@ -278,41 +315,50 @@ impl Totals {
     #[must_use]
     pub fn of(seen: &crate::Observation, validator: &str, seal_after: f64) -> Self {
         let unsealed = seen.facts.iter().filter(|(epoch, _)| !seen.sealed.contains_key(*epoch));
-        let entries: Vec<(&EpochId, Option<&Entry>, Entry)> = unsealed
+        let entries: Vec<(&EpochId, &EpochFacts, Entry)> = unsealed
             .map(|(epoch, facts)| {
                 let observed = Entry::observed(facts, validator, seen.now);
                 let stored = seen.stored.get(epoch);
-                (epoch, stored, stored.map_or_else(|| observed.clone(), |stored| stored.merge(&observed)))
+                (epoch, facts, stored.map_or_else(|| observed.clone(), |stored| stored.merge(&observed)))
             })
             .collect();
-        // Ids grow with time: an epoch of which nothing is left, below one whose window ended long ago, is
-        // older than that one and will not come back.
+        // Ids grow with time: an epoch of which nothing is left, below one whose window ended long ago or below
+        // very many others, is older than those and will not come back.
         let long_over = entries
             .iter()
-            .filter(|(_, _, entry)| !entry.is_bare() && entry.is_finished(seen.now, seal_after));
-        let horizon = long_over
-            .filter(|(_, _, entry)| seen.now.max(0.0) as u64 >= entry.end_of_window() + seal_after as u64)
-            .map(|(epoch, _, _)| *epoch)
-            .max();
+            .filter(|(_, _, entry)| !entry.is_bare() && entry.is_long_over(seen.now, seal_after));
+        let crowded = entries.iter().rev().nth(EXPECTED);
+        let horizon = long_over.chain(crowded).map(|(epoch, _, _)| *epoch).max();
         let mut totals = Self { all: seen.sums, ..Self::default() };
         for (epoch, sealed) in &seen.sealed {
             let Some(facts) = seen.facts.get(epoch) else { continue };
             let known = sealed.merge(&Entry::observed(facts, validator, seen.now));
-            if known.sums() != sealed.sums() {
+            // Only what adds to a total is a change that came too late.
+            let counts = |entry: &Entry| Sums { unaccounted: 0, ..entry.sums() };
+            if counts(&known) != counts(sealed) {
                 totals.late.push((epoch.clone(), known));
             }
         }
-        for (epoch, stored, entry) in entries {
+        for (epoch, facts, entry) in entries {
             totals.unsealed.push((epoch.clone(), entry.clone()));
-            totals.all = totals.all.plus(entry.sums());
             let is_gone = entry.is_bare() && horizon.is_some_and(|horizon| epoch < horizon);
-            if is_gone || entry.is_finished(seen.now, seal_after) {
+            let is_over = is_gone || entry.is_long_over(seen.now, seal_after);
+            let is_finished = is_over || entry.is_finished(seen.now, seal_after);
+            let is_sealed = is_over || is_finished && entry.is_complete(facts, seen.now);
+            // Until then it may still be accounted for.
+            let unaccounted = if is_sealed { entry.sums().unaccounted } else { 0 };
+            totals.all = totals.all.plus(Sums { unaccounted, ..entry.sums() });
+            if is_sealed {
                 totals.finished.push((epoch.clone(), entry));
                 continue;
             }
             totals.unfinished += 1;
-            totals.unfinished_submissions += entry.submissions;
-            if stored != Some(&entry) {
+            if !is_finished {
+                totals.unfinished_submissions =
+                    totals.unfinished_submissions.saturating_add(entry.submissions);
+            }
+            totals.unread_submissions += u64::from(facts.submissions.is_none() && entry.submissions == 0);
+            if seen.stored.get(epoch) != Some(&entry) {
                 totals.changed.push((epoch.clone(), entry));
             }
         }
@@ -323,7 +369,7 @@ impl Totals {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Observation;
+    use crate::{Moments, Observation};
     use proptest::prelude::*;
 
     fn entries() -> impl Strategy<Value = Entry> {
@@ -367,6 +413,24 @@ mod tests {
         #[test]
         fn no_stored_text_makes_the_reader_panic(text in "\\PC{0,60}") {
             let _ = Entry::decode(&text);
+        }
+
+        #[test]
+        fn no_times_make_the_ledger_panic(
+            times in proptest::collection::vec(proptest::option::of(any::<f64>().prop_filter("a time", |at| !at.is_nan())), 7),
+            stored: (u64, u64, u64), now in 0_f64..1e20, seal_after in 0_f64..1e20,
+        ) {
+            let [start, end, duration, opened, closed, local, aggregated] = times[..] else { unreachable!() };
+            let timeline = Moments { opened, closed, local, aggregated };
+            let facts = EpochFacts { start, end, duration, timeline, ..EpochFacts::default() };
+            let (seen, opened, due) = stored;
+            let stored = Entry { seen, opened: Some(opened), closed: Some(opened), due, submissions: due, ..Entry::default() };
+            let id = EpochId::parse("7").expect("an id");
+            let seen = Observation {
+                now, facts: [(id.clone(), facts)].into(), stored: [(id, stored)].into(),
+                sums: Sums { submissions: u64::MAX, ..Sums::default() }, ..Observation::default()
+            };
+            let _ = Totals::of(&seen, "v", seal_after);
         }
 
         #[test]
@@ -435,6 +499,57 @@ mod tests {
     }
 
     #[test]
+    fn a_time_in_the_future_does_not_move_with_the_clock() {
+        let facts = EpochFacts {
+            timeline: Moments { opened: Some(1e12), closed: Some(f64::INFINITY), ..Moments::default() },
+            end: Some(1e300),
+            duration: Some(1e300),
+            ..EpochFacts::default()
+        };
+        let (first, later) = (Entry::observed(&facts, "v", 1000.0), Entry::observed(&facts, "v", 4600.0));
+        assert_eq!((first.opened, first.closed, first.due), (Some(0), Some(0), 0));
+        let merged = first.merge(&later);
+        assert_eq!(merged, Entry { seen: 1000, ..later });
+        assert!(!merged.is_finished(4599.0, 3600.0) && merged.is_finished(4600.0, 3600.0));
+    }
+
+    #[test]
+    fn a_finished_epoch_waits_for_what_can_still_be_read() {
+        let id = EpochId::parse("1").expect("an id");
+        let timeline = Moments {
+            opened: Some(1000.0),
+            local: Some(1070.0),
+            aggregated: Some(1080.0),
+            closed: Some(1060.0),
+        };
+        let facts =
+            EpochFacts { timeline, submissions: Some(3), has_submissions_key: true, ..EpochFacts::default() };
+        let sealed = |facts: &EpochFacts, now: f64| {
+            let seen =
+                Observation { now, facts: [(id.clone(), facts.clone())].into(), ..Observation::default() };
+            let totals = Totals::of(&seen, "v", 3600.0);
+            assert_eq!((totals.all.epochs, totals.unfinished_submissions), (1, 0), "it counts as finished");
+            totals.finished.len() == 1
+        };
+        assert!(!sealed(&facts, 1081.0), "its validators may be written in a moment");
+        assert!(sealed(&facts, 1140.0), "an older producer lists none");
+        let listed = EpochFacts { batch_validators: Some(vec!["v".to_owned()]), ..facts };
+        assert!(sealed(&listed, 1081.0));
+        let unread = EpochFacts { submissions: None, has_submissions_key: false, ..listed };
+        assert!(!sealed(&unread, 1081.0) && !sealed(&unread, 4659.0) && sealed(&unread, 4660.0));
+    }
+
+    #[test]
+    fn ids_without_a_trace_below_very_many_others_are_given_up() {
+        let id = |number: usize| EpochId::parse(&number.to_string()).expect("a number");
+        let bare = EpochFacts { active: true, ..EpochFacts::default() };
+        let mut seen = Observation { now: 1e9, ..Observation::default() };
+        seen.facts = (1..=EXPECTED + 10).map(|number| (id(number), bare.clone())).collect();
+        let totals = Totals::of(&seen, "v", 3600.0);
+        assert_eq!((totals.finished.len(), totals.unfinished), (9, EXPECTED as u64 + 1));
+    }
+
+    #[test]
     fn an_id_without_a_trace_is_given_up_only_when_newer_epochs_are_long_over() {
         let id = |text: &str| EpochId::parse(text).expect(text);
         let now = 100_000.0;
@@ -445,6 +560,6 @@ mod tests {
         let totals = Totals::of(&seen, "v", 3600.0);
         let finished: Vec<_> = totals.finished.iter().map(|(epoch, _)| epoch.as_str()).collect();
         assert_eq!(finished, ["9", "10"]);
-        assert_eq!((totals.unfinished, totals.all.epochs, totals.all.unaccounted), (1, 3, 3));
+        assert_eq!((totals.unfinished, totals.all.epochs, totals.all.unaccounted), (1, 3, 2));
     }
 }

@@ -29,3 +29,6 @@ pub use timeline::{BatchMember, EpochMember, Timed};
 
 /// The window of an epoch whose duration is not known, in seconds.
 pub const DEFAULT_WINDOW: f64 = 60.0;
+
+/// A window that is said to last longer is not believed, in seconds.
+pub const LONGEST_WINDOW: f64 = 86_400.0;

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{BatchMember, Entry, EpochId, EpochMember, MeasurementWindow, Recent, Steps, Sums, Timed};
+use crate::{BatchMember, Entry, EpochId, EpochMember, Gap, MeasurementWindow, Recent, Steps, Sums, Timed};
 
 /// What the keys of one epoch say.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -32,14 +32,18 @@ pub struct EpochFacts {
     pub local_batch: bool,
     /// The metadata of its aggregated batch exists.
     pub aggregated_batch: bool,
-    /// The validators in its aggregated batch.
+    /// The validators in its aggregated batch, where they are listed.
     pub batch_validators: Option<Vec<String>>,
+    /// They are listed, but the list could not be read.
+    pub batch_validators_unread: bool,
     /// When it was opened, closed, batched locally and aggregated, by the timelines.
     pub timeline: Moments,
     /// The steps of its life, by its state hash.
     pub steps: Steps,
     /// What the state hash says of its submissions, where there is one.
     pub state: Option<StateHash>,
+    /// There is a state hash, but it could not be read.
+    pub state_unread: bool,
 }
 
 /// The part of an epoch's state hash that the tracker writes.
@@ -189,6 +193,20 @@ impl Observation {
         }
     }
 
+    /// The gaps of all examined epochs.
+    pub fn gaps(&self) -> impl Iterator<Item = (EpochId, Gap)> + '_ {
+        let facts = self.facts.iter();
+        facts
+            .flat_map(|(epoch, facts)| Gap::of(&facts.steps).into_iter().map(move |gap| (epoch.clone(), gap)))
+    }
+
+    /// How many gaps there are; `None` while a state could not be read.
+    #[must_use]
+    pub fn gap_count(&self) -> Option<u64> {
+        let readable = !self.facts.values().any(|facts| facts.state_unread);
+        readable.then(|| self.gaps().count() as u64)
+    }
+
     /// Distinct validators over the unfinished epochs; when there are none, over the aggregated batches of
     /// the last five minutes.
     #[must_use]
@@ -200,7 +218,11 @@ impl Observation {
         let mut validators = BTreeSet::new();
         for entry in timeline.iter().filter(|entry| entry.at > self.now - 300.0 && entry.at <= self.now) {
             let BatchMember::Aggregated(epoch) = &entry.what else { continue };
-            let named = self.facts.get(epoch).and_then(|facts| facts.batch_validators.as_ref());
+            let facts = self.facts.get(epoch)?;
+            if facts.batch_validators_unread {
+                return None;
+            }
+            let named = facts.batch_validators.as_ref();
             validators.extend(named.into_iter().flatten().filter(|validator| !validator.is_empty()));
         }
         Some(validators.len() as u64)

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::{Number, Priorities, Totals};
 
-/// How long a measurement window lasts, in seconds, unless configured otherwise.
+/// What rates are divided by at least, in seconds.
 const LEAST_DIVISOR: f64 = 1.0;
 
 /// The window over which rates are measured. It survives restarts and is renewed when it is over.
@@ -74,7 +74,7 @@ pub struct SummaryInput<'a> {
     /// Distinct active validators.
     pub active_validators: Option<u64>,
     /// How many gaps the examined epochs have.
-    pub gaps: u64,
+    pub gaps: Option<u64>,
     /// What `vpa:*` says.
     pub priorities: Priorities,
     /// Unix seconds.
@@ -98,26 +98,29 @@ impl Summary {
             Some(Number::Real(total.saturating_sub(at_start) as f64 / elapsed.max(LEAST_DIVISOR)))
         };
         let read = |count: Option<u64>| count.map(Number::Count);
-        let gap_rate = recent.epochs_5m.map(|epochs| Number::Real(gaps as f64 / (epochs as f64 + 1.0)));
+        // A sum that lacks a part is not the sum.
+        let whole = |number: Option<Number>| number.filter(|_| totals.unread_submissions == 0);
+        let gap_rate = gaps.zip(recent.epochs_5m);
+        let gap_rate = gap_rate.map(|(gaps, epochs)| Number::Real(gaps as f64 / (epochs as f64 + 1.0)));
         let mut fields = vec![
             ("active_validators", read(active_validators)),
             ("batch_rate", rate(batches, window.batches)),
             ("batches_1m", read(recent.batches_1m)),
             ("batches_5m", read(recent.batches_5m)),
             ("batches_total", count(batches)),
-            ("epoch_gaps_count", count(gaps)),
+            ("epoch_gaps_count", read(gaps)),
             ("epoch_gaps_rate", gap_rate),
             ("epoch_rate", rate(sums.epochs, window.epochs)),
             ("epochs_1m", read(recent.epochs_1m)),
             ("epochs_5m", read(recent.epochs_5m)),
             ("epochs_total", count(sums.epochs)),
             ("measurement_duration", Some(Number::Real(elapsed))),
-            ("processed_submissions", count(totals.unfinished_submissions)),
-            ("submission_rate", rate(sums.submissions, window.submissions)),
+            ("processed_submissions", whole(count(totals.unfinished_submissions))),
+            ("submission_rate", whole(rate(sums.submissions, window.submissions))),
             ("submissions_1m", read(recent.submissions_1m)),
             ("submissions_5m", read(recent.submissions_5m)),
             ("submissions_queue", read(queue)),
-            ("submissions_total", count(sums.submissions)),
+            ("submissions_total", whole(count(sums.submissions))),
             ("unaccounted_epochs", count(sums.unaccounted)),
             ("updated_at", count(now.max(0.0) as u64)),
             ("vpa_priority_assignments_24h", read(priorities.assignments_24h)),
@@ -187,7 +190,7 @@ mod tests {
         let recent = Recent { epochs_5m: Some(3), ..Recent::default() };
         let priorities =
             Priorities { succeeded: Some(Some(3)), failed: Some(Some(1)), ..Priorities::default() };
-        let (queue, active_validators, gaps) = (None, Some(2), 2);
+        let (queue, active_validators, gaps) = (None, Some(2), Some(2));
         let input = SummaryInput { totals, window, recent, queue, active_validators, gaps, priorities, now };
         Summary::of(&input).to_json()
     }

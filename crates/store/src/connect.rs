@@ -80,7 +80,7 @@ impl Store {
             PoolError::Backend(error) => StoreError::redis(operation, object(), &error),
             other => StoreError::new(operation, object(), ErrorKind::Unavailable, other),
         })?;
-        Ok(Session { connection })
+        Ok(Session { connection, round_trips: 0 })
     }
 
     /// Asks Redis for a sign of life.
@@ -111,9 +111,16 @@ fn named(connection: &ConnectionInfo) -> ConnectionInfo {
 /// One connection, for the length of a pass.
 pub struct Session {
     connection: deadpool_redis::Connection,
+    round_trips: u64,
 }
 
 impl Session {
+    /// How often this session has waited for Redis, beside the check of its connection.
+    #[must_use]
+    pub fn round_trips(&self) -> u64 {
+        self.round_trips
+    }
+
     /// Sends a pipeline as one round trip. Errors of single commands are in their places.
     pub(crate) async fn run(
         &mut self,
@@ -121,6 +128,7 @@ impl Session {
         object: &str,
         pipeline: &Pipeline,
     ) -> Result<Vec<RedisResult<Value>>, StoreError> {
+        self.round_trips += 1;
         pipeline
             .clone()
             .ignore_errors()

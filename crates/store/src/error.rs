@@ -19,6 +19,8 @@ pub enum ErrorKind {
     ReadOnly,
     /// A key holds another type than it should.
     WrongType,
+    /// A part of the ledger was lost.
+    Torn,
     /// A value can't be read as what it should be.
     Malformed,
     /// Anything else that the server refused.
@@ -37,6 +39,7 @@ impl ErrorKind {
             Self::Denied => "denied",
             Self::ReadOnly => "read_only",
             Self::WrongType => "wrong_type",
+            Self::Torn => "torn",
             Self::Malformed => "malformed",
             Self::Refused => "refused",
         }
@@ -60,6 +63,7 @@ impl ErrorKind {
             Self::Denied => "check redis.username and redis.password, and the user's ACL",
             Self::ReadOnly => "point redis.host at the master",
             Self::WrongType => "delete or rename the key: another program uses its name",
+            Self::Torn => "restore Redis, or delete the market's tracker keys: the ledger is then made anew",
             Self::Malformed => "find out which program wrote it",
             Self::Refused => "see the server's own message",
         }
@@ -109,6 +113,8 @@ pub(crate) fn kind_of(error: &RedisError) -> ErrorKind {
         Client::Server(Server::ReadOnly) => ErrorKind::ReadOnly,
         Client::Parse | Client::UnexpectedReturnType => ErrorKind::Malformed,
         _ => match error.code() {
+            // It runs somebody's script and answers nothing else.
+            Some("BUSY") => ErrorKind::Timeout,
             Some("WRONGTYPE") => ErrorKind::WrongType,
             Some("WRONGPASS" | "NOAUTH" | "NOPERM") => ErrorKind::Denied,
             _ if error.is_connection_dropped() || error.is_io_error() => ErrorKind::Unavailable,

@@ -191,6 +191,11 @@ impl InputKeys<'_> {
         format!("{}:epoch:{epoch}:validators", self.0)
     }
 
+    /// How the validators of several epochs are named in a report.
+    pub(crate) fn validators_of_any(self) -> String {
+        format!("{}:epoch:*:validators", self.0)
+    }
+
     pub(crate) fn submission_ids(self, epoch: &EpochId) -> String {
         format!("{}:epoch:{epoch}:submissions:ids", self.0)
     }
@@ -205,6 +210,19 @@ impl InputKeys<'_> {
 
     pub(crate) fn aggregated_batch(self, epoch: &EpochId) -> String {
         format!("{}:metrics:batch:aggregated:{epoch}", self.0)
+    }
+
+    /// The timelines that grow for ever unless they are pruned.
+    pub(crate) fn timelines(self, validator: &str) -> [String; 6] {
+        let metrics = |name: &str| format!("{}:metrics:{name}:timeline", self.0);
+        [
+            metrics("epochs"),
+            metrics("batches"),
+            metrics("submissions"),
+            metrics("validations"),
+            metrics("parts"),
+            self.own_batches(validator),
+        ]
     }
 
     pub(crate) fn own_batches(self, validator: &str) -> String {

@@ -2,7 +2,8 @@
 -- All keys share one hash slot.
 -- KEYS: 1 open, 2 sealed, 3 sums, 4 meta, 5 opened, 6 aggregated, 7 included, 8 prefix of the hours' validators
 -- ARGV: 1 schema version, 2 now, 3 seconds that an hour's validators are kept,
---   4 number of entries to store, then for each: epoch, entry as it was read ('' for none), new entry;
+--   4 members of epochs:active that are known when this run is over ('' for unknown),
+--   5 number of entries to store, then for each: epoch, entry as it was read ('' for none), new entry;
 --   then the number of late changes, for each: epoch, sealed entry as it was read, what is known now;
 --   then for each entry to seal: epoch, entry as it was read, final entry, seven numbers in the order of NAMES,
 --   when it was opened and aggregated ('' for unknown), its hour ('' for unknown), the number of validators in its
@@ -13,6 +14,15 @@ local NAMES = { 'epochs', 'submissions', 'local', 'aggregated', 'included', 'una
 local open, sealed, sums, meta = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local opened, aggregated, included, validators = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 
+-- A script that fails half-way leaves its first half behind: so nothing may fail once something is written.
+for number = 1, 7 do
+  local expected = number <= 4 and 'hash' or 'zset'
+  local kind = redis.call('TYPE', KEYS[number]).ok
+  if kind ~= 'none' and kind ~= expected then
+    return redis.error_reply('WRONGTYPE the ledger key ' .. KEYS[number] .. ' holds a ' .. kind .. ', it should be a ' .. expected)
+  end
+end
+
 local schema = redis.call('HGET', meta, 'schema')
 if schema and schema ~= ARGV[1] then
   return redis.error_reply('SCHEMA the ledger has version ' .. schema .. ', this program writes version ' .. ARGV[1])
@@ -21,7 +31,7 @@ if not schema then
   redis.call('HSET', meta, 'schema', ARGV[1], 'born', ARGV[2])
 end
 
-local at = 4
+local at = 5
 local function take()
   at = at + 1
   return ARGV[at - 1]
@@ -62,6 +72,8 @@ while ARGV[at] do
   if unchanged(epoch, read) then
     redis.call('HSET', sealed, epoch, entry)
     redis.call('HDEL', open, epoch)
+    -- So that a lost `sealed` is noticed, and its epochs are not counted again.
+    redis.call('HINCRBY', sums, 'entries', 1)
     for number, name in ipairs(NAMES) do
       if numbers[number] ~= '0' then
         redis.call('HINCRBY', sums, name, numbers[number])
@@ -79,11 +91,15 @@ while ARGV[at] do
     if hour ~= '' and #named > 0 then
       local key = validators .. ':' .. hour
       for _, validator in ipairs(named) do
-        redis.call('SADD', key, validator)
+        -- A damaged set of an hour must not tear the sums; who reads the hour reports it.
+        redis.pcall('SADD', key, validator)
       end
       redis.call('EXPIRE', key, ARGV[3])
     end
     done = done + 1
   end
+end
+if ARGV[4] ~= '' then
+  redis.call('HSET', meta, 'active_known', ARGV[4])
 end
 return { stored, done }

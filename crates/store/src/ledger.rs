@@ -30,6 +30,8 @@ pub struct LedgerMark {
     pub active_known: Option<u64>,
     /// The measurement window.
     pub window: Option<MeasurementWindow>,
+    /// The highest epoch that has been forgotten after it was sealed: ids up to it need no entry.
+    pub floor: Option<EpochId>,
 }
 
 impl LedgerMark {
@@ -40,6 +42,7 @@ impl LedgerMark {
             match name.as_str() {
                 "born" => mark.born = value.parse().ok(),
                 "schema" => mark.foreign_schema = (value != SCHEMA.to_string()).then_some(value),
+                "floor" => mark.floor = EpochId::parse(&value).ok(),
                 "active_known" => mark.active_known = value.parse().ok(),
                 "window" => {
                     for (slot, part) in window.iter_mut().zip(value.split(',')) {
@@ -69,6 +72,8 @@ pub(crate) struct Run<'a> {
     /// The sealed entries as they were read.
     pub(crate) sealed: &'a BTreeMap<EpochId, Entry>,
     pub(crate) now: f64,
+    /// Members of `epochs:active` that are accounted for when this is written, where that is known.
+    pub(crate) active_known: Option<u64>,
 }
 
 enum Step<'a> {
@@ -89,19 +94,21 @@ impl Run<'_> {
         // An empty run still makes the ledger, so that its birth is on record.
         let runs: Vec<&[Step<'_>]> =
             if steps.is_empty() { vec![&[]] } else { steps.chunks(ENTRIES_A_RUN).collect() };
-        for steps in &runs {
-            pipeline.add_command(self.command(&hash, steps));
+        for (at, steps) in runs.iter().enumerate() {
+            let known = self.active_known.filter(|_| at + 1 == runs.len());
+            pipeline.add_command(self.command(&hash, steps, known));
         }
         runs.len()
     }
 
-    fn command(&self, hash: &str, steps: &[Step<'_>]) -> Cmd {
+    fn command(&self, hash: &str, steps: &[Step<'_>], active_known: Option<u64>) -> Cmd {
         let keys = self.keys;
         let mut command = Cmd::new();
         command.arg("EVALSHA").arg(hash).arg(8);
         command.arg(keys.open()).arg(keys.sealed()).arg(keys.sums()).arg(keys.meta());
         command.arg(keys.opened()).arg(keys.aggregated()).arg(keys.included()).arg(keys.validators_prefix());
         command.arg(SCHEMA).arg(self.now).arg(VALIDATORS_KEPT);
+        command.arg(active_known.map_or_else(String::new, |known| known.to_string()));
         let stored = |epoch: &EpochId| self.stored.get(epoch).map_or("", String::as_str);
         command.arg(steps.iter().filter(|step| matches!(step, Step::Store(..))).count());
         for step in steps {

@@ -11,6 +11,7 @@ mod events;
 mod keys;
 mod ledger;
 mod market;
+mod prune;
 mod reply;
 
 pub use connect::{RedisSettings, Session, Store};
@@ -19,4 +20,5 @@ pub use events::{EventStream, Subscriber};
 pub use keys::{EVENTS, MarketKeys};
 pub use ledger::{LedgerMark, SCHEMA};
 pub use market::{Datasets, MarketStore, Pass, Reach, Scope, Written};
+pub use prune::{Prunable, Retention};
 pub use reply::Fault;

@@ -65,6 +65,8 @@ impl Scope {
 const FULL_REACH: f64 = 86_400.0;
 /// Longer than the five minutes of the recent counts, by the time that a late entry may take.
 const RECENT_REACH: f64 = 600.0;
+/// How many epochs that are new to the ledger one pass takes, the highest first; each takes some 10 kB meanwhile.
+const NEW_EPOCHS_A_PASS: usize = 5_000;
 
 /// What one pass has read so far.
 #[derive(Debug)]
@@ -77,6 +79,8 @@ pub struct Pass {
     pub mark: LedgerMark,
     /// Inputs that could not be read.
     pub faults: Vec<Fault>,
+    /// There are more new epochs than one pass takes: another full pass is due, and the totals lack some until then.
+    pub partial: bool,
     /// Whether `epochs:active` grew by more than the epochs that were found: a full pass is due.
     pub missed_epochs: bool,
     /// The stored entries as text, to recognise whether they changed meanwhile.
@@ -142,61 +146,45 @@ impl MarketStore {
         let mut replies = Replies::new(operation, session.run(operation, self.name(), &pipeline).await?);
         let mut pass = Pass::new(scope, now);
         self.take_ledger(&mut replies, &mut pass)?;
-        let sealed: BTreeSet<EpochId> = if full {
-            let sealed = replies.epochs(&self.keys.sealed())?;
-            sealed.ok_or_else(|| self.unreadable_ledger(&mut replies))?.into_iter().collect()
-        } else {
-            BTreeSet::new()
-        };
+        let mut sealed = BTreeSet::new();
+        if full {
+            let fields = replies.own::<Vec<String>>(&self.keys.sealed())?;
+            sealed.extend(fields.iter().filter_map(|epoch| EpochId::parse(epoch).ok()));
+        }
         if past_since.is_some() {
-            let past = replies.epochs(&self.keys.opened())?;
-            pass.past = past.ok_or_else(|| self.unreadable_ledger(&mut replies))?;
+            let past = replies.own::<Vec<String>>(&self.keys.opened())?;
+            pass.past = past.iter().filter_map(|epoch| EpochId::parse(epoch).ok()).collect();
         }
         let (mut active, mut active_count) = (full.then(BTreeSet::new), Some(0));
+        let (mut epochs_timeline, mut batches_timeline) = (Joined::default(), Joined::default());
+        let mut queue = Joined::default();
         for input in self.keys.inputs() {
             if let Some(active) = &mut active {
                 let members = replies.epochs(&input.active())?;
-                active_count = active_count.zip(members.as_ref()).map(|(sum, more)| sum + more.len() as u64);
-                active.extend(members.into_iter().flatten());
+                active_count = active_count.zip(members.as_ref()).map(|(sum, (_, more))| sum + more);
+                active.extend(members.into_iter().flat_map(|(members, _)| members));
             } else {
                 let members = replies.take::<u64>(&input.active())?;
                 active_count = active_count.zip(members).map(|(sum, more)| sum + more);
             }
-            let epochs = replies.timeline(&input.epochs_timeline(), EpochMember::parse)?;
-            let batches = replies.timeline(&input.batches_timeline(), BatchMember::parse)?;
-            let queue = replies.take::<u64>(&input.queue())?;
-            join(&mut pass.seen.epochs_timeline, epochs);
-            join(&mut pass.seen.batches_timeline, batches);
-            pass.seen.queue = join_counts(pass.seen.queue, queue);
+            epochs_timeline.add(replies.timeline(&input.epochs_timeline(), EpochMember::parse)?);
+            batches_timeline.add(replies.timeline(&input.batches_timeline(), BatchMember::parse)?);
+            let length = replies.take::<u64>(&input.queue())?;
+            queue.add(length.map(|length| vec![length; usize::from(length > 0)]));
         }
+        pass.seen.epochs_timeline = epochs_timeline.known();
+        pass.seen.batches_timeline = batches_timeline.known();
+        pass.seen.queue = queue.known().map(|lengths| lengths.iter().sum());
         pass.faults.extend(replies.into_faults());
-        pass.seen.facts = pass.seen.stored.keys().map(|epoch| (epoch.clone(), Default::default())).collect();
-        let recent = now - RECENT_REACH;
-        let named =
-            |at: f64, epoch: &EpochId| (at > recent || !sealed.contains(epoch)).then(|| epoch.clone());
-        let opened = pass
-            .seen
-            .epochs_timeline
-            .iter()
-            .flatten()
-            .filter_map(|entry| named(entry.at, entry.what.epoch()));
-        let batched = pass.seen.batches_timeline.iter().flatten();
-        let batched = batched.filter_map(|entry| named(entry.at, entry.what.epoch()?));
-        let listed = active.iter().flatten().filter(|epoch| !sealed.contains(*epoch)).cloned();
-        pass.unknown = opened
-            .chain(batched)
-            .chain(listed)
-            .filter(|epoch| !pass.seen.stored.contains_key(epoch))
-            .collect();
-        pass.seen.facts.extend(pass.unknown.iter().map(|epoch| (epoch.clone(), Default::default())));
+        pass.find_epochs(&sealed, active.as_ref());
         (pass.active, pass.active_count) = (active, active_count);
         Ok(pass)
     }
 
     fn take_ledger(&self, replies: &mut Replies, pass: &mut Pass) -> Result<(), StoreError> {
+        // Without its own keys no total is right: nothing is concluded then.
         let open = self.keys.open();
-        let stored = replies.take::<Vec<(String, String)>>(&open)?;
-        for (epoch, text) in stored.ok_or_else(|| self.unreadable_ledger(replies))? {
+        for (epoch, text) in replies.own::<Vec<(String, String)>>(&open)? {
             let Ok(epoch) = EpochId::parse(&epoch) else {
                 replies.fault(&open, ErrorKind::Malformed, format!("the field `{epoch}` names no epoch"));
                 continue;
@@ -209,25 +197,13 @@ impl MarketStore {
             pass.seen.stored.insert(epoch.clone(), entry.unwrap_or_default());
             pass.stored_text.insert(epoch, text);
         }
-        let mark = replies.take::<Vec<(String, String)>>(&self.keys.meta())?;
-        let mark = mark.ok_or_else(|| self.unreadable_ledger(replies))?;
-        pass.mark = LedgerMark::from_fields(mark);
+        pass.mark = LedgerMark::from_fields(replies.own(&self.keys.meta())?);
         pass.seen.window = pass.mark.window;
         if let Some(schema) = &pass.mark.foreign_schema {
             let detail = format!("it has version {schema}, this program knows version {}", ledger::SCHEMA);
             return Err(StoreError::new("read the ledger", self.keys.meta(), ErrorKind::Refused, detail));
         }
         Ok(())
-    }
-
-    /// Without its ledger a market has no totals: nothing is concluded, and nothing written.
-    fn unreadable_ledger(&self, replies: &mut Replies) -> StoreError {
-        let fault = replies.last_fault();
-        let (key, kind, detail) = fault
-            .map_or((self.keys.open(), ErrorKind::Malformed, String::new()), |fault| {
-                (fault.key.clone(), fault.kind, fault.detail.clone())
-            });
-        StoreError::new("read the ledger", key, kind, detail)
     }
 }
 
@@ -239,6 +215,7 @@ impl Pass {
             mark: LedgerMark::default(),
             faults: Vec::new(),
             missed_epochs: false,
+            partial: false,
             stored_text: BTreeMap::new(),
             unknown: BTreeSet::new(),
             past: Vec::new(),
@@ -246,20 +223,56 @@ impl Pass {
             active_count: None,
         }
     }
-}
 
-fn join<T>(all: &mut Option<Vec<T>>, more: Option<Vec<T>>) {
-    match (all.as_mut(), more) {
-        (Some(all), Some(more)) => all.extend(more),
-        (None, more) => *all = more,
-        (Some(_), None) => {}
+    /// Decides which epochs are examined: the unsealed ones, those of the last minutes, and those that are new.
+    fn find_epochs(&mut self, sealed: &BTreeSet<EpochId>, active: Option<&BTreeSet<EpochId>>) {
+        let full = active.is_some();
+        let recent = self.seen.now - RECENT_REACH;
+        // Up to the floor everything is sealed, whether its entry is still there or not.
+        let floor = self.mark.floor.as_ref();
+        let counts = |at: f64, epoch: &EpochId| {
+            floor.is_none_or(|floor| epoch > floor) && (at > recent || !sealed.contains(epoch))
+        };
+        let opened = self.seen.epochs_timeline.iter().flatten();
+        let opened =
+            opened.filter(|entry| counts(entry.at, entry.what.epoch())).map(|entry| entry.what.epoch());
+        let batched = self.seen.batches_timeline.iter().flatten();
+        let batched = batched.filter_map(|entry| entry.what.epoch().filter(|epoch| counts(entry.at, epoch)));
+        let listed = active.into_iter().flatten().filter(|epoch| counts(f64::NEG_INFINITY, epoch));
+        let unknown = opened.chain(batched).chain(listed);
+        let unknown: BTreeSet<EpochId> =
+            unknown.filter(|epoch| !self.seen.stored.contains_key(*epoch)).cloned().collect();
+        let (again, new): (BTreeSet<_>, BTreeSet<_>) =
+            unknown.into_iter().partition(|epoch| sealed.contains(epoch));
+        self.partial = full && new.len() > NEW_EPOCHS_A_PASS;
+        let most = if full { NEW_EPOCHS_A_PASS } else { new.len() };
+        self.unknown = again.into_iter().chain(new.into_iter().rev().take(most)).collect();
+        let all = self.seen.stored.keys().chain(&self.unknown);
+        self.seen.facts = all.map(|epoch| (epoch.clone(), Default::default())).collect();
     }
 }
 
-fn join_counts(all: Option<u64>, more: Option<u64>) -> Option<u64> {
-    match (all, more) {
-        (Some(all), Some(more)) => Some(all + more),
-        (all, more) => all.or(more),
+/// One kind of key under all its spellings.
+struct Joined<T> {
+    found: Vec<T>,
+    unread: bool,
+}
+
+impl<T> Default for Joined<T> {
+    fn default() -> Self {
+        Self { found: Vec::new(), unread: false }
+    }
+}
+
+impl<T> Joined<T> {
+    fn add(&mut self, more: Option<Vec<T>>) {
+        self.unread |= more.is_none();
+        self.found.extend(more.into_iter().flatten());
+    }
+
+    /// What was found. Nothing, while one spelling could not be read, is not known to be nothing.
+    fn known(self) -> Option<Vec<T>> {
+        (!self.unread || !self.found.is_empty()).then_some(self.found)
     }
 }
 

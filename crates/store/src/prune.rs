@@ -10,6 +10,8 @@ use crate::{
 };
 
 const SOURCE: &str = include_str!("prune.lua");
+/// Forgets sealed entries, each once.
+const FORGET: &str = include_str!("forget.lua");
 
 /// How long the tracker keeps the times of sealed epochs, in seconds: the statistics look back 27 hours.
 const TIMES_KEPT: u64 = 30 * HOUR;
@@ -66,7 +68,8 @@ impl Session {
         let mut pipeline = redis::pipe();
         pipeline.cmd("EVAL").arg(SOURCE).arg(1).arg(key).arg(prunable.before).arg(slice);
         let answer = self.run(operation, key, &pipeline).await?.pop();
-        let answer = answer.ok_or_else(|| StoreError::new(operation, key, ErrorKind::Malformed, "no answer"))?;
+        let answer =
+            answer.ok_or_else(|| StoreError::new(operation, key, ErrorKind::Malformed, "no answer"))?;
         let failed = |error: &redis::RedisError| StoreError::redis(operation, key, error);
         from_redis_value(answer.map_err(|error| failed(&error))?).map_err(|error| failed(&error.into()))
     }
@@ -90,7 +93,8 @@ impl Session {
         pipeline.cmd("HSCAN").arg(&key).arg(cursor).arg("COUNT").arg(slice);
         pipeline.cmd("HGET").arg(keys.meta()).arg("floor");
         let mut answers = self.run(operation, &key, &pipeline).await?.into_iter();
-        let missing = || StoreError::new(operation, key.clone(), ErrorKind::Malformed, "an answer is missing");
+        let missing =
+            || StoreError::new(operation, key.clone(), ErrorKind::Malformed, "an answer is missing");
         let page = answers.next().ok_or_else(missing)?.map_err(|error| failed(&error))?;
         let (cursor, page): (u64, Vec<(String, String)>) =
             from_redis_value(page).map_err(|error| failed(&error.into()))?;
@@ -104,15 +108,13 @@ impl Session {
             .collect();
         let Some(highest) = old.iter().max() else { return Ok((cursor, 0)) };
         let floor = floor.and_then(|floor| EpochId::parse(&floor).ok());
+        let floor = floor.as_ref().max(Some(highest)).map_or(highest, |floor| floor);
         let mut pipeline = redis::pipe();
-        // The floor is raised before anything is forgotten: no epoch is ever unknown in between.
-        pipeline.cmd("MULTI");
-        pipeline.cmd("HSET").arg(keys.meta()).arg("floor").arg(floor.as_ref().max(Some(highest)).map(EpochId::as_str));
-        pipeline.cmd("HDEL").arg(&key).arg(old.iter().map(EpochId::as_str).collect::<Vec<_>>());
-        pipeline.cmd("EXEC");
-        for answer in self.run(operation, &key, &pipeline).await? {
-            answer.and_then(redis::Value::extract_error).map_err(|error| failed(&error))?;
-        }
-        Ok((cursor, old.len() as u64))
+        pipeline.cmd("EVAL").arg(FORGET).arg(3).arg(&key).arg(keys.sums()).arg(keys.meta());
+        pipeline.arg(floor.as_str()).arg(old.iter().map(EpochId::as_str).collect::<Vec<_>>());
+        let answer = self.run(operation, &key, &pipeline).await?.into_iter().next().ok_or_else(missing)?;
+        let forgotten: u64 = from_redis_value(answer.map_err(|error| failed(&error))?)
+            .map_err(|error| failed(&error.into()))?;
+        Ok((cursor, forgotten))
     }
 }

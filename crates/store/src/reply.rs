@@ -45,10 +45,6 @@ impl Replies {
         self.faults.push(Fault { key: key.to_owned(), kind, detail });
     }
 
-    pub(crate) fn last_fault(&self) -> Option<&Fault> {
-        self.faults.last()
-    }
-
     /// The next answer, whatever it is.
     ///
     /// # Errors
@@ -81,9 +77,24 @@ impl Replies {
         }
     }
 
-    /// The members of a set of epoch ids; those that name no epoch are reported once, with their number.
-    pub(crate) fn epochs(&mut self, key: &str) -> Result<Option<Vec<EpochId>>, StoreError> {
+    /// The next answer as a `T`, without which nothing can be concluded: a key of the tracker's own.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it is an error or something else.
+    pub(crate) fn own<T: FromRedisValue>(&mut self, key: &str) -> Result<T, StoreError> {
+        let failed = |error: &redis::RedisError| StoreError::redis(self.operation, key, error);
+        match self.answers.next() {
+            Some(Ok(value)) => from_redis_value(value).map_err(|error| failed(&error.into())),
+            Some(Err(error)) => Err(failed(&error)),
+            None => Err(StoreError::new(self.operation, key, ErrorKind::Malformed, "an answer is missing")),
+        }
+    }
+
+    /// The members of a set of epoch ids, and how many members it has; those that name no epoch are reported
+    /// once, with their number.
+    pub(crate) fn epochs(&mut self, key: &str) -> Result<Option<(Vec<EpochId>, u64)>, StoreError> {
         let Some(members) = self.take::<Vec<Vec<u8>>>(key)? else { return Ok(None) };
+        let count = members.len() as u64;
         let (mut epochs, mut unread) = (Vec::with_capacity(members.len()), Vec::new());
         for member in members {
             match std::str::from_utf8(&member).ok().and_then(|text| EpochId::parse(text).ok()) {
@@ -92,7 +103,7 @@ impl Replies {
             }
         }
         self.unread(key, &unread);
-        Ok(Some(epochs))
+        Ok(Some((epochs, count)))
     }
 
     /// The members of a timeline with their scores, read by `parse`.

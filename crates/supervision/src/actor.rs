@@ -71,7 +71,8 @@ impl<M: Message> Context<M> {
     }
 
     async fn wait_for_messages(&mut self) -> bool {
-        if self.inbox.has_hand() && !self.stop.is_cancelled() {
+        // What is in hand is handled whether or not the actor shall stop.
+        if self.inbox.has_hand() {
             self.seat.progress.beat();
             return true;
         }

@@ -89,6 +89,8 @@ impl Clock {
     /// Waits for `duration` of this clock's time.
     pub async fn sleep(&self, duration: Duration) {
         match &self.0 {
+            // A timer of nothing would still take the next tick, a millisecond.
+            Source::System if duration.is_zero() => {}
             Source::System => tokio::time::sleep(duration).await,
             Source::Manual(manual) => manual.sleep(duration).await,
         }
@@ -203,6 +205,18 @@ mod tests {
         assert_eq!(clock.unix(), Duration::from_secs(1_010));
         clock.advance(Duration::from_secs(10));
         long.await.expect("the long sleeper was woken");
+    }
+
+    #[test]
+    fn system_clocks_that_were_made_apart_agree() {
+        let early = Clock::system();
+        let began = early.now();
+        while early.now().duration_since(began) < Duration::from_millis(20) {
+            std::thread::yield_now();
+        }
+        let late = Clock::system();
+        let (before, between, after) = (early.nanos(), late.nanos(), early.nanos());
+        assert!(before <= between && between <= after, "{before}, {between}, {after}");
     }
 
     #[tokio::test]

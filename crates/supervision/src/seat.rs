@@ -40,20 +40,23 @@ pub(crate) fn current() -> Option<Arc<Seat>> {
 }
 
 /// Marks the running actor as blocked on an edge until the guard is dropped.
-pub(crate) fn blocked() -> impl Drop {
-    struct Blocked(Option<Arc<Seat>>);
-    impl Drop for Blocked {
-        fn drop(&mut self) {
-            if let Some(seat) = &self.0 {
-                seat.progress.unblocked();
-            }
-        }
-    }
+pub(crate) fn blocked() -> Blocked {
     let seat = current();
     if let Some(seat) = &seat {
         seat.progress.blocked();
     }
     Blocked(seat)
+}
+
+/// The running actor waits on an edge.
+pub(crate) struct Blocked(Option<Arc<Seat>>);
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        if let Some(seat) = &self.0 {
+            seat.progress.unblocked();
+        }
+    }
 }
 
 /// How an incarnation ended, with what is known about it.

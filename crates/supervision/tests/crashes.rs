@@ -5,7 +5,9 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{HOUR, Job, MINUTE, MS, all_run, attempts, calm, each, eventually, job, policy, record, start};
+use common::{
+    HOUR, Job, MINUTE, MS, all_run, attempts, calm, each, eventually, job, policy, record, soon, start,
+};
 use supervision::{
     Actor, Child, Clock, Context, ExitKind, Failure, Lease, Mailbox, NoMessage, Outcome, Overflow, Policy,
     SendError, State,
@@ -249,11 +251,11 @@ async fn a_root_that_panics_ends_the_tree_and_leaves_nobody_waiting() {
 
     tree.failure_points().arm("supervisor::after_exit", "root", Fault::Panic, When::Nth(1));
     assert!(tree.kill("other"));
-    match tree.ended().await {
+    match soon("the tree ends", tree.ended()).await {
         Outcome::RootEnded { reason } => assert!(reason.contains("supervisor::after_exit"), "{reason}"),
         other => panic!("the tree ended otherwise: {other:?}"),
     }
-    match waiting.await.expect("joined") {
+    match soon("the send ends", waiting).await.expect("joined") {
         Err(SendError::Closed(message)) => assert_eq!(message, job(2)),
         other => panic!("not closed: {other:?}"),
     }
@@ -272,7 +274,7 @@ async fn a_root_that_panics_over_its_first_order_is_on_record() {
     let tree = start(&clock, vec![calm("calm", &mailbox)]).await;
     // On this one thread the root has not had its first turn yet.
     tree.failure_points().arm("supervisor::before_order", "root", Fault::Panic, When::Nth(1));
-    match tree.ended().await {
+    match soon("the tree ends", tree.ended()).await {
         Outcome::RootEnded { reason } => assert!(reason.contains("supervisor::before_order"), "{reason}"),
         other => panic!("the tree ended otherwise: {other:?}"),
     }

@@ -10,7 +10,7 @@ use std::sync::{
 
 use common::{HOUR, Job, MS, Random, all_run, attempts, eventually, policy, record, start};
 use supervision::{
-    Actor, Child, Clock, Context, ExitKind, Failure, Mailbox, Outcome, Overflow, Policy,
+    Actor, Child, Clock, Context, ExitKind, Failure, Mailbox, Outcome, Overflow, Policy, State,
     fail::{self, Fault, When},
 };
 
@@ -170,28 +170,32 @@ async fn the_successor_of_an_actor_that_can_not_be_killed_waits_at_the_door() {
     let quick = policy((100, HOUR), (MS, MS));
     let tree = start(&clock, vec![Child::supervisor("group", vec![busy.policy(quick)]).policy(quick)]).await;
     all_run(&tree).await;
-    {
-        let held = tokio::task::block_in_place(|| hold.lock().expect("not poisoned"));
-        mailbox.address(Overflow::Wait).try_send(common::job(0)).expect("room");
-        tokio::task::block_in_place(|| {
-            let began = std::time::Instant::now();
-            while mailbox.stats().in_hand == 0 {
-                assert!(began.elapsed() < std::time::Duration::from_secs(30), "it never took the message");
-                std::thread::yield_now();
-            }
-            // Its supervisor dies twice; the third one waits with a third child behind the first one.
-            for generation in 2..=3 {
-                while !tree.kill("group") || record(&tree, "group").generation < generation {
-                    assert!(began.elapsed() < std::time::Duration::from_secs(30), "no new supervisor");
-                    std::thread::yield_now();
-                }
-            }
-            let health = record(&tree, "group/busy");
-            assert_eq!((health.generation, room.inside.load(SeqCst)), (1, 1));
-            assert_eq!(mailbox.stats().in_hand, 1);
-        });
-        drop(held);
+    // Held by a thread of its own: a guard must not live across an await.
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let holder = std::thread::spawn({
+        let hold = hold.clone();
+        move || {
+            let _held = hold.lock().expect("not poisoned");
+            released.recv()
+        }
+    });
+    eventually("it is held", || hold.try_lock().is_err()).await;
+    mailbox.address(Overflow::Wait).send(common::job(0)).await.expect("accepted");
+    eventually("it is busy", || mailbox.stats().in_hand == 1).await;
+    // Its supervisor dies twice; the third one waits with a third child behind the first one.
+    for generation in 1..=2 {
+        let group = || record(&tree, "group");
+        eventually("there is a supervisor", || {
+            group().generation == generation && group().state == State::Running
+        })
+        .await;
+        assert!(tree.kill("group"));
     }
+    eventually("there is a third one", || record(&tree, "group").generation == 3).await;
+    let health = record(&tree, "group/busy");
+    assert_eq!((health.generation, room.inside.load(SeqCst), mailbox.stats().in_hand), (1, 1, 1));
+    release.send(()).expect("the holder waits");
+    holder.join().expect("the holder does not fail").expect("released");
     eventually("the message is handled by a successor", || mailbox.stats().handled == 1).await;
     assert_eq!((room.most.load(SeqCst), record(&tree, "group/busy").exits(ExitKind::Killed)), (1, 1));
     assert!(mailbox.stats().is_conserved());

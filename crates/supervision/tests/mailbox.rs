@@ -5,7 +5,7 @@ mod common;
 
 use std::{collections::VecDeque, time::Duration};
 
-use common::{Job, SECOND, attempts, eventually, job, manual};
+use common::{Job, SECOND, attempts, eventually, job, manual, soon};
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 use supervision::{Address, Inbox, Limits, Mailbox, Message, Overflow, SendError, Sent};
@@ -229,7 +229,10 @@ async fn a_send_that_is_dropped_while_it_waits_passes_its_turn_on_and_loses_noth
     second.abort();
     assert!(second.await.expect_err("aborted").is_cancelled());
 
-    assert_eq!(third.await.expect("joined").expect("the turn came"), Sent::Queued);
+    assert_eq!(
+        soon("the turn of the third", third).await.expect("joined").expect("the turn came"),
+        Sent::Queued
+    );
     assert_eq!(take(&mut inbox).await, job(3));
     let stats = mailbox.stats();
     assert_eq!((stats.accepted, stats.handled, stats.senders_waiting), (2, 2, 0));
@@ -316,6 +319,22 @@ async fn a_reader_yields_even_when_its_mailbox_is_never_empty() {
     tokio::task::yield_now().await;
     reader.abort();
     assert!(reader.await.expect_err("aborted").is_cancelled());
+}
+
+#[tokio::test]
+async fn a_sender_yields_even_when_it_never_has_to_wait() {
+    let mailbox = Mailbox::new("m", small(4), &manual());
+    let address = mailbox.address(Overflow::DropOldest);
+    let sender = tokio::spawn(async move {
+        loop {
+            address.send(job(0)).await.expect("accepted");
+        }
+    });
+    // On this one thread, nothing else would ever run.
+    tokio::task::yield_now().await;
+    sender.abort();
+    assert!(sender.await.expect_err("aborted").is_cancelled());
+    assert!(mailbox.stats().is_conserved() && mailbox.stats().dropped > 0);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::future::pending;
 
 use common::{
     HOUR, Job, Log, MINUTE, MS, SECOND, advance_until, all_run, attempts, calm, each, eventually, job,
-    manual, policy, record, start,
+    manual, policy, record, soon, start,
 };
 use supervision::{
     Actor, Child, Clock, Context, ExitKind, Failure, Lease, Limits, Mailbox, NoMessage, Outcome, Overflow,
@@ -53,7 +53,7 @@ async fn the_order_of_the_stop_is_the_reverse_of_the_order_of_the_start() {
     let group = Child::supervisor("group", vec![noted("b"), inner, noted("e")]);
     let tree = start(&Clock::system(), vec![noted("a"), group, noted("f")]).await;
     all_run(&tree).await;
-    let report = tree.stop(MINUTE).await;
+    let report = soon("the stop", tree.stop(MINUTE)).await;
     assert_eq!(log.all(), ["+a", "+b", "+c", "+d", "+e", "+f", "-f", "-e", "-d", "-c", "-b", "-a"]);
     assert_eq!((report.outcome, report.left_behind, report.abandoned.len()), (Outcome::Stopped, 0, 0));
     for actor in tree.health() {
@@ -138,6 +138,7 @@ async fn actors_that_never_yield_are_abandoned_one_by_one_and_reported() {
         let log = log.clone();
         move || Noted { name: "noted", log: log.clone() }
     });
+    let noted = noted.policy(Policy { stop_within: 10 * MS, ..Policy::default() });
     let group = Child::supervisor("group", vec![noted, spins("x"), spins("y"), spins("z")]);
     let tree = start(&clock, vec![group]).await;
     all_run(&tree).await;
@@ -240,7 +241,7 @@ async fn a_slow_actor_gets_the_messages_that_it_had_accepted_by_the_batch_too() 
     });
     let tree = start(&clock, vec![worker]).await;
     eventually("it has begun", || sizes.len() > 0).await;
-    assert_eq!(tree.stop(MINUTE).await.outcome, Outcome::Stopped);
+    assert_eq!(soon("the stop", tree.stop(MINUTE)).await.outcome, Outcome::Stopped);
     assert_eq!(sizes.all(), [4, 3, 2, 1, 4, 3, 2, 1, 2, 1]);
     assert_eq!((mailbox.stats().handled, mailbox.stats().dead_lettered), (10, 0));
 }
@@ -259,8 +260,8 @@ async fn who_waits_for_room_in_the_mailbox_of_a_degraded_actor_is_let_go_by_the_
     address.send(job(1)).await.expect("it takes messages all the same");
     let waiting = tokio::spawn(async move { address.send(job(2)).await });
     eventually("a send waits", || mailbox.stats().senders_waiting == 1).await;
-    assert_eq!(tree.stop(MINUTE).await.outcome, Outcome::Stopped);
-    match waiting.await.expect("joined") {
+    assert_eq!(soon("the stop", tree.stop(MINUTE)).await.outcome, Outcome::Stopped);
+    match soon("the send ends", waiting).await.expect("joined") {
         Err(SendError::Closed(message)) => assert_eq!(message, job(2)),
         other => panic!("not closed: {other:?}"),
     }
@@ -295,7 +296,7 @@ async fn an_actor_that_is_blocked_on_the_mailbox_of_one_that_is_down_still_stops
     let tree = start(&clock, vec![forwards.policy(strict), down]).await;
     eventually("it is blocked", || mailbox.stats().senders_waiting == 1).await;
     assert_eq!(record(&tree, "forwards").activity, supervision::Activity::Blocked);
-    let report = tree.stop(MINUTE).await;
+    let report = soon("the stop", tree.stop(MINUTE)).await;
     assert_eq!((report.outcome, log.all()), (Outcome::Stopped, vec!["stopped in order"]));
 }
 
@@ -313,7 +314,7 @@ async fn a_tree_that_is_dropped_lets_everybody_go() {
     let waiting = tokio::spawn(async move { address.send(job(2)).await });
     eventually("a send waits", || mailbox.stats().senders_waiting == 1).await;
     drop(tree);
-    assert!(matches!(waiting.await.expect("joined"), Err(SendError::Closed(_))));
+    assert!(matches!(soon("the send ends", waiting).await.expect("joined"), Err(SendError::Closed(_))));
     eventually("the actor is gone", || mailbox.stats().in_hand == 0).await;
     assert_eq!(mailbox.stats().waiting, 2);
 }
@@ -348,7 +349,7 @@ async fn a_stop_during_the_start_ends_those_that_had_been_started() {
     let tree =
         start(&clock, vec![patient.policy(Policy { start_within: HOUR, ..Policy::default() }), next]).await;
     eventually("it starts", || log.len() == 1).await;
-    assert_eq!(tree.stop(MINUTE).await.outcome, Outcome::Stopped);
+    assert_eq!(soon("the stop", tree.stop(MINUTE)).await.outcome, Outcome::Stopped);
     assert_eq!((never.len(), record(&tree, "next").generation), (0, 0));
     assert_eq!(record(&tree, "patient").exits(ExitKind::Stopped), 1);
 }

@@ -33,7 +33,7 @@ fn values_of_the_wrong_kind_or_size_are_refused() {
         ("intervals.summary = '-1s'", "with its unit"),
         ("intervals.summary = '0s'", "100ms to 1day"),
         ("intervals.summary = '25h'", "100ms to 1day"),
-        ("supervision.shutdown_within = '10s'", "9s 900ms"),
+        ("supervision.shutdown_within = '9s'", "8s 900ms"),
         ("mailbox.capacity = 0", "a number of messages, 1 to"),
         ("mailbox.max_attempts = -3", "1 to 100"),
         ("http.host = 'localhost'", "an IP address"),

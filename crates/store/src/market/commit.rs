@@ -81,8 +81,9 @@ impl MarketStore {
             pipeline.cmd("SCRIPT").arg("LOAD").arg(COUNT);
         }
         let (facts, sealed) = (&pass.seen.facts, &pass.seen.sealed);
-        let run =
-            Run { keys: &self.keys, totals, facts, stored: &pass.stored_text, sealed, now: pass.seen.now };
+        let active_known = pass.active_count.filter(|_| !pass.missed_epochs && !pass.partial);
+        let (stored, now) = (&pass.stored_text, pass.seen.now);
+        let run = Run { keys: &self.keys, totals, facts, stored, sealed, now, active_known };
         let runs = run.write(&mut pipeline);
         self.write_summary(&mut pipeline, pass, datasets);
         self.write_statistics(&mut pipeline, datasets, pass.seen.now);
@@ -117,9 +118,10 @@ impl MarketStore {
     fn write_summary(&self, pipeline: &mut Pipeline, pass: &Pass, datasets: &Datasets<'_>) {
         let summary = datasets.summary;
         pipeline.cmd("MULTI");
-        pipeline.cmd("HSET").arg(self.keys.meta()).arg("window").arg(ledger::encode_window(&datasets.window));
-        if let (Some(count), false) = (pass.active_count, pass.missed_epochs) {
-            pipeline.arg("active_known").arg(count);
+        // A window that began with totals that lack some would take what is found later for growth.
+        if !pass.partial {
+            let window = ledger::encode_window(&datasets.window);
+            pipeline.cmd("HSET").arg(self.keys.meta()).arg("window").arg(window);
         }
         let (ttl, stats) = (seconds(datasets.summary_ttl), self.keys.stats());
         pipeline.cmd("SET").arg(self.keys.summary()).arg(summary.to_json().to_string()).arg("EX").arg(ttl);

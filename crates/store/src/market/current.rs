@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use domain::{Candidate, CurrentEpoch, Entry, EpochId, EpochMember, Observation, Timed};
 use redis::Pipeline;
 
-use super::{MarketStore, join};
+use super::{Joined, MarketStore};
 use crate::{
     connect::Session,
     error::StoreError,
@@ -21,7 +21,7 @@ impl MarketStore {
     /// The epochs that may be the current one, with what their keys say: two round trips.
     ///
     /// # Errors
-    /// [`StoreError`] when Redis as a whole is of no use.
+    /// [`StoreError`] when Redis as a whole is of no use, or when none is found where not all could be read.
     pub async fn latest(
         &self,
         session: &mut Session,
@@ -47,14 +47,20 @@ impl MarketStore {
                 unsealed.insert(epoch);
             }
         }
+        let mut timeline = Joined::default();
         for input in self.keys.inputs() {
-            join(&mut seen.epochs_timeline, replies.timeline(&input.epochs_timeline(), EpochMember::parse)?);
+            timeline.add(replies.timeline(&input.epochs_timeline(), EpochMember::parse)?);
         }
+        seen.epochs_timeline = timeline.known();
         let mut faults = replies.into_faults();
         for epoch in choose(seen.epochs_timeline.as_deref().unwrap_or_default(), unsealed) {
             seen.facts.insert(epoch, Default::default());
         }
         let epochs: Vec<EpochId> = seen.facts.keys().cloned().collect();
+        if let (true, None, Some(fault)) = (epochs.is_empty(), &seen.epochs_timeline, faults.first()) {
+            // That there is none is not known.
+            return Err(StoreError::new(operation, &fault.key, fault.kind, &fault.detail));
+        }
         if epochs.is_empty() {
             return Ok((Vec::new(), faults));
         }

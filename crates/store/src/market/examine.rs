@@ -84,7 +84,7 @@ impl MarketStore {
     fn ask_ledger(&self, pipeline: &mut Pipeline, asked: &Asked) {
         let (since, now) = &asked.day;
         // One moment for all of it: an epoch counts either as sealed or as unsealed.
-        pipeline.cmd("MULTI").cmd("HGETALL").arg(self.keys.sums());
+        pipeline.cmd("MULTI").cmd("HGETALL").arg(self.keys.sums()).cmd("HLEN").arg(self.keys.sealed());
         for times in [self.keys.opened(), self.keys.aggregated(), self.keys.included()] {
             pipeline.cmd("ZCOUNT").arg(times).arg(since).arg(*now);
         }
@@ -101,28 +101,38 @@ impl MarketStore {
     fn take_sealed(&self, replies: &mut Replies, pass: &mut Pass, asked: &Asked) -> Result<(), StoreError> {
         let sums = self.keys.sums();
         // MULTI and what it queued.
-        for _ in 0..5 + usize::from(!asked.of_ledger.is_empty()) {
+        for _ in 0..6 + usize::from(!asked.of_ledger.is_empty()) {
             replies.raw(&sums)?;
         }
-        let unreadable =
-            |detail: String| StoreError::new("read the ledger", sums.clone(), ErrorKind::Malformed, detail);
         let mut answers = match replies.raw(&sums)? {
             Some(Value::Array(answers)) => answers.into_iter(),
-            other => return Err(unreadable(format!("the transaction answered {other:?}"))),
+            other => {
+                let detail = format!("the transaction answered {other:?}");
+                return Err(StoreError::new("read the ledger", sums, ErrorKind::Malformed, detail));
+            }
         };
         // Without the sums no total is right: nothing is concluded then.
-        let fields: Vec<(String, u64)> = read(answers.next()).map_err(unreadable)?;
+        let fields: Vec<(String, u64)> = own_answer(answers.next(), &sums)?;
+        let entries: u64 = own_answer(answers.next(), &self.keys.sealed())?;
+        let expected =
+            fields.iter().find_map(|(name, count)| (name == "entries").then_some(*count)).unwrap_or(0);
+        if entries != expected {
+            // What is missing would be counted again, or what is counted is missing.
+            let detail =
+                format!("it has {entries} entries, {sums} says that it has {expected}: one of them was lost");
+            return Err(StoreError::new("read the ledger", self.keys.sealed(), ErrorKind::Torn, detail));
+        }
         pass.seen.sums = ledger::sums(&fields);
         let counts = [&mut pass.seen.day.opened, &mut pass.seen.day.aggregated, &mut pass.seen.day.included];
         let keys = [self.keys.opened(), self.keys.aggregated(), self.keys.included()];
         for (count, key) in counts.into_iter().zip(keys) {
-            match read(answers.next()) {
+            match own_answer(answers.next(), &key) {
                 Ok(read) => *count = Some(read),
-                Err(detail) => replies.fault(&key, ErrorKind::Malformed, detail),
+                Err(error) => replies.fault(&key, error.kind, error.detail),
             }
         }
         if !asked.of_ledger.is_empty() {
-            let entries: Vec<Option<String>> = read(answers.next()).map_err(unreadable)?;
+            let entries: Vec<Option<String>> = own_answer(answers.next(), &self.keys.sealed())?;
             for (epoch, text) in asked.of_ledger.iter().zip(entries) {
                 let Some(text) = text else { continue };
                 let entry = Entry::decode(&text);
@@ -192,23 +202,34 @@ impl MarketStore {
         asked: &Asked,
     ) -> Result<(), StoreError> {
         let (mut validators, mut readable) = (BTreeSet::new(), true);
-        let mut listed = BTreeSet::new();
+        let (mut listed, mut new) = (BTreeSet::new(), 0);
         let recent = pass.active.is_none();
+        let mut take = |replies: &mut Replies, key: &str, counts: bool| -> Result<(), StoreError> {
+            match replies.take::<Vec<Vec<u8>>>(key)? {
+                Some(members) if counts => validators.extend(members),
+                Some(_) => {}
+                None => readable = false,
+            }
+            Ok(())
+        };
         for input in self.keys.inputs() {
-            let mut sets: Vec<(&EpochId, bool)> =
-                asked.known.first().map(|first| (first, true)).into_iter().collect();
-            sets.extend(asked.unknown.iter().map(|epoch| (epoch, !pass.seen.sealed.contains_key(epoch))));
-            for (epoch, counts) in sets {
-                match replies.take::<Vec<Vec<u8>>>(&input.validators(epoch))? {
-                    Some(members) if counts => validators.extend(members),
-                    Some(_) => {}
-                    None => readable = false,
-                }
+            match &asked.known[..] {
+                [] => {}
+                [one] => take(replies, &input.validators(one), true)?,
+                // Which one of them is at fault the server does not say.
+                _ => take(replies, &input.validators_of_any(), true)?,
+            }
+            for epoch in &asked.unknown {
+                take(replies, &input.validators(epoch), !pass.seen.sealed.contains_key(epoch))?;
             }
             if recent && !asked.unknown.is_empty() {
                 let membership = replies.take::<Vec<bool>>(&input.active())?.unwrap_or_default();
                 let members = asked.unknown.iter().zip(membership).filter(|(_, member)| *member);
-                listed.extend(members.map(|(epoch, _)| epoch));
+                for (epoch, _) in members {
+                    // One in the sets of both spellings is two members.
+                    new += u64::from(!pass.seen.sealed.contains_key(epoch));
+                    listed.insert(epoch);
+                }
             }
             let own = replies.take::<u64>(&input.own_batches(&self.validator))?;
             let level1 = &mut pass.seen.day.level1;
@@ -216,7 +237,6 @@ impl MarketStore {
         }
         pass.seen.validators = readable.then_some(validators.len() as u64);
         if recent {
-            let new = listed.iter().filter(|epoch| !pass.seen.sealed.contains_key(**epoch)).count() as u64;
             let explained = pass.mark.active_known.map(|known| known + new);
             pass.missed_epochs = pass.active_count.is_some() && pass.active_count != explained;
             for epoch in listed {
@@ -282,7 +302,9 @@ fn take_numbers(replies: &mut Replies, space: InputKeys<'_>) -> Result<[Option<O
     Ok(numbers)
 }
 
-fn read<T: FromRedisValue>(answer: Option<Value>) -> Result<T, String> {
-    let answer = answer.ok_or("an answer is missing")?;
-    from_redis_value(answer).map_err(|error| error.to_string())
+/// An answer of a transaction that reads the tracker's own keys.
+fn own_answer<T: FromRedisValue>(answer: Option<Value>, key: &str) -> Result<T, StoreError> {
+    let answer = answer.unwrap_or(Value::Array(Vec::new())).extract_error();
+    let answer = answer.and_then(|answer| from_redis_value(answer).map_err(Into::into));
+    answer.map_err(|error| StoreError::redis("read the ledger", key, &error))
 }

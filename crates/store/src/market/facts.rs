@@ -1,6 +1,6 @@
 //! What the keys of one epoch say: the commands that ask, and the reading of their answers.
 
-use domain::{EpochFacts, EpochId, StateHash, Steps, parse_seconds};
+use domain::{EpochFacts, EpochId, LONGEST_WINDOW, StateHash, Steps, parse_seconds};
 use redis::Pipeline;
 
 use crate::{
@@ -8,6 +8,8 @@ use crate::{
     keys::InputKeys,
     reply::Replies,
 };
+
+const INFO_FIELDS: [&str; 6] = ["status", "start", "timestamp", "end", "duration", "data_market"];
 
 const STATE_FIELDS: [&str; 9] = [
     "window_status",
@@ -25,7 +27,7 @@ const STATE_FIELDS: [&str; 9] = [
 /// written before that is in the counts that follow.
 pub(super) fn ask(pipeline: &mut Pipeline, input: InputKeys<'_>, epoch: &EpochId, now: f64) {
     let [info, state, local, aggregated, validators, ids, processed] = input.of_epoch(epoch);
-    pipeline.cmd("HMGET").arg(info).arg(&["status", "start", "timestamp", "end", "duration", "data_market"]);
+    pipeline.cmd("HMGET").arg(info).arg(&INFO_FIELDS);
     pipeline.cmd("HMGET").arg(state).arg(&STATE_FIELDS);
     pipeline.cmd("EXISTS").arg(local);
     pipeline.cmd("EXISTS").arg(aggregated);
@@ -45,14 +47,21 @@ pub(super) fn take(
 ) -> Result<EpochFacts, StoreError> {
     let [info_key, state_key, local, aggregated, validators, ids, processed] = input.of_epoch(epoch);
     let mut facts = EpochFacts::default();
-    let fields =
-        |replies: &mut Replies, key: &str, names: usize| -> Result<Vec<Option<String>>, StoreError> {
-            let mut fields = replies.take::<Vec<Option<String>>>(key)?.unwrap_or_default();
-            fields.resize(names, None);
-            Ok(fields)
+    let fields = |replies: &mut Replies, key: &str| -> Result<Option<Vec<Option<String>>>, StoreError> {
+        let Some(fields) = replies.take::<Vec<Option<Vec<u8>>>>(key)? else { return Ok(None) };
+        let mut read = |field: Option<Vec<u8>>| {
+            String::from_utf8(field?)
+                .map_err(|error| {
+                    replies.fault(key, ErrorKind::Malformed, format!("a field is no text: {error}"))
+                })
+                .ok()
         };
-    let info = fields(replies, &info_key, 6)?;
-    let state = fields(replies, &state_key, STATE_FIELDS.len())?;
+        Ok(Some(fields.into_iter().map(&mut read).collect()))
+    };
+    let info = fields(replies, &info_key)?.unwrap_or_else(|| vec![None; INFO_FIELDS.len()]);
+    let state = fields(replies, &state_key)?;
+    facts.state_unread = state.is_none();
+    let state = state.unwrap_or_else(|| vec![None; STATE_FIELDS.len()]);
     let seconds = |replies: &mut Replies, key: &str, name: &str, field: &Option<String>| {
         let text = field.as_deref().filter(|text| !text.is_empty())?;
         let seconds = parse_seconds(text);
@@ -79,7 +88,15 @@ pub(super) fn take(
         facts.start = start.or(seconds(replies, &state_key, "window_opened_at", opened_at));
         let end = seconds(replies, &info_key, "end", end);
         facts.end = end.or(seconds(replies, &state_key, "window_closes_at", closes_at));
-        facts.duration = seconds(replies, &info_key, "duration", duration).filter(|&duration| duration > 0.0);
+        let length = seconds(replies, &info_key, "duration", duration).filter(|&duration| duration > 0.0);
+        if let Some(length) = length.filter(|&length| length > LONGEST_WINDOW) {
+            replies.fault(
+                &info_key,
+                ErrorKind::Malformed,
+                format!("a window of {length:e} s is not believed"),
+            );
+        }
+        facts.duration = length.filter(|&length| length <= LONGEST_WINDOW);
         facts.data_market = data_market.clone().filter(|market| !market.is_empty());
     }
     if let [window, _, _, level1, level2, onchain, count, ..] = &state[..] {
@@ -91,11 +108,16 @@ pub(super) fn take(
     }
     facts.local_batch = replies.take::<bool>(&local)?.unwrap_or(false);
     facts.aggregated_batch = replies.take::<bool>(&aggregated)?.unwrap_or(false);
-    if let Some(json) = replies.take::<Option<Vec<u8>>>(&validators)?.flatten() {
-        match serde_json::from_slice(&json) {
+    match replies.take::<Option<Vec<u8>>>(&validators)? {
+        Some(Some(json)) => match serde_json::from_slice(&json) {
             Ok(named) => facts.batch_validators = Some(named),
-            Err(error) => replies.fault(&validators, ErrorKind::Malformed, error),
-        }
+            Err(error) => {
+                replies.fault(&validators, ErrorKind::Malformed, error);
+                facts.batch_validators_unread = true;
+            }
+        },
+        Some(None) => {}
+        None => facts.batch_validators_unread = true,
     }
     let ordered = replies.take::<u64>(&ids)?;
     let one = replies.take::<u64>(&ids)?;
@@ -121,6 +143,18 @@ impl Gathered {
             self.0 = Some(facts);
             return;
         };
+        // An ordered set is preferred to a plain one, a plain one to none, and not knowing to nothing there.
+        let worth = |facts: &EpochFacts| match (
+            facts.has_submissions_key,
+            facts.submissions_recent,
+            facts.submissions,
+        ) {
+            (true, Some(_), _) => 3,
+            (true, None, _) => 2,
+            (false, _, None) => 1,
+            (false, _, Some(_)) => 0,
+        };
+        let is_better = worth(&facts) > worth(known);
         known.open = known.open.or(facts.open);
         known.start = known.start.or(facts.start);
         known.end = known.end.or(facts.end);
@@ -129,11 +163,15 @@ impl Gathered {
             known.state = facts.state;
             known.steps = facts.steps;
         }
+        known.state_unread |= facts.state_unread;
+        known.state_unread &= known.state.is_none();
         known.data_market = known.data_market.take().or(facts.data_market);
         known.local_batch |= facts.local_batch;
         known.aggregated_batch |= facts.aggregated_batch;
         known.batch_validators = known.batch_validators.take().or(facts.batch_validators);
-        if !known.has_submissions_key && (facts.has_submissions_key || known.submissions.is_none()) {
+        known.batch_validators_unread |= facts.batch_validators_unread;
+        known.batch_validators_unread &= known.batch_validators.is_none();
+        if is_better {
             known.submissions = facts.submissions;
             known.submissions_recent = facts.submissions_recent;
             known.has_submissions_key = facts.has_submissions_key;

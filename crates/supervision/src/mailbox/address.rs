@@ -116,20 +116,11 @@ impl<M: Message> Address<M> {
     /// # Errors
     /// [`SendError::TooLarge`] or [`SendError::Closed`], with the message.
     pub async fn send(&self, message: M) -> Result<Sent, SendError<M>> {
+        // A sender that never has to wait must yield all the same, or nothing could end it.
+        tokio::task::coop::consume_budget().await;
         let weight = message.weight();
-        let now = self.shared.clock.nanos();
-        let (sent, receiver) = {
-            let mut state = self.shared.lock();
-            (self.admit(&mut state, message, weight, now, false), state.receiver.take())
-        };
-        wake(receiver);
-        match sent {
-            Err(SendError::Full(message)) => {
-                let _blocked = seat::blocked();
-                Waiting { address: self, message: Some(message), weight, since: now, ticket: None }.await
-            }
-            other => other,
-        }
+        let since = self.shared.clock.nanos();
+        Sending { address: self, message: Some(message), weight, since, in_line: None }.await
     }
 
     /// The one place that decides about a message. `in_turn`: the sender stands first in the queue of
@@ -195,18 +186,26 @@ fn wake(waker: Option<Waker>) {
     }
 }
 
-/// A sender in the queue for room. Dropping it gives its turn to the next.
-struct Waiting<'a, M: Message> {
+/// A message on its way, at first tried at once and then in the line for room. Dropping it gives its turn to the
+/// next in line.
+struct Sending<'a, M: Message> {
     address: &'a Address<M>,
     message: Option<M>,
     weight: usize,
     since: u64,
-    ticket: Option<u64>,
+    in_line: Option<InLine>,
 }
 
-impl<M: Message> Unpin for Waiting<'_, M> {}
+/// A place in the line of senders.
+struct InLine {
+    ticket: u64,
+    /// The sender counts as blocked while it stands there.
+    _blocked: seat::Blocked,
+}
 
-impl<M: Message> Future for Waiting<'_, M> {
+impl<M: Message> Unpin for Sending<'_, M> {}
+
+impl<M: Message> Future for Sending<'_, M> {
     type Output = Result<Sent, SendError<M>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -215,16 +214,14 @@ impl<M: Message> Future for Waiting<'_, M> {
             return Poll::Pending;
         };
         let shared = &this.address.shared;
-        let now = shared.clock.nanos();
+        let ticket = this.in_line.as_ref().map(|place| place.ticket);
+        let now = if ticket.is_some() { shared.clock.nanos() } else { this.since };
         let mut state = shared.lock();
-        let in_turn = match this.ticket {
-            Some(ticket) => state.senders.front().is_none_or(|&(first, _)| first == ticket),
-            None => state.senders.is_empty(),
-        };
+        let in_turn = state.senders.front().is_none_or(|&(first, _)| Some(first) == ticket);
         match this.address.admit(&mut state, message, this.weight, now, in_turn) {
             Err(SendError::Full(message)) => {
                 this.message = Some(message);
-                let ticket = *this.ticket.get_or_insert_with(|| {
+                let ticket = ticket.unwrap_or_else(|| {
                     state.last_ticket += 1;
                     state.last_ticket
                 });
@@ -232,29 +229,32 @@ impl<M: Message> Future for Waiting<'_, M> {
                     Some((_, waker)) => waker.clone_from(cx.waker()),
                     None => state.senders.push_back((ticket, cx.waker().clone())),
                 }
+                drop(state);
+                this.in_line.get_or_insert_with(|| InLine { ticket, _blocked: seat::blocked() });
                 Poll::Pending
             }
             settled => {
-                state.counts.waits += 1;
-                state.counts.waited_nanos += now.saturating_sub(this.since);
                 let receiver = state.receiver.take();
+                let next = ticket.and_then(|ticket| {
+                    state.counts.waits += 1;
+                    state.counts.waited_nanos += now.saturating_sub(this.since);
+                    state.leave_line(ticket, &shared.limits)
+                });
                 drop(state);
+                this.in_line = None;
                 wake(receiver);
-                // Dropping `self` passes the turn on.
+                wake(next);
                 Poll::Ready(settled)
             }
         }
     }
 }
 
-impl<M: Message> Drop for Waiting<'_, M> {
+impl<M: Message> Drop for Sending<'_, M> {
     fn drop(&mut self) {
-        let Some(ticket) = self.ticket else { return };
-        let next = {
-            let mut state = self.address.shared.lock();
-            state.senders.retain(|&(queued, _)| queued != ticket);
-            state.has_room(0, &self.address.shared.limits).then(|| state.next_sender()).flatten()
-        };
+        let Some(InLine { ticket, .. }) = self.in_line else { return };
+        let shared = &self.address.shared;
+        let next = shared.lock().leave_line(ticket, &shared.limits);
         wake(next);
     }
 }

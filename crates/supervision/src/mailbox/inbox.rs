@@ -4,13 +4,13 @@ use std::{
     collections::VecDeque,
     ops::Deref,
     sync::{
-        Arc,
+        Arc, MutexGuard,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     task::{Context, Poll},
 };
 
-use super::{Entry, Message, Shared};
+use super::{Entry, Message, Shared, State};
 use crate::crash;
 
 /// The reading end. Dropping it gives everything in hand back to the front of the mailbox, in order.
@@ -49,7 +49,7 @@ impl<M: Message> Inbox<M> {
     /// The next message, when one is there already.
     pub fn try_recv(&mut self) -> Option<Lease<'_, M>> {
         if self.hand.is_empty() {
-            self.take();
+            take(&self.shared, &mut self.hand, self.shared.lock());
         }
         self.lease()
     }
@@ -69,7 +69,7 @@ impl<M: Message> Inbox<M> {
 
     fn lease(&mut self) -> Option<Lease<'_, M>> {
         let entry = self.hand.pop_front()?;
-        self.shared.oldest_in_hand.store(entry.accepted_at, Relaxed);
+        self.shared.reading.0.oldest_in_hand.store(entry.accepted_at, Relaxed);
         Some(Lease { inbox: self, entry: Some(entry) })
     }
 
@@ -77,53 +77,30 @@ impl<M: Message> Inbox<M> {
     fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         // A mailbox that is never empty must not keep its reader from yielding.
         let budget = std::task::ready!(tokio::task::coop::poll_proceed(cx));
-        if self.take() {
-            budget.made_progress();
-            return Poll::Ready(true);
-        }
         let mut state = self.shared.lock();
         if !state.waiting.is_empty() {
-            drop(state);
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
+            take(&self.shared, &mut self.hand, state);
+            budget.made_progress();
+            return Poll::Ready(true);
         }
         if state.closed {
             return Poll::Ready(false);
         }
-        state.receiver = Some(cx.waker().clone());
+        match &mut state.receiver {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
         Poll::Pending
-    }
-
-    fn take(&mut self) -> bool {
-        let batch = self.shared.limits.batch.max(1);
-        let next = {
-            let mut state = self.shared.lock();
-            if state.waiting.is_empty() {
-                return false;
-            }
-            if state.waiting.len() <= batch {
-                std::mem::swap(&mut self.hand, &mut state.waiting);
-                state.bytes = 0;
-            } else {
-                self.hand.extend(state.waiting.drain(..batch));
-                state.bytes -= self.hand.iter().map(|entry| entry.weight).sum::<usize>();
-            }
-            state.counts.taken += self.hand.len() as u64;
-            state.next_sender()
-        };
-        if let Some(entry) = self.hand.front() {
-            self.shared.oldest_in_hand.store(entry.accepted_at, Relaxed);
-        }
-        if let Some(waker) = next {
-            waker.wake();
-        }
-        true
     }
 
     fn settled(&self) {
         // One writer at a time: the inbox. A plain load and store are enough, and cheap.
-        self.shared.handled.store(self.shared.handled.load(Relaxed) + 1, Relaxed);
-        self.shared.oldest_in_hand.store(self.hand.front().map_or(0, |entry| entry.accepted_at), Relaxed);
+        self.shared.reading.0.handled.store(self.shared.reading.0.handled.load(Relaxed) + 1, Relaxed);
+        self.shared
+            .reading
+            .0
+            .oldest_in_hand
+            .store(self.hand.front().map_or(0, |entry| entry.accepted_at), Relaxed);
     }
 
     fn bury(&self, entry: Entry<M>, reason: Option<String>) {
@@ -140,6 +117,25 @@ impl<M: Message> Inbox<M> {
     }
 }
 
+/// Fills the empty hand with what waits, and lets a sender know that there is room.
+fn take<M>(shared: &Shared<M>, hand: &mut VecDeque<Entry<M>>, mut state: MutexGuard<'_, State<M>>) {
+    let batch = shared.limits.batch.max(1);
+    if state.waiting.len() <= batch {
+        std::mem::swap(hand, &mut state.waiting);
+        state.bytes = 0;
+    } else {
+        hand.extend(state.waiting.drain(..batch));
+        state.bytes -= hand.iter().map(|entry| entry.weight).sum::<usize>();
+    }
+    state.counts.taken += hand.len() as u64;
+    let next = state.next_sender();
+    drop(state);
+    shared.reading.0.oldest_in_hand.store(hand.front().map_or(0, |entry| entry.accepted_at), Relaxed);
+    if let Some(waker) = next {
+        waker.wake();
+    }
+}
+
 impl<M: Message> Drop for Inbox<M> {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
@@ -150,7 +146,7 @@ impl<M: Message> Drop for Inbox<M> {
             state.bytes += entry.weight;
             state.waiting.push_front(entry);
         }
-        self.shared.oldest_in_hand.store(0, Relaxed);
+        self.shared.reading.0.oldest_in_hand.store(0, Relaxed);
     }
 }
 
@@ -261,7 +257,7 @@ impl<M: Message> Batch<'_, M> {
         let inbox = self.0;
         let settled = inbox.hand.len() as u64;
         inbox.hand.clear();
-        inbox.shared.handled.store(inbox.shared.handled.load(Relaxed) + settled, Relaxed);
-        inbox.shared.oldest_in_hand.store(0, Relaxed);
+        inbox.shared.reading.0.handled.store(inbox.shared.reading.0.handled.load(Relaxed) + settled, Relaxed);
+        inbox.shared.reading.0.oldest_in_hand.store(0, Relaxed);
     }
 }

@@ -137,12 +137,20 @@ struct Shared<M> {
     name: String,
     limits: Limits,
     clock: Clock,
-    /// Written by the one inbox, read by anyone.
+    reading: Apart<Reading>,
+    state: Apart<Mutex<State<M>>>,
+}
+
+/// Written by the one inbox at each message, read by anyone.
+struct Reading {
     handled: AtomicU64,
     /// When the oldest message in hand was accepted; 0 when the hand is empty.
     oldest_in_hand: AtomicU64,
-    state: Mutex<State<M>>,
 }
+
+/// On cache lines of its own, so that the reader and the senders do not slow each other down.
+#[repr(align(128))]
+struct Apart<T>(T);
 
 struct State<M> {
     waiting: VecDeque<Entry<M>>,
@@ -188,9 +196,8 @@ impl<M: Message> Mailbox<M> {
             name: name.into(),
             limits,
             clock: clock.clone(),
-            handled: AtomicU64::new(0),
-            oldest_in_hand: AtomicU64::new(0),
-            state: Mutex::new(State {
+            reading: Apart(Reading { handled: AtomicU64::new(0), oldest_in_hand: AtomicU64::new(0) }),
+            state: Apart(Mutex::new(State {
                 waiting: VecDeque::new(),
                 bytes: 0,
                 closed: false,
@@ -201,7 +208,7 @@ impl<M: Message> Mailbox<M> {
                 last_sequence: 0,
                 counts: Counts::default(),
                 letters: Letters::new(limits.dead_letters, limits.bytes),
-            }),
+            })),
         }))
     }
 
@@ -232,7 +239,7 @@ impl<M: Message> Clone for Mailbox<M> {
 
 impl<M> Shared<M> {
     fn lock(&self) -> MutexGuard<'_, State<M>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -242,9 +249,10 @@ impl<M: Message> Shared<M> {
         let state = self.lock();
         let counts = &state.counts;
         // Read under the lock: the inbox can't give back or bury meanwhile, so the sum is of one moment.
-        let handled = self.handled.load(Relaxed);
+        let Reading { handled, oldest_in_hand } = &self.reading.0;
+        let handled = handled.load(Relaxed);
         let oldest =
-            [self.oldest_in_hand.load(Relaxed), state.waiting.front().map_or(0, |entry| entry.accepted_at)];
+            [oldest_in_hand.load(Relaxed), state.waiting.front().map_or(0, |entry| entry.accepted_at)];
         let oldest = oldest.into_iter().filter(|&at| at != 0).min();
         MailboxStats {
             accepted: counts.accepted,
@@ -280,6 +288,16 @@ impl<M> State<M> {
         let sequence = self.last_sequence;
         self.waiting.push_back(Entry { message, weight, sequence, attempts: 0, accepted_at: now });
         self.counts.high_water = self.counts.high_water.max(self.waiting.len() as u64);
+    }
+
+    /// Takes a sender out of the line. Whoever is first then may go on if there is room.
+    fn leave_line(&mut self, ticket: u64, limits: &Limits) -> Option<Waker> {
+        if self.senders.front().is_some_and(|&(first, _)| first == ticket) {
+            self.senders.pop_front();
+        } else {
+            self.senders.retain(|&(queued, _)| queued != ticket);
+        }
+        if self.has_room(0, limits) { self.next_sender() } else { None }
     }
 
     /// The sender that may go on now, when there is room again.

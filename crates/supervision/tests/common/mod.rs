@@ -36,6 +36,11 @@ pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// Waits for `work`, which must come to an end.
+pub(crate) async fn soon<F: Future>(what: &str, work: F) -> F::Output {
+    tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| panic!("it never came to this: {what}"))
+}
+
 /// Moves a manual clock in steps until `holds`, where the exact moment does not matter.
 pub(crate) async fn advance_until(
     clock: &Clock,

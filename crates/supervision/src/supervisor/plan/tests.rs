@@ -307,7 +307,7 @@ fn a_child_that_recovered_in_time_does_not_make_the_root_give_up() {
     assert_eq!(plan.state(0), (State::Running, false));
     assert_eq!(at(&mut plan, &degraded, Timer::GiveUp, now + 60 * SECOND), []);
     // Degraded again: the minute begins anew, and what was set for the first time does not count.
-    let again = plan.exited(0, ExitKind::Failed, now + 59 * SECOND);
-    assert_eq!(at(&mut plan, &degraded, Timer::GiveUp, now + 60 * SECOND), []);
-    assert_eq!(at(&mut plan, &again, Timer::GiveUp, now + 119 * SECOND), [Action::GiveUp(0)]);
+    let again = plan.exited(0, ExitKind::Failed, now + 61 * SECOND);
+    assert_eq!(at(&mut plan, &degraded, Timer::GiveUp, now + 62 * SECOND), []);
+    assert_eq!(at(&mut plan, &again, Timer::GiveUp, now + 121 * SECOND), [Action::GiveUp(0)]);
 }

@@ -1,0 +1,28 @@
+# The service alone: built in one stage, run in another as a user without rights on a read-only root file system.
+#   docker build -t state-tracker .
+#   docker run --read-only -p 9094:9094 -e REDIS_HOST=… -e PROTOCOL_STATE_CONTRACT=… -e DATA_MARKET_ADDRESSES=… state-tracker
+
+FROM rust:1.95-slim-bookworm AS build
+WORKDIR /src
+COPY Cargo.toml Cargo.lock ./
+COPY src src
+COPY actors actors
+COPY crates crates
+COPY config config
+COPY benches benches
+COPY tests tests
+RUN cargo build --release --locked --package state-tracker --bin state-tracker \
+    && strip target/release/state-tracker
+
+FROM debian:bookworm-slim
+RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin state-tracker
+COPY --from=build /src/target/release/state-tracker /usr/local/bin/state-tracker
+USER 10001
+# /metrics, /livez and /readyz; the operator's endpoint stays on 127.0.0.1 inside the container.
+EXPOSE 9094
+STOPSIGNAL SIGTERM
+# Asks /readyz at the port of the configuration. An orchestrator that restarts what is unhealthy should ask /livez:
+# waiting for Redis is no reason for a restart.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=10s CMD ["state-tracker", "healthcheck"]
+ENTRYPOINT ["state-tracker"]
+CMD ["run"]

@@ -1,0 +1,326 @@
+//! The actors of a market in a tree of their own, against a real server: what only shows when they run.
+
+#![allow(clippy::expect_used)] // A test that can not go on panics.
+
+use std::time::Duration;
+
+use actors::{
+    Aggregator, DATASETS, EpochTracker, Listener, Look, MarketEdges, Rhythm, Services, telemetry::Telemetry,
+};
+use domain::Address;
+use redis::IntoConnectionInfo;
+use serde_json::Value;
+use store::{MarketKeys, RedisSettings, Store};
+use supervision::{
+    ActorHealth, Child, Clock, ExitKind, Intensity, Limits, Mailbox, Overflow, Policy, Tree, TreeOptions,
+};
+use testkit::{
+    FaultProxy, MarketProducer, ProducerConfig, RedisServer, Truth, producers::unix_now, wait_until,
+};
+
+const PROTOCOL: &str = "protocol";
+const MARKET: &str = "market";
+const SOON: Duration = Duration::from_secs(20);
+
+fn key(rest: &str) -> String {
+    format!("{PROTOCOL}:{MARKET}:{rest}")
+}
+
+fn ledger(part: &str) -> String {
+    format!("{{{PROTOCOL}:{MARKET}}}:tracker:{part}")
+}
+
+fn rhythm() -> Rhythm {
+    Rhythm {
+        summary: Duration::from_millis(50),
+        hourly: Duration::from_secs(300),
+        daily: Duration::from_secs(3600),
+        current_epoch: Duration::from_millis(50),
+        wake_debounce: Duration::from_millis(5),
+        seal_after: Duration::from_secs(3600),
+        measurement_window: Duration::from_secs(86_400),
+        reconnect_within: Duration::from_millis(200),
+        summary_ttl: Duration::from_secs(60),
+    }
+}
+
+/// A tracker of one market.
+struct Tracker {
+    tree: Tree,
+    services: Services,
+}
+
+impl Tracker {
+    async fn start(redis: &RedisServer, rhythm: Rhythm, stall_after: Duration) -> Self {
+        Self::start_at(redis.url(), rhythm, stall_after).await
+    }
+
+    async fn start_at(url: String, rhythm: Rhythm, stall_after: Duration) -> Self {
+        let settings = RedisSettings {
+            connection: url.as_str().into_connection_info().expect("a URL"),
+            shown: url,
+            pool_size: 4,
+            connect_timeout: Duration::from_secs(1),
+            command_timeout: Duration::from_secs(2),
+        };
+        let clock = Clock::system();
+        let telemetry = Telemetry::with_clock(&clock).expect("metrics");
+        let store = Store::new(settings).expect("settings");
+        let services = Services::new(store, telemetry, rhythm, "validator1".to_owned(), &clock);
+        for dataset in DATASETS {
+            services.status.expect(MARKET, dataset, SOON);
+        }
+        let keys = MarketKeys::new(&Address::new(PROTOCOL), &Address::new(MARKET));
+        let mailbox = |name: &str| Mailbox::<Look>::new(name, Limits::default(), &clock);
+        let (aggregator, epoch_tracker) = (mailbox("aggregator"), mailbox("epoch-tracker"));
+        let edges = MarketEdges {
+            keys: keys.clone(),
+            aggregator: aggregator.address(Overflow::Coalesce),
+            epoch_tracker: epoch_tracker.address(Overflow::Coalesce),
+        };
+        let policy = Policy {
+            intensity: Intensity { max_restarts: 100, within: Duration::from_secs(1) },
+            stall_after: Some(stall_after),
+            ..Policy::default()
+        };
+        let shared = || (services.clone(), keys.clone());
+        let (of_aggregator, of_tracker, of_listener) = (shared(), shared(), services.clone());
+        let children = vec![
+            Child::actor("aggregator", &aggregator, move || {
+                Aggregator::new(of_aggregator.0.clone(), of_aggregator.1.clone())
+            }),
+            Child::actor("epoch-tracker", &epoch_tracker, move || {
+                EpochTracker::new(of_tracker.0.clone(), of_tracker.1.clone())
+            }),
+            Child::source("listener", move || Listener::new(of_listener.clone(), vec![edges.clone()])),
+        ];
+        let children = children.into_iter().map(|child| child.policy(policy)).collect();
+        let tree = Tree::start(children, TreeOptions::default()).await.expect("the tree starts");
+        Self { tree, services }
+    }
+
+    fn actor(&self, name: &str) -> ActorHealth {
+        self.tree.health().into_iter().find(|actor| actor.path == name).expect(name)
+    }
+
+    /// How often any of them crashed or was replaced.
+    fn crashes(&self) -> u64 {
+        let kinds = [ExitKind::Failed, ExitKind::Panicked, ExitKind::Stalled, ExitKind::Killed];
+        let of = |actor: &ActorHealth| kinds.map(|kind| actor.exits(kind)).into_iter().sum::<u64>();
+        self.tree.health().iter().map(of).sum()
+    }
+
+    fn is_ready(&self) -> bool {
+        self.services.status.readiness().iter().all(|condition| condition.ok)
+    }
+
+    /// The value of a metric, by the beginning of its line.
+    fn metric(&self, line: &str) -> f64 {
+        let text = self.services.telemetry.render().expect("metrics");
+        let lines = text.lines().filter(|found| found.starts_with(line));
+        lines.filter_map(|found| found.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    async fn stop(self) {
+        let report = self.tree.stop(Duration::from_secs(5)).await;
+        assert_eq!(report.abandoned, Vec::<String>::new());
+    }
+}
+
+fn producer(redis: &RedisServer) -> MarketProducer {
+    MarketProducer::new(ProducerConfig::new(PROTOCOL, MARKET), &redis.url()).expect("producers")
+}
+
+async fn run(redis: &RedisServer, words: &[&str]) {
+    let mut command = redis::cmd(words[0]);
+    command.arg(&words[1..]);
+    let mut connection = redis.connection().await.expect("a connection");
+    command.query_async::<redis::Value>(&mut connection).await.expect("the command is right");
+}
+
+async fn dataset(redis: &RedisServer, name: &str) -> Option<Value> {
+    let mut connection = redis.connection().await.expect("a connection");
+    let text: Option<String> = redis::cmd("GET").arg(key(name)).query_async(&mut connection).await.ok()?;
+    Some(serde_json::from_str(&text?).expect("a dataset is JSON"))
+}
+
+async fn totals_reach(redis: &RedisServer, truth: &Truth) {
+    let expected = [truth.submissions_total(), truth.epochs_total(), truth.batches_total()];
+    wait_until(&format!("totals of {expected:?}"), SOON, async || {
+        let summary = dataset(redis, "dashboard:summary").await?;
+        let names = ["submissions_total", "epochs_total", "batches_total"];
+        (names.map(|name| summary[name].as_u64()) == expected.map(Some)).then_some(())
+    })
+    .await;
+}
+
+async fn finish(market: &mut MarketProducer, epoch: u64) {
+    let now = unix_now();
+    market.open_epoch(epoch, now).await.expect("opened");
+    market.submit(epoch, 5, now).await.expect("submitted");
+    market.close_epoch(epoch, now).await.expect("closed");
+    market.local_batch(epoch, now).await.expect("batched");
+    market.aggregated_batch(epoch, &["validator1"], now).await.expect("aggregated");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_forgets_the_script_again_and_again_costs_no_epoch_and_no_crash() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut market = producer(&redis);
+    let tracker = Tracker::start(&redis, rhythm(), SOON).await;
+    for epoch in 1..=10 {
+        run(&redis, &["SCRIPT", "FLUSH"]).await;
+        finish(&mut market, epoch).await;
+        totals_reach(&redis, &market.truth()).await;
+    }
+    wait_until("all is well again", SOON, async || tracker.is_ready()).await;
+    assert_eq!(tracker.crashes(), 0);
+    tracker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_spoilt_ledger_makes_no_crash_and_no_dataset_and_not_ready_until_it_is_mended() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut market = producer(&redis);
+    let tracker = Tracker::start(&redis, rhythm(), SOON).await;
+    finish(&mut market, 1).await;
+    totals_reach(&redis, &market.truth()).await;
+    for part in ["open", "sealed", "sums", "meta"] {
+        market.open_epoch(market.truth().epochs_total() + 1, unix_now()).await.expect("opened");
+        totals_reach(&redis, &market.truth()).await;
+        let exists: bool = {
+            let mut connection = redis.connection().await.expect("a connection");
+            redis::cmd("EXISTS").arg(ledger(part)).query_async(&mut connection).await.expect("answered")
+        };
+        assert!(exists, "{part} is in use");
+        run(&redis, &["RENAME", &ledger(part), "kept"]).await;
+        run(&redis, &["SET", &ledger(part), "foreign"]).await;
+        wait_until(&format!("not ready for want of {part}"), SOON, async || {
+            let conditions = tracker.services.status.readiness();
+            conditions.iter().any(|condition| !condition.ok && condition.detail.contains("wrong_type"))
+        })
+        .await;
+        run(&redis, &["RENAME", "kept", &ledger(part)]).await;
+        wait_until("ready again", SOON, async || tracker.is_ready()).await;
+        totals_reach(&redis, &market.truth()).await;
+    }
+    assert_eq!(tracker.crashes(), 0);
+    tracker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gathering_events_for_longer_than_a_stall_is_no_stall() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut market = producer(&redis);
+    let rhythm = Rhythm {
+        current_epoch: Duration::from_secs(30),
+        wake_debounce: Duration::from_millis(1200),
+        ..rhythm()
+    };
+    let tracker = Tracker::start(&redis, rhythm, Duration::from_millis(300)).await;
+    wait_until("it is ready", SOON, async || tracker.is_ready()).await;
+    for epoch in 1..=2 {
+        market.open_epoch(epoch, unix_now()).await.expect("opened");
+        wait_until("the event wakes the epoch tracker", SOON, async || {
+            let current = dataset(&redis, "metrics:current_epoch").await?;
+            current["epoch_id"].as_str().is_some_and(|shown| shown.parse() == Ok(epoch)).then_some(())
+        })
+        .await;
+    }
+    assert_eq!(tracker.crashes(), 0, "{:?}", tracker.actor("epoch-tracker").last_crash);
+    tracker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_during_a_pass_starts_another_one() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut market = producer(&redis);
+    let rhythm = Rhythm { current_epoch: Duration::from_secs(600), ..rhythm() };
+    let tracker = Tracker::start(&redis, rhythm, SOON).await;
+    wait_until("it is ready", SOON, async || tracker.is_ready()).await;
+    // Members of one second are in the order of their text: ids of one length are in that of their numbers.
+    for epoch in 1001..=1200 {
+        market.open_epoch(epoch, unix_now()).await.expect("opened");
+        // Some land in the pass that the one before started.
+        tokio::time::sleep(Duration::from_micros(epoch * 37 % 7000)).await;
+    }
+    wait_until("the last of them is shown", SOON, async || {
+        dataset(&redis, "metrics:current_epoch").await.filter(|current| current["epoch_id"] == "1200")
+    })
+    .await;
+    tracker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_of_any_bytes_crash_nothing_and_are_counted_as_what_they_are() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let tracker = Tracker::start(&redis, rhythm(), SOON).await;
+    wait_until("it is ready", SOON, async || tracker.is_ready()).await;
+    let mut connection = redis.connection().await.expect("a connection");
+    let huge = vec![b':'; 1 << 20];
+    let odd: [&[u8]; 6] = [b"", b":::", b"\xff\xfe\x00", b"epoch", &huge, b"epoch:open:"];
+    let mut pipeline = redis::pipe();
+    for payload in odd {
+        pipeline.cmd("PUBLISH").arg("state:change").arg(payload).ignore();
+        pipeline.cmd("PUBLISH").arg(key("state:change")).arg(payload).ignore();
+    }
+    pipeline.cmd("PUBLISH").arg("state:change").arg("epoch:open:1:2:3\u{0}").ignore();
+    pipeline.query_async::<()>(&mut connection).await.expect("published");
+    let of = |entity: &str| format!("state_tracker_events_received_total{{entity_type=\"{entity}\"");
+    wait_until("all are counted", SOON, async || {
+        tracker.metric(&of("epoch")) == 1.0 && tracker.metric(&of("other")) == 12.0
+    })
+    .await;
+    assert_eq!(tracker.metric("state_tracker_changes_processed_total"), 1.0);
+    assert_eq!(tracker.crashes(), 0);
+    tracker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_was_emptied_is_reported_and_nothing_else_is_called_a_loss() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut market = producer(&redis);
+    let lost = "state_tracker_errors_total{kind=\"lost\"";
+    // Several at once make the ledger; ids turn up before anything else is known of them.
+    let mut trackers = Vec::new();
+    for _ in 0..3 {
+        trackers.push(Tracker::start(&redis, rhythm(), SOON).await);
+    }
+    for epoch in 1..=20 {
+        run(&redis, &["SADD", &key("epochs:active"), &epoch.to_string()]).await;
+        if epoch % 5 == 0 {
+            tokio::time::sleep(Duration::from_millis(120)).await;
+        }
+        finish(&mut market, epoch).await;
+    }
+    totals_reach(&redis, &market.truth()).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    for tracker in &trackers {
+        assert_eq!(tracker.metric(lost), 0.0);
+    }
+    run(&redis, &["FLUSHALL"]).await;
+    for tracker in &trackers {
+        wait_until("the loss is reported", SOON, async || tracker.metric(lost) > 0.0).await;
+        assert_eq!(tracker.crashes(), 0);
+    }
+    for tracker in trackers {
+        tracker.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_breaks_at_any_moment_of_a_pass_loses_and_doubles_nothing() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let proxy = FaultProxy::start(redis.addr()).await.expect("a proxy");
+    let mut market = producer(&redis);
+    let tracker = Tracker::start_at(redis.url_at(proxy.addr()), rhythm(), SOON).await;
+    for epoch in 1..=60 {
+        finish(&mut market, epoch).await;
+        tokio::time::sleep(Duration::from_micros(epoch * 977 % 30_000)).await;
+        proxy.cut();
+    }
+    totals_reach(&redis, &market.truth()).await;
+    wait_until("all is well again", SOON, async || tracker.is_ready()).await;
+    assert_eq!(tracker.crashes(), 0, "an outage is no crash");
+    tracker.stop().await;
+}

@@ -183,10 +183,10 @@ async fn the_successor_of_an_actor_that_can_not_be_killed_waits_at_the_door() {
     mailbox.address(Overflow::Wait).send(common::job(0)).await.expect("accepted");
     eventually("it is busy", || mailbox.stats().in_hand == 1).await;
     // Its supervisor dies twice; the third one waits with a third child behind the first one.
-    for generation in 1..=2 {
-        let group = || record(&tree, "group");
-        eventually("there is a supervisor", || {
-            group().generation == generation && group().state == State::Running
+    for (generation, child) in [(1, State::Running), (2, State::Starting)] {
+        let state = || record(&tree, "group/busy").state;
+        eventually("it has its child", || {
+            record(&tree, "group").generation == generation && state() == child
         })
         .await;
         assert!(tree.kill("group"));

@@ -8,7 +8,7 @@ use std::{future::pending, sync::Arc, time::Duration};
 
 use common::{
     HOUR, Job, Log, MINUTE, MS, SECOND, advance_until, all_run, attempts, calm, eventually, job, manual,
-    policy, record,
+    policy, record, soon,
 };
 use supervision::{
     Activity, Actor, Address, Child, Clock, Context, ExitKind, Failure, Limits, Mailbox, NoMessage, Outcome,
@@ -30,6 +30,18 @@ impl Actor for Hangs {
 
     async fn run(&mut self, _: &mut Context<NoMessage>) -> Result<(), Failure> {
         pending().await
+    }
+}
+
+/// Does nothing until it is stopped.
+struct Idles;
+
+impl Actor for Idles {
+    type Message = NoMessage;
+
+    async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
+        cx.idle(cx.stopped()).await;
+        Ok(())
     }
 }
 
@@ -311,7 +323,7 @@ async fn a_handler_that_never_yields_is_reported_from_outside() {
     };
     let watch = WatchSettings { every: MS, report_after: 10 * SECOND, wedged_after: MINUTE, on_wedged };
     let options = TreeOptions { clock: clock.clone(), watch };
-    let children = vec![Child::supervisor("group", vec![works]), Child::source("other", || Hangs)];
+    let children = vec![Child::supervisor("group", vec![works]), Child::source("other", || Idles)];
     let tree = Tree::start(children, options).await.expect("the root starts");
     all_run(&tree).await;
     tree.failure_points().arm("works::before_settle", "", Fault::Spin, When::Nth(1));
@@ -339,5 +351,5 @@ async fn a_handler_that_never_yields_is_reported_from_outside() {
     eventually("its message is handled", || mailbox.stats().handled == 1).await;
     let health = record(&tree, "group/works");
     assert_eq!((health.exits(ExitKind::Stalled), health.wedged), (1, false));
-    assert_eq!(tree.stop(MINUTE).await.outcome, Outcome::Stopped);
+    assert_eq!(soon("the stop", tree.stop(MINUTE)).await.outcome, Outcome::Stopped);
 }

@@ -31,6 +31,7 @@ fn places(path: &str) -> &'static [&'static str] {
             "aggregator::before_commit",
             "aggregator::after_commit",
         ],
+        Some("pruner") => &["pruner::before_pause", "pruner::before_round", "pruner::after_round"],
         _ => &["epoch_tracker::before_read", "epoch_tracker::before_commit", "epoch_tracker::after_commit"],
     }
 }

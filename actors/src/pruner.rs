@@ -94,6 +94,7 @@ impl Actor for Pruner {
         // Not at the start: a process that is restarted often shall not prune each time.
         let mut pause = self.every;
         loop {
+            fail::point("pruner::before_pause").await?;
             cx.idle(async {
                 tokio::select! {
                     () = cx.stopped() => {}

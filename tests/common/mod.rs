@@ -42,7 +42,6 @@ pub fn environment(redis: SocketAddr) -> BTreeMap<String, String> {
         ("STATE_TRACKER__INTERVALS__SUMMARY", "100ms".to_owned()),
         ("STATE_TRACKER__INTERVALS__CURRENT_EPOCH", "250ms".to_owned()),
         ("STATE_TRACKER__INTERVALS__WAKE_DEBOUNCE", "20ms".to_owned()),
-        ("STATE_TRACKER__INTERVALS__PRUNE", "100ms".to_owned()),
     ]
     .into_iter()
     .map(|(name, value)| (name.to_owned(), value))

@@ -59,16 +59,7 @@ async fn pass(market: &MarketStore, store: &Store, reach: Reach) {
     market.examine(&mut session, &mut pass).await.expect("read");
     let totals = Totals::of(&pass.seen, "validator1", 3600.0);
     let window = MeasurementWindow::at(pass.seen.window, &totals, now, 86_400.0);
-    let summary = Summary::of(&SummaryInput {
-        totals: &totals,
-        window,
-        recent: pass.seen.recent(),
-        queue: pass.seen.queue,
-        active_validators: pass.seen.active_validators(),
-        gaps: pass.seen.gap_count(),
-        priorities: pass.seen.priorities,
-        now,
-    });
+    let summary = Summary::of(&SummaryInput::of(&pass.seen, &totals, window));
     let minute = Duration::from_secs(60);
     let datasets = Datasets {
         summary: &summary,

@@ -117,7 +117,7 @@ fn services(config: &Config, clock: &Clock) -> Result<Services> {
         seal_after: config.ledger.seal_after,
         measurement_window: config.ledger.measurement_window,
         reconnect_within: redis.reconnect_within,
-        summary_ttl: SUMMARY_TTL.max(3 * intervals.summary),
+        summary_ttl: SUMMARY_TTL.max(2 * intervals.summary),
     };
     let validator = config.tracker.sequencer_id.clone();
     let services =
@@ -125,8 +125,13 @@ fn services(config: &Config, clock: &Clock) -> Result<Services> {
     for market in &config.tracker.markets {
         let market = Address::new(market);
         let [summary, current_epoch] = DATASETS;
-        for (dataset, interval) in [(summary, intervals.summary), (current_epoch, intervals.current_epoch)] {
-            services.status.expect(market.checksummed(), dataset, 3 * interval + STALE_SLACK);
+        // Stale before it expires: readers must not find out first.
+        let lives = [
+            (summary, intervals.summary, services.rhythm.summary_ttl),
+            (current_epoch, intervals.current_epoch, services.rhythm.current_epoch_ttl()),
+        ];
+        for (dataset, interval, ttl) in lives {
+            services.status.expect(market.checksummed(), dataset, ttl.min(3 * interval + STALE_SLACK));
         }
     }
     Ok(services)

@@ -46,11 +46,9 @@ async fn a_redis_that_is_away_at_the_start_is_waited_for() {
     let process = Process::start(&environment(SocketAddr::from(([127, 0, 0, 1], port)))).await;
     not_ready(&process, "waiting for Redis").await;
     assert_eq!(get(process.metrics, "/livez").await.0, 200);
-    assert!(
-        process.log.borrow().contains("check that Redis runs at this address"),
-        "{}",
-        *process.log.borrow()
-    );
+    let mut log = process.log.clone();
+    let said = log.wait_for(|log| log.contains("check that Redis runs at this address"));
+    assert!(tokio::time::timeout(SOON, said).await.is_ok(), "{}", *process.log.borrow());
     let redis = RedisServer::builder().port(port).start().await.expect("a Redis server on that port");
     process.wait_ready().await;
     let market = one_epoch(&redis, MARKETS[0]).await;

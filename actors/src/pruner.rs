@@ -55,7 +55,11 @@ impl Pruner {
                     rest(cx, &clock).await;
                 }
             }
-            removed += self.forget(cx, &mut session, keys, now.saturating_sub(self.retention.sealed)).await?;
+            match self.forget(cx, &mut session, keys, now.saturating_sub(self.retention.sealed)).await {
+                Ok(more) => removed += more,
+                Err(error) if error.kind == ErrorKind::WrongType => self.services.note_error(&error),
+                Err(error) => return Err(error),
+            }
         }
         Ok(removed)
     }

@@ -23,14 +23,12 @@ const fn below(smaller: &'static str, larger: &'static str) -> Order {
     Order { smaller, larger, strict: true }
 }
 
-static ORDERS: [Order; 8] = [
+static ORDERS: [Order; 6] = [
     at_most("intervals.wake_debounce", "intervals.current_epoch"),
     at_most("supervision.backoff_first", "supervision.backoff_max"),
     at_most("supervision.stop_within", "supervision.shutdown_within"),
     below("supervision.stall_after", "supervision.wedged_after"),
     below("supervision.degraded_retry", "supervision.give_up_after"),
-    below("redis.command_timeout", "supervision.stall_after"),
-    below("redis.connect_timeout", "supervision.stall_after"),
     at_most("mailbox.batch", "mailbox.capacity"),
 ];
 
@@ -49,8 +47,26 @@ pub(crate) fn problems<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Vec<Probl
             problems.push(Problem::bad_value(order.smaller, &smaller.shown, &smaller.origin, &allowed));
         }
     }
+    problems.extend(pass_fits(&get));
     problems.extend(same_port(get));
     problems
+}
+
+/// A pass waits for Redis up to four times, and once for a connection. It must not be taken for stalled before Redis
+/// has been found too slow.
+fn pass_fits<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Option<Problem> {
+    let (command, connect) = (get("redis.command_timeout")?, get("redis.connect_timeout")?);
+    let stall = get("supervision.stall_after")?;
+    let longest = 4 * checks::duration(&command.value)? + checks::duration(&connect.value)?;
+    let fits = longest < checks::duration(&stall.value)?;
+    (!fits).then(|| {
+        let longest = humantime::format_duration(longest);
+        let allowed = format!(
+            "more than 4 × redis.command_timeout + redis.connect_timeout, which is {longest}: a pass over a slow Redis \
+             may take that long"
+        );
+        Problem::bad_value("supervision.stall_after", &stall.shown, &stall.origin, &allowed)
+    })
 }
 
 fn same_port<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Option<Problem> {

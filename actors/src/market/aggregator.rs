@@ -52,16 +52,7 @@ impl Aggregator {
     /// The fields; one that can't be computed now keeps its last good value for three intervals.
     fn summary(&mut self, pass: &Pass, totals: &Totals, window: MeasurementWindow) -> Summary {
         let now = pass.seen.now;
-        let mut summary = Summary::of(&SummaryInput {
-            totals,
-            window,
-            recent: pass.seen.recent(),
-            queue: pass.seen.queue,
-            active_validators: pass.seen.active_validators(),
-            gaps: pass.seen.gap_count(),
-            priorities: pass.seen.priorities,
-            now,
-        });
+        let mut summary = Summary::of(&SummaryInput::of(&pass.seen, totals, window));
         for (name, value) in summary.fields() {
             if let Some(value) = value {
                 self.last_good.insert(name, (value, now));
@@ -148,7 +139,7 @@ impl Passes for Aggregator {
             window,
             summary_ttl: rhythm.summary_ttl,
             participation: Participation::of(&pass.seen, &totals),
-            participation_ttl: rhythm.summary_ttl,
+            participation_ttl: rhythm.participation_ttl(),
             hours: if hourly { hours.to_vec() } else { Vec::new() },
             day: daily.then(|| DayStats::of(&pass.seen, &totals, wall.as_secs())),
             gaps: pass.seen.gaps().collect(),

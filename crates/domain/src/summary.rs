@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::{Number, Priorities, Totals};
+use crate::{Number, Observation, Priorities, Totals};
 
 /// What rates are divided by at least, in seconds.
 const LEAST_DIVISOR: f64 = 1.0;
@@ -79,6 +79,23 @@ pub struct SummaryInput<'a> {
     pub priorities: Priorities,
     /// Unix seconds.
     pub now: f64,
+}
+
+impl<'a> SummaryInput<'a> {
+    /// Everything that one pass saw, with the ledger and the window that follow from it.
+    #[must_use]
+    pub fn of(seen: &Observation, totals: &'a Totals, window: MeasurementWindow) -> Self {
+        Self {
+            totals,
+            window,
+            recent: seen.recent(),
+            queue: seen.queue,
+            active_validators: seen.active_validators(),
+            gaps: seen.gap_count(),
+            priorities: seen.priorities,
+            now: seen.now,
+        }
+    }
 }
 
 /// The fields of the summary, in the order of their names.

@@ -85,6 +85,7 @@ impl MarketStore {
         let (since, now) = &asked.day;
         // One moment for all of it: an epoch counts either as sealed or as unsealed.
         pipeline.cmd("MULTI").cmd("HGETALL").arg(self.keys.sums()).cmd("HLEN").arg(self.keys.sealed());
+        pipeline.cmd("HEXISTS").arg(self.keys.meta()).arg("born");
         for times in [self.keys.opened(), self.keys.aggregated(), self.keys.included()] {
             pipeline.cmd("ZCOUNT").arg(times).arg(since).arg(*now);
         }
@@ -101,7 +102,7 @@ impl MarketStore {
     fn take_sealed(&self, replies: &mut Replies, pass: &mut Pass, asked: &Asked) -> Result<(), StoreError> {
         let sums = self.keys.sums();
         // MULTI and what it queued.
-        for _ in 0..6 + usize::from(!asked.of_ledger.is_empty()) {
+        for _ in 0..7 + usize::from(!asked.of_ledger.is_empty()) {
             replies.raw(&sums)?;
         }
         let mut answers = match replies.raw(&sums)? {
@@ -116,11 +117,17 @@ impl MarketStore {
         let entries: u64 = own_answer(answers.next(), &self.keys.sealed())?;
         let expected =
             fields.iter().find_map(|(name, count)| (name == "entries").then_some(*count)).unwrap_or(0);
+        let is_marked: bool = own_answer(answers.next(), &self.keys.meta())?;
+        // What is missing would be counted again, or what is counted is missing.
+        let torn =
+            |key: String, detail: String| StoreError::new("read the ledger", key, ErrorKind::Torn, detail);
         if entries != expected {
-            // What is missing would be counted again, or what is counted is missing.
             let detail =
-                format!("it has {entries} entries, {sums} says that it has {expected}: one of them was lost");
-            return Err(StoreError::new("read the ledger", self.keys.sealed(), ErrorKind::Torn, detail));
+                format!("it has {entries} entries, {sums} says that it has {expected}: one was lost");
+            return Err(torn(self.keys.sealed(), detail));
+        }
+        if expected > 0 && !is_marked {
+            return Err(torn(self.keys.meta(), format!("it is gone, while {sums} is there")));
         }
         pass.seen.sums = ledger::sums(&fields);
         let counts = [&mut pass.seen.day.opened, &mut pass.seen.day.aggregated, &mut pass.seen.day.included];

@@ -148,16 +148,7 @@ impl Tracker {
         let now = pass.seen.now;
         let totals = Totals::of(&pass.seen, VALIDATOR, SEAL_AFTER);
         let window = MeasurementWindow::at(pass.seen.window, &totals, now, DAY);
-        let summary = Summary::of(&SummaryInput {
-            totals: &totals,
-            window,
-            recent: pass.seen.recent(),
-            queue: pass.seen.queue,
-            active_validators: pass.seen.active_validators(),
-            gaps: pass.seen.gap_count(),
-            priorities: pass.seen.priorities,
-            now,
-        });
+        let summary = Summary::of(&SummaryInput::of(&pass.seen, &totals, window));
         let (minute, second) = (Duration::from_secs(60), now as u64);
         let hours = HourStats::hours(second).map(|hour| HourStats::of(&pass.seen, &totals, hour));
         let datasets = Datasets {

@@ -1,0 +1,108 @@
+//! The pruner in a tree of its own, against a real server.
+
+#![allow(clippy::expect_used)] // A test that can not go on panics.
+
+use std::time::{Duration, Instant};
+
+use actors::{Pruner, Rhythm, Services, telemetry::Telemetry};
+use domain::Address;
+use redis::{IntoConnectionInfo, aio::MultiplexedConnection};
+use store::{MarketKeys, RedisSettings, Retention, Store};
+use supervision::{Child, Clock, Tree, TreeOptions};
+use testkit::{RedisServer, producers::unix_now, wait_until};
+
+const SOON: Duration = Duration::from_secs(30);
+const MARKETS: [&str; 2] = ["one", "two"];
+
+fn services(redis: &RedisServer, clock: &Clock) -> Services {
+    let settings = RedisSettings {
+        connection: redis.url().as_str().into_connection_info().expect("a URL"),
+        shown: redis.url(),
+        pool_size: 2,
+        connect_timeout: Duration::from_secs(5),
+        command_timeout: Duration::from_secs(5),
+    };
+    let second = Duration::from_secs(1);
+    let rhythm = Rhythm {
+        summary: second,
+        hourly: second,
+        daily: second,
+        current_epoch: second,
+        wake_debounce: second,
+        seal_after: second,
+        measurement_window: second,
+        reconnect_within: second,
+        summary_ttl: second,
+    };
+    let store = Store::new(settings).expect("settings");
+    Services::new(store, Telemetry::new().expect("metrics"), rhythm, "validator1".to_owned(), clock)
+}
+
+async fn pruning(redis: &RedisServer) -> Tree {
+    let clock = Clock::system();
+    let services = services(redis, &clock);
+    let keys: Vec<_> =
+        MARKETS.iter().map(|name| MarketKeys::new(&Address::new("P"), &Address::new(name))).collect();
+    let retention = Retention { timelines: 86_400, priorities: 86_400, sealed: 8 * 86_400 };
+    let make = move || Pruner::new(services.clone(), keys.clone(), Duration::from_millis(20), retention);
+    let options = TreeOptions { clock, ..TreeOptions::default() };
+    Tree::start(vec![Child::source("pruner", make)], options).await.expect("a tree")
+}
+
+async fn fill(connection: &mut MultiplexedConnection, key: &str, members: u64) {
+    let (old, young) = (unix_now() - 2 * 86_400, unix_now());
+    for chunk in 0..members.div_ceil(1_000) {
+        let mut command = redis::cmd("ZADD");
+        command.arg(key);
+        for member in 1_000 * chunk..(1_000 * (chunk + 1)).min(members) {
+            command.arg(old).arg(format!("received:{member}"));
+        }
+        command.query_async::<()>(connection).await.expect("filled");
+    }
+    redis::cmd("ZADD").arg(key).arg(young).arg("young").query_async::<()>(connection).await.expect("filled");
+}
+
+async fn left(connection: &mut MultiplexedConnection, key: &str) -> u64 {
+    redis::cmd("ZCARD").arg(key).query_async(connection).await.expect("counted")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_market_that_can_not_be_pruned_does_not_keep_the_others_from_it() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut connection = redis.connection().await.expect("a connection");
+    for spoilt in ["P:one:metrics:epochs:timeline", "{P:one}:tracker:sealed"] {
+        redis::cmd("SET").arg(spoilt).arg("spoilt").query_async::<()>(&mut connection).await.expect("spoilt");
+    }
+    let key = "P:two:metrics:submissions:timeline";
+    fill(&mut connection, key, 10).await;
+    let tree = pruning(&redis).await;
+    wait_until("the other market is pruned", SOON, async || left(&mut connection, key).await == 1).await;
+    assert_eq!(tree.health().iter().map(|actor| actor.restarts()).sum::<u64>(), 0, "it is no crash");
+    assert_eq!(tree.stop(SOON).await.left_behind, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_client_is_served_while_very_much_is_pruned_and_a_kill_only_delays_it() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut connection = redis.connection().await.expect("a connection");
+    let key = "P:two:metrics:submissions:timeline";
+    fill(&mut connection, key, 100_000).await;
+    let tree = pruning(&redis).await;
+    let (mut slowest, mut served, mut killed) = (Duration::ZERO, 0, false);
+    let deadline = Instant::now() + 2 * SOON;
+    loop {
+        let asked = Instant::now();
+        let members = left(&mut connection, key).await;
+        slowest = slowest.max(asked.elapsed());
+        served += 1;
+        if members < 50_000 && !killed {
+            killed = tree.kill("pruner");
+        }
+        if members == 1 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{members} members are left");
+    }
+    assert!(killed && served > 200, "served {served} times, at the slowest in {slowest:?}");
+    assert_eq!(tree.stop(SOON).await.left_behind, 0);
+}

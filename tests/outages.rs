@@ -42,7 +42,7 @@ async fn crashes(process: &Process) -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_that_is_away_at_the_start_is_waited_for() {
-    let port = free_port();
+    let port = free_port().await;
     let process = Process::start(&environment(SocketAddr::from(([127, 0, 0, 1], port)))).await;
     not_ready(&process, "waiting for Redis").await;
     assert_eq!(get(process.metrics, "/livez").await.0, 200);

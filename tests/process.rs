@@ -53,9 +53,9 @@ async fn a_healthcheck_tells_ready_from_waiting_and_from_gone() {
     let ready = Process::start(&environment(redis.addr())).await;
     ready.wait_ready().await;
     assert_eq!(healthcheck(ready.metrics).await, Some(0));
-    let waiting = Process::start(&environment(([127, 0, 0, 1], free_port()).into())).await;
+    let waiting = Process::start(&environment(([127, 0, 0, 1], free_port().await).into())).await;
     assert_eq!(healthcheck(waiting.metrics).await, Some(1));
-    assert_eq!(healthcheck(([127, 0, 0, 1], free_port()).into()).await, Some(1));
+    assert_eq!(healthcheck(([127, 0, 0, 1], free_port().await).into()).await, Some(1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,13 +3,7 @@
 
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, clippy::expect_used)] // Each test binary uses its part.
 
-use std::{
-    collections::BTreeMap,
-    net::SocketAddr,
-    process::Stdio,
-    sync::atomic::{AtomicU32, Ordering},
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::SocketAddr, process::Stdio, time::Duration};
 
 use redis::aio::MultiplexedConnection;
 use serde_json::Value;
@@ -210,12 +204,8 @@ pub async fn get(address: SocketAddr, path: &str) -> (u16, String) {
     (status, body.to_owned())
 }
 
-/// A free TCP port, for a server that shall be there later.
-pub fn free_port() -> u16 {
-    static SALT: AtomicU32 = AtomicU32::new(0);
-    SALT.fetch_add(1, Ordering::Relaxed);
-    std::net::TcpListener::bind("127.0.0.1:0")
-        .and_then(|socket| socket.local_addr())
-        .expect("a free port")
-        .port()
+/// A port on which nothing listens, for a server that shall be there later: one that a server of ours has just left,
+/// below the ports that the system gives to clients.
+pub async fn free_port() -> u16 {
+    RedisServer::start().await.expect("a Redis server").port()
 }

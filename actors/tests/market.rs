@@ -324,3 +324,31 @@ async fn a_connection_that_breaks_at_any_moment_of_a_pass_loses_and_doubles_noth
     assert_eq!(tracker.crashes(), 0, "an outage is no crash");
     tracker.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_field_that_can_not_be_read_keeps_its_last_good_value_through_a_crash_and_is_null_in_the_end() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut market = producer(&redis);
+    run(&redis, &["LPUSH", &key("submissionQueue"), "a", "b", "c", "d"]).await;
+    let rhythm = Rhythm { summary: Duration::from_secs(2), ..rhythm() };
+    let tracker = Tracker::start(&redis, rhythm, SOON).await;
+    wait_until("the queue is shown", SOON, async || {
+        dataset(&redis, "dashboard:summary").await.is_some_and(|summary| summary["submissions_queue"] == 4)
+    })
+    .await;
+    run(&redis, &["DEL", &key("submissionQueue")]).await;
+    run(&redis, &["SET", &key("submissionQueue"), "spoilt"]).await;
+    finish(&mut market, 1).await;
+    // The next incarnation passes at once, and knows the value only from the dataset.
+    assert!(tracker.tree.kill("aggregator"));
+    totals_reach(&redis, &market.truth()).await;
+    let summary = dataset(&redis, "dashboard:summary").await.expect("just seen");
+    assert_eq!((tracker.actor("aggregator").generation, &summary["submissions_queue"]), (2, &Value::from(4)));
+    wait_until("the value is given up", SOON, async || {
+        dataset(&redis, "dashboard:summary")
+            .await
+            .is_some_and(|summary| summary["submissions_queue"].is_null())
+    })
+    .await;
+    tracker.stop().await;
+}

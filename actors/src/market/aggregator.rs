@@ -35,7 +35,7 @@ pub struct Aggregator {
     /// When the statistics of hours and of days are due; at once after a start.
     hourly_due: Option<Instant>,
     daily_due: Option<Instant>,
-    last_good: HashMap<&'static str, (Number, f64)>,
+    last_good: HashMap<String, (Number, f64)>,
     /// The ledger's birth and sums at the last pass.
     ledger: Option<(f64, Sums)>,
 }
@@ -53,9 +53,10 @@ impl Aggregator {
     fn summary(&mut self, pass: &Pass, totals: &Totals, window: MeasurementWindow) -> Summary {
         let now = pass.seen.now;
         let mut summary = Summary::of(&SummaryInput::of(&pass.seen, totals, window));
+        self.remember(pass);
         for (name, value) in summary.fields() {
             if let Some(value) = value {
-                self.last_good.insert(name, (value, now));
+                self.last_good.insert(name.to_owned(), (value, now));
             }
         }
         let limit = 3.0 * self.services.rhythm.summary.as_secs_f64();
@@ -65,6 +66,17 @@ impl Aggregator {
         };
         summary.fill_from(last_good);
         summary
+    }
+
+    /// Takes over what the incarnation before this one had shown: its good values are not to be lost with it.
+    fn remember(&mut self, pass: &Pass) {
+        let Some(shown) = pass.shown.as_ref().filter(|_| self.last_good.is_empty()) else { return };
+        let Some(at) = shown["updated_at"].as_f64() else { return };
+        for (name, value) in shown.as_object().into_iter().flatten() {
+            if let Some(value) = Number::from_json(value) {
+                self.last_good.insert(name.clone(), (value, at));
+            }
+        }
     }
 
     /// Reports a ledger that is younger, or counts less, than the one that was seen before: Redis was emptied,

@@ -22,6 +22,12 @@ impl Number {
         }
     }
 
+    /// Reads what [`Number::to_json`] wrote; `None` for null and for anything else.
+    #[must_use]
+    pub fn from_json(value: &Value) -> Option<Self> {
+        value.as_u64().map(Self::Count).or_else(|| value.as_f64().map(Self::Real))
+    }
+
     /// As the text of a hash field.
     #[must_use]
     pub fn to_text(self) -> String {
@@ -54,6 +60,8 @@ mod tests {
             (Number::Real(f64::INFINITY), "null"),
         ] {
             assert_eq!(number.to_json().to_string(), json);
+            let read = Number::from_json(&number.to_json());
+            assert_eq!(read.map(|read| read.to_text()), (json != "null").then(|| json.to_owned()));
         }
     }
 

@@ -83,6 +83,8 @@ pub struct Pass {
     pub partial: bool,
     /// Whether `epochs:active` grew by more than the epochs that were found: a full pass is due.
     pub missed_epochs: bool,
+    /// The summary that readers see now, where all was read.
+    pub shown: Option<serde_json::Value>,
     /// The stored entries as text, to recognise whether they changed meanwhile.
     stored_text: BTreeMap<EpochId, String>,
     /// Epochs that the ledger did not know as unsealed.
@@ -130,6 +132,7 @@ impl MarketStore {
         pipeline.cmd("HGETALL").arg(self.keys.meta());
         if full {
             pipeline.cmd("HKEYS").arg(self.keys.sealed());
+            pipeline.cmd("GET").arg(self.keys.summary());
         }
         let past_since = scope.past_since(now.max(0.0) as u64);
         if let Some(since) = past_since {
@@ -150,6 +153,9 @@ impl MarketStore {
         if full {
             let fields = replies.own::<Vec<String>>(&self.keys.sealed())?;
             sealed.extend(fields.iter().filter_map(|epoch| EpochId::parse(epoch).ok()));
+            // It is about to be written anew: what it says is a help, and no more.
+            let shown = replies.take::<Option<Vec<u8>>>(&self.keys.summary())?.flatten();
+            pass.shown = shown.and_then(|json| serde_json::from_slice(&json).ok());
         }
         if past_since.is_some() {
             let past = replies.own::<Vec<String>>(&self.keys.opened())?;
@@ -216,6 +222,7 @@ impl Pass {
             faults: Vec::new(),
             missed_epochs: false,
             partial: false,
+            shown: None,
             stored_text: BTreeMap::new(),
             unknown: BTreeSet::new(),
             past: Vec::new(),

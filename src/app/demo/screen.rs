@@ -105,15 +105,15 @@ impl Screen {
                 None => writeln!(text, "  metrics:current_epoch  not yet")?,
             }
         }
-        writeln!(text, "\n{:<66} {:<12} {:>8} {:>8}  last crash", "actor", "state", "restarts", "handled")?;
+        writeln!(text, "\n{:<28} {:<12} {:>8} {:>8}  last crash", "actor", "state", "restarts", "handled")?;
         for actor in actors {
             let depth = actor.path.matches('/').count() + usize::from(actor.path != "root");
-            let name = actor.path.rsplit('/').next().unwrap_or_default();
+            let name = short(actor.path.rsplit('/').next().unwrap_or_default());
             let state = format!("{:?}", actor.state).to_lowercase();
             let handled = actor.mailbox.map_or(String::new(), |mailbox| mailbox.handled.to_string());
             let crash = actor.last_crash.as_ref().map_or(String::new(), |crash| crash.message.clone());
             let name = format!("{:indent$}{name}", "", indent = 2 * depth);
-            writeln!(text, "{name:<66} {state:<12} {:>8} {handled:>8}  {crash}", actor.restarts())?;
+            writeln!(text, "{name:<28} {state:<12} {:>8} {handled:>8}  {crash}", actor.restarts())?;
         }
         for finding in judge.findings() {
             writeln!(text, "WRONG: {finding}")?;
@@ -123,6 +123,14 @@ impl Screen {
             writeln!(text, "{news}")?;
         }
         Ok(())
+    }
+}
+
+/// An address by its ends; any other name as it is.
+fn short(name: &str) -> String {
+    match (name.get(..8), name.get(38..)) {
+        (Some(start), Some(end)) if name.starts_with("0x") => format!("{start}…{end}"),
+        _ => name.to_owned(),
     }
 }
 

@@ -30,6 +30,8 @@ pub use settings::{
     Config, Http, Intervals, Ledger, Log, LogFormat, Mailbox, Redis, Retention, Supervision, Tracker,
 };
 pub use sources::CONFIG_VARIABLE;
+#[cfg(feature = "failure-points")]
+pub use sources::FAILURES_VARIABLE;
 
 use problem::Problem;
 use schema::{SETTINGS, Setting};

@@ -120,6 +120,26 @@ async fn events_missed_during_a_cut_connection_change_no_total() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_half_open_connection_is_noticed_and_what_was_missed_is_made_up_for() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let proxy = FaultProxy::start(redis.addr()).await.expect("a proxy");
+    let process = Process::start(&environment(proxy.addr())).await;
+    process.wait_ready().await;
+    let mut market = one_epoch(&redis, MARKETS[0]).await;
+    // From now on nobody answers, and nobody says so.
+    proxy.blackhole(true);
+    let silent = Instant::now();
+    not_ready(&process, "Redis is away").await;
+    assert!(silent.elapsed() < Duration::from_secs(15), "{:?}", silent.elapsed());
+    market.submit(23_000_001, 5, unix_now()).await.expect("submitted unheard");
+    proxy.cut();
+    proxy.blackhole(false);
+    common::totals_reach(&redis, MARKETS[0], &market.truth()).await;
+    process.wait_ready().await;
+    assert_eq!(crashes(&process).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_that_hangs_does_not_keep_the_process_from_stopping() {
     for signal in ["TERM", "INT"] {
         let redis = RedisServer::start().await.expect("a Redis server");

@@ -132,3 +132,77 @@ async fn the_demo_checks_itself_through_crashes_and_leaves_nothing_behind() {
     assert_eq!(std::fs::read_dir(temporary.path()).expect("a directory").count(), 0, "files are left");
     assert_eq!(processes_with(&marker), Vec::<u32>::new(), "processes are left");
 }
+
+/// An environment in which what goes wrong does so fast.
+#[cfg(feature = "failure-points")]
+fn impatient(redis: &RedisServer, failure: &str) -> std::collections::BTreeMap<String, String> {
+    let mut environment = environment(redis.addr());
+    for (name, value) in [
+        ("STATE_TRACKER__REDIS__COMMAND_TIMEOUT", "100ms"),
+        ("STATE_TRACKER__REDIS__CONNECT_TIMEOUT", "100ms"),
+        ("STATE_TRACKER__SUPERVISION__STALL_AFTER", "600ms"),
+        ("STATE_TRACKER__SUPERVISION__WEDGED_AFTER", "1200ms"),
+        ("STATE_TRACKER__SUPERVISION__MAX_RESTARTS", "1"),
+        ("STATE_TRACKER__SUPERVISION__DEGRADED_RETRY", "200ms"),
+        ("STATE_TRACKER__SUPERVISION__GIVE_UP_AFTER", "1s"),
+        ("STATE_TRACKER_FAILURE_POINTS", failure),
+    ] {
+        environment.insert(name.to_owned(), value.to_owned());
+    }
+    environment
+}
+
+/// Intensity: 1 in 60 s; retried every 200 ms once degraded, given up after 1 s; 2 attempts.
+#[cfg(feature = "failure-points")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_without_what_it_can_not_do_without_ends_with_70_and_says_why() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let cases = [
+        ("epoch_tracker::before_read=error", "gave up", "epoch-tracker could not be kept running"),
+        ("aggregator::before_read=spin", "wedged", "a handler has not yielded"),
+    ];
+    for (failure, what, word) in cases {
+        let mut process = Process::start(&impatient(&redis, failure)).await;
+        assert_eq!(process.exit_code().await, Some(70), "{what}");
+        let mut log = process.log.clone();
+        let told = tokio::time::timeout(common::SOON, log.wait_for(|log| log.contains(word))).await;
+        assert!(told.is_ok_and(|told| told.is_ok()), "{what}: {}", *process.log.borrow());
+    }
+}
+
+#[cfg(feature = "failure-points")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hung_actor_is_replaced_and_the_process_goes_on() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let process = Process::start(&impatient(&redis, "aggregator::before_read=hang*1")).await;
+    process.wait_ready().await;
+    let stalled = "reason=\"stalled\"} 1";
+    wait_until("it was replaced as stalled", common::SOON, async || {
+        get(process.metrics, "/metrics").await.1.lines().any(|line| line.ends_with(stalled))
+    })
+    .await;
+    process.wait_ready().await;
+}
+
+#[cfg(feature = "failure-points")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_actor_that_never_yields_does_not_keep_the_process_from_stopping() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut environment = environment(redis.addr());
+    environment.insert("STATE_TRACKER_FAILURE_POINTS".to_owned(), "pruner::before_pause=spin".to_owned());
+    for (second_signal, code) in [(false, 0), (true, 130)] {
+        let mut process = Process::start(&environment).await;
+        process.wait_ready().await;
+        let told = std::time::Instant::now();
+        process.signal("TERM").await;
+        if second_signal {
+            let mut log = process.log.clone();
+            let stopping =
+                tokio::time::timeout(common::SOON, log.wait_for(|log| log.contains("stopping"))).await;
+            assert!(stopping.is_ok(), "{}", *process.log.borrow());
+            process.signal("TERM").await;
+        }
+        assert_eq!(process.exit_code().await, Some(code));
+        assert!(told.elapsed() < Duration::from_secs(10), "{:?}", told.elapsed());
+    }
+}

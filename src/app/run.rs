@@ -28,6 +28,7 @@ pub async fn run(loaded: Loaded) -> Result<ExitCode> {
     let markets = config.tracker.markets.len();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), markets, redis = config.redis.address(), "starting");
     let service = Service::start(&config, watch(&config.supervision)).await?;
+    arm_failure_points(&service)?;
     let outcome = tokio::select! {
         outcome = service.tree().ended() => outcome,
         name = signals.next() => {
@@ -70,6 +71,23 @@ fn watch(settings: &Supervision) -> WatchSettings {
             std::process::exit(i32::from(EX_GAVE_UP));
         }),
     }
+}
+
+/// Arms what the operator of a build with failure points asks for.
+#[cfg(feature = "failure-points")]
+fn arm_failure_points(service: &Service) -> Result<()> {
+    use crate::config::FAILURES_VARIABLE;
+    if let Ok(text) = std::env::var(FAILURES_VARIABLE) {
+        service.tree().failure_points().arm_all(&text).wrap_err(FAILURES_VARIABLE)?;
+        tracing::warn!("failure points are armed: {text}");
+    }
+    Ok(())
+}
+
+#[cfg(not(feature = "failure-points"))]
+#[allow(clippy::unnecessary_wraps)]
+fn arm_failure_points(_service: &Service) -> Result<()> {
+    Ok(())
 }
 
 fn log_to_stderr(log: &Log) -> Result<()> {

@@ -21,6 +21,9 @@ const FILE: &str = "_FILE";
 
 /// The variable that names the file of `--config`: read by the command line.
 pub const CONFIG_VARIABLE: &str = "STATE_TRACKER_CONFIG";
+/// The variable that arms failure points, in a build that has them. In one that has none it is an unknown variable.
+#[cfg(feature = "failure-points")]
+pub const FAILURES_VARIABLE: &str = "STATE_TRACKER_FAILURE_POINTS";
 const RETENTION: &str = "STATE_TRACKER_RETENTION_DAYS";
 
 /// Values of known settings that came from one place.
@@ -185,6 +188,8 @@ fn meaning(name: &str, value: &OsStr) -> Meaning {
     match name {
         RETENTION => Meaning::Retention,
         CONFIG_VARIABLE => Meaning::None,
+        #[cfg(feature = "failure-points")]
+        FAILURES_VARIABLE => Meaning::None,
         _ if is_service_link(name, value) => Meaning::None,
         _ if name.starts_with(OURS) => Meaning::Unknown,
         _ => Meaning::None,

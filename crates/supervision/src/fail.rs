@@ -50,7 +50,7 @@ pub async fn point(_name: &'static str) -> Result<(), InjectedFailure> {
 }
 
 #[cfg(feature = "failure-points")]
-pub use armed::{FailurePoints, point};
+pub use armed::{BadFailurePoint, FailurePoints, point};
 
 #[cfg(feature = "failure-points")]
 mod armed {
@@ -61,6 +61,13 @@ mod armed {
 
     use super::{Duration, Fault, InjectedFailure, When};
     use crate::seat;
+
+    /// A failure point that is not written as it should be.
+    #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+    #[error(
+        "`{0}` is no failure point: POINT[@ACTOR]=FAULT[*TIMES] is expected, FAULT one of panic, error, hang, spin"
+    )]
+    pub struct BadFailurePoint(pub String);
 
     /// The failure points of one tree.
     #[derive(Debug, Default)]
@@ -88,6 +95,37 @@ mod armed {
         pub fn arm(&self, point: &str, actor: &str, fault: Fault, when: When) {
             let armed = Armed { fault, when, actor: actor.to_owned(), seen: 0 };
             self.with(|points| points.entry(point.to_owned()).or_default().armed.push(armed));
+        }
+
+        /// Arms points as an operator writes them: `POINT[@ACTOR]=FAULT[*TIMES]`, several with commas between them,
+        /// where FAULT is panic, error, hang or spin. Without TIMES a point acts at each passage.
+        ///
+        /// # Errors
+        /// [`BadFailurePoint`] for the first one that is not of this form; then none is armed.
+        pub fn arm_all(&self, text: &str) -> Result<(), BadFailurePoint> {
+            let written = text.split(',').map(str::trim).filter(|written| !written.is_empty());
+            let read = |written: &str| {
+                let (place, what) = written.split_once('=')?;
+                let (point, actor) = place.split_once('@').unwrap_or((place, ""));
+                let (fault, times) =
+                    what.split_once('*').map_or((what, None), |(fault, times)| (fault, Some(times)));
+                let fault = match fault {
+                    "panic" => Fault::Panic,
+                    "error" => Fault::Error,
+                    "hang" => Fault::Hang,
+                    "spin" => Fault::Spin,
+                    _ => return None,
+                };
+                let when = times.map_or(Some(When::Always), |times| times.parse().ok().map(When::Times))?;
+                (!point.is_empty()).then(|| (point.to_owned(), actor.to_owned(), fault, when))
+            };
+            let all: Vec<_> = written
+                .map(|written| read(written).ok_or_else(|| BadFailurePoint(written.to_owned())))
+                .collect::<Result<_, _>>()?;
+            for (point, actor, fault, when) in all {
+                self.arm(&point, &actor, fault, when);
+            }
+            Ok(())
         }
 
         /// Disarms a point; what spins or waits in it goes on.
@@ -163,5 +201,24 @@ mod armed {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(all(test, feature = "failure-points"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failure_points_are_armed_as_they_are_written_or_not_at_all() {
+        let points = FailurePoints::default();
+        assert_eq!(points.arm_all("a::b=panic*3, c::d@market/aggregator=hang,,"), Ok(()));
+        assert!(
+            format!("{points:?}").contains("Times(3)") && format!("{points:?}").contains("market/aggregator")
+        );
+        for bad in ["a", "a=explode", "=panic", "a=panic*many", "b=error,a="] {
+            let fresh = FailurePoints::default();
+            assert!(fresh.arm_all(bad).is_err(), "{bad}");
+            assert_eq!(format!("{fresh:?}"), format!("{:?}", FailurePoints::default()), "{bad}");
+        }
     }
 }

@@ -15,7 +15,7 @@ RUN cargo build --release --locked --package state-tracker --bin state-tracker \
     && strip target/release/state-tracker
 
 FROM debian:bookworm-slim
-RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin state-tracker
+RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin state-tracker
 COPY --from=build /src/target/release/state-tracker /usr/local/bin/state-tracker
 USER 10001
 # /metrics, /livez and /readyz; the operator's endpoint stays on 127.0.0.1 inside the container.

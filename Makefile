@@ -4,7 +4,7 @@
 CARGO ?= cargo
 FEATURES = --features state-tracker/failure-points
 
-.PHONY: demo test test-all lint bench state-tracker clean
+.PHONY: demo test test-all lint bench state-tracker image-check clean
 
 # The state tracker at work, with a Redis, producers and crashes of its own. DEMO="--calm", DEMO="--check --for 30s"
 demo:
@@ -36,6 +36,11 @@ state-tracker:
 	$(CARGO) build --release --package state-tracker
 	mkdir -p bin
 	cp target/release/state-tracker bin/state-tracker
+
+# What the Dockerfile does, without a container engine: as root, in a bare Debian root.
+image-check: state-tracker
+	scripts/needs redis-server debootstrap
+	scripts/image-check
 
 clean:
 	$(CARGO) clean

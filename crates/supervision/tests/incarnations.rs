@@ -88,7 +88,11 @@ async fn two_incarnations_of_an_actor_never_run_at_once() {
     });
     let mut random = Random::seeded();
     let victims = ["alone", "group/a", "group/inner/b", "group/inner", "group"];
-    for _ in 0..300 {
+    // Until each has come back often enough to mean something, however the strikes fall.
+    let mut strikes = 0;
+    while strikes < 300 || rooms.iter().any(|room| room.entered.load(SeqCst) <= 20) {
+        strikes += 1;
+        assert!(strikes < 100_000, "somebody does not come back");
         let victim = victims[random.below(victims.len() as u64) as usize];
         let points = tree.failure_points();
         match random.below(6) {
@@ -116,7 +120,6 @@ async fn two_incarnations_of_an_actor_never_run_at_once() {
     }
     for (room, path) in rooms.iter().zip(paths) {
         assert_eq!(room.most.load(SeqCst), 1, "incarnations of {path} at once");
-        assert!(room.entered.load(SeqCst) > 20, "{path} was restarted {} times", room.entered.load(SeqCst));
     }
     let exits = |kind| tree.health().iter().map(|actor| actor.exits(kind)).sum::<u64>();
     for kind in [ExitKind::Killed, ExitKind::Panicked] {

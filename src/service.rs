@@ -34,9 +34,6 @@ use crate::{
     http::{Condition, HttpServers, Vitals},
 };
 
-/// How long the two server-side datasets live at least.
-const SUMMARY_TTL: Duration = Duration::from_secs(60);
-
 /// What is allowed beyond three intervals before a dataset counts as stale.
 const STALE_SLACK: Duration = Duration::from_secs(5);
 
@@ -117,7 +114,6 @@ fn services(config: &Config, clock: &Clock) -> Result<Services> {
         seal_after: config.ledger.seal_after,
         measurement_window: config.ledger.measurement_window,
         reconnect_within: redis.reconnect_within,
-        summary_ttl: SUMMARY_TTL.max(2 * intervals.summary),
     };
     let validator = config.tracker.sequencer_id.clone();
     let services =
@@ -127,7 +123,7 @@ fn services(config: &Config, clock: &Clock) -> Result<Services> {
         let [summary, current_epoch] = DATASETS;
         // Stale before it expires: readers must not find out first.
         let lives = [
-            (summary, intervals.summary, services.rhythm.summary_ttl),
+            (summary, intervals.summary, services.rhythm.summary_ttl()),
             (current_epoch, intervals.current_epoch, services.rhythm.current_epoch_ttl()),
         ];
         for (dataset, interval, ttl) in lives {

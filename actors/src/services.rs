@@ -26,11 +26,15 @@ pub struct Rhythm {
     pub measurement_window: Duration,
     /// The longest pause before the next attempt after a failure of Redis.
     pub reconnect_within: Duration,
-    /// How long `dashboard:summary` and `stats:current` live: 60 s, or two intervals where those are longer.
-    pub summary_ttl: Duration,
 }
 
 impl Rhythm {
+    /// How long `dashboard:summary` and `stats:current` live: 60 s, or two intervals where those are longer.
+    #[must_use]
+    pub fn summary_ttl(&self) -> Duration {
+        (2 * self.summary).max(Duration::from_secs(60))
+    }
+
     /// How long `metrics:participation` lives: three intervals, at least 60 s.
     #[must_use]
     pub fn participation_ttl(&self) -> Duration {

@@ -40,7 +40,6 @@ fn rhythm() -> Rhythm {
         seal_after: Duration::from_secs(3600),
         measurement_window: Duration::from_secs(86_400),
         reconnect_within: Duration::from_millis(200),
-        summary_ttl: Duration::from_secs(60),
     }
 }
 

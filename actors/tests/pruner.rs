@@ -32,7 +32,6 @@ fn services(redis: &RedisServer, clock: &Clock) -> Services {
         seal_after: second,
         measurement_window: second,
         reconnect_within: second,
-        summary_ttl: second,
     };
     let store = Store::new(settings).expect("settings");
     Services::new(store, Telemetry::new().expect("metrics"), rhythm, "validator1".to_owned(), clock)

@@ -143,17 +143,18 @@ impl Passes for Aggregator {
         let length = rhythm.measurement_window.as_secs_f64();
         let window = MeasurementWindow::at(pass.seen.window, &totals, now, length);
         let summary = self.summary(&pass, &totals, window);
-        let hours = HourStats::hours(wall.as_secs()).map(|hour| HourStats::of(&pass.seen, &totals, hour));
+        let second = wall.as_secs();
+        let hours = || HourStats::hours(second).map(|hour| HourStats::of(&pass.seen, &totals, hour)).to_vec();
         // Totals that lack some make no statistics: those follow with the pass that has them all.
         let (hourly, daily) = (hourly && !pass.partial, daily && !pass.partial);
         let datasets = Datasets {
             summary: &summary,
             window,
-            summary_ttl: rhythm.summary_ttl,
+            summary_ttl: rhythm.summary_ttl(),
             participation: Participation::of(&pass.seen, &totals),
             participation_ttl: rhythm.participation_ttl(),
-            hours: if hourly { hours.to_vec() } else { Vec::new() },
-            day: daily.then(|| DayStats::of(&pass.seen, &totals, wall.as_secs())),
+            hours: if hourly { hours() } else { Vec::new() },
+            day: daily.then(|| DayStats::of(&pass.seen, &totals, second)),
             gaps: pass.seen.gaps().collect(),
         };
         fail::point("aggregator::before_commit").await?;
@@ -181,8 +182,11 @@ impl Passes for Aggregator {
         }
         telemetry.late_changes(totals.late.len() as u64);
         telemetry.unfinished_epochs(self.market(), totals.unfinished);
-        if written.left == 0 {
-            // Else another tracker sealed some of them, and counts those.
+        if written.left > 0 {
+            // It may have sealed some of them, and counts those; the others are looked at with the next pass.
+            let (market, left) = (self.market(), written.left);
+            tracing::debug!(market, left, "another tracker keeps this ledger too");
+        } else {
             let unaccounted = totals.finished.iter().map(|(_, entry)| entry.sums().unaccounted).sum();
             telemetry.unaccounted_epochs(unaccounted);
         }
@@ -193,14 +197,6 @@ impl Passes for Aggregator {
         ];
         for (kind, _) in took.into_iter().filter(|(_, made)| *made) {
             telemetry.aggregation_took(kind, began.elapsed());
-        }
-        if written.left > 0 {
-            // They are looked at again with the next pass.
-            tracing::debug!(
-                market = self.market(),
-                left = written.left,
-                "another tracker keeps this ledger too"
-            );
         }
         let again = pass.partial || (pass.missed_epochs && self.reach == Reach::Recent);
         self.reach = if again { Reach::Full } else { Reach::Recent };

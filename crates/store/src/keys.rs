@@ -216,8 +216,8 @@ impl InputKeys<'_> {
     pub(crate) fn timelines(self, validator: &str) -> [String; 6] {
         let metrics = |name: &str| format!("{}:metrics:{name}:timeline", self.0);
         [
-            metrics("epochs"),
-            metrics("batches"),
+            self.epochs_timeline(),
+            self.batches_timeline(),
             metrics("submissions"),
             metrics("validations"),
             metrics("parts"),

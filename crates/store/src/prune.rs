@@ -1,13 +1,8 @@
 //! Retention: what is removed from a market's keys, in slices so small that no other client has to wait.
 
 use domain::{Entry, EpochId, HOUR};
-use redis::from_redis_value;
 
-use crate::{
-    connect::Session,
-    error::{ErrorKind, StoreError},
-    keys::MarketKeys,
-};
+use crate::{connect::Session, error::StoreError, keys::MarketKeys, reply::Replies};
 
 const SOURCE: &str = include_str!("prune.lua");
 /// Forgets sealed entries, each once.
@@ -67,11 +62,7 @@ impl Session {
         let (operation, key) = ("prune", prunable.key.as_str());
         let mut pipeline = redis::pipe();
         pipeline.cmd("EVAL").arg(SOURCE).arg(1).arg(key).arg(prunable.before).arg(slice);
-        let answer = self.run(operation, key, &pipeline).await?.pop();
-        let answer =
-            answer.ok_or_else(|| StoreError::new(operation, key, ErrorKind::Malformed, "no answer"))?;
-        let failed = |error: &redis::RedisError| StoreError::redis(operation, key, error);
-        from_redis_value(answer.map_err(|error| failed(&error))?).map_err(|error| failed(&error.into()))
+        Replies::new(operation, self.run(operation, key, &pipeline).await?).own(key)
     }
 
     /// Forgets a slice of the ledger's sealed entries that are older than `before`; the cursor to go on with, 0
@@ -88,33 +79,27 @@ impl Session {
         slice: usize,
     ) -> Result<(u64, u64), StoreError> {
         let (operation, key) = ("forget sealed epochs", keys.sealed());
-        let failed = |error: &redis::RedisError| StoreError::redis(operation, key.clone(), error);
         let mut pipeline = redis::pipe();
         pipeline.cmd("HSCAN").arg(&key).arg(cursor).arg("COUNT").arg(slice);
         pipeline.cmd("HGET").arg(keys.meta()).arg("floor");
-        let mut answers = self.run(operation, &key, &pipeline).await?.into_iter();
-        let missing =
-            || StoreError::new(operation, key.clone(), ErrorKind::Malformed, "an answer is missing");
-        let page = answers.next().ok_or_else(missing)?.map_err(|error| failed(&error))?;
-        let (cursor, page): (u64, Vec<(String, String)>) =
-            from_redis_value(page).map_err(|error| failed(&error.into()))?;
-        let floor = answers.next().ok_or_else(missing)?.map_err(|error| failed(&error))?;
-        let floor: Option<String> = from_redis_value(floor).map_err(|error| failed(&error.into()))?;
+        let mut replies = Replies::new(operation, self.run(operation, &key, &pipeline).await?);
+        let (cursor, page): (u64, Vec<(String, String)>) = replies.own(&key)?;
+        let floor: Option<String> = replies.own(&keys.meta())?;
         let is_old = |entry: &Entry| entry.last_sign() < before;
         let old: Vec<EpochId> = page
             .iter()
             .filter(|(_, entry)| Entry::decode(entry).as_ref().is_ok_and(is_old))
             .filter_map(|(epoch, _)| EpochId::parse(epoch).ok())
             .collect();
-        let Some(highest) = old.iter().max() else { return Ok((cursor, 0)) };
+        if old.is_empty() {
+            return Ok((cursor, 0));
+        }
         let floor = floor.and_then(|floor| EpochId::parse(&floor).ok());
-        let floor = floor.as_ref().max(Some(highest)).map_or(highest, |floor| floor);
+        let floor = old.iter().chain(&floor).max().map_or("", EpochId::as_str);
         let mut pipeline = redis::pipe();
         pipeline.cmd("EVAL").arg(FORGET).arg(3).arg(&key).arg(keys.sums()).arg(keys.meta());
-        pipeline.arg(floor.as_str()).arg(old.iter().map(EpochId::as_str).collect::<Vec<_>>());
-        let answer = self.run(operation, &key, &pipeline).await?.into_iter().next().ok_or_else(missing)?;
-        let forgotten: u64 = from_redis_value(answer.map_err(|error| failed(&error))?)
-            .map_err(|error| failed(&error.into()))?;
+        pipeline.arg(floor).arg(old.iter().map(EpochId::as_str).collect::<Vec<_>>());
+        let forgotten = Replies::new(operation, self.run(operation, &key, &pipeline).await?).own(&key)?;
         Ok((cursor, forgotten))
     }
 }

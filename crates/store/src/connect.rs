@@ -4,10 +4,14 @@ use std::{fmt, time::Duration};
 
 use deadpool_redis::{Manager, Pool, PoolError, Runtime};
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionInfo, Pipeline, RedisResult, Value, io::tcp::TcpSettings,
+    AsyncConnectionConfig, Client, ConnectionInfo, RedisResult, Value, aio::ConnectionLike,
+    io::tcp::TcpSettings,
 };
 
-use crate::error::{ErrorKind, StoreError};
+use crate::{
+    batch::Batch,
+    error::{ErrorKind, StoreError},
+};
 
 /// How Redis is reached.
 #[derive(Clone)]
@@ -89,9 +93,9 @@ impl Store {
     /// [`StoreError`] when there is none.
     pub async fn ping(&self) -> Result<(), StoreError> {
         let mut session = self.session("ping").await?;
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("PING");
-        session.run("ping", &self.settings.shown, &pipeline).await.map(drop)
+        let mut batch = Batch::new();
+        batch.keyless("PING");
+        session.run("ping", &self.settings.shown, batch).await.map(drop)
     }
 
     /// Connections in use, and the most there may be.
@@ -121,19 +125,16 @@ impl Session {
         self.round_trips
     }
 
-    /// Sends a pipeline as one round trip. Errors of single commands are in their places.
+    /// Sends a batch as one round trip; one answer a command. Errors of single commands are in their places.
     pub(crate) async fn run(
         &mut self,
         operation: &'static str,
         object: &str,
-        pipeline: &Pipeline,
+        batch: Batch,
     ) -> Result<Vec<RedisResult<Value>>, StoreError> {
         self.round_trips += 1;
-        pipeline
-            .clone()
-            .ignore_errors()
-            .query_async(&mut self.connection)
-            .await
-            .map_err(|error| StoreError::redis(operation, object, &error))
+        let (pipeline, shape) = batch.into_pipeline();
+        let sent = self.connection.req_packed_commands(&pipeline, 0, pipeline.len()).await;
+        sent.map(|sent| shape.answers(sent)).map_err(|error| StoreError::redis(operation, object, &error))
     }
 }

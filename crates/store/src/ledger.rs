@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use domain::{Entry, EpochFacts, EpochId, MeasurementWindow, Sums, Totals};
-use redis::{Cmd, Pipeline, Script};
+use redis::Script;
 
-use crate::keys::MarketKeys;
+use crate::{batch::Batch, keys::MarketKeys};
 
 /// The version of the ledger's layout.
 pub const SCHEMA: u32 = 1;
@@ -83,8 +83,8 @@ enum Step<'a> {
 }
 
 impl Run<'_> {
-    /// Adds to `pipeline` what stores and seals the entries; returns how many commands that were.
-    pub(crate) fn write(&self, pipeline: &mut Pipeline) -> usize {
+    /// Adds to `batch` what stores and seals the entries; returns how many commands that were.
+    pub(crate) fn write(&self, batch: &mut Batch) -> usize {
         let totals = self.totals;
         let stores = totals.changed.iter().map(|(epoch, entry)| Step::Store(epoch, entry));
         let late = totals.late.iter().map(|(epoch, entry)| Step::Late(epoch, entry));
@@ -96,17 +96,24 @@ impl Run<'_> {
             if steps.is_empty() { vec![&[]] } else { steps.chunks(ENTRIES_A_RUN).collect() };
         for (at, steps) in runs.iter().enumerate() {
             let known = self.active_known.filter(|_| at + 1 == runs.len());
-            pipeline.add_command(self.command(&hash, steps, known));
+            self.command(batch, &hash, steps, known);
         }
         runs.len()
     }
 
-    fn command(&self, hash: &str, steps: &[Step<'_>], active_known: Option<u64>) -> Cmd {
+    fn command(&self, batch: &mut Batch, hash: &str, steps: &[Step<'_>], active_known: Option<u64>) {
         let keys = self.keys;
-        let mut command = Cmd::new();
-        command.arg("EVALSHA").arg(hash).arg(8);
-        command.arg(keys.open()).arg(keys.sealed()).arg(keys.sums()).arg(keys.meta());
-        command.arg(keys.opened()).arg(keys.aggregated()).arg(keys.included()).arg(keys.validators_prefix());
+        let keys = [
+            keys.open(),
+            keys.sealed(),
+            keys.sums(),
+            keys.meta(),
+            keys.opened(),
+            keys.aggregated(),
+            keys.included(),
+            keys.validators_prefix(),
+        ];
+        let command = batch.script("EVALSHA", hash, &keys.each_ref().map(String::as_str));
         command.arg(SCHEMA).arg(self.now).arg(VALIDATORS_KEPT);
         command.arg(active_known.map_or_else(String::new, |known| known.to_string()));
         let stored = |epoch: &EpochId| self.stored.get(epoch).map_or("", String::as_str);
@@ -139,7 +146,6 @@ impl Run<'_> {
                 .unwrap_or_default();
             command.arg(named.len()).arg(named);
         }
-        command
     }
 }
 

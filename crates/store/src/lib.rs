@@ -1,10 +1,11 @@
 //! Redis as the tracker uses it: the names of all keys, the connections, and what is read and written in one
 //! round trip.
 //!
-//! It knows how, not when or why: each function is one pipeline. It concludes nothing from what it reads; it
+//! It knows how, not when or why: each function is one `Batch` of commands. It concludes nothing from what it reads; it
 //! hands it to `domain` as an [`Observation`](domain::Observation), with every input that could not be read
 //! left out and reported as a [`Fault`].
 
+mod batch;
 mod connect;
 mod error;
 mod events;

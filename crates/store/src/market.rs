@@ -17,6 +17,7 @@ use domain::{BatchMember, DAY, Entry, EpochId, EpochMember, HOUR, Observation};
 pub use commit::{Datasets, Written};
 
 use crate::{
+    batch::Batch,
     connect::Session,
     error::{ErrorKind, StoreError},
     keys::{InputKeys, MarketKeys},
@@ -127,26 +128,26 @@ impl MarketStore {
     pub async fn discover(&self, session: &mut Session, now: f64, scope: Scope) -> Result<Pass, StoreError> {
         let full = scope.reach == Reach::Full;
         let since = now - if full { FULL_REACH } else { RECENT_REACH };
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("HGETALL").arg(self.keys.open());
-        pipeline.cmd("HGETALL").arg(self.keys.meta());
+        let mut batch = Batch::new();
+        batch.cmd("HGETALL", self.keys.open());
+        batch.cmd("HGETALL", self.keys.meta());
         if full {
-            pipeline.cmd("HKEYS").arg(self.keys.sealed());
-            pipeline.cmd("GET").arg(self.keys.summary());
+            batch.cmd("HKEYS", self.keys.sealed());
+            batch.cmd("GET", self.keys.summary());
         }
         let past_since = scope.past_since(now.max(0.0) as u64);
         if let Some(since) = past_since {
-            pipeline.cmd("ZRANGEBYSCORE").arg(self.keys.opened()).arg(since).arg("+inf");
+            batch.cmd("ZRANGEBYSCORE", self.keys.opened()).arg(since).arg("+inf");
         }
         for input in self.keys.inputs() {
-            pipeline.cmd(if full { "SMEMBERS" } else { "SCARD" }).arg(input.active());
+            batch.cmd(if full { "SMEMBERS" } else { "SCARD" }, input.active());
             for timeline in [input.epochs_timeline(), input.batches_timeline()] {
-                pipeline.cmd("ZRANGEBYSCORE").arg(timeline).arg(since).arg("+inf").arg("WITHSCORES");
+                batch.cmd("ZRANGEBYSCORE", timeline).arg(since).arg("+inf").arg("WITHSCORES");
             }
-            pipeline.cmd("LLEN").arg(input.queue());
+            batch.cmd("LLEN", input.queue());
         }
         let operation = "read the timelines";
-        let mut replies = Replies::new(operation, session.run(operation, self.name(), &pipeline).await?);
+        let mut replies = Replies::new(operation, session.run(operation, self.name(), batch).await?);
         let mut pass = Pass::new(scope, now);
         self.take_ledger(&mut replies, &mut pass)?;
         let mut sealed = BTreeSet::new();

@@ -2,7 +2,7 @@
 
 use domain::{Entry, EpochId, HOUR};
 
-use crate::{connect::Session, error::StoreError, keys::MarketKeys, reply::Replies};
+use crate::{batch::Batch, connect::Session, error::StoreError, keys::MarketKeys, reply::Replies};
 
 const SOURCE: &str = include_str!("prune.lua");
 /// Forgets sealed entries, each once.
@@ -60,9 +60,9 @@ impl Session {
     /// [`StoreError`] when the key can't be pruned.
     pub async fn prune(&mut self, prunable: &Prunable, slice: usize) -> Result<u64, StoreError> {
         let (operation, key) = ("prune", prunable.key.as_str());
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("EVAL").arg(SOURCE).arg(1).arg(key).arg(prunable.before).arg(slice);
-        Replies::new(operation, self.run(operation, key, &pipeline).await?).own(key)
+        let mut batch = Batch::new();
+        batch.script("EVAL", SOURCE, &[key]).arg(prunable.before).arg(slice);
+        Replies::new(operation, self.run(operation, key, batch).await?).own(key)
     }
 
     /// Forgets a slice of the ledger's sealed entries that are older than `before`; the cursor to go on with, 0
@@ -79,10 +79,10 @@ impl Session {
         slice: usize,
     ) -> Result<(u64, u64), StoreError> {
         let (operation, key) = ("forget sealed epochs", keys.sealed());
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("HSCAN").arg(&key).arg(cursor).arg("COUNT").arg(slice);
-        pipeline.cmd("HGET").arg(keys.meta()).arg("floor");
-        let mut replies = Replies::new(operation, self.run(operation, &key, &pipeline).await?);
+        let mut batch = Batch::new();
+        batch.cmd("HSCAN", &key).arg(cursor).arg("COUNT").arg(slice);
+        batch.cmd("HGET", keys.meta()).arg("floor");
+        let mut replies = Replies::new(operation, self.run(operation, &key, batch).await?);
         let (cursor, page): (u64, Vec<(String, String)>) = replies.own(&key)?;
         let floor: Option<String> = replies.own(&keys.meta())?;
         let is_old = |entry: &Entry| entry.last_sign() < before;
@@ -96,10 +96,10 @@ impl Session {
         }
         let floor = floor.and_then(|floor| EpochId::parse(&floor).ok());
         let floor = old.iter().chain(&floor).max().map_or("", EpochId::as_str);
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("EVAL").arg(FORGET).arg(3).arg(&key).arg(keys.sums()).arg(keys.meta());
-        pipeline.arg(floor).arg(old.iter().map(EpochId::as_str).collect::<Vec<_>>());
-        let forgotten = Replies::new(operation, self.run(operation, &key, &pipeline).await?).own(&key)?;
+        let mut batch = Batch::new();
+        let forget = batch.script("EVAL", FORGET, &[&key, &keys.sums(), &keys.meta()]);
+        forget.arg(floor).arg(old.iter().map(EpochId::as_str).collect::<Vec<_>>());
+        let forgotten = Replies::new(operation, self.run(operation, &key, batch).await?).own(&key)?;
         Ok((cursor, forgotten))
     }
 }

@@ -24,7 +24,7 @@ impl Fault {
     }
 }
 
-/// The answers of one pipeline, taken in the order of its commands.
+/// The answers of one batch, taken in the order of its commands.
 pub(crate) struct Replies {
     operation: &'static str,
     answers: std::vec::IntoIter<RedisResult<Value>>,
@@ -49,7 +49,7 @@ impl Replies {
     ///
     /// # Errors
     /// [`StoreError`] for an error that says that the server as a whole is of no use, or that this user may
-    /// not do this: then no answer of the pipeline can be trusted to be complete.
+    /// not do this: then no answer of the batch can be trusted to be complete.
     pub(crate) fn raw(&mut self, key: &str) -> Result<Option<Value>, StoreError> {
         match self.answers.next() {
             Some(Ok(value)) => Ok(Some(value)),

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use domain::{DayStats, EpochId, Gap, HourStats, MeasurementWindow, Participation, Summary, Totals};
-use redis::{Pipeline, Script, Value, from_redis_value};
+use redis::{Script, from_redis_value};
 
 use super::{MarketStore, Pass};
 use crate::{
+    batch::Batch,
     connect::Session,
     error::StoreError,
     ledger::{self, Run},
@@ -73,28 +74,28 @@ impl MarketStore {
         totals: &Totals,
         datasets: &Datasets<'_>,
     ) -> Result<Written, StoreError> {
-        let mut pipeline = redis::pipe();
+        let mut batch = Batch::new();
         // A full pass begins an incarnation or follows a failure: the server may not know the scripts.
         let loads = if pass.active.is_some() { 2 } else { 0 };
         if loads > 0 {
-            pipeline.cmd("SCRIPT").arg("LOAD").arg(ledger::SOURCE);
-            pipeline.cmd("SCRIPT").arg("LOAD").arg(COUNT);
+            batch.keyless("SCRIPT").arg("LOAD").arg(ledger::SOURCE);
+            batch.keyless("SCRIPT").arg("LOAD").arg(COUNT);
         }
         let (facts, sealed) = (&pass.seen.facts, &pass.seen.sealed);
         let active_known = pass.active_count.filter(|_| !pass.missed_epochs && !pass.partial);
         let (stored, now) = (&pass.stored_text, pass.seen.now);
         let run = Run { keys: &self.keys, totals, facts, stored, sealed, now, active_known };
-        let runs = run.write(&mut pipeline);
-        self.write_summary(&mut pipeline, pass, datasets);
-        self.write_statistics(&mut pipeline, datasets, pass.seen.now);
-        let essential = pipeline.len();
-        let extras = self.write_extras(&mut pipeline, pass, totals, datasets);
+        let runs = run.write(&mut batch);
+        self.write_summary(&mut batch, pass, datasets);
+        self.write_statistics(&mut batch, datasets, pass.seen.now);
+        let essential = batch.len();
+        let extras = self.write_extras(&mut batch, pass, totals, datasets);
 
         let operation = "write the datasets";
-        let answers = session.run(operation, self.name(), &pipeline).await?;
+        let answers = session.run(operation, self.name(), batch).await?;
         let mut written = Written::default();
         for (at, answer) in answers.into_iter().enumerate() {
-            match answer.and_then(Value::extract_error) {
+            match answer {
                 Ok(answer) if (loads..loads + runs).contains(&at) => {
                     let (stored, sealed) = from_redis_value::<(u64, u64)>(answer).unwrap_or_default();
                     written.stored += stored;
@@ -115,60 +116,61 @@ impl MarketStore {
         Ok(written)
     }
 
-    fn write_summary(&self, pipeline: &mut Pipeline, pass: &Pass, datasets: &Datasets<'_>) {
+    fn write_summary(&self, batch: &mut Batch, pass: &Pass, datasets: &Datasets<'_>) {
         let summary = datasets.summary;
-        pipeline.cmd("MULTI");
-        // A window that began with totals that lack some would take what is found later for growth.
-        if !pass.partial {
-            let window = ledger::encode_window(&datasets.window);
-            pipeline.cmd("HSET").arg(self.keys.meta()).arg("window").arg(window);
-        }
         let (ttl, stats) = (seconds(datasets.summary_ttl), self.keys.stats());
-        pipeline.cmd("SET").arg(self.keys.summary()).arg(summary.to_json().to_string()).arg("EX").arg(ttl);
-        pipeline.cmd("DEL").arg(&stats);
-        pipeline.cmd("HSET").arg(&stats).arg(summary.to_hash());
-        pipeline.cmd("EXPIRE").arg(&stats).arg(ttl);
         let participation = datasets.participation.to_json(pass.seen.now).to_string();
-        pipeline.cmd("SET").arg(self.keys.participation()).arg(participation);
-        pipeline.arg("EX").arg(seconds(datasets.participation_ttl)).cmd("EXEC");
+        batch.transaction(|batch| {
+            // A window that began with totals that lack some would take what is found later for growth.
+            if !pass.partial {
+                let window = ledger::encode_window(&datasets.window);
+                batch.cmd("HSET", self.keys.meta()).arg("window").arg(window);
+            }
+            batch.cmd("SET", self.keys.summary()).arg(summary.to_json().to_string()).arg("EX").arg(ttl);
+            batch.cmd("DEL", &stats);
+            batch.cmd("HSET", &stats).arg(summary.to_hash());
+            batch.cmd("EXPIRE", &stats).arg(ttl);
+            let set = batch.cmd("SET", self.keys.participation()).arg(participation);
+            set.arg("EX").arg(seconds(datasets.participation_ttl));
+        });
     }
 
-    fn write_statistics(&self, pipeline: &mut Pipeline, datasets: &Datasets<'_>, now: f64) {
+    fn write_statistics(&self, batch: &mut Batch, datasets: &Datasets<'_>, now: f64) {
         for hour in &datasets.hours {
             let json = hour.to_json(now).to_string();
-            pipeline.cmd("SET").arg(self.keys.hourly(hour.start)).arg(json).arg("EX").arg(HOURLY_TTL);
+            batch.cmd("SET", self.keys.hourly(hour.start)).arg(json).arg("EX").arg(HOURLY_TTL);
         }
         if let Some(day) = &datasets.day {
             let json = day.to_json(now).to_string();
-            pipeline.cmd("SET").arg(self.keys.daily()).arg(json).arg("EX").arg(DAILY_TTL);
+            batch.cmd("SET", self.keys.daily()).arg(json).arg("EX").arg(DAILY_TTL);
         }
     }
 
     /// What no dataset depends on; the keys in the order of the commands.
     fn write_extras(
         &self,
-        pipeline: &mut Pipeline,
+        batch: &mut Batch,
         pass: &Pass,
         totals: &Totals,
         datasets: &Datasets<'_>,
     ) -> Vec<String> {
         let (mut keys, now) = (Vec::new(), pass.seen.now);
         let gaps = self.keys.gaps();
-        pipeline.cmd("ZREMRANGEBYSCORE").arg(&gaps).arg("-inf").arg(format!("({}", now - GAP_KEPT));
+        batch.cmd("ZREMRANGEBYSCORE", &gaps).arg("-inf").arg(format!("({}", now - GAP_KEPT));
         keys.push(gaps.clone());
         let present: Vec<String> = datasets.gaps.iter().map(|(epoch, gap)| gap.member(epoch)).collect();
         if !present.is_empty() {
-            pipeline.cmd("ZADD").arg(&gaps);
+            let add = batch.cmd("ZADD", &gaps);
             present.iter().for_each(|member| {
-                pipeline.arg(now as u64).arg(member);
+                add.arg(now as u64).arg(member);
             });
-            pipeline.cmd("EXPIRE").arg(&gaps).arg(GAPS_TTL);
+            batch.cmd("EXPIRE", &gaps).arg(GAPS_TTL);
             keys.extend([gaps.clone(), gaps.clone()]);
         }
         let all = pass.seen.facts.keys().flat_map(|epoch| Gap::ALL.map(|gap| gap.member(epoch)));
         let closed: Vec<String> = all.filter(|member| !present.contains(member)).collect();
         if !closed.is_empty() {
-            pipeline.cmd("ZREM").arg(&gaps).arg(closed);
+            batch.cmd("ZREM", &gaps).arg(closed);
             keys.push(gaps);
         }
         let hash = Script::new(COUNT).get_hash().to_owned();
@@ -179,18 +181,12 @@ impl MarketStore {
             }
             for input in self.keys.inputs() {
                 let key = input.state(epoch);
-                pipeline
-                    .cmd("EVALSHA")
-                    .arg(&hash)
-                    .arg(1)
-                    .arg(&key)
-                    .arg("submissions_count")
-                    .arg(entry.submissions);
+                batch.script("EVALSHA", &hash, &[&key]).arg("submissions_count").arg(entry.submissions);
                 keys.push(key);
             }
         }
         for space in self.keys.priorities() {
-            pipeline.cmd("EXPIRE").arg(space.vpa_stats()).arg(PRIORITIES_TTL);
+            batch.cmd("EXPIRE", space.vpa_stats()).arg(PRIORITIES_TTL);
             keys.push(space.vpa_stats());
         }
         keys

@@ -3,10 +3,10 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use domain::{Candidate, CurrentEpoch, Entry, EpochId, EpochMember, Observation, Timed};
-use redis::Pipeline;
 
 use super::{Joined, MarketStore};
 use crate::{
+    batch::Batch,
     connect::Session,
     error::StoreError,
     reply::{Fault, Replies},
@@ -27,18 +27,14 @@ impl MarketStore {
         session: &mut Session,
         now: f64,
     ) -> Result<(Vec<Candidate>, Vec<Fault>), StoreError> {
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("HGETALL").arg(self.keys.open());
+        let mut batch = Batch::new();
+        batch.cmd("HGETALL", self.keys.open());
         for input in self.keys.inputs() {
-            pipeline
-                .cmd("ZREVRANGE")
-                .arg(input.epochs_timeline())
-                .arg(0)
-                .arg(NEWEST_ENTRIES - 1)
-                .arg("WITHSCORES");
+            let newest = batch.cmd("ZREVRANGE", input.epochs_timeline());
+            newest.arg(0).arg(NEWEST_ENTRIES - 1).arg("WITHSCORES");
         }
         let operation = "read the newest epochs";
-        let mut replies = Replies::new(operation, session.run(operation, self.name(), &pipeline).await?);
+        let mut replies = Replies::new(operation, session.run(operation, self.name(), batch).await?);
         let mut seen = Observation { now, ..Observation::default() };
         let mut unsealed = BTreeSet::new();
         for (epoch, entry) in replies.take::<Vec<(String, String)>>(&self.keys.open())?.unwrap_or_default() {
@@ -64,12 +60,12 @@ impl MarketStore {
         if epochs.is_empty() {
             return Ok((Vec::new(), faults));
         }
-        let mut pipeline = redis::pipe();
+        let mut batch = Batch::new();
         for epoch in &epochs {
-            self.ask_facts(&mut pipeline, epoch, now);
+            self.ask_facts(&mut batch, epoch, now);
         }
         let operation = "read the current epoch";
-        let mut replies = Replies::new(operation, session.run(operation, self.name(), &pipeline).await?);
+        let mut replies = Replies::new(operation, session.run(operation, self.name(), batch).await?);
         for epoch in &epochs {
             seen.facts.insert(epoch.clone(), self.take_facts(&mut replies, epoch)?);
         }
@@ -90,14 +86,10 @@ impl MarketStore {
         ttl: Duration,
     ) -> Result<(), StoreError> {
         let (operation, key) = ("write the current epoch", self.keys.current_epoch());
-        let mut pipeline = Pipeline::new();
-        pipeline
-            .cmd("SET")
-            .arg(&key)
-            .arg(current.to_json(now).to_string())
-            .arg("EX")
-            .arg(ttl.as_secs().max(1));
-        for answer in session.run(operation, &key, &pipeline).await? {
+        let (json, ttl) = (current.to_json(now).to_string(), ttl.as_secs().max(1));
+        let mut batch = Batch::new();
+        batch.cmd("SET", &key).arg(json).arg("EX").arg(ttl);
+        for answer in session.run(operation, &key, batch).await? {
             answer.map_err(|error| StoreError::redis(operation, &key, &error))?;
         }
         Ok(())

@@ -2,17 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use domain::{DAY, Entry, EpochId, HourStats, Priorities};
-use redis::{FromRedisValue, Pipeline, Value, from_redis_value};
-
 use super::{MarketStore, Pass, facts};
 use crate::{
+    batch::Batch,
     connect::Session,
     error::{ErrorKind, StoreError},
     keys::InputKeys,
     ledger,
     reply::Replies,
 };
+use domain::{DAY, Entry, EpochId, HourStats, Priorities};
 
 /// Which epochs are asked about, in the order of asking.
 struct Asked {
@@ -55,15 +54,15 @@ impl MarketStore {
     /// [`StoreError`] when Redis as a whole is of no use, or the ledger can't be read.
     pub async fn examine(&self, session: &mut Session, pass: &mut Pass) -> Result<(), StoreError> {
         let (operation, asked) = ("read the epochs", Asked::new(pass));
-        let mut pipeline = redis::pipe();
-        self.ask_ledger(&mut pipeline, &asked);
+        let mut batch = Batch::new();
+        self.ask_ledger(&mut batch, &asked);
         for epoch in &asked.all {
-            self.ask_facts(&mut pipeline, epoch, pass.seen.now);
+            self.ask_facts(&mut batch, epoch, pass.seen.now);
         }
-        self.ask_validators(&mut pipeline, &asked, pass.active.is_none());
-        self.ask_priorities(&mut pipeline, &asked);
+        self.ask_validators(&mut batch, &asked, pass.active.is_none());
+        self.ask_priorities(&mut batch, &asked);
 
-        let mut replies = Replies::new(operation, session.run(operation, self.name(), &pipeline).await?);
+        let mut replies = Replies::new(operation, session.run(operation, self.name(), batch).await?);
         self.take_sealed(&mut replies, pass, &asked)?;
         for epoch in &asked.all {
             let facts = self.take_facts(&mut replies, epoch)?;
@@ -81,43 +80,34 @@ impl MarketStore {
         Ok(())
     }
 
-    fn ask_ledger(&self, pipeline: &mut Pipeline, asked: &Asked) {
+    fn ask_ledger(&self, batch: &mut Batch, asked: &Asked) {
         let (since, now) = &asked.day;
         // One moment for all of it: an epoch counts either as sealed or as unsealed.
-        pipeline.cmd("MULTI").cmd("HGETALL").arg(self.keys.sums()).cmd("HLEN").arg(self.keys.sealed());
-        pipeline.cmd("HEXISTS").arg(self.keys.meta()).arg("born");
-        for times in [self.keys.opened(), self.keys.aggregated(), self.keys.included()] {
-            pipeline.cmd("ZCOUNT").arg(times).arg(since).arg(*now);
-        }
-        if !asked.of_ledger.is_empty() {
-            let names: Vec<_> = asked.of_ledger.iter().map(EpochId::as_str).collect();
-            pipeline.cmd("HMGET").arg(self.keys.sealed()).arg(names);
-        }
-        pipeline.cmd("EXEC");
+        batch.transaction(|batch| {
+            batch.cmd("HGETALL", self.keys.sums());
+            batch.cmd("HLEN", self.keys.sealed());
+            batch.cmd("HEXISTS", self.keys.meta()).arg("born");
+            for times in [self.keys.opened(), self.keys.aggregated(), self.keys.included()] {
+                batch.cmd("ZCOUNT", times).arg(since).arg(*now);
+            }
+            if !asked.of_ledger.is_empty() {
+                let names: Vec<_> = asked.of_ledger.iter().map(EpochId::as_str).collect();
+                batch.cmd("HMGET", self.keys.sealed()).arg(names);
+            }
+        });
         for &hour in &asked.hours {
-            pipeline.cmd("SMEMBERS").arg(self.keys.hour_validators(hour));
+            batch.cmd("SMEMBERS", self.keys.hour_validators(hour));
         }
     }
 
     fn take_sealed(&self, replies: &mut Replies, pass: &mut Pass, asked: &Asked) -> Result<(), StoreError> {
-        let sums = self.keys.sums();
-        // MULTI and what it queued.
-        for _ in 0..7 + usize::from(!asked.of_ledger.is_empty()) {
-            replies.raw(&sums)?;
-        }
-        let mut answers = match replies.raw(&sums)? {
-            Some(Value::Array(answers)) => answers.into_iter(),
-            other => {
-                let detail = format!("the transaction answered {other:?}");
-                return Err(StoreError::new("read the ledger", sums, ErrorKind::Malformed, detail));
-            }
-        };
         // Without the sums no total is right: nothing is concluded then.
-        let fields: Vec<(String, u64)> = own_answer(answers.next(), &sums)?;
-        let entries: u64 = own_answer(answers.next(), &self.keys.sealed())?;
+        let sums = self.keys.sums();
+        let fields: Vec<(String, u64)> = replies.own(&sums)?;
+        let entries: u64 = replies.own(&self.keys.sealed())?;
         let expected =
             fields.iter().find_map(|(name, count)| (name == "entries").then_some(*count)).unwrap_or(0);
-        let is_marked: bool = own_answer(answers.next(), &self.keys.meta())?;
+        let is_marked: bool = replies.own(&self.keys.meta())?;
         // What is missing would be counted again, or what is counted is missing.
         let torn =
             |key: String, detail: String| StoreError::new("read the ledger", key, ErrorKind::Torn, detail);
@@ -133,13 +123,13 @@ impl MarketStore {
         let counts = [&mut pass.seen.day.opened, &mut pass.seen.day.aggregated, &mut pass.seen.day.included];
         let keys = [self.keys.opened(), self.keys.aggregated(), self.keys.included()];
         for (count, key) in counts.into_iter().zip(keys) {
-            match own_answer(answers.next(), &key) {
+            match replies.own(&key) {
                 Ok(read) => *count = Some(read),
                 Err(error) => replies.fault(&key, error.kind, error.detail),
             }
         }
         if !asked.of_ledger.is_empty() {
-            let entries: Vec<Option<String>> = own_answer(answers.next(), &self.keys.sealed())?;
+            let entries: Vec<Option<String>> = replies.own(&self.keys.sealed())?;
             for (epoch, text) in asked.of_ledger.iter().zip(entries) {
                 let Some(text) = text else { continue };
                 let entry = Entry::decode(&text);
@@ -160,10 +150,10 @@ impl MarketStore {
         Ok(())
     }
 
-    pub(super) fn ask_facts(&self, pipeline: &mut Pipeline, epoch: &EpochId, now: f64) {
-        self.keys.inputs().for_each(|input| facts::ask(pipeline, input, epoch, now));
+    pub(super) fn ask_facts(&self, batch: &mut Batch, epoch: &EpochId, now: f64) {
+        self.keys.inputs().for_each(|input| facts::ask(batch, input, epoch, now));
         if let Some(priority) = self.keys.priority() {
-            pipeline.cmd("HGET").arg(priority.state(epoch)).arg("onchain_status");
+            batch.cmd("HGET", priority.state(epoch)).arg("onchain_status");
         }
     }
 
@@ -184,21 +174,22 @@ impl MarketStore {
         Ok(facts)
     }
 
-    fn ask_validators(&self, pipeline: &mut Pipeline, asked: &Asked, recent: bool) {
+    fn ask_validators(&self, batch: &mut Batch, asked: &Asked, recent: bool) {
         for input in self.keys.inputs() {
             if !asked.known.is_empty() {
                 let keys: Vec<_> = asked.known.iter().map(|epoch| input.validators(epoch)).collect();
-                pipeline.cmd("SUNION").arg(keys);
+                let (first, others) = (&keys[0], &keys[1..]);
+                batch.cmd("SUNION", first).arg(others);
             }
             for epoch in &asked.unknown {
-                pipeline.cmd("SMEMBERS").arg(input.validators(epoch));
+                batch.cmd("SMEMBERS", input.validators(epoch));
             }
             if recent && !asked.unknown.is_empty() {
                 let names: Vec<_> = asked.unknown.iter().map(EpochId::as_str).collect();
-                pipeline.cmd("SMISMEMBER").arg(input.active()).arg(names);
+                batch.cmd("SMISMEMBER", input.active()).arg(names);
             }
             let (since, now) = &asked.day;
-            pipeline.cmd("ZCOUNT").arg(input.own_batches(&self.validator)).arg(since).arg(*now);
+            batch.cmd("ZCOUNT", input.own_batches(&self.validator)).arg(since).arg(*now);
         }
     }
 
@@ -255,12 +246,12 @@ impl MarketStore {
         Ok(())
     }
 
-    fn ask_priorities(&self, pipeline: &mut Pipeline, asked: &Asked) {
+    fn ask_priorities(&self, batch: &mut Batch, asked: &Asked) {
         let (since, now) = &asked.day;
         for space in self.keys.priorities() {
-            pipeline.cmd("HMGET").arg(space.vpa_stats()).arg(&PRIORITY_FIELDS);
+            batch.cmd("HMGET", space.vpa_stats()).arg(&PRIORITY_FIELDS);
             for timeline in [space.vpa_assignments(), space.vpa_submissions()] {
-                pipeline.cmd("ZCOUNT").arg(timeline).arg(since).arg(*now);
+                batch.cmd("ZCOUNT", timeline).arg(since).arg(*now);
             }
         }
     }
@@ -307,11 +298,4 @@ fn take_numbers(replies: &mut Replies, space: InputKeys<'_>) -> Result<[Option<O
         }
     }
     Ok(numbers)
-}
-
-/// An answer of a transaction that reads the tracker's own keys.
-fn own_answer<T: FromRedisValue>(answer: Option<Value>, key: &str) -> Result<T, StoreError> {
-    let answer = answer.unwrap_or(Value::Array(Vec::new())).extract_error();
-    let answer = answer.and_then(|answer| from_redis_value(answer).map_err(Into::into));
-    answer.map_err(|error| StoreError::redis("read the ledger", key, &error))
 }

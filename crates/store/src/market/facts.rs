@@ -1,9 +1,9 @@
 //! What the keys of one epoch say: the commands that ask, and the reading of their answers.
 
 use domain::{EpochFacts, EpochId, LONGEST_WINDOW, StateHash, Steps, parse_seconds};
-use redis::Pipeline;
 
 use crate::{
+    batch::Batch,
     error::{ErrorKind, StoreError},
     keys::InputKeys,
     reply::Replies,
@@ -25,18 +25,18 @@ const STATE_FIELDS: [&str; 9] = [
 
 /// Asks for everything about an epoch. What proves that it is finished is asked for first: then whatever was
 /// written before that is in the counts that follow.
-pub(super) fn ask(pipeline: &mut Pipeline, input: InputKeys<'_>, epoch: &EpochId, now: f64) {
+pub(super) fn ask(batch: &mut Batch, input: InputKeys<'_>, epoch: &EpochId, now: f64) {
     let [info, state, local, aggregated, validators, ids, processed] = input.of_epoch(epoch);
-    pipeline.cmd("HMGET").arg(info).arg(&INFO_FIELDS);
-    pipeline.cmd("HMGET").arg(state).arg(&STATE_FIELDS);
-    pipeline.cmd("EXISTS").arg(local);
-    pipeline.cmd("EXISTS").arg(aggregated);
-    pipeline.cmd("GET").arg(validators);
-    pipeline.cmd("ZCARD").arg(&ids);
+    batch.cmd("HMGET", info).arg(&INFO_FIELDS);
+    batch.cmd("HMGET", state).arg(&STATE_FIELDS);
+    batch.cmd("EXISTS", local);
+    batch.cmd("EXISTS", aggregated);
+    batch.cmd("GET", validators);
+    batch.cmd("ZCARD", &ids);
     for seconds in [60.0, 300.0] {
-        pipeline.cmd("ZCOUNT").arg(&ids).arg(format!("({}", now - seconds)).arg(now);
+        batch.cmd("ZCOUNT", &ids).arg(format!("({}", now - seconds)).arg(now);
     }
-    pipeline.cmd("SCARD").arg(processed);
+    batch.cmd("SCARD", processed);
 }
 
 /// Reads the answers to [`ask`].

@@ -5,6 +5,7 @@
 //! This module reads the files it is pointed at; the environment is handed in. It starts nothing.
 
 mod checks;
+mod markets;
 mod notes;
 mod problem;
 mod relations;
@@ -24,10 +25,12 @@ use std::path::Path;
 use figment::Figment;
 use figment::value::Value;
 
+pub use markets::{Compat, MarketSettings, Priority};
 pub use problem::{ConfigErrors, EX_CONFIG};
 pub use secret::Secret;
 pub use settings::{
-    Config, Http, Intervals, Ledger, Log, LogFormat, Mailbox, Redis, Retention, Supervision, Tracker,
+    Config, Http, Intervals, Ledger, Log, LogFormat, Mailbox, Output, Redis, Retention, Spelling,
+    Supervision, Tracker,
 };
 pub use sources::CONFIG_VARIABLE;
 #[cfg(feature = "failure-points")]
@@ -50,16 +53,17 @@ pub struct Loaded {
     pub origins: BTreeMap<&'static str, String>,
     /// What is allowed and yet worth a word.
     pub notes: Vec<String>,
-    /// In the order of `config/default.toml`.
+    /// In the order of `config/default.toml`, the tables of markets last.
     shown: Vec<Shown>,
 }
 
 /// A setting as it is shown, secrets hidden.
 #[derive(Clone, Debug)]
 struct Shown {
-    key: &'static str,
+    key: String,
     text: String,
     json: serde_json::Value,
+    origin: String,
 }
 
 impl Config {
@@ -80,7 +84,9 @@ impl Config {
         let mut notes = Vec::new();
 
         let defaults = sources::toml(DEFAULT_ORIGIN.to_owned(), DEFAULTS, &mut problems);
-        let from_file = file.map(|path| sources::file(path, &mut problems));
+        let mut from_file = file.map(|path| sources::file(path, &mut problems));
+        let tables = from_file.iter_mut().flatten().flat_map(|layer| layer.take_markets());
+        let tables: Vec<markets::Table> = tables.collect();
         let file_is_unreadable = matches!(from_file, Some(None));
         let variables = environment.into_iter().map(|(k, v)| (k.into(), v.into()));
         let figment = defaults
@@ -103,7 +109,9 @@ impl Config {
             let bad = problems.iter().any(|p| p.key == Some(entry.setting.key));
             (!bad).then_some(entry)
         };
-        let misfits = relations::problems(usable);
+        let tables_fit = |entry: &Entry| markets::misfits(&tables, &entry.names());
+        let of_tables = usable("tracker.markets").map(tables_fit).unwrap_or_default();
+        let misfits = [relations::problems(usable), of_tables].concat();
         problems.extend(misfits);
         if !problems.is_empty() {
             return Err(ConfigErrors::new(problems));
@@ -113,10 +121,12 @@ impl Config {
         if let Some(filter) = checks::log_filter(&config.log.level) {
             config.log.level = filter;
         }
+        config.output.prefix.truncate(config.output.prefix.trim_end_matches(':').len());
+        config.markets = markets::resolve(&config.tracker, &tables);
         let origins = entries.iter().map(|e| (e.setting.key, e.origin.clone()));
         let origins = origins.collect();
         notes.extend(notes::of(&config, &origins));
-        let shown = entries.into_iter().map(Entry::into_shown).collect();
+        let shown = entries.into_iter().map(Entry::into_shown).chain(markets::shown(&tables)).collect();
         Ok(Loaded { config, origins, notes, shown })
     }
 }
@@ -124,15 +134,16 @@ impl Config {
 impl Loaded {
     /// One line a setting: key, value (secrets hidden), where it came from.
     pub fn describe(&self) -> String {
-        // A long list of markets must not push all the others to the right.
+        // A long list of markets, or a market's name, must not push all the others to the right.
         const WIDEST: usize = 44;
-        let keys = self.shown.iter().map(|shown| shown.key.len()).max().unwrap_or(0);
+        let lengths = self.shown.iter().map(|shown| shown.key.len());
+        let keys = lengths.filter(|length| *length <= WIDEST).max().unwrap_or(0);
         let lengths = self.shown.iter().map(|shown| shown.text.chars().count());
         let values = lengths.filter(|length| *length <= WIDEST).max().unwrap_or(0);
         let mut lines = String::new();
-        for Shown { key, text, .. } in &self.shown {
+        for Shown { key, text, origin, .. } in &self.shown {
             // Writing to a String can't fail.
-            let _ = writeln!(lines, "{key:keys$}  {text:values$}  {}", self.origin(key));
+            let _ = writeln!(lines, "{key:keys$}  {text:values$}  {origin}");
         }
         lines
     }
@@ -140,15 +151,10 @@ impl Loaded {
     /// The same for programs: `{"settings": {key: {"value", "from"}}, "notes": [...]}`, secrets hidden.
     pub fn to_json(&self) -> serde_json::Value {
         let setting = |shown: &Shown| {
-            let from = self.origin(shown.key);
-            (shown.key.to_owned(), serde_json::json!({ "value": shown.json, "from": from }))
+            (shown.key.clone(), serde_json::json!({ "value": shown.json, "from": shown.origin }))
         };
         let settings: serde_json::Map<_, _> = self.shown.iter().map(setting).collect();
         serde_json::json!({ "settings": settings, "notes": self.notes })
-    }
-
-    fn origin(&self, key: &str) -> &str {
-        self.origins.get(key).map_or(DEFAULT_ORIGIN, String::as_str)
     }
 }
 
@@ -171,7 +177,13 @@ impl Entry {
         let shown_as_it_is = !self.setting.secret || checks::is_unset(&self.value);
         let json = shown_as_it_is.then(|| serde_json::to_value(&self.value).ok()).flatten();
         let json = json.unwrap_or_else(|| secret::HIDDEN.into());
-        Shown { key: self.setting.key, text: self.shown, json }
+        Shown { key: self.setting.key.to_owned(), text: self.shown, json, origin: self.origin }
+    }
+
+    /// The items of a list of names.
+    fn names(&self) -> Vec<&str> {
+        let items = self.value.as_array().unwrap_or_default();
+        items.iter().filter_map(Value::as_str).collect()
     }
 
     fn is_missing(&self) -> bool {

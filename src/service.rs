@@ -23,7 +23,7 @@ use actors::{
 };
 use color_eyre::eyre::{Result, WrapErr};
 use domain::Address;
-use store::{MarketKeys, RedisSettings, Retention, Store};
+use store::{MarketKeys, Output, RedisSettings, Retention, Spelling, Store};
 use supervision::{
     ActorHealth, Backoff, Child, Clock, Crash, DeadLetter, Failure, Intensity, Limits, Mailbox, Overflow,
     Policy, State, StopReport, Tree, TreeOptions, WatchSettings,
@@ -138,10 +138,9 @@ fn children(config: &Config, services: &Services, clock: &Clock) -> Vec<Child> {
     let policy = policy(&config.supervision);
     let mandatory = Policy { give_up_after: Some(config.supervision.give_up_after), ..policy };
     let limits = limits(&config.mailbox);
-    let protocol = Address::new(&config.tracker.protocol);
     let (mut edges, mut markets, mut pruned) = (Vec::new(), Vec::new(), Vec::new());
     for market in &config.tracker.markets {
-        let keys = MarketKeys::new(&protocol, &Address::new(market));
+        let keys = market_keys(config, market);
         let name = keys.market().checksummed().to_owned();
         pruned.push(keys.clone());
         let mailbox = |actor: &str| Mailbox::new(format!("markets/{name}/{actor}"), limits, clock);
@@ -175,6 +174,24 @@ fn children(config: &Config, services: &Services, clock: &Clock) -> Vec<Child> {
     };
     let markets = Child::supervisor("markets", markets);
     vec![listen.policy(mandatory), markets.policy(mandatory), prune.policy(policy)]
+}
+
+/// The keys of a market as the configuration has them: its second namespace, and where its outputs go.
+pub(crate) fn market_keys(config: &Config, market: &str) -> MarketKeys {
+    let output = Output {
+        prefix: config.output.prefix.clone(),
+        spelling: match config.output.spelling {
+            config::Spelling::Checksum => Spelling::Checksum,
+            config::Spelling::Configured => Spelling::Configured,
+            config::Spelling::Both => Spelling::Both,
+        },
+    };
+    let keys = MarketKeys::new(&Address::new(&config.tracker.protocol), &Address::new(market));
+    let keys = keys.with_output(&output);
+    match config.market(market).priority {
+        Some(second) => keys.with_priority(&Address::new(&second.protocol), &Address::new(&second.market)),
+        None => keys,
+    }
 }
 
 fn policy(settings: &config::Supervision) -> Policy {

@@ -18,6 +18,11 @@ pub(crate) const REDIS_URL: &str =
     "redis://[user:password@]host[:port][/db]; TLS (rediss://) comes with a later version";
 pub(crate) const NAME: &str =
     "an address (0x and 40 hex digits) or a name without spaces and without any of : , { } [ ] and quotes";
+pub(crate) const NAME_OR_NONE: &str = "empty, or an address (0x and 40 hex digits) or a name without spaces and without any of : , { } [ ] and quotes";
+pub(crate) const COMPAT: &str = "\"ledger\" or \"go\"";
+pub(crate) const PREFIX: &str =
+    "empty, or a name such as \"shadow\", without spaces and without any of { } [ ] * ? and quotes";
+pub(crate) const SPELLING: &str = "\"checksum\", \"configured\" or \"both\"";
 pub(crate) const ID: &str = "an id without spaces";
 pub(crate) const LOG_LEVEL: &str =
     "error, warn, info, debug, trace or off, or a filter such as \"info,store=debug\"";
@@ -55,6 +60,33 @@ pub(crate) fn is_name(text: &str) -> bool {
         c.is_whitespace() || c.is_control() || matches!(c, ':' | ',' | '{' | '}' | '[' | ']' | '"' | '\'')
     };
     !text.is_empty() && !text.contains(forbidden)
+}
+
+pub(crate) fn is_name_or_none(text: &str) -> bool {
+    text.is_empty() || is_name(text)
+}
+
+/// Whether both are one market: upper and lower case of an address are the same.
+pub(crate) fn is_same_name(one: &str, other: &str) -> bool {
+    one == other || (is_address(one) && one.eq_ignore_ascii_case(other))
+}
+
+pub(crate) fn is_compat(text: &str) -> bool {
+    matches!(text, "ledger" | "go")
+}
+
+pub(crate) fn is_spelling(text: &str) -> bool {
+    matches!(text, "checksum" | "configured" | "both")
+}
+
+/// What can stand before a key: it must not move a hash tag, nor be a pattern.
+pub(crate) fn is_prefix(text: &str) -> bool {
+    let forbidden = |c: char| {
+        c.is_whitespace()
+            || c.is_control()
+            || matches!(c, '{' | '}' | '[' | ']' | '*' | '?' | '\\' | '"' | '\'')
+    };
+    !text.contains(forbidden) && !text.starts_with(':')
 }
 
 pub(crate) fn is_id(text: &str) -> bool {
@@ -169,17 +201,16 @@ pub(crate) fn plain(value: &Value) -> String {
 }
 
 fn refused_names(items: &[Value]) -> Vec<Refusal> {
-    let mut seen: Vec<String> = Vec::new();
+    let mut seen: Vec<&str> = Vec::new();
     let mut refusals = Vec::new();
     for item in items {
         match item.as_str() {
             Some(name) if is_name(name) => {
-                let same = if is_address(name) { name.to_ascii_lowercase() } else { name.to_owned() };
-                if seen.contains(&same) {
+                if seen.iter().any(|other| is_same_name(other, name)) {
                     let once = "each market once (upper and lower case of an address are the same)";
                     refusals.push((plain(item), once.to_owned()));
                 }
-                seen.push(same);
+                seen.push(name);
             }
             Some(_) => refusals.push((plain(item), NAME.to_owned())),
             None => refusals.push((plain(item), format!("{NAME}, in quotes"))),

@@ -1,6 +1,6 @@
 //! What is allowed and yet worth a word to the operator. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::DEFAULT_ORIGIN;
 use super::checks;
@@ -13,7 +13,12 @@ pub(crate) fn of(config: &Config, origins: &BTreeMap<&'static str, String>) -> V
     let mut notes = Vec::new();
     let names = std::iter::once(("tracker.protocol", &config.tracker.protocol));
     let markets = config.tracker.markets.iter();
-    for (key, name) in names.chain(markets.map(|market| ("tracker.markets", market))) {
+    let second = config.markets.values().filter_map(|market| market.priority.as_ref());
+    let second = second
+        .flat_map(|second| [("priority.protocol", &second.protocol), ("priority.market", &second.market)]);
+    let own = |name: &String| *name == config.tracker.protocol || config.tracker.markets.contains(name);
+    let second: BTreeSet<_> = second.filter(|(_, name)| !own(name)).collect();
+    for (key, name) in names.chain(markets.map(|market| ("tracker.markets", market))).chain(second) {
         if checks::is_broken_address(name) {
             notes.push(format!(
                 "{key}: {name:?} begins like an address but is not 0x and 40 hex digits; it is used as it is"
@@ -38,6 +43,12 @@ pub(crate) fn of(config: &Config, origins: &BTreeMap<&'static str, String>) -> V
         notes.push(
             "the original ignored REDIS_DB and used database 0; the Monitor API reads database 0".to_owned(),
         );
+    }
+    if !config.output.prefix.is_empty() {
+        notes.push(format!(
+            "output.prefix is {:?}: everything is written under it, and nothing of the producers is touched nor pruned",
+            config.output.prefix
+        ));
     }
     notes
 }

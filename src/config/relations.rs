@@ -48,6 +48,7 @@ pub(crate) fn problems<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Vec<Probl
         }
     }
     problems.extend(pass_fits(&get));
+    problems.extend(one_second_market(&get));
     problems.extend(same_port(get));
     problems
 }
@@ -66,6 +67,18 @@ fn pass_fits<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Option<Problem> {
              may take that long"
         );
         Problem::bad_value("supervision.stall_after", &stall.shown, &stall.origin, &allowed)
+    })
+}
+
+/// Several markets can't have one second market between them: each would show the priorities of all.
+fn one_second_market<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Option<Problem> {
+    let (second, markets) = (get("tracker.priority_market")?, get("tracker.markets")?.names().len());
+    (markets > 1 && !checks::is_unset(&second.value)).then(|| {
+        let allowed = format!(
+            "empty with several markets, and tracker.markets has {markets}; give each its own: \
+             [markets.\"0x…\"] priority.market"
+        );
+        Problem::bad_value("tracker.priority_market", &second.shown, &second.origin, &allowed)
     })
 }
 

@@ -112,6 +112,11 @@ pub(crate) static SETTINGS: &[Setting] = &[
         .variable("DATA_MARKET_ADDRESSES")
         .required("the data market addresses (comma list or JSON array)"),
     Setting::text("tracker.sequencer_id", checks::ID, checks::is_id).variable("SEQUENCER_ID"),
+    Setting::text("tracker.compat", checks::COMPAT, checks::is_compat),
+    Setting::text("tracker.priority_protocol", checks::NAME_OR_NONE, checks::is_name_or_none),
+    Setting::text("tracker.priority_market", checks::NAME_OR_NONE, checks::is_name_or_none),
+    Setting::text("output.prefix", checks::PREFIX, checks::is_prefix),
+    Setting::text("output.spelling", checks::SPELLING, checks::is_spelling),
     Setting::duration("intervals.summary", millis(100)..=DAY),
     Setting::duration("intervals.hourly", SECOND..=DAY),
     Setting::duration("intervals.daily", SECOND..=DAY),
@@ -144,6 +149,13 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting::text("http.operator_address", checks::SOCKET_ADDRESS, checks::is_socket_address),
     Setting::text("log.level", checks::LOG_LEVEL, checks::is_log_level).variable("LOG_LEVEL"),
     Setting::text("log.format", checks::LOG_FORMAT, checks::is_log_format),
+];
+
+/// What the table of a market may hold.
+pub(crate) static MARKET_SETTINGS: &[Setting] = &[
+    Setting::text("compat", checks::COMPAT, checks::is_compat),
+    Setting::text("priority.protocol", checks::NAME, checks::is_name),
+    Setting::text("priority.market", checks::NAME, checks::is_name),
 ];
 
 const fn millis(n: u64) -> Duration {

@@ -1,12 +1,14 @@
 //! The settings as the rest of the program sees them: typed, checked, without a trace of where they
 //! came from. Defaults, units and limits of each stand in `config/default.toml`.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use redis::{ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo, RedisResult};
 use serde::{Deserialize, Serialize};
 
+use super::markets::{Compat, MarketSettings};
 use super::secret::Secret;
 
 /// The whole configuration.
@@ -17,6 +19,11 @@ pub struct Config {
     pub redis: Redis,
     /// What is tracked.
     pub tracker: Tracker,
+    /// Where outputs are written.
+    pub output: Output,
+    /// What is in effect for each market, by its name in `tracker.markets`.
+    #[serde(skip)]
+    pub markets: BTreeMap<String, MarketSettings>,
     /// How often what is computed.
     pub intervals: Intervals,
     /// The epoch ledger.
@@ -31,6 +38,13 @@ pub struct Config {
     pub http: Http,
     /// What is logged, and how.
     pub log: Log,
+}
+
+impl Config {
+    /// What is in effect for a market, by its name in `tracker.markets`; another one has the defaults.
+    pub fn market(&self, name: &str) -> MarketSettings {
+        self.markets.get(name).cloned().unwrap_or_default()
+    }
 }
 
 /// `[redis]`
@@ -99,6 +113,34 @@ pub struct Tracker {
     pub markets: Vec<String>,
     /// This validator's id.
     pub sequencer_id: String,
+    /// What datasets are computed from, in markets whose table does not say.
+    pub compat: Compat,
+    /// The protocol-state contract of the second namespace, in markets whose table names none; empty for none.
+    pub priority_protocol: String,
+    /// The data market of the second namespace, where the market's table names none; empty for none.
+    pub priority_market: String,
+}
+
+/// `[output]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Output {
+    /// Stands before every key that is written; not empty means that nothing of the producers is touched.
+    pub prefix: String,
+    /// How addresses are spelled in outputs.
+    pub spelling: Spelling,
+}
+
+/// How addresses are spelled in outputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Spelling {
+    /// In EIP-55 checksum form.
+    Checksum,
+    /// As they are configured.
+    Configured,
+    /// Both, each output twice.
+    Both,
 }
 
 /// `[intervals]`

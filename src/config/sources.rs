@@ -10,6 +10,7 @@ use figment::providers::{Format, Toml};
 use figment::value::{Dict, Map, Tag, Value};
 use figment::{Error, Metadata, Profile, Provider};
 
+use super::markets;
 use super::problem::Problem;
 use super::schema::{self, Kind, SETTINGS, Setting};
 use super::suggest;
@@ -31,11 +32,18 @@ pub(crate) struct Layer {
     /// Where from, as it stands behind "from": `environment variable REDIS_PORT`.
     origin: String,
     values: Vec<(&'static Setting, Value)>,
+    /// The tables of single markets.
+    markets: Vec<markets::Table>,
 }
 
 impl Layer {
     pub(crate) fn new(origin: String, values: Vec<(&'static Setting, Value)>) -> Self {
-        Self { origin, values }
+        Self { origin, values, markets: Vec::new() }
+    }
+
+    /// Takes the tables of single markets out; they are no settings of sections.
+    pub(crate) fn take_markets(&mut self) -> Vec<markets::Table> {
+        std::mem::take(&mut self.markets)
     }
 }
 
@@ -84,9 +92,12 @@ pub(crate) fn toml(origin: String, text: &str, problems: &mut Vec<Problem>) -> O
             return None;
         }
     };
-    let mut values = Vec::new();
+    let (mut values, mut of_markets) = (Vec::new(), Vec::new());
     for (section, content) in tables {
         match content {
+            content if section == markets::SECTION => {
+                of_markets = markets::read(content, &origin, problems);
+            }
             Value::Dict(_, keys) if suggest::is_section(&section) => {
                 for (key, value) in keys {
                     let path = format!("{section}.{key}");
@@ -103,7 +114,7 @@ pub(crate) fn toml(origin: String, text: &str, problems: &mut Vec<Problem>) -> O
             value => problems.push(suggest::unknown_key(&section, &value, &origin)),
         }
     }
-    Some(Layer::new(origin, values))
+    Some(Layer { origin, values, markets: of_markets })
 }
 
 /// The environment: one layer a variable, and notes about variables that do nothing.

@@ -4,8 +4,9 @@ use figment::value::Value;
 use strsim::damerau_levenshtein;
 
 use super::checks::plain;
+use super::markets::SECTION;
 use super::problem::Problem;
-use super::schema::{SETTINGS, Setting};
+use super::schema::{MARKET_SETTINGS, SETTINGS, Setting};
 use super::secret::HIDDEN;
 use super::sources::{CONFIG_VARIABLE, GENERIC};
 
@@ -17,10 +18,12 @@ pub(crate) fn is_section(name: &str) -> bool {
 }
 
 pub(crate) fn unknown_section(name: &str, origin: &str) -> Problem {
-    let nearest =
-        nearest(sections(), name).map(|section| format!("did you mean [{section}]? ")).unwrap_or_default();
+    let nearest = nearest([sections(), vec![SECTION]].concat(), name)
+        .map(|section| format!("did you mean [{section}]? "))
+        .unwrap_or_default();
     Problem::general(format!(
-        "[{name}] (from {origin}) is not a known section: {nearest}The sections are {}",
+        "[{name}] (from {origin}) is not a known section: {nearest}The sections are {}, and {SECTION} with a table \
+         for each market",
         sections().join(", ")
     ))
 }
@@ -48,6 +51,17 @@ pub(crate) fn unknown_key(path: &str, value: &Value, origin: &str) -> Problem {
     Problem::general(format!("{path}: {shown} (from {origin}) is not a known setting: {allowed}"))
 }
 
+/// A key in the table of a market.
+pub(crate) fn unknown_market_key(path: &str, key: &str, value: &Value, origin: &str) -> Problem {
+    let keys: Vec<&str> = MARKET_SETTINGS.iter().map(|setting| setting.key).collect();
+    let allowed = match nearest(keys.clone(), key) {
+        Some(near) => format!("did you mean {near}?"),
+        None => format!("the keys of a market's table are {}", keys.join(", ")),
+    };
+    let shown = hidden_or_plain(key, None, value);
+    Problem::general(format!("{path}.{key}: {shown} (from {origin}) is not a known setting: {allowed}"))
+}
+
 /// The value is not shown: a variable set by mistake is as likely as not to be a secret one.
 pub(crate) fn unknown_variable(name: &str) -> Problem {
     let generic =
@@ -73,7 +87,7 @@ pub(crate) fn unknown_variable(name: &str) -> Problem {
     Problem::general(format!("{what} is not a known setting: {allowed}"))
 }
 
-fn hidden_or_plain(path: &str, near: Option<&Setting>, value: &Value) -> String {
+pub(crate) fn hidden_or_plain(path: &str, near: Option<&Setting>, value: &Value) -> String {
     let path = path.to_ascii_lowercase();
     let suspect = near.is_some_and(|setting| setting.secret)
         || SUSPECT.iter().any(|word| path.contains(word))

@@ -4,6 +4,7 @@ mod layers;
 mod markets;
 mod refusals;
 mod secrets;
+mod tables;
 mod unknown;
 
 use std::collections::BTreeSet;

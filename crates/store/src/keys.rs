@@ -1,47 +1,102 @@
 //! Every key of Redis that the tracker touches, in one place.
 //!
 //! `P` is the protocol-state contract, `M` the data market. Inputs are looked for in checksum form first, then
-//! as configured; outputs are written in checksum form. The tracker's own keys share one hash slot.
+//! as configured; outputs are written as [`Output`] says. The tracker's own keys share one hash slot.
 
 use domain::{Address, EpochId};
 
 /// The channel on which producers tell of changes, of all markets.
 pub const EVENTS: &str = "state:change";
 
+/// Where outputs are written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Output {
+    /// Stands before every key that is written, with a colon between; empty for nothing. With a prefix the tracker
+    /// is a shadow: it changes no key of the producers.
+    pub prefix: String,
+    /// How addresses are spelled.
+    pub spelling: Spelling,
+}
+
+/// How addresses are spelled in the keys of outputs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Spelling {
+    /// In EIP-55 checksum form.
+    #[default]
+    Checksum,
+    /// As they were configured.
+    Configured,
+    /// Both, where they differ.
+    Both,
+}
+
 /// The keys of one market.
 #[derive(Clone, Debug)]
 pub struct MarketKeys {
     market: Address,
-    output: String,
     inputs: Vec<String>,
     /// The second namespace, under which newer producers write priorities and what became of them on the chain.
-    priority: Option<String>,
+    second: Vec<String>,
+    outputs: Vec<String>,
     ledger: String,
+    shadow: bool,
+}
+
+/// `P:M` in checksum form and, where that is another, as configured.
+fn spellings(protocol: &Address, market: &Address) -> Vec<String> {
+    let mut all = vec![
+        format!("{}:{}", protocol.checksummed(), market.checksummed()),
+        format!("{}:{}", protocol.configured(), market.configured()),
+    ];
+    all.dedup();
+    all
 }
 
 impl MarketKeys {
-    /// The keys of `market` under `protocol`.
+    /// The keys of `market` under `protocol`, outputs in checksum form.
     #[must_use]
     pub fn new(protocol: &Address, market: &Address) -> Self {
-        let output = format!("{}:{}", protocol.checksummed(), market.checksummed());
-        let mut inputs = vec![output.clone()];
-        let configured = format!("{}:{}", protocol.configured(), market.configured());
-        if configured != output {
-            inputs.push(configured);
-        }
-        Self {
+        let inputs = spellings(protocol, market);
+        let keys = Self {
             market: market.clone(),
-            ledger: format!("{{{output}}}:tracker"),
-            output,
             inputs,
-            priority: None,
-        }
+            second: Vec::new(),
+            outputs: Vec::new(),
+            ledger: String::new(),
+            shadow: false,
+        };
+        keys.with_output(&Output::default())
     }
 
-    /// The same market with a second namespace for priorities.
+    /// The same market with a second namespace for priorities, in both its spellings; its own is none.
     #[must_use]
     pub fn with_priority(self, protocol: &Address, market: &Address) -> Self {
-        Self { priority: Some(format!("{}:{}", protocol.checksummed(), market.checksummed())), ..self }
+        let mut second = spellings(protocol, market);
+        second.retain(|prefix| !self.inputs.contains(prefix));
+        Self { second, ..self }
+    }
+
+    /// The same market with its outputs elsewhere.
+    #[must_use]
+    pub fn with_output(self, output: &Output) -> Self {
+        // The first spelling is the checksum form, the last one that of the configuration.
+        let names = match output.spelling {
+            Spelling::Checksum => &self.inputs[..1],
+            Spelling::Configured => &self.inputs[self.inputs.len() - 1..],
+            Spelling::Both => &self.inputs[..],
+        };
+        let shadow = !output.prefix.is_empty();
+        let before = if shadow { format!("{}:", output.prefix) } else { String::new() };
+        let outputs = names.iter().map(|name| format!("{before}{name}")).collect();
+        // One ledger, however its market is spelled.
+        let ledger = format!("{before}{{{}}}:tracker", self.inputs[0]);
+        Self { outputs, ledger, shadow, ..self }
+    }
+
+    /// Whether the outputs have a prefix: then no key of the producers is changed.
+    #[must_use]
+    pub fn is_shadow(&self) -> bool {
+        self.shadow
     }
 
     /// The market.
@@ -57,59 +112,27 @@ impl MarketKeys {
 
     /// The namespaces in which priorities are looked for, the second namespace first.
     pub(crate) fn priorities(&self) -> impl Iterator<Item = InputKeys<'_>> {
-        self.priority.iter().chain(&self.inputs).map(|prefix| InputKeys(prefix))
+        self.second.iter().chain(&self.inputs).map(|prefix| InputKeys(prefix))
     }
 
-    /// The second namespace alone.
-    pub(crate) fn priority(&self) -> Option<InputKeys<'_>> {
-        self.priority.as_deref().map(InputKeys)
+    /// The second namespace alone, the preferred spelling first.
+    pub(crate) fn second(&self) -> impl Iterator<Item = InputKeys<'_>> {
+        self.second.iter().map(|prefix| InputKeys(prefix))
+    }
+
+    /// Where outputs are written, at least one; the first is what the tracker itself reads back.
+    pub fn outputs(&self) -> impl Iterator<Item = OutputKeys<'_>> {
+        self.outputs.iter().map(|prefix| OutputKeys(prefix))
+    }
+
+    /// The summary that the tracker itself reads back: that of the first output.
+    pub(crate) fn shown(&self) -> String {
+        OutputKeys(&self.outputs[0]).summary()
     }
 
     /// `P:M:state:change`: events of this market alone.
     pub fn events(&self) -> impl Iterator<Item = String> + '_ {
         self.inputs.iter().map(|prefix| format!("{prefix}:{EVENTS}"))
-    }
-
-    /// `P:M:dashboard:summary`, string.
-    #[must_use]
-    pub fn summary(&self) -> String {
-        format!("{}:dashboard:summary", self.output)
-    }
-
-    /// `P:M:stats:current`, hash.
-    #[must_use]
-    pub fn stats(&self) -> String {
-        format!("{}:stats:current", self.output)
-    }
-
-    /// `P:M:metrics:current_epoch`, string.
-    #[must_use]
-    pub fn current_epoch(&self) -> String {
-        format!("{}:metrics:current_epoch", self.output)
-    }
-
-    /// `P:M:metrics:participation`, string.
-    #[must_use]
-    pub fn participation(&self) -> String {
-        format!("{}:metrics:participation", self.output)
-    }
-
-    /// `P:M:stats:hourly:T`, string.
-    #[must_use]
-    pub fn hourly(&self, start: u64) -> String {
-        format!("{}:stats:hourly:{start}", self.output)
-    }
-
-    /// `P:M:stats:daily`, string.
-    #[must_use]
-    pub fn daily(&self) -> String {
-        format!("{}:stats:daily", self.output)
-    }
-
-    /// `P:M:epochs:gaps`, zset.
-    #[must_use]
-    pub fn gaps(&self) -> String {
-        format!("{}:epochs:gaps", self.output)
     }
 
     /// `{P:M}:tracker:open`, hash: epoch → entry, of the unsealed epochs.
@@ -155,6 +178,54 @@ impl MarketKeys {
     /// `{P:M}:tracker:meta`, hash: schema version, birth, measurement window, marks of the last pass.
     pub(crate) fn meta(&self) -> String {
         format!("{}:meta", self.ledger)
+    }
+}
+
+/// The keys that readers read, under one spelling of `P:M` with its prefix.
+#[derive(Clone, Copy, Debug)]
+pub struct OutputKeys<'a>(&'a str);
+
+impl OutputKeys<'_> {
+    /// `P:M:dashboard:summary`, string.
+    #[must_use]
+    pub fn summary(self) -> String {
+        format!("{}:dashboard:summary", self.0)
+    }
+
+    /// `P:M:stats:current`, hash.
+    #[must_use]
+    pub fn stats(self) -> String {
+        format!("{}:stats:current", self.0)
+    }
+
+    /// `P:M:metrics:current_epoch`, string.
+    #[must_use]
+    pub fn current_epoch(self) -> String {
+        format!("{}:metrics:current_epoch", self.0)
+    }
+
+    /// `P:M:metrics:participation`, string.
+    #[must_use]
+    pub fn participation(self) -> String {
+        format!("{}:metrics:participation", self.0)
+    }
+
+    /// `P:M:stats:hourly:T`, string.
+    #[must_use]
+    pub fn hourly(self, start: u64) -> String {
+        format!("{}:stats:hourly:{start}", self.0)
+    }
+
+    /// `P:M:stats:daily`, string.
+    #[must_use]
+    pub fn daily(self) -> String {
+        format!("{}:stats:daily", self.0)
+    }
+
+    /// `P:M:epochs:gaps`, zset.
+    #[must_use]
+    pub fn gaps(self) -> String {
+        format!("{}:epochs:gaps", self.0)
     }
 }
 
@@ -250,16 +321,59 @@ impl InputKeys<'_> {
 mod tests {
     use super::*;
 
+    const LOWER: &str = "0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaed";
+    const CHECKSUM: &str = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed";
+
+    fn keys() -> MarketKeys {
+        MarketKeys::new(&Address::new("P"), &Address::new(LOWER))
+    }
+
+    fn summaries(keys: &MarketKeys) -> Vec<String> {
+        keys.outputs().map(OutputKeys::summary).collect()
+    }
+
     #[test]
     fn inputs_are_looked_for_in_both_spellings_and_outputs_are_in_checksum_form() {
-        let lower = "0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaed";
-        let checksum = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed";
-        let keys = MarketKeys::new(&Address::new("P"), &Address::new(lower));
-        let queues: Vec<_> = keys.inputs().map(InputKeys::queue).collect();
-        assert_eq!(queues, [format!("P:{checksum}:submissionQueue"), format!("P:{lower}:submissionQueue")]);
-        assert_eq!(keys.summary(), format!("P:{checksum}:dashboard:summary"));
-        assert_eq!(keys.open(), format!("{{P:{checksum}}}:tracker:open"));
+        let queues: Vec<_> = keys().inputs().map(InputKeys::queue).collect();
+        assert_eq!(queues, [format!("P:{CHECKSUM}:submissionQueue"), format!("P:{LOWER}:submissionQueue")]);
+        assert_eq!(summaries(&keys()), [format!("P:{CHECKSUM}:dashboard:summary")]);
+        assert_eq!(keys().open(), format!("{{P:{CHECKSUM}}}:tracker:open"));
         let named = MarketKeys::new(&Address::new("P"), &Address::new("market"));
         assert_eq!(named.inputs().count(), 1);
+    }
+
+    #[test]
+    fn outputs_are_spelled_as_asked_for_and_the_ledger_is_one() {
+        let spelled = |spelling| keys().with_output(&Output { spelling, prefix: String::new() });
+        let (checksum, configured) =
+            (format!("P:{CHECKSUM}:dashboard:summary"), format!("P:{LOWER}:dashboard:summary"));
+        let both = [checksum, configured];
+        assert_eq!(summaries(&spelled(Spelling::Configured)), both[1..]);
+        assert_eq!(summaries(&spelled(Spelling::Both)), both);
+        assert_eq!(spelled(Spelling::Both).open(), keys().open());
+        let named = MarketKeys::new(&Address::new("P"), &Address::new("market"));
+        let named = named.with_output(&Output { spelling: Spelling::Both, prefix: String::new() });
+        assert_eq!(summaries(&named), ["P:market:dashboard:summary"], "there is one spelling only");
+    }
+
+    #[test]
+    fn a_prefix_stands_before_outputs_and_ledger_and_not_before_inputs() {
+        let output = Output { prefix: "shadow".to_owned(), spelling: Spelling::Checksum };
+        let keys = keys().with_output(&output);
+        assert!(keys.is_shadow());
+        assert_eq!(summaries(&keys), [format!("shadow:P:{CHECKSUM}:dashboard:summary")]);
+        assert_eq!(keys.open(), format!("shadow:{{P:{CHECKSUM}}}:tracker:open"));
+        assert!(keys.inputs().all(|input| input.queue().starts_with("P:")));
+    }
+
+    #[test]
+    fn a_second_namespace_is_looked_for_in_both_spellings_before_the_market_and_never_twice() {
+        let second = keys().with_priority(&Address::new("Q"), &Address::new(LOWER));
+        let spaces: Vec<_> = second.priorities().map(InputKeys::vpa_stats).collect();
+        let expected = ["Q:C", "Q:L", "P:C", "P:L"]
+            .map(|space| format!("{}:vpa:stats", space.replace('C', CHECKSUM).replace('L', LOWER)));
+        assert_eq!(spaces, expected);
+        let own = keys().with_priority(&Address::new("P"), &Address::new(CHECKSUM));
+        assert_eq!((own.second().count(), own.priorities().count()), (0, 2));
     }
 }

@@ -18,7 +18,7 @@ mod reply;
 pub use connect::{RedisSettings, Session, Store};
 pub use error::{ErrorKind, StoreError};
 pub use events::{EventStream, Subscriber};
-pub use keys::{EVENTS, MarketKeys};
+pub use keys::{EVENTS, MarketKeys, Output, OutputKeys, Spelling};
 pub use ledger::{LedgerMark, SCHEMA};
 pub use market::{Datasets, MarketStore, Pass, Reach, Scope, Written};
 pub use prune::{Prunable, Retention};

@@ -133,7 +133,7 @@ impl MarketStore {
         batch.cmd("HGETALL", self.keys.meta());
         if full {
             batch.cmd("HKEYS", self.keys.sealed());
-            batch.cmd("GET", self.keys.summary());
+            batch.cmd("GET", self.keys.shown());
         }
         let past_since = scope.past_since(now.max(0.0) as u64);
         if let Some(since) = past_since {
@@ -155,7 +155,7 @@ impl MarketStore {
             let fields = replies.own::<Vec<String>>(&self.keys.sealed())?;
             sealed.extend(fields.iter().filter_map(|epoch| EpochId::parse(epoch).ok()));
             // It is about to be written anew: what it says is a help, and no more.
-            let shown = replies.take::<Option<Vec<u8>>>(&self.keys.summary())?.flatten();
+            let shown = replies.take::<Option<Vec<u8>>>(&self.keys.shown())?.flatten();
             pass.shown = shown.and_then(|json| serde_json::from_slice(&json).ok());
         }
         if past_since.is_some() {

@@ -32,19 +32,21 @@ pub struct Prunable {
 }
 
 impl Retention {
-    /// Everything of a market that is pruned, at `now` in Unix seconds.
+    /// Everything of a market that is pruned, at `now` in Unix seconds: of a shadow only what is its own.
     #[must_use]
     pub fn of_market(&self, keys: &MarketKeys, validator: &str, now: u64) -> Vec<Prunable> {
         let mut all = Vec::new();
         let mut add = |key: String, kept: u64| all.push(Prunable { key, before: now.saturating_sub(kept) });
-        for input in keys.inputs() {
-            for key in input.timelines(validator) {
-                add(key, self.timelines);
+        if !keys.is_shadow() {
+            for input in keys.inputs() {
+                for key in input.timelines(validator) {
+                    add(key, self.timelines);
+                }
             }
-        }
-        for space in keys.priorities() {
-            add(space.vpa_assignments(), self.priorities);
-            add(space.vpa_submissions(), self.priorities);
+            for space in keys.priorities() {
+                add(space.vpa_assignments(), self.priorities);
+                add(space.vpa_submissions(), self.priorities);
+            }
         }
         for key in [keys.opened(), keys.aggregated(), keys.included()] {
             add(key, TIMES_KEPT);

@@ -76,7 +76,7 @@ fn table_defaults_and_types_name_the_same_settings() {
         })
         .collect();
     assert_eq!(typed, table);
-    let shown: Vec<&str> = loaded.shown.iter().map(|shown| shown.key).collect();
+    let shown: Vec<&str> = loaded.shown.iter().map(|shown| shown.key.as_str()).collect();
     assert_eq!(shown, SETTINGS.iter().map(|s| s.key).collect::<Vec<_>>());
 }
 

@@ -118,7 +118,8 @@ impl MarketStore {
 
     fn write_summary(&self, batch: &mut Batch, pass: &Pass, datasets: &Datasets<'_>) {
         let summary = datasets.summary;
-        let (ttl, stats) = (seconds(datasets.summary_ttl), self.keys.stats());
+        let (ttl, participation_ttl) = (seconds(datasets.summary_ttl), seconds(datasets.participation_ttl));
+        let (json, fields) = (summary.to_json().to_string(), summary.to_hash());
         let participation = datasets.participation.to_json(pass.seen.now).to_string();
         batch.transaction(|batch| {
             // A window that began with totals that lack some would take what is found later for growth.
@@ -126,23 +127,30 @@ impl MarketStore {
                 let window = ledger::encode_window(&datasets.window);
                 batch.cmd("HSET", self.keys.meta()).arg("window").arg(window);
             }
-            batch.cmd("SET", self.keys.summary()).arg(summary.to_json().to_string()).arg("EX").arg(ttl);
-            batch.cmd("DEL", &stats);
-            batch.cmd("HSET", &stats).arg(summary.to_hash());
-            batch.cmd("EXPIRE", &stats).arg(ttl);
-            let set = batch.cmd("SET", self.keys.participation()).arg(participation);
-            set.arg("EX").arg(seconds(datasets.participation_ttl));
+            for output in self.keys.outputs() {
+                let stats = output.stats();
+                batch.cmd("SET", output.summary()).arg(&json).arg("EX").arg(ttl);
+                batch.cmd("DEL", &stats);
+                batch.cmd("HSET", &stats).arg(&fields);
+                batch.cmd("EXPIRE", &stats).arg(ttl);
+                let set = batch.cmd("SET", output.participation()).arg(&participation);
+                set.arg("EX").arg(participation_ttl);
+            }
         });
     }
 
     fn write_statistics(&self, batch: &mut Batch, datasets: &Datasets<'_>, now: f64) {
         for hour in &datasets.hours {
             let json = hour.to_json(now).to_string();
-            batch.cmd("SET", self.keys.hourly(hour.start)).arg(json).arg("EX").arg(HOURLY_TTL);
+            for output in self.keys.outputs() {
+                batch.cmd("SET", output.hourly(hour.start)).arg(&json).arg("EX").arg(HOURLY_TTL);
+            }
         }
         if let Some(day) = &datasets.day {
             let json = day.to_json(now).to_string();
-            batch.cmd("SET", self.keys.daily()).arg(json).arg("EX").arg(DAILY_TTL);
+            for output in self.keys.outputs() {
+                batch.cmd("SET", output.daily()).arg(&json).arg("EX").arg(DAILY_TTL);
+            }
         }
     }
 
@@ -154,24 +162,13 @@ impl MarketStore {
         totals: &Totals,
         datasets: &Datasets<'_>,
     ) -> Vec<String> {
-        let (mut keys, now) = (Vec::new(), pass.seen.now);
-        let gaps = self.keys.gaps();
-        batch.cmd("ZREMRANGEBYSCORE", &gaps).arg("-inf").arg(format!("({}", now - GAP_KEPT));
-        keys.push(gaps.clone());
-        let present: Vec<String> = datasets.gaps.iter().map(|(epoch, gap)| gap.member(epoch)).collect();
-        if !present.is_empty() {
-            let add = batch.cmd("ZADD", &gaps);
-            present.iter().for_each(|member| {
-                add.arg(now as u64).arg(member);
-            });
-            batch.cmd("EXPIRE", &gaps).arg(GAPS_TTL);
-            keys.extend([gaps.clone(), gaps.clone()]);
+        let mut keys = Vec::new();
+        for output in self.keys.outputs() {
+            write_gaps(batch, &mut keys, &output.gaps(), pass, datasets);
         }
-        let all = pass.seen.facts.keys().flat_map(|epoch| Gap::ALL.map(|gap| gap.member(epoch)));
-        let closed: Vec<String> = all.filter(|member| !present.contains(member)).collect();
-        if !closed.is_empty() {
-            batch.cmd("ZREM", &gaps).arg(closed);
-            keys.push(gaps);
+        // What follows is the producers'.
+        if self.keys.is_shadow() {
+            return keys;
         }
         let hash = Script::new(COUNT).get_hash().to_owned();
         for (epoch, entry) in &totals.unsealed {
@@ -190,6 +187,28 @@ impl MarketStore {
             keys.push(space.vpa_stats());
         }
         keys
+    }
+}
+
+/// Adds the gaps that are open, and removes those that are closed or of which nothing was seen for an hour.
+fn write_gaps(batch: &mut Batch, keys: &mut Vec<String>, gaps: &str, pass: &Pass, datasets: &Datasets<'_>) {
+    let now = pass.seen.now;
+    batch.cmd("ZREMRANGEBYSCORE", gaps).arg("-inf").arg(format!("({}", now - GAP_KEPT));
+    keys.push(gaps.to_owned());
+    let present: Vec<String> = datasets.gaps.iter().map(|(epoch, gap)| gap.member(epoch)).collect();
+    if !present.is_empty() {
+        let add = batch.cmd("ZADD", gaps);
+        present.iter().for_each(|member| {
+            add.arg(now as u64).arg(member);
+        });
+        batch.cmd("EXPIRE", gaps).arg(GAPS_TTL);
+        keys.extend([gaps.to_owned(), gaps.to_owned()]);
+    }
+    let all = pass.seen.facts.keys().flat_map(|epoch| Gap::ALL.map(|gap| gap.member(epoch)));
+    let closed: Vec<String> = all.filter(|member| !present.contains(member)).collect();
+    if !closed.is_empty() {
+        batch.cmd("ZREM", gaps).arg(closed);
+        keys.push(gaps.to_owned());
     }
 }
 

@@ -9,6 +9,7 @@ use crate::{
     batch::Batch,
     connect::Session,
     error::StoreError,
+    keys::OutputKeys,
     reply::{Fault, Replies},
 };
 
@@ -85,12 +86,15 @@ impl MarketStore {
         now: f64,
         ttl: Duration,
     ) -> Result<(), StoreError> {
-        let (operation, key) = ("write the current epoch", self.keys.current_epoch());
+        let operation = "write the current epoch";
         let (json, ttl) = (current.to_json(now).to_string(), ttl.as_secs().max(1));
+        let keys: Vec<String> = self.keys.outputs().map(OutputKeys::current_epoch).collect();
         let mut batch = Batch::new();
-        batch.cmd("SET", &key).arg(json).arg("EX").arg(ttl);
-        for answer in session.run(operation, &key, batch).await? {
-            answer.map_err(|error| StoreError::redis(operation, &key, &error))?;
+        for key in &keys {
+            batch.cmd("SET", key).arg(&json).arg("EX").arg(ttl);
+        }
+        for (key, answer) in keys.iter().zip(session.run(operation, self.name(), batch).await?) {
+            answer.map_err(|error| StoreError::redis(operation, key, &error))?;
         }
         Ok(())
     }

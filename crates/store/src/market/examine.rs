@@ -152,8 +152,8 @@ impl MarketStore {
 
     pub(super) fn ask_facts(&self, batch: &mut Batch, epoch: &EpochId, now: f64) {
         self.keys.inputs().for_each(|input| facts::ask(batch, input, epoch, now));
-        if let Some(priority) = self.keys.priority() {
-            batch.cmd("HGET", priority.state(epoch)).arg("onchain_status");
+        for second in self.keys.second() {
+            batch.cmd("HGET", second.state(epoch)).arg("onchain_status");
         }
     }
 
@@ -167,10 +167,12 @@ impl MarketStore {
             merged.add(facts::take(replies, input, epoch)?);
         }
         let mut facts = merged.finish();
-        if let Some(priority) = self.keys.priority() {
-            let status = replies.take::<Option<String>>(&priority.state(epoch))?.flatten();
-            facts.steps.onchain = status.or(facts.steps.onchain);
+        let mut onchain = None;
+        for second in self.keys.second() {
+            let status = replies.take::<Option<String>>(&second.state(epoch))?.flatten();
+            onchain = onchain.or(status);
         }
+        facts.steps.onchain = onchain.or(facts.steps.onchain);
         Ok(facts)
     }
 

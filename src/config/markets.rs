@@ -1,0 +1,178 @@
+//! Tables of single markets, `[markets."0x…"]`: what they may hold, to which of `tracker.markets` they belong,
+//! and what is then in effect for each market. Pure.
+
+use std::collections::BTreeMap;
+
+use figment::value::{Dict, Value};
+use serde::{Deserialize, Serialize};
+use strsim::damerau_levenshtein;
+
+use super::Shown;
+use super::checks;
+use super::problem::Problem;
+use super::schema::MARKET_SETTINGS;
+use super::settings::Tracker;
+use super::suggest;
+
+/// The name of the section.
+pub(crate) const SECTION: &str = "markets";
+
+/// What the datasets of a market are computed from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compat {
+    /// The epoch ledger: totals of what producers wrote, through restarts.
+    #[default]
+    Ledger,
+    /// What the original in Go looked at, faults included.
+    Go,
+}
+
+/// What is in effect for one market.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MarketSettings {
+    /// What its datasets are computed from.
+    pub compat: Compat,
+    /// The second namespace, under which newer producers write priorities and what became of them.
+    pub priority: Option<Priority>,
+}
+
+/// A second namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Priority {
+    /// The protocol-state contract, as configured.
+    pub protocol: String,
+    /// The data market, as configured.
+    pub market: String,
+}
+
+/// The table of one market, as a file has it.
+pub(crate) struct Table {
+    /// As it stands in the file.
+    name: String,
+    origin: String,
+    /// By key, in the order of [`MARKET_SETTINGS`].
+    values: Vec<(&'static str, Value)>,
+}
+
+impl Table {
+    fn get<T: for<'de> Deserialize<'de>>(&self, key: &str) -> Option<T> {
+        let (_, value) = self.values.iter().find(|(name, _)| *name == key)?;
+        value.deserialize().ok()
+    }
+}
+
+/// Reads what a file has under `[markets]`.
+pub(crate) fn read(section: Value, origin: &str, problems: &mut Vec<Problem>) -> Vec<Table> {
+    let Value::Dict(_, entries) = section else {
+        problems.push(no_table("markets", &section, origin));
+        return Vec::new();
+    };
+    let mut tables = Vec::new();
+    for (name, content) in entries {
+        let path = format!("{SECTION}.{name:?}");
+        match content {
+            Value::Dict(_, keys) => {
+                let values = values(&path, keys, origin, problems);
+                tables.push(Table { name, origin: origin.to_owned(), values });
+            }
+            value => problems.push(no_table(&path, &value, origin)),
+        }
+    }
+    tables
+}
+
+fn no_table(path: &str, value: &Value, origin: &str) -> Problem {
+    let (shown, keys) = (suggest::hidden_or_plain(path, None, value), keys().join(", "));
+    Problem::general(format!(
+        "{path}: {shown} (from {origin}) is not allowed: a table [{SECTION}.\"0x…\"] for each market, with the \
+         keys {keys}"
+    ))
+}
+
+fn keys() -> Vec<&'static str> {
+    MARKET_SETTINGS.iter().map(|setting| setting.key).collect()
+}
+
+/// The known and allowed values of one table; `priority.protocol` may also stand in a table `priority`.
+fn values(path: &str, keys: Dict, origin: &str, problems: &mut Vec<Problem>) -> Vec<(&'static str, Value)> {
+    let mut flat = Vec::new();
+    for (key, value) in keys {
+        match value {
+            Value::Dict(_, inner) if key == "priority" => {
+                flat.extend(inner.into_iter().map(|(name, value)| (format!("{key}.{name}"), value)));
+            }
+            value => flat.push((key, value)),
+        }
+    }
+    let mut values = Vec::new();
+    for (key, value) in flat {
+        let Some(setting) = MARKET_SETTINGS.iter().find(|setting| setting.key == key) else {
+            problems.push(suggest::unknown_market_key(path, &key, &value, origin));
+            continue;
+        };
+        let refusals = checks::refusals(setting, &value);
+        if refusals.is_empty() {
+            values.push((setting.key, value));
+        }
+        problems.extend(refusals.into_iter().map(|(shown, allowed)| {
+            Problem::general(format!("{path}.{key}: {shown} (from {origin}) is not allowed: {allowed}"))
+        }));
+    }
+    values
+}
+
+/// Tables that belong to no market of the list, or to one that has a table already.
+pub(crate) fn misfits(tables: &[Table], markets: &[&str]) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (at, Table { name, origin, .. }) in tables.iter().enumerate() {
+        let nearest = markets.iter().min_by_key(|market| damerau_levenshtein(market, name));
+        if !markets.iter().any(|market| checks::is_same_name(market, name)) {
+            let nearest = nearest.map(|market| format!("; the nearest of them is {market:?}"));
+            problems.push(Problem::general(format!(
+                "[{SECTION}.{name:?}] (from {origin}) is not allowed: a market of tracker.markets{}",
+                nearest.unwrap_or_default()
+            )));
+        }
+        if let Some(twin) = tables[..at].iter().find(|other| checks::is_same_name(&other.name, name)) {
+            problems.push(Problem::general(format!(
+                "[{SECTION}.{name:?}] (from {origin}) is not allowed: one table for each market, and \
+                 [{SECTION}.{:?}] is the same (upper and lower case of an address are the same)",
+                twin.name
+            )));
+        }
+    }
+    problems
+}
+
+/// What is in effect for each market of `tracker`: the keys of its table, else those of `[tracker]`.
+pub(crate) fn resolve(tracker: &Tracker, tables: &[Table]) -> BTreeMap<String, MarketSettings> {
+    let given = |text: &String| (!text.is_empty()).then(|| text.clone());
+    let resolved = |market: &String| {
+        let table = tables.iter().find(|table| checks::is_same_name(&table.name, market));
+        let text = |key: &str| table.and_then(|table| table.get::<String>(key));
+        let protocol = text("priority.protocol").or_else(|| given(&tracker.priority_protocol));
+        let second = text("priority.market").or_else(|| given(&tracker.priority_market));
+        // A half that is not named is the market's own.
+        let priority = (protocol.is_some() || second.is_some()).then(|| Priority {
+            protocol: protocol.unwrap_or_else(|| tracker.protocol.clone()),
+            market: second.unwrap_or_else(|| market.clone()),
+        });
+        let compat = table.and_then(|table| table.get("compat")).unwrap_or(tracker.compat);
+        (market.clone(), MarketSettings { compat, priority })
+    };
+    tracker.markets.iter().map(resolved).collect()
+}
+
+/// How the tables are shown.
+pub(crate) fn shown(tables: &[Table]) -> Vec<Shown> {
+    let mut all = Vec::new();
+    for Table { name, origin, values } in tables {
+        for (key, value) in values {
+            let json = serde_json::to_value(value).unwrap_or_default();
+            let key = format!("{SECTION}.{name:?}.{key}");
+            all.push(Shown { key, text: checks::plain(value), json, origin: origin.clone() });
+        }
+    }
+    all
+}

@@ -344,7 +344,8 @@ impl Totals {
             let is_gone = entry.is_bare() && horizon.is_some_and(|horizon| epoch < horizon);
             let is_over = is_gone || entry.is_long_over(seen.now, seal_after);
             let is_finished = is_over || entry.is_finished(seen.now, seal_after);
-            let is_sealed = is_over || is_finished && entry.is_complete(facts, seen.now);
+            let is_ripe = is_over || is_finished && entry.is_complete(facts, seen.now);
+            let is_sealed = is_ripe && !seen.narrow;
             // Until then it may still be accounted for.
             let unaccounted = if is_sealed { entry.sums().unaccounted } else { 0 };
             totals.all = totals.all.plus(Sums { unaccounted, ..entry.sums() });

@@ -71,6 +71,8 @@ pub struct Moments {
 pub struct Observation {
     /// When, in Unix seconds.
     pub now: f64,
+    /// Not every place was looked at in which inputs may be: nothing is sealed by what was seen.
+    pub narrow: bool,
     /// The recent part of the epochs timeline.
     pub epochs_timeline: Option<Vec<Timed<EpochMember>>>,
     /// The recent part of the batches timeline.

@@ -34,6 +34,7 @@ pub enum Spelling {
 #[derive(Clone, Debug)]
 pub struct MarketKeys {
     market: Address,
+    /// In checksum form, as configured, then mixed forms.
     inputs: Vec<String>,
     /// The second namespace, under which newer producers write priorities and what became of them on the chain.
     second: Vec<String>,
@@ -52,11 +53,24 @@ fn spellings(protocol: &Address, market: &Address) -> Vec<String> {
     all
 }
 
+/// One address in checksum form and the other as configured, where both are configured in another form: a producer
+/// may have the protocol from its configuration and the market from an event of the chain.
+fn mixed(protocol: &Address, market: &Address) -> Vec<String> {
+    let differs = |address: &Address| address.checksummed() != address.configured();
+    if !differs(protocol) || !differs(market) {
+        return Vec::new();
+    }
+    vec![
+        format!("{}:{}", protocol.configured(), market.checksummed()),
+        format!("{}:{}", protocol.checksummed(), market.configured()),
+    ]
+}
+
 impl MarketKeys {
     /// The keys of `market` under `protocol`, outputs in checksum form.
     #[must_use]
     pub fn new(protocol: &Address, market: &Address) -> Self {
-        let inputs = spellings(protocol, market);
+        let inputs = [spellings(protocol, market), mixed(protocol, market)].concat();
         let keys = Self {
             market: market.clone(),
             inputs,
@@ -79,11 +93,12 @@ impl MarketKeys {
     /// The same market with its outputs elsewhere.
     #[must_use]
     pub fn with_output(self, output: &Output) -> Self {
-        // The first spelling is the checksum form, the last one that of the configuration.
+        // The first spelling is the checksum form, the second, if there is one, that of the configuration.
+        let pure = &self.inputs[..self.inputs.len().min(2)];
         let names = match output.spelling {
-            Spelling::Checksum => &self.inputs[..1],
-            Spelling::Configured => &self.inputs[self.inputs.len() - 1..],
-            Spelling::Both => &self.inputs[..],
+            Spelling::Checksum => &pure[..1],
+            Spelling::Configured => &pure[pure.len() - 1..],
+            Spelling::Both => pure,
         };
         let shadow = !output.prefix.is_empty();
         let before = if shadow { format!("{}:", output.prefix) } else { String::new() };
@@ -234,6 +249,11 @@ impl OutputKeys<'_> {
 pub(crate) struct InputKeys<'a>(&'a str);
 
 impl InputKeys<'_> {
+    /// Whether a key stands under this spelling.
+    pub(crate) fn has(self, key: &str) -> bool {
+        key.strip_prefix(self.0).is_some_and(|rest| rest.starts_with(':'))
+    }
+
     pub(crate) fn queue(self) -> String {
         format!("{}:submissionQueue", self.0)
     }
@@ -340,6 +360,20 @@ mod tests {
         assert_eq!(keys().open(), format!("{{P:{CHECKSUM}}}:tracker:open"));
         let named = MarketKeys::new(&Address::new("P"), &Address::new("market"));
         assert_eq!(named.inputs().count(), 1);
+    }
+
+    #[test]
+    fn mixed_forms_are_inputs_where_both_addresses_are_configured_in_another_form_and_never_outputs() {
+        let protocol = "0xfb6916095ca1df60bb79ce92ce3ea74c37c5d359";
+        let keys = MarketKeys::new(&Address::new(protocol), &Address::new(LOWER));
+        let spelled: Vec<_> = keys.inputs().map(|input| input.0.to_owned()).collect();
+        let checksum = Address::new(protocol).checksummed().to_owned();
+        let expected = [(&*checksum, CHECKSUM), (protocol, LOWER), (protocol, CHECKSUM), (&*checksum, LOWER)];
+        assert_eq!(spelled, expected.map(|(protocol, market)| format!("{protocol}:{market}")));
+        let both = keys.with_output(&Output { spelling: Spelling::Both, prefix: String::new() });
+        assert_eq!(both.outputs().count(), 2);
+        let one = MarketKeys::new(&Address::new(protocol), &Address::new(CHECKSUM));
+        assert_eq!(one.inputs().count(), 2);
     }
 
     #[test]

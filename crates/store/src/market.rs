@@ -9,12 +9,17 @@ mod commit;
 mod current;
 mod examine;
 mod facts;
+mod spellings;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use domain::{BatchMember, DAY, Entry, EpochId, EpochMember, HOUR, Observation};
 
 pub use commit::{Datasets, Written};
+use spellings::{Chosen, Spellings};
 
 use crate::{
     batch::Batch,
@@ -95,20 +100,27 @@ pub struct Pass {
     /// Members of `epochs:active`, where all were read.
     active: Option<BTreeSet<EpochId>>,
     active_count: Option<u64>,
+    /// The spellings that are read.
+    chosen: Chosen,
 }
 
-/// One market.
+/// One market. Clones share what they know of its spellings.
 #[derive(Clone, Debug)]
 pub struct MarketStore {
     keys: MarketKeys,
     validator: String,
+    /// What passes of the totals found.
+    spellings: Arc<Spellings>,
+    /// What passes of the current epoch found, which see less.
+    current_spellings: Arc<Spellings>,
 }
 
 impl MarketStore {
     /// The store of the market with these keys, as this validator sees it.
     #[must_use]
     pub fn new(keys: MarketKeys, validator: &str) -> Self {
-        Self { keys, validator: validator.to_owned() }
+        let (spellings, current_spellings) = Default::default();
+        Self { keys, validator: validator.to_owned(), spellings, current_spellings }
     }
 
     /// The names of its keys.
@@ -127,6 +139,7 @@ impl MarketStore {
     /// [`StoreError`] when Redis as a whole is of no use, or when the ledger is of another version.
     pub async fn discover(&self, session: &mut Session, now: f64, scope: Scope) -> Result<Pass, StoreError> {
         let full = scope.reach == Reach::Full;
+        let mut chosen = self.spellings.choose(&self.keys, now, full);
         let since = now - if full { FULL_REACH } else { RECENT_REACH };
         let mut batch = Batch::new();
         batch.cmd("HGETALL", self.keys.open());
@@ -139,7 +152,7 @@ impl MarketStore {
         if let Some(since) = past_since {
             batch.cmd("ZRANGEBYSCORE", self.keys.opened()).arg(since).arg("+inf");
         }
-        for input in self.keys.inputs() {
+        for input in chosen.inputs(&self.keys) {
             batch.cmd(if full { "SMEMBERS" } else { "SCARD" }, input.active());
             for timeline in [input.epochs_timeline(), input.batches_timeline()] {
                 batch.cmd("ZRANGEBYSCORE", timeline).arg(since).arg("+inf").arg("WITHSCORES");
@@ -148,7 +161,9 @@ impl MarketStore {
         }
         let operation = "read the timelines";
         let mut replies = Replies::new(operation, session.run(operation, self.name(), batch).await?);
+        replies = replies.noting();
         let mut pass = Pass::new(scope, now);
+        pass.seen.narrow = chosen.is_narrow();
         self.take_ledger(&mut replies, &mut pass)?;
         let mut sealed = BTreeSet::new();
         if full {
@@ -165,7 +180,7 @@ impl MarketStore {
         let (mut active, mut active_count) = (full.then(BTreeSet::new), Some(0));
         let (mut epochs_timeline, mut batches_timeline) = (Joined::default(), Joined::default());
         let mut queue = Joined::default();
-        for input in self.keys.inputs() {
+        for input in chosen.inputs(&self.keys) {
             if let Some(active) = &mut active {
                 let members = replies.epochs(&input.active())?;
                 active_count = active_count.zip(members.as_ref()).map(|(sum, (_, more))| sum + more);
@@ -182,6 +197,8 @@ impl MarketStore {
         pass.seen.epochs_timeline = epochs_timeline.known();
         pass.seen.batches_timeline = batches_timeline.known();
         pass.seen.queue = queue.known().map(|lengths| lengths.iter().sum());
+        chosen.note(&self.keys, &replies.present());
+        pass.chosen = chosen;
         pass.faults.extend(replies.into_faults());
         pass.find_epochs(&sealed, active.as_ref());
         (pass.active, pass.active_count) = (active, active_count);
@@ -229,6 +246,7 @@ impl Pass {
             past: Vec::new(),
             active: None,
             active_count: None,
+            chosen: Chosen::default(),
         }
     }
 

@@ -29,11 +29,23 @@ pub(crate) struct Replies {
     operation: &'static str,
     answers: std::vec::IntoIter<RedisResult<Value>>,
     faults: Vec<Fault>,
+    /// Keys that are there, where somebody asks for that.
+    present: Option<Vec<String>>,
 }
 
 impl Replies {
     pub(crate) fn new(operation: &'static str, answers: Vec<RedisResult<Value>>) -> Self {
-        Self { operation, answers: answers.into_iter(), faults: Vec::new() }
+        Self { operation, answers: answers.into_iter(), faults: Vec::new(), present: None }
+    }
+
+    /// Keeps the names of keys under which there is something.
+    pub(crate) fn noting(self) -> Self {
+        Self { present: Some(Vec::new()), ..self }
+    }
+
+    /// The keys under which there was something, as far as they were noted.
+    pub(crate) fn present(&mut self) -> Vec<String> {
+        self.present.take().unwrap_or_default()
     }
 
     pub(crate) fn into_faults(self) -> Vec<Fault> {
@@ -52,11 +64,19 @@ impl Replies {
     /// not do this: then no answer of the batch can be trusted to be complete.
     pub(crate) fn raw(&mut self, key: &str) -> Result<Option<Value>, StoreError> {
         match self.answers.next() {
-            Some(Ok(value)) => Ok(Some(value)),
+            Some(Ok(value)) => {
+                if let Some(present) = self.present.as_mut().filter(|_| !is_nothing(&value)) {
+                    present.push(key.to_owned());
+                }
+                Ok(Some(value))
+            }
             Some(Err(error)) => {
                 let kind = kind_of(&error);
                 if kind.is_outage() || kind == ErrorKind::Denied {
                     return Err(StoreError::redis(self.operation, key, &error));
+                }
+                if let Some(present) = &mut self.present {
+                    present.push(key.to_owned());
                 }
                 self.fault(key, kind, error);
                 Ok(None)
@@ -133,5 +153,15 @@ impl Replies {
                 format!("{} members name no epoch, one is `{first}`", members.len()),
             );
         }
+    }
+}
+
+/// What Redis answers of a key that is not there.
+fn is_nothing(answer: &Value) -> bool {
+    match answer {
+        Value::Nil | Value::Int(0) | Value::Boolean(false) => true,
+        Value::Array(items) | Value::Set(items) => items.iter().all(is_nothing),
+        Value::Map(fields) => fields.is_empty(),
+        _ => false,
     }
 }

@@ -176,13 +176,13 @@ impl MarketStore {
             if state.is_none_or(|state| state.submissions_count == Some(entry.submissions)) {
                 continue;
             }
-            for input in self.keys.inputs() {
+            for input in pass.chosen.inputs(&self.keys) {
                 let key = input.state(epoch);
                 batch.script("EVALSHA", &hash, &[&key]).arg("submissions_count").arg(entry.submissions);
                 keys.push(key);
             }
         }
-        for space in self.keys.priorities() {
+        for space in pass.chosen.priorities(&self.keys) {
             batch.cmd("EXPIRE", space.vpa_stats()).arg(PRIORITIES_TTL);
             keys.push(space.vpa_stats());
         }

@@ -28,14 +28,15 @@ impl MarketStore {
         session: &mut Session,
         now: f64,
     ) -> Result<(Vec<Candidate>, Vec<Fault>), StoreError> {
+        let mut chosen = self.current_spellings.choose(&self.keys, now, false);
         let mut batch = Batch::new();
         batch.cmd("HGETALL", self.keys.open());
-        for input in self.keys.inputs() {
+        for input in chosen.inputs(&self.keys) {
             let newest = batch.cmd("ZREVRANGE", input.epochs_timeline());
             newest.arg(0).arg(NEWEST_ENTRIES - 1).arg("WITHSCORES");
         }
         let operation = "read the newest epochs";
-        let mut replies = Replies::new(operation, session.run(operation, self.name(), batch).await?);
+        let mut replies = Replies::new(operation, session.run(operation, self.name(), batch).await?).noting();
         let mut seen = Observation { now, ..Observation::default() };
         let mut unsealed = BTreeSet::new();
         for (epoch, entry) in replies.take::<Vec<(String, String)>>(&self.keys.open())?.unwrap_or_default() {
@@ -45,10 +46,11 @@ impl MarketStore {
             }
         }
         let mut timeline = Joined::default();
-        for input in self.keys.inputs() {
+        for input in chosen.inputs(&self.keys) {
             timeline.add(replies.timeline(&input.epochs_timeline(), EpochMember::parse)?);
         }
         seen.epochs_timeline = timeline.known();
+        chosen.note(&self.keys, &replies.present());
         let mut faults = replies.into_faults();
         for epoch in choose(seen.epochs_timeline.as_deref().unwrap_or_default(), unsealed) {
             seen.facts.insert(epoch, Default::default());
@@ -59,17 +61,20 @@ impl MarketStore {
             return Err(StoreError::new(operation, &fault.key, fault.kind, &fault.detail));
         }
         if epochs.is_empty() {
+            self.current_spellings.learn(&chosen);
             return Ok((Vec::new(), faults));
         }
         let mut batch = Batch::new();
         for epoch in &epochs {
-            self.ask_facts(&mut batch, epoch, now);
+            self.ask_facts(&mut batch, &chosen, epoch, now);
         }
         let operation = "read the current epoch";
-        let mut replies = Replies::new(operation, session.run(operation, self.name(), batch).await?);
+        let mut replies = Replies::new(operation, session.run(operation, self.name(), batch).await?).noting();
         for epoch in &epochs {
-            seen.facts.insert(epoch.clone(), self.take_facts(&mut replies, epoch)?);
+            seen.facts.insert(epoch.clone(), self.take_facts(&mut replies, &chosen, epoch)?);
         }
+        chosen.note(&self.keys, &replies.present());
+        self.current_spellings.learn(&chosen);
         seen.attach_timelines();
         faults.extend(replies.into_faults());
         Ok((seen.facts.into_iter().map(|(epoch, facts)| Candidate { epoch, facts }).collect(), faults))

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{MarketStore, Pass, facts};
+use super::{Chosen, MarketStore, Pass, facts};
 use crate::{
     batch::Batch,
     connect::Session,
@@ -57,19 +57,22 @@ impl MarketStore {
         let mut batch = Batch::new();
         self.ask_ledger(&mut batch, &asked);
         for epoch in &asked.all {
-            self.ask_facts(&mut batch, epoch, pass.seen.now);
+            self.ask_facts(&mut batch, &pass.chosen, epoch, pass.seen.now);
         }
-        self.ask_validators(&mut batch, &asked, pass.active.is_none());
-        self.ask_priorities(&mut batch, &asked);
+        self.ask_validators(&mut batch, &pass.chosen, &asked, pass.active.is_none());
+        self.ask_priorities(&mut batch, &pass.chosen, &asked);
 
-        let mut replies = Replies::new(operation, session.run(operation, self.name(), batch).await?);
+        let answers = session.run(operation, self.name(), batch).await?;
+        let mut replies = Replies::new(operation, answers).noting();
         self.take_sealed(&mut replies, pass, &asked)?;
         for epoch in &asked.all {
-            let facts = self.take_facts(&mut replies, epoch)?;
+            let facts = self.take_facts(&mut replies, &pass.chosen, epoch)?;
             pass.seen.facts.insert(epoch.clone(), facts);
         }
         self.take_validators(&mut replies, pass, &asked)?;
-        pass.seen.priorities = self.take_priorities(&mut replies)?;
+        pass.seen.priorities = self.take_priorities(&mut replies, &pass.chosen)?;
+        pass.chosen.note(&self.keys, &replies.present());
+        self.spellings.learn(&pass.chosen);
         if let Some(active) = &pass.active {
             for (epoch, facts) in &mut pass.seen.facts {
                 facts.active = active.contains(epoch);
@@ -150,8 +153,8 @@ impl MarketStore {
         Ok(())
     }
 
-    pub(super) fn ask_facts(&self, batch: &mut Batch, epoch: &EpochId, now: f64) {
-        self.keys.inputs().for_each(|input| facts::ask(batch, input, epoch, now));
+    pub(super) fn ask_facts(&self, batch: &mut Batch, chosen: &Chosen, epoch: &EpochId, now: f64) {
+        chosen.inputs(&self.keys).for_each(|input| facts::ask(batch, input, epoch, now));
         for second in self.keys.second() {
             batch.cmd("HGET", second.state(epoch)).arg("onchain_status");
         }
@@ -160,10 +163,11 @@ impl MarketStore {
     pub(super) fn take_facts(
         &self,
         replies: &mut Replies,
+        chosen: &Chosen,
         epoch: &EpochId,
     ) -> Result<domain::EpochFacts, StoreError> {
         let mut merged = facts::Gathered::default();
-        for input in self.keys.inputs() {
+        for input in chosen.inputs(&self.keys) {
             merged.add(facts::take(replies, input, epoch)?);
         }
         let mut facts = merged.finish();
@@ -176,8 +180,8 @@ impl MarketStore {
         Ok(facts)
     }
 
-    fn ask_validators(&self, batch: &mut Batch, asked: &Asked, recent: bool) {
-        for input in self.keys.inputs() {
+    fn ask_validators(&self, batch: &mut Batch, chosen: &Chosen, asked: &Asked, recent: bool) {
+        for input in chosen.inputs(&self.keys) {
             if !asked.known.is_empty() {
                 let keys: Vec<_> = asked.known.iter().map(|epoch| input.validators(epoch)).collect();
                 let (first, others) = (&keys[0], &keys[1..]);
@@ -212,7 +216,7 @@ impl MarketStore {
             }
             Ok(())
         };
-        for input in self.keys.inputs() {
+        for input in pass.chosen.inputs(&self.keys) {
             match &asked.known[..] {
                 [] => {}
                 [one] => take(replies, &input.validators(one), true)?,
@@ -248,9 +252,9 @@ impl MarketStore {
         Ok(())
     }
 
-    fn ask_priorities(&self, batch: &mut Batch, asked: &Asked) {
+    fn ask_priorities(&self, batch: &mut Batch, chosen: &Chosen, asked: &Asked) {
         let (since, now) = &asked.day;
-        for space in self.keys.priorities() {
+        for space in chosen.priorities(&self.keys) {
             batch.cmd("HMGET", space.vpa_stats()).arg(&PRIORITY_FIELDS);
             for timeline in [space.vpa_assignments(), space.vpa_submissions()] {
                 batch.cmd("ZCOUNT", timeline).arg(since).arg(*now);
@@ -259,9 +263,9 @@ impl MarketStore {
     }
 
     /// The first namespace in which something is kept speaks; a key that can't be read speaks for its namespace.
-    fn take_priorities(&self, replies: &mut Replies) -> Result<Priorities, StoreError> {
+    fn take_priorities(&self, replies: &mut Replies, chosen: &Chosen) -> Result<Priorities, StoreError> {
         let mut all = Priorities::default();
-        for space in self.keys.priorities() {
+        for space in chosen.priorities(&self.keys) {
             let fields = take_numbers(replies, space)?;
             let slots = [&mut all.assignments, &mut all.none, &mut all.succeeded, &mut all.failed];
             for (slot, field) in slots.into_iter().zip(fields) {

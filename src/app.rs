@@ -2,11 +2,13 @@
 
 mod check;
 mod demo;
+mod doctor;
 mod healthcheck;
 mod run;
 
 pub use check::connect;
 pub use demo::demo;
+pub use doctor::doctor;
 pub use healthcheck::healthcheck;
 pub use run::run;
 

@@ -29,6 +29,9 @@ Examples:
   See what is in effect, where it came from, and whether the servers answer:
     state-tracker check --connect --config /etc/state-tracker.toml
 
+  Find out what is wrong in Redis, and what helps:
+    state-tracker doctor
+
   Watch it at work, crashes included, with servers and load of its own:
     state-tracker demo --for 30s
 
@@ -53,9 +56,11 @@ Endpoints:
   http://127.0.0.1:9095/health   the tree of actors, for this machine only
 
 Exit codes:
-  0   stopped as asked; `check`, `healthcheck`: all is well
+  0   stopped as asked; `check`, `healthcheck`, `doctor`: all is well
   1   something else failed; the message says what
   2   the command line is not understood
+  3   `doctor`: there are warnings
+  4   `doctor`: there are errors
   70  gave up: an actor it can't do without stayed down or hung; restart it
   78  the configuration has errors: all are listed, nothing was started
   130 told to stop twice: did not wait for an orderly end";
@@ -90,6 +95,8 @@ pub enum Command {
     Run,
     /// Check the configuration, print it with secrets hidden
     Check(CheckArgs),
+    /// Examine Redis: keys, settings, ledger, datasets; it only reads
+    Doctor(DoctorArgs),
     /// Show the service at work: nothing has to be set up
     Demo(DemoArgs),
     /// Ask a running instance whether it is ready, for containers
@@ -105,6 +112,20 @@ pub struct CheckArgs {
     /// Print one JSON object instead of a table
     #[arg(long)]
     pub json: bool,
+}
+
+/// `doctor`
+#[derive(Clone, Debug, Args)]
+pub struct DoctorArgs {
+    /// Print one JSON object instead of a text
+    #[arg(long)]
+    pub json: bool,
+    /// How long keys are looked at, at most; what is seen of more keys is a sample
+    #[arg(long = "for", value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
+    pub within: Duration,
+    /// Those of the configured markets to examine; without any, all
+    #[arg(value_name = "MARKET")]
+    pub markets: Vec<String>,
 }
 
 /// `demo`
@@ -190,7 +211,9 @@ mod tests {
             checked += 1;
         }
         assert!(checked >= 10, "only {checked} variables found");
-        for word in ["\n  0 ", "\n  70 ", "\n  78 ", "/metrics", "/livez", "/readyz", "/health"] {
+        for word in
+            ["\n  0 ", "\n  3 ", "\n  4 ", "\n  70 ", "\n  78 ", "/metrics", "/livez", "/readyz", "/health"]
+        {
             assert!(help.contains(word), "{word:?} is not in the help");
         }
     }

@@ -25,6 +25,7 @@ use std::path::Path;
 use figment::Figment;
 use figment::value::Value;
 
+pub use checks::is_same_name as is_same_market;
 pub use markets::{Compat, MarketSettings, Priority};
 pub use problem::{ConfigErrors, EX_CONFIG};
 pub use secret::Secret;

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use color_eyre::eyre::Result;
 use state_tracker::app;
-use state_tracker::cli::{CheckArgs, Cli, Command, HealthcheckArgs};
+use state_tracker::cli::{CheckArgs, Cli, Command, DoctorArgs, HealthcheckArgs};
 use state_tracker::config::{CONFIG_VARIABLE, Config, EX_CONFIG, Loaded};
 
 fn main() -> Result<ExitCode> {
@@ -31,6 +31,10 @@ async fn dispatch(cli: Cli) -> Result<ExitCode> {
         },
         Command::Check(args) => match load(file) {
             Ok(loaded) => check(&args, &loaded).await,
+            Err(code) => Ok(code),
+        },
+        Command::Doctor(args) => match load(file) {
+            Ok(loaded) => doctor(&args, &loaded).await,
             Err(code) => Ok(code),
         },
         Command::Demo(args) => app::demo(args).await,
@@ -63,6 +67,17 @@ async fn check(args: &CheckArgs, loaded: &Loaded) -> Result<ExitCode> {
         return app::connect(&loaded.config).await;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn doctor(args: &DoctorArgs, loaded: &Loaded) -> Result<ExitCode> {
+    let listed = std::env::var("DATA_MARKET_ADDRESSES").ok();
+    let (report, code) = app::doctor(args, loaded, listed.as_deref()).await?;
+    if args.json {
+        print(&format!("{:#}\n", serde_json::to_value(&report)?))?;
+    } else {
+        print(&report.to_text())?;
+    }
+    Ok(code)
 }
 
 /// To standard output; that nobody reads on, as with `| head`, is no error.

@@ -67,7 +67,8 @@ pub(crate) fn is_name_or_none(text: &str) -> bool {
 }
 
 /// Whether both are one market: upper and lower case of an address are the same.
-pub(crate) fn is_same_name(one: &str, other: &str) -> bool {
+#[must_use]
+pub fn is_same_name(one: &str, other: &str) -> bool {
     one == other || (is_address(one) && one.eq_ignore_ascii_case(other))
 }
 

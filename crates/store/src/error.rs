@@ -54,7 +54,9 @@ impl ErrorKind {
         )
     }
 
-    fn remedy(self) -> &'static str {
+    /// What helps.
+    #[must_use]
+    pub fn remedy(self) -> &'static str {
         match self {
             Self::Unavailable => "check that Redis runs at this address (redis.host, redis.port)",
             Self::Timeout => "find out what keeps Redis busy, or raise redis.command_timeout",

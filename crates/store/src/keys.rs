@@ -150,6 +150,11 @@ impl MarketKeys {
         self.inputs.iter().map(|prefix| format!("{prefix}:{EVENTS}"))
     }
 
+    /// A key of the ledger that nobody uses.
+    pub(crate) fn unused(&self) -> String {
+        format!("{}:unused", self.ledger)
+    }
+
     /// `{P:M}:tracker:open`, hash: epoch → entry, of the unsealed epochs.
     pub(crate) fn open(&self) -> String {
         format!("{}:open", self.ledger)
@@ -201,6 +206,16 @@ impl MarketKeys {
 pub struct OutputKeys<'a>(&'a str);
 
 impl OutputKeys<'_> {
+    /// `P:M`, with its prefix.
+    pub(crate) fn space(&self) -> &str {
+        self.0
+    }
+
+    /// A key of this spelling that nobody uses.
+    pub(crate) fn unused(self) -> String {
+        format!("{}:tracker:unused", self.0)
+    }
+
     /// `P:M:dashboard:summary`, string.
     #[must_use]
     pub fn summary(self) -> String {
@@ -249,6 +264,16 @@ impl OutputKeys<'_> {
 pub(crate) struct InputKeys<'a>(&'a str);
 
 impl InputKeys<'_> {
+    /// `P:M`
+    pub(crate) fn space(&self) -> &str {
+        self.0
+    }
+
+    /// A key of this spelling that nobody uses.
+    pub(crate) fn unused(self) -> String {
+        format!("{}:tracker:unused", self.0)
+    }
+
     /// Whether a key stands under this spelling.
     pub(crate) fn has(self, key: &str) -> bool {
         key.strip_prefix(self.0).is_some_and(|rest| rest.starts_with(':'))

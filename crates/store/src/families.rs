@@ -1,0 +1,244 @@
+//! Families of keys: what stands behind `P:M:` in the keys of a market, of which type it is, and whether it
+//! expires. For whoever looks at keys without reading them.
+
+use crate::keys::MarketKeys;
+
+/// The types of keys that Redis knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyType {
+    /// A string.
+    String,
+    /// A list.
+    List,
+    /// A set.
+    Set,
+    /// A sorted set.
+    Zset,
+    /// A hash.
+    Hash,
+    /// A stream, or a type of a module.
+    Other,
+    /// There is no such key.
+    None,
+}
+
+impl KeyType {
+    /// As Redis calls it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::String => "string",
+            Self::List => "list",
+            Self::Set => "set",
+            Self::Zset => "zset",
+            Self::Hash => "hash",
+            Self::Other => "other type",
+            Self::None => "none",
+        }
+    }
+
+    pub(crate) fn parse(name: &str) -> Self {
+        match name {
+            "string" => Self::String,
+            "list" => Self::List,
+            "set" => Self::Set,
+            "zset" => Self::Zset,
+            "hash" => Self::Hash,
+            "none" => Self::None,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Whether keys of a family have a TTL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// They do: without one they would stay for ever.
+    Expires,
+    /// They must not: totals would be lost with them.
+    Stays,
+    /// As it comes.
+    Either,
+}
+
+/// Who writes the keys of a family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writer {
+    /// The producers.
+    Producers,
+    /// The tracker, for readers.
+    Datasets,
+    /// The tracker, for itself.
+    Ledger,
+}
+
+/// A family of keys.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Family {
+    /// What stands behind `P:M:`, with a `*` where ids stand.
+    pub name: &'static str,
+    /// Of which type they are.
+    pub kind: KeyType,
+    /// Whether they have a TTL.
+    pub life: Life,
+    /// Who writes them.
+    pub writer: Writer,
+}
+
+const fn family(name: &'static str, kind: KeyType, life: Life, writer: Writer) -> Family {
+    Family { name, kind, life, writer }
+}
+
+static OF_MARKETS: [Family; 27] = {
+    use KeyType::{Hash, List, Set, String, Zset};
+    use Life::{Either, Expires};
+    use Writer::{Datasets, Producers};
+    [
+        family("submissionQueue", List, Either, Producers),
+        family("epochs:active", Set, Expires, Producers),
+        family("epoch:*:validators", Set, Expires, Producers),
+        family("epoch:*:submissions:ids", Zset, Expires, Producers),
+        family("epoch:*:processed", Set, Expires, Producers),
+        family("epoch:*:state", Hash, Expires, Producers),
+        family("metrics:epoch:*:info", Hash, Expires, Producers),
+        family("metrics:epochs:timeline", Zset, Either, Producers),
+        family("metrics:batches:timeline", Zset, Either, Producers),
+        family("metrics:submissions:timeline", Zset, Either, Producers),
+        family("metrics:validations:timeline", Zset, Either, Producers),
+        family("metrics:parts:timeline", Zset, Either, Producers),
+        family("metrics:validator:*:batches", Zset, Either, Producers),
+        family("metrics:batch:local:*", String, Expires, Producers),
+        family("metrics:batch:aggregated:*", String, Expires, Producers),
+        family("metrics:batch:*:validators", String, Expires, Producers),
+        // The tracker gives it a TTL where it has none.
+        family("vpa:stats", Hash, Either, Producers),
+        family("vpa:priority:timeline", Zset, Either, Producers),
+        family("vpa:submission:timeline", Zset, Either, Producers),
+        family("dashboard:summary", String, Expires, Datasets),
+        family("stats:current", Hash, Expires, Datasets),
+        family("stats:hourly:*", String, Expires, Datasets),
+        family("stats:daily", String, Expires, Datasets),
+        family("metrics:participation", String, Expires, Datasets),
+        family("metrics:current_epoch", String, Expires, Datasets),
+        family("epochs:gaps", Zset, Expires, Datasets),
+        family("metrics:submissions:metadata:*", String, Either, Producers),
+    ]
+};
+
+static OF_LEDGERS: [Family; 8] = {
+    use KeyType::{Hash, Set, Zset};
+    use Life::{Expires, Stays};
+    use Writer::Ledger;
+    [
+        family("tracker:open", Hash, Stays, Ledger),
+        family("tracker:sealed", Hash, Stays, Ledger),
+        family("tracker:sums", Hash, Stays, Ledger),
+        family("tracker:meta", Hash, Stays, Ledger),
+        family("tracker:opened", Zset, Stays, Ledger),
+        family("tracker:aggregated", Zset, Stays, Ledger),
+        family("tracker:included", Zset, Stays, Ledger),
+        family("tracker:validators:*", Set, Expires, Ledger),
+    ]
+};
+
+impl Family {
+    /// The family of a key by what stands behind `P:M:`, or behind `{P:M}:` in the keys of a ledger.
+    #[must_use]
+    pub fn of(rest: &str) -> Option<&'static Self> {
+        OF_MARKETS.iter().chain(&OF_LEDGERS).find(|family| match family.name.split_once('*') {
+            None => family.name == rest,
+            Some((before, after)) => rest
+                .strip_prefix(before)
+                .and_then(|id| id.strip_suffix(after))
+                .is_some_and(|id| !id.is_empty()),
+        })
+    }
+}
+
+impl MarketKeys {
+    /// Everything that may stand before the name of a family, without the colon behind it: `P:M` of inputs and
+    /// outputs in each spelling, the second namespace, `{P:M}` of the ledger.
+    #[must_use]
+    pub fn spaces(&self) -> Vec<String> {
+        let ledger = self.open();
+        let ledger = ledger.strip_suffix(":tracker:open").unwrap_or(&ledger);
+        let inputs = self.inputs().chain(self.second()).map(|input| input.space().to_owned());
+        let outputs = self.outputs().map(|output| output.space().to_owned());
+        let mut all: Vec<String> = inputs.chain(outputs).chain([ledger.to_owned()]).collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::{Address, EpochId};
+
+    use super::*;
+    use crate::keys::{InputKeys, Output, OutputKeys};
+
+    fn name_of(key: &str, space: &str) -> Option<&'static str> {
+        let rest = key.strip_prefix(space)?.strip_prefix(':')?;
+        Family::of(rest).map(|family| family.name)
+    }
+
+    #[test]
+    fn every_key_that_the_tracker_names_has_its_family() {
+        let keys = MarketKeys::new(&Address::new("P"), &Address::new("M"));
+        let epoch = EpochId::parse("23").expect("an id");
+        let input = keys.inputs().next().expect("one");
+        let of_epochs = [InputKeys::info, InputKeys::state, InputKeys::validators, InputKeys::submission_ids];
+        let of_batches = [
+            InputKeys::processed,
+            InputKeys::local_batch,
+            InputKeys::aggregated_batch,
+            InputKeys::batch_validators,
+        ];
+        let single = [InputKeys::queue, InputKeys::active, InputKeys::vpa_stats];
+        let vpa = [InputKeys::vpa_assignments, InputKeys::vpa_submissions];
+        let inputs = of_epochs.iter().chain(&of_batches).map(|key| key(input, &epoch));
+        let inputs = inputs.chain(single.iter().chain(&vpa).map(|key| key(input)));
+        let output = keys.outputs().next().expect("one");
+        let outputs = [
+            OutputKeys::summary,
+            OutputKeys::stats,
+            OutputKeys::current_epoch,
+            OutputKeys::participation,
+            OutputKeys::daily,
+            OutputKeys::gaps,
+        ];
+        let outputs = outputs.iter().map(|key| key(output)).chain([output.hourly(3600)]);
+        let mut checked = 0;
+        for key in inputs.chain(input.timelines("v:1")).chain(outputs) {
+            assert!(name_of(&key, "P:M").is_some(), "{key} has no family");
+            checked += 1;
+        }
+        let ledger = [
+            keys.open(),
+            keys.sealed(),
+            keys.sums(),
+            keys.meta(),
+            keys.opened(),
+            keys.aggregated(),
+            keys.included(),
+        ];
+        for key in ledger.into_iter().chain([keys.hour_validators(3600)]) {
+            assert!(name_of(&key, "{P:M}").is_some(), "{key} has no family");
+            checked += 1;
+        }
+        assert_eq!(checked, 34);
+        assert_eq!(name_of("P:M:metrics:batch:23:validators", "P:M"), Some("metrics:batch:*:validators"));
+        assert_eq!(name_of("P:M:metrics:batch:local:23", "P:M"), Some("metrics:batch:local:*"));
+        assert_eq!(name_of("P:M:epoch::state", "P:M"), None);
+    }
+
+    #[test]
+    fn the_spaces_of_a_market_are_those_of_its_inputs_outputs_and_ledger() {
+        let keys = MarketKeys::new(&Address::new("P"), &Address::new("M"));
+        assert_eq!(keys.spaces(), ["P:M", "{P:M}"]);
+        let output = Output { prefix: "s".to_owned(), ..Output::default() };
+        let keys = keys.with_output(&output).with_priority(&Address::new("Q"), &Address::new("N"));
+        assert_eq!(keys.spaces(), ["P:M", "Q:N", "s:P:M", "s:{P:M}"]);
+    }
+}

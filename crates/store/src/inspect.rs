@@ -1,0 +1,158 @@
+//! Looking at Redis without being part of the service: servers, their settings and clocks, the names, types, lives
+//! and sizes of keys, who listens, what may be done, what readers see.
+//!
+//! Nothing here writes. It concludes nothing either: it hands on what was answered. Reads go in slices, and who asks
+//! pauses between them.
+
+mod rights;
+mod server;
+mod shown;
+
+use std::time::Duration;
+
+use redis::{Value, from_redis_value};
+
+pub use rights::Refusal;
+pub use server::{ServerClock, ServerFacts};
+pub use shown::{Ahead, Shown};
+
+use crate::{
+    batch::Batch,
+    connect::{Session, Store},
+    error::StoreError,
+    families::KeyType,
+    keys::MarketKeys,
+    reply::Replies,
+};
+
+/// A look at one server.
+pub struct Inspector {
+    session: Session,
+    server: String,
+}
+
+/// What a key is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyFacts {
+    /// Its type.
+    pub kind: KeyType,
+    /// How long it lives on; `None`: it has no TTL.
+    pub expires_in: Option<Duration>,
+    /// What it takes in memory, in bytes, where that was asked for.
+    pub bytes: Option<u64>,
+}
+
+/// A key to look at.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// The key.
+    pub key: &'a [u8],
+    /// Whether its size is asked for too.
+    pub size: bool,
+}
+
+impl Store {
+    /// A look at each server that holds keys.
+    ///
+    /// # Errors
+    /// [`StoreError`] when one can't be reached.
+    pub async fn inspectors(&self) -> Result<Vec<Inspector>, StoreError> {
+        let session = self.session("inspect").await?;
+        Ok(vec![Inspector { session, server: self.settings.shown.clone() }])
+    }
+}
+
+impl Inspector {
+    /// How the server is called.
+    #[must_use]
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// The names of some more keys, and the cursor to go on with; 0 at the beginning and at the end.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the server does not answer, or refuses.
+    pub async fn scan(&mut self, cursor: u64, count: usize) -> Result<(u64, Vec<Vec<u8>>), StoreError> {
+        let operation = "scan the keys";
+        let mut batch = Batch::new();
+        batch.keyless("SCAN").arg(cursor).arg("COUNT").arg(count);
+        let answers = self.session.run(operation, &self.server, batch).await?;
+        Replies::new(operation, answers).own(&self.server)
+    }
+
+    /// What these keys are, in their order. A key that is gone meanwhile has no type.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the server does not answer, or refuses all of it.
+    pub async fn look(&mut self, wanted: &[Wanted<'_>]) -> Result<Vec<KeyFacts>, StoreError> {
+        let operation = "look at keys";
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut batch = Batch::new();
+        for Wanted { key, size } in wanted {
+            batch.keyless("TYPE").arg(*key);
+            batch.keyless("PTTL").arg(*key);
+            if *size {
+                batch.keyless("MEMORY").arg("USAGE").arg(*key);
+            }
+        }
+        let answers = self.session.run(operation, &self.server, batch).await?;
+        let mut replies = Replies::new(operation, answers);
+        let mut all = Vec::with_capacity(wanted.len());
+        for Wanted { key, size } in wanted {
+            let name = String::from_utf8_lossy(key);
+            let kind: Option<String> = replies.take(&name)?;
+            let lives: Option<i64> = replies.take(&name)?;
+            // Not every user may ask for it.
+            let bytes = if *size { replies.take::<Option<u64>>(&name)?.flatten() } else { None };
+            let expires_in = lives.and_then(|lives| u64::try_from(lives).ok()).map(Duration::from_millis);
+            all.push(KeyFacts { kind: KeyType::parse(kind.as_deref().unwrap_or("none")), expires_in, bytes });
+        }
+        Ok(all)
+    }
+
+    /// How many are subscribed to the channel of each of `markets`: the most under one spelling, since each tracker
+    /// of a market is subscribed to all of them.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the server does not answer, or refuses.
+    pub async fn subscribers(&mut self, markets: &[MarketKeys]) -> Result<Vec<u64>, StoreError> {
+        let operation = "count the subscribers";
+        let mut batch = Batch::new();
+        let ask = batch.keyless("PUBSUB").arg("NUMSUB");
+        for keys in markets {
+            keys.events().for_each(|channel| {
+                ask.arg(channel);
+            });
+        }
+        let answers = self.session.run(operation, &self.server, batch).await?;
+        let counts: Vec<(String, u64)> = Replies::new(operation, answers).own(&self.server)?;
+        let mut counts = counts.into_iter().map(|(_, count)| count);
+        let of = |keys: &MarketKeys| counts.by_ref().take(keys.events().count()).max().unwrap_or(0);
+        Ok(markets.iter().map(of).collect())
+    }
+
+    /// Sends one command; its answer, or what the server said against it.
+    async fn ask(&mut self, words: &[&str]) -> Result<Result<Value, String>, StoreError> {
+        let operation = "ask the server";
+        let mut batch = Batch::new();
+        let (name, arguments) = words.split_first().unwrap_or((&"PING", &[]));
+        batch.keyless(name).arg(arguments);
+        let mut answers = self.session.run(operation, &self.server, batch).await?.into_iter();
+        Ok(match answers.next() {
+            Some(answer) => answer.map_err(|error| error.to_string()),
+            None => Err("an answer is missing".to_owned()),
+        })
+    }
+
+    /// The same, as a `T`.
+    async fn ask_for<T: redis::FromRedisValue>(
+        &mut self,
+        words: &[&str],
+    ) -> Result<Result<T, String>, StoreError> {
+        let answer = self.ask(words).await?;
+        Ok(answer.and_then(|answer| from_redis_value(answer).map_err(|error| error.to_string())))
+    }
+}

@@ -1,0 +1,128 @@
+//! What a server says of itself.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use super::Inspector;
+use crate::error::StoreError;
+
+/// The settings that are asked for, beside those that `INFO` tells.
+const SETTINGS: [&str; 4] = ["save", "client-output-buffer-limit", "timeout", "maxmemory-policy"];
+
+/// What a server says of itself. What it would not say is in `unanswered`.
+#[derive(Clone, Debug, Default)]
+pub struct ServerFacts {
+    /// How it is called.
+    pub server: String,
+    /// How many keys its database has.
+    pub keys: u64,
+    /// Its clock beside ours.
+    pub clock: Option<ServerClock>,
+    /// What was asked and not answered, with what the server said.
+    pub unanswered: Vec<(&'static str, String)>,
+    /// The lines of `INFO`.
+    pub lines: BTreeMap<String, String>,
+    /// The answers of `CONFIG GET`.
+    pub settings: BTreeMap<String, String>,
+}
+
+/// A server's clock beside ours.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ServerClock {
+    /// By how many seconds it is ahead of ours; negative when behind.
+    pub ahead: f64,
+    /// How exactly that is known, in seconds: half the time of the question.
+    pub within: f64,
+}
+
+impl ServerFacts {
+    /// Facts from the text of `INFO` and from pairs of settings.
+    #[must_use]
+    pub fn new(server: &str, info: &str, settings: &[(&str, &str)]) -> Self {
+        let info = info.lines().filter_map(|line| line.trim_end().split_once(':'));
+        let own = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        Self {
+            server: server.to_owned(),
+            lines: info.map(own).collect(),
+            settings: settings.iter().copied().map(own).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// A line of `INFO`.
+    #[must_use]
+    pub fn info(&self, name: &str) -> Option<&str> {
+        self.lines.get(name).map(String::as_str)
+    }
+
+    /// A line of `INFO` that is a count.
+    #[must_use]
+    pub fn count(&self, name: &str) -> Option<u64> {
+        self.info(name)?.parse().ok()
+    }
+
+    /// A setting of `CONFIG GET`.
+    #[must_use]
+    pub fn setting(&self, name: &str) -> Option<&str> {
+        self.settings.get(name).map(String::as_str)
+    }
+}
+
+impl Inspector {
+    /// Asks the server for everything that it says of itself.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it does not answer. What it refuses is no error.
+    pub async fn facts(&mut self) -> Result<ServerFacts, StoreError> {
+        let mut unanswered = Vec::new();
+        let mut refused = |what: &'static str, why: String| unanswered.push((what, why));
+        let info: String = match self.ask_for(&["INFO"]).await? {
+            Ok(info) => info,
+            Err(why) => {
+                refused("INFO", why);
+                String::new()
+            }
+        };
+        let mut settings: Vec<(String, String)> = Vec::new();
+        for name in SETTINGS {
+            match self.ask_for::<Vec<(String, String)>>(&["CONFIG", "GET", name]).await? {
+                Ok(pairs) => settings.extend(pairs),
+                Err(why) => {
+                    refused("CONFIG GET", why);
+                    break;
+                }
+            }
+        }
+        let keys = self.ask_for(&["DBSIZE"]).await?.unwrap_or_else(|why| {
+            refused("DBSIZE", why);
+            0
+        });
+        let clock = match self.clock().await? {
+            Ok(clock) => Some(clock),
+            Err(why) => {
+                refused("TIME", why);
+                None
+            }
+        };
+        let settings: Vec<(&str, &str)> =
+            settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        Ok(ServerFacts { keys, clock, unanswered, ..ServerFacts::new(&self.server, &info, &settings) })
+    }
+
+    async fn clock(&mut self) -> Result<Result<ServerClock, String>, StoreError> {
+        let before = unix();
+        let time = self.ask_for::<(u64, u32)>(&["TIME"]).await?;
+        let after = unix();
+        Ok(time.map(|(seconds, micros)| {
+            let theirs = Duration::new(seconds, micros.saturating_mul(1_000)).as_secs_f64();
+            ServerClock { ahead: theirs - f64::midpoint(before, after), within: (after - before) / 2.0 }
+        }))
+    }
+}
+
+fn unix() -> f64 {
+    // A clock before 1970 shows as a clock that is far behind.
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}

@@ -1,0 +1,75 @@
+//! What the doctor found: how bad, about what, and what helps. Pure.
+
+use serde::Serialize;
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Good to know; nothing has to be done.
+    Note,
+    /// Something is not as it should be, or will go wrong.
+    Warning,
+    /// Datasets are missing or wrong, or data is about to be lost.
+    Error,
+}
+
+impl Severity {
+    /// As it is shown.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Note => "note",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// One finding.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
+    /// What was checked: a name that stays the same, for programs.
+    pub check: &'static str,
+    /// A key, a server, a setting.
+    pub object: String,
+    /// What is the matter with it.
+    pub problem: String,
+    /// What helps.
+    pub remedy: String,
+}
+
+impl Finding {
+    /// An error.
+    pub fn error(
+        check: &'static str,
+        object: impl Into<String>,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        let severity = Severity::Error;
+        Self { severity, check, object: object.into(), problem: problem.into(), remedy: remedy.into() }
+    }
+
+    /// A warning.
+    pub fn warning(
+        check: &'static str,
+        object: impl Into<String>,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(check, object, problem, remedy) }
+    }
+
+    /// A note.
+    pub fn note(
+        check: &'static str,
+        object: impl Into<String>,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self { severity: Severity::Note, ..Self::error(check, object, problem, remedy) }
+    }
+}

@@ -1,0 +1,359 @@
+//! `state-tracker doctor` against real servers: for each kind of fault a Redis that has it, and one that has none.
+
+#![allow(clippy::expect_used)] // A test that can not go on panics.
+
+mod common;
+
+use std::{
+    collections::BTreeMap,
+    process::Output,
+    time::{Duration, Instant},
+};
+
+use common::{MARKETS, PROTOCOL, SOON, environment, key, producer, summary};
+use redis::{FromRedisValue, aio::MultiplexedConnection};
+use serde_json::{Value, json};
+use testkit::{MarketProducer, RedisServer, RedisServerBuilder, producers::unix_now, wait_until};
+use tokio::process::Command;
+
+const MARKET: &str = MARKETS[0];
+
+/// Runs a command that is written as a line.
+async fn run<T: FromRedisValue>(connection: &mut MultiplexedConnection, line: &str) -> T {
+    let mut words = line.split_whitespace();
+    let mut command = redis::cmd(words.next().expect("a command"));
+    words.for_each(|word| {
+        command.arg(word);
+    });
+    command.query_async(connection).await.expect("the command is right")
+}
+
+/// A server as it is recommended.
+fn recommended() -> RedisServerBuilder {
+    RedisServer::builder().append_only(true).arg("appendfsync", "no")
+}
+
+/// The environment of a doctor, and of a service, for the one market.
+fn settings(redis: &RedisServer) -> BTreeMap<String, String> {
+    let mut settings = environment(redis.addr());
+    settings.insert("DATA_MARKET_ADDRESSES".to_owned(), MARKET.to_owned());
+    settings
+}
+
+async fn doctor(settings: &BTreeMap<String, String>, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_state-tracker"));
+    command.arg("doctor").args(arguments).env_clear().envs(settings).kill_on_drop(true);
+    tokio::time::timeout(SOON, command.output()).await.expect("it ends").expect("it runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The report for programs.
+async fn report(settings: &BTreeMap<String, String>, arguments: &[&str]) -> (Value, Option<i32>) {
+    let output = doctor(settings, &[&["--json"], arguments].concat()).await;
+    let report = serde_json::from_slice(&output.stdout);
+    (report.unwrap_or_else(|error| panic!("{error}: {}", text(&output.stderr))), output.status.code())
+}
+
+/// Severity, check and object of what was found, notes left out.
+fn found(report: &Value) -> Vec<(String, String, String)> {
+    let text = |finding: &Value, name: &str| finding[name].as_str().expect("a text").to_owned();
+    let findings = report["findings"].as_array().expect("a list").iter();
+    let all = findings.map(|finding| ["severity", "check", "object"].map(|name| text(finding, name)));
+    all.filter(|[severity, ..]| severity != "note")
+        .map(|[severity, check, object]| (severity, check, object))
+        .collect()
+}
+
+fn expected(severity: &str, check: &str, object: impl Into<String>) -> (String, String, String) {
+    (severity.to_owned(), check.to_owned(), object.into())
+}
+
+/// The names of the checks that have notes.
+fn notes(report: &Value) -> Vec<&str> {
+    let findings = report["findings"].as_array().expect("a list").iter();
+    findings
+        .filter(|finding| finding["severity"] == "note")
+        .filter_map(|finding| finding["check"].as_str())
+        .collect()
+}
+
+/// Epochs in all their states.
+async fn produce(redis: &RedisServer) {
+    let now = unix_now();
+    let mut market = MarketProducer::new(producer(MARKET), &redis.url()).expect("producers");
+    for epoch in 1..=3 {
+        market.open_epoch(epoch, now - 30).await.expect("opened");
+        market.submit(epoch, 5, now - 25).await.expect("submitted");
+        market.validators(epoch, &["validator2"], now - 20).await.expect("heard");
+    }
+    market.close_epoch(1, now - 10).await.expect("closed");
+    market.local_batch(1, now - 8).await.expect("batched");
+    market.aggregated_batch(1, &["validator1"], now - 5).await.expect("aggregated");
+    market.vpa(1, 2, true, now).await.expect("noted");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_healthy_redis_with_a_tracker_at_work_has_no_finding_and_is_not_changed() {
+    let redis = recommended().start().await.expect("a Redis server");
+    let mut connection = redis.connection().await.expect("a connection");
+    produce(&redis).await;
+    let service = common::service(&settings(&redis)).await;
+    wait_until("every dataset is there", SOON, async || {
+        let names = ["dashboard:summary", "metrics:current_epoch", "stats:daily"];
+        let [summary, current, daily] = names.map(|name| key(MARKET, name));
+        run::<u64>(&mut connection, &format!("EXISTS {summary} {current} {daily}")).await == 3
+    })
+    .await;
+    let (report, code) = report(&settings(&redis), &[]).await;
+    assert_eq!((&report["findings"], &report["worst"], code), (&json!([]), &Value::Null, Some(0)));
+    assert_eq!(report["keys"]["all"], true);
+    let families: Vec<&str> = report["memory"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|row| row["family"].as_str())
+        .collect();
+    for family in ["P:M:epoch:*:state", "P:M:dashboard:summary", "{P:M}:tracker:open"] {
+        assert!(families.contains(&family), "{family} is not in {families:?}");
+    }
+    let output = doctor(&settings(&redis), &[MARKET]).await;
+    assert_eq!(output.status.code(), Some(0));
+    assert!(text(&output.stdout).ends_with("errors: 0, warnings: 0, notes: 0\n"), "{}", text(&output.stdout));
+    service.stop().await;
+
+    let before = everything(&mut connection).await;
+    assert_eq!(doctor(&settings(&redis), &[]).await.status.code(), Some(0));
+    let after = everything(&mut connection).await;
+    assert!(after == before, "it only reads; before: {:?}, after: {:?}", before.keys(), after.keys());
+}
+
+/// Every key that does not expire within seconds, with its content and the moment at which it expires.
+async fn everything(connection: &mut MultiplexedConnection) -> BTreeMap<String, (Vec<u8>, i64)> {
+    let mut all = BTreeMap::new();
+    for name in run::<Vec<String>>(connection, "KEYS *").await {
+        if (0..120_000).contains(&run::<i64>(connection, &format!("PTTL {name}")).await) {
+            continue;
+        }
+        let dump = run::<Option<Vec<u8>>>(connection, &format!("DUMP {name}")).await;
+        let Some(content) = dump else { continue };
+        let expires = run(connection, &format!("PEXPIRETIME {name}")).await;
+        all.insert(name, (content, expires));
+    }
+    all
+}
+
+/// Runs `lines` on an empty server, and has it examined.
+async fn examined(redis: &RedisServer, lines: &[String]) -> (Value, Option<i32>) {
+    let mut connection = redis.connection().await.expect("a connection");
+    run::<()>(&mut connection, "FLUSHALL").await;
+    for line in lines {
+        run::<()>(&mut connection, line).await;
+    }
+    report(&settings(redis), &[]).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_fault_of_a_key_is_found_with_its_object() {
+    let redis = recommended().start().await.expect("a Redis server");
+    let lower = format!("{}:{}:epochs:active", PROTOCOL.to_lowercase(), MARKET.to_lowercase());
+    let brackets = format!("{PROTOCOL}:[\"{MARKET}\"]:epochs:active");
+    let [timeline, processed, summary] =
+        ["metrics:epochs:timeline", "epoch:7:processed", "dashboard:summary"].map(|name| key(MARKET, name));
+    let now = unix_now();
+    let theirs = json!({ "updated_at": now });
+    let old = json!({ "updated_at": now - 600, "unaccounted_epochs": 0 });
+    for (line, severity, check, object) in [
+        (format!("SADD {lower} 7"), "warning", "spelling", &lower),
+        (format!("SADD {brackets} 7"), "warning", "brackets", &brackets),
+        (format!("SADD {processed} a"), "warning", "no_ttl", &processed),
+        (format!("RPUSH {timeline} open:7"), "error", "wrong_type", &timeline),
+        (format!("ZADD {timeline} {now} open:epoch"), "warning", "unreadable", &timeline),
+        (format!("ZADD {timeline} {} open:7", now + 3_600), "warning", "future", &timeline),
+        (format!("ZADD {timeline} {} open:7", now * 1_000), "warning", "future", &timeline),
+        (format!("SET {summary} none EX 60"), "error", "unreadable", &summary),
+        (format!("SET {summary} {theirs} EX 60"), "warning", "writer", &summary),
+        (format!("SET {summary} {old} EX 60"), "warning", "stale", &summary),
+    ] {
+        let (report, code) = examined(&redis, std::slice::from_ref(&line)).await;
+        assert_eq!(found(&report), [expected(severity, check, object)], "{line}: {report:#}");
+        assert_eq!(code, Some(if severity == "error" { 4 } else { 3 }), "{line}");
+    }
+    for line in ["HSET P:M:epoch:7:state a b".to_owned(), format!("ZADD {timeline} 1 open:epoch")] {
+        let (report, code) = examined(&redis, std::slice::from_ref(&line)).await;
+        assert_eq!((found(&report), code), (vec![], Some(0)), "no concern of the tracker: {line}");
+        assert_eq!(notes(&report), ["no_tracker"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_fault_of_a_ledger_is_found() {
+    let redis = recommended().start().await.expect("a Redis server");
+    let [meta, sums, sealed, open] =
+        ["meta", "sums", "sealed", "open"].map(|part| format!("{{{PROTOCOL}:{MARKET}}}:tracker:{part}"));
+    let (timeline, now) = (key(MARKET, "metrics:epochs:timeline"), unix_now());
+    let made = format!("HSET {meta} schema 1 born 1");
+    for (lines, severity, check, object) in [
+        (vec![format!("HSET {meta} schema 99")], "error", "ledger_schema", meta.clone()),
+        (vec![format!("HSET {sums} entries 5")], "error", "ledger_torn", sealed),
+        (vec![format!("SET {open} x")], "error", "wrong_type", open.clone()),
+        (vec![made.clone(), format!("EXPIRE {meta} 600")], "error", "ledger_ttl", meta.clone()),
+        (vec![format!("HSET {open} 7 none")], "warning", "unreadable", open),
+        (
+            vec![format!("{made} floor 500"), format!("ZADD {timeline} {now} open:7")],
+            "warning",
+            "ledger_floor",
+            format!("market {MARKET}"),
+        ),
+    ] {
+        let (report, _) = examined(&redis, &lines).await;
+        assert_eq!(found(&report), [expected(severity, check, object)], "{lines:?}: {report:#}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_setting_of_a_server_that_harms_is_found() {
+    let master = recommended().start().await.expect("a Redis server");
+    let replica = recommended().arg("replicaof", format!("127.0.0.1 {}", master.port()));
+    let cases = [
+        (recommended().arg("maxmemory", "100mb").arg("maxmemory-policy", "allkeys-lru"), "error", "eviction"),
+        (
+            recommended().arg("maxmemory", "100mb").arg("maxmemory-policy", "volatile-lru"),
+            "warning",
+            "eviction",
+        ),
+        (RedisServer::builder(), "warning", "persistence"),
+        (recommended().arg("client-output-buffer-limit", "pubsub 0 0 0"), "warning", "output_buffer"),
+        (recommended().arg("client-output-buffer-limit", "pubsub 4kb 4kb 1"), "warning", "output_buffer"),
+        (replica, "error", "role"),
+    ];
+    for (builder, severity, check) in cases {
+        let redis = builder.start().await.expect("a Redis server");
+        let (report, _) = report(&settings(&redis), &[]).await;
+        let checks: Vec<_> =
+            found(&report).into_iter().map(|(severity, check, _)| (severity, check)).collect();
+        assert_eq!(checks, [(severity.to_owned(), check.to_owned())], "{report:#}");
+    }
+    for (builder, check) in [
+        (RedisServer::builder().arg("save", "3600 1"), "persistence"),
+        (recommended().arg("timeout", "60"), "timeout"),
+    ] {
+        let redis = builder.start().await.expect("a Redis server");
+        let (report, code) = report(&settings(&redis), &[]).await;
+        assert!(notes(&report).contains(&check) && code == Some(0), "{check}: {report:#}");
+    }
+    let failing = recommended().arg("enable-protected-configs", "yes").start().await.expect("a Redis server");
+    let mut connection = failing.connection().await.expect("a connection");
+    // Nobody can write there.
+    run::<()>(&mut connection, "CONFIG SET dir /proc").await;
+    run::<()>(&mut connection, "BGSAVE").await;
+    wait_until("the snapshot has failed", SOON, async || {
+        run::<String>(&mut connection, "INFO persistence").await.contains("rdb_last_bgsave_status:err")
+    })
+    .await;
+    let (report, code) = report(&settings(&failing), &[]).await;
+    let checks: Vec<_> = found(&report).into_iter().map(|(_, check, _)| check).collect();
+    assert_eq!((checks, code), (vec!["last_save".to_owned()], Some(4)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_without_the_rights_is_told_which_are_missing_and_one_with_those_of_the_documentation_has_all()
+{
+    let redis = recommended().start().await.expect("a Redis server");
+    let mut connection = redis.connection().await.expect("a connection");
+    produce(&redis).await;
+    let documented = format!(
+        "on >secret ~{PROTOCOL}:{MARKET}:* ~{{{PROTOCOL}:{MARKET}}}:tracker:* &state:change \
+         &{PROTOCOL}:{MARKET}:state:change +@read +@write +@connection +@scripting +@transaction +@pubsub -@dangerous"
+    );
+    let mut settings = settings(&redis);
+    settings.insert("REDIS_USERNAME".to_owned(), "tracker".to_owned());
+    settings.insert("REDIS_PASSWORD".to_owned(), "secret".to_owned());
+    for (rule, objects) in [
+        ("", vec![]),
+        ("-zadd -evalsha", vec![key(MARKET, "epochs:gaps"), format!("{{{PROTOCOL}:{MARKET}}}:tracker:open")]),
+        ("-@pubsub", vec!["channel state:change".to_owned()]),
+        ("-hmget", vec![key(MARKET, "tracker:unused")]),
+    ] {
+        run::<()>(&mut connection, &format!("ACL SETUSER tracker reset {documented} {rule}")).await;
+        let (report, _) = report(&settings, &[]).await;
+        let mut refused: Vec<_> =
+            found(&report).into_iter().map(|(_, check, object)| (check, object)).collect();
+        let mut wanted: Vec<_> = objects.into_iter().map(|object| ("acl".to_owned(), object)).collect();
+        refused.sort();
+        wanted.sort();
+        assert_eq!(refused, wanted, "{rule}: {report:#}");
+        assert!(notes(&report).contains(&"unanswered"), "INFO and CONFIG are not for it: {report:#}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_writer_beside_a_tracker_is_found() {
+    let redis = recommended().start().await.expect("a Redis server");
+    let mut connection = redis.connection().await.expect("a connection");
+    let mut settings = settings(&redis);
+    // So that the tracker leaves alone what the other one writes meanwhile.
+    settings.insert("STATE_TRACKER__INTERVALS__SUMMARY".to_owned(), "1h".to_owned());
+    let service = common::service(&settings).await;
+    wait_until("a summary", SOON, async || summary(&mut connection, MARKET).await.is_some()).await;
+    let theirs = json!({ "updated_at": unix_now() });
+    run::<()>(&mut connection, &format!("SET {} {theirs} EX 60", key(MARKET, "dashboard:summary"))).await;
+    let (report, code) = report(&settings, &[]).await;
+    assert_eq!(found(&report), [expected("warning", "writer", key(MARKET, "dashboard:summary"))]);
+    assert_eq!(code, Some(3));
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_json_array_of_markets_is_found_in_the_environment() {
+    let redis = recommended().start().await.expect("a Redis server");
+    let mut settings = settings(&redis);
+    settings.insert("DATA_MARKET_ADDRESSES".to_owned(), format!("[\"{MARKET}\"]"));
+    let (report, _) = report(&settings, &[]).await;
+    assert_eq!(found(&report), [expected("warning", "brackets", "DATA_MARKET_ADDRESSES")]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_keys_are_looked_at_while_others_are_served_and_a_short_time_makes_a_sample() {
+    let redis = recommended().start().await.expect("a Redis server");
+    let mut connection = redis.connection().await.expect("a connection");
+    let fill = "for number = 1, 100000 do redis.call('SET', 'session:' .. number, 'x') end";
+    redis::cmd("EVAL").arg(fill).arg(0).query_async::<()>(&mut connection).await.expect("filled");
+    let settings = settings(&redis);
+    let examined = tokio::spawn({
+        let settings = settings.clone();
+        async move { report(&settings, &[]).await.0 }
+    });
+    let (mut served, mut slowest) = (0, Duration::ZERO);
+    while !examined.is_finished() {
+        let asked = Instant::now();
+        run::<String>(&mut connection, "PING").await;
+        slowest = slowest.max(asked.elapsed());
+        served += 1;
+    }
+    let whole = examined.await.expect("it ended");
+    assert_eq!((&whole["keys"]["all"], &whole["keys"]["looked_at"]), (&json!(true), &json!(100_000)));
+    assert_eq!(
+        (&whole["memory"][0]["family"], &whole["memory"][0]["keys"]),
+        (&json!("session:*"), &json!(100_000))
+    );
+    assert!(served > 200, "served {served} times, at the slowest in {slowest:?}");
+    let (sample, _) = report(&settings, &["--for", "0s"]).await;
+    let looked_at = sample["keys"]["looked_at"].as_u64().expect("a number");
+    assert!((1..5_000).contains(&looked_at) && sample["keys"]["all"] == false, "{}", sample["keys"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_away_and_a_market_that_is_not_configured_are_no_findings() {
+    let redis = recommended().start().await.expect("a Redis server");
+    let mut settings = settings(&redis);
+    let output = doctor(&settings, &["0xother"]).await;
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), String::new()));
+    assert!(text(&output.stderr).contains(MARKET), "it names those that are: {}", text(&output.stderr));
+    settings.insert("REDIS_PORT".to_owned(), common::free_port().await.to_string());
+    let output = doctor(&settings, &[]).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("unavailable"), "{}", text(&output.stderr));
+}

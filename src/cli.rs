@@ -123,6 +123,9 @@ pub struct DoctorArgs {
     /// How long keys are looked at, at most; what is seen of more keys is a sample
     #[arg(long = "for", value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
     pub within: Duration,
+    /// How long the datasets are watched, to find out who writes them; two intervals tell the most
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = humantime::parse_duration)]
+    pub watch: Duration,
     /// Those of the configured markets to examine; without any, all
     #[arg(value_name = "MARKET")]
     pub markets: Vec<String>,

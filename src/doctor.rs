@@ -32,6 +32,8 @@ use market::{MarketFacts, PassFacts};
 /// How many keys one slice takes, and the pause after it, so that no other client waits.
 const SLICE: usize = 500;
 const PAUSE: Duration = Duration::from_millis(2);
+/// How often the datasets are looked at while they are watched.
+const WATCH_EVERY: Duration = Duration::from_millis(500);
 /// Entries that are later than this from now are of the future, in seconds.
 const FUTURE: f64 = 60.0;
 
@@ -43,6 +45,8 @@ pub struct Order<'a> {
     pub markets: Vec<String>,
     /// How long keys are looked at, at most.
     pub within: Duration,
+    /// How long the datasets are watched.
+    pub watch: Duration,
     /// What is known from the configuration alone.
     pub findings: Vec<Finding>,
 }
@@ -74,7 +78,8 @@ pub async fn examine(order: Order<'_>) -> color_eyre::Result<Report> {
             Err(error) => return Err(error.into()),
         }
     }
-    let before = shown(&store, &keys).await?;
+    let watched = Instant::now();
+    let mut looks = vec![shown(&store, &keys).await?];
     let mut all = Vec::new();
     for ((market, keys), subscribers) in order.markets.iter().zip(&keys).zip(subscribers) {
         let now = clock.unix().as_secs_f64();
@@ -110,13 +115,18 @@ pub async fn examine(order: Order<'_>) -> color_eyre::Result<Report> {
         _ => Err(error),
     })?;
     let seconds = began.elapsed().as_secs_f64();
-    let after = shown(&store, &keys).await?;
-    for ((mut facts, before), after) in all.into_iter().zip(before).zip(after) {
-        facts.shown = vec![before, after];
-        facts.now = clock.unix().as_secs_f64();
-        findings.extend(market::judge(&facts));
+    looks.push(shown(&store, &keys).await?);
+    while let Some(left) = order.watch.checked_sub(watched.elapsed()) {
+        tokio::time::sleep(left.min(WATCH_EVERY)).await;
+        looks.push(shown(&store, &keys).await?);
     }
-    findings.extend(census.findings());
+    for (at, facts) in all.iter_mut().enumerate() {
+        facts.shown = looks.iter().filter_map(|look| look.get(at).cloned()).collect();
+        facts.now = clock.unix().as_secs_f64();
+        findings.extend(market::judge(facts));
+    }
+    let is_empty = |market: usize| matches!(&all[market].pass, Ok(pass) if !pass.has_epochs);
+    findings.extend(census.findings(is_empty));
     let keys = Keys { looked_at, of: count.max(looked_at), all: whole, seconds };
     Ok(Report::new(config.redis.address(), at, findings, keys, census.memory()))
 }

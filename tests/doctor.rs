@@ -13,7 +13,7 @@ use std::{
 use common::{MARKETS, PROTOCOL, SOON, environment, key, producer, summary};
 use redis::{FromRedisValue, aio::MultiplexedConnection};
 use serde_json::{Value, json};
-use testkit::{MarketProducer, RedisServer, RedisServerBuilder, producers::unix_now, wait_until};
+use testkit::{FaultProxy, MarketProducer, RedisServer, RedisServerBuilder, producers::unix_now, wait_until};
 use tokio::process::Command;
 
 const MARKET: &str = MARKETS[0];
@@ -166,7 +166,7 @@ async fn each_fault_of_a_key_is_found_with_its_object() {
     let theirs = json!({ "updated_at": now });
     let old = json!({ "updated_at": now - 600, "unaccounted_epochs": 0 });
     for (line, severity, check, object) in [
-        (format!("SADD {lower} 7"), "warning", "spelling", &lower),
+        (format!("SADD {lower} 7"), "error", "spelling", &lower),
         (format!("SADD {brackets} 7"), "warning", "brackets", &brackets),
         (format!("SADD {processed} a"), "warning", "no_ttl", &processed),
         (format!("RPUSH {timeline} open:7"), "error", "wrong_type", &timeline),
@@ -181,6 +181,13 @@ async fn each_fault_of_a_key_is_found_with_its_object() {
         assert_eq!(found(&report), [expected(severity, check, object)], "{line}: {report:#}");
         assert_eq!(code, Some(if severity == "error" { 4 } else { 3 }), "{line}");
     }
+    let both = [format!("SADD {lower} 7"), format!("ZADD {timeline} {now} open:7")];
+    let (report, _) = examined(&redis, &both).await;
+    assert_eq!(
+        found(&report),
+        [expected("warning", "spelling", &lower)],
+        "where there are others: {report:#}"
+    );
     for line in ["HSET P:M:epoch:7:state a b".to_owned(), format!("ZADD {timeline} 1 open:epoch")] {
         let (report, code) = examined(&redis, std::slice::from_ref(&line)).await;
         assert_eq!((found(&report), code), (vec![], Some(0)), "no concern of the tracker: {line}");
@@ -300,9 +307,28 @@ async fn another_writer_beside_a_tracker_is_found() {
     wait_until("a summary", SOON, async || summary(&mut connection, MARKET).await.is_some()).await;
     let theirs = json!({ "updated_at": unix_now() });
     run::<()>(&mut connection, &format!("SET {} {theirs} EX 60", key(MARKET, "dashboard:summary"))).await;
-    let (report, code) = report(&settings, &[]).await;
-    assert_eq!(found(&report), [expected("warning", "writer", key(MARKET, "dashboard:summary"))]);
+    let (seen, code) = report(&settings, &[]).await;
+    assert_eq!(found(&seen), [expected("warning", "writer", key(MARKET, "dashboard:summary"))]);
     assert_eq!(code, Some(3));
+
+    // While it is watched, the summary is first the tracker's and then the other one's.
+    let again = common::service(&settings).await;
+    wait_until("the tracker's summary", SOON, async || {
+        summary(&mut connection, MARKET).await.is_some_and(|summary| summary["unaccounted_epochs"].is_u64())
+    })
+    .await;
+    let proxy = FaultProxy::start(redis.addr()).await.expect("a proxy");
+    let mut watching = settings.clone();
+    watching.insert("REDIS_PORT".to_owned(), proxy.addr().port().to_string());
+    let watched = tokio::spawn(async move { report(&watching, &["--watch", "2s"]).await });
+    let looks = || proxy.counts().command_names.get("MEMORY").copied().unwrap_or(0);
+    wait_until("the first look is over", SOON, async || looks() > 0).await;
+    run::<()>(&mut connection, &format!("SET {} {theirs} EX 60", key(MARKET, "dashboard:summary"))).await;
+    let (seen, code) = watched.await.expect("it ended");
+    let errors: Vec<_> = found(&seen).into_iter().filter(|(severity, ..)| severity == "error").collect();
+    assert_eq!(errors, [expected("error", "writer", key(MARKET, "dashboard:summary"))], "{seen:#}");
+    assert_eq!(code, Some(4));
+    again.stop().await;
     service.stop().await;
 }
 

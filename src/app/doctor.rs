@@ -40,7 +40,8 @@ pub async fn doctor(args: &DoctorArgs, loaded: &Loaded, listed: Option<&str>) ->
         let remedy = "write it as a comma list: both read that";
         findings.push(Finding::warning("brackets", "DATA_MARKET_ADDRESSES", problem, remedy));
     }
-    let report = examine(Order { config, markets, within: args.within, findings }).await?;
+    let (within, watch) = (args.within, args.watch);
+    let report = examine(Order { config, markets, within, watch, findings }).await?;
     let code = ExitCode::from(report.exit_code());
     Ok((report, code))
 }

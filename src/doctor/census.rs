@@ -206,16 +206,23 @@ impl Census {
         all
     }
 
-    /// What is the matter with the keys.
+    /// What is the matter with the keys. `is_empty` tells of a market whether the tracker finds no epoch in it.
     #[must_use]
-    pub(super) fn findings(&self) -> Vec<Finding> {
-        self.faults
-            .iter()
-            .map(|(&(market, fault, family), group)| self.finding(market, fault, family, group))
-            .collect()
+    pub(super) fn findings(&self, is_empty: impl Fn(usize) -> bool) -> Vec<Finding> {
+        let finding = |(&(market, fault, family), group): (&(usize, Fault, &str), &Group)| {
+            self.finding(market, fault, family, group, &is_empty)
+        };
+        self.faults.iter().map(finding).collect()
     }
 
-    fn finding(&self, market: usize, fault: Fault, family: &str, group: &Group) -> Finding {
+    fn finding(
+        &self,
+        market: usize,
+        fault: Fault,
+        family: &str,
+        group: &Group,
+        is_empty: impl Fn(usize) -> bool,
+    ) -> Finding {
         let (key, kind) = (group.example.clone(), group.kind.as_str());
         let more = match group.keys {
             1 => String::new(),
@@ -255,7 +262,9 @@ impl Census {
                     "set tracker.protocol and tracker.markets to that spelling (in addition, {} are read)",
                     self.looked_for[market]
                 );
-                Finding::warning("spelling", key, problem, remedy)
+                // Then that is where its epochs are.
+                let make = if is_empty(market) { Finding::error } else { Finding::warning };
+                make("spelling", key, problem, remedy)
             }
             Fault::Brackets => {
                 let problem = format!(
@@ -316,7 +325,7 @@ mod tests {
         let mut census = census();
         census.meet(key.as_bytes());
         census.note(key.as_bytes(), facts(kind, seconds));
-        census.findings().into_iter().map(|finding| (finding.check, finding.object)).collect()
+        census.findings(|_| false).into_iter().map(|finding| (finding.check, finding.object)).collect()
     }
 
     #[test]
@@ -360,7 +369,7 @@ mod tests {
             census.meet(key.as_bytes());
             census.note(key.as_bytes(), facts(KeyType::Set, None));
         }
-        let findings = census.findings();
+        let findings = census.findings(|_| false);
         assert_eq!(findings.len(), 1);
         assert!(findings[0].problem.contains("one of 1000 keys"), "{}", findings[0].problem);
     }
@@ -406,7 +415,7 @@ mod tests {
                 census.meet(key);
                 census.note(key, facts(KeyType::Hash, None));
             }
-            let _ = (census.findings(), census.memory());
+            let _ = (census.findings(|_| true), census.memory());
         }
     }
 }

@@ -51,84 +51,144 @@ pub struct Order<'a> {
     pub findings: Vec<Finding>,
 }
 
-/// Looks at everything, and reports.
+/// Looks at everything, and reports. A server that stops answering on the way ends the look, and is in the report.
 ///
 /// # Errors
-/// Settings that make no connection, and a server that does not answer.
+/// Settings that make no connection, and a server that does not answer at all.
 pub async fn examine(order: Order<'_>) -> color_eyre::Result<Report> {
-    let (config, mut findings) = (order.config, order.findings);
-    let (store, clock) = (service::connect(config)?, Clock::system());
-    let keys: Vec<MarketKeys> =
-        order.markets.iter().map(|market| service::market_keys(config, market)).collect();
-    let at = clock.unix().as_secs();
+    let mut examination = Examination::new(order)?;
+    examination.servers().await?;
+    if let Err(error) = examination.rest().await {
+        let problem = format!("the doctor could not {}: {}", error.operation, error.detail);
+        let remedy = format!("{}; then ask again: not everything was examined", error.kind.remedy());
+        examination.findings.push(Finding::error("redis", error.object, problem, remedy));
+    }
+    Ok(examination.report())
+}
 
-    let (mut count, mut subscribers) = (0, vec![Some(0); keys.len()]);
-    // One session at a time: a pool of one is allowed.
-    for mut inspector in store.inspectors().await? {
-        let facts = inspector.facts().await?;
-        count += facts.keys;
-        findings.extend(server::judge(&facts));
-        match inspector.subscribers(&keys).await {
-            Ok(counted) => {
-                let sums = subscribers.iter_mut().flatten();
-                sums.zip(counted).for_each(|(sum, more)| *sum += more);
+/// What is known so far.
+struct Examination<'a> {
+    order: Order<'a>,
+    store: Store,
+    clock: Clock,
+    keys: Vec<MarketKeys>,
+    at: u64,
+    findings: Vec<Finding>,
+    /// How many are subscribed to each market's channel.
+    subscribers: Vec<Option<u64>>,
+    census: Census,
+    looked: Keys,
+}
+
+impl<'a> Examination<'a> {
+    fn new(mut order: Order<'a>) -> color_eyre::Result<Self> {
+        let (store, clock) = (service::connect(order.config)?, Clock::system());
+        let keys: Vec<MarketKeys> =
+            order.markets.iter().map(|market| service::market_keys(order.config, market)).collect();
+        Ok(Self {
+            store,
+            at: clock.unix().as_secs(),
+            clock,
+            findings: std::mem::take(&mut order.findings),
+            subscribers: vec![Some(0); keys.len()],
+            census: Census::new(&keys),
+            looked: Keys { looked_at: 0, of: 0, all: false, seconds: 0.0 },
+            keys,
+            order,
+        })
+    }
+
+    /// What the servers say of themselves.
+    async fn servers(&mut self) -> Result<(), StoreError> {
+        for mut inspector in self.store.inspectors().await? {
+            let facts = inspector.facts().await?;
+            self.looked.of += facts.keys;
+            self.findings.extend(server::judge(&facts));
+            match inspector.subscribers(&self.keys).await {
+                Ok(counted) => {
+                    let sums = self.subscribers.iter_mut().flatten();
+                    sums.zip(counted).for_each(|(sum, more)| *sum += more);
+                }
+                // Not every user may ask.
+                Err(error) if error.kind == ErrorKind::Denied => self.subscribers.fill(None),
+                Err(error) => return Err(error),
             }
-            // Not every user may ask.
-            Err(error) if error.kind == ErrorKind::Denied => subscribers.fill(None),
-            Err(error) => return Err(error.into()),
         }
+        Ok(())
     }
-    let watched = Instant::now();
-    let mut looks = vec![shown(&store, &keys).await?];
-    let mut all = Vec::new();
-    for ((market, keys), subscribers) in order.markets.iter().zip(&keys).zip(subscribers) {
-        let now = clock.unix().as_secs_f64();
-        let mut session = store.session("examine a market").await?;
-        let refused = session.rights(keys).await?;
-        let ahead = session.ahead(keys, &config.tracker.sequencer_id, now + FUTURE).await;
-        drop(session);
-        all.push(MarketFacts {
-            name: keys.market().checksummed().to_owned(),
-            now,
-            intervals: [config.intervals.summary, config.intervals.current_epoch],
-            is_marked: config.market(market).compat != Compat::Go,
-            pass: pass(&store, keys, &config.tracker.sequencer_id, now).await,
-            shown: Vec::new(),
-            subscribers,
-            // Who may not read it is told so by the pass.
-            ahead: or_denied(ahead)?,
-            refused,
-        });
-    }
-    findings.extend(subscription(&store, &keys).await?);
 
-    let began = Instant::now();
-    let mut census = Census::new(&keys);
-    let whole = take_census(&store, &mut census, began + order.within).await;
-    let looked_at = census.keys();
-    let whole = whole.or_else(|error| match error.kind {
-        ErrorKind::Denied => {
-            let remedy = "allow it SCAN, TYPE and PTTL, or run the doctor as another user";
-            findings.push(Finding::note("unanswered", error.object, error.detail, remedy));
-            Ok(false)
+    /// The markets, the keys, and the datasets over the time of all that.
+    async fn rest(&mut self) -> Result<(), StoreError> {
+        let watched = Instant::now();
+        let mut looks = vec![shown(&self.store, &self.keys).await?];
+        let mut markets = self.markets().await?;
+        let subscription = subscription(&self.store, &self.keys).await?;
+        self.findings.extend(subscription);
+        self.take_census().await?;
+        looks.push(shown(&self.store, &self.keys).await?);
+        while let Some(left) = self.order.watch.checked_sub(watched.elapsed()) {
+            tokio::time::sleep(left.min(WATCH_EVERY)).await;
+            looks.push(shown(&self.store, &self.keys).await?);
         }
-        _ => Err(error),
-    })?;
-    let seconds = began.elapsed().as_secs_f64();
-    looks.push(shown(&store, &keys).await?);
-    while let Some(left) = order.watch.checked_sub(watched.elapsed()) {
-        tokio::time::sleep(left.min(WATCH_EVERY)).await;
-        looks.push(shown(&store, &keys).await?);
+        for (at, facts) in markets.iter_mut().enumerate() {
+            facts.shown = looks.iter().filter_map(|look| look.get(at).cloned()).collect();
+            facts.now = self.clock.unix().as_secs_f64();
+            self.findings.extend(market::judge(facts));
+        }
+        let is_empty = |market: usize| matches!(&markets[market].pass, Ok(pass) if !pass.has_epochs);
+        self.findings.extend(self.census.findings(is_empty));
+        Ok(())
     }
-    for (at, facts) in all.iter_mut().enumerate() {
-        facts.shown = looks.iter().filter_map(|look| look.get(at).cloned()).collect();
-        facts.now = clock.unix().as_secs_f64();
-        findings.extend(market::judge(facts));
+
+    async fn markets(&self) -> Result<Vec<MarketFacts>, StoreError> {
+        let (config, validator) = (self.order.config, &self.order.config.tracker.sequencer_id);
+        let mut all = Vec::new();
+        for ((market, keys), subscribers) in self.order.markets.iter().zip(&self.keys).zip(&self.subscribers)
+        {
+            let now = self.clock.unix().as_secs_f64();
+            // One session at a time: a pool of one is allowed.
+            let mut session = self.store.session("examine a market").await?;
+            let refused = session.rights(keys).await?;
+            // Who may not read it is told so by the pass.
+            let ahead = or_denied(session.ahead(keys, validator, now + FUTURE).await)?;
+            drop(session);
+            all.push(MarketFacts {
+                name: keys.market().checksummed().to_owned(),
+                now,
+                intervals: [config.intervals.summary, config.intervals.current_epoch],
+                is_marked: config.market(market).compat != Compat::Go,
+                pass: pass(&self.store, keys, validator, now).await,
+                shown: Vec::new(),
+                subscribers: *subscribers,
+                ahead,
+                refused,
+            });
+        }
+        Ok(all)
     }
-    let is_empty = |market: usize| matches!(&all[market].pass, Ok(pass) if !pass.has_epochs);
-    findings.extend(census.findings(is_empty));
-    let keys = Keys { looked_at, of: count.max(looked_at), all: whole, seconds };
-    Ok(Report::new(config.redis.address(), at, findings, keys, census.memory()))
+
+    /// Looks at all keys, as far as the time allows.
+    async fn take_census(&mut self) -> Result<(), StoreError> {
+        let began = Instant::now();
+        let whole = count_keys(&self.store, &mut self.census, began + self.order.within).await;
+        self.looked.looked_at = self.census.keys();
+        self.looked.of = self.looked.of.max(self.looked.looked_at);
+        self.looked.seconds = began.elapsed().as_secs_f64();
+        self.looked.all = match whole {
+            Err(error) if error.kind == ErrorKind::Denied => {
+                let remedy = "allow it SCAN, TYPE and PTTL, or run the doctor as another user";
+                self.findings.push(Finding::note("unanswered", error.object, error.detail, remedy));
+                false
+            }
+            whole => whole?,
+        };
+        Ok(())
+    }
+
+    fn report(self) -> Report {
+        let redis = self.order.config.redis.address();
+        Report::new(redis, self.at, self.findings, self.looked, self.census.memory())
+    }
 }
 
 fn or_denied<T: Default>(answer: Result<T, StoreError>) -> Result<T, StoreError> {
@@ -184,7 +244,7 @@ async fn subscription(store: &Store, keys: &[MarketKeys]) -> Result<Option<Findi
 }
 
 /// Looks at the keys of every server until `deadline`; whether these were all.
-async fn take_census(store: &Store, census: &mut Census, deadline: Instant) -> Result<bool, StoreError> {
+async fn count_keys(store: &Store, census: &mut Census, deadline: Instant) -> Result<bool, StoreError> {
     for mut inspector in store.inspectors().await? {
         let mut cursor = 0;
         loop {

@@ -60,7 +60,7 @@ async fn report(settings: &BTreeMap<String, String>, arguments: &[&str]) -> (Val
 /// Severity, check and object of what was found, notes left out.
 fn found(report: &Value) -> Vec<(String, String, String)> {
     let text = |finding: &Value, name: &str| finding[name].as_str().expect("a text").to_owned();
-    let findings = report["findings"].as_array().expect("a list").iter();
+    let findings = report["findings"].as_array().into_iter().flatten();
     let all = findings.map(|finding| ["severity", "check", "object"].map(|name| text(finding, name)));
     all.filter(|[severity, ..]| severity != "note")
         .map(|[severity, check, object]| (severity, check, object))
@@ -330,6 +330,43 @@ async fn another_writer_beside_a_tracker_is_found() {
     assert_eq!(code, Some(4));
     again.stop().await;
     service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_still_loading_is_found_and_what_it_did_say_is_reported() {
+    // It takes a twentieth of a second over each key, and looks up after every second one.
+    let directives = [
+        ("save", "3600 1"),
+        ("rdbcompression", "no"),
+        ("key-load-delay", "50000"),
+        ("loading-process-events-interval-bytes", "1024"),
+        ("maxmemory", "100mb"),
+        ("maxmemory-policy", "allkeys-lru"),
+    ];
+    let redis =
+        directives.into_iter().fold(RedisServer::builder(), |redis, (name, value)| redis.arg(name, value));
+    let mut redis = redis.start().await.expect("a Redis server");
+    let mut connection = redis.connection().await.expect("a connection");
+    for number in 0..60 {
+        run::<()>(&mut connection, &format!("SET key:{number} {}", "x".repeat(500))).await;
+    }
+    redis.stop().await.expect("stopped");
+    let settings = settings(&redis);
+    let restarted = tokio::spawn(async move { redis.restart().await.map(|()| redis) });
+    let mut seen = (Value::Null, None);
+    wait_until("it is found to be loading", SOON, async || {
+        let output = doctor(&settings, &["--json"]).await;
+        seen = (serde_json::from_slice(&output.stdout).unwrap_or_default(), output.status.code());
+        found(&seen.0).iter().any(|(_, check, _)| check == "loading")
+    })
+    .await;
+    let mut checks: Vec<_> = found(&seen.0).into_iter().map(|(_, check, _)| check).collect();
+    checks.sort();
+    assert_eq!(
+        (checks, seen.1),
+        (vec!["eviction".to_owned(), "loading".to_owned(), "redis".to_owned()], Some(4))
+    );
+    restarted.await.expect("it ended").expect("it came back");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

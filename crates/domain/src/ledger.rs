@@ -304,6 +304,8 @@ pub struct Totals {
     pub changed: Vec<(EpochId, Entry)>,
     /// Entries of finished epochs, to be sealed.
     pub finished: Vec<(EpochId, Entry)>,
+    /// Epochs that would be sealed, had all places been looked at.
+    pub held: Vec<EpochId>,
     /// All unsealed entries, those of `finished` included.
     pub unsealed: Vec<(EpochId, Entry)>,
     /// Sealed entries of which more is known now: changes that came too late to be counted.
@@ -345,7 +347,10 @@ impl Totals {
             let is_over = is_gone || entry.is_long_over(seen.now, seal_after);
             let is_finished = is_over || entry.is_finished(seen.now, seal_after);
             let is_ripe = is_over || is_finished && entry.is_complete(facts, seen.now);
-            let is_sealed = is_ripe && !seen.narrow;
+            let is_sealed = is_ripe && !facts.partly;
+            if is_ripe && facts.partly {
+                totals.held.push(epoch.clone());
+            }
             // Until then it may still be accounted for.
             let unaccounted = if is_sealed { entry.sums().unaccounted } else { 0 };
             totals.all = totals.all.plus(Sums { unaccounted, ..entry.sums() });
@@ -466,6 +471,29 @@ mod tests {
             Entry::observed(&EpochFacts { submissions: Some(0), ..EpochFacts::default() }, "v", 9000.0);
         assert_eq!(stored.merge(&gone).submissions, 7);
         assert_eq!(stored.merge(&gone).seen, 1010);
+    }
+
+    #[test]
+    fn an_epoch_is_held_until_all_places_were_looked_at() {
+        let id = EpochId::parse("7").expect("an id");
+        let facts = EpochFacts {
+            open: Some(false),
+            local_batch: true,
+            aggregated_batch: true,
+            batch_validators: Some(Vec::new()),
+            submissions: Some(3),
+            partly: true,
+            ..EpochFacts::default()
+        };
+        let mut seen = Observation { now: 1000.0, ..Observation::default() };
+        seen.facts.insert(id.clone(), facts);
+        let held = Totals::of(&seen, "v", 3600.0);
+        assert_eq!((held.finished.len(), &held.held[..], held.all.submissions), (0, &[id.clone()][..], 3));
+        for facts in seen.facts.values_mut() {
+            facts.partly = false;
+        }
+        let whole = Totals::of(&seen, "v", 3600.0);
+        assert_eq!((whole.finished.len(), whole.held.len(), whole.all.submissions), (1, 0, 3));
     }
 
     #[test]

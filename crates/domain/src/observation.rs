@@ -10,6 +10,8 @@ use crate::{BatchMember, Entry, EpochId, EpochMember, Gap, MeasurementWindow, Re
 /// What the keys of one epoch say.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct EpochFacts {
+    /// Not every place was looked at in which its keys may be: it is not sealed by what was seen.
+    pub partly: bool,
     /// It is a member of `epochs:active`.
     pub active: bool,
     /// `status` of its info, else `window_status` of its state: whether its window is open.
@@ -71,8 +73,6 @@ pub struct Moments {
 pub struct Observation {
     /// When, in Unix seconds.
     pub now: f64,
-    /// Not every place was looked at in which inputs may be: nothing is sealed by what was seen.
-    pub narrow: bool,
     /// The recent part of the epochs timeline.
     pub epochs_timeline: Option<Vec<Timed<EpochMember>>>,
     /// The recent part of the batches timeline.

@@ -163,7 +163,6 @@ impl MarketStore {
         let mut replies = Replies::new(operation, session.run(operation, self.name(), batch).await?);
         replies = replies.noting();
         let mut pass = Pass::new(scope, now);
-        pass.seen.narrow = chosen.is_narrow();
         self.take_ledger(&mut replies, &mut pass)?;
         let mut sealed = BTreeSet::new();
         if full {

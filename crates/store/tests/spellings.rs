@@ -25,7 +25,7 @@ async fn a_spelling_in_use_is_read_alone_until_all_are_looked_at_again() {
     let tracker = tracker(proxy.addr());
     tracker.full(NOW).await;
     let mut commands = Vec::new();
-    // The last one is due to look at all four again.
+    // The last one is due to look under all four again.
     for now in [NOW + 1, NOW + 59, NOW + 60] {
         proxy.reset_counts();
         assert_eq!(tracker.recent(now).await.totals(), written(&market.truth()));
@@ -33,7 +33,8 @@ async fn a_spelling_in_use_is_read_alone_until_all_are_looked_at_again() {
     }
     let (narrow, wide) = (commands[0], commands[2]);
     assert_eq!(narrow, commands[1]);
-    assert!(wide > 3 * narrow, "{commands:?} readings of hashes");
+    // Of the newest eight epochs two hashes each, and one of the market, under three more spellings.
+    assert_eq!(wide - narrow, (8 * 2 + 1) * 3, "{commands:?} readings of hashes");
 }
 
 #[tokio::test]
@@ -41,8 +42,11 @@ async fn what_a_producer_writes_under_a_spelling_not_in_use_is_late_by_a_minute_
     let mut scene = Scene::new().await;
     let tracker = tracker(scene.redis.addr());
     let mut old = scene.producer_with(ProducerConfig::new(PROTOCOL.to_lowercase(), MARKET.to_lowercase()));
-    old.open_epoch(1, NOW).await.expect("opened");
-    assert_eq!(tracker.full(NOW).await.totals(), [Some(0), Some(1), Some(0)]);
+    // More than are looked at for being the newest.
+    for epoch in 1..=12 {
+        old.open_epoch(epoch, NOW).await.expect("opened");
+    }
+    assert_eq!(tracker.full(NOW).await.totals(), [Some(0), Some(12), Some(0)]);
     // Of the same epoch, a newer producer writes the submissions in checksum form, and another one mixes.
     old.close_epoch(1, NOW + 5).await.expect("closed");
     old.local_batch(1, NOW + 6).await.expect("batched");
@@ -51,11 +55,15 @@ async fn what_a_producer_writes_under_a_spelling_not_in_use_is_late_by_a_minute_
     for member in ["a", "b", "c"] {
         scene.zadd(&format!("{checksum}:epoch:1:submissions:ids"), NOW + 6, member).await;
     }
-    scene.zadd(&format!("{mixed}:metrics:epochs:timeline"), NOW + 6, "open:2").await;
+    scene.zadd(&format!("{mixed}:metrics:epochs:timeline"), NOW + 6, "open:20").await;
     let early = tracker.recent(NOW + 30).await;
-    assert_eq!((early.totals(), early.written.sealed), ([Some(0), Some(1), Some(2)], 0), "nothing is sealed");
+    assert_eq!(
+        (early.totals(), early.written.sealed),
+        ([Some(0), Some(12), Some(2)], 0),
+        "nothing is sealed"
+    );
     let later = tracker.recent(NOW + 60).await;
-    assert_eq!((later.totals(), later.written.sealed), ([Some(3), Some(2), Some(2)], 1));
+    assert_eq!((later.totals(), later.written.sealed), ([Some(3), Some(13), Some(2)], 1));
     let entries: u64 = scene.run("HGET", (ledger("sums"), "submissions")).await;
     assert_eq!(entries, 3, "sealed with all of them");
 }

@@ -91,6 +91,7 @@ impl MarketStore {
         let essential = batch.len();
         let extras = self.write_extras(&mut batch, pass, totals, datasets);
 
+        self.spellings.hold(&totals.held);
         let operation = "write the datasets";
         let answers = session.run(operation, self.name(), batch).await?;
         let mut written = Written::default();
@@ -176,7 +177,7 @@ impl MarketStore {
             if state.is_none_or(|state| state.submissions_count == Some(entry.submissions)) {
                 continue;
             }
-            for input in pass.chosen.inputs(&self.keys) {
+            for input in pass.chosen.inputs_of(&self.keys, epoch) {
                 let key = input.state(epoch);
                 batch.script("EVALSHA", &hash, &[&key]).arg("submissions_count").arg(entry.submissions);
                 keys.push(key);

@@ -64,6 +64,7 @@ impl MarketStore {
             self.current_spellings.learn(&chosen);
             return Ok((Vec::new(), faults));
         }
+        chosen.widen(&epochs);
         let mut batch = Batch::new();
         for epoch in &epochs {
             self.ask_facts(&mut batch, &chosen, epoch, now);

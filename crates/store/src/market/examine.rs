@@ -54,6 +54,7 @@ impl MarketStore {
     /// [`StoreError`] when Redis as a whole is of no use, or the ledger can't be read.
     pub async fn examine(&self, session: &mut Session, pass: &mut Pass) -> Result<(), StoreError> {
         let (operation, asked) = ("read the epochs", Asked::new(pass));
+        pass.chosen.widen(&asked.all);
         let mut batch = Batch::new();
         self.ask_ledger(&mut batch, &asked);
         for epoch in &asked.all {
@@ -154,7 +155,7 @@ impl MarketStore {
     }
 
     pub(super) fn ask_facts(&self, batch: &mut Batch, chosen: &Chosen, epoch: &EpochId, now: f64) {
-        chosen.inputs(&self.keys).for_each(|input| facts::ask(batch, input, epoch, now));
+        chosen.inputs_of(&self.keys, epoch).for_each(|input| facts::ask(batch, input, epoch, now));
         for second in self.keys.second() {
             batch.cmd("HGET", second.state(epoch)).arg("onchain_status");
         }
@@ -167,10 +168,11 @@ impl MarketStore {
         epoch: &EpochId,
     ) -> Result<domain::EpochFacts, StoreError> {
         let mut merged = facts::Gathered::default();
-        for input in chosen.inputs(&self.keys) {
+        for input in chosen.inputs_of(&self.keys, epoch) {
             merged.add(facts::take(replies, input, epoch)?);
         }
         let mut facts = merged.finish();
+        facts.partly = chosen.reads_partly(epoch);
         let mut onchain = None;
         for second in self.keys.second() {
             let status = replies.take::<Option<String>>(&second.state(epoch))?.flatten();
@@ -181,13 +183,12 @@ impl MarketStore {
     }
 
     fn ask_validators(&self, batch: &mut Batch, chosen: &Chosen, asked: &Asked, recent: bool) {
-        for input in chosen.inputs(&self.keys) {
-            if !asked.known.is_empty() {
-                let keys: Vec<_> = asked.known.iter().map(|epoch| input.validators(epoch)).collect();
-                let (first, others) = (&keys[0], &keys[1..]);
+        for (at, input) in chosen.numbered(&self.keys) {
+            let keys: Vec<_> = chosen.epochs(at, &asked.known).map(|epoch| input.validators(epoch)).collect();
+            if let Some((first, others)) = keys.split_first() {
                 batch.cmd("SUNION", first).arg(others);
             }
-            for epoch in &asked.unknown {
+            for epoch in chosen.epochs(at, &asked.unknown) {
                 batch.cmd("SMEMBERS", input.validators(epoch));
             }
             if recent && !asked.unknown.is_empty() {
@@ -216,14 +217,14 @@ impl MarketStore {
             }
             Ok(())
         };
-        for input in pass.chosen.inputs(&self.keys) {
-            match &asked.known[..] {
+        for (at, input) in pass.chosen.numbered(&self.keys) {
+            match &pass.chosen.epochs(at, &asked.known).collect::<Vec<_>>()[..] {
                 [] => {}
                 [one] => take(replies, &input.validators(one), true)?,
                 // Which one of them is at fault the server does not say.
                 _ => take(replies, &input.validators_of_any(), true)?,
             }
-            for epoch in &asked.unknown {
+            for epoch in pass.chosen.epochs(at, &asked.unknown) {
                 take(replies, &input.validators(epoch), !pass.seen.sealed.contains_key(epoch))?;
             }
             if recent && !asked.unknown.is_empty() {

@@ -1,14 +1,23 @@
-//! Under which spellings of its name a market's keys are read: all of them once a minute, and meanwhile those under
-//! which there was something. Most markets have one spelling; producers of different age use different ones.
+//! Under which spellings of its name a market's keys are read. Most markets have one spelling; producers of different
+//! age use different ones.
 //!
-//! What was not looked at in between is late and not lost: a pass that did not read all spellings seals nothing.
+//! Those under which there was something are read in every pass. The others are looked at once a minute: the keys of the
+//! market, those of the newest epochs, and those of the epochs that wait to be sealed. So each epoch is read under every
+//! spelling before it is sealed, and what stands under one that was not in use is late and not lost.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, PoisonError},
+};
+
+use domain::EpochId;
 
 use crate::keys::{InputKeys, MarketKeys};
 
-/// How often all spellings are read, in seconds.
+/// How often all spellings are looked at, in seconds.
 const LOOK_EVERY: f64 = 60.0;
+/// Of how many epochs, the newest, the keys are looked at under spellings that are not in use.
+const NEWEST: usize = 8;
 
 /// What was seen by the passes of one kind.
 #[derive(Debug, Default)]
@@ -19,30 +28,36 @@ struct Known {
     /// In the order of [`MarketKeys::inputs`].
     used: Vec<bool>,
     looked: Option<f64>,
+    /// Epochs that wait to be read under all spellings.
+    held: BTreeSet<EpochId>,
 }
 
 impl Spellings {
-    /// What a pass at `now` (Unix seconds) reads: all spellings when that is due or asked for, or when nothing was
-    /// under any of them.
+    /// What a pass at `now` (Unix seconds) reads; with `all`, everything under all spellings.
     pub(super) fn choose(&self, keys: &MarketKeys, now: f64, all: bool) -> Chosen {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let every = vec![true; keys.inputs().count()];
         // A clock that was set back makes it due too.
         let is_recent = known.looked.is_some_and(|looked| (looked..looked + LOOK_EVERY).contains(&now));
-        let count = keys.inputs().count();
-        let read = if all || !is_recent || !known.used.contains(&true) {
-            vec![true; count]
-        } else {
-            known.used.clone()
-        };
-        Chosen { now, read, used: vec![false; count] }
+        let always = if all || !known.used.contains(&true) { every.clone() } else { known.used.clone() };
+        let read = if is_recent { always.clone() } else { every.clone() };
+        let wide = if is_recent { BTreeSet::new() } else { known.held.clone() };
+        Chosen { now, used: vec![false; every.len()], always, read, wide }
     }
 
-    /// Remembers what a pass that read all spellings found.
+    /// Remembers what a pass that looked at all spellings found.
     pub(super) fn learn(&self, chosen: &Chosen) {
-        if !chosen.is_narrow() {
+        if !chosen.read.contains(&false) {
             let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            *known = Known { used: chosen.used.clone(), looked: Some(chosen.now) };
+            known.used.clone_from(&chosen.used);
+            known.looked = Some(chosen.now);
         }
+    }
+
+    /// Remembers which epochs wait to be read under all spellings.
+    pub(super) fn hold(&self, epochs: &[EpochId]) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.held = epochs.iter().cloned().collect();
     }
 }
 
@@ -50,22 +65,62 @@ impl Spellings {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Chosen {
     now: f64,
+    /// Those under which every epoch is read.
+    always: Vec<bool>,
+    /// Those under which anything is read.
     read: Vec<bool>,
+    /// The epochs that are read under all of these.
+    wide: BTreeSet<EpochId>,
     used: Vec<bool>,
 }
 
 impl Chosen {
-    /// Whether there are spellings that are not read.
-    pub(super) fn is_narrow(&self) -> bool {
-        self.read.contains(&false)
+    /// The epochs that the pass is about, in their order: the newest are looked at under all spellings too.
+    pub(super) fn widen(&mut self, epochs: &[EpochId]) {
+        if self.read != self.always {
+            self.wide.extend(epochs.iter().rev().take(NEWEST).cloned());
+        }
     }
 
-    /// The spellings that are read, the preferred one first.
+    /// The spellings under which anything is read, by their number, the preferred one first.
+    pub(super) fn numbered<'a>(
+        &'a self,
+        keys: &'a MarketKeys,
+    ) -> impl Iterator<Item = (usize, InputKeys<'a>)> {
+        keys.inputs().enumerate().filter(|(at, _)| self.read[*at])
+    }
+
+    /// The same without their numbers.
     pub(super) fn inputs<'a>(&'a self, keys: &'a MarketKeys) -> impl Iterator<Item = InputKeys<'a>> {
-        keys.inputs().zip(&self.read).filter(|(_, read)| **read).map(|(input, _)| input)
+        self.numbered(keys).map(|(_, input)| input)
     }
 
-    /// The same with the second namespace before them, for priorities.
+    /// Those of `epochs` that are read under the spelling of this number.
+    pub(super) fn epochs<'a>(
+        &'a self,
+        at: usize,
+        epochs: &'a [EpochId],
+    ) -> impl Iterator<Item = &'a EpochId> {
+        epochs.iter().filter(move |epoch| self.always[at] || self.wide.contains(*epoch))
+    }
+
+    /// The spellings under which an epoch is read.
+    pub(super) fn inputs_of<'a>(
+        &'a self,
+        keys: &'a MarketKeys,
+        epoch: &EpochId,
+    ) -> impl Iterator<Item = InputKeys<'a>> {
+        let is_wide = self.wide.contains(epoch);
+        self.numbered(keys).filter(move |(at, _)| is_wide || self.always[*at]).map(|(_, input)| input)
+    }
+
+    /// Whether there are spellings under which an epoch is not read.
+    pub(super) fn reads_partly(&self, epoch: &EpochId) -> bool {
+        let read = if self.wide.contains(epoch) { &self.read } else { &self.always };
+        read.contains(&false)
+    }
+
+    /// The spellings under which anything is read, the second namespace before them, for priorities.
     pub(super) fn priorities<'a>(&'a self, keys: &'a MarketKeys) -> impl Iterator<Item = InputKeys<'a>> {
         keys.second().chain(self.inputs(keys))
     }
@@ -90,33 +145,59 @@ mod tests {
         MarketKeys::new(&Address::new("P"), &Address::new(LOWER))
     }
 
-    fn read(spellings: &Spellings, now: f64) -> usize {
-        spellings.choose(&keys(), now, false).inputs(&keys()).count()
+    fn ids(numbers: std::ops::Range<u32>) -> Vec<EpochId> {
+        numbers.map(|number| EpochId::parse(&number.to_string()).expect("an id")).collect()
+    }
+
+    /// Spellings of which the second one was found in use at the moment 1000.
+    fn known() -> Spellings {
+        let (spellings, keys) = (Spellings::default(), keys());
+        let mut chosen = spellings.choose(&keys, 1000.0, false);
+        chosen.note(&keys, &[format!("P:{LOWER}:epochs:active"), "P:other:epochs:active".to_owned()]);
+        spellings.learn(&chosen);
+        spellings
+    }
+
+    /// Under how many spellings each of these epochs is read, and whether that is all.
+    fn read(spellings: &Spellings, now: f64, all: bool, epochs: &[EpochId]) -> Vec<(usize, bool)> {
+        let mut chosen = spellings.choose(&keys(), now, all);
+        chosen.widen(epochs);
+        let of = |epoch| (chosen.inputs_of(&keys(), epoch).count(), !chosen.reads_partly(epoch));
+        epochs.iter().map(of).collect()
     }
 
     #[test]
     fn what_was_found_is_read_alone_until_a_minute_has_passed() {
-        let (spellings, keys) = (Spellings::default(), keys());
-        assert_eq!(read(&spellings, 1000.0), 2, "nothing is known yet");
-        let mut chosen = spellings.choose(&keys, 1000.0, false);
-        chosen.note(&keys, &[format!("P:{LOWER}:epochs:active"), "P:other:epochs:active".to_owned()]);
-        spellings.learn(&chosen);
+        let (spellings, one) = (known(), ids(1..2));
         for (now, count) in [(1000.0, 1), (1059.9, 1), (1060.0, 2), (999.0, 2)] {
-            assert_eq!(read(&spellings, now), count, "at {now}");
+            assert_eq!(spellings.choose(&keys(), now, false).inputs(&keys()).count(), count, "at {now}");
+            assert_eq!(read(&spellings, now, false, &one), [(count, count == 2)], "at {now}");
         }
-        let narrow = spellings.choose(&keys, 1030.0, false);
-        assert!(narrow.is_narrow());
-        let queues: Vec<_> = narrow.inputs(&keys).map(InputKeys::queue).collect();
+        let narrow = spellings.choose(&keys(), 1030.0, false);
+        let queues: Vec<_> = narrow.inputs(&keys()).map(InputKeys::queue).collect();
         assert_eq!(queues, [format!("P:{LOWER}:submissionQueue")]);
         spellings.learn(&narrow);
-        assert_eq!(read(&spellings, 1060.0), 2, "what a narrow pass did not see is not forgotten");
-        assert!(!spellings.choose(&keys, 1030.0, true).is_narrow(), "unless all are asked for");
+        assert_eq!(spellings.choose(&keys(), 1060.0, false).inputs(&keys()).count(), 2);
+        assert_eq!(read(&spellings, 1030.0, true, &one), [(2, true)], "unless all are asked for");
+    }
+
+    #[test]
+    fn a_look_reads_the_newest_epochs_and_those_that_wait_to_be_sealed_under_all_spellings() {
+        let (spellings, epochs) = (known(), ids(1..21));
+        spellings.hold(&ids(3..5));
+        let wide = |now| {
+            let all = read(&spellings, now, false, &epochs).into_iter().zip(&epochs);
+            all.filter(|((_, whole), _)| *whole).map(|(_, epoch)| epoch.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(wide(1030.0), []);
+        assert_eq!(wide(1060.0), [ids(3..5), ids(13..21)].concat());
+        assert!(read(&spellings, 1060.0, true, &epochs).iter().all(|read| *read == (2, true)));
     }
 
     #[test]
     fn a_market_of_which_nothing_was_found_is_read_under_all_its_spellings() {
         let spellings = Spellings::default();
         spellings.learn(&spellings.choose(&keys(), 1000.0, false));
-        assert_eq!(read(&spellings, 1001.0), 2);
+        assert_eq!(read(&spellings, 1001.0, false, &ids(1..20)), [(2, true); 19]);
     }
 }

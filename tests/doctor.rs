@@ -294,6 +294,16 @@ async fn a_user_without_the_rights_is_told_which_are_missing_and_one_with_those_
         assert_eq!(refused, wanted, "{rule}: {report:#}");
         assert!(notes(&report).contains(&"unanswered"), "INFO and CONFIG are not for it: {report:#}");
     }
+    // A shadow needs to write nothing of the producers.
+    let shadow = documented
+        .replace(&format!("~{PROTOCOL}"), &format!("%R~{PROTOCOL}"))
+        .replace(&format!("~{{{PROTOCOL}:{MARKET}}}:tracker:*"), "~shadow:*");
+    run::<()>(&mut connection, &format!("ACL SETUSER tracker reset {shadow}")).await;
+    let (seen, _) = report(&settings, &[]).await;
+    assert!(found(&seen).iter().any(|(_, check, _)| check == "acl"), "as a tracker it lacks some: {seen:#}");
+    settings.insert("STATE_TRACKER__OUTPUT__PREFIX".to_owned(), "shadow".to_owned());
+    let (seen, code) = report(&settings, &[]).await;
+    assert_eq!((found(&seen), code), (vec![], Some(0)), "{seen:#}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

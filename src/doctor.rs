@@ -137,6 +137,7 @@ impl<'a> Examination<'a> {
         }
         let is_empty = |market: usize| matches!(&markets[market].pass, Ok(pass) if !pass.has_epochs);
         self.findings.extend(self.census.findings(is_empty));
+        self.findings.extend(self.unseen());
         Ok(())
     }
 
@@ -183,6 +184,14 @@ impl<'a> Examination<'a> {
             whole => whole?,
         };
         Ok(())
+    }
+
+    fn unseen(&self) -> Option<Finding> {
+        let unseen = Some(self.census.unseen()).filter(|&unseen| unseen > 0)?;
+        let problem =
+            format!("{unseen} keys are not for this user: their types, lives and sizes are not known");
+        let remedy = "nothing, if they belong to other programs; else run the doctor as another user";
+        Some(Finding::note("unanswered", "keys", problem, remedy))
     }
 
     fn report(self) -> Report {
@@ -258,7 +267,7 @@ async fn count_keys(store: &Store, census: &mut Census, deadline: Instant) -> Re
                 .collect();
             let wanted: Vec<Wanted<'_>> =
                 asked.iter().map(|(key, size)| Wanted { key, size: *size }).collect();
-            let facts: Vec<KeyFacts> = inspector.look(&wanted).await?;
+            let facts: Vec<Option<KeyFacts>> = inspector.look(&wanted).await?;
             for ((key, _), facts) in asked.iter().zip(facts) {
                 census.note(key, facts);
             }

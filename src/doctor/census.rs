@@ -87,6 +87,7 @@ pub(super) struct Census {
     sizes: BTreeMap<String, Size>,
     faults: BTreeMap<(usize, Fault, &'static str), Group>,
     keys: u64,
+    unseen: u64,
 }
 
 impl Census {
@@ -107,7 +108,7 @@ impl Census {
         let names = markets.iter().map(|keys| keys.market().configured().to_lowercase()).collect();
         let looked_for = markets.iter().map(|keys| keys.spaces().join(", ")).collect();
         let (sizes, faults) = Default::default();
-        Self { spaces, depths, folded, names, looked_for, sizes, faults, keys: 0 }
+        Self { spaces, depths, folded, names, looked_for, sizes, faults, keys: 0, unseen: 0 }
     }
 
     /// How many keys were met.
@@ -132,8 +133,18 @@ impl Census {
         if place.is_some() { Question::Kind } else { Question::Nothing }
     }
 
-    /// Takes note of what a key is that was met before.
-    pub(super) fn note(&mut self, key: &[u8], facts: KeyFacts) {
+    /// How many keys nothing is known of but their names.
+    #[must_use]
+    pub(super) fn unseen(&self) -> u64 {
+        self.unseen
+    }
+
+    /// Takes note of what a key is that was met before; `None`: that may not be asked.
+    pub(super) fn note(&mut self, key: &[u8], facts: Option<KeyFacts>) {
+        let Some(facts) = facts else {
+            self.unseen += 1;
+            return;
+        };
         // It expired meanwhile.
         if facts.kind == KeyType::None {
             return;
@@ -316,8 +327,8 @@ mod tests {
         Census::new(&[MarketKeys::new(&Address::new("P"), &Address::new("other")), keys])
     }
 
-    fn facts(kind: KeyType, seconds: Option<u64>) -> KeyFacts {
-        KeyFacts { kind, expires_in: seconds.map(Duration::from_secs), bytes: Some(100) }
+    fn facts(kind: KeyType, seconds: Option<u64>) -> Option<KeyFacts> {
+        Some(KeyFacts { kind, expires_in: seconds.map(Duration::from_secs), bytes: Some(100) })
     }
 
     /// What is found when there is just this key.

@@ -19,7 +19,7 @@ pub use shown::{Ahead, Shown};
 use crate::{
     batch::Batch,
     connect::{Session, Store},
-    error::StoreError,
+    error::{StoreError, kind_of},
     families::KeyType,
     keys::MarketKeys,
     reply::Replies,
@@ -81,11 +81,12 @@ impl Inspector {
         Replies::new(operation, answers).own(&self.server)
     }
 
-    /// What these keys are, in their order. A key that is gone meanwhile has no type.
+    /// What these keys are, in their order; `None` for a key that the user may not look at. One that is gone
+    /// meanwhile has no type.
     ///
     /// # Errors
-    /// [`StoreError`] when the server does not answer, or refuses all of it.
-    pub async fn look(&mut self, wanted: &[Wanted<'_>]) -> Result<Vec<KeyFacts>, StoreError> {
+    /// [`StoreError`] when the server does not answer.
+    pub async fn look(&mut self, wanted: &[Wanted<'_>]) -> Result<Vec<Option<KeyFacts>>, StoreError> {
         let operation = "look at keys";
         if wanted.is_empty() {
             return Ok(Vec::new());
@@ -98,17 +99,26 @@ impl Inspector {
                 batch.keyless("MEMORY").arg("USAGE").arg(*key);
             }
         }
-        let answers = self.session.run(operation, &self.server, batch).await?;
-        let mut replies = Replies::new(operation, answers);
+        let mut answers = self.session.run(operation, &self.server, batch).await?.into_iter();
+        // Who may not look at one key may look at the next.
+        let mut next = || match answers.next() {
+            Some(Err(error)) if kind_of(&error).is_outage() => {
+                Err(StoreError::redis(operation, &self.server, &error))
+            }
+            answer => Ok(answer.and_then(Result::ok)),
+        };
         let mut all = Vec::with_capacity(wanted.len());
-        for Wanted { key, size } in wanted {
-            let name = String::from_utf8_lossy(key);
-            let kind: Option<String> = replies.take(&name)?;
-            let lives: Option<i64> = replies.take(&name)?;
-            // Not every user may ask for it.
-            let bytes = if *size { replies.take::<Option<u64>>(&name)?.flatten() } else { None };
-            let expires_in = lives.and_then(|lives| u64::try_from(lives).ok()).map(Duration::from_millis);
-            all.push(KeyFacts { kind: KeyType::parse(kind.as_deref().unwrap_or("none")), expires_in, bytes });
+        for Wanted { size, .. } in wanted {
+            let kind = next()?.and_then(|kind| from_redis_value::<String>(kind).ok());
+            let lives = next()?.and_then(|lives| from_redis_value::<i64>(lives).ok());
+            let bytes = if *size { next()? } else { None };
+            let bytes = bytes.and_then(|bytes| from_redis_value::<Option<u64>>(bytes).ok().flatten());
+            let facts = kind.zip(lives).map(|(kind, lives)| KeyFacts {
+                kind: KeyType::parse(&kind),
+                expires_in: u64::try_from(lives).ok().map(Duration::from_millis),
+                bytes,
+            });
+            all.push(facts);
         }
         Ok(all)
     }

@@ -51,7 +51,9 @@ async fn keys_are_named_once_with_type_life_and_size_where_asked_for() {
     let active = key("epochs:active").into_bytes();
     let wanted = [(&active[..], true), (b"session:1", false), (b"gone", true)];
     let wanted = wanted.map(|(key, size)| Wanted { key, size });
-    let [active, session, gone] = inspector.look(&wanted).await.expect("looked").try_into().expect("three");
+    let looked = inspector.look(&wanted).await.expect("looked");
+    let facts: Vec<KeyFacts> = looked.into_iter().flatten().collect();
+    let [active, session, gone] = facts.try_into().expect("three");
     assert_eq!(active.kind, KeyType::Set);
     assert!(active.expires_in.is_some_and(|lives| lives > Duration::from_secs(500)), "{active:?}");
     assert!(active.bytes.is_some_and(|bytes| bytes > 50), "{active:?}");

@@ -4,7 +4,8 @@ use std::{fmt, time::Duration};
 
 use deadpool_redis::{Manager, Pool, PoolError, Runtime};
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionInfo, RedisResult, Value, aio::ConnectionLike,
+    AsyncConnectionConfig, Client, ConnectionInfo, RedisResult, Value,
+    aio::{ConnectionLike, MultiplexedConnection},
     io::tcp::TcpSettings,
 };
 
@@ -96,6 +97,24 @@ impl Store {
         let mut batch = Batch::new();
         batch.keyless("PING");
         session.run("ping", &self.settings.shown, batch).await.map(drop)
+    }
+
+    /// A connection to each server that holds keys, beside the pool, with its name as it may be shown.
+    ///
+    /// # Errors
+    /// [`StoreError`] when one can't be reached.
+    pub(crate) async fn servers(
+        &self,
+        operation: &'static str,
+    ) -> Result<Vec<(String, MultiplexedConnection)>, StoreError> {
+        let name = self.settings.shown.clone();
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.settings.connect_timeout))
+            .set_response_timeout(Some(self.settings.command_timeout));
+        match self.client.get_multiplexed_async_connection_with_config(&config).await {
+            Ok(connection) => Ok(vec![(name, connection)]),
+            Err(error) => Err(StoreError::redis(operation, name, &error)),
+        }
     }
 
     /// Connections in use, and the most there may be.

@@ -10,7 +10,11 @@ mod shown;
 
 use std::time::Duration;
 
-use redis::{Value, from_redis_value};
+use redis::{
+    RedisResult, Value,
+    aio::{ConnectionLike, MultiplexedConnection},
+    from_redis_value,
+};
 
 pub use rights::Refusal;
 pub use server::{ServerClock, ServerFacts};
@@ -18,16 +22,16 @@ pub use shown::{Ahead, Shown};
 
 use crate::{
     batch::Batch,
-    connect::{Session, Store},
+    connect::Store,
     error::{StoreError, kind_of},
     families::KeyType,
     keys::MarketKeys,
     reply::Replies,
 };
 
-/// A look at one server.
+/// A look at one server, over a connection of its own.
 pub struct Inspector {
-    session: Session,
+    connection: MultiplexedConnection,
     server: String,
 }
 
@@ -57,8 +61,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when one can't be reached.
     pub async fn inspectors(&self) -> Result<Vec<Inspector>, StoreError> {
-        let session = self.session("inspect").await?;
-        Ok(vec![Inspector { session, server: self.settings.shown.clone() }])
+        let servers = self.servers("inspect").await?;
+        Ok(servers.into_iter().map(|(server, connection)| Inspector { connection, server }).collect())
     }
 }
 
@@ -77,7 +81,7 @@ impl Inspector {
         let operation = "scan the keys";
         let mut batch = Batch::new();
         batch.keyless("SCAN").arg(cursor).arg("COUNT").arg(count);
-        let answers = self.session.run(operation, &self.server, batch).await?;
+        let answers = self.run(operation, batch).await?;
         Replies::new(operation, answers).own(&self.server)
     }
 
@@ -99,7 +103,7 @@ impl Inspector {
                 batch.keyless("MEMORY").arg("USAGE").arg(*key);
             }
         }
-        let mut answers = self.session.run(operation, &self.server, batch).await?.into_iter();
+        let mut answers = self.run(operation, batch).await?.into_iter();
         // Who may not look at one key may look at the next.
         let mut next = || match answers.next() {
             Some(Err(error)) if kind_of(&error).is_outage() => {
@@ -137,11 +141,22 @@ impl Inspector {
                 ask.arg(channel);
             });
         }
-        let answers = self.session.run(operation, &self.server, batch).await?;
+        let answers = self.run(operation, batch).await?;
         let counts: Vec<(String, u64)> = Replies::new(operation, answers).own(&self.server)?;
         let mut counts = counts.into_iter().map(|(_, count)| count);
         let of = |keys: &MarketKeys| counts.by_ref().take(keys.events().count()).max().unwrap_or(0);
         Ok(markets.iter().map(of).collect())
+    }
+
+    async fn run(
+        &mut self,
+        operation: &'static str,
+        batch: Batch,
+    ) -> Result<Vec<RedisResult<Value>>, StoreError> {
+        let (pipeline, shape) = batch.into_pipeline();
+        let sent = self.connection.req_packed_commands(&pipeline, 0, pipeline.len()).await;
+        sent.map(|sent| shape.answers(sent))
+            .map_err(|error| StoreError::redis(operation, &self.server, &error))
     }
 
     /// Sends one command; its answer, or what the server said against it.
@@ -150,7 +165,7 @@ impl Inspector {
         let mut batch = Batch::new();
         let (name, arguments) = words.split_first().unwrap_or((&"PING", &[]));
         batch.keyless(name).arg(arguments);
-        let mut answers = self.session.run(operation, &self.server, batch).await?.into_iter();
+        let mut answers = self.run(operation, batch).await?.into_iter();
         Ok(match answers.next() {
             Some(answer) => answer.map_err(|error| error.to_string()),
             None => Err("an answer is missing".to_owned()),

@@ -2,12 +2,15 @@
 
 use std::{cmp::Ordering, fmt};
 
+use serde::{Deserialize, Serialize};
+
 /// The most digits that an epoch id may have. Chains use at most 78 (256 bits).
 const MAX_DIGITS: usize = 96;
 
 /// An epoch id: a non-negative integer of any size as a decimal string, ordered as a number. An id that some
 /// producer wrote in scientific notation is normalised.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct EpochId(Box<str>);
 
 /// A text that names no epoch.
@@ -60,6 +63,20 @@ fn expand(text: &str, is_digits: impl Fn(&str) -> bool) -> Option<String> {
         return None;
     }
     Some(format!("{whole}{fraction}{}", "0".repeat(zeros)))
+}
+
+impl TryFrom<String> for EpochId {
+    type Error = BadEpoch;
+
+    fn try_from(text: String) -> Result<Self, BadEpoch> {
+        Self::parse(&text)
+    }
+}
+
+impl From<EpochId> for String {
+    fn from(epoch: EpochId) -> Self {
+        epoch.0.into()
+    }
 }
 
 impl Ord for EpochId {

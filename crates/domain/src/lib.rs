@@ -8,6 +8,7 @@ mod current_epoch;
 mod epoch;
 mod event;
 mod gaps;
+pub mod index;
 mod ledger;
 mod number;
 mod observation;

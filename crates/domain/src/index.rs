@@ -1,0 +1,34 @@
+//! The state index: which facts follow from the events that producers publish, and how the states of epochs,
+//! submissions and validators move. Pure: the moment of an event comes in with it.
+//!
+//! What an event moves:
+//!
+//! | event | effect |
+//! |---|---|
+//! | `epoch:open:E` | epoch → processing |
+//! | `epoch:closed:E`, `part:created:E:BATCH` | epoch → finalizing: parts are made once the window is closed |
+//! | `batch:local:E` | epoch → aggregating; finalization `local:E` |
+//! | `batch:aggregated:E` | epoch → completed; finalization `aggregated:E` |
+//! | `batch:validator:V:E` | V is seen with a batch; V and E are tied. It is the batch of another: E does not move |
+//! | `submission:STATE:ID`, `validation:STATE:ID` | submission → STATE, by the names of the states |
+//!
+//! An epoch that is only named, by a submission's id or a validator's batch, is pending. All else is foreign to the
+//! index. Nothing is guessed: a submission is not finalized because its epoch is completed, since nobody says which
+//! submissions the batch took.
+//!
+//! States only go forward, and may skip what was not heard; an event that would go backwards changes nothing. A
+//! validator's state is no step but a function of two moments, its last sign and its last batch, and of the time that
+//! has passed since: see [`ValidatorSigns`].
+
+mod changes;
+mod event;
+mod states;
+mod submission;
+
+pub use changes::{Changes, EpochChange, SubmissionChange};
+pub use event::{IndexEvent, LONGEST_ID, Unindexed};
+pub use states::{
+    EpochState, IndexSet, Machine, Move, SubmissionState, VALIDATOR_ACTIVE_FOR, VALIDATOR_ONLINE_FOR,
+    ValidatorSigns, ValidatorState, backwards,
+};
+pub use submission::SubmissionParts;

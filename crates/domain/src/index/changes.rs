@@ -1,0 +1,101 @@
+//! What a batch of events changes, each entity once, so that its commands don't grow with repeated events.
+
+use std::collections::BTreeMap;
+
+use super::{EpochState, IndexEvent, SubmissionParts, SubmissionState, ValidatorSigns};
+use crate::EpochId;
+
+/// What follows from a batch of events.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Changes {
+    /// Epochs that were moved or named.
+    pub epochs: BTreeMap<EpochId, EpochChange>,
+    /// Submissions.
+    pub submissions: BTreeMap<String, SubmissionChange>,
+    /// Validators.
+    pub validators: BTreeMap<String, ValidatorSigns>,
+    /// How many events it stands for.
+    pub events: u64,
+}
+
+/// What happened to an epoch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EpochChange {
+    /// When it was first heard of, in Unix seconds.
+    pub first: u64,
+    /// Each event's state, in the order of the events, with its time.
+    pub steps: Vec<(u64, EpochState)>,
+    /// Validators that made a batch of it, and when first.
+    pub validators: BTreeMap<String, u64>,
+}
+
+/// What happened to a submission.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SubmissionChange {
+    /// When it was first heard of, in Unix seconds.
+    pub first: u64,
+    /// Each event's state, in the order of the events, with its time.
+    pub steps: Vec<(u64, SubmissionState)>,
+}
+
+impl Changes {
+    /// Adds an event that was heard at this moment, in Unix seconds.
+    pub fn add(&mut self, at: u64, event: &IndexEvent) {
+        self.events += 1;
+        match event {
+            IndexEvent::Epoch { epoch, to } => self.epoch(epoch, at).steps.push((at, *to)),
+            IndexEvent::Submission { id, to } => {
+                if let Some(parts) = SubmissionParts::of(id) {
+                    self.epoch(&parts.epoch, at);
+                }
+                let submission = self.submissions.entry(id.clone());
+                let submission =
+                    submission.or_insert_with(|| SubmissionChange { first: at, steps: Vec::new() });
+                submission.first = submission.first.min(at);
+                submission.steps.push((at, *to));
+            }
+            IndexEvent::ValidatorBatch { validator, epoch } => {
+                let first = self.epoch(epoch, at).validators.entry(validator.clone()).or_insert(at);
+                *first = (*first).min(at);
+                let signs = self.validators.entry(validator.clone()).or_default();
+                *signs = signs.joined(ValidatorSigns { seen: at, batch: at });
+            }
+        }
+    }
+
+    fn epoch(&mut self, epoch: &EpochId, at: u64) -> &mut EpochChange {
+        let new = || EpochChange { first: at, ..EpochChange::default() };
+        let change = self.epochs.entry(epoch.clone()).or_insert_with(new);
+        change.first = change.first.min(at);
+        change
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_of_one_entity_become_one_change_in_their_order() {
+        let mut changes = Changes::default();
+        for (at, payload) in [
+            (10, "submission:received:7:1:p:9:peer"),
+            (11, "epoch:open:7"),
+            (12, "batch:validator:a:b:7"),
+            (13, "epoch:closed:7"),
+            (14, "batch:validator:a:b:7"),
+            (15, "submission:validated:other"),
+        ] {
+            changes.add(at, &IndexEvent::parse(payload.as_bytes()).expect(payload));
+        }
+        let epoch = EpochId::parse("7").expect("an epoch id");
+        assert_eq!(changes.epochs.keys().collect::<Vec<_>>(), [&epoch]);
+        let change = &changes.epochs[&epoch];
+        assert_eq!(change.first, 10, "its submission named it first");
+        assert_eq!(change.steps, [(11, EpochState::Processing), (13, EpochState::Finalizing)]);
+        assert_eq!(change.validators, BTreeMap::from([("a:b".to_owned(), 12)]));
+        assert_eq!(changes.validators["a:b"], ValidatorSigns { seen: 14, batch: 14 });
+        assert_eq!(changes.submissions.len(), 2);
+        assert_eq!(changes.events, 6);
+    }
+}

@@ -1,8 +1,9 @@
 //! What the tracker costs and how fast it is, against a real Redis of its own.
 //!
 //! Prints: for 10, 100 and 1,000 unfinished epochs the round trips, bytes and time of a pass, beside the time of
-//! the bare minimum of the same reads in one raw pipeline; the time from an event to the current epoch that
-//! shows it; the memory of an idle process. Times are p50 and p99 of one run; compare ratios, not runs.
+//! the same reads in one raw pipeline; the same for the first pass over a day's work; what 100,000 finished
+//! epochs in `epochs:active` cost a later pass; the time from an event to the current epoch that shows it; the
+//! memory of an idle process. Times are p50 and p99 of one run; compare ratios, not runs.
 
 #![allow(clippy::expect_used)] // A figure that can not be had ends the run.
 
@@ -20,6 +21,9 @@ use tokio::process::Command;
 const PROTOCOL: &str = "0xE88E5f64AEB483d7057645326AdDFA24A3B312DF";
 const MARKET: &str = "0x0C2E22fe7526fAeF28E7A58c84f8723dEFcE200c";
 const PASSES: usize = 200;
+const FIRST_PASSES: usize = 10;
+/// The first epoch.
+const FIRST: u64 = 23_000_000;
 const EVENTS: u64 = 300;
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
@@ -35,6 +39,8 @@ async fn main() {
     for epochs in [10, 100, 1_000] {
         passes(epochs).await;
     }
+    first().await;
+    finished().await;
     events().await;
     idle().await;
 }
@@ -52,7 +58,8 @@ fn config(port: u16, more: &[(&str, &str)]) -> Config {
     Config::load(None, environment).expect("a valid configuration").config
 }
 
-async fn pass(market: &MarketStore, store: &Store, reach: Reach) {
+/// One pass; whether another full one is due.
+async fn pass(market: &MarketStore, store: &Store, reach: Reach) -> bool {
     let now = unix_now() as f64;
     let mut session = store.session("bench").await.expect("a connection");
     let mut pass = market.discover(&mut session, now, Scope::summary(reach)).await.expect("read");
@@ -72,32 +79,48 @@ async fn pass(market: &MarketStore, store: &Store, reach: Reach) {
         gaps: Vec::new(),
     };
     market.commit(&mut session, &pass, &totals, &datasets).await.expect("written");
+    pass.partial
+}
+
+fn market() -> MarketStore {
+    MarketStore::new(MarketKeys::new(&Address::new(PROTOCOL), &Address::new(MARKET)), "validator1")
+}
+
+fn producer(redis: &RedisServer) -> MarketProducer {
+    MarketProducer::new(ProducerConfig::new(PROTOCOL, MARKET), &redis.url()).expect("producers")
+}
+
+async fn open(producer: &mut MarketProducer, epoch: u64, at: i64) {
+    producer.open_epoch(epoch, at).await.expect("opened");
+    producer.submit(epoch, 5, at).await.expect("submitted");
+    producer.validators(epoch, &["v1", "v2", "v3"], at).await.expect("validators");
+}
+
+async fn finish(producer: &mut MarketProducer, epoch: u64, at: i64) {
+    producer.close_epoch(epoch, at).await.expect("closed");
+    producer.local_batch(epoch, at).await.expect("local batch");
+    producer.aggregated_batch(epoch, &["v1", "v2", "validator1"], at).await.expect("aggregated batch");
 }
 
 async fn passes(epochs: u64) {
     let redis = RedisServer::start().await.expect("a Redis server");
-    let mut producer =
-        MarketProducer::new(ProducerConfig::new(PROTOCOL, MARKET), &redis.url()).expect("producers");
-    let now = unix_now();
-    for epoch in 0..epochs {
-        producer.open_epoch(23_000_000 + epoch, now).await.expect("opened");
-        producer.submit(23_000_000 + epoch, 5, now).await.expect("submitted");
-        producer.validators(23_000_000 + epoch, &["v1", "v2", "v3"], now).await.expect("validators");
+    let (mut producer, now) = (producer(&redis), unix_now());
+    for epoch in FIRST..FIRST + epochs {
+        open(&mut producer, epoch, now).await;
     }
-    let market =
-        MarketStore::new(MarketKeys::new(&Address::new(PROTOCOL), &Address::new(MARKET)), "validator1");
-
-    let store = service::connect(&config(redis.port(), &[])).expect("a pool");
+    let (market, store) = (market(), service::connect(&config(redis.port(), &[])).expect("a pool"));
     let began = Instant::now();
     pass(&market, &store, Reach::Full).await;
     let first = began.elapsed();
-    let mut times = Vec::new();
+    let all: Vec<u64> = (FIRST..FIRST + epochs).collect();
+    let mut raw = Raw::new(&redis, &[Reads { epochs: &all, full: false }]).await;
+    let (mut times, mut ratios) = (Vec::new(), Vec::new());
     for _ in 0..PASSES {
         let began = Instant::now();
         pass(&market, &store, Reach::Recent).await;
         times.push(began.elapsed());
+        ratios.push(times[times.len() - 1].as_secs_f64() / raw.run().await.as_secs_f64());
     }
-    let raw = raw(&redis, epochs).await;
 
     // Counted between tracker and server, with a connection that is open already.
     let proxy = FaultProxy::start(redis.addr()).await.expect("a proxy");
@@ -114,44 +137,163 @@ async fn passes(epochs: u64) {
         counts.round_trips as f64 / 10.0,
         counts.bytes_to_server as f64 / 10_000.0,
         counts.bytes_to_client as f64 / 10_000.0,
-        p50.as_secs_f64() / raw.as_secs_f64(),
+        median(&mut ratios),
     );
 }
 
-/// The same inputs of each epoch as one bare pipeline, without reading the answers: the p50 of as many runs.
-async fn raw(redis: &RedisServer, epochs: u64) -> Duration {
-    let mut connection = redis.connection().await.expect("a connection");
+/// The first pass of a tracker that finds a day's work: until nothing is left to be taken up.
+async fn first() {
+    let (unfinished, batches) = (1_000, 7_200);
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let (mut producer, now) = (producer(&redis), unix_now());
+    for number in 0..batches {
+        let at = now - 86_000 + i64::try_from(number * 85_000 / batches).expect("small");
+        open(&mut producer, FIRST + number, at).await;
+        finish(&mut producer, FIRST + number, at + 20).await;
+    }
+    for number in batches..batches + unfinished {
+        open(&mut producer, FIRST + number, now).await;
+    }
+    // It takes up the highest first, and not all at once.
+    let all: Vec<u64> = (FIRST..FIRST + batches + unfinished).collect();
+    let (later, sooner) = all.split_at(all.len() - 5_000);
+    let second: Vec<u64> =
+        later.iter().chain(&sooner[sooner.len() - unfinished as usize..]).copied().collect();
+    let reads = [Reads { epochs: sooner, full: true }, Reads { epochs: &second, full: true }];
+    let mut raw = Raw::new(&redis, &reads).await;
+    let (mut times, mut bare, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..FIRST_PASSES {
+        let market = market();
+        let mut connection = redis.connection().await.expect("a connection");
+        let ledger = format!("{{{PROTOCOL}:{MARKET}}}:tracker:");
+        for part in ["open", "sealed", "sums", "meta", "opened", "aggregated", "included"] {
+            let _: u64 = redis::cmd("DEL")
+                .arg(format!("{ledger}{part}"))
+                .query_async(&mut connection)
+                .await
+                .expect("deleted");
+        }
+        let store = service::connect(&config(redis.port(), &[])).expect("a pool");
+        let began = Instant::now();
+        while pass(&market, &store, Reach::Full).await {}
+        times.push(began.elapsed());
+        bare.push(raw.run().await);
+        ratios.push(times[times.len() - 1].as_secs_f64() / bare[bare.len() - 1].as_secs_f64());
+    }
+    let ((p50, worst), (raw, _)) = (percentiles(&mut times), percentiles(&mut bare));
+    println!(
+        "\nfirst pass, {unfinished} unfinished epochs and {batches} aggregated batches of a day: p50 {p50:.1?}, \
+         slowest {worst:.1?}; the same reads raw {raw:.1?}; median ratio {:.2}",
+        median(&mut ratios),
+    );
+}
+
+/// What finished epochs that producers leave in `epochs:active` cost.
+async fn finished() {
+    let (unfinished, left_behind) = (1_000, 100_000);
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let (mut producer, now) = (producer(&redis), unix_now());
+    for epoch in FIRST..FIRST + unfinished {
+        open(&mut producer, epoch, now).await;
+    }
+    let (market, store) = (market(), service::connect(&config(redis.port(), &[])).expect("a pool"));
+    let mut p50s = Vec::new();
+    for more in [0, left_behind] {
+        let mut connection = redis.connection().await.expect("a connection");
+        for chunk in (FIRST - more..FIRST).collect::<Vec<_>>().chunks(1_000) {
+            let _: u64 = redis::cmd("SADD")
+                .arg(format!("{PROTOCOL}:{MARKET}:epochs:active"))
+                .arg(chunk)
+                .query_async(&mut connection)
+                .await
+                .expect("added");
+        }
+        while pass(&market, &store, Reach::Full).await {}
+        let mut times = Vec::new();
+        for _ in 0..PASSES {
+            let began = Instant::now();
+            pass(&market, &store, Reach::Recent).await;
+            times.push(began.elapsed());
+        }
+        p50s.push(percentiles(&mut times).0);
+    }
+    println!(
+        "later passes, {unfinished} unfinished epochs: p50 {:.1?}; with {left_behind} finished ids in epochs:active \
+         {:.1?}, ratio {:.2}",
+        p50s[0],
+        p50s[1],
+        p50s[1].as_secs_f64() / p50s[0].as_secs_f64()
+    );
+}
+
+/// What one pass reads.
+struct Reads<'a> {
+    epochs: &'a [u64],
+    /// It looks at a whole day and at all of `epochs:active`.
+    full: bool,
+}
+
+/// The same reads as bare pipelines, one a pass, whose answers nobody looks at.
+struct Raw {
+    connection: redis::aio::MultiplexedConnection,
+    pipelines: Vec<redis::Pipeline>,
+}
+
+impl Raw {
+    async fn new(redis: &RedisServer, passes: &[Reads<'_>]) -> Self {
+        let connection = redis.connection().await.expect("a connection");
+        Self { connection, pipelines: passes.iter().map(bare).collect() }
+    }
+
+    async fn run(&mut self) -> Duration {
+        let began = Instant::now();
+        for pipeline in &self.pipelines {
+            let _: Vec<redis::Value> = pipeline.query_async(&mut self.connection).await.expect("read");
+        }
+        began.elapsed()
+    }
+}
+
+fn bare(reads: &Reads<'_>) -> redis::Pipeline {
     let mut pipeline = redis::pipe();
-    for epoch in 23_000_000..23_000_000 + epochs {
-        let key = |rest: &str| format!("{PROTOCOL}:{MARKET}:{rest}");
+    let key = |rest: &str| format!("{PROTOCOL}:{MARKET}:{rest}");
+    let since = unix_now() - if reads.full { 86_400 } else { 600 };
+    pipeline.cmd(if reads.full { "SMEMBERS" } else { "SCARD" }).arg(key("epochs:active"));
+    for timeline in ["metrics:epochs:timeline", "metrics:batches:timeline"] {
+        pipeline.cmd("ZRANGEBYSCORE").arg(key(timeline)).arg(since).arg("+inf").arg("WITHSCORES");
+    }
+    pipeline.cmd("HGETALL").arg(format!("{{{PROTOCOL}:{MARKET}}}:tracker:open"));
+    for epoch in reads.epochs {
         let info = ["status", "start", "timestamp", "end", "duration", "data_market"];
         pipeline.cmd("HMGET").arg(key(&format!("metrics:epoch:{epoch}:info"))).arg(&info);
-        let state = ["window_status", "window_opened_at", "window_closes_at"];
+        let state = [
+            "window_status",
+            "window_opened_at",
+            "window_closes_at",
+            "level1_status",
+            "level2_status",
+            "onchain_status",
+            "submissions_count",
+        ];
         pipeline.cmd("HMGET").arg(key(&format!("epoch:{epoch}:state"))).arg(&state);
         pipeline.cmd("EXISTS").arg(key(&format!("metrics:batch:local:{epoch}")));
         pipeline.cmd("EXISTS").arg(key(&format!("metrics:batch:aggregated:{epoch}")));
         pipeline.cmd("GET").arg(key(&format!("metrics:batch:{epoch}:validators")));
         let ids = key(&format!("epoch:{epoch}:submissions:ids"));
-        pipeline
-            .cmd("ZCARD")
-            .arg(&ids)
-            .cmd("ZCOUNT")
-            .arg(&ids)
-            .arg(0)
-            .arg(1)
-            .cmd("ZCOUNT")
-            .arg(&ids)
-            .arg(0)
-            .arg(1);
+        pipeline.cmd("ZCARD").arg(&ids);
+        pipeline.cmd("ZCOUNT").arg(&ids).arg(0).arg(1).cmd("ZCOUNT").arg(&ids).arg(0).arg(1);
         pipeline.cmd("SCARD").arg(key(&format!("epoch:{epoch}:processed")));
     }
-    let mut times = Vec::new();
-    for _ in 0..PASSES {
-        let began = Instant::now();
-        let _: Vec<redis::Value> = pipeline.query_async(&mut connection).await.expect("read");
-        times.push(began.elapsed());
+    if reads.full {
+        for epoch in reads.epochs {
+            pipeline.cmd("SMEMBERS").arg(key(&format!("epoch:{epoch}:validators")));
+        }
+    } else {
+        let keys: Vec<String> =
+            reads.epochs.iter().map(|epoch| key(&format!("epoch:{epoch}:validators"))).collect();
+        pipeline.cmd("SUNION").arg(keys);
     }
-    percentiles(&mut times).0
+    pipeline
 }
 
 /// From the moment in which producers have written and told of a new epoch to the dataset that shows it.
@@ -160,8 +302,7 @@ async fn events() {
     let config = config(redis.port(), &[("STATE_TRACKER__INTERVALS__WAKE_DEBOUNCE", "1ms")]);
     let service =
         service::Service::start(&config, supervision::WatchSettings::default()).await.expect("started");
-    let mut producer =
-        MarketProducer::new(ProducerConfig::new(PROTOCOL, MARKET), &redis.url()).expect("producers");
+    let mut producer = producer(&redis);
     let mut connection = redis.connection().await.expect("a connection");
     let key = format!("{PROTOCOL}:{MARKET}:metrics:current_epoch");
     let mut times = Vec::new();
@@ -211,4 +352,9 @@ async fn idle() {
 fn percentiles(times: &mut [Duration]) -> (Duration, Duration) {
     times.sort_unstable();
     (times[times.len() / 2], times[times.len() * 99 / 100])
+}
+
+fn median(ratios: &mut [f64]) -> f64 {
+    ratios.sort_by(f64::total_cmp);
+    ratios[ratios.len() / 2]
 }

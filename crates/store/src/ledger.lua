@@ -58,11 +58,19 @@ for _ = 1, tonumber(take()) do
   end
 end
 
+-- What is sealed is gathered first and written at the end, with one call for all epochs: so nothing can fail between
+-- two of them, and Redis is held up for a fraction of the time.
+local entries, names, moments, hours, added = {}, {}, { {}, {}, {} }, {}, {}
+local function push(list, ...)
+  for _, value in ipairs({ ... }) do
+    list[#list + 1] = value
+  end
+end
 while ARGV[at] do
   local epoch, read, entry = take(), take(), take()
   local numbers = {}
   for number = 1, #NAMES do
-    numbers[number] = take()
+    numbers[number] = tonumber(take())
   end
   local opened_at, aggregated_at, hour = take(), take(), take()
   local named = {}
@@ -70,33 +78,51 @@ while ARGV[at] do
     named[number] = take()
   end
   if unchanged(epoch, read) then
-    redis.call('HSET', sealed, epoch, entry)
-    redis.call('HDEL', open, epoch)
-    -- So that a lost `sealed` is noticed, and its epochs are not counted again.
-    redis.call('HINCRBY', sums, 'entries', 1)
+    push(entries, epoch, entry)
+    push(names, epoch)
     for number, name in ipairs(NAMES) do
-      if numbers[number] ~= '0' then
-        redis.call('HINCRBY', sums, name, numbers[number])
-      end
+      added[name] = (added[name] or 0) + numbers[number]
     end
     if opened_at ~= '' then
-      redis.call('ZADD', opened, opened_at, epoch)
+      push(moments[1], opened_at, epoch)
     end
     if aggregated_at ~= '' then
-      redis.call('ZADD', aggregated, aggregated_at, epoch)
-      if numbers[5] ~= '0' then
-        redis.call('ZADD', included, aggregated_at, epoch)
+      push(moments[2], aggregated_at, epoch)
+      if numbers[5] > 0 then
+        push(moments[3], aggregated_at, epoch)
       end
     end
-    if hour ~= '' and #named > 0 then
-      local key = validators .. ':' .. hour
+    if hour ~= '' then
+      hours[hour] = hours[hour] or {}
       for _, validator in ipairs(named) do
-        -- A damaged set of an hour must not tear the sums; who reads the hour reports it.
-        redis.pcall('SADD', key, validator)
+        hours[hour][validator] = true
       end
-      redis.call('EXPIRE', key, ARGV[3])
     end
     done = done + 1
+  end
+end
+if done > 0 then
+  redis.call('HSET', sealed, unpack(entries))
+  redis.call('HDEL', open, unpack(names))
+  -- So that a lost `sealed` is noticed, and its epochs are not counted again.
+  redis.call('HINCRBY', sums, 'entries', done)
+  for _, name in ipairs(NAMES) do
+    if added[name] > 0 then
+      redis.call('HINCRBY', sums, name, string.format('%.0f', added[name]))
+    end
+  end
+  for number, key in ipairs({ opened, aggregated, included }) do
+    if #moments[number] > 0 then
+      redis.call('ZADD', key, unpack(moments[number]))
+    end
+  end
+  for hour, set in pairs(hours) do
+    local key = validators .. ':' .. hour
+    for validator in pairs(set) do
+      -- A damaged set of an hour must not tear the sums; who reads the hour reports it.
+      redis.pcall('SADD', key, validator)
+    end
+    redis.call('EXPIRE', key, ARGV[3])
   end
 end
 if ARGV[4] ~= '' then

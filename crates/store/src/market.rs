@@ -25,7 +25,7 @@ use crate::{
     batch::Batch,
     connect::Session,
     error::{ErrorKind, StoreError},
-    keys::{InputKeys, MarketKeys},
+    keys::MarketKeys,
     ledger::{self, LedgerMark},
     reply::{Fault, Replies},
 };
@@ -161,7 +161,7 @@ impl MarketStore {
         }
         let operation = "read the timelines";
         let mut replies = Replies::new(operation, session.run(operation, self.name(), batch).await?);
-        replies = replies.noting();
+        replies = replies.noting(chosen.finds_out());
         let mut pass = Pass::new(scope, now);
         self.take_ledger(&mut replies, &mut pass)?;
         let mut sealed = BTreeSet::new();
@@ -298,20 +298,5 @@ impl<T> Joined<T> {
     /// What was found. Nothing, while one spelling could not be read, is not known to be nothing.
     fn known(self) -> Option<Vec<T>> {
         (!self.unread || !self.found.is_empty()).then_some(self.found)
-    }
-}
-
-impl InputKeys<'_> {
-    /// The keys of an epoch in the order in which [`facts`] asks for them.
-    fn of_epoch(self, epoch: &EpochId) -> [String; 7] {
-        [
-            self.info(epoch),
-            self.state(epoch),
-            self.local_batch(epoch),
-            self.aggregated_batch(epoch),
-            self.batch_validators(epoch),
-            self.submission_ids(epoch),
-            self.processed(epoch),
-        ]
     }
 }

@@ -1,6 +1,8 @@
 //! Answers of Redis, read one by one: each that is not what it should be becomes a [`Fault`] and a missing
 //! value, and the others go on.
 
+use std::fmt::Display;
+
 use domain::{EpochId, Timed};
 use redis::{FromRedisValue, RedisResult, Value, from_redis_value};
 
@@ -24,7 +26,8 @@ impl Fault {
     }
 }
 
-/// The answers of one batch, taken in the order of its commands.
+/// The answers of one batch, taken in the order of its commands. Keys are named for reports alone: a name that has
+/// to be made is made when it is needed.
 pub(crate) struct Replies {
     operation: &'static str,
     answers: std::vec::IntoIter<RedisResult<Value>>,
@@ -38,9 +41,9 @@ impl Replies {
         Self { operation, answers: answers.into_iter(), faults: Vec::new(), present: None }
     }
 
-    /// Keeps the names of keys under which there is something.
-    pub(crate) fn noting(self) -> Self {
-        Self { present: Some(Vec::new()), ..self }
+    /// Keeps the names of keys under which there is something, where somebody asks for them.
+    pub(crate) fn noting(self, asked: bool) -> Self {
+        Self { present: asked.then(Vec::new), ..self }
     }
 
     /// The keys under which there was something, as far as they were noted.
@@ -52,9 +55,9 @@ impl Replies {
         self.faults
     }
 
-    pub(crate) fn fault(&mut self, key: &str, kind: ErrorKind, detail: impl ToString) {
+    pub(crate) fn fault(&mut self, key: impl Display, kind: ErrorKind, detail: impl ToString) {
         let detail = detail.to_string().chars().take(200).collect();
-        self.faults.push(Fault { key: key.to_owned(), kind, detail });
+        self.faults.push(Fault { key: key.to_string(), kind, detail });
     }
 
     /// The next answer, whatever it is.
@@ -62,31 +65,39 @@ impl Replies {
     /// # Errors
     /// [`StoreError`] for an error that says that the server as a whole is of no use, or that this user may
     /// not do this: then no answer of the batch can be trusted to be complete.
-    pub(crate) fn raw(&mut self, key: &str) -> Result<Option<Value>, StoreError> {
+    pub(crate) fn raw(&mut self, key: impl Display + Copy) -> Result<Option<Value>, StoreError> {
         match self.answers.next() {
             Some(Ok(value)) => {
                 if let Some(present) = self.present.as_mut().filter(|_| !is_nothing(&value)) {
-                    present.push(key.to_owned());
+                    present.push(key.to_string());
                 }
                 Ok(Some(value))
             }
             Some(Err(error)) => {
                 let kind = kind_of(&error);
                 if kind.is_outage() || kind == ErrorKind::Denied {
-                    return Err(StoreError::redis(self.operation, key, &error));
+                    return Err(StoreError::redis(self.operation, key.to_string(), &error));
                 }
                 if let Some(present) = &mut self.present {
-                    present.push(key.to_owned());
+                    present.push(key.to_string());
                 }
                 self.fault(key, kind, error);
                 Ok(None)
             }
-            None => Err(StoreError::new(self.operation, key, ErrorKind::Malformed, "an answer is missing")),
+            None => Err(StoreError::new(
+                self.operation,
+                key.to_string(),
+                ErrorKind::Malformed,
+                "an answer is missing",
+            )),
         }
     }
 
     /// The next answer as a `T`; `None` when it is an error or something else.
-    pub(crate) fn take<T: FromRedisValue>(&mut self, key: &str) -> Result<Option<T>, StoreError> {
+    pub(crate) fn take<T: FromRedisValue>(
+        &mut self,
+        key: impl Display + Copy,
+    ) -> Result<Option<T>, StoreError> {
         let Some(value) = self.raw(key)? else { return Ok(None) };
         match from_redis_value(value) {
             Ok(value) => Ok(Some(value)),

@@ -36,7 +36,8 @@ impl MarketStore {
             newest.arg(0).arg(NEWEST_ENTRIES - 1).arg("WITHSCORES");
         }
         let operation = "read the newest epochs";
-        let mut replies = Replies::new(operation, session.run(operation, self.name(), batch).await?).noting();
+        let answers = session.run(operation, self.name(), batch).await?;
+        let mut replies = Replies::new(operation, answers).noting(chosen.finds_out());
         let mut seen = Observation { now, ..Observation::default() };
         let mut unsealed = BTreeSet::new();
         for (epoch, entry) in replies.take::<Vec<(String, String)>>(&self.keys.open())?.unwrap_or_default() {
@@ -70,7 +71,8 @@ impl MarketStore {
             self.ask_facts(&mut batch, &chosen, epoch, now);
         }
         let operation = "read the current epoch";
-        let mut replies = Replies::new(operation, session.run(operation, self.name(), batch).await?).noting();
+        let answers = session.run(operation, self.name(), batch).await?;
+        let mut replies = Replies::new(operation, answers).noting(chosen.finds_out());
         for epoch in &epochs {
             seen.facts.insert(epoch.clone(), self.take_facts(&mut replies, &chosen, epoch)?);
         }

@@ -64,7 +64,7 @@ impl MarketStore {
         self.ask_priorities(&mut batch, &pass.chosen, &asked);
 
         let answers = session.run(operation, self.name(), batch).await?;
-        let mut replies = Replies::new(operation, answers).noting();
+        let mut replies = Replies::new(operation, answers).noting(pass.chosen.finds_out());
         self.take_sealed(&mut replies, pass, &asked)?;
         for epoch in &asked.all {
             let facts = self.take_facts(&mut replies, &pass.chosen, epoch)?;
@@ -138,7 +138,7 @@ impl MarketStore {
                 let Some(text) = text else { continue };
                 let entry = Entry::decode(&text);
                 if let Err(error) = &entry {
-                    replies.fault(&self.keys.sealed(), ErrorKind::Malformed, error);
+                    replies.fault(self.keys.sealed(), ErrorKind::Malformed, error);
                 }
                 pass.seen.sealed.insert(epoch.clone(), entry.unwrap_or_default());
             }

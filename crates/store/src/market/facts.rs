@@ -1,5 +1,7 @@
 //! What the keys of one epoch say: the commands that ask, and the reading of their answers.
 
+use std::fmt;
+
 use domain::{EpochFacts, EpochId, LONGEST_WINDOW, StateHash, Steps, parse_seconds};
 
 use crate::{
@@ -26,17 +28,31 @@ const STATE_FIELDS: [&str; 9] = [
 /// Asks for everything about an epoch. What proves that it is finished is asked for first: then whatever was
 /// written before that is in the counts that follow.
 pub(super) fn ask(batch: &mut Batch, input: InputKeys<'_>, epoch: &EpochId, now: f64) {
-    let [info, state, local, aggregated, validators, ids, processed] = input.of_epoch(epoch);
-    batch.cmd("HMGET", info).arg(&INFO_FIELDS);
-    batch.cmd("HMGET", state).arg(&STATE_FIELDS);
-    batch.cmd("EXISTS", local);
-    batch.cmd("EXISTS", aggregated);
-    batch.cmd("GET", validators);
+    batch.cmd("HMGET", input.info(epoch)).arg(&INFO_FIELDS);
+    batch.cmd("HMGET", input.state(epoch)).arg(&STATE_FIELDS);
+    batch.cmd("EXISTS", input.local_batch(epoch));
+    batch.cmd("EXISTS", input.aggregated_batch(epoch));
+    batch.cmd("GET", input.batch_validators(epoch));
+    let ids = input.submission_ids(epoch);
     batch.cmd("ZCARD", &ids);
     for seconds in [60.0, 300.0] {
         batch.cmd("ZCOUNT", &ids).arg(format!("({}", now - seconds)).arg(now);
     }
-    batch.cmd("SCARD", processed);
+    batch.cmd("SCARD", input.processed(epoch));
+}
+
+/// The name of a key of an epoch, made when somebody reads it.
+#[derive(Clone, Copy)]
+struct KeyOf<'a> {
+    input: InputKeys<'a>,
+    epoch: &'a EpochId,
+    of: fn(InputKeys<'a>, &EpochId) -> String,
+}
+
+impl fmt::Display for KeyOf<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&(self.of)(self.input, self.epoch))
+    }
 }
 
 /// Reads the answers to [`ask`].
@@ -45,9 +61,13 @@ pub(super) fn take(
     input: InputKeys<'_>,
     epoch: &EpochId,
 ) -> Result<EpochFacts, StoreError> {
-    let [info_key, state_key, local, aggregated, validators, ids, processed] = input.of_epoch(epoch);
+    let key = |of| KeyOf { input, epoch, of };
+    let (info_key, state_key) = (key(InputKeys::info), key(InputKeys::state));
+    let (local, aggregated) = (key(InputKeys::local_batch), key(InputKeys::aggregated_batch));
+    let validators = key(InputKeys::batch_validators);
+    let (ids, processed) = (key(InputKeys::submission_ids), key(InputKeys::processed));
     let mut facts = EpochFacts::default();
-    let fields = |replies: &mut Replies, key: &str| -> Result<Option<Vec<Option<String>>>, StoreError> {
+    let fields = |replies: &mut Replies, key: KeyOf<'_>| -> Result<Option<Vec<Option<String>>>, StoreError> {
         let Some(fields) = replies.take::<Vec<Option<Vec<u8>>>>(key)? else { return Ok(None) };
         let mut read = |field: Option<Vec<u8>>| {
             String::from_utf8(field?)
@@ -58,11 +78,11 @@ pub(super) fn take(
         };
         Ok(Some(fields.into_iter().map(&mut read).collect()))
     };
-    let info = fields(replies, &info_key)?.unwrap_or_else(|| vec![None; INFO_FIELDS.len()]);
-    let state = fields(replies, &state_key)?;
+    let info = fields(replies, info_key)?.unwrap_or_else(|| vec![None; INFO_FIELDS.len()]);
+    let state = fields(replies, state_key)?;
     facts.state_unread = state.is_none();
     let state = state.unwrap_or_else(|| vec![None; STATE_FIELDS.len()]);
-    let seconds = |replies: &mut Replies, key: &str, name: &str, field: &Option<String>| {
+    let seconds = |replies: &mut Replies, key: KeyOf<'_>, name: &str, field: &Option<String>| {
         let text = field.as_deref().filter(|text| !text.is_empty())?;
         let seconds = parse_seconds(text);
         if seconds.is_none() {
@@ -79,19 +99,15 @@ pub(super) fn take(
         (&info[..], &state[..])
     {
         facts.open = is_open(status).or(is_open(window));
-        let start = seconds(replies, &info_key, "start", start).or(seconds(
-            replies,
-            &info_key,
-            "timestamp",
-            timestamp,
-        ));
-        facts.start = start.or(seconds(replies, &state_key, "window_opened_at", opened_at));
-        let end = seconds(replies, &info_key, "end", end);
-        facts.end = end.or(seconds(replies, &state_key, "window_closes_at", closes_at));
-        let length = seconds(replies, &info_key, "duration", duration).filter(|&duration| duration > 0.0);
+        let start =
+            seconds(replies, info_key, "start", start).or(seconds(replies, info_key, "timestamp", timestamp));
+        facts.start = start.or(seconds(replies, state_key, "window_opened_at", opened_at));
+        let end = seconds(replies, info_key, "end", end);
+        facts.end = end.or(seconds(replies, state_key, "window_closes_at", closes_at));
+        let length = seconds(replies, info_key, "duration", duration).filter(|&duration| duration > 0.0);
         if let Some(length) = length.filter(|&length| length > LONGEST_WINDOW) {
             replies.fault(
-                &info_key,
+                info_key,
                 ErrorKind::Malformed,
                 format!("a window of {length:e} s is not believed"),
             );
@@ -106,23 +122,23 @@ pub(super) fn take(
         let count = count.as_deref().and_then(|count| count.parse().ok());
         facts.state = state.iter().any(Option::is_some).then_some(StateHash { submissions_count: count });
     }
-    facts.local_batch = replies.take::<bool>(&local)?.unwrap_or(false);
-    facts.aggregated_batch = replies.take::<bool>(&aggregated)?.unwrap_or(false);
-    match replies.take::<Option<Vec<u8>>>(&validators)? {
+    facts.local_batch = replies.take::<bool>(local)?.unwrap_or(false);
+    facts.aggregated_batch = replies.take::<bool>(aggregated)?.unwrap_or(false);
+    match replies.take::<Option<Vec<u8>>>(validators)? {
         Some(Some(json)) => match serde_json::from_slice(&json) {
             Ok(named) => facts.batch_validators = Some(named),
             Err(error) => {
-                replies.fault(&validators, ErrorKind::Malformed, error);
+                replies.fault(validators, ErrorKind::Malformed, error);
                 facts.batch_validators_unread = true;
             }
         },
         Some(None) => {}
         None => facts.batch_validators_unread = true,
     }
-    let ordered = replies.take::<u64>(&ids)?;
-    let one = replies.take::<u64>(&ids)?;
-    let five = replies.take::<u64>(&ids)?;
-    let plain = replies.take::<u64>(&processed)?;
+    let ordered = replies.take::<u64>(ids)?;
+    let one = replies.take::<u64>(ids)?;
+    let five = replies.take::<u64>(ids)?;
+    let plain = replies.take::<u64>(processed)?;
     // The ordered set is preferred; the plain one stands in where the other is missing.
     let is_ordered = ordered.is_some_and(|count| count > 0);
     facts.submissions = if is_ordered { ordered } else { plain.filter(|&count| count > 0).or(ordered) };

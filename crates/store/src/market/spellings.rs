@@ -125,6 +125,11 @@ impl Chosen {
         keys.second().chain(self.inputs(keys))
     }
 
+    /// Whether the pass finds out which spellings are in use: it reads all of several.
+    pub(super) fn finds_out(&self) -> bool {
+        self.read.len() > 1 && !self.read.contains(&false)
+    }
+
     /// Takes note of keys under which there was something.
     pub(super) fn note(&mut self, keys: &MarketKeys, present: &[String]) {
         for (input, used) in keys.inputs().zip(&mut self.used) {

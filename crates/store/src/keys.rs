@@ -3,10 +3,13 @@
 //! `P` is the protocol-state contract, `M` the data market. Inputs are looked for in checksum form first, then
 //! as configured; outputs are written as [`Output`] says. The tracker's own keys share one hash slot.
 
+mod index;
 #[cfg(test)]
 mod tests;
 
 use domain::{Address, EpochId};
+
+pub use index::IndexKeys;
 
 /// The channel on which producers tell of changes, of all markets.
 pub const EVENTS: &str = "state:change";

@@ -5,7 +5,10 @@
 
 mod common;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use common::{MARKET, PROTOCOL, Scene, settings};
 use domain::{
@@ -13,6 +16,7 @@ use domain::{
     index::{Changes, IndexEvent},
 };
 use store::{ErrorKind, Index, IndexKeys, IndexPart, Indexed, MarketKeys, Output, Session, Store};
+use testkit::{FaultProxy, wait_until};
 
 /// The moment at which most tests happen, in Unix seconds.
 const NOW: u64 = 1_800_000_000;
@@ -470,4 +474,34 @@ async fn a_server_that_forgot_the_scripts_costs_no_event() {
     assert_eq!(scene.hear(NOW, &["epoch:closed:1", "batch:validator:v:1"]).await, Indexed::default());
     assert_eq!(scene.field("state:epoch:1", "state").await.as_deref(), Some("finalizing"));
     assert_eq!(scene.members("active:validators").await, ["v"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_indexer_that_is_overtaken_half_way_leaves_the_sets_of_the_later_state() {
+    let mut scene = Indexing::plain().await;
+    let proxy = FaultProxy::start(scene.scene.redis.addr()).await.expect("a proxy");
+    let slow = Store::new(settings(proxy.addr())).expect("settings");
+    let index = scene.index.clone();
+    apply(&slow, &index, NOW, &["epoch:open:1"]).await;
+    // Between the script of the slow one and its sets there are 200 ms, in which the quick one goes all the way.
+    proxy.delay(Duration::from_millis(100));
+    let overtaken = tokio::spawn(async move {
+        apply(&slow, &index, NOW, &["epoch:open:7", "submission:received:s"]).await;
+    });
+    let mut connection = scene.scene.connection.clone();
+    wait_until("the slow one has decided", Duration::from_secs(20), async || {
+        let state: Option<String> = redis::cmd("HGET")
+            .arg(&["state:epoch:7", "state"])
+            .query_async(&mut connection)
+            .await
+            .expect("answered");
+        state.is_some()
+    })
+    .await;
+    scene.hear(NOW, &["batch:aggregated:7", "submission:finalized:s"]).await;
+    overtaken.await.expect("it indexed");
+    assert_eq!(scene.members("completed:epochs").await, ["7"]);
+    assert_eq!(scene.members("active:epochs").await, ["1"]);
+    assert_eq!(scene.members("finalized:submissions").await, ["s"]);
+    assert_eq!(scene.members("active:submissions").await, Vec::<String>::new());
 }

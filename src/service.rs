@@ -7,11 +7,12 @@
 //! │  └─ 0x…            one supervisor a market
 //! │     ├─ aggregator
 //! │     └─ epoch-tracker
+//! ├─ indexer            when the state index is enabled
 //! └─ pruner
 //! ```
 //!
-//! The mailboxes are made first, so that every actor can be given its edges before any of them exists. Both
-//! edges of the listener coalesce, so no edge waits and no cycle of waiting edges is possible.
+//! The mailboxes are made first, so that every actor can be given its edges before any of them exists. The
+//! listener's edges coalesce, or drop the oldest, so no edge waits and no cycle of waiting edges is possible.
 
 use std::{
     sync::{Arc, OnceLock, Weak},
@@ -19,11 +20,12 @@ use std::{
 };
 
 use actors::{
-    Aggregator, DATASETS, EpochTracker, Listener, MarketEdges, Pruner, Rhythm, Services, telemetry::Telemetry,
+    Aggregator, DATASETS, EpochTracker, IndexEdge, Indexer, Listener, MarketEdges, Pruner, Rhythm, Services,
+    telemetry::Telemetry,
 };
 use color_eyre::eyre::{Result, WrapErr};
 use domain::Address;
-use store::{MarketKeys, Output, RedisSettings, Retention, Spelling, Store};
+use store::{IndexKeys, MarketKeys, Output, RedisSettings, Retention, Spelling, Store};
 use supervision::{
     ActorHealth, Backoff, Child, Clock, Crash, DeadLetter, Failure, Intensity, Limits, Mailbox, Overflow,
     Policy, State, StopReport, Tree, TreeOptions, WatchSettings,
@@ -163,31 +165,66 @@ fn children(config: &Config, services: &Services, clock: &Clock) -> Vec<Child> {
         let actors = vec![aggregate.policy(mandatory), track.policy(mandatory)];
         markets.push(Child::supervisor(name, actors).policy(policy));
     }
+    let indexes = indexes(config, &pruned);
+    let inbox =
+        Mailbox::new("indexer", Limits { batch: limits.batch.min(Indexer::AT_ONCE), ..limits }, clock);
+    let feed = IndexEdge::new(inbox.address(Overflow::DropOldest), indexes.clone());
+    let index_kept = config.retention.index;
+    let index = config.index.enabled.then(|| {
+        let (services, feed) = (services.clone(), feed.clone());
+        let make = move || Indexer::new(services.clone(), feed.clone(), index_kept);
+        Child::actor("indexer", &inbox, make).policy(policy)
+    });
     let listen = {
-        let services = services.clone();
-        Child::source("listener", move || Listener::new(services.clone(), edges.clone()))
+        let (services, feed) = (services.clone(), index.is_some().then_some(feed));
+        Child::source("listener", move || {
+            let listener = Listener::new(services.clone(), edges.clone());
+            match &feed {
+                Some(feed) => listener.with_index(feed.clone()),
+                None => listener,
+            }
+        })
     };
     let prune = {
         let (services, every) = (services.clone(), config.intervals.prune);
         let retention = retention(&config.retention);
-        Child::source("pruner", move || Pruner::new(services.clone(), pruned.clone(), every, retention))
+        Child::source("pruner", move || {
+            let pruner = Pruner::new(services.clone(), pruned.clone(), every, retention);
+            pruner.with_indexes(indexes.clone(), index_kept)
+        })
     };
     let markets = Child::supervisor("markets", markets);
-    vec![listen.policy(mandatory), markets.policy(mandatory), prune.policy(policy)]
+    let mut children = vec![listen.policy(mandatory), markets.policy(mandatory)];
+    children.extend(index);
+    children.push(prune.policy(policy));
+    children
 }
 
-/// The keys of a market as the configuration has them: its second namespace, and where its outputs go.
-pub(crate) fn market_keys(config: &Config, market: &str) -> MarketKeys {
-    let output = Output {
+/// The state indexes that are kept: none, the one without a market in its names, or one a market.
+fn indexes(config: &Config, markets: &[MarketKeys]) -> Vec<IndexKeys> {
+    match (config.index.enabled, config.index.namespaced) {
+        (false, _) => Vec::new(),
+        (true, false) => vec![IndexKeys::plain(&output(config))],
+        (true, true) => markets.iter().map(IndexKeys::of_market).collect(),
+    }
+}
+
+/// Where outputs go.
+fn output(config: &Config) -> Output {
+    Output {
         prefix: config.output.prefix.clone(),
         spelling: match config.output.spelling {
             config::Spelling::Checksum => Spelling::Checksum,
             config::Spelling::Configured => Spelling::Configured,
             config::Spelling::Both => Spelling::Both,
         },
-    };
+    }
+}
+
+/// The keys of a market as the configuration has them: its second namespace, and where its outputs go.
+pub(crate) fn market_keys(config: &Config, market: &str) -> MarketKeys {
     let keys = MarketKeys::new(&Address::new(&config.tracker.protocol), &Address::new(market));
-    let keys = keys.with_output(&output);
+    let keys = keys.with_output(&output(config));
     match config.market(market).priority {
         Some(second) => keys.with_priority(&Address::new(&second.protocol), &Address::new(&second.market)),
         None => keys,

@@ -4,6 +4,7 @@
 //! mean stands in `domain`, how they are read and written in `store`.
 
 mod complaints;
+mod indexer;
 mod listener;
 mod market;
 mod messages;
@@ -12,9 +13,10 @@ mod services;
 mod status;
 pub mod telemetry;
 
-pub use listener::{Listener, MarketEdges};
+pub use indexer::Indexer;
+pub use listener::{IndexEdge, Listener, MarketEdges};
 pub use market::{Aggregator, EpochTracker};
-pub use messages::Look;
+pub use messages::{Heard, Look};
 pub use pruner::Pruner;
 pub use services::{Rhythm, Services};
 pub use status::{Readiness, Status};

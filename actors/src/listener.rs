@@ -1,11 +1,15 @@
 //! The listener: hears the producers' events, counts them, and wakes the markets.
 //!
-//! Touches the subscription's own connection, and the mailboxes of the markets' actors. Promises:
+//! Touches the subscription's own connection, and the mailboxes of the markets' actors and the indexer. Promises:
 //! - reading never waits for a handler: events are counted and handed over every few milliseconds, and a full
 //!   mailbox coalesces counts;
 //! - each new subscription wakes every market with `gap`, since what was published meanwhile was missed;
 //! - a connection that is dead or half open is noticed, and replaced with backoff for ever: Redis being away is
-//!   no crash.
+//!   no crash;
+//! - where there is an index, its events go to the indexer as they are heard, and the oldest are dropped where it can't
+//!   keep up.
+
+mod index_feed;
 
 use std::{collections::HashMap, time::Duration};
 
@@ -15,6 +19,8 @@ use store::{EventStream, MarketKeys, StoreError, Subscriber};
 use supervision::{Actor, Address, Clock, Context, Failure, NoMessage, fail};
 
 use crate::{messages::Look, services::Services};
+use index_feed::Feed;
+pub use index_feed::IndexEdge;
 
 /// How long events are collected before the markets are told.
 const COLLECT: Duration = Duration::from_millis(5);
@@ -44,6 +50,8 @@ pub struct Listener {
     /// Events to be told to a market beyond those of the common channel.
     own: Vec<u64>,
     common: u64,
+    /// For the indexer, where there is one.
+    feed: Option<Feed>,
 }
 
 /// How a subscription ended.
@@ -63,7 +71,13 @@ impl Listener {
         };
         let channels = markets.iter().enumerate().flat_map(named).collect();
         let own = vec![0; markets.len()];
-        Self { services, markets, channels, collected: EventCounts::default(), own, common: 0 }
+        Self { services, markets, channels, collected: EventCounts::default(), own, common: 0, feed: None }
+    }
+
+    /// The same with an edge to the indexer.
+    #[must_use]
+    pub fn with_index(self, edge: IndexEdge) -> Self {
+        Self { feed: Some(Feed::new(edge)), ..self }
     }
 
     fn pauses(&self) -> ExponentialBackoff {
@@ -103,19 +117,25 @@ impl Listener {
             });
             match event.await {
                 Some(Err(end)) => {
-                    self.hand_over().await?;
+                    self.hand_over(&clock).await?;
                     return Ok(end);
                 }
                 Some(Ok((channel, payload))) => {
-                    self.collect(&channel, &payload);
+                    let mut full = self.collect(&channel, &payload);
                     hand_over_at.get_or_insert_with(|| clock.now() + COLLECT);
                     // What is there already is read without a turn of the scheduler for each event.
                     for _ in 0..EVENTS_A_TURN {
+                        if full {
+                            break;
+                        }
                         let Some((channel, payload)) = events.next_ready() else { break };
-                        self.collect(&channel, &payload);
+                        full = self.collect(&channel, &payload);
+                    }
+                    if full {
+                        hand_over_at = Some(clock.now());
                     }
                 }
-                None if hand_over_at.take().is_some() => self.hand_over().await?,
+                None if hand_over_at.take().is_some() => self.hand_over(&clock).await?,
                 None => {
                     ping_at = clock.now() + PING_EVERY;
                     if let Err(error) = cx.idle(subscriber.ping()).await {
@@ -126,25 +146,28 @@ impl Listener {
             }
             if hand_over_at.is_some_and(|at| clock.now() >= at) {
                 hand_over_at = None;
-                self.hand_over().await?;
+                self.hand_over(&clock).await?;
             }
         }
     }
 
-    fn collect(&mut self, channel: &str, payload: &[u8]) {
+    /// Takes up an event. Whether as much is collected as a hand-over takes.
+    fn collect(&mut self, channel: &str, payload: &[u8]) -> bool {
         let entity = Entity::of(payload);
         self.collected.add(entity);
         if entity == Entity::Malformed {
-            return;
+            return false;
         }
-        match self.channels.get(channel).and_then(|&at| self.own.get_mut(at)) {
+        let market = self.channels.get(channel).copied();
+        match market.and_then(|at| self.own.get_mut(at)) {
             Some(own) => *own += 1,
             None => self.common += 1,
         }
+        self.feed.as_mut().is_some_and(|feed| feed.collect(market, payload))
     }
 
-    /// Counts what was collected, and wakes the markets.
-    async fn hand_over(&mut self) -> Result<(), Failure> {
+    /// Counts what was collected, wakes the markets, and feeds the indexer.
+    async fn hand_over(&mut self, clock: &Clock) -> Result<(), Failure> {
         fail::point("listener::before_hand_over").await?;
         let collected = std::mem::take(&mut self.collected);
         for (entity, count) in collected.iter() {
@@ -160,6 +183,9 @@ impl Listener {
                 // A refusal means that the market is being stopped: then nobody needs to look.
                 let _ = market.epoch_tracker.try_send(Look { events, gap: false });
             }
+        }
+        if let Some(feed) = &mut self.feed {
+            feed.hand_over(clock.unix().as_secs(), &self.services.telemetry);
         }
         fail::point("listener::after_hand_over").await?;
         Ok(())

@@ -1,6 +1,8 @@
 //! The messages between actors: one enum or struct an edge, one line each.
 
+use domain::index::IndexEvent;
 use serde::{Deserialize, Serialize};
+use store::IndexKeys;
 use supervision::Message;
 
 /// "Something may have changed: look at the keys." It carries no facts; those stand in Redis.
@@ -17,5 +19,26 @@ impl Message for Look {
         self.events = self.events.saturating_add(newer.events);
         self.gap |= newer.gap;
         Ok(())
+    }
+}
+
+/// Events for the state index, as the listener heard them. Best effort: what is dropped is not heard of again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heard {
+    /// How many events were handed over before these. A hole between two messages says how many never came.
+    pub number: u64,
+    /// When they were heard, in Unix seconds.
+    pub at: u64,
+    /// The index that they belong to.
+    pub index: IndexKeys,
+    /// The events, oldest first.
+    pub events: Vec<IndexEvent>,
+}
+
+impl Message for Heard {
+    fn weight(&self) -> usize {
+        size_of::<Self>()
+            + self.index.name().len()
+            + self.events.iter().map(IndexEvent::weight).sum::<usize>()
     }
 }

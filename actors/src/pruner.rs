@@ -1,13 +1,13 @@
 //! The pruner: removes what is older than the retention from the timelines of all markets, and forgets ledger
 //! entries of which nothing is left that could bring them back.
 //!
-//! Touches the keys named in [`Retention::of_market`] and the ledger's sealed entries. It works in slices with a
+//! Touches the keys named in [`Retention::of_market`], the ledger's sealed entries, and the state index. It works in slices with a
 //! pause between them, so that no other client of Redis waits for it, and it may be stopped or crash between any
 //! two slices: the next round goes on.
 
 use std::time::Duration;
 
-use store::{ErrorKind, MarketKeys, Retention, Session, StoreError};
+use store::{ErrorKind, Index, IndexKeys, IndexPart, MarketKeys, Retention, Session, StoreError};
 use supervision::{Actor, Clock, Context, Failure, NoMessage, fail};
 
 use crate::services::Services;
@@ -25,13 +25,24 @@ pub struct Pruner {
     markets: Vec<MarketKeys>,
     every: Duration,
     retention: Retention,
+    indexes: Vec<Index>,
+    /// How long the indexes are kept, in seconds.
+    index_kept: u64,
 }
 
 impl Pruner {
     /// A pruner of these markets.
     #[must_use]
     pub fn new(services: Services, markets: Vec<MarketKeys>, every: Duration, retention: Retention) -> Self {
-        Self { services, markets, every, retention }
+        Self { services, markets, every, retention, indexes: Vec::new(), index_kept: 0 }
+    }
+
+    /// The same with state indexes to prune, each kept for `kept`.
+    #[must_use]
+    pub fn with_indexes(self, indexes: impl IntoIterator<Item = IndexKeys>, kept: Duration) -> Self {
+        let index_kept = kept.as_secs();
+        let indexes = indexes.into_iter().map(|keys| Index::new(keys, index_kept)).collect();
+        Self { indexes, index_kept, ..self }
     }
 
     /// One round over all markets; how many members and entries were removed.
@@ -61,7 +72,42 @@ impl Pruner {
                 Err(error) => return Err(error),
             }
         }
+        for index in &self.indexes {
+            removed += self.prune_index(cx, &mut session, index, now.saturating_sub(self.index_kept)).await?;
+        }
         Ok(removed)
+    }
+
+    async fn prune_index(
+        &self,
+        cx: &Context<NoMessage>,
+        session: &mut Session,
+        index: &Index,
+        before: u64,
+    ) -> Result<u64, StoreError> {
+        let (clock, mut removed) = (cx.clock().clone(), 0);
+        for part in IndexPart::ALL {
+            loop {
+                let (more, faults) = index.forget(session, part, before, SLICE).await?;
+                self.services.note_unwritten("prune the index", &faults);
+                removed += more;
+                if more == 0 {
+                    break;
+                }
+                rest(cx, &clock).await;
+            }
+        }
+        let mut cursor = 0;
+        loop {
+            let (next, more, faults) = index.forget_validators(session, cursor, before, SLICE).await?;
+            self.services.note_unwritten("prune the index", &faults);
+            removed += more;
+            if next == 0 {
+                return Ok(removed);
+            }
+            cursor = next;
+            rest(cx, &clock).await;
+        }
     }
 
     async fn forget(

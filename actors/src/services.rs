@@ -98,6 +98,23 @@ impl Services {
         }
     }
 
+    /// Counts keys that could not be written, and logs each once a minute.
+    pub fn note_unwritten(&self, operation: &'static str, faults: &[Fault]) {
+        for fault in faults {
+            self.telemetry.error(operation, fault.kind.as_str());
+            if let Some(left_out) = self.complaints.admit(&format!("{} {}", fault.key, fault.kind.as_str())) {
+                let (key, kind) = (&fault.key, fault.kind.as_str());
+                tracing::warn!(
+                    left_out,
+                    key,
+                    kind,
+                    "{operation}: a key could not be written, the others were: {}",
+                    fault.detail
+                );
+            }
+        }
+    }
+
     /// Logs something that must be known, once a minute for each subject, and counts it as an error.
     pub fn warn(&self, operation: &'static str, kind: &'static str, subject: &str, message: &str) {
         self.telemetry.error(operation, kind);

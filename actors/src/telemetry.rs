@@ -31,7 +31,7 @@ use prometheus::{Registry, TextEncoder};
 use supervision::{ActorHealth, Clock};
 
 use instruments::{BUILD_INFO, Instruments};
-pub use labels::{Aggregation, Dataset, ENTITY_TYPES};
+pub use labels::{Aggregation, Dataset, ENTITY_TYPES, IndexOutcome};
 use labels::{entity, flag};
 use markets::Markets;
 use tree::TreeWatch;
@@ -198,6 +198,11 @@ impl Telemetry {
     /// Notes `n` changes that came after their epoch had been sealed.
     pub fn late_changes(&self, n: u64) {
         self.0.instruments.late_changes.add(n, &[]);
+    }
+
+    /// Notes what became of `n` events on their way into the state index.
+    pub fn index_events(&self, outcome: IndexOutcome, n: u64) {
+        self.0.instruments.index_events.add(n, &[outcome.label()]);
     }
 
     /// Notes how many epochs of a market's ledger are not sealed yet.

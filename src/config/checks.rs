@@ -28,6 +28,7 @@ pub(crate) const LOG_LEVEL: &str =
     "error, warn, info, debug, trace or off, or a filter such as \"info,store=debug\"";
 pub(crate) const LOG_FORMAT: &str = "\"text\" or \"json\"";
 
+const FLAG: &str = "true or false, without quotes";
 const NAMES: &str = "a list of names";
 const KUBERNETES: &str = " (Kubernetes sets this variable for a service of that name; switch it off with enableServiceLinks: false)";
 
@@ -162,6 +163,8 @@ pub(crate) fn refusals(setting: &Setting, value: &Value) -> Vec<Refusal> {
             Some(_) => refuse((*what).to_owned()),
             None => refuse(format!("{what}, in quotes")),
         },
+        (Kind::Flag, Value::Bool(..)) => Vec::new(),
+        (Kind::Flag, _) => refuse(FLAG.to_owned()),
         (Kind::Names, Value::Array(_, items)) => refused_names(items),
         (Kind::Names, _) => refuse(NAMES.to_owned()),
     }

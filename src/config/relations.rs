@@ -49,6 +49,7 @@ pub(crate) fn problems<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Vec<Probl
     }
     problems.extend(pass_fits(&get));
     problems.extend(one_second_market(&get));
+    problems.extend(index_has_a_market(&get));
     problems.extend(same_port(get));
     problems
 }
@@ -79,6 +80,18 @@ fn one_second_market<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Option<Prob
              [markets.\"0x…\"] priority.market"
         );
         Problem::bad_value("tracker.priority_market", &second.shown, &second.origin, &allowed)
+    })
+}
+
+/// The keys of the state index name no market: several would write into one another's.
+fn index_has_a_market<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Option<Problem> {
+    let yes = |entry: &Entry| matches!(entry.value, Value::Bool(_, true));
+    let (enabled, namespaced) = (get("index.enabled")?, get("index.namespaced")?);
+    let markets = get("tracker.markets")?.names().len();
+    (markets > 1 && yes(enabled) && !yes(namespaced)).then(|| {
+        let allowed =
+            format!("true with index.enabled and several markets, and tracker.markets has {markets}");
+        Problem::bad_value("index.namespaced", &namespaced.shown, &namespaced.origin, &allowed)
     })
 }
 

@@ -40,6 +40,8 @@ pub(crate) enum Kind {
         what: &'static str,
         accepts: fn(&str) -> bool,
     },
+    /// Yes or no.
+    Flag,
     /// A list of market names.
     Names,
 }
@@ -55,6 +57,10 @@ impl Setting {
 
     const fn duration(key: &'static str, range: RangeInclusive<Duration>) -> Self {
         Self::new(key, Kind::Duration(range))
+    }
+
+    const fn flag(key: &'static str) -> Self {
+        Self::new(key, Kind::Flag)
     }
 
     const fn text(key: &'static str, what: &'static str, accepts: fn(&str) -> bool) -> Self {
@@ -128,6 +134,9 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting::duration("retention.timelines", DAY..=YEAR),
     Setting::duration("retention.priorities", DAY..=YEAR),
     Setting::duration("retention.ledger", Duration::from_hours(7 * 24)..=YEAR),
+    Setting::duration("retention.index", HOUR..=YEAR),
+    Setting::flag("index.enabled"),
+    Setting::flag("index.namespaced"),
     Setting::integer("supervision.max_restarts", "a number", 1..=1_000),
     Setting::duration("supervision.within", SECOND..=DAY),
     Setting::duration("supervision.backoff_first", MS..=HOUR),

@@ -30,6 +30,8 @@ pub struct Config {
     pub ledger: Ledger,
     /// `[retention]`
     pub retention: Retention,
+    /// The state index.
+    pub index: Index,
     /// When actors are restarted, and when the process gives up.
     pub supervision: Supervision,
     /// The bounds of each mailbox.
@@ -192,6 +194,19 @@ pub struct Retention {
     /// Of the ledger's sealed entries.
     #[serde(with = "humantime_serde")]
     pub ledger: Duration,
+    /// Of the state index.
+    #[serde(with = "humantime_serde")]
+    pub index: Duration,
+}
+
+/// `[index]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Index {
+    /// Whether it is kept at all.
+    pub enabled: bool,
+    /// Whether there is one for each market, under its name.
+    pub namespaced: bool,
 }
 
 /// `[supervision]`

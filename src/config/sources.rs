@@ -263,6 +263,11 @@ fn value(setting: &Setting, text: &str) -> Result<Value, &'static str> {
         },
         Kind::Duration(_) => Value::from(text.trim()),
         Kind::Text { .. } => Value::from(text),
+        Kind::Flag => match text.trim() {
+            "true" => Value::from(true),
+            "false" => Value::from(false),
+            _ => Value::from(text),
+        },
         Kind::Names => Value::Array(Tag::Default, names(text)?),
     })
 }

@@ -6,7 +6,7 @@ use opentelemetry::{
     metrics::{Counter, Gauge, Histogram, Meter},
 };
 
-use super::labels::{Dataset, ENTITY_TYPES, OTHER};
+use super::labels::{Dataset, ENTITY_TYPES, IndexOutcome, OTHER};
 
 /// Always there, with the value 1: a scrape without it has failed.
 pub(super) const BUILD_INFO: &str = "state_tracker_build_info";
@@ -30,6 +30,7 @@ pub(super) struct Instruments {
     pub(super) subscription_gaps: Counter<u64>,
     pub(super) unaccounted_epochs: Counter<u64>,
     pub(super) late_changes: Counter<u64>,
+    pub(super) index_events: Counter<u64>,
 }
 
 impl Instruments {
@@ -83,6 +84,10 @@ impl Instruments {
                 "state_tracker_late_changes_total",
                 "Changes that came after their epoch had been sealed.",
             ),
+            index_events: counter(
+                "state_tracker_index_events_total",
+                "Events on their way into the state index, by what became of them.",
+            ),
         };
         all.begin_at_zero();
         all
@@ -97,6 +102,9 @@ impl Instruments {
         }
         for dataset in Dataset::ALL {
             self.datasets_generated.add(0, &[dataset.label()]);
+        }
+        for outcome in IndexOutcome::ALL {
+            self.index_events.add(0, &[outcome.label()]);
         }
         for counter in [&self.subscription_gaps, &self.unaccounted_epochs, &self.late_changes] {
             counter.add(0, &[]);

@@ -93,3 +93,43 @@ impl Aggregation {
         KeyValue::new("aggregation_type", self.as_str())
     }
 }
+
+/// What became of an event on its way into the state index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IndexOutcome {
+    /// Its effect is written, also when it changed nothing.
+    Indexed,
+    /// One of these: it would have gone backwards, and changed nothing.
+    Backwards,
+    /// Heard on the common channel where there is an index for each of several markets.
+    Unattributed,
+    /// It never came to the indexer: the mailbox was full, or its message was given up on.
+    Dropped,
+    /// An id that is too long to be one.
+    Oversized,
+    /// The index has no place for it.
+    Ignored,
+}
+
+impl IndexOutcome {
+    /// Every outcome.
+    pub const ALL: [Self; 6] =
+        [Self::Indexed, Self::Backwards, Self::Unattributed, Self::Dropped, Self::Oversized, Self::Ignored];
+
+    /// The value of the label `outcome`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Indexed => "indexed",
+            Self::Backwards => "backwards",
+            Self::Unattributed => "unattributed",
+            Self::Dropped => "dropped",
+            Self::Oversized => "oversized",
+            Self::Ignored => "ignored",
+        }
+    }
+
+    pub(super) fn label(self) -> KeyValue {
+        KeyValue::new("outcome", self.as_str())
+    }
+}

@@ -62,6 +62,7 @@ fn everything() -> Telemetry {
     telemetry.unaccounted_epochs(1);
     telemetry.late_changes(5);
     telemetry.unfinished_epochs("0xAbC", 7);
+    telemetry.index_events(IndexOutcome::Backwards, 3);
     let mailbox = MailboxStats {
         accepted: 10,
         handled: 5,
@@ -106,6 +107,7 @@ fn what_the_actors_note_is_exposed_under_its_exact_name() {
         "state_tracker_unaccounted_epochs_total 1",
         "state_tracker_late_changes_total 5",
         r#"state_tracker_unfinished_epochs{market="0xAbC"} 7"#,
+        r#"state_tracker_index_events_total{outcome="backwards"} 3"#,
         concat!(r#"state_tracker_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""} 1"#),
     ] {
         assert_line(&text, line);

@@ -63,3 +63,24 @@ fn missing_addresses_say_how_to_set_them() {
         &["tracker.markets is not set", "DATA_MARKET_ADDRESSES", "comma list or JSON array", "--config"],
     );
 }
+
+#[test]
+fn a_state_index_of_several_markets_needs_their_names() {
+    let load = |markets: &'static str, enabled: &'static str, namespaced: &'static str| {
+        from_env(&[
+            ("DATA_MARKET_ADDRESSES", markets),
+            ("STATE_TRACKER__INDEX__ENABLED", enabled),
+            ("STATE_TRACKER__INDEX__NAMESPACED", namespaced),
+        ])
+    };
+    for (markets, enabled, namespaced) in
+        [("a,b", "false", "false"), ("a", "true", "false"), ("a,b", "true", "true")]
+    {
+        let index = load(markets, enabled, namespaced).unwrap().config.index;
+        assert_eq!((index.enabled, index.namespaced), (enabled == "true", namespaced == "true"));
+    }
+    let problem = only_problem(load("a,b", "true", "false"));
+    assert_contains(&problem, &["index.namespaced: false", "tracker.markets has 2"]);
+    let problem = only_problem(load("a", "yes", "false"));
+    assert_contains(&problem, &["index.enabled: \"yes\"", "STATE_TRACKER__INDEX__ENABLED", "true or false"]);
+}

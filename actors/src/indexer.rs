@@ -1,0 +1,226 @@
+//! The indexer: keeps the state index from the events that the listener hands over.
+//!
+//! Touches the keys of the index in Redis, and nothing else. Promises:
+//! - a message is settled when all that it changes is written; a crash in between, a second delivery or a second
+//!   indexer has no second effect;
+//! - Redis being away is no crash and no message's fault: it is tried again;
+//! - after a crash messages are taken one by one, so that the one that brings the indexer down is found, and becomes
+//!   a dead letter, and no other;
+//! - validators fall to inactive and offline as time passes, also when nothing is heard.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use domain::index::Changes;
+use store::{Index, IndexKeys, Indexed, StoreError};
+use supervision::{Actor, Batch, Clock, Context, Failure, Lease, fail, fail::InjectedFailure};
+
+use crate::{listener::IndexEdge, messages::Heard, services::Services, telemetry::IndexOutcome};
+
+/// How often validators are looked at for the time that has passed.
+const AGE_EVERY: Duration = Duration::from_secs(60);
+/// How many validators are looked at in one step.
+const SLICE: usize = 500;
+/// How soon a failed step is tried again, at most.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How many messages are taken one by one after a crash: all that its incarnation may have had in hand.
+const CAREFUL: usize = Indexer::AT_ONCE;
+
+/// The actor.
+pub struct Indexer {
+    services: Services,
+    edge: IndexEdge,
+    /// How long the index is kept, in seconds.
+    retention: u64,
+    indexes: BTreeMap<IndexKeys, Index>,
+}
+
+/// Why messages were not settled.
+enum CommitError {
+    /// Redis is at fault: they are taken again.
+    Store(StoreError),
+    /// The actor is at fault: it crashes.
+    Actor(Failure),
+}
+
+impl From<StoreError> for CommitError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<InjectedFailure> for CommitError {
+    fn from(failure: InjectedFailure) -> Self {
+        Self::Actor(failure.into())
+    }
+}
+
+impl Indexer {
+    /// How many messages, of at most 512 events, go into one commit at most: the batch of its mailbox.
+    pub const AT_ONCE: usize = 8;
+
+    /// An indexer of what comes over this edge; what it writes is kept for `retention`.
+    #[must_use]
+    pub fn new(services: Services, edge: IndexEdge, retention: Duration) -> Self {
+        let retention = retention.as_secs();
+        let index = |keys: &IndexKeys| (keys.clone(), Index::new(keys.clone(), retention));
+        let indexes = edge.indexes().iter().map(index).collect();
+        Self { services, edge, retention, indexes }
+    }
+
+    /// Writes what these messages change.
+    async fn commit(&mut self, work: Work, clock: &Clock) -> Result<(), CommitError> {
+        fail::point("indexer::before_commit").await?;
+        let (began, now) = (Instant::now(), clock.unix().as_secs());
+        let mut session = self.services.store.session("index events").await?;
+        self.services.telemetry.pool_waited(began.elapsed());
+        let (mut indexed, mut backwards) = (0, 0);
+        for (keys, changes) in work.changes {
+            let new = |keys: &IndexKeys| Index::new(keys.clone(), self.retention);
+            let index = self.indexes.entry(keys).or_insert_with_key(new);
+            let Indexed { backwards: more, faults } = index.apply(&mut session, &changes, now).await?;
+            self.services.note_unwritten("index events", &faults);
+            backwards += more;
+            indexed += changes.events;
+        }
+        fail::point("indexer::after_commit").await?;
+        let dropped = work.numbers.iter().map(|&(number, events)| self.edge.take(number, events)).sum();
+        let telemetry = &self.services.telemetry;
+        telemetry.index_events(IndexOutcome::Indexed, indexed);
+        telemetry.index_events(IndexOutcome::Backwards, backwards);
+        telemetry.index_events(IndexOutcome::Dropped, dropped);
+        telemetry.round_trips("index", session.round_trips());
+        Ok(())
+    }
+
+    /// Commits what was taken, and settles it.
+    async fn settle(&mut self, taken: Taken<'_>, clock: &Clock) -> Result<(), CommitError> {
+        match taken {
+            Taken::All(batch) => {
+                // What is not settled stays in hand.
+                self.commit(Work::of(batch.iter()), clock).await?;
+                batch.settle();
+            }
+            Taken::One(lease) => match self.commit(Work::of(std::iter::once(&*lease)), clock).await {
+                Ok(()) => lease.settle(),
+                Err(CommitError::Store(error)) => {
+                    lease.give_back();
+                    return Err(error.into());
+                }
+                // Dropped with the actor, the lease is charged.
+                Err(crash @ CommitError::Actor(_)) => return Err(crash),
+            },
+        }
+        Ok(())
+    }
+
+    /// Lets validators fall to where the time has brought them.
+    async fn age(&self, cx: &Context<Heard>, clock: &Clock) -> Result<(), StoreError> {
+        let mut session = self.services.store.session("age validators").await?;
+        for index in self.indexes.values() {
+            let mut cursor = 0;
+            loop {
+                let now = clock.unix().as_secs();
+                let (next, faults) = index.age_validators(&mut session, cursor, SLICE, now).await?;
+                self.services.note_unwritten("age validators", &faults);
+                cx.progress();
+                if next == 0 || cx.is_stopping() {
+                    break;
+                }
+                cursor = next;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What some messages ask for.
+#[derive(Default)]
+struct Work {
+    changes: BTreeMap<IndexKeys, Changes>,
+    /// Of each message its number and how many events it has.
+    numbers: Vec<(u64, u64)>,
+}
+
+impl Work {
+    fn of<'a>(messages: impl Iterator<Item = &'a Heard>) -> Self {
+        let mut work = Self::default();
+        for heard in messages {
+            work.numbers.push((heard.number, heard.events.len() as u64));
+            let changes = work.changes.entry(heard.index.clone()).or_default();
+            heard.events.iter().for_each(|event| changes.add(heard.at, event));
+        }
+        work
+    }
+}
+
+/// What was taken from the mailbox.
+enum Taken<'a> {
+    /// One message, which is charged where it brings the actor down.
+    One(Lease<'a, Heard>),
+    /// All that waited.
+    All(Batch<'a, Heard>),
+}
+
+/// The next messages; `None` when there are none before the time comes, and `Err` when the actor shall stop.
+async fn next<'a>(
+    cx: &'a mut Context<Heard>,
+    clock: &Clock,
+    until: Instant,
+    one: bool,
+) -> Result<Option<Taken<'a>>, Stop> {
+    tokio::select! {
+        biased;
+        taken = async move {
+            if one { cx.recv().await.map(Taken::One) } else { cx.recv_many().await.map(Taken::All) }
+        } => taken.map(Some).ok_or(Stop),
+        () = clock.sleep_until(until) => Ok(None),
+    }
+}
+
+struct Stop;
+
+impl Actor for Indexer {
+    type Message = Heard;
+
+    async fn run(&mut self, cx: &mut Context<Heard>) -> Result<(), Failure> {
+        let clock = cx.clock().clone();
+        let retry = self.services.rhythm.reconnect_within.min(RETRY_AFTER);
+        let mut careful = if cx.generation() > 1 { CAREFUL } else { 0 };
+        let mut age_at = clock.now();
+        loop {
+            if clock.now() >= age_at {
+                age_at = clock.now() + AGE_EVERY;
+                if let Err(error) = self.age(cx, &clock).await {
+                    self.services.note_error(&error);
+                    age_at = clock.now() + retry;
+                }
+            }
+            let committed = match next(cx, &clock, age_at, careful > 0).await {
+                Ok(Some(taken)) => self.settle(taken, &clock).await,
+                Ok(None) => continue,
+                Err(Stop) => return Ok(()),
+            };
+            match committed {
+                Ok(()) => careful = careful.saturating_sub(1),
+                Err(CommitError::Actor(failure)) => return Err(failure),
+                Err(CommitError::Store(error)) => {
+                    self.services.note_error(&error);
+                    // Best effort: what Redis does not take before the stop is not waited for.
+                    if cx.is_stopping() {
+                        return Ok(());
+                    }
+                    cx.idle(async {
+                        tokio::select! {
+                            () = cx.stopped() => {}
+                            () = clock.sleep(retry) => {}
+                        }
+                    })
+                    .await;
+                }
+            }
+        }
+    }
+}

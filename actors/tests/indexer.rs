@@ -1,0 +1,414 @@
+//! Listener and indexer in a tree of their own, against a real server: what stands in the index after events, crashes,
+//! outages and storms.
+
+#![allow(clippy::expect_used)] // A test that can not go on panics.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use actors::{
+    Heard, IndexEdge, Indexer, Listener, MarketEdges, Pruner, Rhythm, Services, telemetry::Telemetry,
+};
+use domain::Address;
+use redis::{IntoConnectionInfo, aio::MultiplexedConnection};
+use store::{IndexKeys, MarketKeys, Output, RedisSettings, Retention, Store};
+use supervision::{
+    ActorHealth, Backoff, Child, Clock, ExitKind, Intensity, Limits, Mailbox, Overflow, Policy, Tree,
+    TreeOptions,
+    fail::{Fault, When},
+};
+use testkit::{FaultProxy, RedisServer, wait_until};
+
+const SOON: Duration = Duration::from_secs(30);
+const WEEK: Duration = Duration::from_secs(7 * 86_400);
+const COMMON: &str = "state:change";
+
+/// Listener, indexer and pruner of some markets.
+struct Tracker {
+    tree: Tree,
+    services: Services,
+}
+
+/// How a tracker is set up.
+struct Setup {
+    markets: Vec<&'static str>,
+    namespaced: bool,
+    limits: Limits,
+    kept: Duration,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        let limits = Limits { batch: Indexer::AT_ONCE, ..Limits::default() };
+        Self { markets: vec!["M"], namespaced: false, limits, kept: WEEK }
+    }
+}
+
+impl Tracker {
+    async fn start(url: String, setup: Setup) -> Self {
+        let settings = RedisSettings {
+            connection: url.as_str().into_connection_info().expect("a URL"),
+            shown: url,
+            pool_size: 4,
+            connect_timeout: Duration::from_secs(1),
+            command_timeout: Duration::from_secs(2),
+        };
+        let (clock, second) = (Clock::system(), Duration::from_secs(1));
+        let rhythm = Rhythm {
+            summary: second,
+            hourly: second,
+            daily: second,
+            current_epoch: second,
+            wake_debounce: second,
+            seal_after: second,
+            measurement_window: second,
+            reconnect_within: Duration::from_millis(50),
+        };
+        let telemetry = Telemetry::with_clock(&clock).expect("metrics");
+        let store = Store::new(settings).expect("settings");
+        let services = Services::new(store, telemetry, rhythm, "validator1".to_owned(), &clock);
+        let keys: Vec<_> = setup
+            .markets
+            .iter()
+            .map(|market| MarketKeys::new(&Address::new("P"), &Address::new(market)))
+            .collect();
+        let indexes = if setup.namespaced {
+            keys.iter().map(IndexKeys::of_market).collect()
+        } else {
+            vec![IndexKeys::plain(&Output::default())]
+        };
+        let nobody = Mailbox::new("nobody", Limits::default(), &clock);
+        let edges: Vec<MarketEdges> = keys
+            .iter()
+            .map(|keys| MarketEdges {
+                keys: keys.clone(),
+                aggregator: nobody.address(Overflow::Coalesce),
+                epoch_tracker: nobody.address(Overflow::Coalesce),
+            })
+            .collect();
+        let inbox = Mailbox::<Heard>::new("indexer", setup.limits, &clock);
+        let feed = IndexEdge::new(inbox.address(Overflow::DropOldest), indexes.clone());
+        let (of_listener, of_indexer, of_pruner) = (services.clone(), services.clone(), services.clone());
+        let (to_indexer, kept) = (feed.clone(), setup.kept);
+        let children = vec![
+            Child::source("listener", move || {
+                Listener::new(of_listener.clone(), edges.clone()).with_index(to_indexer.clone())
+            }),
+            Child::actor("indexer", &inbox, move || Indexer::new(of_indexer.clone(), feed.clone(), kept)),
+            Child::source("pruner", move || {
+                let retention = Retention { timelines: 86_400, priorities: 86_400, sealed: 8 * 86_400 };
+                let every = Duration::from_millis(100);
+                let pruner = Pruner::new(of_pruner.clone(), Vec::new(), every, retention);
+                pruner.with_indexes(indexes.clone(), kept)
+            }),
+        ];
+        let policy = Policy {
+            intensity: Intensity { max_restarts: 10_000, within: Duration::from_secs(1) },
+            backoff: Backoff {
+                first: Duration::from_millis(1),
+                max: Duration::from_millis(5),
+                ..Policy::default().backoff
+            },
+            ..Policy::default()
+        };
+        let children = children.into_iter().map(|child| child.policy(policy)).collect();
+        let tree = Tree::start(children, TreeOptions::default()).await.expect("the tree starts");
+        let tracker = Self { tree, services };
+        wait_until("the subscription stands", SOON, async || {
+            tracker.metric("state_tracker_subscription_connected") == 1.0
+        })
+        .await;
+        tracker
+    }
+
+    fn indexer(&self) -> ActorHealth {
+        self.tree.health().into_iter().find(|actor| actor.path == "indexer").expect("it is there")
+    }
+
+    /// The value of a metric, by the beginning of its line.
+    fn metric(&self, line: &str) -> f64 {
+        let text = self.services.telemetry.render().expect("metrics");
+        let lines = text.lines().filter(|found| found.starts_with(line));
+        lines.filter_map(|found| found.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    fn events(&self, outcome: &str) -> f64 {
+        self.metric(&format!("state_tracker_index_events_total{{outcome=\"{outcome}\"}}"))
+    }
+
+    async fn stop(self) {
+        let report = self.tree.stop(Duration::from_secs(5)).await;
+        assert_eq!(report.left_behind, 0);
+    }
+}
+
+/// Publishes events; all are delivered to the server when it returns.
+async fn publish(connection: &mut MultiplexedConnection, channel: &str, events: &[Vec<u8>]) {
+    for chunk in events.chunks(1000) {
+        let mut pipeline = redis::pipe();
+        for event in chunk {
+            pipeline.cmd("PUBLISH").arg(channel).arg(event.as_slice()).ignore();
+        }
+        pipeline.query_async::<()>(connection).await.expect("published");
+    }
+}
+
+fn bytes(events: &[&str]) -> Vec<Vec<u8>> {
+    events.iter().map(|event| event.as_bytes().to_vec()).collect()
+}
+
+async fn members(connection: &mut MultiplexedConnection, key: &str) -> BTreeSet<String> {
+    redis::cmd("SMEMBERS").arg(key).query_async(connection).await.expect("a set")
+}
+
+/// What the events say, told without the code under test: the sets of states and two of the relations.
+#[derive(Default)]
+struct Truth {
+    epochs: BTreeMap<u64, usize>,
+    submissions: BTreeMap<String, usize>,
+    validators: BTreeMap<u64, BTreeSet<String>>,
+}
+
+impl Truth {
+    fn storm(epochs: u64) -> (Self, Vec<Vec<u8>>) {
+        let (mut truth, mut events) = (Self::default(), Vec::new());
+        let (epoch_steps, submission_steps) =
+            (["open", "closed", "local", "aggregated"], ["received", "validated", "finalized"]);
+        for epoch in 1..=epochs {
+            // Not every epoch comes to its end, and not in order.
+            let last = (epoch % 4) as usize;
+            for step in 0..=last {
+                let step = if epoch % 3 == 0 { last - step } else { step };
+                let entity = if step < 2 { "epoch" } else { "batch" };
+                events.push(format!("{entity}:{}:{epoch}", epoch_steps[step]).into_bytes());
+            }
+            truth.epochs.insert(epoch, last);
+            for submission in 0..5_u64 {
+                let id = format!("{epoch}:{submission}:pair:UNI:17:peer");
+                let last = ((epoch + submission) % 3) as usize;
+                for step in &submission_steps[..=last] {
+                    events.push(format!("submission:{step}:{id}").into_bytes());
+                }
+                truth.submissions.insert(id, last);
+            }
+            let validator = format!("v:{}", epoch % 7);
+            events.push(format!("batch:validator:{validator}:{epoch}").into_bytes());
+            truth.validators.entry(epoch).or_default().insert(validator);
+        }
+        (truth, events)
+    }
+
+    async fn stands(&self, connection: &mut MultiplexedConnection) {
+        let epochs = |within: &dyn Fn(usize) -> bool| -> BTreeSet<String> {
+            self.epochs
+                .iter()
+                .filter(|(_, last)| within(**last))
+                .map(|(epoch, _)| epoch.to_string())
+                .collect()
+        };
+        let submissions = |within: &dyn Fn(usize) -> bool| -> BTreeSet<String> {
+            self.submissions.iter().filter(|(_, last)| within(**last)).map(|(id, _)| id.clone()).collect()
+        };
+        for (key, expected) in [
+            ("pending:epochs", BTreeSet::new()),
+            ("active:epochs", epochs(&|last| last < 3)),
+            ("completed:epochs", epochs(&|last| last == 3)),
+            ("active:submissions", submissions(&|last| last < 2)),
+            ("rejected:submissions", BTreeSet::new()),
+            ("finalized:submissions", submissions(&|last| last == 2)),
+        ] {
+            assert_eq!(members(connection, key).await, expected, "{key}");
+        }
+        for (epoch, validators) in &self.validators {
+            assert_eq!(members(connection, &format!("epoch:{epoch}:validators")).await, *validators);
+        }
+        let snapshotted = self.submissions.keys().filter(|id| id.split(':').nth(1) == Some("3"));
+        let snapshotted: BTreeSet<String> = snapshotted.cloned().collect();
+        assert_eq!(members(connection, "snapshotter:3:submissions").await, snapshotted);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_storm_with_two_hundred_crashes_the_index_says_what_the_events_say() {
+    const CRASHES: u64 = 200;
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut connection = redis.connection().await.expect("a connection");
+    let setup =
+        Setup { limits: Limits { max_attempts: 1000, ..Setup::default().limits }, ..Setup::default() };
+    let tracker = Tracker::start(redis.url(), setup).await;
+    let points = tracker.tree.failure_points();
+    points.arm("indexer::before_commit", "indexer", Fault::Panic, When::Times(CRASHES / 2));
+    points.arm("indexer::after_commit", "indexer", Fault::Error, When::Times(CRASHES / 2));
+    let (truth, events) = Truth::storm(400);
+    publish(&mut connection, COMMON, &events).await;
+    let all = events.len() as f64;
+    wait_until("all events are indexed", 2 * SOON, async || tracker.events("indexed") >= all).await;
+    let health = tracker.indexer();
+    assert_eq!(health.exits(ExitKind::Panicked) + health.exits(ExitKind::Failed), CRASHES);
+    truth.stands(&mut connection).await;
+    assert_eq!(tracker.events("dropped"), 0.0);
+    let mailbox = health.mailbox.expect("it has one");
+    assert!(mailbox.is_conserved() && mailbox.dead_lettered == 0, "{mailbox:?}");
+    assert_eq!(
+        tracker
+            .tree
+            .health()
+            .iter()
+            .filter(|actor| actor.path != "indexer")
+            .map(ActorHealth::restarts)
+            .sum::<u64>(),
+        0
+    );
+    tracker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_brings_the_indexer_down_again_and_again_becomes_a_dead_letter_and_no_other() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut connection = redis.connection().await.expect("a connection");
+    let tracker = Tracker::start(redis.url(), Setup::default()).await;
+    // The first time it may have been taken with others, and nobody is charged; then alone, twice.
+    tracker.tree.failure_points().arm("indexer::before_commit", "indexer", Fault::Panic, When::Times(3));
+    publish(&mut connection, COMMON, &bytes(&["epoch:open:1"])).await;
+    wait_until("it is given up on", SOON, async || {
+        tracker.indexer().mailbox.is_some_and(|mailbox| mailbox.dead_lettered == 1)
+    })
+    .await;
+    publish(&mut connection, COMMON, &bytes(&["epoch:open:2"])).await;
+    wait_until("the next one is indexed", SOON, async || tracker.events("indexed") == 1.0).await;
+    assert_eq!(members(&mut connection, "active:epochs").await, BTreeSet::from(["2".to_owned()]));
+    assert_eq!(tracker.events("dropped"), 1.0, "given up on");
+    tracker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_breaks_again_and_again_loses_no_event_that_was_heard_and_charges_none() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut connection = redis.connection().await.expect("a connection");
+    let proxy = FaultProxy::start(redis.addr()).await.expect("a proxy");
+    let tracker = Tracker::start(redis.url_at(proxy.addr()), Setup::default()).await;
+    // Held in the mailbox until it has been heard, then through an outage.
+    tracker.tree.failure_points().arm(
+        "indexer::before_commit",
+        "indexer",
+        Fault::Delay(Duration::from_millis(300)),
+        When::Always,
+    );
+    let (truth, events) = Truth::storm(50);
+    publish(&mut connection, COMMON, &events).await;
+    let all = events.len() as f64;
+    wait_until("all are heard", SOON, async || tracker.metric("state_tracker_events_received_total") >= all)
+        .await;
+    proxy.refuse(true).await.expect("refused");
+    for _ in 0..5 {
+        proxy.cut();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    tracker.tree.failure_points().disarm("indexer::before_commit");
+    proxy.refuse(false).await.expect("accepted");
+    wait_until("all are indexed", SOON, async || tracker.events("indexed") >= all).await;
+    truth.stands(&mut connection).await;
+    let health = tracker.indexer();
+    assert_eq!((health.restarts(), health.mailbox.map(|mailbox| mailbox.dead_lettered)), (0, Some(0)));
+    assert!(tracker.metric("state_tracker_errors_total") > 0.0, "the outage was met");
+    tracker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_market_has_its_own_index_and_the_common_channel_belongs_to_none_of_several() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut connection = redis.connection().await.expect("a connection");
+    let setup = Setup { markets: vec!["M", "N"], namespaced: true, ..Setup::default() };
+    let tracker = Tracker::start(redis.url(), setup).await;
+    publish(&mut connection, "P:M:state:change", &bytes(&["epoch:open:1", "submission:received:a:b"])).await;
+    publish(&mut connection, "P:N:state:change", &bytes(&["batch:aggregated:1"])).await;
+    publish(&mut connection, COMMON, &bytes(&["epoch:open:7", "peers:connected:4"])).await;
+    wait_until("all are accounted for", SOON, async || {
+        ["indexed", "unattributed", "ignored"].map(|outcome| tracker.events(outcome)) == [3.0, 1.0, 1.0]
+    })
+    .await;
+    assert_eq!(members(&mut connection, "P:M:active:epochs").await, BTreeSet::from(["1".to_owned()]));
+    assert_eq!(members(&mut connection, "P:M:active:submissions").await, BTreeSet::from(["a:b".to_owned()]));
+    assert_eq!(members(&mut connection, "P:N:completed:epochs").await, BTreeSet::from(["1".to_owned()]));
+    let keys: BTreeSet<String> =
+        redis::cmd("KEYS").arg("*").query_async(&mut connection).await.expect("listed");
+    assert!(keys.iter().all(|key| key.starts_with("P:M:") || key.starts_with("P:N:")), "{keys:?}");
+    tracker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_mailbox_drops_the_oldest_with_their_number_and_the_listener_does_not_wait() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut connection = redis.connection().await.expect("a connection");
+    let limits = Limits { capacity: 3, bytes: 256 << 10, batch: 1, ..Limits::default() };
+    let tracker = Tracker::start(redis.url(), Setup { limits, ..Setup::default() }).await;
+    tracker.tree.failure_points().arm("indexer::before_commit", "indexer", Fault::Hang, When::Nth(1));
+    let (_, events) = Truth::storm(2000);
+    publish(&mut connection, COMMON, &events).await;
+    let all = events.len() as f64;
+    wait_until("all are heard", SOON, async || tracker.metric("state_tracker_events_received_total") >= all)
+        .await;
+    wait_until("the oldest were dropped", SOON, async || {
+        tracker.indexer().mailbox.is_some_and(|mailbox| mailbox.dropped > 0)
+    })
+    .await;
+    assert!(tracker.tree.kill("indexer"), "it hangs");
+    // The last message that came is indexed, and tells of the holes before it.
+    wait_until("every event is indexed or counted as dropped", SOON, async || {
+        tracker.events("indexed") + tracker.events("dropped") == all
+    })
+    .await;
+    assert!(tracker.events("dropped") > 0.0 && tracker.events("indexed") > 0.0);
+    tracker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_of_any_bytes_leave_nothing_in_the_index() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut connection = redis.connection().await.expect("a connection");
+    let tracker = Tracker::start(redis.url(), Setup::default()).await;
+    let odd: [&[u8]; 8] = [
+        b"",
+        b":::",
+        b"\xff\xfe\x00",
+        b"epoch:open:1:2",
+        b"epoch:open:NaN",
+        b"submission:received:\xff",
+        b"batch:validator:::",
+        b"epoch:open:1e999",
+    ];
+    let mut events: Vec<Vec<u8>> = odd.iter().map(|event| event.to_vec()).collect();
+    events.push(vec![b':'; 1 << 20]);
+    events.push(format!("submission:received:{}", "x".repeat(1 << 20)).into_bytes());
+    publish(&mut connection, COMMON, &events).await;
+    publish(&mut connection, COMMON, &bytes(&["epoch:open:2.3e+07"])).await;
+    wait_until("the last one is indexed", SOON, async || tracker.events("indexed") == 1.0).await;
+    assert_eq!(members(&mut connection, "active:epochs").await, BTreeSet::from(["23000000".to_owned()]));
+    let keys: BTreeSet<String> =
+        redis::cmd("KEYS").arg("*").query_async(&mut connection).await.expect("listed");
+    let expected = ["active:epochs", "metrics:epochs:by_time", "state:epoch:23000000"];
+    assert_eq!(keys, BTreeSet::from(expected.map(str::to_owned)));
+    assert_eq!(tracker.events("oversized"), 1.0);
+    assert_eq!(tracker.indexer().restarts(), 0);
+    tracker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_pruner_empties_an_index_that_is_past_its_retention() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut connection = redis.connection().await.expect("a connection");
+    let tracker =
+        Tracker::start(redis.url(), Setup { kept: Duration::from_secs(1), ..Setup::default() }).await;
+    let (_, events) = Truth::storm(300);
+    publish(&mut connection, COMMON, &events).await;
+    let all = events.len() as f64;
+    wait_until("all are indexed", SOON, async || tracker.events("indexed") >= all).await;
+    wait_until("nothing is left", SOON, async || {
+        let left: u64 = redis::cmd("DBSIZE").query_async(&mut connection).await.expect("counted");
+        left == 0
+    })
+    .await;
+    tracker.stop().await;
+}

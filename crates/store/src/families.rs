@@ -125,6 +125,38 @@ static OF_MARKETS: [Family; 27] = {
     ]
 };
 
+/// Of a market's state index, where it has one.
+static OF_INDEXES: [Family; 23] = {
+    use KeyType::{Hash, Set, Zset};
+    use Life::{Expires, Stays};
+    use Writer::Datasets;
+    [
+        family("metrics:submissions:by_time", Zset, Stays, Datasets),
+        family("metrics:epochs:by_time", Zset, Stays, Datasets),
+        family("metrics:finalizations:by_time", Zset, Stays, Datasets),
+        family("epoch:*:submissions", Set, Expires, Datasets),
+        family("validator:*:epochs", Set, Expires, Datasets),
+        family("validator:*:batches", Set, Expires, Datasets),
+        family("validator:*:stats", Hash, Expires, Datasets),
+        family("project:*:submissions", Set, Expires, Datasets),
+        family("snapshotter:*:submissions", Set, Expires, Datasets),
+        family("state:epoch:*", Hash, Expires, Datasets),
+        family("state:submission:*", Hash, Expires, Datasets),
+        family("state:validator:*", Hash, Expires, Datasets),
+        family("validators:last_seen", Hash, Stays, Datasets),
+        family("validators:peer_mapping", Hash, Stays, Datasets),
+        family("pending:epochs", Set, Stays, Datasets),
+        family("active:epochs", Set, Stays, Datasets),
+        family("completed:epochs", Set, Stays, Datasets),
+        family("active:submissions", Set, Stays, Datasets),
+        family("rejected:submissions", Set, Stays, Datasets),
+        family("finalized:submissions", Set, Stays, Datasets),
+        family("online:validators", Set, Stays, Datasets),
+        family("active:validators", Set, Stays, Datasets),
+        family("offline:validators", Set, Stays, Datasets),
+    ]
+};
+
 static OF_LEDGERS: [Family; 8] = {
     use KeyType::{Hash, Set, Zset};
     use Life::{Expires, Stays};
@@ -145,12 +177,14 @@ impl Family {
     /// The family of a key by what stands behind `P:M:`, or behind `{P:M}:` in the keys of a ledger.
     #[must_use]
     pub fn of(rest: &str) -> Option<&'static Self> {
-        OF_MARKETS.iter().chain(&OF_LEDGERS).find(|family| match family.name.split_once('*') {
-            None => family.name == rest,
-            Some((before, after)) => rest
-                .strip_prefix(before)
-                .and_then(|id| id.strip_suffix(after))
-                .is_some_and(|id| !id.is_empty()),
+        OF_MARKETS.iter().chain(&OF_LEDGERS).chain(&OF_INDEXES).find(|family| {
+            match family.name.split_once('*') {
+                None => family.name == rest,
+                Some((before, after)) => rest
+                    .strip_prefix(before)
+                    .and_then(|id| id.strip_suffix(after))
+                    .is_some_and(|id| !id.is_empty()),
+            }
         })
     }
 }
@@ -173,10 +207,15 @@ impl MarketKeys {
 
 #[cfg(test)]
 mod tests {
-    use domain::{Address, EpochId};
+    use std::collections::BTreeSet;
+
+    use domain::{
+        Address, EpochId,
+        index::{EpochState, Machine, SubmissionState, ValidatorState},
+    };
 
     use super::*;
-    use crate::keys::{InputKeys, Output, OutputKeys};
+    use crate::keys::{IndexKeys, InputKeys, Output, OutputKeys};
 
     fn name_of(key: &str, space: &str) -> Option<&'static str> {
         let rest = key.strip_prefix(space)?.strip_prefix(':')?;
@@ -231,6 +270,33 @@ mod tests {
         assert_eq!(name_of("P:M:metrics:batch:23:validators", "P:M"), Some("metrics:batch:*:validators"));
         assert_eq!(name_of("P:M:metrics:batch:local:23", "P:M"), Some("metrics:batch:local:*"));
         assert_eq!(name_of("P:M:epoch::state", "P:M"), None);
+    }
+
+    #[test]
+    fn every_key_of_a_markets_state_index_has_its_family() {
+        let keys = IndexKeys::of_market(&MarketKeys::new(&Address::new("P"), &Address::new("M")));
+        let epoch = EpochId::parse("23").expect("an id");
+        let mut all = vec![
+            keys.submissions_by_time(),
+            keys.epochs_by_time(),
+            keys.finalizations_by_time(),
+            keys.epoch_submissions(&epoch),
+            keys.validator_epochs("a:b"),
+            keys.validator_batches("a:b"),
+            keys.validator_stats("a:b"),
+            keys.project_submissions("a:b"),
+            keys.snapshotter_submissions("42"),
+            keys.epoch(&epoch),
+            keys.submission("a:b"),
+            keys.validator("a:b"),
+            keys.last_seen(),
+            keys.peer_mapping(),
+        ];
+        let sets = [EpochState::SETS, SubmissionState::SETS, ValidatorState::SETS].concat();
+        all.extend(sets.into_iter().map(|set| keys.set(set)));
+        assert_eq!(all.len(), OF_INDEXES.len());
+        let names: BTreeSet<_> = all.iter().map(|key| name_of(key, "P:M").expect("a family")).collect();
+        assert_eq!(names, OF_INDEXES.iter().map(|family| family.name).collect());
     }
 
     #[test]

@@ -505,3 +505,31 @@ async fn an_indexer_that_is_overtaken_half_way_leaves_the_sets_of_the_later_stat
     assert_eq!(scene.members("finalized:submissions").await, ["s"]);
     assert_eq!(scene.members("active:submissions").await, Vec::<String>::new());
 }
+
+#[tokio::test]
+async fn the_documented_rights_are_enough_for_an_index_and_its_pruning() {
+    let plain = "~metrics:*:by_time ~epoch:* ~validator:* ~validators:* ~project:* ~snapshotter:* ~state:* \
+                 ~*:epochs ~*:submissions ~*:validators";
+    let of_market = format!("~{PROTOCOL}:{MARKET}:* ~{{{PROTOCOL}:{MARKET}}}:tracker:*");
+    for (mut scene, keys) in [(Indexing::plain().await, plain), (Indexing::of_market().await, &of_market)] {
+        let rules = format!(
+            "SETUSER tracker on >secret {keys} +@read +@write +@connection +@scripting +@transaction +@pubsub -@dangerous"
+        );
+        scene.scene.run::<()>("ACL", rules.split_whitespace().collect::<Vec<_>>()).await;
+        let mut settings = settings(scene.scene.redis.addr());
+        let login =
+            settings.connection.redis_settings().clone().set_username("tracker").set_password("secret");
+        settings.connection = settings.connection.set_redis_settings(login);
+        let store = Store::new(settings).expect("settings");
+        let events = life();
+        assert_eq!(apply(&store, &scene.index, NOW, &texts(&events)).await, Indexed::default());
+        let mut session = store.session("test").await.expect("a session");
+        scene.index.age_validators(&mut session, 0, 100, NOW + 700).await.expect("aged");
+        for part in IndexPart::ALL {
+            let (_, faults) = scene.index.forget(&mut session, part, NOW + 1, 100).await.expect("forgotten");
+            assert_eq!(faults, Vec::new());
+        }
+        scene.index.forget_validators(&mut session, 0, NOW + 1, 100).await.expect("forgotten");
+        assert_eq!(scene.keys().await, Vec::<String>::new());
+    }
+}

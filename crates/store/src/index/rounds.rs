@@ -126,7 +126,7 @@ impl Answers {
     /// # Errors
     /// [`StoreError`] when the server as a whole is of no use.
     pub(super) fn finish(mut self) -> Result<Vec<Fault>, StoreError> {
-        while let Some(key) = self.keys.next() {
+        for key in self.keys.by_ref() {
             self.replies.raw(&key)?;
         }
         Ok(self.replies.into_faults())

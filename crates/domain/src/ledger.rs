@@ -6,7 +6,7 @@
 //! never takes back what it had shown. A finished epoch is sealed: its entry is added to the [`Sums`], once.
 //! A total is always sealed sums plus unsealed entries.
 
-use crate::{DEFAULT_WINDOW, EpochFacts, EpochId, LONGEST_WINDOW};
+use crate::{DEFAULT_WINDOW, EpochFacts, EpochId, LONGEST_WINDOW, Sealed};
 
 /// What is known of one epoch. Times are whole Unix seconds; a time of 0 stands for a fact without a time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -308,8 +308,8 @@ pub struct Totals {
     pub held: Vec<EpochId>,
     /// All unsealed entries, those of `finished` included.
     pub unsealed: Vec<(EpochId, Entry)>,
-    /// Sealed entries of which more is known now: changes that came too late to be counted.
-    pub late: Vec<(EpochId, Entry)>,
+    /// Sealed epochs of which more is known now: changes that came too late to be counted.
+    pub late: Vec<(EpochId, Sealed)>,
 }
 
 impl Totals {
@@ -334,11 +334,12 @@ impl Totals {
         let mut totals = Self { all: seen.sums, ..Self::default() };
         for (epoch, sealed) in &seen.sealed {
             let Some(facts) = seen.facts.get(epoch) else { continue };
-            let known = sealed.merge(&Entry::observed(facts, validator, seen.now));
+            let known = sealed.known().merge(&Entry::observed(facts, validator, seen.now));
             // Only what adds to a total is a change that came too late.
             let counts = |entry: &Entry| Sums { unaccounted: 0, ..entry.sums() };
-            if counts(&known) != counts(sealed) {
-                totals.late.push((epoch.clone(), known));
+            if counts(&known) != counts(sealed.known()) {
+                let late = Sealed { counted: sealed.counted.clone(), late: Some(known) };
+                totals.late.push((epoch.clone(), late));
             }
         }
         for (epoch, facts, entry) in entries {
@@ -518,10 +519,11 @@ mod tests {
             Entry { seen: 900, opened: Some(900), submissions: 3, accounted: true, ..Entry::default() };
         let mut seen = Observation { now: 1000.0, sums: sealed.sums(), ..Observation::default() };
         seen.facts.insert(id.clone(), facts);
-        seen.sealed.insert(id.clone(), sealed.clone());
+        seen.sealed.insert(id.clone(), sealed.clone().into());
         let totals = Totals::of(&seen, "v", 3600.0);
         assert_eq!((totals.all.submissions, totals.unfinished), (3, 0));
-        assert_eq!(totals.late, [(id.clone(), Entry { submissions: 5, ..sealed })]);
+        let late = Sealed { counted: sealed.clone(), late: Some(Entry { submissions: 5, ..sealed }) };
+        assert_eq!(totals.late, [(id.clone(), late)]);
         // Once it is known to be late it is not late again.
         seen.sealed.insert(id, totals.late[0].1.clone());
         assert_eq!(Totals::of(&seen, "v", 3600.0).late, []);

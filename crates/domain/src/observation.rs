@@ -5,7 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{BatchMember, Entry, EpochId, EpochMember, Gap, MeasurementWindow, Recent, Steps, Sums, Timed};
+use crate::{
+    BatchMember, Entry, EpochId, EpochMember, Gap, MeasurementWindow, Recent, Sealed, Steps, Sums, Timed,
+};
 
 /// What the keys of one epoch say.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -83,8 +85,8 @@ pub struct Observation {
     pub validators: Option<u64>,
     /// The epochs whose keys were read: all unfinished ones, and the sealed ones of the last minutes.
     pub facts: BTreeMap<EpochId, EpochFacts>,
-    /// Those of them that are sealed, with their sealed entries.
-    pub sealed: BTreeMap<EpochId, Entry>,
+    /// Those of them that are sealed.
+    pub sealed: BTreeMap<EpochId, Sealed>,
     /// The unsealed entries as the ledger had them.
     pub stored: BTreeMap<EpochId, Entry>,
     /// The sealed sums.
@@ -93,7 +95,7 @@ pub struct Observation {
     pub window: Option<MeasurementWindow>,
     /// What the ledger's sealed epochs and the validator's own timeline say of the last 24 hours.
     pub day: Day,
-    /// The sealed entries of the hours that statistics are made of, where those are due.
+    /// What was counted of the sealed epochs of the hours that statistics are made of, where those are due.
     pub past: Vec<Entry>,
     /// The validators that were sealed for the running hour and the one before, by the start of the hour.
     pub hour_validators: BTreeMap<u64, Option<BTreeSet<String>>>,

@@ -4,7 +4,7 @@
 -- ARGV: 1 schema version, 2 now, 3 seconds that an hour's validators are kept,
 --   4 members of epochs:active that are known when this run is over ('' for unknown),
 --   5 number of entries to store, then for each: epoch, entry as it was read ('' for none), new entry;
---   then the number of late changes, for each: epoch, sealed entry as it was read, what is known now;
+--   then the number of late changes, for each: epoch, what is stored of it as it was read, and what shall be;
 --   then for each entry to seal: epoch, entry as it was read, final entry, seven numbers in the order of NAMES,
 --   when it was opened and aggregated ('' for unknown), its hour ('' for unknown), the number of validators in its
 --   aggregated batch, and these.

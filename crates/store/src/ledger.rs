@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{Entry, EpochFacts, EpochId, MeasurementWindow, Sums, Totals};
+use domain::{Entry, EpochFacts, EpochId, MeasurementWindow, Sealed, Sums, Totals};
 use redis::Script;
 
 use crate::{batch::Batch, keys::MarketKeys};
@@ -69,8 +69,8 @@ pub(crate) struct Run<'a> {
     pub(crate) facts: &'a BTreeMap<EpochId, EpochFacts>,
     /// The unsealed entries as they were read, as text.
     pub(crate) stored: &'a BTreeMap<EpochId, String>,
-    /// The sealed entries as they were read.
-    pub(crate) sealed: &'a BTreeMap<EpochId, Entry>,
+    /// The sealed epochs as they were read.
+    pub(crate) sealed: &'a BTreeMap<EpochId, Sealed>,
     pub(crate) now: f64,
     /// Members of `epochs:active` that are accounted for when this is written, where that is known.
     pub(crate) active_known: Option<u64>,
@@ -78,7 +78,7 @@ pub(crate) struct Run<'a> {
 
 enum Step<'a> {
     Store(&'a EpochId, &'a Entry),
-    Late(&'a EpochId, &'a Entry),
+    Late(&'a EpochId, &'a Sealed),
     Seal(&'a EpochId, &'a Entry),
 }
 
@@ -87,7 +87,7 @@ impl Run<'_> {
     pub(crate) fn write(&self, batch: &mut Batch) -> usize {
         let totals = self.totals;
         let stores = totals.changed.iter().map(|(epoch, entry)| Step::Store(epoch, entry));
-        let late = totals.late.iter().map(|(epoch, entry)| Step::Late(epoch, entry));
+        let late = totals.late.iter().map(|(epoch, sealed)| Step::Late(epoch, sealed));
         let seals = totals.finished.iter().map(|(epoch, entry)| Step::Seal(epoch, entry));
         let steps: Vec<Step<'_>> = stores.chain(late).chain(seals).collect();
         let hash = Script::new(SOURCE).get_hash().to_owned();
@@ -125,9 +125,9 @@ impl Run<'_> {
         }
         command.arg(steps.iter().filter(|step| matches!(step, Step::Late(..))).count());
         for step in steps {
-            if let Step::Late(epoch, entry) = step {
-                let read = self.sealed.get(*epoch).map_or_else(String::new, Entry::encode);
-                command.arg(epoch.as_str()).arg(read).arg(entry.encode());
+            if let Step::Late(epoch, sealed) = step {
+                let read = self.sealed.get(*epoch).map_or_else(String::new, Sealed::encode);
+                command.arg(epoch.as_str()).arg(read).arg(sealed.encode());
             }
         }
         for step in steps {

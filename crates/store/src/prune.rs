@@ -1,6 +1,6 @@
 //! Retention: what is removed from a market's keys, in slices so small that no other client has to wait.
 
-use domain::{Entry, EpochId, HOUR};
+use domain::{EpochId, HOUR, Sealed};
 
 use crate::{batch::Batch, connect::Session, error::StoreError, keys::MarketKeys, reply::Replies};
 
@@ -87,10 +87,10 @@ impl Session {
         let mut replies = Replies::new(operation, self.run(operation, &key, batch).await?);
         let (cursor, page): (u64, Vec<(String, String)>) = replies.own(&key)?;
         let floor: Option<String> = replies.own(&keys.meta())?;
-        let is_old = |entry: &Entry| entry.last_sign() < before;
+        let is_old = |sealed: &Sealed| sealed.known().last_sign() < before;
         let old: Vec<EpochId> = page
             .iter()
-            .filter(|(_, entry)| Entry::decode(entry).as_ref().is_ok_and(is_old))
+            .filter(|(_, entry)| Sealed::decode(entry).as_ref().is_ok_and(is_old))
             .filter_map(|(epoch, _)| EpochId::parse(epoch).ok())
             .collect();
         if old.is_empty() {

@@ -180,6 +180,11 @@ async fn what_comes_after_sealing_is_counted_as_late_once_and_changes_no_total()
     for pass in 3..6 {
         let shown = tracker.recent(NOW + pass).await;
         assert_eq!(shown.totals(), total, "pass {pass}");
+        for name in [key(&format!("stats:hourly:{THIS}")), key("stats:daily")] {
+            let shown = json_at(&mut scene, &name).await;
+            let submissions = if name.contains("hourly") { "submissions" } else { "submissions_total" };
+            assert_eq!(shown[submissions], 4, "pass {pass}: {name} shows what was sealed");
+        }
     }
     assert_eq!(scene.run::<String>("HGET", &[ledger("sums"), "late".to_owned()]).await, "1");
 }

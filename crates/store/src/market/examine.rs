@@ -11,7 +11,7 @@ use crate::{
     ledger,
     reply::Replies,
 };
-use domain::{DAY, Entry, EpochId, HourStats, Priorities};
+use domain::{DAY, EpochId, HourStats, Priorities, Sealed};
 
 /// Which epochs are asked about, in the order of asking.
 struct Asked {
@@ -136,15 +136,15 @@ impl MarketStore {
             let entries: Vec<Option<String>> = replies.own(&self.keys.sealed())?;
             for (epoch, text) in asked.of_ledger.iter().zip(entries) {
                 let Some(text) = text else { continue };
-                let entry = Entry::decode(&text);
-                if let Err(error) = &entry {
+                let sealed = Sealed::decode(&text);
+                if let Err(error) = &sealed {
                     replies.fault(self.keys.sealed(), ErrorKind::Malformed, error);
                 }
-                pass.seen.sealed.insert(epoch.clone(), entry.unwrap_or_default());
+                pass.seen.sealed.insert(epoch.clone(), sealed.unwrap_or_default());
             }
             // An unsealed epoch is no past of the statistics: it is with the unsealed ones.
-            pass.seen.past =
-                pass.past.iter().filter_map(|epoch| pass.seen.sealed.get(epoch).cloned()).collect();
+            let past = pass.past.iter().filter_map(|epoch| pass.seen.sealed.get(epoch));
+            pass.seen.past = past.map(|sealed| sealed.counted.clone()).collect();
             pass.seen.sealed.retain(|epoch, _| pass.seen.facts.contains_key(epoch));
         }
         for &hour in &asked.hours {

@@ -27,11 +27,17 @@ use crate::{
 /// The dataset's name in the status.
 pub(crate) const DATASET: &str = "summary";
 
+/// After a longer time than this without a pass all is looked at that is still there, in seconds. A pass of the last
+/// minutes looks back twice as far, so that what comes some minutes late is seen too.
+const RECENT: f64 = 300.0;
+
 /// The actor.
 pub struct Aggregator {
     services: Services,
     market: MarketStore,
     reach: Reach,
+    /// When it last passed, in Unix seconds.
+    passed: Option<f64>,
     /// When the statistics of hours and of days are due; at once after a start.
     hourly_due: Option<Instant>,
     daily_due: Option<Instant>,
@@ -46,7 +52,8 @@ impl Aggregator {
     pub fn new(services: Services, keys: MarketKeys) -> Self {
         let market = MarketStore::new(keys, &services.validator);
         let (last_good, ledger) = (HashMap::new(), None);
-        Self { services, market, reach: Reach::Full, hourly_due: None, daily_due: None, last_good, ledger }
+        let (passed, hourly_due, daily_due) = (None, None, None);
+        Self { services, market, reach: Reach::Full, passed, hourly_due, daily_due, last_good, ledger }
     }
 
     /// The fields; one that can't be computed now keeps its last good value for three intervals.
@@ -126,6 +133,10 @@ impl Passes for Aggregator {
         }
         let (began, wall) = (Instant::now(), clock.unix());
         let now = wall.as_secs_f64();
+        // After a long sleep (of the machine, or between two passes) the last minutes are not all that is new.
+        if self.passed.is_some_and(|passed| now - passed > RECENT) {
+            self.reach = Reach::Full;
+        }
         fail::point("aggregator::before_read").await?;
         let mut session = self.services.store.session("read the timelines").await?;
         self.services.telemetry.pool_waited(began.elapsed());
@@ -198,6 +209,7 @@ impl Passes for Aggregator {
         for (kind, _) in took.into_iter().filter(|(_, made)| *made) {
             telemetry.aggregation_took(kind, began.elapsed());
         }
+        self.passed = Some(now);
         let again = pass.partial || (pass.missed_epochs && self.reach == Reach::Recent);
         self.reach = if again { Reach::Full } else { Reach::Recent };
         Ok(if again { Next::AtOnce } else { Next::Interval })

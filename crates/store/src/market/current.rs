@@ -39,11 +39,11 @@ impl MarketStore {
         let answers = session.run(operation, self.name(), batch).await?;
         let mut replies = Replies::new(operation, answers).noting(chosen.finds_out());
         let mut seen = Observation { now, ..Observation::default() };
-        let mut unsealed = BTreeSet::new();
+        let (mut unsealed, mut bare) = (BTreeSet::new(), BTreeSet::new());
         for (epoch, entry) in replies.take::<Vec<(String, String)>>(&self.keys.open())?.unwrap_or_default() {
             let (Ok(epoch), Ok(entry)) = (EpochId::parse(&epoch), Entry::decode(&entry)) else { continue };
             if entry.closed.is_none() {
-                unsealed.insert(epoch);
+                (if entry.is_bare() { &mut bare } else { &mut unsealed }).insert(epoch);
             }
         }
         let mut timeline = Joined::default();
@@ -53,7 +53,7 @@ impl MarketStore {
         seen.epochs_timeline = timeline.known();
         chosen.note(&self.keys, &replies.present());
         let mut faults = replies.into_faults();
-        for epoch in choose(seen.epochs_timeline.as_deref().unwrap_or_default(), unsealed) {
+        for epoch in choose(seen.epochs_timeline.as_deref().unwrap_or_default(), unsealed, bare) {
             seen.facts.insert(epoch, Default::default());
         }
         let epochs: Vec<EpochId> = seen.facts.keys().cloned().collect();
@@ -108,8 +108,13 @@ impl MarketStore {
     }
 }
 
-/// The epochs worth a look: all that may be open, the highest first, and the most recent ones.
-fn choose(timeline: &[Timed<EpochMember>], unsealed: BTreeSet<EpochId>) -> BTreeSet<EpochId> {
+/// The epochs worth a look: all that may be open, the highest first, and the most recent ones. Ids of which nothing is
+/// known, as `epochs:active` keeps them for ever, take no place from the others.
+fn choose(
+    timeline: &[Timed<EpochMember>],
+    unsealed: BTreeSet<EpochId>,
+    bare: BTreeSet<EpochId>,
+) -> BTreeSet<EpochId> {
     let closed: BTreeSet<&EpochId> = timeline
         .iter()
         .filter(|entry| matches!(entry.what, EpochMember::Closed(_)))
@@ -120,5 +125,7 @@ fn choose(timeline: &[Timed<EpochMember>], unsealed: BTreeSet<EpochId>) -> BTree
     let mut recent: Vec<&Timed<EpochMember>> = timeline.iter().collect();
     recent.sort_by(|a, b| b.at.total_cmp(&a.at));
     let recent = recent.into_iter().take(4).map(|entry| entry.what.epoch().clone());
-    open.into_iter().rev().take(MOST_CANDIDATES).chain(recent).collect()
+    let bare = bare.into_iter().rev().filter(|epoch| !open.contains(epoch)).take(MOST_CANDIDATES);
+    let bare: Vec<EpochId> = bare.collect();
+    open.into_iter().rev().take(MOST_CANDIDATES).chain(bare).chain(recent).collect()
 }

@@ -151,11 +151,13 @@ impl Summary {
             ("vpa_submissions_failed", priorities.failed),
         ];
         fields.extend(kept.into_iter().filter_map(|(name, value)| Some((name, read(value?)))));
-        if let (Some(Some(succeeded)), Some(Some(failed))) = (priorities.succeeded, priorities.failed)
-            && succeeded + failed > 0
-        {
-            let rate = 100.0 * succeeded as f64 / (succeeded + failed) as f64;
-            fields.push(("vpa_submission_success_rate", Some(Number::Real(rate))));
+        if let Some((succeeded, failed)) = priorities.succeeded.zip(priorities.failed) {
+            let both = succeeded.zip(failed).map(|(succeeded, failed)| (succeeded as f64, failed as f64));
+            // Of nothing there is no rate; of what can't be read it is not known.
+            if both.is_none_or(|(succeeded, failed)| succeeded + failed > 0.0) {
+                let rate = both.map(|(succeeded, failed)| 100.0 * succeeded / (succeeded + failed));
+                fields.push(("vpa_submission_success_rate", rate.map(Number::Real)));
+            }
         }
         fields.sort_unstable_by_key(|(name, _)| *name);
         Self(fields)
@@ -233,6 +235,29 @@ mod tests {
         );
         assert!(json.get("vpa_no_priority_count").is_none() && json["vpa_submissions_24h"].is_null());
         assert_eq!((&json["epoch_gaps_count"], &json["epoch_gaps_rate"]), (&2.into(), &0.5.into()));
+    }
+
+    #[test]
+    fn a_success_rate_needs_both_counts_and_is_unknown_when_one_can_not_be_read() {
+        let totals = totals(1, 1, 1, 1);
+        let rate = |succeeded, failed| {
+            let input = SummaryInput {
+                totals: &totals,
+                window: MeasurementWindow::at(None, &totals, 5.0, 60.0),
+                recent: Recent::default(),
+                queue: None,
+                active_validators: None,
+                gaps: None,
+                priorities: Priorities { succeeded, failed, ..Priorities::default() },
+                now: 5.0,
+            };
+            Summary::of(&input).to_json().get("vpa_submission_success_rate").cloned()
+        };
+        assert_eq!(rate(Some(Some(1)), Some(Some(3))), Some(25.into()));
+        assert_eq!(rate(Some(Some(u64::MAX)), Some(Some(u64::MAX))), Some(50.into()));
+        assert_eq!(rate(Some(Some(0)), Some(Some(0))), None);
+        assert_eq!((rate(None, Some(Some(3))), rate(Some(Some(3)), None)), (None, None));
+        assert_eq!(rate(Some(None), Some(Some(3))), Some(Value::Null));
     }
 
     #[test]

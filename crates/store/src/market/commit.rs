@@ -205,7 +205,9 @@ fn write_gaps(batch: &mut Batch, keys: &mut Vec<String>, gaps: &str, pass: &Pass
         batch.cmd("EXPIRE", gaps).arg(GAPS_TTL);
         keys.extend([gaps.to_owned(), gaps.to_owned()]);
     }
-    let all = pass.seen.facts.keys().flat_map(|epoch| Gap::ALL.map(|gap| gap.member(epoch)));
+    // One whose state could not be read has the gaps that it had.
+    let read = pass.seen.facts.iter().filter(|(_, facts)| !facts.state_unread).map(|(epoch, _)| epoch);
+    let all = read.flat_map(|epoch| Gap::ALL.map(|gap| gap.member(epoch)));
     let closed: Vec<String> = all.filter(|member| !present.contains(member)).collect();
     if !closed.is_empty() {
         batch.cmd("ZREM", gaps).arg(closed);

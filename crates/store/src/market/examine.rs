@@ -207,7 +207,7 @@ impl MarketStore {
         asked: &Asked,
     ) -> Result<(), StoreError> {
         let (mut validators, mut readable) = (BTreeSet::new(), true);
-        let (mut listed, mut new) = (BTreeSet::new(), 0);
+        let (mut listed, mut new, mut level1) = (BTreeSet::new(), 0, Vec::new());
         let recent = pass.active.is_none();
         let mut take = |replies: &mut Replies, key: &str, counts: bool| -> Result<(), StoreError> {
             match replies.take::<Vec<Vec<u8>>>(key)? {
@@ -237,9 +237,9 @@ impl MarketStore {
                 }
             }
             let own = replies.take::<u64>(&input.own_batches(&self.validator))?;
-            let level1 = &mut pass.seen.day.level1;
-            *level1 = level1.filter(|&count| count > 0).or(own).or(*level1);
+            level1.push(own);
         }
+        pass.seen.day.level1 = first_kept(&level1);
         pass.seen.validators = readable.then_some(validators.len() as u64);
         if recent {
             let explained = pass.mark.active_known.map(|known| known + new);
@@ -265,24 +265,24 @@ impl MarketStore {
 
     /// The first namespace in which something is kept speaks; a key that can't be read speaks for its namespace.
     fn take_priorities(&self, replies: &mut Replies, chosen: &Chosen) -> Result<Priorities, StoreError> {
-        let mut all = Priorities::default();
+        let (mut all, mut assignments, mut submissions) = (Priorities::default(), Vec::new(), Vec::new());
         for space in chosen.priorities(&self.keys) {
             let fields = take_numbers(replies, space)?;
             let slots = [&mut all.assignments, &mut all.none, &mut all.succeeded, &mut all.failed];
             for (slot, field) in slots.into_iter().zip(fields) {
                 *slot = slot.or(field);
             }
-            let counts = [
-                (space.vpa_assignments(), &mut all.assignments_24h),
-                (space.vpa_submissions(), &mut all.submissions_24h),
-            ];
-            for (key, slot) in counts {
-                let count = replies.take::<u64>(&key)?;
-                *slot = slot.filter(|&count| count > 0).or(count).or(*slot);
-            }
+            assignments.push(replies.take::<u64>(&space.vpa_assignments())?);
+            submissions.push(replies.take::<u64>(&space.vpa_submissions())?);
         }
+        (all.assignments_24h, all.submissions_24h) = (first_kept(&assignments), first_kept(&submissions));
         Ok(all)
     }
+}
+
+/// The count at the first place where something is kept. One that can't be read is not nothing.
+fn first_kept(counts: &[Option<u64>]) -> Option<u64> {
+    counts.iter().copied().find(|count| *count != Some(0)).unwrap_or(Some(0))
 }
 
 const PRIORITY_FIELDS: [&str; 4] = [

@@ -153,3 +153,87 @@ async fn a_redis_that_hangs_does_not_keep_the_process_from_stopping() {
         assert!(told.elapsed() < Duration::from_secs(10), "{:?}", told.elapsed());
     }
 }
+
+/// How long Redis answers nothing, across many passes.
+const HUNG: Duration = Duration::from_secs(20);
+
+/// Every dataset of a market as a reader finds it, without what tells the time.
+async fn datasets(redis: &RedisServer, market: &str) -> serde_json::Value {
+    let of_time = [
+        "updated_at",
+        "timestamp",
+        "hour_end",
+        "measurement_duration",
+        "submission_rate",
+        "epoch_rate",
+        "time_remaining_seconds",
+        "phase",
+        "period_start",
+        "period_end",
+        "hourly_breakdown",
+        // What was opened at the beginning of the test is no longer of the last minute at its end.
+        "epochs_1m",
+        "submissions_1m",
+    ];
+    let mut connection = redis.connection().await.expect("a connection");
+    let mut all = serde_json::Map::new();
+    for name in ["dashboard:summary", "metrics:participation", "metrics:current_epoch", "stats:daily"] {
+        let mut command = redis::cmd("GET");
+        let text: Option<String> =
+            command.arg(common::key(market, name)).query_async(&mut connection).await.expect("read");
+        let text = text.unwrap_or_else(|| panic!("{name} is empty"));
+        let object: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(&text).expect("an object");
+        let fields = object.into_iter().filter(|(field, _)| !of_time.contains(&field.as_str()));
+        all.insert(name.to_owned(), fields.collect::<serde_json::Map<_, _>>().into());
+    }
+    all.into()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_hangs_across_passes_empties_no_dataset_is_counted_by_kind_and_told_once_a_minute() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let market = one_epoch(&redis, MARKETS[0]).await;
+    let other = one_epoch(&redis, MARKETS[1]).await;
+    let process = Process::start(&environment(redis.addr())).await;
+    process.wait_ready().await;
+    common::totals_reach(&redis, MARKETS[0], &market.truth()).await;
+    common::totals_reach(&redis, MARKETS[1], &other.truth()).await;
+    let before = [datasets(&redis, MARKETS[0]).await, datasets(&redis, MARKETS[1]).await];
+    assert_eq!(before[0]["dashboard:summary"]["submissions_total"], 7);
+    redis.pause().expect("hung");
+    let hung = Instant::now();
+    let counted = r#"state_tracker_errors_total{kind="timeout""#;
+    wait_until("it is counted by its kind", SOON, async || {
+        let (_, metrics) = get(process.metrics, "/metrics").await;
+        metrics.lines().any(|line| line.starts_with(counted) && !line.ends_with(" 0"))
+    })
+    .await;
+    not_ready(&process, "Redis is away").await;
+    tokio::time::sleep(HUNG.saturating_sub(hung.elapsed())).await;
+    redis.resume().expect("awake");
+    // From its first answer on, through many passes.
+    let until = Instant::now() + Duration::from_secs(2);
+    while Instant::now() < until {
+        for (market, before) in MARKETS.iter().zip(&before) {
+            assert_eq!(datasets(&redis, market).await, *before, "{market}");
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    process.wait_ready().await;
+    common::totals_reach(&redis, MARKETS[0], &market.truth()).await;
+    assert_eq!(crashes(&process).await, 0);
+    // What failed at what, and how: each at most once in a minute.
+    let log = process.log.borrow().clone();
+    let mut told = std::collections::BTreeMap::new();
+    for line in log.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).expect("a JSON log line");
+        let message = line["fields"]["message"].as_str().or(line["message"].as_str()).unwrap_or_default();
+        if let Some((subject, _)) =
+            message.split_once("): ").filter(|(subject, _)| subject.contains(" failed ("))
+        {
+            *told.entry(subject.to_owned()).or_insert(0) += 1;
+        }
+    }
+    assert!(!told.is_empty() && told.values().all(|lines| *lines == 1), "{told:?}");
+}

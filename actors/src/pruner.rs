@@ -14,6 +14,8 @@ use crate::services::Services;
 
 /// How many members go in one step.
 const SLICE: usize = 500;
+/// The same for the index, in which each stands in several keys.
+const INDEX_SLICE: usize = 100;
 /// The pause after each step.
 const PAUSE: Duration = Duration::from_millis(2);
 /// How soon a round that failed is tried again.
@@ -88,7 +90,7 @@ impl Pruner {
         let (clock, mut removed) = (cx.clock().clone(), 0);
         for part in IndexPart::ALL {
             loop {
-                let (more, faults) = index.forget(session, part, before, SLICE).await?;
+                let (more, faults) = index.forget(session, part, before, INDEX_SLICE).await?;
                 self.services.note_unwritten("prune the index", &faults);
                 removed += more;
                 if more == 0 {
@@ -99,7 +101,7 @@ impl Pruner {
         }
         let mut cursor = 0;
         loop {
-            let (next, more, faults) = index.forget_validators(session, cursor, before, SLICE).await?;
+            let (next, more, faults) = index.forget_validators(session, cursor, before, INDEX_SLICE).await?;
             self.services.note_unwritten("prune the index", &faults);
             removed += more;
             if next == 0 {

@@ -58,7 +58,7 @@ impl From<InjectedFailure> for CommitError {
 }
 
 impl Indexer {
-    /// How many messages, of at most 512 events, go into one commit at most: the batch of its mailbox.
+    /// How many messages, of at most 128 events, go into one commit at most: the batch of its mailbox.
     pub const AT_ONCE: usize = 8;
 
     /// An indexer of what comes over this edge; what it writes is kept for `retention`.

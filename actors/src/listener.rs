@@ -121,18 +121,12 @@ impl Listener {
                     return Ok(end);
                 }
                 Some(Ok((channel, payload))) => {
-                    let mut full = self.collect(&channel, &payload);
+                    self.collect(&channel, &payload, &clock);
                     hand_over_at.get_or_insert_with(|| clock.now() + COLLECT);
                     // What is there already is read without a turn of the scheduler for each event.
                     for _ in 0..EVENTS_A_TURN {
-                        if full {
-                            break;
-                        }
                         let Some((channel, payload)) = events.next_ready() else { break };
-                        full = self.collect(&channel, &payload);
-                    }
-                    if full {
-                        hand_over_at = Some(clock.now());
+                        self.collect(&channel, &payload, &clock);
                     }
                 }
                 None if hand_over_at.take().is_some() => self.hand_over(&clock).await?,
@@ -151,19 +145,23 @@ impl Listener {
         }
     }
 
-    /// Takes up an event. Whether as much is collected as a hand-over takes.
-    fn collect(&mut self, channel: &str, payload: &[u8]) -> bool {
+    fn collect(&mut self, channel: &str, payload: &[u8], clock: &Clock) {
         let entity = Entity::of(payload);
         self.collected.add(entity);
         if entity == Entity::Malformed {
-            return false;
+            return;
         }
         let market = self.channels.get(channel).copied();
         match market.and_then(|at| self.own.get_mut(at)) {
             Some(own) => *own += 1,
             None => self.common += 1,
         }
-        self.feed.as_mut().is_some_and(|feed| feed.collect(market, payload))
+        if let Some(feed) = &mut self.feed
+            && feed.collect(market, payload)
+        {
+            // A message is full: it does not wait for the next hand-over.
+            feed.hand_over(clock.unix().as_secs(), &self.services.telemetry);
+        }
     }
 
     /// Counts what was collected, wakes the markets, and feeds the indexer.

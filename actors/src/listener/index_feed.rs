@@ -18,9 +18,9 @@ use crate::{
 };
 
 /// The most events of one message.
-const EVENTS_A_MESSAGE: usize = 512;
+const EVENTS_A_MESSAGE: usize = 128;
 /// The most bytes of one message.
-const BYTES_A_MESSAGE: usize = 64 << 10;
+const BYTES_A_MESSAGE: usize = 32 << 10;
 
 /// The way to the indexer, and how far it has come.
 #[derive(Clone)]

@@ -12,7 +12,7 @@ use crate::scene::{Indexing, NOW};
 /// Submissions that are indexed, and pruned.
 const SUBMISSIONS: u64 = 100_000;
 /// What the indexer takes at once at most.
-const AT_ONCE: u64 = 8 * 512;
+const AT_ONCE: u64 = 8 * 128;
 /// How many members the pruner takes at once, and its pause after that.
 const SLICE: usize = 100;
 const PAUSE: Duration = Duration::from_millis(2);

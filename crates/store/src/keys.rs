@@ -128,17 +128,17 @@ impl MarketKeys {
 
     /// The spellings of `P:M` under which producers may write, the preferred one first.
     pub(crate) fn inputs(&self) -> impl Iterator<Item = InputKeys<'_>> {
-        self.inputs.iter().map(|prefix| InputKeys(prefix))
+        self.inputs.iter().map(|prefix| InputKeys::new(prefix))
     }
 
     /// The namespaces in which priorities are looked for, the second namespace first.
     pub(crate) fn priorities(&self) -> impl Iterator<Item = InputKeys<'_>> {
-        self.second.iter().chain(&self.inputs).map(|prefix| InputKeys(prefix))
+        self.second.iter().chain(&self.inputs).map(|prefix| InputKeys::new(prefix))
     }
 
     /// The second namespace alone, the preferred spelling first.
     pub(crate) fn second(&self) -> impl Iterator<Item = InputKeys<'_>> {
-        self.second.iter().map(|prefix| InputKeys(prefix))
+        self.second.iter().map(|prefix| InputKeys::new(prefix))
     }
 
     /// Where outputs are written, at least one; the first is what the tracker itself reads back.
@@ -267,76 +267,93 @@ impl OutputKeys<'_> {
 
 /// The keys that producers write, under one spelling of `P:M`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct InputKeys<'a>(&'a str);
+pub(crate) struct InputKeys<'a> {
+    space: &'a str,
+    /// The form of the epoch's id, where it is another than the normal one.
+    id: Option<&'a str>,
+}
 
-impl InputKeys<'_> {
+impl<'a> InputKeys<'a> {
+    fn new(space: &'a str) -> Self {
+        Self { space, id: None }
+    }
+
+    /// The same, for keys of the one epoch whose id has this form.
+    pub(crate) fn with_id(self, id: &'a str) -> Self {
+        Self { id: Some(id), ..self }
+    }
+
+    fn id_of<'b>(&'b self, epoch: &'b EpochId) -> &'b str {
+        self.id.unwrap_or_else(|| epoch.as_str())
+    }
+
     /// `P:M`
     pub(crate) fn space(&self) -> &str {
-        self.0
+        self.space
     }
 
     /// A key of this spelling that nobody uses.
     pub(crate) fn unused(self) -> String {
-        format!("{}:tracker:unused", self.0)
+        format!("{}:tracker:unused", self.space)
     }
 
     /// Whether a key stands under this spelling.
     pub(crate) fn has(self, key: &str) -> bool {
-        key.strip_prefix(self.0).is_some_and(|rest| rest.starts_with(':'))
+        key.strip_prefix(self.space).is_some_and(|rest| rest.starts_with(':'))
     }
 
     pub(crate) fn queue(self) -> String {
-        format!("{}:submissionQueue", self.0)
+        format!("{}:submissionQueue", self.space)
     }
 
     pub(crate) fn active(self) -> String {
-        format!("{}:epochs:active", self.0)
+        format!("{}:epochs:active", self.space)
     }
 
     pub(crate) fn epochs_timeline(self) -> String {
-        format!("{}:metrics:epochs:timeline", self.0)
+        format!("{}:metrics:epochs:timeline", self.space)
     }
 
     pub(crate) fn batches_timeline(self) -> String {
-        format!("{}:metrics:batches:timeline", self.0)
+        format!("{}:metrics:batches:timeline", self.space)
     }
 
     pub(crate) fn info(self, epoch: &EpochId) -> String {
-        format!("{}:metrics:epoch:{epoch}:info", self.0)
+        format!("{}:metrics:epoch:{}:info", self.space, self.id_of(epoch))
     }
 
     pub(crate) fn state(self, epoch: &EpochId) -> String {
-        format!("{}:epoch:{epoch}:state", self.0)
+        format!("{}:epoch:{}:state", self.space, self.id_of(epoch))
     }
 
     pub(crate) fn validators(self, epoch: &EpochId) -> String {
-        format!("{}:epoch:{epoch}:validators", self.0)
+        format!("{}:epoch:{}:validators", self.space, self.id_of(epoch))
     }
 
     /// How the validators of several epochs are named in a report.
     pub(crate) fn validators_of_any(self) -> String {
-        format!("{}:epoch:*:validators", self.0)
+        format!("{}:epoch:*:validators", self.space)
     }
 
     pub(crate) fn submission_ids(self, epoch: &EpochId) -> String {
-        format!("{}:epoch:{epoch}:submissions:ids", self.0)
+        format!("{}:epoch:{}:submissions:ids", self.space, self.id_of(epoch))
     }
 
     pub(crate) fn processed(self, epoch: &EpochId) -> String {
-        format!("{}:epoch:{epoch}:processed", self.0)
+        format!("{}:epoch:{}:processed", self.space, self.id_of(epoch))
     }
 
     pub(crate) fn local_batch(self, epoch: &EpochId) -> String {
-        format!("{}:metrics:batch:local:{epoch}", self.0)
+        format!("{}:metrics:batch:local:{}", self.space, self.id_of(epoch))
     }
 
     pub(crate) fn aggregated_batch(self, epoch: &EpochId) -> String {
-        format!("{}:metrics:batch:aggregated:{epoch}", self.0)
+        format!("{}:metrics:batch:aggregated:{}", self.space, self.id_of(epoch))
     }
 
     /// The timelines that grow for ever unless they are pruned.
     pub(crate) fn timelines(self, validator: &str) -> [String; 6] {
-        let metrics = |name: &str| format!("{}:metrics:{name}:timeline", self.0);
+        let metrics = |name: &str| format!("{}:metrics:{name}:timeline", self.space);
         [
             self.epochs_timeline(),
             self.batches_timeline(),
@@ -348,22 +365,22 @@ impl InputKeys<'_> {
     }
 
     pub(crate) fn own_batches(self, validator: &str) -> String {
-        format!("{}:metrics:validator:{validator}:batches", self.0)
+        format!("{}:metrics:validator:{validator}:batches", self.space)
     }
 
     pub(crate) fn vpa_stats(self) -> String {
-        format!("{}:vpa:stats", self.0)
+        format!("{}:vpa:stats", self.space)
     }
 
     pub(crate) fn vpa_assignments(self) -> String {
-        format!("{}:vpa:priority:timeline", self.0)
+        format!("{}:vpa:priority:timeline", self.space)
     }
 
     pub(crate) fn vpa_submissions(self) -> String {
-        format!("{}:vpa:submission:timeline", self.0)
+        format!("{}:vpa:submission:timeline", self.space)
     }
 
     pub(crate) fn batch_validators(self, epoch: &EpochId) -> String {
-        format!("{}:metrics:batch:{epoch}:validators", self.0)
+        format!("{}:metrics:batch:{}:validators", self.space, self.id_of(epoch))
     }
 }

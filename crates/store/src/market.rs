@@ -5,6 +5,7 @@
 //! (the keys of the epochs that matter), [`MarketStore::commit`]. A pass of the current epoch is
 //! [`MarketStore::latest`] and [`MarketStore::write_current_epoch`].
 
+mod aliases;
 mod commit;
 mod current;
 mod examine;
@@ -18,6 +19,7 @@ use std::{
 
 use domain::{BatchMember, DAY, Entry, EpochId, EpochMember, HOUR, Observation};
 
+use aliases::Aliases;
 pub use commit::{Datasets, Written};
 use spellings::{Chosen, Spellings};
 
@@ -113,14 +115,16 @@ pub struct MarketStore {
     spellings: Arc<Spellings>,
     /// What passes of the current epoch found, which see less.
     current_spellings: Arc<Spellings>,
+    /// What passes of both kinds found of other forms of epochs' ids.
+    aliases: Arc<Aliases>,
 }
 
 impl MarketStore {
     /// The store of the market with these keys, as this validator sees it.
     #[must_use]
     pub fn new(keys: MarketKeys, validator: &str) -> Self {
-        let (spellings, current_spellings) = Default::default();
-        Self { keys, validator: validator.to_owned(), spellings, current_spellings }
+        let (spellings, current_spellings, aliases) = Default::default();
+        Self { keys, validator: validator.to_owned(), spellings, current_spellings, aliases }
     }
 
     /// The names of its keys.
@@ -197,6 +201,7 @@ impl MarketStore {
         pass.seen.batches_timeline = batches_timeline.known();
         pass.seen.queue = queue.known().map(|lengths| lengths.iter().sum());
         chosen.note(&self.keys, &replies.present());
+        chosen.forms = self.aliases.learn(&mut replies);
         pass.chosen = chosen;
         pass.faults.extend(replies.into_faults());
         pass.find_epochs(&sealed, active.as_ref());

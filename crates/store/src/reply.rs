@@ -32,13 +32,21 @@ pub(crate) struct Replies {
     operation: &'static str,
     answers: std::vec::IntoIter<RedisResult<Value>>,
     faults: Vec<Fault>,
+    /// Epochs that members named in another form than the normal one, with that form.
+    other_forms: Vec<(EpochId, String)>,
     /// Keys that are there, where somebody asks for that.
     present: Option<Vec<String>>,
 }
 
 impl Replies {
     pub(crate) fn new(operation: &'static str, answers: Vec<RedisResult<Value>>) -> Self {
-        Self { operation, answers: answers.into_iter(), faults: Vec::new(), present: None }
+        Self {
+            operation,
+            answers: answers.into_iter(),
+            faults: Vec::new(),
+            other_forms: Vec::new(),
+            present: None,
+        }
     }
 
     /// Keeps the names of keys under which there is something, where somebody asks for them.
@@ -49,6 +57,11 @@ impl Replies {
     /// The keys under which there was something, as far as they were noted.
     pub(crate) fn present(&mut self) -> Vec<String> {
         self.present.take().unwrap_or_default()
+    }
+
+    /// The epochs that members named in another form than the normal one since this was last asked.
+    pub(crate) fn other_forms(&mut self) -> Vec<(EpochId, String)> {
+        std::mem::take(&mut self.other_forms)
     }
 
     pub(crate) fn into_faults(self) -> Vec<Fault> {
@@ -128,8 +141,14 @@ impl Replies {
         let count = members.len() as u64;
         let (mut epochs, mut unread) = (Vec::with_capacity(members.len()), Vec::new());
         for member in members {
-            match std::str::from_utf8(&member).ok().and_then(|text| EpochId::parse(text).ok()) {
-                Some(epoch) => epochs.push(epoch),
+            let text = std::str::from_utf8(&member).ok();
+            match text.and_then(|text| EpochId::parse(text).ok()) {
+                Some(epoch) => {
+                    if let Some(text) = text.filter(|text| *text != epoch.as_str()) {
+                        self.other_forms.push((epoch.clone(), text.to_owned()));
+                    }
+                    epochs.push(epoch);
+                }
                 None => unread.push(member),
             }
         }
@@ -146,8 +165,12 @@ impl Replies {
         let Some(members) = self.take::<Vec<(Vec<u8>, f64)>>(key)? else { return Ok(None) };
         let (mut timeline, mut unread) = (Vec::with_capacity(members.len()), Vec::new());
         for (member, at) in members {
-            match std::str::from_utf8(&member).ok().and_then(|text| parse(text).ok()) {
-                Some(what) => timeline.push(Timed { at, what }),
+            let text = std::str::from_utf8(&member).ok();
+            match text.and_then(|text| parse(text).ok()) {
+                Some(what) => {
+                    self.other_forms.extend(text.and_then(other_form));
+                    timeline.push(Timed { at, what });
+                }
                 None => unread.push(member),
             }
         }
@@ -165,6 +188,14 @@ impl Replies {
             );
         }
     }
+}
+
+/// The epoch of a member `what:ID`, where the id has another form than the normal one.
+fn other_form(member: &str) -> Option<(EpochId, String)> {
+    let (_, id) = member.split_once(':')?;
+    let is_normal = id.bytes().all(|byte| byte.is_ascii_digit()) && (id == "0" || !id.starts_with('0'));
+    let epoch = if is_normal { None } else { EpochId::parse(id).ok() };
+    epoch.map(|epoch| (epoch, id.to_owned()))
 }
 
 /// What Redis answers of a key that is not there.

@@ -397,3 +397,42 @@ async fn a_history_of_any_length_is_taken_up_in_portions_until_the_totals_are_wh
     assert_eq!(next.summary["epoch_rate"], 0, "what was there before is no growth");
     assert!(next.pass.seen.facts.len() < 1_100, "{} are still looked at", next.pass.seen.facts.len());
 }
+
+#[tokio::test]
+async fn keys_that_are_named_by_an_id_in_scientific_notation_are_those_of_the_epoch() {
+    let mut scene = Scene::new().await;
+    let tracker = scene.tracker();
+    let (odd, at) = ("2.3000001e+07", NOW - 30);
+    scene.run::<()>("SADD", &[&key("epochs:active"), odd]).await;
+    scene.zadd(&key("metrics:epochs:timeline"), at, format!("open:{odd}")).await;
+    let info = key(&format!("metrics:epoch:{odd}:info"));
+    let start = at.to_string();
+    scene.run::<()>("HSET", &[&info, "status", "open", "start", &start, "duration", "20"]).await;
+    // One producer writes the one form, another one the other.
+    for id in ["a", "b", "c"] {
+        scene.zadd(&key(&format!("epoch:{odd}:submissions:ids")), at + 5, id).await;
+    }
+    scene.run::<()>("SADD", &[&key("epoch:23000001:validators"), "validator2"]).await;
+    scene.run::<()>("SADD", &[&key(&format!("epoch:{odd}:validators")), "validator3"]).await;
+    scene.run::<()>("HSET", &[&key(&format!("epoch:{odd}:state")), "window_status", "open"]).await;
+    for reach in [Reach::Full, Reach::Recent] {
+        let shown = tracker.try_pass(NOW as f64, reach).await.expect("a pass");
+        assert_eq!(shown.totals(), [Some(3), Some(1), Some(0)], "{reach:?}");
+        assert_eq!(shown.summary["active_validators"], 2, "{reach:?}");
+        assert!(shown.pass.faults.is_empty(), "{:?}", shown.pass.faults);
+    }
+    let count: String = scene.run("HGET", &[&key(&format!("epoch:{odd}:state")), "submissions_count"]).await;
+    assert_eq!(count, "3");
+    let mut session = tracker.session().await;
+    let (candidates, _) = tracker.market.latest(&mut session, NOW as f64).await.expect("read");
+    let current = domain::current_epoch(&candidates, NOW as f64).expect("there is one");
+    assert_eq!((current.epoch.as_str(), current.submissions, current.window), ("23000001", Some(3), 20.0));
+    // And the batches, of which only the existence of the metadata tells.
+    for kind in ["local", "aggregated"] {
+        scene.run::<()>("SET", &[&key(&format!("metrics:batch:{kind}:{odd}")), "{}"]).await;
+    }
+    scene.run::<()>("SET", &[&key(&format!("metrics:batch:{odd}:validators")), "[\"validator1\"]"]).await;
+    let sealed = tracker.recent(NOW + 1).await;
+    assert_eq!((sealed.totals(), sealed.totals.all.included), ([Some(3), Some(1), Some(2)], 1));
+    assert_eq!(sealed.written.sealed, 1);
+}

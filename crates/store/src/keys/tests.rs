@@ -27,7 +27,7 @@ fn inputs_are_looked_for_in_both_spellings_and_outputs_are_in_checksum_form() {
 fn mixed_forms_are_inputs_where_both_addresses_are_configured_in_another_form_and_never_outputs() {
     let protocol = "0xfb6916095ca1df60bb79ce92ce3ea74c37c5d359";
     let keys = MarketKeys::new(&Address::new(protocol), &Address::new(LOWER));
-    let spelled: Vec<_> = keys.inputs().map(|input| input.0.to_owned()).collect();
+    let spelled: Vec<_> = keys.inputs().map(|input| input.space().to_owned()).collect();
     let checksum = Address::new(protocol).checksummed().to_owned();
     let expected = [(&*checksum, CHECKSUM), (protocol, LOWER), (protocol, CHECKSUM), (&*checksum, LOWER)];
     assert_eq!(spelled, expected.map(|(protocol, market)| format!("{protocol}:{market}")));

@@ -52,6 +52,7 @@ impl MarketStore {
         }
         seen.epochs_timeline = timeline.known();
         chosen.note(&self.keys, &replies.present());
+        chosen.forms = self.aliases.learn(&mut replies);
         let mut faults = replies.into_faults();
         for epoch in choose(seen.epochs_timeline.as_deref().unwrap_or_default(), unsealed, bare) {
             seen.facts.insert(epoch, Default::default());

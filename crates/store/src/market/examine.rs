@@ -156,7 +156,7 @@ impl MarketStore {
 
     pub(super) fn ask_facts(&self, batch: &mut Batch, chosen: &Chosen, epoch: &EpochId, now: f64) {
         chosen.inputs_of(&self.keys, epoch).for_each(|input| facts::ask(batch, input, epoch, now));
-        for second in self.keys.second() {
+        for second in self.keys.second().flat_map(|second| chosen.forms.under(second, epoch)) {
             batch.cmd("HGET", second.state(epoch)).arg("onchain_status");
         }
     }
@@ -174,7 +174,7 @@ impl MarketStore {
         let mut facts = merged.finish();
         facts.partly = chosen.reads_partly(epoch);
         let mut onchain = None;
-        for second in self.keys.second() {
+        for second in self.keys.second().flat_map(|second| chosen.forms.under(second, epoch)) {
             let status = replies.take::<Option<String>>(&second.state(epoch))?.flatten();
             onchain = onchain.or(status);
         }
@@ -184,12 +184,12 @@ impl MarketStore {
 
     fn ask_validators(&self, batch: &mut Batch, chosen: &Chosen, asked: &Asked, recent: bool) {
         for (at, input) in chosen.numbered(&self.keys) {
-            let keys: Vec<_> = chosen.epochs(at, &asked.known).map(|epoch| input.validators(epoch)).collect();
+            let keys: Vec<_> = chosen.validators(at, input, &asked.known).map(|(_, key)| key).collect();
             if let Some((first, others)) = keys.split_first() {
                 batch.cmd("SUNION", first).arg(others);
             }
-            for epoch in chosen.epochs(at, &asked.unknown) {
-                batch.cmd("SMEMBERS", input.validators(epoch));
+            for (_, key) in chosen.validators(at, input, &asked.unknown) {
+                batch.cmd("SMEMBERS", key);
             }
             if recent && !asked.unknown.is_empty() {
                 let names: Vec<_> = asked.unknown.iter().map(EpochId::as_str).collect();
@@ -218,14 +218,14 @@ impl MarketStore {
             Ok(())
         };
         for (at, input) in pass.chosen.numbered(&self.keys) {
-            match &pass.chosen.epochs(at, &asked.known).collect::<Vec<_>>()[..] {
+            match &pass.chosen.validators(at, input, &asked.known).collect::<Vec<_>>()[..] {
                 [] => {}
-                [one] => take(replies, &input.validators(one), true)?,
+                [(_, one)] => take(replies, one, true)?,
                 // Which one of them is at fault the server does not say.
                 _ => take(replies, &input.validators_of_any(), true)?,
             }
-            for epoch in pass.chosen.epochs(at, &asked.unknown) {
-                take(replies, &input.validators(epoch), !pass.seen.sealed.contains_key(epoch))?;
+            for (epoch, key) in pass.chosen.validators(at, input, &asked.unknown) {
+                take(replies, &key, !pass.seen.sealed.contains_key(epoch))?;
             }
             if recent && !asked.unknown.is_empty() {
                 let membership = replies.take::<Vec<bool>>(&input.active())?.unwrap_or_default();

@@ -12,6 +12,7 @@ use std::{
 
 use domain::EpochId;
 
+use super::aliases::Forms;
 use crate::keys::{InputKeys, MarketKeys};
 
 /// How often all spellings are looked at, in seconds.
@@ -42,7 +43,7 @@ impl Spellings {
         let always = if all || !known.used.contains(&true) { every.clone() } else { known.used.clone() };
         let read = if is_recent { always.clone() } else { every.clone() };
         let wide = if is_recent { BTreeSet::new() } else { known.held.clone() };
-        Chosen { now, used: vec![false; every.len()], always, read, wide }
+        Chosen { now, used: vec![false; every.len()], always, read, wide, forms: Forms::default() }
     }
 
     /// Remembers what a pass that looked at all spellings found.
@@ -72,6 +73,8 @@ pub(super) struct Chosen {
     /// The epochs that are read under all of these.
     wide: BTreeSet<EpochId>,
     used: Vec<bool>,
+    /// Other forms of epochs' ids.
+    pub(super) forms: Forms,
 }
 
 impl Chosen {
@@ -95,23 +98,28 @@ impl Chosen {
         self.numbered(keys).map(|(_, input)| input)
     }
 
-    /// Those of `epochs` that are read under the spelling of this number.
-    pub(super) fn epochs<'a>(
+    /// The keys of the validators of those of `epochs` that are read under the spelling of this number.
+    pub(super) fn validators<'a>(
         &'a self,
         at: usize,
+        input: InputKeys<'a>,
         epochs: &'a [EpochId],
-    ) -> impl Iterator<Item = &'a EpochId> {
-        epochs.iter().filter(move |epoch| self.always[at] || self.wide.contains(*epoch))
+    ) -> impl Iterator<Item = (&'a EpochId, String)> {
+        let read = epochs.iter().filter(move |epoch| self.always[at] || self.wide.contains(*epoch));
+        read.flat_map(move |epoch| {
+            self.forms.under(input, epoch).map(move |input| (epoch, input.validators(epoch)))
+        })
     }
 
-    /// The spellings under which an epoch is read.
+    /// The spellings under which an epoch is read, and under each of them all forms of its id.
     pub(super) fn inputs_of<'a>(
         &'a self,
         keys: &'a MarketKeys,
-        epoch: &EpochId,
+        epoch: &'a EpochId,
     ) -> impl Iterator<Item = InputKeys<'a>> {
         let is_wide = self.wide.contains(epoch);
-        self.numbered(keys).filter(move |(at, _)| is_wide || self.always[*at]).map(|(_, input)| input)
+        let read = self.numbered(keys).filter(move |(at, _)| is_wide || self.always[*at]);
+        read.flat_map(|(_, input)| self.forms.under(input, epoch))
     }
 
     /// Whether there are spellings under which an epoch is not read.

@@ -126,7 +126,7 @@ impl Indexer {
                 let (next, faults) = index.age_validators(&mut session, cursor, SLICE, now).await?;
                 self.services.note_unwritten("age validators", &faults);
                 cx.progress();
-                if next == 0 || cx.is_stopping() {
+                if next == 0 {
                     break;
                 }
                 cursor = next;
@@ -193,7 +193,13 @@ impl Actor for Indexer {
         loop {
             if clock.now() >= age_at {
                 age_at = clock.now() + AGE_EVERY;
-                if let Err(error) = self.age(cx, &clock).await {
+                let aged = tokio::select! {
+                    biased;
+                    // It may be left between any two steps.
+                    () = cx.stopped() => Ok(()),
+                    aged = self.age(cx, &clock) => aged,
+                };
+                if let Err(error) = aged {
                     self.services.note_error(&error);
                     age_at = clock.now() + retry;
                 }

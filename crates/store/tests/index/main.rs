@@ -9,6 +9,7 @@ mod common;
 mod faults;
 mod keys;
 mod load;
+mod model;
 mod retention;
 mod scene;
 mod several;

@@ -17,10 +17,12 @@ mod suggest;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, hash_map::RandomState};
 use std::ffi::OsString;
 use std::fmt::Write as _;
+use std::hash::BuildHasher;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use figment::Figment;
 use figment::value::Value;
@@ -65,6 +67,8 @@ struct Shown {
     text: String,
     json: serde_json::Value,
     origin: String,
+    /// Differs where the values differ, secret ones too, and tells nothing of them.
+    mark: u64,
 }
 
 impl Config {
@@ -133,6 +137,16 @@ impl Config {
 }
 
 impl Loaded {
+    /// The keys whose values are others than those of `earlier`, without those that say which markets there are and how
+    /// each is treated.
+    pub fn differs_from(&self, earlier: &Self) -> Vec<&'static str> {
+        let mark = |loaded: &Self, key: &str| {
+            loaded.shown.iter().find(|shown| shown.key == key).map(|shown| shown.mark)
+        };
+        let keys = SETTINGS.iter().map(|setting| setting.key).filter(|key| !markets::is_of_markets(key));
+        keys.filter(|key| mark(self, key) != mark(earlier, key)).collect()
+    }
+
     /// One line a setting: key, value (secrets hidden), where it came from.
     pub fn describe(&self) -> String {
         // A long list of markets, or a market's name, must not push all the others to the right.
@@ -178,7 +192,8 @@ impl Entry {
         let shown_as_it_is = !self.setting.secret || checks::is_unset(&self.value);
         let json = shown_as_it_is.then(|| serde_json::to_value(&self.value).ok()).flatten();
         let json = json.unwrap_or_else(|| secret::HIDDEN.into());
-        Shown { key: self.setting.key.to_owned(), text: self.shown, json, origin: self.origin }
+        let mark = mark(&self.value);
+        Shown { key: self.setting.key.to_owned(), text: self.shown, json, origin: self.origin, mark }
     }
 
     /// The items of a list of names.
@@ -204,6 +219,12 @@ impl Entry {
                 .collect(),
         }
     }
+}
+
+/// A number that differs where values differ, and is another one in each process.
+fn mark(value: &Value) -> u64 {
+    static STATE: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    STATE.hash_one(checks::plain(value))
 }
 
 /// What the checks let pass and the types refuse. A test keeps the two in step, so this is not expected;

@@ -25,10 +25,7 @@ async fn dispatch(cli: Cli) -> Result<ExitCode> {
     let file = cli.config_file(std::env::var_os(CONFIG_VARIABLE));
     let file = file.as_deref();
     match cli.command.unwrap_or_default() {
-        Command::Run => match load(file) {
-            Ok(loaded) => app::run(loaded).await,
-            Err(code) => Ok(code),
-        },
+        Command::Run => app::run(|| Config::load(file, std::env::vars_os())).await,
         Command::Check(args) => match load(file) {
             Ok(loaded) => check(&args, &loaded).await,
             Err(code) => Ok(code),

@@ -14,14 +14,16 @@
 //! The mailboxes are made first, so that every actor can be given its edges before any of them exists. The
 //! listener's edges coalesce, or drop the oldest, so no edge waits and no cycle of waiting edges is possible.
 
+mod reload;
+
 use std::{
     sync::{Arc, OnceLock, Weak},
     time::Duration,
 };
 
 use actors::{
-    Aggregator, DATASETS, EpochTracker, IndexEdge, Indexer, Listener, MarketEdges, Pruner, Rhythm, Services,
-    telemetry::Telemetry,
+    Aggregator, DATASETS, EpochTracker, IndexEdge, Indexer, Indexes, Listener, MarketEdges, Pruner, Rhythm,
+    Roster, Services, telemetry::Telemetry,
 };
 use color_eyre::eyre::{Result, WrapErr};
 use domain::Address;
@@ -36,6 +38,8 @@ use crate::{
     http::{Condition, HttpServers, Vitals},
 };
 
+pub use reload::Reloaded;
+
 /// What is allowed beyond three intervals before a dataset counts as stale.
 const STALE_SLACK: Duration = Duration::from_secs(5);
 
@@ -43,8 +47,11 @@ const STALE_SLACK: Duration = Duration::from_secs(5);
 pub struct Service {
     tree: Arc<Tree>,
     http: HttpServers,
-    store: Store,
-    shutdown_within: Duration,
+    services: Services,
+    clock: Clock,
+    roster: Roster,
+    /// What is in effect. One reload at a time.
+    config: tokio::sync::Mutex<Config>,
 }
 
 impl Service {
@@ -59,7 +66,10 @@ impl Service {
         let vitals = Arc::new(ServiceVitals { tree: OnceLock::new(), services: services.clone() });
         let (metrics, operator) = (config.http.metrics_address(), config.http.operator_address);
         let http = HttpServers::bind(metrics, operator, vitals.clone()).await?;
-        let tree = Tree::start(children(config, &services, &clock), TreeOptions { clock, watch }).await;
+        let (roster, children) = children(config, &services, &clock);
+        let simultaneous_restarts = config.supervision.simultaneous_restarts;
+        let options = TreeOptions { clock: clock.clone(), watch, simultaneous_restarts };
+        let tree = Tree::start(children, options).await;
         let tree = Arc::new(tree.wrap_err("the root of the tree could not be started")?);
         vitals.tree.get_or_init(|| Arc::downgrade(&tree));
         let observed = Arc::downgrade(&tree);
@@ -67,8 +77,8 @@ impl Service {
             .telemetry
             .observe_tree(move || observed.upgrade().map_or_else(Vec::new, |tree| tree.health()));
         tracing::info!(metrics = %http.metrics_address(), operator = %http.operator_address(), "endpoints are open");
-        let shutdown_within = config.supervision.shutdown_within;
-        Ok(Self { tree, http, store: services.store, shutdown_within })
+        let config = tokio::sync::Mutex::new(config.clone());
+        Ok(Self { tree, http, services, clock, roster, config })
     }
 
     /// The tree.
@@ -86,12 +96,13 @@ impl Service {
     /// The way to Redis.
     #[must_use]
     pub fn store(&self) -> &Store {
-        &self.store
+        &self.services.store
     }
 
     /// Stops the actors in order, then the endpoints.
     pub async fn stop(self) -> StopReport {
-        let report = self.tree.stop(self.shutdown_within).await;
+        let shutdown_within = self.config.lock().await.supervision.shutdown_within;
+        let report = self.tree.stop(shutdown_within).await;
         self.http.stop().await;
         report
     }
@@ -121,64 +132,46 @@ fn services(config: &Config, clock: &Clock) -> Result<Services> {
     let services =
         Services::new(Store::new(settings)?, Telemetry::with_clock(clock)?, rhythm, validator, clock);
     for market in &config.tracker.markets {
-        let market = Address::new(market);
-        let [summary, current_epoch] = DATASETS;
-        // Stale before it expires: readers must not find out first.
-        let lives = [
-            (summary, intervals.summary, services.rhythm.summary_ttl()),
-            (current_epoch, intervals.current_epoch, services.rhythm.current_epoch_ttl()),
-        ];
-        for (dataset, interval, ttl) in lives {
-            services.status.expect(market.checksummed(), dataset, ttl.min(3 * interval + STALE_SLACK));
-        }
+        expect_datasets(config, &services, market);
     }
     Ok(services)
 }
 
-/// The description of the whole tree.
-fn children(config: &Config, services: &Services, clock: &Clock) -> Vec<Child> {
-    let policy = policy(&config.supervision);
-    let mandatory = Policy { give_up_after: Some(config.supervision.give_up_after), ..policy };
-    let limits = limits(&config.mailbox);
-    let (mut edges, mut markets, mut pruned) = (Vec::new(), Vec::new(), Vec::new());
-    for market in &config.tracker.markets {
-        let keys = market_keys(config, market);
-        let name = keys.market().checksummed().to_owned();
-        pruned.push(keys.clone());
-        let mailbox = |actor: &str| Mailbox::new(format!("markets/{name}/{actor}"), limits, clock);
-        let (aggregator, epoch_tracker) = (mailbox("aggregator"), mailbox("epoch-tracker"));
-        edges.push(MarketEdges {
-            keys: keys.clone(),
-            aggregator: aggregator.address(Overflow::Coalesce),
-            epoch_tracker: epoch_tracker.address(Overflow::Coalesce),
-        });
-        let aggregate = {
-            let (services, keys) = (services.clone(), keys.clone());
-            Child::actor("aggregator", &aggregator, move || Aggregator::new(services.clone(), keys.clone()))
-        };
-        let track = {
-            let services = services.clone();
-            Child::actor("epoch-tracker", &epoch_tracker, move || {
-                EpochTracker::new(services.clone(), keys.clone())
-            })
-        };
-        let actors = vec![aggregate.policy(mandatory), track.policy(mandatory)];
-        markets.push(Child::supervisor(name, actors).policy(policy));
+/// Makes readiness depend on the datasets of a market.
+fn expect_datasets(config: &Config, services: &Services, market: &str) {
+    let (intervals, market) = (&config.intervals, Address::new(market));
+    let [summary, current_epoch] = DATASETS;
+    // Stale before it expires: readers must not find out first.
+    let lives = [
+        (summary, intervals.summary, services.rhythm.summary_ttl()),
+        (current_epoch, intervals.current_epoch, services.rhythm.current_epoch_ttl()),
+    ];
+    for (dataset, interval, ttl) in lives {
+        services.status.expect(market.checksummed(), dataset, ttl.min(3 * interval + STALE_SLACK));
     }
-    let indexes = indexes(config, &pruned);
+}
+
+/// The description of the whole tree, and the roster that its actors share.
+fn children(config: &Config, services: &Services, clock: &Clock) -> (Roster, Vec<Child>) {
+    let policy = policy(&config.supervision);
+    let mandatory = mandatory(&config.supervision);
+    let limits = limits(&config.mailbox);
+    let markets = config.tracker.markets.iter().map(|name| market(config, name, services, clock));
+    let (edges, markets): (Vec<MarketEdges>, Vec<Child>) = markets.unzip();
+    let roster = Roster::new(edges);
+    let (indexes, index_kept) = (indexes(config, &roster), config.retention.index);
     let inbox =
         Mailbox::new("indexer", Limits { batch: limits.batch.min(Indexer::AT_ONCE), ..limits }, clock);
-    let feed = IndexEdge::new(inbox.address(Overflow::DropOldest), indexes.clone());
-    let index_kept = config.retention.index;
-    let index = config.index.enabled.then(|| {
-        let (services, feed) = (services.clone(), feed.clone());
+    let feed = indexes.clone().map(|indexes| IndexEdge::new(inbox.address(Overflow::DropOldest), indexes));
+    let index = feed.clone().map(|feed| {
+        let services = services.clone();
         let make = move || Indexer::new(services.clone(), feed.clone(), index_kept);
         Child::actor("indexer", &inbox, make).policy(policy)
     });
     let listen = {
-        let (services, feed) = (services.clone(), index.is_some().then_some(feed));
+        let (services, roster) = (services.clone(), roster.clone());
         Child::source("listener", move || {
-            let listener = Listener::new(services.clone(), edges.clone());
+            let listener = Listener::new(services.clone(), roster.clone());
             match &feed {
                 Some(feed) => listener.with_index(feed.clone()),
                 None => listener,
@@ -186,26 +179,56 @@ fn children(config: &Config, services: &Services, clock: &Clock) -> Vec<Child> {
         })
     };
     let prune = {
-        let (services, every) = (services.clone(), config.intervals.prune);
+        let (services, roster, every) = (services.clone(), roster.clone(), config.intervals.prune);
         let retention = retention(&config.retention);
         Child::source("pruner", move || {
-            let pruner = Pruner::new(services.clone(), pruned.clone(), every, retention);
-            pruner.with_indexes(indexes.clone(), index_kept)
+            let pruner = Pruner::new(services.clone(), roster.clone(), every, retention);
+            match &indexes {
+                Some(indexes) => pruner.with_indexes(indexes.clone(), index_kept),
+                None => pruner,
+            }
         })
     };
     let markets = Child::supervisor("markets", markets);
     let mut children = vec![listen.policy(mandatory), markets.policy(mandatory)];
     children.extend(index);
     children.push(prune.policy(policy));
-    children
+    (roster, children)
+}
+
+/// The actors of one market, and the edges to them.
+fn market(config: &Config, market: &str, services: &Services, clock: &Clock) -> (MarketEdges, Child) {
+    let mandatory = mandatory(&config.supervision);
+    let limits = limits(&config.mailbox);
+    let keys = market_keys(config, market);
+    let name = keys.market().checksummed().to_owned();
+    let mailbox = |actor: &str| Mailbox::new(format!("markets/{name}/{actor}"), limits, clock);
+    let (aggregator, epoch_tracker) = (mailbox("aggregator"), mailbox("epoch-tracker"));
+    let edges = MarketEdges {
+        keys: keys.clone(),
+        aggregator: aggregator.address(Overflow::Coalesce),
+        epoch_tracker: epoch_tracker.address(Overflow::Coalesce),
+    };
+    let aggregate = {
+        let (services, keys) = (services.clone(), keys.clone());
+        Child::actor("aggregator", &aggregator, move || Aggregator::new(services.clone(), keys.clone()))
+    };
+    let track = {
+        let services = services.clone();
+        Child::actor("epoch-tracker", &epoch_tracker, move || {
+            EpochTracker::new(services.clone(), keys.clone())
+        })
+    };
+    let actors = vec![aggregate.policy(mandatory), track.policy(mandatory)];
+    (edges, Child::supervisor(name, actors).policy(policy(&config.supervision)))
 }
 
 /// The state indexes that are kept: none, the one without a market in its names, or one a market.
-fn indexes(config: &Config, markets: &[MarketKeys]) -> Vec<IndexKeys> {
+fn indexes(config: &Config, roster: &Roster) -> Option<Indexes> {
     match (config.index.enabled, config.index.namespaced) {
-        (false, _) => Vec::new(),
-        (true, false) => vec![IndexKeys::plain(&output(config))],
-        (true, true) => markets.iter().map(IndexKeys::of_market).collect(),
+        (false, _) => None,
+        (true, false) => Some(Indexes::One(IndexKeys::plain(&output(config)))),
+        (true, true) => Some(Indexes::OfMarkets(roster.clone())),
     }
 }
 
@@ -245,6 +268,11 @@ fn policy(settings: &config::Supervision) -> Policy {
         degraded_retry: settings.degraded_retry,
         ..Policy::default()
     }
+}
+
+/// The policy of a child that the service can't do without.
+fn mandatory(settings: &config::Supervision) -> Policy {
+    Policy { give_up_after: Some(settings.give_up_after), ..policy(settings) }
 }
 
 fn retention(settings: &config::Retention) -> Retention {

@@ -64,10 +64,7 @@ impl Indexer {
     /// An indexer of what comes over this edge; what it writes is kept for `retention`.
     #[must_use]
     pub fn new(services: Services, edge: IndexEdge, retention: Duration) -> Self {
-        let retention = retention.as_secs();
-        let index = |keys: &IndexKeys| (keys.clone(), Index::new(keys.clone(), retention));
-        let indexes = edge.indexes().iter().map(index).collect();
-        Self { services, edge, retention, indexes }
+        Self { services, edge, retention: retention.as_secs(), indexes: BTreeMap::new() }
     }
 
     /// Writes what these messages change.
@@ -117,9 +114,14 @@ impl Indexer {
     }
 
     /// Lets validators fall to where the time has brought them.
-    async fn age(&self, cx: &Context<Heard>, clock: &Clock) -> Result<(), StoreError> {
+    async fn age(&mut self, cx: &Context<Heard>, clock: &Clock) -> Result<(), StoreError> {
         let mut session = self.services.store.session("age validators").await?;
-        for index in self.indexes.values() {
+        // Those of markets that are gone are left to their retention.
+        let present = self.edge.indexes().now();
+        self.indexes.retain(|keys, _| present.contains(keys));
+        for keys in present {
+            let new = |keys: &IndexKeys| Index::new(keys.clone(), self.retention);
+            let index = self.indexes.entry(keys).or_insert_with_key(new);
             let mut cursor = 0;
             loop {
                 let now = clock.unix().as_secs();

@@ -9,15 +9,17 @@ mod listener;
 mod market;
 mod messages;
 mod pruner;
+mod roster;
 mod services;
 mod status;
 pub mod telemetry;
 
 pub use indexer::Indexer;
-pub use listener::{IndexEdge, Listener, MarketEdges};
+pub use listener::{IndexEdge, Listener};
 pub use market::{Aggregator, EpochTracker};
 pub use messages::{Heard, Look};
 pub use pruner::Pruner;
+pub use roster::{Indexes, MarketEdges, Roster};
 pub use services::{Rhythm, Services};
 pub use status::{Readiness, Status};
 

@@ -4,6 +4,7 @@
 //! - reading never waits for a handler: events are counted and handed over every few milliseconds, and a full
 //!   mailbox coalesces counts;
 //! - each new subscription wakes every market with `gap`, since what was published meanwhile was missed;
+//! - markets come and go while it listens: their own channels are followed, and the others miss nothing;
 //! - a connection that is dead or half open is noticed, and replaced with backoff for ever: Redis being away is
 //!   no crash;
 //! - where there is an index, its events go to the indexer as they are heard, and the oldest are dropped where it can't
@@ -11,14 +12,18 @@
 
 mod index_feed;
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use domain::{Entity, EventCounts};
 use store::{EventStream, MarketKeys, StoreError, Subscriber};
-use supervision::{Actor, Address, Clock, Context, Failure, NoMessage, fail};
+use supervision::{Actor, Clock, Context, Failure, NoMessage, fail};
 
-use crate::{messages::Look, services::Services};
+use crate::{
+    messages::Look,
+    roster::{Changes, MarketEdges, Roster},
+    services::Services,
+};
 use index_feed::Feed;
 pub use index_feed::IndexEdge;
 
@@ -29,21 +34,12 @@ const PING_EVERY: Duration = Duration::from_secs(5);
 /// How many events are read before anything else gets its turn.
 const EVENTS_A_TURN: usize = 256;
 
-/// The edges to one market.
-#[derive(Clone)]
-pub struct MarketEdges {
-    /// The market's keys, for its own channel.
-    pub keys: MarketKeys,
-    /// To its aggregator: gaps only.
-    pub aggregator: Address<Look>,
-    /// To its epoch tracker: every event.
-    pub epoch_tracker: Address<Look>,
-}
-
 /// The actor.
 pub struct Listener {
     services: Services,
-    markets: Vec<MarketEdges>,
+    roster: Roster,
+    /// Those that are listened for, as the roster had them.
+    markets: Arc<[MarketEdges]>,
     /// Market by its own channel.
     channels: HashMap<String, usize>,
     collected: EventCounts,
@@ -52,6 +48,18 @@ pub struct Listener {
     common: u64,
     /// For the indexer, where there is one.
     feed: Option<Feed>,
+}
+
+/// What the listener waits for.
+enum Heard {
+    /// An event: its channel and payload.
+    Event(String, Vec<u8>),
+    /// There are other markets now.
+    Markets,
+    /// Something is due.
+    Time,
+    /// The subscription or the actor ends.
+    End(End),
 }
 
 /// How a subscription ended.
@@ -63,21 +71,57 @@ enum End {
 }
 
 impl Listener {
-    /// A listener for these markets.
+    /// A listener for the markets of this roster.
     #[must_use]
-    pub fn new(services: Services, markets: Vec<MarketEdges>) -> Self {
+    pub fn new(services: Services, roster: Roster) -> Self {
+        let mut listener = Self {
+            services,
+            roster,
+            markets: Arc::default(),
+            channels: HashMap::new(),
+            collected: EventCounts::default(),
+            own: Vec::new(),
+            common: 0,
+            feed: None,
+        };
+        listener.take_markets();
+        listener
+    }
+
+    /// Takes over the markets of the roster. What was collected must have been handed over.
+    fn take_markets(&mut self) {
+        self.markets = self.roster.now();
+        self.own = vec![0; self.markets.len()];
         let named = |(at, market): (usize, &MarketEdges)| {
             market.keys.events().map(move |name| (name, at)).collect::<Vec<_>>()
         };
-        let channels = markets.iter().enumerate().flat_map(named).collect();
-        let own = vec![0; markets.len()];
-        Self { services, markets, channels, collected: EventCounts::default(), own, common: 0, feed: None }
+        self.channels = self.markets.iter().enumerate().flat_map(named).collect();
+        if let Some(feed) = &mut self.feed {
+            feed.follow(&self.markets);
+        }
+    }
+
+    /// Follows the roster: hears the channels of markets that are new, no longer those of markets that are gone, and
+    /// wakes the new ones, which may have missed something before.
+    async fn follow_roster(&mut self, subscriber: &mut Subscriber) -> Result<(), StoreError> {
+        let (markets, channels) = (self.markets.clone(), std::mem::take(&mut self.channels));
+        self.take_markets();
+        let more = self.channels.keys().filter(|name| !channels.contains_key(*name)).cloned().collect();
+        let gone = channels.into_keys().filter(|name| !self.channels.contains_key(name)).collect();
+        subscriber.change(more, gone).await?;
+        let is_known = |market: &&MarketEdges| {
+            let name = market.keys.market();
+            markets.iter().any(|known| known.keys.market() == name)
+        };
+        wake(self.markets.iter().filter(|market| !is_known(market)));
+        Ok(())
     }
 
     /// The same with an edge to the indexer.
     #[must_use]
-    pub fn with_index(self, edge: IndexEdge) -> Self {
-        Self { feed: Some(Feed::new(edge)), ..self }
+    pub fn with_index(mut self, edge: IndexEdge) -> Self {
+        self.feed = Some(Feed::new(edge, &self.markets));
+        self
     }
 
     fn pauses(&self) -> ExponentialBackoff {
@@ -101,26 +145,39 @@ impl Listener {
         cx: &Context<NoMessage>,
         subscriber: &mut Subscriber,
         events: &mut EventStream,
+        changes: &mut Changes,
     ) -> Result<End, Failure> {
         let clock = cx.clock().clone();
         let mut hand_over_at = None;
         let mut ping_at = clock.now() + PING_EVERY;
         loop {
             let wake_at = hand_over_at.unwrap_or(ping_at);
-            let event = cx.idle(async {
+            let next = cx.idle(async {
                 tokio::select! {
                     biased;
-                    () = cx.stopped() => Some(Err(End::Stop)),
-                    event = events.next() => Some(event.ok_or_else(|| End::Lost("the connection was closed".to_owned()))),
-                    () = clock.sleep_until(wake_at) => None,
+                    () = cx.stopped() => Heard::End(End::Stop),
+                    () = changes.next() => Heard::Markets,
+                    event = events.next() => match event {
+                        Some((channel, payload)) => Heard::Event(channel, payload),
+                        None => Heard::End(End::Lost("the connection was closed".to_owned())),
+                    },
+                    () = clock.sleep_until(wake_at) => Heard::Time,
                 }
             });
-            match event.await {
-                Some(Err(end)) => {
+            match next.await {
+                Heard::End(end) => {
                     self.hand_over(&clock).await?;
                     return Ok(end);
                 }
-                Some(Ok((channel, payload))) => {
+                Heard::Markets => {
+                    hand_over_at = None;
+                    self.hand_over(&clock).await?;
+                    if let Err(error) = self.follow_roster(subscriber).await {
+                        self.services.note_error(&error);
+                        return Ok(End::Lost(error.to_string()));
+                    }
+                }
+                Heard::Event(channel, payload) => {
                     self.collect(&channel, &payload, &clock);
                     hand_over_at.get_or_insert_with(|| clock.now() + COLLECT);
                     // What is there already is read without a turn of the scheduler for each event.
@@ -129,8 +186,8 @@ impl Listener {
                         self.collect(&channel, &payload, &clock);
                     }
                 }
-                None if hand_over_at.take().is_some() => self.hand_over(&clock).await?,
-                None => {
+                Heard::Time if hand_over_at.take().is_some() => self.hand_over(&clock).await?,
+                Heard::Time => {
                     ping_at = clock.now() + PING_EVERY;
                     if let Err(error) = cx.idle(subscriber.ping()).await {
                         self.services.note_error(&error);
@@ -188,13 +245,14 @@ impl Listener {
         fail::point("listener::after_hand_over").await?;
         Ok(())
     }
+}
 
-    fn wake_all(&self) {
-        for market in &self.markets {
-            for edge in [&market.aggregator, &market.epoch_tracker] {
-                // See above.
-                let _ = edge.try_send(Look { events: 0, gap: true });
-            }
+/// Has markets look at everything that is still there.
+fn wake<'a>(markets: impl IntoIterator<Item = &'a MarketEdges>) {
+    for market in markets {
+        for edge in [&market.aggregator, &market.epoch_tracker] {
+            // A refusal means that the market is being stopped: then nobody needs to look.
+            let _ = edge.try_send(Look { events: 0, gap: true });
         }
     }
 }
@@ -204,10 +262,12 @@ impl Actor for Listener {
 
     async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
         let clock: Clock = cx.clock().clone();
-        let keys: Vec<MarketKeys> = self.markets.iter().map(|market| market.keys.clone()).collect();
+        let mut changes = self.roster.changes();
         let mut pauses = self.pauses();
         let mut heard_before = cx.generation() > 1;
         loop {
+            self.take_markets();
+            let keys: Vec<MarketKeys> = self.markets.iter().map(|market| market.keys.clone()).collect();
             let subscribed: Option<Result<_, StoreError>> = cx
                 .idle(async {
                     tokio::select! {
@@ -233,8 +293,8 @@ impl Actor for Listener {
                     self.services.telemetry.redis_up(true);
                     pauses = self.pauses();
                     fail::point("listener::after_subscribe").await?;
-                    self.wake_all();
-                    match self.listen(cx, &mut subscriber, &mut events).await? {
+                    wake(self.markets.iter());
+                    match self.listen(cx, &mut subscriber, &mut events, &mut changes).await? {
                         End::Stop => return Ok(()),
                         End::Lost(why) => {
                             tracing::warn!("the subscription ended ({why}); subscribing anew");

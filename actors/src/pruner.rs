@@ -7,10 +7,13 @@
 
 use std::time::Duration;
 
-use store::{ErrorKind, Index, IndexKeys, IndexPart, MarketKeys, Retention, Session, StoreError};
+use store::{ErrorKind, Index, IndexPart, MarketKeys, Retention, Session, StoreError};
 use supervision::{Actor, Clock, Context, Failure, NoMessage, fail};
 
-use crate::services::Services;
+use crate::{
+    roster::{Indexes, MarketEdges, Roster},
+    services::Services,
+};
 
 /// How many members go in one step.
 const SLICE: usize = 500;
@@ -24,27 +27,25 @@ const RETRY: Duration = Duration::from_secs(60);
 /// The actor.
 pub struct Pruner {
     services: Services,
-    markets: Vec<MarketKeys>,
+    roster: Roster,
     every: Duration,
     retention: Retention,
-    indexes: Vec<Index>,
+    indexes: Option<Indexes>,
     /// How long the indexes are kept, in seconds.
     index_kept: u64,
 }
 
 impl Pruner {
-    /// A pruner of these markets.
+    /// A pruner of the markets of this roster.
     #[must_use]
-    pub fn new(services: Services, markets: Vec<MarketKeys>, every: Duration, retention: Retention) -> Self {
-        Self { services, markets, every, retention, indexes: Vec::new(), index_kept: 0 }
+    pub fn new(services: Services, roster: Roster, every: Duration, retention: Retention) -> Self {
+        Self { services, roster, every, retention, indexes: None, index_kept: 0 }
     }
 
     /// The same with state indexes to prune, each kept for `kept`.
     #[must_use]
-    pub fn with_indexes(self, indexes: impl IntoIterator<Item = IndexKeys>, kept: Duration) -> Self {
-        let index_kept = kept.as_secs();
-        let indexes = indexes.into_iter().map(|keys| Index::new(keys, index_kept)).collect();
-        Self { indexes, index_kept, ..self }
+    pub fn with_indexes(self, indexes: Indexes, kept: Duration) -> Self {
+        Self { indexes: Some(indexes), index_kept: kept.as_secs(), ..self }
     }
 
     /// One round over all markets; how many members and entries were removed.
@@ -52,7 +53,7 @@ impl Pruner {
         let (clock, mut removed) = (cx.clock().clone(), 0);
         let mut session = self.services.store.session("prune").await?;
         let now = clock.unix().as_secs();
-        for keys in &self.markets {
+        for MarketEdges { keys, .. } in &*self.roster.now() {
             for prunable in self.retention.of_market(keys, &self.services.validator, now) {
                 loop {
                     match session.prune(&prunable, SLICE).await {
@@ -74,8 +75,10 @@ impl Pruner {
                 Err(error) => return Err(error),
             }
         }
-        for index in &self.indexes {
-            removed += self.prune_index(cx, &mut session, index, now.saturating_sub(self.index_kept)).await?;
+        for keys in self.indexes.iter().flat_map(Indexes::now) {
+            let index = Index::new(keys, self.index_kept);
+            removed +=
+                self.prune_index(cx, &mut session, &index, now.saturating_sub(self.index_kept)).await?;
         }
         Ok(removed)
     }

@@ -63,6 +63,11 @@ impl Status {
         self.facts().datasets.insert((market.to_owned(), dataset), fresh);
     }
 
+    /// Expects nothing more of a market that is no longer tracked.
+    pub fn forget(&self, market: &str) {
+        self.facts().datasets.retain(|(name, _), _| name != market);
+    }
+
     /// The subscription stands.
     pub fn subscribed(&self) {
         let mut facts = self.facts();
@@ -144,5 +149,8 @@ mod tests {
         status.unsubscribed("connection refused");
         assert_eq!(ok(&status), [false, true]);
         assert!(status.readiness()[0].detail.contains("connection refused"));
+        status.forget("m");
+        status.written("m", "summary");
+        assert_eq!(ok(&status), [false], "nobody waits for a market that is gone");
     }
 }

@@ -9,7 +9,8 @@ use std::{
 };
 
 use actors::{
-    Heard, IndexEdge, Indexer, Listener, MarketEdges, Pruner, Rhythm, Services, telemetry::Telemetry,
+    Heard, IndexEdge, Indexer, Indexes, Listener, MarketEdges, Pruner, Rhythm, Roster, Services,
+    telemetry::Telemetry,
 };
 use domain::Address;
 use redis::{IntoConnectionInfo, aio::MultiplexedConnection};
@@ -74,11 +75,6 @@ impl Tracker {
             .iter()
             .map(|market| MarketKeys::new(&Address::new("P"), &Address::new(market)))
             .collect();
-        let indexes = if setup.namespaced {
-            keys.iter().map(IndexKeys::of_market).collect()
-        } else {
-            vec![IndexKeys::plain(&Output::default())]
-        };
         let nobody = Mailbox::new("nobody", Limits::default(), &clock);
         let edges: Vec<MarketEdges> = keys
             .iter()
@@ -88,19 +84,25 @@ impl Tracker {
                 epoch_tracker: nobody.address(Overflow::Coalesce),
             })
             .collect();
+        let roster = Roster::new(edges);
+        let indexes = if setup.namespaced {
+            Indexes::OfMarkets(roster.clone())
+        } else {
+            Indexes::One(IndexKeys::plain(&Output::default()))
+        };
         let inbox = Mailbox::<Heard>::new("indexer", setup.limits, &clock);
         let feed = IndexEdge::new(inbox.address(Overflow::DropOldest), indexes.clone());
         let (of_listener, of_indexer, of_pruner) = (services.clone(), services.clone(), services.clone());
         let (to_indexer, kept) = (feed.clone(), setup.kept);
         let children = vec![
             Child::source("listener", move || {
-                Listener::new(of_listener.clone(), edges.clone()).with_index(to_indexer.clone())
+                Listener::new(of_listener.clone(), roster.clone()).with_index(to_indexer.clone())
             }),
             Child::actor("indexer", &inbox, move || Indexer::new(of_indexer.clone(), feed.clone(), kept)),
             Child::source("pruner", move || {
                 let retention = Retention { timelines: 86_400, priorities: 86_400, sealed: 8 * 86_400 };
                 let every = Duration::from_millis(100);
-                let pruner = Pruner::new(of_pruner.clone(), Vec::new(), every, retention);
+                let pruner = Pruner::new(of_pruner.clone(), Roster::new(Vec::new()), every, retention);
                 pruner.with_indexes(indexes.clone(), kept)
             }),
         ];

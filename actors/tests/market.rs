@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use actors::{
-    Aggregator, DATASETS, EpochTracker, Listener, Look, MarketEdges, Rhythm, Services, telemetry::Telemetry,
+    Aggregator, DATASETS, EpochTracker, Listener, Look, MarketEdges, Rhythm, Roster, Services,
+    telemetry::Telemetry,
 };
 use domain::Address;
 use redis::IntoConnectionInfo;
@@ -84,6 +85,7 @@ impl Tracker {
         };
         let shared = || (services.clone(), keys.clone());
         let (of_aggregator, of_tracker, of_listener) = (shared(), shared(), services.clone());
+        let roster = Roster::new(vec![edges]);
         let children = vec![
             Child::actor("aggregator", &aggregator, move || {
                 Aggregator::new(of_aggregator.0.clone(), of_aggregator.1.clone())
@@ -91,7 +93,7 @@ impl Tracker {
             Child::actor("epoch-tracker", &epoch_tracker, move || {
                 EpochTracker::new(of_tracker.0.clone(), of_tracker.1.clone())
             }),
-            Child::source("listener", move || Listener::new(of_listener.clone(), vec![edges.clone()])),
+            Child::source("listener", move || Listener::new(of_listener.clone(), roster.clone())),
         ];
         let children = children.into_iter().map(|child| child.policy(policy)).collect();
         let tree = Tree::start(children, TreeOptions::default()).await.expect("the tree starts");

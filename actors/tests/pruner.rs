@@ -4,11 +4,11 @@
 
 use std::time::{Duration, Instant};
 
-use actors::{Pruner, Rhythm, Services, telemetry::Telemetry};
+use actors::{Look, MarketEdges, Pruner, Rhythm, Roster, Services, telemetry::Telemetry};
 use domain::Address;
 use redis::{IntoConnectionInfo, aio::MultiplexedConnection};
 use store::{MarketKeys, RedisSettings, Retention, Store};
-use supervision::{Child, Clock, Tree, TreeOptions};
+use supervision::{Child, Clock, Limits, Mailbox, Overflow, Tree, TreeOptions};
 use testkit::{RedisServer, producers::unix_now, wait_until};
 
 const SOON: Duration = Duration::from_secs(30);
@@ -40,10 +40,15 @@ fn services(redis: &RedisServer, clock: &Clock) -> Services {
 async fn pruning(redis: &RedisServer) -> Tree {
     let clock = Clock::system();
     let services = services(redis, &clock);
-    let keys: Vec<_> =
-        MARKETS.iter().map(|name| MarketKeys::new(&Address::new("P"), &Address::new(name))).collect();
+    let nobody = Mailbox::<Look>::new("nobody", Limits::default(), &clock).address(Overflow::Coalesce);
+    let edges = |name: &&str| MarketEdges {
+        keys: MarketKeys::new(&Address::new("P"), &Address::new(name)),
+        aggregator: nobody.clone(),
+        epoch_tracker: nobody.clone(),
+    };
+    let roster = Roster::new(MARKETS.iter().map(edges).collect());
     let retention = Retention { timelines: 86_400, priorities: 86_400, sealed: 8 * 86_400 };
-    let make = move || Pruner::new(services.clone(), keys.clone(), Duration::from_millis(20), retention);
+    let make = move || Pruner::new(services.clone(), roster.clone(), Duration::from_millis(20), retention);
     let options = TreeOptions { clock, ..TreeOptions::default() };
     Tree::start(vec![Child::source("pruner", make)], options).await.expect("a tree")
 }

@@ -4,33 +4,42 @@ use std::{io::IsTerminal, process::ExitCode, sync::Arc, time::Duration};
 
 use color_eyre::eyre::{Result, WrapErr};
 use supervision::{Outcome, WatchSettings};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use super::EX_GAVE_UP;
 use crate::{
-    config::{Loaded, Log, LogFormat, Supervision},
-    service::Service,
+    config::{ConfigErrors, EX_CONFIG, Loaded, Log, LogFormat, Supervision},
+    service::{Reloaded, Service},
 };
 
-/// Runs the service until it is told to stop or gives up.
+/// Runs the service until it is told to stop or gives up. At SIGHUP the configuration is loaded anew.
 ///
 /// # Errors
 /// Anything that keeps it from starting.
-pub async fn run(loaded: Loaded) -> Result<ExitCode> {
+pub async fn run(load: impl Fn() -> Result<Loaded, ConfigErrors>) -> Result<ExitCode> {
+    let loaded = match load() {
+        Ok(loaded) => loaded,
+        Err(errors) => {
+            eprintln!("{errors}");
+            return Ok(ExitCode::from(EX_CONFIG));
+        }
+    };
     log_to_stderr(&loaded.config.log)?;
     for note in &loaded.notes {
         tracing::warn!("{note}");
     }
-    let config = loaded.config;
+    let config = &loaded.config;
     // Signals are caught before anything starts, so that none can fall into a gap.
     let mut signals = Signals::catch()?;
+    let mut hangups = signal(SignalKind::hangup()).wrap_err("SIGHUP can't be caught")?;
     let markets = config.tracker.markets.len();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), markets, redis = config.redis.address(), "starting");
-    let service = Service::start(&config, watch(&config.supervision)).await?;
+    let service = Service::start(config, watch(&config.supervision)).await?;
     arm_failure_points(&service)?;
     let outcome = tokio::select! {
         outcome = service.tree().ended() => outcome,
+        () = keep_reloading(&service, &loaded, &load, &mut hangups) => Outcome::Stopped,
         name = signals.next() => {
             tracing::info!("{name}: stopping");
             tokio::spawn(async move {
@@ -55,6 +64,38 @@ pub async fn run(loaded: Loaded) -> Result<ExitCode> {
         Outcome::RootEnded { reason } => {
             tracing::error!("the root supervisor ended: {reason}");
             Ok(ExitCode::from(EX_GAVE_UP))
+        }
+    }
+}
+
+/// At each SIGHUP takes up the markets of the configuration as it is then, and says what needs a restart.
+async fn keep_reloading(
+    service: &Service,
+    started: &Loaded,
+    load: &impl Fn() -> Result<Loaded, ConfigErrors>,
+    hangups: &mut Signal,
+) {
+    while hangups.recv().await.is_some() {
+        let new = match load() {
+            Ok(new) => new,
+            Err(errors) => {
+                tracing::error!("SIGHUP: the configuration has errors, and nothing is changed: {errors}");
+                continue;
+            }
+        };
+        match service.reload(&new.config).await {
+            Ok(Reloaded { added, removed, replaced }) => {
+                tracing::info!(
+                    ?added,
+                    ?removed,
+                    ?replaced,
+                    "SIGHUP: the markets of the configuration are in effect"
+                );
+            }
+            Err(error) => tracing::error!("SIGHUP: {error:#}"),
+        }
+        for key in new.differs_from(started) {
+            tracing::warn!("SIGHUP: {key} has changed since the start; it takes effect with a restart");
         }
     }
 }

@@ -28,6 +28,12 @@ pub enum Compat {
     Go,
 }
 
+/// Whether a setting says which markets there are, or what holds for each of them.
+pub(crate) fn is_of_markets(key: &str) -> bool {
+    ["tracker.markets", "tracker.compat", "tracker.priority_protocol", "tracker.priority_market"]
+        .contains(&key)
+}
+
 /// What is in effect for one market.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MarketSettings {
@@ -171,7 +177,8 @@ pub(crate) fn shown(tables: &[Table]) -> Vec<Shown> {
         for (key, value) in values {
             let json = serde_json::to_value(value).unwrap_or_default();
             let key = format!("{SECTION}.{name:?}.{key}");
-            all.push(Shown { key, text: checks::plain(value), json, origin: origin.clone() });
+            let mark = super::mark(value);
+            all.push(Shown { key, text: checks::plain(value), json, origin: origin.clone(), mark });
         }
     }
     all

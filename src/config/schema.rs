@@ -144,6 +144,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting::duration("supervision.backoff_reset_after", millis(100)..=DAY),
     Setting::duration("supervision.stall_after", millis(100)..=HOUR),
     Setting::duration("supervision.wedged_after", millis(100)..=HOUR),
+    Setting::integer("supervision.simultaneous_restarts", "a number", 1..=10_000),
     Setting::duration("supervision.degraded_retry", millis(100)..=HOUR),
     Setting::duration("supervision.give_up_after", SECOND..=DAY),
     Setting::duration("supervision.stop_within", millis(10)..=millis(8_000)),

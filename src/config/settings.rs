@@ -233,6 +233,8 @@ pub struct Supervision {
     /// An actor that holds its thread ends the process after this.
     #[serde(with = "humantime_serde")]
     pub wedged_after: Duration,
+    /// Actors that may be restarting at a time.
+    pub simultaneous_restarts: usize,
     /// How often a degraded actor is tried again.
     #[serde(with = "humantime_serde")]
     pub degraded_retry: Duration,

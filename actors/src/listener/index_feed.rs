@@ -14,6 +14,7 @@ use supervision::{Address, SendError};
 
 use crate::{
     messages::Heard,
+    roster::{Indexes, MarketEdges},
     telemetry::{IndexOutcome, Telemetry},
 };
 
@@ -26,8 +27,7 @@ const BYTES_A_MESSAGE: usize = 32 << 10;
 #[derive(Clone)]
 pub struct IndexEdge {
     address: Address<Heard>,
-    /// The indexes: one for all events, or one a market in the order of the listener's markets.
-    indexes: Arc<[IndexKeys]>,
+    indexes: Indexes,
     /// Events handed over so far. Outlives the incarnations of both actors, as the mailbox does.
     sent: Arc<AtomicU64>,
     /// Events accounted for by the indexer.
@@ -35,15 +35,15 @@ pub struct IndexEdge {
 }
 
 impl IndexEdge {
-    /// An edge that drops the oldest when its mailbox is full. `indexes` is one for all events, or one a market.
+    /// An edge to the indexer of these indexes, that drops the oldest when its mailbox is full.
     #[must_use]
-    pub fn new(address: Address<Heard>, indexes: Vec<IndexKeys>) -> Self {
+    pub fn new(address: Address<Heard>, indexes: Indexes) -> Self {
         let (sent, taken) = (Arc::default(), Arc::default());
-        Self { address, indexes: indexes.into(), sent, taken }
+        Self { address, indexes, sent, taken }
     }
 
     /// The indexes.
-    pub(crate) fn indexes(&self) -> &[IndexKeys] {
+    pub(crate) fn indexes(&self) -> &Indexes {
         &self.indexes
     }
 
@@ -57,6 +57,8 @@ impl IndexEdge {
 /// What the listener has collected for the indexer.
 pub(super) struct Feed {
     edge: IndexEdge,
+    /// One for all events, or one a market in the order of the listener's markets.
+    indexes: Vec<IndexKeys>,
     /// For each index the events, and their bytes.
     collected: Vec<(Vec<IndexEvent>, usize)>,
     unattributed: u64,
@@ -65,9 +67,17 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    pub(super) fn new(edge: IndexEdge) -> Self {
-        let collected = edge.indexes.iter().map(|_| (Vec::new(), 0)).collect();
-        Self { edge, collected, unattributed: 0, oversized: 0, ignored: 0 }
+    pub(super) fn new(edge: IndexEdge, markets: &[MarketEdges]) -> Self {
+        let (indexes, collected) = (Vec::new(), Vec::new());
+        let mut feed = Self { edge, indexes, collected, unattributed: 0, oversized: 0, ignored: 0 };
+        feed.follow(markets);
+        feed
+    }
+
+    /// Takes over the listener's markets. What was collected must have been handed over.
+    pub(super) fn follow(&mut self, markets: &[MarketEdges]) {
+        self.indexes = self.edge.indexes.of_these(markets);
+        self.collected = self.indexes.iter().map(|_| (Vec::new(), 0)).collect();
     }
 
     /// Takes up an event of a market's own channel, or of the common one. Whether a hand-over should not wait longer.
@@ -96,7 +106,7 @@ impl Feed {
 
     /// Hands over what was collected, as heard at this moment, in Unix seconds.
     pub(super) fn hand_over(&mut self, at: u64, telemetry: &Telemetry) {
-        for (index, (events, bytes)) in self.edge.indexes.iter().zip(&mut self.collected) {
+        for (index, (events, bytes)) in self.indexes.iter().zip(&mut self.collected) {
             *bytes = 0;
             if events.is_empty() {
                 continue;
@@ -127,10 +137,11 @@ impl Feed {
 mod tests {
     use std::time::Duration;
 
-    use store::Output;
+    use store::{MarketKeys, Output};
     use supervision::{Clock, Limits, Mailbox, Overflow};
 
     use super::*;
+    use crate::{messages::Look, roster::Roster};
 
     fn mailbox(limits: Limits) -> Mailbox<Heard> {
         Mailbox::new("indexer", limits, &Clock::manual(Duration::ZERO))
@@ -147,16 +158,26 @@ mod tests {
         assert!(text.lines().any(|found| found == line), "no `{line}`");
     }
 
+    fn market(name: &str) -> MarketEdges {
+        let clock = Clock::manual(Duration::ZERO);
+        let nobody = Mailbox::<Look>::new("nobody", Limits::default(), &clock).address(Overflow::Coalesce);
+        let keys = MarketKeys::new(&domain::Address::new("P"), &domain::Address::new(name));
+        MarketEdges { keys, aggregator: nobody.clone(), epoch_tracker: nobody }
+    }
+
     fn keys(name: &str) -> IndexKeys {
         IndexKeys::plain(&Output { prefix: name.to_owned(), ..Output::default() })
     }
 
     #[test]
     fn events_of_the_common_channel_belong_to_the_one_index_or_to_none() {
-        for (indexes, unattributed) in [(vec![keys("one")], 0), (vec![keys("one"), keys("two")], 1)] {
+        let markets = [market("one"), market("two")];
+        let of_markets = Indexes::OfMarkets(Roster::new(markets.to_vec()));
+        for (indexes, several) in [(Indexes::One(keys("one")), false), (of_markets, true)] {
+            let unattributed = u64::from(several);
             let (mailbox, telemetry) = (mailbox(Limits::default()), telemetry());
-            let several = indexes.len() > 1;
-            let mut feed = Feed::new(IndexEdge::new(mailbox.address(Overflow::DropOldest), indexes));
+            let mut feed =
+                Feed::new(IndexEdge::new(mailbox.address(Overflow::DropOldest), indexes), &markets);
             feed.collect(None, b"epoch:open:1");
             feed.collect(Some(usize::from(several)), b"epoch:open:2");
             feed.collect(None, b"peers:connected:4");
@@ -166,7 +187,10 @@ mod tests {
             let mut inbox = mailbox.open().expect("free");
             let heard = inbox.try_recv().expect("a message");
             assert_eq!(heard.events.len(), if several { 1 } else { 2 });
-            assert_eq!(heard.index, keys(if several { "two" } else { "one" }));
+            assert_eq!(
+                heard.index,
+                if several { IndexKeys::of_market(&markets[1].keys) } else { keys("one") }
+            );
             assert_counted(&telemetry, "unattributed", unattributed);
             assert_counted(&telemetry, "oversized", 1);
             assert_counted(&telemetry, "ignored", 1);
@@ -179,8 +203,8 @@ mod tests {
         const EVENTS: u64 = 1_000_000;
         let limits = Limits { capacity: 1024, bytes: 1 << 20, ..Limits::default() };
         let (mailbox, telemetry) = (mailbox(limits), telemetry());
-        let edge = IndexEdge::new(mailbox.address(Overflow::DropOldest), vec![keys("one")]);
-        let mut feed = Feed::new(edge.clone());
+        let edge = IndexEdge::new(mailbox.address(Overflow::DropOldest), Indexes::One(keys("one")));
+        let mut feed = Feed::new(edge.clone(), &[]);
         for event in 0..EVENTS {
             let payload = format!("submission:received:{event}:42:pair:UNI:1763900000:peer");
             if feed.collect(None, payload.as_bytes()) {

@@ -44,6 +44,26 @@ impl Store {
 }
 
 impl Subscriber {
+    /// Subscribes to `more` channels, and no longer to those that are `gone`; the others stay as they are.
+    ///
+    /// # Errors
+    /// [`StoreError`] when that fails or takes too long: then it is not known what is subscribed.
+    pub async fn change(&mut self, more: Vec<String>, gone: Vec<String>) -> Result<(), StoreError> {
+        let (server, operation) = (self.server.clone(), "change the subscription");
+        let late = |_| StoreError::new(operation, server.clone(), ErrorKind::Timeout, "it took too long");
+        let failed = |error: redis::RedisError| StoreError::redis(operation, server.clone(), &error);
+        if !more.is_empty() {
+            let subscribed = tokio::time::timeout(self.timeout, self.sink.subscribe(more)).await;
+            subscribed.map_err(late)?.map_err(failed)?;
+        }
+        // Without a channel it would mean all.
+        if !gone.is_empty() {
+            let left = tokio::time::timeout(self.timeout, self.sink.unsubscribe(gone)).await;
+            left.map_err(late)?.map_err(failed)?;
+        }
+        Ok(())
+    }
+
     /// Asks for a sign of life over the subscription's own connection, so that a half-open one is noticed.
     ///
     /// # Errors

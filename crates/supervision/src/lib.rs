@@ -67,7 +67,7 @@ pub use mailbox::{
 };
 pub use policy::{Backoff, Intensity, Policy, Restart};
 pub use progress::Activity;
-pub use tree::{Child, Outcome, StopReport, Tree, TreeOptions};
+pub use tree::{ChangeError, Child, Outcome, StopReport, Tree, TreeOptions};
 pub use watch::{OnWedged, WatchSettings};
 
 /// Why an actor's code could not go on.

@@ -21,6 +21,7 @@ use crate::{
     mailbox::AnyMailbox,
     policy::Policy,
     progress::Progress,
+    supervisor::Order,
     tree::TreeShared,
 };
 
@@ -194,6 +195,15 @@ impl Seat {
         record.cell = Some(cell);
     }
 
+    /// Tells a supervisor that the members of its group are others now. One that does not run finds out when it begins.
+    pub(crate) fn tell_changed(&self) {
+        let cell = self.record().cell.clone();
+        if let Some(cell) = cell {
+            // Refused only by one that has ended.
+            let _ = cell.send_message(Order::Changed);
+        }
+    }
+
     /// Kills the running incarnation at its next await. `Stalled` blames it, so that the message in hand is
     /// charged; `Killed` does not.
     pub(crate) fn kill(&self, kind: ExitKind, why: String) -> bool {
@@ -210,6 +220,11 @@ impl Seat {
             cell.kill();
         }
         true
+    }
+
+    /// Whether an incarnation is in the seat, however far it is.
+    pub(crate) fn has_incarnation(&self) -> bool {
+        self.turnstile.available_permits() == 0
     }
 
     pub(crate) fn take_exit(&self) -> Option<ExitKind> {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use ractor::ActorRef;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::{
     Clock,
@@ -99,12 +99,12 @@ impl Child {
         match kind {
             ChildKind::Worker(bind) => {
                 let (mailbox, kind) = bind();
-                Member { seat: Seat::new(path, policy, mailbox, false, tree), kind }
+                Member::new(Seat::new(path, policy, mailbox, false, tree), kind)
             }
             ChildKind::Supervisor(children) => {
                 let seat = Seat::new(path.clone(), policy, None, true, tree);
-                let members = children.into_iter().map(|child| child.seat(&path, tree)).collect();
-                Member { seat, kind: MemberKind::Supervisor(Arc::new(Group { members })) }
+                let members = children.into_iter().map(|child| child.seat(&path, tree));
+                Member::new(seat, MemberKind::Supervisor(Arc::new(Group::new(members))))
             }
         }
     }
@@ -117,11 +117,14 @@ pub struct TreeOptions {
     pub clock: Clock,
     /// When the watch reports a handler that never yields, and what it does then.
     pub watch: WatchSettings,
+    /// How many actors of the tree may be restarting at a time, at least 1: what falls together does not rise together.
+    /// The others wait for their turn.
+    pub simultaneous_restarts: usize,
 }
 
 impl Default for TreeOptions {
     fn default() -> Self {
-        Self { clock: Clock::system(), watch: WatchSettings::default() }
+        Self { clock: Clock::system(), watch: WatchSettings::default(), simultaneous_restarts: 8 }
     }
 }
 
@@ -157,10 +160,32 @@ pub struct StopReport {
     pub took: Duration,
 }
 
+/// Why a member of a running tree could not be added or removed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeError {
+    /// There is no supervisor with this path.
+    #[error("{0} is no supervisor of this tree: a path such as `markets` is expected, or `root`")]
+    NoSupervisor(String),
+    /// A member with this path is there already.
+    #[error("{0} is there already: remove it first, or choose another name")]
+    Taken(String),
+    /// There is no member with this path.
+    #[error("there is no {0} in this tree")]
+    Unknown(String),
+    /// The tree has ended, or ended meanwhile.
+    #[error("the tree has ended, so nothing in it can be changed")]
+    Ended,
+    /// It holds its thread: it did not end, not even when it was killed.
+    #[error("{0} was taken out of the tree, but it never yields and could not be ended")]
+    Abandoned(String),
+}
+
 pub(crate) struct TreeShared {
     pub(crate) clock: Clock,
     /// Incarnations that have begun and not ended.
     pub(crate) live: watch::Sender<usize>,
+    /// Turns of restarts.
+    pub(crate) restarts: Arc<Semaphore>,
     #[cfg(feature = "failure-points")]
     pub(crate) failure_points: crate::fail::FailurePoints,
     seats: Mutex<Vec<Weak<Seat>>>,
@@ -176,6 +201,7 @@ pub struct Tree {
     boot: u64,
     ended: watch::Receiver<Option<Outcome>>,
     watch: Option<Watch>,
+    changing: Mutex<()>,
 }
 
 impl Tree {
@@ -190,6 +216,7 @@ impl Tree {
         let shared = Arc::new(TreeShared {
             clock: options.clock.clone(),
             live: watch::Sender::new(0),
+            restarts: Arc::new(Semaphore::new(options.simultaneous_restarts.max(1))),
             #[cfg(feature = "failure-points")]
             failure_points: crate::fail::FailurePoints::default(),
             seats: Mutex::default(),
@@ -198,8 +225,7 @@ impl Tree {
         });
         let policy = Policy { stall_after: None, ..Policy::default() };
         let root = Seat::new("root".to_owned(), policy, None, true, &shared);
-        let members = children.into_iter().map(|child| child.seat("", &shared)).collect();
-        let group = Arc::new(Group { members });
+        let group = Arc::new(Group::new(children.into_iter().map(|child| child.seat("", &shared))));
         let post = Post { seat: root.clone(), group: group.clone(), ready: Box::new(|| {}) };
         root.set_state(State::Running);
         let (actor, handle) = ractor::Actor::spawn(None, Supervisor, post).await?;
@@ -225,7 +251,7 @@ impl Tree {
         let _ = actor.cast(Order::Begin);
         let watch = Watch::start(&shared, options.watch);
         let boot = BOOTS.fetch_add(1, Relaxed) + 1;
-        Ok(Self { shared, group, root, boot, ended, watch: Some(watch) })
+        Ok(Self { shared, group, root, boot, ended, watch: Some(watch), changing: Mutex::default() })
     }
 
     /// The number of this tree in this process.
@@ -270,6 +296,66 @@ impl Tree {
         self.find(path).is_some_and(|seat| seat.kill(ExitKind::Killed, "killed by an operator".to_owned()))
     }
 
+    /// Adds a member under the supervisor with this path (`root` for the root), behind those that are there, and has it
+    /// started. It stays through crashes of its supervisor.
+    ///
+    /// # Errors
+    /// [`ChangeError`] when there is no such supervisor, the name is taken, or the tree has ended.
+    pub fn add_child(&self, supervisor: &str, child: Child) -> Result<(), ChangeError> {
+        // One change at a time: two that add the same name must not both find it free.
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.ended.borrow().is_some() {
+            return Err(ChangeError::Ended);
+        }
+        let is_root = supervisor == self.root.path;
+        let path = if is_root { child.name.clone() } else { format!("{supervisor}/{}", child.name) };
+        let (seat, group) = if is_root {
+            (self.root.clone(), self.group.clone())
+        } else {
+            match self.member(supervisor).map(|(member, _)| member) {
+                Some(member) => match &member.kind {
+                    MemberKind::Supervisor(group) => (member.seat.clone(), group.clone()),
+                    MemberKind::Worker(_) => return Err(ChangeError::NoSupervisor(supervisor.to_owned())),
+                },
+                None => return Err(ChangeError::NoSupervisor(supervisor.to_owned())),
+            }
+        };
+        if self.member(&path).is_some() {
+            return Err(ChangeError::Taken(path));
+        }
+        group.insert(child.seat(if is_root { "" } else { supervisor }, &self.shared));
+        seat.tell_changed();
+        Ok(())
+    }
+
+    /// Stops the member with this path and everything below it, in order and within its deadline, and takes it out of
+    /// the tree; its siblings go on. Waits for its supervisor, where that is just being restarted.
+    ///
+    /// # Errors
+    /// [`ChangeError`] when there is no such member, the tree ended first, or a handler in it never yields.
+    pub async fn remove_child(&self, path: &str) -> Result<(), ChangeError> {
+        let (member, supervisor) = self.member(path).ok_or_else(|| ChangeError::Unknown(path.to_owned()))?;
+        let left = member.leave();
+        supervisor.tell_changed();
+        tokio::select! {
+            () = left.cancelled() => {}
+            _ = self.ended() => return Err(ChangeError::Ended),
+        }
+        let is_there = || {
+            let mut found = member.seat.has_incarnation();
+            if let MemberKind::Supervisor(group) = &member.kind {
+                group.walk(&mut |seat| found |= seat.has_incarnation());
+            }
+            found
+        };
+        // What was killed ends at its next await: real time, whatever the clock of the tree.
+        let mut live = self.shared.live.subscribe();
+        match tokio::time::timeout(KILL_GRACE, live.wait_for(|_| !is_there())).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(ChangeError::Abandoned(path.to_owned())),
+        }
+    }
+
     /// The failure points of this tree.
     #[cfg(feature = "failure-points")]
     #[must_use]
@@ -301,6 +387,17 @@ impl Tree {
         let _ = tokio::time::timeout(KILL_GRACE, live.wait_for(|&live| live == 0)).await;
         let left_behind = *live.borrow();
         StopReport { outcome, abandoned: self.group.overdue(), left_behind, took: began.elapsed() }
+    }
+
+    /// A member, and the seat of its supervisor.
+    fn member(&self, path: &str) -> Option<(Arc<Member>, Arc<Seat>)> {
+        let mut found = None;
+        self.group.visit(None, &mut |member, above| {
+            if member.seat.path == path {
+                found = Some((member.clone(), above.unwrap_or(&self.root).clone()));
+            }
+        });
+        found
     }
 
     fn find(&self, path: &str) -> Option<Arc<Seat>> {

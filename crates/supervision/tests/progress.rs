@@ -322,7 +322,7 @@ async fn a_handler_that_never_yields_is_reported_from_outside() {
         Arc::new(move |path: &str, polling: Duration| wedged.note((path.to_owned(), polling)))
     };
     let watch = WatchSettings { every: MS, report_after: 10 * SECOND, wedged_after: MINUTE, on_wedged };
-    let options = TreeOptions { clock: clock.clone(), watch };
+    let options = TreeOptions { clock: clock.clone(), watch, ..TreeOptions::default() };
     let children = vec![Child::supervisor("group", vec![works]), Child::source("other", || Idles)];
     let tree = Tree::start(children, options).await.expect("the root starts");
     all_run(&tree).await;

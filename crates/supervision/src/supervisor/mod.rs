@@ -5,10 +5,20 @@
 
 mod plan;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use ractor::{ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
-use tokio::task::JoinSet;
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    task::{AbortHandle, JoinSet},
+};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::plan::KILL_GRACE;
@@ -27,8 +37,10 @@ pub(crate) enum Order {
     Begin,
     /// This incarnation of the child is ready.
     Ready(Index, u64),
-    /// A timer of the plan went off.
-    Due(Index, Timer, u64),
+    /// A timer of the plan went off; a restart comes with its turn.
+    Due(Index, Timer, u64, Option<OwnedSemaphorePermit>),
+    /// Members of the group were added, or are to leave.
+    Changed,
     /// Stop everything, in order, and end.
     Stop,
 }
@@ -37,6 +49,46 @@ pub(crate) enum Order {
 pub(crate) struct Member {
     pub(crate) seat: Arc<Seat>,
     pub(crate) kind: MemberKind,
+    /// It is to end for good.
+    leaving: AtomicBool,
+    /// It has left: it ended, or could not be ended.
+    left: CancellationToken,
+}
+
+impl Member {
+    pub(crate) fn new(seat: Arc<Seat>, kind: MemberKind) -> Self {
+        Self { seat, kind, leaving: AtomicBool::new(false), left: CancellationToken::new() }
+    }
+
+    /// Makes it leave when its supervisor next looks; resolves when it has left.
+    pub(crate) fn leave(&self) -> CancellationToken {
+        self.leaving.store(true, Relaxed);
+        self.left.clone()
+    }
+
+    /// How long it may take to stop. A supervisor must not be killed while it still waits for its children, of which
+    /// it may have got more.
+    fn stop_within(&self) -> Duration {
+        match &self.kind {
+            MemberKind::Worker(_) => self.seat.policy.stop_within,
+            MemberKind::Supervisor(group) => {
+                let children = group.members();
+                let needed =
+                    children.values().map(|member| member.stop_within() + KILL_GRACE).sum::<Duration>();
+                self.seat.policy.stop_within.max(Duration::from_secs(1) + needed)
+            }
+        }
+    }
+
+    /// It and all below it have left: nobody sends to them any more, and nobody waits for them.
+    fn dismiss(&self) {
+        self.seat.mailbox.iter().for_each(|mailbox| mailbox.close());
+        self.seat.set_state(State::Stopped);
+        if let MemberKind::Supervisor(group) = &self.kind {
+            group.members().values().for_each(|member| member.dismiss());
+        }
+        self.left.cancel();
+    }
 }
 
 /// Makes one incarnation: it gets its stop token and a way to say that it is ready.
@@ -48,9 +100,14 @@ pub(crate) enum MemberKind {
     Supervisor(Arc<Group>),
 }
 
-/// The members under one supervisor, in start order.
-pub(crate) struct Group {
-    pub(crate) members: Vec<Member>,
+/// The members under one supervisor, in start order. It is what is to be; the supervisor makes it so.
+pub(crate) struct Group(Mutex<Members>);
+
+#[derive(Default)]
+struct Members {
+    /// The next number: none is given twice.
+    next: Index,
+    present: BTreeMap<Index, Arc<Member>>,
 }
 
 /// What a supervisor actor is started with.
@@ -68,9 +125,15 @@ pub(crate) struct Office {
     group: Arc<Group>,
     ready: Option<Box<dyn FnOnce() + Send>>,
     plan: Plan,
-    running: Vec<Option<Running>>,
+    running: BTreeMap<Index, Running>,
     spawned: u64,
     timers: JoinSet<()>,
+    /// The timers of each child, to be taken down with it.
+    armed: BTreeMap<Index, Vec<AbortHandle>>,
+    /// The turn of the restart that is being carried out.
+    turn: Option<OwnedSemaphorePermit>,
+    /// The children were begun with.
+    begun: bool,
     incarnate: Option<Incarnate>,
 }
 
@@ -79,6 +142,8 @@ struct Running {
     id: ActorId,
     number: u64,
     hold: Hold,
+    /// Its turn among the restarts of the tree, until it is ready or takes too long.
+    turn: Option<OwnedSemaphorePermit>,
 }
 
 enum Hold {
@@ -93,10 +158,19 @@ impl ractor::Actor for Supervisor {
 
     async fn pre_start(&self, _: ActorRef<Order>, post: Post) -> Result<Office, ActorProcessingErr> {
         let Post { seat, group, ready } = post;
-        let plan = Plan::new(group.members.iter().map(|member| member.seat.policy));
-        let running = group.members.iter().map(|_| None).collect();
-        let timers = JoinSet::new();
-        Ok(Office { seat, group, ready: Some(ready), plan, running, spawned: 0, timers, incarnate: None })
+        Ok(Office {
+            seat,
+            group,
+            ready: Some(ready),
+            plan: Plan::new([]),
+            running: BTreeMap::new(),
+            spawned: 0,
+            timers: JoinSet::new(),
+            armed: BTreeMap::new(),
+            turn: None,
+            begun: false,
+            incarnate: None,
+        })
     }
 
     async fn handle(
@@ -140,36 +214,67 @@ impl Office {
             Order::Begin => {
                 // Children of a supervisor that crashed left their last state behind, and perhaps a mailbox
                 // that was closed when they ended for good.
-                self.group
-                    .members
-                    .iter()
-                    .filter_map(|member| member.seat.mailbox.as_ref())
-                    .for_each(|mailbox| mailbox.reopen());
-                (0..self.group.members.len()).for_each(|index| self.show(index));
-                self.plan.start()
+                let members = self.group.members();
+                for member in members.values() {
+                    member.seat.mailbox.iter().for_each(|mailbox| mailbox.reopen());
+                }
+                self.begun = true;
+                // Only now: whoever adds a member after this tells, and is heard. Who was to leave died with the last
+                // incarnation of this supervisor.
+                let (leaving, staying): (Vec<_>, Vec<_>) =
+                    members.iter().partition(|(_, member)| member.leaving.load(Relaxed));
+                let policies = staying.iter().map(|(index, member)| (**index, member.seat.policy));
+                self.plan = Plan::new(policies);
+                self.show_all();
+                let gone = leaving.into_iter().map(|(&index, _)| Action::Gone(index));
+                gone.chain(self.plan.start()).collect()
             }
-            Order::Ready(index, number) => {
-                let current = self
-                    .running
-                    .get(index)
-                    .and_then(Option::as_ref)
-                    .is_some_and(|child| child.number == number);
-                if current { self.plan.ready(index) } else { Vec::new() }
+            // It is about to begin, and will find them.
+            Order::Changed if !self.begun => Vec::new(),
+            Order::Changed => self.follow_group(),
+            Order::Ready(index, number) => match self.running.get_mut(&index) {
+                Some(child) if child.number == number => {
+                    child.turn = None;
+                    self.plan.ready(index)
+                }
+                _ => Vec::new(),
+            },
+            Order::Due(index, timer, token, turn) => {
+                let actions = self.plan.due(index, timer, token, now);
+                if timer == Timer::StartOverdue {
+                    // The next restart need not wait for it either.
+                    self.running.get_mut(&index).and_then(|child| child.turn.take());
+                }
+                self.turn = turn;
+                actions
             }
-            Order::Due(index, timer, token) => self.plan.due(index, timer, token, now),
             Order::Stop => self.plan.stop(),
         };
-        Ok(self.carry_out(myself, actions).await)
+        let finished = self.carry_out(myself, actions).await;
+        // A turn that was not needed, for a restart that was void.
+        self.turn = None;
+        Ok(finished)
+    }
+
+    /// Makes the plan agree with the group.
+    fn follow_group(&mut self) -> Vec<Action> {
+        let mut actions = Vec::new();
+        for (index, member) in self.group.members() {
+            actions.extend(self.plan.add(index, member.seat.policy));
+            if member.leaving.load(Relaxed) {
+                actions.extend(self.plan.remove(index));
+            }
+        }
+        actions
     }
 
     /// Takes note of a child's end.
     async fn bury(&mut self, myself: &ActorRef<Order>, cell: &ActorCell) -> Result<bool, crate::Failure> {
-        let child = self.running.iter_mut().enumerate().find_map(|(index, running)| {
-            running.take_if(|running| running.id == cell.get_id()).map(|_| index)
-        });
-        let Some(index) = child else { return Ok(false) };
+        let child = self.running.iter().find(|(_, running)| running.id == cell.get_id());
+        let Some(&index) = child.map(|(index, _)| index) else { return Ok(false) };
+        self.running.remove(&index);
         // The end of the child is on record before anything here can fail.
-        let exit = self.group.members.get(index).and_then(|member| member.seat.take_exit());
+        let exit = self.group.member(index).and_then(|member| member.seat.take_exit());
         let now = self.seat.tree.clock.now();
         let actions = self.plan.exited(index, exit.unwrap_or(ExitKind::Killed), now);
         fail::point("supervisor::after_exit").await?;
@@ -195,7 +300,7 @@ impl Office {
                     self.stop(index);
                 }
                 Action::Kill(index) => {
-                    if let Some(member) = self.group.members.get(index) {
+                    if let Some(member) = self.group.member(index) {
                         let why = format!("it did not stop within {:?}", member.seat.policy.stop_within);
                         member.seat.kill(ExitKind::Killed, why);
                     }
@@ -205,21 +310,35 @@ impl Office {
                         ready();
                     }
                 }
+                Action::Gone(index) => self.let_go(index),
                 Action::GiveUp(index) => {
-                    if let Some(member) = self.group.members.get(index) {
+                    if let Some(member) = self.group.member(index) {
                         self.seat.tree.give_up(&member.seat);
                     }
                 }
                 Action::Finished => finished = true,
             }
         }
-        (0..self.group.members.len()).for_each(|index| self.show(index));
+        self.show_all();
         finished
+    }
+
+    /// Lets go of a child that has ended for good, with all that was kept for it.
+    fn let_go(&mut self, index: Index) {
+        self.running.remove(&index);
+        self.armed.remove(&index).into_iter().flatten().for_each(|timer| timer.abort());
+        if let Some(member) = self.group.take(index) {
+            member.dismiss();
+        }
+    }
+
+    fn show_all(&self) {
+        self.group.members().keys().for_each(|&index| self.show(index));
     }
 
     /// Copies a child's state from the plan to its record.
     fn show(&self, index: Index) {
-        if let Some(member) = self.group.members.get(index) {
+        if let Some(member) = self.group.member(index) {
             let (state, degraded) = self.plan.state(index);
             member.seat.set_state(state);
             member.seat.set_degraded(degraded);
@@ -233,16 +352,28 @@ impl Office {
     }
 
     fn arm(&mut self, myself: &ActorRef<Order>, child: Index, timer: Timer, token: u64, after: Duration) {
-        let (clock, supervisor) = (self.seat.tree.clock.clone(), myself.clone());
-        self.timers.spawn(async move {
-            clock.sleep(after).await;
+        let (tree, supervisor) = (self.seat.tree.clone(), myself.clone());
+        let after = match (timer, self.group.member(child)) {
+            (Timer::StopOverdue, Some(member)) => after.max(member.stop_within()),
+            _ => after,
+        };
+        let armed = self.timers.spawn(async move {
+            tree.clock.sleep(after).await;
+            // Many that fall at once are not to rise at once. A timer that is taken down leaves the queue.
+            let turn = match timer {
+                Timer::Restart => tree.restarts.clone().acquire_owned().await.ok(),
+                _ => None,
+            };
             // Refused only by a supervisor that has ended, which needs no reminder.
-            let _ = supervisor.cast(Order::Due(child, timer, token));
+            let _ = supervisor.cast(Order::Due(child, timer, token, turn));
         });
+        let all = self.armed.entry(child).or_default();
+        all.retain(|timer| !timer.is_finished());
+        all.push(armed);
     }
 
     async fn spawn(&mut self, myself: &ActorRef<Order>, index: Index) -> Result<(), ractor::SpawnErr> {
-        let Some(member) = self.group.members.get(index) else {
+        let Some(member) = self.group.member(index) else {
             return Ok(());
         };
         self.spawned += 1;
@@ -271,19 +402,18 @@ impl Office {
                 (child.get_cell(), Hold::Supervisor(child))
             }
         };
-        if let Some(running) = self.running.get_mut(index) {
-            *running = Some(Running { id: cell.get_id(), number, hold });
-        }
+        let turn = self.turn.take();
+        self.running.insert(index, Running { id: cell.get_id(), number, hold, turn });
         Ok(())
     }
 
     /// Asks a child to stop for good. What its mailbox has accepted it still handles; more is refused.
     fn stop(&self, index: Index) {
-        let Some(running) = self.running.get(index).and_then(Option::as_ref) else {
+        let Some(running) = self.running.get(&index) else {
             return;
         };
-        if let Some(mailbox) = self.group.members.get(index).and_then(|member| member.seat.mailbox.as_ref()) {
-            mailbox.close();
+        if let Some(member) = self.group.member(index) {
+            member.seat.mailbox.iter().for_each(|mailbox| mailbox.close());
         }
         match &running.hold {
             Hold::Worker(stop) => stop.cancel(),
@@ -319,14 +449,54 @@ impl Office {
 }
 
 impl Group {
-    /// Calls `visit` with every seat below, in start order.
-    pub(crate) fn walk(&self, visit: &mut impl FnMut(&Arc<Seat>)) {
-        for member in &self.members {
-            visit(&member.seat);
+    pub(crate) fn new(members: impl IntoIterator<Item = Member>) -> Self {
+        let group = Self(Mutex::default());
+        members.into_iter().for_each(|member| group.insert(member));
+        group
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Members> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its members now, by their numbers.
+    fn members(&self) -> BTreeMap<Index, Arc<Member>> {
+        self.lock().present.clone()
+    }
+
+    fn member(&self, index: Index) -> Option<Arc<Member>> {
+        self.lock().present.get(&index).cloned()
+    }
+
+    fn take(&self, index: Index) -> Option<Arc<Member>> {
+        self.lock().present.remove(&index)
+    }
+
+    /// Adds a member behind all others. Its supervisor has to be told.
+    pub(crate) fn insert(&self, member: Member) {
+        let mut members = self.lock();
+        let index = members.next;
+        members.next += 1;
+        members.present.insert(index, Arc::new(member));
+    }
+
+    /// Calls `visit` with every member below, in start order, and the seat of its supervisor where that is below too.
+    pub(crate) fn visit(
+        &self,
+        above: Option<&Arc<Seat>>,
+        visit: &mut impl FnMut(&Arc<Member>, Option<&Arc<Seat>>),
+    ) {
+        for member in self.members().values() {
+            visit(member, above);
             if let MemberKind::Supervisor(group) = &member.kind {
-                group.walk(visit);
+                group.visit(Some(&member.seat), visit);
             }
         }
+    }
+
+    /// Calls `visit` with every seat below, in start order.
+    pub(crate) fn walk(&self, visit: &mut impl FnMut(&Arc<Seat>)) {
+        self.visit(None, &mut |member, _| visit(&member.seat));
     }
 
     /// Closes every mailbox below.

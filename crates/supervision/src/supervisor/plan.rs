@@ -1,11 +1,13 @@
 //! The decisions of a one-for-one supervisor, as a pure state machine: events in, actions out.
 //!
-//! It never waits and touches nothing. Each child has a token that changes with every step of its life, and a
+//! It never waits and touches nothing. A child has a number that it keeps while others come and go; numbers grow, and
+//! their order is the order of the start. Each child has a token that changes with every step of its life, and a
 //! timer carries the token of the moment in which it was set: a timer that comes late is recognised and
 //! ignored, so that no stale restart can start a second incarnation.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
+    ops::Bound,
     time::{Duration, Instant},
 };
 
@@ -14,7 +16,7 @@ use crate::{
     policy::{Pauses, Policy, Restart},
 };
 
-/// A child by its place in the start order.
+/// A child by its number in the start order.
 pub(crate) type Index = usize;
 
 /// A reminder that the plan asked for.
@@ -49,6 +51,8 @@ pub(crate) enum Action {
     Started,
     /// A mandatory child has been degraded for too long.
     GiveUp(Index),
+    /// A child that was to leave has ended, or could not be ended.
+    Gone(Index),
     /// Every child has ended.
     Finished,
 }
@@ -71,35 +75,30 @@ struct Child {
     pauses: Pauses,
     restarts: VecDeque<Instant>,
     degraded_since: Option<Instant>,
+    /// It is to end for good while its siblings go on.
+    leaving: bool,
 }
 
 /// The plan of one supervisor.
 #[derive(Debug)]
 pub(crate) struct Plan {
     phase: Phase,
-    children: Vec<Child>,
+    children: BTreeMap<Index, Child>,
 }
 
 /// How long a killed child has to end before the stop goes on without it.
 pub(crate) const KILL_GRACE: Duration = Duration::from_millis(500);
 
 impl Plan {
-    pub(crate) fn new(policies: impl IntoIterator<Item = Policy>) -> Self {
-        let child = |policy: Policy| Child {
-            policy,
-            state: State::Waiting,
-            token: 0,
-            pauses: Pauses::new(policy.backoff),
-            restarts: VecDeque::new(),
-            degraded_since: None,
-        };
-        Self { phase: Phase::Starting(0), children: policies.into_iter().map(child).collect() }
+    pub(crate) fn new(children: impl IntoIterator<Item = (Index, Policy)>) -> Self {
+        let children = children.into_iter().map(|(index, policy)| (index, Child::new(policy)));
+        Self { phase: Phase::Starting(0), children: children.collect() }
     }
 
     /// The state of a child, and whether it counts as degraded.
     pub(crate) fn state(&self, child: Index) -> (State, bool) {
         self.children
-            .get(child)
+            .get(&child)
             .map_or((State::Stopped, false), |child| (child.state, child.degraded_since.is_some()))
     }
 
@@ -110,14 +109,58 @@ impl Plan {
     /// Begins the ordered start.
     pub(crate) fn start(&mut self) -> Vec<Action> {
         let mut actions = Vec::new();
-        self.start_from(0, &mut actions);
+        self.start_next(Bound::Unbounded, &mut actions);
         actions
+    }
+
+    /// A child more, unless it is there already. It is started when its turn in the ordered start comes, or at once when that is over.
+    pub(crate) fn add(&mut self, index: Index, policy: Policy) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if self.children.contains_key(&index) {
+            return actions;
+        }
+        let child = self.children.entry(index).or_insert_with(|| Child::new(policy));
+        match self.phase {
+            Phase::Starting(_) => {}
+            Phase::Running => child.spawn(index, &mut actions),
+            Phase::Stopping(_) | Phase::Finished => child.state = State::Stopped,
+        }
+        actions
+    }
+
+    /// Ends a child for good; [`Action::Gone`] follows.
+    pub(crate) fn remove(&mut self, index: Index) -> Vec<Action> {
+        let mut actions = Vec::new();
+        let stopping = self.is_stopping();
+        let Some(child) = self.children.get_mut(&index) else {
+            return actions;
+        };
+        if stopping || child.leaving {
+            return actions;
+        }
+        child.leaving = true;
+        // Whatever was planned for it (a restart above all) is void.
+        child.token += 1;
+        if child.lives() {
+            child.state = State::Stopping;
+            actions.push(Action::Stop(index));
+            child.arm(index, Timer::StopOverdue, child.policy.stop_within, &mut actions);
+        } else {
+            self.gone(index, &mut actions);
+        }
+        actions
+    }
+
+    fn gone(&mut self, index: Index, actions: &mut Vec<Action>) {
+        self.children.remove(&index);
+        actions.push(Action::Gone(index));
+        self.started(index, actions);
     }
 
     /// A child's `pre_start` is done.
     pub(crate) fn ready(&mut self, index: Index) -> Vec<Action> {
         let mut actions = Vec::new();
-        let Some(child) = self.children.get_mut(index) else {
+        let Some(child) = self.children.get_mut(&index) else {
             return actions;
         };
         if child.state == State::Starting {
@@ -132,13 +175,17 @@ impl Plan {
     pub(crate) fn exited(&mut self, index: Index, exit: ExitKind, now: Instant) -> Vec<Action> {
         let mut actions = Vec::new();
         let stopping = self.is_stopping();
-        let Some(child) = self.children.get_mut(index) else {
+        let Some(child) = self.children.get_mut(&index) else {
             return actions;
         };
         child.token += 1;
         if stopping {
             child.state = State::Stopped;
             self.stop_on(index, &mut actions);
+            return actions;
+        }
+        if child.leaving {
+            self.gone(index, &mut actions);
             return actions;
         }
         let comes_back = match child.policy.restart {
@@ -159,14 +206,14 @@ impl Plan {
     pub(crate) fn due(&mut self, index: Index, timer: Timer, token: u64, now: Instant) -> Vec<Action> {
         let mut actions = Vec::new();
         let stopping = self.is_stopping();
-        let Some(child) = self.children.get_mut(index) else {
+        let Some(child) = self.children.get_mut(&index) else {
             return actions;
         };
         match timer {
             Timer::GiveUp => {
                 let limit = child.policy.give_up_after;
                 let down = child.degraded_since.map(|since| now.saturating_duration_since(since));
-                if !stopping && limit.zip(down).is_some_and(|(limit, down)| down >= limit) {
+                if !stopping && !child.leaving && limit.zip(down).is_some_and(|(limit, down)| down >= limit) {
                     actions.push(Action::GiveUp(index));
                 }
             }
@@ -186,7 +233,11 @@ impl Plan {
             }
             Timer::KillOverdue => {
                 child.state = State::Abandoned;
-                self.stop_on(index, &mut actions);
+                if child.leaving && !stopping {
+                    self.gone(index, &mut actions);
+                } else {
+                    self.stop_on(index, &mut actions);
+                }
             }
         }
         actions
@@ -198,27 +249,28 @@ impl Plan {
         if self.is_stopping() {
             return actions;
         }
-        for child in &mut self.children {
+        for child in self.children.values_mut() {
             // Whatever was planned for it (a restart above all) is void.
             child.token += 1;
             if !child.lives() {
                 child.state = State::Stopped;
             }
         }
-        self.stop_from(self.children.len(), &mut actions);
+        self.stop_from(Bound::Unbounded, &mut actions);
         actions
     }
 
     /// Goes on with the ordered start when it stands at `index`.
     fn started(&mut self, index: Index, actions: &mut Vec<Action>) {
         if self.phase == Phase::Starting(index) {
-            self.start_from(index + 1, actions);
+            self.start_next(Bound::Excluded(index), actions);
         }
     }
 
-    fn start_from(&mut self, index: Index, actions: &mut Vec<Action>) {
-        match self.children.get_mut(index) {
-            Some(child) => {
+    /// Starts the first child behind `after`.
+    fn start_next(&mut self, after: Bound<Index>, actions: &mut Vec<Action>) {
+        match self.children.range_mut((after, Bound::Unbounded)).next() {
+            Some((&index, child)) => {
                 self.phase = Phase::Starting(index);
                 child.spawn(index, actions);
             }
@@ -232,13 +284,14 @@ impl Plan {
     /// Goes on with the ordered stop when it stands at `index`.
     fn stop_on(&mut self, index: Index, actions: &mut Vec<Action>) {
         if self.phase == Phase::Stopping(index) {
-            self.stop_from(index, actions);
+            self.stop_from(Bound::Excluded(index), actions);
         }
     }
 
     /// Stops the last living child before `end`.
-    fn stop_from(&mut self, end: Index, actions: &mut Vec<Action>) {
-        let living = self.children.iter_mut().enumerate().take(end).rev().find(|(_, child)| child.lives());
+    fn stop_from(&mut self, end: Bound<Index>, actions: &mut Vec<Action>) {
+        let before = self.children.range_mut((Bound::Unbounded, end));
+        let living = before.rev().find(|(_, child)| child.lives()).map(|(&index, child)| (index, child));
         let Some((index, child)) = living else {
             self.phase = Phase::Finished;
             return actions.push(Action::Finished);
@@ -251,6 +304,18 @@ impl Plan {
 }
 
 impl Child {
+    fn new(policy: Policy) -> Self {
+        Self {
+            policy,
+            state: State::Waiting,
+            token: 0,
+            pauses: Pauses::new(policy.backoff),
+            restarts: VecDeque::new(),
+            degraded_since: None,
+            leaving: false,
+        }
+    }
+
     fn lives(&self) -> bool {
         matches!(self.state, State::Starting | State::Running | State::Stopping)
     }

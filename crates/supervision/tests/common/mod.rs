@@ -72,7 +72,9 @@ pub(crate) fn policy((restarts, within): (u32, Duration), (first, max): (Duratio
 /// A tree on this clock, with a watch that looks often.
 pub(crate) async fn start(clock: &Clock, children: Vec<Child>) -> Tree {
     let watch = WatchSettings { every: MS, ..WatchSettings::default() };
-    Tree::start(children, TreeOptions { clock: clock.clone(), watch }).await.expect("the root starts")
+    Tree::start(children, TreeOptions { clock: clock.clone(), watch, ..TreeOptions::default() })
+        .await
+        .expect("the root starts")
 }
 
 pub(crate) fn manual() -> Clock {

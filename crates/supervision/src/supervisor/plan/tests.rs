@@ -18,6 +18,8 @@ enum Event {
     /// A timer of any age is delivered again, or late.
     StaleTimer(usize),
     Pass(Duration),
+    Add(Policy),
+    Remove(usize),
     Stop,
 }
 
@@ -27,7 +29,9 @@ fn event() -> impl Strategy<Value = Event> {
         4 => number.clone().prop_map(Event::Ready),
         4 => (number.clone(), prop::sample::select(ExitKind::ALL.to_vec())).prop_map(|(n, kind)| Event::Exit(n, kind)),
         6 => number.clone().prop_map(Event::Timer),
-        3 => number.prop_map(Event::StaleTimer),
+        3 => number.clone().prop_map(Event::StaleTimer),
+        1 => policy().prop_map(Event::Add),
+        1 => number.prop_map(Event::Remove),
         2 => (0_u64..40_000).prop_map(|millis| Event::Pass(Duration::from_millis(millis))),
         1 => Just(Event::Stop),
     ]
@@ -62,6 +66,8 @@ struct World {
     ready: Vec<bool>,
     asked: Vec<bool>,
     killed: Vec<bool>,
+    leaving: Vec<bool>,
+    gone: Vec<bool>,
     /// Counts what voids a timer: starts, exits, and the stop.
     life: Vec<u64>,
     timers: Vec<Set>,
@@ -76,12 +82,14 @@ impl World {
     fn new(policies: &[Policy]) -> Self {
         let none = vec![false; policies.len()];
         let mut world = Self {
-            plan: Plan::new(policies.iter().copied()),
+            plan: Plan::new(policies.iter().copied().enumerate()),
             now: Instant::now(),
             alive: none.clone(),
             ready: none.clone(),
             asked: none.clone(),
-            killed: none,
+            killed: none.clone(),
+            leaving: none.clone(),
+            gone: none,
             life: vec![0; policies.len()],
             timers: Vec::new(),
             first_starts: Vec::new(),
@@ -102,6 +110,7 @@ impl World {
                 Action::Spawn(child) => {
                     assert!(!self.alive[child], "a second incarnation of {child}");
                     assert!(!self.stopping, "an incarnation of {child} during the stop");
+                    assert!(!self.leaving[child], "an incarnation of {child}, which is to leave");
                     self.alive[child] = true;
                     self.ready[child] = false;
                     self.life[child] += 1;
@@ -112,6 +121,10 @@ impl World {
                 Action::Arm { child, timer, token, after } => {
                     let (at, life) = (self.now + after, self.life[child]);
                     self.timers.push(Set { child, timer, token, at, life, fired: false });
+                }
+                Action::Stop(child) if !self.stopping => {
+                    assert!(self.leaving[child] && self.alive[child], "{child} was asked to leave");
+                    self.asked[child] = true;
                 }
                 Action::Stop(child) => {
                     assert!(self.stopping && self.alive[child], "{child} was asked to stop");
@@ -127,6 +140,12 @@ impl World {
                 }
                 Action::Started => self.started += 1,
                 Action::GiveUp(child) => assert!(self.plan.state(child).1, "{child} is not degraded"),
+                Action::Gone(child) => {
+                    assert!(self.leaving[child] && !self.stopping && !self.gone[child], "{child} is gone");
+                    assert!(!self.alive[child] || self.killed[child], "{child} left alive");
+                    (self.gone[child], self.alive[child]) = (true, false);
+                    self.life[child] += 1;
+                }
                 Action::Finished => self.finished += 1,
             }
         }
@@ -198,6 +217,28 @@ impl World {
                 }
             }
             Event::Pass(time) => self.now += time,
+            Event::Add(policy) => {
+                let child = self.alive.len();
+                let lists = [&mut self.alive, &mut self.ready, &mut self.asked, &mut self.killed];
+                for list in lists.into_iter().chain([&mut self.leaving, &mut self.gone]) {
+                    list.push(false);
+                }
+                self.life.push(0);
+                let actions = self.plan.add(child, policy);
+                assert_eq!(self.plan.add(child, policy), [], "it was added already");
+                self.carry_out(&actions);
+            }
+            Event::Remove(number) => {
+                let present: Vec<_> = (0..self.alive.len()).filter(|&child| !self.gone[child]).collect();
+                if let Some(&child) = present.get(number % present.len().max(1)) {
+                    if !self.stopping && !self.leaving[child] {
+                        self.leaving[child] = true;
+                        self.life[child] += 1;
+                    }
+                    let actions = self.plan.remove(child);
+                    self.carry_out(&actions);
+                }
+            }
             Event::Stop => self.stop(),
         }
     }
@@ -220,17 +261,17 @@ proptest! {
         world.stop();
         // Every `Stop` and `Kill` is answered by an exit.
         while world.finished == 0 {
-            let asked = (0..policies.len()).find(|&child| world.alive[child] && world.asked[child]);
+            let asked = (0..world.alive.len()).find(|&child| world.alive[child] && world.asked[child]);
             prop_assert!(asked.is_some(), "the stop waits for nobody");
             world.exit(asked.unwrap_or_default(), ExitKind::Stopped);
         }
         prop_assert_eq!(world.finished, 1);
         // Only those whom not even a kill ended may be left.
-        for child in 0..policies.len() {
+        for child in 0..world.alive.len() {
             prop_assert!(!world.alive[child] || world.killed[child], "{} was left behind", child);
         }
         prop_assert!(world.started <= 1);
-        let in_order = world.first_starts.iter().copied().eq(0..world.first_starts.len());
+        let in_order = world.first_starts.is_sorted_by(|earlier, later| earlier < later);
         prop_assert!(in_order, "started in the order {:?}", world.first_starts);
         prop_assert!(world.stops.is_sorted_by(|earlier, later| earlier > later), "stopped {:?}", world.stops);
     }
@@ -242,7 +283,9 @@ proptest! {
         events in prop::collection::vec(event(), 0..60),
     ) {
         let mut world = World::new(&policies);
+        let mut all = policies.clone();
         for event in events {
+            all.extend(if let Event::Add(policy) = &event { Some(*policy) } else { None });
             world.happen(event);
         }
         let began = world.now;
@@ -255,7 +298,7 @@ proptest! {
             world.now = world.now.max(due);
             world.fire(at);
         }
-        let bound: Duration = policies.iter().map(|policy| policy.stop_within + KILL_GRACE).sum();
+        let bound: Duration = all.iter().map(|policy| policy.stop_within + KILL_GRACE).sum();
         prop_assert!(world.now.duration_since(began) <= bound);
     }
 }
@@ -274,7 +317,7 @@ fn the_restart_beyond_the_intensity_is_the_one_that_degrades() {
     // 3 restarts in 10 s are tolerated; then one every 30 s.
     let policy =
         Policy { intensity: Intensity { max_restarts: 3, within: 10 * SECOND }, ..Policy::default() };
-    let mut plan = Plan::new([policy]);
+    let mut plan = Plan::new([(0, policy)]);
     let now = Instant::now();
     plan.start();
     for _ in 0..3 {
@@ -296,7 +339,7 @@ fn a_child_that_recovered_in_time_does_not_make_the_root_give_up() {
         give_up_after: Some(60 * SECOND),
         ..Policy::default()
     };
-    let mut plan = Plan::new([policy]);
+    let mut plan = Plan::new([(0, policy)]);
     let now = Instant::now();
     plan.start();
     let degraded = plan.exited(0, ExitKind::Failed, now);

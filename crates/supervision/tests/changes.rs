@@ -1,0 +1,279 @@
+//! Members that are added to and removed from a tree that runs.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+
+mod common;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+};
+
+use common::{
+    HOUR, Job, Log, MS, all_run, attempts, calm, each, eventually, job, policy, record, soon, start,
+};
+use supervision::{
+    Actor, ChangeError, Child, Clock, Context, Failure, Mailbox, NoMessage, Overflow, State, Tree,
+    TreeOptions,
+};
+use tokio::runtime::Handle;
+
+fn paths(tree: &Tree) -> Vec<String> {
+    tree.health().into_iter().map(|actor| actor.path).collect()
+}
+
+/// A supervisor over one actor, as a market has it, and the mailbox of that.
+fn market(name: &str, clock: &Clock) -> (Child, Mailbox<Job>) {
+    let mailbox = Mailbox::new(format!("markets/{name}/worker"), attempts(2), clock);
+    (Child::supervisor(name, vec![calm("worker", &mailbox)]), mailbox)
+}
+
+async fn tree_of(names: &[&str]) -> (Tree, Vec<Mailbox<Job>>) {
+    let clock = Clock::system();
+    let (children, mailboxes): (Vec<_>, Vec<_>) = names.iter().map(|name| market(name, &clock)).unzip();
+    let quick = policy((1_000, HOUR), (MS, MS));
+    let tree = start(&clock, vec![Child::supervisor("markets", children).policy(quick)]).await;
+    all_run(&tree).await;
+    (tree, mailboxes)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_is_added_works_and_one_that_is_removed_is_gone_and_siblings_do_not_notice() {
+    let (tree, mailboxes) = tree_of(&["a", "b"]).await;
+    let (child, added) = market("c", &Clock::system());
+    tree.add_child("markets", child).expect("added");
+    all_run(&tree).await;
+    added.address(Overflow::Wait).send(job(1)).await.expect("accepted");
+    eventually("it works", || added.stats().handled == 1).await;
+    assert_eq!(
+        paths(&tree),
+        [
+            "root",
+            "markets",
+            "markets/a",
+            "markets/a/worker",
+            "markets/b",
+            "markets/b/worker",
+            "markets/c",
+            "markets/c/worker"
+        ]
+    );
+
+    soon("it is removed", tree.remove_child("markets/b")).await.expect("removed");
+    assert!(!paths(&tree).iter().any(|path| path.starts_with("markets/b")));
+    assert!(mailboxes[1].address(Overflow::Coalesce).try_send(job(2)).is_err(), "nobody reads it any more");
+    mailboxes[0].address(Overflow::Wait).send(job(3)).await.expect("accepted");
+    eventually("its sibling goes on", || mailboxes[0].stats().handled == 1).await;
+    assert!(tree.health().iter().all(|actor| actor.generation == 1), "nobody was restarted");
+    let report = tree.stop(10 * common::SECOND).await;
+    assert_eq!(report.left_behind, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_added_and_removed_stays_so_through_crashes_of_the_supervisor() {
+    let (tree, _mailboxes) = tree_of(&["a", "b"]).await;
+    let (child, mailbox) = market("c", &Clock::system());
+    tree.add_child("markets", child).expect("added");
+    soon("it is removed", tree.remove_child("markets/a")).await.expect("removed");
+    for crash in 2..5 {
+        assert!(tree.kill("markets"));
+        eventually("its next incarnation runs", || record(&tree, "markets").generation == crash).await;
+        all_run(&tree).await;
+        assert_eq!(paths(&tree)[2..], ["markets/b", "markets/b/worker", "markets/c", "markets/c/worker"]);
+        mailbox.address(Overflow::Wait).send(job(crash)).await.expect("accepted");
+        eventually("it works", || mailbox.stats().handled == crash - 1).await;
+    }
+    tree.stop(10 * common::SECOND).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_during_crashes_of_the_supervisor_are_not_lost() {
+    let (tree, _mailboxes) = tree_of(&["a"]).await;
+    let tree = Arc::new(tree);
+    let crasher = tokio::spawn({
+        let tree = tree.clone();
+        async move {
+            loop {
+                let _ = tree.kill("markets");
+                tokio::time::sleep(MS).await;
+            }
+        }
+    });
+    for number in 0..100 {
+        let (child, _) = market(&format!("more{number}"), &Clock::system());
+        tree.add_child("markets", child).expect("added");
+        if number % 2 == 0 {
+            let removed = soon("it is removed", tree.remove_child(&format!("markets/more{number}"))).await;
+            removed.expect("removed");
+        }
+    }
+    crasher.abort();
+    all_run(&tree).await;
+    // root, markets, a and its worker, and of every second one supervisor and worker.
+    assert_eq!(paths(&tree).len(), 4 + 2 * 50);
+    assert_eq!(tree.stop(10 * common::SECOND).await.left_behind, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_members_in_and_out_leave_nothing_behind() {
+    let (tree, _mailboxes) = tree_of(&["stays"]).await;
+    let tasks = || Handle::current().metrics().num_alive_tasks();
+    let actors: Arc<()> = Arc::default();
+    let round = async |number: usize| {
+        let clock = Clock::system();
+        let mailbox: Mailbox<Job> = Mailbox::new(format!("markets/{number}/worker"), attempts(2), &clock);
+        let actors = actors.clone();
+        let worker = each("worker", &mailbox, move |lease| {
+            let _counted = &actors;
+            lease.settle();
+            Ok(())
+        });
+        tree.add_child("markets", Child::supervisor(number.to_string(), vec![worker])).expect("added");
+        soon("it is removed", tree.remove_child(&format!("markets/{number}"))).await.expect("removed");
+    };
+    for number in 0..100 {
+        round(number).await;
+    }
+    let before = (resident(), paths(&tree));
+    for number in 0..10_000 {
+        round(number).await;
+    }
+    assert_eq!(paths(&tree), before.1);
+    eventually("no actor is kept", || Arc::strong_count(&actors) == 1).await;
+    // The tree's own: supervisors and workers that stay, their timers.
+    eventually("no task is left", || tasks() < 30).await;
+    let grown = resident().saturating_sub(before.0);
+    assert!(grown < 8 << 20, "10,000 members left {grown} bytes behind");
+    assert!(ractor::registry::registered().is_empty(), "no name is left in the registry");
+    assert_eq!(tree.stop(10 * common::SECOND).await.left_behind, 0);
+}
+
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").expect("procfs");
+    let line = status.lines().find(|line| line.starts_with("VmRSS")).expect("a line");
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<usize>().ok()).expect("a number") << 10
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_can_not_be_changed_is_an_error_that_says_why() {
+    let (tree, _mailboxes) = tree_of(&["a"]).await;
+    let child = || market("a", &Clock::system()).0;
+    let nobody = ChangeError::NoSupervisor("nobody".to_owned());
+    assert_eq!(tree.add_child("nobody", child()), Err(nobody));
+    let worker = ChangeError::NoSupervisor("markets/a/worker".to_owned());
+    assert_eq!(tree.add_child("markets/a/worker", child()), Err(worker));
+    assert_eq!(tree.add_child("markets", child()), Err(ChangeError::Taken("markets/a".to_owned())));
+    assert_eq!(tree.remove_child("markets/b").await, Err(ChangeError::Unknown("markets/b".to_owned())));
+    tree.add_child("root", child()).expect("the root takes members too");
+    soon("it is removed", tree.remove_child("a")).await.expect("removed");
+    tree.stop(10 * common::SECOND).await;
+    assert_eq!(tree.add_child("markets", child()), Err(ChangeError::Ended));
+    assert_eq!(tree.remove_child("markets/a").await, Err(ChangeError::Ended));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_waits_for_its_restart_can_be_removed() {
+    let clock = Clock::system();
+    let mailbox = Mailbox::new("worker", attempts(2), &clock);
+    let slow = policy((1_000, HOUR), (HOUR, HOUR));
+    let tree = start(&clock, vec![calm("worker", &mailbox).policy(slow)]).await;
+    all_run(&tree).await;
+    assert!(tree.kill("worker"));
+    eventually("it waits", || record(&tree, "worker").state == State::BackingOff).await;
+    soon("it is removed", tree.remove_child("worker")).await.expect("removed");
+    assert_eq!(paths(&tree), ["root"]);
+    tree.stop(10 * common::SECOND).await;
+}
+
+/// Notes how many of its kind are starting at a time.
+struct Starts {
+    starting: Arc<AtomicUsize>,
+    most: Log<usize>,
+}
+
+impl Actor for Starts {
+    type Message = NoMessage;
+
+    async fn pre_start(&mut self, _: &mut Context<NoMessage>) -> Result<(), Failure> {
+        self.most.note(self.starting.fetch_add(1, Relaxed) + 1);
+        tokio::time::sleep(5 * MS).await;
+        self.starting.fetch_sub(1, Relaxed);
+        Ok(())
+    }
+
+    async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
+        cx.idle(cx.stopped()).await;
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_falls_together_does_not_rise_together() {
+    let (starting, most) = (Arc::new(AtomicUsize::new(0)), Log::default());
+    let make = |name: usize| {
+        let (starting, most) = (starting.clone(), most.clone());
+        let child = Child::source(name.to_string(), move || Starts {
+            starting: starting.clone(),
+            most: most.clone(),
+        });
+        child.policy(policy((1_000, HOUR), (MS, MS)))
+    };
+    let groups = (0..4).map(|group| Child::supervisor(format!("group{group}"), (0..10).map(make).collect()));
+    let options = TreeOptions { simultaneous_restarts: 3, ..TreeOptions::default() };
+    let tree = Tree::start(groups.collect(), options).await.expect("the root starts");
+    all_run(&tree).await;
+    let before = most.len();
+    for path in paths(&tree).into_iter().filter(|path| path.contains('/')) {
+        assert!(tree.kill(&path));
+    }
+    eventually("all are back", || most.len() == before + 40).await;
+    all_run(&tree).await;
+    let highest = most.all()[before..].iter().copied().max();
+    assert_eq!(highest, Some(3), "as many as may, and no more");
+    tree.stop(10 * common::SECOND).await;
+}
+
+/// Fails to start when it shall.
+struct FailsToStart(Arc<AtomicBool>);
+
+impl Actor for FailsToStart {
+    type Message = NoMessage;
+
+    async fn pre_start(&mut self, _: &mut Context<NoMessage>) -> Result<(), Failure> {
+        if self.0.load(Relaxed) { Err("it shall not start".into()) } else { Ok(()) }
+    }
+
+    async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
+        cx.idle(cx.stopped()).await;
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_that_crashes_or_is_removed_gives_up_its_turn() {
+    let clock = Clock::system();
+    let quick = policy((1_000_000, HOUR), (MS, MS));
+    let bad = Arc::new(AtomicBool::new(false));
+    let mailboxes = ["good", "gone"].map(|name| Mailbox::new(name, attempts(2), &clock));
+    let children = ["good", "gone"].iter().zip(&mailboxes).map(|(name, mailbox)| calm(name, mailbox));
+    let fails = Child::source("bad", {
+        let bad = bad.clone();
+        move || FailsToStart(bad.clone())
+    });
+    let children = children.chain([fails]).map(|child| child.policy(quick)).collect();
+    let options = TreeOptions { simultaneous_restarts: 1, ..TreeOptions::default() };
+    let tree = Tree::start(children, options).await.expect("the root starts");
+    all_run(&tree).await;
+    bad.store(true, Relaxed);
+    assert!(tree.kill("bad"));
+    eventually("it crashes at each start", || record(&tree, "bad").generation > 10).await;
+    for round in 2..6 {
+        assert!(tree.kill("good"));
+        eventually("it is back all the same", || record(&tree, "good").generation == round).await;
+    }
+    assert!(tree.kill("gone"));
+    soon("it is removed", tree.remove_child("gone")).await.expect("removed");
+    soon("it is removed", tree.remove_child("bad")).await.expect("removed");
+    assert!(tree.kill("good"));
+    eventually("the turn is free", || record(&tree, "good").generation == 6).await;
+    tree.stop(10 * common::SECOND).await;
+}

@@ -1,0 +1,128 @@
+//! Another configuration while the process runs: SIGHUP.
+
+#![allow(clippy::expect_used)] // A test that can not go on panics.
+
+mod common;
+
+use std::{collections::BTreeMap, path::Path};
+
+use common::{MARKETS, Process, SOON, environment, get, producer, totals_reach};
+use redis::aio::MultiplexedConnection;
+use serde_json::Value;
+use testkit::{MarketProducer, RedisServer, producers::unix_now, wait_until};
+
+/// A process whose markets stand in a file.
+async fn process(redis: &RedisServer, file: &Path) -> Process {
+    let mut environment = environment(redis.addr());
+    environment.remove("DATA_MARKET_ADDRESSES");
+    environment.insert("STATE_TRACKER_CONFIG".to_owned(), file.display().to_string());
+    let process = Process::start(&environment).await;
+    process.wait_ready().await;
+    process
+}
+
+fn write(file: &Path, markets: &[&str], more: &str) {
+    let list: Vec<String> = markets.iter().map(|market| format!("{market:?}")).collect();
+    std::fs::write(file, format!("[tracker]\nmarkets = [{}]\n{more}", list.join(", "))).expect("written");
+}
+
+/// The generation of each actor, by its path.
+async fn generations(process: &Process) -> BTreeMap<String, u64> {
+    let health: Value = serde_json::from_str(&get(process.operator, "/health").await.1).expect("JSON");
+    let actors = health["actors"].as_array().expect("actors").iter();
+    let generation = |actor: &Value| {
+        let path = actor["path"].as_str().expect("a path").to_owned();
+        (path, actor["generation"].as_u64().expect("a generation"))
+    };
+    actors.map(generation).collect()
+}
+
+async fn reload(process: &Process, said: &str) {
+    process.signal("HUP").await;
+    let mut log = process.log.clone();
+    let told = tokio::time::timeout(SOON, log.wait_for(|log| log.contains(said))).await;
+    assert!(told.is_ok(), "{said:?} is not in the log:\n{}", *process.log.borrow());
+}
+
+/// Whether somebody listens on the channel of a market.
+async fn is_heard(connection: &mut MultiplexedConnection, market: &str) -> bool {
+    let channel = common::key(market, "state:change");
+    let counts: Vec<(String, u64)> =
+        redis::cmd("PUBSUB").arg("NUMSUB").arg(channel).query_async(connection).await.expect("counted");
+    counts[0].1 > 0
+}
+
+async fn finish(market: &mut MarketProducer, epoch: u64) {
+    let now = unix_now();
+    market.open_epoch(epoch, now).await.expect("opened");
+    market.submit(epoch, 3, now).await.expect("submitted");
+    market.close_epoch(epoch, now).await.expect("closed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn markets_come_and_go_at_sighup_and_no_other_actor_notices() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("config.toml");
+    let [first, second] = MARKETS;
+    write(&file, &[first], "");
+    let mut process = process(&redis, &file).await;
+    let before = generations(&process).await;
+    let mut connection = redis.connection().await.expect("a connection");
+    let mut one = MarketProducer::new(producer(first), &redis.url()).expect("producers");
+    let mut other = MarketProducer::new(producer(second), &redis.url()).expect("producers");
+    finish(&mut one, 1).await;
+    finish(&mut other, 1).await;
+
+    write(&file, &[first, second], "");
+    reload(&process, &format!("added\":\"[\\\"{second}\\\"]")).await;
+    totals_reach(&redis, second, &other.truth()).await;
+    wait_until("the new market is heard", SOON, async || is_heard(&mut connection.clone(), second).await)
+        .await;
+    process.wait_ready().await;
+    let both = generations(&process).await;
+    assert_eq!(both.len(), before.len() + 3, "a supervisor and two actors more: {both:?}");
+    assert!(
+        before.iter().all(|(path, generation)| both.get(path) == Some(generation)),
+        "{before:?} {both:?}"
+    );
+
+    // Its own settings make it begin anew, and it goes on where it was.
+    write(&file, &[first, second], &format!("[markets.{second:?}]\npriority.protocol = \"0xother\"\n"));
+    reload(&process, &format!("replaced\":\"[\\\"{second}\\\"]")).await;
+    finish(&mut other, 2).await;
+    totals_reach(&redis, second, &other.truth()).await;
+
+    write(&file, &[first], "");
+    reload(&process, &format!("removed\":\"[\\\"{second}\\\"]")).await;
+    assert_eq!(generations(&process).await, before, "nothing is left of it");
+    wait_until("nobody hears it", SOON, async || !is_heard(&mut connection.clone(), second).await).await;
+    assert!(is_heard(&mut connection, first).await);
+    let (metrics, ready) =
+        (get(process.metrics, "/metrics").await.1, get(process.metrics, "/readyz?verbose").await.1);
+    assert!(!metrics.contains(second) && !ready.contains(second), "{ready}\n{metrics}");
+    finish(&mut one, 2).await;
+    totals_reach(&redis, first, &one.truth()).await;
+    process.signal("TERM").await;
+    assert_eq!(process.exit_code().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_configuration_with_errors_changes_nothing_and_other_settings_wait_for_a_restart() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("config.toml");
+    write(&file, &MARKETS, "[retention]\nledger = \"8days\"\n");
+    let process = process(&redis, &file).await;
+    let before = generations(&process).await;
+
+    write(&file, &MARKETS[..1], "[intervals]\nhourly = \"never\"\n");
+    reload(&process, "the configuration has errors, and nothing is changed").await;
+    assert!(process.log.borrow().contains("intervals.hourly"), "it says which");
+    assert_eq!(generations(&process).await, before);
+
+    write(&file, &MARKETS, "[retention]\nledger = \"9days\"\n");
+    reload(&process, "retention.ledger has changed since the start; it takes effect with a restart").await;
+    assert_eq!(generations(&process).await, before);
+    process.wait_ready().await;
+}

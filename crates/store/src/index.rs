@@ -70,11 +70,12 @@ impl Index {
         changes: &Changes,
         now: u64,
     ) -> Result<Indexed, StoreError> {
+        let operation = "index events";
         let fill = |round: &mut Round<'_>| {
             self.decide(round, changes);
             self.add(round, changes);
         };
-        let mut answers = run(session, &self.scripts, self.keys.name(), fill).await?;
+        let mut answers = run(session, operation, &self.scripts, self.keys.name(), fill).await?;
         let (mut indexed, mut standing) = (Indexed::default(), Standing::default());
         for (epoch, change) in &changes.epochs {
             let Some((before, state)) = answers.take::<(String, String)>()? else { continue };
@@ -101,7 +102,7 @@ impl Index {
         }
         indexed.faults = answers.finish()?;
         let counted: Vec<&str> = changes.validators.keys().map(String::as_str).collect();
-        indexed.faults.extend(self.place(session, standing, &counted, now).await?);
+        indexed.faults.extend(self.place(session, operation, standing, &counted, now).await?);
         indexed.faults.dedup_by(|a, b| (&a.key, a.kind) == (&b.key, b.kind));
         Ok(indexed)
     }

@@ -17,6 +17,8 @@ use crate::{connect::Session, error::StoreError, reply::Fault};
 /// Sets a field of a hash that exists.
 const COUNT: &str = include_str!("../count.lua");
 
+const OPERATION: &str = "prune the index";
+
 /// A part of the index that is pruned on its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IndexPart {
@@ -60,7 +62,7 @@ impl Index {
             let range = round.cmd("ZRANGEBYSCORE", by_time.clone());
             range.arg("-inf").arg(format!("({before}")).arg("LIMIT").arg(0).arg(slice);
         };
-        let mut answers = run(session, &self.scripts, self.keys.name(), fill).await?;
+        let mut answers = run(session, OPERATION, &self.scripts, self.keys.name(), fill).await?;
         let old = answers.take::<Vec<String>>()?.unwrap_or_default();
         let mut faults = answers.finish()?;
         if old.is_empty() {
@@ -74,7 +76,7 @@ impl Index {
         let fill = |round: &mut Round<'_>| {
             round.cmd("ZREM", by_time.clone()).arg(&old);
         };
-        let mut answers = run(session, &self.scripts, self.keys.name(), fill).await?;
+        let mut answers = run(session, OPERATION, &self.scripts, self.keys.name(), fill).await?;
         let forgotten = answers.take::<u64>()?.unwrap_or_default();
         faults.extend(answers.finish()?);
         Ok((forgotten, faults))
@@ -102,7 +104,7 @@ impl Index {
                 round.cmd("UNLINK", self.keys.submission(id));
             }
         };
-        run(session, &self.scripts, self.keys.name(), fill).await?.finish()
+        run(session, OPERATION, &self.scripts, self.keys.name(), fill).await?.finish()
     }
 
     async fn forget_epochs(&self, session: &mut Session, old: &[String]) -> Result<Vec<Fault>, StoreError> {
@@ -112,7 +114,7 @@ impl Index {
                 round.cmd("HKEYS", self.keys.epoch(epoch));
             }
         };
-        let mut answers = run(session, &self.scripts, self.keys.name(), fill).await?;
+        let mut answers = run(session, OPERATION, &self.scripts, self.keys.name(), fill).await?;
         let mut of_validators: BTreeMap<String, Vec<&str>> = BTreeMap::new();
         for epoch in &epochs {
             for field in answers.take::<Vec<String>>()?.unwrap_or_default() {
@@ -138,7 +140,7 @@ impl Index {
                 }
             }
         };
-        faults.extend(run(session, &self.scripts, self.keys.name(), fill).await?.finish()?);
+        faults.extend(run(session, OPERATION, &self.scripts, self.keys.name(), fill).await?.finish()?);
         faults.extend(self.count_again(session, of_validators.keys()).await?);
 
         // The validators of an epoch stand in its state: it goes last.
@@ -147,7 +149,7 @@ impl Index {
                 round.cmd("UNLINK", self.keys.epoch(epoch));
             }
         };
-        faults.extend(run(session, &self.scripts, self.keys.name(), fill).await?.finish()?);
+        faults.extend(run(session, OPERATION, &self.scripts, self.keys.name(), fill).await?.finish()?);
         Ok(faults)
     }
 
@@ -163,7 +165,7 @@ impl Index {
                 round.cmd("SCARD", self.keys.validator_epochs(validator));
             }
         };
-        let mut answers = run(session, &self.scripts, self.keys.name(), fill).await?;
+        let mut answers = run(session, OPERATION, &self.scripts, self.keys.name(), fill).await?;
         let mut counts = Vec::new();
         for validator in validators {
             let (batches, epochs) = (answers.take::<u64>()?, answers.take::<u64>()?);
@@ -179,7 +181,7 @@ impl Index {
                 }
             }
         };
-        faults.extend(run(session, &self.scripts, self.keys.name(), fill).await?.finish()?);
+        faults.extend(run(session, OPERATION, &self.scripts, self.keys.name(), fill).await?.finish()?);
         Ok(faults)
     }
 
@@ -200,7 +202,7 @@ impl Index {
         let fill = |round: &mut Round<'_>| {
             round.cmd("HSCAN", last_seen.clone()).arg(cursor).arg("COUNT").arg(slice);
         };
-        let mut answers = run(session, &self.scripts, self.keys.name(), fill).await?;
+        let mut answers = run(session, OPERATION, &self.scripts, self.keys.name(), fill).await?;
         let page = answers.take::<(u64, Vec<(String, String)>)>()?;
         let mut faults = answers.finish()?;
         let Some((cursor, validators)) = page else { return Ok((0, 0, faults)) };
@@ -223,11 +225,11 @@ impl Index {
                 }
             }
         };
-        faults.extend(run(session, &self.scripts, self.keys.name(), fill).await?.finish()?);
+        faults.extend(run(session, OPERATION, &self.scripts, self.keys.name(), fill).await?.finish()?);
         let fill = |round: &mut Round<'_>| {
             round.cmd("HDEL", last_seen.clone()).arg(&old);
         };
-        faults.extend(run(session, &self.scripts, self.keys.name(), fill).await?.finish()?);
+        faults.extend(run(session, OPERATION, &self.scripts, self.keys.name(), fill).await?.finish()?);
         Ok((cursor, old.len() as u64, faults))
     }
 }

@@ -46,6 +46,7 @@ impl Index {
     pub(super) async fn place(
         &self,
         session: &mut Session,
+        operation: &'static str,
         mut standing: Standing,
         counted: &[&str],
         now: u64,
@@ -62,7 +63,7 @@ impl Index {
                 }
                 self.write_sets(round, &standing, now);
             };
-            let mut answers = run(session, &self.scripts, self.keys.name(), fill).await?;
+            let mut answers = run(session, operation, &self.scripts, self.keys.name(), fill).await?;
             let mut stats = Vec::new();
             for &validator in counted {
                 let (batches, epochs) = (answers.take::<u64>()?, answers.take::<u64>()?);
@@ -79,7 +80,7 @@ impl Index {
                     raise.arg("last_batch_at").arg(signs.batch);
                 }
             };
-            let mut answers = run(session, &self.scripts, self.keys.name(), fill).await?;
+            let mut answers = run(session, operation, &self.scripts, self.keys.name(), fill).await?;
             let found = read(&mut answers, &standing)?;
             faults.extend(answers.finish()?);
             standing = found.moved_since(&standing, now);
@@ -145,11 +146,11 @@ impl Index {
         slice: usize,
         now: u64,
     ) -> Result<(u64, Vec<Fault>), StoreError> {
-        let key = self.keys.last_seen();
+        let (operation, key) = ("age validators", self.keys.last_seen());
         let fill = |round: &mut Round<'_>| {
             round.cmd("HSCAN", key.clone()).arg(cursor).arg("COUNT").arg(slice);
         };
-        let mut answers = run(session, &self.scripts, self.keys.name(), fill).await?;
+        let mut answers = run(session, operation, &self.scripts, self.keys.name(), fill).await?;
         let page = answers.take::<(u64, Vec<(String, String)>)>()?;
         let mut faults = answers.finish()?;
         let Some((cursor, validators)) = page else { return Ok((0, faults)) };
@@ -159,7 +160,7 @@ impl Index {
                 round.cmd("HMGET", self.keys.validator(validator)).arg(&fields);
             }
         };
-        let mut answers = run(session, &self.scripts, self.keys.name(), fill).await?;
+        let mut answers = run(session, operation, &self.scripts, self.keys.name(), fill).await?;
         let mut standing = Standing::default();
         for (validator, last_seen) in &validators {
             let Some(fields) = answers.take::<Vec<Option<String>>>()? else { continue };
@@ -170,7 +171,7 @@ impl Index {
             }
         }
         faults.extend(answers.finish()?);
-        faults.extend(self.place(session, standing, &[], now).await?);
+        faults.extend(self.place(session, operation, standing, &[], now).await?);
         Ok((cursor, faults))
     }
 }

@@ -10,7 +10,6 @@ use crate::{
     reply::{Fault, Replies},
 };
 
-const OPERATION: &str = "index events";
 /// Moves a state.
 const ADVANCE: &str = include_str!("advance.lua");
 /// Raises numbers.
@@ -77,6 +76,7 @@ impl Round<'_> {
 /// Makes a round trip; a second one where a server did not know a script. What was done is done again then.
 pub(super) async fn run(
     session: &mut Session,
+    operation: &'static str,
     scripts: &Scripts,
     object: &str,
     fill: impl Fn(&mut Round<'_>),
@@ -87,12 +87,12 @@ pub(super) async fn run(
         fill(&mut round);
         let Round { batch, keys, .. } = round;
         let answers =
-            if keys.is_empty() { Vec::new() } else { session.run(OPERATION, object, batch).await? };
+            if keys.is_empty() { Vec::new() } else { session.run(operation, object, batch).await? };
         let unknown = |answer: &redis::RedisResult<Value>| {
             answer.as_ref().err().is_some_and(|error| error.code() == Some("NOSCRIPT"))
         };
         if whole || !answers.iter().any(unknown) {
-            let replies = Replies::new(OPERATION, answers);
+            let replies = Replies::new(operation, answers);
             return Ok(Answers { replies, keys: keys.into_iter(), last: String::new() });
         }
         whole = true;

@@ -145,6 +145,67 @@ pub fn current_epoch(candidates: &[Candidate], now: f64) -> Option<CurrentEpoch>
 mod tests {
     use super::*;
     use crate::observation::Moments;
+    use proptest::prelude::*;
+
+    /// Any facts that decide about the current epoch.
+    fn any_facts() -> impl Strategy<Value = EpochFacts> {
+        let time = || proptest::option::of(0_f64..2e9);
+        let open = proptest::option::of(any::<bool>());
+        (open, time(), time(), proptest::option::of(0_f64..1e6), time(), time(), any::<[bool; 2]>()).prop_map(
+            |(open, start, end, duration, opened, closed, [local_batch, aggregated_batch])| {
+                let timeline = Moments { opened, closed, ..Moments::default() };
+                EpochFacts {
+                    open,
+                    start,
+                    end,
+                    duration,
+                    timeline,
+                    local_batch,
+                    aggregated_batch,
+                    ..EpochFacts::default()
+                }
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn the_highest_open_epoch_is_current_whatever_stands_beside_it(
+            all in proptest::collection::vec((0_u64..40, any_facts()), 0..12), now in 0_f64..2e9,
+        ) {
+            let all: Vec<_> = all.into_iter().map(|(epoch, facts)| candidate(&epoch.to_string(), facts)).collect();
+            let number = |epoch: &EpochId| epoch.as_str().parse::<u64>().expect("a number");
+            let open = all.iter().filter(|one| one.phase() == Phase::Submission);
+            let highest = open.map(|one| number(&one.epoch)).max();
+            let current = current_epoch(&all, now);
+            prop_assert_eq!(current.is_some(), !all.is_empty());
+            if let (Some(current), Some(highest)) = (&current, highest) {
+                prop_assert_eq!((number(&current.epoch), current.phase), (highest, Phase::Submission));
+            }
+        }
+
+        #[test]
+        fn the_remaining_time_is_a_part_of_the_window_and_nothing_once_the_window_is_closed(
+            facts in any_facts(), now in 0_f64..2e9, later in 0_f64..1e6,
+        ) {
+            let all = [candidate("7", facts)];
+            let [first, second] = [now, now + later].map(|now| current_epoch(&all, now).expect("one"));
+            prop_assert!(first.time_remaining as f64 <= first.window && first.window <= LONGEST_WINDOW);
+            prop_assert!(second.time_remaining <= first.time_remaining, "time does not run backwards");
+            prop_assert!(first.phase == Phase::Submission || first.time_remaining == 0);
+        }
+
+        #[test]
+        fn an_epoch_goes_through_its_phases_in_order_as_facts_come_in(window: bool, first: bool, second: bool) {
+            let phase = |open, local_batch, aggregated_batch| {
+                let facts = EpochFacts { open: Some(open), local_batch, aggregated_batch, ..EpochFacts::default() };
+                candidate("1", facts).phase() as u8
+            };
+            let now = phase(window, first, second);
+            prop_assert!(phase(false, first, second) >= now);
+            prop_assert!(phase(window, true, second) >= now && phase(window, true, true) >= now);
+        }
+    }
 
     fn candidate(epoch: &str, facts: EpochFacts) -> Candidate {
         Candidate { epoch: EpochId::parse(epoch).expect(epoch), facts }

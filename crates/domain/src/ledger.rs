@@ -413,6 +413,15 @@ mod tests {
         }
 
         #[test]
+        fn what_is_finished_stays_finished_as_time_goes_on(
+            entry in entries(), now in 0_f64..2_100_000_000.0, later in 0_f64..1e9, seal_after in 0_f64..1e6,
+        ) {
+            prop_assert!(!entry.is_finished(now, seal_after) || entry.is_finished(now + later, seal_after));
+            prop_assert!(!entry.is_long_over(now, seal_after) || entry.is_finished(now, seal_after));
+            prop_assert!(entry.is_finished(5e9, seal_after), "everything is over one day");
+        }
+
+        #[test]
         fn an_entry_is_read_back_as_it_was_written(entry in entries()) {
             prop_assert_eq!(Entry::decode(&entry.encode()), Ok(entry));
         }

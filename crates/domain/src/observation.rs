@@ -232,3 +232,39 @@ impl Observation {
         Some(validators.len() as u64)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn at(now: f64, opened: &[u64], batched: &[u64]) -> Recent {
+        let epoch = |number: usize| EpochId::parse(&number.to_string()).expect("a number");
+        let epochs = opened.iter().enumerate();
+        let epochs = epochs.map(|(id, at)| Timed { at: *at as f64, what: EpochMember::Opened(epoch(id)) });
+        let batches = batched.iter().enumerate();
+        let batches = batches.map(|(id, at)| Timed { at: *at as f64, what: BatchMember::Local(epoch(id)) });
+        let (epochs, batches) = (Some(epochs.collect()), Some(batches.collect()));
+        Observation { now, epochs_timeline: epochs, batches_timeline: batches, ..Observation::default() }
+            .recent()
+    }
+
+    proptest! {
+        #[test]
+        fn what_happened_counts_in_exactly_one_of_the_minutes_that_touch(
+            opened in proptest::collection::vec(1_000_u64..1_300, 0..20),
+            batched in proptest::collection::vec(1_000_u64..1_300, 0..20),
+        ) {
+            // Five minutes end at 1299: `(999, 1059]`, `(1059, 1119]` and so on hold everything once.
+            let minutes = (1..=5).map(|minute| at(f64::from(999 + 60 * minute), &opened, &batched));
+            let (mut epochs, mut batches) = (0, 0);
+            for minute in minutes {
+                epochs += minute.epochs_1m.expect("read");
+                batches += minute.batches_1m.expect("read");
+            }
+            let all = at(1299.0, &opened, &batched);
+            prop_assert_eq!((all.epochs_5m, all.batches_5m), (Some(epochs), Some(batches)));
+            prop_assert_eq!((epochs, batches), (opened.len() as u64, batched.len() as u64));
+        }
+    }
+}

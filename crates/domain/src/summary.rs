@@ -197,6 +197,26 @@ impl Summary {
 mod tests {
     use super::*;
     use crate::Sums;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_measurement_window_holds_the_present_and_never_counts_more_than_there_is(
+            present in proptest::option::of((0_f64..2e9, 0_u64..100, 0_u64..100, 0_u64..100)),
+            sums in (0_u64..100, 0_u64..100, 0_u64..50, 0_u64..50), now in 0_f64..2e9, length in 1_f64..1e6,
+        ) {
+            let totals = totals(sums.0, sums.1, sums.2, sums.3);
+            let present = present.map(|(began, submissions, epochs, batches)| {
+                MeasurementWindow { began, submissions, epochs, batches }
+            });
+            let window = MeasurementWindow::at(present, &totals, now, length);
+            prop_assert!(window.began <= now && now < window.began + length);
+            prop_assert!(window.epochs <= sums.0 && window.submissions <= sums.1);
+            prop_assert!(window.batches <= sums.2 + sums.3);
+            prop_assert!(Some(window) == present || window.began == now, "it is the old one, or begins now");
+            prop_assert_eq!(MeasurementWindow::at(Some(window), &totals, now, length), window);
+        }
+    }
 
     fn totals(epochs: u64, submissions: u64, local: u64, aggregated: u64) -> Totals {
         Totals {

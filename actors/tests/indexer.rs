@@ -50,7 +50,8 @@ impl Default for Setup {
 impl Tracker {
     async fn start(url: String, setup: Setup) -> Self {
         let settings = RedisSettings {
-            connection: url.as_str().into_connection_info().expect("a URL"),
+            servers: url.as_str().into_connection_info().expect("a URL").into(),
+            certificates: None,
             shown: url,
             pool_size: 4,
             connect_timeout: Duration::from_secs(1),

@@ -57,7 +57,8 @@ impl Tracker {
 
     async fn start_at(url: String, rhythm: Rhythm, stall_after: Duration) -> Self {
         let settings = RedisSettings {
-            connection: url.as_str().into_connection_info().expect("a URL"),
+            servers: url.as_str().into_connection_info().expect("a URL").into(),
+            certificates: None,
             shown: url,
             pool_size: 4,
             connect_timeout: Duration::from_secs(1),

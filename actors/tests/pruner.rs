@@ -16,7 +16,8 @@ const MARKETS: [&str; 2] = ["one", "two"];
 
 fn services(redis: &RedisServer, clock: &Clock) -> Services {
     let settings = RedisSettings {
-        connection: redis.url().as_str().into_connection_info().expect("a URL"),
+        servers: redis.url().as_str().into_connection_info().expect("a URL").into(),
+        certificates: None,
         shown: redis.url(),
         pool_size: 2,
         connect_timeout: Duration::from_secs(5),

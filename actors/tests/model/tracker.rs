@@ -38,7 +38,8 @@ pub struct Tracker {
 impl Tracker {
     pub async fn start(url: String, clock: &Clock, spelling: usize) -> Self {
         let settings = RedisSettings {
-            connection: url.as_str().into_connection_info().expect("a URL"),
+            servers: url.as_str().into_connection_info().expect("a URL").into(),
+            certificates: None,
             shown: url,
             pool_size: 4,
             connect_timeout: SECOND,

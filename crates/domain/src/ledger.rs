@@ -348,7 +348,11 @@ impl Totals {
             let is_over = is_gone || entry.is_long_over(seen.now, seal_after);
             let is_finished = is_over || entry.is_finished(seen.now, seal_after);
             let is_ripe = is_over || is_finished && entry.is_complete(facts, seen.now);
-            let is_sealed = is_ripe && !facts.partly;
+            // What an epoch is counted with must be read after what proves its end: where that is not so in one pass, the
+            // pass before must have seen the end.
+            let was_finished = |stored: &Entry| stored.is_finished(seen.now, seal_after);
+            let in_order = !seen.scattered || is_over || seen.stored.get(epoch).is_some_and(was_finished);
+            let is_sealed = is_ripe && in_order && !facts.partly;
             if is_ripe && facts.partly {
                 totals.held.push(epoch.clone());
             }
@@ -504,6 +508,29 @@ mod tests {
         }
         let whole = Totals::of(&seen, "v", 3600.0);
         assert_eq!((whole.finished.len(), whole.held.len(), whole.all.submissions), (1, 0, 3));
+    }
+
+    #[test]
+    fn an_epoch_that_was_read_from_several_servers_is_sealed_one_pass_after_its_end_was_seen() {
+        let id = EpochId::parse("7").expect("an id");
+        let facts = EpochFacts {
+            open: Some(false),
+            local_batch: true,
+            aggregated_batch: true,
+            batch_validators: Some(Vec::new()),
+            submissions: Some(3),
+            ..EpochFacts::default()
+        };
+        let mut seen = Observation { now: 1000.0, scattered: true, ..Observation::default() };
+        seen.facts.insert(id.clone(), facts);
+        let first = Totals::of(&seen, "validator1", 3600.0);
+        assert_eq!((first.finished.len(), first.unfinished_submissions), (0, 0), "it counts as finished");
+        let [(_, entry)] = &first.changed[..] else { panic!("it is stored: {first:?}") };
+        seen.stored.insert(id, entry.clone());
+        assert_eq!(Totals::of(&seen, "validator1", 3600.0).finished.len(), 1);
+        seen.scattered = false;
+        seen.stored.clear();
+        assert_eq!(Totals::of(&seen, "validator1", 3600.0).finished.len(), 1);
     }
 
     #[test]

@@ -75,6 +75,9 @@ pub struct Moments {
 pub struct Observation {
     /// When, in Unix seconds.
     pub now: f64,
+    /// The keys of an epoch lie on several servers and were read at the same moment, not what proves its end before
+    /// what is counted.
+    pub scattered: bool,
     /// The recent part of the epochs timeline.
     pub epochs_timeline: Option<Vec<Timed<EpochMember>>>,
     /// The recent part of the batches timeline.

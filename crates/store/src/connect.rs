@@ -1,32 +1,71 @@
-//! Connections to Redis: a bounded pool for commands, and the client for subscriptions.
+//! Connections to Redis, however it is run: one server, the master that sentinels name, or a cluster.
+//!
+//! A bounded pool lends [`Session`]s. A session is a way to all keys: one connection, or one to each node of a
+//! cluster. What a session fails with makes the pool forget the connections that were made before it, so that
+//! the next session asks anew who is the master, or who has which slots.
 
-use std::{fmt, time::Duration};
+mod cluster;
+mod door;
+mod links;
+mod sentinel;
+mod slots;
 
-use deadpool_redis::{Manager, Pool, PoolError, Runtime};
+use std::{fmt, sync::Arc, time::Duration};
+
+use deadpool::{
+    Runtime,
+    managed::{Object, Pool, PoolError, TimeoutType},
+};
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionInfo, RedisResult, Value,
-    aio::{ConnectionLike, MultiplexedConnection},
-    io::tcp::TcpSettings,
+    ConnectionInfo, RedisResult, TlsCertificates, Value,
+    aio::{MultiplexedConnection, PubSub},
 };
 
 use crate::{
     batch::Batch,
     error::{ErrorKind, StoreError},
 };
+use links::{LinkManager, Links};
 
 /// How Redis is reached.
 #[derive(Clone)]
 pub struct RedisSettings {
-    /// Address, user, password, database.
-    pub connection: ConnectionInfo,
+    /// Which servers there are, with user, password and database.
+    pub servers: Servers,
+    /// Whom to trust and who we are, where a server is reached by TLS; `None` for the system's authorities.
+    pub certificates: Option<TlsCertificates>,
     /// The address as it may be shown.
     pub shown: String,
-    /// Connections of the pool.
+    /// Sessions at the same time: that many connections, to each node of a cluster.
     pub pool_size: usize,
     /// How long setting up a connection, or waiting for a free one, may take.
     pub connect_timeout: Duration,
     /// How long an answer may take.
     pub command_timeout: Duration,
+}
+
+/// Which servers there are.
+#[derive(Clone, Debug)]
+pub enum Servers {
+    /// One.
+    Single(ConnectionInfo),
+    /// A master that may change.
+    Sentinel {
+        /// Those who know which server is the master.
+        sentinels: Vec<ConnectionInfo>,
+        /// The name by which they know it.
+        master: String,
+        /// User, password and database of the master, and whether it talks TLS. Its address does not count.
+        node: ConnectionInfo,
+    },
+    /// Masters that share the keys. Some of them, from which the others are learnt; all are reached like the first.
+    Cluster(Vec<ConnectionInfo>),
+}
+
+impl From<ConnectionInfo> for Servers {
+    fn from(server: ConnectionInfo) -> Self {
+        Self::Single(server)
+    }
 }
 
 impl fmt::Debug for Store {
@@ -38,8 +77,8 @@ impl fmt::Debug for Store {
 /// The way to Redis. Clones share the pool.
 #[derive(Clone)]
 pub struct Store {
-    pool: Pool,
-    pub(crate) client: Client,
+    pool: Pool<LinkManager>,
+    links: Arc<Links>,
     pub(crate) settings: RedisSettings,
 }
 
@@ -52,13 +91,8 @@ impl Store {
         let object = settings.shown.clone();
         let refused =
             |detail: String| StoreError::new("set up the pool", object.clone(), ErrorKind::Refused, detail);
-        let info = named(&settings.connection);
-        let client = Client::open(info.clone()).map_err(|error| refused(error.to_string()))?;
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(settings.connect_timeout))
-            .set_response_timeout(Some(settings.command_timeout));
-        let manager = Manager::new_with_config(info, config).map_err(|error| refused(error.to_string()))?;
-        let pool = Pool::builder(manager)
+        let links = Arc::new(Links::new(&settings).map_err(|error| refused(error.to_string()))?);
+        let pool = Pool::builder(LinkManager(links.clone()))
             .runtime(Runtime::Tokio1)
             .max_size(settings.pool_size)
             .wait_timeout(Some(settings.connect_timeout))
@@ -66,29 +100,29 @@ impl Store {
             .recycle_timeout(Some(settings.command_timeout))
             .build()
             .map_err(|error| refused(error.to_string()))?;
-        Ok(Self { pool, client, settings })
+        Ok(Self { pool, links, settings })
     }
 
-    /// Takes a connection for one pass. A reused one is checked first, which is a round trip of its own.
+    /// Takes a session for one pass. Reused connections are checked first, which is a round trip of its own.
     ///
     /// # Errors
     /// [`StoreError`] when none can be had.
     pub async fn session(&self, operation: &'static str) -> Result<Session, StoreError> {
         let object = || self.settings.shown.clone();
-        let connection = self.pool.get().await.map_err(|error| match error {
-            PoolError::Timeout(deadpool_redis::TimeoutType::Wait) => {
+        let link = self.pool.get().await.map_err(|error| match error {
+            PoolError::Timeout(TimeoutType::Wait) => {
                 StoreError::new(operation, object(), ErrorKind::PoolExhausted, "no connection became free")
             }
             PoolError::Timeout(_) => {
                 StoreError::new(operation, object(), ErrorKind::Unavailable, "connecting took too long")
             }
-            PoolError::Backend(error) => StoreError::redis(operation, object(), &error),
+            PoolError::Backend(trouble) => trouble.into_error(operation, object()),
             other => StoreError::new(operation, object(), ErrorKind::Unavailable, other),
         })?;
-        Ok(Session { connection, round_trips: 0 })
+        Ok(Session { link, links: self.links.clone(), round_trips: 0 })
     }
 
-    /// Asks Redis for a sign of life.
+    /// Asks Redis for a sign of life: every node of a cluster.
     ///
     /// # Errors
     /// [`StoreError`] when there is none.
@@ -107,14 +141,8 @@ impl Store {
         &self,
         operation: &'static str,
     ) -> Result<Vec<(String, MultiplexedConnection)>, StoreError> {
-        let name = self.settings.shown.clone();
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.settings.connect_timeout))
-            .set_response_timeout(Some(self.settings.command_timeout));
-        match self.client.get_multiplexed_async_connection_with_config(&config).await {
-            Ok(connection) => Ok(vec![(name, connection)]),
-            Err(error) => Err(StoreError::redis(operation, name, &error)),
-        }
+        let connected = self.links.servers().await;
+        connected.map_err(|trouble| trouble.into_error(operation, self.settings.shown.clone()))
     }
 
     /// Connections in use, and the most there may be.
@@ -123,25 +151,50 @@ impl Store {
         let status = self.pool.status();
         (status.size - status.available, status.max_size)
     }
+
+    /// A connection for subscriptions, to a server that hears everything that is published.
+    pub(crate) async fn pubsub(&self, operation: &'static str) -> Result<(PubSub, Heard), StoreError> {
+        let object = || self.settings.shown.clone();
+        let connecting = tokio::time::timeout(self.settings.connect_timeout, self.links.pubsub()).await;
+        let late = |_| StoreError::new(operation, object(), ErrorKind::Timeout, "it took too long");
+        let (pubsub, node) =
+            connecting.map_err(late)?.map_err(|trouble| trouble.into_error(operation, object()))?;
+        Ok((pubsub, Heard { links: self.links.clone(), node }))
+    }
 }
 
-fn named(connection: &ConnectionInfo) -> ConnectionInfo {
-    let redis = connection.redis_settings().clone().set_lib_name("state-tracker", env!("CARGO_PKG_VERSION"));
-    let tcp = TcpSettings::default().set_nodelay(true);
-    connection.clone().set_tcp_settings(tcp).set_redis_settings(redis)
+/// The server that a subscription listens to.
+pub(crate) struct Heard {
+    links: Arc<Links>,
+    /// The node of a cluster.
+    node: Option<slots::Node>,
 }
 
-/// One connection, for the length of a pass.
+impl Heard {
+    /// Whether what is published still comes to this server, as far as is known.
+    pub(crate) fn hears_all(&self) -> bool {
+        self.node.as_ref().is_none_or(|node| self.links.is_master(node))
+    }
+}
+
+/// A way to all keys, for the length of a pass.
 pub struct Session {
-    connection: deadpool_redis::Connection,
+    link: Object<LinkManager>,
+    links: Arc<Links>,
     round_trips: u64,
 }
 
 impl Session {
-    /// How often this session has waited for Redis, beside the check of its connection.
+    /// How often this session has waited for Redis, beside the check of its connections. What goes to several
+    /// nodes of a cluster at the same time counts once.
     #[must_use]
     pub fn round_trips(&self) -> u64 {
         self.round_trips
+    }
+
+    /// Whether the commands of one batch go to several servers, and so are not run in their order.
+    pub(crate) fn is_scattered(&self) -> bool {
+        self.link.is_scattered()
     }
 
     /// Sends a batch as one round trip; one answer a command. Errors of single commands are in their places.
@@ -151,9 +204,7 @@ impl Session {
         object: &str,
         batch: Batch,
     ) -> Result<Vec<RedisResult<Value>>, StoreError> {
-        self.round_trips += 1;
-        let (pipeline, shape) = batch.into_pipeline();
-        let sent = self.connection.req_packed_commands(&pipeline, 0, pipeline.len()).await;
-        sent.map(|sent| shape.answers(sent)).map_err(|error| StoreError::redis(operation, object, &error))
+        let sent = self.links.run(&mut self.link, batch, &mut self.round_trips).await;
+        sent.map_err(|trouble| trouble.into_error(operation, object))
     }
 }

@@ -15,6 +15,14 @@ pub enum ErrorKind {
     Loading,
     /// User name, password or permissions.
     Denied,
+    /// A sentinel refused user name or password.
+    SentinelDenied,
+    /// The sentinels know no master by this name.
+    UnknownMaster,
+    /// Server and client could not agree on TLS.
+    Tls,
+    /// A node of a cluster was taken for a single server, or a single server for a node.
+    Topology,
     /// A replica, or a server that may not write.
     ReadOnly,
     /// A key holds another type than it should.
@@ -37,6 +45,10 @@ impl ErrorKind {
             Self::PoolExhausted => "pool_exhausted",
             Self::Loading => "loading",
             Self::Denied => "denied",
+            Self::SentinelDenied => "sentinel_denied",
+            Self::UnknownMaster => "unknown_master",
+            Self::Tls => "tls",
+            Self::Topology => "topology",
             Self::ReadOnly => "read_only",
             Self::WrongType => "wrong_type",
             Self::Torn => "torn",
@@ -54,15 +66,34 @@ impl ErrorKind {
         )
     }
 
+    /// Whether it is the fault of the server or of the way to it, so that no answer of a batch can be trusted to be
+    /// complete.
+    pub(crate) fn spoils_a_batch(self) -> bool {
+        self.is_outage() || matches!(self, Self::Denied | Self::Topology)
+    }
+
     /// What helps.
     #[must_use]
     pub fn remedy(self) -> &'static str {
         match self {
-            Self::Unavailable => "check that Redis runs at this address (redis.host, redis.port)",
+            Self::Unavailable => {
+                "check that Redis runs at this address (redis.host, redis.port), and whether it wants TLS"
+            }
             Self::Timeout => "find out what keeps Redis busy, or raise redis.command_timeout",
             Self::PoolExhausted => "raise redis.pool_size",
             Self::Loading => "wait until Redis has loaded its data",
             Self::Denied => "check redis.username and redis.password, and the user's ACL",
+            Self::SentinelDenied => "check redis.sentinel_username and redis.sentinel_password",
+            Self::UnknownMaster => {
+                "set redis.sentinel_master to the name in the line `sentinel monitor NAME …` of their configuration"
+            }
+            Self::Tls => {
+                "set redis.ca_file to the certificate of the authority that signed the server's; the server's must name \
+                 the host, and where it asks for ours, redis.client_certificate and redis.client_key must be set"
+            }
+            Self::Topology => {
+                "name the nodes of a cluster in redis.cluster_nodes, a single server in redis.host"
+            }
             Self::ReadOnly => "point redis.host at the master",
             Self::WrongType => "delete or rename the key: another program uses its name",
             Self::Torn => "restore Redis, or delete the market's tracker keys: the ledger is then made anew",
@@ -106,6 +137,9 @@ pub(crate) fn kind_of(error: &RedisError) -> ErrorKind {
     if error.is_timeout() {
         return ErrorKind::Timeout;
     }
+    if is_of_tls(error) {
+        return ErrorKind::Tls;
+    }
     match error.kind() {
         Client::Io => ErrorKind::Unavailable,
         Client::AuthenticationFailed | Client::Server(Server::NoPerm) => ErrorKind::Denied,
@@ -113,6 +147,7 @@ pub(crate) fn kind_of(error: &RedisError) -> ErrorKind {
             ErrorKind::Loading
         }
         Client::Server(Server::ReadOnly) => ErrorKind::ReadOnly,
+        Client::Server(Server::Moved | Server::Ask | Server::CrossSlot) => ErrorKind::Topology,
         Client::Parse | Client::UnexpectedReturnType => ErrorKind::Malformed,
         _ => match error.code() {
             // It runs somebody's script and answers nothing else.
@@ -123,4 +158,17 @@ pub(crate) fn kind_of(error: &RedisError) -> ErrorKind {
             _ => ErrorKind::Refused,
         },
     }
+}
+
+/// Whether the two sides could not agree on TLS: the error of the library stands inside that of the socket.
+fn is_of_tls(error: &RedisError) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if error.is::<rustls::Error>() {
+            return true;
+        }
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        cause = inner.map(|inner| inner as &(dyn std::error::Error + 'static)).or(error.source());
+    }
+    false
 }

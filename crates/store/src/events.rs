@@ -10,6 +10,7 @@ use redis::aio::{PubSubSink, PubSubStream};
 
 use crate::{
     Store,
+    connect::Heard,
     error::{ErrorKind, StoreError},
     keys::{EVENTS, MarketKeys},
 };
@@ -17,6 +18,7 @@ use crate::{
 /// The asking side of a subscription.
 pub struct Subscriber {
     sink: PubSubSink,
+    heard: Heard,
     server: String,
     timeout: Duration,
 }
@@ -34,12 +36,12 @@ impl Store {
         let (within, operation) = (self.settings.connect_timeout, "subscribe");
         let late = |_| StoreError::new(operation, server.clone(), ErrorKind::Timeout, "it took too long");
         let failed = |error: redis::RedisError| StoreError::redis(operation, server.clone(), &error);
-        let connection = tokio::time::timeout(within, self.client.get_async_pubsub()).await.map_err(late)?;
-        let (mut sink, stream) = connection.map_err(failed)?.split();
+        let (connection, heard) = self.pubsub(operation).await?;
+        let (mut sink, stream) = connection.split();
         let mut channels = vec![EVENTS.to_owned()];
         channels.extend(markets.iter().flat_map(MarketKeys::events));
         tokio::time::timeout(within, sink.subscribe(channels)).await.map_err(late)?.map_err(failed)?;
-        Ok((Subscriber { sink, server, timeout: self.settings.command_timeout }, EventStream(stream)))
+        Ok((Subscriber { sink, heard, server, timeout: self.settings.command_timeout }, EventStream(stream)))
     }
 }
 
@@ -67,12 +69,18 @@ impl Subscriber {
     /// Asks for a sign of life over the subscription's own connection, so that a half-open one is noticed.
     ///
     /// # Errors
-    /// [`StoreError`] when none comes in time.
+    /// [`StoreError`] when none comes in time, or when the server is one that does not hear everything any more.
     pub async fn ping(&mut self) -> Result<(), StoreError> {
-        let answer = tokio::time::timeout(self.timeout, self.sink.ping::<redis::Value>()).await;
         let error = |kind, detail: String| {
             StoreError::new("ping the subscription", self.server.clone(), kind, detail)
         };
+        if !self.heard.hears_all() {
+            return Err(error(
+                ErrorKind::Unavailable,
+                "the node has no slots of the cluster any more".to_owned(),
+            ));
+        }
+        let answer = tokio::time::timeout(self.timeout, self.sink.ping::<redis::Value>()).await;
         match answer {
             Err(_) => Err(error(ErrorKind::Timeout, format!("no answer within {:?}", self.timeout))),
             Ok(Err(failed)) => Err(StoreError::redis("ping the subscription", self.server.clone(), &failed)),

@@ -18,7 +18,7 @@ mod market;
 mod prune;
 mod reply;
 
-pub use connect::{RedisSettings, Session, Store};
+pub use connect::{RedisSettings, Servers, Session, Store};
 pub use error::{ErrorKind, StoreError};
 pub use events::{EventStream, Subscriber};
 pub use families::{Family, KeyType, Life, Writer};

@@ -167,6 +167,7 @@ impl MarketStore {
         let mut replies = Replies::new(operation, session.run(operation, self.name(), batch).await?);
         replies = replies.noting(chosen.finds_out());
         let mut pass = Pass::new(scope, now);
+        pass.seen.scattered = session.is_scattered();
         self.take_ledger(&mut replies, &mut pass)?;
         let mut sealed = BTreeSet::new();
         if full {

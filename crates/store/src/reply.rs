@@ -88,7 +88,7 @@ impl Replies {
             }
             Some(Err(error)) => {
                 let kind = kind_of(&error);
-                if kind.is_outage() || kind == ErrorKind::Denied {
+                if kind.spoils_a_batch() {
                     return Err(StoreError::redis(self.operation, key.to_string(), &error));
                 }
                 if let Some(present) = &mut self.present {

@@ -256,7 +256,7 @@ async fn a_user_who_may_not_read_an_input_gets_an_error_that_says_so_and_no_data
     scene.run::<()>(words[0], &words[1..]).await;
     let mut settings = common::settings(scene.redis.addr());
     let url = format!("redis://weak:word@{}/0", scene.redis.addr());
-    settings.connection = redis::IntoConnectionInfo::into_connection_info(url).expect("a URL");
+    settings.servers = redis::IntoConnectionInfo::into_connection_info(url).expect("a URL").into();
     let error = Tracker::with(settings, PROTOCOL, MARKET).try_pass(NOW as f64, Reach::Full).await;
     let error = error.expect_err("denied");
     assert_eq!(error.kind, ErrorKind::Denied);

@@ -8,23 +8,36 @@
 //! | module | what for |
 //! |---|---|
 //! | [`redis_server`] | a `redis-server` of one's own: start, kill, pause, restart on the same data |
+//! | [`tls`] | the certificates of such a server; with the feature `certificates` also an authority that signs them |
+//! | [`sentinels`] | a master with its replica under three sentinels, and its death |
+//! | [`cluster`] | a Redis Cluster whose slots move while clients work |
 //! | [`proxy`] | a TCP proxy in front of a server: counts round trips, cuts, refuses, delays, goes silent |
 //! | [`producers`] | epochs, submissions and batches as the producers write them, with the truth of what was written |
 //! | [`wait`] | waiting for a condition in a test |
 //!
 //! Only [`wait`] panics; everything else reports errors, since the product's demo uses it too.
 
+#[cfg(feature = "certificates")]
+pub mod authority;
+pub mod cluster;
 mod local_port;
 mod process;
 pub mod producers;
 pub mod proxy;
 pub mod redis_server;
+pub mod sentinels;
+pub mod tls;
 pub mod wait;
 
+#[cfg(feature = "certificates")]
+pub use authority::Authority;
+pub use cluster::{ClusterClient, RedisCluster};
 pub use producers::{
     EpochTruth, LiveHandle, LiveRate, MarketProducer, ProducerConfig, ProducerError, SharedTruth,
     StormReport, SubmissionStore, Truth, event_storm, run_live,
 };
 pub use proxy::{ConnectionCounts, FaultProxy, ProxyCounts, ProxyError};
 pub use redis_server::{RedisServer, RedisServerBuilder, RedisServerError};
+pub use sentinels::Sentinels;
+pub use tls::Tls;
 pub use wait::wait_until;

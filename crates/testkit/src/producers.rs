@@ -15,6 +15,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Pipeline};
 
+use crate::cluster::ClusterClient;
+
 pub use live::{LiveHandle, LiveRate, run_live};
 pub use market::MarketProducer;
 pub use storm::{StormReport, event_storm};
@@ -119,33 +121,42 @@ pub fn unix_now() -> i64 {
 
 /// A connection that is made when it is needed, and again after an error.
 #[derive(Debug)]
-struct Link {
-    client: Client,
-    connection: Option<MultiplexedConnection>,
+enum Link {
+    Server { client: Box<Client>, connection: Option<MultiplexedConnection> },
+    Cluster(ClusterClient),
 }
 
 impl Link {
     fn new(url: &str) -> Result<Self, ProducerError> {
-        let client = Client::open(url).map_err(|source| ProducerError::Url { source })?;
-        Ok(Self { client, connection: None })
+        Ok(Self::to(Client::open(url).map_err(|source| ProducerError::Url { source })?))
+    }
+
+    fn to(client: Client) -> Self {
+        Self::Server { client: Box::new(client), connection: None }
     }
 
     async fn run(&mut self, pipe: &Pipeline, step: impl FnOnce() -> String) -> Result<(), ProducerError> {
         let result = self.try_run(pipe).await;
         result.map_err(|source| {
-            self.connection = None;
+            if let Self::Server { connection, .. } = self {
+                *connection = None;
+            }
             ProducerError::Step { step: step(), source }
         })
     }
 
     async fn try_run(&mut self, pipe: &Pipeline) -> redis::RedisResult<()> {
-        let connection = match &mut self.connection {
+        let (client, connection) = match self {
+            Self::Cluster(client) => return client.run_each(pipe).await,
+            Self::Server { client, connection } => (client, connection),
+        };
+        let connection = match connection {
             Some(connection) => connection,
             empty => {
                 let config = AsyncConnectionConfig::new()
                     .set_connection_timeout(Some(CONNECT_TIMEOUT))
                     .set_response_timeout(Some(RESPONSE_TIMEOUT));
-                empty.insert(self.client.get_multiplexed_async_connection_with_config(&config).await?)
+                empty.insert(client.get_multiplexed_async_connection_with_config(&config).await?)
             }
         };
         pipe.query_async(connection).await

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client};
+use redis::{AsyncConnectionConfig, Client, RedisResult};
 use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep, timeout};
@@ -29,6 +29,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 const LOG_FILE: &str = "redis.log";
 const CONFIG_FILE: &str = "redis.conf";
+const SOCKET_FILE: &str = "redis.sock";
 const OUTPUT_FILE: &str = "output.log";
 
 /// A running (or stopped, or killed) Redis of one's own. Dropping it kills the process, also a paused one,
@@ -91,7 +92,7 @@ impl RedisServer {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
     }
 
-    /// `redis://` URL of database 0, with the password where there is one.
+    /// `redis://` URL of database 0 (`rediss://` for a server that talks TLS), with the password where there is one.
     #[must_use]
     pub fn url(&self) -> String {
         self.url_at(self.addr())
@@ -100,9 +101,10 @@ impl RedisServer {
     /// The same URL with another address, such as that of a proxy in front of this server.
     #[must_use]
     pub fn url_at(&self, addr: SocketAddr) -> String {
+        let scheme = if self.settings.tls.is_some() { "rediss" } else { "redis" };
         match &self.settings.password {
-            Some(password) => format!("redis://:{}@{addr}/0", percent_encode(password)),
-            None => format!("redis://{addr}/0"),
+            Some(password) => format!("{scheme}://:{}@{addr}/0", percent_encode(password)),
+            None => format!("{scheme}://{addr}/0"),
         }
     }
 
@@ -124,12 +126,29 @@ impl RedisServer {
         self.dir.path().join(LOG_FILE)
     }
 
+    /// Its Unix socket, where it was started with one.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.dir.path().join(SOCKET_FILE)
+    }
+
+    /// A client for [`RedisServer::url`], which trusts the server's authority where it talks TLS.
+    ///
+    /// # Errors
+    /// When the certificates can't be read.
+    pub fn client(&self) -> RedisResult<Client> {
+        match &self.settings.tls {
+            Some(tls) => Client::build_with_tls(self.url(), tls.for_clients()),
+            None => Client::open(self.url()),
+        }
+    }
+
     /// A new connection (5 s to connect, 10 s for a response).
     ///
     /// # Errors
     /// When the server does not answer.
     pub async fn connection(&self) -> Result<MultiplexedConnection, RedisServerError> {
-        connect(&self.url(), CONNECT_TIMEOUT, RESPONSE_TIMEOUT)
+        self.connect(CONNECT_TIMEOUT, RESPONSE_TIMEOUT)
             .await
             .map_err(|source| RedisServerError::Connect { addr: self.addr(), source })
     }
@@ -215,10 +234,14 @@ impl RedisServer {
         std::fs::write(&config, self.settings.config_text(self.port, self.dir.path())).map_err(in_dir)?;
         let output = std::fs::File::create(self.dir.path().join(OUTPUT_FILE)).map_err(in_dir)?;
         let errors = output.try_clone().map_err(in_dir)?;
+        if let Some(tls) = &self.settings.tls {
+            tls.write_to(self.dir.path()).map_err(in_dir)?;
+        }
         let log_start = self.log_text().len();
 
         let mut command = Command::new(&self.settings.program);
-        command.arg(&config).stdout(Stdio::from(output)).stderr(Stdio::from(errors));
+        command.arg(&config).args(self.settings.sentinel.then_some("--sentinel"));
+        command.stdout(Stdio::from(output)).stderr(Stdio::from(errors));
         let mut process = OwnedProcess::spawn(&mut command, self.dir.path())
             .map_err(|source| RedisServerError::spawn(&self.settings.program, source))?;
 
@@ -248,12 +271,23 @@ impl RedisServer {
     /// Whether the process with this id answers on our port and has loaded its data.
     async fn is_ready(&self, pid: u32) -> bool {
         let probe = async {
-            let mut connection = connect(&self.url(), CONNECT_TIMEOUT, CONNECT_TIMEOUT).await?;
+            let mut connection = self.connect(CONNECT_TIMEOUT, CONNECT_TIMEOUT).await?;
             redis::cmd("INFO").query_async::<String>(&mut connection).await
         };
         let Ok(Ok(info)) = timeout(CONNECT_TIMEOUT, probe).await else { return false };
         let has = |line: &str| info.lines().any(|candidate| candidate.trim_end() == line);
-        has(&format!("process_id:{pid}")) && has("loading:0") && !has("async_loading:1")
+        has(&format!("process_id:{pid}")) && !has("loading:1") && !has("async_loading:1")
+    }
+
+    async fn connect(
+        &self,
+        connecting: Duration,
+        responding: Duration,
+    ) -> RedisResult<MultiplexedConnection> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(connecting))
+            .set_response_timeout(Some(responding));
+        self.client()?.get_multiplexed_async_connection_with_config(&config).await
     }
 
     fn exit_error(&self, status: &str, log_start: usize) -> RedisServerError {
@@ -279,17 +313,6 @@ impl RedisServer {
         let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
         lines[lines.len().saturating_sub(12)..].join("\n")
     }
-}
-
-async fn connect(
-    url: &str,
-    connecting: Duration,
-    responding: Duration,
-) -> redis::RedisResult<MultiplexedConnection> {
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(connecting))
-        .set_response_timeout(Some(responding));
-    Client::open(url)?.get_multiplexed_async_connection_with_config(&config).await
 }
 
 /// Everything but letters and digits as `%XX`, so that any password fits into a URL.

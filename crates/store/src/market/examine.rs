@@ -185,8 +185,8 @@ impl MarketStore {
     fn ask_validators(&self, batch: &mut Batch, chosen: &Chosen, asked: &Asked, recent: bool) {
         for (at, input) in chosen.numbered(&self.keys) {
             let keys: Vec<_> = chosen.validators(at, input, &asked.known).map(|(_, key)| key).collect();
-            if let Some((first, others)) = keys.split_first() {
-                batch.cmd("SUNION", first).arg(others);
+            if !keys.is_empty() {
+                batch.union(&keys);
             }
             for (_, key) in chosen.validators(at, input, &asked.unknown) {
                 batch.cmd("SMEMBERS", key);

@@ -182,7 +182,8 @@ impl Tracker {
 
 pub fn settings(redis: SocketAddr) -> RedisSettings {
     RedisSettings {
-        connection: format!("redis://{redis}/0").into_connection_info().expect("a URL"),
+        servers: format!("redis://{redis}/0").into_connection_info().expect("a URL").into(),
+        certificates: None,
         shown: redis.to_string(),
         pool_size: 4,
         connect_timeout: Duration::from_secs(5),

@@ -90,9 +90,9 @@ async fn the_documented_rights_are_enough_for_an_index_and_its_pruning() {
         );
         scene.scene.run::<()>("ACL", rules.split_whitespace().collect::<Vec<_>>()).await;
         let mut settings = settings(scene.scene.redis.addr());
-        let login =
-            settings.connection.redis_settings().clone().set_username("tracker").set_password("secret");
-        settings.connection = settings.connection.set_redis_settings(login);
+        let store::Servers::Single(server) = settings.servers else { panic!("one server") };
+        let login = server.redis_settings().clone().set_username("tracker").set_password("secret");
+        settings.servers = server.set_redis_settings(login).into();
         let store = Store::new(settings).expect("settings");
         let events = life();
         assert_eq!(apply(&store, &scene.index, NOW, &texts(&events)).await, Indexed::default());

@@ -83,14 +83,19 @@ pub fn run_live(
     redis_url: &str,
     rate: LiveRate,
 ) -> Result<LiveHandle, ProducerError> {
-    let producer = MarketProducer::new(config, redis_url)?;
-    let truth = producer.shared_truth();
-    let (mode, modes) = watch::channel(Mode::Play);
-    let task = tokio::spawn(Live { producer, rate, modes }.play());
-    Ok(LiveHandle { truth, mode, task: Some(task) })
+    Ok(LiveHandle::play(MarketProducer::new(config, redis_url)?, rate))
 }
 
 impl LiveHandle {
+    /// As [`run_live`], by producers that know their way.
+    #[must_use]
+    pub fn play(producer: MarketProducer, rate: LiveRate) -> Self {
+        let truth = producer.shared_truth();
+        let (mode, modes) = watch::channel(Mode::Play);
+        let task = tokio::spawn(Live { producer, rate, modes }.play());
+        Self { truth, mode, task: Some(task) }
+    }
+
     /// What was written by now.
     #[must_use]
     pub fn truth(&self) -> Truth {

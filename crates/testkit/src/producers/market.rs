@@ -3,9 +3,12 @@
 
 use std::sync::Arc;
 
+use redis::Client;
 use serde_json::json;
 
 use super::step::{DAY, HOUR, Step, WEEK, seconds};
+use crate::cluster::ClusterClient;
+
 use super::{EpochTruth, Link, ProducerConfig, ProducerError, SharedTruth, Truth};
 
 /// All producers of one market over one connection, which is made again after an error.
@@ -26,6 +29,23 @@ impl MarketProducer {
     /// When the URL can't be read.
     pub fn new(config: ProducerConfig, url: &str) -> Result<Self, ProducerError> {
         Ok(Self { config: Arc::new(config), link: Link::new(url)?, truth: SharedTruth::default() })
+    }
+
+    /// Producers that write to this server, however it is reached.
+    #[must_use]
+    pub fn to_server(config: ProducerConfig, client: Client) -> Self {
+        Self { config: Arc::new(config), link: Link::to(client), truth: SharedTruth::default() }
+    }
+
+    /// Producers that write to this cluster.
+    #[must_use]
+    pub fn to_cluster(config: ProducerConfig, client: ClusterClient) -> Self {
+        Self { config: Arc::new(config), link: Link::Cluster(client), truth: SharedTruth::default() }
+    }
+
+    /// From now on they write to this server: the one before has a successor.
+    pub fn move_to(&mut self, client: Client) {
+        self.link = Link::to(client);
     }
 
     /// The market.

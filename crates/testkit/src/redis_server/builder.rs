@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{LOG_FILE, RedisServer, RedisServerError};
+use super::{LOG_FILE, RedisServer, RedisServerError, SOCKET_FILE};
+use crate::tls::Tls;
 
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -21,6 +22,9 @@ pub(super) struct Settings {
     pub(super) port: Option<u16>,
     pub(super) password: Option<String>,
     pub(super) start_timeout: Duration,
+    pub(super) tls: Option<Tls>,
+    pub(super) sentinel: bool,
+    unix_socket: bool,
     append_only: bool,
     directives: Vec<(String, String)>,
 }
@@ -36,6 +40,24 @@ impl RedisServerBuilder {
     /// Clients must give this password. [`RedisServer::url`] contains it.
     pub fn password(mut self, password: impl Into<String>) -> Self {
         self.settings.password = Some(password.into());
+        self
+    }
+
+    /// Talks TLS, and nothing else, on its port.
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.settings.tls = Some(tls);
+        self
+    }
+
+    /// Listens on a Unix socket in its directory, too: [`RedisServer::socket`].
+    pub fn unix_socket(mut self) -> Self {
+        self.settings.unix_socket = true;
+        self
+    }
+
+    /// Runs as a sentinel.
+    pub(crate) fn sentinel(mut self) -> Self {
+        self.settings.sentinel = true;
         self
     }
 
@@ -80,6 +102,9 @@ impl Default for Settings {
             port: None,
             password: None,
             start_timeout: START_TIMEOUT,
+            tls: None,
+            sentinel: false,
+            unix_socket: false,
             append_only: false,
             directives: Vec::new(),
         }
@@ -91,14 +116,32 @@ impl Settings {
     pub(super) fn config_text(&self, port: u16, dir: &Path) -> String {
         let mut lines = vec![
             ("bind".to_owned(), "127.0.0.1".to_owned()),
-            ("port".to_owned(), port.to_string()),
             ("daemonize".to_owned(), "no".to_owned()),
             ("dir".to_owned(), quoted(dir.as_os_str().as_encoded_bytes())),
             ("logfile".to_owned(), LOG_FILE.to_owned()),
-            ("save".to_owned(), "\"\"".to_owned()),
-            ("appendonly".to_owned(), if self.append_only { "yes" } else { "no" }.to_owned()),
-            ("appendfsync".to_owned(), "always".to_owned()),
         ];
+        match &self.tls {
+            None => lines.push(("port".to_owned(), port.to_string())),
+            Some(tls) => {
+                lines
+                    .extend([("port".to_owned(), "0".to_owned()), ("tls-port".to_owned(), port.to_string())]);
+                lines.extend(tls.directives());
+            }
+        }
+        if self.unix_socket {
+            lines.push((
+                "unixsocket".to_owned(),
+                quoted(dir.join(SOCKET_FILE).as_os_str().as_encoded_bytes()),
+            ));
+        }
+        // A sentinel keeps nothing but its configuration file.
+        if !self.sentinel {
+            lines.extend([
+                ("save".to_owned(), "\"\"".to_owned()),
+                ("appendonly".to_owned(), if self.append_only { "yes" } else { "no" }.to_owned()),
+                ("appendfsync".to_owned(), "always".to_owned()),
+            ]);
+        }
         if let Some(password) = &self.password {
             lines.push(("requirepass".to_owned(), quoted(password.as_bytes())));
         }

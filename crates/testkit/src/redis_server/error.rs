@@ -89,6 +89,28 @@ pub enum RedisServerError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// Servers that belong together did not come together.
+    #[error(
+        "{what} did not come about within {waited:?}; raise the start time-out or read the logs; last seen: {seen}"
+    )]
+    NotTogether {
+        /// What was waited for.
+        what: String,
+        /// How long was waited.
+        waited: Duration,
+        /// What was there instead.
+        seen: String,
+    },
+    /// A server refused a command of ours.
+    #[error("`{command}` on Redis on port {port} failed; see its log")]
+    Command {
+        /// The command.
+        command: String,
+        /// Its port.
+        port: u16,
+        /// What the server or the client said.
+        source: redis::RedisError,
+    },
     /// No connection could be made.
     #[error("connecting to Redis at {addr} failed; see whether it runs, and its password")]
     Connect {

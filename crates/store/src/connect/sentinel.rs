@@ -1,0 +1,80 @@
+//! Asking sentinels which server is the master.
+//!
+//! All are asked at once. The first answer counts that leads to a server which says of itself that it is a
+//! master: a sentinel that was cut off may name one of yesterday.
+
+use futures_util::future::{BoxFuture, FutureExt, select_ok};
+use redis::{RedisError, Value, aio::MultiplexedConnection};
+
+use super::door::{Door, Trouble};
+use crate::error::ErrorKind;
+
+/// A master that is watched over by sentinels.
+pub(super) struct Watch {
+    sentinels: Vec<Door>,
+    /// The name of the master.
+    name: String,
+    /// How the master is entered; without its address.
+    node: Door,
+}
+
+impl Watch {
+    pub(super) fn new(sentinels: Vec<Door>, name: String, node: Door) -> Self {
+        Self { sentinels, name, node }
+    }
+
+    /// The present master, with a connection to it.
+    pub(super) async fn master(&self) -> Result<(Door, MultiplexedConnection), Trouble> {
+        let asked: Vec<BoxFuture<'_, _>> = self.sentinels.iter().map(|door| self.ask(door).boxed()).collect();
+        if asked.is_empty() {
+            return Err(Trouble::Known(ErrorKind::Refused, "no sentinel is named".to_owned()));
+        }
+        select_ok(asked).await.map(|(master, _)| master)
+    }
+
+    async fn ask(&self, sentinel: &Door) -> Result<(Door, MultiplexedConnection), Trouble> {
+        let mut connection = sentinel.connect().await.map_err(|error| self.of_sentinel(sentinel, &error))?;
+        let address: Option<(String, u16)> = redis::cmd("SENTINEL")
+            .arg("GET-MASTER-ADDR-BY-NAME")
+            .arg(&self.name)
+            .query_async(&mut connection)
+            .await
+            .map_err(|error| self.of_sentinel(sentinel, &error))?;
+        let Some((host, port)) = address else {
+            let (at, name) = (sentinel.shown(), &self.name);
+            let detail = format!("the sentinel at {at} knows no master by the name `{name}`");
+            return Err(Trouble::Known(ErrorKind::UnknownMaster, detail));
+        };
+        let master = self.node.at(&host, port)?;
+        let mut connection = master.connect().await?;
+        match redis::cmd("ROLE").query_async::<Vec<Value>>(&mut connection).await {
+            Ok(role) if role.first().is_some_and(is_master) => {}
+            Ok(_) => {
+                let at = sentinel.shown();
+                let detail = format!(
+                    "the sentinel at {at} names {host}:{port}, which is no master: a failover is under way, or its \
+                     view is old"
+                );
+                return Err(Trouble::Known(ErrorKind::ReadOnly, detail));
+            }
+            // A user without the right to ask finds out when it writes.
+            Err(error) if error.code() == Some("NOPERM") => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok((master, connection))
+    }
+
+    /// The error of a sentinel is not to be taken for one of the master.
+    fn of_sentinel(&self, sentinel: &Door, error: &RedisError) -> Trouble {
+        let kind = match crate::error::kind_of(error) {
+            ErrorKind::Denied => ErrorKind::SentinelDenied,
+            kind => kind,
+        };
+        Trouble::Known(kind, format!("the sentinel at {}: {error}", sentinel.shown()))
+    }
+}
+
+fn is_master(role: &Value) -> bool {
+    matches!(role, Value::BulkString(role) if role == b"master")
+        || matches!(role, Value::SimpleString(role) if role == "master")
+}

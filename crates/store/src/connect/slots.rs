@@ -1,0 +1,185 @@
+//! Which node of a cluster has which keys.
+
+use std::collections::BTreeSet;
+
+use redis::{RedisResult, Value, from_redis_value};
+
+/// How many slots a cluster has.
+const SLOTS: usize = 16_384;
+
+/// The address of a node.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Node {
+    pub(super) host: String,
+    pub(super) port: u16,
+}
+
+impl Node {
+    /// As a redirection writes it: `host:port`, the host without brackets. Without a host it is the one that said so.
+    pub(super) fn parse(text: &str, said_by: &Self) -> Option<Self> {
+        let (host, port) = text.rsplit_once(':')?;
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let host = if host.is_empty() { &said_by.host } else { host };
+        Some(Self { host: host.to_owned(), port: port.parse().ok()? })
+    }
+}
+
+/// The slot of a key: only what stands between the first braces counts, where there is something.
+pub(super) fn slot_of(key: &[u8]) -> u16 {
+    let tag = key.iter().position(|&byte| byte == b'{').and_then(|open| {
+        let rest = &key[open + 1..];
+        let close = rest.iter().position(|&byte| byte == b'}').filter(|&close| close > 0)?;
+        Some(&rest[..close])
+    });
+    crc16(tag.unwrap_or(key)) % SLOTS as u16
+}
+
+/// CRC-16 as in XMODEM.
+fn crc16(bytes: &[u8]) -> u16 {
+    bytes.iter().fold(0, |crc, &byte| TABLE[usize::from((crc >> 8) as u8 ^ byte)] ^ (crc << 8))
+}
+
+static TABLE: [u16; 256] = {
+    let mut table = [0_u16; 256];
+    let mut at = 0;
+    while at < table.len() {
+        let (mut crc, mut bit) = ((at as u16) << 8, 0);
+        while bit < 8 {
+            crc = if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 };
+            bit += 1;
+        }
+        table[at] = crc;
+        at += 1;
+    }
+    table
+};
+
+/// Which node has which slot.
+#[derive(Clone, Debug)]
+pub(super) struct SlotMap {
+    nodes: Vec<Node>,
+    /// The number of the node, by slot; `None` for a slot that nobody has.
+    slots: Vec<Option<u16>>,
+}
+
+impl SlotMap {
+    /// Reads the answer to `CLUSTER SLOTS` that `said_by` gave.
+    pub(super) fn read(answer: Value, said_by: &Node) -> RedisResult<Self> {
+        let ranges: Vec<(usize, usize, Vec<Value>)> = from_redis_value::<Vec<Vec<Value>>>(answer)?
+            .into_iter()
+            .filter_map(|range| {
+                let mut parts = range.into_iter();
+                let first = from_redis_value(parts.next()?).ok()?;
+                let last = from_redis_value(parts.next()?).ok()?;
+                // The master stands first.
+                Some((first, last, from_redis_value(parts.next()?).ok()?))
+            })
+            .collect();
+        let mut map = Self { nodes: Vec::new(), slots: vec![None; SLOTS] };
+        for (first, last, node) in ranges {
+            let mut parts = node.into_iter();
+            let host: Option<String> = parts.next().and_then(|host| from_redis_value(host).ok()).flatten();
+            let host = match host.as_deref() {
+                // It does not know its own name.
+                None | Some("") => said_by.host.clone(),
+                Some("?") => continue,
+                Some(host) => host.to_owned(),
+            };
+            let Some(port) = parts.next().and_then(|port| from_redis_value(port).ok()) else { continue };
+            let number = map.number(Node { host, port });
+            for slot in map.slots.iter_mut().take(last.saturating_add(1)).skip(first) {
+                *slot = Some(number);
+            }
+        }
+        Ok(map)
+    }
+
+    /// Who has the slot.
+    pub(super) fn node(&self, slot: u16) -> Option<&Node> {
+        let number = self.slots.get(usize::from(slot)).copied().flatten()?;
+        self.nodes.get(usize::from(number))
+    }
+
+    /// The slot has moved.
+    pub(super) fn assign(&mut self, slot: u16, node: Node) {
+        let number = self.number(node);
+        if let Some(known) = self.slots.get_mut(usize::from(slot)) {
+            *known = Some(number);
+        }
+    }
+
+    /// All nodes that have slots.
+    pub(super) fn masters(&self) -> Vec<Node> {
+        let numbers: BTreeSet<u16> = self.slots.iter().copied().flatten().collect();
+        numbers.into_iter().filter_map(|number| self.nodes.get(usize::from(number)).cloned()).collect()
+    }
+
+    /// The number of a node. There are at most as many as slots, by ranges and by redirections.
+    fn number(&mut self, node: Node) -> u16 {
+        let known = self.nodes.iter().position(|known| *known == node);
+        let number = known.unwrap_or_else(|| {
+            self.nodes.push(node);
+            self.nodes.len() - 1
+        });
+        u16::try_from(number).unwrap_or(u16::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(host: &str, port: u16) -> Node {
+        Node { host: host.to_owned(), port }
+    }
+
+    #[test]
+    fn the_slot_of_a_key_is_that_of_its_tag() {
+        // The check value of the CRC, and examples of Redis' own specification.
+        assert_eq!(crc16(b"123456789"), 0x31C3);
+        assert_eq!(slot_of(b"foo"), 12_182);
+        assert_eq!(slot_of(b"{user1000}.following"), slot_of(b"{user1000}.followers"));
+        assert_eq!(slot_of(b"foo{}{bar}"), crc16(b"foo{}{bar}") % 16_384);
+        assert_eq!(slot_of(b"foo{{bar}}zap"), slot_of(b"{bar"));
+        assert_eq!(slot_of(b"foo{bar}{zap}"), slot_of(b"bar"));
+    }
+
+    #[test]
+    fn a_map_knows_the_master_of_each_slot_and_learns_of_moves() {
+        let host = |host: &str| Value::BulkString(host.as_bytes().to_vec());
+        let range = |first, last, master: Value, port| {
+            let master = Value::Array(vec![master, Value::Int(port), host("id")]);
+            let replica = Value::Array(vec![host("replica"), Value::Int(9)]);
+            Value::Array(vec![Value::Int(first), Value::Int(last), master, replica])
+        };
+        let answer = Value::Array(vec![
+            range(0, 99, host("a"), 1),
+            range(100, 199, host(""), 2),
+            range(200, 299, Value::Nil, 3),
+            range(300, 399, host("?"), 4),
+            range(400, 16_383, host("a"), 1),
+        ]);
+        let mut map = SlotMap::read(answer, &node("asked", 7)).expect("an answer");
+        let at = |map: &SlotMap, slot| map.node(slot).map(|node| (node.host.clone(), node.port));
+        assert_eq!(at(&map, 99), Some(("a".to_owned(), 1)));
+        assert_eq!(at(&map, 100), Some(("asked".to_owned(), 2)));
+        assert_eq!(at(&map, 299), Some(("asked".to_owned(), 3)));
+        assert_eq!(at(&map, 300), None);
+        assert_eq!(at(&map, 16_383), Some(("a".to_owned(), 1)));
+        assert_eq!(map.masters().len(), 3);
+        map.assign(300, node("b", 5));
+        assert_eq!(at(&map, 300), Some(("b".to_owned(), 5)));
+        (100..200).for_each(|slot| map.assign(slot, node("b", 5)));
+        assert_eq!(map.masters(), [node("a", 1), node("asked", 3), node("b", 5)]);
+    }
+
+    #[test]
+    fn a_redirection_names_a_node_in_any_form_of_address() {
+        let asked = node("asked", 7);
+        assert_eq!(Node::parse("10.0.0.1:6379", &asked), Some(node("10.0.0.1", 6379)));
+        assert_eq!(Node::parse("[fe80::1]:6379", &asked), Some(node("fe80::1", 6379)));
+        assert_eq!(Node::parse("fe80::1:6379", &asked), Some(node("fe80::1", 6379)));
+        assert_eq!(Node::parse(":6379", &asked), Some(node("asked", 6379)));
+        assert_eq!(Node::parse("nowhere", &asked), None);
+    }
+}

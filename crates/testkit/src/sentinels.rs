@@ -1,0 +1,180 @@
+//! A master, its replica and three sentinels of one's own, which make the replica the master when the master
+//! dies. May start and kill those processes.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use redis::Value;
+use tokio::time::{Instant, sleep};
+
+use crate::redis_server::{RedisServer, RedisServerBuilder, RedisServerError};
+
+const POLL: Duration = Duration::from_millis(20);
+const WITHIN: Duration = Duration::from_secs(60);
+const SENTINELS: usize = 3;
+
+/// A master that is watched over.
+#[derive(Debug)]
+pub struct Sentinels {
+    sentinels: Vec<RedisServer>,
+    servers: Vec<RedisServer>,
+    master: usize,
+}
+
+impl Sentinels {
+    /// The name under which the sentinels know the master.
+    pub const MASTER: &'static str = "tracked";
+
+    /// Starts all five, the servers with `password` and the sentinels with `sentinel_password` where one is given,
+    /// and waits until the sentinels know each other and the replica.
+    ///
+    /// # Errors
+    /// When one does not start, or they don't come together.
+    pub async fn start(
+        password: Option<&str>,
+        sentinel_password: Option<&str>,
+    ) -> Result<Self, RedisServerError> {
+        let server = || match password {
+            Some(password) => RedisServer::builder().password(password).arg("masterauth", password),
+            None => RedisServer::builder(),
+        };
+        // A replica is given the data at once, not 5 s later.
+        let server = || server().arg("repl-diskless-sync-delay", "0");
+        let master = server().start().await?;
+        let follows = format!("127.0.0.1 {}", master.port());
+        let replica = server().arg("replicaof", follows).start().await?;
+        let mut sentinels = Vec::new();
+        for _ in 0..SENTINELS {
+            sentinels.push(sentinel(&master, password, sentinel_password).start().await?);
+        }
+        let group = Self { sentinels, servers: vec![master, replica], master: 0 };
+        group
+            .until("a master with one replica and three sentinels", async |seen: &HashMap<String, String>| {
+                let is = |field: &str, value: &str| seen.get(field).is_some_and(|text| text == value);
+                is("flags", "master") && is("num-other-sentinels", "2") && is("num-slaves", "1")
+            })
+            .await?;
+        group.replicated().await?;
+        Ok(group)
+    }
+
+    /// Where the sentinels listen.
+    #[must_use]
+    pub fn addrs(&self) -> Vec<SocketAddr> {
+        self.sentinels.iter().map(RedisServer::addr).collect()
+    }
+
+    /// The sentinels themselves, to be stopped.
+    pub fn sentinels(&mut self) -> &mut [RedisServer] {
+        &mut self.sentinels
+    }
+
+    /// The present master.
+    #[must_use]
+    pub fn master(&self) -> &RedisServer {
+        &self.servers[self.master]
+    }
+
+    /// Waits until the replica has everything that the master has now.
+    ///
+    /// # Errors
+    /// When it does not come to that.
+    pub async fn replicated(&self) -> Result<(), RedisServerError> {
+        let (master, replica) = (self.master(), &self.servers[1 - self.master]);
+        let wanted = offset(master, "master_repl_offset").await?;
+        let deadline = Instant::now() + WITHIN;
+        loop {
+            let has = offset(replica, "slave_repl_offset").await?;
+            if has.is_some() && has >= wanted {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                let what = "a replica that has what its master has".to_owned();
+                return Err(RedisServerError::NotTogether { what, waited: WITHIN, seen: format!("{has:?}") });
+            }
+            sleep(POLL).await;
+        }
+    }
+
+    /// Kills the master, and waits until the sentinels have made the replica the master. What the replica had not
+    /// got is lost, as in life.
+    ///
+    /// # Errors
+    /// When they don't.
+    pub async fn fail_over(&mut self) -> Result<(), RedisServerError> {
+        self.servers[self.master].kill_hard()?;
+        self.master = 1 - self.master;
+        let port = self.master().port().to_string();
+        self.until("a new master", async |seen: &HashMap<String, String>| seen.get("port") == Some(&port))
+            .await
+    }
+
+    /// Starts the server that was killed again, as a replica of the present master.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn return_of_the_old(&mut self) -> Result<(), RedisServerError> {
+        self.servers[1 - self.master].restart().await
+    }
+
+    /// Waits until each sentinel sees the master like this.
+    async fn until(
+        &self,
+        what: &str,
+        holds: impl AsyncFn(&HashMap<String, String>) -> bool,
+    ) -> Result<(), RedisServerError> {
+        let deadline = Instant::now() + WITHIN;
+        for sentinel in self.sentinels.iter().filter(|sentinel| sentinel.pid().is_some()) {
+            loop {
+                let command = format!("SENTINEL MASTER {}", Self::MASTER);
+                let mut connection = sentinel.connection().await?;
+                let seen = redis::cmd("SENTINEL")
+                    .arg("MASTER")
+                    .arg(Self::MASTER)
+                    .query_async::<HashMap<String, String>>(&mut connection)
+                    .await
+                    .map_err(|source| RedisServerError::Command { command, port: sentinel.port(), source })?;
+                if holds(&seen).await {
+                    break;
+                }
+                if Instant::now() >= deadline {
+                    let (what, seen) = (what.to_owned(), format!("{seen:?}"));
+                    return Err(RedisServerError::NotTogether { what, waited: WITHIN, seen });
+                }
+                sleep(POLL).await;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn sentinel(master: &RedisServer, password: Option<&str>, own: Option<&str>) -> RedisServerBuilder {
+    let name = Sentinels::MASTER;
+    let mut sentinel = RedisServer::builder()
+        .sentinel()
+        .arg("sentinel", format!("monitor {name} 127.0.0.1 {} 2", master.port()))
+        .arg("sentinel", format!("down-after-milliseconds {name} 500"))
+        .arg("sentinel", format!("failover-timeout {name} 5000"));
+    if let Some(password) = password {
+        sentinel = sentinel.arg("sentinel", format!("auth-pass {name} {password}"));
+    }
+    if let Some(own) = own {
+        sentinel = sentinel.password(own).arg("sentinel", format!("sentinel-pass {own}"));
+    }
+    sentinel
+}
+
+/// A field of `INFO replication`, where it is there.
+async fn offset(server: &RedisServer, field: &str) -> Result<Option<u64>, RedisServerError> {
+    let mut connection = server.connection().await?;
+    let info: Value =
+        redis::cmd("INFO").arg("replication").query_async(&mut connection).await.map_err(|source| {
+            RedisServerError::Command { command: "INFO replication".to_owned(), port: server.port(), source }
+        })?;
+    let Value::BulkString(info) = info else { return Ok(None) };
+    let info = String::from_utf8_lossy(&info).into_owned();
+    let value =
+        info.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')?.trim().parse().ok());
+    Ok(value)
+}

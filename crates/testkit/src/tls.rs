@@ -1,0 +1,53 @@
+//! The certificates with which an own Redis server talks TLS. May write into the directory given.
+
+use std::io;
+use std::path::Path;
+
+use redis::{ClientTlsConfig, TlsCertificates};
+
+const AUTHORITY_FILE: &str = "authority.pem";
+const CERTIFICATE_FILE: &str = "certificate.pem";
+const KEY_FILE: &str = "key.pem";
+
+/// A server's identity, all of it PEM text.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// The certificate of the authority that signed the server's.
+    pub authority: String,
+    /// The server's certificate. It must name 127.0.0.1.
+    pub certificate: String,
+    /// The key of that certificate.
+    pub key: String,
+    /// Whether clients must show a certificate of the same authority.
+    pub asks_clients: bool,
+}
+
+impl Tls {
+    pub(crate) fn directives(&self) -> Vec<(String, String)> {
+        let clients = if self.asks_clients { "yes" } else { "no" };
+        [
+            ("tls-cert-file", CERTIFICATE_FILE),
+            ("tls-key-file", KEY_FILE),
+            ("tls-ca-cert-file", AUTHORITY_FILE),
+            ("tls-auth-clients", clients),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .to_vec()
+    }
+
+    pub(crate) fn write_to(&self, dir: &Path) -> io::Result<()> {
+        std::fs::write(dir.join(AUTHORITY_FILE), &self.authority)?;
+        std::fs::write(dir.join(CERTIFICATE_FILE), &self.certificate)?;
+        std::fs::write(dir.join(KEY_FILE), &self.key)
+    }
+
+    /// What a client needs that trusts this authority; the server's own certificate serves as the client's.
+    pub(crate) fn for_clients(&self) -> TlsCertificates {
+        let (client_cert, client_key) =
+            (self.certificate.clone().into_bytes(), self.key.clone().into_bytes());
+        TlsCertificates {
+            client_tls: self.asks_clients.then_some(ClientTlsConfig { client_cert, client_key }),
+            root_cert: Some(self.authority.clone().into_bytes()),
+        }
+    }
+}

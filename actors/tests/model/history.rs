@@ -197,8 +197,9 @@ impl History {
         made.has_info = true;
         made.has_state = self.states;
         made.steps = ["pending"; 3];
-        // Where spellings are mixed it would be a matter of minutes until it is found.
-        made.in_timeline = self.is_mixed() || self.rng.chance(90);
+        // Where spellings are mixed it would be a matter of minutes until it is found. And something must tell for long
+        // when it was opened: the batches of an epoch of which nothing does are of no hour once it is sealed.
+        made.in_timeline = self.is_mixed() || !made.has_state || self.rng.chance(90);
         let active = self.of_market("epochs:active");
         let member = self.spell(epoch);
         pipe.sadd(&active, &member);

@@ -159,7 +159,7 @@ impl MarketStore {
         for input in chosen.inputs(&self.keys) {
             batch.cmd(if full { "SMEMBERS" } else { "SCARD" }, input.active());
             for timeline in [input.epochs_timeline(), input.batches_timeline()] {
-                batch.cmd("ZRANGEBYSCORE", timeline).arg(since).arg("+inf").arg("WITHSCORES");
+                batch.cmd("ZRANGEBYSCORE", timeline).arg(format!("({since}")).arg("+inf").arg("WITHSCORES");
             }
             batch.cmd("LLEN", input.queue());
         }

@@ -44,6 +44,11 @@ Environment (above the file of --config; an empty variable is not set):
   REDIS_PASSWORD              password; REDIS_PASSWORD_FILE names a file
   REDIS_DB                    database number [0]
   REDIS_URL                   all of these in one; REDIS_URL_FILE names a file
+  REDIS_TLS                   true for TLS [false]
+  REDIS_SENTINELS             sentinels, host:port each
+  REDIS_SENTINEL_MASTER       the master's name there [mymaster]
+  REDIS_SENTINEL_PASSWORD     password there; REDIS_SENTINEL_PASSWORD_FILE
+  REDIS_CLUSTER               nodes of a cluster, host:port each
   STATE_TRACKER_METRICS_PORT  port of /metrics, /livez and /readyz [9094]
   LOG_LEVEL                   level, or a filter: info,store=debug [info]
   STATE_TRACKER_CONFIG        the file, where --config isn't given

@@ -111,8 +111,8 @@ impl Service {
 fn services(config: &Config, clock: &Clock) -> Result<Services> {
     let redis = &config.redis;
     let settings = RedisSettings {
-        servers: redis.connection_info().wrap_err("the settings of Redis make no connection")?.into(),
-        certificates: None,
+        servers: redis.servers().wrap_err("the settings of Redis make no connection")?,
+        certificates: redis.certificates()?,
         shown: redis.address(),
         pool_size: redis.pool_size,
         connect_timeout: redis.connect_timeout,

@@ -14,8 +14,10 @@ use super::secret::HIDDEN;
 pub(crate) const HOST: &str = "a host name or an IP address, without scheme and port";
 pub(crate) const IP: &str = "an IP address such as \"0.0.0.0\" or \"::\"";
 pub(crate) const SOCKET_ADDRESS: &str = "an IP address and a port such as \"127.0.0.1:9095\"";
-pub(crate) const REDIS_URL: &str =
-    "redis://[user:password@]host[:port][/db]; TLS (rediss://) comes with a later version";
+pub(crate) const REDIS_URL: &str = "redis://[user:password@]host[:port][/db], the same with rediss:// for TLS, or unix:///path?db=0&user=…&pass=…";
+pub(crate) const FILE_OR_NONE: &str = "empty, or the path of a PEM file";
+const SERVER: &str = "host:port, such as \"10.0.0.1:26379\" or \"[::1]:6379\"";
+const SERVERS: &str = "a list of servers, each host:port";
 pub(crate) const NAME: &str =
     "an address (0x and 40 hex digits) or a name without spaces and without any of : , { } [ ] and quotes";
 pub(crate) const NAME_OR_NONE: &str = "empty, or an address (0x and 40 hex digits) or a name without spaces and without any of : , { } [ ] and quotes";
@@ -52,7 +54,10 @@ pub(crate) fn is_socket_address(text: &str) -> bool {
 /// Empty, or what the Redis client itself can read.
 pub(crate) fn is_redis_url(text: &str) -> bool {
     let usable = |info: ConnectionInfo| info.redis_settings().db() >= 0;
-    text.is_empty() || (text.starts_with("redis://") && text.into_connection_info().is_ok_and(usable))
+    let schemes = ["redis://", "rediss://", "unix://", "redis+unix://"];
+    // Behind a `#` the client would be told to trust anybody.
+    let known = schemes.iter().any(|scheme| text.starts_with(scheme)) && !text.contains('#');
+    text.is_empty() || (known && text.into_connection_info().is_ok_and(usable))
 }
 
 /// A name that can stand between colons in a key, and in a hash tag.
@@ -167,6 +172,8 @@ pub(crate) fn refusals(setting: &Setting, value: &Value) -> Vec<Refusal> {
         (Kind::Flag, _) => refuse(FLAG.to_owned()),
         (Kind::Names, Value::Array(_, items)) => refused_names(items),
         (Kind::Names, _) => refuse(NAMES.to_owned()),
+        (Kind::Servers, Value::Array(_, items)) => refused_servers(items),
+        (Kind::Servers, _) => refuse(SERVERS.to_owned()),
     }
 }
 
@@ -202,6 +209,20 @@ pub(crate) fn plain(value: &Value) -> String {
             format!("[{}]", items.join(", "))
         }
     }
+}
+
+/// Host and port of `host:port`; an IPv6 address stands in brackets.
+pub(crate) fn server(text: &str) -> Option<(&str, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let host = bare.unwrap_or(host);
+    let port = port.parse().ok().filter(|&port| port > 0)?;
+    (is_host(host) && (bare.is_some() || !host.contains(':'))).then_some((host, port))
+}
+
+fn refused_servers(items: &[Value]) -> Vec<Refusal> {
+    let bad = items.iter().filter(|item| item.as_str().and_then(server).is_none());
+    bad.map(|item| (plain(item), SERVER.to_owned())).collect()
 }
 
 fn refused_names(items: &[Value]) -> Vec<Refusal> {

@@ -1,5 +1,7 @@
 //! What is allowed and yet worth a word to the operator. Pure.
 
+use store::Servers;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::DEFAULT_ORIGIN;
@@ -39,7 +41,9 @@ pub(crate) fn of(config: &Config, origins: &BTreeMap<&'static str, String>) -> V
             notes.push(format!("redis.url replaces {}", replaced.join(", ")));
         }
     }
-    if redis.connection_info().is_ok_and(|info| info.redis_settings().db() != 0) {
+    let is_other_db =
+        |servers| matches!(servers, Servers::Single(server) if server.redis_settings().db() != 0);
+    if redis.servers().is_ok_and(is_other_db) {
         notes.push(
             "the original ignored REDIS_DB and used database 0; the Monitor API reads database 0".to_owned(),
         );

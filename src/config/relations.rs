@@ -50,8 +50,46 @@ pub(crate) fn problems<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Vec<Probl
     problems.extend(pass_fits(&get));
     problems.extend(one_second_market(&get));
     problems.extend(index_has_a_market(&get));
+    problems.extend(one_way_to_redis(&get));
+    problems.extend(cluster_has_one_database(&get));
+    problems.extend(certificate_with_its_key(&get));
     problems.extend(same_port(get));
     problems
+}
+
+/// A URL, sentinels and a cluster are three ways to find servers; only one of them can be meant.
+fn one_way_to_redis<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Option<Problem> {
+    let ways = ["redis.url", "redis.sentinels", "redis.cluster"].map(&get);
+    let set: Vec<&Entry> =
+        ways.into_iter().flatten().filter(|entry| !checks::is_unset(&entry.value)).collect();
+    let [first, .., last] = &set[..] else { return None };
+    let allowed = format!("empty where {} is set (from {})", first.setting.key, first.origin);
+    Some(Problem::bad_value(last.setting.key, &last.shown, &last.origin, &allowed))
+}
+
+fn cluster_has_one_database<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Option<Problem> {
+    let (cluster, db) = (get("redis.cluster")?, get("redis.db")?);
+    let other = db.value.to_i128().is_some_and(|db| db != 0);
+    (other && !checks::is_unset(&cluster.value)).then(|| {
+        Problem::bad_value(
+            "redis.db",
+            &db.shown,
+            &db.origin,
+            "0 with redis.cluster: a cluster has no other database",
+        )
+    })
+}
+
+fn certificate_with_its_key<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Option<Problem> {
+    let (cert, key) = (get("redis.cert_file")?, get("redis.key_file")?);
+    let (lacking, other) = match (checks::is_unset(&cert.value), checks::is_unset(&key.value)) {
+        (true, false) => (cert, key),
+        (false, true) => (key, cert),
+        _ => return None,
+    };
+    let allowed =
+        format!("set where {} is set: a certificate and its key belong together", other.setting.key);
+    Some(Problem::bad_value(lacking.setting.key, &lacking.shown, &lacking.origin, &allowed))
 }
 
 /// A pass waits for Redis up to four times, and once for a connection. It must not be taken for stalled before Redis

@@ -44,6 +44,8 @@ pub(crate) enum Kind {
     Flag,
     /// A list of market names.
     Names,
+    /// A list of servers, `host:port` each.
+    Servers,
 }
 
 impl Setting {
@@ -107,6 +109,17 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting::text("redis.password", "a password", checks::is_anything).variable("REDIS_PASSWORD").secret(),
     Setting::integer("redis.db", "a database number", 0..=i32::MAX as i64).variable("REDIS_DB"),
     Setting::text("redis.url", checks::REDIS_URL, checks::is_redis_url).variable("REDIS_URL").secret(),
+    Setting::flag("redis.tls").variable("REDIS_TLS"),
+    Setting::text("redis.ca_file", checks::FILE_OR_NONE, checks::is_anything),
+    Setting::text("redis.cert_file", checks::FILE_OR_NONE, checks::is_anything),
+    Setting::text("redis.key_file", checks::FILE_OR_NONE, checks::is_anything),
+    Setting::new("redis.sentinels", Kind::Servers).variable("REDIS_SENTINELS"),
+    Setting::text("redis.sentinel_master", checks::ID, checks::is_id).variable("REDIS_SENTINEL_MASTER"),
+    Setting::text("redis.sentinel_username", "a user name", checks::is_anything),
+    Setting::text("redis.sentinel_password", "a password", checks::is_anything)
+        .variable("REDIS_SENTINEL_PASSWORD")
+        .secret(),
+    Setting::new("redis.cluster", Kind::Servers).variable("REDIS_CLUSTER"),
     Setting::integer("redis.pool_size", "a number of connections", 1..=1_024),
     Setting::duration("redis.connect_timeout", millis(10)..=MINUTE),
     Setting::duration("redis.command_timeout", millis(10)..=MINUTE),

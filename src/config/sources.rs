@@ -268,7 +268,7 @@ fn value(setting: &Setting, text: &str) -> Result<Value, &'static str> {
             "false" => Value::from(false),
             _ => Value::from(text),
         },
-        Kind::Names => Value::Array(Tag::Default, names(text)?),
+        Kind::Names | Kind::Servers => Value::Array(Tag::Default, names(text)?),
     })
 }
 

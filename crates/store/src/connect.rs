@@ -130,7 +130,10 @@ impl Store {
         let mut session = self.session("ping").await?;
         let mut batch = Batch::new();
         batch.keyless("PING");
-        session.run("ping", &self.settings.shown, batch).await.map(drop)
+        for answer in session.run("ping", &self.settings.shown, batch).await? {
+            answer.map_err(|error| StoreError::redis("ping", self.settings.shown.clone(), &error))?;
+        }
+        Ok(())
     }
 
     /// A connection to each server that holds keys, beside the pool, with its name as it may be shown.

@@ -1,5 +1,7 @@
 //! What can go wrong between the tracker and Redis.
 
+use std::sync::Arc;
+
 use redis::RedisError;
 
 /// The kinds of errors, as metrics and decisions need them.
@@ -89,11 +91,9 @@ impl ErrorKind {
             }
             Self::Tls => {
                 "set redis.ca_file to the certificate of the authority that signed the server's; the server's must name \
-                 the host, and where it asks for ours, redis.client_certificate and redis.client_key must be set"
+                 the host, and where it asks for ours, redis.cert_file and redis.key_file must be set"
             }
-            Self::Topology => {
-                "name the nodes of a cluster in redis.cluster_nodes, a single server in redis.host"
-            }
+            Self::Topology => "name the nodes of a cluster in redis.cluster, a single server in redis.host",
             Self::ReadOnly => "point redis.host at the master",
             Self::WrongType => "delete or rename the key: another program uses its name",
             Self::Torn => "restore Redis, or delete the market's tracker keys: the ledger is then made anew",
@@ -166,6 +166,12 @@ fn is_of_tls(error: &RedisError) -> bool {
     while let Some(error) = cause {
         if error.is::<rustls::Error>() {
             return true;
+        }
+        // The client shares its causes, and an error of input and output wraps its own.
+        let shared = error.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>();
+        if let Some(shared) = shared {
+            cause = Some(&**shared);
+            continue;
         }
         let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
         cause = inner.map(|inner| inner as &(dyn std::error::Error + 'static)).or(error.source());

@@ -81,14 +81,21 @@ fn log_levels_of_the_original_and_filters_are_understood() {
 fn a_url_replaces_the_parts_and_is_checked() {
     let loaded =
         from_env(&[("REDIS_URL", "redis://user:p%40ss@example:7000/4"), ("REDIS_HOST", "ignored")]).unwrap();
-    let info = loaded.config.redis.connection_info().unwrap();
+    let store::Servers::Single(info) = loaded.config.redis.servers().unwrap() else { panic!("one server") };
     assert_eq!(loaded.config.redis.address(), "example:7000/4");
     assert_eq!(info.redis_settings().password(), Some("p@ss"));
     assert!(loaded.notes.contains(&"redis.url replaces redis.host".to_owned()));
-    for url in ["rediss://h", "valkey://h", "redis://", "redis://h/x", "redis://h/-1", "unix:///a", "h:6379"]
-    {
+    for url in [
+        "rediss://h/#insecure",
+        "valkey://h",
+        "redis://",
+        "redis://h/x",
+        "redis://h/-1",
+        "http://a",
+        "h:6379",
+    ] {
         let problem = only_problem(from_env(&[("REDIS_URL", url)]));
-        assert_contains(&problem, &["redis.url", "REDIS_URL", "(rediss://) comes with a later version"]);
+        assert_contains(&problem, &["redis.url", "REDIS_URL", "rediss:// for TLS"]);
     }
 }
 
@@ -137,4 +144,41 @@ fn all_problems_are_reported_at_once() {
         ],
     );
     assert_eq!(errors.problems().len(), 10, "{text}");
+}
+
+#[test]
+fn servers_are_found_in_one_way_and_each_way_has_its_rules() {
+    let sentinels = ("REDIS_SENTINELS", "a:26379, [::1]:26380");
+    let loaded =
+        from_env(&[sentinels, ("REDIS_SENTINEL_MASTER", "main"), ("REDIS_DB", "2"), ("REDIS_TLS", "true")]);
+    let redis = loaded.unwrap().config.redis;
+    assert_eq!(redis.address(), "main of the sentinels a:26379,[::1]:26380/2");
+    let store::Servers::Sentinel { sentinels: named, node, .. } = redis.servers().unwrap() else {
+        panic!("sentinels")
+    };
+    assert_eq!((named.len(), node.redis_settings().db()), (2, 2));
+    assert!(
+        named.iter().chain([&node]).all(|info| matches!(info.addr(), redis::ConnectionAddr::TcpTls { .. }))
+    );
+
+    let cluster = ("REDIS_CLUSTER", "[\"a:7000\", \"b:7001\"]");
+    let redis = from_env(&[cluster]).unwrap().config.redis;
+    assert!(matches!(redis.servers().unwrap(), store::Servers::Cluster(nodes) if nodes.len() == 2));
+    let problem = only_problem(from_env(&[cluster, ("REDIS_DB", "2")]));
+    assert_contains(&problem, &["redis.db: 2", "REDIS_DB", "0 with redis.cluster"]);
+    let problem = only_problem(from_env(&[cluster, sentinels]));
+    assert_contains(&problem, &["redis.cluster", "empty where redis.sentinels is set", "REDIS_SENTINELS"]);
+    let problem = only_problem(from_env(&[("STATE_TRACKER__REDIS__CERT_FILE", "/a.pem")]));
+    assert_contains(&problem, &["redis.key_file", "redis.cert_file"]);
+    for bad in ["a", "a:0", "a:99999", "::1:6379", "redis://a:1"] {
+        let problem = only_problem(from_env(&[("REDIS_CLUSTER", bad)]));
+        assert_contains(&problem, &["redis.cluster", "host:port"]);
+    }
+}
+
+#[test]
+fn a_file_of_certificates_that_can_not_be_read_is_named_with_its_setting() {
+    let missing = "/nowhere/ca.pem";
+    let redis = from_env(&[("STATE_TRACKER__REDIS__CA_FILE", missing)]).unwrap().config.redis;
+    assert_contains(&redis.certificates().unwrap_err().to_string(), &["redis.ca_file", missing]);
 }

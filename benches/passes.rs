@@ -77,6 +77,7 @@ async fn pass(market: &MarketStore, store: &Store, reach: Reach) -> bool {
         hours: Vec::new(),
         day: None,
         gaps: Vec::new(),
+        original: None,
     };
     market.commit(&mut session, &pass, &totals, &datasets).await.expect("written");
     pass.partial

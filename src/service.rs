@@ -202,6 +202,7 @@ fn market(config: &Config, market: &str, services: &Services, clock: &Clock) -> 
     let mandatory = mandatory(&config.supervision);
     let limits = limits(&config.mailbox);
     let keys = market_keys(config, market);
+    let original = config.market(market).compat == config::Compat::Go;
     let name = keys.market().checksummed().to_owned();
     let mailbox = |actor: &str| Mailbox::new(format!("markets/{name}/{actor}"), limits, clock);
     let (aggregator, epoch_tracker) = (mailbox("aggregator"), mailbox("epoch-tracker"));
@@ -212,12 +213,14 @@ fn market(config: &Config, market: &str, services: &Services, clock: &Clock) -> 
     };
     let aggregate = {
         let (services, keys) = (services.clone(), keys.clone());
-        Child::actor("aggregator", &aggregator, move || Aggregator::new(services.clone(), keys.clone()))
+        Child::actor("aggregator", &aggregator, move || {
+            Aggregator::new(services.clone(), keys.clone()).as_original(original)
+        })
     };
     let track = {
         let services = services.clone();
         Child::actor("epoch-tracker", &epoch_tracker, move || {
-            EpochTracker::new(services.clone(), keys.clone())
+            EpochTracker::new(services.clone(), keys.clone()).as_original(original)
         })
     };
     let actors = vec![aggregate.policy(mandatory), track.policy(mandatory)];

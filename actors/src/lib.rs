@@ -4,6 +4,7 @@
 //! mean stands in `domain`, how they are read and written in `store`.
 
 mod complaints;
+mod heard;
 mod indexer;
 mod listener;
 mod market;

@@ -209,6 +209,10 @@ impl Listener {
             return;
         }
         let market = self.channels.get(channel).copied();
+        if market.is_none() {
+            // The original knows the common channel alone.
+            self.services.heard.add(entity, payload);
+        }
         match market.and_then(|at| self.own.get_mut(at)) {
             Some(own) => *own += 1,
             None => self.common += 1,

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use store::{Fault, Store, StoreError};
 use supervision::Clock;
 
-use crate::{complaints::Complaints, status::Status, telemetry::Telemetry};
+use crate::{complaints::Complaints, heard::HeardCounts, status::Status, telemetry::Telemetry};
 
 /// How often and how long, for every market.
 #[derive(Clone, Debug)]
@@ -61,6 +61,8 @@ pub struct Services {
     pub rhythm: Rhythm,
     /// This validator's id.
     pub validator: String,
+    /// Events heard since the process began.
+    pub heard: Arc<HeardCounts>,
     complaints: Arc<Complaints>,
 }
 
@@ -69,7 +71,8 @@ impl Services {
     #[must_use]
     pub fn new(store: Store, telemetry: Telemetry, rhythm: Rhythm, validator: String, clock: &Clock) -> Self {
         let (status, complaints) = (Arc::new(Status::new(clock)), Arc::new(Complaints::new(clock)));
-        Self { store, telemetry, status, rhythm, validator, complaints }
+        let heard = Arc::new(HeardCounts::new(clock));
+        Self { store, telemetry, status, rhythm, validator, heard, complaints }
     }
 
     /// Counts a failed step, and logs it once a minute.

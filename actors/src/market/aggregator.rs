@@ -35,6 +35,8 @@ const RECENT: f64 = 300.0;
 pub struct Aggregator {
     services: Services,
     market: MarketStore,
+    /// The original's numbers are shown; the ledger is kept all the same, so that nothing is lost by it.
+    original: bool,
     reach: Reach,
     /// When it last passed, in Unix seconds.
     passed: Option<f64>,
@@ -53,7 +55,23 @@ impl Aggregator {
         let market = MarketStore::new(keys, &services.validator);
         let (last_good, ledger) = (HashMap::new(), None);
         let (passed, hourly_due, daily_due) = (None, None, None);
-        Self { services, market, reach: Reach::Full, passed, hourly_due, daily_due, last_good, ledger }
+        Self {
+            services,
+            market,
+            original: false,
+            reach: Reach::Full,
+            passed,
+            hourly_due,
+            daily_due,
+            last_good,
+            ledger,
+        }
+    }
+
+    /// The same, showing the original's numbers.
+    #[must_use]
+    pub fn as_original(self, original: bool) -> Self {
+        Self { original, ..self }
     }
 
     /// The fields; one that can't be computed now keeps its last good value for three intervals.
@@ -158,6 +176,14 @@ impl Passes for Aggregator {
         let hours = || HourStats::hours(second).map(|hour| HourStats::of(&pass.seen, &totals, hour)).to_vec();
         // Totals that lack some make no statistics: those follow with the pass that has them all.
         let (hourly, daily) = (hourly && !pass.partial, daily && !pass.partial);
+        let gaps: Vec<_> = pass.seen.gaps().collect();
+        let mut original = None;
+        if self.original {
+            let (heard, gaps) = (self.services.heard.since(), gaps.len() as u64);
+            let (datasets, faults) = self.market.original(&mut session, now, &heard, gaps).await?;
+            self.services.note_faults(&faults);
+            original = Some(datasets);
+        }
         let datasets = Datasets {
             summary: &summary,
             window,
@@ -166,7 +192,8 @@ impl Passes for Aggregator {
             participation_ttl: rhythm.participation_ttl(),
             hours: if hourly { hours() } else { Vec::new() },
             day: daily.then(|| DayStats::of(&pass.seen, &totals, second)),
-            gaps: pass.seen.gaps().collect(),
+            gaps,
+            original,
         };
         fail::point("aggregator::before_commit").await?;
         let written = self.market.commit(&mut session, &pass, &totals, &datasets).await?;

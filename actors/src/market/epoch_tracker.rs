@@ -19,10 +19,15 @@ use crate::{
 /// The dataset's name in the status.
 pub(crate) const DATASET: &str = "current epoch";
 
+/// How long the dataset lives where the original's numbers are shown.
+const ORIGINAL_TTL: Duration = Duration::from_secs(30);
+
 /// The actor.
 pub struct EpochTracker {
     services: Services,
     market: MarketStore,
+    /// The original's numbers are shown.
+    original: bool,
     /// Messages don't start a pass before this.
     rested: Option<Instant>,
 }
@@ -32,7 +37,13 @@ impl EpochTracker {
     #[must_use]
     pub fn new(services: Services, keys: MarketKeys) -> Self {
         let market = MarketStore::new(keys, &services.validator);
-        Self { services, market, rested: None }
+        Self { services, market, original: false, rested: None }
+    }
+
+    /// The same, showing the original's numbers.
+    #[must_use]
+    pub fn as_original(self, original: bool) -> Self {
+        Self { original, ..self }
     }
 }
 
@@ -61,14 +72,22 @@ impl Passes for EpochTracker {
         fail::point("epoch_tracker::before_read").await?;
         let mut session = self.services.store.session("read the newest epochs").await?;
         self.services.telemetry.pool_waited(began.elapsed());
-        let (candidates, faults) = self.market.latest(&mut session, now.as_secs_f64()).await?;
+        let second = now.as_secs_f64();
+        let (current, ttl, faults) = if self.original {
+            let (current, faults) = self.market.original_current(&mut session, second).await?;
+            (current, ORIGINAL_TTL, faults)
+        } else {
+            let (candidates, faults) = self.market.latest(&mut session, second).await?;
+            let current =
+                current_epoch(&candidates, second).map(|current| current.to_json(second).to_string());
+            (current, self.services.rhythm.current_epoch_ttl(), faults)
+        };
         self.services.note_faults(&faults);
         fail::point("epoch_tracker::before_commit").await?;
         let telemetry = &self.services.telemetry;
         // A market in which no epoch was ever opened has no current one.
-        if let Some(current) = current_epoch(&candidates, now.as_secs_f64()) {
-            let ttl = self.services.rhythm.current_epoch_ttl();
-            self.market.write_current_epoch(&mut session, &current, now.as_secs_f64(), ttl).await?;
+        if let Some(current) = current {
+            self.market.write_current_epoch(&mut session, &current, ttl).await?;
             telemetry.dataset_generated(Name::CurrentEpoch);
             telemetry.dataset_written(self.market(), Name::CurrentEpoch, now);
         }

@@ -214,14 +214,14 @@ fn entries<'a>(seen: &'a Observation, totals: &'a Totals) -> impl Iterator<Item 
     seen.past.iter().chain(totals.unsealed.iter().map(|(_, entry)| entry))
 }
 
-fn rfc3339(unix: u64) -> String {
+pub(crate) fn rfc3339(unix: u64) -> String {
     // Beyond the year 9999 there is no such form.
     let latest = 253_402_300_799;
     humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(unix.min(latest))).to_string()
 }
 
 /// `HH:MM`, UTC.
-fn hour_of_day(unix: u64) -> String {
+pub(crate) fn hour_of_day(unix: u64) -> String {
     format!("{:02}:{:02}", unix % DAY / HOUR, unix % HOUR / 60)
 }
 

@@ -131,6 +131,11 @@ impl MarketKeys {
         self.inputs.iter().map(|prefix| InputKeys::new(prefix))
     }
 
+    /// The preferred spelling alone.
+    pub(crate) fn preferred(&self) -> InputKeys<'_> {
+        InputKeys::new(&self.inputs[0])
+    }
+
     /// The namespaces in which priorities are looked for, the second namespace first.
     pub(crate) fn priorities(&self) -> impl Iterator<Item = InputKeys<'_>> {
         self.second.iter().chain(&self.inputs).map(|prefix| InputKeys::new(prefix))
@@ -383,4 +388,27 @@ impl<'a> InputKeys<'a> {
     pub(crate) fn batch_validators(self, epoch: &EpochId) -> String {
         format!("{}:metrics:batch:{}:validators", self.space, self.id_of(epoch))
     }
+
+    /// The keys of what the original takes for an epoch: its id is any text, as it stands in a set or a timeline.
+    pub(crate) fn of_text(self, id: &str) -> TextKeys {
+        let space = self.space;
+        TextKeys {
+            info: format!("{space}:metrics:epoch:{id}:info"),
+            ids: format!("{space}:epoch:{id}:submissions:ids"),
+            validators: format!("{space}:epoch:{id}:validators"),
+            local: format!("{space}:metrics:batch:local:{id}"),
+            aggregated: format!("{space}:metrics:batch:aggregated:{id}"),
+            batch_validators: format!("{space}:metrics:batch:{id}:validators"),
+        }
+    }
+}
+
+/// The keys of an epoch whose id is any text.
+pub(crate) struct TextKeys {
+    pub(crate) info: String,
+    pub(crate) ids: String,
+    pub(crate) validators: String,
+    pub(crate) local: String,
+    pub(crate) aggregated: String,
+    pub(crate) batch_validators: String,
 }

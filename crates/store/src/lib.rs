@@ -26,6 +26,6 @@ pub use index::{Index, IndexKeys, IndexPart, Indexed};
 pub use inspect::{Ahead, Inspector, KeyFacts, Refusal, ServerClock, ServerFacts, Shown, Wanted};
 pub use keys::{EVENTS, MarketKeys, Output, OutputKeys, Spelling};
 pub use ledger::{LedgerMark, SCHEMA};
-pub use market::{Datasets, MarketStore, Pass, Reach, Scope, Written};
+pub use market::{Datasets, MarketStore, OriginalDatasets, Pass, Reach, Scope, Written};
 pub use prune::{Prunable, Retention};
 pub use reply::Fault;

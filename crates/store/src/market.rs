@@ -10,6 +10,7 @@ mod commit;
 mod current;
 mod examine;
 mod facts;
+mod original;
 mod spellings;
 
 use std::{
@@ -21,6 +22,7 @@ use domain::{BatchMember, DAY, Entry, EpochId, EpochMember, HOUR, Observation};
 
 use aliases::Aliases;
 pub use commit::{Datasets, Written};
+pub use original::OriginalDatasets;
 use spellings::{Chosen, Spellings};
 
 use crate::{

@@ -108,7 +108,7 @@ async fn the_dataset_is_whole_and_expires_after_the_time_it_was_given() {
     let now = NOW as f64 + 0.7;
     tracker
         .market
-        .write_current_epoch(&mut session, &current, now, Duration::from_secs(90))
+        .write_current_epoch(&mut session, &current.to_json(now).to_string(), Duration::from_secs(90))
         .await
         .expect("written");
     let ttl: i64 = scene.run("TTL", key("metrics:current_epoch")).await;

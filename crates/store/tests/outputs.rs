@@ -29,7 +29,11 @@ async fn write_all(scene: &Scene, tracker: &Tracker) {
     let (candidates, _) = tracker.market.latest(&mut session, NOW as f64).await.expect("read");
     let current = current_epoch(&candidates, NOW as f64).expect("there is one");
     let (now, ttl) = (NOW as f64, Duration::from_secs(90));
-    tracker.market.write_current_epoch(&mut session, &current, now, ttl).await.expect("written");
+    tracker
+        .market
+        .write_current_epoch(&mut session, &current.to_json(now).to_string(), ttl)
+        .await
+        .expect("written");
 }
 
 /// The names of all outputs, as they stand behind `P:M:`.

@@ -59,7 +59,11 @@ async fn pass(scene: &mut Scene, tracker: &Tracker, reach: Reach) -> (BTreeMap<S
     faults.extend(more);
     let current = current_epoch(&candidates, NOW as f64).expect("there is one");
     let minute = std::time::Duration::from_secs(60);
-    tracker.market.write_current_epoch(&mut session, &current, NOW as f64, minute).await.expect("written");
+    tracker
+        .market
+        .write_current_epoch(&mut session, &current.to_json(NOW as f64).to_string(), minute)
+        .await
+        .expect("written");
     let mut fields = BTreeMap::new();
     for (name, rest) in [
         ("summary", "dashboard:summary".to_owned()),

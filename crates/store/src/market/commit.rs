@@ -5,7 +5,7 @@ use std::time::Duration;
 use domain::{DayStats, EpochId, Gap, HourStats, MeasurementWindow, Participation, Summary, Totals};
 use redis::{Script, from_redis_value};
 
-use super::{MarketStore, Pass};
+use super::{MarketStore, OriginalDatasets, Pass};
 use crate::{
     batch::Batch,
     connect::Session,
@@ -46,6 +46,8 @@ pub struct Datasets<'a> {
     pub day: Option<DayStats>,
     /// The gaps of all examined epochs.
     pub gaps: Vec<(EpochId, Gap)>,
+    /// What is written in place of these datasets, where the original's numbers are asked for.
+    pub original: Option<OriginalDatasets>,
 }
 
 /// What a commit did.
@@ -119,9 +121,20 @@ impl MarketStore {
 
     fn write_summary(&self, batch: &mut Batch, pass: &Pass, datasets: &Datasets<'_>) {
         let summary = datasets.summary;
-        let (ttl, participation_ttl) = (seconds(datasets.summary_ttl), seconds(datasets.participation_ttl));
-        let (json, fields) = (summary.to_json().to_string(), summary.to_hash());
-        let participation = datasets.participation.to_json(pass.seen.now).to_string();
+        let ttl = OriginalDatasets::SUMMARY_TTL;
+        let (ttl, participation_ttl, json, fields, participation) = match &datasets.original {
+            Some(original) => {
+                let OriginalDatasets { summary, stats, participation, .. } = original.clone();
+                (ttl, ttl, summary, stats, participation)
+            }
+            None => (
+                seconds(datasets.summary_ttl),
+                seconds(datasets.participation_ttl),
+                summary.to_json().to_string(),
+                summary.to_hash(),
+                datasets.participation.to_json(pass.seen.now).to_string(),
+            ),
+        };
         batch.transaction(|batch| {
             // A window that began with totals that lack some would take what is found later for growth.
             if !pass.partial {
@@ -141,14 +154,17 @@ impl MarketStore {
     }
 
     fn write_statistics(&self, batch: &mut Batch, datasets: &Datasets<'_>, now: f64) {
+        let original = datasets.original.as_ref();
+        let ttl = original.map_or(HOURLY_TTL, |_| OriginalDatasets::HOURLY_TTL);
         for hour in &datasets.hours {
-            let json = hour.to_json(now).to_string();
+            let known = original.and_then(|all| all.hours.iter().find(|(start, _)| *start == hour.start));
+            let json = known.map_or_else(|| hour.to_json(now).to_string(), |(_, json)| json.clone());
             for output in self.keys.outputs() {
-                batch.cmd("SET", output.hourly(hour.start)).arg(&json).arg("EX").arg(HOURLY_TTL);
+                batch.cmd("SET", output.hourly(hour.start)).arg(&json).arg("EX").arg(ttl);
             }
         }
         if let Some(day) = &datasets.day {
-            let json = day.to_json(now).to_string();
+            let json = original.map_or_else(|| day.to_json(now).to_string(), |all| all.day.clone());
             for output in self.keys.outputs() {
                 batch.cmd("SET", output.daily()).arg(&json).arg("EX").arg(DAILY_TTL);
             }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use domain::{Candidate, CurrentEpoch, Entry, EpochId, EpochMember, Observation, Timed};
+use domain::{Candidate, Entry, EpochId, EpochMember, Observation, Timed};
 
 use super::{Joined, MarketStore};
 use crate::{
@@ -91,16 +91,15 @@ impl MarketStore {
     pub async fn write_current_epoch(
         &self,
         session: &mut Session,
-        current: &CurrentEpoch,
-        now: f64,
+        json: &str,
         ttl: Duration,
     ) -> Result<(), StoreError> {
         let operation = "write the current epoch";
-        let (json, ttl) = (current.to_json(now).to_string(), ttl.as_secs().max(1));
+        let ttl = ttl.as_secs().max(1);
         let keys: Vec<String> = self.keys.outputs().map(OutputKeys::current_epoch).collect();
         let mut batch = Batch::new();
         for key in &keys {
-            batch.cmd("SET", key).arg(&json).arg("EX").arg(ttl);
+            batch.cmd("SET", key).arg(json).arg("EX").arg(ttl);
         }
         for (key, answer) in keys.iter().zip(session.run(operation, self.name(), batch).await?) {
             answer.map_err(|error| StoreError::redis(operation, key, &error))?;

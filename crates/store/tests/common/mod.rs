@@ -160,6 +160,7 @@ impl Tracker {
             hours: hours.to_vec(),
             day: Some(DayStats::of(&pass.seen, &totals, second)),
             gaps: pass.seen.gaps().collect(),
+            original: None,
         };
         let written = self.market.commit(session, &pass, &totals, &datasets).await?;
         Ok(Shown { pass, totals, summary: summary.to_json(), written })

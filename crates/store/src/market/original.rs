@@ -1,0 +1,200 @@
+//! The original's datasets: what it reads of a market, and its texts in place of ours.
+//!
+//! It reads the spelling of newer producers alone. Two round trips whatever the number of epochs, beside those of the pass that keeps the ledger. What can't be read is
+//! 0, as it was there, and is reported.
+
+use domain::{DAY, Entries, HOUR, HeardSince, OriginalEpoch, OriginalSeen, go_json, original_open};
+
+use super::MarketStore;
+use crate::{
+    batch::Batch,
+    connect::Session,
+    error::StoreError,
+    keys::TextKeys,
+    reply::{Fault, Replies},
+};
+
+/// How many of the newest timeline entries the original sees.
+const NEWEST: isize = 5;
+/// How long its datasets live, in seconds.
+const SUMMARY_TTL: u64 = 60;
+const HOURLY_TTL: u64 = 2 * HOUR;
+
+/// The texts of the original, to be written in place of ours.
+#[derive(Clone, Debug, Default)]
+pub struct OriginalDatasets {
+    /// `dashboard:summary`
+    pub summary: String,
+    /// `stats:current`
+    pub stats: Vec<(&'static str, String)>,
+    /// `metrics:participation`
+    pub participation: String,
+    /// `stats:hourly:T` by T, the earlier first.
+    pub hours: [(u64, String); 2],
+    /// `stats:daily`
+    pub day: String,
+}
+
+impl OriginalDatasets {
+    /// How long summary, stats and participation live, in seconds.
+    pub(super) const SUMMARY_TTL: u64 = SUMMARY_TTL;
+    /// How long the statistics of an hour live, in seconds.
+    pub(super) const HOURLY_TTL: u64 = HOURLY_TTL;
+}
+
+impl MarketStore {
+    /// Reads what the original reads, and makes its datasets: two round trips.
+    ///
+    /// # Errors
+    /// [`StoreError`] when Redis as a whole is of no use.
+    pub async fn original(
+        &self,
+        session: &mut Session,
+        now: f64,
+        heard: &HeardSince,
+        gaps: u64,
+    ) -> Result<(OriginalDatasets, Vec<Fault>), StoreError> {
+        let (input, second) = (self.keys.preferred(), now.max(0.0) as u64);
+        let running = second - second % HOUR;
+        let (day_ago, hour_before) = (second.saturating_sub(DAY), running.saturating_sub(HOUR));
+        let stretches =
+            [(second.saturating_sub(60), second), (second.saturating_sub(300), second), (day_ago, second)];
+        let hours = [(hour_before, running), (running, second)];
+        let (epochs, batches) = (input.epochs_timeline(), input.batches_timeline());
+        let [_, _, submissions, ..] = input.timelines(&self.validator);
+        let mut batch = Batch::new();
+        batch.cmd("SMEMBERS", input.active());
+        batch.cmd("LLEN", input.queue());
+        let mut count = |key: &String, (from, to): (u64, u64)| {
+            batch.cmd("ZCOUNT", key).arg(from).arg(to);
+        };
+        for timeline in [&epochs, &batches] {
+            stretches.into_iter().chain(hours).for_each(|stretch| count(timeline, stretch));
+        }
+        (0..24).for_each(|hour| count(&epochs, (day_ago + hour * HOUR, day_ago + (hour + 1) * HOUR)));
+        stretches[..2].iter().for_each(|stretch| count(&submissions, *stretch));
+        let counted = [input.own_batches(&self.validator), input.vpa_assignments(), input.vpa_submissions()];
+        counted.iter().for_each(|key| count(key, stretches[2]));
+        batch.cmd("ZRANGEBYSCORE", &batches).arg(day_ago).arg(second).arg("WITHSCORES");
+
+        let operation = "read the original's inputs";
+        let mut replies = Replies::new(operation, session.run(operation, self.name(), batch).await?);
+        let active: Vec<String> = texts(replies.take(&input.active())?);
+        let mut seen = OriginalSeen { now, gaps, ..OriginalSeen::default() };
+        seen.queue = replies.take(&input.queue())?.unwrap_or(0);
+        let mut take = |key: &str| Ok::<u64, StoreError>(replies.take(key)?.unwrap_or(0));
+        for (slot, key) in [(&mut seen.epochs, &epochs), (&mut seen.batches, &batches)] {
+            let (one, five, day) = (take(key)?, take(key)?, take(key)?);
+            *slot = Entries { one, five, day, hours: [take(key)?, take(key)?] };
+        }
+        for slot in &mut seen.epochs_by_hour {
+            *slot = take(&epochs)?;
+        }
+        seen.submissions = (take(&submissions)?, take(&submissions)?);
+        seen.level1 = take(&counted[0])?;
+        seen.priorities = (take(&counted[1])?, take(&counted[2])?);
+        let entries: Vec<(Vec<u8>, f64)> = replies.take(&batches)?.unwrap_or_default();
+        let text = |(member, at): (Vec<u8>, f64)| Some((String::from_utf8(member).ok()?, at));
+        let entries = entries.into_iter().filter_map(text);
+        let of_batch =
+            |(member, at): (String, f64)| Some((member.strip_prefix("aggregated:")?.to_owned(), at));
+        let aggregated: Vec<(String, f64)> = entries.filter_map(of_batch).collect();
+        let mut faults = replies.into_faults();
+
+        let mut batch = Batch::new();
+        let active: Vec<TextKeys> = active.iter().map(|id| input.of_text(id)).collect();
+        for epoch in &active {
+            batch.cmd("ZCARD", &epoch.ids);
+            batch.cmd("SMEMBERS", &epoch.validators);
+        }
+        for (id, _) in &aggregated {
+            batch.cmd("GET", input.of_text(id).batch_validators);
+        }
+        if batch.len() > 0 {
+            let mut replies = Replies::new(operation, session.run(operation, self.name(), batch).await?);
+            for epoch in &active {
+                seen.processed += replies.take::<u64>(&epoch.ids)?.unwrap_or(0);
+                seen.validators.extend(texts(replies.take(&epoch.validators)?));
+            }
+            for (epoch, at) in aggregated {
+                let key = input.of_text(&epoch).batch_validators;
+                let list: Option<Vec<u8>> = replies.take::<Option<Vec<u8>>>(&key)?.flatten();
+                let named = list.and_then(|list| serde_json::from_slice(&list).ok()).unwrap_or_default();
+                seen.aggregated.push((at, named));
+            }
+            faults.extend(replies.into_faults());
+        }
+        Ok((self.texts_of(&seen, heard), faults))
+    }
+
+    fn texts_of(&self, seen: &OriginalSeen, heard: &HeardSince) -> OriginalDatasets {
+        let summary = seen.summary(heard);
+        let object = summary.iter().map(|(name, number)| ((*name).to_owned(), number.to_json()));
+        let hour = |which| {
+            let (start, value) = seen.hour(which);
+            (start, go_json(&value))
+        };
+        OriginalDatasets {
+            summary: go_json(&serde_json::Value::Object(object.collect())),
+            stats: summary.iter().map(|(name, number)| (*name, number.to_text())).collect(),
+            participation: go_json(&seen.participation(&self.validator)),
+            hours: [hour(0), hour(1)],
+            day: go_json(&seen.day()),
+        }
+    }
+
+    /// `metrics:current_epoch` as the original has it: two round trips. `None` where it would write none.
+    ///
+    /// # Errors
+    /// [`StoreError`] when Redis as a whole is of no use.
+    pub async fn original_current(
+        &self,
+        session: &mut Session,
+        now: f64,
+    ) -> Result<(Option<String>, Vec<Fault>), StoreError> {
+        let (input, operation) = (self.keys.preferred(), "read the original's current epoch");
+        let mut batch = Batch::new();
+        batch.cmd("SMEMBERS", input.active());
+        batch.cmd("ZREVRANGE", input.epochs_timeline()).arg(0).arg(NEWEST - 1).arg("WITHSCORES");
+        let mut replies = Replies::new(operation, session.run(operation, self.name(), batch).await?);
+        let active: Vec<String> = texts(replies.take(&input.active())?);
+        let newest: Vec<(Vec<u8>, f64)> = replies.take(&input.epochs_timeline())?.unwrap_or_default();
+        let newest: Vec<(String, f64)> = newest
+            .into_iter()
+            .filter_map(|(member, at)| Some((String::from_utf8(member).ok()?, at)))
+            .collect();
+        let mut faults = replies.into_faults();
+        let found = match active.into_iter().next() {
+            Some(first) => Some((first, None)),
+            None => original_open(&newest).map(|(id, at)| (id, Some(at))),
+        };
+        let Some((id, opened)) = found else { return Ok((None, faults)) };
+        let TextKeys { info, local, aggregated, ids, .. } = &input.of_text(&id);
+        let mut batch = Batch::new();
+        batch.cmd("HMGET", info).arg(&["status", "timestamp", "duration", "data_market"]);
+        batch.cmd("EXISTS", local);
+        batch.cmd("EXISTS", aggregated);
+        batch.cmd("ZCARD", ids);
+        let mut replies = Replies::new(operation, session.run(operation, self.name(), batch).await?);
+        let fields: Vec<Option<String>> = replies.take(info)?.unwrap_or_default();
+        let mut fields = fields.into_iter();
+        let mut field = || fields.next().flatten();
+        let epoch = OriginalEpoch {
+            id,
+            opened,
+            status: field(),
+            timestamp: field(),
+            duration: field(),
+            data_market: field(),
+            local: replies.take(local)?.unwrap_or(false),
+            aggregated: replies.take(aggregated)?.unwrap_or(false),
+            submissions: replies.take(ids)?.unwrap_or(0),
+        };
+        faults.extend(replies.into_faults());
+        Ok((Some(go_json(&epoch.to_json(now))), faults))
+    }
+}
+
+fn texts(members: Option<Vec<Vec<u8>>>) -> Vec<String> {
+    members.into_iter().flatten().filter_map(|member| String::from_utf8(member).ok()).collect()
+}

@@ -2,12 +2,14 @@
 
 mod check;
 mod demo;
+mod diff;
 mod doctor;
 mod healthcheck;
 mod run;
 
 pub use check::connect;
 pub use demo::demo;
+pub use diff::diff;
 pub use doctor::doctor;
 pub use healthcheck::healthcheck;
 pub use run::run;

@@ -100,6 +100,8 @@ pub enum Command {
     Run,
     /// Check the configuration, print it with secrets hidden
     Check(CheckArgs),
+    /// Compare what is computed, what stands in Redis, and what the original would show; it only reads
+    Diff(DiffArgs),
     /// Examine Redis: keys, settings, ledger, datasets; it only reads
     Doctor(DoctorArgs),
     /// Show the service at work: nothing has to be set up
@@ -115,6 +117,16 @@ pub struct CheckArgs {
     #[arg(long)]
     pub connect: bool,
     /// Print one JSON object instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `diff`
+#[derive(Clone, Debug, Args)]
+pub struct DiffArgs {
+    /// A market of the configuration
+    pub market: String,
+    /// Print a JSON array with all fields instead of a table of the differences
     #[arg(long)]
     pub json: bool,
 }

@@ -4,6 +4,7 @@
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod diff;
 pub mod doctor;
 pub mod http;
 pub mod service;

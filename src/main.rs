@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use color_eyre::eyre::Result;
 use state_tracker::app;
-use state_tracker::cli::{CheckArgs, Cli, Command, DoctorArgs, HealthcheckArgs};
+use state_tracker::cli::{CheckArgs, Cli, Command, DiffArgs, DoctorArgs, HealthcheckArgs};
 use state_tracker::config::{CONFIG_VARIABLE, Config, EX_CONFIG, Loaded};
 
 fn main() -> Result<ExitCode> {
@@ -28,6 +28,10 @@ async fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Run => app::run(|| Config::load(file, std::env::vars_os())).await,
         Command::Check(args) => match load(file) {
             Ok(loaded) => check(&args, &loaded).await,
+            Err(code) => Ok(code),
+        },
+        Command::Diff(args) => match load(file) {
+            Ok(loaded) => diff(&args, &loaded).await,
             Err(code) => Ok(code),
         },
         Command::Doctor(args) => match load(file) {
@@ -64,6 +68,16 @@ async fn check(args: &CheckArgs, loaded: &Loaded) -> Result<ExitCode> {
         return app::connect(&loaded.config).await;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn diff(args: &DiffArgs, loaded: &Loaded) -> Result<ExitCode> {
+    let (rows, code) = app::diff(args, loaded).await?;
+    let text = match args.json {
+        true => serde_json::to_string_pretty(&rows)? + "\n",
+        false => state_tracker::diff::table(&rows),
+    };
+    print(&text)?;
+    Ok(code)
 }
 
 async fn doctor(args: &DoctorArgs, loaded: &Loaded) -> Result<ExitCode> {

@@ -7,6 +7,7 @@
 mod rights;
 mod server;
 mod shown;
+mod stands;
 
 use std::time::Duration;
 

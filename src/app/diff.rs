@@ -1,0 +1,26 @@
+//! `diff`: compares what is computed with what stands, and turns that into an exit code.
+
+use std::process::ExitCode;
+
+use color_eyre::eyre::{Result, bail};
+
+use crate::{
+    cli::DiffArgs,
+    config::{Loaded, is_same_market},
+    diff::{self, Row},
+};
+
+/// Compares the datasets of one market of the configuration; 0 when Redis shows what is computed, as far as time explains,
+/// else 1.
+///
+/// # Errors
+/// A market that is not in the configuration, and a server that does not answer.
+pub async fn diff(args: &DiffArgs, loaded: &Loaded) -> Result<(Vec<Row>, ExitCode)> {
+    let markets = &loaded.config.tracker.markets;
+    let Some(market) = markets.iter().find(|market| is_same_market(market, &args.market)) else {
+        bail!("{} is no market of tracker.markets: those are {}", args.market, markets.join(", "));
+    };
+    let rows = diff::diff(&loaded.config, market).await?;
+    let is_explained = rows.iter().all(|row| row.explained);
+    Ok((rows, if is_explained { ExitCode::SUCCESS } else { ExitCode::FAILURE }))
+}

@@ -1,0 +1,168 @@
+//! `diff` against a real Redis: what it finds, how it explains it, and that it changes nothing.
+
+#![allow(clippy::expect_used)] // A test that can not go on panics.
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use common::{MARKETS, SOON, environment, key, producer, service, totals_reach};
+use redis::{aio::MultiplexedConnection, cmd};
+use serde_json::{Value, json};
+use state_tracker::{
+    config::Config,
+    diff::{Row, diff},
+};
+use testkit::{MarketProducer, RedisServer, producers::unix_now, wait_until};
+use tokio::process::Command;
+
+fn config(environment: &BTreeMap<String, String>) -> Config {
+    Config::load(None, environment.clone()).expect("a valid configuration").config
+}
+
+fn row<'a>(rows: &'a [Row], dataset: &str, field: &str) -> &'a Row {
+    let found = rows.iter().find(|row| row.dataset == dataset && row.field == field);
+    found.unwrap_or_else(|| panic!("no {dataset} {field} in {rows:#?}"))
+}
+
+/// Two epochs, one closed, with entries of others among the batches.
+async fn produced(redis: &RedisServer) -> MarketProducer {
+    let mut market = MarketProducer::new(producer(MARKETS[0]), &redis.url()).expect("producers");
+    let now = unix_now();
+    for epoch in [7, 8] {
+        market.open_epoch(epoch, now - 20).await.expect("opened");
+        market.submit(epoch, 3, now - 15).await.expect("submitted");
+    }
+    market.close_epoch(7, now - 10).await.expect("closed");
+    market.validators(7, &["v-a", "v-b"], now - 9).await.expect("validators");
+    market.local_batch(7, now - 8).await.expect("local batch");
+    market
+}
+
+/// Every key with what is in it.
+async fn everything(connection: &mut MultiplexedConnection) -> BTreeMap<String, Vec<u8>> {
+    let keys: Vec<String> = cmd("KEYS").arg("*").query_async(connection).await.expect("listed");
+    let mut all = BTreeMap::new();
+    for key in keys {
+        let dump = cmd("DUMP").arg(&key).query_async(connection).await.expect("dumped");
+        all.insert(key, dump);
+    }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_tracker_has_just_written_is_explained_and_the_faults_of_the_original_are_named() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let environment = environment(redis.addr());
+    let market = produced(&redis).await;
+    let service = service(&environment).await;
+    totals_reach(&redis, MARKETS[0], &market.truth()).await;
+    let config = config(&environment);
+    let rows = diff(&config, MARKETS[0]).await.expect("compared");
+    let unexplained: Vec<&Row> = rows.iter().filter(|row| !row.explained).collect();
+    assert!(unexplained.is_empty(), "{unexplained:#?}");
+    let total = row(&rows, "dashboard:summary", "submissions_total");
+    assert_eq!((&total.computed, &total.stands, &total.why), (&json!(6), &json!(6), &None));
+    let epochs = row(&rows, "dashboard:summary", "epochs_5m");
+    assert_eq!((&epochs.computed, &epochs.original), (&json!(2), &json!(3)));
+    let why = epochs.why_original.as_deref().expect("a reason");
+    assert!(why.contains("3 entries in 24 h, 2 of them openings"), "{why}");
+    let batches = row(&rows, "dashboard:summary", "batches_5m");
+    assert_eq!((&batches.computed, &batches.original), (&json!(1), &json!(3)));
+    assert!(batches.why_original.as_deref().is_some_and(|why| why.contains("1 of them batches of ours")));
+    let current = row(&rows, "metrics:current_epoch", "epoch_id");
+    assert_eq!((&current.computed, &current.original), (&json!("8"), &json!("7")));
+    assert!(current.why_original.as_deref().is_some_and(|why| why.contains("first of epochs:active")));
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_no_tracker_has_written_is_unexplained_and_nothing_is_changed_by_looking() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let _market = produced(&redis).await;
+    let config = config(&environment(redis.addr()));
+    let mut connection = redis.connection().await.expect("a connection");
+    let before = everything(&mut connection).await;
+    let rows = diff(&config, MARKETS[0]).await.expect("compared");
+    assert_eq!(everything(&mut connection).await, before, "it only reads");
+    let missing = row(&rows, "dashboard:summary", "epochs_total");
+    assert_eq!((&missing.computed, &missing.stands, missing.explained), (&json!(2), &Value::Null, false));
+    assert!(missing.why.as_deref().is_some_and(|why| why.starts_with("nothing stands there")));
+
+    // Another program, an old one, and the original.
+    let summary = key(MARKETS[0], "dashboard:summary");
+    let put = async |value: Value| {
+        let _: () = cmd("SET")
+            .arg(&summary)
+            .arg(value.to_string())
+            .query_async(&mut connection.clone())
+            .await
+            .expect("set");
+        let rows = diff(&config, MARKETS[0]).await.expect("compared");
+        let row = row(&rows, "dashboard:summary", "epochs_total");
+        (row.explained, row.why.clone().unwrap_or_default())
+    };
+    let now = unix_now();
+    let (explained, why) = put(json!({ "epochs_total": 99, "updated_at": now })).await;
+    assert!(!explained && why.starts_with("more than the ledger"), "{why}");
+    let (explained, why) = put(json!({ "epochs_total": 1, "updated_at": now - 3600 })).await;
+    assert!(!explained && why.starts_with("written 36") && why.contains("does a tracker run?"), "{why}");
+    let (explained, why) = put(json!({ "epochs_total": 0, "updated_at": now })).await;
+    assert!(!explained && why.starts_with("the original's number"), "{why}");
+    let (explained, why) = put(json!({ "epochs_total": 1, "updated_at": now })).await;
+    assert!(explained && why.contains("it follows what happened since"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_numbers_of_the_original_are_explained_where_they_were_asked_for() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut environment = environment(redis.addr());
+    environment.insert("STATE_TRACKER__TRACKER__COMPAT".to_owned(), "go".to_owned());
+    let _market = produced(&redis).await;
+    let service = service(&environment).await;
+    let connection = redis.connection().await.expect("a connection");
+    wait_until("the original's number is shown", SOON, async || {
+        let summary = common::summary(&mut connection.clone(), MARKETS[0]).await;
+        summary.is_some_and(|summary| summary["epochs_5m"] == 3)
+    })
+    .await;
+    let rows = diff(&config(&environment), MARKETS[0]).await.expect("compared");
+    let epochs = row(&rows, "dashboard:summary", "epochs_5m");
+    assert!(epochs.explained && epochs.why.as_deref().is_some_and(|why| why.contains("compat = \"go\"")));
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_command_prints_a_table_or_json_and_its_exit_code_tells() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let environment = environment(redis.addr());
+    let market = produced(&redis).await;
+    let run = async |arguments: &[&str]| {
+        let command = Command::new(env!("CARGO_BIN_EXE_state-tracker"))
+            .env_clear()
+            .envs(&environment)
+            .arg("diff")
+            .args(arguments)
+            .output();
+        let output = command.await.expect("it runs");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let (code, table, _) = run(&[MARKETS[0]]).await;
+    assert_eq!(code, Some(1), "{table}");
+    assert!(table.contains("REDIS, unexplained: nothing stands there"), "{table}");
+    let service = service(&environment).await;
+    totals_reach(&redis, MARKETS[0], &market.truth()).await;
+    let (code, table, _) = run(&[&MARKETS[0].to_lowercase()]).await;
+    assert!(code == Some(0) && table.contains(" 0 differ unexplained"), "{table}");
+    assert!(table.lines().all(|line| line.chars().count() <= 200), "{table}");
+    let (code, json, _) = run(&["--json", MARKETS[0]]).await;
+    let rows: Vec<Value> = serde_json::from_str(&json).expect("JSON");
+    assert!(code == Some(0) && rows.iter().any(|row| row["field"] == "submissions_total"), "{json}");
+    let (code, _, error) = run(&["0xunknown"]).await;
+    assert!(
+        code == Some(1) && error.contains("is no market of tracker.markets") && error.contains(MARKETS[1]),
+        "{error}"
+    );
+    service.stop().await;
+}

@@ -30,6 +30,7 @@ bench:
 	scripts/needs redis-server
 	$(CARGO) bench --package supervision --bench kit
 	$(CARGO) bench --package state-tracker --bench passes $(FEATURES)
+	$(CARGO) bench --package state-tracker --bench operation $(FEATURES)
 
 # The service itself, without failure points, as bin/state-tracker.
 state-tracker:

@@ -190,9 +190,16 @@ async fn an_actor_that_never_yields_does_not_keep_the_process_from_stopping() {
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut environment = environment(redis.addr());
     environment.insert("STATE_TRACKER_FAILURE_POINTS".to_owned(), "pruner::before_pause=spin".to_owned());
+    // It passes the point again and again: the first time may come before the point is armed.
+    environment.insert("STATE_TRACKER__INTERVALS__PRUNE".to_owned(), "100ms".to_owned());
     for (second_signal, code) in [(false, 0), (true, 130)] {
         let mut process = Process::start(&environment).await;
         process.wait_ready().await;
+        let mut log = process.log.clone();
+        let spins =
+            log.wait_for(|log| log.contains("the failure point pruner::before_pause holds this thread"));
+        let spins = tokio::time::timeout(common::SOON, spins).await.is_ok();
+        assert!(spins, "{}", *process.log.borrow());
         let told = std::time::Instant::now();
         process.signal("TERM").await;
         if second_signal {

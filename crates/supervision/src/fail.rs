@@ -195,6 +195,8 @@ mod armed {
             Some(Fault::Delay(delay)) => seat.tree.clock.sleep(delay).await,
             Some(Fault::Hang) => std::future::pending().await,
             Some(Fault::Spin) => {
+                // Panics and errors tell of themselves; this one never does.
+                tracing::warn!(actor = seat.path, "the failure point {name} holds this thread");
                 while points.is_armed(name) {
                     std::thread::sleep(Duration::from_millis(1));
                 }

@@ -63,6 +63,8 @@ pub struct OriginalSeen {
     pub aggregated: Vec<(f64, Vec<String>)>,
     /// Priorities assigned and submitted in the last 24 hours.
     pub priorities: (u64, u64),
+    /// What `vpa:stats` has of assignments, of epochs without one, of submissions that succeeded and that failed.
+    pub priority_sums: [Option<u64>; 4],
     /// Gaps.
     pub gaps: u64,
 }
@@ -72,10 +74,10 @@ impl OriginalSeen {
     #[must_use]
     pub fn summary(&self, heard: &HeardSince) -> Vec<(&'static str, Number)> {
         let elapsed = (self.now - heard.began).max(0.0);
-        let rate = |count: u64| if count == 0 { 0.0 } else { count as f64 / elapsed };
+        let rate = |count: u64| if elapsed > 0.0 { count as f64 / elapsed } else { 0.0 };
         let gap_rate = self.gaps as f64 / (self.epochs.five as f64 + 1.0);
         let validators = self.unique_validators(self.now - 300.0, self.now);
-        vec![
+        let mut fields = vec![
             ("active_validators", Number::Count(validators)),
             ("batch_rate", Number::Real(rate(heard.batches))),
             ("batches_1m", Number::Count(self.batches.one)),
@@ -97,7 +99,22 @@ impl OriginalSeen {
             ("updated_at", Number::Count(second(self.now))),
             ("vpa_priority_assignments_24h", Number::Count(self.priorities.0)),
             ("vpa_submissions_24h", Number::Count(self.priorities.1)),
-        ]
+        ];
+        let names = [
+            "vpa_priority_assignments_total",
+            "vpa_no_priority_count",
+            "vpa_submissions_success",
+            "vpa_submissions_failed",
+        ];
+        let kept = names.into_iter().zip(self.priority_sums);
+        fields.extend(kept.filter_map(|(name, count)| Some((name, Number::Count(count?)))));
+        if let [_, _, Some(succeeded), Some(failed)] = self.priority_sums
+            && succeeded + failed > 0
+        {
+            let rate = succeeded as f64 / (succeeded + failed) as f64 * 100.0;
+            fields.push(("vpa_submission_success_rate", Number::Real(rate)));
+        }
+        fields
     }
 
     /// `metrics:participation`. What it divides by are the entries of the batches timeline, of whatever kind.
@@ -156,8 +173,9 @@ impl OriginalSeen {
 
     /// Those of the active epochs; where there are none, those in the aggregated batches of a stretch.
     fn unique_validators(&self, from: f64, to: f64) -> u64 {
-        if !self.validators.is_empty() {
-            return self.validators.len() as u64;
+        let active = self.validators.iter().filter(|validator| !validator.is_empty()).count() as u64;
+        if active > 0 {
+            return active;
         }
         let within = self.aggregated.iter().filter(|(at, _)| *at >= from && *at <= to);
         let named: BTreeSet<&String> = within.flat_map(|(_, named)| named).collect();

@@ -61,26 +61,29 @@ impl Session {
     }
 
     /// How many raw entries the timelines of epochs and batches have in the last 24 hours, and how many of these are
-    /// openings of epochs, and batches of ours: one round trip.
+    /// openings of epochs, and batches of ours, under all spellings: one round trip.
     ///
     /// # Errors
     /// [`StoreError`] when the server does not answer.
     pub async fn raw_entries(&mut self, keys: &MarketKeys, since: u64) -> Result<[[u64; 2]; 2], StoreError> {
         let operation = "read the timelines";
-        let input: InputKeys<'_> = keys.preferred();
-        let timelines = [input.epochs_timeline(), input.batches_timeline()];
+        let timelines = |input: InputKeys<'_>| [(0, input.epochs_timeline()), (1, input.batches_timeline())];
+        let timelines: Vec<(usize, String)> = keys.inputs().flat_map(timelines).collect();
         let mut batch = Batch::new();
-        for key in &timelines {
+        for (_, key) in &timelines {
             batch.cmd("ZRANGEBYSCORE", key).arg(since).arg("+inf");
         }
         let answers = self.run(operation, keys.market().checksummed(), batch).await?;
         let mut replies = Replies::new(operation, answers);
         let mut counts = [[0; 2]; 2];
         let ours: [&[&str]; 2] = [&["open:"], &["local:", "aggregated:"]];
-        for ((key, ours), count) in timelines.iter().zip(ours).zip(&mut counts) {
+        for (kind, key) in &timelines {
             let members: Vec<Vec<u8>> = replies.take(key)?.unwrap_or_default();
-            let is_ours = |member: &&Vec<u8>| ours.iter().any(|prefix| member.starts_with(prefix.as_bytes()));
-            *count = [members.len() as u64, members.iter().filter(is_ours).count() as u64];
+            let is_ours =
+                |member: &&Vec<u8>| ours[*kind].iter().any(|prefix| member.starts_with(prefix.as_bytes()));
+            let [all, of_ours] = &mut counts[*kind];
+            *all += members.len() as u64;
+            *of_ours += members.iter().filter(is_ours).count() as u64;
         }
         Ok(counts)
     }

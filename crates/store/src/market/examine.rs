@@ -285,7 +285,7 @@ fn first_kept(counts: &[Option<u64>]) -> Option<u64> {
     counts.iter().copied().find(|count| *count != Some(0)).unwrap_or(Some(0))
 }
 
-const PRIORITY_FIELDS: [&str; 4] = [
+pub(super) const PRIORITY_FIELDS: [&str; 4] = [
     "total_priority_assignments",
     "no_priority_count",
     "total_submissions_success",

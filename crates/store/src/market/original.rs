@@ -1,16 +1,16 @@
 //! The original's datasets: what it reads of a market, and its texts in place of ours.
 //!
-//! It reads the spelling of newer producers alone. Two round trips whatever the number of epochs, beside those of the pass that keeps the ledger. What can't be read is
-//! 0, as it was there, and is reported.
+//! It reads one spelling of the keys, as the original did: the first that is in use. Two round trips whatever the number
+//! of epochs, beside those of the pass that keeps the ledger. What can't be read is 0, as it was there, and is reported.
 
 use domain::{DAY, Entries, HOUR, HeardSince, OriginalEpoch, OriginalSeen, go_json, original_open};
 
-use super::MarketStore;
+use super::{MarketStore, examine::PRIORITY_FIELDS};
 use crate::{
     batch::Batch,
     connect::Session,
     error::StoreError,
-    keys::TextKeys,
+    keys::{InputKeys, TextKeys},
     reply::{Fault, Replies},
 };
 
@@ -43,6 +43,12 @@ impl OriginalDatasets {
 }
 
 impl MarketStore {
+    /// The first spelling that passes of the totals found in use.
+    fn in_use(&self) -> InputKeys<'_> {
+        let used = self.spellings.first_used().and_then(|at| self.keys.inputs().nth(at));
+        used.unwrap_or(self.keys.preferred())
+    }
+
     /// Reads what the original reads, and makes its datasets: two round trips.
     ///
     /// # Errors
@@ -54,7 +60,7 @@ impl MarketStore {
         heard: &HeardSince,
         gaps: u64,
     ) -> Result<(OriginalDatasets, Vec<Fault>), StoreError> {
-        let (input, second) = (self.keys.preferred(), now.max(0.0) as u64);
+        let (input, second) = (self.in_use(), now.max(0.0) as u64);
         let running = second - second % HOUR;
         let (day_ago, hour_before) = (second.saturating_sub(DAY), running.saturating_sub(HOUR));
         let stretches =
@@ -76,6 +82,7 @@ impl MarketStore {
         let counted = [input.own_batches(&self.validator), input.vpa_assignments(), input.vpa_submissions()];
         counted.iter().for_each(|key| count(key, stretches[2]));
         batch.cmd("ZRANGEBYSCORE", &batches).arg(day_ago).arg(second).arg("WITHSCORES");
+        batch.cmd("HMGET", input.vpa_stats()).arg(&PRIORITY_FIELDS);
 
         let operation = "read the original's inputs";
         let mut replies = Replies::new(operation, session.run(operation, self.name(), batch).await?);
@@ -94,6 +101,10 @@ impl MarketStore {
         seen.level1 = take(&counted[0])?;
         seen.priorities = (take(&counted[1])?, take(&counted[2])?);
         let entries: Vec<(Vec<u8>, f64)> = replies.take(&batches)?.unwrap_or_default();
+        let fields: Vec<Option<String>> = replies.take(&input.vpa_stats())?.unwrap_or_default();
+        for (slot, field) in seen.priority_sums.iter_mut().zip(fields) {
+            *slot = field.and_then(|text| text.parse().ok());
+        }
         let text = |(member, at): (Vec<u8>, f64)| Some((String::from_utf8(member).ok()?, at));
         let entries = entries.into_iter().filter_map(text);
         let of_batch =
@@ -152,23 +163,25 @@ impl MarketStore {
         session: &mut Session,
         now: f64,
     ) -> Result<(Option<String>, Vec<Fault>), StoreError> {
-        let (input, operation) = (self.keys.preferred(), "read the original's current epoch");
+        let operation = "read the original's current epoch";
         let mut batch = Batch::new();
-        batch.cmd("SMEMBERS", input.active());
-        batch.cmd("ZREVRANGE", input.epochs_timeline()).arg(0).arg(NEWEST - 1).arg("WITHSCORES");
+        for input in self.keys.inputs() {
+            batch.cmd("SMEMBERS", input.active());
+            batch.cmd("ZREVRANGE", input.epochs_timeline()).arg(0).arg(NEWEST - 1).arg("WITHSCORES");
+        }
         let mut replies = Replies::new(operation, session.run(operation, self.name(), batch).await?);
-        let active: Vec<String> = texts(replies.take(&input.active())?);
-        let newest: Vec<(Vec<u8>, f64)> = replies.take(&input.epochs_timeline())?.unwrap_or_default();
-        let newest: Vec<(String, f64)> = newest
-            .into_iter()
-            .filter_map(|(member, at)| Some((String::from_utf8(member).ok()?, at)))
-            .collect();
+        let mut found = None;
+        for input in self.keys.inputs() {
+            let active: Vec<String> = texts(replies.take(&input.active())?);
+            let newest: Vec<(Vec<u8>, f64)> = replies.take(&input.epochs_timeline())?.unwrap_or_default();
+            let text = |(member, at): (Vec<u8>, f64)| Some((String::from_utf8(member).ok()?, at));
+            let newest: Vec<(String, f64)> = newest.into_iter().filter_map(text).collect();
+            let current = active.into_iter().next().map(|first| (first, None));
+            let current = current.or_else(|| original_open(&newest).map(|(id, at)| (id, Some(at))));
+            found = found.or(current.map(|current| (input, current)));
+        }
         let mut faults = replies.into_faults();
-        let found = match active.into_iter().next() {
-            Some(first) => Some((first, None)),
-            None => original_open(&newest).map(|(id, at)| (id, Some(at))),
-        };
-        let Some((id, opened)) = found else { return Ok((None, faults)) };
+        let Some((input, (id, opened))) = found else { return Ok((None, faults)) };
         let TextKeys { info, local, aggregated, ids, .. } = &input.of_text(&id);
         let mut batch = Batch::new();
         batch.cmd("HMGET", info).arg(&["status", "timestamp", "duration", "data_market"]);

@@ -55,6 +55,12 @@ impl Spellings {
         }
     }
 
+    /// The number of the first spelling that is known to be in use.
+    pub(super) fn first_used(&self) -> Option<usize> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.used.iter().position(|used| *used)
+    }
+
     /// Remembers which epochs wait to be read under all spellings.
     pub(super) fn hold(&self, epochs: &[EpochId]) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -34,7 +34,6 @@ pub struct Indexer {
     edge: IndexEdge,
     /// How long the index is kept, in seconds.
     retention: u64,
-    indexes: BTreeMap<IndexKeys, Index>,
 }
 
 /// Why messages were not settled.
@@ -64,19 +63,18 @@ impl Indexer {
     /// An indexer of what comes over this edge; what it writes is kept for `retention`.
     #[must_use]
     pub fn new(services: Services, edge: IndexEdge, retention: Duration) -> Self {
-        Self { services, edge, retention: retention.as_secs(), indexes: BTreeMap::new() }
+        Self { services, edge, retention: retention.as_secs() }
     }
 
     /// Writes what these messages change.
-    async fn commit(&mut self, work: Work, clock: &Clock) -> Result<(), CommitError> {
+    async fn commit(&self, work: Work, clock: &Clock) -> Result<(), CommitError> {
         fail::point("indexer::before_commit").await?;
         let (began, now) = (Instant::now(), clock.unix().as_secs());
         let mut session = self.services.store.session("index events").await?;
         self.services.telemetry.pool_waited(began.elapsed());
         let (mut indexed, mut backwards) = (0, 0);
         for (keys, changes) in work.changes {
-            let new = |keys: &IndexKeys| Index::new(keys.clone(), self.retention);
-            let index = self.indexes.entry(keys).or_insert_with_key(new);
+            let index = Index::new(keys, self.retention);
             let Indexed { backwards: more, faults } = index.apply(&mut session, &changes, now).await?;
             self.services.note_unwritten("index events", &faults);
             backwards += more;
@@ -93,7 +91,7 @@ impl Indexer {
     }
 
     /// Commits what was taken, and settles it.
-    async fn settle(&mut self, taken: Taken<'_>, clock: &Clock) -> Result<(), CommitError> {
+    async fn settle(&self, taken: Taken<'_>, clock: &Clock) -> Result<(), CommitError> {
         match taken {
             Taken::All(batch) => {
                 // What is not settled stays in hand.
@@ -114,14 +112,11 @@ impl Indexer {
     }
 
     /// Lets validators fall to where the time has brought them.
-    async fn age(&mut self, cx: &Context<Heard>, clock: &Clock) -> Result<(), StoreError> {
+    async fn age(&self, cx: &Context<Heard>, clock: &Clock) -> Result<(), StoreError> {
         let mut session = self.services.store.session("age validators").await?;
         // Those of markets that are gone are left to their retention.
-        let present = self.edge.indexes().now();
-        self.indexes.retain(|keys, _| present.contains(keys));
-        for keys in present {
-            let new = |keys: &IndexKeys| Index::new(keys.clone(), self.retention);
-            let index = self.indexes.entry(keys).or_insert_with_key(new);
+        for keys in self.edge.indexes().now() {
+            let index = Index::new(keys, self.retention);
             let mut cursor = 0;
             loop {
                 let now = clock.unix().as_secs();

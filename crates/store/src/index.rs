@@ -29,7 +29,7 @@ use crate::{
     reply::Fault,
 };
 use place::Standing;
-use rounds::{Round, Scripts, run};
+use rounds::{ADVANCE, Answers, RAISE, Round};
 
 /// Keys of one entity live this many times the retention, counted from the last event: they are removed with the entity,
 /// and by themselves where nobody prunes.
@@ -40,7 +40,6 @@ const LIVES: u64 = 2;
 pub struct Index {
     keys: IndexKeys,
     ttl: u64,
-    scripts: Scripts,
 }
 
 /// What a batch of events came to.
@@ -56,7 +55,7 @@ impl Index {
     /// The index under these keys, kept for this many seconds.
     #[must_use]
     pub fn new(keys: IndexKeys, retention: u64) -> Self {
-        Self { keys, ttl: LIVES * retention.max(1), scripts: Scripts::default() }
+        Self { keys, ttl: LIVES * retention.max(1) }
     }
 
     /// Applies what a batch of events changes. It may be applied again, by whomever.
@@ -71,29 +70,19 @@ impl Index {
         now: u64,
     ) -> Result<Indexed, StoreError> {
         let operation = "index events";
-        let fill = |round: &mut Round<'_>| {
+        let fill = |round: &mut Round| {
             self.decide(round, changes);
             self.add(round, changes);
         };
-        let mut answers = run(session, operation, &self.scripts, self.keys.name(), fill).await?;
+        let mut answers = self.run(session, operation, fill).await?;
         let (mut indexed, mut standing) = (Indexed::default(), Standing::default());
         for (epoch, change) in &changes.epochs {
-            let Some((before, state)) = answers.take::<(String, String)>()? else { continue };
-            let steps: Vec<EpochState> = change.steps.iter().map(|&(_, to)| to).collect();
-            indexed.backwards += backwards(EpochState::named(&before), &steps);
-            match EpochState::named(&state) {
-                Some(state) => drop(standing.epochs.insert(epoch.clone(), state)),
-                None => answers.fault(ErrorKind::Malformed, format!("`{state}` is no state of an epoch")),
-            }
+            let state = take_state(&mut answers, &change.steps, "an epoch", &mut indexed.backwards)?;
+            standing.epochs.extend(state.map(|state| (epoch.clone(), state)));
         }
         for (id, change) in &changes.submissions {
-            let Some((before, state)) = answers.take::<(String, String)>()? else { continue };
-            let steps: Vec<_> = change.steps.iter().map(|&(_, to)| to).collect();
-            indexed.backwards += backwards(Machine::named(&before), &steps);
-            match Machine::named(&state) {
-                Some(state) => drop(standing.submissions.insert(id.clone(), state)),
-                None => answers.fault(ErrorKind::Malformed, format!("`{state}` is no state of a submission")),
-            }
+            let state = take_state(&mut answers, &change.steps, "a submission", &mut indexed.backwards)?;
+            standing.submissions.extend(state.map(|state| (id.clone(), state)));
         }
         for validator in changes.validators.keys() {
             if let Some((seen, batch)) = answers.take::<(u64, u64)>()? {
@@ -108,7 +97,7 @@ impl Index {
     }
 
     /// The scripts that decide, in the order in which their answers are read.
-    fn decide(&self, round: &mut Round<'_>, changes: &Changes) {
+    fn decide(&self, round: &mut Round, changes: &Changes) {
         for (epoch, change) in &changes.epochs {
             // An epoch that is only named is pending.
             let named = [(change.first, EpochState::Pending)];
@@ -119,13 +108,13 @@ impl Index {
             self.advance(round, self.keys.submission(id), &change.steps);
         }
         for (validator, signs) in &changes.validators {
-            let raise = round.raise(self.keys.validator(validator));
+            let raise = round.script(&RAISE, self.keys.validator(validator));
             raise.arg(self.ttl).arg("last_seen").arg(signs.seen).arg("last_batch").arg(signs.batch);
         }
     }
 
-    fn advance<S: Machine>(&self, round: &mut Round<'_>, key: String, steps: &[(u64, S)]) {
-        let command = round.advance(key);
+    fn advance<S: Machine>(&self, round: &mut Round, key: String, steps: &[(u64, S)]) {
+        let command = round.script(&ADVANCE, key);
         command.arg(self.ttl);
         let mut sent: Vec<S> = Vec::new();
         for &(at, to) in steps {
@@ -140,7 +129,7 @@ impl Index {
     }
 
     /// What only adds.
-    fn add(&self, round: &mut Round<'_>, changes: &Changes) {
+    fn add(&self, round: &mut Round, changes: &Changes) {
         let keys = &self.keys;
         let epochs = changes.epochs.iter().map(|(epoch, change)| (change.first, epoch.as_str().to_owned()));
         add_times(round, keys.epochs_by_time(), epochs);
@@ -151,7 +140,7 @@ impl Index {
         });
         add_times(round, keys.finalizations_by_time(), finalizations);
         if !changes.validators.is_empty() {
-            let raise = round.raise(keys.last_seen());
+            let raise = round.script(&RAISE, keys.last_seen());
             raise.arg(0);
             for (validator, signs) in &changes.validators {
                 raise.arg(validator).arg(signs.seen);
@@ -203,11 +192,29 @@ impl Index {
     }
 }
 
+/// The state in which `advance.lua` left an entity; `None` where it can't be read. Steps that would have gone backwards
+/// are added to `refused`.
+fn take_state<S: Machine>(
+    answers: &mut Answers,
+    steps: &[(u64, S)],
+    entity: &str,
+    refused: &mut u64,
+) -> Result<Option<S>, StoreError> {
+    let Some((before, state)) = answers.take::<(String, String)>()? else { return Ok(None) };
+    let steps: Vec<S> = steps.iter().map(|&(_, to)| to).collect();
+    *refused += backwards(S::named(&before), &steps);
+    let standing = S::named(&state);
+    if standing.is_none() {
+        answers.fault(ErrorKind::Malformed, format!("`{state}` is no state of {entity}"));
+    }
+    Ok(standing)
+}
+
 /// Before the name of a validator, in the state of an epoch.
 const VALIDATOR_FIELD: &str = "validator:";
 
 /// The earliest time stands.
-fn add_times(round: &mut Round<'_>, key: String, members: impl Iterator<Item = (u64, String)>) {
+fn add_times(round: &mut Round, key: String, members: impl Iterator<Item = (u64, String)>) {
     let mut members = members.peekable();
     if members.peek().is_some() {
         let command = round.cmd("ZADD", key);

@@ -1,11 +1,10 @@
 //! The epoch ledger in Redis: what is written of it, and how.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use domain::{Entry, EpochFacts, EpochId, MeasurementWindow, Sealed, Sums, Totals};
-use redis::Script;
 
-use crate::{batch::Batch, keys::MarketKeys};
+use crate::{batch::Batch, keys::MarketKeys, script::Lua};
 
 /// The version of the ledger's layout.
 pub const SCHEMA: u32 = 1;
@@ -17,7 +16,7 @@ const ENTRIES_A_RUN: usize = 500;
 const VALIDATORS_KEPT: u64 = 50 * 3600;
 
 /// The script that stores and seals.
-pub(crate) const SOURCE: &str = include_str!("ledger.lua");
+pub(crate) static SCRIPT: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("ledger.lua")));
 
 /// What the ledger says of itself.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -90,18 +89,17 @@ impl Run<'_> {
         let late = totals.late.iter().map(|(epoch, sealed)| Step::Late(epoch, sealed));
         let seals = totals.finished.iter().map(|(epoch, entry)| Step::Seal(epoch, entry));
         let steps: Vec<Step<'_>> = stores.chain(late).chain(seals).collect();
-        let hash = Script::new(SOURCE).get_hash().to_owned();
         // An empty run still makes the ledger, so that its birth is on record.
         let runs: Vec<&[Step<'_>]> =
             if steps.is_empty() { vec![&[]] } else { steps.chunks(ENTRIES_A_RUN).collect() };
         for (at, steps) in runs.iter().enumerate() {
             let known = self.active_known.filter(|_| at + 1 == runs.len());
-            self.command(batch, &hash, steps, known);
+            self.command(batch, steps, known);
         }
         runs.len()
     }
 
-    fn command(&self, batch: &mut Batch, hash: &str, steps: &[Step<'_>], active_known: Option<u64>) {
+    fn command(&self, batch: &mut Batch, steps: &[Step<'_>], active_known: Option<u64>) {
         let keys = self.keys;
         let keys = [
             keys.open(),
@@ -113,7 +111,7 @@ impl Run<'_> {
             keys.included(),
             keys.validators_prefix(),
         ];
-        let command = batch.script("EVALSHA", hash, &keys.each_ref().map(String::as_str));
+        let command = SCRIPT.run(batch, &keys.each_ref().map(String::as_str));
         command.arg(SCHEMA).arg(self.now).arg(VALIDATORS_KEPT);
         command.arg(active_known.map_or_else(String::new, |known| known.to_string()));
         let stored = |epoch: &EpochId| self.stored.get(epoch).map_or("", String::as_str);

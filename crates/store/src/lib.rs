@@ -17,6 +17,7 @@ mod ledger;
 mod market;
 mod prune;
 mod reply;
+mod script;
 
 pub use connect::{RedisSettings, Servers, Session, Store};
 pub use error::{ErrorKind, StoreError};

@@ -8,14 +8,8 @@ use domain::{
     index::{EpochState, Machine, SubmissionParts, SubmissionState, ValidatorState},
 };
 
-use super::{
-    Index, VALIDATOR_FIELD,
-    rounds::{Round, run},
-};
-use crate::{connect::Session, error::StoreError, reply::Fault};
-
-/// Sets a field of a hash that exists.
-const COUNT: &str = include_str!("../count.lua");
+use super::{Index, VALIDATOR_FIELD, place::take_counts, rounds::Round};
+use crate::{connect::Session, error::StoreError, reply::Fault, script::COUNT};
 
 const OPERATION: &str = "prune the index";
 
@@ -58,11 +52,11 @@ impl Index {
         slice: usize,
     ) -> Result<(u64, Vec<Fault>), StoreError> {
         let by_time = self.by_time(part);
-        let fill = |round: &mut Round<'_>| {
+        let fill = |round: &mut Round| {
             let range = round.cmd("ZRANGEBYSCORE", by_time.clone());
             range.arg("-inf").arg(format!("({before}")).arg("LIMIT").arg(0).arg(slice);
         };
-        let mut answers = run(session, OPERATION, &self.scripts, self.keys.name(), fill).await?;
+        let mut answers = self.run(session, OPERATION, fill).await?;
         let old = answers.take::<Vec<String>>()?.unwrap_or_default();
         let mut faults = answers.finish()?;
         if old.is_empty() {
@@ -73,10 +67,10 @@ impl Index {
             IndexPart::Epochs => self.forget_epochs(session, &old).await?,
             IndexPart::Finalizations => Vec::new(),
         });
-        let fill = |round: &mut Round<'_>| {
+        let fill = |round: &mut Round| {
             round.cmd("ZREM", by_time.clone()).arg(&old);
         };
-        let mut answers = run(session, OPERATION, &self.scripts, self.keys.name(), fill).await?;
+        let mut answers = self.run(session, OPERATION, fill).await?;
         let forgotten = answers.take::<u64>()?.unwrap_or_default();
         faults.extend(answers.finish()?);
         Ok((forgotten, faults))
@@ -93,7 +87,7 @@ impl Index {
                 members.entry(key).or_default().push(id);
             }
         }
-        let fill = |round: &mut Round<'_>| {
+        let fill = |round: &mut Round| {
             for &set in SubmissionState::SETS {
                 round.cmd("SREM", self.keys.set(set)).arg(old);
             }
@@ -104,17 +98,17 @@ impl Index {
                 round.cmd("UNLINK", self.keys.submission(id));
             }
         };
-        run(session, OPERATION, &self.scripts, self.keys.name(), fill).await?.finish()
+        self.run(session, OPERATION, fill).await?.finish()
     }
 
     async fn forget_epochs(&self, session: &mut Session, old: &[String]) -> Result<Vec<Fault>, StoreError> {
         let epochs: Vec<EpochId> = old.iter().filter_map(|epoch| EpochId::parse(epoch).ok()).collect();
-        let fill = |round: &mut Round<'_>| {
+        let fill = |round: &mut Round| {
             for epoch in &epochs {
                 round.cmd("HKEYS", self.keys.epoch(epoch));
             }
         };
-        let mut answers = run(session, OPERATION, &self.scripts, self.keys.name(), fill).await?;
+        let mut answers = self.run(session, OPERATION, fill).await?;
         let mut of_validators: BTreeMap<String, Vec<&str>> = BTreeMap::new();
         for epoch in &epochs {
             for field in answers.take::<Vec<String>>()?.unwrap_or_default() {
@@ -125,7 +119,7 @@ impl Index {
         }
         let mut faults = answers.finish()?;
 
-        let fill = |round: &mut Round<'_>| {
+        let fill = |round: &mut Round| {
             for &set in EpochState::SETS {
                 round.cmd("SREM", self.keys.set(set)).arg(old);
             }
@@ -140,16 +134,16 @@ impl Index {
                 }
             }
         };
-        faults.extend(run(session, OPERATION, &self.scripts, self.keys.name(), fill).await?.finish()?);
+        faults.extend(self.run(session, OPERATION, fill).await?.finish()?);
         faults.extend(self.count_again(session, of_validators.keys()).await?);
 
         // The validators of an epoch stand in its state: it goes last.
-        let fill = |round: &mut Round<'_>| {
+        let fill = |round: &mut Round| {
             for epoch in &epochs {
                 round.cmd("UNLINK", self.keys.epoch(epoch));
             }
         };
-        faults.extend(run(session, OPERATION, &self.scripts, self.keys.name(), fill).await?.finish()?);
+        faults.extend(self.run(session, OPERATION, fill).await?.finish()?);
         Ok(faults)
     }
 
@@ -159,29 +153,24 @@ impl Index {
         session: &mut Session,
         validators: impl Iterator<Item = &String> + Clone,
     ) -> Result<Vec<Fault>, StoreError> {
-        let fill = |round: &mut Round<'_>| {
-            for validator in validators.clone() {
-                round.cmd("SCARD", self.keys.validator_batches(validator));
-                round.cmd("SCARD", self.keys.validator_epochs(validator));
-            }
+        let fill = |round: &mut Round| {
+            validators.clone().for_each(|validator| self.ask_counts(round, validator));
         };
-        let mut answers = run(session, OPERATION, &self.scripts, self.keys.name(), fill).await?;
-        let mut counts = Vec::new();
+        let mut answers = self.run(session, OPERATION, fill).await?;
+        let mut counted = Vec::new();
         for validator in validators {
-            let (batches, epochs) = (answers.take::<u64>()?, answers.take::<u64>()?);
-            let fields = [("batches", batches), ("epochs", epochs)];
-            counts.extend(fields.map(|(field, count)| (validator, field, count)));
+            counted.push((validator, take_counts(&mut answers)?));
         }
         let mut faults = answers.finish()?;
-        let fill = |round: &mut Round<'_>| {
-            for &(validator, field, count) in &counts {
-                if let Some(count) = count {
-                    let stats = self.keys.validator_stats(validator);
-                    round.eval(COUNT, stats).arg(field).arg(count);
+        let fill = |round: &mut Round| {
+            for &(validator, (batches, epochs)) in &counted {
+                for (field, count) in [("batches", batches), ("epochs", epochs)] {
+                    let Some(count) = count else { continue };
+                    round.script(&COUNT, self.keys.validator_stats(validator)).arg(field).arg(count);
                 }
             }
         };
-        faults.extend(run(session, OPERATION, &self.scripts, self.keys.name(), fill).await?.finish()?);
+        faults.extend(self.run(session, OPERATION, fill).await?.finish()?);
         Ok(faults)
     }
 
@@ -198,13 +187,7 @@ impl Index {
         before: u64,
         slice: usize,
     ) -> Result<(u64, u64, Vec<Fault>), StoreError> {
-        let last_seen = self.keys.last_seen();
-        let fill = |round: &mut Round<'_>| {
-            round.cmd("HSCAN", last_seen.clone()).arg(cursor).arg("COUNT").arg(slice);
-        };
-        let mut answers = run(session, OPERATION, &self.scripts, self.keys.name(), fill).await?;
-        let page = answers.take::<(u64, Vec<(String, String)>)>()?;
-        let mut faults = answers.finish()?;
+        let (page, mut faults) = self.seen_validators(session, OPERATION, cursor, slice).await?;
         let Some((cursor, validators)) = page else { return Ok((0, 0, faults)) };
         let is_old = |seen: &str| seen.parse::<u64>().unwrap_or_default() < before;
         let old: BTreeSet<&str> =
@@ -212,7 +195,7 @@ impl Index {
         if old.is_empty() {
             return Ok((cursor, 0, faults));
         }
-        let fill = |round: &mut Round<'_>| {
+        let fill = |round: &mut Round| {
             for &set in ValidatorState::SETS {
                 round.cmd("SREM", self.keys.set(set)).arg(&old);
             }
@@ -225,11 +208,11 @@ impl Index {
                 }
             }
         };
-        faults.extend(run(session, OPERATION, &self.scripts, self.keys.name(), fill).await?.finish()?);
-        let fill = |round: &mut Round<'_>| {
-            round.cmd("HDEL", last_seen.clone()).arg(&old);
+        faults.extend(self.run(session, OPERATION, fill).await?.finish()?);
+        let fill = |round: &mut Round| {
+            round.cmd("HDEL", self.keys.last_seen()).arg(&old);
         };
-        faults.extend(run(session, OPERATION, &self.scripts, self.keys.name(), fill).await?.finish()?);
+        faults.extend(self.run(session, OPERATION, fill).await?.finish()?);
         Ok((cursor, old.len() as u64, faults))
     }
 }

@@ -9,12 +9,15 @@ use domain::{
 
 use super::{
     Index,
-    rounds::{Answers, Round, run},
+    rounds::{Answers, RAISE, Round},
 };
 use crate::{connect::Session, error::StoreError, reply::Fault};
 
 /// How often the sets are written again because somebody else moved on meanwhile. An epoch has four moves to make.
 const REPEATS: usize = 8;
+
+/// A cursor, and validators with their last signs.
+pub(super) type SeenSlice = (u64, Vec<(String, String)>);
 
 /// Where entities stand.
 #[derive(Clone, Debug, Default)]
@@ -56,31 +59,28 @@ impl Index {
             if standing.is_empty() {
                 break;
             }
-            let fill = |round: &mut Round<'_>| {
-                for &validator in counted {
-                    round.cmd("SCARD", self.keys.validator_batches(validator));
-                    round.cmd("SCARD", self.keys.validator_epochs(validator));
-                }
+            let fill = |round: &mut Round| {
+                counted.iter().for_each(|validator| self.ask_counts(round, validator));
                 self.write_sets(round, &standing, now);
             };
-            let mut answers = run(session, operation, &self.scripts, self.keys.name(), fill).await?;
+            let mut answers = self.run(session, operation, fill).await?;
             let mut stats = Vec::new();
             for &validator in counted {
-                let (batches, epochs) = (answers.take::<u64>()?, answers.take::<u64>()?);
+                let (batches, epochs) = take_counts(&mut answers)?;
                 stats.extend(batches.zip(epochs).map(|(batches, epochs)| (validator, batches, epochs)));
             }
             faults.extend(answers.finish()?);
 
-            let fill = |round: &mut Round<'_>| {
+            let fill = |round: &mut Round| {
                 self.ask(round, &standing);
                 for &(validator, batches, epochs) in &stats {
-                    let raise = round.raise(self.keys.validator_stats(validator));
+                    let raise = round.script(&RAISE, self.keys.validator_stats(validator));
                     raise.arg(self.ttl).arg("batches").arg(batches).arg("epochs").arg(epochs);
                     let signs = standing.validators.get(validator).copied().unwrap_or_default();
                     raise.arg("last_batch_at").arg(signs.batch);
                 }
             };
-            let mut answers = run(session, operation, &self.scripts, self.keys.name(), fill).await?;
+            let mut answers = self.run(session, operation, fill).await?;
             let found = read(&mut answers, &standing)?;
             faults.extend(answers.finish()?);
             standing = found.moved_since(&standing, now);
@@ -89,22 +89,15 @@ impl Index {
         Ok(faults)
     }
 
-    fn write_sets(&self, round: &mut Round<'_>, standing: &Standing, now: u64) {
-        let states = |set: IndexSet| {
-            let epochs = standing.epochs.iter().map(move |(id, state)| (id.as_str(), state.is_in(set)));
-            epochs.collect::<Vec<_>>()
-        };
-        EpochState::SETS.iter().for_each(|&set| self.write_set(round, set, &states(set)));
-        let states = |set: IndexSet| {
-            let all = standing.submissions.iter().map(move |(id, state)| (id.as_str(), state.is_in(set)));
-            all.collect::<Vec<_>>()
-        };
-        SubmissionState::SETS.iter().for_each(|&set| self.write_set(round, set, &states(set)));
-        let states = |set: IndexSet| {
-            let all = standing.validators.iter();
-            all.map(move |(id, signs)| (id.as_str(), signs.state(now).is_in(set))).collect::<Vec<_>>()
-        };
-        ValidatorState::SETS.iter().for_each(|&set| self.write_set(round, set, &states(set)));
+    fn write_sets(&self, round: &mut Round, standing: &Standing, now: u64) {
+        let epochs: Vec<_> = standing.epochs.iter().map(|(id, &state)| (id.as_str(), state)).collect();
+        self.write_states(round, EpochState::SETS, &epochs, EpochState::is_in);
+        let submissions: Vec<_> =
+            standing.submissions.iter().map(|(id, &state)| (id.as_str(), state)).collect();
+        self.write_states(round, SubmissionState::SETS, &submissions, SubmissionState::is_in);
+        let validators: Vec<_> =
+            standing.validators.iter().map(|(id, signs)| (id.as_str(), signs.state(now))).collect();
+        self.write_states(round, ValidatorState::SETS, &validators, ValidatorState::is_in);
         for (validator, signs) in &standing.validators {
             let key = self.keys.validator(validator);
             round.cmd("HSET", key.clone()).arg("state").arg(signs.state(now).as_str());
@@ -112,17 +105,26 @@ impl Index {
         }
     }
 
-    fn write_set(&self, round: &mut Round<'_>, set: IndexSet, members: &[(&str, bool)]) {
-        for (name, within) in [("SADD", true), ("SREM", false)] {
-            let members: Vec<&str> =
-                members.iter().filter(|(_, is_in)| *is_in == within).map(|(id, _)| *id).collect();
-            if !members.is_empty() {
-                round.cmd(name, self.keys.set(set)).arg(members);
+    /// Puts each entity into the sets of its state, and takes it out of the others.
+    fn write_states<S: Copy>(
+        &self,
+        round: &mut Round,
+        sets: &[IndexSet],
+        states: &[(&str, S)],
+        is_in: fn(S, IndexSet) -> bool,
+    ) {
+        for &set in sets {
+            for (name, within) in [("SADD", true), ("SREM", false)] {
+                let members = states.iter().filter(|(_, state)| is_in(*state, set) == within);
+                let members: Vec<&str> = members.map(|(id, _)| *id).collect();
+                if !members.is_empty() {
+                    round.cmd(name, self.keys.set(set)).arg(members);
+                }
             }
         }
     }
 
-    fn ask(&self, round: &mut Round<'_>, standing: &Standing) {
+    fn ask(&self, round: &mut Round, standing: &Standing) {
         for epoch in standing.epochs.keys() {
             round.cmd("HGET", self.keys.epoch(epoch)).arg("state");
         }
@@ -132,6 +134,28 @@ impl Index {
         for validator in standing.validators.keys() {
             round.cmd("HMGET", self.keys.validator(validator)).arg(&["last_seen", "last_batch"]);
         }
+    }
+
+    /// Asks how many batches and epochs are known of a validator; [`take_counts`] reads the answers.
+    pub(super) fn ask_counts(&self, round: &mut Round, validator: &str) {
+        round.cmd("SCARD", self.keys.validator_batches(validator));
+        round.cmd("SCARD", self.keys.validator_epochs(validator));
+    }
+
+    /// A slice of the validators that were ever seen, each with its last sign, and the cursor to go on with, 0 at the end;
+    /// `None` where they can't be listed.
+    pub(super) async fn seen_validators(
+        &self,
+        session: &mut Session,
+        operation: &'static str,
+        cursor: u64,
+        slice: usize,
+    ) -> Result<(Option<SeenSlice>, Vec<Fault>), StoreError> {
+        let fill = |round: &mut Round| {
+            round.cmd("HSCAN", self.keys.last_seen()).arg(cursor).arg("COUNT").arg(slice);
+        };
+        let mut answers = self.run(session, operation, fill).await?;
+        Ok((answers.take()?, answers.finish()?))
     }
 
     /// Lets a slice of the validators fall to the state that the passing of time has brought them to; the cursor to
@@ -146,21 +170,16 @@ impl Index {
         slice: usize,
         now: u64,
     ) -> Result<(u64, Vec<Fault>), StoreError> {
-        let (operation, key) = ("age validators", self.keys.last_seen());
-        let fill = |round: &mut Round<'_>| {
-            round.cmd("HSCAN", key.clone()).arg(cursor).arg("COUNT").arg(slice);
-        };
-        let mut answers = run(session, operation, &self.scripts, self.keys.name(), fill).await?;
-        let page = answers.take::<(u64, Vec<(String, String)>)>()?;
-        let mut faults = answers.finish()?;
+        let operation = "age validators";
+        let (page, mut faults) = self.seen_validators(session, operation, cursor, slice).await?;
         let Some((cursor, validators)) = page else { return Ok((0, faults)) };
-        let fill = |round: &mut Round<'_>| {
+        let fill = |round: &mut Round| {
             for (validator, _) in &validators {
                 let fields = ["last_seen", "last_batch", "state"];
                 round.cmd("HMGET", self.keys.validator(validator)).arg(&fields);
             }
         };
-        let mut answers = run(session, operation, &self.scripts, self.keys.name(), fill).await?;
+        let mut answers = self.run(session, operation, fill).await?;
         let mut standing = Standing::default();
         for (validator, last_seen) in &validators {
             let Some(fields) = answers.take::<Vec<Option<String>>>()? else { continue };
@@ -174,6 +193,11 @@ impl Index {
         faults.extend(self.place(session, operation, standing, &[], now).await?);
         Ok((cursor, faults))
     }
+}
+
+/// How many batches and epochs are known of a validator.
+pub(super) fn take_counts(answers: &mut Answers) -> Result<(Option<u64>, Option<u64>), StoreError> {
+    Ok((answers.take()?, answers.take()?))
 }
 
 /// What stands now of what stood; an entity that can't be read, or is gone, is left out.

@@ -1,101 +1,76 @@
 //! One round trip of the index: commands that each have one key, and their answers, none of which keeps another
 //! from being read.
 
-use redis::{Cmd, FromRedisValue, Script, Value};
+use std::sync::LazyLock;
 
+use redis::{Cmd, FromRedisValue, Value};
+
+use super::Index;
 use crate::{
     batch::Batch,
     connect::Session,
     error::{ErrorKind, StoreError},
     reply::{Fault, Replies},
+    script::Lua,
 };
 
 /// Moves a state.
-const ADVANCE: &str = include_str!("advance.lua");
+pub(super) static ADVANCE: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("advance.lua")));
 /// Raises numbers.
-const RAISE: &str = include_str!("raise.lua");
-
-/// The hashes of the scripts.
-#[derive(Clone, Debug)]
-pub(super) struct Scripts {
-    advance: String,
-    raise: String,
-}
-
-impl Default for Scripts {
-    fn default() -> Self {
-        let hash = |source| Script::new(source).get_hash().to_owned();
-        Self { advance: hash(ADVANCE), raise: hash(RAISE) }
-    }
-}
+pub(super) static RAISE: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("raise.lua")));
 
 /// The commands of a round trip.
-pub(super) struct Round<'a> {
+#[derive(Default)]
+pub(super) struct Round {
     batch: Batch,
     keys: Vec<String>,
-    scripts: &'a Scripts,
     /// Whether the scripts are sent whole, to a server that does not know them yet.
     whole: bool,
 }
 
-impl Round<'_> {
+impl Round {
     /// A command with its key.
     pub(super) fn cmd(&mut self, name: &str, key: String) -> &mut Cmd {
-        self.keys.push(key);
-        // The key was just pushed.
-        self.batch.cmd(name, &self.keys[self.keys.len() - 1])
-    }
-
-    /// A run of `advance.lua`.
-    pub(super) fn advance(&mut self, key: String) -> &mut Cmd {
-        let scripts = self.scripts;
-        self.script(ADVANCE, &scripts.advance, key)
-    }
-
-    /// A run of `raise.lua`.
-    pub(super) fn raise(&mut self, key: String) -> &mut Cmd {
-        let scripts = self.scripts;
-        self.script(RAISE, &scripts.raise, key)
-    }
-
-    /// A run of another script, sent whole.
-    pub(super) fn eval(&mut self, source: &str, key: String) -> &mut Cmd {
-        let command = self.batch.script("EVAL", source, &[&key]);
+        let command = self.batch.cmd(name, &key);
         self.keys.push(key);
         command
     }
 
-    fn script(&mut self, source: &str, hash: &str, key: String) -> &mut Cmd {
-        let (name, script) = if self.whole { ("EVAL", source) } else { ("EVALSHA", hash) };
-        let command = self.batch.script(name, script, &[&key]);
+    /// A run of a script with its key.
+    pub(super) fn script(&mut self, script: &Lua, key: String) -> &mut Cmd {
+        let run = if self.whole { Lua::run_whole } else { Lua::run };
+        let command = run(script, &mut self.batch, &[&key]);
         self.keys.push(key);
         command
     }
 }
 
-/// Makes a round trip; a second one where a server did not know a script. What was done is done again then.
-pub(super) async fn run(
-    session: &mut Session,
-    operation: &'static str,
-    scripts: &Scripts,
-    object: &str,
-    fill: impl Fn(&mut Round<'_>),
-) -> Result<Answers, StoreError> {
-    let mut whole = false;
-    loop {
-        let mut round = Round { batch: Batch::new(), keys: Vec::new(), scripts, whole };
-        fill(&mut round);
-        let Round { batch, keys, .. } = round;
-        let answers =
-            if keys.is_empty() { Vec::new() } else { session.run(operation, object, batch).await? };
-        let unknown = |answer: &redis::RedisResult<Value>| {
-            answer.as_ref().err().is_some_and(|error| error.code() == Some("NOSCRIPT"))
-        };
-        if whole || !answers.iter().any(unknown) {
-            let replies = Replies::new(operation, answers);
-            return Ok(Answers { replies, keys: keys.into_iter(), last: String::new() });
+impl Index {
+    /// Makes a round trip; a second one where a server did not know a script. What was done is done again then.
+    pub(super) async fn run(
+        &self,
+        session: &mut Session,
+        operation: &'static str,
+        fill: impl Fn(&mut Round),
+    ) -> Result<Answers, StoreError> {
+        let mut whole = false;
+        loop {
+            let mut round = Round { whole, ..Round::default() };
+            fill(&mut round);
+            let Round { batch, keys, .. } = round;
+            let answers = match keys.is_empty() {
+                true => Vec::new(),
+                false => session.run(operation, self.keys.name(), batch).await?,
+            };
+            let unknown = |answer: &redis::RedisResult<Value>| {
+                answer.as_ref().err().is_some_and(|error| error.code() == Some("NOSCRIPT"))
+            };
+            if whole || !answers.iter().any(unknown) {
+                let replies = Replies::new(operation, answers);
+                return Ok(Answers { replies, keys: keys.into_iter(), last: String::new() });
+            }
+            whole = true;
         }
-        whole = true;
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use domain::{DayStats, EpochId, Gap, HourStats, MeasurementWindow, Participation, Summary, Totals};
-use redis::{Script, from_redis_value};
+use redis::from_redis_value;
 
 use super::{MarketStore, OriginalDatasets, Pass};
 use crate::{
@@ -12,6 +12,7 @@ use crate::{
     error::StoreError,
     ledger::{self, Run},
     reply::Fault,
+    script::COUNT,
 };
 
 /// How long an hour's statistics live: readers ask for 48 hours.
@@ -23,9 +24,6 @@ const GAPS_TTL: u64 = 24 * 3600;
 const GAP_KEPT: f64 = 3600.0;
 /// How long `vpa:stats` lives on from the last pass.
 const PRIORITIES_TTL: u64 = 7 * 24 * 3600;
-
-/// Sets a field of a hash that exists.
-const COUNT: &str = include_str!("../count.lua");
 
 /// What a pass writes.
 #[derive(Clone, Debug)]
@@ -80,8 +78,8 @@ impl MarketStore {
         // A full pass begins an incarnation or follows a failure: the server may not know the scripts.
         let loads = if pass.active.is_some() { 2 } else { 0 };
         if loads > 0 {
-            batch.keyless("SCRIPT").arg("LOAD").arg(ledger::SOURCE);
-            batch.keyless("SCRIPT").arg("LOAD").arg(COUNT);
+            ledger::SCRIPT.load(&mut batch);
+            COUNT.load(&mut batch);
         }
         let (facts, sealed) = (&pass.seen.facts, &pass.seen.sealed);
         let active_known = pass.active_count.filter(|_| !pass.missed_epochs && !pass.partial);
@@ -187,7 +185,6 @@ impl MarketStore {
         if self.keys.is_shadow() {
             return keys;
         }
-        let hash = Script::new(COUNT).get_hash().to_owned();
         for (epoch, entry) in &totals.unsealed {
             let state = pass.seen.facts.get(epoch).and_then(|facts| facts.state);
             if state.is_none_or(|state| state.submissions_count == Some(entry.submissions)) {
@@ -195,7 +192,7 @@ impl MarketStore {
             }
             for input in pass.chosen.inputs_of(&self.keys, epoch) {
                 let key = input.state(epoch);
-                batch.script("EVALSHA", &hash, &[&key]).arg("submissions_count").arg(entry.submissions);
+                COUNT.run(batch, &[&key]).arg("submissions_count").arg(entry.submissions);
                 keys.push(key);
             }
         }

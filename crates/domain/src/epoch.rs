@@ -65,6 +65,12 @@ fn expand(text: &str, is_digits: impl Fn(&str) -> bool) -> Option<String> {
     Some(format!("{whole}{fraction}{}", "0".repeat(zeros)))
 }
 
+impl AsRef<str> for EpochId {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
 impl TryFrom<String> for EpochId {
     type Error = BadEpoch;
 

@@ -7,7 +7,11 @@
 
 use std::collections::BTreeMap;
 
-use redis::{Arg, Cmd, Pipeline, RedisError, RedisResult, Value, make_extension_error};
+use redis::{
+    Arg, Cmd, Pipeline, RedisError, RedisResult, Value,
+    aio::{ConnectionLike, MultiplexedConnection},
+    make_extension_error,
+};
 
 /// Commands in the order in which their answers are read.
 #[derive(Default)]
@@ -87,8 +91,21 @@ impl Batch {
         }
     }
 
+    /// Sends it to a single server, as one round trip; one answer a command.
+    ///
+    /// # Errors
+    /// What keeps all of it from being answered.
+    pub(crate) async fn send(
+        self,
+        connection: &mut MultiplexedConnection,
+    ) -> RedisResult<Vec<RedisResult<Value>>> {
+        let (pipeline, shape) = self.into_pipeline();
+        let sent = connection.req_packed_commands(&pipeline, 0, pipeline.len()).await?;
+        Ok(shape.answers(sent))
+    }
+
     /// As it is sent to a single server, and how to find the answers in what comes back.
-    pub(crate) fn into_pipeline(self) -> (Pipeline, Shape) {
+    fn into_pipeline(self) -> (Pipeline, Shape) {
         let extra = 2 * usize::from(self.transactions);
         let mut pipeline = Pipeline::with_capacity(self.commands.len() + extra);
         let mut shape = Vec::with_capacity(usize::from(self.transactions) * 2 + 1);
@@ -219,11 +236,11 @@ impl Answers {
 }
 
 /// Stretches of commands that were sent, one by one or as a transaction, and how many each has.
-pub(crate) struct Shape(Vec<(bool, usize)>);
+struct Shape(Vec<(bool, usize)>);
 
 impl Shape {
     /// One answer a command from what a server sent.
-    pub(crate) fn answers(&self, sent: Vec<Value>) -> Vec<RedisResult<Value>> {
+    fn answers(&self, sent: Vec<Value>) -> Vec<RedisResult<Value>> {
         let mut answers = Vec::with_capacity(sent.len());
         let mut sent = sent.into_iter();
         for &(transaction, commands) in &self.0 {

@@ -6,7 +6,10 @@
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
-use redis::aio::{PubSubSink, PubSubStream};
+use redis::{
+    RedisResult,
+    aio::{PubSubSink, PubSubStream},
+};
 
 use crate::{
     Store,
@@ -34,14 +37,25 @@ impl Store {
     pub async fn subscribe(&self, markets: &[MarketKeys]) -> Result<(Subscriber, EventStream), StoreError> {
         let server = self.settings.shown.clone();
         let (within, operation) = (self.settings.connect_timeout, "subscribe");
-        let late = |_| StoreError::new(operation, server.clone(), ErrorKind::Timeout, "it took too long");
-        let failed = |error: redis::RedisError| StoreError::redis(operation, server.clone(), &error);
         let (connection, heard) = self.pubsub(operation).await?;
         let (mut sink, stream) = connection.split();
         let mut channels = vec![EVENTS.to_owned()];
         channels.extend(markets.iter().flat_map(MarketKeys::events));
-        tokio::time::timeout(within, sink.subscribe(channels)).await.map_err(late)?.map_err(failed)?;
+        in_time(within, operation, &server, sink.subscribe(channels)).await?;
         Ok((Subscriber { sink, heard, server, timeout: self.settings.command_timeout }, EventStream(stream)))
+    }
+}
+
+/// Waits for an answer of the server, but no longer than this.
+async fn in_time<T>(
+    within: Duration,
+    operation: &'static str,
+    server: &str,
+    answer: impl Future<Output = RedisResult<T>>,
+) -> Result<T, StoreError> {
+    match tokio::time::timeout(within, answer).await {
+        Ok(answer) => answer.map_err(|error| StoreError::redis(operation, server, &error)),
+        Err(_) => Err(StoreError::new(operation, server, ErrorKind::Timeout, "it took too long")),
     }
 }
 
@@ -51,17 +65,13 @@ impl Subscriber {
     /// # Errors
     /// [`StoreError`] when that fails or takes too long: then it is not known what is subscribed.
     pub async fn change(&mut self, more: Vec<String>, gone: Vec<String>) -> Result<(), StoreError> {
-        let (server, operation) = (self.server.clone(), "change the subscription");
-        let late = |_| StoreError::new(operation, server.clone(), ErrorKind::Timeout, "it took too long");
-        let failed = |error: redis::RedisError| StoreError::redis(operation, server.clone(), &error);
+        let (within, operation) = (self.timeout, "change the subscription");
         if !more.is_empty() {
-            let subscribed = tokio::time::timeout(self.timeout, self.sink.subscribe(more)).await;
-            subscribed.map_err(late)?.map_err(failed)?;
+            in_time(within, operation, &self.server, self.sink.subscribe(more)).await?;
         }
         // Without a channel it would mean all.
         if !gone.is_empty() {
-            let left = tokio::time::timeout(self.timeout, self.sink.unsubscribe(gone)).await;
-            left.map_err(late)?.map_err(failed)?;
+            in_time(within, operation, &self.server, self.sink.unsubscribe(gone)).await?;
         }
         Ok(())
     }

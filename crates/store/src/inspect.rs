@@ -11,11 +11,7 @@ mod stands;
 
 use std::time::Duration;
 
-use redis::{
-    RedisResult, Value,
-    aio::{ConnectionLike, MultiplexedConnection},
-    from_redis_value,
-};
+use redis::{RedisResult, Value, aio::MultiplexedConnection, from_redis_value};
 
 pub use rights::Refusal;
 pub use server::{ServerClock, ServerFacts};
@@ -154,10 +150,8 @@ impl Inspector {
         operation: &'static str,
         batch: Batch,
     ) -> Result<Vec<RedisResult<Value>>, StoreError> {
-        let (pipeline, shape) = batch.into_pipeline();
-        let sent = self.connection.req_packed_commands(&pipeline, 0, pipeline.len()).await;
-        sent.map(|sent| shape.answers(sent))
-            .map_err(|error| StoreError::redis(operation, &self.server, &error))
+        let sent = batch.send(&mut self.connection).await;
+        sent.map_err(|error| StoreError::redis(operation, &self.server, &error))
     }
 
     /// Sends one command; its answer, or what the server said against it.

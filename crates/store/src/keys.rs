@@ -24,6 +24,13 @@ pub struct Output {
     pub spelling: Spelling,
 }
 
+impl Output {
+    /// What stands before each key, with its colon.
+    fn before(&self) -> String {
+        if self.prefix.is_empty() { String::new() } else { format!("{}:", self.prefix) }
+    }
+}
+
 /// How addresses are spelled in the keys of outputs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Spelling {
@@ -106,8 +113,7 @@ impl MarketKeys {
             Spelling::Configured => &pure[pure.len() - 1..],
             Spelling::Both => pure,
         };
-        let shadow = !output.prefix.is_empty();
-        let before = if shadow { format!("{}:", output.prefix) } else { String::new() };
+        let (shadow, before) = (!output.prefix.is_empty(), output.before());
         let outputs = names.iter().map(|name| format!("{before}{name}")).collect();
         // One ledger, however its market is spelled.
         let ledger = format!("{before}{{{}}}:tracker", self.inputs[0]);
@@ -270,7 +276,8 @@ impl OutputKeys<'_> {
     }
 }
 
-/// The keys that producers write, under one spelling of `P:M`.
+/// The keys that producers write, under one spelling of `P:M`. Where the original reads a key of an epoch, its id may be
+/// any text, as it stands in a set or a timeline.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct InputKeys<'a> {
     space: &'a str,
@@ -288,8 +295,8 @@ impl<'a> InputKeys<'a> {
         Self { id: Some(id), ..self }
     }
 
-    fn id_of<'b>(&'b self, epoch: &'b EpochId) -> &'b str {
-        self.id.unwrap_or_else(|| epoch.as_str())
+    fn id_of<'b>(&'b self, epoch: &'b (impl AsRef<str> + ?Sized)) -> &'b str {
+        self.id.unwrap_or_else(|| epoch.as_ref())
     }
 
     /// `P:M`
@@ -323,7 +330,7 @@ impl<'a> InputKeys<'a> {
         format!("{}:metrics:batches:timeline", self.space)
     }
 
-    pub(crate) fn info(self, epoch: &EpochId) -> String {
+    pub(crate) fn info(self, epoch: &(impl AsRef<str> + ?Sized)) -> String {
         format!("{}:metrics:epoch:{}:info", self.space, self.id_of(epoch))
     }
 
@@ -331,7 +338,7 @@ impl<'a> InputKeys<'a> {
         format!("{}:epoch:{}:state", self.space, self.id_of(epoch))
     }
 
-    pub(crate) fn validators(self, epoch: &EpochId) -> String {
+    pub(crate) fn validators(self, epoch: &(impl AsRef<str> + ?Sized)) -> String {
         format!("{}:epoch:{}:validators", self.space, self.id_of(epoch))
     }
 
@@ -340,7 +347,7 @@ impl<'a> InputKeys<'a> {
         format!("{}:epoch:*:validators", self.space)
     }
 
-    pub(crate) fn submission_ids(self, epoch: &EpochId) -> String {
+    pub(crate) fn submission_ids(self, epoch: &(impl AsRef<str> + ?Sized)) -> String {
         format!("{}:epoch:{}:submissions:ids", self.space, self.id_of(epoch))
     }
 
@@ -348,11 +355,11 @@ impl<'a> InputKeys<'a> {
         format!("{}:epoch:{}:processed", self.space, self.id_of(epoch))
     }
 
-    pub(crate) fn local_batch(self, epoch: &EpochId) -> String {
+    pub(crate) fn local_batch(self, epoch: &(impl AsRef<str> + ?Sized)) -> String {
         format!("{}:metrics:batch:local:{}", self.space, self.id_of(epoch))
     }
 
-    pub(crate) fn aggregated_batch(self, epoch: &EpochId) -> String {
+    pub(crate) fn aggregated_batch(self, epoch: &(impl AsRef<str> + ?Sized)) -> String {
         format!("{}:metrics:batch:aggregated:{}", self.space, self.id_of(epoch))
     }
 
@@ -385,30 +392,7 @@ impl<'a> InputKeys<'a> {
         format!("{}:vpa:submission:timeline", self.space)
     }
 
-    pub(crate) fn batch_validators(self, epoch: &EpochId) -> String {
+    pub(crate) fn batch_validators(self, epoch: &(impl AsRef<str> + ?Sized)) -> String {
         format!("{}:metrics:batch:{}:validators", self.space, self.id_of(epoch))
     }
-
-    /// The keys of what the original takes for an epoch: its id is any text, as it stands in a set or a timeline.
-    pub(crate) fn of_text(self, id: &str) -> TextKeys {
-        let space = self.space;
-        TextKeys {
-            info: format!("{space}:metrics:epoch:{id}:info"),
-            ids: format!("{space}:epoch:{id}:submissions:ids"),
-            validators: format!("{space}:epoch:{id}:validators"),
-            local: format!("{space}:metrics:batch:local:{id}"),
-            aggregated: format!("{space}:metrics:batch:aggregated:{id}"),
-            batch_validators: format!("{space}:metrics:batch:{id}:validators"),
-        }
-    }
-}
-
-/// The keys of an epoch whose id is any text.
-pub(crate) struct TextKeys {
-    pub(crate) info: String,
-    pub(crate) ids: String,
-    pub(crate) validators: String,
-    pub(crate) local: String,
-    pub(crate) aggregated: String,
-    pub(crate) batch_validators: String,
 }

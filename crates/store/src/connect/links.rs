@@ -8,7 +8,7 @@ use std::sync::{
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
 use redis::{
     ConnectionInfo, ErrorKind, RedisResult, ServerErrorKind, Value,
-    aio::{ConnectionLike, MultiplexedConnection, PubSub},
+    aio::{MultiplexedConnection, PubSub},
 };
 
 use super::{
@@ -129,9 +129,7 @@ impl Links {
             (Way::Cluster(nodes), Kind::Cluster(cluster)) => nodes.run(cluster, batch, round_trips).await,
             (Way::Server(connection), _) => {
                 *round_trips += 1;
-                let (pipeline, shape) = batch.into_pipeline();
-                let sent = connection.req_packed_commands(&pipeline, 0, pipeline.len()).await;
-                sent.map(|sent| shape.answers(sent)).map_err(Trouble::from)
+                batch.send(connection).await.map_err(Trouble::from)
             }
             // Links are made by the same value that is asked here.
             (Way::Cluster(_), _) => unreachable!("a link to a cluster without a cluster"),

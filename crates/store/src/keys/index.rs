@@ -18,8 +18,7 @@ impl IndexKeys {
     /// The index without a market in its names.
     #[must_use]
     pub fn plain(output: &Output) -> Self {
-        let before = if output.prefix.is_empty() { String::new() } else { format!("{}:", output.prefix) };
-        Self { before, namespaced: false }
+        Self { before: output.before(), namespaced: false }
     }
 
     /// The index of a market, under the first spelling of its outputs.

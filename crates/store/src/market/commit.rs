@@ -1,6 +1,6 @@
 //! The third step of a pass: the ledger's new entries, and the datasets.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use domain::{DayStats, EpochId, Gap, HourStats, MeasurementWindow, Participation, Summary, Totals};
 use redis::from_redis_value;
@@ -122,8 +122,8 @@ impl MarketStore {
         let ttl = OriginalDatasets::SUMMARY_TTL;
         let (ttl, participation_ttl, json, fields, participation) = match &datasets.original {
             Some(original) => {
-                let OriginalDatasets { summary, stats, participation, .. } = original.clone();
-                (ttl, ttl, summary, stats, participation)
+                let OriginalDatasets { summary, stats, participation, .. } = original;
+                (ttl, ttl, summary.clone(), stats.clone(), participation.clone())
             }
             None => (
                 seconds(datasets.summary_ttl),
@@ -178,8 +178,9 @@ impl MarketStore {
         datasets: &Datasets<'_>,
     ) -> Vec<String> {
         let mut keys = Vec::new();
+        let (open, closed) = gaps(pass, datasets);
         for output in self.keys.outputs() {
-            write_gaps(batch, &mut keys, &output.gaps(), pass, datasets);
+            write_gaps(batch, &mut keys, &output.gaps(), pass.seen.now, &open, &closed);
         }
         // What follows is the producers'.
         if self.keys.is_shadow() {
@@ -204,24 +205,35 @@ impl MarketStore {
     }
 }
 
+/// The members of the gaps that are open, and of those that are closed by now.
+fn gaps(pass: &Pass, datasets: &Datasets<'_>) -> (BTreeSet<String>, Vec<String>) {
+    let open: BTreeSet<String> = datasets.gaps.iter().map(|(epoch, gap)| gap.member(epoch)).collect();
+    // One whose state could not be read has the gaps that it had.
+    let read = pass.seen.facts.iter().filter(|(_, facts)| !facts.state_unread).map(|(epoch, _)| epoch);
+    let all = read.flat_map(|epoch| Gap::ALL.map(|gap| gap.member(epoch)));
+    let closed = all.filter(|member| !open.contains(member)).collect();
+    (open, closed)
+}
+
 /// Adds the gaps that are open, and removes those that are closed or of which nothing was seen for an hour.
-fn write_gaps(batch: &mut Batch, keys: &mut Vec<String>, gaps: &str, pass: &Pass, datasets: &Datasets<'_>) {
-    let now = pass.seen.now;
+fn write_gaps(
+    batch: &mut Batch,
+    keys: &mut Vec<String>,
+    gaps: &str,
+    now: f64,
+    open: &BTreeSet<String>,
+    closed: &[String],
+) {
     batch.cmd("ZREMRANGEBYSCORE", gaps).arg("-inf").arg(format!("({}", now - GAP_KEPT));
     keys.push(gaps.to_owned());
-    let present: Vec<String> = datasets.gaps.iter().map(|(epoch, gap)| gap.member(epoch)).collect();
-    if !present.is_empty() {
+    if !open.is_empty() {
         let add = batch.cmd("ZADD", gaps);
-        present.iter().for_each(|member| {
+        open.iter().for_each(|member| {
             add.arg(now as u64).arg(member);
         });
         batch.cmd("EXPIRE", gaps).arg(GAPS_TTL);
         keys.extend([gaps.to_owned(), gaps.to_owned()]);
     }
-    // One whose state could not be read has the gaps that it had.
-    let read = pass.seen.facts.iter().filter(|(_, facts)| !facts.state_unread).map(|(epoch, _)| epoch);
-    let all = read.flat_map(|epoch| Gap::ALL.map(|gap| gap.member(epoch)));
-    let closed: Vec<String> = all.filter(|member| !present.contains(member)).collect();
     if !closed.is_empty() {
         batch.cmd("ZREM", gaps).arg(closed);
         keys.push(gaps.to_owned());

@@ -10,15 +10,12 @@ use crate::{
     batch::Batch,
     connect::Session,
     error::StoreError,
-    keys::{InputKeys, TextKeys},
+    keys::InputKeys,
     reply::{Fault, Replies},
 };
 
 /// How many of the newest timeline entries the original sees.
 const NEWEST: isize = 5;
-/// How long its datasets live, in seconds.
-const SUMMARY_TTL: u64 = 60;
-const HOURLY_TTL: u64 = 2 * HOUR;
 
 /// The texts of the original, to be written in place of ours.
 #[derive(Clone, Debug, Default)]
@@ -37,9 +34,9 @@ pub struct OriginalDatasets {
 
 impl OriginalDatasets {
     /// How long summary, stats and participation live, in seconds.
-    pub(super) const SUMMARY_TTL: u64 = SUMMARY_TTL;
+    pub(super) const SUMMARY_TTL: u64 = 60;
     /// How long the statistics of an hour live, in seconds.
-    pub(super) const HOURLY_TTL: u64 = HOURLY_TTL;
+    pub(super) const HOURLY_TTL: u64 = 2 * HOUR;
 }
 
 impl MarketStore {
@@ -100,36 +97,36 @@ impl MarketStore {
         seen.submissions = (take(&submissions)?, take(&submissions)?);
         seen.level1 = take(&counted[0])?;
         seen.priorities = (take(&counted[1])?, take(&counted[2])?);
-        let entries: Vec<(Vec<u8>, f64)> = replies.take(&batches)?.unwrap_or_default();
+        let entries = timed_texts(replies.take(&batches)?);
         let fields: Vec<Option<String>> = replies.take(&input.vpa_stats())?.unwrap_or_default();
         for (slot, field) in seen.priority_sums.iter_mut().zip(fields) {
             *slot = field.and_then(|text| text.parse().ok());
         }
-        let text = |(member, at): (Vec<u8>, f64)| Some((String::from_utf8(member).ok()?, at));
-        let entries = entries.into_iter().filter_map(text);
-        let of_batch =
-            |(member, at): (String, f64)| Some((member.strip_prefix("aggregated:")?.to_owned(), at));
-        let aggregated: Vec<(String, f64)> = entries.filter_map(of_batch).collect();
+        // Each with the key of its validators.
+        let of_batch = |(member, at): (String, f64)| {
+            Some((input.batch_validators(member.strip_prefix("aggregated:")?), at))
+        };
+        let aggregated: Vec<(String, f64)> = entries.into_iter().filter_map(of_batch).collect();
         let mut faults = replies.into_faults();
 
         let mut batch = Batch::new();
-        let active: Vec<TextKeys> = active.iter().map(|id| input.of_text(id)).collect();
-        for epoch in &active {
-            batch.cmd("ZCARD", &epoch.ids);
-            batch.cmd("SMEMBERS", &epoch.validators);
+        let active: Vec<[String; 2]> =
+            active.iter().map(|id| [input.submission_ids(id), input.validators(id)]).collect();
+        for [ids, validators] in &active {
+            batch.cmd("ZCARD", ids);
+            batch.cmd("SMEMBERS", validators);
         }
-        for (id, _) in &aggregated {
-            batch.cmd("GET", input.of_text(id).batch_validators);
+        for (validators, _) in &aggregated {
+            batch.cmd("GET", validators);
         }
         if batch.len() > 0 {
             let mut replies = Replies::new(operation, session.run(operation, self.name(), batch).await?);
-            for epoch in &active {
-                seen.processed += replies.take::<u64>(&epoch.ids)?.unwrap_or(0);
-                seen.validators.extend(texts(replies.take(&epoch.validators)?));
+            for [ids, validators] in &active {
+                seen.processed += replies.take::<u64>(ids)?.unwrap_or(0);
+                seen.validators.extend(texts(replies.take(validators)?));
             }
-            for (epoch, at) in aggregated {
-                let key = input.of_text(&epoch).batch_validators;
-                let list: Option<Vec<u8>> = replies.take::<Option<Vec<u8>>>(&key)?.flatten();
+            for (validators, at) in aggregated {
+                let list = replies.take::<Option<Vec<u8>>>(&validators)?.flatten();
                 let named = list.and_then(|list| serde_json::from_slice(&list).ok()).unwrap_or_default();
                 seen.aggregated.push((at, named));
             }
@@ -173,16 +170,15 @@ impl MarketStore {
         let mut found = None;
         for input in self.keys.inputs() {
             let active: Vec<String> = texts(replies.take(&input.active())?);
-            let newest: Vec<(Vec<u8>, f64)> = replies.take(&input.epochs_timeline())?.unwrap_or_default();
-            let text = |(member, at): (Vec<u8>, f64)| Some((String::from_utf8(member).ok()?, at));
-            let newest: Vec<(String, f64)> = newest.into_iter().filter_map(text).collect();
+            let newest = timed_texts(replies.take(&input.epochs_timeline())?);
             let current = active.into_iter().next().map(|first| (first, None));
             let current = current.or_else(|| original_open(&newest).map(|(id, at)| (id, Some(at))));
             found = found.or(current.map(|current| (input, current)));
         }
         let mut faults = replies.into_faults();
         let Some((input, (id, opened))) = found else { return Ok((None, faults)) };
-        let TextKeys { info, local, aggregated, ids, .. } = &input.of_text(&id);
+        let (info, ids) = (&input.info(&id), &input.submission_ids(&id));
+        let (local, aggregated) = (&input.local_batch(&id), &input.aggregated_batch(&id));
         let mut batch = Batch::new();
         batch.cmd("HMGET", info).arg(&["status", "timestamp", "duration", "data_market"]);
         batch.cmd("EXISTS", local);
@@ -210,4 +206,10 @@ impl MarketStore {
 
 fn texts(members: Option<Vec<Vec<u8>>>) -> Vec<String> {
     members.into_iter().flatten().filter_map(|member| String::from_utf8(member).ok()).collect()
+}
+
+/// The members of a timeline that are texts, with their times.
+fn timed_texts(members: Option<Vec<(Vec<u8>, f64)>>) -> Vec<(String, f64)> {
+    let text = |(member, at)| Some((String::from_utf8(member).ok()?, at));
+    members.into_iter().flatten().filter_map(text).collect()
 }

@@ -6,7 +6,7 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::{MARKETS, SOON, environment, key, producer, service, totals_reach};
+use common::{MARKETS, SOON, environment, have_settled, key, producer, service, totals_reach};
 use redis::{aio::MultiplexedConnection, cmd};
 use serde_json::{Value, json};
 use state_tracker::{
@@ -57,6 +57,7 @@ async fn what_a_tracker_has_just_written_is_explained_and_the_faults_of_the_orig
     let market = produced(&redis).await;
     let service = service(&environment).await;
     totals_reach(&redis, MARKETS[0], &market.truth()).await;
+    have_settled(&service, MARKETS[0]).await;
     let config = config(&environment);
     let rows = diff(&config, MARKETS[0]).await.expect("compared");
     let unexplained: Vec<&Row> = rows.iter().filter(|row| !row.explained).collect();
@@ -153,6 +154,7 @@ async fn the_command_prints_a_table_or_json_and_its_exit_code_tells() {
     assert!(table.contains("REDIS, unexplained: nothing stands there"), "{table}");
     let service = service(&environment).await;
     totals_reach(&redis, MARKETS[0], &market.truth()).await;
+    have_settled(&service, MARKETS[0]).await;
     let (code, table, _) = run(&[&MARKETS[0].to_lowercase()]).await;
     assert!(code == Some(0) && table.contains(" 0 differ unexplained"), "{table}");
     assert!(table.lines().all(|line| line.chars().count() <= 200), "{table}");

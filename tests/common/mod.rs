@@ -114,6 +114,17 @@ pub fn actor(service: &Service, path: &str) -> ActorHealth {
         .unwrap_or_else(|| panic!("no actor {path}"))
 }
 
+/// Waits until a market's actors have nothing more to write before their intervals are over: the look that the
+/// subscription asked for is settled, and with it the pass.
+pub async fn have_settled(service: &Service, market: &str) {
+    let is_settled = |name: &str| {
+        let mailbox = actor(service, &format!("markets/{market}/{name}")).mailbox.expect("it has a mailbox");
+        mailbox.accepted > 0 && mailbox.waiting == 0 && mailbox.in_hand == 0
+    };
+    let are_settled = || ["aggregator", "epoch-tracker"].into_iter().all(is_settled);
+    wait_until("the market's actors have settled", SOON, async || are_settled()).await;
+}
+
 /// The paths of all actors that are no supervisors.
 pub fn workers(service: &Service) -> Vec<String> {
     service.tree().health().into_iter().filter(|actor| !actor.supervisor).map(|actor| actor.path).collect()

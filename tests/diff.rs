@@ -80,7 +80,7 @@ async fn what_a_tracker_has_just_written_is_explained_and_the_faults_of_the_orig
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_no_tracker_has_written_is_unexplained_and_nothing_is_changed_by_looking() {
     let redis = RedisServer::start().await.expect("a Redis server");
-    let _market = produced(&redis).await;
+    let mut market = produced(&redis).await;
     let config = config(&environment(redis.addr()));
     let mut connection = redis.connection().await.expect("a connection");
     let before = everything(&mut connection).await;
@@ -111,7 +111,27 @@ async fn what_no_tracker_has_written_is_unexplained_and_nothing_is_changed_by_lo
     let (explained, why) = put(json!({ "epochs_total": 0, "updated_at": now })).await;
     assert!(!explained && why.starts_with("the original's number"), "{why}");
     let (explained, why) = put(json!({ "epochs_total": 1, "updated_at": now })).await;
-    assert!(explained && why.contains("it follows what happened since"), "{why}");
+    assert!(!explained && why.contains("have had no entry since"), "{why}");
+    let daily = json!({ "epochs": 2, "updated_at": now - 4 * 3600 });
+    let _: () = cmd("SET")
+        .arg(key(MARKETS[0], "stats:daily"))
+        .arg(daily.to_string())
+        .query_async(&mut connection.clone())
+        .await
+        .expect("set");
+    let rows = diff(&config, MARKETS[0]).await.expect("compared");
+    let batches = row(&rows, "stats:daily", "batches");
+    assert!(
+        !batches.explained && batches.why.as_deref().is_some_and(|why| why.contains("10805 s are allowed")),
+        "{batches:?}"
+    );
+
+    // What was right when it was written, and what came since.
+    market.open_epoch(9, now).await.expect("opened");
+    let (explained, why) = put(json!({ "epochs_total": 2, "updated_at": now - 5 })).await;
+    assert!(explained && why.contains("the timelines have had 1 entries since"), "{why}");
+    let (explained, why) = put(json!({ "epochs_total": 4, "updated_at": now - 5 })).await;
+    assert!(!explained && why.starts_with("more than the ledger"), "{why}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

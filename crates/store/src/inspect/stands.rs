@@ -87,4 +87,41 @@ impl Session {
         }
         Ok(counts)
     }
+
+    /// How many entries a market's timelines have had at or after each of these moments (Unix seconds), under all
+    /// spellings: one round trip.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the server does not answer.
+    pub async fn entries_since(
+        &mut self,
+        keys: &MarketKeys,
+        validator: &str,
+        moments: &[u64],
+    ) -> Result<Vec<u64>, StoreError> {
+        let operation = "count new entries";
+        let timelines = |input: InputKeys<'_>| {
+            let priorities = [input.vpa_assignments(), input.vpa_submissions()];
+            input.timelines(validator).into_iter().chain(priorities)
+        };
+        let timelines: Vec<String> = keys.inputs().flat_map(timelines).collect();
+        let mut batch = Batch::new();
+        for moment in moments {
+            for key in &timelines {
+                batch.cmd("ZCOUNT", key).arg(*moment).arg("+inf");
+            }
+        }
+        if batch.len() == 0 {
+            return Ok(Vec::new());
+        }
+        let answers = self.run(operation, keys.market().checksummed(), batch).await?;
+        let mut replies = Replies::new(operation, answers);
+        let mut counts = vec![0; moments.len()];
+        for count in &mut counts {
+            for key in &timelines {
+                *count += replies.take::<u64>(key)?.unwrap_or(0);
+            }
+        }
+        Ok(counts)
+    }
 }

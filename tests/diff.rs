@@ -112,7 +112,7 @@ async fn what_no_tracker_has_written_is_unexplained_and_nothing_is_changed_by_lo
     assert!(!explained && why.starts_with("the original's number"), "{why}");
     let (explained, why) = put(json!({ "epochs_total": 1, "updated_at": now })).await;
     assert!(!explained && why.contains("have had no entry since"), "{why}");
-    let daily = json!({ "epochs": 2, "updated_at": now - 4 * 3600 });
+    let daily = json!({ "epochs_total": 2, "updated_at": now - 4 * 3600 });
     let _: () = cmd("SET")
         .arg(key(MARKETS[0], "stats:daily"))
         .arg(daily.to_string())
@@ -120,7 +120,7 @@ async fn what_no_tracker_has_written_is_unexplained_and_nothing_is_changed_by_lo
         .await
         .expect("set");
     let rows = diff(&config, MARKETS[0]).await.expect("compared");
-    let batches = row(&rows, "stats:daily", "batches");
+    let batches = row(&rows, "stats:daily", "batches_total");
     assert!(
         !batches.explained && batches.why.as_deref().is_some_and(|why| why.contains("10805 s are allowed")),
         "{batches:?}"

@@ -6,6 +6,7 @@ mod diff;
 mod doctor;
 mod healthcheck;
 mod run;
+mod signals;
 
 pub use check::connect;
 pub use demo::demo;

@@ -83,7 +83,7 @@ impl Service {
 
     /// The tree.
     #[must_use]
-    pub fn tree(&self) -> &Tree {
+    pub fn tree(&self) -> &Arc<Tree> {
         &self.tree
     }
 

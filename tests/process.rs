@@ -217,3 +217,52 @@ async fn an_actor_that_hangs_does_not_keep_the_process_from_stopping() {
         assert!(told.elapsed() < Duration::from_secs(10), "{:?}", told.elapsed());
     }
 }
+
+/// A runtime of one thread, which the actor takes, and one of as many threads as the machine has cores. The actors may
+/// take 1 s to stop; without the signal the process would end after 60 s, with 70.
+#[cfg(feature = "failure-points")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_actor_that_never_yields_does_not_keep_the_process_from_stopping() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let spinning = format!("{}/aggregator", MARKETS[0]);
+    let mut one_thread = environment(redis.addr());
+    for (name, value) in [
+        ("STATE_TRACKER_FAILURE_POINTS", format!("aggregator::before_read@{spinning}=spin").as_str()),
+        ("STATE_TRACKER__SUPERVISION__SHUTDOWN_WITHIN", "1s"),
+        ("STATE_TRACKER__SUPERVISION__STOP_WITHIN", "500ms"),
+        ("TOKIO_WORKER_THREADS", "1"),
+    ] {
+        one_thread.insert(name.to_owned(), value.to_owned());
+    }
+    let mut all_cores = one_thread.clone();
+    all_cores.remove("TOKIO_WORKER_THREADS");
+    let names_it = |line: &str| {
+        let end = line.contains("\"stopped\"") || line.contains("did not come to its end");
+        end && line.contains(&spinning)
+    };
+    for (environment, second_signal, code) in
+        [(&one_thread, false, 0), (&one_thread, true, 130), (&all_cores, false, 0), (&all_cores, true, 130)]
+    {
+        let mut process = Process::start(environment).await;
+        let log = process.log.clone();
+        let logs = async |what: &str, found: &dyn Fn(&str) -> bool| {
+            let mut log = log.clone();
+            // What it gives holds a lock on the log, and is let go at once.
+            let found = log.wait_for(|log| log.lines().any(found));
+            let found = tokio::time::timeout(common::SOON, found).await.is_ok_and(|found| found.is_ok());
+            assert!(found, "{what}: {}", *log.borrow());
+        };
+        logs("it spins", &|line| line.contains("holds this thread")).await;
+        let told = std::time::Instant::now();
+        process.signal("TERM").await;
+        if second_signal {
+            logs("the signal is heard", &|line| line.contains("SIGTERM: stopping")).await;
+            process.signal("TERM").await;
+        }
+        assert_eq!(process.exit_code().await, Some(code), "{}", *process.log.borrow());
+        assert!(told.elapsed() < Duration::from_secs(10), "{:?}", told.elapsed());
+        if !second_signal {
+            logs("the actor is named", &names_it).await;
+        }
+    }
+}

@@ -18,7 +18,7 @@ use testkit::{LiveHandle, LiveRate, ProducerConfig, RedisServer, SharedTruth, ru
 use tokio::time::{Instant, MissedTickBehavior};
 
 use self::{judge::Judge, screen::Screen};
-use super::run::Signals;
+use super::signals::Signals;
 use crate::{cli::DemoArgs, config::Config, service::Service};
 
 const PROTOCOL: &str = "0xE88E5f64AEB483d7057645326AdDFA24A3B312DF";
@@ -60,7 +60,7 @@ pub(super) struct Datasets {
 /// Anything that keeps the demo from running, a missing `redis-server` above all. What `--check` finds is told,
 /// and is exit code 1.
 pub async fn demo(args: DemoArgs) -> Result<ExitCode> {
-    let mut signals = Signals::catch()?;
+    let signals = Signals::catch(None)?;
     let redis = RedisServer::start().await.wrap_err("the demo needs a Redis server of its own")?;
     let config = config(&redis)?;
     let producers: Vec<LiveHandle> =
@@ -79,7 +79,7 @@ pub async fn demo(args: DemoArgs) -> Result<ExitCode> {
     loop {
         tokio::select! {
             _ = looks.tick() => {}
-            name = signals.next() => {
+            name = signals.told_to_stop() => {
                 screen.say(&format!("{name}: ending"));
                 break;
             }

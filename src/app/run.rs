@@ -1,17 +1,19 @@
 //! `run`: the service, from the first log line to the exit code.
 
-use std::{io::IsTerminal, process::ExitCode, sync::Arc, time::Duration};
+use std::{convert::Infallible, io::IsTerminal, process::ExitCode, sync::Arc, time::Duration};
 
 use color_eyre::eyre::{Result, WrapErr};
 use supervision::{Outcome, WatchSettings};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use super::EX_GAVE_UP;
+use super::{EX_GAVE_UP, signals::Signals};
 use crate::{
     config::{ConfigErrors, EX_CONFIG, Loaded, Log, LogFormat, Supervision},
     service::{Reloaded, Service},
 };
+
+/// How long the endpoints, and what had to be killed, may take when the time of the actors is over.
+const STOP_SLACK: Duration = Duration::from_secs(1);
 
 /// Runs the service until it is told to stop or gives up. At SIGHUP the configuration is loaded anew.
 ///
@@ -31,22 +33,16 @@ pub async fn run(load: impl Fn() -> Result<Loaded, ConfigErrors>) -> Result<Exit
     }
     let config = &loaded.config;
     // Signals are caught before anything starts, so that none can fall into a gap.
-    let mut signals = Signals::catch()?;
-    let mut hangups = signal(SignalKind::hangup()).wrap_err("SIGHUP can't be caught")?;
+    let signals = Signals::catch(Some(config.supervision.shutdown_within + STOP_SLACK))?;
     let markets = config.tracker.markets.len();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), markets, redis = config.redis.address(), "starting");
-    let service = Service::start(config, watch(&config.supervision)).await?;
+    let service = Service::start(config, watch(&config.supervision, signals.is_told_to_stop())).await?;
+    signals.watch_over(service.tree());
     arm_failure_points(&service)?;
     let outcome = tokio::select! {
         outcome = service.tree().ended() => outcome,
-        () = keep_reloading(&service, &loaded, &load, &mut hangups) => Outcome::Stopped,
-        name = signals.next() => {
-            tracing::info!("{name}: stopping");
-            tokio::spawn(async move {
-                let name = signals.next().await;
-                tracing::warn!("{name} again: not waiting any longer");
-                std::process::exit(130);
-            });
+        never = keep_reloading(&service, &loaded, &load, &signals) => match never {},
+        _ = signals.told_to_stop() => {
             let report = service.stop().await;
             tracing::info!(took = ?report.took, abandoned = ?report.abandoned, "stopped");
             // Who was told to stop has done so, even if something had to be killed for it.
@@ -73,9 +69,10 @@ async fn keep_reloading(
     service: &Service,
     started: &Loaded,
     load: &impl Fn() -> Result<Loaded, ConfigErrors>,
-    hangups: &mut Signal,
-) {
-    while hangups.recv().await.is_some() {
+    signals: &Signals,
+) -> Infallible {
+    loop {
+        signals.hangup().await;
         let new = match load() {
             Ok(new) => new,
             Err(errors) => {
@@ -101,13 +98,19 @@ async fn keep_reloading(
 }
 
 /// What is done about a handler that never yields: nothing inside the process can replace it, so the process
-/// ends and its own supervisor takes over.
-fn watch(settings: &Supervision) -> WatchSettings {
+/// ends and its own supervisor takes over. One that is being stopped anyway ends by its own deadline.
+fn watch(
+    settings: &Supervision,
+    is_told_to_stop: impl Fn() -> bool + Send + Sync + 'static,
+) -> WatchSettings {
     WatchSettings {
         every: (settings.stall_after / 8).clamp(Duration::from_millis(10), Duration::from_secs(1)),
         report_after: settings.stall_after,
         wedged_after: settings.wedged_after,
-        on_wedged: Arc::new(|actor, polling| {
+        on_wedged: Arc::new(move |actor, polling| {
+            if is_told_to_stop() {
+                return;
+            }
             tracing::error!(actor, "a handler has not yielded for {polling:?}; ending the process");
             std::process::exit(i32::from(EX_GAVE_UP));
         }),
@@ -140,24 +143,4 @@ fn log_to_stderr(log: &Log) -> Result<()> {
         LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
     };
     installed.map_err(|error| color_eyre::eyre::eyre!("the log could not be set up: {error}"))
-}
-
-/// SIGTERM and SIGINT.
-pub(super) struct Signals {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    pub(super) fn catch() -> Result<Self> {
-        let catch = |kind| signal(kind).wrap_err("signals can't be caught");
-        Ok(Self { terminate: catch(SignalKind::terminate())?, interrupt: catch(SignalKind::interrupt())? })
-    }
-
-    pub(super) async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
 }

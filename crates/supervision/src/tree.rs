@@ -356,6 +356,18 @@ impl Tree {
         }
     }
 
+    /// The actors whose running poll has lasted for at least `at_least`: while it does they can't be killed. Takes no
+    /// lock that an actor could hold.
+    #[must_use]
+    pub fn not_yielding(&self, at_least: Duration) -> Vec<(String, Duration)> {
+        let now = self.shared.clock.nanos();
+        let polling = |seat: &Arc<Seat>| {
+            let polling = Duration::from_nanos(seat.progress.polling_for(now)?);
+            (polling >= at_least).then(|| (seat.path.clone(), polling))
+        };
+        self.shared.seats().iter().filter_map(polling).collect()
+    }
+
     /// The failure points of this tree.
     #[cfg(feature = "failure-points")]
     #[must_use]

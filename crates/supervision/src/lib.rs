@@ -45,6 +45,7 @@
 
 mod actor;
 mod budget;
+mod child;
 mod clock;
 mod crash;
 pub mod fail;
@@ -59,6 +60,7 @@ mod watch;
 
 pub use actor::{Actor, Context};
 pub use budget::{Budget, DeadlineExceeded};
+pub use child::Child;
 pub use clock::Clock;
 pub use health::{ActorHealth, Crash, ExitKind, State};
 pub use mailbox::{
@@ -67,7 +69,7 @@ pub use mailbox::{
 };
 pub use policy::{Backoff, Intensity, Policy, Restart};
 pub use progress::Activity;
-pub use tree::{ChangeError, Child, Outcome, StopReport, Tree, TreeOptions};
+pub use tree::{ChangeError, Outcome, StopReport, Tree, TreeOptions};
 pub use watch::{OnWedged, WatchSettings};
 
 /// Why an actor's code could not go on.

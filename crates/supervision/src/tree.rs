@@ -1,4 +1,4 @@
-//! A tree of supervised actors: how it is described, started, looked at and stopped.
+//! A tree of supervised actors: how it is started, looked at, changed and stopped.
 
 use std::{
     sync::{
@@ -13,102 +13,15 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::{
     Clock,
-    actor::{self, Actor},
+    child::Child,
     crash,
     health::{ActorHealth, Crash, ExitKind, State},
-    mailbox::{AnyMailbox, DeadLetter, Limits, Mailbox, NoMessage},
+    mailbox::DeadLetter,
     policy::Policy,
     seat::Seat,
     supervisor::{Group, KILL_GRACE, Member, MemberKind, Order, Post, Supervisor},
     watch::{Watch, WatchSettings},
 };
-
-/// The description of one member of a tree. Nothing of it runs before [`Tree::start`].
-pub struct Child {
-    name: String,
-    policy: Policy,
-    kind: ChildKind,
-}
-
-type BindLife = Box<dyn FnOnce() -> (Option<Arc<dyn AnyMailbox>>, MemberKind) + Send>;
-
-enum ChildKind {
-    Worker(BindLife),
-    Supervisor(Vec<Child>),
-}
-
-impl Child {
-    /// An actor that reads `mailbox`; `make` gives the value of each incarnation.
-    pub fn actor<A: Actor>(
-        name: impl Into<String>,
-        mailbox: &Mailbox<A::Message>,
-        make: impl Fn() -> A + Send + Sync + 'static,
-    ) -> Self {
-        let mailbox = mailbox.clone();
-        let bind =
-            move || (Some(Arc::new(mailbox.clone()) as Arc<dyn AnyMailbox>), Self::worker(mailbox, make));
-        Self { name: name.into(), policy: Policy::default(), kind: ChildKind::Worker(Box::new(bind)) }
-    }
-
-    /// An actor that receives no messages: it reads from elsewhere.
-    pub fn source<A: Actor<Message = NoMessage>>(
-        name: impl Into<String>,
-        make: impl Fn() -> A + Send + Sync + 'static,
-    ) -> Self {
-        let name = name.into();
-        let mailbox = Mailbox::new(name.clone(), Limits::default(), &Clock::system());
-        let bind = move || (None, Self::worker(mailbox, make));
-        Self { name, policy: Policy::default(), kind: ChildKind::Worker(Box::new(bind)) }
-    }
-
-    /// A supervisor over `children`, one for one; they start in this order and stop in reverse.
-    pub fn supervisor(name: impl Into<String>, children: Vec<Child>) -> Self {
-        // A supervisor must not be killed while it still waits for its children.
-        let stop = |child: &Child| child.policy.stop_within + KILL_GRACE;
-        let stop_within = Duration::from_secs(1) + children.iter().map(stop).sum::<Duration>();
-        let start_within =
-            Duration::from_secs(1) + children.iter().map(|child| child.policy.start_within).sum::<Duration>();
-        let policy = Policy { stop_within, start_within, stall_after: None, ..Policy::default() };
-        Self { name: name.into(), policy, kind: ChildKind::Supervisor(children) }
-    }
-
-    /// Replaces the policy. A supervisor keeps the deadlines that its children need.
-    #[must_use]
-    pub fn policy(mut self, policy: Policy) -> Self {
-        let Policy { stop_within, start_within, .. } = self.policy;
-        self.policy = match &self.kind {
-            ChildKind::Worker(_) => policy,
-            ChildKind::Supervisor(_) => Policy { stop_within, start_within, stall_after: None, ..policy },
-        };
-        self
-    }
-
-    fn worker<A: Actor>(
-        mailbox: Mailbox<A::Message>,
-        make: impl Fn() -> A + Send + Sync + 'static,
-    ) -> MemberKind {
-        let make: Arc<dyn Fn() -> A + Send + Sync> = Arc::new(make);
-        MemberKind::Worker(Box::new(move |seat, stop, ready| {
-            Box::pin(actor::live(seat, mailbox.clone(), make.clone(), stop, move |actor::Ready| ready()))
-        }))
-    }
-
-    fn seat(self, parent: &str, tree: &Arc<TreeShared>) -> Member {
-        let Self { name, policy, kind } = self;
-        let path = if parent.is_empty() { name } else { format!("{parent}/{name}") };
-        match kind {
-            ChildKind::Worker(bind) => {
-                let (mailbox, kind) = bind();
-                Member::new(Seat::new(path, policy, mailbox, false, tree), kind)
-            }
-            ChildKind::Supervisor(children) => {
-                let seat = Seat::new(path.clone(), policy, None, true, tree);
-                let members = children.into_iter().map(|child| child.seat(&path, tree));
-                Member::new(seat, MemberKind::Supervisor(Arc::new(Group::new(members))))
-            }
-        }
-    }
-}
 
 /// What a tree is started with.
 #[derive(Clone)]
@@ -307,23 +220,12 @@ impl Tree {
         if self.ended.borrow().is_some() {
             return Err(ChangeError::Ended);
         }
-        let is_root = supervisor == self.root.path;
-        let path = if is_root { child.name.clone() } else { format!("{supervisor}/{}", child.name) };
-        let (seat, group) = if is_root {
-            (self.root.clone(), self.group.clone())
-        } else {
-            match self.member(supervisor).map(|(member, _)| member) {
-                Some(member) => match &member.kind {
-                    MemberKind::Supervisor(group) => (member.seat.clone(), group.clone()),
-                    MemberKind::Worker(_) => return Err(ChangeError::NoSupervisor(supervisor.to_owned())),
-                },
-                None => return Err(ChangeError::NoSupervisor(supervisor.to_owned())),
-            }
-        };
+        let (parent, seat, group) = self.supervisor(supervisor)?;
+        let path = if parent.is_empty() { child.name.clone() } else { format!("{parent}/{}", child.name) };
         if self.member(&path).is_some() {
             return Err(ChangeError::Taken(path));
         }
-        group.insert(child.seat(if is_root { "" } else { supervisor }, &self.shared));
+        group.insert(child.seat(parent, &self.shared));
         seat.tell_changed();
         Ok(())
     }
@@ -412,14 +314,22 @@ impl Tree {
         found
     }
 
-    fn find(&self, path: &str) -> Option<Arc<Seat>> {
-        let mut found = None;
-        self.group.walk(&mut |seat| {
-            if seat.path == path {
-                found = Some(seat.clone());
+    /// A supervisor by its path, `root` for the root: what the paths of its children begin with, its seat, its group.
+    fn supervisor<'a>(&self, path: &'a str) -> Result<(&'a str, Arc<Seat>, Arc<Group>), ChangeError> {
+        if path == self.root.path {
+            return Ok(("", self.root.clone(), self.group.clone()));
+        }
+        let member = self.member(path).map(|(member, _)| member);
+        match member.as_deref() {
+            Some(Member { seat, kind: MemberKind::Supervisor(group), .. }) => {
+                Ok((path, seat.clone(), group.clone()))
             }
-        });
-        found
+            _ => Err(ChangeError::NoSupervisor(path.to_owned())),
+        }
+    }
+
+    fn find(&self, path: &str) -> Option<Arc<Seat>> {
+        self.member(path).map(|(member, _)| member.seat.clone())
     }
 }
 

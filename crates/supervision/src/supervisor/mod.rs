@@ -3,16 +3,10 @@
 //! Its seats outlive it. When it crashes, its own supervisor starts it anew over the same seats, with their
 //! mailboxes, generations and counters; the turnstiles keep the new children out until the old ones are gone.
 
+mod group;
 mod plan;
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use ractor::{ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::{
@@ -21,10 +15,13 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::plan::KILL_GRACE;
 use self::plan::{Action, Index, Plan, Timer};
+pub(crate) use self::{
+    group::{Group, Member, MemberKind, stop_within_of},
+    plan::KILL_GRACE,
+};
 use crate::{
-    actor::{Begin, Carrier, Life},
+    actor::{Begin, Carrier},
     crash::Guarded,
     fail,
     health::{ExitKind, State},
@@ -43,71 +40,6 @@ pub(crate) enum Order {
     Changed,
     /// Stop everything, in order, and end.
     Stop,
-}
-
-/// A member of a group: its seat and what sits in it.
-pub(crate) struct Member {
-    pub(crate) seat: Arc<Seat>,
-    pub(crate) kind: MemberKind,
-    /// It is to end for good.
-    leaving: AtomicBool,
-    /// It has left: it ended, or could not be ended.
-    left: CancellationToken,
-}
-
-impl Member {
-    pub(crate) fn new(seat: Arc<Seat>, kind: MemberKind) -> Self {
-        Self { seat, kind, leaving: AtomicBool::new(false), left: CancellationToken::new() }
-    }
-
-    /// Makes it leave when its supervisor next looks; resolves when it has left.
-    pub(crate) fn leave(&self) -> CancellationToken {
-        self.leaving.store(true, Relaxed);
-        self.left.clone()
-    }
-
-    /// How long it may take to stop. A supervisor must not be killed while it still waits for its children, of which
-    /// it may have got more.
-    fn stop_within(&self) -> Duration {
-        match &self.kind {
-            MemberKind::Worker(_) => self.seat.policy.stop_within,
-            MemberKind::Supervisor(group) => {
-                let children = group.members();
-                let needed =
-                    children.values().map(|member| member.stop_within() + KILL_GRACE).sum::<Duration>();
-                self.seat.policy.stop_within.max(Duration::from_secs(1) + needed)
-            }
-        }
-    }
-
-    /// It and all below it have left: nobody sends to them any more, and nobody waits for them.
-    fn dismiss(&self) {
-        self.seat.mailbox.iter().for_each(|mailbox| mailbox.close());
-        self.seat.set_state(State::Stopped);
-        if let MemberKind::Supervisor(group) = &self.kind {
-            group.members().values().for_each(|member| member.dismiss());
-        }
-        self.left.cancel();
-    }
-}
-
-/// Makes one incarnation: it gets its stop token and a way to say that it is ready.
-pub(crate) type MakeLife =
-    Box<dyn Fn(Arc<Seat>, CancellationToken, Box<dyn FnOnce() + Send>) -> Life + Send + Sync>;
-
-pub(crate) enum MemberKind {
-    Worker(MakeLife),
-    Supervisor(Arc<Group>),
-}
-
-/// The members under one supervisor, in start order. It is what is to be; the supervisor makes it so.
-pub(crate) struct Group(Mutex<Members>);
-
-#[derive(Default)]
-struct Members {
-    /// The next number: none is given twice.
-    next: Index,
-    present: BTreeMap<Index, Arc<Member>>,
 }
 
 /// What a supervisor actor is started with.
@@ -222,7 +154,7 @@ impl Office {
                 // Only now: whoever adds a member after this tells, and is heard. Who was to leave died with the last
                 // incarnation of this supervisor.
                 let (leaving, staying): (Vec<_>, Vec<_>) =
-                    members.iter().partition(|(_, member)| member.leaving.load(Relaxed));
+                    members.iter().partition(|(_, member)| member.is_leaving());
                 let policies = staying.iter().map(|(index, member)| (**index, member.seat.policy));
                 self.plan = Plan::new(policies);
                 self.show_all();
@@ -261,7 +193,7 @@ impl Office {
         let mut actions = Vec::new();
         for (index, member) in self.group.members() {
             actions.extend(self.plan.add(index, member.seat.policy));
-            if member.leaving.load(Relaxed) {
+            if member.is_leaving() {
                 actions.extend(self.plan.remove(index));
             }
         }
@@ -288,20 +220,16 @@ impl Office {
         for action in actions {
             match action {
                 Action::Spawn(index) => {
-                    self.show(index);
                     if let Err(error) = self.spawn(myself, index).await {
                         // Only a supervisor that is itself being killed can't spawn.
                         tracing::warn!(supervisor = self.seat.path, "could not start a child: {error}");
                     }
                 }
                 Action::Arm { child, timer, token, after } => self.arm(myself, child, timer, token, after),
-                Action::Stop(index) => {
-                    self.show(index);
-                    self.stop(index);
-                }
+                Action::Stop(index) => self.stop(index),
                 Action::Kill(index) => {
                     if let Some(member) = self.group.member(index) {
-                        let why = format!("it did not stop within {:?}", member.seat.policy.stop_within);
+                        let why = format!("it did not stop within {:?}", member.stop_within());
                         member.seat.kill(ExitKind::Killed, why);
                     }
                 }
@@ -333,21 +261,19 @@ impl Office {
     }
 
     fn show_all(&self) {
-        self.group.members().keys().for_each(|&index| self.show(index));
+        self.group.members().iter().for_each(|(&index, member)| self.show(index, member));
     }
 
     /// Copies a child's state from the plan to its record.
-    fn show(&self, index: Index) {
-        if let Some(member) = self.group.member(index) {
-            let (state, degraded) = self.plan.state(index);
-            member.seat.set_state(state);
-            member.seat.set_degraded(degraded);
-            if let Some(mailbox) = &member.seat.mailbox
-                && matches!(state, State::Stopped | State::Abandoned)
-            {
-                // Whoever sends must not wait for a reader that will never come.
-                mailbox.close();
-            }
+    fn show(&self, index: Index, member: &Member) {
+        let (state, degraded) = self.plan.state(index);
+        member.seat.set_state(state);
+        member.seat.set_degraded(degraded);
+        if let Some(mailbox) = &member.seat.mailbox
+            && matches!(state, State::Stopped | State::Abandoned)
+        {
+            // Whoever sends must not wait for a reader that will never come.
+            mailbox.close();
         }
     }
 
@@ -376,6 +302,7 @@ impl Office {
         let Some(member) = self.group.member(index) else {
             return Ok(());
         };
+        self.show(index, &member);
         self.spawned += 1;
         let number = self.spawned;
         let ready: Box<dyn FnOnce() + Send> = {
@@ -413,6 +340,7 @@ impl Office {
             return;
         };
         if let Some(member) = self.group.member(index) {
+            self.show(index, &member);
             member.seat.mailbox.iter().for_each(|mailbox| mailbox.close());
         }
         match &running.hold {
@@ -445,73 +373,5 @@ impl Office {
             incarnate.end(exit);
         }
         Err(format!("the supervisor {} {kind}", self.seat.path).into())
-    }
-}
-
-impl Group {
-    pub(crate) fn new(members: impl IntoIterator<Item = Member>) -> Self {
-        let group = Self(Mutex::default());
-        members.into_iter().for_each(|member| group.insert(member));
-        group
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Members> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Its members now, by their numbers.
-    fn members(&self) -> BTreeMap<Index, Arc<Member>> {
-        self.lock().present.clone()
-    }
-
-    fn member(&self, index: Index) -> Option<Arc<Member>> {
-        self.lock().present.get(&index).cloned()
-    }
-
-    fn take(&self, index: Index) -> Option<Arc<Member>> {
-        self.lock().present.remove(&index)
-    }
-
-    /// Adds a member behind all others. Its supervisor has to be told.
-    pub(crate) fn insert(&self, member: Member) {
-        let mut members = self.lock();
-        let index = members.next;
-        members.next += 1;
-        members.present.insert(index, Arc::new(member));
-    }
-
-    /// Calls `visit` with every member below, in start order, and the seat of its supervisor where that is below too.
-    pub(crate) fn visit(
-        &self,
-        above: Option<&Arc<Seat>>,
-        visit: &mut impl FnMut(&Arc<Member>, Option<&Arc<Seat>>),
-    ) {
-        for member in self.members().values() {
-            visit(member, above);
-            if let MemberKind::Supervisor(group) = &member.kind {
-                group.visit(Some(&member.seat), visit);
-            }
-        }
-    }
-
-    /// Calls `visit` with every seat below, in start order.
-    pub(crate) fn walk(&self, visit: &mut impl FnMut(&Arc<Seat>)) {
-        self.visit(None, &mut |member, _| visit(&member.seat));
-    }
-
-    /// Closes every mailbox below.
-    pub(crate) fn close_mailboxes(&self) {
-        self.walk(&mut |seat| seat.mailbox.iter().for_each(|mailbox| mailbox.close()));
-    }
-
-    /// The paths of everything below that did not end, not even when it was killed.
-    pub(crate) fn overdue(&self) -> Vec<String> {
-        let mut paths = Vec::new();
-        self.walk(&mut |seat| {
-            if matches!(seat.state(), State::Abandoned) {
-                paths.push(seat.path.clone());
-            }
-        });
-        paths
     }
 }

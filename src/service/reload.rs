@@ -54,7 +54,10 @@ impl Service {
         for name in changes.removed.iter().chain(&changes.replaced) {
             self.roster.remove(name);
             let removed = self.tree.remove_child(&format!("markets/{name}")).await;
-            removed.wrap_err_with(|| format!("market {name} could not be removed"))?;
+            let removed = removed.wrap_err_with(|| format!("market {name} could not be removed"))?;
+            if !removed.killed.is_empty() {
+                tracing::warn!(killed = ?removed.killed, "actors of market {name} did not stop in time and were killed");
+            }
             self.services.status.forget(name);
             self.services.telemetry.market_removed(name);
             present.tracker.markets.retain(|market| Address::new(market).checksummed() != name);

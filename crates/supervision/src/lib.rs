@@ -69,7 +69,7 @@ pub use mailbox::{
 };
 pub use policy::{Backoff, Intensity, Policy, Restart};
 pub use progress::Activity;
-pub use tree::{ChangeError, Outcome, StopReport, Tree, TreeOptions};
+pub use tree::{ChangeError, Outcome, Removed, StopReport, Tree, TreeOptions};
 pub use watch::{OnWedged, WatchSettings};
 
 /// Why an actor's code could not go on.

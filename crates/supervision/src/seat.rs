@@ -103,11 +103,23 @@ pub(crate) struct Seat {
     record: Mutex<Record>,
 }
 
+/// What is known of a handler that does not yield.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Wedged {
+    /// It yields.
+    #[default]
+    No,
+    /// It was reported.
+    Reported,
+    /// The owner of the process was told.
+    Told,
+}
+
 #[derive(Default)]
 struct Record {
     state: State,
     degraded: bool,
-    wedged: bool,
+    wedged: Wedged,
     exits: [u64; 6],
     crashes: VecDeque<Crash>,
     last_crash_id: u64,
@@ -163,7 +175,7 @@ impl Seat {
         self.generation.fetch_add(1, Relaxed);
         self.progress.entered();
         self.tree.live.send_modify(|live| *live += 1);
-        Incarnate { seat: self.clone(), ended: false, _permit: permit }
+        Incarnate { seat: self.clone(), ended: false, permit: Some(permit) }
     }
 
     pub(crate) fn generation(&self) -> u64 {
@@ -182,16 +194,16 @@ impl Seat {
         self.record().degraded = degraded;
     }
 
-    /// Reports a handler that seems never to yield, once an incarnation.
-    pub(crate) fn set_wedged(&self, wedged: bool) -> bool {
-        std::mem::replace(&mut self.record().wedged, wedged) != wedged
+    /// Notes whether a handler seems never to yield; `true` when that is news.
+    pub(crate) fn set_wedged(&self, wedged: Wedged) -> bool {
+        std::mem::replace(&mut self.record().wedged, wedged) < wedged
     }
 
     pub(crate) fn seated(&self, cell: ActorCell) {
         let mut record = self.record();
         record.kill = None;
         record.exit = None;
-        record.wedged = false;
+        record.wedged = Wedged::No;
         record.cell = Some(cell);
     }
 
@@ -272,6 +284,16 @@ impl Seat {
         }
     }
 
+    /// How many incarnations ended in this way.
+    pub(crate) fn exits(&self, kind: ExitKind) -> u64 {
+        let exits = self.record().exits;
+        ExitKind::ALL
+            .iter()
+            .zip(exits)
+            .find_map(|(&known, count)| (known == kind).then_some(count))
+            .unwrap_or(0)
+    }
+
     pub(crate) fn crashes(&self) -> Vec<Crash> {
         self.record().crashes.iter().cloned().collect()
     }
@@ -289,7 +311,7 @@ impl Seat {
             exits: record.exits,
             last_crash: record.crashes.back().cloned(),
             activity: self.progress.activity(),
-            wedged: record.wedged,
+            wedged: record.wedged != Wedged::No,
             quiet: Duration::from_nanos(self.progress.quiet_for(now)),
             mailbox,
         }
@@ -309,7 +331,7 @@ impl Drop for Seat {
 pub(crate) struct Incarnate {
     seat: Arc<Seat>,
     ended: bool,
-    _permit: OwnedSemaphorePermit,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Incarnate {
@@ -327,6 +349,8 @@ impl Drop for Incarnate {
             let (kind, why) = kill.unwrap_or((ExitKind::Killed, "its supervisor ended".to_owned()));
             self.seat.ended(Exit::new(kind, why));
         }
+        // First the seat: who is told that an incarnation has ended may look whether it is free.
+        self.permit = None;
         self.seat.tree.live.send_modify(|live| *live -= 1);
     }
 }

@@ -1,9 +1,10 @@
 //! A tree of supervised actors: how it is started, looked at, changed and stopped.
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -73,6 +74,13 @@ pub struct StopReport {
     pub took: Duration,
 }
 
+/// How a member left a running tree.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// It, and those below it, that did not stop within their deadline and were killed.
+    pub killed: Vec<String>,
+}
+
 /// Why a member of a running tree could not be added or removed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChangeError {
@@ -85,6 +93,9 @@ pub enum ChangeError {
     /// There is no member with this path.
     #[error("there is no {0} in this tree")]
     Unknown(String),
+    /// The tree is being stopped, or the supervisor is being removed: what is added now would never run.
+    #[error("{0} is being stopped: nothing can be added there any more")]
+    Stopping(String),
     /// The tree has ended, or ended meanwhile.
     #[error("the tree has ended, so nothing in it can be changed")]
     Ended,
@@ -102,6 +113,8 @@ pub(crate) struct TreeShared {
     #[cfg(feature = "failure-points")]
     pub(crate) failure_points: crate::fail::FailurePoints,
     seats: Mutex<Vec<Weak<Seat>>>,
+    /// It was asked to stop, or gives up.
+    stopping: AtomicBool,
     root: Mutex<Option<ActorRef<Order>>>,
     verdict: Mutex<Option<Outcome>>,
 }
@@ -133,6 +146,7 @@ impl Tree {
             #[cfg(feature = "failure-points")]
             failure_points: crate::fail::FailurePoints::default(),
             seats: Mutex::default(),
+            stopping: AtomicBool::new(false),
             root: Mutex::default(),
             verdict: Mutex::default(),
         });
@@ -213,12 +227,16 @@ impl Tree {
     /// started. It stays through crashes of its supervisor.
     ///
     /// # Errors
-    /// [`ChangeError`] when there is no such supervisor, the name is taken, or the tree has ended.
+    /// [`ChangeError`] when there is no such supervisor, the name is taken, or the supervisor or the whole tree is being
+    /// stopped or has ended.
     pub fn add_child(&self, supervisor: &str, child: Child) -> Result<(), ChangeError> {
         // One change at a time: two that add the same name must not both find it free.
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         if self.ended.borrow().is_some() {
             return Err(ChangeError::Ended);
+        }
+        if self.shared.stopping.load(Relaxed) {
+            return Err(ChangeError::Stopping("the tree".to_owned()));
         }
         let (parent, seat, group) = self.supervisor(supervisor)?;
         let path = if parent.is_empty() { child.name.clone() } else { format!("{parent}/{}", child.name) };
@@ -231,31 +249,45 @@ impl Tree {
     }
 
     /// Stops the member with this path and everything below it, in order and within its deadline, and takes it out of
-    /// the tree; its siblings go on. Waits for its supervisor, where that is just being restarted.
+    /// the tree; its siblings go on. Waits for its supervisor, where that is just being restarted. Tells what had to be
+    /// killed for it.
     ///
     /// # Errors
     /// [`ChangeError`] when there is no such member, the tree ended first, or a handler in it never yields.
-    pub async fn remove_child(&self, path: &str) -> Result<(), ChangeError> {
+    pub async fn remove_child(&self, path: &str) -> Result<Removed, ChangeError> {
         let (member, supervisor) = self.member(path).ok_or_else(|| ChangeError::Unknown(path.to_owned()))?;
+        let seats = || {
+            let mut seats = vec![member.seat.clone()];
+            if let MemberKind::Supervisor(group) = &member.kind {
+                group.walk(&mut |seat| seats.push(seat.clone()));
+            }
+            seats
+        };
+        let killed_before: HashMap<String, u64> =
+            seats().iter().map(|seat| (seat.path.clone(), seat.exits(ExitKind::Killed))).collect();
         let left = member.leave();
         supervisor.tell_changed();
         tokio::select! {
             () = left.cancelled() => {}
             _ = self.ended() => return Err(ChangeError::Ended),
         }
-        let is_there = || {
-            let mut found = member.seat.has_incarnation();
-            if let MemberKind::Supervisor(group) = &member.kind {
-                group.walk(&mut |seat| found |= seat.has_incarnation());
-            }
-            found
-        };
         // What was killed ends at its next await: real time, whatever the clock of the tree.
         let mut live = self.shared.live.subscribe();
-        match tokio::time::timeout(KILL_GRACE, live.wait_for(|_| !is_there())).await {
-            Ok(_) => Ok(()),
-            Err(_) => Err(ChangeError::Abandoned(path.to_owned())),
+        let all_ended = live.wait_for(|_| !seats().iter().any(|seat| seat.has_incarnation()));
+        if tokio::time::timeout(KILL_GRACE, all_ended).await.is_err() {
+            return Err(ChangeError::Abandoned(path.to_owned()));
         }
+        let was_killed = |seat: &Arc<Seat>| {
+            let before = killed_before.get(&seat.path).copied().unwrap_or_default();
+            (seat.exits(ExitKind::Killed) > before).then(|| seat.path.clone())
+        };
+        Ok(Removed { killed: seats().iter().filter_map(was_killed).collect() })
+    }
+
+    /// How many actors the watch keeps in mind, those included that are gone and not yet forgotten.
+    #[must_use]
+    pub fn watched(&self) -> usize {
+        self.shared.seats.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// The actors whose running poll has lasted for at least `at_least`: while it does they can't be killed. Takes no
@@ -319,6 +351,16 @@ impl Tree {
         if path == self.root.path {
             return Ok(("", self.root.clone(), self.group.clone()));
         }
+        let mut leaving = None;
+        self.group.visit(None, &mut |member, _| {
+            let above = path.strip_prefix(member.seat.path.as_str());
+            if member.is_leaving() && above.is_some_and(|below| below.is_empty() || below.starts_with('/')) {
+                leaving = Some(member.seat.path.clone());
+            }
+        });
+        if let Some(leaving) = leaving {
+            return Err(ChangeError::Stopping(leaving));
+        }
         let member = self.member(path).map(|(member, _)| member);
         match member.as_deref() {
             Some(Member { seat, kind: MemberKind::Supervisor(group), .. }) => {
@@ -365,6 +407,7 @@ impl TreeShared {
     }
 
     fn order_stop(&self) {
+        self.stopping.store(true, Relaxed);
         if let Some(root) = &*self.root.lock().unwrap_or_else(PoisonError::into_inner) {
             // Refused only by a root that has ended already.
             let _ = root.cast(Order::Stop);

@@ -13,9 +13,13 @@ use std::{
     time::Duration,
 };
 
-use crate::{health::ExitKind, seat::Seat, tree::TreeShared};
+use crate::{
+    health::ExitKind,
+    seat::{Seat, Wedged},
+    tree::TreeShared,
+};
 
-/// Called with the path of an actor that never yields, and how long its poll has been running.
+/// Called with the path of an actor that never yields, and how long its poll has been running; once a wedge.
 pub type OnWedged = Arc<dyn Fn(&str, Duration) + Send + Sync>;
 
 /// What the watch does about handlers that never yield.
@@ -83,19 +87,18 @@ impl Drop for Watch {
 
 fn look(seat: &Seat, settings: &WatchSettings) {
     let now = seat.tree.clock.nanos();
-    if let Some(polling) = seat.progress.polling_for(now).map(Duration::from_nanos) {
-        let wedged = polling >= settings.report_after;
-        if wedged && seat.set_wedged(true) {
-            tracing::error!(
-                actor = seat.path,
-                "a handler has not yielded for {polling:?}: it can't be replaced"
-            );
-        }
-        if polling >= settings.wedged_after {
+    let polling = Duration::from_nanos(seat.progress.polling_for(now).unwrap_or_default());
+    let wedged = match polling {
+        polling if polling >= settings.wedged_after => Wedged::Told,
+        polling if polling >= settings.report_after => Wedged::Reported,
+        _ => Wedged::No,
+    };
+    // Once a wedge: one that yields meanwhile wedges anew.
+    if seat.set_wedged(wedged) {
+        tracing::error!(actor = seat.path, "a handler has not yielded for {polling:?}: it can't be replaced");
+        if wedged == Wedged::Told {
             (settings.on_wedged)(&seat.path, polling);
         }
-    } else {
-        seat.set_wedged(false);
     }
     let stalled = seat.policy.stall_after.zip(seat.progress.working_for(now).map(Duration::from_nanos));
     if let Some((limit, quiet)) = stalled

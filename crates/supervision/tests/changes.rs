@@ -133,11 +133,14 @@ async fn ten_thousand_members_in_and_out_leave_nothing_behind() {
     for number in 0..100 {
         round(number).await;
     }
-    let before = (resident(), paths(&tree));
+    let before = (resident(), paths(&tree), tree.watched());
     for number in 0..10_000 {
         round(number).await;
     }
     assert_eq!(paths(&tree), before.1);
+    // The watch forgets who is gone when next somebody comes, so the last round may still be there.
+    let watched = tree.watched();
+    assert!(watched <= before.2 + 2, "the watch keeps {watched} actors in mind");
     eventually("no actor is kept", || Arc::strong_count(&actors) == 1).await;
     // The tree's own: supervisors and workers that stay, their timers.
     eventually("no task is left", || tasks() < 30).await;
@@ -182,6 +185,73 @@ async fn a_member_that_waits_for_its_restart_can_be_removed() {
     soon("it is removed", tree.remove_child("worker")).await.expect("removed");
     assert_eq!(paths(&tree), ["root"]);
     tree.stop(10 * common::SECOND).await;
+}
+
+/// Passes a failure point for ever, once it has been told to stop.
+struct HangsAtItsStop;
+
+impl Actor for HangsAtItsStop {
+    type Message = NoMessage;
+
+    async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
+        cx.idle(cx.stopped()).await;
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_removes_a_member_is_told_what_had_to_be_killed() {
+    // 20 ms to stop.
+    let clock = Clock::system();
+    let mailbox = Mailbox::new("group/orderly", attempts(2), &clock);
+    let hangs = Child::source("hangs", || HangsAtItsStop);
+    let hangs = hangs.policy(supervision::Policy { stop_within: 20 * MS, ..policy((1_000, HOUR), (MS, MS)) });
+    let other = Mailbox::new("other", attempts(2), &clock);
+    let group = Child::supervisor("group", vec![calm("orderly", &mailbox), hangs]);
+    let tree = start(&clock, vec![group, calm("other", &other)]).await;
+    all_run(&tree).await;
+    // That it had been killed before it was asked to leave does not count.
+    assert!(tree.kill("other"));
+    eventually("it is back", || record(&tree, "other").generation == 2).await;
+    let removed = soon("it is removed", tree.remove_child("other")).await.expect("removed");
+    assert_eq!(removed.killed, Vec::<String>::new());
+    let removed = soon("it is removed", tree.remove_child("group")).await.expect("removed");
+    assert_eq!(removed.killed, ["group/hangs"]);
+    assert_eq!(tree.stop(10 * common::SECOND).await.left_behind, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_can_be_added_to_what_is_being_stopped() {
+    let clock = Clock::system();
+    // Longer than the test takes: it hangs until it is killed by the end of the tree.
+    let hangs = || {
+        let policy = supervision::Policy { stop_within: HOUR, ..policy((1_000, HOUR), (MS, MS)) };
+        Child::source("hangs", || HangsAtItsStop).policy(policy)
+    };
+    let leaving = Child::supervisor("leaving", vec![Child::supervisor("inner", vec![hangs()])]);
+    let tree = Arc::new(start(&clock, vec![Child::supervisor("stays", vec![hangs()]), leaving]).await);
+    all_run(&tree).await;
+    let removing = tokio::spawn({
+        let tree = tree.clone();
+        async move { tree.remove_child("leaving").await }
+    });
+    eventually("it is being stopped", || record(&tree, "leaving/inner/hangs").state == State::Stopping).await;
+    let more = || market("more", &clock).0;
+    assert_eq!(tree.add_child("leaving/inner", more()), Err(ChangeError::Stopping("leaving".to_owned())));
+    assert_eq!(tree.add_child("leaving", more()), Err(ChangeError::Stopping("leaving".to_owned())));
+    tree.add_child("stays", more()).expect("its sibling takes members");
+    let mut stopping = std::pin::pin!(tree.stop(200 * MS));
+    tokio::select! {
+        biased;
+        _ = &mut stopping => panic!("one hangs"),
+        () = std::future::ready(()) => {}
+    }
+    for supervisor in ["root", "stays"] {
+        let refused = tree.add_child(supervisor, market("late", &clock).0);
+        assert_eq!(refused, Err(ChangeError::Stopping("the tree".to_owned())));
+    }
+    soon("the stop", stopping).await;
+    assert_eq!(soon("the removal", removing).await.expect("no panic"), Err(ChangeError::Ended));
 }
 
 /// Notes how many of its kind are starting at a time.
@@ -229,6 +299,65 @@ async fn what_falls_together_does_not_rise_together() {
     all_run(&tree).await;
     let highest = most.all()[before..].iter().copied().max();
     assert_eq!(highest, Some(3), "as many as may, and no more");
+    tree.stop(10 * common::SECOND).await;
+}
+
+/// Notes its name when it starts, which takes a permit.
+struct StartsBy {
+    name: &'static str,
+    permits: Arc<tokio::sync::Semaphore>,
+    started: Log<&'static str>,
+}
+
+impl Actor for StartsBy {
+    type Message = NoMessage;
+
+    async fn pre_start(&mut self, _: &mut Context<NoMessage>) -> Result<(), Failure> {
+        self.permits.acquire().await?.forget();
+        self.started.note(self.name);
+        Ok(())
+    }
+
+    async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
+        cx.idle(cx.stopped()).await;
+        Ok(())
+    }
+}
+
+/// On one thread, so that what is woken has run when the test goes on.
+#[tokio::test]
+async fn restarts_that_wait_for_their_turn_keep_the_order_of_their_coming() {
+    // One restart at a time. Pauses of 1 s to 4 s, against the order of the start. A start may take an hour.
+    let clock = common::manual();
+    let (permits, started) = (Arc::new(tokio::sync::Semaphore::new(4)), Log::default());
+    let children = ["d", "c", "b", "a"].into_iter().zip([4, 3, 2, 1]).map(|(name, pause)| {
+        let (permits, started) = (permits.clone(), started.clone());
+        let pause = pause * common::SECOND;
+        let policy = supervision::Policy { start_within: HOUR, ..policy((1_000, HOUR), (pause, pause)) };
+        Child::source(name, move || StartsBy { name, permits: permits.clone(), started: started.clone() })
+            .policy(policy)
+    });
+    let options = TreeOptions { clock: clock.clone(), simultaneous_restarts: 1, ..TreeOptions::default() };
+    let tree = Tree::start(children.collect(), options).await.expect("the root starts");
+    all_run(&tree).await;
+    let before = started.len();
+    for name in ["d", "c", "b", "a"] {
+        assert!(tree.kill(name));
+        eventually("it waits", || record(&tree, name).state == State::BackingOff).await;
+    }
+    for _ in 0..4 {
+        clock.advance(common::SECOND);
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+    }
+    assert_eq!(record(&tree, "a").state, State::Starting, "it has the only turn");
+    for name in ["b", "c", "d"] {
+        assert_eq!(record(&tree, name).state, State::BackingOff, "{name} waits for its turn");
+    }
+    permits.add_permits(4);
+    all_run(&tree).await;
+    assert_eq!(started.all()[before..], ["a", "b", "c", "d"]);
     tree.stop(10 * common::SECOND).await;
 }
 

@@ -323,7 +323,8 @@ async fn a_handler_that_never_yields_is_reported_from_outside() {
     };
     let watch = WatchSettings { every: MS, report_after: 10 * SECOND, wedged_after: MINUTE, on_wedged };
     let options = TreeOptions { clock: clock.clone(), watch, ..TreeOptions::default() };
-    let children = vec![Child::supervisor("group", vec![works]), Child::source("other", || Idles)];
+    let canary = Child::source("canary", || Hangs).policy(watched());
+    let children = vec![Child::supervisor("group", vec![works]), Child::source("other", || Idles), canary];
     let tree = Tree::start(children, options).await.expect("the root starts");
     all_run(&tree).await;
     tree.failure_points().arm("works::before_settle", "", Fault::Spin, When::Nth(1));
@@ -341,15 +342,24 @@ async fn a_handler_that_never_yields_is_reported_from_outside() {
     assert_eq!((health.generation, health.exits(ExitKind::Stalled)), (1, 0));
     clock.advance(20 * SECOND);
     eventually("the owner is told", || wedged.len() > 0).await;
-    for (path, polling) in wedged.all() {
-        assert_eq!(path, "group/works");
-        assert!(polling >= MINUTE && polling < MINUTE + SECOND, "{polling:?}");
-    }
+    let stalls = || record(&tree, "canary").exits(ExitKind::Stalled);
+    let looked = stalls() + 2;
+    advance_until(&clock, SECOND, "the watch looks on", || stalls() >= looked).await;
+    let [(path, polling)] = wedged.all().try_into().expect("told once, at however many looks");
+    assert_eq!(path, "group/works");
+    assert!(polling >= MINUTE && polling < MINUTE + SECOND, "{polling:?}");
     // When it yields at last, it is replaced, and its message has an attempt charged.
     tree.failure_points().disarm("works::before_settle");
     advance_until(&clock, MS, "it is replaced", || record(&tree, "group/works").generation == 2).await;
     eventually("its message is handled", || mailbox.stats().handled == 1).await;
     let health = record(&tree, "group/works");
     assert_eq!((health.exits(ExitKind::Stalled), health.wedged), (1, false));
+    // It never yields again: that is told again.
+    tree.failure_points().arm("works::before_settle", "", Fault::Spin, When::Nth(1));
+    mailbox.address(Overflow::Wait).send(job(1)).await.expect("accepted");
+    eventually("it spins", || tree.failure_points().passages("works::before_settle").1 == 2).await;
+    clock.advance(MINUTE);
+    eventually("the owner is told", || wedged.len() == 2).await;
+    tree.failure_points().disarm("works::before_settle");
     assert_eq!(soon("the stop", tree.stop(MINUTE)).await.outcome, Outcome::Stopped);
 }

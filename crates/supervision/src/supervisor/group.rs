@@ -31,7 +31,7 @@ impl Member {
         Self { seat, kind, leaving: AtomicBool::new(false), left: CancellationToken::new() }
     }
 
-    pub(super) fn is_leaving(&self) -> bool {
+    pub(crate) fn is_leaving(&self) -> bool {
         self.leaving.load(Relaxed)
     }
 
@@ -148,7 +148,7 @@ impl Group {
     pub(crate) fn overdue(&self) -> Vec<String> {
         let mut paths = Vec::new();
         self.walk(&mut |seat| {
-            if matches!(seat.state(), State::Abandoned) {
+            if matches!(seat.state(), State::Abandoned) || seat.has_incarnation() {
                 paths.push(seat.path.clone());
             }
         });

@@ -3,14 +3,18 @@
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 
 mod common;
+#[path = "ways/failover.rs"]
+mod failover;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
 use common::{MARKETS, SOON, environment, key, producer, service, shown, written};
 use redis::cmd;
 use state_tracker::{config::Config, service::connect};
+use tempfile::TempDir;
 use testkit::{
-    Authority, MarketProducer, RedisCluster, RedisServer, Sentinels, producers::unix_now, wait_until,
+    Authority, ClusterClient, MarketProducer, RedisCluster, RedisServer, Sentinels, Tls, Truth,
+    producers::unix_now, wait_until,
 };
 
 type Environment = BTreeMap<String, String>;
@@ -24,6 +28,56 @@ fn by_url(server: &RedisServer, url: &str) -> Environment {
     let mut environment = environment(server.addr());
     set(&mut environment, &[("REDIS_URL", url)]);
     environment
+}
+
+/// The environment for the master of these sentinels.
+fn by_sentinels(group: &Sentinels) -> Environment {
+    let sentinels: Vec<String> = group.addrs().iter().map(ToString::to_string).collect();
+    let mut environment = environment(group.master().addr());
+    set(
+        &mut environment,
+        &[
+            ("REDIS_SENTINELS", &sentinels.join(",")),
+            ("REDIS_SENTINEL_MASTER", Sentinels::MASTER),
+            ("REDIS_SENTINEL_PASSWORD", "other"),
+            ("REDIS_PASSWORD", "secret"),
+        ],
+    );
+    environment
+}
+
+/// The environment for a cluster, of which one node is named.
+fn by_cluster(cluster: &RedisCluster) -> Environment {
+    let mut environment = environment(cluster.addrs()[0]);
+    environment.remove("REDIS_HOST");
+    environment.remove("REDIS_PORT");
+    set(&mut environment, &[("REDIS_CLUSTER", &cluster.addrs()[0].to_string())]);
+    environment
+}
+
+/// The totals of a server's summary come to be what was written.
+async fn reaches(server: &RedisServer, truth: &Truth) {
+    let connection = server.connection().await.expect("a connection");
+    wait_until("the totals are right", SOON, async || {
+        let summary = common::summary(&mut connection.clone(), MARKETS[0]).await;
+        summary.is_some_and(|summary| shown(&summary) == written(truth))
+    })
+    .await;
+}
+
+/// A dataset that a cluster holds.
+async fn dataset(client: &mut ClusterClient, name: &str) -> Option<serde_json::Value> {
+    let text: Option<String> = client.run(cmd("GET").arg(key(MARKETS[0], name))).await.ok()?;
+    Some(serde_json::from_str(&text?).expect("JSON"))
+}
+
+/// The same of a cluster's.
+async fn reaches_on(client: &mut ClusterClient, truth: &Truth) {
+    wait_until("the totals are right", SOON, async || {
+        let summary = dataset(client, "dashboard:summary").await;
+        summary.is_some_and(|summary| shown(&summary) == written(truth))
+    })
+    .await;
 }
 
 async fn finish(market: &mut MarketProducer, epoch: u64) {
@@ -41,12 +95,7 @@ async fn serves(environment: &Environment, server: &RedisServer, market: &mut Ma
     let service = service(environment).await;
     let mut connection = server.connection().await.expect("a connection");
     for epoch in 2..4 {
-        let truth = market.truth();
-        wait_until("the totals are right", SOON, async || {
-            let summary = common::summary(&mut connection.clone(), MARKETS[0]).await;
-            summary.is_some_and(|summary| shown(&summary) == written(&truth))
-        })
-        .await;
+        reaches(server, &market.truth()).await;
         finish(market, epoch).await;
         wait_until("the epoch is heard of", SOON, async || {
             let current = common::current_epoch(&mut connection.clone(), MARKETS[0]).await;
@@ -56,6 +105,41 @@ async fn serves(environment: &Environment, server: &RedisServer, market: &mut Ma
     }
     let _: () = cmd("PING").query_async(&mut connection).await.expect("it answers");
     service.stop().await;
+}
+
+/// Certificates of an authority that nobody else knows: the servers', and ours as files.
+struct Identity {
+    tls: Tls,
+    authority: Authority,
+    folder: TempDir,
+}
+
+impl Identity {
+    fn new() -> Self {
+        let authority = Authority::new("ours").expect("an authority");
+        let tls = Tls { asks_clients: true, ..authority.server().expect("a certificate") };
+        Self { tls, authority, folder: tempfile::tempdir().expect("a folder") }
+    }
+
+    fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path
+    }
+
+    /// Has the service talk TLS with these certificates.
+    fn enter(&self, environment: &mut Environment) {
+        let (certificate, private) = self.authority.client().expect("a certificate");
+        set(environment, &[("REDIS_TLS", "true")]);
+        for (name, file, text) in [
+            ("CA_FILE", "ca.pem", self.authority.certificate()),
+            ("CERT_FILE", "cert.pem", certificate),
+            ("KEY_FILE", "key.pem", private),
+        ] {
+            let path = self.file(file, &text).display().to_string();
+            set(environment, &[(&format!("STATE_TRACKER__REDIS__{name}"), &path)]);
+        }
+    }
 }
 
 /// How the way is refused, as an operator reads it.
@@ -109,19 +193,9 @@ async fn a_user_of_an_access_list_and_another_database_are_used() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_with_tls_is_trusted_by_its_own_authority_alone() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let file = |name: &str, text: &str| -> PathBuf {
-        let path = folder.path().join(name);
-        std::fs::write(&path, text).expect("written");
-        path
-    };
-    let authority = Authority::new("ours").expect("an authority");
-    let tls = testkit::Tls { asks_clients: true, ..authority.server().expect("a certificate") };
-    let server = RedisServer::builder().tls(tls).start().await.expect("a server");
-    let (cert, private) = authority.client().expect("a certificate");
-    let (ca, cert, private) =
-        (file("ca.pem", &authority.certificate()), file("cert.pem", &cert), file("key.pem", &private));
-    let other = file("other.pem", &Authority::new("ours").expect("an authority").certificate());
+    let ours = Identity::new();
+    let server = RedisServer::builder().tls(ours.tls.clone()).start().await.expect("a server");
+    let other = ours.file("other.pem", &Authority::new("ours").expect("an authority").certificate());
 
     let mut environment = environment(server.addr());
     assert!(refusal(&environment).await.contains("whether it wants TLS"));
@@ -131,14 +205,7 @@ async fn a_server_with_tls_is_trusted_by_its_own_authority_alone() {
     );
     let stranger = refusal(&environment).await;
     assert!(stranger.contains("certificate") && stranger.contains("redis.ca_file"), "{stranger}");
-    set(
-        &mut environment,
-        &[
-            ("STATE_TRACKER__REDIS__CA_FILE", &ca.display().to_string()),
-            ("STATE_TRACKER__REDIS__CERT_FILE", &cert.display().to_string()),
-            ("STATE_TRACKER__REDIS__KEY_FILE", &private.display().to_string()),
-        ],
-    );
+    ours.enter(&mut environment);
     let mut market = MarketProducer::to_server(producer(MARKETS[0]), server.client().expect("a client"));
     serves(&environment, &server, &mut market).await;
 }
@@ -149,100 +216,4 @@ async fn a_unix_socket_is_a_way_too() {
     let mut market = MarketProducer::new(producer(MARKETS[0]), &server.url()).expect("producers");
     let environment = by_url(&server, &format!("unix://{}", server.socket().display()));
     serves(&environment, &server, &mut market).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_a_failover_the_new_master_is_served_and_totals_are_what_was_written() {
-    let mut group = Sentinels::start(Some("secret"), Some("other")).await.expect("sentinels");
-    let mut market = MarketProducer::new(producer(MARKETS[0]), &group.master().url()).expect("producers");
-    let sentinels: Vec<String> = group.addrs().iter().map(ToString::to_string).collect();
-    let mut environment = environment(group.master().addr());
-    set(
-        &mut environment,
-        &[
-            ("REDIS_SENTINELS", &sentinels.join(",")),
-            ("REDIS_SENTINEL_MASTER", "nobody"),
-            ("REDIS_SENTINEL_PASSWORD", "other"),
-            ("REDIS_PASSWORD", "secret"),
-        ],
-    );
-    let unknown = refusal(&environment).await;
-    assert!(unknown.contains("redis.sentinel_master"), "{unknown}");
-    set(&mut environment, &[("REDIS_SENTINEL_MASTER", Sentinels::MASTER)]);
-    for epoch in 1..4 {
-        finish(&mut market, epoch).await;
-    }
-    let service = service(&environment).await;
-    let truth = market.truth();
-    let reaches = async |server: &RedisServer, truth: &testkit::Truth| {
-        let connection = server.connection().await.expect("a connection");
-        wait_until("the totals are right", SOON, async || {
-            let summary = common::summary(&mut connection.clone(), MARKETS[0]).await;
-            summary.is_some_and(|summary| shown(&summary) == written(truth))
-        })
-        .await;
-    };
-    reaches(group.master(), &truth).await;
-    group.replicated().await.expect("replicated");
-    group.fail_over().await.expect("a new master");
-
-    let mut later = MarketProducer::new(producer(MARKETS[0]), &group.master().url()).expect("producers");
-    for epoch in 4..6 {
-        finish(&mut later, epoch).await;
-    }
-    let mut all = truth;
-    all.epochs.extend(later.truth().epochs);
-    reaches(group.master(), &all).await;
-    let actors = service.tree().health();
-    assert!(actors.iter().all(|actor| actor.generation == 1), "a failover is no crash: {actors:?}");
-    service.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cluster_is_served_while_its_slots_move() {
-    let cluster = RedisCluster::start(3).await.expect("a cluster");
-    let mut market = MarketProducer::to_cluster(producer(MARKETS[0]), cluster.client());
-    let nodes: Vec<String> = cluster.addrs().iter().take(1).map(ToString::to_string).collect();
-    let mut environment = environment(cluster.addrs()[0]);
-    environment.remove("REDIS_HOST");
-    environment.remove("REDIS_PORT");
-    set(&mut environment, &[("REDIS_CLUSTER", &nodes.join(","))]);
-    for epoch in 1..6 {
-        finish(&mut market, epoch).await;
-    }
-    let service = service(&environment).await;
-    let mut client = cluster.client();
-    let mut reaches = async |truth: &testkit::Truth| {
-        let deadline = tokio::time::Instant::now() + SOON;
-        loop {
-            let text: Option<String> =
-                client.run(cmd("GET").arg(key(MARKETS[0], "dashboard:summary"))).await.expect("read");
-            let summary = text.map(|text| serde_json::from_str(&text).expect("JSON"));
-            if summary.as_ref().map(shown) == Some(written(truth)) {
-                return;
-            }
-            assert!(tokio::time::Instant::now() < deadline, "{summary:?}");
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    };
-    reaches(&market.truth()).await;
-    for node in 0..3 {
-        assert!(!cluster.keys(node).await.expect("keys").is_empty(), "node {node} has keys");
-    }
-    for epoch in 6..12 {
-        let slot =
-            cluster.slot(&key(MARKETS[0], &format!("epoch:{epoch}:submissions:ids"))).await.expect("a slot");
-        let owner = cluster.owner(slot).await.expect("an owner");
-        cluster.move_slot(slot, (owner + 1) % 3).await.expect("moved");
-        finish(&mut market, epoch).await;
-    }
-    let ledger =
-        cluster.slot(&format!("{{{}:{}}}:tracker:open", common::PROTOCOL, MARKETS[0])).await.expect("a slot");
-    let owner = cluster.owner(ledger).await.expect("an owner");
-    cluster.move_slot(ledger, (owner + 1) % 3).await.expect("the ledger is moved");
-    finish(&mut market, 12).await;
-    reaches(&market.truth()).await;
-    let actors = service.tree().health();
-    assert!(actors.iter().all(|actor| actor.generation == 1), "a resharding is no crash: {actors:?}");
-    service.stop().await;
 }

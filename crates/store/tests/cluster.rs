@@ -45,6 +45,47 @@ impl Scene {
         assert_eq!(shown.written.faults, []);
     }
 
+    /// Puts a proxy before each node, which tracker and producers go through from now on.
+    async fn behind_proxies(&mut self) -> Vec<FaultProxy> {
+        let mut proxies = Vec::new();
+        for number in 0..3 {
+            let proxy = FaultProxy::start(self.cluster.addrs()[number]).await.expect("a proxy");
+            let mut connection = self.cluster.node(number).connection().await.expect("a connection");
+            let set: Value = cmd("CONFIG")
+                .arg(&["SET", "cluster-announce-port", &proxy.port().to_string()])
+                .query_async(&mut connection)
+                .await
+                .expect("announced");
+            assert_eq!(set, Value::Okay);
+            proxies.push(proxy);
+        }
+        let seed = format!("redis://{}/0", proxies[0].addr()).into_connection_info().expect("a URL");
+        let ports: BTreeSet<i64> = proxies.iter().map(|proxy| i64::from(proxy.port())).collect();
+        wait_until("all nodes announce their proxies", SOON, async || {
+            for number in 0..3 {
+                let mut connection = self.cluster.node(number).connection().await.expect("a connection");
+                let slots: Vec<(i64, i64, Vec<Value>)> =
+                    cmd("CLUSTER").arg("SLOTS").query_async(&mut connection).await.expect("slots");
+                let seen = slots.iter().filter_map(|(_, _, node)| match node.get(1) {
+                    Some(Value::Int(port)) => Some(*port),
+                    _ => None,
+                });
+                if seen.collect::<BTreeSet<_>>() != ports {
+                    return false;
+                }
+            }
+            true
+        })
+        .await;
+        self.tracker = Tracker::with(settings(vec![seed]), PROTOCOL, MARKET);
+        proxies
+    }
+
+    async fn node_of(&self, key: &str) -> usize {
+        let slot = self.cluster.slot(key).await.expect("a slot");
+        self.cluster.owner(slot).await.expect("an owner")
+    }
+
     async fn summary(&mut self) -> serde_json::Value {
         let text: String = self.client.run(cmd("GET").arg(key("dashboard:summary"))).await.expect("written");
         serde_json::from_str(&text).expect("JSON")
@@ -109,37 +150,7 @@ async fn a_market_on_three_masters_is_read_and_written_in_three_round_trips() {
 #[tokio::test]
 async fn each_node_sees_at_most_four_round_trips_a_pass() {
     let mut scene = Scene::new().await;
-    let mut proxies = Vec::new();
-    for number in 0..3 {
-        let proxy = FaultProxy::start(scene.cluster.addrs()[number]).await.expect("a proxy");
-        let mut connection = scene.cluster.node(number).connection().await.expect("a connection");
-        let set: Value = cmd("CONFIG")
-            .arg(&["SET", "cluster-announce-port", &proxy.port().to_string()])
-            .query_async(&mut connection)
-            .await
-            .expect("announced");
-        assert_eq!(set, Value::Okay);
-        proxies.push(proxy);
-    }
-    let seed = format!("redis://{}/0", proxies[0].addr()).into_connection_info().expect("a URL");
-    let ports: BTreeSet<i64> = proxies.iter().map(|proxy| i64::from(proxy.port())).collect();
-    wait_until("all nodes announce their proxies", SOON, async || {
-        for number in 0..3 {
-            let mut connection = scene.cluster.node(number).connection().await.expect("a connection");
-            let slots: Vec<(i64, i64, Vec<Value>)> =
-                cmd("CLUSTER").arg("SLOTS").query_async(&mut connection).await.expect("slots");
-            let seen = slots.iter().filter_map(|(_, _, node)| match node.get(1) {
-                Some(Value::Int(port)) => Some(*port),
-                _ => None,
-            });
-            if seen.collect::<BTreeSet<_>>() != ports {
-                return false;
-            }
-        }
-        true
-    })
-    .await;
-    scene.tracker = Tracker::with(settings(vec![seed]), PROTOCOL, MARKET);
+    let proxies = scene.behind_proxies().await;
     scene.is_right(NOW).await;
     for number in 0..40 {
         scene.market.open_epoch(300 + number, NOW).await.expect("opened");
@@ -254,6 +265,80 @@ async fn a_master_whose_replica_takes_over_is_followed() {
     scene.cluster.node_mut(1).kill_hard().expect("killed");
     let shown = scene.tracker.recent(NOW + 2).await;
     assert_eq!(shown.totals(), written(&scene.market.truth()));
+}
+
+/// What the ledger counts as sealed: entries, submissions.
+async fn sealed(client: &mut ClusterClient) -> (u64, u64) {
+    let (mut entries, mut sums) = (cmd("HLEN"), cmd("HGET"));
+    let entries = client.run(entries.arg(ledger("sealed"))).await.expect("read");
+    let submissions: Option<u64> =
+        client.run(sums.arg(ledger("sums")).arg("submissions")).await.expect("read");
+    (entries, submissions.unwrap_or_default())
+}
+
+/// A pass seals four epochs; the node of the ledger, or that of the summary, dies before its part of the writes
+/// arrives, when the other one has written its part.
+async fn half_a_pass_is_written(ledger_dies: bool) {
+    let mut scene = Scene::new().await;
+    let (of_ledger, summary) = (scene.node_of(&ledger("sums")).await, key("dashboard:summary"));
+    if scene.node_of(&summary).await == of_ledger {
+        let slot = scene.cluster.slot(&summary).await.expect("a slot");
+        scene.cluster.move_slot(slot, (of_ledger + 1) % 3).await.expect("moved");
+    }
+    let of_summary = scene.node_of(&summary).await;
+    let proxies = scene.behind_proxies().await;
+    scene.is_right(NOW).await;
+    assert_eq!(sealed(&mut scene.client).await, (0, 0));
+    let (dying, living) = if ledger_dies { (of_ledger, of_summary) } else { (of_summary, of_ledger) };
+    let heir = scene.cluster.replicate(dying).await.expect("a replica");
+    let mut session = scene.tracker.session().await;
+    let pass = scene.tracker.look(&mut session, (NOW + 1) as f64, Reach::Full).await.expect("read");
+    scene.cluster.replicated(dying, heir).await.expect("replicated");
+    proxies[dying].blackhole(true);
+    let mut direct = scene.cluster.node(living).connection().await.expect("a connection");
+    let (tracker, cluster) = (&scene.tracker, &mut scene.cluster);
+    let (committed, ()) = tokio::join!(tracker.commit(&mut session, pass), async {
+        wait_until("the other node has its part", SOON, async || {
+            if ledger_dies {
+                let text: String = cmd("GET").arg(&summary).query_async(&mut direct).await.expect("read");
+                serde_json::from_str::<serde_json::Value>(&text).expect("JSON")["updated_at"] == NOW + 1
+            } else {
+                let mut count = cmd("HLEN");
+                count.arg(ledger("sealed")).query_async::<u64>(&mut direct).await.expect("read") == 4
+            }
+        })
+        .await;
+        cluster.node_mut(dying).kill_hard().expect("killed");
+        proxies[dying].cut();
+        proxies[dying].blackhole(false);
+    });
+    let error = committed.expect_err("half of it is not written");
+    let node = format!("the node at {}", proxies[dying].addr());
+    assert!(error.kind.is_outage() && error.to_string().contains(&node), "{error}");
+    drop(session);
+
+    scene.cluster.usurp(heir).await.expect("the replica takes over");
+    scene.client = scene.cluster.client();
+    let written_by_then = if ledger_dies { (0, 0) } else { (4, 3 + 4 + 5 + 6) };
+    assert_eq!(sealed(&mut scene.client).await, written_by_then);
+    let tracker = &scene.tracker;
+    wait_until("passes go on", SOON, async || tracker.try_pass((NOW + 2) as f64, Reach::Full).await.is_ok())
+        .await;
+    for pass in 3..6 {
+        scene.is_right(NOW + pass).await;
+        assert_eq!(sealed(&mut scene.client).await, (4, 3 + 4 + 5 + 6), "each of them once");
+        assert_eq!(scene.summary().await["submissions_total"], scene.market.truth().submissions_total());
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_dies_before_its_datasets_arrive_when_the_ledger_is_written_doubles_nothing() {
+    half_a_pass_is_written(false).await;
+}
+
+#[tokio::test]
+async fn the_ledgers_node_that_dies_when_datasets_are_written_already_loses_nothing() {
+    half_a_pass_is_written(true).await;
 }
 
 #[tokio::test]

@@ -14,6 +14,8 @@ pub use client::ClusterClient;
 
 use crate::local_port::free_port;
 use crate::redis_server::{RedisServer, RedisServerBuilder, RedisServerError};
+use crate::replication::until_replicated;
+use crate::tls::Tls;
 
 const SLOTS: usize = 16_384;
 const POLL: Duration = Duration::from_millis(20);
@@ -27,6 +29,7 @@ const KEYS_A_STEP: usize = 10;
 pub struct RedisCluster {
     nodes: Vec<Node>,
     password: Option<String>,
+    tls: Option<Tls>,
 }
 
 #[derive(Debug)]
@@ -41,15 +44,19 @@ impl RedisCluster {
     /// # Errors
     /// When one does not start, or they don't come together.
     pub async fn start(masters: usize) -> Result<Self, RedisServerError> {
-        Self::start_with(masters, None).await
+        Self::start_with(masters, None, None).await
     }
 
-    /// The same, where clients must give this password.
+    /// The same, where clients must give this password, and where clients and nodes talk TLS.
     ///
     /// # Errors
     /// As for [`RedisCluster::start`].
-    pub async fn start_with(masters: usize, password: Option<&str>) -> Result<Self, RedisServerError> {
-        let mut cluster = Self { nodes: Vec::new(), password: password.map(str::to_owned) };
+    pub async fn start_with(
+        masters: usize,
+        password: Option<&str>,
+        tls: Option<Tls>,
+    ) -> Result<Self, RedisServerError> {
+        let mut cluster = Self { nodes: Vec::new(), password: password.map(str::to_owned), tls };
         for _ in 0..masters {
             cluster.add_node().await?;
         }
@@ -76,7 +83,7 @@ impl RedisCluster {
         let mut refused = RedisServerError::NoFreePort;
         for _ in 0..PORT_ATTEMPTS {
             let bus = free_port().ok_or(RedisServerError::NoFreePort)?;
-            match node(bus, self.password.as_deref()).start().await {
+            match node(bus, self.password.as_deref(), self.tls.as_ref()).start().await {
                 Ok(server) => {
                     let mut node = Node { server, id: String::new() };
                     node.id = node.run(&cluster_cmd(&["MYID"])).await?;
@@ -108,6 +115,13 @@ impl RedisCluster {
         node.run::<()>(cluster_cmd(&["REPLICATE"]).arg(&self.nodes[master].id)).await?;
         let linked = |info: &str| info.contains("role:slave") && info.contains("master_link_status:up");
         node.until("a replica with its master's data", cmd("INFO").arg("replication"), linked).await?;
+        // Masters vote only for whom they know as a replica.
+        let line = format!("slave {}", self.nodes[master].id);
+        let is_replica =
+            |nodes: &str| nodes.lines().any(|known| known.starts_with(&node.id) && known.contains(&line));
+        for other in &self.nodes {
+            other.until("a replica that is known", &cluster_cmd(&["NODES"]), is_replica).await?;
+        }
         Ok(replica)
     }
 
@@ -116,9 +130,26 @@ impl RedisCluster {
     /// # Errors
     /// When it does not come to that.
     pub async fn take_over(&self, replica: usize) -> Result<(), RedisServerError> {
+        self.nodes[replica].run::<()>(&cluster_cmd(&["FAILOVER"])).await?;
+        self.inherited(replica).await
+    }
+
+    /// Lets a replica take over from its master, which is dead, without asking the other masters.
+    ///
+    /// # Errors
+    /// When it does not come to that.
+    pub async fn usurp(&self, replica: usize) -> Result<(), RedisServerError> {
+        self.nodes[replica].run::<()>(&cluster_cmd(&["FAILOVER", "TAKEOVER"])).await?;
+        self.inherited(replica).await
+    }
+
+    /// Waits until a replica has taken over from its master by itself, and all nodes that run know it.
+    ///
+    /// # Errors
+    /// When it does not come to that.
+    pub async fn inherited(&self, replica: usize) -> Result<(), RedisServerError> {
         let heir = &self.nodes[replica];
-        heir.run::<()>(&cluster_cmd(&["FAILOVER"])).await?;
-        for node in &self.nodes {
+        for node in self.nodes.iter().filter(|node| node.server.pid().is_some()) {
             let is_master = |nodes: &str| {
                 let line = nodes.lines().find(|line| line.starts_with(&heir.id));
                 let fields: Vec<&str> = line.unwrap_or_default().split(' ').collect();
@@ -128,6 +159,14 @@ impl RedisCluster {
             node.until("a replica that has taken over", &cluster_cmd(&["NODES"]), is_master).await?;
         }
         Ok(())
+    }
+
+    /// Waits until a replica has everything that its master has now.
+    ///
+    /// # Errors
+    /// When it does not come to that.
+    pub async fn replicated(&self, master: usize, replica: usize) -> Result<(), RedisServerError> {
+        until_replicated(&self.nodes[master].server, &self.nodes[replica].server, WITHIN).await
     }
 
     /// Where the nodes listen.
@@ -147,11 +186,12 @@ impl RedisCluster {
         &mut self.nodes[number].server
     }
 
-    /// A client for the whole of it.
+    /// A client for the whole of it, which asks a node first that runs now.
     #[must_use]
     pub fn client(&self) -> ClusterClient {
-        let urls = self.nodes.iter().map(|node| node.server.url()).collect();
-        ClusterClient::new(urls, self.password.clone())
+        let running = self.nodes.iter().filter(|node| node.server.pid().is_some());
+        let urls = running.map(|node| node.server.url()).collect();
+        ClusterClient::new(urls, self.password.clone(), self.tls.clone())
     }
 
     /// All keys that a node holds.
@@ -176,14 +216,15 @@ impl RedisCluster {
     /// When the nodes don't answer.
     pub async fn owner(&self, slot: u16) -> Result<usize, RedisServerError> {
         let ranges: Vec<Vec<Value>> = self.nodes[0].run(&cluster_cmd(&["SLOTS"])).await?;
-        let port = ranges.iter().find_map(|range| match &range[..] {
-            [Value::Int(first), Value::Int(last), Value::Array(node), ..] => match node[..] {
-                [_, Value::Int(port), ..] if (*first..=*last).contains(&i64::from(slot)) => Some(port),
+        // By its id: the port is that of a proxy where one is announced.
+        let id = ranges.iter().find_map(|range| match &range[..] {
+            [Value::Int(first), Value::Int(last), Value::Array(node), ..] => match &node[..] {
+                [_, _, Value::BulkString(id), ..] if (*first..=*last).contains(&i64::from(slot)) => Some(id),
                 _ => None,
             },
             _ => None,
         });
-        let owner = self.nodes.iter().position(|node| Some(i64::from(node.server.port())) == port);
+        let owner = self.nodes.iter().position(|node| Some(node.id.as_bytes()) == id.map(Vec::as_slice));
         owner.ok_or_else(|| RedisServerError::NotTogether {
             what: format!("a node with slot {slot}"),
             waited: Duration::ZERO,
@@ -293,17 +334,22 @@ impl Node {
     }
 }
 
-fn node(bus: u16, password: Option<&str>) -> RedisServerBuilder {
-    let node = RedisServer::builder()
+fn node(bus: u16, password: Option<&str>, tls: Option<&Tls>) -> RedisServerBuilder {
+    let mut node = RedisServer::builder()
         .arg("cluster-enabled", "yes")
         .arg("cluster-port", bus.to_string())
         // No node of ours is down because a machine is busy.
         .arg("cluster-node-timeout", "5000")
+        // A replica is given the data at once, not 5 s later.
+        .arg("repl-diskless-sync-delay", "0")
         .arg("cluster-allow-replica-migration", "no");
-    match password {
-        Some(password) => node.password(password),
-        None => node,
+    if let Some(password) = password {
+        node = node.password(password).arg("masterauth", password);
     }
+    if let Some(tls) = tls {
+        node = node.tls(tls.clone());
+    }
+    node
 }
 
 fn cluster_cmd(words: &[&str]) -> Cmd {

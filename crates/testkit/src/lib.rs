@@ -25,6 +25,7 @@ mod process;
 pub mod producers;
 pub mod proxy;
 pub mod redis_server;
+mod replication;
 pub mod sentinels;
 pub mod tls;
 pub mod wait;

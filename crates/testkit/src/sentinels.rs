@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use redis::Value;
 use tokio::time::{Instant, sleep};
 
 use crate::redis_server::{RedisServer, RedisServerBuilder, RedisServerError};
+use crate::replication::until_replicated;
+use crate::tls::Tls;
 
 const POLL: Duration = Duration::from_millis(20);
 const WITHIN: Duration = Duration::from_secs(60);
@@ -35,9 +36,25 @@ impl Sentinels {
         password: Option<&str>,
         sentinel_password: Option<&str>,
     ) -> Result<Self, RedisServerError> {
-        let server = || match password {
-            Some(password) => RedisServer::builder().password(password).arg("masterauth", password),
+        Self::start_with(password, sentinel_password, None).await
+    }
+
+    /// The same, where all five and their clients talk TLS.
+    ///
+    /// # Errors
+    /// As for [`Sentinels::start`].
+    pub async fn start_with(
+        password: Option<&str>,
+        sentinel_password: Option<&str>,
+        tls: Option<&Tls>,
+    ) -> Result<Self, RedisServerError> {
+        let plain_or_tls = || match tls {
+            Some(tls) => RedisServer::builder().tls(tls.clone()),
             None => RedisServer::builder(),
+        };
+        let server = || match password {
+            Some(password) => plain_or_tls().password(password).arg("masterauth", password),
+            None => plain_or_tls(),
         };
         // A replica is given the data at once, not 5 s later.
         let server = || server().arg("repl-diskless-sync-delay", "0");
@@ -46,7 +63,7 @@ impl Sentinels {
         let replica = server().arg("replicaof", follows).start().await?;
         let mut sentinels = Vec::new();
         for _ in 0..SENTINELS {
-            sentinels.push(sentinel(&master, password, sentinel_password).start().await?);
+            sentinels.push(sentinel(plain_or_tls(), &master, password, sentinel_password).start().await?);
         }
         let group = Self { sentinels, servers: vec![master, replica], master: 0 };
         group
@@ -76,25 +93,18 @@ impl Sentinels {
         &self.servers[self.master]
     }
 
+    /// The replica of the present master, or the server that was killed.
+    #[must_use]
+    pub fn replica(&self) -> &RedisServer {
+        &self.servers[1 - self.master]
+    }
+
     /// Waits until the replica has everything that the master has now.
     ///
     /// # Errors
     /// When it does not come to that.
     pub async fn replicated(&self) -> Result<(), RedisServerError> {
-        let (master, replica) = (self.master(), &self.servers[1 - self.master]);
-        let wanted = offset(master, "master_repl_offset").await?;
-        let deadline = Instant::now() + WITHIN;
-        loop {
-            let has = offset(replica, "slave_repl_offset").await?;
-            if has.is_some() && has >= wanted {
-                return Ok(());
-            }
-            if Instant::now() >= deadline {
-                let what = "a replica that has what its master has".to_owned();
-                return Err(RedisServerError::NotTogether { what, waited: WITHIN, seen: format!("{has:?}") });
-            }
-            sleep(POLL).await;
-        }
+        until_replicated(self.master(), self.replica(), WITHIN).await
     }
 
     /// Kills the master, and waits until the sentinels have made the replica the master. What the replica had not
@@ -149,9 +159,14 @@ impl Sentinels {
     }
 }
 
-fn sentinel(master: &RedisServer, password: Option<&str>, own: Option<&str>) -> RedisServerBuilder {
+fn sentinel(
+    server: RedisServerBuilder,
+    master: &RedisServer,
+    password: Option<&str>,
+    own: Option<&str>,
+) -> RedisServerBuilder {
     let name = Sentinels::MASTER;
-    let mut sentinel = RedisServer::builder()
+    let mut sentinel = server
         .sentinel()
         .arg("sentinel", format!("monitor {name} 127.0.0.1 {} 2", master.port()))
         .arg("sentinel", format!("down-after-milliseconds {name} 500"))
@@ -163,18 +178,4 @@ fn sentinel(master: &RedisServer, password: Option<&str>, own: Option<&str>) -> 
         sentinel = sentinel.password(own).arg("sentinel", format!("sentinel-pass {own}"));
     }
     sentinel
-}
-
-/// A field of `INFO replication`, where it is there.
-async fn offset(server: &RedisServer, field: &str) -> Result<Option<u64>, RedisServerError> {
-    let mut connection = server.connection().await?;
-    let info: Value =
-        redis::cmd("INFO").arg("replication").query_async(&mut connection).await.map_err(|source| {
-            RedisServerError::Command { command: "INFO replication".to_owned(), port: server.port(), source }
-        })?;
-    let Value::BulkString(info) = info else { return Ok(None) };
-    let info = String::from_utf8_lossy(&info).into_owned();
-    let value =
-        info.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')?.trim().parse().ok());
-    Ok(value)
 }

@@ -30,6 +30,9 @@ impl Tls {
             ("tls-key-file", KEY_FILE),
             ("tls-ca-cert-file", AUTHORITY_FILE),
             ("tls-auth-clients", clients),
+            // Replicas, sentinels and nodes of a cluster talk it among themselves, too.
+            ("tls-replication", "yes"),
+            ("tls-cluster", "yes"),
         ]
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .to_vec()

@@ -60,7 +60,7 @@ async fn sentinels_make_the_replica_the_master_when_the_master_dies_and_it_has_w
 
 #[tokio::test]
 async fn a_cluster_shares_the_slots_and_a_client_finds_every_key_also_while_its_slot_moves() {
-    let cluster = RedisCluster::start_with(3, Some("secret")).await.unwrap();
+    let cluster = RedisCluster::start_with(3, Some("secret"), None).await.unwrap();
     let mut client = cluster.client();
     for key in 0..100 {
         let () = client.run(cmd("SET").arg(format!("key{key}")).arg(key)).await.unwrap();

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     batch::{Answers, Batch, Unit},
-    error::ErrorKind,
+    error::{ErrorKind, kind_of},
 };
 
 /// How often a command is sent before its slot counts as being moved for too long.
@@ -77,10 +77,15 @@ impl Cluster {
     pub(super) async fn servers(&self) -> Result<Vec<(String, MultiplexedConnection)>, Trouble> {
         let masters = self.map().await?.masters();
         let connecting = masters.iter().map(|node| async {
-            let door = self.door.at(&node.host, node.port)?;
-            Ok((door.shown(), door.connect().await?))
+            let connection = self.connect(node).await?;
+            Ok((format!("{}:{}", node.host, node.port), connection))
         });
         try_join_all(connecting).await
+    }
+
+    async fn connect(&self, node: &Node) -> Result<MultiplexedConnection, Trouble> {
+        let connected = self.door.at(&node.host, node.port)?.connect().await;
+        connected.map_err(|error| of_node(node, &error))
     }
 
     /// Whether a node has any slots, as far as is known.
@@ -132,6 +137,11 @@ impl Cluster {
             moves.into_iter().for_each(|(slot, node)| map.assign(slot, node));
         }
     }
+}
+
+/// An error says which of the nodes it is about.
+fn of_node(node: &Node, error: &RedisError) -> Trouble {
+    Trouble::Known(kind_of(error), format!("the node at {}:{}: {error}", node.host, node.port))
 }
 
 /// What one node says of the cluster. One that is cut off from it has nothing to say.
@@ -265,9 +275,10 @@ impl Nodes {
             };
             by_node.entry(node).or_default().push(job);
         }
-        let missing = by_node.keys().filter(|node| !self.0.contains_key(*node)).map(|node| async {
-            Ok::<_, RedisError>((node.clone(), cluster.door.at(&node.host, node.port)?.connect().await?))
-        });
+        let missing = by_node
+            .keys()
+            .filter(|node| !self.0.contains_key(*node))
+            .map(|node| async { Ok::<_, Trouble>((node.clone(), cluster.connect(node).await?)) });
         let opened = try_join_all(missing).await?;
         self.0.extend(opened);
         let sends = by_node.into_iter().filter_map(|(node, jobs)| {
@@ -290,11 +301,11 @@ impl Nodes {
                 Ok(values) => sent.push((node, jobs, values)),
                 Err(error) => {
                     self.0.remove(&node);
-                    failed = Some(error);
+                    failed = Some(of_node(&node, &error));
                 }
             }
         }
-        failed.map_or(Ok(sent), |error| Err(error.into()))
+        failed.map_or(Ok(sent), Err)
     }
 }
 

@@ -10,6 +10,8 @@ use redis::{
 };
 use tokio::time::sleep;
 
+use crate::tls::Tls;
+
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(10);
@@ -21,12 +23,13 @@ const HOPS: usize = 1_000;
 pub struct ClusterClient {
     seeds: Vec<String>,
     password: Option<String>,
+    tls: Option<Tls>,
     connections: BTreeMap<String, MultiplexedConnection>,
 }
 
 impl ClusterClient {
-    pub(super) fn new(seeds: Vec<String>, password: Option<String>) -> Self {
-        Self { seeds, password, connections: BTreeMap::new() }
+    pub(super) fn new(seeds: Vec<String>, password: Option<String>, tls: Option<Tls>) -> Self {
+        Self { seeds, password, tls, connections: BTreeMap::new() }
     }
 
     /// Runs a command of one key, or of none.
@@ -90,7 +93,10 @@ impl ClusterClient {
             let config = AsyncConnectionConfig::new()
                 .set_connection_timeout(Some(CONNECT_TIMEOUT))
                 .set_response_timeout(Some(RESPONSE_TIMEOUT));
-            let client = Client::open(url.as_str())?;
+            let client = match &self.tls {
+                Some(tls) => Client::build_with_tls(url.as_str(), tls.for_clients())?,
+                None => Client::open(url.as_str())?,
+            };
             let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
             self.connections.insert(url.clone(), connection);
         }
@@ -98,9 +104,10 @@ impl ClusterClient {
     }
 
     fn url(&self, node: &str) -> String {
+        let scheme = if self.tls.is_some() { "rediss" } else { "redis" };
         match &self.password {
-            Some(password) => format!("redis://:{password}@{node}/0"),
-            None => format!("redis://{node}/0"),
+            Some(password) => format!("{scheme}://:{password}@{node}/0"),
+            None => format!("{scheme}://{node}/0"),
         }
     }
 }

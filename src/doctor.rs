@@ -1,12 +1,13 @@
 //! `doctor`: looks at Redis as the tracker finds it, and says what is wrong and what helps.
 //!
 //! It only reads: servers and their settings, what one pass of each market reads, what readers see, and all keys by
-//! `SCAN` in slices with pauses, for a bounded time. What it concludes is in `server`, `census` and `market`, which
+//! `SCAN` in slices with pauses, for a bounded time. What it concludes is in `server`, `replica`, `census` and `market`, which
 //! are pure; here is the asking.
 
 mod census;
 mod finding;
 mod market;
+mod replica;
 mod report;
 mod server;
 
@@ -98,12 +99,25 @@ impl<'a> Examination<'a> {
         })
     }
 
-    /// What the servers say of themselves.
+    /// What the servers say of themselves, those that may take over, and the sentinels.
     async fn servers(&mut self) -> Result<(), StoreError> {
         for mut inspector in self.store.inspectors().await? {
             let facts = inspector.facts().await?;
             self.looked.of += facts.keys;
             self.findings.extend(server::judge(&facts));
+            for (server, standby) in self.store.standbys(&facts).await {
+                let facts = match standby {
+                    Ok(mut standby) => standby.facts().await,
+                    Err(error) => Err(error),
+                };
+                self.findings.extend(match facts {
+                    Ok(facts) => replica::judge(&facts),
+                    Err(error) => vec![replica::silent(&server, &error)],
+                });
+            }
+            for (sentinel, view) in self.store.sentinels().await {
+                self.findings.extend(replica::judge_sentinel(&sentinel, view.as_ref(), inspector.server()));
+            }
             match inspector.subscribers(&self.keys).await {
                 Ok(counted) => {
                     let sums = self.subscribers.iter_mut().flatten();

@@ -3,6 +3,8 @@
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 
 mod common;
+#[path = "ways/doctor.rs"]
+mod doctor;
 #[path = "ways/failover.rs"]
 mod failover;
 

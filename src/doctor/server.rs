@@ -14,10 +14,15 @@ const NEARLY_FULL: f64 = 0.9;
 /// A subscriber that is cut off below this many bytes is cut off in ordinary bursts.
 const LEAST_BUFFER: u64 = 1 << 20;
 
-/// Everything that is the matter with a server.
+/// Everything that is the matter with a server that is written to.
 #[must_use]
 pub(super) fn judge(facts: &ServerFacts) -> Vec<Finding> {
-    let checks = [version, role, loading, memory, evicted, persistence, last_save, pubsub, idle, clock];
+    role(facts).into_iter().chain(judge_settings(facts)).collect()
+}
+
+/// What matters whether it is written to or not: it may be tomorrow.
+pub(super) fn judge_settings(facts: &ServerFacts) -> Vec<Finding> {
+    let checks = [version, loading, memory, evicted, persistence, last_save, pubsub, idle, clock];
     let mut findings: Vec<Finding> = checks.iter().filter_map(|check| check(facts)).collect();
     findings.extend(unanswered(facts));
     findings

@@ -25,7 +25,9 @@ use crate::{
     batch::Batch,
     error::{ErrorKind, StoreError},
 };
+use door::Trouble;
 use links::{LinkManager, Links};
+pub use sentinel::SentinelView;
 
 /// How Redis is reached.
 #[derive(Clone)]
@@ -146,6 +148,27 @@ impl Store {
     ) -> Result<Vec<(String, MultiplexedConnection)>, StoreError> {
         let connected = self.links.servers().await;
         connected.map_err(|trouble| trouble.into_error(operation, self.settings.shown.clone()))
+    }
+
+    /// A connection to a server that may take over from one of [`Store::servers`]; `None` where none ever does.
+    pub(crate) async fn standby(
+        &self,
+        operation: &'static str,
+        host: &str,
+        port: u16,
+    ) -> Option<Result<MultiplexedConnection, StoreError>> {
+        let connected = self.links.standby(host, port).await?;
+        Some(connected.map_err(|trouble| trouble.into_error(operation, format!("{host}:{port}"))))
+    }
+
+    /// What each sentinel says of the master, with the sentinel's name as it may be shown; empty without sentinels.
+    pub async fn sentinels(&self) -> Vec<(String, Result<SentinelView, StoreError>)> {
+        let views = self.links.sentinels().await.into_iter();
+        let named = |(server, view): (String, Result<SentinelView, Trouble>)| {
+            let view = view.map_err(|trouble| trouble.into_error("ask a sentinel", server.clone()));
+            (server, view)
+        };
+        views.map(named).collect()
     }
 
     /// Connections in use, and the most there may be.

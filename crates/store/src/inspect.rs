@@ -61,6 +61,19 @@ impl Store {
         let servers = self.servers("inspect").await?;
         Ok(servers.into_iter().map(|(server, connection)| Inspector { connection, server }).collect())
     }
+
+    /// A look at each server that may take over from the one with these facts, with its name; an error in place of
+    /// one that does not answer. Empty where no server ever takes over.
+    pub async fn standbys(&self, facts: &ServerFacts) -> Vec<(String, Result<Inspector, StoreError>)> {
+        let mut all = Vec::new();
+        for (host, port) in facts.replicas() {
+            let server = format!("{host}:{port}");
+            let Some(connected) = self.standby("inspect", &host, port).await else { break };
+            let inspector = connected.map(|connection| Inspector { connection, server: server.clone() });
+            all.push((server, inspector));
+        }
+        all
+    }
 }
 
 impl Inspector {

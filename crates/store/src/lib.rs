@@ -19,7 +19,7 @@ mod prune;
 mod reply;
 mod script;
 
-pub use connect::{RedisSettings, Servers, Session, Store};
+pub use connect::{RedisSettings, SentinelView, Servers, Session, Store};
 pub use error::{ErrorKind, StoreError};
 pub use events::{EventStream, Subscriber};
 pub use families::{Family, KeyType, Life, Writer};

@@ -83,6 +83,11 @@ impl Cluster {
         try_join_all(connecting).await
     }
 
+    /// How a node is entered.
+    pub(super) fn door_to(&self, host: &str, port: u16) -> RedisResult<Door> {
+        self.door.at(host, port)
+    }
+
     async fn connect(&self, node: &Node) -> Result<MultiplexedConnection, Trouble> {
         let connected = self.door.at(&node.host, node.port)?.connect().await;
         connected.map_err(|error| of_node(node, &error))

@@ -15,7 +15,7 @@ use super::{
     RedisSettings, Servers,
     cluster::{Cluster, Nodes},
     door::{Door, Trouble},
-    sentinel::Watch,
+    sentinel::{SentinelView, Watch},
     slots::Node,
 };
 use crate::batch::Batch;
@@ -106,6 +106,31 @@ impl Links {
                 Ok(vec![(door.shown(), connection)])
             }
             Kind::Cluster(cluster) => cluster.servers().await,
+        }
+    }
+
+    /// A connection to a server that may take over from one of those, where that is a thing that happens.
+    pub(super) async fn standby(
+        &self,
+        host: &str,
+        port: u16,
+    ) -> Option<Result<MultiplexedConnection, Trouble>> {
+        let door = match &self.servers {
+            Kind::Single(..) => return None,
+            Kind::Sentinel(watch) => watch.door_to(host, port),
+            Kind::Cluster(cluster) => cluster.door_to(host, port),
+        };
+        Some(match door {
+            Ok(door) => door.connect().await.map_err(Trouble::from),
+            Err(error) => Err(error.into()),
+        })
+    }
+
+    /// What each sentinel says, where there are such, with its name as it may be shown.
+    pub(super) async fn sentinels(&self) -> Vec<(String, Result<SentinelView, Trouble>)> {
+        match &self.servers {
+            Kind::Sentinel(watch) => watch.views().await,
+            _ => Vec::new(),
         }
     }
 

@@ -63,6 +63,18 @@ impl ServerFacts {
         self.info(name)?.parse().ok()
     }
 
+    /// Its replicas, as it knows them.
+    pub fn replicas(&self) -> impl Iterator<Item = (String, u16)> {
+        // `slave0:ip=10.0.0.2,port=6379,state=online,offset=…,lag=…`; an address of version 6 has colons.
+        let lines = self.lines.iter().filter(|(name, _)| {
+            name.strip_prefix("slave").is_some_and(|number| number.parse::<u32>().is_ok())
+        });
+        lines.filter_map(|(_, line)| {
+            let field = |name: &str| line.split(',').find_map(|field| field.strip_prefix(name));
+            Some((field("ip=")?.to_owned(), field("port=")?.parse().ok()?))
+        })
+    }
+
     /// A setting of `CONFIG GET`.
     #[must_use]
     pub fn setting(&self, name: &str) -> Option<&str> {

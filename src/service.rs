@@ -40,8 +40,10 @@ use crate::{
 
 pub use reload::Reloaded;
 
-/// What is allowed beyond three intervals before a dataset counts as stale.
-const STALE_SLACK: Duration = Duration::from_secs(5);
+/// How old a dataset may be that is written at this interval: three intervals and some slack.
+pub(crate) fn stale_after(interval: Duration) -> Duration {
+    3 * interval + Duration::from_secs(5)
+}
 
 /// A running service.
 pub struct Service {
@@ -148,7 +150,7 @@ fn expect_datasets(config: &Config, services: &Services, market: &str) {
         (current_epoch, intervals.current_epoch, services.rhythm.current_epoch_ttl()),
     ];
     for (dataset, interval, ttl) in lives {
-        services.status.expect(market.checksummed(), dataset, ttl.min(3 * interval + STALE_SLACK));
+        services.status.expect(market.checksummed(), dataset, ttl.min(stale_after(interval)));
     }
 }
 

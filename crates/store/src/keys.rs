@@ -175,6 +175,12 @@ impl MarketKeys {
         format!("{}:unused", self.ledger)
     }
 
+    /// The keys of the ledger but those of single hours, in the order in which its script takes them.
+    pub(crate) fn of_ledger(&self) -> [String; 7] {
+        [Self::open, Self::sealed, Self::sums, Self::meta, Self::opened, Self::aggregated, Self::included]
+            .map(|key| key(self))
+    }
+
     /// `{P:M}:tracker:open`, hash: epoch → entry, of the unsealed epochs.
     pub(crate) fn open(&self) -> String {
         format!("{}:open", self.ledger)

@@ -141,7 +141,7 @@ impl Passes for Aggregator {
     }
 
     fn interrupted(&mut self) {
-        // Nobody knows what happened meanwhile, nor whether the server still has the script.
+        // Nobody knows what happened meanwhile.
         self.reach = Reach::Full;
     }
 

@@ -2,16 +2,14 @@
 
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 
+mod common;
+
 use std::time::Duration;
 
-use actors::{
-    Aggregator, DATASETS, EpochTracker, Listener, Look, MarketEdges, Rhythm, Roster, Services,
-    telemetry::Telemetry,
-};
+use actors::{Aggregator, DATASETS, EpochTracker, Listener, Look, MarketEdges, Rhythm, Roster, Services};
 use domain::Address;
-use redis::IntoConnectionInfo;
 use serde_json::Value;
-use store::{MarketKeys, RedisSettings, Store};
+use store::MarketKeys;
 use supervision::{
     ActorHealth, Child, Clock, ExitKind, Intensity, Limits, Mailbox, Overflow, Policy, Tree, TreeOptions,
 };
@@ -32,16 +30,7 @@ fn ledger(part: &str) -> String {
 }
 
 fn rhythm() -> Rhythm {
-    Rhythm {
-        summary: Duration::from_millis(50),
-        hourly: Duration::from_secs(300),
-        daily: Duration::from_secs(3600),
-        current_epoch: Duration::from_millis(50),
-        wake_debounce: Duration::from_millis(5),
-        seal_after: Duration::from_secs(3600),
-        measurement_window: Duration::from_secs(86_400),
-        reconnect_within: Duration::from_millis(200),
-    }
+    common::rhythm(Duration::from_millis(50))
 }
 
 /// A tracker of one market.
@@ -56,18 +45,8 @@ impl Tracker {
     }
 
     async fn start_at(url: String, rhythm: Rhythm, stall_after: Duration) -> Self {
-        let settings = RedisSettings {
-            servers: url.as_str().into_connection_info().expect("a URL").into(),
-            certificates: None,
-            shown: url,
-            pool_size: 4,
-            connect_timeout: Duration::from_secs(1),
-            command_timeout: Duration::from_secs(2),
-        };
         let clock = Clock::system();
-        let telemetry = Telemetry::with_clock(&clock).expect("metrics");
-        let store = Store::new(settings).expect("settings");
-        let services = Services::new(store, telemetry, rhythm, "validator1".to_owned(), &clock);
+        let services = common::services(&url, Duration::from_secs(2), rhythm, &clock);
         for dataset in DATASETS {
             services.status.expect(MARKET, dataset, SOON);
         }

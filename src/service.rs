@@ -27,7 +27,7 @@ use actors::{
 };
 use color_eyre::eyre::{Result, WrapErr};
 use domain::Address;
-use store::{IndexKeys, MarketKeys, RedisSettings, Retention, Store};
+use store::{IndexKeys, MarketKeys, Output, RedisSettings, Retention, Spelling, Store};
 use supervision::{
     ActorHealth, Backoff, Child, Clock, Crash, DeadLetter, Failure, Intensity, Limits, Mailbox, Overflow,
     Policy, State, StopReport, Tree, TreeOptions, WatchSettings,
@@ -40,10 +40,8 @@ use crate::{
 
 pub use reload::Reloaded;
 
-/// How old a dataset may be that is written at this interval: three intervals and some slack.
-pub(crate) fn stale_after(interval: Duration) -> Duration {
-    3 * interval + Duration::from_secs(5)
-}
+/// What is allowed beyond three intervals before a dataset counts as stale.
+const STALE_SLACK: Duration = Duration::from_secs(5);
 
 /// A running service.
 pub struct Service {
@@ -132,8 +130,13 @@ fn services(config: &Config, clock: &Clock) -> Result<Services> {
         reconnect_within: redis.reconnect_within,
     };
     let validator = config.tracker.sequencer_id.clone();
-    let services =
-        Services::new(Store::new(settings)?, Telemetry::with_clock(clock)?, rhythm, validator, clock);
+    let services = Services::new(
+        Store::new(settings)?.with_event_queue(redis.event_queue_bytes),
+        Telemetry::with_clock(clock)?,
+        rhythm,
+        validator,
+        clock,
+    );
     for market in &config.tracker.markets {
         expect_datasets(config, &services, market);
     }
@@ -150,7 +153,7 @@ fn expect_datasets(config: &Config, services: &Services, market: &str) {
         (current_epoch, intervals.current_epoch, services.rhythm.current_epoch_ttl()),
     ];
     for (dataset, interval, ttl) in lives {
-        services.status.expect(market.checksummed(), dataset, ttl.min(stale_after(interval)));
+        services.status.expect(market.checksummed(), dataset, ttl.min(3 * interval + STALE_SLACK));
     }
 }
 
@@ -233,15 +236,27 @@ fn market(config: &Config, market: &str, services: &Services, clock: &Clock) -> 
 fn indexes(config: &Config, roster: &Roster) -> Option<Indexes> {
     match (config.index.enabled, config.index.namespaced) {
         (false, _) => None,
-        (true, false) => Some(Indexes::One(IndexKeys::plain(&config.output))),
+        (true, false) => Some(Indexes::One(IndexKeys::plain(&output(config)))),
         (true, true) => Some(Indexes::OfMarkets(roster.clone())),
+    }
+}
+
+/// Where outputs go.
+fn output(config: &Config) -> Output {
+    Output {
+        prefix: config.output.prefix.clone(),
+        spelling: match config.output.spelling {
+            config::Spelling::Checksum => Spelling::Checksum,
+            config::Spelling::Configured => Spelling::Configured,
+            config::Spelling::Both => Spelling::Both,
+        },
     }
 }
 
 /// The keys of a market as the configuration has them: its second namespace, and where its outputs go.
 pub(crate) fn market_keys(config: &Config, market: &str) -> MarketKeys {
     let keys = MarketKeys::new(&Address::new(&config.tracker.protocol), &Address::new(market));
-    let keys = keys.with_output(&config.output);
+    let keys = keys.with_output(&output(config));
     match config.market(market).priority {
         Some(second) => keys.with_priority(&Address::new(&second.protocol), &Address::new(&second.market)),
         None => keys,

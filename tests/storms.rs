@@ -4,11 +4,11 @@
 
 mod common;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use common::{MARKETS, Process, SOON, environment, get, producer};
 use testkit::{MarketProducer, RedisServer, event_storm, producers::unix_now, wait_until};
-use tokio::sync::oneshot::{self, error::TryRecvError};
+use tokio::{task::JoinHandle, time::Instant};
 
 /// Small events a second, and for how long.
 const EVENTS_A_SECOND: u64 = 100_000;
@@ -18,6 +18,28 @@ const HUGE: usize = 1 << 20;
 const HUGE_ONES: u64 = 150;
 /// How much more memory the process may take meanwhile, in bytes.
 const MORE: u64 = 192 << 20;
+
+/// Room for the events that wait, where little is given, in bytes, and what a process may take beside it meanwhile.
+const QUEUE: u64 = 1 << 20;
+const BESIDE: u64 = 20 << 20;
+
+/// The sum of a metric over its labels.
+fn value(metrics: &str, name: &str) -> f64 {
+    let lines = metrics.lines().filter(|line| line.starts_with(name));
+    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+}
+
+/// The most memory that a process takes for so long.
+fn watch_memory(pid: i32, lasts: Duration) -> JoinHandle<u64> {
+    tokio::spawn(async move {
+        let (began, mut most) = (Instant::now(), 0);
+        while began.elapsed() < lasts {
+            most = most.max(resident(pid));
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        most
+    })
+}
 
 /// Resident memory of a process, in bytes.
 fn resident(pid: i32) -> u64 {
@@ -40,15 +62,7 @@ async fn a_storm_of_events_and_of_huge_ones_takes_bounded_memory_and_changes_no_
     process.wait_ready().await;
     common::totals_reach(&redis, MARKETS[0], &market.truth()).await;
     let (pid, before) = (process.pid(), resident(process.pid()));
-    let (over, mut is_over) = oneshot::channel::<()>();
-    let watch = tokio::spawn(async move {
-        let mut most = 0;
-        while is_over.try_recv() == Err(TryRecvError::Empty) {
-            most = most.max(resident(pid));
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        most
-    });
+    let watch = watch_memory(pid, LASTS + Duration::from_secs(2));
     let url = redis.url();
     let small = tokio::spawn(async move {
         event_storm(&url, 1, EVENTS_A_SECOND, tokio::time::sleep(LASTS)).await.expect("a storm")
@@ -61,26 +75,100 @@ async fn a_storm_of_events_and_of_huge_ones_takes_bounded_memory_and_changes_no_
         publish.query_async::<()>(&mut connection).await.expect("published");
     }
     let small = small.await.expect("it ends");
+    let most = watch.await.expect("it ends");
     market.submit(1, 4, unix_now()).await.expect("submitted");
     common::totals_reach(&redis, MARKETS[0], &market.truth()).await;
-    // What was heard is counted; what was not, for the server cut off a reader that it found too slow, is a gap.
-    let value = |metrics: &str, name: &str| -> f64 {
-        let lines = metrics.lines().filter(|line| line.starts_with(name));
-        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
-    };
+    // What was heard is counted; what was not is counted as dropped, or is a gap where the server cut off a reader that
+    // it found too slow.
     let mut shown = (0.0, 0.0);
     wait_until("all is heard, or a gap is counted", SOON, async || {
         let (_, metrics) = get(process.metrics, "/metrics").await;
-        let heard = value(&metrics, "state_tracker_events_received_total");
+        let heard = value(&metrics, "state_tracker_events_received_total")
+            + value(&metrics, "state_tracker_events_dropped_total");
         shown = (heard, value(&metrics, "state_tracker_subscription_gaps_total"));
         shown.1 > 0.0 || heard >= (small.published + HUGE_ONES) as f64
     })
     .await;
-    over.send(()).expect("it is watched until now");
-    let most = watch.await.expect("it ends");
     println!(
         "{} small events, {HUGE_ONES} huge ones: {before} → {most} bytes, heard and gaps {shown:?}",
         small.published
     );
     assert!(most < before + MORE, "{before} → {most} bytes");
+}
+
+/// A service for the one market whose summary follows gaps alone, with little room for events.
+fn without_polling(redis: &RedisServer) -> BTreeMap<String, String> {
+    let mut environment = environment(redis.addr());
+    for (name, value) in [
+        ("STATE_TRACKER__INTERVALS__SUMMARY", "1h".to_owned()),
+        ("STATE_TRACKER__REDIS__EVENT_QUEUE_BYTES", QUEUE.to_string()),
+    ] {
+        environment.insert(name.to_owned(), value);
+    }
+    environment
+}
+
+async fn dropped(process: &Process) -> f64 {
+    value(&get(process.metrics, "/metrics").await.1, "state_tracker_events_dropped_total")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listener_that_hangs_in_a_storm_holds_as_much_as_is_set_and_what_was_missed_is_made_up_for() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut market = MarketProducer::new(producer(MARKETS[0]), &redis.url()).expect("producers");
+    let mut environment = without_polling(&redis);
+    for (name, value) in [
+        ("STATE_TRACKER_FAILURE_POINTS", "listener::before_hand_over=hang*1"),
+        // It is replaced as soon as that is allowed.
+        ("STATE_TRACKER__REDIS__COMMAND_TIMEOUT", "1s"),
+        ("STATE_TRACKER__REDIS__CONNECT_TIMEOUT", "1s"),
+        ("STATE_TRACKER__SUPERVISION__STALL_AFTER", "6s"),
+    ] {
+        environment.insert(name.to_owned(), value.to_owned());
+    }
+    let process = Process::start(&environment).await;
+    process.wait_ready().await;
+    let before = resident(process.pid());
+    let watch = watch_memory(process.pid(), LASTS + Duration::from_secs(1));
+    let storm =
+        event_storm(&redis.url(), 1, EVENTS_A_SECOND, tokio::time::sleep(LASTS)).await.expect("a storm");
+    market.open_epoch(1, unix_now()).await.expect("opened unheard");
+    market.submit(1, 5, unix_now()).await.expect("submitted unheard");
+    let most = watch.await.expect("it ends");
+    println!("{} events that nobody read: {before} → {most} bytes", storm.published);
+    assert!(most < before + QUEUE + BESIDE, "{before} → {most} bytes");
+    common::totals_reach(&redis, MARKETS[0], &market.truth()).await;
+    // Without the limit they would all have waited.
+    wait_until("what was dropped is counted", SOON, async || {
+        dropped(&process).await > 0.9 * storm.published as f64
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_that_were_dropped_are_made_up_for_by_a_pass_and_the_subscription_goes_on() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut market = MarketProducer::new(producer(MARKETS[0]), &redis.url()).expect("producers");
+    let mut environment = without_polling(&redis);
+    // Less than one burst: some of it is dropped, however quick the reader.
+    environment.insert("STATE_TRACKER__REDIS__EVENT_QUEUE_BYTES".to_owned(), (64 << 10).to_string());
+    let process = Process::start(&environment).await;
+    process.wait_ready().await;
+    market.open_epoch(1, unix_now()).await.expect("opened");
+    market.submit(1, 5, unix_now()).await.expect("submitted");
+    let before = dropped(&process).await;
+    let mut connection = redis.connection().await.expect("a connection");
+    wait_until("some were dropped", SOON, async || {
+        let mut burst = redis::pipe();
+        for _ in 0..4_000 {
+            burst.publish("state:change", "epoch:open:1").ignore();
+        }
+        burst.query_async::<()>(&mut connection).await.expect("published");
+        dropped(&process).await > before
+    })
+    .await;
+    common::totals_reach(&redis, MARKETS[0], &market.truth()).await;
+    let (_, metrics) = get(process.metrics, "/metrics").await;
+    let gaps = value(&metrics, "state_tracker_subscription_gaps_total");
+    assert!(gaps.abs() < 0.5, "it is no interruption of the subscription: {gaps}");
 }

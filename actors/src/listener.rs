@@ -5,6 +5,7 @@
 //!   mailbox coalesces counts;
 //! - each new subscription wakes every market with `gap`, since what was published meanwhile was missed;
 //! - markets come and go while it listens: their own channels are followed, and the others miss nothing;
+//! - events that were dropped because it did not read in time are counted, and made up for in the same way;
 //! - a connection that is dead or half open is noticed, and replaced with backoff for ever: Redis being away is
 //!   no crash;
 //! - where there is an index, its events go to the indexer as they are heard, and the oldest are dropped where it can't
@@ -12,7 +13,11 @@
 
 mod index_feed;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use domain::{Entity, EventCounts};
@@ -31,6 +36,8 @@ pub use index_feed::IndexEdge;
 const COLLECT: Duration = Duration::from_millis(5);
 /// How often an idle connection is asked for a sign of life.
 const PING_EVERY: Duration = Duration::from_secs(5);
+/// How often the markets are told, at most, that events were dropped.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How many events are read before anything else gets its turn.
 const EVENTS_A_TURN: usize = 256;
 
@@ -46,6 +53,9 @@ pub struct Listener {
     /// Events to be told to a market beyond those of the common channel.
     own: Vec<u64>,
     common: u64,
+    /// Events were dropped since the markets last looked for that reason, and when that was.
+    missed: bool,
+    looked: Option<Instant>,
     /// For the indexer, where there is one.
     feed: Option<Feed>,
 }
@@ -82,6 +92,8 @@ impl Listener {
             collected: EventCounts::default(),
             own: Vec::new(),
             common: 0,
+            missed: false,
+            looked: None,
             feed: None,
         };
         listener.take_markets();
@@ -149,9 +161,10 @@ impl Listener {
     ) -> Result<End, Failure> {
         let clock = cx.clock().clone();
         let mut hand_over_at = None;
+        let mut look_at = None;
         let mut ping_at = clock.now() + PING_EVERY;
         loop {
-            let wake_at = hand_over_at.unwrap_or(ping_at);
+            let wake_at = [hand_over_at, look_at].into_iter().flatten().min().unwrap_or(ping_at);
             let next = cx.idle(async {
                 tokio::select! {
                     biased;
@@ -172,6 +185,7 @@ impl Listener {
                 Heard::Markets => {
                     hand_over_at = None;
                     self.hand_over(&clock).await?;
+                    look_at = self.make_up_for_dropped(&clock);
                     if let Err(error) = self.follow_roster(subscriber).await {
                         self.services.note_error(&error);
                         return Ok(End::Lost(error.to_string()));
@@ -186,7 +200,8 @@ impl Listener {
                         self.collect(&channel, &payload, &clock);
                     }
                 }
-                Heard::Time if hand_over_at.take().is_some() => self.hand_over(&clock).await?,
+                // What is due is done below.
+                Heard::Time if hand_over_at.is_some() || look_at.is_some() => {}
                 Heard::Time => {
                     ping_at = clock.now() + PING_EVERY;
                     if let Err(error) = cx.idle(subscriber.ping()).await {
@@ -195,11 +210,33 @@ impl Listener {
                     }
                 }
             }
-            if hand_over_at.is_some_and(|at| clock.now() >= at) {
+            let is_due = |at: Option<Instant>| at.is_some_and(|at| clock.now() >= at);
+            if is_due(hand_over_at) {
                 hand_over_at = None;
                 self.hand_over(&clock).await?;
+                look_at = self.make_up_for_dropped(&clock);
+            } else if is_due(look_at) {
+                look_at = self.make_up_for_dropped(&clock);
             }
         }
+    }
+
+    /// Counts the events that were dropped because nobody read them in time. They were missed as in an interruption: the
+    /// markets look at their keys, but not more often than they can bear. When they are to be told, if not now.
+    fn make_up_for_dropped(&mut self, clock: &Clock) -> Option<Instant> {
+        let dropped = self.services.store.take_dropped_events();
+        self.services.telemetry.events_dropped(dropped);
+        self.missed |= dropped > 0;
+        if !self.missed {
+            return None;
+        }
+        let now = clock.now();
+        if let Some(at) = self.looked.map(|at| at + LOOK_EVERY).filter(|at| now < *at) {
+            return Some(at);
+        }
+        (self.missed, self.looked) = (false, Some(now));
+        wake(self.markets.iter());
+        None
     }
 
     fn collect(&mut self, channel: &str, payload: &[u8], clock: &Clock) {
@@ -296,7 +333,10 @@ impl Actor for Listener {
                     self.services.telemetry.subscription_connected(true);
                     self.services.telemetry.redis_up(true);
                     pauses = self.pauses();
+                    // Of the subscription before this one.
+                    self.services.telemetry.events_dropped(self.services.store.take_dropped_events());
                     fail::point("listener::after_subscribe").await?;
+                    self.missed = false;
                     wake(self.markets.iter());
                     match self.listen(cx, &mut subscriber, &mut events, &mut changes).await? {
                         End::Stop => return Ok(()),

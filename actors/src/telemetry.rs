@@ -190,6 +190,11 @@ impl Telemetry {
         self.0.instruments.subscription_gaps.add(1, &[]);
     }
 
+    /// Notes `n` events that were dropped before they were read.
+    pub fn events_dropped(&self, n: u64) {
+        self.0.instruments.events_dropped.add(n, &[]);
+    }
+
     /// Notes `n` epochs whose inputs expired before they were accounted for.
     pub fn unaccounted_epochs(&self, n: u64) {
         self.0.instruments.unaccounted_epochs.add(n, &[]);

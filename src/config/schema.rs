@@ -121,6 +121,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         .secret(),
     Setting::new("redis.cluster", Kind::Servers).variable("REDIS_CLUSTER"),
     Setting::integer("redis.pool_size", "a number of connections", 1..=1_024),
+    Setting::integer("redis.event_queue_bytes", "a number of bytes", 65_536..=1_073_741_824),
     Setting::duration("redis.connect_timeout", millis(10)..=MINUTE),
     Setting::duration("redis.command_timeout", millis(10)..=MINUTE),
     Setting::duration("redis.reconnect_within", millis(10)..=MINUTE),

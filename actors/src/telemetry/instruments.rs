@@ -28,6 +28,7 @@ pub(super) struct Instruments {
     pub(super) redis_up: Gauge<u64>,
     pub(super) subscription_connected: Gauge<u64>,
     pub(super) subscription_gaps: Counter<u64>,
+    pub(super) events_dropped: Counter<u64>,
     pub(super) unaccounted_epochs: Counter<u64>,
     pub(super) late_changes: Counter<u64>,
     pub(super) index_events: Counter<u64>,
@@ -76,6 +77,10 @@ impl Instruments {
                 "state_tracker_subscription_gaps_total",
                 "Interruptions of the subscription, each followed by a full pass.",
             ),
+            events_dropped: counter(
+                "state_tracker_events_dropped_total",
+                "Events dropped before they were read, followed by a full pass.",
+            ),
             unaccounted_epochs: counter(
                 "state_tracker_unaccounted_epochs_total",
                 "Epochs whose inputs expired before they were accounted for.",
@@ -106,7 +111,9 @@ impl Instruments {
         for outcome in IndexOutcome::ALL {
             self.index_events.add(0, &[outcome.label()]);
         }
-        for counter in [&self.subscription_gaps, &self.unaccounted_epochs, &self.late_changes] {
+        let counters =
+            [&self.subscription_gaps, &self.events_dropped, &self.unaccounted_epochs, &self.late_changes];
+        for counter in counters {
             counter.add(0, &[]);
         }
         for gauge in [&self.redis_up, &self.subscription_connected] {

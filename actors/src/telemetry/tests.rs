@@ -59,6 +59,7 @@ fn everything() -> Telemetry {
     telemetry.redis_up(true);
     telemetry.subscription_connected(true);
     telemetry.subscription_gap();
+    telemetry.events_dropped(6);
     telemetry.unaccounted_epochs(1);
     telemetry.late_changes(5);
     telemetry.unfinished_epochs("0xAbC", 7);
@@ -104,6 +105,7 @@ fn what_the_actors_note_is_exposed_under_its_exact_name() {
         "state_tracker_redis_up 1",
         "state_tracker_subscription_connected 1",
         "state_tracker_subscription_gaps_total 1",
+        "state_tracker_events_dropped_total 6",
         "state_tracker_unaccounted_epochs_total 1",
         "state_tracker_late_changes_total 5",
         r#"state_tracker_unfinished_epochs{market="0xAbC"} 7"#,

@@ -10,20 +10,22 @@ mod links;
 mod sentinel;
 mod slots;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use deadpool::{
     Runtime,
     managed::{Object, Pool, PoolError, TimeoutType},
 };
-use redis::{
-    ConnectionInfo, RedisResult, TlsCertificates, Value,
-    aio::{MultiplexedConnection, PubSub},
-};
+use redis::{ConnectionInfo, RedisResult, TlsCertificates, Value, aio::MultiplexedConnection};
 
 use crate::{
     batch::Batch,
     error::{ErrorKind, StoreError},
+    events::EventQueue,
 };
 use door::Trouble;
 use links::{LinkManager, Links};
@@ -82,9 +84,15 @@ pub struct Store {
     pool: Pool<LinkManager>,
     links: Arc<Links>,
     pub(crate) settings: RedisSettings,
+    /// How many bytes of events may wait for the reader of a subscription.
+    pub(crate) event_queue: usize,
+    pub(crate) dropped_events: Arc<AtomicU64>,
 }
 
 impl Store {
+    /// How many bytes of events may wait for the reader of a subscription, where nothing else is said.
+    pub const EVENT_QUEUE: usize = 16 << 20;
+
     /// Sets up the pool; nothing is connected yet.
     ///
     /// # Errors
@@ -102,7 +110,14 @@ impl Store {
             .recycle_timeout(Some(settings.command_timeout))
             .build()
             .map_err(|error| refused(error.to_string()))?;
-        Ok(Self { pool, links, settings })
+        let (event_queue, dropped_events) = (Self::EVENT_QUEUE, Arc::default());
+        Ok(Self { pool, links, settings, event_queue, dropped_events })
+    }
+
+    /// The same, with so many bytes of events that may wait for the reader of a subscription.
+    #[must_use]
+    pub fn with_event_queue(self, bytes: usize) -> Self {
+        Self { event_queue: bytes, ..self }
     }
 
     /// Takes a session for one pass. Reused connections are checked first, which is a round trip of its own.
@@ -178,14 +193,18 @@ impl Store {
         (status.size - status.available, status.max_size)
     }
 
-    /// A connection for subscriptions, to a server that hears everything that is published.
-    pub(crate) async fn pubsub(&self, operation: &'static str) -> Result<(PubSub, Heard), StoreError> {
+    /// A connection for subscriptions, to a server that hears everything that is published; what comes goes into the queue.
+    pub(crate) async fn listen(
+        &self,
+        operation: &'static str,
+        queue: EventQueue,
+    ) -> Result<(MultiplexedConnection, Heard), StoreError> {
         let object = || self.settings.shown.clone();
-        let connecting = tokio::time::timeout(self.settings.connect_timeout, self.links.pubsub()).await;
+        let connecting = tokio::time::timeout(self.settings.connect_timeout, self.links.listen(queue)).await;
         let late = |_| StoreError::new(operation, object(), ErrorKind::Timeout, "it took too long");
-        let (pubsub, node) =
+        let (connection, node) =
             connecting.map_err(late)?.map_err(|trouble| trouble.into_error(operation, object()))?;
-        Ok((pubsub, Heard { links: self.links.clone(), node }))
+        Ok((connection, Heard { links: self.links.clone(), node }))
     }
 }
 

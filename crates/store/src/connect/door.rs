@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, RedisError, RedisResult, TlsCertificates,
-    aio::MultiplexedConnection, io::tcp::TcpSettings,
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ProtocolVersion, RedisError, RedisResult,
+    TlsCertificates, aio::MultiplexedConnection, io::tcp::TcpSettings,
 };
 
-use crate::error::{ErrorKind, StoreError};
+use crate::{
+    error::{ErrorKind, StoreError},
+    events::EventQueue,
+};
 
 /// What went wrong on the way to a server.
 #[derive(Debug, thiserror::Error)]
@@ -99,8 +102,14 @@ impl Door {
         self.client.get_connection_info().addr().to_string()
     }
 
-    pub(super) fn client(&self) -> &Client {
-        &self.client
+    /// A connection that puts every event into the queue. It speaks RESP3, as every server from version 6 on does, since
+    /// of the client library's ways to hear events only that one lets us bound what waits.
+    pub(super) async fn listen(&self, queue: EventQueue) -> RedisResult<MultiplexedConnection> {
+        let info = self.client.get_connection_info().clone();
+        let login = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        let client = Client::open(info.set_redis_settings(login))?;
+        let config = self.config.clone().set_push_sender(queue);
+        client.get_multiplexed_async_connection_with_config(&config).await
     }
 
     pub(super) async fn connect(&self) -> RedisResult<MultiplexedConnection> {

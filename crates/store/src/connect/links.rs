@@ -6,10 +6,7 @@ use std::sync::{
 };
 
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
-use redis::{
-    ConnectionInfo, ErrorKind, RedisResult, ServerErrorKind, Value,
-    aio::{MultiplexedConnection, PubSub},
-};
+use redis::{ConnectionInfo, ErrorKind, RedisResult, ServerErrorKind, Value, aio::MultiplexedConnection};
 
 use super::{
     RedisSettings, Servers,
@@ -18,7 +15,7 @@ use super::{
     sentinel::{SentinelView, Watch},
     slots::Node,
 };
-use crate::batch::Batch;
+use crate::{batch::Batch, events::EventQueue};
 
 /// Makes ways to Redis.
 pub(super) struct Links {
@@ -75,19 +72,22 @@ impl Links {
     }
 
     /// A connection for subscriptions, and to which node of a cluster it leads.
-    pub(super) async fn pubsub(&self) -> Result<(PubSub, Option<Node>), Trouble> {
+    pub(super) async fn listen(
+        &self,
+        queue: EventQueue,
+    ) -> Result<(MultiplexedConnection, Option<Node>), Trouble> {
         match &self.servers {
-            Kind::Single(door, _) => Ok((door.client().get_async_pubsub().await?, None)),
+            Kind::Single(door, _) => Ok((door.listen(queue).await?, None)),
             Kind::Sentinel(watch) => {
                 let (door, _) = watch.master().await?;
-                Ok((door.client().get_async_pubsub().await?, None))
+                Ok((door.listen(queue).await?, None))
             }
             Kind::Cluster(cluster) => {
                 // What is published on one node is heard on all of them.
                 let turn = self.subscriptions.fetch_add(1, Ordering::Relaxed);
                 let (door, node) = cluster.any(turn).await?;
-                match door.client().get_async_pubsub().await {
-                    Ok(pubsub) => Ok((pubsub, Some(node))),
+                match door.listen(queue).await {
+                    Ok(connection) => Ok((connection, Some(node))),
                     Err(error) => {
                         cluster.doubt();
                         Err(error.into())

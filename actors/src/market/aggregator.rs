@@ -174,8 +174,10 @@ impl Passes for Aggregator {
         let summary = self.summary(&pass, &totals, window);
         let second = wall.as_secs();
         let hours = || HourStats::hours(second).map(|hour| HourStats::of(&pass.seen, &totals, hour)).to_vec();
-        // Totals that lack some make no statistics: those follow with the pass that has them all.
-        let (hourly, daily) = (hourly && !pass.partial, daily && !pass.partial);
+        // Totals that lack some make no statistics, which would stand for an interval: those follow with the pass that
+        // has them all, at once.
+        let again = pass.partial || (pass.missed_epochs && self.reach == Reach::Recent);
+        let (hourly, daily) = (hourly && !again, daily && !again);
         let gaps: Vec<_> = pass.seen.gaps().collect();
         let mut original = None;
         if self.original {
@@ -237,7 +239,6 @@ impl Passes for Aggregator {
             telemetry.aggregation_took(kind, began.elapsed());
         }
         self.passed = Some(now);
-        let again = pass.partial || (pass.missed_epochs && self.reach == Reach::Recent);
         self.reach = if again { Reach::Full } else { Reach::Recent };
         Ok(if again { Next::AtOnce } else { Next::Interval })
     }

@@ -72,6 +72,26 @@ pub struct Made {
     pub steps: [&'static str; 3],
 }
 
+impl Made {
+    /// What who reads only some of the keys can see: those of the market, those of the epoch.
+    pub fn seen(&self, of_market: bool, of_epoch: bool) -> Self {
+        let mut seen = self.clone();
+        if !of_market {
+            // The epoch's own keys tell that it is closed, not always when, and of batches no time.
+            let by_plan = self.has_state.then_some(self.opened + self.window);
+            seen.closed = self.closed.and_then(|at| if self.has_info { Some(at) } else { by_plan });
+            seen.in_timeline = false;
+            seen.local = self.has_local.then_some(0);
+            seen.aggregated = self.has_aggregated.then_some(0);
+        }
+        if !of_epoch {
+            (seen.has_info, seen.has_state, seen.named) = (false, false, None);
+            (seen.ids, seen.processed) = Default::default();
+        }
+        seen
+    }
+}
+
 /// The producers.
 pub struct History {
     pub rng: Rng,

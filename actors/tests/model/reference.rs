@@ -9,13 +9,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-use super::history::{History, MARKET, Made, OWN};
+use super::{
+    history::{History, MARKET, Made, OWN},
+    shown::Shown,
+};
 
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
 
 /// What is known of an epoch by the looks so far.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 struct Known {
     seen: i64,
     /// When it was opened, once something told.
@@ -38,8 +41,32 @@ struct Known {
 /// minute, and one more when the first one fails.
 const HELD: i64 = 130;
 
+/// The keys that a look may see, where those of the market and those of its epochs are spelled differently: a spelling
+/// that was not in use is looked at once a minute.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Sight {
+    All,
+    Market,
+    Epochs,
+}
+
+impl Sight {
+    const EACH: [Self; 3] = [Self::All, Self::Market, Self::Epochs];
+}
+
+/// What a pass that broke off may have done, each step whole or not at all.
+#[derive(Clone, Copy, PartialEq, PartialOrd)]
+enum Effect {
+    /// It kept the ledger and wrote no more.
+    Ledger,
+    /// It wrote the summary, and with it the window.
+    Summary,
+    /// It wrote everything.
+    All,
+}
+
 /// The reference.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Reference {
     known: BTreeMap<u64, Known>,
     /// When a gap was last seen.
@@ -50,26 +77,10 @@ pub struct Reference {
     looked: Option<i64>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct Window {
     began: i64,
     totals: [u64; 3],
-}
-
-/// Everything that readers can see.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Shown {
-    pub summary: Value,
-    pub stats: BTreeMap<String, Value>,
-    pub participation: Value,
-    pub current: Value,
-    /// Of the running hour and of the one before.
-    pub hours: [Value; 2],
-    pub day: Value,
-    pub gaps: BTreeSet<String>,
-    pub counts: BTreeMap<u64, Option<u64>>,
-    /// The epochs that are sealed.
-    pub sealed: BTreeSet<u64>,
 }
 
 fn count(made: &Made) -> u64 {
@@ -113,21 +124,84 @@ fn rfc3339(unix: i64) -> String {
 }
 
 impl Reference {
-    /// The tracker may have looked at what is there at `history.now`, in a pass that failed.
-    pub fn doubt(&mut self, history: &History) {
-        let nothing = self.look(history, &BTreeSet::new(), false);
-        debug_assert!(nothing.is_ok(), "nothing is known to be ripe or sealed by that");
+    /// Whether the two will always say the same, give or take what is tolerated anyway.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let known = |one: &Known, two: &Known| {
+            one.ripe.is_some() == two.ripe.is_some() && *one == Known { ripe: one.ripe, ..two.clone() }
+        };
+        self.counts == other.counts
+            && (self.window, self.looked) == (other.window, other.looked)
+            && self.known.len() == other.known.len()
+            && self.known.iter().zip(&other.known).all(|(one, two)| one.0 == two.0 && known(one.1, two.1))
+            && self.gaps.len() == other.gaps.len()
+            && self
+                .gaps
+                .iter()
+                .zip(&other.gaps)
+                .all(|(one, two)| one.0 == two.0 && (one.1 - two.1).abs() <= 10)
+    }
+
+    /// What may be true after a pass at `history.now` that broke off, when these epochs are sealed: it had no effect, or
+    /// a part of it, or all. `began` as for [`Reference::shown`].
+    pub fn after_broken(&self, history: &History, sealed: &BTreeSet<u64>, began: i64) -> Vec<Self> {
+        let mut all = Vec::new();
+        let is_sealed = |epoch: &u64| self.known.get(epoch).is_some_and(|known| known.sealed.is_some());
+        if sealed.iter().all(is_sealed) {
+            all.push(self.clone());
+        }
+        for sight in if history.is_mixed() { &Sight::EACH[..] } else { &[Sight::All] } {
+            for effect in [Effect::Ledger, Effect::Summary, Effect::All] {
+                all.extend(self.after(history, sealed, began, *sight, effect).ok());
+            }
+        }
+        all
+    }
+
+    /// What may be true after a pass at `history.now` that did not look under all spellings.
+    pub fn after_narrow(&self, history: &History, sealed: &BTreeSet<u64>, began: i64) -> Vec<Self> {
+        let sights = if history.is_mixed() { &[Sight::Market, Sight::Epochs][..] } else { &[] };
+        sights
+            .iter()
+            .filter_map(|sight| self.after(history, sealed, began, *sight, Effect::All).ok())
+            .collect()
+    }
+
+    fn after(
+        &self,
+        history: &History,
+        sealed: &BTreeSet<u64>,
+        began: i64,
+        sight: Sight,
+        effect: Effect,
+    ) -> Result<Self, String> {
+        let mut looked = self.clone();
+        let before = looked.open(history);
+        looked.look(history, sealed, sight)?;
+        if effect >= Effect::Summary {
+            looked.window(history.now, began)?;
+            looked.looked = Some(history.now);
+        }
+        if effect == Effect::All && sight == Sight::All {
+            looked.write(history, &before);
+        }
+        Ok(looked)
     }
 
     /// The tracker looked at what is there at `history.now`, and has sealed these epochs.
-    fn look(&mut self, history: &History, sealed: &BTreeSet<u64>, certain: bool) -> Result<(), String> {
+    fn look(&mut self, history: &History, sealed: &BTreeSet<u64>, sight: Sight) -> Result<(), String> {
         let now = history.now;
+        let (of_market, of_epochs) = (sight != Sight::Epochs, sight != Sight::Market);
         let mut wrong = Ok(());
         for (epoch, made) in &history.epochs {
+            // Of an epoch the keys of the market tell.
+            if !of_market && !self.known.contains_key(epoch) {
+                continue;
+            }
             let known = self.known.entry(*epoch).or_insert_with(|| Known { seen: now, ..Known::default() });
             if known.sealed.is_some() {
                 continue;
             }
+            let made = &made.seen(of_market, of_epochs);
             if made.in_timeline || made.has_info || made.has_state {
                 known.opened = Some(made.opened);
             }
@@ -151,8 +225,11 @@ impl Reference {
             let long_over = now >= if end > 0 { end } else { batch } + HOUR;
             let both = known.local.is_some() && known.aggregated.is_some();
             let listed = made.named.is_some() || known.aggregated.is_some_and(|at| now >= at + 60);
-            if certain && (long_over || over && both && listed) {
+            if sight == Sight::All && (long_over || over && both && listed) {
                 known.ripe.get_or_insert(now);
+            }
+            if end > 0 {
+                known.seen = 0;
             }
             // An id of which nothing is left but itself is given up when newer ones are long over.
             let nothing = known.opened.is_none()
@@ -160,9 +237,14 @@ impl Reference {
                 && known.local.max(known.aggregated).is_none();
             match (sealed.contains(epoch), known.ripe) {
                 (true, None) if !nothing => wrong = Err(format!("{epoch} was sealed before its time")),
-                (true, _) => known.sealed = Some(made.named.clone().unwrap_or_default()),
+                (true, _) => {
+                    known.sealed = Some(made.named.clone().unwrap_or_default());
+                    // What no longer counts is not to tell references apart.
+                    (known.seen, known.due, known.closed, known.ripe) = Default::default();
+                }
                 (false, Some(since))
-                    if certain && now >= since + if history.has_one_spelling() { 0 } else { HELD } =>
+                    if sight == Sight::All
+                        && now >= since + if history.has_one_spelling() { 0 } else { HELD } =>
                 {
                     wrong = Err(format!("{epoch} is not sealed, though it is ripe since {since}"));
                 }
@@ -184,12 +266,9 @@ impl Reference {
     ) -> Result<Shown, String> {
         let now = history.now;
         let before = self.open(history);
-        self.look(history, sealed, true)?;
-        for epoch in &before {
-            self.counts.insert(*epoch, self.known[epoch].submissions);
-        }
+        self.look(history, sealed, Sight::All)?;
+        self.write(history, &before);
         let [open, of_current] = after.map(|after| if after { self.open(history) } else { before.clone() });
-        self.gaps(now, &examined(history, &before));
         let examined = examined(history, &open);
         let gaps = self.gaps(now, &examined);
         let counts = history.epochs.iter().filter(|(_, made)| made.has_state);
@@ -209,6 +288,14 @@ impl Reference {
             counts,
             sealed: sealed.clone(),
         })
+    }
+
+    /// What is written beside the datasets by a look before which these epochs were open.
+    fn write(&mut self, history: &History, open: &BTreeSet<u64>) {
+        for epoch in open {
+            self.counts.insert(*epoch, self.known[epoch].submissions);
+        }
+        self.gaps(history.now, &examined(history, open));
     }
 
     fn open(&self, history: &History) -> BTreeSet<u64> {
@@ -260,6 +347,20 @@ impl Reference {
         [submissions, epochs, batches]
     }
 
+    /// The measurement window of a summary at `now`.
+    fn window(&mut self, now: i64, began: i64) -> Result<Window, String> {
+        let window = match self.window {
+            Some(window) if now < window.began + DAY => window,
+            // A new one began with a pass since the last look; nothing was written since then.
+            _ if began <= now && self.looked.is_none_or(|looked| began > looked) => {
+                Window { began, totals: self.totals() }
+            }
+            _ => return Err(format!("the measurement window is said to have begun at {began}")),
+        };
+        self.window = Some(window);
+        Ok(window)
+    }
+
     fn summary(
         &mut self,
         history: &History,
@@ -270,13 +371,7 @@ impl Reference {
     ) -> Result<Value, String> {
         let now = history.now;
         let totals = self.totals();
-        let window = match self.window {
-            Some(window) if now < window.began + DAY => window,
-            // A new one began with a pass since the last look; nothing was written since then.
-            _ if began <= now && self.looked.is_none_or(|looked| began > looked) => Window { began, totals },
-            _ => return Err(format!("the measurement window is said to have begun at {began}")),
-        };
-        self.window = Some(window);
+        let window = self.window(now, began)?;
         let elapsed = now - window.began;
         let rate = |at: usize| number((totals[at] - window.totals[at]) as f64 / elapsed.max(1) as f64);
         let lately = |at: i64, seconds: i64| at > now - seconds && at <= now;

@@ -1,19 +1,22 @@
 //! The tracker of the history's market, with its real actors on a clock of the test's own.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actors::{Aggregator, DATASETS, EpochTracker, Look, Rhythm, Services, telemetry::Telemetry};
 use domain::Address;
 use redis::IntoConnectionInfo;
 use store::{MarketKeys, RedisSettings, Retention, Store};
-use supervision::{Backoff, Child, Clock, Intensity, Limits, Mailbox, Policy, Tree, TreeOptions};
+use supervision::{Backoff, Child, Clock, Intensity, Limits, Mailbox, Policy, State, Tree, TreeOptions};
 
 use super::history::{MARKET, OWN, PROTOCOL};
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: u64 = 86_400;
-/// The actors, each of which sleeps when it has nothing to do.
-pub const ACTORS: usize = 2;
+/// The actors. Each is one sleeper of the clock when nothing of it is under way: it sleeps until its next pass, or its
+/// supervisor until its restart. Other timers there are none, see the policy.
+const ACTORS: usize = 2;
+/// Nothing in a history takes long, so none of these is ever over, however busy the machine is.
+const NEVER: Duration = Duration::from_secs(120);
 
 /// Everything is due with each second of the clock.
 fn rhythm() -> Rhythm {
@@ -29,10 +32,35 @@ fn rhythm() -> Rhythm {
     }
 }
 
+/// Something that must come did not.
+#[derive(Debug)]
+pub struct Late;
+
+/// Waits for what must come.
+pub async fn until(so: impl Fn() -> bool) -> Result<(), Late> {
+    let began = Instant::now();
+    while !so() {
+        if began.elapsed() > NEVER {
+            return Err(Late);
+        }
+        tokio::time::sleep(Duration::from_micros(200)).await;
+    }
+    Ok(())
+}
+
+/// Whose pass ended well.
+pub struct Passed {
+    /// The aggregator's.
+    pub totals: bool,
+    /// The epoch tracker's.
+    pub current: bool,
+}
+
 pub struct Tracker {
     pub tree: Tree,
     services: Services,
     keys: MarketKeys,
+    clock: Clock,
 }
 
 impl Tracker {
@@ -42,20 +70,27 @@ impl Tracker {
             certificates: None,
             shown: url,
             pool_size: 4,
-            connect_timeout: SECOND,
-            command_timeout: 2 * SECOND,
+            connect_timeout: NEVER,
+            command_timeout: NEVER,
         };
         let telemetry = Telemetry::with_clock(clock).expect("metrics");
         let store = Store::new(settings).expect("settings");
         let services = Services::new(store, telemetry, rhythm(), OWN.to_owned(), clock);
         for dataset in DATASETS {
-            services.status.expect(MARKET[0], dataset, SECOND);
+            // Fresh is what was written at this moment.
+            services.status.expect(MARKET[0], dataset, Duration::ZERO);
         }
         let keys = MarketKeys::new(&Address::new(PROTOCOL[spelling]), &Address::new(MARKET[spelling]));
         let mailbox = |name: &str| Mailbox::<Look>::new(name, Limits::default(), clock);
         let policy = Policy {
             intensity: Intensity { max_restarts: 1000, within: SECOND },
-            backoff: Backoff { max: Duration::from_millis(200), ..Policy::default().backoff },
+            // With the next second of the clock. And no timer for what is not looked at here.
+            backoff: Backoff {
+                max: Duration::from_millis(200),
+                reset_after: Duration::ZERO,
+                ..Policy::default().backoff
+            },
+            start_within: Duration::ZERO,
             stall_after: None,
             ..Policy::default()
         };
@@ -71,7 +106,38 @@ impl Tracker {
         let children = children.into_iter().map(|child| child.policy(policy)).collect();
         let options = TreeOptions { clock: clock.clone(), ..TreeOptions::default() };
         let tree = Tree::start(children, options).await.expect("the tree starts");
-        Self { tree, services, keys }
+        Self { tree, services, keys, clock: clock.clone() }
+    }
+
+    /// Waits until nothing is under way any more at this moment of the clock: whatever was due has ended, well or not.
+    /// An error says what goes on for ever.
+    pub async fn rest(&self) -> Result<(), String> {
+        let sleeps = || format!("{} sleep: {:#?}", self.clock.sleepers(), self.tree.health());
+        until(|| self.clock.sleepers() == ACTORS).await.map_err(|Late| sleeps())
+    }
+
+    /// Kills an actor, and waits until it has ended. One that is just being restarted can not be killed.
+    pub async fn kill(&self, path: &str) {
+        let ends = || {
+            let known = self.tree.health().into_iter().find(|known| known.path == path);
+            known.expect("it is in the tree").exits.iter().sum::<u64>()
+        };
+        let before = ends();
+        if self.tree.kill(path) {
+            until(|| ends() > before).await.expect("it ends");
+        }
+    }
+
+    /// Whether, at rest, the last pass of each actor was made at this moment of the clock, and ended well.
+    pub fn passed(&self) -> Passed {
+        let (health, conditions) = (self.tree.health(), self.services.status.readiness());
+        let is_down = |state| matches!(state, State::BackingOff | State::Degraded);
+        let has_passed = |actor: &str, dataset: &str| {
+            let up = health.iter().any(|known| known.path == actor && !is_down(known.state));
+            up && conditions.iter().any(|known| known.ok && known.name.ends_with(dataset))
+        };
+        let [totals, current] = DATASETS;
+        Passed { totals: has_passed("aggregator", totals), current: has_passed("epoch-tracker", current) }
     }
 
     /// Prunes as the pruner does, with the default retention; from when on timelines are kept.
@@ -93,5 +159,7 @@ impl Tracker {
     pub async fn stop(self) {
         let report = self.tree.stop(5 * SECOND).await;
         assert_eq!(report.abandoned, Vec::<String>::new());
+        // Its timers are no sleepers of the next one.
+        until(|| self.clock.sleepers() == 0).await.expect("its timers end");
     }
 }

@@ -1,0 +1,72 @@
+//! Small histories, each of one fault that a random one had found.
+
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use serde_json::Value;
+use supervision::Clock;
+use testkit::RedisServer;
+
+use super::{
+    history::{MARKET, PROTOCOL},
+    tracker::Tracker,
+};
+
+/// Ten minutes before an hour.
+const BEGIN: u64 = 1_795_341_000;
+
+/// A tracker at rest after its first pass, over an empty server.
+struct Scene {
+    clock: Clock,
+    connection: MultiplexedConnection,
+    tracker: Tracker,
+    _redis: RedisServer,
+}
+
+impl Scene {
+    async fn start() -> Self {
+        let redis = RedisServer::start().await.expect("a Redis server");
+        let connection = redis.connection().await.expect("a connection");
+        let clock = Clock::manual(Duration::from_secs(BEGIN));
+        let tracker = Tracker::start(redis.url(), &clock, 0).await;
+        tracker.rest().await.expect("it comes to rest");
+        Self { clock, connection, tracker, _redis: redis }
+    }
+
+    /// A second later, when all passes of that moment have ended.
+    async fn pass(&mut self) {
+        self.clock.advance(Duration::from_secs(1));
+        self.tracker.rest().await.expect("it comes to rest");
+    }
+
+    async fn run(&mut self, name: &str, rest: &str, args: &[&str]) {
+        let mut command = redis::cmd(name);
+        command.arg(key(rest)).arg(args);
+        command.query_async::<redis::Value>(&mut self.connection).await.expect("the command is right");
+    }
+
+    async fn dataset(&mut self, name: &str) -> Value {
+        let text: String =
+            redis::cmd("GET").arg(key(name)).query_async(&mut self.connection).await.expect("it is there");
+        serde_json::from_str(&text).expect("a dataset is JSON")
+    }
+}
+
+fn key(rest: &str) -> String {
+    format!("{}:{}:{rest}", PROTOCOL[0], MARKET[0])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn statistics_have_the_epoch_of_which_only_the_list_of_active_ones_tells() {
+    let mut scene = Scene::start().await;
+    let start = BEGIN.to_string();
+    let info = ["status", "open", "start", &start, "duration", "60"];
+    scene.run("HSET", "metrics:epoch:7:info", &info).await;
+    scene.run("SADD", "epochs:active", &["7"]).await;
+    // A pass that is due with all statistics meets it first as a number that it can't explain.
+    scene.pass().await;
+    assert_eq!(scene.dataset("dashboard:summary").await["epochs_total"], 1);
+    assert_eq!(scene.dataset("stats:daily").await["epochs_total"], 1);
+    assert_eq!(scene.dataset(&format!("stats:hourly:{}", BEGIN - BEGIN % 3600)).await["epochs"], 1);
+    scene.tracker.stop().await;
+}

@@ -275,6 +275,8 @@ fn bare(reads: &Reads<'_>) -> redis::Pipeline {
             "level2_status",
             "onchain_status",
             "submissions_count",
+            "phase",
+            "last_updated",
         ];
         pipeline.cmd("HMGET").arg(key(&format!("epoch:{epoch}:state"))).arg(&state);
         pipeline.cmd("EXISTS").arg(key(&format!("metrics:batch:local:{epoch}")));

@@ -27,13 +27,11 @@ use std::sync::LazyLock;
 use figment::Figment;
 use figment::value::Value;
 
-pub use checks::is_same_name as is_same_market;
-pub use markets::{Compat, MarketSettings, Priority};
+pub use markets::{Compat, MarketSettings, Priority, UnknownMarket};
 pub use problem::{ConfigErrors, EX_CONFIG};
 pub use secret::Secret;
 pub use settings::{
-    Config, Http, Intervals, Ledger, Log, LogFormat, Mailbox, Output, Redis, Retention, Spelling,
-    Supervision, Tracker,
+    Config, Http, Intervals, Ledger, Log, LogFormat, Mailbox, Redis, Retention, Supervision, Tracker,
 };
 pub use sources::CONFIG_VARIABLE;
 #[cfg(feature = "failure-points")]

@@ -14,9 +14,7 @@ mod server;
 use std::time::{Duration, Instant};
 
 use domain::EpochMember;
-use store::{
-    ErrorKind, KeyFacts, MarketKeys, MarketStore, Pass, Reach, Scope, Shown, Store, StoreError, Wanted,
-};
+use store::{ErrorKind, KeyFacts, MarketKeys, MarketStore, Pass, Scope, Shown, Store, StoreError, Wanted};
 use supervision::Clock;
 
 pub use census::Memory;
@@ -233,11 +231,8 @@ async fn shown(store: &Store, markets: &[MarketKeys]) -> Result<Vec<Vec<[Shown; 
 /// Reads what a pass of the tracker reads, and writes nothing.
 async fn pass(store: &Store, keys: &MarketKeys, validator: &str, now: f64) -> Result<PassFacts, StoreError> {
     let market = MarketStore::new(keys.clone(), validator);
-    let scope = Scope { reach: Reach::Full, hourly: true, daily: true };
     let mut session = store.session("examine a market").await?;
-    let mut pass = market.discover(&mut session, now, scope).await?;
-    market.examine(&mut session, &mut pass).await?;
-    Ok(conclude(pass))
+    Ok(conclude(market.read(&mut session, now, Scope::everything()).await?))
 }
 
 fn conclude(pass: Pass) -> PassFacts {

@@ -2,20 +2,19 @@
 //! back into an exit code. What the commands do is in the library.
 
 use std::io::{ErrorKind, Write};
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use color_eyre::eyre::Result;
+use color_eyre::eyre::{Report, Result};
 use state_tracker::app;
 use state_tracker::cli::{CheckArgs, Cli, Command, DiffArgs, DoctorArgs, HealthcheckArgs};
-use state_tracker::config::{CONFIG_VARIABLE, Config, EX_CONFIG, Loaded};
+use state_tracker::config::{CONFIG_VARIABLE, Config, ConfigErrors, EX_CONFIG, Loaded};
 
 fn main() -> Result<ExitCode> {
     let cli = Cli::parse();
     color_eyre::config::HookBuilder::default().display_env_section(false).install()?;
     let runtime = tokio::runtime::Runtime::new()?;
-    let result = runtime.block_on(dispatch(cli));
+    let result = runtime.block_on(dispatch(cli)).or_else(tell_config_errors);
     // A task that holds its thread must not hold the exit.
     runtime.shutdown_background();
     result
@@ -23,36 +22,25 @@ fn main() -> Result<ExitCode> {
 
 async fn dispatch(cli: Cli) -> Result<ExitCode> {
     let file = cli.config_file(std::env::var_os(CONFIG_VARIABLE));
-    let file = file.as_deref();
+    let load = || Config::load(file.as_deref(), std::env::vars_os());
     match cli.command.unwrap_or_default() {
-        Command::Run => app::run(|| Config::load(file, std::env::vars_os())).await,
-        Command::Check(args) => match load(file) {
-            Ok(loaded) => check(&args, &loaded).await,
-            Err(code) => Ok(code),
-        },
-        Command::Diff(args) => match load(file) {
-            Ok(loaded) => diff(&args, &loaded).await,
-            Err(code) => Ok(code),
-        },
-        Command::Doctor(args) => match load(file) {
-            Ok(loaded) => doctor(&args, &loaded).await,
-            Err(code) => Ok(code),
-        },
+        Command::Run => app::run(load).await,
+        Command::Check(args) => check(&args, &load()?).await,
+        Command::Diff(args) => diff(&args, &load()?).await,
+        Command::Doctor(args) => doctor(&args, &load()?).await,
         Command::Demo(args) => app::demo(args).await,
         Command::Healthcheck(HealthcheckArgs { url: Some(url) }) => app::healthcheck(&url).await,
-        Command::Healthcheck(HealthcheckArgs { url: None }) => match load(file) {
-            Ok(loaded) => app::healthcheck(&loaded.config.http.local_url("/readyz")).await,
-            Err(code) => Ok(code),
-        },
+        Command::Healthcheck(HealthcheckArgs { url: None }) => {
+            app::healthcheck(&load()?.config.http.local_url("/readyz")).await
+        }
     }
 }
 
-/// The configuration, or the exit code after its errors were told.
-fn load(file: Option<&Path>) -> Result<Loaded, ExitCode> {
-    Config::load(file, std::env::vars_os()).map_err(|errors| {
-        eprintln!("{errors}");
-        ExitCode::from(EX_CONFIG)
-    })
+/// The exit code of a configuration that is not allowed, after its errors were told; any other error stays one.
+fn tell_config_errors(error: Report) -> Result<ExitCode> {
+    let errors = error.downcast::<ConfigErrors>()?;
+    eprintln!("{errors}");
+    Ok(ExitCode::from(EX_CONFIG))
 }
 
 async fn check(args: &CheckArgs, loaded: &Loaded) -> Result<ExitCode> {

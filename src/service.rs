@@ -27,7 +27,7 @@ use actors::{
 };
 use color_eyre::eyre::{Result, WrapErr};
 use domain::Address;
-use store::{IndexKeys, MarketKeys, Output, RedisSettings, Retention, Spelling, Store};
+use store::{IndexKeys, MarketKeys, RedisSettings, Retention, Store};
 use supervision::{
     ActorHealth, Backoff, Child, Clock, Crash, DeadLetter, Failure, Intensity, Limits, Mailbox, Overflow,
     Policy, State, StopReport, Tree, TreeOptions, WatchSettings,
@@ -40,8 +40,10 @@ use crate::{
 
 pub use reload::Reloaded;
 
-/// What is allowed beyond three intervals before a dataset counts as stale.
-const STALE_SLACK: Duration = Duration::from_secs(5);
+/// How old a dataset may be that is written at this interval: three intervals and some slack.
+pub(crate) fn stale_after(interval: Duration) -> Duration {
+    3 * interval + Duration::from_secs(5)
+}
 
 /// A running service.
 pub struct Service {
@@ -153,7 +155,7 @@ fn expect_datasets(config: &Config, services: &Services, market: &str) {
         (current_epoch, intervals.current_epoch, services.rhythm.current_epoch_ttl()),
     ];
     for (dataset, interval, ttl) in lives {
-        services.status.expect(market.checksummed(), dataset, ttl.min(3 * interval + STALE_SLACK));
+        services.status.expect(market.checksummed(), dataset, ttl.min(stale_after(interval)));
     }
 }
 
@@ -236,27 +238,15 @@ fn market(config: &Config, market: &str, services: &Services, clock: &Clock) -> 
 fn indexes(config: &Config, roster: &Roster) -> Option<Indexes> {
     match (config.index.enabled, config.index.namespaced) {
         (false, _) => None,
-        (true, false) => Some(Indexes::One(IndexKeys::plain(&output(config)))),
+        (true, false) => Some(Indexes::One(IndexKeys::plain(&config.output))),
         (true, true) => Some(Indexes::OfMarkets(roster.clone())),
-    }
-}
-
-/// Where outputs go.
-fn output(config: &Config) -> Output {
-    Output {
-        prefix: config.output.prefix.clone(),
-        spelling: match config.output.spelling {
-            config::Spelling::Checksum => Spelling::Checksum,
-            config::Spelling::Configured => Spelling::Configured,
-            config::Spelling::Both => Spelling::Both,
-        },
     }
 }
 
 /// The keys of a market as the configuration has them: its second namespace, and where its outputs go.
 pub(crate) fn market_keys(config: &Config, market: &str) -> MarketKeys {
     let keys = MarketKeys::new(&Address::new(&config.tracker.protocol), &Address::new(market));
-    let keys = keys.with_output(&output(config));
+    let keys = keys.with_output(&config.output);
     match config.market(market).priority {
         Some(second) => keys.with_priority(&Address::new(&second.protocol), &Address::new(&second.market)),
         None => keys,

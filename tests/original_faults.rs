@@ -130,6 +130,8 @@ async fn totals_survive_a_restart_and_count_no_event_of_another_market() {
     let totals = json!({ "submissions_total": 3, "epochs_total": 1, "batches_total": 2 });
     for start in 0..2 {
         let mut process = Process::start(&scene.environment()).await;
+        // Ready, it is subscribed too.
+        process.wait_ready().await;
         scene.shows("dashboard:summary", &totals).await;
         for event in ["submission:received:1", "epoch:open:8", "batch:local:8", "batch:aggregated:8"] {
             scene.run(&["PUBLISH", "state:change", event]).await;
@@ -203,7 +205,8 @@ async fn the_current_epoch_never_expires_before_it_is_written_anew() {
     let mut scene = Scene::new().await;
     scene.timeline("metrics:epochs:timeline", &[("open:5", 10)]).await;
     let mut environment = scene.environment();
-    for (interval, least) in [("1s", 27_000), ("20s", 57_000)] {
+    // It would last ten seconds more if it was never written again.
+    for (interval, least) in [("1s", 20_000), ("20s", 50_000)] {
         environment.insert("STATE_TRACKER__INTERVALS__CURRENT_EPOCH".to_owned(), interval.to_owned());
         let service = service(&environment).await;
         scene.run(&["DEL", &key(MARKET, "metrics:current_epoch")]).await;
@@ -403,6 +406,7 @@ async fn what_was_missed_is_made_up_for_and_the_gap_is_counted() {
         environment.insert("REDIS_PORT".to_owned(), proxy.port().to_string());
         scene.timeline("metrics:epochs:timeline", &[("open:1", 10)]).await;
         let process = Process::start(&environment).await;
+        process.wait_ready().await;
         scene.shows("dashboard:summary", &json!({ "epochs_total": 1 })).await;
         let gaps = metric(&process, "state_tracker_subscription_gaps_total").await;
         let cut = Instant::now();
@@ -440,32 +444,31 @@ async fn what_can_not_be_read_is_no_zero_but_counted_and_logged_once() {
     scene.timeline("metrics:batches:timeline", &[("local:1", 5), ("aggregated:1", 4)]).await;
     scene.put("SET metrics:batch:1:validators [\"validator1\"]").await;
     let mut environment = scene.environment();
-    environment.insert("STATE_TRACKER__INTERVALS__SUMMARY".to_owned(), "700ms".to_owned());
+    // Three of them, for which a good value is kept, are longer than anything that holds up this test for a moment.
+    environment.insert("STATE_TRACKER__INTERVALS__SUMMARY".to_owned(), "3s".to_owned());
     let process = Process::start(&environment).await;
     scene.shows("dashboard:summary", &json!({ "submissions_queue": 3, "active_validators": 1 })).await;
     // In one step: nobody finds the key missing in between.
     let queue = key(MARKET, "submissionQueue");
     scene.run(&["SET", &queue, "spoilt"]).await;
     scene.put("SET metrics:batch:1:validators [\"validator1").await;
-    let spoilt = Instant::now();
+    let spoilt = unix_now();
     let counted = |kind: &str| format!("state_tracker_errors_total{{kind=\"{kind}\"");
-    let before = metric(&process, &counted("wrong_type")).await;
-    wait_until("it is counted by its kind", SOON, async || {
-        metric(&process, &counted("wrong_type")).await > before
-            && metric(&process, &counted("malformed")).await > 0.0
+    let kept = wait_until("a summary of what is spoilt", SOON, async || {
+        let summary = common::summary(&mut scene.connection.clone(), MARKET).await?;
+        (summary["updated_at"].as_f64()? > spoilt as f64).then_some(summary)
     })
     .await;
-    let shown = scene.dataset("dashboard:summary").await.expect("it goes on");
-    if spoilt.elapsed() < Duration::from_millis(1500) {
-        assert_eq!(shown["submissions_queue"], 3, "the last good value");
-    }
+    assert_eq!((&kept["submissions_queue"], &kept["active_validators"]), (&json!(3), &json!(1)), "last good");
+    let before = metric(&process, &counted("wrong_type")).await;
+    assert!(before > 0.0 && metric(&process, &counted("malformed")).await > 0.0, "counted by their kinds");
     scene.shows("dashboard:summary", &json!({ "submissions_queue": null, "active_validators": null })).await;
     scene.shows("dashboard:summary", &json!({ "epochs_total": 1, "batches_total": 2, "epochs_1m": 1 })).await;
     let stats = scene.run(&["HEXISTS", &key(MARKET, "stats:current"), "submissions_queue"]).await;
     assert_eq!(stats, redis::Value::Int(0), "absent in the hash");
     scene.shows("metrics:participation", &json!({ "level2_inclusions_24h": 1 })).await;
     scene.shows("metrics:current_epoch", &json!({ "epoch_id": "1", "phase": "finalization" })).await;
-    assert!(metric(&process, &counted("wrong_type")).await > before + 1.0, "in each pass");
+    assert!(metric(&process, &counted("wrong_type")).await > before, "in each pass");
     let log = process.log.borrow().clone();
     let lines = log.lines().filter(|line| line.contains("submissionQueue")).count();
     assert_eq!(lines, 1, "{log}");

@@ -8,7 +8,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use common::{MARKETS, Process, SOON, environment, get, producer};
 use testkit::{MarketProducer, RedisServer, event_storm, producers::unix_now, wait_until};
-use tokio::{task::JoinHandle, time::Instant};
+use tokio::{
+    sync::oneshot::{self, error::TryRecvError},
+    task::JoinHandle,
+};
 
 /// Small events a second, and for how long.
 const EVENTS_A_SECOND: u64 = 100_000;
@@ -29,16 +32,18 @@ fn value(metrics: &str, name: &str) -> f64 {
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
 
-/// The most memory that a process takes for so long.
-fn watch_memory(pid: i32, lasts: Duration) -> JoinHandle<u64> {
-    tokio::spawn(async move {
-        let (began, mut most) = (Instant::now(), 0);
-        while began.elapsed() < lasts {
+/// The most memory that a process takes until the watch is over.
+fn watch_memory(pid: i32) -> (oneshot::Sender<()>, JoinHandle<u64>) {
+    let (over, mut is_over) = oneshot::channel::<()>();
+    let watch = tokio::spawn(async move {
+        let mut most = 0;
+        while is_over.try_recv() == Err(TryRecvError::Empty) {
             most = most.max(resident(pid));
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         most
-    })
+    });
+    (over, watch)
 }
 
 /// Resident memory of a process, in bytes.
@@ -62,7 +67,7 @@ async fn a_storm_of_events_and_of_huge_ones_takes_bounded_memory_and_changes_no_
     process.wait_ready().await;
     common::totals_reach(&redis, MARKETS[0], &market.truth()).await;
     let (pid, before) = (process.pid(), resident(process.pid()));
-    let watch = watch_memory(pid, LASTS + Duration::from_secs(2));
+    let (over, watch) = watch_memory(pid);
     let url = redis.url();
     let small = tokio::spawn(async move {
         event_storm(&url, 1, EVENTS_A_SECOND, tokio::time::sleep(LASTS)).await.expect("a storm")
@@ -75,7 +80,6 @@ async fn a_storm_of_events_and_of_huge_ones_takes_bounded_memory_and_changes_no_
         publish.query_async::<()>(&mut connection).await.expect("published");
     }
     let small = small.await.expect("it ends");
-    let most = watch.await.expect("it ends");
     market.submit(1, 4, unix_now()).await.expect("submitted");
     common::totals_reach(&redis, MARKETS[0], &market.truth()).await;
     // What was heard is counted; what was not is counted as dropped, or is a gap where the server cut off a reader that
@@ -89,6 +93,8 @@ async fn a_storm_of_events_and_of_huge_ones_takes_bounded_memory_and_changes_no_
         shown.1 > 0.0 || heard >= (small.published + HUGE_ONES) as f64
     })
     .await;
+    over.send(()).expect("it is watched until now");
+    let most = watch.await.expect("it ends");
     println!(
         "{} small events, {HUGE_ONES} huge ones: {before} → {most} bytes, heard and gaps {shown:?}",
         small.published
@@ -129,15 +135,16 @@ async fn a_listener_that_hangs_in_a_storm_holds_as_much_as_is_set_and_what_was_m
     let process = Process::start(&environment).await;
     process.wait_ready().await;
     let before = resident(process.pid());
-    let watch = watch_memory(process.pid(), LASTS + Duration::from_secs(1));
+    let (over, watch) = watch_memory(process.pid());
     let storm =
         event_storm(&redis.url(), 1, EVENTS_A_SECOND, tokio::time::sleep(LASTS)).await.expect("a storm");
     market.open_epoch(1, unix_now()).await.expect("opened unheard");
     market.submit(1, 5, unix_now()).await.expect("submitted unheard");
+    common::totals_reach(&redis, MARKETS[0], &market.truth()).await;
+    drop(over);
     let most = watch.await.expect("it ends");
     println!("{} events that nobody read: {before} → {most} bytes", storm.published);
     assert!(most < before + QUEUE + BESIDE, "{before} → {most} bytes");
-    common::totals_reach(&redis, MARKETS[0], &market.truth()).await;
     // Without the limit they would all have waited.
     wait_until("what was dropped is counted", SOON, async || {
         dropped(&process).await > 0.9 * storm.published as f64

@@ -86,36 +86,35 @@ impl Services {
 
     /// Counts inputs that could not be read, and logs each once a minute.
     pub fn note_faults(&self, faults: &[Fault]) {
-        for fault in faults {
-            self.telemetry.error("read an input", fault.kind.as_str());
-            if let Some(left_out) = self.complaints.admit(&format!("{} {}", fault.key, fault.kind.as_str())) {
-                let (key, kind) = (&fault.key, fault.kind.as_str());
-                tracing::warn!(
-                    left_out,
-                    key,
-                    kind,
-                    "an input could not be read and is set aside: {}",
-                    fault.detail
-                );
-            }
+        for (left_out, key, kind, detail) in self.admit("read an input", faults) {
+            tracing::warn!(left_out, key, kind, "an input could not be read and is set aside: {detail}");
         }
     }
 
     /// Counts keys that could not be written, and logs each once a minute.
     pub fn note_unwritten(&self, operation: &'static str, faults: &[Fault]) {
-        for fault in faults {
-            self.telemetry.error(operation, fault.kind.as_str());
-            if let Some(left_out) = self.complaints.admit(&format!("{} {}", fault.key, fault.kind.as_str())) {
-                let (key, kind) = (&fault.key, fault.kind.as_str());
-                tracing::warn!(
-                    left_out,
-                    key,
-                    kind,
-                    "{operation}: a key could not be written, the others were: {}",
-                    fault.detail
-                );
-            }
+        for (left_out, key, kind, detail) in self.admit(operation, faults) {
+            tracing::warn!(
+                left_out,
+                key,
+                kind,
+                "{operation}: a key could not be written, the others were: {detail}"
+            );
         }
+    }
+
+    /// Counts faults; those that are to be logged now, each with how often it was left out, its key, kind and detail.
+    fn admit<'a>(
+        &self,
+        operation: &'static str,
+        faults: &'a [Fault],
+    ) -> impl Iterator<Item = (u64, &'a str, &'static str, &'a str)> {
+        faults.iter().filter_map(move |Fault { key, kind, detail }| {
+            let kind = kind.as_str();
+            self.telemetry.error(operation, kind);
+            let left_out = self.complaints.admit(&format!("{key} {kind}"))?;
+            Some((left_out, key.as_str(), kind, detail.as_str()))
+        })
     }
 
     /// Logs something that must be known, once a minute for each subject, and counts it as an error.

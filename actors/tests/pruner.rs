@@ -2,45 +2,24 @@
 
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 
+mod common;
+
 use std::time::{Duration, Instant};
 
-use actors::{Look, MarketEdges, Pruner, Rhythm, Roster, Services, telemetry::Telemetry};
+use actors::{Look, MarketEdges, Pruner, Roster};
+use common::{rhythm, services};
 use domain::Address;
-use redis::{IntoConnectionInfo, aio::MultiplexedConnection};
-use store::{MarketKeys, RedisSettings, Retention, Store};
+use redis::aio::MultiplexedConnection;
+use store::{MarketKeys, Retention};
 use supervision::{Child, Clock, Limits, Mailbox, Overflow, Tree, TreeOptions};
 use testkit::{RedisServer, producers::unix_now, wait_until};
 
 const SOON: Duration = Duration::from_secs(30);
 const MARKETS: [&str; 2] = ["one", "two"];
 
-fn services(redis: &RedisServer, clock: &Clock) -> Services {
-    let settings = RedisSettings {
-        servers: redis.url().as_str().into_connection_info().expect("a URL").into(),
-        certificates: None,
-        shown: redis.url(),
-        pool_size: 2,
-        connect_timeout: Duration::from_secs(5),
-        command_timeout: Duration::from_secs(5),
-    };
-    let second = Duration::from_secs(1);
-    let rhythm = Rhythm {
-        summary: second,
-        hourly: second,
-        daily: second,
-        current_epoch: second,
-        wake_debounce: second,
-        seal_after: second,
-        measurement_window: second,
-        reconnect_within: second,
-    };
-    let store = Store::new(settings).expect("settings");
-    Services::new(store, Telemetry::new().expect("metrics"), rhythm, "validator1".to_owned(), clock)
-}
-
 async fn pruning(redis: &RedisServer) -> Tree {
     let clock = Clock::system();
-    let services = services(redis, &clock);
+    let services = services(&redis.url(), Duration::from_secs(5), rhythm(Duration::from_secs(1)), &clock);
     let nobody = Mailbox::<Look>::new("nobody", Limits::default(), &clock).address(Overflow::Coalesce);
     let edges = |name: &&str| MarketEdges {
         keys: MarketKeys::new(&Address::new("P"), &Address::new(name)),

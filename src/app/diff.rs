@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use color_eyre::eyre::{Result, bail};
+use color_eyre::eyre::Result;
 
 use crate::{
     cli::DiffArgs,
-    config::{Loaded, is_same_market},
+    config::Loaded,
     diff::{self, Row},
 };
 
@@ -16,10 +16,7 @@ use crate::{
 /// # Errors
 /// A market that is not in the configuration, and a server that does not answer.
 pub async fn diff(args: &DiffArgs, loaded: &Loaded) -> Result<(Vec<Row>, ExitCode)> {
-    let markets = &loaded.config.tracker.markets;
-    let Some(market) = markets.iter().find(|market| is_same_market(market, &args.market)) else {
-        bail!("{} is no market of tracker.markets: those are {}", args.market, markets.join(", "));
-    };
+    let market = loaded.config.tracker.market(&args.market)?;
     let rows = diff::diff(&loaded.config, market).await?;
     let is_explained = rows.iter().all(|row| row.explained);
     Ok((rows, if is_explained { ExitCode::SUCCESS } else { ExitCode::FAILURE }))

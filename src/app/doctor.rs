@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use color_eyre::eyre::{Result, bail};
+use color_eyre::eyre::Result;
 
 use crate::{
     cli::DoctorArgs,
-    config::{Loaded, is_same_market},
+    config::{Loaded, UnknownMarket},
     doctor::{Finding, Order, Report, examine},
 };
 
@@ -19,12 +19,9 @@ pub async fn doctor(args: &DoctorArgs, loaded: &Loaded, listed: Option<&str>) ->
     let config = &loaded.config;
     let mut markets = config.tracker.markets.clone();
     if !args.markets.is_empty() {
-        for asked in &args.markets {
-            if !markets.iter().any(|market| is_same_market(market, asked)) {
-                bail!("{asked} is no market of tracker.markets: those are {}", markets.join(", "));
-            }
-        }
-        markets.retain(|market| args.markets.iter().any(|asked| is_same_market(market, asked)));
+        let asked = args.markets.iter().map(|asked| config.tracker.market(asked));
+        let asked: Vec<&String> = asked.collect::<Result<_, UnknownMarket>>()?;
+        markets.retain(|market| asked.contains(&market));
     }
     let note = |note: &String| {
         Finding::note(

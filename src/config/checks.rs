@@ -74,7 +74,7 @@ pub(crate) fn is_name_or_none(text: &str) -> bool {
 
 /// Whether both are one market: upper and lower case of an address are the same.
 #[must_use]
-pub fn is_same_name(one: &str, other: &str) -> bool {
+pub(crate) fn is_same_name(one: &str, other: &str) -> bool {
     one == other || (is_address(one) && one.eq_ignore_ascii_case(other))
 }
 

@@ -28,6 +28,26 @@ pub enum Compat {
     Go,
 }
 
+/// A market that is asked for and is not in the configuration.
+#[derive(Debug, thiserror::Error)]
+#[error("{asked} is no market of tracker.markets: those are {}", markets.join(", "))]
+pub struct UnknownMarket {
+    asked: String,
+    markets: Vec<String>,
+}
+
+impl Tracker {
+    /// The market that somebody asks for, by its name in `tracker.markets`; upper and lower case of an address are the
+    /// same.
+    ///
+    /// # Errors
+    /// A market that is not in the list.
+    pub fn market(&self, asked: &str) -> Result<&String, UnknownMarket> {
+        let unknown = || UnknownMarket { asked: asked.to_owned(), markets: self.markets.clone() };
+        self.markets.iter().find(|market| checks::is_same_name(market, asked)).ok_or_else(unknown)
+    }
+}
+
 /// Whether a setting says which markets there are, or what holds for each of them.
 pub(crate) fn is_of_markets(key: &str) -> bool {
     ["tracker.markets", "tracker.compat", "tracker.priority_protocol", "tracker.priority_market"]

@@ -10,7 +10,7 @@ use redis::{
     TlsCertificates,
 };
 use serde::{Deserialize, Serialize};
-use store::Servers;
+use store::{Output, Servers};
 
 use super::checks;
 use super::markets::{Compat, MarketSettings};
@@ -24,7 +24,7 @@ pub struct Config {
     pub redis: Redis,
     /// What is tracked.
     pub tracker: Tracker,
-    /// Where outputs are written.
+    /// Where outputs are written, and how addresses are spelled there.
     pub output: Output,
     /// What is in effect for each market, by its name in `tracker.markets`.
     #[serde(skip)]
@@ -215,28 +215,6 @@ pub struct Tracker {
     pub priority_protocol: String,
     /// The data market of the second namespace, where the market's table names none; empty for none.
     pub priority_market: String,
-}
-
-/// `[output]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Output {
-    /// Stands before every key that is written; not empty means that nothing of the producers is touched.
-    pub prefix: String,
-    /// How addresses are spelled in outputs.
-    pub spelling: Spelling,
-}
-
-/// How addresses are spelled in outputs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Spelling {
-    /// In EIP-55 checksum form.
-    Checksum,
-    /// As they are configured.
-    Configured,
-    /// Both, each output twice.
-    Both,
 }
 
 /// `[intervals]`

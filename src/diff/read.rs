@@ -11,12 +11,12 @@ use domain::{
     current_epoch,
 };
 use serde_json::{Map, Value};
-use store::{MarketKeys, MarketStore, OriginalDatasets, Reach, Scope, Session, Store, StoreError};
+use store::{MarketKeys, MarketStore, OriginalDatasets, Scope, Session, Store, StoreError};
 
 use super::{Facts, Row, Three, compare};
 use crate::{
     config::{Compat, Config},
-    service::{connect, market_keys},
+    service::{connect, market_keys, stale_after},
 };
 
 /// Datasets by the names of their keys behind `P:M:`.
@@ -81,7 +81,7 @@ pub async fn diff(config: &Config, market: &str) -> Result<Vec<Row>> {
     Ok(compare(&all, &Facts { now: second, compat, entries, since }))
 }
 
-/// How old a dataset may be, in seconds: three of its intervals, and a little.
+/// How old a dataset may be, in seconds.
 fn limit(config: &Config, dataset: &str) -> u64 {
     let intervals = &config.intervals;
     let interval = match dataset {
@@ -90,7 +90,7 @@ fn limit(config: &Config, dataset: &str) -> u64 {
         hour if hour.starts_with("stats:hourly:") => intervals.hourly,
         _ => intervals.summary,
     };
-    3 * interval.as_secs().max(1) + 5
+    stale_after(interval).as_secs_f64().ceil() as u64
 }
 
 /// A market that is read as a tracker would.
@@ -107,9 +107,7 @@ impl Market<'_> {
         let ledger = &self.config.ledger;
         // Another one each time: it remembers what it has seen at which moment.
         let reader = MarketStore::new(self.keys.clone(), validator);
-        let scope = Scope { reach: Reach::Full, hourly: true, daily: true };
-        let mut pass = reader.discover(self.session, at, scope).await?;
-        reader.examine(self.session, &mut pass).await?;
+        let pass = reader.read(self.session, at, Scope::everything()).await?;
         let (candidates, _) = reader.latest(self.session, at).await?;
 
         let totals = Totals::of(&pass.seen, validator, ledger.seal_after.as_secs_f64());

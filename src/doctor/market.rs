@@ -7,9 +7,8 @@ use domain::EpochId;
 use store::{Ahead, ErrorKind, Fault, Refusal, Shown, StoreError};
 
 use super::finding::Finding;
+use crate::service::stale_after;
 
-/// What is allowed beyond three intervals before a dataset is stale, in seconds.
-const STALE_SLACK: f64 = 5.0;
 /// A field of the summary that no other program writes.
 const OURS: &str = "unaccounted_epochs";
 /// A score beyond this is no time in seconds, in any clock's opinion.
@@ -185,7 +184,7 @@ fn age(facts: &MarketFacts, shown: &Shown, field: &str, every: Duration) -> Opti
     }
     let age = age_of(shown, field, facts.now);
     let problem = match age {
-        Some(age) if age <= 3.0 * every.as_secs_f64() + STALE_SLACK => return None,
+        Some(age) if age <= stale_after(every).as_secs_f64() => return None,
         Some(age) => format!("it is {age:.0} s old, and shall be written every {every:?}"),
         None if shown.exists => format!("it does not say when it was written ({field})"),
         // Nobody promised it.
@@ -201,8 +200,7 @@ fn writer(facts: &MarketFacts, last: &Shown, seen: &[&Shown]) -> Option<Finding>
     let looks: Vec<_> = seen.iter().filter_map(|shown| shown.json.as_ref()).collect();
     let ours = looks.iter().filter(|json| json.get(OURS).is_some()).count();
     let is_young = |every: Duration| {
-        age_of(last, "updated_at", facts.now)
-            .is_some_and(|age| age <= 3.0 * every.as_secs_f64() + STALE_SLACK)
+        age_of(last, "updated_at", facts.now).is_some_and(|age| age <= stale_after(every).as_secs_f64())
     };
     let remedy = "stop it, or run state-tracker beside it as a shadow (output.prefix)";
     if facts.is_marked && ours > 0 && ours < looks.len() {

@@ -141,7 +141,7 @@ impl Passes for Aggregator {
     }
 
     fn interrupted(&mut self) {
-        // Nobody knows what happened meanwhile, nor whether the server still has the script.
+        // Nobody knows what happened meanwhile.
         self.reach = Reach::Full;
     }
 
@@ -161,8 +161,7 @@ impl Passes for Aggregator {
         let is_due = |due: Option<Instant>| due.is_none_or(|due| clock.now() >= due);
         let (hourly, daily) = (is_due(self.hourly_due), is_due(self.daily_due));
         let scope = Scope { reach: self.reach, hourly, daily };
-        let mut pass = self.market.discover(&mut session, now, scope).await?;
-        self.market.examine(&mut session, &mut pass).await?;
+        let pass = self.market.read(&mut session, now, scope).await?;
         self.services.note_faults(&pass.faults);
         fail::point("aggregator::after_read").await?;
 

@@ -487,18 +487,21 @@ mod tests {
         assert_eq!(stored.merge(&gone).seen, 1010);
     }
 
-    #[test]
-    fn an_epoch_is_held_until_all_places_were_looked_at() {
-        let id = EpochId::parse("7").expect("an id");
-        let facts = EpochFacts {
+    /// A closed epoch with both batches.
+    fn at_its_end() -> EpochFacts {
+        EpochFacts {
             open: Some(false),
             local_batch: true,
             aggregated_batch: true,
             batch_validators: Some(Vec::new()),
             submissions: Some(3),
-            partly: true,
             ..EpochFacts::default()
-        };
+        }
+    }
+
+    #[test]
+    fn an_epoch_is_held_until_all_places_were_looked_at() {
+        let (id, facts) = (EpochId::parse("7").expect("an id"), EpochFacts { partly: true, ..at_its_end() });
         let mut seen = Observation { now: 1000.0, ..Observation::default() };
         seen.facts.insert(id.clone(), facts);
         let held = Totals::of(&seen, "v", 3600.0);
@@ -512,15 +515,7 @@ mod tests {
 
     #[test]
     fn an_epoch_that_was_read_from_several_servers_is_sealed_one_pass_after_its_end_was_seen() {
-        let id = EpochId::parse("7").expect("an id");
-        let facts = EpochFacts {
-            open: Some(false),
-            local_batch: true,
-            aggregated_batch: true,
-            batch_validators: Some(Vec::new()),
-            submissions: Some(3),
-            ..EpochFacts::default()
-        };
+        let (id, facts) = (EpochId::parse("7").expect("an id"), at_its_end());
         let mut seen = Observation { now: 1000.0, scattered: true, ..Observation::default() };
         seen.facts.insert(id.clone(), facts);
         let first = Totals::of(&seen, "validator1", 3600.0);

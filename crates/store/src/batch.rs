@@ -26,6 +26,8 @@ struct Command {
     keys: Keys,
     /// Its transaction, counted from 1.
     transaction: Option<u16>,
+    /// The script that it names by a hash.
+    source: Option<&'static str>,
 }
 
 /// Where the keys of a command stand.
@@ -74,9 +76,32 @@ impl Batch {
         self.push(Keys::Script).arg(name).arg(script).arg(keys.len()).arg(keys)
     }
 
+    /// A run of a script by its hash, which can be sent again with its text.
+    pub(crate) fn known_script(&mut self, source: &'static str, hash: &str, keys: &[&str]) -> &mut Cmd {
+        self.script("EVALSHA", hash, keys);
+        let last = self.commands.len() - 1;
+        let command = &mut self.commands[last];
+        command.source = Some(source);
+        &mut command.cmd
+    }
+
+    /// The runs of scripts at the places that are wanted, each with the text of its script; and their places.
+    pub(crate) fn into_whole(self, wanted: impl Fn(usize) -> bool) -> (Vec<usize>, Self) {
+        let (mut places, mut batch) = (Vec::new(), Self::new());
+        for (at, Command { cmd, source, .. }) in self.commands.into_iter().enumerate() {
+            let Some(source) = source.filter(|_| wanted(at)) else { continue };
+            places.push(at);
+            let whole = batch.push(Keys::Script).arg("EVAL").arg(source);
+            words(&cmd).skip(2).for_each(|word| {
+                whole.arg(word);
+            });
+        }
+        (places, batch)
+    }
+
     fn push(&mut self, keys: Keys) -> &mut Cmd {
         let cmd = Cmd::with_capacity(ARGUMENTS, BYTES);
-        self.commands.push(Command { cmd, keys, transaction: None });
+        self.commands.push(Command { cmd, keys, transaction: None, source: None });
         let last = self.commands.len() - 1;
         &mut self.commands[last].cmd
     }
@@ -138,7 +163,7 @@ impl Batch {
     pub(crate) fn into_units(self, slot_of: impl Fn(&[u8]) -> u16) -> Vec<Unit> {
         let mut units: Vec<Unit> = Vec::with_capacity(self.commands.len());
         let mut parts: BTreeMap<(u16, u16), usize> = BTreeMap::new();
-        for (at, Command { cmd, keys, transaction }) in self.commands.into_iter().enumerate() {
+        for (at, Command { cmd, keys, transaction, .. }) in self.commands.into_iter().enumerate() {
             if let Keys::Union = keys {
                 units.extend(words(&cmd).skip(1).map(|key| {
                     let mut members = Cmd::with_capacity(ARGUMENTS, BYTES);
@@ -370,6 +395,20 @@ mod tests {
             answers.finish().into_iter().collect::<RedisResult<Vec<_>>>().expect("no errors"),
             expected
         );
+    }
+
+    #[test]
+    fn runs_of_scripts_that_a_server_did_not_know_are_made_again_with_their_text_and_nothing_else_is() {
+        let mut batch = Batch::new();
+        batch.cmd("GET", "a");
+        batch.known_script("return 1", "hash1", &["k1", "k2"]).arg("x").arg(7);
+        batch.known_script("return 2", "hash2", &["k3"]);
+        batch.script("EVAL", "return 3", &["k4"]);
+        let (places, batch) = batch.into_whole(|at| at != 2);
+        assert_eq!(places, [1]);
+        let units = batch.into_units(slot);
+        let shown: Vec<_> = units.iter().map(|unit| (unit.slot, sent(unit))).collect();
+        assert_eq!(shown, [(Some('k' as u16), "EVAL return 1 2 k1 k2 x 7".to_owned())]);
     }
 
     #[test]

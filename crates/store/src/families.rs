@@ -253,16 +253,7 @@ mod tests {
             assert!(name_of(&key, "P:M").is_some(), "{key} has no family");
             checked += 1;
         }
-        let ledger = [
-            keys.open(),
-            keys.sealed(),
-            keys.sums(),
-            keys.meta(),
-            keys.opened(),
-            keys.aggregated(),
-            keys.included(),
-        ];
-        for key in ledger.into_iter().chain([keys.hour_validators(3600)]) {
+        for key in keys.of_ledger().into_iter().chain([keys.hour_validators(3600)]) {
             assert!(name_of(&key, "{P:M}").is_some(), "{key} has no family");
             checked += 1;
         }

@@ -8,6 +8,7 @@ mod index;
 mod tests;
 
 use domain::{Address, EpochId};
+use serde::{Deserialize, Serialize};
 
 pub use index::IndexKeys;
 
@@ -15,7 +16,8 @@ pub use index::IndexKeys;
 pub const EVENTS: &str = "state:change";
 
 /// Where outputs are written.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct Output {
     /// Stands before every key that is written, with a colon between; empty for nothing. With a prefix the tracker
     /// is a shadow: it changes no key of the producers.
@@ -32,7 +34,8 @@ impl Output {
 }
 
 /// How addresses are spelled in the keys of outputs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Spelling {
     /// In EIP-55 checksum form.
     #[default]
@@ -170,6 +173,12 @@ impl MarketKeys {
     /// A key of the ledger that nobody uses.
     pub(crate) fn unused(&self) -> String {
         format!("{}:unused", self.ledger)
+    }
+
+    /// The keys of the ledger but those of single hours, in the order in which its script takes them.
+    pub(crate) fn of_ledger(&self) -> [String; 7] {
+        [Self::open, Self::sealed, Self::sums, Self::meta, Self::opened, Self::aggregated, Self::included]
+            .map(|key| key(self))
     }
 
     /// `{P:M}:tracker:open`, hash: epoch → entry, of the unsealed epochs.

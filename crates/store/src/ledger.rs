@@ -100,18 +100,9 @@ impl Run<'_> {
     }
 
     fn command(&self, batch: &mut Batch, steps: &[Step<'_>], active_known: Option<u64>) {
-        let keys = self.keys;
-        let keys = [
-            keys.open(),
-            keys.sealed(),
-            keys.sums(),
-            keys.meta(),
-            keys.opened(),
-            keys.aggregated(),
-            keys.included(),
-            keys.validators_prefix(),
-        ];
-        let command = SCRIPT.run(batch, &keys.each_ref().map(String::as_str));
+        let (ledger, validators) = (self.keys.of_ledger(), self.keys.validators_prefix());
+        let keys: Vec<&str> = ledger.iter().chain([&validators]).map(String::as_str).collect();
+        let command = SCRIPT.run(batch, &keys);
         command.arg(SCHEMA).arg(self.now).arg(VALIDATORS_KEPT);
         command.arg(active_known.map_or_else(String::new, |known| known.to_string()));
         let stored = |epoch: &EpochId| self.stored.get(epoch).map_or("", String::as_str);

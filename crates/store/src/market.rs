@@ -55,6 +55,12 @@ pub struct Scope {
 }
 
 impl Scope {
+    /// Everything there is, as the first pass after a start.
+    #[must_use]
+    pub fn everything() -> Self {
+        Self { reach: Reach::Full, hourly: true, daily: true }
+    }
+
     /// A pass for the summary alone.
     #[must_use]
     pub fn summary(reach: Reach) -> Self {
@@ -137,6 +143,16 @@ impl MarketStore {
 
     fn name(&self) -> &str {
         self.keys.market().checksummed()
+    }
+
+    /// Both round trips in which a pass reads: [`MarketStore::discover`] and [`MarketStore::examine`].
+    ///
+    /// # Errors
+    /// [`StoreError`] when Redis as a whole is of no use, or when the ledger can't be read.
+    pub async fn read(&self, session: &mut Session, now: f64, scope: Scope) -> Result<Pass, StoreError> {
+        let mut pass = self.discover(session, now, scope).await?;
+        self.examine(session, &mut pass).await?;
+        Ok(pass)
     }
 
     /// First round trip: the ledger's unsealed entries, the timelines, the active epochs, the queue.

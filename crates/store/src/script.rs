@@ -2,9 +2,9 @@
 
 use std::sync::LazyLock;
 
-use redis::{Cmd, Script};
+use redis::{Cmd, RedisResult, Script, Value};
 
-use crate::batch::Batch;
+use crate::{batch::Batch, connect::Session, error::StoreError};
 
 /// Sets a field of a hash that exists.
 pub(crate) static COUNT: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("count.lua")));
@@ -20,18 +20,47 @@ impl Lua {
         Self { source, hash: Script::new(source).get_hash().to_owned() }
     }
 
-    /// A run by its hash, over keys of one hash slot; refused by a server that has not loaded it.
+    /// A run by its hash, over keys of one hash slot; refused by a server that has not loaded it, unless the batch is
+    /// sent by [`Session::run_scripts`].
     pub(crate) fn run<'a>(&self, batch: &'a mut Batch, keys: &[&str]) -> &'a mut Cmd {
-        batch.script("EVALSHA", &self.hash, keys)
-    }
-
-    /// A run that brings the script along, after which the server knows it.
-    pub(crate) fn run_whole<'a>(&self, batch: &'a mut Batch, keys: &[&str]) -> &'a mut Cmd {
-        batch.script("EVAL", self.source, keys)
+        batch.known_script(self.source, &self.hash, keys)
     }
 
     /// Has every server load it.
     pub(crate) fn load(&self, batch: &mut Batch) {
         batch.keyless("SCRIPT").arg("LOAD").arg(self.source);
     }
+}
+
+impl Session {
+    /// Makes a round trip as [`Session::run`] does. The runs of scripts that a server did not know are sent again, and
+    /// nothing else, in a second one that brings the scripts along: so no command may depend on a script before it.
+    /// `fill` gives the same commands each time; without any, nothing is sent.
+    pub(crate) async fn run_scripts(
+        &mut self,
+        operation: &'static str,
+        object: &str,
+        mut fill: impl FnMut(&mut Batch),
+    ) -> Result<Vec<RedisResult<Value>>, StoreError> {
+        let mut batch = Batch::new();
+        fill(&mut batch);
+        if batch.len() == 0 {
+            return Ok(Vec::new());
+        }
+        let mut answers = self.run(operation, object, batch).await?;
+        if answers.iter().any(is_unknown) {
+            let mut batch = Batch::new();
+            fill(&mut batch);
+            let (places, batch) = batch.into_whole(|at| answers.get(at).is_some_and(is_unknown));
+            for (at, answer) in places.into_iter().zip(self.run(operation, object, batch).await?) {
+                answers[at] = answer;
+            }
+        }
+        Ok(answers)
+    }
+}
+
+/// Whether the server did not know the script.
+fn is_unknown(answer: &RedisResult<Value>) -> bool {
+    answer.as_ref().err().is_some_and(|error| error.code() == Some("NOSCRIPT"))
 }

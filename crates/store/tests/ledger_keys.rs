@@ -138,17 +138,29 @@ async fn entries_at_the_edge_of_their_numbers_make_nothing_overflow() {
 }
 
 #[tokio::test]
-async fn a_script_that_the_server_forgot_is_loaded_by_the_full_pass_that_follows() {
+async fn scripts_that_the_server_forgot_are_brought_along_by_the_same_pass_in_a_fourth_round_trip() {
     let mut scene = Scene::new().await;
     let (mut market, tracker) = (scene.producer(), scene.tracker());
     tracker.full(NOW).await;
     finished_epoch(&mut market, 1, 4, NOW).await;
+    market.open_epoch(2, NOW).await.expect("opened");
+    market.submit(2, 3, NOW).await.expect("submitted");
+    scene.run::<()>("HSET", &[&key("epoch:2:state"), "window_status", "open"]).await;
+    let mut session = tracker.session().await;
+    let pass = tracker.look(&mut session, NOW as f64 + 1.0, Reach::Recent).await.expect("read");
     scene.run::<()>("SCRIPT", "FLUSH").await;
-    let error = tracker.try_pass(NOW as f64 + 1.0, Reach::Recent).await.expect_err("it is gone");
-    assert!(!error.kind.is_outage(), "{error}");
-    assert_eq!(scene.run::<u64>("HLEN", ledger("sealed")).await, 0);
-    let full = tracker.full(NOW + 2).await;
-    assert_eq!((full.totals(), full.written.sealed), (written(&market.truth()), 1));
+    let shown = tracker.commit(&mut session, pass).await.expect("written");
+    assert_eq!(session.round_trips(), 4);
+    assert_eq!(shown.totals(), written(&market.truth()));
+    // Of each script one run: the ledger's, with its answer, and that of the counts.
+    assert_eq!((shown.written.sealed, shown.written.left, shown.written.faults), (1, 0, vec![]));
+    assert_eq!(scene.run::<u64>("HLEN", ledger("sealed")).await, 1);
+    assert_eq!(scene.run::<u64>("HGET", &[&key("epoch:2:state"), "submissions_count"]).await, 3);
+    // The next one finds them there.
+    let mut session = tracker.session().await;
+    let pass = tracker.look(&mut session, NOW as f64 + 2.0, Reach::Recent).await.expect("read");
+    assert_eq!(tracker.commit(&mut session, pass).await.expect("written").totals(), written(&market.truth()));
+    assert_eq!(session.round_trips(), 3);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use redis::{Cmd, FromRedisValue, Value};
+use redis::{Cmd, FromRedisValue};
 
 use super::Index;
 use crate::{
@@ -24,8 +24,6 @@ pub(super) static RAISE: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!(
 pub(super) struct Round {
     batch: Batch,
     keys: Vec<String>,
-    /// Whether the scripts are sent whole, to a server that does not know them yet.
-    whole: bool,
 }
 
 impl Round {
@@ -38,39 +36,30 @@ impl Round {
 
     /// A run of a script with its key.
     pub(super) fn script(&mut self, script: &Lua, key: String) -> &mut Cmd {
-        let run = if self.whole { Lua::run_whole } else { Lua::run };
-        let command = run(script, &mut self.batch, &[&key]);
+        let command = script.run(&mut self.batch, &[&key]);
         self.keys.push(key);
         command
     }
 }
 
 impl Index {
-    /// Makes a round trip; a second one where a server did not know a script. What was done is done again then.
+    /// Makes a round trip; a second one where a server did not know a script.
     pub(super) async fn run(
         &self,
         session: &mut Session,
         operation: &'static str,
         fill: impl Fn(&mut Round),
     ) -> Result<Answers, StoreError> {
-        let mut whole = false;
-        loop {
-            let mut round = Round { whole, ..Round::default() };
+        let mut keys = Vec::new();
+        let fill = |batch: &mut Batch| {
+            let mut round = Round::default();
             fill(&mut round);
-            let Round { batch, keys, .. } = round;
-            let answers = match keys.is_empty() {
-                true => Vec::new(),
-                false => session.run(operation, self.keys.name(), batch).await?,
-            };
-            let unknown = |answer: &redis::RedisResult<Value>| {
-                answer.as_ref().err().is_some_and(|error| error.code() == Some("NOSCRIPT"))
-            };
-            if whole || !answers.iter().any(unknown) {
-                let replies = Replies::new(operation, answers);
-                return Ok(Answers { replies, keys: keys.into_iter(), last: String::new() });
-            }
-            whole = true;
-        }
+            *batch = round.batch;
+            keys = round.keys;
+        };
+        let answers = session.run_scripts(operation, self.keys.name(), fill).await?;
+        let replies = Replies::new(operation, answers);
+        Ok(Answers { replies, keys: keys.into_iter(), last: String::new() })
     }
 }
 

@@ -63,7 +63,7 @@ pub struct Written {
 
 impl MarketStore {
     /// Third round trip: stores and seals entries, and writes the datasets; `dashboard:summary`, `stats:current` and
-    /// `metrics:participation` in one transaction.
+    /// `metrics:participation` in one transaction. A fourth one where the server had forgotten the scripts.
     ///
     /// # Errors
     /// [`StoreError`] when the ledger or a dataset could not be written. All of it may be written again.
@@ -74,26 +74,29 @@ impl MarketStore {
         totals: &Totals,
         datasets: &Datasets<'_>,
     ) -> Result<Written, StoreError> {
-        let mut batch = Batch::new();
-        // A full pass begins an incarnation or follows a failure: the server may not know the scripts.
+        // A full pass begins an incarnation or follows a failure: that the server may not know the scripts shall not cost
+        // it a round trip more.
         let loads = if pass.active.is_some() { 2 } else { 0 };
-        if loads > 0 {
-            ledger::SCRIPT.load(&mut batch);
-            COUNT.load(&mut batch);
-        }
         let (facts, sealed) = (&pass.seen.facts, &pass.seen.sealed);
         let active_known = pass.active_count.filter(|_| !pass.missed_epochs && !pass.partial);
         let (stored, now) = (&pass.stored_text, pass.seen.now);
         let run = Run { keys: &self.keys, totals, facts, stored, sealed, now, active_known };
-        let runs = run.write(&mut batch);
-        self.write_summary(&mut batch, pass, datasets);
-        self.write_statistics(&mut batch, datasets, pass.seen.now);
-        let essential = batch.len();
-        let extras = self.write_extras(&mut batch, pass, totals, datasets);
+        let (mut runs, mut essential, mut extras) = (0, 0, Vec::new());
+        let fill = |batch: &mut Batch| {
+            if loads > 0 {
+                ledger::SCRIPT.load(batch);
+                COUNT.load(batch);
+            }
+            runs = run.write(batch);
+            self.write_summary(batch, pass, datasets);
+            self.write_statistics(batch, datasets, pass.seen.now);
+            essential = batch.len();
+            extras = self.write_extras(batch, pass, totals, datasets);
+        };
 
         self.spellings.hold(&totals.held);
         let operation = "write the datasets";
-        let answers = session.run(operation, self.name(), batch).await?;
+        let answers = session.run_scripts(operation, self.name(), fill).await?;
         let mut written = Written::default();
         for (at, answer) in answers.into_iter().enumerate() {
             match answer {

@@ -11,10 +11,13 @@
 //! └─ pruner
 //! ```
 //!
-//! The mailboxes are made first, so that every actor can be given its edges before any of them exists. The
-//! listener's edges coalesce, or drop the oldest, so no edge waits and no cycle of waiting edges is possible.
+//! The mailboxes are made first, so that every actor can be given its edges before any of them exists. Each edge is
+//! declared with its sender; the tree does not start where edges that wait form a cycle. Today all edges are the
+//! listener's, and coalesce or drop the oldest: none waits.
 
 mod reload;
+#[cfg(test)]
+mod tests;
 
 use std::{
     sync::{Arc, OnceLock, Weak},
@@ -170,7 +173,9 @@ fn children(config: &Config, services: &Services, clock: &Clock) -> (Roster, Vec
     let (indexes, index_kept) = (indexes(config, &roster), config.retention.index);
     let inbox =
         Mailbox::new("indexer", Limits { batch: limits.batch.min(Indexer::AT_ONCE), ..limits }, clock);
-    let feed = indexes.clone().map(|indexes| IndexEdge::new(inbox.address(Overflow::DropOldest), indexes));
+    let feed = indexes
+        .clone()
+        .map(|indexes| IndexEdge::new(inbox.address("listener", Overflow::DropOldest), indexes));
     let index = feed.clone().map(|feed| {
         let services = services.clone();
         let make = move || Indexer::new(services.clone(), feed.clone(), index_kept);
@@ -215,8 +220,8 @@ fn market(config: &Config, market: &str, services: &Services, clock: &Clock) -> 
     let (aggregator, epoch_tracker) = (mailbox("aggregator"), mailbox("epoch-tracker"));
     let edges = MarketEdges {
         keys: keys.clone(),
-        aggregator: aggregator.address(Overflow::Coalesce),
-        epoch_tracker: epoch_tracker.address(Overflow::Coalesce),
+        aggregator: aggregator.address("listener", Overflow::Coalesce),
+        epoch_tracker: epoch_tracker.address("listener", Overflow::Coalesce),
     };
     let aggregate = {
         let (services, keys) = (services.clone(), keys.clone());

@@ -62,8 +62,8 @@ impl Tracker {
             .iter()
             .map(|keys| MarketEdges {
                 keys: keys.clone(),
-                aggregator: nobody.address(Overflow::Coalesce),
-                epoch_tracker: nobody.address(Overflow::Coalesce),
+                aggregator: nobody.address("test", Overflow::Coalesce),
+                epoch_tracker: nobody.address("test", Overflow::Coalesce),
             })
             .collect();
         let roster = Roster::new(edges);
@@ -73,7 +73,7 @@ impl Tracker {
             Indexes::One(IndexKeys::plain(&Output::default()))
         };
         let inbox = Mailbox::<Heard>::new("indexer", setup.limits, &clock);
-        let feed = IndexEdge::new(inbox.address(Overflow::DropOldest), indexes.clone());
+        let feed = IndexEdge::new(inbox.address("test", Overflow::DropOldest), indexes.clone());
         let (of_listener, of_indexer, of_pruner) = (services.clone(), services.clone(), services.clone());
         let (to_indexer, kept) = (feed.clone(), setup.kept);
         let children = vec![

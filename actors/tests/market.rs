@@ -55,8 +55,8 @@ impl Tracker {
         let (aggregator, epoch_tracker) = (mailbox("aggregator"), mailbox("epoch-tracker"));
         let edges = MarketEdges {
             keys: keys.clone(),
-            aggregator: aggregator.address(Overflow::Coalesce),
-            epoch_tracker: epoch_tracker.address(Overflow::Coalesce),
+            aggregator: aggregator.address("test", Overflow::Coalesce),
+            epoch_tracker: epoch_tracker.address("test", Overflow::Coalesce),
         };
         let policy = Policy {
             intensity: Intensity { max_restarts: 100, within: Duration::from_secs(1) },

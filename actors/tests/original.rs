@@ -97,8 +97,8 @@ impl Tracker {
             (Mailbox::new("a", Limits::default(), &clock), Mailbox::new("e", Limits::default(), &clock));
         let edges = MarketEdges {
             keys: keys.clone(),
-            aggregator: aggregator.address(Overflow::Coalesce),
-            epoch_tracker: epochs.address(Overflow::Coalesce),
+            aggregator: aggregator.address("test", Overflow::Coalesce),
+            epoch_tracker: epochs.address("test", Overflow::Coalesce),
         };
         let roster = Roster::new(vec![edges]);
         let (of_aggregator, of_epochs, of_listener) = (services.clone(), services.clone(), services.clone());

@@ -20,7 +20,8 @@ const MARKETS: [&str; 2] = ["one", "two"];
 async fn pruning(redis: &RedisServer) -> Tree {
     let clock = Clock::system();
     let services = services(&redis.url(), Duration::from_secs(5), rhythm(Duration::from_secs(1)), &clock);
-    let nobody = Mailbox::<Look>::new("nobody", Limits::default(), &clock).address(Overflow::Coalesce);
+    let nobody =
+        Mailbox::<Look>::new("nobody", Limits::default(), &clock).address("test", Overflow::Coalesce);
     let edges = |name: &&str| MarketEdges {
         keys: MarketKeys::new(&Address::new("P"), &Address::new(name)),
         aggregator: nobody.clone(),

@@ -160,7 +160,8 @@ mod tests {
 
     fn market(name: &str) -> MarketEdges {
         let clock = Clock::manual(Duration::ZERO);
-        let nobody = Mailbox::<Look>::new("nobody", Limits::default(), &clock).address(Overflow::Coalesce);
+        let nobody =
+            Mailbox::<Look>::new("nobody", Limits::default(), &clock).address("test", Overflow::Coalesce);
         let keys = MarketKeys::new(&domain::Address::new("P"), &domain::Address::new(name));
         MarketEdges { keys, aggregator: nobody.clone(), epoch_tracker: nobody }
     }
@@ -177,7 +178,7 @@ mod tests {
             let unattributed = u64::from(several);
             let (mailbox, telemetry) = (mailbox(Limits::default()), telemetry());
             let mut feed =
-                Feed::new(IndexEdge::new(mailbox.address(Overflow::DropOldest), indexes), &markets);
+                Feed::new(IndexEdge::new(mailbox.address("test", Overflow::DropOldest), indexes), &markets);
             feed.collect(None, b"epoch:open:1");
             feed.collect(Some(usize::from(several)), b"epoch:open:2");
             feed.collect(None, b"peers:connected:4");
@@ -203,7 +204,7 @@ mod tests {
         const EVENTS: u64 = 1_000_000;
         let limits = Limits { capacity: 1024, bytes: 1 << 20, ..Limits::default() };
         let (mailbox, telemetry) = (mailbox(limits), telemetry());
-        let edge = IndexEdge::new(mailbox.address(Overflow::DropOldest), Indexes::One(keys("one")));
+        let edge = IndexEdge::new(mailbox.address("test", Overflow::DropOldest), Indexes::One(keys("one")));
         let mut feed = Feed::new(edge.clone(), &[]);
         for event in 0..EVENTS {
             let payload = format!("submission:received:{event}:42:pair:UNI:1763900000:peer");

@@ -214,7 +214,7 @@ fn kit<A: Actor<Message = Tick>>(
         move || make(goal.clone())
     });
     let tree = here.0.block_on(Tree::start(vec![counter], TreeOptions::default())).expect("started");
-    let address = mailbox.address(Overflow::Wait);
+    let address = mailbox.address("test", Overflow::Wait);
     measure(criterion, here, name, senders, &goal, move |ticks| {
         let address = address.clone();
         async move {
@@ -265,7 +265,7 @@ fn latency(runtime: &Runtime, pause: Duration) -> Vec<Duration> {
     });
     let measured = async {
         let tree = Tree::start(vec![panics], TreeOptions::default()).await.expect("started");
-        let address = mailbox.address(Overflow::Wait);
+        let address = mailbox.address("test", Overflow::Wait);
         let mut all = Vec::new();
         // The first one reads the debug information of the process, once.
         for round in 0..=PANICS as u64 {

@@ -4,7 +4,8 @@
 //! This crate adds what a service needs that must lose nothing and count nothing twice:
 //!
 //! - [`Mailbox`]: bounded in messages and bytes; messages are leased and settled, go back to the front when
-//!   their holder dies, and become dead letters after their attempts.
+//!   their holder dies, and become dead letters after their attempts. Each edge into one is declared with its sender;
+//!   edges that wait form no cycle, or the tree does not start.
 //! - [`Child`] and [`Tree`]: one-for-one supervision with restart intensity, jittered backoff, ordered start,
 //!   reverse stop within deadlines, and a `degraded` state with slow retries beyond the intensity.
 //! - A watch on progress: hung actors are replaced; idle, waiting and slow ones are not.
@@ -35,7 +36,7 @@
 //!
 //! # #[tokio::main] async fn main() -> Result<(), Failure> {
 //! let mailbox = Mailbox::new("greeter", Limits::default(), &Clock::system());
-//! let greeter = mailbox.address(Overflow::Wait);
+//! let greeter = mailbox.address("main", Overflow::Wait);
 //! let tree = Tree::start(vec![Child::actor("greeter", &mailbox, || Greeter)], TreeOptions::default()).await?;
 //! greeter.send(Greeting("world".to_owned())).await.map_err(|error| error.to_string())?;
 //! let report = tree.stop(Duration::from_secs(5)).await;
@@ -48,6 +49,7 @@ mod budget;
 mod child;
 mod clock;
 mod crash;
+mod edges;
 pub mod fail;
 mod health;
 mod mailbox;
@@ -62,6 +64,7 @@ pub use actor::{Actor, Context};
 pub use budget::{Budget, DeadlineExceeded};
 pub use child::Child;
 pub use clock::Clock;
+pub use edges::{Edge, WaitingCycle};
 pub use health::{ActorHealth, Crash, ExitKind, State};
 pub use mailbox::{
     Address, Batch, DeadLetter, Inbox, Lease, Limits, Mailbox, MailboxStats, Message, NoMessage, Overflow,
@@ -69,7 +72,7 @@ pub use mailbox::{
 };
 pub use policy::{Backoff, Intensity, Policy, Restart};
 pub use progress::Activity;
-pub use tree::{ChangeError, Outcome, Removed, StopReport, Tree, TreeOptions};
+pub use tree::{ChangeError, Outcome, Removed, StartError, StopReport, Tree, TreeOptions};
 pub use watch::{OnWedged, WatchSettings};
 
 /// Why an actor's code could not go on.

@@ -17,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     crash::Panicked,
+    edges::Edge,
     health::{ActorHealth, Crash, ExitKind, State},
     mailbox::AnyMailbox,
     policy::Policy,
@@ -296,6 +297,12 @@ impl Seat {
 
     pub(crate) fn crashes(&self) -> Vec<Crash> {
         self.record().crashes.iter().cloned().collect()
+    }
+
+    /// The declared edges to it.
+    pub(crate) fn edges(&self) -> Vec<Edge> {
+        let declared = self.mailbox.iter().flat_map(|mailbox| mailbox.edges());
+        declared.map(|(from, overflow)| Edge { from, to: self.path.clone(), overflow }).collect()
     }
 
     pub(crate) fn health(&self) -> ActorHealth {

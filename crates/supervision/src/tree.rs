@@ -16,6 +16,7 @@ use crate::{
     Clock,
     child::Child,
     crash,
+    edges::{Edge, WaitingCycle, waiting_cycle},
     health::{ActorHealth, Crash, ExitKind, State},
     mailbox::DeadLetter,
     policy::Policy,
@@ -74,6 +75,17 @@ pub struct StopReport {
     pub took: Duration,
 }
 
+/// Why a tree did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its edges could bring it to a standstill.
+    #[error(transparent)]
+    Cycle(#[from] WaitingCycle),
+    /// The root supervisor could not be spawned.
+    #[error("the root supervisor could not be spawned")]
+    Spawn(#[from] ractor::SpawnErr),
+}
+
 /// How a member left a running tree.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Removed {
@@ -96,6 +108,9 @@ pub enum ChangeError {
     /// The tree is being stopped, or the supervisor is being removed: what is added now would never run.
     #[error("{0} is being stopped: nothing can be added there any more")]
     Stopping(String),
+    /// With it, edges that wait would form a cycle.
+    #[error(transparent)]
+    Cycle(#[from] WaitingCycle),
     /// The tree has ended, or ended meanwhile.
     #[error("the tree has ended, so nothing in it can be changed")]
     Ended,
@@ -135,8 +150,8 @@ impl Tree {
     /// [`Tree::health`] tells how far it is.
     ///
     /// # Errors
-    /// [`ractor::SpawnErr`] when the root actor can't be spawned.
-    pub async fn start(children: Vec<Child>, options: TreeOptions) -> Result<Self, ractor::SpawnErr> {
+    /// [`StartError`] when edges that wait form a cycle, or the root actor can't be spawned.
+    pub async fn start(children: Vec<Child>, options: TreeOptions) -> Result<Self, StartError> {
         static BOOTS: AtomicU64 = AtomicU64::new(0);
         crash::install_hook();
         let shared = Arc::new(TreeShared {
@@ -153,6 +168,9 @@ impl Tree {
         let policy = Policy { stall_after: None, ..Policy::default() };
         let root = Seat::new("root".to_owned(), policy, None, true, &shared);
         let group = Arc::new(Group::new(children.into_iter().map(|child| child.seat("", &shared))));
+        if let Some(cycle) = waiting_cycle(&group.edges()) {
+            return Err(cycle.into());
+        }
         let post = Post { seat: root.clone(), group: group.clone(), ready: Box::new(|| {}) };
         root.set_state(State::Running);
         let (actor, handle) = ractor::Actor::spawn(None, Supervisor, post).await?;
@@ -195,6 +213,12 @@ impl Tree {
         records
     }
 
+    /// The edges between its actors as they were declared, by their readers in start order.
+    #[must_use]
+    pub fn edges(&self) -> Vec<Edge> {
+        self.group.edges()
+    }
+
     /// The last crashes of an actor with their backtraces, oldest first; empty for an unknown path.
     #[must_use]
     pub fn crashes(&self, path: &str) -> Vec<Crash> {
@@ -227,8 +251,8 @@ impl Tree {
     /// started. It stays through crashes of its supervisor.
     ///
     /// # Errors
-    /// [`ChangeError`] when there is no such supervisor, the name is taken, or the supervisor or the whole tree is being
-    /// stopped or has ended.
+    /// [`ChangeError`] when there is no such supervisor, the name is taken, its edges would close a cycle, or the supervisor
+    /// or the whole tree is being stopped or has ended.
     pub fn add_child(&self, supervisor: &str, child: Child) -> Result<(), ChangeError> {
         // One change at a time: two that add the same name must not both find it free.
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -243,7 +267,13 @@ impl Tree {
         if self.member(&path).is_some() {
             return Err(ChangeError::Taken(path));
         }
-        group.insert(child.seat(parent, &self.shared));
+        let member = child.seat(parent, &self.shared);
+        let mut edges = self.group.edges();
+        edges.extend(member.edges());
+        if let Some(cycle) = waiting_cycle(&edges) {
+            return Err(cycle.into());
+        }
+        group.insert(member);
         seat.tell_changed();
         Ok(())
     }

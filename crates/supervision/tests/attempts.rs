@@ -23,7 +23,7 @@ fn quick() -> Policy {
 fn filled(clock: &Clock, limits: Limits, count: u64) -> Mailbox<Job> {
     let mailbox = Mailbox::new("worker", limits, clock);
     for number in 0..count {
-        mailbox.address(Overflow::Wait).try_send(job(number)).expect("room");
+        mailbox.address("test", Overflow::Wait).try_send(job(number)).expect("room");
     }
     mailbox
 }
@@ -232,7 +232,7 @@ async fn a_dead_letter_stays_where_it_is_when_its_mailbox_is_full_or_closed() {
     let mut inbox = mailbox.open().expect("the only reader");
     inbox.recv().await.expect("a message").bury("no use");
     drop(inbox);
-    mailbox.address(Overflow::Wait).try_send(job(1)).expect("room");
+    mailbox.address("test", Overflow::Wait).try_send(job(1)).expect("room");
     let worker = each("worker", &mailbox, |_lease: Lease<'_, Job>| unreachable!("it never starts"));
     // It is in a tree, but its start hangs: the mailbox stays full.
     let first = Child::source("first", || NeverReady);
@@ -299,7 +299,7 @@ async fn a_failure_point_fails_as_often_as_it_was_told() {
     all_run(&tree).await;
     tree.failure_points().arm("worker::before_settle", "worker", Fault::Error, When::Times(2));
     tree.failure_points().arm("worker::before_settle", "somebody else", Fault::Panic, When::Always);
-    mailbox.address(Overflow::Wait).send(job(0)).await.expect("accepted");
+    mailbox.address("test", Overflow::Wait).send(job(0)).await.expect("accepted");
     eventually("it is handled", || mailbox.stats().handled == 1).await;
     assert_eq!(tree.failure_points().passages("worker::before_settle"), (3, 2));
     let health = record(&tree, "worker");

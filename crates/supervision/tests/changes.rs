@@ -42,7 +42,7 @@ async fn a_member_that_is_added_works_and_one_that_is_removed_is_gone_and_siblin
     let (child, added) = market("c", &Clock::system());
     tree.add_child("markets", child).expect("added");
     all_run(&tree).await;
-    added.address(Overflow::Wait).send(job(1)).await.expect("accepted");
+    added.address("test", Overflow::Wait).send(job(1)).await.expect("accepted");
     eventually("it works", || added.stats().handled == 1).await;
     assert_eq!(
         paths(&tree),
@@ -60,8 +60,11 @@ async fn a_member_that_is_added_works_and_one_that_is_removed_is_gone_and_siblin
 
     soon("it is removed", tree.remove_child("markets/b")).await.expect("removed");
     assert!(!paths(&tree).iter().any(|path| path.starts_with("markets/b")));
-    assert!(mailboxes[1].address(Overflow::Coalesce).try_send(job(2)).is_err(), "nobody reads it any more");
-    mailboxes[0].address(Overflow::Wait).send(job(3)).await.expect("accepted");
+    assert!(
+        mailboxes[1].address("test", Overflow::Coalesce).try_send(job(2)).is_err(),
+        "nobody reads it any more"
+    );
+    mailboxes[0].address("test", Overflow::Wait).send(job(3)).await.expect("accepted");
     eventually("its sibling goes on", || mailboxes[0].stats().handled == 1).await;
     assert!(tree.health().iter().all(|actor| actor.generation == 1), "nobody was restarted");
     let report = tree.stop(10 * common::SECOND).await;
@@ -79,7 +82,7 @@ async fn what_was_added_and_removed_stays_so_through_crashes_of_the_supervisor()
         eventually("its next incarnation runs", || record(&tree, "markets").generation == crash).await;
         all_run(&tree).await;
         assert_eq!(paths(&tree)[2..], ["markets/b", "markets/b/worker", "markets/c", "markets/c/worker"]);
-        mailbox.address(Overflow::Wait).send(job(crash)).await.expect("accepted");
+        mailbox.address("test", Overflow::Wait).send(job(crash)).await.expect("accepted");
         eventually("it works", || mailbox.stats().handled == crash - 1).await;
     }
     tree.stop(10 * common::SECOND).await;

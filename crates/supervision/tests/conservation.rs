@@ -106,7 +106,7 @@ async fn a_million_messages_survive_two_hundred_panics(senders: usize) {
 
     let sending: Vec<_> = (0..senders)
         .map(|sender| {
-            let address = mailbox.address(Overflow::Wait);
+            let address = mailbox.address("test", Overflow::Wait);
             tokio::spawn(async move {
                 for number in 0..MESSAGES / senders as u64 {
                     address.send(Job { sender, number }).await.expect("accepted");

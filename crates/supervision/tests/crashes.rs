@@ -62,7 +62,7 @@ async fn a_panic_in_pre_start_or_in_run_is_a_crash_and_the_actor_comes_back() {
     tree.failure_points().arm("staged::pre_start", "", Fault::Panic, When::Times(2));
     tree.failure_points().arm("staged::pre_start", "", Fault::Error, When::Nth(3));
     tree.failure_points().arm("staged::run", "", Fault::Panic, When::Nth(1));
-    mailbox.address(Overflow::Wait).send(job(0)).await.expect("accepted");
+    mailbox.address("test", Overflow::Wait).send(job(0)).await.expect("accepted");
     eventually("it is handled", || mailbox.stats().handled == 1).await;
     all_run(&tree).await;
     let health = record(&tree, "staged");
@@ -111,7 +111,7 @@ async fn a_panic_during_the_stop_ends_its_actor_and_keeps_its_messages() {
         start(&clock, vec![Child::actor("staged", &mailbox, || Staged).policy(quick()), blocker]).await;
     all_run(&tree).await;
     // The stop begins with the blocker, so that what follows is sent while the tree is stopping.
-    let address = mailbox.address(Overflow::Wait);
+    let address = mailbox.address("test", Overflow::Wait);
     let stopping = async {
         eventually("the stop has begun", || record(&tree, "blocker").state == State::Stopping).await;
         tree.failure_points().arm("staged::last", "", Fault::Panic, When::Always);
@@ -176,7 +176,7 @@ async fn a_supervisor_that_panics_comes_back_with_the_mailboxes_of_its_children(
     all_run(&tree).await;
     for mailbox in &mailboxes {
         for number in 0..100 {
-            mailbox.address(Overflow::Wait).send(job(number)).await.expect("accepted");
+            mailbox.address("test", Overflow::Wait).send(job(number)).await.expect("accepted");
         }
     }
     let in_hand = || mailboxes.iter().all(|mailbox| mailbox.stats().in_hand > 0);
@@ -242,7 +242,7 @@ async fn a_root_that_panics_ends_the_tree_and_leaves_nobody_waiting() {
     let tree = start(&clock, children).await;
     all_run(&tree).await;
     // One in hand, one that waits, one for which there is no room.
-    let address = mailbox.address(Overflow::Wait);
+    let address = mailbox.address("test", Overflow::Wait);
     for number in 0..2 {
         address.send(job(number)).await.expect("accepted");
     }
@@ -297,7 +297,7 @@ async fn a_crash_is_recorded_with_its_message_place_and_backtrace() {
         Ok(())
     });
     let tree = start(&clock, vec![worker.policy(quick())]).await;
-    mailbox.address(Overflow::Wait).send(job(1)).await.expect("accepted");
+    mailbox.address("test", Overflow::Wait).send(job(1)).await.expect("accepted");
     eventually("it crashed", || record(&tree, "worker").last_crash.is_some()).await;
     let crash = tree.crashes("worker").pop().expect("it crashed");
     assert_eq!((crash.id, crash.generation, crash.kind), (1, 1, ExitKind::Panicked));
@@ -331,7 +331,7 @@ async fn an_error_is_recorded_with_what_caused_it() {
         Err(Unreadable("x".parse::<u64>().expect_err("no number")).into())
     });
     let tree = start(&clock, vec![worker.policy(quick())]).await;
-    mailbox.address(Overflow::Wait).send(job(1)).await.expect("accepted");
+    mailbox.address("test", Overflow::Wait).send(job(1)).await.expect("accepted");
     eventually("it crashed", || record(&tree, "worker").last_crash.is_some()).await;
     let crash = tree.crashes("worker").pop().expect("it crashed");
     assert_eq!(crash.message, "the block could not be read: invalid digit found in string");
@@ -350,7 +350,7 @@ async fn a_panic_that_is_handed_on_is_not_taken_for_an_earlier_one() {
         std::panic::resume_unwind(Box::new("from a task"));
     });
     let tree = start(&clock, vec![worker.policy(quick())]).await;
-    mailbox.address(Overflow::Wait).send(job(1)).await.expect("accepted");
+    mailbox.address("test", Overflow::Wait).send(job(1)).await.expect("accepted");
     eventually("it crashed", || record(&tree, "worker").last_crash.is_some()).await;
     assert_eq!(tree.crashes("worker").pop().expect("it crashed").message, "from a task");
 }
@@ -362,7 +362,7 @@ async fn counters_add_up_over_the_generations() {
     let mailbox = Mailbox::new("worker", attempts(1), &clock);
     let worker = Child::actor("worker", &mailbox, || EndsSomehow).policy(policy((1_000, HOUR), (MS, MS)));
     let tree = start(&clock, vec![worker]).await;
-    let address = mailbox.address(Overflow::Wait);
+    let address = mailbox.address("test", Overflow::Wait);
     for round in 1..=10 {
         for way in 0..4 {
             address.send(job(way)).await.expect("accepted");

@@ -79,7 +79,7 @@ async fn two_incarnations_of_an_actor_never_run_at_once() {
     // Messages for as long as it takes.
     let feeders = mailboxes.clone().map(|mailbox| {
         tokio::spawn(async move {
-            let address = mailbox.address(Overflow::Wait);
+            let address = mailbox.address("test", Overflow::Wait);
             let mut number = 0;
             while address.send(Job { sender: 0, number }).await.is_ok() {
                 number += 1;
@@ -183,7 +183,7 @@ async fn the_successor_of_an_actor_that_can_not_be_killed_waits_at_the_door() {
         }
     });
     eventually("it is held", || hold.try_lock().is_err()).await;
-    mailbox.address(Overflow::Wait).send(common::job(0)).await.expect("accepted");
+    mailbox.address("test", Overflow::Wait).send(common::job(0)).await.expect("accepted");
     eventually("it is busy", || mailbox.stats().in_hand == 1).await;
     // Its supervisor dies twice; the third one waits with a third child behind the first one.
     for (generation, child) in [(1, State::Running), (2, State::Starting)] {

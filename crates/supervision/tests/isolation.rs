@@ -55,7 +55,7 @@ async fn trees_of_the_same_names_do_not_share_anything() {
     let ((left, to_left), (right, to_right)) = (one(&clock).await, one(&clock).await);
     assert_ne!(left.boot(), right.boot());
     for (number, mailbox) in [(1, &to_left), (2, &to_left), (3, &to_right)] {
-        mailbox.address(Overflow::Wait).send(job(number)).await.expect("accepted");
+        mailbox.address("test", Overflow::Wait).send(job(number)).await.expect("accepted");
     }
     eventually("each has its own", || (to_left.stats().handled, to_right.stats().handled) == (2, 1)).await;
 }
@@ -67,7 +67,7 @@ async fn a_failure_point_armed_in_one_tree_does_not_act_in_the_other() {
     left.failure_points().arm("works::before_settle", "", Fault::Panic, When::Always);
     left.failure_points().arm("supervisor::after_exit", "group", Fault::Panic, When::Nth(1));
     for mailbox in [&to_left, &to_right] {
-        mailbox.address(Overflow::Wait).send(job(0)).await.expect("accepted");
+        mailbox.address("test", Overflow::Wait).send(job(0)).await.expect("accepted");
     }
     eventually("the right one has handled it", || to_right.stats().handled == 1).await;
     eventually("the left one has buried it", || to_left.stats().dead_lettered == 1).await;
@@ -90,7 +90,7 @@ async fn a_kill_or_a_stop_in_one_tree_leaves_the_other_alone() {
     untouched(&right);
     assert_eq!(left.stop(MINUTE).await.outcome, Outcome::Stopped);
     drop(left);
-    to_right.address(Overflow::Wait).send(job(0)).await.expect("accepted");
+    to_right.address("test", Overflow::Wait).send(job(0)).await.expect("accepted");
     eventually("the right one has handled it", || to_right.stats().handled == 1).await;
     untouched(&right);
     assert_eq!(right.stop(MINUTE).await.left_behind, 0);
@@ -106,7 +106,7 @@ async fn the_clock_of_one_tree_does_not_move_the_other() {
     common::advance_until(&late, MS, "the right one is back", || state(&right) == State::Running).await;
     late.advance(SECOND);
     assert_eq!((state(&left), record(&left, "group/works").exits(ExitKind::Killed)), (State::BackingOff, 1));
-    to_right.address(Overflow::Wait).send(job(0)).await.expect("accepted");
+    to_right.address("test", Overflow::Wait).send(job(0)).await.expect("accepted");
     eventually("the right one works", || to_right.stats().handled == 1).await;
     assert_eq!(to_left.stats().accepted, 0);
 }

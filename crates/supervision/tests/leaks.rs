@@ -70,7 +70,7 @@ async fn a_whole_life(messages: &Arc<()>, actors: &Arc<()>, orderly: bool) {
     for mailbox in &mailboxes {
         for number in 0..100 {
             let message = Counted { number, _alive: messages.clone() };
-            mailbox.address(Overflow::Wait).try_send(message).map_err(|_| "no room").expect("room");
+            mailbox.address("test", Overflow::Wait).try_send(message).map_err(|_| "no room").expect("room");
         }
     }
     eventually("the worker is through", || mailboxes[0].stats().handled == 90).await;

@@ -68,7 +68,7 @@ async fn wait_in_line<M: Message + Clone>(
 async fn a_full_mailbox_makes_its_sender_wait_and_measures_it() {
     let clock = manual();
     let mailbox = Mailbox::new("m", small(2), &clock);
-    let address = mailbox.address(Overflow::Wait);
+    let address = mailbox.address("test", Overflow::Wait);
     for number in 0..2 {
         assert_eq!(address.send(job(number)).await.expect("room"), Sent::Queued);
     }
@@ -90,7 +90,7 @@ async fn a_full_mailbox_makes_its_sender_wait_and_measures_it() {
 #[tokio::test]
 async fn a_refused_message_comes_back_and_is_counted() {
     let mailbox = Mailbox::new("m", small(1), &manual());
-    let address = mailbox.address(Overflow::Wait);
+    let address = mailbox.address("test", Overflow::Wait);
     address.try_send(job(0)).expect("room");
     match address.try_send(job(1)) {
         Err(SendError::Full(message)) => assert_eq!(message, job(1)),
@@ -102,9 +102,9 @@ async fn a_refused_message_comes_back_and_is_counted() {
 }
 
 #[tokio::test]
-async fn a_coalescing_edge_merges_into_a_full_mailbox_and_waits_where_nothing_merges() {
+async fn a_coalescing_edge_merges_into_a_full_mailbox_and_waits_where_nothing_merges_and_it_says_so() {
     let mailbox = Mailbox::new("m", small(2), &manual());
-    let address = mailbox.address(Overflow::Coalesce);
+    let address = mailbox.address("test", Overflow::CoalesceOrWait);
     let one = |market| Changes { market, count: 1 };
     address.try_send(one(1)).expect("room");
     address.try_send(one(2)).expect("room");
@@ -113,23 +113,61 @@ async fn a_coalescing_edge_merges_into_a_full_mailbox_and_waits_where_nothing_me
     }
     assert_eq!(address.send(one(2)).await.expect("merged"), Sent::Coalesced);
     assert!(matches!(address.try_send(one(3)), Err(SendError::Full(Changes { market: 3, count: 1 }))));
+    let never_waits = mailbox.address("test", Overflow::Coalesce);
+    assert_eq!(never_waits.send(one(2)).await.expect("merged"), Sent::Coalesced);
+    let refused = soon("it does not wait", never_waits.send(one(3))).await;
+    assert!(matches!(refused, Err(SendError::Full(Changes { market: 3, count: 1 }))));
     let waiting = wait_in_line(&mailbox, &address, one(3)).await;
-    assert_eq!((mailbox.stats().waiting, mailbox.stats().coalesced), (2, 101));
+    assert_eq!((mailbox.stats().waiting, mailbox.stats().coalesced), (2, 102));
 
     let mut inbox = mailbox.open().expect("the only reader");
     assert_eq!(take(&mut inbox).await, Changes { market: 1, count: 101 });
-    assert_eq!(take(&mut inbox).await, Changes { market: 2, count: 2 });
+    assert_eq!(take(&mut inbox).await, Changes { market: 2, count: 3 });
     assert_eq!(waiting.await.expect("joined").expect("accepted"), Sent::Queued);
     assert_eq!(take(&mut inbox).await, one(3));
     let stats = mailbox.stats();
-    assert_eq!((stats.accepted, stats.handled, stats.coalesced, stats.high_water), (104, 3, 101, 2));
+    assert_eq!((stats.accepted, stats.handled, stats.coalesced, stats.high_water), (105, 3, 102, 2));
+    assert_eq!(stats.refused, 2);
     assert!(stats.is_conserved());
+}
+
+/// A message that grows with each merge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Grows(usize);
+
+impl Message for Grows {
+    fn weight(&self) -> usize {
+        self.0
+    }
+
+    fn merge(&mut self, newer: Self) -> Result<(), Self> {
+        self.0 += newer.0;
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn merges_that_grow_stay_within_the_byte_limit_and_one_merge() {
+    // 2 messages or 100 bytes.
+    let mailbox = Mailbox::new("m", Limits { bytes: 100, ..small(2) }, &manual());
+    let address = mailbox.address("test", Overflow::Coalesce);
+    let merged = (0..1_000).take_while(|_| address.try_send(Grows(30)).is_ok());
+    // 3 fit, of which the third is merged; one more merge goes beyond.
+    assert_eq!(merged.count(), 4);
+    assert_eq!((mailbox.stats().bytes, mailbox.stats().waiting), (120, 2));
+    assert!(matches!(address.try_send(Grows(1)), Err(SendError::Full(Grows(1)))));
+    let waits = mailbox.address("test", Overflow::CoalesceOrWait);
+    let waiting = wait_in_line(&mailbox, &waits, Grows(1)).await;
+    let mut inbox = mailbox.open().expect("the only reader");
+    assert_eq!(take(&mut inbox).await.0 + take(&mut inbox).await.0, 120);
+    assert_eq!(waiting.await.expect("joined").expect("accepted"), Sent::Queued);
+    assert!(mailbox.stats().is_conserved());
 }
 
 #[tokio::test]
 async fn nothing_is_merged_into_a_message_that_has_failed() {
     let mailbox = Mailbox::new("m", small(1), &manual());
-    let address = mailbox.address(Overflow::Coalesce);
+    let address = mailbox.address("test", Overflow::Coalesce);
     address.try_send(Changes { market: 1, count: 1 }).expect("room");
     let mut inbox = mailbox.open().expect("the only reader");
     drop(inbox.recv().await.expect("a message"));
@@ -141,7 +179,7 @@ async fn nothing_is_merged_into_a_message_that_has_failed() {
 #[tokio::test]
 async fn an_edge_that_drops_the_oldest_keeps_the_newest() {
     let mailbox = Mailbox::new("m", small(3), &manual());
-    let address = mailbox.address(Overflow::DropOldest);
+    let address = mailbox.address("test", Overflow::DropOldest);
     for number in 0..3 {
         assert_eq!(address.try_send(job(number)).expect("room"), Sent::Queued);
     }
@@ -161,13 +199,13 @@ async fn an_edge_that_drops_the_oldest_keeps_the_newest() {
 async fn bytes_are_bounded_as_well_as_messages() {
     let mailbox = Mailbox::new("m", Limits { bytes: 100, ..small(1_000) }, &manual());
     let parcel = |number, weight| Parcel { number, weight };
-    let wait = mailbox.address(Overflow::Wait);
+    let wait = mailbox.address("test", Overflow::Wait);
     wait.try_send(parcel(0, 60)).expect("room");
     wait.try_send(parcel(1, 40)).expect("exactly full");
     assert!(matches!(wait.try_send(parcel(2, 1)), Err(SendError::Full(_))));
     assert_eq!(mailbox.stats().bytes, 100);
     // 60 bytes are not enough room for 70: both go.
-    let sent = mailbox.address(Overflow::DropOldest).try_send(parcel(3, 70)).expect("made room");
+    let sent = mailbox.address("test", Overflow::DropOldest).try_send(parcel(3, 70)).expect("made room");
     assert_eq!((sent, mailbox.stats().bytes), (Sent::Displaced(2), 70));
     let mut inbox = mailbox.open().expect("the only reader");
     assert_eq!(take(&mut inbox).await, parcel(3, 70));
@@ -178,7 +216,7 @@ async fn bytes_are_bounded_as_well_as_messages() {
 async fn a_message_that_could_never_fit_is_refused_at_once() {
     let mailbox = Mailbox::new("m", Limits { bytes: 100, ..small(1_000) }, &manual());
     for overflow in [Overflow::Wait, Overflow::Coalesce, Overflow::DropOldest] {
-        let address = mailbox.address(overflow);
+        let address = mailbox.address("test", overflow);
         match address.send(Parcel { number: 7, weight: 101 }).await {
             Err(SendError::TooLarge { message, weight: 101, limit: 100 }) => assert_eq!(message.number, 7),
             other => panic!("not too large: {other:?}"),
@@ -190,7 +228,7 @@ async fn a_message_that_could_never_fit_is_refused_at_once() {
 #[tokio::test]
 async fn waiting_senders_have_their_turn_in_the_order_of_their_coming() {
     let mailbox = Mailbox::new("m", Limits { batch: 1, ..small(1) }, &manual());
-    let address = mailbox.address(Overflow::Wait);
+    let address = mailbox.address("test", Overflow::Wait);
     address.try_send(job(0)).expect("room");
     let mut waiting = Vec::new();
     for number in 1..20 {
@@ -215,7 +253,7 @@ async fn waiting_senders_have_their_turn_in_the_order_of_their_coming() {
 #[tokio::test]
 async fn a_send_that_is_dropped_while_it_waits_passes_its_turn_on_and_loses_nothing_else() {
     let mailbox = Mailbox::new("m", small(1), &manual());
-    let address = mailbox.address(Overflow::Wait);
+    let address = mailbox.address("test", Overflow::Wait);
     address.try_send(job(0)).expect("room");
     let first = wait_in_line(&mailbox, &address, job(1)).await;
     let second = wait_in_line(&mailbox, &address, job(2)).await;
@@ -242,7 +280,7 @@ async fn a_send_that_is_dropped_while_it_waits_passes_its_turn_on_and_loses_noth
 #[tokio::test]
 async fn a_reader_gives_back_what_it_had_in_hand_in_order() {
     let mailbox = Mailbox::new("m", Limits { batch: 4, ..small(8) }, &manual());
-    let address = mailbox.address(Overflow::Wait);
+    let address = mailbox.address("test", Overflow::Wait);
     for number in 0..8 {
         address.try_send(job(number)).expect("room");
     }
@@ -267,7 +305,7 @@ async fn a_reader_gives_back_what_it_had_in_hand_in_order() {
 #[tokio::test]
 async fn what_a_reader_gives_back_may_exceed_the_capacity_by_one_batch_and_senders_wait_for_it() {
     let mailbox = Mailbox::new("m", Limits { batch: 4, ..small(4) }, &manual());
-    let address = mailbox.address(Overflow::Wait);
+    let address = mailbox.address("test", Overflow::Wait);
     for number in 0..4 {
         address.try_send(job(number)).expect("room");
     }
@@ -290,7 +328,7 @@ async fn what_a_reader_gives_back_may_exceed_the_capacity_by_one_batch_and_sende
 #[tokio::test]
 async fn a_dropped_receive_loses_nothing() {
     let mailbox = Mailbox::new("m", small(8), &manual());
-    let address = mailbox.address(Overflow::Wait);
+    let address = mailbox.address("test", Overflow::Wait);
     let mut inbox = mailbox.open().expect("the only reader");
     for number in 0..100 {
         tokio::select! {
@@ -307,7 +345,7 @@ async fn a_dropped_receive_loses_nothing() {
 #[tokio::test]
 async fn a_reader_yields_even_when_its_mailbox_is_never_empty() {
     let mailbox = Mailbox::new("m", Limits { batch: 1, ..small(4) }, &manual());
-    let address = mailbox.address(Overflow::Wait);
+    let address = mailbox.address("test", Overflow::Wait);
     let reader = tokio::spawn(async move {
         let mut inbox = mailbox.open().expect("the only reader");
         loop {
@@ -324,7 +362,7 @@ async fn a_reader_yields_even_when_its_mailbox_is_never_empty() {
 #[tokio::test]
 async fn a_sender_yields_even_when_it_never_has_to_wait() {
     let mailbox = Mailbox::new("m", small(4), &manual());
-    let address = mailbox.address(Overflow::DropOldest);
+    let address = mailbox.address("test", Overflow::DropOldest);
     let sender = tokio::spawn(async move {
         loop {
             address.send(job(0)).await.expect("accepted");
@@ -341,7 +379,7 @@ async fn a_sender_yields_even_when_it_never_has_to_wait() {
 async fn dead_letters_are_bounded_and_the_evicted_are_counted() {
     let limits = Limits { dead_letters: 3, bytes: 100, ..small(100) };
     let mailbox = Mailbox::new("m", limits, &manual());
-    let address = mailbox.address(Overflow::Wait);
+    let address = mailbox.address("test", Overflow::Wait);
     let mut inbox = mailbox.open().expect("the only reader");
     for number in 0..10 {
         address.try_send(Parcel { number, weight: 1 }).expect("room");
@@ -391,7 +429,7 @@ proptest! {
     fn at_every_moment_each_message_is_in_exactly_one_place(steps in proptest::collection::vec(step(), 1..200)) {
         let limits = Limits { capacity: 5, bytes: 100, batch: 3, max_attempts: 2, dead_letters: 4 };
         let mailbox = Mailbox::new("m", limits, &manual());
-        let edges = [Overflow::Wait, Overflow::DropOldest].map(|overflow| mailbox.address(overflow));
+        let edges = [Overflow::Wait, Overflow::DropOldest].map(|overflow| mailbox.address("test", overflow));
         let mut inbox = mailbox.open().expect("the only reader");
         // What a mailbox is, without any cleverness: who waits, who is in hand, with their attempts.
         let mut waiting: VecDeque<(Parcel, u32)> = VecDeque::new();
@@ -499,7 +537,7 @@ proptest! {
 fn a_message_may_wait_for_years() {
     let clock = manual();
     let mailbox = Mailbox::new("m", attempts(1), &clock);
-    mailbox.address(Overflow::Wait).try_send(Job { sender: 0, number: 1 }).expect("room");
+    mailbox.address("test", Overflow::Wait).try_send(Job { sender: 0, number: 1 }).expect("room");
     clock.advance(Duration::from_secs(400 * 24 * 3_600));
     let mut inbox = mailbox.open().expect("the only reader");
     assert_eq!(inbox.try_recv().expect("it is still there").number, 1);

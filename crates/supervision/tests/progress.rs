@@ -107,7 +107,7 @@ async fn an_actor_that_waits_for_messages_is_not_taken_for_hung() {
     the_watch_has_looked(&tree, 1).await;
     for (path, mailbox) in [("one", &one), ("many", &many)] {
         untouched(&tree, path);
-        mailbox.address(Overflow::Wait).send(job(0)).await.expect("accepted");
+        mailbox.address("test", Overflow::Wait).send(job(0)).await.expect("accepted");
         eventually("it works", || mailbox.stats().handled == 1).await;
     }
 }
@@ -148,7 +148,7 @@ async fn an_actor_that_waits_on_a_full_edge_is_not_taken_for_hung() {
     let full = [(); 2].map(|()| Mailbox::new("outside", Limits { capacity: 1, ..attempts(1) }, &clock));
     let sends = Child::source("sends", {
         let full = full.clone();
-        move || Sends(full.each_ref().map(|mailbox| mailbox.address(Overflow::Wait)))
+        move || Sends(full.each_ref().map(|mailbox| mailbox.address("test", Overflow::Wait)))
     });
     let tree = with_canary(&clock, vec![sends.policy(watched())]).await;
     let blocked =
@@ -328,7 +328,7 @@ async fn a_handler_that_never_yields_is_reported_from_outside() {
     let tree = Tree::start(children, options).await.expect("the root starts");
     all_run(&tree).await;
     tree.failure_points().arm("works::before_settle", "", Fault::Spin, When::Nth(1));
-    mailbox.address(Overflow::Wait).send(job(0)).await.expect("accepted");
+    mailbox.address("test", Overflow::Wait).send(job(0)).await.expect("accepted");
     eventually("it spins", || tree.failure_points().passages("works::before_settle") == (1, 1)).await;
 
     clock.advance(10 * SECOND - MS);
@@ -356,7 +356,7 @@ async fn a_handler_that_never_yields_is_reported_from_outside() {
     assert_eq!((health.exits(ExitKind::Stalled), health.wedged), (1, false));
     // It never yields again: that is told again.
     tree.failure_points().arm("works::before_settle", "", Fault::Spin, When::Nth(1));
-    mailbox.address(Overflow::Wait).send(job(1)).await.expect("accepted");
+    mailbox.address("test", Overflow::Wait).send(job(1)).await.expect("accepted");
     eventually("it spins", || tree.failure_points().passages("works::before_settle").1 == 2).await;
     clock.advance(MINUTE);
     eventually("the owner is told", || wedged.len() == 2).await;

@@ -89,7 +89,7 @@ async fn an_actor_that_does_not_stop_is_killed_at_its_deadline_and_the_others_ha
     // 1 attempt; 1 s to stop for the deaf one; no restarts needed.
     let clock = manual();
     let mailbox = Mailbox::new("group/deaf", attempts(1), &clock);
-    mailbox.address(Overflow::Wait).try_send(job(0)).expect("room");
+    mailbox.address("test", Overflow::Wait).try_send(job(0)).expect("room");
     let deaf = Child::actor("deaf", &mailbox, || Deaf);
     let deaf = deaf.policy(Policy { stop_within: SECOND, stall_after: None, ..Policy::default() });
     let log = Log::default();
@@ -190,7 +190,7 @@ async fn what_a_mailbox_accepted_before_the_stop_is_handled_and_what_comes_later
     });
     let tree = start(&clock, vec![worker]).await;
     all_run(&tree).await;
-    let address = mailbox.address(Overflow::Wait);
+    let address = mailbox.address("test", Overflow::Wait);
     for number in 0..1_000 {
         address.try_send(job(number)).expect("room");
     }
@@ -204,7 +204,7 @@ async fn what_a_mailbox_accepted_before_the_stop_is_handled_and_what_comes_later
         assert!(matches!(refused, SendError::Closed(Job { number: 1_000, .. })));
     }
     for overflow in [Overflow::Wait, Overflow::Coalesce, Overflow::DropOldest] {
-        let address = mailbox.address(overflow);
+        let address = mailbox.address("test", overflow);
         assert!(matches!(address.send(job(7)).await, Err(SendError::Closed(Job { number: 7, .. }))));
         assert!(matches!(address.try_send(job(8)), Err(SendError::Closed(Job { number: 8, .. }))));
     }
@@ -232,7 +232,7 @@ async fn a_slow_actor_gets_the_messages_that_it_had_accepted_by_the_batch_too() 
     let clock = Clock::system();
     let mailbox = Mailbox::new("worker", Limits { batch: 4, ..attempts(1) }, &clock);
     for number in 0..10 {
-        mailbox.address(Overflow::Wait).try_send(job(number)).expect("room");
+        mailbox.address("test", Overflow::Wait).try_send(job(number)).expect("room");
     }
     let sizes = Log::default();
     let worker = Child::actor("worker", &mailbox, {
@@ -254,7 +254,7 @@ async fn who_waits_for_room_in_the_mailbox_of_a_degraded_actor_is_let_go_by_the_
     let failing = each("degraded", &mailbox, |_lease: Lease<'_, Job>| Err("it fails".into()));
     let failing = failing.policy(Policy { degraded_retry: HOUR, ..policy((0, HOUR), (MS, MS)) });
     let tree = start(&clock, vec![failing]).await;
-    let address = mailbox.address(Overflow::Wait);
+    let address = mailbox.address("test", Overflow::Wait);
     address.send(job(0)).await.expect("accepted");
     eventually("it is degraded", || record(&tree, "degraded").state == State::Degraded).await;
     address.send(job(1)).await.expect("it takes messages all the same");
@@ -290,7 +290,7 @@ async fn an_actor_that_is_blocked_on_the_mailbox_of_one_that_is_down_still_stops
     let down = each("down", &mailbox, |_lease: Lease<'_, Job>| Err("it fails".into())).policy(strict);
     let log = Log::default();
     let forwards = Child::source("forwards", {
-        let (to, log) = (mailbox.address(Overflow::Wait), log.clone());
+        let (to, log) = (mailbox.address("test", Overflow::Wait), log.clone());
         move || Forwards { to: to.clone(), log: log.clone() }
     });
     let tree = start(&clock, vec![forwards.policy(strict), down]).await;
@@ -307,7 +307,7 @@ async fn a_tree_that_is_dropped_lets_everybody_go() {
     let other = Mailbox::new("other", attempts(1), &clock);
     let tree = start(&clock, vec![Child::actor("deaf", &mailbox, || Deaf), calm("other", &other)]).await;
     all_run(&tree).await;
-    let address = mailbox.address(Overflow::Wait);
+    let address = mailbox.address("test", Overflow::Wait);
     for number in 0..2 {
         address.send(job(number)).await.expect("accepted");
     }

@@ -71,13 +71,13 @@ async fn a_crash_restarts_only_that_actor() {
     };
     assert_eq!(generations(&tree), expect(1, 1));
 
-    b.address(Overflow::Wait).send(job(1)).await.expect("accepted");
+    b.address("test", Overflow::Wait).send(job(1)).await.expect("accepted");
     eventually("b is back", || record(&tree, "b").generation == 2).await;
-    d.address(Overflow::Wait).send(job(1)).await.expect("accepted");
+    d.address("test", Overflow::Wait).send(job(1)).await.expect("accepted");
     eventually("d is back", || record(&tree, "group/d").generation == 2).await;
     // All of them still work.
     for mailbox in &mailboxes {
-        mailbox.address(Overflow::Wait).send(job(2)).await.expect("accepted");
+        mailbox.address("test", Overflow::Wait).send(job(2)).await.expect("accepted");
     }
     eventually("all have handled it", || mailboxes.iter().all(|mailbox| mailbox.stats().handled == 1)).await;
     assert_eq!(generations(&tree), expect(2, 2));
@@ -208,7 +208,7 @@ async fn beyond_its_intensity_a_child_is_degraded_retried_slowly_and_healthy_aga
     // Its sibling never noticed, and works.
     let health = record(&tree, "sibling");
     assert_eq!((health.state, health.degraded, health.generation), (State::Running, false, 1));
-    sibling.address(Overflow::Wait).send(job(0)).await.expect("accepted");
+    sibling.address("test", Overflow::Wait).send(job(0)).await.expect("accepted");
     eventually("it is handled", || sibling.stats().handled == 1).await;
     assert_eq!(tree.stop(HOUR).await.outcome, Outcome::Stopped);
 }
@@ -341,7 +341,7 @@ async fn a_permanent_child_always_comes_back_a_transient_one_after_a_crash_a_tem
     let tree = start(&clock, vec![a, b, c]).await;
     all_run(&tree).await;
     for mailbox in [&permanent, &transient, &temporary] {
-        mailbox.address(Overflow::Wait).send(job(1)).await.expect("accepted");
+        mailbox.address("test", Overflow::Wait).send(job(1)).await.expect("accepted");
     }
     let state = |path: &str, state, generation| {
         let health = record(&tree, path);
@@ -351,7 +351,7 @@ async fn a_permanent_child_always_comes_back_a_transient_one_after_a_crash_a_tem
     eventually("the transient one is back", || state("Transient", State::Running, 2)).await;
     eventually("the temporary one is gone", || state("Temporary", State::Stopped, 1)).await;
     for mailbox in [&permanent, &transient] {
-        mailbox.address(Overflow::Wait).send(job(0)).await.expect("accepted");
+        mailbox.address("test", Overflow::Wait).send(job(0)).await.expect("accepted");
     }
     eventually("the permanent one is back", || state("Permanent", State::Running, 3)).await;
     eventually("the transient one is gone", || state("Transient", State::Stopped, 2)).await;
@@ -359,12 +359,12 @@ async fn a_permanent_child_always_comes_back_a_transient_one_after_a_crash_a_tem
 
     // Who sends to an actor that will not come back is told so.
     for mailbox in [&transient, &temporary] {
-        match mailbox.address(Overflow::Wait).send(job(7)).await {
+        match mailbox.address("test", Overflow::Wait).send(job(7)).await {
             Err(SendError::Closed(message)) => assert_eq!(message, job(7)),
             other => panic!("not closed: {other:?}"),
         }
     }
-    permanent.address(Overflow::Wait).send(job(2)).await.expect("accepted");
+    permanent.address("test", Overflow::Wait).send(job(2)).await.expect("accepted");
 }
 
 /// Ends over message 0, fails over 1, settles all.
@@ -396,7 +396,7 @@ async fn a_child_that_ended_for_good_comes_back_with_its_supervisor_and_takes_me
     let child = child.policy(Policy { restart: Restart::Transient, ..policy((100, HOUR), (MS, MS)) });
     let group = Child::supervisor("group", vec![child]).policy(policy((100, HOUR), (MS, MS)));
     let tree = start(&clock, vec![group]).await;
-    let address = mailbox.address(Overflow::Wait);
+    let address = mailbox.address("test", Overflow::Wait);
     address.send(job(0)).await.expect("accepted");
     eventually("it ended", || record(&tree, "group/child").state == State::Stopped).await;
     assert!(tree.kill("group"));

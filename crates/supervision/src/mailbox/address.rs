@@ -7,18 +7,31 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
+use serde::Serialize;
+
 use super::{Message, Shared, State};
 use crate::seat;
 
 /// What an edge does when the mailbox is full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Overflow {
     /// The sender waits: backpressure.
     Wait,
-    /// The message is merged into the newest waiting one that takes it; the sender waits where none does.
+    /// The message is merged into the newest waiting one that takes it, and refused where none does: the sender never waits.
     Coalesce,
+    /// The message is merged into the newest waiting one that takes it; the sender waits where none does.
+    CoalesceOrWait,
     /// The oldest waiting messages make room, and are counted.
     DropOldest,
+}
+
+impl Overflow {
+    /// Whether a sender may have to wait. Such edges must form no cycle.
+    #[must_use]
+    pub fn waits(self) -> bool {
+        matches!(self, Self::Wait | Self::CoalesceOrWait)
+    }
 }
 
 /// How a message was accepted.
@@ -35,8 +48,8 @@ pub enum Sent {
 /// Why a message was not accepted. It is handed back.
 #[derive(thiserror::Error)]
 pub enum SendError<M> {
-    /// The mailbox is full and the edge waits; only `try_send` says so.
-    #[error("the mailbox is full: send it again later, or wait with `send`")]
+    /// The mailbox is full: `try_send` does not wait, and an edge that only coalesces found nothing to merge with.
+    #[error("the mailbox is full: send it again later, or wait with `send` on an edge that waits")]
     Full(M),
     /// The message alone is heavier than the mailbox may hold.
     #[error(
@@ -93,7 +106,7 @@ impl<M: Message> Address<M> {
     /// Hands over a message without waiting.
     ///
     /// # Errors
-    /// [`SendError`] with the message: the edge waits and the mailbox is full, or it never fits, or the
+    /// [`SendError`] with the message: the mailbox is full and the edge waits or nothing merges, or it never fits, or the
     /// mailbox is closed.
     pub fn try_send(&self, message: M) -> Result<Sent, SendError<M>> {
         let weight = message.weight();
@@ -101,10 +114,8 @@ impl<M: Message> Address<M> {
         let (sent, receiver) = {
             let mut state = self.shared.lock();
             let sent = self.admit(&mut state, message, weight, now, false);
-            if matches!(sent, Err(SendError::Full(_))) {
-                state.counts.refused += 1;
-            }
-            (sent?, state.receiver.take())
+            let sent = sent.inspect_err(|error| state.refused(error))?;
+            (sent, state.receiver.take())
         };
         wake(receiver);
         Ok(sent)
@@ -114,7 +125,8 @@ impl<M: Message> Address<M> {
     /// counts as blocked (not as stalled) for the actor that sends.
     ///
     /// # Errors
-    /// [`SendError::TooLarge`] or [`SendError::Closed`], with the message.
+    /// [`SendError::TooLarge`] or [`SendError::Closed`], with the message; [`SendError::Full`] on an edge that coalesces and
+    /// does not wait.
     pub async fn send(&self, message: M) -> Result<Sent, SendError<M>> {
         // A sender that never has to wait must yield all the same, or nothing could end it.
         tokio::task::coop::consume_budget().await;
@@ -146,7 +158,11 @@ impl<M: Message> Address<M> {
         }
         match self.overflow {
             Overflow::Wait => Err(SendError::Full(message)),
-            Overflow::Coalesce => {
+            // What a merge adds is known when it is done: so one may go beyond the limit, and no other follows.
+            Overflow::Coalesce | Overflow::CoalesceOrWait if state.bytes > limits.bytes => {
+                Err(SendError::Full(message))
+            }
+            Overflow::Coalesce | Overflow::CoalesceOrWait => {
                 // Not into a message that has failed before: what is merged would share its fate.
                 for entry in state.waiting.iter_mut().rev().filter(|entry| entry.attempts == 0) {
                     match entry.message.merge(message) {
@@ -219,7 +235,7 @@ impl<M: Message> Future for Sending<'_, M> {
         let mut state = shared.lock();
         let in_turn = state.senders.front().is_none_or(|&(first, _)| Some(first) == ticket);
         match this.address.admit(&mut state, message, this.weight, now, in_turn) {
-            Err(SendError::Full(message)) => {
+            Err(SendError::Full(message)) if this.address.overflow.waits() => {
                 this.message = Some(message);
                 let ticket = ticket.unwrap_or_else(|| {
                     state.last_ticket += 1;
@@ -234,6 +250,7 @@ impl<M: Message> Future for Sending<'_, M> {
                 Poll::Pending
             }
             settled => {
+                settled.as_ref().err().into_iter().for_each(|error| state.refused(error));
                 let receiver = state.receiver.take();
                 let next = ticket.and_then(|ticket| {
                     state.counts.waits += 1;

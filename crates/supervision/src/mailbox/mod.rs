@@ -8,7 +8,8 @@
 //! Promises, for every mailbox at every moment:
 //! - `accepted = handled + waiting + in_hand + coalesced + dead_lettered + dropped`;
 //! - at most `capacity` messages and `bytes` bytes wait, and at most `batch` messages are in hand. Only what
-//!   a dead incarnation gives back may exceed the first bound, by at most `batch`;
+//!   a dead incarnation gives back may exceed the first bounds, by at most `batch` messages, and what one merge adds
+//!   the second;
 //! - messages of one sender are leased in the order in which they were accepted, redelivered ones included;
 //! - a message that does not fit is refused, merged or makes room as its edge declares: [`Overflow`].
 
@@ -17,7 +18,7 @@ mod inbox;
 mod letters;
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -137,6 +138,8 @@ struct Shared<M> {
     name: String,
     limits: Limits,
     clock: Clock,
+    /// Who sends, and what happens when it is full.
+    edges: Mutex<BTreeSet<(String, Overflow)>>,
     reading: Apart<Reading>,
     state: Apart<Mutex<State<M>>>,
 }
@@ -196,6 +199,7 @@ impl<M: Message> Mailbox<M> {
             name: name.into(),
             limits,
             clock: clock.clone(),
+            edges: Mutex::default(),
             reading: Apart(Reading { handled: AtomicU64::new(0), oldest_in_hand: AtomicU64::new(0) }),
             state: Apart(Mutex::new(State {
                 waiting: VecDeque::new(),
@@ -212,9 +216,13 @@ impl<M: Message> Mailbox<M> {
         }))
     }
 
-    /// An address for one edge into this mailbox; the edge declares what happens when it is full.
+    /// Declares an edge into this mailbox and gives its address, which only that sender shall hold: `from` is the path of
+    /// the actor that sends, or any other name for a sender outside of the tree. The edge also declares what happens
+    /// when the mailbox is full. Addresses are handed out before the reader is started or added: that is when the tree
+    /// looks whether edges that wait form a cycle.
     #[must_use]
-    pub fn address(&self, overflow: Overflow) -> Address<M> {
+    pub fn address(&self, from: &str, overflow: Overflow) -> Address<M> {
+        self.0.edges.lock().unwrap_or_else(PoisonError::into_inner).insert((from.to_owned(), overflow));
         Address::new(self.0.clone(), overflow)
     }
 
@@ -290,6 +298,11 @@ impl<M> State<M> {
         self.counts.high_water = self.counts.high_water.max(self.waiting.len() as u64);
     }
 
+    /// Counts a message that stays with its sender because the mailbox is full.
+    fn refused(&mut self, error: &SendError<M>) {
+        self.counts.refused += u64::from(matches!(error, SendError::Full(_)));
+    }
+
     /// Takes a sender out of the line. Whoever is first then may go on if there is room.
     fn leave_line(&mut self, ticket: u64, limits: &Limits) -> Option<Waker> {
         if self.senders.front().is_some_and(|&(first, _)| first == ticket) {
@@ -309,6 +322,8 @@ impl<M> State<M> {
 /// A mailbox without its message type: what supervisors, health records and operators see.
 pub(crate) trait AnyMailbox: Send + Sync {
     fn stats(&self) -> MailboxStats;
+    /// The declared edges into it: their senders, and what happens when it is full.
+    fn edges(&self) -> Vec<(String, Overflow)>;
     fn dead_letters(&self) -> Vec<DeadLetter>;
     fn replay(&self, sequence: u64) -> bool;
     /// Accepts nothing more; what waits can still be taken.
@@ -322,6 +337,10 @@ pub(crate) trait AnyMailbox: Send + Sync {
 impl<M: Message> AnyMailbox for Mailbox<M> {
     fn stats(&self) -> MailboxStats {
         self.0.stats()
+    }
+
+    fn edges(&self) -> Vec<(String, Overflow)> {
+        self.0.edges.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
     fn dead_letters(&self) -> Vec<DeadLetter> {

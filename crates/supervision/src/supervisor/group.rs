@@ -14,7 +14,7 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 use super::plan::{Index, KILL_GRACE};
-use crate::{actor::Life, health::State, seat::Seat};
+use crate::{actor::Life, edges::Edge, health::State, seat::Seat};
 
 /// A member of a group: its seat and what sits in it.
 pub(crate) struct Member {
@@ -29,6 +29,15 @@ pub(crate) struct Member {
 impl Member {
     pub(crate) fn new(seat: Arc<Seat>, kind: MemberKind) -> Self {
         Self { seat, kind, leaving: AtomicBool::new(false), left: CancellationToken::new() }
+    }
+
+    /// The declared edges to it and all below it.
+    pub(crate) fn edges(&self) -> Vec<Edge> {
+        let mut edges = self.seat.edges();
+        if let MemberKind::Supervisor(group) = &self.kind {
+            edges.extend(group.edges());
+        }
+        edges
     }
 
     pub(crate) fn is_leaving(&self) -> bool {
@@ -137,6 +146,11 @@ impl Group {
     /// Calls `visit` with every seat below, in start order.
     pub(crate) fn walk(&self, visit: &mut impl FnMut(&Arc<Seat>)) {
         self.visit(None, &mut |member, _| visit(&member.seat));
+    }
+
+    /// The declared edges to all below.
+    pub(crate) fn edges(&self) -> Vec<Edge> {
+        self.members().values().flat_map(|member| member.edges()).collect()
     }
 
     /// Closes every mailbox below.

@@ -1,0 +1,115 @@
+//! The edges of a tree, and the check that those that wait form no cycle.
+//!
+//! An actor that waits for room in a mailbox goes on when the reader of that mailbox takes a message. Where that one
+//! waits in its turn, and so on back to the first, nobody ever goes on. An edge is declared when its address is handed
+//! out ([`Mailbox::address`](crate::Mailbox::address)); a tree with such a cycle does not start. Pure; touches nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::mailbox::Overflow;
+
+/// An edge: who sends to whom, and what happens when the mailbox is full.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Edge {
+    /// The sender, as it was named when it got its address: the path of an actor, or a name for one outside the tree.
+    pub from: String,
+    /// The path of the actor that reads the mailbox.
+    pub to: String,
+    /// What happens when the mailbox is full.
+    pub overflow: Overflow,
+}
+
+/// Edges that wait form a cycle. The actors on it, in the order of the edges; the last is the first again.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "edges that wait form a cycle, {}: once their mailboxes are full none of these actors can go on; \
+     let one of the edges coalesce or drop the oldest",
+    .0.join(" -> ")
+)]
+pub struct WaitingCycle(pub Vec<String>);
+
+/// A cycle of edges that wait, where there is one.
+pub(crate) fn waiting_cycle(edges: &[Edge]) -> Option<WaitingCycle> {
+    let mut waits_for: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for edge in edges.iter().filter(|edge| edge.overflow.waits()) {
+        waits_for.entry(&edge.from).or_default().insert(&edge.to);
+    }
+    // Who waits for nobody, or only for such as wait for nobody, stands on no cycle.
+    let mut left = usize::MAX;
+    while waits_for.len() < left {
+        left = waits_for.len();
+        let waiting: BTreeSet<&str> = waits_for.keys().copied().collect();
+        waits_for.retain(|_, others| {
+            others.retain(|other| waiting.contains(other));
+            !others.is_empty()
+        });
+    }
+    // Whoever is left waits for another one that is left, so the way comes back to itself.
+    let mut way: Vec<&str> = Vec::new();
+    let mut next = waits_for.keys().next().copied();
+    while let Some(at) = next {
+        if let Some(first) = way.iter().position(|&before| before == at) {
+            let cycle = way.into_iter().skip(first).chain([at]);
+            return Some(WaitingCycle(cycle.map(str::to_owned).collect()));
+        }
+        way.push(at);
+        next = waits_for.get(at).and_then(|others| others.first().copied());
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
+    const OVERFLOWS: [Overflow; 4] =
+        [Overflow::Wait, Overflow::Coalesce, Overflow::CoalesceOrWait, Overflow::DropOldest];
+
+    fn edge() -> impl Strategy<Value = (usize, usize, usize)> {
+        (0..NAMES.len(), 0..NAMES.len(), 0..OVERFLOWS.len())
+    }
+
+    proptest! {
+        /// 6 actors, up to 14 edges of any kind. The reference: who can be reached from whom, by repeated steps.
+        #[test]
+        fn a_cycle_is_found_exactly_where_edges_that_wait_lead_back(
+            edges in proptest::collection::vec(edge(), 0..14),
+        ) {
+            let mut reaches = [[false; NAMES.len()]; NAMES.len()];
+            for &(from, to, overflow) in &edges {
+                reaches[from][to] |= matches!(OVERFLOWS[overflow], Overflow::Wait | Overflow::CoalesceOrWait);
+            }
+            let direct = reaches;
+            for through in 0..NAMES.len() {
+                for from in 0..NAMES.len() {
+                    for to in 0..NAMES.len() {
+                        reaches[from][to] |= reaches[from][through] && reaches[through][to];
+                    }
+                }
+            }
+            let leads_back = (0..NAMES.len()).any(|name| reaches[name][name]);
+            let edges: Vec<Edge> = edges
+                .into_iter()
+                .map(|(from, to, overflow)| Edge {
+                    from: NAMES[from].to_owned(),
+                    to: NAMES[to].to_owned(),
+                    overflow: OVERFLOWS[overflow],
+                })
+                .collect();
+            let cycle = waiting_cycle(&edges);
+            prop_assert_eq!(cycle.is_some(), leads_back);
+            if let Some(WaitingCycle(way)) = cycle {
+                prop_assert!(way.len() > 1 && way.first() == way.last(), "{:?}", way);
+                let number = |name: &String| NAMES.iter().position(|known| known == name).expect("one of them");
+                for step in way.windows(2) {
+                    prop_assert!(direct[number(&step[0])][number(&step[1])], "{:?}", way);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! The wiring as a whole, without Redis.
+
+use super::*;
+
+const MARKETS: [&str; 2] =
+    ["0x0C2E22fe7526fAeF28E7A58c84f8723dEFcE200c", "0x21cb57C1f2352ad215a463DD867b838749CD3b8f"];
+
+#[tokio::test]
+async fn every_edge_of_the_tree_is_declared_by_an_actor_of_it_and_none_waits() {
+    let environment = [
+        ("PROTOCOL_STATE_CONTRACT", "0xE88E5f64AEB483d7057645326AdDFA24A3B312DF".to_owned()),
+        ("DATA_MARKET_ADDRESSES", MARKETS.join(",")),
+        ("STATE_TRACKER__INDEX__ENABLED", "true".to_owned()),
+        ("STATE_TRACKER__INDEX__NAMESPACED", "true".to_owned()),
+    ];
+    let config = Config::load(None, environment).expect("allowed").config;
+    let clock = Clock::system();
+    let services = services(&config, &clock).expect("settings that make a connection");
+    let (_roster, children) = children(&config, &services, &clock);
+    let tree = Tree::start(children, TreeOptions::default()).await.expect("no cycle");
+    let edges: Vec<_> = tree.edges().into_iter().map(|edge| (edge.from, edge.to, edge.overflow)).collect();
+    let to = |path: String, overflow| ("listener".to_owned(), path, overflow);
+    let mut expected: Vec<_> = MARKETS
+        .iter()
+        .flat_map(|market| ["aggregator", "epoch-tracker"].map(|actor| format!("markets/{market}/{actor}")))
+        .map(|path| to(path, Overflow::Coalesce))
+        .collect();
+    expected.push(to("indexer".to_owned(), Overflow::DropOldest));
+    assert_eq!(edges, expected);
+    let actors: Vec<_> = tree.health().into_iter().map(|actor| actor.path).collect();
+    for (from, to, overflow) in edges {
+        assert!(
+            actors.contains(&from) && actors.contains(&to),
+            "{from} -> {to} is between actors of the tree"
+        );
+        assert!(!overflow.waits(), "{from} -> {to} waits");
+    }
+    tree.stop(Duration::from_secs(5)).await;
+}

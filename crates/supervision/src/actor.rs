@@ -158,7 +158,7 @@ pub(crate) async fn live<A: Actor>(
         let mut actor = make();
         actor.pre_start(&mut cx).await?;
         ready(Ready);
-        actor.run(&mut cx).await?;
+        actor.run(&mut cx).await.inspect_err(|_| cx.inbox.failed())?;
         actor.post_stop(&mut cx).await
     };
     let life = Guarded::new(seat::scope(seat.clone(), life), &seat.progress);

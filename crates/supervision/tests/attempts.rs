@@ -308,3 +308,102 @@ async fn a_failure_point_fails_as_often_as_it_was_told() {
     let crash = health.last_crash.expect("it crashed");
     assert_eq!(crash.message, "the failure point worker::before_settle was armed with this error");
 }
+
+/// Takes batches, notes them, and falls over each with this number in it.
+struct Batches {
+    bad: u64,
+    panics: bool,
+    seen: Log<Vec<u64>>,
+}
+
+impl Actor for Batches {
+    type Message = Job;
+
+    async fn run(&mut self, cx: &mut Context<Job>) -> Result<(), Failure> {
+        while let Some(batch) = cx.recv_many().await {
+            let numbers: Vec<u64> = batch.iter().map(|job| job.number).collect();
+            self.seen.note(numbers.clone());
+            if numbers.contains(&self.bad) {
+                assert!(!self.panics, "over a batch");
+                return Err("over a batch".into());
+            }
+            batch.settle();
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn the_message_at_fault_in_a_batch_is_found_and_no_other_is_charged() {
+    // 2 attempts; 100 restarts an hour; 1 ms before each.
+    for (panics, kind) in [(true, ExitKind::Panicked), (false, ExitKind::Failed)] {
+        let clock = Clock::system();
+        let (mailbox, seen) = (filled(&clock, attempts(2), 4), Log::default());
+        let worker = Child::actor("worker", &mailbox, {
+            let seen = seen.clone();
+            move || Batches { bad: 1, panics, seen: seen.clone() }
+        });
+        let tree = start(&clock, vec![worker.policy(quick())]).await;
+        eventually("the others are through", || mailbox.stats().handled == 3).await;
+        let one = |number| vec![number];
+        assert_eq!(seen.all(), [vec![0, 1, 2, 3], one(0), one(1), one(1), one(2), one(3)]);
+        let letters = tree.dead_letters();
+        assert_eq!(
+            letters.iter().map(|letter| (letter.sequence, letter.attempts)).collect::<Vec<_>>(),
+            [(2, 2)]
+        );
+        assert!(letters[0].reason.ends_with("over a batch"), "{}", letters[0].reason);
+        assert_eq!(record(&tree, "worker").exits(kind), 3);
+        // After that it gets batches again.
+        for number in 4..7 {
+            mailbox.address("test", Overflow::Wait).try_send(job(number)).expect("room");
+        }
+        eventually("they are through", || mailbox.stats().handled == 6).await;
+        assert_eq!(seen.all().last(), Some(&vec![4, 5, 6]));
+        assert!(mailbox.stats().is_conserved(), "{:?}", mailbox.stats());
+    }
+}
+
+/// Takes a batch and waits for ever with it, or fails after having given it back.
+struct HoldsBatch {
+    hangs: bool,
+    begun: Log<usize>,
+}
+
+impl Actor for HoldsBatch {
+    type Message = Job;
+
+    async fn run(&mut self, cx: &mut Context<Job>) -> Result<(), Failure> {
+        let Some(batch) = cx.recv_many().await else { return Ok(()) };
+        self.begun.note(batch.len());
+        if self.hangs {
+            pending::<()>().await;
+        }
+        batch.give_back();
+        Err("the server is away".into())
+    }
+}
+
+#[tokio::test]
+async fn a_batch_is_not_charged_for_a_kill_or_for_what_is_not_its_fault() {
+    // 1 attempt; 100 restarts an hour; 1 ms before each.
+    for hangs in [true, false] {
+        let clock = Clock::system();
+        for waiting in [1, 3] {
+            let (mailbox, begun) = (filled(&clock, attempts(1), waiting), Log::default());
+            let worker = Child::actor("worker", &mailbox, {
+                let begun = begun.clone();
+                move || HoldsBatch { hangs, begun: begun.clone() }
+            });
+            let tree = start(&clock, vec![worker.policy(quick())]).await;
+            for times in 1..=5 {
+                eventually("the batch is in hand", || begun.len() >= times).await;
+                if hangs {
+                    assert!(tree.kill("worker"));
+                }
+            }
+            assert!(begun.all().iter().all(|&batch| batch as u64 == waiting), "{:?}", begun.all());
+            assert_eq!(mailbox.stats().dead_lettered, 0);
+        }
+    }
+}

@@ -20,12 +20,25 @@ pub struct Inbox<M: Message> {
     /// Set by a supervisor that kills the reader for its own fault; `None` for a reader outside a tree, which
     /// answers for every lease that it drops.
     blamed: Option<Arc<AtomicBool>>,
+    /// The handler has the whole hand as a batch: it may fail on any of it.
+    batched: bool,
+    /// What is in hand was in hand together with others when a reader failed.
+    suspect: bool,
+    /// Its reader returned an error.
+    failed: bool,
 }
 
 impl<M: Message> Inbox<M> {
     pub(super) fn open(shared: Arc<Shared<M>>) -> Option<Self> {
         let free = !std::mem::replace(&mut shared.lock().open, true);
-        free.then(|| Self { shared, hand: VecDeque::new(), blamed: None })
+        free.then(|| Self {
+            shared,
+            hand: VecDeque::new(),
+            blamed: None,
+            batched: false,
+            suspect: false,
+            failed: false,
+        })
     }
 
     /// A message in hand is charged only when this flag is set or when it is dropped by the handler itself.
@@ -43,14 +56,16 @@ impl<M: Message> Inbox<M> {
     /// As many messages as wait, at least one and at most [`Limits::batch`](super::Limits::batch). `None`
     /// when the mailbox is closed and empty.
     pub async fn recv_many(&mut self) -> Option<Batch<'_, M>> {
-        if self.fill().await { Some(Batch(self)) } else { None }
+        self.batched = self.fill().await;
+        if self.batched { Some(Batch(self)) } else { None }
     }
 
     /// The next message, when one is there already.
     pub fn try_recv(&mut self) -> Option<Lease<'_, M>> {
         if self.hand.is_empty() {
-            take(&self.shared, &mut self.hand, self.shared.lock());
+            self.suspect = take(&self.shared, &mut self.hand, self.shared.lock());
         }
+        self.batched = false;
         self.lease()
     }
 
@@ -79,7 +94,7 @@ impl<M: Message> Inbox<M> {
         let budget = std::task::ready!(tokio::task::coop::poll_proceed(cx));
         let mut state = self.shared.lock();
         if !state.waiting.is_empty() {
-            take(&self.shared, &mut self.hand, state);
+            self.suspect = take(&self.shared, &mut self.hand, state);
             budget.made_progress();
             return Poll::Ready(true);
         }
@@ -91,6 +106,11 @@ impl<M: Message> Inbox<M> {
             none => *none = Some(cx.waker().clone()),
         }
         Poll::Pending
+    }
+
+    /// The reader ends with an error: what it has in hand as a batch may be the cause.
+    pub(crate) fn failed(&mut self) {
+        self.failed = true;
     }
 
     fn settled(&self) {
@@ -117,9 +137,12 @@ impl<M: Message> Inbox<M> {
     }
 }
 
-/// Fills the empty hand with what waits, and lets a sender know that there is room.
-fn take<M>(shared: &Shared<M>, hand: &mut VecDeque<Entry<M>>, mut state: MutexGuard<'_, State<M>>) {
-    let batch = shared.limits.batch.max(1);
+/// Fills the empty hand with what waits, and lets a sender know that there is room. `true` when it took a suspect, which
+/// it does one by one.
+fn take<M>(shared: &Shared<M>, hand: &mut VecDeque<Entry<M>>, mut state: MutexGuard<'_, State<M>>) -> bool {
+    let suspect = state.suspects > 0;
+    state.suspects = state.suspects.saturating_sub(1);
+    let batch = if suspect { 1 } else { shared.limits.batch.max(1) };
     if state.waiting.len() <= batch {
         std::mem::swap(hand, &mut state.waiting);
         state.bytes = 0;
@@ -134,14 +157,32 @@ fn take<M>(shared: &Shared<M>, hand: &mut VecDeque<Entry<M>>, mut state: MutexGu
     if let Some(waker) = next {
         waker.wake();
     }
+    suspect
 }
 
 impl<M: Message> Drop for Inbox<M> {
     fn drop(&mut self) {
+        let blamed = self.blamed.as_ref().is_some_and(|blamed| blamed.load(Relaxed));
+        let fell = self.batched && (self.failed || std::thread::panicking() || blamed);
+        // The only one in hand is known to be the cause; of several the next reader finds out, one by one.
+        if fell
+            && self.hand.len() == 1
+            && let Some(mut entry) = self.hand.pop_front()
+        {
+            entry.attempts += 1;
+            if entry.attempts >= self.shared.limits.max_attempts {
+                self.bury(entry, crash::unwinding_message());
+            } else {
+                self.hand.push_front(entry);
+            }
+        }
         let mut state = self.shared.lock();
         state.open = false;
         state.receiver = None;
         state.counts.given_back += self.hand.len() as u64;
+        if fell || self.suspect {
+            state.suspects += self.hand.len();
+        }
         for entry in self.hand.drain(..).rev() {
             state.bytes += entry.weight;
             state.waiting.push_front(entry);
@@ -216,6 +257,8 @@ impl<M: Message> Drop for Lease<'_, M> {
         };
         if self.inbox.answers_for_drop() {
             entry.attempts += 1;
+            // It answers for the others of its batch.
+            self.inbox.batched = false;
         }
         if entry.attempts >= self.inbox.shared.limits.max_attempts {
             self.inbox.bury(entry, crash::unwinding_message());
@@ -226,7 +269,8 @@ impl<M: Message> Drop for Lease<'_, M> {
 }
 
 /// All messages in hand, to be looked at together and settled together or one by one. What is not settled
-/// when the batch is dropped stays in hand, uncharged.
+/// when the batch is dropped stays in hand, uncharged. When the actor fails over several of them, it gets them one by
+/// one the next time, and so the one at fault is found; when it fails over a single one, that has an attempt charged.
 pub struct Batch<'a, M: Message>(&'a mut Inbox<M>);
 
 impl<M: Message> Batch<'_, M> {
@@ -252,9 +296,15 @@ impl<M: Message> Batch<'_, M> {
         self.0.lease()
     }
 
+    /// Keeps them in hand, and not answerable for what comes: what failed was not their fault (a server is away).
+    pub fn give_back(self) {
+        self.0.batched = false;
+    }
+
     /// The effect of all of them is committed.
     pub fn settle(self) {
         let inbox = self.0;
+        inbox.batched = false;
         let settled = inbox.hand.len() as u64;
         inbox.hand.clear();
         inbox.shared.reading.0.handled.store(inbox.shared.reading.0.handled.load(Relaxed) + settled, Relaxed);

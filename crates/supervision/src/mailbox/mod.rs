@@ -3,7 +3,8 @@
 //! A [`Mailbox`] is made before any actor and belongs to the tree. Senders hold an [`Address`] to it; each
 //! incarnation of the actor borrows its [`Inbox`], takes messages as [`Lease`]s and settles each one when its
 //! effect is committed. What an incarnation had in hand when it died goes back to the front, in order; the
-//! message that it was handling has an attempt charged to it and, after `max_attempts`, becomes a dead letter.
+//! message that it was handling has an attempt charged to it and, after `max_attempts`, becomes a dead letter. Where it
+//! was handling several at once, the next incarnation gets these one by one.
 //!
 //! Promises, for every mailbox at every moment:
 //! - `accepted = handled + waiting + in_hand + coalesced + dead_lettered + dropped`;
@@ -162,6 +163,8 @@ struct State<M> {
     /// An inbox exists. There is never a second one.
     open: bool,
     receiver: Option<Waker>,
+    /// The first of those that wait, which were in hand together when a reader failed. They are taken one by one.
+    suspects: usize,
     senders: VecDeque<(u64, Waker)>,
     last_ticket: u64,
     last_sequence: u64,
@@ -207,6 +210,7 @@ impl<M: Message> Mailbox<M> {
                 closed: false,
                 open: false,
                 receiver: None,
+                suspects: 0,
                 senders: VecDeque::new(),
                 last_ticket: 0,
                 last_sequence: 0,

@@ -75,7 +75,7 @@ fn actor(path: &str) -> ActorHealth {
         state: State::Running,
         degraded: false,
         generation: 1,
-        exits: [0; 6],
+        exits: [0; 7],
         last_crash: None,
         activity: Activity::Idle,
         wedged: false,

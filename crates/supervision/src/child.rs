@@ -6,7 +6,7 @@ use crate::{
     Clock,
     actor::{self, Actor},
     mailbox::{AnyMailbox, Limits, Mailbox, NoMessage},
-    policy::Policy,
+    policy::{Policy, Strategy},
     seat::Seat,
     supervisor::{Group, Member, MemberKind, stop_within_of},
     tree::TreeShared,
@@ -23,7 +23,7 @@ type BindLife = Box<dyn FnOnce() -> (Option<Arc<dyn AnyMailbox>>, MemberKind) + 
 
 enum ChildKind {
     Worker(BindLife),
-    Supervisor(Vec<Child>),
+    Supervisor(Strategy, Vec<Child>),
 }
 
 impl Child {
@@ -52,11 +52,22 @@ impl Child {
 
     /// A supervisor over `children`, one for one; they start in this order and stop in reverse.
     pub fn supervisor(name: impl Into<String>, children: Vec<Child>) -> Self {
+        Self::group(name.into(), Strategy::OneForOne, children)
+    }
+
+    /// A supervisor over `children` of which each depends on those before it: when one falls, those behind it are stopped
+    /// in reverse order and started again in order behind it. They keep their mailboxes; their restarts count as
+    /// [`ExitKind::Sibling`](crate::ExitKind::Sibling), and not against their intensity.
+    pub fn rest_for_one(name: impl Into<String>, children: Vec<Child>) -> Self {
+        Self::group(name.into(), Strategy::RestForOne, children)
+    }
+
+    fn group(name: String, strategy: Strategy, children: Vec<Child>) -> Self {
         let stop_within = stop_within_of(children.iter().map(|child| child.policy.stop_within));
         let start_within =
             Duration::from_secs(1) + children.iter().map(|child| child.policy.start_within).sum::<Duration>();
         let policy = Policy { stop_within, start_within, stall_after: None, ..Policy::default() };
-        Self { name: name.into(), policy, kind: ChildKind::Supervisor(children) }
+        Self { name, policy, kind: ChildKind::Supervisor(strategy, children) }
     }
 
     /// Replaces the policy. A supervisor keeps the deadlines that its children need.
@@ -65,7 +76,7 @@ impl Child {
         let Policy { stop_within, start_within, .. } = self.policy;
         self.policy = match &self.kind {
             ChildKind::Worker(_) => policy,
-            ChildKind::Supervisor(_) => Policy { stop_within, start_within, stall_after: None, ..policy },
+            ChildKind::Supervisor(..) => Policy { stop_within, start_within, stall_after: None, ..policy },
         };
         self
     }
@@ -88,10 +99,10 @@ impl Child {
                 let (mailbox, kind) = bind();
                 Member::new(Seat::new(path, policy, mailbox, false, tree), kind)
             }
-            ChildKind::Supervisor(children) => {
+            ChildKind::Supervisor(strategy, children) => {
                 let seat = Seat::new(path.clone(), policy, None, true, tree);
                 let members = children.into_iter().map(|child| child.seat(&path, tree));
-                Member::new(seat, MemberKind::Supervisor(Arc::new(Group::new(members))))
+                Member::new(seat, MemberKind::Supervisor(Arc::new(Group::new(strategy, members))))
             }
         }
     }

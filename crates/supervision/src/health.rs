@@ -11,7 +11,7 @@ use crate::{mailbox::MailboxStats, progress::Activity};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// Its turn to start has not come.
+    /// Its turn to start has not come, or has not come again since a sibling that it depends on fell.
     #[default]
     Waiting,
     /// `pre_start` runs, or its predecessor has not quite ended.
@@ -46,12 +46,21 @@ pub enum ExitKind {
     Stalled,
     /// It did not stop within its deadline, or its supervisor died.
     Killed,
+    /// It was asked to stop because a sibling that it depends on had fallen, and did. It is started again.
+    Sibling,
 }
 
 impl ExitKind {
     /// Every kind, in the order of [`ActorHealth::exits`].
-    pub const ALL: [Self; 6] =
-        [Self::Finished, Self::Stopped, Self::Failed, Self::Panicked, Self::Stalled, Self::Killed];
+    pub const ALL: [Self; 7] = [
+        Self::Finished,
+        Self::Stopped,
+        Self::Failed,
+        Self::Panicked,
+        Self::Stalled,
+        Self::Killed,
+        Self::Sibling,
+    ];
 
     /// The name that metrics and logs use.
     #[must_use]
@@ -63,6 +72,7 @@ impl ExitKind {
             Self::Panicked => "panicked",
             Self::Stalled => "stalled",
             Self::Killed => "killed",
+            Self::Sibling => "sibling",
         }
     }
 }
@@ -102,7 +112,7 @@ pub struct ActorHealth {
     /// How many incarnations there have been.
     pub generation: u64,
     /// How many incarnations ended in each way, by [`ExitKind::ALL`].
-    pub exits: [u64; 6],
+    pub exits: [u64; 7],
     /// The last crash.
     pub last_crash: Option<Crash>,
     /// What it does.

@@ -6,7 +6,7 @@
 //! - [`Mailbox`]: bounded in messages and bytes; messages are leased and settled, go back to the front when
 //!   their holder dies, and become dead letters after their attempts. Each edge into one is declared with its sender;
 //!   edges that wait form no cycle, or the tree does not start.
-//! - [`Child`] and [`Tree`]: one-for-one supervision with restart intensity, jittered backoff, ordered start,
+//! - [`Child`] and [`Tree`]: supervision, one for one or rest for one, with restart intensity, jittered backoff, ordered start,
 //!   reverse stop within deadlines, and a `degraded` state with slow retries beyond the intensity.
 //! - A watch on progress: hung actors are replaced; idle, waiting and slow ones are not.
 //! - [`ActorHealth`]: one record an actor over all its incarnations, with its last crashes.
@@ -55,6 +55,7 @@ mod health;
 mod mailbox;
 mod policy;
 mod progress;
+mod reports;
 mod seat;
 mod supervisor;
 mod tree;
@@ -72,7 +73,8 @@ pub use mailbox::{
 };
 pub use policy::{Backoff, Intensity, Policy, Restart};
 pub use progress::Activity;
-pub use tree::{ChangeError, Outcome, Removed, StartError, StopReport, Tree, TreeOptions};
+pub use reports::{ChangeError, Outcome, Removed, StartError, StopReport};
+pub use tree::{Tree, TreeOptions};
 pub use watch::{OnWedged, WatchSettings};
 
 /// Why an actor's code could not go on.

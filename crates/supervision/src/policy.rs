@@ -15,6 +15,16 @@ pub enum Restart {
     Temporary,
 }
 
+/// What becomes of the siblings of a child that falls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Strategy {
+    /// They go on.
+    #[default]
+    OneForOne,
+    /// Those behind it in the start order depend on it: they stop, in reverse order, and start again in order behind it.
+    RestForOne,
+}
+
 /// At most `max_restarts` restarts in any stretch of `within` (OTP's meaning): one more, and the child is
 /// degraded.
 #[derive(Clone, Copy, Debug)]

@@ -97,6 +97,8 @@ pub(crate) struct Seat {
     pub(crate) progress: Progress,
     /// The present incarnation is being killed for its own fault.
     pub(crate) blamed: Arc<AtomicBool>,
+    /// The present incarnation was asked to stop, and will be followed by another.
+    returns: AtomicBool,
     supervisor: bool,
     turnstile: Arc<Semaphore>,
     generation: AtomicU64,
@@ -121,7 +123,7 @@ struct Record {
     state: State,
     degraded: bool,
     wedged: Wedged,
-    exits: [u64; 6],
+    exits: [u64; 7],
     crashes: VecDeque<Crash>,
     last_crash_id: u64,
     /// The running incarnation, to be killed from outside.
@@ -150,6 +152,7 @@ impl Seat {
             tree: tree.clone(),
             mailbox,
             blamed: Arc::default(),
+            returns: AtomicBool::new(false),
             supervisor,
             turnstile: Arc::new(Semaphore::new(1)),
             generation: AtomicU64::new(0),
@@ -172,6 +175,7 @@ impl Seat {
             Err(_) => std::future::pending().await,
         };
         self.blamed.store(false, Relaxed);
+        self.returns.store(false, Relaxed);
         self.began_at.store(self.tree.clock.nanos(), Relaxed);
         self.generation.fetch_add(1, Relaxed);
         self.progress.entered();
@@ -181,6 +185,11 @@ impl Seat {
 
     pub(crate) fn generation(&self) -> u64 {
         self.generation.load(Relaxed)
+    }
+
+    /// The present incarnation is asked to stop, for good or not.
+    pub(crate) fn set_returns(&self, returns: bool) {
+        self.returns.store(returns, Relaxed);
     }
 
     pub(crate) fn state(&self) -> State {
@@ -246,8 +255,11 @@ impl Seat {
         record.exit.take()
     }
 
-    fn ended(&self, exit: Exit) {
-        let is_crash = !matches!(exit.kind, ExitKind::Finished | ExitKind::Stopped);
+    fn ended(&self, mut exit: Exit) {
+        if exit.kind == ExitKind::Stopped && self.returns.load(Relaxed) {
+            exit.kind = ExitKind::Sibling;
+        }
+        let is_crash = !matches!(exit.kind, ExitKind::Finished | ExitKind::Stopped | ExitKind::Sibling);
         if is_crash {
             let reason = format!("its actor {}: {}", exit.kind.as_str(), exit.message);
             if let Some(mailbox) = &self.mailbox {

@@ -40,7 +40,7 @@ fn untouched(tree: &Tree) {
     for actor in tree.health() {
         assert_eq!(
             (actor.state, actor.generation, actor.exits),
-            (State::Running, 1, [0; 6]),
+            (State::Running, 1, [0; 7]),
             "{}",
             actor.path
         );

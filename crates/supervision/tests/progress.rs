@@ -61,7 +61,7 @@ async fn the_watch_has_looked(tree: &Tree, times: u64) {
 
 fn untouched(tree: &Tree, path: &str) {
     let health = record(tree, path);
-    assert_eq!((health.state, health.generation, health.exits), (State::Running, 1, [0; 6]), "{path}");
+    assert_eq!((health.state, health.generation, health.exits), (State::Running, 1, [0; 7]), "{path}");
 }
 
 #[tokio::test]

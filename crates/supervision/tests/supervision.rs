@@ -82,7 +82,7 @@ async fn a_crash_restarts_only_that_actor() {
     eventually("all have handled it", || mailboxes.iter().all(|mailbox| mailbox.stats().handled == 1)).await;
     assert_eq!(generations(&tree), expect(2, 2));
     for path in ["root", "a", "group", "group/c", "e"] {
-        assert_eq!(record(&tree, path).exits, [0; 6], "{path}");
+        assert_eq!(record(&tree, path).exits, [0; 7], "{path}");
     }
 }
 

@@ -14,7 +14,7 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 use super::plan::{Index, KILL_GRACE};
-use crate::{actor::Life, edges::Edge, health::State, seat::Seat};
+use crate::{actor::Life, edges::Edge, health::State, policy::Strategy, seat::Seat};
 
 /// A member of a group: its seat and what sits in it.
 pub(crate) struct Member {
@@ -82,7 +82,10 @@ pub(crate) enum MemberKind {
 }
 
 /// The members under one supervisor, in start order. It is what is to be; the supervisor makes it so.
-pub(crate) struct Group(Mutex<Members>);
+pub(crate) struct Group {
+    pub(super) strategy: Strategy,
+    members: Mutex<Members>,
+}
 
 #[derive(Default)]
 struct Members {
@@ -98,14 +101,14 @@ pub(crate) fn stop_within_of(children: impl Iterator<Item = Duration>) -> Durati
 }
 
 impl Group {
-    pub(crate) fn new(members: impl IntoIterator<Item = Member>) -> Self {
-        let group = Self(Mutex::default());
+    pub(crate) fn new(strategy: Strategy, members: impl IntoIterator<Item = Member>) -> Self {
+        let group = Self { strategy, members: Mutex::default() };
         members.into_iter().for_each(|member| group.insert(member));
         group
     }
 
     fn lock(&self) -> MutexGuard<'_, Members> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Its members now, by their numbers.

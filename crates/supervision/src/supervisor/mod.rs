@@ -25,6 +25,7 @@ use crate::{
     crash::Guarded,
     fail,
     health::{ExitKind, State},
+    policy::Strategy,
     seat::{self, Exit, Incarnate, Seat},
 };
 
@@ -38,8 +39,8 @@ pub(crate) enum Order {
     Due(Index, Timer, u64, Option<OwnedSemaphorePermit>),
     /// Members of the group were added, or are to leave.
     Changed,
-    /// Stop everything, in order, and end.
-    Stop,
+    /// Stop everything, in order, and end. `returns`: it will be started again.
+    Stop { returns: bool },
 }
 
 /// What a supervisor actor is started with.
@@ -66,6 +67,8 @@ pub(crate) struct Office {
     turn: Option<OwnedSemaphorePermit>,
     /// The children were begun with.
     begun: bool,
+    /// It stops, and is to be started again.
+    returns: bool,
     incarnate: Option<Incarnate>,
 }
 
@@ -94,13 +97,14 @@ impl ractor::Actor for Supervisor {
             seat,
             group,
             ready: Some(ready),
-            plan: Plan::new([]),
+            plan: Plan::new(Strategy::default(), []),
             running: BTreeMap::new(),
             spawned: 0,
             timers: JoinSet::new(),
             armed: BTreeMap::new(),
             turn: None,
             begun: false,
+            returns: false,
             incarnate: None,
         })
     }
@@ -156,7 +160,7 @@ impl Office {
                 let (leaving, staying): (Vec<_>, Vec<_>) =
                     members.iter().partition(|(_, member)| member.is_leaving());
                 let policies = staying.iter().map(|(index, member)| (**index, member.seat.policy));
-                self.plan = Plan::new(policies);
+                self.plan = Plan::new(self.group.strategy, policies);
                 self.show_all();
                 let gone = leaving.into_iter().map(|(&index, _)| Action::Gone(index));
                 gone.chain(self.plan.start()).collect()
@@ -180,7 +184,10 @@ impl Office {
                 self.turn = turn;
                 actions
             }
-            Order::Stop => self.plan.stop(),
+            Order::Stop { returns } => {
+                self.returns = returns;
+                self.plan.stop()
+            }
         };
         let finished = self.carry_out(myself, actions).await;
         // A turn that was not needed, for a restart that was void.
@@ -226,7 +233,8 @@ impl Office {
                     }
                 }
                 Action::Arm { child, timer, token, after } => self.arm(myself, child, timer, token, after),
-                Action::Stop(index) => self.stop(index),
+                Action::Stop(index) => self.stop(index, self.returns),
+                Action::Pause(index) => self.stop(index, true),
                 Action::Kill(index) => {
                     if let Some(member) = self.group.member(index) {
                         let why = format!("it did not stop within {:?}", member.stop_within());
@@ -271,6 +279,7 @@ impl Office {
         member.seat.set_degraded(degraded);
         if let Some(mailbox) = &member.seat.mailbox
             && matches!(state, State::Stopped | State::Abandoned)
+            && !self.returns
         {
             // Whoever sends must not wait for a reader that will never come.
             mailbox.close();
@@ -334,18 +343,22 @@ impl Office {
         Ok(())
     }
 
-    /// Asks a child to stop for good. What its mailbox has accepted it still handles; more is refused.
-    fn stop(&self, index: Index) {
+    /// Asks a child to stop. For good: what its mailbox has accepted it still handles, and more is refused. One that
+    /// `returns` leaves its mailbox as it is.
+    fn stop(&self, index: Index, returns: bool) {
         let Some(running) = self.running.get(&index) else {
             return;
         };
         if let Some(member) = self.group.member(index) {
             self.show(index, &member);
-            member.seat.mailbox.iter().for_each(|mailbox| mailbox.close());
+            member.seat.set_returns(returns);
+            if !returns {
+                member.seat.mailbox.iter().for_each(|mailbox| mailbox.close());
+            }
         }
         match &running.hold {
             Hold::Worker(stop) => stop.cancel(),
-            Hold::Supervisor(child) => drop(child.cast(Order::Stop)),
+            Hold::Supervisor(child) => drop(child.cast(Order::Stop { returns })),
         }
     }
 

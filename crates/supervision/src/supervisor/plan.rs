@@ -1,19 +1,26 @@
-//! The decisions of a one-for-one supervisor, as a pure state machine: events in, actions out.
+//! The decisions of a supervisor, as a pure state machine: events in, actions out.
+//!
+//! One for one, a child that falls is started again and its siblings go on. Rest for one, those behind it fall with it:
+//! they are stopped one after the other in reverse, and when the first is back they are started again as at the ordered
+//! start. Only the one that fell itself has a restart charged.
 //!
 //! It never waits and touches nothing. A child has a number that it keeps while others come and go; numbers grow, and
 //! their order is the order of the start. Each child has a token that changes with every step of its life, and a
 //! timer carries the token of the moment in which it was set: a timer that comes late is recognised and
 //! ignored, so that no stale restart can start a second incarnation.
 
+mod child;
+
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     ops::Bound,
     time::{Duration, Instant},
 };
 
+use self::child::Child;
 use crate::{
     health::{ExitKind, State},
-    policy::{Pauses, Policy, Restart},
+    policy::{Policy, Restart, Strategy},
 };
 
 /// A child by its number in the start order.
@@ -45,9 +52,11 @@ pub(crate) enum Action {
     Arm { child: Index, timer: Timer, token: u64, after: Duration },
     /// Ask the child to stop for good.
     Stop(Index),
+    /// Ask the child to stop because one before it has fallen; it will be started again.
+    Pause(Index),
     /// Kill the child.
     Kill(Index),
-    /// Every child has been started once.
+    /// The ordered start is over, be it the first one or the one after a fall.
     Started,
     /// A mandatory child has been degraded for too long.
     GiveUp(Index),
@@ -62,26 +71,22 @@ enum Phase {
     /// The ordered start has come to this child.
     Starting(Index),
     Running,
+    /// The child `from` has fallen, and those behind it stop; that has come to `at`. `due`: the pause before the restart is
+    /// over.
+    Falling {
+        from: Index,
+        at: Index,
+        due: bool,
+    },
     /// The ordered stop has come to this child.
     Stopping(Index),
     Finished,
 }
 
-#[derive(Debug)]
-struct Child {
-    policy: Policy,
-    state: State,
-    token: u64,
-    pauses: Pauses,
-    restarts: VecDeque<Instant>,
-    degraded_since: Option<Instant>,
-    /// It is to end for good while its siblings go on.
-    leaving: bool,
-}
-
 /// The plan of one supervisor.
 #[derive(Debug)]
 pub(crate) struct Plan {
+    strategy: Strategy,
     phase: Phase,
     children: BTreeMap<Index, Child>,
 }
@@ -90,9 +95,9 @@ pub(crate) struct Plan {
 pub(crate) const KILL_GRACE: Duration = Duration::from_millis(500);
 
 impl Plan {
-    pub(crate) fn new(children: impl IntoIterator<Item = (Index, Policy)>) -> Self {
+    pub(crate) fn new(strategy: Strategy, children: impl IntoIterator<Item = (Index, Policy)>) -> Self {
         let children = children.into_iter().map(|(index, policy)| (index, Child::new(policy)));
-        Self { phase: Phase::Starting(0), children: children.collect() }
+        Self { strategy, phase: Phase::Starting(0), children: children.collect() }
     }
 
     /// The state of a child, and whether it counts as degraded.
@@ -121,7 +126,7 @@ impl Plan {
         }
         let child = self.children.entry(index).or_insert_with(|| Child::new(policy));
         match self.phase {
-            Phase::Starting(_) => {}
+            Phase::Starting(_) | Phase::Falling { .. } => {}
             Phase::Running => child.spawn(index, &mut actions),
             Phase::Stopping(_) | Phase::Finished => child.state = State::Stopped,
         }
@@ -155,6 +160,7 @@ impl Plan {
         self.children.remove(&index);
         actions.push(Action::Gone(index));
         self.started(index, actions);
+        self.fall_on(index, actions);
     }
 
     /// A child's `pre_start` is done.
@@ -175,11 +181,12 @@ impl Plan {
     pub(crate) fn exited(&mut self, index: Index, exit: ExitKind, now: Instant) -> Vec<Action> {
         let mut actions = Vec::new();
         let stopping = self.is_stopping();
+        let falls_with = matches!(self.phase, Phase::Falling { from, .. } if index > from);
         let Some(child) = self.children.get_mut(&index) else {
             return actions;
         };
-        child.token += 1;
         if stopping {
+            child.token += 1;
             child.state = State::Stopped;
             self.stop_on(index, &mut actions);
             return actions;
@@ -188,17 +195,30 @@ impl Plan {
             self.gone(index, &mut actions);
             return actions;
         }
+        if !child.lives() {
+            // It never yielded and was given up on: its place is free already.
+            return actions;
+        }
+        child.token += 1;
         let comes_back = match child.policy.restart {
             Restart::Permanent => true,
             Restart::Transient => !matches!(exit, ExitKind::Finished | ExitKind::Stopped),
             Restart::Temporary => false,
         };
-        if comes_back {
-            child.plan_restart(index, now, &mut actions);
-        } else {
+        if !comes_back {
             child.state = State::Stopped;
+            self.started(index, &mut actions);
+            self.fall_on(index, &mut actions);
+        } else if falls_with {
+            child.state = State::Waiting;
+            self.fall_on(index, &mut actions);
+        } else {
+            child.plan_restart(index, now, &mut actions);
+            match self.strategy {
+                Strategy::OneForOne => self.started(index, &mut actions),
+                Strategy::RestForOne => self.fall(index, &mut actions),
+            }
         }
-        self.started(index, &mut actions);
         actions
     }
 
@@ -218,9 +238,11 @@ impl Plan {
                 }
             }
             _ if token != child.token => {}
-            Timer::Restart => {
-                child.spawn(index, &mut actions);
-            }
+            Timer::Restart => match &mut self.phase {
+                // Those that fell with it have not all stopped yet.
+                Phase::Falling { from, due, .. } if *from == index => *due = true,
+                _ => child.spawn(index, &mut actions),
+            },
             Timer::StartOverdue => self.started(index, &mut actions),
             Timer::Healthy => {
                 child.restarts.clear();
@@ -231,13 +253,19 @@ impl Plan {
                 actions.push(Action::Kill(index));
                 child.arm(index, Timer::KillOverdue, KILL_GRACE, &mut actions);
             }
-            Timer::KillOverdue => {
+            Timer::KillOverdue if stopping => {
                 child.state = State::Abandoned;
-                if child.leaving && !stopping {
-                    self.gone(index, &mut actions);
-                } else {
-                    self.stop_on(index, &mut actions);
-                }
+                self.stop_on(index, &mut actions);
+            }
+            Timer::KillOverdue if child.leaving => {
+                child.state = State::Abandoned;
+                self.gone(index, &mut actions);
+            }
+            Timer::KillOverdue => {
+                // Its successor waits until it ends, and nobody else does.
+                child.token += 1;
+                child.state = State::Waiting;
+                self.fall_on(index, &mut actions);
             }
         }
         actions
@@ -267,17 +295,69 @@ impl Plan {
         }
     }
 
-    /// Starts the first child behind `after`.
+    /// Starts the first child behind `after` that waits for it.
     fn start_next(&mut self, after: Bound<Index>, actions: &mut Vec<Action>) {
-        match self.children.range_mut((after, Bound::Unbounded)).next() {
+        let mut behind = self.children.range_mut((after, Bound::Unbounded));
+        match behind.find(|(_, child)| child.state == State::Waiting) {
             Some((&index, child)) => {
                 self.phase = Phase::Starting(index);
-                child.spawn(index, actions);
+                if child.begun {
+                    // That is a restart, which has to wait for its turn.
+                    child.arm(index, Timer::Restart, Duration::ZERO, actions);
+                } else {
+                    child.spawn(index, actions);
+                }
             }
             None => {
                 self.phase = Phase::Running;
                 actions.push(Action::Started);
             }
+        }
+    }
+
+    /// `from` has fallen: those behind it fall with it.
+    fn fall(&mut self, from: Index, actions: &mut Vec<Action>) {
+        let behind = self.children.range_mut((Bound::Excluded(from), Bound::Unbounded));
+        for (_, child) in behind.filter(|(_, child)| !child.lives() && child.state != State::Stopped) {
+            // Whatever was planned for it (a restart above all) is void: it waits for `from`.
+            child.token += 1;
+            child.state = State::Waiting;
+        }
+        match &mut self.phase {
+            // One behind both of them is just being stopped.
+            Phase::Falling { from: before, due, .. } => (*before, *due) = (from, false),
+            _ => self.fall_from(from, false, Bound::Unbounded, actions),
+        }
+    }
+
+    /// Goes on with the fall when it stands at `index`.
+    fn fall_on(&mut self, index: Index, actions: &mut Vec<Action>) {
+        if let Phase::Falling { from, at, due } = self.phase
+            && at == index
+        {
+            self.fall_from(from, due, Bound::Excluded(index), actions);
+        }
+    }
+
+    /// Stops the last living child between `from` and `end`. When there is none the ordered start stands at `from`, until
+    /// that is restarted.
+    fn fall_from(&mut self, from: Index, due: bool, end: Bound<Index>, actions: &mut Vec<Action>) {
+        let behind = self.children.range_mut((Bound::Excluded(from), end)).rev();
+        let living = behind.into_iter().find(|(_, child)| child.lives() && !child.leaving);
+        if let Some((&at, child)) = living {
+            child.token += 1;
+            child.state = State::Stopping;
+            actions.push(Action::Pause(at));
+            child.arm(at, Timer::StopOverdue, child.policy.stop_within, actions);
+            self.phase = Phase::Falling { from, at, due };
+            return;
+        }
+        self.phase = Phase::Starting(from);
+        match self.children.get(&from) {
+            // Once more, for its turn among the restarts of the tree.
+            Some(child) if due => child.arm(from, Timer::Restart, Duration::ZERO, actions),
+            Some(_) => {}
+            None => self.start_next(Bound::Excluded(from), actions),
         }
     }
 
@@ -300,58 +380,6 @@ impl Plan {
         child.state = State::Stopping;
         actions.push(Action::Stop(index));
         child.arm(index, Timer::StopOverdue, child.policy.stop_within, actions);
-    }
-}
-
-impl Child {
-    fn new(policy: Policy) -> Self {
-        Self {
-            policy,
-            state: State::Waiting,
-            token: 0,
-            pauses: Pauses::new(policy.backoff),
-            restarts: VecDeque::new(),
-            degraded_since: None,
-            leaving: false,
-        }
-    }
-
-    fn lives(&self) -> bool {
-        matches!(self.state, State::Starting | State::Running | State::Stopping)
-    }
-
-    fn arm(&self, child: Index, timer: Timer, after: Duration, actions: &mut Vec<Action>) {
-        actions.push(Action::Arm { child, timer, token: self.token, after });
-    }
-
-    fn spawn(&mut self, index: Index, actions: &mut Vec<Action>) {
-        self.token += 1;
-        self.state = State::Starting;
-        actions.push(Action::Spawn(index));
-        self.arm(index, Timer::StartOverdue, self.policy.start_within, actions);
-    }
-
-    fn plan_restart(&mut self, index: Index, now: Instant, actions: &mut Vec<Action>) {
-        let intensity = self.policy.intensity;
-        self.restarts.push_back(now);
-        while self.restarts.front().is_some_and(|&at| now.saturating_duration_since(at) > intensity.within) {
-            self.restarts.pop_front();
-        }
-        let too_many = self.restarts.len() > intensity.max_restarts as usize;
-        // A degraded child that fails again before it was healthy is still degraded.
-        if !too_many && self.degraded_since.is_none() {
-            self.state = State::BackingOff;
-            let pause = self.pauses.next();
-            return self.arm(index, Timer::Restart, pause, actions);
-        }
-        self.state = State::Degraded;
-        if self.degraded_since.is_none() {
-            self.degraded_since = Some(now);
-            if let Some(limit) = self.policy.give_up_after {
-                self.arm(index, Timer::GiveUp, limit, actions);
-            }
-        }
-        self.arm(index, Timer::Restart, self.policy.degraded_retry, actions);
     }
 }
 

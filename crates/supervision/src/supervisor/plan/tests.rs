@@ -1,10 +1,10 @@
 //! The plan against a world that keeps its own books: children that live, timers that are set, and events in
 //! any order that such a world can produce.
 
-use proptest::prelude::*;
+use proptest::{prelude::*, strategy::Strategy as Strategist};
 
 use super::*;
-use crate::policy::{Backoff, Intensity};
+use crate::policy::{Backoff, Intensity, Strategy};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -23,7 +23,7 @@ enum Event {
     Stop,
 }
 
-fn event() -> impl Strategy<Value = Event> {
+fn event() -> impl Strategist<Value = Event> {
     let number = 0_usize..1_000;
     prop_oneof![
         4 => number.clone().prop_map(Event::Ready),
@@ -37,7 +37,7 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-fn policy() -> impl Strategy<Value = Policy> {
+fn policy() -> impl Strategist<Value = Policy> {
     let restart = prop::sample::select(vec![Restart::Permanent, Restart::Transient, Restart::Temporary]);
     (restart, 0_u32..4, any::<bool>()).prop_map(|(restart, max_restarts, mandatory)| Policy {
         restart,
@@ -46,6 +46,10 @@ fn policy() -> impl Strategy<Value = Policy> {
         give_up_after: mandatory.then_some(60 * SECOND),
         ..Policy::default()
     })
+}
+
+fn strategy() -> impl Strategist<Value = Strategy> {
+    prop::sample::select(vec![Strategy::OneForOne, Strategy::RestForOne])
 }
 
 /// A timer that was set, and how much life its child had behind it then.
@@ -61,6 +65,7 @@ struct Set {
 
 struct World {
     plan: Plan,
+    strategy: Strategy,
     now: Instant,
     alive: Vec<bool>,
     ready: Vec<bool>,
@@ -73,16 +78,19 @@ struct World {
     timers: Vec<Set>,
     first_starts: Vec<Index>,
     stops: Vec<Index>,
+    /// Who was paused since the last start of anybody.
+    pauses: Vec<Index>,
     stopping: bool,
     started: u32,
     finished: u32,
 }
 
 impl World {
-    fn new(policies: &[Policy]) -> Self {
+    fn new(strategy: Strategy, policies: &[Policy]) -> Self {
         let none = vec![false; policies.len()];
         let mut world = Self {
-            plan: Plan::new(policies.iter().copied().enumerate()),
+            plan: Plan::new(strategy, policies.iter().copied().enumerate()),
+            strategy,
             now: Instant::now(),
             alive: none.clone(),
             ready: none.clone(),
@@ -94,6 +102,7 @@ impl World {
             timers: Vec::new(),
             first_starts: Vec::new(),
             stops: Vec::new(),
+            pauses: Vec::new(),
             stopping: false,
             started: 0,
             finished: 0,
@@ -111,8 +120,14 @@ impl World {
                     assert!(!self.alive[child], "a second incarnation of {child}");
                     assert!(!self.stopping, "an incarnation of {child} during the stop");
                     assert!(!self.leaving[child], "an incarnation of {child}, which is to leave");
+                    if self.strategy == Strategy::RestForOne {
+                        let before = (child + 1..self.alive.len())
+                            .find(|&other| self.alive[other] && !self.leaving[other]);
+                        assert_eq!(before, None, "it lives before {child}, on which it depends");
+                    }
+                    self.pauses.clear();
                     self.alive[child] = true;
-                    self.ready[child] = false;
+                    (self.ready[child], self.asked[child], self.killed[child]) = (false, false, false);
                     self.life[child] += 1;
                     if !self.first_starts.contains(&child) {
                         self.first_starts.push(child);
@@ -133,6 +148,21 @@ impl World {
                     assert!(gone, "{child} was asked to stop before {before:?} had ended");
                     self.asked[child] = true;
                     self.stops.push(child);
+                }
+                Action::Pause(child) => {
+                    assert_eq!(self.strategy, Strategy::RestForOne);
+                    assert!(
+                        self.alive[child] && !self.leaving[child] && !self.stopping,
+                        "{child} was paused"
+                    );
+                    assert!((0..child).any(|other| !self.alive[other]), "nobody before {child} has fallen");
+                    if let Some(&before) = self.pauses.last() {
+                        assert!(before > child, "{child} was paused after {before}");
+                        assert!(!self.alive[before], "{child} was paused before {before} had ended");
+                    }
+                    self.asked[child] = true;
+                    self.life[child] += 1;
+                    self.pauses.push(child);
                 }
                 Action::Kill(child) => {
                     assert!(self.asked[child] && self.alive[child], "{child} was killed");
@@ -164,6 +194,11 @@ impl World {
         let stale = life != self.life[child] && timer != Timer::GiveUp;
         let before = (0..self.alive.len()).map(|child| self.plan.state(child)).collect::<Vec<_>>();
         let actions = self.plan.due(child, timer, token, self.now);
+        if timer == Timer::KillOverdue && !stale && !self.stopping && !self.leaving[child] {
+            // Nobody waits for it any longer.
+            self.alive[child] = false;
+            self.life[child] += 1;
+        }
         if stale {
             assert_eq!(actions, [], "a stale {timer:?} of {child} did something");
             let after = (0..self.alive.len()).map(|child| self.plan.state(child)).collect::<Vec<_>>();
@@ -179,6 +214,33 @@ impl World {
         }
         let actions = self.plan.stop();
         self.carry_out(&actions);
+    }
+
+    /// Lets everything that was begun come to its end, without another fall.
+    fn settle(&mut self) {
+        for _ in 0..10_000 {
+            let living = |list: &[bool]| (0..list.len()).find(|&child| self.alive[child] && list[child]);
+            let unready: Vec<bool> = self.ready.iter().map(|ready| !ready).collect();
+            if let Some(child) = living(&self.asked) {
+                self.exit(child, ExitKind::Sibling);
+            } else if let Some(child) = living(&unready) {
+                self.ready[child] = true;
+                let actions = self.plan.ready(child);
+                self.carry_out(&actions);
+            } else {
+                let waits = |set: &Set| !set.fired && !matches!(set.timer, Timer::Healthy | Timer::GiveUp);
+                let next = self
+                    .timers
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, set)| waits(set))
+                    .min_by_key(|(_, set)| set.at);
+                let Some((at, due)) = next.map(|(at, set)| (at, set.at)) else { return };
+                self.now = self.now.max(due);
+                self.fire(at);
+            }
+        }
+        panic!("it never comes to rest: {:?}", self.plan);
     }
 
     fn happen(&mut self, event: Event) {
@@ -251,10 +313,11 @@ proptest! {
     /// itself asserts: never two incarnations of a child, nothing of stale timers, one stop after the other.
     #[test]
     fn whatever_happens_no_child_lives_twice_and_the_stop_comes_to_an_end(
+        strategy in strategy(),
         policies in prop::collection::vec(policy(), 0..6),
         events in prop::collection::vec(event(), 0..120),
     ) {
-        let mut world = World::new(&policies);
+        let mut world = World::new(strategy, &policies);
         for event in events {
             world.happen(event);
         }
@@ -270,19 +333,44 @@ proptest! {
         for child in 0..world.alive.len() {
             prop_assert!(!world.alive[child] || world.killed[child], "{} was left behind", child);
         }
-        prop_assert!(world.started <= 1);
+        prop_assert!(world.started <= 1 || strategy == Strategy::RestForOne);
         let in_order = world.first_starts.is_sorted_by(|earlier, later| earlier < later);
         prop_assert!(in_order, "started in the order {:?}", world.first_starts);
         prop_assert!(world.stops.is_sorted_by(|earlier, later| earlier > later), "stopped {:?}", world.stops);
     }
 
+    /// When nothing falls any more, everybody who is to be there is there in the end.
+    #[test]
+    fn whatever_has_happened_all_who_come_back_run_in_the_end(
+        strategy in strategy(),
+        policies in prop::collection::vec(policy(), 0..6),
+        events in prop::collection::vec(event(), 0..120),
+    ) {
+        let mut world = World::new(strategy, &policies);
+        let mut all = policies.clone();
+        for event in events.into_iter().filter(|event| !matches!(event, Event::Stop)) {
+            all.extend(if let Event::Add(policy) = &event { Some(*policy) } else { None });
+            world.happen(event);
+        }
+        world.settle();
+        for (child, policy) in all.iter().enumerate() {
+            let runs = world.alive[child] && world.ready[child] && world.plan.state(child).0 == State::Running;
+            if world.leaving[child] {
+                prop_assert!(world.gone[child], "{child} did not leave");
+            } else if policy.restart == Restart::Permanent {
+                prop_assert!(runs, "{child} is not there: {:?}", world.plan);
+            }
+        }
+    }
+
     /// A stop that nobody answers ends all the same, by its timers alone.
     #[test]
     fn a_stop_that_nobody_answers_comes_to_an_end_by_its_deadlines(
+        strategy in strategy(),
         policies in prop::collection::vec(policy(), 0..6),
         events in prop::collection::vec(event(), 0..60),
     ) {
-        let mut world = World::new(&policies);
+        let mut world = World::new(strategy, &policies);
         let mut all = policies.clone();
         for event in events {
             all.extend(if let Event::Add(policy) = &event { Some(*policy) } else { None });
@@ -317,7 +405,7 @@ fn the_restart_beyond_the_intensity_is_the_one_that_degrades() {
     // 3 restarts in 10 s are tolerated; then one every 30 s.
     let policy =
         Policy { intensity: Intensity { max_restarts: 3, within: 10 * SECOND }, ..Policy::default() };
-    let mut plan = Plan::new([(0, policy)]);
+    let mut plan = Plan::new(Strategy::OneForOne, [(0, policy)]);
     let now = Instant::now();
     plan.start();
     for _ in 0..3 {
@@ -339,7 +427,7 @@ fn a_child_that_recovered_in_time_does_not_make_the_root_give_up() {
         give_up_after: Some(60 * SECOND),
         ..Policy::default()
     };
-    let mut plan = Plan::new([(0, policy)]);
+    let mut plan = Plan::new(Strategy::OneForOne, [(0, policy)]);
     let now = Instant::now();
     plan.start();
     let degraded = plan.exited(0, ExitKind::Failed, now);
@@ -353,4 +441,32 @@ fn a_child_that_recovered_in_time_does_not_make_the_root_give_up() {
     let again = plan.exited(0, ExitKind::Failed, now + 61 * SECOND);
     assert_eq!(at(&mut plan, &degraded, Timer::GiveUp, now + 62 * SECOND), []);
     assert_eq!(at(&mut plan, &again, Timer::GiveUp, now + 121 * SECOND), [Action::GiveUp(0)]);
+}
+
+#[test]
+fn those_behind_a_child_that_falls_stop_in_reverse_and_start_again_in_order_and_only_it_is_charged() {
+    // No restart is tolerated: who has one charged is degraded, and retried after 30 s.
+    let policy =
+        Policy { intensity: Intensity { max_restarts: 0, within: 10 * SECOND }, ..Policy::default() };
+    let mut plan = Plan::new(Strategy::RestForOne, (0..4).map(|child| (child, policy)));
+    let now = Instant::now();
+    plan.start();
+    (0..4).for_each(|child| drop(plan.ready(child)));
+    let only = |actions: &[Action]| -> Vec<Action> {
+        actions.iter().copied().filter(|action| !matches!(action, Action::Arm { .. })).collect()
+    };
+    let fell = plan.exited(1, ExitKind::Panicked, now);
+    assert_eq!(only(&fell), [Action::Pause(3)]);
+    assert_eq!(only(&plan.exited(3, ExitKind::Sibling, now)), [Action::Pause(2)]);
+    // Its restart comes while one is still stopping: it waits for that.
+    assert_eq!(at(&mut plan, &fell, Timer::Restart, now + 30 * SECOND), []);
+    let mut last = plan.exited(2, ExitKind::Sibling, now + 31 * SECOND);
+    for child in 1..4 {
+        assert_eq!(only(&at(&mut plan, &last, Timer::Restart, now + 31 * SECOND)), [Action::Spawn(child)]);
+        last = plan.ready(child);
+    }
+    assert!(last.contains(&Action::Started));
+    let states: Vec<_> = (0..4).map(|child| plan.state(child)).collect();
+    let (whole, degraded) = ((State::Running, false), (State::Running, true));
+    assert_eq!(states, [whole, degraded, whole, whole]);
 }

@@ -1,0 +1,164 @@
+//! Rest for one: what depends on a child that falls stops, and starts again behind it.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+
+mod common;
+
+use std::{future::pending, sync::Arc};
+
+use common::{HOUR, Job, Log, MINUTE, MS, all_run, attempts, eventually, job, policy, record, soon, start};
+use supervision::{Actor, Child, Clock, Context, ExitKind, Failure, Mailbox, Overflow, Policy, State};
+use tokio::sync::Semaphore;
+
+/// What happened: to whom, and what.
+type Events = Log<(&'static str, &'static str)>;
+
+/// Notes its starts and stops, handles messages while there are permits, and fails over message 13.
+struct Works {
+    name: &'static str,
+    permits: Arc<Semaphore>,
+    events: Events,
+    /// It does not end when it is asked to.
+    stubborn: bool,
+}
+
+impl Actor for Works {
+    type Message = Job;
+
+    async fn pre_start(&mut self, _: &mut Context<Job>) -> Result<(), Failure> {
+        self.events.note((self.name, "starts"));
+        Ok(())
+    }
+
+    async fn run(&mut self, cx: &mut Context<Job>) -> Result<(), Failure> {
+        let stop = cx.stop_token();
+        while let Some(lease) = cx.recv().await {
+            if lease.number == 13 {
+                return Err("13".into());
+            }
+            assert_eq!(lease.attempt(), 1, "nothing is charged");
+            tokio::select! {
+                permit = self.permits.acquire() => permit?.forget(),
+                () = stop.cancelled() => {
+                    lease.give_back();
+                    break;
+                }
+            }
+            lease.settle();
+        }
+        if self.stubborn && self.permits.available_permits() == 0 {
+            pending::<()>().await;
+        }
+        Ok(())
+    }
+
+    async fn post_stop(&mut self, _: &mut Context<Job>) -> Result<(), Failure> {
+        self.events.note((self.name, "stops"));
+        Ok(())
+    }
+}
+
+struct Group {
+    tree: supervision::Tree,
+    mailboxes: [Mailbox<Job>; 4],
+    permits: [Arc<Semaphore>; 4],
+    events: Events,
+}
+
+/// `a`, `b`, `c` and, under a supervisor of its own, `d`, in a group where each depends on those before it. 100 restarts
+/// an hour, 1 ms before each; 50 ms to stop.
+async fn group(stubborn: &'static str) -> Group {
+    let clock = Clock::system();
+    let names = ["a", "b", "c", "d"];
+    let (events, permits) = (Events::default(), names.map(|_| Arc::new(Semaphore::new(0))));
+    let mailboxes = names.map(|name| Mailbox::new(name, attempts(1), &clock));
+    let mut children = names.iter().zip(&mailboxes).zip(&permits).map(|((&name, mailbox), permits)| {
+        let (permits, events) = (permits.clone(), events.clone());
+        let stubborn = name == stubborn;
+        let make = move || Works { name, permits: permits.clone(), events: events.clone(), stubborn };
+        Child::actor(name, mailbox, make)
+            .policy(Policy { stop_within: 50 * MS, ..policy((100, HOUR), (MS, MS)) })
+    });
+    let [a, b, c, d] = std::array::from_fn(|_| children.next().expect("one each"));
+    let inner = Child::supervisor("inner", vec![d]);
+    let tree = start(&clock, vec![Child::rest_for_one("group", vec![a, b, c, inner])]).await;
+    all_run(&tree).await;
+    drop(children);
+    Group { tree, mailboxes, permits, events }
+}
+
+impl Group {
+    async fn send(&self, to: usize, number: u64) {
+        self.mailboxes[to].address("test", Overflow::Wait).send(job(number)).await.expect("accepted");
+    }
+
+    fn generations(&self) -> [u64; 5] {
+        ["a", "b", "c", "inner", "inner/d"]
+            .map(|name| record(&self.tree, &format!("group/{name}")).generation)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn those_behind_a_child_that_falls_start_again_behind_it_and_lose_nothing() {
+    let group = group("nobody").await;
+    // Everybody has a message in hand and two that wait.
+    for actor in 0..4 {
+        for number in 0..3 {
+            group.send(actor, number).await;
+        }
+    }
+    eventually("all work", || group.mailboxes.iter().all(|mailbox| mailbox.stats().in_hand > 0)).await;
+    let before = group.events.all().len();
+    // `b` falls when it comes to its fourth message.
+    group.send(1, 13).await;
+    group.permits[1].add_permits(3);
+    eventually("those behind are back", || group.generations() == [1, 2, 2, 2, 2]).await;
+    all_run(&group.tree).await;
+    let expected = [("d", "stops"), ("c", "stops"), ("b", "starts"), ("c", "starts"), ("d", "starts")];
+    assert_eq!(group.events.all()[before..], expected);
+    for (path, kind) in [
+        ("group/b", ExitKind::Failed),
+        ("group/c", ExitKind::Sibling),
+        ("group/inner", ExitKind::Sibling),
+        ("group/inner/d", ExitKind::Sibling),
+    ] {
+        let health = record(&group.tree, path);
+        assert_eq!((health.exits(kind), health.exits.iter().sum::<u64>()), (1, 1), "{path}");
+        assert_eq!(health.last_crash.is_some(), kind == ExitKind::Failed, "{path}");
+    }
+    // What they had accepted is still there, at its first attempt, and more is taken.
+    for actor in 0..4 {
+        group.send(actor, 4).await;
+        group.permits[actor].add_permits(10);
+    }
+    eventually("all is handled", || {
+        let handled = group.mailboxes.each_ref().map(|mailbox| mailbox.stats().handled);
+        handled == [4, 4, 4, 4]
+    })
+    .await;
+    assert!(group.mailboxes.iter().all(|mailbox| mailbox.stats().is_conserved()));
+    let letters: Vec<_> = group.tree.dead_letters().into_iter().map(|letter| letter.mailbox).collect();
+    assert_eq!(letters, ["b"], "the one that made it fall");
+    assert_eq!(group.tree.stop(MINUTE).await.left_behind, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_behind_that_does_not_stop_is_killed_and_not_charged() {
+    let group = group("c").await;
+    group.send(2, 0).await;
+    eventually("it works", || group.mailboxes[2].stats().in_hand > 0).await;
+    group.send(1, 13).await;
+    eventually("those behind are back", || group.generations() == [1, 2, 2, 2, 2]).await;
+    all_run(&group.tree).await;
+    assert_eq!(record(&group.tree, "group/c").exits(ExitKind::Killed), 1);
+    group.permits[2].add_permits(10);
+    eventually("its message is handled", || group.mailboxes[2].stats().handled == 1).await;
+    // A stop in the middle of a fall ends everything, and for good.
+    group.permits[2].forget_permits(10);
+    group.send(1, 13).await;
+    eventually("it is asked to stop", || record(&group.tree, "group/c").state == State::Stopping).await;
+    let report = soon("the stop", group.tree.stop(MINUTE)).await;
+    assert_eq!((report.left_behind, report.abandoned), (0, vec![]));
+    for mailbox in &group.mailboxes {
+        assert!(mailbox.address("test", Overflow::Wait).try_send(job(1)).is_err(), "it is closed");
+    }
+}

@@ -114,6 +114,16 @@ fn without_polling(redis: &RedisServer) -> BTreeMap<String, String> {
     environment
 }
 
+/// Waits until the pass that the subscription asked for is over: from then on only a gap starts another one.
+async fn has_settled(process: &Process) {
+    let actor = format!("markets/{}/aggregator", MARKETS[0]);
+    let handled = format!("state_tracker_mailbox_messages_total{{actor=\"{actor}\",outcome=\"handled\"}}");
+    wait_until("the subscription's pass is over", SOON, async || {
+        value(&get(process.metrics, "/metrics").await.1, &handled) > 0.0
+    })
+    .await;
+}
+
 async fn dropped(process: &Process) -> f64 {
     value(&get(process.metrics, "/metrics").await.1, "state_tracker_events_dropped_total")
 }
@@ -134,6 +144,7 @@ async fn a_listener_that_hangs_in_a_storm_holds_as_much_as_is_set_and_what_was_m
     }
     let process = Process::start(&environment).await;
     process.wait_ready().await;
+    has_settled(&process).await;
     let before = resident(process.pid());
     let (over, watch) = watch_memory(process.pid());
     let storm =
@@ -161,6 +172,7 @@ async fn events_that_were_dropped_are_made_up_for_by_a_pass_and_the_subscription
     environment.insert("STATE_TRACKER__REDIS__EVENT_QUEUE_BYTES".to_owned(), (64 << 10).to_string());
     let process = Process::start(&environment).await;
     process.wait_ready().await;
+    has_settled(&process).await;
     market.open_epoch(1, unix_now()).await.expect("opened");
     market.submit(1, 5, unix_now()).await.expect("submitted");
     let before = dropped(&process).await;

@@ -6,7 +6,7 @@ use std::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use ractor::ActorRef;
@@ -77,7 +77,6 @@ impl Tree {
     /// # Errors
     /// [`StartError`] when edges that wait form a cycle, or the root actor can't be spawned.
     pub async fn start(children: Vec<Child>, options: TreeOptions) -> Result<Self, StartError> {
-        static BOOTS: AtomicU64 = AtomicU64::new(0);
         crash::install_hook();
         let shared = Arc::new(TreeShared {
             clock: options.clock.clone(),
@@ -123,11 +122,19 @@ impl Tree {
         });
         let _ = actor.cast(Order::Begin);
         let watch = Watch::start(&shared, options.watch);
-        let boot = BOOTS.fetch_add(1, Relaxed) + 1;
-        Ok(Self { shared, group, root, boot, ended, watch: Some(watch), changing: Mutex::default() })
+        Ok(Self {
+            shared,
+            group,
+            root,
+            boot: next_boot(),
+            ended,
+            watch: Some(watch),
+            changing: Mutex::default(),
+        })
     }
 
-    /// The number of this tree in this process.
+    /// The number of this tree, its boot id: no other tree has it, in this process or in an earlier one on a machine whose
+    /// clock is not set back. Later trees have larger ones.
     #[must_use]
     pub fn boot(&self) -> u64 {
         self.boot
@@ -331,6 +338,15 @@ impl Tree {
     fn find(&self, path: &str) -> Option<Arc<Seat>> {
         self.member(path).map(|(member, _)| member.seat.clone())
     }
+}
+
+/// Microseconds of wall time, or one more than the last.
+fn next_boot() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = u64::try_from(now.as_micros()).unwrap_or_default();
+    let next = |last: u64| now.max(last + 1);
+    LAST.fetch_update(Relaxed, Relaxed, |last| Some(next(last))).map_or(now, next)
 }
 
 impl Drop for Tree {

@@ -1,5 +1,8 @@
 //! The watch: one OS thread a tree that looks at every actor's progress from outside the runtime.
 //!
+//! A runtime lets one of its threads drive all timers and I/O, and that may be the one that an actor holds. So while a
+//! poll lasts, the watch wakes another thread, which takes that over: the siblings go on where there is a thread left.
+//!
 //! An actor that works without progress is killed, and its supervisor replaces it. One that never yields
 //! can't be killed inside a process: it is reported, and past `wedged_after` the owner of the process is told,
 //! who should end it.
@@ -56,14 +59,19 @@ impl Watch {
     pub(crate) fn start(tree: &Arc<TreeShared>, settings: WatchSettings) -> Self {
         let end = Arc::new(AtomicBool::new(false));
         let (tree, clock, ending) = (Arc::downgrade(tree), tree.clock.clone(), end.clone());
+        let runtime = tokio::runtime::Handle::try_current().ok();
         let thread = std::thread::Builder::new().name("progress-watch".to_owned()).spawn(move || {
             while !ending.load(Relaxed) {
                 clock.pause_thread(settings.every);
                 let Some(tree) = Weak::upgrade(&tree) else {
                     return;
                 };
+                let mut held = false;
                 for seat in tree.seats() {
-                    look(&seat, &settings);
+                    held |= look(&seat, &settings);
+                }
+                if let Some(runtime) = runtime.as_ref().filter(|_| held) {
+                    runtime.spawn(std::future::ready(()));
                 }
             }
         });
@@ -85,7 +93,8 @@ impl Drop for Watch {
     }
 }
 
-fn look(seat: &Seat, settings: &WatchSettings) {
+/// Whether it holds a thread for longer than the watch waits between two looks.
+fn look(seat: &Seat, settings: &WatchSettings) -> bool {
     let now = seat.tree.clock.nanos();
     let polling = Duration::from_nanos(seat.progress.polling_for(now).unwrap_or_default());
     let wedged = match polling {
@@ -106,4 +115,5 @@ fn look(seat: &Seat, settings: &WatchSettings) {
     {
         seat.kill(ExitKind::Stalled, format!("it worked for {quiet:?} without a sign of progress"));
     }
+    polling >= settings.every
 }

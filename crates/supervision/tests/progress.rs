@@ -4,7 +4,14 @@
 
 mod common;
 
-use std::{future::pending, sync::Arc, time::Duration};
+use std::{
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
 
 use common::{
     HOUR, Job, Log, MINUTE, MS, SECOND, advance_until, all_run, attempts, calm, eventually, job, manual,
@@ -362,4 +369,59 @@ async fn a_handler_that_never_yields_is_reported_from_outside() {
     eventually("the owner is told", || wedged.len() == 2).await;
     tree.failure_points().disarm("works::before_settle");
     assert_eq!(soon("the stop", tree.stop(MINUTE)).await.outcome, Outcome::Stopped);
+}
+
+/// Takes its turn at a timer.
+struct Ticks(Arc<AtomicU64>);
+
+impl Actor for Ticks {
+    type Message = NoMessage;
+
+    async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
+        while !cx.is_stopping() {
+            cx.idle(cx.clock().sleep(MS)).await;
+            self.0.fetch_add(1, Relaxed);
+        }
+        Ok(())
+    }
+}
+
+/// Is woken by a timer and holds its thread until its sibling has had some turns, or for 5 s.
+struct HoldsItsThread {
+    ticks: Arc<AtomicU64>,
+    turns: Log<u64>,
+}
+
+impl Actor for HoldsItsThread {
+    type Message = NoMessage;
+
+    async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
+        while !cx.is_stopping() {
+            cx.idle(cx.clock().sleep(5 * MS)).await;
+            let (before, began) = (self.ticks.load(Relaxed), Instant::now());
+            let turns = || self.ticks.load(Relaxed) - before;
+            while turns() < 5 && began.elapsed() < 5 * SECOND {
+                std::thread::sleep(MS);
+            }
+            self.turns.note(turns());
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_timers_of_others_go_on_while_an_actor_holds_the_thread_that_drives_them() {
+    let (ticks, turns) = (Arc::new(AtomicU64::new(0)), Log::default());
+    let sibling = Child::source("sibling", {
+        let ticks = ticks.clone();
+        move || Ticks(ticks.clone())
+    });
+    let holds = Child::source("holds", {
+        let (ticks, turns) = (ticks.clone(), turns.clone());
+        move || HoldsItsThread { ticks: ticks.clone(), turns: turns.clone() }
+    });
+    let tree = common::start(&Clock::system(), vec![sibling, holds]).await;
+    eventually("it held its thread twenty times", || turns.len() >= 20).await;
+    assert!(turns.all().iter().all(|&turns| turns >= 5), "{:?}", turns.all());
+    tree.stop(SECOND).await;
 }

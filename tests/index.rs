@@ -12,7 +12,7 @@ use redis::aio::MultiplexedConnection;
 use supervision::fail::{Fault, When};
 use testkit::{LiveRate, RedisServer, Truth, run_live, wait_until};
 
-const CRASHES: u64 = 100;
+const CRASHES: u64 = 90;
 
 /// What the producers' truth says of the sets of epochs.
 fn told(truth: &Truth) -> (BTreeSet<String>, BTreeSet<String>) {
@@ -43,7 +43,7 @@ async fn the_index_follows_the_producers_through_crashes_of_the_indexer_that_no_
             ("STATE_TRACKER__SUPERVISION__WITHIN", "1s"),
             ("STATE_TRACKER__SUPERVISION__BACKOFF_FIRST", "1ms"),
             ("STATE_TRACKER__SUPERVISION__BACKOFF_MAX", "5ms"),
-            // Every one of the crashes may meet the same message.
+            // Every one of the crashes may meet the same message, which is not to be given up on.
             ("STATE_TRACKER__MAILBOX__MAX_ATTEMPTS", "100"),
         ] {
             environment.insert(name.to_owned(), value.to_owned());

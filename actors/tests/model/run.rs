@@ -3,7 +3,7 @@
 //! Nothing here waits for a time. The clock is moved only when nothing is under way, so what was due at a moment was
 //! done at that moment, or failed at it; then the datasets are right at once, or never.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use supervision::{
@@ -16,7 +16,7 @@ use super::{
     history::History,
     reference::Reference,
     shown::{Compared, Shown, difference},
-    tracker::Tracker,
+    tracker::{NEVER, POLL, Tracker},
 };
 
 /// Ten minutes before an hour.
@@ -28,6 +28,9 @@ const ATTEMPTS: usize = 10;
 
 /// How many things may be true at a time.
 const MOST_REFERENCES: usize = 200;
+
+/// Redis' clients beside the tracker: the producers, who also read the datasets.
+const OWN_CLIENTS: u64 = 1;
 
 const POINTS: [&str; 7] = [
     "aggregator::before_read",
@@ -57,8 +60,6 @@ pub struct Run {
     redis: RedisServer,
     proxy: FaultProxy,
     connection: MultiplexedConnection,
-    /// How many clients Redis has without the tracker's.
-    own_clients: u64,
     tracker: Option<Tracker>,
 }
 
@@ -73,12 +74,11 @@ impl Run {
     pub async fn new(seed: u64) -> Self {
         let redis = RedisServer::start().await.expect("a Redis server");
         let proxy = FaultProxy::start(redis.addr()).await.expect("a proxy");
-        let mut connection = redis.connection().await.expect("a connection");
-        let own_clients = clients(&mut connection).await;
+        let connection = redis.connection().await.expect("a connection");
         let history = History::new(seed, BEGIN);
         let clock = Clock::manual(Duration::from_secs(BEGIN as u64));
         let references = vec![Reference::default()];
-        Self { seed, history, references, clock, redis, proxy, connection, own_clients, tracker: None }
+        Self { seed, history, references, clock, redis, proxy, connection, tracker: None }
     }
 
     fn fail(&self, why: &str) -> ! {
@@ -172,8 +172,12 @@ impl Run {
         self.proxy.refuse(true).await.expect("refused");
         self.proxy.cut();
         self.rest().await;
-        while clients(&mut self.connection).await > self.own_clients {
-            tokio::time::sleep(Duration::from_micros(200)).await;
+        let began = Instant::now();
+        while clients(&mut self.connection).await > OWN_CLIENTS {
+            if began.elapsed() > NEVER {
+                self.fail("connections that were cut stay open");
+            }
+            tokio::time::sleep(POLL).await;
         }
         self.proxy.refuse(false).await.expect("accepting");
         if self.tracker.is_none() {
@@ -332,13 +336,19 @@ impl Run {
             for after in [[false; 2], [true; 2], [true, false], [false, true]] {
                 let mut reference = reference.clone();
                 match reference.shown(&self.history, &shown.sealed, shown.began(), after) {
-                    Ok(_) if compared == Compared::Nothing => agreed.push(reference),
+                    Ok(_) if compared == Compared::Nothing => {
+                        agreed.push(reference);
+                        break;
+                    }
                     Ok(expected) => {
                         let fading = reference.fading(self.history.now);
                         let difference = difference(&expected, shown, &fading, compared);
                         if difference.is_empty() {
+                            // A second look at one moment shows more, and teaches nothing: the others are like it.
                             agreed.push(reference);
-                        } else if why.is_empty() {
+                            break;
+                        }
+                        if why.is_empty() {
                             why = difference;
                         }
                     }

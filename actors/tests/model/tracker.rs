@@ -16,7 +16,10 @@ const DAY: u64 = 86_400;
 /// supervisor until its restart. Other timers there are none, see the policy.
 const ACTORS: usize = 2;
 /// Nothing in a history takes long, so none of these is ever over, however busy the machine is.
-const NEVER: Duration = Duration::from_secs(120);
+pub const NEVER: Duration = Duration::from_secs(120);
+
+/// How often a condition is looked at.
+pub const POLL: Duration = Duration::from_micros(200);
 
 /// Everything is due with each second of the clock.
 fn rhythm() -> Rhythm {
@@ -43,7 +46,7 @@ pub async fn until(so: impl Fn() -> bool) -> Result<(), Late> {
         if began.elapsed() > NEVER {
             return Err(Late);
         }
-        tokio::time::sleep(Duration::from_micros(200)).await;
+        tokio::time::sleep(POLL).await;
     }
     Ok(())
 }

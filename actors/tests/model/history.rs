@@ -73,6 +73,13 @@ pub struct Made {
 }
 
 impl Made {
+    /// Whether a key of the epoch is there.
+    pub fn has_key(&self) -> bool {
+        let has_submissions = !self.ids.is_empty() || !self.processed.is_empty();
+        let has_batch = self.has_local || self.has_aggregated || self.named.is_some();
+        self.has_info || self.has_state || has_submissions || has_batch || !self.remote.is_empty()
+    }
+
     /// What who reads only some of the keys can see: those of the market, those of the epoch.
     pub fn seen(&self, of_market: bool, of_epoch: bool) -> Self {
         let mut seen = self.clone();
@@ -136,6 +143,11 @@ impl History {
     /// Whether keys stand under both spellings.
     pub fn is_mixed(&self) -> bool {
         self.spelled[0] != self.spelled[1]
+    }
+
+    /// Whether the market has its set of active epochs.
+    pub fn has_active(&self) -> bool {
+        self.expiries.contains_key(&self.of_market("epochs:active"))
     }
 
     /// The tracker is configured with the checksum form, and looks for no other.

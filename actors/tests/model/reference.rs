@@ -43,15 +43,11 @@ const HELD: i64 = 130;
 
 /// The keys that a look may see, where those of the market and those of its epochs are spelled differently: a spelling
 /// that was not in use is looked at once a minute.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Sight {
     All,
     Market,
     Epochs,
-}
-
-impl Sight {
-    const EACH: [Self; 3] = [Self::All, Self::Market, Self::Epochs];
 }
 
 /// What a pass that broke off may have done, each step whole or not at all.
@@ -141,50 +137,55 @@ impl Reference {
                 .all(|(one, two)| one.0 == two.0 && (one.1 - two.1).abs() <= 10)
     }
 
-    /// What may be true after a pass at `history.now` that broke off, when these epochs are sealed: it had no effect, or
-    /// a part of it, or all. `began` as for [`Reference::shown`].
-    pub fn after_broken(&self, history: &History, sealed: &BTreeSet<u64>, began: i64) -> Vec<Self> {
+    /// What may be true after a pass at `history.now` that broke off, when this is shown: it had no effect, or a part of
+    /// it, or all. Besides all that is there it may have seen it with one of these sights.
+    pub fn after_broken(&self, history: &History, shown: &Shown, sights: &[Sight]) -> Vec<Self> {
         let mut all = Vec::new();
         let is_sealed = |epoch: &u64| self.known.get(epoch).is_some_and(|known| known.sealed.is_some());
-        if sealed.iter().all(is_sealed) {
+        if shown.sealed.iter().all(is_sealed) {
             all.push(self.clone());
         }
-        for sight in if history.is_mixed() { &Sight::EACH[..] } else { &[Sight::All] } {
+        for sight in [Sight::All].iter().chain(sights) {
             for effect in [Effect::Ledger, Effect::Summary, Effect::All] {
-                all.extend(self.after(history, sealed, began, *sight, effect).ok());
+                all.extend(self.after(history, shown, *sight, effect).ok());
             }
         }
         all
     }
 
-    /// What may be true after a pass at `history.now` that did not look under all spellings.
-    pub fn after_narrow(&self, history: &History, sealed: &BTreeSet<u64>, began: i64) -> Vec<Self> {
-        let sights = if history.is_mixed() { &[Sight::Market, Sight::Epochs][..] } else { &[] };
-        sights
-            .iter()
-            .filter_map(|sight| self.after(history, sealed, began, *sight, Effect::All).ok())
-            .collect()
+    /// What may be true after a pass at `history.now` with one of these sights.
+    pub fn after_narrow(&self, history: &History, shown: &Shown, sights: &[Sight]) -> Vec<Self> {
+        sights.iter().filter_map(|sight| self.after(history, shown, *sight, Effect::All).ok()).collect()
     }
 
-    fn after(
-        &self,
-        history: &History,
-        sealed: &BTreeSet<u64>,
-        began: i64,
-        sight: Sight,
-        effect: Effect,
-    ) -> Result<Self, String> {
+    fn after(&self, history: &History, shown: &Shown, sight: Sight, effect: Effect) -> Result<Self, String> {
         let mut looked = self.clone();
         let before = looked.open(history);
-        looked.look(history, sealed, sight)?;
+        looked.look(history, &shown.sealed, sight)?;
         if effect >= Effect::Summary {
-            looked.window(history.now, began)?;
+            looked.window(history.now, shown.began())?;
             looked.looked = Some(history.now);
         }
         if effect == Effect::All && sight == Sight::All {
             looked.write(history, &before);
         }
         Ok(looked)
+    }
+
+    /// The sights that passes may have until all spellings are looked at again, besides that of everything: a spelling
+    /// under which this look, the last one, found something is read by all of them.
+    pub fn sights(&self, history: &History) -> Vec<Sight> {
+        if !history.is_mixed() {
+            return Vec::new();
+        }
+        let newest = examined(history, &self.open(history));
+        let market = history.has_active().then_some(Sight::Market);
+        let epochs = newest.values().rev().take(8).any(|made| made.has_key()).then_some(Sight::Epochs);
+        match (market, epochs) {
+            (Some(_), Some(_)) => Vec::new(),
+            (None, None) => vec![Sight::Market, Sight::Epochs],
+            (one, other) => one.or(other).into_iter().collect(),
+        }
     }
 
     /// The tracker looked at what is there at `history.now`, and has sealed these epochs.
@@ -282,8 +283,8 @@ impl Reference {
             summary,
             participation: self.participation(history),
             current: self.current(history, &of_current),
-            hours: [self.hour(history, start, now), self.hour(history, start - HOUR, start)],
-            day: self.day(now),
+            hours: [self.hour(history, start, now, &open), self.hour(history, start - HOUR, start, &open)],
+            day: self.day(now, &open),
             gaps: self.gaps.keys().cloned().collect(),
             counts,
             sealed: sealed.clone(),
@@ -456,17 +457,21 @@ impl Reference {
         })
     }
 
-    /// Epochs, batches, submissions of `[start, end)`.
-    fn stretch(&self, start: i64, end: i64) -> [u64; 3] {
+    /// Epochs, batches, submissions of `[start, end)`. Statistics are made of the epochs that are open and of those that
+    /// were opened within a day and three hours: what is older had its batches long ago.
+    fn stretch(&self, start: i64, end: i64, now: i64, open: &BTreeSet<u64>) -> [u64; 3] {
         let within = |at: Option<i64>| at.is_some_and(|at| at >= start && at < end);
-        let opened = || self.known.values().filter(|known| within(known.opened));
+        let is_young = |known: &Known| known.opened.is_some_and(|at| at >= now - DAY - 3 * HOUR);
+        let counts = |(epoch, known): &(&u64, &Known)| open.contains(*epoch) || is_young(known);
+        let all = || self.known.iter().filter(counts).map(|(_, known)| known);
+        let opened = || all().filter(|known| within(known.opened));
         let made = |known: &Known| u64::from(within(known.local)) + u64::from(within(known.aggregated));
-        let batches = self.known.values().map(made).sum();
+        let batches = all().map(made).sum();
         [opened().count() as u64, batches, opened().map(|known| known.submissions).sum()]
     }
 
-    fn hour(&self, history: &History, start: i64, end: i64) -> Value {
-        let [epochs, batches, submissions] = self.stretch(start, end);
+    fn hour(&self, history: &History, start: i64, end: i64, open: &BTreeSet<u64>) -> Value {
+        let [epochs, batches, submissions] = self.stretch(start, end, history.now, open);
         let mut validators = BTreeSet::new();
         for (epoch, known) in &self.known {
             // An hour is known by the epochs that were opened in it, to its very end.
@@ -483,13 +488,13 @@ impl Reference {
         })
     }
 
-    fn day(&self, now: i64) -> Value {
-        let [epochs, batches, submissions] = self.stretch(now - DAY, now);
+    fn day(&self, now: i64, open: &BTreeSet<u64>) -> Value {
+        let [epochs, batches, submissions] = self.stretch(now - DAY, now, now, open);
         let hours: Vec<Value> = (0..24)
             .map(|hour| {
                 let start = now - DAY + hour * HOUR;
                 let of_day = format!("{:02}:{:02}", start % DAY / HOUR, start % HOUR / 60);
-                json!({ "hour": of_day, "epochs": self.stretch(start, start + HOUR)[0] })
+                json!({ "hour": of_day, "epochs": self.stretch(start, start + HOUR, now, open)[0] })
             })
             .collect();
         json!({

@@ -3,7 +3,10 @@
 //! Nothing here waits for a time. The clock is moved only when nothing is under way, so what was due at a moment was
 //! done at that moment, or failed at it; then the datasets are right at once, or never.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::{Duration, Instant},
+};
 
 use redis::aio::MultiplexedConnection;
 use supervision::{
@@ -14,7 +17,7 @@ use testkit::{FaultProxy, RedisServer};
 
 use super::{
     history::History,
-    reference::Reference,
+    reference::{Reference, Sight},
     shown::{Compared, Shown, difference},
     tracker::{NEVER, POLL, Tracker},
 };
@@ -28,6 +31,9 @@ const ATTEMPTS: usize = 10;
 
 /// How many things may be true at a time.
 const MOST_REFERENCES: usize = 200;
+
+/// Where no server is.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
 /// Redis' clients beside the tracker: the producers, who also read the datasets.
 const OWN_CLIENTS: u64 = 1;
@@ -61,6 +67,8 @@ pub struct Run {
     proxy: FaultProxy,
     connection: MultiplexedConnection,
     tracker: Option<Tracker>,
+    /// What passes may have seen since all spellings were looked at.
+    sights: Vec<Sight>,
 }
 
 /// How many clients Redis has.
@@ -78,7 +86,7 @@ impl Run {
         let history = History::new(seed, BEGIN);
         let clock = Clock::manual(Duration::from_secs(BEGIN as u64));
         let references = vec![Reference::default()];
-        Self { seed, history, references, clock, redis, proxy, connection, tracker: None }
+        Self { seed, history, references, clock, redis, proxy, connection, tracker: None, sights: Vec::new() }
     }
 
     fn fail(&self, why: &str) -> ! {
@@ -122,8 +130,7 @@ impl Run {
                 // The tracker is away, or cut off, for some steps.
                 cut = step > 0 && self.history.rng.chance(50);
                 if cut {
-                    self.proxy.refuse(true).await.expect("refused");
-                    self.proxy.cut();
+                    self.cut();
                     self.tell("the tracker is cut off");
                 } else {
                     self.stop().await;
@@ -140,7 +147,7 @@ impl Run {
             let broken = if is_down { None } else { self.disturb().await };
             self.history.pass(seconds, &mut self.connection).await;
             if cut {
-                self.proxy.refuse(false).await.expect("accepting");
+                self.proxy.set_upstream(self.redis.addr());
             }
             self.clock.advance(Duration::from_secs(seconds as u64));
             if self.tracker.is_none() {
@@ -161,6 +168,12 @@ impl Run {
         self.stop().await;
     }
 
+    /// Cuts all connections; new ones find nobody. The proxy keeps its port, which another process might take.
+    fn cut(&self) {
+        self.proxy.set_upstream(NOWHERE);
+        self.proxy.cut();
+    }
+
     /// Breaks something off, and then all connections, so that what was on its way has come to Redis or is lost before
     /// anything goes on.
     async fn break_off(&mut self, how: Break) {
@@ -169,8 +182,7 @@ impl Run {
             Break::Actor(path) => self.tracker.as_ref().expect("it runs").kill(path).await,
             Break::Tracker => self.stop().await,
         }
-        self.proxy.refuse(true).await.expect("refused");
-        self.proxy.cut();
+        self.cut();
         self.rest().await;
         let began = Instant::now();
         while clients(&mut self.connection).await > OWN_CLIENTS {
@@ -179,7 +191,7 @@ impl Run {
             }
             tokio::time::sleep(POLL).await;
         }
-        self.proxy.refuse(false).await.expect("accepting");
+        self.proxy.set_upstream(self.redis.addr());
         if self.tracker.is_none() {
             let shown = Shown::read(&self.history, &mut self.connection).await;
             self.doubt(&shown);
@@ -255,6 +267,7 @@ impl Run {
             self.pass_quietly(1);
         }
         self.settle(Compared::Everything).await;
+        self.sights = self.references.iter().flat_map(|reference| reference.sights(&self.history)).collect();
     }
 
     /// Nothing happens for some seconds.
@@ -300,8 +313,7 @@ impl Run {
 
     /// A pass at this moment broke off.
     fn doubt(&mut self, shown: &Shown) {
-        let after =
-            |reference: &Reference| reference.after_broken(&self.history, &shown.sealed, shown.began());
+        let after = |reference: &Reference| reference.after_broken(&self.history, shown, &self.sights);
         let references: Vec<_> = self.references.iter().flat_map(after).collect();
         if references.is_empty() {
             self.fail(&format!("no pass that broke off leaves this: {shown:#?}"));
@@ -325,13 +337,13 @@ impl Run {
 
     /// The references that agree with what is shown, or why none does.
     fn judge(&self, shown: &Shown, compared: Compared) -> Result<Vec<Reference>, String> {
-        if let Some(name) = shown.stale(&self.history, compared) {
+        if let Some(name) = shown.stale(self.history.now) {
             return Err(format!("{name}: not written by a pass that ended well: {shown:#?}"));
         }
         let (mut agreed, mut why) = (Vec::new(), String::new());
         for reference in &self.references {
             if compared == Compared::Nothing {
-                agreed.extend(reference.after_narrow(&self.history, &shown.sealed, shown.began()));
+                agreed.extend(reference.after_narrow(&self.history, shown, &self.sights));
             }
             for after in [[false; 2], [true; 2], [true, false], [false, true]] {
                 let mut reference = reference.clone();

@@ -226,8 +226,9 @@ impl Reference {
             let long_over = now >= if end > 0 { end } else { batch } + HOUR;
             let both = known.local.is_some() && known.aggregated.is_some();
             let listed = made.named.is_some() || known.aggregated.is_some_and(|at| now >= at + 60);
-            if sight == Sight::All && (long_over || over && both && listed) {
-                known.ripe.get_or_insert(now);
+            if sight == Sight::All {
+                // One that is held is ripe no more when its end turns out to be a later one.
+                known.ripe = (long_over || over && both && listed).then(|| known.ripe.unwrap_or(now));
             }
             if end > 0 {
                 known.seen = 0;

@@ -4,6 +4,7 @@
 //! Unix seconds. Who wants to change a number changes it here.
 
 mod address;
+pub mod chain;
 mod current_epoch;
 mod epoch;
 mod event;

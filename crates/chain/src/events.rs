@@ -1,0 +1,252 @@
+//! Logs to events. Pure. A log that can't be read is reported with its kind, never guessed at; a log of another
+//! market, contract or event is no fault and is left out.
+
+use std::collections::BTreeSet;
+
+use alloy_core::primitives::{B256, U256};
+use alloy_core::sol;
+use alloy_core::sol_types::{Error as SolError, SolEvent};
+use domain::chain::{ChainEvent, ContractAddress, Hash, MarketEvent};
+
+use crate::config::Contracts;
+use crate::counters::LogFaultKind;
+use crate::wire::{Header, RawLog};
+
+sol! {
+    event EpochReleased(
+        address indexed dataMarketAddress, uint256 indexed epochId, uint256 begin, uint256 end, uint256 timestamp
+    );
+    event SnapshotBatchSubmitted(
+        address indexed dataMarketAddress, string batchCid, uint256 indexed epochId, uint256 timestamp
+    );
+    event SnapshotBatchFinalized(
+        address indexed dataMarketAddress, uint256 indexed epochId, string indexed batchCid, uint256 timestamp
+    );
+    event BatchSubmissionsCompleted(address indexed dataMarketAddress, uint256 indexed epochId, uint256 timestamp);
+    event DayStartedEvent(address indexed dataMarketAddress, uint256 dayId, uint256 timestamp);
+    event PrioritiesAssigned(
+        address indexed dataMarket, uint256 indexed epochId, uint256 seed, uint256 timestamp, uint256 validatorCount
+    );
+}
+
+/// The longest content id that is believed, in bytes. Real ones have 46 to 62.
+const LONGEST_CID: usize = 1024;
+
+/// A log of a configured market that can't be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "log {log_index} of block {block} from contract {contract}: {event} with {topics} topics and {bytes} bytes of data \
+     can't be read ({}); it has no effect: check that the contract is of the expected version",
+    kind.label()
+)]
+pub struct BadLog {
+    /// What is wrong.
+    pub kind: LogFaultKind,
+    /// The event's name.
+    pub event: &'static str,
+    /// The contract.
+    pub contract: ContractAddress,
+    /// The block.
+    pub block: u64,
+    /// The log's index in its block.
+    pub log_index: u64,
+    /// How many topics it has.
+    pub topics: usize,
+    /// How many bytes of data it has.
+    pub bytes: usize,
+}
+
+/// Reads the logs of the configured contracts and markets.
+#[derive(Clone, Debug)]
+pub struct Decoder {
+    protocol_state: ContractAddress,
+    priorities: Option<ContractAddress>,
+    markets: BTreeSet<ContractAddress>,
+}
+
+impl Decoder {
+    /// For these contracts.
+    #[must_use]
+    pub fn new(contracts: &Contracts) -> Self {
+        Self {
+            protocol_state: contracts.protocol_state,
+            priorities: contracts.priorities,
+            markets: contracts.markets.iter().copied().collect(),
+        }
+    }
+
+    /// The event of a log, or `None` where it is of no configured contract and market, or an unknown one.
+    ///
+    /// # Errors
+    /// [`BadLog`] where it is such an event of a configured market, and can't be read.
+    pub fn decode(&self, log: &RawLog) -> Result<Option<MarketEvent>, BadLog> {
+        let Some(topic) = log.topics.first() else { return Ok(None) };
+        let contract = log.contract();
+        let of_state = contract == self.protocol_state;
+        let of_priorities = self.priorities == Some(contract);
+        let read = match *topic {
+            EpochReleased::SIGNATURE_HASH if of_state => epoch_released,
+            SnapshotBatchSubmitted::SIGNATURE_HASH if of_state => batch_submitted,
+            SnapshotBatchFinalized::SIGNATURE_HASH if of_state => batch_finalized,
+            BatchSubmissionsCompleted::SIGNATURE_HASH if of_state => submissions_completed,
+            DayStartedEvent::SIGNATURE_HASH if of_state => day_started,
+            PrioritiesAssigned::SIGNATURE_HASH if of_priorities => priorities_assigned,
+            _ => return Ok(None),
+        };
+        let bad = |kind| BadLog {
+            kind,
+            event: name(topic),
+            contract,
+            block: log.block_number.to(),
+            log_index: log.log_index.to(),
+            topics: log.topics.len(),
+            bytes: log.data.len(),
+        };
+        let market = log.topics.get(1).ok_or_else(|| bad(LogFaultKind::TooFewTopics))?;
+        let market = address(market).ok_or_else(|| bad(LogFaultKind::Invalid))?;
+        if !self.markets.contains(&market) {
+            return Ok(None);
+        }
+        let event = read(log).map_err(bad)?;
+        Ok(Some(MarketEvent { market, log_index: log.log_index.to(), event }))
+    }
+
+    /// Contracts whose logs are asked for.
+    pub(crate) fn contracts(&self) -> Vec<ContractAddress> {
+        let mut contracts = vec![self.protocol_state];
+        contracts.extend(self.priorities.filter(|priorities| *priorities != self.protocol_state));
+        contracts
+    }
+
+    /// Whether the block's bloom filter leaves room for an event of a configured market. `false` is certain.
+    pub(crate) fn may_be_in(&self, header: &Header) -> bool {
+        let any_of = |contract: ContractAddress, topics: &[B256]| {
+            header.may_hold(&contract.0) && topics.iter().any(|topic| header.may_hold(topic.as_slice()))
+        };
+        let from_a_contract = any_of(self.protocol_state, &STATE_EVENTS)
+            || self
+                .priorities
+                .is_some_and(|contract| any_of(contract, &[PrioritiesAssigned::SIGNATURE_HASH]));
+        from_a_contract && self.markets.iter().any(|market| header.may_hold(&as_topic(*market)))
+    }
+}
+
+const STATE_EVENTS: [B256; 5] = [
+    EpochReleased::SIGNATURE_HASH,
+    SnapshotBatchSubmitted::SIGNATURE_HASH,
+    SnapshotBatchFinalized::SIGNATURE_HASH,
+    BatchSubmissionsCompleted::SIGNATURE_HASH,
+    DayStartedEvent::SIGNATURE_HASH,
+];
+
+fn name(topic: &B256) -> &'static str {
+    match *topic {
+        EpochReleased::SIGNATURE_HASH => "EpochReleased",
+        SnapshotBatchSubmitted::SIGNATURE_HASH => "SnapshotBatchSubmitted",
+        SnapshotBatchFinalized::SIGNATURE_HASH => "SnapshotBatchFinalized",
+        BatchSubmissionsCompleted::SIGNATURE_HASH => "BatchSubmissionsCompleted",
+        DayStartedEvent::SIGNATURE_HASH => "DayStartedEvent",
+        PrioritiesAssigned::SIGNATURE_HASH => "PrioritiesAssigned",
+        _ => "an unknown event",
+    }
+}
+
+fn epoch_released(log: &RawLog) -> Result<ChainEvent, LogFaultKind> {
+    let event: EpochReleased = checked(log, 3, 3)?;
+    Ok(ChainEvent::EpochReleased {
+        epoch: small(event.epochId)?,
+        begin: small(event.begin)?,
+        end: small(event.end)?,
+        time: small(event.timestamp)?,
+    })
+}
+
+fn batch_submitted(log: &RawLog) -> Result<ChainEvent, LogFaultKind> {
+    topics(log, 3)?;
+    let event: SnapshotBatchSubmitted = decoded(log)?;
+    // An offset that points elsewhere than to the end of the head could hide bytes between the two.
+    if log.data.len() > event.encode_data().len() || event.batchCid.len() > LONGEST_CID {
+        return Err(LogFaultKind::OversizedData);
+    }
+    if event.batchCid.contains(char::REPLACEMENT_CHARACTER) {
+        return Err(LogFaultKind::Invalid);
+    }
+    Ok(ChainEvent::SnapshotBatchSubmitted {
+        epoch: small(event.epochId)?,
+        batch_cid: event.batchCid,
+        time: small(event.timestamp)?,
+    })
+}
+
+fn batch_finalized(log: &RawLog) -> Result<ChainEvent, LogFaultKind> {
+    let event: SnapshotBatchFinalized = checked(log, 4, 1)?;
+    Ok(ChainEvent::SnapshotBatchFinalized {
+        epoch: small(event.epochId)?,
+        batch_cid_hash: Hash(event.batchCid.0),
+        time: small(event.timestamp)?,
+    })
+}
+
+fn submissions_completed(log: &RawLog) -> Result<ChainEvent, LogFaultKind> {
+    let event: BatchSubmissionsCompleted = checked(log, 3, 1)?;
+    Ok(ChainEvent::BatchSubmissionsCompleted { epoch: small(event.epochId)?, time: small(event.timestamp)? })
+}
+
+fn day_started(log: &RawLog) -> Result<ChainEvent, LogFaultKind> {
+    let event: DayStartedEvent = checked(log, 2, 2)?;
+    Ok(ChainEvent::DayStarted { day: small(event.dayId)?, time: small(event.timestamp)? })
+}
+
+fn priorities_assigned(log: &RawLog) -> Result<ChainEvent, LogFaultKind> {
+    let event: PrioritiesAssigned = checked(log, 3, 3)?;
+    Ok(ChainEvent::PrioritiesAssigned {
+        epoch: small(event.epochId)?,
+        seed: Hash(event.seed.to_be_bytes()),
+        time: small(event.timestamp)?,
+        validators: small(event.validatorCount)?,
+    })
+}
+
+/// An event whose data are `words` words of 32 bytes.
+fn checked<E: SolEvent>(log: &RawLog, topic_count: usize, words: usize) -> Result<E, LogFaultKind> {
+    topics(log, topic_count)?;
+    match log.data.len() {
+        short if short < 32 * words => Err(LogFaultKind::ShortData),
+        long if long > 32 * words => Err(LogFaultKind::OversizedData),
+        _ => decoded(log),
+    }
+}
+
+fn topics(log: &RawLog, expected: usize) -> Result<(), LogFaultKind> {
+    match log.topics.len() {
+        few if few < expected => Err(LogFaultKind::TooFewTopics),
+        many if many > expected => Err(LogFaultKind::TooManyTopics),
+        _ => Ok(()),
+    }
+}
+
+fn decoded<E: SolEvent>(log: &RawLog) -> Result<E, LogFaultKind> {
+    E::decode_raw_log(log.topics.iter().copied(), &log.data).map_err(|error| match error {
+        SolError::Overrun => LogFaultKind::ShortData,
+        _ => LogFaultKind::Invalid,
+    })
+}
+
+/// Epochs, days, block numbers and times fit into 64 bits; larger ones are no such thing.
+fn small(number: U256) -> Result<u64, LogFaultKind> {
+    u64::try_from(number).map_err(|_| LogFaultKind::OutOfRange)
+}
+
+fn address(topic: &B256) -> Option<ContractAddress> {
+    let (zeros, bytes) = topic.split_at(12);
+    zeros.iter().all(|byte| *byte == 0).then(|| bytes.try_into().ok().map(ContractAddress))?
+}
+
+fn as_topic(address: ContractAddress) -> [u8; 32] {
+    let mut topic = [0; 32];
+    topic[12..].copy_from_slice(&address.0);
+    topic
+}
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use domain::chain::ContractAddress;
@@ -77,7 +78,7 @@ impl ChainConfig {
 
 /// The URL of a node. Shown as scheme, host and port only: paths and queries of providers are credentials.
 #[derive(Clone, PartialEq, Eq)]
-pub struct NodeUrl(Url);
+pub struct NodeUrl(Arc<Url>);
 
 /// A text that is no URL of a node; it does not repeat the text, which may hold credentials.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -111,7 +112,7 @@ impl FromStr for NodeUrl {
         if url.host_str().is_none_or(str::is_empty) {
             return Err(bad("has no host".to_owned()));
         }
-        Ok(Self(url))
+        Ok(Self(Arc::new(url)))
     }
 }
 

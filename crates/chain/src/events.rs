@@ -131,6 +131,16 @@ impl Decoder {
     }
 }
 
+/// The first topics of all events that are read.
+pub(crate) const TOPICS: [B256; 6] = [
+    EpochReleased::SIGNATURE_HASH,
+    SnapshotBatchSubmitted::SIGNATURE_HASH,
+    SnapshotBatchFinalized::SIGNATURE_HASH,
+    BatchSubmissionsCompleted::SIGNATURE_HASH,
+    DayStartedEvent::SIGNATURE_HASH,
+    PrioritiesAssigned::SIGNATURE_HASH,
+];
+
 const STATE_EVENTS: [B256; 5] = [
     EpochReleased::SIGNATURE_HASH,
     SnapshotBatchSubmitted::SIGNATURE_HASH,

@@ -32,18 +32,35 @@
 //!         }
 //!     }
 //! }
-//! let mut range = source.range(from, to);                     // for what lies far behind the head
-//! while let Some(part) = range.next(&checkpoint, Detail::Events, deadline).await? { commit_part(part) }
+//! let mut range = source.range(to);                           // for what lies far behind the head
+//! match range.events(&checkpoint, deadline).await? {          // or `blocks`, with every header
+//!     Step::Part(part) => commit(part.last, part.blocks),
+//!     Step::Mismatch | Step::Done => go_on_with_next(),
+//! }
 //! ```
 
+mod chunk;
 pub mod config;
 pub mod counters;
 pub mod error;
 pub mod events;
+mod http;
+mod json_rpc;
+mod logs;
+mod node;
+pub mod pool;
+pub mod range;
+pub mod source;
+pub mod views;
+mod websocket;
 mod wire;
 
 pub use config::{ChainConfig, Contracts, NodeUrl};
 pub use counters::{Counters, FaultKind, LogFaultKind};
 pub use error::ChainError;
 pub use events::{BadLog, Decoder};
+pub use pool::{NodeStatus, Pool};
+pub use range::{EventsPart, LoggedBlock, Range, Step};
+pub use source::{Block, Fork, Next, Source};
+pub use views::{Moment, Views};
 pub use wire::RawLog;

@@ -7,7 +7,7 @@ use serde::Deserialize;
 /// The header of a block.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Header {
+pub(crate) struct Header {
     pub(crate) number: U64,
     pub(crate) hash: B256,
     pub(crate) parent_hash: B256,
@@ -17,8 +17,7 @@ pub struct Header {
 
 impl Header {
     /// Its place in the chain.
-    #[must_use]
-    pub fn block(&self) -> BlockRef {
+    pub(crate) fn block(&self) -> BlockRef {
         BlockRef {
             number: self.number.to(),
             hash: Hash(self.hash.0),

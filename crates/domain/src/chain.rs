@@ -1,11 +1,18 @@
 //! What a chain tells: blocks, and the events of data markets in them. Pure types, without any node's wire format.
 
+mod batches;
+mod following;
+mod windows;
+
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::Address;
+pub use batches::{Arrangement, BadSubmission, Batch, Submission};
+pub use following::{Before, Deeds, Following, Handed, Market, Note, Refused, Rules, Stretch, TooDeep};
+pub use windows::{BadEpochSet, EpochSet, Window, WindowState};
 
 /// The address of a contract: 20 bytes, compared as such. `Display` gives the checksum form of EIP-55.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

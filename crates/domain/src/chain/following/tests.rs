@@ -1,0 +1,250 @@
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::chain::Hash;
+
+const MARKET: ContractAddress = ContractAddress([7; 20]);
+const OTHER: ContractAddress = ContractAddress([8; 20]);
+const LENGTH: u64 = 20;
+
+fn rules() -> Rules {
+    Rules {
+        windows: BTreeMap::from([(MARKET, LENGTH), (OTHER, 3 * LENGTH)]),
+        max_windows: 3,
+        max_reorg_depth: 12,
+        inputs_live: 1_200,
+        silence: 30,
+        block_time: 2.0,
+    }
+}
+
+fn hash(number: u64, branch: u64) -> Hash {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&number.to_be_bytes());
+    bytes[8..16].copy_from_slice(&branch.to_be_bytes());
+    Hash(bytes)
+}
+
+/// A block every two seconds.
+fn block(number: u64, branch: u64, parent: Hash) -> BlockRef {
+    BlockRef { number, hash: hash(number, branch), parent, time: 1_000 + 2 * number }
+}
+
+fn released(market: ContractAddress, epoch: u64, block: u64) -> (u64, MarketEvent) {
+    let event = ChainEvent::EpochReleased { epoch, begin: 0, end: 0, time: 1_000 + 2 * block };
+    (block, MarketEvent { market, log_index: 0, event })
+}
+
+fn following() -> Following {
+    let markets = [MARKET, OTHER].map(|market| (market, Market::default()));
+    Following { markets: markets.into(), ..Following::default() }
+}
+
+/// The blocks after the last accepted one, up to this number.
+fn next(following: &Following, to: u64, events: Vec<(u64, MarketEvent)>) -> Stretch {
+    let mut blocks = Vec::new();
+    let (mut number, mut parent) = match following.checkpoint {
+        Some(checkpoint) => (checkpoint.number + 1, checkpoint.hash),
+        None => (0, hash(0, 99)),
+    };
+    while number <= to {
+        let block = block(number, 0, parent);
+        parent = block.hash;
+        blocks.push(block);
+        number += 1;
+    }
+    Stretch { blocks, is_sparse: false, events, head_time: 0 }
+}
+
+fn states(following: &Following, market: ContractAddress) -> Vec<(u64, WindowState)> {
+    following.markets[&market].windows.iter().map(|(epoch, window)| (*epoch, window.state)).collect()
+}
+
+#[test]
+fn a_window_closes_with_the_first_block_at_its_limit_or_after_it() {
+    let (mut all, rules) = (following(), rules());
+    let notes = all.accept(&next(&all, 5, vec![released(MARKET, 3, 5)]), &rules).unwrap();
+    let window = all.markets[&MARKET].windows[&3];
+    assert_eq!((window.release_block, window.released, window.limit), (5, 1_010, 1_010 + LENGTH));
+    assert_eq!(window.limit_block, 15);
+    assert_eq!(notes, [Note::Released { market: MARKET, epoch: 3, window }]);
+    assert_eq!(all.accept(&next(&all, 14, vec![]), &rules).unwrap(), []);
+    assert_eq!(states(&all, MARKET), [(3, WindowState::Open)]);
+    let notes = all.accept(&next(&all, 17, vec![]), &rules).unwrap();
+    assert_eq!(notes, [Note::Closed { market: MARKET, epoch: 3, block: 15, by_clock: false }]);
+    assert!(all.finish(MARKET, 3) && !all.finish(MARKET, 3));
+    let notes = all.accept(&next(&all, 18, vec![released(MARKET, 3, 18)]), &rules).unwrap();
+    assert_eq!(notes, [Note::ReleasedAgain { market: MARKET, epoch: 3 }]);
+    assert_eq!(states(&all, MARKET), []);
+}
+
+#[test]
+fn more_windows_than_may_be_open_wait_their_turn_and_none_is_refused() {
+    let (mut all, rules) = (following(), rules());
+    let events = (0..8).map(|epoch| released(MARKET, epoch, 1)).collect();
+    all.accept(&next(&all, 1, events), &rules).unwrap();
+    let count =
+        |all: &Following, state| states(all, MARKET).iter().filter(|(_, there)| *there == state).count();
+    assert_eq!((count(&all, WindowState::Open), count(&all, WindowState::Waiting)), (3, 5));
+    // Those that waited until after their limit close at once when it is their turn.
+    all.accept(&next(&all, 11, vec![]), &rules).unwrap();
+    assert_eq!(count(&all, WindowState::Closed { block: 11 }), 8);
+}
+
+#[test]
+fn a_clock_closes_what_no_block_closes_and_not_before_the_silence_is_over() {
+    let (mut all, rules) = (following(), rules());
+    all.accept(&next(&all, 5, vec![released(MARKET, 3, 5)]), &rules).unwrap();
+    assert_eq!(all.close_by_clock(1_010 + LENGTH + 29, &rules), []);
+    let closed = Note::Closed { market: MARKET, epoch: 3, block: 5, by_clock: true };
+    assert_eq!(all.close_by_clock(1_010 + LENGTH + 30, &rules), [closed]);
+}
+
+#[test]
+fn an_epoch_whose_submissions_are_gone_gets_no_window() {
+    let (mut all, rules) = (following(), rules());
+    let mut stretch = next(&all, 5, vec![released(MARKET, 3, 5), released(OTHER, 4, 5)]);
+    stretch.head_time = 1_010 + LENGTH + 1_201;
+    let notes = all.accept(&stretch, &rules).unwrap();
+    assert_eq!(notes[0], Note::Expired { market: MARKET, epoch: 3 });
+    assert!(matches!(notes[1], Note::Released { market: OTHER, epoch: 4, .. }));
+    assert!(all.markets[&MARKET].done.contains(3));
+}
+
+#[test]
+fn blocks_that_do_not_stand_on_the_last_one_change_nothing() {
+    let (mut all, rules) = (following(), rules());
+    all.accept(&next(&all, 5, vec![]), &rules).unwrap();
+    let before = all.clone();
+    let mut other = next(&all, 6, vec![released(MARKET, 1, 6)]);
+    other.blocks[0].parent = hash(5, 1);
+    assert!(matches!(all.accept(&other, &rules), Err(Refused::Reorganised { .. })));
+    let mut gap = next(&all, 8, vec![released(MARKET, 1, 8)]);
+    gap.blocks.remove(1);
+    assert_eq!(all.accept(&gap, &rules), Err(Refused::Gap { expected: 7, found: Some(8) }));
+    assert_eq!(all.accept(&Stretch::default(), &rules), Err(Refused::Gap { expected: 6, found: None }));
+    // Of old blocks those between may be missing, but not the first one.
+    gap.is_sparse = true;
+    gap.blocks.remove(0);
+    assert_eq!(all.accept(&gap, &rules), Err(Refused::Gap { expected: 6, found: Some(8) }));
+    assert_eq!(all, before);
+    let mut sparse = next(&all, 9, vec![released(MARKET, 1, 7)]);
+    sparse.is_sparse = true;
+    sparse.blocks.drain(1..3);
+    all.accept(&sparse, &rules).unwrap();
+    assert_eq!(all.checkpoint.unwrap().number, 9);
+    assert_eq!(all.markets[&MARKET].windows[&1].release_block, 7);
+}
+
+#[test]
+fn deeper_than_the_limit_nothing_is_undone() {
+    let (mut all, rules) = (following(), rules());
+    all.accept(&next(&all, 30, vec![released(MARKET, 1, 10)]), &rules).unwrap();
+    let before = all.clone();
+    assert_eq!(all.undo_to(17, &rules), Err(TooDeep { from: 30, to: 17, depth: 12 }));
+    assert_eq!(all.undo_to(31, &rules), Err(TooDeep { from: 30, to: 31, depth: 12 }));
+    assert_eq!(all, before);
+    assert_eq!(all.undo_to(18, &rules), Ok(vec![]));
+    assert_eq!(all.checkpoint.unwrap().number, 18);
+}
+
+#[test]
+fn what_was_handed_over_stays_when_its_blocks_go_and_is_not_done_again() {
+    let (mut all, rules) = (following(), rules());
+    let handed = Handed { market: MARKET, epoch: 1, batch_cid: "cid".to_owned() };
+    let submitted = |block| {
+        let event = ChainEvent::SnapshotBatchSubmitted { epoch: 1, batch_cid: "cid".to_owned(), time: 0 };
+        (block, MarketEvent { market: MARKET, log_index: 1, event })
+    };
+    all.accept(&next(&all, 9, vec![]), &rules).unwrap();
+    let notes = all.accept(&next(&all, 20, vec![released(MARKET, 1, 10), submitted(11)]), &rules).unwrap();
+    assert!(notes.contains(&Note::Submitted(handed.clone())));
+    assert_eq!(states(&all, MARKET), [(1, WindowState::Closed { block: 20 })]);
+    assert!(all.finish(MARKET, 1));
+    let notes = all.undo_to(9, &rules).unwrap();
+    assert_eq!(notes, [Note::StaysSubmitted(handed), Note::StaysHandedOver { market: MARKET, epoch: 1 },]);
+    let notes = all.accept(&next(&all, 20, vec![released(MARKET, 1, 12), submitted(13)]), &rules).unwrap();
+    assert_eq!(notes, [Note::ReleasedAgain { market: MARKET, epoch: 1 }]);
+    assert_eq!(all.kept, []);
+}
+
+/// One branch of a chain: which epochs each block releases.
+fn branch() -> impl Strategy<Value = Vec<Vec<(bool, u64)>>> {
+    let releases = proptest::collection::vec((any::<bool>(), 0_u64..30), 0..3);
+    proptest::collection::vec(releases, 1..13)
+}
+
+/// Grows the chain from its last accepted block.
+fn grow(all: &mut Following, branch: u64, blocks: &[Vec<(bool, u64)>], at_once: usize, rules: &Rules) {
+    for several in blocks.chunks(at_once) {
+        let (mut stretch, mut parent) = (Stretch::default(), all.checkpoint.unwrap());
+        for releases in several {
+            let number = parent.number + 1;
+            parent = block(number, branch, parent.hash);
+            stretch.blocks.push(parent);
+            let market = |is_other| if is_other { OTHER } else { MARKET };
+            let events = releases.iter().map(|(other, epoch)| released(market(*other), *epoch, number));
+            stretch.events.extend(events);
+        }
+        all.accept(&stretch, rules).unwrap();
+    }
+}
+
+proptest! {
+    #[test]
+    fn after_any_reorganisation_all_is_as_if_the_dropped_blocks_had_never_been(
+        trunk in branch(), dropped in branch(), kept in branch(),
+        back in 0_u64..13, at_once in 1_usize..5, otherwise in 1_usize..5,
+    ) {
+        let rules = rules();
+        let mut all = following();
+        all.accept(&next(&all, 3, vec![]), &rules).unwrap();
+        grow(&mut all, 1, &trunk, at_once, &rules);
+        let mut straight = all.clone();
+        let from = all.checkpoint.unwrap().number;
+        grow(&mut all, 2, &dropped, at_once, &rules);
+        let top = all.checkpoint.unwrap().number;
+        // As deep as may be, and not below the first block.
+        let to = top.saturating_sub(back).max(top.saturating_sub(12)).min(from);
+        if top - to > rules.max_reorg_depth || all.deeds.iter().all(|deeds| deeds.block.number != to) {
+            prop_assert!(all.undo_to(to, &rules).is_err());
+            return Ok(());
+        }
+        all.undo_to(to, &rules).unwrap();
+        // What is undone of the trunk is grown again.
+        straight.undo_to(to, &rules).unwrap();
+        prop_assert_eq!(&all.markets, &straight.markets);
+        prop_assert_eq!(all.checkpoint, straight.checkpoint);
+        grow(&mut all, 3, &kept, at_once, &rules);
+        grow(&mut straight, 3, &kept, otherwise, &rules);
+        prop_assert_eq!(&all.markets, &straight.markets);
+        prop_assert_eq!(all.checkpoint, straight.checkpoint);
+    }
+
+    #[test]
+    fn each_epoch_is_released_once_and_closes_once(blocks in proptest::collection::vec(
+        proptest::collection::vec((any::<bool>(), 0_u64..30), 0..3), 1..60)) {
+        let rules = rules();
+        let mut all = following();
+        all.accept(&next(&all, 3, vec![]), &rules).unwrap();
+        grow(&mut all, 1, &blocks, 4, &rules);
+        let mut seen = BTreeSet::new();
+        let mut parent = all.checkpoint.unwrap();
+        // Until all are closed.
+        for _ in 0..200 {
+            let block = block(parent.number + 1, 1, parent.hash);
+            parent = block;
+            let stretch = Stretch { blocks: vec![block], ..Stretch::default() };
+            for note in all.accept(&stretch, &rules).unwrap() {
+                let Note::Closed { market, epoch, .. } = note else { panic!("{note:?}") };
+                prop_assert!(seen.insert((market, epoch)));
+            }
+        }
+        for known in all.markets.values() {
+            let closed = |window: &Window| matches!(window.state, WindowState::Closed { .. });
+            prop_assert!(known.windows.values().all(closed));
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Submission windows: when an epoch's begins, how long it is open, what becomes of it.
+//!
+//! A window is open from the block that released its epoch until the first accepted block whose time is at its limit or
+//! after it. Times are those of the chain, so no clock of ours can close one early.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// The submission window of one epoch of one market.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    /// The block that released the epoch.
+    pub release_block: u64,
+    /// When it was released, in Unix seconds.
+    pub released: u64,
+    /// It closes with the first block at this time or after it, in Unix seconds.
+    pub limit: u64,
+    /// The number of the block that is expected to be the last one.
+    pub limit_block: u64,
+    /// The market's day at the release, once one is known.
+    pub day: Option<u64>,
+    /// Where it stands.
+    pub state: WindowState,
+}
+
+/// Where a window stands. Once its batches are handed over, there is none any more: the epoch is among the finished ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WindowState {
+    /// As many as may be are open: it opens when one of them closes.
+    Waiting,
+    /// Submissions count.
+    Open,
+    /// Its batches are to be prepared, from the block hashes up to this block.
+    Closed {
+        /// The last block whose submissions count.
+        block: u64,
+    },
+}
+
+impl Window {
+    /// Whether it is among the epochs that other programs see as marked: not while it waits.
+    #[must_use]
+    pub fn is_marked(&self) -> bool {
+        self.state != WindowState::Waiting
+    }
+
+    /// The last block whose submissions count: the one at closing, or the one that is expected to be.
+    #[must_use]
+    pub fn last_block(&self) -> u64 {
+        match self.state {
+            WindowState::Closed { block } => block,
+            WindowState::Waiting | WindowState::Open => self.limit_block,
+        }
+    }
+
+    /// Whether what was submitted has expired at this moment of the chain: then its batches would lack some, and are not made.
+    #[must_use]
+    pub fn has_expired(&self, now: u64, inputs_live: u64) -> bool {
+        now > self.limit.saturating_add(inputs_live)
+    }
+}
+
+/// A set of epochs, small as long as they follow each other: kept as stretches.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EpochSet(Vec<(u64, u64)>);
+
+impl EpochSet {
+    /// Whether an epoch is in it.
+    #[must_use]
+    pub fn contains(&self, epoch: u64) -> bool {
+        let after = self.0.partition_point(|(first, _)| *first <= epoch);
+        after.checked_sub(1).is_some_and(|at| epoch <= self.0[at].1)
+    }
+
+    /// Adds an epoch; whether it is new.
+    pub fn insert(&mut self, epoch: u64) -> bool {
+        if self.contains(epoch) {
+            return false;
+        }
+        let at = self.0.partition_point(|(first, _)| *first <= epoch);
+        let follows = at > 0 && self.0[at - 1].1.checked_add(1) == Some(epoch);
+        let precedes = at < self.0.len() && epoch.checked_add(1) == Some(self.0[at].0);
+        match (follows, precedes) {
+            (true, true) => {
+                self.0[at - 1].1 = self.0[at].1;
+                self.0.remove(at);
+            }
+            (true, false) => self.0[at - 1].1 = epoch,
+            (false, true) => self.0[at].0 = epoch,
+            (false, false) => self.0.insert(at, (epoch, epoch)),
+        }
+        true
+    }
+
+    /// How many stretches it takes.
+    #[must_use]
+    pub fn stretches(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// `1-5,8`
+impl fmt::Display for EpochSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (first, last)) in self.0.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            match first == last {
+                true => write!(f, "{comma}{first}")?,
+                false => write!(f, "{comma}{first}-{last}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A text that is no set of epochs.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no set of epochs: stretches such as `1-5,8` are expected, in ascending order")]
+pub struct BadEpochSet(String);
+
+impl FromStr for EpochSet {
+    type Err = BadEpochSet;
+
+    fn from_str(text: &str) -> Result<Self, BadEpochSet> {
+        let bad = || BadEpochSet(text.chars().take(100).collect());
+        let mut all: Vec<(u64, u64)> = Vec::new();
+        for stretch in text.split(',').filter(|stretch| !stretch.is_empty()) {
+            let (first, last) = stretch.split_once('-').unwrap_or((stretch, stretch));
+            let (Ok(first), Ok(last)) = (first.parse(), last.parse()) else { return Err(bad()) };
+            if first > last || all.last().is_some_and(|(_, before)| *before >= first) {
+                return Err(bad());
+            }
+            all.push((first, last));
+        }
+        Ok(Self(all))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_set_of_epochs_is_a_set_and_reads_what_it_prints(
+            epochs in proptest::collection::vec(prop_oneof![0_u64..30, Just(u64::MAX), Just(u64::MAX - 1)], 0..40),
+        ) {
+            let (mut set, mut reference) = (EpochSet::default(), BTreeSet::new());
+            for epoch in epochs {
+                prop_assert_eq!(set.insert(epoch), reference.insert(epoch));
+            }
+            for epoch in (0..31).chain([u64::MAX - 2, u64::MAX - 1, u64::MAX]) {
+                prop_assert_eq!(set.contains(epoch), reference.contains(&epoch), "{}", epoch);
+            }
+            // As few stretches as can be.
+            let starts = reference.iter().filter(|epoch| **epoch == 0 || !reference.contains(&(**epoch - 1)));
+            prop_assert_eq!(set.stretches(), starts.count());
+            prop_assert_eq!(set.to_string().parse::<EpochSet>(), Ok(set));
+        }
+    }
+
+    #[test]
+    fn what_is_no_set_of_epochs_is_refused() {
+        for text in ["x", "5-1", "1-5,3", "1-", "-3", "1,1", "1 - 2"] {
+            assert!(text.parse::<EpochSet>().is_err(), "{text}");
+        }
+        assert_eq!("".parse(), Ok(EpochSet::default()));
+    }
+
+    #[test]
+    fn a_window_is_marked_while_it_is_open_or_waits_for_its_batches_and_names_its_last_block() {
+        let window = Window {
+            release_block: 10,
+            released: 100,
+            limit: 160,
+            limit_block: 40,
+            day: None,
+            state: WindowState::Open,
+        };
+        let closed = Window { state: WindowState::Closed { block: 38 }, ..window };
+        let waiting = Window { state: WindowState::Waiting, ..window };
+        assert_eq!([window, closed, waiting].map(|window| window.is_marked()), [true, true, false]);
+        assert_eq!([window, closed, waiting].map(|window| window.last_block()), [40, 38, 40]);
+        assert!(!window.has_expired(160 + 1_200, 1_200) && window.has_expired(160 + 1_201, 1_200));
+    }
+}

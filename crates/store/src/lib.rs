@@ -6,6 +6,7 @@
 //! left out and reported as a [`Fault`].
 
 mod batch;
+pub mod chain;
 mod connect;
 mod error;
 mod events;

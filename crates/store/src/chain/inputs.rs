@@ -1,0 +1,181 @@
+//! What was submitted for an epoch whose window is closed, and the one hand-over of its batches.
+
+use std::collections::BTreeSet;
+
+use domain::chain::{Arrangement, ContractAddress, EpochSet, Window, WindowState};
+use serde_json::json;
+
+use super::{ChainKeys, ChainStore, DETAILS_TTL, Outcome, details_of, guarded::Guarded, read};
+use crate::{
+    Session,
+    batch::Batch,
+    error::StoreError,
+    families::KeyType,
+    reply::{Fault, Replies},
+};
+
+/// How long the number of an epoch's batches is kept, in seconds.
+const COUNT_TTL: u64 = 24 * 60 * 60;
+/// How long a batch can be asked for, in seconds.
+const BATCH_TTL: u64 = 5 * 60;
+/// How many blocks are asked for at once.
+const SLICE: usize = 1_000;
+
+/// A window whose batches are to be prepared, as it was read.
+#[derive(Clone, Debug)]
+pub struct ClosedWindow {
+    /// The market.
+    pub market: ContractAddress,
+    /// The epoch.
+    pub epoch: u64,
+    /// Its window.
+    pub window: Window,
+    text: String,
+    done: EpochSet,
+    done_text: Option<String>,
+}
+
+/// What was submitted for an epoch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inputs {
+    /// The keys of the submissions.
+    pub submissions: BTreeSet<String>,
+    /// Blocks of the window whose hash is not known any more: what was submitted at them can't be found.
+    pub missing: Vec<u64>,
+    /// Keys that could not be read.
+    pub faults: Vec<Fault>,
+}
+
+impl ChainStore {
+    /// The closed windows of a market, in the order of their release: one round trip.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the server does not answer, or something of ours can't be read.
+    pub async fn closed(
+        &self,
+        session: &mut Session,
+        market: ContractAddress,
+    ) -> Result<Vec<ClosedWindow>, StoreError> {
+        let operation = "look for closed windows";
+        let (windows, key) = (self.keys.windows(&market), self.keys.market(&market));
+        let mut batch = Batch::new();
+        batch.transaction(|batch| {
+            batch.cmd("HGETALL", &windows);
+            batch.cmd("HGET", &key).arg("done");
+        });
+        let mut replies = Replies::new(operation, session.run(operation, &windows, batch).await?);
+        let texts: Vec<(u64, String)> = replies.own(&windows)?;
+        let done_text: Option<String> = replies.own(&key)?;
+        let done = super::parse(&key, done_text.as_deref())?.unwrap_or_default();
+        let mut closed = Vec::new();
+        for (epoch, text) in texts {
+            let window: Window = read(&windows, &text)?;
+            if matches!(window.state, WindowState::Closed { .. }) {
+                let (done, done_text) = (EpochSet::clone(&done), done_text.clone());
+                closed.push(ClosedWindow { market, epoch, window, text, done, done_text });
+            }
+        }
+        closed.sort_unstable_by_key(|closed| (closed.window.release_block, closed.epoch));
+        Ok(closed)
+    }
+
+    /// What was submitted within a window: two round trips for each thousand blocks.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the server does not answer; what can't be read is reported in [`Inputs`].
+    pub async fn inputs(&self, session: &mut Session, closed: &ClosedWindow) -> Result<Inputs, StoreError> {
+        let operation = "read submissions";
+        let mut inputs = Inputs::default();
+        let numbers: Vec<u64> = (closed.window.release_block..=closed.window.last_block()).collect();
+        for numbers in numbers.chunks(SLICE) {
+            let mut batch = Batch::new();
+            let keys: Vec<String> = numbers.iter().map(|number| self.keys.block_hash(*number)).collect();
+            keys.iter().for_each(|key| {
+                batch.cmd("GET", key);
+            });
+            let mut replies = Replies::new(operation, session.run(operation, &keys[0], batch).await?);
+            let mut sets = Vec::new();
+            for (number, key) in numbers.iter().zip(&keys) {
+                match replies.take::<Option<String>>(key)?.flatten() {
+                    Some(hash) => sets.push(ChainKeys::submitted(&closed.market, closed.epoch, &hash)),
+                    None => inputs.missing.push(*number),
+                }
+            }
+            inputs.faults.extend(replies.into_faults());
+            let Some(first) = sets.first() else { continue };
+            let mut batch = Batch::new();
+            sets.iter().for_each(|key| {
+                batch.cmd("SMEMBERS", key);
+            });
+            let mut replies = Replies::new(operation, session.run(operation, first, batch).await?);
+            for key in &sets {
+                let members: Vec<Vec<u8>> = replies.take(key)?.unwrap_or_default();
+                // What is no text is no submission either: it is set aside with the others.
+                let members = members.iter().map(|member| String::from_utf8_lossy(member).into_owned());
+                inputs.submissions.extend(members);
+            }
+            inputs.faults.extend(replies.into_faults());
+        }
+        Ok(inputs)
+    }
+
+    /// Hands the batches of an epoch to the finalizers, counts its submissions, and ends it: all of that, or nothing, once.
+    /// One round trip.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it is not known whether it was done, or when a key holds another type than it should: then
+    /// nothing was.
+    pub async fn hand_over(
+        &self,
+        session: &mut Session,
+        closed: &ClosedWindow,
+        arrangement: &Arrangement,
+    ) -> Result<Outcome, StoreError> {
+        let (keys, ClosedWindow { market, epoch, window, .. }) = (&self.keys, closed);
+        let mut all = self.ending(closed);
+        for (index, batch) in arrangement.batches.iter().enumerate() {
+            let number = index + 1;
+            let job = json!({
+                "DataMarketAddress": market, "EpochID": epoch, "BatchID": number, "Batch": batch,
+            });
+            all.write("LPUSH", &keys.finalizer_queue(), KeyType::List, &[&job.to_string()]);
+            let submissions = json!(batch).to_string();
+            let key = keys.batch(market, *epoch, number);
+            all.write("SET", &key, KeyType::String, &[&submissions, &"EX", &BATCH_TTL]);
+        }
+        let (count, many) = (keys.batch_count(market, *epoch), arrangement.batches.len());
+        all.write("SET", &count, KeyType::String, &[&many, &"EX", &COUNT_TTL]);
+        for (slot, many) in window.day.into_iter().flat_map(|day| {
+            arrangement.slots.iter().map(move |(slot, many)| (keys.slot(market, day, *slot), many))
+        }) {
+            all.write("INCRBY", &slot, KeyType::String, &[many]);
+        }
+        all.run(session, "hand over batches", &keys.windows(market)).await
+    }
+
+    /// Ends an epoch whose submissions have expired: it gets no batches. One round trip.
+    ///
+    /// # Errors
+    /// As [`Self::hand_over`].
+    pub async fn give_up(&self, session: &mut Session, closed: &ClosedWindow) -> Result<Outcome, StoreError> {
+        let all = self.ending(closed);
+        all.run(session, "end an expired epoch", &self.keys.windows(&closed.market)).await
+    }
+
+    /// What ends an epoch in any case, and what must stand for that.
+    fn ending(&self, closed: &ClosedWindow) -> Guarded {
+        let (keys, ClosedWindow { market, epoch, window, text, .. }) = (&self.keys, closed);
+        let (windows, of_market) = (keys.windows(market), keys.market(market));
+        let mut done = closed.done.clone();
+        done.insert(*epoch);
+        let mut all = Guarded::default();
+        all.expect_field(&windows, &epoch.to_string(), Some(text));
+        all.expect_field(&of_market, "done", closed.done_text.as_deref());
+        all.write("HDEL", &windows, KeyType::Hash, &[epoch]);
+        all.write("HSET", &of_market, KeyType::Hash, &[&"done", &done.to_string()]);
+        all.write("SREM", &keys.marked(market), KeyType::Set, &[epoch]);
+        let details = keys.details(market, *epoch);
+        all.write("SET", &details, KeyType::String, &[&details_of(window), &"EX", &DETAILS_TTL]);
+        all
+    }
+}

@@ -1,0 +1,122 @@
+//! The names of the keys of the chain's side. Those of others have dots, ours have colons and `tracker`.
+
+use domain::chain::ContractAddress;
+
+/// Where finalizers take batches.
+pub(super) const FINALIZER_QUEUE: &str = "finalizerQueue";
+/// Where attestors take submitted batches.
+pub(super) const ATTESTOR_QUEUE: &str = "attestorQueue";
+
+/// The keys under one prefix.
+#[derive(Clone, Debug)]
+pub struct ChainKeys {
+    before: String,
+}
+
+impl ChainKeys {
+    /// The keys behind a prefix (`output.prefix`), empty for none. What others write has none in any case.
+    #[must_use]
+    pub fn new(prefix: &str) -> Self {
+        Self { before: if prefix.is_empty() { String::new() } else { format!("{prefix}:") } }
+    }
+
+    fn own(&self, rest: &str) -> String {
+        format!("{}tracker:chain:{rest}", self.before)
+    }
+
+    fn output(&self, rest: &str) -> String {
+        format!("{}{rest}", self.before)
+    }
+
+    /// Which chain and which contract are followed here.
+    pub(super) fn identity(&self) -> String {
+        self.own("identity")
+    }
+
+    /// The last accepted block.
+    pub(super) fn checkpoint(&self) -> String {
+        self.own("checkpoint")
+    }
+
+    /// What was before the last accepted blocks: a hash by their numbers.
+    pub(super) fn deeds(&self) -> String {
+        self.own("deeds")
+    }
+
+    /// Hand-overs of dropped blocks.
+    pub(super) fn kept(&self) -> String {
+        self.own("kept")
+    }
+
+    /// A market's windows: a hash by their epochs.
+    pub(super) fn windows(&self, market: &ContractAddress) -> String {
+        self.own(&format!("{}:windows", market.lower()))
+    }
+
+    /// What else is known of a market: a hash of `done`, `current` and `day`.
+    pub(super) fn market(&self, market: &ContractAddress) -> String {
+        self.own(&format!("{}:market", market.lower()))
+    }
+
+    pub(super) fn block_hash(&self, number: u64) -> String {
+        self.output(&format!("BlockHashByNumberKey.{number}"))
+    }
+
+    pub(super) fn current_epoch(&self, market: &ContractAddress) -> String {
+        self.output(&format!("{}.CurrentEpochID", market.lower()))
+    }
+
+    pub(super) fn marked(&self, market: &ContractAddress) -> String {
+        self.output(&format!("EpochMarkerSetKey.{}", market.lower()))
+    }
+
+    pub(super) fn details(&self, market: &ContractAddress, epoch: u64) -> String {
+        self.output(&format!("EpochMarkerDetailsKey.{}.{epoch}", market.lower()))
+    }
+
+    pub(super) fn batch_count(&self, market: &ContractAddress, epoch: u64) -> String {
+        self.output(&format!("BatchCountKey.{}.{epoch}", market.lower()))
+    }
+
+    pub(super) fn batch(&self, market: &ContractAddress, epoch: u64, number: usize) -> String {
+        self.output(&format!("BatchSubmissionsKey.{}.{epoch}.{number}", market.lower()))
+    }
+
+    pub(super) fn slot(&self, market: &ContractAddress, day: u64, slot: u64) -> String {
+        self.output(&format!("SlotSubmissionsKey.{}.{day}.{slot}", market.lower()))
+    }
+
+    pub(super) fn finalizer_queue(&self) -> String {
+        self.output(FINALIZER_QUEUE)
+    }
+
+    pub(super) fn attestor_queue(&self) -> String {
+        self.output(ATTESTOR_QUEUE)
+    }
+
+    /// What was submitted for an epoch at a block; the collectors write it.
+    pub(super) fn submitted(market: &ContractAddress, epoch: u64, hash: &str) -> String {
+        format!("SnapshotCollector.{}.{epoch}.{hash}", market.lower())
+    }
+
+    pub(super) fn submission_limits(&self) -> String {
+        self.output("SubmissionLimitTable")
+    }
+
+    pub(super) fn day_sizes(&self) -> String {
+        self.output("DaySizeTableKey")
+    }
+
+    pub(super) fn quotas(&self) -> String {
+        self.output("DailySnapshotQuotaTableKey")
+    }
+
+    pub(super) fn nodes(&self) -> String {
+        self.output("TotalNodesCount")
+    }
+
+    /// The market as the configuration spells it.
+    pub(super) fn epochs_in_a_day(&self, market_as_configured: &str) -> String {
+        self.output(&format!("ProtocolState.{market_as_configured}.EpochsInADay"))
+    }
+}

@@ -4,21 +4,28 @@
 //! mean stands in `domain`, how they are read and written in `store`.
 
 mod complaints;
+mod following;
 mod heard;
 mod indexer;
 mod listener;
 mod market;
 mod messages;
+mod notifier;
 mod pruner;
 mod roster;
 mod services;
 mod status;
 pub mod telemetry;
 
+pub use following::{
+    BatchPreparer, BlockFetcher, Budgets, FollowServices, FollowSettings, FollowState, PreparerEdge,
+    Progress, StartBlock,
+};
 pub use indexer::Indexer;
 pub use listener::{IndexEdge, Listener};
 pub use market::{Aggregator, EpochTracker};
 pub use messages::{Heard, Look};
+pub use notifier::{Notice, Notifier, Severity};
 pub use pruner::Pruner;
 pub use roster::{Indexes, MarketEdges, Roster};
 pub use services::{Rhythm, Services};

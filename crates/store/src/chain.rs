@@ -203,7 +203,8 @@ impl ChainStore {
         for done in after.deeds.iter().filter(|deeds| !has(before, deeds.block)) {
             all.write("HSET", &deeds, KeyType::Hash, &[&done.block.number, &text(done)]);
         }
-        let accepted = stretch.filter(|stretch| !stretch.is_sparse).map(|stretch| stretch.blocks.as_slice());
+        let accepted =
+            stretch.filter(|stretch| stretch.old.is_none()).map(|stretch| stretch.blocks.as_slice());
         for block in accepted.unwrap_or_default() {
             let hash = block.hash.to_string();
             all.write(

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::chain::{BlockRef, ChainEvent, ContractAddress, EpochSet, MarketEvent, Window, WindowState};
-pub use rules::{Rules, Stretch};
+pub use rules::{Old, Rules, Stretch};
 
 /// What following a chain has come to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -191,24 +191,34 @@ impl Following {
     }
 
     fn check(&self, stretch: &Stretch) -> Result<(), Refused> {
-        let mut before = self.checkpoint;
-        let mut is_first = true;
-        if stretch.blocks.is_empty() {
-            let expected = before.map_or(0, |block| block.number + 1);
-            return Err(Refused::Gap { expected, found: None });
+        let Some(mut before) = self.checkpoint else {
+            return match stretch.blocks.is_empty() {
+                true => Err(Refused::Gap { expected: 0, found: None }),
+                false => Ok(()),
+            };
+        };
+        let expected = before.number + 1;
+        let Some(&last) = stretch.blocks.last() else { return Err(Refused::Gap { expected, found: None }) };
+        if let Some(Old { first, parent }) = stretch.old {
+            if first != expected || last.number < first || stretch.blocks.len() != 1 {
+                return Err(Refused::Gap { expected, found: Some(first) });
+            }
+            let stands = parent == before.hash;
+            return if stands {
+                Ok(())
+            } else {
+                Err(Refused::Reorganised { checkpoint: before, block: last })
+            };
         }
         for &block in &stretch.blocks {
-            if let Some(checkpoint) = before {
-                let expected = checkpoint.number + 1;
-                let may_skip = stretch.is_sparse && !is_first && block.number >= expected;
-                if block.number != expected && !may_skip {
-                    return Err(Refused::Gap { expected, found: Some(block.number) });
-                }
-                if block.number == expected && block.parent != checkpoint.hash {
-                    return Err(Refused::Reorganised { checkpoint, block });
-                }
+            let expected = before.number + 1;
+            if block.number != expected {
+                return Err(Refused::Gap { expected, found: Some(block.number) });
             }
-            (before, is_first) = (Some(block), false);
+            if block.parent != before.hash {
+                return Err(Refused::Reorganised { checkpoint: before, block });
+            }
+            before = block;
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Market;
-use crate::chain::{BlockRef, ContractAddress, MarketEvent, Window, WindowState};
+use crate::chain::{BlockRef, ContractAddress, Hash, MarketEvent, Window, WindowState};
 
 /// What the configuration and the contracts say. Times are seconds.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,12 +27,21 @@ pub struct Rules {
 pub struct Stretch {
     /// The blocks, in ascending order; the first one follows the last accepted one.
     pub blocks: Vec<BlockRef>,
-    /// Of the blocks between the first and the last one only the events are known: they are old enough for that.
-    pub is_sparse: bool,
+    /// Where only the last one of them is in `blocks`: they are old enough for that.
+    pub old: Option<Old>,
     /// The events of all of them with the numbers of their blocks, in the chain's order.
     pub events: Vec<(u64, MarketEvent)>,
     /// The time of the newest block of the chain, so that what is too old is known as such.
     pub head_time: u64,
+}
+
+/// Blocks of which one knows no more than their events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Old {
+    /// The number of the first one.
+    pub first: u64,
+    /// The hash of the block before it.
+    pub parent: Hash,
 }
 
 impl Rules {

@@ -55,7 +55,7 @@ fn next(following: &Following, to: u64, events: Vec<(u64, MarketEvent)>) -> Stre
         blocks.push(block);
         number += 1;
     }
-    Stretch { blocks, is_sparse: false, events, head_time: 0 }
+    Stretch { blocks, events, ..Stretch::default() }
 }
 
 fn states(following: &Following, market: ContractAddress) -> Vec<(u64, WindowState)> {
@@ -125,15 +125,16 @@ fn blocks_that_do_not_stand_on_the_last_one_change_nothing() {
     gap.blocks.remove(1);
     assert_eq!(all.accept(&gap, &rules), Err(Refused::Gap { expected: 7, found: Some(8) }));
     assert_eq!(all.accept(&Stretch::default(), &rules), Err(Refused::Gap { expected: 6, found: None }));
-    // Of old blocks those between may be missing, but not the first one.
-    gap.is_sparse = true;
-    gap.blocks.remove(0);
-    assert_eq!(all.accept(&gap, &rules), Err(Refused::Gap { expected: 6, found: Some(8) }));
+    // Of old blocks no more than the last one need be known, and what the first one stands on.
+    let mut old = next(&all, 9, vec![released(MARKET, 1, 7)]);
+    old.blocks.drain(..3);
+    for (first, parent) in [(7, all.checkpoint.unwrap().hash), (6, hash(5, 1))] {
+        old.old = Some(Old { first, parent });
+        assert!(all.accept(&old, &rules).is_err());
+    }
     assert_eq!(all, before);
-    let mut sparse = next(&all, 9, vec![released(MARKET, 1, 7)]);
-    sparse.is_sparse = true;
-    sparse.blocks.drain(1..3);
-    all.accept(&sparse, &rules).unwrap();
+    old.old = Some(Old { first: 6, parent: all.checkpoint.unwrap().hash });
+    all.accept(&old, &rules).unwrap();
     assert_eq!(all.checkpoint.unwrap().number, 9);
     assert_eq!(all.markets[&MARKET].windows[&1].release_block, 7);
 }

@@ -1,0 +1,144 @@
+//! How far the chain was followed, for metrics, readiness, and those who need the chain's time.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use chain::{Counters, FaultKind, LogFaultKind, NodeStatus};
+use domain::chain::{BlockRef, ContractAddress, Following, WindowState};
+use supervision::Clock;
+
+/// Shared by the actors of the chain.
+pub struct Progress {
+    clock: Clock,
+    state: Mutex<FollowState>,
+}
+
+/// How far the chain was followed, at a moment.
+#[derive(Clone, Debug, Default)]
+pub struct FollowState {
+    /// The last accepted block.
+    pub checkpoint: Option<BlockRef>,
+    /// The newest block that a node has told of, and when it did.
+    pub head: Option<(BlockRef, Instant)>,
+    /// Blocks that are left of what is fetched in large parts.
+    pub remaining: u64,
+    /// Blocks a second, over the last parts.
+    pub speed: f64,
+    /// Blocks accepted.
+    pub blocks: u64,
+    /// Reorganisations followed.
+    pub reorganisations: u64,
+    /// How often somebody else had moved on meanwhile.
+    pub conflicts: u64,
+    /// Of each market: windows that wait, are open, are closed.
+    pub windows: BTreeMap<ContractAddress, [u64; 3]>,
+    /// Of each market: batches handed over, epochs that had expired, submissions set aside, blocks without a hash.
+    pub prepared: BTreeMap<ContractAddress, Prepared>,
+    /// The longest time that somebody waited for a turn to prepare, and how often none came.
+    pub worker_wait: Duration,
+    /// How often no turn came in time.
+    pub worker_timeouts: u64,
+}
+
+/// What the preparer of a market has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Prepared {
+    /// Epochs whose batches were handed over.
+    pub epochs: u64,
+    /// Batches handed over.
+    pub batches: u64,
+    /// Submissions in them.
+    pub submissions: u64,
+    /// Epochs whose submissions had expired.
+    pub expired: u64,
+    /// Members that are no submissions of their epoch.
+    pub malformed: u64,
+    /// Blocks whose hash was not known any more.
+    pub missing: u64,
+}
+
+impl Progress {
+    /// Nothing is followed yet.
+    #[must_use]
+    pub fn new(clock: &Clock) -> Self {
+        Self { clock: clock.clone(), state: Mutex::default() }
+    }
+
+    /// As it is now.
+    #[must_use]
+    pub fn now(&self) -> FollowState {
+        self.with(|state| state.clone())
+    }
+
+    pub(super) fn with<T>(&self, change: impl FnOnce(&mut FollowState) -> T) -> T {
+        // A panic elsewhere leaves numbers that are as good as before it.
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A node told of this head.
+    pub(super) fn head(&self, head: BlockRef) {
+        let now = self.clock.now();
+        self.with(|state| {
+            // A head that stays keeps the moment at which it came: the chain's time goes on from there.
+            if state.head.is_none_or(|(known, _)| known.hash != head.hash) {
+                state.head = Some((head, now));
+            }
+        });
+    }
+
+    /// The chain's time, in Unix seconds: that of its newest block, and what has passed since that came. So a clock that
+    /// is wrong does no harm.
+    #[must_use]
+    pub fn chain_time(&self) -> Option<u64> {
+        let (head, since) = self.with(|state| state.head)?;
+        Some(head.time.saturating_add(self.clock.now().saturating_duration_since(since).as_secs()))
+    }
+
+    pub(super) fn followed(&self, following: &Following) {
+        let windows = following.markets.iter().map(|(market, there)| {
+            let count = |is: fn(&WindowState) -> bool| {
+                there.windows.values().filter(|window| is(&window.state)).count() as u64
+            };
+            let counts = [
+                count(|state| matches!(state, WindowState::Waiting)),
+                count(|state| matches!(state, WindowState::Open)),
+                count(|state| matches!(state, WindowState::Closed { .. })),
+            ];
+            (*market, counts)
+        });
+        let windows = windows.collect();
+        self.with(|state| {
+            state.checkpoint = following.checkpoint;
+            state.windows = windows;
+        });
+    }
+}
+
+impl FollowState {
+    /// How many blocks are not accepted yet.
+    #[must_use]
+    pub fn lag(&self) -> Option<u64> {
+        Some(self.head?.0.number.saturating_sub(self.checkpoint?.number))
+    }
+
+    /// How long the rest of a backfill takes, at the present speed.
+    #[must_use]
+    pub fn estimate(&self) -> Option<Duration> {
+        let seconds = self.remaining as f64 / self.speed;
+        Duration::try_from_secs_f64(seconds).ok()
+    }
+}
+
+/// What a source has counted, in one list: name of the kind and how often.
+pub(crate) fn faults(counters: &Counters) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+    let of_nodes = FaultKind::ALL.iter().map(|kind| (kind.label(), counters.faults(*kind)));
+    of_nodes.chain(LogFaultKind::ALL.iter().map(|kind| (kind.label(), counters.log_faults(*kind))))
+}
+
+/// Whether any node can be asked.
+pub(crate) fn any_usable(nodes: &[NodeStatus]) -> bool {
+    nodes.iter().any(|node| node.fault.is_none() && node.set_aside_for.is_zero())
+}

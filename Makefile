@@ -8,12 +8,12 @@ FEATURES = --features state-tracker/failure-points
 
 # The state tracker at work, with a Redis, producers and crashes of its own. DEMO="--calm", DEMO="--check --for 30s"
 demo:
-	scripts/needs redis-server
+	scripts/needs redis-server anvil
 	$(CARGO) run --quiet $(FEATURES) -- demo $(DEMO)
 
 # Format, lint, all tests.
 test: lint
-	scripts/needs redis-server
+	scripts/needs redis-server anvil
 	$(CARGO) test --workspace $(FEATURES)
 
 # And what takes too long for every change.
@@ -27,7 +27,7 @@ lint:
 
 # Figures, as ratios within one run.
 bench:
-	scripts/needs redis-server
+	scripts/needs redis-server anvil
 	$(CARGO) bench --package supervision --bench kit
 	$(CARGO) bench --package state-tracker --bench passes $(FEATURES)
 	$(CARGO) bench --package state-tracker --bench operation $(FEATURES)

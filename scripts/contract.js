@@ -28,7 +28,7 @@ const contracts = Object.entries(output.contracts['ProtocolState.sol']).map(([na
 ]);
 const artefact = {
   compiler: solc.version(),
-  source_sha256: createHash('sha256').update(source).digest('hex'),
+  source_sha3_256: createHash('sha3-256').update(source).digest('hex'),
   contracts: Object.fromEntries(contracts),
 };
 writeFileSync(`${folder}/ProtocolState.json`, `${JSON.stringify(artefact, null, 1)}\n`);

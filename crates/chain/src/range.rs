@@ -15,9 +15,16 @@ use crate::counters::FaultKind;
 use crate::error::ChainError;
 use crate::events::{BadLog, TOPICS};
 use crate::json_rpc::{Call, Fault};
-use crate::pool::Want;
-use crate::source::{Block, Source};
+use crate::pool::{Failure, Want};
+use crate::source::{Block, Source, by_number, read_header};
 use crate::wire::{Header, RawLog};
+
+/// The logs of a range, and the headers of its ends.
+struct Logs {
+    logs: Vec<RawLog>,
+    first: Header,
+    last: Header,
+}
 
 /// Headers of all blocks are asked for in pieces of at most this many blocks.
 const MOST_BLOCKS: u64 = 500;
@@ -91,9 +98,7 @@ impl Range {
         loop {
             let range = self.chunk.range(from, self.to);
             let end = *range.end();
-            let logs = self.source.logs_between(from, end, deadline);
-            let read = try_join(logs, self.source.ends(from, end, deadline)).await;
-            let (logs, (first, last)) = match read {
+            let Logs { logs, first, last } = match self.source.logs_between(from, end, deadline).await {
                 Ok(read) => read,
                 Err(ChainError::RangeTooLarge { .. }) => {
                     self.chunk.too_large(end - from + 1);
@@ -103,10 +108,6 @@ impl Range {
             };
             self.chunk.fitted(end - from + 1);
             if first.block().parent != after.hash {
-                return Ok(Step::Mismatch);
-            }
-            let known = [&first, &last].map(|header| (header.number.to::<u64>(), header.hash));
-            if !agree(&logs, &known) {
                 return Ok(Step::Mismatch);
             }
             let blocks = self.source.logged_blocks(&logs);
@@ -132,7 +133,7 @@ impl Range {
             let end = *range.end();
             let logs = self.source.logs_between(from, end, deadline);
             let read = try_join(logs, self.source.headers(from, end, deadline)).await;
-            let (logs, headers) = match read {
+            let (Logs { logs, .. }, headers) = match read {
                 Ok(read) => read,
                 Err(ChainError::RangeTooLarge { .. }) => {
                     self.chunk.too_large(end - from + 1);
@@ -151,66 +152,55 @@ impl Range {
 
 impl Source {
     /// The logs of a range, as two nodes agree on them where there are two.
-    async fn logs_between(&self, from: u64, to: u64, deadline: Instant) -> Result<Vec<RawLog>, ChainError> {
-        let (logs, node) = self.logs_in(from, to, None, deadline).await?;
+    async fn logs_between(&self, from: u64, to: u64, deadline: Instant) -> Result<Logs, ChainError> {
+        let (mut found, node) = self.logs_in(from, to, None, deadline).await?;
         if !self.pool.has_other(node) {
-            return Ok(logs);
+            return Ok(found);
         }
         let (others, other) = self.logs_in(from, to, Some(node), deadline).await?;
-        if other == node || others == logs {
-            return Ok(logs);
+        if other == node || others.logs == found.logs {
+            return Ok(found);
         }
         // Who has less left something out, unless a reorganisation came between: the caller's checks tell.
-        let (lacking, complete) = if others.len() > logs.len() { (node, others) } else { (other, logs) };
+        let mut lacking = other;
+        if others.logs.len() > found.logs.len() {
+            (found, lacking) = (others, node);
+        }
         let detail = format!("it left out logs of the blocks {from} to {to} that another node has");
         self.pool.fault(lacking, &Fault::new(FaultKind::MissingLogs, detail));
-        Ok(complete)
+        Ok(found)
     }
 
+    /// With the headers of both ends from the same node: a node that is not as far says so only there.
     async fn logs_in(
         &self,
         from: u64,
         to: u64,
         other_than: Option<usize>,
         deadline: Instant,
-    ) -> Result<(Vec<RawLog>, usize), ChainError> {
+    ) -> Result<(Logs, usize), ChainError> {
         let filter = json!({
             "fromBlock": format!("{from:#x}"), "toBlock": format!("{to:#x}"),
             "address": self.decoder.contracts(), "topics": [TOPICS],
         });
         let want = Want { block: Some(to), range: from < to, other_than, ..Want::default() };
         let read = |results: &[&RawValue]| {
+            let header = |result: &RawValue, number| {
+                let lacks = || Fault::new(FaultKind::Pruned, format!("it lacks block {number}"));
+                Ok::<Header, Failure>(read_header(result, number)?.ok_or_else(lacks)?)
+            };
+            let (first, last) = (header(results[1], from)?, header(results[2], to)?);
             let logs = self.typed_logs(results[0])?;
             let within = |log: &RawLog| (from..=to).contains(&log.block_number.to::<u64>());
-            if !logs.iter().all(within) || !one_hash_a_block(&logs) {
-                return Err(
-                    Fault::new(FaultKind::Inconsistent, "it gave logs of blocks outside the range").into()
-                );
+            let known = [&first, &last].map(|header| (header.number.to::<u64>(), header.hash));
+            if !logs.iter().all(within) || !one_hash_a_block(&logs) || !agree(&logs, &known) {
+                let detail = "its logs do not fit its blocks";
+                return Err(Fault::new(FaultKind::Inconsistent, detail).into());
             }
-            Ok(logs)
+            Ok(Logs { logs, first, last })
         };
-        self.pool.ask(&[Call::new("eth_getLogs", json!([filter]))], want, deadline, read).await
-    }
-
-    /// The first and the last header of a range, without those between.
-    async fn ends(&self, from: u64, to: u64, deadline: Instant) -> Result<(Header, Header), ChainError> {
-        let first = self.header(from, deadline);
-        if from == to {
-            let first = first.await?;
-            return Ok((first.clone(), first));
-        }
-        try_join(first, self.header(to, deadline)).await
-    }
-
-    async fn header(&self, number: u64, deadline: Instant) -> Result<Header, ChainError> {
-        let headers = self.headers(number, number, deadline).await?;
-        headers.into_iter().next().ok_or_else(|| ChainError::NoAnswer {
-            method: "eth_getBlockByNumber",
-            block: Some(number),
-            waited: std::time::Duration::ZERO,
-            attempts: 1,
-            last: "no header came".to_owned(),
-        })
+        let calls = [Call::new("eth_getLogs", json!([filter])), by_number(from), by_number(to)];
+        self.pool.ask(&calls, want, deadline, read).await
     }
 
     fn logged_blocks(&self, logs: &[RawLog]) -> Vec<LoggedBlock> {

@@ -285,11 +285,14 @@ impl Source {
     }
 }
 
-fn by_number(number: u64) -> Call {
+pub(crate) fn by_number(number: u64) -> Call {
     Call::new("eth_getBlockByNumber", json!([format!("{number:#x}"), false]))
 }
 
-fn read_header(result: &serde_json::value::RawValue, number: u64) -> Result<Option<Header>, Failure> {
+pub(crate) fn read_header(
+    result: &serde_json::value::RawValue,
+    number: u64,
+) -> Result<Option<Header>, Failure> {
     let header: Option<Header> = typed(result)?;
     match header {
         Some(header) if header.block().number != number => {

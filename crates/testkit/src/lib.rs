@@ -1,4 +1,4 @@
-//! Real surroundings for tests, load runs and the demo: own Redis servers, a TCP proxy that counts and
+//! Real surroundings for tests, load runs and the demo: own Redis servers, an own EVM node, a TCP proxy that counts and
 //! breaks connections, and producers that write what the real ones write.
 //!
 //! This crate may start processes, open local sockets and write into the Redis it is pointed at. It knows
@@ -12,11 +12,14 @@
 //! | [`sentinels`] | a master with its replica under three sentinels, and its death |
 //! | [`cluster`] | a Redis Cluster whose slots move while clients work |
 //! | [`proxy`] | a TCP proxy in front of a server: counts round trips, cuts, refuses, delays, goes silent |
+//! | [`anvil`] | an EVM node that mines and reorganises when told to, with our contract on it |
+//! | [`rpc_proxy`] | a JSON-RPC proxy in front of it, whose answers fail, lag and lie |
 //! | [`producers`] | epochs, submissions and batches as the producers write them, with the truth of what was written |
 //! | [`wait`] | waiting for a condition in a test |
 //!
 //! Only [`wait`] panics; everything else reports errors, since the product's demo uses it too.
 
+pub mod anvil;
 #[cfg(feature = "certificates")]
 pub mod authority;
 pub mod cluster;
@@ -26,10 +29,12 @@ pub mod producers;
 pub mod proxy;
 pub mod redis_server;
 mod replication;
+pub mod rpc_proxy;
 pub mod sentinels;
 pub mod tls;
 pub mod wait;
 
+pub use anvil::{Anvil, AnvilError, Contracts, Emission};
 #[cfg(feature = "certificates")]
 pub use authority::Authority;
 pub use cluster::{ClusterClient, RedisCluster};
@@ -39,6 +44,7 @@ pub use producers::{
 };
 pub use proxy::{ConnectionCounts, FaultProxy, ProxyCounts, ProxyError};
 pub use redis_server::{RedisServer, RedisServerBuilder, RedisServerError};
+pub use rpc_proxy::{RpcFault, RpcProxy};
 pub use sentinels::Sentinels;
 pub use tls::Tls;
 pub use wait::wait_until;

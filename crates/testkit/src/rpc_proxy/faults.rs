@@ -1,0 +1,156 @@
+//! What a node can answer wrongly. May ask the real node; keeps nothing.
+
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
+
+use crate::anvil::post;
+
+/// A wrong answer to every request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RpcFault {
+    /// 429, with `Retry-After` in seconds where given.
+    TooManyRequests {
+        /// Seconds.
+        retry_after: Option<u64>,
+    },
+    /// An HTTP error without a body.
+    Status(u16),
+    /// JSON that ends early.
+    MalformedJson,
+    /// A result of another form: a number where a list or an object is due.
+    WrongForm,
+    /// A result of so many bytes.
+    Huge(usize),
+    /// Nothing at all, with the connection open.
+    Silent,
+    /// The id of another chain.
+    ChainId(u64),
+    /// As if the chain ended at this height: it lags.
+    Frozen(u64),
+    /// No logs, though the block has some.
+    NoLogs,
+    /// Neither logs nor receipts.
+    NoLogsNorReceipts,
+    /// Logs whose data end early.
+    ShortLogs,
+    /// "Too many results" for logs of more blocks than this.
+    LogRange(u64),
+}
+
+/// What goes back to the client.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: Vec<(&'static str, String)>,
+    pub(super) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(super) fn ok(body: Vec<u8>) -> Self {
+        Self { status: 200, headers: Vec::new(), body }
+    }
+}
+
+impl RpcFault {
+    pub(super) async fn answer(&self, node: SocketAddr, request: &Value) -> std::io::Result<Answer> {
+        match self {
+            Self::TooManyRequests { retry_after } => {
+                let headers =
+                    retry_after.iter().map(|seconds| ("retry-after", seconds.to_string())).collect();
+                Ok(Answer { status: 429, headers, body: b"slow down".to_vec() })
+            }
+            Self::Status(status) => Ok(Answer { status: *status, headers: Vec::new(), body: Vec::new() }),
+            Self::MalformedJson => Ok(Answer::ok(br#"{"jsonrpc":"2.0","id":1,"result":{"num"#.to_vec())),
+            Self::Huge(size) => {
+                let mut body = br#"{"jsonrpc":"2.0","id":1,"result":""#.to_vec();
+                body.resize(body.len() + size, b'x');
+                body.extend_from_slice(br#""}"#);
+                Ok(Answer::ok(body))
+            }
+            Self::Silent => std::future::pending().await,
+            _ => {
+                let answer = match request.as_array() {
+                    None => self.call(node, request).await?,
+                    Some(calls) => {
+                        let mut answers = Vec::new();
+                        for call in calls {
+                            answers.push(self.call(node, call).await?);
+                        }
+                        Value::Array(answers)
+                    }
+                };
+                Ok(Answer::ok(answer.to_string().into_bytes()))
+            }
+        }
+    }
+
+    /// One call of a request.
+    async fn call(&self, node: SocketAddr, call: &Value) -> std::io::Result<Value> {
+        let method = call["method"].as_str().unwrap_or_default();
+        let of_logs = method == "eth_getLogs";
+        let result = |result: Value| Ok(json!({ "jsonrpc": "2.0", "id": call["id"], "result": result }));
+        let error = |message: &str| {
+            Ok(json!({ "jsonrpc": "2.0", "id": call["id"], "error": { "code": -32000, "message": message } }))
+        };
+        match self {
+            Self::WrongForm if method != "eth_chainId" => return result(json!(7)),
+            Self::ChainId(id) if method == "eth_chainId" => return result(json!(format!("{id:#x}"))),
+            Self::NoLogs | Self::NoLogsNorReceipts if of_logs => return result(json!([])),
+            Self::NoLogsNorReceipts if method == "eth_getBlockReceipts" => {
+                return Ok(json!({
+                    "jsonrpc": "2.0", "id": call["id"], "error": { "code": -32601, "message": "no such method" },
+                }));
+            }
+            Self::LogRange(limit) if of_logs => {
+                let bound = |name: &str| number(&call["params"][0][name]);
+                if let (Some(from), Some(to)) = (bound("fromBlock"), bound("toBlock"))
+                    && to - from >= *limit
+                {
+                    return error("query returned more than 10000 results");
+                }
+            }
+            _ => {}
+        }
+        let mut call = call.clone();
+        if let Self::Frozen(at) = self {
+            let at_text = json!(format!("{at:#x}"));
+            if call["params"][0] == "latest" {
+                call["params"][0] = at_text;
+            } else if call["params"][1] == "latest" {
+                call["params"][1] = at_text;
+            } else if of_logs
+                && height_of(node, &call["params"][0]["blockHash"]).await?.is_some_and(|n| n > *at)
+            {
+                return error("unknown block");
+            }
+        }
+        let answer = post(node, &call.to_string()).await?;
+        let mut answer: Value = serde_json::from_slice(&answer)?;
+        match self {
+            Self::Frozen(at) if method == "eth_blockNumber" => answer["result"] = json!(format!("{at:#x}")),
+            Self::Frozen(at) if number(&answer["result"]["number"]).is_some_and(|height| height > *at) => {
+                answer["result"] = Value::Null;
+            }
+            Self::ShortLogs if of_logs => {
+                for log in answer["result"].as_array_mut().into_iter().flatten() {
+                    log["data"] = json!("0x00");
+                }
+            }
+            _ => {}
+        }
+        Ok(answer)
+    }
+}
+
+async fn height_of(node: SocketAddr, hash: &Value) -> std::io::Result<Option<u64>> {
+    if !hash.is_string() {
+        return Ok(None);
+    }
+    let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "eth_getBlockByHash", "params": [hash, false] });
+    let answer: Value = serde_json::from_slice(&post(node, &call.to_string()).await?)?;
+    Ok(number(&answer["result"]["number"]))
+}
+
+fn number(value: &Value) -> Option<u64> {
+    u64::from_str_radix(value.as_str()?.strip_prefix("0x")?, 16).ok()
+}

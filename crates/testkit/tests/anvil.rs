@@ -1,0 +1,66 @@
+//! The test node does what the tests of others rely on.
+
+use serde_json::json;
+use testkit::{Anvil, Emission, RpcFault, RpcProxy};
+
+#[tokio::test]
+async fn blocks_come_only_when_told_to_with_the_events_that_were_asked_for() {
+    let anvil = Anvil::start().await.unwrap();
+    assert_eq!(anvil.height().await.unwrap(), 0);
+    let contracts = anvil.deploy(2).await.unwrap();
+    assert_eq!(contracts.markets.len(), 2);
+    for market in &contracts.markets {
+        anvil
+            .emit(&contracts, market, &Emission::EpochReleased { epoch: 3, begin: 30, end: 39 })
+            .await
+            .unwrap();
+    }
+    assert_eq!(anvil.height().await.unwrap(), 1);
+    anvil.mine_at(2_000_000_000).await.unwrap();
+    assert_eq!(anvil.block(2).await.unwrap().unwrap().2, 2_000_000_000);
+    let filter = json!([{ "fromBlock": "0x2", "toBlock": "0x2" }]);
+    let logs = anvil.request("eth_getLogs", filter).await.unwrap();
+    let logs = logs.as_array().unwrap();
+    assert_eq!(logs.len(), 2);
+    for (log, market) in logs.iter().zip(&contracts.markets) {
+        assert_eq!(log["address"], contracts.protocol_state.as_str());
+        // keccak256("EpochReleased(address,uint256,uint256,uint256,uint256)")
+        assert_eq!(log["topics"][0], "0xf7d2257d4a1c445138ab52bd3c22425bfed29da81d0173961c697dc14fcba60c");
+        assert!(log["topics"][1].as_str().unwrap().ends_with(market.trim_start_matches("0x")));
+        let data = [30, 39, 2_000_000_000_u64].map(|word| format!("{word:064x}")).concat();
+        assert_eq!(log["data"], format!("0x{data}"));
+    }
+}
+
+#[tokio::test]
+async fn a_reorganisation_changes_hashes_and_keeps_the_height_and_a_copy_keeps_the_old_ones() {
+    let anvil = Anvil::start().await.unwrap();
+    anvil.mine_many(5, 2).await.unwrap();
+    let copy = anvil.copy().await.unwrap();
+    anvil.reorganise(2).await.unwrap();
+    assert_eq!(anvil.height().await.unwrap(), 5);
+    for height in 0..=5 {
+        let same = anvil.block(height).await.unwrap() == copy.block(height).await.unwrap();
+        assert_eq!(same, height <= 3, "block {height}");
+    }
+    anvil.roll_back(2).await.unwrap();
+    assert_eq!(anvil.height().await.unwrap(), 3);
+}
+
+#[tokio::test]
+async fn a_node_that_is_frozen_shows_nothing_above_its_height() {
+    let anvil = Anvil::start_with(777).await.unwrap();
+    anvil.mine_many(5, 1).await.unwrap();
+    let proxy = RpcProxy::start(anvil.addr()).await.unwrap();
+    proxy.set(RpcFault::Frozen(3));
+    let addr = proxy.url().trim_start_matches("http://").parse().unwrap();
+    let ask = async |tag: &str| {
+        testkit::anvil::request(addr, "eth_getBlockByNumber", json!([tag, false])).await.unwrap()
+    };
+    assert_eq!(ask("latest").await["number"], "0x3");
+    assert_eq!(ask("0x3").await["number"], "0x3");
+    assert_eq!(ask("0x4").await, serde_json::Value::Null);
+    assert_eq!(testkit::anvil::request(addr, "eth_chainId", json!([])).await.unwrap(), "0x309");
+    proxy.clear();
+    assert_eq!(ask("latest").await["number"], "0x5");
+}

@@ -61,6 +61,8 @@ pub struct FollowSettings {
     pub markets: Vec<(ContractAddress, String)>,
     /// What is gone by, but for the lengths of windows, which the contracts tell.
     pub rules: Rules,
+    /// Blocks older than this are read by their events alone: their hashes would have expired.
+    pub old_after: Duration,
     /// How many projects a batch has at most.
     pub batch_size: NonZeroUsize,
     /// How long each step may take.

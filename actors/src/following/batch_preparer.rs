@@ -68,36 +68,40 @@ impl BatchPreparer {
             self.chain.progress.with(|state| state.worker_timeouts += 1);
             return Err(PrepareError::NoTurn { market: self.market, waited });
         };
-        budget.run(self.all(cx, &budget)).await?
+        // Boxed: what is nested in it is deep.
+        budget.run(Box::pin(self.all(cx, &budget))).await?
     }
 
     async fn all(&self, cx: &Context<Look>, budget: &Budget) -> Result<(), PrepareError> {
-        fail::point("batch_preparer::before_read").await?;
-        let mut session = self.chain.services.store.session("look for closed windows").await?;
-        let closed = self.chain.store.closed(&mut session, self.market).await?;
-        drop(session);
-        for closed in closed {
+        loop {
+            fail::point("batch_preparer::before_read").await?;
+            let mut session = self.chain.services.store.session("look for closed windows").await?;
+            // Looked for anew after each: what ends one epoch changes what the next one is compared with.
+            let closed = self.chain.store.closed(&mut session, self.market).await?;
+            drop(session);
+            let Some(closed) = closed.into_iter().next() else { return Ok(()) };
             let market = self.chain.settings.budgets.market(budget);
-            market.run(self.one(&closed, &market)).await??;
+            if !market.run(self.one(&closed, &market)).await?? {
+                return Ok(());
+            }
             cx.progress();
         }
-        Ok(())
     }
 
-    /// Prepares one epoch.
-    async fn one(&self, closed: &ClosedWindow, budget: &Budget) -> Result<(), PrepareError> {
+    /// Prepares one epoch. Whether it is over; else somebody else has changed something meanwhile.
+    async fn one(&self, closed: &ClosedWindow, budget: &Budget) -> Result<bool, PrepareError> {
         let ClosedWindow { market, epoch, window, .. } = closed;
         let FollowServices { services, store, settings, progress, .. } = &self.chain;
         let mut session = services.store.session("prepare batches").await?;
-        // What is read again each time: `done` moves with every epoch that ends.
         if self.now().is_some_and(|now| window.has_expired(now, settings.rules.inputs_live)) {
-            if matches!(store.give_up(&mut session, closed).await?, Outcome::Done { .. }) {
+            let is_over = matches!(store.give_up(&mut session, closed).await?, Outcome::Done { .. });
+            if is_over {
                 self.count(|all| all.expired += 1);
                 self.tell("epoch_expired", Severity::High, format!(
                     "epoch {epoch} of market {market} was closed too long ago: what was submitted has expired, it gets no batches"
                 ));
             }
-            return Ok(());
+            return Ok(is_over);
         }
         let inputs = store.inputs(&mut session, closed).await?;
         services.note_faults(&inputs.faults);
@@ -110,7 +114,7 @@ impl BatchPreparer {
         let Outcome::Done { faults } = outcome else {
             // A reorganisation has taken the window back, or another tracker was here: it is looked at anew.
             progress.with(|state| state.conflicts += 1);
-            return Ok(());
+            return Ok(false);
         };
         services.note_unwritten("count submissions", &faults);
         let many: u64 = arrangement.slots.values().sum();
@@ -140,7 +144,7 @@ impl BatchPreparer {
                 "the day of epoch {epoch} of market {market} is not known: its submissions are not counted to slots"
             ));
         }
-        Ok(())
+        Ok(true)
     }
 
     /// The chain's time, once a node has told of a block.

@@ -16,9 +16,9 @@ use chain::{Block, ChainError, Next, Step, range::Range};
 use domain::chain::{BlockRef, ContractAddress, Following, Note, Old, Refused, Rules, Stretch, TooDeep};
 use store::{
     Session, StoreError,
-    chain::{BLOCK_HASH_TTL, Known, Outcome},
+    chain::{Known, Outcome},
 };
-use supervision::{Actor, Budget, Clock, Context, DeadlineExceeded, Failure, NoMessage, fail};
+use supervision::{Actor, Budget, Context, DeadlineExceeded, Failure, NoMessage, fail};
 
 use super::{FollowServices, PreparerEdge, StartBlock, views::ask_windows};
 use crate::{
@@ -95,7 +95,8 @@ impl BlockFetcher {
     async fn step(&mut self, cx: &Context<NoMessage>) -> Result<Came, StepError> {
         let clock = cx.clock().clone();
         let budget = self.chain.settings.budgets.block(&clock);
-        budget.run(self.within(cx, &budget)).await?
+        // Boxed: what is nested in it is deep.
+        budget.run(Box::pin(self.within(cx, &budget))).await?
     }
 
     async fn within(&mut self, cx: &Context<NoMessage>, budget: &Budget) -> Result<Came, StepError> {
@@ -245,7 +246,7 @@ impl BlockFetcher {
         head: BlockRef,
         budget: &Budget,
     ) -> Result<Option<u64>, StepError> {
-        let before = head.time.saturating_sub(BLOCK_HASH_TTL);
+        let before = head.time.saturating_sub(self.chain.settings.old_after.as_secs());
         let (mut old, mut young) = (checkpoint.number, head.number);
         if checkpoint.time >= before {
             return Ok(None);

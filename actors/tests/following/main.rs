@@ -1,0 +1,196 @@
+//! Following a real node into a real Redis: whatever happens to the tracker or the chain in between, what stands in Redis
+//! in the end is what an undisturbed run leaves, key by key.
+
+#![allow(clippy::expect_used, clippy::panic, unreachable_pub)] // A test that can not go on panics.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod tracker;
+mod world;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use supervision::fail::{Fault, When};
+use testkit::{RedisServer, wait_until};
+use tracker::{SOON, Setup, Tracker, everything};
+use world::World;
+
+const POINTS: [&str; 7] = [
+    "block_fetcher::before_write",
+    "block_fetcher::after_write",
+    "block_fetcher::after_checkpoint",
+    "batch_preparer::before_read",
+    "batch_preparer::after_read",
+    "batch_preparer::before_write",
+    "batch_preparer::after_write",
+];
+
+/// What stands in Redis, by its key: whether it expires, and what is in it.
+type Everything = BTreeMap<String, (bool, Vec<String>)>;
+
+/// What an undisturbed run over the chain as it is now leaves.
+async fn undisturbed(world: &World, setup: Setup) -> Everything {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    world.collect(&mut redis.connection().await.expect("a connection"), 0).await;
+    let tracker = Tracker::start(&redis.url(), &world.anvil.url(), &world.contracts, setup).await;
+    reach_head(world, &tracker).await;
+    assert_eq!(tracker.restarts(), 0, "it was to be undisturbed");
+    tracker.stop().await;
+    everything(&redis).await
+}
+
+async fn reach_head(world: &World, tracker: &Tracker) {
+    let height = world.height().await;
+    let (hash, ..) = world.anvil.block(height).await.expect("asked").expect("the head");
+    tracker.caught_up(height, &hash).await;
+}
+
+fn assert_same(found: &Everything, expected: &Everything) {
+    let keys = found.keys().chain(expected.keys());
+    let different: Vec<_> = keys.filter(|key| found.get(*key) != expected.get(*key)).collect();
+    let first = different.first().map(|key| (*key, found.get(*key), expected.get(*key)));
+    assert!(different.is_empty(), "{} keys differ, the first one is {first:#?}", different.len());
+}
+
+/// Lets every point fail now and then: with a panic, or with an error.
+fn arm(tracker: &Tracker, every: u64) {
+    for (index, point) in POINTS.into_iter().enumerate() {
+        let fault = if index % 2 == 0 { Fault::Panic } else { Fault::Error };
+        tracker.tree.failure_points().arm(point, "", fault, When::Every(every + index as u64));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn crashes_at_every_step_leave_what_an_undisturbed_run_leaves() {
+    let setup = Setup::default();
+    let mut world = World::new(1).await;
+    world.grow(2_000).await;
+    assert!(world.releases() > 500, "{} epochs", world.releases());
+    let expected = undisturbed(&world, setup).await;
+    assert!(expected.keys().filter(|key| key.starts_with("BatchCountKey.")).count() > 500);
+
+    let redis = RedisServer::start().await.expect("a Redis server");
+    world.collect(&mut redis.connection().await.expect("a connection"), 0).await;
+    let tracker = Tracker::start(&redis.url(), &world.anvil.url(), &world.contracts, setup).await;
+    arm(&tracker, 3);
+    reach_head(&world, &tracker).await;
+    assert!(tracker.restarts() > 100, "{} restarts", tracker.restarts());
+    for point in POINTS {
+        let (_, failures) = tracker.tree.failure_points().passages(point);
+        assert!(failures > 0, "{point} has never failed");
+    }
+    tracker.stop().await;
+    assert_same(&everything(&redis).await, &expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reorganisations_of_any_depth_between_crashes_leave_what_the_final_chain_leaves() {
+    let setup = Setup::default();
+    let mut world = World::new(2).await;
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut connection = redis.connection().await.expect("a connection");
+    world.grow(40).await;
+    world.collect(&mut connection, 0).await;
+    let tracker = Tracker::start(&redis.url(), &world.anvil.url(), &world.contracts, setup).await;
+    arm(&tracker, 4);
+    for depth in (1..=12).chain((1..=12).rev()) {
+        // The tracker may be anywhere in it when the chain goes another way.
+        let from = world.height().await.saturating_sub(depth);
+        if depth % 2 == 0 {
+            reach_head(&world, &tracker).await;
+        }
+        world.reorganise(depth).await;
+        world.collect(&mut connection, from).await;
+        let blocks = 1 + world.dice.roll(30);
+        world.grow_collected(blocks, &mut connection).await;
+    }
+    reach_head(&world, &tracker).await;
+    let reorganisations = tracker.chain.progress.now().reorganisations;
+    // Some are noted by an incarnation that falls right then.
+    assert!(reorganisations >= 5, "{reorganisations} reorganisations were met");
+    assert!(tracker.restarts() > 20, "{} restarts", tracker.restarts());
+    tracker.stop().await;
+    assert_same(&everything(&redis).await, &undisturbed(&world, setup).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_trackers_by_mistake_leave_what_one_leaves() {
+    let setup = Setup::default();
+    let mut world = World::new(3).await;
+    world.grow(300).await;
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut connection = redis.connection().await.expect("a connection");
+    world.collect(&mut connection, 0).await;
+    let (url, node) = (redis.url(), world.anvil.url());
+    let one = Tracker::start(&url, &node, &world.contracts, setup).await;
+    let other = Tracker::start(&url, &node, &world.contracts, setup).await;
+    reach_head(&world, &one).await;
+    world.grow_collected(100, &mut connection).await;
+    reach_head(&world, &other).await;
+    let conflicts = one.chain.progress.now().conflicts + other.chain.progress.now().conflicts;
+    assert!(conflicts > 0, "they never met");
+    one.stop().await;
+    other.stop().await;
+    assert_same(&everything(&redis).await, &undisturbed(&world, setup).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reorganisation_deeper_than_may_be_undone_stops_the_fetcher_alone_and_changes_nothing() {
+    let mut setup = Setup { max_reorg_depth: 5, ..Setup::default() };
+    setup.policy.intensity.max_restarts = 2;
+    setup.policy.intensity.within = Duration::from_secs(60);
+    let mut world = World::new(4).await;
+    world.grow(60).await;
+    let redis = RedisServer::start().await.expect("a Redis server");
+    world.collect(&mut redis.connection().await.expect("a connection"), 0).await;
+    let tracker = Tracker::start(&redis.url(), &world.anvil.url(), &world.contracts, setup).await;
+    reach_head(&world, &tracker).await;
+    let before = everything(&redis).await;
+    world.reorganise(8).await;
+    world.grow(2).await;
+    let fetcher = || {
+        let health = tracker.tree.health();
+        health.into_iter().find(|actor| actor.path == "block-fetcher").expect("it is there")
+    };
+    wait_until("the fetcher is degraded", SOON, async || fetcher().degraded).await;
+    let crash = fetcher().last_crash.expect("a reason");
+    assert!(crash.message.contains("chain.max_reorg_depth"), "{}", crash.message);
+    let others = tracker.tree.health();
+    assert!(others.iter().filter(|actor| actor.path != "block-fetcher").all(|actor| !actor.degraded));
+    assert_same(&everything(&redis).await, &before);
+    tracker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn old_blocks_are_followed_by_their_events_alone_and_come_to_the_same() {
+    let mut world = World::new(5).await;
+    world.grow(400).await;
+    let by_headers = undisturbed(&world, Setup::default()).await;
+    // All but the last minute is old.
+    let setup = Setup { old_after: Duration::from_secs(60), ..Setup::default() };
+    let by_events = undisturbed(&world, setup).await;
+    let same = |key: &str| {
+        ["tracker:chain:checkpoint", "CurrentEpochID", "EpochMarkerSetKey", "BatchCountKey"]
+            .iter()
+            .any(|part| key.contains(part))
+    };
+    let pick = |all: &Everything| -> Vec<String> { all.keys().filter(|key| same(key)).cloned().collect() };
+    assert_eq!(pick(&by_events), pick(&by_headers));
+    let hashes = |all: &Everything| all.keys().filter(|key| key.starts_with("BlockHashByNumberKey.")).count();
+    assert!(hashes(&by_events) < 150 && hashes(&by_headers) > 400, "{}", hashes(&by_events));
+    let checkpoint = |all: &Everything| all["tracker:chain:checkpoint"].clone();
+    assert_eq!(checkpoint(&by_events), checkpoint(&by_headers));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn epochs_whose_submissions_are_gone_are_told_and_never_handed_over() {
+    let mut world = World::new(6).await;
+    world.grow(200).await;
+    let setup = Setup { inputs_live: 60, ..Setup::default() };
+    let left = undisturbed(&world, setup).await;
+    let handed = left.keys().filter(|key| key.starts_with("BatchCountKey.")).count();
+    // Those of the last minute, and no others.
+    assert!(handed > 5 && handed < world.releases() / 2, "{handed} of {}", world.releases());
+    let done: Vec<&String> = left.keys().filter(|key| key.ends_with(":market")).collect();
+    assert_eq!(done.len(), 2, "{done:?}");
+}

@@ -1,0 +1,209 @@
+//! The chain subtree in a tree of its own, and all that it leaves in Redis.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroUsize,
+    sync::Arc,
+    time::Duration,
+};
+
+use actors::{
+    BatchPreparer, BlockFetcher, Budgets, FollowServices, FollowSettings, Notice, Notifier, PreparerEdge,
+    Progress, StartBlock,
+};
+use chain::{ChainConfig, Source};
+use domain::chain::{ContractAddress, Following, Rules, WindowState};
+use redis::aio::MultiplexedConnection;
+use store::chain::{ChainKeys, ChainStore};
+use supervision::{Backoff, Child, Clock, Intensity, Limits, Mailbox, Overflow, Policy, Tree, TreeOptions};
+use testkit::{Contracts, RedisServer, wait_until};
+
+use crate::common;
+
+pub const SOON: Duration = Duration::from_secs(120);
+
+/// What differs from test to test.
+#[derive(Clone, Copy)]
+pub struct Setup {
+    pub start: u64,
+    pub max_chunk: u64,
+    pub max_reorg_depth: u64,
+    pub max_windows: usize,
+    pub inputs_live: u64,
+    pub old_after: Duration,
+    pub policy: Policy,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        let policy = Policy {
+            intensity: Intensity { max_restarts: 100_000, within: Duration::from_secs(1) },
+            backoff: Backoff {
+                first: Duration::from_millis(1),
+                max: Duration::from_millis(5),
+                ..Policy::default().backoff
+            },
+            ..Policy::default()
+        };
+        let day = Duration::from_secs(86_400);
+        Self {
+            start: 1,
+            max_chunk: 13,
+            max_reorg_depth: 20,
+            max_windows: 100,
+            inputs_live: 86_400,
+            old_after: day,
+            policy,
+        }
+    }
+}
+
+pub struct Tracker {
+    pub tree: Tree,
+    pub chain: FollowServices,
+}
+
+impl Tracker {
+    pub async fn start(redis: &str, node: &str, contracts: &Contracts, setup: Setup) -> Self {
+        let clock = Clock::system();
+        let markets: Vec<ContractAddress> =
+            contracts.markets.iter().map(|market| market.parse().expect("an address")).collect();
+        let chain = services(redis, node, contracts, &markets, setup, &clock);
+        let notices = Mailbox::<Notice>::new("notifier", Limits::default(), &clock);
+        let chain =
+            FollowServices { notifier: notices.address("block-fetcher", Overflow::DropOldest), ..chain };
+        let mut children = vec![Child::actor("notifier", &notices, || Notifier).policy(setup.policy)];
+        let mut edges = Vec::new();
+        for market in markets {
+            let name = format!("preparer-{market}");
+            let mailbox = Mailbox::new(name.clone(), Limits::default(), &clock);
+            let preparer = mailbox.address("block-fetcher", Overflow::Coalesce);
+            edges.push(PreparerEdge { market, preparer, tracker: None });
+            let of_preparer = chain.clone();
+            let make = move || BatchPreparer::new(of_preparer.clone(), market);
+            children.push(Child::actor(name, &mailbox, make).policy(setup.policy));
+        }
+        let of_fetcher = chain.clone();
+        let fetch =
+            Child::source("block-fetcher", move || BlockFetcher::new(of_fetcher.clone(), edges.clone()));
+        children.push(fetch.policy(setup.policy));
+        let tree = Tree::start(children, TreeOptions::default()).await.expect("the tree starts");
+        Self { tree, chain }
+    }
+
+    pub async fn following(&self) -> Following {
+        let mut session = self.chain.services.store.session("test").await.expect("a session");
+        self.chain.store.load(&mut session).await.expect("loaded").following
+    }
+
+    /// Waits until everything up to this block is accepted, and all that is closed is handed over.
+    pub async fn caught_up(&self, height: u64, hash: &str) {
+        wait_until(&format!("block {height} is accepted"), SOON, async || {
+            let following = self.following().await;
+            let closed = |state: &WindowState| matches!(state, WindowState::Closed { .. });
+            let prepared = following
+                .markets
+                .values()
+                .all(|market| market.windows.values().all(|window| !closed(&window.state)));
+            let checkpoint = following.checkpoint;
+            prepared && checkpoint.is_some_and(|at| at.number == height && at.hash.to_string() == hash)
+        })
+        .await;
+    }
+
+    pub async fn stop(self) {
+        self.tree.stop(Duration::from_secs(10)).await;
+    }
+
+    /// How often its actors fell.
+    pub fn restarts(&self) -> u64 {
+        self.tree.health().iter().map(|actor| actor.generation.saturating_sub(1)).sum()
+    }
+}
+
+fn services(
+    redis: &str,
+    node: &str,
+    contracts: &Contracts,
+    markets: &[ContractAddress],
+    setup: Setup,
+    clock: &Clock,
+) -> FollowServices {
+    let rhythm = common::rhythm(Duration::from_secs(1));
+    let services = common::services(redis, Duration::from_secs(10), rhythm, clock);
+    let protocol_state = contracts.protocol_state.parse().expect("an address");
+    let contracts = chain::Contracts { protocol_state, priorities: None, markets: markets.to_vec() };
+    let mut config = ChainConfig::new(vec![node.parse().expect("a URL")], contracts);
+    config.poll_interval = Duration::from_millis(20);
+    config.max_chunk = setup.max_chunk;
+    let nobody = Mailbox::<Notice>::new("nobody", Limits::default(), clock);
+    FollowServices {
+        services,
+        store: ChainStore::new(ChainKeys::new(""), format!("31337:{protocol_state}"), markets.to_vec(), true),
+        source: Source::new(config).expect("a source"),
+        progress: Arc::new(Progress::new(clock)),
+        settings: Arc::new(FollowSettings {
+            start: StartBlock::Number(setup.start),
+            markets: markets.iter().map(|market| (*market, market.lower())).collect(),
+            rules: Rules {
+                windows: BTreeMap::new(),
+                max_windows: setup.max_windows,
+                max_reorg_depth: setup.max_reorg_depth,
+                inputs_live: setup.inputs_live,
+                silence: 30,
+                block_time: 1.0,
+            },
+            old_after: setup.old_after,
+            batch_size: NonZeroUsize::new(5).expect("more than none"),
+            budgets: Budgets::default(),
+            prepare_every: Duration::from_millis(50),
+            refresh_every: Duration::from_secs(3_600),
+            stale_after: Duration::from_secs(60),
+        }),
+        notifier: nobody.address("nobody", Overflow::DropOldest),
+        workers: Arc::new(tokio::sync::Semaphore::new(2)),
+    }
+}
+
+/// Everything that stands in Redis, as readers see it: by its keys, whether it expires, and what is in it. What collectors
+/// wrote is left out, and the queue is told apart by markets, for those are prepared side by side.
+pub async fn everything(redis: &RedisServer) -> BTreeMap<String, (bool, Vec<String>)> {
+    let mut connection = redis.connection().await.expect("a connection");
+    let keys: BTreeSet<String> = query(&mut connection, &["KEYS", "*"]).await;
+    let mut all = BTreeMap::new();
+    for key in keys.into_iter().filter(|key| !key.starts_with("SnapshotCollector.")) {
+        let kind: String = query(&mut connection, &["TYPE", &key]).await;
+        let mut values: Vec<String> = match kind.as_str() {
+            "string" => vec![query(&mut connection, &["GET", &key]).await],
+            "list" => query(&mut connection, &["LRANGE", &key, "0", "-1"]).await,
+            "set" => query(&mut connection, &["SMEMBERS", &key]).await,
+            "hash" => {
+                let fields: BTreeMap<String, String> = query(&mut connection, &["HGETALL", &key]).await;
+                fields.into_iter().map(|(field, value)| format!("{field} = {value}")).collect()
+            }
+            other => panic!("{key} is a {other}"),
+        };
+        if kind == "set" {
+            values.sort();
+        }
+        let expires = query::<i64>(&mut connection, &["TTL", &key]).await >= 0;
+        if key == "finalizerQueue" {
+            for value in values {
+                let job: serde_json::Value = serde_json::from_str(&value).expect("a job is JSON");
+                let market = format!("{key} of {}", job["DataMarketAddress"]);
+                all.entry(market).or_insert_with(|| (expires, Vec::new())).1.push(value);
+            }
+        } else {
+            all.insert(key, (expires, values));
+        }
+    }
+    all
+}
+
+pub async fn query<T: redis::FromRedisValue>(connection: &mut MultiplexedConnection, words: &[&str]) -> T {
+    let mut command = redis::cmd(words[0]);
+    words[1..].iter().for_each(|word| {
+        command.arg(word);
+    });
+    command.query_async(connection).await.expect("answered")
+}

@@ -1,0 +1,186 @@
+//! A chain with random events of two markets, and what collectors write for its blocks.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use redis::aio::MultiplexedConnection;
+use testkit::{Anvil, Contracts, Emission};
+
+/// How long submissions of an epoch are taken, in seconds; a block takes one.
+pub const WINDOW: u64 = 20;
+/// Submissions come within so many blocks of the release: no reorganisation of the tests reaches them once the window
+/// is closed.
+const SUBMITTED_WITHIN: u64 = 5;
+
+/// Numbers that look random and are the same for the same seed.
+pub struct Dice(u64);
+
+impl Dice {
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// A number below `sides`.
+    pub fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (mixed ^ (mixed >> 31)) % sides
+    }
+}
+
+pub struct World {
+    pub anvil: Anvil,
+    pub contracts: Contracts,
+    pub dice: Dice,
+    /// The time of the newest block, in Unix seconds.
+    time: u64,
+    /// Tells the blocks of each branch from those that they replace.
+    branch: u64,
+    /// The next epoch of each market.
+    epochs: Vec<u64>,
+    /// Where each epoch was released, as far as that block is still there.
+    released: BTreeMap<(usize, u64), u64>,
+}
+
+impl World {
+    pub async fn new(seed: u64) -> Self {
+        let anvil = Anvil::start().await.expect("a node");
+        let contracts = anvil.deploy(2).await.expect("contracts");
+        for market in &contracts.markets {
+            let views = [WINDOW, 86_400_000_000, 10, 7, 7_200];
+            anvil.set_market(&contracts, market, views).await.expect("set");
+        }
+        anvil.mine().await.expect("mined");
+        // A day that begins within what is followed.
+        for market in &contracts.markets {
+            anvil.emit(&contracts, market, &Emission::DayStarted { day: 7 }).await.expect("emitted");
+        }
+        anvil.mine().await.expect("mined");
+        let dice = Dice::new(seed);
+        let mut world = Self {
+            anvil,
+            contracts,
+            dice,
+            time: 0,
+            branch: 0,
+            epochs: vec![100, 500],
+            released: BTreeMap::new(),
+        };
+        world.look_at_the_time().await;
+        world
+    }
+
+    async fn look_at_the_time(&mut self) {
+        let head = self.anvil.block(self.height().await).await.expect("asked").expect("a head");
+        self.time = head.2;
+    }
+
+    pub async fn height(&self) -> u64 {
+        self.anvil.height().await.expect("a height")
+    }
+
+    /// Mines blocks, some of which release epochs, some of them twice.
+    pub async fn grow(&mut self, blocks: u64) {
+        for _ in 0..blocks {
+            let height = self.height().await + 1;
+            for index in 0..self.contracts.markets.len() {
+                let market = self.contracts.markets[index].clone();
+                if self.dice.roll(5) == 0 {
+                    let epoch = self.epochs[index];
+                    self.epochs[index] += 1;
+                    self.released.insert((index, epoch), height);
+                    for _ in 0..=self.dice.roll(8) / 7 {
+                        self.emit(&market, &Emission::EpochReleased { epoch, begin: 0, end: 1 }).await;
+                    }
+                }
+                if self.branch > 0 || self.dice.roll(10) == 0 {
+                    self.emit(&market, &Emission::Unknown { epoch: self.branch }).await;
+                }
+            }
+            self.time += 1;
+            self.anvil.mine_at(self.time).await.expect("mined");
+        }
+    }
+
+    /// The same while somebody follows: what was submitted is there long before its window closes.
+    pub async fn grow_collected(&mut self, blocks: u64, connection: &mut MultiplexedConnection) {
+        let mut left = blocks;
+        while left > 0 {
+            let now = left.min(WINDOW - 2 * SUBMITTED_WITHIN - 2);
+            let from = self.height().await.saturating_sub(WINDOW);
+            self.grow(now).await;
+            self.collect(connection, from).await;
+            left -= now;
+        }
+    }
+
+    pub async fn emit(&self, market: &str, emission: &Emission) {
+        self.anvil.emit(&self.contracts, market, emission).await.expect("emitted");
+    }
+
+    /// Drops the last blocks and mines others in their place, each at the same time as the one before it: windows close
+    /// with the same number on each branch, so that what was handed over meanwhile is right on both.
+    pub async fn reorganise(&mut self, depth: u64) {
+        let height = self.height().await;
+        self.anvil.roll_back(depth).await.expect("rolled back");
+        self.time -= depth;
+        self.branch += 1;
+        let dropped: Vec<(usize, u64)> = self
+            .released
+            .iter()
+            .filter(|(_, block)| **block > height - depth)
+            .map(|(epoch, _)| *epoch)
+            .collect();
+        self.released.retain(|_, block| *block <= height - depth);
+        // Some of what was dropped is told again on the new branch, in other blocks.
+        for (index, epoch) in dropped {
+            if self.dice.roll(2) == 0 {
+                self.epochs[index] = self.epochs[index].min(epoch);
+            }
+        }
+        self.grow(depth).await;
+    }
+
+    /// What collectors have written for the blocks from this one on, by its key. The same block has the same submissions
+    /// each time.
+    pub async fn inputs(&self, from: u64) -> BTreeMap<String, BTreeSet<String>> {
+        let mut inputs = BTreeMap::<String, BTreeSet<String>>::new();
+        for (&(index, epoch), &block) in &self.released {
+            let market = &self.contracts.markets[index];
+            for number in block.max(from)..block + SUBMITTED_WITHIN {
+                let Some((hash, ..)) = self.anvil.block(number).await.expect("a block") else { break };
+                let mut dice = Dice::new(epoch * 1_000_003 + number);
+                let members = (0..dice.roll(6)).map(|_| {
+                    let (project, slot) = (dice.roll(12), dice.roll(40));
+                    match dice.roll(20) {
+                        0 => format!("{market}.{epoch}.broken"),
+                        _ => format!("{market}.{epoch}.project-{project}.{slot}"),
+                    }
+                });
+                let members: BTreeSet<String> = members.collect();
+                if !members.is_empty() {
+                    inputs.insert(format!("SnapshotCollector.{market}.{epoch}.{hash}"), members);
+                }
+            }
+        }
+        inputs
+    }
+
+    /// Writes what collectors write.
+    pub async fn collect(&self, connection: &mut MultiplexedConnection, from: u64) {
+        for (key, members) in self.inputs(from).await {
+            let _: u64 = redis::cmd("SADD")
+                .arg(&key)
+                .arg(members.into_iter().collect::<Vec<_>>())
+                .query_async(connection)
+                .await
+                .expect("written");
+        }
+    }
+
+    /// How many epochs were released.
+    pub fn releases(&self) -> usize {
+        self.released.len()
+    }
+}

@@ -5,8 +5,11 @@
 
 use std::time::{Duration, Instant};
 
-use domain::current_epoch;
-use store::{MarketKeys, MarketStore};
+use domain::{chain::ContractAddress, current_epoch, learn_from_chain};
+use store::{
+    MarketKeys, MarketStore,
+    chain::{ChainKeys, windows},
+};
 use supervision::{Actor, Clock, Context, Failure, fail};
 
 use super::pace::{Next, PassError, Passes, keep_passing};
@@ -28,6 +31,8 @@ pub struct EpochTracker {
     market: MarketStore,
     /// The original's numbers are shown.
     original: bool,
+    /// Where the chain's windows of the market stand, when the chain is followed.
+    chain: Option<(ChainKeys, ContractAddress)>,
     /// Messages don't start a pass before this.
     rested: Option<Instant>,
 }
@@ -37,13 +42,19 @@ impl EpochTracker {
     #[must_use]
     pub fn new(services: Services, keys: MarketKeys) -> Self {
         let market = MarketStore::new(keys, &services.validator);
-        Self { services, market, original: false, rested: None }
+        Self { services, market, original: false, chain: None, rested: None }
     }
 
     /// The same, showing the original's numbers.
     #[must_use]
     pub fn as_original(self, original: bool) -> Self {
         Self { original, ..self }
+    }
+
+    /// The same, learning of released epochs from the chain too.
+    #[must_use]
+    pub fn with_chain(self, keys: ChainKeys, market: ContractAddress) -> Self {
+        Self { chain: Some((keys, market)), ..self }
     }
 }
 
@@ -77,7 +88,10 @@ impl Passes for EpochTracker {
             let (current, faults) = self.market.original_current(&mut session, second).await?;
             (current, ORIGINAL_TTL, faults)
         } else {
-            let (candidates, faults) = self.market.latest(&mut session, second).await?;
+            let (mut candidates, faults) = self.market.latest(&mut session, second).await?;
+            if let Some((keys, market)) = &self.chain {
+                learn_from_chain(&mut candidates, &windows(&mut session, keys, market).await?);
+            }
             let current =
                 current_epoch(&candidates, second).map(|current| current.to_json(second).to_string());
             (current, self.services.rhythm.current_epoch_ttl(), faults)

@@ -1,8 +1,13 @@
 //! The dataset `metrics:current_epoch`: which epoch is the current one, and where it stands.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
-use crate::{DEFAULT_WINDOW, EpochFacts, EpochId, LONGEST_WINDOW, Number};
+use crate::{
+    DEFAULT_WINDOW, EpochFacts, EpochId, LONGEST_WINDOW, Number,
+    chain::{Window, WindowState},
+};
 
 /// Where an epoch stands, as readers know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +77,29 @@ impl Candidate {
         let EpochFacts { timeline, start, .. } = &self.facts;
         let times = [timeline.opened, timeline.closed, *start];
         times.into_iter().flatten().fold(0.0, f64::max)
+    }
+}
+
+/// Adds what the chain tells of epochs that it has released. What producers have written of an epoch counts, and the chain
+/// fills in what they have not.
+pub fn learn_from_chain(candidates: &mut Vec<Candidate>, windows: &BTreeMap<u64, Window>) {
+    for (number, window) in windows {
+        let Ok(epoch) = EpochId::parse(&number.to_string()) else { continue };
+        let at = candidates.iter().position(|candidate| candidate.epoch == epoch).unwrap_or_else(|| {
+            candidates.push(Candidate { epoch, facts: EpochFacts::default() });
+            candidates.len() - 1
+        });
+        let candidate = &mut candidates[at];
+        if candidate.is_open().is_none() {
+            candidate.facts.open = Some(!matches!(window.state, WindowState::Closed { .. }));
+        }
+        let facts = &mut candidate.facts;
+        if facts.start.is_none() && facts.timeline.opened.is_none() {
+            facts.start = Some(window.released as f64);
+        }
+        if facts.duration.is_none() && facts.end.is_none() {
+            facts.duration = Some(window.limit.saturating_sub(window.released) as f64);
+        }
     }
 }
 
@@ -263,5 +291,48 @@ mod tests {
             json.to_string(),
             r#"{"epoch_id":"5","phase":"submission","submissions_received":3,"time_remaining_seconds":10,"timestamp":1000,"window_duration":20}"#
         );
+    }
+
+    fn window(released: u64, length: u64, state: WindowState) -> Window {
+        let limit = released + length;
+        Window { release_block: 1, released, limit, limit_block: 2, day: None, state }
+    }
+
+    #[test]
+    fn what_the_chain_released_is_current_before_a_producer_has_written_of_it() {
+        let mut candidates = vec![candidate("7", EpochFacts { open: Some(false), ..EpochFacts::default() })];
+        learn_from_chain(&mut candidates, &BTreeMap::from([(8, window(1_000, 60, WindowState::Open))]));
+        let current = current_epoch(&candidates, 1_010.0).expect("there is one");
+        assert_eq!((current.epoch.as_str(), current.phase), ("8", Phase::Submission));
+        assert_eq!((current.window, current.time_remaining), (60.0, 50));
+        // Once it is closed there, and nothing else is known of it.
+        let mut candidates = Vec::new();
+        let closed = window(1_000, 60, WindowState::Closed { block: 2 });
+        learn_from_chain(&mut candidates, &BTreeMap::from([(8, closed)]));
+        assert_eq!(candidates[0].phase(), Phase::Finalization);
+    }
+
+    proptest! {
+        #[test]
+        fn what_producers_wrote_of_an_epoch_counts_whatever_the_chain_tells(
+            facts in any_facts(), released in 0_u64..2_000_000_000, length in 1_u64..100_000, closed in any::<bool>(),
+        ) {
+            let state = if closed { WindowState::Closed { block: 2 } } else { WindowState::Open };
+            let before = candidate("8", facts);
+            let mut after = vec![before.clone()];
+            learn_from_chain(&mut after, &BTreeMap::from([(8, window(released, length, state))]));
+            prop_assert_eq!(after.len(), 1);
+            let after = &after[0];
+            if before.is_open().is_some() {
+                prop_assert_eq!(after.is_open(), before.is_open());
+                prop_assert_eq!(after.phase(), before.phase());
+            } else {
+                prop_assert_eq!(after.is_open(), Some(!closed));
+            }
+            let known = |before: Option<f64>, after: Option<f64>| before.is_none() || before == after;
+            prop_assert!(known(before.facts.start, after.facts.start));
+            prop_assert!(known(before.facts.duration, after.facts.duration));
+            prop_assert_eq!(before.facts.end, after.facts.end);
+        }
     }
 }

@@ -20,7 +20,7 @@ mod summary;
 mod timeline;
 
 pub use address::Address;
-pub use current_epoch::{Candidate, CurrentEpoch, Phase, current_epoch};
+pub use current_epoch::{Candidate, CurrentEpoch, Phase, current_epoch, learn_from_chain};
 pub use epoch::{BadEpoch, EpochId};
 pub use event::{Entity, EventCounts};
 pub use gaps::{Gap, Steps};

@@ -17,7 +17,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 
 pub use guarded::Outcome;
-pub use inputs::{ClosedWindow, Inputs};
+pub use inputs::{ClosedWindow, Inputs, windows};
 pub use keys::ChainKeys;
 pub use tables::MarketTables;
 

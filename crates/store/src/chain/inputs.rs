@@ -1,6 +1,6 @@
 //! What was submitted for an epoch whose window is closed, and the one hand-over of its batches.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use domain::chain::{Arrangement, ContractAddress, EpochSet, Window, WindowState};
 use serde_json::json;
@@ -44,6 +44,23 @@ pub struct Inputs {
     pub missing: Vec<u64>,
     /// Keys that could not be read.
     pub faults: Vec<Fault>,
+}
+
+/// The windows of a market, by their epochs: one round trip. There are none where no chain is followed.
+///
+/// # Errors
+/// [`StoreError`] when the server does not answer, or something of ours can't be read.
+pub async fn windows(
+    session: &mut Session,
+    keys: &ChainKeys,
+    market: &ContractAddress,
+) -> Result<BTreeMap<u64, Window>, StoreError> {
+    let (operation, key) = ("read windows", keys.windows(market));
+    let mut batch = Batch::new();
+    batch.cmd("HGETALL", &key);
+    let mut replies = Replies::new(operation, session.run(operation, &key, batch).await?);
+    let texts: Vec<(u64, String)> = replies.own(&key)?;
+    texts.into_iter().map(|(epoch, text)| Ok((epoch, read(&key, &text)?))).collect()
 }
 
 impl ChainStore {

@@ -29,6 +29,7 @@ lint:
 bench:
 	scripts/needs redis-server anvil
 	$(CARGO) bench --package supervision --bench kit
+	$(CARGO) bench --package actors --bench following
 	$(CARGO) bench --package state-tracker --bench passes $(FEATURES)
 	$(CARGO) bench --package state-tracker --bench operation $(FEATURES)
 

@@ -40,6 +40,8 @@ pub(crate) struct State {
     pub(crate) not_before: Option<Instant>,
     /// Its last fault, until it answers again.
     pub(crate) fault: Option<FaultKind>,
+    /// When that was.
+    failed_at: Option<Instant>,
     /// Faults in a row.
     pub(crate) streak: u32,
     /// Its last known head, and when it was known.
@@ -120,9 +122,12 @@ impl Node {
         slot.max(now)
     }
 
-    /// It answered as it should.
-    pub(crate) fn answered(&self) {
+    /// It answered as it should to what was asked at `asked`. What it did wrong since then stays.
+    pub(crate) fn answered(&self, asked: Instant) {
         let mut state = self.state();
+        if state.failed_at.is_some_and(|failed| failed > asked) {
+            return;
+        }
         state.fault = None;
         state.not_before = None;
         state.streak = 0;
@@ -147,6 +152,7 @@ impl Node {
         };
         state.streak = state.streak.saturating_add(1);
         state.fault = Some(fault.kind);
+        state.failed_at = Some(Instant::now());
         state.not_before = Instant::now().checked_add(pause);
         if fault.kind.is_wrong() || fault.kind == FaultKind::Unreachable {
             // Who knows what answers at that address next time.
@@ -191,9 +197,9 @@ mod tests {
         let fault = Fault::new(FaultKind::Unreachable, "");
         let pauses: Vec<u128> = (0..8).map(|_| node.failed(&fault, &config, 0.5).as_millis()).collect();
         assert_eq!(pauses, [200, 400, 800, 1600, 3200, 5000, 5000, 5000]);
-        node.answered();
+        node.answered(Instant::now());
         assert_eq!(node.failed(&fault, &config, 0.0).as_millis(), 150);
-        node.answered();
+        node.answered(Instant::now());
         assert_eq!(node.failed(&fault, &config, 1.0).as_millis(), 250);
     }
 
@@ -204,6 +210,18 @@ mod tests {
             Fault { retry_after: Some(Duration::from_secs(17)), ..Fault::new(FaultKind::RateLimited, "") };
         assert_eq!(node.failed(&fault, &config, 0.9), Duration::from_secs(17));
         assert_eq!(node.state().not_before, Some(Instant::now() + Duration::from_secs(17)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_to_an_earlier_question_does_not_undo_what_came_after_it() {
+        let (node, config) = node();
+        let asked = Instant::now();
+        tokio::time::advance(Duration::from_millis(1)).await;
+        node.failed(&Fault::new(FaultKind::RateLimited, ""), &config, 0.5);
+        node.answered(asked);
+        assert!(node.state().not_before.is_some(), "it asked for fewer requests, and is still left alone");
+        node.answered(Instant::now());
+        assert!(node.state().not_before.is_none());
     }
 
     #[tokio::test(start_paused = true)]

@@ -268,9 +268,10 @@ impl Pool {
         deadline: Instant,
         read: &impl Fn(&[&RawValue]) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
+        let asked = Instant::now();
         self.verify_chain(index, deadline).await?;
         let value = self.exchange(index, calls, want.range, deadline, read).await?;
-        self.inner.nodes[index].answered();
+        self.inner.nodes[index].answered(asked);
         Ok(value)
     }
 

@@ -1,5 +1,6 @@
 //! Nodes that fail, lag and lie, in front of a real one: each fault is counted by its kind, the node at fault set
 //! aside, and no block skipped.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
 mod support;
 
@@ -133,16 +134,23 @@ async fn retry_after_is_kept_to() {
     let source = chain.source(&[&only.url()]);
     let genesis = chain.genesis().await;
     blocks_to(&source, &genesis, 1).await;
-    only.set_times(RpcFault::TooManyRequests { retry_after: Some(2) }, 1);
+    only.set(RpcFault::TooManyRequests { retry_after: Some(2) });
     let started = tokio::time::Instant::now();
-    next_block(&source, &chain.at(1).await).await;
+    let limited = || source.counters().faults(FaultKind::RateLimited);
+    let clearing = async {
+        wait_until("the first refusal", PATIENCE, async || limited() > 0).await;
+        only.clear();
+    };
+    let after = chain.at(1).await;
+    let (_, ()) = tokio::join!(next_block(&source, &after), clearing);
     assert!(started.elapsed() >= Duration::from_secs(2), "{:?}", started.elapsed());
-    assert_eq!(source.counters().faults(FaultKind::RateLimited), 1, "it was asked once, and left alone");
+    assert!(limited() <= 2, "the question and the look at all nodes may both have met it: {}", limited());
     // Longer than the caller has: said at once, instead of waiting in vain.
-    only.set_times(RpcFault::TooManyRequests { retry_after: Some(3_600) }, 1);
-    let error = next_or_error(&source, &genesis, PATIENCE).await.unwrap_err().to_string();
-    assert!(error.contains("429") && error.contains(&only.url()), "{error}");
-    assert!(started.elapsed() < PATIENCE);
+    only.set(RpcFault::TooManyRequests { retry_after: Some(3_600) });
+    let started = tokio::time::Instant::now();
+    let error = next_or_error(&source, &genesis, PATIENCE).await.unwrap_err();
+    assert!(matches!(error, ChainError::NoAnswer { .. }) && error.to_string().contains("429"), "{error}");
+    assert!(started.elapsed() < PATIENCE / 2);
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
 //! Following a real node, block by block.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
 mod support;
 
@@ -210,6 +211,12 @@ async fn nothing_takes_longer_than_its_deadline() {
     let genesis = chain.genesis().await;
     next_block(&source, &genesis).await;
     chain.anvil.pause().unwrap();
+    // The signal takes its time to reach every thread.
+    wait_until("the node to fall silent", support::PATIENCE, async || {
+        let asked = chain.anvil.height();
+        tokio::time::timeout(Duration::from_millis(500), asked).await.is_err()
+    })
+    .await;
     let started = Instant::now();
     let error = source.next(&genesis, started + Duration::from_millis(300)).await.unwrap_err();
     assert!(matches!(error, ChainError::NoAnswer { .. }), "{error}");

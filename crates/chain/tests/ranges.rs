@@ -1,4 +1,5 @@
 //! Old blocks of a real node, many at once.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
 mod support;
 

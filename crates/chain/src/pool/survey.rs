@@ -61,7 +61,7 @@ impl Pool {
         };
         match look.await {
             Ok(header) => {
-                node.answered();
+                node.answered(now);
                 let lagged = node.state().lagging;
                 if self.note_head(index, header.number.to()) && !lagged {
                     self.fault(index, &Fault::new(FaultKind::Lagging, "it is behind the others"));

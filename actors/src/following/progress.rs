@@ -142,3 +142,30 @@ pub(crate) fn faults(counters: &Counters) -> impl Iterator<Item = (&'static str,
 pub(crate) fn any_usable(nodes: &[NodeStatus]) -> bool {
     nodes.iter().any(|node| node.fault.is_none() && node.set_aside_for.is_zero())
 }
+
+#[cfg(test)]
+mod tests {
+    use domain::chain::Hash;
+
+    use super::*;
+
+    fn block(number: u64, time: u64) -> BlockRef {
+        BlockRef { number, hash: Hash([number as u8; 32]), parent: Hash([0; 32]), time }
+    }
+
+    #[test]
+    fn the_time_of_the_chain_does_not_know_what_our_clock_says() {
+        // A day ahead of the chain.
+        let clock = Clock::manual(Duration::from_secs(1_000_000 + 86_400));
+        let progress = Progress::new(&clock);
+        assert_eq!(progress.chain_time(), None);
+        progress.head(block(1, 1_000_000));
+        assert_eq!(progress.chain_time(), Some(1_000_000));
+        clock.advance(Duration::from_secs(7));
+        // That there is no new block is no new time.
+        progress.head(block(1, 1_000_000));
+        assert_eq!(progress.chain_time(), Some(1_000_007));
+        progress.head(block(2, 1_000_005));
+        assert_eq!(progress.chain_time(), Some(1_000_005));
+    }
+}

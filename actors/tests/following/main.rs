@@ -10,10 +10,11 @@ mod world;
 
 use std::{collections::BTreeMap, time::Duration};
 
+use domain::chain::WindowState;
 use supervision::fail::{Fault, When};
-use testkit::{RedisServer, wait_until};
-use tracker::{SOON, Setup, Tracker, everything};
-use world::World;
+use testkit::{Emission, RedisServer, wait_until};
+use tracker::{SOON, Setup, Tracker, everything, query};
+use world::{WINDOW, World};
 
 const POINTS: [&str; 7] = [
     "block_fetcher::before_write",
@@ -193,4 +194,77 @@ async fn epochs_whose_submissions_are_gone_are_told_and_never_handed_over() {
     assert!(handed > 5 && handed < world.releases() / 2, "{handed} of {}", world.releases());
     let done: Vec<&String> = left.keys().filter(|key| key.ends_with(":market")).collect();
     assert_eq!(done.len(), 2, "{done:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_windows_are_open_at_once_and_a_restart_leaves_each_the_time_it_had_left() {
+    const MANY: u64 = 130;
+    let setup = Setup::default();
+    let mut world = World::new(7).await;
+    let market = world.contracts.markets[0].clone();
+    world.emit(&market, &Emission::ManyReleases { first: 1_000, count: MANY }).await;
+    world.mine().await;
+    let released = world.height().await;
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut connection = redis.connection().await.expect("a connection");
+    let marked = format!("EpochMarkerSetKey.{market}");
+    let (mut open, mut waiting) = (Vec::new(), Vec::new());
+    for half in [1, WINDOW / 2] {
+        let tracker = Tracker::start(&redis.url(), &world.anvil.url(), &world.contracts, setup).await;
+        reach_head(&world, &tracker).await;
+        let following = tracker.following().await;
+        let windows = &following.markets[&market.parse().expect("an address")].windows;
+        let count = |state| windows.values().filter(|window| window.state == state).count() as u64;
+        open.push(count(WindowState::Open));
+        waiting.push(count(WindowState::Waiting));
+        assert_eq!(query::<u64>(&mut connection, &["SCARD", &marked]).await, 100);
+        tracker.stop().await;
+        for _ in 0..half {
+            world.mine().await;
+        }
+    }
+    assert_eq!((open, waiting), (vec![100, 100], vec![30, 30]));
+    // The last block before the limit closes none, the next one all of them, and those that waited too.
+    while world.height().await < released + WINDOW - 1 {
+        world.mine().await;
+    }
+    let tracker = Tracker::start(&redis.url(), &world.anvil.url(), &world.contracts, setup).await;
+    reach_head(&world, &tracker).await;
+    assert_eq!(query::<u64>(&mut connection, &["SCARD", &marked]).await, 100);
+    world.mine().await;
+    reach_head(&world, &tracker).await;
+    assert_eq!(query::<u64>(&mut connection, &["SCARD", &marked]).await, 0);
+    for epoch in 1_000..1_000 + MANY {
+        let details = format!("EpochMarkerDetailsKey.{market}.{epoch}");
+        let details: String = query(&mut connection, &["GET", &details]).await;
+        let limit = format!("\"SubmissionLimitBlockNumber\":{}", released + WINDOW);
+        assert!(details.contains(&limit), "{details}");
+    }
+    tracker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_window_that_no_block_closes_is_closed_by_the_time_of_the_chain() {
+    let mut world = World::new(8).await;
+    let market = world.contracts.markets[0].clone();
+    world.emit(&market, &Emission::EpochReleased { epoch: 77, begin: 0, end: 1 }).await;
+    world.mine().await;
+    let head = world.height().await;
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut connection = redis.connection().await.expect("a connection");
+    // Its window is over a second after its limit without a block.
+    let setup = Setup { silence: 1, ..Setup::default() };
+    world.set_window(2).await;
+    let tracker = Tracker::start(&redis.url(), &world.anvil.url(), &world.contracts, setup).await;
+    let count = format!("BatchCountKey.{market}.77");
+    wait_until("its batches are counted", SOON, async || {
+        query::<Option<u64>>(&mut connection.clone(), &["GET", &count]).await == Some(0)
+    })
+    .await;
+    // The block that told how long windows are came after its release, and is the last one that counts.
+    let details: String =
+        query(&mut connection, &["GET", &format!("EpochMarkerDetailsKey.{market}.77")]).await;
+    let limit = format!("\"EpochReleaseBlockNumber\":{head},\"SubmissionLimitBlockNumber\":{}", head + 1);
+    assert!(details.contains(&limit), "{details}");
+    tracker.stop().await;
 }

@@ -30,6 +30,7 @@ pub struct Setup {
     pub max_reorg_depth: u64,
     pub max_windows: usize,
     pub inputs_live: u64,
+    pub silence: u64,
     pub old_after: Duration,
     pub policy: Policy,
 }
@@ -52,6 +53,7 @@ impl Default for Setup {
             max_reorg_depth: 20,
             max_windows: 100,
             inputs_live: 86_400,
+            silence: 30,
             old_after: day,
             policy,
         }
@@ -150,7 +152,7 @@ fn services(
                 max_windows: setup.max_windows,
                 max_reorg_depth: setup.max_reorg_depth,
                 inputs_live: setup.inputs_live,
-                silence: 30,
+                silence: setup.silence,
                 block_time: 1.0,
             },
             old_after: setup.old_after,

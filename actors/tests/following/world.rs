@@ -98,12 +98,26 @@ impl World {
                     self.emit(&market, &Emission::Unknown { epoch: self.branch }).await;
                 }
             }
-            self.time += 1;
-            self.anvil.mine_at(self.time).await.expect("mined");
+            self.mine().await;
         }
     }
 
-    /// The same while somebody follows: what was submitted is there long before its window closes.
+    /// Mines one block with what was emitted.
+    pub async fn mine(&mut self) {
+        self.time += 1;
+        self.anvil.mine_at(self.time).await.expect("mined");
+    }
+
+    /// From the next block on, submissions of an epoch are taken for so long.
+    pub async fn set_window(&mut self, seconds: u64) {
+        for market in &self.contracts.markets {
+            let views = [seconds, 86_400_000_000, 10, 7, 7_200];
+            self.anvil.set_market(&self.contracts, market, views).await.expect("set");
+        }
+        self.mine().await;
+    }
+
+    /// Grows while somebody follows: what was submitted is there long before its window closes.
     pub async fn grow_collected(&mut self, blocks: u64, connection: &mut MultiplexedConnection) {
         let mut left = blocks;
         while left > 0 {

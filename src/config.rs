@@ -31,7 +31,7 @@ pub use markets::{Compat, MarketSettings, Priority, UnknownMarket};
 pub use problem::{ConfigErrors, EX_CONFIG};
 pub use secret::Secret;
 pub use settings::{
-    Config, Http, Intervals, Ledger, Log, LogFormat, Mailbox, Redis, Retention, Supervision, Tracker,
+    Chain, Config, Http, Intervals, Ledger, Log, LogFormat, Mailbox, Redis, Retention, Supervision, Tracker,
 };
 pub use sources::CONFIG_VARIABLE;
 #[cfg(feature = "failure-points")]

@@ -18,8 +18,8 @@ mod status;
 pub mod telemetry;
 
 pub use following::{
-    BatchPreparer, BlockFetcher, Budgets, FollowServices, FollowSettings, FollowState, PreparerEdge,
-    Progress, StartBlock,
+    BadStartBlock, BatchPreparer, BlockFetcher, Budgets, FollowServices, FollowSettings, FollowState,
+    PreparerEdge, Progress, StartBlock,
 };
 pub use indexer::Indexer;
 pub use listener::{IndexEdge, Listener};

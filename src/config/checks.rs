@@ -4,6 +4,8 @@ use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use actors::StartBlock;
+use chain::NodeUrl;
 use figment::value::Value;
 use redis::{ConnectionInfo, IntoConnectionInfo};
 use tracing_subscriber::EnvFilter;
@@ -17,6 +19,12 @@ pub(crate) const SOCKET_ADDRESS: &str = "an IP address and a port such as \"127.
 pub(crate) const REDIS_URL: &str = "redis://[user:password@]host[:port][/db], the same with rediss:// for TLS, or unix:///path?db=0&user=…&pass=…";
 pub(crate) const FILE_OR_NONE: &str = "empty, or the path of a PEM file";
 const SERVER: &str = "host:port, such as \"10.0.0.1:26379\" or \"[::1]:6379\"";
+const NODE: &str = "the URL of a node, http(s)://host:port/path or ws(s)://host:port/path";
+const NODES: &str = "a list of URLs, each http(s)://host:port/path or ws(s)://host:port/path";
+pub(crate) const START_BLOCK: &str =
+    "\"latest\", a block's number such as \"1200300\", or \"latest - 1000\" for so many blocks before";
+pub(crate) const ADDRESS: &str = "an address, 0x and 40 hex digits";
+pub(crate) const ADDRESS_OR_NONE: &str = "empty, or an address (0x and 40 hex digits)";
 const SERVERS: &str = "a list of servers, each host:port";
 pub(crate) const NAME: &str =
     "an address (0x and 40 hex digits) or a name without spaces and without any of : , { } [ ] and quotes";
@@ -129,6 +137,14 @@ pub(crate) fn is_address(name: &str) -> bool {
     hex_digits(name).is_some_and(|hex| hex.len() == 40 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
+pub(crate) fn is_address_or_none(text: &str) -> bool {
+    text.is_empty() || is_address(text)
+}
+
+pub(crate) fn is_start_block(text: &str) -> bool {
+    text.parse::<StartBlock>().is_ok()
+}
+
 /// Begins like an address without being one: allowed, but worth a note.
 pub(crate) fn is_broken_address(name: &str) -> bool {
     hex_digits(name).is_some() && !is_address(name)
@@ -174,6 +190,8 @@ pub(crate) fn refusals(setting: &Setting, value: &Value) -> Vec<Refusal> {
         (Kind::Names, _) => refuse(NAMES.to_owned()),
         (Kind::Servers, Value::Array(_, items)) => refused_servers(items),
         (Kind::Servers, _) => refuse(SERVERS.to_owned()),
+        (Kind::Nodes, Value::Array(_, items)) => refused_nodes(items),
+        (Kind::Nodes, _) => refuse(NODES.to_owned()),
     }
 }
 
@@ -223,6 +241,13 @@ pub(crate) fn server(text: &str) -> Option<(&str, u16)> {
 fn refused_servers(items: &[Value]) -> Vec<Refusal> {
     let bad = items.iter().filter(|item| item.as_str().and_then(server).is_none());
     bad.map(|item| (plain(item), SERVER.to_owned())).collect()
+}
+
+/// URLs hold credentials: none is repeated, its place is told.
+fn refused_nodes(items: &[Value]) -> Vec<Refusal> {
+    let is_node = |item: &Value| item.as_str().is_some_and(|text| text.parse::<NodeUrl>().is_ok());
+    let bad = items.iter().enumerate().filter(|(_, item)| !is_node(item));
+    bad.map(|(at, _)| (format!("{HIDDEN} (item {})", at + 1), NODE.to_owned())).collect()
 }
 
 fn refused_names(items: &[Value]) -> Vec<Refusal> {

@@ -53,6 +53,8 @@ pub(crate) fn problems<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Vec<Probl
     problems.extend(one_way_to_redis(&get));
     problems.extend(cluster_has_one_database(&get));
     problems.extend(certificate_with_its_key(&get));
+    problems.extend(chain_has_one_server(&get));
+    problems.extend(chain_has_addresses(&get));
     problems.extend(same_port(get));
     problems
 }
@@ -90,6 +92,38 @@ fn certificate_with_its_key<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Opti
     let allowed =
         format!("set where {} is set: a certificate and its key belong together", other.setting.key);
     Some(Problem::bad_value(lacking.setting.key, &lacking.shown, &lacking.origin, &allowed))
+}
+
+/// The checkpoint moves with its effects in one script, and the keys of those lie in different slots.
+fn chain_has_one_server<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Option<Problem> {
+    let (cluster, nodes) = (get("redis.cluster")?, get("chain.nodes")?);
+    let both = !checks::is_unset(&cluster.value) && !checks::is_unset(&nodes.value);
+    both.then(|| {
+        let allowed = format!(
+            "empty where chain.nodes is set (from {}): the chain part needs one server, its scripts span keys",
+            nodes.origin
+        );
+        Problem::bad_value("redis.cluster", &cluster.shown, &cluster.origin, &allowed)
+    })
+}
+
+/// Names of contracts that do not exist would find no events for ever.
+fn chain_has_addresses<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Vec<Problem> {
+    let Some(nodes) = get("chain.nodes").filter(|nodes| !checks::is_unset(&nodes.value)) else {
+        return Vec::new();
+    };
+    let allowed = format!("{}, where chain.nodes is set (from {})", checks::ADDRESS, nodes.origin);
+    let bad = |key, name: &str, entry: &Entry| {
+        Problem::bad_value(key, &format!("{name:?}"), &entry.origin, &allowed)
+    };
+    let protocol = get("tracker.protocol").and_then(|entry| Some((entry.value.as_str()?, entry)));
+    let protocol = protocol.filter(|(name, _)| !checks::is_address(name));
+    let protocol = protocol.map(|(name, entry)| bad("tracker.protocol", name, entry));
+    let markets = get("tracker.markets").into_iter().flat_map(|entry| {
+        let names = entry.names().into_iter().filter(|name| !checks::is_address(name));
+        names.map(|name| bad("tracker.markets", name, entry)).collect::<Vec<_>>()
+    });
+    protocol.into_iter().chain(markets).collect()
 }
 
 /// A pass waits for Redis up to four times, and once for a connection. It must not be taken for stalled before Redis

@@ -22,6 +22,8 @@ pub(crate) struct Setting {
     pub(crate) variable: Option<&'static str>,
     /// Never shown.
     pub(crate) secret: bool,
+    /// Its variable holds whole seconds, without a unit.
+    pub(crate) seconds: bool,
     /// May be read from a file named by its variable with `_FILE` behind it.
     pub(crate) from_file: bool,
     /// What to set it to, where it has no default.
@@ -46,11 +48,13 @@ pub(crate) enum Kind {
     Names,
     /// A list of servers, `host:port` each.
     Servers,
+    /// A list of URLs of a chain's nodes.
+    Nodes,
 }
 
 impl Setting {
     const fn new(key: &'static str, kind: Kind) -> Self {
-        Self { key, variable: None, secret: false, from_file: false, required: None, kind }
+        Self { key, variable: None, seconds: false, secret: false, from_file: false, required: None, kind }
     }
 
     const fn integer(key: &'static str, what: &'static str, range: RangeInclusive<i64>) -> Self {
@@ -72,6 +76,11 @@ impl Setting {
     const fn variable(mut self, name: &'static str) -> Self {
         self.variable = Some(name);
         self
+    }
+
+    const fn seconds(mut self, variable: &'static str) -> Self {
+        self.seconds = true;
+        self.variable(variable)
     }
 
     const fn secret(mut self) -> Self {
@@ -151,6 +160,32 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting::duration("retention.index", HOUR..=YEAR),
     Setting::flag("index.enabled"),
     Setting::flag("index.namespaced"),
+    Setting::new("chain.nodes", Kind::Nodes).variable("RPC_NODES").secret(),
+    Setting::new("chain.archive_nodes", Kind::Nodes).variable("ARCHIVE_RPC_NODES").secret(),
+    Setting::integer("chain.chain_id", "a chain's id, or 0 for that of the first node", 0..=i64::MAX),
+    Setting::text("chain.start_block", checks::START_BLOCK, checks::is_start_block),
+    Setting::duration("chain.poll_interval", millis(100)..=MINUTE),
+    Setting::integer("chain.max_reorg_depth", "a number of blocks", 1..=1_000),
+    Setting::integer("chain.max_windows", "a number of windows", 1..=10_000),
+    Setting::integer("chain.batch_size", "a number of projects", 1..=100_000).variable("BATCH_SIZE"),
+    Setting::integer("chain.workers", "a number of markets", 1..=1_024),
+    Setting::flag("chain.attestor_queue").variable("ATTESTOR_QUEUE_PUSH_ENABLED"),
+    Setting::text("chain.priorities", checks::ADDRESS_OR_NONE, checks::is_address_or_none),
+    Setting::integer("chain.rate_limit", "a number of requests a second, or 0 for any", 0..=1_000_000),
+    Setting::integer("chain.max_answer", "a number of bytes", 65_536..=1_073_741_824),
+    Setting::integer("chain.max_chunk", "a number of blocks", 1..=1_000_000),
+    Setting::duration("chain.block_time", millis(10)..=HOUR).seconds("BLOCK_TIME"),
+    Setting::duration("chain.inputs_live", MINUTE..=DAY),
+    Setting::duration("chain.silence", SECOND..=HOUR),
+    Setting::duration("chain.refresh", SECOND..=DAY),
+    Setting::duration("chain.block_timeout", SECOND..=HOUR).seconds("BLOCK_FETCH_TIMEOUT"),
+    Setting::duration("chain.events_timeout", SECOND..=HOUR).seconds("EVENT_PROCESSING_TIMEOUT"),
+    Setting::duration("chain.views_timeout", SECOND..=HOUR).seconds("CONTRACT_QUERY_TIMEOUT"),
+    Setting::duration("chain.preparation_timeout", SECOND..=HOUR),
+    Setting::duration("chain.market_timeout", SECOND..=HOUR),
+    Setting::duration("chain.batch_timeout", SECOND..=HOUR).seconds("BATCH_PROCESSING_TIMEOUT"),
+    Setting::duration("chain.worker_timeout", millis(100)..=HOUR),
+    Setting::duration("chain.request_timeout", millis(100)..=HOUR).seconds("HTTP_TIMEOUT"),
     Setting::integer("supervision.max_restarts", "a number", 1..=1_000),
     Setting::duration("supervision.within", SECOND..=DAY),
     Setting::duration("supervision.backoff_first", MS..=HOUR),

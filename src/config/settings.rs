@@ -1,6 +1,8 @@
 //! The settings as the rest of the program sees them: typed, checked, without a trace of where they
 //! came from. Defaults, units and limits of each stand in `config/default.toml`.
 
+mod chain;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -15,6 +17,8 @@ use store::{Output, Servers};
 use super::checks;
 use super::markets::{Compat, MarketSettings};
 use super::secret::Secret;
+
+pub use chain::Chain;
 
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -37,6 +41,8 @@ pub struct Config {
     pub retention: Retention,
     /// The state index.
     pub index: Index,
+    /// Which chain is followed, and how.
+    pub chain: Chain,
     /// When actors are restarted, and when the process gives up.
     pub supervision: Supervision,
     /// The bounds of each mailbox.

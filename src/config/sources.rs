@@ -2,6 +2,7 @@
 //! name. Each becomes a [`Layer`] that knows its own name. Reads files, and nothing of the process
 //! environment: that is handed in.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -13,6 +14,7 @@ use figment::{Error, Metadata, Profile, Provider};
 use super::markets;
 use super::problem::Problem;
 use super::schema::{self, Kind, SETTINGS, Setting};
+use super::secret::HIDDEN;
 use super::suggest;
 
 /// The beginning of a variable that can set any key.
@@ -234,8 +236,7 @@ impl Source {
         let key = self.setting.key;
         let mut origin = format!("environment variable {}", self.name);
         let value = match self.by {
-            By::Value => value(self.setting, &self.value)
-                .map_err(|allowed| Problem::bad_value(key, &format!("{:?}", self.value), &origin, allowed))?,
+            By::Value => self.parsed(&self.value, &origin)?,
             By::File => {
                 origin = format!("file {}, named by {origin}", self.value);
                 let refused = |why: &str| Problem::of(key, format!("{key}: {origin}, {why}"));
@@ -246,10 +247,29 @@ impl Source {
                 if text.is_empty() {
                     return Err(refused("is empty"));
                 }
-                Value::from(text)
+                self.parsed(text, &origin)?
             }
         };
         Ok(Layer::new(origin, vec![(self.setting, value)]))
+    }
+
+    fn parsed(&self, text: &str, origin: &str) -> Result<Value, Problem> {
+        let text = match self.setting.seconds && self.setting.variable == Some(&self.name) {
+            true => in_seconds(text),
+            false => Cow::Borrowed(text),
+        };
+        value(self.setting, &text).map_err(|allowed| {
+            let shown = if self.setting.secret { HIDDEN.to_owned() } else { format!("{text:?}") };
+            Problem::bad_value(self.setting.key, &shown, origin, allowed)
+        })
+    }
+}
+
+/// A number without a unit, as a duration has it. Anything else is left as it is: a duration with its unit will do.
+fn in_seconds(text: &str) -> Cow<'_, str> {
+    match text.trim().parse::<u64>() {
+        Ok(seconds) => Cow::Owned(format!("{seconds}s")),
+        Err(_) => Cow::Borrowed(text),
     }
 }
 
@@ -268,7 +288,7 @@ fn value(setting: &Setting, text: &str) -> Result<Value, &'static str> {
             "false" => Value::from(false),
             _ => Value::from(text),
         },
-        Kind::Names | Kind::Servers => Value::Array(Tag::Default, names(text)?),
+        Kind::Names | Kind::Servers | Kind::Nodes => Value::Array(Tag::Default, names(text)?),
     })
 }
 

@@ -1,5 +1,6 @@
 //! What the configuration promises to whoever sets it.
 
+mod chain;
 mod layers;
 mod markets;
 mod refusals;

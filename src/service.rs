@@ -8,6 +8,11 @@
 //! │     ├─ aggregator
 //! │     └─ epoch-tracker
 //! ├─ indexer            when the state index is enabled
+//! ├─ notifier           when a chain is followed
+//! ├─ chain              the same
+//! │  ├─ block-fetcher
+//! │  └─ batch-preparer
+//! │     └─ 0x…         one a market
 //! └─ pruner
 //! ```
 //!
@@ -15,6 +20,7 @@
 //! declared with its sender; the tree does not start where edges that wait form a cycle. Today all edges are the
 //! listener's, and coalesce or drop the oldest: none waits.
 
+mod chain;
 mod reload;
 #[cfg(test)]
 mod tests;
@@ -71,7 +77,7 @@ impl Service {
         let vitals = Arc::new(ServiceVitals { tree: OnceLock::new(), services: services.clone() });
         let (metrics, operator) = (config.http.metrics_address(), config.http.operator_address);
         let http = HttpServers::bind(metrics, operator, vitals.clone()).await?;
-        let (roster, children) = children(config, &services, &clock);
+        let (roster, children) = children(config, &services, &clock)?;
         let simultaneous_restarts = config.supervision.simultaneous_restarts;
         let options = TreeOptions { clock: clock.clone(), watch, simultaneous_restarts };
         let tree = Tree::start(children, options).await;
@@ -163,7 +169,7 @@ fn expect_datasets(config: &Config, services: &Services, market: &str) {
 }
 
 /// The description of the whole tree, and the roster that its actors share.
-fn children(config: &Config, services: &Services, clock: &Clock) -> (Roster, Vec<Child>) {
+fn children(config: &Config, services: &Services, clock: &Clock) -> Result<(Roster, Vec<Child>)> {
     let policy = policy(&config.supervision);
     let mandatory = mandatory(&config.supervision);
     let limits = limits(&config.mailbox);
@@ -205,9 +211,14 @@ fn children(config: &Config, services: &Services, clock: &Clock) -> (Roster, Vec
     let markets = Child::supervisor("markets", markets);
     let mut children = vec![listen.policy(mandatory), markets.policy(mandatory)];
     children.extend(index);
+    children.extend(chain::children(config, services, &roster, clock)?.0);
     children.push(prune.policy(policy));
-    (roster, children)
+    Ok((roster, children))
 }
+
+/// Children of the root.
+#[derive(Default)]
+struct Parts(Vec<Child>);
 
 /// The actors of one market, and the edges to them.
 fn market(config: &Config, market: &str, services: &Services, clock: &Clock) -> (MarketEdges, Child) {
@@ -217,11 +228,13 @@ fn market(config: &Config, market: &str, services: &Services, clock: &Clock) -> 
     let original = config.market(market).compat == config::Compat::Go;
     let name = keys.market().checksummed().to_owned();
     let mailbox = |actor: &str| Mailbox::new(format!("markets/{name}/{actor}"), limits, clock);
+    let of_chain = chain::of_market(config, market);
     let (aggregator, epoch_tracker) = (mailbox("aggregator"), mailbox("epoch-tracker"));
     let edges = MarketEdges {
         keys: keys.clone(),
         aggregator: aggregator.address("listener", Overflow::Coalesce),
         epoch_tracker: epoch_tracker.address("listener", Overflow::Coalesce),
+        of_chain: of_chain.as_ref().map(|_| epoch_tracker.address(chain::FETCHER, Overflow::Coalesce)),
     };
     let aggregate = {
         let (services, keys) = (services.clone(), keys.clone());
@@ -232,7 +245,11 @@ fn market(config: &Config, market: &str, services: &Services, clock: &Clock) -> 
     let track = {
         let services = services.clone();
         Child::actor("epoch-tracker", &epoch_tracker, move || {
-            EpochTracker::new(services.clone(), keys.clone()).as_original(original)
+            let tracker = EpochTracker::new(services.clone(), keys.clone()).as_original(original);
+            match &of_chain {
+                Some((keys, market)) => tracker.with_chain(keys.clone(), *market),
+                None => tracker,
+            }
         })
     };
     let actors = vec![aggregate.policy(mandatory), track.policy(mandatory)];

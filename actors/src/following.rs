@@ -25,7 +25,8 @@ use tokio::sync::Semaphore;
 pub use batch_preparer::BatchPreparer;
 pub use block_fetcher::BlockFetcher;
 pub use budgets::Budgets;
-pub use progress::{FollowState, Progress};
+pub use progress::{FollowState, Prepared, Progress};
+pub(crate) use progress::{faults, nodes};
 
 use crate::{messages::Look, notifier::Notice, services::Services};
 
@@ -72,8 +73,6 @@ pub struct FollowSettings {
     pub prepare_every: Duration,
     /// How often the contracts are asked again.
     pub refresh_every: Duration,
-    /// Without a first answer of a node for this long, what follows the chain is not ready.
-    pub stale_after: Duration,
 }
 
 /// Where to begin without a checkpoint: `latest`, `latest - N`, or a block's number.
@@ -143,8 +142,6 @@ pub struct PreparerEdge {
     pub market: ContractAddress,
     /// "A window is closed."
     pub preparer: Address<Look>,
-    /// "An epoch was released": the market's epoch tracker.
-    pub tracker: Option<Address<Look>>,
 }
 
 #[cfg(test)]

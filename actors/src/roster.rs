@@ -21,6 +21,8 @@ pub struct MarketEdges {
     pub aggregator: Address<Look>,
     /// To its epoch tracker: every event.
     pub epoch_tracker: Address<Look>,
+    /// To its epoch tracker from the chain, where one is followed: every released epoch.
+    pub of_chain: Option<Address<Look>>,
 }
 
 /// The markets of a tree. Clones are the same roster.

@@ -8,6 +8,7 @@
 //!
 //! Names stand here as they are exposed, unit and `_total` included: the exporter appends nothing.
 
+mod chain;
 mod instruments;
 mod labels;
 mod markets;
@@ -30,11 +31,14 @@ use opentelemetry_sdk::{
 use prometheus::{Registry, TextEncoder};
 use supervision::{ActorHealth, Clock};
 
+use chain::ChainWatch;
 use instruments::{BUILD_INFO, Instruments};
 pub use labels::{Aggregation, Dataset, ENTITY_TYPES, IndexOutcome};
 use labels::{entity, flag};
 use markets::Markets;
 use tree::TreeWatch;
+
+use crate::following::Progress;
 
 /// Series that one metric may have; what goes beyond is summed up under `otel_metric_overflow`. Only metrics
 /// with the path of an actor or a market come near it, and those are bounded by the configuration.
@@ -69,6 +73,7 @@ struct Inner {
     _provider: SdkMeterProvider,
     instruments: Instruments,
     markets: Arc<Markets>,
+    chain: ChainWatch,
     tree: Arc<TreeWatch>,
     /// One scrape at a time: a scrape reads one state of the tree for all metrics.
     scrape: Mutex<()>,
@@ -105,15 +110,25 @@ impl Telemetry {
             .build();
         let meter = provider.meter("state_tracker");
         let (markets, tree) = (Markets::observed(&meter, clock), TreeWatch::observed(&meter));
-        let instruments = Instruments::new(&meter);
+        let (instruments, chain) = (Instruments::new(&meter), ChainWatch::observed(&meter));
         let scrape = Mutex::default();
-        Ok(Self(Arc::new(Inner { registry, _provider: provider, instruments, markets, tree, scrape })))
+        Ok(Self(Arc::new(Inner { registry, _provider: provider, instruments, markets, chain, tree, scrape })))
     }
 
     /// Shows the actors that `health` tells of, from now on and instead of those shown before. It is called
     /// once a scrape. It should not keep the tree alive: give it a weak handle, or one that is shared anyway.
     pub fn observe_tree(&self, health: impl Fn() -> Vec<ActorHealth> + Send + Sync + 'static) {
         self.0.tree.observe(Box::new(health));
+    }
+
+    /// Shows how far this chain is followed, from now on.
+    pub fn observe_chain(&self, source: ::chain::Source, progress: Arc<Progress>) {
+        self.0.chain.observe(source, progress);
+    }
+
+    /// Notes how long a market waited for its turn to prepare batches.
+    pub fn worker_waited(&self, waited: Duration) {
+        self.0.instruments.worker_wait.record(waited.as_secs_f64(), &[]);
     }
 
     /// The metrics as Prometheus' text format, version 0.0.4.
@@ -222,7 +237,8 @@ impl Telemetry {
 }
 
 fn bound_series(instrument: &Instrument) -> Option<Stream> {
-    let by_configuration = tree::owns(instrument.name()) || markets::owns(instrument.name());
+    let by_configuration =
+        [tree::owns, markets::owns, chain::owns].iter().any(|owns| owns(instrument.name()));
     let limit = if by_configuration { MAX_SERIES } else { MAX_SERIES_OF_CODE };
     // A refused stream means the SDK's own limit of 2,000 series.
     Stream::builder().with_cardinality_limit(limit).build().ok()

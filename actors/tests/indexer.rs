@@ -64,6 +64,7 @@ impl Tracker {
                 keys: keys.clone(),
                 aggregator: nobody.address("test", Overflow::Coalesce),
                 epoch_tracker: nobody.address("test", Overflow::Coalesce),
+                of_chain: None,
             })
             .collect();
         let roster = Roster::new(edges);

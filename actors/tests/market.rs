@@ -57,6 +57,7 @@ impl Tracker {
             keys: keys.clone(),
             aggregator: aggregator.address("test", Overflow::Coalesce),
             epoch_tracker: epoch_tracker.address("test", Overflow::Coalesce),
+            of_chain: None,
         };
         let policy = Policy {
             intensity: Intensity { max_restarts: 100, within: Duration::from_secs(1) },

@@ -99,6 +99,7 @@ impl Tracker {
             keys: keys.clone(),
             aggregator: aggregator.address("test", Overflow::Coalesce),
             epoch_tracker: epochs.address("test", Overflow::Coalesce),
+            of_chain: None,
         };
         let roster = Roster::new(vec![edges]);
         let (of_aggregator, of_epochs, of_listener) = (services.clone(), services.clone(), services.clone());

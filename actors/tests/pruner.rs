@@ -26,6 +26,7 @@ async fn pruning(redis: &RedisServer) -> Tree {
         keys: MarketKeys::new(&Address::new("P"), &Address::new(name)),
         aggregator: nobody.clone(),
         epoch_tracker: nobody.clone(),
+        of_chain: None,
     };
     let roster = Roster::new(MARKETS.iter().map(edges).collect());
     let retention = Retention { timelines: 86_400, priorities: 86_400, sealed: 8 * 86_400 };

@@ -16,7 +16,7 @@ async fn every_edge_of_the_tree_is_declared_by_an_actor_of_it_and_none_waits() {
     let config = Config::load(None, environment).expect("allowed").config;
     let clock = Clock::system();
     let services = services(&config, &clock).expect("settings that make a connection");
-    let (_roster, children) = children(&config, &services, &clock);
+    let (_roster, children) = children(&config, &services, &clock).expect("settings that fit");
     let tree = Tree::start(children, TreeOptions::default()).await.expect("no cycle");
     let edges: Vec<_> = tree.edges().into_iter().map(|edge| (edge.from, edge.to, edge.overflow)).collect();
     let to = |path: String, overflow| ("listener".to_owned(), path, overflow);

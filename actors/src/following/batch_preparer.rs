@@ -63,7 +63,7 @@ impl BatchPreparer {
         let began = Instant::now();
         let turn = cx.idle(clock.timeout(budgets.worker, self.chain.workers.acquire())).await;
         let waited = began.elapsed();
-        self.chain.progress.with(|state| state.worker_wait = state.worker_wait.max(waited));
+        self.chain.services.telemetry.worker_waited(waited);
         let Some(Ok(_turn)) = turn else {
             self.chain.progress.with(|state| state.worker_timeouts += 1);
             return Err(PrepareError::NoTurn { market: self.market, waited });

@@ -13,17 +13,18 @@ use std::{
 };
 
 use chain::{Block, ChainError, Next, Step, range::Range};
-use domain::chain::{BlockRef, ContractAddress, Following, Note, Old, Refused, Rules, Stretch, TooDeep};
+use domain::chain::{BlockRef, Following, Note, Old, Refused, Rules, Stretch, TooDeep};
 use store::{
     Session, StoreError,
-    chain::{Known, Outcome},
+    chain::{ChainStore, Known, Outcome},
 };
-use supervision::{Actor, Budget, Context, DeadlineExceeded, Failure, NoMessage, fail};
+use supervision::{Actor, Address, Budget, Context, DeadlineExceeded, Failure, NoMessage, fail};
 
 use super::{FollowServices, PreparerEdge, StartBlock, views::ask_windows};
 use crate::{
     messages::Look,
     notifier::{Notice, Severity},
+    roster::Roster,
 };
 
 /// Further behind than this, blocks are fetched in large parts.
@@ -37,7 +38,11 @@ const RETRY: Duration = Duration::from_secs(1);
 pub struct BlockFetcher {
     chain: FollowServices,
     edges: Vec<PreparerEdge>,
+    /// The markets whose epoch trackers are told of released epochs.
+    roster: Option<Roster>,
     rules: Rules,
+    /// The chain's side in Redis, of the chain that the nodes are of.
+    store: ChainStore,
     /// When the contracts are asked again; at once after a start.
     refresh: Option<Instant>,
     /// The reader of old blocks, while there are some.
@@ -84,11 +89,11 @@ enum StepError {
 }
 
 impl BlockFetcher {
-    /// A fetcher that wakes these preparers.
+    /// A fetcher that wakes these preparers, and the epoch trackers of this roster.
     #[must_use]
-    pub fn new(chain: FollowServices, edges: Vec<PreparerEdge>) -> Self {
-        let rules = chain.settings.rules.clone();
-        Self { chain, edges, rules, refresh: None, backfill: None }
+    pub fn new(chain: FollowServices, edges: Vec<PreparerEdge>, roster: Option<Roster>) -> Self {
+        let (rules, store) = (chain.settings.rules.clone(), chain.store.clone());
+        Self { chain, edges, roster, rules, store, refresh: None, backfill: None }
     }
 
     /// One step: a block, a part of what is old, or a reorganisation.
@@ -100,13 +105,17 @@ impl BlockFetcher {
     }
 
     async fn within(&mut self, cx: &Context<NoMessage>, budget: &Budget) -> Result<Came, StepError> {
-        self.refresh(cx, budget).await?;
-        let mut session = self.chain.services.store.session("follow the chain").await?;
-        let known = self.chain.store.load(&mut session).await?;
-        self.chain.progress.followed(&known.following);
         let events = self.chain.settings.budgets.events(budget);
         let head = cx.idle(self.chain.source.head(deadline(&events))).await?;
         self.chain.progress.head(head);
+        // Whoever has told of a head has told of which chain.
+        if let Some(id) = self.chain.source.chain_id() {
+            self.store = self.chain.store.of_chain(id);
+        }
+        self.refresh(cx, budget).await?;
+        let mut session = self.chain.services.store.session("follow the chain").await?;
+        let known = self.store.load(&mut session).await?;
+        self.chain.progress.followed(&known.following);
         let Some(checkpoint) = known.following.checkpoint else {
             return self.begin(cx, &mut session, &known, head, &events).await;
         };
@@ -288,7 +297,7 @@ impl BlockFetcher {
         notes: Vec<Note>,
     ) -> Result<bool, StepError> {
         fail::point("block_fetcher::before_write").await?;
-        let outcome = self.chain.store.commit(session, known, after, stretch, &notes).await?;
+        let outcome = self.store.commit(session, known, after, stretch, &notes).await?;
         fail::point("block_fetcher::after_write").await?;
         match outcome {
             Outcome::Done { faults } => self.chain.services.note_unwritten("move the checkpoint", &faults),
@@ -308,18 +317,19 @@ impl BlockFetcher {
     /// Wakes whom it concerns.
     fn tell(&self, notes: Vec<Note>) {
         for note in notes {
-            let edge = |market: ContractAddress| self.edges.iter().find(|edge| edge.market == market);
+            // A full edge coalesces, a closed one belongs to an actor that is gone.
+            let wake = |actor: &Address<Look>| drop(actor.try_send(Look { events: 1, gap: false }));
             match &note {
                 Note::Closed { market, .. } => {
-                    if let Some(edge) = edge(*market) {
-                        // A full edge coalesces, a closed one belongs to an actor that is gone.
-                        let _ = edge.preparer.try_send(Look { events: 1, gap: false });
-                    }
+                    let edge = self.edges.iter().find(|edge| edge.market == *market);
+                    edge.iter().for_each(|edge| wake(&edge.preparer));
                 }
                 Note::Released { market, .. } => {
-                    if let Some(tracker) = edge(*market).and_then(|edge| edge.tracker.as_ref()) {
-                        let _ = tracker.try_send(Look { events: 1, gap: false });
-                    }
+                    let market = domain::Address::from(*market);
+                    let markets = self.roster.as_ref().map(Roster::now);
+                    let edges = markets.iter().flat_map(|markets| markets.iter());
+                    let its = edges.filter(|edges| edges.keys.market().checksummed() == market.checksummed());
+                    its.filter_map(|edges| edges.of_chain.as_ref()).for_each(wake);
                 }
                 _ => {}
             }

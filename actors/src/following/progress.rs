@@ -37,8 +37,6 @@ pub struct FollowState {
     pub windows: BTreeMap<ContractAddress, [u64; 3]>,
     /// Of each market: batches handed over, epochs that had expired, submissions set aside, blocks without a hash.
     pub prepared: BTreeMap<ContractAddress, Prepared>,
-    /// The longest time that somebody waited for a turn to prepare, and how often none came.
-    pub worker_wait: Duration,
     /// How often no turn came in time.
     pub worker_timeouts: u64,
 }
@@ -138,9 +136,19 @@ pub(crate) fn faults(counters: &Counters) -> impl Iterator<Item = (&'static str,
     of_nodes.chain(LogFaultKind::ALL.iter().map(|kind| (kind.label(), counters.log_faults(*kind))))
 }
 
-/// Whether any node can be asked.
-pub(crate) fn any_usable(nodes: &[NodeStatus]) -> bool {
-    nodes.iter().any(|node| node.fault.is_none() && node.set_aside_for.is_zero())
+/// How many nodes are in which state.
+pub(crate) fn nodes(nodes: &[NodeStatus]) -> impl Iterator<Item = (&'static str, u64)> {
+    let mut counts = [("up", 0), ("lagging", 0), ("set_aside", 0), ("unknown", 0)];
+    for node in nodes {
+        let state = match node {
+            node if !node.set_aside_for.is_zero() => 2,
+            node if node.lagging => 1,
+            node if node.head.is_none() => 3,
+            _ => 0,
+        };
+        counts[state].1 += 1;
+    }
+    counts.into_iter()
 }
 
 #[cfg(test)]

@@ -163,7 +163,7 @@ mod tests {
         let nobody =
             Mailbox::<Look>::new("nobody", Limits::default(), &clock).address("test", Overflow::Coalesce);
         let keys = MarketKeys::new(&domain::Address::new("P"), &domain::Address::new(name));
-        MarketEdges { keys, aggregator: nobody.clone(), epoch_tracker: nobody }
+        MarketEdges { keys, aggregator: nobody.clone(), epoch_tracker: nobody, of_chain: None }
     }
 
     fn keys(name: &str) -> IndexKeys {

@@ -25,6 +25,7 @@ pub(super) struct Instruments {
     pub(super) errors: Counter<u64>,
     pub(super) round_trips: Counter<u64>,
     pub(super) pool_wait: Histogram<f64>,
+    pub(super) worker_wait: Histogram<f64>,
     pub(super) redis_up: Gauge<u64>,
     pub(super) subscription_connected: Gauge<u64>,
     pub(super) subscription_gaps: Counter<u64>,
@@ -66,6 +67,11 @@ impl Instruments {
             pool_wait: histogram(
                 "state_tracker_pool_wait_seconds",
                 "Time waited for a connection of the shared pool.",
+                &POOL_WAIT_SECONDS,
+            ),
+            worker_wait: histogram(
+                "state_tracker_worker_wait_seconds",
+                "Time that a market waited for its turn to prepare batches.",
                 &POOL_WAIT_SECONDS,
             ),
             redis_up: gauge("state_tracker_redis_up", "Whether Redis answers (1) or not (0)."),

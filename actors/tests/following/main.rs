@@ -6,15 +6,16 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod tracker;
-mod world;
 
 use std::{collections::BTreeMap, time::Duration};
 
 use domain::chain::WindowState;
 use supervision::fail::{Fault, When};
-use testkit::{Emission, RedisServer, wait_until};
+use testkit::{
+    Emission, RedisServer, wait_until,
+    world::{WINDOW, World},
+};
 use tracker::{SOON, Setup, Tracker, everything, query};
-use world::{WINDOW, World};
 
 const POINTS: [&str; 7] = [
     "block_fetcher::before_write",

@@ -80,14 +80,15 @@ impl Tracker {
             let name = format!("preparer-{market}");
             let mailbox = Mailbox::new(name.clone(), Limits::default(), &clock);
             let preparer = mailbox.address("block-fetcher", Overflow::Coalesce);
-            edges.push(PreparerEdge { market, preparer, tracker: None });
+            edges.push(PreparerEdge { market, preparer });
             let of_preparer = chain.clone();
             let make = move || BatchPreparer::new(of_preparer.clone(), market);
             children.push(Child::actor(name, &mailbox, make).policy(setup.policy));
         }
         let of_fetcher = chain.clone();
-        let fetch =
-            Child::source("block-fetcher", move || BlockFetcher::new(of_fetcher.clone(), edges.clone()));
+        let fetch = Child::source("block-fetcher", move || {
+            BlockFetcher::new(of_fetcher.clone(), edges.clone(), None)
+        });
         children.push(fetch.policy(setup.policy));
         let tree = Tree::start(children, TreeOptions::default()).await.expect("the tree starts");
         Self { tree, chain }
@@ -95,7 +96,7 @@ impl Tracker {
 
     pub async fn following(&self) -> Following {
         let mut session = self.chain.services.store.session("test").await.expect("a session");
-        self.chain.store.load(&mut session).await.expect("loaded").following
+        self.chain.store.of_chain(31_337).load(&mut session).await.expect("loaded").following
     }
 
     /// Waits until everything up to this block is accepted, and all that is closed is handed over.
@@ -141,7 +142,7 @@ fn services(
     let nobody = Mailbox::<Notice>::new("nobody", Limits::default(), clock);
     FollowServices {
         services,
-        store: ChainStore::new(ChainKeys::new(""), format!("31337:{protocol_state}"), markets.to_vec(), true),
+        store: ChainStore::new(ChainKeys::new(""), protocol_state.to_string(), markets.to_vec(), true),
         source: Source::new(config).expect("a source"),
         progress: Arc::new(Progress::new(clock)),
         settings: Arc::new(FollowSettings {
@@ -160,7 +161,6 @@ fn services(
             budgets: Budgets::default(),
             prepare_every: Duration::from_millis(50),
             refresh_every: Duration::from_secs(3_600),
-            stale_after: Duration::from_secs(60),
         }),
         notifier: nobody.address("nobody", Overflow::DropOldest),
         workers: Arc::new(tokio::sync::Semaphore::new(2)),

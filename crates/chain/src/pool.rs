@@ -349,7 +349,7 @@ impl Pool {
         }
     }
 
-    fn known_chain_id(&self) -> Option<u64> {
+    pub(crate) fn known_chain_id(&self) -> Option<u64> {
         Some(self.inner.chain_id.load(Ordering::Acquire)).filter(|id| *id != 0)
     }
 }

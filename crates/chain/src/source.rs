@@ -78,6 +78,12 @@ impl Source {
         Ok(Self { pool: Pool::new(config)?, decoder })
     }
 
+    /// The chain's id, once it is configured or a node has told it.
+    #[must_use]
+    pub fn chain_id(&self) -> Option<u64> {
+        self.pool.known_chain_id()
+    }
+
     /// What went wrong so far.
     #[must_use]
     pub fn counters(&self) -> &Counters {

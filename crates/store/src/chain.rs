@@ -72,6 +72,12 @@ impl ChainStore {
         Self { keys, identity, markets, attest }
     }
 
+    /// The same for the chain of this id.
+    #[must_use]
+    pub fn of_chain(&self, id: u64) -> Self {
+        Self { identity: format!("{id}:{}", self.identity), ..self.clone() }
+    }
+
     /// Reads all that is known: one round trip, at one moment.
     ///
     /// # Errors

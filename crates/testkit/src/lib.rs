@@ -16,8 +16,9 @@
 //! | [`rpc_proxy`] | a JSON-RPC proxy in front of it, whose answers fail, lag and lie |
 //! | [`producers`] | epochs, submissions and batches as the producers write them, with the truth of what was written |
 //! | [`wait`] | waiting for a condition in a test |
+//! | [`world`] | a chain with random events, and what collectors write for its blocks |
 //!
-//! Only [`wait`] panics; everything else reports errors, since the product's demo uses it too.
+//! Only [`wait`] and [`world`] panic; everything else reports errors, since the product's demo uses it too.
 
 pub mod anvil;
 #[cfg(feature = "certificates")]
@@ -33,6 +34,7 @@ pub mod rpc_proxy;
 pub mod sentinels;
 pub mod tls;
 pub mod wait;
+pub mod world;
 
 pub use anvil::{Anvil, AnvilError, Contracts, Emission};
 #[cfg(feature = "certificates")]

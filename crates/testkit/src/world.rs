@@ -1,9 +1,16 @@
 //! A chain with random events of two markets, and what collectors write for its blocks.
+//!
+//! Everything follows from a seed, but for the addresses and hashes that the node makes.
+//!
+//! # Panics
+//! All functions panic when the node or Redis does not answer: then a test can not go on.
+
+#![allow(clippy::expect_used, clippy::missing_panics_doc)]
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::{Anvil, Contracts, Emission};
 use redis::aio::MultiplexedConnection;
-use testkit::{Anvil, Contracts, Emission};
 
 /// How long submissions of an epoch are taken, in seconds; a block takes one.
 pub const WINDOW: u64 = 20;
@@ -12,9 +19,12 @@ pub const WINDOW: u64 = 20;
 const SUBMITTED_WITHIN: u64 = 5;
 
 /// Numbers that look random and are the same for the same seed.
+#[derive(Debug)]
 pub struct Dice(u64);
 
 impl Dice {
+    /// The dice of this seed.
+    #[must_use]
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
@@ -29,9 +39,14 @@ impl Dice {
     }
 }
 
+/// The chain, and what has happened on it.
+#[derive(Debug)]
 pub struct World {
+    /// The node.
     pub anvil: Anvil,
+    /// Protocol state, and two markets.
     pub contracts: Contracts,
+    /// For everything that is left to chance.
     pub dice: Dice,
     /// The time of the newest block, in Unix seconds.
     time: u64,
@@ -44,6 +59,7 @@ pub struct World {
 }
 
 impl World {
+    /// A node with contracts and the first day of two markets.
     pub async fn new(seed: u64) -> Self {
         let anvil = Anvil::start().await.expect("a node");
         let contracts = anvil.deploy(2).await.expect("contracts");
@@ -76,6 +92,7 @@ impl World {
         self.time = head.2;
     }
 
+    /// The number of the newest block.
     pub async fn height(&self) -> u64 {
         self.anvil.height().await.expect("a height")
     }
@@ -129,6 +146,7 @@ impl World {
         }
     }
 
+    /// Lets a market say something in the next block.
     pub async fn emit(&self, market: &str, emission: &Emission) {
         self.anvil.emit(&self.contracts, market, emission).await.expect("emitted");
     }
@@ -194,6 +212,7 @@ impl World {
     }
 
     /// How many epochs were released.
+    #[must_use]
     pub fn releases(&self) -> usize {
         self.released.len()
     }

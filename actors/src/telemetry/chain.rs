@@ -1,0 +1,185 @@
+//! The metrics of the chain, read during a scrape from how far it was followed and from what its source has counted. There
+//! are none where no chain is followed.
+
+use std::sync::{Arc, Mutex};
+
+use chain::Source;
+use opentelemetry::{KeyValue, metrics::Meter};
+
+use super::lock;
+use crate::following::{FollowState, Progress, faults, nodes};
+
+/// Names of the metrics that have the label `market`.
+const OF_MARKETS: [&str; 6] = [
+    "state_tracker_windows",
+    "state_tracker_batches_total",
+    "state_tracker_epochs_prepared_total",
+    "state_tracker_batched_submissions_total",
+    "state_tracker_submissions_set_aside_total",
+    "state_tracker_missing_block_hashes_total",
+];
+
+/// Whether this metric has the label `market`.
+pub(super) fn owns(metric: &str) -> bool {
+    OF_MARKETS.contains(&metric)
+}
+
+/// The chain that is followed, once one is.
+#[derive(Clone, Default)]
+pub(super) struct ChainWatch(Arc<Mutex<Option<Followed>>>);
+
+#[derive(Clone)]
+struct Followed {
+    source: Source,
+    progress: Arc<Progress>,
+}
+
+/// What a metric tells: a value with its labels, any number of them.
+type Tell<'a> = &'a mut dyn FnMut(u64, &[KeyValue]);
+
+impl ChainWatch {
+    pub(super) fn observe(&self, source: Source, progress: Arc<Progress>) {
+        *lock(&self.0) = Some(Followed { source, progress });
+    }
+
+    /// A watch on no chain yet, and the metrics that read it.
+    pub(super) fn observed(meter: &Meter) -> Self {
+        let watch = Self::default();
+        watch.progress(meter);
+        watch.markets(meter);
+        watch.source(meter);
+        watch
+    }
+
+    fn progress(&self, meter: &Meter) {
+        let gauge = |name, help, read: fn(&FollowState) -> Option<u64>| {
+            self.gauge(meter, name, help, move |state, _, tell| {
+                read(state).into_iter().for_each(|value| tell(value, &[]));
+            });
+        };
+        gauge("state_tracker_block_height", "The last accepted block.", |state| {
+            state.checkpoint.map(|checkpoint| checkpoint.number)
+        });
+        gauge("state_tracker_block_lag", "Blocks of the chain that are not accepted yet.", FollowState::lag);
+        gauge(
+            "state_tracker_backfill_remaining_blocks",
+            "Blocks that are left of those that are read in large parts.",
+            |state| Some(state.remaining),
+        );
+        gauge(
+            "state_tracker_backfill_estimate_seconds",
+            "How long the rest of those takes at the present speed.",
+            |state| state.estimate().map(|left| left.as_secs()),
+        );
+        let counter = |name, help, read: fn(&FollowState) -> u64| {
+            self.counter(meter, name, help, move |state, _, tell| tell(read(state), &[]));
+        };
+        counter("state_tracker_blocks_total", "Blocks accepted.", |state| state.blocks);
+        counter("state_tracker_reorganisations_total", "Reorganisations followed.", |state| {
+            state.reorganisations
+        });
+        counter(
+            "state_tracker_chain_conflicts_total",
+            "Times that somebody else had moved on meanwhile, so that nothing was written.",
+            |state| state.conflicts,
+        );
+        counter(
+            "state_tracker_worker_timeouts_total",
+            "Times that a market's turn to prepare batches did not come in time.",
+            |state| state.worker_timeouts,
+        );
+    }
+
+    fn markets(&self, meter: &Meter) {
+        self.gauge(meter, OF_MARKETS[0], "Submission windows.", |state, _, tell| {
+            for (market, [waiting, open, closed]) in &state.windows {
+                for (state, many) in [("waiting", waiting), ("open", open), ("closed", closed)] {
+                    let labels = [label(market), KeyValue::new("state", state)];
+                    tell(*many, &labels);
+                }
+            }
+        });
+        self.counter(meter, OF_MARKETS[1], "Batches handed over.", |state, _, tell| {
+            state.prepared.iter().for_each(|(market, done)| tell(done.batches, &[label(market)]));
+        });
+        self.counter(meter, OF_MARKETS[2], "Epochs whose batches were due.", |state, _, tell| {
+            for (market, done) in &state.prepared {
+                for (outcome, many) in [("handed_over", done.epochs), ("expired", done.expired)] {
+                    tell(many, &[label(market), KeyValue::new("outcome", outcome)]);
+                }
+            }
+        });
+        self.counter(meter, OF_MARKETS[3], "Submissions in batches.", |state, _, tell| {
+            state.prepared.iter().for_each(|(market, done)| tell(done.submissions, &[label(market)]));
+        });
+        self.counter(
+            meter,
+            OF_MARKETS[4],
+            "Members that are no submissions of their epoch.",
+            |state, _, tell| {
+                state.prepared.iter().for_each(|(market, done)| tell(done.malformed, &[label(market)]));
+            },
+        );
+        let help = "Blocks whose hash was not known any more when their submissions were due.";
+        self.counter(meter, OF_MARKETS[5], help, |state, _, tell| {
+            state.prepared.iter().for_each(|(market, done)| tell(done.missing, &[label(market)]));
+        });
+    }
+
+    fn source(&self, meter: &Meter) {
+        let help = "What nodes did wrong, and logs that can't be read, by kind.";
+        self.counter(meter, "state_tracker_chain_faults_total", help, |_, source, tell| {
+            faults(source.counters()).for_each(|(kind, many)| tell(many, &[KeyValue::new("kind", kind)]));
+        });
+        let requests = "state_tracker_chain_requests_total";
+        self.counter(meter, requests, "Requests to nodes.", |_, source, tell| {
+            tell(source.counters().requests(), &[]);
+        });
+        self.gauge(meter, "state_tracker_rpc_nodes", "Nodes by their state.", |_, source, tell| {
+            nodes(&source.status()).for_each(|(state, many)| tell(many, &[KeyValue::new("state", state)]));
+        });
+    }
+
+    fn gauge(
+        &self,
+        meter: &Meter,
+        name: &'static str,
+        help: &'static str,
+        read: impl Fn(&FollowState, &Source, Tell<'_>) + Send + Sync + 'static,
+    ) {
+        let watch = self.clone();
+        let gauge = meter.u64_observable_gauge(name).with_description(help);
+        gauge
+            .with_callback(move |metric| {
+                watch.read(&read, &mut |value, labels| metric.observe(value, labels))
+            })
+            .build();
+    }
+
+    fn counter(
+        &self,
+        meter: &Meter,
+        name: &'static str,
+        help: &'static str,
+        read: impl Fn(&FollowState, &Source, Tell<'_>) + Send + Sync + 'static,
+    ) {
+        let watch = self.clone();
+        let counter = meter.u64_observable_counter(name).with_description(help);
+        counter
+            .with_callback(move |metric| {
+                watch.read(&read, &mut |value, labels| metric.observe(value, labels))
+            })
+            .build();
+    }
+
+    fn read(&self, read: &impl Fn(&FollowState, &Source, Tell<'_>), tell: Tell<'_>) {
+        let followed = lock(&self.0).clone();
+        if let Some(Followed { source, progress }) = followed {
+            read(&progress.now(), &source, tell);
+        }
+    }
+}
+
+fn label(market: &impl ToString) -> KeyValue {
+    KeyValue::new("market", market.to_string())
+}

@@ -30,6 +30,7 @@ bench:
 	scripts/needs redis-server anvil
 	$(CARGO) bench --package supervision --bench kit
 	$(CARGO) bench --package actors --bench following
+	$(CARGO) bench --package chain --bench backfill
 	$(CARGO) bench --package state-tracker --bench passes $(FEATURES)
 	$(CARGO) bench --package state-tracker --bench operation $(FEATURES)
 

@@ -153,3 +153,29 @@ async fn a_range_that_does_not_stand_on_the_given_block_gives_nothing() {
     assert!(matches!(source.range(HEIGHT).events(&after, deadline()).await.unwrap(), Step::Part(_)));
     assert_eq!(source.range(300).events(&after, deadline()).await.unwrap(), Step::Done);
 }
+
+#[tokio::test]
+async fn what_a_node_has_pruned_comes_from_an_archive_node_and_is_no_fault() {
+    let chain = long_chain().await;
+    let (market, genesis) = (chain.market().parse().unwrap(), chain.genesis().await);
+    let proxy = RpcProxy::start(chain.anvil.addr()).await.unwrap();
+    proxy.set(RpcFault::Pruned(250));
+    let mut config = chain.config(&[&proxy.url()]);
+    let alone = Source::new(config.clone()).unwrap();
+    config.archive_nodes = vec![chain.anvil.url().parse().unwrap()];
+    let source = Source::new(config).unwrap();
+    let parts = events_of(&mut source.range(HEIGHT), &genesis).await;
+    let found: Vec<u64> = places_of_parts(&parts).into_iter().flat_map(|(_, epochs)| epochs).collect();
+    assert_eq!(found, (1..=33).collect::<Vec<u64>>());
+    let views = source.views(chain::Moment::Block(2), deadline());
+    assert_eq!(views.day_counter(market).await.unwrap(), 0);
+    assert_eq!(source.counters().set_aside(), 0);
+    // What is young comes from the node itself.
+    let before = proxy.calls("eth_getLogs");
+    let young = chain.at(260).await;
+    events_of(&mut source.range(HEIGHT), &young).await;
+    assert!(proxy.calls("eth_getLogs") > before);
+    // Without an archive node it is an error at once, and nothing is handed over.
+    let error = alone.range(HEIGHT).events(&genesis, deadline()).await.unwrap_err();
+    assert!(error.to_string().contains("pruned"), "{error}");
+}

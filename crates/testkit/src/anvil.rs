@@ -16,10 +16,9 @@ use tokio::time::{Instant, sleep};
 
 pub use contract::{Contracts, Emission};
 
-pub(crate) use client::post;
-
 use crate::local_port::free_port;
 use crate::process::OwnedProcess;
+pub use client::post;
 
 const POLL: Duration = Duration::from_millis(10);
 const PORT_ATTEMPTS: usize = 20;

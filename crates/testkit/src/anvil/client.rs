@@ -17,8 +17,11 @@ pub(super) async fn call(addr: SocketAddr, method: &str, params: Value) -> Resul
     }
 }
 
-/// The body of the answer to a body.
-pub(crate) async fn post(addr: SocketAddr, body: &str) -> std::io::Result<Vec<u8>> {
+/// The body of the answer to a body, over HTTP.
+///
+/// # Errors
+/// When the node can't be reached, or breaks off.
+pub async fn post(addr: SocketAddr, body: &str) -> std::io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(addr).await?;
     let head = format!(
         "POST / HTTP/1.1\r\nhost: {addr}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",

@@ -28,6 +28,8 @@ pub enum RpcFault {
     ChainId(u64),
     /// As if the chain ended at this height: it lags.
     Frozen(u64),
+    /// As if blocks and states below this height had been pruned.
+    Pruned(u64),
     /// No logs, though the block has some.
     NoLogs,
     /// Neither logs nor receipts.
@@ -101,6 +103,12 @@ impl RpcFault {
                     "jsonrpc": "2.0", "id": call["id"], "error": { "code": -32601, "message": "no such method" },
                 }));
             }
+            Self::Pruned(below) if method == "eth_call" && is_below(&call["params"][1], *below) => {
+                return error("missing trie node 4711");
+            }
+            Self::Pruned(below) if of_logs && is_below(&call["params"][0]["fromBlock"], *below) => {
+                return error("history has been pruned");
+            }
             Self::LogRange(limit) if of_logs => {
                 let bound = |name: &str| number(&call["params"][0][name]);
                 if let (Some(from), Some(to)) = (bound("fromBlock"), bound("toBlock"))
@@ -128,6 +136,11 @@ impl RpcFault {
         let mut answer: Value = serde_json::from_slice(&answer)?;
         match self {
             Self::Frozen(at) if method == "eth_blockNumber" => answer["result"] = json!(format!("{at:#x}")),
+            Self::Pruned(below)
+                if number(&answer["result"]["number"]).is_some_and(|height| height < *below) =>
+            {
+                answer["result"] = Value::Null;
+            }
             Self::Frozen(at) if number(&answer["result"]["number"]).is_some_and(|height| height > *at) => {
                 answer["result"] = Value::Null;
             }
@@ -153,4 +166,8 @@ async fn height_of(node: SocketAddr, hash: &Value) -> std::io::Result<Option<u64
 
 fn number(value: &Value) -> Option<u64> {
     u64::from_str_radix(value.as_str()?.strip_prefix("0x")?, 16).ok()
+}
+
+fn is_below(value: &Value, height: u64) -> bool {
+    number(value).is_some_and(|number| number < height)
 }

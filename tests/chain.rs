@@ -174,9 +174,8 @@ async fn without_a_node_the_service_is_not_ready_and_its_datasets_go_on() {
     world.anvil.pause().expect("paused");
     wait_until("the chain is the reason that it is not", SOON, async || {
         let (status, text) = common::get(address, "/readyz?verbose").await;
-        let failed: Vec<&str> =
-            text.lines().filter(|line| line.contains("chain") && !line.contains("ok")).collect();
-        status == 503 && !failed.is_empty()
+        let is_chain = |line: &str| line.starts_with("not ok:") && line.contains("chain");
+        status == 503 && text.lines().any(is_chain)
     })
     .await;
     let fetcher = common::actor(&service, "chain/block-fetcher");

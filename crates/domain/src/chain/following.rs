@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::chain::{BlockRef, ChainEvent, ContractAddress, EpochSet, MarketEvent, Window, WindowState};
+use crate::chain::{BlockRef, ChainEvent, ContractAddress, EpochSet, Hash, MarketEvent, Window, WindowState};
 pub use rules::{Old, Rules, Stretch};
 
 /// What following a chain has come to.
@@ -137,12 +137,16 @@ pub enum Note {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// The chain goes another way than the last accepted block.
-    #[error("block {} stands on {}, the last accepted one is block {} with hash {}: a reorganisation", .block.number, .block.parent, .checkpoint.number, .checkpoint.hash)]
+    #[error(
+        "block {number} stands on {parent}, the block before it was accepted with hash {accepted}: a reorganisation"
+    )]
     Reorganised {
-        /// What was accepted last.
-        checkpoint: BlockRef,
-        /// What came.
-        block: BlockRef,
+        /// The number of the block that came.
+        number: u64,
+        /// What it stands on.
+        parent: Hash,
+        /// The hash of the last accepted block.
+        accepted: Hash,
     },
     /// A block is missing in between, or there is none.
     #[error("block {expected} should come next, and {found:?} came: fetch it first")]
@@ -207,7 +211,7 @@ impl Following {
             return if stands {
                 Ok(())
             } else {
-                Err(Refused::Reorganised { checkpoint: before, block: last })
+                Err(Refused::Reorganised { number: first, parent, accepted: before.hash })
             };
         }
         for &block in &stretch.blocks {
@@ -216,7 +220,8 @@ impl Following {
                 return Err(Refused::Gap { expected, found: Some(block.number) });
             }
             if block.parent != before.hash {
-                return Err(Refused::Reorganised { checkpoint: before, block });
+                let (number, parent, accepted) = (block.number, block.parent, before.hash);
+                return Err(Refused::Reorganised { number, parent, accepted });
             }
             before = block;
         }

@@ -90,7 +90,7 @@ impl<'a> Examination<'a> {
             clock,
             findings: std::mem::take(&mut order.findings),
             subscribers: vec![Some(0); keys.len()],
-            census: Census::new(&keys),
+            census: Census::new(&keys, &order.config.output.prefix),
             looked: Keys { looked_at: 0, of: 0, all: false, seconds: 0.0 },
             keys,
             order,

@@ -40,7 +40,7 @@ pub const BLOCKS: &str = "blocks";
 pub struct FollowServices {
     /// Redis, the metrics, the status.
     pub services: Services,
-    /// The chain's side in Redis.
+    /// The chain's side in Redis, of whatever chain.
     pub store: ChainStore,
     /// The chain.
     pub source: Source,
@@ -52,6 +52,13 @@ pub struct FollowServices {
     pub notifier: Address<Notice>,
     /// At most so many markets are prepared at once.
     pub workers: Arc<Semaphore>,
+}
+
+impl FollowServices {
+    /// The chain's side of the chain that the nodes are of, once one has told its id.
+    pub(crate) fn of_chain(&self) -> Option<ChainStore> {
+        self.source.chain_id().map(|id| self.store.of_chain(id))
+    }
 }
 
 /// What is followed, and how.

@@ -67,7 +67,8 @@ struct Group {
 
 /// Where a key belongs.
 struct Place {
-    market: usize,
+    /// The market; none where it is a key of the chain's side.
+    market: Option<usize>,
     family: &'static Family,
     /// Under a name that is not looked for.
     astray: Option<Fault>,
@@ -83,17 +84,19 @@ pub(super) struct Census {
     folded: HashMap<String, usize>,
     /// The names of the markets, in lower case.
     names: Vec<String>,
+    /// What stands before the keys of the chain's side.
+    prefix: String,
     looked_for: Vec<String>,
     sizes: BTreeMap<String, Size>,
-    faults: BTreeMap<(usize, Fault, &'static str), Group>,
+    faults: BTreeMap<(Option<usize>, Fault, &'static str), Group>,
     keys: u64,
     unseen: u64,
 }
 
 impl Census {
-    /// A census for these markets.
+    /// A census for these markets, where what the tracker writes has a prefix (empty for none).
     #[must_use]
-    pub(super) fn new(markets: &[MarketKeys]) -> Self {
+    pub(super) fn new(markets: &[MarketKeys], prefix: &str) -> Self {
         let mut spaces = HashMap::new();
         let mut folded = HashMap::new();
         for (market, keys) in markets.iter().enumerate() {
@@ -108,7 +111,8 @@ impl Census {
         let names = markets.iter().map(|keys| keys.market().configured().to_lowercase()).collect();
         let looked_for = markets.iter().map(|keys| keys.spaces().join(", ")).collect();
         let (sizes, faults) = Default::default();
-        Self { spaces, depths, folded, names, looked_for, sizes, faults, keys: 0, unseen: 0 }
+        let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}:") };
+        Self { spaces, depths, folded, names, prefix, looked_for, sizes, faults, keys: 0, unseen: 0 }
     }
 
     /// How many keys were met.
@@ -181,8 +185,16 @@ impl Census {
             let Some(&end) = ends.get(depth - 1) else { continue };
             let (space, rest) = (&key[..end], &key[end + 1..]);
             if let (Some(&market), Some(family)) = (self.spaces.get(space), Family::of(rest)) {
-                return Some(Place { market, family, astray: None });
+                return Some(Place { market: Some(market), family, astray: None });
             }
+        }
+        // What others write has no prefix in any case.
+        let of_chain = key
+            .strip_prefix(&self.prefix)
+            .and_then(Family::of_chain)
+            .or_else(|| Family::of_chain(key).filter(|family| family.writer == Writer::Producers));
+        if let Some(family) = of_chain {
+            return Some(Place { market: None, family, astray: None });
         }
         // Not a name that is looked for, but perhaps one that means a market of ours.
         for &end in ends.get(1).into_iter().chain(ends.get(2)) {
@@ -192,12 +204,12 @@ impl Census {
             };
             let lower = space.to_lowercase();
             if let Some(&market) = self.folded.get(&lower) {
-                return Some(Place { market, family, astray: Some(Fault::Spelling) });
+                return Some(Place { market: Some(market), family, astray: Some(Fault::Spelling) });
             }
             if space.contains('[')
                 && let Some(market) = self.names.iter().position(|name| lower.contains(name.as_str()))
             {
-                return Some(Place { market, family, astray: Some(Fault::Brackets) });
+                return Some(Place { market: Some(market), family, astray: Some(Fault::Brackets) });
             }
         }
         None
@@ -220,7 +232,7 @@ impl Census {
     /// What is the matter with the keys. `is_empty` tells of a market whether the tracker finds no epoch in it.
     #[must_use]
     pub(super) fn findings(&self, is_empty: impl Fn(usize) -> bool) -> Vec<Finding> {
-        let finding = |(&(market, fault, family), group): (&(usize, Fault, &str), &Group)| {
+        let finding = |(&(market, fault, family), group): (&(Option<usize>, Fault, &str), &Group)| {
             self.finding(market, fault, family, group, &is_empty)
         };
         self.faults.iter().map(finding).collect()
@@ -228,7 +240,7 @@ impl Census {
 
     fn finding(
         &self,
-        market: usize,
+        market: Option<usize>,
         fault: Fault,
         family: &str,
         group: &Group,
@@ -239,7 +251,8 @@ impl Census {
             1 => String::new(),
             keys => format!(" (one of {keys} keys)"),
         };
-        let known = Family::of(&family.replace('*', "0"));
+        let known = if market.is_some() { Family::of } else { Family::of_chain };
+        let known = known(&family.replace('*', "0"));
         let is_ours = known.is_some_and(|family| family.writer != Writer::Producers);
         match fault {
             Fault::WrongType => {
@@ -258,7 +271,8 @@ impl Census {
                 Finding::warning("no_ttl", key, problem, remedy)
             }
             Fault::Ttl => {
-                let problem = format!("it has a TTL, and totals are lost when it expires{more}");
+                let problem =
+                    format!("it has a TTL, and what the tracker knows is lost when it expires{more}");
                 Finding::error(
                     "ledger_ttl",
                     key,
@@ -269,12 +283,12 @@ impl Census {
             Fault::Spelling => {
                 let problem =
                     format!("it is a key of a market of ours under a spelling that nobody looks for{more}");
+                let looked_for = market.map_or("", |market| self.looked_for[market].as_str());
                 let remedy = format!(
-                    "set tracker.protocol and tracker.markets to that spelling (in addition, {} are read)",
-                    self.looked_for[market]
+                    "set tracker.protocol and tracker.markets to that spelling (in addition, {looked_for} are read)"
                 );
                 // Then that is where its epochs are.
-                let make = if is_empty(market) { Finding::error } else { Finding::warning };
+                let make = if market.is_some_and(is_empty) { Finding::error } else { Finding::warning };
                 make("spelling", key, problem, remedy)
             }
             Fault::Brackets => {
@@ -292,6 +306,7 @@ impl Census {
 /// How a key's family is called in the list of memory.
 fn family_name(key: &str, place: Option<&Place>) -> String {
     match place {
+        Some(Place { market: None, family, .. }) => family.name.to_owned(),
         Some(Place { family, astray: None, .. }) if family.writer == Writer::Ledger => {
             format!("{{P:M}}:{}", family.name)
         }
@@ -324,7 +339,7 @@ mod tests {
 
     fn census() -> Census {
         let keys = MarketKeys::new(&Address::new("P"), &Address::new(CHECKSUM));
-        Census::new(&[MarketKeys::new(&Address::new("P"), &Address::new("other")), keys])
+        Census::new(&[MarketKeys::new(&Address::new("P"), &Address::new("other")), keys], "s")
     }
 
     fn facts(kind: KeyType, seconds: Option<u64>) -> Option<KeyFacts> {
@@ -346,6 +361,12 @@ mod tests {
             (format!("P:{CHECKSUM}:metrics:epochs:timeline"), KeyType::Zset, None),
             (format!("P:{CHECKSUM}:dashboard:summary"), KeyType::String, Some(60)),
             (format!("{{P:{CHECKSUM}}}:tracker:sums"), KeyType::Hash, None),
+            ("s:BlockHashByNumberKey.7".to_owned(), KeyType::String, Some(60)),
+            (format!("s:EpochMarkerDetailsKey.{MARKET}.7"), KeyType::String, None),
+            (format!("SnapshotCollector.{MARKET}.7.0xab"), KeyType::Set, None),
+            ("s:tracker:chain:deeds".to_owned(), KeyType::Hash, None),
+            // Behind another prefix, it is nobody of ours.
+            ("BlockHashByNumberKey.7".to_owned(), KeyType::String, None),
             (format!("P:{CHECKSUM}:something:else"), KeyType::Hash, None),
             (format!("Q:{CHECKSUM}:epochs:active"), KeyType::List, None),
             ("P:M".to_owned(), KeyType::List, None),
@@ -363,6 +384,10 @@ mod tests {
             (format!("P:{CHECKSUM}:epoch:7:state"), KeyType::Hash, None, vec!["no_ttl"]),
             (format!("P:{CHECKSUM}:stats:current"), KeyType::String, None, vec!["wrong_type", "no_ttl"]),
             (format!("{{P:{CHECKSUM}}}:tracker:sealed"), KeyType::Hash, Some(9), vec!["ledger_ttl"]),
+            ("s:BlockHashByNumberKey.7".to_owned(), KeyType::Set, None, vec!["wrong_type", "no_ttl"]),
+            ("s:finalizerQueue".to_owned(), KeyType::Set, None, vec!["wrong_type"]),
+            (format!("SnapshotCollector.{MARKET}.7.0xab"), KeyType::List, None, vec!["wrong_type"]),
+            (format!("s:tracker:chain:{MARKET}:windows"), KeyType::Hash, Some(9), vec!["ledger_ttl"]),
             (format!("P:{MARKET}:epochs:active"), KeyType::Set, None, vec!["spelling"]),
             (format!("p:{CHECKSUM}:submissionQueue"), KeyType::List, None, vec!["spelling"]),
             (format!("P:[\"{MARKET}\",\"x\"]:epochs:active"), KeyType::Set, None, vec!["brackets"]),

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use domain::chain::{Arrangement, ContractAddress};
 use store::{
     StoreError,
-    chain::{ClosedWindow, Outcome},
+    chain::{ChainStore, ClosedWindow, Outcome},
 };
 use supervision::{Actor, Budget, Clock, Context, DeadlineExceeded, Failure, Lease, fail};
 
@@ -77,11 +77,12 @@ impl BatchPreparer {
             fail::point("batch_preparer::before_read").await?;
             let mut session = self.chain.services.store.session("look for closed windows").await?;
             // Looked for anew after each: what ends one epoch changes what the next one is compared with.
-            let closed = self.chain.store.closed(&mut session, self.market).await?;
+            let Some(store) = self.chain.of_chain() else { return Ok(()) };
+            let closed = store.closed(&mut session, self.market).await?;
             drop(session);
             let Some(closed) = closed.into_iter().next() else { return Ok(()) };
             let market = self.chain.settings.budgets.market(budget);
-            if !market.run(self.one(&closed, &market)).await?? {
+            if !market.run(self.one(&store, &closed, &market)).await?? {
                 return Ok(());
             }
             cx.progress();
@@ -89,9 +90,14 @@ impl BatchPreparer {
     }
 
     /// Prepares one epoch. Whether it is over; else somebody else has changed something meanwhile.
-    async fn one(&self, closed: &ClosedWindow, budget: &Budget) -> Result<bool, PrepareError> {
+    async fn one(
+        &self,
+        store: &ChainStore,
+        closed: &ClosedWindow,
+        budget: &Budget,
+    ) -> Result<bool, PrepareError> {
         let ClosedWindow { market, epoch, window, .. } = closed;
-        let FollowServices { services, store, settings, progress, .. } = &self.chain;
+        let FollowServices { services, settings, progress, .. } = &self.chain;
         let mut session = services.store.session("prepare batches").await?;
         if self.now().is_some_and(|now| window.has_expired(now, settings.rules.inputs_live)) {
             let is_over = matches!(store.give_up(&mut session, closed).await?, Outcome::Done { .. });

@@ -109,9 +109,7 @@ impl BlockFetcher {
         let head = cx.idle(self.chain.source.head(deadline(&events))).await?;
         self.chain.progress.head(head);
         // Whoever has told of a head has told of which chain.
-        if let Some(id) = self.chain.source.chain_id() {
-            self.store = self.chain.store.of_chain(id);
-        }
+        self.store = self.chain.of_chain().unwrap_or_else(|| self.store.clone());
         self.refresh(cx, budget).await?;
         let mut session = self.chain.services.store.session("follow the chain").await?;
         let known = self.store.load(&mut session).await?;

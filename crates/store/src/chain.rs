@@ -5,6 +5,8 @@
 //! once. So two trackers at once, a crash or an answer that was lost leave no effect out and make none twice; whoever
 //! comes too late reads anew. A script may touch one slot of a cluster only, so this part refuses clusters.
 
+mod clean;
+mod families;
 mod guarded;
 mod inputs;
 mod keys;
@@ -16,6 +18,7 @@ use domain::chain::{BlockRef, ContractAddress, Deeds, Following, Handed, Market,
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 
+pub use clean::Cleaned;
 pub use guarded::Outcome;
 pub use inputs::{ClosedWindow, Inputs, windows};
 pub use keys::ChainKeys;
@@ -105,13 +108,7 @@ impl ChainStore {
             kept: replies.own(&keys.kept())?,
             ..Known::default()
         };
-        if let Some(there) = known.identity.as_ref().filter(|there| **there != self.identity) {
-            let detail = format!(
-                "it is of {there}, and {} is to be followed: use another Redis database or output.prefix, or delete the keys tracker:chain:*",
-                self.identity
-            );
-            return Err(StoreError::new(operation, keys.identity(), ErrorKind::Refused, detail));
-        }
+        self.check_identity(operation, known.identity.as_deref())?;
         let following = &mut known.following;
         following.checkpoint = known.checkpoint.as_deref().map(|text| read(&checkpoint, text)).transpose()?;
         following.kept =
@@ -137,6 +134,16 @@ impl ChainStore {
             known.markets.insert(*market, texts);
         }
         Ok(known)
+    }
+
+    /// Refuses what is of another chain or contract.
+    fn check_identity(&self, operation: &'static str, there: Option<&str>) -> Result<(), StoreError> {
+        let Some(there) = there.filter(|there| *there != self.identity) else { return Ok(()) };
+        let detail = format!(
+            "it is of {there}, and {} is to be followed: use another Redis database or output.prefix, or delete the keys tracker:chain:*",
+            self.identity
+        );
+        Err(StoreError::new(operation, self.keys.identity(), ErrorKind::Refused, detail))
     }
 
     /// Writes what became of it: the checkpoint with all effects. `stretch` is what was accepted, where something was;

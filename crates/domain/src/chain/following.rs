@@ -8,7 +8,7 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -35,7 +35,7 @@ pub struct Market {
     pub windows: BTreeMap<u64, Window>,
     /// Epochs that are over, for good.
     pub done: EpochSet,
-    /// The epoch that was released last.
+    /// The highest epoch that was released.
     pub current: Option<u64>,
     /// The day that began last.
     pub day: Option<u64>,
@@ -57,7 +57,7 @@ pub struct Deeds {
 pub struct Before {
     /// The market.
     pub market: ContractAddress,
-    /// The epoch that was released last.
+    /// The highest epoch that was released.
     pub current: Option<u64>,
     /// The day that began last.
     pub day: Option<u64>,
@@ -122,7 +122,7 @@ pub enum Note {
         /// The event.
         event: MarketEvent,
     },
-    /// A dropped block had released this epoch; its batches are handed over already, and stay.
+    /// A dropped block had released this epoch or closed its window; its batches are handed over already, and stay.
     StaysHandedOver {
         /// The market.
         market: ContractAddress,
@@ -240,15 +240,16 @@ impl Following {
         if checkpoint.number - number > depth {
             return Err(too_deep);
         }
-        let mut notes = Vec::new();
+        let (mut notes, mut stays) = (Vec::new(), BTreeSet::new());
         for Deeds { before, handed, .. } in self.deeds.drain(at + 1..).rev() {
             for Before { market, current, day, windows } in before {
-                let known = self.markets.entry(market).or_default();
+                // It may be one that is not followed any more: nothing is known of it, and nothing kept.
+                let Some(known) = self.markets.get_mut(&market) else { continue };
                 (known.current, known.day) = (current, day);
                 for (epoch, window) in windows {
                     if known.done.contains(epoch) {
-                        // It is told once: when the block that released it goes.
-                        if window.is_none() {
+                        let made_of_it = window.is_none_or(|window| window.state == WindowState::Open);
+                        if made_of_it && stays.insert((market, epoch)) {
                             notes.push(Note::StaysHandedOver { market, epoch });
                         }
                         continue;
@@ -261,6 +262,12 @@ impl Following {
             }
             notes.extend(handed.iter().cloned().map(Note::StaysSubmitted));
             self.kept.extend(handed);
+        }
+        // The clock had closed these at blocks that are gone: the blocks that come close them, or the clock once more.
+        for window in self.markets.values_mut().flat_map(|known| known.windows.values_mut()) {
+            if matches!(window.state, WindowState::Closed { block } if block > number) {
+                window.state = WindowState::Open;
+            }
         }
         let many = self.kept.len().saturating_sub(MOST_KEPT);
         self.kept.drain(..many);
@@ -326,12 +333,13 @@ impl Turn<'_> {
         match what {
             ChainEvent::EpochReleased { epoch, time, .. } => {
                 let epoch = *epoch;
+                // Also where it is done already: its block may have been dropped after that, and this one stands for it.
+                known.current = known.current.max(Some(epoch));
                 if known.windows.contains_key(&epoch) || known.done.contains(epoch) {
                     self.notes.push(Note::ReleasedAgain { market, epoch });
                     return;
                 }
                 let window = self.rules.window(market, number, (*time).min(at), known);
-                known.current = Some(epoch);
                 if window.has_expired(self.head, self.rules.inputs_live) {
                     known.done.insert(epoch);
                     self.notes.push(Note::Expired { market, epoch });

@@ -3,8 +3,10 @@
 --   guards: how many, then each: key, field ('' for a plain value), '1' or '0' for there or not, value
 --   types:  how many, then each: key, type
 --   writes: to the end, each: how many words, the words of the command
--- Answers {'done', faults…}, {'changed', key} or {'type', key, type that stands there}; only with 'done' anything was
--- written. A fault is a key and what the server said: a counter that holds no number is left, the others go on.
+-- Answers {'done', faults…}, {'changed', key}, {'type', key, type that stands there} or {'denied', key, command}; only
+-- with 'done' anything was written. A fault is a key and what the server said: a counter that holds no number is left, the
+-- others go on. What a server refuses altogether (it is a replica, its memory is full), it refuses at the first write: that
+-- is the answer then, and nothing was written either.
 local at = 0
 local function take()
   at = at + 1
@@ -34,14 +36,30 @@ for _, guard in ipairs(guards) do
     return { 'changed', key }
   end
 end
+-- From Redis 7 on a script can ask what its user may do, before it has done a part of it.
+if redis.acl_check_cmd then
+  local look = at
+  while look < #ARGV do
+    local words = tonumber(ARGV[look + 1])
+    if not redis.acl_check_cmd(unpack(ARGV, look + 2, look + 1 + words)) then
+      return { 'denied', ARGV[look + 3], ARGV[look + 2] }
+    end
+    look = look + 1 + words
+  end
+end
 local answer = { 'done' }
+local wrote = false
 while at < #ARGV do
   local words = tonumber(take())
   local written = redis.pcall(unpack(ARGV, at + 1, at + words))
   if type(written) == 'table' and written['err'] then
+    if not wrote or ARGV[at + 1] ~= 'INCRBY' then
+      return written
+    end
     answer[#answer + 1] = ARGV[at + 2]
     answer[#answer + 1] = written['err']
   end
+  wrote = true
   at = at + words
 end
 return answer

@@ -62,8 +62,8 @@ impl Guarded {
     /// One round trip; two where the server had forgotten the script.
     ///
     /// # Errors
-    /// [`StoreError`] when it is not known whether anything was written, or when a key holds another type than is written:
-    /// then nothing was.
+    /// [`StoreError`] when it is not known whether anything was written. When a key holds another type than is written, the
+    /// user may not write it, or the server takes no writes, nothing was.
     pub(super) async fn run(
         self,
         session: &mut Session,
@@ -103,6 +103,10 @@ impl Guarded {
             ["type", key, there] => {
                 let detail = format!("it is a {there}; nothing was written");
                 Err(StoreError::new(operation, *key, ErrorKind::WrongType, detail))
+            }
+            ["denied", key, command] => {
+                let detail = format!("the user may not {command} it; nothing was written");
+                Err(StoreError::new(operation, *key, ErrorKind::Denied, detail))
             }
             other => Err(malformed(format!("the script answered {other:?}"))),
         }

@@ -67,7 +67,8 @@ impl ChainStore {
     /// The closed windows of a market, in the order of their release: one round trip.
     ///
     /// # Errors
-    /// [`StoreError`] when the server does not answer, or something of ours can't be read.
+    /// [`StoreError`] when the server does not answer, when something of ours can't be read, or when it is of another
+    /// chain or contract.
     pub async fn closed(
         &self,
         session: &mut Session,
@@ -75,12 +76,15 @@ impl ChainStore {
     ) -> Result<Vec<ClosedWindow>, StoreError> {
         let operation = "look for closed windows";
         let (windows, key) = (self.keys.windows(&market), self.keys.market(&market));
+        let identity = self.keys.identity();
         let mut batch = Batch::new();
         batch.transaction(|batch| {
+            batch.cmd("GET", &identity);
             batch.cmd("HGETALL", &windows);
             batch.cmd("HGET", &key).arg("done");
         });
         let mut replies = Replies::new(operation, session.run(operation, &windows, batch).await?);
+        self.check_identity(operation, replies.own::<Option<String>>(&identity)?.as_deref())?;
         let texts: Vec<(u64, String)> = replies.own(&windows)?;
         let done_text: Option<String> = replies.own(&key)?;
         let done = super::parse(&key, done_text.as_deref())?.unwrap_or_default();
@@ -186,6 +190,7 @@ impl ChainStore {
         let mut done = closed.done.clone();
         done.insert(*epoch);
         let mut all = Guarded::default();
+        all.expect(&keys.identity(), Some(&self.identity));
         all.expect_field(&windows, &epoch.to_string(), Some(text));
         all.expect_field(&of_market, "done", closed.done_text.as_deref());
         all.write("HDEL", &windows, KeyType::Hash, &[epoch]);

@@ -6,6 +6,8 @@ use domain::chain::ContractAddress;
 pub(super) const FINALIZER_QUEUE: &str = "finalizerQueue";
 /// Where attestors take submitted batches.
 pub(super) const ATTESTOR_QUEUE: &str = "attestorQueue";
+/// What stands before the names of sets of submissions.
+pub(super) const SUBMITTED: &str = "SnapshotCollector.";
 
 /// The keys under one prefix.
 #[derive(Clone, Debug)]
@@ -18,6 +20,11 @@ impl ChainKeys {
     #[must_use]
     pub fn new(prefix: &str) -> Self {
         Self { before: if prefix.is_empty() { String::new() } else { format!("{prefix}:") } }
+    }
+
+    /// Whether they have a prefix: then nothing that others write is changed.
+    pub(super) fn is_shadow(&self) -> bool {
+        !self.before.is_empty()
     }
 
     fn own(&self, rest: &str) -> String {
@@ -96,7 +103,16 @@ impl ChainKeys {
 
     /// What was submitted for an epoch at a block; the collectors write it.
     pub(super) fn submitted(market: &ContractAddress, epoch: u64, hash: &str) -> String {
-        format!("SnapshotCollector.{}.{epoch}.{hash}", market.lower())
+        format!("{SUBMITTED}{}.{epoch}.{hash}", market.lower())
+    }
+
+    /// The market, in lower case, and the epoch for which something was submitted under this key.
+    pub(super) fn read_submitted(key: &str) -> Option<(&str, u64)> {
+        let mut parts = key.strip_prefix(SUBMITTED)?.split('.');
+        let (market, epoch, hash) = (parts.next()?, parts.next()?, parts.next()?);
+        let is_number = !epoch.is_empty() && epoch.bytes().all(|byte| byte.is_ascii_digit());
+        let epoch = epoch.parse().ok().filter(|_| is_number && !hash.is_empty() && parts.next().is_none())?;
+        Some((market, epoch))
     }
 
     pub(super) fn submission_limits(&self) -> String {

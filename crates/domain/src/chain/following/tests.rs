@@ -165,10 +165,46 @@ fn what_was_handed_over_stays_when_its_blocks_go_and_is_not_done_again() {
     assert_eq!(states(&all, MARKET), [(1, WindowState::Closed { block: 20 })]);
     assert!(all.finish(MARKET, 1));
     let notes = all.undo_to(9, &rules).unwrap();
-    assert_eq!(notes, [Note::StaysSubmitted(handed), Note::StaysHandedOver { market: MARKET, epoch: 1 },]);
+    // Once, though the blocks of its release and of its closing are both gone.
+    assert_eq!(notes, [Note::StaysHandedOver { market: MARKET, epoch: 1 }, Note::StaysSubmitted(handed)]);
+    assert_eq!(all.markets[&MARKET].current, None);
     let notes = all.accept(&next(&all, 20, vec![released(MARKET, 1, 12), submitted(13)]), &rules).unwrap();
     assert_eq!(notes, [Note::ReleasedAgain { market: MARKET, epoch: 1 }]);
     assert_eq!(all.kept, []);
+    assert_eq!(all.markets[&MARKET].current, Some(1), "it is as if its first release had never been");
+}
+
+#[test]
+fn a_window_that_the_clock_closed_at_a_block_that_is_dropped_is_open_again() {
+    let (mut all, rules) = (following(), rules());
+    all.accept(&next(&all, 8, vec![released(MARKET, 3, 5)]), &rules).unwrap();
+    let open = all.markets[&MARKET].clone();
+    assert_eq!(all.close_by_clock(1_010 + LENGTH + 30, &rules).len(), 1);
+    assert_eq!(states(&all, MARKET), [(3, WindowState::Closed { block: 8 })]);
+    assert_eq!(all.undo_to(8, &rules), Ok(vec![]));
+    assert_eq!(states(&all, MARKET), [(3, WindowState::Closed { block: 8 })]);
+    assert_eq!(all.undo_to(7, &rules), Ok(vec![]));
+    assert_eq!(all.markets[&MARKET], open);
+}
+
+#[test]
+fn a_batch_that_is_handed_over_is_told_of_when_only_the_block_that_closed_its_window_is_dropped() {
+    let (mut all, rules) = (following(), rules());
+    all.accept(&next(&all, 16, vec![released(MARKET, 3, 5)]), &rules).unwrap();
+    assert!(all.finish(MARKET, 3));
+    assert_eq!(all.undo_to(15, &rules), Ok(vec![]));
+    assert_eq!(all.undo_to(14, &rules), Ok(vec![Note::StaysHandedOver { market: MARKET, epoch: 3 }]));
+}
+
+#[test]
+fn what_blocks_did_to_a_market_that_is_not_followed_any_more_is_not_undone() {
+    let (mut all, rules) = (following(), rules());
+    let events = vec![released(MARKET, 3, 5), released(OTHER, 4, 5)];
+    all.accept(&next(&all, 4, vec![]), &rules).unwrap();
+    all.accept(&next(&all, 8, events), &rules).unwrap();
+    all.markets.remove(&OTHER);
+    assert_eq!(all.undo_to(4, &rules), Ok(vec![]));
+    assert_eq!(all.markets, BTreeMap::from([(MARKET, Market::default())]));
 }
 
 /// One branch of a chain: which epochs each block releases.

@@ -1,0 +1,83 @@
+//! What is refused as a whole: keys of another type, and another chain.
+
+use store::{ErrorKind, chain::Outcome};
+
+use crate::scene::{Chain, IDENTITY, MARKET, arranged, blocks, chain_store, day, released, submitted};
+
+#[tokio::test]
+async fn a_key_of_another_type_is_named_and_nothing_at_all_is_written() {
+    let mut chain = Chain::with("", true).await;
+    chain.accept(3, 0, vec![]).await;
+    for key in [
+        "BlockHashByNumberKey.5".to_owned(),
+        format!("{MARKET}.CurrentEpochID"),
+        format!("EpochMarkerSetKey.{MARKET}"),
+        format!("EpochMarkerDetailsKey.{MARKET}.9"),
+        "attestorQueue".to_owned(),
+        "tracker:chain:deeds".to_owned(),
+        format!("tracker:chain:{MARKET}:windows"),
+    ] {
+        let known = chain.load().await;
+        let mut after = known.following.clone();
+        let events = vec![released(MARKET, 9, 4), submitted(MARKET, 9, "cid", 4), day(MARKET, 2, 5)];
+        let stretch = blocks(&after, 5, 0, events);
+        let notes = after.accept(&stretch, &chain.rules).expect("accepted");
+        // What stood there is kept aside.
+        let stood: bool = chain.scene.run("EXISTS", &key).await;
+        if stood {
+            chain.scene.run::<()>("RENAME", &[&key, "aside"]).await;
+        }
+        chain.scene.run::<()>("ZADD", &[&key, "1", "member"]).await;
+        let before = chain.dump().await;
+        let error = chain.commit(&known, &after, Some(&stretch), &notes).await.expect_err("refused");
+        assert_eq!((error.kind, &error.object), (ErrorKind::WrongType, &key), "{error}");
+        assert_eq!(chain.dump().await, before, "{key}");
+        chain.scene.run::<()>("DEL", &key).await;
+        if stood {
+            chain.scene.run::<()>("RENAME", &["aside", &key]).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_hand_over_is_whole_or_not_at_all_and_a_counter_that_holds_no_number_is_left() {
+    let mut chain = Chain::new().await;
+    chain.accept(3, 0, vec![day(MARKET, 2, 3)]).await;
+    chain.submit(MARKET, 7, 6, 0, &[("a", 1), ("b", 2)]).await;
+    chain.accept(17, 0, vec![released(MARKET, 7, 6)]).await;
+    let closed = chain.closed(MARKET).await.pop().expect("one is closed");
+    let arrangement = arranged(&closed, chain.inputs(&closed).await, 1);
+    assert_eq!(arrangement.batches.len(), 2);
+    for key in [
+        "finalizerQueue".to_owned(),
+        format!("BatchCountKey.{MARKET}.7"),
+        format!("SlotSubmissionsKey.{MARKET}.2.2"),
+    ] {
+        chain.scene.run::<()>("ZADD", &[&key, "1", "member"]).await;
+        let before = chain.dump().await;
+        let error = chain.hand_over(&closed, &arrangement).await.expect_err("refused");
+        assert_eq!((error.kind, &error.object), (ErrorKind::WrongType, &key), "{error}");
+        assert_eq!(chain.dump().await, before, "{key}");
+        chain.scene.run::<()>("DEL", &key).await;
+    }
+    let broken = format!("SlotSubmissionsKey.{MARKET}.2.1");
+    chain.scene.run::<()>("SET", &[&broken, "no number"]).await;
+    let Outcome::Done { faults } = chain.hand_over(&closed, &arrangement).await.expect("handed over") else {
+        panic!("somebody else has changed it");
+    };
+    assert_eq!(faults.iter().map(|fault| &fault.key).collect::<Vec<_>>(), [&broken]);
+    assert_eq!(chain.scene.run::<String>("GET", &broken).await, "no number");
+    assert_eq!(chain.scene.run::<u64>("GET", &format!("SlotSubmissionsKey.{MARKET}.2.2")).await, 1);
+    assert_eq!(chain.scene.run::<u64>("LLEN", "finalizerQueue").await, 2);
+}
+
+#[tokio::test]
+async fn what_is_of_another_chain_is_refused_and_not_touched() {
+    let mut chain = Chain::new().await;
+    chain.accept(3, 0, vec![]).await;
+    let before = chain.dump().await;
+    let other = chain_store("", "chain 2 contract 0xab", false);
+    let error = other.load(&mut chain.session().await).await.expect_err("refused");
+    assert!(error.to_string().contains(IDENTITY) && error.to_string().contains("output.prefix"), "{error}");
+    assert_eq!(chain.dump().await, before);
+}

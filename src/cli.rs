@@ -49,6 +49,12 @@ Environment (above the file of --config; an empty variable is not set):
   REDIS_SENTINEL_MASTER       the master's name there [mymaster]
   REDIS_SENTINEL_PASSWORD     password there; REDIS_SENTINEL_PASSWORD_FILE
   REDIS_CLUSTER               nodes of a cluster, host:port each
+  RPC_NODES                   nodes of the chain to follow; RPC_NODES_FILE
+  ARCHIVE_RPC_NODES           those with old state; ARCHIVE_RPC_NODES_FILE
+  BATCH_SIZE, BLOCK_TIME      projects a batch, seconds a block [20, 2]
+  ATTESTOR_QUEUE_PUSH_ENABLED true to tell the attestor [false]
+  BLOCK_FETCH_TIMEOUT, EVENT_PROCESSING_TIMEOUT, CONTRACT_QUERY_TIMEOUT,
+  BATCH_PROCESSING_TIMEOUT, HTTP_TIMEOUT   seconds [300, 30, 30, 120, 5]
   STATE_TRACKER_METRICS_PORT  port of /metrics, /livez and /readyz [9094]
   LOG_LEVEL                   level, or a filter: info,store=debug [info]
   STATE_TRACKER_CONFIG        the file, where --config isn't given

@@ -11,6 +11,8 @@ use std::{
 use store::StoreError;
 use supervision::Clock;
 
+use crate::following::CHAIN;
+
 /// One condition of readiness.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Readiness {
@@ -120,7 +122,8 @@ impl Status {
                 None => shown,
             };
             let ok = fresh_enough && fresh.failure.is_none();
-            Readiness { name: format!("market {market}: {dataset}"), ok, detail }
+            let whose = if market == CHAIN { String::new() } else { "market ".to_owned() };
+            Readiness { name: format!("{whose}{market}: {dataset}"), ok, detail }
         });
         std::iter::once(redis).chain(datasets).collect()
     }

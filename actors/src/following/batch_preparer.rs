@@ -114,7 +114,7 @@ impl BatchPreparer {
         fail::point("batch_preparer::after_read").await?;
         let arrangement = Arrangement::of(inputs.submissions, &market.lower(), *epoch, settings.batch_size);
         fail::point("batch_preparer::before_write").await?;
-        let handing = store.hand_over(&mut session, closed, &arrangement);
+        let handing = store.hand_over(&mut session, closed, &inputs.basis, &arrangement);
         let outcome = settings.budgets.batch(budget).run(handing).await??;
         fail::point("batch_preparer::after_write").await?;
         let Outcome::Done { faults } = outcome else {

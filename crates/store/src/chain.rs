@@ -20,7 +20,7 @@ use serde_json::json;
 
 pub use clean::Cleaned;
 pub use guarded::Outcome;
-pub use inputs::{ClosedWindow, Inputs, windows};
+pub use inputs::{Basis, ClosedWindow, Inputs, windows};
 pub use keys::ChainKeys;
 pub use tables::MarketTables;
 

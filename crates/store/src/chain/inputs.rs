@@ -44,7 +44,14 @@ pub struct Inputs {
     pub missing: Vec<u64>,
     /// Keys that could not be read.
     pub faults: Vec<Fault>,
+    /// On which blocks all this stands.
+    pub basis: Basis,
 }
+
+/// The hash of a window's last block as it was read first of all, `None` inside where it was not known: as long as it is the
+/// same, so are those of the blocks before it. Without one (it could not be read) nothing is compared.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Basis(Option<Option<String>>);
 
 /// The windows of a market, by their epochs: one round trip. There are none where no chain is followed.
 ///
@@ -108,7 +115,8 @@ impl ChainStore {
         let operation = "read submissions";
         let mut inputs = Inputs::default();
         let numbers: Vec<u64> = (closed.window.release_block..=closed.window.last_block()).collect();
-        for numbers in numbers.chunks(SLICE) {
+        // The last ones first: what a reorganisation changes meanwhile, it changes behind the basis.
+        for (at, numbers) in numbers.rchunks(SLICE).enumerate() {
             let mut batch = Batch::new();
             let keys: Vec<String> = numbers.iter().map(|number| self.keys.block_hash(*number)).collect();
             keys.iter().for_each(|key| {
@@ -116,11 +124,16 @@ impl ChainStore {
             });
             let mut replies = Replies::new(operation, session.run(operation, &keys[0], batch).await?);
             let mut sets = Vec::new();
+            let mut last = None;
             for (number, key) in numbers.iter().zip(&keys) {
-                match replies.take::<Option<String>>(key)?.flatten() {
-                    Some(hash) => sets.push(ChainKeys::submitted(&closed.market, closed.epoch, &hash)),
+                last = replies.take::<Option<String>>(key)?;
+                match last.as_ref().and_then(Option::as_ref) {
+                    Some(hash) => sets.push(ChainKeys::submitted(&closed.market, closed.epoch, hash)),
                     None => inputs.missing.push(*number),
                 }
+            }
+            if at == 0 {
+                inputs.basis = Basis(last);
             }
             inputs.faults.extend(replies.into_faults());
             let Some(first) = sets.first() else { continue };
@@ -137,11 +150,12 @@ impl ChainStore {
             }
             inputs.faults.extend(replies.into_faults());
         }
+        inputs.missing.sort_unstable();
         Ok(inputs)
     }
 
-    /// Hands the batches of an epoch to the finalizers, counts its submissions, and ends it: all of that, or nothing, once.
-    /// One round trip.
+    /// Hands the batches of an epoch to the finalizers, counts its submissions, and ends it: all of that, or nothing, once,
+    /// and only while the blocks of their basis stand. One round trip.
     ///
     /// # Errors
     /// [`StoreError`] when it is not known whether it was done, or when a key holds another type than it should: then
@@ -150,10 +164,15 @@ impl ChainStore {
         &self,
         session: &mut Session,
         closed: &ClosedWindow,
+        basis: &Basis,
         arrangement: &Arrangement,
     ) -> Result<Outcome, StoreError> {
         let (keys, ClosedWindow { market, epoch, window, .. }) = (&self.keys, closed);
         let mut all = self.ending(closed);
+        // The window alone does not tell: another block of the same number may have closed it once more.
+        if let Basis(Some(hash)) = basis {
+            all.expect(&keys.block_hash(window.last_block()), hash.as_deref());
+        }
         for (index, batch) in arrangement.batches.iter().enumerate() {
             let number = index + 1;
             let job = json!({

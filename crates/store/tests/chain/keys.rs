@@ -53,8 +53,8 @@ async fn a_hand_over_leaves_batches_in_the_queue_in_their_order_and_all_that_the
     let [closed] = chain.closed(MARKET).await.try_into().expect("one");
     let inputs = chain.inputs(&closed).await;
     assert_eq!((&inputs.missing, &inputs.faults), (&vec![], &vec![]));
-    let arranged = arranged(&closed, inputs, 2);
-    let _ = chain.hand_over(&closed, &arranged).await.expect("handed over");
+    let (basis, arranged) = (inputs.basis.clone(), arranged(&closed, inputs, 2));
+    let _ = chain.hand_over(&closed, &basis, &arranged).await.expect("handed over");
 
     let key = |project: &str, slot: u64| format!("{MARKET}.7.{project}.{slot}");
     let first = json!({ "a:pair": [key("a:pair", 42)], "b:pair": [key("b:pair", 42)] });

@@ -11,5 +11,6 @@ mod compared;
 mod histories;
 mod inputs;
 mod keys;
+mod load;
 mod refused;
 mod scene;

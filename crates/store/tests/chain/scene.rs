@@ -7,7 +7,7 @@ use domain::chain::{
 };
 use store::{
     Session, Store, StoreError,
-    chain::{ChainKeys, ChainStore, ClosedWindow, Inputs, Known, Outcome},
+    chain::{Basis, ChainKeys, ChainStore, ClosedWindow, Inputs, Known, Outcome},
 };
 
 use crate::common::{self, Scene};
@@ -160,9 +160,10 @@ impl Chain {
     pub async fn hand_over(
         &self,
         closed: &ClosedWindow,
+        basis: &Basis,
         arrangement: &Arrangement,
     ) -> Result<Outcome, StoreError> {
-        self.chain.hand_over(&mut self.session().await, closed, arrangement).await
+        self.chain.hand_over(&mut self.session().await, closed, basis, arrangement).await
     }
 
     /// Hands over all that is closed, in its order; looked for anew each time, for the end of one changes what the next one
@@ -171,8 +172,8 @@ impl Chain {
         for of in [MARKET, OTHER] {
             while let Some(closed) = self.closed(of).await.into_iter().next() {
                 let inputs = self.inputs(&closed).await;
-                let arranged = arranged(&closed, inputs, 2);
-                let outcome = self.hand_over(&closed, &arranged).await.expect("handed over");
+                let (basis, arranged) = (inputs.basis.clone(), arranged(&closed, inputs, 2));
+                let outcome = self.hand_over(&closed, &basis, &arranged).await.expect("handed over");
                 assert_eq!(outcome, Outcome::Done { faults: vec![] });
             }
         }

@@ -215,13 +215,7 @@ impl Actor for Indexer {
                     if cx.is_stopping() {
                         return Ok(());
                     }
-                    cx.idle(async {
-                        tokio::select! {
-                            () = cx.stopped() => {}
-                            () = clock.sleep(retry) => {}
-                        }
-                    })
-                    .await;
+                    cx.pause(clock.sleep(retry)).await;
                 }
             }
         }

@@ -349,13 +349,7 @@ impl Actor for Listener {
             };
             self.lost(&why);
             let pause = pauses.next().unwrap_or(self.services.rhythm.reconnect_within);
-            cx.idle(async {
-                tokio::select! {
-                    () = cx.stopped() => {}
-                    () = clock.sleep(pause.min(self.services.rhythm.reconnect_within)) => {}
-                }
-            })
-            .await;
+            cx.pause(clock.sleep(pause.min(self.services.rhythm.reconnect_within))).await;
         }
     }
 }

@@ -150,13 +150,7 @@ impl Actor for Pruner {
         let mut pause = self.every;
         loop {
             fail::point("pruner::before_pause").await?;
-            cx.idle(async {
-                tokio::select! {
-                    () = cx.stopped() => {}
-                    () = clock.sleep(pause) => {}
-                }
-            })
-            .await;
+            cx.pause(clock.sleep(pause)).await;
             if cx.is_stopping() {
                 return Ok(());
             }

@@ -416,13 +416,7 @@ impl Actor for BlockFetcher {
                 }
                 Ok(Came::Caught) => {
                     self.chain.services.status.written(super::CHAIN, super::BLOCKS);
-                    cx.idle(async {
-                        tokio::select! {
-                            () = stop.cancelled() => {}
-                            () = source.wait() => {}
-                        }
-                    })
-                    .await;
+                    cx.pause(source.wait()).await;
                     continue;
                 }
                 // What is wrong with the chain or with us is no matter of waiting.
@@ -439,13 +433,7 @@ impl Actor for BlockFetcher {
                     self.chain.services.warn("follow the chain", error.kind(), "chain", &error.to_string());
                 }
             }
-            cx.idle(async {
-                tokio::select! {
-                    () = stop.cancelled() => {}
-                    () = clock.sleep(RETRY) => {}
-                }
-            })
-            .await;
+            cx.pause(clock.sleep(RETRY)).await;
         }
         Ok(())
     }

@@ -81,7 +81,7 @@ pub(super) async fn keep_passing<P: Passes>(actor: &mut P, cx: &mut Context<Look
     while !stop.is_cancelled() {
         if let Some(rested) = actor.rests_until() {
             // Messages wait in the mailbox meanwhile, where they become one.
-            pause(cx, &clock, rested.min(next)).await;
+            cx.pause(clock.sleep_until(rested.min(next))).await;
         }
         let Ok(look) = wait(cx, &clock, next).await else { break };
         let began = clock.now();
@@ -114,7 +114,7 @@ pub(super) async fn keep_passing<P: Passes>(actor: &mut P, cx: &mut Context<Look
         actor.interrupted();
         next = clock.now() + retry;
         // The message that was given back is not to be taken up at once.
-        pause(cx, &clock, next).await;
+        cx.pause(clock.sleep_until(next)).await;
     }
     Ok(())
 }
@@ -132,15 +132,4 @@ async fn wait<'a>(
         look = cx.recv() => look.map(Some).ok_or(Stop),
         () = clock.sleep_until(next) => Ok(None),
     }
-}
-
-/// Waits with nothing in hand, whatever there is in the mailbox.
-async fn pause(cx: &Context<Look>, clock: &Clock, until: Instant) {
-    cx.idle(async {
-        tokio::select! {
-            () = cx.stopped() => {}
-            () = clock.sleep_until(until) => {}
-        }
-    })
-    .await;
 }

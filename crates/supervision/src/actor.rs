@@ -117,6 +117,17 @@ impl<M: Message> Context<M> {
         wait.await
     }
 
+    /// Waits as [`Context::idle`] does, and no longer than until the actor shall stop.
+    pub async fn pause(&self, wait: impl Future<Output = ()>) {
+        self.idle(async {
+            tokio::select! {
+                () = self.stopped() => {}
+                () = wait => {}
+            }
+        })
+        .await;
+    }
+
     /// The clock of the tree.
     #[must_use]
     pub fn clock(&self) -> &Clock {

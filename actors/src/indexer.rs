@@ -4,8 +4,7 @@
 //! - a message is settled when all that it changes is written; a crash in between, a second delivery or a second
 //!   indexer has no second effect;
 //! - Redis being away is no crash and no message's fault: it is tried again;
-//! - after a crash messages are taken one by one, so that the one that brings the indexer down is found, and becomes
-//!   a dead letter, and no other;
+//! - a message that brings the indexer down again and again becomes a dead letter, and no other: its mailbox finds it;
 //! - validators fall to inactive and offline as time passes, also when nothing is heard.
 
 use std::{
@@ -15,7 +14,7 @@ use std::{
 
 use domain::index::Changes;
 use store::{Index, IndexKeys, Indexed, StoreError};
-use supervision::{Actor, Batch, Clock, Context, Failure, Lease, fail, fail::InjectedFailure};
+use supervision::{Actor, Batch, Clock, Context, Failure, fail, fail::InjectedFailure};
 
 use crate::{listener::IndexEdge, messages::Heard, services::Services, telemetry::IndexOutcome};
 
@@ -25,8 +24,6 @@ const AGE_EVERY: Duration = Duration::from_secs(60);
 const SLICE: usize = 500;
 /// How soon a failed step is tried again, at most.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// How many messages are taken one by one after a crash: all that its incarnation may have had in hand.
-const CAREFUL: usize = Indexer::AT_ONCE;
 
 /// The actor.
 pub struct Indexer {
@@ -90,24 +87,10 @@ impl Indexer {
         Ok(())
     }
 
-    /// Commits what was taken, and settles it.
-    async fn settle(&self, taken: Taken<'_>, clock: &Clock) -> Result<(), CommitError> {
-        match taken {
-            Taken::All(batch) => {
-                // What is not settled stays in hand.
-                self.commit(Work::of(batch.iter()), clock).await?;
-                batch.settle();
-            }
-            Taken::One(lease) => match self.commit(Work::of(std::iter::once(&*lease)), clock).await {
-                Ok(()) => lease.settle(),
-                Err(CommitError::Store(error)) => {
-                    lease.give_back();
-                    return Err(error.into());
-                }
-                // Dropped with the actor, the lease is charged.
-                Err(crash @ CommitError::Actor(_)) => return Err(crash),
-            },
-        }
+    /// Commits what was taken, and settles it. What is not settled stays in hand.
+    async fn settle(&self, taken: Batch<'_, Heard>, clock: &Clock) -> Result<(), CommitError> {
+        self.commit(Work::of(taken.iter()), clock).await?;
+        taken.settle();
         Ok(())
     }
 
@@ -153,26 +136,15 @@ impl Work {
     }
 }
 
-/// What was taken from the mailbox.
-enum Taken<'a> {
-    /// One message, which is charged where it brings the actor down.
-    One(Lease<'a, Heard>),
-    /// All that waited.
-    All(Batch<'a, Heard>),
-}
-
 /// The next messages; `None` when there are none before the time comes, and `Err` when the actor shall stop.
 async fn next<'a>(
     cx: &'a mut Context<Heard>,
     clock: &Clock,
     until: Instant,
-    one: bool,
-) -> Result<Option<Taken<'a>>, Stop> {
+) -> Result<Option<Batch<'a, Heard>>, Stop> {
     tokio::select! {
         biased;
-        taken = async move {
-            if one { cx.recv().await.map(Taken::One) } else { cx.recv_many().await.map(Taken::All) }
-        } => taken.map(Some).ok_or(Stop),
+        taken = cx.recv_many() => taken.map(Some).ok_or(Stop),
         () = clock.sleep_until(until) => Ok(None),
     }
 }
@@ -185,7 +157,6 @@ impl Actor for Indexer {
     async fn run(&mut self, cx: &mut Context<Heard>) -> Result<(), Failure> {
         let clock = cx.clock().clone();
         let retry = self.services.rhythm.reconnect_within.min(RETRY_AFTER);
-        let mut careful = if cx.generation() > 1 { CAREFUL } else { 0 };
         let mut age_at = clock.now();
         loop {
             if clock.now() >= age_at {
@@ -201,13 +172,13 @@ impl Actor for Indexer {
                     age_at = clock.now() + retry;
                 }
             }
-            let committed = match next(cx, &clock, age_at, careful > 0).await {
+            let committed = match next(cx, &clock, age_at).await {
                 Ok(Some(taken)) => self.settle(taken, &clock).await,
                 Ok(None) => continue,
                 Err(Stop) => return Ok(()),
             };
             match committed {
-                Ok(()) => careful = careful.saturating_sub(1),
+                Ok(()) => {}
                 Err(CommitError::Actor(failure)) => return Err(failure),
                 Err(CommitError::Store(error)) => {
                     self.services.note_error(&error);

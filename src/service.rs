@@ -211,14 +211,10 @@ fn children(config: &Config, services: &Services, clock: &Clock) -> Result<(Rost
     let markets = Child::supervisor("markets", markets);
     let mut children = vec![listen.policy(mandatory), markets.policy(mandatory)];
     children.extend(index);
-    children.extend(chain::children(config, services, &roster, clock)?.0);
+    children.extend(chain::children(config, services, &roster, clock)?);
     children.push(prune.policy(policy));
     Ok((roster, children))
 }
-
-/// Children of the root.
-#[derive(Default)]
-struct Parts(Vec<Child>);
 
 /// The actors of one market, and the edges to them.
 fn market(config: &Config, market: &str, services: &Services, clock: &Clock) -> (MarketEdges, Child) {

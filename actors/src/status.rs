@@ -11,8 +11,6 @@ use std::{
 use store::StoreError;
 use supervision::Clock;
 
-use crate::following::CHAIN;
-
 /// One condition of readiness.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Readiness {
@@ -39,6 +37,8 @@ struct Facts {
 }
 
 struct Freshness {
+    /// Whose it is, as it is shown.
+    whose: String,
     /// How old the dataset may be.
     limit: Duration,
     /// When it was last written, on the tree's clock.
@@ -59,10 +59,19 @@ impl Status {
         self.facts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Declares a dataset that must be no older than `limit`.
+    /// Declares a dataset of a market that must be no older than `limit`.
     pub fn expect(&self, market: &str, dataset: &'static str, limit: Duration) {
-        let fresh = Freshness { limit, written: None, failure: None };
-        self.facts().datasets.insert((market.to_owned(), dataset), fresh);
+        self.insert(market, format!("market {market}"), dataset, limit);
+    }
+
+    /// Declares something of no market that must be no older than `limit`.
+    pub fn expect_of(&self, whose: &str, what: &'static str, limit: Duration) {
+        self.insert(whose, whose.to_owned(), what, limit);
+    }
+
+    fn insert(&self, key: &str, whose: String, dataset: &'static str, limit: Duration) {
+        let fresh = Freshness { whose, limit, written: None, failure: None };
+        self.facts().datasets.insert((key.to_owned(), dataset), fresh);
     }
 
     /// Expects nothing more of a market that is no longer tracked.
@@ -112,7 +121,7 @@ impl Status {
                 (Some(why), true) => format!("Redis is away, waiting for it to come back: {why}"),
             },
         };
-        let datasets = facts.datasets.iter().map(|((market, dataset), fresh)| {
+        let datasets = facts.datasets.iter().map(|((_, dataset), fresh)| {
             let age = fresh.written.map(|written| Duration::from_nanos(now.saturating_sub(written)));
             let fresh_enough = age.is_some_and(|age| age <= fresh.limit);
             let shown =
@@ -122,8 +131,7 @@ impl Status {
                 None => shown,
             };
             let ok = fresh_enough && fresh.failure.is_none();
-            let whose = if market == CHAIN { String::new() } else { "market ".to_owned() };
-            Readiness { name: format!("{whose}{market}: {dataset}"), ok, detail }
+            Readiness { name: format!("{}: {dataset}", fresh.whose), ok, detail }
         });
         std::iter::once(redis).chain(datasets).collect()
     }

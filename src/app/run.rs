@@ -8,7 +8,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::{EX_GAVE_UP, signals::Signals};
 use crate::{
-    config::{ConfigErrors, EX_CONFIG, Loaded, Log, LogFormat, Supervision},
+    config::{ConfigErrors, Loaded, Log, LogFormat, Supervision},
     service::{Reloaded, Service},
 };
 
@@ -20,13 +20,7 @@ const STOP_SLACK: Duration = Duration::from_secs(1);
 /// # Errors
 /// Anything that keeps it from starting.
 pub async fn run(load: impl Fn() -> Result<Loaded, ConfigErrors>) -> Result<ExitCode> {
-    let loaded = match load() {
-        Ok(loaded) => loaded,
-        Err(errors) => {
-            eprintln!("{errors}");
-            return Ok(ExitCode::from(EX_CONFIG));
-        }
-    };
+    let loaded = load()?;
     log_to_stderr(&loaded.config.log)?;
     for note in &loaded.notes {
         tracing::warn!("{note}");

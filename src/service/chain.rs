@@ -13,7 +13,7 @@ use domain::chain::{ContractAddress, Rules};
 use store::chain::{BLOCK_HASH_TTL, ChainKeys, ChainStore};
 use supervision::{Child, Clock, Mailbox, Overflow};
 
-use super::{Parts, limits, mandatory, policy, stale_after};
+use super::{limits, mandatory, policy, stale_after};
 use crate::config::{self, Config};
 
 /// Who follows the chain.
@@ -34,10 +34,10 @@ pub(super) fn children(
     services: &Services,
     roster: &Roster,
     clock: &Clock,
-) -> Result<Parts> {
+) -> Result<Vec<Child>> {
     let settings = &config.chain;
     if !settings.is_followed() {
-        return Ok(Parts::default());
+        return Ok(Vec::new());
     }
     let contract = |setting: &str, text: &str| -> Result<ContractAddress> {
         text.parse().wrap_err_with(|| format!("{setting} is no address of a contract"))
@@ -56,7 +56,11 @@ pub(super) fn children(
     };
     let contracts = Contracts { protocol_state, priorities, markets: markets.clone() };
     let source = Source::new(nodes(settings, contracts)?).wrap_err("the chain can't be followed")?;
-    services.status.expect(CHAIN, BLOCKS, stale_after(settings.poll_interval.max(settings.request_timeout)));
+    services.status.expect_of(
+        CHAIN,
+        BLOCKS,
+        stale_after(settings.poll_interval.max(settings.request_timeout)),
+    );
 
     let notices = Mailbox::<Notice>::new("notifier", limits(&config.mailbox), clock);
     let shared = FollowServices {
@@ -93,7 +97,7 @@ pub(super) fn children(
     let prepare = Child::supervisor("batch-preparer", preparers).policy(mandatory);
     let chain = Child::supervisor("chain", vec![fetch.policy(mandatory), prepare]).policy(mandatory);
     let notify = Child::actor("notifier", &notices, || Notifier).policy(policy(&config.supervision));
-    Ok(Parts(vec![notify, chain]))
+    Ok(vec![notify, chain])
 }
 
 fn nodes(settings: &config::Chain, contracts: Contracts) -> Result<ChainConfig> {

@@ -4,7 +4,10 @@
 use std::sync::{Arc, Mutex};
 
 use chain::Source;
-use opentelemetry::{KeyValue, metrics::Meter};
+use opentelemetry::{
+    KeyValue,
+    metrics::{AsyncInstrument, Meter},
+};
 
 use super::lock;
 use crate::following::{FollowState, Progress, faults, nodes};
@@ -36,6 +39,11 @@ struct Followed {
 
 /// What a metric tells: a value with its labels, any number of them.
 type Tell<'a> = &'a mut dyn FnMut(u64, &[KeyValue]);
+
+/// Where it has that from.
+trait Read: Fn(&FollowState, &Source, Tell<'_>) + Send + Sync + 'static {}
+
+impl<F: Fn(&FollowState, &Source, Tell<'_>) + Send + Sync + 'static> Read for F {}
 
 impl ChainWatch {
     pub(super) fn observe(&self, source: Source, progress: Arc<Progress>) {
@@ -140,42 +148,24 @@ impl ChainWatch {
         });
     }
 
-    fn gauge(
-        &self,
-        meter: &Meter,
-        name: &'static str,
-        help: &'static str,
-        read: impl Fn(&FollowState, &Source, Tell<'_>) + Send + Sync + 'static,
-    ) {
-        let watch = self.clone();
+    fn gauge(&self, meter: &Meter, name: &'static str, help: &'static str, read: impl Read) {
         let gauge = meter.u64_observable_gauge(name).with_description(help);
-        gauge
-            .with_callback(move |metric| {
-                watch.read(&read, &mut |value, labels| metric.observe(value, labels))
-            })
-            .build();
+        gauge.with_callback(self.reading(read)).build();
     }
 
-    fn counter(
-        &self,
-        meter: &Meter,
-        name: &'static str,
-        help: &'static str,
-        read: impl Fn(&FollowState, &Source, Tell<'_>) + Send + Sync + 'static,
-    ) {
-        let watch = self.clone();
+    fn counter(&self, meter: &Meter, name: &'static str, help: &'static str, read: impl Read) {
         let counter = meter.u64_observable_counter(name).with_description(help);
-        counter
-            .with_callback(move |metric| {
-                watch.read(&read, &mut |value, labels| metric.observe(value, labels))
-            })
-            .build();
+        counter.with_callback(self.reading(read)).build();
     }
 
-    fn read(&self, read: &impl Fn(&FollowState, &Source, Tell<'_>), tell: Tell<'_>) {
-        let followed = lock(&self.0).clone();
-        if let Some(Followed { source, progress }) = followed {
-            read(&progress.now(), &source, tell);
+    /// What a metric does during a scrape.
+    fn reading<R: Read>(&self, read: R) -> impl Fn(&dyn AsyncInstrument<u64>) + Send + Sync + use<R> {
+        let watch = self.clone();
+        move |metric| {
+            let followed = lock(&watch.0).clone();
+            if let Some(Followed { source, progress }) = followed {
+                read(&progress.now(), &source, &mut |value, labels| metric.observe(value, labels));
+            }
         }
     }
 }

@@ -85,7 +85,7 @@ pub struct Family {
     pub writer: Writer,
 }
 
-const fn family(name: &'static str, kind: KeyType, life: Life, writer: Writer) -> Family {
+pub(crate) const fn family(name: &'static str, kind: KeyType, life: Life, writer: Writer) -> Family {
     Family { name, kind, life, writer }
 }
 

@@ -2,12 +2,9 @@
 
 use crate::families::{
     Family, KeyType, Life,
-    Writer::{self, Datasets, Ledger, Producers},
+    Writer::{Datasets, Ledger, Producers},
+    family,
 };
-
-const fn family(name: &'static str, kind: KeyType, life: Life, writer: Writer) -> Family {
-    Family { name, kind, life, writer }
-}
 
 /// By their whole names, but for a prefix. What the tracker writes without a TTL, others may have written with one.
 static OF_CHAIN: [Family; 20] = {

@@ -9,7 +9,9 @@
 
 mod batch_preparer;
 mod block_fetcher;
+mod book;
 mod budgets;
+mod old_blocks;
 mod progress;
 mod views;
 
@@ -34,6 +36,9 @@ use crate::{messages::Look, notifier::Notice, services::Services};
 pub const CHAIN: &str = "chain";
 /// See [`CHAIN`].
 pub const BLOCKS: &str = "blocks";
+
+/// Further behind than this, blocks are fetched in large parts.
+const FAR_BEHIND: u64 = 32;
 
 /// What the actors of the chain work with. Clones share everything.
 #[derive(Clone)]

@@ -3,7 +3,7 @@
 //! Touches the chain's nodes and the chain's keys in Redis. Promises:
 //! - no block is skipped, and the checkpoint moves in the same step as the effects of the blocks, compared and set: a crash
 //!   between any two steps, a lost answer or a second fetcher leaves none out and makes none twice;
-//! - it keeps nothing between two steps but a reader of old blocks: each begins with what stands in Redis;
+//! - each step begins with what stands in Redis; what it keeps of the chain between two steps saves questions, no more;
 //! - a reorganisation deeper than may be undone is an error that changes nothing;
 //! - nodes or Redis being away is no crash: the step is tried again.
 
@@ -12,25 +12,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chain::{Block, ChainError, Next, Step, range::Range};
+use chain::{Block, ChainError, Next};
 use domain::chain::{BlockRef, Following, Note, Old, Refused, Rules, Stretch, TooDeep};
-use store::{
-    Session, StoreError,
-    chain::{ChainStore, Known, Outcome},
-};
+use store::{StoreError, chain::Outcome};
 use supervision::{Actor, Address, Budget, Context, DeadlineExceeded, Failure, NoMessage, fail};
 
-use super::{FollowServices, PreparerEdge, StartBlock, views::ask_windows};
+use super::{
+    FAR_BEHIND, FollowServices, PreparerEdge, StartBlock,
+    book::{Book, Page},
+    old_blocks::{OldBlocks, boundary},
+    views::{ask, write},
+};
 use crate::{
     messages::Look,
     notifier::{Notice, Severity},
     roster::Roster,
 };
 
-/// Further behind than this, blocks are fetched in large parts.
-const FAR_BEHIND: u64 = 32;
 /// What is fetched in large parts ends so many blocks before the head, where reorganisations are rare.
 const MARGIN: u64 = 12;
+/// While old blocks are read, the head is looked at so often.
+const OBSERVE_EVERY: Duration = Duration::from_secs(5);
 /// How soon a failed step is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -41,20 +43,15 @@ pub struct BlockFetcher {
     /// The markets whose epoch trackers are told of released epochs.
     roster: Option<Roster>,
     rules: Rules,
-    /// The chain's side in Redis, of the chain that the nodes are of.
-    store: ChainStore,
+    book: Book,
+    /// The last block to accept.
+    until: Option<u64>,
+    /// The newest block that a node told of, and when it was asked; at once after a start or a failure.
+    head: Option<(BlockRef, Instant)>,
     /// When the contracts are asked again; at once after a start.
     refresh: Option<Instant>,
     /// The reader of old blocks, while there are some.
-    backfill: Option<Backfill>,
-}
-
-/// Old blocks that are read in large parts.
-struct Backfill {
-    to: u64,
-    /// Only events are read: the hashes would have expired.
-    is_old: bool,
-    range: Range,
+    old: Option<OldBlocks>,
 }
 
 /// What a step came to.
@@ -63,6 +60,8 @@ enum Came {
     Further,
     /// All there is was accepted.
     Caught,
+    /// All that was asked for was accepted.
+    Done,
 }
 
 /// Why a step ended without its effect.
@@ -92,8 +91,22 @@ impl BlockFetcher {
     /// A fetcher that wakes these preparers, and the epoch trackers of this roster.
     #[must_use]
     pub fn new(chain: FollowServices, edges: Vec<PreparerEdge>, roster: Option<Roster>) -> Self {
-        let (rules, store) = (chain.settings.rules.clone(), chain.store.clone());
-        Self { chain, edges, roster, rules, store, refresh: None, backfill: None }
+        let (redis, store) = (chain.services.store.clone(), chain.store.clone());
+        let (rules, book) = (chain.settings.rules.clone(), Book::Redis { redis, chain: store });
+        Self { chain, edges, roster, rules, book, until: None, head: None, refresh: None, old: None }
+    }
+
+    /// The same up to this block, and then it ends.
+    #[must_use]
+    pub fn until(self, block: u64) -> Self {
+        Self { until: Some(block), ..self }
+    }
+
+    /// The same for a trial that begins with nothing, and touches nothing in Redis.
+    #[must_use]
+    pub fn as_trial(self) -> Self {
+        let book = Book::Trial(self.chain.store.nothing());
+        Self { book, ..self }
     }
 
     /// One step: a block, a part of what is old, or a reorganisation.
@@ -106,46 +119,60 @@ impl BlockFetcher {
 
     async fn within(&mut self, cx: &Context<NoMessage>, budget: &Budget) -> Result<Came, StepError> {
         let events = self.chain.settings.budgets.events(budget);
-        let head = cx.idle(self.chain.source.head(deadline(&events))).await?;
-        self.chain.progress.head(head);
-        // Whoever has told of a head has told of which chain.
-        self.store = self.chain.of_chain().unwrap_or_else(|| self.store.clone());
-        self.refresh(cx, budget).await?;
-        let mut session = self.chain.services.store.session("follow the chain").await?;
-        let known = self.store.load(&mut session).await?;
-        self.chain.progress.followed(&known.following);
-        let Some(checkpoint) = known.following.checkpoint else {
-            return self.begin(cx, &mut session, &known, head, &events).await;
+        let head = match self.head {
+            Some((head, _)) => head,
+            None => {
+                let head = cx.idle(self.chain.source.head(deadline(&events))).await?;
+                self.saw(cx, head);
+                head
+            }
         };
-        let behind = head.number.saturating_sub(checkpoint.number);
-        if behind <= FAR_BEHIND {
-            self.backfill = None;
-            self.chain.progress.with(|state| state.remaining = 0);
-        } else if let Some(stretch) = self.old(cx, checkpoint, head, &events).await? {
-            let began = Instant::now();
-            let many = stretch.blocks.last().map_or(0, |last| last.number - checkpoint.number);
-            let came = self.accept(&mut session, &known, stretch).await?;
-            self.chain.progress.with(|state| {
-                state.remaining = behind.saturating_sub(many);
-                let speed = many as f64 / began.elapsed().as_secs_f64().max(1e-6);
-                state.speed = if state.speed > 0.0 { 0.8 * state.speed + 0.2 * speed } else { speed };
-            });
-            return Ok(came);
+        // Whoever has told of a head has told of which chain.
+        if let Some(store) = self.chain.of_chain() {
+            self.book.of_chain(store);
         }
-        match cx.idle(self.chain.source.next(&checkpoint, deadline(&events))).await? {
-            Next::Block(Block { at, events, bad_logs }) => {
+        self.refresh(cx, budget).await?;
+        let mut page = self.book.read().await?;
+        self.chain.progress.followed(&page.known.following);
+        let Some(checkpoint) = page.known.following.checkpoint else {
+            return self.begin(cx, &mut page, head, &events).await;
+        };
+        let goal = self.until.unwrap_or(u64::MAX);
+        if checkpoint.number >= goal {
+            return Ok(Came::Done);
+        }
+        let left = head.number.min(goal).saturating_sub(checkpoint.number);
+        if left <= FAR_BEHIND {
+            self.old = None;
+            self.chain.progress.with(|state| state.remaining = 0);
+        } else if Box::pin(self.old_part(cx, &mut page, checkpoint, head, &events)).await? {
+            return Ok(Came::Further);
+        }
+        let next = cx.idle(self.chain.source.next(&checkpoint, deadline(&events))).await?;
+        match next {
+            Next::Block { block: Block { at, events, bad_logs }, head } => {
+                self.saw(cx, head);
                 self.note_bad_logs(bad_logs.len(), at.number);
                 let events = events.into_iter().map(|event| (at.number, event)).collect();
-                let stretch =
-                    Stretch { blocks: vec![at], old: None, events, head_time: head.time.max(at.time) };
-                self.accept(&mut session, &known, stretch).await
+                let head_time = head.time.max(at.time);
+                let stretch = Stretch { blocks: vec![at], old: None, events, head_time };
+                self.accept(&mut page, stretch).await
             }
             Next::NotYet { head } => {
-                self.chain.progress.head(head);
-                self.close_by_clock(&mut session, &known).await
+                self.saw(cx, head);
+                self.close_by_clock(&mut page).await
             }
-            Next::Reorganised { tip } => self.reorganise(cx, &mut session, &known, tip, &events).await,
+            Next::Reorganised { tip } => {
+                self.head = None;
+                self.reorganise(cx, &mut page, tip, &events).await
+            }
         }
+    }
+
+    /// A node told of this head.
+    fn saw(&mut self, cx: &Context<NoMessage>, head: BlockRef) {
+        self.head = Some((head, cx.clock().now()));
+        self.chain.progress.head(head);
     }
 
     /// Asks the contracts how long windows are, and writes what they say, now and then.
@@ -155,17 +182,20 @@ impl BlockFetcher {
             return Ok(());
         }
         let budget = self.chain.settings.budgets.views(budget);
-        self.rules.windows = cx.idle(ask_windows(&self.chain, deadline(&budget))).await?;
+        let answers = cx.idle(ask(&self.chain, deadline(&budget))).await?;
+        if !self.book.is_trial() {
+            write(&self.chain, &answers).await;
+        }
+        self.rules.windows = answers.windows();
         self.refresh = Some(now + self.chain.settings.refresh_every);
         Ok(())
     }
 
     /// The first checkpoint: the block before the one to begin with.
     async fn begin(
-        &self,
+        &mut self,
         cx: &Context<NoMessage>,
-        session: &mut Session,
-        known: &Known,
+        page: &mut Page,
         head: BlockRef,
         budget: &Budget,
     ) -> Result<Came, StepError> {
@@ -177,6 +207,7 @@ impl BlockFetcher {
         let found = cx.idle(self.chain.source.block_at(before, deadline(budget))).await?;
         let Some(block) = found else {
             // It is still to come.
+            self.head = None;
             self.chain.services.warn("follow the chain", "ahead", "start_block", &format!(
                 "the chain has {} blocks and is to be followed from block {first} on: waiting for it (chain.start_block)",
                 head.number
@@ -190,112 +221,73 @@ impl BlockFetcher {
             events: Vec::new(),
             head_time: head.time,
         };
-        self.accept(session, known, stretch).await
+        self.accept(page, stretch).await
     }
 
-    /// The next part of what lies far behind the head; `None` where the next block has to be asked for by itself.
-    async fn old(
+    /// Accepts the next part of what lies far behind the head, and reads the one after it meanwhile. Whether there was one;
+    /// else the next block has to be asked for by itself.
+    async fn old_part(
         &mut self,
         cx: &Context<NoMessage>,
+        page: &mut Page,
         checkpoint: BlockRef,
         head: BlockRef,
         budget: &Budget,
-    ) -> Result<Option<Stretch>, StepError> {
-        if self.backfill.as_ref().is_none_or(|backfill| backfill.to <= checkpoint.number) {
-            let (to, is_old) = match self.boundary(cx, checkpoint, head, budget).await? {
-                Some(to) => (to, true),
-                None => (head.number - MARGIN, false),
-            };
-            self.backfill = Some(Backfill { to, is_old, range: self.chain.source.range(to) });
-        }
-        let Some(Backfill { is_old, range, .. }) = &mut self.backfill else { return Ok(None) };
-        let deadline = deadline(budget);
-        let (blocks, old, events, bad) = if *is_old {
-            match cx.idle(range.events(&checkpoint, deadline)).await? {
-                Step::Part(part) => {
-                    let bad: usize = part.blocks.iter().map(|block| block.bad_logs.len()).sum();
-                    let events = part
-                        .blocks
-                        .into_iter()
-                        .flat_map(|block| block.events.into_iter().map(move |event| (block.number, event)));
-                    let old = Old { first: part.from, parent: checkpoint.hash };
-                    (vec![part.last], Some(old), events.collect::<Vec<_>>(), bad)
-                }
-                Step::Mismatch | Step::Done => return Ok(self.give_up_backfill()),
-            }
-        } else {
-            match cx.idle(range.blocks(&checkpoint, deadline)).await? {
-                Step::Part(part) => {
-                    let bad = part.iter().map(|block| block.bad_logs.len()).sum();
-                    let blocks: Vec<BlockRef> = part.iter().map(|block| block.at).collect();
-                    let events = part.into_iter().flat_map(|block| {
-                        block.events.into_iter().map(move |event| (block.at.number, event))
-                    });
-                    (blocks, None, events.collect(), bad)
-                }
-                Step::Mismatch | Step::Done => return Ok(self.give_up_backfill()),
+    ) -> Result<bool, StepError> {
+        let (source, deadline) = (self.chain.source.clone(), deadline(budget));
+        let goal = self.until.unwrap_or(u64::MAX);
+        let mut old = match self.old.take().filter(|old| old.to() > checkpoint.number) {
+            Some(old) => old,
+            None => {
+                let old_after = self.chain.settings.old_after;
+                let to = cx.idle(boundary(&source, checkpoint, head, old_after, deadline)).await?;
+                let (to, by_events) = to.map_or((head.number - MARGIN, false), |to| (to, true));
+                OldBlocks::new(&source, to.min(goal), by_events, cx.clock())
             }
         };
-        self.note_bad_logs(bad, checkpoint.number + 1);
-        Ok(Some(Stretch { blocks, old, events, head_time: head.time }))
-    }
-
-    fn give_up_backfill(&mut self) -> Option<Stretch> {
-        self.backfill = None;
-        None
-    }
-
-    /// The last block that is older than hashes are kept, where that is far ahead.
-    async fn boundary(
-        &self,
-        cx: &Context<NoMessage>,
-        checkpoint: BlockRef,
-        head: BlockRef,
-        budget: &Budget,
-    ) -> Result<Option<u64>, StepError> {
-        let before = head.time.saturating_sub(self.chain.settings.old_after.as_secs());
-        let (mut old, mut young) = (checkpoint.number, head.number);
-        if checkpoint.time >= before {
-            return Ok(None);
+        let Some(mut part) = cx.idle(old.after(&checkpoint, deadline)).await? else { return Ok(false) };
+        let Some(last) = part.last() else { return Ok(false) };
+        part.stretch.head_time = head.time;
+        self.note_bad_logs(part.bad_logs, checkpoint.number + 1);
+        let asked = self.head.map(|(_, asked)| asked);
+        let is_due = asked.is_none_or(|asked| cx.clock().now() >= asked + OBSERVE_EVERY);
+        let look = async {
+            // It is only observed: a failure comes up again where the head is needed.
+            if is_due { source.head(deadline).await.ok() } else { None }
+        };
+        let meanwhile = Box::pin(async { tokio::join!(old.read_ahead(&last, deadline), look).1 });
+        let meanwhile = async { Ok::<_, StepError>(cx.idle(meanwhile).await) };
+        let (_, seen) = tokio::try_join!(Box::pin(self.accept(page, part.stretch)), meanwhile)?;
+        if let Some(seen) = seen {
+            self.saw(cx, seen);
         }
-        while young - old > FAR_BEHIND {
-            let middle = old + (young - old) / 2;
-            let block = cx.idle(self.chain.source.block_at(middle, deadline(budget))).await?;
-            match block {
-                Some(block) if block.time < before => old = middle,
-                _ => young = middle,
-            }
-        }
-        Ok(Some(old).filter(|old| *old > checkpoint.number + FAR_BEHIND))
+        let left = head.number.min(goal).saturating_sub(last.number);
+        old.accepted(last.number - checkpoint.number, last.number, left, &self.chain.progress);
+        self.old = Some(old);
+        Ok(true)
     }
 
     /// Accepts blocks: their effects and the checkpoint in one step.
-    async fn accept(
-        &self,
-        session: &mut Session,
-        known: &Known,
-        stretch: Stretch,
-    ) -> Result<Came, StepError> {
-        let mut after = known.following.clone();
+    async fn accept(&mut self, page: &mut Page, stretch: Stretch) -> Result<Came, StepError> {
+        let mut after = page.known.following.clone();
         let notes = after.accept(&stretch, &self.rules)?;
-        let before = known.following.checkpoint.map_or(0, |checkpoint| checkpoint.number);
+        let before = page.known.following.checkpoint.map_or(0, |checkpoint| checkpoint.number);
         let many = after.checkpoint.map_or(0, |checkpoint| checkpoint.number.saturating_sub(before));
-        if self.commit(session, known, &after, Some(&stretch), notes).await? {
+        if self.commit(page, &after, Some(&stretch), notes).await? {
             self.chain.progress.with(|state| state.blocks += if before == 0 { 1 } else { many });
         }
         Ok(Came::Further)
     }
 
     async fn commit(
-        &self,
-        session: &mut Session,
-        known: &Known,
+        &mut self,
+        page: &mut Page,
         after: &Following,
         stretch: Option<&Stretch>,
         notes: Vec<Note>,
     ) -> Result<bool, StepError> {
         fail::point("block_fetcher::before_write").await?;
-        let outcome = self.store.commit(session, known, after, stretch, &notes).await?;
+        let outcome = self.book.write(page, after, stretch, &notes).await?;
         fail::point("block_fetcher::after_write").await?;
         match outcome {
             Outcome::Done { faults } => self.chain.services.note_unwritten("move the checkpoint", &faults),
@@ -336,25 +328,24 @@ impl BlockFetcher {
     }
 
     /// Closes what no block closes, now that all there are were accepted.
-    async fn close_by_clock(&self, session: &mut Session, known: &Known) -> Result<Came, StepError> {
+    async fn close_by_clock(&mut self, page: &mut Page) -> Result<Came, StepError> {
         let Some(now) = self.chain.progress.chain_time() else { return Ok(Came::Caught) };
-        let mut after = known.following.clone();
+        let mut after = page.known.following.clone();
         let notes = after.close_by_clock(now, &self.rules);
         if !notes.is_empty() {
-            self.commit(session, known, &after, None, notes).await?;
+            self.commit(page, &after, None, notes).await?;
         }
         Ok(Came::Caught)
     }
 
     async fn reorganise(
-        &self,
+        &mut self,
         cx: &Context<NoMessage>,
-        session: &mut Session,
-        known: &Known,
+        page: &mut Page,
         tip: BlockRef,
         budget: &Budget,
     ) -> Result<Came, StepError> {
-        let following = &known.following;
+        let following = &page.known.following;
         let accepted: BTreeMap<u64, _> =
             following.deeds.iter().map(|deeds| (deeds.block.number, deeds.block.hash)).collect();
         let depth = self.rules.max_reorg_depth;
@@ -368,7 +359,7 @@ impl BlockFetcher {
         let notes = after.undo_to(fork.ancestor.number, &self.rules)?;
         let from = following.checkpoint.map_or(0, |checkpoint| checkpoint.number);
         let depth = from.saturating_sub(fork.ancestor.number);
-        if self.commit(session, known, &after, None, notes).await? {
+        if self.commit(page, &after, None, notes).await? {
             self.chain.progress.with(|state| state.reorganisations += 1);
             let text = format!(
                 "a reorganisation: blocks {} to {from} were dropped, their effects are taken back",
@@ -409,7 +400,12 @@ impl Actor for BlockFetcher {
                 step = self.step(cx) => step,
             };
             cx.progress();
+            if step.is_err() {
+                // What was known of the chain may be why.
+                (self.head, self.old) = (None, None);
+            }
             match step {
+                Ok(Came::Done) => return Ok(()),
                 Ok(Came::Further) => {
                     self.chain.services.status.written(super::CHAIN, super::BLOCKS);
                     continue;

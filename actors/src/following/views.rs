@@ -10,17 +10,30 @@ use tokio::time::Instant;
 
 use super::FollowServices;
 
-/// Asks how long windows are, in seconds, and writes all that the contracts say to Redis.
+/// What the contracts say.
+pub(super) struct Answers {
+    markets: Vec<(ContractAddress, MarketTables)>,
+    /// `getTotalNodeCount`, in decimal digits.
+    nodes: Option<String>,
+}
+
+impl Answers {
+    /// How long submissions of each market are taken, in seconds.
+    pub(super) fn windows(&self) -> BTreeMap<ContractAddress, u64> {
+        let window = |(market, tables): &(ContractAddress, MarketTables)| {
+            tables.submission_window.map(|seconds| (*market, seconds))
+        };
+        self.markets.iter().filter_map(window).collect()
+    }
+}
+
+/// Asks the contracts.
 ///
 /// # Errors
 /// [`ChainError`] where a window's length can't be had: without it no epoch of the market can be followed. Anything else
-/// that can't be had is told and left as it stands.
-pub(super) async fn ask_windows(
-    chain: &FollowServices,
-    deadline: Instant,
-) -> Result<BTreeMap<ContractAddress, u64>, ChainError> {
+/// that can't be had is told and left out.
+pub(super) async fn ask(chain: &FollowServices, deadline: Instant) -> Result<Answers, ChainError> {
     let views = chain.source.views(Moment::Latest, deadline);
-    let (mut windows, mut tables) = (BTreeMap::new(), Vec::new());
     let told = |answer: Result<u64, ChainError>| match answer {
         Ok(number) => Some(number.to_string()),
         Err(error) => {
@@ -28,31 +41,33 @@ pub(super) async fn ask_windows(
             None
         }
     };
+    let mut markets = Vec::new();
     for (market, configured) in &chain.settings.markets {
         let window = views.submission_window(*market).await?.as_secs();
-        windows.insert(*market, window);
         let day_size =
             views.day_size(*market).await.map(|size| u64::try_from(size.as_micros()).unwrap_or(u64::MAX));
-        tables.push((
-            *market,
-            MarketTables {
-                configured: configured.clone(),
-                submission_window: Some(window),
-                day_size: told(day_size),
-                quota: told(views.daily_snapshot_quota(*market).await),
-                epochs_in_a_day: told(views.epochs_in_a_day(*market).await),
-            },
-        ));
+        let tables = MarketTables {
+            configured: configured.clone(),
+            submission_window: Some(window),
+            day_size: told(day_size),
+            quota: told(views.daily_snapshot_quota(*market).await),
+            epochs_in_a_day: told(views.epochs_in_a_day(*market).await),
+        };
+        markets.push((*market, tables));
     }
-    let nodes = told(views.total_node_count().await);
+    Ok(Answers { markets, nodes: told(views.total_node_count().await) })
+}
+
+/// Writes the answers to Redis. What can't be written is told.
+pub(super) async fn write(chain: &FollowServices, answers: &Answers) {
+    let operation = "write what the contracts say";
     let written = async {
-        let mut session = chain.services.store.session("write what the contracts say").await?;
-        chain.store.write_tables(&mut session, &tables, nodes.as_deref()).await
+        let mut session = chain.services.store.session(operation).await?;
+        chain.store.write_tables(&mut session, &answers.markets, answers.nodes.as_deref()).await
     };
     match written.await {
-        Ok(faults) => chain.services.note_unwritten("write what the contracts say", &faults),
+        Ok(faults) => chain.services.note_unwritten(operation, &faults),
         // The fetcher meets the same outage, and waits.
         Err(error) => chain.services.note_error(&error),
     }
-    Ok(windows)
 }

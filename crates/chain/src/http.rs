@@ -34,6 +34,11 @@ pub(crate) struct HttpTarget {
 impl HttpClient {
     pub(crate) fn new() -> Result<Self, ChainError> {
         let provider = rustls::crypto::ring::default_provider();
+        let mut tcp = HttpConnector::new();
+        // What comes after is TLS, or not.
+        tcp.enforce_http(false);
+        // A small request shall not wait for the acknowledgement of the one before.
+        tcp.set_nodelay(true);
         let connector = HttpsConnectorBuilder::new()
             .with_provider_and_native_roots(provider)
             .map_err(|source| ChainError::Config {
@@ -42,7 +47,7 @@ impl HttpClient {
             })?
             .https_or_http()
             .enable_http1()
-            .build();
+            .wrap_connector(tcp);
         let client = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(IDLE)
             .pool_timer(TokioTimer::new())

@@ -24,7 +24,7 @@
 //! let source = Source::new(&config)?;                         // one a process; cheap to clone
 //! loop {
 //!     match source.next(&checkpoint, deadline).await? {
-//!         Next::Block(block) => commit(block.at, block.events, block.bad_logs),
+//!         Next::Block { block, .. } => commit(block.at, block.events, block.bad_logs),
 //!         Next::NotYet { head } => source.wait().await,       // poll interval, or a WebSocket's word
 //!         Next::Reorganised { tip } => {
 //!             let fork = source.fork(&tip, &stored_hashes, max_depth, deadline).await?;

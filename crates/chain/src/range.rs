@@ -94,25 +94,19 @@ impl Range {
         if after.number >= self.to {
             return Ok(Step::Done);
         }
-        let from = after.number + 1;
-        loop {
-            let range = self.chunk.range(from, self.to);
-            let end = *range.end();
-            let Logs { logs, first, last } = match self.source.logs_between(from, end, deadline).await {
-                Ok(read) => read,
-                Err(ChainError::RangeTooLarge { .. }) => {
-                    self.chunk.too_large(end - from + 1);
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
-            self.chunk.fitted(end - from + 1);
-            if first.block().parent != after.hash {
-                return Ok(Step::Mismatch);
+        let (source, from) = (&self.source, after.number + 1);
+        let Logs { logs, first, last } = loop {
+            let end = *self.chunk.range(from, self.to).end();
+            let read = source.logs_between(from, end, deadline).await;
+            if let Some(read) = fitting(&mut self.chunk, end - from + 1, read) {
+                break read?;
             }
-            let blocks = self.source.logged_blocks(&logs);
-            return Ok(Step::Part(EventsPart { from, last: last.block(), blocks }));
+        };
+        if first.block().parent != after.hash {
+            return Ok(Step::Mismatch);
         }
+        let blocks = source.logged_blocks(&logs);
+        Ok(Step::Part(EventsPart { from, last: last.block(), blocks }))
     }
 
     /// The blocks after `after`, each with its header and its events, verified as [`Source::next`] does.
@@ -127,27 +121,34 @@ impl Range {
         if after.number >= self.to {
             return Ok(Step::Done);
         }
-        let from = after.number + 1;
-        loop {
-            let range = self.chunk.range(from, self.to.min(after.number + MOST_BLOCKS));
-            let end = *range.end();
-            let logs = self.source.logs_between(from, end, deadline);
-            let read = try_join(logs, self.source.headers(from, end, deadline)).await;
-            let (Logs { logs, .. }, headers) = match read {
-                Ok(read) => read,
-                Err(ChainError::RangeTooLarge { .. }) => {
-                    self.chunk.too_large(end - from + 1);
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
-            self.chunk.fitted(end - from + 1);
-            if headers.first().is_none_or(|first| first.block().parent != after.hash) {
-                return Ok(Step::Mismatch);
+        let (source, from) = (&self.source, after.number + 1);
+        let to = self.to.min(after.number + MOST_BLOCKS);
+        let (Logs { logs, .. }, headers) = loop {
+            let end = *self.chunk.range(from, to).end();
+            let logs = source.logs_between(from, end, deadline);
+            let read = try_join(logs, source.headers(from, end, deadline)).await;
+            if let Some(read) = fitting(&mut self.chunk, end - from + 1, read) {
+                break read?;
             }
-            return self.source.assemble(&headers, &logs, deadline).await.map(Step::Part);
+        };
+        if headers.first().is_none_or(|first| first.block().parent != after.hash) {
+            return Ok(Step::Mismatch);
         }
+        source.assemble(&headers, &logs, deadline).await.map(Step::Part)
     }
+}
+
+/// What came of asking for so many blocks, for the size of the next question; `None` where that was too many.
+fn fitting<T>(chunk: &mut Chunk, blocks: u64, read: Result<T, ChainError>) -> Option<Result<T, ChainError>> {
+    match &read {
+        Err(ChainError::RangeTooLarge { .. }) => {
+            chunk.too_large(blocks);
+            return None;
+        }
+        Ok(_) => chunk.fitted(blocks),
+        Err(_) => {}
+    }
+    Some(read)
 }
 
 impl Source {

@@ -44,7 +44,12 @@ pub struct Block {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
     /// Its child.
-    Block(Block),
+    Block {
+        /// The child.
+        block: Block,
+        /// The head of the node that was asked.
+        head: BlockRef,
+    },
     /// Nothing yet.
     NotYet {
         /// The head of the node that was asked; lower than the block when that node or the chain fell back.
@@ -175,7 +180,7 @@ impl Source {
                 continue;
             }
             match self.read_block(&child, deadline).await {
-                Ok(block) => return Ok(Next::Block(block)),
+                Ok(block) => return Ok(Next::Block { block, head: head.block() }),
                 Err(ChainError::BlockGone { .. }) => self.contradiction(deadline).await,
                 Err(error) => return Err(error),
             }

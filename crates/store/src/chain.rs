@@ -58,6 +58,14 @@ pub struct Known {
     markets: BTreeMap<ContractAddress, Texts>,
 }
 
+impl Known {
+    /// What is known without Redis, as in a trial: it can't be written.
+    #[must_use]
+    pub fn of(following: Following) -> Self {
+        Self { following, ..Self::default() }
+    }
+}
+
 /// A market as it stands.
 #[derive(Clone, Debug, Default)]
 struct Texts {
@@ -79,6 +87,13 @@ impl ChainStore {
     #[must_use]
     pub fn of_chain(&self, id: u64) -> Self {
         Self { identity: format!("{id}:{}", self.identity), ..self.clone() }
+    }
+
+    /// What is known before anything was followed, as for a trial.
+    #[must_use]
+    pub fn nothing(&self) -> Known {
+        let markets = self.markets.iter().map(|market| (*market, Market::default())).collect();
+        Known::of(Following { markets, ..Following::default() })
     }
 
     /// Reads all that is known: one round trip, at one moment.

@@ -79,7 +79,7 @@ impl Chain {
 pub(crate) async fn next_block(source: &Source, after: &BlockRef) -> Block {
     loop {
         match source.next(after, deadline()).await.unwrap() {
-            Next::Block(block) => return block,
+            Next::Block { block, .. } => return block,
             Next::NotYet { .. } => source.wait().await,
             reorganised @ Next::Reorganised { .. } => panic!("{reorganised:?} after {after:?}"),
         }

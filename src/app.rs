@@ -1,13 +1,17 @@
 //! What each command does.
 
+mod backfill;
+mod bar;
 mod check;
 mod demo;
 mod diff;
 mod doctor;
 mod healthcheck;
+mod logging;
 mod run;
 mod signals;
 
+pub use backfill::backfill;
 pub use check::connect;
 pub use demo::demo;
 pub use diff::diff;

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use actors::StartBlock;
 use clap::{Args, Parser, Subcommand};
 
 const ABOUT: &str = "Keeps the live state of off-chain systems for the dashboards that read it";
@@ -31,6 +32,9 @@ Examples:
 
   Find out what is wrong in Redis, and what helps:
     state-tracker doctor
+
+  See what a range of a chain's blocks would bring:
+    state-tracker backfill --from 1200300 --to latest --dry-run
 
   Watch it at work, crashes included, with servers and load of its own:
     state-tracker demo --for 30s
@@ -106,6 +110,8 @@ pub enum Command {
     Run,
     /// Check the configuration, print it with secrets hidden
     Check(CheckArgs),
+    /// Accept the blocks of a chain up to one, as the service would, and end
+    Backfill(BackfillArgs),
     /// Compare what is computed, what stands in Redis, and what the original would show; it only reads
     Diff(DiffArgs),
     /// Examine Redis: keys, settings, ledger, datasets; it only reads
@@ -152,6 +158,21 @@ pub struct DoctorArgs {
     /// Those of the configured markets to examine; without any, all
     #[arg(value_name = "MARKET")]
     pub markets: Vec<String>,
+}
+
+/// `backfill`
+#[derive(Clone, Debug, Args)]
+pub struct BackfillArgs {
+    /// The first block: a number, `latest`, or `latest - 1000`. Blocks are accepted in order: what lies before the
+    /// block after the last accepted one is passed over, and a gap is refused
+    #[arg(long, value_name = "BLOCK")]
+    pub from: StartBlock,
+    /// The last block, in the same way
+    #[arg(long, value_name = "BLOCK")]
+    pub to: StartBlock,
+    /// Read all of these blocks and say what they would bring; Redis is neither needed nor touched
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// `demo`

@@ -25,6 +25,7 @@ async fn dispatch(cli: Cli) -> Result<ExitCode> {
     let load = || Config::load(file.as_deref(), std::env::vars_os());
     match cli.command.unwrap_or_default() {
         Command::Run => app::run(load).await,
+        Command::Backfill(args) => app::backfill(&args, &load()?).await,
         Command::Check(args) => check(&args, &load()?).await,
         Command::Diff(args) => diff(&args, &load()?).await,
         Command::Doctor(args) => doctor(&args, &load()?).await,

@@ -11,8 +11,9 @@
 //! ├─ notifier           when a chain is followed
 //! ├─ chain              the same
 //! │  ├─ block-fetcher
-//! │  └─ batch-preparer
-//! │     └─ 0x…         one a market
+//! │  ├─ batch-preparer
+//! │  │  └─ 0x…         one a market
+//! │  └─ cleaner
 //! └─ pruner
 //! ```
 //!
@@ -31,8 +32,8 @@ use std::{
 };
 
 use actors::{
-    Aggregator, DATASETS, EpochTracker, IndexEdge, Indexer, Indexes, Listener, MarketEdges, Pruner, Rhythm,
-    Roster, Services, telemetry::Telemetry,
+    Aggregator, DATASETS, EpochTracker, FollowServices, FollowState, IndexEdge, Indexer, Indexes, Listener,
+    MarketEdges, Pruner, Rhythm, Roster, Services, telemetry::Telemetry,
 };
 use color_eyre::eyre::{Result, WrapErr};
 use domain::Address;
@@ -108,6 +109,12 @@ impl Service {
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.services.store
+    }
+
+    /// How far the chain is followed, where one is.
+    #[must_use]
+    pub fn following(&self) -> Option<FollowState> {
+        self.services.telemetry.following()
     }
 
     /// Stops the actors in order, then the endpoints.
@@ -364,4 +371,22 @@ impl Vitals for ServiceVitals {
 /// Settings that make no connection.
 pub fn connect(config: &Config) -> Result<Store> {
     Ok(services(config, &Clock::system())?.store)
+}
+
+/// The fetcher outside the service.
+pub(crate) const BACKFILL: &str = "backfill";
+
+/// What a fetcher of the configured chain works with outside the service. Nobody reads the notices: they are counted.
+///
+/// # Errors
+/// Settings that make no connection, and addresses or URLs that are none.
+pub(crate) fn following(config: &Config, clock: &Clock) -> Result<FollowServices> {
+    let nobody = Mailbox::new("nobody", limits(&config.mailbox), clock);
+    let notices = nobody.address(BACKFILL, Overflow::DropOldest);
+    chain::shared(config, &services(config, clock)?, notices, clock)
+}
+
+/// The policy of what is given up when it stays down.
+pub(crate) fn at_once(settings: &config::Supervision) -> Policy {
+    Policy { give_up_after: Some(Duration::ZERO), ..policy(settings) }
 }

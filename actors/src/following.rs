@@ -1,4 +1,4 @@
-//! The chain subtree: one block fetcher, and a batch preparer for each market.
+//! The chain subtree: one block fetcher, a batch preparer for each market, and a cleaner.
 //!
 //! ```text
 //! node → block fetcher → effects and checkpoint, in one step → "a window is closed" → batch preparer → batches, once
@@ -11,6 +11,7 @@ mod batch_preparer;
 mod block_fetcher;
 mod book;
 mod budgets;
+mod cleaner;
 mod old_blocks;
 mod progress;
 mod views;
@@ -27,7 +28,8 @@ use tokio::sync::Semaphore;
 pub use batch_preparer::BatchPreparer;
 pub use block_fetcher::BlockFetcher;
 pub use budgets::Budgets;
-pub use progress::{FollowState, Prepared, Progress};
+pub use cleaner::Cleaner;
+pub use progress::{Cleaned, FollowState, Prepared, Progress};
 pub(crate) use progress::{faults, nodes};
 
 use crate::{messages::Look, notifier::Notice, services::Services};
@@ -61,8 +63,13 @@ pub struct FollowServices {
 
 impl FollowServices {
     /// The chain's side of the chain that the nodes are of, once one has told its id.
-    pub(crate) fn of_chain(&self) -> Option<ChainStore> {
+    pub fn of_chain(&self) -> Option<ChainStore> {
         self.source.chain_id().map(|id| self.store.of_chain(id))
+    }
+
+    /// What nodes did wrong, and logs that can't be read: how often, by kind.
+    pub fn faults(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        faults(self.source.counters())
     }
 }
 
@@ -85,9 +92,11 @@ pub struct FollowSettings {
     pub prepare_every: Duration,
     /// How often the contracts are asked again.
     pub refresh_every: Duration,
+    /// How often what is over is removed.
+    pub clean_every: Duration,
 }
 
-/// Where to begin without a checkpoint: `latest`, `latest - N`, or a block's number.
+/// A block: `latest`, `latest - N`, or its number. Where to begin without a checkpoint, above all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum StartBlock {
@@ -128,6 +137,17 @@ impl TryFrom<String> for StartBlock {
     type Error = BadStartBlock;
     fn try_from(text: String) -> Result<Self, BadStartBlock> {
         text.parse()
+    }
+}
+
+impl StartBlock {
+    /// The block's number, where the newest one has this number.
+    #[must_use]
+    pub fn number(self, head: u64) -> u64 {
+        match self {
+            Self::Latest { back } => head.saturating_sub(back),
+            Self::Number(number) => number,
+        }
     }
 }
 

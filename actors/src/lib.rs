@@ -18,8 +18,8 @@ mod status;
 pub mod telemetry;
 
 pub use following::{
-    BLOCKS, BadStartBlock, BatchPreparer, BlockFetcher, Budgets, CHAIN, FollowServices, FollowSettings,
-    FollowState, Prepared, PreparerEdge, Progress, StartBlock,
+    BLOCKS, BadStartBlock, BatchPreparer, BlockFetcher, Budgets, CHAIN, Cleaned, Cleaner, FollowServices,
+    FollowSettings, FollowState, Prepared, PreparerEdge, Progress, StartBlock,
 };
 pub use indexer::Indexer;
 pub use listener::{IndexEdge, Listener};

@@ -38,7 +38,7 @@ use labels::{entity, flag};
 use markets::Markets;
 use tree::TreeWatch;
 
-use crate::following::Progress;
+use crate::following::{FollowState, Progress};
 
 /// Series that one metric may have; what goes beyond is summed up under `otel_metric_overflow`. Only metrics
 /// with the path of an actor or a market come near it, and those are bounded by the configuration.
@@ -124,6 +124,12 @@ impl Telemetry {
     /// Shows how far this chain is followed, from now on.
     pub fn observe_chain(&self, source: ::chain::Source, progress: Arc<Progress>) {
         self.0.chain.observe(source, progress);
+    }
+
+    /// How far the chain is followed, where one is.
+    #[must_use]
+    pub fn following(&self) -> Option<FollowState> {
+        self.0.chain.now()
     }
 
     /// Notes how long a market waited for its turn to prepare batches.

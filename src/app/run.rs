@@ -1,14 +1,13 @@
 //! `run`: the service, from the first log line to the exit code.
 
-use std::{convert::Infallible, io::IsTerminal, process::ExitCode, sync::Arc, time::Duration};
+use std::{convert::Infallible, process::ExitCode, sync::Arc, time::Duration};
 
 use color_eyre::eyre::{Result, WrapErr};
 use supervision::{Outcome, WatchSettings};
-use tracing_subscriber::EnvFilter;
 
-use super::{EX_GAVE_UP, signals::Signals};
+use super::{EX_GAVE_UP, bar::Bar, logging::log_to_stderr, signals::Signals};
 use crate::{
-    config::{ConfigErrors, Loaded, Log, LogFormat, Supervision},
+    config::{ConfigErrors, Loaded, Supervision},
     service::{Reloaded, Service},
 };
 
@@ -21,7 +20,8 @@ const STOP_SLACK: Duration = Duration::from_secs(1);
 /// Anything that keeps it from starting.
 pub async fn run(load: impl Fn() -> Result<Loaded, ConfigErrors>) -> Result<ExitCode> {
     let loaded = load()?;
-    log_to_stderr(&loaded.config.log)?;
+    let bar = Bar::new();
+    log_to_stderr(&loaded.config.log, &bar)?;
     for note in &loaded.notes {
         tracing::warn!("{note}");
     }
@@ -36,7 +36,9 @@ pub async fn run(load: impl Fn() -> Result<Loaded, ConfigErrors>) -> Result<Exit
     let outcome = tokio::select! {
         outcome = service.tree().ended() => outcome,
         never = keep_reloading(&service, &loaded, &load, &signals) => match never {},
+        never = bar.keep_showing(|| service.following()) => match never {},
         _ = signals.told_to_stop() => {
+            bar.clear();
             let report = service.stop().await;
             tracing::info!(took = ?report.took, abandoned = ?report.abandoned, "stopped");
             // Who was told to stop has done so, even if something had to be killed for it.
@@ -131,15 +133,4 @@ fn arm_failure_points(service: &Service) -> Result<()> {
 #[allow(clippy::unnecessary_wraps)]
 fn arm_failure_points(_service: &Service) -> Result<()> {
     Ok(())
-}
-
-fn log_to_stderr(log: &Log) -> Result<()> {
-    let filter =
-        EnvFilter::try_new(&log.level).wrap_err_with(|| format!("log.level `{}` is no filter", log.level))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let installed = match log.format {
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
-        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
-    };
-    installed.map_err(|error| color_eyre::eyre::eyre!("the log could not be set up: {error}"))
 }

@@ -178,6 +178,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting::duration("chain.inputs_live", MINUTE..=DAY),
     Setting::duration("chain.silence", SECOND..=HOUR),
     Setting::duration("chain.refresh", SECOND..=DAY),
+    Setting::duration("chain.clean", millis(100)..=DAY),
     Setting::duration("chain.block_timeout", SECOND..=HOUR).seconds("BLOCK_FETCH_TIMEOUT"),
     Setting::duration("chain.events_timeout", SECOND..=HOUR).seconds("EVENT_PROCESSING_TIMEOUT"),
     Setting::duration("chain.views_timeout", SECOND..=HOUR).seconds("CONTRACT_QUERY_TIMEOUT"),

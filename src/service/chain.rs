@@ -1,17 +1,17 @@
-//! The chain subtree, where the configuration names nodes: the block fetcher, a batch preparer for each market, and the
-//! notifier that they tell.
+//! The chain subtree, where the configuration names nodes: the block fetcher, a batch preparer for each market, the cleaner,
+//! and the notifier that they tell.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use actors::{
-    BLOCKS, BatchPreparer, BlockFetcher, CHAIN, FollowServices, FollowSettings, Notice, Notifier,
+    BLOCKS, BatchPreparer, BlockFetcher, CHAIN, Cleaner, FollowServices, FollowSettings, Notice, Notifier,
     PreparerEdge, Progress, Roster, Services,
 };
 use chain::{ChainConfig, Contracts, NodeUrl, Source};
 use color_eyre::eyre::{Result, WrapErr};
 use domain::chain::{ContractAddress, Rules};
 use store::chain::{BLOCK_HASH_TTL, ChainKeys, ChainStore};
-use supervision::{Child, Clock, Mailbox, Overflow};
+use supervision::{Address, Child, Clock, Mailbox, Overflow};
 
 use super::{limits, mandatory, policy, stale_after};
 use crate::config::{self, Config};
@@ -35,10 +35,55 @@ pub(super) fn children(
     roster: &Roster,
     clock: &Clock,
 ) -> Result<Vec<Child>> {
-    let settings = &config.chain;
-    if !settings.is_followed() {
+    if !config.chain.is_followed() {
         return Ok(Vec::new());
     }
+    let notices = Mailbox::<Notice>::new("notifier", limits(&config.mailbox), clock);
+    let shared = shared(config, services, notices.address(FETCHER, Overflow::DropOldest), clock)?;
+    services.status.expect_of(
+        CHAIN,
+        BLOCKS,
+        stale_after(config.chain.poll_interval.max(config.chain.request_timeout)),
+    );
+    services.telemetry.observe_chain(shared.source.clone(), shared.progress.clone());
+
+    let mandatory = mandatory(&config.supervision);
+    let (mut edges, mut preparers) = (Vec::new(), Vec::new());
+    for (market, _) in shared.settings.markets.clone() {
+        let path = format!("chain/batch-preparer/{market}");
+        let mailbox = Mailbox::new(path.clone(), limits(&config.mailbox), clock);
+        edges.push(PreparerEdge { market, preparer: mailbox.address(FETCHER, Overflow::Coalesce) });
+        let notifier = notices.address(&path, Overflow::DropOldest);
+        let shared = FollowServices { notifier, ..shared.clone() };
+        let make = move || BatchPreparer::new(shared.clone(), market);
+        preparers.push(Child::actor(market.to_string(), &mailbox, make).policy(mandatory));
+    }
+    let clean = {
+        let shared = shared.clone();
+        Child::source("cleaner", move || Cleaner::new(shared.clone()))
+    };
+    let roster = roster.clone();
+    let fetch = Child::source("block-fetcher", move || {
+        BlockFetcher::new(shared.clone(), edges.clone(), Some(roster.clone()))
+    });
+    let prepare = Child::supervisor("batch-preparer", preparers).policy(mandatory);
+    let clean = clean.policy(policy(&config.supervision));
+    let chain = Child::supervisor("chain", vec![fetch.policy(mandatory), prepare, clean]).policy(mandatory);
+    let notify = Child::actor("notifier", &notices, || Notifier).policy(policy(&config.supervision));
+    Ok(vec![notify, chain])
+}
+
+/// What the actors of a chain work with, where one is to be followed.
+///
+/// # Errors
+/// URLs or addresses that are none, which a loaded configuration has not.
+pub(super) fn shared(
+    config: &Config,
+    services: &Services,
+    notifier: Address<Notice>,
+    clock: &Clock,
+) -> Result<FollowServices> {
+    let settings = &config.chain;
     let contract = |setting: &str, text: &str| -> Result<ContractAddress> {
         text.parse().wrap_err_with(|| format!("{setting} is no address of a contract"))
     };
@@ -55,49 +100,16 @@ pub(super) fn children(
         priorities => Some(contract("chain.priorities", priorities)?),
     };
     let contracts = Contracts { protocol_state, priorities, markets: markets.clone() };
-    let source = Source::new(nodes(settings, contracts)?).wrap_err("the chain can't be followed")?;
-    services.status.expect_of(
-        CHAIN,
-        BLOCKS,
-        stale_after(settings.poll_interval.max(settings.request_timeout)),
-    );
-
-    let notices = Mailbox::<Notice>::new("notifier", limits(&config.mailbox), clock);
-    let shared = FollowServices {
+    let keys = ChainKeys::new(&config.output.prefix);
+    Ok(FollowServices {
         services: services.clone(),
-        store: ChainStore::new(
-            ChainKeys::new(&config.output.prefix),
-            protocol_state.to_string(),
-            markets.clone(),
-            settings.attestor_queue,
-        ),
-        source,
+        store: ChainStore::new(keys, protocol_state.to_string(), markets, settings.attestor_queue),
+        source: Source::new(nodes(settings, contracts)?).wrap_err("the chain can't be followed")?,
         progress: Arc::new(Progress::new(clock)),
         settings: Arc::new(following(settings, named)),
-        notifier: notices.address(FETCHER, Overflow::DropOldest),
+        notifier,
         workers: Arc::new(tokio::sync::Semaphore::new(settings.workers)),
-    };
-    services.telemetry.observe_chain(shared.source.clone(), shared.progress.clone());
-
-    let mandatory = mandatory(&config.supervision);
-    let (mut edges, mut preparers) = (Vec::new(), Vec::new());
-    for market in markets {
-        let path = format!("chain/batch-preparer/{market}");
-        let mailbox = Mailbox::new(path.clone(), limits(&config.mailbox), clock);
-        edges.push(PreparerEdge { market, preparer: mailbox.address(FETCHER, Overflow::Coalesce) });
-        let notifier = notices.address(&path, Overflow::DropOldest);
-        let shared = FollowServices { notifier, ..shared.clone() };
-        let make = move || BatchPreparer::new(shared.clone(), market);
-        preparers.push(Child::actor(market.to_string(), &mailbox, make).policy(mandatory));
-    }
-    let roster = roster.clone();
-    let fetch = Child::source("block-fetcher", move || {
-        BlockFetcher::new(shared.clone(), edges.clone(), Some(roster.clone()))
-    });
-    let prepare = Child::supervisor("batch-preparer", preparers).policy(mandatory);
-    let chain = Child::supervisor("chain", vec![fetch.policy(mandatory), prepare]).policy(mandatory);
-    let notify = Child::actor("notifier", &notices, || Notifier).policy(policy(&config.supervision));
-    Ok(vec![notify, chain])
+    })
 }
 
 fn nodes(settings: &config::Chain, contracts: Contracts) -> Result<ChainConfig> {
@@ -136,6 +148,7 @@ fn following(settings: &config::Chain, markets: Vec<(ContractAddress, String)>) 
         budgets: settings.budgets(),
         prepare_every: PREPARE_EVERY,
         refresh_every: settings.refresh,
+        clean_every: settings.clean,
     }
 }
 

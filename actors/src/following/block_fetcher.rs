@@ -18,7 +18,7 @@ use store::{StoreError, chain::Outcome};
 use supervision::{Actor, Address, Budget, Context, DeadlineExceeded, Failure, NoMessage, fail};
 
 use super::{
-    FAR_BEHIND, FollowServices, PreparerEdge, StartBlock,
+    FAR_BEHIND, FollowServices, PreparerEdge,
     book::{Book, Page},
     old_blocks::{OldBlocks, boundary},
     views::{ask, write},
@@ -92,7 +92,7 @@ impl BlockFetcher {
     #[must_use]
     pub fn new(chain: FollowServices, edges: Vec<PreparerEdge>, roster: Option<Roster>) -> Self {
         let (redis, store) = (chain.services.store.clone(), chain.store.clone());
-        let (rules, book) = (chain.settings.rules.clone(), Book::Redis { redis, chain: store });
+        let (rules, book) = (chain.settings.rules.clone(), Book::in_redis(redis, store));
         Self { chain, edges, roster, rules, book, until: None, head: None, refresh: None, old: None }
     }
 
@@ -105,7 +105,7 @@ impl BlockFetcher {
     /// The same for a trial that begins with nothing, and touches nothing in Redis.
     #[must_use]
     pub fn as_trial(self) -> Self {
-        let book = Book::Trial(self.chain.store.nothing());
+        let book = Book::Trial(Box::new(self.chain.store.nothing()));
         Self { book, ..self }
     }
 
@@ -199,10 +199,7 @@ impl BlockFetcher {
         head: BlockRef,
         budget: &Budget,
     ) -> Result<Came, StepError> {
-        let first = match self.chain.settings.start {
-            StartBlock::Latest { back } => head.number.saturating_sub(back),
-            StartBlock::Number(number) => number,
-        };
+        let first = self.chain.settings.start.number(head.number);
         let before = first.saturating_sub(1);
         let found = cx.idle(self.chain.source.block_at(before, deadline(budget))).await?;
         let Some(block) = found else {
@@ -323,7 +320,9 @@ impl BlockFetcher {
                 }
                 _ => {}
             }
-            let _ = self.chain.notifier.try_send(Notice::of(&note));
+            let notice = Notice::of(&note);
+            self.chain.progress.with(|state| *state.notes.entry(notice.kind.clone()).or_default() += 1);
+            let _ = self.chain.notifier.try_send(notice);
         }
     }
 

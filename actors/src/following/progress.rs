@@ -33,12 +33,25 @@ pub struct FollowState {
     pub reorganisations: u64,
     /// How often somebody else had moved on meanwhile.
     pub conflicts: u64,
+    /// What blocks have brought, by the kinds of notices.
+    pub notes: BTreeMap<String, u64>,
     /// Of each market: windows that wait, are open, are closed.
     pub windows: BTreeMap<ContractAddress, [u64; 3]>,
     /// Of each market: batches handed over, epochs that had expired, submissions set aside, blocks without a hash.
     pub prepared: BTreeMap<ContractAddress, Prepared>,
     /// How often no turn came in time.
     pub worker_timeouts: u64,
+    /// What the cleaner has removed.
+    pub cleaned: Cleaned,
+}
+
+/// What was removed because it is over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cleaned {
+    /// Markers of epochs.
+    pub markers: u64,
+    /// Sets of submissions.
+    pub submissions: u64,
 }
 
 /// What the preparer of a market has done.

@@ -50,11 +50,16 @@ impl ChainWatch {
         *lock(&self.0) = Some(Followed { source, progress });
     }
 
+    pub(super) fn now(&self) -> Option<FollowState> {
+        lock(&self.0).as_ref().map(|followed| followed.progress.now())
+    }
+
     /// A watch on no chain yet, and the metrics that read it.
     pub(super) fn observed(meter: &Meter) -> Self {
         let watch = Self::default();
         watch.progress(meter);
         watch.markets(meter);
+        watch.cleaned(meter);
         watch.source(meter);
         watch
     }
@@ -96,6 +101,17 @@ impl ChainWatch {
             "Times that a market's turn to prepare batches did not come in time.",
             |state| state.worker_timeouts,
         );
+    }
+
+    fn cleaned(&self, meter: &Meter) {
+        let help = "What was removed because it is over: markers of epochs, sets of submissions.";
+        self.counter(meter, "state_tracker_chain_cleaned_total", help, |state, _, tell| {
+            for (kind, many) in
+                [("markers", state.cleaned.markers), ("submissions", state.cleaned.submissions)]
+            {
+                tell(many, &[KeyValue::new("kind", kind)]);
+            }
+        });
     }
 
     fn markets(&self, meter: &Meter) {

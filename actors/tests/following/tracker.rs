@@ -8,8 +8,8 @@ use std::{
 };
 
 use actors::{
-    BatchPreparer, BlockFetcher, Budgets, FollowServices, FollowSettings, Notice, Notifier, PreparerEdge,
-    Progress, StartBlock,
+    BatchPreparer, BlockFetcher, Budgets, Cleaner, FollowServices, FollowSettings, Notice, Notifier,
+    PreparerEdge, Progress, StartBlock,
 };
 use chain::{ChainConfig, Source};
 use domain::chain::{ContractAddress, Following, Rules, WindowState};
@@ -32,6 +32,7 @@ pub struct Setup {
     pub inputs_live: u64,
     pub silence: u64,
     pub old_after: Duration,
+    pub clean_every: Duration,
     pub policy: Policy,
 }
 
@@ -55,6 +56,7 @@ impl Default for Setup {
             inputs_live: 86_400,
             silence: 30,
             old_after: day,
+            clean_every: day,
             policy,
         }
     }
@@ -85,6 +87,9 @@ impl Tracker {
             let make = move || BatchPreparer::new(of_preparer.clone(), market);
             children.push(Child::actor(name, &mailbox, make).policy(setup.policy));
         }
+        let of_cleaner = chain.clone();
+        let clean = Child::source("cleaner", move || Cleaner::new(of_cleaner.clone()));
+        children.push(clean.policy(setup.policy));
         let of_fetcher = chain.clone();
         let fetch = Child::source("block-fetcher", move || {
             BlockFetcher::new(of_fetcher.clone(), edges.clone(), None)
@@ -161,6 +166,7 @@ fn services(
             budgets: Budgets::default(),
             prepare_every: Duration::from_millis(50),
             refresh_every: Duration::from_secs(3_600),
+            clean_every: setup.clean_every,
         }),
         notifier: nobody.address("nobody", Overflow::DropOldest),
         workers: Arc::new(tokio::sync::Semaphore::new(2)),

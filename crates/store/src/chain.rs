@@ -91,9 +91,9 @@ impl ChainStore {
 
     /// What is known before anything was followed, as for a trial.
     #[must_use]
-    pub fn nothing(&self) -> Known {
+    pub fn nothing(&self) -> Following {
         let markets = self.markets.iter().map(|market| (*market, Market::default())).collect();
-        Known::of(Following { markets, ..Following::default() })
+        Following { markets, ..Following::default() }
     }
 
     /// Reads all that is known: one round trip, at one moment.

@@ -53,6 +53,9 @@ pub struct Chain {
     /// Between two times that the contracts are asked what they say of the markets.
     #[serde(with = "humantime_serde")]
     pub refresh: Duration,
+    /// Between two times that what is over is removed.
+    #[serde(with = "humantime_serde")]
+    pub clean: Duration,
     /// How long a block, or a part of old ones, may take with all that belongs to it.
     #[serde(with = "humantime_serde")]
     pub block_timeout: Duration,

@@ -1,0 +1,158 @@
+//! `state-tracker backfill` as a process, against a real node and a real Redis.
+
+#![allow(clippy::expect_used)] // A test that can not go on panics.
+
+mod common;
+
+use std::{collections::BTreeMap, process::Output};
+
+use common::{SOON, environment};
+use redis::{aio::MultiplexedConnection, cmd};
+use serde_json::Value;
+use testkit::{RedisServer, wait_until, world::World};
+use tokio::process::Command;
+
+/// The environment of a command that reads a world's chain; nothing listens at the port of its Redis unless that is set.
+fn reading(world: &World) -> BTreeMap<String, String> {
+    let mut all = environment("127.0.0.1:1".parse().expect("an address"));
+    for (name, value) in [
+        ("PROTOCOL_STATE_CONTRACT", world.contracts.protocol_state.clone()),
+        ("DATA_MARKET_ADDRESSES", world.contracts.markets.join(",")),
+        ("RPC_NODES", world.anvil.url()),
+        ("STATE_TRACKER__CHAIN__MAX_CHUNK", "17".to_owned()),
+        ("STATE_TRACKER__CHAIN__INPUTS_LIVE", "24h".to_owned()),
+    ] {
+        all.insert(name.to_owned(), value);
+    }
+    all
+}
+
+fn with_redis(world: &World, redis: &RedisServer) -> BTreeMap<String, String> {
+    let mut all = reading(world);
+    all.insert("REDIS_HOST".to_owned(), redis.addr().ip().to_string());
+    all.insert("REDIS_PORT".to_owned(), redis.addr().port().to_string());
+    all
+}
+
+fn backfill(environment: &BTreeMap<String, String>, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_state-tracker"));
+    command.arg("backfill").args(arguments).env_clear().envs(environment);
+    command
+}
+
+async fn run(environment: &BTreeMap<String, String>, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output: Output = backfill(environment, arguments).output().await.expect("it runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+/// How often a summary tells of this kind.
+fn told(summary: &str, kind: &str) -> u64 {
+    let many = |line: &str| line.trim().strip_suffix(kind)?.trim().parse().ok();
+    summary.lines().find_map(many).unwrap_or(0)
+}
+
+async fn checkpoint(connection: &mut MultiplexedConnection) -> Option<u64> {
+    let text: Option<String> =
+        cmd("GET").arg("tracker:chain:checkpoint").query_async(connection).await.expect("answered");
+    text.map(|text| serde_json::from_str::<Value>(&text).expect("JSON")["number"].as_u64().expect("a number"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dry_run_tells_what_blocks_would_bring_and_needs_no_redis() {
+    let mut world = World::new(31).await;
+    world.grow(300).await;
+    let (code, summary, log) = run(&reading(&world), &["--from", "1", "--to", "latest", "--dry-run"]).await;
+    assert_eq!(code, Some(0), "{log}");
+    let height = world.height().await;
+    assert!(summary.starts_with(&format!("{height} blocks read, nothing was written")), "{summary}");
+    assert_eq!(told(&summary, "epoch released"), world.releases() as u64, "{summary}");
+    assert!(told(&summary, "window closed") > 0, "{summary}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn blocks_are_accepted_up_to_the_last_one_asked_for_and_no_further_and_none_twice() {
+    let mut world = World::new(32).await;
+    world.grow(200).await;
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut connection = redis.connection().await.expect("a connection");
+    let environment = with_redis(&world, &redis);
+
+    let (code, summary, log) = run(&environment, &["--from", "1", "--to", "100"]).await;
+    assert_eq!(code, Some(0), "{log}");
+    assert!(summary.starts_with("100 blocks accepted"), "{summary}");
+    assert_eq!(checkpoint(&mut connection).await, Some(100));
+    let first = told(&summary, "epoch released");
+
+    let (code, summary, _) = run(&environment, &["--from", "1", "--to", "100"]).await;
+    assert_eq!(code, Some(0));
+    assert!(summary.contains("nothing to do"), "{summary}");
+
+    let (code, _, error) = run(&environment, &["--from", "150", "--to", "160"]).await;
+    assert_eq!(code, Some(1));
+    assert!(error.contains("blocks 101 to 149 would be left out"), "{error}");
+    assert_eq!(checkpoint(&mut connection).await, Some(100), "nothing was changed");
+
+    // What was accepted already is passed over.
+    let (code, summary, log) = run(&environment, &["--from", "50", "--to", "latest"]).await;
+    assert_eq!(code, Some(0), "{log}");
+    let height = world.height().await;
+    assert!(summary.starts_with(&format!("{} blocks accepted", height - 100)), "{summary}");
+    assert_eq!(checkpoint(&mut connection).await, Some(height));
+    assert_eq!(first + told(&summary, "epoch released"), world.releases() as u64);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_is_ended_in_the_middle_says_where_and_goes_on_there() {
+    let mut world = World::new(33).await;
+    world.grow(600).await;
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut connection = redis.connection().await.expect("a connection");
+    let mut environment = with_redis(&world, &redis);
+    // Slow enough to be met on its way.
+    environment.insert("STATE_TRACKER__CHAIN__RATE_LIMIT".to_owned(), "20".to_owned());
+    let mut command = backfill(&environment, &["--from", "1", "--to", "latest"]);
+    let child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn();
+    let child = child.expect("it runs");
+    wait_until("it has got on", SOON, async || checkpoint(&mut connection.clone()).await > Some(30)).await;
+    let id = child.id().expect("it runs").to_string();
+    let sent = Command::new("kill").args(["-TERM", &id]).status().await.expect("sent");
+    assert!(sent.success());
+    let output = child.wait_with_output().await.expect("it ends");
+    let error = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    let at = checkpoint(&mut connection).await.expect("one");
+    assert!(at < world.height().await, "it was ended in the middle");
+    let told =
+        error.split("SIGTERM came at block ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
+    // The answer to the last commit may have been on its way: one chunk.
+    assert!(told.is_some_and(|told: u64| told <= at && at <= told + 17), "{at}: {error}");
+
+    environment.remove("STATE_TRACKER__CHAIN__RATE_LIMIT");
+    let (code, summary, log) = run(&environment, &["--from", "1", "--to", "latest"]).await;
+    assert_eq!(code, Some(0), "{log}");
+    let height = world.height().await;
+    assert!(summary.starts_with(&format!("{} blocks accepted", height - at)), "{summary}");
+    assert_eq!(checkpoint(&mut connection).await, Some(height));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_can_not_be_read_is_refused_with_what_to_do() {
+    let world = World::new(34).await;
+    let mut environment = reading(&world);
+    for (arguments, reason) in [
+        (["--from", "5", "--to", "1"], "--from 5 is behind --to 1"),
+        (["--from", "1", "--to", "99999"], "the newest block is"),
+    ] {
+        let (code, _, error) = run(&environment, &arguments).await;
+        assert_eq!(code, Some(1));
+        assert!(error.contains(reason), "{error}");
+    }
+    let (code, _, error) = run(&environment, &["--from", "x", "--to", "1"]).await;
+    assert_eq!(code, Some(2));
+    assert!(error.contains("latest - 1000"), "{error}");
+    environment.remove("RPC_NODES");
+    let (code, _, error) = run(&environment, &["--from", "1", "--to", "1"]).await;
+    assert_eq!(code, Some(1));
+    assert!(error.contains("RPC_NODES"), "{error}");
+}

@@ -24,6 +24,8 @@ const POLL: Duration = Duration::from_millis(10);
 const PORT_ATTEMPTS: usize = 20;
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 const LOG_FILE: &str = "anvil.log";
+/// The state is kept of so many blocks: views can be asked at them, and a reorganisation can go back to them.
+const STATES: u64 = 500;
 /// The first of anvil's accounts, unlocked.
 const SENDER: &str = "0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266";
 
@@ -140,6 +142,9 @@ impl Anvil {
             &self.port.to_string(),
         ]);
         command.args(["--chain-id", &self.chain_id.to_string(), "--disable-block-gas-limit"]);
+        // By default it writes the state of every old block into the user's home, where it stays when the node is killed:
+        // 150 KB a block. Nobody asks for the state of a block this old.
+        command.args(["--prune-history", &STATES.to_string()]).env("HOME", self.dir.path());
         command.current_dir(self.dir.path()).stdout(Stdio::from(log)).stderr(Stdio::from(errors));
         let mut child = OwnedProcess::spawn(&mut command, self.dir.path()).map_err(|source| {
             if source.kind() == std::io::ErrorKind::NotFound {
@@ -160,6 +165,12 @@ impl Anvil {
             sleep(POLL).await;
         }
         Err(AnvilError::NotReady { port: self.port, waited: started.elapsed(), log: self.log() })
+    }
+
+    /// The node's own directory, which it takes for its user's home. Gone once the value is dropped.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     fn log(&self) -> String {

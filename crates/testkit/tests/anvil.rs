@@ -1,5 +1,7 @@
 //! The test node does what the tests of others rely on.
 
+use std::path::{Path, PathBuf};
+
 use serde_json::json;
 use testkit::{Anvil, Emission, RpcFault, RpcProxy};
 
@@ -45,6 +47,26 @@ async fn a_reorganisation_changes_hashes_and_keeps_the_height_and_a_copy_keeps_t
     }
     anvil.roll_back(2).await.unwrap();
     assert_eq!(anvil.height().await.unwrap(), 3);
+}
+
+fn files_below(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
+}
+
+#[tokio::test]
+async fn a_long_chain_leaves_no_files_and_can_still_be_read_and_reorganised() {
+    let anvil = Anvil::start().await.unwrap();
+    anvil.mine_many(1_200, 1).await.unwrap();
+    let first = anvil.block(1).await.unwrap();
+    anvil.roll_back(100).await.unwrap();
+    anvil.mine_many(100, 2).await.unwrap();
+    assert_eq!(anvil.height().await.unwrap(), 1_200);
+    assert!(first.is_some() && anvil.block(1).await.unwrap() == first);
+    let directory = anvil.dir().to_owned();
+    assert_eq!(files_below(&directory), [directory.join("anvil.log")]);
+    drop(anvil);
+    assert!(!directory.exists());
 }
 
 #[tokio::test]

@@ -1,10 +1,11 @@
-//! The process as its operator meets it: endpoints, probes, signals, the demo.
+//! The process as its operator meets it: endpoints, probes, signals.
 
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 
 mod common;
 
-use std::{process::Stdio, time::Duration};
+#[cfg(feature = "failure-points")]
+use std::time::Duration;
 
 use common::{MARKETS, Process, environment, free_port, get, producer};
 use testkit::{MarketProducer, RedisServer, producers::unix_now, wait_until};
@@ -97,40 +98,6 @@ async fn a_signal_stops_the_process_in_order_with_exit_code_0() {
             .is_ok();
         assert!(stopped, "{}", *process.log.borrow());
     }
-}
-
-/// Processes whose command line contains `word`.
-fn processes_with(word: &str) -> Vec<u32> {
-    let entries = std::fs::read_dir("/proc").expect("procfs").flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    pids.filter(|pid| {
-        std::fs::read(format!("/proc/{pid}/cmdline"))
-            .is_ok_and(|line| String::from_utf8_lossy(&line).contains(word))
-    })
-    .collect()
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_demo_checks_itself_through_crashes_and_leaves_nothing_behind() {
-    let temporary = tempfile::tempdir().expect("a directory");
-    let marker = temporary.path().to_str().expect("a name").to_owned();
-    let demo = Command::new(env!("CARGO_BIN_EXE_state-tracker"))
-        .args(["demo", "--check", "--for", "14s"])
-        .env("TMPDIR", &marker)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .output();
-    let output =
-        tokio::time::timeout(Duration::from_secs(60), demo).await.expect("it ends").expect("it runs");
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.code(), Some(0), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
-    for word in
-        ["dashboard:summary", "metrics:current_epoch", MARKETS[0], MARKETS[1], "crashing", "check passed"]
-    {
-        assert!(text.contains(word), "`{word}` is missing in\n{text}");
-    }
-    assert_eq!(std::fs::read_dir(temporary.path()).expect("a directory").count(), 0, "files are left");
-    assert_eq!(processes_with(&marker), Vec::<u32>::new(), "processes are left");
 }
 
 /// An environment in which what goes wrong does so fast.

@@ -16,6 +16,7 @@
 //! | [`rpc_proxy`] | a JSON-RPC proxy in front of it, whose answers fail, lag and lie |
 //! | [`producers`] | epochs, submissions and batches as the producers write them, with the truth of what was written |
 //! | [`wait`] | waiting for a condition in a test |
+//! | [`collector`] | what collectors write for a block |
 //! | [`world`] | a chain with random events, and what collectors write for its blocks |
 //!
 //! Only [`wait`] and [`world`] panic; everything else reports errors, since the product's demo uses it too.
@@ -24,6 +25,7 @@ pub mod anvil;
 #[cfg(feature = "certificates")]
 pub mod authority;
 pub mod cluster;
+pub mod collector;
 mod local_port;
 mod process;
 pub mod producers;

@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{Anvil, Contracts, Emission};
+use crate::{Anvil, Contracts, Emission, collector};
 use redis::aio::MultiplexedConnection;
 
 /// How long submissions of an epoch are taken, in seconds; a block takes one.
@@ -183,16 +183,10 @@ impl World {
             for number in block.max(from)..block + SUBMITTED_WITHIN {
                 let Some((hash, ..)) = self.anvil.block(number).await.expect("a block") else { break };
                 let mut dice = Dice::new(epoch * 1_000_003 + number);
-                let members = (0..dice.roll(6)).map(|_| {
-                    let (project, slot) = (dice.roll(12), dice.roll(40));
-                    match dice.roll(20) {
-                        0 => format!("{market}.{epoch}.broken"),
-                        _ => format!("{market}.{epoch}.project-{project}.{slot}"),
-                    }
-                });
-                let members: BTreeSet<String> = members.collect();
+                let submitted = collector::submissions(&mut dice, market, epoch);
+                let members: BTreeSet<String> = submitted.into_iter().map(|member| member.key).collect();
                 if !members.is_empty() {
-                    inputs.insert(format!("SnapshotCollector.{market}.{epoch}.{hash}"), members);
+                    inputs.insert(collector::set(market, epoch, &hash), members);
                 }
             }
         }

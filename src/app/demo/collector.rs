@@ -1,0 +1,60 @@
+//! A small collector: writes what was submitted for an epoch at a block, some malformed keys among it, as the real one
+//! does. Touches the sets in Redis, and remembers what it wrote.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use color_eyre::eyre::{Result, WrapErr};
+use redis::aio::MultiplexedConnection;
+use testkit::{
+    collector::{LIVES, Submitted, set, submissions},
+    world::Dice,
+};
+
+/// A market as the keys of the chain's side spell it, in lower case, and an epoch of it.
+pub(super) type Epoch = (String, u64);
+/// The keys of submissions by their projects.
+pub(super) type Projects = BTreeMap<String, BTreeSet<String>>;
+
+pub(super) struct Collector {
+    connection: MultiplexedConnection,
+    dice: Dice,
+    written: Vec<Collected>,
+}
+
+/// One set as it was written.
+pub(super) struct Collected {
+    pub(super) epoch: Epoch,
+    pub(super) hash: String,
+    pub(super) submissions: Vec<Submitted>,
+}
+
+impl Collector {
+    /// Writes over this connection.
+    pub(super) fn new(connection: MultiplexedConnection) -> Self {
+        Self { connection, dice: Dice::new(2), written: Vec::new() }
+    }
+
+    /// Writes what was submitted for an epoch at the block of this hash; other submissions each time.
+    ///
+    /// # Errors
+    /// When Redis does not confirm.
+    pub(super) async fn collect(&mut self, epoch: Epoch, hash: &str) -> Result<()> {
+        let submissions = submissions(&mut self.dice, &epoch.0, epoch.1);
+        if submissions.is_empty() {
+            return Ok(());
+        }
+        let key = set(&epoch.0, epoch.1, hash);
+        let members: Vec<&str> = submissions.iter().map(|submitted| submitted.key.as_str()).collect();
+        let mut pipe = redis::pipe();
+        pipe.cmd("SADD").arg(&key).arg(members).ignore().cmd("EXPIRE").arg(&key).arg(LIVES).ignore();
+        let confirmed: redis::RedisResult<()> = pipe.query_async(&mut self.connection).await;
+        confirmed.wrap_err("the collector can't write")?;
+        self.written.push(Collected { epoch, hash: hash.to_owned(), submissions });
+        Ok(())
+    }
+
+    /// All that it wrote.
+    pub(super) fn written(&self) -> impl Iterator<Item = &Collected> {
+        self.written.iter()
+    }
+}

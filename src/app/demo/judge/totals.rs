@@ -1,0 +1,197 @@
+//! Judges the datasets that were read back from Redis against what the producers wrote.
+//!
+//! The producers go on while the tracker works, so a total must lie between the truth of the moment that the
+//! dataset names and the truth one look later. When the producers have ended, it must be the truth.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use serde_json::Value;
+use testkit::{SharedTruth, Truth};
+
+use super::{super::seen::Datasets, Findings};
+
+/// How old a dataset may be.
+const FRESH: u64 = 6;
+/// Looks before a missing dataset counts: the first passes take a moment.
+const WARM_UP: u64 = 5;
+
+/// The totals of a market: submissions, epochs, batches.
+type Totals = [u64; 3];
+
+const TOTALS: [&str; 3] = ["submissions_total", "epochs_total", "batches_total"];
+
+pub(super) struct Judge {
+    markets: Vec<String>,
+    truths: Vec<SharedTruth>,
+    looks: u64,
+    /// For each market, the truth at each second.
+    history: Vec<Vec<(u64, Totals)>>,
+    /// What was read at the last look, to be judged at this one.
+    pending: Vec<Datasets>,
+    pub(super) findings: Findings,
+    pub(super) compared: u64,
+}
+
+impl Judge {
+    pub(super) fn new(markets: Vec<String>, truths: Vec<SharedTruth>) -> Self {
+        let history = truths.iter().map(|_| Vec::new()).collect();
+        let (pending, findings) = (Vec::new(), Findings::default());
+        Self { markets, truths, looks: 0, history, pending, findings, compared: 0 }
+    }
+
+    /// Judges what was read at the last look, and keeps what is read now for the next one.
+    pub(super) fn look(&mut self, datasets: &[Datasets]) {
+        self.looks += 1;
+        let now = unix();
+        for (truth, history) in self.truths.iter().zip(&mut self.history) {
+            history.push((now, truth.read(totals)));
+        }
+        for (market, seen) in std::mem::take(&mut self.pending).into_iter().enumerate() {
+            self.judge(market, &seen, now);
+        }
+        self.pending = datasets.to_vec();
+    }
+
+    fn judge(&mut self, market: usize, seen: &Datasets, now: u64) {
+        let (Some(summary), Some(current)) = (&seen.summary, &seen.current_epoch) else {
+            if self.looks > WARM_UP {
+                self.find(market, "a dataset is missing");
+            }
+            return;
+        };
+        let at = summary["updated_at"].as_u64().unwrap_or(0);
+        for (name, at) in
+            [("dashboard:summary", at), ("metrics:current_epoch", current["timestamp"].as_u64().unwrap_or(0))]
+        {
+            if at + FRESH < now {
+                self.find(market, &format!("{name} is {} s old", now - at));
+            }
+        }
+        let known = |&&(when, _): &&(u64, Totals)| when < at;
+        let least = self.history[market].iter().rev().find(known).map_or([0; 3], |&(_, totals)| totals);
+        let most = self.truths[market].read(totals);
+        for ((name, least), most) in TOTALS.iter().zip(least).zip(most) {
+            let value = summary[name].as_u64();
+            if value.is_none_or(|value| value < least || value > most) {
+                self.find(market, &format!("{name} is {value:?}, the producers wrote {least} to {most}"));
+            }
+            if seen.stats.get(*name).cloned() != value.map(|value| value.to_string()) {
+                self.find(market, &format!("{name} differs between dashboard:summary and stats:current"));
+            }
+        }
+        let epochs: BTreeSet<u64> = self.truths[market].read(|truth| truth.epochs.keys().copied().collect());
+        let epoch = current["epoch_id"].as_str().and_then(|epoch| epoch.parse().ok());
+        if !epoch.is_some_and(|epoch| epochs.contains(&epoch)) {
+            self.find(market, &format!("the current epoch {} was never opened", current["epoch_id"]));
+        }
+        self.compared += 1;
+    }
+
+    fn find(&mut self, market: usize, finding: &str) {
+        self.findings.add(format!("market {}: {finding} (look {})", self.markets[market], self.looks));
+    }
+
+    /// Whether the datasets have reached the truth of producers that have ended.
+    pub(super) fn is_settled(&self, datasets: &[Datasets]) -> bool {
+        self.truths.iter().zip(datasets).all(|(truth, seen)| {
+            let summary = seen.summary.as_ref().unwrap_or(&Value::Null);
+            TOTALS.iter().zip(truth.read(totals)).all(|(name, total)| summary[name] == total)
+        })
+    }
+
+    /// The last word, when the producers have ended.
+    pub(super) fn conclude(&mut self, datasets: &[Datasets]) {
+        for market in 0..self.truths.len() {
+            let truth = self.truths[market].read(totals);
+            let summary = datasets.get(market).and_then(|seen| seen.summary.clone()).unwrap_or_default();
+            for (name, total) in TOTALS.iter().zip(truth) {
+                if summary[name] != total {
+                    self.find(
+                        market,
+                        &format!("{name} ended at {}, the producers wrote {total}", summary[name]),
+                    );
+                }
+            }
+        }
+        if self.compared == 0 {
+            self.findings.add("no dataset could be compared: it ran too short".to_owned());
+        }
+    }
+}
+
+fn totals(truth: &Truth) -> Totals {
+    [truth.submissions_total(), truth.epochs_total(), truth.batches_total()]
+}
+
+fn unix() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::json;
+    use testkit::{MarketProducer, ProducerConfig, RedisServer, producers::unix_now};
+
+    use super::*;
+
+    /// Producers that have written one epoch with three submissions, and a judge of their market.
+    async fn judged() -> (RedisServer, Judge) {
+        let redis = RedisServer::start().await.expect("a Redis server");
+        let mut producer =
+            MarketProducer::new(ProducerConfig::new("P", "M"), &redis.url()).expect("producers");
+        producer.open_epoch(7, unix_now()).await.expect("opened");
+        producer.submit(7, 3, unix_now()).await.expect("submitted");
+        (redis, Judge::new(vec!["M".to_owned()], vec![producer.shared_truth()]))
+    }
+
+    fn datasets(submissions: u64, updated_at: u64, epoch: &str) -> Vec<Datasets> {
+        let totals = [("submissions_total", submissions), ("epochs_total", 1), ("batches_total", 0)];
+        let stats: BTreeMap<_, _> =
+            totals.iter().map(|(name, total)| ((*name).to_owned(), total.to_string())).collect();
+        let mut summary = json!({ "updated_at": updated_at });
+        totals.iter().for_each(|(name, total)| summary[name] = json!(total));
+        let current = json!({ "epoch_id": epoch, "timestamp": updated_at });
+        vec![Datasets { summary: Some(summary), stats, current_epoch: Some(current) }]
+    }
+
+    /// What is found when the same datasets are read at each of a few looks.
+    async fn found(datasets: &[Datasets]) -> String {
+        let (_redis, mut judge) = judged().await;
+        (0..WARM_UP + 2).for_each(|_| judge.look(datasets));
+        judge.findings.all().join("\n")
+    }
+
+    #[tokio::test]
+    async fn right_datasets_are_content() {
+        assert_eq!(found(&datasets(3, unix(), "7")).await, "");
+    }
+
+    #[tokio::test]
+    async fn missing_stale_and_wrong_datasets_are_found() {
+        let now = unix();
+        assert!(found(&[Datasets::default()]).await.contains("missing"));
+        assert!(found(&datasets(3, now - 60, "7")).await.contains("s old"));
+        assert!(found(&datasets(4, now, "7")).await.contains("submissions_total is Some(4)"), "too many");
+        assert!(found(&datasets(3, now, "8")).await.contains("never opened"));
+        let mut differing = datasets(3, now, "7");
+        differing[0].stats.insert("epochs_total".to_owned(), "2".to_owned());
+        assert!(found(&differing).await.contains("differs"));
+    }
+
+    #[tokio::test]
+    async fn in_the_end_the_totals_must_be_the_truth() {
+        let (_redis, mut judge) = judged().await;
+        let (right, few) = (datasets(3, unix(), "7"), datasets(2, unix(), "7"));
+        assert!(judge.is_settled(&right) && !judge.is_settled(&few));
+        judge.look(&right);
+        judge.look(&right);
+        judge.conclude(&few);
+        let findings = judge.findings.all().join("\n");
+        assert!(findings.contains("submissions_total ended at 2, the producers wrote 3"), "{findings}");
+    }
+}

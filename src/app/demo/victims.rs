@@ -1,0 +1,63 @@
+//! Who is crashed next, and where. Arms failure points of a running service.
+
+use crate::service::Service;
+
+const FETCHER: &str = "chain/block-fetcher";
+const PREPARER: &str = "chain/batch-preparer";
+
+/// An actor, without its market where it has one, and a place within it.
+const PLACES: [(&str, &str); 12] = [
+    (FETCHER, "block_fetcher::after_write"),
+    (PREPARER, "batch_preparer::before_write"),
+    ("aggregator", "aggregator::before_commit"),
+    ("listener", "listener::before_hand_over"),
+    (PREPARER, "batch_preparer::after_write"),
+    ("epoch-tracker", "epoch_tracker::before_commit"),
+    (FETCHER, "block_fetcher::before_write"),
+    ("aggregator", "aggregator::after_commit"),
+    (PREPARER, "batch_preparer::after_read"),
+    ("epoch-tracker", "epoch_tracker::before_read"),
+    (FETCHER, "block_fetcher::after_checkpoint"),
+    (PREPARER, "batch_preparer::before_read"),
+];
+
+/// Goes through all places, and through the markets.
+pub(super) struct Victims<'a> {
+    markets: &'a [String],
+    next: usize,
+}
+
+impl<'a> Victims<'a> {
+    pub(super) fn new(markets: &'a [String]) -> Self {
+        Self { markets, next: 0 }
+    }
+
+    /// Sees to it that the next one crashes when it comes to its place; tells which.
+    pub(super) fn crash_next(&mut self, service: &Service) -> String {
+        let (actor, place) = PLACES[self.next % PLACES.len()];
+        // In another market each time, and in the next round the other way round.
+        let turn = self.next + self.next / PLACES.len();
+        let market = &self.markets[turn % self.markets.len()];
+        let path = match actor {
+            "listener" | FETCHER => actor.to_owned(),
+            PREPARER => format!("{PREPARER}/{market}"),
+            _ => format!("markets/{market}/{actor}"),
+        };
+        self.next += 1;
+        crash(service, &path, place);
+        format!("crashing {path} at {place}")
+    }
+}
+
+#[cfg(feature = "failure-points")]
+fn crash(service: &Service, path: &str, place: &str) {
+    use supervision::fail::{Fault, When};
+    service.tree().failure_points().arm(place, path, Fault::Panic, When::Nth(1));
+}
+
+/// A build without failure points can't crash an actor at a chosen place: it is killed where it stands.
+#[cfg(not(feature = "failure-points"))]
+fn crash(service: &Service, path: &str, _place: &str) {
+    // One that is just being restarted is left alone.
+    let _ = service.tree().kill(path);
+}

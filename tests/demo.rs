@@ -1,0 +1,183 @@
+//! The demo as its user meets it: what it shows, what it checks, and that nothing of it is left.
+
+#![allow(clippy::expect_used)] // A test that can not go on panics.
+
+mod common;
+
+use std::{
+    ffi::OsStr,
+    path::Path,
+    process::{Output, Stdio},
+    time::Duration,
+};
+
+use common::SOON;
+use testkit::wait_until;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+};
+
+/// Where the contracts of its two markets stand: the addresses follow from who puts them there.
+const MARKETS: [&str; 2] =
+    ["0xe7f1725E7734CE288F8367e1Bb143E90bb3F0512", "0x9fE46736679d2D9a65F0992F2272dE9f3c7fa6e0"];
+
+/// Starts the demo, which puts its files into this directory.
+fn start(arguments: &[&str], temporary: &Path, variables: &[(&str, &OsStr)]) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_state-tracker"));
+    command.arg("demo").args(arguments).env("TMPDIR", temporary).envs(variables.iter().copied());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().expect("it starts")
+}
+
+/// Its end: exit code, standard output, standard error.
+async fn end(demo: Child) -> (Option<i32>, String, String) {
+    let output = tokio::time::timeout(Duration::from_secs(60), demo.wait_with_output()).await;
+    let Output { status, stdout, stderr } = output.expect("it ends").expect("it ran");
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    (status.code(), text(stdout), text(stderr))
+}
+
+/// Processes whose command line contains `word`.
+fn processes_with(word: &str) -> Vec<u32> {
+    let entries = std::fs::read_dir("/proc").expect("procfs").flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| {
+        std::fs::read(format!("/proc/{pid}/cmdline"))
+            .is_ok_and(|line| String::from_utf8_lossy(&line).contains(word))
+    })
+    .collect()
+}
+
+/// Its servers and their guards name their directories, which are gone with them.
+fn assert_nothing_is_left(temporary: &Path) {
+    assert_eq!(std::fs::read_dir(temporary).expect("a directory").count(), 0, "files are left");
+    assert_eq!(processes_with(temporary.to_str().expect("a name")), Vec::<u32>::new(), "processes are left");
+}
+
+/// The number before this word, where the word comes last in the text.
+fn number_before(text: &str, word: &str) -> u64 {
+    let (before, _) = text.rsplit_once(word).unwrap_or_else(|| panic!("`{word}` is missing in\n{text}"));
+    before.split_whitespace().next_back().and_then(|number| number.parse().ok()).expect("a number")
+}
+
+/// The number behind it.
+fn number_after(text: &str, word: &str) -> u64 {
+    let (_, after) = text.rsplit_once(word).unwrap_or_else(|| panic!("`{word}` is missing in\n{text}"));
+    after.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_demo_checks_itself_through_crashes_and_reorganisations_and_leaves_nothing_behind() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let (code, text, errors) = end(start(&["--check", "--for", "14s"], temporary.path(), &[])).await;
+    assert_eq!(code, Some(0), "{text}\n{errors}");
+    for word in [
+        "dashboard:summary",
+        "metrics:current_epoch",
+        &format!("market {}", MARKETS[0]),
+        &format!("market {}", MARKETS[1]),
+        "crashing chain/block-fetcher at block_fetcher::",
+        "crashing chain/batch-preparer/0x",
+        "crashing markets/0x",
+        ": a reorganisation",
+        "check passed",
+    ] {
+        assert!(text.contains(word), "`{word}` is missing in\n{text}");
+    }
+    // The last screen: all that happened on the chain was followed and handed over.
+    let (_, last) = text.rsplit_once("state-tracker demo").expect("a screen");
+    let head = number_after(last, "chain                    head ");
+    assert!(number_after(last, "  checkpoint ") == head && number_after(last, "  lag ") == 0, "{last}");
+    let reorganisations = number_after(last, "  reorganisations ");
+    assert!(reorganisations >= 1 && number_after(last, "  blocks accepted ") > head, "{last}");
+    assert_eq!(last.matches("  windows                waiting 0  open 0  closed 0  ").count(), 2, "{last}");
+    // Both markets have at least the epochs that were opened at the start, 5 s and 10 s later.
+    assert!(number_after(last, "handed over: epochs ") >= 3, "{last}");
+    let verdict = text.lines().last().expect("a verdict");
+    assert!(number_before(verdict, " comparisons of totals") >= 10, "{verdict}");
+    let epochs = number_before(verdict, " epochs,");
+    assert!(epochs >= 6 && number_before(verdict, " of the chain") > 4 * epochs, "{verdict}");
+    assert!(number_before(verdict, " batches,") > 0 && number_before(verdict, " submissions,") > 0);
+    assert_nothing_is_left(temporary.path());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_calm_demo_crashes_nothing_and_its_chain_stands() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let demo = start(&["--calm", "--check", "--for", "8s"], temporary.path(), &[]);
+    let (code, text, errors) = end(demo).await;
+    assert_eq!(code, Some(0), "{text}\n{errors}");
+    assert!(text.contains("check passed") && text.contains(", 0 restarts in all"), "{text}");
+    assert_eq!(number_after(&text, "  reorganisations "), 0);
+    assert!(!text.contains("crashing") && !text.contains("a reorganisation"), "{text}");
+    assert_nothing_is_left(temporary.path());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_demo_that_is_told_to_end_leaves_nothing_behind() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let mut demo = start(&[], temporary.path(), &[]);
+    let mut lines = BufReader::new(demo.stdout.take().expect("piped")).lines();
+    let blocks = async {
+        while let Some(line) = lines.next_line().await.expect("read") {
+            if line.starts_with("chain ") && number_after(&line, "  blocks accepted ") > 0 {
+                return lines;
+            }
+        }
+        panic!("no block was accepted")
+    };
+    let mut lines = tokio::time::timeout(SOON, blocks).await.expect("it follows its chain");
+    interrupt(&demo).await;
+    let mut rest = String::new();
+    while let Some(line) = lines.next_line().await.expect("read") {
+        rest.push_str(&line);
+    }
+    let (code, _, errors) = end(demo).await;
+    assert!(
+        code == Some(0) && rest.contains("SIGINT: ending") && rest.contains("stopped in"),
+        "{rest}\n{errors}"
+    );
+    assert_nothing_is_left(temporary.path());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_demo_that_is_told_to_end_while_its_servers_start_leaves_nothing_behind() {
+    let (temporary, elsewhere) =
+        (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("another one"));
+    // A node that never answers.
+    let node = elsewhere.path().join("anvil");
+    std::fs::write(&node, "#!/bin/sh\nsleep 4711.25\n").expect("written");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&node, mode).expect("executable");
+    let demo = start(&[], temporary.path(), &[("ANVIL", node.as_os_str())]);
+    wait_until("the node is started", SOON, async || !processes_with("4711.25").is_empty()).await;
+    interrupt(&demo).await;
+    let (code, text, errors) = end(demo).await;
+    assert_eq!(code, Some(0), "{text}\n{errors}");
+    assert_nothing_is_left(temporary.path());
+    wait_until("the node is gone", SOON, async || processes_with("4711.25").is_empty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_node_the_demo_says_what_to_do_and_leaves_nothing_behind() {
+    for (node, told) in [
+        ("/there/is/no/anvil", "there is no such program; run `scripts/needs anvil`, or name it in ANVIL"),
+        ("/bin/false", "was not ready"),
+    ] {
+        let temporary = tempfile::tempdir().expect("a directory");
+        let demo = start(&["--check"], temporary.path(), &[("ANVIL", OsStr::new(node))]);
+        let (code, text, errors) = end(demo).await;
+        assert_eq!(code, Some(1), "{text}\n{errors}");
+        assert!(
+            errors.contains("the demo needs an EVM node of its own") && errors.contains(told),
+            "{errors}"
+        );
+        assert_nothing_is_left(temporary.path());
+    }
+}
+
+async fn interrupt(demo: &Child) {
+    let pid = demo.id().expect("it runs").to_string();
+    let status = Command::new("kill").args(["-INT", &pid]).status().await;
+    assert!(status.expect("kill runs").success());
+}

@@ -178,10 +178,10 @@ pub struct BackfillArgs {
 /// `demo`
 #[derive(Clone, Debug, Default, Args)]
 pub struct DemoArgs {
-    /// Without injected failures
+    /// Without injected failures, and without reorganisations of its chain
     #[arg(long)]
     pub calm: bool,
-    /// Compare the totals with the truth at the end; exit 1 when they differ
+    /// Compare totals and batches with the truth; exit 1 when they differ
     #[arg(long)]
     pub check: bool,
     /// End after this long, such as 30s or 2m; without it, at Ctrl-C

@@ -185,6 +185,56 @@ async fn without_a_node_the_service_is_not_ready_and_its_datasets_go_on() {
     service.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reorganisation_too_deep_to_follow_takes_neither_the_process_nor_its_datasets_down() {
+    let mut world = World::new(14).await;
+    world.grow(30).await;
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut connection = redis.connection().await.expect("a connection");
+    let mut environment = following(&redis, &world);
+    for (name, value) in [
+        ("CHAIN__MAX_REORG_DEPTH", "5"),
+        ("SUPERVISION__MAX_RESTARTS", "1"),
+        ("SUPERVISION__BACKOFF_MAX", "100ms"),
+        ("SUPERVISION__DEGRADED_RETRY", "100ms"),
+        // What is mandatory would end the process now.
+        ("SUPERVISION__GIVE_UP_AFTER", "1s"),
+    ] {
+        environment.insert(format!("STATE_TRACKER__{name}"), value.to_owned());
+    }
+    let service = service(&environment).await;
+    followed(&mut connection, &world).await;
+    let before = left(&mut connection).await;
+    world.reorganise(8).await;
+    world.grow(2).await;
+    // Longer than anything mandatory may be degraded.
+    wait_until("it was tried again and again", SOON, async || {
+        common::actor(&service, "chain/block-fetcher").generation > 20
+    })
+    .await;
+    let crash = common::actor(&service, "chain/block-fetcher").last_crash.expect("a reason");
+    assert!(crash.message.contains("chain.max_reorg_depth"), "{}", crash.message);
+    let (status, text) = common::get(service.http().metrics_address(), "/readyz?verbose").await;
+    assert!(status == 503 && text.contains("chain/block-fetcher"), "{text}");
+    let crashed = |path: &String| common::actor(&service, path).generation > 1;
+    let crashed: Vec<String> = common::workers(&service).into_iter().filter(crashed).collect();
+    assert_eq!(crashed, ["chain/block-fetcher"], "nothing else fell");
+    assert_eq!(left(&mut connection).await, before, "nothing was changed");
+    // The datasets go on.
+    let key = format!(
+        "{}:{}:dashboard:summary",
+        domain::Address::new(&world.contracts.protocol_state).checksummed(),
+        domain::Address::new(&world.contracts.markets[0]).checksummed()
+    );
+    query::<()>(&mut connection, &["DEL", &key]).await;
+    wait_until("the summary is written", SOON, async || {
+        query::<bool>(&mut connection.clone(), &["EXISTS", &key]).await
+    })
+    .await;
+    assert!(tokio::time::timeout(std::time::Duration::ZERO, service.tree().ended()).await.is_err());
+    service.stop().await;
+}
+
 #[test]
 fn a_chain_is_refused_where_it_can_not_be_followed() {
     let with = |name: &str, value: &str| {

@@ -8,6 +8,7 @@
 //! mistake does no harm. What they tell each other only wakes: everything stands in Redis.
 
 mod batch_preparer;
+mod beginning;
 mod block_fetcher;
 mod book;
 mod budgets;

@@ -49,6 +49,14 @@ impl Notice {
                     format!("epoch {epoch} of market {market} takes submissions until {until}"),
                 )
             }
+            Note::TakenUp { market, epoch, window } => (
+                "epoch_taken_up",
+                Low,
+                format!(
+                    "the window of epoch {epoch} of market {market}, which another program had opened, is taken up: it takes submissions until {}",
+                    window.limit
+                ),
+            ),
             Note::ReleasedAgain { market, epoch } => (
                 "epoch_released_again",
                 Low,

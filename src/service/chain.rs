@@ -13,7 +13,7 @@ use domain::chain::{ContractAddress, Rules};
 use store::chain::{BLOCK_HASH_TTL, ChainKeys, ChainStore};
 use supervision::{Address, Child, Clock, Mailbox, Overflow};
 
-use super::{limits, mandatory, policy, stale_after};
+use super::{limits, policy, stale_after};
 use crate::config::{self, Config};
 
 /// Who follows the chain.
@@ -47,7 +47,8 @@ pub(super) fn children(
     );
     services.telemetry.observe_chain(shared.source.clone(), shared.progress.clone());
 
-    let mandatory = mandatory(&config.supervision);
+    // None of it is mandatory: a chain that can't be followed takes nothing else down.
+    let policy = policy(&config.supervision);
     let (mut edges, mut preparers) = (Vec::new(), Vec::new());
     for (market, _) in shared.settings.markets.clone() {
         let path = format!("chain/batch-preparer/{market}");
@@ -56,7 +57,7 @@ pub(super) fn children(
         let notifier = notices.address(&path, Overflow::DropOldest);
         let shared = FollowServices { notifier, ..shared.clone() };
         let make = move || BatchPreparer::new(shared.clone(), market);
-        preparers.push(Child::actor(market.to_string(), &mailbox, make).policy(mandatory));
+        preparers.push(Child::actor(market.to_string(), &mailbox, make).policy(policy));
     }
     let clean = {
         let shared = shared.clone();
@@ -66,11 +67,10 @@ pub(super) fn children(
     let fetch = Child::source("block-fetcher", move || {
         BlockFetcher::new(shared.clone(), edges.clone(), Some(roster.clone()))
     });
-    let prepare = Child::supervisor("batch-preparer", preparers).policy(mandatory);
-    let clean = clean.policy(policy(&config.supervision));
-    let chain = Child::supervisor("chain", vec![fetch.policy(mandatory), prepare, clean]).policy(mandatory);
-    let notify = Child::actor("notifier", &notices, || Notifier).policy(policy(&config.supervision));
-    Ok(vec![notify, chain])
+    let prepare = Child::supervisor("batch-preparer", preparers).policy(policy);
+    let chain = vec![fetch.policy(policy), prepare, clean.policy(policy)];
+    let notify = Child::actor("notifier", &notices, || Notifier).policy(policy);
+    Ok(vec![notify, Child::supervisor("chain", chain).policy(policy)])
 }
 
 /// What the actors of a chain work with, where one is to be followed.

@@ -4,7 +4,8 @@
 //! - batches, counters and the end of the epoch are one step, compared and set: killed between any two steps it begins
 //!   anew, and the same submissions give the same batches;
 //! - submissions that can't be read, blocks whose hash has expired: counted and told, the rest goes on;
-//! - an epoch whose submissions have expired is told and never handed over in part;
+//! - an epoch whose submissions have expired is told and never handed over in part; nor is one that another program has
+//!   handed over already, handed over again;
 //! - it waits for its turn no longer than `worker`, and works on an epoch no longer than its budget.
 
 use std::time::{Duration, Instant};
@@ -117,6 +118,16 @@ impl BatchPreparer {
         let handing = store.hand_over(&mut session, closed, &inputs.basis, &arrangement);
         let outcome = settings.budgets.batch(budget).run(handing).await??;
         fail::point("batch_preparer::after_write").await?;
+        if store.is_handed_over_elsewhere(closed, &outcome) {
+            let is_over = matches!(store.give_up(&mut session, closed).await?, Outcome::Done { .. });
+            if is_over {
+                self.count(|all| all.elsewhere += 1);
+                self.tell("handed_over_elsewhere", Severity::Medium, format!(
+                    "another program has counted the batches of epoch {epoch} of market {market} already: they are not handed over again; see that it runs no more"
+                ));
+            }
+            return Ok(is_over);
+        }
         let Outcome::Done { faults } = outcome else {
             // A reorganisation has taken the window back, or another tracker was here: it is looked at anew.
             progress.with(|state| state.conflicts += 1);

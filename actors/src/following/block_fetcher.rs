@@ -19,6 +19,7 @@ use supervision::{Actor, Address, Budget, Context, DeadlineExceeded, Failure, No
 
 use super::{
     FAR_BEHIND, FollowServices, PreparerEdge,
+    beginning::{BeginError, beginnings},
     book::{Book, Page},
     old_blocks::{OldBlocks, boundary},
     views::{ask, write},
@@ -82,6 +83,9 @@ enum StepError {
     /// The chain gave blocks that do not stand on the last accepted one. It is asked again.
     #[error(transparent)]
     Refused(#[from] Refused),
+    /// Redis or the nodes are at fault, at the very beginning.
+    #[error(transparent)]
+    Begin(#[from] BeginError),
     /// A failure that was asked for.
     #[error("{0}")]
     Injected(#[from] fail::InjectedFailure),
@@ -211,6 +215,8 @@ impl BlockFetcher {
             ));
             return Ok(Came::Caught);
         };
+        let beginnings = beginnings(&self.chain, &self.book, page, block, head, deadline(budget));
+        let beginnings = cx.idle(beginnings).await?;
         tracing::info!(block = first, "the chain is followed from here on");
         let stretch = Stretch {
             blocks: vec![block],
@@ -218,7 +224,15 @@ impl BlockFetcher {
             events: Vec::new(),
             head_time: head.time,
         };
-        self.accept(page, stretch).await
+        let (mut after, mut notes) = (page.known.following.clone(), Vec::new());
+        for (market, beginning) in &beginnings {
+            notes.extend(after.take_up(*market, beginning, head.time, &self.rules));
+        }
+        notes.extend(after.accept(&stretch, &self.rules)?);
+        if self.commit(page, &after, Some(&stretch), notes).await? {
+            self.chain.progress.with(|state| state.blocks += 1);
+        }
+        Ok(Came::Further)
     }
 
     /// Accepts the next part of what lies far behind the head, and reads the one after it meanwhile. Whether there was one;
@@ -268,10 +282,10 @@ impl BlockFetcher {
     async fn accept(&mut self, page: &mut Page, stretch: Stretch) -> Result<Came, StepError> {
         let mut after = page.known.following.clone();
         let notes = after.accept(&stretch, &self.rules)?;
-        let before = page.known.following.checkpoint.map_or(0, |checkpoint| checkpoint.number);
-        let many = after.checkpoint.map_or(0, |checkpoint| checkpoint.number.saturating_sub(before));
+        let [before, now] =
+            [&page.known.following, &after].map(|all| all.checkpoint.map_or(0, |block| block.number));
         if self.commit(page, &after, Some(&stretch), notes).await? {
-            self.chain.progress.with(|state| state.blocks += if before == 0 { 1 } else { many });
+            self.chain.progress.with(|state| state.blocks += now.saturating_sub(before));
         }
         Ok(Came::Further)
     }
@@ -438,7 +452,7 @@ impl StepError {
     fn kind(&self) -> &'static str {
         match self {
             Self::Store(error) => error.kind.as_str(),
-            Self::Chain(_) => "node",
+            Self::Chain(_) | Self::Begin(_) => "node",
             Self::Deadline(_) => "timeout",
             Self::TooDeep(_) => "too_deep",
             Self::Refused(_) => "reorganised",

@@ -2,8 +2,8 @@
 
 use domain::chain::{Following, Note, Stretch};
 use store::{
-    Session, Store, StoreError,
-    chain::{ChainStore, Known, Outcome},
+    Fault, Session, Store, StoreError,
+    chain::{ChainStore, Known, MarkedEpochs, Outcome},
 };
 
 /// What following the chain has come to, to be read and moved on.
@@ -51,6 +51,14 @@ impl Book {
                 Ok(Page { known: chain.load(&mut session).await?, session: Some(session) })
             }
             Self::Trial(following) => Ok(Page { known: Known::of((**following).clone()), session: None }),
+        }
+    }
+
+    /// What another program has marked.
+    pub(super) async fn marked(&self, page: &mut Page) -> Result<(MarkedEpochs, Vec<Fault>), StoreError> {
+        match (self, &mut page.session) {
+            (Self::Redis(there), Some(session)) => there.chain.marked(session).await,
+            _ => Ok(Default::default()),
         }
     }
 

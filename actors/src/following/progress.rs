@@ -65,6 +65,8 @@ pub struct Prepared {
     pub submissions: u64,
     /// Epochs whose submissions had expired.
     pub expired: u64,
+    /// Epochs whose batches another program had handed over.
+    pub elsewhere: u64,
     /// Members that are no submissions of their epoch.
     pub malformed: u64,
     /// Blocks whose hash was not known any more.

@@ -128,7 +128,9 @@ impl ChainWatch {
         });
         self.counter(meter, OF_MARKETS[2], "Epochs whose batches were due.", |state, _, tell| {
             for (market, done) in &state.prepared {
-                for (outcome, many) in [("handed_over", done.epochs), ("expired", done.expired)] {
+                let outcomes =
+                    [("handed_over", done.epochs), ("expired", done.expired), ("elsewhere", done.elsewhere)];
+                for (outcome, many) in outcomes {
                     tell(many, &[label(market), KeyValue::new("outcome", outcome)]);
                 }
             }

@@ -6,6 +6,7 @@
 mod cleaning;
 #[path = "../common/mod.rs"]
 mod common;
+mod taking_up;
 mod tracker;
 
 use std::{collections::BTreeMap, time::Duration};

@@ -89,6 +89,12 @@ impl Source {
         self.pool.known_chain_id()
     }
 
+    /// Whether there are nodes that keep the state of old blocks.
+    #[must_use]
+    pub fn has_archive(&self) -> bool {
+        !self.pool.config().archive_nodes.is_empty()
+    }
+
     /// What went wrong so far.
     #[must_use]
     pub fn counters(&self) -> &Counters {

@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::Address;
 pub use batches::{Arrangement, BadSubmission, Batch, Submission};
-pub use following::{Before, Deeds, Following, Handed, Market, Note, Old, Refused, Rules, Stretch, TooDeep};
+pub use following::{
+    Before, Beginning, Deeds, Following, Handed, Market, Note, Old, Refused, Rules, Stretch, TooDeep,
+};
 pub use windows::{BadEpochSet, EpochSet, Window, WindowState};
 
 /// The address of a contract: 20 bytes, compared as such. `Display` gives the checksum form of EIP-55.

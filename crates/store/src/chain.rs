@@ -10,6 +10,7 @@ mod families;
 mod guarded;
 mod inputs;
 mod keys;
+mod marked;
 mod tables;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ pub use clean::Cleaned;
 pub use guarded::Outcome;
 pub use inputs::{Basis, ClosedWindow, Inputs, windows};
 pub use keys::ChainKeys;
+pub use marked::MarkedEpochs;
 pub use tables::MarketTables;
 
 use crate::{

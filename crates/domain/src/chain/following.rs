@@ -76,11 +76,30 @@ pub struct Handed {
     pub batch_cid: String,
 }
 
+/// What is known of a market before its first block is accepted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Beginning {
+    /// The day that it is.
+    pub day: Option<u64>,
+    /// The epochs whose windows another program had opened: each with the number of the block that released it, and that
+    /// block's time in Unix seconds.
+    pub epochs: BTreeMap<u64, (u64, u64)>,
+}
+
 /// Something that happened, for those who are told of it. Nothing is decided by it any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {
     /// An epoch was released; its window is open, or waits until another one closes.
     Released {
+        /// The market.
+        market: ContractAddress,
+        /// The epoch.
+        epoch: u64,
+        /// Its window.
+        window: Window,
+    },
+    /// A window that another program had opened is followed from here on.
+    TakenUp {
         /// The market.
         market: ContractAddress,
         /// The epoch.
@@ -192,6 +211,34 @@ impl Following {
         let old = self.deeds.len().saturating_sub(most);
         self.deeds.drain(..old);
         Ok(notes)
+    }
+
+    /// Takes up a market where another program has left it, before the first block is accepted. `head` is the time of the
+    /// newest block that is known.
+    pub fn take_up(
+        &mut self,
+        market: ContractAddress,
+        beginning: &Beginning,
+        head: u64,
+        rules: &Rules,
+    ) -> Vec<Note> {
+        let known = self.markets.entry(market).or_default();
+        known.day = known.day.or(beginning.day);
+        let mut notes = Vec::new();
+        for (&epoch, &(block, released)) in &beginning.epochs {
+            if known.windows.contains_key(&epoch) || known.done.contains(epoch) {
+                continue;
+            }
+            let window = rules.window(market, block, released, known);
+            if window.has_expired(head, rules.inputs_live) {
+                known.done.insert(epoch);
+                notes.push(Note::Expired { market, epoch });
+            } else {
+                known.windows.insert(epoch, window);
+                notes.push(Note::TakenUp { market, epoch, window });
+            }
+        }
+        notes
     }
 
     fn check(&self, stretch: &Stretch) -> Result<(), Refused> {

@@ -155,7 +155,7 @@ impl ChainStore {
     }
 
     /// Hands the batches of an epoch to the finalizers, counts its submissions, and ends it: all of that, or nothing, once,
-    /// and only while the blocks of their basis stand. One round trip.
+    /// and only while the blocks of their basis stand and nobody else has counted its batches. One round trip.
     ///
     /// # Errors
     /// [`StoreError`] when it is not known whether it was done, or when a key holds another type than it should: then
@@ -184,6 +184,7 @@ impl ChainStore {
             all.write("SET", &key, KeyType::String, &[&submissions, &"EX", &BATCH_TTL]);
         }
         let (count, many) = (keys.batch_count(market, *epoch), arrangement.batches.len());
+        all.expect(&count, None);
         all.write("SET", &count, KeyType::String, &[&many, &"EX", &COUNT_TTL]);
         for (slot, many) in window.day.into_iter().flat_map(|day| {
             arrangement.slots.iter().map(move |(slot, many)| (keys.slot(market, day, *slot), many))
@@ -193,13 +194,21 @@ impl ChainStore {
         all.run(session, "hand over batches", &keys.windows(market)).await
     }
 
-    /// Ends an epoch whose submissions have expired: it gets no batches. One round trip.
+    /// Whether nothing was handed over because another program has handed this epoch over already, such as the one that did
+    /// this before us.
+    #[must_use]
+    pub fn is_handed_over_elsewhere(&self, closed: &ClosedWindow, outcome: &Outcome) -> bool {
+        let count = self.keys.batch_count(&closed.market, closed.epoch);
+        matches!(outcome, Outcome::Changed { key } if *key == count)
+    }
+
+    /// Ends an epoch that gets no batches: its submissions have expired, or others have handed it over. One round trip.
     ///
     /// # Errors
     /// As [`Self::hand_over`].
     pub async fn give_up(&self, session: &mut Session, closed: &ClosedWindow) -> Result<Outcome, StoreError> {
         let all = self.ending(closed);
-        all.run(session, "end an expired epoch", &self.keys.windows(&closed.market)).await
+        all.run(session, "end an epoch without batches", &self.keys.windows(&closed.market)).await
     }
 
     /// What ends an epoch in any case, and what must stand for that.

@@ -77,6 +77,20 @@ async fn of_two_who_begin_at_the_same_time_one_does() {
 }
 
 #[tokio::test]
+async fn what_another_program_has_handed_over_is_not_handed_over_again() {
+    let mut chain = scene().await;
+    let count = format!("BatchCountKey.{MARKET}.7");
+    chain.scene.run::<()>("SET", &[&count, "3"]).await;
+    let before = chain.dump().await;
+    let [closed] = chain.closed(MARKET).await.try_into().expect("one");
+    let inputs = chain.inputs(&closed).await;
+    let (basis, arranged) = (inputs.basis.clone(), arranged(&closed, inputs, 2));
+    let outcome = chain.hand_over(&closed, &basis, &arranged).await.expect("answered");
+    assert!(chain.chain.is_handed_over_elsewhere(&closed, &outcome), "{outcome:?}");
+    assert_eq!(chain.dump().await, before, "nothing was written");
+}
+
+#[tokio::test]
 async fn batches_are_handed_over_once_however_many_prepare_them() {
     let mut chain = scene().await;
     let [closed] = chain.closed(MARKET).await.try_into().expect("one");

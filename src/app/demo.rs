@@ -147,7 +147,11 @@ impl Demo<'_> {
         let until = Instant::now() + SETTLE_WITHIN;
         loop {
             let (datasets, handed) = (self.datasets().await?, Handed::read(&mut self.connection).await?);
-            if self.judge.is_settled(&datasets, &standing, &handed) || Instant::now() >= until {
+            // The fetcher counts the windows at its next look.
+            let is_over =
+                service.following().is_none_or(|now| now.windows.values().all(|all| *all == [0; 3]));
+            let is_settled = is_over && self.judge.is_settled(&datasets, &standing, &handed);
+            if is_settled || Instant::now() >= until {
                 self.judge.conclude(&datasets, &standing, &handed);
                 self.tally.go_on(&mut self.connection).await?;
                 let look = Look { datasets: &datasets, tally: &self.tally, judge: &self.judge };

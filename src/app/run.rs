@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, process::ExitCode, sync::Arc, time::Duration};
 
-use color_eyre::eyre::{Result, WrapErr};
+use color_eyre::eyre::Result;
 use supervision::{Outcome, WatchSettings};
 
 use super::{EX_GAVE_UP, bar::Bar, logging::log_to_stderr, signals::Signals};
@@ -122,6 +122,7 @@ fn watch(
 #[cfg(feature = "failure-points")]
 fn arm_failure_points(service: &Service) -> Result<()> {
     use crate::config::FAILURES_VARIABLE;
+    use color_eyre::eyre::WrapErr;
     if let Ok(text) = std::env::var(FAILURES_VARIABLE) {
         service.tree().failure_points().arm_all(&text).wrap_err(FAILURES_VARIABLE)?;
         tracing::warn!("failure points are armed: {text}");

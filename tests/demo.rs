@@ -14,8 +14,8 @@ use std::{
 use common::SOON;
 use testkit::wait_until;
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, Command},
+    io::{AsyncBufReadExt, BufReader, Lines},
+    process::{Child, ChildStdout, Command},
 };
 
 /// Where the contracts of its two markets stand: the addresses follow from who puts them there.
@@ -52,6 +52,31 @@ fn processes_with(word: &str) -> Vec<u32> {
 fn assert_nothing_is_left(temporary: &Path) {
     assert_eq!(std::fs::read_dir(temporary).expect("a directory").count(), 0, "files are left");
     assert_eq!(processes_with(temporary.to_str().expect("a name")), Vec::<u32>::new(), "processes are left");
+}
+
+type Shown = Lines<BufReader<ChildStdout>>;
+
+/// Waits for a line.
+async fn line_with(lines: &mut Shown, is_it: impl Fn(&str) -> bool) -> String {
+    let look = async {
+        while let Some(line) = lines.next_line().await.expect("read") {
+            if is_it(&line) {
+                return line;
+            }
+        }
+        panic!("it ended without such a line")
+    };
+    tokio::time::timeout(SOON, look).await.expect("the line comes")
+}
+
+/// All lines that are still to come.
+async fn rest(lines: &mut Shown) -> String {
+    let mut rest = String::new();
+    while let Some(line) = lines.next_line().await.expect("read") {
+        rest.push_str(&line);
+        rest.push('\n');
+    }
+    rest
 }
 
 /// The number before this word, where the word comes last in the text.
@@ -98,6 +123,7 @@ async fn the_demo_checks_itself_through_crashes_and_reorganisations_and_leaves_n
     let epochs = number_before(verdict, " epochs,");
     assert!(epochs >= 6 && number_before(verdict, " of the chain") > 4 * epochs, "{verdict}");
     assert!(number_before(verdict, " batches,") > 0 && number_before(verdict, " submissions,") > 0);
+    assert!(number_before(verdict, " malformed ones left out") > 0, "{verdict}");
     assert_nothing_is_left(temporary.path());
 }
 
@@ -114,24 +140,43 @@ async fn a_calm_demo_crashes_nothing_and_its_chain_stands() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_demo_whose_queue_is_tampered_with_finds_it_and_ends_with_1() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let mut demo = start(&["--calm", "--check", "--for", "2s"], temporary.path(), &[]);
+    let mut lines = BufReader::new(demo.stdout.take().expect("piped")).lines();
+    let title = line_with(&mut lines, |line| line.starts_with("state-tracker demo")).await;
+    let redis = title.split_whitespace().skip_while(|word| *word != "redis").nth(1).expect("its Redis");
+    let client = redis::Client::open(format!("redis://{redis}/0")).expect("an address");
+    let mut connection = client.get_multiplexed_async_connection().await.expect("a connection");
+    // The first batch of the first epoch, before it is handed over.
+    let job = serde_json::json!({
+        "DataMarketAddress": MARKETS[0], "EpochID": 23_000_001, "BatchID": 1, "Batch": { "p": ["no submission"] },
+    });
+    let mut command = redis::cmd("LPUSH");
+    command.arg("finalizerQueue").arg(job.to_string());
+    command.exec_async(&mut connection).await.expect("pushed");
+    let text = rest(&mut lines).await;
+    let (code, _, errors) = end(demo).await;
+    assert_eq!(code, Some(1), "{text}\n{errors}");
+    let epoch = format!("epoch 23000001 of market {}: ", MARKETS[0].to_lowercase());
+    for finding in [format!("{epoch}the queue holds batches [1, 1"), "too many no submission".to_owned()] {
+        assert!(
+            text.contains("check failed") && text.contains(&finding),
+            "`{finding}` is missing in\n{text}"
+        );
+    }
+    assert_nothing_is_left(temporary.path());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_demo_that_is_told_to_end_leaves_nothing_behind() {
     let temporary = tempfile::tempdir().expect("a directory");
     let mut demo = start(&[], temporary.path(), &[]);
     let mut lines = BufReader::new(demo.stdout.take().expect("piped")).lines();
-    let blocks = async {
-        while let Some(line) = lines.next_line().await.expect("read") {
-            if line.starts_with("chain ") && number_after(&line, "  blocks accepted ") > 0 {
-                return lines;
-            }
-        }
-        panic!("no block was accepted")
-    };
-    let mut lines = tokio::time::timeout(SOON, blocks).await.expect("it follows its chain");
+    let has_blocks = |line: &str| line.starts_with("chain ") && number_after(line, "  blocks accepted ") > 0;
+    line_with(&mut lines, has_blocks).await;
     interrupt(&demo).await;
-    let mut rest = String::new();
-    while let Some(line) = lines.next_line().await.expect("read") {
-        rest.push_str(&line);
-    }
+    let rest = rest(&mut lines).await;
     let (code, _, errors) = end(demo).await;
     assert!(
         code == Some(0) && rest.contains("SIGINT: ending") && rest.contains("stopped in"),

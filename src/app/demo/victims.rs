@@ -44,20 +44,21 @@ impl<'a> Victims<'a> {
             _ => format!("markets/{market}/{actor}"),
         };
         self.next += 1;
-        crash(service, &path, place);
-        format!("crashing {path} at {place}")
+        crash(service, &path, place)
     }
 }
 
 #[cfg(feature = "failure-points")]
-fn crash(service: &Service, path: &str, place: &str) {
+fn crash(service: &Service, path: &str, place: &str) -> String {
     use supervision::fail::{Fault, When};
     service.tree().failure_points().arm(place, path, Fault::Panic, When::Nth(1));
+    format!("crashing {path} at {place}")
 }
 
 /// A build without failure points can't crash an actor at a chosen place: it is killed where it stands.
 #[cfg(not(feature = "failure-points"))]
-fn crash(service: &Service, path: &str, _place: &str) {
+fn crash(service: &Service, path: &str, _place: &str) -> String {
     // One that is just being restarted is left alone.
     let _ = service.tree().kill(path);
+    format!("killing {path}")
 }

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, process::Output};
 use common::{SOON, environment};
 use redis::{aio::MultiplexedConnection, cmd};
 use serde_json::Value;
-use testkit::{RedisServer, wait_until, world::World};
+use testkit::{Authority, RedisServer, TlsFront, wait_until, world::World};
 use tokio::process::Command;
 
 /// The environment of a command that reads a world's chain; nothing listens at the port of its Redis unless that is set.
@@ -155,4 +155,35 @@ async fn what_can_not_be_read_is_refused_with_what_to_do() {
     let (code, _, error) = run(&environment, &["--from", "1", "--to", "1"]).await;
     assert_eq!(code, Some(1));
     assert!(error.contains("RPC_NODES"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_are_asked_by_tls_and_their_certificates_verified() {
+    let mut world = World::new(35).await;
+    world.grow(40).await;
+    let authority = Authority::new("an authority of our own").expect("made");
+    let front =
+        TlsFront::start(&authority.server().expect("made"), world.anvil.addr()).await.expect("a port");
+    let folder = tempfile::tempdir().expect("a folder");
+    let trusted = folder.path().join("authority.pem");
+    std::fs::write(&trusted, authority.certificate()).expect("written");
+    let mut environment = reading(&world);
+    let dry = ["--from", "1", "--to", "latest", "--dry-run"];
+    for scheme in ["https", "wss"] {
+        let node = format!("{scheme}://localhost:{}", front.addr().port());
+        environment.insert("RPC_NODES".to_owned(), node);
+        environment.insert("SSL_CERT_FILE".to_owned(), trusted.display().to_string());
+        let (code, summary, log) = run(&environment, &dry).await;
+        assert_eq!(code, Some(0), "{scheme}: {log}");
+        assert!(summary.starts_with(&format!("{} blocks read", world.height().await)), "{scheme}: {summary}");
+
+        // Signed by somebody whom nobody knows.
+        let stranger = Authority::new("a stranger").expect("made");
+        std::fs::write(folder.path().join("stranger.pem"), stranger.certificate()).expect("written");
+        let unknown = folder.path().join("stranger.pem").display().to_string();
+        environment.insert("SSL_CERT_FILE".to_owned(), unknown);
+        let (code, _, error) = run(&environment, &dry).await;
+        assert_eq!(code, Some(1), "{scheme}");
+        assert!(error.contains("certificate"), "{scheme}: {error}");
+    }
 }

@@ -120,7 +120,7 @@ impl ChainStore {
         let checkpoint = keys.checkpoint();
         let mut replies = Replies::new(operation, session.run(operation, &checkpoint, batch).await?);
         let mut known = Known {
-            identity: replies.own(&keys.identity())?,
+            identity: replies.own(&keys.identity()).map_err(of_single)?,
             checkpoint: replies.own(&checkpoint)?,
             kept: replies.own(&keys.kept())?,
             ..Known::default()
@@ -323,6 +323,18 @@ impl ChainStore {
             None => {}
         }
     }
+}
+
+/// Says what a node of a cluster means here.
+fn of_single(error: StoreError) -> StoreError {
+    if error.kind != ErrorKind::Topology {
+        return error;
+    }
+    let detail = format!(
+        "it is on a node of a cluster ({}), and a chain is followed on a single server only: all effects of a block are one step",
+        error.detail
+    );
+    StoreError { detail, ..error }
 }
 
 /// `EpochMarkerDetailsKey`

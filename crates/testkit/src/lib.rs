@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`redis_server`] | a `redis-server` of one's own: start, kill, pause, restart on the same data |
 //! | [`tls`] | the certificates of such a server; with the feature `certificates` also an authority that signs them |
+//! | `tls_front` | TLS in front of a server that talks none (feature `certificates`) |
 //! | [`sentinels`] | a master with its replica under three sentinels, and its death |
 //! | [`cluster`] | a Redis Cluster whose slots move while clients work |
 //! | [`proxy`] | a TCP proxy in front of a server: counts round trips, cuts, refuses, delays, goes silent |
@@ -35,6 +36,8 @@ mod replication;
 pub mod rpc_proxy;
 pub mod sentinels;
 pub mod tls;
+#[cfg(feature = "certificates")]
+pub mod tls_front;
 pub mod wait;
 pub mod world;
 
@@ -51,4 +54,6 @@ pub use redis_server::{RedisServer, RedisServerBuilder, RedisServerError};
 pub use rpc_proxy::{RpcFault, RpcProxy};
 pub use sentinels::Sentinels;
 pub use tls::Tls;
+#[cfg(feature = "certificates")]
+pub use tls_front::TlsFront;
 pub use wait::wait_until;

@@ -1,5 +1,7 @@
 //! What the contracts say of markets, as other programs read it.
 
+use std::sync::LazyLock;
+
 use domain::chain::ContractAddress;
 
 use super::ChainStore;
@@ -8,7 +10,11 @@ use crate::{
     batch::Batch,
     error::StoreError,
     reply::{Fault, Replies},
+    script::Lua,
 };
+
+/// Sets a number that other programs write too, but never to less.
+static RAISE: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("raise.lua")));
 
 /// What the contracts say of one market; `None` where they were not asked, or did not answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,7 +32,9 @@ pub struct MarketTables {
 }
 
 impl ChainStore {
-    /// Writes what is known of the markets, and how many nodes there are: one round trip. What can't be written is reported.
+    /// Writes what is known of the markets, and how many nodes there are: one round trip, two where a script was forgotten.
+    /// Numbers that other programs write too are never set to less than what stands there. What can't be written is
+    /// reported.
     ///
     /// # Errors
     /// [`StoreError`] when the server does not answer.
@@ -37,37 +45,30 @@ impl ChainStore {
         nodes: Option<&str>,
     ) -> Result<Vec<Fault>, StoreError> {
         let (keys, operation) = (&self.keys, "write what the contracts say");
-        let mut batch = Batch::new();
-        let mut written = Vec::new();
+        let (mut fields, mut numbers) = (Vec::new(), Vec::new());
         for (market, tables) in markets {
-            let field = market.to_string();
             let rows = [
                 (keys.submission_limits(), tables.submission_window.map(|seconds| seconds.to_string())),
                 (keys.day_sizes(), tables.day_size.clone()),
                 (keys.quotas(), tables.quota.clone()),
             ];
-            for (key, value) in rows {
-                if let Some(value) = value {
-                    batch.cmd("HSET", &key).arg(&field).arg(value);
-                    written.push(key);
-                }
+            fields
+                .extend(rows.into_iter().filter_map(|(key, value)| Some((key, market.to_string(), value?))));
+            let key = keys.epochs_in_a_day(&tables.configured);
+            numbers.extend(tables.epochs_in_a_day.clone().map(|value| (key, value)));
+        }
+        numbers.extend(nodes.map(|nodes| (keys.nodes(), nodes.to_owned())));
+        let fill = |batch: &mut Batch| {
+            for (key, field, value) in &fields {
+                batch.cmd("HSET", key).arg(field).arg(value);
             }
-            if let Some(value) = &tables.epochs_in_a_day {
-                let key = keys.epochs_in_a_day(&tables.configured);
-                batch.cmd("SET", &key).arg(value);
-                written.push(key);
+            for (key, value) in &numbers {
+                RAISE.run(batch, &[key]).arg(value);
             }
-        }
-        if let Some(nodes) = nodes {
-            batch.cmd("SET", keys.nodes()).arg(nodes);
-            written.push(keys.nodes());
-        }
-        if written.is_empty() {
-            return Ok(Vec::new());
-        }
-        let answers = session.run(operation, &keys.submission_limits(), batch).await?;
+        };
+        let answers = session.run_scripts(operation, &keys.submission_limits(), fill).await?;
         let mut replies = Replies::new(operation, answers);
-        for key in &written {
+        for key in fields.iter().map(|(key, ..)| key).chain(numbers.iter().map(|(key, _)| key)) {
             replies.raw(key)?;
         }
         Ok(replies.into_faults())

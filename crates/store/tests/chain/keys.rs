@@ -164,6 +164,25 @@ async fn what_contracts_say_stands_under_the_market_in_checksum_form_and_as_conf
 }
 
 #[tokio::test]
+async fn a_number_that_others_write_too_is_never_set_to_less() {
+    let mut chain = Chain::new().await;
+    for (there, ours, left) in [
+        ("321", "320", "321"),
+        ("99", "320", "320"),
+        ("0320", "320", "0320"),
+        ("9007199254740993", "9007199254740992", "9007199254740993"),
+        ("9007199254740992", "9007199254740993", "9007199254740993"),
+        ("no number", "5", "5"),
+        ("", "5", "5"),
+    ] {
+        chain.scene.run::<()>("SET", &["TotalNodesCount", there]).await;
+        let written = chain.chain.write_tables(&mut chain.session().await, &[], Some(ours)).await;
+        assert_eq!(written.expect("written"), []);
+        assert_eq!(chain.scene.run::<String>("GET", "TotalNodesCount").await, left, "{ours} on {there}");
+    }
+}
+
+#[tokio::test]
 async fn under_a_prefix_nothing_is_written_without_it() {
     let mut chain = Chain::with("shadow", true).await;
     chain.accept(9, 0, vec![released(MARKET, 7, 6), submitted(MARKET, 6, "cid", 7)]).await;

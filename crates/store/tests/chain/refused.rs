@@ -2,6 +2,7 @@
 
 use redis::IntoConnectionInfo;
 use store::{ErrorKind, Store, chain::Outcome};
+use testkit::RedisCluster;
 
 use crate::common;
 use crate::scene::{Chain, IDENTITY, MARKET, arranged, blocks, chain_store, day, released, submitted};
@@ -18,6 +19,9 @@ async fn a_key_of_another_type_is_named_and_nothing_at_all_is_written() {
         "attestorQueue".to_owned(),
         "tracker:chain:deeds".to_owned(),
         format!("tracker:chain:{MARKET}:windows"),
+        format!("tracker:chain:{MARKET}:market"),
+        "tracker:chain:checkpoint".to_owned(),
+        "tracker:chain:identity".to_owned(),
     ] {
         let known = chain.load().await;
         let mut after = known.following.clone();
@@ -55,13 +59,27 @@ async fn a_hand_over_is_whole_or_not_at_all_and_a_counter_that_holds_no_number_i
         "finalizerQueue".to_owned(),
         format!("BatchCountKey.{MARKET}.7"),
         format!("SlotSubmissionsKey.{MARKET}.2.2"),
+        format!("BatchSubmissionsKey.{MARKET}.7.2"),
+        format!("EpochMarkerSetKey.{MARKET}"),
+        format!("EpochMarkerDetailsKey.{MARKET}.7"),
+        "BlockHashByNumberKey.16".to_owned(),
+        "tracker:chain:identity".to_owned(),
+        format!("tracker:chain:{MARKET}:windows"),
+        format!("tracker:chain:{MARKET}:market"),
     ] {
+        let stood: bool = chain.scene.run("EXISTS", &key).await;
+        if stood {
+            chain.scene.run::<()>("RENAME", &[&key, "aside"]).await;
+        }
         chain.scene.run::<()>("ZADD", &[&key, "1", "member"]).await;
         let before = chain.dump().await;
         let error = chain.hand_over(&closed, &basis, &arrangement).await.expect_err("refused");
         assert_eq!((error.kind, &error.object), (ErrorKind::WrongType, &key), "{error}");
         assert_eq!(chain.dump().await, before, "{key}");
         chain.scene.run::<()>("DEL", &key).await;
+        if stood {
+            chain.scene.run::<()>("RENAME", &["aside", &key]).await;
+        }
     }
     let broken = format!("SlotSubmissionsKey.{MARKET}.2.1");
     chain.scene.run::<()>("SET", &[&broken, "no number"]).await;
@@ -84,6 +102,16 @@ async fn what_is_of_another_chain_is_refused_and_not_touched() {
     let error = other.load(&mut chain.session().await).await.expect_err("refused");
     assert!(error.to_string().contains(IDENTITY) && error.to_string().contains("output.prefix"), "{error}");
     assert_eq!(chain.dump().await, before);
+}
+
+#[tokio::test]
+async fn a_node_of_a_cluster_is_refused_though_it_was_named_as_a_single_server() {
+    let cluster = RedisCluster::start(1).await.expect("a cluster");
+    let store = Store::new(common::settings(cluster.node(0).addr())).expect("settings");
+    let mut session = store.session("test").await.expect("a session");
+    let error = chain_store("", IDENTITY, false).load(&mut session).await.expect_err("refused");
+    assert_eq!(error.kind, ErrorKind::Topology, "{error}");
+    assert!(error.to_string().contains("a single server only"), "{error}");
 }
 
 #[tokio::test]

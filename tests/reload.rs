@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, path::Path};
 use common::{MARKETS, Process, SOON, environment, get, producer, totals_reach};
 use redis::aio::MultiplexedConnection;
 use serde_json::Value;
-use testkit::{MarketProducer, RedisServer, producers::unix_now, wait_until};
+use testkit::{Emission, MarketProducer, RedisServer, producers::unix_now, wait_until, world::World};
 
 /// A process whose markets stand in a file.
 async fn process(redis: &RedisServer, file: &Path) -> Process {
@@ -126,4 +126,51 @@ async fn a_configuration_with_errors_changes_nothing_and_other_settings_wait_for
     reload(&process, "retention.ledger has changed since the start; it takes effect with a restart").await;
     assert_eq!(generations(&process).await, before);
     process.wait_ready().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_chain_is_followed_for_a_market_that_comes_at_sighup_and_no_longer_for_one_that_goes() {
+    let world = World::new(41).await;
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut connection = redis.connection().await.expect("a connection");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("config.toml");
+    let [first, second] = [&world.contracts.markets[0], &world.contracts.markets[1]];
+    write(&file, &[first], "");
+    let mut environment = environment(redis.addr());
+    environment.remove("DATA_MARKET_ADDRESSES");
+    environment.insert("STATE_TRACKER_CONFIG".to_owned(), file.display().to_string());
+    environment.insert("PROTOCOL_STATE_CONTRACT".to_owned(), world.contracts.protocol_state.clone());
+    environment.insert("RPC_NODES".to_owned(), world.anvil.url());
+    environment.insert("STATE_TRACKER__CHAIN__POLL_INTERVAL".to_owned(), "100ms".to_owned());
+    let mut process = Process::start(&environment).await;
+    process.wait_ready().await;
+    let release = async |epoch| {
+        for market in [first, second] {
+            world.emit(market, &Emission::EpochReleased { epoch, begin: 0, end: 1 }).await;
+        }
+        world.anvil.mine().await.expect("mined");
+    };
+    let mut current = async |market: &String| -> Option<u64> {
+        let key = format!("{market}.CurrentEpochID");
+        redis::cmd("GET").arg(key).query_async(&mut connection).await.expect("answered")
+    };
+
+    release(1).await;
+    wait_until("the first market's epoch is current", SOON, async || current(first).await == Some(1)).await;
+    write(&file, &[first, second], "");
+    let name = |market: &str| domain::Address::new(market).checksummed().to_owned();
+    reload(&process, &format!("added\":\"[\\\"{}\\\"]", name(second))).await;
+    release(2).await;
+    for market in [first, second] {
+        wait_until("both markets' epochs are current", SOON, async || current(market).await == Some(2)).await;
+    }
+
+    write(&file, &[second], "");
+    reload(&process, &format!("removed\":\"[\\\"{}\\\"]", name(first))).await;
+    release(3).await;
+    wait_until("the second market's epoch is current", SOON, async || current(second).await == Some(3)).await;
+    assert_eq!(current(first).await, Some(2));
+    process.signal("TERM").await;
+    assert_eq!(process.exit_code().await, Some(0), "{}", *process.log.borrow());
 }

@@ -84,11 +84,6 @@ async fn keep_reloading(
                     ?replaced,
                     "SIGHUP: the markets of the configuration are in effect"
                 );
-                if new.config.chain.is_followed() && !(added.is_empty() && removed.is_empty()) {
-                    tracing::warn!(
-                        "SIGHUP: windows and batches go on for the markets of the start; the chain takes up others with a restart"
-                    );
-                }
             }
             Err(error) => tracing::error!("SIGHUP: {error:#}"),
         }

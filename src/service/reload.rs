@@ -1,14 +1,16 @@
 //! Taking up another configuration while the service runs: markets come and go, and those that stay do not notice.
 //!
 //! A market whose own settings changed, or whose address is written otherwise, is replaced: its actors begin anew, and
-//! find all that they know in Redis. Everything else that a configuration says is taken up by a restart only.
+//! find all that they know in Redis. Where a chain is followed, the actors that do so are replaced then, for they follow it
+//! for all markets. Everything else that a configuration says is taken up by a restart only.
 
 use std::collections::BTreeMap;
 
 use color_eyre::eyre::{Result, WrapErr};
 use domain::Address;
+use supervision::ChangeError;
 
-use super::{Service, expect_datasets, market};
+use super::{Service, chain, expect_datasets, market};
 use crate::config::{Config, MarketSettings};
 
 /// What a reload changed, by the addresses of the markets in checksum form.
@@ -43,7 +45,7 @@ fn described(config: &Config) -> BTreeMap<String, (&String, MarketSettings)> {
 }
 
 impl Service {
-    /// Takes up the markets of another configuration, and nothing else of it. Other actors go on as they are.
+    /// Takes up the markets of another configuration, and nothing else of it. Actors of other markets go on as they are.
     ///
     /// # Errors
     /// When the tree can't take or let go a market, as while it stops. What was done until then stays done, and the next
@@ -75,7 +77,25 @@ impl Service {
             self.roster.add(edges);
             present.tracker.markets.push(configured.clone());
         }
+        if present.chain.is_followed() && changes != Reloaded::default() {
+            self.follow_anew(&present).await?;
+        }
         Ok(changes)
+    }
+
+    /// Follows the chain for the markets that there are now: its actors are replaced, and find all that they know in Redis.
+    async fn follow_anew(&self, present: &Config) -> Result<()> {
+        for name in ["chain", "notifier"] {
+            let removed = self.tree.remove_child(name).await;
+            // An attempt before this one may have come that far.
+            if !matches!(removed, Err(ChangeError::Unknown(_))) {
+                removed.wrap_err_with(|| format!("{name} could not be removed"))?;
+            }
+        }
+        for child in chain::children(present, &self.services, &self.roster, &self.clock)? {
+            self.tree.add_child("root", child).wrap_err("the chain could not be taken up again")?;
+        }
+        Ok(())
     }
 }
 

@@ -5,13 +5,15 @@
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use common::{Process, SOON, environment, service};
 use redis::{FromRedisValue, aio::MultiplexedConnection, cmd};
 use serde_json::Value;
 use state_tracker::config::Config;
-use testkit::{Emission, RedisServer, wait_until, world::World};
+use testkit::{
+    Emission, MarketProducer, ProducerConfig, RedisServer, producers::unix_now, wait_until, world::World,
+};
 
 /// The environment of a service that follows a world.
 fn following(redis: &RedisServer, world: &World) -> BTreeMap<String, String> {
@@ -159,6 +161,58 @@ async fn an_epoch_that_the_chain_released_is_current_before_a_producer_has_writt
         |line: &str| line.starts_with("state_tracker_windows{") && line.ends_with("state=\"open\"} 1");
     assert!(metrics.lines().any(is_open), "{metrics}");
     service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_chain_and_producers_tell_of_an_epoch_its_dataset_is_what_producers_alone_make_it() {
+    let mut world = World::new(15).await;
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let connection = redis.connection().await.expect("a connection");
+    let both = service(&following(&redis, &world)).await;
+    let mut environment = following(&redis, &world);
+    environment.remove("RPC_NODES");
+    environment.insert("STATE_TRACKER__OUTPUT__PREFIX".to_owned(), "alone".to_owned());
+    let alone = service(&environment).await;
+    let checksummed = |address: &str| domain::Address::new(address).checksummed().to_owned();
+    let (protocol, market) =
+        (checksummed(&world.contracts.protocol_state), checksummed(&world.contracts.markets[0]));
+    let config =
+        ProducerConfig { window: Duration::from_secs(77), ..ProducerConfig::new(&protocol, &market) };
+    let mut producer = MarketProducer::new(config, &redis.url()).expect("producers");
+    world.emit(&world.contracts.markets[0], &Emission::EpochReleased { epoch: 7, begin: 0, end: 1 }).await;
+    world.mine().await;
+    // What changes with time is left out.
+    let shown = async |prefix: &str| -> Option<Value> {
+        let key = format!("{prefix}{protocol}:{market}:metrics:current_epoch");
+        let text: String = query::<Option<String>>(&mut connection.clone(), &["GET", &key]).await?;
+        let mut current: Value = serde_json::from_str(&text).expect("JSON");
+        let fields = current.as_object_mut().expect("an object");
+        for field in ["timestamp", "time_remaining_seconds"] {
+            fields.remove(field).expect("it is there");
+        }
+        Some(current)
+    };
+    wait_until("the chain's word counts while there is no other", SOON, async || {
+        shown("").await.is_some_and(|current| current["window_duration"] == 20)
+    })
+    .await;
+    producer.open_epoch(7, unix_now()).await.expect("opened");
+    producer.submit(7, 3, unix_now()).await.expect("submitted");
+    for phase in ["submission", "finalization"] {
+        wait_until(&format!("both show the {phase} as the producers tell"), SOON, async || {
+            let expected = |current: &Value| {
+                current["phase"] == phase
+                    && current["window_duration"] == 77
+                    && current["submissions_received"] == 3
+            };
+            let (both, alone) = (shown("").await, shown("alone:").await);
+            both == alone && both.as_ref().is_some_and(expected)
+        })
+        .await;
+        producer.close_epoch(7, unix_now()).await.expect("closed");
+    }
+    both.stop().await;
+    alone.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -207,7 +207,7 @@ async fn a_demo_that_is_told_to_end_while_its_servers_start_leaves_nothing_behin
 async fn without_a_node_the_demo_says_what_to_do_and_leaves_nothing_behind() {
     for (node, told) in [
         ("/there/is/no/anvil", "there is no such program; run `scripts/needs anvil`, or name it in ANVIL"),
-        ("/bin/false", "was not ready"),
+        ("/bin/false", "see whether it starts by itself, or name another one in ANVIL"),
     ] {
         let temporary = tempfile::tempdir().expect("a directory");
         let demo = start(&["--check"], temporary.path(), &[("ANVIL", OsStr::new(node))]);

@@ -47,7 +47,9 @@ pub enum AnvilError {
         source: std::io::Error,
     },
     /// It ended, or did not answer.
-    #[error("anvil on port {port} was not ready after {waited:.1?}; its log says:\n{log}")]
+    #[error(
+        "anvil on port {port} was not ready after {waited:.1?}: see whether it starts by itself, or name another one in ANVIL; its log says:\n{log}"
+    )]
     NotReady {
         /// Its port.
         port: u16,

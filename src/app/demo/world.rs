@@ -195,7 +195,7 @@ impl<'a> World<'a> {
         let (hash, ..) = anvil.block(self.height).await?.ok_or_eyre("the node did not mine")?;
         for (&(index, epoch), &from) in &self.released {
             if (from..from + SUBMITTED_WITHIN).contains(&self.height) {
-                let market = contracts.markets[index].to_lowercase();
+                let market = self.market(index);
                 self.collector.collect((market, epoch), &hash).await?;
             }
         }

@@ -18,7 +18,7 @@ use serde_json::json;
 use testkit::{Anvil, Contracts, Emission, RedisServer, wait_until};
 use tracker::{SOON, Setup, Tracker, query};
 
-const OLD: u64 = 60_000;
+const OLD: u64 = 40_000;
 const YOUNG: u64 = 10_000;
 const CHUNK: u64 = 2_000;
 /// An epoch is released in one of so many blocks.

@@ -41,7 +41,7 @@ pub const CHAIN: &str = "chain";
 pub const BLOCKS: &str = "blocks";
 
 /// Further behind than this, blocks are fetched in large parts.
-const FAR_BEHIND: u64 = 32;
+const FAR_BEHIND: u64 = 16;
 
 /// What the actors of the chain work with. Clones share everything.
 #[derive(Clone)]

@@ -24,13 +24,13 @@ impl Bar {
 
     /// Shows how far it is, while there are old blocks to read.
     pub(super) fn show(&self, state: &FollowState) {
-        let Some(checkpoint) = state.checkpoint.filter(|_| state.remaining > 0) else { return self.clear() };
+        let Some((checkpoint, to)) = state.checkpoint.zip(state.backfill) else { return self.clear() };
         if self.0.is_hidden() {
             self.0.set_draw_target(indicatif::ProgressDrawTarget::stderr());
         }
         let (speed, left) = (format!("{:.0}", state.speed), state.estimate());
         let left = left.map_or("?".to_owned(), |left| {
-            humantime::format_duration(Duration::from_secs(left.as_secs())).to_string()
+            humantime::format_duration(Duration::from_secs(left.as_secs() + 1)).to_string()
         });
         let tell = |text: String| {
             move |_: &ProgressState, out: &mut dyn std::fmt::Write| {
@@ -42,7 +42,7 @@ impl Bar {
         if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
             self.0.set_style(style.with_key("speed", tell(speed)).with_key("left", tell(left)));
         }
-        self.0.set_length(checkpoint.number + state.remaining);
+        self.0.set_length(to);
         self.0.set_position(checkpoint.number);
     }
 
@@ -58,7 +58,11 @@ impl Bar {
 
     /// Leaves the line to others.
     pub(super) fn clear(&self) {
-        self.0.set_draw_target(indicatif::ProgressDrawTarget::hidden());
+        if !self.0.is_hidden() {
+            self.0.finish_and_clear();
+            self.0.set_draw_target(indicatif::ProgressDrawTarget::hidden());
+            self.0.reset();
+        }
     }
 
     /// Writes to standard error, a whole line of the log at a time, with the bar out of its way.

@@ -30,8 +30,8 @@ use crate::{
     roster::Roster,
 };
 
-/// What is fetched in large parts ends so many blocks before the head, where reorganisations are rare.
-const MARGIN: u64 = 12;
+/// What is fetched in large parts ends so many blocks before the head, where most reorganisations are.
+const MARGIN: u64 = 2;
 /// While old blocks are read, the head is looked at so often.
 const OBSERVE_EVERY: Duration = Duration::from_secs(5);
 /// How soon a failed step is tried again.
@@ -148,7 +148,7 @@ impl BlockFetcher {
         let left = head.number.min(goal).saturating_sub(checkpoint.number);
         if left <= FAR_BEHIND {
             self.old = None;
-            self.chain.progress.with(|state| state.remaining = 0);
+            self.chain.progress.with(|state| state.backfill = None);
         } else if Box::pin(self.old_part(cx, &mut page, checkpoint, head, &events)).await? {
             return Ok(Came::Further);
         }
@@ -246,7 +246,8 @@ impl BlockFetcher {
         budget: &Budget,
     ) -> Result<bool, StepError> {
         let (source, deadline) = (self.chain.source.clone(), deadline(budget));
-        let goal = self.until.unwrap_or(u64::MAX);
+        let goal = self.until.unwrap_or(u64::MAX).min(head.number);
+        self.chain.progress.with(|state| state.backfill = Some(goal));
         let mut old = match self.old.take().filter(|old| old.to() > checkpoint.number) {
             Some(old) => old,
             None => {
@@ -272,8 +273,7 @@ impl BlockFetcher {
         if let Some(seen) = seen {
             self.saw(cx, seen);
         }
-        let left = head.number.min(goal).saturating_sub(last.number);
-        old.accepted(last.number - checkpoint.number, last.number, left, &self.chain.progress);
+        old.accepted(last.number - checkpoint.number, last.number, &self.chain.progress);
         self.old = Some(old);
         Ok(true)
     }

@@ -91,12 +91,13 @@ impl OldBlocks {
         Ok(Some(Part { stretch: Stretch { blocks, old, events, head_time: 0 }, bad_logs }))
     }
 
-    /// So many blocks were accepted up to this one, and so many are left.
-    pub(super) fn accepted(&mut self, many: u64, last: u64, left: u64, progress: &Progress) {
+    /// So many blocks were accepted up to this one.
+    pub(super) fn accepted(&mut self, many: u64, last: u64, progress: &Progress) {
         let speed = self.pace.accepted(many);
-        progress.with(|state| (state.remaining, state.speed) = (left, speed));
+        progress.with(|state| state.speed = speed);
         if self.pace.is_to_be_told() {
-            let (blocks_per_second, time_left) = (speed as u64, progress.now().estimate());
+            let state = progress.now();
+            let (blocks_per_second, left, time_left) = (speed as u64, state.remaining(), state.estimate());
             tracing::info!(block = last, left, blocks_per_second, ?time_left, "old blocks are being read");
         }
     }

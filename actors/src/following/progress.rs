@@ -23,8 +23,8 @@ pub struct FollowState {
     pub checkpoint: Option<BlockRef>,
     /// The newest block that a node has told of, and when it did.
     pub head: Option<(BlockRef, Instant)>,
-    /// Blocks that are left of what is fetched in large parts.
-    pub remaining: u64,
+    /// The last block of those that are fetched in large parts, while there are some.
+    pub backfill: Option<u64>,
     /// Blocks a second, over the last parts.
     pub speed: f64,
     /// Blocks accepted.
@@ -137,10 +137,17 @@ impl FollowState {
         Some(self.head?.0.number.saturating_sub(self.checkpoint?.number))
     }
 
+    /// Blocks that are left of those that are fetched in large parts.
+    #[must_use]
+    pub fn remaining(&self) -> u64 {
+        let last = self.checkpoint.map_or(0, |checkpoint| checkpoint.number);
+        self.backfill.map_or(0, |to| to.saturating_sub(last))
+    }
+
     /// How long the rest of a backfill takes, at the present speed.
     #[must_use]
     pub fn estimate(&self) -> Option<Duration> {
-        let seconds = self.remaining as f64 / self.speed;
+        let seconds = self.remaining() as f64 / self.speed;
         Duration::try_from_secs_f64(seconds).ok()
     }
 }

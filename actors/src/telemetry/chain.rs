@@ -77,7 +77,7 @@ impl ChainWatch {
         gauge(
             "state_tracker_backfill_remaining_blocks",
             "Blocks that are left of those that are read in large parts.",
-            |state| Some(state.remaining),
+            |state| Some(state.remaining()),
         );
         gauge(
             "state_tracker_backfill_estimate_seconds",

@@ -141,6 +141,7 @@ async fn serve(
             }
             message = socket.next() => {
                 last_heard = Instant::now();
+                acknowledge(&socket);
                 match message {
                     Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => {
                         let head: Result<Head, _> = serde_json::from_slice(&message.clone().into_data());
@@ -176,6 +177,21 @@ async fn serve(
         let _ = answer.send(Err(fault.clone()));
     }
 }
+
+/// A node that waits for the acknowledgement of its last answer before it tells of a head (Nagle's algorithm) would wait for
+/// as long as we put that off: 40 ms on Linux. It has to be asked for each time; where it can't be, heads come later.
+#[cfg(target_os = "linux")]
+fn acknowledge(socket: &Socket) {
+    let tcp = match socket.get_ref() {
+        MaybeTlsStream::Plain(tcp) => tcp,
+        MaybeTlsStream::Rustls(tls) => tls.get_ref().0,
+        _ => return,
+    };
+    let _ = tcp.set_quickack(true);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn acknowledge(_: &Socket) {}
 
 fn lost(detail: &str) -> Fault {
     Fault::new(FaultKind::Unreachable, detail)

@@ -258,7 +258,7 @@ async fn a_reorganisation_too_deep_to_follow_takes_neither_the_process_nor_its_d
     }
     let service = service(&environment).await;
     followed(&mut connection, &world).await;
-    let before = left(&mut connection).await;
+    let before = world.left(&mut connection).await;
     world.reorganise(8).await;
     world.grow(2).await;
     // Longer than anything mandatory may be degraded.
@@ -273,7 +273,7 @@ async fn a_reorganisation_too_deep_to_follow_takes_neither_the_process_nor_its_d
     let crashed = |path: &String| common::actor(&service, path).generation > 1;
     let crashed: Vec<String> = common::workers(&service).into_iter().filter(crashed).collect();
     assert_eq!(crashed, ["chain/block-fetcher"], "nothing else fell");
-    assert_eq!(left(&mut connection).await, before, "nothing was changed");
+    assert_eq!(world.left(&mut connection).await, before, "nothing was changed");
     // The datasets go on.
     let key = format!(
         "{}:{}:dashboard:summary",

@@ -3,11 +3,11 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use supervision::fail::{Fault, When};
-use testkit::{RedisServer, wait_until, world::World};
+use testkit::{RedisServer, contents::query, wait_until, world::World};
 
 use crate::{
     reach_head,
-    tracker::{SOON, Setup, Tracker, query},
+    tracker::{SOON, Setup, Tracker},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

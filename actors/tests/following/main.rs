@@ -9,15 +9,17 @@ mod common;
 mod taking_up;
 mod tracker;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use domain::chain::WindowState;
 use supervision::fail::{Fault, When};
 use testkit::{
-    Emission, RedisServer, wait_until,
+    Emission, RedisServer,
+    contents::{Contents, assert_same, query},
+    wait_until,
     world::{WINDOW, World},
 };
-use tracker::{SOON, Setup, Tracker, everything, query};
+use tracker::{SOON, Setup, Tracker};
 
 const POINTS: [&str; 7] = [
     "block_fetcher::before_write",
@@ -29,31 +31,22 @@ const POINTS: [&str; 7] = [
     "batch_preparer::after_write",
 ];
 
-/// What stands in Redis, by its key: whether it expires, and what is in it.
-type Everything = BTreeMap<String, (bool, Vec<String>)>;
-
 /// What an undisturbed run over the chain as it is now leaves.
-async fn undisturbed(world: &World, setup: Setup) -> Everything {
+async fn undisturbed(world: &World, setup: Setup) -> Contents {
     let redis = RedisServer::start().await.expect("a Redis server");
-    world.collect(&mut redis.connection().await.expect("a connection"), 0).await;
+    let mut connection = redis.connection().await.expect("a connection");
+    world.collect(&mut connection, 0).await;
     let tracker = Tracker::start(&redis.url(), &world.anvil.url(), &world.contracts, setup).await;
     reach_head(world, &tracker).await;
     assert_eq!(tracker.restarts(), 0, "it was to be undisturbed");
     tracker.stop().await;
-    everything(&redis).await
+    world.left(&mut connection).await
 }
 
 async fn reach_head(world: &World, tracker: &Tracker) {
     let height = world.height().await;
     let (hash, ..) = world.anvil.block(height).await.expect("asked").expect("the head");
     tracker.caught_up(height, &hash).await;
-}
-
-fn assert_same(found: &Everything, expected: &Everything) {
-    let keys = found.keys().chain(expected.keys());
-    let different: Vec<_> = keys.filter(|key| found.get(*key) != expected.get(*key)).collect();
-    let first = different.first().map(|key| (*key, found.get(*key), expected.get(*key)));
-    assert!(different.is_empty(), "{} keys differ, the first one is {first:#?}", different.len());
 }
 
 /// Lets every point fail now and then: with a panic, or with an error.
@@ -74,7 +67,8 @@ async fn crashes_at_every_step_leave_what_an_undisturbed_run_leaves() {
     assert!(expected.keys().filter(|key| key.starts_with("BatchCountKey.")).count() > 500);
 
     let redis = RedisServer::start().await.expect("a Redis server");
-    world.collect(&mut redis.connection().await.expect("a connection"), 0).await;
+    let mut connection = redis.connection().await.expect("a connection");
+    world.collect(&mut connection, 0).await;
     let tracker = Tracker::start(&redis.url(), &world.anvil.url(), &world.contracts, setup).await;
     arm(&tracker, 3);
     reach_head(&world, &tracker).await;
@@ -84,7 +78,7 @@ async fn crashes_at_every_step_leave_what_an_undisturbed_run_leaves() {
         assert!(failures > 0, "{point} has never failed");
     }
     tracker.stop().await;
-    assert_same(&everything(&redis).await, &expected);
+    assert_same(&world.left(&mut connection).await, &expected);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -99,12 +93,10 @@ async fn reorganisations_of_any_depth_between_crashes_leave_what_the_final_chain
     arm(&tracker, 4);
     for depth in (1..=12).chain((1..=12).rev()) {
         // The tracker may be anywhere in it when the chain goes another way.
-        let from = world.height().await.saturating_sub(depth);
         if depth % 2 == 0 {
             reach_head(&world, &tracker).await;
         }
-        world.reorganise(depth).await;
-        world.collect(&mut connection, from).await;
+        world.reorganise_collected(depth, &mut connection).await;
         let blocks = 1 + world.dice.roll(30);
         world.grow_collected(blocks, &mut connection).await;
     }
@@ -114,7 +106,7 @@ async fn reorganisations_of_any_depth_between_crashes_leave_what_the_final_chain
     assert!(reorganisations >= 5, "{reorganisations} reorganisations were met");
     assert!(tracker.restarts() > 20, "{} restarts", tracker.restarts());
     tracker.stop().await;
-    assert_same(&everything(&redis).await, &undisturbed(&world, setup).await);
+    assert_same(&world.left(&mut connection).await, &undisturbed(&world, setup).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -135,7 +127,7 @@ async fn two_trackers_by_mistake_leave_what_one_leaves() {
     assert!(conflicts > 0, "they never met");
     one.stop().await;
     other.stop().await;
-    assert_same(&everything(&redis).await, &undisturbed(&world, setup).await);
+    assert_same(&world.left(&mut connection).await, &undisturbed(&world, setup).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -146,10 +138,11 @@ async fn a_reorganisation_deeper_than_may_be_undone_stops_the_fetcher_alone_and_
     let mut world = World::new(4).await;
     world.grow(60).await;
     let redis = RedisServer::start().await.expect("a Redis server");
-    world.collect(&mut redis.connection().await.expect("a connection"), 0).await;
+    let mut connection = redis.connection().await.expect("a connection");
+    world.collect(&mut connection, 0).await;
     let tracker = Tracker::start(&redis.url(), &world.anvil.url(), &world.contracts, setup).await;
     reach_head(&world, &tracker).await;
-    let before = everything(&redis).await;
+    let before = world.left(&mut connection).await;
     world.reorganise(8).await;
     world.grow(2).await;
     let fetcher = || {
@@ -161,7 +154,7 @@ async fn a_reorganisation_deeper_than_may_be_undone_stops_the_fetcher_alone_and_
     assert!(crash.message.contains("chain.max_reorg_depth"), "{}", crash.message);
     let others = tracker.tree.health();
     assert!(others.iter().filter(|actor| actor.path != "block-fetcher").all(|actor| !actor.degraded));
-    assert_same(&everything(&redis).await, &before);
+    assert_same(&world.left(&mut connection).await, &before);
     tracker.stop().await;
 }
 
@@ -178,11 +171,11 @@ async fn old_blocks_are_followed_by_their_events_alone_and_come_to_the_same() {
             .iter()
             .any(|part| key.contains(part))
     };
-    let pick = |all: &Everything| -> Vec<String> { all.keys().filter(|key| same(key)).cloned().collect() };
+    let pick = |all: &Contents| -> Vec<String> { all.keys().filter(|key| same(key)).cloned().collect() };
     assert_eq!(pick(&by_events), pick(&by_headers));
-    let hashes = |all: &Everything| all.keys().filter(|key| key.starts_with("BlockHashByNumberKey.")).count();
+    let hashes = |all: &Contents| all.keys().filter(|key| key.starts_with("BlockHashByNumberKey.")).count();
     assert!(hashes(&by_events) < 150 && hashes(&by_headers) > 400, "{}", hashes(&by_events));
-    let checkpoint = |all: &Everything| all["tracker:chain:checkpoint"].clone();
+    let checkpoint = |all: &Contents| all["tracker:chain:checkpoint"].clone();
     assert_eq!(checkpoint(&by_events), checkpoint(&by_headers));
 }
 

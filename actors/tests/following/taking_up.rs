@@ -1,15 +1,19 @@
 //! Following begins where another program has followed the chain before.
 
-use testkit::{RedisServer, world::World};
+use testkit::{
+    RedisServer,
+    contents::{Contents, assert_same, query},
+    world::World,
+};
 
 use crate::{
-    Everything, assert_same, reach_head,
-    tracker::{Setup, Tracker, everything, query},
+    reach_head,
+    tracker::{Setup, Tracker},
     undisturbed,
 };
 
 /// What others read, without what is the tracker's own.
-fn of_others(all: Everything, but: &str) -> Everything {
+fn of_others(all: Contents, but: &str) -> Contents {
     all.into_iter().filter(|(key, _)| !key.starts_with("tracker:") && key != but).collect()
 }
 
@@ -50,7 +54,7 @@ async fn windows_that_another_program_has_left_open_are_handed_over_once_and_wha
     assert_eq!(prepared.elsewhere, 1, "{prepared:?}");
     tracker.stop().await;
     query::<()>(&mut connection, &["SREM", &marked, "nonsense"]).await;
-    let found = of_others(everything(&redis).await, &details);
+    let found = of_others(world.left(&mut connection).await, &details);
     assert_same(&found, &of_others(undisturbed(&world, Setup::default()).await, &details));
     // The day was asked of the contract, or the slots would lack what was submitted in the windows that were taken up.
     assert!(found.keys().any(|key| key.starts_with("SlotSubmissionsKey.")));

@@ -1,11 +1,6 @@
-//! The chain subtree in a tree of its own, and all that it leaves in Redis.
+//! The chain subtree in a tree of its own.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    num::NonZeroUsize,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use actors::{
     BatchPreparer, BlockFetcher, Budgets, Cleaner, FollowServices, FollowSettings, Notice, Notifier,
@@ -13,10 +8,12 @@ use actors::{
 };
 use chain::{ChainConfig, Source};
 use domain::chain::{ContractAddress, Following, Rules, WindowState};
-use redis::aio::MultiplexedConnection;
 use store::chain::{ChainKeys, ChainStore};
-use supervision::{Backoff, Child, Clock, Intensity, Limits, Mailbox, Overflow, Policy, Tree, TreeOptions};
-use testkit::{Contracts, RedisServer, wait_until};
+use supervision::{
+    ActorHealth, Backoff, Child, Clock, ExitKind, Intensity, Limits, Mailbox, Outcome, Overflow, Policy,
+    Tree, TreeOptions,
+};
+use testkit::{Contracts, wait_until};
 
 use crate::common;
 
@@ -33,6 +30,9 @@ pub struct Setup {
     pub silence: u64,
     pub old_after: Duration,
     pub clean_every: Duration,
+    pub budgets: Budgets,
+    /// Markets that are prepared at once; none before the test lets them, where it is 0.
+    pub workers: usize,
     pub policy: Policy,
 }
 
@@ -57,6 +57,8 @@ impl Default for Setup {
             silence: 30,
             old_after: day,
             clean_every: day,
+            budgets: Budgets::default(),
+            workers: 2,
             policy,
         }
     }
@@ -73,6 +75,7 @@ impl Tracker {
         let markets: Vec<ContractAddress> =
             contracts.markets.iter().map(|market| market.parse().expect("an address")).collect();
         let chain = services(redis, node, contracts, &markets, setup, &clock);
+        chain.services.telemetry.observe_chain(chain.source.clone(), chain.progress.clone());
         let notices = Mailbox::<Notice>::new("notifier", Limits::default(), &clock);
         let chain =
             FollowServices { notifier: notices.address("block-fetcher", Overflow::DropOldest), ..chain };
@@ -119,8 +122,17 @@ impl Tracker {
         .await;
     }
 
+    /// Stops it in order: nobody has to be killed for that.
     pub async fn stop(self) {
-        self.tree.stop(Duration::from_secs(10)).await;
+        let report = self.tree.stop(Duration::from_secs(10)).await;
+        assert_eq!((report.outcome, report.left_behind), (Outcome::Stopped, 0));
+        let killed = |actor: &ActorHealth| actor.exits(ExitKind::Killed) > 0;
+        assert!(!self.tree.health().iter().any(killed), "{:#?}", self.tree.health());
+    }
+
+    /// Its metrics, as they are scraped.
+    pub fn metrics(&self) -> String {
+        self.chain.services.telemetry.render().expect("metrics can be rendered")
     }
 
     /// How often its actors fell.
@@ -163,55 +175,12 @@ fn services(
             },
             old_after: setup.old_after,
             batch_size: NonZeroUsize::new(5).expect("more than none"),
-            budgets: Budgets::default(),
+            budgets: setup.budgets,
             prepare_every: Duration::from_millis(50),
             refresh_every: Duration::from_secs(3_600),
             clean_every: setup.clean_every,
         }),
         notifier: nobody.address("nobody", Overflow::DropOldest),
-        workers: Arc::new(tokio::sync::Semaphore::new(2)),
+        workers: Arc::new(tokio::sync::Semaphore::new(setup.workers)),
     }
-}
-
-/// Everything that stands in Redis, as readers see it: by its keys, whether it expires, and what is in it. What collectors
-/// wrote is left out, and the queue is told apart by markets, for those are prepared side by side.
-pub async fn everything(redis: &RedisServer) -> BTreeMap<String, (bool, Vec<String>)> {
-    let mut connection = redis.connection().await.expect("a connection");
-    let keys: BTreeSet<String> = query(&mut connection, &["KEYS", "*"]).await;
-    let mut all = BTreeMap::new();
-    for key in keys.into_iter().filter(|key| !key.starts_with("SnapshotCollector.")) {
-        let kind: String = query(&mut connection, &["TYPE", &key]).await;
-        let mut values: Vec<String> = match kind.as_str() {
-            "string" => vec![query(&mut connection, &["GET", &key]).await],
-            "list" => query(&mut connection, &["LRANGE", &key, "0", "-1"]).await,
-            "set" => query(&mut connection, &["SMEMBERS", &key]).await,
-            "hash" => {
-                let fields: BTreeMap<String, String> = query(&mut connection, &["HGETALL", &key]).await;
-                fields.into_iter().map(|(field, value)| format!("{field} = {value}")).collect()
-            }
-            other => panic!("{key} is a {other}"),
-        };
-        if kind == "set" {
-            values.sort();
-        }
-        let expires = query::<i64>(&mut connection, &["TTL", &key]).await >= 0;
-        if key == "finalizerQueue" {
-            for value in values {
-                let job: serde_json::Value = serde_json::from_str(&value).expect("a job is JSON");
-                let market = format!("{key} of {}", job["DataMarketAddress"]);
-                all.entry(market).or_insert_with(|| (expires, Vec::new())).1.push(value);
-            }
-        } else {
-            all.insert(key, (expires, values));
-        }
-    }
-    all
-}
-
-pub async fn query<T: redis::FromRedisValue>(connection: &mut MultiplexedConnection, words: &[&str]) -> T {
-    let mut command = redis::cmd(words[0]);
-    words[1..].iter().for_each(|word| {
-        command.arg(word);
-    });
-    command.query_async(connection).await.expect("answered")
 }

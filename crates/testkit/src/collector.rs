@@ -1,7 +1,7 @@
 //! What collectors write for a block: the submissions of an epoch that came while it was the newest one, in one set.
 //! Touches nothing, never panics: the demo uses it too.
 
-use crate::world::Dice;
+use crate::Dice;
 
 /// How long a set lives, in seconds.
 pub const LIVES: u64 = 20 * 60;

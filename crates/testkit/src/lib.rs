@@ -16,17 +16,21 @@
 //! | [`anvil`] | an EVM node that mines and reorganises when told to, with our contract on it |
 //! | [`rpc_proxy`] | a JSON-RPC proxy in front of it, whose answers fail, lag and lie |
 //! | [`producers`] | epochs, submissions and batches as the producers write them, with the truth of what was written |
+//! | [`contents`] | what stands in a Redis, to compare what two runs have left |
+//! | [`dice`] | chance that follows from a seed |
 //! | [`wait`] | waiting for a condition in a test |
 //! | [`collector`] | what collectors write for a block |
 //! | [`world`] | a chain with random events, and what collectors write for its blocks |
 //!
-//! Only [`wait`] and [`world`] panic; everything else reports errors, since the product's demo uses it too.
+//! Only [`contents`], [`wait`] and [`world`] panic; everything else reports errors, since the product's demo uses it too.
 
 pub mod anvil;
 #[cfg(feature = "certificates")]
 pub mod authority;
 pub mod cluster;
 pub mod collector;
+pub mod contents;
+pub mod dice;
 mod local_port;
 mod process;
 pub mod producers;
@@ -45,6 +49,7 @@ pub use anvil::{Anvil, AnvilError, Contracts, Emission};
 #[cfg(feature = "certificates")]
 pub use authority::Authority;
 pub use cluster::{ClusterClient, RedisCluster};
+pub use dice::Dice;
 pub use producers::{
     EpochTruth, LiveHandle, LiveRate, MarketProducer, ProducerConfig, ProducerError, SharedTruth,
     StormReport, SubmissionStore, Truth, event_storm, run_live,

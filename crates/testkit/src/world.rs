@@ -9,7 +9,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{Anvil, Contracts, Emission, collector};
+use crate::{
+    Anvil, Contracts, Dice, Emission, collector,
+    contents::{Content, Contents, contents},
+};
 use redis::aio::MultiplexedConnection;
 
 /// How long submissions of an epoch are taken, in seconds; a block takes one.
@@ -17,27 +20,6 @@ pub const WINDOW: u64 = 20;
 /// Submissions come within so many blocks of the release: no reorganisation of the tests reaches them once the window
 /// is closed.
 const SUBMITTED_WITHIN: u64 = 5;
-
-/// Numbers that look random and are the same for the same seed.
-#[derive(Debug)]
-pub struct Dice(u64);
-
-impl Dice {
-    /// The dice of this seed.
-    #[must_use]
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// A number below `sides`.
-    pub fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (mixed ^ (mixed >> 31)) % sides
-    }
-}
 
 /// The chain, and what has happened on it.
 #[derive(Debug)]
@@ -174,6 +156,13 @@ impl World {
         self.grow(depth).await;
     }
 
+    /// The same while somebody follows.
+    pub async fn reorganise_collected(&mut self, depth: u64, connection: &mut MultiplexedConnection) {
+        let from = self.height().await.saturating_sub(depth);
+        self.reorganise(depth).await;
+        self.collect(connection, from).await;
+    }
+
     /// What collectors have written for the blocks from this one on, by its key. The same block has the same submissions
     /// each time.
     pub async fn inputs(&self, from: u64) -> BTreeMap<String, BTreeSet<String>> {
@@ -203,6 +192,24 @@ impl World {
                 .await
                 .expect("written");
         }
+    }
+
+    /// What finalizers, relayers and dashboards read of the chain, and what a tracker keeps of it: everything but what
+    /// collectors and producers wrote, and the datasets of the producers' part. The queue is told apart by markets, for
+    /// those are prepared side by side.
+    pub async fn left(&self, connection: &mut MultiplexedConnection) -> Contents {
+        let protocol = &self.contracts.protocol_state;
+        let is_of_chain = |key: &str| {
+            !key.starts_with("SnapshotCollector.") && !key.to_lowercase().contains(protocol.as_str())
+        };
+        let mut all = contents(connection, is_of_chain).await;
+        for job in all.remove("finalizerQueue").into_iter().flat_map(|queue| queue.words) {
+            let read: serde_json::Value = serde_json::from_str(&job).expect("a job is JSON");
+            let market = format!("finalizerQueue of {}", read["DataMarketAddress"]);
+            let nothing = Content { expires: false, words: Vec::new() };
+            all.entry(market).or_insert(nothing).words.push(job);
+        }
+        all
     }
 
     /// How many epochs were released.

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use color_eyre::eyre::{Result, WrapErr};
 use redis::aio::MultiplexedConnection;
 use testkit::{
+    Dice,
     collector::{LIVES, Submitted, set, submissions},
-    world::Dice,
 };
 
 /// A market as the keys of the chain's side spell it, in lower case, and an epoch of it.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use color_eyre::eyre::{OptionExt, Result};
-use testkit::{Emission, SharedTruth, world::Dice};
+use testkit::{Dice, Emission, SharedTruth};
 use tokio::time::{Instant, Interval, interval_at};
 
 use super::{

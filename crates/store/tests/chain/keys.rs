@@ -192,6 +192,6 @@ async fn under_a_prefix_nothing_is_written_without_it() {
     let all = chain.contents().await;
     let bare: Vec<&String> = all.keys().filter(|key| !key.starts_with("shadow:")).collect();
     assert!(bare.iter().all(|key| key.starts_with("SnapshotCollector.")), "{bare:?}");
-    assert_eq!(all["shadow:finalizerQueue"].len(), 1);
-    assert_eq!(all["shadow:attestorQueue"].len(), 1);
+    assert_eq!(all["shadow:finalizerQueue"].words.len(), 1);
+    assert_eq!(all["shadow:attestorQueue"].words.len(), 1);
 }

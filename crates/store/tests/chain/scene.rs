@@ -9,6 +9,7 @@ use store::{
     Session, Store, StoreError,
     chain::{Basis, ChainKeys, ChainStore, ClosedWindow, Inputs, Known, Outcome},
 };
+use testkit::contents::{Contents, contents};
 
 use crate::common::{self, Scene};
 
@@ -198,26 +199,8 @@ impl Chain {
     }
 
     /// Everything in Redis as it can be read.
-    pub async fn contents(&mut self) -> BTreeMap<String, Vec<String>> {
-        let mut all = BTreeMap::new();
-        for key in self.scene.run::<Vec<String>>("KEYS", "*").await {
-            let kind: String = self.scene.run("TYPE", &key).await;
-            let mut words: Vec<String> = match kind.as_str() {
-                "string" => vec![self.scene.run("GET", &key).await],
-                "list" => self.scene.run("LRANGE", &[&key, "0", "-1"]).await,
-                "set" => self.scene.run("SMEMBERS", &key).await,
-                "hash" => {
-                    let fields: BTreeMap<String, String> = self.scene.run("HGETALL", &key).await;
-                    fields.into_iter().map(|(field, value)| format!("{field}={value}")).collect()
-                }
-                other => panic!("{key} is a {other}"),
-            };
-            if kind == "set" {
-                words.sort();
-            }
-            all.insert(key, words);
-        }
-        all
+    pub async fn contents(&mut self) -> Contents {
+        contents(&mut self.scene.connection, |_| true).await
     }
 }
 
@@ -229,17 +212,4 @@ pub fn collected(of: &str, epoch: u64, block: u64, branch: u64) -> String {
 pub fn arranged(closed: &ClosedWindow, inputs: Inputs, size: usize) -> Arrangement {
     let size = NonZeroUsize::new(size).expect("not 0");
     Arrangement::of(inputs.submissions, &closed.market.lower(), closed.epoch, size)
-}
-
-/// Numbers that look random and follow from a seed (SplitMix64).
-pub struct Numbers(pub u64);
-
-impl Numbers {
-    pub fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (mixed ^ (mixed >> 31)) % limit
-    }
 }

@@ -2,23 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use testkit::Dice;
+
 use crate::scene::{Indexing, NOW, apply};
 
 const HISTORIES: u64 = 40;
 const EVENTS: u64 = 60;
-
-/// Numbers that look random and follow from a seed (SplitMix64).
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (mixed ^ (mixed >> 31)) % limit
-    }
-}
 
 /// What an obvious reader of the events would keep.
 #[derive(Default)]
@@ -97,17 +86,17 @@ impl Reference {
     }
 }
 
-fn event(numbers: &mut Numbers) -> String {
-    let epoch = numbers.below(5);
-    match numbers.below(3) {
+fn event(dice: &mut Dice) -> String {
+    let epoch = dice.roll(5);
+    match dice.roll(3) {
         0 => {
             let step = ["epoch:open", "epoch:closed", "batch:local", "batch:aggregated"];
-            format!("{}:{epoch}", step[numbers.below(4) as usize])
+            format!("{}:{epoch}", step[dice.roll(4) as usize])
         }
-        1 => format!("batch:validator:v{}:{epoch}", numbers.below(3)),
+        1 => format!("batch:validator:v{}:{epoch}", dice.roll(3)),
         _ => {
-            let state = ["received", "validated", "rejected", "finalized"][numbers.below(4) as usize];
-            format!("submission:{state}:{epoch}:{}:p:17:peer", numbers.below(4))
+            let state = ["received", "validated", "rejected", "finalized"][dice.roll(4) as usize];
+            format!("submission:{state}:{epoch}:{}:p:17:peer", dice.roll(4))
         }
     }
 }
@@ -117,17 +106,17 @@ async fn random_histories_in_random_portions_leave_what_an_obvious_reference_say
     let mut scene = Indexing::plain().await;
     for seed in 0..HISTORIES {
         scene.scene.run::<()>("FLUSHALL", "SYNC").await;
-        let (mut numbers, mut reference) = (Numbers(seed), Reference::default());
+        let (mut dice, mut reference) = (Dice::new(seed), Reference::default());
         let mut portion: Vec<String> = Vec::new();
         for at in 1..=EVENTS {
-            let event = event(&mut numbers);
+            let event = event(&mut dice);
             reference.hear(&event);
             portion.push(event);
-            if at < EVENTS && numbers.below(4) > 0 {
+            if at < EVENTS && dice.roll(4) > 0 {
                 continue;
             }
             let events: Vec<&str> = portion.iter().map(String::as_str).collect();
-            for _ in 0..=numbers.below(2) {
+            for _ in 0..=dice.roll(2) {
                 let indexed = apply(&scene.store, &scene.index, NOW, &events).await;
                 assert_eq!(indexed.faults, Vec::new(), "seed {seed}");
             }

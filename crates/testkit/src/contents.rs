@@ -1,0 +1,75 @@
+//! What stands in a Redis, as its readers see it, so that what two runs have left can be compared key by key. Reads only;
+//! panics when the server does not answer, or when a key holds a stream: then a test can not go on.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::missing_panics_doc)]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use redis::{FromRedisValue, aio::MultiplexedConnection};
+
+/// What stands in a Redis, by its keys.
+pub type Contents = BTreeMap<String, Content>;
+
+/// What stands under a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Content {
+    /// Whether it expires.
+    pub expires: bool,
+    /// Its value: elements in the order of a list, members of a set in that of their texts, `field = value` of a hash,
+    /// `member = score`.
+    pub words: Vec<String>,
+}
+
+/// Runs a command given as words.
+pub async fn query<T: FromRedisValue>(connection: &mut MultiplexedConnection, words: &[&str]) -> T {
+    let mut command = redis::cmd(words[0]);
+    command.arg(&words[1..]);
+    command.query_async(connection).await.expect("answered")
+}
+
+/// Everything under the keys that are wanted, while nobody writes.
+pub async fn contents(connection: &mut MultiplexedConnection, wanted: impl Fn(&str) -> bool) -> Contents {
+    let mut all = Contents::new();
+    for key in query::<Vec<String>>(connection, &["KEYS", "*"]).await {
+        if !wanted(&key) {
+            continue;
+        }
+        let kind: String = query(connection, &["TYPE", &key]).await;
+        let pairs = |pairs: Vec<(String, String)>| -> Vec<String> {
+            pairs.into_iter().map(|(name, value)| format!("{name} = {value}")).collect()
+        };
+        let mut words = match kind.as_str() {
+            "string" => vec![query(connection, &["GET", &key]).await],
+            "list" => query(connection, &["LRANGE", &key, "0", "-1"]).await,
+            "set" => query(connection, &["SMEMBERS", &key]).await,
+            "hash" => pairs(query(connection, &["HGETALL", &key]).await),
+            "zset" => pairs(query(connection, &["ZRANGE", &key, "0", "-1", "WITHSCORES"]).await),
+            other => panic!("{key} is a {other}"),
+        };
+        if kind != "list" {
+            words.sort();
+        }
+        let expires = query::<i64>(connection, &["TTL", &key]).await >= 0;
+        all.insert(key, Content { expires, words });
+    }
+    all
+}
+
+/// Key by key; tells of the first that differs what only one of them has.
+#[track_caller]
+pub fn assert_same(found: &Contents, expected: &Contents) {
+    let keys: BTreeSet<&String> = found.keys().chain(expected.keys()).collect();
+    let different: Vec<_> = keys.into_iter().filter(|key| found.get(*key) != expected.get(*key)).collect();
+    let Some(first) = different.first() else { return };
+    let only = |one: &Contents, other: &Contents| {
+        let words = |of: &Contents| of.get(*first).map(|content| content.words.clone()).unwrap_or_default();
+        let others = words(other);
+        let only: Vec<String> = words(one).into_iter().filter(|word| !others.contains(word)).collect();
+        (one.get(*first).map(|content| content.expires), only)
+    };
+    let (more, less) = (only(found, expected), only(expected, found));
+    panic!(
+        "{} keys differ: {different:?}; of the first one was found {more:#?} instead of {less:#?}",
+        different.len()
+    );
+}

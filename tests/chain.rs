@@ -5,14 +5,22 @@
 
 mod common;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    time::Duration,
+};
 
 use common::{Process, SOON, environment, service};
-use redis::{FromRedisValue, aio::MultiplexedConnection, cmd};
+use redis::aio::MultiplexedConnection;
 use serde_json::Value;
 use state_tracker::config::Config;
 use testkit::{
-    Emission, MarketProducer, ProducerConfig, RedisServer, producers::unix_now, wait_until, world::World,
+    Emission, MarketProducer, ProducerConfig, RedisServer,
+    contents::{Contents, assert_same, query},
+    producers::unix_now,
+    wait_until,
+    world::World,
 };
 
 /// The environment of a service that follows a world.
@@ -34,98 +42,168 @@ fn following(redis: &RedisServer, world: &World) -> BTreeMap<String, String> {
     all
 }
 
-async fn query<T: FromRedisValue>(connection: &mut MultiplexedConnection, words: &[&str]) -> T {
-    let mut command = cmd(words[0]);
-    command.arg(&words[1..]);
-    command.query_async(connection).await.expect("answered")
+/// The last accepted block's number and hash.
+async fn checkpoint(connection: &mut MultiplexedConnection) -> Option<(u64, String)> {
+    let text: Option<String> = query(connection, &["GET", "tracker:chain:checkpoint"]).await;
+    let checkpoint: Value = serde_json::from_str(&text?).expect("JSON");
+    Some((checkpoint["number"].as_u64()?, checkpoint["hash"].as_str()?.to_owned()))
 }
 
-/// Waits until this block is accepted and no closed window waits for its batches.
+/// Waits until the chain's head is accepted and no closed window waits for its batches.
 async fn followed(connection: &mut MultiplexedConnection, world: &World) {
     let height = world.height().await;
+    let (hash, ..) = world.anvil.block(height).await.expect("asked").expect("the head");
+    let head = Some((height, hash));
     wait_until(&format!("block {height} is accepted"), 4 * SOON, async || {
         let mut connection = connection.clone();
-        let checkpoint: Option<String> = query(&mut connection, &["GET", "tracker:chain:checkpoint"]).await;
-        let Some(checkpoint) = checkpoint else { return false };
-        let checkpoint: Value = serde_json::from_str(&checkpoint).expect("JSON");
         let mut closed = false;
         for market in &world.contracts.markets {
             let windows: Vec<String> =
                 query(&mut connection, &["HVALS", &format!("tracker:chain:{market}:windows")]).await;
             closed |= windows.iter().any(|window| window.contains("Closed"));
         }
-        checkpoint["number"] == height && !closed
+        !closed && checkpoint(&mut connection).await == head
     })
     .await;
 }
 
-/// What finalizers, relayers and dashboards read of the chain: every key with what is in it, the queue by markets.
-async fn left(connection: &mut MultiplexedConnection) -> BTreeMap<String, Vec<String>> {
-    let mut all = BTreeMap::new();
-    for family in [
-        "*.CurrentEpochID",
-        "EpochMarker*",
-        "BatchCountKey.*",
-        "SlotSubmissionsKey.*",
-        "tracker:chain:*",
-        "BlockHash*",
-    ] {
-        for key in query::<Vec<String>>(connection, &["KEYS", family]).await {
-            let kind: String = query(connection, &["TYPE", &key]).await;
-            let mut values: Vec<String> = match kind.as_str() {
-                "string" => vec![query(connection, &["GET", &key]).await],
-                "set" => query(connection, &["SMEMBERS", &key]).await,
-                _ => {
-                    let fields: BTreeMap<String, String> = query(connection, &["HGETALL", &key]).await;
-                    fields.into_iter().map(|(field, value)| format!("{field} = {value}")).collect()
-                }
-            };
-            values.sort();
-            all.insert(key, values);
-        }
-    }
-    for job in query::<Vec<String>>(connection, &["LRANGE", "finalizerQueue", "0", "-1"]).await {
-        let market = serde_json::from_str::<Value>(&job).expect("JSON")["DataMarketAddress"].to_string();
-        all.entry(market).or_default().push(job);
-    }
-    all
+async fn stop(process: &mut Process) {
+    process.signal("TERM").await;
+    assert_eq!(process.exit_code().await, Some(0), "{}", *process.log.borrow());
+}
+
+async fn kill(process: &mut Process) {
+    process.signal("KILL").await;
+    assert_eq!(process.exit_code().await, None);
+}
+
+/// What one process leaves that follows the chain as it is now, and is not disturbed.
+async fn undisturbed(world: &World) -> Contents {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut connection = redis.connection().await.expect("a connection");
+    world.collect(&mut connection, 0).await;
+    let mut process = Process::start(&following(&redis, world)).await;
+    followed(&mut connection, world).await;
+    stop(&mut process).await;
+    world.left(&mut connection).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_that_is_killed_again_and_again_leaves_what_one_leaves_that_is_not() {
     let mut world = World::new(11).await;
     world.grow(600).await;
-    let mut found = Vec::new();
-    for kills in [0, 12] {
-        let redis = RedisServer::start().await.expect("a Redis server");
-        let mut connection = redis.connection().await.expect("a connection");
-        world.collect(&mut connection, 0).await;
-        let environment = following(&redis, &world);
-        let mut process = Process::start(&environment).await;
-        for kill in 0..kills {
-            // Somewhere on its way, further on each time.
-            let at = 40 * (kill + 1);
-            wait_until("it has got on", SOON, async || {
-                let checkpoint: Option<String> =
-                    query(&mut connection.clone(), &["GET", "tracker:chain:checkpoint"]).await;
-                let number = |text: String| serde_json::from_str::<Value>(&text).ok()?["number"].as_u64();
-                checkpoint.and_then(number).is_some_and(|number| number >= at)
-            })
-            .await;
-            process.signal("KILL").await;
-            assert_eq!(process.exit_code().await, None);
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut connection = redis.connection().await.expect("a connection");
+    world.collect(&mut connection, 0).await;
+    let environment = following(&redis, &world);
+    let mut process = Process::start(&environment).await;
+    for kills in 1..=12 {
+        // Somewhere on its way, further on each time.
+        wait_until("it has got on", SOON, async || {
+            checkpoint(&mut connection.clone()).await.is_some_and(|(number, _)| number >= 40 * kills)
+        })
+        .await;
+        kill(&mut process).await;
+        process = Process::start(&environment).await;
+    }
+    followed(&mut connection, &world).await;
+    stop(&mut process).await;
+    let expected = undisturbed(&world).await;
+    assert!(expected.keys().filter(|key| key.starts_with("BatchCountKey.")).count() > 100);
+    assert_same(&world.left(&mut connection).await, &expected);
+}
+
+/// When the chain goes another way.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Moment {
+    BeforeTheKill,
+    WhileItIsDown,
+    AfterTheStart,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_is_killed_while_the_node_reorganises_leaves_what_the_final_chain_leaves() {
+    let mut world = World::new(14).await;
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut connection = redis.connection().await.expect("a connection");
+    world.grow(60).await;
+    world.collect(&mut connection, 0).await;
+    let environment = following(&redis, &world);
+    let mut process = Process::start(&environment).await;
+    followed(&mut connection, &world).await;
+    let mut told = 0;
+    for depth in 1..=12 {
+        for moment in [Moment::BeforeTheKill, Moment::WhileItIsDown, Moment::AfterTheStart] {
+            // The next one may meet it in the middle of this one.
+            if depth % 4 != 0 {
+                followed(&mut connection, &world).await;
+            }
+            if moment == Moment::BeforeTheKill {
+                world.reorganise_collected(depth, &mut connection).await;
+            }
+            kill(&mut process).await;
+            told += process.log.borrow().matches("followed a reorganisation").count();
+            if moment == Moment::WhileItIsDown {
+                world.reorganise_collected(depth, &mut connection).await;
+            }
             process = Process::start(&environment).await;
+            if moment == Moment::AfterTheStart {
+                world.reorganise_collected(depth, &mut connection).await;
+            }
+            let blocks = 1 + world.dice.roll(10);
+            world.grow_collected(blocks, &mut connection).await;
         }
+    }
+    // What is kept to undo blocks is as much again as before the last reorganisation.
+    world.grow_collected(70, &mut connection).await;
+    followed(&mut connection, &world).await;
+    stop(&mut process).await;
+    // One that was followed right before a kill may not have been told of.
+    told += process.log.borrow().matches("followed a reorganisation").count();
+    assert!(told > 20, "{told} reorganisations were met");
+    let expected = undisturbed(&world).await;
+    assert!(expected.keys().filter(|key| key.starts_with("BatchCountKey.")).count() > 50);
+    assert_same(&world.left(&mut connection).await, &expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_processes_by_mistake_leave_what_one_leaves_and_each_batch_once() {
+    let mut world = World::new(15).await;
+    world.grow(200).await;
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut connection = redis.connection().await.expect("a connection");
+    world.collect(&mut connection, 0).await;
+    let environment = following(&redis, &world);
+    let (mut one, mut other) = tokio::join!(Process::start(&environment), Process::start(&environment));
+    for _ in 0..10 {
+        world.grow_collected(10, &mut connection).await;
         followed(&mut connection, &world).await;
-        process.signal("TERM").await;
-        assert_eq!(process.exit_code().await, Some(0), "{}", *process.log.borrow());
-        found.push(left(&mut connection).await);
     }
-    let [undisturbed, killed] = found.try_into().expect("two");
-    assert!(undisturbed.keys().filter(|key| key.starts_with("BatchCountKey.")).count() > 100);
-    for key in undisturbed.keys().chain(killed.keys()) {
-        assert_eq!(killed.get(key), undisturbed.get(key), "{key}");
+    let mut conflicts = 0;
+    for process in [&one, &other] {
+        conflicts += metric(process.metrics, "chain_conflicts_total").await.expect("a chain is followed");
     }
+    assert!(conflicts > 0, "they never met");
+    stop(&mut one).await;
+    stop(&mut other).await;
+    let queue: Vec<String> = query(&mut connection, &["LRANGE", "finalizerQueue", "0", "-1"]).await;
+    let each: BTreeSet<[String; 3]> = queue
+        .iter()
+        .map(|job| {
+            let job: Value = serde_json::from_str(job).expect("JSON");
+            ["DataMarketAddress", "EpochID", "BatchID"].map(|name| job[name].to_string())
+        })
+        .collect();
+    assert!(queue.len() > 50 && each.len() == queue.len(), "{} of {} once", each.len(), queue.len());
+    assert_same(&world.left(&mut connection).await, &undisturbed(&world).await);
+}
+
+/// The value of a metric, with its labels as they are written.
+async fn metric(address: SocketAddr, name: &str) -> Option<u64> {
+    let text = common::get(address, "/metrics").await.1;
+    text.lines().find_map(|line| {
+        line.strip_prefix("state_tracker_")?.strip_prefix(name)?.strip_prefix(' ')?.parse().ok()
+    })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

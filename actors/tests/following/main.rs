@@ -3,6 +3,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, unreachable_pub)] // A test that can not go on panics.
 
+mod cancelled;
 mod cleaning;
 #[path = "../common/mod.rs"]
 mod common;

@@ -31,6 +31,7 @@ pub mod cluster;
 pub mod collector;
 pub mod contents;
 pub mod dice;
+mod hold;
 mod local_port;
 mod process;
 pub mod producers;

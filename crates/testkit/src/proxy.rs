@@ -6,6 +6,7 @@ mod resp;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use counts::{ConnectionCounts, ProxyCounts};
 
+use crate::hold::Hold;
 use crate::local_port::free_port;
 use counts::Meter;
 
@@ -57,8 +59,16 @@ pub struct FaultProxy {
 #[derive(Debug)]
 struct Shared {
     faults: watch::Sender<Faults>,
+    holds: Arc<Holds>,
     all: CancellationToken,
     state: Mutex<State>,
+}
+
+/// What is held back: requests, or the answers to them.
+#[derive(Debug, Default)]
+struct Holds {
+    requests: Hold,
+    answers: Hold,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -93,7 +103,8 @@ impl FaultProxy {
             accepted_before_reset: 0,
             meters: Vec::new(),
         };
-        let shared = Arc::new(Shared { faults: watch::Sender::default(), all, state: Mutex::new(state) });
+        let (faults, holds) = (watch::Sender::default(), Arc::default());
+        let shared = Arc::new(Shared { faults, holds, all, state: Mutex::new(state) });
         let accepting = tokio::spawn(Arc::clone(&shared).accept(listener));
         Ok(Self { addr, shared, accepting: tokio::sync::Mutex::new(Some(accepting)) })
     }
@@ -183,6 +194,30 @@ impl FaultProxy {
         self.shared.faults.send_modify(|faults| faults.delay = delay);
     }
 
+    /// Holds back each request with this word in it, and what follows it on its connection: the server hears nothing of it
+    /// before [`Self::release`].
+    pub fn hold_requests(&self, word: &str) {
+        self.shared.holds.requests.set(word);
+    }
+
+    /// Holds back the answer to each request with this word in it, and what follows it on its connection: the server has
+    /// done what it was asked.
+    pub fn hold_answers(&self, word: &str) {
+        self.shared.holds.answers.set(word);
+    }
+
+    /// Delivers what was held back, also from clients that are gone, and holds nothing any more.
+    pub fn release(&self) {
+        self.shared.holds.requests.release();
+        self.shared.holds.answers.release();
+    }
+
+    /// How many requests and answers were held back so far.
+    #[must_use]
+    pub fn held(&self) -> u64 {
+        self.shared.holds.requests.held() + self.shared.holds.answers.held()
+    }
+
     /// Sends new connections to another server; existing ones stay (see [`Self::cut`]).
     pub fn set_upstream(&self, upstream: SocketAddr) {
         self.shared.state().upstream = upstream;
@@ -219,12 +254,12 @@ impl Shared {
         state.accepted += 1;
         state.meters.push(Arc::clone(&meter));
         let (upstream, cut) = (state.upstream, state.current.clone());
-        let faults = self.faults.subscribe();
+        let (faults, holds) = (self.faults.subscribe(), Arc::clone(&self.holds));
         tokio::spawn(async move {
             tokio::select! {
                 () = cut.cancelled() => {}
                 // Whatever ended it, both sides are closed now, which is all that a peer can see.
-                _ = forward(client, upstream, &meter, faults) => {}
+                _ = forward(client, upstream, &meter, faults, &holds) => {}
             }
             lock(&meter).counts.open = false;
         });
@@ -237,6 +272,7 @@ async fn forward(
     upstream: SocketAddr,
     meter: &Mutex<Meter>,
     mut faults: watch::Receiver<Faults>,
+    holds: &Holds,
 ) -> io::Result<()> {
     pass(&mut faults).await;
     let server = TcpStream::connect(upstream).await?;
@@ -244,8 +280,10 @@ async fn forward(
     server.set_nodelay(true)?;
     let (client_read, client_write) = client.into_split();
     let (server_read, server_write) = server.into_split();
-    let requests = pump(client_read, server_write, faults.clone(), |bytes| lock(meter).client_sent(bytes));
-    let responses = pump(server_read, client_write, faults, |bytes| lock(meter).server_sent(bytes));
+    let answer_is_held = AtomicBool::new(false);
+    let passage = Passage { meter, holds, answer_is_held: &answer_is_held };
+    let requests = pump(client_read, server_write, faults.clone(), passage, Direction::Requests);
+    let responses = pump(server_read, client_write, faults, passage, Direction::Answers);
     tokio::pin!(responses);
     tokio::select! {
         ended = &mut responses => return ended,
@@ -255,12 +293,48 @@ async fn forward(
     responses.await
 }
 
-/// Copies one direction to its end, telling `seen` of each chunk before it is passed on.
+/// What becomes of a chunk before it is passed on.
+#[derive(Clone, Copy)]
+struct Passage<'a> {
+    meter: &'a Mutex<Meter>,
+    holds: &'a Holds,
+    answer_is_held: &'a AtomicBool,
+}
+
+#[derive(Clone, Copy)]
+enum Direction {
+    Requests,
+    Answers,
+}
+
+impl Passage<'_> {
+    async fn see(self, bytes: &[u8], direction: Direction) {
+        let Self { meter, holds, answer_is_held } = self;
+        match direction {
+            Direction::Requests => {
+                lock(meter).client_sent(bytes);
+                if holds.requests.concerns(bytes) {
+                    holds.requests.wait().await;
+                }
+                answer_is_held.fetch_or(holds.answers.concerns(bytes), Relaxed);
+            }
+            Direction::Answers => {
+                lock(meter).server_sent(bytes);
+                if answer_is_held.swap(false, Relaxed) {
+                    holds.answers.wait().await;
+                }
+            }
+        }
+    }
+}
+
+/// Copies one direction to its end.
 async fn pump(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mut faults: watch::Receiver<Faults>,
-    seen: impl Fn(&[u8]),
+    passage: Passage<'_>,
+    direction: Direction,
 ) -> io::Result<()> {
     let mut buffer = vec![0; CHUNK];
     loop {
@@ -274,7 +348,7 @@ async fn pump(
         if length == 0 {
             return to.shutdown().await;
         }
-        seen(&buffer[..length]);
+        passage.see(&buffer[..length], direction).await;
         to.write_all(&buffer[..length]).await?;
     }
 }

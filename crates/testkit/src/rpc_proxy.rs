@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 pub use faults::RpcFault;
 
 use crate::anvil::post;
+use crate::hold::Hold;
 use crate::proxy::ProxyError;
 
 /// The proxy. Faults take effect at the next request.
@@ -31,6 +32,7 @@ pub struct RpcProxy {
 struct Shared {
     node: SocketAddr,
     state: Mutex<State>,
+    hold: Hold,
 }
 
 #[derive(Debug, Default)]
@@ -52,7 +54,7 @@ impl RpcProxy {
         let listen = |source| ProxyError::Listen { addr: any, source };
         let listener = TcpListener::bind(any).await.map_err(listen)?;
         let addr = listener.local_addr().map_err(listen)?;
-        let shared = Arc::new(Shared { node, state: Mutex::default() });
+        let shared = Arc::new(Shared { node, state: Mutex::default(), hold: Hold::default() });
         let all = CancellationToken::new();
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared), all.clone()));
         Ok(Self { addr, shared, all, accepting })
@@ -79,6 +81,22 @@ impl RpcProxy {
     /// Passes everything on again.
     pub fn clear(&self) {
         self.shared.state().fault = None;
+    }
+
+    /// Holds back each request in whose text this stands, from now on.
+    pub fn hold(&self, text: &str) {
+        self.shared.hold.set(text);
+    }
+
+    /// Passes on what was held back, and what comes.
+    pub fn release(&self) {
+        self.shared.hold.release();
+    }
+
+    /// How many requests were held back so far.
+    #[must_use]
+    pub fn held(&self) -> u64 {
+        self.shared.hold.held()
     }
 
     /// Requests so far; a batch is one.
@@ -143,7 +161,11 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, all: CancellationTok
 async fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     let body = read_request(&mut stream).await?;
     let request: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let answer = match shared.note(&request) {
+    let fault = shared.note(&request);
+    if shared.hold.concerns(&body) {
+        shared.hold.wait().await;
+    }
+    let answer = match fault {
         None => faults::Answer::ok(post(shared.node, &String::from_utf8_lossy(&body)).await?),
         Some(fault) => fault.answer(shared.node, &request).await?,
     };

@@ -77,6 +77,20 @@ async fn a_long_chain_leaves_no_files_and_can_still_be_read_and_reorganised() {
 }
 
 #[tokio::test]
+async fn a_request_that_is_held_waits_until_it_is_let_go_and_others_pass() {
+    let anvil = Anvil::start().await.unwrap();
+    let proxy = RpcProxy::start(anvil.addr()).await.unwrap();
+    let addr = proxy.url().trim_start_matches("http://").parse().unwrap();
+    proxy.hold("eth_blockNumber");
+    let ask = tokio::spawn(testkit::anvil::request(addr, "eth_blockNumber", json!([])));
+    testkit::wait_until("it is held", std::time::Duration::from_secs(20), async || proxy.held() == 1).await;
+    assert_eq!(testkit::anvil::request(addr, "eth_chainId", json!([])).await.unwrap(), "0x7a69");
+    assert!(!ask.is_finished());
+    proxy.release();
+    assert_eq!(ask.await.unwrap().unwrap(), "0x0");
+}
+
+#[tokio::test]
 async fn a_node_that_is_frozen_shows_nothing_above_its_height() {
     let anvil = Anvil::start_with(777).await.unwrap();
     anvil.mine_many(5, 1).await.unwrap();

@@ -168,3 +168,29 @@ async fn a_dropped_proxy_closes_its_port_and_its_connections() {
     assert!(!connection.get::<_, Option<u64>>("key").await.unwrap_err().is_timeout());
     wait_until("the port to be closed", LONG, async || TcpStream::connect(addr).await.is_err()).await;
 }
+
+#[tokio::test]
+async fn a_request_that_is_held_does_not_reach_the_server_before_it_is_let_go_and_others_pass() {
+    let (server, proxy, mut connection) = set_up().await;
+    let mut other = connect(&server, &proxy).await.unwrap();
+    proxy.hold_requests("SET");
+    let set = tokio::spawn(async move { connection.set::<_, _, ()>("key", 1).await });
+    wait_until("it is held", LONG, async || proxy.held() == 1).await;
+    assert!(!other.exists::<_, bool>("key").await.unwrap());
+    proxy.release();
+    set.await.unwrap().unwrap();
+    assert_eq!(other.get::<_, u64>("key").await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_held_belongs_to_what_the_server_has_done() {
+    let (server, proxy, mut connection) = set_up().await;
+    let mut other = connect(&server, &proxy).await.unwrap();
+    proxy.hold_answers("SET");
+    let set = tokio::spawn(async move { connection.set::<_, _, ()>("key", 1).await });
+    wait_until("it is held", LONG, async || proxy.held() == 1).await;
+    assert!(!set.is_finished());
+    assert_eq!(other.get::<_, u64>("key").await.unwrap(), 1);
+    proxy.release();
+    set.await.unwrap().unwrap();
+}

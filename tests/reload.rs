@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, path::Path};
 use common::{MARKETS, Process, SOON, environment, get, producer, totals_reach};
 use redis::aio::MultiplexedConnection;
 use serde_json::Value;
-use testkit::{Emission, MarketProducer, RedisServer, producers::unix_now, wait_until, world::World};
+use testkit::{Emission, MarketProducer, RedisServer, wait_until, world::World};
 
 /// A process whose markets stand in a file.
 async fn process(redis: &RedisServer, file: &Path) -> Process {
@@ -53,13 +53,6 @@ async fn is_heard(connection: &mut MultiplexedConnection, market: &str) -> bool 
     counts[0].1 > 0
 }
 
-async fn finish(market: &mut MarketProducer, epoch: u64) {
-    let now = unix_now();
-    market.open_epoch(epoch, now).await.expect("opened");
-    market.submit(epoch, 3, now).await.expect("submitted");
-    market.close_epoch(epoch, now).await.expect("closed");
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn markets_come_and_go_at_sighup_and_no_other_actor_notices() {
     let redis = RedisServer::start().await.expect("a Redis server");
@@ -72,8 +65,8 @@ async fn markets_come_and_go_at_sighup_and_no_other_actor_notices() {
     let mut connection = redis.connection().await.expect("a connection");
     let mut one = MarketProducer::new(producer(first), &redis.url()).expect("producers");
     let mut other = MarketProducer::new(producer(second), &redis.url()).expect("producers");
-    finish(&mut one, 1).await;
-    finish(&mut other, 1).await;
+    one.finish_epoch(1, 3).await.expect("written");
+    other.finish_epoch(1, 3).await.expect("written");
 
     write(&file, &[first, second], "");
     reload(&process, &format!("added\":\"[\\\"{second}\\\"]")).await;
@@ -91,7 +84,7 @@ async fn markets_come_and_go_at_sighup_and_no_other_actor_notices() {
     // Its own settings make it begin anew, and it goes on where it was.
     write(&file, &[first, second], &format!("[markets.{second:?}]\npriority.protocol = \"0xother\"\n"));
     reload(&process, &format!("replaced\":\"[\\\"{second}\\\"]")).await;
-    finish(&mut other, 2).await;
+    other.finish_epoch(2, 3).await.expect("written");
     totals_reach(&redis, second, &other.truth()).await;
 
     write(&file, &[first], "");
@@ -102,7 +95,7 @@ async fn markets_come_and_go_at_sighup_and_no_other_actor_notices() {
     let (metrics, ready) =
         (get(process.metrics, "/metrics").await.1, get(process.metrics, "/readyz?verbose").await.1);
     assert!(!metrics.contains(second) && !ready.contains(second), "{ready}\n{metrics}");
-    finish(&mut one, 2).await;
+    one.finish_epoch(2, 3).await.expect("written");
     totals_reach(&redis, first, &one.truth()).await;
     process.signal("TERM").await;
     assert_eq!(process.exit_code().await, Some(0));

@@ -15,8 +15,7 @@ use redis::cmd;
 use state_tracker::{config::Config, service::connect};
 use tempfile::TempDir;
 use testkit::{
-    Authority, ClusterClient, MarketProducer, RedisCluster, RedisServer, Sentinels, Tls, Truth,
-    producers::unix_now, wait_until,
+    Authority, ClusterClient, MarketProducer, RedisCluster, RedisServer, Sentinels, Tls, Truth, wait_until,
 };
 
 type Environment = BTreeMap<String, String>;
@@ -82,23 +81,14 @@ async fn reaches_on(client: &mut ClusterClient, truth: &Truth) {
     .await;
 }
 
-async fn finish(market: &mut MarketProducer, epoch: u64) {
-    let now = unix_now();
-    market.open_epoch(epoch, now).await.expect("opened");
-    market.submit(epoch, 3, now).await.expect("submitted");
-    market.close_epoch(epoch, now).await.expect("closed");
-    market.local_batch(epoch, now).await.expect("local batch");
-    market.aggregated_batch(epoch, &["validator1"], now).await.expect("aggregated batch");
-}
-
 /// The service serves: a reader of this server sees the totals that were written, before and after an event.
 async fn serves(environment: &Environment, server: &RedisServer, market: &mut MarketProducer) {
-    finish(market, 1).await;
+    market.finish_epoch(1, 3).await.expect("written");
     let service = service(environment).await;
     let mut connection = server.connection().await.expect("a connection");
     for epoch in 2..4 {
         reaches(server, &market.truth()).await;
-        finish(market, epoch).await;
+        market.finish_epoch(epoch, 3).await.expect("written");
         wait_until("the epoch is heard of", SOON, async || {
             let current = common::current_epoch(&mut connection.clone(), MARKETS[0]).await;
             current.is_some_and(|current| current["epoch_id"].as_str() == Some(&epoch.to_string()))
@@ -174,7 +164,7 @@ async fn a_user_of_an_access_list_and_another_database_are_used() {
     let mut market = MarketProducer::new(producer(MARKETS[0]), &url).expect("producers");
     let mut environment = environment(server.addr());
     set(&mut environment, &[("REDIS_USERNAME", "tracker"), ("REDIS_PASSWORD", "secret"), ("REDIS_DB", "5")]);
-    finish(&mut market, 1).await;
+    market.finish_epoch(1, 3).await.expect("written");
     let service = service(&environment).await;
     let mut connection = server.connection().await.expect("a connection");
     let _: () = cmd("SELECT").arg(5).query_async(&mut connection).await.expect("selected");

@@ -136,15 +136,6 @@ async fn totals_reach(redis: &RedisServer, truth: &Truth) {
     .await;
 }
 
-async fn finish(market: &mut MarketProducer, epoch: u64) {
-    let now = unix_now();
-    market.open_epoch(epoch, now).await.expect("opened");
-    market.submit(epoch, 5, now).await.expect("submitted");
-    market.close_epoch(epoch, now).await.expect("closed");
-    market.local_batch(epoch, now).await.expect("batched");
-    market.aggregated_batch(epoch, &["validator1"], now).await.expect("aggregated");
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_forgets_the_scripts_again_and_again_costs_no_epoch_no_pass_and_no_crash() {
     let redis = RedisServer::start().await.expect("a Redis server");
@@ -152,7 +143,7 @@ async fn a_server_that_forgets_the_scripts_again_and_again_costs_no_epoch_no_pas
     let tracker = Tracker::start(&redis, rhythm(), SOON).await;
     for epoch in 1..=10 {
         run(&redis, &["SCRIPT", "FLUSH"]).await;
-        finish(&mut market, epoch).await;
+        market.finish_epoch(epoch, 5).await.expect("written");
         totals_reach(&redis, &market.truth()).await;
     }
     wait_until("all is well", SOON, async || tracker.is_ready()).await;
@@ -165,7 +156,7 @@ async fn a_spoilt_ledger_makes_no_crash_and_no_dataset_and_not_ready_until_it_is
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut market = producer(&redis);
     let tracker = Tracker::start(&redis, rhythm(), SOON).await;
-    finish(&mut market, 1).await;
+    market.finish_epoch(1, 5).await.expect("written");
     totals_reach(&redis, &market.truth()).await;
     for part in ["open", "sealed", "sums", "meta"] {
         market.open_epoch(market.truth().epochs_total() + 1, unix_now()).await.expect("opened");
@@ -273,7 +264,7 @@ async fn a_redis_that_was_emptied_is_reported_and_nothing_else_is_called_a_loss(
         if epoch % 5 == 0 {
             tokio::time::sleep(Duration::from_millis(120)).await;
         }
-        finish(&mut market, epoch).await;
+        market.finish_epoch(epoch, 5).await.expect("written");
     }
     totals_reach(&redis, &market.truth()).await;
     tokio::time::sleep(Duration::from_millis(200)).await;
@@ -297,7 +288,7 @@ async fn a_connection_that_breaks_at_any_moment_of_a_pass_loses_and_doubles_noth
     let mut market = producer(&redis);
     let tracker = Tracker::start_at(redis.url_at(proxy.addr()), rhythm(), SOON).await;
     for epoch in 1..=60 {
-        finish(&mut market, epoch).await;
+        market.finish_epoch(epoch, 5).await.expect("written");
         tokio::time::sleep(Duration::from_micros(epoch * 977 % 30_000)).await;
         proxy.cut();
     }
@@ -320,7 +311,7 @@ async fn a_field_that_can_not_be_read_keeps_its_last_good_value_through_a_crash_
     .await;
     // At once: a pass between two steps would find the queue empty.
     run(&redis, &["SET", &key("submissionQueue"), "spoilt"]).await;
-    finish(&mut market, 1).await;
+    market.finish_epoch(1, 5).await.expect("written");
     // The next incarnation passes at once, and knows the value only from the dataset.
     assert!(tracker.tree.kill("aggregator"));
     totals_reach(&redis, &market.truth()).await;

@@ -7,7 +7,7 @@ use state_tracker::{
 };
 use testkit::{MarketProducer, RedisCluster, RedisServer, Sentinels};
 
-use super::{Environment, by_cluster, by_sentinels, finish, reaches, reaches_on, set};
+use super::{Environment, by_cluster, by_sentinels, reaches, reaches_on, set};
 use crate::common::{self, MARKETS, SOON, have_settled, key, producer, service};
 
 async fn examined(environment: &Environment) -> Report {
@@ -50,7 +50,7 @@ async fn every_node_of_a_cluster_and_its_keys_are_examined() {
         configure(cluster.node(node), &RECOMMENDED).await;
     }
     let mut market = MarketProducer::to_cluster(producer(MARKETS[0]), cluster.client());
-    finish(&mut market, 1).await;
+    market.finish_epoch(1, 3).await.expect("written");
     let environment = of_one_market(by_cluster(&cluster));
     let service = service(&environment).await;
     let mut client = cluster.client();
@@ -92,7 +92,7 @@ async fn master_replica_and_sentinels_are_examined() {
     }
     let mut market =
         MarketProducer::to_server(producer(MARKETS[0]), group.master().client().expect("a client"));
-    finish(&mut market, 1).await;
+    market.finish_epoch(1, 3).await.expect("written");
     let environment = of_one_market(by_sentinels(&group));
     let service = service(&environment).await;
     reaches(group.master(), &market.truth()).await;

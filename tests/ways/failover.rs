@@ -7,9 +7,7 @@ use state_tracker::{config::Config, service::Service};
 use testkit::{MarketProducer, RedisCluster, RedisServer, Sentinels, Truth, wait_until};
 use tokio::time::Instant;
 
-use super::{
-    Environment, Identity, by_cluster, by_sentinels, dataset, finish, reaches, reaches_on, refusal, set,
-};
+use super::{Environment, Identity, by_cluster, by_sentinels, dataset, reaches, reaches_on, refusal, set};
 use crate::common::{
     self, MARKETS, PROTOCOL, SOON, get, have_settled, key, producer, service, shown, written,
 };
@@ -58,7 +56,7 @@ async fn survives_a_failover(group: &mut Sentinels, environment: &Environment) {
     let mut market =
         MarketProducer::to_server(producer(MARKETS[0]), group.master().client().expect("a client"));
     for epoch in 1..4 {
-        finish(&mut market, epoch).await;
+        market.finish_epoch(epoch, 3).await.expect("written");
     }
     let service = service(environment).await;
     reaches(group.master(), &market.truth()).await;
@@ -67,7 +65,7 @@ async fn survives_a_failover(group: &mut Sentinels, environment: &Environment) {
     let mut later =
         MarketProducer::to_server(producer(MARKETS[0]), group.master().client().expect("a client"));
     for epoch in 4..6 {
-        finish(&mut later, epoch).await;
+        later.finish_epoch(epoch, 3).await.expect("written");
     }
     reaches(group.master(), &both(market.truth(), &later)).await;
     is_no_crash(&service);
@@ -103,12 +101,12 @@ async fn a_failover_of_the_sentinels_moves_subscription_and_datasets_within_its_
     set(&mut environment, &NO_POLLING);
     let mut market =
         MarketProducer::to_server(producer(MARKETS[0]), group.master().client().expect("a client"));
-    finish(&mut market, 1).await;
+    market.finish_epoch(1, 3).await.expect("written");
     let service = service(&environment).await;
     reaches(group.master(), &market.truth()).await;
     have_settled(&service, MARKETS[0]).await;
     // No interval tells the summary of this one; only the new subscription can.
-    finish(&mut market, 2).await;
+    market.finish_epoch(2, 3).await.expect("written");
     let mut old = group.master().connection().await.expect("a connection");
     let summary = common::summary(&mut old, MARKETS[0]).await.expect("a summary");
     assert_ne!(shown(&summary), written(&market.truth()));
@@ -127,7 +125,7 @@ async fn a_failover_of_the_sentinels_moves_subscription_and_datasets_within_its_
     let before = [metric(&service, heard).await, metric(&service, gaps).await];
     let mut later =
         MarketProducer::to_server(producer(MARKETS[0]), group.master().client().expect("a client"));
-    finish(&mut later, 3).await;
+    later.finish_epoch(3, 3).await.expect("written");
     let connection = group.master().connection().await.expect("a connection");
     wait_until("the event has caused a pass", SOON, async || {
         let current = common::current_epoch(&mut connection.clone(), MARKETS[0]).await;
@@ -148,7 +146,7 @@ async fn the_death_of_the_node_that_is_listened_to_moves_subscription_and_datase
     let nodes: Vec<String> = cluster.addrs().iter().map(ToString::to_string).collect();
     set(&mut environment, &NO_POLLING);
     set(&mut environment, &[("REDIS_CLUSTER", &nodes.join(","))]);
-    finish(&mut market, 1).await;
+    market.finish_epoch(1, 3).await.expect("written");
     let service = service(&environment).await;
     reaches_on(&mut cluster.client(), &market.truth()).await;
     have_settled(&service, MARKETS[0]).await;
@@ -160,7 +158,7 @@ async fn the_death_of_the_node_that_is_listened_to_moves_subscription_and_datase
     }
     let dying = heard_at.expect("one of the nodes is listened to");
     let heir = cluster.replicate(dying).await.expect("a replica");
-    finish(&mut market, 2).await;
+    market.finish_epoch(2, 3).await.expect("written");
     let summary = dataset(&mut cluster.client(), "dashboard:summary").await.expect("a summary");
     assert_ne!(shown(&summary), written(&market.truth()));
 
@@ -186,7 +184,7 @@ async fn the_death_of_the_node_that_is_listened_to_moves_subscription_and_datase
     let heard = "state_tracker_events_received_total";
     let before = metric(&service, heard).await;
     let mut later = MarketProducer::to_cluster(producer(MARKETS[0]), cluster.client());
-    finish(&mut later, 3).await;
+    later.finish_epoch(3, 3).await.expect("written");
     let mut client = cluster.client();
     wait_until("the event has caused a pass", SOON, async || {
         let current = dataset(&mut client, "metrics:current_epoch").await;
@@ -201,7 +199,7 @@ async fn the_death_of_the_node_that_is_listened_to_moves_subscription_and_datase
 async fn survives_a_resharding(cluster: &RedisCluster, environment: &Environment) {
     let mut market = MarketProducer::to_cluster(producer(MARKETS[0]), cluster.client());
     for epoch in 1..6 {
-        finish(&mut market, epoch).await;
+        market.finish_epoch(epoch, 3).await.expect("written");
     }
     let service = service(environment).await;
     let mut client = cluster.client();
@@ -216,10 +214,10 @@ async fn survives_a_resharding(cluster: &RedisCluster, environment: &Environment
     };
     for epoch in 6..12 {
         move_on(key(MARKETS[0], &format!("epoch:{epoch}:submissions:ids"))).await;
-        finish(&mut market, epoch).await;
+        market.finish_epoch(epoch, 3).await.expect("written");
     }
     move_on(format!("{{{PROTOCOL}:{}}}:tracker:open", MARKETS[0])).await;
-    finish(&mut market, 12).await;
+    market.finish_epoch(12, 3).await.expect("written");
     reaches_on(&mut client, &market.truth()).await;
     is_no_crash(&service);
     service.stop().await;

@@ -13,6 +13,7 @@ use supervision::{
     ActorHealth, Backoff, Child, Clock, ExitKind, Intensity, Limits, Mailbox, Outcome, Overflow, Policy,
     Tree, TreeOptions,
 };
+pub use testkit::contents::query;
 use testkit::{Contracts, wait_until};
 
 use crate::common;

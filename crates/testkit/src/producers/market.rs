@@ -9,7 +9,7 @@ use serde_json::json;
 use super::step::{DAY, HOUR, Step, WEEK, seconds};
 use crate::cluster::ClusterClient;
 
-use super::{EpochTruth, Link, ProducerConfig, ProducerError, SharedTruth, Truth};
+use super::{EpochTruth, Link, ProducerConfig, ProducerError, SharedTruth, Truth, unix_now};
 
 /// All producers of one market over one connection, which is made again after an error.
 ///
@@ -206,6 +206,20 @@ impl MarketProducer {
             truth.batch_validators = ids;
         };
         self.commit(step, epoch, "aggregated_batch", done).await
+    }
+
+    /// All of an epoch at once: it is opened, gets this many submissions, is closed, and both batches are made by the own
+    /// validator alone.
+    ///
+    /// # Errors
+    /// When Redis does not confirm a step; those before it are written.
+    pub async fn finish_epoch(&mut self, epoch: u64, submissions: u64) -> Result<(), ProducerError> {
+        let (now, own) = (unix_now(), self.config.own_validator.clone());
+        self.open_epoch(epoch, now).await?;
+        self.submit(epoch, submissions, now).await?;
+        self.close_epoch(epoch, now).await?;
+        self.local_batch(epoch, now).await?;
+        self.aggregated_batch(epoch, &[&own], now).await
     }
 
     /// The priority client notes what it was assigned and submitted for the epoch. Adds to `vpa:stats`, so

@@ -14,9 +14,9 @@ mod tracker;
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
-use serde_json::json;
-use testkit::{Anvil, Contracts, Emission, RedisServer, wait_until};
-use tracker::{SOON, Setup, Tracker, query};
+use serde_json::{Value, json};
+use testkit::{Anvil, Contracts, Emission, RedisServer, anvil::post, contents::query, wait_until};
+use tracker::{SOON, Setup, Tracker};
 
 const OLD: u64 = 40_000;
 const YOUNG: u64 = 10_000;
@@ -118,52 +118,25 @@ async fn raw_events(anvil: &Anvil, contracts: &Contracts, head: u64) {
 
 /// Headers in batches of 100, and logs.
 async fn raw_blocks(anvil: &Anvil, contracts: &Contracts, head: u64) {
-    let client = reqwest_free::Client::new(anvil.addr());
     for from in (1..=head).step_by(500) {
         let to = (from + 499).min(head);
         logs(anvil, contracts, from, to).await;
         for from in (from..=to).step_by(100) {
-            client.headers(from, (from + 99).min(to)).await;
+            headers(anvil, from, (from + 99).min(to)).await;
         }
     }
 }
 
-/// A batch of requests as plain HTTP: what anybody would send.
-mod reqwest_free {
-    use std::net::SocketAddr;
-
-    use serde_json::{Value, json};
-    use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt},
-        net::TcpStream,
+/// A batch of requests for headers.
+async fn headers(anvil: &Anvil, from: u64, to: u64) {
+    let one = |number: u64| {
+        json!({ "jsonrpc": "2.0", "id": number, "method": "eth_getBlockByNumber",
+                "params": [format!("{number:#x}"), false] })
     };
-
-    pub struct Client(SocketAddr);
-
-    impl Client {
-        pub fn new(addr: SocketAddr) -> Self {
-            Self(addr)
-        }
-
-        pub async fn headers(&self, from: u64, to: u64) {
-            let one = |number: u64| {
-                json!({ "jsonrpc": "2.0", "id": number, "method": "eth_getBlockByNumber",
-                        "params": [format!("{number:#x}"), false] })
-            };
-            let body = Value::Array((from..=to).map(one).collect()).to_string();
-            let request = format!(
-                "POST / HTTP/1.1\r\nHost: node\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
-                body.len()
-            );
-            let mut stream = TcpStream::connect(self.0).await.expect("connected");
-            stream.write_all(request.as_bytes()).await.expect("sent");
-            let mut answer = Vec::new();
-            stream.read_to_end(&mut answer).await.expect("answered");
-            let body = answer.windows(4).position(|end| end == b"\r\n\r\n").expect("a head") + 4;
-            let headers: Vec<Value> = serde_json::from_slice(&answer[body..]).expect("a batch");
-            assert_eq!(headers.len() as u64, to - from + 1);
-        }
-    }
+    let batch = Value::Array((from..=to).map(one).collect());
+    let answer = post(anvil.addr(), &batch.to_string()).await.expect("answered");
+    let headers: Vec<Value> = serde_json::from_slice(&answer).expect("a batch");
+    assert_eq!(headers.len() as u64, to - from + 1);
 }
 
 /// How long after a block was mined its effect stands in Redis.

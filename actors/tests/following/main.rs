@@ -16,11 +16,11 @@ use domain::chain::WindowState;
 use supervision::fail::{Fault, When};
 use testkit::{
     Emission, RedisServer,
-    contents::{Contents, assert_same},
+    contents::{Contents, assert_same, query},
     wait_until,
     world::{WINDOW, World},
 };
-use tracker::{SOON, Setup, Tracker, query};
+use tracker::{SOON, Setup, Tracker};
 
 const POINTS: [&str; 7] = [
     "block_fetcher::before_write",

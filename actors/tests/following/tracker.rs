@@ -13,7 +13,6 @@ use supervision::{
     ActorHealth, Backoff, Child, Clock, ExitKind, Intensity, Limits, Mailbox, Outcome, Overflow, Policy,
     Tree, TreeOptions,
 };
-pub use testkit::contents::query;
 use testkit::{Contracts, wait_until};
 
 use crate::common;

@@ -1,6 +1,6 @@
 //! How fast old blocks are read, as a ratio to the bare requests for the same blocks in the same run. Against a real
 //! node on this machine. `cargo bench --package chain --bench backfill`.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a bench")]
+#![allow(clippy::expect_used, missing_docs)] // A figure that can not be had ends the run.
 
 use std::time::{Duration, Instant};
 
@@ -22,23 +22,28 @@ async fn main() {
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
-    let anvil = Anvil::start().await.unwrap();
-    let contracts = anvil.deploy(1).await.unwrap();
+    let anvil = Anvil::start().await.expect("a node");
+    let contracts = anvil.deploy(1).await.expect("contracts");
     for epoch in 1..=BLOCKS / EVERY {
         let release = Emission::EpochReleased { epoch, begin: 0, end: 1 };
-        anvil.emit(&contracts, &contracts.markets[0], &release).await.unwrap();
-        anvil.mine_many(EVERY, 1).await.unwrap();
+        anvil.emit(&contracts, &contracts.markets[0], &release).await.expect("emitted");
+        anvil.mine_many(EVERY, 1).await.expect("mined");
     }
-    let height = anvil.height().await.unwrap();
-    let (hash, parent, time) = anvil.block(0).await.unwrap().unwrap();
-    let genesis = BlockRef { number: 0, hash: hash.parse().unwrap(), parent: parent.parse().unwrap(), time };
-    let configured = Contracts {
-        protocol_state: contracts.protocol_state.parse().unwrap(),
-        priorities: None,
-        markets: vec![contracts.markets[0].parse().unwrap()],
+    let height = anvil.height().await.expect("a height");
+    let (hash, parent, time) = anvil.block(0).await.expect("asked").expect("the first block");
+    let genesis = BlockRef {
+        number: 0,
+        hash: hash.parse().expect("a hash"),
+        parent: parent.parse().expect("a hash"),
+        time,
     };
-    let config = ChainConfig::new(vec![anvil.url().parse().unwrap()], configured);
-    let source = Source::new(config).unwrap();
+    let configured = Contracts {
+        protocol_state: contracts.protocol_state.parse().expect("an address"),
+        priorities: None,
+        markets: vec![contracts.markets[0].parse().expect("an address")],
+    };
+    let config = ChainConfig::new(vec![anvil.url().parse().expect("a URL")], configured);
+    let source = Source::new(config).expect("a source");
 
     let (mut logs, mut events, mut bare, mut blocks) = (vec![], vec![], vec![], vec![]);
     for run in 0..=RUNS {
@@ -81,7 +86,8 @@ async fn raw_logs(anvil: &Anvil, contract: &str, height: u64) -> Duration {
     for from in (1..=height).step_by(CHUNK as usize) {
         let to = height.min(from + CHUNK - 1);
         let filter = json!([{ "address": contract, "fromBlock": format!("{from:#x}"), "toBlock": format!("{to:#x}") }]);
-        found += anvil.request("eth_getLogs", filter).await.unwrap().as_array().unwrap().len();
+        let logs = anvil.request("eth_getLogs", filter).await.expect("logs");
+        found += logs.as_array().expect("a list").len();
     }
     assert_eq!(found as u64, BLOCKS / EVERY);
     started.elapsed()
@@ -93,8 +99,8 @@ async fn raw_headers(anvil: &Anvil, height: u64) -> Duration {
         let to = height.min(from + HEADERS_AT_ONCE - 1);
         let call = |number: u64| json!({ "jsonrpc": "2.0", "id": number, "method": "eth_getBlockByNumber", "params": [format!("{number:#x}"), false] });
         let batch = Value::Array((from..=to).map(call).collect());
-        let answer = testkit::anvil::post(anvil.addr(), &batch.to_string()).await.unwrap();
-        let answers: Vec<Value> = serde_json::from_slice(&answer).unwrap();
+        let answer = testkit::anvil::post(anvil.addr(), &batch.to_string()).await.expect("answered");
+        let answers: Vec<Value> = serde_json::from_slice(&answer).expect("a batch");
         assert_eq!(answers.len() as u64, to - from + 1);
     }
     started.elapsed()
@@ -103,7 +109,7 @@ async fn raw_headers(anvil: &Anvil, height: u64) -> Duration {
 async fn our_events(source: &Source, genesis: &BlockRef, height: u64) -> Duration {
     let started = Instant::now();
     let (mut range, mut last, mut found) = (source.range(height), *genesis, 0);
-    while let Step::Part(part) = range.events(&last, deadline()).await.unwrap() {
+    while let Step::Part(part) = range.events(&last, deadline()).await.expect("events") {
         found += part.blocks.len() as u64;
         last = part.last;
     }
@@ -114,9 +120,9 @@ async fn our_events(source: &Source, genesis: &BlockRef, height: u64) -> Duratio
 async fn our_blocks(source: &Source, genesis: &BlockRef, height: u64) -> Duration {
     let started = Instant::now();
     let (mut range, mut last, mut found) = (source.range(height), *genesis, 0);
-    while let Step::Part(blocks) = range.blocks(&last, deadline()).await.unwrap() {
+    while let Step::Part(blocks) = range.blocks(&last, deadline()).await.expect("blocks") {
         found += blocks.iter().map(|block| block.events.len() as u64).sum::<u64>();
-        last = blocks.last().unwrap().at;
+        last = blocks.last().expect("a part has blocks").at;
     }
     assert_eq!((last.number, found), (height, BLOCKS / EVERY));
     started.elapsed()

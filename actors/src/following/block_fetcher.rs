@@ -195,7 +195,7 @@ impl BlockFetcher {
         Ok(())
     }
 
-    /// The first checkpoint: the block before the one to begin with.
+    /// The first checkpoint: the block before the one to begin with, which itself is not counted as accepted.
     async fn begin(
         &mut self,
         cx: &Context<NoMessage>,
@@ -229,9 +229,7 @@ impl BlockFetcher {
             notes.extend(after.take_up(*market, beginning, head.time, &self.rules));
         }
         notes.extend(after.accept(&stretch, &self.rules)?);
-        if self.commit(page, &after, Some(&stretch), notes).await? {
-            self.chain.progress.with(|state| state.blocks += 1);
-        }
+        self.commit(page, &after, Some(&stretch), notes).await?;
         Ok(Came::Further)
     }
 
@@ -331,6 +329,9 @@ impl BlockFetcher {
                     let edges = markets.iter().flat_map(|markets| markets.iter());
                     let its = edges.filter(|edges| edges.keys.market().checksummed() == market.checksummed());
                     its.filter_map(|edges| edges.of_chain.as_ref()).for_each(wake);
+                }
+                Note::Expired { market, .. } => {
+                    self.chain.progress.with(|all| all.prepared.entry(*market).or_default().expired += 1);
                 }
                 _ => {}
             }

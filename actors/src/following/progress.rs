@@ -198,4 +198,40 @@ mod tests {
         progress.head(block(2, 1_000_005));
         assert_eq!(progress.chain_time(), Some(1_000_005));
     }
+
+    #[test]
+    fn lag_and_estimate_are_known_once_there_is_something_to_reckon_with() {
+        let mut state = FollowState::default();
+        assert_eq!((state.lag(), state.remaining(), state.estimate()), (None, 0, None));
+        state.checkpoint = Some(block(40, 1_000_040));
+        state.head = Some((block(47, 1_000_047), Instant::now()));
+        (state.backfill, state.speed) = (Some(1_040), 250.0);
+        let four_seconds = Some(Duration::from_secs(4));
+        assert_eq!((state.lag(), state.remaining(), state.estimate()), (Some(7), 1_000, four_seconds));
+        // A node that is behind us.
+        state.head = Some((block(39, 1_000_039), Instant::now()));
+        state.backfill = None;
+        assert_eq!((state.lag(), state.remaining(), state.estimate()), (Some(0), 0, Some(Duration::ZERO)));
+    }
+
+    #[test]
+    fn each_node_is_in_one_state() {
+        let node = |head, lagging, seconds| NodeStatus {
+            node: "http://127.0.0.1:1".parse().expect("a URL"),
+            archive: false,
+            head,
+            lagging,
+            fault: None,
+            set_aside_for: Duration::from_secs(seconds),
+        };
+        let all = [
+            node(Some(7), false, 0),
+            node(Some(3), true, 0),
+            node(Some(3), true, 9),
+            node(None, false, 9),
+            node(None, false, 0),
+        ];
+        let states: Vec<_> = nodes(&all).collect();
+        assert_eq!(states, [("up", 1), ("lagging", 1), ("set_aside", 2), ("unknown", 1)]);
+    }
 }

@@ -1,4 +1,4 @@
-//! Log lines about things that repeat: one a minute for each subject, with the number of those left out.
+//! Log lines about things that repeat: one a minute for each subject, or some, with the number of those left out.
 
 use std::{
     collections::HashMap,
@@ -8,7 +8,7 @@ use std::{
 
 use supervision::Clock;
 
-/// How long a subject stays quiet after a line.
+/// How long a subject stays quiet when it has had its lines.
 const QUIET: Duration = Duration::from_secs(60);
 /// How many subjects are told apart; beyond that the oldest knowledge is dropped.
 const SUBJECTS: usize = 1024;
@@ -16,35 +16,56 @@ const SUBJECTS: usize = 1024;
 /// Decides which complaints become log lines.
 pub(crate) struct Complaints {
     clock: Clock,
-    subjects: Mutex<HashMap<String, (Instant, u64)>>,
+    /// How many lines a subject has a minute.
+    lines: u32,
+    subjects: Mutex<HashMap<String, Subject>>,
+}
+
+/// What was said of a subject.
+struct Subject {
+    /// When its minute began.
+    since: Instant,
+    lines: u32,
+    left_out: u64,
 }
 
 impl Complaints {
-    /// No complaint has been heard.
+    /// No complaint has been heard; each subject has one line a minute.
     #[must_use]
     pub(crate) fn new(clock: &Clock) -> Self {
-        Self { clock: clock.clone(), subjects: Mutex::default() }
+        Self::allowing(1, clock)
     }
 
-    /// Whether to log about this subject now; with it, how many complaints were left out since the last line.
+    /// The same with so many lines a minute.
+    #[must_use]
+    pub(crate) fn allowing(lines: u32, clock: &Clock) -> Self {
+        Self { clock: clock.clone(), lines, subjects: Mutex::default() }
+    }
+
+    /// Whether to log about this subject now; with it, how many complaints were left out in its minute before.
     pub(crate) fn admit(&self, subject: &str) -> Option<u64> {
         let now = self.clock.now();
         let mut subjects = self.subjects.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((since, left_out)) = subjects.get_mut(subject) {
-            if now.saturating_duration_since(*since) < QUIET {
-                *left_out += 1;
-                return None;
+        if let Some(known) = subjects.get_mut(subject) {
+            if now.saturating_duration_since(known.since) >= QUIET {
+                let left_out = known.left_out;
+                *known = Subject { since: now, lines: 1, left_out: 0 };
+                return Some(left_out);
             }
-            *since = now;
-            return Some(std::mem::take(left_out));
+            if known.lines < self.lines {
+                known.lines += 1;
+                return Some(0);
+            }
+            known.left_out += 1;
+            return None;
         }
         if subjects.len() >= SUBJECTS {
-            subjects.retain(|_, (since, _)| now.saturating_duration_since(*since) < QUIET);
+            subjects.retain(|_, known| now.saturating_duration_since(known.since) < QUIET);
             if subjects.len() >= SUBJECTS {
                 return None;
             }
         }
-        subjects.insert(subject.to_owned(), (now, 0));
+        subjects.insert(subject.to_owned(), Subject { since: now, lines: 1, left_out: 0 });
         Some(0)
     }
 }
@@ -63,6 +84,16 @@ mod tests {
         clock.advance(QUIET);
         assert_eq!(complaints.admit("a"), Some(2));
         assert_eq!(complaints.admit("a"), None);
+    }
+
+    #[test]
+    fn a_subject_may_have_several_lines_a_minute() {
+        let clock = Clock::manual(Duration::ZERO);
+        let complaints = Complaints::allowing(2, &clock);
+        let told = |_| complaints.admit("a");
+        assert_eq!([1, 2, 3, 4].map(told), [Some(0), Some(0), None, None]);
+        clock.advance(QUIET);
+        assert_eq!([1, 2, 3].map(told), [Some(2), Some(0), None]);
     }
 
     #[test]

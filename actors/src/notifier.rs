@@ -1,10 +1,15 @@
 //! The notifier: tells people what they should know of. Today it writes it to the log.
 //!
-//! Touches nothing else. What it is told is for people alone: an edge to it drops the oldest, and nothing is decided by it.
+//! Touches nothing else. Many of one kind become a few lines, for a chain that is followed from far back tells of thousands. What it is told is for people alone: an edge to it drops the oldest, and nothing is decided by it.
 
 use domain::chain::{ChainEvent, Note};
 use serde::{Deserialize, Serialize};
 use supervision::{Actor, Context, Failure, Message};
+
+use crate::complaints::Complaints;
+
+/// How many lines there may be a minute of one kind.
+const LINES: u32 = 20;
 
 /// How grave it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,12 +140,14 @@ impl Actor for Notifier {
     type Message = Notice;
 
     async fn run(&mut self, cx: &mut Context<Notice>) -> Result<(), Failure> {
+        let lines = Complaints::allowing(LINES, cx.clock());
         while let Some(notice) = cx.recv().await {
             let Notice { kind, severity, text } = &*notice;
-            match severity {
-                Severity::Low => tracing::debug!(kind, "{text}"),
-                Severity::Medium => tracing::warn!(kind, "{text}"),
-                Severity::High => tracing::error!(kind, "{text}"),
+            match (severity, lines.admit(kind)) {
+                (Severity::Low, _) => tracing::debug!(kind, "{text}"),
+                (_, None) => {}
+                (Severity::Medium, Some(left_out)) => tracing::warn!(kind, left_out, "{text}"),
+                (Severity::High, Some(left_out)) => tracing::error!(kind, left_out, "{text}"),
             }
             notice.settle();
         }

@@ -34,6 +34,7 @@ use crate::{
     reply::Replies,
 };
 use guarded::Guarded;
+use inputs::take_windows;
 
 /// How long the hash of a block can be asked for, in seconds.
 pub const BLOCK_HASH_TTL: u64 = 30 * 60;
@@ -138,8 +139,8 @@ impl ChainStore {
             let key = keys.windows(market);
             let mut texts = Texts::default();
             let mut there = Market::default();
-            for (epoch, text) in replies.own::<Vec<(u64, String)>>(&key)? {
-                there.windows.insert(epoch, read(&key, &text)?);
+            for (epoch, (window, text)) in take_windows(&mut replies, &key)? {
+                there.windows.insert(epoch, window);
                 texts.windows.insert(epoch, text);
             }
             let key = keys.market(market);

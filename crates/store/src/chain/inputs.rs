@@ -66,8 +66,16 @@ pub async fn windows(
     let mut batch = Batch::new();
     batch.cmd("HGETALL", &key);
     let mut replies = Replies::new(operation, session.run(operation, &key, batch).await?);
-    let texts: Vec<(u64, String)> = replies.own(&key)?;
-    texts.into_iter().map(|(epoch, text)| Ok((epoch, read(&key, &text)?))).collect()
+    Ok(take_windows(&mut replies, &key)?.into_iter().map(|(epoch, (window, _))| (epoch, window)).collect())
+}
+
+/// The windows of the next answer, by their epochs, each as it stands there too.
+pub(super) fn take_windows(
+    replies: &mut Replies,
+    key: &str,
+) -> Result<BTreeMap<u64, (Window, String)>, StoreError> {
+    let texts: Vec<(u64, String)> = replies.own(key)?;
+    texts.into_iter().map(|(epoch, text)| Ok((epoch, (read(key, &text)?, text)))).collect()
 }
 
 impl ChainStore {
@@ -92,12 +100,11 @@ impl ChainStore {
         });
         let mut replies = Replies::new(operation, session.run(operation, &windows, batch).await?);
         self.check_identity(operation, replies.own::<Option<String>>(&identity)?.as_deref())?;
-        let texts: Vec<(u64, String)> = replies.own(&windows)?;
+        let all = take_windows(&mut replies, &windows)?;
         let done_text: Option<String> = replies.own(&key)?;
         let done = super::parse(&key, done_text.as_deref())?.unwrap_or_default();
         let mut closed = Vec::new();
-        for (epoch, text) in texts {
-            let window: Window = read(&windows, &text)?;
+        for (epoch, (window, text)) in all {
             if matches!(window.state, WindowState::Closed { .. }) {
                 let (done, done_text) = (EpochSet::clone(&done), done_text.clone());
                 closed.push(ClosedWindow { market, epoch, window, text, done, done_text });

@@ -369,6 +369,36 @@ async fn a_reorganisation_too_deep_to_follow_takes_neither_the_process_nor_its_d
     service.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_node_is_tried_before_a_rollout_and_the_contract_behind_it() {
+    let world = World::new(16).await;
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut environment = following(&redis, &world);
+    let check = async |environment: &BTreeMap<String, String>| {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_state-tracker"));
+        let output = command.args(["check", "--connect"]).env_clear().envs(environment).output().await;
+        let output = output.expect("it runs");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let (code, told, error) = check(&environment).await;
+    assert_eq!(code, Some(0), "{error}");
+    assert!(told.contains(&format!("is at block {}, chain id 31337", world.height().await)), "{told}");
+    assert_eq!(told.matches("submissions are taken for 20s").count(), 2, "{told}");
+
+    environment.insert("RPC_NODES".to_owned(), format!("{},http://user:word@127.0.0.1:1", world.anvil.url()));
+    let (code, told, error) = check(&environment).await;
+    assert_eq!(code, Some(1));
+    assert!(told.contains("chain id 31337"), "the other one is told of: {told}");
+    assert!(error.contains("node http://127.0.0.1:1: ") && !error.contains("word"), "{error}");
+
+    environment.insert("RPC_NODES".to_owned(), world.anvil.url());
+    environment.insert("PROTOCOL_STATE_CONTRACT".to_owned(), world.contracts.markets[0].clone());
+    let (code, _, error) = check(&environment).await;
+    assert_eq!(code, Some(1));
+    assert!(error.contains("tracker.protocol"), "{error}");
+}
+
 #[test]
 fn a_chain_is_refused_where_it_can_not_be_followed() {
     let with = |name: &str, value: &str| {

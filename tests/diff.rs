@@ -7,13 +7,13 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::{MARKETS, SOON, environment, have_settled, key, producer, service, totals_reach};
-use redis::{aio::MultiplexedConnection, cmd};
+use redis::cmd;
 use serde_json::{Value, json};
 use state_tracker::{
     config::Config,
     diff::{Row, diff},
 };
-use testkit::{MarketProducer, RedisServer, producers::unix_now, wait_until};
+use testkit::{MarketProducer, RedisServer, contents::dumps, producers::unix_now, wait_until};
 use tokio::process::Command;
 
 fn config(environment: &BTreeMap<String, String>) -> Config {
@@ -37,17 +37,6 @@ async fn produced(redis: &RedisServer) -> MarketProducer {
     market.validators(7, &["v-a", "v-b"], now - 9).await.expect("validators");
     market.local_batch(7, now - 8).await.expect("local batch");
     market
-}
-
-/// Every key with what is in it.
-async fn everything(connection: &mut MultiplexedConnection) -> BTreeMap<String, Vec<u8>> {
-    let keys: Vec<String> = cmd("KEYS").arg("*").query_async(connection).await.expect("listed");
-    let mut all = BTreeMap::new();
-    for key in keys {
-        let dump = cmd("DUMP").arg(&key).query_async(connection).await.expect("dumped");
-        all.insert(key, dump);
-    }
-    all
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -83,9 +72,9 @@ async fn what_no_tracker_has_written_is_unexplained_and_nothing_is_changed_by_lo
     let mut market = produced(&redis).await;
     let config = config(&environment(redis.addr()));
     let mut connection = redis.connection().await.expect("a connection");
-    let before = everything(&mut connection).await;
+    let before = dumps(&mut connection).await;
     let rows = diff(&config, MARKETS[0]).await.expect("compared");
-    assert_eq!(everything(&mut connection).await, before, "it only reads");
+    assert_eq!(dumps(&mut connection).await, before, "it only reads");
     let missing = row(&rows, "dashboard:summary", "epochs_total");
     assert_eq!((&missing.computed, &missing.stands, missing.explained), (&json!(2), &Value::Null, false));
     assert!(missing.why.as_deref().is_some_and(|why| why.starts_with("nothing stands there")));

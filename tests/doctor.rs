@@ -13,7 +13,12 @@ use std::{
 use common::{MARKETS, PROTOCOL, SOON, environment, key, producer, summary};
 use redis::{FromRedisValue, aio::MultiplexedConnection};
 use serde_json::{Value, json};
-use testkit::{FaultProxy, MarketProducer, RedisServer, RedisServerBuilder, producers::unix_now, wait_until};
+use testkit::{
+    FaultProxy, MarketProducer, RedisServer, RedisServerBuilder,
+    contents::{Dump, dumps},
+    producers::unix_now,
+    wait_until,
+};
 use tokio::process::Command;
 
 const MARKET: &str = MARKETS[0];
@@ -131,17 +136,10 @@ async fn a_healthy_redis_with_a_tracker_at_work_has_no_finding_and_is_not_change
 }
 
 /// Every key that does not expire within seconds, with its content and the moment at which it expires.
-async fn everything(connection: &mut MultiplexedConnection) -> BTreeMap<String, (Vec<u8>, i64)> {
-    let mut all = BTreeMap::new();
-    for name in run::<Vec<String>>(connection, "KEYS *").await {
-        if (0..120_000).contains(&run::<i64>(connection, &format!("PTTL {name}")).await) {
-            continue;
-        }
-        let dump = run::<Option<Vec<u8>>>(connection, &format!("DUMP {name}")).await;
-        let Some(content) = dump else { continue };
-        let expires = run(connection, &format!("PEXPIRETIME {name}")).await;
-        all.insert(name, (content, expires));
-    }
+async fn everything(connection: &mut MultiplexedConnection) -> BTreeMap<String, Dump> {
+    let soon = (unix_now() + 120) * 1_000;
+    let mut all = dumps(connection).await;
+    all.retain(|_, (_, expires)| *expires < 0 || *expires > soon);
     all
 }
 

@@ -5,14 +5,12 @@
 
 mod common;
 
-use std::collections::BTreeMap;
-
 use common::{MARKETS, PROTOCOL, SOON, environment, key, producer, summary};
 use redis::{FromRedisValue, ToRedisArgs, aio::MultiplexedConnection};
 use serde_json::{Value, json};
 use state_tracker::{config::Config, service::Service};
 use supervision::WatchSettings;
-use testkit::{MarketProducer, RedisServer, producers::unix_now, wait_until};
+use testkit::{MarketProducer, RedisServer, contents::dumps, producers::unix_now, wait_until};
 
 async fn run<T: FromRedisValue>(
     connection: &mut MultiplexedConnection,
@@ -20,21 +18,6 @@ async fn run<T: FromRedisValue>(
     arguments: impl ToRedisArgs,
 ) -> T {
     redis::cmd(name).arg(arguments).query_async(connection).await.expect("the command is right")
-}
-
-/// Every key with its content and the moment at which it expires.
-type Keys = BTreeMap<String, (Vec<u8>, i64)>;
-
-async fn all_keys(connection: &mut MultiplexedConnection) -> Keys {
-    let names: Vec<String> = run(connection, "KEYS", "*").await;
-    let mut all = Keys::new();
-    for name in names {
-        // An output may expire meanwhile.
-        let Some(content) = run::<Option<Vec<u8>>>(connection, "DUMP", &name).await else { continue };
-        let expires = run(connection, "PEXPIRETIME", &name).await;
-        all.insert(name, (content, expires));
-    }
-    all
 }
 
 /// A market on which a tracker finds everything that it would change: a timeline with something old, a state without
@@ -60,7 +43,7 @@ async fn a_shadow_shows_every_dataset_under_its_prefix_and_changes_nothing_outsi
     let mut connection = redis.connection().await.expect("a connection");
     fill(&redis, &mut connection).await;
     let market = MARKETS[0];
-    let before = all_keys(&mut connection).await;
+    let before = dumps(&mut connection).await;
     // When the pruner has taken this away, it has been everywhere.
     let opened = format!("shadow:{{{PROTOCOL}:{market}}}:tracker:opened");
     run::<()>(&mut connection, "ZADD", (&opened, 1, "0")).await;
@@ -84,7 +67,7 @@ async fn a_shadow_shows_every_dataset_under_its_prefix_and_changes_nothing_outsi
     let shown: Value = serde_json::from_str(&shown).expect("JSON");
     assert_eq!((&shown["epochs_total"], &shown["submissions_total"]), (&json!(3), &json!(15)));
     service.stop().await;
-    let mut after = all_keys(&mut connection).await;
+    let mut after = dumps(&mut connection).await;
     after.retain(|name, _| !name.starts_with("shadow:"));
     assert!(after == before, "before: {:?}\nafter: {:?}", before.keys(), after.keys());
 

@@ -55,6 +55,20 @@ pub async fn contents(connection: &mut MultiplexedConnection, wanted: impl Fn(&s
     all
 }
 
+/// What a key holds byte by byte, and the moment at which it expires in Unix milliseconds; -1 where it never does.
+pub type Dump = (Vec<u8>, i64);
+
+/// Everything byte by byte, by its key. What expires meanwhile is left out.
+pub async fn dumps(connection: &mut MultiplexedConnection) -> BTreeMap<String, Dump> {
+    let mut all = BTreeMap::new();
+    for key in query::<Vec<String>>(connection, &["KEYS", "*"]).await {
+        let Some(bytes) = query::<Option<Vec<u8>>>(connection, &["DUMP", &key]).await else { continue };
+        let expires = query(connection, &["PEXPIRETIME", &key]).await;
+        all.insert(key, (bytes, expires));
+    }
+    all
+}
+
 /// Key by key; tells of the first that differs what only one of them has.
 #[track_caller]
 pub fn assert_same(found: &Contents, expected: &Contents) {

@@ -12,9 +12,9 @@
 //! | `tls_front` | TLS in front of a server that talks none (feature `certificates`) |
 //! | [`sentinels`] | a master with its replica under three sentinels, and its death |
 //! | [`cluster`] | a Redis Cluster whose slots move while clients work |
-//! | [`proxy`] | a TCP proxy in front of a server: counts round trips, cuts, refuses, delays, goes silent |
+//! | [`proxy`] | a TCP proxy in front of a server: counts round trips, cuts, refuses, delays, holds back, goes silent |
 //! | [`anvil`] | an EVM node that mines and reorganises when told to, with our contract on it |
-//! | [`rpc_proxy`] | a JSON-RPC proxy in front of it, whose answers fail, lag and lie |
+//! | [`rpc_proxy`] | a JSON-RPC proxy in front of it, whose answers fail, lag, lie and are held back |
 //! | [`producers`] | epochs, submissions and batches as the producers write them, with the truth of what was written |
 //! | [`contents`] | what stands in a Redis, to compare what two runs have left |
 //! | [`dice`] | chance that follows from a seed |

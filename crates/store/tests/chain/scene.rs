@@ -9,7 +9,7 @@ use store::{
     Session, Store, StoreError,
     chain::{Basis, ChainKeys, ChainStore, ClosedWindow, Inputs, Known, Outcome},
 };
-use testkit::contents::{Contents, contents};
+use testkit::contents::{Contents, Dump, contents, dumps};
 
 use crate::common::{self, Scene};
 
@@ -189,13 +189,8 @@ impl Chain {
     }
 
     /// Everything in Redis, byte by byte.
-    pub async fn dump(&mut self) -> BTreeMap<String, Vec<u8>> {
-        let mut all = BTreeMap::new();
-        for key in self.scene.run::<Vec<String>>("KEYS", "*").await {
-            let bytes = self.scene.run::<Vec<u8>>("DUMP", &key).await;
-            all.insert(key, bytes);
-        }
-        all
+    pub async fn dump(&mut self) -> BTreeMap<String, Dump> {
+        dumps(&mut self.scene.connection).await
     }
 
     /// Everything in Redis as it can be read.

@@ -18,8 +18,8 @@
 //! ```
 //!
 //! The mailboxes are made first, so that every actor can be given its edges before any of them exists. Each edge is
-//! declared with its sender; the tree does not start where edges that wait form a cycle. Today all edges are the
-//! listener's, and coalesce or drop the oldest: none waits.
+//! declared with its sender; the tree does not start where edges that wait form a cycle. Today all edges are those of the
+//! listener, the block fetcher and the batch preparers, and coalesce or drop the oldest: none waits.
 
 mod chain;
 mod reload;
@@ -40,7 +40,7 @@ use domain::Address;
 use store::{IndexKeys, MarketKeys, RedisSettings, Retention, Store};
 use supervision::{
     ActorHealth, Backoff, Child, Clock, Crash, DeadLetter, Failure, Intensity, Limits, Mailbox, Overflow,
-    Policy, State, StopReport, Tree, TreeOptions, WatchSettings,
+    Policy, Restart, State, StopReport, Tree, TreeOptions, WatchSettings,
 };
 
 use crate::{
@@ -55,6 +55,13 @@ pub(crate) fn stale_after(interval: Duration) -> Duration {
     3 * interval + Duration::from_secs(5)
 }
 
+/// The configuration that is in effect.
+struct Present {
+    config: Config,
+    /// What follows the chain has to begin anew: its markets are not these.
+    chain_is_due: bool,
+}
+
 /// A running service.
 pub struct Service {
     tree: Arc<Tree>,
@@ -63,7 +70,7 @@ pub struct Service {
     clock: Clock,
     roster: Roster,
     /// What is in effect. One reload at a time.
-    config: tokio::sync::Mutex<Config>,
+    present: tokio::sync::Mutex<Present>,
 }
 
 impl Service {
@@ -89,8 +96,8 @@ impl Service {
             .telemetry
             .observe_tree(move || observed.upgrade().map_or_else(Vec::new, |tree| tree.health()));
         tracing::info!(metrics = %http.metrics_address(), operator = %http.operator_address(), "endpoints are open");
-        let config = tokio::sync::Mutex::new(config.clone());
-        Ok(Self { tree, http, services, clock, roster, config })
+        let present = tokio::sync::Mutex::new(Present { config: config.clone(), chain_is_due: false });
+        Ok(Self { tree, http, services, clock, roster, present })
     }
 
     /// The tree.
@@ -119,7 +126,7 @@ impl Service {
 
     /// Stops the actors in order, then the endpoints.
     pub async fn stop(self) -> StopReport {
-        let shutdown_within = self.config.lock().await.supervision.shutdown_within;
+        let shutdown_within = self.present.lock().await.config.supervision.shutdown_within;
         let report = self.tree.stop(shutdown_within).await;
         self.http.stop().await;
         report
@@ -386,7 +393,7 @@ pub(crate) fn following(config: &Config, clock: &Clock) -> Result<FollowServices
     chain::shared(config, &services(config, clock)?, notices, clock)
 }
 
-/// The policy of what is given up when it stays down.
-pub(crate) fn at_once(settings: &config::Supervision) -> Policy {
-    Policy { give_up_after: Some(Duration::ZERO), ..policy(settings) }
+/// The policy of what comes to an end by itself, and is given up when it stays down.
+pub(crate) fn to_its_end(settings: &config::Supervision) -> Policy {
+    Policy { restart: Restart::Transient, give_up_after: Some(Duration::ZERO), ..policy(settings) }
 }

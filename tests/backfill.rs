@@ -6,32 +6,14 @@ mod common;
 
 use std::{collections::BTreeMap, process::Output};
 
-use common::{SOON, environment};
-use redis::{aio::MultiplexedConnection, cmd};
-use serde_json::Value;
+use common::{SOON, checkpoint, following};
+use redis::aio::MultiplexedConnection;
 use testkit::{Authority, RedisServer, TlsFront, wait_until, world::World};
 use tokio::process::Command;
 
-/// The environment of a command that reads a world's chain; nothing listens at the port of its Redis unless that is set.
+/// The environment of a command that reads a world's chain; nothing listens at the port of its Redis.
 fn reading(world: &World) -> BTreeMap<String, String> {
-    let mut all = environment("127.0.0.1:1".parse().expect("an address"));
-    for (name, value) in [
-        ("PROTOCOL_STATE_CONTRACT", world.contracts.protocol_state.clone()),
-        ("DATA_MARKET_ADDRESSES", world.contracts.markets.join(",")),
-        ("RPC_NODES", world.anvil.url()),
-        ("STATE_TRACKER__CHAIN__MAX_CHUNK", "17".to_owned()),
-        ("STATE_TRACKER__CHAIN__INPUTS_LIVE", "24h".to_owned()),
-    ] {
-        all.insert(name.to_owned(), value);
-    }
-    all
-}
-
-fn with_redis(world: &World, redis: &RedisServer) -> BTreeMap<String, String> {
-    let mut all = reading(world);
-    all.insert("REDIS_HOST".to_owned(), redis.addr().ip().to_string());
-    all.insert("REDIS_PORT".to_owned(), redis.addr().port().to_string());
-    all
+    following("127.0.0.1:1".parse().expect("an address"), world)
 }
 
 fn backfill(environment: &BTreeMap<String, String>, arguments: &[&str]) -> Command {
@@ -52,10 +34,9 @@ fn told(summary: &str, kind: &str) -> u64 {
     summary.lines().find_map(many).unwrap_or(0)
 }
 
-async fn checkpoint(connection: &mut MultiplexedConnection) -> Option<u64> {
-    let text: Option<String> =
-        cmd("GET").arg("tracker:chain:checkpoint").query_async(connection).await.expect("answered");
-    text.map(|text| serde_json::from_str::<Value>(&text).expect("JSON")["number"].as_u64().expect("a number"))
+/// The last accepted block.
+async fn accepted(connection: &mut MultiplexedConnection) -> Option<u64> {
+    checkpoint(connection).await.map(|(number, _)| number)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -76,12 +57,12 @@ async fn blocks_are_accepted_up_to_the_last_one_asked_for_and_no_further_and_non
     world.grow(200).await;
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut connection = redis.connection().await.expect("a connection");
-    let environment = with_redis(&world, &redis);
+    let environment = following(redis.addr(), &world);
 
     let (code, summary, log) = run(&environment, &["--from", "1", "--to", "100"]).await;
     assert_eq!(code, Some(0), "{log}");
     assert!(summary.starts_with("100 blocks accepted"), "{summary}");
-    assert_eq!(checkpoint(&mut connection).await, Some(100));
+    assert_eq!(accepted(&mut connection).await, Some(100));
     let first = told(&summary, "epoch released");
 
     let (code, summary, _) = run(&environment, &["--from", "1", "--to", "100"]).await;
@@ -91,14 +72,14 @@ async fn blocks_are_accepted_up_to_the_last_one_asked_for_and_no_further_and_non
     let (code, _, error) = run(&environment, &["--from", "150", "--to", "160"]).await;
     assert_eq!(code, Some(1));
     assert!(error.contains("blocks 101 to 149 would be left out"), "{error}");
-    assert_eq!(checkpoint(&mut connection).await, Some(100), "nothing was changed");
+    assert_eq!(accepted(&mut connection).await, Some(100), "nothing was changed");
 
     // What was accepted already is passed over.
     let (code, summary, log) = run(&environment, &["--from", "50", "--to", "latest"]).await;
     assert_eq!(code, Some(0), "{log}");
     let height = world.height().await;
     assert!(summary.starts_with(&format!("{} blocks accepted", height - 100)), "{summary}");
-    assert_eq!(checkpoint(&mut connection).await, Some(height));
+    assert_eq!(accepted(&mut connection).await, Some(height));
     assert_eq!(first + told(&summary, "epoch released"), world.releases() as u64);
 }
 
@@ -108,20 +89,20 @@ async fn one_that_is_ended_in_the_middle_says_where_and_goes_on_there() {
     world.grow(600).await;
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut connection = redis.connection().await.expect("a connection");
-    let mut environment = with_redis(&world, &redis);
+    let mut environment = following(redis.addr(), &world);
     // Slow enough to be met on its way.
     environment.insert("STATE_TRACKER__CHAIN__RATE_LIMIT".to_owned(), "20".to_owned());
     let mut command = backfill(&environment, &["--from", "1", "--to", "latest"]);
     let child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn();
     let child = child.expect("it runs");
-    wait_until("it has got on", SOON, async || checkpoint(&mut connection.clone()).await > Some(30)).await;
+    wait_until("it has got on", SOON, async || accepted(&mut connection.clone()).await > Some(30)).await;
     let id = child.id().expect("it runs").to_string();
     let sent = Command::new("kill").args(["-TERM", &id]).status().await.expect("sent");
     assert!(sent.success());
     let output = child.wait_with_output().await.expect("it ends");
     let error = String::from_utf8(output.stderr).expect("UTF-8");
     assert_eq!(output.status.code(), Some(1), "{error}");
-    let at = checkpoint(&mut connection).await.expect("one");
+    let at = accepted(&mut connection).await.expect("one");
     assert!(at < world.height().await, "it was ended in the middle");
     let told =
         error.split("SIGTERM came at block ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
@@ -133,7 +114,7 @@ async fn one_that_is_ended_in_the_middle_says_where_and_goes_on_there() {
     assert_eq!(code, Some(0), "{log}");
     let height = world.height().await;
     assert!(summary.starts_with(&format!("{} blocks accepted", height - at)), "{summary}");
-    assert_eq!(checkpoint(&mut connection).await, Some(height));
+    assert_eq!(accepted(&mut connection).await, Some(height));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -161,29 +142,51 @@ async fn what_can_not_be_read_is_refused_with_what_to_do() {
 async fn nodes_are_asked_by_tls_and_their_certificates_verified() {
     let mut world = World::new(35).await;
     world.grow(40).await;
-    let authority = Authority::new("an authority of our own").expect("made");
+    let [authority, stranger] = ["ours", "a stranger"].map(|name| Authority::new(name).expect("made"));
     let front =
         TlsFront::start(&authority.server().expect("made"), world.anvil.addr()).await.expect("a port");
     let folder = tempfile::tempdir().expect("a folder");
-    let trusted = folder.path().join("authority.pem");
-    std::fs::write(&trusted, authority.certificate()).expect("written");
-    let mut environment = reading(&world);
-    let dry = ["--from", "1", "--to", "latest", "--dry-run"];
-    for scheme in ["https", "wss"] {
-        let node = format!("{scheme}://localhost:{}", front.addr().port());
-        environment.insert("RPC_NODES".to_owned(), node);
-        environment.insert("SSL_CERT_FILE".to_owned(), trusted.display().to_string());
-        let (code, summary, log) = run(&environment, &dry).await;
-        assert_eq!(code, Some(0), "{scheme}: {log}");
-        assert!(summary.starts_with(&format!("{} blocks read", world.height().await)), "{scheme}: {summary}");
-
-        // Signed by somebody whom nobody knows.
-        let stranger = Authority::new("a stranger").expect("made");
-        std::fs::write(folder.path().join("stranger.pem"), stranger.certificate()).expect("written");
-        let unknown = folder.path().join("stranger.pem").display().to_string();
-        environment.insert("SSL_CERT_FILE".to_owned(), unknown);
-        let (code, _, error) = run(&environment, &dry).await;
-        assert_eq!(code, Some(1), "{scheme}");
-        assert!(error.contains("certificate"), "{scheme}: {error}");
+    // What a command says that goes by this scheme and trusts this authority alone.
+    let dry = async |scheme: &str, trusted: &Authority, name: &str| {
+        let file = folder.path().join(format!("{scheme} {name}.pem"));
+        std::fs::write(&file, trusted.certificate()).expect("written");
+        let mut environment = reading(&world);
+        environment.insert("RPC_NODES".to_owned(), format!("{scheme}://localhost:{}", front.addr().port()));
+        environment.insert("SSL_CERT_FILE".to_owned(), file.display().to_string());
+        run(&environment, &["--from", "1", "--to", "latest", "--dry-run"]).await
+    };
+    let height = world.height().await;
+    let (https, wss, https_of_nobody, wss_of_nobody) = tokio::join!(
+        dry("https", &authority, "known"),
+        dry("wss", &authority, "known"),
+        dry("https", &stranger, "unknown"),
+        dry("wss", &stranger, "unknown")
+    );
+    for (code, summary, log) in [https, wss] {
+        assert_eq!(code, Some(0), "{log}");
+        assert!(summary.starts_with(&format!("{height} blocks read")), "{summary}");
     }
+    for (code, _, error) in [https_of_nobody, wss_of_nobody] {
+        assert_eq!(code, Some(1));
+        assert!(error.contains("certificate"), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn old_blocks_are_accepted_up_to_the_last_one_asked_for_too() {
+    let world = World::new(36).await;
+    // A day and a half, of which all but the last half hour is read by its events alone.
+    world.anvil.mine_many(100, 1_200).await.expect("mined");
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut connection = redis.connection().await.expect("a connection");
+    let mut environment = following(redis.addr(), &world);
+    environment.insert("STATE_TRACKER__CHAIN__INPUTS_LIVE".to_owned(), "20m".to_owned());
+    for to in [40, 41, 75] {
+        let (code, _, log) = run(&environment, &["--from", "1", "--to", &to.to_string()]).await;
+        assert_eq!(code, Some(0), "{log}");
+        assert_eq!(accepted(&mut connection).await, Some(to));
+    }
+    let hashes: Vec<String> = testkit::contents::query(&mut connection, &["KEYS", "BlockHash*"]).await;
+    // Steps of a block by itself tell of its hash.
+    assert!(hashes.len() < 20, "{hashes:?}");
 }

@@ -13,43 +13,17 @@ use std::{
     time::Duration,
 };
 
-use common::{Process, SOON, environment, service};
+use common::{Process, SOON, checkpoint, environment, following, service};
 use redis::aio::MultiplexedConnection;
 use serde_json::Value;
 use state_tracker::config::Config;
 use testkit::{
-    Emission, MarketProducer, ProducerConfig, RedisServer,
+    Emission, MarketProducer, ProducerConfig, RedisServer, RpcFault, RpcProxy,
     contents::{Contents, assert_same, query},
     producers::unix_now,
     wait_until,
     world::World,
 };
-
-/// The environment of a service that follows a world.
-fn following(redis: &RedisServer, world: &World) -> BTreeMap<String, String> {
-    let mut all = environment(redis.addr());
-    for (name, value) in [
-        ("PROTOCOL_STATE_CONTRACT", world.contracts.protocol_state.clone()),
-        ("DATA_MARKET_ADDRESSES", world.contracts.markets.join(",")),
-        ("RPC_NODES", world.anvil.url()),
-        ("BATCH_SIZE", "5".to_owned()),
-        ("STATE_TRACKER__CHAIN__START_BLOCK", "1".to_owned()),
-        ("STATE_TRACKER__CHAIN__POLL_INTERVAL", "100ms".to_owned()),
-        ("STATE_TRACKER__CHAIN__MAX_CHUNK", "17".to_owned()),
-        // The chain of the tests is told quicker than it goes.
-        ("STATE_TRACKER__CHAIN__INPUTS_LIVE", "24h".to_owned()),
-    ] {
-        all.insert(name.to_owned(), value);
-    }
-    all
-}
-
-/// The last accepted block's number and hash.
-async fn checkpoint(connection: &mut MultiplexedConnection) -> Option<(u64, String)> {
-    let text: Option<String> = query(connection, &["GET", "tracker:chain:checkpoint"]).await;
-    let checkpoint: Value = serde_json::from_str(&text?).expect("JSON");
-    Some((checkpoint["number"].as_u64()?, checkpoint["hash"].as_str()?.to_owned()))
-}
 
 /// Waits until the chain's head is accepted and no closed window waits for its batches.
 async fn followed(connection: &mut MultiplexedConnection, world: &World) {
@@ -86,7 +60,7 @@ async fn undisturbed(world: &World) -> Contents {
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut connection = redis.connection().await.expect("a connection");
     world.collect(&mut connection, 0).await;
-    let mut process = Process::start(&following(&redis, world)).await;
+    let mut process = Process::start(&following(redis.addr(), world)).await;
     followed(&mut connection, world).await;
     stop(&mut process).await;
     world.left(&mut connection).await
@@ -99,7 +73,7 @@ async fn a_process_that_is_killed_again_and_again_leaves_what_one_leaves_that_is
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut connection = redis.connection().await.expect("a connection");
     world.collect(&mut connection, 0).await;
-    let environment = following(&redis, &world);
+    let environment = following(redis.addr(), &world);
     let mut process = Process::start(&environment).await;
     for kills in 1..=12 {
         // Somewhere on its way, further on each time.
@@ -132,7 +106,7 @@ async fn a_process_that_is_killed_while_the_node_reorganises_leaves_what_the_fin
     let mut connection = redis.connection().await.expect("a connection");
     world.grow(60).await;
     world.collect(&mut connection, 0).await;
-    let environment = following(&redis, &world);
+    let environment = following(redis.addr(), &world);
     let mut process = Process::start(&environment).await;
     followed(&mut connection, &world).await;
     let mut told = 0;
@@ -177,7 +151,7 @@ async fn two_processes_by_mistake_leave_what_one_leaves_and_each_batch_once() {
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut connection = redis.connection().await.expect("a connection");
     world.collect(&mut connection, 0).await;
-    let environment = following(&redis, &world);
+    let environment = following(redis.addr(), &world);
     let (mut one, mut other) = tokio::join!(Process::start(&environment), Process::start(&environment));
     for _ in 0..10 {
         world.grow_collected(10, &mut connection).await;
@@ -215,7 +189,7 @@ async fn an_epoch_that_the_chain_released_is_current_before_a_producer_has_writt
     let mut world = World::new(12).await;
     let redis = RedisServer::start().await.expect("a Redis server");
     let connection = redis.connection().await.expect("a connection");
-    let mut environment = following(&redis, &world);
+    let mut environment = following(redis.addr(), &world);
     // Only the chain can wake it.
     environment.insert("STATE_TRACKER__INTERVALS__CURRENT_EPOCH".to_owned(), "1h".to_owned());
     let service = service(&environment).await;
@@ -250,8 +224,8 @@ async fn where_chain_and_producers_tell_of_an_epoch_its_dataset_is_what_producer
     let mut world = World::new(15).await;
     let redis = RedisServer::start().await.expect("a Redis server");
     let connection = redis.connection().await.expect("a connection");
-    let both = service(&following(&redis, &world)).await;
-    let mut environment = following(&redis, &world);
+    let both = service(&following(redis.addr(), &world)).await;
+    let mut environment = following(redis.addr(), &world);
     environment.remove("RPC_NODES");
     environment.insert("STATE_TRACKER__OUTPUT__PREFIX".to_owned(), "alone".to_owned());
     let alone = service(&environment).await;
@@ -301,7 +275,7 @@ async fn where_chain_and_producers_tell_of_an_epoch_its_dataset_is_what_producer
 async fn without_a_node_the_service_is_not_ready_and_its_datasets_go_on() {
     let world = World::new(13).await;
     let redis = RedisServer::start().await.expect("a Redis server");
-    let mut environment = following(&redis, &world);
+    let mut environment = following(redis.addr(), &world);
     environment.insert("STATE_TRACKER__CHAIN__REQUEST_TIMEOUT".to_owned(), "100ms".to_owned());
     environment.insert("STATE_TRACKER__CHAIN__EVENTS_TIMEOUT".to_owned(), "1s".to_owned());
     let service = service(&environment).await;
@@ -327,7 +301,7 @@ async fn a_reorganisation_too_deep_to_follow_takes_neither_the_process_nor_its_d
     world.grow(30).await;
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut connection = redis.connection().await.expect("a connection");
-    let mut environment = following(&redis, &world);
+    let mut environment = following(redis.addr(), &world);
     for (name, value) in [
         ("CHAIN__MAX_REORG_DEPTH", "5"),
         ("SUPERVISION__MAX_RESTARTS", "1"),
@@ -368,6 +342,12 @@ async fn a_reorganisation_too_deep_to_follow_takes_neither_the_process_nor_its_d
     })
     .await;
     assert!(tokio::time::timeout(std::time::Duration::ZERO, service.tree().ended()).await.is_err());
+    // What the message says helps.
+    assert!(crash.message.contains("delete the keys tracker:chain:*"), "{}", crash.message);
+    for key in query::<Vec<String>>(&mut connection, &["KEYS", "tracker:chain:*"]).await {
+        query::<()>(&mut connection, &["DEL", &key]).await;
+    }
+    followed(&mut connection, &world).await;
     service.stop().await;
 }
 
@@ -375,7 +355,7 @@ async fn a_reorganisation_too_deep_to_follow_takes_neither_the_process_nor_its_d
 async fn each_node_is_tried_before_a_rollout_and_the_contract_behind_it() {
     let world = World::new(16).await;
     let redis = RedisServer::start().await.expect("a Redis server");
-    let mut environment = following(&redis, &world);
+    let mut environment = following(redis.addr(), &world);
     let check = async |environment: &BTreeMap<String, String>| {
         let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_state-tracker"));
         let output = command.args(["check", "--connect"]).env_clear().envs(environment).output().await;
@@ -393,6 +373,14 @@ async fn each_node_is_tried_before_a_rollout_and_the_contract_behind_it() {
     assert_eq!(code, Some(1));
     assert!(told.contains("chain id 31337"), "the other one is told of: {told}");
     assert!(error.contains("node http://127.0.0.1:1: ") && !error.contains("word"), "{error}");
+
+    let other_chain = RpcProxy::start(world.anvil.addr()).await.expect("a proxy");
+    other_chain.set(RpcFault::ChainId(1));
+    let both = format!("{},{}", world.anvil.url(), other_chain.url());
+    environment.insert("RPC_NODES".to_owned(), both);
+    let (code, _, error) = check(&environment).await;
+    assert_eq!(code, Some(1));
+    assert!(error.contains("of several chains, {1, 31337}"), "{error}");
 
     environment.insert("RPC_NODES".to_owned(), world.anvil.url());
     environment.insert("PROTOCOL_STATE_CONTRACT".to_owned(), world.contracts.markets[0].clone());

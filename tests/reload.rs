@@ -6,7 +6,7 @@ mod common;
 
 use std::{collections::BTreeMap, path::Path};
 
-use common::{MARKETS, Process, SOON, environment, get, producer, totals_reach};
+use common::{MARKETS, Process, SOON, environment, following, get, producer, totals_reach};
 use redis::aio::MultiplexedConnection;
 use serde_json::Value;
 use testkit::{Emission, MarketProducer, RedisServer, wait_until, world::World};
@@ -130,12 +130,9 @@ async fn the_chain_is_followed_for_a_market_that_comes_at_sighup_and_no_longer_f
     let file = folder.path().join("config.toml");
     let [first, second] = [&world.contracts.markets[0], &world.contracts.markets[1]];
     write(&file, &[first], "");
-    let mut environment = environment(redis.addr());
+    let mut environment = following(redis.addr(), &world);
     environment.remove("DATA_MARKET_ADDRESSES");
     environment.insert("STATE_TRACKER_CONFIG".to_owned(), file.display().to_string());
-    environment.insert("PROTOCOL_STATE_CONTRACT".to_owned(), world.contracts.protocol_state.clone());
-    environment.insert("RPC_NODES".to_owned(), world.anvil.url());
-    environment.insert("STATE_TRACKER__CHAIN__POLL_INTERVAL".to_owned(), "100ms".to_owned());
     let mut process = Process::start(&environment).await;
     process.wait_ready().await;
     let release = async |epoch| {

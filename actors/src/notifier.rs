@@ -1,6 +1,7 @@
 //! The notifier: tells people what they should know of. Today it writes it to the log.
 //!
-//! Touches nothing else. Many of one kind become a few lines, for a chain that is followed from far back tells of thousands. What it is told is for people alone: an edge to it drops the oldest, and nothing is decided by it.
+//! Touches nothing else. Many of one kind become a few lines, for a chain that is followed from far back tells of
+//! thousands. What it is told is for people alone: an edge to it drops the oldest, and nothing is decided by it.
 
 use domain::chain::{ChainEvent, Note};
 use serde::{Deserialize, Serialize};

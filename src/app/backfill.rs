@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// How long the nodes may take to say how far the chain is.
-const HEAD_WITHIN: Duration = Duration::from_secs(30);
+const HEAD_WITHIN: Duration = Duration::from_secs(10);
 /// How often it is looked whether the last block is accepted.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How long the actors may take to stop.
@@ -44,36 +44,42 @@ pub async fn backfill(args: &BackfillArgs, loaded: &Loaded) -> Result<ExitCode> 
         let fetcher = BlockFetcher::new(of_fetcher.clone(), Vec::new(), None).until(to);
         if trial { fetcher.as_trial() } else { fetcher }
     });
-    let fetch = fetch.policy(service::at_once(&config.supervision));
+    let fetch = fetch.policy(service::to_its_end(&config.supervision));
     let tree = Tree::start(vec![fetch], TreeOptions { clock: clock.clone(), ..TreeOptions::default() });
     let tree = tree.await.wrap_err("the fetcher could not be started")?;
     let began = clock.now();
     let end = tokio::select! {
-        () = accepted(&chain, to) => End::Accepted,
+        () = accepted(&chain, to) => End::Outcome(Outcome::Stopped),
         never = bar.keep_showing(|| Some(chain.progress.now())) => match never {},
-        outcome = tree.ended() => End::GaveUp(outcome),
+        outcome = tree.ended() => End::Outcome(outcome),
         signal = signals.told_to_stop() => End::Told(signal),
     };
     bar.clear();
     tree.stop(STOP_WITHIN).await;
     let took = clock.now().saturating_duration_since(began);
     let last = chain.progress.now().checkpoint.map_or(0, |checkpoint| checkpoint.number);
-    let blocks = last.saturating_sub(from.saturating_sub(1));
+    // From block 0 on, too: it has no events, and is where one begins.
+    let blocks = if last < from { 0 } else { last - from.max(1) + 1 };
     print!("{}", summary(&chain, blocks, args.dry_run, took));
+    if last >= to {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let again =
+        if args.dry_run { "a dry run begins anew" } else { "the same blocks, asked for again, go on there" };
     match end {
-        End::Accepted => Ok(ExitCode::SUCCESS),
-        End::Told(signal) => bail!("{signal} came at block {last} of {to}: the same command goes on there"),
-        End::GaveUp(Outcome::GaveUp { reason, .. } | Outcome::RootEnded { reason }) => {
-            bail!("blocks could be read up to {last} of {to}: {reason}")
+        End::Told(signal) => bail!("{signal} came at block {last} of {to}: {again}"),
+        End::Outcome(Outcome::GaveUp { reason, .. } | Outcome::RootEnded { reason }) => {
+            bail!("blocks could be read up to {last} of {to}: {reason}; {again}")
         }
-        End::GaveUp(Outcome::Stopped) => bail!("it was stopped at block {last} of {to}"),
+        End::Outcome(Outcome::Stopped) => bail!("it ended at block {last} of {to}; {again}"),
     }
 }
 
 /// How it ended.
 enum End {
-    Accepted,
-    GaveUp(Outcome),
+    /// By itself.
+    Outcome(Outcome),
+    /// It was told to.
     Told(&'static str),
 }
 

@@ -1,6 +1,6 @@
 //! `check --connect`: tries every server.
 
-use std::{process::ExitCode, time::Duration};
+use std::{collections::BTreeSet, process::ExitCode, time::Duration};
 
 use chain::views::Moment;
 use color_eyre::eyre::Result;
@@ -20,9 +20,15 @@ const WITHIN: Duration = Duration::from_secs(10);
 /// # Errors
 /// Settings that make no connection. A server that does not answer is told, and is exit code 1.
 pub async fn connect(config: &Config) -> Result<ExitCode> {
-    let mut all_answer = redis(config).await?;
+    let (mut all_answer, mut ids) = (redis(config).await?, BTreeSet::new());
     for node in config.chain.nodes.iter().chain(&config.chain.archive_nodes) {
-        all_answer &= node_of_chain(config, node).await?;
+        all_answer &= node_of_chain(config, node, &mut ids).await?;
+    }
+    if ids.len() > 1 {
+        eprintln!(
+            "the nodes are of several chains, {ids:?}: name those of one in chain.nodes, or set chain.chain_id"
+        );
+        all_answer = false;
     }
     Ok(if all_answer { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -42,7 +48,7 @@ async fn redis(config: &Config) -> Result<bool> {
 }
 
 /// Asks a node by itself how far it is, and the contract there how long windows are.
-async fn node_of_chain(config: &Config, node: &Secret) -> Result<bool> {
+async fn node_of_chain(config: &Config, node: &Secret, ids: &mut BTreeSet<u64>) -> Result<bool> {
     let mut alone = config.clone();
     (alone.chain.nodes, alone.chain.archive_nodes) = (vec![node.clone()], Vec::new());
     let chain = service::following(&alone, &Clock::system())?;
@@ -55,6 +61,7 @@ async fn node_of_chain(config: &Config, node: &Secret) -> Result<bool> {
             return Ok(false);
         }
     };
+    ids.extend(source.chain_id());
     let id = source.chain_id().map_or_else(|| "unknown".to_owned(), |id| id.to_string());
     println!("node {shown}: is at block {}, chain id {id}", head.number);
     for (market, _) in &chain.settings.markets {

@@ -1,4 +1,5 @@
-//! Taking up another configuration while the service runs: markets come and go, and those that stay do not notice.
+//! Taking up another configuration while the service runs: markets come and go, and the datasets of those that stay do not
+//! notice.
 //!
 //! A market whose own settings changed, or whose address is written otherwise, is replaced: its actors begin anew, and
 //! find all that they know in Redis. Where a chain is followed, the actors that do so are replaced then, for they follow it
@@ -10,7 +11,7 @@ use color_eyre::eyre::{Result, WrapErr};
 use domain::Address;
 use supervision::ChangeError;
 
-use super::{Service, chain, expect_datasets, market};
+use super::{Present, Service, chain, expect_datasets, market};
 use crate::config::{Config, MarketSettings};
 
 /// What a reload changed, by the addresses of the markets in checksum form.
@@ -45,55 +46,70 @@ fn described(config: &Config) -> BTreeMap<String, (&String, MarketSettings)> {
 }
 
 impl Service {
-    /// Takes up the markets of another configuration, and nothing else of it. Actors of other markets go on as they are.
+    /// Takes up the markets of another configuration, and nothing else of it. Actors of other markets go on as they are, but
+    /// for those that follow the chain.
     ///
     /// # Errors
     /// When the tree can't take or let go a market, as while it stops. What was done until then stays done, and the next
     /// reload goes on from there.
     pub async fn reload(&self, new: &Config) -> Result<Reloaded> {
-        let mut present = self.config.lock().await;
-        let changes = Reloaded::between(&present, new);
+        let mut present = self.present.lock().await;
+        let Present { config, chain_is_due } = &mut *present;
+        let changes = Reloaded::between(config, new);
         for name in changes.removed.iter().chain(&changes.replaced) {
+            *chain_is_due = true;
             self.roster.remove(name);
-            let removed = self.tree.remove_child(&format!("markets/{name}")).await;
-            let removed = removed.wrap_err_with(|| format!("market {name} could not be removed"))?;
-            if !removed.killed.is_empty() {
-                tracing::warn!(killed = ?removed.killed, "actors of market {name} did not stop in time and were killed");
-            }
+            self.remove(&format!("markets/{name}")).await?;
             self.services.status.forget(name);
             self.services.telemetry.market_removed(name);
-            present.tracker.markets.retain(|market| Address::new(market).checksummed() != name);
+            config.tracker.markets.retain(|market| Address::new(market).checksummed() != name);
         }
         for configured in &new.tracker.markets {
             let name = Address::new(configured).checksummed().to_owned();
             if !changes.added.contains(&name) && !changes.replaced.contains(&name) {
                 continue;
             }
-            present.markets.insert(configured.clone(), new.market(configured));
-            let (edges, child) = market(&present, configured, &self.services, &self.clock);
-            expect_datasets(&present, &self.services, configured);
+            *chain_is_due = true;
+            config.markets.insert(configured.clone(), new.market(configured));
+            let (edges, child) = market(config, configured, &self.services, &self.clock);
+            expect_datasets(config, &self.services, configured);
             let added = self.tree.add_child("markets", child);
             added.wrap_err_with(|| format!("market {name} could not be added"))?;
             self.roster.add(edges);
-            present.tracker.markets.push(configured.clone());
+            config.tracker.markets.push(configured.clone());
         }
-        if present.chain.is_followed() && changes != Reloaded::default() {
-            self.follow_anew(&present).await?;
+        if *chain_is_due {
+            self.follow_anew(config).await?;
+            *chain_is_due = false;
         }
         Ok(changes)
     }
 
-    /// Follows the chain for the markets that there are now: its actors are replaced, and find all that they know in Redis.
-    async fn follow_anew(&self, present: &Config) -> Result<()> {
-        for name in ["chain", "notifier"] {
-            let removed = self.tree.remove_child(name).await;
-            // An attempt before this one may have come that far.
-            if !matches!(removed, Err(ChangeError::Unknown(_))) {
-                removed.wrap_err_with(|| format!("{name} could not be removed"))?;
-            }
+    /// Follows the chain, where one is followed, for the markets that there are now: its actors are replaced, and find all
+    /// that they know in Redis.
+    async fn follow_anew(&self, config: &Config) -> Result<()> {
+        let children = chain::children(config, &self.services, &self.roster, &self.clock)?;
+        if children.is_empty() {
+            return Ok(());
         }
-        for child in chain::children(present, &self.services, &self.roster, &self.clock)? {
+        for name in ["chain", "notifier"] {
+            self.remove(name).await?;
+        }
+        for child in children {
             self.tree.add_child("root", child).wrap_err("the chain could not be taken up again")?;
+        }
+        Ok(())
+    }
+
+    /// Takes a member out of the tree, unless a reload before this one has done so already.
+    async fn remove(&self, path: &str) -> Result<()> {
+        match self.tree.remove_child(path).await {
+            Ok(removed) if removed.killed.is_empty() => {}
+            Ok(removed) => {
+                tracing::warn!(killed = ?removed.killed, "actors of {path} did not stop in time and were killed");
+            }
+            Err(ChangeError::Unknown(_)) => {}
+            Err(error) => return Err(error).wrap_err_with(|| format!("{path} could not be removed")),
         }
         Ok(())
     }

@@ -11,8 +11,8 @@ use testkit::{
 };
 
 use crate::{
-    common::{SOON, service},
-    following, metric,
+    common::{SOON, following, service},
+    metric,
 };
 
 /// The epoch that is met too late, and those that are met in time: two of the first market, one of the other.
@@ -97,7 +97,7 @@ async fn each_metric_of_the_chain_tells_what_happened() {
     nodes[2].set(RpcFault::Frozen(1));
     // The third part of what is read in large ones.
     nodes[0].hold("\"fromBlock\":\"0x23\"");
-    let mut environment = following(&redis, &world);
+    let mut environment = following(redis.addr(), &world);
     let urls: Vec<String> = nodes.iter().map(RpcProxy::url).collect();
     for (name, value) in [
         ("REDIS_PORT", to_redis.port().to_string()),

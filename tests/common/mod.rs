@@ -9,7 +9,7 @@ use redis::aio::MultiplexedConnection;
 use serde_json::Value;
 use state_tracker::{config::Config, service::Service};
 use supervision::{ActorHealth, State, WatchSettings};
-use testkit::{ProducerConfig, RedisServer, Truth, wait_until};
+use testkit::{ProducerConfig, RedisServer, Truth, contents::query, wait_until, world::World};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::TcpStream,
@@ -42,6 +42,25 @@ pub fn environment(redis: SocketAddr) -> BTreeMap<String, String> {
     .collect()
 }
 
+/// The environment of a service that follows a world.
+pub fn following(redis: SocketAddr, world: &World) -> BTreeMap<String, String> {
+    let mut all = environment(redis);
+    for (name, value) in [
+        ("PROTOCOL_STATE_CONTRACT", world.contracts.protocol_state.clone()),
+        ("DATA_MARKET_ADDRESSES", world.contracts.markets.join(",")),
+        ("RPC_NODES", world.anvil.url()),
+        ("BATCH_SIZE", "5".to_owned()),
+        ("STATE_TRACKER__CHAIN__START_BLOCK", "1".to_owned()),
+        ("STATE_TRACKER__CHAIN__POLL_INTERVAL", "100ms".to_owned()),
+        ("STATE_TRACKER__CHAIN__MAX_CHUNK", "17".to_owned()),
+        // The chain of the tests is told quicker than it goes.
+        ("STATE_TRACKER__CHAIN__INPUTS_LIVE", "24h".to_owned()),
+    ] {
+        all.insert(name.to_owned(), value);
+    }
+    all
+}
+
 /// A service in this process, all of whose actors run.
 pub async fn service(environment: &BTreeMap<String, String>) -> Service {
     let config = Config::load(None, environment.clone()).expect("a valid configuration").config;
@@ -72,6 +91,13 @@ pub async fn current_epoch(connection: &mut MultiplexedConnection, market: &str)
 async fn json(connection: &mut MultiplexedConnection, key: &str) -> Option<Value> {
     let text: Option<String> = redis::cmd("GET").arg(key).query_async(connection).await.ok()?;
     Some(serde_json::from_str(&text?).expect("a dataset is JSON"))
+}
+
+/// The last accepted block's number and hash.
+pub async fn checkpoint(connection: &mut MultiplexedConnection) -> Option<(u64, String)> {
+    let text: Option<String> = query(connection, &["GET", "tracker:chain:checkpoint"]).await;
+    let checkpoint: Value = serde_json::from_str(&text?).expect("JSON");
+    Some((checkpoint["number"].as_u64()?, checkpoint["hash"].as_str()?.to_owned()))
 }
 
 /// The totals that a summary shows: submissions, epochs, batches.

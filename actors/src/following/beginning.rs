@@ -1,22 +1,19 @@
-//! Where a market is taken up when nothing was followed yet: the day that the contracts tell of, and the windows that another
-//! program has left open, such as the collector that did this before us.
+//! Where a market is taken up that was not followed up to now: the day that its contract tells of, and the windows that
+//! another program has left open, such as the collector that did this before us.
 //!
 //! Reads only.
 
 use std::collections::BTreeMap;
 
-use chain::{ChainError, views::Moment};
+use chain::{
+    ChainError,
+    views::{Moment, STATE_KEPT},
+};
 use domain::chain::{Beginning, BlockRef, ContractAddress};
 use store::StoreError;
 use tokio::time::Instant;
 
-use super::{
-    FollowServices,
-    book::{Book, Page},
-};
-
-/// The state of blocks this far behind the head is kept by every node.
-const STATE_KEPT: u64 = 64;
+use super::{FollowServices, book::Page};
 
 /// Why it can't be told.
 #[derive(Debug, thiserror::Error)]
@@ -27,31 +24,35 @@ pub(super) enum BeginError {
     Chain(#[from] ChainError),
 }
 
-/// Where each market stands after this block, the one before the first that is accepted.
+/// Where each of these markets stands after this block.
 ///
 /// # Errors
 /// [`BeginError`] when Redis or the nodes do not answer. What can't be read is told and left out.
 pub(super) async fn beginnings(
     chain: &FollowServices,
-    book: &Book,
     page: &mut Page,
+    newcomers: &[ContractAddress],
     block: BlockRef,
     head: BlockRef,
     deadline: Instant,
 ) -> Result<BTreeMap<ContractAddress, Beginning>, BeginError> {
-    let mut all = BTreeMap::new();
-    let (mut marked, faults) = book.marked(page).await?;
+    let (mut left, faults) = page.left().await?;
     chain.services.note_faults(&faults);
-    for (market, _) in &chain.settings.markets {
-        let mut beginning =
-            Beginning { day: day(chain, *market, block, head, deadline).await?, ..Beginning::default() };
-        // Of later ones the chain will tell.
-        let marked = marked.remove(market).unwrap_or_default();
-        for (epoch, number) in marked.into_iter().filter(|(_, number)| *number <= block.number) {
-            if let Some(released) = chain.source.block_at(number, deadline).await? {
-                beginning.epochs.insert(epoch, (number, released.time));
-            }
-        }
+    // Of later ones the chain will tell.
+    left.values_mut().for_each(|left| left.marked.retain(|_, number| *number <= block.number));
+    let mut numbers: Vec<u64> = left.values().flat_map(|left| left.marked.values()).copied().collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    let blocks = chain.source.blocks_at(&numbers, deadline).await?;
+    let mut all = BTreeMap::new();
+    for market in newcomers {
+        let left = left.remove(market).unwrap_or_default();
+        let released = |(epoch, number)| Some((epoch, (number, blocks.get(&number)?.time)));
+        let beginning = Beginning {
+            day: day(chain, *market, block, head, deadline).await?,
+            epochs: left.marked.into_iter().filter_map(released).collect(),
+            handed: left.handed,
+        };
         all.insert(*market, beginning);
     }
     Ok(all)
@@ -65,16 +66,22 @@ async fn day(
     head: BlockRef,
     deadline: Instant,
 ) -> Result<Option<u64>, ChainError> {
-    let is_young = head.number.saturating_sub(block.number) <= STATE_KEPT;
-    if !is_young && !chain.source.has_archive() {
+    let unknown = |why: &str| {
+        chain.services.warn("ask contracts", "view", &market.to_string(), &format!(
+            "the day of market {market} after block {} is not known, and its submissions are not counted to slots until the next one begins: {why}",
+            block.number
+        ));
+    };
+    if head.number.saturating_sub(block.number) > STATE_KEPT && !chain.source.has_archive() {
+        unknown("the block is old; set chain.archive_nodes, or begin later");
         return Ok(None);
     }
     match chain.source.views(Moment::Block(block.number), deadline).day_counter(market).await {
         Ok(day) => Ok(Some(day)),
-        Err(error @ ChainError::NoAnswer { .. }) if is_young => Err(error),
-        Err(error) => {
-            chain.services.warn("ask contracts", "view", "contracts", &error.to_string());
+        Err(error @ (ChainError::Rejected { .. } | ChainError::View { .. })) => {
+            unknown(&error.to_string());
             Ok(None)
         }
+        Err(error) => Err(error),
     }
 }

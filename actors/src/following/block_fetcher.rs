@@ -9,16 +9,20 @@
 
 use std::{
     collections::BTreeMap,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use chain::{Block, ChainError, Next};
 use domain::chain::{BlockRef, Following, Note, Old, Refused, Rules, Stretch, TooDeep};
-use store::{StoreError, chain::Outcome};
+use store::{
+    StoreError,
+    chain::{BLOCK_HASH_TTL, Outcome},
+};
 use supervision::{Actor, Address, Budget, Context, DeadlineExceeded, Failure, NoMessage, fail};
 
 use super::{
-    FAR_BEHIND, FollowServices, PreparerEdge,
+    FAR_BEHIND, FollowServices, PreparerEdge, StartBlock,
     beginning::{BeginError, beginnings},
     book::{Book, Page},
     old_blocks::{OldBlocks, boundary},
@@ -32,6 +36,8 @@ use crate::{
 
 /// What is fetched in large parts ends so many blocks before the head, where most reorganisations are.
 const MARGIN: u64 = 2;
+/// At most so many blocks are looked through for what another program has told of them.
+const MOST_TOLD: u64 = 5_000;
 /// While old blocks are read, the head is looked at so often.
 const OBSERVE_EVERY: Duration = Duration::from_secs(5);
 /// How soon a failed step is tried again.
@@ -61,6 +67,8 @@ enum Came {
     Further,
     /// All there is was accepted.
     Caught,
+    /// It can't be gone on yet.
+    Nowhere,
     /// All that was asked for was accepted.
     Done,
 }
@@ -109,7 +117,9 @@ impl BlockFetcher {
     /// The same for a trial that begins with nothing, and touches nothing in Redis.
     #[must_use]
     pub fn as_trial(self) -> Self {
-        let book = Book::Trial(Box::new(self.chain.store.nothing()));
+        // Told anew, also after a crash.
+        self.chain.progress.forget();
+        let book = Book::Trial(Arc::new(Mutex::new(self.chain.store.nothing())));
         Self { book, ..self }
     }
 
@@ -144,6 +154,9 @@ impl BlockFetcher {
         let goal = self.until.unwrap_or(u64::MAX);
         if checkpoint.number >= goal {
             return Ok(Came::Done);
+        }
+        if page.known.following.newcomers().next().is_some() {
+            return self.join(cx, &mut page, checkpoint, head, &events).await;
         }
         let left = head.number.min(goal).saturating_sub(checkpoint.number);
         if left <= FAR_BEHIND {
@@ -186,11 +199,12 @@ impl BlockFetcher {
             return Ok(());
         }
         let budget = self.chain.settings.budgets.views(budget);
-        let answers = cx.idle(ask(&self.chain, deadline(&budget))).await?;
+        let answers = cx.idle(ask(&self.chain, &self.rules.windows, deadline(&budget))).await?;
         if !self.book.is_trial() {
             write(&self.chain, &answers).await;
         }
-        self.rules.windows = answers.windows();
+        // What is known stays where there is no answer.
+        self.rules.windows.extend(answers.windows());
         self.refresh = Some(now + self.chain.settings.refresh_every);
         Ok(())
     }
@@ -204,33 +218,94 @@ impl BlockFetcher {
         budget: &Budget,
     ) -> Result<Came, StepError> {
         let first = self.chain.settings.start.number(head.number);
-        let before = first.saturating_sub(1);
-        let found = cx.idle(self.chain.source.block_at(before, deadline(budget))).await?;
-        let Some(block) = found else {
+        let before = match self.chain.settings.start {
+            StartBlock::Latest { .. } => cx.idle(self.went_on_from(page, first, head, budget)).await?,
+            StartBlock::Number(_) => None,
+        };
+        let before = match before {
+            Some(block) => Some(block),
+            None => {
+                let before = first.saturating_sub(1);
+                cx.idle(self.chain.source.block_at(before, deadline(budget))).await?
+            }
+        };
+        let Some(block) = before else {
             // It is still to come.
             self.head = None;
             self.chain.services.warn("follow the chain", "ahead", "start_block", &format!(
                 "the chain has {} blocks and is to be followed from block {first} on: waiting for it (chain.start_block)",
                 head.number
             ));
-            return Ok(Came::Caught);
+            return Ok(Came::Nowhere);
         };
-        let beginnings = beginnings(&self.chain, &self.book, page, block, head, deadline(budget));
-        let beginnings = cx.idle(beginnings).await?;
-        tracing::info!(block = first, "the chain is followed from here on");
         let stretch = Stretch {
             blocks: vec![block],
             old: Some(Old { first: block.number, parent: block.parent }),
             events: Vec::new(),
             head_time: head.time,
         };
-        let (mut after, mut notes) = (page.known.following.clone(), Vec::new());
-        for (market, beginning) in &beginnings {
-            notes.extend(after.take_up(*market, beginning, head.time, &self.rules));
-        }
+        let (mut after, mut notes) = self.taken_up(cx, page, block, head, budget).await?;
         notes.extend(after.accept(&stretch, &self.rules)?);
-        self.commit(page, &after, Some(&stretch), notes).await?;
+        if self.commit(page, &after, Some(&stretch), notes).await? {
+            tracing::info!(block = block.number + 1, "the chain is followed from here on");
+        }
         Ok(Came::Further)
+    }
+
+    /// The last block that another program has told the hash of, where that lies before the first one that would be read
+    /// otherwise: what was released in between would be lost.
+    async fn went_on_from(
+        &self,
+        page: &mut Page,
+        first: u64,
+        head: BlockRef,
+        budget: &Budget,
+    ) -> Result<Option<BlockRef>, StepError> {
+        let kept = (BLOCK_HASH_TTL as f64 / self.rules.block_time) as u64;
+        let from = head.number.saturating_sub(kept.min(MOST_TOLD));
+        for (number, hash) in page.told_hashes(from..=first.saturating_sub(1)).await? {
+            let block = self.chain.source.block_at(number, deadline(budget)).await?;
+            // It may have been told of one that was dropped.
+            if let Some(block) = block.filter(|block| block.hash.to_string() == hash) {
+                return Ok(Some(block));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes up markets that were not followed up to the checkpoint.
+    async fn join(
+        &mut self,
+        cx: &Context<NoMessage>,
+        page: &mut Page,
+        checkpoint: BlockRef,
+        head: BlockRef,
+        budget: &Budget,
+    ) -> Result<Came, StepError> {
+        let (after, notes) = self.taken_up(cx, page, checkpoint, head, budget).await?;
+        if self.commit(page, &after, None, notes).await? {
+            tracing::info!(block = checkpoint.number + 1, "markets are followed from here on that were not");
+        }
+        Ok(Came::Further)
+    }
+
+    /// What is known when the newcomers are taken up behind this block.
+    async fn taken_up(
+        &self,
+        cx: &Context<NoMessage>,
+        page: &mut Page,
+        block: BlockRef,
+        head: BlockRef,
+        budget: &Budget,
+    ) -> Result<(Following, Vec<Note>), StepError> {
+        let newcomers: Vec<_> = page.known.following.newcomers().collect();
+        let beginnings = beginnings(&self.chain, page, &newcomers, block, head, deadline(budget));
+        let beginnings = cx.idle(beginnings).await?;
+        let (mut after, mut notes) = (page.known.following.clone(), Vec::new());
+        for (market, beginning) in beginnings {
+            notes.extend(after.take_up(market, &beginning, head.time, &self.rules));
+        }
+        Ok((after, notes))
     }
 
     /// Accepts the next part of what lies far behind the head, and reads the one after it meanwhile. Whether there was one;
@@ -249,7 +324,10 @@ impl BlockFetcher {
         let mut old = match self.old.take().filter(|old| old.to() > checkpoint.number) {
             Some(old) => old,
             None => {
-                let old_after = self.chain.settings.old_after;
+                // The hashes of blocks of windows that get batches are needed.
+                let longest = self.rules.windows.values().max().copied().unwrap_or(0);
+                let needed = Duration::from_secs(self.rules.inputs_live.saturating_add(longest));
+                let old_after = self.chain.settings.old_after.max(needed);
                 let to = cx.idle(boundary(&source, checkpoint, head, old_after, deadline)).await?;
                 let (to, by_events) = to.map_or((head.number - MARGIN, false), |to| (to, true));
                 OldBlocks::new(&source, to.min(goal), by_events, cx.clock())
@@ -296,7 +374,7 @@ impl BlockFetcher {
         notes: Vec<Note>,
     ) -> Result<bool, StepError> {
         fail::point("block_fetcher::before_write").await?;
-        let outcome = self.book.write(page, after, stretch, &notes).await?;
+        let outcome = page.write(after, stretch, &notes).await?;
         fail::point("block_fetcher::after_write").await?;
         match outcome {
             Outcome::Done { faults } => self.chain.services.note_unwritten("move the checkpoint", &faults),
@@ -366,7 +444,7 @@ impl BlockFetcher {
         let fork = match cx.idle(self.chain.source.fork(&tip, &accepted, depth, deadline(budget))).await {
             Ok(fork) => fork,
             // It was left again meanwhile: the next block is asked for anew.
-            Err(ChainError::BlockGone { .. }) => return Ok(Came::Further),
+            Err(ChainError::BlockGone { .. }) => return Ok(Came::Nowhere),
             Err(error) => return Err(error.into()),
         };
         let mut after = following.clone();
@@ -426,6 +504,10 @@ impl Actor for BlockFetcher {
                 }
                 Ok(Came::Caught) => {
                     self.chain.services.status.written(super::CHAIN, super::BLOCKS);
+                    cx.pause(source.wait()).await;
+                    continue;
+                }
+                Ok(Came::Nowhere) => {
                     cx.pause(source.wait()).await;
                     continue;
                 }

@@ -1,34 +1,39 @@
 //! Where it stands what following the chain has come to: in Redis, or, for a trial, nowhere but here.
 
-use domain::chain::{Following, Note, Stretch};
+use std::{
+    collections::BTreeMap,
+    ops::RangeInclusive,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use domain::chain::{ContractAddress, Following, Note, Stretch};
 use store::{
     Fault, Session, Store, StoreError,
-    chain::{ChainStore, Known, MarkedEpochs, Outcome},
+    chain::{ChainStore, Known, Left, Outcome},
 };
 
 /// What following the chain has come to, to be read and moved on.
 pub(super) enum Book {
     /// Everybody's.
-    Redis(Box<InRedis>),
+    Redis(Box<(Store, ChainStore)>),
     /// A trial's: it touches nothing of anybody's.
-    Trial(Box<Following>),
+    Trial(Arc<Mutex<Following>>),
 }
 
-/// The chain's side in Redis, and the way to it.
-pub(super) struct InRedis {
-    redis: Store,
-    chain: ChainStore,
-}
-
-/// What was read, and the connection that it is moved on by.
+/// What was read, and where it is to be moved on.
 pub(super) struct Page {
     pub(super) known: Known,
-    session: Option<Session>,
+    place: Place,
+}
+
+enum Place {
+    Redis(Box<(Session, ChainStore)>),
+    Trial(Arc<Mutex<Following>>),
 }
 
 impl Book {
     pub(super) fn in_redis(redis: Store, chain: ChainStore) -> Self {
-        Self::Redis(Box::new(InRedis { redis, chain }))
+        Self::Redis(Box::new((redis, chain)))
     }
 
     /// Whether it touches nothing of anybody's.
@@ -38,44 +43,63 @@ impl Book {
 
     /// Whoever has told of which chain it is: what stands there of another one is refused from now on.
     pub(super) fn of_chain(&mut self, of: ChainStore) {
-        if let Self::Redis(redis) = self {
-            redis.chain = of;
+        if let Self::Redis(there) = self {
+            there.1 = of;
         }
     }
 
     pub(super) async fn read(&self) -> Result<Page, StoreError> {
         match self {
             Self::Redis(there) => {
-                let InRedis { redis, chain } = &**there;
+                let (redis, chain) = &**there;
                 let mut session = redis.session("follow the chain").await?;
-                Ok(Page { known: chain.load(&mut session).await?, session: Some(session) })
+                let known = chain.load(&mut session).await?;
+                Ok(Page { known, place: Place::Redis(Box::new((session, chain.clone()))) })
             }
-            Self::Trial(following) => Ok(Page { known: Known::of((**following).clone()), session: None }),
+            Self::Trial(following) => {
+                let known = Known::of(locked(following).clone());
+                Ok(Page { known, place: Place::Trial(following.clone()) })
+            }
+        }
+    }
+}
+
+fn locked(following: &Mutex<Following>) -> std::sync::MutexGuard<'_, Following> {
+    // It is replaced as a whole.
+    following.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Page {
+    /// What another program has left of each market.
+    pub(super) async fn left(&mut self) -> Result<(BTreeMap<ContractAddress, Left>, Vec<Fault>), StoreError> {
+        match &mut self.place {
+            Place::Redis(there) => there.1.left(&mut there.0).await,
+            Place::Trial(_) => Ok(Default::default()),
         }
     }
 
-    /// What another program has marked.
-    pub(super) async fn marked(&self, page: &mut Page) -> Result<(MarkedEpochs, Vec<Fault>), StoreError> {
-        match (self, &mut page.session) {
-            (Self::Redis(there), Some(session)) => there.chain.marked(session).await,
-            _ => Ok(Default::default()),
+    /// The blocks among these whose hashes somebody has told of, the highest first.
+    pub(super) async fn told_hashes(
+        &mut self,
+        numbers: RangeInclusive<u64>,
+    ) -> Result<Vec<(u64, String)>, StoreError> {
+        match &mut self.place {
+            Place::Redis(there) => there.1.told_hashes(&mut there.0, numbers).await,
+            Place::Trial(_) => Ok(Vec::new()),
         }
     }
 
     /// Moves on from what was read, if that still stands; see [`ChainStore::commit`].
     pub(super) async fn write(
         &mut self,
-        page: &mut Page,
         after: &Following,
         stretch: Option<&Stretch>,
         notes: &[Note],
     ) -> Result<Outcome, StoreError> {
-        match (self, &mut page.session) {
-            (Self::Redis(there), Some(session)) => {
-                there.chain.commit(session, &page.known, after, stretch, notes).await
-            }
-            (book, _) => {
-                *book = Self::Trial(Box::new(after.clone()));
+        match &mut self.place {
+            Place::Redis(there) => there.1.commit(&mut there.0, &self.known, after, stretch, notes).await,
+            Place::Trial(following) => {
+                locked(following).clone_from(after);
                 Ok(Outcome::Done { faults: Vec::new() })
             }
         }

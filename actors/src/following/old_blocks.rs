@@ -173,7 +173,35 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
+    use chain::{ChainConfig, Contracts};
+    use domain::chain::{ContractAddress, Hash};
+
     use super::*;
+
+    fn block(number: u64, branch: u8) -> BlockRef {
+        BlockRef { number, hash: Hash([branch; 32]), parent: Hash([0; 32]), time: number }
+    }
+
+    #[tokio::test]
+    async fn a_part_that_was_read_ahead_counts_only_for_the_block_that_it_stands_on() {
+        let nobody = "http://127.0.0.1:1".parse().expect("a URL");
+        let (protocol_state, markets) = (ContractAddress([1; 20]), vec![ContractAddress([2; 20])]);
+        let contracts = Contracts { protocol_state, priorities: None, markets };
+        let source = Source::new(ChainConfig::new(vec![nobody], contracts)).expect("a source");
+        let mut old = OldBlocks::new(&source, 100, true, &Clock::system());
+        let part =
+            || Part { stretch: Stretch { blocks: vec![block(8, 7)], ..Stretch::default() }, bad_logs: 0 };
+        let soon = || Deadline::now() + Duration::from_millis(1);
+        old.ahead = Some((block(7, 7), part()));
+        let found = old.after(&block(7, 7), soon()).await.expect("it was read").expect("there is one");
+        assert_eq!(found.last(), Some(block(8, 7)));
+        // The same number on another branch, and somebody who has gone on meanwhile.
+        for other in [block(7, 8), block(9, 7)] {
+            old.ahead = Some((block(7, 7), part()));
+            assert!(old.after(&other, soon()).await.is_err(), "it is asked for anew, of nobody");
+            assert!(old.ahead.is_none());
+        }
+    }
 
     #[test]
     fn the_speed_is_that_of_reading_and_writing_together_and_follows_slowly() {

@@ -91,6 +91,11 @@ impl Progress {
         change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Begins anew.
+    pub(super) fn forget(&self) {
+        self.with(|state| *state = FollowState::default());
+    }
+
     /// A node told of this head.
     pub(super) fn head(&self, head: BlockRef) {
         let now = self.clock.now();

@@ -27,12 +27,16 @@ impl Answers {
     }
 }
 
-/// Asks the contracts.
+/// Asks the contracts. What can't be had is told and left out.
 ///
 /// # Errors
-/// [`ChainError`] where a window's length can't be had: without it no epoch of the market can be followed. Anything else
-/// that can't be had is told and left out.
-pub(super) async fn ask(chain: &FollowServices, deadline: Instant) -> Result<Answers, ChainError> {
+/// [`ChainError`] where a window's length can't be had that is not `known`: without it no epoch of the market can be followed,
+/// and no block accepted.
+pub(super) async fn ask(
+    chain: &FollowServices,
+    known: &BTreeMap<ContractAddress, u64>,
+    deadline: Instant,
+) -> Result<Answers, ChainError> {
     let views = chain.source.views(Moment::Latest, deadline);
     let told = |answer: Result<u64, ChainError>| match answer {
         Ok(number) => Some(number.to_string()),
@@ -43,12 +47,15 @@ pub(super) async fn ask(chain: &FollowServices, deadline: Instant) -> Result<Ans
     };
     let mut markets = Vec::new();
     for (market, configured) in &chain.settings.markets {
-        let window = views.submission_window(*market).await?.as_secs();
+        let window = match views.submission_window(*market).await {
+            Err(error) if !known.contains_key(market) => return Err(error),
+            window => told(window.map(|window| window.as_secs())),
+        };
         let day_size =
             views.day_size(*market).await.map(|size| u64::try_from(size.as_micros()).unwrap_or(u64::MAX));
         let tables = MarketTables {
             configured: configured.clone(),
-            submission_window: Some(window),
+            submission_window: window.and_then(|seconds| seconds.parse().ok()),
             day_size: told(day_size),
             quota: told(views.daily_snapshot_quota(*market).await),
             epochs_in_a_day: told(views.epochs_in_a_day(*market).await),

@@ -7,7 +7,7 @@ mod reorganised;
 
 use std::{net::SocketAddr, time::Duration};
 
-use actors::Budgets;
+use actors::{Budgets, StartBlock};
 use futures_util::future::join_all;
 use testkit::{
     FaultProxy, RedisServer, RpcFault, RpcProxy,
@@ -88,8 +88,13 @@ impl Surroundings {
     /// A tracker that goes by the proxies.
     async fn tracker(&self, world: &World, setup: Setup) -> Tracker {
         let url = format!("redis://{}/0", self.to_redis.addr());
-        Tracker::start(&url, &self.to_node.url(), &world.contracts, Setup { start: self.start, ..setup })
-            .await
+        Tracker::start(
+            &url,
+            &self.to_node.url(),
+            &world.contracts,
+            Setup { start: StartBlock::Number(self.start), ..setup },
+        )
+        .await
     }
 
     /// Follows the blocks up to this one, and prepares nothing.

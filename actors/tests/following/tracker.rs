@@ -22,7 +22,7 @@ pub const SOON: Duration = Duration::from_secs(120);
 /// What differs from test to test.
 #[derive(Clone, Copy)]
 pub struct Setup {
-    pub start: u64,
+    pub start: StartBlock,
     pub max_chunk: u64,
     pub max_reorg_depth: u64,
     pub max_windows: usize,
@@ -49,7 +49,7 @@ impl Default for Setup {
         };
         let day = Duration::from_secs(86_400);
         Self {
-            start: 1,
+            start: StartBlock::Number(1),
             max_chunk: 13,
             max_reorg_depth: 20,
             max_windows: 100,
@@ -163,7 +163,7 @@ fn services(
         source: Source::new(config).expect("a source"),
         progress: Arc::new(Progress::new(clock)),
         settings: Arc::new(FollowSettings {
-            start: StartBlock::Number(setup.start),
+            start: setup.start,
             markets: markets.iter().map(|market| (*market, market.lower())).collect(),
             rules: Rules {
                 windows: BTreeMap::new(),

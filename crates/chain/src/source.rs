@@ -128,6 +128,32 @@ impl Source {
         Ok(self.header_at(number, deadline).await?.map(|header| header.block()))
     }
 
+    /// The blocks of these heights, which the chain has.
+    ///
+    /// # Errors
+    /// [`ChainError::NoAnswer`] at the deadline, also where there is no such block.
+    pub async fn blocks_at(
+        &self,
+        numbers: &[u64],
+        deadline: Instant,
+    ) -> Result<BTreeMap<u64, BlockRef>, ChainError> {
+        let mut blocks = BTreeMap::new();
+        for numbers in numbers.chunks(HEADERS_AT_ONCE as usize) {
+            let calls: Vec<Call> = numbers.iter().copied().map(by_number).collect();
+            let want = Want { block: numbers.iter().max().copied(), ..Want::default() };
+            let read = |results: &[&serde_json::value::RawValue]| {
+                let header = |(result, number): (&_, &u64)| {
+                    let lacks = || Fault::new(FaultKind::Pruned, format!("it lacks block {number}"));
+                    Ok::<_, Failure>(read_header(result, *number)?.ok_or_else(lacks)?.block())
+                };
+                results.iter().copied().zip(numbers).map(header).collect::<Result<Vec<_>, _>>()
+            };
+            let found = self.pool.ask(&calls, want, deadline, read).await?.0;
+            blocks.extend(found.into_iter().map(|block| (block.number, block)));
+        }
+        Ok(blocks)
+    }
+
     /// The block of this hash, also where it lies on a branch that was left.
     ///
     /// # Errors

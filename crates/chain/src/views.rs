@@ -26,8 +26,8 @@ sol! {
     function eligibleNodesForDay(uint256 dayId) external view returns (uint256);
 }
 
-/// Blocks behind the head whose state only archive nodes keep for certain.
-const STATE_KEPT: u64 = 128;
+/// Blocks behind the head whose state every node keeps; that of older ones, archive nodes alone keep for certain.
+pub const STATE_KEPT: u64 = 128;
 
 /// As of when a view is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

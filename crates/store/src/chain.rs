@@ -13,7 +13,7 @@ mod keys;
 mod marked;
 mod tables;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use domain::chain::{BlockRef, ContractAddress, Deeds, Following, Handed, Market, Note, Stretch, Window};
 use serde::{Serialize, de::DeserializeOwned};
@@ -23,7 +23,7 @@ pub use clean::Cleaned;
 pub use guarded::Outcome;
 pub use inputs::{Basis, ClosedWindow, Inputs, windows};
 pub use keys::ChainKeys;
-pub use marked::MarkedEpochs;
+pub use marked::Left;
 pub use tables::MarketTables;
 
 use crate::{
@@ -58,6 +58,7 @@ pub struct Known {
     identity: Option<String>,
     checkpoint: Option<String>,
     kept: Option<String>,
+    followed: Option<String>,
     markets: BTreeMap<ContractAddress, Texts>,
 }
 
@@ -112,6 +113,7 @@ impl ChainStore {
             batch.cmd("GET", keys.identity());
             batch.cmd("GET", keys.checkpoint());
             batch.cmd("GET", keys.kept());
+            batch.cmd("GET", keys.followed());
             batch.cmd("HGETALL", keys.deeds());
             for market in &self.markets {
                 batch.cmd("HGETALL", keys.windows(market));
@@ -124,6 +126,7 @@ impl ChainStore {
             identity: replies.own(&keys.identity()).map_err(of_single)?,
             checkpoint: replies.own(&checkpoint)?,
             kept: replies.own(&keys.kept())?,
+            followed: replies.own(&keys.followed())?,
             ..Known::default()
         };
         self.check_identity(operation, known.identity.as_deref())?;
@@ -131,6 +134,8 @@ impl ChainStore {
         following.checkpoint = known.checkpoint.as_deref().map(|text| read(&checkpoint, text)).transpose()?;
         following.kept =
             known.kept.as_deref().map(|text| read(&keys.kept(), text)).transpose()?.unwrap_or_default();
+        let followed = known.followed.as_deref().map(|text| read::<BTreeSet<_>>(&keys.followed(), text));
+        following.followed = followed.transpose()?.unwrap_or_default();
         for (_, text) in replies.own::<Vec<(String, String)>>(&keys.deeds())? {
             following.deeds.push(read::<Deeds>(&keys.deeds(), &text)?);
         }
@@ -191,6 +196,10 @@ impl ChainStore {
         if after.kept != before.kept {
             all.expect(&keys.kept(), known.kept.as_deref());
             all.write("SET", &keys.kept(), KeyType::String, &[&text(&after.kept)]);
+        }
+        if after.followed != before.followed {
+            all.expect(&keys.followed(), known.followed.as_deref());
+            all.write("SET", &keys.followed(), KeyType::String, &[&text(&after.followed)]);
         }
         self.write_blocks(&mut all, before, after, stretch);
         for (market, there) in &after.markets {

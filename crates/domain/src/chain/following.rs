@@ -26,6 +26,8 @@ pub struct Following {
     pub kept: Vec<Handed>,
     /// The markets that are followed.
     pub markets: BTreeMap<ContractAddress, Market>,
+    /// Those of them that were followed up to the checkpoint; the others are to be taken up there.
+    pub followed: BTreeSet<ContractAddress>,
 }
 
 /// What is known of one market.
@@ -76,7 +78,7 @@ pub struct Handed {
     pub batch_cid: String,
 }
 
-/// What is known of a market before its first block is accepted.
+/// What is known of a market before the first block that is accepted for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Beginning {
     /// The day that it is.
@@ -84,6 +86,8 @@ pub struct Beginning {
     /// The epochs whose windows another program had opened: each with the number of the block that released it, and that
     /// block's time in Unix seconds.
     pub epochs: BTreeMap<u64, (u64, u64)>,
+    /// The epochs among those that were marked whose batches it had handed over.
+    pub handed: BTreeSet<u64>,
 }
 
 /// Something that happened, for those who are told of it. Nothing is decided by it any more.
@@ -180,7 +184,7 @@ pub enum Refused {
 /// A reorganisation reaches back further than anything that can be undone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "block {to} can't be returned to from block {from}: at most {depth} blocks are undone (chain.max_reorg_depth). Nothing was changed"
+    "block {to} can't be returned to from block {from}: at most {depth} blocks are undone (chain.max_reorg_depth). Nothing was changed. If the nodes are on the right chain, delete the keys tracker:chain:* in Redis: the chain is then taken up anew"
 )]
 pub struct TooDeep {
     /// The last accepted block.
@@ -210,11 +214,18 @@ impl Following {
         let most = usize::try_from(rules.max_reorg_depth).unwrap_or(usize::MAX).saturating_add(1);
         let old = self.deeds.len().saturating_sub(most);
         self.deeds.drain(..old);
+        let markets = &self.markets;
+        self.followed.retain(|market| markets.contains_key(market));
         Ok(notes)
     }
 
-    /// Takes up a market where another program has left it, before the first block is accepted. `head` is the time of the
-    /// newest block that is known.
+    /// The markets that are to be taken up before the next block is accepted.
+    pub fn newcomers(&self) -> impl Iterator<Item = ContractAddress> {
+        self.markets.keys().filter(|market| !self.followed.contains(market)).copied()
+    }
+
+    /// Takes up a market at the checkpoint, or before the first block: where another program has left it, or after a time in
+    /// which it was not followed. `head` is the time of the newest block that is known.
     pub fn take_up(
         &mut self,
         market: ContractAddress,
@@ -222,8 +233,14 @@ impl Following {
         head: u64,
         rules: &Rules,
     ) -> Vec<Note> {
+        self.followed.insert(market);
         let known = self.markets.entry(market).or_default();
-        known.day = known.day.or(beginning.day);
+        // What was known of it may be of another day: a wrong one is worse than none.
+        known.day = beginning.day;
+        beginning.handed.iter().for_each(|&epoch| {
+            known.windows.remove(&epoch);
+            known.done.insert(epoch);
+        });
         let mut notes = Vec::new();
         for (&epoch, &(block, released)) in &beginning.epochs {
             if known.windows.contains_key(&epoch) || known.done.contains(epoch) {

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use domain::chain::EpochSet;
 
-use super::{ChainKeys, ChainStore, keys::SUBMITTED, parse};
+use super::{ChainKeys, ChainStore, DETAILS_TTL, keys::SUBMITTED, parse};
 use crate::{
     Session,
     batch::Batch,
@@ -27,6 +27,13 @@ pub struct Cleaned {
     pub submissions: u64,
     /// Keys that could not be read or written.
     pub faults: Vec<Fault>,
+}
+
+/// What a command removes.
+enum Went {
+    Markers,
+    Submissions,
+    Nothing,
 }
 
 /// What is known of a market.
@@ -93,9 +100,15 @@ impl ChainStore {
                     let epoch = std::str::from_utf8(member).ok().and_then(|text| text.parse().ok());
                     epoch.is_some_and(|epoch| standing.done.contains(epoch))
                 });
+                // Where their end did not bring that along, as when another program had handed them over.
+                let epochs = over.iter().filter_map(|member| std::str::from_utf8(member).ok()?.parse().ok());
+                for details in epochs.map(|epoch| keys.details(market, epoch)) {
+                    batch.cmd("EXPIRE", &details).arg(DETAILS_TTL);
+                    written.push((details, Went::Nothing));
+                }
                 if !over.is_empty() {
                     batch.cmd("SREM", &marked).arg(over);
-                    written.push((marked, true));
+                    written.push((marked, Went::Markers));
                 }
             }
             standings.insert(market.lower(), standing);
@@ -109,7 +122,7 @@ impl ChainStore {
                 let standing = of.and_then(|(market, epoch)| Some((standings.get(market)?, epoch)));
                 if standing.is_some_and(|(standing, epoch)| standing.needs_no_submissions(epoch)) {
                     batch.cmd("UNLINK", &key);
-                    written.push((key, false));
+                    written.push((key, Went::Submissions));
                 }
             }
         }
@@ -118,10 +131,13 @@ impl ChainStore {
             return Ok(cleaned);
         }
         let mut replies = Replies::new(operation, session.run(operation, SUBMITTED, batch).await?);
-        for (key, is_marker) in &written {
+        for (key, went) in &written {
             let removed: u64 = replies.take(key)?.unwrap_or_default();
-            let count = if *is_marker { &mut cleaned.markers } else { &mut cleaned.submissions };
-            *count += removed;
+            match went {
+                Went::Markers => cleaned.markers += removed,
+                Went::Submissions => cleaned.submissions += removed,
+                Went::Nothing => {}
+            }
         }
         cleaned.faults.extend(replies.into_faults());
         Ok(cleaned)

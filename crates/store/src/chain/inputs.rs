@@ -126,8 +126,11 @@ impl ChainStore {
         for (at, numbers) in numbers.rchunks(SLICE).enumerate() {
             let mut batch = Batch::new();
             let keys: Vec<String> = numbers.iter().map(|number| self.keys.block_hash(*number)).collect();
-            keys.iter().for_each(|key| {
-                batch.cmd("GET", key);
+            // At one moment: the last of them tells whether all of them still stand.
+            batch.transaction(|batch| {
+                for key in &keys {
+                    batch.cmd("GET", key);
+                }
             });
             let mut replies = Replies::new(operation, session.run(operation, &keys[0], batch).await?);
             let mut sets = Vec::new();

@@ -55,6 +55,11 @@ impl ChainKeys {
         self.own("kept")
     }
 
+    /// The markets that were followed up to the checkpoint.
+    pub(super) fn followed(&self) -> String {
+        self.own("followed")
+    }
+
     /// A market's windows: a hash by their epochs.
     pub(super) fn windows(&self, market: &ContractAddress) -> String {
         self.own(&format!("{}:windows", market.lower()))

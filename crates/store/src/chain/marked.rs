@@ -1,6 +1,6 @@
-//! What another program that followed the chain before us has left: the windows that it has opened.
+//! What another program that followed the chain before us has left: the windows that it had opened, and how far it came.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use domain::chain::ContractAddress;
 use serde::Deserialize;
@@ -20,15 +20,24 @@ struct Details {
     release_block: u64,
 }
 
-/// The epochs that are marked, each with the number of the block that released it, by their markets.
-pub type MarkedEpochs = BTreeMap<ContractAddress, BTreeMap<u64, u64>>;
+/// What was left of a market.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// The epochs that are marked, each with the number of the block that released it.
+    pub marked: BTreeMap<u64, u64>,
+    /// The marked epochs whose batches were counted, and so handed over.
+    pub handed: BTreeSet<u64>,
+}
 
 impl ChainStore {
-    /// The epochs that are marked: two round trips. Markers without readable details are reported and left out.
+    /// What was left of each market: two round trips. Markers that can't be read are reported and left out.
     ///
     /// # Errors
     /// [`StoreError`] when the server does not answer.
-    pub async fn marked(&self, session: &mut Session) -> Result<(MarkedEpochs, Vec<Fault>), StoreError> {
+    pub async fn left(
+        &self,
+        session: &mut Session,
+    ) -> Result<(BTreeMap<ContractAddress, Left>, Vec<Fault>), StoreError> {
         let (operation, keys) = ("read markers", &self.keys);
         let mut batch = Batch::new();
         let sets: Vec<String> = self.markets.iter().map(|market| keys.marked(market)).collect();
@@ -42,30 +51,70 @@ impl ChainStore {
             for member in replies.take::<Vec<Vec<u8>>>(set)?.unwrap_or_default() {
                 let member = String::from_utf8_lossy(&member);
                 match member.parse() {
-                    Ok(epoch) => wanted.push((*market, epoch, keys.details(market, epoch))),
+                    Ok(epoch) => wanted.push((*market, epoch)),
                     Err(_) => replies.fault(set, ErrorKind::Malformed, format!("`{member}` is no epoch")),
                 }
             }
         }
-        let (mut marked, mut faults) = (MarkedEpochs::new(), replies.into_faults());
+        let (mut left, mut faults) = (BTreeMap::<_, Left>::new(), replies.into_faults());
         if wanted.is_empty() {
-            return Ok((marked, faults));
+            return Ok((left, faults));
         }
         let mut batch = Batch::new();
-        wanted.iter().for_each(|(_, _, key)| {
-            batch.cmd("GET", key);
-        });
+        for (market, epoch) in &wanted {
+            batch.cmd("GET", keys.details(market, *epoch));
+            batch.cmd("EXISTS", keys.batch_count(market, *epoch));
+        }
         let mut replies = Replies::new(operation, session.run(operation, route, batch).await?);
-        for (market, epoch, key) in &wanted {
-            let Some(text) = replies.take::<Option<String>>(key)?.flatten() else { continue };
+        for (market, epoch) in wanted {
+            let (key, count) = (keys.details(&market, epoch), keys.batch_count(&market, epoch));
+            let text = replies.take::<Option<String>>(&key)?;
+            let of_market = left.entry(market).or_default();
+            if replies.take::<bool>(&count)? == Some(true) {
+                of_market.handed.insert(epoch);
+                continue;
+            }
+            let Some(text) = text else { continue };
+            let text = text.unwrap_or_default();
             match serde_json::from_str::<Details>(&text) {
                 Ok(details) => {
-                    marked.entry(*market).or_default().insert(*epoch, details.release_block);
+                    of_market.marked.insert(epoch, details.release_block);
                 }
-                Err(error) => replies.fault(key, ErrorKind::Malformed, error),
+                Err(error) => {
+                    let detail =
+                        format!("epoch {epoch} is marked, and its details `{text}` can't be read: {error}");
+                    replies.fault(&key, ErrorKind::Malformed, detail);
+                }
             }
         }
         faults.extend(replies.into_faults());
-        Ok((marked, faults))
+        Ok((left, faults))
+    }
+
+    /// The blocks among these whose hashes somebody has told of, with those hashes, the highest first: one round trip.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the server does not answer.
+    pub async fn told_hashes(
+        &self,
+        session: &mut Session,
+        numbers: std::ops::RangeInclusive<u64>,
+    ) -> Result<Vec<(u64, String)>, StoreError> {
+        let operation = "read hashes of blocks";
+        let keys: Vec<(u64, String)> =
+            numbers.rev().map(|number| (number, self.keys.block_hash(number))).collect();
+        let Some((_, route)) = keys.first() else { return Ok(Vec::new()) };
+        let mut batch = Batch::new();
+        keys.iter().for_each(|(_, key)| {
+            batch.cmd("GET", key);
+        });
+        let mut replies = Replies::new(operation, session.run(operation, route, batch).await?);
+        let mut told = Vec::new();
+        for (number, key) in &keys {
+            if let Some(Some(hash)) = replies.take::<Option<String>>(key)? {
+                told.push((*number, hash));
+            }
+        }
+        Ok(told)
     }
 }

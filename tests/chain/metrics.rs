@@ -107,7 +107,7 @@ async fn each_metric_of_the_chain_tells_what_happened() {
         ("STATE_TRACKER__CHAIN__WORKERS", "1".to_owned()),
         ("STATE_TRACKER__CHAIN__WORKER_TIMEOUT", "100ms".to_owned()),
         ("STATE_TRACKER__CHAIN__CLEAN", "100ms".to_owned()),
-        ("STATE_TRACKER__CHAIN__EVENTS_TIMEOUT", "10s".to_owned()),
+        ("STATE_TRACKER__CHAIN__EVENTS_TIMEOUT", "2s".to_owned()),
     ] {
         environment.insert(name.to_owned(), value);
     }
@@ -151,6 +151,9 @@ async fn each_metric_of_the_chain_tells_what_happened() {
     exported.shows(&[("block_height", world.height().await)]).await;
     let gone = format!("BlockHashByNumberKey.{}", world.height().await - 5);
     assert_eq!(query::<u64>(&mut connection, &["DEL", &gone]).await, 1);
+    // Another program has handed over the second one.
+    let counted = format!("BatchCountKey.{}.{SECOND}", world.contracts.markets[0]);
+    query::<()>(&mut connection, &["SET", &counted, "0"]).await;
     to_redis.hold_requests("BatchCountKey");
     world.mine().await;
     exported.shows_windows(&one, [0, 0, 2]).await;
@@ -166,14 +169,15 @@ async fn each_metric_of_the_chain_tells_what_happened() {
     exported.shows(&[("chain_conflicts_total", 0), (&of("batches_total", &one), 0)]).await;
     to_redis.release();
     exported.shows(&[("chain_conflicts_total", 1)]).await;
-    for (market, handed_over, expired, batches, submissions, set_aside, missing) in
-        [(&one, 2, 1, 2, 7, 1, 2), (&other, 1, 0, 1, 3, 0, 1)]
+    for (market, [handed_over, expired, elsewhere], [batches, submissions, set_aside, missing]) in
+        [(&one, [1, 1, 1], [2, 7, 1, 1]), (&other, [1, 0, 0], [1, 3, 0, 1])]
     {
         exported.shows_windows(market, [0, 0, 0]).await;
         exported
             .shows(&[
                 (&epochs(market, "handed_over"), handed_over),
                 (&epochs(market, "expired"), expired),
+                (&epochs(market, "elsewhere"), elsewhere),
                 (&of("batches_total", market), batches),
                 (&of("batched_submissions_total", market), submissions),
                 (&of("submissions_set_aside_total", market), set_aside),

@@ -13,6 +13,7 @@ mod messages;
 mod notifier;
 mod pruner;
 mod roster;
+mod rounds;
 mod services;
 mod status;
 pub mod telemetry;

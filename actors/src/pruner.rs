@@ -8,10 +8,11 @@
 use std::time::Duration;
 
 use store::{ErrorKind, Index, IndexPart, MarketKeys, Retention, Session, StoreError};
-use supervision::{Actor, Clock, Context, Failure, NoMessage, fail};
+use supervision::{Actor, Clock, Context, Failure, NoMessage};
 
 use crate::{
     roster::{Indexes, MarketEdges, Roster},
+    rounds::{Points, keep_making},
     services::Services,
 };
 
@@ -21,8 +22,6 @@ const SLICE: usize = 500;
 const INDEX_SLICE: usize = 100;
 /// The pause after each step.
 const PAUSE: Duration = Duration::from_millis(2);
-/// How soon a round that failed is tried again.
-const RETRY: Duration = Duration::from_secs(60);
 
 /// The actor.
 pub struct Pruner {
@@ -48,8 +47,8 @@ impl Pruner {
         Self { indexes: Some(indexes), index_kept: kept.as_secs(), ..self }
     }
 
-    /// One round over all markets; how many members and entries were removed.
-    async fn round(&self, cx: &Context<NoMessage>) -> Result<u64, StoreError> {
+    /// One round over all markets.
+    async fn round(&self, cx: &Context<NoMessage>) -> Result<(), StoreError> {
         let (clock, mut removed) = (cx.clock().clone(), 0);
         let mut session = self.services.store.session("prune").await?;
         let now = clock.unix().as_secs();
@@ -80,7 +79,8 @@ impl Pruner {
             removed +=
                 self.prune_index(cx, &mut session, &index, now.saturating_sub(self.index_kept)).await?;
         }
-        Ok(removed)
+        tracing::info!(removed, "pruned");
+        Ok(())
     }
 
     async fn prune_index(
@@ -145,33 +145,11 @@ impl Actor for Pruner {
     type Message = NoMessage;
 
     async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
-        let clock = cx.clock().clone();
-        // Not at the start: a process that is restarted often shall not prune each time.
-        let mut pause = self.every;
-        loop {
-            fail::point("pruner::before_pause").await?;
-            cx.pause(clock.sleep(pause)).await;
-            if cx.is_stopping() {
-                return Ok(());
-            }
-            fail::point("pruner::before_round").await?;
-            let round = tokio::select! {
-                biased;
-                // A round may be left between any two steps.
-                () = cx.stopped() => return Ok(()),
-                round = self.round(cx) => round,
-            };
-            pause = match round {
-                Ok(removed) => {
-                    tracing::info!(removed, "pruned");
-                    self.every
-                }
-                Err(error) => {
-                    self.services.note_error(&error);
-                    RETRY.min(self.every)
-                }
-            };
-            fail::point("pruner::after_round").await?;
-        }
+        let points = Points {
+            before_pause: "pruner::before_pause",
+            before_round: "pruner::before_round",
+            after_round: "pruner::after_round",
+        };
+        keep_making(cx, &self.services, self.every, points, || self.round(cx)).await
     }
 }

@@ -6,16 +6,15 @@
 use std::time::Duration;
 
 use store::StoreError;
-use supervision::{Actor, Context, Failure, NoMessage, fail};
+use supervision::{Actor, Context, Failure, NoMessage};
 
 use super::FollowServices;
+use crate::rounds::{Points, keep_making};
 
 /// How many keys are looked at in one step.
 const SLICE: usize = 500;
 /// The pause after each step.
 const PAUSE: Duration = Duration::from_millis(2);
-/// How soon a round that failed is tried again.
-const RETRY: Duration = Duration::from_secs(60);
 
 /// The actor.
 pub struct Cleaner {
@@ -58,29 +57,12 @@ impl Actor for Cleaner {
     type Message = NoMessage;
 
     async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
-        let (clock, every) = (cx.clock().clone(), self.chain.settings.clean_every);
-        // Not at the start: a process that is restarted often shall not look at all keys each time.
-        let mut pause = every;
-        loop {
-            cx.pause(clock.sleep(pause)).await;
-            if cx.is_stopping() {
-                return Ok(());
-            }
-            fail::point("cleaner::before_round").await?;
-            let round = tokio::select! {
-                biased;
-                // A round may be left between any two steps.
-                () = cx.stopped() => return Ok(()),
-                round = self.round(cx) => round,
-            };
-            pause = match round {
-                Ok(()) => every,
-                Err(error) => {
-                    self.chain.services.note_error(&error);
-                    RETRY.min(every)
-                }
-            };
-            fail::point("cleaner::after_round").await?;
-        }
+        let points = Points {
+            before_pause: "cleaner::before_pause",
+            before_round: "cleaner::before_round",
+            after_round: "cleaner::after_round",
+        };
+        keep_making(cx, &self.chain.services, self.chain.settings.clean_every, points, || self.round(cx))
+            .await
     }
 }

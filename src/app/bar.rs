@@ -1,6 +1,10 @@
 //! A bar that shows how far old blocks are read, where standard error is a terminal; elsewhere the log tells of it.
 
-use std::{convert::Infallible, io, time::Duration};
+use std::{
+    convert::Infallible,
+    io::{self, IsTerminal},
+    time::Duration,
+};
 
 use actors::FollowState;
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
@@ -46,8 +50,11 @@ impl Bar {
         self.0.set_position(checkpoint.number);
     }
 
-    /// Shows it as long as it is polled.
+    /// Shows it as long as it is polled; where there is no terminal, that costs nothing.
     pub(super) async fn keep_showing(&self, now: impl Fn() -> Option<FollowState>) -> Infallible {
+        if !io::stderr().is_terminal() {
+            return std::future::pending().await;
+        }
         loop {
             if let Some(state) = now() {
                 self.show(&state);

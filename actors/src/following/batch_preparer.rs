@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use domain::chain::{Arrangement, ContractAddress};
 use store::{
-    StoreError,
+    Session, StoreError,
     chain::{ChainStore, ClosedWindow, Outcome},
 };
 use supervision::{Actor, Budget, Clock, Context, DeadlineExceeded, Failure, Lease, fail};
@@ -101,14 +101,11 @@ impl BatchPreparer {
         let FollowServices { services, settings, progress, .. } = &self.chain;
         let mut session = services.store.session("prepare batches").await?;
         if self.now().is_some_and(|now| window.has_expired(now, settings.rules.inputs_live)) {
-            let is_over = matches!(store.give_up(&mut session, closed).await?, Outcome::Done { .. });
-            if is_over {
-                self.count(|all| all.expired += 1);
-                self.tell("epoch_expired", Severity::High, format!(
-                    "epoch {epoch} of market {market} was closed too long ago: what was submitted has expired, it gets no batches"
-                ));
-            }
-            return Ok(is_over);
+            let text = format!(
+                "epoch {epoch} of market {market} was closed too long ago: what was submitted has expired, it gets no batches"
+            );
+            let notice = Notice::new("epoch_expired", Severity::High, text);
+            return self.give_up(store, &mut session, closed, |all| all.expired += 1, notice).await;
         }
         let inputs = store.inputs(&mut session, closed).await?;
         services.note_faults(&inputs.faults);
@@ -119,14 +116,11 @@ impl BatchPreparer {
         let outcome = settings.budgets.batch(budget).run(handing).await??;
         fail::point("batch_preparer::after_write").await?;
         if store.is_handed_over_elsewhere(closed, &outcome) {
-            let is_over = matches!(store.give_up(&mut session, closed).await?, Outcome::Done { .. });
-            if is_over {
-                self.count(|all| all.elsewhere += 1);
-                self.tell("handed_over_elsewhere", Severity::Medium, format!(
-                    "another program has counted the batches of epoch {epoch} of market {market} already: they are not handed over again; see that it runs no more"
-                ));
-            }
-            return Ok(is_over);
+            let text = format!(
+                "another program has counted the batches of epoch {epoch} of market {market} already: they are not handed over again; see that it runs no more"
+            );
+            let notice = Notice::new("handed_over_elsewhere", Severity::Medium, text);
+            return self.give_up(store, &mut session, closed, |all| all.elsewhere += 1, notice).await;
         }
         let Outcome::Done { faults } = outcome else {
             // A reorganisation has taken the window back, or another tracker was here: it is looked at anew.
@@ -162,6 +156,23 @@ impl BatchPreparer {
             ));
         }
         Ok(true)
+    }
+
+    /// Ends an epoch that gets no batches. Whether it is over; it is counted and told then.
+    async fn give_up(
+        &self,
+        store: &ChainStore,
+        session: &mut Session,
+        closed: &ClosedWindow,
+        count: impl FnOnce(&mut Prepared),
+        notice: Notice,
+    ) -> Result<bool, PrepareError> {
+        let is_over = matches!(store.give_up(session, closed).await?, Outcome::Done { .. });
+        if is_over {
+            self.count(count);
+            let _ = self.chain.notifier.try_send(notice);
+        }
+        Ok(is_over)
     }
 
     /// The chain's time, once a node has told of a block.

@@ -10,24 +10,14 @@ use chain::{
     views::{Moment, STATE_KEPT},
 };
 use domain::chain::{Beginning, BlockRef, ContractAddress};
-use store::StoreError;
 use tokio::time::Instant;
 
-use super::{FollowServices, book::Page};
-
-/// Why it can't be told.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum BeginError {
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Chain(#[from] ChainError),
-}
+use super::{FollowServices, block_fetcher::StepError, book::Page};
 
 /// Where each of these markets stands after this block.
 ///
 /// # Errors
-/// [`BeginError`] when Redis or the nodes do not answer. What can't be read is told and left out.
+/// [`StepError`] when Redis or the nodes do not answer. What can't be read is told and left out.
 pub(super) async fn beginnings(
     chain: &FollowServices,
     page: &mut Page,
@@ -35,7 +25,7 @@ pub(super) async fn beginnings(
     block: BlockRef,
     head: BlockRef,
     deadline: Instant,
-) -> Result<BTreeMap<ContractAddress, Beginning>, BeginError> {
+) -> Result<BTreeMap<ContractAddress, Beginning>, StepError> {
     let (mut left, faults) = page.left().await?;
     chain.services.note_faults(&faults);
     // Of later ones the chain will tell.

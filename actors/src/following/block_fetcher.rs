@@ -23,7 +23,7 @@ use supervision::{Actor, Address, Budget, Context, DeadlineExceeded, Failure, No
 
 use super::{
     FAR_BEHIND, FollowServices, PreparerEdge, StartBlock,
-    beginning::{BeginError, beginnings},
+    beginning::beginnings,
     book::{Book, Page},
     old_blocks::{OldBlocks, boundary},
     views::{ask, write},
@@ -75,7 +75,7 @@ enum Came {
 
 /// Why a step ended without its effect.
 #[derive(Debug, thiserror::Error)]
-enum StepError {
+pub(super) enum StepError {
     /// Redis is at fault: the step is tried again.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -91,9 +91,6 @@ enum StepError {
     /// The chain gave blocks that do not stand on the last accepted one. It is asked again.
     #[error(transparent)]
     Refused(#[from] Refused),
-    /// Redis or the nodes are at fault, at the very beginning.
-    #[error(transparent)]
-    Begin(#[from] BeginError),
     /// A failure that was asked for.
     #[error("{0}")]
     Injected(#[from] fail::InjectedFailure),
@@ -103,8 +100,8 @@ impl BlockFetcher {
     /// A fetcher that wakes these preparers, and the epoch trackers of this roster.
     #[must_use]
     pub fn new(chain: FollowServices, edges: Vec<PreparerEdge>, roster: Option<Roster>) -> Self {
-        let (redis, store) = (chain.services.store.clone(), chain.store.clone());
-        let (rules, book) = (chain.settings.rules.clone(), Book::in_redis(redis, store));
+        let (rules, book) =
+            (chain.settings.rules.clone(), Book::Redis(Box::new(chain.services.store.clone())));
         Self { chain, edges, roster, rules, book, until: None, head: None, refresh: None, old: None }
     }
 
@@ -141,12 +138,10 @@ impl BlockFetcher {
                 head
             }
         };
-        // Whoever has told of a head has told of which chain.
-        if let Some(store) = self.chain.of_chain() {
-            self.book.of_chain(store);
-        }
         self.refresh(cx, budget).await?;
-        let mut page = self.book.read().await?;
+        // Whoever has told of a head has told of which chain: what stands there of another one is refused.
+        let store = self.chain.of_chain().unwrap_or_else(|| self.chain.store.clone());
+        let mut page = self.book.read(store).await?;
         self.chain.progress.followed(&page.known.following);
         let Some(checkpoint) = page.known.following.checkpoint else {
             return self.begin(cx, &mut page, head, &events).await;
@@ -502,12 +497,10 @@ impl Actor for BlockFetcher {
                     self.chain.services.status.written(super::CHAIN, super::BLOCKS);
                     continue;
                 }
-                Ok(Came::Caught) => {
-                    self.chain.services.status.written(super::CHAIN, super::BLOCKS);
-                    cx.pause(source.wait()).await;
-                    continue;
-                }
-                Ok(Came::Nowhere) => {
+                Ok(came @ (Came::Caught | Came::Nowhere)) => {
+                    if matches!(came, Came::Caught) {
+                        self.chain.services.status.written(super::CHAIN, super::BLOCKS);
+                    }
                     cx.pause(source.wait()).await;
                     continue;
                 }
@@ -535,7 +528,7 @@ impl StepError {
     fn kind(&self) -> &'static str {
         match self {
             Self::Store(error) => error.kind.as_str(),
-            Self::Chain(_) | Self::Begin(_) => "node",
+            Self::Chain(_) => "node",
             Self::Deadline(_) => "timeout",
             Self::TooDeep(_) => "too_deep",
             Self::Refused(_) => "reorganised",

@@ -15,7 +15,7 @@ use store::{
 /// What following the chain has come to, to be read and moved on.
 pub(super) enum Book {
     /// Everybody's.
-    Redis(Box<(Store, ChainStore)>),
+    Redis(Box<Store>),
     /// A trial's: it touches nothing of anybody's.
     Trial(Arc<Mutex<Following>>),
 }
@@ -32,29 +32,18 @@ enum Place {
 }
 
 impl Book {
-    pub(super) fn in_redis(redis: Store, chain: ChainStore) -> Self {
-        Self::Redis(Box::new((redis, chain)))
-    }
-
     /// Whether it touches nothing of anybody's.
     pub(super) fn is_trial(&self) -> bool {
         matches!(self, Self::Trial(_))
     }
 
-    /// Whoever has told of which chain it is: what stands there of another one is refused from now on.
-    pub(super) fn of_chain(&mut self, of: ChainStore) {
-        if let Self::Redis(there) = self {
-            there.1 = of;
-        }
-    }
-
-    pub(super) async fn read(&self) -> Result<Page, StoreError> {
+    /// What stands there now, in Redis as the chain's side of `chain`.
+    pub(super) async fn read(&self, chain: ChainStore) -> Result<Page, StoreError> {
         match self {
-            Self::Redis(there) => {
-                let (redis, chain) = &**there;
+            Self::Redis(redis) => {
                 let mut session = redis.session("follow the chain").await?;
                 let known = chain.load(&mut session).await?;
-                Ok(Page { known, place: Place::Redis(Box::new((session, chain.clone()))) })
+                Ok(Page { known, place: Place::Redis(Box::new((session, chain))) })
             }
             Self::Trial(following) => {
                 let known = Known::of(locked(following).clone());

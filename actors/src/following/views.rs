@@ -38,24 +38,25 @@ pub(super) async fn ask(
     deadline: Instant,
 ) -> Result<Answers, ChainError> {
     let views = chain.source.views(Moment::Latest, deadline);
-    let told = |answer: Result<u64, ChainError>| match answer {
-        Ok(number) => Some(number.to_string()),
+    let number = |answer: Result<u64, ChainError>| match answer {
+        Ok(number) => Some(number),
         Err(error) => {
             chain.services.warn("ask contracts", "view", "contracts", &error.to_string());
             None
         }
     };
+    let told = |answer| number(answer).map(|number| number.to_string());
     let mut markets = Vec::new();
     for (market, configured) in &chain.settings.markets {
         let window = match views.submission_window(*market).await {
             Err(error) if !known.contains_key(market) => return Err(error),
-            window => told(window.map(|window| window.as_secs())),
+            window => number(window.map(|window| window.as_secs())),
         };
         let day_size =
             views.day_size(*market).await.map(|size| u64::try_from(size.as_micros()).unwrap_or(u64::MAX));
         let tables = MarketTables {
             configured: configured.clone(),
-            submission_window: window.and_then(|seconds| seconds.parse().ok()),
+            submission_window: window,
             day_size: told(day_size),
             quota: told(views.daily_snapshot_quota(*market).await),
             epochs_in_a_day: told(views.epochs_in_a_day(*market).await),

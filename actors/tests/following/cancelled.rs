@@ -62,6 +62,13 @@ struct Phase<'a> {
     expected: &'a Contents,
 }
 
+impl<'a> Phase<'a> {
+    /// One of the fetcher, while nothing is prepared.
+    fn of_fetcher(hold: Hold, short: Budgets, over: Over, accepted: u64, expected: &'a Contents) -> Self {
+        Self { hold, short, over, prepares: false, accepted, expected }
+    }
+}
+
 /// A time that is over soon.
 const SHORT: Duration = Duration::from_millis(300);
 

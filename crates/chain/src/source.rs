@@ -20,7 +20,7 @@ use crate::wire::Header;
 /// Before answers that contradict each other are asked for again.
 const CONTRADICTION_PAUSE: Duration = Duration::from_millis(200);
 /// Headers asked for at once.
-const HEADERS_AT_ONCE: u64 = 100;
+const HEADERS_AT_ONCE: usize = 100;
 
 /// Reads one chain. Cheap to clone; clones share nodes and counters.
 #[derive(Clone, Debug)]
@@ -138,18 +138,9 @@ impl Source {
         deadline: Instant,
     ) -> Result<BTreeMap<u64, BlockRef>, ChainError> {
         let mut blocks = BTreeMap::new();
-        for numbers in numbers.chunks(HEADERS_AT_ONCE as usize) {
-            let calls: Vec<Call> = numbers.iter().copied().map(by_number).collect();
-            let want = Want { block: numbers.iter().max().copied(), ..Want::default() };
-            let read = |results: &[&serde_json::value::RawValue]| {
-                let header = |(result, number): (&_, &u64)| {
-                    let lacks = || Fault::new(FaultKind::Pruned, format!("it lacks block {number}"));
-                    Ok::<_, Failure>(read_header(result, *number)?.ok_or_else(lacks)?.block())
-                };
-                results.iter().copied().zip(numbers).map(header).collect::<Result<Vec<_>, _>>()
-            };
-            let found = self.pool.ask(&calls, want, deadline, read).await?.0;
-            blocks.extend(found.into_iter().map(|block| (block.number, block)));
+        for numbers in numbers.chunks(HEADERS_AT_ONCE) {
+            let headers = self.headers_of(numbers, deadline).await?;
+            blocks.extend(headers.iter().map(|header| (header.number.to(), header.block())));
         }
         Ok(blocks)
     }
@@ -295,17 +286,9 @@ impl Source {
         let mut headers: Vec<Header> = Vec::new();
         let mut next = from;
         while next <= to {
-            let end = to.min(next + HEADERS_AT_ONCE - 1);
-            let calls: Vec<Call> = (next..=end).map(by_number).collect();
-            let want = Want { block: Some(end), ..Want::default() };
-            let read = |results: &[&serde_json::value::RawValue]| {
-                let header = |(result, number)| read_header(result, number);
-                let headers: Result<Vec<Option<Header>>, Failure> =
-                    results.iter().copied().zip(next..).map(header).collect();
-                let headers: Option<Vec<Header>> = headers?.into_iter().collect();
-                Ok(headers.ok_or_else(|| Fault::new(FaultKind::Pruned, "it lacks some of the blocks"))?)
-            };
-            for header in self.pool.ask(&calls, want, deadline, read).await?.0 {
+            let end = to.min(next + HEADERS_AT_ONCE as u64 - 1);
+            let numbers: Vec<u64> = (next..=end).collect();
+            for header in self.headers_of(&numbers, deadline).await? {
                 if headers.last().is_some_and(|last| last.hash != header.parent_hash) {
                     return Ok(headers);
                 }
@@ -314,6 +297,20 @@ impl Source {
             next = end + 1;
         }
         Ok(headers)
+    }
+
+    /// The headers of these heights, from one node, in their order.
+    async fn headers_of(&self, numbers: &[u64], deadline: Instant) -> Result<Vec<Header>, ChainError> {
+        let calls: Vec<Call> = numbers.iter().copied().map(by_number).collect();
+        let want = Want { block: numbers.iter().max().copied(), ..Want::default() };
+        let read = |results: &[&serde_json::value::RawValue]| {
+            let header = |(result, number): (&_, &u64)| read_header(result, *number);
+            let headers: Result<Vec<Option<Header>>, Failure> =
+                results.iter().copied().zip(numbers).map(header).collect();
+            let headers: Option<Vec<Header>> = headers?.into_iter().collect();
+            Ok(headers.ok_or_else(|| Fault::new(FaultKind::Pruned, "it lacks some of the blocks"))?)
+        };
+        Ok(self.pool.ask(&calls, want, deadline, read).await?.0)
     }
 
     async fn header_at(&self, number: u64, deadline: Instant) -> Result<Option<Header>, ChainError> {

@@ -57,13 +57,8 @@ impl Stage {
 
     pub(super) async fn left_in_each_phase(&self, by: Interruption) {
         let all = Budgets::default();
-        let of_fetcher = |hold, short, over, (accepted, expected)| Phase {
-            hold,
-            short,
-            over,
-            prepares: false,
-            accepted,
-            expected,
+        let of_fetcher = |hold, short, over, (accepted, expected)| {
+            Phase::of_fetcher(hold, short, over, accepted, expected)
         };
         let of_preparer = |hold, short, expected| {
             let (prepares, over) = (!matches!(hold, Hold::Turn), Over::Preparer);

@@ -36,13 +36,8 @@ impl Stage {
     pub(super) async fn left_in_each_phase(&self, by: Interruption) {
         let all = Budgets::default();
         let (events, block) = (Budgets { events: SHORT, ..all }, Budgets { block: SHORT, ..all });
-        let phase = |hold, short, over, blocks: u64, expected| Phase {
-            hold,
-            short,
-            over,
-            prepares: false,
-            accepted: START - 1 + blocks,
-            expected,
+        let phase = |hold, short, over, blocks, expected| {
+            Phase::of_fetcher(hold, short, over, START - 1 + blocks, expected)
         };
         let block_hash = "BlockHashByNumberKey";
         let phases = [

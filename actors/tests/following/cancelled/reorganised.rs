@@ -44,14 +44,7 @@ impl Stage {
     pub(super) async fn left_in_each_phase(&self, by: Interruption) {
         let all = Budgets::default();
         let (events, block) = (Budgets { events: SHORT, ..all }, Budgets { block: SHORT, ..all });
-        let phase = |hold, short, over, accepted, expected| Phase {
-            hold,
-            short,
-            over,
-            prepares: false,
-            accepted,
-            expected,
-        };
+        let phase = Phase::of_fetcher;
         let block_hash = "BlockHashByNumberKey";
         let phases = [
             phase(Hold::Node("eth_getBlockByHash"), events, Over::Nodes, self.head, &self.before),

@@ -2,7 +2,7 @@
 # installed by `scripts/needs`, as root or with sudo, or named when that is not possible.
 
 CARGO ?= cargo
-FEATURES = --features state-tracker/failure-points
+FEATURES = --features state-tracker/failure-points,state-tracker/demo
 
 .PHONY: demo test test-all lint bench state-tracker image-check clean
 
@@ -29,8 +29,8 @@ lint:
 bench:
 	scripts/needs redis-server anvil
 	$(CARGO) bench --package supervision --bench kit
-	$(CARGO) bench --package actors --bench following
-	$(CARGO) bench --package chain --bench backfill
+	$(CARGO) bench --package actors --bench collector
+	$(CARGO) bench --package evm --bench backfill
 	$(CARGO) bench --package state-tracker --bench passes $(FEATURES)
 	$(CARGO) bench --package state-tracker --bench operation $(FEATURES)
 

@@ -12,9 +12,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use domain::{Address, MeasurementWindow, Participation, Summary, SummaryInput, Totals};
+use domain::{
+    Address,
+    tracker::{MeasurementWindow, Participation, Summary, SummaryInput, Totals},
+};
 use state_tracker::{config::Config, service};
-use store::{Datasets, MarketKeys, MarketStore, Reach, Scope, Store};
+use store_redis::Store;
+use store_tracker::{Datasets, MarketKeys, MarketStore, Reach, Scope};
 use testkit::{FaultProxy, MarketProducer, ProducerConfig, RedisServer, producers::unix_now};
 use tokio::process::Command;
 

@@ -3,17 +3,15 @@
 mod backfill;
 mod bar;
 mod check;
-mod demo;
 mod diff;
 mod doctor;
 mod healthcheck;
 mod logging;
 mod run;
-mod signals;
+pub(crate) mod signals;
 
 pub use backfill::backfill;
 pub use check::connect;
-pub use demo::demo;
 pub use diff::diff;
 pub use doctor::doctor;
 pub use healthcheck::healthcheck;

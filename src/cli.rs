@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use actors::StartBlock;
 use clap::{Args, Parser, Subcommand};
+use evm::StartBlock;
 
 const ABOUT: &str = "Keeps the live state of off-chain systems for the dashboards that read it";
 
@@ -60,7 +60,7 @@ Environment (above the file of --config; an empty variable is not set):
   BLOCK_FETCH_TIMEOUT, EVENT_PROCESSING_TIMEOUT, CONTRACT_QUERY_TIMEOUT,
   BATCH_PROCESSING_TIMEOUT, HTTP_TIMEOUT   seconds [300, 30, 30, 120, 5]
   STATE_TRACKER_METRICS_PORT  port of /metrics, /livez and /readyz [9094]
-  LOG_LEVEL                   level, or a filter: info,store=debug [info]
+  LOG_LEVEL                   level, or a filter: info,store_redis=debug [info]
   STATE_TRACKER_CONFIG        the file, where --config isn't given
   STATE_TRACKER__SECTION__KEY any: STATE_TRACKER__REDIS__POOL_SIZE=4
 
@@ -117,6 +117,7 @@ pub enum Command {
     /// Examine Redis: keys, settings, ledger, datasets; it only reads
     Doctor(DoctorArgs),
     /// Show the service at work: nothing has to be set up
+    #[cfg(feature = "demo")]
     Demo(DemoArgs),
     /// Ask a running instance whether it is ready, for containers
     Healthcheck(HealthcheckArgs),
@@ -176,6 +177,7 @@ pub struct BackfillArgs {
 }
 
 /// `demo`
+#[cfg(feature = "demo")]
 #[derive(Clone, Debug, Default, Args)]
 pub struct DemoArgs {
     /// Without injected failures, and without reorganisations of its chain
@@ -236,6 +238,7 @@ mod tests {
         assert_eq!(none.config_file(Some(OsString::new())), None);
     }
 
+    #[cfg(feature = "demo")]
     #[test]
     fn the_demo_takes_a_duration_with_its_unit() {
         let cli = parsed(&["demo", "--calm", "--for", "1m 30s"]);

@@ -27,11 +27,12 @@ use std::sync::LazyLock;
 use figment::Figment;
 use figment::value::Value;
 
-pub use markets::{Compat, MarketSettings, Priority, UnknownMarket};
+pub use markets::UnknownMarket;
 pub use problem::{ConfigErrors, EX_CONFIG};
 pub use secret::Secret;
 pub use settings::{
-    Chain, Config, Http, Intervals, Ledger, Log, LogFormat, Mailbox, Redis, Retention, Supervision, Tracker,
+    Chain, Compat, Config, Http, Index, Intervals, Ledger, Log, LogFormat, Mailbox, MarketSettings, Priority,
+    Redis, Retention, Supervision, Tracker,
 };
 pub use sources::CONFIG_VARIABLE;
 #[cfg(feature = "failure-points")]

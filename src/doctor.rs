@@ -13,8 +13,12 @@ mod server;
 
 use std::time::{Duration, Instant};
 
-use domain::EpochMember;
-use store::{ErrorKind, KeyFacts, MarketKeys, MarketStore, Pass, Scope, Shown, Store, StoreError, Wanted};
+use domain::tracker::EpochMember;
+use store_redis::{ErrorKind, KeyFacts, Store, StoreError, Wanted};
+use store_tracker::{
+    MarketKeys, MarketStore, Pass, Scope, channels,
+    inspect::{self, Shown},
+};
 use supervision::Clock;
 
 pub use census::Memory;
@@ -103,7 +107,7 @@ impl<'a> Examination<'a> {
             let facts = inspector.facts().await?;
             self.looked.of += facts.keys;
             self.findings.extend(server::judge(&facts));
-            for (server, standby) in self.store.standbys(&facts).await {
+            for (server, standby) in self.store.standbys(facts.replicas()).await {
                 let facts = match standby {
                     Ok(mut standby) => standby.facts().await,
                     Err(error) => Err(error),
@@ -116,7 +120,7 @@ impl<'a> Examination<'a> {
             for (sentinel, view) in self.store.sentinels().await {
                 self.findings.extend(replica::judge_sentinel(&sentinel, view.as_ref(), inspector.server()));
             }
-            match inspector.subscribers(&self.keys).await {
+            match inspect::subscribers(&mut inspector, &self.keys).await {
                 Ok(counted) => {
                     let sums = self.subscribers.iter_mut().flatten();
                     sums.zip(counted).for_each(|(sum, more)| *sum += more);
@@ -161,9 +165,9 @@ impl<'a> Examination<'a> {
             let now = self.clock.unix().as_secs_f64();
             // One session at a time: a pool of one is allowed.
             let mut session = self.store.session("examine a market").await?;
-            let refused = session.rights(keys).await?;
+            let refused = inspect::rights(&mut session, keys).await?;
             // Who may not read it is told so by the pass.
-            let ahead = or_denied(session.ahead(keys, validator, now + FUTURE).await)?;
+            let ahead = or_denied(inspect::ahead(&mut session, keys, validator, now + FUTURE).await)?;
             drop(session);
             all.push(MarketFacts {
                 name: keys.market().checksummed().to_owned(),
@@ -223,7 +227,7 @@ async fn shown(store: &Store, markets: &[MarketKeys]) -> Result<Vec<Vec<[Shown; 
     let mut session = store.session("read the datasets").await?;
     let mut all = Vec::new();
     for keys in markets {
-        all.push(or_denied(session.shown(keys).await)?);
+        all.push(or_denied(inspect::shown(&mut session, keys).await)?);
     }
     Ok(all)
 }
@@ -250,7 +254,7 @@ fn conclude(pass: Pass) -> PassFacts {
 
 /// Whether the user may subscribe as the listener does.
 async fn subscription(store: &Store, keys: &[MarketKeys]) -> Result<Option<Finding>, StoreError> {
-    match store.subscribe(keys).await {
+    match store.subscribe(channels(keys)).await {
         Ok(_) => Ok(None),
         Err(error) if error.kind == ErrorKind::Denied => {
             let problem = format!("the tracker's user may not subscribe: {}", error.detail);

@@ -29,7 +29,8 @@ async fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Check(args) => check(&args, &load()?).await,
         Command::Diff(args) => diff(&args, &load()?).await,
         Command::Doctor(args) => doctor(&args, &load()?).await,
-        Command::Demo(args) => app::demo(args).await,
+        #[cfg(feature = "demo")]
+        Command::Demo(args) => state_tracker::demo::demo(args).await,
         Command::Healthcheck(HealthcheckArgs { url: Some(url) }) => app::healthcheck(&url).await,
         Command::Healthcheck(HealthcheckArgs { url: None }) => {
             app::healthcheck(&load()?.config.http.local_url("/readyz")).await

@@ -21,39 +21,33 @@
 //! declared with its sender; the tree does not start where edges that wait form a cycle. Today all edges are those of the
 //! listener, the block fetcher and the batch preparers, and coalesce or drop the oldest: none waits.
 
-mod chain;
+mod collector;
+mod policy;
 mod reload;
 #[cfg(test)]
 mod tests;
+mod tracker;
+mod vitals;
 
-use std::{
-    sync::{Arc, OnceLock, Weak},
-    time::Duration,
-};
+use std::sync::{Arc, OnceLock};
 
 use actors::{
-    Aggregator, DATASETS, EpochTracker, FollowServices, FollowState, IndexEdge, Indexer, Indexes, Listener,
-    MarketEdges, Pruner, Rhythm, Roster, Services, telemetry::Telemetry,
+    collector::{FollowServices, FollowState},
+    env::{Rhythm, Services, telemetry::Telemetry},
+    tracker::{IndexEdge, Indexer, Listener, MarketEdges, MarketRegistry, Pruner},
 };
 use color_eyre::eyre::{Result, WrapErr};
-use domain::Address;
-use store::{IndexKeys, MarketKeys, RedisSettings, Retention, Store};
-use supervision::{
-    ActorHealth, Backoff, Child, Clock, Crash, DeadLetter, Failure, Intensity, Limits, Mailbox, Overflow,
-    Policy, Restart, State, StopReport, Tree, TreeOptions, WatchSettings,
-};
+use store_redis::{RedisSettings, Store};
+use supervision::{Child, Clock, Limits, Mailbox, Overflow, StopReport, Tree, TreeOptions, WatchSettings};
 
-use crate::{
-    config::{self, Config},
-    http::{Condition, HttpServers, Vitals},
-};
+use crate::{config::Config, http::HttpServers};
 
+use policy::{limits, mandatory, policy};
+pub(crate) use policy::{run_to_completion, stale_after};
 pub use reload::Reloaded;
-
-/// How old a dataset may be that is written at this interval: three intervals and some slack.
-pub(crate) fn stale_after(interval: Duration) -> Duration {
-    3 * interval + Duration::from_secs(5)
-}
+pub(crate) use tracker::market_keys;
+use tracker::{expect_datasets, indexes, market, retention};
+use vitals::ServiceVitals;
 
 /// The configuration that is in effect.
 struct Present {
@@ -68,7 +62,7 @@ pub struct Service {
     http: HttpServers,
     services: Services,
     clock: Clock,
-    roster: Roster,
+    registry: MarketRegistry,
     /// What is in effect. One reload at a time.
     present: tokio::sync::Mutex<Present>,
 }
@@ -85,7 +79,7 @@ impl Service {
         let vitals = Arc::new(ServiceVitals { tree: OnceLock::new(), services: services.clone() });
         let (metrics, operator) = (config.http.metrics_address(), config.http.operator_address);
         let http = HttpServers::bind(metrics, operator, vitals.clone()).await?;
-        let (roster, children) = children(config, &services, &clock)?;
+        let (registry, children) = children(config, &services, &clock)?;
         let simultaneous_restarts = config.supervision.simultaneous_restarts;
         let options = TreeOptions { clock: clock.clone(), watch, simultaneous_restarts };
         let tree = Tree::start(children, options).await;
@@ -97,7 +91,7 @@ impl Service {
             .observe_tree(move || observed.upgrade().map_or_else(Vec::new, |tree| tree.health()));
         tracing::info!(metrics = %http.metrics_address(), operator = %http.operator_address(), "endpoints are open");
         let present = tokio::sync::Mutex::new(Present { config: config.clone(), chain_is_due: false });
-        Ok(Self { tree, http, services, clock, roster, present })
+        Ok(Self { tree, http, services, clock, registry, present })
     }
 
     /// The tree.
@@ -168,29 +162,15 @@ fn services(config: &Config, clock: &Clock) -> Result<Services> {
     Ok(services)
 }
 
-/// Makes readiness depend on the datasets of a market.
-fn expect_datasets(config: &Config, services: &Services, market: &str) {
-    let (intervals, market) = (&config.intervals, Address::new(market));
-    let [summary, current_epoch] = DATASETS;
-    // Stale before it expires: readers must not find out first.
-    let lives = [
-        (summary, intervals.summary, services.rhythm.summary_ttl()),
-        (current_epoch, intervals.current_epoch, services.rhythm.current_epoch_ttl()),
-    ];
-    for (dataset, interval, ttl) in lives {
-        services.status.expect(market.checksummed(), dataset, ttl.min(stale_after(interval)));
-    }
-}
-
-/// The description of the whole tree, and the roster that its actors share.
-fn children(config: &Config, services: &Services, clock: &Clock) -> Result<(Roster, Vec<Child>)> {
+/// The description of the whole tree, and the registry that its actors share.
+fn children(config: &Config, services: &Services, clock: &Clock) -> Result<(MarketRegistry, Vec<Child>)> {
     let policy = policy(&config.supervision);
     let mandatory = mandatory(&config.supervision);
     let limits = limits(&config.mailbox);
     let markets = config.tracker.markets.iter().map(|name| market(config, name, services, clock));
     let (edges, markets): (Vec<MarketEdges>, Vec<Child>) = markets.unzip();
-    let roster = Roster::new(edges);
-    let (indexes, index_kept) = (indexes(config, &roster), config.retention.index);
+    let registry = MarketRegistry::new(edges);
+    let (indexes, index_kept) = (indexes(config, &registry), config.retention.index);
     let inbox =
         Mailbox::new("indexer", Limits { batch: limits.batch.min(Indexer::AT_ONCE), ..limits }, clock);
     let feed = indexes
@@ -202,9 +182,9 @@ fn children(config: &Config, services: &Services, clock: &Clock) -> Result<(Rost
         Child::actor("indexer", &inbox, make).policy(policy)
     });
     let listen = {
-        let (services, roster) = (services.clone(), roster.clone());
+        let (services, registry) = (services.clone(), registry.clone());
         Child::source("listener", move || {
-            let listener = Listener::new(services.clone(), roster.clone());
+            let listener = Listener::new(services.clone(), registry.clone());
             match &feed {
                 Some(feed) => listener.with_index(feed.clone()),
                 None => listener,
@@ -212,10 +192,10 @@ fn children(config: &Config, services: &Services, clock: &Clock) -> Result<(Rost
         })
     };
     let prune = {
-        let (services, roster, every) = (services.clone(), roster.clone(), config.intervals.prune);
+        let (services, registry, every) = (services.clone(), registry.clone(), config.intervals.prune);
         let retention = retention(&config.retention);
         Child::source("pruner", move || {
-            let pruner = Pruner::new(services.clone(), roster.clone(), every, retention);
+            let pruner = Pruner::new(services.clone(), registry.clone(), every, retention);
             match &indexes {
                 Some(indexes) => pruner.with_indexes(indexes.clone(), index_kept),
                 None => pruner,
@@ -225,151 +205,9 @@ fn children(config: &Config, services: &Services, clock: &Clock) -> Result<(Rost
     let markets = Child::supervisor("markets", markets);
     let mut children = vec![listen.policy(mandatory), markets.policy(mandatory)];
     children.extend(index);
-    children.extend(chain::children(config, services, &roster, clock)?);
+    children.extend(collector::children(config, services, &registry, clock)?);
     children.push(prune.policy(policy));
-    Ok((roster, children))
-}
-
-/// The actors of one market, and the edges to them.
-fn market(config: &Config, market: &str, services: &Services, clock: &Clock) -> (MarketEdges, Child) {
-    let mandatory = mandatory(&config.supervision);
-    let limits = limits(&config.mailbox);
-    let keys = market_keys(config, market);
-    let original = config.market(market).compat == config::Compat::Go;
-    let name = keys.market().checksummed().to_owned();
-    let mailbox = |actor: &str| Mailbox::new(format!("markets/{name}/{actor}"), limits, clock);
-    let of_chain = chain::of_market(config, market);
-    let (aggregator, epoch_tracker) = (mailbox("aggregator"), mailbox("epoch-tracker"));
-    let edges = MarketEdges {
-        keys: keys.clone(),
-        aggregator: aggregator.address("listener", Overflow::Coalesce),
-        epoch_tracker: epoch_tracker.address("listener", Overflow::Coalesce),
-        of_chain: of_chain.as_ref().map(|_| epoch_tracker.address(chain::FETCHER, Overflow::Coalesce)),
-    };
-    let aggregate = {
-        let (services, keys) = (services.clone(), keys.clone());
-        Child::actor("aggregator", &aggregator, move || {
-            Aggregator::new(services.clone(), keys.clone()).as_original(original)
-        })
-    };
-    let track = {
-        let services = services.clone();
-        Child::actor("epoch-tracker", &epoch_tracker, move || {
-            let tracker = EpochTracker::new(services.clone(), keys.clone()).as_original(original);
-            match &of_chain {
-                Some((keys, market)) => tracker.with_chain(keys.clone(), *market),
-                None => tracker,
-            }
-        })
-    };
-    let actors = vec![aggregate.policy(mandatory), track.policy(mandatory)];
-    (edges, Child::supervisor(name, actors).policy(policy(&config.supervision)))
-}
-
-/// The state indexes that are kept: none, the one without a market in its names, or one a market.
-fn indexes(config: &Config, roster: &Roster) -> Option<Indexes> {
-    match (config.index.enabled, config.index.namespaced) {
-        (false, _) => None,
-        (true, false) => Some(Indexes::One(IndexKeys::plain(&config.output))),
-        (true, true) => Some(Indexes::OfMarkets(roster.clone())),
-    }
-}
-
-/// The keys of a market as the configuration has them: its second namespace, and where its outputs go.
-pub(crate) fn market_keys(config: &Config, market: &str) -> MarketKeys {
-    let keys = MarketKeys::new(&Address::new(&config.tracker.protocol), &Address::new(market));
-    let keys = keys.with_output(&config.output);
-    match config.market(market).priority {
-        Some(second) => keys.with_priority(&Address::new(&second.protocol), &Address::new(&second.market)),
-        None => keys,
-    }
-}
-
-fn policy(settings: &config::Supervision) -> Policy {
-    Policy {
-        intensity: Intensity { max_restarts: settings.max_restarts, within: settings.within },
-        backoff: Backoff {
-            first: settings.backoff_first,
-            max: settings.backoff_max,
-            jitter: true,
-            reset_after: settings.backoff_reset_after,
-        },
-        stop_within: settings.stop_within,
-        stall_after: Some(settings.stall_after),
-        degraded_retry: settings.degraded_retry,
-        ..Policy::default()
-    }
-}
-
-/// The policy of a child that the service can't do without.
-fn mandatory(settings: &config::Supervision) -> Policy {
-    Policy { give_up_after: Some(settings.give_up_after), ..policy(settings) }
-}
-
-fn retention(settings: &config::Retention) -> Retention {
-    Retention {
-        timelines: settings.timelines.as_secs(),
-        priorities: settings.priorities.as_secs(),
-        sealed: settings.ledger.as_secs(),
-    }
-}
-
-fn limits(settings: &config::Mailbox) -> Limits {
-    Limits {
-        capacity: settings.capacity,
-        bytes: settings.bytes,
-        batch: settings.batch,
-        max_attempts: settings.max_attempts,
-        ..Limits::default()
-    }
-}
-
-/// What the endpoints show. Once the tree is gone there is nothing to show.
-struct ServiceVitals {
-    /// Set when the tree has been started, which is after the endpoints.
-    tree: OnceLock<Weak<Tree>>,
-    services: Services,
-}
-
-impl ServiceVitals {
-    fn tree(&self) -> Option<Arc<Tree>> {
-        self.tree.get().and_then(Weak::upgrade)
-    }
-}
-
-impl Vitals for ServiceVitals {
-    fn conditions(&self) -> Vec<Condition> {
-        let outside = self.services.status.readiness();
-        let outside = outside.into_iter().map(|fact| Condition::new(fact.name, fact.ok, fact.detail));
-        let down = |actor: &ActorHealth| {
-            actor.degraded
-                || actor.wedged
-                || matches!(actor.state, State::Stopping | State::Stopped | State::Abandoned)
-        };
-        let actors = self.actors();
-        let down: Vec<&str> =
-            actors.iter().filter(|actor| down(actor)).map(|actor| actor.path.as_str()).collect();
-        let detail = if down.is_empty() { format!("{} actors", actors.len()) } else { down.join(", ") };
-        std::iter::once(Condition::new("actors", down.is_empty() && !actors.is_empty(), detail))
-            .chain(outside)
-            .collect()
-    }
-
-    fn actors(&self) -> Vec<ActorHealth> {
-        self.tree().map_or_else(Vec::new, |tree| tree.health())
-    }
-
-    fn dead_letters(&self) -> Vec<DeadLetter> {
-        self.tree().map_or_else(Vec::new, |tree| tree.dead_letters())
-    }
-
-    fn crashes(&self, actor: &str) -> Vec<Crash> {
-        self.tree().map_or_else(Vec::new, |tree| tree.crashes(actor))
-    }
-
-    fn metrics(&self) -> Result<String, Failure> {
-        Ok(self.services.telemetry.render()?)
-    }
+    Ok((registry, children))
 }
 
 /// The way to Redis that a configuration describes, for checks outside a tree.
@@ -390,10 +228,5 @@ pub(crate) const BACKFILL: &str = "backfill";
 pub(crate) fn following(config: &Config, clock: &Clock) -> Result<FollowServices> {
     let nobody = Mailbox::new("nobody", limits(&config.mailbox), clock);
     let notices = nobody.address(BACKFILL, Overflow::DropOldest);
-    chain::shared(config, &services(config, clock)?, notices, clock)
-}
-
-/// The policy of what comes to an end by itself, and is given up when it stays down.
-pub(crate) fn to_its_end(settings: &config::Supervision) -> Policy {
-    Policy { restart: Restart::Transient, give_up_after: Some(Duration::ZERO), ..policy(settings) }
+    collector::shared(config, &services(config, clock)?, notices, clock)
 }

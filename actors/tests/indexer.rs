@@ -10,11 +10,14 @@ use std::{
     time::Duration,
 };
 
-use actors::{Heard, IndexEdge, Indexer, Indexes, Listener, MarketEdges, Pruner, Rhythm, Roster, Services};
+use actors::{
+    env::{IndexEvents, Rhythm, Services},
+    tracker::{IndexEdge, Indexer, Indexes, Listener, MarketEdges, MarketRegistry, Pruner},
+};
 use common::{rhythm, services};
 use domain::Address;
 use redis::aio::MultiplexedConnection;
-use store::{IndexKeys, MarketKeys, Output, Retention};
+use store_tracker::{IndexKeys, MarketKeys, Output, Retention};
 use supervision::{
     ActorHealth, Backoff, Child, Clock, ExitKind, Intensity, Limits, Mailbox, Overflow, Policy, Tree,
     TreeOptions,
@@ -67,25 +70,26 @@ impl Tracker {
                 of_chain: None,
             })
             .collect();
-        let roster = Roster::new(edges);
+        let registry = MarketRegistry::new(edges);
         let indexes = if setup.namespaced {
-            Indexes::OfMarkets(roster.clone())
+            Indexes::OfMarkets(registry.clone())
         } else {
             Indexes::One(IndexKeys::plain(&Output::default()))
         };
-        let inbox = Mailbox::<Heard>::new("indexer", setup.limits, &clock);
+        let inbox = Mailbox::<IndexEvents>::new("indexer", setup.limits, &clock);
         let feed = IndexEdge::new(inbox.address("test", Overflow::DropOldest), indexes.clone());
         let (of_listener, of_indexer, of_pruner) = (services.clone(), services.clone(), services.clone());
         let (to_indexer, kept) = (feed.clone(), setup.kept);
         let children = vec![
             Child::source("listener", move || {
-                Listener::new(of_listener.clone(), roster.clone()).with_index(to_indexer.clone())
+                Listener::new(of_listener.clone(), registry.clone()).with_index(to_indexer.clone())
             }),
             Child::actor("indexer", &inbox, move || Indexer::new(of_indexer.clone(), feed.clone(), kept)),
             Child::source("pruner", move || {
                 let retention = Retention { timelines: 86_400, priorities: 86_400, sealed: 8 * 86_400 };
                 let every = Duration::from_millis(100);
-                let pruner = Pruner::new(of_pruner.clone(), Roster::new(Vec::new()), every, retention);
+                let pruner =
+                    Pruner::new(of_pruner.clone(), MarketRegistry::new(Vec::new()), every, retention);
                 pruner.with_indexes(indexes.clone(), kept)
             }),
         ];

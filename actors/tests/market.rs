@@ -6,10 +6,13 @@ mod common;
 
 use std::time::Duration;
 
-use actors::{Aggregator, DATASETS, EpochTracker, Listener, Look, MarketEdges, Rhythm, Roster, Services};
+use actors::{
+    env::{Look, Rhythm, Services},
+    tracker::{Aggregator, DATASETS, EpochTracker, Listener, MarketEdges, MarketRegistry},
+};
 use domain::Address;
 use serde_json::Value;
-use store::MarketKeys;
+use store_tracker::MarketKeys;
 use supervision::{
     ActorHealth, Child, Clock, ExitKind, Intensity, Limits, Mailbox, Overflow, Policy, Tree, TreeOptions,
 };
@@ -66,7 +69,7 @@ impl Tracker {
         };
         let shared = || (services.clone(), keys.clone());
         let (of_aggregator, of_tracker, of_listener) = (shared(), shared(), services.clone());
-        let roster = Roster::new(vec![edges]);
+        let registry = MarketRegistry::new(vec![edges]);
         let children = vec![
             Child::actor("aggregator", &aggregator, move || {
                 Aggregator::new(of_aggregator.0.clone(), of_aggregator.1.clone())
@@ -74,7 +77,7 @@ impl Tracker {
             Child::actor("epoch-tracker", &epoch_tracker, move || {
                 EpochTracker::new(of_tracker.0.clone(), of_tracker.1.clone())
             }),
-            Child::source("listener", move || Listener::new(of_listener.clone(), roster.clone())),
+            Child::source("listener", move || Listener::new(of_listener.clone(), registry.clone())),
         ];
         let children = children.into_iter().map(|child| child.policy(policy)).collect();
         let tree = Tree::start(children, TreeOptions::default()).await.expect("the tree starts");

@@ -13,12 +13,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actors::{Aggregator, EpochTracker, Listener, MarketEdges, Roster, Services};
+use actors::{
+    env::Services,
+    tracker::{Aggregator, EpochTracker, Listener, MarketEdges, MarketRegistry},
+};
 use common::{rhythm, services};
-use domain::{Address, go_json};
+use domain::{Address, tracker::go_json};
 use redis::aio::MultiplexedConnection;
 use serde_json::Value;
-use store::MarketKeys;
+use store_tracker::MarketKeys;
 use supervision::{Child, Clock, Limits, Mailbox, Overflow, Tree, TreeOptions};
 use testkit::{RedisServer, wait_until};
 
@@ -101,7 +104,7 @@ impl Tracker {
             epoch_tracker: epochs.address("test", Overflow::Coalesce),
             of_chain: None,
         };
-        let roster = Roster::new(vec![edges]);
+        let registry = MarketRegistry::new(vec![edges]);
         let (of_aggregator, of_epochs, of_listener) = (services.clone(), services.clone(), services.clone());
         let other_keys = keys.clone();
         let children = vec![
@@ -111,7 +114,7 @@ impl Tracker {
             Child::actor("e", &epochs, move || {
                 EpochTracker::new(of_epochs.clone(), other_keys.clone()).as_original(true)
             }),
-            Child::source("l", move || Listener::new(of_listener.clone(), roster.clone())),
+            Child::source("l", move || Listener::new(of_listener.clone(), registry.clone())),
         ];
         let options = TreeOptions { clock: clock.clone(), ..TreeOptions::default() };
         let tree = Tree::start(children, options).await.expect("a tree");

@@ -6,11 +6,14 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use actors::{Look, MarketEdges, Pruner, Roster};
+use actors::{
+    env::Look,
+    tracker::{MarketEdges, MarketRegistry, Pruner},
+};
 use common::{rhythm, services};
 use domain::Address;
 use redis::aio::MultiplexedConnection;
-use store::{MarketKeys, Retention};
+use store_tracker::{MarketKeys, Retention};
 use supervision::{Child, Clock, Limits, Mailbox, Overflow, Tree, TreeOptions};
 use testkit::{RedisServer, producers::unix_now, wait_until};
 
@@ -28,9 +31,9 @@ async fn pruning(redis: &RedisServer) -> Tree {
         epoch_tracker: nobody.clone(),
         of_chain: None,
     };
-    let roster = Roster::new(MARKETS.iter().map(edges).collect());
+    let registry = MarketRegistry::new(MARKETS.iter().map(edges).collect());
     let retention = Retention { timelines: 86_400, priorities: 86_400, sealed: 8 * 86_400 };
-    let make = move || Pruner::new(services.clone(), roster.clone(), Duration::from_millis(20), retention);
+    let make = move || Pruner::new(services.clone(), registry.clone(), Duration::from_millis(20), retention);
     let options = TreeOptions { clock, ..TreeOptions::default() };
     Tree::start(vec![Child::source("pruner", make)], options).await.expect("a tree")
 }

@@ -5,8 +5,9 @@
 
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
-use actors::{BlockFetcher, FollowServices, FollowSettings, StartBlock};
+use actors::collector::{BlockFetcher, FollowServices, FollowSettings};
 use color_eyre::eyre::{Result, WrapErr, bail, ensure};
+use evm::StartBlock;
 use supervision::{Child, Clock, Outcome, Tree, TreeOptions};
 
 use super::{bar::Bar, logging::log_to_stderr, signals::Signals};
@@ -41,10 +42,10 @@ pub async fn backfill(args: &BackfillArgs, loaded: &Loaded) -> Result<ExitCode> 
 
     let (of_fetcher, trial) = (chain.clone(), args.dry_run);
     let fetch = Child::source(BACKFILL, move || {
-        let fetcher = BlockFetcher::new(of_fetcher.clone(), Vec::new(), None).until(to);
+        let fetcher = BlockFetcher::new(of_fetcher.clone(), Vec::new(), Vec::new()).until(to);
         if trial { fetcher.as_trial() } else { fetcher }
     });
-    let fetch = fetch.policy(service::to_its_end(&config.supervision));
+    let fetch = fetch.policy(service::run_to_completion(&config.supervision));
     let tree = Tree::start(vec![fetch], TreeOptions { clock: clock.clone(), ..TreeOptions::default() });
     let tree = tree.await.wrap_err("the fetcher could not be started")?;
     let began = clock.now();

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use actors::FollowState;
+use actors::collector::FollowState;
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 /// How often it is drawn anew.

@@ -2,8 +2,9 @@
 
 use std::{collections::BTreeSet, process::ExitCode, time::Duration};
 
-use chain::views::Moment;
 use color_eyre::eyre::Result;
+use evm::views::Moment;
+use store_tracker::channels;
 use supervision::Clock;
 use tokio::time::Instant;
 
@@ -35,7 +36,7 @@ pub async fn connect(config: &Config) -> Result<ExitCode> {
 
 async fn redis(config: &Config) -> Result<bool> {
     let store = service::connect(config)?;
-    match tokio::try_join!(store.ping(), async { store.subscribe(&[]).await.map(drop) }) {
+    match tokio::try_join!(store.ping(), async { store.subscribe(channels(&[])).await.map(drop) }) {
         Ok(_) => {
             println!("redis {store:?}: answers, and lets us subscribe");
             Ok(true)

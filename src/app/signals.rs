@@ -24,7 +24,7 @@ const EX_TOLD_AGAIN: i32 = 130;
 const HOLDS_UP: Duration = Duration::from_secs(1);
 
 /// What the process has been told by signals. They are caught from its making on, until the process ends.
-pub(super) struct Signals {
+pub(crate) struct Signals {
     told: watch::Receiver<Option<&'static str>>,
     hangups: Arc<Notify>,
     tree: Arc<OnceLock<Weak<Tree>>>,
@@ -36,7 +36,7 @@ impl Signals {
     ///
     /// # Errors
     /// When there is no thread for it, or the system refuses.
-    pub(super) fn catch(stop_within: Option<Duration>) -> Result<Self> {
+    pub(crate) fn catch(stop_within: Option<Duration>) -> Result<Self> {
         let (tell, told) = watch::channel(None);
         let (hangups, tree) = (Arc::new(Notify::new()), Arc::new(OnceLock::new()));
         let listener = Listener { tell, hangups: hangups.clone(), tree: tree.clone(), stop_within };
@@ -48,18 +48,18 @@ impl Signals {
     }
 
     /// When a stop is cut short, the actors of this tree that held it up are named.
-    pub(super) fn watch_over(&self, tree: &Arc<Tree>) {
+    pub(crate) fn watch_over(&self, tree: &Arc<Tree>) {
         self.tree.get_or_init(|| Arc::downgrade(tree));
     }
 
     /// Says whether SIGTERM or SIGINT has come.
-    pub(super) fn is_told_to_stop(&self) -> impl Fn() -> bool + Send + Sync + 'static {
+    pub(crate) fn is_told_to_stop(&self) -> impl Fn() -> bool + Send + Sync + 'static {
         let told = self.told.clone();
         move || told.borrow().is_some()
     }
 
     /// Resolves when SIGTERM or SIGINT has come, with its name.
-    pub(super) async fn told_to_stop(&self) -> &'static str {
+    pub(crate) async fn told_to_stop(&self) -> &'static str {
         let mut told = self.told.clone();
         match told.wait_for(Option::is_some).await {
             Ok(name) => name.unwrap_or_default(),
@@ -69,7 +69,7 @@ impl Signals {
     }
 
     /// Resolves at the next SIGHUP; several that come meanwhile are one.
-    pub(super) async fn hangup(&self) {
+    pub(crate) async fn hangup(&self) {
         self.hangups.notified().await;
     }
 }

@@ -4,8 +4,8 @@ use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use actors::StartBlock;
-use chain::NodeUrl;
+use evm::NodeUrl;
+use evm::StartBlock;
 use figment::value::Value;
 use redis::{ConnectionInfo, IntoConnectionInfo};
 use tracing_subscriber::EnvFilter;
@@ -35,7 +35,7 @@ pub(crate) const PREFIX: &str =
 pub(crate) const SPELLING: &str = "\"checksum\", \"configured\" or \"both\"";
 pub(crate) const ID: &str = "an id without spaces";
 pub(crate) const LOG_LEVEL: &str =
-    "error, warn, info, debug, trace or off, or a filter such as \"info,store=debug\"";
+    "error, warn, info, debug, trace or off, or a filter such as \"info,store_redis=debug\"";
 pub(crate) const LOG_FORMAT: &str = "\"text\" or \"json\"";
 
 const FLAG: &str = "true or false, without quotes";

@@ -4,29 +4,18 @@
 use std::collections::BTreeMap;
 
 use figment::value::{Dict, Value};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use strsim::damerau_levenshtein;
 
 use super::Shown;
 use super::checks;
 use super::problem::Problem;
 use super::schema::MARKET_SETTINGS;
-use super::settings::Tracker;
+use super::settings::{MarketSettings, Priority, Tracker};
 use super::suggest;
 
 /// The name of the section.
 pub(crate) const SECTION: &str = "markets";
-
-/// What the datasets of a market are computed from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Compat {
-    /// The epoch ledger: totals of what producers wrote, through restarts.
-    #[default]
-    Ledger,
-    /// What the original in Go looked at, faults included.
-    Go,
-}
 
 /// A market that is asked for and is not in the configuration.
 #[derive(Debug, thiserror::Error)]
@@ -52,24 +41,6 @@ impl Tracker {
 pub(crate) fn is_of_markets(key: &str) -> bool {
     ["tracker.markets", "tracker.compat", "tracker.priority_protocol", "tracker.priority_market"]
         .contains(&key)
-}
-
-/// What is in effect for one market.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MarketSettings {
-    /// What its datasets are computed from.
-    pub compat: Compat,
-    /// The second namespace, under which newer producers write priorities and what became of them.
-    pub priority: Option<Priority>,
-}
-
-/// A second namespace.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Priority {
-    /// The protocol-state contract, as configured.
-    pub protocol: String,
-    /// The data market, as configured.
-    pub market: String,
 }
 
 /// The table of one market, as a file has it.

@@ -1,6 +1,6 @@
 //! What is allowed and yet worth a word to the operator. Pure.
 
-use store::Servers;
+use store_redis::Servers;
 
 use std::collections::{BTreeMap, BTreeSet};
 

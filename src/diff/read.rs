@@ -6,12 +6,13 @@ use std::{
 };
 
 use color_eyre::eyre::Result;
-use domain::{
+use domain::tracker::{
     DayStats, HeardSince, HourStats, MeasurementWindow, Participation, Summary, SummaryInput, Totals,
     current_epoch,
 };
 use serde_json::{Map, Value};
-use store::{MarketKeys, MarketStore, OriginalDatasets, Scope, Session, Store, StoreError};
+use store_redis::{Session, Store, StoreError};
+use store_tracker::{MarketKeys, MarketStore, OriginalDatasets, Scope, inspect};
 
 use super::{Facts, Row, Three, compare};
 use crate::{
@@ -35,7 +36,7 @@ pub async fn diff(config: &Config, market: &str) -> Result<Vec<Row>> {
     let hours = HourStats::hours(second).map(|(start, _)| start);
 
     // What stands first: what comes meanwhile came since.
-    let mut stands: Datasets = session.stands(&keys, &hours).await?.into_iter().collect();
+    let mut stands: Datasets = inspect::stands(&mut session, &keys, &hours).await?.into_iter().collect();
     let gaps;
     let mut computed = {
         let mut market = Market { config, keys: &keys, session: &mut session };
@@ -55,8 +56,9 @@ pub async fn diff(config: &Config, market: &str) -> Result<Vec<Row>> {
         then.insert(*second, [begin, end]);
     }
     let moments: Vec<u64> = written.into_iter().collect();
-    let since = session.entries_since(&keys, &config.tracker.sequencer_id, &moments).await?;
-    let entries = session.raw_entries(&keys, second.saturating_sub(domain::DAY)).await?;
+    let since = inspect::entries_since(&mut session, &keys, &config.tracker.sequencer_id, &moments).await?;
+    let entries =
+        inspect::raw_entries(&mut session, &keys, second.saturating_sub(domain::tracker::DAY)).await?;
 
     let names: Vec<String> = computed.keys().cloned().collect();
     let all: Vec<Three> = names

@@ -5,7 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Serialize;
-use store::{Family, KeyFacts, KeyType, Life, MarketKeys, Writer};
+use store_redis::{Family, KeyFacts, KeyType, Life, Writer};
+use store_tracker::MarketKeys;
 
 use super::finding::Finding;
 
@@ -184,22 +185,24 @@ impl Census {
         for depth in &self.depths {
             let Some(&end) = ends.get(depth - 1) else { continue };
             let (space, rest) = (&key[..end], &key[end + 1..]);
-            if let (Some(&market), Some(family)) = (self.spaces.get(space), Family::of(rest)) {
+            if let (Some(&market), Some(family)) = (self.spaces.get(space), store_tracker::family_of(rest)) {
                 return Some(Place { market: Some(market), family, astray: None });
             }
         }
         // What others write has no prefix in any case.
         let of_chain = key
             .strip_prefix(&self.prefix)
-            .and_then(Family::of_chain)
-            .or_else(|| Family::of_chain(key).filter(|family| family.writer == Writer::Producers));
+            .and_then(store_collector::family_of)
+            .or_else(|| store_collector::family_of(key).filter(|family| family.writer == Writer::Producers));
         if let Some(family) = of_chain {
             return Some(Place { market: None, family, astray: None });
         }
         // Not a name that is looked for, but perhaps one that means a market of ours.
         for &end in ends.get(1).into_iter().chain(ends.get(2)) {
             let (space, rest) = (&key[..end], &key[end + 1..]);
-            let Some(family) = Family::of(rest).filter(|family| family.writer != Writer::Ledger) else {
+            let Some(family) =
+                store_tracker::family_of(rest).filter(|family| family.writer != Writer::Ledger)
+            else {
                 continue;
             };
             let lower = space.to_lowercase();
@@ -251,7 +254,7 @@ impl Census {
             1 => String::new(),
             keys => format!(" (one of {keys} keys)"),
         };
-        let known = if market.is_some() { Family::of } else { Family::of_chain };
+        let known = if market.is_some() { store_tracker::family_of } else { store_collector::family_of };
         let known = known(&family.replace('*', "0"));
         let is_ours = known.is_some_and(|family| family.writer != Writer::Producers);
         match fault {

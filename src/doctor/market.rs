@@ -4,7 +4,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use domain::EpochId;
-use store::{Ahead, ErrorKind, Fault, Refusal, Shown, StoreError};
+use store_redis::{ErrorKind, Fault, StoreError};
+use store_tracker::inspect::{Ahead, Refusal, Shown};
 
 use super::finding::Finding;
 use crate::service::stale_after;

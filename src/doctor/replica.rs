@@ -1,6 +1,6 @@
 //! Judges what stands by to take over: replicas by what they say of themselves, sentinels by whom they name. Pure.
 
-use store::{SentinelView, ServerFacts, StoreError};
+use store_redis::{SentinelView, ServerFacts, StoreError};
 
 use super::{finding::Finding, server};
 

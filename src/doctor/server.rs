@@ -1,6 +1,6 @@
 //! Judges a server by what it says of itself. Pure.
 
-use store::ServerFacts;
+use store_redis::ServerFacts;
 
 use super::finding::Finding;
 
@@ -182,7 +182,7 @@ fn unanswered(facts: &ServerFacts) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use store::ServerClock;
+    use store_redis::ServerClock;
 
     use super::*;
     use crate::doctor::finding::Severity;

@@ -11,7 +11,10 @@ use color_eyre::eyre::{Result, WrapErr};
 use domain::Address;
 use supervision::ChangeError;
 
-use super::{Present, Service, chain, expect_datasets, market};
+use super::{
+    Present, Service, collector,
+    tracker::{expect_datasets, market},
+};
 use crate::config::{Config, MarketSettings};
 
 /// What a reload changed, by the addresses of the markets in checksum form.
@@ -58,7 +61,7 @@ impl Service {
         let changes = Reloaded::between(config, new);
         for name in changes.removed.iter().chain(&changes.replaced) {
             *chain_is_due = true;
-            self.roster.remove(name);
+            self.registry.remove(name);
             self.remove(&format!("markets/{name}")).await?;
             self.services.status.forget(name);
             self.services.telemetry.market_removed(name);
@@ -75,7 +78,7 @@ impl Service {
             expect_datasets(config, &self.services, configured);
             let added = self.tree.add_child("markets", child);
             added.wrap_err_with(|| format!("market {name} could not be added"))?;
-            self.roster.add(edges);
+            self.registry.add(edges);
             config.tracker.markets.push(configured.clone());
         }
         if *chain_is_due {
@@ -88,7 +91,7 @@ impl Service {
     /// Follows the chain, where one is followed, for the markets that there are now: its actors are replaced, and find all
     /// that they know in Redis.
     async fn follow_anew(&self, config: &Config) -> Result<()> {
-        let children = chain::children(config, &self.services, &self.roster, &self.clock)?;
+        let children = collector::children(config, &self.services, &self.registry, &self.clock)?;
         if children.is_empty() {
             return Ok(());
         }

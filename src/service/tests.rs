@@ -1,5 +1,7 @@
 //! The wiring as a whole, without Redis.
 
+use std::time::Duration;
+
 use super::*;
 
 const MARKETS: [&str; 2] =

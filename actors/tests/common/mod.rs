@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
-use actors::{Rhythm, Services, telemetry::Telemetry};
+use actors::env::{Rhythm, Services, telemetry::Telemetry};
 use redis::IntoConnectionInfo;
-use store::{RedisSettings, Store};
+use store_redis::{RedisSettings, Store};
 use supervision::Clock;
 
 /// The services of a tree at the server of this URL, which has this long to answer.

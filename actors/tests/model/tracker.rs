@@ -2,10 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use actors::{Aggregator, DATASETS, EpochTracker, Look, Rhythm, Services, telemetry::Telemetry};
+use actors::{
+    env::{Look, Rhythm, Services, telemetry::Telemetry},
+    tracker::{Aggregator, DATASETS, EpochTracker},
+};
 use domain::Address;
 use redis::IntoConnectionInfo;
-use store::{MarketKeys, RedisSettings, Retention, Store};
+use store_redis::{RedisSettings, Store};
+use store_tracker::{MarketKeys, Retention, forget_sealed, prune};
 use supervision::{Backoff, Child, Clock, Intensity, Limits, Mailbox, Policy, State, Tree, TreeOptions};
 
 use super::history::{MARKET, OWN, PROTOCOL};
@@ -148,11 +152,12 @@ impl Tracker {
         let retention = Retention { timelines: DAY, priorities: 7 * DAY, sealed: 28 * 3600 };
         let mut session = self.services.store.session("prune").await.expect("a session");
         for prunable in retention.of_market(&self.keys, OWN, now) {
-            while session.prune(&prunable, 3).await.expect("pruned") > 0 {}
+            while prune(&mut session, &prunable, 3).await.expect("pruned") > 0 {}
         }
         let (mut cursor, before) = (0, now - retention.sealed);
         loop {
-            (cursor, _) = session.forget_sealed(&self.keys, cursor, before, 3).await.expect("forgotten");
+            (cursor, _) =
+                forget_sealed(&mut session, &self.keys, cursor, before, 3).await.expect("forgotten");
             if cursor == 0 {
                 return now - retention.timelines;
             }

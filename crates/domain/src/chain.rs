@@ -1,7 +1,5 @@
 //! What a chain tells: blocks, and the events of data markets in them. Pure types, without any node's wire format.
 
-mod batches;
-mod following;
 mod windows;
 
 use std::fmt;
@@ -10,10 +8,6 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::Address;
-pub use batches::{Arrangement, BadSubmission, Batch, Submission};
-pub use following::{
-    Before, Beginning, Deeds, Following, Handed, Market, Note, Old, Refused, Rules, Stretch, TooDeep,
-};
 pub use windows::{BadEpochSet, EpochSet, Window, WindowState};
 
 /// The address of a contract: 20 bytes, compared as such. `Display` gives the checksum form of EIP-55.

@@ -1,6 +1,6 @@
 //! The chain: off unless it has nodes, whose URLs are never shown.
 
-use actors::StartBlock;
+use evm::StartBlock;
 
 use super::*;
 
@@ -95,7 +95,7 @@ fn whole_seconds_are_what_the_old_variables_hold_and_nothing_else() {
 #[test]
 fn the_default_budgets_and_limits_are_those_that_were_promised() {
     let chain = from_env(&[]).unwrap().config.chain;
-    assert_eq!(chain.budgets(), actors::Budgets::default());
+    assert_eq!(chain.budgets(), actors::collector::Budgets::default());
     assert_eq!((chain.max_windows, chain.max_reorg_depth, chain.batch_size.get()), (100, 64, 20));
     assert_eq!((chain.id(), chain.rate(), chain.start_block), (None, None, StartBlock::Latest { back: 0 }));
     assert_eq!(chain.inputs_live, Duration::from_mins(20));

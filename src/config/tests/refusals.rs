@@ -70,7 +70,7 @@ fn log_levels_of_the_original_and_filters_are_understood() {
         ("warning", "warn"),
         ("fatal", "error"),
         ("off", "off"),
-        ("info, store=debug", "info,store=debug"),
+        ("info, store_redis=debug", "info,store_redis=debug"),
     ] {
         let loaded = from_env(&[("LOG_LEVEL", text)]).unwrap();
         assert_eq!(loaded.config.log.level, level);
@@ -81,7 +81,9 @@ fn log_levels_of_the_original_and_filters_are_understood() {
 fn a_url_replaces_the_parts_and_is_checked() {
     let loaded =
         from_env(&[("REDIS_URL", "redis://user:p%40ss@example:7000/4"), ("REDIS_HOST", "ignored")]).unwrap();
-    let store::Servers::Single(info) = loaded.config.redis.servers().unwrap() else { panic!("one server") };
+    let store_redis::Servers::Single(info) = loaded.config.redis.servers().unwrap() else {
+        panic!("one server")
+    };
     assert_eq!(loaded.config.redis.address(), "example:7000/4");
     assert_eq!(info.redis_settings().password(), Some("p@ss"));
     assert!(loaded.notes.contains(&"redis.url replaces redis.host".to_owned()));
@@ -153,7 +155,7 @@ fn servers_are_found_in_one_way_and_each_way_has_its_rules() {
         from_env(&[sentinels, ("REDIS_SENTINEL_MASTER", "main"), ("REDIS_DB", "2"), ("REDIS_TLS", "true")]);
     let redis = loaded.unwrap().config.redis;
     assert_eq!(redis.address(), "main of the sentinels a:26379,[::1]:26380/2");
-    let store::Servers::Sentinel { sentinels: named, node, .. } = redis.servers().unwrap() else {
+    let store_redis::Servers::Sentinel { sentinels: named, node, .. } = redis.servers().unwrap() else {
         panic!("sentinels")
     };
     assert_eq!((named.len(), node.redis_settings().db()), (2, 2));
@@ -163,7 +165,7 @@ fn servers_are_found_in_one_way_and_each_way_has_its_rules() {
 
     let cluster = ("REDIS_CLUSTER", "[\"a:7000\", \"b:7001\"]");
     let redis = from_env(&[cluster]).unwrap().config.redis;
-    assert!(matches!(redis.servers().unwrap(), store::Servers::Cluster(nodes) if nodes.len() == 2));
+    assert!(matches!(redis.servers().unwrap(), store_redis::Servers::Cluster(nodes) if nodes.len() == 2));
     let problem = only_problem(from_env(&[cluster, ("REDIS_DB", "2")]));
     assert_contains(&problem, &["redis.db: 2", "REDIS_DB", "0 with redis.cluster"]);
     let problem = only_problem(from_env(&[cluster, sentinels]));

@@ -48,7 +48,9 @@ fn a_setting_given_by_two_variables_is_refused() {
 fn secrets_are_never_shown() {
     let loaded = from_env(&[("REDIS_PASSWORD", "hunter2"), ("REDIS_URL", "redis://:hunter2@h")]).unwrap();
     assert_eq!(loaded.config.redis.url.reveal(), "redis://:hunter2@h");
-    let store::Servers::Single(info) = loaded.config.redis.servers().unwrap() else { panic!("one server") };
+    let store_redis::Servers::Single(info) = loaded.config.redis.servers().unwrap() else {
+        panic!("one server")
+    };
     for told in [
         loaded.describe(),
         loaded.to_json().to_string(),

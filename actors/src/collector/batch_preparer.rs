@@ -1,0 +1,236 @@
+//! The batch preparer of one market: hands the batches of each epoch whose window is closed to the finalizers, once.
+//!
+//! Touches the chain's keys in Redis. Promises:
+//! - batches, counters and the end of the epoch are one step, compared and set: killed between any two steps it begins
+//!   anew, and the same submissions give the same batches;
+//! - submissions that can't be read, blocks whose hash has expired: counted and told, the rest goes on;
+//! - an epoch whose submissions have expired is told and never handed over in part; nor is one that another program has
+//!   handed over already, handed over again;
+//! - it waits for its turn no longer than `worker`, and works on an epoch no longer than its budget.
+
+use std::time::{Duration, Instant};
+
+use domain::{chain::ContractAddress, collector::Arrangement};
+use store_collector::{ChainStore, ClosedWindow, Outcome};
+use store_redis::{Session, StoreError};
+use supervision::{Actor, Budget, Clock, Context, DeadlineExceeded, Failure, Lease, fail};
+
+use super::{FollowServices, progress::Prepared};
+use crate::{
+    collector::notifier::{Notice, Severity},
+    env::messages::Look,
+};
+
+/// How soon a failed round is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The actor.
+pub struct BatchPreparer {
+    chain: FollowServices,
+    market: ContractAddress,
+}
+
+/// Why a round ended before everything was prepared.
+#[derive(Debug, thiserror::Error)]
+enum PrepareError {
+    /// Redis is at fault.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It took too long.
+    #[error(transparent)]
+    Deadline(#[from] DeadlineExceeded),
+    /// No turn came in time.
+    #[error("market {market} has waited {waited:?} for its turn to prepare batches: raise chain.workers")]
+    NoTurn { market: ContractAddress, waited: Duration },
+    /// A failure that was asked for.
+    #[error("{0}")]
+    Injected(#[from] fail::InjectedFailure),
+}
+
+impl BatchPreparer {
+    /// The preparer of this market.
+    #[must_use]
+    pub fn new(chain: FollowServices, market: ContractAddress) -> Self {
+        Self { chain, market }
+    }
+
+    /// Prepares all that is closed.
+    async fn round(&self, cx: &Context<Look>) -> Result<(), PrepareError> {
+        let clock = cx.clock().clone();
+        let budgets = &self.chain.settings.budgets;
+        let budget = budgets.preparation(&clock);
+        let began = Instant::now();
+        let turn = cx.idle(clock.timeout(budgets.worker, self.chain.workers.acquire())).await;
+        let waited = began.elapsed();
+        self.chain.services.telemetry.worker_waited(waited);
+        let Some(Ok(_turn)) = turn else {
+            self.chain.progress.with(|state| state.worker_timeouts += 1);
+            return Err(PrepareError::NoTurn { market: self.market, waited });
+        };
+        // Boxed: what is nested in it is deep.
+        budget.run(Box::pin(self.all(cx, &budget))).await?
+    }
+
+    async fn all(&self, cx: &Context<Look>, budget: &Budget) -> Result<(), PrepareError> {
+        loop {
+            fail::point("batch_preparer::before_read").await?;
+            let mut session = self.chain.services.store.session("look for closed windows").await?;
+            // Looked for anew after each: what ends one epoch changes what the next one is compared with.
+            let Some(store) = self.chain.of_chain() else { return Ok(()) };
+            let closed = store.closed(&mut session, self.market).await?;
+            drop(session);
+            let Some(closed) = closed.into_iter().next() else { return Ok(()) };
+            let market = self.chain.settings.budgets.market(budget);
+            if !market.run(self.one(&store, &closed, &market)).await?? {
+                return Ok(());
+            }
+            cx.progress();
+        }
+    }
+
+    /// Prepares one epoch. Whether it is over; else somebody else has changed something meanwhile.
+    async fn one(
+        &self,
+        store: &ChainStore,
+        closed: &ClosedWindow,
+        budget: &Budget,
+    ) -> Result<bool, PrepareError> {
+        let ClosedWindow { market, epoch, window, .. } = closed;
+        let FollowServices { services, settings, progress, .. } = &self.chain;
+        let mut session = services.store.session("prepare batches").await?;
+        if self.now().is_some_and(|now| window.has_expired(now, settings.rules.inputs_live)) {
+            let text = format!(
+                "epoch {epoch} of market {market} was closed too long ago: what was submitted has expired, it gets no batches"
+            );
+            let notice = Notice::new("epoch_expired", Severity::High, text);
+            return self.give_up(store, &mut session, closed, |all| all.expired += 1, notice).await;
+        }
+        let inputs = store.inputs(&mut session, closed).await?;
+        services.note_faults(&inputs.faults);
+        fail::point("batch_preparer::after_read").await?;
+        let arrangement = Arrangement::of(inputs.submissions, &market.lower(), *epoch, settings.batch_size);
+        fail::point("batch_preparer::before_write").await?;
+        let handing = store.hand_over(&mut session, closed, &inputs.basis, &arrangement);
+        let outcome = settings.budgets.batch(budget).run(handing).await??;
+        fail::point("batch_preparer::after_write").await?;
+        if store.is_handed_over_elsewhere(closed, &outcome) {
+            let text = format!(
+                "another program has counted the batches of epoch {epoch} of market {market} already: they are not handed over again; see that it runs no more"
+            );
+            let notice = Notice::new("handed_over_elsewhere", Severity::Medium, text);
+            return self.give_up(store, &mut session, closed, |all| all.elsewhere += 1, notice).await;
+        }
+        let Outcome::Done { faults } = outcome else {
+            // A reorganisation has taken the window back, or another tracker was here: it is looked at anew.
+            progress.with(|state| state.conflicts += 1);
+            return Ok(false);
+        };
+        services.note_unwritten("count submissions", &faults);
+        let many: u64 = arrangement.slots.values().sum();
+        self.count(|all| {
+            all.epochs += 1;
+            all.batches += arrangement.batches.len() as u64;
+            all.submissions += many;
+            all.malformed += arrangement.bad.len() as u64;
+            all.missing += inputs.missing.len() as u64;
+        });
+        tracing::info!(%market, epoch, batches = arrangement.batches.len(), submissions = many, "handed over");
+        if let Some((key, why)) = arrangement.bad.first() {
+            let bad = arrangement.bad.len();
+            let key: String = key.chars().take(100).collect();
+            self.tell("malformed_submissions", Severity::Medium, format!(
+                "{bad} submissions of epoch {epoch} of market {market} are set aside, one is `{key}`: {why}; see which collector wrote it"
+            ));
+        }
+        if let Some(first) = inputs.missing.first() {
+            let missing = inputs.missing.len();
+            self.tell("missing_block_hashes", Severity::High, format!(
+                "the hashes of {missing} blocks of epoch {epoch} of market {market} are not known any more, block {first} for one: what was submitted at them is left out"
+            ));
+        }
+        if window.day.is_none() && many > 0 {
+            self.tell("day_unknown", Severity::Medium, format!(
+                "the day of epoch {epoch} of market {market} is not known: its submissions are not counted to slots"
+            ));
+        }
+        Ok(true)
+    }
+
+    /// Ends an epoch that gets no batches. Whether it is over; it is counted and told then.
+    async fn give_up(
+        &self,
+        store: &ChainStore,
+        session: &mut Session,
+        closed: &ClosedWindow,
+        count: impl FnOnce(&mut Prepared),
+        notice: Notice,
+    ) -> Result<bool, PrepareError> {
+        let is_over = matches!(store.give_up(session, closed).await?, Outcome::Done { .. });
+        if is_over {
+            self.count(count);
+            let _ = self.chain.notifier.try_send(notice);
+        }
+        Ok(is_over)
+    }
+
+    /// The chain's time, once a node has told of a block.
+    fn now(&self) -> Option<u64> {
+        self.chain.progress.chain_time()
+    }
+
+    fn count(&self, change: impl FnOnce(&mut Prepared)) {
+        self.chain.progress.with(|state| change(state.prepared.entry(self.market).or_default()));
+    }
+
+    fn tell(&self, kind: &str, severity: Severity, text: String) {
+        let _ = self.chain.notifier.try_send(Notice::new(kind, severity, text));
+    }
+}
+
+impl Actor for BatchPreparer {
+    type Message = Look;
+
+    async fn run(&mut self, cx: &mut Context<Look>) -> Result<(), Failure> {
+        let clock = cx.clock().clone();
+        let stop = cx.stop_token();
+        let mut next = clock.now();
+        while !stop.is_cancelled() {
+            if wait(cx, &clock, next).await.is_none() {
+                break;
+            }
+            // Before a node has told what time it is on the chain, nobody knows what has expired.
+            if self.now().is_none() {
+                next = clock.now() + RETRY.min(self.chain.settings.prepare_every);
+                continue;
+            }
+            let round = tokio::select! {
+                biased;
+                // A round may be left at any point: what it does is whole when it is written.
+                () = stop.cancelled() => break,
+                round = self.round(cx) => round,
+            };
+            next = clock.now() + self.chain.settings.prepare_every;
+            let services = &self.chain.services;
+            match round {
+                Ok(()) => continue,
+                Err(PrepareError::Injected(error)) => return Err(error.into()),
+                Err(PrepareError::Store(error)) => services.note_error(&error),
+                Err(error @ (PrepareError::Deadline(_) | PrepareError::NoTurn { .. })) => {
+                    services.warn("prepare batches", "timeout", &self.market.to_string(), &error.to_string());
+                }
+            }
+            next = next.min(clock.now() + RETRY);
+        }
+        Ok(())
+    }
+}
+
+/// Waits for a reason to look. The message carries no facts, so it is settled at once: what it told of stands in Redis, and
+/// is looked for at every round. `None` when the actor shall stop.
+async fn wait(cx: &mut Context<Look>, clock: &Clock, next: Instant) -> Option<()> {
+    tokio::select! {
+        biased;
+        look = cx.recv() => look.map(Lease::settle),
+        () = clock.sleep_until(next) => Some(()),
+    }
+}

@@ -1,0 +1,508 @@
+//! The block fetcher: accepts blocks in order from the checkpoint on, with their events.
+//!
+//! Touches the chain's nodes and the chain's keys in Redis. Promises:
+//! - no block is skipped, and the checkpoint moves in the same step as the effects of the blocks, compared and set: a crash
+//!   between any two steps, a lost answer or a second fetcher leaves none out and makes none twice;
+//! - each step begins with what stands in Redis; what it keeps of the chain between two steps saves questions, no more;
+//! - a reorganisation deeper than may be undone is an error that changes nothing;
+//! - nodes or Redis being away is no crash: the step is tried again.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use domain::{
+    chain::{BlockRef, ContractAddress},
+    collector::{Following, Note, Old, Rules, Stretch},
+};
+use evm::{Block, ChainError, Next};
+use store_collector::{BLOCK_HASH_TTL, Outcome};
+use supervision::{Actor, Budget, Context, Failure, NoMessage, fail};
+
+use super::{
+    FAR_BEHIND, FollowServices, MarketEdge, StartBlock,
+    contract_values::{ask, write},
+    segments::{OldBlocks, boundary},
+    state_store::{Book, Page},
+    step::StepError,
+    take_over::beginnings,
+};
+use crate::{
+    collector::notifier::{Notice, Severity},
+    env::messages::Look,
+};
+
+/// What is fetched in large parts ends so many blocks before the head, where most reorganisations are.
+const MARGIN: u64 = 2;
+/// At most so many blocks are looked through for what another program has told of them.
+const MOST_TOLD: u64 = 5_000;
+/// While old blocks are read, the head is looked at so often.
+const OBSERVE_EVERY: Duration = Duration::from_secs(5);
+/// How soon a failed step is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The actor.
+pub struct BlockFetcher {
+    chain: FollowServices,
+    /// Woken when a window of their market closes.
+    preparers: Vec<MarketEdge>,
+    /// Woken when an epoch of their market is released.
+    epoch_trackers: Vec<MarketEdge>,
+    rules: Rules,
+    book: Book,
+    /// The last block to accept.
+    until: Option<u64>,
+    /// The newest block that a node told of, and when it was asked; at once after a start or a failure.
+    head: Option<(BlockRef, Instant)>,
+    /// When the contracts are asked again; at once after a start.
+    refresh: Option<Instant>,
+    /// The reader of old blocks, while there are some.
+    old: Option<OldBlocks>,
+}
+
+/// What a step came to.
+enum Came {
+    /// Blocks were accepted or taken back: there may be more.
+    Further,
+    /// All there is was accepted.
+    Caught,
+    /// It can't be gone on yet.
+    Nowhere,
+    /// All that was asked for was accepted.
+    Done,
+}
+
+impl BlockFetcher {
+    /// A fetcher that wakes these batch preparers and epoch trackers.
+    #[must_use]
+    pub fn new(chain: FollowServices, preparers: Vec<MarketEdge>, epoch_trackers: Vec<MarketEdge>) -> Self {
+        let (rules, book) =
+            (chain.settings.rules.clone(), Book::Redis(Box::new(chain.services.store.clone())));
+        Self {
+            chain,
+            preparers,
+            epoch_trackers,
+            rules,
+            book,
+            until: None,
+            head: None,
+            refresh: None,
+            old: None,
+        }
+    }
+
+    /// The same up to this block, and then it ends.
+    #[must_use]
+    pub fn until(self, block: u64) -> Self {
+        Self { until: Some(block), ..self }
+    }
+
+    /// The same for a trial that begins with nothing, and touches nothing in Redis.
+    #[must_use]
+    pub fn as_trial(self) -> Self {
+        // Told anew, also after a crash.
+        self.chain.progress.forget();
+        let book = Book::Trial(Arc::new(Mutex::new(self.chain.store.nothing())));
+        Self { book, ..self }
+    }
+
+    /// One step: a block, a part of what is old, or a reorganisation.
+    async fn step(&mut self, cx: &Context<NoMessage>) -> Result<Came, StepError> {
+        let clock = cx.clock().clone();
+        let budget = self.chain.settings.budgets.block(&clock);
+        // Boxed: what is nested in it is deep.
+        budget.run(Box::pin(self.within(cx, &budget))).await?
+    }
+
+    async fn within(&mut self, cx: &Context<NoMessage>, budget: &Budget) -> Result<Came, StepError> {
+        let events = self.chain.settings.budgets.events(budget);
+        let head = match self.head {
+            Some((head, _)) => head,
+            None => {
+                let head = cx.idle(self.chain.source.head(deadline(&events))).await?;
+                self.saw(cx, head);
+                head
+            }
+        };
+        self.refresh(cx, budget).await?;
+        // Whoever has told of a head has told of which chain: what stands there of another one is refused.
+        let store = self.chain.of_chain().unwrap_or_else(|| self.chain.store.clone());
+        let mut page = self.book.read(store).await?;
+        self.chain.progress.followed(&page.known.following);
+        let Some(checkpoint) = page.known.following.checkpoint else {
+            return self.begin(cx, &mut page, head, &events).await;
+        };
+        let goal = self.until.unwrap_or(u64::MAX);
+        if checkpoint.number >= goal {
+            return Ok(Came::Done);
+        }
+        if page.known.following.newcomers().next().is_some() {
+            return self.join(cx, &mut page, checkpoint, head, &events).await;
+        }
+        let left = head.number.min(goal).saturating_sub(checkpoint.number);
+        if left <= FAR_BEHIND {
+            self.old = None;
+            self.chain.progress.with(|state| state.backfill = None);
+        } else if Box::pin(self.old_part(cx, &mut page, checkpoint, head, &events)).await? {
+            return Ok(Came::Further);
+        }
+        let next = cx.idle(self.chain.source.next(&checkpoint, deadline(&events))).await?;
+        match next {
+            Next::Block { block: Block { at, events, bad_logs }, head } => {
+                self.saw(cx, head);
+                self.note_bad_logs(bad_logs.len(), at.number);
+                let events = events.into_iter().map(|event| (at.number, event)).collect();
+                let head_time = head.time.max(at.time);
+                let stretch = Stretch { blocks: vec![at], old: None, events, head_time };
+                self.accept(&mut page, stretch).await
+            }
+            Next::NotYet { head } => {
+                self.saw(cx, head);
+                self.close_by_clock(&mut page).await
+            }
+            Next::Reorganised { tip } => {
+                self.head = None;
+                self.reorganise(cx, &mut page, tip, &events).await
+            }
+        }
+    }
+
+    /// A node told of this head.
+    fn saw(&mut self, cx: &Context<NoMessage>, head: BlockRef) {
+        self.head = Some((head, cx.clock().now()));
+        self.chain.progress.head(head);
+    }
+
+    /// Asks the contracts how long windows are, and writes what they say, now and then.
+    async fn refresh(&mut self, cx: &Context<NoMessage>, budget: &Budget) -> Result<(), StepError> {
+        let now = cx.clock().now();
+        if self.refresh.is_some_and(|due| now < due) {
+            return Ok(());
+        }
+        let budget = self.chain.settings.budgets.views(budget);
+        let answers = cx.idle(ask(&self.chain, &self.rules.windows, deadline(&budget))).await?;
+        if !self.book.is_trial() {
+            write(&self.chain, &answers).await;
+        }
+        // What is known stays where there is no answer.
+        self.rules.windows.extend(answers.windows());
+        self.refresh = Some(now + self.chain.settings.refresh_every);
+        Ok(())
+    }
+
+    /// The first checkpoint: the block before the one to begin with, which itself is not counted as accepted.
+    async fn begin(
+        &mut self,
+        cx: &Context<NoMessage>,
+        page: &mut Page,
+        head: BlockRef,
+        budget: &Budget,
+    ) -> Result<Came, StepError> {
+        let first = self.chain.settings.start.number(head.number);
+        let before = match self.chain.settings.start {
+            StartBlock::Latest { .. } => cx.idle(self.went_on_from(page, first, head, budget)).await?,
+            StartBlock::Number(_) => None,
+        };
+        let before = match before {
+            Some(block) => Some(block),
+            None => {
+                let before = first.saturating_sub(1);
+                cx.idle(self.chain.source.block_at(before, deadline(budget))).await?
+            }
+        };
+        let Some(block) = before else {
+            // It is still to come.
+            self.head = None;
+            self.chain.services.warn("follow the chain", "ahead", "start_block", &format!(
+                "the chain has {} blocks and is to be followed from block {first} on: waiting for it (chain.start_block)",
+                head.number
+            ));
+            return Ok(Came::Nowhere);
+        };
+        let stretch = Stretch {
+            blocks: vec![block],
+            old: Some(Old { first: block.number, parent: block.parent }),
+            events: Vec::new(),
+            head_time: head.time,
+        };
+        let (mut after, mut notes) = self.taken_up(cx, page, block, head, budget).await?;
+        notes.extend(after.accept(&stretch, &self.rules)?);
+        if self.commit(page, &after, Some(&stretch), notes).await? {
+            tracing::info!(block = block.number + 1, "the chain is followed from here on");
+        }
+        Ok(Came::Further)
+    }
+
+    /// The last block that another program has told the hash of, where that lies before the first one that would be read
+    /// otherwise: what was released in between would be lost.
+    async fn went_on_from(
+        &self,
+        page: &mut Page,
+        first: u64,
+        head: BlockRef,
+        budget: &Budget,
+    ) -> Result<Option<BlockRef>, StepError> {
+        let kept = (BLOCK_HASH_TTL as f64 / self.rules.block_time) as u64;
+        let from = head.number.saturating_sub(kept.min(MOST_TOLD));
+        for (number, hash) in page.told_hashes(from..=first.saturating_sub(1)).await? {
+            let block = self.chain.source.block_at(number, deadline(budget)).await?;
+            // It may have been told of one that was dropped.
+            if let Some(block) = block.filter(|block| block.hash.to_string() == hash) {
+                return Ok(Some(block));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes up markets that were not followed up to the checkpoint.
+    async fn join(
+        &mut self,
+        cx: &Context<NoMessage>,
+        page: &mut Page,
+        checkpoint: BlockRef,
+        head: BlockRef,
+        budget: &Budget,
+    ) -> Result<Came, StepError> {
+        let (after, notes) = self.taken_up(cx, page, checkpoint, head, budget).await?;
+        if self.commit(page, &after, None, notes).await? {
+            tracing::info!(block = checkpoint.number + 1, "markets are followed from here on that were not");
+        }
+        Ok(Came::Further)
+    }
+
+    /// What is known when the newcomers are taken up behind this block.
+    async fn taken_up(
+        &self,
+        cx: &Context<NoMessage>,
+        page: &mut Page,
+        block: BlockRef,
+        head: BlockRef,
+        budget: &Budget,
+    ) -> Result<(Following, Vec<Note>), StepError> {
+        let newcomers: Vec<_> = page.known.following.newcomers().collect();
+        let beginnings = beginnings(&self.chain, page, &newcomers, block, head, deadline(budget));
+        let beginnings = cx.idle(beginnings).await?;
+        let (mut after, mut notes) = (page.known.following.clone(), Vec::new());
+        for (market, beginning) in beginnings {
+            notes.extend(after.take_up(market, &beginning, head.time, &self.rules));
+        }
+        Ok((after, notes))
+    }
+
+    /// Accepts the next part of what lies far behind the head, and reads the one after it meanwhile. Whether there was one;
+    /// else the next block has to be asked for by itself.
+    async fn old_part(
+        &mut self,
+        cx: &Context<NoMessage>,
+        page: &mut Page,
+        checkpoint: BlockRef,
+        head: BlockRef,
+        budget: &Budget,
+    ) -> Result<bool, StepError> {
+        let (source, deadline) = (self.chain.source.clone(), deadline(budget));
+        let goal = self.until.unwrap_or(u64::MAX).min(head.number);
+        self.chain.progress.with(|state| state.backfill = Some(goal));
+        let mut old = match self.old.take().filter(|old| old.to() > checkpoint.number) {
+            Some(old) => old,
+            None => {
+                // The hashes of blocks of windows that get batches are needed.
+                let longest = self.rules.windows.values().max().copied().unwrap_or(0);
+                let needed = Duration::from_secs(self.rules.inputs_live.saturating_add(longest));
+                let old_after = self.chain.settings.old_after.max(needed);
+                let to = cx.idle(boundary(&source, checkpoint, head, old_after, deadline)).await?;
+                let (to, by_events) = to.map_or((head.number - MARGIN, false), |to| (to, true));
+                OldBlocks::new(&source, to.min(goal), by_events, cx.clock())
+            }
+        };
+        let Some(mut part) = cx.idle(old.after(&checkpoint, deadline)).await? else { return Ok(false) };
+        let Some(last) = part.last() else { return Ok(false) };
+        part.stretch.head_time = head.time;
+        self.note_bad_logs(part.bad_logs, checkpoint.number + 1);
+        let asked = self.head.map(|(_, asked)| asked);
+        let is_due = asked.is_none_or(|asked| cx.clock().now() >= asked + OBSERVE_EVERY);
+        let look = async {
+            // It is only observed: a failure comes up again where the head is needed.
+            if is_due { source.head(deadline).await.ok() } else { None }
+        };
+        let meanwhile = Box::pin(async { tokio::join!(old.read_ahead(&last, deadline), look).1 });
+        let meanwhile = async { Ok::<_, StepError>(cx.idle(meanwhile).await) };
+        let (_, seen) = tokio::try_join!(Box::pin(self.accept(page, part.stretch)), meanwhile)?;
+        if let Some(seen) = seen {
+            self.saw(cx, seen);
+        }
+        old.accepted(last.number - checkpoint.number, last.number, &self.chain.progress);
+        self.old = Some(old);
+        Ok(true)
+    }
+
+    /// Accepts blocks: their effects and the checkpoint in one step.
+    async fn accept(&mut self, page: &mut Page, stretch: Stretch) -> Result<Came, StepError> {
+        let mut after = page.known.following.clone();
+        let notes = after.accept(&stretch, &self.rules)?;
+        let [before, now] =
+            [&page.known.following, &after].map(|all| all.checkpoint.map_or(0, |block| block.number));
+        if self.commit(page, &after, Some(&stretch), notes).await? {
+            self.chain.progress.with(|state| state.blocks += now.saturating_sub(before));
+        }
+        Ok(Came::Further)
+    }
+
+    async fn commit(
+        &mut self,
+        page: &mut Page,
+        after: &Following,
+        stretch: Option<&Stretch>,
+        notes: Vec<Note>,
+    ) -> Result<bool, StepError> {
+        fail::point("block_fetcher::before_write").await?;
+        let outcome = page.write(after, stretch, &notes).await?;
+        fail::point("block_fetcher::after_write").await?;
+        match outcome {
+            Outcome::Done { faults } => self.chain.services.note_unwritten("move the checkpoint", &faults),
+            Outcome::Changed { key } => {
+                // Another fetcher, or a preparer that was done meanwhile: what stands is read again.
+                self.chain.progress.with(|state| state.conflicts += 1);
+                tracing::debug!(key, "somebody else has moved on meanwhile");
+                return Ok(false);
+            }
+        }
+        self.chain.progress.followed(after);
+        self.tell(notes);
+        fail::point("block_fetcher::after_checkpoint").await?;
+        Ok(true)
+    }
+
+    /// Wakes batch preparers and epoch trackers, and sends notices.
+    fn tell(&self, notes: Vec<Note>) {
+        for note in notes {
+            // A full edge coalesces, a closed one belongs to an actor that is gone.
+            let wake = |edges: &[MarketEdge], market: &ContractAddress| {
+                for edge in edges.iter().filter(|edge| edge.market == *market) {
+                    drop(edge.actor.try_send(Look { events: 1, gap: false }));
+                }
+            };
+            match &note {
+                Note::Closed { market, .. } => wake(&self.preparers, market),
+                Note::Released { market, .. } => wake(&self.epoch_trackers, market),
+                Note::Expired { market, .. } => {
+                    self.chain.progress.with(|all| all.prepared.entry(*market).or_default().expired += 1);
+                }
+                _ => {}
+            }
+            let notice = Notice::of(&note);
+            self.chain.progress.with(|state| *state.notes.entry(notice.kind.clone()).or_default() += 1);
+            let _ = self.chain.notifier.try_send(notice);
+        }
+    }
+
+    /// Closes what no block closes, now that all there are were accepted.
+    async fn close_by_clock(&mut self, page: &mut Page) -> Result<Came, StepError> {
+        let Some(now) = self.chain.progress.chain_time() else { return Ok(Came::Caught) };
+        let mut after = page.known.following.clone();
+        let notes = after.close_by_clock(now, &self.rules);
+        if !notes.is_empty() {
+            self.commit(page, &after, None, notes).await?;
+        }
+        Ok(Came::Caught)
+    }
+
+    async fn reorganise(
+        &mut self,
+        cx: &Context<NoMessage>,
+        page: &mut Page,
+        tip: BlockRef,
+        budget: &Budget,
+    ) -> Result<Came, StepError> {
+        let following = &page.known.following;
+        let accepted: BTreeMap<u64, _> =
+            following.deeds.iter().map(|deeds| (deeds.block.number, deeds.block.hash)).collect();
+        let depth = self.rules.max_reorg_depth;
+        let fork = match cx.idle(self.chain.source.fork(&tip, &accepted, depth, deadline(budget))).await {
+            Ok(fork) => fork,
+            // It was left again meanwhile: the next block is asked for anew.
+            Err(ChainError::BlockGone { .. }) => return Ok(Came::Nowhere),
+            Err(error) => return Err(error.into()),
+        };
+        let mut after = following.clone();
+        let notes = after.undo_to(fork.ancestor.number, &self.rules)?;
+        let from = following.checkpoint.map_or(0, |checkpoint| checkpoint.number);
+        let depth = from.saturating_sub(fork.ancestor.number);
+        if self.commit(page, &after, None, notes).await? {
+            self.chain.progress.with(|state| state.reorganisations += 1);
+            let text = format!(
+                "a reorganisation: blocks {} to {from} were dropped, their effects are taken back",
+                fork.ancestor.number + 1
+            );
+            let _ = self.chain.notifier.try_send(Notice::new("reorganisation", Severity::Medium, text));
+            tracing::warn!(depth, ancestor = fork.ancestor.number, "followed a reorganisation");
+        }
+        Ok(Came::Further)
+    }
+
+    fn note_bad_logs(&self, many: usize, block: u64) {
+        if many > 0 {
+            self.chain.services.warn("read events", "malformed", &format!("block {block}"), &format!(
+                "{many} logs of block {block} or after it can't be read as events: they are set aside (see state_tracker_chain_faults_total)"
+            ));
+        }
+    }
+}
+
+/// As the sources of blocks want it.
+fn deadline(budget: &Budget) -> tokio::time::Instant {
+    tokio::time::Instant::now() + budget.remaining()
+}
+
+impl Actor for BlockFetcher {
+    type Message = NoMessage;
+
+    async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
+        let clock = cx.clock().clone();
+        let source = self.chain.source.clone();
+        while !cx.is_stopping() {
+            let stop = cx.stop_token();
+            let step = tokio::select! {
+                biased;
+                // A step may be left at any point: it is whole when it is written, and nothing before.
+                () = stop.cancelled() => break,
+                step = self.step(cx) => step,
+            };
+            cx.progress();
+            if step.is_err() {
+                // What was known of the chain may be why.
+                (self.head, self.old) = (None, None);
+            }
+            match step {
+                Ok(Came::Done) => return Ok(()),
+                Ok(Came::Further) => {
+                    self.chain.services.status.written(super::CHAIN, super::BLOCKS);
+                    continue;
+                }
+                Ok(came @ (Came::Caught | Came::Nowhere)) => {
+                    if matches!(came, Came::Caught) {
+                        self.chain.services.status.written(super::CHAIN, super::BLOCKS);
+                    }
+                    cx.pause(source.wait()).await;
+                    continue;
+                }
+                // What is wrong with the chain or with us is no matter of waiting.
+                Err(StepError::TooDeep(error)) => return Err(error.into()),
+                Err(StepError::Chain(error @ ChainError::ReorganisedTooDeep { .. })) => {
+                    return Err(error.into());
+                }
+                Err(StepError::Injected(error)) => return Err(error.into()),
+                Err(StepError::Store(error)) => {
+                    self.chain.services.note_error(&error);
+                    self.chain.services.status.failed(super::CHAIN, super::BLOCKS, &error);
+                }
+                Err(error) => {
+                    self.chain.services.warn("follow the chain", error.kind(), "chain", &error.to_string());
+                }
+            }
+            cx.pause(clock.sleep(RETRY)).await;
+        }
+        Ok(())
+    }
+}

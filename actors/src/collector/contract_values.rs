@@ -1,0 +1,81 @@
+//! What the contracts say of the markets: how long windows are, which the fetcher needs, and what other programs read.
+
+use std::collections::BTreeMap;
+
+use domain::chain::ContractAddress;
+use evm::ChainError;
+use evm::views::Moment;
+use store_collector::MarketTables;
+use tokio::time::Instant;
+
+use super::FollowServices;
+
+/// What the contracts say.
+pub(super) struct Answers {
+    markets: Vec<(ContractAddress, MarketTables)>,
+    /// `getTotalNodeCount`, in decimal digits.
+    nodes: Option<String>,
+}
+
+impl Answers {
+    /// How long submissions of each market are taken, in seconds.
+    pub(super) fn windows(&self) -> BTreeMap<ContractAddress, u64> {
+        let window = |(market, tables): &(ContractAddress, MarketTables)| {
+            tables.submission_window.map(|seconds| (*market, seconds))
+        };
+        self.markets.iter().filter_map(window).collect()
+    }
+}
+
+/// Asks the contracts. What can't be had is told and left out.
+///
+/// # Errors
+/// [`ChainError`] where a window's length can't be had that is not `known`: without it no epoch of the market can be followed,
+/// and no block accepted.
+pub(super) async fn ask(
+    chain: &FollowServices,
+    known: &BTreeMap<ContractAddress, u64>,
+    deadline: Instant,
+) -> Result<Answers, ChainError> {
+    let views = chain.source.views(Moment::Latest, deadline);
+    let number = |answer: Result<u64, ChainError>| match answer {
+        Ok(number) => Some(number),
+        Err(error) => {
+            chain.services.warn("ask contracts", "view", "contracts", &error.to_string());
+            None
+        }
+    };
+    let told = |answer| number(answer).map(|number| number.to_string());
+    let mut markets = Vec::new();
+    for (market, configured) in &chain.settings.markets {
+        let window = match views.submission_window(*market).await {
+            Err(error) if !known.contains_key(market) => return Err(error),
+            window => number(window.map(|window| window.as_secs())),
+        };
+        let day_size =
+            views.day_size(*market).await.map(|size| u64::try_from(size.as_micros()).unwrap_or(u64::MAX));
+        let tables = MarketTables {
+            configured: configured.clone(),
+            submission_window: window,
+            day_size: told(day_size),
+            quota: told(views.daily_snapshot_quota(*market).await),
+            epochs_in_a_day: told(views.epochs_in_a_day(*market).await),
+        };
+        markets.push((*market, tables));
+    }
+    Ok(Answers { markets, nodes: told(views.total_node_count().await) })
+}
+
+/// Writes the answers to Redis. What can't be written is told.
+pub(super) async fn write(chain: &FollowServices, answers: &Answers) {
+    let operation = "write what the contracts say";
+    let written = async {
+        let mut session = chain.services.store.session(operation).await?;
+        chain.store.write_tables(&mut session, &answers.markets, answers.nodes.as_deref()).await
+    };
+    match written.await {
+        Ok(faults) => chain.services.note_unwritten(operation, &faults),
+        // The fetcher meets the same outage, and waits.
+        Err(error) => chain.services.note_error(&error),
+    }
+}

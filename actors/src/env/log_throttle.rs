@@ -1,0 +1,107 @@
+//! Log lines about things that repeat: one a minute for each subject, or some, with the number of those left out.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use supervision::Clock;
+
+/// How long a subject stays quiet when it has had its lines.
+const QUIET: Duration = Duration::from_secs(60);
+/// How many subjects are told apart; beyond that the oldest knowledge is dropped.
+const SUBJECTS: usize = 1024;
+
+/// Decides which log_throttle become log lines.
+pub(crate) struct LogThrottle {
+    clock: Clock,
+    /// How many lines a subject has a minute.
+    lines: u32,
+    subjects: Mutex<HashMap<String, Subject>>,
+}
+
+/// What was said of a subject.
+struct Subject {
+    /// When its minute began.
+    since: Instant,
+    lines: u32,
+    left_out: u64,
+}
+
+impl LogThrottle {
+    /// No complaint has been heard; each subject has one line a minute.
+    #[must_use]
+    pub(crate) fn new(clock: &Clock) -> Self {
+        Self::allowing(1, clock)
+    }
+
+    /// The same with so many lines a minute.
+    #[must_use]
+    pub(crate) fn allowing(lines: u32, clock: &Clock) -> Self {
+        Self { clock: clock.clone(), lines, subjects: Mutex::default() }
+    }
+
+    /// Whether to log about this subject now; with it, how many log_throttle were left out in its minute before.
+    pub(crate) fn admit(&self, subject: &str) -> Option<u64> {
+        let now = self.clock.now();
+        let mut subjects = self.subjects.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = subjects.get_mut(subject) {
+            if now.saturating_duration_since(known.since) >= QUIET {
+                let left_out = known.left_out;
+                *known = Subject { since: now, lines: 1, left_out: 0 };
+                return Some(left_out);
+            }
+            if known.lines < self.lines {
+                known.lines += 1;
+                return Some(0);
+            }
+            known.left_out += 1;
+            return None;
+        }
+        if subjects.len() >= SUBJECTS {
+            subjects.retain(|_, known| now.saturating_duration_since(known.since) < QUIET);
+            if subjects.len() >= SUBJECTS {
+                return None;
+            }
+        }
+        subjects.insert(subject.to_owned(), Subject { since: now, lines: 1, left_out: 0 });
+        Some(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_gets_one_line_a_minute_and_the_rest_is_counted() {
+        let clock = Clock::manual(Duration::ZERO);
+        let log_throttle = LogThrottle::new(&clock);
+        assert_eq!(log_throttle.admit("a"), Some(0));
+        assert_eq!((log_throttle.admit("a"), log_throttle.admit("a")), (None, None));
+        assert_eq!(log_throttle.admit("b"), Some(0));
+        clock.advance(QUIET);
+        assert_eq!(log_throttle.admit("a"), Some(2));
+        assert_eq!(log_throttle.admit("a"), None);
+    }
+
+    #[test]
+    fn a_subject_may_have_several_lines_a_minute() {
+        let clock = Clock::manual(Duration::ZERO);
+        let log_throttle = LogThrottle::allowing(2, &clock);
+        let told = |_| log_throttle.admit("a");
+        assert_eq!([1, 2, 3, 4].map(told), [Some(0), Some(0), None, None]);
+        clock.advance(QUIET);
+        assert_eq!([1, 2, 3].map(told), [Some(2), Some(0), None]);
+    }
+
+    #[test]
+    fn any_number_of_subjects_takes_bounded_memory() {
+        let log_throttle = LogThrottle::new(&Clock::manual(Duration::ZERO));
+        for subject in 0..10 * SUBJECTS {
+            log_throttle.admit(&subject.to_string());
+        }
+        assert_eq!(log_throttle.subjects.lock().expect("not poisoned").len(), SUBJECTS);
+    }
+}

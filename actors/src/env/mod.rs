@@ -1,0 +1,12 @@
+//! What every actor works with: the way to Redis, messages, metrics, readiness, the throttle of the log.
+
+pub(crate) mod log_throttle;
+pub(crate) mod messages;
+pub(crate) mod periodic;
+pub(crate) mod readiness;
+pub(crate) mod services;
+pub mod telemetry;
+
+pub use messages::{IndexEvents, Look};
+pub use readiness::{Readiness, Status};
+pub use services::{Rhythm, Services};

@@ -1,0 +1,235 @@
+//! The listener's edge to the indexer: which index an event belongs to, and how events become messages.
+//!
+//! Promises: nothing here waits. A full mailbox drops its oldest message, and the numbers in the messages tell the
+//! indexer how many events that were. What is held between two hand-overs is bounded, also in a storm of long ids.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+use domain::tracker::index::{IndexEvent, Unindexed};
+use store_tracker::IndexKeys;
+use supervision::{Address, SendError};
+
+use crate::{
+    env::{
+        messages::IndexEvents,
+        telemetry::{IndexOutcome, Telemetry},
+    },
+    tracker::market_registry::{Indexes, MarketEdges},
+};
+
+/// The most events of one message.
+const EVENTS_A_MESSAGE: usize = 128;
+/// The most bytes of one message.
+const BYTES_A_MESSAGE: usize = 32 << 10;
+
+/// The way to the indexer, and how far it has come.
+#[derive(Clone)]
+pub struct IndexEdge {
+    address: Address<IndexEvents>,
+    indexes: Indexes,
+    /// Events handed over so far. Outlives the incarnations of both actors, as the mailbox does.
+    sent: Arc<AtomicU64>,
+    /// Events accounted for by the indexer.
+    taken: Arc<AtomicU64>,
+}
+
+impl IndexEdge {
+    /// An edge to the indexer of these indexes, that drops the oldest when its mailbox is full.
+    #[must_use]
+    pub fn new(address: Address<IndexEvents>, indexes: Indexes) -> Self {
+        let (sent, taken) = (Arc::default(), Arc::default());
+        Self { address, indexes, sent, taken }
+    }
+
+    /// The indexes.
+    pub(crate) fn indexes(&self) -> &Indexes {
+        &self.indexes
+    }
+
+    /// Notes that these events are accounted for; how many before them never came.
+    pub(crate) fn take(&self, number: u64, events: u64) -> u64 {
+        let taken = self.taken.fetch_max(number + events, Relaxed);
+        number.saturating_sub(taken)
+    }
+}
+
+/// What the listener has collected for the indexer.
+pub(super) struct Feed {
+    edge: IndexEdge,
+    /// One for all events, or one a market in the order of the listener's markets.
+    indexes: Vec<IndexKeys>,
+    /// For each index the events, and their bytes.
+    collected: Vec<(Vec<IndexEvent>, usize)>,
+    unattributed: u64,
+    oversized: u64,
+    ignored: u64,
+}
+
+impl Feed {
+    pub(super) fn new(edge: IndexEdge, markets: &[MarketEdges]) -> Self {
+        let (indexes, collected) = (Vec::new(), Vec::new());
+        let mut feed = Self { edge, indexes, collected, unattributed: 0, oversized: 0, ignored: 0 };
+        feed.follow(markets);
+        feed
+    }
+
+    /// Takes over the listener's markets. What was collected must have been handed over.
+    pub(super) fn follow(&mut self, markets: &[MarketEdges]) {
+        self.indexes = self.edge.indexes.of_these(markets);
+        self.collected = self.indexes.iter().map(|_| (Vec::new(), 0)).collect();
+    }
+
+    /// Takes up an event of a market's own channel, or of the common one. Whether a hand-over should not wait longer.
+    pub(super) fn collect(&mut self, market: Option<usize>, payload: &[u8]) -> bool {
+        let event = match IndexEvent::parse(payload) {
+            Ok(event) => event,
+            Err(Unindexed::TooLong) => {
+                self.oversized += 1;
+                return false;
+            }
+            Err(Unindexed::Foreign | Unindexed::Malformed) => {
+                self.ignored += 1;
+                return false;
+            }
+        };
+        // Where there is one index, everything belongs to it.
+        let at = if self.collected.len() == 1 { Some(0) } else { market };
+        let Some((events, bytes)) = at.and_then(|at| self.collected.get_mut(at)) else {
+            self.unattributed += 1;
+            return false;
+        };
+        *bytes += event.weight();
+        events.push(event);
+        events.len() >= EVENTS_A_MESSAGE || *bytes >= BYTES_A_MESSAGE
+    }
+
+    /// Hands over what was collected, as heard at this moment, in Unix seconds.
+    pub(super) fn hand_over(&mut self, at: u64, telemetry: &Telemetry) {
+        for (index, (events, bytes)) in self.indexes.iter().zip(&mut self.collected) {
+            *bytes = 0;
+            if events.is_empty() {
+                continue;
+            }
+            let (events, index) = (std::mem::take(events), index.clone());
+            let number = self.edge.sent.fetch_add(events.len() as u64, Relaxed);
+            match self.edge.address.try_send(IndexEvents { number, at, index, events }) {
+                Ok(_) => {}
+                // The next message shows the hole. Where there is none, the indexer is being stopped.
+                Err(SendError::TooLarge { .. } | SendError::Full(_) | SendError::Closed(_)) => {}
+            }
+        }
+        let counts = [
+            (IndexOutcome::Unattributed, &mut self.unattributed),
+            (IndexOutcome::Oversized, &mut self.oversized),
+            (IndexOutcome::Ignored, &mut self.ignored),
+        ];
+        for (outcome, count) in counts {
+            match std::mem::take(count) {
+                0 => {}
+                count => telemetry.index_events(outcome, count),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use store_tracker::{MarketKeys, Output};
+    use supervision::{Clock, Limits, Mailbox, Overflow};
+
+    use super::*;
+    use crate::{env::messages::Look, tracker::market_registry::MarketRegistry};
+
+    fn mailbox(limits: Limits) -> Mailbox<IndexEvents> {
+        Mailbox::new("indexer", limits, &Clock::manual(Duration::ZERO))
+    }
+
+    fn telemetry() -> Telemetry {
+        Telemetry::new().expect("an own registry refuses nothing")
+    }
+
+    #[track_caller]
+    fn assert_counted(telemetry: &Telemetry, outcome: &str, count: u64) {
+        let text = telemetry.render().expect("metrics");
+        let line = format!("state_tracker_index_events_total{{outcome=\"{outcome}\"}} {count}");
+        assert!(text.lines().any(|found| found == line), "no `{line}`");
+    }
+
+    fn market(name: &str) -> MarketEdges {
+        let clock = Clock::manual(Duration::ZERO);
+        let nobody =
+            Mailbox::<Look>::new("nobody", Limits::default(), &clock).address("test", Overflow::Coalesce);
+        let keys = MarketKeys::new(&domain::Address::new("P"), &domain::Address::new(name));
+        MarketEdges { keys, aggregator: nobody.clone(), epoch_tracker: nobody, of_chain: None }
+    }
+
+    fn keys(name: &str) -> IndexKeys {
+        IndexKeys::plain(&Output { prefix: name.to_owned(), ..Output::default() })
+    }
+
+    #[test]
+    fn events_of_the_common_channel_belong_to_the_one_index_or_to_none() {
+        let markets = [market("one"), market("two")];
+        let of_markets = Indexes::OfMarkets(MarketRegistry::new(markets.to_vec()));
+        for (indexes, several) in [(Indexes::One(keys("one")), false), (of_markets, true)] {
+            let unattributed = u64::from(several);
+            let (mailbox, telemetry) = (mailbox(Limits::default()), telemetry());
+            let mut feed =
+                Feed::new(IndexEdge::new(mailbox.address("test", Overflow::DropOldest), indexes), &markets);
+            feed.collect(None, b"epoch:open:1");
+            feed.collect(Some(usize::from(several)), b"epoch:open:2");
+            feed.collect(None, b"peers:connected:4");
+            let long = format!("submission:received:{}", "x".repeat(1 << 20));
+            feed.collect(None, long.as_bytes());
+            feed.hand_over(7, &telemetry);
+            let mut inbox = mailbox.open().expect("free");
+            let heard = inbox.try_recv().expect("a message");
+            assert_eq!(heard.events.len(), if several { 1 } else { 2 });
+            assert_eq!(
+                heard.index,
+                if several { IndexKeys::of_market(&markets[1].keys) } else { keys("one") }
+            );
+            assert_counted(&telemetry, "unattributed", unattributed);
+            assert_counted(&telemetry, "oversized", 1);
+            assert_counted(&telemetry, "ignored", 1);
+            heard.settle();
+        }
+    }
+
+    #[test]
+    fn a_million_events_that_nobody_takes_are_held_within_the_limits_and_the_holes_tell_their_number() {
+        const EVENTS: u64 = 1_000_000;
+        let limits = Limits { capacity: 1024, bytes: 1 << 20, ..Limits::default() };
+        let (mailbox, telemetry) = (mailbox(limits), telemetry());
+        let edge = IndexEdge::new(mailbox.address("test", Overflow::DropOldest), Indexes::One(keys("one")));
+        let mut feed = Feed::new(edge.clone(), &[]);
+        for event in 0..EVENTS {
+            let payload = format!("submission:received:{event}:42:pair:UNI:1763900000:peer");
+            if feed.collect(None, payload.as_bytes()) {
+                feed.hand_over(7, &telemetry);
+            }
+            let (events, bytes) = &feed.collected[0];
+            assert!(events.len() < EVENTS_A_MESSAGE && *bytes < BYTES_A_MESSAGE, "{event}");
+        }
+        feed.hand_over(7, &telemetry);
+        let stats = mailbox.stats();
+        assert!(stats.bytes <= limits.bytes as u64 && stats.waiting <= limits.capacity as u64, "{stats:?}");
+        assert!(stats.dropped > 0 && stats.is_conserved(), "{stats:?}");
+        let mut inbox = mailbox.open().expect("free");
+        let (mut taken, mut dropped) = (0, 0);
+        while let Some(heard) = inbox.try_recv() {
+            dropped += edge.take(heard.number, heard.events.len() as u64);
+            taken += heard.events.len() as u64;
+            heard.settle();
+        }
+        assert_eq!(taken + dropped, EVENTS);
+        assert!(taken > 1000, "{taken} were held");
+        // What is delivered again is no hole.
+        assert_eq!(edge.take(EVENTS - 5, 5), 0);
+    }
+}

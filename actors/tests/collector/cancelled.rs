@@ -1,0 +1,215 @@
+//! A step that is left in the middle, by a stop or because its time is over: what stands in Redis is wholly from before it or
+//! wholly from after it, and whoever goes on comes to the right end. Answers and requests are held back at the wanted place.
+
+mod closing;
+mod far_behind;
+mod reorganised;
+
+use std::{net::SocketAddr, time::Duration};
+
+use actors::collector::Budgets;
+use evm::StartBlock;
+use futures_util::future::join_all;
+use testkit::{
+    FaultProxy, RedisServer, RpcFault, RpcProxy,
+    contents::{Contents, assert_same},
+    wait_until,
+    world::World,
+};
+
+use crate::tracker::{SOON, Setup, Tracker};
+
+/// By what a step is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Interruption {
+    Stop,
+    TimeIsOver,
+}
+
+/// At what it is left.
+#[derive(Clone, Copy, Debug)]
+enum Hold {
+    /// A request to the node with this in it.
+    Node(&'static str),
+    /// A request to Redis with this in it: the server hears nothing of it.
+    Request(&'static str),
+    /// The answer to it: the server has done what it was asked.
+    Answer(&'static str),
+    /// The wait for a turn.
+    Turn,
+}
+
+/// Which time is over then, by the label of the error that is counted.
+#[derive(Clone, Copy, Debug)]
+enum Over {
+    /// What the nodes had.
+    Nodes,
+    /// That of a step of the fetcher.
+    Step,
+    /// That of the preparer.
+    Preparer,
+}
+
+/// Where a step is left, and what stands in Redis then.
+struct Phase<'a> {
+    hold: Hold,
+    /// Budgets of which the one that matters is over soon.
+    short: Budgets,
+    over: Over,
+    /// Whether preparers have their turn.
+    prepares: bool,
+    /// Blocks up to this one are accepted first.
+    accepted: u64,
+    expected: &'a Contents,
+}
+
+impl<'a> Phase<'a> {
+    /// One of the fetcher, while nothing is prepared.
+    fn of_fetcher(hold: Hold, short: Budgets, over: Over, accepted: u64, expected: &'a Contents) -> Self {
+        Self { hold, short, over, prepares: false, accepted, expected }
+    }
+}
+
+/// A time that is over soon.
+const SHORT: Duration = Duration::from_millis(300);
+
+/// A server, and proxies before it and before a node, which is followed from a block on.
+struct Surroundings {
+    start: u64,
+    redis: RedisServer,
+    to_redis: FaultProxy,
+    to_node: RpcProxy,
+}
+
+impl Surroundings {
+    async fn new(node: SocketAddr, start: u64) -> Self {
+        let redis = RedisServer::start().await.expect("a Redis server");
+        let to_redis = FaultProxy::start(redis.addr()).await.expect("a proxy");
+        let to_node = RpcProxy::start(node).await.expect("a proxy");
+        Self { start, redis, to_redis, to_node }
+    }
+
+    async fn left(&self, world: &World) -> Contents {
+        world.left(&mut self.redis.connection().await.expect("a connection")).await
+    }
+
+    /// A tracker that goes by the proxies.
+    async fn tracker(&self, world: &World, setup: Setup) -> Tracker {
+        let url = format!("redis://{}/0", self.to_redis.addr());
+        Tracker::start(
+            &url,
+            &self.to_node.url(),
+            &world.contracts,
+            Setup { start: StartBlock::Number(self.start), ..setup },
+        )
+        .await
+    }
+
+    /// Follows the blocks up to this one, and prepares nothing.
+    async fn up_to(&self, world: &World, height: u64) -> Contents {
+        self.to_node.set(RpcFault::Frozen(height));
+        let tracker = self.tracker(world, Setup { workers: 0, ..Setup::default() }).await;
+        accepts(&tracker, height).await;
+        tracker.stop().await;
+        self.to_node.clear();
+        self.left(world).await
+    }
+
+    /// Leaves a step in this phase, looks at what stands in Redis, and lets the next one go on to the end.
+    async fn interrupt(&self, world: &World, phase: Phase<'_>, by: Interruption, end: &Contents) {
+        let Phase { hold, short, over, prepares, accepted, expected } = phase;
+        match hold {
+            Hold::Node(word) => self.to_node.hold(word),
+            Hold::Request(word) => self.to_redis.hold_requests(word),
+            Hold::Answer(word) => self.to_redis.hold_answers(word),
+            Hold::Turn => {}
+        }
+        let budgets = if by == Interruption::Stop { Budgets::default() } else { short };
+        let tracker =
+            self.tracker(world, Setup { workers: prepares.into(), budgets, ..Setup::default() }).await;
+        wait_until(&format!("{hold:?} is reached"), SOON, async || match hold {
+            // It has been told, so that it looks, and there is no turn for it.
+            Hold::Turn => tracker.tree.health().iter().any(|actor| {
+                actor.path.starts_with("preparer")
+                    && actor.mailbox.as_ref().is_some_and(|mailbox| mailbox.accepted > 0)
+            }),
+            _ => self.to_node.held() + self.to_redis.held() > 0,
+        })
+        .await;
+        accepts(&tracker, accepted).await;
+        match by {
+            Interruption::Stop => {
+                tracker.stop().await;
+                assert_same(&self.left(world).await, expected);
+                // The next one goes another way: what is held still hangs in the air.
+                let url = self.redis.url();
+                let next = Tracker::start(&url, &world.anvil.url(), &world.contracts, Setup::default()).await;
+                crate::reach_head(world, &next).await;
+                next.stop().await;
+            }
+            Interruption::TimeIsOver => {
+                let label = match over {
+                    Over::Nodes => r#"kind="node",operation="follow the chain""#,
+                    Over::Step => r#"kind="timeout",operation="follow the chain""#,
+                    Over::Preparer => r#"kind="timeout",operation="prepare batches""#,
+                };
+                let error = format!("state_tracker_errors_total{{{label}}}");
+                wait_until(&format!("{hold:?} is given up"), SOON, async || {
+                    tracker.metrics().lines().any(|line| line.starts_with(&error))
+                })
+                .await;
+                assert_same(&self.left(world).await, expected);
+                self.to_node.release();
+                self.to_redis.release();
+                tracker.chain.workers.add_permits(1);
+                crate::reach_head(world, &tracker).await;
+                assert_eq!(tracker.restarts(), 0, "that the time is over is no crash");
+                tracker.stop().await;
+            }
+        }
+        assert_same(&self.left(world).await, end);
+        self.to_redis.release();
+        wait_until("what hung in the air has arrived", SOON, async || self.to_redis.open_connections() == 0)
+            .await;
+        assert_same(&self.left(world).await, end);
+    }
+}
+
+/// Waits until the blocks up to this one are accepted.
+async fn accepts(tracker: &Tracker, height: u64) {
+    wait_until(&format!("block {height} is accepted"), SOON, async || {
+        tracker.following().await.checkpoint.is_some_and(|checkpoint| checkpoint.number == height)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_in_any_phase_leaves_nothing_half_done_and_the_next_start_goes_on() {
+    closing::Stage::new(20).await.left_in_each_phase(Interruption::Stop).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_whose_time_is_over_in_any_phase_leaves_nothing_half_done_and_the_next_one_goes_on() {
+    closing::Stage::new(21).await.left_in_each_phase(Interruption::TimeIsOver).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reorganisation_that_is_left_in_any_phase_is_followed_by_the_next_one() {
+    let stage = reorganised::Stage::new(23).await;
+    for by in [Interruption::Stop, Interruption::TimeIsOver] {
+        stage.left_in_each_phase(by).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_part_of_old_blocks_that_is_left_in_any_phase_is_read_by_the_next_one() {
+    let stage = far_behind::Stage::new(24).await;
+    for by in [Interruption::Stop, Interruption::TimeIsOver] {
+        stage.left_in_each_phase(by).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waiting_for_a_turn_is_measured_ends_in_time_and_the_epoch_is_prepared_once_it_comes() {
+    closing::Stage::new(22).await.without_a_turn().await;
+}

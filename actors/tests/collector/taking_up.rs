@@ -1,0 +1,138 @@
+//! Following begins where another program has followed the chain before.
+
+use std::time::Duration;
+
+use evm::StartBlock;
+use testkit::{
+    Emission, RedisServer,
+    contents::{Contents, assert_same, query},
+    wait_until,
+    world::{WINDOW, World},
+};
+
+use crate::{
+    reach_head,
+    tracker::{SOON, Setup, Tracker},
+    undisturbed,
+};
+
+/// What others read, without what is the tracker's own.
+fn of_others(all: Contents, but: &str) -> Contents {
+    all.into_iter().filter(|(key, _)| !key.starts_with("tracker:") && key != but).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn windows_that_another_program_has_left_open_are_handed_over_once_and_what_it_has_handed_over_is_not()
+{
+    let mut world = World::new(22).await;
+    world.grow(60).await;
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut connection = redis.connection().await.expect("a connection");
+    world.collect(&mut connection, 0).await;
+    // What is the tracker's own gone, this is what its predecessor leaves.
+    let before = Tracker::start(&redis.url(), &world.anvil.url(), &world.contracts, Setup::default()).await;
+    reach_head(&world, &before).await;
+    before.stop().await;
+    let own: Vec<String> = query(&mut connection, &["KEYS", "tracker:*"]).await;
+    let mut delete = vec!["DEL"];
+    delete.extend(own.iter().map(String::as_str));
+    assert!(query::<u64>(&mut connection, &delete).await > 4);
+    let market = world.contracts.markets[0].clone();
+    let marked = format!("EpochMarkerSetKey.{market}");
+    let open: u64 = query(&mut connection, &["SCARD", &marked]).await;
+    assert!(open > 0, "no window is open");
+    // It fell before it had removed the marker of an epoch that it had handed over.
+    let handed: u64 = query(&mut connection, &["EXISTS", &format!("BatchCountKey.{market}.101")]).await;
+    assert_eq!(handed, 1);
+    query::<()>(&mut connection, &["SADD", &marked, "101"]).await;
+    let details = format!("EpochMarkerDetailsKey.{market}.101");
+    // And one was never more than a name.
+    query::<()>(&mut connection, &["SADD", &marked, "nonsense"]).await;
+
+    // Some blocks come before somebody follows again: it goes on where its predecessor has stopped.
+    world.grow_collected(40, &mut connection).await;
+    let clean_every = Duration::from_millis(20);
+    let setup = Setup { start: StartBlock::Latest { back: 0 }, clean_every, ..Setup::default() };
+    let tracker = Tracker::start(&redis.url(), &world.anvil.url(), &world.contracts, setup).await;
+    reach_head(&world, &tracker).await;
+    wait_until("the marker of what was handed over is gone", SOON, async || {
+        !query::<bool>(&mut connection.clone(), &["SISMEMBER", &marked, "101"]).await
+    })
+    .await;
+    assert!(query::<i64>(&mut connection, &["TTL", &details]).await > 0, "its details are kept for a while");
+    tracker.stop().await;
+    query::<()>(&mut connection, &["SREM", &marked, "nonsense"]).await;
+    let found = of_others(world.left(&mut connection).await, &details);
+    assert_same(&found, &of_others(undisturbed(&world, Setup::default()).await, &details));
+    // The day was asked of the contract, or the slots would lack what was submitted in the windows that were taken up.
+    assert!(found.keys().any(|key| key.starts_with("SlotSubmissionsKey.")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_program_hands_over_meanwhile_is_told_and_not_handed_over_again() {
+    let mut world = World::new(24).await;
+    let market = world.contracts.markets[0].clone();
+    world.emit(&market, &Emission::EpochReleased { epoch: 1, begin: 0, end: 1 }).await;
+    world.mine().await;
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut connection = redis.connection().await.expect("a connection");
+    query::<()>(&mut connection, &["SET", &format!("BatchCountKey.{market}.1"), "3"]).await;
+    let tracker = Tracker::start(&redis.url(), &world.anvil.url(), &world.contracts, Setup::default()).await;
+    for _ in 0..=WINDOW {
+        world.mine().await;
+    }
+    reach_head(&world, &tracker).await;
+    let prepared = tracker.chain.progress.now().prepared[&market.parse().expect("an address")];
+    assert_eq!((prepared.elsewhere, prepared.epochs), (1, 0), "{prepared:?}");
+    assert_eq!(query::<u64>(&mut connection, &["EXISTS", "finalizerQueue"]).await, 0);
+    let marked = format!("EpochMarkerSetKey.{market}");
+    assert_eq!(query::<u64>(&mut connection, &["SCARD", &marked]).await, 0, "it is over");
+    tracker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_market_that_was_not_followed_for_a_while_is_taken_up_where_the_others_are_on_the_day_that_it_is() {
+    let mut world = World::new(23).await;
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut connection = redis.connection().await.expect("a connection");
+    let (url, node) = (redis.url(), world.anvil.url());
+    let [one, other] = [0, 1].map(|index| world.contracts.markets[index].clone());
+    let mut first_alone = world.contracts.clone();
+    first_alone.markets.truncate(1);
+    let setup = Setup::default();
+    let both = Tracker::start(&url, &node, &world.contracts, setup).await;
+    reach_head(&world, &both).await;
+    both.stop().await;
+    // The other one is gone while its day changes and an epoch of it is released.
+    let alone = Tracker::start(&url, &node, &first_alone, setup).await;
+    for market in [&one, &other] {
+        let views = [WINDOW, 86_400_000_000, 10, 8, 7_200];
+        world.anvil.set_market(&world.contracts, market, views).await.expect("set");
+        world.emit(market, &Emission::DayStarted { day: 8 }).await;
+        world.emit(market, &Emission::EpochReleased { epoch: 1, begin: 0, end: 1 }).await;
+    }
+    world.mine().await;
+    reach_head(&world, &alone).await;
+    alone.stop().await;
+
+    let both = Tracker::start(&url, &node, &world.contracts, setup).await;
+    let address = other.parse().expect("an address");
+    wait_until("it is followed again", SOON, async || both.following().await.followed.contains(&address))
+        .await;
+    world.emit(&other, &Emission::EpochReleased { epoch: 2, begin: 0, end: 1 }).await;
+    world.mine().await;
+    let block = world.anvil.block(world.height().await).await.expect("asked").expect("the head").0;
+    let key = format!("SnapshotCollector.{other}.2.{block}");
+    query::<()>(&mut connection, &["SADD", &key, &format!("{other}.2.project.17")]).await;
+    for _ in 0..=WINDOW {
+        world.mine().await;
+    }
+    reach_head(&world, &both).await;
+    let count = |epoch: u64| format!("BatchCountKey.{other}.{epoch}");
+    assert_eq!(query::<Option<u64>>(&mut connection, &["GET", &count(2)]).await, Some(1));
+    assert_eq!(query::<Option<u64>>(&mut connection, &["GET", &count(1)]).await, None, "nobody followed it");
+    let of_day = |day: u64| format!("SlotSubmissionsKey.{other}.{day}.17");
+    assert_eq!(query::<Option<u64>>(&mut connection, &["GET", &of_day(8)]).await, Some(1));
+    assert_eq!(query::<Option<u64>>(&mut connection, &["GET", &of_day(7)]).await, None);
+    both.stop().await;
+}

@@ -1,0 +1,190 @@
+//! The chain subtree in a tree of its own.
+
+use std::{collections::BTreeMap, num::NonZeroUsize, sync::Arc, time::Duration};
+
+use actors::collector::{
+    BatchPreparer, BlockFetcher, Budgets, Cleaner, FollowServices, FollowSettings, MarketEdge, Notice,
+    Notifier, Progress,
+};
+use domain::{
+    chain::{ContractAddress, WindowState},
+    collector::{Following, Rules},
+};
+use evm::StartBlock;
+use evm::{ChainConfig, Source};
+use store_collector::{ChainKeys, ChainStore};
+use supervision::{
+    ActorHealth, Backoff, Child, Clock, ExitKind, Intensity, Limits, Mailbox, Outcome, Overflow, Policy,
+    Tree, TreeOptions,
+};
+use testkit::{Contracts, wait_until};
+
+use crate::common;
+
+pub const SOON: Duration = Duration::from_secs(120);
+
+/// What differs from test to test.
+#[derive(Clone, Copy)]
+pub struct Setup {
+    pub start: StartBlock,
+    pub max_chunk: u64,
+    pub max_reorg_depth: u64,
+    pub max_windows: usize,
+    pub inputs_live: u64,
+    pub silence: u64,
+    pub old_after: Duration,
+    pub clean_every: Duration,
+    pub budgets: Budgets,
+    /// Markets that are prepared at once; none before the test lets them, where it is 0.
+    pub workers: usize,
+    pub policy: Policy,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        let policy = Policy {
+            intensity: Intensity { max_restarts: 100_000, within: Duration::from_secs(1) },
+            backoff: Backoff {
+                first: Duration::from_millis(1),
+                max: Duration::from_millis(5),
+                ..Policy::default().backoff
+            },
+            ..Policy::default()
+        };
+        let day = Duration::from_secs(86_400);
+        Self {
+            start: StartBlock::Number(1),
+            max_chunk: 13,
+            max_reorg_depth: 20,
+            max_windows: 100,
+            inputs_live: 86_400,
+            silence: 30,
+            old_after: day,
+            clean_every: day,
+            budgets: Budgets::default(),
+            workers: 2,
+            policy,
+        }
+    }
+}
+
+pub struct Tracker {
+    pub tree: Tree,
+    pub chain: FollowServices,
+}
+
+impl Tracker {
+    pub async fn start(redis: &str, node: &str, contracts: &Contracts, setup: Setup) -> Self {
+        let clock = Clock::system();
+        let markets: Vec<ContractAddress> =
+            contracts.markets.iter().map(|market| market.parse().expect("an address")).collect();
+        let chain = services(redis, node, contracts, &markets, setup, &clock);
+        chain.services.telemetry.observe_chain(chain.source.clone(), chain.progress.clone());
+        let notices = Mailbox::<Notice>::new("notifier", Limits::default(), &clock);
+        let chain =
+            FollowServices { notifier: notices.address("block-fetcher", Overflow::DropOldest), ..chain };
+        let mut children = vec![Child::actor("notifier", &notices, || Notifier).policy(setup.policy)];
+        let mut edges = Vec::new();
+        for market in markets {
+            let name = format!("preparer-{market}");
+            let mailbox = Mailbox::new(name.clone(), Limits::default(), &clock);
+            let preparer = mailbox.address("block-fetcher", Overflow::Coalesce);
+            edges.push(MarketEdge { market, actor: preparer });
+            let of_preparer = chain.clone();
+            let make = move || BatchPreparer::new(of_preparer.clone(), market);
+            children.push(Child::actor(name, &mailbox, make).policy(setup.policy));
+        }
+        let of_cleaner = chain.clone();
+        let clean = Child::source("cleaner", move || Cleaner::new(of_cleaner.clone()));
+        children.push(clean.policy(setup.policy));
+        let of_fetcher = chain.clone();
+        let fetch = Child::source("block-fetcher", move || {
+            BlockFetcher::new(of_fetcher.clone(), edges.clone(), Vec::new())
+        });
+        children.push(fetch.policy(setup.policy));
+        let tree = Tree::start(children, TreeOptions::default()).await.expect("the tree starts");
+        Self { tree, chain }
+    }
+
+    pub async fn following(&self) -> Following {
+        let mut session = self.chain.services.store.session("test").await.expect("a session");
+        self.chain.store.of_chain(31_337).load(&mut session).await.expect("loaded").following
+    }
+
+    /// Waits until everything up to this block is accepted, and all that is closed is handed over.
+    pub async fn caught_up(&self, height: u64, hash: &str) {
+        wait_until(&format!("block {height} is accepted"), SOON, async || {
+            let following = self.following().await;
+            let closed = |state: &WindowState| matches!(state, WindowState::Closed { .. });
+            let prepared = following
+                .markets
+                .values()
+                .all(|market| market.windows.values().all(|window| !closed(&window.state)));
+            let checkpoint = following.checkpoint;
+            prepared && checkpoint.is_some_and(|at| at.number == height && at.hash.to_string() == hash)
+        })
+        .await;
+    }
+
+    /// Stops it in order: nobody has to be killed for that.
+    pub async fn stop(self) {
+        let report = self.tree.stop(Duration::from_secs(10)).await;
+        assert_eq!((report.outcome, report.left_behind), (Outcome::Stopped, 0));
+        let killed = |actor: &ActorHealth| actor.exits(ExitKind::Killed) > 0;
+        assert!(!self.tree.health().iter().any(killed), "{:#?}", self.tree.health());
+    }
+
+    /// Its metrics, as they are scraped.
+    pub fn metrics(&self) -> String {
+        self.chain.services.telemetry.render().expect("metrics can be rendered")
+    }
+
+    /// How often its actors fell.
+    pub fn restarts(&self) -> u64 {
+        self.tree.health().iter().map(|actor| actor.generation.saturating_sub(1)).sum()
+    }
+}
+
+fn services(
+    redis: &str,
+    node: &str,
+    contracts: &Contracts,
+    markets: &[ContractAddress],
+    setup: Setup,
+    clock: &Clock,
+) -> FollowServices {
+    let rhythm = common::rhythm(Duration::from_secs(1));
+    let services = common::services(redis, Duration::from_secs(10), rhythm, clock);
+    let protocol_state = contracts.protocol_state.parse().expect("an address");
+    let contracts = evm::Contracts { protocol_state, priorities: None, markets: markets.to_vec() };
+    let mut config = ChainConfig::new(vec![node.parse().expect("a URL")], contracts);
+    config.poll_interval = Duration::from_millis(20);
+    config.max_chunk = setup.max_chunk;
+    let nobody = Mailbox::<Notice>::new("nobody", Limits::default(), clock);
+    FollowServices {
+        services,
+        store: ChainStore::new(ChainKeys::new(""), protocol_state.to_string(), markets.to_vec(), true),
+        source: Source::new(config).expect("a source"),
+        progress: Arc::new(Progress::new(clock)),
+        settings: Arc::new(FollowSettings {
+            start: setup.start,
+            markets: markets.iter().map(|market| (*market, market.lower())).collect(),
+            rules: Rules {
+                windows: BTreeMap::new(),
+                max_windows: setup.max_windows,
+                max_reorg_depth: setup.max_reorg_depth,
+                inputs_live: setup.inputs_live,
+                silence: setup.silence,
+                block_time: 1.0,
+            },
+            old_after: setup.old_after,
+            batch_size: NonZeroUsize::new(5).expect("more than none"),
+            budgets: setup.budgets,
+            prepare_every: Duration::from_millis(50),
+            refresh_every: Duration::from_secs(3_600),
+            clean_every: setup.clean_every,
+        }),
+        notifier: nobody.address("nobody", Overflow::DropOldest),
+        workers: Arc::new(tokio::sync::Semaphore::new(setup.workers)),
+    }
+}

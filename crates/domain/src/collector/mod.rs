@@ -1,0 +1,9 @@
+//! The rules of the collector: following a chain through reorganisations, and arranging submissions into batches.
+
+mod batches;
+mod chain_state;
+
+pub use batches::{Arrangement, BadSubmission, Batch, Submission};
+pub use chain_state::{
+    Before, Beginning, Deeds, Following, Handed, Market, Note, Old, Refused, Rules, Stretch, TooDeep,
+};

@@ -1,0 +1,302 @@
+//! The datasets over hours and days: `metrics:participation`, `stats:hourly:T`, `stats:daily`.
+//!
+//! Every stretch of time is half open: what happens on the boundary of two hours belongs to the later one. A
+//! number that could not be read is null, never zero.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, UNIX_EPOCH},
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    Number,
+    tracker::{Entry, Observation, Totals},
+};
+
+/// An hour, in seconds.
+pub const HOUR: u64 = 3600;
+/// A day, in seconds.
+pub const DAY: u64 = 24 * HOUR;
+
+/// The dataset `metrics:participation`, over the last 24 hours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Participation {
+    /// Epochs opened.
+    pub epochs: Option<u64>,
+    /// Epochs for which this validator made a local batch.
+    pub level1: Option<u64>,
+    /// Aggregated batches.
+    pub aggregated: Option<u64>,
+    /// Aggregated batches that name this validator.
+    pub inclusions: Option<u64>,
+}
+
+impl Participation {
+    /// From what a pass saw: the sealed epochs of the day, and those that are not sealed yet.
+    #[must_use]
+    pub fn of(seen: &Observation, totals: &Totals) -> Self {
+        let day = (seen.now - DAY as f64).max(0.0) as u64 + 1..seen.now.max(0.0) as u64 + 1;
+        let unsealed = |moment: fn(&Entry) -> Option<u64>| {
+            totals
+                .unsealed
+                .iter()
+                .filter(|(_, entry)| moment(entry).is_some_and(|at| day.contains(&at)))
+                .count() as u64
+        };
+        let aggregated = unsealed(|entry| entry.aggregated);
+        let included = unsealed(|entry| entry.aggregated.filter(|_| entry.included));
+        Self {
+            epochs: seen.day.opened.map(|sealed| sealed + unsealed(|entry| entry.opened)),
+            level1: seen.day.level1,
+            aggregated: seen.day.aggregated.map(|sealed| sealed + aggregated),
+            inclusions: seen.day.included.map(|sealed| sealed + included),
+        }
+    }
+
+    /// As the JSON object of the dataset.
+    #[must_use]
+    pub fn to_json(&self, now: f64) -> Value {
+        json!({
+            "epochs_participated_24h": self.level1,
+            "epochs_total_24h": self.epochs,
+            "participation_rate": percent(self.inclusions, self.aggregated),
+            "level1_batches_24h": self.level1,
+            "level2_inclusions_24h": self.inclusions,
+            "inclusion_rate": percent(self.inclusions, self.level1),
+            "timestamp": now.max(0.0) as u64,
+        })
+    }
+}
+
+/// A share in percent, at most 100; 0 of nothing is 0, and what is not known is null.
+fn percent(part: Option<u64>, whole: Option<u64>) -> Value {
+    let (Some(part), Some(whole)) = (part, whole) else { return Value::Null };
+    let share = if whole == 0 { 0.0 } else { 100.0 * part as f64 / whole as f64 };
+    Number::Real(share.min(100.0)).to_json()
+}
+
+/// The dataset `stats:hourly:T`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HourStats {
+    /// Its start, in Unix seconds.
+    pub start: u64,
+    /// Its end, or now for the running hour.
+    pub end: u64,
+    /// Epochs opened in it.
+    pub epochs: Option<u64>,
+    /// Local and aggregated batches made in it.
+    pub batches: Option<u64>,
+    /// Submissions of the epochs opened in it.
+    pub submissions: Option<u64>,
+    /// Distinct validators in the aggregated batches of the epochs opened in it.
+    pub unique_validators: Option<u64>,
+}
+
+impl HourStats {
+    /// The two hours of which statistics are kept: the one before, and the running one.
+    #[must_use]
+    pub fn hours(now: u64) -> [(u64, u64); 2] {
+        let start = now - now % HOUR;
+        [(start.saturating_sub(HOUR), start), (start, now)]
+    }
+
+    /// The statistics of one hour, from the sealed entries of its time and the unsealed ones.
+    #[must_use]
+    pub fn of(seen: &Observation, totals: &Totals, (start, end): (u64, u64)) -> Self {
+        let stretch = Stretch::of(entries(seen, totals), start, end);
+        let sealed = seen.hour_validators.get(&start).cloned().flatten();
+        let unsealed = totals.unsealed.iter().filter(|(_, entry)| entry.hour() == Some(start));
+        let named =
+            unsealed.filter_map(|(epoch, _)| seen.facts.get(epoch)?.batch_validators.clone()).flatten();
+        let validators = sealed.map(|sealed| {
+            let all: BTreeSet<String> = sealed.into_iter().chain(named).collect();
+            all.iter().filter(|validator| !validator.is_empty()).count() as u64
+        });
+        Self {
+            start,
+            end,
+            epochs: Some(stretch.epochs),
+            batches: Some(stretch.batches),
+            submissions: Some(stretch.submissions),
+            unique_validators: validators,
+        }
+    }
+
+    /// As the JSON object of the dataset.
+    #[must_use]
+    pub fn to_json(&self, now: f64) -> Value {
+        json!({
+            "hour_start": rfc3339(self.start),
+            "hour_end": rfc3339(self.end),
+            "epochs": self.epochs,
+            "batches": self.batches,
+            "submissions": self.submissions,
+            "unique_validators": self.unique_validators,
+            "updated_at": now.max(0.0) as u64,
+        })
+    }
+}
+
+/// The dataset `stats:daily`: the last 24 hours.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DayStats {
+    /// Its end, in Unix seconds; it begins 24 hours before.
+    pub end: u64,
+    /// Local and aggregated batches.
+    pub batches: Option<u64>,
+    /// Submissions of the epochs opened in it.
+    pub submissions: Option<u64>,
+    /// Epochs opened in each of its hours, the earliest first.
+    pub epochs: [Option<u64>; 24],
+}
+
+impl DayStats {
+    /// The 24 hours that end at `end`, the earliest first.
+    pub fn hours(end: u64) -> impl Iterator<Item = (u64, u64)> {
+        let start = end.saturating_sub(DAY);
+        (0..24).map(move |hour| (start + hour * HOUR, start + (hour + 1) * HOUR))
+    }
+
+    /// The statistics of the 24 hours that end at `end`.
+    #[must_use]
+    pub fn of(seen: &Observation, totals: &Totals, end: u64) -> Self {
+        let whole = Stretch::of(entries(seen, totals), end.saturating_sub(DAY), end);
+        let mut epochs = [None; 24];
+        for (slot, (start, end)) in epochs.iter_mut().zip(Self::hours(end)) {
+            *slot = Some(Stretch::of(entries(seen, totals), start, end).epochs);
+        }
+        Self { end, batches: Some(whole.batches), submissions: Some(whole.submissions), epochs }
+    }
+
+    /// As the JSON object of the dataset.
+    #[must_use]
+    pub fn to_json(&self, now: f64) -> Value {
+        let breakdown: Vec<Value> = Self::hours(self.end)
+            .zip(self.epochs)
+            .map(|((start, _), epochs)| json!({ "hour": hour_of_day(start), "epochs": epochs }))
+            .collect();
+        let epochs: Option<u64> = self.epochs.iter().copied().sum();
+        json!({
+            "period_start": rfc3339(self.end.saturating_sub(DAY)),
+            "period_end": rfc3339(self.end),
+            "epochs_total": epochs,
+            "batches_total": self.batches,
+            "submissions_total": self.submissions,
+            "hourly_breakdown": breakdown,
+            "updated_at": now.max(0.0) as u64,
+        })
+    }
+}
+
+/// What happened in `[start, end)`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Stretch {
+    epochs: u64,
+    batches: u64,
+    submissions: u64,
+}
+
+impl Stretch {
+    fn of<'a>(entries: impl Iterator<Item = &'a Entry>, start: u64, end: u64) -> Self {
+        let within = |at: Option<u64>| at.is_some_and(|at| at >= start && at < end);
+        let mut stretch = Self::default();
+        for entry in entries {
+            stretch.batches += u64::from(within(entry.local)) + u64::from(within(entry.aggregated));
+            if within(entry.opened) {
+                stretch.epochs += 1;
+                stretch.submissions += entry.submissions;
+            }
+        }
+        stretch
+    }
+}
+
+fn entries<'a>(seen: &'a Observation, totals: &'a Totals) -> impl Iterator<Item = &'a Entry> {
+    seen.past.iter().chain(totals.unsealed.iter().map(|(_, entry)| entry))
+}
+
+pub(crate) fn rfc3339(unix: u64) -> String {
+    // Beyond the year 9999 there is no such form.
+    let latest = 253_402_300_799;
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(unix.min(latest))).to_string()
+}
+
+/// `HH:MM`, UTC.
+pub(crate) fn hour_of_day(unix: u64) -> String {
+    format!("{:02}:{:02}", unix % DAY / HOUR, unix % HOUR / 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn participation_divides_by_aggregated_batches_and_inclusion_by_own_ones() {
+        let some =
+            Participation { epochs: Some(9), level1: Some(4), aggregated: Some(5), inclusions: Some(2) };
+        let json = some.to_json(100.9);
+        assert_eq!((&json["participation_rate"], &json["inclusion_rate"]), (&json!(40), &json!(50)));
+        assert_eq!((&json["epochs_participated_24h"], &json["epochs_total_24h"]), (&json!(4), &json!(9)));
+        assert_eq!(json["timestamp"], 100);
+    }
+
+    #[test]
+    fn a_rate_is_at_most_100_and_of_nothing_0_and_of_the_unknown_null() {
+        let rate = |inclusions, level1| {
+            Participation { inclusions, level1, ..Participation::default() }.to_json(0.0)["inclusion_rate"]
+                .clone()
+        };
+        assert_eq!(rate(Some(7), Some(5)), json!(100));
+        assert_eq!(rate(Some(0), Some(0)), json!(0));
+        assert_eq!(rate(None, Some(5)), Value::Null);
+    }
+
+    #[test]
+    fn hours_have_the_form_that_readers_know() {
+        let hour =
+            HourStats { start: 1_795_338_000, end: 1_795_340_103, epochs: Some(3), ..HourStats::default() };
+        let json = hour.to_json(1_795_340_103.0);
+        assert_eq!(
+            (&json["hour_start"], &json["hour_end"]),
+            (&json!("2026-11-22T09:00:00Z"), &json!("2026-11-22T09:35:03Z"))
+        );
+        assert_eq!((&json["epochs"], &json["batches"]), (&json!(3), &Value::Null));
+    }
+
+    #[test]
+    fn a_day_begins_24_hours_ago_and_sums_up_its_hours() {
+        let mut day =
+            DayStats { end: 1_795_340_103, batches: Some(7), submissions: Some(0), ..DayStats::default() };
+        day.epochs = [Some(0); 24];
+        day.epochs[23] = Some(3);
+        let json = day.to_json(1_795_340_103.0);
+        assert_eq!(json["period_start"], "2026-11-21T09:35:03Z");
+        assert_eq!(json["epochs_total"], 3);
+        let hours = json["hourly_breakdown"].as_array().expect("an array");
+        assert_eq!(
+            (hours.len(), &hours[0]["hour"], &hours[23]),
+            (24, &json!("09:35"), &json!({ "hour": "08:35", "epochs": 3 }))
+        );
+        day.epochs[5] = None;
+        assert_eq!(day.to_json(0.0)["epochs_total"], Value::Null);
+    }
+
+    proptest! {
+        #[test]
+        fn every_moment_of_a_day_belongs_to_exactly_one_of_its_hours(end in DAY..4_000_000_000_u64, back in 1..=DAY) {
+            let moment = end - back;
+            let holding = DayStats::hours(end).filter(|&(start, end)| start <= moment && moment < end).count();
+            prop_assert_eq!(holding, 1);
+        }
+
+        #[test]
+        fn the_two_hours_of_a_moment_touch_and_do_not_overlap(now in HOUR..4_000_000_000_u64) {
+            let [(before, end), (start, until)] = HourStats::hours(now);
+            prop_assert_eq!((end, end - before, until), (start, HOUR, now));
+            prop_assert!(start <= now && now < start + HOUR && start.is_multiple_of(HOUR));
+        }
+    }
+}

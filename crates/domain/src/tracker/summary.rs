@@ -1,0 +1,305 @@
+//! The dataset `dashboard:summary`, whose fields are also those of `stats:current`.
+
+use serde_json::{Map, Value};
+
+use crate::{
+    Number,
+    tracker::{Observation, Priorities, Totals},
+};
+
+/// What rates are divided by at least, in seconds.
+const LEAST_DIVISOR: f64 = 1.0;
+
+/// The window over which rates are measured. It survives restarts and is renewed when it is over.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MeasurementWindow {
+    /// When it began, in Unix seconds.
+    pub began: f64,
+    /// The totals when it began.
+    pub submissions: u64,
+    /// Epochs opened when it began.
+    pub epochs: u64,
+    /// Batches when it began.
+    pub batches: u64,
+}
+
+impl MeasurementWindow {
+    /// The window to measure in now: `present`, or a new one where there is none, where it is over or where
+    /// it is of no use (it begins in the future, or counts more than there is).
+    #[must_use]
+    pub fn at(present: Option<Self>, totals: &Totals, now: f64, length: f64) -> Self {
+        let sums = &totals.all;
+        let fresh = Self {
+            began: now,
+            submissions: sums.submissions,
+            epochs: sums.epochs,
+            batches: sums.local + sums.aggregated,
+        };
+        let usable = |window: &Self| {
+            now >= window.began
+                && now < window.began + length
+                && window.submissions <= fresh.submissions
+                && window.epochs <= fresh.epochs
+                && window.batches <= fresh.batches
+        };
+        present.filter(usable).unwrap_or(fresh)
+    }
+}
+
+/// Counts of the last minute and of the last five. `None`: could not be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recent {
+    /// Epochs opened in the last minute.
+    pub epochs_1m: Option<u64>,
+    /// Epochs opened in the last five minutes.
+    pub epochs_5m: Option<u64>,
+    /// Local and aggregated batches of the last minute.
+    pub batches_1m: Option<u64>,
+    /// Local and aggregated batches of the last five minutes.
+    pub batches_5m: Option<u64>,
+    /// Submissions processed in the last minute.
+    pub submissions_1m: Option<u64>,
+    /// Submissions processed in the last five minutes.
+    pub submissions_5m: Option<u64>,
+}
+
+/// What a summary is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct SummaryInput<'a> {
+    /// The ledger.
+    pub totals: &'a Totals,
+    /// The measurement window.
+    pub window: MeasurementWindow,
+    /// What happened lately.
+    pub recent: Recent,
+    /// Submissions waiting.
+    pub queue: Option<u64>,
+    /// Distinct active validators.
+    pub active_validators: Option<u64>,
+    /// How many gaps the examined epochs have.
+    pub gaps: Option<u64>,
+    /// What `vpa:*` says.
+    pub priorities: Priorities,
+    /// Unix seconds.
+    pub now: f64,
+}
+
+impl<'a> SummaryInput<'a> {
+    /// Everything that one pass saw, with the ledger and the window that follow from it.
+    #[must_use]
+    pub fn of(seen: &Observation, totals: &'a Totals, window: MeasurementWindow) -> Self {
+        Self {
+            totals,
+            window,
+            recent: seen.recent(),
+            queue: seen.queue,
+            active_validators: seen.active_validators(),
+            gaps: seen.gap_count(),
+            priorities: seen.priorities,
+            now: seen.now,
+        }
+    }
+}
+
+/// The fields of the summary, in the order of their names.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary(Vec<(&'static str, Option<Number>)>);
+
+impl Summary {
+    /// Computes all fields.
+    #[must_use]
+    pub fn of(input: &SummaryInput<'_>) -> Self {
+        let SummaryInput { totals, window, recent, queue, active_validators, gaps, priorities, now } = *input;
+        let sums = &totals.all;
+        let batches = sums.local + sums.aggregated;
+        let elapsed = (now - window.began).max(0.0);
+        let count = |count: u64| Some(Number::Count(count));
+        let rate = |total: u64, at_start: u64| {
+            Some(Number::Real(total.saturating_sub(at_start) as f64 / elapsed.max(LEAST_DIVISOR)))
+        };
+        let read = |count: Option<u64>| count.map(Number::Count);
+        // A sum that lacks a part is not the sum.
+        let whole = |number: Option<Number>| number.filter(|_| totals.unread_submissions == 0);
+        let gap_rate = gaps.zip(recent.epochs_5m);
+        let gap_rate = gap_rate.map(|(gaps, epochs)| Number::Real(gaps as f64 / (epochs as f64 + 1.0)));
+        let mut fields = vec![
+            ("active_validators", read(active_validators)),
+            ("batch_rate", rate(batches, window.batches)),
+            ("batches_1m", read(recent.batches_1m)),
+            ("batches_5m", read(recent.batches_5m)),
+            ("batches_total", count(batches)),
+            ("epoch_gaps_count", read(gaps)),
+            ("epoch_gaps_rate", gap_rate),
+            ("epoch_rate", rate(sums.epochs, window.epochs)),
+            ("epochs_1m", read(recent.epochs_1m)),
+            ("epochs_5m", read(recent.epochs_5m)),
+            ("epochs_total", count(sums.epochs)),
+            ("measurement_duration", Some(Number::Real(elapsed))),
+            ("processed_submissions", whole(count(totals.unfinished_submissions))),
+            ("submission_rate", whole(rate(sums.submissions, window.submissions))),
+            ("submissions_1m", read(recent.submissions_1m)),
+            ("submissions_5m", read(recent.submissions_5m)),
+            ("submissions_queue", read(queue)),
+            ("submissions_total", whole(count(sums.submissions))),
+            ("unaccounted_epochs", count(sums.unaccounted)),
+            ("updated_at", count(now.max(0.0) as u64)),
+            ("vpa_priority_assignments_24h", read(priorities.assignments_24h)),
+            ("vpa_submissions_24h", read(priorities.submissions_24h)),
+        ];
+        // Fields of which there is no source are left out; the others are null when they can't be read.
+        let kept = [
+            ("vpa_priority_assignments_total", priorities.assignments),
+            ("vpa_no_priority_count", priorities.none),
+            ("vpa_submissions_success", priorities.succeeded),
+            ("vpa_submissions_failed", priorities.failed),
+        ];
+        fields.extend(kept.into_iter().filter_map(|(name, value)| Some((name, read(value?)))));
+        if let Some((succeeded, failed)) = priorities.succeeded.zip(priorities.failed) {
+            let both = succeeded.zip(failed).map(|(succeeded, failed)| (succeeded as f64, failed as f64));
+            // Of nothing there is no rate; of what can't be read it is not known.
+            if both.is_none_or(|(succeeded, failed)| succeeded + failed > 0.0) {
+                let rate = both.map(|(succeeded, failed)| 100.0 * succeeded / (succeeded + failed));
+                fields.push(("vpa_submission_success_rate", rate.map(Number::Real)));
+            }
+        }
+        fields.sort_unstable_by_key(|(name, _)| *name);
+        Self(fields)
+    }
+
+    /// The fields with their values; `None` where a value could not be computed.
+    pub fn fields(&self) -> impl Iterator<Item = (&'static str, Option<Number>)> + '_ {
+        self.0.iter().copied()
+    }
+
+    /// Fills each missing field from `last`, which gives the last good value while it may still be used.
+    pub fn fill_from(&mut self, last: impl Fn(&str) -> Option<Number>) {
+        for (name, value) in &mut self.0 {
+            if value.is_none() {
+                *value = last(name);
+            }
+        }
+    }
+
+    /// As the JSON object of `dashboard:summary`; what is not known is null.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let json = |value: Option<Number>| value.map_or(Value::Null, Number::to_json);
+        Value::Object(
+            self.fields().map(|(name, value)| (name.to_owned(), json(value))).collect::<Map<_, _>>(),
+        )
+    }
+
+    /// As the fields of the hash `stats:current`; what is not known is absent.
+    #[must_use]
+    pub fn to_hash(&self) -> Vec<(&'static str, String)> {
+        self.fields().filter_map(|(name, value)| Some((name, value?.to_text()))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tracker::Sums;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_measurement_window_holds_the_present_and_never_counts_more_than_there_is(
+            present in proptest::option::of((0_f64..2e9, 0_u64..100, 0_u64..100, 0_u64..100)),
+            sums in (0_u64..100, 0_u64..100, 0_u64..50, 0_u64..50), now in 0_f64..2e9, length in 1_f64..1e6,
+        ) {
+            let totals = totals(sums.0, sums.1, sums.2, sums.3);
+            let present = present.map(|(began, submissions, epochs, batches)| {
+                MeasurementWindow { began, submissions, epochs, batches }
+            });
+            let window = MeasurementWindow::at(present, &totals, now, length);
+            prop_assert!(window.began <= now && now < window.began + length);
+            prop_assert!(window.epochs <= sums.0 && window.submissions <= sums.1);
+            prop_assert!(window.batches <= sums.2 + sums.3);
+            prop_assert!(Some(window) == present || window.began == now, "it is the old one, or begins now");
+            prop_assert_eq!(MeasurementWindow::at(Some(window), &totals, now, length), window);
+        }
+    }
+
+    fn totals(epochs: u64, submissions: u64, local: u64, aggregated: u64) -> Totals {
+        Totals {
+            all: Sums { epochs, submissions, local, aggregated, ..Sums::default() },
+            ..Totals::default()
+        }
+    }
+
+    fn summary(totals: &Totals, window: MeasurementWindow, now: f64) -> Value {
+        let recent = Recent { epochs_5m: Some(3), ..Recent::default() };
+        let priorities =
+            Priorities { succeeded: Some(Some(3)), failed: Some(Some(1)), ..Priorities::default() };
+        let (queue, active_validators, gaps) = (None, Some(2), Some(2));
+        let input = SummaryInput { totals, window, recent, queue, active_validators, gaps, priorities, now };
+        Summary::of(&input).to_json()
+    }
+
+    #[test]
+    fn rates_are_per_second_of_the_window_and_never_divide_by_less_than_one() {
+        let totals = totals(10, 50, 3, 4);
+        let window = MeasurementWindow { began: 1000.0, submissions: 20, epochs: 5, batches: 1 };
+        let json = summary(&totals, window, 1010.0);
+        assert_eq!((&json["submission_rate"], &json["epoch_rate"]), (&3.into(), &0.5.into()));
+        assert_eq!((&json["batch_rate"], &json["batches_total"]), (&0.6.into(), &7.into()));
+        assert_eq!(json["measurement_duration"], 10);
+        assert_eq!(summary(&totals, window, 1000.5)["submission_rate"], 30);
+    }
+
+    #[test]
+    fn priorities_and_gaps_have_their_fields_where_they_have_a_source() {
+        let json =
+            summary(&totals(1, 1, 1, 1), MeasurementWindow::at(None, &totals(1, 1, 1, 1), 5.0, 60.0), 5.0);
+        assert_eq!(
+            (&json["vpa_submission_success_rate"], &json["vpa_submissions_success"]),
+            (&75.into(), &3.into())
+        );
+        assert!(json.get("vpa_no_priority_count").is_none() && json["vpa_submissions_24h"].is_null());
+        assert_eq!((&json["epoch_gaps_count"], &json["epoch_gaps_rate"]), (&2.into(), &0.5.into()));
+    }
+
+    #[test]
+    fn a_success_rate_needs_both_counts_and_is_unknown_when_one_can_not_be_read() {
+        let totals = totals(1, 1, 1, 1);
+        let rate = |succeeded, failed| {
+            let input = SummaryInput {
+                totals: &totals,
+                window: MeasurementWindow::at(None, &totals, 5.0, 60.0),
+                recent: Recent::default(),
+                queue: None,
+                active_validators: None,
+                gaps: None,
+                priorities: Priorities { succeeded, failed, ..Priorities::default() },
+                now: 5.0,
+            };
+            Summary::of(&input).to_json().get("vpa_submission_success_rate").cloned()
+        };
+        assert_eq!(rate(Some(Some(1)), Some(Some(3))), Some(25.into()));
+        assert_eq!(rate(Some(Some(u64::MAX)), Some(Some(u64::MAX))), Some(50.into()));
+        assert_eq!(rate(Some(Some(0)), Some(Some(0))), None);
+        assert_eq!((rate(None, Some(Some(3))), rate(Some(Some(3)), None)), (None, None));
+        assert_eq!(rate(Some(None), Some(Some(3))), Some(Value::Null));
+    }
+
+    #[test]
+    fn an_error_is_null_and_never_zero() {
+        let json =
+            summary(&totals(1, 1, 1, 1), MeasurementWindow::at(None, &totals(1, 1, 1, 1), 5.0, 60.0), 5.0);
+        assert!(json["submissions_queue"].is_null() && json["epochs_1m"].is_null());
+        assert_eq!(json["epochs_5m"], 3);
+    }
+
+    #[test]
+    fn a_window_lasts_its_length_and_begins_with_the_totals_of_that_moment() {
+        let (few, many) = (totals(1, 10, 0, 0), totals(2, 30, 1, 0));
+        let first = MeasurementWindow::at(None, &few, 100.0, 60.0);
+        assert_eq!(first, MeasurementWindow { began: 100.0, submissions: 10, epochs: 1, batches: 0 });
+        assert_eq!(MeasurementWindow::at(Some(first), &many, 159.9, 60.0), first);
+        assert_eq!(MeasurementWindow::at(Some(first), &many, 160.0, 60.0).submissions, 30);
+        // A clock set back, or a ledger that was lost, makes the old window useless.
+        assert_eq!(MeasurementWindow::at(Some(first), &many, 99.0, 60.0).began, 99.0);
+        assert_eq!(MeasurementWindow::at(Some(first), &totals(0, 0, 0, 0), 130.0, 60.0).began, 130.0);
+    }
+}

@@ -1,0 +1,120 @@
+//! Writes that happen together and only if what they were concluded from still stands: all of them or none, once.
+
+use std::{collections::BTreeMap, sync::LazyLock};
+
+use redis::{ToRedisArgs, from_redis_value};
+
+use store_redis::{ErrorKind, Fault, KeyType, Lua, Session, StoreError};
+
+static GUARD: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("compare_and_set.lua")));
+
+/// What came of writes that were guarded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "what was changed by others has to be read again"]
+pub enum Outcome {
+    /// Everything was written, but for counters that hold no number.
+    Done {
+        /// Those counters.
+        faults: Vec<Fault>,
+    },
+    /// Nothing was written: somebody else has changed this key since it was read.
+    Changed {
+        /// The key.
+        key: String,
+    },
+}
+
+/// Commands to be run together, and what must stand for that.
+#[derive(Default)]
+pub(super) struct Guarded {
+    guards: Vec<[Vec<u8>; 4]>,
+    types: BTreeMap<String, KeyType>,
+    writes: Vec<Vec<u8>>,
+}
+
+impl Guarded {
+    /// The value of a key must be this one; `None`: there must be none.
+    pub(super) fn expect(&mut self, key: &str, value: Option<&str>) {
+        self.expect_field(key, "", value);
+    }
+
+    /// The field of a hash must have this value; `None`: it must not be there.
+    pub(super) fn expect_field(&mut self, key: &str, field: &str, value: Option<&str>) {
+        let there = if value.is_some() { "1" } else { "0" };
+        self.types.insert(key.to_owned(), if field.is_empty() { KeyType::String } else { KeyType::Hash });
+        self.guards.push([key, field, there, value.unwrap_or_default()].map(|word| word.as_bytes().to_vec()));
+    }
+
+    /// A command that writes a key of this type.
+    pub(super) fn write(&mut self, name: &str, key: &str, kind: KeyType, arguments: &[&dyn Word]) {
+        self.types.insert(key.to_owned(), kind);
+        self.writes.push((arguments.len() + 2).to_string().into_bytes());
+        self.writes.extend([name.as_bytes().to_vec(), key.as_bytes().to_vec()]);
+        self.writes.extend(arguments.iter().map(|argument| argument.word()));
+    }
+
+    /// One round trip; two where the server had forgotten the script.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it is not known whether anything was written. When a key holds another type than is written, the
+    /// user may not write it, or the server takes no writes, nothing was.
+    pub(super) async fn run(
+        self,
+        session: &mut Session,
+        operation: &'static str,
+        route: &str,
+    ) -> Result<Outcome, StoreError> {
+        let answers = session
+            .run_scripts(operation, route, |batch| {
+                let command = GUARD.run(batch, &[route]);
+                command.arg(self.guards.len());
+                self.guards.iter().flatten().for_each(|word| {
+                    command.arg(word);
+                });
+                command.arg(self.types.len());
+                for (key, kind) in &self.types {
+                    command.arg(key).arg(kind.as_str());
+                }
+                command.arg(&self.writes);
+            })
+            .await?;
+        let malformed = |detail: String| StoreError::new(operation, route, ErrorKind::Malformed, detail);
+        let answer =
+            answers.into_iter().next().ok_or_else(|| malformed("an answer is missing".to_owned()))?;
+        let answer = answer.map_err(|error| StoreError::redis(operation, route, &error))?;
+        let words: Vec<String> = from_redis_value(answer).map_err(|error| malformed(error.to_string()))?;
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        match words.as_slice() {
+            ["done", faults @ ..] => {
+                let fault = |pair: &[&str]| Fault {
+                    key: pair[0].to_owned(),
+                    kind: ErrorKind::Malformed,
+                    detail: pair[1].chars().take(200).collect(),
+                };
+                Ok(Outcome::Done { faults: faults.chunks_exact(2).map(fault).collect() })
+            }
+            ["changed", key] => Ok(Outcome::Changed { key: (*key).to_owned() }),
+            ["type", key, there] => {
+                let detail = format!("it is a {there}; nothing was written");
+                Err(StoreError::new(operation, *key, ErrorKind::WrongType, detail))
+            }
+            ["denied", key, command] => {
+                let detail = format!("the user may not {command} it; nothing was written");
+                Err(StoreError::new(operation, *key, ErrorKind::Denied, detail))
+            }
+            other => Err(malformed(format!("the script answered {other:?}"))),
+        }
+    }
+}
+
+/// One word of a command.
+pub(super) trait Word {
+    fn word(&self) -> Vec<u8>;
+}
+
+impl<T: ToRedisArgs> Word for T {
+    fn word(&self) -> Vec<u8> {
+        // Those that are used here are one word each.
+        self.to_redis_args().concat()
+    }
+}

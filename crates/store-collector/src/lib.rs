@@ -1,0 +1,378 @@
+//! The chain's side in Redis: what following a chain has come to, the keys that finalizers, relayers and attestors read,
+//! and the hand-over of batches.
+//!
+//! Whatever changes is compared and set: it is written only if all that it was concluded from still stands, together and
+//! once. So two trackers at once, a crash or an answer that was lost leave no effect out and make none twice; whoever
+//! comes too late reads anew. A script may touch one slot of a cluster only, so this part refuses clusters.
+
+mod clean;
+mod compare_and_set;
+mod contract_values;
+mod families;
+mod keys;
+mod predecessor;
+mod submissions;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use domain::{
+    chain::{BlockRef, ContractAddress, Window},
+    collector::{Deeds, Following, Handed, Market, Note, Stretch},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::json;
+
+pub use clean::Cleaned;
+pub use compare_and_set::Outcome;
+pub use contract_values::MarketTables;
+pub use families::family_of;
+pub use keys::ChainKeys;
+pub use predecessor::Left;
+pub use submissions::{Basis, ClosedWindow, Inputs, windows};
+
+use compare_and_set::Guarded;
+use store_redis::{Batch, ErrorKind, KeyType, Replies, Session, StoreError};
+use submissions::take_windows;
+
+/// How long the hash of a block can be asked for, in seconds.
+pub const BLOCK_HASH_TTL: u64 = 30 * 60;
+/// How long the details of an epoch are kept once its batches are handed over, in seconds.
+const DETAILS_TTL: u64 = 30 * 60;
+
+/// The chain's side of some markets.
+#[derive(Clone, Debug)]
+pub struct ChainStore {
+    keys: ChainKeys,
+    identity: String,
+    markets: Vec<ContractAddress>,
+    attest: bool,
+}
+
+/// What following the chain has come to, as it was read: what is written later is compared with it.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// What it means.
+    pub following: Following,
+    identity: Option<String>,
+    checkpoint: Option<String>,
+    kept: Option<String>,
+    followed: Option<String>,
+    markets: BTreeMap<ContractAddress, Texts>,
+}
+
+impl Known {
+    /// What is known without Redis, as in a trial: it can't be written.
+    #[must_use]
+    pub fn of(following: Following) -> Self {
+        Self { following, ..Self::default() }
+    }
+}
+
+/// A market as it stands.
+#[derive(Clone, Debug, Default)]
+struct Texts {
+    windows: BTreeMap<u64, String>,
+    done: Option<String>,
+    current: Option<String>,
+    day: Option<String>,
+}
+
+impl ChainStore {
+    /// The chain's side of these markets under these keys. The identity names chain and contract: the keys of another one
+    /// are not touched. With `attest`, submitted batches are handed to the attestor.
+    #[must_use]
+    pub fn new(keys: ChainKeys, identity: String, markets: Vec<ContractAddress>, attest: bool) -> Self {
+        Self { keys, identity, markets, attest }
+    }
+
+    /// The same for the chain of this id.
+    #[must_use]
+    pub fn of_chain(&self, id: u64) -> Self {
+        Self { identity: format!("{id}:{}", self.identity), ..self.clone() }
+    }
+
+    /// What is known before anything was followed, as for a trial.
+    #[must_use]
+    pub fn nothing(&self) -> Following {
+        let markets = self.markets.iter().map(|market| (*market, Market::default())).collect();
+        Following { markets, ..Following::default() }
+    }
+
+    /// Reads all that is known: one round trip, at one moment.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the server does not answer, when something of ours can't be read, or when it is of another
+    /// chain or contract.
+    pub async fn load(&self, session: &mut Session) -> Result<Known, StoreError> {
+        let operation = "read the checkpoint";
+        let keys = &self.keys;
+        let mut batch = Batch::new();
+        batch.transaction(|batch| {
+            batch.cmd("GET", keys.identity());
+            batch.cmd("GET", keys.checkpoint());
+            batch.cmd("GET", keys.kept());
+            batch.cmd("GET", keys.followed());
+            batch.cmd("HGETALL", keys.deeds());
+            for market in &self.markets {
+                batch.cmd("HGETALL", keys.windows(market));
+                batch.cmd("HMGET", keys.market(market)).arg(&["done", "current", "day"]);
+            }
+        });
+        let checkpoint = keys.checkpoint();
+        let mut replies = Replies::new(operation, session.run(operation, &checkpoint, batch).await?);
+        let mut known = Known {
+            identity: replies.own(&keys.identity()).map_err(of_single)?,
+            checkpoint: replies.own(&checkpoint)?,
+            kept: replies.own(&keys.kept())?,
+            followed: replies.own(&keys.followed())?,
+            ..Known::default()
+        };
+        self.check_identity(operation, known.identity.as_deref())?;
+        let following = &mut known.following;
+        following.checkpoint = known.checkpoint.as_deref().map(|text| read(&checkpoint, text)).transpose()?;
+        following.kept =
+            known.kept.as_deref().map(|text| read(&keys.kept(), text)).transpose()?.unwrap_or_default();
+        let followed = known.followed.as_deref().map(|text| read::<BTreeSet<_>>(&keys.followed(), text));
+        following.followed = followed.transpose()?.unwrap_or_default();
+        for (_, text) in replies.own::<Vec<(String, String)>>(&keys.deeds())? {
+            following.deeds.push(read::<Deeds>(&keys.deeds(), &text)?);
+        }
+        following.deeds.sort_unstable_by_key(|deeds| deeds.block.number);
+        for market in &self.markets {
+            let key = keys.windows(market);
+            let mut texts = Texts::default();
+            let mut there = Market::default();
+            for (epoch, (window, text)) in take_windows(&mut replies, &key)? {
+                there.windows.insert(epoch, window);
+                texts.windows.insert(epoch, text);
+            }
+            let key = keys.market(market);
+            [texts.done, texts.current, texts.day] = replies.own::<[Option<String>; 3]>(&key)?;
+            there.done = parse(&key, texts.done.as_deref())?.unwrap_or_default();
+            there.current = parse(&key, texts.current.as_deref())?;
+            there.day = parse(&key, texts.day.as_deref())?;
+            following.markets.insert(*market, there);
+            known.markets.insert(*market, texts);
+        }
+        Ok(known)
+    }
+
+    /// Refuses what is of another chain or contract.
+    fn check_identity(&self, operation: &'static str, there: Option<&str>) -> Result<(), StoreError> {
+        let Some(there) = there.filter(|there| *there != self.identity) else { return Ok(()) };
+        let detail = format!(
+            "it is of {there}, and {} is to be followed: use another Redis database or output.prefix, or delete the keys tracker:chain:*",
+            self.identity
+        );
+        Err(StoreError::new(operation, self.keys.identity(), ErrorKind::Refused, detail))
+    }
+
+    /// Writes what became of it: the checkpoint with all effects. `stretch` is what was accepted, where something was;
+    /// `notes` are what came of it.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it is not known whether it was written, or when a key holds another type than it should: then
+    /// nothing was.
+    pub async fn commit(
+        &self,
+        session: &mut Session,
+        known: &Known,
+        after: &Following,
+        stretch: Option<&Stretch>,
+        notes: &[Note],
+    ) -> Result<Outcome, StoreError> {
+        let (keys, before) = (&self.keys, &known.following);
+        let mut all = Guarded::default();
+        all.expect(&keys.identity(), known.identity.as_deref());
+        if known.identity.is_none() {
+            all.write("SET", &keys.identity(), KeyType::String, &[&self.identity]);
+        }
+        all.expect(&keys.checkpoint(), known.checkpoint.as_deref());
+        if let Some(checkpoint) = after.checkpoint.filter(|_| after.checkpoint != before.checkpoint) {
+            all.write("SET", &keys.checkpoint(), KeyType::String, &[&text(&checkpoint)]);
+        }
+        if after.kept != before.kept {
+            all.expect(&keys.kept(), known.kept.as_deref());
+            all.write("SET", &keys.kept(), KeyType::String, &[&text(&after.kept)]);
+        }
+        if after.followed != before.followed {
+            all.expect(&keys.followed(), known.followed.as_deref());
+            all.write("SET", &keys.followed(), KeyType::String, &[&text(&after.followed)]);
+        }
+        self.write_blocks(&mut all, before, after, stretch);
+        for (market, there) in &after.markets {
+            let was = before.markets.get(market).cloned().unwrap_or_default();
+            let texts = known.markets.get(market).cloned().unwrap_or_default();
+            self.write_market(&mut all, market, &was, there, &texts);
+        }
+        for note in notes.iter().filter(|_| self.attest) {
+            if let Note::Submitted(Handed { market, epoch, batch_cid }) = note {
+                let batch = json!({
+                    "DataMarketAddress": market, "BatchCID": batch_cid, "EpochID": epoch,
+                });
+                all.write("LPUSH", &keys.attestor_queue(), KeyType::List, &[&batch.to_string()]);
+            }
+        }
+        all.run(session, "move the checkpoint", &keys.checkpoint()).await
+    }
+
+    /// Hashes of blocks that came and went, and what is kept to undo them.
+    fn write_blocks(
+        &self,
+        all: &mut Guarded,
+        before: &Following,
+        after: &Following,
+        stretch: Option<&Stretch>,
+    ) {
+        let keys = &self.keys;
+        let deeds = keys.deeds();
+        let has =
+            |following: &Following, block: BlockRef| following.deeds.iter().any(|deeds| deeds.block == block);
+        for Deeds { block, .. } in &before.deeds {
+            let gone = !has(after, *block);
+            let replaced = after.deeds.iter().any(|deeds| deeds.block.number == block.number);
+            if gone && !replaced {
+                all.write("HDEL", &deeds, KeyType::Hash, &[&block.number]);
+            }
+            if gone && after.checkpoint.is_some_and(|checkpoint| block.number > checkpoint.number) {
+                all.write("DEL", &keys.block_hash(block.number), KeyType::String, &[]);
+            }
+        }
+        for done in after.deeds.iter().filter(|deeds| !has(before, deeds.block)) {
+            all.write("HSET", &deeds, KeyType::Hash, &[&done.block.number, &text(done)]);
+        }
+        let accepted =
+            stretch.filter(|stretch| stretch.old.is_none()).map(|stretch| stretch.blocks.as_slice());
+        for block in accepted.unwrap_or_default() {
+            let hash = block.hash.to_string();
+            all.write(
+                "SET",
+                &keys.block_hash(block.number),
+                KeyType::String,
+                &[&hash, &"EX", &BLOCK_HASH_TTL],
+            );
+        }
+    }
+
+    /// What changed of a market: its windows with their markers, and the rest.
+    fn write_market(
+        &self,
+        all: &mut Guarded,
+        market: &ContractAddress,
+        was: &Market,
+        there: &Market,
+        texts: &Texts,
+    ) {
+        let keys = &self.keys;
+        let windows = keys.windows(market);
+        let mut epochs: Vec<u64> = was.windows.keys().chain(there.windows.keys()).copied().collect();
+        epochs.sort_unstable();
+        epochs.dedup();
+        for epoch in epochs {
+            let (old, new) = (was.windows.get(&epoch), there.windows.get(&epoch));
+            if old == new {
+                continue;
+            }
+            let known = texts.windows.get(&epoch).map(String::as_str);
+            all.expect_field(&windows, &epoch.to_string(), known);
+            match new {
+                Some(window) => all.write("HSET", &windows, KeyType::Hash, &[&epoch, &text(window)]),
+                None => all.write("HDEL", &windows, KeyType::Hash, &[&epoch]),
+            }
+            self.write_marker(all, market, epoch, old, new);
+        }
+        let key = keys.market(market);
+        if there.done != was.done {
+            all.expect_field(&key, "done", texts.done.as_deref());
+            all.write("HSET", &key, KeyType::Hash, &[&"done", &there.done.to_string()]);
+        }
+        let fields = [
+            ("current", was.current, there.current, &texts.current),
+            ("day", was.day, there.day, &texts.day),
+        ];
+        for (field, old, new, known) in fields {
+            if old == new {
+                continue;
+            }
+            all.expect_field(&key, field, known.as_deref());
+            match new {
+                Some(new) => all.write("HSET", &key, KeyType::Hash, &[&field, &new]),
+                None => all.write("HDEL", &key, KeyType::Hash, &[&field]),
+            }
+        }
+        if there.current != was.current {
+            let key = keys.current_epoch(market);
+            match there.current {
+                Some(epoch) => all.write("SET", &key, KeyType::String, &[&epoch]),
+                None => all.write("DEL", &key, KeyType::String, &[]),
+            }
+        }
+    }
+
+    /// How others see a window.
+    fn write_marker(
+        &self,
+        all: &mut Guarded,
+        market: &ContractAddress,
+        epoch: u64,
+        old: Option<&Window>,
+        new: Option<&Window>,
+    ) {
+        let (set, details) = (self.keys.marked(market), self.keys.details(market, epoch));
+        match new.filter(|window| window.is_marked()) {
+            Some(window) => {
+                all.write("SADD", &set, KeyType::Set, &[&epoch]);
+                all.write("SET", &details, KeyType::String, &[&details_of(window)]);
+            }
+            None if old.is_some_and(Window::is_marked) => {
+                all.write("SREM", &set, KeyType::Set, &[&epoch]);
+                all.write("DEL", &details, KeyType::String, &[]);
+            }
+            None => {}
+        }
+    }
+}
+
+/// Says what a node of a cluster means here.
+fn of_single(error: StoreError) -> StoreError {
+    if error.kind != ErrorKind::Topology {
+        return error;
+    }
+    let detail = format!(
+        "it is on a node of a cluster ({}), and a chain is followed on a single server only: all effects of a block are one step",
+        error.detail
+    );
+    StoreError { detail, ..error }
+}
+
+/// `EpochMarkerDetailsKey`
+fn details_of(window: &Window) -> String {
+    json!({
+        "EpochReleaseBlockNumber": window.release_block,
+        "SubmissionLimitBlockNumber": window.last_block(),
+    })
+    .to_string()
+}
+
+fn text(value: &impl Serialize) -> String {
+    // Plain data with texts for keys always has a JSON form.
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+/// Something of ours.
+fn read<T: DeserializeOwned>(key: &str, text: &str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|error| {
+        let detail = format!("`{}` can't be read: {error}", text.chars().take(100).collect::<String>());
+        StoreError::new("read the checkpoint", key, ErrorKind::Malformed, detail)
+    })
+}
+
+fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(
+    key: &str,
+    text: Option<&str>,
+) -> Result<Option<T>, StoreError> {
+    text.map(|text| {
+        text.parse().map_err(|error| StoreError::new("read the checkpoint", key, ErrorKind::Malformed, error))
+    })
+    .transpose()
+}

@@ -1,0 +1,51 @@
+//! Much at once: no limit of Redis or of its scripts is met.
+
+use std::time::Instant;
+
+use domain::{
+    chain::ContractAddress,
+    collector::{Following, Market},
+};
+use store_collector::{ChainKeys, ChainStore, Outcome};
+
+use crate::scene::{Chain, IDENTITY, arranged, blocks, collected, released};
+
+const MARKETS: u8 = 10;
+const PROJECTS: u64 = 500;
+/// Of each market, each of a slot of its own.
+const SUBMISSIONS: u64 = 10_000;
+
+#[tokio::test]
+async fn ten_markets_with_ten_thousand_submissions_each_are_handed_over_whole() {
+    let mut chain = Chain::new().await;
+    let markets: Vec<ContractAddress> = (1..=MARKETS).map(|number| ContractAddress([number; 20])).collect();
+    chain.chain = ChainStore::new(ChainKeys::new(""), IDENTITY.to_owned(), markets.clone(), false);
+    chain.rules.windows = markets.iter().map(|market| (*market, 20)).collect();
+    let known = chain.load().await;
+    let followed = markets.iter().map(|market| (*market, Market { day: Some(3), ..Market::default() }));
+    let mut after = Following { markets: followed.collect(), ..known.following.clone() };
+    let events = markets.iter().map(|market| released(&market.lower(), 7, 6)).collect();
+    let stretch = blocks(&after, 17, 0, events);
+    let notes = after.accept(&stretch, &chain.rules).expect("the first ones");
+    let outcome = chain.commit(&known, &after, Some(&stretch), &notes).await.expect("written");
+    assert_eq!(outcome, Outcome::Done { faults: vec![] });
+    for of in markets.iter().map(ContractAddress::lower) {
+        let key = |number: u64| format!("{of}.7.p{}.{number}", number % PROJECTS);
+        let mut words = vec![collected(&of, 7, 10, 0)];
+        words.extend((0..SUBMISSIONS).map(key));
+        chain.scene.run::<()>("SADD", &words).await;
+    }
+    let began = Instant::now();
+    for of in markets.iter().map(ContractAddress::lower) {
+        let [closed] = chain.closed(&of).await.try_into().expect("one");
+        let inputs = chain.inputs(&closed).await;
+        let (basis, arranged) = (inputs.basis.clone(), arranged(&closed, inputs, 20));
+        assert_eq!(arranged.batches.len(), 25);
+        let outcome = chain.hand_over(&closed, &basis, &arranged).await.expect("handed over");
+        assert_eq!(outcome, Outcome::Done { faults: vec![] });
+    }
+    println!("{MARKETS} markets with {SUBMISSIONS} submissions each: {:?}", began.elapsed());
+    assert_eq!(chain.scene.run::<u64>("LLEN", "finalizerQueue").await, 25 * u64::from(MARKETS));
+    let slots: Vec<String> = chain.scene.run("KEYS", "SlotSubmissionsKey.*.3.*").await;
+    assert_eq!(slots.len() as u64, SUBMISSIONS * u64::from(MARKETS));
+}

@@ -1,0 +1,15 @@
+//! The chain's side in a real Redis: what accepted blocks, reorganisations and hand-overs leave there, that each is
+//! written once and as a whole, and what happens when something is not as it should be.
+
+#![allow(clippy::expect_used, clippy::panic, unreachable_pub)] // A test that can not go on panics.
+
+mod common;
+
+mod clean;
+mod compared;
+mod histories;
+mod inputs;
+mod keys;
+mod load;
+mod refused;
+mod scene;

@@ -1,0 +1,209 @@
+//! A server, and a chain of our own that is followed there.
+
+use std::{collections::BTreeMap, num::NonZeroUsize};
+
+use domain::{
+    chain::{BlockRef, ChainEvent, ContractAddress, Hash, MarketEvent},
+    collector::{Arrangement, Following, Note, Rules, Stretch},
+};
+use store_collector::{Basis, ChainKeys, ChainStore, ClosedWindow, Inputs, Known, Outcome};
+use store_redis::{Session, Store, StoreError};
+use testkit::contents::{Contents, Dump, contents, dumps};
+
+use crate::common::{self, Scene};
+
+/// The market as the contract's keys spell it, and as JSON and tables do.
+pub const MARKET: &str = "0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaed";
+pub const CHECKSUM: &str = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed";
+pub const OTHER: &str = "0xfb6916095ca1df60bb79ce92ce3ea74c37c5d359";
+pub const IDENTITY: &str = "chain 1 contract 0xab";
+/// How long a window is, in seconds; a block takes two.
+pub const LENGTH: u64 = 20;
+
+/// What a chain is followed with.
+pub struct Chain {
+    pub scene: Scene,
+    pub store: Store,
+    pub chain: ChainStore,
+    pub rules: Rules,
+}
+
+pub fn market(text: &str) -> ContractAddress {
+    text.parse().expect("an address")
+}
+
+pub fn chain_store(prefix: &str, identity: &str, attest: bool) -> ChainStore {
+    let markets = vec![market(MARKET), market(OTHER)];
+    ChainStore::new(ChainKeys::new(prefix), identity.to_owned(), markets, attest)
+}
+
+pub fn rules() -> Rules {
+    Rules {
+        windows: BTreeMap::from([(market(MARKET), LENGTH), (market(OTHER), 2 * LENGTH)]),
+        max_windows: 3,
+        max_reorg_depth: 12,
+        inputs_live: 1_200,
+        silence: 30,
+        block_time: 2.0,
+    }
+}
+
+pub fn hash(number: u64, branch: u64) -> Hash {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&number.to_be_bytes());
+    bytes[8..16].copy_from_slice(&branch.to_be_bytes());
+    Hash(bytes)
+}
+
+pub fn time_of(block: u64) -> u64 {
+    1_000_000 + 2 * block
+}
+
+fn event(block: u64, of: &str, event: ChainEvent) -> (u64, MarketEvent) {
+    (block, MarketEvent { market: market(of), log_index: 0, event })
+}
+
+pub fn released(of: &str, epoch: u64, block: u64) -> (u64, MarketEvent) {
+    event(block, of, ChainEvent::EpochReleased { epoch, begin: 0, end: 0, time: time_of(block) })
+}
+
+pub fn day(of: &str, day: u64, block: u64) -> (u64, MarketEvent) {
+    event(block, of, ChainEvent::DayStarted { day, time: time_of(block) })
+}
+
+pub fn submitted(of: &str, epoch: u64, cid: &str, block: u64) -> (u64, MarketEvent) {
+    let batch_cid = cid.to_owned();
+    event(block, of, ChainEvent::SnapshotBatchSubmitted { epoch, batch_cid, time: time_of(block) })
+}
+
+/// The blocks after the last accepted one (from 1 where there is none), up to this number, on a branch of this name.
+pub fn blocks(after: &Following, to: u64, branch: u64, events: Vec<(u64, MarketEvent)>) -> Stretch {
+    let (first, mut parent) = after.checkpoint.map_or((1, hash(0, 0)), |at| (at.number + 1, at.hash));
+    let mut blocks = Vec::new();
+    for number in first..=to {
+        let block = BlockRef { number, hash: hash(number, branch), parent, time: time_of(number) };
+        parent = block.hash;
+        blocks.push(block);
+    }
+    Stretch { blocks, events, ..Stretch::default() }
+}
+
+impl Chain {
+    pub async fn new() -> Self {
+        Self::with("", false).await
+    }
+
+    pub async fn with(prefix: &str, attest: bool) -> Self {
+        let scene = Scene::new().await;
+        let store = Store::new(common::settings(scene.redis.addr())).expect("settings");
+        Self { scene, store, chain: chain_store(prefix, IDENTITY, attest), rules: rules() }
+    }
+
+    pub async fn session(&self) -> Session {
+        self.store.session("test").await.expect("a session")
+    }
+
+    pub async fn load(&self) -> Known {
+        self.chain.load(&mut self.session().await).await.expect("loaded")
+    }
+
+    /// Writes a change of what is known, and looks whether it is read as it was written.
+    pub async fn change<T>(
+        &self,
+        change: impl FnOnce(&mut Following) -> (T, Option<Stretch>, Vec<Note>),
+    ) -> T {
+        let known = self.load().await;
+        let mut after = known.following.clone();
+        let (told, stretch, notes) = change(&mut after);
+        let outcome = self.commit(&known, &after, stretch.as_ref(), &notes).await;
+        assert_eq!(outcome.expect("written"), Outcome::Done { faults: vec![] });
+        assert_eq!(self.load().await.following, after);
+        told
+    }
+
+    pub async fn commit(
+        &self,
+        known: &Known,
+        after: &Following,
+        stretch: Option<&Stretch>,
+        notes: &[Note],
+    ) -> Result<Outcome, StoreError> {
+        self.chain.commit(&mut self.session().await, known, after, stretch, notes).await
+    }
+
+    /// Accepts the blocks up to this one.
+    pub async fn accept(&self, to: u64, branch: u64, events: Vec<(u64, MarketEvent)>) -> Vec<Note> {
+        self.change(|all| {
+            let stretch = blocks(all, to, branch, events);
+            let notes = all.accept(&stretch, &self.rules).expect("they stand on the last one");
+            (notes.clone(), Some(stretch), notes)
+        })
+        .await
+    }
+
+    pub async fn undo(&self, to: u64) -> Vec<Note> {
+        self.change(|all| {
+            let notes = all.undo_to(to, &self.rules).expect("not too deep");
+            (notes.clone(), None, notes)
+        })
+        .await
+    }
+
+    pub async fn closed(&self, of: &str) -> Vec<ClosedWindow> {
+        self.chain.closed(&mut self.session().await, market(of)).await.expect("read")
+    }
+
+    pub async fn inputs(&self, closed: &ClosedWindow) -> Inputs {
+        self.chain.inputs(&mut self.session().await, closed).await.expect("read")
+    }
+
+    pub async fn hand_over(
+        &self,
+        closed: &ClosedWindow,
+        basis: &Basis,
+        arrangement: &Arrangement,
+    ) -> Result<Outcome, StoreError> {
+        self.chain.hand_over(&mut self.session().await, closed, basis, arrangement).await
+    }
+
+    /// Hands over all that is closed, in its order; looked for anew each time, for the end of one changes what the next one
+    /// is compared with.
+    pub async fn hand_over_all(&self) {
+        for of in [MARKET, OTHER] {
+            while let Some(closed) = self.closed(of).await.into_iter().next() {
+                let inputs = self.inputs(&closed).await;
+                let (basis, arranged) = (inputs.basis.clone(), arranged(&closed, inputs, 2));
+                let outcome = self.hand_over(&closed, &basis, &arranged).await.expect("handed over");
+                assert_eq!(outcome, Outcome::Done { faults: vec![] });
+            }
+        }
+    }
+
+    /// A collector hears of submissions at a block, each a project and a slot.
+    pub async fn submit(&mut self, of: &str, epoch: u64, block: u64, branch: u64, what: &[(&str, u64)]) {
+        let key = collected(of, epoch, block, branch);
+        for (project, slot) in what {
+            self.scene.run::<()>("SADD", &[key.clone(), format!("{of}.{epoch}.{project}.{slot}")]).await;
+        }
+    }
+
+    /// Everything in Redis, byte by byte.
+    pub async fn dump(&mut self) -> BTreeMap<String, Dump> {
+        dumps(&mut self.scene.connection).await
+    }
+
+    /// Everything in Redis as it can be read.
+    pub async fn contents(&mut self) -> Contents {
+        contents(&mut self.scene.connection, |_| true).await
+    }
+}
+
+/// Where a collector writes what was submitted for an epoch at a block.
+pub fn collected(of: &str, epoch: u64, block: u64, branch: u64) -> String {
+    format!("SnapshotCollector.{of}.{epoch}.{}", hash(block, branch))
+}
+
+pub fn arranged(closed: &ClosedWindow, inputs: Inputs, size: usize) -> Arrangement {
+    let size = NonZeroUsize::new(size).expect("not 0");
+    Arrangement::of(inputs.submissions, &closed.market.lower(), closed.epoch, size)
+}

@@ -1,0 +1,189 @@
+//! Connections to Redis, however it is run: one server, the master that sentinels name, or a cluster.
+//!
+//! A bounded pool lends [`Session`]s. A session is a way to all keys: one connection, or one to each node of a
+//! cluster. What a session fails with makes the pool forget the connections that were made before it, so that
+//! the next session asks anew who is the master, or who has which slots.
+
+mod cluster;
+mod door;
+mod links;
+mod sentinel;
+mod settings;
+mod slots;
+mod subscription;
+
+use std::{
+    fmt,
+    sync::{Arc, atomic::AtomicU64},
+};
+
+use deadpool::{
+    Runtime,
+    managed::{Object, Pool, PoolError, TimeoutType},
+};
+use redis::{RedisResult, Value, aio::MultiplexedConnection};
+
+use crate::{
+    batch::Batch,
+    error::{ErrorKind, StoreError},
+};
+use door::Trouble;
+use links::{LinkManager, Links};
+pub use sentinel::SentinelView;
+pub use settings::{RedisSettings, Servers};
+pub use subscription::Subscriber;
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.settings.shown)
+    }
+}
+
+/// The way to Redis. Clones share the pool.
+#[derive(Clone)]
+pub struct Store {
+    pool: Pool<LinkManager>,
+    links: Arc<Links>,
+    settings: RedisSettings,
+    /// How many bytes of events may wait for the reader of a subscription.
+    event_queue: usize,
+    dropped_events: Arc<AtomicU64>,
+}
+
+impl Store {
+    /// How many bytes of events may wait for the reader of a subscription, where nothing else is said.
+    pub const EVENT_QUEUE: usize = 16 << 20;
+
+    /// Sets up the pool; nothing is connected yet.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the settings can't be a connection.
+    pub fn new(settings: RedisSettings) -> Result<Self, StoreError> {
+        let object = settings.shown.clone();
+        let refused =
+            |detail: String| StoreError::new("set up the pool", object.clone(), ErrorKind::Refused, detail);
+        let links = Arc::new(Links::new(&settings).map_err(|error| refused(error.to_string()))?);
+        let pool = Pool::builder(LinkManager(links.clone()))
+            .runtime(Runtime::Tokio1)
+            .max_size(settings.pool_size)
+            .wait_timeout(Some(settings.connect_timeout))
+            .create_timeout(Some(settings.connect_timeout))
+            .recycle_timeout(Some(settings.command_timeout))
+            .build()
+            .map_err(|error| refused(error.to_string()))?;
+        let (event_queue, dropped_events) = (Self::EVENT_QUEUE, Arc::default());
+        Ok(Self { pool, links, settings, event_queue, dropped_events })
+    }
+
+    /// The same, with so many bytes of events that may wait for the reader of a subscription.
+    #[must_use]
+    pub fn with_event_queue(self, bytes: usize) -> Self {
+        Self { event_queue: bytes, ..self }
+    }
+
+    /// Takes a session for one pass. Reused connections are checked first, which is a round trip of its own.
+    ///
+    /// # Errors
+    /// [`StoreError`] when none can be had.
+    pub async fn session(&self, operation: &'static str) -> Result<Session, StoreError> {
+        let object = || self.settings.shown.clone();
+        let link = self.pool.get().await.map_err(|error| match error {
+            PoolError::Timeout(TimeoutType::Wait) => {
+                StoreError::new(operation, object(), ErrorKind::PoolExhausted, "no connection became free")
+            }
+            PoolError::Timeout(_) => {
+                StoreError::new(operation, object(), ErrorKind::Unavailable, "connecting took too long")
+            }
+            PoolError::Backend(trouble) => trouble.into_error(operation, object()),
+            other => StoreError::new(operation, object(), ErrorKind::Unavailable, other),
+        })?;
+        Ok(Session { link, links: self.links.clone(), round_trips: 0 })
+    }
+
+    /// Asks Redis for a sign of life: every node of a cluster.
+    ///
+    /// # Errors
+    /// [`StoreError`] when there is none.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        let mut session = self.session("ping").await?;
+        let mut batch = Batch::new();
+        batch.keyless("PING");
+        for answer in session.run("ping", &self.settings.shown, batch).await? {
+            answer.map_err(|error| StoreError::redis("ping", self.settings.shown.clone(), &error))?;
+        }
+        Ok(())
+    }
+
+    /// A connection to each server that holds keys, beside the pool, with its name as it may be shown.
+    ///
+    /// # Errors
+    /// [`StoreError`] when one can't be reached.
+    pub(crate) async fn servers(
+        &self,
+        operation: &'static str,
+    ) -> Result<Vec<(String, MultiplexedConnection)>, StoreError> {
+        let connected = self.links.servers().await;
+        connected.map_err(|trouble| trouble.into_error(operation, self.settings.shown.clone()))
+    }
+
+    /// A connection to a server that may take over from one of [`Store::servers`]; `None` where none ever does.
+    pub(crate) async fn standby(
+        &self,
+        operation: &'static str,
+        host: &str,
+        port: u16,
+    ) -> Option<Result<MultiplexedConnection, StoreError>> {
+        let connected = self.links.standby(host, port).await?;
+        Some(connected.map_err(|trouble| trouble.into_error(operation, format!("{host}:{port}"))))
+    }
+
+    /// What each sentinel says of the master, with the sentinel's name as it may be shown; empty without sentinels.
+    pub async fn sentinels(&self) -> Vec<(String, Result<SentinelView, StoreError>)> {
+        let views = self.links.sentinels().await.into_iter();
+        let named = |(server, view): (String, Result<SentinelView, Trouble>)| {
+            let view = view.map_err(|trouble| trouble.into_error("ask a sentinel", server.clone()));
+            (server, view)
+        };
+        views.map(named).collect()
+    }
+
+    /// Connections in use, and the most there may be.
+    #[must_use]
+    pub fn pool_usage(&self) -> (usize, usize) {
+        let status = self.pool.status();
+        (status.size - status.available, status.max_size)
+    }
+}
+
+/// A way to all keys, for the length of a pass.
+pub struct Session {
+    link: Object<LinkManager>,
+    links: Arc<Links>,
+    round_trips: u64,
+}
+
+impl Session {
+    /// How often this session has waited for Redis, beside the check of its connections. What goes to several
+    /// nodes of a cluster at the same time counts once.
+    #[must_use]
+    pub fn round_trips(&self) -> u64 {
+        self.round_trips
+    }
+
+    /// Whether the commands of one batch go to several servers, and so are not run in their order.
+    #[must_use]
+    pub fn is_scattered(&self) -> bool {
+        self.link.is_scattered()
+    }
+
+    /// Sends a batch as one round trip; one answer a command. Errors of single commands are in their places.
+    pub async fn run(
+        &mut self,
+        operation: &'static str,
+        object: &str,
+        batch: Batch,
+    ) -> Result<Vec<RedisResult<Value>>, StoreError> {
+        let sent = self.links.run(&mut self.link, batch, &mut self.round_trips).await;
+        sent.map_err(|trouble| trouble.into_error(operation, object))
+    }
+}

@@ -1,0 +1,123 @@
+//! How a server is entered, whatever its address: user, password, database, TLS, timeouts.
+
+use std::time::Duration;
+
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ProtocolVersion, RedisError, RedisResult,
+    TlsCertificates, aio::MultiplexedConnection, io::tcp::TcpSettings,
+};
+
+use crate::{
+    error::{ErrorKind, StoreError},
+    events::EventQueue,
+};
+
+/// What went wrong on the way to a server.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Trouble {
+    /// What the client or the server said.
+    #[error(transparent)]
+    Redis(#[from] RedisError),
+    /// What we concluded.
+    #[error("{1}")]
+    Known(ErrorKind, String),
+}
+
+impl Trouble {
+    pub(super) fn into_error(self, operation: &'static str, object: impl Into<String>) -> StoreError {
+        match self {
+            Self::Redis(error) => StoreError::redis(operation, object, &error),
+            Self::Known(kind, detail) => StoreError::new(operation, object, kind, detail),
+        }
+    }
+}
+
+/// How connections are made.
+#[derive(Clone)]
+pub(super) struct Door {
+    client: Client,
+    config: AsyncConnectionConfig,
+}
+
+impl Door {
+    pub(super) fn new(
+        server: &ConnectionInfo,
+        certificates: Option<&TlsCertificates>,
+        connect_timeout: Duration,
+        command_timeout: Duration,
+    ) -> RedisResult<Self> {
+        let login = server.redis_settings().clone().set_lib_name("state-tracker", env!("CARGO_PKG_VERSION"));
+        let tcp = TcpSettings::default().set_nodelay(true);
+        let info = server.clone().set_tcp_settings(tcp).set_redis_settings(login);
+        let client = match (info.addr(), certificates) {
+            (ConnectionAddr::TcpTls { .. }, Some(certificates)) => {
+                Client::build_with_tls(info, certificates.clone())?
+            }
+            _ => Client::open(info)?,
+        };
+        if matches!(client.get_connection_info().addr(), ConnectionAddr::TcpTls { .. }) {
+            // Fails when there is one already, which is as good.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        }
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(connect_timeout))
+            .set_response_timeout(Some(command_timeout));
+        Ok(Self { client, config })
+    }
+
+    /// What makes and checks connections through this door, for a pool.
+    pub(super) fn manager(&self) -> RedisResult<deadpool_redis::Manager> {
+        deadpool_redis::Manager::new_with_config(
+            self.client.get_connection_info().clone(),
+            self.config.clone(),
+        )
+    }
+
+    /// The same door at another address.
+    pub(super) fn at(&self, host: &str, port: u16) -> RedisResult<Self> {
+        let info = self.client.get_connection_info();
+        let address = match info.addr() {
+            ConnectionAddr::TcpTls { insecure, tls_params, .. } => ConnectionAddr::TcpTls {
+                host: host.to_owned(),
+                port,
+                insecure: *insecure,
+                tls_params: tls_params.clone(),
+            },
+            _ => ConnectionAddr::Tcp(host.to_owned(), port),
+        };
+        Ok(Self { client: Client::open(info.clone().set_addr(address))?, config: self.config.clone() })
+    }
+
+    /// Host and port, where there are such.
+    pub(super) fn address(&self) -> Option<(&str, u16)> {
+        match self.client.get_connection_info().addr() {
+            ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
+                Some((host, *port))
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn shown(&self) -> String {
+        self.client.get_connection_info().addr().to_string()
+    }
+
+    /// A connection that puts every event into the queue. It speaks RESP3, as every server from version 6 on does, since
+    /// of the client library's ways to hear events only that one lets us bound what waits.
+    pub(super) async fn listen(&self, queue: EventQueue) -> RedisResult<MultiplexedConnection> {
+        let info = self.client.get_connection_info().clone();
+        let login = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        let client = Client::open(info.set_redis_settings(login))?;
+        let config = self.config.clone().set_push_sender(queue);
+        client.get_multiplexed_async_connection_with_config(&config).await
+    }
+
+    pub(super) async fn connect(&self) -> RedisResult<MultiplexedConnection> {
+        self.client.get_multiplexed_async_connection_with_config(&self.config).await
+    }
+}
+
+/// Asks for a sign of life.
+pub(super) async fn ping(connection: &mut MultiplexedConnection) -> RedisResult<()> {
+    redis::cmd("PING").query_async(connection).await
+}

@@ -1,0 +1,157 @@
+//! The queue between a subscription's connection, which is always read, and its reader, who may be slow.
+//!
+//! The events that wait are bounded in bytes. An event beyond the bound is dropped and counted.
+
+use std::{
+    mem::size_of,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use redis::{
+    PushInfo, PushKind, Value,
+    aio::{AsyncPushSender, SendError},
+};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+/// The listening side of a subscription. It ends when the connection does, or the asking side is dropped.
+pub struct EventStream {
+    arrived: UnboundedReceiver<Event>,
+    waiting: Arc<Mutex<usize>>,
+}
+
+/// What an event takes beside its bytes: its place in the queue, and what the allocator adds to two small pieces.
+const OVERHEAD: usize = 2 * size_of::<Event>();
+
+struct Event {
+    channel: Vec<u8>,
+    payload: Vec<u8>,
+}
+
+impl Event {
+    fn weight(&self) -> usize {
+        OVERHEAD + self.channel.len() + self.payload.len()
+    }
+}
+
+/// The way from the connection, which is always read, to the reader, who may be slow.
+pub(crate) struct EventQueue {
+    sender: UnboundedSender<Event>,
+    /// Bytes of what waits.
+    waiting: Arc<Mutex<usize>>,
+    limit: usize,
+    /// Of all subscriptions of a store.
+    dropped: Arc<AtomicU64>,
+}
+
+impl EventQueue {
+    pub(crate) fn new(limit: usize, dropped: Arc<AtomicU64>) -> (Self, EventStream) {
+        let (sender, arrived) = unbounded_channel();
+        let waiting = Arc::<Mutex<usize>>::default();
+        (Self { sender, waiting: waiting.clone(), limit, dropped }, EventStream { arrived, waiting })
+    }
+}
+
+impl AsyncPushSender for EventQueue {
+    fn send(&self, push: PushInfo) -> Result<(), SendError> {
+        let mut data = push.data.into_iter();
+        let (PushKind::Message, Some(Value::BulkString(channel)), Some(Value::BulkString(payload))) =
+            (push.kind, data.next(), data.next())
+        else {
+            return Ok(());
+        };
+        let event = Event { channel, payload };
+        let weight = event.weight();
+        {
+            let mut waiting = lock(&self.waiting);
+            // Where none waits one is let in, however large: whoever reads the last learns of all that were dropped.
+            if *waiting > 0 && *waiting + weight > self.limit {
+                self.dropped.fetch_add(1, Relaxed);
+                return Ok(());
+            }
+            *waiting += weight;
+        }
+        self.sender.send(event).map_err(|_| SendError)
+    }
+}
+
+/// No code panics while it holds it.
+fn lock(waiting: &Mutex<usize>) -> std::sync::MutexGuard<'_, usize> {
+    waiting.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl EventStream {
+    /// The next event: its channel and payload. `None` when the connection has ended.
+    pub async fn next(&mut self) -> Option<(String, Vec<u8>)> {
+        let event = self.arrived.recv().await?;
+        Some(self.take(event))
+    }
+
+    /// The next event, when one has arrived already.
+    pub fn next_ready(&mut self) -> Option<(String, Vec<u8>)> {
+        let event = self.arrived.try_recv().ok()?;
+        Some(self.take(event))
+    }
+
+    /// Bytes of the events that wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        *lock(&self.waiting)
+    }
+
+    fn take(&self, event: Event) -> (String, Vec<u8>) {
+        *lock(&self.waiting) -= event.weight();
+        // We subscribe to none of another form.
+        (String::from_utf8(event.channel).unwrap_or_default(), event.payload)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(payload: &[u8]) -> PushInfo {
+        let data = [b"state:change", payload].map(|bytes| Value::BulkString(bytes.to_vec()));
+        PushInfo { kind: PushKind::Message, data: data.to_vec() }
+    }
+
+    #[test]
+    fn what_nobody_reads_is_held_within_the_limit_and_the_rest_is_dropped_and_counted() {
+        const LIMIT: usize = 10_000;
+        let dropped = Arc::<AtomicU64>::default();
+        let (queue, mut events) = EventQueue::new(LIMIT, dropped.clone());
+        for number in 0..1_000 {
+            assert!(queue.send(message(format!("epoch:open:{number}").as_bytes())).is_ok());
+            assert!(events.waiting() <= LIMIT);
+        }
+        let mut read = 0;
+        while let Some((channel, payload)) = events.next_ready() {
+            let first = format!("epoch:open:{read}").into_bytes();
+            assert_eq!(
+                (channel.as_str(), payload),
+                ("state:change", first),
+                "the first ones, in their order"
+            );
+            read += 1;
+        }
+        assert!(read > 10, "{read}");
+        assert_eq!((read + dropped.load(Relaxed), events.waiting()), (1_000, 0));
+        // One that is too large for the limit is let in when it is alone, and nothing beside it.
+        assert!(queue.send(message(&[b':'; 2 * LIMIT])).is_ok());
+        assert!(queue.send(message(b"epoch:open:1")).is_ok());
+        assert_eq!(events.next_ready().map(|(_, payload)| payload.len()), Some(2 * LIMIT));
+        assert!(events.next_ready().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_stream_ends_with_its_connection_after_what_had_arrived() {
+        let (queue, mut events) = EventQueue::new(10_000, Arc::default());
+        assert!(queue.send(PushInfo { kind: PushKind::Disconnection, data: Vec::new() }).is_ok());
+        assert!(queue.send(message(b"epoch:open:1")).is_ok());
+        drop(queue);
+        assert_eq!(events.next().await.map(|(_, payload)| payload), Some(b"epoch:open:1".to_vec()));
+        assert_eq!(events.next().await, None);
+    }
+}

@@ -1,0 +1,23 @@
+//! Ways to Redis: one server, the master that sentinels name, or a cluster; batches of commands, scripts, answers, the
+//! subscription, and looks at servers and keys.
+//!
+//! **Invariant:** it knows no key, no market and no chain: the names come from the stores above it. It imports nothing of
+//! the workspace. It reconnects only when it is asked for a session or a subscription, and decides nothing from answers.
+
+mod batch;
+mod connect;
+mod error;
+mod events;
+mod inspect;
+mod key_family;
+mod reply;
+mod script;
+
+pub use batch::Batch;
+pub use connect::{RedisSettings, SentinelView, Servers, Session, Store, Subscriber};
+pub use error::{ErrorKind, StoreError, kind_of};
+pub use events::EventStream;
+pub use inspect::{Inspector, KeyFacts, ServerClock, ServerFacts, Wanted};
+pub use key_family::{Family, KeyType, Life, Writer, family};
+pub use reply::{Fault, Replies};
+pub use script::Lua;

@@ -1,0 +1,229 @@
+//! Brings the sets of states in line with what stands in the hashes of states, and lets validators fall with time.
+
+use std::collections::BTreeMap;
+
+use domain::{
+    EpochId,
+    tracker::index::{EpochState, IndexSet, Machine, SubmissionState, ValidatorSigns, ValidatorState},
+};
+
+use super::{
+    Index,
+    rounds::{Answers, RAISE, Round},
+};
+use store_redis::{Fault, Session, StoreError};
+
+/// How often the sets are written again because somebody else moved on meanwhile. An epoch has four moves to make.
+const REPEATS: usize = 8;
+
+/// A cursor, and validators with their last signs.
+pub(super) type SeenSlice = (u64, Vec<(String, String)>);
+
+/// Where entities stand.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Standing {
+    pub(super) epochs: BTreeMap<EpochId, EpochState>,
+    pub(super) submissions: BTreeMap<String, SubmissionState>,
+    pub(super) validators: BTreeMap<String, ValidatorSigns>,
+}
+
+impl Standing {
+    fn is_empty(&self) -> bool {
+        self.epochs.is_empty() && self.submissions.is_empty() && self.validators.is_empty()
+    }
+
+    /// What stands elsewhere than it did here.
+    fn moved_since(self, before: &Self, now: u64) -> Self {
+        let same = |signs: &ValidatorSigns, other: &ValidatorSigns| signs.state(now) == other.state(now);
+        let Self { mut epochs, mut submissions, mut validators } = self;
+        epochs.retain(|epoch, state| before.epochs.get(epoch) != Some(state));
+        submissions.retain(|id, state| before.submissions.get(id) != Some(state));
+        validators.retain(|id, signs| !before.validators.get(id).is_some_and(|known| same(signs, known)));
+        Self { epochs, submissions, validators }
+    }
+}
+
+impl Index {
+    /// Writes the sets of what stands, until nobody has moved it meanwhile; and the statistics of the validators
+    /// that are `counted`.
+    pub(super) async fn place(
+        &self,
+        session: &mut Session,
+        operation: &'static str,
+        mut standing: Standing,
+        counted: &[&str],
+        now: u64,
+    ) -> Result<Vec<Fault>, StoreError> {
+        let (mut counted, mut faults) = (counted, Vec::new());
+        for _ in 0..REPEATS {
+            if standing.is_empty() {
+                break;
+            }
+            let fill = |round: &mut Round| {
+                counted.iter().for_each(|validator| self.ask_counts(round, validator));
+                self.write_sets(round, &standing, now);
+            };
+            let mut answers = self.run(session, operation, fill).await?;
+            let mut stats = Vec::new();
+            for &validator in counted {
+                let (batches, epochs) = take_counts(&mut answers)?;
+                stats.extend(batches.zip(epochs).map(|(batches, epochs)| (validator, batches, epochs)));
+            }
+            faults.extend(answers.finish()?);
+
+            let fill = |round: &mut Round| {
+                self.ask(round, &standing);
+                for &(validator, batches, epochs) in &stats {
+                    let raise = round.script(&RAISE, self.keys.validator_stats(validator));
+                    raise.arg(self.ttl).arg("batches").arg(batches).arg("epochs").arg(epochs);
+                    let signs = standing.validators.get(validator).copied().unwrap_or_default();
+                    raise.arg("last_batch_at").arg(signs.batch);
+                }
+            };
+            let mut answers = self.run(session, operation, fill).await?;
+            let found = read(&mut answers, &standing)?;
+            faults.extend(answers.finish()?);
+            standing = found.moved_since(&standing, now);
+            counted = &[];
+        }
+        Ok(faults)
+    }
+
+    fn write_sets(&self, round: &mut Round, standing: &Standing, now: u64) {
+        let epochs: Vec<_> = standing.epochs.iter().map(|(id, &state)| (id.as_str(), state)).collect();
+        self.write_states(round, EpochState::SETS, &epochs, EpochState::is_in);
+        let submissions: Vec<_> =
+            standing.submissions.iter().map(|(id, &state)| (id.as_str(), state)).collect();
+        self.write_states(round, SubmissionState::SETS, &submissions, SubmissionState::is_in);
+        let validators: Vec<_> =
+            standing.validators.iter().map(|(id, signs)| (id.as_str(), signs.state(now))).collect();
+        self.write_states(round, ValidatorState::SETS, &validators, ValidatorState::is_in);
+        for (validator, signs) in &standing.validators {
+            let key = self.keys.validator(validator);
+            round.cmd("HSET", key.clone()).arg("state").arg(signs.state(now).as_str());
+            round.cmd("EXPIRE", key).arg(self.ttl);
+        }
+    }
+
+    /// Puts each entity into the sets of its state, and takes it out of the others.
+    fn write_states<S: Copy>(
+        &self,
+        round: &mut Round,
+        sets: &[IndexSet],
+        states: &[(&str, S)],
+        is_in: fn(S, IndexSet) -> bool,
+    ) {
+        for &set in sets {
+            for (name, within) in [("SADD", true), ("SREM", false)] {
+                let members = states.iter().filter(|(_, state)| is_in(*state, set) == within);
+                let members: Vec<&str> = members.map(|(id, _)| *id).collect();
+                if !members.is_empty() {
+                    round.cmd(name, self.keys.set(set)).arg(members);
+                }
+            }
+        }
+    }
+
+    fn ask(&self, round: &mut Round, standing: &Standing) {
+        for epoch in standing.epochs.keys() {
+            round.cmd("HGET", self.keys.epoch(epoch)).arg("state");
+        }
+        for id in standing.submissions.keys() {
+            round.cmd("HGET", self.keys.submission(id)).arg("state");
+        }
+        for validator in standing.validators.keys() {
+            round.cmd("HMGET", self.keys.validator(validator)).arg(&["last_seen", "last_batch"]);
+        }
+    }
+
+    /// Asks how many batches and epochs are known of a validator; [`take_counts`] reads the answers.
+    pub(super) fn ask_counts(&self, round: &mut Round, validator: &str) {
+        round.cmd("SCARD", self.keys.validator_batches(validator));
+        round.cmd("SCARD", self.keys.validator_epochs(validator));
+    }
+
+    /// A slice of the validators that were ever seen, each with its last sign, and the cursor to go on with, 0 at the end;
+    /// `None` where they can't be listed.
+    pub(super) async fn seen_validators(
+        &self,
+        session: &mut Session,
+        operation: &'static str,
+        cursor: u64,
+        slice: usize,
+    ) -> Result<(Option<SeenSlice>, Vec<Fault>), StoreError> {
+        let fill = |round: &mut Round| {
+            round.cmd("HSCAN", self.keys.last_seen()).arg(cursor).arg("COUNT").arg(slice);
+        };
+        let mut answers = self.run(session, operation, fill).await?;
+        Ok((answers.take()?, answers.finish()?))
+    }
+
+    /// Lets a slice of the validators fall to the state that the passing of time has brought them to; the cursor to
+    /// go on with, 0 at the end.
+    ///
+    /// # Errors
+    /// [`StoreError`] when Redis as a whole is of no use, or the validators can't be listed.
+    pub async fn age_validators(
+        &self,
+        session: &mut Session,
+        cursor: u64,
+        slice: usize,
+        now: u64,
+    ) -> Result<(u64, Vec<Fault>), StoreError> {
+        let operation = "age validators";
+        let (page, mut faults) = self.seen_validators(session, operation, cursor, slice).await?;
+        let Some((cursor, validators)) = page else { return Ok((0, faults)) };
+        let fill = |round: &mut Round| {
+            for (validator, _) in &validators {
+                let fields = ["last_seen", "last_batch", "state"];
+                round.cmd("HMGET", self.keys.validator(validator)).arg(&fields);
+            }
+        };
+        let mut answers = self.run(session, operation, fill).await?;
+        let mut standing = Standing::default();
+        for (validator, last_seen) in &validators {
+            let Some(fields) = answers.take::<Vec<Option<String>>>()? else { continue };
+            let seen = ValidatorSigns { seen: last_seen.parse().unwrap_or_default(), batch: 0 };
+            let signs = signs(&fields).joined(seen);
+            if fields.get(2).cloned().flatten().as_deref() != Some(signs.state(now).as_str()) {
+                standing.validators.insert(validator.clone(), signs);
+            }
+        }
+        faults.extend(answers.finish()?);
+        faults.extend(self.place(session, operation, standing, &[], now).await?);
+        Ok((cursor, faults))
+    }
+}
+
+/// How many batches and epochs are known of a validator.
+pub(super) fn take_counts(answers: &mut Answers) -> Result<(Option<u64>, Option<u64>), StoreError> {
+    Ok((answers.take()?, answers.take()?))
+}
+
+/// What stands now of what stood; an entity that can't be read, or is gone, is left out.
+fn read(answers: &mut Answers, asked: &Standing) -> Result<Standing, StoreError> {
+    let mut found = Standing::default();
+    for epoch in asked.epochs.keys() {
+        let state = answers.take::<Option<String>>()?.flatten();
+        if let Some(state) = state.and_then(|state| EpochState::named(&state)) {
+            found.epochs.insert(epoch.clone(), state);
+        }
+    }
+    for id in asked.submissions.keys() {
+        let state = answers.take::<Option<String>>()?.flatten();
+        if let Some(state) = state.and_then(|state| SubmissionState::named(&state)) {
+            found.submissions.insert(id.clone(), state);
+        }
+    }
+    for (validator, before) in &asked.validators {
+        if let Some(fields) = answers.take::<Vec<Option<String>>>()? {
+            found.validators.insert(validator.clone(), signs(&fields).joined(*before));
+        }
+    }
+    Ok(found)
+}
+
+fn signs(fields: &[Option<String>]) -> ValidatorSigns {
+    let number = |at: usize| fields.get(at)?.as_ref()?.parse().ok();
+    ValidatorSigns { seen: number(0).unwrap_or_default(), batch: number(1).unwrap_or_default() }
+}

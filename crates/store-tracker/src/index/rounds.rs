@@ -1,0 +1,92 @@
+//! One round trip of the index: commands that each have one key, and their answers, none of which keeps another
+//! from being read.
+
+use std::sync::LazyLock;
+
+use redis::{Cmd, FromRedisValue};
+
+use super::Index;
+use store_redis::{Batch, ErrorKind, Fault, Lua, Replies, Session, StoreError};
+
+/// Moves a state.
+pub(super) static ADVANCE: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("advance.lua")));
+/// Raises numbers.
+pub(super) static RAISE: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("raise.lua")));
+
+/// The commands of a round trip.
+#[derive(Default)]
+pub(super) struct Round {
+    batch: Batch,
+    keys: Vec<String>,
+}
+
+impl Round {
+    /// A command with its key.
+    pub(super) fn cmd(&mut self, name: &str, key: String) -> &mut Cmd {
+        let command = self.batch.cmd(name, &key);
+        self.keys.push(key);
+        command
+    }
+
+    /// A run of a script with its key.
+    pub(super) fn script(&mut self, script: &Lua, key: String) -> &mut Cmd {
+        let command = script.run(&mut self.batch, &[&key]);
+        self.keys.push(key);
+        command
+    }
+}
+
+impl Index {
+    /// Makes a round trip; a second one where a server did not know a script.
+    pub(super) async fn run(
+        &self,
+        session: &mut Session,
+        operation: &'static str,
+        fill: impl Fn(&mut Round),
+    ) -> Result<Answers, StoreError> {
+        let mut keys = Vec::new();
+        let fill = |batch: &mut Batch| {
+            let mut round = Round::default();
+            fill(&mut round);
+            *batch = round.batch;
+            keys = round.keys;
+        };
+        let answers = session.run_scripts(operation, self.keys.name(), fill).await?;
+        let replies = Replies::new(operation, answers);
+        Ok(Answers { replies, keys: keys.into_iter(), last: String::new() })
+    }
+}
+
+/// The answers of a round trip, in the order of its commands.
+pub(super) struct Answers {
+    replies: Replies,
+    keys: std::vec::IntoIter<String>,
+    last: String,
+}
+
+impl Answers {
+    /// The next answer; `None` when it is an error, which is noted.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the server as a whole is of no use.
+    pub(super) fn take<T: FromRedisValue>(&mut self) -> Result<Option<T>, StoreError> {
+        self.last = self.keys.next().unwrap_or_default();
+        self.replies.take(&self.last)
+    }
+
+    /// Notes a fault of the key whose answer was taken last.
+    pub(super) fn fault(&mut self, kind: ErrorKind, detail: String) {
+        self.replies.fault(&self.last, kind, detail);
+    }
+
+    /// Looks through the remaining answers for errors; all faults there were.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the server as a whole is of no use.
+    pub(super) fn finish(mut self) -> Result<Vec<Fault>, StoreError> {
+        for key in self.keys.by_ref() {
+            self.replies.raw(&key)?;
+        }
+        Ok(self.replies.into_faults())
+    }
+}

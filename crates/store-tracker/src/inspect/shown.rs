@@ -1,0 +1,89 @@
+//! What readers of a market see, and what stands in the future of its timelines.
+
+use redis::Value;
+use serde_json::Value as Json;
+
+use crate::keys::{MarketKeys, OutputKeys};
+use store_redis::{Batch, Replies, Session, StoreError};
+
+/// One dataset as its readers find it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shown {
+    /// Its key.
+    pub key: String,
+    /// What stands there: `None` for nothing, and for what is no JSON.
+    pub json: Option<Json>,
+    /// Whether there is something.
+    pub exists: bool,
+}
+
+/// A timeline with entries ahead of the clock.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ahead {
+    /// Its key.
+    pub key: String,
+    /// How many entries.
+    pub entries: u64,
+    /// The highest score.
+    pub highest: f64,
+}
+
+/// `dashboard:summary` and `metrics:current_epoch` under each spelling in which they are written: one round trip.
+///
+/// # Errors
+/// [`StoreError`] when the server does not answer.
+pub async fn shown(session: &mut Session, keys: &MarketKeys) -> Result<Vec<[Shown; 2]>, StoreError> {
+    let operation = "read the datasets";
+    let pairs: Vec<[String; 2]> =
+        keys.outputs().map(|output: OutputKeys<'_>| [output.summary(), output.current_epoch()]).collect();
+    let mut batch = Batch::new();
+    for key in pairs.iter().flatten() {
+        batch.cmd("GET", key);
+    }
+    let answers = session.run(operation, keys.market().checksummed(), batch).await?;
+    let mut replies = Replies::new(operation, answers);
+    let mut take = |key: String| -> Result<Shown, StoreError> {
+        // One of another type is there too.
+        let answer = replies.raw(&key)?;
+        let exists = answer.as_ref() != Some(&Value::Nil);
+        let json = match answer {
+            Some(Value::BulkString(text)) => serde_json::from_slice(&text).ok(),
+            _ => None,
+        };
+        Ok(Shown { key, json, exists })
+    };
+    pairs.into_iter().map(|[summary, current]| Ok([take(summary)?, take(current)?])).collect()
+}
+
+/// Which timelines have entries later than `now` (Unix seconds): one round trip.
+///
+/// # Errors
+/// [`StoreError`] when the server does not answer.
+pub async fn ahead(
+    session: &mut Session,
+    keys: &MarketKeys,
+    validator: &str,
+    now: f64,
+) -> Result<Vec<Ahead>, StoreError> {
+    let operation = "look for entries of the future";
+    let mut timelines: Vec<String> = keys.inputs().flat_map(|input| input.timelines(validator)).collect();
+    for space in keys.priorities() {
+        timelines.extend([space.vpa_assignments(), space.vpa_submissions()]);
+    }
+    let mut batch = Batch::new();
+    for key in &timelines {
+        batch.cmd("ZCOUNT", key).arg(format!("({now}")).arg("+inf");
+        batch.cmd("ZREVRANGE", key).arg(0).arg(0).arg("WITHSCORES");
+    }
+    let answers = session.run(operation, keys.market().checksummed(), batch).await?;
+    let mut replies = Replies::new(operation, answers);
+    let mut ahead = Vec::new();
+    for key in timelines {
+        let entries = replies.take::<u64>(&key)?.unwrap_or(0);
+        let newest = replies.take::<Vec<(Vec<u8>, f64)>>(&key)?.unwrap_or_default();
+        if let Some((_, highest)) = newest.first().filter(|_| entries > 0) {
+            ahead.push(Ahead { key, entries, highest: *highest });
+        }
+    }
+    Ok(ahead)
+}

@@ -1,0 +1,154 @@
+//! The epoch ledger in Redis: what is written of it, and how.
+
+use std::{collections::BTreeMap, sync::LazyLock};
+
+use domain::{
+    EpochId,
+    tracker::{Entry, EpochFacts, MeasurementWindow, Sealed, Sums, Totals},
+};
+
+use crate::keys::MarketKeys;
+use store_redis::{Batch, Lua};
+
+/// The version of the ledger's layout.
+pub const SCHEMA: u32 = 1;
+
+/// How many entries one run of the script takes, so that it never blocks Redis for long.
+const ENTRIES_A_RUN: usize = 500;
+
+/// How long the validators of an hour are kept, in seconds: as long as anyone asks for the hour, and a little more.
+const VALIDATORS_KEPT: u64 = 50 * 3600;
+
+/// The script that stores and seals.
+pub(crate) static SCRIPT: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("ledger.lua")));
+
+/// What the ledger says of itself.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LedgerMark {
+    /// When it was made, in Unix seconds; `None` where there is no ledger yet.
+    pub born: Option<f64>,
+    /// Its layout, when it is another than [`SCHEMA`].
+    pub foreign_schema: Option<String>,
+    /// How many members `epochs:active` had at the last pass that knew them all.
+    pub active_known: Option<u64>,
+    /// The measurement window.
+    pub window: Option<MeasurementWindow>,
+    /// The highest epoch that has been forgotten after it was sealed: ids up to it need no entry.
+    pub floor: Option<EpochId>,
+}
+
+impl LedgerMark {
+    pub(crate) fn from_fields(fields: Vec<(String, String)>) -> Self {
+        let mut mark = Self::default();
+        let mut window = [None; 4];
+        for (name, value) in fields {
+            match name.as_str() {
+                "born" => mark.born = value.parse().ok(),
+                "schema" => mark.foreign_schema = (value != SCHEMA.to_string()).then_some(value),
+                "floor" => mark.floor = EpochId::parse(&value).ok(),
+                "active_known" => mark.active_known = value.parse().ok(),
+                "window" => {
+                    for (slot, part) in window.iter_mut().zip(value.split(',')) {
+                        *slot = part.parse::<f64>().ok();
+                    }
+                }
+                _ => {}
+            }
+        }
+        if let [Some(began), Some(submissions), Some(epochs), Some(batches)] = window {
+            let count = |count: f64| count as u64;
+            let (submissions, epochs, batches) = (count(submissions), count(epochs), count(batches));
+            mark.window = Some(MeasurementWindow { began, submissions, epochs, batches });
+        }
+        mark
+    }
+}
+
+/// What a run of the script is given, beside the entries themselves.
+pub(crate) struct Run<'a> {
+    pub(crate) keys: &'a MarketKeys,
+    pub(crate) totals: &'a Totals,
+    /// For the validators of the batches that are sealed.
+    pub(crate) facts: &'a BTreeMap<EpochId, EpochFacts>,
+    /// The unsealed entries as they were read, as text.
+    pub(crate) stored: &'a BTreeMap<EpochId, String>,
+    /// The sealed epochs as they were read.
+    pub(crate) sealed: &'a BTreeMap<EpochId, Sealed>,
+    pub(crate) now: f64,
+    /// Members of `epochs:active` that are accounted for when this is written, where that is known.
+    pub(crate) active_known: Option<u64>,
+}
+
+enum Step<'a> {
+    Store(&'a EpochId, &'a Entry),
+    Late(&'a EpochId, &'a Sealed),
+    Seal(&'a EpochId, &'a Entry),
+}
+
+impl Run<'_> {
+    /// Adds to `batch` what stores and seals the entries; returns how many commands that were.
+    pub(crate) fn write(&self, batch: &mut Batch) -> usize {
+        let totals = self.totals;
+        let stores = totals.changed.iter().map(|(epoch, entry)| Step::Store(epoch, entry));
+        let late = totals.late.iter().map(|(epoch, sealed)| Step::Late(epoch, sealed));
+        let seals = totals.finished.iter().map(|(epoch, entry)| Step::Seal(epoch, entry));
+        let steps: Vec<Step<'_>> = stores.chain(late).chain(seals).collect();
+        // An empty run still makes the ledger, so that its birth is on record.
+        let runs: Vec<&[Step<'_>]> =
+            if steps.is_empty() { vec![&[]] } else { steps.chunks(ENTRIES_A_RUN).collect() };
+        for (at, steps) in runs.iter().enumerate() {
+            let known = self.active_known.filter(|_| at + 1 == runs.len());
+            self.command(batch, steps, known);
+        }
+        runs.len()
+    }
+
+    fn command(&self, batch: &mut Batch, steps: &[Step<'_>], active_known: Option<u64>) {
+        let (ledger, validators) = (self.keys.of_ledger(), self.keys.validators_prefix());
+        let keys: Vec<&str> = ledger.iter().chain([&validators]).map(String::as_str).collect();
+        let command = SCRIPT.run(batch, &keys);
+        command.arg(SCHEMA).arg(self.now).arg(VALIDATORS_KEPT);
+        command.arg(active_known.map_or_else(String::new, |known| known.to_string()));
+        let stored = |epoch: &EpochId| self.stored.get(epoch).map_or("", String::as_str);
+        command.arg(steps.iter().filter(|step| matches!(step, Step::Store(..))).count());
+        for step in steps {
+            if let Step::Store(epoch, entry) = step {
+                command.arg(epoch.as_str()).arg(stored(epoch)).arg(entry.encode());
+            }
+        }
+        command.arg(steps.iter().filter(|step| matches!(step, Step::Late(..))).count());
+        for step in steps {
+            if let Step::Late(epoch, sealed) = step {
+                let read = self.sealed.get(*epoch).map_or_else(String::new, Sealed::encode);
+                command.arg(epoch.as_str()).arg(read).arg(sealed.encode());
+            }
+        }
+        for step in steps {
+            let Step::Seal(epoch, entry) = step else { continue };
+            command.arg(epoch.as_str()).arg(stored(epoch)).arg(entry.encode());
+            for (_, value) in entry.sums().fields() {
+                command.arg(value);
+            }
+            let time =
+                |at: Option<u64>| at.filter(|&at| at > 0).map_or_else(String::new, |at| at.to_string());
+            command.arg(time(entry.opened)).arg(time(entry.aggregated)).arg(time(entry.hour()));
+            let named = self
+                .facts
+                .get(*epoch)
+                .and_then(|facts| facts.batch_validators.as_deref())
+                .unwrap_or_default();
+            command.arg(named.len()).arg(named);
+        }
+    }
+}
+
+/// The stored form of a measurement window.
+pub(crate) fn encode_window(window: &MeasurementWindow) -> String {
+    let MeasurementWindow { began, submissions, epochs, batches } = window;
+    format!("{began},{submissions},{epochs},{batches}")
+}
+
+/// Reads the hash of sums.
+pub(crate) fn sums(fields: &[(String, u64)]) -> Sums {
+    Sums::from_fields(fields.iter().map(|(name, value)| (name.as_str(), *value)))
+}

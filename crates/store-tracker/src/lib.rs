@@ -1,0 +1,24 @@
+//! The tracker's side in Redis: the names of its keys, and what is read and written in one round trip.
+//!
+//! Each function is one batch of commands: it knows how, and neither when nor why. It hands what it reads to `domain`
+//! as an [`Observation`](domain::tracker::Observation); an input that can't be read is left out and reported as a
+//! [`Fault`](store_redis::Fault).
+//!
+//! **Invariant:** every key of the tracker is named in this crate and nowhere else. It has no clock, no retry and no
+//! state but what saves questions (spellings and forms of ids). It knows nothing of the collector.
+
+mod families;
+mod index;
+pub mod inspect;
+mod keys;
+mod ledger;
+mod market;
+mod prune;
+mod scripts;
+
+pub use families::family_of;
+pub use index::{Index, IndexPart, Indexed};
+pub use keys::{EVENTS, IndexKeys, MarketKeys, Output, OutputKeys, Spelling, channels};
+pub use ledger::{LedgerMark, SCHEMA};
+pub use market::{Datasets, MarketStore, OriginalDatasets, Pass, Reach, Scope, Written};
+pub use prune::{Prunable, Retention, forget_sealed, prune};

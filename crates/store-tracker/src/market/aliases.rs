@@ -1,0 +1,55 @@
+//! Other forms in which producers wrote an epoch's id: `2.3e+07` beside `23000000`. Who writes such a member may name
+//! the epoch's keys in the same way, so they are looked for under both.
+//!
+//! Forms are learnt from the members that name an epoch, and kept for the newest epochs only.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, PoisonError},
+};
+
+use domain::EpochId;
+
+use super::members::OtherForms;
+use crate::keys::InputKeys;
+
+/// Of how many epochs, the highest, other forms are kept, and how many of each.
+const EPOCHS: usize = 1_000;
+const FORMS: usize = 4;
+
+/// What the passes of a market learnt.
+#[derive(Debug, Default)]
+pub(super) struct Aliases(Mutex<Forms>);
+
+/// Epoch → the other forms of its id.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Forms(BTreeMap<EpochId, BTreeSet<String>>);
+
+impl Aliases {
+    /// Adds these forms; all that are known.
+    pub(super) fn learn(&self, forms: OtherForms) -> Forms {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (epoch, form) in forms {
+            let forms = known.0.entry(epoch).or_default();
+            if forms.len() < FORMS {
+                forms.insert(form);
+            }
+        }
+        while known.0.len() > EPOCHS {
+            known.0.pop_first();
+        }
+        known.clone()
+    }
+}
+
+impl Forms {
+    /// The keys of an epoch under one spelling: by its id, and by each other form of it.
+    pub(super) fn under<'a>(
+        &'a self,
+        input: InputKeys<'a>,
+        epoch: &EpochId,
+    ) -> impl Iterator<Item = InputKeys<'a>> + use<'a> {
+        let forms = self.0.get(epoch).into_iter().flatten();
+        std::iter::once(input).chain(forms.map(move |form| input.with_id(form)))
+    }
+}

@@ -1,0 +1,133 @@
+//! The current epoch: which epochs may be it, and the dataset.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use domain::{
+    EpochId,
+    tracker::{Candidate, Entry, EpochMember, Observation, Timed},
+};
+
+use super::{
+    Joined, MarketStore,
+    members::{self, OtherForms},
+};
+use crate::keys::OutputKeys;
+use store_redis::{Batch, Fault, Replies, Session, StoreError};
+
+/// How many of the newest timeline entries the current epoch is looked for in.
+const NEWEST_ENTRIES: isize = 64;
+/// How many epochs are looked at as candidates for the current one.
+const MOST_CANDIDATES: usize = 32;
+
+impl MarketStore {
+    /// The epochs that may be the current one, with what their keys say: two round trips.
+    ///
+    /// # Errors
+    /// [`StoreError`] when Redis as a whole is of no use, or when none is found where not all could be read.
+    pub async fn latest(
+        &self,
+        session: &mut Session,
+        now: f64,
+    ) -> Result<(Vec<Candidate>, Vec<Fault>), StoreError> {
+        let mut chosen = self.current_spellings.choose(&self.keys, now, false);
+        let mut batch = Batch::new();
+        batch.cmd("HGETALL", self.keys.open());
+        for input in chosen.inputs(&self.keys) {
+            let newest = batch.cmd("ZREVRANGE", input.epochs_timeline());
+            newest.arg(0).arg(NEWEST_ENTRIES - 1).arg("WITHSCORES");
+        }
+        let operation = "read the newest epochs";
+        let answers = session.run(operation, self.name(), batch).await?;
+        let mut replies = Replies::new(operation, answers).noting(chosen.finds_out());
+        let mut seen = Observation { now, ..Observation::default() };
+        let (mut unsealed, mut bare) = (BTreeSet::new(), BTreeSet::new());
+        for (epoch, entry) in replies.take::<Vec<(String, String)>>(&self.keys.open())?.unwrap_or_default() {
+            let (Ok(epoch), Ok(entry)) = (EpochId::parse(&epoch), Entry::decode(&entry)) else { continue };
+            if entry.closed.is_none() {
+                (if entry.is_bare() { &mut bare } else { &mut unsealed }).insert(epoch);
+            }
+        }
+        let (mut timeline, mut forms) = (Joined::default(), OtherForms::new());
+        for input in chosen.inputs(&self.keys) {
+            let key = input.epochs_timeline();
+            timeline.add(members::timeline(&mut replies, &key, EpochMember::parse, &mut forms)?);
+        }
+        seen.epochs_timeline = timeline.known();
+        chosen.note(&self.keys, &replies.present());
+        chosen.forms = self.aliases.learn(forms);
+        let mut faults = replies.into_faults();
+        for epoch in choose(seen.epochs_timeline.as_deref().unwrap_or_default(), unsealed, bare) {
+            seen.facts.insert(epoch, Default::default());
+        }
+        let epochs: Vec<EpochId> = seen.facts.keys().cloned().collect();
+        if let (true, None, Some(fault)) = (epochs.is_empty(), &seen.epochs_timeline, faults.first()) {
+            // That there is none is not known.
+            return Err(StoreError::new(operation, &fault.key, fault.kind, &fault.detail));
+        }
+        if epochs.is_empty() {
+            self.current_spellings.learn(&chosen);
+            return Ok((Vec::new(), faults));
+        }
+        chosen.widen(&epochs);
+        let mut batch = Batch::new();
+        for epoch in &epochs {
+            self.ask_facts(&mut batch, &chosen, epoch, now);
+        }
+        let operation = "read the current epoch";
+        let answers = session.run(operation, self.name(), batch).await?;
+        let mut replies = Replies::new(operation, answers).noting(chosen.finds_out());
+        for epoch in &epochs {
+            seen.facts.insert(epoch.clone(), self.take_facts(&mut replies, &chosen, epoch)?);
+        }
+        chosen.note(&self.keys, &replies.present());
+        self.current_spellings.learn(&chosen);
+        seen.attach_timelines();
+        faults.extend(replies.into_faults());
+        Ok((seen.facts.into_iter().map(|(epoch, facts)| Candidate { epoch, facts }).collect(), faults))
+    }
+
+    /// Writes `metrics:current_epoch`: one round trip.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it could not be written.
+    pub async fn write_current_epoch(
+        &self,
+        session: &mut Session,
+        json: &str,
+        ttl: Duration,
+    ) -> Result<(), StoreError> {
+        let operation = "write the current epoch";
+        let ttl = ttl.as_secs().max(1);
+        let keys: Vec<String> = self.keys.outputs().map(OutputKeys::current_epoch).collect();
+        let mut batch = Batch::new();
+        for key in &keys {
+            batch.cmd("SET", key).arg(json).arg("EX").arg(ttl);
+        }
+        for (key, answer) in keys.iter().zip(session.run(operation, self.name(), batch).await?) {
+            answer.map_err(|error| StoreError::redis(operation, key, &error))?;
+        }
+        Ok(())
+    }
+}
+
+/// The epochs worth a look: all that may be open, the highest first, and the most recent ones. Ids of which nothing is
+/// known, as `epochs:active` keeps them for ever, take no place from the others.
+fn choose(
+    timeline: &[Timed<EpochMember>],
+    unsealed: BTreeSet<EpochId>,
+    bare: BTreeSet<EpochId>,
+) -> BTreeSet<EpochId> {
+    let closed: BTreeSet<&EpochId> = timeline
+        .iter()
+        .filter(|entry| matches!(entry.what, EpochMember::Closed(_)))
+        .map(|entry| entry.what.epoch())
+        .collect();
+    let opened = timeline.iter().map(|entry| entry.what.epoch()).filter(|epoch| !closed.contains(epoch));
+    let open: BTreeSet<EpochId> = opened.cloned().chain(unsealed).collect();
+    let mut recent: Vec<&Timed<EpochMember>> = timeline.iter().collect();
+    recent.sort_by(|a, b| b.at.total_cmp(&a.at));
+    let recent = recent.into_iter().take(4).map(|entry| entry.what.epoch().clone());
+    let bare = bare.into_iter().rev().filter(|epoch| !open.contains(epoch)).take(MOST_CANDIDATES);
+    let bare: Vec<EpochId> = bare.collect();
+    open.into_iter().rev().take(MOST_CANDIDATES).chain(bare).chain(recent).collect()
+}

@@ -1,0 +1,202 @@
+//! What the store's tests share: a real server, a market with its keys spelled out, and passes over it.
+
+#![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, clippy::expect_used)] // Each test binary uses its part.
+
+use std::{net::SocketAddr, time::Duration};
+
+use domain::{
+    Address, EpochId,
+    tracker::{DayStats, HourStats, MeasurementWindow, Participation, Summary, SummaryInput, Totals},
+};
+use redis::{FromRedisValue, IntoConnectionInfo, ToRedisArgs, aio::MultiplexedConnection};
+use serde_json::Value;
+use store_redis::{ErrorKind, RedisSettings, Session, Store, StoreError};
+use store_tracker::{Datasets, MarketKeys, MarketStore, Pass, Reach, Scope, Written};
+use testkit::{MarketProducer, ProducerConfig, RedisServer, Truth};
+
+pub const PROTOCOL: &str = "0xE88E5f64AEB483d7057645326AdDFA24A3B312DF";
+pub const MARKET: &str = "0x0C2E22fe7526fAeF28E7A58c84f8723dEFcE200c";
+pub const VALIDATOR: &str = "validator1";
+/// The moment at which most tests happen, in Unix seconds: ten minutes past an hour.
+pub const NOW: i64 = 1_795_341_600 + 600;
+pub const SEAL_AFTER: f64 = 3600.0;
+pub const DAY: f64 = 86_400.0;
+
+/// A server, a market on it, and a connection of one's own.
+pub struct Scene {
+    pub redis: RedisServer,
+    pub connection: MultiplexedConnection,
+}
+
+impl Scene {
+    pub async fn new() -> Self {
+        let redis = RedisServer::start().await.expect("a Redis server");
+        let connection = redis.connection().await.expect("a connection");
+        Self { redis, connection }
+    }
+
+    /// Runs a command given as words.
+    pub async fn run<T: FromRedisValue>(&mut self, command: &str, arguments: impl ToRedisArgs) -> T {
+        let mut command = redis::cmd(command);
+        command.arg(arguments);
+        command.query_async(&mut self.connection).await.expect("the command is right")
+    }
+
+    pub async fn zadd(&mut self, key: &str, at: i64, member: impl ToRedisArgs) {
+        let mut command = redis::cmd("ZADD");
+        command.arg(key).arg(at).arg(member);
+        command.query_async::<()>(&mut self.connection).await.expect("the command is right");
+    }
+
+    pub async fn del(&mut self, keys: &[String]) {
+        self.run::<()>("DEL", keys).await;
+    }
+
+    /// Puts a string where something else belongs.
+    pub async fn spoil(&mut self, key: &str) {
+        self.del(&[key.to_owned()]).await;
+        self.run::<()>("SET", &[key, "spoilt"]).await;
+    }
+
+    pub fn producer(&self) -> MarketProducer {
+        self.producer_with(ProducerConfig::new(PROTOCOL, MARKET))
+    }
+
+    pub fn producer_with(&self, config: ProducerConfig) -> MarketProducer {
+        MarketProducer::new(config, &self.redis.url()).expect("producers")
+    }
+
+    pub fn tracker(&self) -> Tracker {
+        Tracker::new(self.redis.addr(), MARKET)
+    }
+}
+
+/// The key `P:M:rest`.
+pub fn key(rest: &str) -> String {
+    format!("{PROTOCOL}:{MARKET}:{rest}")
+}
+
+/// The same in lower case.
+pub fn lower(rest: &str) -> String {
+    format!("{}:{}:{rest}", PROTOCOL.to_lowercase(), MARKET.to_lowercase())
+}
+
+/// A key of the ledger.
+pub fn ledger(part: &str) -> String {
+    format!("{{{PROTOCOL}:{MARKET}}}:tracker:{part}")
+}
+
+pub fn epoch(text: &str) -> EpochId {
+    EpochId::parse(text).expect("an epoch id")
+}
+
+/// What a tracker does, one pass after the other.
+pub struct Tracker {
+    pub store: Store,
+    pub market: MarketStore,
+}
+
+/// What one pass came to.
+#[derive(Debug)]
+pub struct Shown {
+    pub pass: Pass,
+    pub totals: Totals,
+    pub summary: Value,
+    pub written: Written,
+}
+
+impl Shown {
+    /// Submissions, epochs, batches.
+    pub fn totals(&self) -> [Option<u64>; 3] {
+        ["submissions_total", "epochs_total", "batches_total"].map(|name| self.summary[name].as_u64())
+    }
+
+    pub fn has_fault(&self, key: &str, kind: ErrorKind) -> bool {
+        self.pass.faults.iter().any(|fault| fault.key == key && fault.kind == kind)
+    }
+}
+
+/// The same by the producers' word.
+pub fn written(truth: &Truth) -> [Option<u64>; 3] {
+    [truth.submissions_total(), truth.epochs_total(), truth.batches_total()].map(Some)
+}
+
+impl Tracker {
+    pub fn new(redis: SocketAddr, market: &str) -> Self {
+        Self::with(settings(redis), PROTOCOL, market)
+    }
+
+    pub fn with(settings: RedisSettings, protocol: &str, market: &str) -> Self {
+        let keys = MarketKeys::new(&Address::new(protocol), &Address::new(market));
+        Self { store: Store::new(settings).expect("settings"), market: MarketStore::new(keys, VALIDATOR) }
+    }
+
+    pub async fn session(&self) -> Session {
+        self.store.session("test").await.expect("a session")
+    }
+
+    /// Reads, without writing.
+    pub async fn look(&self, session: &mut Session, now: f64, reach: Reach) -> Result<Pass, StoreError> {
+        let mut pass = self.market.discover(session, now, Scope { reach, hourly: true, daily: true }).await?;
+        self.market.examine(session, &mut pass).await?;
+        Ok(pass)
+    }
+
+    /// Concludes and writes, as the aggregator does.
+    pub async fn commit(&self, session: &mut Session, pass: Pass) -> Result<Shown, StoreError> {
+        let now = pass.seen.now;
+        let totals = Totals::of(&pass.seen, VALIDATOR, SEAL_AFTER);
+        let window = MeasurementWindow::at(pass.seen.window, &totals, now, DAY);
+        let summary = Summary::of(&SummaryInput::of(&pass.seen, &totals, window));
+        let (minute, second) = (Duration::from_secs(60), now as u64);
+        let hours = HourStats::hours(second).map(|hour| HourStats::of(&pass.seen, &totals, hour));
+        let datasets = Datasets {
+            summary: &summary,
+            window,
+            summary_ttl: minute,
+            participation: Participation::of(&pass.seen, &totals),
+            participation_ttl: minute,
+            hours: hours.to_vec(),
+            day: Some(DayStats::of(&pass.seen, &totals, second)),
+            gaps: pass.seen.gaps().collect(),
+            original: None,
+        };
+        let written = self.market.commit(session, &pass, &totals, &datasets).await?;
+        Ok(Shown { pass, totals, summary: summary.to_json(), written })
+    }
+
+    pub async fn try_pass(&self, now: f64, reach: Reach) -> Result<Shown, StoreError> {
+        let mut session = self.session().await;
+        let pass = self.look(&mut session, now, reach).await?;
+        self.commit(&mut session, pass).await
+    }
+
+    pub async fn full(&self, now: i64) -> Shown {
+        self.try_pass(now as f64, Reach::Full).await.expect("a full pass")
+    }
+
+    pub async fn recent(&self, now: i64) -> Shown {
+        self.try_pass(now as f64, Reach::Recent).await.expect("a pass")
+    }
+}
+
+pub fn settings(redis: SocketAddr) -> RedisSettings {
+    RedisSettings {
+        servers: format!("redis://{redis}/0").into_connection_info().expect("a URL").into(),
+        certificates: None,
+        shown: redis.to_string(),
+        pool_size: 4,
+        connect_timeout: Duration::from_secs(5),
+        command_timeout: Duration::from_secs(20),
+    }
+}
+
+/// Opens an epoch with submissions and closes it, batches and all.
+pub async fn finished_epoch(market: &mut MarketProducer, epoch: u64, submissions: u64, at: i64) {
+    market.open_epoch(epoch, at).await.expect("opened");
+    market.submit(epoch, submissions, at).await.expect("submitted");
+    market.close_epoch(epoch, at).await.expect("closed");
+    market.validators(epoch, &["validator2", "validator3"], at).await.expect("heard");
+    market.local_batch(epoch, at).await.expect("batched");
+    market.aggregated_batch(epoch, &["validator1", "validator2"], at).await.expect("aggregated");
+}

@@ -1,0 +1,84 @@
+//! Which spellings of a market's name are read, how often, and that none of them is lost.
+
+#![allow(clippy::expect_used)] // A test that can not go on panics.
+
+mod common;
+
+use common::{MARKET, NOW, PROTOCOL, Scene, Tracker, ledger, settings, written};
+use domain::tracker::current_epoch;
+use testkit::{FaultProxy, ProducerConfig};
+
+/// A tracker of the market as it is configured in lower case.
+fn tracker(server: std::net::SocketAddr) -> Tracker {
+    Tracker::with(settings(server), &PROTOCOL.to_lowercase(), &MARKET.to_lowercase())
+}
+
+#[tokio::test]
+async fn a_spelling_in_use_is_read_alone_until_all_are_looked_at_again() {
+    let scene = Scene::new().await;
+    let mut market = scene.producer_with(ProducerConfig::new(PROTOCOL.to_lowercase(), MARKET.to_lowercase()));
+    for epoch in 1..=20 {
+        market.open_epoch(epoch, NOW).await.expect("opened");
+        market.submit(epoch, 2, NOW).await.expect("submitted");
+    }
+    let proxy = FaultProxy::start(scene.redis.addr()).await.expect("a proxy");
+    let tracker = tracker(proxy.addr());
+    tracker.full(NOW).await;
+    let mut commands = Vec::new();
+    // The last one is due to look under all four again.
+    for now in [NOW + 1, NOW + 59, NOW + 60] {
+        proxy.reset_counts();
+        assert_eq!(tracker.recent(now).await.totals(), written(&market.truth()));
+        commands.push(proxy.counts().command_names.get("HMGET").copied().unwrap_or(0));
+    }
+    let (narrow, wide) = (commands[0], commands[2]);
+    assert_eq!(narrow, commands[1]);
+    // Of the newest eight epochs two hashes each, and one of the market, under three more spellings.
+    assert_eq!(wide - narrow, (8 * 2 + 1) * 3, "{commands:?} readings of hashes");
+}
+
+#[tokio::test]
+async fn what_a_producer_writes_under_a_spelling_not_in_use_is_late_by_a_minute_and_not_lost() {
+    let mut scene = Scene::new().await;
+    let tracker = tracker(scene.redis.addr());
+    let mut old = scene.producer_with(ProducerConfig::new(PROTOCOL.to_lowercase(), MARKET.to_lowercase()));
+    // More than are looked at for being the newest.
+    for epoch in 1..=12 {
+        old.open_epoch(epoch, NOW).await.expect("opened");
+    }
+    assert_eq!(tracker.full(NOW).await.totals(), [Some(0), Some(12), Some(0)]);
+    // Of the same epoch, a newer producer writes the submissions in checksum form, and another one mixes.
+    old.close_epoch(1, NOW + 5).await.expect("closed");
+    old.local_batch(1, NOW + 6).await.expect("batched");
+    old.aggregated_batch(1, &["validator1"], NOW + 7).await.expect("aggregated");
+    let (mixed, checksum) = (format!("{}:{MARKET}", PROTOCOL.to_lowercase()), format!("{PROTOCOL}:{MARKET}"));
+    for member in ["a", "b", "c"] {
+        scene.zadd(&format!("{checksum}:epoch:1:submissions:ids"), NOW + 6, member).await;
+    }
+    scene.zadd(&format!("{mixed}:metrics:epochs:timeline"), NOW + 6, "open:20").await;
+    let early = tracker.recent(NOW + 30).await;
+    assert_eq!(
+        (early.totals(), early.written.sealed),
+        ([Some(0), Some(12), Some(2)], 0),
+        "nothing is sealed"
+    );
+    let later = tracker.recent(NOW + 60).await;
+    assert_eq!((later.totals(), later.written.sealed), ([Some(3), Some(13), Some(2)], 1));
+    let entries: u64 = scene.run("HGET", (ledger("sums"), "submissions")).await;
+    assert_eq!(entries, 3, "sealed with all of them");
+}
+
+#[tokio::test]
+async fn the_current_epoch_is_found_under_a_mixed_spelling() {
+    let mut scene = Scene::new().await;
+    let tracker = tracker(scene.redis.addr());
+    let mixed = format!("{PROTOCOL}:{}", MARKET.to_lowercase());
+    scene.zadd(&format!("{mixed}:metrics:epochs:timeline"), NOW, "open:7").await;
+    scene.zadd(&format!("{mixed}:epoch:7:submissions:ids"), NOW, "a").await;
+    for now in [NOW + 1, NOW + 2] {
+        let mut session = tracker.session().await;
+        let (candidates, _) = tracker.market.latest(&mut session, now as f64).await.expect("read");
+        let current = current_epoch(&candidates, now as f64).expect("there is one");
+        assert_eq!((current.epoch.as_str(), current.submissions), ("7", Some(1)));
+    }
+}

@@ -1,0 +1,167 @@
+//! `demo`: the service at work on a machine with nothing configured.
+//!
+//! Starts a Redis server and an EVM node of its own on free ports, producers that write what the real ones write for two
+//! markets, a chain that releases their epochs and now and then reorganises, a collector that writes what was submitted
+//! at its blocks, and the whole tree. Shows what others read back from Redis, crashes an actor every few seconds, and,
+//! with `--check`, judges what it reads against what was written. It leaves nothing behind: no process, no file, no key.
+
+mod collector;
+mod judge;
+mod screen;
+mod seen;
+mod servers;
+mod victims;
+mod world;
+
+use std::{process::ExitCode, time::Duration};
+
+use color_eyre::eyre::Result;
+use redis::aio::MultiplexedConnection;
+use supervision::WatchSettings;
+use testkit::{LiveHandle, SharedTruth};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use self::{
+    collector::Collector,
+    judge::Judge,
+    screen::{Look, Screen},
+    seen::{Datasets, Handed, Tally},
+    servers::Servers,
+    victims::Victims,
+    world::World,
+};
+use crate::{app::signals::Signals, cli::DemoArgs, service::Service};
+
+/// How often what stands in Redis is read and shown.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often an actor is crashed.
+const CRASH_EVERY: Duration = Duration::from_secs(3);
+/// How long `--check` watches when `--for` does not say.
+const CHECK_FOR: Duration = Duration::from_secs(30);
+/// How long everything may take to reach the truth when producers and chain have ended.
+const SETTLE_WITHIN: Duration = Duration::from_secs(15);
+
+/// Shows the service at work with servers and load of its own.
+///
+/// # Errors
+/// Anything that keeps the demo from running, a missing `redis-server` or `anvil` above all. What `--check` finds is told,
+/// and is exit code 1.
+pub async fn demo(args: DemoArgs) -> Result<ExitCode> {
+    let signals = Signals::catch(None)?;
+    let servers = tokio::select! {
+        servers = Servers::start() => servers?,
+        // What has been started ends with what would have become of it.
+        _ = signals.told_to_stop() => return Ok(ExitCode::SUCCESS),
+    };
+    let producers = servers.produce()?;
+    let truths: Vec<SharedTruth> = producers.iter().map(LiveHandle::shared_truth).collect();
+    let collector = Collector::new(servers.redis.connection().await?);
+    let mut world = World::new(&servers, truths.clone(), collector, args.calm).await?;
+    let service = Service::start(&servers.config()?, WatchSettings::default()).await?;
+    let markets = &servers.contracts.markets;
+    let mut demo = Demo {
+        servers: &servers,
+        connection: servers.redis.connection().await?,
+        screen: Screen::new(&servers, service.http()),
+        tally: Tally::default(),
+        judge: Judge::new(markets.clone(), truths),
+    };
+    demo.play(&args, &signals, &mut world, &service).await?;
+
+    for producer in producers {
+        producer.stop().await?;
+    }
+    if args.check {
+        world.finish().await?;
+        demo.conclude(&world, &service).await?;
+    }
+    let restarts: u64 = service.tree().health().iter().map(|actor| actor.restarts()).sum();
+    let stopped = service.stop().await;
+    let Demo { mut screen, judge, .. } = demo;
+    screen.say(&format!("stopped in {:.1?}, {restarts} restarts in all", stopped.took));
+    if !args.check {
+        return Ok(ExitCode::SUCCESS);
+    }
+    screen.say(&judge.verdict());
+    Ok(if judge.is_content() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Who looks on.
+struct Demo<'a> {
+    servers: &'a Servers,
+    connection: MultiplexedConnection,
+    screen: Screen<'a>,
+    tally: Tally,
+    judge: Judge,
+}
+
+impl Demo<'_> {
+    /// Until the time is over, or somebody ends it.
+    async fn play(
+        &mut self,
+        args: &DemoArgs,
+        signals: &Signals,
+        world: &mut World<'_>,
+        service: &Service,
+    ) -> Result<()> {
+        let duration = args.duration.or(args.check.then_some(CHECK_FOR));
+        let end = duration.map(|duration| Instant::now() + duration);
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut blocks = world.ticks();
+        let mut next_crash = Instant::now() + CRASH_EVERY;
+        let mut victims = Victims::new(&self.servers.contracts.markets);
+        loop {
+            tokio::select! {
+                _ = looks.tick() => {}
+                _ = blocks.tick() => {
+                    if let Some(news) = world.next_block().await? {
+                        self.screen.say(&news);
+                    }
+                    continue;
+                }
+                name = signals.told_to_stop() => {
+                    self.screen.say(&format!("{name}: ending"));
+                    return Ok(());
+                }
+            }
+            let datasets = self.datasets().await?;
+            self.tally.go_on(&mut self.connection).await?;
+            self.judge.look(&datasets);
+            let look = Look { datasets: &datasets, tally: &self.tally, judge: &self.judge };
+            self.screen.show(&look, service);
+            if end.is_some_and(|end| Instant::now() >= end) {
+                return Ok(());
+            }
+            if !args.calm && Instant::now() >= next_crash {
+                next_crash = Instant::now() + CRASH_EVERY;
+                self.screen.say(&victims.crash_next(service));
+            }
+        }
+    }
+
+    /// Waits until everything has come that must come now that nothing more is written, judges it, and shows it.
+    async fn conclude(&mut self, world: &World<'_>, service: &Service) -> Result<()> {
+        let standing = world.standing().await?;
+        let until = Instant::now() + SETTLE_WITHIN;
+        loop {
+            let (datasets, handed) = (self.datasets().await?, Handed::read(&mut self.connection).await?);
+            // The fetcher counts the windows at its next look.
+            let is_over =
+                service.following().is_none_or(|now| now.windows.values().all(|all| *all == [0; 3]));
+            let is_settled = is_over && self.judge.is_settled(&datasets, &standing, &handed);
+            if is_settled || Instant::now() >= until {
+                self.judge.conclude(&datasets, &standing, &handed);
+                self.tally.go_on(&mut self.connection).await?;
+                let look = Look { datasets: &datasets, tally: &self.tally, judge: &self.judge };
+                self.screen.show_now(&look, service);
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    async fn datasets(&mut self) -> Result<Vec<Datasets>> {
+        Datasets::read(&mut self.connection, &self.servers.contracts).await
+    }
+}

@@ -1,0 +1,96 @@
+//! The servers of the demo: a Redis and an EVM node of its own, with the contracts on it, and the configuration of a
+//! service between them. What is started here ends when it is dropped, also when the process is killed.
+
+use std::time::Duration;
+
+use color_eyre::eyre::{Result, WrapErr};
+use domain::Address;
+use testkit::{Anvil, Contracts, Emission, LiveHandle, LiveRate, ProducerConfig, RedisServer, run_live};
+
+use crate::config::Config;
+
+/// How long an epoch's submissions are taken, in seconds, by the producers and on the chain.
+pub(super) const WINDOW: u64 = 8;
+/// How many markets there are.
+const MARKETS: usize = 2;
+/// The day that begins with the chain.
+pub(super) const DAY: u64 = 1;
+/// How many projects a batch has at most: so few that most epochs have several batches.
+pub(super) const BATCH_SIZE: usize = 5;
+
+/// What is different from the defaults: everything happens faster than in a day's work.
+const SETTINGS: [(&str, &str); 11] = [
+    ("STATE_TRACKER__INTERVALS__SUMMARY", "1s"),
+    ("STATE_TRACKER__INTERVALS__CURRENT_EPOCH", "2s"),
+    ("STATE_TRACKER__SUPERVISION__BACKOFF_MAX", "1s"),
+    ("STATE_TRACKER__SUPERVISION__BACKOFF_RESET_AFTER", "10s"),
+    ("STATE_TRACKER__SUPERVISION__MAX_RESTARTS", "20"),
+    ("STATE_TRACKER__HTTP__HOST", "127.0.0.1"),
+    ("STATE_TRACKER__HTTP__OPERATOR_ADDRESS", "127.0.0.1:0"),
+    ("STATE_TRACKER_METRICS_PORT", "0"),
+    ("STATE_TRACKER__CHAIN__START_BLOCK", "1"),
+    ("STATE_TRACKER__CHAIN__POLL_INTERVAL", "200ms"),
+    ("BLOCK_TIME", "1"),
+];
+
+pub(super) struct Servers {
+    pub(super) redis: RedisServer,
+    pub(super) anvil: Anvil,
+    /// In checksum form, as the configuration and the producers spell them.
+    pub(super) contracts: Contracts,
+}
+
+impl Servers {
+    /// Starts both, puts the contracts onto the chain and lets the first day begin there.
+    ///
+    /// # Errors
+    /// A program that is missing or does not start.
+    pub(super) async fn start() -> Result<Self> {
+        let redis = async { RedisServer::start().await.wrap_err("the demo needs a Redis server of its own") };
+        let anvil = async { Anvil::start().await.wrap_err("the demo needs an EVM node of its own") };
+        let (redis, anvil) = tokio::try_join!(redis, anvil)?;
+        let contracts = anvil.deploy(MARKETS).await?;
+        let spelled = |address: &String| Address::new(address).checksummed().to_owned();
+        let contracts = Contracts {
+            protocol_state: spelled(&contracts.protocol_state),
+            markets: contracts.markets.iter().map(spelled).collect(),
+        };
+        for market in &contracts.markets {
+            anvil.set_market(&contracts, market, [WINDOW, 86_400_000_000, 10, DAY, 7_200]).await?;
+            anvil.emit(&contracts, market, &Emission::DayStarted { day: DAY }).await?;
+        }
+        anvil.mine().await?;
+        Ok(Self { redis, anvil, contracts })
+    }
+
+    /// Of a service that works with these servers.
+    pub(super) fn config(&self) -> Result<Config> {
+        let own = [
+            ("REDIS_HOST", self.redis.addr().ip().to_string()),
+            ("REDIS_PORT", self.redis.port().to_string()),
+            ("PROTOCOL_STATE_CONTRACT", self.contracts.protocol_state.clone()),
+            ("DATA_MARKET_ADDRESSES", self.contracts.markets.join(",")),
+            ("RPC_NODES", self.anvil.url()),
+            ("BATCH_SIZE", BATCH_SIZE.to_string()),
+        ];
+        let settings = SETTINGS.iter().map(|(name, value)| (*name, (*value).to_owned()));
+        let environment = settings.chain(own).map(|(name, value)| (name.to_owned(), value));
+        Ok(Config::load(None, environment)?.config)
+    }
+
+    /// Starts producers for each market: an epoch every few seconds.
+    pub(super) fn produce(&self) -> Result<Vec<LiveHandle>> {
+        let rate = LiveRate {
+            epoch_every: Duration::from_secs(5),
+            submissions_per_epoch: 40,
+            batch_delay: Duration::from_secs(1),
+            ..LiveRate::default()
+        };
+        let produce = |market: &String| {
+            let mut config = ProducerConfig::new(&self.contracts.protocol_state, market);
+            config.window = Duration::from_secs(WINDOW);
+            Ok(run_live(config, &self.redis.url(), rate)?)
+        };
+        self.contracts.markets.iter().map(produce).collect()
+    }
+}

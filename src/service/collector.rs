@@ -1,0 +1,167 @@
+//! The chain subtree, where the configuration names nodes: the block fetcher, a batch preparer for each market, the cleaner,
+//! and the notifier that they tell.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use actors::{
+    collector::{
+        BLOCKS, BatchPreparer, BlockFetcher, CHAIN, Cleaner, FollowServices, FollowSettings, MarketEdge,
+        Notice, Notifier, Progress,
+    },
+    env::Services,
+    tracker::{MarketEdges, MarketRegistry},
+};
+use color_eyre::eyre::{Result, WrapErr};
+use domain::{chain::ContractAddress, collector::Rules};
+use evm::{ChainConfig, Contracts, NodeUrl, Source};
+use store_collector::{BLOCK_HASH_TTL, ChainKeys, ChainStore};
+use supervision::{Address, Child, Clock, Mailbox, Overflow};
+
+use super::policy::{limits, policy, stale_after};
+use crate::config::{self, Config};
+
+/// Who follows the chain.
+pub(super) const FETCHER: &str = "chain/block-fetcher";
+
+/// The keys of the chain's side, and a market's address on it; `None` where no chain is followed.
+pub(super) fn of_market(config: &Config, market: &str) -> Option<(ChainKeys, ContractAddress)> {
+    let market = market.parse().ok().filter(|_| config.chain.is_followed())?;
+    Some((ChainKeys::new(&config.output.prefix), market))
+}
+
+/// Notifier and chain; nothing where no nodes are configured.
+///
+/// # Errors
+/// URLs or addresses that are none, which a loaded configuration has not.
+pub(super) fn children(
+    config: &Config,
+    services: &Services,
+    registry: &MarketRegistry,
+    clock: &Clock,
+) -> Result<Vec<Child>> {
+    if !config.chain.is_followed() {
+        return Ok(Vec::new());
+    }
+    let notices = Mailbox::<Notice>::new("notifier", limits(&config.mailbox), clock);
+    let shared = shared(config, services, notices.address(FETCHER, Overflow::DropOldest), clock)?;
+    services.status.expect_of(
+        CHAIN,
+        BLOCKS,
+        stale_after(config.chain.poll_interval.max(config.chain.request_timeout)),
+    );
+    services.telemetry.observe_chain(shared.source.clone(), shared.progress.clone());
+
+    // None of it is mandatory: a chain that can't be followed takes nothing else down.
+    let policy = policy(&config.supervision);
+    let (mut edges, mut preparers) = (Vec::new(), Vec::new());
+    for (market, _) in shared.settings.markets.clone() {
+        let path = format!("chain/batch-preparer/{market}");
+        let mailbox = Mailbox::new(path.clone(), limits(&config.mailbox), clock);
+        edges.push(MarketEdge { market, actor: mailbox.address(FETCHER, Overflow::Coalesce) });
+        let notifier = notices.address(&path, Overflow::DropOldest);
+        let shared = FollowServices { notifier, ..shared.clone() };
+        let make = move || BatchPreparer::new(shared.clone(), market);
+        preparers.push(Child::actor(market.to_string(), &mailbox, make).policy(policy));
+    }
+    let clean = {
+        let shared = shared.clone();
+        Child::source("cleaner", move || Cleaner::new(shared.clone()))
+    };
+    // Its own copy will do: with each change of the markets all actors of the chain begin anew.
+    let trackers: Vec<MarketEdge> = registry.now().iter().filter_map(epoch_tracker).collect();
+    let fetch = Child::source("block-fetcher", move || {
+        BlockFetcher::new(shared.clone(), edges.clone(), trackers.clone())
+    });
+    let prepare = Child::supervisor("batch-preparer", preparers).policy(policy);
+    let chain = vec![fetch.policy(policy), prepare, clean.policy(policy)];
+    let notify = Child::actor("notifier", &notices, || Notifier).policy(policy);
+    Ok(vec![notify, Child::supervisor("chain", chain).policy(policy)])
+}
+
+/// The edge to a market's epoch tracker, where its address is that of a contract.
+fn epoch_tracker(edges: &MarketEdges) -> Option<MarketEdge> {
+    let market = edges.keys.market().checksummed().parse().ok()?;
+    Some(MarketEdge { market, actor: edges.of_chain.clone()? })
+}
+
+/// What the actors of a chain work with, where one is to be followed.
+///
+/// # Errors
+/// URLs or addresses that are none, which a loaded configuration has not.
+pub(super) fn shared(
+    config: &Config,
+    services: &Services,
+    notifier: Address<Notice>,
+    clock: &Clock,
+) -> Result<FollowServices> {
+    let settings = &config.chain;
+    let contract = |setting: &str, text: &str| -> Result<ContractAddress> {
+        text.parse().wrap_err_with(|| format!("{setting} is no address of a contract"))
+    };
+    let protocol_state = contract("tracker.protocol", &config.tracker.protocol)?;
+    let named: Vec<(ContractAddress, String)> = config
+        .tracker
+        .markets
+        .iter()
+        .map(|market| Ok((contract("tracker.markets", market)?, market.clone())))
+        .collect::<Result<_>>()?;
+    let markets: Vec<ContractAddress> = named.iter().map(|(market, _)| *market).collect();
+    let priorities = match settings.priorities.as_str() {
+        "" => None,
+        priorities => Some(contract("chain.priorities", priorities)?),
+    };
+    let contracts = Contracts { protocol_state, priorities, markets: markets.clone() };
+    let keys = ChainKeys::new(&config.output.prefix);
+    Ok(FollowServices {
+        services: services.clone(),
+        store: ChainStore::new(keys, protocol_state.to_string(), markets, settings.attestor_queue),
+        source: Source::new(nodes(settings, contracts)?).wrap_err("the chain can't be followed")?,
+        progress: Arc::new(Progress::new(clock)),
+        settings: Arc::new(following(settings, named)),
+        notifier,
+        workers: Arc::new(tokio::sync::Semaphore::new(settings.workers)),
+    })
+}
+
+fn nodes(settings: &config::Chain, contracts: Contracts) -> Result<ChainConfig> {
+    let urls = |setting: &str, urls: &[config::Secret]| -> Result<Vec<NodeUrl>> {
+        let url = |url: &config::Secret| {
+            url.reveal().parse().wrap_err_with(|| format!("{setting} names no node that can be asked"))
+        };
+        urls.iter().map(url).collect()
+    };
+    let mut chain = ChainConfig::new(urls("chain.nodes", &settings.nodes)?, contracts);
+    chain.archive_nodes = urls("chain.archive_nodes", &settings.archive_nodes)?;
+    chain.chain_id = settings.id();
+    chain.poll_interval = settings.poll_interval;
+    chain.request_timeout = settings.request_timeout;
+    chain.max_answer = settings.max_answer;
+    chain.rate_limit = settings.rate();
+    chain.max_chunk = settings.max_chunk;
+    Ok(chain)
+}
+
+fn following(settings: &config::Chain, markets: Vec<(ContractAddress, String)>) -> FollowSettings {
+    FollowSettings {
+        start: settings.start_block,
+        markets,
+        rules: Rules {
+            // The contracts tell.
+            windows: BTreeMap::new(),
+            max_windows: settings.max_windows,
+            max_reorg_depth: settings.max_reorg_depth,
+            inputs_live: settings.inputs_live.as_secs(),
+            silence: settings.silence.as_secs(),
+            block_time: settings.block_time.as_secs_f64(),
+        },
+        old_after: std::time::Duration::from_secs(BLOCK_HASH_TTL),
+        batch_size: settings.batch_size,
+        budgets: settings.budgets(),
+        prepare_every: PREPARE_EVERY,
+        refresh_every: settings.refresh,
+        clean_every: settings.clean,
+    }
+}
+
+/// How often a preparer looks for closed windows when nobody wakes it.
+const PREPARE_EVERY: std::time::Duration = std::time::Duration::from_secs(5);

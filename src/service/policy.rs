@@ -1,0 +1,48 @@
+//! How the configuration's limits become those of actors, mailboxes and readiness.
+
+use std::time::Duration;
+
+use supervision::{Backoff, Intensity, Limits, Policy, Restart};
+
+use crate::config;
+
+/// How old a dataset may be that is written at this interval: three intervals and some slack.
+pub(crate) fn stale_after(interval: Duration) -> Duration {
+    3 * interval + Duration::from_secs(5)
+}
+
+pub(super) fn policy(settings: &config::Supervision) -> Policy {
+    Policy {
+        intensity: Intensity { max_restarts: settings.max_restarts, within: settings.within },
+        backoff: Backoff {
+            first: settings.backoff_first,
+            max: settings.backoff_max,
+            jitter: true,
+            reset_after: settings.backoff_reset_after,
+        },
+        stop_within: settings.stop_within,
+        stall_after: Some(settings.stall_after),
+        degraded_retry: settings.degraded_retry,
+        ..Policy::default()
+    }
+}
+
+/// The policy of a child that the service can't do without.
+pub(super) fn mandatory(settings: &config::Supervision) -> Policy {
+    Policy { give_up_after: Some(settings.give_up_after), ..policy(settings) }
+}
+
+pub(super) fn limits(settings: &config::Mailbox) -> Limits {
+    Limits {
+        capacity: settings.capacity,
+        bytes: settings.bytes,
+        batch: settings.batch,
+        max_attempts: settings.max_attempts,
+        ..Limits::default()
+    }
+}
+
+/// The policy of what comes to an end by itself, and is given up when it stays down.
+pub(crate) fn run_to_completion(settings: &config::Supervision) -> Policy {
+    Policy { restart: Restart::Transient, give_up_after: Some(Duration::ZERO), ..policy(settings) }
+}

@@ -1,0 +1,97 @@
+//! The tracker's part of the tree: what is made of the configuration for each market.
+
+use actors::{
+    env::Services,
+    tracker::{Aggregator, DATASETS, EpochTracker, Indexes, MarketEdges, MarketRegistry},
+};
+use domain::Address;
+use store_tracker::{IndexKeys, MarketKeys, Retention};
+use supervision::{Child, Clock, Mailbox, Overflow};
+
+use super::{
+    collector,
+    policy::{limits, mandatory, policy, stale_after},
+};
+use crate::config::{self, Config};
+
+/// Makes readiness depend on the datasets of a market.
+pub(super) fn expect_datasets(config: &Config, services: &Services, market: &str) {
+    let (intervals, market) = (&config.intervals, Address::new(market));
+    let [summary, current_epoch] = DATASETS;
+    // Stale before it expires: readers must not find out first.
+    let lives = [
+        (summary, intervals.summary, services.rhythm.summary_ttl()),
+        (current_epoch, intervals.current_epoch, services.rhythm.current_epoch_ttl()),
+    ];
+    for (dataset, interval, ttl) in lives {
+        services.status.expect(market.checksummed(), dataset, ttl.min(stale_after(interval)));
+    }
+}
+
+/// The actors of one market, and the edges to them.
+pub(super) fn market(
+    config: &Config,
+    market: &str,
+    services: &Services,
+    clock: &Clock,
+) -> (MarketEdges, Child) {
+    let mandatory = mandatory(&config.supervision);
+    let limits = limits(&config.mailbox);
+    let keys = market_keys(config, market);
+    let original = config.market(market).compat == config::Compat::Go;
+    let name = keys.market().checksummed().to_owned();
+    let mailbox = |actor: &str| Mailbox::new(format!("markets/{name}/{actor}"), limits, clock);
+    let of_chain = collector::of_market(config, market);
+    let (aggregator, epoch_tracker) = (mailbox("aggregator"), mailbox("epoch-tracker"));
+    let edges = MarketEdges {
+        keys: keys.clone(),
+        aggregator: aggregator.address("listener", Overflow::Coalesce),
+        epoch_tracker: epoch_tracker.address("listener", Overflow::Coalesce),
+        of_chain: of_chain.as_ref().map(|_| epoch_tracker.address(collector::FETCHER, Overflow::Coalesce)),
+    };
+    let aggregate = {
+        let (services, keys) = (services.clone(), keys.clone());
+        Child::actor("aggregator", &aggregator, move || {
+            Aggregator::new(services.clone(), keys.clone()).as_original(original)
+        })
+    };
+    let track = {
+        let services = services.clone();
+        Child::actor("epoch-tracker", &epoch_tracker, move || {
+            let tracker = EpochTracker::new(services.clone(), keys.clone()).as_original(original);
+            match &of_chain {
+                Some((keys, market)) => tracker.with_chain(keys.clone(), *market),
+                None => tracker,
+            }
+        })
+    };
+    let actors = vec![aggregate.policy(mandatory), track.policy(mandatory)];
+    (edges, Child::supervisor(name, actors).policy(policy(&config.supervision)))
+}
+
+/// The state indexes that are kept: none, the one without a market in its names, or one a market.
+pub(super) fn indexes(config: &Config, registry: &MarketRegistry) -> Option<Indexes> {
+    match (config.index.enabled, config.index.namespaced) {
+        (false, _) => None,
+        (true, false) => Some(Indexes::One(IndexKeys::plain(&config.output))),
+        (true, true) => Some(Indexes::OfMarkets(registry.clone())),
+    }
+}
+
+/// The keys of a market as the configuration has them: its second namespace, and where its outputs go.
+pub(crate) fn market_keys(config: &Config, market: &str) -> MarketKeys {
+    let keys = MarketKeys::new(&Address::new(&config.tracker.protocol), &Address::new(market));
+    let keys = keys.with_output(&config.output);
+    match config.market(market).priority {
+        Some(second) => keys.with_priority(&Address::new(&second.protocol), &Address::new(&second.market)),
+        None => keys,
+    }
+}
+
+pub(super) fn retention(settings: &config::Retention) -> Retention {
+    Retention {
+        timelines: settings.timelines.as_secs(),
+        priorities: settings.priorities.as_secs(),
+        sealed: settings.ledger.as_secs(),
+    }
+}

@@ -1,0 +1,56 @@
+//! What the endpoints show of the tree.
+
+use std::sync::{Arc, OnceLock, Weak};
+
+use actors::env::Services;
+use supervision::{ActorHealth, Crash, DeadLetter, Failure, State, Tree};
+
+use crate::http::{Condition, Vitals};
+
+/// What the endpoints show. Once the tree is gone there is nothing to show.
+pub(super) struct ServiceVitals {
+    /// Set when the tree has been started, which is after the endpoints.
+    pub(super) tree: OnceLock<Weak<Tree>>,
+    pub(super) services: Services,
+}
+
+impl ServiceVitals {
+    fn tree(&self) -> Option<Arc<Tree>> {
+        self.tree.get().and_then(Weak::upgrade)
+    }
+}
+
+impl Vitals for ServiceVitals {
+    fn conditions(&self) -> Vec<Condition> {
+        let outside = self.services.status.readiness();
+        let outside = outside.into_iter().map(|fact| Condition::new(fact.name, fact.ok, fact.detail));
+        let down = |actor: &ActorHealth| {
+            actor.degraded
+                || actor.wedged
+                || matches!(actor.state, State::Stopping | State::Stopped | State::Abandoned)
+        };
+        let actors = self.actors();
+        let down: Vec<&str> =
+            actors.iter().filter(|actor| down(actor)).map(|actor| actor.path.as_str()).collect();
+        let detail = if down.is_empty() { format!("{} actors", actors.len()) } else { down.join(", ") };
+        std::iter::once(Condition::new("actors", down.is_empty() && !actors.is_empty(), detail))
+            .chain(outside)
+            .collect()
+    }
+
+    fn actors(&self) -> Vec<ActorHealth> {
+        self.tree().map_or_else(Vec::new, |tree| tree.health())
+    }
+
+    fn dead_letters(&self) -> Vec<DeadLetter> {
+        self.tree().map_or_else(Vec::new, |tree| tree.dead_letters())
+    }
+
+    fn crashes(&self, actor: &str) -> Vec<Crash> {
+        self.tree().map_or_else(Vec::new, |tree| tree.crashes(actor))
+    }
+
+    fn metrics(&self) -> Result<String, Failure> {
+        Ok(self.services.telemetry.render()?)
+    }
+}

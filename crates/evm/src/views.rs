@@ -21,9 +21,7 @@ sol! {
     function dailySnapshotQuota(address dataMarket) external view returns (uint256);
     function dayCounter(address dataMarket) external view returns (uint256);
     function epochsInADay(address dataMarket) external view returns (uint256);
-    function slotSubmissionCount(address dataMarket, uint256 slotId, uint256 dayId) external view returns (uint256);
     function getTotalNodeCount() external view returns (uint256);
-    function eligibleNodesForDay(uint256 dayId) external view returns (uint256);
 }
 
 /// Blocks behind the head whose state every node keeps; that of older ones, archive nodes alone keep for certain.
@@ -99,39 +97,12 @@ impl Views<'_> {
         self.of_state("epochsInADay", &epochsInADayCall { dataMarket: Address::from(market.0) }).await
     }
 
-    /// How many submissions of a slot counted on a day.
-    ///
-    /// # Errors
-    /// See [`Source::views`].
-    pub async fn slot_submission_count(
-        &self,
-        market: ContractAddress,
-        slot: u64,
-        day: u64,
-    ) -> Result<u64, ChainError> {
-        let call = slotSubmissionCountCall {
-            dataMarket: Address::from(market.0),
-            slotId: U256::from(slot),
-            dayId: U256::from(day),
-        };
-        self.of_state("slotSubmissionCount", &call).await
-    }
-
     /// How many nodes there are.
     ///
     /// # Errors
     /// See [`Source::views`].
     pub async fn total_node_count(&self) -> Result<u64, ChainError> {
         self.of_state("getTotalNodeCount", &getTotalNodeCountCall {}).await
-    }
-
-    /// How many nodes of a market were eligible on a day; asked of the market's own contract.
-    ///
-    /// # Errors
-    /// See [`Source::views`].
-    pub async fn eligible_nodes(&self, market: ContractAddress, day: u64) -> Result<u64, ChainError> {
-        let call = eligibleNodesForDayCall { dayId: U256::from(day) };
-        self.read(market, "eligibleNodesForDay", &call).await
     }
 
     async fn of_state(&self, view: &'static str, call: &impl SolCall) -> Result<u64, ChainError> {

@@ -166,9 +166,7 @@ async fn views_come_with_their_units() {
     let chain = Chain::start().await;
     let (contracts, market) = (&chain.contracts, chain.market());
     chain.anvil.set_market(contracts, market, [61, 86_400_000_000, 24, 5, 720]).await.unwrap();
-    chain.anvil.set_slot_count(contracts, market, [17, 5, 23]).await.unwrap();
     chain.anvil.set_total_nodes(contracts, 1234).await.unwrap();
-    chain.anvil.set_eligible_nodes(market, 5, 99).await.unwrap();
     chain.anvil.mine().await.unwrap();
     let source = chain.source(&[&chain.anvil.url()]);
     let address = market.parse().unwrap();
@@ -178,9 +176,7 @@ async fn views_come_with_their_units() {
     assert_eq!(views.daily_snapshot_quota(address).await.unwrap(), 24);
     assert_eq!(views.day_counter(address).await.unwrap(), 5);
     assert_eq!(views.epochs_in_a_day(address).await.unwrap(), 720);
-    assert_eq!(views.slot_submission_count(address, 17, 5).await.unwrap(), 23);
     assert_eq!(views.total_node_count().await.unwrap(), 1234);
-    assert_eq!(views.eligible_nodes(address, 5).await.unwrap(), 99);
     let before = source.views(Moment::Block(1), deadline());
     assert_eq!(before.day_counter(address).await.unwrap(), 0);
 }
@@ -188,15 +184,16 @@ async fn views_come_with_their_units() {
 #[tokio::test]
 async fn a_view_of_an_address_without_a_contract_says_what_to_check() {
     let chain = Chain::start().await;
-    let source = chain.source(&[&chain.anvil.url()]);
-    let nobody = "0x00000000000000000000000000000000000000cc".parse().unwrap();
-    let error = source.views(Moment::Latest, deadline()).eligible_nodes(nobody, 1).await.unwrap_err();
+    let market = chain.market().parse().unwrap();
+    let mut config = chain.config(&[&chain.anvil.url()]);
+    config.contracts.protocol_state = "0x00000000000000000000000000000000000000cc".parse().unwrap();
+    let source = evm::Source::new(config).unwrap();
+    let error = source.views(Moment::Latest, deadline()).day_counter(market).await.unwrap_err();
     assert!(matches!(error, ChainError::View { .. }), "{error}");
-    for part in ["eligibleNodesForDay", "00cc", "answered nothing", "check that the address"] {
+    for part in ["dayCounter", "00cc", "answered nothing", "check that the address"] {
         assert!(error.to_string().contains(part), "{error}");
     }
     // A contract of another kind reverts; that is no node's fault, and no other is asked.
-    let market = chain.market().parse().unwrap();
     let mut config = chain.config(&[&chain.anvil.url()]);
     config.contracts.protocol_state = market;
     let source = evm::Source::new(config).unwrap();

@@ -350,13 +350,6 @@ impl Following {
         }
         notes
     }
-
-    /// Ends an epoch for good. Whether it was not over yet.
-    pub fn finish(&mut self, market: ContractAddress, epoch: u64) -> bool {
-        let known = self.markets.entry(market).or_default();
-        known.windows.remove(&epoch);
-        known.done.insert(epoch)
-    }
 }
 
 /// More hand-overs of dropped blocks than this are not remembered.

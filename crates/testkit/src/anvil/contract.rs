@@ -154,34 +154,12 @@ impl Anvil {
         self.send(Some(&contracts.protocol_state), &call).await.map(drop)
     }
 
-    /// What `slotSubmissionCount` answers.
-    ///
-    /// # Errors
-    /// When the node refuses.
-    pub async fn set_slot_count(
-        &self,
-        contracts: &Contracts,
-        market: &str,
-        [slot, day, count]: [u64; 3],
-    ) -> Result<(), AnvilError> {
-        let call = format!("0xd1a6d2a3{}{}", address(market), [slot, day, count].map(word).concat());
-        self.send(Some(&contracts.protocol_state), &call).await.map(drop)
-    }
-
     /// What `getTotalNodeCount` answers.
     ///
     /// # Errors
     /// When the node refuses.
     pub async fn set_total_nodes(&self, contracts: &Contracts, count: u64) -> Result<(), AnvilError> {
         self.send(Some(&contracts.protocol_state), &format!("0xdb9a3417{}", word(count))).await.map(drop)
-    }
-
-    /// What `eligibleNodesForDay` of a market's own contract answers.
-    ///
-    /// # Errors
-    /// When the node refuses.
-    pub async fn set_eligible_nodes(&self, market: &str, day: u64, count: u64) -> Result<(), AnvilError> {
-        self.send(Some(market), &format!("0xe91082c1{}{}", word(day), word(count))).await.map(drop)
     }
 }
 

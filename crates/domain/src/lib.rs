@@ -11,6 +11,7 @@ pub mod chain;
 pub mod collector;
 mod epoch;
 mod number;
+mod table;
 pub mod tracker;
 
 pub use address::Address;

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
+use super::datasets::{Field, ValueOf, field, object, whole_second};
 use crate::{
     EpochId, Number,
     chain::{Window, WindowState},
@@ -122,20 +123,49 @@ pub struct CurrentEpoch {
 }
 
 impl CurrentEpoch {
+    /// The fields of the dataset.
+    pub const FIELDS: &'static [Field<ValueOf<Self>>] = &[
+        field(
+            "epoch_id",
+            |current, _| Some(json!(current.epoch.as_str())),
+            "The id of the epoch, as a text.",
+        ),
+        field(
+            "phase",
+            |current, _| Some(json!(current.phase.as_str())),
+            "The phase: `submission`, `finalization`, `aggregation`, `complete` or `unknown`.",
+        ),
+        field(
+            "time_remaining_seconds",
+            |current, _| Some(json!(current.time_remaining)),
+            "The whole seconds until the submission window closes; 0 after that.",
+        ),
+        field(
+            "window_duration",
+            |current, _| Some(Number::Real(current.window).to_json()),
+            "The length of the submission window in seconds; 60 where it is not known.",
+        ),
+        field(
+            "submissions_received",
+            |current, _| Some(json!(current.submissions)),
+            "The processed submissions of the epoch.",
+        ),
+        field(
+            "data_market",
+            |current, _| current.data_market.as_ref().map(|market| json!(market)),
+            "The data market; absent where the epoch's info names none.",
+        ),
+        field(
+            "timestamp",
+            |_, now| Some(json!(whole_second(now))),
+            "When the tracker wrote it, in Unix seconds.",
+        ),
+    ];
+
     /// As the JSON object of `metrics:current_epoch`.
     #[must_use]
     pub fn to_json(&self, now: f64) -> Value {
-        let mut object = Map::new();
-        object.insert("epoch_id".to_owned(), json!(self.epoch.as_str()));
-        object.insert("phase".to_owned(), json!(self.phase.as_str()));
-        object.insert("time_remaining_seconds".to_owned(), json!(self.time_remaining));
-        object.insert("window_duration".to_owned(), Number::Real(self.window).to_json());
-        object.insert("submissions_received".to_owned(), json!(self.submissions));
-        if let Some(market) = &self.data_market {
-            object.insert("data_market".to_owned(), json!(market));
-        }
-        object.insert("timestamp".to_owned(), json!(now.max(0.0) as u64));
-        Value::Object(object)
+        object(Self::FIELDS, self, now)
     }
 }
 

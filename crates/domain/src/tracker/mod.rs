@@ -1,6 +1,7 @@
 //! The rules of the tracker: events, epochs and their phases, the epoch ledger, and the datasets made from them.
 
 mod current_epoch;
+mod datasets;
 mod event;
 mod gaps;
 pub mod index;
@@ -13,6 +14,7 @@ mod summary;
 mod timeline;
 
 pub use current_epoch::{Candidate, CurrentEpoch, Phase, current_epoch, learn_from_chain};
+pub use datasets::{Datasets, Due, Field};
 pub use event::{Entity, EventCounts};
 pub use gaps::{Gap, Steps};
 pub use ledger::{BadEntry, Entry, Sums, Totals};

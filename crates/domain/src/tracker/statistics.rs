@@ -10,6 +10,7 @@ use std::{
 
 use serde_json::{Value, json};
 
+use super::datasets::{Field, ValueOf, field, object, whole_second};
 use crate::{
     Number,
     tracker::{Entry, Observation, Totals},
@@ -55,18 +56,45 @@ impl Participation {
         }
     }
 
+    /// The fields of the dataset.
+    pub const FIELDS: &'static [Field<ValueOf<Self>>] = &[
+        field(
+            "epochs_participated_24h",
+            |all, _| Some(json!(all.level1)),
+            "The same as `level1_batches_24h`.",
+        ),
+        field("epochs_total_24h", |all, _| Some(json!(all.epochs)), "The epochs that were opened."),
+        field(
+            "participation_rate",
+            |all, _| Some(percent(all.inclusions, all.aggregated)),
+            "The share of aggregated batches that include the own validator, in percent.",
+        ),
+        field(
+            "level1_batches_24h",
+            |all, _| Some(json!(all.level1)),
+            "The epochs of which the own validator made a local batch.",
+        ),
+        field(
+            "level2_inclusions_24h",
+            |all, _| Some(json!(all.inclusions)),
+            "The aggregated batches that include the own validator.",
+        ),
+        field(
+            "inclusion_rate",
+            |all, _| Some(percent(all.inclusions, all.level1)),
+            "The share of own local batches that an aggregated batch includes, in percent, at most 100.",
+        ),
+        field(
+            "timestamp",
+            |_, now| Some(json!(whole_second(now))),
+            "When the tracker wrote it, in Unix seconds.",
+        ),
+    ];
+
     /// As the JSON object of the dataset.
     #[must_use]
     pub fn to_json(&self, now: f64) -> Value {
-        json!({
-            "epochs_participated_24h": self.level1,
-            "epochs_total_24h": self.epochs,
-            "participation_rate": percent(self.inclusions, self.aggregated),
-            "level1_batches_24h": self.level1,
-            "level2_inclusions_24h": self.inclusions,
-            "inclusion_rate": percent(self.inclusions, self.level1),
-            "timestamp": now.max(0.0) as u64,
-        })
+        object(Self::FIELDS, self, now)
     }
 }
 
@@ -124,18 +152,41 @@ impl HourStats {
         }
     }
 
+    /// The fields of the dataset.
+    pub const FIELDS: &'static [Field<ValueOf<Self>>] = &[
+        field("hour_start", |hour, _| Some(json!(rfc3339(hour.start))), "When the hour began, as RFC 3339."),
+        field(
+            "hour_end",
+            |hour, _| Some(json!(rfc3339(hour.end))),
+            "When the hour ended, as RFC 3339; the present for the running hour.",
+        ),
+        field("epochs", |hour, _| Some(json!(hour.epochs)), "The epochs that were opened in the hour."),
+        field(
+            "batches",
+            |hour, _| Some(json!(hour.batches)),
+            "The local and aggregated batches that were made in the hour.",
+        ),
+        field(
+            "submissions",
+            |hour, _| Some(json!(hour.submissions)),
+            "The processed submissions of the epochs that were opened in the hour.",
+        ),
+        field(
+            "unique_validators",
+            |hour, _| Some(json!(hour.unique_validators)),
+            "The distinct validators in the aggregated batches of the epochs that were opened in the hour.",
+        ),
+        field(
+            "updated_at",
+            |_, now| Some(json!(whole_second(now))),
+            "When the tracker wrote it, in Unix seconds.",
+        ),
+    ];
+
     /// As the JSON object of the dataset.
     #[must_use]
     pub fn to_json(&self, now: f64) -> Value {
-        json!({
-            "hour_start": rfc3339(self.start),
-            "hour_end": rfc3339(self.end),
-            "epochs": self.epochs,
-            "batches": self.batches,
-            "submissions": self.submissions,
-            "unique_validators": self.unique_validators,
-            "updated_at": now.max(0.0) as u64,
-        })
+        object(Self::FIELDS, self, now)
     }
 }
 
@@ -170,23 +221,50 @@ impl DayStats {
         Self { end, batches: Some(whole.batches), submissions: Some(whole.submissions), epochs }
     }
 
+    /// The fields of the dataset.
+    pub const FIELDS: &'static [Field<ValueOf<Self>>] = &[
+        field(
+            "period_start",
+            |day, _| Some(json!(rfc3339(day.end.saturating_sub(DAY)))),
+            "When the 24 hours began, as RFC 3339.",
+        ),
+        field("period_end", |day, _| Some(json!(rfc3339(day.end))), "When the 24 hours ended, as RFC 3339."),
+        field(
+            "epochs_total",
+            |day, _| Some(json!(day.epochs.iter().copied().sum::<Option<u64>>())),
+            "The epochs that were opened.",
+        ),
+        field(
+            "batches_total",
+            |day, _| Some(json!(day.batches)),
+            "The local and aggregated batches that were made.",
+        ),
+        field(
+            "submissions_total",
+            |day, _| Some(json!(day.submissions)),
+            "The processed submissions of the epochs that were opened.",
+        ),
+        field(
+            "hourly_breakdown",
+            |day, _| Some(json!(day.breakdown())),
+            "24 objects, the earliest first: `hour`, as `HH:MM` in UTC, and `epochs`, the epochs opened in that hour.",
+        ),
+        field(
+            "updated_at",
+            |_, now| Some(json!(whole_second(now))),
+            "When the tracker wrote it, in Unix seconds.",
+        ),
+    ];
+
+    fn breakdown(&self) -> Vec<Value> {
+        let hours = Self::hours(self.end).zip(self.epochs);
+        hours.map(|((start, _), epochs)| json!({ "hour": hour_of_day(start), "epochs": epochs })).collect()
+    }
+
     /// As the JSON object of the dataset.
     #[must_use]
     pub fn to_json(&self, now: f64) -> Value {
-        let breakdown: Vec<Value> = Self::hours(self.end)
-            .zip(self.epochs)
-            .map(|((start, _), epochs)| json!({ "hour": hour_of_day(start), "epochs": epochs }))
-            .collect();
-        let epochs: Option<u64> = self.epochs.iter().copied().sum();
-        json!({
-            "period_start": rfc3339(self.end.saturating_sub(DAY)),
-            "period_end": rfc3339(self.end),
-            "epochs_total": epochs,
-            "batches_total": self.batches,
-            "submissions_total": self.submissions,
-            "hourly_breakdown": breakdown,
-            "updated_at": now.max(0.0) as u64,
-        })
+        object(Self::FIELDS, self, now)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::datasets::{Field, field, whole_second};
 use crate::{
     Number,
     tracker::{Observation, Priorities, Totals},
@@ -101,69 +102,185 @@ impl<'a> SummaryInput<'a> {
     }
 }
 
+impl SummaryInput<'_> {
+    fn batches(&self) -> u64 {
+        self.totals.all.local + self.totals.all.aggregated
+    }
+
+    /// How long the measurement window has lasted, in seconds.
+    fn elapsed(&self) -> f64 {
+        (self.now - self.window.began).max(0.0)
+    }
+
+    /// Per second of the measurement window.
+    fn rate(&self, total: u64, at_start: u64) -> Option<Number> {
+        Some(Number::Real(total.saturating_sub(at_start) as f64 / self.elapsed().max(LEAST_DIVISOR)))
+    }
+
+    /// A sum that lacks a part is not the sum.
+    fn whole(&self, number: Option<Number>) -> Option<Number> {
+        number.filter(|_| self.totals.unread_submissions == 0)
+    }
+
+    fn gap_rate(&self) -> Option<Number> {
+        let (gaps, epochs) = self.gaps.zip(self.recent.epochs_5m)?;
+        Some(Number::Real(gaps as f64 / (epochs as f64 + 1.0)))
+    }
+
+    /// Of nothing there is no rate; of what can't be read it is not known.
+    fn success_rate(&self) -> Option<Option<Number>> {
+        let (succeeded, failed) = self.priorities.succeeded.zip(self.priorities.failed)?;
+        let Some((succeeded, failed)) = succeeded.zip(failed) else { return Some(None) };
+        let (succeeded, failed) = (succeeded as f64, failed as f64);
+        let rate = 100.0 * succeeded / (succeeded + failed);
+        (succeeded + failed > 0.0).then_some(Some(Number::Real(rate)))
+    }
+}
+
+/// The value of a field: `None` where there is no source of it, so that the field is left out, `Some(None)` where its source
+/// could not be read.
+type SummaryValue = fn(&SummaryInput<'_>) -> Option<Option<Number>>;
+
+fn count(count: u64) -> Option<Number> {
+    Some(Number::Count(count))
+}
+
+fn read(count: Option<u64>) -> Option<Option<Number>> {
+    Some(count.map(Number::Count))
+}
+
 /// The fields of the summary, in the order of their names.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary(Vec<(&'static str, Option<Number>)>);
 
 impl Summary {
+    /// The fields of the dataset.
+    pub const FIELDS: &'static [Field<SummaryValue>] = &[
+        field(
+            "active_validators",
+            |input| read(input.active_validators),
+            "The distinct validators of the unfinished epochs, and of the aggregated batches of the last 5 minutes.",
+        ),
+        field(
+            "batch_rate",
+            |input| Some(input.rate(input.batches(), input.window.batches)),
+            "Batches per second of the measurement window.",
+        ),
+        field(
+            "batches_1m",
+            |input| read(input.recent.batches_1m),
+            "Local and aggregated batches of the last minute.",
+        ),
+        field(
+            "batches_5m",
+            |input| read(input.recent.batches_5m),
+            "Local and aggregated batches of the last 5 minutes.",
+        ),
+        field("batches_total", |input| Some(count(input.batches())), "All local and aggregated batches."),
+        field(
+            "epoch_gaps_count",
+            |input| read(input.gaps),
+            "The number of gaps that the examined epochs have.",
+        ),
+        field(
+            "epoch_gaps_rate",
+            |input| Some(input.gap_rate()),
+            "`epoch_gaps_count` divided by `epochs_5m` + 1.",
+        ),
+        field(
+            "epoch_rate",
+            |input| Some(input.rate(input.totals.all.epochs, input.window.epochs)),
+            "Opened epochs per second of the measurement window.",
+        ),
+        field("epochs_1m", |input| read(input.recent.epochs_1m), "Epochs opened in the last minute."),
+        field("epochs_5m", |input| read(input.recent.epochs_5m), "Epochs opened in the last 5 minutes."),
+        field("epochs_total", |input| Some(count(input.totals.all.epochs)), "All epochs that were opened."),
+        field(
+            "measurement_duration",
+            |input| Some(Some(Number::Real(input.elapsed()))),
+            "The age of the measurement window in seconds; a new window starts when it is over.",
+        ),
+        field(
+            "processed_submissions",
+            |input| Some(input.whole(count(input.totals.unfinished_submissions))),
+            "The processed submissions of the unfinished epochs.",
+        ),
+        field(
+            "submission_rate",
+            |input| Some(input.whole(input.rate(input.totals.all.submissions, input.window.submissions))),
+            "Processed submissions per second of the measurement window.",
+        ),
+        field(
+            "submissions_1m",
+            |input| read(input.recent.submissions_1m),
+            "Submissions processed in the last minute.",
+        ),
+        field(
+            "submissions_5m",
+            |input| read(input.recent.submissions_5m),
+            "Submissions processed in the last 5 minutes.",
+        ),
+        field(
+            "submissions_queue",
+            |input| read(input.queue),
+            "The number of submissions that wait for the dequeuer.",
+        ),
+        field(
+            "submissions_total",
+            |input| Some(input.whole(count(input.totals.all.submissions))),
+            "All processed submissions.",
+        ),
+        field(
+            "unaccounted_epochs",
+            |input| Some(count(input.totals.all.unaccounted)),
+            "Epochs that were sealed without their submissions being known; `epochs_total` includes them.",
+        ),
+        field(
+            "updated_at",
+            |input| Some(count(whole_second(input.now))),
+            "When the tracker wrote it, in Unix seconds.",
+        ),
+        field(
+            "vpa_no_priority_count",
+            |input| input.priorities.none.map(|known| known.map(Number::Count)),
+            "The producers' count of epochs without a priority; absent where they have none.",
+        ),
+        field(
+            "vpa_priority_assignments_24h",
+            |input| read(input.priorities.assignments_24h),
+            "Priorities assigned in the last 24 hours.",
+        ),
+        field(
+            "vpa_priority_assignments_total",
+            |input| input.priorities.assignments.map(|known| known.map(Number::Count)),
+            "The producers' count of assigned priorities; absent where they have none.",
+        ),
+        field(
+            "vpa_submission_success_rate",
+            |input| input.success_rate(),
+            "The share of successful submissions with a priority, in percent; absent where there are none.",
+        ),
+        field(
+            "vpa_submissions_24h",
+            |input| read(input.priorities.submissions_24h),
+            "Submissions made with a priority in the last 24 hours.",
+        ),
+        field(
+            "vpa_submissions_failed",
+            |input| input.priorities.failed.map(|known| known.map(Number::Count)),
+            "The producers' count of failed submissions with a priority; absent where they have none.",
+        ),
+        field(
+            "vpa_submissions_success",
+            |input| input.priorities.succeeded.map(|known| known.map(Number::Count)),
+            "The producers' count of successful submissions with a priority; absent where they have none.",
+        ),
+    ];
+
     /// Computes all fields.
     #[must_use]
     pub fn of(input: &SummaryInput<'_>) -> Self {
-        let SummaryInput { totals, window, recent, queue, active_validators, gaps, priorities, now } = *input;
-        let sums = &totals.all;
-        let batches = sums.local + sums.aggregated;
-        let elapsed = (now - window.began).max(0.0);
-        let count = |count: u64| Some(Number::Count(count));
-        let rate = |total: u64, at_start: u64| {
-            Some(Number::Real(total.saturating_sub(at_start) as f64 / elapsed.max(LEAST_DIVISOR)))
-        };
-        let read = |count: Option<u64>| count.map(Number::Count);
-        // A sum that lacks a part is not the sum.
-        let whole = |number: Option<Number>| number.filter(|_| totals.unread_submissions == 0);
-        let gap_rate = gaps.zip(recent.epochs_5m);
-        let gap_rate = gap_rate.map(|(gaps, epochs)| Number::Real(gaps as f64 / (epochs as f64 + 1.0)));
-        let mut fields = vec![
-            ("active_validators", read(active_validators)),
-            ("batch_rate", rate(batches, window.batches)),
-            ("batches_1m", read(recent.batches_1m)),
-            ("batches_5m", read(recent.batches_5m)),
-            ("batches_total", count(batches)),
-            ("epoch_gaps_count", read(gaps)),
-            ("epoch_gaps_rate", gap_rate),
-            ("epoch_rate", rate(sums.epochs, window.epochs)),
-            ("epochs_1m", read(recent.epochs_1m)),
-            ("epochs_5m", read(recent.epochs_5m)),
-            ("epochs_total", count(sums.epochs)),
-            ("measurement_duration", Some(Number::Real(elapsed))),
-            ("processed_submissions", whole(count(totals.unfinished_submissions))),
-            ("submission_rate", whole(rate(sums.submissions, window.submissions))),
-            ("submissions_1m", read(recent.submissions_1m)),
-            ("submissions_5m", read(recent.submissions_5m)),
-            ("submissions_queue", read(queue)),
-            ("submissions_total", whole(count(sums.submissions))),
-            ("unaccounted_epochs", count(sums.unaccounted)),
-            ("updated_at", count(now.max(0.0) as u64)),
-            ("vpa_priority_assignments_24h", read(priorities.assignments_24h)),
-            ("vpa_submissions_24h", read(priorities.submissions_24h)),
-        ];
-        // Fields of which there is no source are left out; the others are null when they can't be read.
-        let kept = [
-            ("vpa_priority_assignments_total", priorities.assignments),
-            ("vpa_no_priority_count", priorities.none),
-            ("vpa_submissions_success", priorities.succeeded),
-            ("vpa_submissions_failed", priorities.failed),
-        ];
-        fields.extend(kept.into_iter().filter_map(|(name, value)| Some((name, read(value?)))));
-        if let Some((succeeded, failed)) = priorities.succeeded.zip(priorities.failed) {
-            let both = succeeded.zip(failed).map(|(succeeded, failed)| (succeeded as f64, failed as f64));
-            // Of nothing there is no rate; of what can't be read it is not known.
-            if both.is_none_or(|(succeeded, failed)| succeeded + failed > 0.0) {
-                let rate = both.map(|(succeeded, failed)| 100.0 * succeeded / (succeeded + failed));
-                fields.push(("vpa_submission_success_rate", rate.map(Number::Real)));
-            }
-        }
-        fields.sort_unstable_by_key(|(name, _)| *name);
-        Self(fields)
+        Self(Self::FIELDS.iter().filter_map(|field| Some((field.name, (field.value)(input)?))).collect())
     }
 
     /// The fields with their values; `None` where a value could not be computed.

@@ -147,12 +147,30 @@ impl Store {
         views.map(named).collect()
     }
 
-    /// Connections in use, and the most there may be.
+    /// The connections of the pool.
     #[must_use]
-    pub fn pool_usage(&self) -> (usize, usize) {
+    pub fn pool(&self) -> PoolStatus {
         let status = self.pool.status();
-        (status.size - status.available, status.max_size)
+        PoolStatus {
+            in_use: status.size.saturating_sub(status.available),
+            idle: status.available,
+            limit: status.max_size,
+            created: self.links.created(),
+        }
     }
+}
+
+/// The connections of a pool; one to a cluster is one to each of its nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolStatus {
+    /// Those that sessions hold.
+    pub in_use: usize,
+    /// Those that wait for a session.
+    pub idle: usize,
+    /// How many there may be.
+    pub limit: usize,
+    /// How many were opened since the start.
+    pub created: u64,
 }
 
 /// A way to all keys, for the length of a pass.

@@ -14,7 +14,7 @@ mod reply;
 mod script;
 
 pub use batch::Batch;
-pub use connect::{RedisSettings, SentinelView, Servers, Session, Store, Subscriber};
+pub use connect::{PoolStatus, RedisSettings, SentinelView, Servers, Session, Store, Subscriber};
 pub use error::{ErrorKind, StoreError, kind_of};
 pub use events::EventStream;
 pub use inspect::{Inspector, KeyFacts, ServerClock, ServerFacts, Wanted};

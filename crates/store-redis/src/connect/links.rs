@@ -24,6 +24,8 @@ pub(super) struct Links {
     generation: AtomicU64,
     /// Subscriptions so far, to try another node of a cluster each time.
     subscriptions: AtomicUsize,
+    /// Links so far.
+    created: AtomicU64,
 }
 
 enum Kind {
@@ -68,7 +70,13 @@ impl Links {
             }
             Servers::Cluster(seeds) => Kind::Cluster(Cluster::new(doors(seeds)?)?),
         };
-        Ok(Self { servers, generation: AtomicU64::new(0), subscriptions: AtomicUsize::new(0) })
+        let (generation, subscriptions, created) = Default::default();
+        Ok(Self { servers, generation, subscriptions, created })
+    }
+
+    /// How many links were made.
+    pub(super) fn created(&self) -> u64 {
+        self.created.load(Ordering::Relaxed)
     }
 
     /// A connection for subscriptions, and to which node of a cluster it leads.
@@ -202,6 +210,7 @@ impl Manager for LinkManager {
             Kind::Sentinel(watch) => Way::Server(watch.master().await?.1),
             Kind::Cluster(cluster) => Way::Cluster(cluster.enter().await?),
         };
+        self.0.created.fetch_add(1, Ordering::Relaxed);
         Ok(Link { generation, way })
     }
 

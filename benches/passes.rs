@@ -14,11 +14,11 @@ use std::{
 
 use domain::{
     Address,
-    tracker::{MeasurementWindow, Participation, Summary, SummaryInput, Totals},
+    tracker::{Datasets, Due, Totals},
 };
 use state_tracker::{config::Config, service};
 use store_redis::Store;
-use store_tracker::{Datasets, MarketKeys, MarketStore, Reach, Scope};
+use store_tracker::{Intervals, MarketKeys, MarketStore, Outputs, Reach, Scope};
 use testkit::{FaultProxy, MarketProducer, ProducerConfig, RedisServer, producers::unix_now};
 use tokio::process::Command;
 
@@ -69,21 +69,11 @@ async fn pass(market: &MarketStore, store: &Store, reach: Reach) -> bool {
     let mut pass = market.discover(&mut session, now, Scope::summary(reach)).await.expect("read");
     market.examine(&mut session, &mut pass).await.expect("read");
     let totals = Totals::of(&pass.seen, "validator1", 3600.0);
-    let window = MeasurementWindow::at(pass.seen.window, &totals, now, 86_400.0);
-    let summary = Summary::of(&SummaryInput::of(&pass.seen, &totals, window));
-    let minute = Duration::from_secs(60);
-    let datasets = Datasets {
-        summary: &summary,
-        window,
-        summary_ttl: minute,
-        participation: Participation::of(&pass.seen, &totals),
-        participation_ttl: minute,
-        hours: Vec::new(),
-        day: None,
-        gaps: Vec::new(),
-        original: None,
-    };
-    market.commit(&mut session, &pass, &totals, &datasets).await.expect("written");
+    let datasets = Datasets::of(&pass.seen, &totals, 86_400.0, Due::NONE);
+    let every = Duration::from_secs(30);
+    let intervals = Intervals { summary: every, hourly: every, daily: every, current_epoch: every };
+    let outputs = Outputs { datasets: &datasets, intervals: &intervals, original: None };
+    market.commit(&mut session, &pass, &totals, outputs).await.expect("written");
     pass.partial
 }
 

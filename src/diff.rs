@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
+use store_tracker::DATASETS;
 
 pub use read::diff;
 pub use table::table;
@@ -80,7 +81,8 @@ impl Three {
 
 /// When a dataset was written, in Unix seconds, if it says so.
 fn written(dataset: &Value) -> Option<u64> {
-    dataset.get("updated_at").or(dataset.get("timestamp")).and_then(Value::as_u64)
+    let mut dated = DATASETS.iter().filter_map(|row| row.dated);
+    dated.find_map(|field| dataset.get(field)).and_then(Value::as_u64)
 }
 
 /// Compares the datasets field by field.

@@ -27,7 +27,7 @@ pub use report::{Keys, Report};
 
 use crate::{
     config::{Compat, Config},
-    service,
+    service::{self, intervals},
 };
 use census::{Census, Question};
 use market::{MarketFacts, PassFacts};
@@ -172,7 +172,7 @@ impl<'a> Examination<'a> {
             all.push(MarketFacts {
                 name: keys.market().checksummed().to_owned(),
                 now,
-                intervals: [config.intervals.summary, config.intervals.current_epoch],
+                intervals: intervals(config),
                 is_marked: config.market(market).compat != Compat::Go,
                 pass: pass(&self.store, keys, validator, now).await,
                 shown: Vec::new(),
@@ -223,7 +223,7 @@ fn or_denied<T: Default>(answer: Result<T, StoreError>) -> Result<T, StoreError>
     }
 }
 
-async fn shown(store: &Store, markets: &[MarketKeys]) -> Result<Vec<Vec<[Shown; 2]>>, StoreError> {
+async fn shown(store: &Store, markets: &[MarketKeys]) -> Result<Vec<Vec<Vec<Shown>>>, StoreError> {
     let mut session = store.session("read the datasets").await?;
     let mut all = Vec::new();
     for keys in markets {

@@ -9,4 +9,5 @@ pub mod demo;
 pub mod diff;
 pub mod doctor;
 pub mod http;
+pub mod key_families;
 pub mod service;

@@ -42,11 +42,11 @@ use supervision::{Child, Clock, Limits, Mailbox, Overflow, StopReport, Tree, Tre
 
 use crate::{config::Config, http::HttpServers};
 
+pub(crate) use policy::run_to_completion;
 use policy::{limits, mandatory, policy};
-pub(crate) use policy::{run_to_completion, stale_after};
 pub use reload::Reloaded;
-pub(crate) use tracker::market_keys;
 use tracker::{expect_datasets, indexes, market, retention};
+pub(crate) use tracker::{intervals, market_keys};
 use vitals::ServiceVitals;
 
 /// The configuration that is in effect.

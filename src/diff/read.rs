@@ -5,19 +5,21 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use actors::env::stale_after;
 use color_eyre::eyre::Result;
-use domain::tracker::{
-    DayStats, HeardSince, HourStats, MeasurementWindow, Participation, Summary, SummaryInput, Totals,
-    current_epoch,
-};
-use serde_json::{Map, Value};
+use domain::tracker::{Due, HeardSince, HourStats, Totals, current_epoch};
+use serde_json::Value;
 use store_redis::{Session, Store, StoreError};
-use store_tracker::{MarketKeys, MarketStore, OriginalDatasets, Scope, inspect};
+use store_tracker::{
+    DATASETS, MarketKeys, MarketStore, Scope,
+    datasets::{CURRENT_EPOCH, Made, made},
+    inspect,
+};
 
 use super::{Facts, Row, Three, compare};
 use crate::{
     config::{Compat, Config},
-    service::{connect, market_keys, stale_after},
+    service::{connect, intervals, market_keys},
 };
 
 /// Datasets by the names of their keys behind `P:M:`.
@@ -85,14 +87,15 @@ pub async fn diff(config: &Config, market: &str) -> Result<Vec<Row>> {
 
 /// How old a dataset may be, in seconds.
 fn limit(config: &Config, dataset: &str) -> u64 {
-    let intervals = &config.intervals;
-    let interval = match dataset {
-        "metrics:current_epoch" => intervals.current_epoch,
-        "stats:daily" => intervals.daily,
-        hour if hour.starts_with("stats:hourly:") => intervals.hourly,
-        _ => intervals.summary,
-    };
+    let row = DATASETS.iter().find(|row| row.family.fits(dataset));
+    let interval = row.map_or(Duration::ZERO, |row| row.interval(&intervals(config)));
     stale_after(interval).as_secs_f64().ceil() as u64
+}
+
+/// What was made, by the names of the keys, and the current epoch.
+fn by_name(all: &[Made], current: Value) -> Datasets {
+    let made = all.iter().map(|made| (made.name(), made.content.to_value()));
+    made.chain([(CURRENT_EPOCH.name().to_owned(), current)]).collect()
 }
 
 /// A market that is read as a tracker would.
@@ -113,26 +116,11 @@ impl Market<'_> {
         let (candidates, _) = reader.latest(self.session, at).await?;
 
         let totals = Totals::of(&pass.seen, validator, ledger.seal_after.as_secs_f64());
-        let window =
-            MeasurementWindow::at(pass.seen.window, &totals, at, ledger.measurement_window.as_secs_f64());
-        let summary = Summary::of(&SummaryInput::of(&pass.seen, &totals, window)).to_json();
-        let gaps: Map<String, Value> =
-            pass.seen.gaps().map(|(epoch, gap)| (gap.member(&epoch), Value::Bool(true))).collect();
-        let open = gaps.len() as u64;
+        let window = ledger.measurement_window.as_secs_f64();
+        let datasets = domain::tracker::Datasets::of(&pass.seen, &totals, window, Due::ALL);
         let current = current_epoch(&candidates, at).map_or(Value::Null, |current| current.to_json(at));
-        let mut all = Datasets::from([
-            ("dashboard:summary".to_owned(), summary.clone()),
-            ("stats:current".to_owned(), summary),
-            ("metrics:participation".to_owned(), Participation::of(&pass.seen, &totals).to_json(at)),
-            ("metrics:current_epoch".to_owned(), current),
-            ("stats:daily".to_owned(), DayStats::of(&pass.seen, &totals, at as u64).to_json(at)),
-            ("epochs:gaps".to_owned(), Value::Object(gaps)),
-        ]);
-        for hour in HourStats::hours(at as u64) {
-            let stats = HourStats::of(&pass.seen, &totals, hour).to_json(at);
-            all.insert(format!("stats:hourly:{}", hour.0), stats);
-        }
-        Ok((all, open))
+        let all = by_name(&made(&datasets, &intervals(self.config)), current);
+        Ok((all, datasets.gaps.len() as u64))
     }
 }
 
@@ -148,16 +136,6 @@ async fn original(
     let heard = HeardSince { began: now, ..HeardSince::default() };
     let (datasets, _) = reader.original(session, now, &heard, gaps).await?;
     let (current, _) = reader.original_current(session, now).await?;
-    let OriginalDatasets { summary, participation, day, hours, .. } = datasets;
-    // They are made by us, as JSON.
-    let json = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_default();
-    let mut all = Datasets::from([
-        ("dashboard:summary".to_owned(), json(&summary)),
-        ("stats:current".to_owned(), json(&summary)),
-        ("metrics:participation".to_owned(), json(&participation)),
-        ("metrics:current_epoch".to_owned(), current.map_or(Value::Null, |text| json(&text))),
-        ("stats:daily".to_owned(), json(&day)),
-    ]);
-    all.extend(hours.iter().map(|(start, text)| (format!("stats:hourly:{start}"), json(text))));
-    Ok(all)
+    let current = current.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+    Ok(by_name(&datasets.made(), current))
 }

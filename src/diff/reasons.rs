@@ -4,6 +4,7 @@
 //! come since.
 
 use serde_json::Value;
+use store_tracker::datasets::{CURRENT_EPOCH, GAPS, STATS, SUMMARY};
 
 use super::{Facts, Three, is_same};
 
@@ -11,7 +12,7 @@ use super::{Facts, Three, is_same};
 pub(super) fn of_redis(three: &Three, field: &str, facts: &Facts) -> (String, bool) {
     let of = |value: &Value| value.get(field).cloned().unwrap_or(Value::Null);
     let (ours, there, theirs) = (of(&three.computed), of(&three.stands), of(&three.original));
-    if three.dataset == "epochs:gaps" {
+    if three.dataset == GAPS.name() {
         let why = match ours.is_null() {
             true => "a gap that is closed by now; it is kept for an hour, or until the next pass",
             false => "a gap that the last pass did not see yet",
@@ -86,7 +87,7 @@ pub(super) fn of_original(dataset: &str, field: &str, facts: &Facts) -> String {
     let batch_entries = format!(
         "counts entries of others as batches, both ends of a stretch included: {batches} entries in 24 h, {ours} of them batches of ours"
     );
-    let text = match (dataset, field) {
+    let text = match (dataset == CURRENT_EPOCH.name(), field) {
         (
             _,
             "measurement_duration" | "updated_at" | "timestamp" | "hour_end" | "period_start" | "period_end",
@@ -95,7 +96,7 @@ pub(super) fn of_original(dataset: &str, field: &str, facts: &Facts) -> String {
             _,
             "submissions_total" | "epochs_total" | "batches_total" | "submission_rate" | "epoch_rate"
             | "batch_rate",
-        ) if dataset == "dashboard:summary" || dataset == "stats:current" => {
+        ) if dataset == SUMMARY.name() || dataset == STATS.name() => {
             "counts events heard since its start, of all markets: right after a start there are none"
         }
         (
@@ -116,13 +117,9 @@ pub(super) fn of_original(dataset: &str, field: &str, facts: &Facts) -> String {
         (_, "participation_rate" | "level2_inclusions_24h" | "inclusion_rate") => {
             "divides by local, validator and discovery entries too"
         }
-        ("metrics:current_epoch", "epoch_id") => {
-            "takes the first of epochs:active, or sees the five newest entries alone"
-        }
-        ("metrics:current_epoch", "time_remaining_seconds") => {
-            "reads `timestamp` where producers write `start`"
-        }
-        ("metrics:current_epoch", _) => {
+        (true, "epoch_id") => "takes the first of epochs:active, or sees the five newest entries alone",
+        (true, "time_remaining_seconds") => "reads `timestamp` where producers write `start`",
+        (true, _) => {
             "is about the epoch that it takes for the current one, or reads its odd values as they are"
         }
         (_, "epoch_gaps_rate") => return format!("divides by its own count of epochs; it {epoch_entries}"),

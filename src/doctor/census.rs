@@ -5,10 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Serialize;
-use store_redis::{Family, KeyFacts, KeyType, Life, Writer};
+use store_redis::{Family, KeyFacts, KeyType, Ttl, Writer};
 use store_tracker::MarketKeys;
 
 use super::finding::Finding;
+use crate::key_families;
 
 /// How many families are told apart; further ones are counted together.
 const MOST_FAMILIES: usize = 500;
@@ -64,6 +65,8 @@ struct Group {
     keys: u64,
     example: String,
     kind: KeyType,
+    /// The family of the example.
+    family: &'static Family,
 }
 
 /// Where a key belongs.
@@ -165,18 +168,18 @@ impl Census {
             }
         }
         let Some(Place { market, family, astray }) = place else { return };
-        let life = match (family.life, facts.expires_in) {
-            (Life::Expires, None) => Some(Fault::NoTtl),
-            (Life::Stays, Some(_)) => Some(Fault::Ttl),
+        let life = match facts.expires_in {
+            None if family.ttl.is_required() => Some(Fault::NoTtl),
+            Some(_) if family.ttl == Ttl::Forbidden => Some(Fault::Ttl),
             _ => None,
         };
         let kind = (facts.kind != family.kind).then_some(Fault::WrongType);
         // Who finds the right name finds the right type and life too.
         let faults = if astray.is_some() { [astray, None] } else { [kind, life] };
         for fault in faults.into_iter().flatten() {
-            let group = || Group { keys: 0, example: name.to_owned(), kind: facts.kind };
-            let family = if astray.is_some() { "" } else { family.name };
-            self.faults.entry((market, fault, family)).or_insert_with(group).keys += 1;
+            let group = || Group { keys: 0, example: name.to_owned(), kind: facts.kind, family };
+            let name = if astray.is_some() { "" } else { family.name };
+            self.faults.entry((market, fault, name)).or_insert_with(group).keys += 1;
         }
     }
 
@@ -185,26 +188,18 @@ impl Census {
         for depth in &self.depths {
             let Some(&end) = ends.get(depth - 1) else { continue };
             let (space, rest) = (&key[..end], &key[end + 1..]);
-            if let (Some(&market), Some(family)) = (self.spaces.get(space), store_tracker::family_of(rest)) {
+            if let (Some(&market), Some(family)) = (self.spaces.get(space), key_families::of_market(rest)) {
                 return Some(Place { market: Some(market), family, astray: None });
             }
         }
-        // What others write has no prefix in any case.
-        let of_chain = key
-            .strip_prefix(&self.prefix)
-            .and_then(store_collector::family_of)
-            .or_else(|| store_collector::family_of(key).filter(|family| family.writer == Writer::Producers));
-        if let Some(family) = of_chain {
+        if let Some(family) = key_families::of_collector(key, &self.prefix) {
             return Some(Place { market: None, family, astray: None });
         }
         // Not a name that is looked for, but perhaps one that means a market of ours.
         for &end in ends.get(1).into_iter().chain(ends.get(2)) {
             let (space, rest) = (&key[..end], &key[end + 1..]);
-            let Some(family) =
-                store_tracker::family_of(rest).filter(|family| family.writer != Writer::Ledger)
-            else {
-                continue;
-            };
+            let family = key_families::of_market(rest).filter(|family| family.writer != Writer::State);
+            let Some(family) = family else { continue };
             let lower = space.to_lowercase();
             if let Some(&market) = self.folded.get(&lower) {
                 return Some(Place { market: Some(market), family, astray: Some(Fault::Spelling) });
@@ -235,8 +230,8 @@ impl Census {
     /// What is the matter with the keys. `is_empty` tells of a market whether the tracker finds no epoch in it.
     #[must_use]
     pub(super) fn findings(&self, is_empty: impl Fn(usize) -> bool) -> Vec<Finding> {
-        let finding = |(&(market, fault, family), group): (&(Option<usize>, Fault, &str), &Group)| {
-            self.finding(market, fault, family, group, &is_empty)
+        let finding = |(&(market, fault, _), group): (&(Option<usize>, Fault, &str), &Group)| {
+            self.finding(market, fault, group, &is_empty)
         };
         self.faults.iter().map(finding).collect()
     }
@@ -245,7 +240,6 @@ impl Census {
         &self,
         market: Option<usize>,
         fault: Fault,
-        family: &str,
         group: &Group,
         is_empty: impl Fn(usize) -> bool,
     ) -> Finding {
@@ -254,12 +248,10 @@ impl Census {
             1 => String::new(),
             keys => format!(" (one of {keys} keys)"),
         };
-        let known = if market.is_some() { store_tracker::family_of } else { store_collector::family_of };
-        let known = known(&family.replace('*', "0"));
-        let is_ours = known.is_some_and(|family| family.writer != Writer::Producers);
+        let is_ours = group.family.writer != Writer::Producers;
         match fault {
             Fault::WrongType => {
-                let right = known.map_or("another type", |family| family.kind.as_str());
+                let right = group.family.kind.as_str();
                 let problem = format!("it is a {kind}, and should be a {right}{more}");
                 let remedy = "find out which program wrote it; then delete or rename it, it is made anew";
                 Finding::error("wrong_type", key, problem, remedy)
@@ -310,7 +302,7 @@ impl Census {
 fn family_name(key: &str, place: Option<&Place>) -> String {
     match place {
         Some(Place { market: None, family, .. }) => family.name.to_owned(),
-        Some(Place { family, astray: None, .. }) if family.writer == Writer::Ledger => {
+        Some(Place { family, astray: None, .. }) if family.writer == Writer::State => {
             format!("{{P:M}}:{}", family.name)
         }
         Some(Place { family, .. }) => format!("P:M:{}", family.name),

@@ -1,14 +1,18 @@
 //! Judges one market: its ledger, what could not be read, what its readers see and who writes that, entries of the
 //! future, missing rights. Pure.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
+use actors::env::stale_after;
 use domain::EpochId;
 use store_redis::{ErrorKind, Fault, StoreError};
-use store_tracker::inspect::{Ahead, Refusal, Shown};
+use store_tracker::{
+    Intervals,
+    datasets::{CURRENT_EPOCH, SUMMARY},
+    inspect::{Ahead, Refusal, Shown},
+};
 
 use super::finding::Finding;
-use crate::service::stale_after;
 
 /// A field of the summary that no other program writes.
 const OURS: &str = "unaccounted_epochs";
@@ -22,14 +26,14 @@ pub(super) struct MarketFacts {
     pub(super) name: String,
     /// When the doctor looked, in Unix seconds.
     pub(super) now: f64,
-    /// Between two summaries, and two current epochs.
-    pub(super) intervals: [Duration; 2],
+    /// How often datasets are written.
+    pub(super) intervals: Intervals,
     /// Whether its summary can be told from the original's.
     pub(super) is_marked: bool,
     /// What a pass of the tracker reads.
     pub(super) pass: Result<PassFacts, StoreError>,
-    /// What readers saw, each time that the doctor looked: the summary and the current epoch, under each spelling.
-    pub(super) shown: Vec<Vec<[Shown; 2]>>,
+    /// What readers saw of the datasets that readiness depends on, each time that the doctor looked: under each spelling.
+    pub(super) shown: Vec<Vec<Vec<Shown>>>,
     /// How many are subscribed to its own channel, where that may be asked: each tracker is.
     pub(super) subscribers: Option<u64>,
     /// Timelines with entries that are later than a minute from now.
@@ -145,14 +149,17 @@ fn future(ahead: &Ahead, now: f64) -> Finding {
 /// What readers see, and who writes it.
 fn datasets(facts: &MarketFacts) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let [summary_every, current_every] = facts.intervals;
-    for (at, [summary, current]) in facts.shown.last().into_iter().flatten().enumerate() {
-        let seen: Vec<&Shown> = facts.shown.iter().filter_map(|look| Some(&look.get(at)?[0])).collect();
-        findings.extend(writer(facts, summary, &seen));
-        findings.extend(age(facts, summary, "updated_at", summary_every));
-        let expected = facts.pass.as_ref().is_ok_and(|pass| pass.has_epochs);
-        if expected || current.exists {
-            findings.extend(age(facts, current, "timestamp", current_every));
+    let has_epochs = facts.pass.as_ref().is_ok_and(|pass| pass.has_epochs);
+    for (at, output) in facts.shown.last().into_iter().flatten().enumerate() {
+        for (of, shown) in output.iter().enumerate() {
+            if *shown.dataset == SUMMARY {
+                let seen = facts.shown.iter().filter_map(|look| look.get(at)?.get(of));
+                findings.extend(writer(facts, shown, &seen.collect::<Vec<_>>()));
+            }
+            // A market without epochs has no current one.
+            if *shown.dataset != CURRENT_EPOCH || has_epochs || shown.exists {
+                findings.extend(age(facts, shown));
+            }
         }
     }
     if facts.subscribers == Some(0) && findings.is_empty() {
@@ -173,19 +180,26 @@ fn datasets(facts: &MarketFacts) -> Vec<Finding> {
 }
 
 /// How old a dataset is, in seconds, by its own word.
-fn age_of(shown: &Shown, field: &str, now: f64) -> Option<f64> {
-    Some(now - shown.json.as_ref()?.get(field)?.as_f64()?)
+fn age_of(shown: &Shown, now: f64) -> Option<f64> {
+    Some(now - shown.json.as_ref()?.get(shown.dataset.dated?)?.as_f64()?)
 }
 
-fn age(facts: &MarketFacts, shown: &Shown, field: &str, every: Duration) -> Option<Finding> {
+/// How old it may be, in seconds.
+fn limit(facts: &MarketFacts, shown: &Shown) -> f64 {
+    stale_after(shown.dataset.interval(&facts.intervals)).as_secs_f64()
+}
+
+fn age(facts: &MarketFacts, shown: &Shown) -> Option<Finding> {
     if shown.exists && shown.json.is_none() {
         let problem = "it is no JSON: its readers show nothing";
         let remedy = "delete it, and find out which program wrote it";
         return Some(Finding::error("unreadable", &shown.key, problem, remedy));
     }
-    let age = age_of(shown, field, facts.now);
+    let field = shown.dataset.dated.unwrap_or_default();
+    let every = shown.dataset.interval(&facts.intervals);
+    let age = age_of(shown, facts.now);
     let problem = match age {
-        Some(age) if age <= stale_after(every).as_secs_f64() => return None,
+        Some(age) if age <= limit(facts, shown) => return None,
         Some(age) => format!("it is {age:.0} s old, and shall be written every {every:?}"),
         None if shown.exists => format!("it does not say when it was written ({field})"),
         // Nobody promised it.
@@ -200,15 +214,13 @@ fn age(facts: &MarketFacts, shown: &Shown, field: &str, every: Duration) -> Opti
 fn writer(facts: &MarketFacts, last: &Shown, seen: &[&Shown]) -> Option<Finding> {
     let looks: Vec<_> = seen.iter().filter_map(|shown| shown.json.as_ref()).collect();
     let ours = looks.iter().filter(|json| json.get(OURS).is_some()).count();
-    let is_young = |every: Duration| {
-        age_of(last, "updated_at", facts.now).is_some_and(|age| age <= stale_after(every).as_secs_f64())
-    };
+    let is_young = || age_of(last, facts.now).is_some_and(|age| age <= limit(facts, last));
     let remedy = "stop it, or run state-tracker beside it as a shadow (output.prefix)";
     if facts.is_marked && ours > 0 && ours < looks.len() {
         let problem = "two programs write it in turn: a tracker, and the original or another one";
         return Some(Finding::error("writer", &last.key, problem, remedy));
     }
-    if facts.is_marked && ours == 0 && !looks.is_empty() && is_young(facts.intervals[0]) {
+    if facts.is_marked && ours == 0 && !looks.is_empty() && is_young() {
         let problem = "it was not written by state-tracker: the original, or another program, is at work";
         return Some(Finding::warning("writer", &last.key, problem, remedy));
     }
@@ -222,19 +234,28 @@ fn writer(facts: &MarketFacts, last: &Shown, seen: &[&Shown]) -> Option<Finding>
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use serde_json::{Value, json};
+    use store_tracker::Dataset;
 
     use super::*;
     use crate::doctor::finding::Severity;
 
     const NOW: f64 = 1_795_341_600.0;
 
-    fn shown(key: &str, json: Option<Value>) -> Shown {
-        Shown { key: key.to_owned(), exists: json.is_some(), json: json.filter(|json| !json.is_null()) }
+    fn shown(dataset: &'static Dataset, json: Option<Value>) -> Shown {
+        let (key, exists) = (dataset.name().to_owned(), json.is_some());
+        Shown { dataset, key, exists, json: json.filter(|json| !json.is_null()) }
     }
 
-    fn look(summary: Option<Value>, current: Option<Value>) -> Vec<[Shown; 2]> {
-        vec![[shown("summary", summary), shown("current", current)]]
+    fn look(summary: Option<Value>, current: Option<Value>) -> Vec<Vec<Shown>> {
+        vec![vec![shown(&SUMMARY, summary), shown(&CURRENT_EPOCH, current)]]
+    }
+
+    fn intervals() -> Intervals {
+        let every = Duration::from_secs(30);
+        Intervals { summary: every, hourly: every, daily: every, current_epoch: every }
     }
 
     fn ours(age: f64) -> Option<Value> {
@@ -254,7 +275,7 @@ mod tests {
         MarketFacts {
             name: "M".to_owned(),
             now: NOW,
-            intervals: [Duration::from_secs(30); 2],
+            intervals: intervals(),
             is_marked: true,
             pass: Ok(PassFacts { has_epochs: true, ..PassFacts::default() }),
             shown: vec![look(ours(40.0), current(20.0)), look(ours(10.0), current(20.0))],

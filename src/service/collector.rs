@@ -8,7 +8,7 @@ use actors::{
         BLOCKS, BatchPreparer, BlockFetcher, CHAIN, Cleaner, FollowServices, FollowSettings, MarketEdge,
         Notice, Notifier, Progress,
     },
-    env::Services,
+    env::{Services, stale_after},
     tracker::{MarketEdges, MarketRegistry},
 };
 use color_eyre::eyre::{Result, WrapErr};
@@ -17,7 +17,7 @@ use evm::{ChainConfig, Contracts, NodeUrl, Source};
 use store_collector::{BLOCK_HASH_TTL, ChainKeys, ChainStore};
 use supervision::{Address, Child, Clock, Mailbox, Overflow};
 
-use super::policy::{limits, policy, stale_after};
+use super::policy::{limits, policy};
 use crate::config::{self, Config};
 
 /// Who follows the chain.

@@ -6,11 +6,6 @@ use supervision::{Backoff, Intensity, Limits, Policy, Restart};
 
 use crate::config;
 
-/// How old a dataset may be that is written at this interval: three intervals and some slack.
-pub(crate) fn stale_after(interval: Duration) -> Duration {
-    3 * interval + Duration::from_secs(5)
-}
-
 pub(super) fn policy(settings: &config::Supervision) -> Policy {
     Policy {
         intensity: Intensity { max_restarts: settings.max_restarts, within: settings.within },

@@ -1,30 +1,33 @@
 //! The tracker's part of the tree: what is made of the configuration for each market.
 
 use actors::{
-    env::Services,
-    tracker::{Aggregator, DATASETS, EpochTracker, Indexes, MarketEdges, MarketRegistry},
+    env::{Services, stale_after},
+    tracker::{Aggregator, EpochTracker, Indexes, MarketEdges, MarketRegistry},
 };
 use domain::Address;
-use store_tracker::{IndexKeys, MarketKeys, Retention};
+use store_tracker::{DATASETS, IndexKeys, Intervals, MarketKeys, Retention};
 use supervision::{Child, Clock, Mailbox, Overflow};
 
 use super::{
     collector,
-    policy::{limits, mandatory, policy, stale_after},
+    policy::{limits, mandatory, policy},
 };
 use crate::config::{self, Config};
 
+/// How often the datasets are written.
+pub(crate) fn intervals(config: &Config) -> Intervals {
+    let config::Intervals { summary, hourly, daily, current_epoch, .. } = config.intervals;
+    Intervals { summary, hourly, daily, current_epoch }
+}
+
 /// Makes readiness depend on the datasets of a market.
 pub(super) fn expect_datasets(config: &Config, services: &Services, market: &str) {
-    let (intervals, market) = (&config.intervals, Address::new(market));
-    let [summary, current_epoch] = DATASETS;
-    // Stale before it expires: readers must not find out first.
-    let lives = [
-        (summary, intervals.summary, services.rhythm.summary_ttl()),
-        (current_epoch, intervals.current_epoch, services.rhythm.current_epoch_ttl()),
-    ];
-    for (dataset, interval, ttl) in lives {
-        services.status.expect(market.checksummed(), dataset, ttl.min(stale_after(interval)));
+    let (intervals, market) = (intervals(config), Address::new(market));
+    for dataset in DATASETS {
+        let Some(condition) = dataset.readiness else { continue };
+        // Stale before it expires: readers must not find out first.
+        let limit = dataset.ttl(&intervals).min(stale_after(dataset.interval(&intervals)));
+        services.status.expect(market.checksummed(), condition, limit);
     }
 }
 

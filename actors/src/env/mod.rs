@@ -8,5 +8,5 @@ pub(crate) mod services;
 pub mod telemetry;
 
 pub use messages::{IndexEvents, Look};
-pub use readiness::{Readiness, Status};
+pub use readiness::{Readiness, Status, stale_after};
 pub use services::{Rhythm, Services};

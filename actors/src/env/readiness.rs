@@ -11,6 +11,12 @@ use std::{
 use store_redis::StoreError;
 use supervision::Clock;
 
+/// How old something may be that is written at this interval: three intervals and some slack.
+#[must_use]
+pub fn stale_after(interval: Duration) -> Duration {
+    3 * interval + Duration::from_secs(5)
+}
+
 /// One condition of readiness.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Readiness {

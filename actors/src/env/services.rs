@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use store_redis::{Fault, Store, StoreError};
+use store_tracker::Intervals;
 use supervision::Clock;
 
 use crate::{
@@ -32,22 +33,11 @@ pub struct Rhythm {
 }
 
 impl Rhythm {
-    /// How long `dashboard:summary` and `stats:current` live: 60 s, or two intervals where those are longer.
+    /// How often datasets are written.
     #[must_use]
-    pub fn summary_ttl(&self) -> Duration {
-        (2 * self.summary).max(Duration::from_secs(60))
-    }
-
-    /// How long `metrics:participation` lives: three intervals, at least 60 s.
-    #[must_use]
-    pub fn participation_ttl(&self) -> Duration {
-        (3 * self.summary).max(Duration::from_secs(60))
-    }
-
-    /// How long `metrics:current_epoch` lives: three intervals, at least 30 s.
-    #[must_use]
-    pub fn current_epoch_ttl(&self) -> Duration {
-        (3 * self.current_epoch).max(Duration::from_secs(30))
+    pub fn intervals(&self) -> Intervals {
+        let Self { summary, hourly, daily, current_epoch, .. } = *self;
+        Intervals { summary, hourly, daily, current_epoch }
     }
 }
 

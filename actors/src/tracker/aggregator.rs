@@ -13,9 +13,9 @@ use std::{
 
 use domain::{
     Number,
-    tracker::{DayStats, HourStats, MeasurementWindow, Participation, Summary, SummaryInput, Sums, Totals},
+    tracker::{Datasets, Due, Summary, Sums, Totals},
 };
-use store_tracker::{Datasets, MarketKeys, MarketStore, Pass, Reach, Scope};
+use store_tracker::{MarketKeys, MarketStore, Outputs, Pass, Reach, Scope};
 use supervision::{Actor, Clock, Context, Failure, fail};
 
 use super::passes::{Next, PassError, Passes, keep_passing};
@@ -75,10 +75,9 @@ impl Aggregator {
         Self { original, ..self }
     }
 
-    /// The fields; one that can't be computed now keeps its last good value for three intervals.
-    fn summary(&mut self, pass: &Pass, totals: &Totals, window: MeasurementWindow) -> Summary {
+    /// A field that can't be computed now keeps its last good value for three intervals.
+    fn fill(&mut self, summary: &mut Summary, pass: &Pass) {
         let now = pass.seen.now;
-        let mut summary = Summary::of(&SummaryInput::of(&pass.seen, totals, window));
         self.remember(pass);
         for (name, value) in summary.fields() {
             if let Some(value) = value {
@@ -91,7 +90,6 @@ impl Aggregator {
             (now - at <= limit).then_some(*value)
         };
         summary.fill_from(last_good);
-        summary
     }
 
     /// Takes over what the incarnation before this one had shown: its good values are not to be lost with it.
@@ -160,51 +158,38 @@ impl Passes for Aggregator {
         let mut session = self.services.store.session("read the timelines").await?;
         self.services.telemetry.pool_waited(began.elapsed());
         let is_due = |due: Option<Instant>| due.is_none_or(|due| clock.now() >= due);
-        let (hourly, daily) = (is_due(self.hourly_due), is_due(self.daily_due));
-        let scope = Scope { reach: self.reach, hourly, daily };
-        let pass = self.market.read(&mut session, now, scope).await?;
+        let due = Due { hourly: is_due(self.hourly_due), daily: is_due(self.daily_due) };
+        let pass = self.market.read(&mut session, now, Scope { reach: self.reach, due }).await?;
         self.services.note_faults(&pass.faults);
         fail::point("aggregator::after_read").await?;
 
         let rhythm = self.services.rhythm.clone();
         let totals = Totals::of(&pass.seen, &self.services.validator, rhythm.seal_after.as_secs_f64());
         self.notice_loss(&pass, &totals);
-        let length = rhythm.measurement_window.as_secs_f64();
-        let window = MeasurementWindow::at(pass.seen.window, &totals, now, length);
-        let summary = self.summary(&pass, &totals, window);
-        let second = wall.as_secs();
-        let hours = || HourStats::hours(second).map(|hour| HourStats::of(&pass.seen, &totals, hour)).to_vec();
         // Totals that lack some make no statistics, which would stand for an interval: those follow with the pass that
         // has them all, at once.
         let again = pass.partial || (pass.missed_epochs && self.reach == Reach::Recent);
-        let (hourly, daily) = (hourly && !again, daily && !again);
-        let gaps: Vec<_> = pass.seen.gaps().collect();
+        let due = if again { Due::NONE } else { due };
+        let window = rhythm.measurement_window.as_secs_f64();
+        let mut datasets = Datasets::of(&pass.seen, &totals, window, due);
+        self.fill(&mut datasets.summary, &pass);
         let mut original = None;
         if self.original {
-            let (heard, gaps) = (self.services.heard.since(), gaps.len() as u64);
-            let (datasets, faults) = self.market.original(&mut session, now, &heard, gaps).await?;
+            let (heard, gaps) = (self.services.heard.since(), datasets.gaps.len() as u64);
+            let (texts, faults) = self.market.original(&mut session, now, &heard, gaps).await?;
             self.services.note_faults(&faults);
-            original = Some(datasets);
+            original = Some(texts);
         }
-        let datasets = Datasets {
-            summary: &summary,
-            window,
-            summary_ttl: rhythm.summary_ttl(),
-            participation: Participation::of(&pass.seen, &totals),
-            participation_ttl: rhythm.participation_ttl(),
-            hours: if hourly { hours() } else { Vec::new() },
-            day: daily.then(|| DayStats::of(&pass.seen, &totals, second)),
-            gaps,
-            original,
-        };
+        let intervals = rhythm.intervals();
+        let outputs = Outputs { datasets: &datasets, intervals: &intervals, original: original.as_ref() };
         fail::point("aggregator::before_commit").await?;
-        let written = self.market.commit(&mut session, &pass, &totals, &datasets).await?;
+        let written = self.market.commit(&mut session, &pass, &totals, outputs).await?;
         fail::point("aggregator::after_commit").await?;
         self.services.note_faults(&written.faults);
-        if hourly {
+        if due.hourly {
             self.hourly_due = Some(clock.now() + rhythm.hourly);
         }
-        if daily {
+        if due.daily {
             self.daily_due = Some(clock.now() + rhythm.daily);
         }
 
@@ -213,8 +198,8 @@ impl Passes for Aggregator {
         let made = [
             (Name::DashboardSummary, true),
             (Name::Participation, true),
-            (Name::HourlyStats, hourly),
-            (Name::DailyStats, daily),
+            (Name::HourlyStats, due.hourly),
+            (Name::DailyStats, due.daily),
         ];
         for (name, _) in made.into_iter().filter(|(_, made)| *made) {
             telemetry.dataset_generated(name);
@@ -232,8 +217,8 @@ impl Passes for Aggregator {
         }
         let took = [
             (Aggregation::CurrentMetrics, true),
-            (Aggregation::HourlyStats, hourly),
-            (Aggregation::DailyStats, daily),
+            (Aggregation::HourlyStats, due.hourly),
+            (Aggregation::DailyStats, due.daily),
         ];
         for (kind, _) in took.into_iter().filter(|(_, made)| *made) {
             telemetry.aggregation_took(kind, began.elapsed());

@@ -10,7 +10,7 @@ use domain::{
     tracker::{current_epoch, learn_from_chain},
 };
 use store_collector::{ChainKeys, windows};
-use store_tracker::{MarketKeys, MarketStore};
+use store_tracker::{MarketKeys, MarketStore, datasets::CURRENT_EPOCH};
 use supervision::{Actor, Clock, Context, Failure, fail};
 
 use super::passes::{Next, PassError, Passes, keep_passing};
@@ -95,7 +95,7 @@ impl Passes for EpochTracker {
             }
             let current =
                 current_epoch(&candidates, second).map(|current| current.to_json(second).to_string());
-            (current, self.services.rhythm.current_epoch_ttl(), faults)
+            (current, CURRENT_EPOCH.ttl(&self.services.rhythm.intervals()), faults)
         };
         self.services.note_faults(&faults);
         fail::point("epoch_tracker::before_commit").await?;

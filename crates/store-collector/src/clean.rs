@@ -4,11 +4,12 @@ use std::collections::{BTreeSet, HashMap};
 
 use domain::chain::EpochSet;
 
-use crate::{ChainKeys, ChainStore, DETAILS_TTL, keys::SUBMITTED, parse};
+use crate::{
+    ChainKeys, ChainStore,
+    keys::{DETAILS_TTL, EPOCHS_KEPT, SUBMITTED},
+    parse,
+};
 use store_redis::{Batch, Fault, Replies, Session, StoreError};
-
-/// What was submitted for an epoch stays until the market's current one is further ahead than this.
-const EPOCHS_KEPT: u64 = 10;
 
 /// What one slice of the clean-up came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

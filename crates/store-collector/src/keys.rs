@@ -1,114 +1,211 @@
-//! The names of the keys of the chain's side. Those of others have dots, ours have colons and `tracker`.
+//! Every key of Redis that the collector touches: the table of families, and their keys. Those of others have dots, ours
+//! have colons and `tracker`.
 
 use domain::chain::ContractAddress;
+use store_redis::{
+    Age, Family, FamilyTable,
+    KeyType::{self, Hash, List, Set, String as Text},
+    Removal::{self, Actor, Bounded, Expiry, Others},
+    Ttl::{self, Fixed, Forbidden, Optional},
+    Writer,
+};
 
-/// Where finalizers take batches.
-pub(super) const FINALIZER_QUEUE: &str = "finalizerQueue";
-/// Where attestors take submitted batches.
-pub(super) const ATTESTOR_QUEUE: &str = "attestorQueue";
+/// How long the hash of a block can be asked for, in seconds.
+pub const BLOCK_HASH_TTL: u64 = 30 * 60;
+/// How long the details of an epoch are kept once its batches are handed over, in seconds.
+pub(crate) const DETAILS_TTL: u64 = 30 * 60;
+/// How long the number of an epoch's batches is kept, in seconds.
+pub(crate) const COUNT_TTL: u64 = 24 * 60 * 60;
+/// How long a batch can be asked for, in seconds.
+pub(crate) const BATCH_TTL: u64 = 5 * 60;
+/// What was submitted for an epoch stays until the market's current one is further ahead than this.
+pub(crate) const EPOCHS_KEPT: u64 = 10;
 /// What stands before the names of sets of submissions.
-pub(super) const SUBMITTED: &str = "SnapshotCollector.";
+pub(crate) const SUBMITTED: &str = "SnapshotCollector.";
+
+const fn output(
+    name: &'static str,
+    kind: KeyType,
+    ttl: Ttl,
+    reader: &'static str,
+    removal: Removal,
+    sentence: &'static str,
+) -> Family {
+    Family { name, kind, ttl, writer: Writer::Outputs, reader, removal, sentence }
+}
+
+const fn state(name: &'static str, kind: KeyType, removal: Removal, sentence: &'static str) -> Family {
+    let (ttl, writer, reader) = (Forbidden, Writer::State, "block fetcher, batch preparer");
+    Family { name, kind, ttl, writer, reader, removal, sentence }
+}
+
+const FINALIZERS: &str = "finalizers";
+const READERS: &str = "other programs";
+
+domain::table! {
+    /// The families of the collector, by their whole names, but for a prefix. What it writes without a TTL, a predecessor may
+    /// have written with one.
+    pub(crate) FAMILIES: Family;
+    BLOCK_HASH = output("BlockHashByNumberKey.*", Text, Fixed(BLOCK_HASH_TTL), "batch preparer, other programs", Expiry,
+        "The hash of an accepted block, by its number.");
+    CURRENT_EPOCH = output("*.CurrentEpochID", Text, Optional, READERS, Bounded,
+        "The epoch of a market that was released last.");
+    MARKED = output("EpochMarkerSetKey.*", Set, Optional, READERS,
+        Actor { name: "batch preparer, cleaner", age: None }, "The epochs of a market whose windows are open or due.");
+    DETAILS = output("EpochMarkerDetailsKey.*.*", Text, Optional, READERS, Expiry,
+        "The first and the last block of an epoch's window; it gets a TTL of 30 min when the epoch is over.");
+    BATCH_COUNT = output("BatchCountKey.*.*", Text, Fixed(COUNT_TTL), FINALIZERS, Expiry,
+        "The number of batches of an epoch; its existence says that they are handed over.");
+    BATCH = output("BatchSubmissionsKey.*.*.*", Text, Fixed(BATCH_TTL), FINALIZERS, Expiry,
+        "One batch of an epoch: projects with the keys of their submissions, as JSON.");
+    SLOT = output("SlotSubmissionsKey.*.*.*", Text, Optional, READERS, Others,
+        "The number of submissions of a slot id in a day of a market.");
+    FINALIZER_QUEUE = output("finalizerQueue", List, Optional, FINALIZERS, Others,
+        "The batches that wait for a finalizer, as JSON.");
+    ATTESTOR_QUEUE = output("attestorQueue", List, Optional, "attestors", Others,
+        "The submitted batches that wait for an attestor, where `chain.attestor_queue` is set.");
+    SUBMISSION_LIMITS = output("SubmissionLimitTable", Hash, Optional, READERS, Bounded,
+        "The length of each market's submission window, in seconds.");
+    DAY_SIZES = output("DaySizeTableKey", Hash, Optional, READERS, Bounded,
+        "The length of each market's day, in microseconds.");
+    QUOTAS = output("DailySnapshotQuotaTableKey", Hash, Optional, READERS, Bounded,
+        "The daily quota of snapshots of each market.");
+    NODES = output("TotalNodesCount", Text, Optional, READERS, Bounded, "The number of nodes.");
+    EPOCHS_IN_A_DAY = output("ProtocolState.*.EpochsInADay", Text, Optional, READERS, Bounded,
+        "The number of epochs in a day of a market.");
+    SUBMISSIONS = Family {
+        writer: Writer::Producers,
+        ..output("SnapshotCollector.*.*.*", Set, Optional, "batch preparer",
+            Actor { name: "cleaner", age: Some(Age::Epochs(EPOCHS_KEPT)) },
+            "The submissions that collectors received for an epoch at a block.")
+    };
+    IDENTITY = state("tracker:chain:identity", Text, Bounded,
+        "The chain and the contract that are followed.");
+    CHECKPOINT = state("tracker:chain:checkpoint", Text, Bounded, "The last accepted block.");
+    UNDO = state("tracker:chain:deeds", Hash, Actor { name: "block fetcher", age: Some(Age::Setting("chain.max_reorg_depth")) },
+        "What each of the last accepted blocks has changed, by their numbers.");
+    ORPHANED = state("tracker:chain:kept", Text, Bounded,
+        "Hand-overs whose blocks a reorganisation dropped.");
+    FOLLOWED = state("tracker:chain:followed", Text, Bounded,
+        "The markets that are followed up to the checkpoint.");
+    WINDOWS = state("tracker:chain:*:windows", Hash, Actor { name: "batch preparer", age: None },
+        "The windows of a market, by their epochs.");
+    MARKET = state("tracker:chain:*:market", Hash, Bounded,
+        "Finished epochs, current epoch and day of a market.");
+}
+
+/// Every table of the collector.
+#[must_use]
+pub fn key_families() -> Vec<FamilyTable> {
+    let (own, others): (Vec<_>, Vec<_>) = FAMILIES.iter().partition(|family| family.writer == Writer::State);
+    let table = |title, rows| FamilyTable { title, space: "", rows };
+    vec![table("Keys that the collector shares with other programs", others), table("The chain state", own)]
+}
+
+/// The family of a key of the collector, given without its prefix.
+#[must_use]
+pub fn family_of(key: &str) -> Option<&'static Family> {
+    FAMILIES.iter().find(|family| family.fits(key))
+}
 
 /// The keys under one prefix.
 #[derive(Clone, Debug)]
 pub struct ChainKeys {
-    before: String,
+    prefix: String,
 }
 
 impl ChainKeys {
     /// The keys behind a prefix (`output.prefix`), empty for none. What others write has none in any case.
     #[must_use]
     pub fn new(prefix: &str) -> Self {
-        Self { before: if prefix.is_empty() { String::new() } else { format!("{prefix}:") } }
+        Self { prefix: prefix.to_owned() }
     }
 
     /// Whether they have a prefix: then nothing that others write is changed.
     pub(super) fn is_shadow(&self) -> bool {
-        !self.before.is_empty()
+        !self.prefix.is_empty()
     }
 
-    fn own(&self, rest: &str) -> String {
-        format!("{}tracker:chain:{rest}", self.before)
+    fn of(&self, family: &Family) -> String {
+        family.key(&self.prefix, &[])
     }
 
-    fn output(&self, rest: &str) -> String {
-        format!("{}{rest}", self.before)
+    fn of_market(&self, family: &Family, market: &ContractAddress) -> String {
+        family.key(&self.prefix, &[&market.lower()])
     }
 
-    /// Which chain and which contract are followed here.
+    fn of_epoch(&self, family: &Family, market: &ContractAddress, epoch: u64) -> String {
+        family.key(&self.prefix, &[&market.lower(), &epoch])
+    }
+
     pub(super) fn identity(&self) -> String {
-        self.own("identity")
+        self.of(&IDENTITY)
     }
 
-    /// The last accepted block.
     pub(super) fn checkpoint(&self) -> String {
-        self.own("checkpoint")
+        self.of(&CHECKPOINT)
     }
 
-    /// What was before the last accepted blocks: a hash by their numbers.
     pub(super) fn deeds(&self) -> String {
-        self.own("deeds")
+        self.of(&UNDO)
     }
 
-    /// Hand-overs of dropped blocks.
     pub(super) fn kept(&self) -> String {
-        self.own("kept")
+        self.of(&ORPHANED)
     }
 
-    /// The markets that were followed up to the checkpoint.
     pub(super) fn followed(&self) -> String {
-        self.own("followed")
+        self.of(&FOLLOWED)
     }
 
-    /// A market's windows: a hash by their epochs.
     pub(super) fn windows(&self, market: &ContractAddress) -> String {
-        self.own(&format!("{}:windows", market.lower()))
+        self.of_market(&WINDOWS, market)
     }
 
-    /// What else is known of a market: a hash of `done`, `current` and `day`.
+    /// A hash of `done`, `current` and `day`.
     pub(super) fn market(&self, market: &ContractAddress) -> String {
-        self.own(&format!("{}:market", market.lower()))
+        self.of_market(&MARKET, market)
     }
 
     pub(super) fn block_hash(&self, number: u64) -> String {
-        self.output(&format!("BlockHashByNumberKey.{number}"))
+        BLOCK_HASH.key(&self.prefix, &[&number])
     }
 
     pub(super) fn current_epoch(&self, market: &ContractAddress) -> String {
-        self.output(&format!("{}.CurrentEpochID", market.lower()))
+        self.of_market(&CURRENT_EPOCH, market)
     }
 
     pub(super) fn marked(&self, market: &ContractAddress) -> String {
-        self.output(&format!("EpochMarkerSetKey.{}", market.lower()))
+        self.of_market(&MARKED, market)
     }
 
     pub(super) fn details(&self, market: &ContractAddress, epoch: u64) -> String {
-        self.output(&format!("EpochMarkerDetailsKey.{}.{epoch}", market.lower()))
+        self.of_epoch(&DETAILS, market, epoch)
     }
 
     pub(super) fn batch_count(&self, market: &ContractAddress, epoch: u64) -> String {
-        self.output(&format!("BatchCountKey.{}.{epoch}", market.lower()))
+        self.of_epoch(&BATCH_COUNT, market, epoch)
     }
 
     pub(super) fn batch(&self, market: &ContractAddress, epoch: u64, number: usize) -> String {
-        self.output(&format!("BatchSubmissionsKey.{}.{epoch}.{number}", market.lower()))
+        BATCH.key(&self.prefix, &[&market.lower(), &epoch, &number])
     }
 
     pub(super) fn slot(&self, market: &ContractAddress, day: u64, slot: u64) -> String {
-        self.output(&format!("SlotSubmissionsKey.{}.{day}.{slot}", market.lower()))
+        SLOT.key(&self.prefix, &[&market.lower(), &day, &slot])
     }
 
     pub(super) fn finalizer_queue(&self) -> String {
-        self.output(FINALIZER_QUEUE)
+        self.of(&FINALIZER_QUEUE)
     }
 
     pub(super) fn attestor_queue(&self) -> String {
-        self.output(ATTESTOR_QUEUE)
+        self.of(&ATTESTOR_QUEUE)
     }
 
     /// What was submitted for an epoch at a block; the collectors write it.
     pub(super) fn submitted(market: &ContractAddress, epoch: u64, hash: &str) -> String {
-        format!("{SUBMITTED}{}.{epoch}.{hash}", market.lower())
+        SUBMISSIONS.key("", &[&market.lower(), &epoch, &hash])
     }
 
     /// The market, in lower case, and the epoch for which something was submitted under this key.
@@ -121,23 +218,101 @@ impl ChainKeys {
     }
 
     pub(super) fn submission_limits(&self) -> String {
-        self.output("SubmissionLimitTable")
+        self.of(&SUBMISSION_LIMITS)
     }
 
     pub(super) fn day_sizes(&self) -> String {
-        self.output("DaySizeTableKey")
+        self.of(&DAY_SIZES)
     }
 
     pub(super) fn quotas(&self) -> String {
-        self.output("DailySnapshotQuotaTableKey")
+        self.of(&QUOTAS)
     }
 
     pub(super) fn nodes(&self) -> String {
-        self.output("TotalNodesCount")
+        self.of(&NODES)
     }
 
     /// The market as the configuration spells it.
     pub(super) fn epochs_in_a_day(&self, market_as_configured: &str) -> String {
-        self.output(&format!("ProtocolState.{market_as_configured}.EpochsInADay"))
+        EPOCHS_IN_A_DAY.key(&self.prefix, &[&market_as_configured])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Display;
+
+    use super::*;
+
+    #[test]
+    fn every_key_has_the_family_that_it_is_built_from() {
+        for family in FAMILIES {
+            let ids: [&dyn Display; 3] = [&"0xab", &7, &"0xcd"];
+            let key = family.key("", &ids[..family.ids()]);
+            assert_eq!(family_of(&key), Some(family), "{key}");
+        }
+        let tables = key_families();
+        assert_eq!(tables.iter().map(|table| table.rows.len()).sum::<usize>(), FAMILIES.len());
+    }
+
+    #[test]
+    fn the_keys_that_other_programs_read_have_the_names_types_and_ttls_that_these_expect() {
+        let (keys, market) = (ChainKeys::new(""), ContractAddress([7; 20]));
+        let lower = market.lower();
+        for (key, name, kind, ttl) in [
+            (keys.block_hash(123), "BlockHashByNumberKey.123".to_owned(), KeyType::String, Fixed(1_800)),
+            (keys.current_epoch(&market), format!("{lower}.CurrentEpochID"), KeyType::String, Optional),
+            (keys.marked(&market), format!("EpochMarkerSetKey.{lower}"), KeyType::Set, Optional),
+            (keys.details(&market, 7), format!("EpochMarkerDetailsKey.{lower}.7"), KeyType::String, Optional),
+            (
+                keys.batch_count(&market, 7),
+                format!("BatchCountKey.{lower}.7"),
+                KeyType::String,
+                Fixed(86_400),
+            ),
+            (
+                keys.batch(&market, 7, 1),
+                format!("BatchSubmissionsKey.{lower}.7.1"),
+                KeyType::String,
+                Fixed(300),
+            ),
+            (
+                keys.slot(&market, 3, 42),
+                format!("SlotSubmissionsKey.{lower}.3.42"),
+                KeyType::String,
+                Optional,
+            ),
+            (
+                ChainKeys::submitted(&market, 7, "0xab"),
+                format!("SnapshotCollector.{lower}.7.0xab"),
+                KeyType::Set,
+                Optional,
+            ),
+            (keys.followed(), "tracker:chain:followed".to_owned(), KeyType::String, Forbidden),
+            (keys.windows(&market), format!("tracker:chain:{lower}:windows"), KeyType::Hash, Forbidden),
+            (keys.market(&market), format!("tracker:chain:{lower}:market"), KeyType::Hash, Forbidden),
+        ] {
+            assert_eq!(key, name);
+            let family = family_of(&key).expect("a family");
+            assert_eq!((family.kind, family.ttl), (kind, ttl), "{key}");
+        }
+        assert_eq!(ChainKeys::new("s").checkpoint(), "s:tracker:chain:checkpoint");
+        assert!(SUBMISSIONS.name.starts_with(SUBMITTED));
+    }
+
+    #[test]
+    fn names_of_other_programs_have_no_family() {
+        for key in [
+            "",
+            ".",
+            "BlockHashByNumberKey.",
+            "BlockHashByNumberKey",
+            "BatchCountKey.a",
+            "a.b.CurrentEpochID",
+            "tracker:chain::windows",
+        ] {
+            assert_eq!(family_of(key), None, "{key}");
+        }
     }
 }

@@ -8,7 +8,6 @@
 mod clean;
 mod compare_and_set;
 mod contract_values;
-mod families;
 mod keys;
 mod predecessor;
 mod submissions;
@@ -25,19 +24,13 @@ use serde_json::json;
 pub use clean::Cleaned;
 pub use compare_and_set::Outcome;
 pub use contract_values::MarketTables;
-pub use families::family_of;
-pub use keys::ChainKeys;
+pub use keys::{BLOCK_HASH_TTL, ChainKeys, family_of, key_families};
 pub use predecessor::Left;
 pub use submissions::{Basis, ClosedWindow, Inputs, windows};
 
 use compare_and_set::Guarded;
 use store_redis::{Batch, ErrorKind, KeyType, Replies, Session, StoreError};
 use submissions::take_windows;
-
-/// How long the hash of a block can be asked for, in seconds.
-pub const BLOCK_HASH_TTL: u64 = 30 * 60;
-/// How long the details of an epoch are kept once its batches are handed over, in seconds.
-const DETAILS_TTL: u64 = 30 * 60;
 
 /// The chain's side of some markets.
 #[derive(Clone, Debug)]

@@ -8,13 +8,15 @@ use domain::{
 };
 use serde_json::json;
 
-use crate::{ChainKeys, ChainStore, DETAILS_TTL, Outcome, compare_and_set::Guarded, details_of, read};
+use crate::{
+    ChainKeys, ChainStore, Outcome,
+    compare_and_set::Guarded,
+    details_of,
+    keys::{BATCH_TTL, COUNT_TTL, DETAILS_TTL},
+    read,
+};
 use store_redis::{Batch, Fault, KeyType, Replies, Session, StoreError};
 
-/// How long the number of an epoch's batches is kept, in seconds.
-const COUNT_TTL: u64 = 24 * 60 * 60;
-/// How long a batch can be asked for, in seconds.
-const BATCH_TTL: u64 = 5 * 60;
 /// How many blocks are asked for at once.
 const SLICE: usize = 1_000;
 

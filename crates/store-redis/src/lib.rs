@@ -18,6 +18,6 @@ pub use connect::{PoolStatus, RedisSettings, SentinelView, Servers, Session, Sto
 pub use error::{ErrorKind, StoreError, kind_of};
 pub use events::EventStream;
 pub use inspect::{Inspector, KeyFacts, ServerClock, ServerFacts, Wanted};
-pub use key_family::{Family, KeyType, Life, Writer, family};
+pub use key_family::{Age, Family, FamilyTable, KeyType, Removal, Ttl, Writer};
 pub use reply::{Fault, Replies};
 pub use script::Lua;

@@ -1,16 +1,24 @@
-//! Every key of Redis that the tracker touches, in one place.
+//! Every key of Redis that the tracker touches: a table of families and its keys in each file.
 //!
 //! `P` is the protocol-state contract, `M` the data market. Inputs are looked for in checksum form first, then
 //! as configured; outputs are written as [`Output`] says. The tracker's own keys share one hash slot.
 
 mod index;
+mod inputs;
+mod ledger;
 #[cfg(test)]
 mod tests;
 
-use domain::{Address, EpochId};
+use domain::Address;
 use serde::{Deserialize, Serialize};
+use store_redis::Family;
 
+use crate::datasets::{Dataset, SUMMARY, key_of};
+
+pub(crate) use index::INDEX;
 pub use index::IndexKeys;
+pub(crate) use inputs::{INPUTS, InputKeys, PRIORITIES};
+pub(crate) use ledger::{LEDGER, VALIDATORS_KEPT};
 
 /// The channel on which producers tell of changes, of all markets.
 pub const EVENTS: &str = "state:change";
@@ -61,6 +69,7 @@ pub struct MarketKeys {
     /// The second namespace, under which newer producers write priorities and what became of them on the chain.
     second: Vec<String>,
     outputs: Vec<String>,
+    /// `{P:M}`, with its prefix.
     ledger: String,
     shadow: bool,
 }
@@ -125,7 +134,7 @@ impl MarketKeys {
         let (shadow, before) = (!output.prefix.is_empty(), output.before());
         let outputs = names.iter().map(|name| format!("{before}{name}")).collect();
         // One ledger, however its market is spelled.
-        let ledger = format!("{before}{{{}}}:tracker", self.inputs[0]);
+        let ledger = format!("{before}{{{}}}", self.inputs[0]);
         Self { outputs, ledger, shadow, ..self }
     }
 
@@ -168,7 +177,18 @@ impl MarketKeys {
 
     /// The summary that the tracker itself reads back: that of the first output.
     pub(crate) fn shown(&self) -> String {
-        OutputKeys(&self.outputs[0]).summary()
+        OutputKeys(&self.outputs[0]).dataset(&SUMMARY, None)
+    }
+
+    /// Everything that may stand before the name of a family, without the colon behind it: `P:M` of inputs and outputs in
+    /// each spelling, the second namespace, `{P:M}` of the ledger.
+    #[must_use]
+    pub fn spaces(&self) -> Vec<String> {
+        let inputs = self.inputs.iter().chain(&self.second);
+        let mut all: Vec<String> = inputs.chain(&self.outputs).chain([&self.ledger]).cloned().collect();
+        all.sort();
+        all.dedup();
+        all
     }
 
     /// `P:M:state:change`: events of this market alone.
@@ -176,60 +196,13 @@ impl MarketKeys {
         self.inputs.iter().map(|prefix| format!("{prefix}:{EVENTS}"))
     }
 
-    /// A key of the ledger that nobody uses.
-    pub(crate) fn unused(&self) -> String {
-        format!("{}:unused", self.ledger)
-    }
-
-    /// The keys of the ledger but those of single hours, in the order in which its script takes them.
-    pub(crate) fn of_ledger(&self) -> [String; 7] {
-        [Self::open, Self::sealed, Self::sums, Self::meta, Self::opened, Self::aggregated, Self::included]
-            .map(|key| key(self))
-    }
-
-    /// `{P:M}:tracker:open`, hash: epoch → entry, of the unsealed epochs.
-    pub(crate) fn open(&self) -> String {
-        format!("{}:open", self.ledger)
-    }
-
-    /// `{P:M}:tracker:sealed`, hash: epoch → entry as it was sealed.
-    pub(crate) fn sealed(&self) -> String {
-        format!("{}:sealed", self.ledger)
-    }
-
-    /// `{P:M}:tracker:sums`, hash: the sealed sums of all time.
-    pub(crate) fn sums(&self) -> String {
-        format!("{}:sums", self.ledger)
-    }
-
-    /// `{P:M}:tracker:opened`, zset: sealed epochs by the time of their opening.
-    pub(crate) fn opened(&self) -> String {
-        format!("{}:opened", self.ledger)
-    }
-
-    /// `{P:M}:tracker:aggregated`, zset: sealed epochs by the time of their aggregated batch.
-    pub(crate) fn aggregated(&self) -> String {
-        format!("{}:aggregated", self.ledger)
-    }
-
-    /// `{P:M}:tracker:included`, zset: those of them whose aggregated batch names this validator.
-    pub(crate) fn included(&self) -> String {
-        format!("{}:included", self.ledger)
-    }
-
-    /// `{P:M}:tracker:validators`, before `:HOUR`.
-    pub(crate) fn validators_prefix(&self) -> String {
-        format!("{}:validators", self.ledger)
-    }
-
-    /// `{P:M}:tracker:validators:HOUR`, set: the validators in the aggregated batches of an hour's sealed epochs.
-    pub(crate) fn hour_validators(&self, hour: u64) -> String {
-        format!("{}:{hour}", self.validators_prefix())
-    }
-
-    /// `{P:M}:tracker:meta`, hash: schema version, birth, measurement window, marks of the last pass.
-    pub(crate) fn meta(&self) -> String {
-        format!("{}:meta", self.ledger)
+    /// The producers' keys that the pruner takes members from, under every spelling; of those of validators, this one's.
+    pub(crate) fn pruned_inputs<'a>(
+        &'a self,
+        validator: &'a str,
+    ) -> impl Iterator<Item = (&'static Family, String)> + 'a {
+        let inputs = self.inputs().flat_map(|input| input.pruned(INPUTS, validator));
+        inputs.chain(self.priorities().flat_map(|input| input.pruned(PRIORITIES, validator)))
     }
 }
 
@@ -248,166 +221,9 @@ impl OutputKeys<'_> {
         format!("{}:tracker:unused", self.0)
     }
 
-    /// `P:M:dashboard:summary`, string.
+    /// The key of a dataset; those of hours have the start of the hour as their id.
     #[must_use]
-    pub fn summary(self) -> String {
-        format!("{}:dashboard:summary", self.0)
-    }
-
-    /// `P:M:stats:current`, hash.
-    #[must_use]
-    pub fn stats(self) -> String {
-        format!("{}:stats:current", self.0)
-    }
-
-    /// `P:M:metrics:current_epoch`, string.
-    #[must_use]
-    pub fn current_epoch(self) -> String {
-        format!("{}:metrics:current_epoch", self.0)
-    }
-
-    /// `P:M:metrics:participation`, string.
-    #[must_use]
-    pub fn participation(self) -> String {
-        format!("{}:metrics:participation", self.0)
-    }
-
-    /// `P:M:stats:hourly:T`, string.
-    #[must_use]
-    pub fn hourly(self, start: u64) -> String {
-        format!("{}:stats:hourly:{start}", self.0)
-    }
-
-    /// `P:M:stats:daily`, string.
-    #[must_use]
-    pub fn daily(self) -> String {
-        format!("{}:stats:daily", self.0)
-    }
-
-    /// `P:M:epochs:gaps`, zset.
-    #[must_use]
-    pub fn gaps(self) -> String {
-        format!("{}:epochs:gaps", self.0)
-    }
-}
-
-/// The keys that producers write, under one spelling of `P:M`. Where the original reads a key of an epoch, its id may be
-/// any text, as it stands in a set or a timeline.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct InputKeys<'a> {
-    space: &'a str,
-    /// The form of the epoch's id, where it is another than the normal one.
-    id: Option<&'a str>,
-}
-
-impl<'a> InputKeys<'a> {
-    fn new(space: &'a str) -> Self {
-        Self { space, id: None }
-    }
-
-    /// The same, for keys of the one epoch whose id has this form.
-    pub(crate) fn with_id(self, id: &'a str) -> Self {
-        Self { id: Some(id), ..self }
-    }
-
-    fn id_of<'b>(&'b self, epoch: &'b (impl AsRef<str> + ?Sized)) -> &'b str {
-        self.id.unwrap_or_else(|| epoch.as_ref())
-    }
-
-    /// `P:M`
-    pub(crate) fn space(&self) -> &str {
-        self.space
-    }
-
-    /// A key of this spelling that nobody uses.
-    pub(crate) fn unused(self) -> String {
-        format!("{}:tracker:unused", self.space)
-    }
-
-    /// Whether a key stands under this spelling.
-    pub(crate) fn has(self, key: &str) -> bool {
-        key.strip_prefix(self.space).is_some_and(|rest| rest.starts_with(':'))
-    }
-
-    pub(crate) fn queue(self) -> String {
-        format!("{}:submissionQueue", self.space)
-    }
-
-    pub(crate) fn active(self) -> String {
-        format!("{}:epochs:active", self.space)
-    }
-
-    pub(crate) fn epochs_timeline(self) -> String {
-        format!("{}:metrics:epochs:timeline", self.space)
-    }
-
-    pub(crate) fn batches_timeline(self) -> String {
-        format!("{}:metrics:batches:timeline", self.space)
-    }
-
-    pub(crate) fn info(self, epoch: &(impl AsRef<str> + ?Sized)) -> String {
-        format!("{}:metrics:epoch:{}:info", self.space, self.id_of(epoch))
-    }
-
-    pub(crate) fn state(self, epoch: &EpochId) -> String {
-        format!("{}:epoch:{}:state", self.space, self.id_of(epoch))
-    }
-
-    pub(crate) fn validators(self, epoch: &(impl AsRef<str> + ?Sized)) -> String {
-        format!("{}:epoch:{}:validators", self.space, self.id_of(epoch))
-    }
-
-    /// How the validators of several epochs are named in a report.
-    pub(crate) fn validators_of_any(self) -> String {
-        format!("{}:epoch:*:validators", self.space)
-    }
-
-    pub(crate) fn submission_ids(self, epoch: &(impl AsRef<str> + ?Sized)) -> String {
-        format!("{}:epoch:{}:submissions:ids", self.space, self.id_of(epoch))
-    }
-
-    pub(crate) fn processed(self, epoch: &EpochId) -> String {
-        format!("{}:epoch:{}:processed", self.space, self.id_of(epoch))
-    }
-
-    pub(crate) fn local_batch(self, epoch: &(impl AsRef<str> + ?Sized)) -> String {
-        format!("{}:metrics:batch:local:{}", self.space, self.id_of(epoch))
-    }
-
-    pub(crate) fn aggregated_batch(self, epoch: &(impl AsRef<str> + ?Sized)) -> String {
-        format!("{}:metrics:batch:aggregated:{}", self.space, self.id_of(epoch))
-    }
-
-    /// The timelines that grow for ever unless they are pruned.
-    pub(crate) fn timelines(self, validator: &str) -> [String; 6] {
-        let metrics = |name: &str| format!("{}:metrics:{name}:timeline", self.space);
-        [
-            self.epochs_timeline(),
-            self.batches_timeline(),
-            metrics("submissions"),
-            metrics("validations"),
-            metrics("parts"),
-            self.own_batches(validator),
-        ]
-    }
-
-    pub(crate) fn own_batches(self, validator: &str) -> String {
-        format!("{}:metrics:validator:{validator}:batches", self.space)
-    }
-
-    pub(crate) fn vpa_stats(self) -> String {
-        format!("{}:vpa:stats", self.space)
-    }
-
-    pub(crate) fn vpa_assignments(self) -> String {
-        format!("{}:vpa:priority:timeline", self.space)
-    }
-
-    pub(crate) fn vpa_submissions(self) -> String {
-        format!("{}:vpa:submission:timeline", self.space)
-    }
-
-    pub(crate) fn batch_validators(self, epoch: &(impl AsRef<str> + ?Sized)) -> String {
-        format!("{}:metrics:batch:{}:validators", self.space, self.id_of(epoch))
+    pub fn dataset(self, dataset: &Dataset, id: Option<u64>) -> String {
+        key_of(dataset, self.0, id)
     }
 }

@@ -7,7 +7,7 @@ use domain::{
     tracker::{Entry, EpochFacts, MeasurementWindow, Sealed, Sums, Totals},
 };
 
-use crate::keys::MarketKeys;
+use crate::keys::{MarketKeys, VALIDATORS_KEPT};
 use store_redis::{Batch, Lua};
 
 /// The version of the ledger's layout.
@@ -15,9 +15,6 @@ pub const SCHEMA: u32 = 1;
 
 /// How many entries one run of the script takes, so that it never blocks Redis for long.
 const ENTRIES_A_RUN: usize = 500;
-
-/// How long the validators of an hour are kept, in seconds: as long as anyone asks for the hour, and a little more.
-const VALIDATORS_KEPT: u64 = 50 * 3600;
 
 /// The script that stores and seals.
 pub(crate) static SCRIPT: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("ledger.lua")));

@@ -7,6 +7,7 @@
 //! **Invariant:** every key of the tracker is named in this crate and nowhere else. It has no clock, no retry and no
 //! state but what saves questions (spellings and forms of ids). It knows nothing of the collector.
 
+pub mod datasets;
 mod families;
 mod index;
 pub mod inspect;
@@ -16,9 +17,10 @@ mod market;
 mod prune;
 mod scripts;
 
-pub use families::family_of;
+pub use datasets::{DATASETS, Dataset, Intervals};
+pub use families::{family_of, key_families};
 pub use index::{Index, IndexPart, Indexed};
 pub use keys::{EVENTS, IndexKeys, MarketKeys, Output, OutputKeys, Spelling, channels};
 pub use ledger::{LedgerMark, SCHEMA};
-pub use market::{Datasets, MarketStore, OriginalDatasets, Pass, Reach, Scope, Written};
+pub use market::{MarketStore, OriginalDatasets, Outputs, Pass, Reach, Scope, Written};
 pub use prune::{Prunable, Retention, forget_sealed, prune};

@@ -21,11 +21,11 @@ use std::{
 
 use domain::{
     EpochId,
-    tracker::{BatchMember, DAY, Entry, EpochMember, HOUR, Observation},
+    tracker::{BatchMember, DAY, Due, Entry, EpochMember, HOUR, Observation},
 };
 
 use aliases::Aliases;
-pub use commit::{Datasets, Written};
+pub use commit::{Outputs, Written};
 use members::OtherForms;
 pub use original::OriginalDatasets;
 use spellings::{Chosen, Spellings};
@@ -50,31 +50,29 @@ pub enum Reach {
 pub struct Scope {
     /// How far it looks back for epochs.
     pub reach: Reach,
-    /// Whether the statistics of the hours are due.
-    pub hourly: bool,
-    /// Whether the statistics of the day are due.
-    pub daily: bool,
+    /// Which statistics are due.
+    pub due: Due,
 }
 
 impl Scope {
     /// Everything there is, as the first pass after a start.
     #[must_use]
     pub fn everything() -> Self {
-        Self { reach: Reach::Full, hourly: true, daily: true }
+        Self { reach: Reach::Full, due: Due::ALL }
     }
 
     /// A pass for the summary alone.
     #[must_use]
     pub fn summary(reach: Reach) -> Self {
-        Self { reach, hourly: false, daily: false }
+        Self { reach, due: Due::NONE }
     }
 
     /// From which second on sealed epochs are needed: those opened in the stretch of the statistics, and those
     /// opened so long before it that their batches may lie in it.
     fn past_since(self, now: u64) -> Option<u64> {
         let before = 3 * HOUR;
-        let day = self.daily.then(|| now.saturating_sub(DAY + before));
-        let hours = self.hourly.then(|| (now - now % HOUR).saturating_sub(HOUR + before));
+        let day = self.due.daily.then(|| now.saturating_sub(DAY + before));
+        let hours = self.due.hourly.then(|| (now - now % HOUR).saturating_sub(HOUR + before));
         day.or(hours)
     }
 }

@@ -1,19 +1,13 @@
 //! Retention: what is removed from a market's keys, in slices so small that no other client has to wait.
 
-use domain::{
-    EpochId,
-    tracker::{HOUR, Sealed},
-};
+use domain::{EpochId, tracker::Sealed};
 
 use crate::keys::MarketKeys;
-use store_redis::{Batch, Replies, Session, StoreError};
+use store_redis::{Age, Batch, Family, Removal, Replies, Session, StoreError};
 
 const SOURCE: &str = include_str!("prune.lua");
 /// Forgets sealed entries, each once.
 const FORGET: &str = include_str!("forget.lua");
-
-/// How long the tracker keeps the times of sealed epochs, in seconds: the statistics look back 27 hours.
-const TIMES_KEPT: u64 = 30 * HOUR;
 
 /// What is to be kept of the producers' timelines, in seconds.
 #[derive(Clone, Copy, Debug)]
@@ -36,26 +30,33 @@ pub struct Prunable {
 }
 
 impl Retention {
-    /// Everything of a market that is pruned, at `now` in Unix seconds: of a shadow only what is its own.
+    /// The setting of this name, in seconds.
+    fn setting(&self, name: &str) -> Option<u64> {
+        match name {
+            "retention.timelines" => Some(self.timelines),
+            "retention.priorities" => Some(self.priorities),
+            "retention.ledger" => Some(self.sealed),
+            _ => None,
+        }
+    }
+
+    /// Everything of a market that is pruned, at `now` in Unix seconds, as its families say: of a shadow only what is its
+    /// own.
     #[must_use]
     pub fn of_market(&self, keys: &MarketKeys, validator: &str, now: u64) -> Vec<Prunable> {
-        let mut all = Vec::new();
-        let mut add = |key: String, kept: u64| all.push(Prunable { key, before: now.saturating_sub(kept) });
-        if !keys.is_shadow() {
-            for input in keys.inputs() {
-                for key in input.timelines(validator) {
-                    add(key, self.timelines);
-                }
-            }
-            for space in keys.priorities() {
-                add(space.vpa_assignments(), self.priorities);
-                add(space.vpa_submissions(), self.priorities);
-            }
-        }
-        for key in [keys.opened(), keys.aggregated(), keys.included()] {
-            add(key, TIMES_KEPT);
-        }
-        all
+        let inputs = keys.pruned_inputs(validator).filter(|_| !keys.is_shadow());
+        let pruned = inputs.chain(keys.pruned_of_ledger());
+        let prunable = |(family, key): (&Family, String)| {
+            let Removal::Pruned(age) = family.removal else { return None };
+            let kept = match age {
+                Age::Seconds(seconds) => seconds,
+                // A test says that every setting that a family names is known here.
+                Age::Setting(name) => self.setting(name)?,
+                Age::Epochs(_) => return None,
+            };
+            Some(Prunable { key, before: now.saturating_sub(kept) })
+        };
+        pruned.filter_map(prunable).collect()
     }
 }
 
@@ -106,4 +107,54 @@ pub async fn forget_sealed(
     forget.arg(floor).arg(old.iter().map(EpochId::as_str).collect::<Vec<_>>());
     let forgotten = Replies::new(operation, session.run(operation, &key, batch).await?).own(&key)?;
     Ok((cursor, forgotten))
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::Address;
+
+    use super::*;
+    use crate::families::key_families;
+
+    const RETENTION: Retention = Retention { timelines: 10, priorities: 20, sealed: 30 };
+
+    #[test]
+    fn every_setting_that_a_family_is_pruned_by_is_known() {
+        let families = key_families().into_iter().flat_map(|table| table.rows);
+        let ages = families.filter_map(|family| match family.removal {
+            Removal::Pruned(age) => Some(age),
+            _ => None,
+        });
+        for age in ages {
+            assert!(
+                matches!(age, Age::Seconds(_))
+                    || matches!(age, Age::Setting(name) if RETENTION.setting(name).is_some())
+            );
+        }
+    }
+
+    #[test]
+    fn every_timeline_of_a_market_is_pruned_by_its_setting_and_of_a_shadow_only_its_own() {
+        let keys = MarketKeys::new(&Address::new("P"), &Address::new("M"));
+        let keys = keys.with_priority(&Address::new("Q"), &Address::new("N"));
+        let pruned = |keys: &MarketKeys| -> Vec<(String, u64)> {
+            let all = RETENTION.of_market(keys, "v:1", 200_000).into_iter();
+            all.map(|prunable| (prunable.key, 200_000 - prunable.before)).collect()
+        };
+        let timelines =
+            ["epochs:timeline", "batches:timeline", "submissions:timeline", "validations:timeline"];
+        let timelines = timelines.into_iter().chain(["parts:timeline", "validator:v:1:batches"]);
+        let timelines = timelines.map(|name| (format!("P:M:metrics:{name}"), 10));
+        let priorities = ["Q:N", "P:M"].into_iter().flat_map(|space| {
+            ["priority", "submission"].map(|name| (format!("{space}:vpa:{name}:timeline"), 20))
+        });
+        let own: Vec<(String, u64)> = ["opened", "aggregated", "included"]
+            .map(|name| (format!("{{P:M}}:tracker:{name}"), 108_000))
+            .to_vec();
+        let expected: Vec<_> = timelines.chain(priorities).chain(own.clone()).collect();
+        assert_eq!(pruned(&keys), expected);
+        let output = crate::Output { prefix: "s".to_owned(), ..crate::Output::default() };
+        let own: Vec<_> = own.into_iter().map(|(key, age)| (format!("s:{key}"), age)).collect();
+        assert_eq!(pruned(&keys.with_output(&output)), own);
+    }
 }

@@ -401,6 +401,11 @@ mod tests {
     }
 
     #[test]
+    fn fields_are_in_the_order_of_their_names() {
+        assert!(Summary::FIELDS.is_sorted_by_key(|field| field.name));
+    }
+
+    #[test]
     fn an_error_is_null_and_never_zero() {
         let json =
             summary(&totals(1, 1, 1, 1), MeasurementWindow::at(None, &totals(1, 1, 1, 1), 5.0, 60.0), 5.0);

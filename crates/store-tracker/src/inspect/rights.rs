@@ -3,7 +3,10 @@
 //! To learn it without writing, write commands are sent that the server must refuse for their arguments: rights
 //! are checked before that. Some of them name a key or a member that nobody has, and so remove nothing.
 
-use crate::keys::{InputKeys, MarketKeys};
+use crate::{
+    datasets::{GAPS, STATS, SUMMARY},
+    keys::{InputKeys, MarketKeys},
+};
 use store_redis::{Batch, ErrorKind, Session, StoreError, kind_of};
 
 /// A command that the user may not send.
@@ -56,13 +59,14 @@ pub async fn rights(session: &mut Session, keys: &MarketKeys) -> Result<Vec<Refu
         }
     }
     for output in keys.outputs() {
-        ask("SET", output.summary(), &[NONE, "EX", NONE]);
-        ask("HSET", output.stats(), &["field", "value", "field without a value"]);
+        let [summary, stats, gaps] = [&SUMMARY, &STATS, &GAPS].map(|dataset| output.dataset(dataset, None));
+        ask("SET", summary, &[NONE, "EX", NONE]);
+        ask("HSET", stats, &["field", "value", "field without a value"]);
         ask("DEL", output.unused(), &[]);
-        ask("EXPIRE", output.gaps(), &[NONE]);
-        ask("ZADD", output.gaps(), &[NONE, NONE]);
-        ask("ZREM", output.gaps(), &[NONE]);
-        ask("ZREMRANGEBYSCORE", output.gaps(), &[NONE, NONE]);
+        ask("EXPIRE", gaps.clone(), &[NONE]);
+        ask("ZADD", gaps.clone(), &[NONE, NONE]);
+        ask("ZREM", gaps.clone(), &[NONE]);
+        ask("ZREMRANGEBYSCORE", gaps, &[NONE, NONE]);
     }
     if !keys.is_shadow() {
         for input in keys.inputs() {

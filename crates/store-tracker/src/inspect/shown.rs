@@ -3,12 +3,17 @@
 use redis::Value;
 use serde_json::Value as Json;
 
-use crate::keys::{MarketKeys, OutputKeys};
+use crate::{
+    datasets::{DATASETS, Dataset},
+    keys::{MarketKeys, OutputKeys},
+};
 use store_redis::{Batch, Replies, Session, StoreError};
 
 /// One dataset as its readers find it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Shown {
+    /// Which one.
+    pub dataset: &'static Dataset,
     /// Its key.
     pub key: String,
     /// What stands there: `None` for nothing, and for what is no JSON.
@@ -28,21 +33,24 @@ pub struct Ahead {
     pub highest: f64,
 }
 
-/// `dashboard:summary` and `metrics:current_epoch` under each spelling in which they are written: one round trip.
+/// The datasets that readiness depends on, under each spelling in which they are written: one round trip.
 ///
 /// # Errors
 /// [`StoreError`] when the server does not answer.
-pub async fn shown(session: &mut Session, keys: &MarketKeys) -> Result<Vec<[Shown; 2]>, StoreError> {
+pub async fn shown(session: &mut Session, keys: &MarketKeys) -> Result<Vec<Vec<Shown>>, StoreError> {
     let operation = "read the datasets";
-    let pairs: Vec<[String; 2]> =
-        keys.outputs().map(|output: OutputKeys<'_>| [output.summary(), output.current_epoch()]).collect();
+    let watched = || DATASETS.iter().filter(|dataset| dataset.readiness.is_some());
+    let keys_of = |output: OutputKeys<'_>| -> Vec<(&'static Dataset, String)> {
+        watched().map(|dataset| (dataset, output.dataset(dataset, None))).collect()
+    };
+    let outputs: Vec<_> = keys.outputs().map(keys_of).collect();
     let mut batch = Batch::new();
-    for key in pairs.iter().flatten() {
+    for (_, key) in outputs.iter().flatten() {
         batch.cmd("GET", key);
     }
     let answers = session.run(operation, keys.market().checksummed(), batch).await?;
     let mut replies = Replies::new(operation, answers);
-    let mut take = |key: String| -> Result<Shown, StoreError> {
+    let mut take = |(dataset, key): (&'static Dataset, String)| -> Result<Shown, StoreError> {
         // One of another type is there too.
         let answer = replies.raw(&key)?;
         let exists = answer.as_ref() != Some(&Value::Nil);
@@ -50,9 +58,9 @@ pub async fn shown(session: &mut Session, keys: &MarketKeys) -> Result<Vec<[Show
             Some(Value::BulkString(text)) => serde_json::from_slice(&text).ok(),
             _ => None,
         };
-        Ok(Shown { key, json, exists })
+        Ok(Shown { dataset, key, json, exists })
     };
-    pairs.into_iter().map(|[summary, current]| Ok([take(summary)?, take(current)?])).collect()
+    outputs.into_iter().map(|output| output.into_iter().map(&mut take).collect()).collect()
 }
 
 /// Which timelines have entries later than `now` (Unix seconds): one round trip.
@@ -66,10 +74,7 @@ pub async fn ahead(
     now: f64,
 ) -> Result<Vec<Ahead>, StoreError> {
     let operation = "look for entries of the future";
-    let mut timelines: Vec<String> = keys.inputs().flat_map(|input| input.timelines(validator)).collect();
-    for space in keys.priorities() {
-        timelines.extend([space.vpa_assignments(), space.vpa_submissions()]);
-    }
+    let timelines: Vec<String> = keys.pruned_inputs(validator).map(|(_, key)| key).collect();
     let mut batch = Batch::new();
     for key in &timelines {
         batch.cmd("ZCOUNT", key).arg(format!("({now}")).arg("+inf");

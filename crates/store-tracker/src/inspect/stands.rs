@@ -1,10 +1,13 @@
 //! Everything that stands in a market's outputs.
 
 use redis::Value as Answer;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::keys::{InputKeys, MarketKeys};
-use store_redis::{Batch, Replies, Session, StoreError};
+use crate::{
+    datasets::{DATASETS, Dataset, key_of, object_of_fields, object_of_members},
+    keys::{InputKeys, MarketKeys},
+};
+use store_redis::{Batch, KeyType, Replies, Session, StoreError};
 
 /// The datasets that readers of the first output find, by the names of their keys behind `P:M:`, hash fields and
 /// gaps as an object each; null where nothing stands that can be read. `hours` are the starts of the hours that are
@@ -19,33 +22,43 @@ pub async fn stands(
 ) -> Result<Vec<(String, Value)>, StoreError> {
     let operation = "read the datasets";
     let Some(output) = keys.outputs().next() else { return Ok(Vec::new()) };
-    let texts = [output.summary(), output.participation(), output.current_epoch(), output.daily()];
-    let texts: Vec<String> = texts.into_iter().chain(hours.iter().map(|hour| output.hourly(*hour))).collect();
+    let ids = |dataset: &Dataset| match dataset.family.ids() {
+        0 => vec![None],
+        _ => hours.iter().copied().map(Some).collect(),
+    };
+    let all: Vec<(&Dataset, Option<u64>)> =
+        DATASETS.iter().flat_map(|dataset| ids(dataset).into_iter().map(move |id| (dataset, id))).collect();
     let mut batch = Batch::new();
-    for key in &texts {
-        batch.cmd("GET", key);
+    for (dataset, id) in &all {
+        let key = output.dataset(dataset, *id);
+        match dataset.family.kind {
+            KeyType::Hash => batch.cmd("HGETALL", &key),
+            KeyType::Zset => batch.cmd("ZRANGE", &key).arg(0).arg(-1),
+            _ => batch.cmd("GET", &key),
+        };
     }
-    batch.cmd("HGETALL", output.stats());
-    batch.cmd("ZRANGE", output.gaps()).arg(0).arg(-1);
     let answers = session.run(operation, keys.market().checksummed(), batch).await?;
     let mut replies = Replies::new(operation, answers);
-    let name = |key: &str| key.strip_prefix(output.space()).unwrap_or(key).trim_start_matches(':').to_owned();
-    let mut all = Vec::new();
-    for key in &texts {
-        let json = match replies.raw(key)? {
-            Some(Answer::BulkString(text)) => serde_json::from_slice(&text).unwrap_or(Value::Null),
-            _ => Value::Null,
-        };
-        all.push((name(key), json));
-    }
-    let fields: Vec<(String, String)> = replies.take(&output.stats())?.unwrap_or_default();
-    let number = |text: String| serde_json::from_str(&text).unwrap_or(Value::String(text));
-    let fields: Map<String, Value> = fields.into_iter().map(|(name, text)| (name, number(text))).collect();
-    all.push((name(&output.stats()), if fields.is_empty() { Value::Null } else { Value::Object(fields) }));
-    let gaps: Vec<String> = replies.take(&output.gaps())?.unwrap_or_default();
-    let gaps = gaps.into_iter().map(|gap| (gap, Value::Bool(true))).collect();
-    all.push((name(&output.gaps()), Value::Object(gaps)));
-    Ok(all)
+    let mut read = |dataset: &Dataset, key: &str| -> Result<Value, StoreError> {
+        Ok(match dataset.family.kind {
+            KeyType::Hash => {
+                let fields: Vec<(String, String)> = replies.take(key)?.unwrap_or_default();
+                if fields.is_empty() { Value::Null } else { object_of_fields(fields.into_iter()) }
+            }
+            KeyType::Zset => {
+                object_of_members(replies.take::<Vec<String>>(key)?.unwrap_or_default().into_iter())
+            }
+            _ => match replies.raw(key)? {
+                Some(Answer::BulkString(text)) => serde_json::from_slice(&text).unwrap_or(Value::Null),
+                _ => Value::Null,
+            },
+        })
+    };
+    let value = |(dataset, id): (&Dataset, Option<u64>)| {
+        let value = read(dataset, &output.dataset(dataset, id))?;
+        Ok((key_of(dataset, "", id), value))
+    };
+    all.into_iter().map(value).collect()
 }
 
 /// How many raw entries the timelines of epochs and batches have in the last 24 hours, and how many of these are
@@ -92,11 +105,7 @@ pub async fn entries_since(
     moments: &[u64],
 ) -> Result<Vec<u64>, StoreError> {
     let operation = "count new entries";
-    let timelines = |input: InputKeys<'_>| {
-        let priorities = [input.vpa_assignments(), input.vpa_submissions()];
-        input.timelines(validator).into_iter().chain(priorities)
-    };
-    let timelines: Vec<String> = keys.inputs().flat_map(timelines).collect();
+    let timelines: Vec<String> = keys.pruned_inputs(validator).map(|(_, key)| key).collect();
     let mut batch = Batch::new();
     for moment in moments {
         for key in &timelines {

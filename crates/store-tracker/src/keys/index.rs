@@ -1,15 +1,69 @@
 //! The keys of the state index: as the original names them, or with `P:M:` before them.
 
+use std::fmt::Display;
+
 use domain::{EpochId, tracker::index::IndexSet};
 use serde::{Deserialize, Serialize};
+use store_redis::{
+    Age, Family,
+    KeyType::{self, Hash, Set, Zset},
+    Removal,
+    Ttl::{self, Forbidden, Required},
+    Writer,
+};
 
-use super::{MarketKeys, Output};
+use super::{MarketKeys, Output, inputs::EPOCH_VALIDATORS};
+
+const fn index(name: &'static str, kind: KeyType, ttl: Ttl, sentence: &'static str) -> Family {
+    let (writer, reader) = (Writer::Outputs, "readers, indexer");
+    let removal = Removal::Actor { name: "pruner", age: Some(Age::Setting("retention.index")) };
+    Family { name, kind, ttl, writer, reader, removal, sentence }
+}
+
+domain::table! {
+    /// The state index of a market that has one. Keys of one entity expire after twice `retention.index`.
+    pub(crate) INDEX: Family;
+    SUBMISSIONS_BY_TIME = index("metrics:submissions:by_time", Zset, Forbidden,
+        "Submissions by the time of their first event.");
+    EPOCHS_BY_TIME = index("metrics:epochs:by_time", Zset, Forbidden,
+        "Epochs by the time of their first event.");
+    FINALIZATIONS_BY_TIME = index("metrics:finalizations:by_time", Zset, Forbidden,
+        "Finalized submissions by their time.");
+    EPOCH_SUBMISSIONS = index("epoch:*:submissions", Set, Required, "The submissions of an epoch.");
+    VALIDATOR_EPOCHS = index("validator:*:epochs", Set, Required, "The epochs of a validator.");
+    VALIDATOR_BATCHES = index("validator:*:batches", Set, Required,
+        "The epochs that a validator made a batch of.");
+    VALIDATOR_STATS = index("validator:*:stats", Hash, Required, "Counts of a validator.");
+    PROJECT_SUBMISSIONS = index("project:*:submissions", Set, Required, "The submissions of a project.");
+    SNAPSHOTTER_SUBMISSIONS = index("snapshotter:*:submissions", Set, Required,
+        "The submissions of a slot id.");
+    STATE_EPOCH = index("state:epoch:*", Hash, Required, "The state of an epoch and its times.");
+    STATE_SUBMISSION = index("state:submission:*", Hash, Required,
+        "The state of a submission and its times.");
+    STATE_VALIDATOR = index("state:validator:*", Hash, Required, "The state of a validator and its times.");
+    LAST_SEEN = index("validators:last_seen", Hash, Forbidden, "When each validator was last seen.");
+    PEER_MAPPING = index("validators:peer_mapping", Hash, Forbidden,
+        "The peer of each validator, where one is named.");
+    PENDING_EPOCHS = index("pending:epochs", Set, Forbidden, "Epochs in the state pending.");
+    ACTIVE_EPOCHS = index("active:epochs", Set, Forbidden,
+        "Epochs in the states processing, finalizing, aggregating.");
+    COMPLETED_EPOCHS = index("completed:epochs", Set, Forbidden, "Epochs in the state completed.");
+    ACTIVE_SUBMISSIONS = index("active:submissions", Set, Forbidden,
+        "Submissions in the states received, validating, validated.");
+    REJECTED_SUBMISSIONS = index("rejected:submissions", Set, Forbidden,
+        "Submissions in the state rejected.");
+    FINALIZED_SUBMISSIONS = index("finalized:submissions", Set, Forbidden,
+        "Submissions in the state finalized.");
+    ONLINE_VALIDATORS = index("online:validators", Set, Forbidden, "Validators that are not offline.");
+    ACTIVE_VALIDATORS = index("active:validators", Set, Forbidden, "Validators in the state active.");
+    OFFLINE_VALIDATORS = index("offline:validators", Set, Forbidden, "Validators in the state offline.");
+}
 
 /// The keys of one index.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct IndexKeys {
-    /// What stands before each key, with its colon.
-    before: String,
+    /// What stands before each key, without a colon; empty for nothing.
+    space: String,
     /// Whether it is the index of one market under its name.
     namespaced: bool,
 }
@@ -18,113 +72,104 @@ impl IndexKeys {
     /// The index without a market in its names.
     #[must_use]
     pub fn plain(output: &Output) -> Self {
-        Self { before: output.before(), namespaced: false }
+        Self { space: output.prefix.clone(), namespaced: false }
     }
 
     /// The index of a market, under the first spelling of its outputs.
     #[must_use]
     pub fn of_market(keys: &MarketKeys) -> Self {
-        Self { before: format!("{}:", keys.outputs[0]), namespaced: true }
+        Self { space: keys.outputs[0].clone(), namespaced: true }
     }
 
     /// How it is shown: what stands before its keys.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.before.strip_suffix(':').unwrap_or("without a market")
+        if self.space.is_empty() { "without a market" } else { &self.space }
     }
 
-    fn key(&self, name: &str) -> String {
-        format!("{}{name}", self.before)
+    fn key(&self, family: &Family) -> String {
+        family.key(&self.space, &[])
     }
 
-    /// `metrics:submissions:by_time`, zset.
+    fn of(&self, family: &Family, id: &dyn Display) -> String {
+        family.key(&self.space, &[id])
+    }
+
     pub(crate) fn submissions_by_time(&self) -> String {
-        self.key("metrics:submissions:by_time")
+        self.key(&SUBMISSIONS_BY_TIME)
     }
 
-    /// `metrics:epochs:by_time`, zset.
     pub(crate) fn epochs_by_time(&self) -> String {
-        self.key("metrics:epochs:by_time")
+        self.key(&EPOCHS_BY_TIME)
     }
 
     /// `metrics:finalizations:by_time`, zset.
     #[must_use]
     pub fn finalizations_by_time(&self) -> String {
-        self.key("metrics:finalizations:by_time")
+        self.key(&FINALIZATIONS_BY_TIME)
     }
 
-    /// `epoch:E:submissions`, set.
     pub(crate) fn epoch_submissions(&self, epoch: &EpochId) -> String {
-        self.key(&format!("epoch:{epoch}:submissions"))
+        self.of(&EPOCH_SUBMISSIONS, epoch)
     }
 
-    /// `epoch:E:validators`, set. With `P:M:` before it, that is a key of the producers, which the index leaves alone.
+    /// `epoch:E:validators`. With `P:M:` before it, that is a key of the producers, which the index does not touch.
     pub(crate) fn epoch_validators(&self, epoch: &EpochId) -> Option<String> {
-        (!self.namespaced).then(|| self.key(&format!("epoch:{epoch}:validators")))
+        (!self.namespaced).then(|| self.of(&EPOCH_VALIDATORS, epoch))
     }
 
-    /// `validator:V:epochs`, set.
     pub(crate) fn validator_epochs(&self, validator: &str) -> String {
-        self.key(&format!("validator:{validator}:epochs"))
+        self.of(&VALIDATOR_EPOCHS, &validator)
     }
 
-    /// `validator:V:batches`, set.
     pub(crate) fn validator_batches(&self, validator: &str) -> String {
-        self.key(&format!("validator:{validator}:batches"))
+        self.of(&VALIDATOR_BATCHES, &validator)
     }
 
-    /// `validator:V:stats`, hash.
     pub(crate) fn validator_stats(&self, validator: &str) -> String {
-        self.key(&format!("validator:{validator}:stats"))
+        self.of(&VALIDATOR_STATS, &validator)
     }
 
-    /// `project:ID:submissions`, set.
     pub(crate) fn project_submissions(&self, project: &str) -> String {
-        self.key(&format!("project:{project}:submissions"))
+        self.of(&PROJECT_SUBMISSIONS, &project)
     }
 
-    /// `snapshotter:ID:submissions`, set; the id is the slot.
     pub(crate) fn snapshotter_submissions(&self, slot: &str) -> String {
-        self.key(&format!("snapshotter:{slot}:submissions"))
+        self.of(&SNAPSHOTTER_SUBMISSIONS, &slot)
     }
 
-    /// `state:epoch:E`, hash.
     pub(crate) fn epoch(&self, epoch: &EpochId) -> String {
-        self.key(&format!("state:epoch:{epoch}"))
+        self.of(&STATE_EPOCH, epoch)
     }
 
-    /// `state:submission:ID`, hash.
     pub(crate) fn submission(&self, id: &str) -> String {
-        self.key(&format!("state:submission:{id}"))
+        self.of(&STATE_SUBMISSION, &id)
     }
 
-    /// `state:validator:V`, hash.
     pub(crate) fn validator(&self, validator: &str) -> String {
-        self.key(&format!("state:validator:{validator}"))
+        self.of(&STATE_VALIDATOR, &validator)
     }
 
-    /// `validators:last_seen`, hash.
     pub(crate) fn last_seen(&self) -> String {
-        self.key("validators:last_seen")
+        self.key(&LAST_SEEN)
     }
 
-    /// `validators:peer_mapping`, hash.
     pub(crate) fn peer_mapping(&self) -> String {
-        self.key("validators:peer_mapping")
+        self.key(&PEER_MAPPING)
     }
 
     /// A set that states put entities into.
     pub(crate) fn set(&self, set: IndexSet) -> String {
         self.key(match set {
-            IndexSet::PendingEpochs => "pending:epochs",
-            IndexSet::ActiveEpochs => "active:epochs",
-            IndexSet::CompletedEpochs => "completed:epochs",
-            IndexSet::ActiveSubmissions => "active:submissions",
-            IndexSet::RejectedSubmissions => "rejected:submissions",
-            IndexSet::FinalizedSubmissions => "finalized:submissions",
-            IndexSet::OnlineValidators => "online:validators",
-            IndexSet::ActiveValidators => "active:validators",
-            IndexSet::OfflineValidators => "offline:validators",
+            IndexSet::PendingEpochs => &PENDING_EPOCHS,
+            IndexSet::ActiveEpochs => &ACTIVE_EPOCHS,
+            IndexSet::CompletedEpochs => &COMPLETED_EPOCHS,
+            IndexSet::ActiveSubmissions => &ACTIVE_SUBMISSIONS,
+            IndexSet::RejectedSubmissions => &REJECTED_SUBMISSIONS,
+            IndexSet::FinalizedSubmissions => &FINALIZED_SUBMISSIONS,
+            IndexSet::OnlineValidators => &ONLINE_VALIDATORS,
+            IndexSet::ActiveValidators => &ACTIVE_VALIDATORS,
+            IndexSet::OfflineValidators => &OFFLINE_VALIDATORS,
         })
     }
 }

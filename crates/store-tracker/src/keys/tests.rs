@@ -10,7 +10,7 @@ fn keys() -> MarketKeys {
 }
 
 fn summaries(keys: &MarketKeys) -> Vec<String> {
-    keys.outputs().map(OutputKeys::summary).collect()
+    keys.outputs().map(|output| output.dataset(&SUMMARY, None)).collect()
 }
 
 #[test]
@@ -70,4 +70,13 @@ fn a_second_namespace_is_looked_for_in_both_spellings_before_the_market_and_neve
     assert_eq!(spaces, expected);
     let own = keys().with_priority(&Address::new("P"), &Address::new(CHECKSUM));
     assert_eq!((own.second().count(), own.priorities().count()), (0, 2));
+}
+
+#[test]
+fn the_spaces_of_a_market_are_those_of_its_inputs_outputs_and_ledger() {
+    let keys = MarketKeys::new(&Address::new("P"), &Address::new("M"));
+    assert_eq!(keys.spaces(), ["P:M", "{P:M}"]);
+    let output = Output { prefix: "s".to_owned(), ..Output::default() };
+    let keys = keys.with_output(&output).with_priority(&Address::new("Q"), &Address::new("N"));
+    assert_eq!(keys.spaces(), ["P:M", "Q:N", "s:P:M", "s:{P:M}"]);
 }

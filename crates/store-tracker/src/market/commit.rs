@@ -1,54 +1,39 @@
 //! The third step of a pass: the ledger's new entries, and the datasets.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
-use domain::{
-    EpochId,
-    tracker::{DayStats, Gap, HourStats, MeasurementWindow, Participation, Summary, Totals},
-};
+use domain::tracker::{Datasets, Gap, Totals};
 use redis::from_redis_value;
 
 use super::{MarketStore, OriginalDatasets, Pass};
-use crate::ledger::{self, Run};
-use crate::scripts::SET_IN_EXISTING_HASH;
+use crate::{
+    datasets::{Content, Dataset, GAPS, Interval, Intervals, Made, made},
+    ledger::{self, Run},
+    scripts::SET_IN_EXISTING_HASH,
+};
 use store_redis::{Batch, Fault, Session, StoreError};
 
-/// How long an hour's statistics live: readers ask for 48 hours.
-const HOURLY_TTL: u64 = 49 * 3600;
-/// How long the statistics of a day live.
-const DAILY_TTL: u64 = 24 * 3600;
-/// How long the set of gaps lives, and how long a gap stays in it.
-const GAPS_TTL: u64 = 24 * 3600;
+/// How long a gap stays in the set of gaps after it was last seen, in seconds.
 const GAP_KEPT: f64 = 3600.0;
-/// How long `vpa:stats` lives on from the last pass.
+/// How long `vpa:stats` lives on from the last pass, in seconds.
 const PRIORITIES_TTL: u64 = 7 * 24 * 3600;
 
-/// What a pass writes.
-#[derive(Clone, Debug)]
-pub struct Datasets<'a> {
-    /// `dashboard:summary` and `stats:current`.
-    pub summary: &'a Summary,
-    /// The window that the rates of the summary were measured in.
-    pub window: MeasurementWindow,
-    /// How long the summary lives.
-    pub summary_ttl: Duration,
-    /// `metrics:participation`.
-    pub participation: Participation,
-    /// How long the participation lives.
-    pub participation_ttl: Duration,
-    /// `stats:hourly:T` of each of these hours.
-    pub hours: Vec<HourStats>,
-    /// `stats:daily`.
-    pub day: Option<DayStats>,
-    /// The gaps of all examined epochs.
-    pub gaps: Vec<(EpochId, Gap)>,
+/// What a pass writes beside the ledger.
+#[derive(Clone, Copy, Debug)]
+pub struct Outputs<'a> {
+    /// The datasets.
+    pub datasets: &'a Datasets,
+    /// How often they are written, which decides how long they live.
+    pub intervals: &'a Intervals,
     /// What is written in place of these datasets, where the original's numbers are asked for.
-    pub original: Option<OriginalDatasets>,
+    pub original: Option<&'a OriginalDatasets>,
 }
 
 /// What a commit did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Written {
+    /// The datasets that were written.
+    pub datasets: Vec<&'static Dataset>,
     /// Entries stored.
     pub stored: u64,
     /// Entries sealed.
@@ -70,7 +55,7 @@ impl MarketStore {
         session: &mut Session,
         pass: &Pass,
         totals: &Totals,
-        datasets: &Datasets<'_>,
+        outputs: Outputs<'_>,
     ) -> Result<Written, StoreError> {
         // A full pass begins an incarnation or follows a failure: that the server may not know the scripts shall not cost
         // it a round trip more.
@@ -79,6 +64,8 @@ impl MarketStore {
         let active_known = pass.active_count.filter(|_| !pass.missed_epochs && !pass.partial);
         let (stored, now) = (&pass.stored_text, pass.seen.now);
         let run = Run { keys: &self.keys, totals, facts, stored, sealed, now, active_known };
+        let all = made(outputs.datasets, outputs.intervals);
+        let all = outputs.original.map_or_else(|| all.clone(), |original| original.in_place_of(&all));
         let (mut runs, mut essential, mut extras) = (0, 0, Vec::new());
         let fill = |batch: &mut Batch| {
             if loads > 0 {
@@ -86,16 +73,17 @@ impl MarketStore {
                 SET_IN_EXISTING_HASH.load(batch);
             }
             runs = run.write(batch);
-            self.write_summary(batch, pass, datasets);
-            self.write_statistics(batch, datasets, pass.seen.now);
+            self.write_datasets(batch, pass, outputs.datasets, &all);
             essential = batch.len();
-            extras = self.write_extras(batch, pass, totals, datasets);
+            extras = self.write_extras(batch, pass, totals, outputs);
         };
 
         self.spellings.hold(&totals.held);
         let operation = "write the datasets";
         let answers = session.run_scripts(operation, self.name(), fill).await?;
-        let mut written = Written::default();
+        let mut written =
+            Written { datasets: all.iter().map(|made| made.dataset).collect(), ..Written::default() };
+        written.datasets.dedup();
         for (at, answer) in answers.into_iter().enumerate() {
             match answer {
                 Ok(answer) if (loads..loads + runs).contains(&at) => {
@@ -118,54 +106,35 @@ impl MarketStore {
         Ok(written)
     }
 
-    fn write_summary(&self, batch: &mut Batch, pass: &Pass, datasets: &Datasets<'_>) {
-        let summary = datasets.summary;
-        let ttl = OriginalDatasets::SUMMARY_TTL;
-        let (ttl, participation_ttl, json, fields, participation) = match &datasets.original {
-            Some(original) => {
-                let OriginalDatasets { summary, stats, participation, .. } = original;
-                (ttl, ttl, summary.clone(), stats.clone(), participation.clone())
-            }
-            None => (
-                seconds(datasets.summary_ttl),
-                seconds(datasets.participation_ttl),
-                summary.to_json().to_string(),
-                summary.to_hash(),
-                datasets.participation.to_json(pass.seen.now).to_string(),
-            ),
-        };
+    /// What is made with each summary is written in one transaction.
+    fn write_datasets(&self, batch: &mut Batch, pass: &Pass, datasets: &Datasets, all: &[Made]) {
+        let (summary, statistics): (Vec<&Made>, Vec<&Made>) =
+            all.iter().partition(|made| made.dataset.interval == Interval::Summary);
         batch.transaction(|batch| {
             // A window that began with totals that lack some would take what is found later for growth.
             if !pass.partial {
                 let window = ledger::encode_window(&datasets.window);
                 batch.cmd("HSET", self.keys.meta()).arg("window").arg(window);
             }
-            for output in self.keys.outputs() {
-                let stats = output.stats();
-                batch.cmd("SET", output.summary()).arg(&json).arg("EX").arg(ttl);
-                batch.cmd("DEL", &stats);
-                batch.cmd("HSET", &stats).arg(&fields);
-                batch.cmd("EXPIRE", &stats).arg(ttl);
-                let set = batch.cmd("SET", output.participation()).arg(&participation);
-                set.arg("EX").arg(participation_ttl);
-            }
+            summary.into_iter().for_each(|made| self.write(batch, made));
         });
+        statistics.into_iter().for_each(|made| self.write(batch, made));
     }
 
-    fn write_statistics(&self, batch: &mut Batch, datasets: &Datasets<'_>, now: f64) {
-        let original = datasets.original.as_ref();
-        let ttl = original.map_or(HOURLY_TTL, |_| OriginalDatasets::HOURLY_TTL);
-        for hour in &datasets.hours {
-            let known = original.and_then(|all| all.hours.iter().find(|(start, _)| *start == hour.start));
-            let json = known.map_or_else(|| hour.to_json(now).to_string(), |(_, json)| json.clone());
-            for output in self.keys.outputs() {
-                batch.cmd("SET", output.hourly(hour.start)).arg(&json).arg("EX").arg(ttl);
-            }
-        }
-        if let Some(day) = &datasets.day {
-            let json = original.map_or_else(|| day.to_json(now).to_string(), |all| all.day.clone());
-            for output in self.keys.outputs() {
-                batch.cmd("SET", output.daily()).arg(&json).arg("EX").arg(DAILY_TTL);
+    /// Replaces a dataset under each spelling. The members of a zset are no whole: they are added and removed.
+    fn write(&self, batch: &mut Batch, made: &Made) {
+        for output in self.keys.outputs() {
+            let key = made.key(output.space());
+            match &made.content {
+                Content::Json(json) => {
+                    batch.cmd("SET", &key).arg(json).arg("EX").arg(made.ttl);
+                }
+                Content::Fields(fields) => {
+                    batch.cmd("DEL", &key);
+                    batch.cmd("HSET", &key).arg(fields);
+                    batch.cmd("EXPIRE", &key).arg(made.ttl);
+                }
+                Content::Members(_) => {}
             }
         }
     }
@@ -176,12 +145,14 @@ impl MarketStore {
         batch: &mut Batch,
         pass: &Pass,
         totals: &Totals,
-        datasets: &Datasets<'_>,
+        outputs: Outputs<'_>,
     ) -> Vec<String> {
         let mut keys = Vec::new();
-        let (open, closed) = gaps(pass, datasets);
+        let (open, closed) = gaps(pass, outputs.datasets);
+        let ttl = GAPS.ttl(outputs.intervals).as_secs();
         for output in self.keys.outputs() {
-            write_gaps(batch, &mut keys, &output.gaps(), pass.seen.now, &open, &closed);
+            let gaps = GapsOf { key: &output.dataset(&GAPS, None), now: pass.seen.now, ttl };
+            gaps.write(batch, &mut keys, &open, &closed);
         }
         // What follows is the producers'.
         if self.keys.is_shadow() {
@@ -207,7 +178,7 @@ impl MarketStore {
 }
 
 /// The members of the gaps that are open, and of those that are closed by now.
-fn gaps(pass: &Pass, datasets: &Datasets<'_>) -> (BTreeSet<String>, Vec<String>) {
+fn gaps(pass: &Pass, datasets: &Datasets) -> (BTreeSet<String>, Vec<String>) {
     let open: BTreeSet<String> = datasets.gaps.iter().map(|(epoch, gap)| gap.member(epoch)).collect();
     // One whose state could not be read has the gaps that it had.
     let read = pass.seen.facts.iter().filter(|(_, facts)| !facts.state_unread).map(|(epoch, _)| epoch);
@@ -216,31 +187,30 @@ fn gaps(pass: &Pass, datasets: &Datasets<'_>) -> (BTreeSet<String>, Vec<String>)
     (open, closed)
 }
 
-/// Adds the gaps that are open, and removes those that are closed or of which nothing was seen for an hour.
-fn write_gaps(
-    batch: &mut Batch,
-    keys: &mut Vec<String>,
-    gaps: &str,
+/// The set of gaps under one spelling.
+struct GapsOf<'a> {
+    key: &'a str,
     now: f64,
-    open: &BTreeSet<String>,
-    closed: &[String],
-) {
-    batch.cmd("ZREMRANGEBYSCORE", gaps).arg("-inf").arg(format!("({}", now - GAP_KEPT));
-    keys.push(gaps.to_owned());
-    if !open.is_empty() {
-        let add = batch.cmd("ZADD", gaps);
-        open.iter().for_each(|member| {
-            add.arg(now as u64).arg(member);
-        });
-        batch.cmd("EXPIRE", gaps).arg(GAPS_TTL);
-        keys.extend([gaps.to_owned(), gaps.to_owned()]);
-    }
-    if !closed.is_empty() {
-        batch.cmd("ZREM", gaps).arg(closed);
-        keys.push(gaps.to_owned());
-    }
+    ttl: u64,
 }
 
-fn seconds(duration: Duration) -> u64 {
-    duration.as_secs().max(1)
+impl GapsOf<'_> {
+    /// Adds the gaps that are open, and removes those that are closed or of which nothing was seen for an hour.
+    fn write(&self, batch: &mut Batch, keys: &mut Vec<String>, open: &BTreeSet<String>, closed: &[String]) {
+        let Self { key, now, ttl } = *self;
+        batch.cmd("ZREMRANGEBYSCORE", key).arg("-inf").arg(format!("({}", now - GAP_KEPT));
+        keys.push(key.to_owned());
+        if !open.is_empty() {
+            let add = batch.cmd("ZADD", key);
+            open.iter().for_each(|member| {
+                add.arg(now as u64).arg(member);
+            });
+            batch.cmd("EXPIRE", key).arg(ttl);
+            keys.extend([key.to_owned(), key.to_owned()]);
+        }
+        if !closed.is_empty() {
+            batch.cmd("ZREM", key).arg(closed);
+            keys.push(key.to_owned());
+        }
+    }
 }

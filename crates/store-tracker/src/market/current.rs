@@ -11,7 +11,7 @@ use super::{
     Joined, MarketStore,
     members::{self, OtherForms},
 };
-use crate::keys::OutputKeys;
+use crate::datasets::CURRENT_EPOCH;
 use store_redis::{Batch, Fault, Replies, Session, StoreError};
 
 /// How many of the newest timeline entries the current epoch is looked for in.
@@ -98,7 +98,8 @@ impl MarketStore {
     ) -> Result<(), StoreError> {
         let operation = "write the current epoch";
         let ttl = ttl.as_secs().max(1);
-        let keys: Vec<String> = self.keys.outputs().map(OutputKeys::current_epoch).collect();
+        let keys: Vec<String> =
+            self.keys.outputs().map(|output| output.dataset(&CURRENT_EPOCH, None)).collect();
         let mut batch = Batch::new();
         for key in &keys {
             batch.cmd("SET", key).arg(json).arg("EX").arg(ttl);

@@ -38,7 +38,7 @@ impl Asked {
             of_ledger: all.iter().chain(past).cloned().collect(),
             all,
             day: (format!("({}", now - DAY as f64), now),
-            hours: if pass.scope.hourly { hours.to_vec() } else { Vec::new() },
+            hours: if pass.scope.due.hourly { hours.to_vec() } else { Vec::new() },
         }
     }
 }

@@ -6,7 +6,10 @@
 use domain::tracker::{DAY, Entries, HOUR, HeardSince, OriginalEpoch, OriginalSeen, go_json, original_open};
 
 use super::{MarketStore, examine::PRIORITY_FIELDS};
-use crate::keys::InputKeys;
+use crate::{
+    datasets::{Content, DAILY, HOURLY, Made, PARTICIPATION, STATS, SUMMARY},
+    keys::InputKeys,
+};
 use store_redis::{Batch, Fault, Replies, Session, StoreError};
 
 /// How many of the newest timeline entries the original sees.
@@ -27,11 +30,38 @@ pub struct OriginalDatasets {
     pub day: String,
 }
 
+/// How long summary, stats and participation of the original live, in seconds.
+const SUMMARY_TTL: u64 = 60;
+/// How long its statistics of an hour live, in seconds.
+const HOURLY_TTL: u64 = 2 * HOUR;
+/// The same for those of the day.
+const DAILY_TTL: u64 = 24 * HOUR;
+
 impl OriginalDatasets {
-    /// How long summary, stats and participation live, in seconds.
-    pub(super) const SUMMARY_TTL: u64 = 60;
-    /// How long the statistics of an hour live, in seconds.
-    pub(super) const HOURLY_TTL: u64 = 2 * HOUR;
+    /// As they are written.
+    #[must_use]
+    pub fn made(&self) -> Vec<Made> {
+        let json =
+            |dataset, id, text: &str, ttl| Made { dataset, id, content: Content::Json(text.to_owned()), ttl };
+        let stats = Content::Fields(self.stats.clone());
+        let hours = self.hours.iter().map(|(start, text)| json(&HOURLY, Some(*start), text, HOURLY_TTL));
+        let mut all = vec![
+            json(&SUMMARY, None, &self.summary, SUMMARY_TTL),
+            Made { dataset: &STATS, id: None, content: stats, ttl: SUMMARY_TTL },
+            json(&PARTICIPATION, None, &self.participation, SUMMARY_TTL),
+            json(&DAILY, None, &self.day, DAILY_TTL),
+        ];
+        all.extend(hours);
+        all
+    }
+
+    /// The same keys as ours, with the original's contents where it has them.
+    pub(super) fn in_place_of(&self, ours: &[Made]) -> Vec<Made> {
+        let theirs = self.made();
+        let of =
+            |made: &Made| theirs.iter().find(|other| other.name() == made.name()).unwrap_or(made).clone();
+        ours.iter().map(of).collect()
+    }
 }
 
 impl MarketStore {
@@ -59,7 +89,7 @@ impl MarketStore {
             [(second.saturating_sub(60), second), (second.saturating_sub(300), second), (day_ago, second)];
         let hours = [(hour_before, running), (running, second)];
         let (epochs, batches) = (input.epochs_timeline(), input.batches_timeline());
-        let [_, _, submissions, ..] = input.timelines(&self.validator);
+        let submissions = input.submissions_timeline();
         let mut batch = Batch::new();
         batch.cmd("SMEMBERS", input.active());
         batch.cmd("LLEN", input.queue());

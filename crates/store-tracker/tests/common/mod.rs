@@ -6,12 +6,12 @@ use std::{net::SocketAddr, time::Duration};
 
 use domain::{
     Address, EpochId,
-    tracker::{DayStats, HourStats, MeasurementWindow, Participation, Summary, SummaryInput, Totals},
+    tracker::{Datasets, Due, Totals},
 };
 use redis::{FromRedisValue, IntoConnectionInfo, ToRedisArgs, aio::MultiplexedConnection};
 use serde_json::Value;
 use store_redis::{ErrorKind, RedisSettings, Session, Store, StoreError};
-use store_tracker::{Datasets, MarketKeys, MarketStore, Pass, Reach, Scope, Written};
+use store_tracker::{Intervals, MarketKeys, MarketStore, Outputs, Pass, Reach, Scope, Written};
 use testkit::{MarketProducer, ProducerConfig, RedisServer, Truth};
 
 pub const PROTOCOL: &str = "0xE88E5f64AEB483d7057645326AdDFA24A3B312DF";
@@ -21,6 +21,13 @@ pub const VALIDATOR: &str = "validator1";
 pub const NOW: i64 = 1_795_341_600 + 600;
 pub const SEAL_AFTER: f64 = 3600.0;
 pub const DAY: f64 = 86_400.0;
+/// The defaults of the configuration.
+pub const INTERVALS: Intervals = Intervals {
+    summary: Duration::from_secs(30),
+    hourly: Duration::from_secs(300),
+    daily: Duration::from_secs(3_600),
+    current_epoch: Duration::from_secs(30),
+};
 
 /// A server, a market on it, and a connection of one's own.
 pub struct Scene {
@@ -137,31 +144,18 @@ impl Tracker {
 
     /// Reads, without writing.
     pub async fn look(&self, session: &mut Session, now: f64, reach: Reach) -> Result<Pass, StoreError> {
-        let mut pass = self.market.discover(session, now, Scope { reach, hourly: true, daily: true }).await?;
+        let mut pass = self.market.discover(session, now, Scope { reach, due: Due::ALL }).await?;
         self.market.examine(session, &mut pass).await?;
         Ok(pass)
     }
 
     /// Concludes and writes, as the aggregator does.
     pub async fn commit(&self, session: &mut Session, pass: Pass) -> Result<Shown, StoreError> {
-        let now = pass.seen.now;
         let totals = Totals::of(&pass.seen, VALIDATOR, SEAL_AFTER);
-        let window = MeasurementWindow::at(pass.seen.window, &totals, now, DAY);
-        let summary = Summary::of(&SummaryInput::of(&pass.seen, &totals, window));
-        let (minute, second) = (Duration::from_secs(60), now as u64);
-        let hours = HourStats::hours(second).map(|hour| HourStats::of(&pass.seen, &totals, hour));
-        let datasets = Datasets {
-            summary: &summary,
-            window,
-            summary_ttl: minute,
-            participation: Participation::of(&pass.seen, &totals),
-            participation_ttl: minute,
-            hours: hours.to_vec(),
-            day: Some(DayStats::of(&pass.seen, &totals, second)),
-            gaps: pass.seen.gaps().collect(),
-            original: None,
-        };
-        let written = self.market.commit(session, &pass, &totals, &datasets).await?;
+        let datasets = Datasets::of(&pass.seen, &totals, DAY, Due::ALL);
+        let outputs = Outputs { datasets: &datasets, intervals: &INTERVALS, original: None };
+        let (written, summary) =
+            (self.market.commit(session, &pass, &totals, outputs).await?, &datasets.summary);
         Ok(Shown { pass, totals, summary: summary.to_json(), written })
     }
 

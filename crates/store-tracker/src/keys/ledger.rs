@@ -1,0 +1,107 @@
+//! The keys of a market's ledger. They share one hash slot: the space is `{P:M}`, braces included.
+
+use store_redis::{
+    Age, Family,
+    KeyType::{self, Hash, Set, Zset},
+    Removal::{self, Actor, Bounded, Expiry, Pruned},
+    Ttl::{self, Fixed, Forbidden},
+    Writer,
+};
+
+use super::MarketKeys;
+
+/// How long the times of sealed epochs are kept, in seconds: the statistics look back 27 hours.
+const TIMES_KEPT: u64 = 30 * 3600;
+/// How long the validators of an hour are kept, in seconds: as long as its statistics are read, and an hour more.
+pub(crate) const VALIDATORS_KEPT: u64 = 50 * 3600;
+
+const fn ledger(
+    name: &'static str,
+    kind: KeyType,
+    ttl: Ttl,
+    removal: Removal,
+    sentence: &'static str,
+) -> Family {
+    Family { name, kind, ttl, writer: Writer::State, reader: "aggregator", removal, sentence }
+}
+
+domain::table! {
+    /// What the tracker keeps of a market for itself, behind `{P:M}:`.
+    pub(crate) LEDGER: Family;
+    OPEN = ledger("tracker:open", Hash, Forbidden, Actor { name: "aggregator", age: None },
+        "The entries of the epochs that are not sealed, by their ids; the aggregator seals them.");
+    SEALED = ledger("tracker:sealed", Hash, Forbidden, Actor { name: "pruner", age: Some(Age::Setting("retention.ledger")) },
+        "The entries of the sealed epochs, by their ids.");
+    SUMS = ledger("tracker:sums", Hash, Forbidden, Bounded, "The sums of all sealed epochs.");
+    META = ledger("tracker:meta", Hash, Forbidden, Bounded,
+        "Schema version, birth, measurement window, floor, and marks of the last pass.");
+    OPENED = ledger("tracker:opened", Zset, Forbidden, Pruned(Age::Seconds(TIMES_KEPT)),
+        "Sealed epochs by the time of their opening.");
+    AGGREGATED = ledger("tracker:aggregated", Zset, Forbidden, Pruned(Age::Seconds(TIMES_KEPT)),
+        "Sealed epochs by the time of their aggregated batch.");
+    INCLUDED = ledger("tracker:included", Zset, Forbidden, Pruned(Age::Seconds(TIMES_KEPT)),
+        "The same, where the aggregated batch names the own validator.");
+    HOUR_VALIDATORS = ledger("tracker:validators:*", Set, Fixed(VALIDATORS_KEPT), Expiry,
+        "The validators in the aggregated batches of an hour's sealed epochs.");
+}
+
+impl MarketKeys {
+    fn of_family(&self, family: &Family) -> String {
+        family.key(&self.ledger, &[])
+    }
+
+    /// A key of the ledger that nobody uses.
+    pub(crate) fn unused(&self) -> String {
+        format!("{}:tracker:unused", self.ledger)
+    }
+
+    /// The keys of the ledger but those of single hours, in the order in which its script takes them.
+    pub(crate) fn of_ledger(&self) -> [String; 7] {
+        [OPEN, SEALED, SUMS, META, OPENED, AGGREGATED, INCLUDED].map(|family| self.of_family(&family))
+    }
+
+    pub(crate) fn open(&self) -> String {
+        self.of_family(&OPEN)
+    }
+
+    pub(crate) fn sealed(&self) -> String {
+        self.of_family(&SEALED)
+    }
+
+    pub(crate) fn sums(&self) -> String {
+        self.of_family(&SUMS)
+    }
+
+    pub(crate) fn meta(&self) -> String {
+        self.of_family(&META)
+    }
+
+    pub(crate) fn opened(&self) -> String {
+        self.of_family(&OPENED)
+    }
+
+    pub(crate) fn aggregated(&self) -> String {
+        self.of_family(&AGGREGATED)
+    }
+
+    pub(crate) fn included(&self) -> String {
+        self.of_family(&INCLUDED)
+    }
+
+    /// The key of an hour's validators.
+    pub(crate) fn hour_validators(&self, hour: u64) -> String {
+        HOUR_VALIDATORS.key(&self.ledger, &[&hour])
+    }
+
+    /// The same without the hour and the colon before it: the ledger's script adds them.
+    pub(crate) fn validators_prefix(&self) -> String {
+        let key = HOUR_VALIDATORS.key(&self.ledger, &[&""]);
+        key.strip_suffix(':').unwrap_or(&key).to_owned()
+    }
+
+    /// The keys of the ledger that the pruner takes members from.
+    pub(crate) fn pruned_of_ledger(&self) -> impl Iterator<Item = (&'static Family, String)> {
+        let pruned = LEDGER.iter().filter(|family| matches!(family.removal, Pruned(_)));
+        pruned.map(|family| (family, self.of_family(family)))
+    }
+}

@@ -7,4 +7,5 @@
 
 pub mod collector;
 pub mod env;
+pub mod tables;
 pub mod tracker;

@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use domain::{chain::ContractAddress, collector::Arrangement};
 use store_collector::{ChainStore, ClosedWindow, Outcome};
 use store_redis::{Session, StoreError};
-use supervision::{Actor, Budget, Clock, Context, DeadlineExceeded, Failure, Lease, fail};
+use supervision::{Actor, Budget, Clock, Context, DeadlineExceeded, Failure, Lease, fail::InjectedFailure};
 
-use super::{FollowServices, progress::Prepared};
+use super::{FollowServices, points, progress::Prepared};
 use crate::{
     collector::notifier::{Notice, Severity},
     env::messages::Look,
@@ -44,7 +44,7 @@ enum PrepareError {
     NoTurn { market: ContractAddress, waited: Duration },
     /// A failure that was asked for.
     #[error("{0}")]
-    Injected(#[from] fail::InjectedFailure),
+    Injected(#[from] InjectedFailure),
 }
 
 impl BatchPreparer {
@@ -73,7 +73,7 @@ impl BatchPreparer {
 
     async fn all(&self, cx: &Context<Look>, budget: &Budget) -> Result<(), PrepareError> {
         loop {
-            fail::point("batch_preparer::before_read").await?;
+            points::PREPARER_BEFORE_READ.pass().await?;
             let mut session = self.chain.services.store.session("look for closed windows").await?;
             // Looked for anew after each: what ends one epoch changes what the next one is compared with.
             let Some(store) = self.chain.of_chain() else { return Ok(()) };
@@ -107,12 +107,12 @@ impl BatchPreparer {
         }
         let inputs = store.inputs(&mut session, closed).await?;
         services.note_faults(&inputs.faults);
-        fail::point("batch_preparer::after_read").await?;
+        points::PREPARER_AFTER_READ.pass().await?;
         let arrangement = Arrangement::of(inputs.submissions, &market.lower(), *epoch, settings.batch_size);
-        fail::point("batch_preparer::before_write").await?;
+        points::PREPARER_BEFORE_WRITE.pass().await?;
         let handing = store.hand_over(&mut session, closed, &inputs.basis, &arrangement);
         let outcome = settings.budgets.batch(budget).run(handing).await??;
-        fail::point("batch_preparer::after_write").await?;
+        points::PREPARER_AFTER_WRITE.pass().await?;
         if store.is_handed_over_elsewhere(closed, &outcome) {
             let text = format!(
                 "another program has counted the batches of epoch {epoch} of market {market} already: they are not handed over again; see that it runs no more"

@@ -19,11 +19,12 @@ use domain::{
 };
 use evm::{Block, ChainError, Next};
 use store_collector::{BLOCK_HASH_TTL, Outcome};
-use supervision::{Actor, Budget, Context, Failure, NoMessage, fail};
+use supervision::{Actor, Budget, Context, Failure, NoMessage};
 
 use super::{
     FAR_BEHIND, FollowServices, MarketEdge, StartBlock,
     contract_values::{ask, write},
+    points,
     segments::{OldBlocks, boundary},
     state_store::{Book, Page},
     step::StepError,
@@ -356,9 +357,9 @@ impl BlockFetcher {
         stretch: Option<&Stretch>,
         notes: Vec<Note>,
     ) -> Result<bool, StepError> {
-        fail::point("block_fetcher::before_write").await?;
+        points::FETCHER_BEFORE_WRITE.pass().await?;
         let outcome = page.write(after, stretch, &notes).await?;
-        fail::point("block_fetcher::after_write").await?;
+        points::FETCHER_AFTER_WRITE.pass().await?;
         match outcome {
             Outcome::Done { faults } => self.chain.services.note_unwritten("move the checkpoint", &faults),
             Outcome::Changed { key } => {
@@ -370,7 +371,7 @@ impl BlockFetcher {
         }
         self.chain.progress.followed(after);
         self.tell(notes);
-        fail::point("block_fetcher::after_checkpoint").await?;
+        points::FETCHER_AFTER_CHECKPOINT.pass().await?;
         Ok(true)
     }
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 use store_redis::StoreError;
 use supervision::{Actor, Context, Failure, NoMessage};
 
-use super::FollowServices;
-use crate::env::periodic::{Points, keep_making};
+use super::{FollowServices, points::CLEANER_POINTS};
+use crate::env::periodic::keep_making;
 
 /// How many keys are looked at in one step.
 const SLICE: usize = 500;
@@ -57,12 +57,7 @@ impl Actor for Cleaner {
     type Message = NoMessage;
 
     async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
-        let points = Points {
-            before_pause: "cleaner::before_pause",
-            before_round: "cleaner::before_round",
-            after_round: "cleaner::after_round",
-        };
-        keep_making(cx, &self.chain.services, self.chain.settings.clean_every, points, || self.round(cx))
-            .await
+        let (services, every) = (&self.chain.services, self.chain.settings.clean_every);
+        keep_making(cx, services, every, &CLEANER_POINTS, || self.round(cx)).await
     }
 }

@@ -14,6 +14,7 @@ mod cleaner;
 mod contract_values;
 pub(crate) mod metrics;
 mod notifier;
+pub(crate) mod points;
 mod progress;
 mod segments;
 mod state_store;

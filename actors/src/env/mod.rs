@@ -1,5 +1,6 @@
 //! What every actor works with: the way to Redis, messages, metrics, readiness, the throttle of the log.
 
+pub(crate) mod failure_point;
 pub(crate) mod log_throttle;
 pub(crate) mod messages;
 pub(crate) mod periodic;
@@ -7,6 +8,7 @@ pub(crate) mod readiness;
 pub(crate) mod services;
 pub mod telemetry;
 
+pub use failure_point::FailurePoint;
 pub use messages::{IndexEvents, Look};
 pub use readiness::{Readiness, Status, stale_after};
 pub use services::{Rhythm, Services};

@@ -3,18 +3,18 @@
 use std::{future::Future, time::Duration};
 
 use store_redis::StoreError;
-use supervision::{Context, Failure, NoMessage, fail};
+use supervision::{Context, Failure, NoMessage};
 
-use crate::env::services::Services;
+use crate::env::{failure_point::FailurePoint, services::Services};
 
 /// How soon a round that failed is tried again.
 const RETRY: Duration = Duration::from_secs(60);
 
 /// Where tests make such an actor fail.
 pub(crate) struct Points {
-    pub(crate) before_pause: &'static str,
-    pub(crate) before_round: &'static str,
-    pub(crate) after_round: &'static str,
+    pub(crate) before_pause: &'static FailurePoint,
+    pub(crate) before_round: &'static FailurePoint,
+    pub(crate) after_round: &'static FailurePoint,
 }
 
 /// Makes a round `every` so often until the actor shall stop. Not at the start: a process that is restarted often shall not
@@ -23,18 +23,18 @@ pub(crate) async fn keep_making<F: Future<Output = Result<(), StoreError>>>(
     cx: &Context<NoMessage>,
     services: &Services,
     every: Duration,
-    points: Points,
+    points: &Points,
     round: impl Fn() -> F,
 ) -> Result<(), Failure> {
     let clock = cx.clock();
     let mut pause = every;
     loop {
-        fail::point(points.before_pause).await?;
+        points.before_pause.pass().await?;
         cx.pause(clock.sleep(pause)).await;
         if cx.is_stopping() {
             return Ok(());
         }
-        fail::point(points.before_round).await?;
+        points.before_round.pass().await?;
         let made = tokio::select! {
             biased;
             () = cx.stopped() => return Ok(()),
@@ -47,6 +47,6 @@ pub(crate) async fn keep_making<F: Future<Output = Result<(), StoreError>>>(
                 RETRY.min(every)
             }
         };
-        fail::point(points.after_round).await?;
+        points.after_round.pass().await?;
     }
 }

@@ -16,9 +16,12 @@ use domain::{
     tracker::{Datasets, Due, Summary, Sums, Totals},
 };
 use store_tracker::{MarketKeys, MarketStore, Outputs, Pass, Reach, Scope};
-use supervision::{Actor, Clock, Context, Failure, fail};
+use supervision::{Actor, Clock, Context, Failure};
 
-use super::passes::{Next, PassError, Passes, keep_passing};
+use super::{
+    passes::{Next, PassError, Passes, keep_passing},
+    points,
+};
 use crate::env::{
     messages::Look,
     services::Services,
@@ -154,14 +157,14 @@ impl Passes for Aggregator {
         if self.passed.is_some_and(|passed| now - passed > RECENT) {
             self.reach = Reach::Full;
         }
-        fail::point("aggregator::before_read").await?;
+        points::AGGREGATOR_BEFORE_READ.pass().await?;
         let mut session = self.services.store.session("read the timelines").await?;
         self.services.telemetry.pool_waited(began.elapsed());
         let is_due = |due: Option<Instant>| due.is_none_or(|due| clock.now() >= due);
         let due = Due { hourly: is_due(self.hourly_due), daily: is_due(self.daily_due) };
         let pass = self.market.read(&mut session, now, Scope { reach: self.reach, due }).await?;
         self.services.note_faults(&pass.faults);
-        fail::point("aggregator::after_read").await?;
+        points::AGGREGATOR_AFTER_READ.pass().await?;
 
         let rhythm = self.services.rhythm.clone();
         let totals = Totals::of(&pass.seen, &self.services.validator, rhythm.seal_after.as_secs_f64());
@@ -182,9 +185,9 @@ impl Passes for Aggregator {
         }
         let intervals = rhythm.intervals();
         let outputs = Outputs { datasets: &datasets, intervals: &intervals, original: original.as_ref() };
-        fail::point("aggregator::before_commit").await?;
+        points::AGGREGATOR_BEFORE_COMMIT.pass().await?;
         let written = self.market.commit(&mut session, &pass, &totals, outputs).await?;
-        fail::point("aggregator::after_commit").await?;
+        points::AGGREGATOR_AFTER_COMMIT.pass().await?;
         self.services.note_faults(&written.faults);
         if due.hourly {
             self.hourly_due = Some(clock.now() + rhythm.hourly);

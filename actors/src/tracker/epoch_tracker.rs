@@ -11,9 +11,12 @@ use domain::{
 };
 use store_collector::{ChainKeys, windows};
 use store_tracker::{MarketKeys, MarketStore, datasets::CURRENT_EPOCH};
-use supervision::{Actor, Clock, Context, Failure, fail};
+use supervision::{Actor, Clock, Context, Failure};
 
-use super::passes::{Next, PassError, Passes, keep_passing};
+use super::{
+    passes::{Next, PassError, Passes, keep_passing},
+    points,
+};
 use crate::env::{
     messages::Look,
     services::Services,
@@ -81,7 +84,7 @@ impl Passes for EpochTracker {
     async fn pass(&mut self, _look: Option<&Look>, clock: &Clock) -> Result<Next, PassError> {
         self.rested = Some(clock.now() + self.services.rhythm.wake_debounce);
         let (began, now) = (Instant::now(), clock.unix());
-        fail::point("epoch_tracker::before_read").await?;
+        points::EPOCH_TRACKER_BEFORE_READ.pass().await?;
         let mut session = self.services.store.session("read the newest epochs").await?;
         self.services.telemetry.pool_waited(began.elapsed());
         let second = now.as_secs_f64();
@@ -98,7 +101,7 @@ impl Passes for EpochTracker {
             (current, CURRENT_EPOCH.ttl(&self.services.rhythm.intervals()), faults)
         };
         self.services.note_faults(&faults);
-        fail::point("epoch_tracker::before_commit").await?;
+        points::EPOCH_TRACKER_BEFORE_COMMIT.pass().await?;
         let telemetry = &self.services.telemetry;
         // A market in which no epoch was ever opened has no current one.
         if let Some(current) = current {
@@ -106,7 +109,7 @@ impl Passes for EpochTracker {
             telemetry.dataset_generated(Name::CurrentEpoch);
             telemetry.dataset_written(self.market(), Name::CurrentEpoch, now);
         }
-        fail::point("epoch_tracker::after_commit").await?;
+        points::EPOCH_TRACKER_AFTER_COMMIT.pass().await?;
         telemetry.round_trips("current_epoch", session.round_trips());
         telemetry.aggregation_took(Aggregation::CurrentEpoch, began.elapsed());
         Ok(Next::Interval)

@@ -15,8 +15,9 @@ use std::{
 use domain::tracker::index::Changes;
 use store_redis::StoreError;
 use store_tracker::{Index, IndexKeys, Indexed};
-use supervision::{Actor, Batch, Clock, Context, Failure, fail, fail::InjectedFailure};
+use supervision::{Actor, Batch, Clock, Context, Failure, fail::InjectedFailure};
 
+use super::points;
 use crate::{
     env::{messages::IndexEvents, services::Services, telemetry::IndexOutcome},
     tracker::listener::IndexEdge,
@@ -69,7 +70,7 @@ impl Indexer {
 
     /// Writes what these messages change.
     async fn commit(&self, work: Work, clock: &Clock) -> Result<(), CommitError> {
-        fail::point("indexer::before_commit").await?;
+        points::INDEXER_BEFORE_COMMIT.pass().await?;
         let (began, now) = (Instant::now(), clock.unix().as_secs());
         let mut session = self.services.store.session("index events").await?;
         self.services.telemetry.pool_waited(began.elapsed());
@@ -81,7 +82,7 @@ impl Indexer {
             backwards += more;
             indexed += changes.events;
         }
-        fail::point("indexer::after_commit").await?;
+        points::INDEXER_AFTER_COMMIT.pass().await?;
         let dropped = work.numbers.iter().map(|&(number, events)| self.edge.take(number, events)).sum();
         let telemetry = &self.services.telemetry;
         telemetry.index_events(IndexOutcome::Indexed, indexed);

@@ -23,8 +23,9 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use domain::tracker::{Entity, EventCounts};
 use store_redis::{EventStream, StoreError, Subscriber};
 use store_tracker::{MarketKeys, channels};
-use supervision::{Actor, Clock, Context, Failure, NoMessage, fail};
+use supervision::{Actor, Clock, Context, Failure, NoMessage};
 
+use super::points;
 use crate::{
     env::{messages::Look, services::Services},
     tracker::market_registry::{Changes, MarketEdges, MarketRegistry},
@@ -264,7 +265,7 @@ impl Listener {
 
     /// Counts what was collected, wakes the markets, and feeds the indexer.
     async fn hand_over(&mut self, clock: &Clock) -> Result<(), Failure> {
-        fail::point("listener::before_hand_over").await?;
+        points::LISTENER_BEFORE_HAND_OVER.pass().await?;
         let collected = std::mem::take(&mut self.collected);
         for (entity, count) in collected.iter() {
             self.services.telemetry.event_received(entity.as_str(), count);
@@ -283,7 +284,7 @@ impl Listener {
         if let Some(feed) = &mut self.feed {
             feed.hand_over(clock.unix().as_secs(), &self.services.telemetry);
         }
-        fail::point("listener::after_hand_over").await?;
+        points::LISTENER_AFTER_HAND_OVER.pass().await?;
         Ok(())
     }
 }
@@ -335,7 +336,7 @@ impl Actor for Listener {
                     pauses = self.pauses();
                     // Of the subscription before this one.
                     self.services.telemetry.events_dropped(self.services.store.take_dropped_events());
-                    fail::point("listener::after_subscribe").await?;
+                    points::LISTENER_AFTER_SUBSCRIBE.pass().await?;
                     self.missed = false;
                     wake(self.markets.iter());
                     match self.listen(cx, &mut subscriber, &mut events, &mut changes).await? {

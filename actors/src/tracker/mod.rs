@@ -8,6 +8,7 @@ mod listener;
 pub(crate) mod market_registry;
 pub(crate) mod metrics;
 mod passes;
+pub(crate) mod points;
 mod pruner;
 
 pub use aggregator::Aggregator;

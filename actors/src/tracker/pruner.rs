@@ -12,11 +12,11 @@ use store_tracker::{Index, IndexPart, MarketKeys, Retention, forget_sealed, prun
 use supervision::{Actor, Clock, Context, Failure, NoMessage};
 
 use crate::{
-    env::{
-        periodic::{Points, keep_making},
-        services::Services,
+    env::{periodic::keep_making, services::Services},
+    tracker::{
+        market_registry::{Indexes, MarketEdges, MarketRegistry},
+        points::PRUNER_POINTS,
     },
-    tracker::market_registry::{Indexes, MarketEdges, MarketRegistry},
 };
 
 /// How many members go in one step.
@@ -148,11 +148,6 @@ impl Actor for Pruner {
     type Message = NoMessage;
 
     async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
-        let points = Points {
-            before_pause: "pruner::before_pause",
-            before_round: "pruner::before_round",
-            after_round: "pruner::after_round",
-        };
-        keep_making(cx, &self.services, self.every, points, || self.round(cx)).await
+        keep_making(cx, &self.services, self.every, &PRUNER_POINTS, || self.round(cx)).await
     }
 }

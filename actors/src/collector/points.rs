@@ -1,0 +1,39 @@
+//! The failure points of the collector's actors.
+
+use crate::env::{FailurePoint, periodic::Points};
+
+const FETCHER: &str = "block fetcher";
+const PREPARER: &str = "batch preparer";
+const CLEANER: &str = "cleaner";
+
+domain::table! {
+    /// The failure points of the collector's actors.
+    pub(crate) POINTS: FailurePoint;
+    pub(super) FETCHER_BEFORE_WRITE = FailurePoint::new("block_fetcher::before_write", FETCHER,
+        "The block fetcher has computed the effects of blocks and written nothing.");
+    pub(super) FETCHER_AFTER_WRITE = FailurePoint::new("block_fetcher::after_write", FETCHER,
+        "The block fetcher has its answer from Redis and has noted nothing.");
+    pub(super) FETCHER_AFTER_CHECKPOINT = FailurePoint::new("block_fetcher::after_checkpoint", FETCHER,
+        "The block fetcher has moved the checkpoint and woken the other actors.");
+    pub(super) PREPARER_BEFORE_READ = FailurePoint::new("batch_preparer::before_read", PREPARER,
+        "The batch preparer is about to look for closed windows.");
+    pub(super) PREPARER_AFTER_READ = FailurePoint::new("batch_preparer::after_read", PREPARER,
+        "The batch preparer has read the submissions of an epoch.");
+    pub(super) PREPARER_BEFORE_WRITE = FailurePoint::new("batch_preparer::before_write", PREPARER,
+        "The batch preparer has made the batches of an epoch and handed over none.");
+    pub(super) PREPARER_AFTER_WRITE = FailurePoint::new("batch_preparer::after_write", PREPARER,
+        "The batch preparer has its answer from Redis and has noted nothing.");
+    CLEANER_BEFORE_PAUSE = FailurePoint::new("cleaner::before_pause", CLEANER,
+        "The cleaner is about to wait for its next run.");
+    CLEANER_BEFORE_ROUND = FailurePoint::new("cleaner::before_round", CLEANER,
+        "A run of the cleaner has removed nothing.");
+    CLEANER_AFTER_ROUND = FailurePoint::new("cleaner::after_round", CLEANER,
+        "A run of the cleaner is finished.");
+}
+
+/// Those of the cleaner's runs.
+pub(super) const CLEANER_POINTS: Points = Points {
+    before_pause: &CLEANER_BEFORE_PAUSE,
+    before_round: &CLEANER_BEFORE_ROUND,
+    after_round: &CLEANER_AFTER_ROUND,
+};

@@ -33,8 +33,8 @@ use std::sync::{Arc, OnceLock};
 
 use actors::{
     collector::{FollowServices, FollowState},
-    env::{Rhythm, Services, telemetry::Telemetry},
-    tracker::{IndexEdge, Indexer, Listener, MarketEdges, MarketRegistry, Pruner},
+    env::{Services, telemetry::Telemetry},
+    tracker::{IndexEdge, Indexer, Listener, MarketEdges, MarketRegistry, Pruner, Rhythm, TrackerServices},
 };
 use color_eyre::eyre::{Result, WrapErr};
 use store_redis::{RedisSettings, Store};
@@ -42,6 +42,7 @@ use supervision::{Child, Clock, Limits, Mailbox, Overflow, StopReport, Tree, Tre
 
 use crate::{config::Config, http::HttpServers};
 
+use collector::Followed;
 pub(crate) use policy::run_to_completion;
 use policy::{limits, mandatory, policy};
 pub use reload::Reloaded;
@@ -60,7 +61,9 @@ struct Present {
 pub struct Service {
     tree: Arc<Tree>,
     http: HttpServers,
-    services: Services,
+    tracker: TrackerServices,
+    /// How far the chain is followed, where one is.
+    followed: Option<Followed>,
     clock: Clock,
     registry: MarketRegistry,
     /// What is in effect. One reload at a time.
@@ -77,9 +80,11 @@ impl Service {
         let services = services(config, &clock)?;
         // The ports first: a second instance by mistake ends here, before it has touched anything.
         let vitals = Arc::new(ServiceVitals { tree: OnceLock::new(), services: services.clone() });
+        let tracker = tracker_services(config, services.clone(), &clock);
+        let followed = config.chain.is_followed().then(|| Followed::new(&services, &clock));
         let (metrics, operator) = (config.http.metrics_address(), config.http.operator_address);
         let http = HttpServers::bind(metrics, operator, vitals.clone()).await?;
-        let (registry, children) = children(config, &services, &clock)?;
+        let (registry, children) = children(config, &tracker, followed.as_ref(), &clock)?;
         let simultaneous_restarts = config.supervision.simultaneous_restarts;
         let options = TreeOptions { clock: clock.clone(), watch, simultaneous_restarts };
         let tree = Tree::start(children, options).await;
@@ -91,7 +96,7 @@ impl Service {
             .observe_tree(move || observed.upgrade().map_or_else(Vec::new, |tree| tree.health()));
         tracing::info!(metrics = %http.metrics_address(), operator = %http.operator_address(), "endpoints are open");
         let present = tokio::sync::Mutex::new(Present { config: config.clone(), chain_is_due: false });
-        Ok(Self { tree, http, services, clock, registry, present })
+        Ok(Self { tree, http, tracker, followed, clock, registry, present })
     }
 
     /// The tree.
@@ -109,13 +114,13 @@ impl Service {
     /// The way to Redis.
     #[must_use]
     pub fn store(&self) -> &Store {
-        &self.services.store
+        &self.tracker.services.store
     }
 
     /// How far the chain is followed, where one is.
     #[must_use]
     pub fn following(&self) -> Option<FollowState> {
-        self.services.telemetry.following()
+        self.followed.as_ref().map(|followed| followed.progress.now())
     }
 
     /// Stops the actors in order, then the endpoints.
@@ -137,37 +142,35 @@ fn services(config: &Config, clock: &Clock) -> Result<Services> {
         connect_timeout: redis.connect_timeout,
         command_timeout: redis.command_timeout,
     };
-    let intervals = &config.intervals;
+    let store = Store::new(settings)?.with_event_queue(redis.event_queue_bytes);
+    Ok(Services::new(store, Telemetry::new()?, clock))
+}
+
+fn tracker_services(config: &Config, services: Services, clock: &Clock) -> TrackerServices {
     let rhythm = Rhythm {
-        summary: intervals.summary,
-        hourly: intervals.hourly,
-        daily: intervals.daily,
-        current_epoch: intervals.current_epoch,
-        wake_debounce: intervals.wake_debounce,
+        intervals: intervals(config),
+        wake_debounce: config.intervals.wake_debounce,
         seal_after: config.ledger.seal_after,
         measurement_window: config.ledger.measurement_window,
-        reconnect_within: redis.reconnect_within,
+        reconnect_within: config.redis.reconnect_within,
     };
-    let validator = config.tracker.sequencer_id.clone();
-    let services = Services::new(
-        Store::new(settings)?.with_event_queue(redis.event_queue_bytes),
-        Telemetry::with_clock(clock)?,
-        rhythm,
-        validator,
-        clock,
-    );
     for market in &config.tracker.markets {
         expect_datasets(config, &services, market);
     }
-    Ok(services)
+    TrackerServices::new(services, rhythm, config.tracker.sequencer_id.clone(), clock)
 }
 
 /// The description of the whole tree, and the registry that its actors share.
-fn children(config: &Config, services: &Services, clock: &Clock) -> Result<(MarketRegistry, Vec<Child>)> {
+fn children(
+    config: &Config,
+    tracker: &TrackerServices,
+    followed: Option<&Followed>,
+    clock: &Clock,
+) -> Result<(MarketRegistry, Vec<Child>)> {
     let policy = policy(&config.supervision);
     let mandatory = mandatory(&config.supervision);
     let limits = limits(&config.mailbox);
-    let markets = config.tracker.markets.iter().map(|name| market(config, name, services, clock));
+    let markets = config.tracker.markets.iter().map(|name| market(config, name, tracker, clock));
     let (edges, markets): (Vec<MarketEdges>, Vec<Child>) = markets.unzip();
     let registry = MarketRegistry::new(edges);
     let (indexes, index_kept) = (indexes(config, &registry), config.retention.index);
@@ -177,14 +180,14 @@ fn children(config: &Config, services: &Services, clock: &Clock) -> Result<(Mark
         .clone()
         .map(|indexes| IndexEdge::new(inbox.address("listener", Overflow::DropOldest), indexes));
     let index = feed.clone().map(|feed| {
-        let services = services.clone();
-        let make = move || Indexer::new(services.clone(), feed.clone(), index_kept);
+        let tracker = tracker.clone();
+        let make = move || Indexer::new(tracker.clone(), feed.clone(), index_kept);
         Child::actor("indexer", &inbox, make).policy(policy)
     });
     let listen = {
-        let (services, registry) = (services.clone(), registry.clone());
+        let (tracker, registry) = (tracker.clone(), registry.clone());
         Child::source("listener", move || {
-            let listener = Listener::new(services.clone(), registry.clone());
+            let listener = Listener::new(tracker.clone(), registry.clone());
             match &feed {
                 Some(feed) => listener.with_index(feed.clone()),
                 None => listener,
@@ -192,10 +195,10 @@ fn children(config: &Config, services: &Services, clock: &Clock) -> Result<(Mark
         })
     };
     let prune = {
-        let (services, registry, every) = (services.clone(), registry.clone(), config.intervals.prune);
+        let (tracker, registry, every) = (tracker.clone(), registry.clone(), config.intervals.prune);
         let retention = retention(&config.retention);
         Child::source("pruner", move || {
-            let pruner = Pruner::new(services.clone(), registry.clone(), every, retention);
+            let pruner = Pruner::new(tracker.clone(), registry.clone(), every, retention);
             match &indexes {
                 Some(indexes) => pruner.with_indexes(indexes.clone(), index_kept),
                 None => pruner,
@@ -205,7 +208,9 @@ fn children(config: &Config, services: &Services, clock: &Clock) -> Result<(Mark
     let markets = Child::supervisor("markets", markets);
     let mut children = vec![listen.policy(mandatory), markets.policy(mandatory)];
     children.extend(index);
-    children.extend(collector::children(config, services, &registry, clock)?);
+    if let Some(followed) = followed {
+        children.extend(collector::children(config, &tracker.services, followed, &registry, clock)?);
+    }
     children.push(prune.policy(policy));
     Ok((registry, children))
 }
@@ -228,5 +233,6 @@ pub(crate) const BACKFILL: &str = "backfill";
 pub(crate) fn following(config: &Config, clock: &Clock) -> Result<FollowServices> {
     let nobody = Mailbox::new("nobody", limits(&config.mailbox), clock);
     let notices = nobody.address(BACKFILL, Overflow::DropOldest);
-    collector::shared(config, &services(config, clock)?, notices, clock)
+    let services = services(config, clock)?;
+    collector::shared(config, &services, &Followed::new(&services, clock), notices)
 }

@@ -156,11 +156,29 @@ async fn the_chain_is_followed_for_a_market_that_comes_at_sighup_and_no_longer_f
         wait_until("both markets' epochs are current", SOON, async || current(market).await == Some(2)).await;
     }
 
+    let metrics = async || process.get(process.metrics, "/metrics").await.1;
+    let value = |text: &str, name: &str| -> Option<f64> {
+        text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    };
+    let blocks = async || value(&metrics().await, "state_tracker_blocks_total ");
+    for _ in 0..5 {
+        world.anvil.mine().await.expect("mined");
+    }
+    wait_until("all blocks are accepted", SOON, async || blocks().await >= Some(6.0)).await;
     write(&file, &[second], "");
     reload(&process, &format!("removed\":\"[\\\"{}\\\"]", name(first))).await;
     release(3).await;
     wait_until("the second market's epoch is current", SOON, async || current(second).await == Some(3)).await;
     assert_eq!(current(first).await, Some(2));
+    // What was shown of the chain is that of the actors that follow it now.
+    let windows = |market: &str| format!("state_tracker_windows{{market=\"{}\"", name(market));
+    wait_until("the metrics show the market that stays, and no other", SOON, async || {
+        let text = metrics().await;
+        let shows = |line: &str| text.lines().any(|found| found.starts_with(line));
+        let begins_anew = value(&text, "state_tracker_blocks_total ") < Some(6.0);
+        shows(&windows(second)) && !shows(&windows(first)) && begins_anew
+    })
+    .await;
     process.signal("TERM").await;
     assert_eq!(process.exit_code().await, Some(0), "{}", *process.log.borrow());
 }

@@ -1,6 +1,13 @@
-//! The tables of all actors, joined. The reference pages list them.
+//! The tables of all actors, joined: metrics and failure points. The reference pages list them.
 
-use crate::{collector, env::FailurePoint, tracker};
+use crate::{
+    collector,
+    env::{
+        FailurePoint,
+        telemetry::{self, Metric},
+    },
+    tracker,
+};
 
 /// The failure points of the kit's supervisors. The kit names them itself; a test compares.
 static OF_SUPERVISORS: [FailurePoint; 2] = [
@@ -15,6 +22,21 @@ static OF_SUPERVISORS: [FailurePoint; 2] = [
         "A supervisor has received the exit of a child and done nothing.",
     ),
 ];
+
+/// Every metric, by the part that notes it.
+#[must_use]
+pub fn metrics_by_part() -> [(&'static str, Vec<&'static Metric>); 3] {
+    [
+        ("The process and its actors", telemetry::metrics().collect()),
+        ("The tracker", tracker::metrics::metrics().collect()),
+        ("The collector", collector::metrics::metrics().collect()),
+    ]
+}
+
+/// Every metric.
+pub fn metrics() -> impl Iterator<Item = &'static Metric> {
+    metrics_by_part().into_iter().flat_map(|(_, metrics)| metrics)
+}
 
 /// Every failure point, those of the tracker first.
 pub fn failure_points() -> impl Iterator<Item = &'static FailurePoint> {

@@ -11,10 +11,12 @@ use std::{
 };
 
 use actors::{
-    env::{IndexEvents, Rhythm, Services},
-    tracker::{IndexEdge, Indexer, Indexes, Listener, MarketEdges, MarketRegistry, Pruner},
+    env::IndexEvents,
+    tracker::{
+        IndexEdge, Indexer, Indexes, Listener, MarketEdges, MarketRegistry, Pruner, Rhythm, TrackerServices,
+    },
 };
-use common::{rhythm, services};
+use common::rhythm;
 use domain::Address;
 use redis::aio::MultiplexedConnection;
 use store_tracker::{IndexKeys, MarketKeys, Output, Retention};
@@ -32,7 +34,7 @@ const COMMON: &str = "state:change";
 /// Listener, indexer and pruner of some markets.
 struct Tracker {
     tree: Tree,
-    services: Services,
+    tracker: TrackerServices,
 }
 
 /// How a tracker is set up.
@@ -54,7 +56,7 @@ impl Tracker {
     async fn start(url: String, setup: Setup) -> Self {
         let clock = Clock::system();
         let rhythm = Rhythm { reconnect_within: Duration::from_millis(50), ..rhythm(Duration::from_secs(1)) };
-        let services = services(&url, Duration::from_secs(2), rhythm, &clock);
+        let services = common::tracker(&url, Duration::from_secs(2), rhythm, &clock);
         let keys: Vec<_> = setup
             .markets
             .iter()
@@ -104,7 +106,7 @@ impl Tracker {
         };
         let children = children.into_iter().map(|child| child.policy(policy)).collect();
         let tree = Tree::start(children, TreeOptions::default()).await.expect("the tree starts");
-        let tracker = Self { tree, services };
+        let tracker = Self { tree, tracker: services };
         wait_until("the subscription stands", SOON, async || {
             tracker.metric("state_tracker_subscription_connected") == 1.0
         })
@@ -118,7 +120,7 @@ impl Tracker {
 
     /// The value of a metric, by the beginning of its line.
     fn metric(&self, line: &str) -> f64 {
-        let text = self.services.telemetry.render().expect("metrics");
+        let text = self.tracker.services.telemetry.render().expect("metrics");
         let lines = text.lines().filter(|found| found.starts_with(line));
         lines.filter_map(|found| found.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
@@ -129,7 +131,7 @@ impl Tracker {
 
     /// How often Redis kept the indexer from writing.
     fn failed_commits(&self) -> f64 {
-        let text = self.services.telemetry.render().expect("metrics");
+        let text = self.tracker.services.telemetry.render().expect("metrics");
         let lines = text.lines().filter(|line| {
             line.starts_with("state_tracker_errors_total") && line.contains("operation=\"index events\"")
         });

@@ -7,12 +7,12 @@ mod common;
 use std::time::Duration;
 
 use actors::{
-    env::{Look, Rhythm, Services},
-    tracker::{Aggregator, DATASETS, EpochTracker, Listener, MarketEdges, MarketRegistry},
+    env::Look,
+    tracker::{Aggregator, EpochTracker, Listener, MarketEdges, MarketRegistry, Rhythm, TrackerServices},
 };
 use domain::Address;
 use serde_json::Value;
-use store_tracker::MarketKeys;
+use store_tracker::{DATASETS, Intervals, MarketKeys};
 use supervision::{
     ActorHealth, Child, Clock, ExitKind, Intensity, Limits, Mailbox, Overflow, Policy, Tree, TreeOptions,
 };
@@ -39,7 +39,7 @@ fn rhythm() -> Rhythm {
 /// A tracker of one market.
 struct Tracker {
     tree: Tree,
-    services: Services,
+    tracker: TrackerServices,
 }
 
 impl Tracker {
@@ -49,9 +49,9 @@ impl Tracker {
 
     async fn start_at(url: String, rhythm: Rhythm, stall_after: Duration) -> Self {
         let clock = Clock::system();
-        let services = common::services(&url, Duration::from_secs(2), rhythm, &clock);
-        for dataset in DATASETS {
-            services.status.expect(MARKET, dataset, SOON);
+        let services = common::tracker(&url, Duration::from_secs(2), rhythm, &clock);
+        for condition in DATASETS.iter().filter_map(|dataset| dataset.readiness) {
+            services.services.status.expect(MARKET, condition, SOON);
         }
         let keys = MarketKeys::new(&Address::new(PROTOCOL), &Address::new(MARKET));
         let mailbox = |name: &str| Mailbox::<Look>::new(name, Limits::default(), &clock);
@@ -81,7 +81,7 @@ impl Tracker {
         ];
         let children = children.into_iter().map(|child| child.policy(policy)).collect();
         let tree = Tree::start(children, TreeOptions::default()).await.expect("the tree starts");
-        Self { tree, services }
+        Self { tree, tracker: services }
     }
 
     fn actor(&self, name: &str) -> ActorHealth {
@@ -96,12 +96,12 @@ impl Tracker {
     }
 
     fn is_ready(&self) -> bool {
-        self.services.status.readiness().iter().all(|condition| condition.ok)
+        self.tracker.services.status.readiness().iter().all(|condition| condition.ok)
     }
 
     /// The value of a metric, by the beginning of its line.
     fn metric(&self, line: &str) -> f64 {
-        let text = self.services.telemetry.render().expect("metrics");
+        let text = self.tracker.services.telemetry.render().expect("metrics");
         let lines = text.lines().filter(|found| found.starts_with(line));
         lines.filter_map(|found| found.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
@@ -172,7 +172,7 @@ async fn a_spoilt_ledger_makes_no_crash_and_no_dataset_and_not_ready_until_it_is
         run(&redis, &["RENAME", &ledger(part), "kept"]).await;
         run(&redis, &["SET", &ledger(part), "foreign"]).await;
         wait_until(&format!("not ready for want of {part}"), SOON, async || {
-            let conditions = tracker.services.status.readiness();
+            let conditions = tracker.tracker.services.status.readiness();
             conditions.iter().any(|condition| !condition.ok && condition.detail.contains("wrong_type"))
         })
         .await;
@@ -189,7 +189,7 @@ async fn gathering_events_for_longer_than_a_stall_is_no_stall() {
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut market = producer(&redis);
     let rhythm = Rhythm {
-        current_epoch: Duration::from_secs(30),
+        intervals: Intervals { current_epoch: Duration::from_secs(30), ..rhythm().intervals },
         wake_debounce: Duration::from_millis(1200),
         ..rhythm()
     };
@@ -211,7 +211,8 @@ async fn gathering_events_for_longer_than_a_stall_is_no_stall() {
 async fn an_event_during_a_pass_starts_another_one() {
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut market = producer(&redis);
-    let rhythm = Rhythm { current_epoch: Duration::from_secs(600), ..rhythm() };
+    let current_epoch = Duration::from_secs(600);
+    let rhythm = Rhythm { intervals: Intervals { current_epoch, ..rhythm().intervals }, ..rhythm() };
     let tracker = Tracker::start(&redis, rhythm, SOON).await;
     wait_until("it is ready", SOON, async || tracker.is_ready()).await;
     // Members of one second are in the order of their text: ids of one length are in that of their numbers.
@@ -306,7 +307,8 @@ async fn a_field_that_can_not_be_read_keeps_its_last_good_value_through_a_crash_
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut market = producer(&redis);
     run(&redis, &["LPUSH", &key("submissionQueue"), "a", "b", "c", "d"]).await;
-    let rhythm = Rhythm { summary: Duration::from_secs(2), ..rhythm() };
+    let summary = Duration::from_secs(2);
+    let rhythm = Rhythm { intervals: Intervals { summary, ..rhythm().intervals }, ..rhythm() };
     let tracker = Tracker::start(&redis, rhythm, SOON).await;
     wait_until("the queue is shown", SOON, async || {
         dataset(&redis, "dashboard:summary").await.is_some_and(|summary| summary["submissions_queue"] == 4)

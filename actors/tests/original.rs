@@ -13,11 +13,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actors::{
-    env::Services,
-    tracker::{Aggregator, EpochTracker, Listener, MarketEdges, MarketRegistry},
-};
-use common::{rhythm, services};
+use actors::tracker::{Aggregator, EpochTracker, Listener, MarketEdges, MarketRegistry, TrackerServices};
+use common::rhythm;
 use domain::{Address, tracker::go_json};
 use redis::aio::MultiplexedConnection;
 use serde_json::Value;
@@ -88,13 +85,13 @@ async fn run(connection: &mut MultiplexedConnection, commands: Vec<Vec<String>>)
 struct Tracker {
     tree: Tree,
     clock: Clock,
-    services: Services,
+    tracker: TrackerServices,
 }
 
 impl Tracker {
     async fn start(redis: &RedisServer, now: u64) -> Self {
         let clock = Clock::manual(Duration::from_secs(now));
-        let services = services(&redis.url(), Duration::from_secs(5), rhythm(PASS), &clock);
+        let services = common::tracker(&redis.url(), Duration::from_secs(5), rhythm(PASS), &clock);
         let keys = MarketKeys::new(&Address::new(PROTOCOL), &Address::new(MARKET));
         let (aggregator, epochs) =
             (Mailbox::new("a", Limits::default(), &clock), Mailbox::new("e", Limits::default(), &clock));
@@ -118,7 +115,7 @@ impl Tracker {
         ];
         let options = TreeOptions { clock: clock.clone(), ..TreeOptions::default() };
         let tree = Tree::start(children, options).await.expect("a tree");
-        Self { tree, clock, services }
+        Self { tree, clock, tracker: services }
     }
 }
 
@@ -179,7 +176,7 @@ async fn is_reproduced(name: &str) {
         })
         .await;
         run(&mut connection, commands(events, now)).await;
-        wait_until("all are heard", SOON, async || tracker.services.heard.since().batches == 3).await;
+        wait_until("all are heard", SOON, async || tracker.tracker.events.since().batches == 3).await;
         // The events have woken the epoch tracker; the summary comes with its next pass.
         tracker.clock.advance(PASS);
     }

@@ -10,7 +10,7 @@ use actors::{
     env::Look,
     tracker::{MarketEdges, MarketRegistry, Pruner},
 };
-use common::{rhythm, services};
+use common::rhythm;
 use domain::Address;
 use redis::aio::MultiplexedConnection;
 use store_tracker::{MarketKeys, Retention};
@@ -22,7 +22,8 @@ const MARKETS: [&str; 2] = ["one", "two"];
 
 async fn pruning(redis: &RedisServer) -> Tree {
     let clock = Clock::system();
-    let services = services(&redis.url(), Duration::from_secs(5), rhythm(Duration::from_secs(1)), &clock);
+    let services =
+        common::tracker(&redis.url(), Duration::from_secs(5), rhythm(Duration::from_secs(1)), &clock);
     let nobody =
         Mailbox::<Look>::new("nobody", Limits::default(), &clock).address("test", Overflow::Coalesce);
     let edges = |name: &&str| MarketEdges {

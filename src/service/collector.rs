@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use actors::{
     collector::{
-        BLOCKS, BatchPreparer, BlockFetcher, CHAIN, Cleaner, FollowServices, FollowSettings, MarketEdge,
-        Notice, Notifier, Progress,
+        BLOCKS, BatchPreparer, BlockFetcher, CHAIN, Cleaner, CollectorMetrics, FollowServices,
+        FollowSettings, MarketEdge, Notice, Notifier, Progress,
     },
     env::{Services, stale_after},
     tracker::{MarketEdges, MarketRegistry},
@@ -29,27 +29,39 @@ pub(super) fn of_market(config: &Config, market: &str) -> Option<(ChainKeys, Con
     Some((ChainKeys::new(&config.output.prefix), market))
 }
 
-/// Notifier and chain; nothing where no nodes are configured.
+/// How far the chain is followed, and the metrics of that: once for a process, however often its actors are replaced.
+pub(super) struct Followed {
+    pub(super) progress: Arc<Progress>,
+    metrics: CollectorMetrics,
+}
+
+impl Followed {
+    pub(super) fn new(services: &Services, clock: &Clock) -> Self {
+        let metrics = CollectorMetrics::register(services.telemetry.meter());
+        Self { progress: Arc::new(Progress::new(clock)), metrics }
+    }
+}
+
+/// Notifier and chain, where one is followed.
 ///
 /// # Errors
 /// URLs or addresses that are none, which a loaded configuration has not.
 pub(super) fn children(
     config: &Config,
     services: &Services,
+    followed: &Followed,
     registry: &MarketRegistry,
     clock: &Clock,
 ) -> Result<Vec<Child>> {
-    if !config.chain.is_followed() {
-        return Ok(Vec::new());
-    }
     let notices = Mailbox::<Notice>::new("notifier", limits(&config.mailbox), clock);
-    let shared = shared(config, services, notices.address(FETCHER, Overflow::DropOldest), clock)?;
+    let notifier = notices.address(FETCHER, Overflow::DropOldest);
+    let shared = shared(config, services, followed, notifier)?;
     services.status.expect_of(
         CHAIN,
         BLOCKS,
         stale_after(config.chain.poll_interval.max(config.chain.request_timeout)),
     );
-    services.telemetry.observe_chain(shared.source.clone(), shared.progress.clone());
+    shared.metrics.observe(shared.source.clone(), shared.progress.clone());
 
     // None of it is mandatory: a chain that can't be followed takes nothing else down.
     let policy = policy(&config.supervision);
@@ -91,8 +103,8 @@ fn epoch_tracker(edges: &MarketEdges) -> Option<MarketEdge> {
 pub(super) fn shared(
     config: &Config,
     services: &Services,
+    followed: &Followed,
     notifier: Address<Notice>,
-    clock: &Clock,
 ) -> Result<FollowServices> {
     let settings = &config.chain;
     let contract = |setting: &str, text: &str| -> Result<ContractAddress> {
@@ -116,7 +128,8 @@ pub(super) fn shared(
         services: services.clone(),
         store: ChainStore::new(keys, protocol_state.to_string(), markets, settings.attestor_queue),
         source: Source::new(nodes(settings, contracts)?).wrap_err("the chain can't be followed")?,
-        progress: Arc::new(Progress::new(clock)),
+        progress: followed.progress.clone(),
+        metrics: followed.metrics.clone(),
         settings: Arc::new(following(settings, named)),
         notifier,
         workers: Arc::new(tokio::sync::Semaphore::new(settings.workers)),

@@ -63,8 +63,8 @@ impl Service {
             *chain_is_due = true;
             self.registry.remove(name);
             self.remove(&format!("markets/{name}")).await?;
-            self.services.status.forget(name);
-            self.services.telemetry.market_removed(name);
+            self.tracker.services.status.forget(name);
+            self.tracker.metrics.market_removed(name);
             config.tracker.markets.retain(|market| Address::new(market).checksummed() != name);
         }
         for configured in &new.tracker.markets {
@@ -74,8 +74,8 @@ impl Service {
             }
             *chain_is_due = true;
             config.markets.insert(configured.clone(), new.market(configured));
-            let (edges, child) = market(config, configured, &self.services, &self.clock);
-            expect_datasets(config, &self.services, configured);
+            let (edges, child) = market(config, configured, &self.tracker, &self.clock);
+            expect_datasets(config, &self.tracker.services, configured);
             let added = self.tree.add_child("markets", child);
             added.wrap_err_with(|| format!("market {name} could not be added"))?;
             self.registry.add(edges);
@@ -91,13 +91,14 @@ impl Service {
     /// Follows the chain, where one is followed, for the markets that there are now: its actors are replaced, and find all
     /// that they know in Redis.
     async fn follow_anew(&self, config: &Config) -> Result<()> {
-        let children = collector::children(config, &self.services, &self.registry, &self.clock)?;
-        if children.is_empty() {
-            return Ok(());
-        }
+        let Some(followed) = &self.followed else { return Ok(()) };
+        let services = &self.tracker.services;
+        let children = collector::children(config, services, followed, &self.registry, &self.clock)?;
         for name in ["chain", "notifier"] {
             self.remove(name).await?;
         }
+        // What is shown of markets that are gone goes with the actors that followed them.
+        followed.progress.forget();
         for child in children {
             self.tree.add_child("root", child).wrap_err("the chain could not be taken up again")?;
         }

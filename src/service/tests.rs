@@ -20,7 +20,10 @@ async fn edges(more: &[(&str, &str)]) -> Vec<(String, String, Overflow)> {
     let config = Config::load(None, environment).expect("allowed").config;
     let clock = Clock::system();
     let services = services(&config, &clock).expect("settings that make a connection");
-    let (_roster, children) = children(&config, &services, &clock).expect("settings that fit");
+    let followed = config.chain.is_followed().then(|| Followed::new(&services, &clock));
+    let tracker = tracker_services(&config, services, &clock);
+    let (_registry, children) =
+        children(&config, &tracker, followed.as_ref(), &clock).expect("settings that fit");
     let tree = Tree::start(children, TreeOptions::default()).await.expect("no cycle");
     let actors: Vec<_> = tree.health().into_iter().map(|actor| actor.path).collect();
     let edges: Vec<_> = tree.edges().into_iter().map(|edge| (edge.from, edge.to, edge.overflow)).collect();

@@ -2,7 +2,7 @@
 
 use actors::{
     env::{Services, stale_after},
-    tracker::{Aggregator, EpochTracker, Indexes, MarketEdges, MarketRegistry},
+    tracker::{Aggregator, EpochTracker, Indexes, MarketEdges, MarketRegistry, TrackerServices},
 };
 use domain::Address;
 use store_tracker::{DATASETS, IndexKeys, Intervals, MarketKeys, Retention};
@@ -35,7 +35,7 @@ pub(super) fn expect_datasets(config: &Config, services: &Services, market: &str
 pub(super) fn market(
     config: &Config,
     market: &str,
-    services: &Services,
+    tracker: &TrackerServices,
     clock: &Clock,
 ) -> (MarketEdges, Child) {
     let mandatory = mandatory(&config.supervision);
@@ -53,18 +53,18 @@ pub(super) fn market(
         of_chain: of_chain.as_ref().map(|_| epoch_tracker.address(collector::FETCHER, Overflow::Coalesce)),
     };
     let aggregate = {
-        let (services, keys) = (services.clone(), keys.clone());
+        let (tracker, keys) = (tracker.clone(), keys.clone());
         Child::actor("aggregator", &aggregator, move || {
-            Aggregator::new(services.clone(), keys.clone()).as_original(original)
+            Aggregator::new(tracker.clone(), keys.clone()).as_original(original)
         })
     };
     let track = {
-        let services = services.clone();
+        let tracker = tracker.clone();
         Child::actor("epoch-tracker", &epoch_tracker, move || {
-            let tracker = EpochTracker::new(services.clone(), keys.clone()).as_original(original);
+            let actor = EpochTracker::new(tracker.clone(), keys.clone()).as_original(original);
             match &of_chain {
-                Some((keys, market)) => tracker.with_chain(keys.clone(), *market),
-                None => tracker,
+                Some((keys, market)) => actor.with_chain(keys.clone(), *market),
+                None => actor,
             }
         })
     };

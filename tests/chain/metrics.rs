@@ -159,6 +159,7 @@ async fn each_metric_of_the_chain_tells_what_happened() {
     exported.shows_windows(&one, [0, 0, 2]).await;
     exported.shows_windows(&other, [0, 0, 1]).await;
     wait_until("a hand-over is on its way", SOON, async || to_redis.held() == 1).await;
+    exported.shows(&[("workers_busy", 1)]).await;
     wait_until("a turn does not come", SOON, async || exported.value("worker_timeouts_total").await > 0)
         .await;
     assert!(exported.value("worker_wait_seconds_count").await > 1);
@@ -169,6 +170,7 @@ async fn each_metric_of_the_chain_tells_what_happened() {
     exported.shows(&[("chain_conflicts_total", 0), (&of("batches_total", &one), 0)]).await;
     to_redis.release();
     exported.shows(&[("chain_conflicts_total", 1)]).await;
+    exported.shows(&[("workers_busy", 0)]).await;
     for (market, [handed_over, expired, elsewhere], [batches, submissions, set_aside, missing]) in
         [(&one, [1, 1, 1], [2, 7, 1, 1]), (&other, [1, 0, 0], [1, 3, 0, 1])]
     {

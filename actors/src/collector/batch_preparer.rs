@@ -62,11 +62,12 @@ impl BatchPreparer {
         let began = Instant::now();
         let turn = cx.idle(clock.timeout(budgets.worker, self.chain.workers.acquire())).await;
         let waited = began.elapsed();
-        self.chain.services.telemetry.worker_waited(waited);
+        self.chain.metrics.worker_waited(waited);
         let Some(Ok(_turn)) = turn else {
             self.chain.progress.with(|state| state.worker_timeouts += 1);
             return Err(PrepareError::NoTurn { market: self.market, waited });
         };
+        let _busy = self.chain.metrics.busy();
         // Boxed: what is nested in it is deep.
         budget.run(Box::pin(self.all(cx, &budget))).await?
     }

@@ -381,7 +381,7 @@ impl BlockFetcher {
             // A full edge coalesces, a closed one belongs to an actor that is gone.
             let wake = |edges: &[MarketEdge], market: &ContractAddress| {
                 for edge in edges.iter().filter(|edge| edge.market == *market) {
-                    drop(edge.actor.try_send(Look { events: 1, gap: false }));
+                    drop(edge.actor.try_send(Look { gap: false }));
                 }
             };
             match &note {

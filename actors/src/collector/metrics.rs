@@ -1,35 +1,246 @@
-//! The metrics of the chain, read during a scrape from how far it was followed and from what its source has counted. There
+//! The metrics of the collector, read during a scrape from the chain's progress and from what its source has counted. There
 //! are none where no chain is followed.
 
-use std::sync::{Arc, Mutex};
-
-use evm::Source;
-use opentelemetry::{
-    KeyValue,
-    metrics::{AsyncInstrument, Meter},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
-use crate::collector::{FollowState, Progress, faults, nodes};
-use crate::env::telemetry::lock;
+use evm::{FaultKind, LogFaultKind, Source};
+use opentelemetry::Value;
 
-/// Names of the metrics that have the label `market`.
-const OF_MARKETS: [&str; 6] = [
-    "state_tracker_windows",
-    "state_tracker_batches_total",
-    "state_tracker_epochs_prepared_total",
-    "state_tracker_batched_submissions_total",
-    "state_tracker_submissions_set_aside_total",
-    "state_tracker_missing_block_hashes_total",
-];
+use super::progress::{FollowState, Prepared, Progress, faults, nodes};
+use crate::env::{
+    lock::lock,
+    telemetry::{Histogram, Label, Meter, Metric, Observed, Tell, Values, WAIT_SECONDS},
+};
 
-/// Whether this metric has the label `market`.
-pub(crate) fn owns(metric: &str) -> bool {
-    OF_MARKETS.contains(&metric)
+const MARKET: Label = Label { name: "market", values: Values::Configuration };
+const WINDOW_STATE: Label =
+    Label { name: "state", values: Values::Known(|| vec!["waiting", "open", "closed"]) };
+const OUTCOME: Label =
+    Label { name: "outcome", values: Values::Known(|| vec!["handed_over", "expired", "elsewhere"]) };
+const CLEANED: Label = Label { name: "kind", values: Values::Known(|| vec!["markers", "submissions"]) };
+const FAULT: Label = Label {
+    name: "kind",
+    values: Values::Known(|| {
+        let of_nodes = FaultKind::ALL.iter().map(|kind| kind.label());
+        of_nodes.chain(LogFaultKind::ALL.iter().map(|kind| kind.label())).collect()
+    }),
+};
+const NODE_STATE: Label =
+    Label { name: "state", values: Values::Known(|| nodes(&[]).map(|(state, _)| state).collect()) };
+
+/// How a metric is read.
+type Read = fn(&Watch, Tell<'_>);
+
+const fn gauge(
+    name: &'static str,
+    labels: &'static [Label],
+    unit: &'static str,
+    read: Read,
+    sentence: &'static str,
+) -> Observed<Watch> {
+    Observed { metric: Metric::gauge(name, labels, unit, sentence), read }
 }
 
+const fn counter(
+    name: &'static str,
+    labels: &'static [Label],
+    unit: &'static str,
+    read: Read,
+    sentence: &'static str,
+) -> Observed<Watch> {
+    Observed { metric: Metric::counter(name, labels, unit, sentence), read }
+}
+
+domain::table! {
+    /// The metrics that the collector's actors note.
+    pub(crate) METRICS: Metric;
+    WORKER_WAIT = Metric::histogram("state_tracker_worker_wait_seconds", &[], WAIT_SECONDS,
+        "A market waited this long until a worker prepared its batches.");
+}
+
+/// The metrics that are read from the chain's progress and its source.
+pub(crate) static OBSERVED: &[Observed<Watch>] = &[
+    gauge(
+        "state_tracker_block_height",
+        &[],
+        "block number",
+        |chain, tell| chain.value(tell, |state| Some(state.checkpoint?.number)),
+        "The block fetcher has accepted the blocks up to this one.",
+    ),
+    gauge(
+        "state_tracker_block_lag",
+        &[],
+        "blocks",
+        |chain, tell| chain.value(tell, FollowState::lag),
+        "The head is this many blocks ahead of the checkpoint.",
+    ),
+    gauge(
+        "state_tracker_backfill_remaining_blocks",
+        &[],
+        "blocks",
+        |chain, tell| chain.value(tell, |state| Some(state.remaining())),
+        "The backfill has this many blocks left.",
+    ),
+    gauge(
+        "state_tracker_backfill_estimate_seconds",
+        &[],
+        "seconds",
+        |chain, tell| chain.value(tell, |state| Some(state.estimate()?.as_secs())),
+        "The backfill takes this long from now at its present speed.",
+    ),
+    counter(
+        "state_tracker_blocks_total",
+        &[],
+        "blocks",
+        |chain, tell| chain.value(tell, |state| Some(state.blocks)),
+        "The block fetcher accepted this many blocks.",
+    ),
+    counter(
+        "state_tracker_reorganisations_total",
+        &[],
+        "reorganisations",
+        |chain, tell| chain.value(tell, |state| Some(state.reorganisations)),
+        "The block fetcher followed this many reorganisations.",
+    ),
+    counter(
+        "state_tracker_chain_conflicts_total",
+        &[],
+        "writes",
+        |chain, tell| chain.value(tell, |state| Some(state.conflicts)),
+        "The collector skipped this many writes because another tracker was ahead.",
+    ),
+    gauge(
+        "state_tracker_windows",
+        &[MARKET, WINDOW_STATE],
+        "windows",
+        |chain, tell| {
+            chain.state(|state| {
+                for (market, [waiting, open, closed]) in &state.windows {
+                    for (state, many) in [("waiting", waiting), ("open", open), ("closed", closed)] {
+                        tell(*many as f64, &[named(market), state.into()]);
+                    }
+                }
+            });
+        },
+        "The market has this many submission windows in this state; `closed` ones are due for their batches.",
+    ),
+    counter(
+        "state_tracker_batches_total",
+        &[MARKET],
+        "batches",
+        |chain, tell| chain.prepared(tell, |done| done.batches),
+        "The batch preparer handed over this many batches of the market.",
+    ),
+    counter(
+        "state_tracker_epochs_prepared_total",
+        &[MARKET, OUTCOME],
+        "epochs",
+        |chain, tell| {
+            chain.state(|state| {
+                for (market, done) in &state.prepared {
+                    let outcomes = [
+                        ("handed_over", done.epochs),
+                        ("expired", done.expired),
+                        ("elsewhere", done.elsewhere),
+                    ];
+                    for (outcome, many) in outcomes {
+                        tell(many as f64, &[named(market), outcome.into()]);
+                    }
+                }
+            });
+        },
+        "This many epochs of the market ended: handed over, expired, or handed over by another program.",
+    ),
+    counter(
+        "state_tracker_batched_submissions_total",
+        &[MARKET],
+        "submissions",
+        |chain, tell| chain.prepared(tell, |done| done.submissions),
+        "The batches of the market held this many submissions.",
+    ),
+    counter(
+        "state_tracker_submissions_set_aside_total",
+        &[MARKET],
+        "members",
+        |chain, tell| chain.prepared(tell, |done| done.malformed),
+        "The batch preparer set aside this many members that are no submissions of their epoch.",
+    ),
+    counter(
+        "state_tracker_missing_block_hashes_total",
+        &[MARKET],
+        "blocks",
+        |chain, tell| chain.prepared(tell, |done| done.missing),
+        "The batch preparer left out the submissions of this many blocks because their hashes had expired.",
+    ),
+    gauge(
+        "state_tracker_workers_busy",
+        &[],
+        "workers",
+        |chain, tell| chain.value(tell, |_| Some(chain.busy.load(Relaxed))),
+        "This many workers prepare batches; `chain.workers` limits them.",
+    ),
+    counter(
+        "state_tracker_worker_timeouts_total",
+        &[],
+        "timeouts",
+        |chain, tell| chain.value(tell, |state| Some(state.worker_timeouts)),
+        "A market waited in vain for a worker this many times.",
+    ),
+    counter(
+        "state_tracker_chain_cleaned_total",
+        &[CLEANED],
+        "markers or sets",
+        |chain, tell| {
+            chain.state(|state| {
+                tell(state.cleaned.markers as f64, &["markers".into()]);
+                tell(state.cleaned.submissions as f64, &["submissions".into()]);
+            });
+        },
+        "The cleaner removed this many markers of finished epochs, and sets of submissions of old ones.",
+    ),
+    counter(
+        "state_tracker_chain_faults_total",
+        &[FAULT],
+        "faults",
+        |chain, tell| {
+            chain.source(|source| {
+                faults(source.counters()).for_each(|(kind, many)| tell(many as f64, &[kind.into()]));
+            });
+        },
+        "The collector met this many faults of nodes and unreadable logs.",
+    ),
+    counter(
+        "state_tracker_chain_requests_total",
+        &[],
+        "requests",
+        |chain, tell| chain.source(|source| tell(source.counters().requests() as f64, &[])),
+        "The collector sent this many requests to nodes.",
+    ),
+    gauge(
+        "state_tracker_rpc_nodes",
+        &[NODE_STATE],
+        "nodes",
+        |chain, tell| {
+            chain.source(|source| {
+                nodes(&source.status()).for_each(|(state, many)| tell(many as f64, &[state.into()]));
+            });
+        },
+        "This many nodes are in this state; `unknown` ones have not answered yet.",
+    ),
+];
+
 /// The chain that is followed, once one is.
-#[derive(Clone, Default)]
-pub(crate) struct ChainWatch(Arc<Mutex<Option<Followed>>>);
+#[derive(Default)]
+pub(crate) struct Watch {
+    followed: Mutex<Option<Followed>>,
+    busy: AtomicU64,
+}
 
 #[derive(Clone)]
 struct Followed {
@@ -37,157 +248,81 @@ struct Followed {
     progress: Arc<Progress>,
 }
 
-/// What a metric tells: a value with its labels, any number of them.
-type Tell<'a> = &'a mut dyn FnMut(u64, &[KeyValue]);
-
-/// Where it has that from.
-trait Read: Fn(&FollowState, &Source, Tell<'_>) + Send + Sync + 'static {}
-
-impl<F: Fn(&FollowState, &Source, Tell<'_>) + Send + Sync + 'static> Read for F {}
-
-impl ChainWatch {
-    pub(crate) fn observe(&self, source: Source, progress: Arc<Progress>) {
-        *lock(&self.0) = Some(Followed { source, progress });
+impl Watch {
+    fn now(&self) -> Option<Followed> {
+        lock(&self.followed).clone()
     }
 
-    pub(crate) fn now(&self) -> Option<FollowState> {
-        lock(&self.0).as_ref().map(|followed| followed.progress.now())
-    }
-
-    /// A watch on no chain yet, and the metrics that read it.
-    pub(crate) fn observed(meter: &Meter) -> Self {
-        let watch = Self::default();
-        watch.progress(meter);
-        watch.markets(meter);
-        watch.cleaned(meter);
-        watch.source(meter);
-        watch
-    }
-
-    fn progress(&self, meter: &Meter) {
-        let gauge = |name, help, read: fn(&FollowState) -> Option<u64>| {
-            self.gauge(meter, name, help, move |state, _, tell| {
-                read(state).into_iter().for_each(|value| tell(value, &[]));
-            });
-        };
-        gauge("state_tracker_block_height", "The last accepted block.", |state| {
-            state.checkpoint.map(|checkpoint| checkpoint.number)
-        });
-        gauge("state_tracker_block_lag", "Blocks of the chain that are not accepted yet.", FollowState::lag);
-        gauge(
-            "state_tracker_backfill_remaining_blocks",
-            "Blocks that are left of those that are read in large parts.",
-            |state| Some(state.remaining()),
-        );
-        gauge(
-            "state_tracker_backfill_estimate_seconds",
-            "How long the rest of those takes at the present speed.",
-            |state| state.estimate().map(|left| left.as_secs()),
-        );
-        let counter = |name, help, read: fn(&FollowState) -> u64| {
-            self.counter(meter, name, help, move |state, _, tell| tell(read(state), &[]));
-        };
-        counter("state_tracker_blocks_total", "Blocks accepted.", |state| state.blocks);
-        counter("state_tracker_reorganisations_total", "Reorganisations followed.", |state| {
-            state.reorganisations
-        });
-        counter(
-            "state_tracker_chain_conflicts_total",
-            "Times that somebody else had moved on meanwhile, so that nothing was written.",
-            |state| state.conflicts,
-        );
-        counter(
-            "state_tracker_worker_timeouts_total",
-            "Times that a market's turn to prepare batches did not come in time.",
-            |state| state.worker_timeouts,
-        );
-    }
-
-    fn cleaned(&self, meter: &Meter) {
-        let help = "What was removed because it is over: markers of epochs, sets of submissions.";
-        self.counter(meter, "state_tracker_chain_cleaned_total", help, |state, _, tell| {
-            for (kind, many) in
-                [("markers", state.cleaned.markers), ("submissions", state.cleaned.submissions)]
-            {
-                tell(many, &[KeyValue::new("kind", kind)]);
-            }
-        });
-    }
-
-    fn markets(&self, meter: &Meter) {
-        self.gauge(meter, OF_MARKETS[0], "Submission windows.", |state, _, tell| {
-            for (market, [waiting, open, closed]) in &state.windows {
-                for (state, many) in [("waiting", waiting), ("open", open), ("closed", closed)] {
-                    let labels = [label(market), KeyValue::new("state", state)];
-                    tell(*many, &labels);
-                }
-            }
-        });
-        self.counter(meter, OF_MARKETS[1], "Batches handed over.", |state, _, tell| {
-            state.prepared.iter().for_each(|(market, done)| tell(done.batches, &[label(market)]));
-        });
-        self.counter(meter, OF_MARKETS[2], "Epochs whose batches were due.", |state, _, tell| {
-            for (market, done) in &state.prepared {
-                let outcomes =
-                    [("handed_over", done.epochs), ("expired", done.expired), ("elsewhere", done.elsewhere)];
-                for (outcome, many) in outcomes {
-                    tell(many, &[label(market), KeyValue::new("outcome", outcome)]);
-                }
-            }
-        });
-        self.counter(meter, OF_MARKETS[3], "Submissions in batches.", |state, _, tell| {
-            state.prepared.iter().for_each(|(market, done)| tell(done.submissions, &[label(market)]));
-        });
-        self.counter(
-            meter,
-            OF_MARKETS[4],
-            "Members that are no submissions of their epoch.",
-            |state, _, tell| {
-                state.prepared.iter().for_each(|(market, done)| tell(done.malformed, &[label(market)]));
-            },
-        );
-        let help = "Blocks whose hash was not known any more when their submissions were due.";
-        self.counter(meter, OF_MARKETS[5], help, |state, _, tell| {
-            state.prepared.iter().for_each(|(market, done)| tell(done.missing, &[label(market)]));
-        });
-    }
-
-    fn source(&self, meter: &Meter) {
-        let help = "What nodes did wrong, and logs that can't be read, by kind.";
-        self.counter(meter, "state_tracker_chain_faults_total", help, |_, source, tell| {
-            faults(source.counters()).for_each(|(kind, many)| tell(many, &[KeyValue::new("kind", kind)]));
-        });
-        let requests = "state_tracker_chain_requests_total";
-        self.counter(meter, requests, "Requests to nodes.", |_, source, tell| {
-            tell(source.counters().requests(), &[]);
-        });
-        self.gauge(meter, "state_tracker_rpc_nodes", "Nodes by their state.", |_, source, tell| {
-            nodes(&source.status()).for_each(|(state, many)| tell(many, &[KeyValue::new("state", state)]));
-        });
-    }
-
-    fn gauge(&self, meter: &Meter, name: &'static str, help: &'static str, read: impl Read) {
-        let gauge = meter.u64_observable_gauge(name).with_description(help);
-        gauge.with_callback(self.reading(read)).build();
-    }
-
-    fn counter(&self, meter: &Meter, name: &'static str, help: &'static str, read: impl Read) {
-        let counter = meter.u64_observable_counter(name).with_description(help);
-        counter.with_callback(self.reading(read)).build();
-    }
-
-    /// What a metric does during a scrape.
-    fn reading<R: Read>(&self, read: R) -> impl Fn(&dyn AsyncInstrument<u64>) + Send + Sync + use<R> {
-        let watch = self.clone();
-        move |metric| {
-            let followed = lock(&watch.0).clone();
-            if let Some(Followed { source, progress }) = followed {
-                read(&progress.now(), &source, &mut |value, labels| metric.observe(value, labels));
-            }
+    fn state(&self, see: impl FnOnce(&FollowState)) {
+        if let Some(followed) = self.now() {
+            see(&followed.progress.now());
         }
+    }
+
+    fn source(&self, see: impl FnOnce(&Source)) {
+        if let Some(followed) = self.now() {
+            see(&followed.source);
+        }
+    }
+
+    fn value(&self, tell: Tell<'_>, read: impl FnOnce(&FollowState) -> Option<u64>) {
+        self.state(|state| read(state).into_iter().for_each(|value| tell(value as f64, &[])));
+    }
+
+    fn prepared(&self, tell: Tell<'_>, read: fn(&Prepared) -> u64) {
+        self.state(|state| {
+            state.prepared.iter().for_each(|(market, done)| tell(read(done) as f64, &[named(market)]));
+        });
     }
 }
 
-fn label(market: &impl ToString) -> KeyValue {
-    KeyValue::new("market", market.to_string())
+fn named(market: &impl ToString) -> Value {
+    market.to_string().into()
+}
+
+/// The metrics of the collector. Clones are the same metrics.
+#[derive(Clone)]
+pub struct CollectorMetrics {
+    watch: Arc<Watch>,
+    worker_wait: Arc<Histogram>,
+}
+
+/// A worker that prepares batches, until it is dropped.
+pub(super) struct Busy(Arc<Watch>);
+
+impl CollectorMetrics {
+    /// Registers them. They show nothing before [`Self::observe`].
+    #[must_use]
+    pub fn register(meter: &Meter) -> Self {
+        let watch = Arc::default();
+        meter.observe(OBSERVED, &watch);
+        Self { watch, worker_wait: Arc::new(meter.histogram(&WORKER_WAIT)) }
+    }
+
+    /// Shows this chain, from now on and instead of the one shown before.
+    pub fn observe(&self, source: Source, progress: Arc<Progress>) {
+        *lock(&self.watch.followed) = Some(Followed { source, progress });
+    }
+
+    /// Notes how long a market waited for a worker.
+    pub(super) fn worker_waited(&self, waited: Duration) {
+        self.worker_wait.record(waited, []);
+    }
+
+    /// Counts a worker as busy.
+    pub(super) fn busy(&self) -> Busy {
+        self.watch.busy.fetch_add(1, Relaxed);
+        Busy(self.watch.clone())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.busy.fetch_sub(1, Relaxed);
+    }
+}
+
+/// The rows of the metrics of the collector.
+pub(crate) fn metrics() -> impl Iterator<Item = &'static Metric> {
+    METRICS.iter().chain(OBSERVED.iter().map(|row| &row.metric))
 }

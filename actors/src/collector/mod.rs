@@ -33,9 +33,10 @@ pub use batch_preparer::BatchPreparer;
 pub use block_fetcher::BlockFetcher;
 pub use budgets::Budgets;
 pub use cleaner::Cleaner;
+pub use metrics::CollectorMetrics;
 pub use notifier::{Notice, Notifier, Severity};
+use progress::faults;
 pub use progress::{Cleaned, FollowState, Prepared, Progress};
-pub(crate) use progress::{faults, nodes};
 
 use crate::env::{messages::Look, services::Services};
 
@@ -58,6 +59,8 @@ pub struct FollowServices {
     pub source: Source,
     /// How far it was followed.
     pub progress: Arc<Progress>,
+    /// The metrics of the collector.
+    pub metrics: CollectorMetrics,
     /// What is followed, and how.
     pub settings: Arc<FollowSettings>,
     /// Whoever tells others.

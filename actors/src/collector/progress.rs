@@ -95,7 +95,7 @@ impl Progress {
     }
 
     /// Begins anew.
-    pub(super) fn forget(&self) {
+    pub fn forget(&self) {
         self.with(|state| *state = FollowState::default());
     }
 
@@ -161,13 +161,13 @@ impl FollowState {
 }
 
 /// What a source has counted, in one list: name of the kind and how often.
-pub(crate) fn faults(counters: &Counters) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+pub(super) fn faults(counters: &Counters) -> impl Iterator<Item = (&'static str, u64)> + '_ {
     let of_nodes = FaultKind::ALL.iter().map(|kind| (kind.label(), counters.faults(*kind)));
     of_nodes.chain(LogFaultKind::ALL.iter().map(|kind| (kind.label(), counters.log_faults(*kind))))
 }
 
 /// How many nodes are in which state.
-pub(crate) fn nodes(nodes: &[NodeStatus]) -> impl Iterator<Item = (&'static str, u64)> {
+pub(super) fn nodes(nodes: &[NodeStatus]) -> impl Iterator<Item = (&'static str, u64)> {
     let mut counts = [("up", 0), ("lagging", 0), ("set_aside", 0), ("unknown", 0)];
     for node in nodes {
         let state = match node {

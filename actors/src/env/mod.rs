@@ -1,6 +1,7 @@
 //! What every actor works with: the way to Redis, messages, metrics, readiness, the throttle of the log.
 
 pub(crate) mod failure_point;
+pub(crate) mod lock;
 pub(crate) mod log_throttle;
 pub(crate) mod messages;
 pub(crate) mod periodic;
@@ -11,4 +12,4 @@ pub mod telemetry;
 pub use failure_point::FailurePoint;
 pub use messages::{IndexEvents, Look};
 pub use readiness::{Readiness, Status, stale_after};
-pub use services::{Rhythm, Services};
+pub use services::Services;

@@ -1,45 +1,11 @@
-//! What every actor works with: the way to Redis, the metrics, the status, and the rhythm of the markets.
+//! What every actor works with: the way to Redis, the metrics, the status, and the log throttle.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use store_redis::{Fault, Store, StoreError};
-use store_tracker::Intervals;
 use supervision::Clock;
 
-use crate::{
-    env::{log_throttle::LogThrottle, readiness::Status, telemetry::Telemetry},
-    tracker::event_counters::EventCounters,
-};
-
-/// How often and how long, for every market.
-#[derive(Clone, Debug)]
-pub struct Rhythm {
-    /// Between two passes of the summary.
-    pub summary: Duration,
-    /// Between two writings of the statistics of the hours.
-    pub hourly: Duration,
-    /// Between two writings of the statistics of the day.
-    pub daily: Duration,
-    /// Between two passes of the current epoch.
-    pub current_epoch: Duration,
-    /// The least time between two passes of the current epoch that events ask for.
-    pub wake_debounce: Duration,
-    /// An unfinished epoch is sealed this long after its window closed.
-    pub seal_after: Duration,
-    /// The length of a measurement window.
-    pub measurement_window: Duration,
-    /// The longest pause before the next attempt after a failure of Redis.
-    pub reconnect_within: Duration,
-}
-
-impl Rhythm {
-    /// How often datasets are written.
-    #[must_use]
-    pub fn intervals(&self) -> Intervals {
-        let Self { summary, hourly, daily, current_epoch, .. } = *self;
-        Intervals { summary, hourly, daily, current_epoch }
-    }
-}
+use crate::env::{log_throttle::LogThrottle, readiness::Status, telemetry::Telemetry};
 
 /// Shared by all actors of a tree. Clones share everything.
 #[derive(Clone)]
@@ -50,22 +16,16 @@ pub struct Services {
     pub telemetry: Telemetry,
     /// What readiness depends on.
     pub status: Arc<Status>,
-    /// The rhythm of the markets.
-    pub rhythm: Rhythm,
-    /// This validator's id.
-    pub validator: String,
-    /// Events heard since the process began.
-    pub heard: Arc<EventCounters>,
     log_throttle: Arc<LogThrottle>,
 }
 
 impl Services {
     /// Ties the services of one tree together.
     #[must_use]
-    pub fn new(store: Store, telemetry: Telemetry, rhythm: Rhythm, validator: String, clock: &Clock) -> Self {
+    pub fn new(store: Store, telemetry: Telemetry, clock: &Clock) -> Self {
         let (status, log_throttle) = (Arc::new(Status::new(clock)), Arc::new(LogThrottle::new(clock)));
-        let heard = Arc::new(EventCounters::new(clock));
-        Self { store, telemetry, status, rhythm, validator, heard, log_throttle }
+        telemetry.observe_pool(store.clone());
+        Self { store, telemetry, status, log_throttle }
     }
 
     /// Counts a failed step, and logs it once a minute.

@@ -1,12 +1,135 @@
 //! The joined tables hold what the code registers, passes and tests.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
 };
 
+use domain::chain::ContractAddress;
+use evm::{ChainConfig, Contracts, Source};
+use store_redis::{RedisSettings, Store};
+use supervision::{Activity, ActorHealth, Clock, MailboxStats, State};
+
 use super::*;
+use crate::{
+    collector::{CollectorMetrics, Progress},
+    env::telemetry::{Kind, Telemetry},
+    tracker::TrackerMetrics,
+};
+
+/// A pool that is not connected.
+fn pool() -> Store {
+    let second = Duration::from_secs(1);
+    let server = redis::IntoConnectionInfo::into_connection_info("redis://127.0.0.1:1").expect("a URL");
+    let settings = RedisSettings {
+        servers: server.into(),
+        certificates: None,
+        shown: String::new(),
+        pool_size: 1,
+        connect_timeout: second,
+        command_timeout: second,
+    };
+    Store::new(settings).expect("settings")
+}
+
+/// Every group of metrics on one registry.
+fn registered() -> Telemetry {
+    let (telemetry, clock) =
+        (Telemetry::new().expect("an own registry refuses nothing"), Clock::manual(Duration::ZERO));
+    telemetry.observe_tree(|| {
+        vec![ActorHealth {
+            path: "a".to_owned(),
+            supervisor: false,
+            state: State::Running,
+            degraded: false,
+            generation: 1,
+            exits: [0; 7],
+            last_crash: None,
+            activity: Activity::Idle,
+            wedged: false,
+            quiet: Duration::ZERO,
+            mailbox: Some(MailboxStats::default()),
+        }]
+    });
+    telemetry.observe_pool(pool());
+    telemetry.error("read_epochs", "timeout");
+    telemetry.round_trips("summary", 4);
+    telemetry.pool_waited(Duration::from_millis(2));
+    let tracker = TrackerMetrics::register(telemetry.meter(), &clock);
+    tracker.dataset_written("m", &store_tracker::datasets::SUMMARY, Duration::ZERO);
+    tracker.pass_took(&store_tracker::datasets::SUMMARY, Duration::ZERO);
+    tracker.unfinished_epochs("m", 1);
+    let collector = CollectorMetrics::register(telemetry.meter());
+    let (protocol_state, markets) = (ContractAddress([1; 20]), vec![ContractAddress([2; 20])]);
+    let contracts = Contracts { protocol_state, priorities: None, markets };
+    let nobody = "http://127.0.0.1:1".parse().expect("a URL");
+    let source = Source::new(ChainConfig::new(vec![nobody], contracts)).expect("a source");
+    collector.observe(source, Arc::new(Progress::new(&clock)));
+    telemetry
+}
+
+fn types(text: &str) -> BTreeMap<&str, &str> {
+    text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect()
+}
+
+#[test]
+fn every_metric_is_in_the_table_and_is_exposed_with_its_kind_and_sentence() {
+    let telemetry = registered();
+    let text = telemetry.render().expect("metrics can be rendered");
+    let types = types(&text);
+    // These show nothing before there is a checkpoint, a window, a batch, or a market that waited for a worker.
+    let of_collector: Vec<&str> = collector::metrics::metrics().map(|row| row.name).collect();
+    let needs_a_value = |row: &Metric| {
+        let suffixes = ["block_height", "block_lag", "backfill_estimate_seconds", "worker_wait_seconds"];
+        let has_market = row.labels.iter().any(|label| label.name == "market");
+        let is_late = has_market || suffixes.iter().any(|name| row.name.ends_with(name));
+        is_late && of_collector.contains(&row.name)
+    };
+    for row in metrics() {
+        let kind = match row.kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram(_) => "histogram",
+        };
+        match types.get(row.name) {
+            Some(shown) => assert_eq!(*shown, kind, "{}", row.name),
+            None => assert!(needs_a_value(row), "{} is in the table and is not registered", row.name),
+        }
+        let help = format!("# HELP {} {}", row.name, row.sentence);
+        assert!(!types.contains_key(row.name) || text.lines().any(|line| line == help), "{}", row.name);
+    }
+    let known: BTreeSet<&str> = metrics().map(|row| row.name).collect();
+    for name in types.keys().filter(|name| !name.starts_with("process_")) {
+        assert!(known.contains(name), "{name} is exposed and in no table");
+    }
+}
+
+#[test]
+fn every_name_follows_the_rules_of_prometheus() {
+    let text = registered().render().expect("metrics can be rendered");
+    for unwanted in ["_total_total", "_seconds_seconds", "otel_", "target_info"] {
+        assert!(!text.contains(unwanted), "{unwanted} in {text}");
+    }
+    let names: BTreeSet<&str> = metrics().map(|row| row.name).collect();
+    assert_eq!(names.len(), metrics().count(), "a name stands twice");
+    for row in metrics() {
+        let Metric { name, kind, unit, sentence, .. } = row;
+        assert!(name.starts_with("state_tracker_"), "{name}");
+        assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
+        assert_eq!(name.ends_with("_total"), *kind == Kind::Counter, "{name} is a {kind:?}");
+        let ends = |unit: &str| name.trim_end_matches("_total").ends_with(unit);
+        assert_eq!((*unit == "seconds", *unit == "bytes"), (ends("_seconds"), ends("_bytes")), "{name}");
+        assert!(sentence.ends_with('.') && sentence.starts_with(char::is_uppercase), "{name}: {sentence}");
+    }
+    // A series that is told twice makes the whole scrape fail.
+    let series: Vec<_> =
+        text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit_once(' ')).collect();
+    assert_eq!(series.iter().map(|(name, _)| name).collect::<BTreeSet<_>>().len(), series.len());
+    assert!(series.iter().all(|(_, value)| value.parse::<f64>().is_ok_and(f64::is_finite)));
+}
 
 /// The sources below a directory of the workspace.
 fn sources(directory: &str) -> Vec<(PathBuf, String)> {

@@ -15,21 +15,18 @@ use domain::{
     Number,
     tracker::{Datasets, Due, Summary, Sums, Totals},
 };
-use store_tracker::{MarketKeys, MarketStore, Outputs, Pass, Reach, Scope};
+use store_tracker::{
+    Dataset, MarketKeys, MarketStore, Outputs, Pass, Reach, Scope, Written,
+    datasets::{DAILY, HOURLY, SUMMARY},
+};
 use supervision::{Actor, Clock, Context, Failure};
 
 use super::{
     passes::{Next, PassError, Passes, keep_passing},
     points,
+    services::TrackerServices,
 };
-use crate::env::{
-    messages::Look,
-    services::Services,
-    telemetry::{Aggregation, Dataset as Name},
-};
-
-/// The dataset's name in the status.
-pub(crate) const DATASET: &str = "summary";
+use crate::env::messages::Look;
 
 /// After a longer time than this without a pass all is looked at that is still there, in seconds. A pass of the last
 /// minutes looks back twice as far, so that what comes some minutes late is seen too.
@@ -37,7 +34,7 @@ const RECENT: f64 = 300.0;
 
 /// The actor.
 pub struct Aggregator {
-    services: Services,
+    tracker: TrackerServices,
     market: MarketStore,
     /// The original's numbers are shown; the ledger is kept all the same, so that nothing is lost by it.
     original: bool,
@@ -55,12 +52,12 @@ pub struct Aggregator {
 impl Aggregator {
     /// An aggregator of the market with these keys.
     #[must_use]
-    pub fn new(services: Services, keys: MarketKeys) -> Self {
-        let market = MarketStore::new(keys, &services.validator);
+    pub fn new(tracker: TrackerServices, keys: MarketKeys) -> Self {
+        let market = MarketStore::new(keys, &tracker.validator);
         let (last_good, ledger) = (HashMap::new(), None);
         let (passed, hourly_due, daily_due) = (None, None, None);
         Self {
-            services,
+            tracker,
             market,
             original: false,
             reach: Reach::Full,
@@ -87,7 +84,7 @@ impl Aggregator {
                 self.last_good.insert(name.to_owned(), (value, now));
             }
         }
-        let limit = 3.0 * self.services.rhythm.summary.as_secs_f64();
+        let limit = 3.0 * SUMMARY.interval(&self.tracker.rhythm.intervals).as_secs_f64();
         let last_good = |name: &str| {
             let (value, at) = self.last_good.get(name)?;
             (now - at <= limit).then_some(*value)
@@ -119,27 +116,42 @@ impl Aggregator {
                      they count what Redis can still prove. Check its persistence (appendonly) and its replicas",
                     self.market()
                 );
-                self.services.warn("keep the ledger", "lost", self.market(), &message);
+                self.tracker.services.warn("keep the ledger", "lost", self.market(), &message);
             }
         }
         // A ledger that this pass is about to make may be made by another tracker a moment earlier.
         self.ledger = born.map(|born| (born, *sums));
     }
+
+    /// Notes what a pass has written and what it took.
+    fn note(&self, totals: &Totals, written: &Written, at: Duration, took: Duration) {
+        let metrics = &self.tracker.metrics;
+        for dataset in &written.datasets {
+            metrics.dataset_written(self.market(), dataset, at);
+            metrics.pass_took(dataset, took);
+        }
+        metrics.late_changes(totals.late.len() as u64);
+        metrics.unfinished_epochs(self.market(), totals.unfinished);
+        if written.left > 0 {
+            // It may have sealed some of them, and counts those; the others are looked at with the next pass.
+            let (market, left) = (self.market(), written.left);
+            tracing::debug!(market, left, "another tracker keeps this ledger too");
+        } else {
+            let unaccounted = totals.finished.iter().map(|(_, entry)| entry.sums().unaccounted).sum();
+            metrics.unaccounted_epochs(unaccounted);
+        }
+    }
 }
 
 impl Passes for Aggregator {
-    const DATASET: &'static str = DATASET;
+    const DATASET: Dataset = SUMMARY;
 
-    fn services(&self) -> &Services {
-        &self.services
+    fn tracker(&self) -> &TrackerServices {
+        &self.tracker
     }
 
     fn market(&self) -> &str {
         self.market.keys().market().checksummed()
-    }
-
-    fn interval(&self) -> Duration {
-        self.services.rhythm.summary
     }
 
     fn interrupted(&mut self) {
@@ -158,16 +170,17 @@ impl Passes for Aggregator {
             self.reach = Reach::Full;
         }
         points::AGGREGATOR_BEFORE_READ.pass().await?;
-        let mut session = self.services.store.session("read the timelines").await?;
-        self.services.telemetry.pool_waited(began.elapsed());
+        let services = self.tracker.services.clone();
+        let mut session = services.store.session("read the timelines").await?;
+        services.telemetry.pool_waited(began.elapsed());
         let is_due = |due: Option<Instant>| due.is_none_or(|due| clock.now() >= due);
         let due = Due { hourly: is_due(self.hourly_due), daily: is_due(self.daily_due) };
         let pass = self.market.read(&mut session, now, Scope { reach: self.reach, due }).await?;
-        self.services.note_faults(&pass.faults);
+        services.note_faults(&pass.faults);
         points::AGGREGATOR_AFTER_READ.pass().await?;
 
-        let rhythm = self.services.rhythm.clone();
-        let totals = Totals::of(&pass.seen, &self.services.validator, rhythm.seal_after.as_secs_f64());
+        let rhythm = self.tracker.rhythm.clone();
+        let totals = Totals::of(&pass.seen, &self.tracker.validator, rhythm.seal_after.as_secs_f64());
         self.notice_loss(&pass, &totals);
         // Totals that lack some make no statistics, which would stand for an interval: those follow with the pass that
         // has them all, at once.
@@ -178,54 +191,25 @@ impl Passes for Aggregator {
         self.fill(&mut datasets.summary, &pass);
         let mut original = None;
         if self.original {
-            let (heard, gaps) = (self.services.heard.since(), datasets.gaps.len() as u64);
-            let (texts, faults) = self.market.original(&mut session, now, &heard, gaps).await?;
-            self.services.note_faults(&faults);
+            let (events, gaps) = (self.tracker.events.since(), datasets.gaps.len() as u64);
+            let (texts, faults) = self.market.original(&mut session, now, &events, gaps).await?;
+            services.note_faults(&faults);
             original = Some(texts);
         }
-        let intervals = rhythm.intervals();
-        let outputs = Outputs { datasets: &datasets, intervals: &intervals, original: original.as_ref() };
+        let outputs =
+            Outputs { datasets: &datasets, intervals: &rhythm.intervals, original: original.as_ref() };
         points::AGGREGATOR_BEFORE_COMMIT.pass().await?;
         let written = self.market.commit(&mut session, &pass, &totals, outputs).await?;
         points::AGGREGATOR_AFTER_COMMIT.pass().await?;
-        self.services.note_faults(&written.faults);
+        services.note_faults(&written.faults);
         if due.hourly {
-            self.hourly_due = Some(clock.now() + rhythm.hourly);
+            self.hourly_due = Some(clock.now() + HOURLY.interval(&rhythm.intervals));
         }
         if due.daily {
-            self.daily_due = Some(clock.now() + rhythm.daily);
+            self.daily_due = Some(clock.now() + DAILY.interval(&rhythm.intervals));
         }
-
-        let telemetry = &self.services.telemetry;
-        telemetry.round_trips("summary", session.round_trips());
-        let made = [
-            (Name::DashboardSummary, true),
-            (Name::Participation, true),
-            (Name::HourlyStats, due.hourly),
-            (Name::DailyStats, due.daily),
-        ];
-        for (name, _) in made.into_iter().filter(|(_, made)| *made) {
-            telemetry.dataset_generated(name);
-            telemetry.dataset_written(self.market(), name, wall);
-        }
-        telemetry.late_changes(totals.late.len() as u64);
-        telemetry.unfinished_epochs(self.market(), totals.unfinished);
-        if written.left > 0 {
-            // It may have sealed some of them, and counts those; the others are looked at with the next pass.
-            let (market, left) = (self.market(), written.left);
-            tracing::debug!(market, left, "another tracker keeps this ledger too");
-        } else {
-            let unaccounted = totals.finished.iter().map(|(_, entry)| entry.sums().unaccounted).sum();
-            telemetry.unaccounted_epochs(unaccounted);
-        }
-        let took = [
-            (Aggregation::CurrentMetrics, true),
-            (Aggregation::HourlyStats, due.hourly),
-            (Aggregation::DailyStats, due.daily),
-        ];
-        for (kind, _) in took.into_iter().filter(|(_, made)| *made) {
-            telemetry.aggregation_took(kind, began.elapsed());
-        }
+        services.telemetry.round_trips("summary", session.round_trips());
+        self.note(&totals, &written, wall, began.elapsed());
         self.passed = Some(now);
         self.reach = if again { Reach::Full } else { Reach::Recent };
         Ok(if again { Next::AtOnce } else { Next::Interval })

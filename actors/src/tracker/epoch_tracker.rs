@@ -10,28 +10,22 @@ use domain::{
     tracker::{current_epoch, learn_from_chain},
 };
 use store_collector::{ChainKeys, windows};
-use store_tracker::{MarketKeys, MarketStore, datasets::CURRENT_EPOCH};
+use store_tracker::{Dataset, MarketKeys, MarketStore, datasets::CURRENT_EPOCH};
 use supervision::{Actor, Clock, Context, Failure};
 
 use super::{
     passes::{Next, PassError, Passes, keep_passing},
     points,
+    services::TrackerServices,
 };
-use crate::env::{
-    messages::Look,
-    services::Services,
-    telemetry::{Aggregation, Dataset as Name},
-};
-
-/// The dataset's name in the status.
-pub(crate) const DATASET: &str = "current epoch";
+use crate::env::messages::Look;
 
 /// How long the dataset lives where the original's numbers are shown.
 const ORIGINAL_TTL: Duration = Duration::from_secs(30);
 
 /// The actor.
 pub struct EpochTracker {
-    services: Services,
+    tracker: TrackerServices,
     market: MarketStore,
     /// The original's numbers are shown.
     original: bool,
@@ -44,9 +38,9 @@ pub struct EpochTracker {
 impl EpochTracker {
     /// A tracker of the market with these keys.
     #[must_use]
-    pub fn new(services: Services, keys: MarketKeys) -> Self {
-        let market = MarketStore::new(keys, &services.validator);
-        Self { services, market, original: false, chain: None, rested: None }
+    pub fn new(tracker: TrackerServices, keys: MarketKeys) -> Self {
+        let market = MarketStore::new(keys, &tracker.validator);
+        Self { tracker, market, original: false, chain: None, rested: None }
     }
 
     /// The same, showing the original's numbers.
@@ -63,18 +57,14 @@ impl EpochTracker {
 }
 
 impl Passes for EpochTracker {
-    const DATASET: &'static str = DATASET;
+    const DATASET: Dataset = CURRENT_EPOCH;
 
-    fn services(&self) -> &Services {
-        &self.services
+    fn tracker(&self) -> &TrackerServices {
+        &self.tracker
     }
 
     fn market(&self) -> &str {
         self.market.keys().market().checksummed()
-    }
-
-    fn interval(&self) -> Duration {
-        self.services.rhythm.current_epoch
     }
 
     fn rests_until(&self) -> Option<Instant> {
@@ -82,11 +72,12 @@ impl Passes for EpochTracker {
     }
 
     async fn pass(&mut self, _look: Option<&Look>, clock: &Clock) -> Result<Next, PassError> {
-        self.rested = Some(clock.now() + self.services.rhythm.wake_debounce);
+        self.rested = Some(clock.now() + self.tracker.rhythm.wake_debounce);
         let (began, now) = (Instant::now(), clock.unix());
         points::EPOCH_TRACKER_BEFORE_READ.pass().await?;
-        let mut session = self.services.store.session("read the newest epochs").await?;
-        self.services.telemetry.pool_waited(began.elapsed());
+        let services = &self.tracker.services;
+        let mut session = services.store.session("read the newest epochs").await?;
+        services.telemetry.pool_waited(began.elapsed());
         let second = now.as_secs_f64();
         let (current, ttl, faults) = if self.original {
             let (current, faults) = self.market.original_current(&mut session, second).await?;
@@ -98,20 +89,18 @@ impl Passes for EpochTracker {
             }
             let current =
                 current_epoch(&candidates, second).map(|current| current.to_json(second).to_string());
-            (current, CURRENT_EPOCH.ttl(&self.services.rhythm.intervals()), faults)
+            (current, CURRENT_EPOCH.ttl(&self.tracker.rhythm.intervals), faults)
         };
-        self.services.note_faults(&faults);
+        services.note_faults(&faults);
         points::EPOCH_TRACKER_BEFORE_COMMIT.pass().await?;
-        let telemetry = &self.services.telemetry;
         // A market in which no epoch was ever opened has no current one.
         if let Some(current) = current {
             self.market.write_current_epoch(&mut session, &current, ttl).await?;
-            telemetry.dataset_generated(Name::CurrentEpoch);
-            telemetry.dataset_written(self.market(), Name::CurrentEpoch, now);
+            self.tracker.metrics.dataset_written(self.market(), &CURRENT_EPOCH, now);
         }
         points::EPOCH_TRACKER_AFTER_COMMIT.pass().await?;
-        telemetry.round_trips("current_epoch", session.round_trips());
-        telemetry.aggregation_took(Aggregation::CurrentEpoch, began.elapsed());
+        services.telemetry.round_trips("current_epoch", session.round_trips());
+        self.tracker.metrics.pass_took(&CURRENT_EPOCH, began.elapsed());
         Ok(Next::Interval)
     }
 }

@@ -17,11 +17,8 @@ use store_redis::StoreError;
 use store_tracker::{Index, IndexKeys, Indexed};
 use supervision::{Actor, Batch, Clock, Context, Failure, fail::InjectedFailure};
 
-use super::points;
-use crate::{
-    env::{messages::IndexEvents, services::Services, telemetry::IndexOutcome},
-    tracker::listener::IndexEdge,
-};
+use super::{listener::IndexEdge, metrics::IndexOutcome, points, services::TrackerServices};
+use crate::env::messages::IndexEvents;
 
 /// How often validators are looked at for the time that has passed.
 const AGE_EVERY: Duration = Duration::from_secs(60);
@@ -32,7 +29,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The actor.
 pub struct Indexer {
-    services: Services,
+    tracker: TrackerServices,
     edge: IndexEdge,
     /// How long the index is kept, in seconds.
     retention: u64,
@@ -64,31 +61,32 @@ impl Indexer {
 
     /// An indexer of what comes over this edge; what it writes is kept for `retention`.
     #[must_use]
-    pub fn new(services: Services, edge: IndexEdge, retention: Duration) -> Self {
-        Self { services, edge, retention: retention.as_secs() }
+    pub fn new(tracker: TrackerServices, edge: IndexEdge, retention: Duration) -> Self {
+        Self { tracker, edge, retention: retention.as_secs() }
     }
 
     /// Writes what these messages change.
     async fn commit(&self, work: Work, clock: &Clock) -> Result<(), CommitError> {
         points::INDEXER_BEFORE_COMMIT.pass().await?;
         let (began, now) = (Instant::now(), clock.unix().as_secs());
-        let mut session = self.services.store.session("index events").await?;
-        self.services.telemetry.pool_waited(began.elapsed());
+        let services = &self.tracker.services;
+        let mut session = services.store.session("index events").await?;
+        services.telemetry.pool_waited(began.elapsed());
         let (mut indexed, mut backwards) = (0, 0);
         for (keys, changes) in work.changes {
             let index = Index::new(keys, self.retention);
             let Indexed { backwards: more, faults } = index.apply(&mut session, &changes, now).await?;
-            self.services.note_unwritten("index events", &faults);
+            services.note_unwritten("index events", &faults);
             backwards += more;
             indexed += changes.events;
         }
         points::INDEXER_AFTER_COMMIT.pass().await?;
         let dropped = work.numbers.iter().map(|&(number, events)| self.edge.take(number, events)).sum();
-        let telemetry = &self.services.telemetry;
-        telemetry.index_events(IndexOutcome::Indexed, indexed);
-        telemetry.index_events(IndexOutcome::Backwards, backwards);
-        telemetry.index_events(IndexOutcome::Dropped, dropped);
-        telemetry.round_trips("index", session.round_trips());
+        let metrics = &self.tracker.metrics;
+        metrics.index_events(IndexOutcome::Indexed, indexed);
+        metrics.index_events(IndexOutcome::Backwards, backwards);
+        metrics.index_events(IndexOutcome::Dropped, dropped);
+        services.telemetry.round_trips("index", session.round_trips());
         Ok(())
     }
 
@@ -101,7 +99,7 @@ impl Indexer {
 
     /// Lets validators fall to where the time has brought them.
     async fn age(&self, cx: &Context<IndexEvents>, clock: &Clock) -> Result<(), StoreError> {
-        let mut session = self.services.store.session("age validators").await?;
+        let mut session = self.tracker.services.store.session("age validators").await?;
         // Those of markets that are gone are left to their retention.
         for keys in self.edge.indexes().now() {
             let index = Index::new(keys, self.retention);
@@ -109,7 +107,7 @@ impl Indexer {
             loop {
                 let now = clock.unix().as_secs();
                 let (next, faults) = index.age_validators(&mut session, cursor, SLICE, now).await?;
-                self.services.note_unwritten("age validators", &faults);
+                self.tracker.services.note_unwritten("age validators", &faults);
                 cx.progress();
                 if next == 0 {
                     break;
@@ -161,7 +159,7 @@ impl Actor for Indexer {
 
     async fn run(&mut self, cx: &mut Context<IndexEvents>) -> Result<(), Failure> {
         let clock = cx.clock().clone();
-        let retry = self.services.rhythm.reconnect_within.min(RETRY_AFTER);
+        let retry = self.tracker.rhythm.reconnect_within.min(RETRY_AFTER);
         let mut age_at = clock.now();
         loop {
             if clock.now() >= age_at {
@@ -173,7 +171,7 @@ impl Actor for Indexer {
                     aged = self.age(cx, &clock) => aged,
                 };
                 if let Err(error) = aged {
-                    self.services.note_error(&error);
+                    self.tracker.services.note_error(&error);
                     age_at = clock.now() + retry;
                 }
             }
@@ -186,7 +184,7 @@ impl Actor for Indexer {
                 Ok(()) => {}
                 Err(CommitError::Actor(failure)) => return Err(failure),
                 Err(CommitError::Store(error)) => {
-                    self.services.note_error(&error);
+                    self.tracker.services.note_error(&error);
                     // Best effort: what Redis does not take before the stop is not waited for.
                     if cx.is_stopping() {
                         return Ok(());

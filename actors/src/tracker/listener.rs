@@ -25,11 +25,12 @@ use store_redis::{EventStream, StoreError, Subscriber};
 use store_tracker::{MarketKeys, channels};
 use supervision::{Actor, Clock, Context, Failure, NoMessage};
 
-use super::points;
-use crate::{
-    env::{messages::Look, services::Services},
-    tracker::market_registry::{Changes, MarketEdges, MarketRegistry},
+use super::{
+    market_registry::{Changes, MarketEdges, MarketRegistry},
+    points,
+    services::TrackerServices,
 };
+use crate::env::messages::Look;
 use index_feed::Feed;
 pub use index_feed::IndexEdge;
 
@@ -44,16 +45,17 @@ const EVENTS_A_TURN: usize = 256;
 
 /// The actor.
 pub struct Listener {
-    services: Services,
+    tracker: TrackerServices,
     registry: MarketRegistry,
     /// Those that are listened for, as the registry had them.
     markets: Arc<[MarketEdges]>,
     /// Market by its own channel.
     channels: HashMap<String, usize>,
     collected: EventCounts,
-    /// Events to be told to a market beyond those of the common channel.
-    own: Vec<u64>,
-    common: u64,
+    /// Whether there was an event on a market's own channel since the last hand-over.
+    own: Vec<bool>,
+    /// The same for the common channel.
+    common: bool,
     /// Events were dropped since the markets last looked for that reason, and when that was.
     missed: bool,
     looked: Option<Instant>,
@@ -84,15 +86,15 @@ enum End {
 impl Listener {
     /// A listener for the markets of this registry.
     #[must_use]
-    pub fn new(services: Services, registry: MarketRegistry) -> Self {
+    pub fn new(tracker: TrackerServices, registry: MarketRegistry) -> Self {
         let mut listener = Self {
-            services,
+            tracker,
             registry,
             markets: Arc::default(),
             channels: HashMap::new(),
             collected: EventCounts::default(),
             own: Vec::new(),
-            common: 0,
+            common: false,
             missed: false,
             looked: None,
             feed: None,
@@ -104,7 +106,7 @@ impl Listener {
     /// Takes over the markets of the registry. What was collected must have been handed over.
     fn take_markets(&mut self) {
         self.markets = self.registry.now();
-        self.own = vec![0; self.markets.len()];
+        self.own = vec![false; self.markets.len()];
         let named = |(at, market): (usize, &MarketEdges)| {
             market.keys.events().map(move |name| (name, at)).collect::<Vec<_>>()
         };
@@ -139,17 +141,16 @@ impl Listener {
 
     fn pauses(&self) -> ExponentialBackoff {
         ExponentialBuilder::new()
-            .with_min_delay(Duration::from_millis(50).min(self.services.rhythm.reconnect_within))
-            .with_max_delay(self.services.rhythm.reconnect_within / 2)
+            .with_min_delay(Duration::from_millis(50).min(self.tracker.rhythm.reconnect_within))
+            .with_max_delay(self.tracker.rhythm.reconnect_within / 2)
             .with_jitter()
             .without_max_times()
             .build()
     }
 
     fn lost(&self, why: &str) {
-        self.services.status.unsubscribed(why);
-        self.services.telemetry.subscription_connected(false);
-        self.services.telemetry.redis_up(false);
+        self.tracker.services.status.unsubscribed(why);
+        self.tracker.metrics.subscribed(false);
     }
 
     /// Reads events until the connection or the actor ends.
@@ -188,7 +189,7 @@ impl Listener {
                     self.hand_over(&clock).await?;
                     look_at = self.make_up_for_dropped(&clock);
                     if let Err(error) = self.follow_roster(subscriber).await {
-                        self.services.note_error(&error);
+                        self.tracker.services.note_error(&error);
                         return Ok(End::Lost(error.to_string()));
                     }
                 }
@@ -206,7 +207,7 @@ impl Listener {
                 IndexEvents::Time => {
                     ping_at = clock.now() + PING_EVERY;
                     if let Err(error) = cx.idle(subscriber.ping()).await {
-                        self.services.note_error(&error);
+                        self.tracker.services.note_error(&error);
                         return Ok(End::Lost(error.to_string()));
                     }
                 }
@@ -225,8 +226,8 @@ impl Listener {
     /// Counts the events that were dropped because nobody read them in time. They were missed as in an interruption: the
     /// markets look at their keys, but not more often than they can bear. When they are to be told, if not now.
     fn make_up_for_dropped(&mut self, clock: &Clock) -> Option<Instant> {
-        let dropped = self.services.store.take_dropped_events();
-        self.services.telemetry.events_dropped(dropped);
+        let dropped = self.tracker.services.store.take_dropped_events();
+        self.tracker.metrics.events_dropped(dropped);
         self.missed |= dropped > 0;
         if !self.missed {
             return None;
@@ -249,17 +250,17 @@ impl Listener {
         let market = self.channels.get(channel).copied();
         if market.is_none() {
             // The original knows the common channel alone.
-            self.services.heard.add(entity, payload);
+            self.tracker.events.add(entity, payload);
         }
         match market.and_then(|at| self.own.get_mut(at)) {
-            Some(own) => *own += 1,
-            None => self.common += 1,
+            Some(own) => *own = true,
+            None => self.common = true,
         }
         if let Some(feed) = &mut self.feed
             && feed.collect(market, payload)
         {
             // A message is full: it does not wait for the next hand-over.
-            feed.hand_over(clock.unix().as_secs(), &self.services.telemetry);
+            feed.hand_over(clock.unix().as_secs(), &self.tracker.metrics);
         }
     }
 
@@ -268,21 +269,17 @@ impl Listener {
         points::LISTENER_BEFORE_HAND_OVER.pass().await?;
         let collected = std::mem::take(&mut self.collected);
         for (entity, count) in collected.iter() {
-            self.services.telemetry.event_received(entity.as_str(), count);
-            if entity != Entity::Malformed {
-                self.services.telemetry.change_processed(entity.as_str(), count);
-            }
+            self.tracker.metrics.events(entity, count);
         }
         let common = std::mem::take(&mut self.common);
         for (market, own) in self.markets.iter().zip(&mut self.own) {
-            let events = common + std::mem::take(own);
-            if events > 0 {
+            if common | std::mem::take(own) {
                 // A refusal means that the market is being stopped: then nobody needs to look.
-                let _ = market.epoch_tracker.try_send(Look { events, gap: false });
+                let _ = market.epoch_tracker.try_send(Look { gap: false });
             }
         }
         if let Some(feed) = &mut self.feed {
-            feed.hand_over(clock.unix().as_secs(), &self.services.telemetry);
+            feed.hand_over(clock.unix().as_secs(), &self.tracker.metrics);
         }
         points::LISTENER_AFTER_HAND_OVER.pass().await?;
         Ok(())
@@ -294,7 +291,7 @@ fn wake<'a>(markets: impl IntoIterator<Item = &'a MarketEdges>) {
     for market in markets {
         for edge in [&market.aggregator, &market.epoch_tracker] {
             // A refusal means that the market is being stopped: then nobody needs to look.
-            let _ = edge.try_send(Look { events: 0, gap: true });
+            let _ = edge.try_send(Look { gap: true });
         }
     }
 }
@@ -315,27 +312,26 @@ impl Actor for Listener {
                     tokio::select! {
                         biased;
                         () = cx.stopped() => None,
-                        subscribed = self.services.store.subscribe(channels(&keys)) => Some(subscribed),
+                        subscribed = self.tracker.services.store.subscribe(channels(&keys)) => Some(subscribed),
                     }
                 })
                 .await;
             let why = match subscribed {
                 None => return Ok(()),
                 Some(Err(error)) => {
-                    self.services.note_error(&error);
+                    self.tracker.services.note_error(&error);
                     error.to_string()
                 }
                 Some(Ok((mut subscriber, mut events))) => {
                     if std::mem::replace(&mut heard_before, true) {
-                        self.services.telemetry.subscription_gap();
+                        self.tracker.metrics.subscription_gap();
                     }
-                    tracing::info!(redis = ?self.services.store, "subscribed; every market looks at its keys");
-                    self.services.status.subscribed();
-                    self.services.telemetry.subscription_connected(true);
-                    self.services.telemetry.redis_up(true);
+                    tracing::info!(redis = ?self.tracker.services.store, "subscribed; every market looks at its keys");
+                    self.tracker.services.status.subscribed();
+                    self.tracker.metrics.subscribed(true);
                     pauses = self.pauses();
                     // Of the subscription before this one.
-                    self.services.telemetry.events_dropped(self.services.store.take_dropped_events());
+                    self.tracker.metrics.events_dropped(self.tracker.services.store.take_dropped_events());
                     points::LISTENER_AFTER_SUBSCRIBE.pass().await?;
                     self.missed = false;
                     wake(self.markets.iter());
@@ -349,8 +345,8 @@ impl Actor for Listener {
                 }
             };
             self.lost(&why);
-            let pause = pauses.next().unwrap_or(self.services.rhythm.reconnect_within);
-            cx.pause(clock.sleep(pause.min(self.services.rhythm.reconnect_within))).await;
+            let pause = pauses.next().unwrap_or(self.tracker.rhythm.reconnect_within);
+            cx.pause(clock.sleep(pause.min(self.tracker.rhythm.reconnect_within))).await;
         }
     }
 }

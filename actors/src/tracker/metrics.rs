@@ -1,4 +1,5 @@
-//! What is known of each market, read during a scrape: a market that is removed leaves no series behind.
+//! The metrics of the tracker. What is known of each market is read during a scrape, so that a market that is removed leaves
+//! no series behind.
 
 use std::{
     collections::BTreeMap,
@@ -6,85 +7,271 @@ use std::{
     time::Duration,
 };
 
-use opentelemetry::{KeyValue, metrics::Meter};
+use domain::tracker::Entity;
+use store_tracker::{DATASETS, Dataset};
 use supervision::Clock;
 
-use crate::env::telemetry::{Dataset, lock};
+use crate::env::{
+    lock::lock,
+    telemetry::{Counter, Gauge, Histogram, Label, Meter, Metric, Observed, Values},
+};
 
-const DATASET_AGE: &str = "state_tracker_dataset_age_seconds";
-const UNFINISHED_EPOCHS: &str = "state_tracker_unfinished_epochs";
+/// From a pass that finds nothing new to one that meets a struggling server, in seconds.
+const PASS_SECONDS: &[f64] =
+    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
-/// The last word on each market.
-#[derive(Default)]
-pub(crate) struct Markets(Mutex<BTreeMap<String, Market>>);
+const MARKET: Label = Label { name: "market", values: Values::Configuration };
+const ENTITY_TYPE: Label = Label {
+    name: "entity_type",
+    values: Values::Known(|| {
+        let well_formed = Entity::ALL.into_iter().filter(|entity| *entity != Entity::Malformed);
+        well_formed.map(Entity::as_str).collect()
+    }),
+};
+const DATASET_TYPE: Label = Label {
+    name: "dataset_type",
+    values: Values::Known(|| DATASETS.iter().filter_map(|dataset| dataset.label).collect()),
+};
+const AGGREGATION_TYPE: Label = Label {
+    name: "aggregation_type",
+    values: Values::Known(|| DATASETS.iter().filter_map(|dataset| dataset.aggregation).collect()),
+};
+const OUTCOME: Label =
+    Label { name: "outcome", values: Values::Known(|| IndexOutcome::ALL.map(IndexOutcome::as_str).to_vec()) };
+
+domain::table! {
+    /// The metrics that the tracker's actors note.
+    pub(crate) METRICS: Metric;
+    CHANGES = Metric::counter("state_tracker_changes_processed_total", &[ENTITY_TYPE], "events",
+        "The listener passed on this many events; malformed ones are left out.");
+    EVENTS = Metric::counter("state_tracker_events_received_total", &[ENTITY_TYPE], "events",
+        "The listener received this many events; malformed ones count as `other`.");
+    DATASETS_WRITTEN = Metric::counter("state_tracker_datasets_generated_total", &[DATASET_TYPE], "datasets",
+        "The tracker wrote this many datasets.");
+    PASS_DURATION = Metric::histogram("state_tracker_aggregation_duration_seconds", &[AGGREGATION_TYPE],
+        PASS_SECONDS, "A pass that wrote the dataset took this long, reading included.");
+    REDIS_UP = Metric::gauge("state_tracker_redis_up", &[], "0 or 1",
+        "Redis serves the subscription (1) or not (0).");
+    SUBSCRIBED = Metric::gauge("state_tracker_subscription_connected", &[], "0 or 1",
+        "The listener is subscribed to state changes (1) or not (0).");
+    GAPS = Metric::counter("state_tracker_subscription_gaps_total", &[], "interruptions",
+        "The listener subscribed again this many times after an interruption; a full pass follows each time.");
+    DROPPED = Metric::counter("state_tracker_events_dropped_total", &[], "events",
+        "The listener dropped this many events for want of room; a full pass follows.");
+    UNACCOUNTED = Metric::counter("state_tracker_unaccounted_epochs_total", &[], "epochs",
+        "The aggregators sealed this many epochs without knowing their submissions.");
+    LATE = Metric::counter("state_tracker_late_changes_total", &[], "changes",
+        "Producers made this many changes to epochs that were sealed; they change no total.");
+    INDEX_EVENTS = Metric::counter("state_tracker_index_events_total", &[OUTCOME], "events",
+        "This many events for the state index had this outcome.");
+}
+
+/// The metrics of each market.
+pub(crate) static OF_MARKETS: &[Observed<Markets>] = &[
+    Observed {
+        metric: Metric::gauge(
+            "state_tracker_dataset_age_seconds",
+            &[DATASET_TYPE, MARKET],
+            "seconds",
+            "This process wrote the dataset of the market this long ago.",
+        ),
+        read: |markets, tell| {
+            let now = markets.clock.unix();
+            for (name, market) in &*lock(&markets.known) {
+                for (dataset, &at) in &market.written {
+                    let age = now.saturating_sub(at).as_secs_f64();
+                    tell(age, &[(*dataset).into(), name.clone().into()]);
+                }
+            }
+        },
+    },
+    Observed {
+        metric: Metric::gauge(
+            "state_tracker_unfinished_epochs",
+            &[MARKET],
+            "epochs",
+            "The ledger of the market holds this many epochs that are not sealed.",
+        ),
+        read: |markets, tell| {
+            for (name, market) in &*lock(&markets.known) {
+                market.unfinished.iter().for_each(|many| tell(*many as f64, &[name.clone().into()]));
+            }
+        },
+    },
+];
+
+/// What is known of each market.
+pub(crate) struct Markets {
+    clock: Clock,
+    known: Mutex<BTreeMap<Arc<str>, Market>>,
+}
 
 #[derive(Default)]
 struct Market {
     unfinished: Option<u64>,
-    written: BTreeMap<Dataset, Duration>,
+    /// When each dataset was written last, by its label, since the Unix epoch.
+    written: BTreeMap<&'static str, Duration>,
 }
 
-/// Whether this metric has the label `market`.
-pub(crate) fn owns(metric: &str) -> bool {
-    [DATASET_AGE, UNFINISHED_EPOCHS].contains(&metric)
+/// What became of an event on its way into the state index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IndexOutcome {
+    /// Its effect is written, also when it changed nothing.
+    Indexed,
+    /// One of these: it would have gone backwards, and changed nothing.
+    Backwards,
+    /// It came on the common channel, and there is an index for each of several markets.
+    Unattributed,
+    /// It never came to the indexer: the mailbox was full, or its message was given up on.
+    Dropped,
+    /// Its id is too long to be one.
+    Oversized,
+    /// The index has no place for it.
+    Ignored,
 }
 
-impl Markets {
-    /// An empty table, and the metrics that read it.
-    pub(crate) fn observed(meter: &Meter, clock: &Clock) -> Arc<Self> {
-        let markets = Arc::new(Self::default());
-        let (table, clock) = (markets.clone(), clock.clone());
-        meter
-            .f64_observable_gauge(DATASET_AGE)
-            .with_description("Time since a dataset of a market was last written by this process.")
-            .with_callback(move |metric| {
-                let now = clock.unix();
-                for (name, market) in &*lock(&table.0) {
-                    for (dataset, &at) in &market.written {
-                        let labels = [dataset.label(), label(name)];
-                        metric.observe(now.saturating_sub(at).as_secs_f64(), &labels);
-                    }
-                }
-            })
-            .build();
-        let table = markets.clone();
-        meter
-            .u64_observable_gauge(UNFINISHED_EPOCHS)
-            .with_description("Epochs in the ledger of a market that are not sealed yet.")
-            .with_callback(move |metric| {
-                for (name, market) in &*lock(&table.0) {
-                    if let Some(unfinished) = market.unfinished {
-                        metric.observe(unfinished, &[label(name)]);
-                    }
-                }
-            })
-            .build();
-        markets
-    }
+impl IndexOutcome {
+    /// Every outcome.
+    pub const ALL: [Self; 6] =
+        [Self::Indexed, Self::Backwards, Self::Unattributed, Self::Dropped, Self::Oversized, Self::Ignored];
 
-    pub(crate) fn written(&self, market: &str, dataset: Dataset, unix: Duration) {
-        self.change(market, |market| {
-            market.written.insert(dataset, unix);
-        });
-    }
-
-    pub(crate) fn unfinished(&self, market: &str, n: u64) {
-        self.change(market, |market| market.unfinished = Some(n));
-    }
-
-    pub(crate) fn remove(&self, market: &str) {
-        lock(&self.0).remove(market);
-    }
-
-    fn change(&self, market: &str, change: impl FnOnce(&mut Market)) {
-        let mut markets = lock(&self.0);
-        match markets.get_mut(market) {
-            Some(known) => change(known),
-            None => change(markets.entry(market.to_owned()).or_default()),
+    /// The value of the label `outcome`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Indexed => "indexed",
+            Self::Backwards => "backwards",
+            Self::Unattributed => "unattributed",
+            Self::Dropped => "dropped",
+            Self::Oversized => "oversized",
+            Self::Ignored => "ignored",
         }
     }
 }
 
-fn label(market: &str) -> KeyValue {
-    KeyValue::new("market", market.to_owned())
+/// The metrics of the tracker. Clones are the same metrics.
+#[derive(Clone)]
+pub struct TrackerMetrics(Arc<Instruments>);
+
+struct Instruments {
+    changes: Counter,
+    events: Counter,
+    datasets: Counter,
+    pass_duration: Histogram,
+    redis_up: Gauge,
+    subscribed: Gauge,
+    gaps: Counter,
+    dropped: Counter,
+    unaccounted: Counter,
+    late: Counter,
+    index_events: Counter,
+    markets: Arc<Markets>,
 }
+
+impl TrackerMetrics {
+    /// Registers them; `clock` is the one that the ages of datasets are measured with.
+    #[must_use]
+    pub fn register(meter: &Meter, clock: &Clock) -> Self {
+        let markets = Arc::new(Markets { clock: clock.clone(), known: Mutex::default() });
+        meter.observe(OF_MARKETS, &markets);
+        Self(Arc::new(Instruments {
+            changes: meter.counter(&CHANGES),
+            events: meter.counter(&EVENTS),
+            datasets: meter.counter(&DATASETS_WRITTEN),
+            pass_duration: meter.histogram(&PASS_DURATION),
+            redis_up: meter.gauge(&REDIS_UP),
+            subscribed: meter.gauge(&SUBSCRIBED),
+            gaps: meter.counter(&GAPS),
+            dropped: meter.counter(&DROPPED),
+            unaccounted: meter.counter(&UNACCOUNTED),
+            late: meter.counter(&LATE),
+            index_events: meter.counter(&INDEX_EVENTS),
+            markets,
+        }))
+    }
+
+    /// Notes `n` events that the subscription delivered, and that they are passed on.
+    pub fn events(&self, entity: Entity, n: u64) {
+        if entity == Entity::Malformed {
+            return self.0.events.add(n, [Entity::Other.as_str()]);
+        }
+        self.0.events.add(n, [entity.as_str()]);
+        self.0.changes.add(n, [entity.as_str()]);
+    }
+
+    /// Notes that a dataset of a market was written at this moment (since the Unix epoch).
+    pub fn dataset_written(&self, market: &str, dataset: &Dataset, unix: Duration) {
+        if let Some(label) = dataset.label {
+            self.0.datasets.add(1, [label]);
+            self.0.markets.change(market, |market| {
+                market.written.insert(label, unix);
+            });
+        }
+    }
+
+    /// Notes how long a pass for a dataset took.
+    pub fn pass_took(&self, dataset: &Dataset, took: Duration) {
+        if let Some(aggregation) = dataset.aggregation {
+            self.0.pass_duration.record(took, [aggregation]);
+        }
+    }
+
+    /// Notes whether Redis answers and the subscription stands.
+    pub fn subscribed(&self, up: bool) {
+        self.0.redis_up.set(u64::from(up), []);
+        self.0.subscribed.set(u64::from(up), []);
+    }
+
+    /// Notes that the subscription was interrupted: events of that time were not received.
+    pub fn subscription_gap(&self) {
+        self.0.gaps.add(1, []);
+    }
+
+    /// Notes `n` events that were dropped before they were read.
+    pub fn events_dropped(&self, n: u64) {
+        self.0.dropped.add(n, []);
+    }
+
+    /// Notes `n` epochs whose inputs expired before they were accounted for.
+    pub fn unaccounted_epochs(&self, n: u64) {
+        self.0.unaccounted.add(n, []);
+    }
+
+    /// Notes `n` changes that came after their epoch had been sealed.
+    pub fn late_changes(&self, n: u64) {
+        self.0.late.add(n, []);
+    }
+
+    /// Notes what became of `n` events on their way into the state index.
+    pub fn index_events(&self, outcome: IndexOutcome, n: u64) {
+        self.0.index_events.add(n, [outcome.as_str()]);
+    }
+
+    /// Notes how many epochs of a market's ledger are not sealed yet.
+    pub fn unfinished_epochs(&self, market: &str, n: u64) {
+        self.0.markets.change(market, |market| market.unfinished = Some(n));
+    }
+
+    /// Shows nothing more of a market that is no longer tracked.
+    pub fn market_removed(&self, market: &str) {
+        lock(&self.0.markets.known).remove(market);
+    }
+}
+
+impl Markets {
+    fn change(&self, market: &str, change: impl FnOnce(&mut Market)) {
+        let mut markets = lock(&self.known);
+        match markets.get_mut(market) {
+            Some(known) => change(known),
+            None => change(markets.entry(market.into()).or_default()),
+        }
+    }
+}
+
+/// The rows of the metrics of the tracker.
+pub(crate) fn metrics() -> impl Iterator<Item = &'static Metric> {
+    METRICS.iter().chain(OF_MARKETS.iter().map(|row| &row.metric))
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,21 +2,22 @@
 
 mod aggregator;
 mod epoch_tracker;
-pub(crate) mod event_counters;
+mod event_counters;
 mod indexer;
 mod listener;
-pub(crate) mod market_registry;
+mod market_registry;
 pub(crate) mod metrics;
 mod passes;
 pub(crate) mod points;
 mod pruner;
+mod services;
 
 pub use aggregator::Aggregator;
 pub use epoch_tracker::EpochTracker;
+pub use event_counters::EventCounters;
 pub use indexer::Indexer;
 pub use listener::{IndexEdge, Listener};
 pub use market_registry::{Indexes, MarketEdges, MarketRegistry};
+pub use metrics::{IndexOutcome, TrackerMetrics};
 pub use pruner::Pruner;
-
-/// The datasets that every market must have, by their names in readiness.
-pub const DATASETS: [&str; 2] = [aggregator::DATASET, epoch_tracker::DATASET];
+pub use services::{Rhythm, TrackerServices};

@@ -4,26 +4,25 @@
 use std::time::{Duration, Instant};
 
 use store_redis::StoreError;
+use store_tracker::Dataset;
 use supervision::{Clock, Context, Failure, Lease, fail::InjectedFailure};
 
-use crate::env::{messages::Look, services::Services};
+use super::services::TrackerServices;
+use crate::env::messages::Look;
 
 /// How soon a failed pass is tried again, at most.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// An actor whose life is one pass after the other.
 pub(super) trait Passes: Send {
-    /// The name of its dataset in the status.
-    const DATASET: &'static str;
+    /// The dataset by which readiness judges its passes.
+    const DATASET: Dataset;
 
     /// What it works with.
-    fn services(&self) -> &Services;
+    fn tracker(&self) -> &TrackerServices;
 
     /// The market, as it is shown.
     fn market(&self) -> &str;
-
-    /// Between two passes.
-    fn interval(&self) -> Duration;
 
     /// One pass. It depends on no pass before it, and may be made again.
     fn pass(
@@ -73,8 +72,8 @@ impl From<InjectedFailure> for PassError {
 /// Makes passes until the actor shall stop.
 pub(super) async fn keep_passing<P: Passes>(actor: &mut P, cx: &mut Context<Look>) -> Result<(), Failure> {
     let clock = cx.clock().clone();
-    let interval = actor.interval();
-    let retry = actor.services().rhythm.reconnect_within.min(RETRY_AFTER).min(interval);
+    let interval = P::DATASET.interval(&actor.tracker().rhythm.intervals);
+    let retry = actor.tracker().rhythm.reconnect_within.min(RETRY_AFTER).min(interval);
     let mut next = clock.now();
     let stop = cx.stop_token();
     // What still waits when the actor shall stop can be derived again from the keys.
@@ -97,7 +96,9 @@ pub(super) async fn keep_passing<P: Passes>(actor: &mut P, cx: &mut Context<Look
         let error = match pass {
             Ok(when) => {
                 let _ = look.map(Lease::settle);
-                actor.services().status.written(actor.market(), P::DATASET);
+                if let Some(condition) = P::DATASET.readiness {
+                    actor.tracker().services.status.written(actor.market(), condition);
+                }
                 next = match when {
                     Next::Interval => (began + interval).max(clock.now()),
                     Next::AtOnce => clock.now(),
@@ -109,8 +110,11 @@ pub(super) async fn keep_passing<P: Passes>(actor: &mut P, cx: &mut Context<Look
         };
         // The message stays for the next attempt, and is not charged: the fault is not its own.
         let _ = look.map(Lease::give_back);
-        actor.services().note_error(&error);
-        actor.services().status.failed(actor.market(), P::DATASET, &error);
+        let services = &actor.tracker().services;
+        services.note_error(&error);
+        if let Some(condition) = P::DATASET.readiness {
+            services.status.failed(actor.market(), condition, &error);
+        }
         actor.interrupted();
         next = clock.now() + retry;
         // The message that was given back is not to be taken up at once.

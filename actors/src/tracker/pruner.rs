@@ -1,7 +1,7 @@
 //! The pruner: removes what is older than the retention from the timelines of all markets, and forgets ledger
 //! entries of which nothing is left that could bring them back.
 //!
-//! Touches the keys named in [`Retention::of_market`], the ledger's sealed entries, and the state index. It works in slices with a
+//! Touches the keys of the families that are pruned ([`Retention::of_market`]), the ledger's sealed entries, and the state index. It works in slices with a
 //! pause between them, so that no other client of Redis waits for it, and it may be stopped or crash between any
 //! two slices: the next round goes on.
 
@@ -11,13 +11,12 @@ use store_redis::{ErrorKind, Session, StoreError};
 use store_tracker::{Index, IndexPart, MarketKeys, Retention, forget_sealed, prune};
 use supervision::{Actor, Clock, Context, Failure, NoMessage};
 
-use crate::{
-    env::{periodic::keep_making, services::Services},
-    tracker::{
-        market_registry::{Indexes, MarketEdges, MarketRegistry},
-        points::PRUNER_POINTS,
-    },
+use super::{
+    market_registry::{Indexes, MarketEdges, MarketRegistry},
+    points::PRUNER_POINTS,
+    services::TrackerServices,
 };
+use crate::env::periodic::keep_making;
 
 /// How many members go in one step.
 const SLICE: usize = 500;
@@ -28,7 +27,7 @@ const PAUSE: Duration = Duration::from_millis(2);
 
 /// The actor.
 pub struct Pruner {
-    services: Services,
+    tracker: TrackerServices,
     registry: MarketRegistry,
     every: Duration,
     retention: Retention,
@@ -40,8 +39,13 @@ pub struct Pruner {
 impl Pruner {
     /// A pruner of the markets of this registry.
     #[must_use]
-    pub fn new(services: Services, registry: MarketRegistry, every: Duration, retention: Retention) -> Self {
-        Self { services, registry, every, retention, indexes: None, index_kept: 0 }
+    pub fn new(
+        tracker: TrackerServices,
+        registry: MarketRegistry,
+        every: Duration,
+        retention: Retention,
+    ) -> Self {
+        Self { tracker, registry, every, retention, indexes: None, index_kept: 0 }
     }
 
     /// The same with state indexes to prune, each kept for `kept`.
@@ -53,17 +57,17 @@ impl Pruner {
     /// One round over all markets.
     async fn round(&self, cx: &Context<NoMessage>) -> Result<(), StoreError> {
         let (clock, mut removed) = (cx.clock().clone(), 0);
-        let mut session = self.services.store.session("prune").await?;
+        let mut session = self.tracker.services.store.session("prune").await?;
         let now = clock.unix().as_secs();
         for MarketEdges { keys, .. } in &*self.registry.now() {
-            for prunable in self.retention.of_market(keys, &self.services.validator, now) {
+            for prunable in self.retention.of_market(keys, &self.tracker.validator, now) {
                 loop {
                     match prune(&mut session, &prunable, SLICE).await {
                         Ok(0) => break,
                         Ok(more) => removed += more,
                         // A key of another type is reported, and the others go on.
                         Err(error) if error.kind == ErrorKind::WrongType => {
-                            self.services.note_error(&error);
+                            self.tracker.services.note_error(&error);
                             break;
                         }
                         Err(error) => return Err(error),
@@ -73,7 +77,7 @@ impl Pruner {
             }
             match self.forget(cx, &mut session, keys, now.saturating_sub(self.retention.sealed)).await {
                 Ok(more) => removed += more,
-                Err(error) if error.kind == ErrorKind::WrongType => self.services.note_error(&error),
+                Err(error) if error.kind == ErrorKind::WrongType => self.tracker.services.note_error(&error),
                 Err(error) => return Err(error),
             }
         }
@@ -97,7 +101,7 @@ impl Pruner {
         for part in IndexPart::ALL {
             loop {
                 let (more, faults) = index.forget(session, part, before, INDEX_SLICE).await?;
-                self.services.note_unwritten("prune the index", &faults);
+                self.tracker.services.note_unwritten("prune the index", &faults);
                 removed += more;
                 if more == 0 {
                     break;
@@ -108,7 +112,7 @@ impl Pruner {
         let mut cursor = 0;
         loop {
             let (next, more, faults) = index.forget_validators(session, cursor, before, INDEX_SLICE).await?;
-            self.services.note_unwritten("prune the index", &faults);
+            self.tracker.services.note_unwritten("prune the index", &faults);
             removed += more;
             if next == 0 {
                 return Ok(removed);
@@ -148,6 +152,7 @@ impl Actor for Pruner {
     type Message = NoMessage;
 
     async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
-        keep_making(cx, &self.services, self.every, &PRUNER_POINTS, || self.round(cx)).await
+        let services = &self.tracker.services;
+        keep_making(cx, services, self.every, &PRUNER_POINTS, || self.round(cx)).await
     }
 }

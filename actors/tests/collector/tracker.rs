@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use actors::collector::{
-    BatchPreparer, BlockFetcher, Budgets, Cleaner, FollowServices, FollowSettings, MarketEdge, Notice,
-    Notifier, Progress,
+    BatchPreparer, BlockFetcher, Budgets, Cleaner, CollectorMetrics, FollowServices, FollowSettings,
+    MarketEdge, Notice, Notifier, Progress,
 };
 use domain::{
     chain::{ContractAddress, WindowState},
@@ -79,7 +79,7 @@ impl Tracker {
         let markets: Vec<ContractAddress> =
             contracts.markets.iter().map(|market| market.parse().expect("an address")).collect();
         let chain = services(redis, node, contracts, &markets, setup, &clock);
-        chain.services.telemetry.observe_chain(chain.source.clone(), chain.progress.clone());
+        chain.metrics.observe(chain.source.clone(), chain.progress.clone());
         let notices = Mailbox::<Notice>::new("notifier", Limits::default(), &clock);
         let chain =
             FollowServices { notifier: notices.address("block-fetcher", Overflow::DropOldest), ..chain };
@@ -153,8 +153,8 @@ fn services(
     setup: Setup,
     clock: &Clock,
 ) -> FollowServices {
-    let rhythm = common::rhythm(Duration::from_secs(1));
-    let services = common::services(redis, Duration::from_secs(10), rhythm, clock);
+    let services = common::services(redis, Duration::from_secs(10), clock);
+    let metrics = CollectorMetrics::register(services.telemetry.meter());
     let protocol_state = contracts.protocol_state.parse().expect("an address");
     let contracts = evm::Contracts { protocol_state, priorities: None, markets: markets.to_vec() };
     let mut config = ChainConfig::new(vec![node.parse().expect("a URL")], contracts);
@@ -166,6 +166,7 @@ fn services(
         store: ChainStore::new(ChainKeys::new(""), protocol_state.to_string(), markets.to_vec(), true),
         source: Source::new(config).expect("a source"),
         progress: Arc::new(Progress::new(clock)),
+        metrics,
         settings: Arc::new(FollowSettings {
             start: setup.start,
             markets: markets.iter().map(|market| (*market, market.lower())).collect(),

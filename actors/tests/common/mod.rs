@@ -1,16 +1,25 @@
 //! What the tests of the actors share: what every actor works with, at a server of one's own.
 
-#![allow(clippy::expect_used)] // A test that can not go on panics.
+#![allow(dead_code, clippy::expect_used)] // Each test binary uses its part; a test that can not go on panics.
 
 use std::time::Duration;
 
-use actors::env::{Rhythm, Services, telemetry::Telemetry};
+use actors::{
+    env::{Services, telemetry::Telemetry},
+    tracker::{Rhythm, TrackerServices},
+};
 use redis::IntoConnectionInfo;
 use store_redis::{RedisSettings, Store};
+use store_tracker::Intervals;
 use supervision::Clock;
 
-/// The services of a tree at the server of this URL, which has this long to answer.
-pub(crate) fn services(url: &str, answers_within: Duration, rhythm: Rhythm, clock: &Clock) -> Services {
+/// The services of a tracker at the server of this URL, which has this long to answer.
+pub(crate) fn tracker(url: &str, answers_within: Duration, rhythm: Rhythm, clock: &Clock) -> TrackerServices {
+    TrackerServices::new(services(url, answers_within, clock), rhythm, "validator1".to_owned(), clock)
+}
+
+/// What every actor works with, at the server of this URL, which has this long to answer.
+pub(crate) fn services(url: &str, answers_within: Duration, clock: &Clock) -> Services {
     let settings = RedisSettings {
         servers: url.into_connection_info().expect("a URL").into(),
         certificates: None,
@@ -20,17 +29,18 @@ pub(crate) fn services(url: &str, answers_within: Duration, rhythm: Rhythm, cloc
         command_timeout: answers_within,
     };
     let store = Store::new(settings).expect("settings");
-    let telemetry = Telemetry::with_clock(clock).expect("metrics");
-    Services::new(store, telemetry, rhythm, "validator1".to_owned(), clock)
+    Services::new(store, Telemetry::new().expect("metrics"), clock)
 }
 
 /// A pass at this interval, statistics and measurement as by default.
 pub(crate) fn rhythm(every: Duration) -> Rhythm {
     Rhythm {
-        summary: every,
-        hourly: Duration::from_secs(300),
-        daily: Duration::from_secs(3600),
-        current_epoch: every,
+        intervals: Intervals {
+            summary: every,
+            hourly: Duration::from_secs(300),
+            daily: Duration::from_secs(3600),
+            current_epoch: every,
+        },
         wake_debounce: Duration::from_millis(5),
         seal_after: Duration::from_secs(3600),
         measurement_window: Duration::from_secs(86_400),

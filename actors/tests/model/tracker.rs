@@ -3,13 +3,17 @@
 use std::time::{Duration, Instant};
 
 use actors::{
-    env::{Look, Rhythm, Services, telemetry::Telemetry},
-    tracker::{Aggregator, DATASETS, EpochTracker},
+    env::{Look, Services, telemetry::Telemetry},
+    tracker::{Aggregator, EpochTracker, Rhythm, TrackerServices},
 };
 use domain::Address;
 use redis::IntoConnectionInfo;
 use store_redis::{RedisSettings, Store};
-use store_tracker::{MarketKeys, Retention, forget_sealed, prune};
+use store_tracker::{
+    DATASETS, Dataset, Intervals, MarketKeys, Retention,
+    datasets::{CURRENT_EPOCH, SUMMARY},
+    forget_sealed, prune,
+};
 use supervision::{Backoff, Child, Clock, Intensity, Limits, Mailbox, Policy, State, Tree, TreeOptions};
 
 use super::history::{MARKET, OWN, PROTOCOL};
@@ -28,10 +32,7 @@ pub const POLL: Duration = Duration::from_micros(200);
 /// Everything is due with each second of the clock.
 fn rhythm() -> Rhythm {
     Rhythm {
-        summary: SECOND,
-        hourly: SECOND,
-        daily: SECOND,
-        current_epoch: SECOND,
+        intervals: Intervals { summary: SECOND, hourly: SECOND, daily: SECOND, current_epoch: SECOND },
         wake_debounce: Duration::ZERO,
         seal_after: Duration::from_secs(3600),
         measurement_window: Duration::from_secs(DAY),
@@ -80,13 +81,14 @@ impl Tracker {
             connect_timeout: NEVER,
             command_timeout: NEVER,
         };
-        let telemetry = Telemetry::with_clock(clock).expect("metrics");
+        let telemetry = Telemetry::new().expect("metrics");
         let store = Store::new(settings).expect("settings");
-        let services = Services::new(store, telemetry, rhythm(), OWN.to_owned(), clock);
-        for dataset in DATASETS {
+        let services = Services::new(store, telemetry, clock);
+        for condition in DATASETS.iter().filter_map(|dataset| dataset.readiness) {
             // Fresh is what was written at this moment.
-            services.status.expect(MARKET[0], dataset, Duration::ZERO);
+            services.status.expect(MARKET[0], condition, Duration::ZERO);
         }
+        let tracker = TrackerServices::new(services.clone(), rhythm(), OWN.to_owned(), clock);
         let keys = MarketKeys::new(&Address::new(PROTOCOL[spelling]), &Address::new(MARKET[spelling]));
         let mailbox = |name: &str| Mailbox::<Look>::new(name, Limits::default(), clock);
         let policy = Policy {
@@ -101,7 +103,7 @@ impl Tracker {
             stall_after: None,
             ..Policy::default()
         };
-        let (first, second) = ((services.clone(), keys.clone()), (services.clone(), keys.clone()));
+        let (first, second) = ((tracker.clone(), keys.clone()), (tracker, keys.clone()));
         let children = vec![
             Child::actor("aggregator", &mailbox("aggregator"), move || {
                 Aggregator::new(first.0.clone(), first.1.clone())
@@ -139,12 +141,14 @@ impl Tracker {
     pub fn passed(&self) -> Passed {
         let (health, conditions) = (self.tree.health(), self.services.status.readiness());
         let is_down = |state| matches!(state, State::BackingOff | State::Degraded);
-        let has_passed = |actor: &str, dataset: &str| {
+        let has_passed = |actor: &str, dataset: &Dataset| {
             let up = health.iter().any(|known| known.path == actor && !is_down(known.state));
-            up && conditions.iter().any(|known| known.ok && known.name.ends_with(dataset))
+            up && conditions
+                .iter()
+                .any(|known| known.ok && dataset.readiness.is_some_and(|name| known.name.ends_with(name)))
         };
-        let [totals, current] = DATASETS;
-        Passed { totals: has_passed("aggregator", totals), current: has_passed("epoch-tracker", current) }
+        let current = has_passed("epoch-tracker", &CURRENT_EPOCH);
+        Passed { totals: has_passed("aggregator", &SUMMARY), current }
     }
 
     /// Prunes as the pruner does, with the default retention; from when on timelines are kept.

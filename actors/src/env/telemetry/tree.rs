@@ -1,20 +1,24 @@
 //! The metrics of the actors and their mailboxes, all read from one list of records a scrape.
 
-use std::sync::{Arc, Mutex};
-
-use opentelemetry::{
-    KeyValue, StringValue, Value,
-    metrics::{AsyncInstrument, Meter},
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
 };
+
+use opentelemetry::{StringValue, Value};
 use supervision::{ActorHealth, ExitKind, MailboxStats, State};
 
-use super::{labels::flag, lock};
+use super::{
+    meter::Meter,
+    metric::{Label, Metric, Observed, Tell, Values, flag},
+};
+use crate::env::lock::lock;
 
 type Health = Box<dyn Fn() -> Vec<ActorHealth> + Send + Sync>;
 
 /// Where the records come from, and those of the present scrape.
 #[derive(Default)]
-pub(super) struct TreeWatch {
+pub(crate) struct TreeWatch {
     source: Mutex<Option<Health>>,
     records: Mutex<Vec<Record>>,
 }
@@ -25,12 +29,149 @@ struct Record {
     actor: StringValue,
 }
 
-/// Whether this metric has the label `actor`.
-pub(super) fn owns(metric: &str) -> bool {
-    ["state_tracker_actor_", "state_tracker_mailbox_", "state_tracker_dead_letters_"]
-        .iter()
-        .any(|prefix| metric.starts_with(prefix))
+const ACTOR: Label = Label { name: "actor", values: Values::Configuration };
+const STATE: Label = Label { name: "state", values: Values::Known(|| STATES.map(state).to_vec()) };
+const REASON: Label =
+    Label { name: "reason", values: Values::Known(|| ExitKind::ALL.map(ExitKind::as_str).to_vec()) };
+const OUTCOME: Label = Label {
+    name: "outcome",
+    values: Values::Known(|| outcomes(&MailboxStats::default()).map(|(outcome, _)| outcome).to_vec()),
+};
+
+const fn gauge(
+    name: &'static str,
+    unit: &'static str,
+    read: fn(&TreeWatch, Tell<'_>),
+    sentence: &'static str,
+) -> Observed<TreeWatch> {
+    Observed { metric: Metric::gauge(name, &[ACTOR], unit, sentence), read }
 }
+
+const fn counter(
+    name: &'static str,
+    labels: &'static [Label],
+    unit: &'static str,
+    read: fn(&TreeWatch, Tell<'_>),
+    sentence: &'static str,
+) -> Observed<TreeWatch> {
+    Observed { metric: Metric::counter(name, labels, unit, sentence), read }
+}
+
+/// The metrics of actors and mailboxes.
+pub(crate) static METRICS: &[Observed<TreeWatch>] = &[
+    gauge(
+        "state_tracker_actor_up",
+        "0 or 1",
+        |tree, tell| tree.actors(tell, |actor| flag(actor.state == State::Running)),
+        "The actor runs (1) or not (0).",
+    ),
+    gauge(
+        "state_tracker_actor_degraded",
+        "0 or 1",
+        |tree, tell| tree.actors(tell, |actor| flag(actor.degraded)),
+        "The actor exceeded its restart limit and is not healthy again (1), or it did not (0).",
+    ),
+    gauge(
+        "state_tracker_actor_wedged",
+        "0 or 1",
+        |tree, tell| tree.actors(tell, |actor| flag(actor.wedged)),
+        "The actor holds its thread and does not yield (1), or it does (0).",
+    ),
+    gauge(
+        "state_tracker_actor_generation",
+        "incarnations",
+        |tree, tell| tree.actors(tell, |actor| actor.generation),
+        "The actor has had this many incarnations.",
+    ),
+    Observed {
+        metric: Metric::gauge(
+            "state_tracker_actor_state",
+            &[ACTOR, STATE],
+            "always 1",
+            "The actor is in the state in the label.",
+        ),
+        read: |tree, tell| {
+            tree.each(|record| tell(1.0, &[record.actor(), state(record.health.state).into()]))
+        },
+    },
+    counter(
+        "state_tracker_actor_restarts_total",
+        &[ACTOR],
+        "restarts",
+        |tree, tell| tree.actors(tell, ActorHealth::restarts),
+        "The supervisor restarted the actor this many times.",
+    ),
+    counter(
+        "state_tracker_actor_exits_total",
+        &[ACTOR, REASON],
+        "incarnations",
+        |tree, tell| {
+            tree.each(|record| {
+                for kind in ExitKind::ALL {
+                    tell(record.health.exits(kind) as f64, &[record.actor(), kind.as_str().into()]);
+                }
+            });
+        },
+        "This many incarnations of the actor ended for this reason.",
+    ),
+    gauge(
+        "state_tracker_mailbox_depth",
+        "messages",
+        |tree, tell| tree.mailboxes(tell, |stats| stats.waiting as f64),
+        "This many messages wait.",
+    ),
+    gauge(
+        "state_tracker_mailbox_capacity",
+        "messages",
+        |tree, tell| tree.mailboxes(tell, |stats| stats.capacity as f64),
+        "This many messages may wait.",
+    ),
+    gauge(
+        "state_tracker_mailbox_high_water",
+        "messages",
+        |tree, tell| tree.mailboxes(tell, |stats| stats.high_water as f64),
+        "At most this many messages have waited at once.",
+    ),
+    gauge(
+        "state_tracker_mailbox_bytes",
+        "bytes",
+        |tree, tell| tree.mailboxes(tell, |stats| stats.bytes as f64),
+        "The waiting messages take this many bytes.",
+    ),
+    gauge(
+        "state_tracker_mailbox_oldest_age_seconds",
+        "seconds",
+        |tree, tell| tree.mailboxes(tell, |stats| seconds(stats.oldest_age_nanos)),
+        "The oldest message that waits or is in flight has this age; 0 without one.",
+    ),
+    counter(
+        "state_tracker_mailbox_wait_seconds_total",
+        &[ACTOR],
+        "seconds",
+        |tree, tell| tree.mailboxes(tell, |stats| seconds(stats.waited_nanos)),
+        "Senders waited this long for room in the mailbox.",
+    ),
+    counter(
+        "state_tracker_mailbox_messages_total",
+        &[ACTOR, OUTCOME],
+        "messages",
+        |tree, tell| {
+            tree.each(|record| {
+                for (outcome, count) in record.health.mailbox.iter().flat_map(outcomes) {
+                    tell(count as f64, &[record.actor(), outcome.into()]);
+                }
+            });
+        },
+        "This many messages had this outcome.",
+    ),
+    counter(
+        "state_tracker_dead_letters_total",
+        &[ACTOR],
+        "messages",
+        |tree, tell| tree.mailboxes(tell, |stats| stats.dead_lettered as f64),
+        "The mailbox gave up this many messages.",
+    ),
+];
 
 impl TreeWatch {
     pub(super) fn observe(&self, health: Health) {
@@ -45,133 +186,32 @@ impl TreeWatch {
     }
 
     /// A watch on no tree yet, and the metrics that read it.
-    pub(super) fn observed(meter: &Meter) -> Arc<Self> {
+    pub(super) fn register(meter: &Meter) -> Arc<Self> {
         let watch = Arc::new(Self::default());
-        watch.actors(meter);
-        watch.mailboxes(meter);
+        meter.observe(METRICS, &watch);
         watch
     }
 
-    fn actors(self: &Arc<Self>, meter: &Meter) {
-        let gauge = |name, help, read: fn(&ActorHealth) -> u64| {
-            let callback = self.each(move |record, metric: &dyn AsyncInstrument<u64>| {
-                metric.observe(read(&record.health), &[record.label()]);
-            });
-            meter.u64_observable_gauge(name).with_description(help).with_callback(callback).build();
-        };
-        gauge("state_tracker_actor_up", "Whether the actor runs (1) or not (0).", |actor| {
-            flag(actor.state == State::Running)
-        });
-        gauge(
-            "state_tracker_actor_degraded",
-            "Whether the actor crashed more often than allowed and is not yet well again.",
-            |actor| flag(actor.degraded),
-        );
-        gauge(
-            "state_tracker_actor_wedged",
-            "Whether the actor holds its thread and never yields.",
-            |actor| flag(actor.wedged),
-        );
-        gauge("state_tracker_actor_generation", "Incarnations that the actor has had.", |actor| {
-            actor.generation
-        });
-        meter
-            .u64_observable_gauge("state_tracker_actor_state")
-            .with_description("Always 1; the label tells the state that the actor is in.")
-            .with_callback(self.each(|record, metric| {
-                metric.observe(1, &record.labels("state", state(record.health.state)));
-            }))
-            .build();
-        meter
-            .u64_observable_counter("state_tracker_actor_restarts_total")
-            .with_description("Incarnations of the actor that followed another one.")
-            .with_callback(self.each(|record, metric| {
-                metric.observe(record.health.restarts(), &[record.label()]);
-            }))
-            .build();
-        meter
-            .u64_observable_counter("state_tracker_actor_exits_total")
-            .with_description("Incarnations of the actor that ended, by reason.")
-            .with_callback(self.each(|record, metric| {
-                for kind in ExitKind::ALL {
-                    metric.observe(record.health.exits(kind), &record.labels("reason", kind.as_str()));
-                }
-            }))
-            .build();
+    fn each(&self, see: impl FnMut(&Record)) {
+        lock(&self.records).iter().for_each(see);
     }
 
-    fn mailboxes(self: &Arc<Self>, meter: &Meter) {
-        let gauge = |name, help, read: fn(&MailboxStats) -> u64| {
-            let callback = self.each_mailbox(move |record, stats, metric: &dyn AsyncInstrument<u64>| {
-                metric.observe(read(stats), &[record.label()]);
-            });
-            meter.u64_observable_gauge(name).with_description(help).with_callback(callback).build();
-        };
-        gauge("state_tracker_mailbox_depth", "Messages that wait.", |stats| stats.waiting);
-        gauge("state_tracker_mailbox_capacity", "Messages that may wait.", |stats| stats.capacity);
-        gauge("state_tracker_mailbox_high_water", "The most messages that ever waited.", |stats| {
-            stats.high_water
-        });
-        gauge("state_tracker_mailbox_bytes", "Bytes that wait.", |stats| stats.bytes);
-        meter
-            .f64_observable_gauge("state_tracker_mailbox_oldest_age_seconds")
-            .with_description("Age of the oldest message that waits or is in hand; 0 without one.")
-            .with_callback(self.each_mailbox(|record, stats, metric| {
-                metric.observe(seconds(stats.oldest_age_nanos), &[record.label()]);
-            }))
-            .build();
-        meter
-            .f64_observable_counter("state_tracker_mailbox_wait_seconds_total")
-            .with_description("Time that senders waited for room.")
-            .with_callback(self.each_mailbox(|record, stats, metric| {
-                metric.observe(seconds(stats.waited_nanos), &[record.label()]);
-            }))
-            .build();
-        meter
-            .u64_observable_counter("state_tracker_mailbox_messages_total")
-            .with_description("Messages by what became of them.")
-            .with_callback(self.each_mailbox(|record, stats, metric| {
-                for (outcome, count) in outcomes(stats) {
-                    metric.observe(count, &record.labels("outcome", outcome));
-                }
-            }))
-            .build();
-        meter
-            .u64_observable_counter("state_tracker_dead_letters_total")
-            .with_description("Messages given up on.")
-            .with_callback(self.each_mailbox(|record, stats, metric| {
-                metric.observe(stats.dead_lettered, &[record.label()]);
-            }))
-            .build();
+    fn actors(&self, tell: Tell<'_>, read: fn(&ActorHealth) -> u64) {
+        self.each(|record| tell(read(&record.health) as f64, &[record.actor()]));
     }
 
-    fn each<T: 'static>(
-        self: &Arc<Self>,
-        observe: impl Fn(&Record, &dyn AsyncInstrument<T>) + Send + Sync + 'static,
-    ) -> impl Fn(&dyn AsyncInstrument<T>) + Send + Sync + 'static {
-        let watch = self.clone();
-        move |metric| lock(&watch.records).iter().for_each(|record| observe(record, metric))
-    }
-
-    fn each_mailbox<T: 'static>(
-        self: &Arc<Self>,
-        observe: impl Fn(&Record, &MailboxStats, &dyn AsyncInstrument<T>) + Send + Sync + 'static,
-    ) -> impl Fn(&dyn AsyncInstrument<T>) + Send + Sync + 'static {
-        self.each(move |record, metric| {
+    fn mailboxes(&self, tell: Tell<'_>, read: fn(&MailboxStats) -> f64) {
+        self.each(|record| {
             if let Some(stats) = &record.health.mailbox {
-                observe(record, stats, metric);
+                tell(read(stats), &[record.actor()]);
             }
-        })
+        });
     }
 }
 
 impl Record {
-    fn label(&self) -> KeyValue {
-        KeyValue::new("actor", Value::String(self.actor.clone()))
-    }
-
-    fn labels(&self, key: &'static str, value: &'static str) -> [KeyValue; 2] {
-        [self.label(), KeyValue::new(key, value)]
+    fn actor(&self) -> Value {
+        Value::String(self.actor.clone())
     }
 }
 
@@ -187,6 +227,17 @@ fn outcomes(stats: &MailboxStats) -> [(&'static str, u64); 7] {
     ]
 }
 
+const STATES: [State; 8] = [
+    State::Waiting,
+    State::Starting,
+    State::Running,
+    State::BackingOff,
+    State::Degraded,
+    State::Stopping,
+    State::Stopped,
+    State::Abandoned,
+];
+
 fn state(state: State) -> &'static str {
     match state {
         State::Waiting => "waiting",
@@ -201,5 +252,5 @@ fn state(state: State) -> &'static str {
 }
 
 fn seconds(nanos: u64) -> f64 {
-    std::time::Duration::from_nanos(nanos).as_secs_f64()
+    Duration::from_nanos(nanos).as_secs_f64()
 }

@@ -13,11 +13,11 @@ use store_tracker::IndexKeys;
 use supervision::{Address, SendError};
 
 use crate::{
-    env::{
-        messages::IndexEvents,
-        telemetry::{IndexOutcome, Telemetry},
+    env::messages::IndexEvents,
+    tracker::{
+        market_registry::{Indexes, MarketEdges},
+        metrics::{IndexOutcome, TrackerMetrics},
     },
-    tracker::market_registry::{Indexes, MarketEdges},
 };
 
 /// The most events of one message.
@@ -107,7 +107,7 @@ impl Feed {
     }
 
     /// Hands over what was collected, as heard at this moment, in Unix seconds.
-    pub(super) fn hand_over(&mut self, at: u64, telemetry: &Telemetry) {
+    pub(super) fn hand_over(&mut self, at: u64, metrics: &TrackerMetrics) {
         for (index, (events, bytes)) in self.indexes.iter().zip(&mut self.collected) {
             *bytes = 0;
             if events.is_empty() {
@@ -129,7 +129,7 @@ impl Feed {
         for (outcome, count) in counts {
             match std::mem::take(count) {
                 0 => {}
-                count => telemetry.index_events(outcome, count),
+                count => metrics.index_events(outcome, count),
             }
         }
     }
@@ -143,14 +143,19 @@ mod tests {
     use supervision::{Clock, Limits, Mailbox, Overflow};
 
     use super::*;
-    use crate::{env::messages::Look, tracker::market_registry::MarketRegistry};
+    use crate::{
+        env::{messages::Look, telemetry::Telemetry},
+        tracker::market_registry::MarketRegistry,
+    };
 
     fn mailbox(limits: Limits) -> Mailbox<IndexEvents> {
         Mailbox::new("indexer", limits, &Clock::manual(Duration::ZERO))
     }
 
-    fn telemetry() -> Telemetry {
-        Telemetry::new().expect("an own registry refuses nothing")
+    fn metrics() -> (Telemetry, TrackerMetrics) {
+        let telemetry = Telemetry::new().expect("an own registry refuses nothing");
+        let metrics = TrackerMetrics::register(telemetry.meter(), &Clock::manual(Duration::ZERO));
+        (telemetry, metrics)
     }
 
     #[track_caller]
@@ -178,7 +183,7 @@ mod tests {
         let of_markets = Indexes::OfMarkets(MarketRegistry::new(markets.to_vec()));
         for (indexes, several) in [(Indexes::One(keys("one")), false), (of_markets, true)] {
             let unattributed = u64::from(several);
-            let (mailbox, telemetry) = (mailbox(Limits::default()), telemetry());
+            let (mailbox, (telemetry, metrics)) = (mailbox(Limits::default()), metrics());
             let mut feed =
                 Feed::new(IndexEdge::new(mailbox.address("test", Overflow::DropOldest), indexes), &markets);
             feed.collect(None, b"epoch:open:1");
@@ -186,7 +191,7 @@ mod tests {
             feed.collect(None, b"peers:connected:4");
             let long = format!("submission:received:{}", "x".repeat(1 << 20));
             feed.collect(None, long.as_bytes());
-            feed.hand_over(7, &telemetry);
+            feed.hand_over(7, &metrics);
             let mut inbox = mailbox.open().expect("free");
             let heard = inbox.try_recv().expect("a message");
             assert_eq!(heard.events.len(), if several { 1 } else { 2 });
@@ -205,18 +210,18 @@ mod tests {
     fn a_million_events_that_nobody_takes_are_held_within_the_limits_and_the_holes_tell_their_number() {
         const EVENTS: u64 = 1_000_000;
         let limits = Limits { capacity: 1024, bytes: 1 << 20, ..Limits::default() };
-        let (mailbox, telemetry) = (mailbox(limits), telemetry());
+        let (mailbox, (_telemetry, metrics)) = (mailbox(limits), metrics());
         let edge = IndexEdge::new(mailbox.address("test", Overflow::DropOldest), Indexes::One(keys("one")));
         let mut feed = Feed::new(edge.clone(), &[]);
         for event in 0..EVENTS {
             let payload = format!("submission:received:{event}:42:pair:UNI:1763900000:peer");
             if feed.collect(None, payload.as_bytes()) {
-                feed.hand_over(7, &telemetry);
+                feed.hand_over(7, &metrics);
             }
             let (events, bytes) = &feed.collected[0];
             assert!(events.len() < EVENTS_A_MESSAGE && *bytes < BYTES_A_MESSAGE, "{event}");
         }
-        feed.hand_over(7, &telemetry);
+        feed.hand_over(7, &metrics);
         let stats = mailbox.stats();
         assert!(stats.bytes <= limits.bytes as u64 && stats.waiting <= limits.capacity as u64, "{stats:?}");
         assert!(stats.dropped > 0 && stats.is_conserved(), "{stats:?}");

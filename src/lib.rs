@@ -10,4 +10,5 @@ pub mod diff;
 pub mod doctor;
 pub mod http;
 pub mod key_families;
+pub mod reference;
 pub mod service;

@@ -1,0 +1,98 @@
+//! `keys.md`: every key family with its type, TTL, writer, reader and retention.
+
+use store_redis::{Age, Family, Removal, Ttl, Writer};
+
+use super::{code, duration, table};
+use crate::key_families;
+
+pub(super) fn page() -> String {
+    let mut text = "# Keys of Redis\n\n\
+        Made from the tables in the code; edit the row of a family and not this page.\n\n\
+        `P` is the protocol-state contract, `M` the data market, and a `*` stands for an id. With `output.prefix`, the prefix \
+        and a colon stand before every key that state-tracker writes. `doctor` reports keys of another type, keys without a \
+        required TTL, and keys with a TTL that must have none.\n"
+        .to_owned();
+    for family_table in key_families::tables() {
+        text += &format!("\n## {}\n\n", family_table.title);
+        let head = ["key", "type", "TTL", "written by", "read by", "removed by", "holds"];
+        let rows = family_table.rows.iter().map(|family| row(family_table.space, family));
+        text += &table(&head, rows);
+    }
+    text
+}
+
+fn row(space: &str, family: &Family) -> Vec<String> {
+    let writer = match family.writer {
+        Writer::Producers => "other programs",
+        Writer::Outputs | Writer::State => "state-tracker",
+    };
+    vec![
+        code(&format!("{space}{}", family.name)),
+        family.kind.as_str().to_owned(),
+        ttl(family.ttl),
+        writer.to_owned(),
+        family.reader.to_owned(),
+        removal(family.removal),
+        family.sentence.to_owned(),
+    ]
+}
+
+pub(super) fn ttl(ttl: Ttl) -> String {
+    match ttl {
+        Ttl::Required => "required".to_owned(),
+        Ttl::Fixed(seconds) => duration(seconds),
+        Ttl::Intervals { times, least } => format!("{times} intervals, at least {}", duration(least)),
+        Ttl::Optional => "optional".to_owned(),
+        Ttl::Forbidden => "none".to_owned(),
+    }
+}
+
+fn removal(removal: Removal) -> String {
+    match removal {
+        Removal::Expiry => "expiry".to_owned(),
+        Removal::Pruned(age) => format!("pruner, {}", older(age)),
+        Removal::Actor { name, age: Some(age) } => format!("{name}, {}", older(age)),
+        Removal::Actor { name, age: None } => name.to_owned(),
+        Removal::Others => "other programs".to_owned(),
+        Removal::Bounded => "nothing: bounded".to_owned(),
+    }
+}
+
+fn older(age: Age) -> String {
+    match age {
+        Age::Setting(setting) => code(setting),
+        Age::Seconds(seconds) => format!("after {}", duration(seconds)),
+        Age::Epochs(epochs) => format!("{epochs} epochs behind the current one"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn a_family_stands_in_one_row_with_a_sentence_and_names_settings_that_there_are() {
+        let required = [("PROTOCOL_STATE_CONTRACT", "P"), ("DATA_MARKET_ADDRESSES", "M")];
+        let config = crate::config::Config::load(None, required).expect("allowed").config;
+        let settings = serde_json::to_value(&config).expect("JSON");
+        let is_setting = |name: &str| {
+            let pointer = format!("/{}", name.replace('.', "/"));
+            settings.pointer(&pointer).is_some()
+        };
+        let mut seen = BTreeSet::new();
+        for family_table in key_families::tables() {
+            for family in family_table.rows {
+                assert!(seen.insert((family_table.space, family.name)), "{} stands twice", family.name);
+                assert!(family.sentence.ends_with('.'), "{}: {}", family.name, family.sentence);
+                let removal = removal(family.removal);
+                let named = removal.split('`').nth(1);
+                assert!(named.is_none_or(is_setting), "{}: {removal}", family.name);
+                // Nothing may grow for ever without an answer to what removes it.
+                let expires = family.removal == Removal::Expiry;
+                assert!(!expires || family.ttl != Ttl::Forbidden, "{} can't expire", family.name);
+            }
+        }
+    }
+}

@@ -69,7 +69,7 @@ async fn pass(market: &MarketStore, store: &Store, reach: Reach) -> bool {
     let mut pass = market.discover(&mut session, now, Scope::summary(reach)).await.expect("read");
     market.examine(&mut session, &mut pass).await.expect("read");
     let totals = Totals::of(&pass.seen, "validator1", 3600.0);
-    let window = MeasurementWindow::at(pass.seen.window, &totals, now, 86_400.0);
+    let window = MeasurementWindow::at(pass.seen.window, &totals.all, now, 86_400.0);
     let summary = Summary::of(&SummaryInput::of(&pass.seen, &totals, window));
     let minute = Duration::from_secs(60);
     let datasets = Datasets {

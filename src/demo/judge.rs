@@ -2,6 +2,7 @@
 //! the end the batches for the finalizers against the collector. Touches nothing.
 
 mod batches;
+mod findings;
 mod totals;
 
 use testkit::SharedTruth;
@@ -11,25 +12,6 @@ use super::{
     world::Standing,
 };
 use batches::Comparison;
-
-/// Findings that are kept.
-const MOST_FINDINGS: usize = 20;
-
-/// What is wrong, as sentences.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Findings(Vec<String>);
-
-impl Findings {
-    fn add(&mut self, finding: String) {
-        if self.0.len() < MOST_FINDINGS {
-            self.0.push(finding);
-        }
-    }
-
-    fn all(&self) -> &[String] {
-        &self.0
-    }
-}
 
 pub(super) struct Judge {
     totals: totals::Judge,

@@ -114,7 +114,7 @@ impl Market<'_> {
 
         let totals = Totals::of(&pass.seen, validator, ledger.seal_after.as_secs_f64());
         let window =
-            MeasurementWindow::at(pass.seen.window, &totals, at, ledger.measurement_window.as_secs_f64());
+            MeasurementWindow::at(pass.seen.window, &totals.all, at, ledger.measurement_window.as_secs_f64());
         let summary = Summary::of(&SummaryInput::of(&pass.seen, &totals, window)).to_json();
         let gaps: Map<String, Value> =
             pass.seen.gaps().map(|(epoch, gap)| (gap.member(&epoch), Value::Bool(true))).collect();

@@ -170,7 +170,7 @@ impl Passes for Aggregator {
         let totals = Totals::of(&pass.seen, &self.services.validator, rhythm.seal_after.as_secs_f64());
         self.notice_loss(&pass, &totals);
         let length = rhythm.measurement_window.as_secs_f64();
-        let window = MeasurementWindow::at(pass.seen.window, &totals, now, length);
+        let window = MeasurementWindow::at(pass.seen.window, &totals.all, now, length);
         let summary = self.summary(&pass, &totals, window);
         let second = wall.as_secs();
         let hours = || HourStats::hours(second).map(|hour| HourStats::of(&pass.seen, &totals, hour)).to_vec();

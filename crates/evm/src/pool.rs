@@ -23,7 +23,6 @@ use crate::error::ChainError;
 use crate::http::HttpClient;
 use crate::json_rpc::{Call, Fault, Meaning, Outcome, outcomes};
 use crate::node::{Node, Texts};
-use choice::Choice;
 
 /// The nodes, shared by all that ask.
 #[derive(Clone, Debug)]
@@ -59,6 +58,16 @@ pub(crate) struct Want {
     pub(crate) range: bool,
     /// Not this node, unless there is no other: its answer is to be verified.
     pub(crate) other_than: Option<usize>,
+}
+
+/// Which node is asked next.
+#[derive(Debug, PartialEq, Eq)]
+enum Choice {
+    Node(usize),
+    /// Nobody before this moment.
+    Wait(Instant),
+    /// Every node that could be asked lacks it.
+    NoneKnows,
 }
 
 /// How an answer was of no use.

@@ -2,9 +2,13 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use domain::chain::EpochSet;
+use domain::chain::{ContractAddress, EpochSet};
 
-use crate::{ChainKeys, ChainStore, DETAILS_TTL, keys::SUBMITTED, parse};
+use crate::{
+    ChainStore,
+    keys::{ChainKeys, SUBMITTED},
+    values::{DETAILS_TTL, parse},
+};
 use store_redis::{Batch, Fault, Replies, Session, StoreError};
 
 /// What was submitted for an epoch stays until the market's current one is further ahead than this.
@@ -61,6 +65,52 @@ impl ChainStore {
         slice: usize,
     ) -> Result<Cleaned, StoreError> {
         let (operation, keys, begins) = ("clean up", &self.keys, cursor == 0);
+        let batch = self.ask_to_clean(cursor, slice);
+        let mut replies = Replies::new(operation, session.run(operation, SUBMITTED, batch).await?);
+        let identity = keys.identity();
+        self.check_identity(operation, replies.own::<Option<String>>(&identity)?.as_deref())?;
+        let mut removals = Removals::default();
+        let mut standings = HashMap::new();
+        for market in &self.markets {
+            let standing = self.take_standing(&mut replies, market)?;
+            if begins {
+                let marked = replies.take(&keys.marked(market))?.unwrap_or_default();
+                removals.add_markers(keys, market, &standing, marked);
+            }
+            standings.insert(market.lower(), standing);
+        }
+        let mut cleaned = Cleaned::default();
+        if !keys.is_shadow() {
+            let (next, found): (u64, Vec<Vec<u8>>) = replies.own(SUBMITTED)?;
+            cleaned.cursor = next;
+            for key in found.into_iter().filter_map(|key| String::from_utf8(key).ok()) {
+                let of = ChainKeys::read_submitted(&key);
+                let standing = of.and_then(|(market, epoch)| Some((standings.get(market)?, epoch)));
+                if standing.is_some_and(|(standing, epoch)| standing.needs_no_submissions(epoch)) {
+                    removals.batch.cmd("UNLINK", &key);
+                    removals.keys.push((key, Went::Submissions));
+                }
+            }
+        }
+        cleaned.faults = replies.into_faults();
+        if removals.keys.is_empty() {
+            return Ok(cleaned);
+        }
+        let mut replies = Replies::new(operation, session.run(operation, SUBMITTED, removals.batch).await?);
+        for (key, went) in &removals.keys {
+            let removed: u64 = replies.take(key)?.unwrap_or_default();
+            match went {
+                Went::Markers => cleaned.markers += removed,
+                Went::Submissions => cleaned.submissions += removed,
+                Went::Nothing => {}
+            }
+        }
+        cleaned.faults.extend(replies.into_faults());
+        Ok(cleaned)
+    }
+
+    fn ask_to_clean(&self, cursor: u64, slice: usize) -> Batch {
+        let (keys, begins) = (&self.keys, cursor == 0);
         let mut batch = Batch::new();
         batch.transaction(|batch| {
             batch.cmd("GET", keys.identity());
@@ -76,65 +126,45 @@ impl ChainStore {
             let scan = batch.keyless("SCAN").arg(cursor);
             scan.arg("MATCH").arg(format!("{SUBMITTED}*")).arg("COUNT").arg(slice).arg("TYPE").arg("set");
         }
-        let mut replies = Replies::new(operation, session.run(operation, SUBMITTED, batch).await?);
-        let identity = keys.identity();
-        self.check_identity(operation, replies.own::<Option<String>>(&identity)?.as_deref())?;
-        let (mut batch, mut written) = (Batch::new(), Vec::new());
-        let mut standings = HashMap::new();
-        for market in &self.markets {
-            let windows = replies.own(&keys.windows(market))?;
-            let key = keys.market(market);
-            let [done, current] = replies.own::<[Option<String>; 2]>(&key)?;
-            let done = parse::<EpochSet>(&key, done.as_deref())?.unwrap_or_default();
-            let current = parse(&key, current.as_deref())?;
-            let standing = Standing { done, current, windows };
-            if begins {
-                let marked = keys.marked(market);
-                let mut over: Vec<Vec<u8>> = replies.take(&marked)?.unwrap_or_default();
-                over.retain(|member| {
-                    let epoch = std::str::from_utf8(member).ok().and_then(|text| text.parse().ok());
-                    epoch.is_some_and(|epoch| standing.done.contains(epoch))
-                });
-                // Where their end did not bring that along, as when another program had handed them over.
-                let epochs = over.iter().filter_map(|member| std::str::from_utf8(member).ok()?.parse().ok());
-                for details in epochs.map(|epoch| keys.details(market, epoch)) {
-                    batch.cmd("EXPIRE", &details).arg(DETAILS_TTL);
-                    written.push((details, Went::Nothing));
-                }
-                if !over.is_empty() {
-                    batch.cmd("SREM", &marked).arg(over);
-                    written.push((marked, Went::Markers));
-                }
-            }
-            standings.insert(market.lower(), standing);
+        batch
+    }
+
+    fn take_standing(&self, replies: &mut Replies, market: &ContractAddress) -> Result<Standing, StoreError> {
+        let windows = replies.own(&self.keys.windows(market))?;
+        let key = self.keys.market(market);
+        let [done, current] = replies.own::<[Option<String>; 2]>(&key)?;
+        let done = parse::<EpochSet>(&key, done.as_deref())?.unwrap_or_default();
+        Ok(Standing { done, current: parse(&key, current.as_deref())?, windows })
+    }
+}
+
+/// What is removed: the commands, and for each the key and what goes with it.
+#[derive(Default)]
+struct Removals {
+    batch: Batch,
+    keys: Vec<(String, Went)>,
+}
+
+impl Removals {
+    /// Removes the markers of epochs that are over.
+    fn add_markers(
+        &mut self,
+        keys: &ChainKeys,
+        market: &ContractAddress,
+        standing: &Standing,
+        mut marked: Vec<Vec<u8>>,
+    ) {
+        let epoch = |member: &[u8]| std::str::from_utf8(member).ok()?.parse::<u64>().ok();
+        marked.retain(|member| epoch(member).is_some_and(|epoch| standing.done.contains(epoch)));
+        // The end of an epoch gives its details a TTL, but not where another program has handed it over.
+        for details in marked.iter().filter_map(|member| Some(keys.details(market, epoch(member)?))) {
+            self.batch.cmd("EXPIRE", &details).arg(DETAILS_TTL);
+            self.keys.push((details, Went::Nothing));
         }
-        let mut cleaned = Cleaned::default();
-        if !keys.is_shadow() {
-            let (next, found): (u64, Vec<Vec<u8>>) = replies.own(SUBMITTED)?;
-            cleaned.cursor = next;
-            for key in found.into_iter().filter_map(|key| String::from_utf8(key).ok()) {
-                let of = ChainKeys::read_submitted(&key);
-                let standing = of.and_then(|(market, epoch)| Some((standings.get(market)?, epoch)));
-                if standing.is_some_and(|(standing, epoch)| standing.needs_no_submissions(epoch)) {
-                    batch.cmd("UNLINK", &key);
-                    written.push((key, Went::Submissions));
-                }
-            }
+        if !marked.is_empty() {
+            let key = keys.marked(market);
+            self.batch.cmd("SREM", &key).arg(marked);
+            self.keys.push((key, Went::Markers));
         }
-        cleaned.faults = replies.into_faults();
-        if written.is_empty() {
-            return Ok(cleaned);
-        }
-        let mut replies = Replies::new(operation, session.run(operation, SUBMITTED, batch).await?);
-        for (key, went) in &written {
-            let removed: u64 = replies.take(key)?.unwrap_or_default();
-            match went {
-                Went::Markers => cleaned.markers += removed,
-                Went::Submissions => cleaned.submissions += removed,
-                Went::Nothing => {}
-            }
-        }
-        cleaned.faults.extend(replies.into_faults());
-        Ok(cleaned)
     }
 }

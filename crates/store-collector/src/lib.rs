@@ -1,9 +1,12 @@
 //! The chain's side in Redis: what following a chain has come to, the keys that finalizers, relayers and attestors read,
 //! and the hand-over of batches.
 //!
-//! Whatever changes is compared and set: it is written only if all that it was concluded from still stands, together and
-//! once. So two trackers at once, a crash or an answer that was lost leave no effect out and make none twice; whoever
-//! comes too late reads anew. A script may touch one slot of a cluster only, so this part refuses clusters.
+//! Every change is compared and set: it is written only if all that it was concluded from is still there, together and
+//! once. So two trackers at once, a crash or a lost answer leave no effect out and make none twice; the one that loses the
+//! race reads again. A script may touch one slot of a cluster only, so this part refuses clusters.
+//!
+//! **Invariant:** every key of the collector is named in this crate and nowhere else, and none is written but by a
+//! compare-and-set script. It has no clock and no retry, asks no node, and knows nothing of the tracker.
 
 mod clean;
 mod compare_and_set;
@@ -12,6 +15,8 @@ mod families;
 mod keys;
 mod predecessor;
 mod submissions;
+mod values;
+mod windows;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +24,6 @@ use domain::{
     chain::{BlockRef, ContractAddress, Window},
     collector::{Deeds, Following, Handed, Market, Note, Stretch},
 };
-use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 
 pub use clean::Cleaned;
@@ -28,16 +32,16 @@ pub use contract_values::MarketTables;
 pub use families::family_of;
 pub use keys::ChainKeys;
 pub use predecessor::Left;
-pub use submissions::{Basis, ClosedWindow, Inputs, windows};
+pub use submissions::{Basis, ClosedWindow, Inputs};
+pub use windows::windows;
 
 use compare_and_set::Guarded;
 use store_redis::{Batch, ErrorKind, KeyType, Replies, Session, StoreError};
-use submissions::take_windows;
+use values::{details_of, parse, read, text};
+use windows::take_windows;
 
 /// How long the hash of a block can be asked for, in seconds.
 pub const BLOCK_HASH_TTL: u64 = 30 * 60;
-/// How long the details of an epoch are kept once its batches are handed over, in seconds.
-const DETAILS_TTL: u64 = 30 * 60;
 
 /// The chain's side of some markets.
 #[derive(Clone, Debug)]
@@ -343,36 +347,4 @@ fn of_single(error: StoreError) -> StoreError {
         error.detail
     );
     StoreError { detail, ..error }
-}
-
-/// `EpochMarkerDetailsKey`
-fn details_of(window: &Window) -> String {
-    json!({
-        "EpochReleaseBlockNumber": window.release_block,
-        "SubmissionLimitBlockNumber": window.last_block(),
-    })
-    .to_string()
-}
-
-fn text(value: &impl Serialize) -> String {
-    // Plain data with texts for keys always has a JSON form.
-    serde_json::to_string(value).unwrap_or_default()
-}
-
-/// Something of ours.
-fn read<T: DeserializeOwned>(key: &str, text: &str) -> Result<T, StoreError> {
-    serde_json::from_str(text).map_err(|error| {
-        let detail = format!("`{}` can't be read: {error}", text.chars().take(100).collect::<String>());
-        StoreError::new("read the checkpoint", key, ErrorKind::Malformed, detail)
-    })
-}
-
-fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(
-    key: &str,
-    text: Option<&str>,
-) -> Result<Option<T>, StoreError> {
-    text.map(|text| {
-        text.parse().map_err(|error| StoreError::new("read the checkpoint", key, ErrorKind::Malformed, error))
-    })
-    .transpose()
 }

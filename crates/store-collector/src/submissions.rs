@@ -1,6 +1,6 @@
 //! What was submitted for an epoch whose window is closed, and the one hand-over of its batches.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use domain::{
     chain::{ContractAddress, EpochSet, Window, WindowState},
@@ -8,7 +8,13 @@ use domain::{
 };
 use serde_json::json;
 
-use crate::{ChainKeys, ChainStore, DETAILS_TTL, Outcome, compare_and_set::Guarded, details_of, read};
+use crate::{
+    ChainStore,
+    compare_and_set::{Guarded, Outcome},
+    keys::ChainKeys,
+    values::{DETAILS_TTL, details_of, parse},
+    windows::take_windows,
+};
 use store_redis::{Batch, Fault, KeyType, Replies, Session, StoreError};
 
 /// How long the number of an epoch's batches is kept, in seconds.
@@ -50,31 +56,6 @@ pub struct Inputs {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Basis(Option<Option<String>>);
 
-/// The windows of a market, by their epochs: one round trip. There are none where no chain is followed.
-///
-/// # Errors
-/// [`StoreError`] when the server does not answer, or something of ours can't be read.
-pub async fn windows(
-    session: &mut Session,
-    keys: &ChainKeys,
-    market: &ContractAddress,
-) -> Result<BTreeMap<u64, Window>, StoreError> {
-    let (operation, key) = ("read windows", keys.windows(market));
-    let mut batch = Batch::new();
-    batch.cmd("HGETALL", &key);
-    let mut replies = Replies::new(operation, session.run(operation, &key, batch).await?);
-    Ok(take_windows(&mut replies, &key)?.into_iter().map(|(epoch, (window, _))| (epoch, window)).collect())
-}
-
-/// The windows of the next answer, by their epochs, each as it stands there too.
-pub(super) fn take_windows(
-    replies: &mut Replies,
-    key: &str,
-) -> Result<BTreeMap<u64, (Window, String)>, StoreError> {
-    let texts: Vec<(u64, String)> = replies.own(key)?;
-    texts.into_iter().map(|(epoch, text)| Ok((epoch, (read(key, &text)?, text)))).collect()
-}
-
 impl ChainStore {
     /// The closed windows of a market, in the order of their release: one round trip.
     ///
@@ -99,7 +80,7 @@ impl ChainStore {
         self.check_identity(operation, replies.own::<Option<String>>(&identity)?.as_deref())?;
         let all = take_windows(&mut replies, &windows)?;
         let done_text: Option<String> = replies.own(&key)?;
-        let done = super::parse(&key, done_text.as_deref())?.unwrap_or_default();
+        let done = parse(&key, done_text.as_deref())?.unwrap_or_default();
         let mut closed = Vec::new();
         for (epoch, (window, text)) in all {
             if matches!(window.state, WindowState::Closed { .. }) {

@@ -164,25 +164,8 @@ impl MarketStore {
     pub async fn discover(&self, session: &mut Session, now: f64, scope: Scope) -> Result<Pass, StoreError> {
         let full = scope.reach == Reach::Full;
         let mut chosen = self.spellings.choose(&self.keys, now, full);
-        let since = now - if full { FULL_REACH } else { RECENT_REACH };
-        let mut batch = Batch::new();
-        batch.cmd("HGETALL", self.keys.open());
-        batch.cmd("HGETALL", self.keys.meta());
-        if full {
-            batch.cmd("HKEYS", self.keys.sealed());
-            batch.cmd("GET", self.keys.shown());
-        }
         let past_since = scope.past_since(now.max(0.0) as u64);
-        if let Some(since) = past_since {
-            batch.cmd("ZRANGEBYSCORE", self.keys.opened()).arg(since).arg("+inf");
-        }
-        for input in chosen.inputs(&self.keys) {
-            batch.cmd(if full { "SMEMBERS" } else { "SCARD" }, input.active());
-            for timeline in [input.epochs_timeline(), input.batches_timeline()] {
-                batch.cmd("ZRANGEBYSCORE", timeline).arg(format!("({since}")).arg("+inf").arg("WITHSCORES");
-            }
-            batch.cmd("LLEN", input.queue());
-        }
+        let batch = self.ask_to_discover(&chosen, now, full, past_since);
         let operation = "read the timelines";
         let mut replies = Replies::new(operation, session.run(operation, self.name(), batch).await?);
         replies = replies.noting(chosen.finds_out());
@@ -201,36 +184,8 @@ impl MarketStore {
             let past = replies.own::<Vec<String>>(&self.keys.opened())?;
             pass.past = past.iter().filter_map(|epoch| EpochId::parse(epoch).ok()).collect();
         }
-        let (mut active, mut active_count) = (full.then(BTreeSet::new), Some(0));
-        let (mut epochs_timeline, mut batches_timeline) = (Joined::default(), Joined::default());
-        let (mut queue, mut forms) = (Joined::default(), OtherForms::new());
-        for input in chosen.inputs(&self.keys) {
-            if let Some(active) = &mut active {
-                let members = members::epochs(&mut replies, &input.active(), &mut forms)?;
-                active_count = active_count.zip(members.as_ref()).map(|(sum, (_, more))| sum + more);
-                active.extend(members.into_iter().flat_map(|(members, _)| members));
-            } else {
-                let members = replies.take::<u64>(&input.active())?;
-                active_count = active_count.zip(members).map(|(sum, more)| sum + more);
-            }
-            epochs_timeline.add(members::timeline(
-                &mut replies,
-                &input.epochs_timeline(),
-                EpochMember::parse,
-                &mut forms,
-            )?);
-            batches_timeline.add(members::timeline(
-                &mut replies,
-                &input.batches_timeline(),
-                BatchMember::parse,
-                &mut forms,
-            )?);
-            let length = replies.take::<u64>(&input.queue())?;
-            queue.add(length.map(|length| vec![length; usize::from(length > 0)]));
-        }
-        pass.seen.epochs_timeline = epochs_timeline.known();
-        pass.seen.batches_timeline = batches_timeline.known();
-        pass.seen.queue = queue.known().map(|lengths| lengths.iter().sum());
+        let mut forms = OtherForms::new();
+        let (active, active_count) = self.take_timelines(&mut replies, &chosen, &mut pass, &mut forms)?;
         chosen.note(&self.keys, &replies.present());
         chosen.forms = self.aliases.learn(forms);
         pass.chosen = chosen;
@@ -238,6 +193,62 @@ impl MarketStore {
         pass.find_epochs(&sealed, active.as_ref());
         (pass.active, pass.active_count) = (active, active_count);
         Ok(pass)
+    }
+
+    fn ask_to_discover(&self, chosen: &Chosen, now: f64, full: bool, past_since: Option<u64>) -> Batch {
+        let since = now - if full { FULL_REACH } else { RECENT_REACH };
+        let mut batch = Batch::new();
+        batch.cmd("HGETALL", self.keys.open());
+        batch.cmd("HGETALL", self.keys.meta());
+        if full {
+            batch.cmd("HKEYS", self.keys.sealed());
+            batch.cmd("GET", self.keys.shown());
+        }
+        if let Some(since) = past_since {
+            batch.cmd("ZRANGEBYSCORE", self.keys.opened()).arg(since).arg("+inf");
+        }
+        for input in chosen.inputs(&self.keys) {
+            batch.cmd(if full { "SMEMBERS" } else { "SCARD" }, input.active());
+            for timeline in [input.epochs_timeline(), input.batches_timeline()] {
+                batch.cmd("ZRANGEBYSCORE", timeline).arg(format!("({since}")).arg("+inf").arg("WITHSCORES");
+            }
+            batch.cmd("LLEN", input.queue());
+        }
+        batch
+    }
+
+    /// Timelines, queue and active epochs under the chosen spellings; the members of `epochs:active`, where all were read,
+    /// and how many there are.
+    fn take_timelines(
+        &self,
+        replies: &mut Replies,
+        chosen: &Chosen,
+        pass: &mut Pass,
+        forms: &mut OtherForms,
+    ) -> Result<(Option<BTreeSet<EpochId>>, Option<u64>), StoreError> {
+        let full = pass.scope.reach == Reach::Full;
+        let (mut active, mut active_count) = (full.then(BTreeSet::new), Some(0));
+        let (mut epochs_timeline, mut batches_timeline) = (Joined::default(), Joined::default());
+        let mut queue = Joined::default();
+        for input in chosen.inputs(&self.keys) {
+            if let Some(active) = &mut active {
+                let members = members::epochs(replies, &input.active(), forms)?;
+                active_count = active_count.zip(members.as_ref()).map(|(sum, (_, more))| sum + more);
+                active.extend(members.into_iter().flat_map(|(members, _)| members));
+            } else {
+                let members = replies.take::<u64>(&input.active())?;
+                active_count = active_count.zip(members).map(|(sum, more)| sum + more);
+            }
+            let (epochs, batches) = (input.epochs_timeline(), input.batches_timeline());
+            epochs_timeline.add(members::timeline(replies, &epochs, EpochMember::parse, forms)?);
+            batches_timeline.add(members::timeline(replies, &batches, BatchMember::parse, forms)?);
+            let length = replies.take::<u64>(&input.queue())?;
+            queue.add(length.map(|length| vec![length; usize::from(length > 0)]));
+        }
+        pass.seen.epochs_timeline = epochs_timeline.known();
+        pass.seen.batches_timeline = batches_timeline.known();
+        pass.seen.queue = queue.known().map(|lengths| lengths.iter().sum());
+        Ok((active, active_count))
     }
 
     fn take_ledger(&self, replies: &mut Replies, pass: &mut Pass) -> Result<(), StoreError> {

@@ -9,7 +9,7 @@ use super::{
         servers::{BATCH_SIZE, DAY},
         world::Standing,
     },
-    Findings,
+    findings::Findings,
 };
 
 /// What was compared, and what differs.

@@ -11,7 +11,7 @@ use std::{
 use serde_json::Value;
 use testkit::{SharedTruth, Truth};
 
-use super::{super::seen::Datasets, Findings};
+use super::{super::seen::Datasets, findings::Findings};
 
 /// How old a dataset may be.
 const FRESH: u64 = 6;

@@ -4,6 +4,7 @@
 //! finishing an epoch are functions of it and of what came; who keeps it compares and sets, so that each of these
 //! happens once. Times are Unix seconds of the chain.
 
+mod notes;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::chain::{BlockRef, ChainEvent, ContractAddress, EpochSet, Hash, MarketEvent, Window, WindowState};
+pub use notes::{Handed, Note};
 pub use rules::{Old, Rules, Stretch};
 
 /// What following a chain has come to.
@@ -67,17 +69,6 @@ pub struct Before {
     pub windows: Vec<(u64, Option<Window>)>,
 }
 
-/// A submitted batch that is handed to the attestor.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Handed {
-    /// The market.
-    pub market: ContractAddress,
-    /// The epoch.
-    pub epoch: u64,
-    /// The content id of the batch.
-    pub batch_cid: String,
-}
-
 /// What is known of a market before the first block that is accepted for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Beginning {
@@ -88,72 +79,6 @@ pub struct Beginning {
     pub epochs: BTreeMap<u64, (u64, u64)>,
     /// The epochs among those that were marked whose batches it had handed over.
     pub handed: BTreeSet<u64>,
-}
-
-/// Something that happened, for those who are told of it. Nothing is decided by it any more.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Note {
-    /// An epoch was released; its window is open, or waits until another one closes.
-    Released {
-        /// The market.
-        market: ContractAddress,
-        /// The epoch.
-        epoch: u64,
-        /// Its window.
-        window: Window,
-    },
-    /// A window that another program had opened is followed from here on.
-    TakenUp {
-        /// The market.
-        market: ContractAddress,
-        /// The epoch.
-        epoch: u64,
-        /// Its window.
-        window: Window,
-    },
-    /// An epoch was released once more: nothing changed.
-    ReleasedAgain {
-        /// The market.
-        market: ContractAddress,
-        /// The epoch.
-        epoch: u64,
-    },
-    /// An epoch was met so late that its submissions are gone: it gets no batches.
-    Expired {
-        /// The market.
-        market: ContractAddress,
-        /// The epoch.
-        epoch: u64,
-    },
-    /// A window closed: its batches are to be prepared.
-    Closed {
-        /// The market.
-        market: ContractAddress,
-        /// The epoch.
-        epoch: u64,
-        /// The last block that counts.
-        block: u64,
-        /// No block came; the clock closed it.
-        by_clock: bool,
-    },
-    /// A batch was submitted: it goes to the attestor.
-    Submitted(Handed),
-    /// Another event, which has no effect here.
-    Other {
-        /// In which block.
-        block: u64,
-        /// The event.
-        event: MarketEvent,
-    },
-    /// A dropped block had released this epoch or closed its window; its batches are handed over already, and stay.
-    StaysHandedOver {
-        /// The market.
-        market: ContractAddress,
-        /// The epoch.
-        epoch: u64,
-    },
-    /// A dropped block had this batch; it was handed to the attestor already, and stays.
-    StaysSubmitted(Handed),
 }
 
 /// Why blocks are not accepted. Nothing has changed then.
@@ -246,7 +171,7 @@ impl Following {
             if known.windows.contains_key(&epoch) || known.done.contains(epoch) {
                 continue;
             }
-            let window = rules.window(market, block, released, known);
+            let window = rules.window(market, block, released, known.open_windows(), known.day);
             if window.has_expired(head, rules.inputs_live) {
                 known.done.insert(epoch);
                 notes.push(Note::Expired { market, epoch });
@@ -403,7 +328,8 @@ impl Turn<'_> {
                     self.notes.push(Note::ReleasedAgain { market, epoch });
                     return;
                 }
-                let window = self.rules.window(market, number, (*time).min(at), known);
+                let window =
+                    self.rules.window(market, number, (*time).min(at), known.open_windows(), known.day);
                 if window.has_expired(self.head, self.rules.inputs_live) {
                     known.done.insert(epoch);
                     self.notes.push(Note::Expired { market, epoch });
@@ -434,6 +360,11 @@ impl Turn<'_> {
 }
 
 impl Market {
+    /// How many of its windows are open.
+    fn open_windows(&self) -> usize {
+        self.windows.values().filter(|window| window.state == WindowState::Open).count()
+    }
+
     /// Closes the windows that are due, and opens as many of those that wait.
     #[allow(clippy::too_many_arguments)] // Each is another thing, and there are two who ask.
     fn close(

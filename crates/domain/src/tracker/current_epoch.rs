@@ -173,7 +173,7 @@ pub fn current_epoch(candidates: &[Candidate], now: f64) -> Option<CurrentEpoch>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tracker::observation::Moments;
+    use crate::tracker::Moments;
     use proptest::prelude::*;
 
     /// Any facts that decide about the current epoch.

@@ -54,46 +54,33 @@ impl fmt::Display for KeyOf<'_> {
     }
 }
 
-/// Reads the answers to [`ask`].
+/// Reads the answers to [`ask`], in its order.
 pub(super) fn take(
     replies: &mut Replies,
     input: InputKeys<'_>,
     epoch: &EpochId,
 ) -> Result<EpochFacts, StoreError> {
     let key = |of| KeyOf { input, epoch, of };
-    let (info_key, state_key) = (key(InputKeys::info), key(InputKeys::state));
-    let (local, aggregated) = (key(InputKeys::local_batch), key(InputKeys::aggregated_batch));
-    let validators = key(InputKeys::batch_validators);
-    let (ids, processed) = (key(InputKeys::submission_ids), key(InputKeys::processed));
     let mut facts = EpochFacts::default();
-    let fields = |replies: &mut Replies, key: KeyOf<'_>| -> Result<Option<Vec<Option<String>>>, StoreError> {
-        let Some(fields) = replies.take::<Vec<Option<Vec<u8>>>>(key)? else { return Ok(None) };
-        let mut read = |field: Option<Vec<u8>>| {
-            String::from_utf8(field?)
-                .map_err(|error| {
-                    replies.fault(key, ErrorKind::Malformed, format!("a field is no text: {error}"))
-                })
-                .ok()
-        };
-        Ok(Some(fields.into_iter().map(&mut read).collect()))
-    };
-    let info = fields(replies, info_key)?.unwrap_or_else(|| vec![None; INFO_FIELDS.len()]);
-    let state = fields(replies, state_key)?;
+    take_hashes(replies, key(InputKeys::info), key(InputKeys::state), &mut facts)?;
+    facts.local_batch = replies.take::<bool>(key(InputKeys::local_batch))?.unwrap_or(false);
+    facts.aggregated_batch = replies.take::<bool>(key(InputKeys::aggregated_batch))?.unwrap_or(false);
+    take_batch_validators(replies, key(InputKeys::batch_validators), &mut facts)?;
+    take_submissions(replies, key(InputKeys::submission_ids), key(InputKeys::processed), &mut facts)?;
+    Ok(facts)
+}
+
+/// The window and the steps of an epoch: its info first, its state where the info leaves something open.
+fn take_hashes(
+    replies: &mut Replies,
+    info_key: KeyOf<'_>,
+    state_key: KeyOf<'_>,
+    facts: &mut EpochFacts,
+) -> Result<(), StoreError> {
+    let info = take_fields(replies, info_key)?.unwrap_or_else(|| vec![None; INFO_FIELDS.len()]);
+    let state = take_fields(replies, state_key)?;
     facts.state_unread = state.is_none();
     let state = state.unwrap_or_else(|| vec![None; STATE_FIELDS.len()]);
-    let seconds = |replies: &mut Replies, key: KeyOf<'_>, name: &str, field: &Option<String>| {
-        let text = field.as_deref().filter(|text| !text.is_empty())?;
-        let seconds = parse_seconds(text);
-        if seconds.is_none() {
-            replies.fault(key, ErrorKind::Malformed, format!("{name} is `{text}`, seconds are expected"));
-        }
-        seconds
-    };
-    let is_open = |status: &Option<String>| match status.as_deref() {
-        Some("open") => Some(true),
-        Some("closed") => Some(false),
-        _ => None,
-    };
     if let ([status, start, timestamp, end, duration, data_market], [window, opened_at, closes_at, ..]) =
         (&info[..], &state[..])
     {
@@ -105,11 +92,8 @@ pub(super) fn take(
         facts.end = end.or(seconds(replies, state_key, "window_closes_at", closes_at));
         let length = seconds(replies, info_key, "duration", duration).filter(|&duration| duration > 0.0);
         if let Some(length) = length.filter(|&length| length > LONGEST_WINDOW) {
-            replies.fault(
-                info_key,
-                ErrorKind::Malformed,
-                format!("a window of {length:e} s is not believed"),
-            );
+            let detail = format!("a window of {length:e} s is not believed");
+            replies.fault(info_key, ErrorKind::Malformed, detail);
         }
         facts.duration = length.filter(|&length| length <= LONGEST_WINDOW);
         facts.data_market = data_market.clone().filter(|market| !market.is_empty());
@@ -121,30 +105,73 @@ pub(super) fn take(
         let count = count.as_deref().and_then(|count| count.parse().ok());
         facts.state = state.iter().any(Option::is_some).then_some(StateHash { submissions_count: count });
     }
-    facts.local_batch = replies.take::<bool>(local)?.unwrap_or(false);
-    facts.aggregated_batch = replies.take::<bool>(aggregated)?.unwrap_or(false);
-    match replies.take::<Option<Vec<u8>>>(validators)? {
+    Ok(())
+}
+
+/// Fields of a hash as texts; `None` where the hash can't be read.
+fn take_fields(replies: &mut Replies, key: KeyOf<'_>) -> Result<Option<Vec<Option<String>>>, StoreError> {
+    let Some(fields) = replies.take::<Vec<Option<Vec<u8>>>>(key)? else { return Ok(None) };
+    let mut read = |field: Option<Vec<u8>>| {
+        String::from_utf8(field?)
+            .map_err(|error| replies.fault(key, ErrorKind::Malformed, format!("a field is no text: {error}")))
+            .ok()
+    };
+    Ok(Some(fields.into_iter().map(&mut read).collect()))
+}
+
+fn seconds(replies: &mut Replies, key: KeyOf<'_>, name: &str, field: &Option<String>) -> Option<f64> {
+    let text = field.as_deref().filter(|text| !text.is_empty())?;
+    let seconds = parse_seconds(text);
+    if seconds.is_none() {
+        replies.fault(key, ErrorKind::Malformed, format!("{name} is `{text}`, seconds are expected"));
+    }
+    seconds
+}
+
+fn is_open(status: &Option<String>) -> Option<bool> {
+    match status.as_deref() {
+        Some("open") => Some(true),
+        Some("closed") => Some(false),
+        _ => None,
+    }
+}
+
+fn take_batch_validators(
+    replies: &mut Replies,
+    key: KeyOf<'_>,
+    facts: &mut EpochFacts,
+) -> Result<(), StoreError> {
+    match replies.take::<Option<Vec<u8>>>(key)? {
         Some(Some(json)) => match serde_json::from_slice(&json) {
             Ok(named) => facts.batch_validators = Some(named),
             Err(error) => {
-                replies.fault(validators, ErrorKind::Malformed, error);
+                replies.fault(key, ErrorKind::Malformed, error);
                 facts.batch_validators_unread = true;
             }
         },
         Some(None) => {}
         None => facts.batch_validators_unread = true,
     }
+    Ok(())
+}
+
+/// Processed submissions: the ordered set is preferred; the plain one stands in where the other is missing.
+fn take_submissions(
+    replies: &mut Replies,
+    ids: KeyOf<'_>,
+    processed: KeyOf<'_>,
+    facts: &mut EpochFacts,
+) -> Result<(), StoreError> {
     let ordered = replies.take::<u64>(ids)?;
     let one = replies.take::<u64>(ids)?;
     let five = replies.take::<u64>(ids)?;
     let plain = replies.take::<u64>(processed)?;
-    // The ordered set is preferred; the plain one stands in where the other is missing.
     let is_ordered = ordered.is_some_and(|count| count > 0);
     facts.submissions = if is_ordered { ordered } else { plain.filter(|&count| count > 0).or(ordered) };
     facts.has_submissions_key = facts.submissions.is_some_and(|count| count > 0);
     let plain_only = !is_ordered && facts.has_submissions_key;
     facts.submissions_recent = if plain_only { None } else { one.zip(five) };
-    Ok(facts)
+    Ok(())
 }
 
 /// The facts of one epoch under all spellings of its keys. The preferred spelling speaks first, the others

@@ -97,13 +97,26 @@ impl MarketStore {
         for (slot, field) in seen.priority_sums.iter_mut().zip(fields) {
             *slot = field.and_then(|text| text.parse().ok());
         }
+        let mut faults = replies.into_faults();
+        faults.extend(self.original_validators(session, input, &active, entries, &mut seen).await?);
+        Ok((self.texts_of(&seen, heard), faults))
+    }
+
+    /// The second round trip: submissions and validators of the active epochs, and the validators of aggregated batches.
+    async fn original_validators(
+        &self,
+        session: &mut Session,
+        input: InputKeys<'_>,
+        active: &[String],
+        entries: Vec<(String, f64)>,
+        seen: &mut OriginalSeen,
+    ) -> Result<Vec<Fault>, StoreError> {
+        let operation = "read the original's inputs";
         // Each with the key of its validators.
         let of_batch = |(member, at): (String, f64)| {
             Some((input.batch_validators(member.strip_prefix("aggregated:")?), at))
         };
         let aggregated: Vec<(String, f64)> = entries.into_iter().filter_map(of_batch).collect();
-        let mut faults = replies.into_faults();
-
         let mut batch = Batch::new();
         let active: Vec<[String; 2]> =
             active.iter().map(|id| [input.submission_ids(id), input.validators(id)]).collect();
@@ -114,20 +127,20 @@ impl MarketStore {
         for (validators, _) in &aggregated {
             batch.cmd("GET", validators);
         }
-        if !batch.is_empty() {
-            let mut replies = Replies::new(operation, session.run(operation, self.name(), batch).await?);
-            for [ids, validators] in &active {
-                seen.processed += replies.take::<u64>(ids)?.unwrap_or(0);
-                seen.validators.extend(texts(replies.take(validators)?));
-            }
-            for (validators, at) in aggregated {
-                let list = replies.take::<Option<Vec<u8>>>(&validators)?.flatten();
-                let named = list.and_then(|list| serde_json::from_slice(&list).ok()).unwrap_or_default();
-                seen.aggregated.push((at, named));
-            }
-            faults.extend(replies.into_faults());
+        if batch.is_empty() {
+            return Ok(Vec::new());
         }
-        Ok((self.texts_of(&seen, heard), faults))
+        let mut replies = Replies::new(operation, session.run(operation, self.name(), batch).await?);
+        for [ids, validators] in &active {
+            seen.processed += replies.take::<u64>(ids)?.unwrap_or(0);
+            seen.validators.extend(texts(replies.take(validators)?));
+        }
+        for (validators, at) in aggregated {
+            let list = replies.take::<Option<Vec<u8>>>(&validators)?.flatten();
+            let named = list.and_then(|list| serde_json::from_slice(&list).ok()).unwrap_or_default();
+            seen.aggregated.push((at, named));
+        }
+        Ok(replies.into_faults())
     }
 
     fn texts_of(&self, seen: &OriginalSeen, heard: &HeardSince) -> OriginalDatasets {

@@ -146,7 +146,7 @@ impl Tracker {
     pub async fn commit(&self, session: &mut Session, pass: Pass) -> Result<Shown, StoreError> {
         let now = pass.seen.now;
         let totals = Totals::of(&pass.seen, VALIDATOR, SEAL_AFTER);
-        let window = MeasurementWindow::at(pass.seen.window, &totals, now, DAY);
+        let window = MeasurementWindow::at(pass.seen.window, &totals.all, now, DAY);
         let summary = Summary::of(&SummaryInput::of(&pass.seen, &totals, window));
         let (minute, second) = (Duration::from_secs(60), now as u64);
         let hours = HourStats::hours(second).map(|hour| HourStats::of(&pass.seen, &totals, hour));

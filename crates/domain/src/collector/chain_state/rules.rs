@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::Market;
 use crate::chain::{BlockRef, ContractAddress, Hash, MarketEvent, Window, WindowState};
 
 /// What the configuration and the contracts say. Times are seconds.
@@ -45,16 +44,16 @@ pub struct Old {
 }
 
 impl Rules {
-    /// The window of an epoch that is released now.
+    /// The window of an epoch that is released now, where so many windows of the market are open.
     pub(super) fn window(
         &self,
         market: ContractAddress,
         block: u64,
         released: u64,
-        known: &Market,
+        open: usize,
+        day: Option<u64>,
     ) -> Window {
         let length = self.windows.get(&market).copied().unwrap_or(0);
-        let open = known.windows.values().filter(|window| window.state == WindowState::Open).count();
         // As many blocks as fit; a time that is no use gives none.
         let blocks = (length as f64 / self.block_time).ceil();
         let blocks = if blocks.is_finite() && blocks > 0.0 { blocks as u64 } else { 0 };
@@ -63,7 +62,7 @@ impl Rules {
             released,
             limit: released.saturating_add(length),
             limit_block: block.saturating_add(blocks),
-            day: known.day,
+            day,
             state: if open < self.max_windows { WindowState::Open } else { WindowState::Waiting },
         }
     }

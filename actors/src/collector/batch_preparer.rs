@@ -11,6 +11,7 @@
 use std::time::{Duration, Instant};
 
 use domain::{chain::ContractAddress, collector::Arrangement};
+use retry::{Attempts, table::BATCH_PREPARER};
 use store_collector::{ChainStore, ClosedWindow, Outcome};
 use store_redis::{Session, StoreError};
 use supervision::{Actor, Budget, Clock, Context, DeadlineExceeded, Failure, Lease, fail};
@@ -20,9 +21,6 @@ use crate::{
     collector::notifier::{Notice, Severity},
     env::messages::Look,
 };
-
-/// How soon a failed round is tried again.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// The actor.
 pub struct BatchPreparer {
@@ -194,13 +192,15 @@ impl Actor for BatchPreparer {
         let clock = cx.clock().clone();
         let stop = cx.stop_token();
         let mut next = clock.now();
+        let every = self.chain.settings.prepare_every;
+        let mut attempts = Attempts::new(BATCH_PREPARER.at_most(every));
         while !stop.is_cancelled() {
             if wait(cx, &clock, next).await.is_none() {
                 break;
             }
             // Before a node has told what time it is on the chain, nobody knows what has expired.
             if self.now().is_none() {
-                next = clock.now() + RETRY.min(self.chain.settings.prepare_every);
+                next = clock.now() + attempts.failed();
                 continue;
             }
             let round = tokio::select! {
@@ -209,17 +209,20 @@ impl Actor for BatchPreparer {
                 () = stop.cancelled() => break,
                 round = self.round(cx) => round,
             };
-            next = clock.now() + self.chain.settings.prepare_every;
+            next = clock.now() + every;
             let services = &self.chain.services;
             match round {
-                Ok(()) => continue,
+                Ok(()) => {
+                    attempts.succeeded();
+                    continue;
+                }
                 Err(PrepareError::Injected(error)) => return Err(error.into()),
                 Err(PrepareError::Store(error)) => services.note_error(&error),
                 Err(error @ (PrepareError::Deadline(_) | PrepareError::NoTurn { .. })) => {
                     services.warn("prepare batches", "timeout", &self.market.to_string(), &error.to_string());
                 }
             }
-            next = next.min(clock.now() + RETRY);
+            next = clock.now() + attempts.failed();
         }
         Ok(())
     }

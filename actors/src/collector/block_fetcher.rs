@@ -18,6 +18,7 @@ use domain::{
     collector::{Following, Note, Old, Rules, Stretch},
 };
 use evm::{Block, ChainError, Next};
+use retry::{Attempts, table::BLOCK_FETCHER};
 use store_collector::{BLOCK_HASH_TTL, Outcome};
 use supervision::{Actor, Budget, Context, Failure, NoMessage, fail};
 
@@ -40,8 +41,6 @@ const MARGIN: u64 = 2;
 const MOST_TOLD: u64 = 5_000;
 /// While old blocks are read, the head is looked at so often.
 const OBSERVE_EVERY: Duration = Duration::from_secs(5);
-/// How soon a failed step is tried again.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// The actor.
 pub struct BlockFetcher {
@@ -461,6 +460,7 @@ impl Actor for BlockFetcher {
     async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
         let clock = cx.clock().clone();
         let source = self.chain.source.clone();
+        let mut attempts = Attempts::new(BLOCK_FETCHER);
         while !cx.is_stopping() {
             let stop = cx.stop_token();
             let step = tokio::select! {
@@ -470,9 +470,10 @@ impl Actor for BlockFetcher {
                 step = self.step(cx) => step,
             };
             cx.progress();
-            if step.is_err() {
+            match &step {
+                Ok(_) => attempts.succeeded(),
                 // What was known of the chain may be why.
-                (self.head, self.old) = (None, None);
+                Err(_) => (self.head, self.old) = (None, None),
             }
             match step {
                 Ok(Came::Done) => return Ok(()),
@@ -501,7 +502,7 @@ impl Actor for BlockFetcher {
                     self.chain.services.warn("follow the chain", error.kind(), "chain", &error.to_string());
                 }
             }
-            cx.pause(clock.sleep(RETRY)).await;
+            cx.pause(clock.sleep(attempts.failed())).await;
         }
         Ok(())
     }

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use retry::table::CLEANER;
 use store_redis::StoreError;
 use supervision::{Actor, Context, Failure, NoMessage};
 
@@ -62,7 +63,7 @@ impl Actor for Cleaner {
             before_round: "cleaner::before_round",
             after_round: "cleaner::after_round",
         };
-        keep_making(cx, &self.chain.services, self.chain.settings.clean_every, points, || self.round(cx))
-            .await
+        let every = self.chain.settings.clean_every;
+        keep_making(cx, &self.chain.services, every, CLEANER, points, || self.round(cx)).await
     }
 }

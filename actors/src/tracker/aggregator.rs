@@ -15,6 +15,7 @@ use domain::{
     Number,
     tracker::{DayStats, HourStats, MeasurementWindow, Participation, Summary, SummaryInput, Sums, Totals},
 };
+use retry::{RetryPolicy, table::AGGREGATOR};
 use store_tracker::{Datasets, MarketKeys, MarketStore, Pass, Reach, Scope};
 use supervision::{Actor, Clock, Context, Failure, fail};
 
@@ -128,6 +129,7 @@ impl Aggregator {
 
 impl Passes for Aggregator {
     const DATASET: &'static str = DATASET;
+    const RETRY: RetryPolicy = AGGREGATOR;
 
     fn services(&self) -> &Services {
         &self.services

@@ -9,6 +9,7 @@ use domain::{
     chain::ContractAddress,
     tracker::{current_epoch, learn_from_chain},
 };
+use retry::{RetryPolicy, table::EPOCH_TRACKER};
 use store_collector::{ChainKeys, windows};
 use store_tracker::{MarketKeys, MarketStore};
 use supervision::{Actor, Clock, Context, Failure, fail};
@@ -61,6 +62,7 @@ impl EpochTracker {
 
 impl Passes for EpochTracker {
     const DATASET: &'static str = DATASET;
+    const RETRY: RetryPolicy = EPOCH_TRACKER;
 
     fn services(&self) -> &Services {
         &self.services

@@ -13,6 +13,7 @@ use std::{
 };
 
 use domain::tracker::index::Changes;
+use retry::{Attempts, table::INDEXER};
 use store_redis::StoreError;
 use store_tracker::{Index, IndexKeys, Indexed};
 use supervision::{Actor, Batch, Clock, Context, Failure, fail, fail::InjectedFailure};
@@ -26,8 +27,6 @@ use crate::{
 const AGE_EVERY: Duration = Duration::from_secs(60);
 /// How many validators are looked at in one step.
 const SLICE: usize = 500;
-/// How soon a failed step is tried again, at most.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The actor.
 pub struct Indexer {
@@ -160,7 +159,8 @@ impl Actor for Indexer {
 
     async fn run(&mut self, cx: &mut Context<IndexEvents>) -> Result<(), Failure> {
         let clock = cx.clock().clone();
-        let retry = self.services.rhythm.reconnect_within.min(RETRY_AFTER);
+        let retry = INDEXER.at_most(self.services.rhythm.reconnect_within);
+        let (mut commits, mut ageings) = (Attempts::new(retry), Attempts::new(retry));
         let mut age_at = clock.now();
         loop {
             if clock.now() >= age_at {
@@ -171,9 +171,12 @@ impl Actor for Indexer {
                     () = cx.stopped() => Ok(()),
                     aged = self.age(cx, &clock) => aged,
                 };
-                if let Err(error) = aged {
-                    self.services.note_error(&error);
-                    age_at = clock.now() + retry;
+                match aged {
+                    Ok(()) => ageings.succeeded(),
+                    Err(error) => {
+                        self.services.note_error(&error);
+                        age_at = clock.now() + ageings.failed();
+                    }
                 }
             }
             let committed = match next(cx, &clock, age_at).await {
@@ -182,7 +185,7 @@ impl Actor for Indexer {
                 Err(Stop) => return Ok(()),
             };
             match committed {
-                Ok(()) => {}
+                Ok(()) => commits.succeeded(),
                 Err(CommitError::Actor(failure)) => return Err(failure),
                 Err(CommitError::Store(error)) => {
                     self.services.note_error(&error);
@@ -190,7 +193,7 @@ impl Actor for Indexer {
                     if cx.is_stopping() {
                         return Ok(());
                     }
-                    cx.pause(clock.sleep(retry)).await;
+                    cx.pause(clock.sleep(commits.failed())).await;
                 }
             }
         }

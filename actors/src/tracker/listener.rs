@@ -19,8 +19,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use domain::tracker::{Entity, EventCounts};
+use retry::{Attempts, table::LISTENER};
 use store_redis::{EventStream, StoreError, Subscriber};
 use store_tracker::{MarketKeys, channels};
 use supervision::{Actor, Clock, Context, Failure, NoMessage, fail};
@@ -134,15 +134,6 @@ impl Listener {
     pub fn with_index(mut self, edge: IndexEdge) -> Self {
         self.feed = Some(Feed::new(edge, &self.markets));
         self
-    }
-
-    fn pauses(&self) -> ExponentialBackoff {
-        ExponentialBuilder::new()
-            .with_min_delay(Duration::from_millis(50).min(self.services.rhythm.reconnect_within))
-            .with_max_delay(self.services.rhythm.reconnect_within / 2)
-            .with_jitter()
-            .without_max_times()
-            .build()
     }
 
     fn lost(&self, why: &str) {
@@ -304,7 +295,7 @@ impl Actor for Listener {
     async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
         let clock: Clock = cx.clock().clone();
         let mut changes = self.registry.changes();
-        let mut pauses = self.pauses();
+        let mut attempts = Attempts::new(LISTENER.at_most(self.services.rhythm.reconnect_within));
         let mut heard_before = cx.generation() > 1;
         loop {
             self.take_markets();
@@ -332,7 +323,7 @@ impl Actor for Listener {
                     self.services.status.subscribed();
                     self.services.telemetry.subscription_connected(true);
                     self.services.telemetry.redis_up(true);
-                    pauses = self.pauses();
+                    attempts.succeeded();
                     // Of the subscription before this one.
                     self.services.telemetry.events_dropped(self.services.store.take_dropped_events());
                     fail::point("listener::after_subscribe").await?;
@@ -348,8 +339,7 @@ impl Actor for Listener {
                 }
             };
             self.lost(&why);
-            let pause = pauses.next().unwrap_or(self.services.rhythm.reconnect_within);
-            cx.pause(clock.sleep(pause.min(self.services.rhythm.reconnect_within))).await;
+            cx.pause(clock.sleep(attempts.failed())).await;
         }
     }
 }

@@ -3,18 +3,18 @@
 
 use std::time::{Duration, Instant};
 
+use retry::{Attempts, RetryPolicy};
 use store_redis::StoreError;
 use supervision::{Clock, Context, Failure, Lease, fail::InjectedFailure};
 
 use crate::env::{messages::Look, services::Services};
 
-/// How soon a failed pass is tried again, at most.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
-
 /// An actor whose life is one pass after the other.
 pub(super) trait Passes: Send {
     /// The name of its dataset in the status.
     const DATASET: &'static str;
+    /// The pauses before a pass that failed is made again.
+    const RETRY: RetryPolicy;
 
     /// What it works with.
     fn services(&self) -> &Services;
@@ -74,7 +74,8 @@ impl From<InjectedFailure> for PassError {
 pub(super) async fn keep_passing<P: Passes>(actor: &mut P, cx: &mut Context<Look>) -> Result<(), Failure> {
     let clock = cx.clock().clone();
     let interval = actor.interval();
-    let retry = actor.services().rhythm.reconnect_within.min(RETRY_AFTER).min(interval);
+    let retry = P::RETRY.at_most(actor.services().rhythm.reconnect_within).at_most(interval);
+    let mut attempts = Attempts::new(retry);
     let mut next = clock.now();
     let stop = cx.stop_token();
     // What still waits when the actor shall stop can be derived again from the keys.
@@ -96,6 +97,7 @@ pub(super) async fn keep_passing<P: Passes>(actor: &mut P, cx: &mut Context<Look
         };
         let error = match pass {
             Ok(when) => {
+                attempts.succeeded();
                 let _ = look.map(Lease::settle);
                 actor.services().status.written(actor.market(), P::DATASET);
                 next = match when {
@@ -112,7 +114,7 @@ pub(super) async fn keep_passing<P: Passes>(actor: &mut P, cx: &mut Context<Look
         actor.services().note_error(&error);
         actor.services().status.failed(actor.market(), P::DATASET, &error);
         actor.interrupted();
-        next = clock.now() + retry;
+        next = clock.now() + attempts.failed();
         // The message that was given back is not to be taken up at once.
         cx.pause(clock.sleep_until(next)).await;
     }

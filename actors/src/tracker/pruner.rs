@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use retry::table::PRUNER;
 use store_redis::{ErrorKind, Session, StoreError};
 use store_tracker::{Index, IndexPart, MarketKeys, Retention, forget_sealed, prune};
 use supervision::{Actor, Clock, Context, Failure, NoMessage};
@@ -153,6 +154,6 @@ impl Actor for Pruner {
             before_round: "pruner::before_round",
             after_round: "pruner::after_round",
         };
-        keep_making(cx, &self.services, self.every, points, || self.round(cx)).await
+        keep_making(cx, &self.services, self.every, PRUNER, points, || self.round(cx)).await
     }
 }

@@ -14,11 +14,6 @@ use crate::http::{HttpClient, HttpTarget};
 use crate::json_rpc::{Call, Fault, request_text};
 use crate::websocket::WebSocketNode;
 
-/// A node that says "later" without saying when.
-const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
-/// How often a node's pauses are doubled at most.
-const DOUBLINGS: u32 = 16;
-
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) url: NodeUrl,
@@ -136,20 +131,12 @@ impl Node {
     /// It did something wrong; returns how long it is left alone. `random` (0 to 1) spreads the pauses.
     pub(crate) fn failed(&self, fault: &Fault, config: &ChainConfig, random: f64) -> Duration {
         let mut state = self.state();
-        let doubled = |first: Duration, longest: Duration, times: u32| {
-            first.saturating_mul(1 << times.min(DOUBLINGS)).min(longest)
+        let policy = match fault.kind {
+            FaultKind::RateLimited => &config.after_rate_limit,
+            kind if kind.is_wrong() => &config.after_wrong_answer,
+            _ => &config.after_failure,
         };
-        let pause = match fault.kind {
-            FaultKind::RateLimited => {
-                let default = doubled(DEFAULT_RETRY_AFTER, Duration::from_secs(30), state.streak);
-                fault.retry_after.unwrap_or(default)
-            }
-            kind if kind.is_wrong() => doubled(config.set_aside, config.set_aside * 10, state.streak),
-            _ => {
-                let pause = doubled(config.first_retry, config.longest_retry, state.streak);
-                fault.retry_after.unwrap_or_else(|| pause.mul_f64(0.75 + 0.5 * random))
-            }
-        };
+        let pause = fault.retry_after.unwrap_or_else(|| policy.pause(state.streak, random));
         state.streak = state.streak.saturating_add(1);
         state.fault = Some(fault.kind);
         state.failed_at = Some(Instant::now());

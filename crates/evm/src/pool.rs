@@ -7,7 +7,6 @@
 mod choice;
 mod survey;
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -40,7 +39,6 @@ struct Inner {
     chain_id: AtomicU64,
     surveying: AtomicBool,
     last_survey: std::sync::Mutex<Option<Instant>>,
-    random: RandomState,
 }
 
 /// What a node must be able to do for a question.
@@ -130,7 +128,6 @@ impl Pool {
             chain_id,
             surveying: AtomicBool::new(false),
             last_survey: std::sync::Mutex::default(),
-            random: RandomState::new(),
             config,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -252,9 +249,7 @@ impl Pool {
             node.state().lagging = true;
             return;
         }
-        // 53 bits of randomness, as a fraction.
-        let random = (self.inner.random.hash_one(Instant::now()) >> 11) as f64 / (1_u64 << 53) as f64;
-        let pause = node.failed(fault, &self.inner.config, random);
+        let pause = node.failed(fault, &self.inner.config, retry::random());
         if fault.kind.is_wrong() {
             self.inner.counters.add_set_aside();
             tracing::warn!(

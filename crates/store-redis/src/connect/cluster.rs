@@ -11,7 +11,6 @@ use std::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 
 use futures_util::future::{BoxFuture, FutureExt, join_all, select_ok, try_join_all};
@@ -19,6 +18,7 @@ use redis::{
     ErrorKind as Client, Pipeline, RedisError, RedisResult, ServerErrorKind as Server, Value,
     aio::{ConnectionLike, MultiplexedConnection},
 };
+use retry::table::SLOT_MOVING;
 use tokio::{sync::Mutex, time::sleep};
 
 use super::{
@@ -29,12 +29,6 @@ use crate::{
     batch::{Answers, Batch, Unit},
     error::{ErrorKind, kind_of},
 };
-
-/// How often a command is sent before its slot counts as being moved for too long.
-const ROUNDS: u32 = 10;
-/// The first pause before what was put off is sent again; each is twice as long as the one before.
-const PAUSE: Duration = Duration::from_millis(5);
-const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
 /// What is known of a cluster.
 pub(super) struct Cluster {
@@ -219,7 +213,7 @@ impl Nodes {
                 ),
             }
         }
-        for round in 0..ROUNDS {
+        for round in 0..SLOT_MOVING.attempts {
             *round_trips += 1;
             let mut moves = Vec::new();
             let mut is_put_off = false;
@@ -255,7 +249,7 @@ impl Nodes {
                 return Ok(answers.finish());
             }
             if is_put_off {
-                sleep((PAUSE * 2_u32.saturating_pow(round)).min(LONGEST_PAUSE)).await;
+                sleep(SLOT_MOVING.pause(round, retry::random())).await;
             }
             map = cluster.map().await?;
         }

@@ -126,11 +126,12 @@ fn is_error_answer(body: &[u8]) -> bool {
     matches!(crate::json_rpc::outcomes(body, 1).as_deref(), Ok([Err(_)]))
 }
 
-/// Seconds, or a date.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+/// The pause that a node asks for, as it says it: seconds, or a date. See [`retry::clamp`] for what is made of it.
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = value.parse() {
-        return Some(Duration::from_secs(seconds));
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        // A number that is too large is a long time.
+        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
     }
     let date = httpdate::parse_http_date(value).ok()?;
     Some(date.duration_since(SystemTime::now()).unwrap_or_default())
@@ -199,6 +200,10 @@ mod tests {
         assert_eq!(with("7"), Some(Duration::from_secs(7)));
         assert_eq!(with("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
         assert!(with("Sun, 21 Oct 2085 07:28:00 GMT").unwrap() > Duration::from_secs(1_000_000));
-        assert_eq!(with("soon"), None);
+        assert_eq!(with("18446744073709551615"), Some(Duration::from_secs(u64::MAX)));
+        assert_eq!(with("18446744073709551616"), Some(Duration::from_secs(u64::MAX)));
+        for unreadable in ["soon", "", "-1", "1.5", "+7"] {
+            assert_eq!(with(unreadable), None, "{unreadable:?}");
+        }
     }
 }

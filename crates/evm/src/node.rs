@@ -14,6 +14,9 @@ use crate::http::{HttpClient, HttpTarget};
 use crate::json_rpc::{Call, Fault, request_text};
 use crate::websocket::WebSocketNode;
 
+/// A node that asks for one pause after the other is logged this often.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
+
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) url: NodeUrl,
@@ -47,6 +50,10 @@ pub(crate) struct State {
     pub(crate) lagging: bool,
     /// When the next request fits into its rate.
     next_slot: Option<Instant>,
+    /// When it was last logged that it asks for pauses.
+    logged: Option<Instant>,
+    /// How often it has asked for one since.
+    left_out: u64,
 }
 
 /// The answer of a node: one text, or one for each call.
@@ -100,6 +107,18 @@ impl Node {
         }
     }
 
+    /// Whether to log now that it has asked for a pause: once a minute at most. With it, how often that was left out.
+    pub(crate) fn admit_log_line(&self) -> Option<u64> {
+        let now = Instant::now();
+        let mut state = self.state();
+        if state.logged.is_some_and(|logged| now.saturating_duration_since(logged) < LOG_INTERVAL) {
+            state.left_out += 1;
+            return None;
+        }
+        state.logged = Some(now);
+        Some(std::mem::take(&mut state.left_out))
+    }
+
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -136,7 +155,8 @@ impl Node {
             kind if kind.is_wrong() => &config.after_wrong_answer,
             _ => &config.after_failure,
         };
-        let pause = fault.retry_after.unwrap_or_else(|| policy.pause(state.streak, random));
+        let own = policy.pause(state.streak, random);
+        let pause = fault.retry_after.map_or(own, |asked| retry::clamp(asked, own));
         state.streak = state.streak.saturating_add(1);
         state.fault = Some(fault.kind);
         state.failed_at = Some(Instant::now());
@@ -178,6 +198,10 @@ mod tests {
         (Node::new(url, false, &config, &http, &heads, &counters).unwrap(), config)
     }
 
+    fn asking_for(pause: Duration, kind: FaultKind) -> Fault {
+        Fault { retry_after: Some(pause), ..Fault::new(kind, "") }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn pauses_grow_with_jitter_to_their_limit_and_begin_anew_after_an_answer() {
         let (node, config) = node();
@@ -193,10 +217,39 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_node_that_names_a_time_is_left_alone_until_then() {
         let (node, config) = node();
-        let fault =
-            Fault { retry_after: Some(Duration::from_secs(17)), ..Fault::new(FaultKind::RateLimited, "") };
+        let fault = asking_for(Duration::from_secs(17), FaultKind::RateLimited);
         assert_eq!(node.failed(&fault, &config, 0.9), Duration::from_secs(17));
         assert_eq!(node.state().not_before, Some(Instant::now() + Duration::from_secs(17)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_pauses_of_a_node_that_asks_for_none_grow_as_with_any_fault() {
+        for (kind, grown) in
+            [(FaultKind::RateLimited, [1_000, 2_000, 4_000]), (FaultKind::Server, [200, 400, 800])]
+        {
+            let (node, config) = node();
+            let fault = asking_for(Duration::ZERO, kind);
+            assert_eq!([(); 3].map(|()| node.failed(&fault, &config, 0.5).as_millis()), grown, "{kind:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_time_that_a_node_names_silences_it_for_good() {
+        for asked in [86_400, u64::MAX].map(Duration::from_secs) {
+            let (node, config) = node();
+            let fault = asking_for(asked, FaultKind::RateLimited);
+            let longest = retry::table::LONGEST_ASKED;
+            assert_eq!(node.failed(&fault, &config, 0.5), longest);
+            assert_eq!(node.state().not_before, Some(Instant::now() + longest));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pauses_that_a_node_asks_for_are_logged_once_a_minute() {
+        let (node, _) = node();
+        assert_eq!([(); 3].map(|()| node.admit_log_line()), [Some(0), None, None]);
+        tokio::time::advance(LOG_INTERVAL).await;
+        assert_eq!([(); 2].map(|()| node.admit_log_line()), [Some(2), None]);
     }
 
     #[tokio::test(start_paused = true)]

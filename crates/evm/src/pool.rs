@@ -256,10 +256,21 @@ impl Pool {
                 node = %node.url, kind = fault.kind.label(), problem = fault.detail,
                 "setting a node aside for {pause:.1?}"
             );
-        } else {
-            tracing::debug!(
-                node = %node.url, kind = fault.kind.label(), problem = fault.detail,
-                "leaving a node alone for {pause:.1?}"
+            return;
+        }
+        tracing::debug!(
+            node = %node.url, kind = fault.kind.label(), problem = fault.detail,
+            "leaving a node alone for {pause:.1?}"
+        );
+        let asked = match fault.retry_after {
+            Some(asked) => format!("a pause of {asked:?}"),
+            None if fault.kind == FaultKind::RateLimited => "fewer requests".to_owned(),
+            None => return,
+        };
+        if let Some(left_out) = node.admit_log_line() {
+            tracing::warn!(
+                node = %node.url, left_out, problem = fault.detail,
+                "a node asked for {asked}; its next request comes in {pause:.1?}"
             );
         }
     }

@@ -16,6 +16,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_conf
 use url::Url;
 
 use crate::counters::{Counters, FaultKind};
+use crate::http::retry_after;
 use crate::json_rpc::{Call, Fault};
 
 /// Requests waiting to be written.
@@ -105,8 +106,13 @@ impl WebSocketNode {
             Error::Http(response) if matches!(response.status().as_u16(), 401 | 403) => {
                 Fault::new(FaultKind::Refused, format!("it refused the credentials ({})", response.status()))
             }
-            Error::Http(response) if response.status().as_u16() == 429 => {
-                Fault::new(FaultKind::RateLimited, "it asked for fewer requests (429)")
+            Error::Http(response) => {
+                let retry_after = retry_after(response.headers());
+                let fault = match response.status().as_u16() {
+                    429 => Fault::new(FaultKind::RateLimited, "it asked for fewer requests (429)"),
+                    _ => lost(&format!("it refused the connection ({})", response.status())),
+                };
+                Fault { retry_after, ..fault }
             }
             other => lost(&format!("the connection failed: {other}")),
         })?;

@@ -7,7 +7,8 @@ mod support;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use evm::{ChainError, FaultKind, LogFaultKind, Next, Source};
+use evm::{ChainConfig, ChainError, FaultKind, LogFaultKind, Next, Source};
+use retry::table;
 use support::{Chain, PATIENCE, blocks_to, deadline, epochs_of, next_block, next_or_error};
 use testkit::{Emission, RpcFault, RpcProxy, wait_until};
 
@@ -151,6 +152,47 @@ async fn retry_after_is_kept_to() {
     let error = next_or_error(&source, &genesis, PATIENCE).await.unwrap_err();
     assert!(matches!(error, ChainError::NoAnswer { .. }) && error.to_string().contains("429"), "{error}");
     assert!(started.elapsed() < PATIENCE / 2);
+}
+
+#[tokio::test]
+async fn a_retry_after_of_zero_or_in_the_past_makes_no_hot_loop() {
+    let chain = Chain::start().await;
+    chain.release(1).await;
+    let genesis = chain.genesis().await;
+    let ask = async |status, retry_after| {
+        let only = RpcProxy::start(chain.anvil.addr()).await.unwrap();
+        only.set(RpcFault::Later { status, retry_after });
+        // The pauses of the product.
+        let config = ChainConfig { after_failure: table::NODE_FAILED, ..chain.config(&[&only.url()]) };
+        let source = Source::new(config).unwrap();
+        let error = next_or_error(&source, &genesis, Duration::from_secs(3)).await.unwrap_err();
+        assert!(error.to_string().contains(&status.to_string()), "{error}");
+        // The question, the look at all nodes beside it, and their repetitions with growing pauses.
+        let requests = only.requests();
+        assert!((2..=12).contains(&requests), "{status} {retry_after}: {requests} requests");
+        only.clear();
+        next_block(&source, &genesis).await;
+    };
+    let past = "Wed, 21 Oct 2015 07:28:00 GMT";
+    tokio::join!(ask(429, "0"), ask(429, past), ask(503, "0"), ask(503, past));
+}
+
+#[tokio::test]
+async fn no_retry_after_silences_a_node_for_more_than_minutes() {
+    let chain = Chain::start().await;
+    let genesis = chain.genesis().await;
+    for retry_after in ["86400", "18446744073709551615", "Sun, 21 Oct 2085 07:28:00 GMT"] {
+        let only = RpcProxy::start(chain.anvil.addr()).await.unwrap();
+        // The handshake of a WebSocket is refused in the same way.
+        for (status, url) in [(429, only.url()), (503, only.url()), (503, only.url().replace("http", "ws"))] {
+            only.set(RpcFault::Later { status, retry_after });
+            let source = chain.source(&[&url]);
+            next_or_error(&source, &genesis, PATIENCE).await.unwrap_err();
+            let left = source.status()[0].set_aside_for;
+            let some_minutes = table::LONGEST_ASKED / 2..=table::LONGEST_ASKED;
+            assert!(some_minutes.contains(&left), "{status} {retry_after} from {url}: {left:?}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -108,6 +108,14 @@ impl Attempts {
     }
 }
 
+/// The pause before the next attempt where a server has asked for one: at least `own`, the pause that we would make
+/// without being asked, and at most [`table::LONGEST_ASKED`] where that is longer. What a server says is not trusted any
+/// further: 0 seconds or a time in the past would make a hot loop, and a huge time would give the server up.
+#[must_use]
+pub fn clamp(asked: Duration, own: Duration) -> Duration {
+    asked.min(table::LONGEST_ASKED).max(own)
+}
+
 /// A random number from 0 to 1 to spread pauses with. Not for secrets.
 #[must_use]
 pub fn random() -> f64 {
@@ -156,6 +164,23 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_pause_that_a_server_asks_for_lies_between_our_own_and_the_longest() {
+        let own = Duration::from_secs(2);
+        for (asked, pause) in [
+            (Duration::ZERO, own),
+            (Duration::from_secs(1), own),
+            (Duration::from_secs(17), Duration::from_secs(17)),
+            (Duration::from_secs(86_400), table::LONGEST_ASKED),
+            (Duration::from_secs(u64::MAX), table::LONGEST_ASKED),
+            (Duration::MAX, table::LONGEST_ASKED),
+        ] {
+            assert_eq!(clamp(asked, own), pause, "{asked:?}");
+        }
+        let longer = table::LONGEST_ASKED * 2;
+        assert_eq!(clamp(Duration::ZERO, longer), longer, "our own pause is never made shorter");
     }
 
     #[test]

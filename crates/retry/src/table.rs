@@ -7,6 +7,10 @@ use crate::{Jitter, RetryPolicy};
 /// The attempts of a retry that nothing ends.
 pub const FOREVER: u32 = u32::MAX;
 
+/// The longest pause that a server can ask for, by `Retry-After` for example. Without this limit one wrong header would
+/// silence a server for good.
+pub const LONGEST_ASKED: Duration = s(300);
+
 /// One constant a row, and all of them as a list.
 macro_rules! table {
     ($($name:ident: $first:expr => $longest:expr, $jitter:ident, $attempts:expr; $about:literal)*) => {

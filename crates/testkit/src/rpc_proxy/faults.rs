@@ -14,6 +14,13 @@ pub enum RpcFault {
         /// Seconds.
         retry_after: Option<u64>,
     },
+    /// This status, with `Retry-After` as this text.
+    Later {
+        /// The HTTP status.
+        status: u16,
+        /// The header's value, of whatever form.
+        retry_after: &'static str,
+    },
     /// An HTTP error without a body.
     Status(u16),
     /// JSON that ends early.
@@ -60,6 +67,10 @@ impl RpcFault {
                 let headers =
                     retry_after.iter().map(|seconds| ("retry-after", seconds.to_string())).collect();
                 Ok(Answer { status: 429, headers, body: b"slow down".to_vec() })
+            }
+            Self::Later { status, retry_after } => {
+                let headers = vec![("retry-after", (*retry_after).to_owned())];
+                Ok(Answer { status: *status, headers, body: b"later".to_vec() })
             }
             Self::Status(status) => Ok(Answer { status: *status, headers: Vec::new(), body: Vec::new() }),
             Self::MalformedJson => Ok(Answer::ok(br#"{"jsonrpc":"2.0","id":1,"result":{"num"#.to_vec())),

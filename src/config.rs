@@ -11,6 +11,7 @@ mod problem;
 mod relations;
 mod schema;
 mod secret;
+mod service_links;
 mod settings;
 mod sources;
 mod suggest;

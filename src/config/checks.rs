@@ -40,7 +40,6 @@ pub(crate) const LOG_FORMAT: &str = "\"text\" or \"json\"";
 
 const FLAG: &str = "true or false, without quotes";
 const NAMES: &str = "a list of names";
-const KUBERNETES: &str = " (Kubernetes sets this variable for a service of that name; switch it off with enableServiceLinks: false)";
 
 pub(crate) fn is_anything(_: &str) -> bool {
     true
@@ -275,7 +274,6 @@ fn between(what: &str, least: &impl Display, most: &impl Display) -> String {
 
 fn integer_hint(value: &Value) -> &'static str {
     match value.as_str() {
-        Some(text) if text.starts_with("tcp://") => KUBERNETES,
         Some(text) if text.trim().parse::<i64>().is_ok() => ", without quotes",
         _ => "",
     }

@@ -11,15 +11,17 @@ use figment::providers::{Format, Toml};
 use figment::value::{Dict, Map, Tag, Value};
 use figment::{Error, Metadata, Profile, Provider};
 
+use super::checks;
 use super::markets;
 use super::problem::Problem;
 use super::schema::{self, Kind, SETTINGS, Setting};
 use super::secret::HIDDEN;
+use super::service_links::{Environment, is_link_url, service_of};
 use super::suggest;
 
 /// The beginning of a variable that can set any key.
 pub(crate) const GENERIC: &str = "STATE_TRACKER__";
-const OURS: &str = "STATE_TRACKER_";
+pub(crate) const OURS: &str = "STATE_TRACKER_";
 const FILE: &str = "_FILE";
 
 /// The variable that names the file of `--config`: read by the command line.
@@ -128,16 +130,18 @@ pub(crate) fn environment(
     let mut found: BTreeMap<&'static str, Vec<Source>> = BTreeMap::new();
     // Sorted, so that the same environment always gives the same report.
     let variables: BTreeMap<OsString, OsString> = variables.collect();
-    for (name, value) in variables {
-        let Ok(name) = name.into_string() else {
+    for (name, value) in &variables {
+        let Some(name) = name.to_str().map(str::to_owned) else {
             continue;
         };
-        match meaning(&name, &value) {
+        match meaning(&name, value, &Environment(&variables)) {
             Meaning::None => {}
             _ if value.is_empty() => {}
-            Meaning::Setting(setting, by) => match value.into_string() {
-                Ok(value) => found.entry(setting.key).or_default().push(Source { setting, by, name, value }),
-                Err(_) => problems.push(Problem::of(
+            Meaning::Setting(setting, by) => match value.to_str().map(str::to_owned) {
+                Some(value) => {
+                    found.entry(setting.key).or_default().push(Source { setting, by, name, value })
+                }
+                None => problems.push(Problem::of(
                     setting.key,
                     format!("{}: the value (from environment variable {name}) is not UTF-8", setting.key),
                 )),
@@ -189,7 +193,7 @@ enum Meaning {
     Unknown,
 }
 
-fn meaning(name: &str, value: &OsStr) -> Meaning {
+fn meaning(name: &str, value: &OsStr, environment: &Environment<'_>) -> Meaning {
     if let Some(setting) = lookup(name) {
         return Meaning::Setting(setting, By::Value);
     }
@@ -203,8 +207,7 @@ fn meaning(name: &str, value: &OsStr) -> Meaning {
         CONFIG_VARIABLE => Meaning::None,
         #[cfg(feature = "failure-points")]
         FAILURES_VARIABLE => Meaning::None,
-        _ if is_service_link(name, value) => Meaning::None,
-        _ if name.starts_with(OURS) => Meaning::Unknown,
+        _ if name.starts_with(OURS) && !is_service_link(name, value, environment) => Meaning::Unknown,
         _ => Meaning::None,
     }
 }
@@ -216,11 +219,12 @@ fn lookup(name: &str) -> Option<&'static Setting> {
     }
 }
 
-/// What Kubernetes sets for a service named `state-tracker`.
-fn is_service_link(name: &str, value: &OsStr) -> bool {
-    name.starts_with("STATE_TRACKER_SERVICE_")
-        || name.starts_with("STATE_TRACKER_PORT_")
-        || (name == "STATE_TRACKER_PORT" && value.to_string_lossy().contains("://"))
+/// Whether an orchestrator has set it, for a service named `state-tracker` or `state-tracker-…`. What begins like any of our
+/// keys counts only where the service is announced by another variable.
+fn is_service_link(name: &str, value: &OsStr, environment: &Environment<'_>) -> bool {
+    let service = value.to_str().and_then(|value| service_of(name, value));
+    service.is_some_and(|service| !name.starts_with(GENERIC) || environment.announces(service))
+        || environment.repeats(name)
 }
 
 /// A variable that sets a setting.
@@ -258,10 +262,26 @@ impl Source {
             true => in_seconds(text),
             false => Cow::Borrowed(text),
         };
-        value(self.setting, &text).map_err(|allowed| {
+        let refused = |allowed: &str| {
             let shown = if self.setting.secret { HIDDEN.to_owned() } else { format!("{text:?}") };
             Problem::bad_value(self.setting.key, &shown, origin, allowed)
-        })
+        };
+        let value = value(self.setting, &text).map_err(refused)?;
+        match (checks::refusals(self.setting, &value).pop(), self.collision()) {
+            (Some((_, allowed)), Some(explained)) => Err(refused(&format!("{allowed} ({explained})"))),
+            _ => Ok(value),
+        }
+    }
+
+    /// Why the value is that of a link, where the variable has the name of one.
+    fn collision(&self) -> Option<String> {
+        const REMEDY: &str = "set enableServiceLinks: false in the pod, or rename the service";
+        if let Some(service) = service_of(&self.name, &self.value) {
+            let service = service.to_ascii_lowercase().replace('_', "-");
+            return Some(format!("Kubernetes sets this variable for a service named {service}: {REMEDY}"));
+        }
+        let is_copied = is_link_url(&self.value);
+        is_copied.then(|| format!("Kubernetes sets such a value for the port of a service: {REMEDY}"))
     }
 }
 

@@ -8,7 +8,7 @@ use super::markets::SECTION;
 use super::problem::Problem;
 use super::schema::{MARKET_SETTINGS, SETTINGS, Setting};
 use super::secret::HIDDEN;
-use super::sources::{CONFIG_VARIABLE, GENERIC};
+use super::sources::{CONFIG_VARIABLE, GENERIC, OURS};
 
 /// Names that may belong to a secret, written wrongly: their values are not shown.
 const SUSPECT: [&str; 8] = ["pass", "pw", "secret", "token", "auth", "url", "cred", "key"];
@@ -64,19 +64,13 @@ pub(crate) fn unknown_market_key(path: &str, key: &str, value: &Value, origin: &
 
 /// The value is not shown: a variable set by mistake is as likely as not to be a secret one.
 pub(crate) fn unknown_variable(name: &str) -> Problem {
-    let generic =
-        |setting: &Setting| format!("{GENERIC}{}", setting.key.replace('.', "__").to_ascii_uppercase());
     let (what, near) = match name.strip_prefix(GENERIC) {
         Some(path) => {
             let path = path.to_ascii_lowercase().replace("__", ".");
             let near = nearest_setting(&path).map(generic);
             (format!("{path} (from environment variable {name})"), near)
         }
-        None => {
-            let known = SETTINGS.iter().filter_map(|setting| setting.variable);
-            let near = nearest(known.chain([CONFIG_VARIABLE]).collect(), name);
-            (format!("environment variable {name}"), near.map(str::to_owned))
-        }
+        None => (format!("environment variable {name}"), nearest_variable(name)),
     };
     let allowed = match near {
         Some(near) => format!("did you mean {near}?"),
@@ -117,8 +111,28 @@ fn nearest_setting(path: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|setting| setting.key == key)
 }
 
+/// The variable that can set any setting.
+fn generic(setting: &Setting) -> String {
+    format!("{GENERIC}{}", setting.key.replace('.', "__").to_ascii_uppercase())
+}
+
+/// The variable that was probably meant. Doubled underscores count as single ones: they are what is forgotten most often.
+fn nearest_variable(name: &str) -> Option<String> {
+    let own = SETTINGS.iter().filter_map(|setting| setting.variable).chain([CONFIG_VARIABLE]);
+    let known: Vec<String> = own.map(str::to_owned).chain(SETTINGS.iter().map(generic)).collect();
+    let single = |name: &str| name.replace("__", "_");
+    let distance = |known: &&String| damerau_levenshtein(&single(known), &single(name));
+    let near = known.iter().min_by_key(distance).filter(|known| distance(known) <= allowed_distance(name));
+    let of_key = || nearest_setting(&name.strip_prefix(OURS)?.to_ascii_lowercase()).map(generic);
+    near.cloned().or_else(of_key)
+}
+
 fn nearest(candidates: Vec<&'static str>, name: &str) -> Option<&'static str> {
     let distance = |candidate: &&'static str| damerau_levenshtein(candidate, name);
-    let allowed = (name.len() / 4).clamp(2, 4);
-    candidates.into_iter().min_by_key(distance).filter(|found| distance(found) <= allowed)
+    candidates.into_iter().min_by_key(distance).filter(|found| distance(found) <= allowed_distance(name))
+}
+
+/// How far a name may be from the one that was meant.
+fn allowed_distance(name: &str) -> usize {
+    (name.len() / 4).clamp(2, 4)
 }

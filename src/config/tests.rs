@@ -5,6 +5,7 @@ mod layers;
 mod markets;
 mod refusals;
 mod secrets;
+mod service_links;
 mod tables;
 mod unknown;
 

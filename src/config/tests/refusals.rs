@@ -51,19 +51,6 @@ fn values_of_the_wrong_kind_or_size_are_refused() {
 }
 
 #[test]
-fn a_service_link_of_kubernetes_is_recognised() {
-    let problem = only_problem(from_env(&[("REDIS_PORT", "tcp://10.0.0.1:6379")]));
-    assert_contains(&problem, &["redis.port", "Kubernetes", "enableServiceLinks"]);
-    let links = [
-        ("STATE_TRACKER_SERVICE_HOST", "10.0.0.2"),
-        ("STATE_TRACKER_PORT", "tcp://10.0.0.2:9094"),
-        ("STATE_TRACKER_PORT_9094_TCP", "tcp://10.0.0.2:9094"),
-    ];
-    assert!(from_env(&links).is_ok());
-    assert!(from_env(&[("STATE_TRACKER_PORT", "9100")]).is_err());
-}
-
-#[test]
 fn log_levels_of_the_original_and_filters_are_understood() {
     for (text, level) in [
         ("DEBUG", "debug"),

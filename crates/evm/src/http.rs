@@ -1,27 +1,34 @@
 //! One request to one node over HTTP. Reads no more of an answer than allowed; follows no redirects.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use hyper::http::uri::Scheme;
 use hyper::{HeaderMap, Request, Response, StatusCode, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{Builder, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::sync::OnceCell;
 use url::Url;
 
 use crate::counters::FaultKind;
 use crate::error::ChainError;
 use crate::json_rpc::Fault;
+use crate::trust::Trust;
 
 const IDLE: Duration = Duration::from_secs(30);
 
-/// Keeps connections open between requests.
+/// Keeps connections open between requests. Clones share them.
 #[derive(Clone, Debug)]
 pub(crate) struct HttpClient {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    plain: Client<HttpConnector, Full<Bytes>>,
+    /// Made for the first request by TLS.
+    secure: Arc<OnceCell<Client<HttpsConnector<HttpConnector>, Full<Bytes>>>>,
+    trust: Trust,
 }
 
 /// Where requests go, and with which credentials.
@@ -32,27 +39,21 @@ pub(crate) struct HttpTarget {
 }
 
 impl HttpClient {
-    pub(crate) fn new() -> Result<Self, ChainError> {
-        let provider = rustls::crypto::ring::default_provider();
-        let mut tcp = HttpConnector::new();
-        // What comes after is TLS, or not.
-        tcp.enforce_http(false);
-        // A small request shall not wait for the acknowledgement of the one before.
-        tcp.set_nodelay(true);
-        let connector = HttpsConnectorBuilder::new()
-            .with_provider_and_native_roots(provider)
-            .map_err(|source| ChainError::Config {
-                setting: "the system's certificates",
-                problem: format!("no root certificates can be read ({source})"),
-            })?
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(tcp);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(IDLE)
-            .pool_timer(TokioTimer::new())
-            .build(connector);
-        Ok(Self { client })
+    pub(crate) fn new(trust: Trust) -> Self {
+        let plain = pool().build(tcp());
+        Self { plain, secure: Arc::default(), trust }
+    }
+
+    async fn secure(&self) -> Result<&Client<HttpsConnector<HttpConnector>, Full<Bytes>>, Fault> {
+        let make = async || {
+            let config = self.trust.config().await?;
+            let mut tcp = tcp();
+            // TLS comes after it.
+            tcp.enforce_http(false);
+            let connector = HttpsConnectorBuilder::new().with_tls_config((*config).clone());
+            Ok(pool().build(connector.https_only().enable_http1().wrap_connector(tcp)))
+        };
+        self.secure.get_or_try_init(make).await
     }
 
     /// The body of the answer, where the node gave one.
@@ -69,7 +70,11 @@ impl HttpClient {
         let request = request
             .body(Full::from(text))
             .map_err(|source| Fault::new(FaultKind::Unreachable, format!("no request to it: {source}")))?;
-        let response = self.client.request(request).await.map_err(|source| {
+        let answer = match target.uri.scheme() == Some(&Scheme::HTTPS) {
+            true => self.secure().await?.request(request),
+            false => self.plain.request(request),
+        };
+        let response = answer.await.map_err(|source| {
             Fault::new(FaultKind::Unreachable, format!("the connection failed: {}", causes(&source)))
         })?;
         let (status, retry_after) = (response.status(), retry_after(response.headers()));
@@ -110,6 +115,19 @@ impl HttpTarget {
         });
         Ok(Self { uri, authorization })
     }
+}
+
+fn tcp() -> HttpConnector {
+    let mut tcp = HttpConnector::new();
+    // A small request shall not wait for the acknowledgement of the one before.
+    tcp.set_nodelay(true);
+    tcp
+}
+
+fn pool() -> Builder {
+    let mut builder = Client::builder(TokioExecutor::new());
+    builder.pool_idle_timeout(IDLE).pool_timer(TokioTimer::new());
+    builder
 }
 
 async fn read(response: Response<Incoming>, max_answer: usize) -> Result<Bytes, Fault> {

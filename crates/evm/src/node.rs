@@ -12,6 +12,7 @@ use crate::counters::{Counters, FaultKind};
 use crate::error::ChainError;
 use crate::http::{HttpClient, HttpTarget};
 use crate::json_rpc::{Call, Fault, request_text};
+use crate::trust::Trust;
 use crate::websocket::WebSocketNode;
 
 /// A node that asks for one pause after the other is logged this often.
@@ -69,12 +70,14 @@ impl Node {
         archive: bool,
         config: &ChainConfig,
         http: &HttpClient,
+        trust: &Trust,
         heads: &Arc<Notify>,
         counters: &Arc<Counters>,
     ) -> Result<Self, ChainError> {
         let transport = if url.is_websocket() {
             let (url, heads, counters) = (url.secret().clone(), Arc::clone(heads), Arc::clone(counters));
-            Transport::WebSocket(WebSocketNode::new(url, config.max_answer, heads, counters))
+            let trust = trust.clone();
+            Transport::WebSocket(WebSocketNode::new(url, config.max_answer, trust, heads, counters))
         } else {
             Transport::Http(http.clone(), HttpTarget::new(url.secret())?)
         };
@@ -194,8 +197,9 @@ mod tests {
         let contracts = Contracts { protocol_state: address, priorities: None, markets: vec![address] };
         let url: NodeUrl = "http://127.0.0.1:1".parse().unwrap();
         let config = ChainConfig::new(vec![url.clone()], contracts);
-        let (http, heads, counters) = (HttpClient::new().unwrap(), Arc::default(), Arc::default());
-        (Node::new(url, false, &config, &http, &heads, &counters).unwrap(), config)
+        let trust = Trust::default();
+        let (http, heads, counters) = (HttpClient::new(trust.clone()), Arc::default(), Arc::default());
+        (Node::new(url, false, &config, &http, &trust, &heads, &counters).unwrap(), config)
     }
 
     fn asking_for(pause: Duration, kind: FaultKind) -> Fault {

@@ -22,6 +22,7 @@ use crate::error::ChainError;
 use crate::http::HttpClient;
 use crate::json_rpc::{Call, Fault, Meaning, Outcome, outcomes};
 use crate::node::{Node, Texts};
+use crate::trust::Trust;
 
 /// The nodes, shared by all that ask.
 #[derive(Clone, Debug)]
@@ -114,9 +115,11 @@ impl Pool {
             let problem = "there is no market whose events count".to_owned();
             return Err(ChainError::Config { setting: "the markets", problem });
         }
-        let (http, heads, counters) = (HttpClient::new()?, Arc::default(), Arc::default());
-        let node =
-            |url: &NodeUrl, archive| Node::new(url.clone(), archive, &config, &http, &heads, &counters);
+        let trust = Trust::default();
+        let (http, heads, counters) = (HttpClient::new(trust.clone()), Arc::default(), Arc::default());
+        let node = |url: &NodeUrl, archive| {
+            Node::new(url.clone(), archive, &config, &http, &trust, &heads, &counters)
+        };
         let nodes = config.nodes.iter().map(|url| node(url, false));
         let nodes = nodes.chain(config.archive_nodes.iter().map(|url| node(url, true)));
         let nodes = nodes.collect::<Result<_, _>>()?;

@@ -12,12 +12,13 @@ use tokio::sync::{Mutex, Notify, mpsc, oneshot};
 use tokio::time::{Instant, interval_at};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Bytes, Error, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
 use url::Url;
 
 use crate::counters::{Counters, FaultKind};
 use crate::http::retry_after;
 use crate::json_rpc::{Call, Fault};
+use crate::trust::Trust;
 
 /// Requests waiting to be written.
 const QUEUE: usize = 256;
@@ -33,6 +34,7 @@ type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 pub(crate) struct WebSocketNode {
     url: Url,
     max_answer: usize,
+    trust: Trust,
     connection: Mutex<Option<Connection>>,
     heads: Arc<Notify>,
     counters: Arc<Counters>,
@@ -61,8 +63,14 @@ struct Head {
 
 impl WebSocketNode {
     /// Notifies `heads` whenever the node tells of a new head while it is connected.
-    pub(crate) fn new(url: Url, max_answer: usize, heads: Arc<Notify>, counters: Arc<Counters>) -> Self {
-        Self { url, max_answer, connection: Mutex::new(None), heads, counters }
+    pub(crate) fn new(
+        url: Url,
+        max_answer: usize,
+        trust: Trust,
+        heads: Arc<Notify>,
+        counters: Arc<Counters>,
+    ) -> Self {
+        Self { url, max_answer, trust, connection: Mutex::new(None), heads, counters }
     }
 
     /// The answers of `calls`, one after the other.
@@ -101,7 +109,12 @@ impl WebSocketNode {
         let config = WebSocketConfig::default()
             .max_message_size(Some(self.max_answer))
             .max_frame_size(Some(self.max_answer));
-        let connected = connect_async_with_config(self.url.as_str(), Some(config), true).await;
+        let connector = match self.url.scheme() {
+            "wss" => Connector::Rustls(self.trust.config().await?),
+            _ => Connector::Plain,
+        };
+        let (url, connector) = (self.url.as_str(), Some(connector));
+        let connected = connect_async_tls_with_config(url, Some(config), true, connector).await;
         let (mut socket, _) = connected.map_err(|source| match source {
             Error::Http(response) if matches!(response.status().as_u16(), 401 | 403) => {
                 Fault::new(FaultKind::Refused, format!("it refused the credentials ({})", response.status()))

@@ -90,8 +90,9 @@ impl ErrorKind {
                 "set redis.sentinel_master to the name in the line `sentinel monitor NAME …` of their configuration"
             }
             Self::Tls => {
-                "set redis.ca_file to the certificate of the authority that signed the server's; the server's must name \
-                 the host, and where it asks for ours, redis.cert_file and redis.key_file must be set"
+                "set redis.ca_file to the certificate of the authority that signed the server's (without it the system's \
+                 authorities count, of the package ca-certificates); the server's must name the host, and where it asks \
+                 for ours, redis.cert_file and redis.key_file must be set"
             }
             Self::Topology => "name the nodes of a cluster in redis.cluster, a single server in redis.host",
             Self::ReadOnly => "point redis.host at the master",
@@ -164,11 +165,11 @@ pub fn kind_of(error: &RedisError) -> ErrorKind {
     }
 }
 
-/// Whether the two sides could not agree on TLS: the error of the library stands inside that of the socket.
+/// Whether the two sides could not agree on TLS, or the system's authorities could not be read for it: the error of the library stands inside that of the socket.
 fn is_of_tls(error: &RedisError) -> bool {
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
-        if error.is::<rustls::Error>() {
+        if error.is::<rustls::Error>() || error.is::<rustls_native_certs::Error>() {
             return true;
         }
         // The client shares its causes, and an error of input and output wraps its own.

@@ -52,7 +52,6 @@ pub mod pool;
 pub mod range;
 pub mod source;
 mod start_block;
-mod trust;
 pub mod views;
 mod websocket;
 mod wire;

@@ -3,16 +3,15 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hyper::body::Bytes;
+use http_client::{Bytes, HttpClient, HttpTarget, Trust};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use crate::config::{ChainConfig, NodeUrl};
 use crate::counters::{Counters, FaultKind};
 use crate::error::ChainError;
-use crate::http::{HttpClient, HttpTarget};
+use crate::http::post;
 use crate::json_rpc::{Call, Fault, request_text};
-use crate::trust::Trust;
 use crate::websocket::WebSocketNode;
 
 /// A node that asks for one pause after the other is logged this often.
@@ -79,7 +78,13 @@ impl Node {
             let trust = trust.clone();
             Transport::WebSocket(WebSocketNode::new(url, config.max_answer, trust, heads, counters))
         } else {
-            Transport::Http(http.clone(), HttpTarget::new(url.secret())?)
+            Transport::Http(
+                http.clone(),
+                HttpTarget::new(url.secret()).map_err(|_| ChainError::Config {
+                    setting: "chain.rpc_nodes",
+                    problem: "a node's URL can't be requested".to_owned(),
+                })?,
+            )
         };
         Ok(Self { url, archive, transport, state: Mutex::default() })
     }
@@ -94,7 +99,7 @@ impl Node {
         let answer = async {
             match &self.transport {
                 Transport::Http(client, target) => {
-                    client.post(target, request_text(calls), max_answer).await.map(Texts::Whole)
+                    post(client, target, request_text(calls), max_answer).await.map(Texts::Whole)
                 }
                 Transport::WebSocket(node) => node.ask(calls).await.map(Texts::Each),
             }

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use domain::chain::Hash;
+use http_client::{HttpClient, Trust};
 use serde_json::value::RawValue;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
@@ -19,10 +20,8 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use crate::config::{ChainConfig, NodeUrl};
 use crate::counters::{Counters, FaultKind};
 use crate::error::ChainError;
-use crate::http::HttpClient;
 use crate::json_rpc::{Call, Fault, Meaning, Outcome, outcomes};
 use crate::node::{Node, Texts};
-use crate::trust::Trust;
 
 /// The nodes, shared by all that ask.
 #[derive(Clone, Debug)]

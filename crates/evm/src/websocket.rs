@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
+use http_client::{HttpError, Trust, retry_after};
 use serde::Deserialize;
 use tokio::net::TcpStream;
 use tokio::sync::{Mutex, Notify, mpsc, oneshot};
@@ -16,9 +17,7 @@ use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_asyn
 use url::Url;
 
 use crate::counters::{Counters, FaultKind};
-use crate::http::retry_after;
 use crate::json_rpc::{Call, Fault};
-use crate::trust::Trust;
 
 /// Requests waiting to be written.
 const QUEUE: usize = 256;
@@ -110,7 +109,7 @@ impl WebSocketNode {
             .max_message_size(Some(self.max_answer))
             .max_frame_size(Some(self.max_answer));
         let connector = match self.url.scheme() {
-            "wss" => Connector::Rustls(self.trust.config().await?),
+            "wss" => Connector::Rustls(self.trust.config().await.map_err(HttpError::from)?),
             _ => Connector::Plain,
         };
         let (url, connector) = (self.url.as_str(), Some(connector));

@@ -1,5 +1,5 @@
-//! Which authorities the certificates of nodes are checked against: those of the system. They are read from its files when
-//! the first node is asked by TLS (`https`, `wss`), and never where no node is.
+//! Which authorities the certificates of servers are checked against: those of the system. They are read from its files
+//! when the first server is asked by TLS (`https`, `wss`), and not before.
 
 use std::sync::Arc;
 
@@ -7,33 +7,34 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::OnceCell;
 use tokio::task::{JoinError, spawn_blocking};
 
-use crate::counters::FaultKind;
-use crate::json_rpc::Fault;
-
-/// How TLS is spoken with nodes. Clones share what was read.
+/// How TLS is spoken. Clones share what was read.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Trust(Arc<OnceCell<Arc<ClientConfig>>>);
+pub struct Trust(Arc<OnceCell<Arc<ClientConfig>>>);
 
-/// Why no node can be asked by TLS.
+/// Why no server can be asked by TLS.
 #[derive(Debug, thiserror::Error)]
-enum TrustError {
+pub enum TrustError {
+    /// There is no certificate that could be trusted.
     #[error(
         "TLS needs certificates of authorities, and this system has none: install ca-certificates, or set SSL_CERT_FILE{0}"
     )]
     NoAuthorities(String),
+    /// The library refused its settings.
     #[error("TLS can't be set up: {0}")]
     Tls(#[from] rustls::Error),
+    /// The task that reads the files failed.
     #[error("the certificates of this system were not read: {0}")]
     Task(#[from] JoinError),
 }
 
 impl Trust {
-    /// What a connection by TLS needs. Where there is nothing to trust, that is a fault of the node that is to be asked, and
-    /// looked for again the next time: the other nodes and the rest of the service don't need it.
-    pub(crate) async fn config(&self) -> Result<Arc<ClientConfig>, Fault> {
+    /// What a connection by TLS needs. Where there is nothing to trust, the next call looks again.
+    ///
+    /// # Errors
+    /// [`TrustError`] when the system has no usable certificates.
+    pub async fn config(&self) -> Result<Arc<ClientConfig>, TrustError> {
         let read = async || spawn_blocking(read).await.map_err(TrustError::from)?.map(Arc::new);
-        let config = self.0.get_or_try_init(read).await;
-        config.cloned().map_err(|error| Fault::new(FaultKind::Unreachable, error.to_string()))
+        self.0.get_or_try_init(read).await.cloned()
     }
 }
 

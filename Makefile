@@ -40,9 +40,9 @@ state-tracker:
 	mkdir -p bin
 	cp target/release/state-tracker bin/state-tracker
 
-# What the Dockerfile does, without a container engine: as root, in a bare Debian root.
+# What the Dockerfile does, without a container engine: as root, in a bare Debian root, with a chain's node and TLS.
 image-check: state-tracker
-	scripts/needs redis-server debootstrap
+	scripts/needs redis-server debootstrap anvil curl openssl socat
 	scripts/image-check
 
 clean:

@@ -4,12 +4,16 @@
 CARGO ?= cargo
 FEATURES = --features state-tracker/failure-points,state-tracker/demo
 
-.PHONY: demo test test-all lint bench state-tracker image-check clean
+.PHONY: demo docs test test-all lint bench state-tracker image-check clean
 
 # The state tracker at work, with a Redis, producers and crashes of its own. DEMO="--calm", DEMO="--check --for 30s"
 demo:
 	scripts/needs redis-server anvil
 	$(CARGO) run --quiet $(FEATURES) -- demo $(DEMO)
+
+# Writes the files that are generated from tables: config/default.toml, docs/reference.
+docs:
+	$(CARGO) run --quiet $(FEATURES) --example reference
 
 # Format, lint, all tests.
 test: lint

@@ -30,7 +30,12 @@ use self::{
     victims::Victims,
     world::World,
 };
-use crate::{app::signals::Signals, cli::DemoArgs, service::Service};
+use crate::{
+    app::signals::Signals,
+    cli::DemoArgs,
+    exit::{FAILURE, SUCCESS},
+    service::Service,
+};
 
 /// How often what stands in Redis is read and shown.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -51,7 +56,7 @@ pub async fn demo(args: DemoArgs) -> Result<ExitCode> {
     let servers = tokio::select! {
         servers = Servers::start() => servers?,
         // What has been started ends with what would have become of it.
-        _ = signals.told_to_stop() => return Ok(ExitCode::SUCCESS),
+        _ = signals.told_to_stop() => return Ok(SUCCESS.into()),
     };
     let producers = servers.produce()?;
     let truths: Vec<SharedTruth> = producers.iter().map(LiveHandle::shared_truth).collect();
@@ -80,10 +85,10 @@ pub async fn demo(args: DemoArgs) -> Result<ExitCode> {
     let Demo { mut screen, judge, .. } = demo;
     screen.say(&format!("stopped in {:.1?}, {restarts} restarts in all", stopped.took));
     if !args.check {
-        return Ok(ExitCode::SUCCESS);
+        return Ok(SUCCESS.into());
     }
     screen.say(&judge.verdict());
-    Ok(if judge.is_content() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if judge.is_content() { SUCCESS } else { FAILURE }.into())
 }
 
 /// Who looks on.

@@ -8,25 +8,33 @@ use clap::Parser;
 use color_eyre::eyre::{Report, Result};
 use state_tracker::app;
 use state_tracker::cli::{CheckArgs, Cli, Command, DiffArgs, DoctorArgs, HealthcheckArgs};
-use state_tracker::config::{CONFIG_VARIABLE, Config, ConfigErrors, EX_CONFIG, Loaded};
+use state_tracker::config::{Config, ConfigErrors, Loaded};
+use state_tracker::exit::{CONFIGURATION, SUCCESS};
 
 fn main() -> Result<ExitCode> {
     let cli = Cli::parse();
     color_eyre::config::HookBuilder::default().display_env_section(false).install()?;
     let runtime = tokio::runtime::Runtime::new()?;
-    let result = runtime.block_on(dispatch(cli)).or_else(tell_config_errors);
+    let result = runtime.block_on(dispatch(cli)).or_else(print_config_errors);
     // A task that holds its thread must not hold the exit.
     runtime.shutdown_background();
     result
 }
 
 async fn dispatch(cli: Cli) -> Result<ExitCode> {
-    let file = cli.config_file(std::env::var_os(CONFIG_VARIABLE));
-    let load = || Config::load(file.as_deref(), std::env::vars_os());
+    let load = || Config::load(cli.config.as_deref(), std::env::vars_os());
     match cli.command.unwrap_or_default() {
         Command::Run => app::run(load).await,
         Command::Backfill(args) => app::backfill(&args, &load()?).await,
-        Command::Check(args) => check(&args, &load()?).await,
+        Command::Check(CheckArgs { defaults: true, .. }) => {
+            print(&app::defaults())?;
+            Ok(SUCCESS.into())
+        }
+        Command::Check(args) => {
+            let (text, code) = app::check(&args, &load()?).await?;
+            print(&text)?;
+            Ok(code)
+        }
         Command::Diff(args) => diff(&args, &load()?).await,
         Command::Doctor(args) => doctor(&args, &load()?).await,
         #[cfg(feature = "demo")]
@@ -38,26 +46,13 @@ async fn dispatch(cli: Cli) -> Result<ExitCode> {
     }
 }
 
-/// The exit code of a configuration that is not allowed, after its errors were told; any other error stays one.
-fn tell_config_errors(error: Report) -> Result<ExitCode> {
+/// Prints the errors of a configuration that is not allowed; any other error stays one.
+fn print_config_errors(error: Report) -> Result<ExitCode> {
     let errors = error.downcast::<ConfigErrors>()?;
-    eprintln!("{errors}");
-    Ok(ExitCode::from(EX_CONFIG))
-}
-
-async fn check(args: &CheckArgs, loaded: &Loaded) -> Result<ExitCode> {
-    if args.json {
-        print(&format!("{:#}\n", loaded.to_json()))?;
-    } else {
-        print(&loaded.describe())?;
-        for note in &loaded.notes {
-            print(&format!("note: {note}\n"))?;
-        }
-    }
-    if args.connect {
-        return app::connect(&loaded.config).await;
-    }
-    Ok(ExitCode::SUCCESS)
+    eprintln!(
+        "{errors}\nNothing was started. `state-tracker check --defaults` prints every setting with its limits."
+    );
+    Ok(CONFIGURATION.into())
 }
 
 async fn diff(args: &DiffArgs, loaded: &Loaded) -> Result<ExitCode> {

@@ -47,8 +47,7 @@ fn every_bad_value_is_told_at_once() {
     let output = state_tracker(&["run"], &env);
     assert_eq!(output.status.code(), Some(78));
     let said = stderr(&output);
-    let port =
-        "redis.port: \"abc\" (from environment variable REDIS_PORT) is not allowed: a TCP port, 1 to 65535";
+    let port = "redis.port: \"abc\" (from environment variable REDIS_PORT) is not allowed: must be a TCP port, 1 to 65535";
     for part in [port, "redis.db: -1", "log.level: \"loud\"", "3 errors"] {
         assert!(said.contains(part), "no {part:?} in {said}");
     }

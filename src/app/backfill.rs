@@ -14,6 +14,7 @@ use super::{bar::Bar, logging::log_to_stderr, signals::Signals};
 use crate::{
     cli::BackfillArgs,
     config::Loaded,
+    exit::SUCCESS,
     service::{self, BACKFILL},
 };
 
@@ -36,7 +37,7 @@ pub async fn backfill(args: &BackfillArgs, loaded: &Loaded) -> Result<ExitCode> 
     let signals = Signals::catch(None)?;
     let clock = Clock::system();
     let chain = service::following(config, &clock)?;
-    let Some((from, to)) = blocks(args, &chain).await? else { return Ok(ExitCode::SUCCESS) };
+    let Some((from, to)) = blocks(args, &chain).await? else { return Ok(SUCCESS.into()) };
     let settings = FollowSettings { start: StartBlock::Number(from), ..(*chain.settings).clone() };
     let chain = FollowServices { settings: Arc::new(settings), ..chain };
 
@@ -63,7 +64,7 @@ pub async fn backfill(args: &BackfillArgs, loaded: &Loaded) -> Result<ExitCode> 
     let blocks = if last < from { 0 } else { last - from.max(1) + 1 };
     print!("{}", summary(&chain, blocks, args.dry_run, took));
     if last >= to {
-        return Ok(ExitCode::SUCCESS);
+        return Ok(SUCCESS.into());
     }
     let again =
         if args.dry_run { "a dry run begins anew" } else { "the same blocks, asked for again, go on there" };

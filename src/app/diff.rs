@@ -8,6 +8,7 @@ use crate::{
     cli::DiffArgs,
     config::Loaded,
     diff::{self, Row},
+    exit::{FAILURE, SUCCESS},
 };
 
 /// Compares the datasets of one market of the configuration; 0 when Redis shows what is computed, as far as time explains,
@@ -19,5 +20,5 @@ pub async fn diff(args: &DiffArgs, loaded: &Loaded) -> Result<(Vec<Row>, ExitCod
     let market = loaded.config.tracker.market(&args.market)?;
     let rows = diff::diff(&loaded.config, market).await?;
     let is_explained = rows.iter().all(|row| row.explained);
-    Ok((rows, if is_explained { ExitCode::SUCCESS } else { ExitCode::FAILURE }))
+    Ok((rows, if is_explained { SUCCESS } else { FAILURE }.into()))
 }

@@ -39,6 +39,6 @@ pub async fn doctor(args: &DoctorArgs, loaded: &Loaded, listed: Option<&str>) ->
     }
     let (within, watch) = (args.within, args.watch);
     let report = examine(Order { config, markets, within, watch, findings }).await?;
-    let code = ExitCode::from(report.exit_code());
+    let code = report.exit_code().into();
     Ok((report, code))
 }

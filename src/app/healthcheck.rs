@@ -9,6 +9,8 @@ use tokio::{
     time::timeout,
 };
 
+use crate::exit::{FAILURE, SUCCESS};
+
 /// How long the answer may take.
 const WITHIN: Duration = Duration::from_secs(3);
 /// How much of the answer is read.
@@ -25,10 +27,10 @@ pub async fn healthcheck(url: &str) -> Result<ExitCode> {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     let status = head.split_whitespace().nth(1).unwrap_or("no status");
     if status == "200" {
-        return Ok(ExitCode::SUCCESS);
+        return Ok(SUCCESS.into());
     }
     eprintln!("{url} answered {status}\n{}", body.trim_end());
-    Ok(ExitCode::FAILURE)
+    Ok(FAILURE.into())
 }
 
 async fn ask(url: &str) -> Result<String> {

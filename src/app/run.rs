@@ -5,9 +5,10 @@ use std::{convert::Infallible, process::ExitCode, sync::Arc, time::Duration};
 use color_eyre::eyre::Result;
 use supervision::{Outcome, WatchSettings};
 
-use super::{EX_GAVE_UP, bar::Bar, logging::log_to_stderr, signals::Signals};
+use super::{bar::Bar, logging::log_to_stderr, signals::Signals};
 use crate::{
     config::{ConfigErrors, Loaded, Supervision},
+    exit::{GAVE_UP, SUCCESS},
     service::{Reloaded, Service},
 };
 
@@ -42,20 +43,20 @@ pub async fn run(load: impl Fn() -> Result<Loaded, ConfigErrors>) -> Result<Exit
             let report = service.stop().await;
             tracing::info!(took = ?report.took, abandoned = ?report.abandoned, "stopped");
             // Who was told to stop has done so, even if something had to be killed for it.
-            return Ok(ExitCode::SUCCESS);
+            return Ok(SUCCESS.into());
         }
     };
     match outcome {
-        Outcome::Stopped => Ok(ExitCode::SUCCESS),
+        Outcome::Stopped => Ok(SUCCESS.into()),
         Outcome::GaveUp { path, reason } => {
             tracing::error!(
                 "gave up: {path} could not be kept running, and nothing works without it: {reason}"
             );
-            Ok(ExitCode::from(EX_GAVE_UP))
+            Ok(GAVE_UP.into())
         }
         Outcome::RootEnded { reason } => {
             tracing::error!("the root supervisor ended: {reason}");
-            Ok(ExitCode::from(EX_GAVE_UP))
+            Ok(GAVE_UP.into())
         }
     }
 }
@@ -108,7 +109,7 @@ fn watch(
                 return;
             }
             tracing::error!(actor, "a handler has not yielded for {polling:?}; ending the process");
-            std::process::exit(i32::from(EX_GAVE_UP));
+            std::process::exit(i32::from(GAVE_UP.code));
         }),
     }
 }

@@ -18,8 +18,8 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// Exit code when a second SIGTERM or SIGINT comes before the stop is over.
-const EX_TOLD_AGAIN: i32 = 130;
+use crate::exit::{STOPPED_TWICE, SUCCESS};
+
 /// An actor that has been on its thread for this long when a stop is cut short is named as what held it up.
 const HOLDS_UP: Duration = Duration::from_secs(1);
 
@@ -115,7 +115,7 @@ impl Listener {
             };
             if deadline.is_some() {
                 tracing::warn!("{name} again: not waiting any longer");
-                process::exit(EX_TOLD_AGAIN);
+                process::exit(i32::from(STOPPED_TWICE.code));
             }
             tracing::info!("{name}: stopping");
             self.tell.send_replace(Some(name));
@@ -135,7 +135,7 @@ impl Listener {
             self.stop_within.unwrap_or_default()
         );
         // As after a stop in which something had to be killed: who was told to stop has done so.
-        process::exit(0);
+        process::exit(i32::from(SUCCESS.code));
     }
 }
 

@@ -4,8 +4,8 @@ use store_redis::Servers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::DEFAULT_ORIGIN;
 use super::checks;
+use super::loaded::DEFAULT_ORIGIN;
 use super::settings::Config;
 
 /// What `redis.url` replaces.

@@ -45,6 +45,11 @@ fn from_file(text: &str) -> Result<Loaded, ConfigErrors> {
     load(Some(&path), &[])
 }
 
+/// All that is said of the settings to people.
+fn described(loaded: &Loaded) -> String {
+    loaded.describe_changes() + &loaded.describe_defaults()
+}
+
 /// The only problem there is.
 #[track_caller]
 fn only_problem(result: Result<Loaded, ConfigErrors>) -> String {

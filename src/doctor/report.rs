@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::census::Memory;
 use super::finding::{Finding, Severity};
+use crate::exit::{ERRORS, Exit, SUCCESS, WARNINGS};
 
 /// How many families of keys are shown to people.
 const FAMILIES_SHOWN: usize = 20;
@@ -54,11 +55,11 @@ impl Report {
 
     /// The exit code: 0 when nothing above a note was found, 3 for warnings, 4 for errors.
     #[must_use]
-    pub fn exit_code(&self) -> u8 {
+    pub fn exit_code(&self) -> Exit {
         match self.worst {
-            None | Some(Severity::Note) => 0,
-            Some(Severity::Warning) => 3,
-            Some(Severity::Error) => 4,
+            None | Some(Severity::Note) => SUCCESS,
+            Some(Severity::Warning) => WARNINGS,
+            Some(Severity::Error) => ERRORS,
         }
     }
 
@@ -106,11 +107,11 @@ mod tests {
         let note = Finding::note("a", "x", "p", "r");
         let warning = Finding::warning("b", "x", "p", "r");
         let error = Finding::error("c", "x", "p", "r");
-        assert_eq!(report(vec![]).exit_code(), 0);
-        assert_eq!(report(vec![note.clone()]).exit_code(), 0);
-        assert_eq!(report(vec![note.clone(), warning.clone()]).exit_code(), 3);
+        assert_eq!(report(vec![]).exit_code().code, 0);
+        assert_eq!(report(vec![note.clone()]).exit_code().code, 0);
+        assert_eq!(report(vec![note.clone(), warning.clone()]).exit_code().code, 3);
         let all = report(vec![note, warning, error]);
-        assert_eq!(all.exit_code(), 4);
+        assert_eq!(all.exit_code().code, 4);
         assert_eq!(all.findings[0].check, "c", "the worst comes first");
     }
 

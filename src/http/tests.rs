@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use serde_json::Value;
-use supervision::{Activity, ExitKind, State};
+use supervision::{Activity, ActorHealth, Crash, DeadLetter, ExitKind, Failure, State};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,

@@ -148,7 +148,7 @@ fn a_misspelt_setting_is_no_link_whatever_its_value() {
 #[test]
 fn a_setting_with_single_underscores_is_refused_with_its_right_name() {
     let values = ["4", "true", "30s", "10.0.0.1", "tracker", "/run/secrets/one"];
-    for setting in SETTINGS {
+    for setting in schema::settings() {
         let right = format!("STATE_TRACKER__{}", setting.key.replace('.', "__").to_ascii_uppercase());
         let wrong = right.replace("__", "_");
         if setting.variable == Some(&wrong) {

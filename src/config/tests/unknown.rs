@@ -28,15 +28,13 @@ fn an_unknown_variable_of_ours_is_refused_with_the_nearest_known_one() {
     assert_contains(&problem, &["redis.prot", "did you mean STATE_TRACKER__REDIS__PORT?"]);
     let problem = only_problem(from_env(&[("STATE_TRACKER_METRIC_PORT", "1")]));
     assert_contains(&problem, &["STATE_TRACKER_METRIC_PORT", "did you mean STATE_TRACKER_METRICS_PORT?"]);
-    let problem = only_problem(from_env(&[("STATE_TRACKER__LOG__LEVEL_FILE", "/x")]));
-    assert_contains(&problem, &["log.level_file"]);
+    let problem = only_problem(from_env(&[("STATE_TRACKER__LOG__LEVEL_FILES", "/x")]));
+    assert_contains(&problem, &["log.level_files"]);
 }
 
 #[test]
 fn the_retention_of_the_old_compose_file_is_accepted_with_a_note() {
-    let loaded =
-        from_env(&[("STATE_TRACKER_RETENTION_DAYS", "7"), ("STATE_TRACKER_CONFIG", "x"), ("PATH", "/bin")])
-            .unwrap();
+    let loaded = from_env(&[("STATE_TRACKER_RETENTION_DAYS", "7"), ("PATH", "/bin")]).unwrap();
     assert_eq!(loaded.notes.len(), 1);
     assert_contains(&loaded.notes[0], &["STATE_TRACKER_RETENTION_DAYS", "ignored"]);
 }

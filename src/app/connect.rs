@@ -1,0 +1,93 @@
+//! `check --connect`: connects to every server of a configuration, and reports how each answered.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use color_eyre::eyre::Result;
+use evm::views::Moment;
+use serde::Serialize;
+use store_tracker::channels;
+use supervision::Clock;
+use tokio::time::Instant;
+
+use crate::{
+    config::{Config, Secret},
+    service,
+};
+
+/// How long a node of the chain has to answer.
+const WITHIN: Duration = Duration::from_secs(10);
+
+/// How a server answered.
+#[derive(Serialize)]
+pub(super) struct Connection {
+    /// The server, and what was asked of it.
+    pub(super) server: String,
+    pub(super) ok: bool,
+    pub(super) detail: String,
+}
+
+impl Connection {
+    fn new(server: impl Into<String>, ok: bool, detail: impl Into<String>) -> Self {
+        Self { server: server.into(), ok, detail: detail.into() }
+    }
+}
+
+/// Asks every server of the configuration for a sign of life.
+///
+/// # Errors
+/// Settings that make no connection. A server that does not answer is a connection that is not ok.
+pub(super) async fn connect(config: &Config) -> Result<Vec<Connection>> {
+    let (mut connections, mut ids) = (vec![redis(config).await?], BTreeSet::new());
+    for node in config.chain.nodes.iter().chain(&config.chain.archive_nodes) {
+        connections.extend(node_of_chain(config, node, &mut ids).await?);
+    }
+    if ids.len() > 1 {
+        let detail = format!(
+            "are of several chains, {ids:?}: name those of one in chain.nodes, or set chain.chain_id"
+        );
+        connections.push(Connection::new("nodes", false, detail));
+    }
+    Ok(connections)
+}
+
+async fn redis(config: &Config) -> Result<Connection> {
+    let store = service::connect(config)?;
+    let server = format!("redis {store:?}");
+    Ok(match tokio::try_join!(store.ping(), async { store.subscribe(channels(&[])).await.map(drop) }) {
+        Ok(_) => Connection::new(server, true, "answers and accepts a subscription"),
+        Err(error) => Connection::new(server, false, error.to_string()),
+    })
+}
+
+/// Asks a node by itself how far it is, and the contract there how long windows are.
+async fn node_of_chain(config: &Config, node: &Secret, ids: &mut BTreeSet<u64>) -> Result<Vec<Connection>> {
+    let mut alone = config.clone();
+    (alone.chain.nodes, alone.chain.archive_nodes) = (vec![node.clone()], Vec::new());
+    let chain = service::following(&alone, &Clock::system())?;
+    let (source, deadline) = (&chain.source, Instant::now() + WITHIN);
+    let shown = source.status().first().map_or_else(String::new, |status| status.node.to_string());
+    let node = format!("node {shown}");
+    let head = match source.head(deadline).await {
+        Ok(head) => head,
+        Err(error) => return Ok(vec![Connection::new(node, false, error.to_string())]),
+    };
+    ids.extend(source.chain_id());
+    let id = source.chain_id().map_or_else(|| "unknown".to_owned(), |id| id.to_string());
+    let mut connections =
+        vec![Connection::new(node.clone(), true, format!("is at block {}, chain id {id}", head.number))];
+    for (market, _) in &chain.settings.markets {
+        let of_market = format!("{node} market {market}");
+        match source.views(Moment::Latest, deadline).submission_window(*market).await {
+            Ok(window) => {
+                let detail = format!("submissions are accepted for {window:?}");
+                connections.push(Connection::new(of_market, true, detail));
+            }
+            Err(error) => {
+                let detail = format!("{error}; see tracker.protocol ({})", config.tracker.protocol);
+                connections.push(Connection::new(of_market, false, detail));
+                break;
+            }
+        }
+    }
+    Ok(connections)
+}

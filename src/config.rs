@@ -41,8 +41,8 @@ pub use problem::ConfigErrors;
 pub use secret::Secret;
 pub(crate) use settings::SECTIONS;
 pub use settings::{
-    Chain, Compat, Config, Http, Index, Intervals, Ledger, Log, LogFormat, Mailbox, MarketSettings, Priority,
-    Redis, Retention, Supervision, Tracker,
+    Collector, Compat, Config, Http, Index, Intervals, Ledger, Log, LogFormat, Mailbox, MarketSettings,
+    Priority, Redis, Retention, Supervision, Tracker,
 };
 #[cfg(feature = "failure-points")]
 pub use variables::FAILURES_VARIABLE;

@@ -76,7 +76,7 @@ async fn doctor(args: &DoctorArgs, loaded: &Loaded) -> Result<ExitCode> {
     Ok(code)
 }
 
-/// To standard output; that nobody reads on, as with `| head`, is no error.
+/// To standard output. A closed pipe, as with `| head`, is not an error.
 fn print(text: &str) -> std::io::Result<()> {
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),

@@ -9,7 +9,7 @@
 //! │     └─ epoch-tracker
 //! ├─ indexer            when the state index is enabled
 //! ├─ notifier           when a chain is followed
-//! ├─ chain              the same
+//! ├─ collector          the same
 //! │  ├─ block-fetcher
 //! │  ├─ batch-preparer
 //! │  │  └─ 0x…         one a market
@@ -120,8 +120,8 @@ impl Service {
 
     /// Stops the actors in order, then the endpoints.
     pub async fn stop(self) -> StopReport {
-        let shutdown_within = self.present.lock().await.config.supervision.shutdown_within;
-        let report = self.tree.stop(shutdown_within).await;
+        let shutdown_timeout = self.present.lock().await.config.supervision.shutdown_timeout;
+        let report = self.tree.stop(shutdown_timeout).await;
         self.http.stop().await;
         report
     }
@@ -144,9 +144,9 @@ fn services(config: &Config, clock: &Clock) -> Result<Services> {
         daily: intervals.daily,
         current_epoch: intervals.current_epoch,
         wake_debounce: intervals.wake_debounce,
-        seal_after: config.ledger.seal_after,
+        seal_after: config.ledger.seal_delay,
         measurement_window: config.ledger.measurement_window,
-        reconnect_within: redis.reconnect_within,
+        reconnect_within: redis.reconnect_max_interval,
     };
     let validator = config.tracker.sequencer_id.clone();
     let services = Services::new(

@@ -91,7 +91,7 @@ async fn one_that_is_ended_in_the_middle_says_where_and_goes_on_there() {
     let mut connection = redis.connection().await.expect("a connection");
     let mut environment = following(redis.addr(), &world);
     // Slow enough to be met on its way.
-    environment.insert("STATE_TRACKER__CHAIN__RATE_LIMIT".to_owned(), "20".to_owned());
+    environment.insert("STATE_TRACKER__COLLECTOR__RATE_LIMIT".to_owned(), "20".to_owned());
     let mut command = backfill(&environment, &["--from", "1", "--to", "latest"]);
     let child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn();
     let child = child.expect("it runs");
@@ -109,7 +109,7 @@ async fn one_that_is_ended_in_the_middle_says_where_and_goes_on_there() {
     // The answer to the last commit may have been on its way: one chunk.
     assert!(told.is_some_and(|told: u64| told <= at && at <= told + 17), "{at}: {error}");
 
-    environment.remove("STATE_TRACKER__CHAIN__RATE_LIMIT");
+    environment.remove("STATE_TRACKER__COLLECTOR__RATE_LIMIT");
     let (code, summary, log) = run(&environment, &["--from", "1", "--to", "latest"]).await;
     assert_eq!(code, Some(0), "{log}");
     let height = world.height().await;
@@ -180,7 +180,7 @@ async fn old_blocks_are_accepted_up_to_the_last_one_asked_for_too() {
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut connection = redis.connection().await.expect("a connection");
     let mut environment = following(redis.addr(), &world);
-    environment.insert("STATE_TRACKER__CHAIN__INPUTS_LIVE".to_owned(), "20m".to_owned());
+    environment.insert("STATE_TRACKER__COLLECTOR__SUBMISSIONS_TTL".to_owned(), "20m".to_owned());
     for to in [40, 41, 75] {
         let (code, _, log) = run(&environment, &["--from", "1", "--to", &to.to_string()]).await;
         assert_eq!(code, Some(0), "{log}");

@@ -276,19 +276,19 @@ async fn without_a_node_the_service_is_not_ready_and_its_datasets_go_on() {
     let world = World::new(13).await;
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut environment = following(redis.addr(), &world);
-    environment.insert("STATE_TRACKER__CHAIN__REQUEST_TIMEOUT".to_owned(), "100ms".to_owned());
-    environment.insert("STATE_TRACKER__CHAIN__EVENTS_TIMEOUT".to_owned(), "1s".to_owned());
+    environment.insert("STATE_TRACKER__COLLECTOR__REQUEST_TIMEOUT".to_owned(), "100ms".to_owned());
+    environment.insert("STATE_TRACKER__COLLECTOR__EVENTS_TIMEOUT".to_owned(), "1s".to_owned());
     let service = service(&environment).await;
     let address = service.http().metrics_address();
     wait_until("it is ready", SOON, async || common::get(address, "/readyz").await.0 == 200).await;
     world.anvil.pause().expect("paused");
     wait_until("the chain is the reason that it is not", SOON, async || {
         let (status, text) = common::get(address, "/readyz?verbose").await;
-        let is_chain = |line: &str| line.starts_with("not ok:") && line.contains("chain");
+        let is_chain = |line: &str| line.starts_with("not ok:") && line.contains("collector: blocks");
         status == 503 && text.lines().any(is_chain)
     })
     .await;
-    let fetcher = common::actor(&service, "chain/block-fetcher");
+    let fetcher = common::actor(&service, "collector/block-fetcher");
     assert_eq!(fetcher.generation, 1, "a node that is away is no crash");
     world.anvil.resume().expect("resumed");
     wait_until("it is ready again", SOON, async || common::get(address, "/readyz").await.0 == 200).await;
@@ -303,12 +303,12 @@ async fn a_reorganisation_too_deep_to_follow_takes_neither_the_process_nor_its_d
     let mut connection = redis.connection().await.expect("a connection");
     let mut environment = following(redis.addr(), &world);
     for (name, value) in [
-        ("CHAIN__MAX_REORG_DEPTH", "5"),
+        ("COLLECTOR__MAX_REORG_DEPTH", "5"),
         ("SUPERVISION__MAX_RESTARTS", "1"),
         ("SUPERVISION__BACKOFF_MAX", "100ms"),
-        ("SUPERVISION__DEGRADED_RETRY", "100ms"),
+        ("SUPERVISION__DEGRADED_RETRY_INTERVAL", "100ms"),
         // What is mandatory would end the process now.
-        ("SUPERVISION__GIVE_UP_AFTER", "1s"),
+        ("SUPERVISION__GIVE_UP_TIMEOUT", "1s"),
     ] {
         environment.insert(format!("STATE_TRACKER__{name}"), value.to_owned());
     }
@@ -319,16 +319,16 @@ async fn a_reorganisation_too_deep_to_follow_takes_neither_the_process_nor_its_d
     world.grow(2).await;
     // Longer than anything mandatory may be degraded.
     wait_until("it was tried again and again", SOON, async || {
-        common::actor(&service, "chain/block-fetcher").generation > 20
+        common::actor(&service, "collector/block-fetcher").generation > 20
     })
     .await;
-    let crash = common::actor(&service, "chain/block-fetcher").last_crash.expect("a reason");
-    assert!(crash.message.contains("chain.max_reorg_depth"), "{}", crash.message);
+    let crash = common::actor(&service, "collector/block-fetcher").last_crash.expect("a reason");
+    assert!(crash.message.contains("collector.max_reorg_depth"), "{}", crash.message);
     let (status, text) = common::get(service.http().metrics_address(), "/readyz?verbose").await;
-    assert!(status == 503 && text.contains("chain/block-fetcher"), "{text}");
+    assert!(status == 503 && text.contains("collector/block-fetcher"), "{text}");
     let crashed = |path: &String| common::actor(&service, path).generation > 1;
     let crashed: Vec<String> = common::workers(&service).into_iter().filter(crashed).collect();
-    assert_eq!(crashed, ["chain/block-fetcher"], "nothing else fell");
+    assert_eq!(crashed, ["collector/block-fetcher"], "nothing else fell");
     assert_same(&world.left(&mut connection).await, &before);
     // The datasets go on.
     let key = format!(
@@ -402,7 +402,7 @@ fn a_chain_is_refused_where_it_can_not_be_followed() {
     };
     assert_eq!(with("BATCH_SIZE", "7"), Ok(()));
     let errors = with("PROTOCOL_STATE_CONTRACT", "P").expect_err("no address");
-    assert!(errors.contains("tracker.protocol") && errors.contains("chain.nodes"), "{errors}");
+    assert!(errors.contains("tracker.protocol") && errors.contains("collector.nodes"), "{errors}");
     let errors = with("RPC_NODES", "ftp://secret@host").expect_err("no node");
-    assert!(errors.contains("chain.nodes") && !errors.contains("secret"), "{errors}");
+    assert!(errors.contains("collector.nodes") && !errors.contains("secret"), "{errors}");
 }

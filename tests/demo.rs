@@ -101,8 +101,8 @@ async fn the_demo_checks_itself_through_crashes_and_reorganisations_and_leaves_n
         "metrics:current_epoch",
         &format!("market {}", MARKETS[0]),
         &format!("market {}", MARKETS[1]),
-        "crashing chain/block-fetcher at block_fetcher::",
-        "crashing chain/batch-preparer/0x",
+        "crashing collector/block-fetcher at block_fetcher::",
+        "crashing collector/batch-preparer/0x",
         ": a reorganisation",
         "check passed",
     ] {

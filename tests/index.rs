@@ -40,7 +40,7 @@ async fn the_index_follows_the_producers_through_crashes_of_the_indexer_that_no_
             ("STATE_TRACKER__INDEX__ENABLED", "true"),
             ("STATE_TRACKER__INDEX__NAMESPACED", if namespaced { "true" } else { "false" }),
             ("STATE_TRACKER__SUPERVISION__MAX_RESTARTS", "1000"),
-            ("STATE_TRACKER__SUPERVISION__WITHIN", "1s"),
+            ("STATE_TRACKER__SUPERVISION__RESTART_WINDOW", "1s"),
             ("STATE_TRACKER__SUPERVISION__BACKOFF_FIRST", "1ms"),
             ("STATE_TRACKER__SUPERVISION__BACKOFF_MAX", "5ms"),
             // Every one of the crashes may meet the same message, which is not to be given up on.

@@ -107,11 +107,11 @@ fn impatient(redis: &RedisServer, failure: &str) -> std::collections::BTreeMap<S
     for (name, value) in [
         ("STATE_TRACKER__REDIS__COMMAND_TIMEOUT", "100ms"),
         ("STATE_TRACKER__REDIS__CONNECT_TIMEOUT", "100ms"),
-        ("STATE_TRACKER__SUPERVISION__STALL_AFTER", "600ms"),
-        ("STATE_TRACKER__SUPERVISION__WEDGED_AFTER", "1200ms"),
+        ("STATE_TRACKER__SUPERVISION__STALL_TIMEOUT", "600ms"),
+        ("STATE_TRACKER__SUPERVISION__WEDGE_TIMEOUT", "1200ms"),
         ("STATE_TRACKER__SUPERVISION__MAX_RESTARTS", "1"),
-        ("STATE_TRACKER__SUPERVISION__DEGRADED_RETRY", "200ms"),
-        ("STATE_TRACKER__SUPERVISION__GIVE_UP_AFTER", "1s"),
+        ("STATE_TRACKER__SUPERVISION__DEGRADED_RETRY_INTERVAL", "200ms"),
+        ("STATE_TRACKER__SUPERVISION__GIVE_UP_TIMEOUT", "1s"),
         ("STATE_TRACKER_FAILURE_POINTS", failure),
     ] {
         environment.insert(name.to_owned(), value.to_owned());
@@ -195,8 +195,8 @@ async fn an_actor_that_never_yields_does_not_keep_the_process_from_stopping() {
     let mut one_thread = environment(redis.addr());
     for (name, value) in [
         ("STATE_TRACKER_FAILURE_POINTS", format!("aggregator::before_read@{spinning}=spin").as_str()),
-        ("STATE_TRACKER__SUPERVISION__SHUTDOWN_WITHIN", "1s"),
-        ("STATE_TRACKER__SUPERVISION__STOP_WITHIN", "500ms"),
+        ("STATE_TRACKER__SUPERVISION__SHUTDOWN_TIMEOUT", "1s"),
+        ("STATE_TRACKER__SUPERVISION__STOP_TIMEOUT", "500ms"),
         ("TOKIO_WORKER_THREADS", "1"),
     ] {
         one_thread.insert(name.to_owned(), value.to_owned());

@@ -138,7 +138,7 @@ async fn a_listener_that_hangs_in_a_storm_holds_as_much_as_is_set_and_what_was_m
         // It is replaced as soon as that is allowed.
         ("STATE_TRACKER__REDIS__COMMAND_TIMEOUT", "1s"),
         ("STATE_TRACKER__REDIS__CONNECT_TIMEOUT", "1s"),
-        ("STATE_TRACKER__SUPERVISION__STALL_AFTER", "6s"),
+        ("STATE_TRACKER__SUPERVISION__STALL_TIMEOUT", "6s"),
     ] {
         environment.insert(name.to_owned(), value.to_owned());
     }

@@ -33,7 +33,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(5);
 pub async fn backfill(args: &BackfillArgs, loaded: &Loaded) -> Result<ExitCode> {
     let (config, bar) = (&loaded.config, Bar::new());
     log_to_stderr(&config.log, &bar)?;
-    ensure!(config.chain.is_followed(), "there is no chain to read: set chain.nodes (RPC_NODES)");
+    ensure!(config.collector.is_followed(), "there is no chain to read: set collector.nodes (RPC_NODES)");
     let signals = Signals::catch(None)?;
     let clock = Clock::system();
     let chain = service::following(config, &clock)?;

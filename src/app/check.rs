@@ -46,14 +46,14 @@ pub async fn check(args: &CheckArgs, loaded: &Loaded) -> Result<(String, ExitCod
 
 fn parts(config: &Config) -> [Part; 2] {
     let markets = config.tracker.markets.len();
-    let nodes = config.chain.nodes.len();
+    let nodes = config.collector.nodes.len();
     let collector = match nodes {
-        0 => "chain.nodes (RPC_NODES) is not set".to_owned(),
+        0 => "collector.nodes (RPC_NODES) is not set".to_owned(),
         _ => format!("follows the chain through {}", counted(nodes, "node")),
     };
     [
         Part { name: "tracker", runs: true, detail: format!("serves {}", counted(markets, "market")) },
-        Part { name: "collector", runs: config.chain.is_followed(), detail: collector },
+        Part { name: "collector", runs: config.collector.is_followed(), detail: collector },
     ]
 }
 

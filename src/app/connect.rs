@@ -38,12 +38,12 @@ impl Connection {
 /// Settings that make no connection. A server that does not answer is a connection that is not ok.
 pub(super) async fn connect(config: &Config) -> Result<Vec<Connection>> {
     let (mut connections, mut ids) = (vec![redis(config).await?], BTreeSet::new());
-    for node in config.chain.nodes.iter().chain(&config.chain.archive_nodes) {
+    for node in config.collector.nodes.iter().chain(&config.collector.archive_nodes) {
         connections.extend(node_of_chain(config, node, &mut ids).await?);
     }
     if ids.len() > 1 {
         let detail = format!(
-            "are of several chains, {ids:?}: name those of one in chain.nodes, or set chain.chain_id"
+            "are of several chains, {ids:?}: name those of one in collector.nodes, or set collector.chain_id"
         );
         connections.push(Connection::new("nodes", false, detail));
     }
@@ -62,7 +62,7 @@ async fn redis(config: &Config) -> Result<Connection> {
 /// Asks a node by itself how far it is, and the contract there how long windows are.
 async fn node_of_chain(config: &Config, node: &Secret, ids: &mut BTreeSet<u64>) -> Result<Vec<Connection>> {
     let mut alone = config.clone();
-    (alone.chain.nodes, alone.chain.archive_nodes) = (vec![node.clone()], Vec::new());
+    (alone.collector.nodes, alone.collector.archive_nodes) = (vec![node.clone()], Vec::new());
     let chain = service::following(&alone, &Clock::system())?;
     let (source, deadline) = (&chain.source, Instant::now() + WITHIN);
     let shown = source.status().first().map_or_else(String::new, |status| status.node.to_string());

@@ -28,7 +28,7 @@ pub async fn run(load: impl Fn() -> Result<Loaded, ConfigErrors>) -> Result<Exit
     }
     let config = &loaded.config;
     // Signals are caught before anything starts, so that none can fall into a gap.
-    let signals = Signals::catch(Some(config.supervision.shutdown_within + STOP_SLACK))?;
+    let signals = Signals::catch(Some(config.supervision.shutdown_timeout + STOP_SLACK))?;
     let markets = config.tracker.markets.len();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), markets, redis = config.redis.address(), "starting");
     let service = Service::start(config, watch(&config.supervision, signals.is_told_to_stop())).await?;
@@ -101,9 +101,9 @@ fn watch(
     is_told_to_stop: impl Fn() -> bool + Send + Sync + 'static,
 ) -> WatchSettings {
     WatchSettings {
-        every: (settings.stall_after / 8).clamp(Duration::from_millis(10), Duration::from_secs(1)),
-        report_after: settings.stall_after,
-        wedged_after: settings.wedged_after,
+        every: (settings.stall_timeout / 8).clamp(Duration::from_millis(10), Duration::from_secs(1)),
+        report_after: settings.stall_timeout,
+        wedged_after: settings.wedge_timeout,
         on_wedged: Arc::new(move |actor, polling| {
             if is_told_to_stop() {
                 return;

@@ -70,10 +70,10 @@ fn certificate_with_its_key<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Opti
 
 /// The checkpoint moves with its effects in one script, and the keys of those lie in different slots.
 fn chain_has_one_server<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Option<Problem> {
-    let (cluster, nodes) = (get("redis.cluster")?, get("chain.nodes")?);
+    let (cluster, nodes) = (get("redis.cluster")?, get("collector.nodes")?);
     (!cluster.is_unset() && !nodes.is_unset()).then(|| {
         let allowed = format!(
-            "must be empty where chain.nodes is set (from {}): the chain part needs one server, its scripts span keys",
+            "must be empty where collector.nodes is set (from {}): the collector needs one server, its scripts span keys",
             nodes.origin
         );
         cluster.refused(&cluster.shown, &allowed)
@@ -82,11 +82,13 @@ fn chain_has_one_server<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Option<P
 
 /// Names of contracts that do not exist would find no events for ever.
 fn chain_has_addresses<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Vec<Problem> {
-    let Some(nodes) = get("chain.nodes").filter(|nodes| !nodes.is_unset()) else {
+    let Some(nodes) = get("collector.nodes").filter(|nodes| !nodes.is_unset()) else {
         return Vec::new();
     };
-    let allowed =
-        format!("must be an address, 0x and 40 hex digits, where chain.nodes is set (from {})", nodes.origin);
+    let allowed = format!(
+        "must be an address, 0x and 40 hex digits, where collector.nodes is set (from {})",
+        nodes.origin
+    );
     let bad = |name: &str, entry: &Entry| entry.refused(&format!("{name:?}"), &allowed);
     let protocol = get("tracker.protocol").and_then(|entry| Some((entry.value.as_str()?, entry)));
     let protocol = protocol.filter(|(name, _)| !checks::is_address(name));
@@ -102,7 +104,7 @@ fn chain_has_addresses<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Vec<Probl
 /// has been found too slow.
 fn pass_fits<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Option<Problem> {
     let (command, connect) = (get("redis.command_timeout")?, get("redis.connect_timeout")?);
-    let stall = get("supervision.stall_after")?;
+    let stall = get("supervision.stall_timeout")?;
     let longest = 4 * duration(&command.value)? + duration(&connect.value)?;
     let fits = longest < duration(&stall.value)?;
     (!fits).then(|| {

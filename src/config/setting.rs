@@ -32,6 +32,8 @@ pub(crate) struct Setting {
     /// What to set it to, if it has no default.
     pub(crate) required: Option<&'static str>,
     pub(crate) bound: Option<Bound>,
+    /// The key that it had before, which only a suggestion still knows.
+    pub(crate) former: Option<&'static str>,
     /// A SIGHUP applies a new value; any other setting needs a restart.
     pub(crate) reloads: bool,
 }
@@ -124,6 +126,7 @@ impl Setting {
             secret: false,
             required: None,
             bound: None,
+            former: None,
             reloads: false,
         }
     }
@@ -161,6 +164,11 @@ impl Setting {
 
     pub(crate) const fn less_than(mut self, key: &'static str) -> Self {
         self.bound = Some(Bound::LessThan(key));
+        self
+    }
+
+    pub(crate) const fn formerly(mut self, key: &'static str) -> Self {
+        self.former = Some(key);
         self
     }
 

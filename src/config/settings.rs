@@ -16,7 +16,7 @@ use store_tracker::Output;
 
 use super::setting::{Section, Table};
 
-pub use collector::Chain;
+pub use collector::Collector;
 pub use http::Http;
 pub use log::{Log, LogFormat};
 pub use redis::Redis;
@@ -50,7 +50,7 @@ sections! {
     ledger: Ledger,
     retention: Retention,
     index: Index,
-    chain: Chain,
+    collector: Collector,
     supervision: Supervision,
     mailbox: Mailbox,
     http: Http,

@@ -95,9 +95,14 @@ fn keys_of(section: &str) -> Vec<&'static str> {
     settings.iter().map(|setting| setting.parts().1).collect()
 }
 
-/// The setting that was probably meant: the same key in another place, else one written nearly alike.
+/// The setting that was probably meant: one that had this key before, the same key in another place, else one written nearly
+/// alike.
 fn nearest_setting(path: &str) -> Option<&'static Setting> {
-    let key = path.rsplit_once('.').map_or(path, |(_, key)| key);
+    let (section, key) = path.rsplit_once('.').unwrap_or(("", path));
+    let mut renamed = schema::section(section).into_iter().flat_map(|section| section.settings);
+    if let Some(renamed) = renamed.find(|setting| setting.former == Some(key)) {
+        return Some(renamed);
+    }
     let mut namesakes = schema::settings().filter(|setting| setting.parts().1 == key);
     if let (Some(only), None) = (namesakes.next(), namesakes.next()) {
         return Some(only);

@@ -1,6 +1,6 @@
-//! What the configuration promises to whoever sets it.
+//! What the configuration promises to those who set it.
 
-mod chain;
+mod collector;
 mod layers;
 mod markets;
 mod refusals;

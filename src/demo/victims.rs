@@ -2,8 +2,8 @@
 
 use crate::service::Service;
 
-const FETCHER: &str = "chain/block-fetcher";
-const PREPARER: &str = "chain/batch-preparer";
+const FETCHER: &str = "collector/block-fetcher";
+const PREPARER: &str = "collector/batch-preparer";
 
 /// An actor, without its market where it has one, and a place within it.
 const PLACES: [(&str, &str); 12] = [

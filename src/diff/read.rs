@@ -112,7 +112,7 @@ impl Market<'_> {
         let pass = reader.read(self.session, at, Scope::everything()).await?;
         let (candidates, _) = reader.latest(self.session, at).await?;
 
-        let totals = Totals::of(&pass.seen, validator, ledger.seal_after.as_secs_f64());
+        let totals = Totals::of(&pass.seen, validator, ledger.seal_delay.as_secs_f64());
         let window =
             MeasurementWindow::at(pass.seen.window, &totals.all, at, ledger.measurement_window.as_secs_f64());
         let summary = Summary::of(&SummaryInput::of(&pass.seen, &totals, window)).to_json();

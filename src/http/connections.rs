@@ -19,8 +19,8 @@ use tokio_util::sync::CancellationToken;
 /// What clients may use up.
 #[derive(Clone, Copy)]
 pub(super) struct Limits {
-    /// Connections of one server at a time. A request takes milliseconds, so whoever is the oldest of so many
-    /// idles, or is slow on purpose.
+    /// Connections of one server at a time. A request takes milliseconds, so the oldest of so many idles, or
+    /// is slow on purpose.
     pub(super) connections: usize,
     /// The request line and headers together, in bytes.
     pub(super) head_bytes: usize,

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use actors::collector::PART;
 use color_eyre::eyre::{Result, WrapErr};
 use domain::Address;
 use supervision::ChangeError;
@@ -95,11 +96,11 @@ impl Service {
         if children.is_empty() {
             return Ok(());
         }
-        for name in ["chain", "notifier"] {
+        for name in [PART, "notifier"] {
             self.remove(name).await?;
         }
         for child in children {
-            self.tree.add_child("root", child).wrap_err("the chain could not be taken up again")?;
+            self.tree.add_child("root", child).wrap_err("the collector could not be started again")?;
         }
         Ok(())
     }

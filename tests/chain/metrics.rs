@@ -102,12 +102,12 @@ async fn each_metric_of_the_chain_tells_what_happened() {
     for (name, value) in [
         ("REDIS_PORT", to_redis.port().to_string()),
         ("RPC_NODES", urls.join(",")),
-        ("STATE_TRACKER__CHAIN__INPUTS_LIVE", "1m".to_owned()),
-        ("STATE_TRACKER__CHAIN__MAX_WINDOWS", "1".to_owned()),
-        ("STATE_TRACKER__CHAIN__WORKERS", "1".to_owned()),
-        ("STATE_TRACKER__CHAIN__WORKER_TIMEOUT", "100ms".to_owned()),
-        ("STATE_TRACKER__CHAIN__CLEAN", "100ms".to_owned()),
-        ("STATE_TRACKER__CHAIN__EVENTS_TIMEOUT", "2s".to_owned()),
+        ("STATE_TRACKER__COLLECTOR__SUBMISSIONS_TTL", "1m".to_owned()),
+        ("STATE_TRACKER__COLLECTOR__MAX_WINDOWS", "1".to_owned()),
+        ("STATE_TRACKER__COLLECTOR__WORKERS", "1".to_owned()),
+        ("STATE_TRACKER__COLLECTOR__WORKER_TIMEOUT", "100ms".to_owned()),
+        ("STATE_TRACKER__COLLECTOR__CLEANUP_INTERVAL", "100ms".to_owned()),
+        ("STATE_TRACKER__COLLECTOR__EVENTS_TIMEOUT", "2s".to_owned()),
     ] {
         environment.insert(name.to_owned(), value);
     }

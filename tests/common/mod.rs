@@ -50,11 +50,11 @@ pub fn following(redis: SocketAddr, world: &World) -> BTreeMap<String, String> {
         ("DATA_MARKET_ADDRESSES", world.contracts.markets.join(",")),
         ("RPC_NODES", world.anvil.url()),
         ("BATCH_SIZE", "5".to_owned()),
-        ("STATE_TRACKER__CHAIN__START_BLOCK", "1".to_owned()),
-        ("STATE_TRACKER__CHAIN__POLL_INTERVAL", "100ms".to_owned()),
-        ("STATE_TRACKER__CHAIN__MAX_CHUNK", "17".to_owned()),
+        ("STATE_TRACKER__COLLECTOR__START_BLOCK", "1".to_owned()),
+        ("STATE_TRACKER__COLLECTOR__POLL_INTERVAL", "100ms".to_owned()),
+        ("STATE_TRACKER__COLLECTOR__MAX_LOG_RANGE", "17".to_owned()),
         // The chain of the tests is told quicker than it goes.
-        ("STATE_TRACKER__CHAIN__INPUTS_LIVE", "24h".to_owned()),
+        ("STATE_TRACKER__COLLECTOR__SUBMISSIONS_TTL", "24h".to_owned()),
     ] {
         all.insert(name.to_owned(), value);
     }

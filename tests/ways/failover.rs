@@ -20,7 +20,7 @@ const NO_POLLING: [(&str, &str); 2] =
 /// datasets are right: what was under way may take all of its time, then there is a pause, then a connection is made.
 fn limit(environment: &Environment) -> Duration {
     let redis = Config::load(None, environment.clone()).expect("an allowed configuration").config.redis;
-    redis.command_timeout + redis.reconnect_within + redis.connect_timeout
+    redis.command_timeout + redis.reconnect_max_interval + redis.connect_timeout
 }
 
 /// How many listen for events at this server.

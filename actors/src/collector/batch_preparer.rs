@@ -38,7 +38,7 @@ enum PrepareError {
     #[error(transparent)]
     Deadline(#[from] DeadlineExceeded),
     /// No turn came in time.
-    #[error("market {market} has waited {waited:?} for its turn to prepare batches: raise chain.workers")]
+    #[error("market {market} has waited {waited:?} for its turn to prepare batches: raise collector.workers")]
     NoTurn { market: ContractAddress, waited: Duration },
     /// A failure that was asked for.
     #[error("{0}")]

@@ -215,7 +215,7 @@ impl BlockFetcher {
             // It is still to come.
             self.head = None;
             self.chain.services.warn("follow the chain", "ahead", "start_block", &format!(
-                "the chain has {} blocks and is to be followed from block {first} on: waiting for it (chain.start_block)",
+                "the chain has {} blocks and is to be followed from block {first} on: waiting for it (collector.start_block)",
                 head.number
             ));
             return Ok(Came::Nowhere);
@@ -478,12 +478,12 @@ impl Actor for BlockFetcher {
             match step {
                 Ok(Came::Done) => return Ok(()),
                 Ok(Came::Further) => {
-                    self.chain.services.status.written(super::CHAIN, super::BLOCKS);
+                    self.chain.services.status.written(super::PART, super::BLOCKS);
                     continue;
                 }
                 Ok(came @ (Came::Caught | Came::Nowhere)) => {
                     if matches!(came, Came::Caught) {
-                        self.chain.services.status.written(super::CHAIN, super::BLOCKS);
+                        self.chain.services.status.written(super::PART, super::BLOCKS);
                     }
                     cx.pause(source.wait()).await;
                     continue;
@@ -496,7 +496,7 @@ impl Actor for BlockFetcher {
                 Err(StepError::Injected(error)) => return Err(error.into()),
                 Err(StepError::Store(error)) => {
                     self.chain.services.note_error(&error);
-                    self.chain.services.status.failed(super::CHAIN, super::BLOCKS, &error);
+                    self.chain.services.status.failed(super::PART, super::BLOCKS, &error);
                 }
                 Err(error) => {
                     self.chain.services.warn("follow the chain", error.kind(), "chain", &error.to_string());

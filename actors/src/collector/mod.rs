@@ -38,9 +38,9 @@ pub(crate) use progress::{faults, nodes};
 
 use crate::env::{messages::Look, services::Services};
 
-/// What readiness knows the chain as, and what is followed of it.
-pub const CHAIN: &str = "chain";
-/// See [`CHAIN`].
+/// The collector in the tree of actors, and in the readiness condition `collector: blocks`.
+pub const PART: &str = "collector";
+/// See [`PART`].
 pub const BLOCKS: &str = "blocks";
 
 /// Further behind than this, blocks are fetched in large parts.

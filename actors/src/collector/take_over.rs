@@ -66,7 +66,7 @@ async fn day(
         ));
     };
     if head.number.saturating_sub(block.number) > STATE_KEPT && !chain.source.has_archive() {
-        unknown("the block is old; set chain.archive_nodes, or begin later");
+        unknown("the block is old; set collector.archive_nodes, or begin later");
         return Ok(None);
     }
     match chain.source.views(Moment::Block(block.number), deadline).day_counter(market).await {

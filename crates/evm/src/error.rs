@@ -75,7 +75,7 @@ pub enum ChainError {
     },
     /// The chain forked off further back than is followed.
     #[error(
-        "the chain was reorganised: none of the last {depth} accepted blocks (chain.max_reorg_depth; from {number} on) is on it any longer; \
+        "the chain was reorganised: none of the last {depth} accepted blocks (collector.max_reorg_depth; from {number} on) is on it any longer; \
          check that the nodes are on the right chain. If they are, delete the keys tracker:chain:* in Redis: the chain is \
          then taken up anew at the last block of it that is known, and epochs of the dropped blocks keep their batches"
     )]

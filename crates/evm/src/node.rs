@@ -81,7 +81,7 @@ impl Node {
             Transport::Http(
                 http.clone(),
                 HttpTarget::new(url.secret()).map_err(|_| ChainError::Config {
-                    setting: "chain.rpc_nodes",
+                    setting: "collector.nodes",
                     problem: "a node's URL can't be requested".to_owned(),
                 })?,
             )

@@ -108,7 +108,7 @@ impl Pool {
     pub fn new(config: ChainConfig) -> Result<Self, ChainError> {
         if config.nodes.is_empty() {
             let problem = "there is no node to ask".to_owned();
-            return Err(ChainError::Config { setting: "chain.rpc_nodes", problem });
+            return Err(ChainError::Config { setting: "collector.nodes", problem });
         }
         if config.contracts.markets.is_empty() {
             let problem = "there is no market whose events count".to_owned();

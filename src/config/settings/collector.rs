@@ -1,4 +1,4 @@
-//! `[chain]`: which chain is followed, and within which limits.
+//! `[collector]`: the chain that the collector follows, and the limits within which it does.
 
 use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::time::Duration;
@@ -16,7 +16,7 @@ section! {
     /// The collector follows the blocks of an EVM chain: it opens and closes submission windows and hands the batches of each
     /// window to the finalizers. It runs if nodes are set. Then tracker.protocol and tracker.markets must be real addresses, and
     /// redis.cluster must be empty.
-    pub struct Chain in "chain" {
+    pub struct Collector in "collector" formerly "chain" {
         /// URLs of the chain's JSON-RPC nodes, in order of preference. Nodes with ws and wss also announce new blocks. The URLs
         /// may hold credentials and are never shown.
         nodes: Vec<Secret> = list(Kind::Nodes).variable("RPC_NODES").secret(),
@@ -39,30 +39,34 @@ section! {
         /// Whether submitted batches are also queued for the attestor.
         attestor_queue: bool = flag(false).variable("ATTESTOR_QUEUE_PUSH_ENABLED"),
         /// Address of the contract that assigns priorities; empty for none.
-        priorities: String = text("", ADDRESS_OR_NONE),
+        priorities_contract: String = text("", ADDRESS_OR_NONE).formerly("priorities"),
         /// Requests a second that each node may get; 0 for no limit.
         rate_limit: u32 = integer(0, "a number of requests a second", 0..=1_000_000),
         /// Largest answer that is read, in bytes. A node that sends more is set aside.
-        max_answer: usize = integer(10_485_760, "a number of bytes", 65_536..=1_073_741_824),
+        max_answer_bytes: usize = integer(10_485_760, "a number of bytes", 65_536..=1_073_741_824)
+            .formerly("max_answer"),
         /// How many blocks one query for logs may cover. It is halved when a node refuses it.
-        max_chunk: u64 = integer(2_000, "a number of blocks", 1..=1_000_000),
+        max_log_range: u64 = integer(2_000, "a number of blocks", 1..=1_000_000).formerly("max_chunk"),
         /// Time between two blocks of the chain; for the estimate of a window's last block.
         block_time: Duration = duration("2s", millis(10)..=HOUR).seconds_variable("BLOCK_TIME"),
         /// How long the collector of submissions keeps them. An epoch that is met later gets no batches.
-        inputs_live: Duration = duration("20m", MINUTE..=DAY),
+        submissions_ttl: Duration = duration("20m", MINUTE..=DAY).formerly("inputs_live"),
         /// Time after its limit at which a window that no block closes is closed by the clock.
-        silence: Duration = duration("30s", SECOND..=HOUR),
+        close_grace: Duration = duration("30s", SECOND..=HOUR).formerly("silence"),
         /// Time between two requests for the contracts' values of the markets.
-        refresh: Duration = duration("5m", SECOND..=DAY),
+        contract_refresh_interval: Duration = duration("5m", SECOND..=DAY).formerly("refresh"),
         /// Time between two runs of the cleaner, which removes markers of finished epochs and submissions more than ten epochs
         /// old. It does not run at start.
-        clean: Duration = duration("10m", millis(100)..=DAY),
+        cleanup_interval: Duration = duration("10m", millis(100)..=DAY).formerly("clean"),
         /// How long a block or a segment of old blocks may take; the steps within are cut to the time that is left.
         block_timeout: Duration = duration("5m", SECOND..=HOUR).seconds_variable("BLOCK_FETCH_TIMEOUT"),
         /// How long reading events may take; within block_timeout.
-        events_timeout: Duration = duration("30s", SECOND..=HOUR).seconds_variable("EVENT_PROCESSING_TIMEOUT"),
+        events_timeout: Duration = duration("30s", SECOND..=HOUR)
+            .seconds_variable("EVENT_PROCESSING_TIMEOUT"),
         /// How long asking the contracts may take; within block_timeout.
-        views_timeout: Duration = duration("30s", SECOND..=HOUR).seconds_variable("CONTRACT_QUERY_TIMEOUT"),
+        contract_values_timeout: Duration = duration("30s", SECOND..=HOUR)
+            .seconds_variable("CONTRACT_QUERY_TIMEOUT")
+            .formerly("views_timeout"),
         /// How long preparing all closed windows of a market may take.
         preparation_timeout: Duration = duration("1m", SECOND..=HOUR),
         /// How long one epoch of a market may take; within preparation_timeout.
@@ -76,7 +80,7 @@ section! {
     }
 }
 
-impl Chain {
+impl Collector {
     /// Whether a chain is followed at all.
     pub fn is_followed(&self) -> bool {
         !self.nodes.is_empty()
@@ -97,7 +101,7 @@ impl Chain {
         Budgets {
             block: self.block_timeout,
             events: self.events_timeout,
-            views: self.views_timeout,
+            views: self.contract_values_timeout,
             preparation: self.preparation_timeout,
             market: self.market_timeout,
             batch: self.batch_timeout,

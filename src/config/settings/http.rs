@@ -11,7 +11,8 @@ section! {
         /// IP address of `/metrics`, `/livez` and `/readyz`; 0.0.0.0 for all interfaces.
         host: IpAddr = text("0.0.0.0", IP),
         /// TCP port of `/metrics`, `/livez` and `/readyz`; 0 for any free one.
-        metrics_port: u16 = integer(9094, "a TCP port or 0", 0..=65_535).variable("STATE_TRACKER_METRICS_PORT"),
+        metrics_port: u16 = integer(9094, "a TCP port or 0", 0..=65_535)
+            .variable("STATE_TRACKER_METRICS_PORT"),
         /// IP address and port of the operator's endpoints. They ask for no password: keep them local.
         operator_address: SocketAddr = text("127.0.0.1:9095", SOCKET_ADDRESS),
     }

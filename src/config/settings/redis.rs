@@ -54,10 +54,10 @@ section! {
         /// How long opening a connection may take.
         connect_timeout: Duration = duration("2s", millis(10)..=MINUTE),
         /// How long a command or pipeline may take. Four of these and one connect_timeout must be shorter than
-        /// supervision.stall_after, or a slow server would be taken for a stalled actor.
+        /// supervision.stall_timeout, or a slow server would be taken for a stalled actor.
         command_timeout: Duration = duration("5s", millis(10)..=MINUTE),
         /// Longest wait between two attempts to reconnect. The first attempt comes at once, and the waits grow.
-        reconnect_within: Duration = duration("1s", millis(10)..=MINUTE),
+        reconnect_max_interval: Duration = duration("1s", millis(10)..=MINUTE).formerly("reconnect_within"),
     }
 }
 

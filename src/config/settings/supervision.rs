@@ -11,29 +11,35 @@ section! {
         /// and it is retried slowly.
         max_restarts: u32 = integer(5, "a number of restarts", 1..=1_000),
         /// Period in which restarts are counted for the restart limit.
-        within: Duration = duration("60s", SECOND..=DAY),
+        restart_window: Duration = duration("60s", SECOND..=DAY).formerly("within"),
         /// Wait before the first restart; it doubles with each restart that follows.
         backoff_first: Duration = duration("100ms", MS..=HOUR).at_most("supervision.backoff_max"),
         /// Longest wait before a restart.
         backoff_max: Duration = duration("30s", MS..=HOUR),
         /// Time without a crash after which the backoff of an actor starts again at its first wait.
-        backoff_reset_after: Duration = duration("60s", millis(100)..=DAY),
+        backoff_reset_delay: Duration = duration("60s", millis(100)..=DAY).formerly("backoff_reset_after"),
         /// Time after which an actor that has work and reports no progress is restarted.
-        stall_after: Duration = duration("30s", millis(100)..=HOUR).less_than("supervision.wedged_after"),
+        stall_timeout: Duration = duration("30s", millis(100)..=HOUR)
+            .less_than("supervision.wedge_timeout")
+            .formerly("stall_after"),
         /// Time after which an actor that doesn't yield its thread ends the process with exit code 70, since it can't be
         /// restarted.
-        wedged_after: Duration = duration("60s", millis(100)..=HOUR),
+        wedge_timeout: Duration = duration("60s", millis(100)..=HOUR).formerly("wedged_after"),
         /// How many actors may be restarting at a time; the others wait. Actors that fail together, as in an outage, are
         /// restarted one after another.
         simultaneous_restarts: usize = integer(8, "a number of actors", 1..=10_000),
         /// Time between two attempts to restart a degraded actor.
-        degraded_retry: Duration = duration("30s", millis(100)..=HOUR).less_than("supervision.give_up_after"),
+        degraded_retry_interval: Duration = duration("30s", millis(100)..=HOUR)
+            .less_than("supervision.give_up_timeout")
+            .formerly("degraded_retry"),
         /// Time for which a mandatory actor may be degraded before the process ends with exit code 70.
-        give_up_after: Duration = duration("10m", SECOND..=DAY),
+        give_up_timeout: Duration = duration("10m", SECOND..=DAY).formerly("give_up_after"),
         /// How long one actor may take to stop.
-        stop_within: Duration = duration("2s", millis(10)..=millis(8_000)).at_most("supervision.shutdown_within"),
+        stop_timeout: Duration = duration("2s", millis(10)..=millis(8_000))
+            .at_most("supervision.shutdown_timeout")
+            .formerly("stop_within"),
         /// How long all actors together may take to stop after SIGTERM. Container runtimes kill after 10 s.
-        shutdown_within: Duration = duration("8s", millis(100)..=millis(8_900)),
+        shutdown_timeout: Duration = duration("8s", millis(100)..=millis(8_900)).formerly("shutdown_within"),
     }
 }
 

@@ -60,7 +60,7 @@ section! {
     /// The epoch ledger, from which all totals are computed.
     pub struct Ledger in "ledger" {
         /// Time after its window closed at which an epoch without both batches is sealed.
-        seal_after: Duration = duration("60m", SECOND..=DAY),
+        seal_delay: Duration = duration("60m", SECOND..=DAY).formerly("seal_after"),
         /// Window over which the rates are measured; the next one starts when it ends.
         measurement_window: Duration = duration("24h", SECOND..=WEEK),
     }

@@ -36,7 +36,7 @@ fn values_of_the_wrong_kind_or_size_are_refused() {
         ("intervals.summary = '-1s'", "with its unit"),
         ("intervals.summary = '0s'", "100ms to 24h"),
         ("intervals.summary = '25h'", "100ms to 24h"),
-        ("supervision.shutdown_within = '9s'", "8900ms"),
+        ("supervision.shutdown_timeout = '9s'", "8900ms"),
         ("mailbox.capacity = 0", "a number of messages, 1 to"),
         ("mailbox.max_attempts = -3", "1 to 100"),
         ("http.host = 'localhost'", "an IP address"),
@@ -101,8 +101,8 @@ fn settings_that_contradict_each_other_are_refused_with_both_values() {
     for text in [
         "mailbox.batch = 2000",
         "redis.command_timeout = '30s'",
-        "supervision.wedged_after = '30s'",
-        "supervision.shutdown_within = '1s'",
+        "supervision.wedge_timeout = '30s'",
+        "supervision.shutdown_timeout = '1s'",
         "http.metrics_port = 9095",
         "intervals.current_epoch = '200ms'",
     ] {

@@ -11,7 +11,22 @@ fn an_unknown_key_is_refused_with_the_nearest_known_one() {
     let problem = only_problem(from_file("[ledger]\npool_size = 6\n"));
     assert_contains(&problem, &["ledger.pool_size", "did you mean redis.pool_size?"]);
     let problem = only_problem(from_file("[ledger]\nabsolutely_else = 6\n"));
-    assert_contains(&problem, &["the keys of [ledger] are seal_after, measurement_window"]);
+    assert_contains(&problem, &["the keys of [ledger] are seal_delay, measurement_window"]);
+}
+
+#[test]
+fn a_key_that_was_renamed_is_refused_with_its_new_name() {
+    for (line, now) in [
+        ("redis.reconnect_within = '1s'", "redis.reconnect_max_interval"),
+        ("collector.silence = '1s'", "collector.close_grace"),
+        ("chain.inputs_live = '1h'", "collector.submissions_ttl"),
+        ("supervision.stop_within = '1s'", "supervision.stop_timeout"),
+    ] {
+        let key = line.split(' ').next().unwrap();
+        assert_contains(&only_problem(from_file(line)), &[key, &format!("did you mean {now}?")]);
+    }
+    let problem = only_problem(from_env(&[("STATE_TRACKER__COLLECTOR__CLEAN", "1s")]));
+    assert_contains(&problem, &["did you mean STATE_TRACKER__COLLECTOR__CLEANUP_INTERVAL?"]);
 }
 
 #[test]

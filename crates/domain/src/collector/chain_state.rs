@@ -109,7 +109,7 @@ pub enum Refused {
 /// A reorganisation reaches back further than anything that can be undone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "block {to} can't be returned to from block {from}: at most {depth} blocks are undone (chain.max_reorg_depth). Nothing was changed. If the nodes are on the right chain, delete the keys tracker:chain:* in Redis: the chain is then taken up anew"
+    "block {to} can't be returned to from block {from}: at most {depth} blocks are undone (collector.max_reorg_depth). Nothing was changed. If the nodes are on the right chain, delete the keys tracker:chain:* in Redis: the chain is then taken up anew"
 )]
 pub struct TooDeep {
     /// The last accepted block.

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use domain::Address;
 use evm::{NodeUrl, StartBlock};
 use redis::{ConnectionInfo, IntoConnectionInfo};
 use tracing_subscriber::EnvFilter;
@@ -30,7 +31,7 @@ pub(crate) const NAME_OR_NONE: Text = Text {
 };
 pub(crate) const ADDRESS_OR_NONE: Text =
     Text { what: "empty, or an address (0x and 40 hex digits)", accepts: is_address_or_none };
-pub(crate) const ID: Text = Text { what: "an id without spaces", accepts: is_id };
+pub(crate) const ID: Text = Text { what: "an id without spaces and quotes", accepts: is_id };
 pub(crate) const PREFIX: Text = Text {
     what: "empty, or a name such as \"shadow\", without spaces and without any of { } [ ] * ? and quotes",
     accepts: is_prefix,
@@ -99,7 +100,9 @@ fn is_prefix(text: &str) -> bool {
 }
 
 fn is_id(text: &str) -> bool {
-    !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control())
+    // `docker run --env-file` hands quotes on as they stand in the file: the id would be another one.
+    let forbidden = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'');
+    !text.is_empty() && !text.contains(forbidden)
 }
 
 fn is_log_level(text: &str) -> bool {
@@ -135,9 +138,13 @@ fn is_start_block(text: &str) -> bool {
     text.parse::<StartBlock>().is_ok()
 }
 
-/// Begins like an address without being one: allowed, but worth a note.
-pub(crate) fn is_broken_address(name: &str) -> bool {
-    hex_digits(name).is_some() && !is_address(name)
+/// The address with the right checksum, if this one has a wrong one. In one case only it has none.
+pub(crate) fn right_checksum(address: &str) -> Option<String> {
+    let digits = hex_digits(address)?;
+    let mixed = digits.contains(|c: char| c.is_ascii_lowercase())
+        && digits.contains(|c: char| c.is_ascii_uppercase());
+    let right = Address::new(address).checksummed().to_owned();
+    (mixed && is_address(address) && hex_digits(&right) != Some(digits)).then_some(right)
 }
 
 fn hex_digits(name: &str) -> Option<&str> {
@@ -146,7 +153,8 @@ fn hex_digits(name: &str) -> Option<&str> {
 
 /// The URL of a node that can be asked.
 pub(crate) fn is_node(text: &str) -> bool {
-    text.parse::<NodeUrl>().is_ok()
+    // The parser drops line breaks and escapes blanks, and so makes one URL of two.
+    !text.contains(char::is_whitespace) && text.parse::<NodeUrl>().is_ok()
 }
 
 /// Host and port of `host:port`; an IPv6 address stands in brackets.

@@ -21,7 +21,7 @@ const HEAD: &str = "\
 #   - \"Env\" names the variable that sets the key below it.
 #   - Every key also has the variable STATE_TRACKER__SECTION__KEY, for example STATE_TRACKER__REDIS__POOL_SIZE=4.
 #   - A variable with _FILE behind its name names a file that holds the value; one newline at its end is left out.
-#   - Lists in variables are comma lists or JSON arrays.
+#   - Lists in variables are comma lists, lists with one item a line, or JSON arrays.
 #   - An empty variable counts as not set.
 # `state-tracker check` prints what is in effect and where each value came from.
 #

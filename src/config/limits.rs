@@ -65,7 +65,12 @@ pub(crate) fn refusals(setting: &Setting, value: &Value) -> Vec<Refusal> {
             refuse("true or false, without quotes")
         }
         (Kind::Flag, _) => refuse(FLAG),
-        (Kind::PemFile, Value::String(_, path)) if is_unset(value) || !path.is_empty() => Vec::new(),
+        (Kind::PemFile, Value::String(..)) if is_unset(value) => Vec::new(),
+        // A service that can't read it would fail at each start: better refuse it before.
+        (Kind::PemFile, Value::String(_, path)) => match std::fs::read(path) {
+            Ok(_) => Vec::new(),
+            Err(error) => refuse(&format!("the path of a PEM file that this user may read: {error}")),
+        },
         (Kind::PemFile, _) => refuse(&format!("{PEM_FILE}, in quotes")),
         (Kind::Names, Value::Array(_, items)) => refused_names(items),
         (Kind::Names, _) => refuse(NAMES),

@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
+use std::net::Ipv6Addr;
 use std::path::Path;
 
 use figment::providers::{Format, Toml};
@@ -353,11 +354,11 @@ fn value(setting: &Setting, text: &str) -> Result<Value, &'static str> {
     })
 }
 
-/// A comma list or a JSON array. `docker run --env-file` hands quotes on as they stand in the file, so
+/// A comma list, one item a line, or a JSON array. `docker run --env-file` hands quotes on as they stand in the file, so
 /// one pair around the whole is left out.
 fn names(text: &str) -> Result<Vec<Value>, &'static str> {
     let text = unquoted(text.trim());
-    if text.starts_with('[') {
+    if text.starts_with('[') && !begins_with_ipv6(text) {
         let names: Vec<String> = serde_json::from_str(text)
             .map_err(|_| "must be a comma list or a JSON array of names in double quotes")?;
         return Ok(names.into_iter().map(Value::from).collect());
@@ -366,7 +367,19 @@ fn names(text: &str) -> Result<Vec<Value>, &'static str> {
     if text.is_empty() {
         return Ok(Vec::new());
     }
-    Ok(text.split(',').map(|name| Value::from(name.trim())).collect())
+    let lines = |part: &str| {
+        let lines: Vec<Value> =
+            part.lines().map(str::trim).filter(|line| !line.is_empty()).map(Value::from).collect();
+        // An item that is missing between two commas is refused later.
+        if lines.is_empty() { vec![Value::from("")] } else { lines }
+    };
+    Ok(text.split(',').flat_map(lines).collect())
+}
+
+/// `[::1]:26379` is a server, and no JSON.
+fn begins_with_ipv6(text: &str) -> bool {
+    let bracketed = text.strip_prefix('[').and_then(|text| text.split_once(']'));
+    bracketed.is_some_and(|(address, _)| address.parse::<Ipv6Addr>().is_ok())
 }
 
 fn unquoted(text: &str) -> &str {

@@ -10,7 +10,7 @@ Precedence, lowest first: the defaults, the TOML file of `--config` (or of `STAT
 - Every setting has the variable `STATE_TRACKER__SECTION__KEY`, for example `STATE_TRACKER__REDIS__POOL_SIZE=4`.
 - A variable with `_FILE` behind its name names a file that holds the value, for example
   `REDIS_PASSWORD_FILE=/run/secrets/redis`; one newline at its end is left out.
-- Lists in variables are comma lists or JSON arrays. An empty variable counts as not set.
+- Lists in variables are comma lists, lists with one item a line, or JSON arrays. An empty variable counts as not set.
 - Durations are written with their unit: `250ms`, `30s`, `1m 30s`, `24h`, `7 days`.
 - An unknown key, an unknown variable that begins with `STATE_TRACKER_` and a value that is not allowed are errors; all of them are
   listed at once.

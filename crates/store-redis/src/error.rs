@@ -79,12 +79,14 @@ impl ErrorKind {
     pub fn remedy(self) -> &'static str {
         match self {
             Self::Unavailable => {
-                "check that Redis runs at this address (redis.host, redis.port), and whether it wants TLS"
+                "check that Redis runs at this address (redis.host and redis.port, or redis.url), and whether it wants TLS"
             }
             Self::Timeout => "find out what keeps Redis busy, or raise redis.command_timeout",
             Self::PoolExhausted => "raise redis.pool_size",
             Self::Loading => "wait until Redis has loaded its data",
-            Self::Denied => "check redis.username and redis.password, and the user's ACL",
+            Self::Denied => {
+                "check redis.username and redis.password, or those in redis.url, and the user's ACL"
+            }
             Self::SentinelDenied => "check redis.sentinel_username and redis.sentinel_password",
             Self::UnknownMaster => {
                 "set redis.sentinel_master to the name in the line `sentinel monitor NAME …` of their configuration"

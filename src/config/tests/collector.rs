@@ -37,6 +37,17 @@ fn nodes_are_a_list_with_commas_or_in_json_or_a_file_with_either() {
 }
 
 #[test]
+fn nodes_may_stand_one_a_line_and_never_become_one_url() {
+    let (_dir, path) = file("http://a.example:8545\nws://b.example:8546\n");
+    let loaded = from_env(&[("RPC_NODES_FILE", path.to_str().unwrap())]).unwrap();
+    assert_eq!(urls(&loaded.config.collector.nodes), ["http://a.example:8545", "ws://b.example:8546"]);
+    for separator in [" ", "\t", "/x "] {
+        let both = format!("http://a.example:8545{separator}http://b.example:8546");
+        assert_contains(&only_problem(from_env(&[("RPC_NODES", &both)])), &["collector.nodes", "item 1"]);
+    }
+}
+
+#[test]
 fn urls_of_nodes_are_never_shown() {
     let loaded = from_env(&[NODES]).unwrap();
     assert_eq!(urls(&loaded.config.collector.nodes)[0], "https://one.example/v3/hunter2");

@@ -125,7 +125,7 @@ fn a_prefix_is_taken_with_and_without_its_colon_and_noted() {
     for text in ["shadow", "shadow:"] {
         let loaded = from_env(&[("STATE_TRACKER__OUTPUT__PREFIX", text)]).unwrap();
         assert_eq!(loaded.config.output.prefix, "shadow");
-        assert_contains(&loaded.notes[0], &["output.prefix", "shadow", "nothing of the producers"]);
+        assert_contains(&loaded.notes[0], &["output.prefix", "shadow", "no key of the producers"]);
     }
     for text in ["{a}", "a b", "a*", ":a", ":"] {
         let problem = only_problem(from_env(&[("STATE_TRACKER__OUTPUT__PREFIX", text)]));

@@ -8,6 +8,7 @@ pub mod config;
 pub mod demo;
 pub mod diff;
 pub mod doctor;
+pub mod escape;
 pub mod exit;
 pub mod http;
 pub mod reference;

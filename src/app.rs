@@ -14,6 +14,6 @@ pub(crate) mod signals;
 pub use backfill::backfill;
 pub use check::{check, defaults};
 pub use diff::diff;
-pub use doctor::doctor;
+pub use doctor::{access_list, doctor};
 pub use healthcheck::healthcheck;
 pub use run::run;

@@ -88,13 +88,16 @@ pub struct DoctorArgs {
     /// Print one JSON object instead of a text
     #[arg(long)]
     pub json: bool,
-    /// How long keys are examined, at most; of more keys than fit it examines a sample
+    /// Print the command that grants the tracker's user its rights, and examine nothing
+    #[arg(long, conflicts_with_all = ["json", "watch", "markets"])]
+    pub acl: bool,
+    /// The longest time that keys are examined; a part of the keys is reported as a sample
     #[arg(long = "for", value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
     pub within: Duration,
-    /// How long the datasets are watched to find their writer; two intervals are enough
+    /// How long to watch the datasets, to find every program that writes them; two intervals show the most
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = humantime::parse_duration)]
     pub watch: Duration,
-    /// The configured markets to examine; all without any
+    /// The configured markets to examine [default: all]
     #[arg(value_name = "MARKET")]
     pub markets: Vec<String>,
 }

@@ -12,4 +12,5 @@ pub mod escape;
 pub mod exit;
 pub mod http;
 pub mod reference;
+pub mod rights;
 pub mod service;

@@ -66,6 +66,12 @@ async fn diff(args: &DiffArgs, loaded: &Loaded) -> Result<ExitCode> {
 }
 
 async fn doctor(args: &DoctorArgs, loaded: &Loaded) -> Result<ExitCode> {
+    if args.acl {
+        let list = app::access_list(loaded)?;
+        print(&format!("{}\n", list.command))?;
+        list.notes.iter().for_each(|note| eprintln!("note: {note}"));
+        return Ok(ExitCode::SUCCESS);
+    }
     let listed = std::env::var("DATA_MARKET_ADDRESSES").ok();
     let (report, code) = app::doctor(args, loaded, listed.as_deref()).await?;
     if args.json {

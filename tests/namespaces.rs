@@ -89,55 +89,6 @@ async fn a_shadow_shows_every_dataset_under_its_prefix_and_changes_nothing_outsi
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_user_with_the_documented_rights_is_enough_for_a_tracker_and_for_a_shadow() {
-    let redis = RedisServer::start().await.expect("a Redis server");
-    let mut connection = redis.connection().await.expect("a connection");
-    fill(&redis, &mut connection).await;
-    let market = MARKETS[0];
-    let tracker = format!("~{PROTOCOL}:{market}:* ~{{{PROTOCOL}:{market}}}:tracker:*");
-    let shadow = format!("%R~{PROTOCOL}:{market}:* ~shadow:*");
-    let rest = format!(
-        "&state:change &{PROTOCOL}:{market}:state:change \
-         +@read +@write +@connection +@scripting +@transaction +@pubsub -@dangerous"
-    );
-    let opened = format!("{{{PROTOCOL}:{market}}}:tracker:opened");
-    for (name, keys, prefix) in [("shadow", shadow, "shadow"), ("tracker", tracker, "")] {
-        let rules = format!("SETUSER {name} on >secret {keys} {rest}");
-        run::<()>(&mut connection, "ACL", rules.split_whitespace().collect::<Vec<_>>()).await;
-        let before = if prefix.is_empty() { String::new() } else { format!("{prefix}:") };
-        // When the pruner has taken this away, it has been everywhere.
-        let old = (format!("{before}{opened}"), 1, "0");
-        run::<()>(&mut connection, "ZADD", old.clone()).await;
-        let mut settings = environment(redis.addr());
-        for (variable, value) in [
-            ("DATA_MARKET_ADDRESSES", market),
-            ("STATE_TRACKER__INTERVALS__PRUNE", "100ms"),
-            ("STATE_TRACKER__OUTPUT__PREFIX", prefix),
-            ("REDIS_USERNAME", name),
-            ("REDIS_PASSWORD", "secret"),
-        ] {
-            settings.insert(variable.to_owned(), value.to_owned());
-        }
-        let service = common::service(&settings).await;
-        wait_until("every dataset is there", SOON, async || {
-            let names = ["dashboard:summary", "metrics:current_epoch", "stats:daily", "epochs:gaps"];
-            let keys = names.map(|name| format!("{before}{}", key(market, name))).to_vec();
-            run::<u64>(&mut connection, "EXISTS", keys).await == 4
-        })
-        .await;
-        wait_until("it is pruned", SOON, async || {
-            run::<Option<f64>>(&mut connection, "ZSCORE", (&old.0, "0")).await.is_none()
-        })
-        .await;
-        let (_, metrics) = common::get(service.http().metrics_address(), "/metrics").await;
-        let errors: Vec<&str> =
-            metrics.lines().filter(|line| line.starts_with("state_tracker_errors_total")).collect();
-        assert_eq!(errors, [""; 0], "{name}");
-        service.stop().await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_namespace_named_for_one_market_is_shown_in_its_summary_and_in_no_other() {
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut connection = redis.connection().await.expect("a connection");

@@ -11,6 +11,8 @@ use tokio::time::Instant;
 
 use crate::{
     config::{Config, Secret},
+    escape::escaped,
+    rights::{self, Missing},
     service,
 };
 
@@ -53,9 +55,20 @@ pub(super) async fn connect(config: &Config) -> Result<Vec<Connection>> {
 async fn redis(config: &Config) -> Result<Connection> {
     let store = service::connect(config)?;
     let server = format!("redis {store:?}");
-    Ok(match tokio::try_join!(store.ping(), async { store.subscribe(channels(&[])).await.map(drop) }) {
-        Ok(_) => Connection::new(server, true, "answers and accepts a subscription"),
-        Err(error) => Connection::new(server, false, error.to_string()),
+    if let Err(error) =
+        tokio::try_join!(store.ping(), async { store.subscribe(channels(&[])).await.map(drop) })
+    {
+        return Ok(Connection::new(server, false, escaped(&error.to_string())));
+    }
+    let missing = rights::missing(config, &store, &config.tracker.markets).await?;
+    let named: Vec<String> =
+        missing.iter().map(|Missing { object, problem }| format!("{object}: {problem}")).collect();
+    Ok(match named.is_empty() {
+        true => Connection::new(server, true, "answers, accepts a subscription and grants all rights"),
+        false => {
+            let detail = format!("rights are missing: {}; {}", named.join("; "), rights::REMEDY);
+            Connection::new(server, false, escaped(&detail))
+        }
     })
 }
 
@@ -69,7 +82,7 @@ async fn node_of_chain(config: &Config, node: &Secret, ids: &mut BTreeSet<u64>) 
     let node = format!("node {shown}");
     let head = match source.head(deadline).await {
         Ok(head) => head,
-        Err(error) => return Ok(vec![Connection::new(node, false, error.to_string())]),
+        Err(error) => return Ok(vec![Connection::new(node, false, escaped(&error.to_string()))]),
     };
     ids.extend(source.chain_id());
     let id = source.chain_id().map_or_else(|| "unknown".to_owned(), |id| id.to_string());

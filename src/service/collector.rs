@@ -84,6 +84,27 @@ fn epoch_tracker(edges: &MarketEdges) -> Option<MarketEdge> {
     Some(MarketEdge { market, actor: edges.of_chain.clone()? })
 }
 
+fn contract(setting: &str, text: &str) -> Result<ContractAddress> {
+    text.parse().wrap_err_with(|| format!("{setting} is no address of a contract"))
+}
+
+/// The markets, each with its spelling in the configuration.
+fn named_markets(config: &Config) -> Result<Vec<(ContractAddress, String)>> {
+    let markets = config.tracker.markets.iter();
+    markets.map(|market| Ok((contract("tracker.markets", market)?, market.clone()))).collect()
+}
+
+/// The collector's keys in Redis.
+///
+/// # Errors
+/// Addresses that are none, which a loaded configuration has not.
+pub(crate) fn store(config: &Config) -> Result<ChainStore> {
+    let protocol_state = contract("tracker.protocol", &config.tracker.protocol)?;
+    let markets = named_markets(config)?.into_iter().map(|(market, _)| market).collect();
+    let keys = ChainKeys::new(&config.output.prefix);
+    Ok(ChainStore::new(keys, protocol_state.to_string(), markets, config.collector.attestor_queue))
+}
+
 /// What the actors of a chain work with, where one is to be followed.
 ///
 /// # Errors
@@ -95,26 +116,17 @@ pub(super) fn shared(
     clock: &Clock,
 ) -> Result<FollowServices> {
     let settings = &config.collector;
-    let contract = |setting: &str, text: &str| -> Result<ContractAddress> {
-        text.parse().wrap_err_with(|| format!("{setting} is no address of a contract"))
-    };
-    let protocol_state = contract("tracker.protocol", &config.tracker.protocol)?;
-    let named: Vec<(ContractAddress, String)> = config
-        .tracker
-        .markets
-        .iter()
-        .map(|market| Ok((contract("tracker.markets", market)?, market.clone())))
-        .collect::<Result<_>>()?;
-    let markets: Vec<ContractAddress> = named.iter().map(|(market, _)| *market).collect();
+    let named = named_markets(config)?;
     let priorities = match settings.priorities_contract.as_str() {
         "" => None,
         priorities => Some(contract("collector.priorities_contract", priorities)?),
     };
-    let contracts = Contracts { protocol_state, priorities, markets: markets.clone() };
-    let keys = ChainKeys::new(&config.output.prefix);
+    let protocol_state = contract("tracker.protocol", &config.tracker.protocol)?;
+    let markets = named.iter().map(|(market, _)| *market).collect();
+    let contracts = Contracts { protocol_state, priorities, markets };
     Ok(FollowServices {
         services: services.clone(),
-        store: ChainStore::new(keys, protocol_state.to_string(), markets, settings.attestor_queue),
+        store: store(config)?,
         source: Source::new(nodes(settings, contracts)?).wrap_err("the chain can't be followed")?,
         progress: Arc::new(Progress::new(clock)),
         settings: Arc::new(following(settings, named)),

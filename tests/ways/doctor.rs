@@ -3,7 +3,7 @@
 use redis::cmd;
 use state_tracker::{
     config::Config,
-    doctor::{Order, Report, Severity, examine},
+    doctor::{Report, Scope, Severity, examine},
 };
 use testkit::{MarketProducer, RedisCluster, RedisServer, Sentinels};
 
@@ -13,8 +13,8 @@ use crate::common::{self, MARKETS, SOON, have_settled, key, producer, service};
 async fn examined(environment: &Environment) -> Report {
     let config = Config::load(None, environment.clone()).expect("an allowed configuration").config;
     let (markets, watch) = (config.tracker.markets.clone(), std::time::Duration::ZERO);
-    let order = Order { config: &config, markets, within: SOON, watch, findings: Vec::new() };
-    examine(order).await.expect("Redis answers")
+    let scope = Scope { config: &config, markets, time_limit: SOON, watch, findings: Vec::new() };
+    examine(scope).await.expect("Redis answers")
 }
 
 /// Check and object of what was found, notes left out.
@@ -63,7 +63,7 @@ async fn every_node_of_a_cluster_and_its_keys_are_examined() {
         all += cluster.keys(node).await.expect("keys").len() as u64;
     }
     // Keys come and go under a service at work; those of every node are a good deal more than those of any.
-    assert!(healthy.keys.all && healthy.keys.looked_at * 10 > all * 9, "{:?} of {all}", healthy.keys);
+    assert!(healthy.keys.complete && healthy.keys.examined * 10 > all * 9, "{:?} of {all}", healthy.keys);
     service.stop().await;
 
     let addrs = cluster.addrs();

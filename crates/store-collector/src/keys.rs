@@ -1,6 +1,7 @@
 //! The names of the keys of the chain's side. Those of others have dots, ours have colons and `tracker`.
 
 use domain::chain::ContractAddress;
+use store_redis::{NOBODY, literal};
 
 /// Where finalizers take batches.
 pub(super) const FINALIZER_QUEUE: &str = "finalizerQueue";
@@ -25,6 +26,17 @@ impl ChainKeys {
     /// Whether they have a prefix: then nothing that others write is changed.
     pub(super) fn is_shadow(&self) -> bool {
         !self.before.is_empty()
+    }
+
+    /// The pattern by which an access list names keys of this name, in which a `*` is any id: everything under the
+    /// prefix, where there is one.
+    pub(super) fn pattern(&self, name: &str) -> String {
+        if self.is_shadow() { format!("{}*", literal(&self.before)) } else { name.to_owned() }
+    }
+
+    /// A key of this name that nobody uses, where the name has a `*`.
+    pub(super) fn probe(&self, name: &str) -> String {
+        self.output(&name.replace('*', NOBODY))
     }
 
     fn own(&self, rest: &str) -> String {

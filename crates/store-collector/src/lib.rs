@@ -14,6 +14,7 @@ mod contract_values;
 mod families;
 mod keys;
 mod predecessor;
+mod rights;
 mod submissions;
 mod values;
 mod windows;

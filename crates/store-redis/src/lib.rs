@@ -11,6 +11,7 @@ mod events;
 mod inspect;
 mod key_family;
 mod reply;
+mod rights;
 mod script;
 
 pub use batch::Batch;
@@ -20,4 +21,5 @@ pub use events::EventStream;
 pub use inspect::{Inspector, KeyFacts, ServerClock, ServerFacts, Wanted};
 pub use key_family::{Family, KeyType, Life, Writer, family};
 pub use reply::{Fault, Replies};
+pub use rights::{Access, Denied, NOBODY, Need, Refusal, literal, refused};
 pub use script::Lua;

@@ -135,6 +135,12 @@ impl MarketKeys {
         self.shadow
     }
 
+    /// The prefix of everything that is written, with its colon; empty for none.
+    pub(crate) fn prefix(&self) -> &str {
+        let own = format!("{{{}}}:tracker", self.inputs[0]);
+        self.ledger.strip_suffix(&own).unwrap_or_default()
+    }
+
     /// The market.
     #[must_use]
     pub fn market(&self) -> &Address {

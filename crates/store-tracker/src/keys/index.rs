@@ -33,6 +33,11 @@ impl IndexKeys {
         self.before.strip_suffix(':').unwrap_or("without a market")
     }
 
+    /// Everything before the name of a key, with its colon; empty for nothing.
+    pub(crate) fn before(&self) -> &str {
+        &self.before
+    }
+
     fn key(&self, name: &str) -> String {
         format!("{}{name}", self.before)
     }

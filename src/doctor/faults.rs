@@ -1,0 +1,120 @@
+//! The faults of keys, as findings: one for all keys of a family and market with the same fault. Pure.
+
+use std::collections::BTreeMap;
+
+use store_redis::KeyType;
+use store_tracker::MarketKeys;
+
+use super::{finding::Finding, remedy};
+
+/// The longest name of a key that a finding shows.
+const LONGEST_NAME: usize = 500;
+
+/// A fault of a key.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Fault {
+    /// Another type than that of its family.
+    WrongType,
+    /// No TTL, where it must expire.
+    NoTtl,
+    /// A TTL, where it must not expire.
+    Ttl,
+    /// Another spelling of a configured market.
+    Spelling,
+    /// A JSON array in place of a market.
+    Brackets,
+}
+
+/// Keys of one family and market with the same fault.
+struct Group {
+    keys: u64,
+    example: String,
+    kind: KeyType,
+}
+
+/// All faults so far.
+#[derive(Default)]
+pub(super) struct Faults(BTreeMap<(Option<usize>, Fault, &'static str), Group>);
+
+impl Faults {
+    /// Adds a fault of a key. Without a market it is a key of the collector; a misspelt name has no family.
+    pub(super) fn add(
+        &mut self,
+        market: Option<usize>,
+        fault: Fault,
+        family: &'static str,
+        name: &str,
+        kind: KeyType,
+    ) {
+        let group = || Group { keys: 0, example: name.chars().take(LONGEST_NAME).collect(), kind };
+        self.0.entry((market, fault, family)).or_insert_with(group).keys += 1;
+    }
+
+    /// Whether keys of this market have a name that the tracker does not read.
+    pub(super) fn is_misspelt(&self, market: usize) -> bool {
+        self.0.keys().any(|(of, fault, _)| *of == Some(market) && *fault >= Fault::Spelling)
+    }
+
+    /// One finding for each group. `is_empty` says of a market whether the tracker finds no epoch in it.
+    pub(super) fn findings(&self, markets: &[MarketKeys], is_empty: &impl Fn(usize) -> bool) -> Vec<Finding> {
+        let finding = |(&(market, fault, family), group): (&(Option<usize>, Fault, &str), &Group)| {
+            let keys = market.and_then(|market| markets.get(market));
+            finding(keys, fault, family, group, market.is_some_and(is_empty))
+        };
+        self.0.iter().map(finding).collect()
+    }
+}
+
+fn finding(
+    market: Option<&MarketKeys>,
+    fault: Fault,
+    family: &str,
+    group: &Group,
+    is_empty: bool,
+) -> Finding {
+    let (key, kind) = (group.example.clone(), group.kind.as_str());
+    let more = match group.keys {
+        1 => String::new(),
+        keys => format!(" (one of {keys} keys)"),
+    };
+    let known = if market.is_some() { store_tracker::family_of } else { store_collector::family_of };
+    let known = known(&family.replace('*', "0"));
+    match fault {
+        Fault::WrongType => {
+            let right = known.map_or("another type", |family| family.kind.as_str());
+            let remedy = known.map_or_else(
+                || remedy::malformed(None),
+                |family| remedy::wrong_type(family, market.is_none()),
+            );
+            Finding::error("wrong_type", key, format!("it is a {kind}, and must be a {right}{more}"), remedy)
+        }
+        Fault::NoTtl => {
+            let problem = format!("it has no TTL, and would never expire{more}");
+            let remedy = known.map_or_else(|| remedy::malformed(None), remedy::no_ttl);
+            Finding::warning("no_ttl", key, problem, remedy)
+        }
+        Fault::Ttl => {
+            let problem = format!("it has a TTL, and data of the tracker is lost when it expires{more}");
+            let remedy = "PERSIST it, and find out which program set the TTL";
+            Finding::error("ledger_ttl", key, problem, remedy)
+        }
+        Fault::Spelling => {
+            let problem = format!(
+                "it is a key of a configured market in a spelling that the tracker does not read{more}"
+            );
+            let read = market.map_or_else(String::new, |market| market.spaces().join(", "));
+            let remedy =
+                format!("spell tracker.protocol and tracker.markets like this key; the tracker reads {read}");
+            // Its epochs are under that spelling then.
+            let make = if is_empty { Finding::error } else { Finding::warning };
+            make("spelling", key, problem, remedy)
+        }
+        Fault::Brackets => {
+            let problem =
+                format!("its market has brackets{more}: a program read a JSON array as one address");
+            let remedy =
+                "set DATA_MARKET_ADDRESSES of that program to a comma list, which the Monitor API needs too";
+            Finding::warning("brackets", key, problem, remedy)
+        }
+    }
+}

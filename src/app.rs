@@ -17,3 +17,12 @@ pub use diff::diff;
 pub use doctor::{access_list, doctor};
 pub use healthcheck::healthcheck;
 pub use run::run;
+
+use color_eyre::eyre::{Report, eyre};
+
+use crate::escape::escaped;
+
+/// An error with its causes in one line, safe for a terminal.
+fn escaped_report(error: Report) -> Report {
+    eyre!("{}", escaped(&format!("{error:#}")))
+}

@@ -45,13 +45,13 @@ pub enum Command {
     Run,
     /// Check the configuration and print it, secrets hidden
     Check(CheckArgs),
-    /// Accept the blocks of a range as the service would, and end
+    /// Accept the blocks of a chain up to a block, as the service would, and end
     Backfill(BackfillArgs),
     /// Compare what is computed, what Redis holds, and what the original would show; only reads
     Diff(DiffArgs),
-    /// Examine Redis: keys, settings, ledger, datasets; only reads
+    /// Examine Redis: rights, keys, settings, ledger, datasets; only reads
     Doctor(DoctorArgs),
-    /// Show the service at work, on servers of its own
+    /// Show the service at work, with servers of its own
     #[cfg(feature = "demo")]
     Demo(DemoArgs),
     /// Ask a running instance whether it is ready, for containers
@@ -105,14 +105,14 @@ pub struct DoctorArgs {
 /// `backfill`
 #[derive(Clone, Debug, Args)]
 pub struct BackfillArgs {
-    /// The first block: a number, `latest`, or `latest - 1000`. Blocks are accepted in order: those that were accepted
-    /// before are skipped, and a gap is refused
+    /// The first block: a number, `latest`, or `latest - 1000`. Blocks are accepted in order: accepted blocks are
+    /// skipped, and a gap after the last accepted block is refused
     #[arg(long, value_name = "BLOCK")]
     pub from: StartBlock,
-    /// The last block, in the same way
+    /// The last block, in the same form
     #[arg(long, value_name = "BLOCK")]
     pub to: StartBlock,
-    /// Read all of these blocks and report what they would bring; Redis is neither needed nor touched
+    /// Read all of these blocks and count what they hold; Redis is not used
     #[arg(long)]
     pub dry_run: bool,
 }
@@ -121,10 +121,10 @@ pub struct BackfillArgs {
 #[cfg(feature = "demo")]
 #[derive(Clone, Debug, Default, Args)]
 pub struct DemoArgs {
-    /// Without injected failures, and without reorganisations of its chain
+    /// Inject no failures and no reorganisations
     #[arg(long)]
     pub calm: bool,
-    /// Compare totals and batches with the truth; exit 1 when they differ
+    /// Compare totals and batches with what was written; exit 1 when they differ
     #[arg(long)]
     pub check: bool,
     /// End after this long, such as 30s or 2m; without it, at Ctrl-C
@@ -135,7 +135,7 @@ pub struct DemoArgs {
 /// `healthcheck`
 #[derive(Clone, Debug, Default, Args)]
 pub struct HealthcheckArgs {
-    /// URL to ask [default: /readyz at the metrics port of the configuration]
+    /// The URL to ask [default: /readyz at the configured metrics port]
     #[arg(long)]
     pub url: Option<String>,
 }

@@ -4,6 +4,7 @@
 pub mod app;
 pub mod cli;
 pub mod config;
+mod contracts;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod diff;

@@ -42,7 +42,7 @@ use supervision::{Child, Clock, Limits, Mailbox, Overflow, StopReport, Tree, Tre
 
 use crate::{config::Config, http::HttpServers};
 
-pub(crate) use collector::store as collector_store;
+pub(crate) use collector::{protocol_state, store as collector_store};
 use policy::{limits, mandatory, policy};
 pub(crate) use policy::{run_to_completion, stale_after};
 pub use reload::Reloaded;

@@ -1,4 +1,4 @@
-//! A bar that shows how far old blocks are read, where standard error is a terminal; elsewhere the log tells of it.
+//! A progress bar for old blocks, where standard error is a terminal. Elsewhere the log reports the progress.
 
 use std::{
     convert::Infallible,
@@ -9,9 +9,9 @@ use std::{
 use actors::collector::FollowState;
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
-/// How often it is drawn anew.
+/// Between two redraws.
 const EVERY: Duration = Duration::from_millis(200);
-/// What is shown.
+/// The content.
 const TEMPLATE: &str = "{wide_bar} block {pos} of {len}  {speed} blocks/s  {left} left";
 
 /// The bar. Clones share it.
@@ -19,14 +19,14 @@ const TEMPLATE: &str = "{wide_bar} block {pos} of {len}  {speed} blocks/s  {left
 pub(super) struct Bar(ProgressBar);
 
 impl Bar {
-    /// Shows nothing yet.
+    /// A hidden bar.
     pub(super) fn new() -> Self {
         let bar = ProgressBar::no_length();
         bar.set_draw_target(indicatif::ProgressDrawTarget::hidden());
         Self(bar)
     }
 
-    /// Shows how far it is, while there are old blocks to read.
+    /// Shows the progress, while there are old blocks to read.
     pub(super) fn show(&self, state: &FollowState) {
         let Some((checkpoint, to)) = state.checkpoint.zip(state.backfill) else { return self.clear() };
         if self.0.is_hidden() {
@@ -36,21 +36,21 @@ impl Bar {
         let left = left.map_or("?".to_owned(), |left| {
             humantime::format_duration(Duration::from_secs(left.as_secs() + 1)).to_string()
         });
-        let tell = |text: String| {
+        let write = |text: String| {
             move |_: &ProgressState, out: &mut dyn std::fmt::Write| {
-                // A terminal that takes no more shows less.
+                // A terminal that refuses text shows less.
                 let _ = out.write_str(&text);
             }
         };
-        // The template is a constant; a test reads it.
+        // The template is a constant, and a test proves that it is valid.
         if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
-            self.0.set_style(style.with_key("speed", tell(speed)).with_key("left", tell(left)));
+            self.0.set_style(style.with_key("speed", write(speed)).with_key("left", write(left)));
         }
         self.0.set_length(to);
         self.0.set_position(checkpoint.number);
     }
 
-    /// Shows it as long as it is polled; where there is no terminal, that costs nothing.
+    /// Shows the progress as long as it is polled; without a terminal it never wakes.
     pub(super) async fn keep_showing(&self, now: impl Fn() -> Option<FollowState>) -> Infallible {
         if !io::stderr().is_terminal() {
             return std::future::pending().await;
@@ -63,7 +63,7 @@ impl Bar {
         }
     }
 
-    /// Leaves the line to others.
+    /// Removes the bar.
     pub(super) fn clear(&self) {
         if !self.0.is_hidden() {
             self.0.finish_and_clear();
@@ -72,7 +72,7 @@ impl Bar {
         }
     }
 
-    /// Writes to standard error, a whole line of the log at a time, with the bar out of its way.
+    /// A writer for lines of the log on standard error, which hides the bar while it writes.
     pub(super) fn writer(&self) -> impl Fn() -> Line + Send + Sync + 'static {
         let bar = self.clone();
         move || Line { bar: bar.clone() }
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_template_is_one() {
+    fn the_template_is_valid() {
         assert!(ProgressStyle::with_template(TEMPLATE).is_ok());
     }
 }

@@ -3,7 +3,6 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use color_eyre::eyre::Result;
-use evm::views::Moment;
 use serde::Serialize;
 use store_tracker::channels;
 use supervision::Clock;
@@ -11,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::{
     config::{Config, Secret},
+    contracts::submission_windows,
     escape::escaped,
     rights::{self, Missing},
     service,
@@ -88,18 +88,18 @@ async fn node_of_chain(config: &Config, node: &Secret, ids: &mut BTreeSet<u64>) 
     let id = source.chain_id().map_or_else(|| "unknown".to_owned(), |id| id.to_string());
     let mut connections =
         vec![Connection::new(node.clone(), true, format!("is at block {}, chain id {id}", head.number))];
-    for (market, _) in &chain.settings.markets {
-        let of_market = format!("{node} market {market}");
-        match source.views(Moment::Latest, deadline).submission_window(*market).await {
-            Ok(window) => {
-                let detail = format!("submissions are accepted for {window:?}");
-                connections.push(Connection::new(of_market, true, detail));
-            }
-            Err(error) => {
-                let detail = format!("{error}; see tracker.protocol ({})", config.tracker.protocol);
-                connections.push(Connection::new(of_market, false, detail));
-                break;
-            }
+    match submission_windows(&chain, service::protocol_state(config)?, deadline).await {
+        Ok(windows) => connections.extend(windows.into_iter().map(|(market, window)| {
+            let window = humantime::format_duration(window);
+            Connection::new(
+                format!("{node} market {market}"),
+                true,
+                format!("submissions are accepted for {window}"),
+            )
+        })),
+        Err(error) => {
+            let error = color_eyre::Report::from(error);
+            connections.push(Connection::new(node, false, escaped(&format!("{error:#}"))));
         }
     }
     Ok(connections)

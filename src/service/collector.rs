@@ -88,6 +88,14 @@ fn contract(setting: &str, text: &str) -> Result<ContractAddress> {
     text.parse().wrap_err_with(|| format!("{setting} is no address of a contract"))
 }
 
+/// The protocol-state contract.
+///
+/// # Errors
+/// An address that is none, which a loaded configuration has not.
+pub(crate) fn protocol_state(config: &Config) -> Result<ContractAddress> {
+    contract("tracker.protocol", &config.tracker.protocol)
+}
+
 /// The markets, each with its spelling in the configuration.
 fn named_markets(config: &Config) -> Result<Vec<(ContractAddress, String)>> {
     let markets = config.tracker.markets.iter();
@@ -99,7 +107,7 @@ fn named_markets(config: &Config) -> Result<Vec<(ContractAddress, String)>> {
 /// # Errors
 /// Addresses that are none, which a loaded configuration has not.
 pub(crate) fn store(config: &Config) -> Result<ChainStore> {
-    let protocol_state = contract("tracker.protocol", &config.tracker.protocol)?;
+    let protocol_state = protocol_state(config)?;
     let markets = named_markets(config)?.into_iter().map(|(market, _)| market).collect();
     let keys = ChainKeys::new(&config.output.prefix);
     Ok(ChainStore::new(keys, protocol_state.to_string(), markets, config.collector.attestor_queue))
@@ -121,7 +129,7 @@ pub(super) fn shared(
         "" => None,
         priorities => Some(contract("collector.priorities_contract", priorities)?),
     };
-    let protocol_state = contract("tracker.protocol", &config.tracker.protocol)?;
+    let protocol_state = protocol_state(config)?;
     let markets = named.iter().map(|(market, _)| *market).collect();
     let contracts = Contracts { protocol_state, priorities, markets };
     Ok(FollowServices {

@@ -4,9 +4,8 @@
 mod commands;
 mod endpoints;
 mod exit_codes;
+mod markdown;
 mod settings;
-
-use std::fmt::Write as _;
 
 use crate::config::defaults_toml;
 
@@ -29,25 +28,4 @@ pub fn pages() -> Vec<Page> {
         page("docs/reference/exit-codes.md", exit_codes::page()),
         page("docs/reference/endpoints.md", endpoints::page()),
     ]
-}
-
-/// The head of a page in Markdown, with the note that it is generated from `source`.
-fn head(title: &str, source: &str) -> String {
-    format!("<!-- Generated from {source} by `make docs`. -->\n\n# {title}\n\n")
-}
-
-/// A table in Markdown.
-fn table<const N: usize>(columns: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
-    let mut table = format!("| {} |\n|{}\n", columns.join(" | "), "---|".repeat(N));
-    for row in rows {
-        let cells = row.map(|cell| cell.replace('|', "\\|"));
-        // Writing to a String can't fail.
-        let _ = writeln!(table, "| {} |", cells.join(" | "));
-    }
-    table
-}
-
-/// In the font of code, unless there is nothing to show.
-fn code(text: &str) -> String {
-    if text.is_empty() { String::new() } else { format!("`{text}`") }
 }

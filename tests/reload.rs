@@ -111,14 +111,25 @@ async fn a_configuration_with_errors_changes_nothing_and_other_settings_wait_for
     let before = generations(&process).await;
 
     write(&file, &MARKETS[..1], "[intervals]\nhourly = \"never\"\n");
-    reload(&process, "the configuration has errors, and nothing is changed").await;
+    reload(&process, "SIGHUP: nothing is changed, the configuration has an error").await;
     assert!(process.log.borrow().contains("intervals.hourly"), "it says which");
+    assert!(!process.log.borrow().contains("othing was started"), "the service runs");
     assert_eq!(generations(&process).await, before);
 
     write(&file, &MARKETS, "[retention]\nledger = \"9days\"\n");
     reload(&process, "retention.ledger has changed since the start; it takes effect with a restart").await;
     assert_eq!(generations(&process).await, before);
     process.wait_ready().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn markets_from_the_environment_stay_at_sighup_and_the_log_says_why() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let process = Process::start(&environment(redis.addr())).await;
+    process.wait_ready().await;
+    let before = generations(&process).await;
+    reload(&process, "tracker.markets comes from the environment variable DATA_MARKET_ADDRESSES").await;
+    assert_eq!(generations(&process).await, before);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

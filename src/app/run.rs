@@ -15,7 +15,7 @@ use crate::{
 /// How long the endpoints, and what had to be killed, may take when the time of the actors is over.
 const STOP_SLACK: Duration = Duration::from_secs(1);
 
-/// Runs the service until it is told to stop or gives up. At SIGHUP the configuration is loaded anew.
+/// Runs the service until SIGTERM, SIGINT or its own end. At SIGHUP the configuration is loaded again.
 ///
 /// # Errors
 /// Anything that keeps it from starting.
@@ -61,7 +61,7 @@ pub async fn run(load: impl Fn() -> Result<Loaded, ConfigErrors>) -> Result<Exit
     }
 }
 
-/// At each SIGHUP takes up the markets of the configuration as it is then, and says what needs a restart.
+/// At each SIGHUP applies the markets of the configuration as it is then, and logs what needs a restart.
 async fn keep_reloading(
     service: &Service,
     started: &Loaded,
@@ -73,7 +73,7 @@ async fn keep_reloading(
         let new = match load() {
             Ok(new) => new,
             Err(errors) => {
-                tracing::error!("SIGHUP: the configuration has errors, and nothing is changed: {errors}");
+                tracing::error!("SIGHUP: nothing is changed, {errors}");
                 continue;
             }
         };
@@ -87,6 +87,12 @@ async fn keep_reloading(
                 );
             }
             Err(error) => tracing::error!("SIGHUP: {error:#}"),
+        }
+        if let Some(variable) = new.markets_variable() {
+            tracing::warn!(
+                "SIGHUP: no market is added or removed: tracker.markets comes from the environment variable {variable}, \
+                 which can't change while the process runs; list the markets in the file of --config instead"
+            );
         }
         for key in new.differs_from(started) {
             tracing::warn!("SIGHUP: {key} has changed since the start; it takes effect with a restart");

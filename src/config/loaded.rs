@@ -10,6 +10,7 @@ use figment::value::Value;
 use super::schema;
 use super::settings::Config;
 use super::value::plain;
+use super::variables::VARIABLE;
 
 /// The source of a value that nobody has set.
 pub(crate) const DEFAULT_ORIGIN: &str = "default";
@@ -60,9 +61,9 @@ impl Loaded {
         keys.filter(|key| mark(self, key) != mark(earlier, key)).collect()
     }
 
-    /// How many values differ from the defaults.
-    pub fn changes(&self) -> usize {
-        self.shown.iter().filter(|shown| shown.is_changed()).count()
+    /// The environment variable that lists the markets, unless a file does. It can't change while the process runs.
+    pub fn markets_variable(&self) -> Option<&str> {
+        self.origins.get("tracker.markets")?.strip_prefix(VARIABLE)
     }
 
     /// One line a setting: key, value (secrets hidden), where it came from. Those that somebody set.

@@ -21,7 +21,7 @@ use super::service_links::{Environment, is_link_url, service_of};
 use super::setting::{DefaultValue, GENERIC, Kind, Section, Setting};
 use super::settings::SECTIONS;
 use super::suggest;
-use super::variables::{CONFIG_VARIABLE, FILE, OURS, RETENTION};
+use super::variables::{CONFIG_VARIABLE, FILE, OURS, RETENTION, VARIABLE};
 
 /// Values of known settings that came from one place.
 pub(crate) struct Layer {
@@ -280,7 +280,7 @@ struct Source {
 impl Source {
     fn read(&self) -> Result<Layer, Problem> {
         let key = self.setting.key;
-        let mut origin = format!("environment variable {}", self.name);
+        let mut origin = format!("{VARIABLE}{}", self.name);
         let value = match self.by {
             By::Value => self.parsed(&self.value, &origin)?,
             By::File => {

@@ -5,6 +5,9 @@ pub(crate) const OURS: &str = "STATE_TRACKER_";
 /// What stands behind the name of a variable that names a file with the value.
 pub(crate) const FILE: &str = "_FILE";
 
+/// What stands before the name of a variable where the source of a value is told.
+pub(crate) const VARIABLE: &str = "environment variable ";
+
 /// The variable that names the file of `--config`.
 pub const CONFIG_VARIABLE: &str = "STATE_TRACKER_CONFIG";
 /// The variable that arms failure points, in a build that has them. In one that has none it is an unknown variable.

@@ -4,7 +4,7 @@ use clap::{Arg, Command, CommandFactory};
 
 use crate::{cli::Cli, exit::EXITS};
 
-use super::{code, head, table};
+use super::markdown::{code, head, table};
 
 pub(super) fn page() -> String {
     let mut cli = Cli::command().disable_help_subcommand(true);

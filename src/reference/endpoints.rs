@@ -5,7 +5,7 @@ use crate::{
     http::{ENDPOINTS, Server},
 };
 
-use super::{head, table};
+use super::markdown::{head, table};
 
 pub(super) fn page() -> String {
     let mut page = head("Endpoints", "src/http/routes.rs");

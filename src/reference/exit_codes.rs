@@ -2,7 +2,7 @@
 
 use crate::exit::{EXITS, Exit};
 
-use super::{code, head, table};
+use super::markdown::{code, head, table};
 
 pub(super) fn page() -> String {
     head("Exit codes", "src/exit.rs")

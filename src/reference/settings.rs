@@ -2,7 +2,7 @@
 
 use crate::config::{OTHER_VARIABLES, SECTIONS, allowed, schema::MARKET_TABLE, setting::Setting};
 
-use super::{code, head, table};
+use super::markdown::{code, head, table};
 
 const INTRODUCTION: &str = "\
 Precedence, lowest first: the defaults, the TOML file of `--config` (or of `STATE_TRACKER_CONFIG`), environment variables.

@@ -1,5 +1,5 @@
-//! Taking up another configuration while the service runs: markets come and go, and the datasets of those that stay do not
-//! notice.
+//! Applying another configuration while the service runs: markets come and go, and the datasets of those that stay do not
+//! notice. The settings that a SIGHUP applies are marked in their table.
 //!
 //! A market whose own settings changed, or whose address is written otherwise, is replaced: its actors begin anew, and
 //! find all that they know in Redis. Where a chain is followed, the actors that do so are replaced then, for they follow it

@@ -47,7 +47,7 @@ pub enum Command {
     Check(CheckArgs),
     /// Accept the blocks of a chain up to a block, as the service would, and end
     Backfill(BackfillArgs),
-    /// Compare what is computed, what Redis holds, and what the original would show; only reads
+    /// Compare computed datasets, those in Redis, and those of the original; it only reads
     Diff(DiffArgs),
     /// Examine Redis: rights, keys, settings, ledger, datasets; only reads
     Doctor(DoctorArgs),
@@ -76,8 +76,12 @@ pub struct CheckArgs {
 #[derive(Clone, Debug, Args)]
 pub struct DiffArgs {
     /// A market of the configuration
-    pub market: String,
-    /// Print a JSON array with all fields instead of a table of the differences
+    #[arg(required_unless_present = "all")]
+    pub market: Option<String>,
+    /// Compare all markets of the configuration
+    #[arg(long, conflicts_with = "market")]
+    pub all: bool,
+    /// Print all fields as a JSON array instead of a table of the differences; with --all, an object of them by market
     #[arg(long)]
     pub json: bool,
 }

@@ -56,11 +56,7 @@ fn print_config_errors(error: Report) -> Result<ExitCode> {
 }
 
 async fn diff(args: &DiffArgs, loaded: &Loaded) -> Result<ExitCode> {
-    let (rows, code) = app::diff(args, loaded).await?;
-    let text = match args.json {
-        true => serde_json::to_string_pretty(&rows)? + "\n",
-        false => state_tracker::diff::table(&rows),
-    };
+    let (text, code) = app::diff(args, loaded).await?;
     print(&text)?;
     Ok(code)
 }

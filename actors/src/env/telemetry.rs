@@ -10,6 +10,7 @@
 
 mod instruments;
 pub(crate) mod labels;
+mod log;
 mod tree;
 
 #[cfg(test)]
@@ -32,6 +33,7 @@ use supervision::{ActorHealth, Clock};
 use instruments::{BUILD_INFO, Instruments};
 pub use labels::{Aggregation, Dataset, ENTITY_TYPES, IndexOutcome};
 use labels::{entity, flag};
+use log::LogWatch;
 use tree::TreeWatch;
 
 use crate::{
@@ -73,6 +75,7 @@ struct Inner {
     instruments: Instruments,
     markets: Arc<Markets>,
     chain: ChainWatch,
+    log: LogWatch,
     tree: Arc<TreeWatch>,
     /// One scrape at a time: a scrape reads one state of the tree for all metrics.
     scrape: Mutex<()>,
@@ -110,8 +113,17 @@ impl Telemetry {
         let meter = provider.meter("state_tracker");
         let (markets, tree) = (Markets::observed(&meter, clock), TreeWatch::observed(&meter));
         let (instruments, chain) = (Instruments::new(&meter), ChainWatch::observed(&meter));
-        let scrape = Mutex::default();
-        Ok(Self(Arc::new(Inner { registry, _provider: provider, instruments, markets, chain, tree, scrape })))
+        let (log, scrape) = (LogWatch::observed(&meter), Mutex::default());
+        Ok(Self(Arc::new(Inner {
+            registry,
+            _provider: provider,
+            instruments,
+            markets,
+            chain,
+            log,
+            tree,
+            scrape,
+        })))
     }
 
     /// Shows the actors that `health` tells of, from now on and instead of those shown before. It is called
@@ -123,6 +135,11 @@ impl Telemetry {
     /// Shows how far this chain is followed, from now on.
     pub fn observe_chain(&self, source: evm::Source, progress: Arc<Progress>) {
         self.0.chain.observe(source, progress);
+    }
+
+    /// Shows how many lines of the log were dropped.
+    pub fn observe_log(&self, dropped: impl Fn() -> u64 + Send + Sync + 'static) {
+        self.0.log.observe(Box::new(dropped));
     }
 
     /// How far the chain is followed, where one is.

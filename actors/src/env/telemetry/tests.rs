@@ -64,6 +64,7 @@ fn everything() -> Telemetry {
     telemetry.late_changes(5);
     telemetry.unfinished_epochs("0xAbC", 7);
     telemetry.index_events(IndexOutcome::Backwards, 3);
+    telemetry.observe_log(|| 12);
     let mailbox = MailboxStats {
         accepted: 10,
         handled: 5,
@@ -110,6 +111,7 @@ fn what_the_actors_note_is_exposed_under_its_exact_name() {
         "state_tracker_late_changes_total 5",
         r#"state_tracker_unfinished_epochs{market="0xAbC"} 7"#,
         r#"state_tracker_index_events_total{outcome="backwards"} 3"#,
+        "state_tracker_log_lines_dropped_total 12",
         concat!(r#"state_tracker_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""} 1"#),
     ] {
         assert_line(&text, line);
@@ -183,7 +185,13 @@ fn counters_with_known_labels_are_visible_before_anything_happened() {
             &format!(r#"state_tracker_datasets_generated_total{{dataset_type="{dataset}"}} 0"#),
         );
     }
-    for metric in ["subscription_gaps_total", "unaccounted_epochs_total", "late_changes_total", "redis_up"] {
+    for metric in [
+        "subscription_gaps_total",
+        "unaccounted_epochs_total",
+        "late_changes_total",
+        "log_lines_dropped_total",
+        "redis_up",
+    ] {
         assert_line(&text, &format!("state_tracker_{metric} 0"));
     }
     assert!(!text.contains("actor="), "no tree is observed yet");

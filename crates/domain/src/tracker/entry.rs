@@ -1,14 +1,15 @@
 //! What is known of one epoch, and the sums over epochs.
 //!
-//! The merge of two entries keeps the most that was ever known. It is commutative, associative and idempotent, so it does
-//! not matter who computes an entry, how often or in which order, and an expired key never takes back what it had shown.
+//! The merge of two entries keeps the most that was ever known. It is commutative, associative and idempotent, so it
+//! does not matter who computes an entry, how often or in which order, and an expired key never takes back what it had
+//! shown.
 
 use crate::tracker::{DEFAULT_WINDOW, EpochFacts, LONGEST_WINDOW};
 
-/// What is known of one epoch. Times are whole Unix seconds; a time of 0 stands for a fact without a time.
+/// What is known of one epoch. Times are whole Unix seconds; the time 0 means that it happened at an unknown time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
-    /// When the tracker first met it.
+    /// When the tracker first saw it.
     pub seen: u64,
     /// When it was opened.
     pub opened: Option<u64>,
@@ -24,14 +25,14 @@ pub struct Entry {
     pub aggregated: Option<u64>,
     /// Whether its aggregated batch names this validator.
     pub included: bool,
-    /// Whether all of its submissions could be known: they were read after its window had closed, when the key
-    /// was there or not due to be gone.
+    /// Whether all of its submissions are known: they were read after its window had closed, from a key that existed or
+    /// could not have expired yet.
     pub accounted: bool,
 }
 
 /// A stored entry that can't be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no ledger entry: it was not written by this program, or by a newer one")]
+#[error("`{0}` is not a ledger entry: another program wrote it, or a newer version of this one")]
 pub struct BadEntry(pub String);
 
 /// How long producers keep the shorter-lived key of an epoch's submissions, in seconds.
@@ -44,21 +45,25 @@ impl Entry {
     /// What the facts of one pass prove about an epoch.
     #[must_use]
     pub fn observed(facts: &EpochFacts, validator: &str, now: f64) -> Self {
-        // A time in the future says only that it happened: taken for now, it would move with every pass, and the
-        // epoch would never be over.
+        // A time in the future proves only that it happened. If it were read as now, it would move with every pass, and
+        // the epoch would never be over.
         let second = |at: f64| if at <= now { at.max(0.0) as u64 } else { 0 };
         let opened = facts.timeline.opened.or(facts.start).map(second);
+        // Each of these implies that it was opened, at an unknown time.
         let was_opened = facts.active || facts.open.is_some() || facts.timeline.closed.is_some();
+        // `end` counts with a closed status only: of an open window it is a plan.
         let closed_by_status = (facts.open == Some(false)).then(|| facts.end.map_or(0, second));
         let closed = facts.timeline.closed.map(second).or(closed_by_status);
         let duration =
             facts.duration.filter(|&duration| duration <= LONGEST_WINDOW).unwrap_or(DEFAULT_WINDOW);
         let by_plan = opened.filter(|&at| at > 0).map(|at| at as f64 + duration);
+        // A plan further ahead than the longest window is an error of units; the epoch would never be due.
         let end = facts.end.filter(|&end| end <= now + LONGEST_WINDOW);
         let due = end.or(by_plan).map_or(0, |at| at.max(0.0) as u64);
         let batch = |at: Option<f64>, exists: bool| at.map(second).or(exists.then_some(0));
         let named = |validators: &Vec<String>| validators.iter().any(|named| named == validator);
         let present = second(now);
+        // A missing key means no submissions only as long as it can't have expired.
         let young = opened.is_some_and(|at| present < at.saturating_add(SUBMISSIONS_KEPT));
         let over = closed.is_some() || (due > 0 && present >= due);
         let counted = facts.has_submissions_key || (young && facts.submissions.is_some());
@@ -75,15 +80,18 @@ impl Entry {
         }
     }
 
-    /// All that either of two entries knows.
+    /// The most that either entry knows.
     #[must_use]
     pub fn merge(&self, other: &Self) -> Self {
         Self {
+            // The only time of which the earlier one wins. 0 is an entry that could not be read, and must not win as
+            // the earliest.
             seen: if self.seen == 0 || other.seen == 0 {
                 self.seen.max(other.seen)
             } else {
                 self.seen.min(other.seen)
             },
+            // `None` is below `Some(0)`, and an unknown time below any known one.
             opened: self.opened.max(other.opened),
             closed: self.closed.max(other.closed),
             due: self.due.max(other.due),
@@ -114,12 +122,13 @@ impl Entry {
     /// Whether a pass that saw these facts has seen all that a finished epoch is sealed with. What can't be read
     /// now may be readable later, and the validators of an aggregated batch may be written a moment after it.
     pub(super) fn is_complete(&self, facts: &EpochFacts, now: f64) -> bool {
+        // Older producers write no list of validators, so the wait must end.
         let waited = |at: u64| at > 0 && now.max(0.0) as u64 >= at.saturating_add(VALIDATORS_WITHIN);
         let listed = facts.batch_validators.is_some() || self.aggregated.is_some_and(waited);
         listed && facts.submissions.is_some()
     }
 
-    /// Whether nothing is known of the epoch but that it exists.
+    /// Whether nothing but its id is known.
     #[must_use]
     pub fn is_bare(&self) -> bool {
         let timeless = |at: Option<u64>| at.is_none_or(|at| at == 0);
@@ -131,6 +140,8 @@ impl Entry {
             && self.aggregated.is_none()
     }
 
+    // The best known end: the close, the plan, the opening and the usual length, a batch; else the first sight, so
+    // that an epoch without any time is over one day too.
     fn end_of_window(&self) -> u64 {
         let known = |at: Option<u64>| at.filter(|&at| at > 0);
         known(self.closed)
@@ -140,7 +151,7 @@ impl Entry {
             .unwrap_or(self.seen)
     }
 
-    /// The latest time that is known of it.
+    /// The latest known time.
     #[must_use]
     pub fn last_sign(&self) -> u64 {
         let times = [Some(self.seen), self.opened, self.closed, self.local, self.aggregated];
@@ -168,7 +179,7 @@ impl Entry {
         }
     }
 
-    /// As it is stored.
+    /// The stored form: `seen,opened,closed,due,submissions,local,aggregated,flags`, with `-` for what did not happen.
     #[must_use]
     pub fn encode(&self) -> String {
         let time = |at: Option<u64>| at.map_or("-".to_owned(), |at| at.to_string());
@@ -198,6 +209,7 @@ impl Entry {
             let [seen, opened, closed, due, submissions, local, aggregated, flags] = parts[..] else {
                 return None;
             };
+            // A newer version may write more flags; reading its entry without them would drop what it knows.
             if flags.chars().any(|flag| !"ia".contains(flag)) {
                 return None;
             }
@@ -230,7 +242,7 @@ pub struct Sums {
     pub aggregated: u64,
     /// Aggregated batches that name this validator.
     pub included: u64,
-    /// Epochs whose submissions could not be known any more when they were first seen.
+    /// Sealed epochs whose submissions had expired before they were read.
     pub unaccounted: u64,
     /// Changes to epochs that were sealed already.
     pub late: u64,
@@ -251,7 +263,7 @@ impl Sums {
         ]
     }
 
-    /// Reads stored sums; a name that is missing counts as 0, an unknown one is passed over.
+    /// Reads stored sums; a missing name counts as 0, an unknown one is ignored.
     #[must_use]
     pub fn from_fields<'a>(fields: impl IntoIterator<Item = (&'a str, u64)>) -> Self {
         let mut sums = Self::default();
@@ -264,6 +276,7 @@ impl Sums {
                 "included" => sums.included = value,
                 "unaccounted" => sums.unaccounted = value,
                 "late" => sums.late = value,
+                // `entries` too, which is no sum: it counts the sealed entries.
                 _ => {}
             }
         }
@@ -271,6 +284,7 @@ impl Sums {
     }
 
     pub(super) fn plus(self, more: Self) -> Self {
+        // Saturating: a damaged number in Redis must neither panic nor wrap around.
         Self {
             epochs: self.epochs.saturating_add(more.epochs),
             submissions: self.submissions.saturating_add(more.submissions),

@@ -1,12 +1,12 @@
-//! What keys say, before anything is concluded from it. `None` means that an input could not be read (a wrong type, an
-//! error), which is not the same as empty or zero.
+//! What was read of keys, before anything is concluded from it. `None` means that an input could not be read (a wrong
+//! type, an error), which is not the same as empty or zero.
 
 use crate::tracker::Steps;
 
-/// What the keys of one epoch say.
+/// What was read of the keys of one epoch.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct EpochFacts {
-    /// Not every place was looked at in which its keys may be: it is not sealed by what was seen.
+    /// Its keys were read under some of their spellings only: this pass must not seal it.
     pub partly: bool,
     /// It is a member of `epochs:active`.
     pub active: bool,
@@ -38,7 +38,7 @@ pub struct EpochFacts {
     pub timeline: Moments,
     /// The steps of its life, by its state hash.
     pub steps: Steps,
-    /// What the state hash says of its submissions, where there is one.
+    /// The part of its state hash that the tracker writes, where there is one.
     pub state: Option<StateHash>,
     /// There is a state hash, but it could not be read.
     pub state_unread: bool,
@@ -77,7 +77,7 @@ pub struct Day {
     pub level1: Option<u64>,
 }
 
-/// What `vpa:*` says. The outer `None`: there is no such thing; the inner one: it could not be read.
+/// The counts of the keys `vpa:*`. The outer `None`: there is no such field; the inner one: it could not be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Priorities {
     /// `total_priority_assignments`

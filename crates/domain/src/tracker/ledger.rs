@@ -1,8 +1,8 @@
 //! The epoch ledger: how totals stay exact through crashes, restarts and several replicas.
 //!
-//! Each epoch has one [`Entry`]. While the epoch is unfinished its entry is recomputed in every pass and merged with the
-//! stored one. A finished epoch is sealed: its entry is added to the [`Sums`], once. A total is always sealed sums plus
-//! unsealed entries.
+//! Each epoch has one [`Entry`]. While the epoch is unfinished its entry is recomputed in every pass and merged with
+//! the stored one. A finished epoch is sealed: its entry is added to the [`Sums`], once. A total is always sealed sums
+//! plus unsealed entries.
 
 use crate::{
     EpochId,
@@ -12,7 +12,7 @@ use crate::{
 #[cfg(test)]
 mod tests;
 
-/// So many ids can't all be about to show their first trace.
+/// An id without a trace is given up when more than this many ids are higher.
 const EXPECTED: usize = 1_000;
 
 /// The ledger after one pass: every total, and what has to be written.
@@ -30,7 +30,7 @@ pub struct Totals {
     pub changed: Vec<(EpochId, Entry)>,
     /// Entries of finished epochs, to be sealed.
     pub finished: Vec<(EpochId, Entry)>,
-    /// Epochs that would be sealed, had all places been looked at.
+    /// Epochs that would be sealed if this pass had read them under every spelling.
     pub held: Vec<EpochId>,
     /// All unsealed entries, those of `finished` included.
     pub unsealed: Vec<(EpochId, Entry)>,
@@ -39,7 +39,7 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// Recomputes the ledger from what a pass saw.
+    /// Recomputes the ledger from what a pass saw. `seal_after` is in seconds.
     #[must_use]
     pub fn of(seen: &Observation, validator: &str, seal_after: f64) -> Self {
         let unsealed = seen.facts.iter().filter(|(epoch, _)| !seen.sealed.contains_key(*epoch));
@@ -50,8 +50,8 @@ impl Totals {
                 (epoch, facts, stored.map_or_else(|| observed.clone(), |stored| stored.merge(&observed)))
             })
             .collect();
-        // Ids grow with time: an epoch of which nothing is left, below one whose window ended long ago or below
-        // very many others, is older than those and will not come back.
+        // Ids grow with time. So an id without a trace, below an epoch whose window ended long ago or below very many
+        // others, is older than these and will show no trace any more. `epochs:active` keeps such ids for ever.
         let long_over = entries
             .iter()
             .filter(|(_, _, entry)| !entry.is_bare() && entry.is_long_over(seen.now, seal_after));
@@ -61,7 +61,7 @@ impl Totals {
         for (epoch, sealed) in &seen.sealed {
             let Some(facts) = seen.facts.get(epoch) else { continue };
             let known = sealed.known().merge(&Entry::observed(facts, validator, seen.now));
-            // Only what adds to a total is a change that came too late.
+            // Only what would add to a total is a late change.
             let counts = |entry: &Entry| Sums { unaccounted: 0, ..entry.sums() };
             if counts(&known) != counts(sealed.known()) {
                 let late = Sealed { counted: sealed.counted.clone(), late: Some(known) };
@@ -74,18 +74,21 @@ impl Totals {
             let is_over = is_gone || entry.is_long_over(seen.now, seal_after);
             let is_finished = is_over || entry.is_finished(seen.now, seal_after);
             let is_ripe = is_over || is_finished && entry.is_complete(facts, seen.now);
-            // What an epoch is counted with must be read after what proves its end: where that is not so in one pass, the
-            // pass before must have seen the end.
+            // The numbers of an epoch must be read after the proof of its end, or they may lack the last submissions. A
+            // pass over several servers reads both at once; then the pass before must have seen the end.
             let was_finished = |stored: &Entry| stored.is_finished(seen.now, seal_after);
             let in_order = !seen.scattered || is_over || seen.stored.get(epoch).is_some_and(was_finished);
+            // Not if it was read under some spellings only: the other keys would come too late to be counted.
             let is_sealed = is_ripe && in_order && !facts.partly;
             if is_ripe && facts.partly {
                 totals.held.push(epoch.clone());
             }
-            // Until then it may still be accounted for.
+            // Before it is sealed, its submissions may still be read.
             let unaccounted = if is_sealed { entry.sums().unaccounted } else { 0 };
             totals.all = totals.all.plus(Sums { unaccounted, ..entry.sums() });
             if is_sealed {
+                // Not among `changed` too: the script seals only an entry that is as it was read, and storing it
+                // first would change it.
                 totals.finished.push((epoch.clone(), entry));
                 continue;
             }

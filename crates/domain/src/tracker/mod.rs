@@ -32,5 +32,5 @@ pub use timeline::{BatchMember, EpochMember, Timed};
 /// The window of an epoch whose duration is not known, in seconds.
 pub const DEFAULT_WINDOW: f64 = 60.0;
 
-/// The longest window that is believed, in seconds.
+/// The longest window that is accepted, in seconds; a longer one counts as unknown.
 pub const LONGEST_WINDOW: f64 = 86_400.0;

@@ -1,4 +1,4 @@
-//! What one pass saw in Redis, before anything is concluded from it.
+//! What one pass read from Redis, before anything is concluded from it.
 //!
 //! Every input can be missing on its own. `None` means that it could not be read (a wrong type, an error),
 //! which is not the same as empty or zero.
@@ -13,13 +13,12 @@ use crate::{
     },
 };
 
-/// Everything that one pass of one market saw.
+/// Everything that one pass of one market read.
 #[derive(Clone, Debug, Default)]
 pub struct Observation {
     /// When, in Unix seconds.
     pub now: f64,
-    /// The keys of an epoch lie on several servers and were read at the same moment, not what proves its end before
-    /// what is counted.
+    /// The keys of an epoch lie on several servers: the proof of its end was not read before its numbers.
     pub scattered: bool,
     /// The recent part of the epochs timeline.
     pub epochs_timeline: Option<Vec<Timed<EpochMember>>>,
@@ -41,11 +40,11 @@ pub struct Observation {
     pub window: Option<MeasurementWindow>,
     /// What the ledger's sealed epochs and the validator's own timeline say of the last 24 hours.
     pub day: Day,
-    /// What was counted of the sealed epochs of the hours that statistics are made of, where those are due.
+    /// The counted entries of the sealed epochs of the statistics' period, when statistics are due.
     pub past: Vec<Entry>,
     /// The validators that were sealed for the running hour and the one before, by the start of the hour.
     pub hour_validators: BTreeMap<u64, Option<BTreeSet<String>>>,
-    /// Priorities, where they are kept.
+    /// The counts of priorities.
     pub priorities: Priorities,
 }
 
@@ -53,6 +52,7 @@ impl Observation {
     /// Copies the times of the timelines into the facts of their epochs.
     pub fn attach_timelines(&mut self) {
         let facts = &mut self.facts;
+        // The first of several: two spellings, or two forms of an id, can give an epoch two entries.
         let keep_first =
             |slot: &mut Option<f64>, at: f64| *slot = Some(slot.map_or(at, |known| known.min(at)));
         for entry in self.epochs_timeline.iter().flatten() {
@@ -72,11 +72,11 @@ impl Observation {
         }
     }
 
-    /// What happened in the last minute and in the last five, in half-open stretches `(now - n, now]`.
+    /// Counts of the last minute and of the last five, over the half-open periods `(now - n, now]`.
     #[must_use]
     pub fn recent(&self) -> Recent {
         let within = |at: f64, seconds: f64| at > self.now - seconds && at <= self.now;
-        // Whole epochs are counted: an entry that stands there in two spellings is one.
+        // Distinct epochs: entries of one epoch under two spellings count once.
         let opened = |seconds: f64| {
             let entries = self.epochs_timeline.as_ref()?.iter().filter(|entry| within(entry.at, seconds));
             let opened = entries.filter(|entry| matches!(entry.what, EpochMember::Opened(_)));
@@ -90,7 +90,7 @@ impl Observation {
         };
         let (mut one, mut five) = (Some(0), Some(0));
         for facts in self.facts.values() {
-            // Where only a set without times is kept, an epoch's submissions count as of its opening.
+            // A plain set has no times: its submissions count as of the epoch's opening.
             let opened = facts.timeline.opened.or(facts.start);
             let as_of_opening = |seconds| {
                 let submissions = facts.submissions?;
@@ -100,6 +100,7 @@ impl Observation {
                 Some((one, five)) => (Some(one), Some(five)),
                 None => (as_of_opening(60.0), as_of_opening(300.0)),
             };
+            // One unread epoch makes the sum unknown.
             one = one.zip(in_one).map(|(sum, more)| sum + more);
             five = five.zip(in_five).map(|(sum, more)| sum + more);
         }
@@ -138,6 +139,7 @@ impl Observation {
         let mut validators = BTreeSet::new();
         for entry in timeline.iter().filter(|entry| entry.at > self.now - 300.0 && entry.at <= self.now) {
             let BatchMember::Aggregated(epoch) = &entry.what else { continue };
+            // An aggregated batch whose validators were not read: the count is unknown.
             let facts = self.facts.get(epoch)?;
             if facts.batch_validators_unread {
                 return None;

@@ -2,7 +2,7 @@
 
 use crate::tracker::Sums;
 
-/// The window over which rates are measured. It survives restarts and is renewed when it is over.
+/// The window over which rates are measured. It survives restarts; a new one begins when it is over.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MeasurementWindow {
     /// When it began, in Unix seconds.
@@ -16,8 +16,8 @@ pub struct MeasurementWindow {
 }
 
 impl MeasurementWindow {
-    /// The window to measure in now: `present`, or a new one where there is none, where it is over or where
-    /// it is of no use (it begins in the future, or counts more than there is).
+    /// The window to measure in now: `present`, or a new one when there is none, when it is over or when it can't be
+    /// used (it begins in the future, or counts more than there is). `length` is in seconds.
     #[must_use]
     pub fn at(present: Option<Self>, sums: &Sums, now: f64, length: f64) -> Self {
         let fresh = Self {
@@ -26,6 +26,8 @@ impl MeasurementWindow {
             epochs: sums.epochs,
             batches: sums.local + sums.aggregated,
         };
+        // A beginning in the future is a clock that was set back, larger counts are a ledger that lost data: the
+        // rates would be wrong until the window ends.
         let usable = |window: &Self| {
             now >= window.began
                 && now < window.began + length

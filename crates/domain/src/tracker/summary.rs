@@ -7,17 +7,17 @@ use crate::{
     tracker::{MeasurementWindow, Observation, Priorities, Recent, Totals},
 };
 
-/// What rates are divided by at least, in seconds.
+/// The smallest divisor of a rate, in seconds.
 const LEAST_DIVISOR: f64 = 1.0;
 
-/// What a summary is made from.
+/// The inputs of a summary.
 #[derive(Clone, Copy, Debug)]
 pub struct SummaryInput<'a> {
     /// The ledger.
     pub totals: &'a Totals,
     /// The measurement window.
     pub window: MeasurementWindow,
-    /// What happened lately.
+    /// Counts of the last minutes.
     pub recent: Recent,
     /// Submissions waiting.
     pub queue: Option<u64>,
@@ -25,7 +25,7 @@ pub struct SummaryInput<'a> {
     pub active_validators: Option<u64>,
     /// How many gaps the examined epochs have.
     pub gaps: Option<u64>,
-    /// What `vpa:*` says.
+    /// The counts of the keys `vpa:*`.
     pub priorities: Priorities,
     /// Unix seconds.
     pub now: f64,
@@ -65,7 +65,7 @@ impl Summary {
             Some(Number::Real(total.saturating_sub(at_start) as f64 / elapsed.max(LEAST_DIVISOR)))
         };
         let read = |count: Option<u64>| count.map(Number::Count);
-        // A sum that lacks a part is not the sum.
+        // A sum without the unread submissions would look like a drop: it is unknown instead.
         let whole = |number: Option<Number>| number.filter(|_| totals.unread_submissions == 0);
         let gap_rate = gaps.zip(recent.epochs_5m);
         let gap_rate = gap_rate.map(|(gaps, epochs)| Number::Real(gaps as f64 / (epochs as f64 + 1.0)));
@@ -93,7 +93,7 @@ impl Summary {
             ("vpa_priority_assignments_24h", read(priorities.assignments_24h)),
             ("vpa_submissions_24h", read(priorities.submissions_24h)),
         ];
-        // Fields of which there is no source are left out; the others are null when they can't be read.
+        // A field without a source is left out; one that can't be read is null.
         let kept = [
             ("vpa_priority_assignments_total", priorities.assignments),
             ("vpa_no_priority_count", priorities.none),
@@ -102,8 +102,9 @@ impl Summary {
         ];
         fields.extend(kept.into_iter().filter_map(|(name, value)| Some((name, read(value?)))));
         if let Some((succeeded, failed)) = priorities.succeeded.zip(priorities.failed) {
+            // As floats: the sum of two large counts would overflow.
             let both = succeeded.zip(failed).map(|(succeeded, failed)| (succeeded as f64, failed as f64));
-            // Of nothing there is no rate; of what can't be read it is not known.
+            // No rate without submissions; an unknown rate when a count can't be read.
             if both.is_none_or(|(succeeded, failed)| succeeded + failed > 0.0) {
                 let rate = both.map(|(succeeded, failed)| 100.0 * succeeded / (succeeded + failed));
                 fields.push(("vpa_submission_success_rate", rate.map(Number::Real)));

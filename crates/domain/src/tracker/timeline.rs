@@ -55,7 +55,7 @@ impl EpochMember {
 }
 
 impl BatchMember {
-    /// Reads a member; whatever is not `local:` or `aggregated:` is foreign.
+    /// Reads a member; everything but `local:` and `aggregated:` is foreign.
     ///
     /// # Errors
     /// [`BadEpoch`] when it is a batch of ours that names no epoch.

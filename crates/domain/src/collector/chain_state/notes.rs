@@ -27,7 +27,7 @@ pub enum Note {
         /// Its window.
         window: Window,
     },
-    /// A window that another program had opened is followed from here on.
+    /// A window that a predecessor opened is taken over.
     TakenUp {
         /// The market.
         market: ContractAddress,
@@ -50,7 +50,7 @@ pub enum Note {
         /// The epoch.
         epoch: u64,
     },
-    /// A window closed: its batches are to be prepared.
+    /// A window closed: its batches are due.
     Closed {
         /// The market.
         market: ContractAddress,
@@ -70,7 +70,7 @@ pub enum Note {
         /// The event.
         event: MarketEvent,
     },
-    /// A dropped block had released this epoch or closed its window; its batches are handed over already, and stay.
+    /// A dropped block had released this epoch or closed its window; its batches are already handed over, and stay.
     StaysHandedOver {
         /// The market.
         market: ContractAddress,

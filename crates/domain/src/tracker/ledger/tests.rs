@@ -120,7 +120,7 @@ fn at_its_end() -> EpochFacts {
 }
 
 #[test]
-fn an_epoch_is_held_until_all_places_were_looked_at() {
+fn an_epoch_is_held_until_every_spelling_was_read() {
     let (id, facts) = (EpochId::parse("7").expect("an id"), EpochFacts { partly: true, ..at_its_end() });
     let mut seen = Observation { now: 1000.0, ..Observation::default() };
     seen.facts.insert(id.clone(), facts);
@@ -134,7 +134,7 @@ fn an_epoch_is_held_until_all_places_were_looked_at() {
 }
 
 #[test]
-fn an_epoch_that_was_read_from_several_servers_is_sealed_one_pass_after_its_end_was_seen() {
+fn an_epoch_on_several_servers_is_sealed_one_pass_after_its_end() {
     let (id, facts) = (EpochId::parse("7").expect("an id"), at_its_end());
     let mut seen = Observation { now: 1000.0, scattered: true, ..Observation::default() };
     seen.facts.insert(id.clone(), facts);

@@ -1,13 +1,13 @@
 //! The state index in Redis: what a batch of events changes, in a constant number of round trips.
 //!
-//! Its keys lie in any number of hash slots, and a script may touch one slot of a cluster only. So no command depends
-//! on another of the same round trip, and everything may be done again:
-//! 1. The script `advance.lua` decides each state within its own hash, and says where it stands then. What only adds
-//!    (members, times) goes with it.
-//! 2. The sets of states follow from what stands, whether it was moved just now or before: so a batch whose index
-//!    crashed half-way is completed by its second delivery.
-//! 3. What stands is read again. Where another index has moved on meanwhile, 2 and 3 are repeated for that alone.
-//!    Whoever wrote last has read after it, so two indexes at once leave the sets right.
+//! Its keys lie in any number of hash slots, and a script may touch only one slot of a cluster. So no command depends
+//! on another one of the same round trip, and every step may be repeated:
+//! 1. The script `advance.lua` moves each state within its own hash, and returns the state. Commands that only add
+//!    members and times go in the same round trip.
+//! 2. The sets of states are written from the returned states, whether this batch moved them or an earlier one. So the
+//!    second delivery of a batch completes the first one, if that broke off.
+//! 3. The states are read again. Steps 2 and 3 are repeated for those that another index has moved meanwhile. The last
+//!    writer always reads after its write, so two indexes at once leave the sets right.
 
 mod apply;
 mod forget;
@@ -19,8 +19,8 @@ use store_redis::Fault;
 use crate::keys::IndexKeys;
 pub use forget::IndexPart;
 
-/// Keys of one entity live this many times the retention, counted from the last event: they are removed with the entity,
-/// and by themselves where nobody prunes.
+/// The TTL of an entity's keys is this many retentions from its last event on. The pruner removes them earlier; they
+/// expire where no pruner runs.
 const LIVES: u64 = 2;
 
 /// Where the index is written, and how long it is kept.
@@ -30,7 +30,7 @@ pub struct Index {
     ttl: u64,
 }
 
-/// What a batch of events came to.
+/// The result of applying a batch of events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Indexed {
     /// Events that would have gone backwards, and changed nothing.
@@ -47,5 +47,5 @@ impl Index {
     }
 }
 
-/// Before the name of a validator, in the state of an epoch.
+/// In the state hash of an epoch, the prefix of the fields that name its validators.
 const VALIDATOR_FIELD: &str = "validator:";

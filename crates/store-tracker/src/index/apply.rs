@@ -1,4 +1,4 @@
-//! What a batch of events changes: the scripts that decide, and what only adds.
+//! Applies a batch of events: scripts move the states, plain commands add members and times.
 
 use std::collections::BTreeMap;
 
@@ -10,16 +10,16 @@ use store_redis::{ErrorKind, Session, StoreError};
 
 use super::{
     Index, Indexed, VALIDATOR_FIELD,
-    place::Standing,
+    place::States,
     rounds::{ADVANCE, Answers, RAISE, Round},
 };
 
 impl Index {
-    /// Applies what a batch of events changes. It may be applied again, by whomever.
+    /// Applies a batch of events. It may be applied again, by any index.
     ///
     /// # Errors
-    /// [`StoreError`] when Redis as a whole is of no use: a part may be written, and the rest follows when it is
-    /// applied again.
+    /// [`StoreError`] when Redis as a whole fails: a part may be written, and the rest is when the batch is applied
+    /// again.
     pub async fn apply(
         &self,
         session: &mut Session,
@@ -32,28 +32,29 @@ impl Index {
             self.add(round, changes);
         };
         let mut answers = self.run(session, operation, fill).await?;
-        let (mut indexed, mut standing) = (Indexed::default(), Standing::default());
+        let (mut indexed, mut states) = (Indexed::default(), States::default());
         for (epoch, change) in &changes.epochs {
             let state = take_state(&mut answers, &change.steps, "an epoch", &mut indexed.backwards)?;
-            standing.epochs.extend(state.map(|state| (epoch.clone(), state)));
+            states.epochs.extend(state.map(|state| (epoch.clone(), state)));
         }
         for (id, change) in &changes.submissions {
             let state = take_state(&mut answers, &change.steps, "a submission", &mut indexed.backwards)?;
-            standing.submissions.extend(state.map(|state| (id.clone(), state)));
+            states.submissions.extend(state.map(|state| (id.clone(), state)));
         }
         for validator in changes.validators.keys() {
             if let Some((seen, batch)) = answers.take::<(u64, u64)>()? {
-                standing.validators.insert(validator.clone(), ValidatorSigns { seen, batch });
+                states.validators.insert(validator.clone(), ValidatorSigns { seen, batch });
             }
         }
         indexed.faults = answers.finish()?;
         let counted: Vec<&str> = changes.validators.keys().map(String::as_str).collect();
-        indexed.faults.extend(self.place(session, operation, standing, &counted, now).await?);
+        indexed.faults.extend(self.place(session, operation, states, &counted, now).await?);
+        // A key that can't be written fails again in every repeat.
         indexed.faults.dedup_by(|a, b| (&a.key, a.kind) == (&b.key, b.kind));
         Ok(indexed)
     }
 
-    /// The scripts that decide, in the order in which their answers are read.
+    /// The scripts that move states, in the order in which their answers are read.
     fn decide(&self, round: &mut Round, changes: &Changes) {
         for (epoch, change) in &changes.epochs {
             // An epoch that is only named is pending.
@@ -75,7 +76,8 @@ impl Index {
         command.arg(self.ttl);
         let mut sent: Vec<S> = Vec::new();
         for &(at, to) in steps {
-            // A state that was entered, or not, is not entered later either.
+            // A state that was entered or refused once has no effect later in the batch: each is sent once, so the
+            // arguments of the script have a limit.
             if sent.contains(&to) {
                 continue;
             }
@@ -85,7 +87,7 @@ impl Index {
         }
     }
 
-    /// What only adds.
+    /// The commands that only add members and times.
     fn add(&self, round: &mut Round, changes: &Changes) {
         let keys = &self.keys;
         let epochs = changes.epochs.iter().map(|(epoch, change)| (change.first, epoch.as_str().to_owned()));
@@ -98,11 +100,13 @@ impl Index {
         add_times(round, keys.finalizations_by_time(), finalizations);
         if !changes.validators.is_empty() {
             let raise = round.script(&RAISE, keys.last_seen());
+            // No TTL: the hash belongs to all validators.
             raise.arg(0);
             for (validator, signs) in &changes.validators {
                 raise.arg(validator).arg(signs.seen);
             }
         }
+        // Validators are named by their peer ids where they have one, so a peer maps to itself.
         let peers: Vec<&String> = changes.validators.keys().filter(|id| is_peer(id)).collect();
         if !peers.is_empty() {
             let mapping = round.cmd("HSET", keys.peer_mapping());
@@ -113,7 +117,7 @@ impl Index {
         let mut members: BTreeMap<String, Vec<&str>> = BTreeMap::new();
         for (epoch, change) in &changes.epochs {
             for (validator, &first) in &change.validators {
-                // Who is to be forgotten with the epoch stands in its state.
+                // Retention finds the epoch's validators in its state hash.
                 let field = format!("{VALIDATOR_FIELD}{validator}");
                 round.cmd("HSETNX", keys.epoch(epoch)).arg(field).arg(first);
                 if let Some(key) = keys.epoch_validators(epoch) {
@@ -135,6 +139,7 @@ impl Index {
             }
         }
         for (key, members) in members {
+            // One command a set, so that a storm of events does not make one a member.
             round.cmd("SADD", key.clone()).arg(members);
             round.cmd("EXPIRE", key).arg(self.ttl);
         }
@@ -149,8 +154,8 @@ impl Index {
     }
 }
 
-/// The state in which `advance.lua` left an entity; `None` where it can't be read. Steps that would have gone backwards
-/// are added to `refused`.
+/// The state that `advance.lua` returned for an entity; `None` where it can't be read. Steps that would have gone
+/// backwards are added to `refused`.
 fn take_state<S: Machine>(
     answers: &mut Answers,
     steps: &[(u64, S)],
@@ -160,14 +165,14 @@ fn take_state<S: Machine>(
     let Some((before, state)) = answers.take::<(String, String)>()? else { return Ok(None) };
     let steps: Vec<S> = steps.iter().map(|&(_, to)| to).collect();
     *refused += backwards(S::named(&before), &steps);
-    let standing = S::named(&state);
-    if standing.is_none() {
-        answers.fault(ErrorKind::Malformed, format!("`{state}` is no state of {entity}"));
+    let known = S::named(&state);
+    if known.is_none() {
+        answers.fault(ErrorKind::Malformed, format!("`{state}` is not a state of {entity}"));
     }
-    Ok(standing)
+    Ok(known)
 }
 
-/// The earliest time stands.
+/// Adds members with their times. An earlier time that is known stays (`LT`): portions may be applied in any order.
 fn add_times(round: &mut Round, key: String, members: impl Iterator<Item = (u64, String)>) {
     let mut members = members.peekable();
     if members.peek().is_some() {
@@ -179,7 +184,7 @@ fn add_times(round: &mut Round, key: String, members: impl Iterator<Item = (u64,
     }
 }
 
-/// The member of `metrics:finalizations:by_time` for an epoch that came to this state; as in the producers' timeline.
+/// The member of `metrics:finalizations:by_time` for an epoch that reached this state, as in the producers' timeline.
 fn finalization(epoch: &EpochId, to: EpochState) -> Option<String> {
     match to {
         EpochState::Aggregating => Some(format!("local:{epoch}")),

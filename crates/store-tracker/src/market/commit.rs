@@ -13,14 +13,15 @@ use crate::ledger::{self, Run};
 use crate::scripts::SET_IN_EXISTING_HASH;
 use store_redis::{Batch, Fault, Session, StoreError};
 
-/// How long an hour's statistics live: readers ask for 48 hours.
+/// The TTL of an hour's statistics, in seconds: readers ask for 48 hours.
 const HOURLY_TTL: u64 = 49 * 3600;
-/// How long the statistics of a day live.
+/// The TTL of the statistics of a day, in seconds.
 const DAILY_TTL: u64 = 24 * 3600;
-/// How long the set of gaps lives, and how long a gap stays in it.
+/// The TTL of the set of gaps, in seconds.
 const GAPS_TTL: u64 = 24 * 3600;
+/// How long a gap stays in the set after a pass last saw it, in seconds.
 const GAP_KEPT: f64 = 3600.0;
-/// How long `vpa:stats` lives on from the last pass.
+/// The TTL of `vpa:stats` from the last pass on, in seconds.
 const PRIORITIES_TTL: u64 = 7 * 24 * 3600;
 
 /// What a pass writes.
@@ -28,13 +29,13 @@ const PRIORITIES_TTL: u64 = 7 * 24 * 3600;
 pub struct Datasets<'a> {
     /// `dashboard:summary` and `stats:current`.
     pub summary: &'a Summary,
-    /// The window that the rates of the summary were measured in.
+    /// The measurement window of the summary's rates.
     pub window: MeasurementWindow,
-    /// How long the summary lives.
+    /// The TTL of the summary.
     pub summary_ttl: Duration,
     /// `metrics:participation`.
     pub participation: Participation,
-    /// How long the participation lives.
+    /// The TTL of the participation.
     pub participation_ttl: Duration,
     /// `stats:hourly:T` of each of these hours.
     pub hours: Vec<HourStats>,
@@ -42,20 +43,20 @@ pub struct Datasets<'a> {
     pub day: Option<DayStats>,
     /// The gaps of all examined epochs.
     pub gaps: Vec<(EpochId, Gap)>,
-    /// What is written in place of these datasets, where the original's numbers are asked for.
+    /// Written in place of these datasets when the market is set to the original's numbers.
     pub original: Option<OriginalDatasets>,
 }
 
-/// What a commit did.
+/// The result of a commit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Written {
     /// Entries stored.
     pub stored: u64,
     /// Entries sealed.
     pub sealed: u64,
-    /// Entries left alone because another tracker had changed them.
+    /// Entries skipped because another tracker had changed them.
     pub left: u64,
-    /// Writes beside the datasets that were refused: a key of another type.
+    /// Writes beside the datasets that were refused, such as to a key of another type.
     pub faults: Vec<Fault>,
 }
 
@@ -72,10 +73,11 @@ impl MarketStore {
         totals: &Totals,
         datasets: &Datasets<'_>,
     ) -> Result<Written, StoreError> {
-        // A full pass begins an incarnation or follows a failure: that the server may not know the scripts shall not cost
-        // it a round trip more.
+        // A full pass comes at a start or after a failure, when the server may not know the scripts: loading them saves
+        // it a fourth round trip.
         let loads = if pass.active.is_some() { 2 } else { 0 };
         let (facts, sealed) = (&pass.seen.facts, &pass.seen.sealed);
+        // Only a pass that has found every member may record their number: a larger one would hide the missed epochs.
         let active_known = pass.active_count.filter(|_| !pass.missed_epochs && !pass.partial);
         let (stored, now) = (&pass.stored_text, pass.seen.now);
         let run = Run { keys: &self.keys, totals, facts, stored, sealed, now, active_known };
@@ -85,6 +87,7 @@ impl MarketStore {
                 ledger::SCRIPT.load(batch);
                 SET_IN_EXISTING_HASH.load(batch);
             }
+            // The ledger first: if the connection breaks in between, datasets are old and the ledger is right.
             runs = run.write(batch);
             self.write_summary(batch, pass, datasets);
             self.write_statistics(batch, datasets, pass.seen.now);
@@ -92,10 +95,12 @@ impl MarketStore {
             extras = self.write_extras(batch, pass, totals, datasets);
         };
 
+        // The next pass that reads all spellings reads these epochs under all of them.
         self.spellings.hold(&totals.held);
         let operation = "write the datasets";
         let answers = session.run_scripts(operation, self.name(), fill).await?;
         let mut written = Written::default();
+        // In the order of the commands: scripts loaded, runs of the ledger's script, datasets, extras.
         for (at, answer) in answers.into_iter().enumerate() {
             match answer {
                 Ok(answer) if (loads..loads + runs).contains(&at) => {
@@ -134,8 +139,10 @@ impl MarketStore {
                 datasets.participation.to_json(pass.seen.now).to_string(),
             ),
         };
+        // One transaction, so that no reader finds `stats:current` between DEL and HSET. DEL, since a field that
+        // became unknown must go.
         batch.transaction(|batch| {
-            // A window that began with totals that lack some would take what is found later for growth.
+            // After a partial pass the totals lack epochs: a window that began with them would count those as growth.
             if !pass.partial {
                 let window = ledger::encode_window(&datasets.window);
                 batch.cmd("HSET", self.keys.meta()).arg("window").arg(window);
@@ -170,7 +177,7 @@ impl MarketStore {
         }
     }
 
-    /// What no dataset depends on; the keys in the order of the commands.
+    /// Writes what no dataset depends on; returns the keys in the order of the commands, to name a fault.
     fn write_extras(
         &self,
         batch: &mut Batch,
@@ -183,7 +190,7 @@ impl MarketStore {
         for output in self.keys.outputs() {
             write_gaps(batch, &mut keys, &output.gaps(), pass.seen.now, &open, &closed);
         }
-        // What follows is the producers'.
+        // The keys below belong to the producers: a shadow changes none of them.
         if self.keys.is_shadow() {
             return keys;
         }
@@ -192,6 +199,7 @@ impl MarketStore {
             if state.is_none_or(|state| state.submissions_count == Some(entry.submissions)) {
                 continue;
             }
+            // By a script: a plain HSET would bring an expired hash back, without its TTL.
             for input in pass.chosen.inputs_of(&self.keys, epoch) {
                 let key = input.state(epoch);
                 SET_IN_EXISTING_HASH.run(batch, &[&key]).arg("submissions_count").arg(entry.submissions);
@@ -206,17 +214,17 @@ impl MarketStore {
     }
 }
 
-/// The members of the gaps that are open, and of those that are closed by now.
+/// The members of open gaps, and of gaps that are closed now.
 fn gaps(pass: &Pass, datasets: &Datasets<'_>) -> (BTreeSet<String>, Vec<String>) {
     let open: BTreeSet<String> = datasets.gaps.iter().map(|(epoch, gap)| gap.member(epoch)).collect();
-    // One whose state could not be read has the gaps that it had.
+    // An epoch whose state could not be read keeps the gaps that it has.
     let read = pass.seen.facts.iter().filter(|(_, facts)| !facts.state_unread).map(|(epoch, _)| epoch);
     let all = read.flat_map(|epoch| Gap::ALL.map(|gap| gap.member(epoch)));
     let closed = all.filter(|member| !open.contains(member)).collect();
     (open, closed)
 }
 
-/// Adds the gaps that are open, and removes those that are closed or of which nothing was seen for an hour.
+/// Adds open gaps, and removes those that are closed or were not seen for an hour.
 fn write_gaps(
     batch: &mut Batch,
     keys: &mut Vec<String>,
@@ -241,6 +249,7 @@ fn write_gaps(
     }
 }
 
+/// Whole seconds for `EX`; Redis refuses 0.
 fn seconds(duration: Duration) -> u64 {
     duration.as_secs().max(1)
 }

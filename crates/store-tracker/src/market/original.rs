@@ -1,7 +1,8 @@
 //! The original's datasets: what it reads of a market, and its texts in place of ours.
 //!
-//! It reads one spelling of the keys, as the original did: the first that is in use. Two round trips whatever the number
-//! of epochs, beside those of the pass that keeps the ledger. What can't be read is 0, as it was there, and is reported.
+//! It reads one spelling of the keys, as the original did: the first in use. Two round trips whatever the number of
+//! epochs, beside those of the pass that keeps the ledger. What can't be read is 0, as in the original, and is
+//! reported.
 
 use domain::tracker::{DAY, Entries, HOUR, HeardSince, OriginalEpoch, OriginalSeen, go_json, original_open};
 
@@ -28,23 +29,23 @@ pub struct OriginalDatasets {
 }
 
 impl OriginalDatasets {
-    /// How long summary, stats and participation live, in seconds.
+    /// The TTL of summary, stats and participation, in seconds.
     pub(super) const SUMMARY_TTL: u64 = 60;
-    /// How long the statistics of an hour live, in seconds.
+    /// The TTL of the statistics of an hour, in seconds.
     pub(super) const HOURLY_TTL: u64 = 2 * HOUR;
 }
 
 impl MarketStore {
-    /// The first spelling that passes of the totals found in use.
+    /// The first spelling that the aggregator's passes found in use.
     fn in_use(&self) -> InputKeys<'_> {
         let used = self.spellings.first_used().and_then(|at| self.keys.inputs().nth(at));
         used.unwrap_or(self.keys.preferred())
     }
 
-    /// Reads what the original reads, and makes its datasets: two round trips.
+    /// Reads the original's inputs, and makes its datasets: two round trips.
     ///
     /// # Errors
-    /// [`StoreError`] when Redis as a whole is of no use.
+    /// [`StoreError`] when Redis as a whole fails.
     pub async fn original(
         &self,
         session: &mut Session,
@@ -55,7 +56,7 @@ impl MarketStore {
         let (input, second) = (self.in_use(), now.max(0.0) as u64);
         let running = second - second % HOUR;
         let (day_ago, hour_before) = (second.saturating_sub(DAY), running.saturating_sub(HOUR));
-        let stretches =
+        let periods =
             [(second.saturating_sub(60), second), (second.saturating_sub(300), second), (day_ago, second)];
         let hours = [(hour_before, running), (running, second)];
         let (epochs, batches) = (input.epochs_timeline(), input.batches_timeline());
@@ -64,20 +65,22 @@ impl MarketStore {
         batch.cmd("SMEMBERS", input.active());
         batch.cmd("LLEN", input.queue());
         let mut count = |key: &String, (from, to): (u64, u64)| {
+            // Both bounds belong to it: an entry on the boundary of two hours counts in both, as in the original.
             batch.cmd("ZCOUNT", key).arg(from).arg(to);
         };
         for timeline in [&epochs, &batches] {
-            stretches.into_iter().chain(hours).for_each(|stretch| count(timeline, stretch));
+            periods.into_iter().chain(hours).for_each(|period| count(timeline, period));
         }
         (0..24).for_each(|hour| count(&epochs, (day_ago + hour * HOUR, day_ago + (hour + 1) * HOUR)));
-        stretches[..2].iter().for_each(|stretch| count(&submissions, *stretch));
+        periods[..2].iter().for_each(|period| count(&submissions, *period));
         let counted = [input.own_batches(&self.validator), input.vpa_assignments(), input.vpa_submissions()];
-        counted.iter().for_each(|key| count(key, stretches[2]));
+        counted.iter().for_each(|key| count(key, periods[2]));
         batch.cmd("ZRANGEBYSCORE", &batches).arg(day_ago).arg(second).arg("WITHSCORES");
         batch.cmd("HMGET", input.vpa_stats()).arg(&PRIORITY_FIELDS);
 
         let operation = "read the original's inputs";
         let mut replies = Replies::new(operation, session.run(operation, self.name(), batch).await?);
+        // Ids as they are written: the original normalises none.
         let active: Vec<String> = texts(replies.take(&input.active())?);
         let mut seen = OriginalSeen { now, gaps, ..OriginalSeen::default() };
         seen.queue = replies.take(&input.queue())?.unwrap_or(0);
@@ -102,7 +105,8 @@ impl MarketStore {
         Ok((self.texts_of(&seen, heard), faults))
     }
 
-    /// The second round trip: submissions and validators of the active epochs, and the validators of aggregated batches.
+    /// The second round trip: submissions and validators of the active epochs, and the validators of aggregated
+    /// batches.
     async fn original_validators(
         &self,
         session: &mut Session,
@@ -159,10 +163,10 @@ impl MarketStore {
         }
     }
 
-    /// `metrics:current_epoch` as the original has it: two round trips. `None` where it would write none.
+    /// `metrics:current_epoch` as the original makes it: two round trips. `None` when it would write none.
     ///
     /// # Errors
-    /// [`StoreError`] when Redis as a whole is of no use.
+    /// [`StoreError`] when Redis as a whole fails.
     pub async fn original_current(
         &self,
         session: &mut Session,
@@ -179,6 +183,7 @@ impl MarketStore {
         for input in self.keys.inputs() {
             let active: Vec<String> = texts(replies.take(&input.active())?);
             let newest = timed_texts(replies.take(&input.epochs_timeline())?);
+            // The first in the order of SMEMBERS, whatever that is, and the timeline only without any.
             let current = active.into_iter().next().map(|first| (first, None));
             let current = current.or_else(|| original_open(&newest).map(|(id, at)| (id, Some(at))));
             found = found.or(current.map(|current| (input, current)));

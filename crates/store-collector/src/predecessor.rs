@@ -1,4 +1,4 @@
-//! What another program that followed the chain before us has left: the windows that it had opened, and how far it came.
+//! What a predecessor left in Redis: the windows that it had opened, and the hashes of the blocks that it had read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,14 +8,14 @@ use serde::Deserialize;
 use crate::ChainStore;
 use store_redis::{Batch, ErrorKind, Fault, Replies, Session, StoreError};
 
-/// `EpochMarkerDetailsKey`, as far as it matters.
+/// The part of `EpochMarkerDetailsKey` that is used. The limit block beside it is an estimate.
 #[derive(Deserialize)]
 struct Details {
     #[serde(rename = "EpochReleaseBlockNumber")]
     release_block: u64,
 }
 
-/// What was left of a market.
+/// What a predecessor left of a market.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Left {
     /// The epochs that are marked, each with the number of the block that released it.
@@ -25,7 +25,7 @@ pub struct Left {
 }
 
 impl ChainStore {
-    /// What was left of each market: two round trips. Markers that can't be read are reported and left out.
+    /// What a predecessor left of each market: two round trips. Markers that can't be read are reported and left out.
     ///
     /// # Errors
     /// [`StoreError`] when the server does not answer.
@@ -65,11 +65,13 @@ impl ChainStore {
             let (key, count) = (keys.details(&market, epoch), keys.batch_count(&market, epoch));
             let text = replies.take::<Option<String>>(&key)?;
             let of_market = left.entry(market).or_default();
+            // A count proves the hand-over, even if the predecessor stopped before it removed the marker.
             if replies.take::<bool>(&count)? == Some(true) {
                 of_market.handed.insert(epoch);
                 continue;
             }
             let Some(text) = text else { continue };
+            // Missing details are reported as unreadable: without its release block an epoch can't be taken over.
             let text = text.unwrap_or_default();
             match serde_json::from_str::<Details>(&text) {
                 Ok(details) => {
@@ -86,7 +88,7 @@ impl ChainStore {
         Ok((left, faults))
     }
 
-    /// The blocks among these whose hashes somebody has told of, with those hashes, the highest first: one round trip.
+    /// The blocks of this range whose hashes are stored, with the hashes, the highest block first: one round trip.
     ///
     /// # Errors
     /// [`StoreError`] when the server does not answer.

@@ -7,10 +7,10 @@ use store_redis::{Batch, Replies, Session, StoreError};
 
 use crate::{keys::ChainKeys, values::read};
 
-/// The windows of a market, by their epochs: one round trip. There are none where no chain is followed.
+/// The windows of a market, by their epochs: one round trip. Without a followed chain there are none.
 ///
 /// # Errors
-/// [`StoreError`] when the server does not answer, or something of ours can't be read.
+/// [`StoreError`] when the server does not answer, or a window can't be read.
 pub async fn windows(
     session: &mut Session,
     keys: &ChainKeys,
@@ -23,7 +23,7 @@ pub async fn windows(
     Ok(take_windows(&mut replies, &key)?.into_iter().map(|(epoch, (window, _))| (epoch, window)).collect())
 }
 
-/// The windows of the next answer, by their epochs, each as it stands there too.
+/// The windows of the next answer, by their epochs, each with its stored text.
 pub(crate) fn take_windows(
     replies: &mut Replies,
     key: &str,

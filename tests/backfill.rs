@@ -208,6 +208,6 @@ async fn old_blocks_are_accepted_up_to_the_given_one_too() {
         assert_eq!(accepted(&mut connection).await, Some(to));
     }
     let hashes: Vec<String> = testkit::contents::query(&mut connection, &["KEYS", "BlockHash*"]).await;
-    // Steps of a block by itself tell of its hash.
+    // Steps of single blocks store their hashes.
     assert!(hashes.len() < 20, "{hashes:?}");
 }

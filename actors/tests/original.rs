@@ -1,6 +1,6 @@
 //! `compat = "go"` against what the original made of the same states, byte by byte.
 //!
-//! The clock stands at the moment of the recording, so times are the same too. Not compared: `measurement_duration` and
+//! The clock is set to the moment of the recording, so times are the same too. Not compared: `measurement_duration` and
 //! the rates made from it, which have the original's fractions of a millisecond in them (they are checked to be near),
 //! and `submissions_count`, which the original also writes where there is no state, with a hash that is gone in a second.
 

@@ -53,7 +53,7 @@ pub fn following(redis: SocketAddr, world: &World) -> BTreeMap<String, String> {
         ("STATE_TRACKER__COLLECTOR__START_BLOCK", "1".to_owned()),
         ("STATE_TRACKER__COLLECTOR__POLL_INTERVAL", "100ms".to_owned()),
         ("STATE_TRACKER__COLLECTOR__MAX_LOG_RANGE", "17".to_owned()),
-        // The chain of the tests is told quicker than it goes.
+        // The time of the tests' chain runs faster than the wall clock.
         ("STATE_TRACKER__COLLECTOR__SUBMISSIONS_TTL", "24h".to_owned()),
     ] {
         all.insert(name.to_owned(), value);

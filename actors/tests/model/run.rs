@@ -35,7 +35,7 @@ const MOST_REFERENCES: usize = 200;
 /// Where no server is.
 const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
-/// Redis' clients beside the tracker: the producers, who also read the datasets.
+/// Redis' clients beside the tracker: the producers, which also read the datasets.
 const OWN_CLIENTS: u64 = 1;
 
 const POINTS: [&str; 7] = [

@@ -43,7 +43,7 @@ impl<'a> Submission<'a> {
         else {
             return Err(BadSubmission::Parts);
         };
-        // A dot too many: a project with a dot in it could not be told from a slot.
+        // A fifth part: with dots in projects, the slot would be ambiguous.
         if parts.next().is_some() {
             return Err(BadSubmission::Parts);
         }

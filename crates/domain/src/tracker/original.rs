@@ -246,7 +246,7 @@ impl OriginalEpoch {
         let left = start.map_or_else(|| whole(window), |start| whole(start + window - second(now) as f64));
         let is_open = match self.status.as_deref() {
             Some(status) => status == "open",
-            // Without a status the original goes by the remaining time.
+            // Without a status the original takes an epoch for open while time remains.
             None => left > 0,
         };
         let phase = match (is_open, self.local, self.aggregated) {

@@ -34,6 +34,7 @@ impl Sealed {
     /// [`BadEntry`] for any other text.
     pub fn decode(text: &str) -> Result<Self, BadEntry> {
         let (counted, late) = match text.split_once(BESIDE) {
+            // An entry contains no `;`, so a third part is an error of the second one.
             Some((counted, late)) => (counted, Some(Entry::decode(late)?)),
             None => (text, None),
         };

@@ -115,6 +115,7 @@ impl HourStats {
             unsealed.filter_map(|(epoch, _)| seen.facts.get(epoch)?.batch_validators.clone()).flatten();
         let validators = sealed.map(|sealed| {
             let all: BTreeSet<String> = sealed.into_iter().chain(named).collect();
+            // An empty member of a set is not a validator.
             all.iter().filter(|validator| !validator.is_empty()).count() as u64
         });
         Self {

@@ -178,6 +178,7 @@ impl Index {
     ) -> Result<(u64, Vec<Fault>), StoreError> {
         let operation = "age validators";
         let (page, mut faults) = self.seen_validators(session, operation, cursor, slice).await?;
+        // Without the list this round ends; the next one begins anew.
         let Some((cursor, validators)) = page else { return Ok((0, faults)) };
         let fill = |round: &mut Round| {
             for (validator, _) in &validators {

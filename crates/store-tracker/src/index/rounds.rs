@@ -71,6 +71,7 @@ impl Answers {
     /// # Errors
     /// [`StoreError`] when the server as a whole fails.
     pub(super) fn take<T: FromRedisValue>(&mut self) -> Result<Option<T>, StoreError> {
+        // Kept for `fault`: some answers turn out to be malformed only after they are taken.
         self.last = self.keys.next().unwrap_or_default();
         self.replies.take(&self.last)
     }

@@ -43,7 +43,7 @@ pub enum Note {
         /// The epoch.
         epoch: u64,
     },
-    /// An epoch was met so late that its submissions are gone: it gets no batches.
+    /// An epoch was found so late that its submissions have expired: it gets no batches.
     Expired {
         /// The market.
         market: ContractAddress,

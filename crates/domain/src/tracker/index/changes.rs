@@ -56,6 +56,7 @@ impl Changes {
                 submission.steps.push((at, *to));
             }
             IndexEvent::ValidatorBatch { validator, epoch } => {
+                // The earliest time, since the store keeps the first batch of a validator for an epoch.
                 let first = self.epoch(epoch, at).validators.entry(validator.clone()).or_insert(at);
                 *first = (*first).min(at);
                 let signs = self.validators.entry(validator.clone()).or_default();

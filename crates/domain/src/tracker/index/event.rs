@@ -99,7 +99,7 @@ fn text(id: &[u8]) -> Result<&str, Unindexed> {
         return Err(Unindexed::TooLong);
     }
     let text = std::str::from_utf8(id).map_err(|_| Unindexed::Malformed)?;
-    // Ids become parts of keys, which people must be able to type.
+    // Ids become parts of keys, which an operator must be able to type.
     let reads = !text.is_empty() && !text.contains(|c: char| c.is_control() || c.is_whitespace());
     if reads { Ok(text) } else { Err(Unindexed::Malformed) }
 }

@@ -118,6 +118,7 @@ impl Machine for EpochState {
     fn after(self, from: Option<Self>) -> Move {
         match from {
             Some(from) if from == self => Move::Same,
+            // The order of the variants is the order of an epoch's life.
             Some(from) if from > self => Move::Backwards,
             _ => Move::Forward,
         }
@@ -258,6 +259,7 @@ impl ValidatorSigns {
     pub fn state(self, now: u64) -> ValidatorState {
         // 0 is never. A sign ahead of our clock counts as one of this moment.
         let within = |at: u64, limit| at > 0 && now.saturating_sub(at) <= limit;
+        // The batch first: a batch is a sign too, and says more than one.
         if within(self.batch, VALIDATOR_ACTIVE_FOR) {
             ValidatorState::Active
         } else if within(self.batch, VALIDATOR_ONLINE_FOR) {

@@ -74,7 +74,7 @@ async fn blocks_are_accepted_once_and_up_to_the_given_one() {
     assert!(error.contains("blocks 101 to 149 would be skipped"), "{error}");
     assert_eq!(accepted(&mut connection).await, Some(100), "nothing was changed");
 
-    // What was accepted already is passed over.
+    // Accepted blocks are skipped.
     let (code, summary, log) = run(&environment, &["--from", "50", "--to", "latest"]).await;
     assert_eq!(code, Some(0), "{log}");
     let height = world.height().await;
@@ -90,7 +90,7 @@ async fn a_stopped_backfill_says_where_and_resumes_there() {
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut connection = redis.connection().await.expect("a connection");
     let mut environment = following(redis.addr(), &world);
-    // Slow enough to be met on its way.
+    // Slow enough to be interrupted.
     environment.insert("STATE_TRACKER__COLLECTOR__RATE_LIMIT".to_owned(), "20".to_owned());
     let mut command = backfill(&environment, &["--from", "1", "--to", "latest"]);
     let child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn();
@@ -167,7 +167,7 @@ async fn nodes_are_asked_by_tls_and_their_certificates_verified() {
     let front =
         TlsFront::start(&authority.server().expect("made"), world.anvil.addr()).await.expect("a port");
     let folder = tempfile::tempdir().expect("a folder");
-    // What a command says that goes by this scheme and trusts this authority alone.
+    // The output of a command that uses this scheme and trusts this authority only.
     let dry = async |scheme: &str, trusted: &Authority, name: &str| {
         let file = folder.path().join(format!("{scheme} {name}.pem"));
         std::fs::write(&file, trusted.certificate()).expect("written");
@@ -196,7 +196,7 @@ async fn nodes_are_asked_by_tls_and_their_certificates_verified() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn old_blocks_are_accepted_up_to_the_given_one_too() {
     let world = World::new(36).await;
-    // A day and a half, of which all but the last half hour is read by its events alone.
+    // A day and a half; all but the last half hour is read by events only.
     world.anvil.mine_many(100, 1_200).await.expect("mined");
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut connection = redis.connection().await.expect("a connection");

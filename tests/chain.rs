@@ -1,5 +1,5 @@
-//! The whole service with a chain to follow, against a real node and a real Redis: what is left when it is killed again and
-//! again, what its readers see, and what its configuration refuses.
+//! The whole service with a chain to follow, against a real node and a real Redis: what repeated kills leave, what
+//! readers see, and what the configuration refuses.
 
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 
@@ -32,7 +32,7 @@ async fn followed(connection: &mut MultiplexedConnection, world: &World) {
     let head = Some((height, hash));
     wait_until(&format!("block {height} is accepted"), 4 * SOON, async || {
         let mut connection = connection.clone();
-        // In this order: what closes with the last block is to be seen.
+        // In this order, so that windows that the last block closes are seen.
         let accepted = checkpoint(&mut connection).await == head;
         let mut closed = false;
         for market in &world.contracts.markets {
@@ -55,7 +55,7 @@ async fn kill(process: &mut Process) {
     assert_eq!(process.exit_code().await, None);
 }
 
-/// What one process leaves that follows the chain as it is now, and is not disturbed.
+/// What one undisturbed process leaves that follows the present chain.
 async fn undisturbed(world: &World) -> Contents {
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut connection = redis.connection().await.expect("a connection");
@@ -76,7 +76,7 @@ async fn a_process_that_is_killed_again_and_again_leaves_what_one_leaves_that_is
     let environment = following(redis.addr(), &world);
     let mut process = Process::start(&environment).await;
     for kills in 1..=12 {
-        // Somewhere on its way, further on each time.
+        // Somewhere on the way, each time further.
         wait_until("it has got on", SOON, async || {
             checkpoint(&mut connection.clone()).await.is_some_and(|(number, _)| number >= 40 * kills)
         })
@@ -91,7 +91,7 @@ async fn a_process_that_is_killed_again_and_again_leaves_what_one_leaves_that_is
     assert_same(&world.left(&mut connection).await, &expected);
 }
 
-/// When the chain goes another way.
+/// The time of a reorganisation.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Moment {
     BeforeTheKill,
@@ -136,7 +136,7 @@ async fn a_process_that_is_killed_while_the_node_reorganises_leaves_what_the_fin
     world.grow_collected(70, &mut connection).await;
     followed(&mut connection, &world).await;
     stop(&mut process).await;
-    // One that was followed right before a kill may not have been told of.
+    // A reorganisation right before a kill may not have been logged.
     told += process.log.borrow().matches("followed a reorganisation").count();
     assert!(told > 20, "{told} reorganisations were met");
     let expected = undisturbed(&world).await;
@@ -307,7 +307,7 @@ async fn a_reorganisation_too_deep_to_follow_takes_neither_the_process_nor_its_d
         ("SUPERVISION__MAX_RESTARTS", "1"),
         ("SUPERVISION__BACKOFF_MAX", "100ms"),
         ("SUPERVISION__DEGRADED_RETRY_INTERVAL", "100ms"),
-        // What is mandatory would end the process now.
+        // A mandatory actor would end the process now.
         ("SUPERVISION__GIVE_UP_TIMEOUT", "1s"),
     ] {
         environment.insert(format!("STATE_TRACKER__{name}"), value.to_owned());

@@ -1,5 +1,5 @@
-//! The configuration as the binary handles it: exit codes, what it says and where. The environment of
-//! each process is cleared; no server is needed.
+//! The configuration as the binary handles it: exit codes, messages and where they go. The environment of each process
+//! is cleared; no server is needed.
 
 // Clippy's exception for tests leaves out the helpers of integration tests.
 #![allow(clippy::unwrap_used)]

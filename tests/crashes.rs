@@ -15,7 +15,7 @@ use testkit::{LiveRate, RedisServer, event_storm, run_live, wait_until};
 
 /// How often each actor is crashed.
 const CRASHES: u64 = 200;
-/// Events a second that the producers' storm publishes meanwhile.
+/// Events a second that a storm publishes meanwhile.
 const EVENTS_A_SECOND: u64 = 10_000;
 
 /// Where an actor is crashed: before it reads, with its work in hand, and when its work is committed but not

@@ -1,4 +1,4 @@
-//! The demo as its user meets it: what it shows, what it checks, and that nothing of it is left.
+//! The demo from its user's side: what it shows, what it checks, and that it leaves nothing behind.
 
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 
@@ -18,11 +18,11 @@ use tokio::{
     process::{Child, ChildStdout, Command},
 };
 
-/// Where the contracts of its two markets stand: the addresses follow from who puts them there.
+/// The addresses of its two markets: they follow from the account that deploys the contracts.
 const MARKETS: [&str; 2] =
     ["0xe7f1725E7734CE288F8367e1Bb143E90bb3F0512", "0x9fE46736679d2D9a65F0992F2272dE9f3c7fa6e0"];
 
-/// Starts the demo, which puts its files into this directory.
+/// Starts the demo with its files in this directory.
 fn start(arguments: &[&str], temporary: &Path, variables: &[(&str, &OsStr)]) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_state-tracker"));
     command.arg("demo").args(arguments).env("TMPDIR", temporary).envs(variables.iter().copied());
@@ -48,7 +48,8 @@ fn processes_with(word: &str) -> Vec<u32> {
     .collect()
 }
 
-/// Its servers and their guards name their directories, which are gone with them.
+/// Its servers and their guards, which name their directories on their command lines, are gone, and so are the
+/// directories.
 fn assert_nothing_is_left(temporary: &Path) {
     assert_eq!(std::fs::read_dir(temporary).expect("a directory").count(), 0, "files are left");
     assert_eq!(processes_with(temporary.to_str().expect("a name")), Vec::<u32>::new(), "processes are left");
@@ -69,7 +70,7 @@ async fn line_with(lines: &mut Shown, is_it: impl Fn(&str) -> bool) -> String {
     tokio::time::timeout(SOON, look).await.expect("the line comes")
 }
 
-/// All lines that are still to come.
+/// All remaining lines.
 async fn rest(lines: &mut Shown) -> String {
     let mut rest = String::new();
     while let Some(line) = lines.next_line().await.expect("read") {
@@ -85,7 +86,7 @@ fn number_before(text: &str, word: &str) -> u64 {
     before.split_whitespace().next_back().and_then(|number| number.parse().ok()).expect("a number")
 }
 
-/// The number behind it.
+/// The number behind this word.
 fn number_after(text: &str, word: &str) -> u64 {
     let (_, after) = text.rsplit_once(word).unwrap_or_else(|| panic!("`{word}` is missing in\n{text}"));
     after.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number")
@@ -108,12 +109,12 @@ async fn the_demo_checks_itself_through_crashes_and_reorganisations_and_leaves_n
     ] {
         assert!(text.contains(word), "`{word}` is missing in\n{text}");
     }
-    // The last screen: all that happened on the chain was followed and handed over.
+    // The last screen: everything on the chain was followed and handed over.
     let (_, last) = text.rsplit_once("state-tracker demo").expect("a screen");
     let head = number_after(last, "chain                    head ");
     assert!(number_after(last, "  checkpoint ") == head && number_after(last, "  lag ") == 0, "{last}");
     assert!(number_after(last, "  reorganisations ") >= 1, "{last}");
-    // An actor that crashes behind its write has not counted it.
+    // An actor that crashes after its write has not counted it.
     assert!(number_after(last, "  blocks accepted ") >= head / 2, "{last}");
     assert_eq!(last.matches("  windows                waiting 0  open 0  closed 0  ").count(), 2, "{last}");
     // Both markets have at least the epochs that were opened at the start, 5 s and 10 s later.

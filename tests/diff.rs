@@ -25,7 +25,7 @@ fn row<'a>(rows: &'a [Row], dataset: &str, field: &str) -> &'a Row {
     found.unwrap_or_else(|| panic!("no {dataset} {field} in {rows:#?}"))
 }
 
-/// Two epochs, one closed, with entries of others among the batches.
+/// Two epochs, one closed, with foreign entries among the batches.
 async fn produced(redis: &RedisServer) -> MarketProducer {
     let mut market = MarketProducer::new(producer(MARKETS[0]), &redis.url()).expect("producers");
     let now = unix_now();
@@ -123,7 +123,7 @@ async fn datasets_of_no_tracker_are_unexplained_and_nothing_is_changed() {
         "{batches:?}"
     );
 
-    // What was right when it was written, and what came since.
+    // Values that were right when written, and changes since then.
     market.open_epoch(9, now).await.expect("opened");
     let (explained, why) = put(json!({ "epochs_total": 2, "updated_at": now - 5 })).await;
     assert!(explained && why.contains("the timelines have 1 new entries since"), "{why}");

@@ -1,4 +1,4 @@
-//! `state-tracker doctor` against real servers: for each kind of fault a Redis that has it, and one that has none.
+//! `state-tracker doctor` against real servers: for each kind of fault a Redis with it, and one without.
 
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 
@@ -33,12 +33,12 @@ async fn run<T: FromRedisValue>(connection: &mut MultiplexedConnection, line: &s
     command.query_async(connection).await.expect("the command is right")
 }
 
-/// A server as it is recommended.
+/// A server with the recommended settings.
 fn recommended() -> RedisServerBuilder {
     RedisServer::builder().append_only(true).arg("appendfsync", "no")
 }
 
-/// The environment of a doctor, and of a service, for the one market.
+/// The environment of a doctor, and of a service, with one market.
 fn settings(redis: &RedisServer) -> BTreeMap<String, String> {
     let mut settings = environment(redis.addr());
     settings.insert("DATA_MARKET_ADDRESSES".to_owned(), MARKET.to_owned());
@@ -147,7 +147,7 @@ async fn everything(connection: &mut MultiplexedConnection) -> BTreeMap<String, 
     all
 }
 
-/// Runs `lines` on an empty server, and has it examined.
+/// Runs `lines` on an empty server, and runs the doctor on it.
 async fn examined(redis: &RedisServer, lines: &[String]) -> (Value, Option<i32>) {
     let mut connection = redis.connection().await.expect("a connection");
     run::<()>(&mut connection, "FLUSHALL").await;
@@ -257,7 +257,7 @@ async fn each_setting_of_a_server_that_harms_is_found() {
     }
     let failing = recommended().arg("enable-protected-configs", "yes").start().await.expect("a Redis server");
     let mut connection = failing.connection().await.expect("a connection");
-    // Nobody can write there.
+    // That server refuses writes.
     run::<()>(&mut connection, "CONFIG SET dir /proc").await;
     run::<()>(&mut connection, "BGSAVE").await;
     wait_until("the snapshot has failed", SOON, async || {
@@ -359,7 +359,7 @@ async fn another_writer_beside_a_tracker_is_found() {
     let redis = recommended().start().await.expect("a Redis server");
     let mut connection = redis.connection().await.expect("a connection");
     let mut settings = settings(&redis);
-    // So that the tracker leaves alone what the other one writes meanwhile.
+    // So that the tracker does not overwrite what the other program writes meanwhile.
     settings.insert("STATE_TRACKER__INTERVALS__SUMMARY".to_owned(), "1h".to_owned());
     let service = common::service(&settings).await;
     common::have_settled(&service, MARKET).await;

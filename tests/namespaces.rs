@@ -1,5 +1,4 @@
-//! Where a service reads and writes, as its configuration says: a shadow beside a running original, and a second
-//! namespace for priorities.
+//! Configured places of reading and writing: a shadow beside a running original, and a second namespace for priorities.
 
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 
@@ -20,8 +19,8 @@ async fn run<T: FromRedisValue>(
     redis::cmd(name).arg(arguments).query_async(connection).await.expect("the command is right")
 }
 
-/// A market on which a tracker finds everything that it would change: a timeline with something old, a state without
-/// its count, priorities that expire, a gap.
+/// A market with everything that a tracker would change: a timeline with an old entry, a state without its count,
+/// priorities that expire, a gap.
 async fn fill(redis: &RedisServer, connection: &mut MultiplexedConnection) {
     let (now, market) = (unix_now(), MARKETS[0]);
     let mut producers = MarketProducer::new(producer(market), &redis.url()).expect("producers");
@@ -71,7 +70,7 @@ async fn a_shadow_shows_every_dataset_under_its_prefix_and_changes_nothing_outsi
     after.retain(|name, _| !name.starts_with("shadow:"));
     assert!(after == before, "before: {:?}\nafter: {:?}", before.keys(), after.keys());
 
-    // The same without a prefix does change all of that: the comparison sees what it shall see.
+    // The same without a prefix changes all of that, so the comparison can fail.
     let service = common::service(&settings).await;
     wait_until("the timeline is pruned", SOON, async || {
         let old = (key(market, "metrics:epochs:timeline"), "open:0");

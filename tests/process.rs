@@ -1,4 +1,4 @@
-//! The process as its operator meets it: endpoints, probes, signals.
+//! The process from its operator's side: endpoints, probes, signals.
 
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 
@@ -100,7 +100,7 @@ async fn a_signal_stops_the_process_in_order_with_exit_code_0() {
     }
 }
 
-/// An environment in which what goes wrong does so fast.
+/// An environment in which failures take effect fast.
 #[cfg(feature = "failure-points")]
 fn impatient(redis: &RedisServer, failure: &str) -> std::collections::BTreeMap<String, String> {
     let mut environment = environment(redis.addr());
@@ -174,7 +174,7 @@ async fn an_actor_that_hangs_does_not_keep_the_process_from_stopping() {
         process.signal("TERM").await;
         if second_signal {
             let mut log = process.log.clone();
-            // What it gives holds a lock on the log, and is let go at once.
+            // The borrow locks the log, so it is dropped at once.
             let stopping = log.wait_for(|log| log.contains("stopping"));
             let stopping = tokio::time::timeout(common::SOON, stopping).await.is_ok();
             assert!(stopping, "{}", *process.log.borrow());
@@ -214,7 +214,7 @@ async fn an_actor_that_never_yields_does_not_keep_the_process_from_stopping() {
         let log = process.log.clone();
         let logs = async |what: &str, found: &dyn Fn(&str) -> bool| {
             let mut log = log.clone();
-            // What it gives holds a lock on the log, and is let go at once.
+            // The borrow locks the log, so it is dropped at once.
             let found = log.wait_for(|log| log.lines().any(found));
             let found = tokio::time::timeout(common::SOON, found).await.is_ok_and(|found| found.is_ok());
             assert!(found, "{what}: {}", *log.borrow());

@@ -1,4 +1,4 @@
-//! Another configuration while the process runs: SIGHUP.
+//! A new configuration while the process runs: SIGHUP.
 
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 
@@ -11,7 +11,7 @@ use redis::aio::MultiplexedConnection;
 use serde_json::Value;
 use testkit::{Emission, MarketProducer, RedisServer, wait_until, world::World};
 
-/// A process whose markets stand in a file.
+/// A process whose markets are listed in a file.
 async fn process(redis: &RedisServer, file: &Path) -> Process {
     let mut environment = environment(redis.addr());
     environment.remove("DATA_MARKET_ADDRESSES");
@@ -40,12 +40,12 @@ async fn generations(process: &Process) -> BTreeMap<String, u64> {
 async fn reload(process: &Process, said: &str) {
     process.signal("HUP").await;
     let mut log = process.log.clone();
-    // What it gives holds a lock on the log, and is let go at once.
+    // The borrow locks the log, so it is dropped at once.
     let told = tokio::time::timeout(SOON, log.wait_for(|log| log.contains(said))).await.is_ok();
     assert!(told, "{said:?} is not in the log:\n{}", *process.log.borrow());
 }
 
-/// Whether somebody listens on the channel of a market.
+/// Whether the channel of a market has a subscriber.
 async fn is_heard(connection: &mut MultiplexedConnection, market: &str) -> bool {
     let channel = common::key(market, "state:change");
     let counts: Vec<(String, u64)> =
@@ -81,7 +81,7 @@ async fn markets_come_and_go_at_sighup_and_no_other_actor_notices() {
         "{before:?} {both:?}"
     );
 
-    // Its own settings make it begin anew, and it goes on where it was.
+    // Its own settings restart it, and it continues where it was.
     write(&file, &[first, second], &format!("[markets.{second:?}]\npriority.protocol = \"0xother\"\n"));
     reload(&process, &format!("replaced\":\"[\\\"{second}\\\"]")).await;
     other.finish_epoch(2, 3).await.expect("written");

@@ -1,5 +1,4 @@
-//! Listener and indexer in a tree of their own, against a real server: what stands in the index after events, crashes,
-//! outages and storms.
+//! Listener and indexer in a private tree, against a real server: the index after events, crashes, outages and storms.
 
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 
@@ -35,7 +34,7 @@ struct Tracker {
     services: Services,
 }
 
-/// How a tracker is set up.
+/// The set-up of a tracker.
 struct Setup {
     markets: Vec<&'static str>,
     namespaced: bool,
@@ -127,7 +126,7 @@ impl Tracker {
         self.metric(&format!("state_tracker_index_events_total{{outcome=\"{outcome}\"}}"))
     }
 
-    /// How often Redis kept the indexer from writing.
+    /// How often Redis refused a write of the indexer.
     fn failed_commits(&self) -> f64 {
         let text = self.services.telemetry.render().expect("metrics");
         let lines = text.lines().filter(|line| {
@@ -142,7 +141,7 @@ impl Tracker {
     }
 }
 
-/// Publishes events; all are delivered to the server when it returns.
+/// Publishes events; the server has received all of them when it returns.
 async fn publish(connection: &mut MultiplexedConnection, channel: &str, events: &[Vec<u8>]) {
     for chunk in events.chunks(1000) {
         let mut pipeline = redis::pipe();
@@ -161,7 +160,7 @@ async fn members(connection: &mut MultiplexedConnection, key: &str) -> BTreeSet<
     redis::cmd("SMEMBERS").arg(key).query_async(connection).await.expect("a set")
 }
 
-/// What the events say, told without the code under test: the sets of states and two of the relations.
+/// The expected index, computed without the code under test: the sets of states and two of the relations.
 #[derive(Default)]
 struct Truth {
     epochs: BTreeMap<u64, usize>,
@@ -175,7 +174,7 @@ impl Truth {
         let (epoch_steps, submission_steps) =
             (["open", "closed", "local", "aggregated"], ["received", "validated", "finalized"]);
         for epoch in 1..=epochs {
-            // Not every epoch comes to its end, and not in order.
+            // Not every epoch is completed, and not in order.
             let last = (epoch % 4) as usize;
             for step in 0..=last {
                 let step = if epoch % 3 == 0 { last - step } else { step };
@@ -267,7 +266,7 @@ async fn a_message_that_brings_the_indexer_down_again_and_again_becomes_a_dead_l
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut connection = redis.connection().await.expect("a connection");
     let tracker = Tracker::start(redis.url(), Setup::default()).await;
-    // The first time it may have been taken with others, and nobody is charged; then alone, twice.
+    // At first it may be taken with others, and no message is charged; then alone, twice.
     tracker.tree.failure_points().arm("indexer::before_commit", "indexer", Fault::Panic, When::Times(3));
     publish(&mut connection, COMMON, &bytes(&["epoch:open:1"])).await;
     wait_until("it is given up on", SOON, async || {
@@ -287,7 +286,7 @@ async fn a_connection_that_breaks_again_and_again_loses_no_event_that_was_heard_
     let mut connection = redis.connection().await.expect("a connection");
     let proxy = FaultProxy::start(redis.addr()).await.expect("a proxy");
     let tracker = Tracker::start(redis.url_at(proxy.addr()), Setup::default()).await;
-    // Held in the mailbox until it has been heard, then through an outage.
+    // Held in the mailbox until all events are received, then through an outage.
     tracker.tree.failure_points().arm(
         "indexer::before_commit",
         "indexer",
@@ -354,7 +353,7 @@ async fn a_full_mailbox_drops_the_oldest_with_their_number_and_the_listener_does
     })
     .await;
     assert!(tracker.tree.kill("indexer"), "it hangs");
-    // The last message that came is indexed, and tells of the holes before it.
+    // The last message is indexed, and reports the gaps before it.
     wait_until("every event is indexed or counted as dropped", SOON, async || {
         tracker.events("indexed") + tracker.events("dropped") == all
     })

@@ -1,5 +1,5 @@
-//! What the whole-process tests share: a service in this process or as a process of its own, against real
-//! servers, and the datasets as a reader finds them.
+//! Shared by the tests of the whole service: a service in this process or in its own, against real servers, and the
+//! datasets as readers find them.
 
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, clippy::expect_used)] // Each test binary uses its part.
 
@@ -140,8 +140,8 @@ pub fn actor(service: &Service, path: &str) -> ActorHealth {
         .unwrap_or_else(|| panic!("no actor {path}"))
 }
 
-/// Waits until a market's actors have nothing more to write before their intervals are over: the look that the
-/// subscription asked for is settled, and with it the pass.
+/// Waits until a market's actors have nothing more to write before their next interval: the message of the subscription
+/// is settled, and its pass with it.
 pub async fn have_settled(service: &Service, market: &str) {
     let is_settled = |name: &str| {
         let mailbox = actor(service, &format!("markets/{market}/{name}")).mailbox.expect("it has a mailbox");
@@ -151,7 +151,7 @@ pub async fn have_settled(service: &Service, market: &str) {
     wait_until("the market's actors have settled", SOON, async || are_settled()).await;
 }
 
-/// The paths of all actors that are no supervisors.
+/// The paths of all actors except supervisors.
 pub fn workers(service: &Service) -> Vec<String> {
     service.tree().health().into_iter().filter(|actor| !actor.supervisor).map(|actor| actor.path).collect()
 }
@@ -162,7 +162,7 @@ pub fn generations_without(service: &Service, path: &str) -> BTreeMap<String, u6
     others.map(|actor| (actor.path, actor.generation)).collect()
 }
 
-/// A service as a process of its own.
+/// A service in its own process.
 pub struct Process {
     pub child: Child,
     pub metrics: SocketAddr,
@@ -241,8 +241,8 @@ pub async fn get(address: SocketAddr, path: &str) -> (u16, String) {
     (status, body.to_owned())
 }
 
-/// A port on which nothing listens, for a server that shall be there later: one that a server of ours has just left,
-/// below the ports that the system gives to clients.
+/// A port on which nothing listens, for a server that starts later: a port that a private server has just left, below
+/// the ports that the system gives to clients.
 pub async fn free_port() -> u16 {
     RedisServer::start().await.expect("a Redis server").port()
 }

@@ -1,4 +1,4 @@
-//! `doctor` where Redis is more than one server: each node is looked at, and findings name it.
+//! `doctor` with more than one Redis server: each node is examined, and findings name it.
 
 use redis::cmd;
 use state_tracker::{
@@ -17,7 +17,7 @@ async fn examined(environment: &Environment) -> Report {
     examine(scope).await.expect("Redis answers")
 }
 
-/// Check and object of what was found, notes left out.
+/// Check and object of each finding, without notes.
 fn found(report: &Report) -> Vec<(&'static str, String)> {
     let findings = report.findings.iter().filter(|finding| finding.severity != Severity::Note);
     let mut found: Vec<_> = findings.map(|finding| (finding.check, finding.object.clone())).collect();
@@ -62,7 +62,7 @@ async fn every_node_of_a_cluster_and_its_keys_are_examined() {
     for node in 0..3 {
         all += cluster.keys(node).await.expect("keys").len() as u64;
     }
-    // Keys come and go under a service at work; those of every node are a good deal more than those of any.
+    // A running service adds and removes keys; all nodes together have far more than any one node.
     assert!(healthy.keys.complete && healthy.keys.examined * 10 > all * 9, "{:?} of {all}", healthy.keys);
     service.stop().await;
 
@@ -111,7 +111,7 @@ async fn master_replica_and_sentinels_are_examined() {
     ];
     let report = examined(&environment).await;
     assert_eq!((found(&report), report.exit_code().code), (wanted, 4), "{:#?}", report.findings);
-    // With one of three left no failover can be agreed on, which those that are left know after a moment.
+    // One sentinel of three can't agree on a failover, which the remaining one notices after a moment.
     group.sentinels()[1].kill_hard().expect("killed");
     let left = group.addrs()[0].to_string();
     testkit::wait_until("the last sentinel says so", SOON, async || {

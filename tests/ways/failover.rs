@@ -1,4 +1,4 @@
-//! Masters that change and slots that move under a running service, in plain text and by TLS.
+//! Masters that change and slots that move under a running service, in plain text and over TLS.
 
 use std::time::Duration;
 
@@ -12,18 +12,19 @@ use crate::common::{
     self, MARKETS, PROTOCOL, SOON, get, have_settled, key, producer, service, shown, written,
 };
 
-/// With these no interval helps: what happens in time, an event or a new subscription has caused.
+/// Intervals too long to matter: whatever happens in time was caused by an event or a new subscription.
 const NO_POLLING: [(&str, &str); 2] =
     [("STATE_TRACKER__INTERVALS__SUMMARY", "1h"), ("STATE_TRACKER__INTERVALS__CURRENT_EPOCH", "1h")];
 
-/// How long it may take, once the servers have agreed on the new master, until the subscription stands and the
-/// datasets are right: what was under way may take all of its time, then there is a pause, then a connection is made.
+/// How long it may take, once the servers have agreed on the new master, until the subscription is made and the
+/// datasets are right: a command under way may use all of its timeout, then there is a pause, then a connection is
+/// made.
 fn limit(environment: &Environment) -> Duration {
     let redis = Config::load(None, environment.clone()).expect("an allowed configuration").config.redis;
     redis.command_timeout + redis.reconnect_max_interval + redis.connect_timeout
 }
 
-/// How many listen for events at this server.
+/// The number of subscribers at this server.
 async fn listeners(server: &RedisServer) -> u64 {
     let mut connection = server.connection().await.expect("a connection");
     let mut ask = cmd("PUBSUB");
@@ -105,7 +106,7 @@ async fn a_failover_of_the_sentinels_moves_subscription_and_datasets_within_its_
     let service = service(&environment).await;
     reaches(group.master(), &market.truth()).await;
     have_settled(&service, MARKETS[0]).await;
-    // No interval tells the summary of this one; only the new subscription can.
+    // No interval updates the summary for this one; only the new subscription does.
     market.finish_epoch(2, 3).await.expect("written");
     let mut old = group.master().connection().await.expect("a connection");
     let summary = common::summary(&mut old, MARKETS[0]).await.expect("a summary");

@@ -1,4 +1,4 @@
-//! What the tests of the actors share: what every actor works with, at a server of one's own.
+//! What the tests of the actors share: the services of actors, at a private server.
 
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 
@@ -9,7 +9,7 @@ use redis::IntoConnectionInfo;
 use store_redis::{RedisSettings, Store};
 use supervision::Clock;
 
-/// The services of a tree at the server of this URL, which has this long to answer.
+/// The services of a tree at the server of this URL, with this command timeout.
 pub(crate) fn services(url: &str, answers_within: Duration, rhythm: Rhythm, clock: &Clock) -> Services {
     let settings = RedisSettings {
         servers: url.into_connection_info().expect("a URL").into(),
@@ -24,7 +24,7 @@ pub(crate) fn services(url: &str, answers_within: Duration, rhythm: Rhythm, cloc
     Services::new(store, telemetry, rhythm, "validator1".to_owned(), clock)
 }
 
-/// A pass at this interval, statistics and measurement as by default.
+/// A pass at this interval; statistics and measurement window as by default.
 pub(crate) fn rhythm(every: Duration) -> Rhythm {
     Rhythm {
         summary: every,

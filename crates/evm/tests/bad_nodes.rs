@@ -1,5 +1,5 @@
-//! Nodes that fail, lag and lie, in front of a real one: each fault is counted by its kind, the node at fault set
-//! aside, and no block skipped.
+//! Nodes that fail, lag or answer wrongly, in front of a real one: each fault is counted by its kind, the faulty node
+//! is set aside, and no block is skipped.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
 mod support;
@@ -24,14 +24,14 @@ async fn behind_a_proxy(releases: u64) -> (Chain, RpcProxy) {
     (chain, proxy)
 }
 
-/// Reads all through a node at fault and a good one; returns the source.
+/// Reads all blocks through a faulty node and a good one; returns the source.
 async fn read_through(fault: RpcFault) -> Source {
     let (chain, bad) = behind_a_proxy(3).await;
     bad.set(fault.clone());
     let mut config = chain.config(&[&bad.url(), &chain.anvil.url()]);
     config.chain_id = Some(31_337);
     config.max_answer = 1 << 20;
-    // Only a node that never answers is to feel it.
+    // Only a node that never answers reaches it.
     if fault == RpcFault::Silent {
         config.request_timeout = Duration::from_millis(500);
     }
@@ -216,7 +216,7 @@ async fn a_lagging_node_is_passed_over_and_is_no_reorganisation() {
     let alone = chain.source(&[&lagging.url()]);
     let next = alone.next(&last, deadline()).await.unwrap();
     assert!(matches!(next, Next::NotYet { head } if head.number == 4), "{next:?}");
-    // Once it has caught up it counts again.
+    // Once it has caught up it is used again.
     lagging.clear();
     wait_until("the node to be seen caught up", PATIENCE, async || {
         source.head(deadline()).await.unwrap();
@@ -277,7 +277,7 @@ async fn another_node_takes_over_when_one_dies_and_no_block_is_missed() {
 #[tokio::test]
 async fn an_error_names_method_and_node_and_never_the_nodes_credentials() {
     let chain = Chain::start().await;
-    // Nobody listens at the port of a proxy that is gone.
+    // Nothing listens at the port of a dropped proxy.
     let gone = RpcProxy::start(chain.anvil.addr()).await.unwrap().url();
     for url in [
         gone.replace("http://", "http://user:hunter2@") + "/key-4711?token=4711",

@@ -195,7 +195,7 @@ async fn a_view_of_an_address_without_a_contract_says_what_to_check() {
     for part in ["eligibleNodesForDay", "00cc", "answered nothing", "check that the address"] {
         assert!(error.to_string().contains(part), "{error}");
     }
-    // A contract of another kind reverts; that is no node's fault, and no other is asked.
+    // A contract of another kind reverts; no node is at fault, so no other node is asked.
     let market = chain.market().parse().unwrap();
     let mut config = chain.config(&[&chain.anvil.url()]);
     config.contracts.protocol_state = market;
@@ -222,7 +222,7 @@ async fn nothing_takes_longer_than_its_deadline() {
     assert!(matches!(error, ChainError::NoAnswer { .. }), "{error}");
     assert!(started.elapsed() >= Duration::from_millis(250) && started.elapsed() < Duration::from_secs(15));
     chain.anvil.resume().unwrap();
-    // That the caller had no time says nothing about the node.
+    // A caller without time says nothing about the node.
     assert_eq!(source.status()[0].fault, None);
     next_block(&source, &genesis).await;
 }

@@ -1,4 +1,4 @@
-//! The ledger's own keys: of another version, of another type, damaged, gone, or with the script forgotten.
+//! The ledger's own keys: of another version, of another type, damaged, lost, or with a forgotten script.
 
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 
@@ -11,7 +11,7 @@ use store_redis::ErrorKind;
 use store_tracker::Reach;
 
 const PARTS: [&str; 7] = ["open", "sealed", "sums", "meta", "opened", "aggregated", "included"];
-/// Those that are only met when writing.
+/// The keys that are used only when writing.
 const TIMES: [&str; 3] = ["opened", "aggregated", "included"];
 
 /// Everything that Redis holds under the ledger's names, and whether there is a summary.
@@ -70,7 +70,7 @@ async fn a_ledger_key_of_another_type_is_an_error_and_never_a_wrong_total() {
             market.open_epoch(2, NOW).await.expect("opened");
             market.submit(2, 3, NOW).await.expect("submitted");
             let before = tracker.full(NOW + 1).await;
-            // The inputs are gone: only the ledger knows.
+            // The inputs have expired: only the ledger knows.
             scene.del(&[key("epoch:2:submissions:ids")]).await;
             finished_epoch(&mut market, 3, 5, NOW + 1).await;
             let name = ledger(part);
@@ -83,14 +83,14 @@ async fn a_ledger_key_of_another_type_is_an_error_and_never_a_wrong_total() {
             assert_eq!(error.kind, ErrorKind::WrongType, "{part}: {error}");
             let mut now = dump(&mut scene).await;
             if TIMES.contains(&part) {
-                // The dataset is of what was read, which is right.
+                // The dataset is computed from what was read, and is right.
                 for dataset in ["dashboard:summary", "stats:current"] {
                     now.insert(key(dataset), kept[&key(dataset)].clone());
                 }
                 now.insert(ledger("meta"), kept[&ledger("meta")].clone());
             }
             assert_eq!(now, kept, "{part}, {reach:?}: nothing may change");
-            // Put back, everything is as it was, and nothing was counted in part.
+            // With the key restored everything is as before, and nothing was counted in part.
             scene.run::<()>("RENAME", &["kept", name.as_str()]).await;
             let after = tracker.full(NOW + 3).await;
             assert_eq!(after.totals(), written(&market.truth()), "{part}, before {:?}", before.totals());
@@ -215,7 +215,7 @@ async fn a_lost_part_of_the_ledger_is_an_error_and_its_epochs_are_not_counted_ag
                 "{error}"
             );
         }
-        // As the error says: without the rest of it the ledger is made anew.
+        // As the error says: after its other keys are deleted, the ledger is created anew.
         scene.del(&PARTS.map(ledger)).await;
         assert_eq!(tracker.full(NOW + 2).await.totals(), written(&market.truth()));
     }

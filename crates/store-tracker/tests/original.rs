@@ -1,4 +1,4 @@
-//! What is read for the original's datasets, beside what its records show (`actors/tests/original.rs`).
+//! The inputs of the original's datasets, beyond its recorded outputs (`actors/tests/original.rs`).
 
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 

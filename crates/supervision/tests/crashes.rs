@@ -1,4 +1,4 @@
-//! Panics in every place of an actor's life, in supervisors and in the root: what is recorded, what goes on.
+//! Panics at every stage of an actor's life, in supervisors and in the root: what is recorded, and what continues.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
 mod common;
@@ -122,7 +122,7 @@ async fn a_panic_during_the_stop_ends_its_actor_and_keeps_its_messages() {
     };
     let (report, ()) = tokio::join!(tree.stop(MINUTE), stopping);
     assert_eq!((&report.outcome, report.left_behind), (&Outcome::Stopped, 0));
-    // Nobody comes back while the tree stops: its messages are neither lost nor handled.
+    // No actor restarts while the tree stops: its messages are neither lost nor handled.
     let health = record(&tree, "staged");
     assert_eq!((health.state, health.generation), (State::Stopped, 1));
     let stats = mailbox.stats();
@@ -143,7 +143,7 @@ impl Actor for Blocker {
     }
 }
 
-/// A group whose workers wait at a gate in the middle of each message.
+/// A group whose workers wait at a gate while they handle a message.
 struct Gated {
     gate: Arc<Semaphore>,
 }
@@ -241,7 +241,7 @@ async fn a_root_that_panics_ends_the_tree_and_leaves_nobody_waiting() {
     let children = vec![Child::supervisor("group", vec![gated]), calm("other", &other).policy(quick())];
     let tree = start(&clock, children).await;
     all_run(&tree).await;
-    // One in hand, one that waits, one for which there is no room.
+    // One in flight, one waiting in the mailbox, one without room.
     let address = mailbox.address("test", Overflow::Wait);
     for number in 0..2 {
         address.send(job(number)).await.expect("accepted");
@@ -406,7 +406,7 @@ async fn counters_add_up_over_the_generations() {
     assert_eq!(health.exits(ExitKind::Stopped), 1);
 }
 
-/// Ends over each message, as its number says.
+/// Ends at each message in the way of its number.
 struct EndsSomehow;
 
 impl Actor for EndsSomehow {

@@ -1,4 +1,4 @@
-//! The keys that others read, literally as the contract with them has it.
+//! The keys that other programs read, literally as documented.
 
 use serde_json::{Value, json};
 use store_collector::MarketTables;
@@ -12,7 +12,7 @@ async fn json(chain: &mut Chain, command: &str, key: &str) -> Option<Value> {
     text.map(|text| serde_json::from_str(&text).expect("JSON"))
 }
 
-/// Whether a key expires within so many seconds, and not much before.
+/// Whether a key expires within this many seconds, and not much before.
 async fn lives(chain: &mut Chain, key: &str, seconds: i64) {
     let left: i64 = chain.scene.run("TTL", key).await;
     assert!((seconds - 60..=seconds).contains(&left), "{key} lives for {left} s, not {seconds}");

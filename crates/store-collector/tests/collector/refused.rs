@@ -1,4 +1,4 @@
-//! What is refused as a whole: keys of another type, and another chain.
+//! Writes that are refused as a whole: keys of another type, and another chain.
 
 use redis::IntoConnectionInfo;
 use store_collector::Outcome;
@@ -29,7 +29,7 @@ async fn a_key_of_another_type_is_named_and_nothing_at_all_is_written() {
         let events = vec![released(MARKET, 9, 4), submitted(MARKET, 9, "cid", 4), day(MARKET, 2, 5)];
         let stretch = blocks(&after, 5, 0, events);
         let notes = after.accept(&stretch, &chain.rules).expect("accepted");
-        // What stood there is kept aside.
+        // The old value is put aside.
         let stood: bool = chain.scene.run("EXISTS", &key).await;
         if stood {
             chain.scene.run::<()>("RENAME", &[&key, "aside"]).await;
@@ -117,7 +117,7 @@ async fn a_node_of_a_cluster_is_refused_though_it_was_named_as_a_single_server()
 
 #[tokio::test]
 async fn a_server_that_takes_no_writes_is_an_error_and_never_done() {
-    // A replica; one whose memory is full. What it says, and how it is mended.
+    // A replica, and a server whose memory is full: the error, and the remedy.
     for (spoil, mend, kind, said) in [
         ("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE", ErrorKind::ReadOnly, "read only replica"),
         ("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0", ErrorKind::Refused, "maxmemory"),

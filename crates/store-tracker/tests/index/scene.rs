@@ -16,7 +16,7 @@ pub(crate) const WEEK: u64 = 7 * 86_400;
 pub(crate) const CID: &str = "QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWKPbdG";
 pub(crate) const PEER: &str = "12D3KooWD3bfmNbuuuVCYwkjnFt3ukm3qaB3hDED3peHHXawvRAi";
 
-/// Everything there is in Redis, but for times of expiry.
+/// All of Redis without expiry times.
 pub(crate) type Dump = BTreeMap<String, BTreeSet<String>>;
 
 pub(crate) struct Indexing {
@@ -45,7 +45,7 @@ impl Indexing {
         self.store.session("test").await.expect("a session")
     }
 
-    /// Applies events that were heard at `at`.
+    /// Applies events that were received at `at`.
     pub(crate) async fn hear(&self, at: u64, events: &[&str]) -> Indexed {
         apply(&self.store, &self.index, at, events).await
     }

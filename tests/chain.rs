@@ -100,7 +100,7 @@ enum Moment {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_that_is_killed_while_the_node_reorganises_leaves_what_the_final_chain_leaves() {
+async fn kills_during_reorganisations_leave_what_the_final_chain_leaves() {
     let mut world = World::new(14).await;
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut connection = redis.connection().await.expect("a connection");
@@ -220,7 +220,7 @@ async fn an_epoch_that_the_chain_released_is_current_before_a_producer_has_writt
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn where_chain_and_producers_tell_of_an_epoch_its_dataset_is_what_producers_alone_make_it() {
+async fn producers_win_over_the_chain_in_the_dataset_of_the_current_epoch() {
     let mut world = World::new(15).await;
     let redis = RedisServer::start().await.expect("a Redis server");
     let connection = redis.connection().await.expect("a connection");
@@ -296,7 +296,7 @@ async fn without_a_node_the_service_is_not_ready_and_its_datasets_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reorganisation_too_deep_to_follow_takes_neither_the_process_nor_its_datasets_down() {
+async fn a_too_deep_reorganisation_stops_neither_the_process_nor_its_datasets() {
     let mut world = World::new(14).await;
     world.grow(30).await;
     let redis = RedisServer::start().await.expect("a Redis server");

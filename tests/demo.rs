@@ -93,7 +93,7 @@ fn number_after(text: &str, word: &str) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_demo_checks_itself_through_crashes_and_reorganisations_and_leaves_nothing_behind() {
+async fn the_demo_passes_its_own_checks_through_crashes_and_leaves_nothing_behind() {
     let temporary = tempfile::tempdir().expect("a directory");
     let (code, text, errors) = end(start(&["--check", "--for", "14s"], temporary.path(), &[])).await;
     assert_eq!(code, Some(0), "{text}\n{errors}");

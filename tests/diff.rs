@@ -40,7 +40,7 @@ async fn produced(redis: &RedisServer) -> MarketProducer {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fresh_datasets_of_a_tracker_are_explained_and_the_habits_of_the_original_are_named() {
+async fn differences_are_explained_and_faults_of_the_original_are_named() {
     let redis = RedisServer::start().await.expect("a Redis server");
     let environment = environment(redis.addr());
     let market = produced(&redis).await;

@@ -29,7 +29,7 @@ async fn members(connection: &mut MultiplexedConnection, key: &str) -> BTreeSet<
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_index_follows_the_producers_through_crashes_of_the_indexer_that_no_sibling_notices() {
+async fn the_index_stays_right_through_crashes_that_no_sibling_notices() {
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut connection = redis.connection().await.expect("a connection");
     for namespaced in [false, true] {

@@ -191,7 +191,7 @@ async fn datasets(redis: &RedisServer, market: &str) -> serde_json::Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redis_that_hangs_across_passes_empties_no_dataset_is_counted_by_kind_and_told_once_a_minute() {
+async fn a_hanging_redis_empties_no_dataset_and_is_logged_once_a_minute_by_kind() {
     let redis = RedisServer::start().await.expect("a Redis server");
     let market = one_epoch(&redis, MARKETS[0]).await;
     let other = one_epoch(&redis, MARKETS[1]).await;

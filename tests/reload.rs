@@ -102,7 +102,7 @@ async fn markets_come_and_go_at_sighup_and_no_other_actor_notices() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_configuration_with_errors_changes_nothing_and_other_settings_wait_for_a_restart() {
+async fn a_faulty_configuration_changes_nothing_and_other_settings_need_a_restart() {
     let redis = RedisServer::start().await.expect("a Redis server");
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("config.toml");
@@ -133,7 +133,7 @@ async fn markets_from_the_environment_stay_at_sighup_and_the_log_says_why() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_chain_is_followed_for_a_market_that_comes_at_sighup_and_no_longer_for_one_that_goes() {
+async fn at_sighup_the_chain_is_followed_for_the_new_markets_and_no_others() {
     let world = World::new(41).await;
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut connection = redis.connection().await.expect("a connection");

@@ -129,7 +129,7 @@ async fn dropped(process: &Process) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_listener_that_hangs_in_a_storm_holds_as_much_as_is_set_and_what_was_missed_is_made_up_for() {
+async fn a_listener_that_hangs_in_a_storm_keeps_its_limit_and_datasets_catch_up() {
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut market = MarketProducer::new(producer(MARKETS[0]), &redis.url()).expect("producers");
     let mut environment = without_polling(&redis);

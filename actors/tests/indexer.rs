@@ -262,7 +262,7 @@ async fn after_a_storm_with_two_hundred_crashes_the_index_says_what_the_events_s
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_message_that_brings_the_indexer_down_again_and_again_becomes_a_dead_letter_and_no_other() {
+async fn only_the_message_that_keeps_crashing_the_indexer_is_dead_lettered() {
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut connection = redis.connection().await.expect("a connection");
     let tracker = Tracker::start(redis.url(), Setup::default()).await;
@@ -281,7 +281,7 @@ async fn a_message_that_brings_the_indexer_down_again_and_again_becomes_a_dead_l
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_that_breaks_again_and_again_loses_no_event_that_was_heard_and_charges_none() {
+async fn a_connection_that_keeps_breaking_loses_and_charges_no_received_event() {
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut connection = redis.connection().await.expect("a connection");
     let proxy = FaultProxy::start(redis.addr()).await.expect("a proxy");

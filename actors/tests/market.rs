@@ -140,7 +140,7 @@ async fn totals_reach(redis: &RedisServer, truth: &Truth) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_forgets_the_scripts_again_and_again_costs_no_epoch_no_pass_and_no_crash() {
+async fn a_server_that_keeps_forgetting_scripts_costs_no_epoch_pass_or_crash() {
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut market = producer(&redis);
     let tracker = Tracker::start(&redis, rhythm(), SOON).await;
@@ -302,7 +302,7 @@ async fn a_connection_that_breaks_at_any_moment_of_a_pass_loses_and_doubles_noth
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_field_that_can_not_be_read_keeps_its_last_good_value_through_a_crash_and_is_null_in_the_end() {
+async fn an_unreadable_field_keeps_its_value_through_a_crash_and_is_null_at_last() {
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut market = producer(&redis);
     run(&redis, &["LPUSH", &key("submissionQueue"), "a", "b", "c", "d"]).await;

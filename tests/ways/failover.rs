@@ -96,7 +96,7 @@ async fn sentinels_and_masters_that_talk_tls_and_ask_for_our_certificate_are_fol
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_failover_of_the_sentinels_moves_subscription_and_datasets_within_its_limit_without_polling() {
+async fn a_failover_moves_subscription_and_datasets_in_time_without_polling() {
     let mut group = Sentinels::start(Some("secret"), Some("other")).await.expect("sentinels");
     let mut environment = by_sentinels(&group);
     set(&mut environment, &NO_POLLING);
@@ -140,7 +140,7 @@ async fn a_failover_of_the_sentinels_moves_subscription_and_datasets_within_its_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_death_of_the_node_that_is_listened_to_moves_subscription_and_datasets_without_polling() {
+async fn the_death_of_the_subscribed_node_moves_subscription_and_datasets() {
     let mut cluster = RedisCluster::start(3).await.expect("a cluster");
     let mut market = MarketProducer::to_cluster(producer(MARKETS[0]), cluster.client());
     let mut environment = by_cluster(&cluster);
@@ -231,7 +231,7 @@ async fn a_cluster_is_served_while_its_slots_move() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cluster_that_talks_tls_and_asks_for_our_certificate_is_served_while_its_slots_move() {
+async fn a_cluster_with_mutual_tls_is_served_while_its_slots_move() {
     let ours = Identity::new();
     let cluster = RedisCluster::start_with(3, Some("secret"), Some(ours.tls.clone())).await;
     let cluster = cluster.expect("a cluster");

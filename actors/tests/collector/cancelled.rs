@@ -189,7 +189,7 @@ async fn a_stop_in_any_phase_leaves_nothing_half_done_and_the_next_start_goes_on
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_step_whose_time_is_over_in_any_phase_leaves_nothing_half_done_and_the_next_one_goes_on() {
+async fn a_step_that_times_out_in_any_phase_leaves_nothing_half_done() {
     closing::Stage::new(21).await.left_in_each_phase(Interruption::TimeIsOver).await;
 }
 
@@ -210,6 +210,6 @@ async fn a_part_of_old_blocks_that_is_left_in_any_phase_is_read_by_the_next_one(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn waiting_for_a_turn_is_measured_ends_in_time_and_the_epoch_is_prepared_once_it_comes() {
+async fn a_wait_for_a_worker_is_measured_and_ends_in_time() {
     closing::Stage::new(22).await.without_a_turn().await;
 }

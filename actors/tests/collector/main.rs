@@ -132,7 +132,7 @@ async fn two_trackers_by_mistake_leave_what_one_leaves() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reorganisation_deeper_than_may_be_undone_stops_the_fetcher_alone_and_changes_nothing() {
+async fn a_reorganisation_beyond_the_limit_stops_only_the_fetcher_and_changes_nothing() {
     let mut setup = Setup { max_reorg_depth: 5, ..Setup::default() };
     setup.policy.intensity.max_restarts = 2;
     setup.policy.intensity.within = Duration::from_secs(60);
@@ -203,7 +203,7 @@ async fn epochs_whose_submissions_are_gone_are_told_and_never_handed_over() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hundred_windows_are_open_at_once_and_a_restart_leaves_each_the_time_it_had_left() {
+async fn a_hundred_open_windows_keep_their_limits_through_a_restart() {
     const MANY: u64 = 130;
     let setup = Setup::default();
     let mut world = World::new(7).await;

@@ -22,7 +22,7 @@ fn of_others(all: Contents, but: &str) -> Contents {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn windows_that_another_program_has_left_open_are_handed_over_once_and_what_it_has_handed_over_is_not() {
+async fn only_what_a_predecessor_left_open_is_handed_over_and_once() {
     let mut world = World::new(22).await;
     world.grow(60).await;
     let redis = RedisServer::start().await.expect("a Redis server");
@@ -90,7 +90,7 @@ async fn what_another_program_hands_over_meanwhile_is_told_and_not_handed_over_a
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_market_that_was_not_followed_for_a_while_is_taken_up_where_the_others_are_on_the_day_that_it_is() {
+async fn a_market_that_returns_is_taken_over_at_the_checkpoint_on_the_current_day() {
     let mut world = World::new(23).await;
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut connection = redis.connection().await.expect("a connection");

@@ -226,7 +226,7 @@ async fn a_lagging_node_is_passed_over_and_is_no_reorganisation() {
 }
 
 #[tokio::test]
-async fn a_node_on_a_branch_of_its_own_is_no_reorganisation_while_another_as_high_has_ours() {
+async fn a_node_on_its_own_branch_is_no_reorganisation_while_an_equal_one_has_ours() {
     let (chain, _) = behind_a_proxy(5).await;
     let stray = chain.anvil.copy().await.unwrap();
     let last = chain.at(6).await;

@@ -333,7 +333,7 @@ async fn half_a_pass_is_written(ledger_dies: bool) {
 }
 
 #[tokio::test]
-async fn a_node_that_dies_before_its_datasets_arrive_when_the_ledger_is_written_doubles_nothing() {
+async fn a_node_that_dies_after_the_ledger_and_before_the_datasets_doubles_nothing() {
     half_a_pass_is_written(false).await;
 }
 

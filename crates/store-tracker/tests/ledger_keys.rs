@@ -139,7 +139,7 @@ async fn entries_at_the_edge_of_their_numbers_make_nothing_overflow() {
 }
 
 #[tokio::test]
-async fn scripts_that_the_server_forgot_are_brought_along_by_the_same_pass_in_a_fourth_round_trip() {
+async fn forgotten_scripts_are_sent_by_the_same_pass_in_a_fourth_round_trip() {
     let mut scene = Scene::new().await;
     let (mut market, tracker) = (scene.producer(), scene.tracker());
     tracker.full(NOW).await;

@@ -85,7 +85,7 @@ async fn an_epoch_that_is_only_in_the_active_set_is_found() {
 }
 
 #[tokio::test]
-async fn epochs_that_join_the_active_set_alone_are_noticed_and_found_by_the_full_pass_that_follows() {
+async fn epochs_in_the_active_set_alone_are_found_by_the_next_full_pass() {
     let mut scene = Scene::new().await;
     let (mut market, tracker) = (scene.producer(), scene.tracker());
     market.open_epoch(1, NOW).await.expect("opened");

@@ -38,7 +38,7 @@ async fn a_spelling_in_use_is_read_alone_until_all_are_looked_at_again() {
 }
 
 #[tokio::test]
-async fn what_a_producer_writes_under_a_spelling_not_in_use_is_late_by_a_minute_and_not_lost() {
+async fn keys_under_an_unused_spelling_are_late_by_a_minute_and_not_lost() {
     let mut scene = Scene::new().await;
     let tracker = tracker(scene.redis.addr());
     let mut old = scene.producer_with(ProducerConfig::new(PROTOCOL.to_lowercase(), MARKET.to_lowercase()));

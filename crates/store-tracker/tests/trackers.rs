@@ -93,7 +93,7 @@ async fn trackers_beside_living_producers_never_show_too_much_or_fall_back() {
 }
 
 #[tokio::test]
-async fn an_entry_that_another_tracker_changed_meanwhile_is_left_alone_and_taken_up_next_time() {
+async fn an_entry_that_another_tracker_changed_is_skipped_until_the_next_pass() {
     let mut scene = Scene::new().await;
     let (mut market, slow, quick) = (scene.producer(), scene.tracker(), scene.tracker());
     market.open_epoch(1, NOW).await.expect("opened");
@@ -168,7 +168,7 @@ async fn a_pass_that_read_before_another_sealed_counts_nothing_twice() {
 }
 
 #[tokio::test]
-async fn an_aggregated_batch_whose_validators_are_written_a_moment_later_is_still_an_inclusion() {
+async fn validators_written_after_their_aggregated_batch_still_count_as_inclusion() {
     let mut scene = Scene::new().await;
     let (mut market, tracker) = (scene.producer(), scene.tracker());
     market.open_epoch(1, NOW).await.expect("opened");

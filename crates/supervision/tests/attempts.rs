@@ -262,7 +262,7 @@ impl Actor for NeverReady {
 }
 
 #[tokio::test]
-async fn a_letter_is_explained_although_its_mailbox_and_its_tree_were_given_their_clocks_apart() {
+async fn a_dead_letter_is_explained_though_mailbox_and_tree_have_separate_clocks() {
     // 1 attempt; 100 restarts an hour; 1 ms before each. The tree's clock is older than the mailbox's.
     let clock = Clock::system();
     let began = clock.now();

@@ -37,7 +37,7 @@ async fn tree_of(names: &[&str]) -> (Tree, Vec<Mailbox<Job>>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_member_that_is_added_works_and_one_that_is_removed_is_gone_and_siblings_do_not_notice() {
+async fn an_added_member_works_a_removed_one_is_gone_and_siblings_do_not_notice() {
     let (tree, mailboxes) = tree_of(&["a", "b"]).await;
     let (child, added) = market("c", &Clock::system());
     tree.add_child("markets", child).expect("added");

@@ -204,7 +204,7 @@ async fn a_supervisor_that_panics_comes_back_with_the_mailboxes_of_its_children(
 }
 
 #[tokio::test]
-async fn a_supervisor_that_panics_over_an_exit_comes_back_with_the_mailboxes_of_its_children() {
+async fn a_supervisor_that_panics_at_an_exit_returns_with_its_childrens_mailboxes() {
     a_supervisor_that_panics_comes_back_with_the_mailboxes_of_its_children(
         "supervisor::after_exit",
         Fault::Panic,
@@ -213,7 +213,7 @@ async fn a_supervisor_that_panics_over_an_exit_comes_back_with_the_mailboxes_of_
 }
 
 #[tokio::test]
-async fn a_supervisor_that_panics_over_an_order_comes_back_with_the_mailboxes_of_its_children() {
+async fn a_supervisor_that_panics_at_an_order_returns_with_its_childrens_mailboxes() {
     a_supervisor_that_panics_comes_back_with_the_mailboxes_of_its_children(
         "supervisor::before_order",
         Fault::Panic,

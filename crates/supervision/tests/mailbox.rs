@@ -102,7 +102,7 @@ async fn a_refused_message_comes_back_and_is_counted() {
 }
 
 #[tokio::test]
-async fn a_coalescing_edge_merges_into_a_full_mailbox_and_waits_where_nothing_merges_and_it_says_so() {
+async fn a_coalescing_edge_merges_into_a_full_mailbox_and_waits_only_if_declared_so() {
     let mailbox = Mailbox::new("m", small(2), &manual());
     let address = mailbox.address("test", Overflow::CoalesceOrWait);
     let one = |market| Changes { market, count: 1 };
@@ -303,7 +303,7 @@ async fn a_reader_gives_back_what_it_had_in_hand_in_order() {
 }
 
 #[tokio::test]
-async fn what_a_reader_gives_back_may_exceed_the_capacity_by_one_batch_and_senders_wait_for_it() {
+async fn returned_messages_may_exceed_the_capacity_by_one_batch_and_senders_wait() {
     let mailbox = Mailbox::new("m", Limits { batch: 4, ..small(4) }, &manual());
     let address = mailbox.address("test", Overflow::Wait);
     for number in 0..4 {

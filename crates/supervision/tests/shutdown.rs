@@ -85,7 +85,7 @@ async fn stop_in_steps(tree: &Tree, clock: &Clock, within: std::time::Duration) 
 }
 
 #[tokio::test]
-async fn an_actor_that_does_not_stop_is_killed_at_its_deadline_and_the_others_have_their_turn() {
+async fn an_actor_that_does_not_stop_is_killed_at_its_deadline_and_the_others_stop() {
     // 1 attempt; 1 s to stop for the deaf one; no restarts needed.
     let clock = manual();
     let mailbox = Mailbox::new("group/deaf", attempts(1), &clock);
@@ -175,7 +175,7 @@ async fn a_tree_that_does_not_stop_in_time_is_killed_as_a_whole() {
 }
 
 #[tokio::test]
-async fn what_a_mailbox_accepted_before_the_stop_is_handled_and_what_comes_later_is_handed_back() {
+async fn messages_accepted_before_the_stop_are_handled_and_later_ones_are_returned() {
     // 1 attempt; no restarts needed.
     let clock = Clock::system();
     let mailbox = Mailbox::new("worker", Limits { batch: 16, capacity: 1_000, ..attempts(1) }, &clock);

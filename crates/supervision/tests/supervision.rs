@@ -177,7 +177,7 @@ async fn comes_to((tree, clock): (&Tree, &Clock), path: &str, state: State, gene
 }
 
 #[tokio::test]
-async fn beyond_its_intensity_a_child_is_degraded_retried_slowly_and_healthy_again_at_last() {
+async fn a_child_over_its_restart_limit_is_degraded_retried_slowly_and_recovers() {
     let clock = manual();
     let broken = Arc::new(AtomicBool::new(true));
     let child = fragile("child", &broken).policy(strict());
@@ -328,7 +328,7 @@ async fn jitter_adds_to_a_pause_and_never_takes_it_beyond_the_longest() {
 }
 
 #[tokio::test]
-async fn a_permanent_child_always_comes_back_a_transient_one_after_a_crash_a_temporary_one_never() {
+async fn permanent_children_always_restart_transient_after_a_crash_temporary_never() {
     // 1 attempt; 100 restarts an hour; 1 ms before each. Message 0 ends the actor, 1 makes it fail.
     let clock = Clock::system();
     let children = [Restart::Permanent, Restart::Transient, Restart::Temporary].map(|restart| {
@@ -388,7 +388,7 @@ impl Actor for Ends {
 }
 
 #[tokio::test]
-async fn a_child_that_ended_for_good_comes_back_with_its_supervisor_and_takes_messages_again() {
+async fn a_child_that_ended_for_good_starts_again_with_its_supervisor() {
     // 1 attempt; 100 restarts an hour; 1 ms before each.
     let clock = Clock::system();
     let mailbox = Mailbox::new("group/child", attempts(1), &clock);

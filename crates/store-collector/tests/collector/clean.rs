@@ -40,7 +40,7 @@ async fn scene(prefix: &str) -> Chain {
 }
 
 #[tokio::test]
-async fn markers_of_epochs_that_are_over_and_submissions_of_epochs_long_past_go_and_nothing_else() {
+async fn only_markers_of_finished_epochs_and_submissions_of_old_ones_are_removed() {
     let mut chain = scene("").await;
     let marked = format!("EpochMarkerSetKey.{MARKET}");
     for leftover in ["100", "99", "text"] {

@@ -143,7 +143,7 @@ async fn batches_of_a_window_that_a_reorganisation_has_undone_are_not_handed_ove
 }
 
 #[tokio::test]
-async fn what_was_read_at_a_dropped_block_is_not_handed_over_when_another_one_of_its_number_closes_the_window() {
+async fn inputs_of_a_reorged_block_are_not_delivered() {
     let mut chain = scene().await;
     chain.submit(MARKET, 7, 16, 0, &[("dropped", 3)]).await;
     chain.submit(MARKET, 7, 16, 1, &[("kept", 4)]).await;

@@ -41,7 +41,7 @@ async fn accepted_blocks_leave_their_hashes_the_current_epoch_and_the_markers() 
 }
 
 #[tokio::test]
-async fn a_hand_over_leaves_batches_in_the_queue_in_their_order_and_all_that_the_page_names() {
+async fn a_hand_over_queues_batches_in_order_and_writes_every_documented_key() {
     let mut chain = Chain::new().await;
     chain.accept(9, 0, vec![day(MARKET, 3, 5), released(MARKET, 7, 6), day(MARKET, 4, 7)]).await;
     chain.submit(MARKET, 7, 6, 0, &[("b:pair", 42), ("a:pair", 42)]).await;

@@ -7,6 +7,8 @@ mod connect;
 mod diff;
 mod doctor;
 mod healthcheck;
+mod last_resort;
+mod log_writer;
 mod logging;
 mod run;
 pub(crate) mod signals;
@@ -16,6 +18,7 @@ pub use check::{check, defaults};
 pub use diff::diff;
 pub use doctor::{access_list, doctor};
 pub use healthcheck::healthcheck;
+pub use logging::flush;
 pub use run::run;
 
 use color_eyre::eyre::{Report, eyre};

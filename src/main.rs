@@ -18,6 +18,7 @@ fn main() -> Result<ExitCode> {
     let result = runtime.block_on(dispatch(cli)).or_else(print_config_errors);
     // A task that holds its thread must not hold the exit.
     runtime.shutdown_background();
+    app::flush();
     result
 }
 

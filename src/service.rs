@@ -119,6 +119,11 @@ impl Service {
         self.services.telemetry.following()
     }
 
+    /// Shows how many lines of the log were dropped.
+    pub fn observe_log(&self, dropped: impl Fn() -> u64 + Send + Sync + 'static) {
+        self.services.telemetry.observe_log(dropped);
+    }
+
     /// Stops the actors in order, then the endpoints.
     pub async fn stop(self) -> StopReport {
         let shutdown_timeout = self.present.lock().await.config.supervision.shutdown_timeout;

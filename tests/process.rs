@@ -161,28 +161,52 @@ async fn an_actor_that_hangs_does_not_keep_the_process_from_stopping() {
     environment.insert("STATE_TRACKER__INTERVALS__PRUNE".to_owned(), "100ms".to_owned());
     for (second_signal, code) in [(false, 0), (true, 130)] {
         let mut process = Process::start(&environment).await;
-        process.wait_ready().await;
-        wait_until("the pruner hangs", common::SOON, async || {
-            let health: serde_json::Value =
-                serde_json::from_str(&get(process.operator, "/health").await.1).expect("JSON");
-            let actors = health["actors"].as_array().cloned().unwrap_or_default();
-            let pruner = actors.into_iter().find(|actor| actor["path"] == "pruner").unwrap_or_default();
-            pruner["activity"] == "working" && pruner["quiet"].as_f64().is_some_and(|quiet| quiet > 0.5)
-        })
-        .await;
+        the_pruner_hangs(&process).await;
         let told = std::time::Instant::now();
         process.signal("TERM").await;
         if second_signal {
-            let mut log = process.log.clone();
-            // The borrow locks the log, so it is dropped at once.
-            let stopping = log.wait_for(|log| log.contains("stopping"));
-            let stopping = tokio::time::timeout(common::SOON, stopping).await.is_ok();
-            assert!(stopping, "{}", *process.log.borrow());
-            process.signal("TERM").await;
+            process.signal_until_it_ends("TERM").await;
         }
         assert_eq!(process.exit_code().await, Some(code));
         assert!(told.elapsed() < Duration::from_secs(10), "{:?}", told.elapsed());
     }
+}
+
+#[cfg(feature = "failure-points")]
+async fn the_pruner_hangs(process: &Process) {
+    process.wait_ready().await;
+    wait_until("the pruner hangs", common::SOON, async || {
+        let health: serde_json::Value =
+            serde_json::from_str(&get(process.operator, "/health").await.1).expect("JSON");
+        let actors = health["actors"].as_array().cloned().unwrap_or_default();
+        let pruner = actors.into_iter().find(|actor| actor["path"] == "pruner").unwrap_or_default();
+        pruner["activity"] == "working" && pruner["quiet"].as_f64().is_some_and(|quiet| quiet > 0.5)
+    })
+    .await;
+}
+
+/// As `timeout` does: it signals the process, and then its group. The stop takes 2 s.
+#[cfg(feature = "failure-points")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signal_repeated_within_250_ms_counts_once() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut environment = environment(redis.addr());
+    for (name, value) in [
+        ("STATE_TRACKER_FAILURE_POINTS", "pruner::before_pause=hang"),
+        ("STATE_TRACKER__INTERVALS__PRUNE", "100ms"),
+        ("STATE_TRACKER__SUPERVISION__STOP_WITHIN", "2s"),
+    ] {
+        environment.insert(name.to_owned(), value.to_owned());
+    }
+    let mut process = Process::start(&environment).await;
+    the_pruner_hangs(&process).await;
+    let twice = "kill -TERM $0; sleep 0.02; kill -TERM $0";
+    let status = Command::new("sh").args(["-c", twice, &process.pid().to_string()]).status().await;
+    assert!(status.expect("sh runs").success());
+    assert_eq!(process.exit_code().await, Some(0), "{}", *process.log.borrow());
+    let mut log = process.log.clone();
+    let stopped = log.wait_for(|log| log.contains("\"stopped\"")).await.is_ok();
+    assert!(stopped, "it stopped in order: {}", *process.log.borrow());
 }
 
 /// A runtime of one thread, which the actor takes, and one of as many threads as the machine has cores. The actors may
@@ -224,7 +248,7 @@ async fn an_actor_that_never_yields_does_not_keep_the_process_from_stopping() {
         process.signal("TERM").await;
         if second_signal {
             logs("the signal is heard", &|line| line.contains("SIGTERM: stopping")).await;
-            process.signal("TERM").await;
+            process.signal_until_it_ends("TERM").await;
         }
         assert_eq!(process.exit_code().await, Some(code), "{}", *process.log.borrow());
         assert!(told.elapsed() < Duration::from_secs(10), "{:?}", told.elapsed());

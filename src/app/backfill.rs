@@ -11,7 +11,11 @@ use evm::StartBlock;
 use supervision::{Child, Clock, Outcome, Tree, TreeOptions};
 use tokio::time::Instant;
 
-use super::{bar::Bar, escaped_report, logging::log_to_stderr, signals::Signals};
+use super::{
+    bar, escaped_report,
+    logging::{self, log_to_stderr},
+    signals::Signals,
+};
 use crate::{
     cli::BackfillArgs,
     config::{Config, Loaded},
@@ -38,8 +42,8 @@ pub async fn backfill(args: &BackfillArgs, loaded: &Loaded) -> Result<ExitCode> 
 }
 
 async fn run(args: &BackfillArgs, loaded: &Loaded) -> Result<ExitCode> {
-    let (config, bar) = (&loaded.config, Bar::new());
-    log_to_stderr(&config.log, &bar)?;
+    let config = &loaded.config;
+    let log = log_to_stderr(&config.log)?;
     ensure!(config.collector.is_followed(), "no chain is configured: set collector.nodes (RPC_NODES)");
     let signals = Signals::catch(None)?;
     let clock = Clock::system();
@@ -52,16 +56,18 @@ async fn run(args: &BackfillArgs, loaded: &Loaded) -> Result<ExitCode> {
     let began = clock.now();
     let end = tokio::select! {
         () = accepted(&chain, to) => End::Outcome(Outcome::Stopped),
-        never = bar.keep_showing(|| Some(chain.progress.now())) => match never {},
+        never = bar::keep_showing(&log, || Some(chain.progress.now())) => match never {},
         outcome = tree.ended() => End::Outcome(outcome),
         signal = signals.told_to_stop() => End::Signal(signal),
     };
-    bar.clear();
+    log.draw(None);
     tree.stop(STOP_WITHIN).await;
     let took = clock.now().saturating_duration_since(began);
     let last = chain.progress.now().checkpoint.map_or(0, |checkpoint| checkpoint.number);
     // Block 0 has no events: it is the checkpoint to start with, and does not count.
     let blocks = if last < from { 0 } else { last - from.max(1) + 1 };
+    // The bar and the log leave the terminal first.
+    logging::flush();
     print!("{}", summary(&chain, blocks, args.dry_run, took));
     if last >= to {
         return Ok(SUCCESS.into());

@@ -5,7 +5,7 @@ use std::{convert::Infallible, process::ExitCode, sync::Arc, time::Duration};
 use color_eyre::eyre::Result;
 use supervision::{Outcome, WatchSettings};
 
-use super::{bar::Bar, logging::log_to_stderr, signals::Signals};
+use super::{bar, last_resort, logging::log_to_stderr, signals::Signals};
 use crate::{
     config::{ConfigErrors, Loaded, Supervision},
     exit::{GAVE_UP, SUCCESS},
@@ -21,8 +21,7 @@ const STOP_SLACK: Duration = Duration::from_secs(1);
 /// Anything that keeps it from starting.
 pub async fn run(load: impl Fn() -> Result<Loaded, ConfigErrors>) -> Result<ExitCode> {
     let loaded = load()?;
-    let bar = Bar::new();
-    log_to_stderr(&loaded.config.log, &bar)?;
+    let log = log_to_stderr(&loaded.config.log)?;
     for note in &loaded.notes {
         tracing::warn!("{note}");
     }
@@ -32,20 +31,23 @@ pub async fn run(load: impl Fn() -> Result<Loaded, ConfigErrors>) -> Result<Exit
     let markets = config.tracker.markets.len();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), markets, redis = config.redis.address(), "starting");
     let service = Service::start(config, watch(&config.supervision, signals.is_told_to_stop())).await?;
+    let dropped = log.clone();
+    service.observe_log(move || dropped.dropped());
     signals.watch_over(service.tree());
     arm_failure_points(&service)?;
     let outcome = tokio::select! {
         outcome = service.tree().ended() => outcome,
         never = keep_reloading(&service, &loaded, &load, &signals) => match never {},
-        never = bar.keep_showing(|| service.following()) => match never {},
+        never = bar::keep_showing(&log, || service.following()) => match never {},
         _ = signals.told_to_stop() => {
-            bar.clear();
+            log.draw(None);
             let report = service.stop().await;
             tracing::info!(took = ?report.took, abandoned = ?report.abandoned, "stopped");
             // Who was told to stop has done so, even if something had to be killed for it.
             return Ok(SUCCESS.into());
         }
     };
+    log.draw(None);
     match outcome {
         Outcome::Stopped => Ok(SUCCESS.into()),
         Outcome::GaveUp { path, reason } => {
@@ -114,8 +116,10 @@ fn watch(
             if is_told_to_stop() {
                 return;
             }
-            tracing::error!(actor, "a handler has not yielded for {polling:?}; ending the process");
-            std::process::exit(i32::from(GAVE_UP.code));
+            let actor = actor.to_owned();
+            last_resort::exit(i32::from(GAVE_UP.code), move || {
+                tracing::error!(actor, "a handler has not yielded for {polling:?}; ending the process");
+            });
         }),
     }
 }

@@ -214,6 +214,18 @@ impl Process {
         assert!(status.expect("kill runs").success());
     }
 
+    /// Signals it until it ends: a signal that follows another one too soon is no second one.
+    pub async fn signal_until_it_ends(&mut self, name: &str) {
+        wait_until("it ends at a second signal", SOON, async || {
+            let ended = self.child.try_wait().expect("it is a child").is_some();
+            if !ended {
+                self.signal(name).await;
+            }
+            ended
+        })
+        .await;
+    }
+
     /// Waits for it to end; its exit code, `None` when a signal ended it.
     pub async fn exit_code(&mut self) -> Option<i32> {
         let ended = tokio::time::timeout(SOON, self.child.wait()).await.expect("it ends");

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::{
     bar, escaped_report,
     logging::{self, log_to_stderr},
+    output,
     signals::Signals,
 };
 use crate::{
@@ -68,9 +69,9 @@ async fn run(args: &BackfillArgs, loaded: &Loaded) -> Result<ExitCode> {
     let blocks = if last < from { 0 } else { last - from.max(1) + 1 };
     // The bar and the log leave the terminal first.
     logging::flush();
-    print!("{}", summary(&chain, blocks, args.dry_run, took));
+    let printed = output::print(&summary(&chain, blocks, args.dry_run, took));
     if last >= to {
-        return Ok(SUCCESS.into());
+        return printed.map(|()| SUCCESS.into());
     }
     let again = match args.dry_run {
         true => "a dry run starts again at its first block",
@@ -133,7 +134,7 @@ async fn blocks(args: &BackfillArgs, config: &Config, chain: &FollowServices) ->
         from - 1
     );
     if to < next {
-        println!("blocks up to {} are accepted already: nothing to do", checkpoint.number);
+        output::print(&format!("blocks up to {} are accepted already: nothing to do\n", checkpoint.number))?;
         return Ok(None);
     }
     if from < next {

@@ -1,6 +1,6 @@
 //! A progress bar for old blocks, where standard error is a terminal. Elsewhere the log reports the progress.
 //!
-//! It shares standard error with the log, so the log's thread draws it: a terminal that takes no more blocks nothing else.
+//! It shares standard error with the log, so the log's thread draws it: a stuck terminal blocks only that thread.
 
 use std::{
     convert::Infallible,

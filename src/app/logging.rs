@@ -1,7 +1,7 @@
 //! The log, on standard error: what is logged, in which shape, and the last lines before the process ends.
 //!
-//! All that a process with a log writes to standard error passes through its [`LogWriter`], which holds nobody. There is
-//! one log a process.
+//! A process with a log writes to standard error only through its [`LogWriter`], which blocks no caller. There is one log
+//! a process.
 
 use std::{
     fs::File,
@@ -37,6 +37,7 @@ static LOG: OnceLock<Log> = OnceLock::new();
 
 struct Log {
     writer: LogWriter,
+    format: LogFormat,
 }
 
 /// Logs as the configuration says, from now on to the end of the process.
@@ -50,7 +51,7 @@ pub(super) fn log_to_stderr(log: &config::Log) -> Result<LogWriter> {
     let notice = move |lines| own_line(format, Level::WARN, &dropped(lines), Some(lines), None);
     let writer = LogWriter::start(sink, notice).wrap_err("no thread for the log")?;
     let lines = writer.clone();
-    // Its complaints about lines that it can't write would go to standard error, past the queue.
+    // Its own errors would go to standard error past the queue.
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .log_internal_errors(false)
@@ -60,14 +61,39 @@ pub(super) fn log_to_stderr(log: &config::Log) -> Result<LogWriter> {
         LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).try_init(),
     };
     installed.map_err(|error| eyre!("the log could not be set up: {error}"))?;
-    LOG.get_or_init(|| Log { writer: writer.clone() });
+    LOG.get_or_init(|| Log { writer: writer.clone(), format });
     Ok(writer)
 }
 
-/// Waits a short while for the last lines. Without a log there are none.
-pub fn flush() {
+/// Waits for the last lines, for a limited time. Without a log there are none.
+pub(super) fn flush() {
     if let Some(log) = LOG.get() {
         log.writer.flush(FLUSH_WITHIN);
+    }
+}
+
+/// Writes text to standard error; through the log's queue once there is a log. A failure is ignored: there is no other
+/// place to report it.
+pub(super) fn write(text: &str) {
+    match LOG.get() {
+        Some(log) => log.writer.line(text.as_bytes().to_vec()),
+        None => {
+            let _ = io::Write::write_all(&mut io::stderr(), text.as_bytes());
+        }
+    }
+}
+
+/// Writes an error that ends the process, or a panic: as a line of the log where the log is JSON, else as
+/// `state-tracker: MESSAGE` with the backtrace below.
+pub(super) fn write_error(message: &str, backtrace: Option<&str>) {
+    match LOG.get() {
+        Some(Log { writer, format: LogFormat::Json }) => {
+            writer.line(own_line(LogFormat::Json, Level::ERROR, message, None, backtrace));
+        }
+        _ => {
+            let end = if backtrace.is_some_and(|text| !text.ends_with('\n')) { "\n" } else { "" };
+            write(&format!("state-tracker: {message}\n{}{end}", backtrace.unwrap_or_default()));
+        }
     }
 }
 
@@ -76,7 +102,7 @@ fn dropped(lines: u64) -> String {
     format!("{them} dropped here: standard error did not take them")
 }
 
-/// A line of the log that does not pass through `tracing`, so that neither a filter nor a panic inside of it is in its way.
+/// A line of the log that is made without `tracing`: no filter suppresses it, and it works during a panic in `tracing`.
 fn own_line(
     format: LogFormat,
     level: Level,

@@ -38,7 +38,7 @@ impl Server {
 
 /// A server can't listen where it should.
 #[derive(Debug, thiserror::Error)]
-#[error("can't listen on {address} for {}: {}", server.purpose(), self.remedy())]
+#[error("can't listen on {address} for {}; {}", server.purpose(), self.remedy())]
 pub struct BindError {
     /// Which server.
     pub server: Server,

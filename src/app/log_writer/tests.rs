@@ -105,7 +105,7 @@ fn a_stuck_reader_blocks_no_caller_and_the_oldest_lines_are_dropped_and_reported
         (0..MOST_LINES + 5).for_each(|n| logging.line(format!("{n}\n").into_bytes()));
         done.send(()).unwrap();
     });
-    is_done.recv_timeout(SOON).expect("nobody who logs is held");
+    is_done.recv_timeout(SOON).expect("no caller is blocked");
     assert_eq!(writer.dropped(), 5);
     assert!(!writer.flush(Duration::from_millis(20)), "nothing can be written");
     sink.release();

@@ -138,7 +138,7 @@ impl Redis {
 
 /// A file of certificates that can't be read.
 #[derive(Debug, thiserror::Error)]
-#[error("{setting}: {path} can't be read: name a PEM file that this user may read")]
+#[error("{setting}: {path} can't be read; name a PEM file that this user may read")]
 pub struct UnreadableFile {
     setting: &'static str,
     path: String,

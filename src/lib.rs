@@ -1,6 +1,8 @@
 //! The library behind the `state-tracker` binary: command line, configuration and the wiring of the
 //! actors. Crates below know nothing of it.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)] // They panic when the pipe is closed.
+
 pub mod app;
 pub mod cli;
 pub mod config;

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use color_eyre::eyre::Result;
 
+use super::output::complain;
 use crate::{
     cli::DoctorArgs,
     config::{Loaded, UnknownMarket},
@@ -37,7 +38,7 @@ pub async fn doctor(args: &DoctorArgs, loaded: &Loaded, listed: Option<&str>) ->
     let (time_limit, watch) = (args.within, args.watch);
     if !watch.is_zero() && !args.json {
         let markets = counted(markets.len(), "market");
-        eprintln!("watching {WATCHED} of {markets} for {}…", humantime::format_duration(watch));
+        complain(&format!("watching {WATCHED} of {markets} for {}…", humantime::format_duration(watch)));
     }
     let report = examine(Scope { config, markets, time_limit, watch, findings }).await?;
     let code = report.exit_code().into();

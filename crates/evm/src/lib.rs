@@ -39,6 +39,8 @@
 //! }
 //! ```
 
+#![warn(clippy::print_stdout, clippy::print_stderr)] // They panic when the pipe is closed.
+
 mod chunk;
 pub mod config;
 pub mod counters;

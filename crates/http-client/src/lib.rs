@@ -6,6 +6,8 @@
 //! **Invariant:** it knows neither JSON-RPC nor retries: the caller decides what a status means, and bounds the time of a
 //! request. No error shows a part of a target's URL.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)] // They panic when the pipe is closed.
+
 mod trust;
 
 use std::sync::Arc;

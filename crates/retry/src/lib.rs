@@ -12,6 +12,8 @@
 //! assert_eq!(pause, table::PRUNER.first);
 //! ```
 
+#![warn(clippy::print_stdout, clippy::print_stderr)] // They panic when the pipe is closed.
+
 pub mod table;
 
 use std::hash::{BuildHasher, Hasher, RandomState};

@@ -8,6 +8,8 @@
 //! **Invariant:** every key of the collector is named in this crate and nowhere else, and none is written but by a
 //! compare-and-set script. It has no clock and no retry, asks no node, and knows nothing of the tracker.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)] // They panic when the pipe is closed.
+
 mod clean;
 mod compare_and_set;
 mod contract_values;

@@ -4,6 +4,8 @@
 //! **Invariant:** it knows no key, no market and no chain: the names come from the stores above it. It imports nothing of
 //! the workspace. It reconnects only when it is asked for a session or a subscription, and decides nothing from answers.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)] // They panic when the pipe is closed.
+
 mod batch;
 mod connect;
 mod error;

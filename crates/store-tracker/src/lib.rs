@@ -7,6 +7,8 @@
 //! **Invariant:** every key of the tracker is named in this crate and nowhere else. It has no clock, no retry and no
 //! state but what saves questions (spellings and forms of ids). It knows nothing of the collector.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)] // They panic when the pipe is closed.
+
 mod families;
 mod index;
 pub mod inspect;

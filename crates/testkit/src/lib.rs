@@ -25,6 +25,8 @@
 //!
 //! Only [`contents`], [`wait`] and [`world`] panic; everything else returns errors, since the demo uses it too.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)] // They panic when the pipe is closed.
+
 pub mod anvil;
 #[cfg(feature = "certificates")]
 pub mod authority;

@@ -3,7 +3,7 @@
 /// Findings that are kept.
 const MOST_FINDINGS: usize = 20;
 
-/// What is wrong, as sentences.
+/// Differences, as sentences.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::demo) struct Findings(Vec<String>);
 

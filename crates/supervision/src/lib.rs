@@ -60,6 +60,7 @@ mod progress;
 mod reports;
 mod seat;
 mod supervisor;
+mod text;
 mod tree;
 mod watch;
 

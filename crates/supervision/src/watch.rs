@@ -19,6 +19,7 @@ use std::{
 use crate::{
     health::ExitKind,
     seat::{Seat, Wedged},
+    text::shown,
     tree::TreeShared,
 };
 
@@ -76,7 +77,7 @@ impl Watch {
             }
         });
         if let Err(error) = &thread {
-            tracing::error!("no thread for the progress watch ({error}): hung actors will not be replaced");
+            tracing::error!("the progress watch has no thread, so hung actors are not replaced: {error}");
         }
         Self { end, thread: thread.ok() }
     }
@@ -113,7 +114,7 @@ fn look(seat: &Seat, settings: &WatchSettings) -> bool {
     if let Some((limit, quiet)) = stalled
         && quiet >= limit
     {
-        seat.kill(ExitKind::Stalled, format!("it worked for {quiet:?} without a sign of progress"));
+        seat.kill(ExitKind::Stalled, format!("it worked for {} without a sign of progress", shown(quiet)));
     }
     polling >= settings.every
 }
@@ -122,7 +123,7 @@ fn look(seat: &Seat, settings: &WatchSettings) -> bool {
 fn report(actor: &str, polling: Duration) {
     let actor = actor.to_owned();
     let log = move || {
-        tracing::error!(actor, "a handler has not yielded for {polling:?}: it can't be replaced");
+        tracing::error!(actor, "a handler has not yielded for {}, and can't be replaced", shown(polling));
     };
     // Without a thread the actor's health record tells it alone.
     drop(std::thread::Builder::new().name("progress-report".to_owned()).spawn(log));

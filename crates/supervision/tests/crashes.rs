@@ -339,6 +339,24 @@ async fn an_error_is_recorded_with_what_caused_it() {
 }
 
 #[tokio::test]
+async fn a_cause_that_an_error_repeats_is_told_once() {
+    #[derive(Debug, thiserror::Error)]
+    #[error("the block could not be read: {0}")]
+    struct Unreadable(#[source] std::num::ParseIntError);
+
+    let clock = Clock::system();
+    let mailbox = Mailbox::new("worker", attempts(1), &clock);
+    let worker = each("worker", &mailbox, |_lease: Lease<'_, Job>| {
+        Err(Unreadable("x".parse::<u64>().expect_err("no number")).into())
+    });
+    let tree = start(&clock, vec![worker.policy(quick())]).await;
+    mailbox.address("test", Overflow::Wait).send(job(1)).await.expect("accepted");
+    eventually("it crashed", || record(&tree, "worker").last_crash.is_some()).await;
+    let crash = tree.crashes("worker").pop().expect("it crashed");
+    assert_eq!(crash.message, "the block could not be read: invalid digit found in string");
+}
+
+#[tokio::test]
 async fn a_panic_that_is_handed_on_is_not_taken_for_an_earlier_one() {
     // 1 attempt; 100 restarts an hour; 1 ms before each.
     let clock = Clock::system();

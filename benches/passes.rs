@@ -66,7 +66,8 @@ fn config(port: u16, more: &[(&str, &str)]) -> Config {
 /// Makes one pass; returns whether another full one is due.
 async fn pass(market: &MarketStore, store: &Store, reach: Reach) -> bool {
     let now = unix_now() as f64;
-    let mut session = store.session("bench").await.expect("a connection");
+    let mut session =
+        store.session(store_redis::Operation::new("bench", "bench")).await.expect("a connection");
     let mut pass = market.discover(&mut session, now, Scope::summary(reach)).await.expect("read");
     market.examine(&mut session, &mut pass).await.expect("read");
     let totals = Totals::of(&pass.seen, "validator1", 3600.0);

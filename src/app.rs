@@ -23,12 +23,3 @@ pub use failures::{conclude, install};
 pub use healthcheck::healthcheck;
 pub use output::{complain, print, printed};
 pub use run::run;
-
-use color_eyre::eyre::{Report, eyre};
-
-use crate::escape::escaped;
-
-/// An error with its causes in one line, safe for a terminal.
-fn escaped_report(error: Report) -> Report {
-    eyre!("{}", escaped(&format!("{error:#}")))
-}

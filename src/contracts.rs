@@ -12,10 +12,7 @@ use tokio::time::Instant;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ContractError {
     /// No contract is at the address.
-    #[error(
-        "chain {chain} has no contract at {protocol}: set tracker.protocol (PROTOCOL_STATE_CONTRACT) to the protocol-state \
-         contract, or collector.nodes (RPC_NODES) to nodes of its chain"
-    )]
+    #[error("query the contracts: chain {chain} has no contract at {protocol}")]
     NoContract {
         /// The configured protocol-state contract.
         protocol: ContractAddress,
@@ -24,8 +21,7 @@ pub(crate) enum ContractError {
     },
     /// The contract does not answer how long submissions are accepted.
     #[error(
-        "the contract {protocol} does not say how long submissions for market {market} are accepted: set tracker.protocol \
-         (PROTOCOL_STATE_CONTRACT) to the protocol-state contract, and tracker.markets (DATA_MARKET_ADDRESSES) to its markets"
+        "query the contracts: contract {protocol} does not say how long submissions for market {market} are accepted"
     )]
     OtherContract {
         /// The configured protocol-state contract.
@@ -37,7 +33,7 @@ pub(crate) enum ContractError {
         source: ChainError,
     },
     /// No node answers.
-    #[error("the contracts can't be asked")]
+    #[error("query the contracts")]
     Nodes(#[source] ChainError),
 }
 

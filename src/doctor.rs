@@ -9,7 +9,6 @@ mod faults;
 mod finding;
 mod market;
 mod neighbours;
-mod remedy;
 mod replica;
 mod report;
 mod server;
@@ -21,6 +20,7 @@ use store_redis::{ErrorKind, KeyFacts, Need, Store, StoreError, Wanted};
 use store_tracker::{
     MarketKeys, MarketStore, Pass, Scope as PassScope, channels,
     inspect::{self, Shown},
+    operations::{EXAMINE_MARKET, READ_DATASETS},
 };
 use supervision::Clock;
 
@@ -31,7 +31,7 @@ pub(crate) use report::{WATCHED, counted};
 
 use crate::{
     config::{Compat, Config},
-    rights, service,
+    remedy, rights, service,
 };
 use census::{Census, Question};
 use market::{MarketFacts, PassFacts};
@@ -66,9 +66,9 @@ pub async fn examine(scope: Scope<'_>) -> color_eyre::Result<Report> {
     let mut examination = Examination::new(scope)?;
     examination.servers().await?;
     if let Err(error) = examination.rest().await {
-        let problem = format!("the doctor could not {}: {}", error.operation, error.detail);
+        let problem = format!("the doctor could not {}: {}: {}", error.operation, error.kind, error.detail());
         let remedy =
-            format!("{}; then run the doctor again: not everything was examined", error.kind.remedy());
+            format!("{}; then run the doctor again: not everything was examined", remedy::of_store(&error));
         examination.findings.push(Finding::error("redis", error.object, problem, remedy));
     }
     Ok(examination.report())
@@ -189,7 +189,7 @@ impl<'a> Examination<'a> {
         {
             let now = self.clock.unix().as_secs_f64();
             // One session at a time: a pool of one is allowed.
-            let mut session = self.store.session("examine a market").await?;
+            let mut session = self.store.session(EXAMINE_MARKET).await?;
             // A denied read is reported as a missing right.
             let ahead = or_denied(inspect::ahead(&mut session, keys, validator, now + FUTURE).await)?;
             drop(session);
@@ -219,7 +219,7 @@ impl<'a> Examination<'a> {
         self.examined.complete = match whole {
             Err(error) if error.kind == ErrorKind::Denied => {
                 let remedy = "grant it SCAN, TYPE and PTTL, or run the doctor as another user";
-                self.findings.push(Finding::note("unanswered", error.object, error.detail, remedy));
+                self.findings.push(Finding::note("unanswered", error.object.clone(), error.detail(), remedy));
                 false
             }
             whole => whole?,
@@ -250,7 +250,7 @@ fn or_denied<T: Default>(answer: Result<T, StoreError>) -> Result<T, StoreError>
 }
 
 async fn shown(store: &Store, markets: &[MarketKeys]) -> Result<Vec<Vec<[Shown; 2]>>, StoreError> {
-    let mut session = store.session("read the datasets").await?;
+    let mut session = store.session(READ_DATASETS).await?;
     let mut all = Vec::new();
     for keys in markets {
         all.push(or_denied(inspect::shown(&mut session, keys).await)?);
@@ -261,7 +261,7 @@ async fn shown(store: &Store, markets: &[MarketKeys]) -> Result<Vec<Vec<[Shown; 
 /// Reads what a pass of the tracker reads, and writes nothing.
 async fn pass(store: &Store, keys: &MarketKeys, validator: &str, now: f64) -> Result<PassFacts, StoreError> {
     let market = MarketStore::new(keys.clone(), validator);
-    let mut session = store.session("examine a market").await?;
+    let mut session = store.session(EXAMINE_MARKET).await?;
     Ok(conclude(market.read(&mut session, now, PassScope::everything()).await?))
 }
 

@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use errors::is_obeyed;
+
 /// The text with every character escaped that a terminal would obey instead of showing it, as in `\u{1b}`.
 #[must_use]
 pub fn escaped(text: &str) -> Cow<'_, str> {
@@ -28,12 +30,6 @@ pub fn shortened(text: &str, most: usize) -> String {
         None => escaped(text).into_owned(),
         Some((end, _)) => format!("{}…", escaped(&text[..end])),
     }
-}
-
-/// Control characters of both sets, separators of lines and paragraphs, and marks of direction or of no width.
-fn is_obeyed(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 #[cfg(test)]

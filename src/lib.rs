@@ -15,5 +15,6 @@ pub mod escape;
 pub mod exit;
 pub mod http;
 pub mod reference;
+pub mod remedy;
 pub mod rights;
 pub mod service;

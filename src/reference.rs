@@ -3,6 +3,7 @@
 
 mod commands;
 mod endpoints;
+mod errors;
 mod exit_codes;
 mod markdown;
 mod settings;
@@ -27,5 +28,6 @@ pub fn pages() -> Vec<Page> {
         page("docs/reference/commands.md", commands::page()),
         page("docs/reference/exit-codes.md", exit_codes::page()),
         page("docs/reference/endpoints.md", endpoints::page()),
+        page("docs/reference/errors.md", errors::page()),
     ]
 }

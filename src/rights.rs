@@ -7,7 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use color_eyre::eyre::Result;
-use store_redis::{Access, Denied, ErrorKind, Need, Refusal, Servers, Store, StoreError, refused};
+use store_redis::{
+    Access, Denied, ErrorKind, Need, Refusal, Servers, Store, StoreError, operations::READ_RIGHTS, refused,
+};
 use store_tracker::{IndexKeys, MarketKeys, channels};
 
 use crate::{
@@ -155,14 +157,14 @@ pub(crate) async fn ask(
     needs: &[Need],
     channels: Vec<String>,
 ) -> Result<Vec<Missing>, StoreError> {
-    let mut session = store.session("ask for rights").await?;
+    let mut session = store.session(READ_RIGHTS).await?;
     let mut all = refused(&mut session, needs).await?;
     drop(session);
     let shown = channels.join(", ");
     match store.subscribe(channels).await {
         Ok(_) => {}
         Err(error) if error.kind == ErrorKind::Denied => {
-            all.push(Refusal::new("SUBSCRIBE", shown, error.detail))
+            all.push(Refusal::new("SUBSCRIBE", shown, error.detail()))
         }
         Err(error) => return Err(error),
     }

@@ -40,7 +40,7 @@ use color_eyre::eyre::{Result, WrapErr};
 use store_redis::{RedisSettings, Store};
 use supervision::{Child, Clock, Limits, Mailbox, Overflow, StopReport, Tree, TreeOptions, WatchSettings};
 
-use crate::{config::Config, http::HttpServers};
+use crate::{config::Config, http::HttpServers, remedy};
 
 pub(crate) use collector::{protocol_state, store as collector_store};
 use policy::{limits, mandatory, policy};
@@ -161,7 +161,8 @@ fn services(config: &Config, clock: &Clock) -> Result<Services> {
         rhythm,
         validator,
         clock,
-    );
+    )
+    .with_remedy(remedy::of);
     for market in &config.tracker.markets {
         expect_datasets(config, &services, market);
     }

@@ -228,11 +228,10 @@ async fn a_hanging_redis_empties_no_dataset_and_is_logged_once_a_minute_by_kind(
     let mut told = std::collections::BTreeMap::new();
     for line in log.lines() {
         let line: serde_json::Value = serde_json::from_str(line).expect("a JSON log line");
-        let message = line["fields"]["message"].as_str().or(line["message"].as_str()).unwrap_or_default();
-        if let Some((subject, _)) =
-            message.split_once("): ").filter(|(subject, _)| subject.contains(" failed ("))
-        {
-            *told.entry(subject.to_owned()).or_insert(0) += 1;
+        let [message, kind] = ["message", "kind"].map(|field| line[field].as_str().unwrap_or_default());
+        // Operation and object stand before the kind.
+        if let Some((subject, _)) = message.split_once(&format!(": {kind}: ")) {
+            *told.entry(format!("{subject}: {kind}")).or_insert(0) += 1;
         }
     }
     assert!(!told.is_empty() && told.values().all(|lines| *lines == 1), "{told:?}");

@@ -228,7 +228,7 @@ async fn an_actor_that_never_yields_does_not_keep_the_process_from_stopping() {
     let mut all_cores = one_thread.clone();
     all_cores.remove("TOKIO_WORKER_THREADS");
     let names_it = |line: &str| {
-        let end = line.contains("\"stopped\"") || line.contains("did not come to its end");
+        let end = line.contains("\"stopped\"") || line.contains("did not end within");
         end && line.contains(&spinning)
     };
     for (environment, second_signal, code) in

@@ -138,7 +138,7 @@ impl Identity {
 async fn refusal(environment: &Environment) -> String {
     let config = Config::load(None, environment.clone()).expect("an allowed configuration").config;
     let store = connect(&config).expect("settings that make a connection");
-    store.ping().await.expect_err("it is refused").to_string()
+    state_tracker::remedy::line(&store.ping().await.expect_err("it is refused"))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

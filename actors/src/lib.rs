@@ -9,4 +9,5 @@
 
 pub mod collector;
 pub mod env;
+pub mod operations;
 pub mod tracker;

@@ -130,7 +130,7 @@ impl Tracker {
     fn failed_commits(&self) -> f64 {
         let text = self.services.telemetry.render().expect("metrics");
         let lines = text.lines().filter(|line| {
-            line.starts_with("state_tracker_errors_total") && line.contains("operation=\"index events\"")
+            line.starts_with("state_tracker_errors_total") && line.contains("operation=\"index_events\"")
         });
         lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }

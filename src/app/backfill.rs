@@ -8,11 +8,12 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 use actors::collector::{BlockFetcher, FollowServices, FollowSettings};
 use color_eyre::eyre::{Result, WrapErr, bail, ensure};
 use evm::StartBlock;
+use store_collector::operations::READ_CHECKPOINT;
 use supervision::{Child, Clock, Outcome, Tree, TreeOptions};
 use tokio::time::Instant;
 
 use super::{
-    bar, escaped_report,
+    bar,
     logging::{self, log_to_stderr},
     output,
     signals::Signals,
@@ -38,11 +39,6 @@ const STOP_WITHIN: Duration = Duration::from_secs(5);
 /// A chain that is not configured or does not answer, a wrong contract, missing blocks, a gap to the checkpoint, a block
 /// fetcher that stayed down.
 pub async fn backfill(args: &BackfillArgs, loaded: &Loaded) -> Result<ExitCode> {
-    // The messages of nodes are part of most errors.
-    run(args, loaded).await.map_err(escaped_report)
-}
-
-async fn run(args: &BackfillArgs, loaded: &Loaded) -> Result<ExitCode> {
     let config = &loaded.config;
     let log = log_to_stderr(&config.log)?;
     ensure!(config.collector.is_followed(), "no chain is configured: set collector.nodes (RPC_NODES)");
@@ -124,7 +120,7 @@ async fn blocks(args: &BackfillArgs, config: &Config, chain: &FollowServices) ->
     if args.dry_run {
         return Ok(Some((from, to)));
     }
-    let mut session = chain.services.store.session("read the checkpoint").await?;
+    let mut session = chain.services.store.session(READ_CHECKPOINT).await?;
     let known = chain.of_chain().unwrap_or_else(|| chain.store.clone()).load(&mut session).await?;
     let Some(checkpoint) = known.following.checkpoint else { return Ok(Some((from, to))) };
     let next = checkpoint.number + 1;

@@ -12,6 +12,7 @@ use crate::{
     config::{Config, Secret},
     contracts::submission_windows,
     escape::escaped,
+    remedy,
     rights::{self, Missing},
     service,
 };
@@ -58,7 +59,7 @@ async fn redis(config: &Config) -> Result<Connection> {
     if let Err(error) =
         tokio::try_join!(store.ping(), async { store.subscribe(channels(&[])).await.map(drop) })
     {
-        return Ok(Connection::new(server, false, escaped(&error.to_string())));
+        return Ok(Connection::new(server, false, remedy::line(&error)));
     }
     let missing = rights::missing(config, &store, &config.tracker.markets).await?;
     let named: Vec<String> =
@@ -82,7 +83,7 @@ async fn node_of_chain(config: &Config, node: &Secret, ids: &mut BTreeSet<u64>) 
     let node = format!("node {shown}");
     let head = match source.head(deadline).await {
         Ok(head) => head,
-        Err(error) => return Ok(vec![Connection::new(node, false, escaped(&error.to_string()))]),
+        Err(error) => return Ok(vec![Connection::new(node, false, remedy::line(&error))]),
     };
     ids.extend(source.chain_id());
     let id = source.chain_id().map_or_else(|| "unknown".to_owned(), |id| id.to_string());
@@ -90,17 +91,14 @@ async fn node_of_chain(config: &Config, node: &Secret, ids: &mut BTreeSet<u64>) 
         vec![Connection::new(node.clone(), true, format!("is at block {}, chain id {id}", head.number))];
     match submission_windows(&chain, service::protocol_state(config)?, deadline).await {
         Ok(windows) => connections.extend(windows.into_iter().map(|(market, window)| {
-            let window = humantime::format_duration(window);
+            let window = errors::rounded(window);
             Connection::new(
                 format!("{node} market {market}"),
                 true,
                 format!("submissions are accepted for {window}"),
             )
         })),
-        Err(error) => {
-            let error = color_eyre::Report::from(error);
-            connections.push(Connection::new(node, false, escaped(&format!("{error:#}"))));
-        }
+        Err(error) => connections.push(Connection::new(node, false, remedy::line(&error))),
     }
     Ok(connections)
 }

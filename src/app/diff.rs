@@ -4,7 +4,6 @@ use std::{collections::BTreeMap, process::ExitCode};
 
 use color_eyre::eyre::Result;
 
-use super::escaped_report;
 use crate::{
     cli::DiffArgs,
     config::Loaded,
@@ -25,7 +24,7 @@ pub async fn diff(args: &DiffArgs, loaded: &Loaded) -> Result<(String, ExitCode)
     };
     let mut all: Vec<(String, Vec<Row>)> = Vec::new();
     for market in markets {
-        let rows = diff::diff(&loaded.config, &market).await.map_err(escaped_report)?;
+        let rows = diff::diff(&loaded.config, &market).await?;
         all.push((market, rows));
     }
     let is_explained = all.iter().flat_map(|(_, rows)| rows).all(|row| row.explained);

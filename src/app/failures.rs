@@ -17,7 +17,9 @@ use color_eyre::eyre::{self, EyreHandler, Result};
 use super::{logging, output};
 use crate::{
     config::ConfigErrors,
+    escape::escaped,
     exit::{CONFIGURATION, FAILURE},
+    remedy,
 };
 
 /// Installs the report of errors and panics. To be called once, before anything else.
@@ -37,7 +39,7 @@ pub fn conclude(result: Result<ExitCode>) -> ExitCode {
             CONFIGURATION.into()
         }
         None => {
-            logging::write_error(&in_one_line(error.as_ref()), None);
+            logging::write_error(&remedy::line(error.as_ref()), None);
             FAILURE.into()
         }
     });
@@ -50,48 +52,8 @@ struct Plain;
 
 impl EyreHandler for Plain {
     fn debug(&self, error: &(dyn Error + 'static), f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&in_one_line(error))
+        f.write_str(&remedy::line(error))
     }
-}
-
-/// An error with its causes, then what to do. A cause that the line contains already is not repeated.
-fn in_one_line(error: &(dyn Error + 'static)) -> String {
-    let (mut line, mut remedies) = (String::new(), Vec::new());
-    let mut next = Some(error);
-    while let Some(error) = next {
-        next = error.source();
-        let text = error.to_string();
-        if line.contains(&text) {
-            continue;
-        }
-        let (what, remedy) = match text.rsplit_once("; ") {
-            Some((what, remedy)) if next.is_some() => (what, Some(remedy)),
-            _ => (text.as_str(), None),
-        };
-        if !line.is_empty() {
-            line += ": ";
-        }
-        line += what;
-        remedies.extend(remedy.map(str::to_owned));
-    }
-    for remedy in remedies.iter().filter(|remedy| !remedy.is_empty()) {
-        line += "; ";
-        line += remedy;
-    }
-    escaped(&line)
-}
-
-/// Text with its line breaks and other control characters escaped.
-fn escaped(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_control() {
-            plain.extend(character.escape_default());
-        } else {
-            plain.push(character);
-        }
-    }
-    plain
 }
 
 /// Reports a panic. It takes no lock of standard error, and waits for the log for a limited time: the thread has to unwind.
@@ -100,10 +62,10 @@ fn report_panic(panic: &PanicHookInfo<'_>) {
     let name = thread.name().unwrap_or("without a name");
     let place = panic.location().map_or_else(String::new, |place| format!(" at {place}"));
     let text = panic.payload_as_str().unwrap_or("a panic whose payload is no text");
-    let message = escaped(&format!("panic in thread {name}{place}: {text}; this is a bug, please report it"));
+    let message = format!("panic in thread {name}{place}: {text}; this is a bug, please report it");
     let backtrace = Backtrace::capture();
     let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
-    logging::write_error(&message, backtrace.as_deref());
+    logging::write_error(&escaped(&message), backtrace.as_deref());
     // The process may end with this panic.
     logging::flush();
 }
@@ -115,7 +77,7 @@ mod tests {
     use super::*;
 
     fn line(report: &Report) -> String {
-        in_one_line(report.as_ref())
+        remedy::line(report.as_ref())
     }
 
     #[test]

@@ -23,8 +23,9 @@ const MOST: u64 = 64 << 10;
 /// A URL of another form, or an instance that can't be reached.
 pub async fn healthcheck(url: &str) -> Result<ExitCode> {
     let asked = timeout(WITHIN, ask(url)).await;
-    let answer = asked
-        .map_err(|_| eyre!("{url} did not answer within {WITHIN:?}; find out whether the process hangs"))??;
+    let answer = asked.map_err(|_| {
+        eyre!("{url} did not answer within {}; find out whether the process hangs", errors::rounded(WITHIN))
+    })??;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     let status = head.split_whitespace().nth(1).unwrap_or("no status");
     if status == "200" {

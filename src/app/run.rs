@@ -3,12 +3,14 @@
 use std::{convert::Infallible, process::ExitCode, sync::Arc, time::Duration};
 
 use color_eyre::eyre::Result;
+use errors::rounded;
 use supervision::{Outcome, WatchSettings};
 
 use super::{bar, last_resort, logging::log_to_stderr, signals::Signals};
 use crate::{
     config::{ConfigErrors, Loaded, Supervision},
     exit::{GAVE_UP, SUCCESS},
+    remedy,
     service::{Reloaded, Service},
 };
 
@@ -42,7 +44,7 @@ pub async fn run(load: impl Fn() -> Result<Loaded, ConfigErrors>) -> Result<Exit
         _ = signals.told_to_stop() => {
             log.draw(None);
             let report = service.stop().await;
-            tracing::info!(took = ?report.took, abandoned = ?report.abandoned, "stopped");
+            tracing::info!(took = %rounded(report.took), abandoned = ?report.abandoned, "stopped");
             // Who was told to stop has done so, even if something had to be killed for it.
             return Ok(SUCCESS.into());
         }
@@ -51,9 +53,7 @@ pub async fn run(load: impl Fn() -> Result<Loaded, ConfigErrors>) -> Result<Exit
     match outcome {
         Outcome::Stopped => Ok(SUCCESS.into()),
         Outcome::GaveUp { path, reason } => {
-            tracing::error!(
-                "gave up: {path} could not be kept running, and nothing works without it: {reason}"
-            );
+            tracing::error!("gave up: {path} could not be kept running, and is mandatory: {reason}");
             Ok(GAVE_UP.into())
         }
         Outcome::RootEnded { reason } => {
@@ -88,7 +88,7 @@ async fn keep_reloading(
                     "SIGHUP: the markets of the configuration are in effect"
                 );
             }
-            Err(error) => tracing::error!("SIGHUP: {error:#}"),
+            Err(error) => tracing::error!("SIGHUP: {}", remedy::line(error.as_ref())),
         }
         if let Some(variable) = new.markets_variable() {
             tracing::warn!(
@@ -118,7 +118,11 @@ fn watch(
             }
             let actor = actor.to_owned();
             last_resort::exit(i32::from(GAVE_UP.code), move || {
-                tracing::error!(actor, "a handler has not yielded for {polling:?}; ending the process");
+                tracing::error!(
+                    actor,
+                    "a handler has not yielded for {}, the process ends",
+                    rounded(polling)
+                );
             });
         }),
     }

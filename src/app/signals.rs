@@ -10,6 +10,7 @@ use std::{
 };
 
 use color_eyre::eyre::{Result, WrapErr};
+use errors::rounded;
 use supervision::Tree;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -140,11 +141,14 @@ impl Listener {
         last_resort::exit(i32::from(SUCCESS.code), move || {
             let tree = tree.get().and_then(Weak::upgrade);
             let holding = tree.map_or_else(Vec::new, |tree| tree.not_yielding(HOLDS_UP));
-            let holding: Vec<String> =
-                holding.into_iter().map(|(actor, polling)| format!("{actor} for {polling:.1?}")).collect();
+            let holding: Vec<String> = holding
+                .into_iter()
+                .map(|(actor, polling)| format!("{actor} for {}", rounded(polling)))
+                .collect();
             tracing::error!(
                 ?holding,
-                "the stop did not end within {within:?}, ending the process; `holding` are the actors that do not yield"
+                "the stop did not end within {}, the process ends; `holding` are the actors that do not yield",
+                rounded(within)
             );
         })
     }

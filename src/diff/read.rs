@@ -12,7 +12,7 @@ use domain::tracker::{
 };
 use serde_json::{Map, Value};
 use store_redis::{ErrorKind, Session, Store, StoreError};
-use store_tracker::{MarketKeys, MarketStore, OriginalDatasets, Scope, inspect};
+use store_tracker::{MarketKeys, MarketStore, OriginalDatasets, Scope, inspect, operations};
 
 use super::{Facts, Row, Versions, compare};
 use crate::{
@@ -30,7 +30,7 @@ type Datasets = BTreeMap<String, Value>;
 pub async fn diff(config: &Config, market: &str) -> Result<Vec<Row>> {
     let store: Store = connect(config)?;
     let keys = market_keys(config, market);
-    let mut session = store.session("compare").await?;
+    let mut session = store.session(operations::READ_DATASETS).await?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     let (now, second) = (now.as_secs_f64(), now.as_secs());
     let hours = HourStats::hours(second).map(|(start, _)| start);

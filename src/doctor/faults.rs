@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use store_redis::KeyType;
 use store_tracker::MarketKeys;
 
-use super::{finding::Finding, remedy};
+use super::finding::Finding;
+use crate::remedy::keys;
 
 /// The longest name of a key that a finding shows.
 const LONGEST_NAME: usize = 500;
@@ -82,15 +83,13 @@ fn finding(
     match fault {
         Fault::WrongType => {
             let right = known.map_or("another type", |family| family.kind.as_str());
-            let remedy = known.map_or_else(
-                || remedy::malformed(None),
-                |family| remedy::wrong_type(family, market.is_none()),
-            );
+            let remedy = known
+                .map_or_else(|| keys::malformed(None), |family| keys::wrong_type(family, market.is_none()));
             Finding::error("wrong_type", key, format!("it is a {kind}, and must be a {right}{more}"), remedy)
         }
         Fault::NoTtl => {
             let problem = format!("it has no TTL, and would never expire{more}");
-            let remedy = known.map_or_else(|| remedy::malformed(None), remedy::no_ttl);
+            let remedy = known.map_or_else(|| keys::malformed(None), keys::no_ttl);
             Finding::warning("no_ttl", key, problem, remedy)
         }
         Fault::Ttl => {

@@ -4,11 +4,16 @@
 use std::time::Duration;
 
 use domain::EpochId;
+use errors::rounded;
 use store_redis::{ErrorKind, Family, Fault, StoreError};
 use store_tracker::inspect::{Ahead, Shown};
 
-use super::{finding::Finding, remedy};
-use crate::service::stale_after;
+use super::finding::Finding;
+use crate::{
+    remedy::{self, keys},
+    rights,
+    service::stale_after,
+};
 
 /// A field of the summary that only state-tracker writes.
 const OURS: &str = "unaccounted_epochs";
@@ -81,33 +86,25 @@ fn unreadable(facts: &MarketFacts, fault: &Fault) -> Finding {
     if fault.kind == ErrorKind::WrongType {
         return wrong_type(&fault.key, family, &fault.detail);
     }
-    Finding::warning("unreadable", &fault.key, &fault.detail, remedy::malformed(family))
+    Finding::warning("unreadable", &fault.key, &fault.detail, keys::malformed(family))
 }
 
 fn wrong_type(key: &str, family: Option<&Family>, detail: &str) -> Finding {
     let right = family.map_or("another type", |family| family.kind.as_str());
-    let remedy = family.map_or_else(|| remedy::malformed(None), |family| remedy::wrong_type(family, false));
+    let remedy = family.map_or_else(|| keys::malformed(None), |family| keys::wrong_type(family, false));
     Finding::error("wrong_type", key, format!("it must be a {right}, and is not: {detail}"), remedy)
 }
 
 fn ledger(facts: &MarketFacts, error: &StoreError) -> Finding {
-    let problem = format!("the tracker can't {}: {}", error.operation, error.detail);
+    let problem = format!("the tracker can't {}: {}", error.operation, error.detail());
     let (check, remedy) = match error.kind {
-        ErrorKind::Torn => (
-            "ledger_torn",
-            "restore Redis from a backup, or reset the market's ledger (docs/operations.md, \"The ledger\"): a reset counts \
-             anew what the last 24 hours prove",
-        ),
-        ErrorKind::Refused if error.object.ends_with(":meta") => (
-            "ledger_schema",
-            "run the version that wrote it, or reset the market's ledger (docs/operations.md, \"The ledger\"): a reset counts \
-             anew what the last 24 hours prove",
-        ),
         ErrorKind::WrongType => {
-            return wrong_type(&error.object, family_of(facts, &error.object), &error.detail);
+            return wrong_type(&error.object, family_of(facts, &error.object), &error.detail());
         }
-        ErrorKind::Denied => ("acl", crate::rights::REMEDY),
-        _ => ("ledger", error.kind.remedy()),
+        ErrorKind::Denied => ("acl", rights::REMEDY.to_owned()),
+        ErrorKind::Torn => ("ledger_torn", remedy::of_store(error)),
+        ErrorKind::Foreign => ("ledger_schema", remedy::of_store(error)),
+        _ => ("ledger", remedy::of_store(error)),
     };
     Finding::error(check, &error.object, problem, remedy)
 }
@@ -132,7 +129,7 @@ fn future(facts: &MarketFacts, ahead: &Ahead) -> Finding {
     if ahead.highest > MILLISECONDS {
         let problem = format!("{entries} no time in seconds: a producer writes milliseconds");
         let remedy =
-            format!("{}; scores must be Unix seconds", remedy::malformed(family_of(facts, &ahead.key)));
+            format!("{}; scores must be Unix seconds", keys::malformed(family_of(facts, &ahead.key)));
         return Finding::warning("future", &ahead.key, problem, remedy);
     }
     let problem = format!("{entries} later than now, by up to {:.0} s", ahead.highest - facts.now);
@@ -181,7 +178,7 @@ fn age(facts: &MarketFacts, shown: &Shown, field: &str, every: Duration) -> Opti
     let age = age_of(shown, field, facts.now);
     let problem = match age {
         Some(age) if age <= stale_after(every).as_secs_f64() => return None,
-        Some(age) => format!("it is {age:.0} s old, and must be written every {every:?}"),
+        Some(age) => format!("it is {age:.0} s old, and must be written every {}", rounded(every)),
         None if shown.exists => format!("it does not say when it was written ({field})"),
         // Without a tracker nothing writes it.
         None if facts.subscribers.is_none_or(|trackers| trackers == 0) => return None,
@@ -218,6 +215,7 @@ fn writer(facts: &MarketFacts, last: &Shown, seen: &[&Shown]) -> Option<Finding>
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
+    use store_tracker::operations::READ_LEDGER;
 
     use super::*;
     use crate::doctor::finding::Severity;
@@ -320,16 +318,11 @@ mod tests {
     fn a_refused_ledger_is_an_error_of_its_kind() {
         for (kind, check) in [
             (ErrorKind::Torn, "ledger_torn"),
-            (ErrorKind::Refused, "ledger_schema"),
+            (ErrorKind::Foreign, "ledger_schema"),
             (ErrorKind::WrongType, "wrong_type"),
             (ErrorKind::Denied, "acl"),
         ] {
-            let error = StoreError {
-                operation: "read the ledger",
-                object: "{P:M}:tracker:meta".to_owned(),
-                kind,
-                detail: "so it is".to_owned(),
-            };
+            let error = StoreError::new(READ_LEDGER, "{P:M}:tracker:meta".to_owned(), kind, "so it is");
             assert_eq!(found(&MarketFacts { pass: Err(error), ..well() }), [(check, Severity::Error)]);
         }
     }
@@ -351,7 +344,7 @@ mod tests {
     #[test]
     fn unreadable_inputs_and_entries_of_the_future_are_found() {
         use Severity::{Error, Warning};
-        let fault = |kind| Fault { key: "key".to_owned(), kind, detail: "unreadable".to_owned() };
+        let fault = |kind| Fault::new("key", kind, "unreadable");
         let faults = vec![fault(ErrorKind::WrongType), fault(ErrorKind::Malformed)];
         let ahead = |highest| Ahead { key: "timeline".to_owned(), entries: 3, highest };
         let facts = MarketFacts {
@@ -384,12 +377,7 @@ mod tests {
 
     #[test]
     fn a_missing_right_is_not_reported_twice() {
-        let denied = StoreError {
-            operation: "read the ledger",
-            object: "{P:M}:tracker:meta".to_owned(),
-            kind: ErrorKind::Denied,
-            detail: "NOPERM".to_owned(),
-        };
+        let denied = StoreError::new(READ_LEDGER, "{P:M}:tracker:meta", ErrorKind::Denied, "NOPERM");
         assert_eq!(found(&MarketFacts { pass: Err(denied), lacks_rights: true, ..well() }), []);
     }
 }

@@ -3,6 +3,7 @@
 use store_redis::{SentinelView, ServerFacts, StoreError};
 
 use super::{finding::Finding, server};
+use crate::remedy;
 
 /// The faults of a replica: its link to the master, and the settings that would be in effect after a failover.
 #[must_use]
@@ -21,7 +22,7 @@ fn link(facts: &ServerFacts) -> Option<Finding> {
 /// A replica that its master knows, and that does not answer.
 #[must_use]
 pub(super) fn silent(server: &str, error: &StoreError) -> Finding {
-    let problem = format!("this replica does not answer: {}", error.detail);
+    let problem = format!("this replica does not answer: {}", error.detail());
     let remedy = "make it reachable from here at the address that the master names (replica-announce-ip)";
     Finding::warning("replica", server, problem, remedy)
 }
@@ -34,9 +35,7 @@ pub(super) fn judge_sentinel(
     master: &str,
 ) -> Option<Finding> {
     let (problem, remedy) = match view {
-        Err(error) => {
-            (format!("this sentinel does not answer: {}", error.detail), error.kind.remedy().to_owned())
-        }
+        Err(error) => (format!("this sentinel does not answer: {}", error.detail()), remedy::of_store(error)),
         Ok(view) if view.master.as_deref() != Some(master) => {
             let named = view.master.as_deref().unwrap_or("no master of that name");
             let remedy = "wait until a failover is finished; else send it SENTINEL RESET, or correct its line `sentinel monitor`";

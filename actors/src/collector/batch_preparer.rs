@@ -8,15 +8,18 @@
 //!   handed over already, handed over again;
 //! - it waits for its turn no longer than `worker`, and works on an epoch no longer than its budget.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use domain::{chain::ContractAddress, collector::Arrangement};
 use retry::{Attempts, table::BATCH_PREPARER};
-use store_collector::{ChainStore, ClosedWindow, Outcome};
+use store_collector::{
+    ChainStore, ClosedWindow, Outcome,
+    operations::{COUNT_SUBMISSIONS, FIND_CLOSED_WINDOWS, READ_SUBMISSIONS},
+};
 use store_redis::{Session, StoreError};
 use supervision::{Actor, Budget, Clock, Context, DeadlineExceeded, Failure, Lease, fail};
 
-use super::{FollowServices, progress::Prepared};
+use super::{FollowServices, problem::CollectorProblem, progress::Prepared};
 use crate::{
     collector::notifier::{Notice, Severity},
     env::messages::Look,
@@ -38,8 +41,8 @@ enum PrepareError {
     #[error(transparent)]
     Deadline(#[from] DeadlineExceeded),
     /// No turn came in time.
-    #[error("market {market} has waited {waited:?} for its turn to prepare batches: raise collector.workers")]
-    NoTurn { market: ContractAddress, waited: Duration },
+    #[error(transparent)]
+    NoWorker(CollectorProblem),
     /// A failure that was asked for.
     #[error("{0}")]
     Injected(#[from] fail::InjectedFailure),
@@ -63,7 +66,8 @@ impl BatchPreparer {
         self.chain.services.telemetry.worker_waited(waited);
         let Some(Ok(_turn)) = turn else {
             self.chain.progress.with(|state| state.worker_timeouts += 1);
-            return Err(PrepareError::NoTurn { market: self.market, waited });
+            let problem = CollectorProblem::NoWorker { market: self.market, waited };
+            return Err(PrepareError::NoWorker(problem));
         };
         // Boxed: what is nested in it is deep.
         budget.run(Box::pin(self.all(cx, &budget))).await?
@@ -72,7 +76,7 @@ impl BatchPreparer {
     async fn all(&self, cx: &Context<Look>, budget: &Budget) -> Result<(), PrepareError> {
         loop {
             fail::point("batch_preparer::before_read").await?;
-            let mut session = self.chain.services.store.session("look for closed windows").await?;
+            let mut session = self.chain.services.store.session(FIND_CLOSED_WINDOWS).await?;
             // Looked for anew after each: what ends one epoch changes what the next one is compared with.
             let Some(store) = self.chain.of_chain() else { return Ok(()) };
             let closed = store.closed(&mut session, self.market).await?;
@@ -95,7 +99,7 @@ impl BatchPreparer {
     ) -> Result<bool, PrepareError> {
         let ClosedWindow { market, epoch, window, .. } = closed;
         let FollowServices { services, settings, progress, .. } = &self.chain;
-        let mut session = services.store.session("prepare batches").await?;
+        let mut session = services.store.session(READ_SUBMISSIONS).await?;
         if self.now().is_some_and(|now| window.has_expired(now, settings.rules.inputs_live)) {
             let text = format!(
                 "epoch {epoch} of market {market} was closed too long ago: what was submitted has expired, it gets no batches"
@@ -123,7 +127,7 @@ impl BatchPreparer {
             progress.with(|state| state.conflicts += 1);
             return Ok(false);
         };
-        services.note_unwritten("count submissions", &faults);
+        services.note_unwritten(COUNT_SUBMISSIONS, &faults);
         let many: u64 = arrangement.slots.values().sum();
         self.count(|all| {
             all.epochs += 1;
@@ -132,7 +136,7 @@ impl BatchPreparer {
             all.malformed += arrangement.bad.len() as u64;
             all.missing += inputs.missing.len() as u64;
         });
-        tracing::info!(%market, epoch, batches = arrangement.batches.len(), submissions = many, "handed over");
+        tracing::info!(%market, epoch, batches = arrangement.batches.len(), submissions = many, "delivered the batches of an epoch");
         if let Some((key, why)) = arrangement.bad.first() {
             let bad = arrangement.bad.len();
             let key: String = key.chars().take(100).collect();
@@ -217,9 +221,10 @@ impl Actor for BatchPreparer {
                     continue;
                 }
                 Err(PrepareError::Injected(error)) => return Err(error.into()),
-                Err(PrepareError::Store(error)) => services.note_error(&error),
-                Err(error @ (PrepareError::Deadline(_) | PrepareError::NoTurn { .. })) => {
-                    services.warn("prepare batches", "timeout", &self.market.to_string(), &error.to_string());
+                Err(PrepareError::Store(error)) => services.report(&error),
+                Err(PrepareError::NoWorker(problem)) => services.report(&problem),
+                Err(PrepareError::Deadline(cause)) => {
+                    services.report(&CollectorProblem::PreparationLate { market: self.market, cause });
                 }
             }
             next = clock.now() + attempts.failed();

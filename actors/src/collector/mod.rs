@@ -14,10 +14,10 @@ mod cleaner;
 mod contract_values;
 pub(crate) mod metrics;
 mod notifier;
+mod problem;
 mod progress;
 mod segments;
 mod state_store;
-mod step;
 mod take_over;
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
@@ -30,9 +30,10 @@ use tokio::sync::Semaphore;
 
 pub use batch_preparer::BatchPreparer;
 pub use block_fetcher::BlockFetcher;
-pub use budgets::Budgets;
+pub use budgets::{Budgets, steps};
 pub use cleaner::Cleaner;
 pub use notifier::{Notice, Notifier, Severity};
+pub use problem::CollectorProblem;
 pub use progress::{Cleaned, FollowState, Prepared, Progress};
 pub(crate) use progress::{faults, nodes};
 

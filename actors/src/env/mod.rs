@@ -4,9 +4,11 @@ pub(crate) mod log_throttle;
 pub(crate) mod messages;
 pub(crate) mod periodic;
 pub(crate) mod readiness;
+pub(crate) mod report;
 pub(crate) mod services;
 pub mod telemetry;
 
 pub use messages::{IndexEvents, Look};
 pub use readiness::{Readiness, Status};
+pub use report::Remedy;
 pub use services::{Rhythm, Services};

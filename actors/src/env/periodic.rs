@@ -46,7 +46,7 @@ pub(crate) async fn keep_making<F: Future<Output = Result<(), StoreError>>>(
                 every
             }
             Err(error) => {
-                services.note_error(&error);
+                services.report(&error);
                 attempts.failed()
             }
         };

@@ -21,6 +21,7 @@ use std::{
     time::Duration,
 };
 
+use errors::{Kind, Operation};
 use opentelemetry::{KeyValue, metrics::MeterProvider as _};
 use opentelemetry_sdk::{
     Resource,
@@ -197,8 +198,8 @@ impl Telemetry {
     }
 
     /// Notes an error: what was attempted (`read_epochs`) and how it failed (`timeout`).
-    pub fn error(&self, operation: &'static str, kind: &'static str) {
-        let labels = [KeyValue::new("kind", kind), KeyValue::new("operation", operation)];
+    pub fn error(&self, operation: Operation, kind: Kind) {
+        let labels = [KeyValue::new("kind", kind.label), KeyValue::new("operation", operation.label)];
         self.0.instruments.errors.add(1, &labels);
     }
 

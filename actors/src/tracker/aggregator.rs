@@ -16,10 +16,13 @@ use domain::{
     tracker::{DayStats, HourStats, MeasurementWindow, Participation, Summary, SummaryInput, Sums, Totals},
 };
 use retry::{RetryPolicy, table::AGGREGATOR};
-use store_tracker::{Datasets, MarketKeys, MarketStore, Pass, Reach, Scope};
+use store_tracker::{Datasets, MarketKeys, MarketStore, Pass, Reach, Scope, operations::READ_TIMELINES};
 use supervision::{Actor, Clock, Context, Failure, fail};
 
-use super::passes::{Next, PassError, Passes, keep_passing};
+use super::{
+    passes::{Next, PassError, Passes, keep_passing},
+    problem::LedgerLost,
+};
 use crate::env::{
     messages::Look,
     services::Services,
@@ -110,17 +113,10 @@ impl Aggregator {
     /// or restored from an older state.
     fn notice_loss(&mut self, pass: &Pass, totals: &Totals) {
         let (born, sums) = (pass.mark.born, &totals.all);
-        if let Some((known, before)) = &self.ledger {
-            let fell =
-                before.fields().iter().zip(sums.fields()).any(|((_, before), (_, after))| after < *before);
-            if born.is_none_or(|born| born > *known) || fell {
-                let message = format!(
-                    "Redis has lost a part of the ledger of market {}: totals were {before:?} and are {sums:?} now; \
-                     they count what Redis can still prove. Check its persistence (appendonly) and its replicas",
-                    self.market()
-                );
-                self.services.warn("keep the ledger", "lost", self.market(), &message);
-            }
+        let lost =
+            self.ledger.as_ref().and_then(|known| LedgerLost::between(self.market(), known, born, sums));
+        if let Some(lost) = lost {
+            self.services.report(&lost);
         }
         // A ledger that this pass is about to make may be made by another tracker a moment earlier.
         self.ledger = born.map(|born| (born, *sums));
@@ -159,7 +155,7 @@ impl Passes for Aggregator {
             self.reach = Reach::Full;
         }
         fail::point("aggregator::before_read").await?;
-        let mut session = self.services.store.session("read the timelines").await?;
+        let mut session = self.services.store.session(READ_TIMELINES).await?;
         self.services.telemetry.pool_waited(began.elapsed());
         let is_due = |due: Option<Instant>| due.is_none_or(|due| clock.now() >= due);
         let (hourly, daily) = (is_due(self.hourly_due), is_due(self.daily_due));
@@ -227,7 +223,7 @@ impl Passes for Aggregator {
         if written.left > 0 {
             // It may have sealed some of them, and counts those; the others are looked at with the next pass.
             let (market, left) = (self.market(), written.left);
-            tracing::debug!(market, left, "another tracker keeps this ledger too");
+            tracing::debug!(market, epochs = left, "another tracker changed these epochs first");
         } else {
             let unaccounted = totals.finished.iter().map(|(_, entry)| entry.sums().unaccounted).sum();
             telemetry.unaccounted_epochs(unaccounted);

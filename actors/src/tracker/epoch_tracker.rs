@@ -11,7 +11,7 @@ use domain::{
 };
 use retry::{RetryPolicy, table::EPOCH_TRACKER};
 use store_collector::{ChainKeys, windows};
-use store_tracker::{MarketKeys, MarketStore};
+use store_tracker::{MarketKeys, MarketStore, operations::READ_NEWEST_EPOCHS};
 use supervision::{Actor, Clock, Context, Failure, fail};
 
 use super::passes::{Next, PassError, Passes, keep_passing};
@@ -84,7 +84,7 @@ impl Passes for EpochTracker {
         self.rested = Some(clock.now() + self.services.rhythm.wake_debounce);
         let (began, now) = (Instant::now(), clock.unix());
         fail::point("epoch_tracker::before_read").await?;
-        let mut session = self.services.store.session("read the newest epochs").await?;
+        let mut session = self.services.store.session(READ_NEWEST_EPOCHS).await?;
         self.services.telemetry.pool_waited(began.elapsed());
         let second = now.as_secs_f64();
         let (current, ttl, faults) = if self.original {

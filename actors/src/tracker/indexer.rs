@@ -15,7 +15,10 @@ use std::{
 use domain::tracker::index::Changes;
 use retry::{Attempts, table::INDEXER};
 use store_redis::StoreError;
-use store_tracker::{Index, IndexKeys, Indexed};
+use store_tracker::{
+    Index, IndexKeys, Indexed,
+    operations::{AGE_VALIDATORS, INDEX_EVENTS},
+};
 use supervision::{Actor, Batch, Clock, Context, Failure, fail, fail::InjectedFailure};
 
 use crate::{
@@ -70,13 +73,13 @@ impl Indexer {
     async fn commit(&self, work: Work, clock: &Clock) -> Result<(), CommitError> {
         fail::point("indexer::before_commit").await?;
         let (began, now) = (Instant::now(), clock.unix().as_secs());
-        let mut session = self.services.store.session("index events").await?;
+        let mut session = self.services.store.session(INDEX_EVENTS).await?;
         self.services.telemetry.pool_waited(began.elapsed());
         let (mut indexed, mut backwards) = (0, 0);
         for (keys, changes) in work.changes {
             let index = Index::new(keys, self.retention);
             let Indexed { backwards: more, faults } = index.apply(&mut session, &changes, now).await?;
-            self.services.note_unwritten("index events", &faults);
+            self.services.note_unwritten(INDEX_EVENTS, &faults);
             backwards += more;
             indexed += changes.events;
         }
@@ -99,7 +102,7 @@ impl Indexer {
 
     /// Lets validators fall to where the time has brought them.
     async fn age(&self, cx: &Context<IndexEvents>, clock: &Clock) -> Result<(), StoreError> {
-        let mut session = self.services.store.session("age validators").await?;
+        let mut session = self.services.store.session(AGE_VALIDATORS).await?;
         // Those of markets that are gone are left to their retention.
         for keys in self.edge.indexes().now() {
             let index = Index::new(keys, self.retention);
@@ -107,7 +110,7 @@ impl Indexer {
             loop {
                 let now = clock.unix().as_secs();
                 let (next, faults) = index.age_validators(&mut session, cursor, SLICE, now).await?;
-                self.services.note_unwritten("age validators", &faults);
+                self.services.note_unwritten(AGE_VALIDATORS, &faults);
                 cx.progress();
                 if next == 0 {
                     break;
@@ -174,7 +177,7 @@ impl Actor for Indexer {
                 match aged {
                     Ok(()) => ageings.succeeded(),
                     Err(error) => {
-                        self.services.note_error(&error);
+                        self.services.report(&error);
                         age_at = clock.now() + ageings.failed();
                     }
                 }
@@ -188,7 +191,7 @@ impl Actor for Indexer {
                 Ok(()) => commits.succeeded(),
                 Err(CommitError::Actor(failure)) => return Err(failure),
                 Err(CommitError::Store(error)) => {
-                    self.services.note_error(&error);
+                    self.services.report(&error);
                     // Best effort: what Redis does not take before the stop is not waited for.
                     if cx.is_stopping() {
                         return Ok(());

@@ -178,8 +178,8 @@ impl Listener {
                     self.hand_over(&clock).await?;
                     look_at = self.make_up_for_dropped(&clock);
                     if let Err(error) = self.follow_roster(subscriber).await {
-                        self.services.note_error(&error);
-                        return Ok(End::Lost(error.to_string()));
+                        self.services.report(&error);
+                        return Ok(End::Lost(self.services.line(&error)));
                     }
                 }
                 IndexEvents::Event(channel, payload) => {
@@ -196,8 +196,8 @@ impl Listener {
                 IndexEvents::Time => {
                     ping_at = clock.now() + PING_EVERY;
                     if let Err(error) = cx.idle(subscriber.ping()).await {
-                        self.services.note_error(&error);
-                        return Ok(End::Lost(error.to_string()));
+                        self.services.report(&error);
+                        return Ok(End::Lost(self.services.line(&error)));
                     }
                 }
             }
@@ -312,14 +312,14 @@ impl Actor for Listener {
             let why = match subscribed {
                 None => return Ok(()),
                 Some(Err(error)) => {
-                    self.services.note_error(&error);
-                    error.to_string()
+                    self.services.report(&error);
+                    self.services.line(&error)
                 }
                 Some(Ok((mut subscriber, mut events))) => {
                     if std::mem::replace(&mut heard_before, true) {
                         self.services.telemetry.subscription_gap();
                     }
-                    tracing::info!(redis = ?self.services.store, "subscribed; every market looks at its keys");
+                    tracing::info!(redis = ?self.services.store, "subscribed to the channels, every market makes a full pass");
                     self.services.status.subscribed();
                     self.services.telemetry.subscription_connected(true);
                     self.services.telemetry.redis_up(true);
@@ -332,7 +332,7 @@ impl Actor for Listener {
                     match self.listen(cx, &mut subscriber, &mut events, &mut changes).await? {
                         End::Stop => return Ok(()),
                         End::Lost(why) => {
-                            tracing::warn!("the subscription ended ({why}); subscribing anew");
+                            tracing::warn!("the subscription ended, the listener subscribes again: {why}");
                             why
                         }
                     }

@@ -8,6 +8,7 @@ mod listener;
 pub(crate) mod market_registry;
 pub(crate) mod metrics;
 mod passes;
+mod problem;
 mod pruner;
 
 pub use aggregator::Aggregator;
@@ -15,6 +16,7 @@ pub use epoch_tracker::EpochTracker;
 pub use indexer::Indexer;
 pub use listener::{IndexEdge, Listener};
 pub use market_registry::{Indexes, MarketEdges, MarketRegistry};
+pub use problem::LedgerLost;
 pub use pruner::Pruner;
 
 /// The datasets that every market must have, by their names in readiness.

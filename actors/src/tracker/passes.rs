@@ -111,8 +111,8 @@ pub(super) async fn keep_passing<P: Passes>(actor: &mut P, cx: &mut Context<Look
         };
         // The message stays for the next attempt, and is not charged: the fault is not its own.
         let _ = look.map(Lease::give_back);
-        actor.services().note_error(&error);
-        actor.services().status.failed(actor.market(), P::DATASET, &error);
+        actor.services().report(&error);
+        actor.services().status.failed(actor.market(), P::DATASET, actor.services().line(&error));
         actor.interrupted();
         next = clock.now() + attempts.failed();
         // The message that was given back is not to be taken up at once.

@@ -149,9 +149,9 @@ impl Surroundings {
             }
             Interruption::TimeIsOver => {
                 let label = match over {
-                    Over::Nodes => r#"kind="node",operation="follow the chain""#,
-                    Over::Step => r#"kind="timeout",operation="follow the chain""#,
-                    Over::Preparer => r#"kind="timeout",operation="prepare batches""#,
+                    Over::Nodes => r#"kind="node",operation="follow_chain""#,
+                    Over::Step => r#"kind="timeout",operation="follow_chain""#,
+                    Over::Preparer => r#"kind="timeout",operation="prepare_batches""#,
                 };
                 let error = format!("state_tracker_errors_total{{{label}}}");
                 wait_until(&format!("{hold:?} is given up"), SOON, async || {

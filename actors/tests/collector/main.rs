@@ -152,7 +152,7 @@ async fn a_reorganisation_beyond_the_limit_stops_only_the_fetcher_and_changes_no
     };
     wait_until("the fetcher is degraded", SOON, async || fetcher().degraded).await;
     let crash = fetcher().last_crash.expect("a reason");
-    assert!(crash.message.contains("collector.max_reorg_depth"), "{}", crash.message);
+    assert!(crash.message.contains("all of the last 5 accepted blocks"), "{}", crash.message);
     let others = tracker.tree.health();
     assert!(others.iter().filter(|actor| actor.path != "block-fetcher").all(|actor| !actor.degraded));
     assert_same(&world.left(&mut connection).await, &before);

@@ -107,7 +107,13 @@ impl Tracker {
     }
 
     pub async fn following(&self) -> Following {
-        let mut session = self.chain.services.store.session("test").await.expect("a session");
+        let mut session = self
+            .chain
+            .services
+            .store
+            .session(store_redis::Operation::new("test", "test"))
+            .await
+            .expect("a session");
         self.chain.store.of_chain(31_337).load(&mut session).await.expect("loaded").following
     }
 

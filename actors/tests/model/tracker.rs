@@ -150,7 +150,8 @@ impl Tracker {
     /// Prunes as the pruner does, with the default retention; returns from when on timelines are kept.
     pub async fn prune(&self, now: u64) -> u64 {
         let retention = Retention { timelines: DAY, priorities: 7 * DAY, sealed: 28 * 3600 };
-        let mut session = self.services.store.session("prune").await.expect("a session");
+        let mut session =
+            self.services.store.session(store_tracker::operations::PRUNE_TIMELINE).await.expect("a session");
         for prunable in retention.of_market(&self.keys, OWN, now) {
             while prune(&mut session, &prunable, 3).await.expect("pruned") > 0 {}
         }

@@ -10,6 +10,6 @@ mod line;
 mod table;
 mod text;
 
-pub use line::one_line;
+pub use line::{link, one_line};
 pub use table::{Kind, Operation};
-pub use text::{LONGEST, outside, rounded};
+pub use text::{LONGEST, is_obeyed, outside, rounded};

@@ -13,18 +13,24 @@ const LONGEST_LINK: usize = 1_000;
 /// text that is too long.
 #[must_use]
 pub fn one_line(error: &(dyn Error + 'static)) -> String {
-    let mut line = bounded(error, LONGEST_LINK);
+    let mut line = link(error);
     let mut next = error.source();
     for _ in 1..DEEPEST {
         let Some(cause) = next else { break };
         // Our own errors repeat text from outside in this form.
         if !line.contains(&outside(cause)) {
             line += ": ";
-            line += &bounded(cause, LONGEST_LINK);
+            line += &link(cause);
         }
         next = cause.source();
     }
     line
+}
+
+/// The text of one error, without its causes.
+#[must_use]
+pub fn link(error: &(dyn Error + 'static)) -> String {
+    bounded(error, LONGEST_LINK)
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ struct Bounded {
 impl fmt::Write for Bounded {
     fn write_str(&mut self, more: &str) -> fmt::Result {
         for character in more.chars() {
-            if moves_text(character) {
+            if is_obeyed(character) {
                 character.escape_default().try_for_each(|escaped| self.push(escaped))?;
             } else {
                 self.push(character)?;
@@ -60,10 +60,12 @@ impl Bounded {
     }
 }
 
-/// Whether a character breaks a line, moves a terminal, or changes the order in which a text is shown.
-fn moves_text(character: char) -> bool {
+/// Whether a terminal obeys a character instead of showing it: control characters of both sets, separators of lines and paragraphs,
+/// and marks of direction or of no width.
+#[must_use]
+pub fn is_obeyed(character: char) -> bool {
     character.is_control()
-        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// A duration as people read it, rounded down to what matters: `1h 2m 3s`, `7s 200ms`, `35ms`, `810us`.
@@ -115,7 +117,7 @@ mod tests {
         #[test]
         fn no_text_gets_past_the_limits(text in "\\PC*|.*") {
             let kept = outside(&text);
-            prop_assert!(kept.chars().count() <= LONGEST && !kept.contains(moves_text));
+            prop_assert!(kept.chars().count() <= LONGEST && !kept.contains(is_obeyed));
         }
     }
 }

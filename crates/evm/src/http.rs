@@ -1,5 +1,8 @@
 //! What an answer over HTTP means of a node. Reads no more of an answer than allowed.
 
+use std::sync::Arc;
+
+use errors::one_line;
 use http_client::{Answer, Bytes, HttpClient, HttpError, HttpTarget, StatusCode};
 
 use crate::counters::FaultKind;
@@ -41,17 +44,7 @@ impl From<HttpError> for Fault {
             HttpError::Oversized { .. } => FaultKind::Oversized,
             _ => FaultKind::Unreachable,
         };
-        Self::new(kind, causes(&error))
+        let detail = one_line(&error);
+        Self { cause: Some(Arc::new(error)), ..Self::new(kind, detail) }
     }
-}
-
-/// An error with its causes, in one line.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

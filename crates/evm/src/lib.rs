@@ -60,7 +60,7 @@ mod wire;
 
 pub use config::{ChainConfig, Contracts, NodeUrl};
 pub use counters::{Counters, FaultKind, LogFaultKind};
-pub use error::ChainError;
+pub use error::{ChainError, NodeFault};
 pub use events::{BadLog, Decoder};
 pub use pool::{NodeStatus, Pool};
 pub use range::{EventsPart, LoggedBlock, Range, Step};

@@ -54,7 +54,7 @@ impl Source {
             }
             tracing::warn!(
                 block = %header.block().number, node = %self.pool.node_name(node),
-                "a block may hold events by its bloom filter, and no node gives any, nor its receipts: taken as empty"
+                "a block is taken as empty: its bloom filter leaves room for events, but neither logs nor receipts have any"
             );
             Vec::new()
         };

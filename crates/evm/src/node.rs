@@ -53,7 +53,7 @@ pub(crate) struct State {
     /// When it was last logged that it asks for pauses.
     logged: Option<Instant>,
     /// How often it has asked for one since.
-    left_out: u64,
+    suppressed: u64,
 }
 
 /// The answer of a node: one text, or one for each call.
@@ -78,13 +78,9 @@ impl Node {
             let trust = trust.clone();
             Transport::WebSocket(WebSocketNode::new(url, config.max_answer, trust, heads, counters))
         } else {
-            Transport::Http(
-                http.clone(),
-                HttpTarget::new(url.secret()).map_err(|_| ChainError::Config {
-                    setting: "collector.nodes",
-                    problem: "a node's URL can't be requested".to_owned(),
-                })?,
-            )
+            let target = HttpTarget::new(url.secret());
+            let target = target.map_err(|cause| ChainError::BadUrl { node: url.clone(), cause })?;
+            Transport::Http(http.clone(), target)
         };
         Ok(Self { url, archive, transport, state: Mutex::default() })
     }
@@ -110,7 +106,7 @@ impl Node {
                 if let Transport::WebSocket(node) = &self.transport {
                     node.reset().await;
                 }
-                Err(Fault::new(FaultKind::Timeout, format!("no answer within {limit:.1?}")))
+                Err(Fault::new(FaultKind::Timeout, format!("no answer within {}", errors::rounded(limit))))
             }
         }
     }
@@ -120,11 +116,11 @@ impl Node {
         let now = Instant::now();
         let mut state = self.state();
         if state.logged.is_some_and(|logged| now.saturating_duration_since(logged) < LOG_INTERVAL) {
-            state.left_out += 1;
+            state.suppressed += 1;
             return None;
         }
         state.logged = Some(now);
-        Some(std::mem::take(&mut state.left_out))
+        Some(std::mem::take(&mut state.suppressed))
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use domain::chain::Hash;
+use errors::rounded;
 use http_client::{HttpClient, Trust};
 use serde_json::value::RawValue;
 use tokio::sync::Notify;
@@ -19,7 +20,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::config::{ChainConfig, NodeUrl};
 use crate::counters::{Counters, FaultKind};
-use crate::error::ChainError;
+use crate::error::{ChainError, NodeFault};
 use crate::json_rpc::{Call, Fault, Meaning, Outcome, outcomes};
 use crate::node::{Node, Texts};
 
@@ -104,15 +105,13 @@ impl Pool {
     /// Connects to nothing yet.
     ///
     /// # Errors
-    /// [`ChainError::Config`] where the configuration can't work.
+    /// [`ChainError`] where there is no node or market, or a node can't be requested.
     pub fn new(config: ChainConfig) -> Result<Self, ChainError> {
         if config.nodes.is_empty() {
-            let problem = "there is no node to ask".to_owned();
-            return Err(ChainError::Config { setting: "collector.nodes", problem });
+            return Err(ChainError::NoNode);
         }
         if config.contracts.markets.is_empty() {
-            let problem = "there is no market whose events count".to_owned();
-            return Err(ChainError::Config { setting: "the markets", problem });
+            return Err(ChainError::NoMarket);
         }
         let trust = Trust::default();
         let (http, heads, counters) = (HttpClient::new(trust.clone()), Arc::default(), Arc::default());
@@ -194,9 +193,9 @@ impl Pool {
         let started = Instant::now();
         let method = calls.first().map_or("nothing", |call| call.method);
         let mut attempts = 0;
-        let mut last = "no node can be asked now".to_owned();
+        let mut last = None;
         let mut missing = vec![false; self.inner.nodes.len()];
-        let no_answer = |attempts, last| {
+        let no_answer = |attempts, last: Option<NodeFault>| {
             let waited = started.elapsed();
             ChainError::NoAnswer { method, block: want.block, waited, attempts, last }
         };
@@ -227,7 +226,7 @@ impl Pool {
                 Err(Failure::End(error)) => return Err(error),
                 Err(Failure::Fault(fault)) => {
                     let node = &self.inner.nodes[index];
-                    last = format!("{}: {}", node.url, fault.detail);
+                    last = Some(fault.of(&node.url));
                     if Instant::now() >= deadline && fault.kind == FaultKind::Timeout {
                         // The caller had no more time; that says nothing about the node.
                         return Err(no_answer(attempts, last));
@@ -256,23 +255,23 @@ impl Pool {
             self.inner.counters.add_set_aside();
             tracing::warn!(
                 node = %node.url, kind = fault.kind.label(), problem = fault.detail,
-                "setting a node aside for {pause:.1?}"
+                "setting a node aside for {}", rounded(pause)
             );
             return;
         }
         tracing::debug!(
             node = %node.url, kind = fault.kind.label(), problem = fault.detail,
-            "leaving a node alone for {pause:.1?}"
+            "retrying a node in {}", rounded(pause)
         );
         let asked = match fault.retry_after {
-            Some(asked) => format!("a pause of {asked:?}"),
+            Some(asked) => format!("a pause of {}", rounded(asked)),
             None if fault.kind == FaultKind::RateLimited => "fewer requests".to_owned(),
             None => return,
         };
-        if let Some(left_out) = node.admit_log_line() {
+        if let Some(suppressed) = node.admit_log_line() {
             tracing::warn!(
-                node = %node.url, left_out, problem = fault.detail,
-                "a node asked for {asked}; its next request comes in {pause:.1?}"
+                node = %node.url, suppressed = Some(suppressed).filter(|&lines| lines > 0), problem = fault.detail,
+                "a node asked for {asked}, its next request comes in {}", rounded(pause)
             );
         }
     }
@@ -347,7 +346,7 @@ impl Pool {
             Ok(result) => return Ok(result),
             Err(error) => error,
         };
-        let message: String = error.message.chars().take(200).collect();
+        let message = errors::outside(&error.message);
         match error.meaning() {
             Meaning::Fault(kind) => {
                 Err(Fault::new(kind, format!("it answered {} `{message}`", error.code)).into())
@@ -374,6 +373,6 @@ impl Pool {
 /// A result as what it should be, or the node's fault.
 pub(crate) fn typed<'a, T: serde::Deserialize<'a>>(result: &'a RawValue) -> Result<T, Fault> {
     serde_json::from_str(result.get()).map_err(|source| {
-        Fault::new(FaultKind::Malformed, format!("its result is not of the expected form: {source}"))
+        Fault::caused(FaultKind::Malformed, "its result is not of the expected form", source)
     })
 }

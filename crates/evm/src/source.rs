@@ -75,7 +75,7 @@ impl Source {
     /// Connects to nothing yet.
     ///
     /// # Errors
-    /// [`ChainError::Config`] where the configuration can't work.
+    /// [`ChainError`] where there is no node or market, or a node can't be requested.
     pub fn new(config: ChainConfig) -> Result<Self, ChainError> {
         let decoder = Arc::new(Decoder::new(&config.contracts));
         Ok(Self { pool: Pool::new(config)?, decoder })

@@ -126,10 +126,10 @@ impl WebSocketNode {
                 };
                 Fault { retry_after, ..fault }
             }
-            other => lost(&format!("the connection failed: {other}")),
+            other => failed("the connection failed", other),
         })?;
         let subscribe = Call::new("eth_subscribe", serde_json::json!(["newHeads"])).text(SUBSCRIBE);
-        socket.send(Message::text(subscribe)).await.map_err(|source| lost(&source.to_string()))?;
+        socket.send(Message::text(subscribe)).await.map_err(|source| failed("sending failed", source))?;
         let (requests, queue) = mpsc::channel(QUEUE);
         tokio::spawn(serve(socket, queue, Arc::clone(&self.heads), Arc::clone(&self.counters)));
         Ok(Connection { requests, next_id: 0 })
@@ -154,7 +154,7 @@ async fn serve(
                 waiting.retain(|_, answer| !answer.is_closed());
                 waiting.insert(id, answer);
                 if let Err(source) = socket.send(Message::text(text)).await {
-                    break lost(&format!("sending failed: {source}"));
+                    break failed("sending failed", source);
                 }
             }
             message = socket.next() => {
@@ -180,8 +180,8 @@ async fn serve(
                     }
                     Some(Ok(Message::Close(_))) | None => break lost("it closed the connection"),
                     Some(Ok(_)) => {}
-                    Some(Err(Error::Capacity(source))) => break Fault::new(FaultKind::Oversized, source.to_string()),
-                    Some(Err(source)) => break lost(&format!("the connection failed: {source}")),
+                    Some(Err(Error::Capacity(source))) => break Fault::caused(FaultKind::Oversized, "its answer is too large", source),
+                    Some(Err(source)) => break failed("the connection failed", source),
                 }
             }
             _ = ping.tick() => {
@@ -210,6 +210,10 @@ fn acknowledge(socket: &Socket) {
 
 #[cfg(not(target_os = "linux"))]
 fn acknowledge(_: &Socket) {}
+
+fn failed(what: &str, source: Error) -> Fault {
+    Fault::caused(FaultKind::Unreachable, what, source)
+}
 
 fn lost(detail: &str) -> Fault {
     Fault::new(FaultKind::Unreachable, detail)

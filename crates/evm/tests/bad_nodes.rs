@@ -5,6 +5,7 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::time::Duration;
 
 use evm::{ChainConfig, ChainError, FaultKind, LogFaultKind, Next, Source};
@@ -289,5 +290,17 @@ async fn an_error_names_method_and_node_and_never_the_nodes_credentials() {
         let host = gone.trim_start_matches("http://");
         assert!(shown.contains(host) && shown.contains("eth_getBlockByNumber"), "{shown}");
         assert!(!shown.contains("hunter2") && !shown.contains("4711"), "{shown}");
+        let line = errors::one_line(&error);
+        assert!(!line.contains("hunter2") && !line.contains("4711"), "{line}");
+        // From our error to the last node's, to the client's, to that of the socket.
+        let fault =
+            error.source().and_then(|cause| cause.downcast_ref::<evm::NodeFault>()).expect("a node's");
+        assert_eq!(fault.kind, FaultKind::Unreachable);
+        let mut causes = std::iter::successors(fault.source(), |cause| (*cause).source());
+        let refused = |cause: &(dyn std::error::Error + 'static)| {
+            let cause = cause.downcast_ref::<std::io::Error>();
+            cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::ConnectionRefused)
+        };
+        assert!(causes.any(refused), "{error:?}");
     }
 }

@@ -69,7 +69,7 @@ pub enum HttpError {
     #[error("the request could not be built")]
     Request(#[source] hyper::http::Error),
     /// TLS could not be set up.
-    #[error(transparent)]
+    #[error("{0}")]
     Trust(#[from] TrustError),
     /// The server could not be reached, or broke the connection.
     #[error("the connection failed")]

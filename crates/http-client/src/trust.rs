@@ -15,9 +15,7 @@ pub struct Trust(Arc<OnceCell<Arc<ClientConfig>>>);
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
     /// There is no certificate that could be trusted.
-    #[error(
-        "TLS needs certificates of authorities, and this system has none: install ca-certificates, or set SSL_CERT_FILE{0}"
-    )]
+    #[error("TLS needs certificates of authorities, and this system has none{0}")]
     NoAuthorities(String),
     /// The library refused its settings.
     #[error("TLS can't be set up: {0}")]

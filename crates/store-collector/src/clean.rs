@@ -7,6 +7,7 @@ use domain::chain::{ContractAddress, EpochSet};
 use crate::{
     ChainStore,
     keys::{ChainKeys, SUBMITTED},
+    operations,
     values::{DETAILS_TTL, parse},
 };
 use store_redis::{Batch, Fault, Replies, Session, StoreError};
@@ -64,7 +65,7 @@ impl ChainStore {
         cursor: u64,
         slice: usize,
     ) -> Result<Cleaned, StoreError> {
-        let (operation, keys, begins) = ("clean up", &self.keys, cursor == 0);
+        let (operation, keys, begins) = (operations::CLEAN_UP, &self.keys, cursor == 0);
         let batch = self.ask_to_clean(cursor, slice);
         let mut replies = Replies::new(operation, session.run(operation, SUBMITTED, batch).await?);
         let identity = keys.identity();

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use domain::chain::ContractAddress;
 
-use crate::ChainStore;
+use crate::{ChainStore, operations};
 use store_redis::{Batch, Fault, Lua, Replies, Session, StoreError};
 
 /// Sets a number that other programs write too, but never to less.
@@ -38,7 +38,7 @@ impl ChainStore {
         markets: &[(ContractAddress, MarketTables)],
         nodes: Option<&str>,
     ) -> Result<Vec<Fault>, StoreError> {
-        let (keys, operation) = (&self.keys, "write what the contracts say");
+        let (keys, operation) = (&self.keys, operations::WRITE_CONTRACT_VALUES);
         let (mut fields, mut numbers) = (Vec::new(), Vec::new());
         for (market, tables) in markets {
             let rows = [

@@ -15,6 +15,7 @@ mod compare_and_set;
 mod contract_values;
 mod families;
 mod keys;
+pub mod operations;
 mod predecessor;
 mod rights;
 mod submissions;
@@ -39,7 +40,7 @@ pub use submissions::{Basis, ClosedWindow, Inputs};
 pub use windows::windows;
 
 use compare_and_set::Guarded;
-use store_redis::{Batch, ErrorKind, KeyType, Replies, Session, StoreError};
+use store_redis::{Batch, ErrorKind, KeyType, Operation, Replies, Session, StoreError};
 use values::{details_of, parse, read, text};
 use windows::take_windows;
 
@@ -111,7 +112,7 @@ impl ChainStore {
     /// [`StoreError`] when the server does not answer, when something of ours can't be read, or when it is of another
     /// chain or contract.
     pub async fn load(&self, session: &mut Session) -> Result<Known, StoreError> {
-        let operation = "read the checkpoint";
+        let operation = operations::READ_CHECKPOINT;
         let keys = &self.keys;
         let mut batch = Batch::new();
         batch.transaction(|batch| {
@@ -165,13 +166,10 @@ impl ChainStore {
     }
 
     /// Refuses what is of another chain or contract.
-    fn check_identity(&self, operation: &'static str, there: Option<&str>) -> Result<(), StoreError> {
+    fn check_identity(&self, operation: Operation, there: Option<&str>) -> Result<(), StoreError> {
         let Some(there) = there.filter(|there| *there != self.identity) else { return Ok(()) };
-        let detail = format!(
-            "it is of {there}, and {} is to be followed: use another Redis database or output.prefix, or delete the keys tracker:chain:*",
-            self.identity
-        );
-        Err(StoreError::new(operation, self.keys.identity(), ErrorKind::Refused, detail))
+        let detail = format!("it is of {there}, and this program follows {}", self.identity);
+        Err(StoreError::new(operation, self.keys.identity(), ErrorKind::Foreign, detail))
     }
 
     /// Writes what became of it: the checkpoint with all effects. `stretch` is what was accepted, where something was;
@@ -220,7 +218,7 @@ impl ChainStore {
                 all.write("LPUSH", &keys.attestor_queue(), KeyType::List, &[&batch.to_string()]);
             }
         }
-        all.run(session, "move the checkpoint", &keys.checkpoint()).await
+        all.run(session, operations::MOVE_CHECKPOINT, &keys.checkpoint()).await
     }
 
     /// Hashes of blocks that came and went, and what is kept to undo them.
@@ -345,9 +343,7 @@ fn of_single(error: StoreError) -> StoreError {
     if error.kind != ErrorKind::Topology {
         return error;
     }
-    let detail = format!(
-        "it is on a node of a cluster ({}), and a chain is followed on a single server only: all effects of a block are one step",
-        error.detail
-    );
-    StoreError { detail, ..error }
+    error.with_context(
+        "a chain is followed on a single server only, since all effects of a block are one step",
+    )
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use domain::chain::ContractAddress;
 use serde::Deserialize;
 
-use crate::ChainStore;
+use crate::{ChainStore, operations};
 use store_redis::{Batch, ErrorKind, Fault, Replies, Session, StoreError};
 
 /// The part of `EpochMarkerDetailsKey` that is used. The limit block beside it is an estimate.
@@ -33,7 +33,7 @@ impl ChainStore {
         &self,
         session: &mut Session,
     ) -> Result<(BTreeMap<ContractAddress, Left>, Vec<Fault>), StoreError> {
-        let (operation, keys) = ("read markers", &self.keys);
+        let (operation, keys) = (operations::READ_PREDECESSOR, &self.keys);
         let mut batch = Batch::new();
         let sets: Vec<String> = self.markets.iter().map(|market| keys.marked(market)).collect();
         sets.iter().for_each(|set| {
@@ -97,7 +97,7 @@ impl ChainStore {
         session: &mut Session,
         numbers: std::ops::RangeInclusive<u64>,
     ) -> Result<Vec<(u64, String)>, StoreError> {
-        let operation = "read hashes of blocks";
+        let operation = operations::READ_BLOCK_HASHES;
         let keys: Vec<(u64, String)> =
             numbers.rev().map(|number| (number, self.keys.block_hash(number))).collect();
         let Some((_, route)) = keys.first() else { return Ok(Vec::new()) };

@@ -12,6 +12,7 @@ use crate::{
     ChainStore,
     compare_and_set::{Guarded, Outcome},
     keys::ChainKeys,
+    operations,
     values::{DETAILS_TTL, details_of, parse},
     windows::take_windows,
 };
@@ -68,7 +69,7 @@ impl ChainStore {
         session: &mut Session,
         market: ContractAddress,
     ) -> Result<Vec<ClosedWindow>, StoreError> {
-        let operation = "look for closed windows";
+        let operation = operations::FIND_CLOSED_WINDOWS;
         let (windows, key) = (self.keys.windows(&market), self.keys.market(&market));
         let identity = self.keys.identity();
         let mut batch = Batch::new();
@@ -98,7 +99,7 @@ impl ChainStore {
     /// # Errors
     /// [`StoreError`] when the server does not answer; what can't be read is reported in [`Inputs`].
     pub async fn inputs(&self, session: &mut Session, closed: &ClosedWindow) -> Result<Inputs, StoreError> {
-        let operation = "read submissions";
+        let operation = operations::READ_SUBMISSIONS;
         let mut inputs = Inputs::default();
         let numbers: Vec<u64> = (closed.window.release_block..=closed.window.last_block()).collect();
         // The last blocks first: a reorganisation after that changes the basis, and the hand-over is refused.
@@ -183,7 +184,7 @@ impl ChainStore {
         }) {
             all.write("INCRBY", &slot, KeyType::String, &[many]);
         }
-        all.run(session, "hand over batches", &keys.windows(market)).await
+        all.run(session, operations::DELIVER_BATCHES, &keys.windows(market)).await
     }
 
     /// Whether nothing was handed over because another program, such as a predecessor, has handed this epoch over
@@ -200,7 +201,7 @@ impl ChainStore {
     /// As [`Self::hand_over`].
     pub async fn give_up(&self, session: &mut Session, closed: &ClosedWindow) -> Result<Outcome, StoreError> {
         let all = self.ending(closed);
-        all.run(session, "end an epoch without batches", &self.keys.windows(&closed.market)).await
+        all.run(session, operations::END_EPOCH, &self.keys.windows(&closed.market)).await
     }
 
     /// The writes that end an epoch in any case, and their conditions.

@@ -1,12 +1,18 @@
 //! Values of the collector's own keys as texts, and back.
 
+use std::error::Error;
+
 use domain::chain::Window;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 use store_redis::{ErrorKind, StoreError};
 
+use crate::operations::READ_CHECKPOINT;
+
 /// How long the details of an epoch are kept once its batches are handed over, in seconds.
 pub(crate) const DETAILS_TTL: u64 = 30 * 60;
+/// How many characters of a value that can't be read are shown.
+const MOST_SHOWN: usize = 100;
 
 /// `EpochMarkerDetailsKey`
 pub(crate) fn details_of(window: &Window) -> String {
@@ -24,18 +30,18 @@ pub(crate) fn text(value: &impl Serialize) -> String {
 
 /// Something of ours.
 pub(crate) fn read<T: DeserializeOwned>(key: &str, text: &str) -> Result<T, StoreError> {
-    serde_json::from_str(text).map_err(|error| {
-        let detail = format!("`{}` can't be read: {error}", text.chars().take(100).collect::<String>());
-        StoreError::new("read the checkpoint", key, ErrorKind::Malformed, detail)
-    })
+    serde_json::from_str(text).map_err(|error| unreadable(key, text, error))
 }
 
-pub(crate) fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(
+pub(crate) fn parse<T: std::str::FromStr<Err: Error + Send + Sync + 'static>>(
     key: &str,
     text: Option<&str>,
 ) -> Result<Option<T>, StoreError> {
-    text.map(|text| {
-        text.parse().map_err(|error| StoreError::new("read the checkpoint", key, ErrorKind::Malformed, error))
-    })
-    .transpose()
+    text.map(|text| text.parse().map_err(|error| unreadable(key, text, error))).transpose()
+}
+
+fn unreadable(key: &str, text: &str, cause: impl Error + Send + Sync + 'static) -> StoreError {
+    let text: String = text.chars().take(MOST_SHOWN).collect();
+    let error = StoreError::caused(READ_CHECKPOINT, key, ErrorKind::Malformed, cause);
+    error.with_context(format!("`{text}` can't be read"))
 }

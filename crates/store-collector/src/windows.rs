@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use domain::chain::{ContractAddress, Window};
 use store_redis::{Batch, Replies, Session, StoreError};
 
-use crate::{keys::ChainKeys, values::read};
+use crate::{keys::ChainKeys, operations, values::read};
 
 /// The windows of a market, by their epochs: one round trip. Without a followed chain there are none.
 ///
@@ -16,7 +16,7 @@ pub async fn windows(
     keys: &ChainKeys,
     market: &ContractAddress,
 ) -> Result<BTreeMap<u64, Window>, StoreError> {
-    let (operation, key) = ("read windows", keys.windows(market));
+    let (operation, key) = (operations::READ_WINDOWS, keys.windows(market));
     let mut batch = Batch::new();
     batch.cmd("HGETALL", &key);
     let mut replies = Replies::new(operation, session.run(operation, &key, batch).await?);

@@ -1,8 +1,8 @@
 //! Ways to Redis: one server, the master that sentinels name, or a cluster; batches of commands, scripts, answers, the
 //! subscription, and looks at servers and keys.
 //!
-//! **Invariant:** it knows no key, no market and no chain: the names come from the stores above it. It imports nothing of
-//! the workspace. It reconnects only when it is asked for a session or a subscription, and decides nothing from answers.
+//! **Invariant:** it knows no key, no market and no chain: the names come from the stores above it. Of the workspace it
+//! imports `errors` alone. It reconnects only when it is asked for a session or a subscription, and decides nothing from answers.
 
 #![warn(clippy::print_stdout, clippy::print_stderr)] // They panic when the pipe is closed.
 
@@ -12,6 +12,7 @@ mod error;
 mod events;
 mod inspect;
 mod key_family;
+pub mod operations;
 mod reply;
 mod rights;
 mod script;
@@ -19,6 +20,7 @@ mod script;
 pub use batch::Batch;
 pub use connect::{RedisSettings, SentinelView, Servers, Session, Store, Subscriber};
 pub use error::{ErrorKind, StoreError, kind_of};
+pub use errors::Operation;
 pub use events::EventStream;
 pub use inspect::{Inspector, KeyFacts, ServerClock, ServerFacts, Wanted};
 pub use key_family::{Family, KeyType, Life, Writer, family};

@@ -10,6 +10,7 @@ use crate::{
     batch::Batch,
     connect::Session,
     error::{ErrorKind, StoreError, kind_of},
+    operations,
 };
 
 /// An argument that is no number, and a key, field or member that does not exist.
@@ -201,7 +202,7 @@ pub async fn refused(session: &mut Session, needs: &[Need]) -> Result<Vec<Refusa
             Form::Script => batch.script("EVALSHA", &"0".repeat(40), &[key]),
         };
     }
-    let answers = session.run("ask for rights", "access list", batch).await?;
+    let answers = session.run(operations::READ_RIGHTS, "access list", batch).await?;
     let all = probes.into_iter().zip(answers);
     Ok(all.filter_map(|((need, probe), answer)| refusal(need, probe, answer)).collect())
 }

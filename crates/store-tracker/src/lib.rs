@@ -15,6 +15,7 @@ pub mod inspect;
 mod keys;
 mod ledger;
 mod market;
+pub mod operations;
 mod prune;
 mod scripts;
 

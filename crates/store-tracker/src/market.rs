@@ -33,6 +33,7 @@ use spellings::{Chosen, Spellings};
 use crate::{
     keys::MarketKeys,
     ledger::{self, LedgerMark},
+    operations,
 };
 use store_redis::{Batch, ErrorKind, Fault, Replies, Session, StoreError};
 
@@ -166,7 +167,7 @@ impl MarketStore {
         let mut chosen = self.spellings.choose(&self.keys, now, full);
         let past_since = scope.past_since(now.max(0.0) as u64);
         let batch = self.ask_to_discover(&chosen, now, full, past_since);
-        let operation = "read the timelines";
+        let operation = operations::READ_TIMELINES;
         let mut replies = Replies::new(operation, session.run(operation, self.name(), batch).await?);
         replies = replies.noting(chosen.finds_out());
         let mut pass = Pass::new(scope, now);
@@ -280,7 +281,12 @@ impl MarketStore {
         pass.seen.window = pass.mark.window;
         if let Some(schema) = &pass.mark.foreign_schema {
             let detail = format!("it has version {schema}, this program knows version {}", ledger::SCHEMA);
-            return Err(StoreError::new("read the ledger", self.keys.meta(), ErrorKind::Refused, detail));
+            return Err(StoreError::new(
+                operations::READ_LEDGER,
+                self.keys.meta(),
+                ErrorKind::Foreign,
+                detail,
+            ));
         }
         Ok(())
     }

@@ -16,7 +16,8 @@ async fn original(scene: &Scene) -> (Value, Value) {
         &common::PROTOCOL.to_lowercase(),
         &common::MARKET.to_lowercase(),
     );
-    let mut session = tracker.store.session("test").await.expect("a session");
+    let mut session =
+        tracker.store.session(store_redis::Operation::new("test", "test")).await.expect("a session");
     let scope = Scope::summary(Reach::Full);
     let mut pass = tracker.market.discover(&mut session, NOW as f64, scope).await.expect("read");
     tracker.market.examine(&mut session, &mut pass).await.expect("read");

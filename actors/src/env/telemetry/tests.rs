@@ -53,7 +53,7 @@ fn everything() -> Telemetry {
     telemetry.dataset_generated(Dataset::Participation);
     telemetry.dataset_written("0xAbC", Dataset::CurrentEpoch, Duration::from_millis(989_500));
     telemetry.aggregation_took(Aggregation::CurrentMetrics, Duration::from_millis(20));
-    telemetry.error("read_epochs", "timeout");
+    telemetry.error(store_tracker::operations::READ_EPOCHS, store_redis::ErrorKind::Timeout.row());
     telemetry.round_trips("summary", 4);
     telemetry.pool_waited(Duration::from_millis(2));
     telemetry.redis_up(true);

@@ -104,7 +104,7 @@ impl Stage {
         // Both markets wait, again and again.
         let timeouts = "state_tracker_worker_timeouts_total";
         wait_until("turns do not come", SOON, async || value(timeouts) >= 4.0).await;
-        assert!(value(r#"state_tracker_errors_total{kind="timeout",operation="prepare batches"}"#) >= 4.0);
+        assert!(value(r#"state_tracker_errors_total{kind="timeout",operation="prepare_batches"}"#) >= 4.0);
         assert!(value("state_tracker_worker_wait_seconds_sum") >= 4.0 * worker.as_secs_f64());
         assert_same(&around.left(world).await, &self.accepted);
         tracker.chain.workers.add_permits(1);

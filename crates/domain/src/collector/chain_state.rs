@@ -85,9 +85,7 @@ pub struct Beginning {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// The first block is not a child of the last accepted one.
-    #[error(
-        "block {number} has parent {parent}, the accepted block before it has hash {accepted}: a reorganisation"
-    )]
+    #[error("block {number}: its parent is {parent}, and the accepted block before it is {accepted}")]
     Reorganised {
         /// The number of the block.
         number: u64,
@@ -97,7 +95,7 @@ pub enum Refused {
         accepted: Hash,
     },
     /// A block is missing in between, or no block was given.
-    #[error("expected block {expected} next, found {found:?}: fetch it first")]
+    #[error("block {expected} is missing: {}", found.map_or("no block came".to_owned(), |found| format!("block {found} came")))]
     Gap {
         /// The number that is expected.
         expected: u64,
@@ -108,9 +106,7 @@ pub enum Refused {
 
 /// A reorganisation reaches back further than anything that can be undone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "block {to} can't be returned to from block {from}: at most {depth} blocks are undone (collector.max_reorg_depth). Nothing was changed. If the nodes are on the right chain, delete the keys tracker:chain:* in Redis: the chain is then taken up anew"
-)]
+#[error("cannot roll back from block {from} to block {to}: at most {depth} blocks can be undone")]
 pub struct TooDeep {
     /// The last accepted block.
     pub from: u64,

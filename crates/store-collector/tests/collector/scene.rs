@@ -100,7 +100,7 @@ impl Chain {
     }
 
     pub async fn session(&self) -> Session {
-        self.store.session("test").await.expect("a session")
+        self.store.session(store_redis::Operation::new("test", "test")).await.expect("a session")
     }
 
     pub async fn load(&self) -> Known {

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     batch::{Answers, Batch, Unit},
-    error::{ErrorKind, kind_of},
+    error::ErrorKind,
 };
 
 /// What is known of a cluster.
@@ -61,8 +61,7 @@ impl Cluster {
     pub(super) async fn any(&self, turn: usize) -> Result<(Door, Node), Trouble> {
         let masters = self.map().await?.masters();
         let node = masters.get(turn.checked_rem(masters.len()).unwrap_or(0)).cloned();
-        let node =
-            node.ok_or_else(|| Trouble::Known(ErrorKind::Loading, "no node has any slots".to_owned()))?;
+        let node = node.ok_or_else(|| Trouble::known(ErrorKind::Loading, "no node has any slots"))?;
         Ok((self.door.at(&node.host, node.port)?, node))
     }
 
@@ -83,7 +82,7 @@ impl Cluster {
 
     async fn connect(&self, node: &Node) -> Result<MultiplexedConnection, Trouble> {
         let connected = self.door.at(&node.host, node.port)?.connect().await;
-        connected.map_err(|error| of_node(node, &error))
+        connected.map_err(|error| of_node(node, error))
     }
 
     /// Whether a node has any slots, as far as is known.
@@ -138,13 +137,13 @@ impl Cluster {
 }
 
 /// An error says which of the nodes it is about.
-fn of_node(node: &Node, error: &RedisError) -> Trouble {
-    Trouble::Known(kind_of(error), format!("the node at {}:{}: {error}", node.host, node.port))
+fn of_node(node: &Node, error: RedisError) -> Trouble {
+    Trouble::at(format!("the node at {}:{}", node.host, node.port), error)
 }
 
 /// What one node says of the cluster. One that is cut off from it has nothing to say.
 async fn ask(door: &Door) -> Result<SlotMap, Trouble> {
-    let of_node = |kind, what: &str| Trouble::Known(kind, format!("the node at {}: {what}", door.shown()));
+    let of_node = |kind, what: &str| Trouble::known(kind, format!("the node at {}: {what}", door.shown()));
     let Some((host, port)) = door.address() else {
         return Err(of_node(ErrorKind::Topology, "a cluster has no Unix socket"));
     };
@@ -253,7 +252,7 @@ impl Nodes {
             }
             map = cluster.map().await?;
         }
-        Err(Trouble::Known(ErrorKind::Loading, "slots are being moved, and take long".to_owned()))
+        Err(Trouble::known(ErrorKind::Loading, "slots are being moved, and take long"))
     }
 
     /// Sends jobs to their nodes, all at the same time.
@@ -267,7 +266,7 @@ impl Nodes {
         for job in jobs {
             let node = match &job.goal {
                 Goal::Slot(slot) => map.node(*slot).cloned().ok_or_else(|| {
-                    Trouble::Known(ErrorKind::Loading, format!("no node of the cluster has slot {slot}"))
+                    Trouble::known(ErrorKind::Loading, format!("no node of the cluster has slot {slot}"))
                 })?,
                 Goal::Node(node) | Goal::Guest(node) => node.clone(),
             };
@@ -299,7 +298,7 @@ impl Nodes {
                 Ok(values) => sent.push((node, jobs, values)),
                 Err(error) => {
                     self.0.remove(&node);
-                    failed = Some(of_node(&node, &error));
+                    failed = Some(of_node(&node, error));
                 }
             }
         }

@@ -8,6 +8,8 @@ use domain::{
 };
 use store_redis::{ErrorKind, Session, StoreError};
 
+use crate::operations;
+
 use super::{
     Index, Indexed, VALIDATOR_FIELD,
     place::States,
@@ -26,7 +28,7 @@ impl Index {
         changes: &Changes,
         now: u64,
     ) -> Result<Indexed, StoreError> {
-        let operation = "index events";
+        let operation = operations::INDEX_EVENTS;
         let fill = |round: &mut Round| {
             self.decide(round, changes);
             self.add(round, changes);

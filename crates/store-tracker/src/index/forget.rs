@@ -9,10 +9,10 @@ use domain::{
 };
 
 use super::{Index, VALIDATOR_FIELD, place::take_counts, rounds::Round};
-use crate::scripts::SET_IN_EXISTING_HASH;
-use store_redis::{Fault, Session, StoreError};
+use crate::{operations, scripts::SET_IN_EXISTING_HASH};
+use store_redis::{Fault, Operation, Session, StoreError};
 
-const OPERATION: &str = "prune the index";
+const OPERATION: Operation = operations::PRUNE_INDEX;
 
 /// A part of the index that is pruned on its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

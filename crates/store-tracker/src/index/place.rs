@@ -11,7 +11,8 @@ use super::{
     Index,
     rounds::{Answers, RAISE, Round},
 };
-use store_redis::{Fault, Session, StoreError};
+use crate::operations;
+use store_redis::{Fault, Operation, Session, StoreError};
 
 /// How often the sets are written again because another index moved a state meanwhile. An epoch can move four times.
 const REPEATS: usize = 8;
@@ -50,7 +51,7 @@ impl Index {
     pub(super) async fn place(
         &self,
         session: &mut Session,
-        operation: &'static str,
+        operation: Operation,
         mut states: States,
         counted: &[&str],
         now: u64,
@@ -152,7 +153,7 @@ impl Index {
     pub(super) async fn seen_validators(
         &self,
         session: &mut Session,
-        operation: &'static str,
+        operation: Operation,
         cursor: u64,
         slice: usize,
     ) -> Result<(Option<SeenSlice>, Vec<Fault>), StoreError> {
@@ -176,7 +177,7 @@ impl Index {
         slice: usize,
         now: u64,
     ) -> Result<(u64, Vec<Fault>), StoreError> {
-        let operation = "age validators";
+        let operation = operations::AGE_VALIDATORS;
         let (page, mut faults) = self.seen_validators(session, operation, cursor, slice).await?;
         // Without the list this round ends; the next one begins anew.
         let Some((cursor, validators)) = page else { return Ok((0, faults)) };

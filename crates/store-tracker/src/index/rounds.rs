@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use redis::{Cmd, FromRedisValue};
 
 use super::Index;
-use store_redis::{Batch, ErrorKind, Fault, Lua, Replies, Session, StoreError};
+use store_redis::{Batch, ErrorKind, Fault, Lua, Operation, Replies, Session, StoreError};
 
 /// Moves a state.
 pub(super) static ADVANCE: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("advance.lua")));
@@ -41,7 +41,7 @@ impl Index {
     pub(super) async fn run(
         &self,
         session: &mut Session,
-        operation: &'static str,
+        operation: Operation,
         fill: impl Fn(&mut Round),
     ) -> Result<Answers, StoreError> {
         // `run_scripts` may fill the batch twice: each time anew, so that keys and answers stay side by side.

@@ -3,7 +3,10 @@
 use redis::Value;
 use serde_json::Value as Json;
 
-use crate::keys::{MarketKeys, OutputKeys};
+use crate::{
+    keys::{MarketKeys, OutputKeys},
+    operations,
+};
 use store_redis::{Batch, Replies, Session, StoreError};
 
 /// One dataset as its readers find it.
@@ -33,7 +36,7 @@ pub struct Ahead {
 /// # Errors
 /// [`StoreError`] when the server does not answer.
 pub async fn shown(session: &mut Session, keys: &MarketKeys) -> Result<Vec<[Shown; 2]>, StoreError> {
-    let operation = "read the datasets";
+    let operation = operations::READ_DATASETS;
     let pairs: Vec<[String; 2]> =
         keys.outputs().map(|output: OutputKeys<'_>| [output.summary(), output.current_epoch()]).collect();
     let mut batch = Batch::new();
@@ -65,7 +68,7 @@ pub async fn ahead(
     validator: &str,
     now: f64,
 ) -> Result<Vec<Ahead>, StoreError> {
-    let operation = "look for entries of the future";
+    let operation = operations::COUNT_FUTURE_ENTRIES;
     let mut timelines: Vec<String> = keys.inputs().flat_map(|input| input.timelines(validator)).collect();
     for space in keys.priorities() {
         timelines.extend([space.vpa_assignments(), space.vpa_submissions()]);

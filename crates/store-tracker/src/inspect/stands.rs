@@ -3,7 +3,10 @@
 use redis::Value as Answer;
 use serde_json::{Map, Value};
 
-use crate::keys::{InputKeys, MarketKeys};
+use crate::{
+    keys::{InputKeys, MarketKeys},
+    operations,
+};
 use store_redis::{Batch, Replies, Session, StoreError};
 
 /// The datasets that readers of the first output find, by the names of their keys behind `P:M:`, hash fields and
@@ -17,7 +20,7 @@ pub async fn stands(
     keys: &MarketKeys,
     hours: &[u64],
 ) -> Result<Vec<(String, Value)>, StoreError> {
-    let operation = "read the datasets";
+    let operation = operations::READ_DATASETS;
     let Some(output) = keys.outputs().next() else { return Ok(Vec::new()) };
     let texts = [output.summary(), output.participation(), output.current_epoch(), output.daily()];
     let texts: Vec<String> = texts.into_iter().chain(hours.iter().map(|hour| output.hourly(*hour))).collect();
@@ -58,7 +61,7 @@ pub async fn raw_entries(
     keys: &MarketKeys,
     since: u64,
 ) -> Result<[[u64; 2]; 2], StoreError> {
-    let operation = "read the timelines";
+    let operation = operations::READ_TIMELINES;
     let timelines = |input: InputKeys<'_>| [(0, input.epochs_timeline()), (1, input.batches_timeline())];
     let timelines: Vec<(usize, String)> = keys.inputs().flat_map(timelines).collect();
     let mut batch = Batch::new();
@@ -91,7 +94,7 @@ pub async fn entries_since(
     validator: &str,
     moments: &[u64],
 ) -> Result<Vec<u64>, StoreError> {
-    let operation = "count new entries";
+    let operation = operations::COUNT_ENTRIES;
     let timelines = |input: InputKeys<'_>| {
         let priorities = [input.vpa_assignments(), input.vpa_submissions()];
         input.timelines(validator).into_iter().chain(priorities)

@@ -10,6 +10,7 @@ use redis::from_redis_value;
 
 use super::{MarketStore, OriginalDatasets, Pass};
 use crate::ledger::{self, Run};
+use crate::operations;
 use crate::scripts::SET_IN_EXISTING_HASH;
 use store_redis::{Batch, Fault, Session, StoreError};
 
@@ -97,7 +98,7 @@ impl MarketStore {
 
         // The next pass that reads all spellings reads these epochs under all of them.
         self.spellings.hold(&totals.held);
-        let operation = "write the datasets";
+        let operation = operations::WRITE_DATASETS;
         let answers = session.run_scripts(operation, self.name(), fill).await?;
         let mut written = Written::default();
         // In the order of the commands: scripts loaded, runs of the ledger's script, datasets, extras.

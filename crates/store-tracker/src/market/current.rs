@@ -11,7 +11,7 @@ use super::{
     Joined, MarketStore,
     members::{self, OtherForms},
 };
-use crate::keys::OutputKeys;
+use crate::{keys::OutputKeys, operations};
 use store_redis::{Batch, Fault, Replies, Session, StoreError};
 
 /// How many of the newest timeline entries are read.
@@ -36,7 +36,7 @@ impl MarketStore {
             let newest = batch.cmd("ZREVRANGE", input.epochs_timeline());
             newest.arg(0).arg(NEWEST_ENTRIES - 1).arg("WITHSCORES");
         }
-        let operation = "read the newest epochs";
+        let operation = operations::READ_NEWEST_EPOCHS;
         let answers = session.run(operation, self.name(), batch).await?;
         let mut replies = Replies::new(operation, answers).noting(chosen.finds_out());
         let mut seen = Observation { now, ..Observation::default() };
@@ -75,7 +75,7 @@ impl MarketStore {
         for epoch in &epochs {
             self.ask_facts(&mut batch, &chosen, epoch, now);
         }
-        let operation = "read the current epoch";
+        let operation = operations::READ_CURRENT_EPOCH;
         let answers = session.run(operation, self.name(), batch).await?;
         let mut replies = Replies::new(operation, answers).noting(chosen.finds_out());
         for epoch in &epochs {
@@ -98,7 +98,7 @@ impl MarketStore {
         json: &str,
         ttl: Duration,
     ) -> Result<(), StoreError> {
-        let operation = "write the current epoch";
+        let operation = operations::WRITE_CURRENT_EPOCH;
         let ttl = ttl.as_secs().max(1);
         let keys: Vec<String> = self.keys.outputs().map(OutputKeys::current_epoch).collect();
         let mut batch = Batch::new();

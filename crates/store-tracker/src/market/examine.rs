@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Chosen, MarketStore, Pass, facts};
-use crate::{keys::InputKeys, ledger};
+use crate::{keys::InputKeys, ledger, operations};
 use domain::{
     EpochId,
     tracker::{DAY, HourStats, Priorities, Sealed},
@@ -50,7 +50,7 @@ impl MarketStore {
     /// # Errors
     /// [`StoreError`] when Redis as a whole fails, or the ledger can't be read.
     pub async fn examine(&self, session: &mut Session, pass: &mut Pass) -> Result<(), StoreError> {
-        let (operation, asked) = ("read the epochs", Asked::new(pass));
+        let (operation, asked) = (operations::READ_EPOCHS, Asked::new(pass));
         pass.chosen.widen(&asked.all);
         let mut batch = Batch::new();
         self.ask_ledger(&mut batch, &asked);
@@ -110,15 +110,16 @@ impl MarketStore {
             fields.iter().find_map(|(name, count)| (name == "entries").then_some(*count)).unwrap_or(0);
         let is_marked: bool = replies.own(&self.keys.meta())?;
         // Without `sealed`, or the floor in `meta`, epochs would be counted again; without `sums`, not at all.
-        let torn =
-            |key: String, detail: String| StoreError::new("read the ledger", key, ErrorKind::Torn, detail);
+        let torn = |key: String, detail: &str| {
+            let detail = format!("market {}: {detail}", self.name());
+            StoreError::new(operations::READ_LEDGER, key, ErrorKind::Torn, detail)
+        };
         if entries != expected {
-            let detail =
-                format!("it has {entries} entries, {sums} says {expected}: one of the two keys was lost");
-            return Err(torn(self.keys.sealed(), detail));
+            let detail = format!("it has {entries} entries, and the ledger's sums say {expected}");
+            return Err(torn(self.keys.sealed(), &detail));
         }
         if expected > 0 && !is_marked {
-            return Err(torn(self.keys.meta(), format!("it is missing, while {sums} exists")));
+            return Err(torn(self.keys.meta(), "it is missing, while the ledger's sums exist"));
         }
         pass.seen.sums = ledger::sums(&fields);
         let counts = [&mut pass.seen.day.opened, &mut pass.seen.day.aggregated, &mut pass.seen.day.included];
@@ -126,7 +127,7 @@ impl MarketStore {
         for (count, key) in counts.into_iter().zip(keys) {
             match replies.own(&key) {
                 Ok(read) => *count = Some(read),
-                Err(error) => replies.fault(&key, error.kind, error.detail),
+                Err(error) => replies.fault(&key, error.kind, error.detail()),
             }
         }
         if !asked.of_ledger.is_empty() {

@@ -7,7 +7,7 @@
 use domain::tracker::{DAY, Entries, HOUR, HeardSince, OriginalEpoch, OriginalSeen, go_json, original_open};
 
 use super::{MarketStore, examine::PRIORITY_FIELDS};
-use crate::keys::InputKeys;
+use crate::{keys::InputKeys, operations};
 use store_redis::{Batch, Fault, Replies, Session, StoreError};
 
 /// How many of the newest timeline entries the original sees.
@@ -78,7 +78,7 @@ impl MarketStore {
         batch.cmd("ZRANGEBYSCORE", &batches).arg(day_ago).arg(second).arg("WITHSCORES");
         batch.cmd("HMGET", input.vpa_stats()).arg(&PRIORITY_FIELDS);
 
-        let operation = "read the original's inputs";
+        let operation = operations::READ_ORIGINALS_INPUTS;
         let mut replies = Replies::new(operation, session.run(operation, self.name(), batch).await?);
         // Ids as they are written: the original normalises none.
         let active: Vec<String> = texts(replies.take(&input.active())?);
@@ -115,7 +115,7 @@ impl MarketStore {
         entries: Vec<(String, f64)>,
         seen: &mut OriginalSeen,
     ) -> Result<Vec<Fault>, StoreError> {
-        let operation = "read the original's inputs";
+        let operation = operations::READ_ORIGINALS_INPUTS;
         // Each with the key of its validators.
         let of_batch = |(member, at): (String, f64)| {
             Some((input.batch_validators(member.strip_prefix("aggregated:")?), at))
@@ -172,7 +172,7 @@ impl MarketStore {
         session: &mut Session,
         now: f64,
     ) -> Result<(Option<String>, Vec<Fault>), StoreError> {
-        let operation = "read the original's current epoch";
+        let operation = operations::READ_ORIGINALS_EPOCH;
         let mut batch = Batch::new();
         for input in self.keys.inputs() {
             batch.cmd("SMEMBERS", input.active());

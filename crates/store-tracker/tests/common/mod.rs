@@ -132,7 +132,7 @@ impl Tracker {
     }
 
     pub async fn session(&self) -> Session {
-        self.store.session("test").await.expect("a session")
+        self.store.session(store_redis::Operation::new("test", "test")).await.expect("a session")
     }
 
     /// Reads without writing.

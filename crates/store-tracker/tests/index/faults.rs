@@ -97,7 +97,8 @@ async fn the_documented_rights_are_enough_for_an_index_and_its_pruning() {
         let store = Store::new(settings).expect("settings");
         let events = life();
         assert_eq!(apply(&store, &scene.index, NOW, &texts(&events)).await, Indexed::default());
-        let mut session = store.session("test").await.expect("a session");
+        let mut session =
+            store.session(store_redis::Operation::new("test", "test")).await.expect("a session");
         scene.index.age_validators(&mut session, 0, 100, NOW + 700).await.expect("aged");
         for part in IndexPart::ALL {
             let (_, faults) = scene.index.forget(&mut session, part, NOW + 1, 100).await.expect("forgotten");

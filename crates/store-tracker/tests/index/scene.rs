@@ -42,7 +42,7 @@ impl Indexing {
     }
 
     pub(crate) async fn session(&self) -> Session {
-        self.store.session("test").await.expect("a session")
+        self.store.session(store_redis::Operation::new("test", "test")).await.expect("a session")
     }
 
     /// Applies events that were received at `at`.
@@ -98,7 +98,7 @@ pub(crate) fn changes(at: u64, events: &[&str]) -> Changes {
 }
 
 pub(crate) async fn apply(store: &Store, index: &Index, at: u64, events: &[&str]) -> Indexed {
-    let mut session = store.session("test").await.expect("a session");
+    let mut session = store.session(store_redis::Operation::new("test", "test")).await.expect("a session");
     let changes = changes(at, events);
     index.apply(&mut session, &changes, at).await.expect("indexed")
 }

@@ -42,7 +42,7 @@ fn fix_the_producer(family: &Family) -> String {
 }
 
 /// A key of a family has another type than it must have.
-pub(super) fn wrong_type(family: &Family, is_of_collector: bool) -> String {
+pub(crate) fn wrong_type(family: &Family, is_of_collector: bool) -> String {
     let right = family.kind.as_str();
     match (family.writer, is_of_collector) {
         (Writer::Producers, _) => format!(
@@ -67,7 +67,7 @@ pub(super) fn wrong_type(family: &Family, is_of_collector: bool) -> String {
 }
 
 /// A key that must expire has no TTL.
-pub(super) fn no_ttl(family: &Family) -> String {
+pub(crate) fn no_ttl(family: &Family) -> String {
     match (family.writer, producer(family)) {
         (Writer::Producers, Some((_, program, ttl))) => format!(
             "fix the producer: {program} must set a TTL of {ttl}. A restore that drops TTLs does this too"
@@ -81,7 +81,7 @@ pub(super) fn no_ttl(family: &Family) -> String {
 }
 
 /// A key holds something that can't be read.
-pub(super) fn malformed(family: Option<&Family>) -> String {
+pub(crate) fn malformed(family: Option<&Family>) -> String {
     match family {
         Some(family) if family.writer == Writer::Producers => fix_the_producer(family),
         _ => "find out which program wrote it, and stop that program".to_owned(),

@@ -56,7 +56,7 @@ table! {
     CLEANER: s(60) => s(60), None, FOREVER;
         "The cleaner repeats a round that failed; at most `chain.clean`."
 
-    // The tracker. No pause of the first four is longer than `redis.reconnect_within`.
+    // The tracker. No pause of the first four is longer than that between two connections to Redis.
     LISTENER: ms(50) => s(60), Double, FOREVER;
         "The listener subscribes again after it lost its connection."
     AGGREGATOR: s(1) => s(1), None, FOREVER;
@@ -66,7 +66,7 @@ table! {
     INDEXER: s(1) => s(1), None, FOREVER;
         "The indexer repeats a commit, or the ageing of validators."
     PRUNER: s(60) => s(60), None, FOREVER;
-        "The pruner repeats a round that failed; at most `intervals.prune`."
+        "The pruner repeats a round that failed; at most its interval."
 
     // Redis and the endpoints.
     SLOT_MOVING: ms(5) => ms(200), None, 10;

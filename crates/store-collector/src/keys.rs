@@ -17,7 +17,7 @@ pub struct ChainKeys {
 }
 
 impl ChainKeys {
-    /// The keys behind a prefix (`output.prefix`), empty for none. What others write has none in any case.
+    /// The keys behind a prefix, empty for none. What others write has none in any case.
     #[must_use]
     pub fn new(prefix: &str) -> Self {
         Self { before: if prefix.is_empty() { String::new() } else { format!("{prefix}:") } }

@@ -150,8 +150,8 @@ async fn blocks_that_can_not_be_read_are_refused_with_a_remedy() {
         let mut check = Command::new(env!("CARGO_BIN_EXE_state-tracker"));
         check.args(["check", "--connect"]).env_clear().envs(&environment);
         let output: Output = check.output().await.expect("it runs");
-        let error = String::from_utf8(output.stderr).expect("UTF-8");
-        assert!(output.status.code() == Some(1) && error.contains(reason), "{error}");
+        let said = String::from_utf8(output.stdout).expect("UTF-8");
+        assert!(output.status.code() == Some(1) && said.contains(reason), "{said}");
     }
     environment.remove("RPC_NODES");
     let (code, _, error) = run(&environment, &["--from", "1", "--to", "1"]).await;

@@ -129,7 +129,7 @@ async fn a_node_by_tls_without_authorities_is_at_fault_and_the_others_are_not() 
             let (code, said) = check(&environment).await;
             assert_eq!(code, Some(1), "{said}");
             let of = |scheme: &str| {
-                let line = said.lines().find(|line| line.starts_with(&format!("node {}", node.url(scheme))));
+                let line = said.lines().find(|line| line.contains(&format!("  node {}", node.url(scheme))));
                 line.unwrap_or_else(|| panic!("nothing of {scheme}: {said}"))
             };
             assert!(MISSING.iter().all(|part| of(scheme).contains(part)), "{said}");
@@ -147,7 +147,7 @@ async fn without_authorities_the_datasets_go_on_and_the_chain_once_they_are_inst
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut environment = node.by(&["https"], &redis, &authorities);
     // What no node answers is given up, and logged, after this.
-    environment.insert("STATE_TRACKER__CHAIN__EVENTS_TIMEOUT".to_owned(), "2s".to_owned());
+    environment.insert("STATE_TRACKER__COLLECTOR__EVENTS_TIMEOUT".to_owned(), "2s".to_owned());
     let mut process = Process::start(&environment).await;
     let checksummed = |address: &str| domain::Address::new(address).checksummed().to_owned();
     let contracts = &node.world.contracts;

@@ -167,8 +167,8 @@ async fn lines_logged_while_the_reader_was_stuck_are_read_later() {
 #[cfg(feature = "failure-points")]
 const SPINS: [(&str, &str); 5] = [
     ("STATE_TRACKER_FAILURE_POINTS", "aggregator::before_read=spin"),
-    ("STATE_TRACKER__SUPERVISION__STALL_AFTER", "600ms"),
-    ("STATE_TRACKER__SUPERVISION__WEDGED_AFTER", "1200ms"),
+    ("STATE_TRACKER__SUPERVISION__STALL_TIMEOUT", "600ms"),
+    ("STATE_TRACKER__SUPERVISION__WEDGE_TIMEOUT", "1200ms"),
     ("STATE_TRACKER__REDIS__COMMAND_TIMEOUT", "100ms"),
     ("STATE_TRACKER__REDIS__CONNECT_TIMEOUT", "100ms"),
 ];
@@ -191,8 +191,8 @@ async fn a_stop_ends_at_its_deadline_or_a_second_signal_though_the_log_is_stuck(
     let redis = RedisServer::start().await.expect("a Redis server");
     for (again, within, code) in [(false, "1s", 0), (true, "8s", 130)] {
         let (_reader, stderr) = full_pipe();
-        let within = ("STATE_TRACKER__SUPERVISION__SHUTDOWN_WITHIN", within);
-        let each_within = ("STATE_TRACKER__SUPERVISION__STOP_WITHIN", "500ms");
+        let within = ("STATE_TRACKER__SUPERVISION__SHUTDOWN_TIMEOUT", within);
+        let each_within = ("STATE_TRACKER__SUPERVISION__STOP_TIMEOUT", "500ms");
         let spins = [SPINS[0], within, each_within, ("TOKIO_WORKER_THREADS", "1")];
         let mut service = Unread::start(&redis, &spins, stderr).await;
         wait_until("it listens", SOON, async || {

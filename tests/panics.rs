@@ -21,14 +21,14 @@ fn the_process_that_panics() {
         let settings = [
             ("PROTOCOL_STATE_CONTRACT", "0xE88E5f64AEB483d7057645326AdDFA24A3B312DF"),
             ("DATA_MARKET_ADDRESSES", "0x0C2E22fe7526fAeF28E7A58c84f8723dEFcE200c"),
-            ("REDIS_TLS", "true"),
-            ("STATE_TRACKER__REDIS__CA_FILE", "/there/is/none"),
+            // An address of no machine.
+            ("STATE_TRACKER__HTTP__HOST", "203.0.113.1"),
             ("STATE_TRACKER__LOG__FORMAT", "json"),
             ("LOG_LEVEL", "off"),
         ];
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         let started = runtime.block_on(app::run(|| Config::load(None, settings)));
-        assert!(started.is_err(), "there is no such file");
+        assert!(started.is_err(), "there is no such address");
     }
     let beside = std::thread::Builder::new().name("worker".to_owned());
     let ended = beside.spawn(|| panic!("what it had read was `a\nb\u{1b}[31m`")).expect("a thread").join();

@@ -194,7 +194,7 @@ async fn a_signal_repeated_within_250_ms_counts_once() {
     for (name, value) in [
         ("STATE_TRACKER_FAILURE_POINTS", "pruner::before_pause=hang"),
         ("STATE_TRACKER__INTERVALS__PRUNE", "100ms"),
-        ("STATE_TRACKER__SUPERVISION__STOP_WITHIN", "2s"),
+        ("STATE_TRACKER__SUPERVISION__STOP_TIMEOUT", "2s"),
     ] {
         environment.insert(name.to_owned(), value.to_owned());
     }

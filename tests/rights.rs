@@ -64,7 +64,7 @@ fn settings(redis: &RedisServer, world: &World) -> Environment {
             ("REDIS_PASSWORD", "secret"),
             ("ATTESTOR_QUEUE_PUSH_ENABLED", "true"),
             ("STATE_TRACKER__INTERVALS__PRUNE", "100ms"),
-            ("STATE_TRACKER__CHAIN__CLEAN", "100ms"),
+            ("STATE_TRACKER__COLLECTOR__CLEANUP_INTERVAL", "100ms"),
             ("STATE_TRACKER__INDEX__ENABLED", "true"),
         ],
     )
@@ -208,10 +208,7 @@ async fn doctor_and_check_fail_for_a_user_that_may_only_read_or_not_reach_the_co
         let (code, report, _) = run(&environment, &["doctor"]).await;
         assert!(code == Some(4) && report.contains(&format!("error   {lacks}\n")), "{code:?}: {report}");
         assert!(report.contains("state-tracker doctor --acl"), "{report}");
-        let (code, _, error) = run(&environment, &["check", "--connect"]).await;
-        assert!(
-            code == Some(1) && error.contains(&format!(": {lacks}: the user may not")),
-            "{code:?}: {error}"
-        );
+        let (code, said, _) = run(&environment, &["check", "--connect"]).await;
+        assert!(code == Some(1) && said.contains(&format!(" {lacks}: the user may not")), "{code:?}: {said}");
     }
 }

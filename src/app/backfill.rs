@@ -41,7 +41,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(5);
 pub async fn backfill(args: &BackfillArgs, loaded: &Loaded) -> Result<ExitCode> {
     let config = &loaded.config;
     let log = log_to_stderr(&config.log)?;
-    ensure!(config.collector.is_followed(), "no chain is configured: set collector.nodes (RPC_NODES)");
+    ensure!(config.collector.is_followed(), "no chain is configured; set collector.nodes (RPC_NODES)");
     let signals = Signals::catch(None)?;
     let clock = Clock::system();
     let chain = service::following(config, &clock)?;

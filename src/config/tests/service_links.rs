@@ -109,7 +109,9 @@ fn services_that_are_named_like_the_beginning_of_a_setting_change_nothing() {
     for service in ["redis-sentinels", "redis-cluster", "redis-url", "rpc-nodes", "log-level"] {
         let loaded = from_all(&kubernetes(service, "10.0.0.1", &[("http", 80, "tcp")])).unwrap();
         let is_default = |key: &str| loaded.origins[key] == "default";
-        assert!(["redis.sentinels", "redis.cluster", "redis.url", "chain.nodes"].into_iter().all(is_default));
+        assert!(
+            ["redis.sentinels", "redis.cluster", "redis.url", "collector.nodes"].into_iter().all(is_default)
+        );
     }
 }
 

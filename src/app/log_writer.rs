@@ -12,16 +12,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use retry::table::LOG_WRITER;
+
 use super::bar::Frame;
 
 /// Lines that wait at most.
 const MOST_LINES: usize = 4_096;
 /// Their bytes at most.
 const MOST_BYTES: usize = 1 << 20;
-/// A sink that does not block and is full is tried again after this pause …
-const RETRY_AFTER: Duration = Duration::from_millis(10);
-/// … and so many times for one line.
-const RETRIES: u32 = 100;
 
 /// Where lines are written to, and a progress bar below them is drawn.
 pub(super) trait Sink: io::Write + Send + 'static {
@@ -216,9 +214,9 @@ impl<S: Sink> Out<S> {
                 Ok(some) => (written, retries) = (written + some, 0),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // Another process has made the descriptor one that does not block.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock && retries < RETRIES => {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && retries < LOG_WRITER.attempts => {
                     retries += 1;
-                    thread::sleep(RETRY_AFTER);
+                    thread::sleep(LOG_WRITER.first);
                 }
                 Err(_) => break,
             }

@@ -54,7 +54,7 @@ table! {
     BATCH_PREPARER: s(1) => s(1), None, FOREVER;
         "A batch preparer repeats its round; at most the interval between two rounds."
     CLEANER: s(60) => s(60), None, FOREVER;
-        "The cleaner repeats a round that failed; at most `chain.clean`."
+        "The cleaner repeats a round that failed; at most `collector.cleanup_interval`."
 
     // The tracker. No pause of the first four is longer than that between two connections to Redis.
     LISTENER: ms(50) => s(60), Double, FOREVER;
@@ -73,6 +73,10 @@ table! {
         "A command is sent again while a cluster moves its slot to another node."
     HTTP_ACCEPT: ms(100) => ms(100), None, FOREVER;
         "A connection to our HTTP endpoints is accepted again after the system refused one."
+
+    // Our own output.
+    LOG_WRITER: ms(10) => ms(10), None, 100;
+        "A line is written again while the standard error of the service is full and does not block."
 }
 
 const fn ms(millis: u64) -> Duration {

@@ -1,4 +1,5 @@
-# The service alone: built in one stage, run in another as a user without rights on a read-only root file system.
+# The service, and the certificates that TLS needs: built in one stage, run in another as a user without rights on a
+# read-only root file system. `make image-check` takes the same steps without a container engine.
 #   docker build -t state-tracker .
 #   docker run --read-only -p 9094:9094 -e REDIS_HOST=… -e PROTOCOL_STATE_CONTRACT=… -e DATA_MARKET_ADDRESSES=… state-tracker
 
@@ -15,6 +16,10 @@ RUN cargo build --release --locked --package state-tracker --bin state-tracker \
     && strip target/release/state-tracker
 
 FROM debian:bookworm-slim
+# The certificates of authorities, which nodes by https and wss and Redis by TLS are checked against.
+RUN apt-get update \
+    && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends ca-certificates \
+    && rm -rf /var/lib/apt/lists/*
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin state-tracker
 COPY --from=build /src/target/release/state-tracker /usr/local/bin/state-tracker
 USER 10001

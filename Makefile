@@ -1,22 +1,26 @@
-# What a user, a developer and CI run. Rust (rustup.rs) is the one thing that must be there; the rest is
-# installed by `scripts/needs`, as root or with sudo, or named when that is not possible.
+# The commands of users, developers and CI. You need Rust (rustup.rs); `scripts/needs` installs the rest, as root or
+# with sudo, or says what to install.
 
 CARGO ?= cargo
 FEATURES = --features state-tracker/failure-points,state-tracker/demo
 
-.PHONY: demo test test-all lint bench state-tracker image-check clean
+.PHONY: demo docs test test-all lint bench state-tracker image-check clean
 
-# The state tracker at work, with a Redis, producers and crashes of its own. DEMO="--calm", DEMO="--check --for 30s"
+# The service with a private Redis, producers and crashes. DEMO="--calm", DEMO="--check --for 30s"
 demo:
 	scripts/needs redis-server anvil
 	$(CARGO) run --quiet $(FEATURES) -- demo $(DEMO)
+
+# Writes the files that are generated from tables: config/default.toml, docs/reference.
+docs:
+	$(CARGO) run --quiet $(FEATURES) --example reference
 
 # Format, lint, all tests.
 test: lint
 	scripts/needs redis-server anvil
 	$(CARGO) test --workspace $(FEATURES)
 
-# And what takes too long for every change.
+# The slow tests too.
 test-all: test
 	$(CARGO) test --workspace $(FEATURES) -- --ignored
 
@@ -25,7 +29,7 @@ lint:
 	$(CARGO) clippy --workspace --all-targets $(FEATURES) -- -D warnings
 	$(CARGO) check --quiet --package state-tracker
 
-# Figures, as ratios within one run.
+# Benchmarks; their figures are comparable within a run only.
 bench:
 	scripts/needs redis-server anvil
 	$(CARGO) bench --package supervision --bench kit
@@ -40,9 +44,9 @@ state-tracker:
 	mkdir -p bin
 	cp target/release/state-tracker bin/state-tracker
 
-# What the Dockerfile does, without a container engine: as root, in a bare Debian root.
+# Does what the Dockerfile does, without a container engine: as root, in a bare Debian root, with a node and TLS.
 image-check: state-tracker
-	scripts/needs redis-server debootstrap
+	scripts/needs redis-server debootstrap anvil curl openssl socat
 	scripts/image-check
 
 clean:

@@ -1,10 +1,10 @@
-//! What the service costs the machine that it runs on, and its Redis, in release.
+//! The cost of the service for its machine and its Redis, in release.
 //!
-//! Prints: what another client of Redis waits while a million entries are pruned, beside what it waits without; CPU and
-//! memory of the process with 1, 10, 100 and 1,000 markets at the default intervals; what the ledger of a day's epochs
-//! takes in Redis. One run each; compare within a run.
+//! Prints: the latency of another Redis client while a million entries are pruned, and without pruning; CPU and memory
+//! of the process with 1, 10, 100 and 1,000 markets at the default intervals; the size of the ledger of a day's epochs
+//! in Redis. One run each; compare within a run.
 
-#![allow(clippy::expect_used)] // A figure that can not be had ends the run.
+#![allow(clippy::expect_used)] // A missing figure ends the run.
 
 use std::{
     process::Stdio,
@@ -56,11 +56,12 @@ fn start(redis: &RedisServer, markets: &str, more: &[(&str, &str)]) -> Child {
         .expect("the binary starts")
 }
 
-/// How long a plain request takes, until `ends`.
+/// The sorted latencies of a `PING`, a millisecond apart, until `ends`.
 async fn waits(redis: &RedisServer, mut ends: impl AsyncFnMut() -> bool) -> Vec<Duration> {
     let mut stream = TcpStream::connect(redis.addr()).await.expect("connected");
     stream.set_nodelay(true).expect("set");
     let (mut times, mut answer) = (Vec::new(), [0; 64]);
+    // Asked once in 64 requests only: the question is a request too, and would be measured.
     while times.len() % 64 != 0 || times.is_empty() || !ends().await {
         let began = Instant::now();
         stream.write_all(b"PING\r\n").await.expect("sent");
@@ -192,6 +193,6 @@ fn cpu(pid: u32) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("procfs");
     let fields: Vec<&str> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
     let ticks: f64 = fields[11..13].iter().filter_map(|field| field.parse::<f64>().ok()).sum();
-    // Linux tells time in hundredths here.
+    // Linux counts in hundredths of a second here (`USER_HZ`).
     ticks / 100.0
 }

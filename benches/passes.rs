@@ -1,11 +1,11 @@
-//! What the tracker costs and how fast it is, against a real Redis of its own.
+//! Cost and speed of the tracker's passes, against a private Redis.
 //!
-//! Prints: for 10, 100 and 1,000 unfinished epochs the round trips, bytes and time of a pass, beside the time of
-//! the same reads in one raw pipeline; the same for the first pass over a day's work; what 100,000 finished
-//! epochs in `epochs:active` cost a later pass; the time from an event to the current epoch that shows it; the
-//! memory of an idle process. Times are p50 and p99 of one run; compare ratios, not runs.
+//! Prints: for 10, 100 and 1,000 unfinished epochs the round trips, bytes and time of a pass, beside the time of the
+//! same reads in one raw pipeline; the same for the first pass over a day of epochs; the cost of 100,000 finished
+//! epochs in `epochs:active` for later passes; the time from an event to the current epoch that shows it; the memory of
+//! an idle process. Times are p50 and p99 of one run; compare ratios, not runs.
 
-#![allow(clippy::expect_used)] // A figure that can not be had ends the run.
+#![allow(clippy::expect_used)] // A missing figure ends the run.
 
 use std::{
     process::Stdio,
@@ -32,6 +32,7 @@ const EVENTS: u64 = 300;
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
+    // `cargo test --benches` only has to see that it compiles.
     if std::env::args().any(|argument| argument == "--test") {
         return;
     }
@@ -62,10 +63,11 @@ fn config(port: u16, more: &[(&str, &str)]) -> Config {
     Config::load(None, environment).expect("a valid configuration").config
 }
 
-/// One pass; whether another full one is due.
+/// Makes one pass; returns whether another full one is due.
 async fn pass(market: &MarketStore, store: &Store, reach: Reach) -> bool {
     let now = unix_now() as f64;
-    let mut session = store.session("bench").await.expect("a connection");
+    let mut session =
+        store.session(store_redis::Operation::new("bench", "bench")).await.expect("a connection");
     let mut pass = market.discover(&mut session, now, Scope::summary(reach)).await.expect("read");
     market.examine(&mut session, &mut pass).await.expect("read");
     let totals = Totals::of(&pass.seen, "validator1", 3600.0);
@@ -114,10 +116,11 @@ async fn passes(epochs: u64) {
         let began = Instant::now();
         pass(&market, &store, Reach::Recent).await;
         times.push(began.elapsed());
+        // Pass and raw reads by turns, so that a busy moment of the machine meets both.
         ratios.push(times[times.len() - 1].as_secs_f64() / raw.run().await.as_secs_f64());
     }
 
-    // Counted between tracker and server, with a connection that is open already.
+    // Counted by a proxy in front of the server, after a first pass has opened the connection.
     let proxy = FaultProxy::start(redis.addr()).await.expect("a proxy");
     let counted = service::connect(&config(proxy.port(), &[])).expect("a pool");
     pass(&market, &counted, Reach::Full).await;
@@ -136,7 +139,7 @@ async fn passes(epochs: u64) {
     );
 }
 
-/// The first pass of a tracker that finds a day's work: until nothing is left to be taken up.
+/// The first passes of a tracker that finds a day of epochs, until none is new.
 async fn first() {
     let (unfinished, batches) = (1_000, 7_200);
     let redis = RedisServer::start().await.expect("a Redis server");
@@ -149,7 +152,7 @@ async fn first() {
     for number in batches..batches + unfinished {
         open(&mut producer, FIRST + number, now).await;
     }
-    // It takes up the highest first, and not all at once.
+    // A pass takes 5,000 new epochs, the highest first; the second one takes the rest.
     let all: Vec<u64> = (FIRST..FIRST + batches + unfinished).collect();
     let (later, sooner) = all.split_at(all.len() - 5_000);
     let second: Vec<u64> =
@@ -183,7 +186,7 @@ async fn first() {
     );
 }
 
-/// What finished epochs that producers leave in `epochs:active` cost.
+/// The cost of finished epochs, which producers leave in `epochs:active`.
 async fn finished() {
     let (unfinished, left_behind) = (1_000, 100_000);
     let redis = RedisServer::start().await.expect("a Redis server");
@@ -221,14 +224,14 @@ async fn finished() {
     );
 }
 
-/// What one pass reads.
+/// The reads of one pass.
 struct Reads<'a> {
     epochs: &'a [u64],
-    /// It looks at a whole day and at all of `epochs:active`.
+    /// It reads the timelines of a whole day and all of `epochs:active`.
     full: bool,
 }
 
-/// The same reads as bare pipelines, one a pass, whose answers nobody looks at.
+/// The same reads as raw pipelines, one a pass, whose answers are not read.
 struct Raw {
     connection: redis::aio::MultiplexedConnection,
     pipelines: Vec<redis::Pipeline>,
@@ -293,7 +296,7 @@ fn bare(reads: &Reads<'_>) -> redis::Pipeline {
     pipeline
 }
 
-/// From the moment in which producers have written and told of a new epoch to the dataset that shows it.
+/// The time from the write and event of a new epoch to the dataset that shows it.
 async fn events() {
     let redis = RedisServer::start().await.expect("a Redis server");
     let config = config(redis.port(), &[("STATE_TRACKER__INTERVALS__WAKE_DEBOUNCE", "1ms")]);
@@ -322,7 +325,7 @@ async fn events() {
     service.stop().await;
 }
 
-/// The memory of a service that has nothing to do.
+/// The memory of an idle service.
 async fn idle() {
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut child = Command::new(env!("CARGO_BIN_EXE_state-tracker"))

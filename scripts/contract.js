@@ -1,5 +1,5 @@
-// Run by scripts/contract: Solidity in, artefact out. Settings are part of the artefact's identity: no metadata
-// hash, so that the same source gives the same bytes everywhere.
+// Run by scripts/contract: compiles the Solidity source and writes the artefact. Without a metadata hash, so that the
+// same source gives the same bytes on every machine.
 const { createHash } = require('node:crypto');
 const { readFileSync, writeFileSync } = require('node:fs');
 const solc = require('solc');

@@ -3,20 +3,23 @@
 mod backfill;
 mod bar;
 mod check;
+mod connect;
 mod diff;
 mod doctor;
+mod failures;
 mod healthcheck;
+mod last_resort;
+mod log_writer;
 mod logging;
+mod output;
 mod run;
 pub(crate) mod signals;
 
 pub use backfill::backfill;
-pub use check::connect;
+pub use check::{check, defaults};
 pub use diff::diff;
-pub use doctor::doctor;
+pub use doctor::{access_list, doctor};
+pub use failures::{conclude, install};
 pub use healthcheck::healthcheck;
+pub use output::{complain, print, printed};
 pub use run::run;
-
-/// Exit code when the service gave up: an actor that it can't do without stayed down, or hung. (`EX_SOFTWARE`
-/// of sysexits.h.)
-pub const EX_GAVE_UP: u8 = 70;

@@ -1,77 +1,60 @@
-//! The configuration: defaults from `config/default.toml` (embedded), above them the file of `--config`,
-//! above that environment variables. All that is wrong is reported at once, before anything starts, and
-//! each sentence names key, value, where it came from and what is allowed.
+//! The configuration: defaults from the table of settings, above them the file of `--config`, above that environment variables.
+//! All that is wrong is reported at once, before anything starts, and each sentence names key, value, where it came from and what
+//! is allowed.
 //!
-//! This module reads the files it is pointed at; the environment is handed in. It starts nothing.
+//! Each setting is one row of a table in `settings/`; parsing, checks, help, `config/default.toml`, `check` and the reference are
+//! derived from it. This module reads the files it is pointed at; the environment is handed in. It starts nothing.
 
 mod checks;
+mod defaults;
+mod entry;
+mod limits;
+mod loaded;
 mod markets;
 mod notes;
 mod problem;
 mod relations;
-mod schema;
+pub(crate) mod schema;
 mod secret;
+mod service_links;
+pub(crate) mod setting;
 mod settings;
 mod sources;
 mod suggest;
 #[cfg(test)]
 mod tests;
+mod value;
+mod variables;
 
-use std::collections::{BTreeMap, hash_map::RandomState};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fmt::Write as _;
-use std::hash::BuildHasher;
 use std::path::Path;
-use std::sync::LazyLock;
 
 use figment::Figment;
-use figment::value::Value;
+use figment::value::{Dict, Value};
 
+pub(crate) use defaults::allowed;
+pub use defaults::defaults_toml;
+pub use loaded::Loaded;
 pub use markets::UnknownMarket;
-pub use problem::{ConfigErrors, EX_CONFIG};
+pub use problem::ConfigErrors;
 pub use secret::Secret;
+pub(crate) use settings::SECTIONS;
 pub use settings::{
-    Chain, Compat, Config, Http, Index, Intervals, Ledger, Log, LogFormat, Mailbox, MarketSettings, Priority,
-    Redis, Retention, Supervision, Tracker,
+    Collector, Compat, Config, Http, Index, Intervals, Ledger, Log, LogFormat, Mailbox, MarketSettings,
+    Priority, Redis, Retention, Supervision, Tracker,
 };
-pub use sources::CONFIG_VARIABLE;
 #[cfg(feature = "failure-points")]
-pub use sources::FAILURES_VARIABLE;
+pub use variables::FAILURES_VARIABLE;
+pub use variables::{CONFIG_VARIABLE, OTHER_VARIABLES};
 
-use problem::Problem;
-use schema::{SETTINGS, Setting};
-
-/// The commented defaults, as they are compiled in.
-pub const DEFAULTS: &str = include_str!("../config/default.toml");
-
-const DEFAULT_ORIGIN: &str = "default";
-
-/// A configuration that is allowed, and how it came about.
-#[derive(Clone, Debug)]
-pub struct Loaded {
-    /// The settings.
-    pub config: Config,
-    /// Where each setting came from: `redis.port` → `environment variable REDIS_PORT`, or `default`.
-    pub origins: BTreeMap<&'static str, String>,
-    /// What is allowed and yet worth a word.
-    pub notes: Vec<String>,
-    /// In the order of `config/default.toml`, the tables of markets last.
-    shown: Vec<Shown>,
-}
-
-/// A setting as it is shown, secrets hidden.
-#[derive(Clone, Debug)]
-struct Shown {
-    key: String,
-    text: String,
-    json: serde_json::Value,
-    origin: String,
-    /// Differs where the values differ, secret ones too, and tells nothing of them.
-    mark: u64,
-}
+use entry::Entry;
+use problem::{Findings, Problem};
+use setting::Kind;
 
 impl Config {
-    /// Puts the layers together and checks them. `environment` is `std::env::vars_os()` in the program.
+    /// Puts the layers together and checks them. `environment` is `std::env::vars_os()` in the program; without `file`, its
+    /// variable [`CONFIG_VARIABLE`] may name one.
     ///
     /// # Errors
     ///
@@ -84,23 +67,28 @@ impl Config {
         K: Into<OsString>,
         V: Into<OsString>,
     {
-        let mut problems = Vec::new();
-        let mut notes = Vec::new();
+        let variables = environment.into_iter().map(|(k, v)| (k.into(), v.into()));
+        let variables: BTreeMap<OsString, OsString> = variables.collect();
+        let mut found = Findings::default();
 
-        let defaults = sources::toml(DEFAULT_ORIGIN.to_owned(), DEFAULTS, &mut problems);
-        let mut from_file = file.map(|path| sources::file(path, &mut problems));
+        let named =
+            variables.get::<std::ffi::OsStr>(CONFIG_VARIABLE.as_ref()).filter(|name| !name.is_empty());
+        let mut from_file = match (file, named) {
+            (Some(path), _) => Some(sources::file(path, None, &mut found)),
+            (None, Some(name)) => Some(sources::file(Path::new(name), Some(CONFIG_VARIABLE), &mut found)),
+            (None, None) => None,
+        };
         let tables = from_file.iter_mut().flatten().flat_map(|layer| layer.take_markets());
         let tables: Vec<markets::Table> = tables.collect();
         let file_is_unreadable = matches!(from_file, Some(None));
-        let variables = environment.into_iter().map(|(k, v)| (k.into(), v.into()));
-        let figment = defaults
-            .into_iter()
+        let figment = std::iter::once(sources::defaults())
             .chain(from_file.flatten())
-            .chain(sources::environment(variables, &mut problems, &mut notes))
+            .chain(sources::environment(&variables, &mut found))
             .fold(Figment::new(), Figment::merge);
+        let Findings { mut problems, mut notes } = found;
 
         let entries: Vec<Entry> =
-            SETTINGS.iter().filter_map(|setting| Entry::of(setting, &figment)).collect();
+            schema::settings().filter_map(|setting| Entry::of(setting, &figment)).collect();
         for entry in &entries {
             let key_is_known_bad = problems.iter().any(|p| p.key == Some(entry.setting.key));
             if entry.is_missing() && (file_is_unreadable || key_is_known_bad) {
@@ -121,7 +109,7 @@ impl Config {
             return Err(ConfigErrors::new(problems));
         }
 
-        let mut config: Config = figment.extract().map_err(unforeseen)?;
+        let mut config = typed(&entries)?;
         if let Some(filter) = checks::log_filter(&config.log.level) {
             config.log.level = filter;
         }
@@ -135,103 +123,30 @@ impl Config {
     }
 }
 
-impl Loaded {
-    /// The keys whose values are others than those of `earlier`, without those that say which markets there are and how
-    /// each is treated.
-    pub fn differs_from(&self, earlier: &Self) -> Vec<&'static str> {
-        let mark = |loaded: &Self, key: &str| {
-            loaded.shown.iter().find(|shown| shown.key == key).map(|shown| shown.mark)
+/// The values as the types of the settings. A duration becomes the form that serde knows.
+fn typed(entries: &[Entry]) -> Result<Config, ConfigErrors> {
+    let mut sections: BTreeMap<&str, Dict> = BTreeMap::new();
+    for Entry { setting, value, .. } in entries {
+        let (section, key) = setting.parts();
+        let value = match (&setting.kind, value::duration(value)) {
+            (Kind::Duration(_), Some(duration)) => {
+                let parts =
+                    [("secs", Value::from(duration.as_secs())), ("nanos", duration.subsec_nanos().into())];
+                parts.map(|(name, part)| (name.to_owned(), part)).into_iter().collect::<Dict>().into()
+            }
+            _ => value.clone(),
         };
-        let keys = SETTINGS.iter().map(|setting| setting.key).filter(|key| !markets::is_of_markets(key));
-        keys.filter(|key| mark(self, key) != mark(earlier, key)).collect()
+        sections.entry(section).or_default().insert(key.to_owned(), value);
     }
-
-    /// One line a setting: key, value (secrets hidden), where it came from.
-    pub fn describe(&self) -> String {
-        // A long list of markets, or a market's name, must not push all the others to the right.
-        const WIDEST: usize = 44;
-        let lengths = self.shown.iter().map(|shown| shown.key.len());
-        let keys = lengths.filter(|length| *length <= WIDEST).max().unwrap_or(0);
-        let lengths = self.shown.iter().map(|shown| shown.text.chars().count());
-        let values = lengths.filter(|length| *length <= WIDEST).max().unwrap_or(0);
-        let mut lines = String::new();
-        for Shown { key, text, origin, .. } in &self.shown {
-            // Writing to a String can't fail.
-            let _ = writeln!(lines, "{key:keys$}  {text:values$}  {origin}");
-        }
-        lines
-    }
-
-    /// The same for programs: `{"settings": {key: {"value", "from"}}, "notes": [...]}`, secrets hidden.
-    pub fn to_json(&self) -> serde_json::Value {
-        let setting = |shown: &Shown| {
-            (shown.key.clone(), serde_json::json!({ "value": shown.json, "from": shown.origin }))
-        };
-        let settings: serde_json::Map<_, _> = self.shown.iter().map(setting).collect();
-        serde_json::json!({ "settings": settings, "notes": self.notes })
-    }
-}
-
-/// A setting's effective value.
-struct Entry {
-    setting: &'static Setting,
-    value: Value,
-    shown: String,
-    origin: String,
-}
-
-impl Entry {
-    fn of(setting: &'static Setting, figment: &Figment) -> Option<Self> {
-        let value = figment.find_value(setting.key).ok()?;
-        let origin = figment.get_metadata(value.tag())?.name.to_string();
-        Some(Self { setting, shown: checks::shown(setting, &value), value, origin })
-    }
-
-    fn into_shown(self) -> Shown {
-        let shown_as_it_is = !self.setting.secret || checks::is_unset(&self.value);
-        let json = shown_as_it_is.then(|| serde_json::to_value(&self.value).ok()).flatten();
-        let json = json.unwrap_or_else(|| secret::HIDDEN.into());
-        let mark = mark(&self.value);
-        Shown { key: self.setting.key.to_owned(), text: self.shown, json, origin: self.origin, mark }
-    }
-
-    /// The items of a list of names.
-    fn names(&self) -> Vec<&str> {
-        let items = self.value.as_array().unwrap_or_default();
-        items.iter().filter_map(Value::as_str).collect()
-    }
-
-    fn is_missing(&self) -> bool {
-        self.setting.required.is_some() && checks::is_unset(&self.value)
-    }
-
-    fn problems(&self) -> Vec<Problem> {
-        let key = self.setting.key;
-        match (self.setting.required, self.setting.variable) {
-            (Some(what), Some(variable)) if self.is_missing() => vec![Problem::of(
-                key,
-                format!("{key} is not set: set {variable} to {what}, or {key} in the file of --config"),
-            )],
-            _ => checks::refusals(self.setting, &self.value)
-                .into_iter()
-                .map(|(shown, allowed)| Problem::bad_value(key, &shown, &self.origin, &allowed))
-                .collect(),
-        }
-    }
-}
-
-/// A number that differs where values differ, and is another one in each process.
-fn mark(value: &Value) -> u64 {
-    static STATE: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-    STATE.hash_one(checks::plain(value))
+    let sections: Dict =
+        sections.into_iter().map(|(name, section)| (name.to_owned(), Value::from(section))).collect();
+    Value::from(sections).deserialize().map_err(unforeseen)
 }
 
 /// What the checks let pass and the types refuse. A test keeps the two in step, so this is not expected;
 /// it never shows a value, which could be a secret.
 fn unforeseen(error: figment::Error) -> ConfigErrors {
-    let problem = |e: figment::Error| {
-        let origin = e.metadata.as_ref().map_or("unknown", |m| m.name.as_ref());
-        Problem::general(format!("{}: the value (from {origin}) does not fit", e.path.join(".")))
-    };
+    let problem =
+        |e: figment::Error| Problem::general(format!("{}: the value does not fit", e.path.join(".")));
     ConfigErrors::new(error.into_iter().map(problem).collect())
 }

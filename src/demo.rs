@@ -1,11 +1,12 @@
-//! `demo`: the service at work on a machine with nothing configured.
+//! `demo`: the service at work, on a machine with nothing configured.
 //!
-//! Starts a Redis server and an EVM node of its own on free ports, producers that write what the real ones write for two
-//! markets, a chain that releases their epochs and now and then reorganises, a collector that writes what was submitted
-//! at its blocks, and the whole tree. Shows what others read back from Redis, crashes an actor every few seconds, and,
-//! with `--check`, judges what it reads against what was written. It leaves nothing behind: no process, no file, no key.
+//! It starts a Redis server and an EVM node of its own on free ports, producers for two markets, a chain that releases their
+//! epochs and sometimes reorganises, a collector that writes submissions for its blocks, and the whole tree. It shows what
+//! readers find in Redis, crashes an actor every few seconds, and with `--check` compares what it reads with what was written.
+//! It leaves nothing behind: no process, no file, no key.
 
 mod collector;
+mod frame;
 mod judge;
 mod screen;
 mod seen;
@@ -30,28 +31,33 @@ use self::{
     victims::Victims,
     world::World,
 };
-use crate::{app::signals::Signals, cli::DemoArgs, service::Service};
+use crate::{
+    app::signals::Signals,
+    cli::DemoArgs,
+    exit::{FAILURE, SUCCESS},
+    service::Service,
+};
 
-/// How often what stands in Redis is read and shown.
+/// Between two looks: the datasets are read and shown.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How often an actor is crashed.
+/// Between two crashes.
 const CRASH_EVERY: Duration = Duration::from_secs(3);
-/// How long `--check` watches when `--for` does not say.
+/// How long `--check` runs without `--for`.
 const CHECK_FOR: Duration = Duration::from_secs(30);
-/// How long everything may take to reach the truth when producers and chain have ended.
+/// How long datasets and queue have to become complete after the end of producers and chain.
 const SETTLE_WITHIN: Duration = Duration::from_secs(15);
 
 /// Shows the service at work with servers and load of its own.
 ///
 /// # Errors
-/// Anything that keeps the demo from running, a missing `redis-server` or `anvil` above all. What `--check` finds is told,
-/// and is exit code 1.
+/// Anything that keeps the demo from running, such as a missing `redis-server` or `anvil`. Findings of `--check` are printed,
+/// and are exit code 1.
 pub async fn demo(args: DemoArgs) -> Result<ExitCode> {
     let signals = Signals::catch(None)?;
     let servers = tokio::select! {
         servers = Servers::start() => servers?,
-        // What has been started ends with what would have become of it.
-        _ = signals.told_to_stop() => return Ok(ExitCode::SUCCESS),
+        // Dropping the unfinished start ends the servers that it has started.
+        _ = signals.told_to_stop() => return Ok(SUCCESS.into()),
     };
     let producers = servers.produce()?;
     let truths: Vec<SharedTruth> = producers.iter().map(LiveHandle::shared_truth).collect();
@@ -77,16 +83,16 @@ pub async fn demo(args: DemoArgs) -> Result<ExitCode> {
     }
     let restarts: u64 = service.tree().health().iter().map(|actor| actor.restarts()).sum();
     let stopped = service.stop().await;
-    let Demo { mut screen, judge, .. } = demo;
-    screen.say(&format!("stopped in {:.1?}, {restarts} restarts in all", stopped.took));
+    let Demo { screen, judge, .. } = demo;
+    screen.conclude(&format!("stopped in {:.1?}, {restarts} restarts in all", stopped.took));
     if !args.check {
-        return Ok(ExitCode::SUCCESS);
+        return Ok(SUCCESS.into());
     }
-    screen.say(&judge.verdict());
-    Ok(if judge.is_content() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    screen.conclude(&judge.verdict());
+    Ok(if judge.found_nothing() { SUCCESS } else { FAILURE }.into())
 }
 
-/// Who looks on.
+/// The observer.
 struct Demo<'a> {
     servers: &'a Servers,
     connection: MultiplexedConnection,
@@ -96,7 +102,7 @@ struct Demo<'a> {
 }
 
 impl Demo<'_> {
-    /// Until the time is over, or somebody ends it.
+    /// Runs until the time is over or a signal comes.
     async fn play(
         &mut self,
         args: &DemoArgs,
@@ -121,7 +127,7 @@ impl Demo<'_> {
                     continue;
                 }
                 name = signals.told_to_stop() => {
-                    self.screen.say(&format!("{name}: ending"));
+                    self.screen.conclude(&format!("{name}: ending"));
                     return Ok(());
                 }
             }
@@ -140,13 +146,13 @@ impl Demo<'_> {
         }
     }
 
-    /// Waits until everything has come that must come now that nothing more is written, judges it, and shows it.
+    /// Waits until datasets and queue are complete, now that nothing more is written; judges and shows them.
     async fn conclude(&mut self, world: &World<'_>, service: &Service) -> Result<()> {
         let standing = world.standing().await?;
         let until = Instant::now() + SETTLE_WITHIN;
         loop {
             let (datasets, handed) = (self.datasets().await?, Handed::read(&mut self.connection).await?);
-            // The fetcher counts the windows at its next look.
+            // The fetcher counts the windows with its next step.
             let is_over =
                 service.following().is_none_or(|now| now.windows.values().all(|all| *all == [0; 3]));
             let is_settled = is_over && self.judge.is_settled(&datasets, &standing, &handed);

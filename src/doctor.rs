@@ -1,12 +1,14 @@
-//! `doctor`: looks at Redis as the tracker finds it, and says what is wrong and what helps.
+//! `doctor`: examines Redis with the tracker's configuration, and reports each fault with its remedy.
 //!
-//! It only reads: servers and their settings, what one pass of each market reads, what readers see, and all keys by
-//! `SCAN` in slices with pauses, for a bounded time. What it concludes is in `server`, `replica`, `census` and `market`, which
-//! are pure; here is the asking.
+//! It only reads: the servers and their settings, what a pass of each market reads, the datasets that readers see, and all
+//! keys by `SCAN`, in slices with pauses and for a limited time. This file asks; `server`, `replica`, `census`,
+//! `neighbours` and `market` judge the answers and are pure.
 
 mod census;
+mod faults;
 mod finding;
 mod market;
+mod neighbours;
 mod replica;
 mod report;
 mod server;
@@ -14,56 +16,59 @@ mod server;
 use std::time::{Duration, Instant};
 
 use domain::tracker::EpochMember;
-use store_redis::{ErrorKind, KeyFacts, Store, StoreError, Wanted};
+use store_redis::{ErrorKind, KeyFacts, Need, Store, StoreError, Wanted};
 use store_tracker::{
-    MarketKeys, MarketStore, Pass, Scope, channels,
+    MarketKeys, MarketStore, Pass, Scope as PassScope, channels,
     inspect::{self, Shown},
+    operations::{EXAMINE_MARKET, READ_DATASETS},
 };
 use supervision::Clock;
 
 pub use census::Memory;
 pub use finding::{Finding, Severity};
-pub use report::{Keys, Report};
+pub use report::{Keys, Report, Watched};
+pub(crate) use report::{WATCHED, counted};
 
 use crate::{
     config::{Compat, Config},
-    service::{self, intervals},
+    remedy, rights, service,
 };
 use census::{Census, Question};
 use market::{MarketFacts, PassFacts};
 
-/// How many keys one slice takes, and the pause after it, so that no other client waits.
+/// How many keys one slice has, and the pause after it, so that no other client waits.
 const SLICE: usize = 500;
 const PAUSE: Duration = Duration::from_millis(2);
-/// How often the datasets are looked at while they are watched.
+/// Between two reads of the datasets while they are watched.
 const WATCH_EVERY: Duration = Duration::from_millis(500);
-/// Entries that are later than this from now are of the future, in seconds.
+/// Entries of a timeline that are further ahead than this count as future, in seconds.
 const FUTURE: f64 = 60.0;
 
-/// What is examined.
-pub struct Order<'a> {
+/// What is examined, and for how long.
+pub struct Scope<'a> {
     /// The configuration.
     pub config: &'a Config,
-    /// Those of `tracker.markets` that are examined.
+    /// The examined markets, of `tracker.markets`.
     pub markets: Vec<String>,
-    /// How long keys are looked at, at most.
-    pub within: Duration,
+    /// The longest time that keys are examined.
+    pub time_limit: Duration,
     /// How long the datasets are watched.
     pub watch: Duration,
-    /// What is known from the configuration alone.
+    /// Findings that the configuration alone gives.
     pub findings: Vec<Finding>,
 }
 
-/// Looks at everything, and reports. A server that stops answering on the way ends the look, and is in the report.
+/// Examines everything. When the server stops answering on the way, the report says so and has what was found before.
 ///
 /// # Errors
 /// Settings that make no connection, and a server that does not answer at all.
-pub async fn examine(order: Order<'_>) -> color_eyre::Result<Report> {
-    let mut examination = Examination::new(order)?;
+pub async fn examine(scope: Scope<'_>) -> color_eyre::Result<Report> {
+    let mut examination = Examination::new(scope)?;
     examination.servers().await?;
     if let Err(error) = examination.rest().await {
-        let problem = format!("the doctor could not {}: {}", error.operation, error.detail);
-        let remedy = format!("{}; then ask again: not everything was examined", error.kind.remedy());
+        let problem = format!("the doctor could not {}: {}: {}", error.operation, error.kind, error.detail());
+        let remedy =
+            format!("{}; then run the doctor again: not everything was examined", remedy::of_store(&error));
         examination.findings.push(Finding::error("redis", error.object, problem, remedy));
     }
     Ok(examination.report())
@@ -71,41 +76,45 @@ pub async fn examine(order: Order<'_>) -> color_eyre::Result<Report> {
 
 /// What is known so far.
 struct Examination<'a> {
-    order: Order<'a>,
+    scope: Scope<'a>,
     store: Store,
     clock: Clock,
     keys: Vec<MarketKeys>,
+    needs: Vec<Need>,
     at: u64,
     findings: Vec<Finding>,
-    /// How many are subscribed to each market's channel.
+    /// How many clients are subscribed to each market's channel; none where the server does not tell.
     subscribers: Vec<Option<u64>>,
     census: Census,
-    looked: Keys,
+    examined: Keys,
+    watched: Option<Watched>,
 }
 
 impl<'a> Examination<'a> {
-    fn new(mut order: Order<'a>) -> color_eyre::Result<Self> {
-        let (store, clock) = (service::connect(order.config)?, Clock::system());
+    fn new(mut scope: Scope<'a>) -> color_eyre::Result<Self> {
+        let (store, clock) = (service::connect(scope.config)?, Clock::system());
         let keys: Vec<MarketKeys> =
-            order.markets.iter().map(|market| service::market_keys(order.config, market)).collect();
+            scope.markets.iter().map(|market| service::market_keys(scope.config, market)).collect();
         Ok(Self {
             store,
             at: clock.unix().as_secs(),
             clock,
-            findings: std::mem::take(&mut order.findings),
+            findings: std::mem::take(&mut scope.findings),
             subscribers: vec![Some(0); keys.len()],
-            census: Census::new(&keys, &order.config.output.prefix),
-            looked: Keys { looked_at: 0, of: 0, all: false, seconds: 0.0 },
+            census: Census::new(&keys, &scope.config.tracker.protocol, &scope.config.output.prefix),
+            examined: Keys::default(),
+            watched: None,
+            needs: rights::needs(scope.config, &scope.markets)?,
             keys,
-            order,
+            scope,
         })
     }
 
-    /// What the servers say of themselves, those that may take over, and the sentinels.
+    /// The servers, the replicas that may take over, and the sentinels.
     async fn servers(&mut self) -> Result<(), StoreError> {
         for mut inspector in self.store.inspectors().await? {
             let facts = inspector.facts().await?;
-            self.looked.of += facts.keys;
+            self.examined.total += facts.keys;
             self.findings.extend(server::judge(&facts));
             for (server, standby) in self.store.standbys(facts.replicas()).await {
                 let facts = match standby {
@@ -125,7 +134,7 @@ impl<'a> Examination<'a> {
                     let sums = self.subscribers.iter_mut().flatten();
                     sums.zip(counted).for_each(|(sum, more)| *sum += more);
                 }
-                // Not every user may ask.
+                // A user without that right can run the tracker all the same.
                 Err(error) if error.kind == ErrorKind::Denied => self.subscribers.fill(None),
                 Err(error) => return Err(error),
             }
@@ -133,68 +142,84 @@ impl<'a> Examination<'a> {
         Ok(())
     }
 
-    /// The markets, the keys, and the datasets over the time of all that.
+    /// The rights, the markets, the keys, and the datasets at several moments meanwhile.
     async fn rest(&mut self) -> Result<(), StoreError> {
-        let watched = Instant::now();
+        let began = Instant::now();
         let mut looks = vec![shown(&self.store, &self.keys).await?];
-        let mut markets = self.markets().await?;
-        let subscription = subscription(&self.store, &self.keys).await?;
-        self.findings.extend(subscription);
+        let missing = rights::ask(&self.store, &self.needs, channels(&self.keys)).await?;
+        let lacks_rights = !missing.is_empty();
+        self.findings.extend(
+            missing
+                .into_iter()
+                .map(|missing| Finding::error("acl", missing.object, missing.problem, rights::REMEDY)),
+        );
+        let mut markets = self.markets(lacks_rights).await?;
         self.take_census().await?;
         looks.push(shown(&self.store, &self.keys).await?);
-        while let Some(left) = self.order.watch.checked_sub(watched.elapsed()) {
+        while let Some(left) = self.scope.watch.checked_sub(began.elapsed()) {
             tokio::time::sleep(left.min(WATCH_EVERY)).await;
             looks.push(shown(&self.store, &self.keys).await?);
         }
+        // The census knows the type of a key that a pass could not read: its findings come first.
+        let is_empty = |market: usize| matches!(&markets[market].pass, Ok(pass) if !pass.has_epochs);
+        self.findings.extend(self.census.findings(is_empty));
+        let mut of_datasets = Vec::new();
         for (at, facts) in markets.iter_mut().enumerate() {
             facts.shown = looks.iter().filter_map(|look| look.get(at).cloned()).collect();
             facts.now = self.clock.unix().as_secs_f64();
             self.findings.extend(market::judge(facts));
+            of_datasets.extend(market::judge_datasets(facts));
         }
-        let is_empty = |market: usize| matches!(&markets[market].pass, Ok(pass) if !pass.has_epochs);
-        self.findings.extend(self.census.findings(is_empty));
+        let is_well = of_datasets.iter().all(|finding| finding.severity == Severity::Note);
+        self.watched = (!self.scope.watch.is_zero()).then(|| Watched {
+            markets: markets.len(),
+            seconds: began.elapsed().as_secs_f64(),
+            reads: looks.len(),
+            is_well,
+        });
+        self.findings.extend(of_datasets);
         self.findings.extend(self.unseen());
         Ok(())
     }
 
-    async fn markets(&self) -> Result<Vec<MarketFacts>, StoreError> {
-        let (config, validator) = (self.order.config, &self.order.config.tracker.sequencer_id);
+    async fn markets(&self, lacks_rights: bool) -> Result<Vec<MarketFacts>, StoreError> {
+        let (config, validator) = (self.scope.config, &self.scope.config.tracker.sequencer_id);
         let mut all = Vec::new();
-        for ((market, keys), subscribers) in self.order.markets.iter().zip(&self.keys).zip(&self.subscribers)
+        for ((market, keys), subscribers) in self.scope.markets.iter().zip(&self.keys).zip(&self.subscribers)
         {
             let now = self.clock.unix().as_secs_f64();
             // One session at a time: a pool of one is allowed.
-            let mut session = self.store.session("examine a market").await?;
-            let refused = inspect::rights(&mut session, keys).await?;
-            // Who may not read it is told so by the pass.
+            let mut session = self.store.session(EXAMINE_MARKET).await?;
+            // A denied read is reported as a missing right.
             let ahead = or_denied(inspect::ahead(&mut session, keys, validator, now + FUTURE).await)?;
             drop(session);
             all.push(MarketFacts {
                 name: keys.market().checksummed().to_owned(),
+                spaces: keys.spaces(),
                 now,
-                intervals: intervals(config),
+                intervals: service::intervals(config),
                 is_marked: config.market(market).compat != Compat::Go,
                 pass: pass(&self.store, keys, validator, now).await,
                 shown: Vec::new(),
                 subscribers: *subscribers,
                 ahead,
-                refused,
+                lacks_rights,
             });
         }
         Ok(all)
     }
 
-    /// Looks at all keys, as far as the time allows.
+    /// Examines the keys, as many as the time allows.
     async fn take_census(&mut self) -> Result<(), StoreError> {
         let began = Instant::now();
-        let whole = count_keys(&self.store, &mut self.census, began + self.order.within).await;
-        self.looked.looked_at = self.census.keys();
-        self.looked.of = self.looked.of.max(self.looked.looked_at);
-        self.looked.seconds = began.elapsed().as_secs_f64();
-        self.looked.all = match whole {
+        let whole = count_keys(&self.store, &mut self.census, began + self.scope.time_limit).await;
+        self.examined.examined = self.census.keys();
+        self.examined.total = self.examined.total.max(self.examined.examined);
+        self.examined.seconds = began.elapsed().as_secs_f64();
+        self.examined.complete = match whole {
             Err(error) if error.kind == ErrorKind::Denied => {
-                let remedy = "allow it SCAN, TYPE and PTTL, or run the doctor as another user";
-                self.findings.push(Finding::note("unanswered", error.object, error.detail, remedy));
+                let remedy = "grant it SCAN, TYPE and PTTL, or run the doctor as another user";
+                self.findings.push(Finding::note("unanswered", error.object.clone(), error.detail(), remedy));
                 false
             }
             whole => whole?,
@@ -205,14 +230,15 @@ impl<'a> Examination<'a> {
     fn unseen(&self) -> Option<Finding> {
         let unseen = Some(self.census.unseen()).filter(|&unseen| unseen > 0)?;
         let problem =
-            format!("{unseen} keys are not for this user: their types, lives and sizes are not known");
+            format!("this user may not read {unseen} keys: their types, TTLs and sizes are unknown");
         let remedy = "nothing, if they belong to other programs; else run the doctor as another user";
         Some(Finding::note("unanswered", "keys", problem, remedy))
     }
 
     fn report(self) -> Report {
-        let redis = self.order.config.redis.address();
-        Report::new(redis, self.at, self.findings, self.looked, self.census.memory())
+        let redis = self.scope.config.redis.address();
+        let report = Report::new(redis, self.at, self.findings, self.examined, self.census.memory());
+        Report { watched: self.watched, ..report }
     }
 }
 
@@ -224,7 +250,7 @@ fn or_denied<T: Default>(answer: Result<T, StoreError>) -> Result<T, StoreError>
 }
 
 async fn shown(store: &Store, markets: &[MarketKeys]) -> Result<Vec<Vec<Vec<Shown>>>, StoreError> {
-    let mut session = store.session("read the datasets").await?;
+    let mut session = store.session(READ_DATASETS).await?;
     let mut all = Vec::new();
     for keys in markets {
         all.push(or_denied(inspect::shown(&mut session, keys).await)?);
@@ -235,8 +261,8 @@ async fn shown(store: &Store, markets: &[MarketKeys]) -> Result<Vec<Vec<Vec<Show
 /// Reads what a pass of the tracker reads, and writes nothing.
 async fn pass(store: &Store, keys: &MarketKeys, validator: &str, now: f64) -> Result<PassFacts, StoreError> {
     let market = MarketStore::new(keys.clone(), validator);
-    let mut session = store.session("examine a market").await?;
-    Ok(conclude(market.read(&mut session, now, Scope::everything()).await?))
+    let mut session = store.session(EXAMINE_MARKET).await?;
+    Ok(conclude(market.read(&mut session, now, PassScope::everything()).await?))
 }
 
 fn conclude(pass: Pass) -> PassFacts {
@@ -252,20 +278,7 @@ fn conclude(pass: Pass) -> PassFacts {
     PassFacts { faults: pass.faults, has_epochs, floor, below_floor }
 }
 
-/// Whether the user may subscribe as the listener does.
-async fn subscription(store: &Store, keys: &[MarketKeys]) -> Result<Option<Finding>, StoreError> {
-    match store.subscribe(channels(keys)).await {
-        Ok(_) => Ok(None),
-        Err(error) if error.kind == ErrorKind::Denied => {
-            let problem = format!("the tracker's user may not subscribe: {}", error.detail);
-            let remedy = "ACL SETUSER with &state:change and &P:M:state:change: docs/operations.md";
-            Ok(Some(Finding::error("acl", "channel state:change", problem, remedy)))
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// Looks at the keys of every server until `deadline`; whether these were all.
+/// Examines the keys of every server until `deadline`; whether these were all.
 async fn count_keys(store: &Store, census: &mut Census, deadline: Instant) -> Result<bool, StoreError> {
     for mut inspector in store.inspectors().await? {
         let mut cursor = 0;

@@ -1,14 +1,21 @@
 //! The library behind the `state-tracker` binary: command line, configuration and the wiring of the
 //! actors. Crates below know nothing of it.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)] // They panic when the pipe is closed.
+
 pub mod app;
 pub mod cli;
 pub mod config;
+mod contracts;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod diff;
 pub mod doctor;
+pub mod escape;
+pub mod exit;
 pub mod http;
 pub mod key_families;
 pub mod reference;
+pub mod remedy;
+pub mod rights;
 pub mod service;

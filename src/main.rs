@@ -1,32 +1,50 @@
 //! The `state-tracker` binary: parses the command line, loads the configuration, and turns what comes
 //! back into an exit code. What the commands do is in the library.
 
-use std::io::{ErrorKind, Write};
+#![warn(clippy::print_stdout, clippy::print_stderr)] // They panic when the pipe is closed.
+
 use std::process::ExitCode;
 
 use clap::Parser;
-use color_eyre::eyre::{Report, Result};
+use color_eyre::eyre::{Result, WrapErr};
 use state_tracker::app;
 use state_tracker::cli::{CheckArgs, Cli, Command, DiffArgs, DoctorArgs, HealthcheckArgs};
-use state_tracker::config::{CONFIG_VARIABLE, Config, ConfigErrors, EX_CONFIG, Loaded};
+use state_tracker::config::{Config, Loaded};
+use state_tracker::exit::SUCCESS;
 
-fn main() -> Result<ExitCode> {
-    let cli = Cli::parse();
-    color_eyre::config::HookBuilder::default().display_env_section(false).install()?;
-    let runtime = tokio::runtime::Runtime::new()?;
-    let result = runtime.block_on(dispatch(cli)).or_else(tell_config_errors);
+fn main() -> ExitCode {
+    app::install();
+    app::conclude(obey())
+}
+
+fn obey() -> Result<ExitCode> {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() => error.exit(),
+        // What was asked for: help, or the version.
+        Err(asked) => return app::printed(asked.print()).map(|()| SUCCESS.into()),
+    };
+    let runtime = tokio::runtime::Runtime::new().wrap_err("the runtime can't be started")?;
+    let result = runtime.block_on(dispatch(cli));
     // A task that holds its thread must not hold the exit.
     runtime.shutdown_background();
     result
 }
 
 async fn dispatch(cli: Cli) -> Result<ExitCode> {
-    let file = cli.config_file(std::env::var_os(CONFIG_VARIABLE));
-    let load = || Config::load(file.as_deref(), std::env::vars_os());
+    let load = || Config::load(cli.config.as_deref(), std::env::vars_os());
     match cli.command.unwrap_or_default() {
         Command::Run => app::run(load).await,
         Command::Backfill(args) => app::backfill(&args, &load()?).await,
-        Command::Check(args) => check(&args, &load()?).await,
+        Command::Check(CheckArgs { defaults: true, .. }) => {
+            app::print(&app::defaults())?;
+            Ok(SUCCESS.into())
+        }
+        Command::Check(args) => {
+            let (text, code) = app::check(&args, &load()?).await?;
+            app::print(&text)?;
+            Ok(code)
+        }
         Command::Diff(args) => diff(&args, &load()?).await,
         Command::Doctor(args) => doctor(&args, &load()?).await,
         #[cfg(feature = "demo")]
@@ -38,53 +56,25 @@ async fn dispatch(cli: Cli) -> Result<ExitCode> {
     }
 }
 
-/// The exit code of a configuration that is not allowed, after its errors were told; any other error stays one.
-fn tell_config_errors(error: Report) -> Result<ExitCode> {
-    let errors = error.downcast::<ConfigErrors>()?;
-    eprintln!("{errors}");
-    Ok(ExitCode::from(EX_CONFIG))
-}
-
-async fn check(args: &CheckArgs, loaded: &Loaded) -> Result<ExitCode> {
-    if args.json {
-        print(&format!("{:#}\n", loaded.to_json()))?;
-    } else {
-        print(&loaded.describe())?;
-        for note in &loaded.notes {
-            print(&format!("note: {note}\n"))?;
-        }
-    }
-    if args.connect {
-        return app::connect(&loaded.config).await;
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
 async fn diff(args: &DiffArgs, loaded: &Loaded) -> Result<ExitCode> {
-    let (rows, code) = app::diff(args, loaded).await?;
-    let text = match args.json {
-        true => serde_json::to_string_pretty(&rows)? + "\n",
-        false => state_tracker::diff::table(&rows),
-    };
-    print(&text)?;
+    let (text, code) = app::diff(args, loaded).await?;
+    app::print(&text)?;
     Ok(code)
 }
 
 async fn doctor(args: &DoctorArgs, loaded: &Loaded) -> Result<ExitCode> {
+    if args.acl {
+        let list = app::access_list(loaded)?;
+        app::print(&format!("{}\n", list.command))?;
+        list.notes.iter().for_each(|note| app::complain(&format!("note: {note}")));
+        return Ok(SUCCESS.into());
+    }
     let listed = std::env::var("DATA_MARKET_ADDRESSES").ok();
     let (report, code) = app::doctor(args, loaded, listed.as_deref()).await?;
     if args.json {
-        print(&format!("{:#}\n", serde_json::to_value(&report)?))?;
+        app::print(&format!("{:#}\n", serde_json::to_value(&report)?))?;
     } else {
-        print(&report.to_text())?;
+        app::print(&report.to_text())?;
     }
     Ok(code)
-}
-
-/// To standard output; that nobody reads on, as with `| head`, is no error.
-fn print(text: &str) -> std::io::Result<()> {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        result => result,
-    }
 }

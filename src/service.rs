@@ -9,7 +9,7 @@
 //! │     └─ epoch-tracker
 //! ├─ indexer            when the state index is enabled
 //! ├─ notifier           when a chain is followed
-//! ├─ chain              the same
+//! ├─ collector          the same
 //! │  ├─ block-fetcher
 //! │  ├─ batch-preparer
 //! │  │  └─ 0x…         one a market
@@ -40,9 +40,10 @@ use color_eyre::eyre::{Result, WrapErr};
 use store_redis::{RedisSettings, Store};
 use supervision::{Child, Clock, Limits, Mailbox, Overflow, StopReport, Tree, TreeOptions, WatchSettings};
 
-use crate::{config::Config, http::HttpServers};
+use crate::{config::Config, http::HttpServers, remedy};
 
 use collector::Followed;
+pub(crate) use collector::{protocol_state, store as collector_store};
 pub(crate) use policy::run_to_completion;
 use policy::{limits, mandatory, policy};
 pub use reload::Reloaded;
@@ -81,7 +82,7 @@ impl Service {
         // The ports first: a second instance by mistake ends here, before it has touched anything.
         let vitals = Arc::new(ServiceVitals { tree: OnceLock::new(), services: services.clone() });
         let tracker = tracker_services(config, services.clone(), &clock);
-        let followed = config.chain.is_followed().then(|| Followed::new(&services, &clock));
+        let followed = config.collector.is_followed().then(|| Followed::new(&services, &clock));
         let (metrics, operator) = (config.http.metrics_address(), config.http.operator_address);
         let http = HttpServers::bind(metrics, operator, vitals.clone()).await?;
         let (registry, children) = children(config, &tracker, followed.as_ref(), &clock)?;
@@ -123,10 +124,15 @@ impl Service {
         self.followed.as_ref().map(|followed| followed.progress.now())
     }
 
+    /// Shows how many lines of the log were dropped.
+    pub fn observe_log(&self, dropped: impl Fn() -> u64 + Send + Sync + 'static) {
+        self.tracker.services.telemetry.observe_log(dropped);
+    }
+
     /// Stops the actors in order, then the endpoints.
     pub async fn stop(self) -> StopReport {
-        let shutdown_within = self.present.lock().await.config.supervision.shutdown_within;
-        let report = self.tree.stop(shutdown_within).await;
+        let shutdown_timeout = self.present.lock().await.config.supervision.shutdown_timeout;
+        let report = self.tree.stop(shutdown_timeout).await;
         self.http.stop().await;
         report
     }
@@ -143,16 +149,16 @@ fn services(config: &Config, clock: &Clock) -> Result<Services> {
         command_timeout: redis.command_timeout,
     };
     let store = Store::new(settings)?.with_event_queue(redis.event_queue_bytes);
-    Ok(Services::new(store, Telemetry::new()?, clock))
+    Ok(Services::new(store, Telemetry::new()?, clock).with_remedy(remedy::of))
 }
 
 fn tracker_services(config: &Config, services: Services, clock: &Clock) -> TrackerServices {
     let rhythm = Rhythm {
         intervals: intervals(config),
         wake_debounce: config.intervals.wake_debounce,
-        seal_after: config.ledger.seal_after,
+        seal_after: config.ledger.seal_delay,
         measurement_window: config.ledger.measurement_window,
-        reconnect_within: config.redis.reconnect_within,
+        reconnect_within: config.redis.reconnect_max_interval,
     };
     for market in &config.tracker.markets {
         expect_datasets(config, &services, market);

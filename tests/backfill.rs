@@ -28,7 +28,7 @@ async fn run(environment: &BTreeMap<String, String>, arguments: &[&str]) -> (Opt
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
-/// How often a summary tells of this kind.
+/// The count of a kind in a summary.
 fn told(summary: &str, kind: &str) -> u64 {
     let many = |line: &str| line.trim().strip_suffix(kind)?.trim().parse().ok();
     summary.lines().find_map(many).unwrap_or(0)
@@ -40,7 +40,7 @@ async fn accepted(connection: &mut MultiplexedConnection) -> Option<u64> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_dry_run_tells_what_blocks_would_bring_and_needs_no_redis() {
+async fn a_dry_run_reports_the_content_of_blocks_and_needs_no_redis() {
     let mut world = World::new(31).await;
     world.grow(300).await;
     let (code, summary, log) = run(&reading(&world), &["--from", "1", "--to", "latest", "--dry-run"]).await;
@@ -52,7 +52,7 @@ async fn a_dry_run_tells_what_blocks_would_bring_and_needs_no_redis() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn blocks_are_accepted_up_to_the_last_one_asked_for_and_no_further_and_none_twice() {
+async fn blocks_are_accepted_once_and_up_to_the_given_one() {
     let mut world = World::new(32).await;
     world.grow(200).await;
     let redis = RedisServer::start().await.expect("a Redis server");
@@ -71,10 +71,10 @@ async fn blocks_are_accepted_up_to_the_last_one_asked_for_and_no_further_and_non
 
     let (code, _, error) = run(&environment, &["--from", "150", "--to", "160"]).await;
     assert_eq!(code, Some(1));
-    assert!(error.contains("blocks 101 to 149 would be left out"), "{error}");
+    assert!(error.contains("blocks 101 to 149 would be skipped"), "{error}");
     assert_eq!(accepted(&mut connection).await, Some(100), "nothing was changed");
 
-    // What was accepted already is passed over.
+    // Accepted blocks are skipped.
     let (code, summary, log) = run(&environment, &["--from", "50", "--to", "latest"]).await;
     assert_eq!(code, Some(0), "{log}");
     let height = world.height().await;
@@ -84,14 +84,14 @@ async fn blocks_are_accepted_up_to_the_last_one_asked_for_and_no_further_and_non
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_that_is_ended_in_the_middle_says_where_and_goes_on_there() {
+async fn a_stopped_backfill_says_where_and_resumes_there() {
     let mut world = World::new(33).await;
     world.grow(600).await;
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut connection = redis.connection().await.expect("a connection");
     let mut environment = following(redis.addr(), &world);
-    // Slow enough to be met on its way.
-    environment.insert("STATE_TRACKER__CHAIN__RATE_LIMIT".to_owned(), "20".to_owned());
+    // Slow enough to be interrupted.
+    environment.insert("STATE_TRACKER__COLLECTOR__RATE_LIMIT".to_owned(), "20".to_owned());
     let mut command = backfill(&environment, &["--from", "1", "--to", "latest"]);
     let child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn();
     let child = child.expect("it runs");
@@ -104,12 +104,14 @@ async fn one_that_is_ended_in_the_middle_says_where_and_goes_on_there() {
     assert_eq!(output.status.code(), Some(1), "{error}");
     let at = accepted(&mut connection).await.expect("one");
     assert!(at < world.height().await, "it was ended in the middle");
-    let told =
-        error.split("SIGTERM came at block ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
+    let told = error
+        .split("SIGTERM stopped it at block ")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next()?.parse().ok());
     // The answer to the last commit may have been on its way: one chunk.
     assert!(told.is_some_and(|told: u64| told <= at && at <= told + 17), "{at}: {error}");
 
-    environment.remove("STATE_TRACKER__CHAIN__RATE_LIMIT");
+    environment.remove("STATE_TRACKER__COLLECTOR__RATE_LIMIT");
     let (code, summary, log) = run(&environment, &["--from", "1", "--to", "latest"]).await;
     assert_eq!(code, Some(0), "{log}");
     let height = world.height().await;
@@ -118,7 +120,7 @@ async fn one_that_is_ended_in_the_middle_says_where_and_goes_on_there() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_can_not_be_read_is_refused_with_what_to_do() {
+async fn blocks_that_can_not_be_read_are_refused_with_a_remedy() {
     let world = World::new(34).await;
     let mut environment = reading(&world);
     for (arguments, reason) in [
@@ -132,6 +134,25 @@ async fn what_can_not_be_read_is_refused_with_what_to_do() {
     let (code, _, error) = run(&environment, &["--from", "x", "--to", "1"]).await;
     assert_eq!(code, Some(2));
     assert!(error.contains("latest - 1000"), "{error}");
+    let protocol = "0x000000000000000000000000000000000000dEaD";
+    environment.insert("PROTOCOL_STATE_CONTRACT".to_owned(), protocol.to_owned());
+    let market = world.contracts.markets[0].clone();
+    for (wrong, reason) in
+        [(protocol, "has no contract at 0x"), (&market, "does not say how long submissions for")]
+    {
+        environment.insert("PROTOCOL_STATE_CONTRACT".to_owned(), wrong.to_owned());
+        for arguments in [vec!["--dry-run"], vec![]] {
+            let arguments = [&["--from", "0", "--to", "1"], &arguments[..]].concat();
+            let (code, _, error) = run(&environment, &arguments).await;
+            assert_eq!(code, Some(1), "{error}");
+            assert!(error.contains(reason) && error.contains("(PROTOCOL_STATE_CONTRACT)"), "{error}");
+        }
+        let mut check = Command::new(env!("CARGO_BIN_EXE_state-tracker"));
+        check.args(["check", "--connect"]).env_clear().envs(&environment);
+        let output: Output = check.output().await.expect("it runs");
+        let said = String::from_utf8(output.stdout).expect("UTF-8");
+        assert!(output.status.code() == Some(1) && said.contains(reason), "{said}");
+    }
     environment.remove("RPC_NODES");
     let (code, _, error) = run(&environment, &["--from", "1", "--to", "1"]).await;
     assert_eq!(code, Some(1));
@@ -146,7 +167,7 @@ async fn nodes_are_asked_by_tls_and_their_certificates_verified() {
     let front =
         TlsFront::start(&authority.server().expect("made"), world.anvil.addr()).await.expect("a port");
     let folder = tempfile::tempdir().expect("a folder");
-    // What a command says that goes by this scheme and trusts this authority alone.
+    // The output of a command that uses this scheme and trusts this authority only.
     let dry = async |scheme: &str, trusted: &Authority, name: &str| {
         let file = folder.path().join(format!("{scheme} {name}.pem"));
         std::fs::write(&file, trusted.certificate()).expect("written");
@@ -173,20 +194,20 @@ async fn nodes_are_asked_by_tls_and_their_certificates_verified() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn old_blocks_are_accepted_up_to_the_last_one_asked_for_too() {
+async fn old_blocks_are_accepted_up_to_the_given_one_too() {
     let world = World::new(36).await;
-    // A day and a half, of which all but the last half hour is read by its events alone.
+    // A day and a half; all but the last half hour is read by events only.
     world.anvil.mine_many(100, 1_200).await.expect("mined");
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut connection = redis.connection().await.expect("a connection");
     let mut environment = following(redis.addr(), &world);
-    environment.insert("STATE_TRACKER__CHAIN__INPUTS_LIVE".to_owned(), "20m".to_owned());
+    environment.insert("STATE_TRACKER__COLLECTOR__SUBMISSIONS_TTL".to_owned(), "20m".to_owned());
     for to in [40, 41, 75] {
         let (code, _, log) = run(&environment, &["--from", "1", "--to", &to.to_string()]).await;
         assert_eq!(code, Some(0), "{log}");
         assert_eq!(accepted(&mut connection).await, Some(to));
     }
     let hashes: Vec<String> = testkit::contents::query(&mut connection, &["KEYS", "BlockHash*"]).await;
-    // Steps of a block by itself tell of its hash.
+    // Steps of single blocks store their hashes.
     assert!(hashes.len() < 20, "{hashes:?}");
 }

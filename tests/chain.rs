@@ -1,5 +1,5 @@
-//! The whole service with a chain to follow, against a real node and a real Redis: what is left when it is killed again and
-//! again, what its readers see, and what its configuration refuses.
+//! The whole service with a chain to follow, against a real node and a real Redis: what repeated kills leave, what
+//! readers see, and what the configuration refuses.
 
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 
@@ -32,7 +32,7 @@ async fn followed(connection: &mut MultiplexedConnection, world: &World) {
     let head = Some((height, hash));
     wait_until(&format!("block {height} is accepted"), 4 * SOON, async || {
         let mut connection = connection.clone();
-        // In this order: what closes with the last block is to be seen.
+        // In this order, so that windows that the last block closes are seen.
         let accepted = checkpoint(&mut connection).await == head;
         let mut closed = false;
         for market in &world.contracts.markets {
@@ -55,7 +55,7 @@ async fn kill(process: &mut Process) {
     assert_eq!(process.exit_code().await, None);
 }
 
-/// What one process leaves that follows the chain as it is now, and is not disturbed.
+/// What one undisturbed process leaves that follows the present chain.
 async fn undisturbed(world: &World) -> Contents {
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut connection = redis.connection().await.expect("a connection");
@@ -76,7 +76,7 @@ async fn a_process_that_is_killed_again_and_again_leaves_what_one_leaves_that_is
     let environment = following(redis.addr(), &world);
     let mut process = Process::start(&environment).await;
     for kills in 1..=12 {
-        // Somewhere on its way, further on each time.
+        // Somewhere on the way, each time further.
         wait_until("it has got on", SOON, async || {
             checkpoint(&mut connection.clone()).await.is_some_and(|(number, _)| number >= 40 * kills)
         })
@@ -91,7 +91,7 @@ async fn a_process_that_is_killed_again_and_again_leaves_what_one_leaves_that_is
     assert_same(&world.left(&mut connection).await, &expected);
 }
 
-/// When the chain goes another way.
+/// The time of a reorganisation.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Moment {
     BeforeTheKill,
@@ -100,7 +100,7 @@ enum Moment {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_that_is_killed_while_the_node_reorganises_leaves_what_the_final_chain_leaves() {
+async fn kills_during_reorganisations_leave_what_the_final_chain_leaves() {
     let mut world = World::new(14).await;
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut connection = redis.connection().await.expect("a connection");
@@ -136,7 +136,7 @@ async fn a_process_that_is_killed_while_the_node_reorganises_leaves_what_the_fin
     world.grow_collected(70, &mut connection).await;
     followed(&mut connection, &world).await;
     stop(&mut process).await;
-    // One that was followed right before a kill may not have been told of.
+    // A reorganisation right before a kill may not have been logged.
     told += process.log.borrow().matches("followed a reorganisation").count();
     assert!(told > 20, "{told} reorganisations were met");
     let expected = undisturbed(&world).await;
@@ -220,7 +220,7 @@ async fn an_epoch_that_the_chain_released_is_current_before_a_producer_has_writt
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn where_chain_and_producers_tell_of_an_epoch_its_dataset_is_what_producers_alone_make_it() {
+async fn producers_win_over_the_chain_in_the_dataset_of_the_current_epoch() {
     let mut world = World::new(15).await;
     let redis = RedisServer::start().await.expect("a Redis server");
     let connection = redis.connection().await.expect("a connection");
@@ -276,19 +276,19 @@ async fn without_a_node_the_service_is_not_ready_and_its_datasets_go_on() {
     let world = World::new(13).await;
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut environment = following(redis.addr(), &world);
-    environment.insert("STATE_TRACKER__CHAIN__REQUEST_TIMEOUT".to_owned(), "100ms".to_owned());
-    environment.insert("STATE_TRACKER__CHAIN__EVENTS_TIMEOUT".to_owned(), "1s".to_owned());
+    environment.insert("STATE_TRACKER__COLLECTOR__REQUEST_TIMEOUT".to_owned(), "100ms".to_owned());
+    environment.insert("STATE_TRACKER__COLLECTOR__EVENTS_TIMEOUT".to_owned(), "1s".to_owned());
     let service = service(&environment).await;
     let address = service.http().metrics_address();
     wait_until("it is ready", SOON, async || common::get(address, "/readyz").await.0 == 200).await;
     world.anvil.pause().expect("paused");
     wait_until("the chain is the reason that it is not", SOON, async || {
         let (status, text) = common::get(address, "/readyz?verbose").await;
-        let is_chain = |line: &str| line.starts_with("not ok:") && line.contains("chain");
+        let is_chain = |line: &str| line.starts_with("not ok:") && line.contains("collector: blocks");
         status == 503 && text.lines().any(is_chain)
     })
     .await;
-    let fetcher = common::actor(&service, "chain/block-fetcher");
+    let fetcher = common::actor(&service, "collector/block-fetcher");
     assert_eq!(fetcher.generation, 1, "a node that is away is no crash");
     world.anvil.resume().expect("resumed");
     wait_until("it is ready again", SOON, async || common::get(address, "/readyz").await.0 == 200).await;
@@ -296,19 +296,19 @@ async fn without_a_node_the_service_is_not_ready_and_its_datasets_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reorganisation_too_deep_to_follow_takes_neither_the_process_nor_its_datasets_down() {
+async fn a_too_deep_reorganisation_stops_neither_the_process_nor_its_datasets() {
     let mut world = World::new(14).await;
     world.grow(30).await;
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut connection = redis.connection().await.expect("a connection");
     let mut environment = following(redis.addr(), &world);
     for (name, value) in [
-        ("CHAIN__MAX_REORG_DEPTH", "5"),
+        ("COLLECTOR__MAX_REORG_DEPTH", "5"),
         ("SUPERVISION__MAX_RESTARTS", "1"),
         ("SUPERVISION__BACKOFF_MAX", "100ms"),
-        ("SUPERVISION__DEGRADED_RETRY", "100ms"),
-        // What is mandatory would end the process now.
-        ("SUPERVISION__GIVE_UP_AFTER", "1s"),
+        ("SUPERVISION__DEGRADED_RETRY_INTERVAL", "100ms"),
+        // A mandatory actor would end the process now.
+        ("SUPERVISION__GIVE_UP_TIMEOUT", "1s"),
     ] {
         environment.insert(format!("STATE_TRACKER__{name}"), value.to_owned());
     }
@@ -319,16 +319,16 @@ async fn a_reorganisation_too_deep_to_follow_takes_neither_the_process_nor_its_d
     world.grow(2).await;
     // Longer than anything mandatory may be degraded.
     wait_until("it was tried again and again", SOON, async || {
-        common::actor(&service, "chain/block-fetcher").generation > 20
+        common::actor(&service, "collector/block-fetcher").generation > 20
     })
     .await;
-    let crash = common::actor(&service, "chain/block-fetcher").last_crash.expect("a reason");
-    assert!(crash.message.contains("chain.max_reorg_depth"), "{}", crash.message);
+    let crash = common::actor(&service, "collector/block-fetcher").last_crash.expect("a reason");
+    assert!(crash.message.contains("collector.max_reorg_depth"), "{}", crash.message);
     let (status, text) = common::get(service.http().metrics_address(), "/readyz?verbose").await;
-    assert!(status == 503 && text.contains("chain/block-fetcher"), "{text}");
+    assert!(status == 503 && text.contains("collector/block-fetcher"), "{text}");
     let crashed = |path: &String| common::actor(&service, path).generation > 1;
     let crashed: Vec<String> = common::workers(&service).into_iter().filter(crashed).collect();
-    assert_eq!(crashed, ["chain/block-fetcher"], "nothing else fell");
+    assert_eq!(crashed, ["collector/block-fetcher"], "nothing else fell");
     assert_same(&world.left(&mut connection).await, &before);
     // The datasets go on.
     let key = format!(
@@ -360,33 +360,36 @@ async fn each_node_is_tried_before_a_rollout_and_the_contract_behind_it() {
         let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_state-tracker"));
         let output = command.args(["check", "--connect"]).env_clear().envs(environment).output().await;
         let output = output.expect("it runs");
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (output.status.code(), text(&output.stdout), text(&output.stderr))
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
     };
-    let (code, told, error) = check(&environment).await;
-    assert_eq!(code, Some(0), "{error}");
+    let (code, told) = check(&environment).await;
+    assert!(
+        code == Some(0) && told.starts_with("The configuration is valid and every server answers."),
+        "{told}"
+    );
     assert!(told.contains(&format!("is at block {}, chain id 31337", world.height().await)), "{told}");
-    assert_eq!(told.matches("submissions are taken for 20s").count(), 2, "{told}");
+    assert_eq!(told.matches("submissions are accepted for 20s").count(), 2, "{told}");
 
-    environment.insert("RPC_NODES".to_owned(), format!("{},http://user:word@127.0.0.1:1", world.anvil.url()));
-    let (code, told, error) = check(&environment).await;
+    environment
+        .insert("RPC_NODES".to_owned(), format!("{},http://user:hunter2@127.0.0.1:1", world.anvil.url()));
+    let (code, told) = check(&environment).await;
     assert_eq!(code, Some(1));
     assert!(told.contains("chain id 31337"), "the other one is told of: {told}");
-    assert!(error.contains("node http://127.0.0.1:1: ") && !error.contains("word"), "{error}");
+    assert!(told.contains("failed  node http://127.0.0.1:1: ") && !told.contains("hunter2"), "{told}");
 
     let other_chain = RpcProxy::start(world.anvil.addr()).await.expect("a proxy");
     other_chain.set(RpcFault::ChainId(1));
     let both = format!("{},{}", world.anvil.url(), other_chain.url());
     environment.insert("RPC_NODES".to_owned(), both);
-    let (code, _, error) = check(&environment).await;
+    let (code, told) = check(&environment).await;
     assert_eq!(code, Some(1));
-    assert!(error.contains("of several chains, {1, 31337}"), "{error}");
+    assert!(told.contains("of several chains, {1, 31337}"), "{told}");
 
     environment.insert("RPC_NODES".to_owned(), world.anvil.url());
     environment.insert("PROTOCOL_STATE_CONTRACT".to_owned(), world.contracts.markets[0].clone());
-    let (code, _, error) = check(&environment).await;
+    let (code, told) = check(&environment).await;
     assert_eq!(code, Some(1));
-    assert!(error.contains("tracker.protocol"), "{error}");
+    assert!(told.contains("tracker.protocol"), "{told}");
 }
 
 #[test]
@@ -399,7 +402,7 @@ fn a_chain_is_refused_where_it_can_not_be_followed() {
     };
     assert_eq!(with("BATCH_SIZE", "7"), Ok(()));
     let errors = with("PROTOCOL_STATE_CONTRACT", "P").expect_err("no address");
-    assert!(errors.contains("tracker.protocol") && errors.contains("chain.nodes"), "{errors}");
+    assert!(errors.contains("tracker.protocol") && errors.contains("collector.nodes"), "{errors}");
     let errors = with("RPC_NODES", "ftp://secret@host").expect_err("no node");
-    assert!(errors.contains("chain.nodes") && !errors.contains("secret"), "{errors}");
+    assert!(errors.contains("collector.nodes") && !errors.contains("secret"), "{errors}");
 }

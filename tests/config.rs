@@ -1,5 +1,5 @@
-//! The configuration as the binary handles it: exit codes, what it says and where. The environment of
-//! each process is cleared; no server is needed.
+//! The configuration as the binary handles it: exit codes, messages and where they go. The environment of each process
+//! is cleared; no server is needed.
 
 // Clippy's exception for tests leaves out the helpers of integration tests.
 #![allow(clippy::unwrap_used)]
@@ -47,8 +47,7 @@ fn every_bad_value_is_told_at_once() {
     let output = state_tracker(&["run"], &env);
     assert_eq!(output.status.code(), Some(78));
     let said = stderr(&output);
-    let port =
-        "redis.port: \"abc\" (from environment variable REDIS_PORT) is not allowed: a TCP port, 1 to 65535";
+    let port = "redis.port: \"abc\" (from environment variable REDIS_PORT) is not allowed: must be a TCP port, 1 to 65535";
     for part in [port, "redis.db: -1", "log.level: \"loud\"", "3 errors"] {
         assert!(said.contains(part), "no {part:?} in {said}");
     }
@@ -72,6 +71,52 @@ fn check_prints_what_is_in_effect_and_where_it_came_from_without_secrets() {
     let table = stdout(&state_tracker(&["check"], &env));
     let port = table.lines().find(|line| line.starts_with("redis.port ")).unwrap();
     assert_eq!(port.split_whitespace().collect::<Vec<_>>(), ["redis.port", "6379", "default"]);
+}
+
+#[test]
+fn check_says_first_whether_it_is_valid_what_runs_and_what_was_changed() {
+    let env =
+        [&ADDRESSES[..], &[("REDIS_PORT", "6380"), ("STATE_TRACKER__COLLECTOR__WORKERS", "2")]].concat();
+    let said = stdout(&state_tracker(&["check"], &env));
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines[0], "The configuration is valid.");
+    assert_eq!(lines[1].trim(), "tracker    runs: serves 1 market");
+    assert_eq!(lines[2].trim(), "collector  does not run: collector.nodes (RPC_NODES) is not set");
+    assert!(lines[3].starts_with("note: ") && lines[3].contains("former name of [collector]"), "{said}");
+    let at = |start: &str| lines.iter().position(|line| line.starts_with(start)).unwrap();
+    assert!(at("Changed:") < at("redis.port ") && at("redis.port ") < at("Defaults:"), "{said}");
+    assert!(at("collector.workers ") < at("Defaults:") && at("Defaults:") < at("redis.host "), "{said}");
+
+    let env = [&env[..], &[("RPC_NODES", "http://127.0.0.1:1,http://127.0.0.1:2")]].concat();
+    let said = stdout(&state_tracker(&["check"], &env));
+    assert!(said.contains("  collector  runs: follows the chain through 2 nodes\n"), "{said}");
+}
+
+#[test]
+fn check_prints_one_json_object_with_the_connections_in_it() {
+    let redis = ("STATE_TRACKER__REDIS__PORT", "1");
+    let env = [&ADDRESSES[..], &[redis]].concat();
+    let output = state_tracker(&["check", "--json", "--connect"], &env);
+    assert_eq!(output.status.code(), Some(1));
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&json["valid"], &json["connected"]), (&true.into(), &false.into()));
+    assert_eq!(json["parts"][1]["name"], "collector");
+    assert_eq!(json["parts"][1]["runs"], false);
+    assert_eq!(json["connections"][0]["ok"], false);
+    assert!(json["connections"][0]["detail"].as_str().unwrap().contains("refused"), "{json}");
+    assert_eq!(json["settings"]["redis.port"]["value"], 1);
+
+    let output = state_tracker(&["check", "--json"], &env);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(json.get("connected").is_none() && json.get("connections").is_none(), "{json}");
+}
+
+#[test]
+fn the_defaults_are_printed_without_a_configuration() {
+    let output = state_tracker(&["check", "--defaults"], &[("REDIS_PORT", "abc")]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(stdout(&output), include_str!("../config/default.toml"));
+    assert_eq!(state_tracker(&["check", "--defaults", "--json"], &[]).status.code(), Some(2));
 }
 
 #[test]

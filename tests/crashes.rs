@@ -15,7 +15,7 @@ use testkit::{LiveRate, RedisServer, event_storm, run_live, wait_until};
 
 /// How often each actor is crashed.
 const CRASHES: u64 = 200;
-/// Events a second that the producers' storm publishes meanwhile.
+/// Events a second that a storm publishes meanwhile.
 const EVENTS_A_SECOND: u64 = 10_000;
 
 /// Where an actor is crashed: before it reads, with its work in hand, and when its work is committed but not
@@ -43,7 +43,7 @@ async fn two_hundred_crashes_of_each_actor_touch_no_sibling_and_change_no_total(
     let mut environment = environment(redis.addr());
     environment.insert("STATE_TRACKER__INTERVALS__PRUNE".to_owned(), "100ms".to_owned());
     for (name, value) in
-        [("MAX_RESTARTS", "1000"), ("WITHIN", "1s"), ("BACKOFF_FIRST", "1ms"), ("BACKOFF_MAX", "5ms")]
+        [("MAX_RESTARTS", "1000"), ("RESTART_WINDOW", "1s"), ("BACKOFF_FIRST", "1ms"), ("BACKOFF_MAX", "5ms")]
     {
         environment.insert(format!("STATE_TRACKER__SUPERVISION__{name}"), value.to_owned());
     }

@@ -1,4 +1,4 @@
-//! The demo as its user meets it: what it shows, what it checks, and that nothing of it is left.
+//! The demo as its user runs it: what it shows, what it checks, and that it leaves nothing behind.
 
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 
@@ -18,11 +18,11 @@ use tokio::{
     process::{Child, ChildStdout, Command},
 };
 
-/// Where the contracts of its two markets stand: the addresses follow from who puts them there.
+/// The contracts of its two markets: their addresses follow from the deploying account.
 const MARKETS: [&str; 2] =
     ["0xe7f1725E7734CE288F8367e1Bb143E90bb3F0512", "0x9fE46736679d2D9a65F0992F2272dE9f3c7fa6e0"];
 
-/// Starts the demo, which puts its files into this directory.
+/// Starts the demo with its files in this directory.
 fn start(arguments: &[&str], temporary: &Path, variables: &[(&str, &OsStr)]) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_state-tracker"));
     command.arg("demo").args(arguments).env("TMPDIR", temporary).envs(variables.iter().copied());
@@ -48,7 +48,8 @@ fn processes_with(word: &str) -> Vec<u32> {
     .collect()
 }
 
-/// Its servers and their guards name their directories, which are gone with them.
+/// Its servers and their guards, which name their directories on their command lines, are gone, and so are the
+/// directories.
 fn assert_nothing_is_left(temporary: &Path) {
     assert_eq!(std::fs::read_dir(temporary).expect("a directory").count(), 0, "files are left");
     assert_eq!(processes_with(temporary.to_str().expect("a name")), Vec::<u32>::new(), "processes are left");
@@ -69,7 +70,7 @@ async fn line_with(lines: &mut Shown, is_it: impl Fn(&str) -> bool) -> String {
     tokio::time::timeout(SOON, look).await.expect("the line comes")
 }
 
-/// All lines that are still to come.
+/// All remaining lines.
 async fn rest(lines: &mut Shown) -> String {
     let mut rest = String::new();
     while let Some(line) = lines.next_line().await.expect("read") {
@@ -85,14 +86,14 @@ fn number_before(text: &str, word: &str) -> u64 {
     before.split_whitespace().next_back().and_then(|number| number.parse().ok()).expect("a number")
 }
 
-/// The number behind it.
+/// The number behind this word.
 fn number_after(text: &str, word: &str) -> u64 {
     let (_, after) = text.rsplit_once(word).unwrap_or_else(|| panic!("`{word}` is missing in\n{text}"));
     after.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_demo_checks_itself_through_crashes_and_reorganisations_and_leaves_nothing_behind() {
+async fn the_demo_passes_its_own_checks_through_crashes_and_leaves_nothing_behind() {
     let temporary = tempfile::tempdir().expect("a directory");
     let (code, text, errors) = end(start(&["--check", "--for", "14s"], temporary.path(), &[])).await;
     assert_eq!(code, Some(0), "{text}\n{errors}");
@@ -101,22 +102,22 @@ async fn the_demo_checks_itself_through_crashes_and_reorganisations_and_leaves_n
         "metrics:current_epoch",
         &format!("market {}", MARKETS[0]),
         &format!("market {}", MARKETS[1]),
-        "crashing chain/block-fetcher at block_fetcher::",
-        "crashing chain/batch-preparer/0x",
+        "crashing collector/block-fetcher at block_fetcher::",
+        "crashing collector/batch-preparer/0x",
         ": a reorganisation",
         "check passed",
     ] {
         assert!(text.contains(word), "`{word}` is missing in\n{text}");
     }
-    // The last screen: all that happened on the chain was followed and handed over.
+    // The last screen: everything on the chain was followed and handed over.
     let (_, last) = text.rsplit_once("state-tracker demo").expect("a screen");
     let head = number_after(last, "chain                    head ");
     assert!(number_after(last, "  checkpoint ") == head && number_after(last, "  lag ") == 0, "{last}");
     assert!(number_after(last, "  reorganisations ") >= 1, "{last}");
-    // An actor that crashes behind its write has not counted it.
+    // An actor that crashes after its write has not counted it.
     assert!(number_after(last, "  blocks accepted ") >= head / 2, "{last}");
     assert_eq!(last.matches("  windows                waiting 0  open 0  closed 0  ").count(), 2, "{last}");
-    // Both markets have at least the epochs that were opened at the start, 5 s and 10 s later.
+    // Both markets have at least the epochs that opened at the start, 5 s and 10 s later.
     assert!(number_after(last, "handed over: epochs ") >= 3, "{last}");
     let verdict = text.lines().last().expect("a verdict");
     assert!(number_before(verdict, " comparisons of totals") >= 10, "{verdict}");
@@ -128,7 +129,7 @@ async fn the_demo_checks_itself_through_crashes_and_reorganisations_and_leaves_n
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_calm_demo_crashes_nothing_and_its_chain_stands() {
+async fn a_calm_demo_has_no_crashes_and_no_reorganisations() {
     let temporary = tempfile::tempdir().expect("a directory");
     let demo = start(&["--calm", "--check", "--for", "8s"], temporary.path(), &[]);
     let (code, text, errors) = end(demo).await;
@@ -169,7 +170,7 @@ async fn a_demo_whose_queue_is_tampered_with_finds_it_and_ends_with_1() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_demo_that_is_told_to_end_leaves_nothing_behind() {
+async fn an_interrupted_demo_leaves_nothing_behind() {
     let temporary = tempfile::tempdir().expect("a directory");
     let mut demo = start(&[], temporary.path(), &[]);
     let mut lines = BufReader::new(demo.stdout.take().expect("piped")).lines();
@@ -186,7 +187,7 @@ async fn a_demo_that_is_told_to_end_leaves_nothing_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_demo_that_is_told_to_end_while_its_servers_start_leaves_nothing_behind() {
+async fn a_demo_that_is_interrupted_while_its_servers_start_leaves_nothing_behind() {
     let (temporary, elsewhere) =
         (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("another one"));
     // A node that never answers.
@@ -225,4 +226,49 @@ async fn interrupt(demo: &Child) {
     let pid = demo.id().expect("it runs").to_string();
     let status = Command::new("kill").args(["-INT", &pid]).status().await;
     assert!(status.expect("kill runs").success());
+}
+
+/// Runs the demo on a pseudo-terminal of this size; its screens, each without the sequence that clears the terminal, and its last
+/// lines.
+async fn on_a_terminal(columns: usize, rows: usize) -> Vec<String> {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let demo = env!("CARGO_BIN_EXE_state-tracker");
+    let line = format!("stty columns {columns} rows {rows}; exec {demo} demo --check --for 6s");
+    let mut command = Command::new("script");
+    command.args(["-qec", &line, "/dev/null"]).env("TMPDIR", temporary.path()).kill_on_drop(true);
+    // With a closed input it would end at once.
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut script = command.spawn().expect("`script` starts");
+    let input = script.stdin.take();
+    let (code, text, errors) = end(script).await;
+    drop(input);
+    assert_eq!(code, Some(0), "{text}{errors}");
+    assert_nothing_is_left(temporary.path());
+    text.split("\x1b[H\x1b[2J").skip(1).map(|screen| screen.replace('\r', "")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_terminal_shows_whole_lines_and_always_the_totals() {
+    let (small, large) = tokio::join!(on_a_terminal(80, 24), on_a_terminal(200, 60));
+    for (screens, columns, rows) in [(&small, 80, 24), (&large, 200, 60)] {
+        assert!(screens.len() >= 4, "{screens:#?}");
+        for screen in screens {
+            assert!(screen.lines().all(|line| line.chars().count() <= columns), "{screen}");
+        }
+        // The last one is followed by the verdict, which may scroll.
+        for screen in &screens[..screens.len() - 1] {
+            assert!(screen.lines().count() < rows, "{} lines: {screen}", screen.lines().count());
+        }
+        assert!(screens.last().is_some_and(|last| last.contains("check passed")), "{screens:#?}");
+    }
+    let narrow = small.last().expect("a screen");
+    assert_eq!(narrow.matches("  handed over: epochs ").count(), 2, "{narrow}");
+    assert_eq!(
+        narrow.lines().filter(|line| line.starts_with("market ") && line.contains("  batches ")).count(),
+        2
+    );
+    let wide = large.last().expect("a screen");
+    for part in [MARKETS[0], MARKETS[1], "stats:current", "handed over: epochs", "pruner", "/health"] {
+        assert!(wide.contains(part), "`{part}` is missing in\n{wide}");
+    }
 }

@@ -1,4 +1,4 @@
-//! `state-tracker doctor` against real servers: for each kind of fault a Redis that has it, and one that has none.
+//! `state-tracker doctor` against real servers: for each kind of fault a Redis with it, and one without.
 
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 
@@ -33,12 +33,12 @@ async fn run<T: FromRedisValue>(connection: &mut MultiplexedConnection, line: &s
     command.query_async(connection).await.expect("the command is right")
 }
 
-/// A server as it is recommended.
+/// A server with the recommended settings.
 fn recommended() -> RedisServerBuilder {
     RedisServer::builder().append_only(true).arg("appendfsync", "no")
 }
 
-/// The environment of a doctor, and of a service, for the one market.
+/// The environment of a doctor, and of a service, with one market.
 fn settings(redis: &RedisServer) -> BTreeMap<String, String> {
     let mut settings = environment(redis.addr());
     settings.insert("DATA_MARKET_ADDRESSES".to_owned(), MARKET.to_owned());
@@ -114,7 +114,7 @@ async fn a_healthy_redis_with_a_tracker_at_work_has_no_finding_and_is_not_change
     .await;
     let (report, code) = report(&settings(&redis), &[]).await;
     assert_eq!((&report["findings"], &report["worst"], code), (&json!([]), &Value::Null, Some(0)));
-    assert_eq!(report["keys"]["all"], true);
+    assert_eq!(report["keys"]["complete"], true);
     let families: Vec<&str> = report["memory"]
         .as_array()
         .expect("a list")
@@ -126,7 +126,11 @@ async fn a_healthy_redis_with_a_tracker_at_work_has_no_finding_and_is_not_change
     }
     let output = doctor(&settings(&redis), &[MARKET]).await;
     assert_eq!(output.status.code(), Some(0));
-    assert!(text(&output.stdout).ends_with("errors: 0, warnings: 0, notes: 0\n"), "{}", text(&output.stdout));
+    assert!(
+        text(&output.stdout).ends_with("errors: 0, warnings: 0, notes: 0: all is well\n"),
+        "{}",
+        text(&output.stdout)
+    );
     service.stop().await;
 
     let before = everything(&mut connection).await;
@@ -143,7 +147,7 @@ async fn everything(connection: &mut MultiplexedConnection) -> BTreeMap<String, 
     all
 }
 
-/// Runs `lines` on an empty server, and has it examined.
+/// Runs `lines` on an empty server, and runs the doctor on it.
 async fn examined(redis: &RedisServer, lines: &[String]) -> (Value, Option<i32>) {
     let mut connection = redis.connection().await.expect("a connection");
     run::<()>(&mut connection, "FLUSHALL").await;
@@ -186,7 +190,9 @@ async fn each_fault_of_a_key_is_found_with_its_object() {
         [expected("warning", "spelling", &lower)],
         "where there are others: {report:#}"
     );
-    for line in ["HSET P:M:epoch:7:state a b".to_owned(), format!("ZADD {timeline} 1 open:epoch")] {
+    let (report, _) = examined(&redis, &["HSET P:M:epoch:7:state a b".to_owned()]).await;
+    assert_eq!(found(&report), [expected("warning", "unknown_market", format!("market {MARKET}"))]);
+    for line in ["HSET P:M:else a b".to_owned(), format!("ZADD {timeline} 1 open:epoch")] {
         let (report, code) = examined(&redis, std::slice::from_ref(&line)).await;
         assert_eq!((found(&report), code), (vec![], Some(0)), "no concern of the tracker: {line}");
         assert_eq!(notes(&report), ["no_tracker"]);
@@ -251,7 +257,7 @@ async fn each_setting_of_a_server_that_harms_is_found() {
     }
     let failing = recommended().arg("enable-protected-configs", "yes").start().await.expect("a Redis server");
     let mut connection = failing.connection().await.expect("a connection");
-    // Nobody can write there.
+    // That server refuses writes.
     run::<()>(&mut connection, "CONFIG SET dir /proc").await;
     run::<()>(&mut connection, "BGSAVE").await;
     wait_until("the snapshot has failed", SOON, async || {
@@ -264,46 +270,88 @@ async fn each_setting_of_a_server_that_harms_is_found() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_user_without_the_rights_is_told_which_are_missing_and_one_with_those_of_the_documentation_has_all()
-{
+async fn what_the_trackers_user_may_not_ask_is_noted() {
     let redis = recommended().start().await.expect("a Redis server");
     let mut connection = redis.connection().await.expect("a connection");
     produce(&redis).await;
     run::<()>(&mut connection, "SET other:1 x").await;
-    let documented = format!(
-        "on >secret ~{PROTOCOL}:{MARKET}:* ~{{{PROTOCOL}:{MARKET}}}:tracker:* &state:change \
-         &{PROTOCOL}:{MARKET}:state:change +@read +@write +@connection +@scripting +@transaction +@pubsub -@dangerous"
-    );
     let mut settings = settings(&redis);
     settings.insert("REDIS_USERNAME".to_owned(), "tracker".to_owned());
     settings.insert("REDIS_PASSWORD".to_owned(), "secret".to_owned());
-    for (rule, objects) in [
-        ("", vec![]),
-        ("-zadd -evalsha", vec![key(MARKET, "epochs:gaps"), format!("{{{PROTOCOL}:{MARKET}}}:tracker:open")]),
-        ("-@pubsub", vec!["channel state:change".to_owned()]),
-        ("-hmget", vec![key(MARKET, "tracker:unused")]),
+    let list = text(&doctor(&settings, &["--acl"]).await.stdout);
+    run::<()>(&mut connection, &list).await;
+    run::<()>(&mut connection, "ACL SETUSER tracker >secret").await;
+    let (report, code) = report(&settings, &[]).await;
+    assert_eq!((found(&report), code), (vec![], Some(0)), "{report:#}");
+    let unanswered = notes(&report).into_iter().filter(|check| *check == "unanswered").count();
+    assert_eq!(unanswered, 4, "INFO, CONFIG, TIME and a key of another program: {report:#}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mistyped_protocol_or_market_is_found_by_the_keys_of_its_neighbour() {
+    let redis = recommended().start().await.expect("a Redis server");
+    produce(&redis).await;
+    for (variable, wrong, right) in [
+        ("PROTOCOL_STATE_CONTRACT", PROTOCOL.to_lowercase().replace("0xe8", "0xe9"), PROTOCOL),
+        ("DATA_MARKET_ADDRESSES", MARKET.to_lowercase().replace("0x0c", "0x0d"), MARKET),
     ] {
-        run::<()>(&mut connection, &format!("ACL SETUSER tracker reset {documented} {rule}")).await;
-        let (report, _) = report(&settings, &[]).await;
-        let mut refused: Vec<_> =
-            found(&report).into_iter().map(|(_, check, object)| (check, object)).collect();
-        let mut wanted: Vec<_> = objects.into_iter().map(|object| ("acl".to_owned(), object)).collect();
-        refused.sort();
-        wanted.sort();
-        assert_eq!(refused, wanted, "{rule}: {report:#}");
-        let unanswered = notes(&report).into_iter().filter(|check| *check == "unanswered").count();
-        assert_eq!(unanswered, 4, "INFO, CONFIG, TIME and a key of others are not for it: {report:#}");
+        let mut settings = settings(&redis);
+        settings.insert(variable.to_owned(), wrong);
+        let (report, code) = report(&settings, &[]).await;
+        let findings = found(&report);
+        assert_eq!((findings.len(), code), (1, Some(4)), "{report:#}");
+        assert_eq!(findings[0].1, "unknown_market");
+        let remedy = report["findings"][0]["remedy"].as_str().expect("a text");
+        assert!(remedy.contains(&format!("({variable}) to {right}")), "{remedy}");
     }
-    // A shadow needs to write nothing of the producers.
-    let shadow = documented
-        .replace(&format!("~{PROTOCOL}"), &format!("%R~{PROTOCOL}"))
-        .replace(&format!("~{{{PROTOCOL}:{MARKET}}}:tracker:*"), "~shadow:*");
-    run::<()>(&mut connection, &format!("ACL SETUSER tracker reset {shadow}")).await;
-    let (seen, _) = report(&settings, &[]).await;
-    assert!(found(&seen).iter().any(|(_, check, _)| check == "acl"), "as a tracker it lacks some: {seen:#}");
-    settings.insert("STATE_TRACKER__OUTPUT__PREFIX".to_owned(), "shadow".to_owned());
-    let (seen, code) = report(&settings, &[]).await;
-    assert_eq!((found(&seen), code), (vec![], Some(0)), "{seen:#}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_producers_key_of_a_wrong_type_names_both_types_and_the_producer() {
+    let redis = recommended().start().await.expect("a Redis server");
+    let timeline = key(MARKET, "metrics:epochs:timeline");
+    let (report, _) = examined(&redis, &[format!("RPUSH {timeline} open:7")]).await;
+    let wrong =
+        report["findings"].as_array().expect("a list").iter().find(|one| one["check"] == "wrong_type");
+    let wrong = wrong.expect("found");
+    assert_eq!(wrong["problem"], "it is a list, and must be a zset");
+    let remedy = wrong["remedy"].as_str().expect("a text");
+    assert!(remedy.starts_with("fix the producer: this key is written by event monitor"), "{remedy}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_says_what_it_watches_and_that_all_is_well() {
+    let redis = recommended().start().await.expect("a Redis server");
+    produce(&redis).await;
+    let service = common::service(&settings(&redis)).await;
+    common::have_settled(&service, MARKET).await;
+    let output = doctor(&settings(&redis), &["--watch", "1s"]).await;
+    service.stop().await;
+    let (shown, said) = (text(&output.stdout), text(&output.stderr));
+    let what = "dashboard:summary and metrics:current_epoch of 1 market for 1s";
+    assert!(said.contains(&format!("watching {what}")), "{said}");
+    assert!(shown.contains("all fresh, and written by one program"), "{shown}");
+    assert!(shown.ends_with(": all is well\n") && output.status.code() == Some(0), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn escape_sequences_in_keys_and_members_do_not_reach_the_terminal() {
+    let redis = recommended().start().await.expect("a Redis server");
+    let mut connection = redis.connection().await.expect("a connection");
+    let evil = "\x1b]0;owned\x07\u{9b}2J\nforged";
+    let add = async |key: String, member: &str| {
+        let mut command = redis::cmd("ZADD");
+        command.arg(key).arg(unix_now()).arg(member);
+        command.exec_async(&mut connection.clone()).await.expect("added");
+    };
+    add(key(MARKET, "metrics:epochs:timeline"), &format!("open:{evil}")).await;
+    add(key(MARKET, &format!("epoch:{evil}:processed")), "x").await;
+    add(evil.to_owned(), "x").await;
+    run::<()>(&mut connection, "PING").await;
+    let shown = text(&doctor(&settings(&redis), &[]).await.stdout);
+    assert!(shown.contains("\\u{1b}]0;owned") && shown.contains("forged"), "{shown}");
+    assert!(shown.chars().all(|character| character == '\n' || !character.is_control()), "{shown:?}");
+    assert!(!shown.lines().any(|line| line.starts_with("forged")), "{shown}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -311,7 +359,7 @@ async fn another_writer_beside_a_tracker_is_found() {
     let redis = recommended().start().await.expect("a Redis server");
     let mut connection = redis.connection().await.expect("a connection");
     let mut settings = settings(&redis);
-    // So that the tracker leaves alone what the other one writes meanwhile.
+    // So that the tracker does not overwrite what the other program writes meanwhile.
     settings.insert("STATE_TRACKER__INTERVALS__SUMMARY".to_owned(), "1h".to_owned());
     let service = common::service(&settings).await;
     common::have_settled(&service, MARKET).await;
@@ -411,15 +459,15 @@ async fn many_keys_are_looked_at_while_others_are_served_and_a_short_time_makes_
         served += 1;
     }
     let whole = examined.await.expect("it ended");
-    assert_eq!((&whole["keys"]["all"], &whole["keys"]["looked_at"]), (&json!(true), &json!(100_000)));
+    assert_eq!((&whole["keys"]["complete"], &whole["keys"]["examined"]), (&json!(true), &json!(100_000)));
     assert_eq!(
         (&whole["memory"][0]["family"], &whole["memory"][0]["keys"]),
         (&json!("session:*"), &json!(100_000))
     );
     assert!(served > 200, "served {served} times, at the slowest in {slowest:?}");
     let (sample, _) = report(&settings, &["--for", "0s"]).await;
-    let looked_at = sample["keys"]["looked_at"].as_u64().expect("a number");
-    assert!((1..5_000).contains(&looked_at) && sample["keys"]["all"] == false, "{}", sample["keys"]);
+    let examined = sample["keys"]["examined"].as_u64().expect("a number");
+    assert!((1..5_000).contains(&examined) && sample["keys"]["complete"] == false, "{}", sample["keys"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,5 +1,5 @@
-//! The state index in the whole service: it follows living producers through crashes of the indexer, and nobody else
-//! notices.
+//! The state index in the whole service: it follows running producers through crashes of the indexer, and no other
+//! actor notices.
 
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 
@@ -14,7 +14,7 @@ use testkit::{LiveRate, RedisServer, Truth, run_live, wait_until};
 
 const CRASHES: u64 = 90;
 
-/// What the producers' truth says of the sets of epochs.
+/// The expected sets of epochs, by the producers' truth.
 fn told(truth: &Truth) -> (BTreeSet<String>, BTreeSet<String>) {
     let of = |completed: bool| {
         let epochs = truth.epochs.iter().filter(|(_, epoch)| epoch.opened_at.is_some());
@@ -29,7 +29,7 @@ async fn members(connection: &mut MultiplexedConnection, key: &str) -> BTreeSet<
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_index_follows_the_producers_through_crashes_of_the_indexer_that_no_sibling_notices() {
+async fn the_index_stays_right_through_crashes_that_no_sibling_notices() {
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut connection = redis.connection().await.expect("a connection");
     for namespaced in [false, true] {
@@ -40,10 +40,10 @@ async fn the_index_follows_the_producers_through_crashes_of_the_indexer_that_no_
             ("STATE_TRACKER__INDEX__ENABLED", "true"),
             ("STATE_TRACKER__INDEX__NAMESPACED", if namespaced { "true" } else { "false" }),
             ("STATE_TRACKER__SUPERVISION__MAX_RESTARTS", "1000"),
-            ("STATE_TRACKER__SUPERVISION__WITHIN", "1s"),
+            ("STATE_TRACKER__SUPERVISION__RESTART_WINDOW", "1s"),
             ("STATE_TRACKER__SUPERVISION__BACKOFF_FIRST", "1ms"),
             ("STATE_TRACKER__SUPERVISION__BACKOFF_MAX", "5ms"),
-            // Every one of the crashes may meet the same message, which is not to be given up on.
+            // Every crash may charge the same message, which must not become a dead letter.
             ("STATE_TRACKER__MAILBOX__MAX_ATTEMPTS", "100"),
         ] {
             environment.insert(name.to_owned(), value.to_owned());

@@ -1,4 +1,4 @@
-//! The commands of `docs/migration.md` that remove keys, run as they stand there.
+//! The commands of `docs/migration.md` that remove keys, run as they are written there.
 
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 
@@ -31,7 +31,7 @@ async fn the_documented_removal_takes_exactly_the_keys_of_its_pattern() {
         let set = redis::cmd("SET").arg(key).arg("1").query_async::<()>(&mut connection).await;
         set.expect("written");
     }
-    // As the page assumes, redis-cli reaches the server without being told.
+    // As the page assumes, redis-cli reaches the server without options.
     let directory = tempfile::tempdir().expect("a directory");
     let wrapper = directory.path().join("redis-cli");
     let port = redis.port();

@@ -1,5 +1,4 @@
-//! Where a service reads and writes, as its configuration says: a shadow beside a running original, and a second
-//! namespace for priorities.
+//! Configured places of reading and writing: a shadow beside a running original, and a second namespace for priorities.
 
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 
@@ -20,8 +19,8 @@ async fn run<T: FromRedisValue>(
     redis::cmd(name).arg(arguments).query_async(connection).await.expect("the command is right")
 }
 
-/// A market on which a tracker finds everything that it would change: a timeline with something old, a state without
-/// its count, priorities that expire, a gap.
+/// A market with everything that a tracker would change: a timeline with an old entry, a state without its count,
+/// priorities that expire, a gap.
 async fn fill(redis: &RedisServer, connection: &mut MultiplexedConnection) {
     let (now, market) = (unix_now(), MARKETS[0]);
     let mut producers = MarketProducer::new(producer(market), &redis.url()).expect("producers");
@@ -71,7 +70,7 @@ async fn a_shadow_shows_every_dataset_under_its_prefix_and_changes_nothing_outsi
     after.retain(|name, _| !name.starts_with("shadow:"));
     assert!(after == before, "before: {:?}\nafter: {:?}", before.keys(), after.keys());
 
-    // The same without a prefix does change all of that: the comparison sees what it shall see.
+    // The same without a prefix changes all of that, so the comparison can fail.
     let service = common::service(&settings).await;
     wait_until("the timeline is pruned", SOON, async || {
         let old = (key(market, "metrics:epochs:timeline"), "open:0");
@@ -86,55 +85,6 @@ async fn a_shadow_shows_every_dataset_under_its_prefix_and_changes_nothing_outsi
     let lives: i64 = run(&mut connection, "TTL", key(market, "vpa:stats")).await;
     assert!(lives > 1_000, "its life was not renewed: {lives} s");
     service.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_user_with_the_documented_rights_is_enough_for_a_tracker_and_for_a_shadow() {
-    let redis = RedisServer::start().await.expect("a Redis server");
-    let mut connection = redis.connection().await.expect("a connection");
-    fill(&redis, &mut connection).await;
-    let market = MARKETS[0];
-    let tracker = format!("~{PROTOCOL}:{market}:* ~{{{PROTOCOL}:{market}}}:tracker:*");
-    let shadow = format!("%R~{PROTOCOL}:{market}:* ~shadow:*");
-    let rest = format!(
-        "&state:change &{PROTOCOL}:{market}:state:change \
-         +@read +@write +@connection +@scripting +@transaction +@pubsub -@dangerous"
-    );
-    let opened = format!("{{{PROTOCOL}:{market}}}:tracker:opened");
-    for (name, keys, prefix) in [("shadow", shadow, "shadow"), ("tracker", tracker, "")] {
-        let rules = format!("SETUSER {name} on >secret {keys} {rest}");
-        run::<()>(&mut connection, "ACL", rules.split_whitespace().collect::<Vec<_>>()).await;
-        let before = if prefix.is_empty() { String::new() } else { format!("{prefix}:") };
-        // When the pruner has taken this away, it has been everywhere.
-        let old = (format!("{before}{opened}"), 1, "0");
-        run::<()>(&mut connection, "ZADD", old.clone()).await;
-        let mut settings = environment(redis.addr());
-        for (variable, value) in [
-            ("DATA_MARKET_ADDRESSES", market),
-            ("STATE_TRACKER__INTERVALS__PRUNE", "100ms"),
-            ("STATE_TRACKER__OUTPUT__PREFIX", prefix),
-            ("REDIS_USERNAME", name),
-            ("REDIS_PASSWORD", "secret"),
-        ] {
-            settings.insert(variable.to_owned(), value.to_owned());
-        }
-        let service = common::service(&settings).await;
-        wait_until("every dataset is there", SOON, async || {
-            let names = ["dashboard:summary", "metrics:current_epoch", "stats:daily", "epochs:gaps"];
-            let keys = names.map(|name| format!("{before}{}", key(market, name))).to_vec();
-            run::<u64>(&mut connection, "EXISTS", keys).await == 4
-        })
-        .await;
-        wait_until("it is pruned", SOON, async || {
-            run::<Option<f64>>(&mut connection, "ZSCORE", (&old.0, "0")).await.is_none()
-        })
-        .await;
-        let (_, metrics) = common::get(service.http().metrics_address(), "/metrics").await;
-        let errors: Vec<&str> =
-            metrics.lines().filter(|line| line.starts_with("state_tracker_errors_total")).collect();
-        assert_eq!(errors, [""; 0], "{name}");
-        service.stop().await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,8 +1,7 @@
-//! The faults of the original that are not to be carried over, one test each: the situation is set up in a real Redis, and
-//! the right value is looked for, not only the absence of the wrong one.
+//! The faults of the original that must not be carried over, one test each: the situation is set up in a real Redis,
+//! and the right value is checked, not only the absence of the wrong one.
 //!
-//! Two stand elsewhere: the number of round trips in `round_trips.rs`, and the kinds of connections beside the number of
-//! the database.
+//! Two have tests elsewhere: the number of round trips in `round_trips.rs`, and the kinds of connections in `ways.rs`.
 
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 
@@ -20,7 +19,7 @@ const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
 const MARKET: &str = MARKETS[0];
 
-/// A server, and keys of the first market.
+/// A server, and the keys of the first market.
 struct Scene {
     redis: RedisServer,
     connection: MultiplexedConnection,
@@ -40,7 +39,7 @@ impl Scene {
         command.query_async(&mut self.connection).await.expect("the command is right")
     }
 
-    /// A command of which the second word is the end of a key of the market.
+    /// Runs a command whose second word is the end of a key of the market.
     async fn put(&mut self, line: &str) {
         let mut words: Vec<String> = line.split(' ').map(str::to_owned).collect();
         words[1] = key(MARKET, &words[1]);
@@ -75,7 +74,7 @@ impl Scene {
         panic!("{name} should show {expected}, and is {last}");
     }
 
-    /// The environment of a service of the first market alone.
+    /// The environment of a service of the first market only.
     fn environment(&self) -> BTreeMap<String, String> {
         let mut environment = environment(self.redis.addr());
         environment.insert("DATA_MARKET_ADDRESSES".to_owned(), MARKET.to_owned());
@@ -119,8 +118,8 @@ async fn every_market_of_the_list_is_served() {
     service.stop().await;
 }
 
-/// Its counters live in memory: a restart starts totals at 0, and events of other markets count too. Here they come from
-/// the ledger.
+/// Its counters live in memory: a restart starts totals at 0, and events of other markets count too. Here they come
+/// from the ledger.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn totals_survive_a_restart_and_count_no_event_of_another_market() {
     let mut scene = Scene::new().await;
@@ -148,7 +147,7 @@ async fn totals_survive_a_restart_and_count_no_event_of_another_market() {
         process.signal("TERM").await;
         assert_eq!(process.exit_code().await, Some(0));
         if start == 0 {
-            // The restart has nothing but the ledger to tell it.
+            // After the restart only the ledger has the totals.
             for name in ["metrics:epochs:timeline", "metrics:batches:timeline", "epoch:7:submissions:ids"] {
                 scene.run(&["DEL", &key(MARKET, name)]).await;
             }
@@ -205,7 +204,7 @@ async fn the_current_epoch_never_expires_before_it_is_written_anew() {
     let mut scene = Scene::new().await;
     scene.timeline("metrics:epochs:timeline", &[("open:5", 10)]).await;
     let mut environment = scene.environment();
-    // It would last ten seconds more if it was never written again.
+    // It would live ten seconds longer if it was never written again.
     for (interval, least) in [("1s", 20_000), ("20s", 50_000)] {
         environment.insert("STATE_TRACKER__INTERVALS__CURRENT_EPOCH".to_owned(), interval.to_owned());
         let service = service(&environment).await;
@@ -281,12 +280,13 @@ async fn only_opens_count_as_epochs_and_only_our_batches_as_batches() {
     service.stop().await;
 }
 
-/// An hour's submissions are those of all active epochs. Here those of that hour's epochs. An entry on an hour's boundary
-/// counts in both hours. Here stretches are half open.
+/// An hour's submissions are those of all active epochs. Here those of that hour's epochs. An entry on an hour's
+/// boundary counts in both hours. Here periods are half open.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_hour_counts_its_own_epochs_and_a_boundary_belongs_to_one_hour() {
     let mut scene = Scene::new().await;
-    // In the first seconds of an hour the running one would still be empty; at its end another one would begin meanwhile.
+    // In the first seconds of an hour the running one would still be empty; at its end another one would begin
+    // meanwhile.
     while !(2..HOUR - 20).contains(&(unix_now() % HOUR)) {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -359,8 +359,8 @@ async fn every_timeline_is_pruned() {
     service.stop().await;
 }
 
-/// Epoch ids in scientific notation are never converted; a NaN or infinite duration writes an empty string. Here ids are
-/// converted, and the duration is the default one, and counted.
+/// Epoch ids in scientific notation are never converted; a NaN or infinite duration writes an empty string. Here ids
+/// are converted, and the duration is the default one, and counted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn scientific_ids_are_converted_and_odd_durations_replaced_and_counted() {
     for duration in ["NaN", "+Inf", "-inf", "1e999"] {
@@ -395,8 +395,8 @@ async fn the_number_of_the_database_is_honoured() {
     assert_eq!(untouched, redis::Value::Array(vec![redis::Value::BulkString(timeline)]));
 }
 
-/// Events lost during a Redis disconnect stay lost; a half-open connection leaves it deaf. Here datasets come from keys,
-/// the gap is measured, and a dead connection is noticed.
+/// Events lost during a Redis disconnect stay lost; a half-open connection leaves it deaf. Here datasets come from
+/// keys, the gap is measured, and a dead connection is noticed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_missed_is_made_up_for_and_the_gap_is_counted() {
     for half_open in [false, true] {
@@ -434,8 +434,8 @@ async fn what_was_missed_is_made_up_for_and_the_gap_is_counted() {
     }
 }
 
-/// A key of the wrong type, malformed JSON or a Redis error silently becomes 0, freshly dated. Here the field keeps its last
-/// good value, then it is null; it is counted by kind and logged once a minute; other datasets are unaffected.
+/// A key of the wrong type, malformed JSON or a Redis error silently becomes 0, freshly dated. Here the field keeps its
+/// last good value, then it is null; it is counted by kind and logged once a minute; other datasets are unaffected.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_can_not_be_read_is_no_zero_but_counted_and_logged_once() {
     let mut scene = Scene::new().await;
@@ -444,11 +444,11 @@ async fn what_can_not_be_read_is_no_zero_but_counted_and_logged_once() {
     scene.timeline("metrics:batches:timeline", &[("local:1", 5), ("aggregated:1", 4)]).await;
     scene.put("SET metrics:batch:1:validators [\"validator1\"]").await;
     let mut environment = scene.environment();
-    // Three of them, for which a good value is kept, are longer than anything that holds up this test for a moment.
+    // A good value is kept for three intervals, which are longer than any short delay of this test.
     environment.insert("STATE_TRACKER__INTERVALS__SUMMARY".to_owned(), "3s".to_owned());
     let process = Process::start(&environment).await;
     scene.shows("dashboard:summary", &json!({ "submissions_queue": 3, "active_validators": 1 })).await;
-    // In one step: nobody finds the key missing in between.
+    // In one step, so that no pass finds the key missing in between.
     let queue = key(MARKET, "submissionQueue");
     scene.run(&["SET", &queue, "spoilt"]).await;
     scene.put("SET metrics:batch:1:validators [\"validator1").await;

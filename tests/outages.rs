@@ -1,4 +1,4 @@
-//! Redis away: at the start, later, hung, silent. No crash, and right datasets at once when it is back.
+//! Redis is away at the start or later, hangs, or is silent. No crash, and right datasets at once when it is back.
 
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 
@@ -12,7 +12,7 @@ use common::{
 use testkit::{FaultProxy, MarketProducer, RedisServer, producers::unix_now, wait_until};
 use tokio::time::Instant;
 
-/// The service's promise for an outage that is over.
+/// The service's promise for the time after an outage.
 const RECOVERY: Duration = Duration::from_secs(2);
 
 async fn not_ready(process: &Process, word: &str) {
@@ -60,7 +60,7 @@ async fn a_redis_that_is_away_at_the_start_is_waited_for() {
 async fn a_redis_that_comes_back_finds_right_datasets_within_two_seconds() {
     let mut redis = RedisServer::builder().append_only(true).start().await.expect("a Redis server");
     let mut environment = environment(redis.addr());
-    // Only what wakes the actors can bring the datasets back in time: no interval helps.
+    // Only a wake can bring the datasets back in time: no interval is short enough.
     environment.insert("STATE_TRACKER__INTERVALS__SUMMARY".to_owned(), "20s".to_owned());
     environment.insert("STATE_TRACKER__INTERVALS__CURRENT_EPOCH".to_owned(), "20s".to_owned());
     let truth = one_epoch(&redis, MARKETS[0]).await.truth();
@@ -72,7 +72,7 @@ async fn a_redis_that_comes_back_finds_right_datasets_within_two_seconds() {
         redis.restart().await.expect("back");
         let back = Instant::now();
         let mut connection = redis.connection().await.expect("a connection");
-        // The old ones were kept by Redis: only new ones count.
+        // Redis kept the old ones: only new ones count.
         let cleared: i64 = redis::cmd("DEL")
             .arg(common::key(MARKETS[0], "dashboard:summary"))
             .arg(common::key(MARKETS[0], "metrics:current_epoch"))
@@ -126,7 +126,7 @@ async fn a_half_open_connection_is_noticed_and_what_was_missed_is_made_up_for() 
     let process = Process::start(&environment(proxy.addr())).await;
     process.wait_ready().await;
     let mut market = one_epoch(&redis, MARKETS[0]).await;
-    // From now on nobody answers, and nobody says so.
+    // From now on no answer comes, and no connection is closed.
     proxy.blackhole(true);
     let silent = Instant::now();
     not_ready(&process, "Redis is away").await;
@@ -154,10 +154,10 @@ async fn a_redis_that_hangs_does_not_keep_the_process_from_stopping() {
     }
 }
 
-/// How long Redis answers nothing, across many passes.
+/// How long Redis does not answer, across many passes.
 const HUNG: Duration = Duration::from_secs(20);
 
-/// Every dataset of a market as a reader finds it, without what tells the time.
+/// Every dataset of a market as a reader finds it, without its times.
 async fn datasets(redis: &RedisServer, market: &str) -> serde_json::Value {
     let of_time = [
         "updated_at",
@@ -171,7 +171,7 @@ async fn datasets(redis: &RedisServer, market: &str) -> serde_json::Value {
         "period_start",
         "period_end",
         "hourly_breakdown",
-        // What was opened at the beginning of the test is no longer of the last minute at its end.
+        // Epochs of the beginning of the test are older than a minute at its end.
         "epochs_1m",
         "submissions_1m",
     ];
@@ -191,7 +191,7 @@ async fn datasets(redis: &RedisServer, market: &str) -> serde_json::Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redis_that_hangs_across_passes_empties_no_dataset_is_counted_by_kind_and_told_once_a_minute() {
+async fn a_hanging_redis_empties_no_dataset_and_is_logged_once_a_minute_by_kind() {
     let redis = RedisServer::start().await.expect("a Redis server");
     let market = one_epoch(&redis, MARKETS[0]).await;
     let other = one_epoch(&redis, MARKETS[1]).await;
@@ -223,16 +223,15 @@ async fn a_redis_that_hangs_across_passes_empties_no_dataset_is_counted_by_kind_
     process.wait_ready().await;
     common::totals_reach(&redis, MARKETS[0], &market.truth()).await;
     assert_eq!(crashes(&process).await, 0);
-    // What failed at what, and how: each at most once in a minute.
+    // Each operation with its error, at most once a minute.
     let log = process.log.borrow().clone();
     let mut told = std::collections::BTreeMap::new();
     for line in log.lines() {
         let line: serde_json::Value = serde_json::from_str(line).expect("a JSON log line");
-        let message = line["fields"]["message"].as_str().or(line["message"].as_str()).unwrap_or_default();
-        if let Some((subject, _)) =
-            message.split_once("): ").filter(|(subject, _)| subject.contains(" failed ("))
-        {
-            *told.entry(subject.to_owned()).or_insert(0) += 1;
+        let [message, kind] = ["message", "kind"].map(|field| line[field].as_str().unwrap_or_default());
+        // Operation and object stand before the kind.
+        if let Some((subject, _)) = message.split_once(&format!(": {kind}: ")) {
+            *told.entry(format!("{subject}: {kind}")).or_insert(0) += 1;
         }
     }
     assert!(!told.is_empty() && told.values().all(|lines| *lines == 1), "{told:?}");

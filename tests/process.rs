@@ -1,4 +1,4 @@
-//! The process as its operator meets it: endpoints, probes, signals.
+//! The process from its operator's side: endpoints, probes, signals.
 
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 
@@ -100,18 +100,18 @@ async fn a_signal_stops_the_process_in_order_with_exit_code_0() {
     }
 }
 
-/// An environment in which what goes wrong does so fast.
+/// An environment in which failures take effect fast.
 #[cfg(feature = "failure-points")]
 fn impatient(redis: &RedisServer, failure: &str) -> std::collections::BTreeMap<String, String> {
     let mut environment = environment(redis.addr());
     for (name, value) in [
         ("STATE_TRACKER__REDIS__COMMAND_TIMEOUT", "100ms"),
         ("STATE_TRACKER__REDIS__CONNECT_TIMEOUT", "100ms"),
-        ("STATE_TRACKER__SUPERVISION__STALL_AFTER", "600ms"),
-        ("STATE_TRACKER__SUPERVISION__WEDGED_AFTER", "1200ms"),
+        ("STATE_TRACKER__SUPERVISION__STALL_TIMEOUT", "600ms"),
+        ("STATE_TRACKER__SUPERVISION__WEDGE_TIMEOUT", "1200ms"),
         ("STATE_TRACKER__SUPERVISION__MAX_RESTARTS", "1"),
-        ("STATE_TRACKER__SUPERVISION__DEGRADED_RETRY", "200ms"),
-        ("STATE_TRACKER__SUPERVISION__GIVE_UP_AFTER", "1s"),
+        ("STATE_TRACKER__SUPERVISION__DEGRADED_RETRY_INTERVAL", "200ms"),
+        ("STATE_TRACKER__SUPERVISION__GIVE_UP_TIMEOUT", "1s"),
         ("STATE_TRACKER_FAILURE_POINTS", failure),
     ] {
         environment.insert(name.to_owned(), value.to_owned());
@@ -161,28 +161,52 @@ async fn an_actor_that_hangs_does_not_keep_the_process_from_stopping() {
     environment.insert("STATE_TRACKER__INTERVALS__PRUNE".to_owned(), "100ms".to_owned());
     for (second_signal, code) in [(false, 0), (true, 130)] {
         let mut process = Process::start(&environment).await;
-        process.wait_ready().await;
-        wait_until("the pruner hangs", common::SOON, async || {
-            let health: serde_json::Value =
-                serde_json::from_str(&get(process.operator, "/health").await.1).expect("JSON");
-            let actors = health["actors"].as_array().cloned().unwrap_or_default();
-            let pruner = actors.into_iter().find(|actor| actor["path"] == "pruner").unwrap_or_default();
-            pruner["activity"] == "working" && pruner["quiet"].as_f64().is_some_and(|quiet| quiet > 0.5)
-        })
-        .await;
+        the_pruner_hangs(&process).await;
         let told = std::time::Instant::now();
         process.signal("TERM").await;
         if second_signal {
-            let mut log = process.log.clone();
-            // What it gives holds a lock on the log, and is let go at once.
-            let stopping = log.wait_for(|log| log.contains("stopping"));
-            let stopping = tokio::time::timeout(common::SOON, stopping).await.is_ok();
-            assert!(stopping, "{}", *process.log.borrow());
-            process.signal("TERM").await;
+            process.signal_until_it_ends("TERM").await;
         }
         assert_eq!(process.exit_code().await, Some(code));
         assert!(told.elapsed() < Duration::from_secs(10), "{:?}", told.elapsed());
     }
+}
+
+#[cfg(feature = "failure-points")]
+async fn the_pruner_hangs(process: &Process) {
+    process.wait_ready().await;
+    wait_until("the pruner hangs", common::SOON, async || {
+        let health: serde_json::Value =
+            serde_json::from_str(&get(process.operator, "/health").await.1).expect("JSON");
+        let actors = health["actors"].as_array().cloned().unwrap_or_default();
+        let pruner = actors.into_iter().find(|actor| actor["path"] == "pruner").unwrap_or_default();
+        pruner["activity"] == "working" && pruner["quiet"].as_f64().is_some_and(|quiet| quiet > 0.5)
+    })
+    .await;
+}
+
+/// As `timeout` does: it signals the process, and then its group. The stop takes 2 s.
+#[cfg(feature = "failure-points")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signal_repeated_within_250_ms_counts_once() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut environment = environment(redis.addr());
+    for (name, value) in [
+        ("STATE_TRACKER_FAILURE_POINTS", "pruner::before_pause=hang"),
+        ("STATE_TRACKER__INTERVALS__PRUNE", "100ms"),
+        ("STATE_TRACKER__SUPERVISION__STOP_TIMEOUT", "2s"),
+    ] {
+        environment.insert(name.to_owned(), value.to_owned());
+    }
+    let mut process = Process::start(&environment).await;
+    the_pruner_hangs(&process).await;
+    let twice = "kill -TERM $0; sleep 0.02; kill -TERM $0";
+    let status = Command::new("sh").args(["-c", twice, &process.pid().to_string()]).status().await;
+    assert!(status.expect("sh runs").success());
+    assert_eq!(process.exit_code().await, Some(0), "{}", *process.log.borrow());
+    let mut log = process.log.clone();
+    let stopped = log.wait_for(|log| log.contains("\"stopped\"")).await.is_ok();
+    assert!(stopped, "it stopped in order: {}", *process.log.borrow());
 }
 
 /// A runtime of one thread, which the actor takes, and one of as many threads as the machine has cores. The actors may
@@ -195,8 +219,8 @@ async fn an_actor_that_never_yields_does_not_keep_the_process_from_stopping() {
     let mut one_thread = environment(redis.addr());
     for (name, value) in [
         ("STATE_TRACKER_FAILURE_POINTS", format!("aggregator::before_read@{spinning}=spin").as_str()),
-        ("STATE_TRACKER__SUPERVISION__SHUTDOWN_WITHIN", "1s"),
-        ("STATE_TRACKER__SUPERVISION__STOP_WITHIN", "500ms"),
+        ("STATE_TRACKER__SUPERVISION__SHUTDOWN_TIMEOUT", "1s"),
+        ("STATE_TRACKER__SUPERVISION__STOP_TIMEOUT", "500ms"),
         ("TOKIO_WORKER_THREADS", "1"),
     ] {
         one_thread.insert(name.to_owned(), value.to_owned());
@@ -204,7 +228,7 @@ async fn an_actor_that_never_yields_does_not_keep_the_process_from_stopping() {
     let mut all_cores = one_thread.clone();
     all_cores.remove("TOKIO_WORKER_THREADS");
     let names_it = |line: &str| {
-        let end = line.contains("\"stopped\"") || line.contains("did not come to its end");
+        let end = line.contains("\"stopped\"") || line.contains("did not end within");
         end && line.contains(&spinning)
     };
     for (environment, second_signal, code) in
@@ -214,7 +238,7 @@ async fn an_actor_that_never_yields_does_not_keep_the_process_from_stopping() {
         let log = process.log.clone();
         let logs = async |what: &str, found: &dyn Fn(&str) -> bool| {
             let mut log = log.clone();
-            // What it gives holds a lock on the log, and is let go at once.
+            // The borrow locks the log, so it is dropped at once.
             let found = log.wait_for(|log| log.lines().any(found));
             let found = tokio::time::timeout(common::SOON, found).await.is_ok_and(|found| found.is_ok());
             assert!(found, "{what}: {}", *log.borrow());
@@ -224,7 +248,7 @@ async fn an_actor_that_never_yields_does_not_keep_the_process_from_stopping() {
         process.signal("TERM").await;
         if second_signal {
             logs("the signal is heard", &|line| line.contains("SIGTERM: stopping")).await;
-            process.signal("TERM").await;
+            process.signal_until_it_ends("TERM").await;
         }
         assert_eq!(process.exit_code().await, Some(code), "{}", *process.log.borrow());
         assert!(told.elapsed() < Duration::from_secs(10), "{:?}", told.elapsed());

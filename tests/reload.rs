@@ -1,4 +1,4 @@
-//! Another configuration while the process runs: SIGHUP.
+//! A new configuration while the process runs: SIGHUP.
 
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 
@@ -11,7 +11,7 @@ use redis::aio::MultiplexedConnection;
 use serde_json::Value;
 use testkit::{Emission, MarketProducer, RedisServer, wait_until, world::World};
 
-/// A process whose markets stand in a file.
+/// A process whose markets are listed in a file.
 async fn process(redis: &RedisServer, file: &Path) -> Process {
     let mut environment = environment(redis.addr());
     environment.remove("DATA_MARKET_ADDRESSES");
@@ -40,12 +40,12 @@ async fn generations(process: &Process) -> BTreeMap<String, u64> {
 async fn reload(process: &Process, said: &str) {
     process.signal("HUP").await;
     let mut log = process.log.clone();
-    // What it gives holds a lock on the log, and is let go at once.
+    // The borrow locks the log, so it is dropped at once.
     let told = tokio::time::timeout(SOON, log.wait_for(|log| log.contains(said))).await.is_ok();
     assert!(told, "{said:?} is not in the log:\n{}", *process.log.borrow());
 }
 
-/// Whether somebody listens on the channel of a market.
+/// Whether the channel of a market has a subscriber.
 async fn is_heard(connection: &mut MultiplexedConnection, market: &str) -> bool {
     let channel = common::key(market, "state:change");
     let counts: Vec<(String, u64)> =
@@ -81,7 +81,7 @@ async fn markets_come_and_go_at_sighup_and_no_other_actor_notices() {
         "{before:?} {both:?}"
     );
 
-    // Its own settings make it begin anew, and it goes on where it was.
+    // Its own settings restart it, and it continues where it was.
     write(&file, &[first, second], &format!("[markets.{second:?}]\npriority.protocol = \"0xother\"\n"));
     reload(&process, &format!("replaced\":\"[\\\"{second}\\\"]")).await;
     other.finish_epoch(2, 3).await.expect("written");
@@ -102,7 +102,7 @@ async fn markets_come_and_go_at_sighup_and_no_other_actor_notices() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_configuration_with_errors_changes_nothing_and_other_settings_wait_for_a_restart() {
+async fn a_faulty_configuration_changes_nothing_and_other_settings_need_a_restart() {
     let redis = RedisServer::start().await.expect("a Redis server");
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("config.toml");
@@ -111,8 +111,9 @@ async fn a_configuration_with_errors_changes_nothing_and_other_settings_wait_for
     let before = generations(&process).await;
 
     write(&file, &MARKETS[..1], "[intervals]\nhourly = \"never\"\n");
-    reload(&process, "the configuration has errors, and nothing is changed").await;
+    reload(&process, "SIGHUP: nothing is changed, the configuration has an error").await;
     assert!(process.log.borrow().contains("intervals.hourly"), "it says which");
+    assert!(!process.log.borrow().contains("othing was started"), "the service runs");
     assert_eq!(generations(&process).await, before);
 
     write(&file, &MARKETS, "[retention]\nledger = \"9days\"\n");
@@ -122,7 +123,17 @@ async fn a_configuration_with_errors_changes_nothing_and_other_settings_wait_for
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_chain_is_followed_for_a_market_that_comes_at_sighup_and_no_longer_for_one_that_goes() {
+async fn markets_from_the_environment_stay_at_sighup_and_the_log_says_why() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let process = Process::start(&environment(redis.addr())).await;
+    process.wait_ready().await;
+    let before = generations(&process).await;
+    reload(&process, "tracker.markets comes from the environment variable DATA_MARKET_ADDRESSES").await;
+    assert_eq!(generations(&process).await, before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn at_sighup_the_chain_is_followed_for_the_new_markets_and_no_others() {
     let world = World::new(41).await;
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut connection = redis.connection().await.expect("a connection");

@@ -1,4 +1,4 @@
-//! The process dies at any moment, and a new one goes on with the same totals.
+//! The process dies at any moment, and the next one continues with the same totals.
 
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 
@@ -33,7 +33,7 @@ async fn a_process_that_is_killed_at_any_moment_and_started_anew_shows_the_same_
     let mut connection = redis.connection().await.expect("a connection");
     for kill in 0..KILLS {
         let mut process = Process::start(&environment).await;
-        // Each time at another moment of its life: from before its first pass to well into its work.
+        // Each time at another moment: from before its first pass to long after it.
         let passes = kill / 2;
         let mut seen = None;
         wait_until(&format!("{passes} passes before kill {kill}"), common::SOON, async || {

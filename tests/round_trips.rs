@@ -1,4 +1,4 @@
-//! What a pass costs: a constant number of round trips, counted between the tracker and Redis.
+//! The cost of a pass: a constant number of round trips, counted between the tracker and Redis.
 
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 
@@ -11,7 +11,7 @@ use testkit::{FaultProxy, MarketProducer, ProxyCounts, RedisServer, wait_until};
 
 /// Unfinished epochs of the market, in three runs.
 const EPOCHS: [u64; 3] = [10, 100, 1_000];
-/// What a pass of a market may take: one to check the connection of the pool, three for the pass itself.
+/// The most round trips of a pass: one to check the pool's connection, three for the pass itself.
 const MOST: u64 = 4;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,5 +1,5 @@
-//! `scripts/seed-market`, `docs/producers.md` and the program agree: a newcomer who follows the page and runs the script
-//! sees what both say.
+//! `scripts/seed-market`, `docs/producers.md` and the program agree: a reader who follows the page and runs the script
+//! sees what both promise.
 
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 
@@ -22,7 +22,7 @@ use tokio::{
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/seed-market");
 const PAGE: &str = include_str!("../docs/producers.md");
 
-/// A row of the page that the script has no key for: nothing is known of its members.
+/// A row of the page for which the script has no key, since its members are not known.
 const NOT_WRITTEN: &str = "P:M:metrics:parts:timeline";
 
 async fn seed(redis: &RedisServer) -> Output {
@@ -32,7 +32,7 @@ async fn seed(redis: &RedisServer) -> Output {
     command.env_remove("REDIS_DB").output().await.expect("the script runs")
 }
 
-/// What the script says is to be seen: dataset, field or member, value.
+/// The values that the script announces: dataset, field or member, value.
 fn expectations(output: &Output) -> Vec<[String; 3]> {
     let text = String::from_utf8(output.stdout.clone()).expect("text");
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
@@ -41,7 +41,7 @@ fn expectations(output: &Output) -> Vec<[String; 3]> {
     lines.map(|line| words(line).try_into().expect("three words")).collect()
 }
 
-/// What a reader finds there.
+/// The value that a reader finds.
 async fn shown(connection: &mut MultiplexedConnection, dataset: &str, field: &str) -> String {
     let key = key(MARKETS[0], dataset);
     match query::<String>(connection, &["TYPE", &key]).await.as_str() {

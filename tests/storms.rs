@@ -1,4 +1,4 @@
-//! Storms of events, and of huge ones: memory stays bounded, and the datasets are right.
+//! Storms of events, also of huge ones: memory stays bounded, and the datasets are right.
 
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 
@@ -19,10 +19,10 @@ const LASTS: Duration = Duration::from_secs(3);
 /// Payloads of nothing but colons.
 const HUGE: usize = 1 << 20;
 const HUGE_ONES: u64 = 150;
-/// How much more memory the process may take meanwhile, in bytes.
+/// How much the process may grow meanwhile, in bytes.
 const MORE: u64 = 192 << 20;
 
-/// Room for the events that wait, where little is given, in bytes, and what a process may take beside it meanwhile.
+/// The small limit of waiting events in bytes, and how much the process may grow beside it.
 const QUEUE: u64 = 1 << 20;
 const BESIDE: u64 = 20 << 20;
 
@@ -32,7 +32,7 @@ fn value(metrics: &str, name: &str) -> f64 {
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
 
-/// The most memory that a process takes until the watch is over.
+/// The peak memory of a process until the watch ends.
 fn watch_memory(pid: i32) -> (oneshot::Sender<()>, JoinHandle<u64>) {
     let (over, mut is_over) = oneshot::channel::<()>();
     let watch = tokio::spawn(async move {
@@ -82,8 +82,8 @@ async fn a_storm_of_events_and_of_huge_ones_takes_bounded_memory_and_changes_no_
     let small = small.await.expect("it ends");
     market.submit(1, 4, unix_now()).await.expect("submitted");
     common::totals_reach(&redis, MARKETS[0], &market.truth()).await;
-    // What was heard is counted; what was not is counted as dropped, or is a gap where the server cut off a reader that
-    // it found too slow.
+    // Received events are counted. Others are counted as dropped, or are a gap where the server disconnected a reader
+    // that was too slow.
     let mut shown = (0.0, 0.0);
     wait_until("all is heard, or a gap is counted", SOON, async || {
         let (_, metrics) = get(process.metrics, "/metrics").await;
@@ -102,7 +102,7 @@ async fn a_storm_of_events_and_of_huge_ones_takes_bounded_memory_and_changes_no_
     assert!(most < before + MORE, "{before} → {most} bytes");
 }
 
-/// A service for the one market whose summary follows gaps alone, with little room for events.
+/// A service for one market whose summary is written after gaps only, with a small limit of waiting events.
 fn without_polling(redis: &RedisServer) -> BTreeMap<String, String> {
     let mut environment = environment(redis.addr());
     for (name, value) in [
@@ -114,7 +114,7 @@ fn without_polling(redis: &RedisServer) -> BTreeMap<String, String> {
     environment
 }
 
-/// Waits until the pass that the subscription asked for is over: from then on only a gap starts another one.
+/// Waits until the pass of the subscription is over: from then on only a gap starts another one.
 async fn has_settled(process: &Process) {
     let actor = format!("markets/{}/aggregator", MARKETS[0]);
     let handled = format!("state_tracker_mailbox_messages_total{{actor=\"{actor}\",outcome=\"handled\"}}");
@@ -129,16 +129,16 @@ async fn dropped(process: &Process) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_listener_that_hangs_in_a_storm_holds_as_much_as_is_set_and_what_was_missed_is_made_up_for() {
+async fn a_listener_that_hangs_in_a_storm_keeps_its_limit_and_datasets_catch_up() {
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut market = MarketProducer::new(producer(MARKETS[0]), &redis.url()).expect("producers");
     let mut environment = without_polling(&redis);
     for (name, value) in [
         ("STATE_TRACKER_FAILURE_POINTS", "listener::before_hand_over=hang*1"),
-        // It is replaced as soon as that is allowed.
+        // The shortest allowed time until it is replaced.
         ("STATE_TRACKER__REDIS__COMMAND_TIMEOUT", "1s"),
         ("STATE_TRACKER__REDIS__CONNECT_TIMEOUT", "1s"),
-        ("STATE_TRACKER__SUPERVISION__STALL_AFTER", "6s"),
+        ("STATE_TRACKER__SUPERVISION__STALL_TIMEOUT", "6s"),
     ] {
         environment.insert(name.to_owned(), value.to_owned());
     }
@@ -156,7 +156,7 @@ async fn a_listener_that_hangs_in_a_storm_holds_as_much_as_is_set_and_what_was_m
     let most = watch.await.expect("it ends");
     println!("{} events that nobody read: {before} → {most} bytes", storm.published);
     assert!(most < before + QUEUE + BESIDE, "{before} → {most} bytes");
-    // Without the limit they would all have waited.
+    // Without the limit all of them would have waited.
     wait_until("what was dropped is counted", SOON, async || {
         dropped(&process).await > 0.9 * storm.published as f64
     })
@@ -168,7 +168,7 @@ async fn events_that_were_dropped_are_made_up_for_by_a_pass_and_the_subscription
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut market = MarketProducer::new(producer(MARKETS[0]), &redis.url()).expect("producers");
     let mut environment = without_polling(&redis);
-    // Less than one burst: some of it is dropped, however quick the reader.
+    // Less than one burst, so some of it is dropped, however quick the reader is.
     environment.insert("STATE_TRACKER__REDIS__EVENT_QUEUE_BYTES".to_owned(), (64 << 10).to_string());
     let process = Process::start(&environment).await;
     process.wait_ready().await;

@@ -1,4 +1,4 @@
-//! Redis as users run it: the whole service against each kind of real server, and what it says when it is not let in.
+//! Redis as users run it: the whole service against each kind of real server, and its errors when it is refused.
 
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 
@@ -47,7 +47,7 @@ fn by_sentinels(group: &Sentinels) -> Environment {
     environment
 }
 
-/// The environment for a cluster, of which one node is named.
+/// The environment for a cluster, with one node named.
 fn by_cluster(cluster: &RedisCluster) -> Environment {
     let mut environment = environment(cluster.addrs()[0]);
     environment.remove("REDIS_HOST");
@@ -56,7 +56,7 @@ fn by_cluster(cluster: &RedisCluster) -> Environment {
     environment
 }
 
-/// The totals of a server's summary come to be what was written.
+/// Waits until the totals of a server's summary are what was written.
 async fn reaches(server: &RedisServer, truth: &Truth) {
     let connection = server.connection().await.expect("a connection");
     wait_until("the totals are right", SOON, async || {
@@ -72,7 +72,7 @@ async fn dataset(client: &mut ClusterClient, name: &str) -> Option<serde_json::V
     Some(serde_json::from_str(&text?).expect("JSON"))
 }
 
-/// The same of a cluster's.
+/// The same on a cluster.
 async fn reaches_on(client: &mut ClusterClient, truth: &Truth) {
     wait_until("the totals are right", SOON, async || {
         let summary = dataset(client, "dashboard:summary").await;
@@ -81,7 +81,7 @@ async fn reaches_on(client: &mut ClusterClient, truth: &Truth) {
     .await;
 }
 
-/// The service serves: a reader of this server sees the totals that were written, before and after an event.
+/// Checks that a reader of this server sees the totals that were written, before and after an event.
 async fn serves(environment: &Environment, server: &RedisServer, market: &mut MarketProducer) {
     market.finish_epoch(1, 3).await.expect("written");
     let service = service(environment).await;
@@ -99,7 +99,7 @@ async fn serves(environment: &Environment, server: &RedisServer, market: &mut Ma
     service.stop().await;
 }
 
-/// Certificates of an authority that nobody else knows: the servers', and ours as files.
+/// Certificates of a private authority: the servers', and the client's as files.
 struct Identity {
     tls: Tls,
     authority: Authority,
@@ -119,7 +119,7 @@ impl Identity {
         path
     }
 
-    /// Has the service talk TLS with these certificates.
+    /// Makes the service use TLS with these certificates.
     fn enter(&self, environment: &mut Environment) {
         let (certificate, private) = self.authority.client().expect("a certificate");
         set(environment, &[("REDIS_TLS", "true")]);
@@ -134,11 +134,11 @@ impl Identity {
     }
 }
 
-/// How the way is refused, as an operator reads it.
+/// The refusal, as an operator reads it.
 async fn refusal(environment: &Environment) -> String {
     let config = Config::load(None, environment.clone()).expect("an allowed configuration").config;
     let store = connect(&config).expect("settings that make a connection");
-    store.ping().await.expect_err("it is refused").to_string()
+    state_tracker::remedy::line(&store.ping().await.expect_err("it is refused"))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,10 +1,10 @@
-//! What following a chain costs, in release, against a local node and a Redis of its own.
+//! The cost of following a chain, in release, against a private node and a private Redis.
 //!
-//! Prints: blocks a second of a backfill beside the same ranges asked for raw, in the same run, for old blocks (events
-//! alone) and young ones (headers in batches, and logs); how long after a block its effect stands in Redis; time and memory
-//! for batches of 100 submissions in one market, 1,000 in 5 and 10,000 in 10.
+//! Prints: blocks a second of a backfill, beside raw requests for the same ranges in the same run, for old blocks
+//! (events only) and young ones (headers in batches, and logs); the time from a block to its effect in Redis; time and
+//! memory for batches of 100 submissions in one market, 1,000 in 5 and 10,000 in 10.
 
-#![allow(clippy::expect_used, clippy::panic, unreachable_pub, dead_code)] // A figure that can not be had ends the run.
+#![allow(clippy::expect_used, clippy::panic, unreachable_pub, dead_code)] // A missing figure ends the run.
 
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -21,7 +21,7 @@ use tracker::{SOON, Setup, Tracker};
 const OLD: u64 = 40_000;
 const YOUNG: u64 = 10_000;
 const CHUNK: u64 = 2_000;
-/// An epoch is released in one of so many blocks.
+/// An epoch is released in one of this many blocks.
 const RELEASES: u64 = 100;
 const HEADS: usize = 200;
 const WINDOW: u64 = 20;
@@ -52,7 +52,7 @@ async fn chain(markets: usize) -> (Anvil, Contracts) {
     (anvil, contracts)
 }
 
-/// A backfill, and the same range raw: five of each, by turns.
+/// A backfill, and raw requests for the same range: five of each, by turns.
 async fn backfill(blocks: u64, is_old: bool) {
     let (anvil, contracts) = chain(1).await;
     let mut epoch = 0;
@@ -78,7 +78,7 @@ async fn backfill(blocks: u64, is_old: bool) {
         let setup = Setup { max_chunk: CHUNK, old_after, inputs_live: 1, ..Setup::default() };
         let began = Instant::now();
         let tracker = Tracker::start(&redis.url(), &anvil.url(), &contracts, setup).await;
-        // The parts, each with the moment at which it was accepted.
+        // The segments, each with the time at which it was accepted.
         let mut accepted: Vec<(u64, Instant)> = Vec::new();
         while accepted.last().is_none_or(|(number, _)| *number < head) {
             assert!(began.elapsed() < SOON, "{accepted:?} of {head}");
@@ -89,7 +89,7 @@ async fn backfill(blocks: u64, is_old: bool) {
             tokio::time::sleep(Duration::from_micros(300)).await;
         }
         ours.push(head as f64 / began.elapsed().as_secs_f64());
-        // Without the start, and without what is too near to the head to be old.
+        // Without the start, and without the blocks too near to the head for large segments.
         let parts: Vec<_> =
             accepted.iter().filter(|(number, _)| (CHUNK..head - 100).contains(number)).collect();
         if let [(first, from), .., (last, to)] = parts.as_slice() {
@@ -156,7 +156,7 @@ async fn headers(anvil: &Anvil, from: u64, to: u64) {
     assert_eq!(headers.len() as u64, to - from + 1);
 }
 
-/// How long after a block was mined its effect stands in Redis.
+/// The time from a mined block to its effect in Redis.
 async fn heads() {
     let (anvil, contracts) = chain(1).await;
     let redis = RedisServer::start().await.expect("a Redis server");
@@ -190,7 +190,7 @@ async fn current(connection: &mut MultiplexedConnection, key: &str) -> Option<St
     query(connection, &["GET", key]).await
 }
 
-/// Batches of one epoch of each market, from the block that closes their windows on.
+/// Batches of one epoch of each market, timed from the block that closes their windows.
 async fn batches(submissions: u64, markets: usize) {
     let (anvil, contracts) = chain(markets).await;
     let redis = RedisServer::start().await.expect("a Redis server");
@@ -235,7 +235,7 @@ async fn batches(submissions: u64, markets: usize) {
     tracker.stop().await;
 }
 
-/// What this process holds, in bytes: the tracker runs in it.
+/// The peak memory of this process, in which the tracker runs, in bytes.
 fn memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux tells");
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("it tells the most");

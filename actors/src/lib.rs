@@ -5,7 +5,10 @@
 //!
 //! **Invariant:** an actor keeps no state that can't be derived again from Redis or the chain, and names no key of Redis.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)] // They panic when the pipe is closed.
+
 pub mod collector;
 pub mod env;
+pub mod operations;
 pub mod tables;
 pub mod tracker;

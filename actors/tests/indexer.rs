@@ -1,5 +1,4 @@
-//! Listener and indexer in a tree of their own, against a real server: what stands in the index after events, crashes,
-//! outages and storms.
+//! Listener and indexer in a private tree, against a real server: the index after events, crashes, outages and storms.
 
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 
@@ -37,7 +36,7 @@ struct Tracker {
     tracker: TrackerServices,
 }
 
-/// How a tracker is set up.
+/// The set-up of a tracker.
 struct Setup {
     markets: Vec<&'static str>,
     namespaced: bool,
@@ -129,11 +128,11 @@ impl Tracker {
         self.metric(&format!("state_tracker_index_events_total{{outcome=\"{outcome}\"}}"))
     }
 
-    /// How often Redis kept the indexer from writing.
+    /// How often Redis refused a write of the indexer.
     fn failed_commits(&self) -> f64 {
         let text = self.tracker.services.telemetry.render().expect("metrics");
         let lines = text.lines().filter(|line| {
-            line.starts_with("state_tracker_errors_total") && line.contains("operation=\"index events\"")
+            line.starts_with("state_tracker_errors_total") && line.contains("operation=\"index_events\"")
         });
         lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
@@ -144,7 +143,7 @@ impl Tracker {
     }
 }
 
-/// Publishes events; all are delivered to the server when it returns.
+/// Publishes events; the server has received all of them when it returns.
 async fn publish(connection: &mut MultiplexedConnection, channel: &str, events: &[Vec<u8>]) {
     for chunk in events.chunks(1000) {
         let mut pipeline = redis::pipe();
@@ -163,7 +162,7 @@ async fn members(connection: &mut MultiplexedConnection, key: &str) -> BTreeSet<
     redis::cmd("SMEMBERS").arg(key).query_async(connection).await.expect("a set")
 }
 
-/// What the events say, told without the code under test: the sets of states and two of the relations.
+/// The expected index, computed without the code under test: the sets of states and two of the relations.
 #[derive(Default)]
 struct Truth {
     epochs: BTreeMap<u64, usize>,
@@ -177,7 +176,7 @@ impl Truth {
         let (epoch_steps, submission_steps) =
             (["open", "closed", "local", "aggregated"], ["received", "validated", "finalized"]);
         for epoch in 1..=epochs {
-            // Not every epoch comes to its end, and not in order.
+            // Not every epoch is completed, and not in order.
             let last = (epoch % 4) as usize;
             for step in 0..=last {
                 let step = if epoch % 3 == 0 { last - step } else { step };
@@ -265,11 +264,11 @@ async fn after_a_storm_with_two_hundred_crashes_the_index_says_what_the_events_s
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_message_that_brings_the_indexer_down_again_and_again_becomes_a_dead_letter_and_no_other() {
+async fn only_the_message_that_keeps_crashing_the_indexer_is_dead_lettered() {
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut connection = redis.connection().await.expect("a connection");
     let tracker = Tracker::start(redis.url(), Setup::default()).await;
-    // The first time it may have been taken with others, and nobody is charged; then alone, twice.
+    // At first it may be taken with others, and no message is charged; then alone, twice.
     tracker.tree.failure_points().arm("indexer::before_commit", "indexer", Fault::Panic, When::Times(3));
     publish(&mut connection, COMMON, &bytes(&["epoch:open:1"])).await;
     wait_until("it is given up on", SOON, async || {
@@ -284,12 +283,12 @@ async fn a_message_that_brings_the_indexer_down_again_and_again_becomes_a_dead_l
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_that_breaks_again_and_again_loses_no_event_that_was_heard_and_charges_none() {
+async fn a_connection_that_keeps_breaking_loses_and_charges_no_received_event() {
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut connection = redis.connection().await.expect("a connection");
     let proxy = FaultProxy::start(redis.addr()).await.expect("a proxy");
     let tracker = Tracker::start(redis.url_at(proxy.addr()), Setup::default()).await;
-    // Held in the mailbox until it has been heard, then through an outage.
+    // Held in the mailbox until all events are received, then through an outage.
     tracker.tree.failure_points().arm(
         "indexer::before_commit",
         "indexer",
@@ -356,7 +355,7 @@ async fn a_full_mailbox_drops_the_oldest_with_their_number_and_the_listener_does
     })
     .await;
     assert!(tracker.tree.kill("indexer"), "it hangs");
-    // The last message that came is indexed, and tells of the holes before it.
+    // The last message is indexed, and reports the gaps before it.
     wait_until("every event is indexed or counted as dropped", SOON, async || {
         tracker.events("indexed") + tracker.events("dropped") == all
     })

@@ -1,4 +1,4 @@
-//! The actors of a market in a tree of their own, against a real server: what only shows when they run.
+//! The actors of a market in a private tree, against a real server.
 
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 
@@ -140,7 +140,7 @@ async fn totals_reach(redis: &RedisServer, truth: &Truth) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_forgets_the_scripts_again_and_again_costs_no_epoch_no_pass_and_no_crash() {
+async fn a_server_that_keeps_forgetting_scripts_costs_no_epoch_pass_or_crash() {
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut market = producer(&redis);
     let tracker = Tracker::start(&redis, rhythm(), SOON).await;
@@ -218,7 +218,7 @@ async fn an_event_during_a_pass_starts_another_one() {
     // Members of one second are in the order of their text: ids of one length are in that of their numbers.
     for epoch in 1001..=1200 {
         market.open_epoch(epoch, unix_now()).await.expect("opened");
-        // Some land in the pass that the one before started.
+        // Some fall into the pass that the previous one started.
         tokio::time::sleep(Duration::from_micros(epoch * 37 % 7000)).await;
     }
     wait_until("the last of them is shown", SOON, async || {
@@ -258,7 +258,7 @@ async fn a_redis_that_was_emptied_is_reported_and_nothing_else_is_called_a_loss(
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut market = producer(&redis);
     let lost = "state_tracker_errors_total{kind=\"lost\"";
-    // Several at once make the ledger; ids turn up before anything else is known of them.
+    // Several at once create the ledger; ids appear before anything else is known of them.
     let mut trackers = Vec::new();
     for _ in 0..3 {
         trackers.push(Tracker::start(&redis, rhythm(), SOON).await);
@@ -303,7 +303,7 @@ async fn a_connection_that_breaks_at_any_moment_of_a_pass_loses_and_doubles_noth
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_field_that_can_not_be_read_keeps_its_last_good_value_through_a_crash_and_is_null_in_the_end() {
+async fn an_unreadable_field_keeps_its_value_through_a_crash_and_is_null_at_last() {
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut market = producer(&redis);
     run(&redis, &["LPUSH", &key("submissionQueue"), "a", "b", "c", "d"]).await;
@@ -314,7 +314,7 @@ async fn a_field_that_can_not_be_read_keeps_its_last_good_value_through_a_crash_
         dataset(&redis, "dashboard:summary").await.is_some_and(|summary| summary["submissions_queue"] == 4)
     })
     .await;
-    // At once: a pass between two steps would find the queue empty.
+    // In one step: a pass between two steps would find the queue empty.
     run(&redis, &["SET", &key("submissionQueue"), "spoilt"]).await;
     market.finish_epoch(1, 5).await.expect("written");
     // The next incarnation passes at once, and knows the value only from the dataset.

@@ -1,8 +1,9 @@
-//! `compat = "go"` against what the original made of the same states, byte by byte.
+//! `compat = "go"` against the original's recorded outputs for the same states, byte by byte.
 //!
-//! The clock stands at the moment of the recording, so times are the same too. Not compared: `measurement_duration` and
+//! The clock is set to the moment of the recording, so times are the same too. Not compared: `measurement_duration` and
 //! the rates made from it, which have the original's fractions of a millisecond in them (they are checked to be near),
-//! and `submissions_count`, which the original also writes where there is no state, with a hash that is gone in a second.
+//! and `submissions_count`, which the original also writes where there is no state, with a hash that is gone in a
+//! second.
 
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 
@@ -177,7 +178,7 @@ async fn is_reproduced(name: &str) {
         .await;
         run(&mut connection, commands(events, now)).await;
         wait_until("all are heard", SOON, async || tracker.tracker.events.since().batches == 3).await;
-        // The events have woken the epoch tracker; the summary comes with its next pass.
+        // The events have woken the epoch tracker; the summary follows with the next pass.
         tracker.clock.advance(PASS);
     }
     let hour = recorded["hour"].as_u64().expect("an hour");
@@ -204,7 +205,7 @@ async fn is_reproduced(name: &str) {
         if events.is_err() {
             let (left, recorded) =
                 (ttl(&mut connection, &key).await, expected["ttl_s"].as_i64().expect("a TTL"));
-            // It was written when this test had begun, and has lived since.
+            // It was written after this test began, and some of its TTL has passed.
             let least = recorded - 1 - began.elapsed().as_secs().cast_signed();
             assert!((least..=recorded).contains(&left), "{name}: {key} lives for {left} s, not {recorded}");
         }

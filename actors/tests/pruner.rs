@@ -1,4 +1,4 @@
-//! The pruner in a tree of its own, against a real server.
+//! The pruner in a private tree, against a real server.
 
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 

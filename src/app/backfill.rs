@@ -1,139 +1,166 @@
-//! `backfill`: accepts the blocks of a chain up to one, with the service's own fetcher, and ends.
+//! `backfill`: accepts the blocks of a chain up to a block, with the service's own block fetcher, and ends.
 //!
-//! What it writes is compared and set as the service does it, so it may run beside one, be ended at any moment, and be run
-//! again. Windows that close meanwhile wait for the service, which prepares their batches.
+//! It writes as the service does, by compare-and-set. So it may run beside a service, may be stopped at any moment, and may be
+//! run again. The service prepares the batches of windows that close meanwhile.
 
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use actors::collector::{BlockFetcher, FollowServices, FollowSettings};
 use color_eyre::eyre::{Result, WrapErr, bail, ensure};
 use evm::StartBlock;
+use store_collector::operations::READ_CHECKPOINT;
 use supervision::{Child, Clock, Outcome, Tree, TreeOptions};
+use tokio::time::Instant;
 
-use super::{bar::Bar, logging::log_to_stderr, signals::Signals};
+use super::{
+    bar,
+    logging::{self, log_to_stderr},
+    output,
+    signals::Signals,
+};
 use crate::{
     cli::BackfillArgs,
-    config::Loaded,
+    config::{Config, Loaded},
+    contracts::submission_windows,
+    exit::SUCCESS,
     service::{self, BACKFILL},
 };
 
-/// How long the nodes may take to say how far the chain is.
-const HEAD_WITHIN: Duration = Duration::from_secs(10);
-/// How often it is looked whether the last block is accepted.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// How long the actors may take to stop.
+/// How long the nodes have to answer before the first block is read.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// Between two checks whether the last block is accepted.
+const CHECK_EVERY: Duration = Duration::from_millis(50);
+/// How long the actors have to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
-/// Accepts these blocks, or only tells what they would bring.
+/// Accepts these blocks, or reads them and reports what they hold.
 ///
 /// # Errors
-/// A chain that is not configured or does not answer, blocks that are not there, a gap to what was accepted, a fetcher that
-/// could not be kept running.
+/// A chain that is not configured or does not answer, a wrong contract, missing blocks, a gap to the checkpoint, a block
+/// fetcher that stayed down.
 pub async fn backfill(args: &BackfillArgs, loaded: &Loaded) -> Result<ExitCode> {
-    let (config, bar) = (&loaded.config, Bar::new());
-    log_to_stderr(&config.log, &bar)?;
-    ensure!(config.chain.is_followed(), "there is no chain to read: set chain.nodes (RPC_NODES)");
+    let config = &loaded.config;
+    let log = log_to_stderr(&config.log)?;
+    ensure!(config.collector.is_followed(), "no chain is configured; set collector.nodes (RPC_NODES)");
     let signals = Signals::catch(None)?;
     let clock = Clock::system();
     let chain = service::following(config, &clock)?;
-    let Some((from, to)) = blocks(args, &chain).await? else { return Ok(ExitCode::SUCCESS) };
+    let Some((from, to)) = blocks(args, config, &chain).await? else { return Ok(SUCCESS.into()) };
     let settings = FollowSettings { start: StartBlock::Number(from), ..(*chain.settings).clone() };
     let chain = FollowServices { settings: Arc::new(settings), ..chain };
 
-    let (of_fetcher, trial) = (chain.clone(), args.dry_run);
-    let fetch = Child::source(BACKFILL, move || {
-        let fetcher = BlockFetcher::new(of_fetcher.clone(), Vec::new(), Vec::new()).until(to);
-        if trial { fetcher.as_trial() } else { fetcher }
-    });
-    let fetch = fetch.policy(service::run_to_completion(&config.supervision));
-    let tree = Tree::start(vec![fetch], TreeOptions { clock: clock.clone(), ..TreeOptions::default() });
-    let tree = tree.await.wrap_err("the fetcher could not be started")?;
+    let tree = start(&chain, to, args.dry_run, config, &clock).await?;
     let began = clock.now();
     let end = tokio::select! {
         () = accepted(&chain, to) => End::Outcome(Outcome::Stopped),
-        never = bar.keep_showing(|| Some(chain.progress.now())) => match never {},
+        never = bar::keep_showing(&log, || Some(chain.progress.now())) => match never {},
         outcome = tree.ended() => End::Outcome(outcome),
-        signal = signals.told_to_stop() => End::Told(signal),
+        signal = signals.told_to_stop() => End::Signal(signal),
     };
-    bar.clear();
+    log.draw(None);
     tree.stop(STOP_WITHIN).await;
     let took = clock.now().saturating_duration_since(began);
     let last = chain.progress.now().checkpoint.map_or(0, |checkpoint| checkpoint.number);
-    // From block 0 on, too: it has no events, and is where one begins.
+    // Block 0 has no events: it is the checkpoint to start with, and does not count.
     let blocks = if last < from { 0 } else { last - from.max(1) + 1 };
-    print!("{}", summary(&chain, blocks, args.dry_run, took));
+    // The bar and the log leave the terminal first.
+    logging::flush();
+    let printed = output::print(&summary(&chain, blocks, args.dry_run, took));
     if last >= to {
-        return Ok(ExitCode::SUCCESS);
+        return printed.map(|()| SUCCESS.into());
     }
-    let again =
-        if args.dry_run { "a dry run begins anew" } else { "the same blocks, asked for again, go on there" };
+    let again = match args.dry_run {
+        true => "a dry run starts again at its first block",
+        false => "the same command resumes there",
+    };
     match end {
-        End::Told(signal) => bail!("{signal} came at block {last} of {to}: {again}"),
+        End::Signal(signal) => bail!("{signal} stopped it at block {last} of {to}: {again}"),
         End::Outcome(Outcome::GaveUp { reason, .. } | Outcome::RootEnded { reason }) => {
-            bail!("blocks could be read up to {last} of {to}: {reason}; {again}")
+            bail!("the block fetcher stayed down at block {last} of {to}: {reason}; {again}")
         }
-        End::Outcome(Outcome::Stopped) => bail!("it ended at block {last} of {to}; {again}"),
+        End::Outcome(Outcome::Stopped) => bail!("the block fetcher ended at block {last} of {to}; {again}"),
     }
 }
 
-/// How it ended.
-enum End {
-    /// By itself.
-    Outcome(Outcome),
-    /// It was told to.
-    Told(&'static str),
+/// Starts the block fetcher under a root of its own.
+async fn start(
+    chain: &FollowServices,
+    to: u64,
+    is_trial: bool,
+    config: &Config,
+    clock: &Clock,
+) -> Result<Tree> {
+    let chain = chain.clone();
+    let fetch = Child::source(BACKFILL, move || {
+        let fetcher = BlockFetcher::new(chain.clone(), Vec::new(), Vec::new()).until(to);
+        if is_trial { fetcher.as_trial() } else { fetcher }
+    });
+    let fetch = fetch.policy(service::run_to_completion(&config.supervision));
+    let tree = Tree::start(vec![fetch], TreeOptions { clock: clock.clone(), ..TreeOptions::default() });
+    tree.await.wrap_err("the block fetcher could not be started")
 }
 
-/// First and last block to accept; `None` where nothing is left to do.
-async fn blocks(args: &BackfillArgs, chain: &FollowServices) -> Result<Option<(u64, u64)>> {
-    let head = chain.source.head(tokio::time::Instant::now() + HEAD_WITHIN).await?.number;
+/// The end of a backfill.
+enum End {
+    /// The tree ended.
+    Outcome(Outcome),
+    /// A signal of this name stopped it.
+    Signal(&'static str),
+}
+
+/// First and last block to accept; `None` where all are accepted already.
+async fn blocks(args: &BackfillArgs, config: &Config, chain: &FollowServices) -> Result<Option<(u64, u64)>> {
+    let deadline = Instant::now() + ANSWER_WITHIN;
+    let head = chain.source.head(deadline).await?.number;
     let (from, to) = (args.from.number(head), args.to.number(head));
     ensure!(from <= to, "--from {from} is behind --to {to}: give the first block and the last one");
-    ensure!(to <= head, "--to {to} is not there yet: the newest block is {head}");
+    ensure!(to <= head, "block {to} of --to does not exist yet: the newest block is {head}");
+    // The fetcher would ask a wrong contract for ever: in a service a later answer may be right.
+    submission_windows(chain, service::protocol_state(config)?, deadline).await?;
     if args.dry_run {
         return Ok(Some((from, to)));
     }
-    let mut session = chain.services.store.session("read the checkpoint").await?;
+    let mut session = chain.services.store.session(READ_CHECKPOINT).await?;
     let known = chain.of_chain().unwrap_or_else(|| chain.store.clone()).load(&mut session).await?;
     let Some(checkpoint) = known.following.checkpoint else { return Ok(Some((from, to))) };
     let next = checkpoint.number + 1;
     ensure!(
         from <= next,
-        "blocks {next} to {} would be left out, and blocks are accepted in order: give --from {next}, or --dry-run to look only",
+        "blocks {next} to {} would be skipped, and blocks are accepted in order: use --from {next}, or --dry-run to read only",
         from - 1
     );
     if to < next {
-        println!("blocks up to {} are accepted already: nothing to do", checkpoint.number);
+        output::print(&format!("blocks up to {} are accepted already: nothing to do\n", checkpoint.number))?;
         return Ok(None);
     }
     if from < next {
-        tracing::info!(block = next, "what lies before was accepted already, it goes on here");
+        tracing::info!(block = next, "the blocks before are accepted already; resuming here");
     }
     Ok(Some((next, to)))
 }
 
-/// Until this block is accepted.
+/// Waits until this block is accepted.
 async fn accepted(chain: &FollowServices, to: u64) {
     while chain.progress.now().checkpoint.is_none_or(|checkpoint| checkpoint.number < to) {
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(CHECK_EVERY).await;
     }
 }
 
-/// What came of it.
-fn summary(chain: &FollowServices, blocks: u64, trial: bool, took: Duration) -> String {
+/// The counts of a backfill.
+fn summary(chain: &FollowServices, blocks: u64, is_trial: bool, took: Duration) -> String {
     let state = chain.progress.now();
     let seconds = took.as_secs_f64();
-    let done = if trial { "read, nothing was written" } else { "accepted" };
+    let done = if is_trial { "read, nothing was written" } else { "accepted" };
     let mut text =
         format!("{blocks} blocks {done}: {seconds:.1} s, {:.0} blocks/s\n", blocks as f64 / seconds);
-    for (kind, many) in &state.notes {
-        text += &format!("{many:>10} {}\n", kind.replace('_', " "));
+    for (kind, count) in &state.notes {
+        text += &format!("{count:>10} {}\n", kind.replace('_', " "));
     }
     for (market, [waiting, open, closed]) in &state.windows {
         text += &format!("market {market}: windows {waiting} waiting, {open} open, {closed} closed\n");
     }
-    for (kind, many) in chain.faults().filter(|(_, many)| *many > 0) {
-        text += &format!("{many:>10} faults of nodes or logs: {kind}\n");
+    for (kind, count) in chain.faults().filter(|(_, count)| *count > 0) {
+        text += &format!("{count:>10} faults of nodes or logs: {kind}\n");
     }
     text
 }

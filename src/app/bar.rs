@@ -1,4 +1,6 @@
-//! A bar that shows how far old blocks are read, where standard error is a terminal; elsewhere the log tells of it.
+//! A progress bar for old blocks, where standard error is a terminal. Elsewhere the log reports the progress.
+//!
+//! It shares standard error with the log, so the log's thread draws it: a stuck terminal blocks only that thread.
 
 use std::{
     convert::Infallible,
@@ -7,33 +9,54 @@ use std::{
 };
 
 use actors::collector::FollowState;
-use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-/// How often it is drawn anew.
+use super::log_writer::LogWriter;
+
+/// Between two redraws.
 const EVERY: Duration = Duration::from_millis(200);
-/// What is shown.
+/// The content.
 const TEMPLATE: &str = "{wide_bar} block {pos} of {len}  {speed} blocks/s  {left} left";
 
-/// The bar. Clones share it.
-#[derive(Clone)]
+/// What the bar shows at a time.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Frame {
+    /// The last accepted block.
+    pub(super) position: u64,
+    /// The last of the old blocks.
+    pub(super) length: u64,
+    /// Blocks a second.
+    pub(super) speed: f64,
+    /// How long the rest takes at that speed.
+    pub(super) left: Option<Duration>,
+}
+
+impl Frame {
+    /// `None` when there are no old blocks to read.
+    fn of(state: &FollowState) -> Option<Self> {
+        let (checkpoint, to) = state.checkpoint.zip(state.backfill)?;
+        Some(Self { position: checkpoint.number, length: to, speed: state.speed, left: state.estimate() })
+    }
+}
+
+/// The bar, on the thread that writes the log.
 pub(super) struct Bar(ProgressBar);
 
 impl Bar {
     /// Shows nothing yet.
     pub(super) fn new() -> Self {
         let bar = ProgressBar::no_length();
-        bar.set_draw_target(indicatif::ProgressDrawTarget::hidden());
+        bar.set_draw_target(ProgressDrawTarget::hidden());
         Self(bar)
     }
 
-    /// Shows how far it is, while there are old blocks to read.
-    pub(super) fn show(&self, state: &FollowState) {
-        let Some((checkpoint, to)) = state.checkpoint.zip(state.backfill) else { return self.clear() };
+    /// Shows how far it is.
+    pub(super) fn show(&self, frame: &Frame) {
         if self.0.is_hidden() {
-            self.0.set_draw_target(indicatif::ProgressDrawTarget::stderr());
+            self.0.set_draw_target(ProgressDrawTarget::stderr());
         }
-        let (speed, left) = (format!("{:.0}", state.speed), state.estimate());
-        let left = left.map_or("?".to_owned(), |left| {
+        let speed = format!("{:.0}", frame.speed);
+        let left = frame.left.map_or("?".to_owned(), |left| {
             humantime::format_duration(Duration::from_secs(left.as_secs() + 1)).to_string()
         });
         let tell = |text: String| {
@@ -46,51 +69,35 @@ impl Bar {
         if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
             self.0.set_style(style.with_key("speed", tell(speed)).with_key("left", tell(left)));
         }
-        self.0.set_length(to);
-        self.0.set_position(checkpoint.number);
-    }
-
-    /// Shows it as long as it is polled; where there is no terminal, that costs nothing.
-    pub(super) async fn keep_showing(&self, now: impl Fn() -> Option<FollowState>) -> Infallible {
-        if !io::stderr().is_terminal() {
-            return std::future::pending().await;
-        }
-        loop {
-            if let Some(state) = now() {
-                self.show(&state);
-            }
-            tokio::time::sleep(EVERY).await;
-        }
+        self.0.set_length(frame.length);
+        self.0.set_position(frame.position);
     }
 
     /// Leaves the line to others.
     pub(super) fn clear(&self) {
         if !self.0.is_hidden() {
             self.0.finish_and_clear();
-            self.0.set_draw_target(indicatif::ProgressDrawTarget::hidden());
+            self.0.set_draw_target(ProgressDrawTarget::hidden());
             self.0.reset();
         }
     }
 
-    /// Writes to standard error, a whole line of the log at a time, with the bar out of its way.
-    pub(super) fn writer(&self) -> impl Fn() -> Line + Send + Sync + 'static {
-        let bar = self.clone();
-        move || Line { bar: bar.clone() }
+    /// Writes with the bar out of the way.
+    pub(super) fn suspended<T>(&self, write: impl FnOnce() -> T) -> T {
+        self.0.suspend(write)
     }
 }
 
-/// A line of the log.
-pub(super) struct Line {
-    bar: Bar,
-}
-
-impl io::Write for Line {
-    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        self.bar.0.suspend(|| io::stderr().write(text))
+/// Shows a bar as long as it is polled; where there is no terminal, that costs nothing.
+pub(super) async fn keep_showing(log: &LogWriter, now: impl Fn() -> Option<FollowState>) -> Infallible {
+    if !io::stderr().is_terminal() {
+        return std::future::pending().await;
     }
-
-    fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+    loop {
+        if let Some(state) = now() {
+            log.draw(Frame::of(&state));
+        }
+        tokio::time::sleep(EVERY).await;
     }
 }
 

@@ -1,78 +1,106 @@
-//! `check --connect`: tries every server.
+//! `check`: the verdict on a configuration first, then which parts run, what differs from the defaults, and the rest.
 
-use std::{collections::BTreeSet, process::ExitCode, time::Duration};
+use std::{fmt::Write as _, process::ExitCode};
 
 use color_eyre::eyre::Result;
-use evm::views::Moment;
-use store_tracker::channels;
-use supervision::Clock;
-use tokio::time::Instant;
+use serde::Serialize;
 
+use super::connect::{Connection, connect};
 use crate::{
-    config::{Config, Secret},
-    service,
+    cli::CheckArgs,
+    config::{Config, Loaded, defaults_toml},
+    exit::{Exit, FAILURE, SUCCESS},
 };
 
-/// How long a node of the chain has to answer.
-const WITHIN: Duration = Duration::from_secs(10);
+/// A part of the service, and whether this configuration runs it.
+#[derive(Serialize)]
+struct Part {
+    name: &'static str,
+    runs: bool,
+    detail: String,
+}
 
-/// Asks every server of the configuration for a sign of life, and says how each answered.
+/// The text of `check --defaults`, which needs no configuration.
+#[must_use]
+pub fn defaults() -> String {
+    defaults_toml()
+}
+
+/// Describes a configuration that is allowed, and connects to its servers if that is asked for.
 ///
 /// # Errors
-/// Settings that make no connection. A server that does not answer is told, and is exit code 1.
-pub async fn connect(config: &Config) -> Result<ExitCode> {
-    let (mut all_answer, mut ids) = (redis(config).await?, BTreeSet::new());
-    for node in config.chain.nodes.iter().chain(&config.chain.archive_nodes) {
-        all_answer &= node_of_chain(config, node, &mut ids).await?;
-    }
-    if ids.len() > 1 {
-        eprintln!(
-            "the nodes are of several chains, {ids:?}: name those of one in chain.nodes, or set chain.chain_id"
-        );
-        all_answer = false;
-    }
-    Ok(if all_answer { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+/// Settings that make no connection. A server that does not answer is reported, with exit code 1.
+pub async fn check(args: &CheckArgs, loaded: &Loaded) -> Result<(String, ExitCode)> {
+    let connections = match args.connect {
+        true => Some(connect(&loaded.config).await?),
+        false => None,
+    };
+    let all_answer = connections.iter().flatten().all(|connection| connection.ok);
+    let exit: Exit = if all_answer { SUCCESS } else { FAILURE };
+    let text = match args.json {
+        true => format!("{:#}\n", json(loaded, connections.as_deref())),
+        false => text(loaded, connections.as_deref()),
+    };
+    Ok((text, exit.into()))
 }
 
-async fn redis(config: &Config) -> Result<bool> {
-    let store = service::connect(config)?;
-    match tokio::try_join!(store.ping(), async { store.subscribe(channels(&[])).await.map(drop) }) {
-        Ok(_) => {
-            println!("redis {store:?}: answers, and lets us subscribe");
-            Ok(true)
-        }
-        Err(error) => {
-            eprintln!("redis {store:?}: {error}");
-            Ok(false)
-        }
-    }
+fn parts(config: &Config) -> [Part; 2] {
+    let markets = config.tracker.markets.len();
+    let nodes = config.collector.nodes.len();
+    let collector = match nodes {
+        0 => "collector.nodes (RPC_NODES) is not set".to_owned(),
+        _ => format!("follows the chain through {}", counted(nodes, "node")),
+    };
+    [
+        Part { name: "tracker", runs: true, detail: format!("serves {}", counted(markets, "market")) },
+        Part { name: "collector", runs: config.collector.is_followed(), detail: collector },
+    ]
 }
 
-/// Asks a node by itself how far it is, and the contract there how long windows are.
-async fn node_of_chain(config: &Config, node: &Secret, ids: &mut BTreeSet<u64>) -> Result<bool> {
-    let mut alone = config.clone();
-    (alone.chain.nodes, alone.chain.archive_nodes) = (vec![node.clone()], Vec::new());
-    let chain = service::following(&alone, &Clock::system())?;
-    let (source, deadline) = (&chain.source, Instant::now() + WITHIN);
-    let shown = source.status().first().map_or_else(String::new, |status| status.node.to_string());
-    let head = match source.head(deadline).await {
-        Ok(head) => head,
-        Err(error) => {
-            eprintln!("node {shown}: {error}");
-            return Ok(false);
+fn counted(n: usize, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
+fn json(loaded: &Loaded, connections: Option<&[Connection]>) -> serde_json::Value {
+    let mut json = serde_json::json!({ "valid": true, "parts": parts(&loaded.config) });
+    if let Some(connections) = connections {
+        json["connected"] = connections.iter().all(|connection| connection.ok).into();
+        json["connections"] = serde_json::json!(connections);
+    }
+    if let (Some(all), serde_json::Value::Object(settings)) = (json.as_object_mut(), loaded.to_json()) {
+        all.extend(settings);
+    }
+    json
+}
+
+fn text(loaded: &Loaded, connections: Option<&[Connection]>) -> String {
+    let mut text = "The configuration is valid".to_owned();
+    if let Some(connections) = connections {
+        let failed = connections.iter().filter(|connection| !connection.ok).count();
+        text += &match failed {
+            0 => " and every server answers".to_owned(),
+            _ => format!(", but {failed} of {} connections failed", connections.len()),
+        };
+    }
+    text += ".\n";
+    // Writing to a String can't fail.
+    for Part { name, runs, detail } in parts(&loaded.config) {
+        let runs = if runs { "runs" } else { "does not run" };
+        let _ = writeln!(text, "  {name:9}  {runs}: {detail}");
+    }
+    for note in &loaded.notes {
+        let _ = writeln!(text, "note: {note}");
+    }
+    let mut block = |head: &str, lines: &str| {
+        if !lines.is_empty() {
+            let _ = write!(text, "\n{head}:\n{lines}");
         }
     };
-    ids.extend(source.chain_id());
-    let id = source.chain_id().map_or_else(|| "unknown".to_owned(), |id| id.to_string());
-    println!("node {shown}: is at block {}, chain id {id}", head.number);
-    for (market, _) in &chain.settings.markets {
-        match source.views(Moment::Latest, deadline).submission_window(*market).await {
-            Ok(window) => println!("  market {market}: submissions are taken for {window:?}"),
-            Err(error) => {
-                eprintln!("  market {market}: {error}; see tracker.protocol ({})", config.tracker.protocol);
-                return Ok(false);
-            }
-        }
-    }
-    Ok(true)
+    let connected = connections.unwrap_or_default().iter().map(|Connection { server, ok, detail }| {
+        format!("{:6}  {server}: {detail}\n", if *ok { "ok" } else { "failed" })
+    });
+    block("Connections", &connected.collect::<String>());
+    block("Changed", &loaded.describe_changes());
+    block("Defaults", &loaded.describe_defaults());
+    text
 }

@@ -1,6 +1,6 @@
-//! `diff`: compares what is computed with what stands, and turns that into an exit code.
+//! `diff`: compares the datasets of markets, and turns the result into an exit code.
 
-use std::process::ExitCode;
+use std::{collections::BTreeMap, process::ExitCode};
 
 use color_eyre::eyre::Result;
 
@@ -8,16 +8,46 @@ use crate::{
     cli::DiffArgs,
     config::Loaded,
     diff::{self, Row},
+    exit::{FAILURE, SUCCESS},
 };
 
-/// Compares the datasets of one market of the configuration; 0 when Redis shows what is computed, as far as time explains,
-/// else 1.
+/// Compares the datasets of one market of the configuration, or of all; the text to print, and 0 when each difference in Redis
+/// is explained, else 1.
 ///
 /// # Errors
 /// A market that is not in the configuration, and a server that does not answer.
-pub async fn diff(args: &DiffArgs, loaded: &Loaded) -> Result<(Vec<Row>, ExitCode)> {
-    let market = loaded.config.tracker.market(&args.market)?;
-    let rows = diff::diff(&loaded.config, market).await?;
-    let is_explained = rows.iter().all(|row| row.explained);
-    Ok((rows, if is_explained { ExitCode::SUCCESS } else { ExitCode::FAILURE }))
+pub async fn diff(args: &DiffArgs, loaded: &Loaded) -> Result<(String, ExitCode)> {
+    let tracker = &loaded.config.tracker;
+    let markets = match &args.market {
+        Some(market) => vec![tracker.market(market)?.clone()],
+        None => tracker.markets.clone(),
+    };
+    let mut all: Vec<(String, Vec<Row>)> = Vec::new();
+    for market in markets {
+        let rows = diff::diff(&loaded.config, &market).await?;
+        all.push((market, rows));
+    }
+    let is_explained = all.iter().flat_map(|(_, rows)| rows).all(|row| row.explained);
+    let text = if args.json { json(&all, args.all)? } else { tables(&all, args.all) };
+    Ok((text, if is_explained { SUCCESS } else { FAILURE }.into()))
+}
+
+/// The rows as an array; of several markets as an object by their names.
+fn json(all: &[(String, Vec<Row>)], named: bool) -> Result<String> {
+    let text = match all {
+        [(_, rows)] if !named => serde_json::to_string_pretty(rows)?,
+        all => {
+            let named: BTreeMap<_, _> = all.iter().map(|(market, rows)| (market, rows)).collect();
+            serde_json::to_string_pretty(&named)?
+        }
+    };
+    Ok(text + "\n")
+}
+
+fn tables(all: &[(String, Vec<Row>)], named: bool) -> String {
+    let table = |(market, rows): &(String, Vec<Row>)| {
+        let title = if named { format!("market {market}\n") } else { String::new() };
+        title + &diff::table(rows)
+    };
+    all.iter().map(table).collect::<Vec<_>>().join("\n")
 }

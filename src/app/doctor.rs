@@ -1,17 +1,19 @@
-//! `doctor`: examines Redis, and turns what was found into an exit code.
+//! `doctor`: examines Redis, and turns the findings into an exit code.
 
 use std::process::ExitCode;
 
 use color_eyre::eyre::Result;
 
+use super::output::complain;
 use crate::{
     cli::DoctorArgs,
     config::{Loaded, UnknownMarket},
-    doctor::{Finding, Order, Report, examine},
+    doctor::{Finding, Report, Scope, WATCHED, counted, examine},
+    rights::AccessList,
 };
 
-/// Examines what the configuration names; `listed` is the text of the variable that lists the markets, where one is
-/// set.
+/// Examines the configured markets, or those of the arguments. `listed` is the text of the variable that lists the markets,
+/// where one is set.
 ///
 /// # Errors
 /// A market that is not in the configuration, and a server that does not answer.
@@ -24,21 +26,29 @@ pub async fn doctor(args: &DoctorArgs, loaded: &Loaded, listed: Option<&str>) ->
         markets.retain(|market| asked.contains(&market));
     }
     let note = |note: &String| {
-        Finding::note(
-            "configuration",
-            "configuration",
-            note,
-            "nothing, if that is meant: `state-tracker check`",
-        )
+        let remedy = "nothing, if that is intended; `state-tracker check` shows the configuration in effect";
+        Finding::note("configuration", "configuration", note, remedy)
     };
     let mut findings: Vec<Finding> = loaded.notes.iter().map(note).collect();
     if listed.is_some_and(|text| text.trim_start().trim_start_matches(['"', '\'']).starts_with('[')) {
         let problem = "it is a JSON array: the Monitor API looks for keys with the brackets in their names";
-        let remedy = "write it as a comma list: both read that";
+        let remedy = "write a comma list: both programs read that";
         findings.push(Finding::warning("brackets", "DATA_MARKET_ADDRESSES", problem, remedy));
     }
-    let (within, watch) = (args.within, args.watch);
-    let report = examine(Order { config, markets, within, watch, findings }).await?;
-    let code = ExitCode::from(report.exit_code());
+    let (time_limit, watch) = (args.within, args.watch);
+    if !watch.is_zero() && !args.json {
+        let markets = counted(markets.len(), "market");
+        complain(&format!("watching {WATCHED} of {markets} for {}…", humantime::format_duration(watch)));
+    }
+    let report = examine(Scope { config, markets, time_limit, watch, findings }).await?;
+    let code = report.exit_code().into();
     Ok((report, code))
+}
+
+/// `doctor --acl`: the access list that the configuration in effect needs. Redis is not asked.
+///
+/// # Errors
+/// Settings that make no connection.
+pub fn access_list(loaded: &Loaded) -> Result<AccessList> {
+    AccessList::of(&loaded.config)
 }

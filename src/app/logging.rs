@@ -1,24 +1,210 @@
-//! The log, on standard error.
+//! The log, on standard error: what is logged, in which shape, and the last lines before the process ends.
+//!
+//! A process with a log writes to standard error only through its [`LogWriter`], which blocks no caller. There is one log
+//! a process.
 
-use std::io::IsTerminal;
+use std::{
+    fs::File,
+    io::{self, IsTerminal},
+    os::fd::AsFd,
+    sync::OnceLock,
+    time::Duration,
+};
 
-use color_eyre::eyre::{Result, WrapErr};
-use tracing_subscriber::EnvFilter;
+use color_eyre::eyre::{Result, WrapErr, eyre};
+use serde::Serialize;
+use tracing::Level;
+use tracing_subscriber::{
+    EnvFilter,
+    fmt::{
+        format::Writer,
+        time::{FormatTime, SystemTime},
+    },
+};
 
-use super::bar::Bar;
-use crate::config::{Log, LogFormat};
+use super::{
+    bar::{Bar, Frame},
+    log_writer::{LogWriter, Sink},
+};
+use crate::config::{self, LogFormat};
 
-/// Logs as the configuration says, beside a bar that may be drawn there too.
+/// How long the end of the process waits for the last lines.
+const FLUSH_WITHIN: Duration = Duration::from_millis(250);
+/// Where the lines that this module makes itself say that they come from.
+const TARGET: &str = "state_tracker::log";
+
+static LOG: OnceLock<Log> = OnceLock::new();
+
+struct Log {
+    writer: LogWriter,
+    format: LogFormat,
+}
+
+/// Logs as the configuration says, from now on to the end of the process.
 ///
 /// # Errors
-/// A filter that is none, and a second log in one process.
-pub(super) fn log_to_stderr(log: &Log, bar: &Bar) -> Result<()> {
+/// A filter that is none, a second log in one process, and a system without a thread or a descriptor to spare.
+pub(super) fn log_to_stderr(log: &config::Log) -> Result<LogWriter> {
     let filter =
         EnvFilter::try_new(&log.level).wrap_err_with(|| format!("log.level `{}` is no filter", log.level))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(bar.writer());
-    let installed = match log.format {
+    let (format, sink) = (log.format, StandardError::open().wrap_err("standard error can't be used")?);
+    let notice = move |lines| own_line(format, Level::WARN, &dropped(lines), Some(lines), None);
+    let writer = LogWriter::start(sink, notice).wrap_err("no thread for the log")?;
+    let lines = writer.clone();
+    // Its own errors would go to standard error past the queue.
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .log_internal_errors(false)
+        .with_writer(move || Line(lines.clone()));
+    let installed = match format {
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
-        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).try_init(),
     };
-    installed.map_err(|error| color_eyre::eyre::eyre!("the log could not be set up: {error}"))
+    installed.map_err(|error| eyre!("the log could not be set up: {error}"))?;
+    LOG.get_or_init(|| Log { writer: writer.clone(), format });
+    Ok(writer)
+}
+
+/// Waits for the last lines, for a limited time. Without a log there are none.
+pub(super) fn flush() {
+    if let Some(log) = LOG.get() {
+        log.writer.flush(FLUSH_WITHIN);
+    }
+}
+
+/// Writes text to standard error; through the log's queue once there is a log. A failure is ignored: there is no other
+/// place to report it.
+pub(super) fn write(text: &str) {
+    match LOG.get() {
+        Some(log) => log.writer.line(text.as_bytes().to_vec()),
+        None => {
+            let _ = io::Write::write_all(&mut io::stderr(), text.as_bytes());
+        }
+    }
+}
+
+/// Writes an error that ends the process, or a panic: as a line of the log where the log is JSON, else as
+/// `state-tracker: MESSAGE` with the backtrace below.
+pub(super) fn write_error(message: &str, backtrace: Option<&str>) {
+    match LOG.get() {
+        Some(Log { writer, format: LogFormat::Json }) => {
+            writer.line(own_line(LogFormat::Json, Level::ERROR, message, None, backtrace));
+        }
+        _ => {
+            let end = if backtrace.is_some_and(|text| !text.ends_with('\n')) { "\n" } else { "" };
+            write(&format!("state-tracker: {message}\n{}{end}", backtrace.unwrap_or_default()));
+        }
+    }
+}
+
+fn dropped(lines: u64) -> String {
+    let them = if lines == 1 { "1 log line was" } else { &format!("{lines} log lines were") };
+    format!("{them} dropped here: standard error did not take them")
+}
+
+/// A line of the log that is made without `tracing`: no filter suppresses it, and it works during a panic in `tracing`.
+fn own_line(
+    format: LogFormat,
+    level: Level,
+    message: &str,
+    lines: Option<u64>,
+    backtrace: Option<&str>,
+) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Json<'a> {
+        timestamp: &'a str,
+        level: &'a str,
+        message: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        lines: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        backtrace: Option<&'a str>,
+        target: &'a str,
+    }
+    let mut timestamp = String::new();
+    // Writing into a string can't fail.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
+    let (timestamp, level) = (timestamp.as_str(), level.as_str());
+    let text = match format {
+        LogFormat::Json => {
+            let line = Json { timestamp, level, message, lines, backtrace, target: TARGET };
+            // Nothing in it can't be JSON.
+            serde_json::to_string(&line).unwrap_or_default()
+        }
+        LogFormat::Text => format!("{timestamp} {level:>5} {TARGET}: {message}"),
+    };
+    (text + "\n").into_bytes()
+}
+
+/// What `tracing` writes a line to.
+struct Line(LogWriter);
+
+impl io::Write for Line {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.line(line.to_vec());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Standard error, with the bar. It is a descriptor of its own: a thread that hangs in a write holds no lock of the
+/// standard library's.
+struct StandardError {
+    file: File,
+    bar: Bar,
+}
+
+impl StandardError {
+    fn open() -> io::Result<Self> {
+        let file = File::from(io::stderr().as_fd().try_clone_to_owned()?);
+        Ok(Self { file, bar: Bar::new() })
+    }
+}
+
+impl io::Write for StandardError {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        let Self { file, bar } = self;
+        bar.suspended(|| io::Write::write(file, text))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Sink for StandardError {
+    fn draw(&mut self, frame: Option<&Frame>) {
+        match frame {
+            Some(frame) => self.bar.show(frame),
+            None => self.bar.clear(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn its_own_lines_look_like_the_others() {
+        let line = |format, backtrace| {
+            String::from_utf8(own_line(format, Level::WARN, "a \"b\"\nc", Some(2), backtrace)).unwrap()
+        };
+        let json: serde_json::Value = serde_json::from_str(&line(LogFormat::Json, Some("0: main"))).unwrap();
+        assert_eq!(json["level"], "WARN");
+        assert_eq!((&json["message"], &json["lines"]), (&"a \"b\"\nc".into(), &2.into()));
+        assert_eq!((&json["target"], &json["backtrace"]), (&TARGET.into(), &"0: main".into()));
+        assert!(json["timestamp"].as_str().is_some_and(|text| text.len() == 27 && text.ends_with('Z')));
+        assert_eq!(line(LogFormat::Json, None).lines().count(), 1);
+        assert!(line(LogFormat::Text, None).contains("Z  WARN state_tracker::log: a \"b\""));
+    }
+
+    #[test]
+    fn the_notice_counts() {
+        assert_eq!(dropped(1), "1 log line was dropped here: standard error did not take them");
+        assert!(dropped(2).starts_with("2 log lines were dropped here"));
+    }
 }

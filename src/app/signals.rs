@@ -5,12 +5,12 @@
 //! there. Touches nothing of the actors but the marks of their progress, which takes no lock that an actor could hold.
 
 use std::{
-    process,
     sync::{Arc, OnceLock, Weak, mpsc},
     time::Duration,
 };
 
 use color_eyre::eyre::{Result, WrapErr};
+use errors::rounded;
 use supervision::Tree;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -18,8 +18,12 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// Exit code when a second SIGTERM or SIGINT comes before the stop is over.
-const EX_TOLD_AGAIN: i32 = 130;
+use super::last_resort;
+use crate::exit::{STOPPED_TWICE, SUCCESS};
+
+/// A signal that follows the first one within this time is no second one: `timeout` signals the process, and then its
+/// group.
+const REPEATED_WITHIN: Duration = Duration::from_millis(250);
 /// An actor that has been on its thread for this long when a stop is cut short is named as what held it up.
 const HOLDS_UP: Duration = Duration::from_secs(1);
 
@@ -32,7 +36,7 @@ pub(crate) struct Signals {
 
 impl Signals {
     /// Catches SIGTERM, SIGINT and SIGHUP. With `stop_within` the process ends that long after the first SIGTERM or
-    /// SIGINT whatever it is doing then, and at once at the second one; without, they are only told.
+    /// SIGINT whatever it is doing then, and at once at the second one; without, only the first one is told.
     ///
     /// # Errors
     /// When there is no thread for it, or the system refuses.
@@ -102,8 +106,9 @@ impl Listener {
     }
 
     async fn obey(self, mut signals: Caught) {
-        let mut deadline: Option<Instant> = None;
+        let mut first: Option<Instant> = None;
         loop {
+            let deadline = first.zip(self.stop_within).map(|(first, within)| first + within);
             let name = tokio::select! {
                 _ = signals.terminate.recv() => "SIGTERM",
                 _ = signals.interrupt.recv() => "SIGINT",
@@ -113,29 +118,39 @@ impl Listener {
                 }
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => self.cut_short(),
             };
-            if deadline.is_some() {
-                tracing::warn!("{name} again: not waiting any longer");
-                process::exit(EX_TOLD_AGAIN);
+            match first {
+                None => {
+                    first = Some(Instant::now());
+                    last_resort::log(move || tracing::info!("{name}: stopping"));
+                    self.tell.send_replace(Some(name));
+                }
+                Some(first) if deadline.is_some() && first.elapsed() >= REPEATED_WITHIN => {
+                    last_resort::exit(i32::from(STOPPED_TWICE.code), move || {
+                        tracing::warn!("{name} again: not waiting any longer");
+                    });
+                }
+                Some(_) => {}
             }
-            tracing::info!("{name}: stopping");
-            self.tell.send_replace(Some(name));
-            deadline = self.stop_within.map(|within| Instant::now() + within);
         }
     }
 
     /// Ends the process in the middle of its stop. Nothing is lost: what was not committed is derived again.
     fn cut_short(&self) -> ! {
-        let tree = self.tree.get().and_then(Weak::upgrade);
-        let holding = tree.map_or_else(Vec::new, |tree| tree.not_yielding(HOLDS_UP));
-        let holding: Vec<String> =
-            holding.into_iter().map(|(actor, polling)| format!("{actor} for {polling:.1?}")).collect();
-        tracing::error!(
-            ?holding,
-            "the stop did not come to its end within {:?}, ending the process; `holding` are the actors that do not yield",
-            self.stop_within.unwrap_or_default()
-        );
+        let (tree, within) = (self.tree.clone(), self.stop_within.unwrap_or_default());
         // As after a stop in which something had to be killed: who was told to stop has done so.
-        process::exit(0);
+        last_resort::exit(i32::from(SUCCESS.code), move || {
+            let tree = tree.get().and_then(Weak::upgrade);
+            let holding = tree.map_or_else(Vec::new, |tree| tree.not_yielding(HOLDS_UP));
+            let holding: Vec<String> = holding
+                .into_iter()
+                .map(|(actor, polling)| format!("{actor} for {}", rounded(polling)))
+                .collect();
+            tracing::error!(
+                ?holding,
+                "the stop did not end within {}, the process ends; `holding` are the actors that do not yield",
+                rounded(within)
+            );
+        })
     }
 }
 

@@ -7,17 +7,16 @@ use figment::value::{Dict, Value};
 use serde::Deserialize;
 use strsim::damerau_levenshtein;
 
-use super::Shown;
 use super::checks;
+use super::limits::refusals;
+use super::loaded::{Shown, mark};
 use super::problem::Problem;
-use super::schema::MARKET_SETTINGS;
-use super::settings::{MarketSettings, Priority, Tracker};
+use super::schema::MARKETS;
+use super::settings::{MARKET, MarketSettings, Priority, Tracker};
 use super::suggest;
+use super::value::plain;
 
-/// The name of the section.
-pub(crate) const SECTION: &str = "markets";
-
-/// A market that is asked for and is not in the configuration.
+/// A market that was asked for and is not in the configuration.
 #[derive(Debug, thiserror::Error)]
 #[error("{asked} is no market of tracker.markets: those are {}", markets.join(", "))]
 pub struct UnknownMarket {
@@ -37,18 +36,12 @@ impl Tracker {
     }
 }
 
-/// Whether a setting says which markets there are, or what holds for each of them.
-pub(crate) fn is_of_markets(key: &str) -> bool {
-    ["tracker.markets", "tracker.compat", "tracker.priority_protocol", "tracker.priority_market"]
-        .contains(&key)
-}
-
 /// The table of one market, as a file has it.
 pub(crate) struct Table {
     /// As it stands in the file.
     name: String,
     origin: String,
-    /// By key, in the order of [`MARKET_SETTINGS`].
+    /// By key, in the order of [`MARKET`].
     values: Vec<(&'static str, Value)>,
 }
 
@@ -67,7 +60,7 @@ pub(crate) fn read(section: Value, origin: &str, problems: &mut Vec<Problem>) ->
     };
     let mut tables = Vec::new();
     for (name, content) in entries {
-        let path = format!("{SECTION}.{name:?}");
+        let path = format!("{MARKETS}.{name:?}");
         match content {
             Value::Dict(_, keys) => {
                 let values = values(&path, keys, origin, problems);
@@ -82,13 +75,13 @@ pub(crate) fn read(section: Value, origin: &str, problems: &mut Vec<Problem>) ->
 fn no_table(path: &str, value: &Value, origin: &str) -> Problem {
     let (shown, keys) = (suggest::hidden_or_plain(path, None, value), keys().join(", "));
     Problem::general(format!(
-        "{path}: {shown} (from {origin}) is not allowed: a table [{SECTION}.\"0x…\"] for each market, with the \
+        "{path}: {shown} (from {origin}) is not allowed: must be a table [{MARKETS}.\"0x…\"] for each market, with the \
          keys {keys}"
     ))
 }
 
 fn keys() -> Vec<&'static str> {
-    MARKET_SETTINGS.iter().map(|setting| setting.key).collect()
+    MARKET.iter().map(|setting| setting.key).collect()
 }
 
 /// The known and allowed values of one table; `priority.protocol` may also stand in a table `priority`.
@@ -104,11 +97,11 @@ fn values(path: &str, keys: Dict, origin: &str, problems: &mut Vec<Problem>) -> 
     }
     let mut values = Vec::new();
     for (key, value) in flat {
-        let Some(setting) = MARKET_SETTINGS.iter().find(|setting| setting.key == key) else {
+        let Some(setting) = MARKET.iter().find(|setting| setting.key == key) else {
             problems.push(suggest::unknown_market_key(path, &key, &value, origin));
             continue;
         };
-        let refusals = checks::refusals(setting, &value);
+        let refusals = refusals(setting, &value);
         if refusals.is_empty() {
             values.push((setting.key, value));
         }
@@ -127,14 +120,14 @@ pub(crate) fn misfits(tables: &[Table], markets: &[&str]) -> Vec<Problem> {
         if !markets.iter().any(|market| checks::is_same_name(market, name)) {
             let nearest = nearest.map(|market| format!("; the nearest of them is {market:?}"));
             problems.push(Problem::general(format!(
-                "[{SECTION}.{name:?}] (from {origin}) is not allowed: a market of tracker.markets{}",
+                "[{MARKETS}.{name:?}] (from {origin}) is not allowed: must be a market of tracker.markets{}",
                 nearest.unwrap_or_default()
             )));
         }
         if let Some(twin) = tables[..at].iter().find(|other| checks::is_same_name(&other.name, name)) {
             problems.push(Problem::general(format!(
-                "[{SECTION}.{name:?}] (from {origin}) is not allowed: one table for each market, and \
-                 [{SECTION}.{:?}] is the same (upper and lower case of an address are the same)",
+                "[{MARKETS}.{name:?}] (from {origin}) is not allowed: must be the only table of its market, and \
+                 [{MARKETS}.{:?}] is the same (upper and lower case of an address are the same)",
                 twin.name
             )));
         }
@@ -167,9 +160,9 @@ pub(crate) fn shown(tables: &[Table]) -> Vec<Shown> {
     for Table { name, origin, values } in tables {
         for (key, value) in values {
             let json = serde_json::to_value(value).unwrap_or_default();
-            let key = format!("{SECTION}.{name:?}.{key}");
-            let mark = super::mark(value);
-            all.push(Shown { key, text: checks::plain(value), json, origin: origin.clone(), mark });
+            let key = format!("{MARKETS}.{name:?}.{key}");
+            let mark = mark(value);
+            all.push(Shown { key, text: plain(value), json, origin: origin.clone(), mark });
         }
     }
     all

@@ -1,32 +1,18 @@
 //! What is allowed and yet worth a word to the operator. Pure.
 
-use store_redis::Servers;
-
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::DEFAULT_ORIGIN;
+use store_redis::Servers;
+
 use super::checks;
+use super::loaded::DEFAULT_ORIGIN;
 use super::settings::Config;
 
 /// What `redis.url` replaces.
 const PARTS: [&str; 5] = ["redis.host", "redis.port", "redis.username", "redis.password", "redis.db"];
 
 pub(crate) fn of(config: &Config, origins: &BTreeMap<&'static str, String>) -> Vec<String> {
-    let mut notes = Vec::new();
-    let names = std::iter::once(("tracker.protocol", &config.tracker.protocol));
-    let markets = config.tracker.markets.iter();
-    let second = config.markets.values().filter_map(|market| market.priority.as_ref());
-    let second = second
-        .flat_map(|second| [("priority.protocol", &second.protocol), ("priority.market", &second.market)]);
-    let own = |name: &String| *name == config.tracker.protocol || config.tracker.markets.contains(name);
-    let second: BTreeSet<_> = second.filter(|(_, name)| !own(name)).collect();
-    for (key, name) in names.chain(markets.map(|market| ("tracker.markets", market))).chain(second) {
-        if checks::is_broken_address(name) {
-            notes.push(format!(
-                "{key}: {name:?} begins like an address but is not 0x and 40 hex digits; it is used as it is"
-            ));
-        }
-    }
+    let mut notes = addresses(config);
     let redis = &config.redis;
     if redis.url.is_empty() {
         if !redis.username.is_empty() && redis.password.is_empty() {
@@ -50,9 +36,40 @@ pub(crate) fn of(config: &Config, origins: &BTreeMap<&'static str, String>) -> V
     }
     if !config.output.prefix.is_empty() {
         notes.push(format!(
-            "output.prefix is {:?}: everything is written under it, and nothing of the producers is touched nor pruned",
+            "output.prefix is {:?}: everything is written under it, and no key of the producers is changed or pruned",
             config.output.prefix
         ));
     }
+    let operator = config.http.operator_address;
+    if !operator.ip().is_loopback() {
+        notes.push(format!(
+            "http.operator_address: {operator} can be reached from other machines, and its endpoints ask for no password: \
+             use 127.0.0.1, unless a firewall protects it"
+        ));
+    }
     notes
+}
+
+/// Names of contracts that are probably mistyped.
+fn addresses(config: &Config) -> Vec<String> {
+    let names = std::iter::once(("tracker.protocol", &config.tracker.protocol));
+    let markets = config.tracker.markets.iter();
+    let second = config.markets.values().filter_map(|market| market.priority.as_ref());
+    let second = second
+        .flat_map(|second| [("priority.protocol", &second.protocol), ("priority.market", &second.market)]);
+    let own = |name: &String| *name == config.tracker.protocol || config.tracker.markets.contains(name);
+    let second: BTreeSet<_> = second.filter(|(_, name)| !own(name)).collect();
+    let all = names.chain(markets.map(|market| ("tracker.markets", market))).chain(second);
+    let note = |(key, name): (&str, &String)| {
+        if !checks::is_address(name) {
+            return Some(format!(
+                "{key}: {name:?} is not an address (0x and 40 hex digits); it is used as it is"
+            ));
+        }
+        let right = checks::right_checksum(name)?;
+        Some(format!(
+            "{key}: {name} has a wrong checksum, so it may be mistyped; with these digits it is {right}"
+        ))
+    };
+    all.filter_map(note).collect()
 }

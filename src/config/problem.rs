@@ -2,8 +2,13 @@
 
 use std::fmt;
 
-/// The exit code for a configuration that is not allowed (`EX_CONFIG` of sysexits.h).
-pub const EX_CONFIG: u8 = 78;
+/// What was found while a configuration was read.
+#[derive(Default)]
+pub(crate) struct Findings {
+    pub(crate) problems: Vec<Problem>,
+    /// What is allowed and yet worth a word.
+    pub(crate) notes: Vec<String>,
+}
 
 /// One thing that is wrong, and the setting concerned where there is one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +27,7 @@ impl Problem {
         Self { key: None, text }
     }
 
-    /// A value that is not allowed: key, value, where it came from, and what is allowed.
+    /// A value that is not allowed: key, value, where it came from, and what it must be.
     pub(crate) fn bad_value(key: &'static str, shown: &str, origin: &str, allowed: &str) -> Self {
         Self::of(key, format!("{key}: {shown} (from {origin}) is not allowed: {allowed}"))
     }
@@ -46,13 +51,10 @@ impl ConfigErrors {
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.len() {
-            1 => writeln!(f, "the configuration has an error:")?,
-            n => writeln!(f, "the configuration has {n} errors:")?,
+            1 => f.write_str("the configuration has an error:")?,
+            n => write!(f, "the configuration has {n} errors:")?,
         }
-        for problem in &self.0 {
-            writeln!(f, "  - {problem}")?;
-        }
-        f.write_str("`state-tracker --help` tells how to set each; nothing was started.")
+        self.0.iter().try_for_each(|problem| write!(f, "\n  - {problem}"))
     }
 }
 

@@ -1,33 +1,27 @@
-//! Where values come from: the embedded defaults, a TOML file, environment variables and the files they
+//! Where values come from: the defaults of the table, a TOML file, environment variables and the files they
 //! name. Each becomes a [`Layer`] that knows its own name. Reads files, and nothing of the process
 //! environment: that is handed in.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
+use std::net::Ipv6Addr;
 use std::path::Path;
 
 use figment::providers::{Format, Toml};
 use figment::value::{Dict, Map, Tag, Value};
 use figment::{Error, Metadata, Profile, Provider};
 
+use super::loaded::DEFAULT_ORIGIN;
 use super::markets;
-use super::problem::Problem;
-use super::schema::{self, Kind, SETTINGS, Setting};
+use super::problem::{Findings, Problem};
+use super::schema::{self, MARKETS};
 use super::secret::HIDDEN;
+use super::service_links::{Environment, is_link_url, service_of};
+use super::setting::{DefaultValue, GENERIC, Kind, Section, Setting};
+use super::settings::SECTIONS;
 use super::suggest;
-
-/// The beginning of a variable that can set any key.
-pub(crate) const GENERIC: &str = "STATE_TRACKER__";
-const OURS: &str = "STATE_TRACKER_";
-const FILE: &str = "_FILE";
-
-/// The variable that names the file of `--config`: read by the command line.
-pub const CONFIG_VARIABLE: &str = "STATE_TRACKER_CONFIG";
-/// The variable that arms failure points, in a build that has them. In one that has none it is an unknown variable.
-#[cfg(feature = "failure-points")]
-pub const FAILURES_VARIABLE: &str = "STATE_TRACKER_FAILURE_POINTS";
-const RETENTION: &str = "STATE_TRACKER_RETENTION_DAYS";
+use super::variables::{CONFIG_VARIABLE, FILE, OURS, RETENTION, VARIABLE};
 
 /// Values of known settings that came from one place.
 pub(crate) struct Layer {
@@ -67,20 +61,38 @@ impl Provider for Layer {
     }
 }
 
-/// A TOML file: its layer, or nothing when it can't be read at all.
-pub(crate) fn file(path: &Path, problems: &mut Vec<Problem>) -> Option<Layer> {
+/// The default of each setting.
+pub(crate) fn defaults() -> Layer {
+    let values = schema::settings().map(|setting| (setting, default_value(setting))).collect();
+    Layer::new(DEFAULT_ORIGIN.to_owned(), values)
+}
+
+/// The value that a setting has when nobody sets it.
+pub(crate) fn default_value(setting: &Setting) -> Value {
+    match setting.default {
+        DefaultValue::Integer(n) => Value::from(n),
+        DefaultValue::Text(text) => Value::from(text),
+        DefaultValue::Flag(yes) => Value::from(yes),
+        DefaultValue::EmptyList => Value::Array(Tag::Default, Vec::new()),
+    }
+}
+
+/// A TOML file: its layer, or nothing when it can't be read at all. `named_by` is the variable that names it.
+pub(crate) fn file(path: &Path, named_by: Option<&str>, found: &mut Findings) -> Option<Layer> {
     let name = format!("file {}", path.display());
     match std::fs::read_to_string(path) {
-        Ok(text) => toml(name, &text, problems),
+        Ok(text) => toml(name, &text, found),
         Err(error) => {
-            problems.push(Problem::general(format!("{name} can't be read: {error}")));
+            let by = named_by.map(|variable| format!(", named by environment variable {variable},"));
+            let problem = format!("{name}{} can't be read: {error}", by.unwrap_or_default());
+            found.problems.push(Problem::general(problem));
             None
         }
     }
 }
 
 /// A TOML text by the name `origin`, or nothing when it is no TOML.
-pub(crate) fn toml(origin: String, text: &str, problems: &mut Vec<Problem>) -> Option<Layer> {
+fn toml(origin: String, text: &str, found: &mut Findings) -> Option<Layer> {
     let tables = match <Toml as Format>::from_str::<Dict>(text) {
         Ok(tables) => tables,
         Err(error) => {
@@ -90,76 +102,102 @@ pub(crate) fn toml(origin: String, text: &str, problems: &mut Vec<Problem>) -> O
                 .map_or(1, |span| text.bytes().take(span.start).filter(|b| *b == b'\n').count() + 1);
             let message = error.message().replace('\n', "; ");
             let text = format!("{origin}, line {line}: not TOML: {message}");
-            problems.push(Problem::general(text));
+            found.problems.push(Problem::general(text));
             return None;
         }
     };
+    found.problems.extend(SECTIONS.iter().filter_map(|section| named_twice(section, &tables, &origin)));
     let (mut values, mut of_markets) = (Vec::new(), Vec::new());
-    for (section, content) in tables {
-        match content {
-            content if section == markets::SECTION => {
-                of_markets = markets::read(content, &origin, problems);
+    for (name, content) in tables {
+        match (schema::section(&name), content) {
+            (_, content) if name == MARKETS => {
+                of_markets = markets::read(content, &origin, &mut found.problems);
             }
-            Value::Dict(_, keys) if suggest::is_section(&section) => {
+            (Some(section), Value::Dict(_, keys)) => {
+                found.notes.extend(section.former_name(&name, &origin));
                 for (key, value) in keys {
-                    let path = format!("{section}.{key}");
-                    match schema::find(&path) {
+                    match section.setting(&key) {
                         Some(setting) => values.push((setting, value)),
-                        None => problems.push(suggest::unknown_key(&path, &value, &origin)),
+                        None => {
+                            let path = format!("{name}.{key}");
+                            found.problems.push(suggest::unknown_key(&path, &value, &origin));
+                        }
                     }
                 }
             }
-            Value::Dict(..) => problems.push(suggest::unknown_section(&section, &origin)),
-            value if suggest::is_section(&section) => {
-                problems.push(suggest::no_section(&section, &value, &origin));
-            }
-            value => problems.push(suggest::unknown_key(&section, &value, &origin)),
+            (None, Value::Dict(..)) => found.problems.push(suggest::unknown_section(&name, &origin)),
+            (Some(_), value) => found.problems.push(suggest::no_section(&name, &value, &origin)),
+            (None, value) => found.problems.push(suggest::unknown_key(&name, &value, &origin)),
         }
     }
     Some(Layer { origin, values, markets: of_markets })
 }
 
+/// A section that stands in a file under two of its names.
+fn named_twice(section: &Section, tables: &Dict, origin: &str) -> Option<Problem> {
+    let (name, former) = (section.name, section.former.iter().find(|former| tables.contains_key(**former))?);
+    tables.contains_key(name).then(|| {
+        Problem::general(format!(
+            "[{former}] (from {origin}) is not allowed beside [{name}]: it is the former name of that section; move \
+             its keys there"
+        ))
+    })
+}
+
+impl Section {
+    fn setting(&self, key: &str) -> Option<&'static Setting> {
+        self.settings.iter().find(|setting| setting.parts().1 == key)
+    }
+
+    /// What to say of a section that is called by a name that it had before.
+    fn former_name(&self, name: &str, origin: &str) -> Option<String> {
+        let text =
+            format!("[{name}] (from {origin}) is the former name of [{}], and works until 1.0", self.name);
+        (name != self.name).then_some(text)
+    }
+}
+
 /// The environment: one layer a variable, and notes about variables that do nothing.
-pub(crate) fn environment(
-    variables: impl Iterator<Item = (OsString, OsString)>,
-    problems: &mut Vec<Problem>,
-    notes: &mut Vec<String>,
-) -> Vec<Layer> {
-    let mut found: BTreeMap<&'static str, Vec<Source>> = BTreeMap::new();
+pub(crate) fn environment(variables: &BTreeMap<OsString, OsString>, found: &mut Findings) -> Vec<Layer> {
+    let mut sources: BTreeMap<&'static str, Vec<Source>> = BTreeMap::new();
     // Sorted, so that the same environment always gives the same report.
-    let variables: BTreeMap<OsString, OsString> = variables.collect();
     for (name, value) in variables {
-        let Ok(name) = name.into_string() else {
+        let Some(name) = name.to_str() else {
             continue;
         };
-        match meaning(&name, &value) {
+        match meaning(name, value, &Environment(variables)) {
             Meaning::None => {}
             _ if value.is_empty() => {}
-            Meaning::Setting(setting, by) => match value.into_string() {
-                Ok(value) => found.entry(setting.key).or_default().push(Source { setting, by, name, value }),
-                Err(_) => problems.push(Problem::of(
+            Meaning::Setting(setting, by) => match value.to_str() {
+                Some(value) => {
+                    found.notes.extend(former_variable(setting, name));
+                    let source = Source { setting, by, name: name.to_owned(), value: value.to_owned() };
+                    sources.entry(setting.key).or_default().push(source);
+                }
+                None => found.problems.push(Problem::of(
                     setting.key,
                     format!("{}: the value (from environment variable {name}) is not UTF-8", setting.key),
                 )),
             },
             Meaning::Retention => {
-                notes.push(format!("{name} is accepted and ignored: the original never read it either"))
+                let note = format!("{name} is accepted and ignored: the original never read it either");
+                found.notes.push(note);
             }
-            Meaning::Unknown => problems.push(suggest::unknown_variable(&name)),
+            Meaning::Unknown => found.problems.push(suggest::unknown_variable(name)),
         }
     }
     let mut layers = Vec::new();
-    for setting in SETTINGS {
-        match found.remove(setting.key).unwrap_or_default().as_slice() {
+    for setting in schema::settings() {
+        match sources.remove(setting.key).unwrap_or_default().as_slice() {
             [] => {}
             [source] => match source.read() {
                 Ok(layer) => layers.push(layer),
-                Err(problem) => problems.push(problem),
+                Err(problem) => found.problems.push(problem),
             },
             several => {
                 let names: BTreeSet<&str> = several.iter().map(|s| s.name.as_str()).collect();
                 let names: Vec<&str> = names.into_iter().collect();
-                problems.push(Problem::of(
+                found.problems.push(Problem::of(
                     setting.key,
                     format!(
                         "{} is set more than once: by {}; set only one of them",
@@ -171,6 +209,16 @@ pub(crate) fn environment(
         }
     }
     layers
+}
+
+/// What to say of a variable with a section's former name in it.
+fn former_variable(setting: &Setting, name: &str) -> Option<String> {
+    let (now, section) = (setting.generic_variable(), setting.parts().0);
+    (name.starts_with(GENERIC) && !name.starts_with(&now)).then(|| {
+        format!(
+            "environment variable {name} has the former name of [{section}], and works until 1.0: set {now}"
+        )
+    })
 }
 
 /// How a variable gives a value.
@@ -189,22 +237,19 @@ enum Meaning {
     Unknown,
 }
 
-fn meaning(name: &str, value: &OsStr) -> Meaning {
+fn meaning(name: &str, value: &OsStr, environment: &Environment<'_>) -> Meaning {
     if let Some(setting) = lookup(name) {
         return Meaning::Setting(setting, By::Value);
     }
-    if let Some(setting) = name.strip_suffix(FILE).and_then(lookup)
-        && setting.from_file
-    {
+    if let Some(setting) = name.strip_suffix(FILE).and_then(lookup) {
         return Meaning::Setting(setting, By::File);
     }
     match name {
         RETENTION => Meaning::Retention,
         CONFIG_VARIABLE => Meaning::None,
         #[cfg(feature = "failure-points")]
-        FAILURES_VARIABLE => Meaning::None,
-        _ if is_service_link(name, value) => Meaning::None,
-        _ if name.starts_with(OURS) => Meaning::Unknown,
+        super::variables::FAILURES_VARIABLE => Meaning::None,
+        _ if name.starts_with(OURS) && !is_service_link(name, value, environment) => Meaning::Unknown,
         _ => Meaning::None,
     }
 }
@@ -212,15 +257,16 @@ fn meaning(name: &str, value: &OsStr) -> Meaning {
 fn lookup(name: &str) -> Option<&'static Setting> {
     match name.strip_prefix(GENERIC) {
         Some(path) => schema::find(&path.to_ascii_lowercase().replace("__", ".")),
-        None => SETTINGS.iter().find(|s| s.variable == Some(name)),
+        None => schema::settings().find(|s| s.variable == Some(name)),
     }
 }
 
-/// What Kubernetes sets for a service named `state-tracker`.
-fn is_service_link(name: &str, value: &OsStr) -> bool {
-    name.starts_with("STATE_TRACKER_SERVICE_")
-        || name.starts_with("STATE_TRACKER_PORT_")
-        || (name == "STATE_TRACKER_PORT" && value.to_string_lossy().contains("://"))
+/// Whether an orchestrator has set it, for a service named `state-tracker` or `state-tracker-…`. What begins like any of our
+/// keys counts only where the service is announced by another variable.
+fn is_service_link(name: &str, value: &OsStr, environment: &Environment<'_>) -> bool {
+    let service = value.to_str().and_then(|value| service_of(name, value));
+    service.is_some_and(|service| !name.starts_with(GENERIC) || environment.announces(service))
+        || environment.repeats(name)
 }
 
 /// A variable that sets a setting.
@@ -234,7 +280,7 @@ struct Source {
 impl Source {
     fn read(&self) -> Result<Layer, Problem> {
         let key = self.setting.key;
-        let mut origin = format!("environment variable {}", self.name);
+        let mut origin = format!("{VARIABLE}{}", self.name);
         let value = match self.by {
             By::Value => self.parsed(&self.value, &origin)?,
             By::File => {
@@ -258,10 +304,26 @@ impl Source {
             true => in_seconds(text),
             false => Cow::Borrowed(text),
         };
-        value(self.setting, &text).map_err(|allowed| {
+        let refused = |allowed: &str| {
             let shown = if self.setting.secret { HIDDEN.to_owned() } else { format!("{text:?}") };
             Problem::bad_value(self.setting.key, &shown, origin, allowed)
-        })
+        };
+        let value = value(self.setting, &text).map_err(refused)?;
+        match (super::limits::refusals(self.setting, &value).pop(), self.collision()) {
+            (Some((_, allowed)), Some(explained)) => Err(refused(&format!("{allowed} ({explained})"))),
+            _ => Ok(value),
+        }
+    }
+
+    /// Why the value is that of a link, where the variable has the name of one.
+    fn collision(&self) -> Option<String> {
+        const REMEDY: &str = "set enableServiceLinks: false in the pod, or rename the service";
+        if let Some(service) = service_of(&self.name, &self.value) {
+            let service = service.to_ascii_lowercase().replace('_', "-");
+            return Some(format!("Kubernetes sets this variable for a service named {service}: {REMEDY}"));
+        }
+        let is_copied = is_link_url(&self.value);
+        is_copied.then(|| format!("Kubernetes sets such a value for the port of a service: {REMEDY}"))
     }
 }
 
@@ -282,7 +344,7 @@ fn value(setting: &Setting, text: &str) -> Result<Value, &'static str> {
             Err(_) => Value::from(text),
         },
         Kind::Duration(_) => Value::from(text.trim()),
-        Kind::Text { .. } => Value::from(text),
+        Kind::Text(_) | Kind::Choice(_) | Kind::PemFile => Value::from(text),
         Kind::Flag => match text.trim() {
             "true" => Value::from(true),
             "false" => Value::from(false),
@@ -292,20 +354,32 @@ fn value(setting: &Setting, text: &str) -> Result<Value, &'static str> {
     })
 }
 
-/// A comma list or a JSON array. `docker run --env-file` hands quotes on as they stand in the file, so
+/// A comma list, one item a line, or a JSON array. `docker run --env-file` hands quotes on as they stand in the file, so
 /// one pair around the whole is left out.
 fn names(text: &str) -> Result<Vec<Value>, &'static str> {
     let text = unquoted(text.trim());
-    if text.starts_with('[') {
+    if text.starts_with('[') && !begins_with_ipv6(text) {
         let names: Vec<String> = serde_json::from_str(text)
-            .map_err(|_| "a comma list or a JSON array of names in double quotes")?;
+            .map_err(|_| "must be a comma list or a JSON array of names in double quotes")?;
         return Ok(names.into_iter().map(Value::from).collect());
     }
     let text = text.strip_suffix(',').unwrap_or(text);
     if text.is_empty() {
         return Ok(Vec::new());
     }
-    Ok(text.split(',').map(|name| Value::from(name.trim())).collect())
+    let lines = |part: &str| {
+        let lines: Vec<Value> =
+            part.lines().map(str::trim).filter(|line| !line.is_empty()).map(Value::from).collect();
+        // An item that is missing between two commas is refused later.
+        if lines.is_empty() { vec![Value::from("")] } else { lines }
+    };
+    Ok(text.split(',').flat_map(lines).collect())
+}
+
+/// `[::1]:26379` is a server, and no JSON.
+fn begins_with_ipv6(text: &str) -> bool {
+    let bracketed = text.strip_prefix('[').and_then(|text| text.split_once(']'));
+    bracketed.is_some_and(|(address, _)| address.parse::<Ipv6Addr>().is_ok())
 }
 
 fn unquoted(text: &str) -> &str {

@@ -3,26 +3,23 @@
 use figment::value::Value;
 use strsim::damerau_levenshtein;
 
-use super::checks::plain;
-use super::markets::SECTION;
 use super::problem::Problem;
-use super::schema::{MARKET_SETTINGS, SETTINGS, Setting};
+use super::schema::{self, MARKETS};
 use super::secret::HIDDEN;
-use super::sources::{CONFIG_VARIABLE, GENERIC};
+use super::setting::{GENERIC, Setting};
+use super::settings::{MARKET, SECTIONS};
+use super::value::plain;
+use super::variables::{CONFIG_VARIABLE, OURS};
 
 /// Names that may belong to a secret, written wrongly: their values are not shown.
 const SUSPECT: [&str; 8] = ["pass", "pw", "secret", "token", "auth", "url", "cred", "key"];
 
-pub(crate) fn is_section(name: &str) -> bool {
-    sections().contains(&name)
-}
-
 pub(crate) fn unknown_section(name: &str, origin: &str) -> Problem {
-    let nearest = nearest([sections(), vec![SECTION]].concat(), name)
+    let nearest = nearest([sections(), vec![MARKETS]].concat(), name)
         .map(|section| format!("did you mean [{section}]? "))
         .unwrap_or_default();
     Problem::general(format!(
-        "[{name}] (from {origin}) is not a known section: {nearest}The sections are {}, and {SECTION} with a table \
+        "[{name}] (from {origin}) is not a known section: {nearest}The sections are {}, and {MARKETS} with a table \
          for each market",
         sections().join(", ")
     ))
@@ -32,7 +29,7 @@ pub(crate) fn unknown_section(name: &str, origin: &str) -> Problem {
 pub(crate) fn no_section(name: &str, value: &Value, origin: &str) -> Problem {
     let shown = hidden_or_plain(name, None, value);
     Problem::general(format!(
-        "{name}: {shown} (from {origin}) is not allowed: a table [{name}] with the keys {}",
+        "{name}: {shown} (from {origin}) is not allowed: must be a table [{name}] with the keys {}",
         keys_of(name).join(", ")
     ))
 }
@@ -43,7 +40,7 @@ pub(crate) fn unknown_key(path: &str, value: &Value, origin: &str) -> Problem {
     let section = path.split_once('.').map_or("", |(section, _)| section);
     let allowed = match near {
         Some(setting) => format!("did you mean {}?", setting.key),
-        None if is_section(section) => {
+        None if schema::section(section).is_some() => {
             format!("the keys of [{section}] are {}", keys_of(section).join(", "))
         }
         None => format!("the sections are {}", sections().join(", ")),
@@ -53,7 +50,7 @@ pub(crate) fn unknown_key(path: &str, value: &Value, origin: &str) -> Problem {
 
 /// A key in the table of a market.
 pub(crate) fn unknown_market_key(path: &str, key: &str, value: &Value, origin: &str) -> Problem {
-    let keys: Vec<&str> = MARKET_SETTINGS.iter().map(|setting| setting.key).collect();
+    let keys: Vec<&str> = MARKET.iter().map(|setting| setting.key).collect();
     let allowed = match nearest(keys.clone(), key) {
         Some(near) => format!("did you mean {near}?"),
         None => format!("the keys of a market's table are {}", keys.join(", ")),
@@ -64,19 +61,13 @@ pub(crate) fn unknown_market_key(path: &str, key: &str, value: &Value, origin: &
 
 /// The value is not shown: a variable set by mistake is as likely as not to be a secret one.
 pub(crate) fn unknown_variable(name: &str) -> Problem {
-    let generic =
-        |setting: &Setting| format!("{GENERIC}{}", setting.key.replace('.', "__").to_ascii_uppercase());
     let (what, near) = match name.strip_prefix(GENERIC) {
         Some(path) => {
             let path = path.to_ascii_lowercase().replace("__", ".");
-            let near = nearest_setting(&path).map(generic);
+            let near = nearest_setting(&path).map(Setting::generic_variable);
             (format!("{path} (from environment variable {name})"), near)
         }
-        None => {
-            let known = SETTINGS.iter().filter_map(|setting| setting.variable);
-            let near = nearest(known.chain([CONFIG_VARIABLE]).collect(), name);
-            (format!("environment variable {name}"), near.map(str::to_owned))
-        }
+        None => (format!("environment variable {name}"), nearest_variable(name)),
     };
     let allowed = match near {
         Some(near) => format!("did you mean {near}?"),
@@ -96,29 +87,48 @@ pub(crate) fn hidden_or_plain(path: &str, near: Option<&Setting>, value: &Value)
 }
 
 fn sections() -> Vec<&'static str> {
-    let mut sections: Vec<_> = SETTINGS.iter().map(|setting| setting.parts().0).collect();
-    sections.dedup();
-    sections
+    SECTIONS.iter().map(|section| section.name).collect()
 }
 
 fn keys_of(section: &str) -> Vec<&'static str> {
-    let parts = SETTINGS.iter().map(Setting::parts);
-    parts.filter(|(s, _)| *s == section).map(|(_, key)| key).collect()
+    let settings = schema::section(section).map_or(&[][..], |section| section.settings);
+    settings.iter().map(|setting| setting.parts().1).collect()
 }
 
-/// The setting that was probably meant: the same key in another place, else one written nearly alike.
+/// The setting that was probably meant: one that had this key before, the same key in another place, else one written nearly
+/// alike.
 fn nearest_setting(path: &str) -> Option<&'static Setting> {
-    let key = path.rsplit_once('.').map_or(path, |(_, key)| key);
-    let mut namesakes = SETTINGS.iter().filter(|setting| setting.parts().1 == key);
+    let (section, key) = path.rsplit_once('.').unwrap_or(("", path));
+    let mut renamed = schema::section(section).into_iter().flat_map(|section| section.settings);
+    if let Some(renamed) = renamed.find(|setting| setting.former == Some(key)) {
+        return Some(renamed);
+    }
+    let mut namesakes = schema::settings().filter(|setting| setting.parts().1 == key);
     if let (Some(only), None) = (namesakes.next(), namesakes.next()) {
         return Some(only);
     }
-    let key = nearest(SETTINGS.iter().map(|setting| setting.key).collect(), path)?;
-    SETTINGS.iter().find(|setting| setting.key == key)
+    schema::find(nearest(schema::settings().map(|setting| setting.key).collect(), path)?)
+}
+
+/// The variable that was probably meant. Doubled underscores count as single ones: they are what is forgotten most often.
+fn nearest_variable(name: &str) -> Option<String> {
+    let own = schema::settings().filter_map(|setting| setting.variable).chain([CONFIG_VARIABLE]);
+    let known: Vec<String> =
+        own.map(str::to_owned).chain(schema::settings().map(Setting::generic_variable)).collect();
+    let single = |name: &str| name.replace("__", "_");
+    let distance = |known: &&String| damerau_levenshtein(&single(known), &single(name));
+    let near = known.iter().min_by_key(distance).filter(|known| distance(known) <= allowed_distance(name));
+    let of_key =
+        || nearest_setting(&name.strip_prefix(OURS)?.to_ascii_lowercase()).map(Setting::generic_variable);
+    near.cloned().or_else(of_key)
 }
 
 fn nearest(candidates: Vec<&'static str>, name: &str) -> Option<&'static str> {
     let distance = |candidate: &&'static str| damerau_levenshtein(candidate, name);
-    let allowed = (name.len() / 4).clamp(2, 4);
-    candidates.into_iter().min_by_key(distance).filter(|found| distance(found) <= allowed)
+    candidates.into_iter().min_by_key(distance).filter(|found| distance(found) <= allowed_distance(name))
+}
+
+/// How far a name may be from the one that was meant.
+fn allowed_distance(name: &str) -> usize {
+    (name.len() / 4).clamp(2, 4)
 }

@@ -1,10 +1,11 @@
-//! What the configuration promises to whoever sets it.
+//! What the configuration promises to those who set it.
 
-mod chain;
+mod collector;
 mod layers;
 mod markets;
 mod refusals;
 mod secrets;
+mod service_links;
 mod tables;
 mod unknown;
 
@@ -15,7 +16,7 @@ use std::time::Duration;
 use super::*;
 
 const PROTOCOL: &str = "0x1111111111111111111111111111111111111111";
-const MARKET: &str = "0xAbCdEf2222222222222222222222222222222222";
+const MARKET: &str = "0x0C2E22fe7526fAeF28E7A58c84f8723dEFcE200c";
 const REQUIRED: [(&str, &str); 2] =
     [("PROTOCOL_STATE_CONTRACT", PROTOCOL), ("DATA_MARKET_ADDRESSES", MARKET)];
 
@@ -42,6 +43,11 @@ fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
 fn from_file(text: &str) -> Result<Loaded, ConfigErrors> {
     let (_dir, path) = file(text);
     load(Some(&path), &[])
+}
+
+/// All that is said of the settings to people.
+fn described(loaded: &Loaded) -> String {
+    loaded.describe_changes() + &loaded.describe_defaults()
 }
 
 /// The only problem there is.

@@ -1,5 +1,5 @@
-//! A small collector: writes what was submitted for an epoch at a block, some malformed keys among it, as the real one
-//! does. Touches the sets in Redis, and remembers what it wrote.
+//! A small collector: writes the submissions for an epoch at a block, with some malformed keys, as the real one does. Touches
+//! the sets in Redis, and remembers what it wrote.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use testkit::{
     collector::{LIVES, Submitted, set, submissions},
 };
 
-/// A market as the keys of the chain's side spell it, in lower case, and an epoch of it.
+/// A market in lower case, as the collector's keys spell it, and an epoch of it.
 pub(super) type Epoch = (String, u64);
 /// The keys of submissions by their projects.
 pub(super) type Projects = BTreeMap<String, BTreeSet<String>>;
@@ -29,12 +29,12 @@ pub(super) struct Collected {
 }
 
 impl Collector {
-    /// Writes over this connection.
+    /// A collector that writes over this connection.
     pub(super) fn new(connection: MultiplexedConnection) -> Self {
         Self { connection, dice: Dice::new(2), written: Vec::new() }
     }
 
-    /// Writes what was submitted for an epoch at the block of this hash; other submissions each time.
+    /// Writes submissions for an epoch at the block of this hash; different ones each time.
     ///
     /// # Errors
     /// When Redis does not confirm.
@@ -53,7 +53,7 @@ impl Collector {
         Ok(())
     }
 
-    /// All that it wrote.
+    /// Everything that it wrote.
     pub(super) fn written(&self) -> impl Iterator<Item = &Collected> {
         self.written.iter()
     }

@@ -1,7 +1,8 @@
-//! Judges what stands in Redis against what was really written: the datasets against the producers at every look, and in
-//! the end the batches for the finalizers against the collector. Touches nothing.
+//! Compares Redis with what was really written: the datasets with the producers at every look, and in the end the batches for
+//! the finalizers with the collector. Touches nothing.
 
 mod batches;
+mod findings;
 mod totals;
 
 use testkit::SharedTruth;
@@ -12,47 +13,28 @@ use super::{
 };
 use batches::Comparison;
 
-/// Findings that are kept.
-const MOST_FINDINGS: usize = 20;
-
-/// What is wrong, as sentences.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Findings(Vec<String>);
-
-impl Findings {
-    fn add(&mut self, finding: String) {
-        if self.0.len() < MOST_FINDINGS {
-            self.0.push(finding);
-        }
-    }
-
-    fn all(&self) -> &[String] {
-        &self.0
-    }
-}
-
 pub(super) struct Judge {
     totals: totals::Judge,
     batches: Comparison,
 }
 
 impl Judge {
-    /// Of these markets, each with its producers' truth.
+    /// A judge of these markets, each with the truth of its producers.
     pub(super) fn new(markets: Vec<String>, truths: Vec<SharedTruth>) -> Self {
         Self { totals: totals::Judge::new(markets, truths), batches: Comparison::default() }
     }
 
-    /// Judges the datasets that were read at the last look, and keeps what is read now for the next one.
+    /// Judges the datasets of the last look, and keeps those of this one for the next.
     pub(super) fn look(&mut self, datasets: &[Datasets]) {
         self.totals.look(datasets);
     }
 
-    /// Whether everything has come that must come of producers that have ended and of a chain that stands still.
+    /// Whether datasets and queue are complete, after the end of producers and chain.
     pub(super) fn is_settled(&self, datasets: &[Datasets], standing: &Standing, handed: &Handed) -> bool {
         self.totals.is_settled(datasets) && Comparison::of(standing, handed).findings.all().is_empty()
     }
 
-    /// The last word.
+    /// Judges the final state.
     pub(super) fn conclude(&mut self, datasets: &[Datasets], standing: &Standing, handed: &Handed) {
         self.totals.conclude(datasets);
         self.batches = Comparison::of(standing, handed);
@@ -62,20 +44,20 @@ impl Judge {
         self.totals.findings.all().iter().chain(self.batches.findings.all())
     }
 
-    pub(super) fn is_content(&self) -> bool {
+    pub(super) fn found_nothing(&self) -> bool {
         self.findings().next().is_none()
     }
 
     pub(super) fn verdict(&self) -> String {
-        if !self.is_content() {
+        if !self.found_nothing() {
             let findings: Vec<&str> = self.findings().map(String::as_str).collect();
             return format!("check failed:\n  {}", findings.join("\n  "));
         }
         let Comparison { compared, epochs, batches, submissions, left_out, head, .. } = &self.batches;
         format!(
-            "check passed: {} comparisons of totals with what the producers wrote, all equal; {compared} of the chain with what \
-             the collector wrote, all equal: {epochs} epochs, {batches} batches, {submissions} submissions, {left_out} malformed \
-             ones left out, checkpoint at the head, block {head}",
+            "check passed: {} comparisons of totals with the producers, all equal; {compared} of the chain with the collector, all \
+             equal: {epochs} epochs, {batches} batches, {submissions} submissions, {left_out} malformed ones left out, checkpoint \
+             at the head, block {head}",
             self.totals.compared,
         )
     }

@@ -1,4 +1,4 @@
-//! What others find in Redis: the datasets of each market, and what finalizers and relayers are handed. Only reads.
+//! What readers find in Redis: the datasets of each market, and the batches for finalizers and relayers. Only reads.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use testkit::Contracts;
 
 use super::collector::Epoch;
 
-/// One market's datasets as they stand in Redis.
+/// One market's datasets in Redis.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Datasets {
     pub(super) summary: Option<Value>,
@@ -19,7 +19,7 @@ pub(super) struct Datasets {
 }
 
 impl Datasets {
-    /// Reads everything that the tracker has written for the markets.
+    /// Reads the datasets of all markets.
     pub(super) async fn read(
         connection: &mut MultiplexedConnection,
         contracts: &Contracts,
@@ -42,7 +42,7 @@ impl Datasets {
     }
 }
 
-/// A batch as finalizers find it in their queue.
+/// A batch in the finalizers' queue.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Job {
@@ -57,7 +57,7 @@ pub(super) struct Job {
 }
 
 impl Job {
-    /// Whose batch it is.
+    /// Its epoch.
     pub(super) fn epoch(&self) -> Epoch {
         (self.market.to_lowercase(), self.epoch)
     }
@@ -67,7 +67,7 @@ impl Job {
     }
 }
 
-/// The finalizers' queue, where nobody takes anything off: what came since the last look, the oldest first.
+/// New batches of the finalizers' queue since the last look, the oldest first. No finalizer runs, so none is removed.
 pub(super) async fn jobs(connection: &mut MultiplexedConnection, known: usize) -> Result<Vec<Job>> {
     let upto = -1 - i64::try_from(known)?;
     let mut command = redis::cmd("LRANGE");
@@ -80,14 +80,14 @@ pub(super) async fn jobs(connection: &mut MultiplexedConnection, known: usize) -
     texts.iter().rev().map(job).collect()
 }
 
-/// What was found in the queue of each market, counted as it comes.
+/// The queued batches of each market, counted look by look.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tally {
     known: usize,
     markets: BTreeMap<String, Queued>,
 }
 
-/// Of one market.
+/// The queued batches of one market.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Queued {
     pub(super) epochs: BTreeSet<u64>,
@@ -96,7 +96,7 @@ pub(super) struct Queued {
 }
 
 impl Tally {
-    /// Counts what came since the last time.
+    /// Counts new batches.
     pub(super) async fn go_on(&mut self, connection: &mut MultiplexedConnection) -> Result<()> {
         for job in jobs(connection, self.known).await? {
             self.known += 1;
@@ -109,13 +109,13 @@ impl Tally {
         Ok(())
     }
 
-    /// What was found of a market.
+    /// The count of a market.
     pub(super) fn of(&self, market: &str) -> Queued {
         self.markets.get(&market.to_lowercase()).cloned().unwrap_or_default()
     }
 }
 
-/// What following the chain has come to, as others find it.
+/// The results of the collector, as other programs find them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Handed {
     /// Number and hash of the last accepted block.
@@ -142,7 +142,7 @@ impl Handed {
             let epoch = key.rsplit_once('.').and_then(|(rest, epoch)| {
                 Some((rest.strip_prefix("BatchCountKey.")?.to_owned(), epoch.parse().ok()?))
             });
-            // A name of another form is of no epoch that was ever released, and will be found.
+            // A name of another form belongs to no released epoch, and becomes a finding.
             all.counts.insert(epoch.unwrap_or_else(|| (key.clone(), 0)), count);
         }
         all.slots = numbers(connection, "SlotSubmissionsKey.*").await?;
@@ -150,7 +150,7 @@ impl Handed {
     }
 }
 
-/// The keys of this pattern, with the numbers that they hold.
+/// The keys of this pattern, with their numbers.
 async fn numbers(connection: &mut MultiplexedConnection, pattern: &str) -> Result<BTreeMap<String, u64>> {
     let keys: Vec<String> = redis::cmd("KEYS").arg(pattern).query_async(connection).await?;
     if keys.is_empty() {

@@ -1,5 +1,5 @@
-//! The servers of the demo: a Redis and an EVM node of its own, with the contracts on it, and the configuration of a
-//! service between them. What is started here ends when it is dropped, also when the process is killed.
+//! The servers of the demo: a Redis, an EVM node with the contracts, and the configuration of a service that uses both. Dropping
+//! them ends them, and so does killing the process.
 
 use std::time::Duration;
 
@@ -9,39 +9,39 @@ use testkit::{Anvil, Contracts, Emission, LiveHandle, LiveRate, ProducerConfig, 
 
 use crate::config::Config;
 
-/// How long an epoch's submissions are taken, in seconds, by the producers and on the chain.
+/// The submission window in seconds, of the producers and of the chain.
 pub(super) const WINDOW: u64 = 8;
-/// How many markets there are.
+/// The number of markets.
 const MARKETS: usize = 2;
-/// The day that begins with the chain.
+/// The day at the start of the chain.
 pub(super) const DAY: u64 = 1;
-/// How many projects a batch has at most: so few that most epochs have several batches.
+/// The most projects of a batch: so few that most epochs have several batches.
 pub(super) const BATCH_SIZE: usize = 5;
 
-/// What is different from the defaults: everything happens faster than in a day's work.
+/// Settings that differ from the defaults: everything happens faster than in production.
 const SETTINGS: [(&str, &str); 11] = [
     ("STATE_TRACKER__INTERVALS__SUMMARY", "1s"),
     ("STATE_TRACKER__INTERVALS__CURRENT_EPOCH", "2s"),
     ("STATE_TRACKER__SUPERVISION__BACKOFF_MAX", "1s"),
-    ("STATE_TRACKER__SUPERVISION__BACKOFF_RESET_AFTER", "10s"),
+    ("STATE_TRACKER__SUPERVISION__BACKOFF_RESET_DELAY", "10s"),
     ("STATE_TRACKER__SUPERVISION__MAX_RESTARTS", "20"),
     ("STATE_TRACKER__HTTP__HOST", "127.0.0.1"),
     ("STATE_TRACKER__HTTP__OPERATOR_ADDRESS", "127.0.0.1:0"),
     ("STATE_TRACKER_METRICS_PORT", "0"),
-    ("STATE_TRACKER__CHAIN__START_BLOCK", "1"),
-    ("STATE_TRACKER__CHAIN__POLL_INTERVAL", "200ms"),
+    ("STATE_TRACKER__COLLECTOR__START_BLOCK", "1"),
+    ("STATE_TRACKER__COLLECTOR__POLL_INTERVAL", "200ms"),
     ("BLOCK_TIME", "1"),
 ];
 
 pub(super) struct Servers {
     pub(super) redis: RedisServer,
     pub(super) anvil: Anvil,
-    /// In checksum form, as the configuration and the producers spell them.
+    /// In checksum form, the spelling of the configuration and the producers.
     pub(super) contracts: Contracts,
 }
 
 impl Servers {
-    /// Starts both, puts the contracts onto the chain and lets the first day begin there.
+    /// Starts both, deploys the contracts and starts the first day.
     ///
     /// # Errors
     /// A program that is missing or does not start.
@@ -63,7 +63,7 @@ impl Servers {
         Ok(Self { redis, anvil, contracts })
     }
 
-    /// Of a service that works with these servers.
+    /// The configuration of a service that uses these servers.
     pub(super) fn config(&self) -> Result<Config> {
         let own = [
             ("REDIS_HOST", self.redis.addr().ip().to_string()),
@@ -78,7 +78,7 @@ impl Servers {
         Ok(Config::load(None, environment)?.config)
     }
 
-    /// Starts producers for each market: an epoch every few seconds.
+    /// Starts producers for each market, with an epoch every few seconds.
     pub(super) fn produce(&self) -> Result<Vec<LiveHandle>> {
         let rate = LiveRate {
             epoch_every: Duration::from_secs(5),

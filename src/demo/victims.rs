@@ -1,11 +1,11 @@
-//! Who is crashed next, and where. Arms failure points of a running service.
+//! Which actor crashes next, and at which point. Arms failure points of a running service.
 
 use crate::service::Service;
 
-const FETCHER: &str = "chain/block-fetcher";
-const PREPARER: &str = "chain/batch-preparer";
+const FETCHER: &str = "collector/block-fetcher";
+const PREPARER: &str = "collector/batch-preparer";
 
-/// An actor, without its market where it has one, and a place within it.
+/// An actor without its market, and a failure point of it.
 const PLACES: [(&str, &str); 12] = [
     (FETCHER, "block_fetcher::after_write"),
     (PREPARER, "batch_preparer::before_write"),
@@ -21,7 +21,7 @@ const PLACES: [(&str, &str); 12] = [
     (PREPARER, "batch_preparer::before_read"),
 ];
 
-/// Goes through all places, and through the markets.
+/// Cycles through all points and markets.
 pub(super) struct Victims<'a> {
     markets: &'a [String],
     next: usize,
@@ -32,10 +32,10 @@ impl<'a> Victims<'a> {
         Self { markets, next: 0 }
     }
 
-    /// Sees to it that the next one crashes when it comes to its place; tells which.
+    /// Arms the next point; the text says which actor crashes and where.
     pub(super) fn crash_next(&mut self, service: &Service) -> String {
         let (actor, place) = PLACES[self.next % PLACES.len()];
-        // In another market each time, and in the next round the other way round.
+        // The market alternates, and each round starts with another one.
         let turn = self.next + self.next / PLACES.len();
         let market = &self.markets[turn % self.markets.len()];
         let path = match actor {
@@ -55,10 +55,10 @@ fn crash(service: &Service, path: &str, place: &str) -> String {
     format!("crashing {path} at {place}")
 }
 
-/// A build without failure points can't crash an actor at a chosen place: it is killed where it stands.
+/// A build without failure points can't crash an actor at a chosen point: it kills the actor wherever it is.
 #[cfg(not(feature = "failure-points"))]
 fn crash(service: &Service, path: &str, _place: &str) -> String {
-    // One that is just being restarted is left alone.
+    // An actor that is being restarted can't be killed, which is no error here.
     let _ = service.tree().kill(path);
     format!("killing {path}")
 }

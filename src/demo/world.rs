@@ -1,6 +1,5 @@
-//! The chain of the demo: a block a second, which releases the epochs that the producers have opened; now and then the
-//! node reorganises. Touches the node, and lets the collector write for each block. Remembers what it did, so that the
-//! outcome can be judged.
+//! The chain of the demo: a block a second, which releases the epochs that the producers have opened; sometimes the node
+//! reorganises. Touches the node, and makes the collector write for each block. Remembers what it did, to judge the result.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,49 +15,49 @@ use super::{
     servers::{Servers, WINDOW},
 };
 
-/// From one block to the next, in the chain's time too.
+/// Between two blocks, in the chain's time too.
 const BLOCK_TIME: Duration = Duration::from_secs(1);
-/// Collectors write for so many blocks of a window, the one that released the epoch first.
+/// The collector writes for so many blocks of a window, from the releasing block on.
 const SUBMITTED_WITHIN: u64 = 5;
-/// So many blocks a reorganisation replaces at most.
+/// The most blocks that a reorganisation replaces.
 const DEEPEST: u64 = 3;
-/// After so many blocks comes one.
+/// Blocks between two reorganisations.
 const REORGANISE_EVERY: u64 = 7;
 
-/// What is handed over stays, also where its blocks are dropped later. So that what was submitted at the blocks that stand
-/// is all there is to compare with, no reorganisation reaches a block of a closed window for which collectors have written.
+/// A hand-over stays, also if its blocks are dropped later. So that only the submissions of the final blocks count, no
+/// reorganisation reaches a block of a closed window for which the collector has written.
 const _: () = assert!(SUBMITTED_WITHIN + DEEPEST <= WINDOW);
 
 pub(super) struct World<'a> {
     servers: &'a Servers,
-    /// What the producers of each market have done.
+    /// The truth of the producers of each market.
     truths: Vec<SharedTruth>,
     collector: Collector,
     calm: bool,
     dice: Dice,
-    /// Of the newest block: its number, and its time in Unix seconds.
+    /// Number and time in Unix seconds of the newest block.
     height: u64,
     time: u64,
-    /// Blocks that came by themselves.
+    /// Blocks by the clock, without those of reorganisations.
     came: u64,
     reorganisations: u64,
-    /// The block that released each epoch of each market, as far as it still stands.
+    /// The block that released each epoch of each market, where it is still on the chain.
     released: BTreeMap<(usize, u64), u64>,
 }
 
-/// What must have come of the chain once all of it was followed.
+/// The expected results once the whole chain was followed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Standing {
     /// Number and hash of the newest block.
     pub(super) head: (u64, String),
-    /// For each released epoch, what was submitted at the blocks that stand: its window is over.
+    /// For each released epoch, the submissions at the blocks of the final chain: its window is closed.
     pub(super) epochs: BTreeMap<Epoch, Projects>,
-    /// Malformed keys among what was submitted there.
+    /// Malformed keys among these submissions.
     pub(super) malformed: u64,
 }
 
 impl<'a> World<'a> {
-    /// On the node of these servers. With `calm` it never reorganises.
+    /// The chain on the node of these servers. With `calm` it never reorganises.
     ///
     /// # Errors
     /// When the node does not answer.
@@ -85,15 +84,15 @@ impl<'a> World<'a> {
         })
     }
 
-    /// When the blocks are due: where one comes late, those behind it come as soon as they can, so that the chain's time
-    /// stays with ours.
+    /// When the blocks are due. After a late block the next ones come at once, so that the chain's time keeps up with the
+    /// clock.
     pub(super) fn ticks(&self) -> Interval {
         let due = SystemTime::UNIX_EPOCH + Duration::from_secs(self.time) + BLOCK_TIME;
         let ahead = due.duration_since(SystemTime::now()).unwrap_or_default();
         interval_at(Instant::now() + ahead, BLOCK_TIME)
     }
 
-    /// The next block, perhaps after a reorganisation: then it is told.
+    /// Mines the next block, sometimes after a reorganisation, which is returned as news.
     ///
     /// # Errors
     /// When node or Redis do not answer.
@@ -105,19 +104,19 @@ impl<'a> World<'a> {
         Ok(news)
     }
 
-    /// Lets the chain go on, faster than it does, until the window of every epoch is over that was opened.
+    /// Mines blocks without waiting, until the window of every opened epoch is closed.
     ///
     /// # Errors
     /// As [`Self::next_block`].
     pub(super) async fn finish(&mut self) -> Result<()> {
-        // The first of them releases what is not released yet.
+        // The first of them releases the last epochs.
         for _ in 0..=WINDOW {
             self.grow().await?;
         }
         Ok(())
     }
 
-    /// What stands now, as the node tells it.
+    /// The expected results, by the blocks that the node has now.
     ///
     /// # Errors
     /// When the node does not answer.
@@ -146,13 +145,13 @@ impl<'a> World<'a> {
         Ok(standing)
     }
 
-    /// A market as the keys of the chain's side spell it.
+    /// A market as the collector's keys spell it.
     fn market(&self, index: usize) -> String {
         self.servers.contracts.markets[index].to_lowercase()
     }
 
-    /// Drops some blocks and mines as many others, each at the same time as the one in whose place it comes. What the
-    /// dropped ones released is released again.
+    /// Drops some blocks and mines as many new ones with the same times. The new ones release the epochs of the dropped ones
+    /// again.
     async fn reorganise(&mut self) -> Result<String> {
         let (depth, head) = (1 + self.dice.roll(DEEPEST), self.height);
         let Servers { anvil, contracts, .. } = self.servers;
@@ -160,7 +159,7 @@ impl<'a> World<'a> {
         (self.height, self.time) = (self.height - depth, self.time - depth);
         self.released.retain(|_, block| *block <= self.height);
         self.reorganisations += 1;
-        // An event that nobody knows makes the first of them another block than the one before.
+        // An unknown event makes the first new block differ from the dropped one.
         let other = Emission::Unknown { epoch: self.reorganisations };
         anvil.emit(contracts, &contracts.markets[0], &other).await?;
         let from = self.height + 1;
@@ -173,7 +172,7 @@ impl<'a> World<'a> {
         })
     }
 
-    /// One block more, with what belongs to it.
+    /// Mines one block, with its releases and the submissions at it.
     async fn grow(&mut self) -> Result<()> {
         let Servers { anvil, contracts, .. } = self.servers;
         (self.height, self.time) = (self.height + 1, self.time + BLOCK_TIME.as_secs());

@@ -1,4 +1,4 @@
-//! Reads a market, computes its datasets as of several moments, and compares them with what stands.
+//! Reads a market, computes its datasets for several moments, and compares them with the stored ones.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,36 +9,36 @@ use actors::env::stale_after;
 use color_eyre::eyre::Result;
 use domain::tracker::{Due, HeardSince, HourStats, Totals, current_epoch};
 use serde_json::Value;
-use store_redis::{Session, Store, StoreError};
+use store_redis::{ErrorKind, Session, Store, StoreError};
 use store_tracker::{
     DATASETS, MarketKeys, MarketStore, Scope,
     datasets::{CURRENT_EPOCH, Made, made},
-    inspect,
+    inspect, operations,
 };
 
-use super::{Facts, Row, Three, compare};
+use super::{Facts, Row, Versions, compare};
 use crate::{
     config::{Compat, Config},
     service::{connect, intervals, market_keys},
 };
 
-/// Datasets by the names of their keys behind `P:M:`.
+/// Datasets by their keys without `P:M:`.
 type Datasets = BTreeMap<String, Value>;
 
 /// Reads a market and compares. Nothing is written.
 ///
 /// # Errors
-/// A server that does not answer, or a ledger that can't be read.
+/// A server that does not answer, or an unreadable ledger.
 pub async fn diff(config: &Config, market: &str) -> Result<Vec<Row>> {
     let store: Store = connect(config)?;
     let keys = market_keys(config, market);
-    let mut session = store.session("compare").await?;
+    let mut session = store.session(operations::READ_DATASETS).await?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     let (now, second) = (now.as_secs_f64(), now.as_secs());
     let hours = HourStats::hours(second).map(|(start, _)| start);
 
-    // What stands first: what comes meanwhile came since.
-    let mut stands: Datasets = inspect::stands(&mut session, &keys, &hours).await?.into_iter().collect();
+    // The stored datasets first: everything that is written meanwhile counts as written since.
+    let mut stored: Datasets = inspect::stands(&mut session, &keys, &hours).await?.into_iter().collect();
     let gaps;
     let mut computed = {
         let mut market = Market { config, keys: &keys, session: &mut session };
@@ -48,10 +48,10 @@ pub async fn diff(config: &Config, market: &str) -> Result<Vec<Row>> {
     };
     let mut original = original(&mut session, config, &keys, now, gaps).await?;
     let written: BTreeSet<u64> =
-        stands.values().filter_map(super::written).filter(|written| *written <= second).collect();
+        stored.values().filter_map(super::written).filter(|written| *written <= second).collect();
     let mut then: BTreeMap<u64, [Datasets; 2]> = BTreeMap::new();
     for second in &written {
-        // Its datasets say the second in which they were written, and no more.
+        // Datasets have the second of their writing, and no fraction of it.
         let mut market = Market { config, keys: &keys, session: &mut session };
         let begin = market.computed(*second as f64).await?.0;
         let end = market.computed((*second as f64 + 0.999).min(now)).await?.0;
@@ -62,34 +62,50 @@ pub async fn diff(config: &Config, market: &str) -> Result<Vec<Row>> {
     let entries =
         inspect::raw_entries(&mut session, &keys, second.saturating_sub(domain::tracker::DAY)).await?;
 
+    drop(session);
+    let trackers = trackers(&store, &keys).await?;
     let names: Vec<String> = computed.keys().cloned().collect();
-    let all: Vec<Three> = names
+    let all: Vec<Versions> = names
         .into_iter()
         .map(|dataset| {
-            let stands = stands.remove(&dataset).unwrap_or_default();
-            let then = super::written(&stands).and_then(|written| then.get(&written));
+            let stored = stored.remove(&dataset).unwrap_or_default();
+            let then = super::written(&stored).and_then(|written| then.get(&written));
             let then =
                 then.map(|both| both.each_ref().map(|all| all.get(&dataset).cloned().unwrap_or_default()));
-            Three {
+            let interval = interval(config, &dataset);
+            Versions {
                 computed: computed.remove(&dataset).unwrap_or_default(),
                 original: original.remove(&dataset).unwrap_or_default(),
                 then: then.unwrap_or_default(),
-                limit: limit(config, &dataset),
-                stands,
+                limit: stale_after(interval).as_secs_f64().ceil() as u64,
+                interval,
+                stored,
                 dataset,
             }
         })
         .collect();
     let compat = config.market(market).compat == Compat::Go;
     let since = moments.into_iter().zip(since).collect();
-    Ok(compare(&all, &Facts { now: second, compat, entries, since }))
+    Ok(compare(&all, &Facts { now: second, compat, trackers, entries, since }))
 }
 
-/// How old a dataset may be, in seconds.
-fn limit(config: &Config, dataset: &str) -> u64 {
+/// How many trackers are subscribed to the market's channel; `None` where Redis does not tell.
+async fn trackers(store: &Store, keys: &MarketKeys) -> Result<Option<u64>, StoreError> {
+    let (mut sum, keys) = (0, std::slice::from_ref(keys));
+    for mut inspector in store.inspectors().await? {
+        match inspect::subscribers(&mut inspector, keys).await {
+            Ok(counts) => sum += counts.iter().sum::<u64>(),
+            Err(error) if error.kind == ErrorKind::Denied => return Ok(None),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Some(sum))
+}
+
+/// How often a dataset is written.
+fn interval(config: &Config, dataset: &str) -> Duration {
     let row = DATASETS.iter().find(|row| row.family.fits(dataset));
-    let interval = row.map_or(Duration::ZERO, |row| row.interval(&intervals(config)));
-    stale_after(interval).as_secs_f64().ceil() as u64
+    row.map_or(Duration::ZERO, |row| row.interval(&intervals(config)))
 }
 
 /// What was made, by the names of the keys, and the current epoch.
@@ -98,7 +114,7 @@ fn by_name(all: &[Made], current: Value) -> Datasets {
     made.chain([(CURRENT_EPOCH.name().to_owned(), current)]).collect()
 }
 
-/// A market that is read as a tracker would.
+/// A market, read as a tracker reads it.
 struct Market<'a> {
     config: &'a Config,
     keys: &'a MarketKeys,
@@ -106,16 +122,16 @@ struct Market<'a> {
 }
 
 impl Market<'_> {
-    /// Its datasets as of a moment, from all that is known now, and how many gaps are open.
+    /// Its datasets for a moment, computed from the present keys, and the number of open gaps.
     async fn computed(&mut self, at: f64) -> Result<(Datasets, u64), StoreError> {
         let validator = &self.config.tracker.sequencer_id;
         let ledger = &self.config.ledger;
-        // Another one each time: it remembers what it has seen at which moment.
+        // A new one for each moment: it remembers the spellings and ids that it has seen.
         let reader = MarketStore::new(self.keys.clone(), validator);
         let pass = reader.read(self.session, at, Scope::everything()).await?;
         let (candidates, _) = reader.latest(self.session, at).await?;
 
-        let totals = Totals::of(&pass.seen, validator, ledger.seal_after.as_secs_f64());
+        let totals = Totals::of(&pass.seen, validator, ledger.seal_delay.as_secs_f64());
         let window = ledger.measurement_window.as_secs_f64();
         let datasets = domain::tracker::Datasets::of(&pass.seen, &totals, window, Due::ALL);
         let current = current_epoch(&candidates, at).map_or(Value::Null, |current| current.to_json(at));
@@ -124,7 +140,7 @@ impl Market<'_> {
     }
 }
 
-/// What the original would have computed, had it just started.
+/// The datasets of an original that has just started.
 async fn original(
     session: &mut Session,
     config: &Config,

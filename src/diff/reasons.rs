@@ -1,73 +1,124 @@
-//! Why a field differs: what stands from what is computed, and the original from both.
+//! The reasons of differences: of the stored value from the computed one, and of the original's value from the computed one.
 //!
-//! Time is a reason only where it is one: what stands must be what was right when it was written, or something must have
-//! come since.
+//! Time is a reason only where it changes the number: the stored value must have been right when it was written, or an input
+//! must have come since.
 
 use serde_json::Value;
 use store_tracker::datasets::{CURRENT_EPOCH, GAPS, STATS, SUMMARY};
 
-use super::{Facts, Three, is_same};
+use super::{Facts, Versions, is_same};
 
-/// Why what stands differs from what is computed, and whether that explains it.
-pub(super) fn of_redis(three: &Three, field: &str, facts: &Facts) -> (String, bool) {
+/// Fields whose inputs have no times, so that their value of a moment can't be computed later: sets of validators and which
+/// epochs were unfinished, states of epochs, the queue, counters of priorities.
+const WITHOUT_TIMES: [&str; 9] = [
+    "active_validators",
+    "epoch_gaps_count",
+    "epoch_gaps_rate",
+    "submissions_queue",
+    "vpa_priority_assignments_total",
+    "vpa_no_priority_count",
+    "vpa_submissions_success",
+    "vpa_submissions_failed",
+    "vpa_submission_success_rate",
+];
+
+/// Why the stored value differs from the computed one, and whether that explains it. `summary` is the market's summary, if a
+/// running tracker writes it.
+pub(super) fn of_redis(
+    versions: &Versions,
+    field: &str,
+    facts: &Facts,
+    summary: Option<&Versions>,
+) -> (String, bool) {
     let of = |value: &Value| value.get(field).cloned().unwrap_or(Value::Null);
-    let (ours, there, theirs) = (of(&three.computed), of(&three.stands), of(&three.original));
-    if three.dataset == GAPS.name() {
+    let (ours, there, theirs) = (of(&versions.computed), of(&versions.stored), of(&versions.original));
+    if versions.dataset == GAPS.name() {
         let why = match ours.is_null() {
-            true => "a gap that is closed by now; it is kept for an hour, or until the next pass",
-            false => "a gap that the last pass did not see yet",
+            true => "this gap is closed; it stays for an hour, or until the next pass",
+            false => "this gap is new since the last pass",
         };
         return (why.to_owned(), true);
     }
-    if three.stands.is_null() {
-        let why = "nothing stands there: no tracker runs for this market, or its outputs go elsewhere (output.prefix)";
-        return (why.to_owned(), false);
+    if versions.stored.is_null() {
+        return missing(versions, facts, summary);
     }
-    let Some(written) = three.written() else {
-        return ("it does not say when it was written: another program wrote it".to_owned(), false);
+    let Some(written) = versions.written() else {
+        return ("the dataset has no time of writing: another program wrote it".to_owned(), false);
     };
     let age = facts.now.saturating_sub(written);
-    if age > three.limit {
-        let limit = three.limit;
-        let why = format!("written {age} s ago and not since, {limit} s are allowed: does a tracker run?");
-        return (why, false);
+    if age > versions.limit {
+        let (limit, why) = (versions.limit, no_writer(facts, summary));
+        return (format!("written {age} s ago, and {limit} s are allowed: {why}"), false);
     }
-    let then = three.then.each_ref().map(of);
+    let then = versions.then.each_ref().map(of);
     if lies_between(&there, &then) {
-        return (format!("written {age} s ago, when that was right"), true);
+        return (format!("written {age} s ago, and right at that time"), true);
     }
     if facts.compat {
-        return ("compat = \"go\": the original's numbers are written".to_owned(), true);
+        return ("compat = \"go\": the tracker writes the original's numbers".to_owned(), true);
     }
-    if !theirs.is_null() && is_same(&there, &theirs) {
+    // A summary with the tracker's own field is the tracker's, even where both compute the same number.
+    let is_copy = [SUMMARY.name(), STATS.name()].contains(&versions.dataset.as_str());
+    let is_of_tracker = is_copy && summary.is_some();
+    if !is_of_tracker && !theirs.is_null() && is_same(&there, &theirs) {
         let why =
             "the original's number: the original, or a tracker with compat = \"go\", writes this key too";
         return (why.to_owned(), false);
     }
     if there.is_null() {
-        let why = "could not be computed when it was written: see the errors of the tracker";
-        return (why.to_owned(), false);
+        return ("the tracker could not compute it: see the tracker's log".to_owned(), false);
     }
     if is_total(field) && [&ours, &then[0], &then[1]].iter().all(|known| there.as_f64() > known.as_f64()) {
-        let why = "more than the ledger and the keys prove: another ledger, or another program, wrote it";
+        let why =
+            "more than ledger and keys prove: another program, or a tracker with another ledger, wrote it";
         return (why.to_owned(), false);
+    }
+    if WITHOUT_TIMES.contains(&field) {
+        let why = format!(
+            "written {age} s ago; its inputs have no times, so its value of that moment is unknown: the next pass writes it again"
+        );
+        return (why, true);
     }
     let since = facts.entries_since(written);
     if since > 0 {
-        return (format!("written {age} s ago; the timelines have had {since} entries since"), true);
+        return (format!("written {age} s ago; the timelines have {since} new entries since"), true);
     }
     let why = format!(
-        "written {age} s ago, when it was not right, and the timelines have had no entry since: compare again after the next pass; if it stays, another program wrote it"
+        "written {age} s ago and wrong at that time, and the timelines have no new entry since: compare again after the next \
+         pass; if it stays, another program writes it"
     );
     (why, false)
+}
+
+/// Why a dataset is not stored.
+fn missing(versions: &Versions, facts: &Facts, summary: Option<&Versions>) -> (String, bool) {
+    match summary {
+        // After a start, or when Redis has lost its data, datasets come back with their intervals.
+        Some(summary) if versions.interval > summary.interval => {
+            let interval = humantime::format_duration(versions.interval);
+            (format!("not written yet: the tracker writes it every {interval}"), true)
+        }
+        _ => (format!("not stored: {}", no_writer(facts, summary)), false),
+    }
+}
+
+/// Why nothing writes a dataset.
+fn no_writer(facts: &Facts, summary: Option<&Versions>) -> &'static str {
+    match (summary, facts.trackers) {
+        (Some(_), _) => "the tracker writes the summary and not this dataset: see its log",
+        (None, Some(0)) => "no tracker runs for this market",
+        (None, Some(_)) => {
+            "a tracker is subscribed and does not write here: see its /readyz?verbose, and compare output.prefix"
+        }
+        (None, None) => "no tracker writes here: none runs, or its output.prefix differs",
+    }
 }
 
 fn is_total(field: &str) -> bool {
     field.ends_with("_total") || ["epochs", "batches", "submissions"].contains(&field)
 }
 
-/// Whether it is what was computed for the begin or the end of the second in which it was written, or something
-/// between the two.
+/// Whether it is one of the values for the start and the end of the second of writing, or lies between them.
 fn lies_between(there: &Value, then: &[Value; 2]) -> bool {
     if then.iter().any(|then| is_same(there, then)) {
         return true;
@@ -78,26 +129,27 @@ fn lies_between(there: &Value, then: &[Value; 2]) -> bool {
     }
 }
 
-/// Why the original's number is another one: the fault of it that shows here.
+/// Why the original's number is different: the habit of the original that shows here.
 pub(super) fn of_original(dataset: &str, field: &str, facts: &Facts) -> String {
     let [[epochs, opened], [batches, ours]] = facts.entries;
     let epoch_entries = format!(
-        "counts openings and closings alike, both ends of a stretch included: {epochs} entries in 24 h, {opened} of them openings"
+        "counts openings and closings alike, and both ends of a period: {epochs} entries in 24 h, {opened} of them openings"
     );
     let batch_entries = format!(
-        "counts entries of others as batches, both ends of a stretch included: {batches} entries in 24 h, {ours} of them batches of ours"
+        "counts entries of other validators as batches, and both ends of a period: {batches} entries in 24 h, {ours} of them \
+         local or aggregated batches"
     );
     let text = match (dataset == CURRENT_EPOCH.name(), field) {
         (
             _,
             "measurement_duration" | "updated_at" | "timestamp" | "hour_end" | "period_start" | "period_end",
-        ) => "measures from its own start",
+        ) => "measures since its own start",
         (
             _,
             "submissions_total" | "epochs_total" | "batches_total" | "submission_rate" | "epoch_rate"
             | "batch_rate",
         ) if dataset == SUMMARY.name() || dataset == STATS.name() => {
-            "counts events heard since its start, of all markets: right after a start there are none"
+            "counts the events of all markets since its start, and here it has just started"
         }
         (
             _,
@@ -107,24 +159,98 @@ pub(super) fn of_original(dataset: &str, field: &str, facts: &Facts) -> String {
         }
         (_, "batches_1m" | "batches_5m" | "batches_total" | "batches") => return batch_entries,
         (_, "submissions_1m" | "submissions_5m") => {
-            "counts entries of the submissions timeline, of which one submission has several"
+            "counts entries of the submissions timeline, and one submission has several"
         }
-        (_, "processed_submissions") => "adds up all of epochs:active, finished ones included",
+        (_, "processed_submissions") => "adds up all epochs of epochs:active, also finished ones",
         (_, "submissions" | "submissions_total") => {
-            "takes the submissions of all active epochs for those of this stretch"
+            "counts the submissions of all active epochs for this period"
         }
-        (_, "active_validators" | "unique_validators") => "takes the validators of all active epochs",
+        (_, "active_validators" | "unique_validators") => "counts the validators of all active epochs",
         (_, "participation_rate" | "level2_inclusions_24h" | "inclusion_rate") => {
             "divides by local, validator and discovery entries too"
         }
-        (true, "epoch_id") => "takes the first of epochs:active, or sees the five newest entries alone",
+        (true, "epoch_id") => "takes the first member of epochs:active, or sees only the five newest entries",
         (true, "time_remaining_seconds") => "reads `timestamp` where producers write `start`",
-        (true, _) => {
-            "is about the epoch that it takes for the current one, or reads its odd values as they are"
-        }
+        (true, _) => "describes another epoch, or keeps odd values as they are",
         (_, "epoch_gaps_rate") => return format!("divides by its own count of epochs; it {epoch_entries}"),
-        (_, "unaccounted_epochs") => "does not know of such epochs",
-        _ => "reads the checksum form alone, and takes for 0 what it can't read",
+        (_, "unaccounted_epochs") => "has no such number",
+        _ => "reads the checksum form alone, and counts unreadable values as 0",
     };
     text.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, time::Duration};
+
+    use serde_json::json;
+
+    use super::*;
+
+    const NOW: u64 = 1_795_341_600;
+
+    fn facts(trackers: Option<u64>) -> Facts {
+        Facts { now: NOW, compat: false, trackers, entries: [[0; 2]; 2], since: BTreeMap::new() }
+    }
+
+    fn dataset(name: &str, seconds: u64, stored: Value) -> Versions {
+        let computed = json!({ "active_validators": 1, "epochs_total": 7, "updated_at": NOW });
+        let then = [computed.clone(), computed.clone()];
+        let interval = Duration::from_secs(seconds);
+        Versions {
+            dataset: name.to_owned(),
+            computed,
+            stored,
+            then,
+            interval,
+            limit: 3 * seconds + 5,
+            ..Default::default()
+        }
+    }
+
+    fn summary() -> Versions {
+        dataset(
+            "dashboard:summary",
+            30,
+            json!({ "active_validators": 2, "epochs_total": 7, "updated_at": NOW - 10 }),
+        )
+    }
+
+    #[test]
+    fn a_missing_dataset_of_a_running_tracker_is_not_written_yet() {
+        let summary = summary();
+        let why = |seconds, trackers, summary| {
+            of_redis(&dataset("stats:daily", seconds, Value::Null), "epochs_total", &facts(trackers), summary)
+        };
+        let (text, explained) = why(3_600, None, Some(&summary));
+        assert!(explained && text == "not written yet: the tracker writes it every 1h", "{text}");
+        let (text, explained) = why(30, None, Some(&summary));
+        assert!(!explained && text.contains("the tracker writes the summary and not this dataset"), "{text}");
+    }
+
+    #[test]
+    fn no_tracker_runs_is_said_only_when_none_is_subscribed() {
+        for (trackers, expected) in [(Some(0), true), (Some(1), false), (None, false)] {
+            let missing = dataset("dashboard:summary", 30, Value::Null);
+            let old = dataset("dashboard:summary", 30, json!({ "epochs_total": 1, "updated_at": NOW - 900 }));
+            for versions in [missing, old] {
+                let (text, explained) = of_redis(&versions, "epochs_total", &facts(trackers), None);
+                assert!(!explained && text.contains("no tracker runs") == expected, "{trackers:?}: {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_number_whose_inputs_have_no_times_is_explained_and_a_total_is_not() {
+        let wrong = dataset(
+            "dashboard:summary",
+            30,
+            json!({ "active_validators": 2, "epochs_total": 6, "updated_at": NOW - 10 }),
+        );
+        let why = |field| of_redis(&wrong, field, &facts(Some(1)), None);
+        let (text, explained) = why("active_validators");
+        assert!(explained && text.contains("its inputs have no times"), "{text}");
+        let (text, explained) = why("epochs_total");
+        assert!(!explained && text.contains("wrong at that time"), "{text}");
+    }
 }

@@ -1,5 +1,4 @@
-//! A census of keys: which families they belong to, whether they are of the right type and live as long as they
-//! should, whether they stand under a market's name in another spelling, and what each family takes in memory.
+//! A census of keys: their families, types and TTLs, other spellings of a market's name, and the memory of each family.
 //! Pure, and of bounded size whatever keys there are.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -8,38 +7,42 @@ use serde::Serialize;
 use store_redis::{Family, KeyFacts, KeyType, Ttl, Writer};
 use store_tracker::MarketKeys;
 
-use super::finding::Finding;
+use super::{
+    faults::{Fault, Faults},
+    finding::Finding,
+    neighbours::Neighbours,
+};
 use crate::key_families;
 
-/// How many families are told apart; further ones are counted together.
+/// How many families are distinguished; further ones are counted together.
 const MOST_FAMILIES: usize = 500;
-/// The size of that many keys of a family is asked for, and then of every `EVERY`th.
+/// The size of so many keys of a family is measured, and then that of every `EVERY`th.
 const SIZED: u64 = 50;
 const EVERY: u64 = 20;
-/// Keys of other programs beyond this many families.
+/// The row of further families.
 const OTHERS: &str = "(others)";
 
-/// What is to be asked about a key.
+/// What the server is asked about a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Question {
     /// Nothing: its name says enough.
     Nothing,
-    /// Type and life.
+    /// Type and TTL.
     Kind,
-    /// Type, life and size.
+    /// Type, TTL and size.
     Size,
 }
 
-/// What a family takes in memory.
+/// The memory of a family of keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Memory {
     /// The family; `P:M` stands for any market, `*` for ids.
     pub family: String,
-    /// How many keys were met.
+    /// The number of keys.
     pub keys: u64,
-    /// What they take, in bytes, reckoned from those that were measured.
+    /// Their size in bytes, estimated from the measured keys.
     pub bytes: u64,
-    /// How many were measured.
+    /// How many keys were measured.
     pub measured: u64,
 }
 
@@ -50,57 +53,42 @@ struct Size {
     bytes: u64,
 }
 
-/// What a key can be found to be.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Fault {
-    WrongType,
-    NoTtl,
-    Ttl,
-    Spelling,
-    Brackets,
-}
-
-/// Keys of one family and market with the same fault.
-struct Group {
-    keys: u64,
-    example: String,
-    kind: KeyType,
-    /// The family of the example.
-    family: &'static Family,
-}
-
 /// Where a key belongs.
 struct Place {
-    /// The market; none where it is a key of the chain's side.
+    /// The market; none for a key of the collector.
     market: Option<usize>,
     family: &'static Family,
-    /// Under a name that is not looked for.
+    /// The fault of its name, which the tracker does not read.
     astray: Option<Fault>,
 }
 
 /// The census.
 pub(super) struct Census {
-    /// What stands before a family's name, and whose it is.
+    markets: Vec<MarketKeys>,
+    protocol: String,
+    /// The market of each name before a family's name.
     spaces: HashMap<String, usize>,
-    /// How many segments those have.
+    /// How many segments those names have.
     depths: BTreeSet<usize>,
-    /// The same for `P:M` without regard to upper and lower case.
+    /// The market of each `P:M` in lower case.
     folded: HashMap<String, usize>,
     /// The names of the markets, in lower case.
     names: Vec<String>,
-    /// What stands before the keys of the chain's side.
+    /// The prefix of the collector's keys, with its colon.
     prefix: String,
-    looked_for: Vec<String>,
+    /// The producers' keys of each market.
+    produced: Vec<u64>,
+    neighbours: Neighbours,
     sizes: BTreeMap<String, Size>,
-    faults: BTreeMap<(Option<usize>, Fault, &'static str), Group>,
+    faults: Faults,
     keys: u64,
     unseen: u64,
 }
 
 impl Census {
-    /// A census for these markets, where what the tracker writes has a prefix (empty for none).
+    /// A census for these markets of a protocol. What the tracker writes has a prefix, empty for none.
     #[must_use]
-    pub(super) fn new(markets: &[MarketKeys], prefix: &str) -> Self {
+    pub(super) fn new(markets: &[MarketKeys], protocol: &str, prefix: &str) -> Self {
         let mut spaces = HashMap::new();
         let mut folded = HashMap::new();
         for (market, keys) in markets.iter().enumerate() {
@@ -113,23 +101,44 @@ impl Census {
         }
         let depths = spaces.keys().map(|space| space.split(':').count()).collect();
         let names = markets.iter().map(|keys| keys.market().configured().to_lowercase()).collect();
-        let looked_for = markets.iter().map(|keys| keys.spaces().join(", ")).collect();
-        let (sizes, faults) = Default::default();
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}:") };
-        Self { spaces, depths, folded, names, prefix, looked_for, sizes, faults, keys: 0, unseen: 0 }
+        Self {
+            markets: markets.to_vec(),
+            protocol: protocol.to_owned(),
+            spaces,
+            depths,
+            folded,
+            names,
+            prefix,
+            produced: vec![0; markets.len()],
+            neighbours: Neighbours::default(),
+            sizes: BTreeMap::new(),
+            faults: Faults::default(),
+            keys: 0,
+            unseen: 0,
+        }
     }
 
-    /// How many keys were met.
+    /// The number of keys so far.
     #[must_use]
     pub(super) fn keys(&self) -> u64 {
         self.keys
     }
 
-    /// Meets a key; what is to be asked about it.
+    /// Counts a key; what the server is to be asked about it.
     pub(super) fn meet(&mut self, key: &[u8]) -> Question {
         self.keys += 1;
         let name = std::str::from_utf8(key).unwrap_or_default();
         let place = self.place(name);
+        match &place {
+            None => self.neighbour(name),
+            Some(Place { market: Some(market), family, astray: None })
+                if family.writer == Writer::Producers =>
+            {
+                self.produced[*market] += 1;
+            }
+            Some(_) => {}
+        }
         let family = family_name(name, place.as_ref());
         let is_new = !self.sizes.contains_key(&family);
         let family = if is_new && self.sizes.len() >= MOST_FAMILIES { OTHERS.to_owned() } else { family };
@@ -141,19 +150,19 @@ impl Census {
         if place.is_some() { Question::Kind } else { Question::Nothing }
     }
 
-    /// How many keys nothing is known of but their names.
+    /// How many keys the user may not read.
     #[must_use]
     pub(super) fn unseen(&self) -> u64 {
         self.unseen
     }
 
-    /// Takes note of what a key is that was met before; `None`: that may not be asked.
+    /// Records the answer about a key that was counted before; `None`: the user may not ask.
     pub(super) fn note(&mut self, key: &[u8], facts: Option<KeyFacts>) {
         let Some(facts) = facts else {
             self.unseen += 1;
             return;
         };
-        // It expired meanwhile.
+        // The key expired meanwhile.
         if facts.kind == KeyType::None {
             return;
         }
@@ -168,18 +177,16 @@ impl Census {
             }
         }
         let Some(Place { market, family, astray }) = place else { return };
-        let life = match facts.expires_in {
+        let ttl = match facts.expires_in {
             None if family.ttl.is_required() => Some(Fault::NoTtl),
             Some(_) if family.ttl == Ttl::Forbidden => Some(Fault::Ttl),
             _ => None,
         };
         let kind = (facts.kind != family.kind).then_some(Fault::WrongType);
-        // Who finds the right name finds the right type and life too.
-        let faults = if astray.is_some() { [astray, None] } else { [kind, life] };
+        // The fault of the name explains those of type and TTL.
+        let faults = if astray.is_some() { [astray, None] } else { [kind, ttl] };
         for fault in faults.into_iter().flatten() {
-            let group = || Group { keys: 0, example: name.to_owned(), kind: facts.kind, family };
-            let name = if astray.is_some() { "" } else { family.name };
-            self.faults.entry((market, fault, name)).or_insert_with(group).keys += 1;
+            self.faults.add(market, fault, family, name, facts.kind);
         }
     }
 
@@ -195,7 +202,7 @@ impl Census {
         if let Some(family) = key_families::of_collector(key, &self.prefix) {
             return Some(Place { market: None, family, astray: None });
         }
-        // Not a name that is looked for, but perhaps one that means a market of ours.
+        // The tracker does not read this name, but it may mean a configured market.
         for &end in ends.get(1).into_iter().chain(ends.get(2)) {
             let (space, rest) = (&key[..end], &key[end + 1..]);
             let family = key_families::of_market(rest).filter(|family| family.writer != Writer::State);
@@ -213,92 +220,43 @@ impl Census {
         None
     }
 
-    /// What each family takes, the largest first.
+    /// Counts a producers' key of a market that is not configured.
+    fn neighbour(&mut self, name: &str) {
+        let Some((end, _)) = name.match_indices(':').nth(1) else { return };
+        if key_families::of_market(&name[end + 1..]).is_some_and(|family| family.writer == Writer::Producers)
+        {
+            self.neighbours.add(&name[..end]);
+        }
+    }
+
+    /// The memory of each family, the largest first.
     #[must_use]
     pub(super) fn memory(&self) -> Vec<Memory> {
-        let reckoned = |(family, size): (&String, &Size)| Memory {
+        let estimated = |(family, size): (&String, &Size)| Memory {
             family: family.clone(),
             keys: size.keys,
             bytes: (size.bytes as f64 * size.keys as f64 / size.measured.max(1) as f64) as u64,
             measured: size.measured,
         };
-        let mut all: Vec<Memory> = self.sizes.iter().map(reckoned).collect();
+        let mut all: Vec<Memory> = self.sizes.iter().map(estimated).collect();
         all.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.family.cmp(&b.family)));
         all
     }
 
-    /// What is the matter with the keys. `is_empty` tells of a market whether the tracker finds no epoch in it.
+    /// The faults of the keys. `is_empty` says of a market whether the tracker finds no epoch in it.
     #[must_use]
     pub(super) fn findings(&self, is_empty: impl Fn(usize) -> bool) -> Vec<Finding> {
-        let finding = |(&(market, fault, _), group): (&(Option<usize>, Fault, &str), &Group)| {
-            self.finding(market, fault, group, &is_empty)
-        };
-        self.faults.iter().map(finding).collect()
-    }
-
-    fn finding(
-        &self,
-        market: Option<usize>,
-        fault: Fault,
-        group: &Group,
-        is_empty: impl Fn(usize) -> bool,
-    ) -> Finding {
-        let (key, kind) = (group.example.clone(), group.kind.as_str());
-        let more = match group.keys {
-            1 => String::new(),
-            keys => format!(" (one of {keys} keys)"),
-        };
-        let is_ours = group.family.writer != Writer::Producers;
-        match fault {
-            Fault::WrongType => {
-                let right = group.family.kind.as_str();
-                let problem = format!("it is a {kind}, and should be a {right}{more}");
-                let remedy = "find out which program wrote it; then delete or rename it, it is made anew";
-                Finding::error("wrong_type", key, problem, remedy)
-            }
-            Fault::NoTtl => {
-                let problem = format!("it has no TTL, and would stay for ever{more}");
-                let remedy = if is_ours {
-                    "the tracker gives it one when it writes it next; without a tracker, delete it"
-                } else {
-                    "EXPIRE it, and look for a producer that forgets to (or for a restore that dropped TTLs)"
-                };
-                Finding::warning("no_ttl", key, problem, remedy)
-            }
-            Fault::Ttl => {
-                let problem =
-                    format!("it has a TTL, and what the tracker knows is lost when it expires{more}");
-                Finding::error(
-                    "ledger_ttl",
-                    key,
-                    problem,
-                    "PERSIST it, and find out which program gave it one",
-                )
-            }
-            Fault::Spelling => {
-                let problem =
-                    format!("it is a key of a market of ours under a spelling that nobody looks for{more}");
-                let looked_for = market.map_or("", |market| self.looked_for[market].as_str());
-                let remedy = format!(
-                    "set tracker.protocol and tracker.markets to that spelling (in addition, {looked_for} are read)"
-                );
-                // Then that is where its epochs are.
-                let make = if market.is_some_and(is_empty) { Finding::error } else { Finding::warning };
-                make("spelling", key, problem, remedy)
-            }
-            Fault::Brackets => {
-                let problem = format!(
-                    "its market has brackets in its name{more}: a program took a JSON array for one address"
-                );
-                let remedy =
-                    "give that program DATA_MARKET_ADDRESSES as a comma list (the Monitor API needs it so)";
-                Finding::warning("brackets", key, problem, remedy)
+        let mut all = self.faults.findings(&self.markets, &is_empty);
+        for (at, keys) in self.markets.iter().enumerate() {
+            if self.produced[at] == 0 && is_empty(at) && !self.faults.is_misspelt(at) {
+                all.extend(self.neighbours.judge(keys, &self.protocol));
             }
         }
+        all
     }
 }
 
-/// How a key's family is called in the list of memory.
+/// The name of a key's family in the list of memory.
 fn family_name(key: &str, place: Option<&Place>) -> String {
     match place {
         Some(Place { market: None, family, .. }) => family.name.to_owned(),
@@ -311,7 +269,7 @@ fn family_name(key: &str, place: Option<&Place>) -> String {
     }
 }
 
-/// A key of another program with what looks like an id taken out.
+/// The name of another program's key without its ids.
 fn shape(key: &str) -> String {
     let is_id = |part: &str| {
         part.starts_with("0x") || part.len() > 24 || part.bytes().any(|byte| byte.is_ascii_digit())
@@ -334,7 +292,7 @@ mod tests {
 
     fn census() -> Census {
         let keys = MarketKeys::new(&Address::new("P"), &Address::new(CHECKSUM));
-        Census::new(&[MarketKeys::new(&Address::new("P"), &Address::new("other")), keys], "s")
+        Census::new(&[MarketKeys::new(&Address::new("P"), &Address::new("other")), keys], "P", "s")
     }
 
     fn facts(kind: KeyType, seconds: Option<u64>) -> Option<KeyFacts> {
@@ -350,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_as_they_should_be_give_no_finding_and_neither_do_those_of_other_programs() {
+    fn correct_keys_and_keys_of_other_programs_have_no_finding() {
         for (key, kind, seconds) in [
             (format!("P:{CHECKSUM}:epochs:active"), KeyType::Set, Some(60)),
             (format!("P:{CHECKSUM}:metrics:epochs:timeline"), KeyType::Zset, None),
@@ -360,7 +318,7 @@ mod tests {
             (format!("s:EpochMarkerDetailsKey.{MARKET}.7"), KeyType::String, None),
             (format!("SnapshotCollector.{MARKET}.7.0xab"), KeyType::Set, None),
             ("s:tracker:chain:deeds".to_owned(), KeyType::Hash, None),
-            // Behind another prefix, it is nobody of ours.
+            // With another prefix it belongs to another program.
             ("BlockHashByNumberKey.7".to_owned(), KeyType::String, None),
             (format!("P:{CHECKSUM}:something:else"), KeyType::Hash, None),
             (format!("Q:{CHECKSUM}:epochs:active"), KeyType::List, None),
@@ -393,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn many_keys_with_the_same_fault_are_one_finding_with_their_number() {
+    fn keys_with_the_same_fault_are_one_finding_with_their_number() {
         let mut census = census();
         for epoch in 0..1_000 {
             let key = format!("P:{CHECKSUM}:epoch:{epoch}:processed");
@@ -406,7 +364,22 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_reckoned_from_those_that_were_measured() {
+    fn keys_of_another_market_are_found_where_a_configured_one_has_none() {
+        let mut census = census();
+        for key in [format!("P:{MARKET}0:epochs:active"), format!("P:{MARKET}0:submissionQueue")] {
+            census.meet(key.as_bytes());
+            census.note(key.as_bytes(), None);
+        }
+        let found = |census: &Census, empty: bool| -> Vec<_> {
+            census.findings(|market| market == 1 && empty).into_iter().map(|finding| finding.check).collect()
+        };
+        assert_eq!((found(&census, true), found(&census, false)), (vec!["unknown_market"], vec![]));
+        census.meet(format!("P:{CHECKSUM}:submissionQueue").as_bytes());
+        assert_eq!(found(&census, true), Vec::<&str>::new(), "a market with keys is known");
+    }
+
+    #[test]
+    fn memory_is_estimated_from_the_measured_keys() {
         let mut census = census();
         let mut measured = 0;
         for epoch in 0..1_000 {

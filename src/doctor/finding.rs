@@ -1,4 +1,4 @@
-//! What the doctor found: how bad, about what, and what helps. Pure.
+//! Findings of the doctor: severity, object, problem and remedy. Pure.
 
 use serde::Serialize;
 
@@ -6,16 +6,16 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Good to know; nothing has to be done.
+    /// Nothing has to be done.
     Note,
-    /// Something is not as it should be, or will go wrong.
+    /// Something is wrong, or will go wrong.
     Warning,
     /// Datasets are missing or wrong, or data is about to be lost.
     Error,
 }
 
 impl Severity {
-    /// As it is shown.
+    /// The name in reports.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -29,15 +29,15 @@ impl Severity {
 /// One finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// How bad it is.
+    /// The severity.
     pub severity: Severity,
-    /// What was checked: a name that stays the same, for programs.
+    /// The check that found it: a stable name, for programs.
     pub check: &'static str,
     /// A key, a server, a setting.
     pub object: String,
-    /// What is the matter with it.
+    /// The problem.
     pub problem: String,
-    /// What helps.
+    /// The remedy.
     pub remedy: String,
 }
 

@@ -1,153 +1,147 @@
-//! Judges one market: its ledger, what could not be read, what its readers see and who writes that, entries of the
-//! future, missing rights. Pure.
-
-use std::collections::BTreeMap;
+//! Judges one market: its ledger, its unreadable inputs, the datasets that readers see and the programs that write them, and
+//! entries of the future. Pure.
 
 use actors::env::stale_after;
 use domain::EpochId;
-use store_redis::{ErrorKind, Fault, StoreError};
+use errors::rounded;
+use store_redis::{ErrorKind, Family, Fault, StoreError};
 use store_tracker::{
     Intervals,
     datasets::{CURRENT_EPOCH, SUMMARY},
-    inspect::{Ahead, Refusal, Shown},
+    inspect::{Ahead, Shown},
 };
 
 use super::finding::Finding;
+use crate::{
+    remedy::{self, keys},
+    rights,
+};
 
-/// A field of the summary that no other program writes.
+/// A field of the summary that only state-tracker writes.
 const OURS: &str = "unaccounted_epochs";
-/// A score beyond this is no time in seconds, in any clock's opinion.
+/// A larger score is no time in seconds, whatever a clock says.
 const MILLISECONDS: f64 = 1e11;
 
-/// What is known of a market.
+/// The answers about a market.
 #[derive(Debug)]
 pub(super) struct MarketFacts {
     /// Its name, as it is shown.
     pub(super) name: String,
-    /// When the doctor looked, in Unix seconds.
+    /// Everything before the names of its key families.
+    pub(super) spaces: Vec<String>,
+    /// The time of the examination, in Unix seconds.
     pub(super) now: f64,
     /// How often datasets are written.
     pub(super) intervals: Intervals,
-    /// Whether its summary can be told from the original's.
+    /// Whether the tracker's summary differs from the original's.
     pub(super) is_marked: bool,
-    /// What a pass of the tracker reads.
+    /// The reads of a tracker's pass.
     pub(super) pass: Result<PassFacts, StoreError>,
-    /// What readers saw of the datasets that readiness depends on, each time that the doctor looked: under each spelling.
+    /// The datasets that readiness depends on, at several moments, under each spelling.
     pub(super) shown: Vec<Vec<Vec<Shown>>>,
-    /// How many are subscribed to its own channel, where that may be asked: each tracker is.
+    /// Subscribers of the market's own channel, to which each tracker subscribes; none where the server does not tell.
     pub(super) subscribers: Option<u64>,
-    /// Timelines with entries that are later than a minute from now.
+    /// Timelines with entries more than a minute ahead of the clock.
     pub(super) ahead: Vec<Ahead>,
-    /// What the user may not do.
-    pub(super) refused: Vec<Refusal>,
+    /// Whether the user lacks rights, which are reported already.
+    pub(super) lacks_rights: bool,
 }
 
-/// What a pass of the tracker reads.
+/// The reads of a tracker's pass.
 #[derive(Debug, Default)]
 pub(super) struct PassFacts {
-    /// What it could not read.
+    /// Unreadable inputs.
     pub(super) faults: Vec<Fault>,
     /// Whether any epoch is known, finished or not.
     pub(super) has_epochs: bool,
-    /// The highest epoch that the ledger has forgotten.
+    /// The highest epoch that was removed from the ledger.
     pub(super) floor: Option<EpochId>,
-    /// Epochs that were opened lately though they are not above the floor.
+    /// Epochs that were opened within a day although they are not above the floor.
     pub(super) below_floor: Vec<EpochId>,
 }
 
-/// Everything that is the matter with a market.
+/// The faults of a market's ledger and inputs.
 #[must_use]
 pub(super) fn judge(facts: &MarketFacts) -> Vec<Finding> {
-    let mut findings = rights(&facts.refused);
+    let mut findings = Vec::new();
     match &facts.pass {
         Ok(pass) => {
-            findings.extend(pass.faults.iter().map(unreadable));
+            findings.extend(pass.faults.iter().map(|fault| unreadable(facts, fault)));
             findings.extend(floor(facts, pass));
         }
-        // What is missing is told already.
-        Err(error)
-            if !findings.is_empty() && matches!(error.kind, ErrorKind::Denied | ErrorKind::Refused) => {}
-        Err(error) => findings.push(ledger(error)),
+        // The missing right is reported already.
+        Err(error) if facts.lacks_rights && matches!(error.kind, ErrorKind::Denied | ErrorKind::Refused) => {}
+        Err(error) => findings.push(ledger(facts, error)),
     }
-    findings.extend(facts.ahead.iter().map(|ahead| future(ahead, facts.now)));
-    findings.extend(datasets(facts));
+    findings.extend(facts.ahead.iter().map(|ahead| future(facts, ahead)));
     findings
 }
 
-fn rights(refused: &[Refusal]) -> Vec<Finding> {
-    let mut commands: BTreeMap<&str, Vec<&Refusal>> = BTreeMap::new();
-    for refusal in refused {
-        commands.entry(refusal.command).or_default().push(refusal);
-    }
-    let finding = |(command, refusals): (&str, Vec<&Refusal>)| {
-        let first = refusals[0];
-        let more = match refusals.len() {
-            1 => String::new(),
-            keys => format!(" (and on {} more keys)", keys - 1),
-        };
-        let problem = format!("the tracker's user may not use {command} on it{more}: {}", first.detail);
-        let remedy = "ACL SETUSER as docs/operations.md says: keys P:M:* and {P:M}:tracker:*, both channels";
-        Finding::error("acl", &first.object, problem, remedy)
-    };
-    commands.into_iter().map(finding).collect()
+fn family_of(facts: &MarketFacts, key: &str) -> Option<&'static Family> {
+    let rest = |space: &String| key.strip_prefix(space.as_str())?.strip_prefix(':');
+    // A fault of several keys names them with a star.
+    facts.spaces.iter().find_map(rest).and_then(|rest| store_tracker::family_of(&rest.replace('*', "0")))
 }
 
-fn unreadable(fault: &Fault) -> Finding {
-    let remedy = fault.kind.remedy();
-    match fault.kind {
-        ErrorKind::WrongType => Finding::error("wrong_type", &fault.key, &fault.detail, remedy),
-        _ => Finding::warning("unreadable", &fault.key, &fault.detail, remedy),
+fn unreadable(facts: &MarketFacts, fault: &Fault) -> Finding {
+    let family = family_of(facts, &fault.key);
+    if fault.kind == ErrorKind::WrongType {
+        return wrong_type(&fault.key, family, &fault.detail);
     }
+    Finding::warning("unreadable", &fault.key, &fault.detail, keys::malformed(family))
 }
 
-fn ledger(error: &StoreError) -> Finding {
+fn wrong_type(key: &str, family: Option<&Family>, detail: &str) -> Finding {
+    let right = family.map_or("another type", |family| family.kind.as_str());
+    let remedy = family.map_or_else(|| keys::malformed(None), |family| keys::wrong_type(family, false));
+    Finding::error("wrong_type", key, format!("it must be a {right}, and is not: {detail}"), remedy)
+}
+
+fn ledger(facts: &MarketFacts, error: &StoreError) -> Finding {
+    let problem = format!("the tracker can't {}: {}", error.operation, error.detail());
     let (check, remedy) = match error.kind {
-        ErrorKind::Torn => ("ledger_torn", error.kind.remedy()),
-        ErrorKind::Refused if error.object.ends_with(":meta") => (
-            "ledger_schema",
-            "run the version that wrote it, or delete the market's tracker keys: the ledger is then made anew",
-        ),
-        ErrorKind::WrongType => ("wrong_type", error.kind.remedy()),
-        ErrorKind::Denied => ("acl", error.kind.remedy()),
-        _ => ("ledger", error.kind.remedy()),
+        ErrorKind::WrongType => {
+            return wrong_type(&error.object, family_of(facts, &error.object), &error.detail());
+        }
+        ErrorKind::Denied => ("acl", rights::REMEDY.to_owned()),
+        ErrorKind::Torn => ("ledger_torn", remedy::of_store(error)),
+        ErrorKind::Foreign => ("ledger_schema", remedy::of_store(error)),
+        _ => ("ledger", remedy::of_store(error)),
     };
-    let problem = format!("the tracker can't {}: {}", error.operation, error.detail);
     Finding::error(check, &error.object, problem, remedy)
 }
 
-/// Ids up to the floor count as sealed. Producers that begin anew at low ids are not counted then.
+/// Ids up to the floor count as sealed. Producers that start again at low ids are not counted then.
 fn floor(facts: &MarketFacts, pass: &PassFacts) -> Option<Finding> {
     let (floor, first) = (pass.floor.as_ref()?, pass.below_floor.first()?);
     let problem = format!(
-        "{} epochs that were opened within a day, such as {first}, are not above {floor}, up to which the ledger \
-         has forgotten them as sealed: they are not counted",
+        "{} epochs that were opened within a day, such as {first}, are not above {floor}: the ledger has removed the \
+         epochs up to that id as sealed, and does not count them again",
         pass.below_floor.len()
     );
-    let remedy = "did ids begin anew? Then reset the market's ledger: docs/operations.md, \"The ledger\"";
+    let remedy = "if epoch ids started again from low numbers, reset the market's ledger: docs/operations.md, \"The ledger\"";
     Some(Finding::warning("ledger_floor", format!("market {}", facts.name), problem, remedy))
 }
 
-fn future(ahead: &Ahead, now: f64) -> Finding {
+fn future(facts: &MarketFacts, ahead: &Ahead) -> Finding {
     let entries = match ahead.entries {
         1 => "an entry is".to_owned(),
         entries => format!("{entries} entries are"),
     };
-    let problem = format!("{entries} later than now, by up to {:.0} s", ahead.highest - now);
     if ahead.highest > MILLISECONDS {
         let problem = format!("{entries} no time in seconds: a producer writes milliseconds");
-        return Finding::warning(
-            "future",
-            &ahead.key,
-            problem,
-            "mend that producer; ZREMRANGEBYSCORE what it wrote",
-        );
+        let remedy =
+            format!("{}; scores must be Unix seconds", keys::malformed(family_of(facts, &ahead.key)));
+        return Finding::warning("future", &ahead.key, problem, remedy);
     }
-    let remedy = "synchronise the producers' clocks; until then the entries count when their time has come";
+    let problem = format!("{entries} later than now, by up to {:.0} s", ahead.highest - facts.now);
+    let remedy = "synchronise the producers' clocks; the entries count when their time has come";
     Finding::warning("future", &ahead.key, problem, remedy)
 }
 
-/// What readers see, and who writes it.
-fn datasets(facts: &MarketFacts) -> Vec<Finding> {
+/// The faults of the datasets that readers see, and of the programs that write them.
+#[must_use]
+pub(super) fn judge_datasets(facts: &MarketFacts) -> Vec<Finding> {
     let mut findings = Vec::new();
     let has_epochs = facts.pass.as_ref().is_ok_and(|pass| pass.has_epochs);
     for (at, output) in facts.shown.last().into_iter().flatten().enumerate() {
@@ -162,37 +156,33 @@ fn datasets(facts: &MarketFacts) -> Vec<Finding> {
             }
         }
     }
+    let market = || format!("market {}", facts.name);
     if facts.subscribers == Some(0) && findings.is_empty() {
-        let problem = "nobody is subscribed to its channel: no tracker serves this market now";
-        findings.push(Finding::note(
-            "no_tracker",
-            format!("market {}", facts.name),
-            problem,
-            "start state-tracker",
-        ));
+        let problem = "no tracker serves this market: its channel has no subscriber";
+        findings.push(Finding::note("no_tracker", market(), problem, "start state-tracker"));
     }
     if let Some(trackers) = facts.subscribers.filter(|&trackers| trackers > 1) {
-        let problem = format!("{trackers} are subscribed to its channel: more than one tracker serves it");
-        let remedy = "nothing, if that is meant: they keep one ledger";
-        findings.push(Finding::note("trackers", format!("market {}", facts.name), problem, remedy));
+        let problem = format!("{trackers} trackers serve this market: its channel has as many subscribers");
+        let remedy = "nothing, if that is intended: they share one ledger";
+        findings.push(Finding::note("trackers", market(), problem, remedy));
     }
     findings
 }
 
-/// How old a dataset is, in seconds, by its own word.
+/// The age of a dataset in seconds, by its own time.
 fn age_of(shown: &Shown, now: f64) -> Option<f64> {
     Some(now - shown.json.as_ref()?.get(shown.dataset.dated?)?.as_f64()?)
 }
 
-/// How old it may be, in seconds.
+/// The greatest age of a dataset in seconds.
 fn limit(facts: &MarketFacts, shown: &Shown) -> f64 {
     stale_after(shown.dataset.interval(&facts.intervals)).as_secs_f64()
 }
 
 fn age(facts: &MarketFacts, shown: &Shown) -> Option<Finding> {
     if shown.exists && shown.json.is_none() {
-        let problem = "it is no JSON: its readers show nothing";
-        let remedy = "delete it, and find out which program wrote it";
+        let problem = "it is not JSON: its readers show nothing";
+        let remedy = "stop the program that writes it; the tracker replaces it with its next pass";
         return Some(Finding::error("unreadable", &shown.key, problem, remedy));
     }
     let field = shown.dataset.dated.unwrap_or_default();
@@ -200,35 +190,35 @@ fn age(facts: &MarketFacts, shown: &Shown) -> Option<Finding> {
     let age = age_of(shown, facts.now);
     let problem = match age {
         Some(age) if age <= limit(facts, shown) => return None,
-        Some(age) => format!("it is {age:.0} s old, and shall be written every {every:?}"),
+        Some(age) => format!("it is {age:.0} s old, and must be written every {}", rounded(every)),
         None if shown.exists => format!("it does not say when it was written ({field})"),
-        // Nobody promised it.
+        // Without a tracker nothing writes it.
         None if facts.subscribers.is_none_or(|trackers| trackers == 0) => return None,
-        None => "a tracker listens, and readers find nothing here".to_owned(),
+        None => "a tracker is subscribed, and the dataset is missing".to_owned(),
     };
-    let remedy = "look at the tracker's /readyz?verbose: it says what keeps it from writing";
+    let remedy = "see /readyz?verbose of the tracker: it says why the tracker can't write";
     Some(Finding::warning("stale", &shown.key, problem, remedy))
 }
 
-/// Whether somebody else writes the summary. `seen`: each time that the doctor looked.
+/// Whether another program writes the summary. `seen`: the summary at each read.
 fn writer(facts: &MarketFacts, last: &Shown, seen: &[&Shown]) -> Option<Finding> {
     let looks: Vec<_> = seen.iter().filter_map(|shown| shown.json.as_ref()).collect();
     let ours = looks.iter().filter(|json| json.get(OURS).is_some()).count();
     let is_young = || age_of(last, facts.now).is_some_and(|age| age <= limit(facts, last));
     let remedy = "stop it, or run state-tracker beside it as a shadow (output.prefix)";
     if facts.is_marked && ours > 0 && ours < looks.len() {
-        let problem = "two programs write it in turn: a tracker, and the original or another one";
+        let problem = "two programs write it in turn: a tracker, and the original or another program";
         return Some(Finding::error("writer", &last.key, problem, remedy));
     }
     if facts.is_marked && ours == 0 && !looks.is_empty() && is_young() {
-        let problem = "it was not written by state-tracker: the original, or another program, is at work";
+        let problem = "state-tracker did not write it: the original or another program runs";
         return Some(Finding::warning("writer", &last.key, problem, remedy));
     }
     let times = |json: &&serde_json::Value| json.get("updated_at").and_then(serde_json::Value::as_f64);
     let moves = looks.first().and_then(times) != looks.last().and_then(times);
     (facts.subscribers == Some(0) && moves && looks.len() > 1).then(|| {
-        let problem = "it is being written, and no tracker is subscribed at this server";
-        Finding::warning("writer", &last.key, problem, "find out who writes it, and stop it")
+        let problem = "a program writes it, and no tracker is subscribed at this server";
+        Finding::warning("writer", &last.key, problem, "find out which program writes it, and stop it")
     })
 }
 
@@ -237,7 +227,7 @@ mod tests {
     use std::time::Duration;
 
     use serde_json::{Value, json};
-    use store_tracker::Dataset;
+    use store_tracker::{Dataset, operations::READ_LEDGER};
 
     use super::*;
     use crate::doctor::finding::Severity;
@@ -270,10 +260,11 @@ mod tests {
         Some(json!({ "timestamp": NOW - age }))
     }
 
-    /// A market that one tracker serves as it should.
+    /// A market that one tracker serves without a fault.
     fn well() -> MarketFacts {
         MarketFacts {
             name: "M".to_owned(),
+            spaces: vec!["P:M".to_owned(), "{P:M}".to_owned()],
             now: NOW,
             intervals: intervals(),
             is_marked: true,
@@ -281,24 +272,25 @@ mod tests {
             shown: vec![look(ours(40.0), current(20.0)), look(ours(10.0), current(20.0))],
             subscribers: Some(1),
             ahead: Vec::new(),
-            refused: Vec::new(),
+            lacks_rights: false,
         }
     }
 
     fn found(facts: &MarketFacts) -> Vec<(&'static str, Severity)> {
-        judge(facts).into_iter().map(|finding| (finding.check, finding.severity)).collect()
+        let all = judge(facts).into_iter().chain(judge_datasets(facts));
+        all.map(|finding| (finding.check, finding.severity)).collect()
     }
 
     #[test]
-    fn a_market_that_is_served_as_it_should_gives_no_finding() {
-        assert_eq!(judge(&well()), []);
+    fn a_market_that_a_tracker_serves_has_no_finding() {
+        assert_eq!(found(&well()), []);
         let no_epochs =
             MarketFacts { pass: Ok(PassFacts::default()), shown: vec![look(ours(1.0), None)], ..well() };
-        assert_eq!(judge(&no_epochs), [], "where there is no epoch there is no current one");
+        assert_eq!(found(&no_epochs), [], "where there is no epoch there is no current one");
     }
 
     #[test]
-    fn datasets_that_are_old_missing_or_no_json_are_found() {
+    fn old_missing_and_unreadable_datasets_are_found() {
         use Severity::{Error, Warning};
         for (summary, current_epoch, expected) in [
             (ours(96.0), current(20.0), vec![("stale", Warning)]),
@@ -314,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn another_writer_is_told_from_a_tracker() {
+    fn another_writer_is_distinguished_from_a_tracker() {
         use Severity::{Error, Note, Warning};
         let with = |subscribers, looks: Vec<Option<Value>>| {
             let shown = looks.into_iter().map(|summary| look(summary, current(1.0))).collect();
@@ -327,11 +319,11 @@ mod tests {
         assert_eq!(
             with(0, vec![ours(30.0), ours(30.0)]),
             [("no_tracker", Note)],
-            "one that was just stopped"
+            "a tracker that was just stopped"
         );
         assert_eq!(with(2, vec![ours(30.0), ours(1.0)]), [("trackers", Note)]);
         let go = MarketFacts { is_marked: false, shown: vec![look(theirs(5.0), current(1.0))], ..well() };
-        assert_eq!(found(&go), [], "what can't be told apart is not accused");
+        assert_eq!(found(&go), [], "what can't be distinguished is no finding");
     }
 
     #[test]
@@ -341,25 +333,20 @@ mod tests {
     }
 
     #[test]
-    fn a_ledger_that_is_refused_is_an_error_by_its_kind() {
+    fn a_refused_ledger_is_an_error_of_its_kind() {
         for (kind, check) in [
             (ErrorKind::Torn, "ledger_torn"),
-            (ErrorKind::Refused, "ledger_schema"),
+            (ErrorKind::Foreign, "ledger_schema"),
             (ErrorKind::WrongType, "wrong_type"),
             (ErrorKind::Denied, "acl"),
         ] {
-            let error = StoreError {
-                operation: "read the ledger",
-                object: "{P:M}:tracker:meta".to_owned(),
-                kind,
-                detail: "so it is".to_owned(),
-            };
+            let error = StoreError::new(READ_LEDGER, "{P:M}:tracker:meta".to_owned(), kind, "so it is");
             assert_eq!(found(&MarketFacts { pass: Err(error), ..well() }), [(check, Severity::Error)]);
         }
     }
 
     #[test]
-    fn epochs_at_or_below_the_floor_are_found_when_they_are_opened() {
+    fn opened_epochs_at_or_below_the_floor_are_found() {
         let id = |text| EpochId::parse(text).expect("an id");
         let pass = PassFacts {
             floor: Some(id("500")),
@@ -373,9 +360,9 @@ mod tests {
     }
 
     #[test]
-    fn inputs_that_can_not_be_read_and_entries_of_the_future_are_found() {
+    fn unreadable_inputs_and_entries_of_the_future_are_found() {
         use Severity::{Error, Warning};
-        let fault = |kind| Fault { key: "key".to_owned(), kind, detail: "unreadable".to_owned() };
+        let fault = |kind| Fault::new("key", kind, "unreadable");
         let faults = vec![fault(ErrorKind::WrongType), fault(ErrorKind::Malformed)];
         let ahead = |highest| Ahead { key: "timeline".to_owned(), entries: 3, highest };
         let facts = MarketFacts {
@@ -394,17 +381,21 @@ mod tests {
     }
 
     #[test]
-    fn each_command_that_is_refused_is_one_error() {
-        let refusal = |command, object: &str| Refusal {
-            command,
-            object: object.to_owned(),
-            detail: "NOPERM".to_owned(),
+    fn an_input_of_a_wrong_type_names_the_right_type_and_the_program_that_writes_it() {
+        let fault = Fault {
+            key: "P:M:epoch:*:validators".to_owned(),
+            kind: ErrorKind::WrongType,
+            detail: "WRONGTYPE".to_owned(),
         };
-        let refused = vec![refusal("SET", "a"), refusal("SET", "b"), refusal("EVALSHA", "c")];
-        let findings = judge(&MarketFacts { refused, ..well() });
-        let objects: Vec<_> =
-            findings.iter().map(|finding| (finding.check, finding.object.as_str())).collect();
-        assert_eq!(objects, [("acl", "c"), ("acl", "a")]);
-        assert!(findings[1].problem.contains("and on 1 more keys"), "{}", findings[1].problem);
+        let pass = PassFacts { faults: vec![fault], has_epochs: true, ..PassFacts::default() };
+        let findings = judge(&MarketFacts { pass: Ok(pass), ..well() });
+        assert!(findings[0].problem.contains("must be a set"), "{}", findings[0].problem);
+        assert!(findings[0].remedy.starts_with("fix the producer: this key is written by gateway"));
+    }
+
+    #[test]
+    fn a_missing_right_is_not_reported_twice() {
+        let denied = StoreError::new(READ_LEDGER, "{P:M}:tracker:meta", ErrorKind::Denied, "NOPERM");
+        assert_eq!(found(&MarketFacts { pass: Err(denied), lacks_rights: true, ..well() }), []);
     }
 }

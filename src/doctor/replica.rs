@@ -1,10 +1,11 @@
-//! Judges what stands by to take over: replicas by what they say of themselves, sentinels by whom they name. Pure.
+//! Judges the servers of a failover: replicas that may take over, and the sentinels. Pure.
 
 use store_redis::{SentinelView, ServerFacts, StoreError};
 
 use super::{finding::Finding, server};
+use crate::remedy;
 
-/// Everything that is the matter with a replica: what would be wrong once it is the master, and whether it has the data.
+/// The faults of a replica: its link to the master, and the settings that would be in effect after a failover.
 #[must_use]
 pub(super) fn judge(facts: &ServerFacts) -> Vec<Finding> {
     link(facts).into_iter().chain(server::judge_settings(facts)).collect()
@@ -12,21 +13,21 @@ pub(super) fn judge(facts: &ServerFacts) -> Vec<Finding> {
 
 fn link(facts: &ServerFacts) -> Option<Finding> {
     (facts.info("master_link_status")? != "up").then(|| {
-        let problem = "it is a replica that has lost its master: when it takes over, what came since is missing";
-        let remedy = "see its log: address, masterauth, TLS, or a master whose output buffer for replicas is too small";
+        let problem = "this replica has lost its master: if it takes over, the writes since then are lost";
+        let remedy = "see its log: the master's address, masterauth, TLS, or a too small output buffer for replicas at the master";
         Finding::warning("replica", &facts.server, problem, remedy)
     })
 }
 
-/// A replica that its master knows, and that does not answer us.
+/// A replica that its master knows, and that does not answer.
 #[must_use]
 pub(super) fn silent(server: &str, error: &StoreError) -> Finding {
-    let problem = format!("it is a replica, and does not answer: {}", error.detail);
-    let remedy = "make it reachable from here at the address that its master knows (replica-announce-ip)";
+    let problem = format!("this replica does not answer: {}", error.detail());
+    let remedy = "make it reachable from here at the address that the master names (replica-announce-ip)";
     Finding::warning("replica", server, problem, remedy)
 }
 
-/// What is the matter with a sentinel, beside the master that was reached.
+/// The fault of a sentinel, compared with the master that was reached.
 #[must_use]
 pub(super) fn judge_sentinel(
     sentinel: &str,
@@ -34,15 +35,15 @@ pub(super) fn judge_sentinel(
     master: &str,
 ) -> Option<Finding> {
     let (problem, remedy) = match view {
-        Err(error) => (format!("it does not answer: {}", error.detail), error.kind.remedy().to_owned()),
+        Err(error) => (format!("this sentinel does not answer: {}", error.detail()), remedy::of_store(error)),
         Ok(view) if view.master.as_deref() != Some(master) => {
             let named = view.master.as_deref().unwrap_or("no master of that name");
-            let remedy = "wait until a failover is over; else SENTINEL RESET on it, or start it with a right `monitor`";
-            (format!("it names {named}, and the master that serves is {master}"), remedy.to_owned())
+            let remedy = "wait until a failover is finished; else send it SENTINEL RESET, or correct its line `sentinel monitor`";
+            (format!("this sentinel names {named}, and the reached master is {master}"), remedy.to_owned())
         }
         Ok(view) => {
             let why = view.no_quorum.as_ref()?;
-            let remedy = "start the sentinels that are missing: without most of them no failover happens";
+            let remedy = "start the missing sentinels: without a majority there is no failover";
             (why.clone(), remedy.to_owned())
         }
     };
@@ -55,7 +56,7 @@ mod tests {
     use crate::doctor::finding::Severity;
 
     #[test]
-    fn a_replica_is_judged_as_the_master_that_it_may_become_and_by_its_link() {
+    fn a_replica_is_judged_by_its_link_and_as_a_possible_master() {
         let found = |info: &str| {
             let found = judge(&ServerFacts::new("replica", info, &[]));
             found.into_iter().map(|finding| (finding.check, finding.severity)).collect::<Vec<_>>()
@@ -69,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sentinel_is_right_when_it_names_the_master_that_serves_and_can_have_it_replaced() {
+    fn a_sentinel_must_name_the_reached_master_and_have_a_quorum() {
         let view = |master: Option<&str>, no_quorum: Option<&str>| SentinelView {
             master: master.map(str::to_owned),
             no_quorum: no_quorum.map(str::to_owned),

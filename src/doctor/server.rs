@@ -1,26 +1,26 @@
-//! Judges a server by what it says of itself. Pure.
+//! Judges a server by its `INFO`, its settings and its clock. Pure.
 
 use store_redis::ServerFacts;
 
 use super::finding::Finding;
 
-/// The oldest version that has every command that is used.
+/// The oldest version that has every command in use.
 const LEAST_VERSION: (u64, u64) = (6, 2);
-/// Clocks that differ by more than this make wrong minutes; by more than the second, wrong hours.
+/// A larger difference of clocks makes the counts of minutes wrong, one above the second limit those of hours.
 const SKEW: f64 = 2.0;
 const WIDE_SKEW: f64 = 60.0;
-/// A server that has used this share of its memory is about to refuse writes.
+/// A server that uses more of its memory is about to refuse writes.
 const NEARLY_FULL: f64 = 0.9;
-/// A subscriber that is cut off below this many bytes is cut off in ordinary bursts.
+/// With a smaller output buffer a subscriber is disconnected in ordinary bursts, in bytes.
 const LEAST_BUFFER: u64 = 1 << 20;
 
-/// Everything that is the matter with a server that is written to.
+/// The faults of a master.
 #[must_use]
 pub(super) fn judge(facts: &ServerFacts) -> Vec<Finding> {
     role(facts).into_iter().chain(judge_settings(facts)).collect()
 }
 
-/// What matters whether it is written to or not: it may be tomorrow.
+/// The faults that a master and a replica can have.
 pub(super) fn judge_settings(facts: &ServerFacts) -> Vec<Finding> {
     let checks = [version, loading, memory, evicted, persistence, last_save, pubsub, idle, clock];
     let mut findings: Vec<Finding> = checks.iter().filter_map(|check| check(facts)).collect();
@@ -34,7 +34,7 @@ fn version(facts: &ServerFacts) -> Option<Finding> {
     let number = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
     let (major, minor) = LEAST_VERSION;
     (number < LEAST_VERSION).then(|| {
-        let problem = format!("Redis is {version}, and {major}.{minor} is the oldest that has all commands");
+        let problem = format!("Redis {version} lacks commands: {major}.{minor} is the oldest that has all");
         Finding::error("version", &facts.server, problem, format!("run Redis {major}.{minor} or later"))
     })
 }
@@ -42,17 +42,15 @@ fn version(facts: &ServerFacts) -> Option<Finding> {
 fn role(facts: &ServerFacts) -> Option<Finding> {
     (facts.info("role")? == "slave").then(|| {
         let host = facts.info("master_host").unwrap_or("?");
-        let problem = format!(
-            "it is a replica of {host}:{}, and nothing can be written to it",
-            facts.info("master_port").unwrap_or("?")
-        );
+        let problem =
+            format!("it is a read-only replica of {host}:{}", facts.info("master_port").unwrap_or("?"));
         Finding::error("role", &facts.server, problem, "point redis.host at the master")
     })
 }
 
 fn loading(facts: &ServerFacts) -> Option<Finding> {
     (facts.info("loading")? != "0").then(|| {
-        let remedy = "wait until it is done, and ask again";
+        let remedy = "wait until it has loaded its data, then run the doctor again";
         Finding::error("loading", &facts.server, "it is still loading its data", remedy)
     })
 }
@@ -60,29 +58,29 @@ fn loading(facts: &ServerFacts) -> Option<Finding> {
 fn memory(facts: &ServerFacts) -> Option<Finding> {
     let most = facts.count("maxmemory").filter(|&most| most > 0)?;
     let policy = facts.info("maxmemory_policy").or(facts.setting("maxmemory-policy"))?;
-    let remedy = "CONFIG SET maxmemory-policy noeviction, and the same in the server's file";
+    let remedy = "CONFIG SET maxmemory-policy noeviction, and set it in redis.conf";
     let object = format!("{}: maxmemory-policy", facts.server);
     if policy.starts_with("allkeys") {
-        let problem = format!("it is {policy}: at {most} bytes Redis evicts the ledger, and totals are lost");
+        let problem =
+            format!("it is {policy}: at {most} bytes Redis evicts the ledger, and the totals are lost");
         return Some(Finding::error("eviction", object, problem, remedy));
     }
     if policy != "noeviction" {
-        let problem = format!("it is {policy}: at {most} bytes Redis evicts inputs before they were counted");
+        let problem = format!("it is {policy}: at {most} bytes Redis evicts inputs before they are counted");
         return Some(Finding::warning("eviction", object, problem, remedy));
     }
     let used = facts.count("used_memory")?;
     (used as f64 > NEARLY_FULL * most as f64).then(|| {
-        let problem = format!("{used} of {most} bytes are used; when it is full, writes are refused");
-        let remedy = "raise maxmemory, or find out what fills it: see the memory by family";
+        let problem = format!("{used} of {most} bytes are used; Redis refuses writes when all are");
+        let remedy = "raise maxmemory, or find out what fills it: see the table of families below";
         Finding::warning("memory", format!("{}: maxmemory", facts.server), problem, remedy)
     })
 }
 
 fn evicted(facts: &ServerFacts) -> Option<Finding> {
     let evicted = facts.count("evicted_keys").filter(|&evicted| evicted > 0)?;
-    let problem =
-        format!("it has evicted {evicted} keys since it was started: totals may lack what was in them");
-    let remedy = "set maxmemory-policy to noeviction and maxmemory high enough";
+    let problem = format!("it has evicted {evicted} keys since its start: the totals may lack their content");
+    let remedy = "set maxmemory-policy to noeviction, and a maxmemory that is large enough";
     Some(Finding::warning("evicted", &facts.server, problem, remedy))
 }
 
@@ -91,18 +89,19 @@ fn persistence(facts: &ServerFacts) -> Option<Finding> {
         return None;
     }
     let object = format!("{}: appendonly", facts.server);
-    let remedy = "appendonly yes and appendfsync everysec in the server's file";
+    let remedy = "set appendonly yes and appendfsync everysec in redis.conf";
     match facts.setting("save") {
         Some("") => {
-            let problem = "nothing is persisted: a restart of Redis loses the totals before it";
+            let problem = "nothing is persisted: a restart of Redis loses the ledger and its totals";
             Some(Finding::warning("persistence", object, problem, remedy))
         }
-        // Without the right to ask it is not known whether there are snapshots.
+        // A user without CONFIG GET can't know whether there are snapshots.
         saves => {
             let when =
                 saves.map_or_else(|| "perhaps snapshots".to_owned(), |saves| format!("snapshots ({saves})"));
-            let problem =
-                format!("no append-only file, {when}: a crash of Redis loses what came after the last one");
+            let problem = format!(
+                "no append-only file, {when}: a crash of Redis loses all writes since the last snapshot"
+            );
             Some(Finding::note("persistence", object, problem, remedy))
         }
     }
@@ -115,12 +114,12 @@ fn last_save(facts: &ServerFacts) -> Option<Finding> {
         (false, true) => "saving a snapshot",
         (false, false) => return None,
     };
-    let problem = format!("{what} failed last time; Redis refuses writes until that works");
+    let problem = format!("{what} failed last time; Redis refuses writes until it succeeds");
     Some(Finding::error(
         "last_save",
         &facts.server,
         problem,
-        "see the server's log: a full disk, or no permission",
+        "see the log of Redis: a full disk, or a directory without permission to write",
     ))
 }
 
@@ -129,16 +128,16 @@ fn pubsub(facts: &ServerFacts) -> Option<Finding> {
     let mut words = limits.split_whitespace().skip_while(|word| *word != "pubsub").skip(1);
     let [hard, soft] = [words.next()?, words.next()?].map(|word| word.parse::<u64>().unwrap_or(0));
     let object = format!("{}: client-output-buffer-limit pubsub", facts.server);
-    let remedy =
-        "CONFIG SET client-output-buffer-limit \"pubsub 32mb 8mb 60\", and the same in the server's file";
+    let remedy = "CONFIG SET client-output-buffer-limit \"pubsub 32mb 8mb 60\", and set it in redis.conf";
     if hard == 0 && soft == 0 {
-        let problem = "it is 0 0: a subscriber that hangs fills the server's memory";
+        let problem = "it is 0 0: a hanging subscriber fills the memory of Redis";
         return Some(Finding::warning("output_buffer", object, problem, remedy));
     }
     let least = [hard, soft].into_iter().filter(|&limit| limit > 0).min()?;
     (least < LEAST_BUFFER).then(|| {
-        let problem =
-            format!("it is {hard} {soft}: a subscriber is cut off in ordinary bursts, and misses events");
+        let problem = format!(
+            "it is {hard} {soft}: Redis disconnects a subscriber in ordinary bursts, and it misses events"
+        );
         Finding::warning("output_buffer", object, problem, remedy)
     })
 }
@@ -146,8 +145,8 @@ fn pubsub(facts: &ServerFacts) -> Option<Finding> {
 fn idle(facts: &ServerFacts) -> Option<Finding> {
     let seconds: u64 = facts.setting("timeout")?.parse().ok().filter(|&seconds| seconds > 0)?;
     let problem =
-        format!("connections that are idle for {seconds} s are closed, and opened again for the next pass");
-    let remedy = "CONFIG SET timeout 0, or longer than the longest of the intervals";
+        format!("Redis closes connections that are idle for {seconds} s; the next pass opens them again");
+    let remedy = "CONFIG SET timeout 0, or more than the longest of the intervals";
     Some(Finding::note("timeout", format!("{}: timeout", facts.server), problem, remedy))
 }
 
@@ -158,7 +157,11 @@ fn clock(facts: &ServerFacts) -> Option<Finding> {
         return None;
     }
     let word = if clock.ahead > 0.0 { "ahead of" } else { "behind" };
-    let problem = format!("its clock is {:.1} s {word} ours (±{:.1} s)", clock.ahead.abs(), clock.within);
+    let problem = format!(
+        "its clock is {:.1} s {word} that of this machine (±{:.1} s)",
+        clock.ahead.abs(),
+        clock.within
+    );
     let remedy = "synchronise the clocks of Redis, producers and trackers (chrony, systemd-timesyncd)";
     let make = if least > WIDE_SKEW { Finding::error } else { Finding::warning };
     Some(make("clock", facts.server.clone(), problem, remedy.to_owned()))
@@ -170,11 +173,10 @@ fn unanswered(facts: &ServerFacts) -> Vec<Finding> {
             "INFO" => "version, role, memory and persistence were not checked",
             "CONFIG GET" => "output buffers, snapshots and timeout were not checked",
             "TIME" => "the clock was not checked",
-            _ => "the number of keys is not known",
+            _ => "the number of keys is unknown",
         };
-        let problem = format!("{what} was not answered ({why}): {hidden}");
-        let remedy =
-            format!("run the doctor once as a user who may use {what}; the tracker itself needs it not");
+        let problem = format!("Redis refused {what} ({why}): {hidden}");
+        let remedy = format!("run the doctor once as a user with {what}; the tracker itself doesn't need it");
         Finding::note("unanswered", &facts.server, problem, remedy)
     };
     facts.unanswered.iter().map(note).collect()
@@ -196,7 +198,7 @@ mod tests {
         ("client-output-buffer-limit", "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60"),
     ];
 
-    /// What is found when one line of `INFO`, or one setting, is another.
+    /// The findings when one line of `INFO`, or one setting, is different.
     fn with(line: &str) -> Vec<(&'static str, Severity)> {
         let (name, value) = line.split_once(':').expect("a line");
         let changed = WELL.lines().filter(|known| known.split(':').next() != Some(name));
@@ -207,12 +209,12 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_is_set_up_as_recommended_gives_no_finding() {
+    fn a_server_with_the_recommended_settings_has_no_finding() {
         assert_eq!(judge(&ServerFacts::new("redis", WELL, &SETTINGS)), []);
     }
 
     #[test]
-    fn each_setting_that_harms_is_found_with_its_severity() {
+    fn each_harmful_setting_is_found_with_its_severity() {
         use Severity::{Error, Note, Warning};
         for (line, check, severity) in [
             ("redis_version:6.0.16", "version", Error),
@@ -233,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_happens_when_memory_is_full_matters_only_where_it_can_be_full() {
+    fn the_eviction_policy_matters_only_with_a_limit_of_memory() {
         let full = |policy: &str, most: u64| {
             let info =
                 WELL.replace("noeviction", policy).replace("maxmemory:0", &format!("maxmemory:{most}"));
@@ -248,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_is_off_only_by_more_than_the_question_took() {
+    fn a_clock_is_wrong_only_by_more_than_the_measurement_error() {
         for (ahead, within, severity) in [
             (1.9, 0.0, None),
             (-2.5, 0.1, Some(Severity::Warning)),
@@ -263,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_server_does_not_tell_is_named_and_nothing_is_concluded_from_it() {
+    fn refused_questions_are_noted_and_nothing_is_concluded_from_them() {
         let unanswered = vec![("INFO", "NOPERM".to_owned()), ("CONFIG GET", "NOPERM".to_owned())];
         let facts = ServerFacts { unanswered, ..ServerFacts::new("redis", "", &[]) };
         let found = judge(&facts);

@@ -8,6 +8,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
+use retry::{Attempts, table::HTTP_ACCEPT};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::{AbortHandle, JoinSet},
@@ -18,8 +19,8 @@ use tokio_util::sync::CancellationToken;
 /// What clients may use up.
 #[derive(Clone, Copy)]
 pub(super) struct Limits {
-    /// Connections of one server at a time. A request takes milliseconds, so whoever is the oldest of so many
-    /// idles, or is slow on purpose.
+    /// Connections of one server at a time. A request takes milliseconds, so the oldest of so many idles, or
+    /// is slow on purpose.
     pub(super) connections: usize,
     /// The request line and headers together, in bytes.
     pub(super) head_bytes: usize,
@@ -42,17 +43,17 @@ impl Default for Limits {
 
 /// How long an answer may still take when its connection is to end.
 const FINISH_WITHIN: Duration = Duration::from_millis(500);
-/// Wait after the system could not give a connection: it may be short of file descriptors.
-const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// Serves `router` until `stop`, and a moment longer to who is being answered.
 pub(super) async fn accept(listener: TcpListener, router: Router, limits: Limits, stop: CancellationToken) {
     let mut tasks = JoinSet::new();
+    let mut attempts = Attempts::new(HTTP_ACCEPT);
     let mut open: VecDeque<AbortHandle> = VecDeque::new();
     while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
         while tasks.try_join_next().is_some() {}
         match accepted {
             Ok((stream, _)) => {
+                attempts.succeeded();
                 open.retain(|connection| !connection.is_finished());
                 if open.len() >= limits.connections
                     && let Some(oldest) = open.pop_front()
@@ -62,8 +63,9 @@ pub(super) async fn accept(listener: TcpListener, router: Router, limits: Limits
                 open.push_back(tasks.spawn(serve(stream, router.clone(), limits, stop.clone())));
             }
             Err(error) => {
+                // It may be short of file descriptors.
                 tracing::warn!("an HTTP connection could not be accepted, trying again: {error}");
-                stop.run_until_cancelled(sleep(ACCEPT_RETRY)).await;
+                stop.run_until_cancelled(sleep(attempts.failed())).await;
             }
         }
     }

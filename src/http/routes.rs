@@ -1,4 +1,4 @@
-//! What each path answers. Reads [`Vitals`] and writes responses; nothing else.
+//! The table of endpoints, and what each answers. Reads [`Vitals`] and writes responses; nothing else.
 
 use std::{fmt::Write as _, sync::Arc, time::Instant};
 
@@ -10,57 +10,103 @@ use axum::{
         header::{CACHE_CONTROL, CONTENT_TYPE},
     },
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{MethodRouter, get},
 };
 use serde::{Deserialize, Serialize};
 use supervision::{ActorHealth, Crash};
 
-use super::{Condition, Vitals};
+use super::server::Server;
+use super::vitals::{Condition, Vitals};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
-const METRICS_PATHS: &str = "/metrics, /livez, /readyz, /readyz?verbose";
-const OPERATOR_PATHS: &str = "/health, /dead-letters, /crashes?actor=PATH";
 
-type Shared = Arc<dyn Vitals>;
+/// One path of a server. Both servers are built from the table of these, as are help and reference.
+pub struct Endpoint {
+    /// The server that has it.
+    pub server: Server,
+    /// The path, without a query.
+    pub path: &'static str,
+    /// The query that it takes, with its question mark; empty for none.
+    pub query: &'static str,
+    /// What it answers.
+    pub answer: &'static str,
+    route: fn() -> MethodRouter<Shown>,
+}
 
+/// Every endpoint.
+pub static ENDPOINTS: &[Endpoint] = &[
+    Endpoint {
+        server: Server::Metrics,
+        path: "/metrics",
+        query: "",
+        answer: "Metrics in Prometheus' text format",
+        route: || get(metrics),
+    },
+    Endpoint {
+        server: Server::Metrics,
+        path: "/livez",
+        query: "",
+        answer: "200 while the process runs; checks nothing else",
+        route: || get(livez),
+    },
+    Endpoint {
+        server: Server::Metrics,
+        path: "/readyz",
+        query: "?verbose",
+        answer: "200, or 503 with a line for each condition that fails; `verbose` shows all conditions",
+        route: || get(readyz),
+    },
+    Endpoint {
+        server: Server::Operator,
+        path: "/health",
+        query: "",
+        answer: "The tree of actors as JSON, always with 200; `status` is `ready`, `waiting` or `degraded`",
+        route: || get(health),
+    },
+    Endpoint {
+        server: Server::Operator,
+        path: "/dead-letters",
+        query: "",
+        answer: "The dead letters that are kept, as JSON",
+        route: || get(dead_letters),
+    },
+    Endpoint {
+        server: Server::Operator,
+        path: "/crashes",
+        query: "?actor=PATH",
+        answer: "The last crashes of an actor, with backtraces, as JSON",
+        route: || get(crashes),
+    },
+];
+
+/// What the handlers show.
 #[derive(Clone)]
-struct Operator {
-    vitals: Shared,
-    began: Instant,
+pub(super) struct Shown {
+    pub(super) vitals: Arc<dyn Vitals>,
+    /// The process counts as up since then.
+    pub(super) began: Instant,
 }
 
-/// The metrics server.
-pub(super) fn metrics(vitals: Shared) -> Router {
-    let router = Router::new()
-        .route("/metrics", get(show_metrics))
-        .route("/readyz", get(readyz))
-        .with_state(vitals)
-        .route("/livez", get(async || text(StatusCode::OK, "ok\n")));
-    with_fallbacks(router, METRICS_PATHS)
-}
-
-/// The operator's server; the process counts as up since `began`.
-pub(super) fn operator(vitals: Shared, began: Instant) -> Router {
-    let router = Router::new()
-        .route("/health", get(health))
-        .route("/dead-letters", get(dead_letters))
-        .route("/crashes", get(crashes))
-        .with_state(Operator { vitals, began });
-    with_fallbacks(router, OPERATOR_PATHS)
-}
-
-fn with_fallbacks(router: Router, paths: &'static str) -> Router {
-    router
-        .fallback(async move || {
-            text(StatusCode::NOT_FOUND, format!("nothing is here; this server has {paths}\n"))
-        })
+/// The router of one server.
+pub(super) fn router(server: Server, shown: Shown) -> Router {
+    let own = ENDPOINTS.iter().filter(|endpoint| endpoint.server == server);
+    let names: Vec<String> =
+        own.clone().map(|endpoint| format!("{}{}", endpoint.path, endpoint.query)).collect();
+    let nothing = format!("nothing is here; this server has {}\n", names.join(", "));
+    own.fold(Router::new(), |router, endpoint| router.route(endpoint.path, (endpoint.route)()))
+        .with_state(shown)
+        .fallback(async move || text(StatusCode::NOT_FOUND, nothing))
         .method_not_allowed_fallback(async || {
             text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are possible here\n")
         })
 }
 
-async fn show_metrics(State(vitals): State<Shared>) -> Response {
+async fn livez() -> Response {
+    text(StatusCode::OK, "ok\n")
+}
+
+async fn metrics(State(Shown { vitals, .. }): State<Shown>) -> Response {
     match vitals.metrics() {
         Ok(metrics) => respond(StatusCode::OK, PROMETHEUS_TEXT, metrics),
         Err(error) => {
@@ -71,7 +117,7 @@ async fn show_metrics(State(vitals): State<Shared>) -> Response {
 }
 
 /// 200 when every condition holds, else 503 with a line for each that does not.
-async fn readyz(State(vitals): State<Shared>, RawQuery(query): RawQuery) -> Response {
+async fn readyz(State(Shown { vitals, .. }): State<Shown>, RawQuery(query): RawQuery) -> Response {
     let conditions = vitals.conditions();
     let ready = conditions.iter().all(|condition| condition.ok);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -131,7 +177,7 @@ struct Health {
 }
 
 /// Always 200: the answer is for people, who want it most when something is wrong.
-async fn health(State(Operator { vitals, began }): State<Operator>) -> Response {
+async fn health(State(Shown { vitals, began }): State<Shown>) -> Response {
     let (conditions, actors) = (vitals.conditions(), vitals.actors());
     json(&Health {
         status: Status::of(&conditions, &actors),
@@ -142,7 +188,7 @@ async fn health(State(Operator { vitals, began }): State<Operator>) -> Response 
     })
 }
 
-async fn dead_letters(State(Operator { vitals, .. }): State<Operator>) -> Response {
+async fn dead_letters(State(Shown { vitals, .. }): State<Shown>) -> Response {
     json(&vitals.dead_letters())
 }
 
@@ -159,8 +205,8 @@ struct FullCrash<'a> {
     backtrace: Option<&'a str>,
 }
 
-async fn crashes(State(Operator { vitals, .. }): State<Operator>, Query(of): Query<CrashesOf>) -> Response {
-    let known = |vitals: &Shared| {
+async fn crashes(State(Shown { vitals, .. }): State<Shown>, Query(of): Query<CrashesOf>) -> Response {
+    let known = |vitals: &Arc<dyn Vitals>| {
         let paths: Vec<_> = vitals.actors().into_iter().map(|actor| actor.path).collect();
         paths.join("\n")
     };

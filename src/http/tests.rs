@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use serde_json::Value;
-use supervision::{Activity, ExitKind, State};
+use supervision::{Activity, ActorHealth, Crash, DeadLetter, ExitKind, Failure, State};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -366,7 +366,7 @@ async fn a_taken_port_is_named_with_what_to_set() {
     let refused = HttpServers::bind(taken, ANY, vitals.clone()).await.err().expect("the port is taken");
     assert_eq!((refused.server, refused.address), (Server::Metrics, taken));
     let text = refused.to_string();
-    assert!(text.starts_with(&format!("can't listen on {taken} for metrics and probes: another process")));
+    assert!(text.starts_with(&format!("can't listen on {taken} for metrics and probes; another process")));
     assert!(text.contains("set http.metrics_port (STATE_TRACKER_METRICS_PORT) to a free port"), "{text}");
     let refused = HttpServers::bind(ANY, taken, vitals).await.err().expect("the port is taken");
     assert!(refused.to_string().contains("set the port of http.operator_address to a free port"));

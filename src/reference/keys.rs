@@ -1,32 +1,29 @@
-//! `keys.md`: every key family with its type, TTL, writer, reader and retention.
+//! The page of key families.
 
 use store_redis::{Age, Family, Removal, Ttl, Writer};
 
-use super::{code, duration, table};
+use super::markdown::{code, head, table};
 use crate::key_families;
 
 pub(super) fn page() -> String {
-    let mut text = "# Keys of Redis\n\n\
-        Made from the tables in the code; edit the row of a family and not this page.\n\n\
-        `P` is the protocol-state contract, `M` the data market, and a `*` stands for an id. With `output.prefix`, the prefix \
-        and a colon stand before every key that state-tracker writes. `doctor` reports keys of another type, keys without a \
-        required TTL, and keys with a TTL that must have none.\n"
-        .to_owned();
+    let mut page = head("Keys of Redis", "the tables of key families (src/key_families.rs joins them)");
+    page += "`P` is the protocol-state contract, `M` the data market, and a `*` stands for an id. With `output.prefix`, the \
+             prefix and a colon stand before every key that state-tracker writes. `doctor` reports keys of another type, keys \
+             without a required TTL, and keys with a TTL that must have none.\n";
     for family_table in key_families::tables() {
-        text += &format!("\n## {}\n\n", family_table.title);
-        let head = ["key", "type", "TTL", "written by", "read by", "removed by", "holds"];
-        let rows = family_table.rows.iter().map(|family| row(family_table.space, family));
-        text += &table(&head, rows);
+        page += &format!("\n## {}\n\n", family_table.title);
+        let columns = ["key", "type", "TTL", "written by", "read by", "removed by", "content"];
+        page += &table(columns, family_table.rows.iter().map(|family| row(family_table.space, family)));
     }
-    text
+    page
 }
 
-fn row(space: &str, family: &Family) -> Vec<String> {
+fn row(space: &str, family: &Family) -> [String; 7] {
     let writer = match family.writer {
         Writer::Producers => "other programs",
         Writer::Outputs | Writer::State => "state-tracker",
     };
-    vec![
+    [
         code(&format!("{space}{}", family.name)),
         family.kind.as_str().to_owned(),
         ttl(family.ttl),
@@ -66,11 +63,26 @@ fn older(age: Age) -> String {
     }
 }
 
+/// A number of seconds in the largest unit that fits.
+fn duration(seconds: u64) -> String {
+    match seconds {
+        _ if seconds.is_multiple_of(3_600) => format!("{} h", seconds / 3_600),
+        _ if seconds.is_multiple_of(60) && seconds > 60 => format!("{} min", seconds / 60),
+        _ => format!("{seconds} s"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+
+    #[test]
+    fn durations_are_short() {
+        let all = [60, 90, 300, 3_600, 176_400].map(duration);
+        assert_eq!(all, ["60 s", "90 s", "5 min", "1 h", "49 h"]);
+    }
 
     #[test]
     fn a_family_stands_in_one_row_with_a_sentence_and_names_settings_that_there_are() {

@@ -1,12 +1,12 @@
-//! The chain subtree, where the configuration names nodes: the block fetcher, a batch preparer for each market, the cleaner,
-//! and the notifier that they tell.
+//! The collector's part of the tree, where the configuration names nodes: the block fetcher, a batch preparer for each market,
+//! the cleaner, and the notifier that they notify.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use actors::{
     collector::{
-        BLOCKS, BatchPreparer, BlockFetcher, CHAIN, Cleaner, CollectorMetrics, FollowServices,
-        FollowSettings, MarketEdge, Notice, Notifier, Progress,
+        BLOCKS, BatchPreparer, BlockFetcher, Cleaner, CollectorMetrics, FollowServices, FollowSettings,
+        MarketEdge, Notice, Notifier, PART, Progress,
     },
     env::{Services, stale_after},
     tracker::{MarketEdges, MarketRegistry},
@@ -21,11 +21,11 @@ use super::policy::{limits, policy};
 use crate::config::{self, Config};
 
 /// Who follows the chain.
-pub(super) const FETCHER: &str = "chain/block-fetcher";
+pub(super) const FETCHER: &str = "collector/block-fetcher";
 
 /// The keys of the chain's side, and a market's address on it; `None` where no chain is followed.
 pub(super) fn of_market(config: &Config, market: &str) -> Option<(ChainKeys, ContractAddress)> {
-    let market = market.parse().ok().filter(|_| config.chain.is_followed())?;
+    let market = market.parse().ok().filter(|_| config.collector.is_followed())?;
     Some((ChainKeys::new(&config.output.prefix), market))
 }
 
@@ -42,7 +42,7 @@ impl Followed {
     }
 }
 
-/// Notifier and chain, where one is followed.
+/// Notifier and collector, where a chain is followed.
 ///
 /// # Errors
 /// URLs or addresses that are none, which a loaded configuration has not.
@@ -57,9 +57,9 @@ pub(super) fn children(
     let notifier = notices.address(FETCHER, Overflow::DropOldest);
     let shared = shared(config, services, followed, notifier)?;
     services.status.expect_of(
-        CHAIN,
+        PART,
         BLOCKS,
-        stale_after(config.chain.poll_interval.max(config.chain.request_timeout)),
+        stale_after(config.collector.poll_interval.max(config.collector.request_timeout)),
     );
     shared.metrics.observe(shared.source.clone(), shared.progress.clone());
 
@@ -67,7 +67,7 @@ pub(super) fn children(
     let policy = policy(&config.supervision);
     let (mut edges, mut preparers) = (Vec::new(), Vec::new());
     for (market, _) in shared.settings.markets.clone() {
-        let path = format!("chain/batch-preparer/{market}");
+        let path = format!("collector/batch-preparer/{market}");
         let mailbox = Mailbox::new(path.clone(), limits(&config.mailbox), clock);
         edges.push(MarketEdge { market, actor: mailbox.address(FETCHER, Overflow::Coalesce) });
         let notifier = notices.address(&path, Overflow::DropOldest);
@@ -85,15 +85,44 @@ pub(super) fn children(
         BlockFetcher::new(shared.clone(), edges.clone(), trackers.clone())
     });
     let prepare = Child::supervisor("batch-preparer", preparers).policy(policy);
-    let chain = vec![fetch.policy(policy), prepare, clean.policy(policy)];
+    let members = vec![fetch.policy(policy), prepare, clean.policy(policy)];
     let notify = Child::actor("notifier", &notices, || Notifier).policy(policy);
-    Ok(vec![notify, Child::supervisor("chain", chain).policy(policy)])
+    Ok(vec![notify, Child::supervisor(PART, members).policy(policy)])
 }
 
 /// The edge to a market's epoch tracker, where its address is that of a contract.
 fn epoch_tracker(edges: &MarketEdges) -> Option<MarketEdge> {
     let market = edges.keys.market().checksummed().parse().ok()?;
     Some(MarketEdge { market, actor: edges.of_chain.clone()? })
+}
+
+fn contract(setting: &str, text: &str) -> Result<ContractAddress> {
+    text.parse().wrap_err_with(|| format!("{setting} is no address of a contract"))
+}
+
+/// The protocol-state contract.
+///
+/// # Errors
+/// An address that is none, which a loaded configuration has not.
+pub(crate) fn protocol_state(config: &Config) -> Result<ContractAddress> {
+    contract("tracker.protocol", &config.tracker.protocol)
+}
+
+/// The markets, each with its spelling in the configuration.
+fn named_markets(config: &Config) -> Result<Vec<(ContractAddress, String)>> {
+    let markets = config.tracker.markets.iter();
+    markets.map(|market| Ok((contract("tracker.markets", market)?, market.clone()))).collect()
+}
+
+/// The collector's keys in Redis.
+///
+/// # Errors
+/// Addresses that are none, which a loaded configuration has not.
+pub(crate) fn store(config: &Config) -> Result<ChainStore> {
+    let protocol_state = protocol_state(config)?;
+    let markets = named_markets(config)?.into_iter().map(|(market, _)| market).collect();
+    let keys = ChainKeys::new(&config.output.prefix);
+    Ok(ChainStore::new(keys, protocol_state.to_string(), markets, config.collector.attestor_queue))
 }
 
 /// What the actors of a chain work with, where one is to be followed.
@@ -106,27 +135,18 @@ pub(super) fn shared(
     followed: &Followed,
     notifier: Address<Notice>,
 ) -> Result<FollowServices> {
-    let settings = &config.chain;
-    let contract = |setting: &str, text: &str| -> Result<ContractAddress> {
-        text.parse().wrap_err_with(|| format!("{setting} is no address of a contract"))
-    };
-    let protocol_state = contract("tracker.protocol", &config.tracker.protocol)?;
-    let named: Vec<(ContractAddress, String)> = config
-        .tracker
-        .markets
-        .iter()
-        .map(|market| Ok((contract("tracker.markets", market)?, market.clone())))
-        .collect::<Result<_>>()?;
-    let markets: Vec<ContractAddress> = named.iter().map(|(market, _)| *market).collect();
-    let priorities = match settings.priorities.as_str() {
+    let settings = &config.collector;
+    let named = named_markets(config)?;
+    let priorities = match settings.priorities_contract.as_str() {
         "" => None,
-        priorities => Some(contract("chain.priorities", priorities)?),
+        priorities => Some(contract("collector.priorities_contract", priorities)?),
     };
-    let contracts = Contracts { protocol_state, priorities, markets: markets.clone() };
-    let keys = ChainKeys::new(&config.output.prefix);
+    let protocol_state = protocol_state(config)?;
+    let markets = named.iter().map(|(market, _)| *market).collect();
+    let contracts = Contracts { protocol_state, priorities, markets };
     Ok(FollowServices {
         services: services.clone(),
-        store: ChainStore::new(keys, protocol_state.to_string(), markets, settings.attestor_queue),
+        store: store(config)?,
         source: Source::new(nodes(settings, contracts)?).wrap_err("the chain can't be followed")?,
         progress: followed.progress.clone(),
         metrics: followed.metrics.clone(),
@@ -136,25 +156,25 @@ pub(super) fn shared(
     })
 }
 
-fn nodes(settings: &config::Chain, contracts: Contracts) -> Result<ChainConfig> {
+fn nodes(settings: &config::Collector, contracts: Contracts) -> Result<ChainConfig> {
     let urls = |setting: &str, urls: &[config::Secret]| -> Result<Vec<NodeUrl>> {
         let url = |url: &config::Secret| {
             url.reveal().parse().wrap_err_with(|| format!("{setting} names no node that can be asked"))
         };
         urls.iter().map(url).collect()
     };
-    let mut chain = ChainConfig::new(urls("chain.nodes", &settings.nodes)?, contracts);
-    chain.archive_nodes = urls("chain.archive_nodes", &settings.archive_nodes)?;
+    let mut chain = ChainConfig::new(urls("collector.nodes", &settings.nodes)?, contracts);
+    chain.archive_nodes = urls("collector.archive_nodes", &settings.archive_nodes)?;
     chain.chain_id = settings.id();
     chain.poll_interval = settings.poll_interval;
     chain.request_timeout = settings.request_timeout;
-    chain.max_answer = settings.max_answer;
+    chain.max_answer = settings.max_answer_bytes;
     chain.rate_limit = settings.rate();
-    chain.max_chunk = settings.max_chunk;
+    chain.max_chunk = settings.max_log_range;
     Ok(chain)
 }
 
-fn following(settings: &config::Chain, markets: Vec<(ContractAddress, String)>) -> FollowSettings {
+fn following(settings: &config::Collector, markets: Vec<(ContractAddress, String)>) -> FollowSettings {
     FollowSettings {
         start: settings.start_block,
         markets,
@@ -163,16 +183,16 @@ fn following(settings: &config::Chain, markets: Vec<(ContractAddress, String)>) 
             windows: BTreeMap::new(),
             max_windows: settings.max_windows,
             max_reorg_depth: settings.max_reorg_depth,
-            inputs_live: settings.inputs_live.as_secs(),
-            silence: settings.silence.as_secs(),
+            inputs_live: settings.submissions_ttl.as_secs(),
+            silence: settings.close_grace.as_secs(),
             block_time: settings.block_time.as_secs_f64(),
         },
         old_after: std::time::Duration::from_secs(BLOCK_HASH_TTL),
         batch_size: settings.batch_size,
         budgets: settings.budgets(),
         prepare_every: PREPARE_EVERY,
-        refresh_every: settings.refresh,
-        clean_every: settings.clean,
+        refresh_every: settings.contract_refresh_interval,
+        clean_every: settings.cleanup_interval,
     }
 }
 

@@ -8,23 +8,23 @@ use crate::config;
 
 pub(super) fn policy(settings: &config::Supervision) -> Policy {
     Policy {
-        intensity: Intensity { max_restarts: settings.max_restarts, within: settings.within },
+        intensity: Intensity { max_restarts: settings.max_restarts, within: settings.restart_window },
         backoff: Backoff {
             first: settings.backoff_first,
             max: settings.backoff_max,
             jitter: true,
-            reset_after: settings.backoff_reset_after,
+            reset_after: settings.backoff_reset_delay,
         },
-        stop_within: settings.stop_within,
-        stall_after: Some(settings.stall_after),
-        degraded_retry: settings.degraded_retry,
+        stop_within: settings.stop_timeout,
+        stall_after: Some(settings.stall_timeout),
+        degraded_retry: settings.degraded_retry_interval,
         ..Policy::default()
     }
 }
 
-/// The policy of a child that the service can't do without.
+/// The policy of a mandatory child.
 pub(super) fn mandatory(settings: &config::Supervision) -> Policy {
-    Policy { give_up_after: Some(settings.give_up_after), ..policy(settings) }
+    Policy { give_up_after: Some(settings.give_up_timeout), ..policy(settings) }
 }
 
 pub(super) fn limits(settings: &config::Mailbox) -> Limits {

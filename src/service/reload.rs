@@ -1,5 +1,5 @@
-//! Taking up another configuration while the service runs: markets come and go, and the datasets of those that stay do not
-//! notice.
+//! Applying another configuration while the service runs: markets come and go, and the datasets of those that stay do not
+//! notice. The settings that a SIGHUP applies are marked in their table.
 //!
 //! A market whose own settings changed, or whose address is written otherwise, is replaced: its actors begin anew, and
 //! find all that they know in Redis. Where a chain is followed, the actors that do so are replaced then, for they follow it
@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use actors::collector::PART;
 use color_eyre::eyre::{Result, WrapErr};
 use domain::Address;
 use supervision::ChangeError;
@@ -94,13 +95,13 @@ impl Service {
         let Some(followed) = &self.followed else { return Ok(()) };
         let services = &self.tracker.services;
         let children = collector::children(config, services, followed, &self.registry, &self.clock)?;
-        for name in ["chain", "notifier"] {
+        for name in [PART, "notifier"] {
             self.remove(name).await?;
         }
         // What is shown of markets that are gone goes with the actors that followed them.
         followed.progress.forget();
         for child in children {
-            self.tree.add_child("root", child).wrap_err("the chain could not be taken up again")?;
+            self.tree.add_child("root", child).wrap_err("the collector could not be started again")?;
         }
         Ok(())
     }

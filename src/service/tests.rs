@@ -55,10 +55,10 @@ async fn every_edge_of_the_tree_is_declared_by_an_actor_of_it_and_none_waits() {
 #[tokio::test]
 async fn every_edge_of_the_chain_is_declared_by_an_actor_of_it_and_none_waits() {
     let mut expected = of_markets();
-    let fetcher = || "chain/block-fetcher".to_owned();
+    let fetcher = || "collector/block-fetcher".to_owned();
     expected.push((fetcher(), "notifier".to_owned(), Overflow::DropOldest));
     for market in MARKETS {
-        let preparer = format!("chain/batch-preparer/{market}");
+        let preparer = format!("collector/batch-preparer/{market}");
         expected.push((fetcher(), format!("markets/{market}/epoch-tracker"), Overflow::Coalesce));
         expected.push((fetcher(), preparer.clone(), Overflow::Coalesce));
         expected.push((preparer, "notifier".to_owned(), Overflow::DropOldest));

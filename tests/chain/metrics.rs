@@ -1,4 +1,4 @@
-//! The metrics of the chain, as a service exports them, beside what has happened.
+//! The collector's metrics, as a service exports them, compared with what has happened.
 
 use std::net::SocketAddr;
 
@@ -15,13 +15,13 @@ use crate::{
     metric,
 };
 
-/// The epoch that is met too late, and those that are met in time: two of the first market, one of the other.
+/// The epoch that is released too long ago, and those in time: two of the first market, one of the other.
 const EXPIRED: u64 = 1;
 const FIRST: u64 = 20;
 const SECOND: u64 = 21;
 const THIRD: u64 = 9;
 
-/// What a service exports.
+/// The exported metrics of a service.
 struct Exported(SocketAddr);
 
 impl Exported {
@@ -29,7 +29,7 @@ impl Exported {
         metric(self.0, name).await.expect("the metric is there")
     }
 
-    /// Each comes to be so.
+    /// Waits until each metric has its value.
     async fn shows(&self, expected: &[(&str, u64)]) {
         for (name, value) in expected {
             wait_until(
@@ -41,7 +41,7 @@ impl Exported {
         }
     }
 
-    /// How many windows of a market wait, are open, are closed.
+    /// The numbers of waiting, open and closed windows of a market.
     async fn shows_windows(&self, market: &str, counts: [u64; 3]) {
         for (state, many) in ["waiting", "open", "closed"].into_iter().zip(counts) {
             self.shows(&[(&format!("windows{{market=\"{market}\",state=\"{state}\"}}"), many)]).await;
@@ -60,7 +60,7 @@ async fn mine(world: &mut World, blocks: u64) {
     }
 }
 
-/// A collector hears of one submission of each of so many projects, at the newest block.
+/// Writes one submission of each of this many projects at the newest block, as a collector does.
 async fn submit(world: &World, connection: &mut MultiplexedConnection, market: usize, epoch: u64, many: u64) {
     let market = &world.contracts.markets[market];
     let (hash, ..) = world.anvil.block(world.height().await).await.expect("asked").expect("the head");
@@ -102,12 +102,12 @@ async fn each_metric_of_the_chain_tells_what_happened() {
     for (name, value) in [
         ("REDIS_PORT", to_redis.port().to_string()),
         ("RPC_NODES", urls.join(",")),
-        ("STATE_TRACKER__CHAIN__INPUTS_LIVE", "1m".to_owned()),
-        ("STATE_TRACKER__CHAIN__MAX_WINDOWS", "1".to_owned()),
-        ("STATE_TRACKER__CHAIN__WORKERS", "1".to_owned()),
-        ("STATE_TRACKER__CHAIN__WORKER_TIMEOUT", "100ms".to_owned()),
-        ("STATE_TRACKER__CHAIN__CLEAN", "100ms".to_owned()),
-        ("STATE_TRACKER__CHAIN__EVENTS_TIMEOUT", "2s".to_owned()),
+        ("STATE_TRACKER__COLLECTOR__SUBMISSIONS_TTL", "1m".to_owned()),
+        ("STATE_TRACKER__COLLECTOR__MAX_WINDOWS", "1".to_owned()),
+        ("STATE_TRACKER__COLLECTOR__WORKERS", "1".to_owned()),
+        ("STATE_TRACKER__COLLECTOR__WORKER_TIMEOUT", "100ms".to_owned()),
+        ("STATE_TRACKER__COLLECTOR__CLEANUP_INTERVAL", "100ms".to_owned()),
+        ("STATE_TRACKER__COLLECTOR__EVENTS_TIMEOUT", "2s".to_owned()),
     ] {
         environment.insert(name.to_owned(), value);
     }
@@ -151,7 +151,7 @@ async fn each_metric_of_the_chain_tells_what_happened() {
     exported.shows(&[("block_height", world.height().await)]).await;
     let gone = format!("BlockHashByNumberKey.{}", world.height().await - 5);
     assert_eq!(query::<u64>(&mut connection, &["DEL", &gone]).await, 1);
-    // Another program has handed over the second one.
+    // Another program has handed over the second epoch.
     let counted = format!("BatchCountKey.{}.{SECOND}", world.contracts.markets[0]);
     query::<()>(&mut connection, &["SET", &counted, "0"]).await;
     to_redis.hold_requests("BatchCountKey");
@@ -190,7 +190,7 @@ async fn each_metric_of_the_chain_tells_what_happened() {
     assert_eq!(query::<u64>(&mut connection, &["LLEN", "finalizerQueue"]).await, 3);
     exported.shows(&[("chain_cleaned_total{kind=\"submissions\"}", 1)]).await;
 
-    // A node lags, one answers nonsense, one goes on.
+    // One node lags, one answers nonsense, one works.
     let faults = |kind: &str| format!("chain_faults_total{{kind=\"{kind}\"}}");
     exported.shows(&[("rpc_nodes{state=\"lagging\"}", 1), ("rpc_nodes{state=\"up\"}", 2)]).await;
     nodes[0].set_times(RpcFault::MalformedJson, 1);

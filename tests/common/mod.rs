@@ -1,5 +1,5 @@
-//! What the whole-process tests share: a service in this process or as a process of its own, against real
-//! servers, and the datasets as a reader finds them.
+//! Shared by the tests of the whole service: a service in this process or in its own, against real servers, and the
+//! datasets as readers find them.
 
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, clippy::expect_used)] // Each test binary uses its part.
 
@@ -50,11 +50,11 @@ pub fn following(redis: SocketAddr, world: &World) -> BTreeMap<String, String> {
         ("DATA_MARKET_ADDRESSES", world.contracts.markets.join(",")),
         ("RPC_NODES", world.anvil.url()),
         ("BATCH_SIZE", "5".to_owned()),
-        ("STATE_TRACKER__CHAIN__START_BLOCK", "1".to_owned()),
-        ("STATE_TRACKER__CHAIN__POLL_INTERVAL", "100ms".to_owned()),
-        ("STATE_TRACKER__CHAIN__MAX_CHUNK", "17".to_owned()),
-        // The chain of the tests is told quicker than it goes.
-        ("STATE_TRACKER__CHAIN__INPUTS_LIVE", "24h".to_owned()),
+        ("STATE_TRACKER__COLLECTOR__START_BLOCK", "1".to_owned()),
+        ("STATE_TRACKER__COLLECTOR__POLL_INTERVAL", "100ms".to_owned()),
+        ("STATE_TRACKER__COLLECTOR__MAX_LOG_RANGE", "17".to_owned()),
+        // The time of the tests' chain runs faster than the wall clock.
+        ("STATE_TRACKER__COLLECTOR__SUBMISSIONS_TTL", "24h".to_owned()),
     ] {
         all.insert(name.to_owned(), value);
     }
@@ -140,8 +140,8 @@ pub fn actor(service: &Service, path: &str) -> ActorHealth {
         .unwrap_or_else(|| panic!("no actor {path}"))
 }
 
-/// Waits until a market's actors have nothing more to write before their intervals are over: the look that the
-/// subscription asked for is settled, and with it the pass.
+/// Waits until a market's actors have nothing more to write before their next interval: the message of the subscription
+/// is settled, and its pass with it.
 pub async fn have_settled(service: &Service, market: &str) {
     let is_settled = |name: &str| {
         let mailbox = actor(service, &format!("markets/{market}/{name}")).mailbox.expect("it has a mailbox");
@@ -151,7 +151,7 @@ pub async fn have_settled(service: &Service, market: &str) {
     wait_until("the market's actors have settled", SOON, async || are_settled()).await;
 }
 
-/// The paths of all actors that are no supervisors.
+/// The paths of all actors except supervisors.
 pub fn workers(service: &Service) -> Vec<String> {
     service.tree().health().into_iter().filter(|actor| !actor.supervisor).map(|actor| actor.path).collect()
 }
@@ -162,7 +162,7 @@ pub fn generations_without(service: &Service, path: &str) -> BTreeMap<String, u6
     others.map(|actor| (actor.path, actor.generation)).collect()
 }
 
-/// A service as a process of its own.
+/// A service in its own process.
 pub struct Process {
     pub child: Child,
     pub metrics: SocketAddr,
@@ -214,6 +214,18 @@ impl Process {
         assert!(status.expect("kill runs").success());
     }
 
+    /// Signals it until it ends: a signal that follows another one too soon is no second one.
+    pub async fn signal_until_it_ends(&mut self, name: &str) {
+        wait_until("it ends at a second signal", SOON, async || {
+            let ended = self.child.try_wait().expect("it is a child").is_some();
+            if !ended {
+                self.signal(name).await;
+            }
+            ended
+        })
+        .await;
+    }
+
     /// Waits for it to end; its exit code, `None` when a signal ended it.
     pub async fn exit_code(&mut self) -> Option<i32> {
         let ended = tokio::time::timeout(SOON, self.child.wait()).await.expect("it ends");
@@ -241,8 +253,8 @@ pub async fn get(address: SocketAddr, path: &str) -> (u16, String) {
     (status, body.to_owned())
 }
 
-/// A port on which nothing listens, for a server that shall be there later: one that a server of ours has just left,
-/// below the ports that the system gives to clients.
+/// A port on which nothing listens, for a server that starts later: a port that a private server has just left, below
+/// the ports that the system gives to clients.
 pub async fn free_port() -> u16 {
     RedisServer::start().await.expect("a Redis server").port()
 }

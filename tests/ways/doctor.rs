@@ -1,9 +1,9 @@
-//! `doctor` where Redis is more than one server: each node is looked at, and findings name it.
+//! `doctor` with more than one Redis server: each node is examined, and findings name it.
 
 use redis::cmd;
 use state_tracker::{
     config::Config,
-    doctor::{Order, Report, Severity, examine},
+    doctor::{Report, Scope, Severity, examine},
 };
 use testkit::{MarketProducer, RedisCluster, RedisServer, Sentinels};
 
@@ -13,11 +13,11 @@ use crate::common::{self, MARKETS, SOON, have_settled, key, producer, service};
 async fn examined(environment: &Environment) -> Report {
     let config = Config::load(None, environment.clone()).expect("an allowed configuration").config;
     let (markets, watch) = (config.tracker.markets.clone(), std::time::Duration::ZERO);
-    let order = Order { config: &config, markets, within: SOON, watch, findings: Vec::new() };
-    examine(order).await.expect("Redis answers")
+    let scope = Scope { config: &config, markets, time_limit: SOON, watch, findings: Vec::new() };
+    examine(scope).await.expect("Redis answers")
 }
 
-/// Check and object of what was found, notes left out.
+/// Check and object of each finding, without notes.
 fn found(report: &Report) -> Vec<(&'static str, String)> {
     let findings = report.findings.iter().filter(|finding| finding.severity != Severity::Note);
     let mut found: Vec<_> = findings.map(|finding| (finding.check, finding.object.clone())).collect();
@@ -57,13 +57,13 @@ async fn every_node_of_a_cluster_and_its_keys_are_examined() {
     reaches_on(&mut client, &market.truth()).await;
     have_settled(&service, MARKETS[0]).await;
     let healthy = examined(&environment).await;
-    assert_eq!((found(&healthy), healthy.exit_code()), (vec![], 0), "{:#?}", healthy.findings);
+    assert_eq!((found(&healthy), healthy.exit_code().code), (vec![], 0), "{:#?}", healthy.findings);
     let mut all = 0;
     for node in 0..3 {
         all += cluster.keys(node).await.expect("keys").len() as u64;
     }
-    // Keys come and go under a service at work; those of every node are a good deal more than those of any.
-    assert!(healthy.keys.all && healthy.keys.looked_at * 10 > all * 9, "{:?} of {all}", healthy.keys);
+    // A running service adds and removes keys; all nodes together have far more than any one node.
+    assert!(healthy.keys.complete && healthy.keys.examined * 10 > all * 9, "{:?} of {all}", healthy.keys);
     service.stop().await;
 
     let addrs = cluster.addrs();
@@ -81,7 +81,7 @@ async fn every_node_of_a_cluster_and_its_keys_are_examined() {
     ];
     wanted.sort();
     let report = examined(&environment).await;
-    assert_eq!((found(&report), report.exit_code()), (wanted, 4), "{:#?}", report.findings);
+    assert_eq!((found(&report), report.exit_code().code), (wanted, 4), "{:#?}", report.findings);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -98,7 +98,7 @@ async fn master_replica_and_sentinels_are_examined() {
     reaches(group.master(), &market.truth()).await;
     have_settled(&service, MARKETS[0]).await;
     let healthy = examined(&environment).await;
-    assert_eq!((found(&healthy), healthy.exit_code()), (vec![], 0), "{:#?}", healthy.findings);
+    assert_eq!((found(&healthy), healthy.exit_code().code), (vec![], 0), "{:#?}", healthy.findings);
 
     let (master, replica, silent) = (group.master().addr(), group.replica().addr(), group.addrs()[2]);
     configure(group.master(), &[("appendonly", "no")]).await;
@@ -110,8 +110,8 @@ async fn master_replica_and_sentinels_are_examined() {
         ("sentinel", silent.to_string()),
     ];
     let report = examined(&environment).await;
-    assert_eq!((found(&report), report.exit_code()), (wanted, 4), "{:#?}", report.findings);
-    // With one of three left no failover can be agreed on, which those that are left know after a moment.
+    assert_eq!((found(&report), report.exit_code().code), (wanted, 4), "{:#?}", report.findings);
+    // One sentinel of three can't agree on a failover, which the remaining one notices after a moment.
     group.sentinels()[1].kill_hard().expect("killed");
     let left = group.addrs()[0].to_string();
     testkit::wait_until("the last sentinel says so", SOON, async || {

@@ -1,4 +1,4 @@
-//! Masters that change and slots that move under a running service, in plain text and by TLS.
+//! Masters that change and slots that move under a running service, in plain text and over TLS.
 
 use std::time::Duration;
 
@@ -12,18 +12,19 @@ use crate::common::{
     self, MARKETS, PROTOCOL, SOON, get, have_settled, key, producer, service, shown, written,
 };
 
-/// With these no interval helps: what happens in time, an event or a new subscription has caused.
+/// Intervals too long to matter: whatever happens in time was caused by an event or a new subscription.
 const NO_POLLING: [(&str, &str); 2] =
     [("STATE_TRACKER__INTERVALS__SUMMARY", "1h"), ("STATE_TRACKER__INTERVALS__CURRENT_EPOCH", "1h")];
 
-/// How long it may take, once the servers have agreed on the new master, until the subscription stands and the
-/// datasets are right: what was under way may take all of its time, then there is a pause, then a connection is made.
+/// How long it may take, once the servers have agreed on the new master, until the subscription is made and the
+/// datasets are right: a command under way may use all of its timeout, then there is a pause, then a connection is
+/// made.
 fn limit(environment: &Environment) -> Duration {
     let redis = Config::load(None, environment.clone()).expect("an allowed configuration").config.redis;
-    redis.command_timeout + redis.reconnect_within + redis.connect_timeout
+    redis.command_timeout + redis.reconnect_max_interval + redis.connect_timeout
 }
 
-/// How many listen for events at this server.
+/// The number of subscribers at this server.
 async fn listeners(server: &RedisServer) -> u64 {
     let mut connection = server.connection().await.expect("a connection");
     let mut ask = cmd("PUBSUB");
@@ -95,7 +96,7 @@ async fn sentinels_and_masters_that_talk_tls_and_ask_for_our_certificate_are_fol
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_failover_of_the_sentinels_moves_subscription_and_datasets_within_its_limit_without_polling() {
+async fn a_failover_moves_subscription_and_datasets_in_time_without_polling() {
     let mut group = Sentinels::start(Some("secret"), Some("other")).await.expect("sentinels");
     let mut environment = by_sentinels(&group);
     set(&mut environment, &NO_POLLING);
@@ -105,7 +106,7 @@ async fn a_failover_of_the_sentinels_moves_subscription_and_datasets_within_its_
     let service = service(&environment).await;
     reaches(group.master(), &market.truth()).await;
     have_settled(&service, MARKETS[0]).await;
-    // No interval tells the summary of this one; only the new subscription can.
+    // No interval updates the summary for this one; only the new subscription does.
     market.finish_epoch(2, 3).await.expect("written");
     let mut old = group.master().connection().await.expect("a connection");
     let summary = common::summary(&mut old, MARKETS[0]).await.expect("a summary");
@@ -139,7 +140,7 @@ async fn a_failover_of_the_sentinels_moves_subscription_and_datasets_within_its_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_death_of_the_node_that_is_listened_to_moves_subscription_and_datasets_without_polling() {
+async fn the_death_of_the_subscribed_node_moves_subscription_and_datasets() {
     let mut cluster = RedisCluster::start(3).await.expect("a cluster");
     let mut market = MarketProducer::to_cluster(producer(MARKETS[0]), cluster.client());
     let mut environment = by_cluster(&cluster);
@@ -230,7 +231,7 @@ async fn a_cluster_is_served_while_its_slots_move() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cluster_that_talks_tls_and_asks_for_our_certificate_is_served_while_its_slots_move() {
+async fn a_cluster_with_mutual_tls_is_served_while_its_slots_move() {
     let ours = Identity::new();
     let cluster = RedisCluster::start_with(3, Some("secret"), Some(ours.tls.clone())).await;
     let cluster = cluster.expect("a cluster");

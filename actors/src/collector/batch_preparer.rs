@@ -8,21 +8,22 @@
 //!   handed over already, handed over again;
 //! - it waits for its turn no longer than `worker`, and works on an epoch no longer than its budget.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use domain::{chain::ContractAddress, collector::Arrangement};
-use store_collector::{ChainStore, ClosedWindow, Outcome};
+use retry::{Attempts, table::BATCH_PREPARER};
+use store_collector::{
+    ChainStore, ClosedWindow, Outcome,
+    operations::{COUNT_SUBMISSIONS, FIND_CLOSED_WINDOWS, READ_SUBMISSIONS},
+};
 use store_redis::{Session, StoreError};
 use supervision::{Actor, Budget, Clock, Context, DeadlineExceeded, Failure, Lease, fail::InjectedFailure};
 
-use super::{FollowServices, points, progress::Prepared};
+use super::{FollowServices, points, problem::CollectorProblem, progress::Prepared};
 use crate::{
     collector::notifier::{Notice, Severity},
     env::messages::Look,
 };
-
-/// How soon a failed round is tried again.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// The actor.
 pub struct BatchPreparer {
@@ -40,8 +41,8 @@ enum PrepareError {
     #[error(transparent)]
     Deadline(#[from] DeadlineExceeded),
     /// No turn came in time.
-    #[error("market {market} has waited {waited:?} for its turn to prepare batches: raise chain.workers")]
-    NoTurn { market: ContractAddress, waited: Duration },
+    #[error(transparent)]
+    NoWorker(CollectorProblem),
     /// A failure that was asked for.
     #[error("{0}")]
     Injected(#[from] InjectedFailure),
@@ -65,7 +66,8 @@ impl BatchPreparer {
         self.chain.metrics.worker_waited(waited);
         let Some(Ok(_turn)) = turn else {
             self.chain.progress.with(|state| state.worker_timeouts += 1);
-            return Err(PrepareError::NoTurn { market: self.market, waited });
+            let problem = CollectorProblem::NoWorker { market: self.market, waited };
+            return Err(PrepareError::NoWorker(problem));
         };
         let _busy = self.chain.metrics.busy();
         // Boxed: what is nested in it is deep.
@@ -75,7 +77,7 @@ impl BatchPreparer {
     async fn all(&self, cx: &Context<Look>, budget: &Budget) -> Result<(), PrepareError> {
         loop {
             points::PREPARER_BEFORE_READ.pass().await?;
-            let mut session = self.chain.services.store.session("look for closed windows").await?;
+            let mut session = self.chain.services.store.session(FIND_CLOSED_WINDOWS).await?;
             // Looked for anew after each: what ends one epoch changes what the next one is compared with.
             let Some(store) = self.chain.of_chain() else { return Ok(()) };
             let closed = store.closed(&mut session, self.market).await?;
@@ -98,7 +100,7 @@ impl BatchPreparer {
     ) -> Result<bool, PrepareError> {
         let ClosedWindow { market, epoch, window, .. } = closed;
         let FollowServices { services, settings, progress, .. } = &self.chain;
-        let mut session = services.store.session("prepare batches").await?;
+        let mut session = services.store.session(READ_SUBMISSIONS).await?;
         if self.now().is_some_and(|now| window.has_expired(now, settings.rules.inputs_live)) {
             let text = format!(
                 "epoch {epoch} of market {market} was closed too long ago: what was submitted has expired, it gets no batches"
@@ -126,7 +128,7 @@ impl BatchPreparer {
             progress.with(|state| state.conflicts += 1);
             return Ok(false);
         };
-        services.note_unwritten("count submissions", &faults);
+        services.note_unwritten(COUNT_SUBMISSIONS, &faults);
         let many: u64 = arrangement.slots.values().sum();
         self.count(|all| {
             all.epochs += 1;
@@ -135,7 +137,7 @@ impl BatchPreparer {
             all.malformed += arrangement.bad.len() as u64;
             all.missing += inputs.missing.len() as u64;
         });
-        tracing::info!(%market, epoch, batches = arrangement.batches.len(), submissions = many, "handed over");
+        tracing::info!(%market, epoch, batches = arrangement.batches.len(), submissions = many, "delivered the batches of an epoch");
         if let Some((key, why)) = arrangement.bad.first() {
             let bad = arrangement.bad.len();
             let key: String = key.chars().take(100).collect();
@@ -195,13 +197,15 @@ impl Actor for BatchPreparer {
         let clock = cx.clock().clone();
         let stop = cx.stop_token();
         let mut next = clock.now();
+        let every = self.chain.settings.prepare_every;
+        let mut attempts = Attempts::new(BATCH_PREPARER.at_most(every));
         while !stop.is_cancelled() {
             if wait(cx, &clock, next).await.is_none() {
                 break;
             }
             // Before a node has told what time it is on the chain, nobody knows what has expired.
             if self.now().is_none() {
-                next = clock.now() + RETRY.min(self.chain.settings.prepare_every);
+                next = clock.now() + attempts.failed();
                 continue;
             }
             let round = tokio::select! {
@@ -210,17 +214,21 @@ impl Actor for BatchPreparer {
                 () = stop.cancelled() => break,
                 round = self.round(cx) => round,
             };
-            next = clock.now() + self.chain.settings.prepare_every;
+            next = clock.now() + every;
             let services = &self.chain.services;
             match round {
-                Ok(()) => continue,
+                Ok(()) => {
+                    attempts.succeeded();
+                    continue;
+                }
                 Err(PrepareError::Injected(error)) => return Err(error.into()),
-                Err(PrepareError::Store(error)) => services.note_error(&error),
-                Err(error @ (PrepareError::Deadline(_) | PrepareError::NoTurn { .. })) => {
-                    services.warn("prepare batches", "timeout", &self.market.to_string(), &error.to_string());
+                Err(PrepareError::Store(error)) => services.report(&error),
+                Err(PrepareError::NoWorker(problem)) => services.report(&problem),
+                Err(PrepareError::Deadline(cause)) => {
+                    services.report(&CollectorProblem::PreparationLate { market: self.market, cause });
                 }
             }
-            next = next.min(clock.now() + RETRY);
+            next = clock.now() + attempts.failed();
         }
         Ok(())
     }

@@ -18,16 +18,17 @@ use domain::{
     collector::{Following, Note, Old, Rules, Stretch},
 };
 use evm::{Block, ChainError, Next};
-use store_collector::{BLOCK_HASH_TTL, Outcome};
+use retry::{Attempts, table::BLOCK_FETCHER};
+use store_collector::{BLOCK_HASH_TTL, Outcome, operations::MOVE_CHECKPOINT};
 use supervision::{Actor, Budget, Context, Failure, NoMessage};
 
 use super::{
     FAR_BEHIND, FollowServices, MarketEdge, StartBlock,
     contract_values::{ask, write},
     points,
+    problem::{CollectorProblem, StepError},
     segments::{OldBlocks, boundary},
     state_store::{Book, Page},
-    step::StepError,
     take_over::beginnings,
 };
 use crate::{
@@ -41,8 +42,6 @@ const MARGIN: u64 = 2;
 const MOST_TOLD: u64 = 5_000;
 /// While old blocks are read, the head is looked at so often.
 const OBSERVE_EVERY: Duration = Duration::from_secs(5);
-/// How soon a failed step is tried again.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// The actor.
 pub struct BlockFetcher {
@@ -216,10 +215,8 @@ impl BlockFetcher {
         let Some(block) = before else {
             // It is still to come.
             self.head = None;
-            self.chain.services.warn("follow the chain", "ahead", "start_block", &format!(
-                "the chain has {} blocks and is to be followed from block {first} on: waiting for it (chain.start_block)",
-                head.number
-            ));
+            let newest = head.number;
+            self.chain.services.report(&CollectorProblem::StartBlockAhead { first, newest });
             return Ok(Came::Nowhere);
         };
         let stretch = Stretch {
@@ -231,7 +228,7 @@ impl BlockFetcher {
         let (mut after, mut notes) = self.taken_up(cx, page, block, head, budget).await?;
         notes.extend(after.accept(&stretch, &self.rules)?);
         if self.commit(page, &after, Some(&stretch), notes).await? {
-            tracing::info!(block = block.number + 1, "the chain is followed from here on");
+            tracing::info!(block = block.number + 1, "the chain is followed from this block on");
         }
         Ok(Came::Further)
     }
@@ -268,7 +265,7 @@ impl BlockFetcher {
     ) -> Result<Came, StepError> {
         let (after, notes) = self.taken_up(cx, page, checkpoint, head, budget).await?;
         if self.commit(page, &after, None, notes).await? {
-            tracing::info!(block = checkpoint.number + 1, "markets are followed from here on that were not");
+            tracing::info!(block = checkpoint.number + 1, "new markets are followed from this block on");
         }
         Ok(Came::Further)
     }
@@ -361,11 +358,11 @@ impl BlockFetcher {
         let outcome = page.write(after, stretch, &notes).await?;
         points::FETCHER_AFTER_WRITE.pass().await?;
         match outcome {
-            Outcome::Done { faults } => self.chain.services.note_unwritten("move the checkpoint", &faults),
+            Outcome::Done { faults } => self.chain.services.note_unwritten(MOVE_CHECKPOINT, &faults),
             Outcome::Changed { key } => {
                 // Another fetcher, or a preparer that was done meanwhile: what stands is read again.
                 self.chain.progress.with(|state| state.conflicts += 1);
-                tracing::debug!(key, "somebody else has moved on meanwhile");
+                tracing::debug!(key, "another tracker was ahead, the state is read again");
                 return Ok(false);
             }
         }
@@ -437,16 +434,14 @@ impl BlockFetcher {
                 fork.ancestor.number + 1
             );
             let _ = self.chain.notifier.try_send(Notice::new("reorganisation", Severity::Medium, text));
-            tracing::warn!(depth, ancestor = fork.ancestor.number, "followed a reorganisation");
+            tracing::info!(depth, ancestor = fork.ancestor.number, "followed a reorganisation");
         }
         Ok(Came::Further)
     }
 
     fn note_bad_logs(&self, many: usize, block: u64) {
         if many > 0 {
-            self.chain.services.warn("read events", "malformed", &format!("block {block}"), &format!(
-                "{many} logs of block {block} or after it can't be read as events: they are set aside (see state_tracker_chain_faults_total)"
-            ));
+            self.chain.services.report(&CollectorProblem::BadLogs { block, count: many });
         }
     }
 }
@@ -462,6 +457,7 @@ impl Actor for BlockFetcher {
     async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
         let clock = cx.clock().clone();
         let source = self.chain.source.clone();
+        let mut attempts = Attempts::new(BLOCK_FETCHER);
         while !cx.is_stopping() {
             let stop = cx.stop_token();
             let step = tokio::select! {
@@ -471,38 +467,34 @@ impl Actor for BlockFetcher {
                 step = self.step(cx) => step,
             };
             cx.progress();
-            if step.is_err() {
+            match &step {
+                Ok(_) => attempts.succeeded(),
                 // What was known of the chain may be why.
-                (self.head, self.old) = (None, None);
+                Err(_) => (self.head, self.old) = (None, None),
             }
             match step {
                 Ok(Came::Done) => return Ok(()),
                 Ok(Came::Further) => {
-                    self.chain.services.status.written(super::CHAIN, super::BLOCKS);
+                    self.chain.services.status.written(super::PART, super::BLOCKS);
                     continue;
                 }
                 Ok(came @ (Came::Caught | Came::Nowhere)) => {
                     if matches!(came, Came::Caught) {
-                        self.chain.services.status.written(super::CHAIN, super::BLOCKS);
+                        self.chain.services.status.written(super::PART, super::BLOCKS);
                     }
                     cx.pause(source.wait()).await;
                     continue;
                 }
-                // What is wrong with the chain or with us is no matter of waiting.
-                Err(StepError::TooDeep(error)) => return Err(error.into()),
-                Err(StepError::Chain(error @ ChainError::ReorganisedTooDeep { .. })) => {
-                    return Err(error.into());
-                }
-                Err(StepError::Injected(error)) => return Err(error.into()),
-                Err(StepError::Store(error)) => {
-                    self.chain.services.note_error(&error);
-                    self.chain.services.status.failed(super::CHAIN, super::BLOCKS, &error);
-                }
+                Err(error) if error.is_fatal() => return Err(self.chain.services.fatal(error)),
                 Err(error) => {
-                    self.chain.services.warn("follow the chain", error.kind(), "chain", &error.to_string());
+                    self.chain.services.report(&error);
+                    if let StepError::Store(error) = &error {
+                        let why = self.chain.services.line(error);
+                        self.chain.services.status.failed(super::PART, super::BLOCKS, why);
+                    }
                 }
             }
-            cx.pause(clock.sleep(RETRY)).await;
+            cx.pause(clock.sleep(attempts.failed())).await;
         }
         Ok(())
     }

@@ -9,6 +9,25 @@ use std::time::Duration;
 
 use supervision::{Budget, Clock};
 
+/// The names of the steps, as errors of their budgets have them.
+pub mod steps {
+    /// A block, or a segment of old ones.
+    pub const ACCEPT_BLOCKS: &str = "accepting blocks";
+    /// Within it: reading what it holds.
+    pub const READ_EVENTS: &str = "reading events";
+    /// Within it: querying contracts.
+    pub const QUERY_CONTRACTS: &str = "querying contracts";
+    /// All closed windows of a market.
+    pub const PREPARE_MARKET: &str = "preparing the batches of a market";
+    /// Within it: one epoch.
+    pub const PREPARE_EPOCH: &str = "preparing an epoch";
+    /// Within an epoch: delivering.
+    pub const DELIVER_BATCHES: &str = "delivering batches";
+    /// Every step.
+    pub const ALL: [&str; 6] =
+        [ACCEPT_BLOCKS, READ_EVENTS, QUERY_CONTRACTS, PREPARE_MARKET, PREPARE_EPOCH, DELIVER_BATCHES];
+}
+
 /// The allowances, each cut to what its parent has left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budgets {
@@ -46,32 +65,32 @@ impl Default for Budgets {
 impl Budgets {
     /// For one step of the fetcher.
     pub(super) fn block(&self, clock: &Clock) -> Budget {
-        Budget::new(clock, "accepting blocks", self.block)
+        Budget::new(clock, steps::ACCEPT_BLOCKS, self.block)
     }
 
     /// Within a step of the fetcher: reading it.
     pub(super) fn events(&self, block: &Budget) -> Budget {
-        block.child("reading events", self.events)
+        block.child(steps::READ_EVENTS, self.events)
     }
 
     /// Within a step of the fetcher: asking contracts.
     pub(super) fn views(&self, block: &Budget) -> Budget {
-        block.child("asking contracts", self.views)
+        block.child(steps::QUERY_CONTRACTS, self.views)
     }
 
     /// For one round of a preparer.
     pub(super) fn preparation(&self, clock: &Clock) -> Budget {
-        Budget::new(clock, "preparing batches", self.preparation)
+        Budget::new(clock, steps::PREPARE_MARKET, self.preparation)
     }
 
     /// Within a round: one epoch.
     pub(super) fn market(&self, preparation: &Budget) -> Budget {
-        preparation.child("preparing an epoch", self.market)
+        preparation.child(steps::PREPARE_EPOCH, self.market)
     }
 
     /// Within an epoch: handing over.
     pub(super) fn batch(&self, market: &Budget) -> Budget {
-        market.child("handing over batches", self.batch)
+        market.child(steps::DELIVER_BATCHES, self.batch)
     }
 }
 

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use retry::table::CLEANER;
+use store_collector::operations::CLEAN_UP;
 use store_redis::StoreError;
 use supervision::{Actor, Context, Failure, NoMessage};
 
@@ -31,11 +33,11 @@ impl Cleaner {
     /// One round over all keys, once the nodes have told which chain it is.
     async fn round(&self, cx: &Context<NoMessage>) -> Result<(), StoreError> {
         let Some(store) = self.chain.of_chain() else { return Ok(()) };
-        let mut session = self.chain.services.store.session("clean up").await?;
+        let mut session = self.chain.services.store.session(CLEAN_UP).await?;
         let (mut cursor, mut markers, mut submissions) = (0, 0, 0);
         loop {
             let cleaned = store.clean(&mut session, cursor, SLICE).await?;
-            self.chain.services.note_unwritten("clean up", &cleaned.faults);
+            self.chain.services.note_unwritten(CLEAN_UP, &cleaned.faults);
             self.chain.progress.with(|state| {
                 state.cleaned.markers += cleaned.markers;
                 state.cleaned.submissions += cleaned.submissions;
@@ -44,7 +46,7 @@ impl Cleaner {
             submissions += cleaned.submissions;
             cursor = cleaned.cursor;
             if cursor == 0 {
-                tracing::info!(markers, submissions, "cleaned up");
+                tracing::info!(markers, submissions, "removed the markers and submissions of past epochs");
                 return Ok(());
             }
             cx.clock().sleep(PAUSE).await;
@@ -58,6 +60,6 @@ impl Actor for Cleaner {
 
     async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
         let (services, every) = (&self.chain.services, self.chain.settings.clean_every);
-        keep_making(cx, services, every, &CLEANER_POINTS, || self.round(cx)).await
+        keep_making(cx, services, every, CLEANER, &CLEANER_POINTS, || self.round(cx)).await
     }
 }

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use domain::chain::ContractAddress;
 use evm::ChainError;
 use evm::views::Moment;
-use store_collector::MarketTables;
+use store_collector::{MarketTables, operations::WRITE_CONTRACT_VALUES};
 use tokio::time::Instant;
 
-use super::FollowServices;
+use super::{FollowServices, problem::CollectorProblem};
 
 /// What the contracts say.
 pub(super) struct Answers {
@@ -41,7 +41,7 @@ pub(super) async fn ask(
     let number = |answer: Result<u64, ChainError>| match answer {
         Ok(number) => Some(number),
         Err(error) => {
-            chain.services.warn("ask contracts", "view", "contracts", &error.to_string());
+            chain.services.report(&CollectorProblem::View(error));
             None
         }
     };
@@ -68,7 +68,7 @@ pub(super) async fn ask(
 
 /// Writes the answers to Redis. What can't be written is told.
 pub(super) async fn write(chain: &FollowServices, answers: &Answers) {
-    let operation = "write what the contracts say";
+    let operation = WRITE_CONTRACT_VALUES;
     let written = async {
         let mut session = chain.services.store.session(operation).await?;
         chain.store.write_tables(&mut session, &answers.markets, answers.nodes.as_deref()).await
@@ -76,6 +76,6 @@ pub(super) async fn write(chain: &FollowServices, answers: &Answers) {
     match written.await {
         Ok(faults) => chain.services.note_unwritten(operation, &faults),
         // The fetcher meets the same outage, and waits.
-        Err(error) => chain.services.note_error(&error),
+        Err(error) => chain.services.report(&error),
     }
 }

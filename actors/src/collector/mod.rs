@@ -15,10 +15,10 @@ mod contract_values;
 pub(crate) mod metrics;
 mod notifier;
 pub(crate) mod points;
+mod problem;
 mod progress;
 mod segments;
 mod state_store;
-mod step;
 mod take_over;
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
@@ -31,18 +31,19 @@ use tokio::sync::Semaphore;
 
 pub use batch_preparer::BatchPreparer;
 pub use block_fetcher::BlockFetcher;
-pub use budgets::Budgets;
+pub use budgets::{Budgets, steps};
 pub use cleaner::Cleaner;
 pub use metrics::CollectorMetrics;
 pub use notifier::{Notice, Notifier, Severity};
+pub use problem::CollectorProblem;
 use progress::faults;
 pub use progress::{Cleaned, FollowState, Prepared, Progress};
 
 use crate::env::{messages::Look, services::Services};
 
-/// What readiness knows the chain as, and what is followed of it.
-pub const CHAIN: &str = "chain";
-/// See [`CHAIN`].
+/// The collector in the tree of actors, and in the readiness condition `collector: blocks`.
+pub const PART: &str = "collector";
+/// See [`PART`].
 pub const BLOCKS: &str = "blocks";
 
 /// Further behind than this, blocks are fetched in large parts.

@@ -7,7 +7,7 @@ use domain::{chain::ChainEvent, collector::Note};
 use serde::{Deserialize, Serialize};
 use supervision::{Actor, Context, Failure, Message};
 
-use crate::env::log_throttle::LogThrottle;
+use crate::env::log_throttle::{LogThrottle, field};
 
 /// How many lines there may be a minute of one kind.
 const LINES: u32 = 20;
@@ -147,8 +147,12 @@ impl Actor for Notifier {
             match (severity, lines.admit(kind)) {
                 (Severity::Low, _) => tracing::debug!(kind, "{text}"),
                 (_, None) => {}
-                (Severity::Medium, Some(left_out)) => tracing::warn!(kind, left_out, "{text}"),
-                (Severity::High, Some(left_out)) => tracing::error!(kind, left_out, "{text}"),
+                (Severity::Medium, Some(suppressed)) => {
+                    tracing::warn!(kind, suppressed = field(suppressed), "{text}")
+                }
+                (Severity::High, Some(suppressed)) => {
+                    tracing::error!(kind, suppressed = field(suppressed), "{text}")
+                }
             }
             notice.settle();
         }

@@ -9,6 +9,7 @@ use domain::{
     chain::BlockRef,
     collector::{Old, Stretch},
 };
+use errors::rounded;
 use evm::{ChainError, Source, Step, range::Range};
 use supervision::Clock;
 use tokio::time::Instant as Deadline;
@@ -100,8 +101,9 @@ impl OldBlocks {
         progress.with(|state| state.speed = speed);
         if self.pace.is_to_be_told() {
             let state = progress.now();
-            let (blocks_per_second, left, time_left) = (speed as u64, state.remaining(), state.estimate());
-            tracing::info!(block = last, left, blocks_per_second, ?time_left, "old blocks are being read");
+            let (blocks_per_second, left) = (speed as u64, state.remaining());
+            let time_left = state.estimate().map_or("unknown".to_owned(), |left| rounded(left).to_string());
+            tracing::info!(block = last, left, blocks_per_second, time_left, "old blocks are being read");
         }
     }
 }

@@ -10,7 +10,7 @@ use domain::{
     chain::ContractAddress,
     collector::{Following, Note, Stretch},
 };
-use store_collector::{ChainStore, Known, Left, Outcome};
+use store_collector::{ChainStore, Known, Left, Outcome, operations::READ_CHECKPOINT};
 use store_redis::{Fault, Session, Store, StoreError};
 
 /// What following the chain has come to, to be read and moved on.
@@ -42,7 +42,7 @@ impl Book {
     pub(super) async fn read(&self, chain: ChainStore) -> Result<Page, StoreError> {
         match self {
             Self::Redis(redis) => {
-                let mut session = redis.session("follow the chain").await?;
+                let mut session = redis.session(READ_CHECKPOINT).await?;
                 let known = chain.load(&mut session).await?;
                 Ok(Page { known, place: Place::Redis(Box::new((session, chain))) })
             }

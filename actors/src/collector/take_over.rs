@@ -15,7 +15,11 @@ use evm::{
 };
 use tokio::time::Instant;
 
-use super::{FollowServices, state_store::Page, step::StepError};
+use super::{
+    FollowServices,
+    problem::{CollectorProblem, StepError},
+    state_store::Page,
+};
 
 /// Where each of these markets stands after this block.
 ///
@@ -59,20 +63,17 @@ async fn day(
     head: BlockRef,
     deadline: Instant,
 ) -> Result<Option<u64>, ChainError> {
-    let unknown = |why: &str| {
-        chain.services.warn("ask contracts", "view", &market.to_string(), &format!(
-            "the day of market {market} after block {} is not known, and its submissions are not counted to slots until the next one begins: {why}",
-            block.number
-        ));
+    let unknown = |cause| {
+        chain.services.report(&CollectorProblem::DayUnknown { market, block: block.number, cause });
     };
     if head.number.saturating_sub(block.number) > STATE_KEPT && !chain.source.has_archive() {
-        unknown("the block is old; set chain.archive_nodes, or begin later");
+        unknown(None);
         return Ok(None);
     }
     match chain.source.views(Moment::Block(block.number), deadline).day_counter(market).await {
         Ok(day) => Ok(Some(day)),
         Err(error @ (ChainError::Rejected { .. } | ChainError::View { .. })) => {
-            unknown(&error.to_string());
+            unknown(Some(error));
             Ok(None)
         }
         Err(error) => Err(error),

@@ -1,4 +1,4 @@
-//! Log lines about things that repeat: one a minute for each subject, or some, with the number of those left out.
+//! Log lines about things that repeat: one a minute for each subject, or some, with the number of those that were suppressed.
 
 use std::{
     collections::HashMap,
@@ -13,7 +13,7 @@ const QUIET: Duration = Duration::from_secs(60);
 /// How many subjects are told apart; beyond that the oldest knowledge is dropped.
 const SUBJECTS: usize = 1024;
 
-/// Decides which log_throttle become log lines.
+/// Decides which events become log lines.
 pub(crate) struct LogThrottle {
     clock: Clock,
     /// How many lines a subject has a minute.
@@ -26,11 +26,11 @@ struct Subject {
     /// When its minute began.
     since: Instant,
     lines: u32,
-    left_out: u64,
+    suppressed: u64,
 }
 
 impl LogThrottle {
-    /// No complaint has been heard; each subject has one line a minute.
+    /// Nothing was logged yet; each subject has one line a minute.
     #[must_use]
     pub(crate) fn new(clock: &Clock) -> Self {
         Self::allowing(1, clock)
@@ -42,21 +42,21 @@ impl LogThrottle {
         Self { clock: clock.clone(), lines, subjects: Mutex::default() }
     }
 
-    /// Whether to log about this subject now; with it, how many log_throttle were left out in its minute before.
+    /// Whether to log about this subject now; with it, how many lines were suppressed in its minute before.
     pub(crate) fn admit(&self, subject: &str) -> Option<u64> {
         let now = self.clock.now();
         let mut subjects = self.subjects.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = subjects.get_mut(subject) {
             if now.saturating_duration_since(known.since) >= QUIET {
-                let left_out = known.left_out;
-                *known = Subject { since: now, lines: 1, left_out: 0 };
-                return Some(left_out);
+                let suppressed = known.suppressed;
+                *known = Subject { since: now, lines: 1, suppressed: 0 };
+                return Some(suppressed);
             }
             if known.lines < self.lines {
                 known.lines += 1;
                 return Some(0);
             }
-            known.left_out += 1;
+            known.suppressed += 1;
             return None;
         }
         if subjects.len() >= SUBJECTS {
@@ -65,9 +65,14 @@ impl LogThrottle {
                 return None;
             }
         }
-        subjects.insert(subject.to_owned(), Subject { since: now, lines: 1, left_out: 0 });
+        subjects.insert(subject.to_owned(), Subject { since: now, lines: 1, suppressed: 0 });
         Some(0)
     }
+}
+
+/// The field `suppressed` of a log line: left out where nothing was.
+pub(crate) fn field(suppressed: u64) -> Option<u64> {
+    Some(suppressed).filter(|&lines| lines > 0)
 }
 
 #[cfg(test)]

@@ -6,10 +6,12 @@ pub(crate) mod log_throttle;
 pub(crate) mod messages;
 pub(crate) mod periodic;
 pub(crate) mod readiness;
+pub(crate) mod report;
 pub(crate) mod services;
 pub mod telemetry;
 
 pub use failure_point::FailurePoint;
 pub use messages::{IndexEvents, Look};
 pub use readiness::{Readiness, Status, stale_after};
+pub use report::Remedy;
 pub use services::Services;

@@ -2,13 +2,11 @@
 
 use std::{future::Future, time::Duration};
 
+use retry::{Attempts, RetryPolicy};
 use store_redis::StoreError;
 use supervision::{Context, Failure, NoMessage};
 
 use crate::env::{failure_point::FailurePoint, services::Services};
-
-/// How soon a round that failed is tried again.
-const RETRY: Duration = Duration::from_secs(60);
 
 /// Where tests make such an actor fail.
 pub(crate) struct Points {
@@ -23,11 +21,13 @@ pub(crate) async fn keep_making<F: Future<Output = Result<(), StoreError>>>(
     cx: &Context<NoMessage>,
     services: &Services,
     every: Duration,
+    retry: RetryPolicy,
     points: &Points,
     round: impl Fn() -> F,
 ) -> Result<(), Failure> {
     let clock = cx.clock();
     let mut pause = every;
+    let mut attempts = Attempts::new(retry.at_most(every));
     loop {
         points.before_pause.pass().await?;
         cx.pause(clock.sleep(pause)).await;
@@ -41,10 +41,13 @@ pub(crate) async fn keep_making<F: Future<Output = Result<(), StoreError>>>(
             made = round() => made,
         };
         pause = match made {
-            Ok(()) => every,
+            Ok(()) => {
+                attempts.succeeded();
+                every
+            }
             Err(error) => {
-                services.note_error(&error);
-                RETRY.min(every)
+                services.report(&error);
+                attempts.failed()
             }
         };
         points.after_round.pass().await?;

@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use store_redis::StoreError;
 use supervision::Clock;
 
 /// How old something may be that is written at this interval: three intervals and some slack.
@@ -107,9 +106,9 @@ impl Status {
     }
 
     /// A dataset could not be written.
-    pub fn failed(&self, market: &str, dataset: &'static str, error: &StoreError) {
+    pub fn failed(&self, market: &str, dataset: &'static str, why: impl ToString) {
         if let Some(fresh) = self.facts().datasets.get_mut(&(market.to_owned(), dataset)) {
-            fresh.failure = Some(error.to_string());
+            fresh.failure = Some(why.to_string());
         }
     }
 

@@ -1,11 +1,20 @@
 //! What every actor works with: the way to Redis, the metrics, the status, and the log throttle.
 
-use std::sync::Arc;
+use std::{error::Error, sync::Arc};
 
-use store_redis::{Fault, Store, StoreError};
-use supervision::Clock;
+use errors::Operation;
+use store_redis::{Fault, Store};
+use supervision::{Clock, Failure};
 
-use crate::env::{log_throttle::LogThrottle, readiness::Status, telemetry::Telemetry};
+use super::report::{Advised, Remedy, Report, line};
+use crate::{
+    env::{
+        log_throttle::{LogThrottle, field},
+        readiness::Status,
+        telemetry::Telemetry,
+    },
+    operations::READ_INPUT,
+};
 
 /// Shared by all actors of a tree. Clones share everything.
 #[derive(Clone)]
@@ -17,64 +26,177 @@ pub struct Services {
     /// What readiness depends on.
     pub status: Arc<Status>,
     log_throttle: Arc<LogThrottle>,
+    remedy: Remedy,
 }
 
 impl Services {
-    /// Ties the services of one tree together.
+    /// Ties the services of one tree together. Errors are reported without remedies.
     #[must_use]
     pub fn new(store: Store, telemetry: Telemetry, clock: &Clock) -> Self {
         let (status, log_throttle) = (Arc::new(Status::new(clock)), Arc::new(LogThrottle::new(clock)));
         telemetry.observe_pool(store.clone());
-        Self { store, telemetry, status, log_throttle }
+        Self { store, telemetry, status, log_throttle, remedy: |_| None }
     }
 
-    /// Counts a failed step, and logs it once a minute.
-    pub fn note_error(&self, error: &StoreError) {
-        self.telemetry.error(error.operation, error.kind.as_str());
-        let subject = format!("{} {} {}", error.operation, error.object, error.kind.as_str());
-        if let Some(left_out) = self.log_throttle.admit(&subject) {
-            tracing::warn!(left_out, "{error}");
-        }
+    /// The same with what a person should do about errors.
+    #[must_use]
+    pub fn with_remedy(self, remedy: Remedy) -> Self {
+        Self { remedy, ..self }
     }
 
-    /// Counts inputs that could not be read, and logs each once a minute.
-    pub fn note_faults(&self, faults: &[Fault]) {
-        for (left_out, key, kind, detail) in self.admit("read an input", faults) {
-            tracing::warn!(left_out, key, kind, "an input could not be read and is set aside: {detail}");
-        }
+    /// An error in one line: operation, object, cause, remedy.
+    pub(crate) fn line(&self, error: &(dyn Error + 'static)) -> String {
+        line(error, self.remedy)
     }
 
-    /// Counts keys that could not be written, and logs each once a minute.
-    pub fn note_unwritten(&self, operation: &'static str, faults: &[Fault]) {
-        for (left_out, key, kind, detail) in self.admit(operation, faults) {
-            tracing::warn!(
-                left_out,
-                key,
-                kind,
-                "{operation}: a key could not be written, the others were: {detail}"
-            );
-        }
+    /// An error that ends an actor, with what a person should do.
+    pub(crate) fn fatal(&self, error: impl Error + Send + Sync + 'static) -> Failure {
+        Advised::new(error, self.remedy).into()
     }
 
-    /// Counts faults; those that are to be logged now, each with how often it was left out, its key, kind and detail.
-    fn admit<'a>(
-        &self,
-        operation: &'static str,
-        faults: &'a [Fault],
-    ) -> impl Iterator<Item = (u64, &'a str, &'static str, &'a str)> {
-        faults.iter().filter_map(move |Fault { key, kind, detail }| {
-            let kind = kind.as_str();
-            self.telemetry.error(operation, kind);
-            let left_out = self.log_throttle.admit(&format!("{key} {kind}"))?;
-            Some((left_out, key.as_str(), kind, detail.as_str()))
-        })
-    }
-
-    /// Logs something that must be known, once a minute for each subject, and counts it as an error.
-    pub fn warn(&self, operation: &'static str, kind: &'static str, subject: &str, message: &str) {
+    /// Counts an error, and logs it once a minute for each subject: as an error where waiting can't help, else as a warning.
+    pub(crate) fn report(&self, error: &impl Report) {
+        let (operation, kind) = (error.operation(), error.kind());
         self.telemetry.error(operation, kind);
-        if let Some(left_out) = self.log_throttle.admit(&format!("{operation} {kind} {subject}")) {
-            tracing::error!(left_out, subject, "{message}");
+        let subject = format!("{} {} {}", operation.label, kind.label, error.subject());
+        let Some(suppressed) = self.log_throttle.admit(&subject) else { return };
+        let (operation, kind, suppressed) = (operation.label, kind.label, field(suppressed));
+        if error.needs_operator() {
+            tracing::error!(operation, kind, suppressed, "{}", self.line(error));
+        } else {
+            tracing::warn!(operation, kind, suppressed, "{}", self.line(error));
         }
+    }
+
+    /// Counts inputs that could not be read, and logs each once a minute. They are set aside.
+    pub(crate) fn note_faults(&self, faults: &[Fault]) {
+        self.note_unwritten(READ_INPUT, faults);
+    }
+
+    /// Counts keys that could not be read or written, and logs each once a minute. The operation went on with the others.
+    pub(crate) fn note_unwritten(&self, operation: Operation, faults: &[Fault]) {
+        for fault in faults {
+            let kind = fault.kind.row();
+            self.telemetry.error(operation, kind);
+            let Some(suppressed) = self.log_throttle.admit(&format!("{} {kind}", fault.key)) else {
+                continue;
+            };
+            let (label, kind, suppressed) = (operation.label, kind.label, field(suppressed));
+            tracing::warn!(operation = label, kind, suppressed, "{operation}: {}", self.line(fault));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io,
+        sync::{Mutex, PoisonError},
+        time::Duration,
+    };
+
+    use redis::IntoConnectionInfo;
+    use store_redis::{ErrorKind, RedisSettings, StoreError};
+    use store_tracker::operations::{PRUNE_INDEX, READ_LEDGER};
+
+    use super::*;
+
+    /// What is logged, as one JSON object a line.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Lines {
+        fn of(work: impl FnOnce()) -> Vec<serde_json::Value> {
+            let lines = Self::default();
+            let writer = lines.clone();
+            let log =
+                tracing_subscriber::fmt().json().flatten_event(true).with_writer(move || writer.clone());
+            tracing::subscriber::with_default(log.finish(), work);
+            let text = String::from_utf8(std::mem::take(&mut *lines.bytes())).expect("text");
+            text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+        }
+
+        fn bytes(&self) -> std::sync::MutexGuard<'_, Vec<u8>> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        }
+    }
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.bytes().extend(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn services(clock: &Clock) -> Services {
+        let second = Duration::from_secs(1);
+        let server = "redis://127.0.0.1:1".into_connection_info().expect("an address");
+        let store = Store::new(RedisSettings {
+            servers: server.into(),
+            certificates: None,
+            shown: "redis".to_owned(),
+            pool_size: 1,
+            connect_timeout: second,
+            command_timeout: second,
+        });
+        let telemetry = Telemetry::new().expect("metrics");
+        let services = Services::new(store.expect("a pool"), telemetry, clock);
+        services.with_remedy(|error| Some(format!("mend {}", error.downcast_ref::<StoreError>()?.object)))
+    }
+
+    fn error(kind: ErrorKind) -> StoreError {
+        StoreError::new(READ_LEDGER, "the ledger", kind, "why")
+    }
+
+    #[test]
+    fn what_waiting_mends_is_a_warning_and_the_rest_an_error() {
+        for &kind in ErrorKind::ALL {
+            use ErrorKind::{Loading, PoolExhausted, ReadOnly, Timeout, Unavailable};
+            let is_outage = matches!(kind, Unavailable | Timeout | PoolExhausted | Loading | ReadOnly);
+            let level = if is_outage { "WARN" } else { "ERROR" };
+            let lines = Lines::of(|| services(&Clock::system()).report(&error(kind)));
+            assert_eq!(lines.len(), 1);
+            assert_eq!((&lines[0]["level"], &lines[0]["kind"]), (&level.into(), &kind.as_str().into()));
+        }
+    }
+
+    #[test]
+    fn an_operator_reads_operation_object_cause_and_remedy_in_one_line() {
+        let lines = Lines::of(|| services(&Clock::system()).report(&error(ErrorKind::Torn)));
+        assert_eq!(lines[0]["message"], "read the ledger: the ledger: torn: why; mend the ledger");
+        assert_eq!((&lines[0]["operation"], &lines[0]["kind"]), (&"read_ledger".into(), &"torn".into()));
+        assert!(lines[0].get("suppressed").is_none(), "{}", lines[0]);
+    }
+
+    #[test]
+    fn what_is_set_aside_is_a_warning_that_names_the_operation_and_the_key() {
+        let fault = Fault::new("key", ErrorKind::WrongType, "it is a list");
+        let lines = Lines::of(|| services(&Clock::system()).note_unwritten(PRUNE_INDEX, &[fault]));
+        assert_eq!(lines[0]["level"], "WARN");
+        assert_eq!(lines[0]["message"], "prune the state index: key: wrong_type: it is a list");
+    }
+
+    #[test]
+    fn a_line_says_how_many_like_it_were_suppressed_in_the_minute_before() {
+        let clock = Clock::manual(Duration::ZERO);
+        let services = services(&clock);
+        let lines = Lines::of(|| {
+            (0..5).for_each(|_| services.report(&error(ErrorKind::Timeout)));
+            clock.advance(Duration::from_secs(60));
+            services.report(&error(ErrorKind::Timeout));
+        });
+        assert_eq!(lines.len(), 2);
+        assert_eq!(lines[1]["suppressed"], 4);
+    }
+
+    #[test]
+    fn an_error_that_ends_an_actor_keeps_its_cause_and_tells_the_remedy() {
+        let failure = services(&Clock::system()).fatal(error(ErrorKind::Torn));
+        assert_eq!(failure.to_string(), "read the ledger: the ledger: torn: why; mend the ledger");
+        assert!(failure.source().is_some_and(|cause| cause.is::<StoreError>()));
     }
 }

@@ -8,6 +8,7 @@
 //!
 //! **Invariant:** it imports neither the tracker nor the collector.
 
+mod log;
 mod meter;
 mod metric;
 mod process;
@@ -20,12 +21,14 @@ use std::{
     time::Duration,
 };
 
+use errors::Operation;
 use opentelemetry::metrics::MeterProvider as _;
 use opentelemetry_sdk::{Resource, error::OTelSdkError, metrics::SdkMeterProvider};
 use prometheus::{Registry, TextEncoder};
 use store_redis::Store;
 use supervision::ActorHealth;
 
+use log::LogWatch;
 use meter::SeriesLimits;
 pub use meter::{Counter, Gauge, Histogram, Meter};
 pub use metric::{Kind, Label, Metric, Observed, Tell, Values};
@@ -62,6 +65,7 @@ struct Inner {
     _provider: SdkMeterProvider,
     meter: Meter,
     process: Process,
+    log: Arc<LogWatch>,
     tree: Arc<TreeWatch>,
     /// One scrape at a time: a scrape reads one state of the tree for all metrics.
     scrape: Mutex<()>,
@@ -92,8 +96,8 @@ impl Telemetry {
             .build();
         let meter = Meter::new(provider.meter("state_tracker"), limits);
         let (process, tree) = (Process::register(&meter), TreeWatch::register(&meter));
-        let scrape = Mutex::default();
-        Ok(Self(Arc::new(Inner { registry, _provider: provider, meter, process, tree, scrape })))
+        let (log, scrape) = (LogWatch::register(&meter), Mutex::default());
+        Ok(Self(Arc::new(Inner { registry, _provider: provider, meter, process, log, tree, scrape })))
     }
 
     /// What further groups of metrics register on.
@@ -113,6 +117,11 @@ impl Telemetry {
         self.0.process.observe_pool(store);
     }
 
+    /// Shows how many lines of the log were dropped.
+    pub fn observe_log(&self, dropped: impl Fn() -> u64 + Send + Sync + 'static) {
+        self.0.log.observe(Box::new(dropped));
+    }
+
     /// The metrics as Prometheus' text format, version 0.0.4.
     ///
     /// # Errors
@@ -129,8 +138,8 @@ impl Telemetry {
     }
 
     /// Notes an error: what was attempted (`read_epochs`) and how it failed (`timeout`).
-    pub fn error(&self, operation: &'static str, kind: &'static str) {
-        self.0.process.errors.add(1, [operation, kind]);
+    pub fn error(&self, operation: Operation, kind: errors::Kind) {
+        self.0.process.errors.add(1, [operation.label, kind.label]);
     }
 
     /// Notes `n` round trips to Redis made for this operation.
@@ -147,7 +156,8 @@ impl Telemetry {
 /// The rows of the metrics that are registered here.
 pub(crate) fn metrics() -> impl Iterator<Item = &'static Metric> {
     let observed = process::POOL.iter().map(|row| &row.metric);
-    process::METRICS.iter().chain(observed).chain(tree::METRICS.iter().map(|row| &row.metric))
+    let log = log::METRICS.iter().map(|row| &row.metric);
+    process::METRICS.iter().chain(observed).chain(log).chain(tree::METRICS.iter().map(|row| &row.metric))
 }
 
 #[cfg(target_os = "linux")]

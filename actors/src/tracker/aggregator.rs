@@ -15,15 +15,18 @@ use domain::{
     Number,
     tracker::{Datasets, Due, Summary, Sums, Totals},
 };
+use retry::{RetryPolicy, table::AGGREGATOR};
 use store_tracker::{
     Dataset, MarketKeys, MarketStore, Outputs, Pass, Reach, Scope, Written,
     datasets::{DAILY, HOURLY, SUMMARY},
+    operations::READ_TIMELINES,
 };
 use supervision::{Actor, Clock, Context, Failure};
 
 use super::{
     passes::{Next, PassError, Passes, keep_passing},
     points,
+    problem::LedgerLost,
     services::TrackerServices,
 };
 use crate::env::messages::Look;
@@ -107,17 +110,10 @@ impl Aggregator {
     /// or restored from an older state.
     fn notice_loss(&mut self, pass: &Pass, totals: &Totals) {
         let (born, sums) = (pass.mark.born, &totals.all);
-        if let Some((known, before)) = &self.ledger {
-            let fell =
-                before.fields().iter().zip(sums.fields()).any(|((_, before), (_, after))| after < *before);
-            if born.is_none_or(|born| born > *known) || fell {
-                let message = format!(
-                    "Redis has lost a part of the ledger of market {}: totals were {before:?} and are {sums:?} now; \
-                     they count what Redis can still prove. Check its persistence (appendonly) and its replicas",
-                    self.market()
-                );
-                self.tracker.services.warn("keep the ledger", "lost", self.market(), &message);
-            }
+        let lost =
+            self.ledger.as_ref().and_then(|known| LedgerLost::between(self.market(), known, born, sums));
+        if let Some(lost) = lost {
+            self.tracker.services.report(&lost);
         }
         // A ledger that this pass is about to make may be made by another tracker a moment earlier.
         self.ledger = born.map(|born| (born, *sums));
@@ -135,7 +131,7 @@ impl Aggregator {
         if written.left > 0 {
             // It may have sealed some of them, and counts those; the others are looked at with the next pass.
             let (market, left) = (self.market(), written.left);
-            tracing::debug!(market, left, "another tracker keeps this ledger too");
+            tracing::debug!(market, epochs = left, "another tracker changed these epochs first");
         } else {
             let unaccounted = totals.finished.iter().map(|(_, entry)| entry.sums().unaccounted).sum();
             metrics.unaccounted_epochs(unaccounted);
@@ -145,6 +141,7 @@ impl Aggregator {
 
 impl Passes for Aggregator {
     const DATASET: Dataset = SUMMARY;
+    const RETRY: RetryPolicy = AGGREGATOR;
 
     fn tracker(&self) -> &TrackerServices {
         &self.tracker
@@ -171,7 +168,7 @@ impl Passes for Aggregator {
         }
         points::AGGREGATOR_BEFORE_READ.pass().await?;
         let services = self.tracker.services.clone();
-        let mut session = services.store.session("read the timelines").await?;
+        let mut session = services.store.session(READ_TIMELINES).await?;
         services.telemetry.pool_waited(began.elapsed());
         let is_due = |due: Option<Instant>| due.is_none_or(|due| clock.now() >= due);
         let due = Due { hourly: is_due(self.hourly_due), daily: is_due(self.daily_due) };

@@ -9,8 +9,11 @@ use domain::{
     chain::ContractAddress,
     tracker::{current_epoch, learn_from_chain},
 };
+use retry::{RetryPolicy, table::EPOCH_TRACKER};
 use store_collector::{ChainKeys, windows};
-use store_tracker::{Dataset, MarketKeys, MarketStore, datasets::CURRENT_EPOCH};
+use store_tracker::{
+    Dataset, MarketKeys, MarketStore, datasets::CURRENT_EPOCH, operations::READ_NEWEST_EPOCHS,
+};
 use supervision::{Actor, Clock, Context, Failure};
 
 use super::{
@@ -58,6 +61,7 @@ impl EpochTracker {
 
 impl Passes for EpochTracker {
     const DATASET: Dataset = CURRENT_EPOCH;
+    const RETRY: RetryPolicy = EPOCH_TRACKER;
 
     fn tracker(&self) -> &TrackerServices {
         &self.tracker
@@ -76,7 +80,7 @@ impl Passes for EpochTracker {
         let (began, now) = (Instant::now(), clock.unix());
         points::EPOCH_TRACKER_BEFORE_READ.pass().await?;
         let services = &self.tracker.services;
-        let mut session = services.store.session("read the newest epochs").await?;
+        let mut session = services.store.session(READ_NEWEST_EPOCHS).await?;
         services.telemetry.pool_waited(began.elapsed());
         let second = now.as_secs_f64();
         let (current, ttl, faults) = if self.original {

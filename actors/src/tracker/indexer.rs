@@ -13,8 +13,12 @@ use std::{
 };
 
 use domain::tracker::index::Changes;
+use retry::{Attempts, table::INDEXER};
 use store_redis::StoreError;
-use store_tracker::{Index, IndexKeys, Indexed};
+use store_tracker::{
+    Index, IndexKeys, Indexed,
+    operations::{AGE_VALIDATORS, INDEX_EVENTS},
+};
 use supervision::{Actor, Batch, Clock, Context, Failure, fail::InjectedFailure};
 
 use super::{listener::IndexEdge, metrics::IndexOutcome, points, services::TrackerServices};
@@ -24,8 +28,6 @@ use crate::env::messages::IndexEvents;
 const AGE_EVERY: Duration = Duration::from_secs(60);
 /// How many validators are looked at in one step.
 const SLICE: usize = 500;
-/// How soon a failed step is tried again, at most.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The actor.
 pub struct Indexer {
@@ -70,13 +72,13 @@ impl Indexer {
         points::INDEXER_BEFORE_COMMIT.pass().await?;
         let (began, now) = (Instant::now(), clock.unix().as_secs());
         let services = &self.tracker.services;
-        let mut session = services.store.session("index events").await?;
+        let mut session = services.store.session(INDEX_EVENTS).await?;
         services.telemetry.pool_waited(began.elapsed());
         let (mut indexed, mut backwards) = (0, 0);
         for (keys, changes) in work.changes {
             let index = Index::new(keys, self.retention);
             let Indexed { backwards: more, faults } = index.apply(&mut session, &changes, now).await?;
-            services.note_unwritten("index events", &faults);
+            services.note_unwritten(INDEX_EVENTS, &faults);
             backwards += more;
             indexed += changes.events;
         }
@@ -99,7 +101,7 @@ impl Indexer {
 
     /// Lets validators fall to where the time has brought them.
     async fn age(&self, cx: &Context<IndexEvents>, clock: &Clock) -> Result<(), StoreError> {
-        let mut session = self.tracker.services.store.session("age validators").await?;
+        let mut session = self.tracker.services.store.session(AGE_VALIDATORS).await?;
         // Those of markets that are gone are left to their retention.
         for keys in self.edge.indexes().now() {
             let index = Index::new(keys, self.retention);
@@ -107,7 +109,7 @@ impl Indexer {
             loop {
                 let now = clock.unix().as_secs();
                 let (next, faults) = index.age_validators(&mut session, cursor, SLICE, now).await?;
-                self.tracker.services.note_unwritten("age validators", &faults);
+                self.tracker.services.note_unwritten(AGE_VALIDATORS, &faults);
                 cx.progress();
                 if next == 0 {
                     break;
@@ -159,7 +161,8 @@ impl Actor for Indexer {
 
     async fn run(&mut self, cx: &mut Context<IndexEvents>) -> Result<(), Failure> {
         let clock = cx.clock().clone();
-        let retry = self.tracker.rhythm.reconnect_within.min(RETRY_AFTER);
+        let retry = INDEXER.at_most(self.tracker.rhythm.reconnect_within);
+        let (mut commits, mut ageings) = (Attempts::new(retry), Attempts::new(retry));
         let mut age_at = clock.now();
         loop {
             if clock.now() >= age_at {
@@ -170,9 +173,12 @@ impl Actor for Indexer {
                     () = cx.stopped() => Ok(()),
                     aged = self.age(cx, &clock) => aged,
                 };
-                if let Err(error) = aged {
-                    self.tracker.services.note_error(&error);
-                    age_at = clock.now() + retry;
+                match aged {
+                    Ok(()) => ageings.succeeded(),
+                    Err(error) => {
+                        self.tracker.services.report(&error);
+                        age_at = clock.now() + ageings.failed();
+                    }
                 }
             }
             let committed = match next(cx, &clock, age_at).await {
@@ -181,15 +187,15 @@ impl Actor for Indexer {
                 Err(Stop) => return Ok(()),
             };
             match committed {
-                Ok(()) => {}
+                Ok(()) => commits.succeeded(),
                 Err(CommitError::Actor(failure)) => return Err(failure),
                 Err(CommitError::Store(error)) => {
-                    self.tracker.services.note_error(&error);
+                    self.tracker.services.report(&error);
                     // Best effort: what Redis does not take before the stop is not waited for.
                     if cx.is_stopping() {
                         return Ok(());
                     }
-                    cx.pause(clock.sleep(retry)).await;
+                    cx.pause(clock.sleep(commits.failed())).await;
                 }
             }
         }

@@ -19,8 +19,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use domain::tracker::{Entity, EventCounts};
+use retry::{Attempts, table::LISTENER};
 use store_redis::{EventStream, StoreError, Subscriber};
 use store_tracker::{MarketKeys, channels};
 use supervision::{Actor, Clock, Context, Failure, NoMessage};
@@ -139,15 +139,6 @@ impl Listener {
         self
     }
 
-    fn pauses(&self) -> ExponentialBackoff {
-        ExponentialBuilder::new()
-            .with_min_delay(Duration::from_millis(50).min(self.tracker.rhythm.reconnect_within))
-            .with_max_delay(self.tracker.rhythm.reconnect_within / 2)
-            .with_jitter()
-            .without_max_times()
-            .build()
-    }
-
     fn lost(&self, why: &str) {
         self.tracker.services.status.unsubscribed(why);
         self.tracker.metrics.subscribed(false);
@@ -189,8 +180,8 @@ impl Listener {
                     self.hand_over(&clock).await?;
                     look_at = self.make_up_for_dropped(&clock);
                     if let Err(error) = self.follow_roster(subscriber).await {
-                        self.tracker.services.note_error(&error);
-                        return Ok(End::Lost(error.to_string()));
+                        self.tracker.services.report(&error);
+                        return Ok(End::Lost(self.tracker.services.line(&error)));
                     }
                 }
                 IndexEvents::Event(channel, payload) => {
@@ -207,8 +198,8 @@ impl Listener {
                 IndexEvents::Time => {
                     ping_at = clock.now() + PING_EVERY;
                     if let Err(error) = cx.idle(subscriber.ping()).await {
-                        self.tracker.services.note_error(&error);
-                        return Ok(End::Lost(error.to_string()));
+                        self.tracker.services.report(&error);
+                        return Ok(End::Lost(self.tracker.services.line(&error)));
                     }
                 }
             }
@@ -302,7 +293,7 @@ impl Actor for Listener {
     async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
         let clock: Clock = cx.clock().clone();
         let mut changes = self.registry.changes();
-        let mut pauses = self.pauses();
+        let mut attempts = Attempts::new(LISTENER.at_most(self.tracker.rhythm.reconnect_within));
         let mut heard_before = cx.generation() > 1;
         loop {
             self.take_markets();
@@ -319,17 +310,20 @@ impl Actor for Listener {
             let why = match subscribed {
                 None => return Ok(()),
                 Some(Err(error)) => {
-                    self.tracker.services.note_error(&error);
-                    error.to_string()
+                    self.tracker.services.report(&error);
+                    self.tracker.services.line(&error)
                 }
                 Some(Ok((mut subscriber, mut events))) => {
                     if std::mem::replace(&mut heard_before, true) {
                         self.tracker.metrics.subscription_gap();
                     }
-                    tracing::info!(redis = ?self.tracker.services.store, "subscribed; every market looks at its keys");
+                    tracing::info!(
+                        redis = ?self.tracker.services.store,
+                        "subscribed to the channels, every market makes a full pass"
+                    );
                     self.tracker.services.status.subscribed();
                     self.tracker.metrics.subscribed(true);
-                    pauses = self.pauses();
+                    attempts.succeeded();
                     // Of the subscription before this one.
                     self.tracker.metrics.events_dropped(self.tracker.services.store.take_dropped_events());
                     points::LISTENER_AFTER_SUBSCRIBE.pass().await?;
@@ -338,15 +332,14 @@ impl Actor for Listener {
                     match self.listen(cx, &mut subscriber, &mut events, &mut changes).await? {
                         End::Stop => return Ok(()),
                         End::Lost(why) => {
-                            tracing::warn!("the subscription ended ({why}); subscribing anew");
+                            tracing::warn!("the subscription ended, the listener subscribes again: {why}");
                             why
                         }
                     }
                 }
             };
             self.lost(&why);
-            let pause = pauses.next().unwrap_or(self.tracker.rhythm.reconnect_within);
-            cx.pause(clock.sleep(pause.min(self.tracker.rhythm.reconnect_within))).await;
+            cx.pause(clock.sleep(attempts.failed())).await;
         }
     }
 }

@@ -9,6 +9,7 @@ mod market_registry;
 pub(crate) mod metrics;
 mod passes;
 pub(crate) mod points;
+mod problem;
 mod pruner;
 mod services;
 
@@ -19,5 +20,6 @@ pub use indexer::Indexer;
 pub use listener::{IndexEdge, Listener};
 pub use market_registry::{Indexes, MarketEdges, MarketRegistry};
 pub use metrics::{IndexOutcome, TrackerMetrics};
+pub use problem::LedgerLost;
 pub use pruner::Pruner;
 pub use services::{Rhythm, TrackerServices};

@@ -1,8 +1,9 @@
 //! The rhythm that a market's actors share: a pass every interval, sooner when a message asks for it or when
 //! the last pass failed; what a message asked for is settled when the pass is committed.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use retry::{Attempts, RetryPolicy};
 use store_redis::StoreError;
 use store_tracker::Dataset;
 use supervision::{Clock, Context, Failure, Lease, fail::InjectedFailure};
@@ -10,13 +11,12 @@ use supervision::{Clock, Context, Failure, Lease, fail::InjectedFailure};
 use super::services::TrackerServices;
 use crate::env::messages::Look;
 
-/// How soon a failed pass is tried again, at most.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
-
 /// An actor whose life is one pass after the other.
 pub(super) trait Passes: Send {
     /// The dataset by which readiness judges its passes.
     const DATASET: Dataset;
+    /// The pauses before a pass that failed is made again.
+    const RETRY: RetryPolicy;
 
     /// What it works with.
     fn tracker(&self) -> &TrackerServices;
@@ -73,7 +73,8 @@ impl From<InjectedFailure> for PassError {
 pub(super) async fn keep_passing<P: Passes>(actor: &mut P, cx: &mut Context<Look>) -> Result<(), Failure> {
     let clock = cx.clock().clone();
     let interval = P::DATASET.interval(&actor.tracker().rhythm.intervals);
-    let retry = actor.tracker().rhythm.reconnect_within.min(RETRY_AFTER).min(interval);
+    let retry = P::RETRY.at_most(actor.tracker().rhythm.reconnect_within).at_most(interval);
+    let mut attempts = Attempts::new(retry);
     let mut next = clock.now();
     let stop = cx.stop_token();
     // What still waits when the actor shall stop can be derived again from the keys.
@@ -95,6 +96,7 @@ pub(super) async fn keep_passing<P: Passes>(actor: &mut P, cx: &mut Context<Look
         };
         let error = match pass {
             Ok(when) => {
+                attempts.succeeded();
                 let _ = look.map(Lease::settle);
                 if let Some(condition) = P::DATASET.readiness {
                     actor.tracker().services.status.written(actor.market(), condition);
@@ -111,12 +113,12 @@ pub(super) async fn keep_passing<P: Passes>(actor: &mut P, cx: &mut Context<Look
         // The message stays for the next attempt, and is not charged: the fault is not its own.
         let _ = look.map(Lease::give_back);
         let services = &actor.tracker().services;
-        services.note_error(&error);
+        services.report(&error);
         if let Some(condition) = P::DATASET.readiness {
-            services.status.failed(actor.market(), condition, &error);
+            services.status.failed(actor.market(), condition, services.line(&error));
         }
         actor.interrupted();
-        next = clock.now() + retry;
+        next = clock.now() + attempts.failed();
         // The message that was given back is not to be taken up at once.
         cx.pause(clock.sleep_until(next)).await;
     }

@@ -7,8 +7,13 @@
 
 use std::time::Duration;
 
+use retry::table::PRUNER;
 use store_redis::{ErrorKind, Session, StoreError};
-use store_tracker::{Index, IndexPart, MarketKeys, Retention, forget_sealed, prune};
+use store_tracker::{
+    Index, IndexPart, MarketKeys, Retention, forget_sealed,
+    operations::{PRUNE_INDEX, PRUNE_TIMELINE},
+    prune,
+};
 use supervision::{Actor, Clock, Context, Failure, NoMessage};
 
 use super::{
@@ -57,7 +62,7 @@ impl Pruner {
     /// One round over all markets.
     async fn round(&self, cx: &Context<NoMessage>) -> Result<(), StoreError> {
         let (clock, mut removed) = (cx.clock().clone(), 0);
-        let mut session = self.tracker.services.store.session("prune").await?;
+        let mut session = self.tracker.services.store.session(PRUNE_TIMELINE).await?;
         let now = clock.unix().as_secs();
         for MarketEdges { keys, .. } in &*self.registry.now() {
             for prunable in self.retention.of_market(keys, &self.tracker.validator, now) {
@@ -67,7 +72,7 @@ impl Pruner {
                         Ok(more) => removed += more,
                         // A key of another type is reported, and the others go on.
                         Err(error) if error.kind == ErrorKind::WrongType => {
-                            self.tracker.services.note_error(&error);
+                            self.tracker.services.report(&error);
                             break;
                         }
                         Err(error) => return Err(error),
@@ -77,7 +82,7 @@ impl Pruner {
             }
             match self.forget(cx, &mut session, keys, now.saturating_sub(self.retention.sealed)).await {
                 Ok(more) => removed += more,
-                Err(error) if error.kind == ErrorKind::WrongType => self.tracker.services.note_error(&error),
+                Err(error) if error.kind == ErrorKind::WrongType => self.tracker.services.report(&error),
                 Err(error) => return Err(error),
             }
         }
@@ -86,7 +91,7 @@ impl Pruner {
             removed +=
                 self.prune_index(cx, &mut session, &index, now.saturating_sub(self.index_kept)).await?;
         }
-        tracing::info!(removed, "pruned");
+        tracing::info!(removed, "removed entries that are older than their retention");
         Ok(())
     }
 
@@ -101,7 +106,7 @@ impl Pruner {
         for part in IndexPart::ALL {
             loop {
                 let (more, faults) = index.forget(session, part, before, INDEX_SLICE).await?;
-                self.tracker.services.note_unwritten("prune the index", &faults);
+                self.tracker.services.note_unwritten(PRUNE_INDEX, &faults);
                 removed += more;
                 if more == 0 {
                     break;
@@ -112,7 +117,7 @@ impl Pruner {
         let mut cursor = 0;
         loop {
             let (next, more, faults) = index.forget_validators(session, cursor, before, INDEX_SLICE).await?;
-            self.tracker.services.note_unwritten("prune the index", &faults);
+            self.tracker.services.note_unwritten(PRUNE_INDEX, &faults);
             removed += more;
             if next == 0 {
                 return Ok(removed);
@@ -153,6 +158,6 @@ impl Actor for Pruner {
 
     async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
         let services = &self.tracker.services;
-        keep_making(cx, services, self.every, &PRUNER_POINTS, || self.round(cx)).await
+        keep_making(cx, services, self.every, PRUNER, &PRUNER_POINTS, || self.round(cx)).await
     }
 }

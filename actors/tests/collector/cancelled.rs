@@ -1,5 +1,5 @@
-//! A step that is left in the middle, by a stop or because its time is over: what stands in Redis is wholly from before it or
-//! wholly from after it, and whoever goes on comes to the right end. Answers and requests are held back at the wanted place.
+//! A step that is interrupted, by a stop or by its deadline: Redis holds either the whole step or none of it, and the
+//! next step continues correctly. Requests and answers are held back at the wanted place.
 
 mod closing;
 mod far_behind;
@@ -19,30 +19,30 @@ use testkit::{
 
 use crate::tracker::{SOON, Setup, Tracker};
 
-/// By what a step is left.
+/// What interrupts a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Interruption {
     Stop,
     TimeIsOver,
 }
 
-/// At what it is left.
+/// The phase in which a step is interrupted.
 #[derive(Clone, Copy, Debug)]
 enum Hold {
-    /// A request to the node with this in it.
+    /// A request to the node that contains this.
     Node(&'static str),
-    /// A request to Redis with this in it: the server hears nothing of it.
+    /// A request to Redis that contains this: the server does not receive it.
     Request(&'static str),
-    /// The answer to it: the server has done what it was asked.
+    /// The answer to it: the server has executed the request.
     Answer(&'static str),
-    /// The wait for a turn.
+    /// The wait for a worker.
     Turn,
 }
 
-/// Which time is over then, by the label of the error that is counted.
+/// The deadline that passes, by the label of the counted error.
 #[derive(Clone, Copy, Debug)]
 enum Over {
-    /// What the nodes had.
+    /// That of the nodes.
     Nodes,
     /// That of a step of the fetcher.
     Step,
@@ -50,30 +50,30 @@ enum Over {
     Preparer,
 }
 
-/// Where a step is left, and what stands in Redis then.
+/// Where a step is interrupted, and the contents of Redis then.
 struct Phase<'a> {
     hold: Hold,
-    /// Budgets of which the one that matters is over soon.
+    /// Budgets of which the tested one is short.
     short: Budgets,
     over: Over,
-    /// Whether preparers have their turn.
+    /// Whether preparers get a worker.
     prepares: bool,
-    /// Blocks up to this one are accepted first.
+    /// The blocks up to this one are accepted first.
     accepted: u64,
     expected: &'a Contents,
 }
 
 impl<'a> Phase<'a> {
-    /// One of the fetcher, while nothing is prepared.
+    /// A step of the fetcher, while nothing is prepared.
     fn of_fetcher(hold: Hold, short: Budgets, over: Over, accepted: u64, expected: &'a Contents) -> Self {
         Self { hold, short, over, prepares: false, accepted, expected }
     }
 }
 
-/// A time that is over soon.
+/// A short deadline.
 const SHORT: Duration = Duration::from_millis(300);
 
-/// A server, and proxies before it and before a node, which is followed from a block on.
+/// A server and a node, with a proxy in front of each, and the block from which the chain is followed.
 struct Surroundings {
     start: u64,
     redis: RedisServer,
@@ -93,7 +93,7 @@ impl Surroundings {
         world.left(&mut self.redis.connection().await.expect("a connection")).await
     }
 
-    /// A tracker that goes by the proxies.
+    /// A tracker that uses the proxies.
     async fn tracker(&self, world: &World, setup: Setup) -> Tracker {
         let url = format!("redis://{}/0", self.to_redis.addr());
         Tracker::start(
@@ -105,7 +105,7 @@ impl Surroundings {
         .await
     }
 
-    /// Follows the blocks up to this one, and prepares nothing.
+    /// Accepts the blocks up to this one, and prepares nothing.
     async fn up_to(&self, world: &World, height: u64) -> Contents {
         self.to_node.set(RpcFault::Frozen(height));
         let tracker = self.tracker(world, Setup { workers: 0, ..Setup::default() }).await;
@@ -115,7 +115,7 @@ impl Surroundings {
         self.left(world).await
     }
 
-    /// Leaves a step in this phase, looks at what stands in Redis, and lets the next one go on to the end.
+    /// Interrupts a step in this phase, checks the contents of Redis, and lets the next step finish.
     async fn interrupt(&self, world: &World, phase: Phase<'_>, by: Interruption, end: &Contents) {
         let Phase { hold, short, over, prepares, accepted, expected } = phase;
         match hold {
@@ -128,7 +128,7 @@ impl Surroundings {
         let tracker =
             self.tracker(world, Setup { workers: prepares.into(), budgets, ..Setup::default() }).await;
         wait_until(&format!("{hold:?} is reached"), SOON, async || match hold {
-            // It has been told, so that it looks, and there is no turn for it.
+            // It has been woken, and no worker is free for it.
             Hold::Turn => tracker.tree.health().iter().any(|actor| {
                 actor.path.starts_with("preparer")
                     && actor.mailbox.as_ref().is_some_and(|mailbox| mailbox.accepted > 0)
@@ -141,7 +141,7 @@ impl Surroundings {
             Interruption::Stop => {
                 tracker.stop().await;
                 assert_same(&self.left(world).await, expected);
-                // The next one goes another way: what is held still hangs in the air.
+                // The next tracker uses other proxies: what is held stays on its way.
                 let url = self.redis.url();
                 let next = Tracker::start(&url, &world.anvil.url(), &world.contracts, Setup::default()).await;
                 crate::reach_head(world, &next).await;
@@ -149,9 +149,9 @@ impl Surroundings {
             }
             Interruption::TimeIsOver => {
                 let label = match over {
-                    Over::Nodes => r#"kind="node",operation="follow the chain""#,
-                    Over::Step => r#"kind="timeout",operation="follow the chain""#,
-                    Over::Preparer => r#"kind="timeout",operation="prepare batches""#,
+                    Over::Nodes => r#"kind="node",operation="follow_chain""#,
+                    Over::Step => r#"kind="timeout",operation="follow_chain""#,
+                    Over::Preparer => r#"kind="timeout",operation="prepare_batches""#,
                 };
                 let error = format!("state_tracker_errors_total{{{label}}}");
                 wait_until(&format!("{hold:?} is given up"), SOON, async || {
@@ -189,7 +189,7 @@ async fn a_stop_in_any_phase_leaves_nothing_half_done_and_the_next_start_goes_on
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_step_whose_time_is_over_in_any_phase_leaves_nothing_half_done_and_the_next_one_goes_on() {
+async fn a_step_that_times_out_in_any_phase_leaves_nothing_half_done() {
     closing::Stage::new(21).await.left_in_each_phase(Interruption::TimeIsOver).await;
 }
 
@@ -210,6 +210,6 @@ async fn a_part_of_old_blocks_that_is_left_in_any_phase_is_read_by_the_next_one(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn waiting_for_a_turn_is_measured_ends_in_time_and_the_epoch_is_prepared_once_it_comes() {
+async fn a_wait_for_a_worker_is_measured_and_ends_in_time() {
     closing::Stage::new(22).await.without_a_turn().await;
 }

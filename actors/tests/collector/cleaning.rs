@@ -1,4 +1,4 @@
-//! What the cleaner removes while a chain is followed.
+//! The cleaner while a chain is followed.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -17,7 +17,7 @@ async fn submissions_of_epochs_long_past_go_though_the_cleaner_crashes_and_other
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut connection = redis.connection().await.expect("a connection");
     world.collect(&mut connection, 0).await;
-    // A market that nobody follows.
+    // A market that is not followed.
     let other = "SnapshotCollector.0x0000000000000000000000000000000000000001.1.0x01";
     query::<()>(&mut connection, &["SADD", other, "member"]).await;
     let setup = Setup { clean_every: Duration::from_millis(20), ..Setup::default() };

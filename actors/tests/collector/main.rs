@@ -1,5 +1,5 @@
-//! Following a real node into a real Redis: whatever happens to the tracker or the chain in between, what stands in Redis
-//! in the end is what an undisturbed run leaves, key by key.
+//! Following a real node into a real Redis: whatever happens to tracker or chain, Redis holds in the end what an
+//! undisturbed run leaves, key by key.
 
 #![allow(clippy::expect_used, clippy::panic, unreachable_pub)] // A test that can not go on panics.
 
@@ -32,7 +32,7 @@ const POINTS: [&str; 7] = [
     "batch_preparer::after_write",
 ];
 
-/// What an undisturbed run over the chain as it is now leaves.
+/// What an undisturbed run over the present chain leaves.
 async fn undisturbed(world: &World, setup: Setup) -> Contents {
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut connection = redis.connection().await.expect("a connection");
@@ -50,7 +50,7 @@ async fn reach_head(world: &World, tracker: &Tracker) {
     tracker.caught_up(height, &hash).await;
 }
 
-/// Lets every point fail now and then: with a panic, or with an error.
+/// Makes every failure point fail now and then, with a panic or an error.
 fn arm(tracker: &Tracker, every: u64) {
     for (index, point) in POINTS.into_iter().enumerate() {
         let fault = if index % 2 == 0 { Fault::Panic } else { Fault::Error };
@@ -103,7 +103,7 @@ async fn reorganisations_of_any_depth_between_crashes_leave_what_the_final_chain
     }
     reach_head(&world, &tracker).await;
     let reorganisations = tracker.chain.progress.now().reorganisations;
-    // Some are noted by an incarnation that falls right then.
+    // Some are counted by an incarnation that crashes at that moment.
     assert!(reorganisations >= 5, "{reorganisations} reorganisations were met");
     assert!(tracker.restarts() > 20, "{} restarts", tracker.restarts());
     tracker.stop().await;
@@ -132,7 +132,7 @@ async fn two_trackers_by_mistake_leave_what_one_leaves() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reorganisation_deeper_than_may_be_undone_stops_the_fetcher_alone_and_changes_nothing() {
+async fn a_reorganisation_beyond_the_limit_stops_only_the_fetcher_and_changes_nothing() {
     let mut setup = Setup { max_reorg_depth: 5, ..Setup::default() };
     setup.policy.intensity.max_restarts = 2;
     setup.policy.intensity.within = Duration::from_secs(60);
@@ -152,7 +152,7 @@ async fn a_reorganisation_deeper_than_may_be_undone_stops_the_fetcher_alone_and_
     };
     wait_until("the fetcher is degraded", SOON, async || fetcher().degraded).await;
     let crash = fetcher().last_crash.expect("a reason");
-    assert!(crash.message.contains("chain.max_reorg_depth"), "{}", crash.message);
+    assert!(crash.message.contains("all of the last 5 accepted blocks"), "{}", crash.message);
     let others = tracker.tree.health();
     assert!(others.iter().filter(|actor| actor.path != "block-fetcher").all(|actor| !actor.degraded));
     assert_same(&world.left(&mut connection).await, &before);
@@ -163,7 +163,7 @@ async fn a_reorganisation_deeper_than_may_be_undone_stops_the_fetcher_alone_and_
 async fn old_blocks_are_followed_by_their_events_alone_and_come_to_the_same() {
     let mut world = World::new(5).await;
     world.grow(400).await;
-    // All but the last minute is old, and its submissions have expired.
+    // All blocks before the last minute are old, and their submissions have expired.
     let setup = Setup { inputs_live: 30, ..Setup::default() };
     let by_headers = undisturbed(&world, setup).await;
     let by_events = undisturbed(&world, Setup { old_after: Duration::from_secs(60), ..setup }).await;
@@ -196,14 +196,14 @@ async fn epochs_whose_submissions_are_gone_are_told_and_never_handed_over() {
     let setup = Setup { inputs_live: 60, ..Setup::default() };
     let left = undisturbed(&world, setup).await;
     let handed = left.keys().filter(|key| key.starts_with("BatchCountKey.")).count();
-    // Those of the last minute, and no others.
+    // The batches of the last minute, and no others.
     assert!(handed > 5 && handed < world.releases() / 2, "{handed} of {}", world.releases());
     let done: Vec<&String> = left.keys().filter(|key| key.ends_with(":market")).collect();
     assert_eq!(done.len(), 2, "{done:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hundred_windows_are_open_at_once_and_a_restart_leaves_each_the_time_it_had_left() {
+async fn a_hundred_open_windows_keep_their_limits_through_a_restart() {
     const MANY: u64 = 130;
     let setup = Setup::default();
     let mut world = World::new(7).await;
@@ -267,7 +267,7 @@ async fn a_window_that_no_block_closes_is_closed_by_the_time_of_the_chain() {
         query::<Option<u64>>(&mut connection.clone(), &["GET", &count]).await == Some(0)
     })
     .await;
-    // The block that told how long windows are came after its release, and is the last one that counts.
+    // The block that set the length of windows came after the release, and is the last one that counts.
     let details: String =
         query(&mut connection, &["GET", &format!("EpochMarkerDetailsKey.{market}.77")]).await;
     let limit = format!("\"EpochReleaseBlockNumber\":{head},\"SubmissionLimitBlockNumber\":{}", head + 1);

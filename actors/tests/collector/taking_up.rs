@@ -1,4 +1,4 @@
-//! Following begins where another program has followed the chain before.
+//! Take-over from a predecessor.
 
 use std::time::Duration;
 
@@ -16,20 +16,19 @@ use crate::{
     undisturbed,
 };
 
-/// What others read, without what is the tracker's own.
+/// What other programs read, without the tracker's own keys.
 fn of_others(all: Contents, but: &str) -> Contents {
     all.into_iter().filter(|(key, _)| !key.starts_with("tracker:") && key != but).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn windows_that_another_program_has_left_open_are_handed_over_once_and_what_it_has_handed_over_is_not()
-{
+async fn only_what_a_predecessor_left_open_is_handed_over_and_once() {
     let mut world = World::new(22).await;
     world.grow(60).await;
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut connection = redis.connection().await.expect("a connection");
     world.collect(&mut connection, 0).await;
-    // What is the tracker's own gone, this is what its predecessor leaves.
+    // Without the tracker's own keys this is what a predecessor leaves.
     let before = Tracker::start(&redis.url(), &world.anvil.url(), &world.contracts, Setup::default()).await;
     reach_head(&world, &before).await;
     before.stop().await;
@@ -41,15 +40,15 @@ async fn windows_that_another_program_has_left_open_are_handed_over_once_and_wha
     let marked = format!("EpochMarkerSetKey.{market}");
     let open: u64 = query(&mut connection, &["SCARD", &marked]).await;
     assert!(open > 0, "no window is open");
-    // It fell before it had removed the marker of an epoch that it had handed over.
+    // The predecessor crashed before it removed the marker of an epoch that it had handed over.
     let handed: u64 = query(&mut connection, &["EXISTS", &format!("BatchCountKey.{market}.101")]).await;
     assert_eq!(handed, 1);
     query::<()>(&mut connection, &["SADD", &marked, "101"]).await;
     let details = format!("EpochMarkerDetailsKey.{market}.101");
-    // And one was never more than a name.
+    // And one marker has no details.
     query::<()>(&mut connection, &["SADD", &marked, "nonsense"]).await;
 
-    // Some blocks come before somebody follows again: it goes on where its predecessor has stopped.
+    // Some blocks come before the tracker starts: it continues where its predecessor stopped.
     world.grow_collected(40, &mut connection).await;
     let clean_every = Duration::from_millis(20);
     let setup = Setup { start: StartBlock::Latest { back: 0 }, clean_every, ..Setup::default() };
@@ -64,7 +63,7 @@ async fn windows_that_another_program_has_left_open_are_handed_over_once_and_wha
     query::<()>(&mut connection, &["SREM", &marked, "nonsense"]).await;
     let found = of_others(world.left(&mut connection).await, &details);
     assert_same(&found, &of_others(undisturbed(&world, Setup::default()).await, &details));
-    // The day was asked of the contract, or the slots would lack what was submitted in the windows that were taken up.
+    // The day is read from the contract, or the slots would lack the submissions of the windows that were taken over.
     assert!(found.keys().any(|key| key.starts_with("SlotSubmissionsKey.")));
 }
 
@@ -91,7 +90,7 @@ async fn what_another_program_hands_over_meanwhile_is_told_and_not_handed_over_a
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_market_that_was_not_followed_for_a_while_is_taken_up_where_the_others_are_on_the_day_that_it_is() {
+async fn a_market_that_returns_is_taken_over_at_the_checkpoint_on_the_current_day() {
     let mut world = World::new(23).await;
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut connection = redis.connection().await.expect("a connection");
@@ -103,7 +102,7 @@ async fn a_market_that_was_not_followed_for_a_while_is_taken_up_where_the_others
     let both = Tracker::start(&url, &node, &world.contracts, setup).await;
     reach_head(&world, &both).await;
     both.stop().await;
-    // The other one is gone while its day changes and an epoch of it is released.
+    // The other market is removed while its day changes and an epoch of it is released.
     let alone = Tracker::start(&url, &node, &first_alone, setup).await;
     for market in [&one, &other] {
         let views = [WINDOW, 86_400_000_000, 10, 8, 7_200];

@@ -1,4 +1,4 @@
-//! The chain subtree in a tree of its own.
+//! The collector's actors in a private tree.
 
 use std::{collections::BTreeMap, num::NonZeroUsize, sync::Arc, time::Duration};
 
@@ -23,7 +23,7 @@ use crate::common;
 
 pub const SOON: Duration = Duration::from_secs(120);
 
-/// What differs from test to test.
+/// The settings that differ between tests.
 #[derive(Clone, Copy)]
 pub struct Setup {
     pub start: StartBlock,
@@ -35,7 +35,7 @@ pub struct Setup {
     pub old_after: Duration,
     pub clean_every: Duration,
     pub budgets: Budgets,
-    /// Markets that are prepared at once; none before the test lets them, where it is 0.
+    /// The number of workers; with 0, no market is prepared before the test allows it.
     pub workers: usize,
     pub policy: Policy,
 }
@@ -107,11 +107,17 @@ impl Tracker {
     }
 
     pub async fn following(&self) -> Following {
-        let mut session = self.chain.services.store.session("test").await.expect("a session");
+        let mut session = self
+            .chain
+            .services
+            .store
+            .session(store_redis::Operation::new("test", "test"))
+            .await
+            .expect("a session");
         self.chain.store.of_chain(31_337).load(&mut session).await.expect("loaded").following
     }
 
-    /// Waits until everything up to this block is accepted, and all that is closed is handed over.
+    /// Waits until all blocks up to this one are accepted, and all closed windows are handed over.
     pub async fn caught_up(&self, height: u64, hash: &str) {
         wait_until(&format!("block {height} is accepted"), SOON, async || {
             let following = self.following().await;
@@ -126,7 +132,7 @@ impl Tracker {
         .await;
     }
 
-    /// Stops it in order: nobody has to be killed for that.
+    /// Stops it in order: no actor has to be killed.
     pub async fn stop(self) {
         let report = self.tree.stop(Duration::from_secs(10)).await;
         assert_eq!((report.outcome, report.left_behind), (Outcome::Stopped, 0));
@@ -139,7 +145,7 @@ impl Tracker {
         self.chain.services.telemetry.render().expect("metrics can be rendered")
     }
 
-    /// How often its actors fell.
+    /// How often its actors crashed.
     pub fn restarts(&self) -> u64 {
         self.tree.health().iter().map(|actor| actor.generation.saturating_sub(1)).sum()
     }

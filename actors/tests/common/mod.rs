@@ -1,4 +1,4 @@
-//! What the tests of the actors share: what every actor works with, at a server of one's own.
+//! What the tests of the actors share: the services of actors, at a private server.
 
 #![allow(dead_code, clippy::expect_used)] // Each test binary uses its part; a test that can not go on panics.
 
@@ -13,12 +13,12 @@ use store_redis::{RedisSettings, Store};
 use store_tracker::Intervals;
 use supervision::Clock;
 
-/// The services of a tracker at the server of this URL, which has this long to answer.
+/// The services of a tracker at the server of this URL, with this command timeout.
 pub(crate) fn tracker(url: &str, answers_within: Duration, rhythm: Rhythm, clock: &Clock) -> TrackerServices {
     TrackerServices::new(services(url, answers_within, clock), rhythm, "validator1".to_owned(), clock)
 }
 
-/// What every actor works with, at the server of this URL, which has this long to answer.
+/// The services of every actor at the server of this URL, with this command timeout.
 pub(crate) fn services(url: &str, answers_within: Duration, clock: &Clock) -> Services {
     let settings = RedisSettings {
         servers: url.into_connection_info().expect("a URL").into(),
@@ -32,7 +32,7 @@ pub(crate) fn services(url: &str, answers_within: Duration, clock: &Clock) -> Se
     Services::new(store, Telemetry::new().expect("metrics"), clock)
 }
 
-/// A pass at this interval, statistics and measurement as by default.
+/// A pass at this interval; statistics and measurement window as by default.
 pub(crate) fn rhythm(every: Duration) -> Rhythm {
     Rhythm {
         intervals: Intervals {

@@ -1,6 +1,6 @@
-//! Random producers of one market: what they write, in all the forms that producers use, and what of it is still there.
+//! Random producers of one market: what they write, in all forms that producers use, and what has not expired yet.
 //!
-//! Times are whole Unix seconds of a clock of the test's own. What would expire is deleted when its time has come.
+//! Times are whole Unix seconds of the test's own clock. The test deletes keys when they would expire.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,7 +33,7 @@ impl Rng {
     }
 }
 
-/// Lower case, as some configure them; the checksum forms stand beside.
+/// In lower case, as some configure them; the checksum forms follow.
 pub const PROTOCOL: [&str; 2] =
     ["0xE88E5f64AEB483d7057645326AdDFA24A3B312DF", "0xe88e5f64aeb483d7057645326addfa24a3b312df"];
 pub const MARKET: [&str; 2] =
@@ -43,12 +43,12 @@ const VALIDATORS: [&str; 5] = [OWN, "validator2", "validator:3", "validator-4", 
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
 
-/// What the producers did for one epoch, and what of its keys is still there.
+/// What the producers did for one epoch, and which of its keys still exist.
 #[derive(Clone, Debug, Default)]
 pub struct Made {
     /// When its window opened.
     pub opened: i64,
-    /// The timeline has its `open:E`.
+    /// Whether the timeline has its `open:E`.
     pub in_timeline: bool,
     pub window: i64,
     pub closed: Option<i64>,
@@ -57,13 +57,13 @@ pub struct Made {
     /// Submissions in the plain set.
     pub processed: BTreeSet<u64>,
     submitted: u64,
-    /// Its submissions go into the ordered set, into the plain one.
+    /// Whether its submissions go into the ordered set, and into the plain one.
     forms: [bool; 2],
     pub remote: BTreeSet<String>,
     pub local: Option<i64>,
     pub aggregated: Option<i64>,
     pub named: Option<Vec<String>>,
-    /// The hash of its info, of its state, and the metadata of its batches, are there.
+    /// Whether the hashes of its info and its state, and the metadata of its batches, exist.
     pub has_info: bool,
     pub has_state: bool,
     pub has_local: bool,
@@ -73,18 +73,18 @@ pub struct Made {
 }
 
 impl Made {
-    /// Whether a key of the epoch is there.
+    /// Whether a key of the epoch exists.
     pub fn has_key(&self) -> bool {
         let has_submissions = !self.ids.is_empty() || !self.processed.is_empty();
         let has_batch = self.has_local || self.has_aggregated || self.named.is_some();
         self.has_info || self.has_state || has_submissions || has_batch || !self.remote.is_empty()
     }
 
-    /// What who reads only some of the keys can see: those of the market, those of the epoch.
+    /// What a pass sees that reads only some of the keys: those of the market, or those of the epoch.
     pub fn seen(&self, of_market: bool, of_epoch: bool) -> Self {
         let mut seen = self.clone();
         if !of_market {
-            // The epoch's own keys tell that it is closed, not always when, and of batches no time.
+            // The epoch's own keys say that it is closed, but not always when, and give no time for batches.
             let by_plan = self.has_state.then_some(self.opened + self.window);
             seen.closed = self.closed.and_then(|at| if self.has_info { Some(at) } else { by_plan });
             seen.in_timeline = false;
@@ -109,11 +109,11 @@ pub struct History {
     pub queue: u64,
     /// Entries of timelines before this are pruned.
     pub pruned: i64,
-    /// What was done, for the report of a failure.
+    /// The steps taken, for the report of a failure.
     pub told: Vec<String>,
-    /// Which spelling the keys of the market and those of its epochs have.
+    /// The spelling of the market's keys, and that of the keys of its epochs.
     pub spelled: [usize; 2],
-    /// Whether older producers are at work, which write no state.
+    /// Whether the producers are older ones, which write no state.
     states: bool,
     expiries: BTreeMap<String, i64>,
     next: u64,
@@ -140,7 +140,7 @@ impl History {
         }
     }
 
-    /// Whether keys stand under both spellings.
+    /// Whether keys exist under both spellings.
     pub fn is_mixed(&self) -> bool {
         self.spelled[0] != self.spelled[1]
     }
@@ -150,7 +150,7 @@ impl History {
         self.expiries.contains_key(&self.of_market("epochs:active"))
     }
 
-    /// The tracker is configured with the checksum form, and looks for no other.
+    /// Whether the tracker is configured with the checksum form, and reads no other.
     pub fn has_one_spelling(&self) -> bool {
         self.spelled == [0, 0]
     }
@@ -181,7 +181,7 @@ impl History {
         }
     }
 
-    /// Some producers do something.
+    /// A random step of some producers.
     pub async fn act(&mut self, redis: &mut MultiplexedConnection) {
         let mut pipe = redis::pipe();
         pipe.atomic();
@@ -229,8 +229,8 @@ impl History {
         made.has_info = true;
         made.has_state = self.states;
         made.steps = ["pending"; 3];
-        // Where spellings are mixed it would be a matter of minutes until it is found. And something must tell for long
-        // when it was opened: the batches of an epoch of which nothing does are of no hour once it is sealed.
+        // With mixed spellings it would take minutes until it is found. And some key must keep the time of its opening
+        // for long: the batches of an epoch without it belong to no hour once it is sealed.
         made.in_timeline = self.is_mixed() || !made.has_state || self.rng.chance(90);
         let active = self.of_market("epochs:active");
         let member = self.spell(epoch);
@@ -398,7 +398,7 @@ impl History {
         pipe.zadd(other, format!("open:{}", epoch + 1), self.now);
     }
 
-    /// Time goes on; what has had its time goes.
+    /// Moves the clock, and deletes what expires.
     pub async fn pass(&mut self, seconds: i64, redis: &mut MultiplexedConnection) {
         self.now += seconds;
         let now = self.now;

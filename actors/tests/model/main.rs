@@ -1,5 +1,5 @@
-//! A model test: random producers, and a tracker with its real actors that crashes, is cut off and is restarted in
-//! between, on a clock of the test's own. Every dataset is compared with a slow, obvious reference.
+//! A model test: random producers, and a tracker with its real actors that crashes, is cut off and is restarted, on the
+//! test's own clock. Every dataset is compared with a slow, obvious reference.
 //!
 //! A run that fails prints its seed. `MODEL_SEED=… cargo test --test model` runs that history again (or several,
 //! with commas between them);
@@ -29,7 +29,7 @@ async fn run(seeds: Vec<u64>) {
         tokio::spawn(async move {
             let mut failed = Vec::new();
             for seed in own {
-                // What went wrong was printed where it happened.
+                // The failure was printed where it happened.
                 if tokio::spawn(async move { Run::new(seed).await.run().await }).await.is_err() {
                     failed.push(seed);
                 }

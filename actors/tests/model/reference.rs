@@ -1,9 +1,9 @@
-//! What every dataset should show, computed the slow and obvious way from what the producers did: no code of the
-//! tracker is used here.
+//! The expected datasets, computed the slow and obvious way from what the producers did. No code of the tracker is used
+//! here.
 //!
-//! It also knows when the tracker looked, for two rules depend on it: what expired while nobody looked was never
-//! seen, and what comes after an epoch was sealed is not counted. When the tracker seals an epoch is its own affair
-//! within limits: not before the epoch is ripe, and soon after. That is all that the reference takes from Redis.
+//! The reference also knows when passes were made, since two rules depend on it: what expired between two passes was
+//! never seen, and what comes after an epoch was sealed is not counted. The tracker chooses when to seal an epoch,
+//! within limits: not before the epoch is ripe, and soon after. The reference takes nothing else from Redis.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,11 +17,11 @@ use super::{
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
 
-/// What is known of an epoch by the looks so far.
+/// What is known of an epoch by the passes so far.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Known {
     seen: i64,
-    /// When it was opened, once something told.
+    /// When it was opened, once that is known.
     opened: Option<i64>,
     closed: Option<i64>,
     /// When its window ends by plan.
@@ -37,12 +37,12 @@ struct Known {
     sealed: Option<Vec<String>>,
 }
 
-/// How long an epoch that is ripe may wait until its keys were looked at under all spellings, in seconds: a look a
-/// minute, and one more when the first one fails.
+/// How long a ripe epoch may wait until its keys are read under all spellings, in seconds: once a minute, and once more
+/// when the first pass fails.
 const HELD: i64 = 130;
 
-/// The keys that a look may see, where those of the market and those of its epochs are spelled differently: a spelling
-/// that was not in use is looked at once a minute.
+/// The keys that a pass may see when those of the market and those of its epochs are spelled differently: a spelling
+/// that is not in use is read once a minute.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Sight {
     All,
@@ -50,12 +50,12 @@ pub enum Sight {
     Epochs,
 }
 
-/// What a pass that broke off may have done, each step whole or not at all.
+/// What an interrupted pass may have done, each step whole or not at all.
 #[derive(Clone, Copy, PartialEq, PartialOrd)]
 enum Effect {
-    /// It kept the ledger and wrote no more.
+    /// It wrote the ledger and nothing else.
     Ledger,
-    /// It wrote the summary, and with it the window.
+    /// It wrote the summary, and the measurement window with it.
     Summary,
     /// It wrote everything.
     All,
@@ -83,7 +83,7 @@ fn count(made: &Made) -> u64 {
     (if made.ids.is_empty() { made.processed.len() } else { made.ids.len() }) as u64
 }
 
-/// Epochs whose keys are read: those that are open, and those that gave a sign in the last ten minutes.
+/// Epochs whose keys are read: the open ones, and those with a timeline entry of the last ten minutes.
 fn examined<'a>(history: &'a History, open: &BTreeSet<u64>) -> BTreeMap<u64, &'a Made> {
     let lately = |at: Option<i64>| at.is_some_and(|at| at > history.now - 600);
     let is_examined = |epoch: &u64, made: &Made| {
@@ -120,7 +120,7 @@ fn rfc3339(unix: i64) -> String {
 }
 
 impl Reference {
-    /// Whether the two will always say the same, give or take what is tolerated anyway.
+    /// Whether the two will always agree, within the tolerances.
     pub fn is_like(&self, other: &Self) -> bool {
         let known = |one: &Known, two: &Known| {
             one.ripe.is_some() == two.ripe.is_some() && *one == Known { ripe: one.ripe, ..two.clone() }
@@ -137,8 +137,8 @@ impl Reference {
                 .all(|(one, two)| one.0 == two.0 && (one.1 - two.1).abs() <= 10)
     }
 
-    /// What may be true after a pass at `history.now` that broke off, when this is shown: it had no effect, or a part of
-    /// it, or all. Besides all that is there it may have seen it with one of these sights.
+    /// The possible states after an interrupted pass at `history.now`, when this is shown: the pass had no effect, a
+    /// part of it, or all. It may have seen everything, or only one of these sights.
     pub fn after_broken(&self, history: &History, shown: &Shown, sights: &[Sight]) -> Vec<Self> {
         let mut all = Vec::new();
         let is_sealed = |epoch: &u64| self.known.get(epoch).is_some_and(|known| known.sealed.is_some());
@@ -153,7 +153,7 @@ impl Reference {
         all
     }
 
-    /// What may be true after a pass at `history.now` with one of these sights.
+    /// The possible states after a pass at `history.now` with one of these sights.
     pub fn after_narrow(&self, history: &History, shown: &Shown, sights: &[Sight]) -> Vec<Self> {
         sights.iter().filter_map(|sight| self.after(history, shown, *sight, Effect::All).ok()).collect()
     }
@@ -172,8 +172,8 @@ impl Reference {
         Ok(looked)
     }
 
-    /// The sights that passes may have until all spellings are looked at again, besides that of everything: a spelling
-    /// under which this look, the last one, found something is read by all of them.
+    /// The sights that passes may have until all spellings are read again, besides that of everything. All of them
+    /// include the spellings under which the last pass found keys.
     pub fn sights(&self, history: &History) -> Vec<Sight> {
         if !history.is_mixed() {
             return Vec::new();
@@ -188,7 +188,7 @@ impl Reference {
         }
     }
 
-    /// The tracker looked at what is there at `history.now`, and has sealed these epochs.
+    /// The tracker made a pass at `history.now`, and has sealed these epochs.
     fn look(&mut self, history: &History, sealed: &BTreeSet<u64>, sight: Sight) -> Result<(), String> {
         let now = history.now;
         let (of_market, of_epochs) = (sight != Sight::Epochs, sight != Sight::Market);
@@ -227,13 +227,13 @@ impl Reference {
             let both = known.local.is_some() && known.aggregated.is_some();
             let listed = made.named.is_some() || known.aggregated.is_some_and(|at| now >= at + 60);
             if sight == Sight::All {
-                // One that is held is ripe no more when its end turns out to be a later one.
+                // A held epoch is no longer ripe when a later end becomes known.
                 known.ripe = (long_over || over && both && listed).then(|| known.ripe.unwrap_or(now));
             }
             if end > 0 {
                 known.seen = 0;
             }
-            // An id of which nothing is left but itself is given up when newer ones are long over.
+            // An id without any trace is given up when newer epochs are long over.
             let nothing = known.opened.is_none()
                 && known.submissions == 0
                 && known.local.max(known.aggregated).is_none();
@@ -241,7 +241,7 @@ impl Reference {
                 (true, None) if !nothing => wrong = Err(format!("{epoch} was sealed before its time")),
                 (true, _) => {
                     known.sealed = Some(made.named.clone().unwrap_or_default());
-                    // What no longer counts is not to tell references apart.
+                    // What no longer counts must not make references differ.
                     (known.seen, known.due, known.closed, known.ripe) = Default::default();
                 }
                 (false, Some(since))
@@ -256,9 +256,9 @@ impl Reference {
         wrong
     }
 
-    /// What should be shown after a look at `history.now`, when these epochs are sealed: with `after`, by a second
-    /// look at the same moment, which finds sealed what the first one sealed; the first one is that of the totals, the
-    /// second one that of the current epoch. `began` is when the measurement window is said to have begun.
+    /// The expected datasets after a pass at `history.now`, when these epochs are sealed. With `after`: after a second
+    /// pass at the same moment, which finds sealed what the first one sealed; the first is the aggregator's, the second
+    /// the epoch tracker's. `began` is the shown begin of the measurement window.
     pub fn shown(
         &mut self,
         history: &History,
@@ -292,7 +292,7 @@ impl Reference {
         })
     }
 
-    /// What is written beside the datasets by a look before which these epochs were open.
+    /// What a pass writes beside the datasets, when these epochs were unsealed before it.
     fn write(&mut self, history: &History, open: &BTreeSet<u64>) {
         for epoch in open {
             self.counts.insert(*epoch, self.known[epoch].submissions);
@@ -458,8 +458,8 @@ impl Reference {
         })
     }
 
-    /// Epochs, batches, submissions of `[start, end)`. Statistics are made of the epochs that are open and of those that
-    /// were opened within a day and three hours: what is older had its batches long ago.
+    /// Epochs, batches, submissions of `[start, end)`. Statistics are computed from unsealed epochs and from those that
+    /// were opened within a day and three hours: older ones had their batches long ago.
     fn stretch(&self, start: i64, end: i64, now: i64, open: &BTreeSet<u64>) -> [u64; 3] {
         let within = |at: Option<i64>| at.is_some_and(|at| at >= start && at < end);
         let is_young = |known: &Known| known.opened.is_some_and(|at| at >= now - DAY - 3 * HOUR);
@@ -507,7 +507,7 @@ impl Reference {
 }
 
 impl Reference {
-    /// The highest open epoch, else the most recent one, of those of which the timeline or the ledger still tells.
+    /// The highest open epoch, else the most recent one, of those that the timeline or the ledger still has.
     fn current(&self, history: &History, open: &BTreeSet<u64>) -> Value {
         let now = history.now;
         let kept = |at: Option<i64>| at.is_some_and(|at| at >= history.pruned);

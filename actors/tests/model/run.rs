@@ -1,7 +1,7 @@
-//! One history: producers, a tracker to which things happen, and the comparison.
+//! One history: producers, a tracker with faults, and the comparison.
 //!
-//! Nothing here waits for a time. The clock is moved only when nothing is under way, so what was due at a moment was
-//! done at that moment, or failed at it; then the datasets are right at once, or never.
+//! Nothing here waits for a duration. The clock is moved only when nothing is under way, so everything due at a moment
+//! was done at that moment, or failed at it; then the datasets are right at once, or never.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -26,16 +26,16 @@ use super::{
 const BEGIN: i64 = 1_795_341_600 - 600;
 /// Steps of a history.
 const STEPS: usize = 40;
-/// How many passes one after the other may fail, whatever is broken off.
+/// How many passes in a row may fail.
 const ATTEMPTS: usize = 10;
 
-/// How many things may be true at a time.
+/// The most possible states at a time.
 const MOST_REFERENCES: usize = 200;
 
-/// Where no server is.
+/// An address without a server.
 const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
-/// Redis' clients beside the tracker: the producers, who also read the datasets.
+/// Redis' clients beside the tracker: the producers, which also read the datasets.
 const OWN_CLIENTS: u64 = 1;
 
 const POINTS: [&str; 7] = [
@@ -48,7 +48,7 @@ const POINTS: [&str; 7] = [
     "epoch_tracker::after_commit",
 ];
 
-/// What is broken off in the middle of a pass.
+/// The fault in the middle of a pass.
 #[derive(Clone, Copy, Debug)]
 enum Break {
     Connections,
@@ -60,18 +60,18 @@ enum Break {
 pub struct Run {
     seed: u64,
     history: History,
-    /// What may be true: more than one, where it is not known whether a pass that failed had an effect.
+    /// The possible states: several, while it is not known whether a failed pass had an effect.
     references: Vec<Reference>,
     clock: Clock,
     redis: RedisServer,
     proxy: FaultProxy,
     connection: MultiplexedConnection,
     tracker: Option<Tracker>,
-    /// What passes may have seen since all spellings were looked at.
+    /// What passes may have seen since all spellings were read.
     sights: Vec<Sight>,
 }
 
-/// How many clients Redis has.
+/// The number of Redis clients.
 async fn clients(connection: &mut MultiplexedConnection) -> u64 {
     let mut command = redis::cmd("INFO");
     let info: redis::InfoDict = command.arg("clients").query_async(connection).await.expect("told");
@@ -116,7 +116,7 @@ impl Run {
         }
     }
 
-    /// Lets time go by.
+    /// Moves the clock.
     async fn pass(&mut self, seconds: i64) {
         self.history.pass(seconds, &mut self.connection).await;
         self.clock.advance(Duration::from_secs(seconds as u64));
@@ -154,7 +154,7 @@ impl Run {
                 self.start().await;
             }
             if let Some((after, how)) = broken {
-                // In the middle of a pass, or not: whatever comes first has to be right.
+                // In the middle of a pass or not: both outcomes have to be right.
                 tokio::time::sleep(after).await;
                 self.break_off(how).await;
             }
@@ -168,14 +168,14 @@ impl Run {
         self.stop().await;
     }
 
-    /// Cuts all connections; new ones find nobody. The proxy keeps its port, which another process might take.
+    /// Cuts all connections; new ones reach no server. The proxy keeps its port, which another process might take.
     fn cut(&self) {
         self.proxy.set_upstream(NOWHERE);
         self.proxy.cut();
     }
 
-    /// Breaks something off, and then all connections, so that what was on its way has come to Redis or is lost before
-    /// anything goes on.
+    /// Injects a fault, then cuts all connections, so that everything on its way has reached Redis or is lost before
+    /// the next step.
     async fn break_off(&mut self, how: Break) {
         match how {
             Break::Connections => {}
@@ -215,7 +215,7 @@ impl Run {
         }
     }
 
-    /// Something goes wrong during the next pass; with a time, it is broken off that long after its beginning.
+    /// Injects a fault into the next pass; with a time, that long after its beginning.
     async fn disturb(&mut self) -> Option<(Duration, Break)> {
         let what = self.history.rng.within(0, 99);
         match what {
@@ -257,7 +257,7 @@ impl Run {
     async fn check(&mut self) {
         let unheard = self.history.epochs.values().any(|made| !made.in_timeline && made.closed.is_none());
         if !self.history.has_one_spelling() {
-            // Spellings that are not in use are looked at once a minute.
+            // Spellings that are not in use are read once a minute.
             self.settle(Compared::Nothing).await;
             self.pass_quietly(61);
         } else if unheard {
@@ -276,8 +276,8 @@ impl Run {
         self.clock.advance(Duration::from_secs(seconds));
     }
 
-    /// Lets passes be made until all actors have passed well at one moment, and judges what they wrote. A pass that
-    /// failed is made again with the next second.
+    /// Waits until all actors have passed without a failure at one moment, and compares what they wrote. A failed pass
+    /// is made again with the next second.
     async fn settle(&mut self, compared: Compared) {
         for _ in 0..ATTEMPTS {
             self.rest().await;
@@ -311,7 +311,7 @@ impl Run {
         }
     }
 
-    /// A pass at this moment broke off.
+    /// A pass at this moment was interrupted.
     fn doubt(&mut self, shown: &Shown) {
         let after = |reference: &Reference| reference.after_broken(&self.history, shown, &self.sights);
         let references: Vec<_> = self.references.iter().flat_map(after).collect();
@@ -321,7 +321,7 @@ impl Run {
         self.believe(references);
     }
 
-    /// Nothing but one of these is true.
+    /// One of these states is the true one.
     fn believe(&mut self, references: Vec<Reference>) {
         self.references.clear();
         for reference in references {
@@ -329,13 +329,13 @@ impl Run {
                 self.references.push(reference);
             }
         }
-        // Each pass that follows tells some apart: that many are a fault of the model.
+        // Each later pass excludes some of them: this many are a fault of the model.
         if self.references.len() > MOST_REFERENCES {
             self.fail(&format!("{} things may be true", self.references.len()));
         }
     }
 
-    /// The references that agree with what is shown, or why none does.
+    /// The references that agree with the datasets, or why none does.
     fn judge(&self, shown: &Shown, compared: Compared) -> Result<Vec<Reference>, String> {
         if let Some(name) = shown.stale(self.history.now) {
             return Err(format!("{name}: not written by a pass that ended well: {shown:#?}"));
@@ -356,7 +356,7 @@ impl Run {
                         let fading = reference.fading(self.history.now);
                         let difference = difference(&expected, shown, &fading, compared);
                         if difference.is_empty() {
-                            // A second look at one moment shows more, and teaches nothing: the others are like it.
+                            // A second pass at one moment shows more, but excludes no state.
                             agreed.push(reference);
                             break;
                         }

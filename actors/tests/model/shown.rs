@@ -1,4 +1,4 @@
-//! What the tracker shows: every dataset as it is read back from Redis, and how two of these differ.
+//! What the tracker shows: every dataset as it is read back from Redis, and the difference of two of them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,7 +17,7 @@ pub struct Shown {
     pub stats: BTreeMap<String, Value>,
     pub participation: Value,
     pub current: Value,
-    /// Of the running hour and of the one before.
+    /// The statistics of the running hour and of the previous one.
     pub hours: [Value; 2],
     pub day: Value,
     pub gaps: BTreeSet<String>,
@@ -29,7 +29,7 @@ pub struct Shown {
 /// How much of it has to be right.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub enum Compared {
-    /// It may lack what stands under a spelling that was not in use.
+    /// It may lack keys under a spelling that was not in use.
     Nothing,
     /// The epoch tracker may have passed before the aggregator, or failed.
     ButCurrent,
@@ -113,7 +113,7 @@ impl Shown {
     }
 }
 
-/// Whether two values are the same, but for the last bit of a fraction.
+/// Whether two values are equal, except for the last bit of a fraction.
 fn same(expected: &Value, shown: &Value) -> bool {
     match (expected, shown) {
         (Value::Object(fields), Value::Object(others)) => {
@@ -128,7 +128,7 @@ fn same(expected: &Value, shown: &Value) -> bool {
     }
 }
 
-/// Field by field; empty where there is none.
+/// The differences, field by field; empty without any.
 pub fn difference(expected: &Shown, shown: &Shown, fading: &BTreeSet<String>, compared: Compared) -> String {
     let mut text = String::new();
     let mut note = |name: &str, expected: &Value, shown: &Value| {
@@ -151,7 +151,7 @@ pub fn difference(expected: &Shown, shown: &Shown, fading: &BTreeSet<String>, co
     note("summary", &expected.summary, &shown.summary);
     note("stats", &object(&expected.stats), &object(&shown.stats));
     note("participation", &expected.participation, &shown.participation);
-    // Where none is expected, one of an earlier moment stays.
+    // When none is expected, an earlier one stays.
     let is_left = expected.current.is_null() && shown.current["timestamp"] != shown.summary["updated_at"];
     if compared == Compared::Everything && !is_left {
         note("current epoch", &expected.current, &shown.current);

@@ -1,4 +1,4 @@
-//! Small histories, each of one fault that a random one had found.
+//! Small histories, each with a fault that a random history has found.
 
 use std::time::Duration;
 
@@ -63,7 +63,7 @@ async fn statistics_have_the_epoch_of_which_only_the_list_of_active_ones_tells()
     let info = ["status", "open", "start", &start, "duration", "60"];
     scene.run("HSET", "metrics:epoch:7:info", &info).await;
     scene.run("SADD", "epochs:active", &["7"]).await;
-    // A pass that is due with all statistics meets it first as a number that it can't explain.
+    // A pass with all statistics first sees it as a number of members that it can't explain.
     scene.pass().await;
     assert_eq!(scene.dataset("dashboard:summary").await["epochs_total"], 1);
     assert_eq!(scene.dataset("stats:daily").await["epochs_total"], 1);

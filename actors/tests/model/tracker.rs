@@ -1,4 +1,4 @@
-//! The tracker of the history's market, with its real actors on a clock of the test's own.
+//! The tracker of the history's market, with its real actors on the test's own clock.
 
 use std::time::{Duration, Instant};
 
@@ -23,10 +23,10 @@ const DAY: u64 = 86_400;
 /// The actors. Each is one sleeper of the clock when nothing of it is under way: it sleeps until its next pass, or its
 /// supervisor until its restart. Other timers there are none, see the policy.
 const ACTORS: usize = 2;
-/// Nothing in a history takes long, so none of these is ever over, however busy the machine is.
+/// Nothing in a history takes long, so none of these limits is reached, however busy the machine is.
 pub const NEVER: Duration = Duration::from_secs(120);
 
-/// How often a condition is looked at.
+/// How often a condition is checked.
 pub const POLL: Duration = Duration::from_micros(200);
 
 /// Everything is due with each second of the clock.
@@ -40,11 +40,11 @@ fn rhythm() -> Rhythm {
     }
 }
 
-/// Something that must come did not.
+/// An awaited event did not happen.
 #[derive(Debug)]
 pub struct Late;
 
-/// Waits for what must come.
+/// Waits for an event that must happen.
 pub async fn until(so: impl Fn() -> bool) -> Result<(), Late> {
     let began = Instant::now();
     while !so() {
@@ -56,7 +56,7 @@ pub async fn until(so: impl Fn() -> bool) -> Result<(), Late> {
     Ok(())
 }
 
-/// Whose pass ended well.
+/// The actor whose pass succeeded.
 pub struct Passed {
     /// The aggregator's.
     pub totals: bool,
@@ -85,7 +85,7 @@ impl Tracker {
         let store = Store::new(settings).expect("settings");
         let services = Services::new(store, telemetry, clock);
         for condition in DATASETS.iter().filter_map(|dataset| dataset.readiness) {
-            // Fresh is what was written at this moment.
+            // A dataset is fresh if it was written at this moment.
             services.status.expect(MARKET[0], condition, Duration::ZERO);
         }
         let tracker = TrackerServices::new(services.clone(), rhythm(), OWN.to_owned(), clock);
@@ -93,7 +93,7 @@ impl Tracker {
         let mailbox = |name: &str| Mailbox::<Look>::new(name, Limits::default(), clock);
         let policy = Policy {
             intensity: Intensity { max_restarts: 1000, within: SECOND },
-            // With the next second of the clock. And no timer for what is not looked at here.
+            // Restarts with the next second of the clock, and no timers for anything that is not tested here.
             backoff: Backoff {
                 max: Duration::from_millis(200),
                 reset_after: Duration::ZERO,
@@ -118,14 +118,14 @@ impl Tracker {
         Self { tree, services, keys, clock: clock.clone() }
     }
 
-    /// Waits until nothing is under way any more at this moment of the clock: whatever was due has ended, well or not.
-    /// An error says what goes on for ever.
+    /// Waits until nothing is under way at this moment of the clock: everything due has ended, with or without a
+    /// failure. An error names what does not end.
     pub async fn rest(&self) -> Result<(), String> {
         let sleeps = || format!("{} sleep: {:#?}", self.clock.sleepers(), self.tree.health());
         until(|| self.clock.sleepers() == ACTORS).await.map_err(|Late| sleeps())
     }
 
-    /// Kills an actor, and waits until it has ended. One that is just being restarted can not be killed.
+    /// Kills an actor, and waits until it has ended. An actor that is being restarted can't be killed.
     pub async fn kill(&self, path: &str) {
         let ends = || {
             let known = self.tree.health().into_iter().find(|known| known.path == path);
@@ -137,7 +137,7 @@ impl Tracker {
         }
     }
 
-    /// Whether, at rest, the last pass of each actor was made at this moment of the clock, and ended well.
+    /// Whether, at rest, the last pass of each actor was made at this moment of the clock, and succeeded.
     pub fn passed(&self) -> Passed {
         let (health, conditions) = (self.tree.health(), self.services.status.readiness());
         let is_down = |state| matches!(state, State::BackingOff | State::Degraded);
@@ -151,10 +151,11 @@ impl Tracker {
         Passed { totals: has_passed("aggregator", &SUMMARY), current }
     }
 
-    /// Prunes as the pruner does, with the default retention; from when on timelines are kept.
+    /// Prunes as the pruner does, with the default retention; returns from when on timelines are kept.
     pub async fn prune(&self, now: u64) -> u64 {
         let retention = Retention { timelines: DAY, priorities: 7 * DAY, sealed: 28 * 3600 };
-        let mut session = self.services.store.session("prune").await.expect("a session");
+        let mut session =
+            self.services.store.session(store_tracker::operations::PRUNE_TIMELINE).await.expect("a session");
         for prunable in retention.of_market(&self.keys, OWN, now) {
             while prune(&mut session, &prunable, 3).await.expect("pruned") > 0 {}
         }
@@ -171,7 +172,7 @@ impl Tracker {
     pub async fn stop(self) {
         let report = self.tree.stop(5 * SECOND).await;
         assert_eq!(report.abandoned, Vec::<String>::new());
-        // Its timers are no sleepers of the next one.
+        // Its timers must not count as sleepers of the next one.
         until(|| self.clock.sleepers() == 0).await.expect("its timers end");
     }
 }

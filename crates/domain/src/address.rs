@@ -45,6 +45,7 @@ fn checksum(address: &str) -> Option<String> {
         return None;
     }
     let lower = digits.to_ascii_lowercase();
+    // EIP-55 hashes the text of the digits, not the 20 bytes.
     let hash = Keccak256::digest(lower.as_bytes());
     let nibbles = hash.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
     let spell = |(digit, nibble): (char, u8)| if nibble >= 8 { digit.to_ascii_uppercase() } else { digit };

@@ -1,4 +1,4 @@
-//! What a chain tells: blocks, and the events of data markets in them. Pure types, without any node's wire format.
+//! Blocks, and the events of data markets in them. Pure types, without any node's wire format.
 
 mod windows;
 
@@ -20,16 +20,16 @@ pub struct ContractAddress(pub [u8; 20]);
 #[serde(try_from = "String", into = "String")]
 pub struct Hash(pub [u8; 32]);
 
-/// A text that is no address or no hash.
+/// A text that is not an address or not a hash.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is no {wanted}: 0x and {digits} hex digits are expected")]
+#[error("`{text}` is not a {wanted}: expected 0x and {digits} hex digits")]
 pub struct BadHex {
     text: String,
     wanted: &'static str,
     digits: usize,
 }
 
-/// One block of a chain, and what it stands on.
+/// One block of a chain, with the hash of its parent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct BlockRef {
     /// Its height.
@@ -53,7 +53,7 @@ pub struct MarketEvent {
     pub event: ChainEvent,
 }
 
-/// What a contract can say of a market. Times are Unix seconds, as the contract says.
+/// An event that a contract emits for a market. Times are Unix seconds, taken from the event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ChainEvent {
     /// `EpochReleased`: snapshots of an epoch may be submitted from now on.
@@ -80,7 +80,7 @@ pub enum ChainEvent {
     SnapshotBatchFinalized {
         /// The epoch.
         epoch: u64,
-        /// Keccak-256 of the content id: an indexed text leaves nothing else.
+        /// Keccak-256 of the content id: a log keeps only the hash of an indexed text.
         batch_cid_hash: Hash,
         /// When.
         time: u64,
@@ -128,7 +128,7 @@ impl ChainEvent {
 }
 
 impl ContractAddress {
-    /// `0x` and 40 lower-case digits, as keys want it.
+    /// `0x` and 40 lower-case digits, as the collector's keys spell it.
     #[must_use]
     pub fn lower(&self) -> String {
         hex(&self.0)
@@ -157,6 +157,7 @@ impl FromStr for Hash {
 
 impl BadHex {
     fn new(text: &str, wanted: &'static str, digits: usize) -> Self {
+        // The text may come from a node or from Redis: no error may grow with it.
         Self { text: text.chars().take(100).collect(), wanted, digits }
     }
 }
@@ -169,6 +170,7 @@ macro_rules! as_text {
             }
         }
 
+        // The text again: a list of 32 numbers in an error or a failed test can't be compared with a block explorer.
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 fmt::Display::fmt(self, f)
@@ -207,6 +209,7 @@ fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
     if digits.len() != 2 * N {
         return None;
     }
+    // Digit by digit: `u8::from_str_radix` would accept a sign, as in `0x+f`.
     let nibble = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
     let mut bytes = [0; N];
     for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {

@@ -13,10 +13,10 @@ const MAX_DIGITS: usize = 96;
 #[serde(try_from = "String", into = "String")]
 pub struct EpochId(Box<str>);
 
-/// A text that names no epoch.
+/// A text that is not an epoch id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is no epoch id: a whole number of at most {MAX_DIGITS} digits is expected, 2.3e+07 is one too"
+    "`{0}` is not an epoch id: expected a whole number of at most {MAX_DIGITS} digits; 2.3e+07 is allowed"
 )]
 pub struct BadEpoch(pub String);
 
@@ -27,9 +27,12 @@ impl EpochId {
     /// [`BadEpoch`], with at most the first 100 characters of the text.
     pub fn parse(text: &str) -> Result<Self, BadEpoch> {
         let bad = || BadEpoch(text.chars().take(100).collect());
+        // Not `str::parse`, which accepts `+1`, and not `char::is_numeric`, which accepts digits of other scripts: an
+        // epoch must not have two ids.
         let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         let digits =
             if is_digits(text) { text.to_owned() } else { expand(text, is_digits).ok_or_else(bad)? };
+        // `007` and `7` must be one id; the order below relies on it too.
         let digits = digits.trim_start_matches('0');
         match digits.len() {
             0 => Ok(Self("0".into())),
@@ -45,7 +48,7 @@ impl EpochId {
     }
 }
 
-/// `2.3e+07` → `23000000`; `None` where the text is in no such form, or has a fraction left.
+/// `2.3e+07` → `23000000`; `None` for another form, and for a number that is not whole.
 fn expand(text: &str, is_digits: impl Fn(&str) -> bool) -> Option<String> {
     let (mantissa, exponent) = text.split_once(['e', 'E'])?;
     let exponent = exponent.strip_prefix('+').unwrap_or(exponent);
@@ -59,6 +62,7 @@ fn expand(text: &str, is_digits: impl Fn(&str) -> bool) -> Option<String> {
     }
     let fraction = fraction.trim_end_matches('0');
     let zeros = exponent.checked_sub(fraction.len())?;
+    // The exponent comes from outside: `1e9999` must not allocate that many zeros.
     if zeros > MAX_DIGITS {
         return None;
     }
@@ -87,7 +91,7 @@ impl From<EpochId> for String {
 
 impl Ord for EpochId {
     fn cmp(&self, other: &Self) -> Ordering {
-        // No leading zeros: a longer one is a larger one.
+        // Ids have no leading zeros, so the longer one is larger.
         self.0.len().cmp(&other.0.len()).then_with(|| self.0.cmp(&other.0))
     }
 }

@@ -6,6 +6,8 @@
 //! **Invariant:** no I/O, and no clock: the time always comes in as an argument, in Unix seconds. No setting, no key of
 //! Redis and no metric is named here, and nothing of the workspace is imported. To change a number, change it here.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)] // They panic when the pipe is closed.
+
 mod address;
 pub mod chain;
 pub mod collector;

@@ -1,4 +1,4 @@
-//! Numbers as producers write them and as readers want them.
+//! Numbers of datasets in the forms that readers expect, and seconds as producers write them.
 
 use serde_json::Value;
 
@@ -18,6 +18,8 @@ impl Number {
     pub fn to_json(self) -> Value {
         match self {
             Self::Count(count) => Value::from(count),
+            // By way of the text: Rust writes 30.0 as `30`, serde_json alone would write `30.0`, and readers expect
+            // integers without a fraction.
             Self::Real(real) => serde_json::from_str(&self.to_text()).unwrap_or_else(|_| Value::from(real)),
         }
     }
@@ -25,6 +27,7 @@ impl Number {
     /// Reads what [`Number::to_json`] wrote; `None` for null and for anything else.
     #[must_use]
     pub fn from_json(value: &Value) -> Option<Self> {
+        // A rate of 30 was written as `30` and comes back as a count; its text is the same.
         value.as_u64().map(Self::Count).or_else(|| value.as_f64().map(Self::Real))
     }
 

@@ -1,6 +1,6 @@
-//! How fast old blocks are read, as a ratio to the bare requests for the same blocks in the same run. Against a real
-//! node on this machine. `cargo bench --package chain --bench backfill`.
-#![allow(clippy::expect_used, missing_docs)] // A figure that can not be had ends the run.
+//! The speed of reading old blocks, as a ratio to raw requests for the same blocks in the same run. Against a real node
+//! on this machine. `cargo bench --package evm --bench backfill`.
+#![allow(clippy::expect_used, missing_docs)] // A missing figure ends the run.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use testkit::{Anvil, Emission};
 
 const BLOCKS: u64 = 10_000;
-/// One block in so many releases an epoch.
+/// One block of this many releases an epoch.
 const EVERY: u64 = 10;
 const CHUNK: u64 = 2_000;
 const HEADERS_AT_ONCE: u64 = 100;
@@ -18,7 +18,7 @@ const RUNS: usize = 7;
 
 #[tokio::main]
 async fn main() {
-    // `cargo test --benches` only wants to know that it compiles.
+    // `cargo test --benches` only has to see that it compiles.
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
@@ -47,7 +47,7 @@ async fn main() {
 
     let (mut logs, mut events, mut bare, mut blocks) = (vec![], vec![], vec![], vec![]);
     for run in 0..=RUNS {
-        // In turns, so that a noisy moment meets all; the first run warms up.
+        // By turns, so that a busy moment of the machine meets all four; the first run warms up.
         let figures = [
             raw_logs(&anvil, &contracts.protocol_state, height).await,
             our_events(&source, &genesis, height).await,

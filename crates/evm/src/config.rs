@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::chain::ContractAddress;
+use retry::{RetryPolicy, table};
 use url::Url;
 
 /// Nodes, contracts and limits.
@@ -32,12 +33,12 @@ pub struct ChainConfig {
     pub max_lag: u64,
     /// How often all nodes are asked for their heads and their chain.
     pub survey_interval: Duration,
-    /// The first pause before a node that failed is asked again; doubled each time, with jitter.
-    pub first_retry: Duration,
-    /// The longest such pause.
-    pub longest_retry: Duration,
-    /// How long a node that answered wrongly is set aside at first; doubled each time, up to ten times of it.
-    pub set_aside: Duration,
+    /// The pauses before a node that failed is asked again.
+    pub after_failure: RetryPolicy,
+    /// The pauses before a node that asked for fewer requests is asked again.
+    pub after_rate_limit: RetryPolicy,
+    /// How long a node that answered wrongly is set aside.
+    pub after_wrong_answer: RetryPolicy,
     /// The most blocks that one query for logs covers.
     pub max_chunk: u64,
 }
@@ -68,9 +69,9 @@ impl ChainConfig {
             rate_limit: None,
             max_lag: 3,
             survey_interval: Duration::from_secs(5),
-            first_retry: Duration::from_millis(200),
-            longest_retry: Duration::from_secs(5),
-            set_aside: Duration::from_secs(10),
+            after_failure: table::NODE_FAILED,
+            after_rate_limit: table::NODE_RATE_LIMITED,
+            after_wrong_answer: table::NODE_WRONG,
             max_chunk: 2_000,
         }
     }

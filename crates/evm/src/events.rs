@@ -36,7 +36,7 @@ const LONGEST_CID: usize = 1024;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "log {log_index} of block {block} from contract {contract}: {event} with {topics} topics and {bytes} bytes of data \
-     can't be read ({}); it has no effect: check that the contract is of the expected version",
+     can't be read ({}), and has no effect",
     kind.label()
 )]
 pub struct BadLog {

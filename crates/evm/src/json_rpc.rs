@@ -1,12 +1,13 @@
 //! JSON-RPC 2.0 requests, answers, and what the errors of various nodes mean. Pure.
 
-use std::time::Duration;
+use std::{error::Error, fmt, sync::Arc, time::Duration};
 
+use errors::{one_line, outside};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::counters::FaultKind;
+use crate::{config::NodeUrl, counters::FaultKind, error::NodeFault};
 
 /// One request.
 #[derive(Clone, Debug)]
@@ -16,11 +17,20 @@ pub(crate) struct Call {
 }
 
 /// What a node did wrong, in its words.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Fault {
     pub(crate) kind: FaultKind,
     pub(crate) detail: String,
     pub(crate) retry_after: Option<Duration>,
+    /// The error of the library that found it.
+    pub(crate) cause: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+// Without the cause: what a library keeps in its errors may hold credentials.
+impl fmt::Debug for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fault({:?}, {}, {:?})", self.kind, self.detail, self.retry_after)
+    }
 }
 
 /// The error of one answer.
@@ -83,15 +93,16 @@ pub(crate) fn request_text(calls: &[Call]) -> String {
 
 /// The outcomes of `count` calls made by [`request_text`], in their order.
 pub(crate) fn outcomes(text: &[u8], count: usize) -> Result<Vec<Outcome<'_>>, Fault> {
-    let malformed = |detail: String| Fault::new(FaultKind::Malformed, detail);
-    let not_json = |source: serde_json::Error| malformed(format!("its answer can't be read: {source}"));
+    let malformed = |detail: &str| Fault::new(FaultKind::Malformed, detail);
+    let not_json =
+        |source: serde_json::Error| Fault::caused(FaultKind::Malformed, "its answer can't be read", source);
     if count == 1 || text.trim_ascii_start().first() == Some(&b'{') {
         let answer: Answer<'_> = serde_json::from_slice(text).map_err(not_json)?;
         // A batch that is refused as a whole is answered by one error.
         return match (outcome(answer)?, count) {
             (outcome, 1) => Ok(vec![outcome]),
             (Err(error), count) => Ok(vec![Err(error); count]),
-            (Ok(_), _) => Err(malformed("one answer to a batch".to_owned())),
+            (Ok(_), _) => Err(malformed("one answer to a batch")),
         };
     }
     let answers: Vec<Answer<'_>> = serde_json::from_slice(text).map_err(not_json)?;
@@ -99,11 +110,10 @@ pub(crate) fn outcomes(text: &[u8], count: usize) -> Result<Vec<Outcome<'_>>, Fa
     for answer in answers {
         let place = answer.id.and_then(|id| usize::try_from(id).ok()?.checked_sub(1));
         let place = place.and_then(|place| ordered.get_mut(place));
-        *place.ok_or_else(|| malformed("an answer to nothing that was asked".to_owned()))? =
-            Some(outcome(answer)?);
+        *place.ok_or_else(|| malformed("an answer to nothing that was asked"))? = Some(outcome(answer)?);
     }
     let complete: Option<Vec<Outcome<'_>>> = ordered.into_iter().collect();
-    complete.ok_or_else(|| malformed("answers to a batch are missing".to_owned()))
+    complete.ok_or_else(|| malformed("answers to a batch are missing"))
 }
 
 fn outcome(answer: Answer<'_>) -> Result<Outcome<'_>, Fault> {
@@ -116,8 +126,23 @@ fn outcome(answer: Answer<'_>) -> Result<Outcome<'_>, Fault> {
 
 impl Fault {
     pub(crate) fn new(kind: FaultKind, detail: impl Into<String>) -> Self {
-        let detail: String = detail.into();
-        Self { kind, detail: detail.chars().take(200).collect(), retry_after: None }
+        Self { kind, detail: outside(detail.into()), retry_after: None, cause: None }
+    }
+
+    /// A fault that another error tells of, behind our own words.
+    pub(crate) fn caused(
+        kind: FaultKind,
+        what: &str,
+        cause: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
+        let cause: Arc<dyn Error + Send + Sync> = Arc::from(cause.into());
+        Self { cause: Some(cause.clone()), ..Self::new(kind, format!("{what}: {}", one_line(&*cause))) }
+    }
+
+    /// The same with the name of the node.
+    pub(crate) fn of(&self, node: &NodeUrl) -> NodeFault {
+        let Self { kind, detail, cause, .. } = self.clone();
+        NodeFault { node: node.clone(), kind, detail, cause }
     }
 }
 

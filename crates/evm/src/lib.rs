@@ -39,6 +39,8 @@
 //! }
 //! ```
 
+#![warn(clippy::print_stdout, clippy::print_stderr)] // They panic when the pipe is closed.
+
 mod chunk;
 pub mod config;
 pub mod counters;
@@ -58,7 +60,7 @@ mod wire;
 
 pub use config::{ChainConfig, Contracts, NodeUrl};
 pub use counters::{Counters, FaultKind, LogFaultKind};
-pub use error::ChainError;
+pub use error::{ChainError, NodeFault};
 pub use events::{BadLog, Decoder};
 pub use pool::{NodeStatus, Pool};
 pub use range::{EventsPart, LoggedBlock, Range, Step};

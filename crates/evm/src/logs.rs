@@ -1,10 +1,9 @@
 //! The logs of one block, by its hash, verified: an empty answer where the block's bloom filter leaves room for events
 //! is checked with another node, and with the block's receipts.
 
-use std::time::Duration;
-
 use alloy_core::primitives::B256;
 use domain::chain::MarketEvent;
+use retry::table::LOGS_MISSING;
 use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep};
@@ -16,9 +15,6 @@ use crate::json_rpc::{Call, Fault};
 use crate::pool::{Failure, Want, typed};
 use crate::source::{Block, Source};
 use crate::wire::{Header, RawLog, Receipt};
-
-/// Before the same node is asked for the same logs again.
-const RETRY: Duration = Duration::from_millis(200);
 
 impl Source {
     /// A block with its events.
@@ -43,9 +39,10 @@ impl Source {
         deadline: Instant,
     ) -> Result<Block, ChainError> {
         let found = 'search: {
-            for attempt in 0..3 {
+            for attempt in 0..LOGS_MISSING.attempts {
                 if attempt > 0 || !self.pool.has_other(node) {
-                    sleep(RETRY.min(deadline.saturating_duration_since(Instant::now()))).await;
+                    let pause = LOGS_MISSING.pause(attempt.saturating_sub(1), retry::random());
+                    sleep(pause.min(deadline.saturating_duration_since(Instant::now()))).await;
                 }
                 let (logs, _) = self.logs_of(header, Some(node), deadline).await?;
                 if !logs.is_empty() {
@@ -57,7 +54,7 @@ impl Source {
             }
             tracing::warn!(
                 block = %header.block().number, node = %self.pool.node_name(node),
-                "a block may hold events by its bloom filter, and no node gives any, nor its receipts: taken as empty"
+                "a block is taken as empty: its bloom filter leaves room for events, but neither logs nor receipts have any"
             );
             Vec::new()
         };

@@ -3,21 +3,19 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hyper::body::Bytes;
+use http_client::{Bytes, HttpClient, HttpTarget, Trust};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use crate::config::{ChainConfig, NodeUrl};
 use crate::counters::{Counters, FaultKind};
 use crate::error::ChainError;
-use crate::http::{HttpClient, HttpTarget};
+use crate::http::post;
 use crate::json_rpc::{Call, Fault, request_text};
 use crate::websocket::WebSocketNode;
 
-/// A node that says "later" without saying when.
-const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
-/// How often a node's pauses are doubled at most.
-const DOUBLINGS: u32 = 16;
+/// A node that asks for one pause after the other is logged this often.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -52,6 +50,10 @@ pub(crate) struct State {
     pub(crate) lagging: bool,
     /// When the next request fits into its rate.
     next_slot: Option<Instant>,
+    /// When it was last logged that it asks for pauses.
+    logged: Option<Instant>,
+    /// How often it has asked for one since.
+    suppressed: u64,
 }
 
 /// The answer of a node: one text, or one for each call.
@@ -67,14 +69,18 @@ impl Node {
         archive: bool,
         config: &ChainConfig,
         http: &HttpClient,
+        trust: &Trust,
         heads: &Arc<Notify>,
         counters: &Arc<Counters>,
     ) -> Result<Self, ChainError> {
         let transport = if url.is_websocket() {
             let (url, heads, counters) = (url.secret().clone(), Arc::clone(heads), Arc::clone(counters));
-            Transport::WebSocket(WebSocketNode::new(url, config.max_answer, heads, counters))
+            let trust = trust.clone();
+            Transport::WebSocket(WebSocketNode::new(url, config.max_answer, trust, heads, counters))
         } else {
-            Transport::Http(http.clone(), HttpTarget::new(url.secret())?)
+            let target = HttpTarget::new(url.secret());
+            let target = target.map_err(|cause| ChainError::BadUrl { node: url.clone(), cause })?;
+            Transport::Http(http.clone(), target)
         };
         Ok(Self { url, archive, transport, state: Mutex::default() })
     }
@@ -89,7 +95,7 @@ impl Node {
         let answer = async {
             match &self.transport {
                 Transport::Http(client, target) => {
-                    client.post(target, request_text(calls), max_answer).await.map(Texts::Whole)
+                    post(client, target, request_text(calls), max_answer).await.map(Texts::Whole)
                 }
                 Transport::WebSocket(node) => node.ask(calls).await.map(Texts::Each),
             }
@@ -100,9 +106,21 @@ impl Node {
                 if let Transport::WebSocket(node) = &self.transport {
                     node.reset().await;
                 }
-                Err(Fault::new(FaultKind::Timeout, format!("no answer within {limit:.1?}")))
+                Err(Fault::new(FaultKind::Timeout, format!("no answer within {}", errors::rounded(limit))))
             }
         }
+    }
+
+    /// Whether to log now that it has asked for a pause: once a minute at most. With it, how often that was left out.
+    pub(crate) fn admit_log_line(&self) -> Option<u64> {
+        let now = Instant::now();
+        let mut state = self.state();
+        if state.logged.is_some_and(|logged| now.saturating_duration_since(logged) < LOG_INTERVAL) {
+            state.suppressed += 1;
+            return None;
+        }
+        state.logged = Some(now);
+        Some(std::mem::take(&mut state.suppressed))
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -136,20 +154,13 @@ impl Node {
     /// It did something wrong; returns how long it is left alone. `random` (0 to 1) spreads the pauses.
     pub(crate) fn failed(&self, fault: &Fault, config: &ChainConfig, random: f64) -> Duration {
         let mut state = self.state();
-        let doubled = |first: Duration, longest: Duration, times: u32| {
-            first.saturating_mul(1 << times.min(DOUBLINGS)).min(longest)
+        let policy = match fault.kind {
+            FaultKind::RateLimited => &config.after_rate_limit,
+            kind if kind.is_wrong() => &config.after_wrong_answer,
+            _ => &config.after_failure,
         };
-        let pause = match fault.kind {
-            FaultKind::RateLimited => {
-                let default = doubled(DEFAULT_RETRY_AFTER, Duration::from_secs(30), state.streak);
-                fault.retry_after.unwrap_or(default)
-            }
-            kind if kind.is_wrong() => doubled(config.set_aside, config.set_aside * 10, state.streak),
-            _ => {
-                let pause = doubled(config.first_retry, config.longest_retry, state.streak);
-                fault.retry_after.unwrap_or_else(|| pause.mul_f64(0.75 + 0.5 * random))
-            }
-        };
+        let own = policy.pause(state.streak, random);
+        let pause = fault.retry_after.map_or(own, |asked| retry::clamp(asked, own));
         state.streak = state.streak.saturating_add(1);
         state.fault = Some(fault.kind);
         state.failed_at = Some(Instant::now());
@@ -187,8 +198,13 @@ mod tests {
         let contracts = Contracts { protocol_state: address, priorities: None, markets: vec![address] };
         let url: NodeUrl = "http://127.0.0.1:1".parse().unwrap();
         let config = ChainConfig::new(vec![url.clone()], contracts);
-        let (http, heads, counters) = (HttpClient::new().unwrap(), Arc::default(), Arc::default());
-        (Node::new(url, false, &config, &http, &heads, &counters).unwrap(), config)
+        let trust = Trust::default();
+        let (http, heads, counters) = (HttpClient::new(trust.clone()), Arc::default(), Arc::default());
+        (Node::new(url, false, &config, &http, &trust, &heads, &counters).unwrap(), config)
+    }
+
+    fn asking_for(pause: Duration, kind: FaultKind) -> Fault {
+        Fault { retry_after: Some(pause), ..Fault::new(kind, "") }
     }
 
     #[tokio::test(start_paused = true)]
@@ -206,10 +222,39 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_node_that_names_a_time_is_left_alone_until_then() {
         let (node, config) = node();
-        let fault =
-            Fault { retry_after: Some(Duration::from_secs(17)), ..Fault::new(FaultKind::RateLimited, "") };
+        let fault = asking_for(Duration::from_secs(17), FaultKind::RateLimited);
         assert_eq!(node.failed(&fault, &config, 0.9), Duration::from_secs(17));
         assert_eq!(node.state().not_before, Some(Instant::now() + Duration::from_secs(17)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_pauses_of_a_node_that_asks_for_none_grow_as_with_any_fault() {
+        for (kind, grown) in
+            [(FaultKind::RateLimited, [1_000, 2_000, 4_000]), (FaultKind::Server, [200, 400, 800])]
+        {
+            let (node, config) = node();
+            let fault = asking_for(Duration::ZERO, kind);
+            assert_eq!([(); 3].map(|()| node.failed(&fault, &config, 0.5).as_millis()), grown, "{kind:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_time_that_a_node_names_silences_it_for_good() {
+        for asked in [86_400, u64::MAX].map(Duration::from_secs) {
+            let (node, config) = node();
+            let fault = asking_for(asked, FaultKind::RateLimited);
+            let longest = retry::table::LONGEST_ASKED;
+            assert_eq!(node.failed(&fault, &config, 0.5), longest);
+            assert_eq!(node.state().not_before, Some(Instant::now() + longest));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pauses_that_a_node_asks_for_are_logged_once_a_minute() {
+        let (node, _) = node();
+        assert_eq!([(); 3].map(|()| node.admit_log_line()), [Some(0), None, None]);
+        tokio::time::advance(LOG_INTERVAL).await;
+        assert_eq!([(); 2].map(|()| node.admit_log_line()), [Some(2), None]);
     }
 
     #[tokio::test(start_paused = true)]

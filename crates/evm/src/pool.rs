@@ -7,23 +7,22 @@
 mod choice;
 mod survey;
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use domain::chain::Hash;
+use errors::rounded;
+use http_client::{HttpClient, Trust};
 use serde_json::value::RawValue;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::config::{ChainConfig, NodeUrl};
 use crate::counters::{Counters, FaultKind};
-use crate::error::ChainError;
-use crate::http::HttpClient;
+use crate::error::{ChainError, NodeFault};
 use crate::json_rpc::{Call, Fault, Meaning, Outcome, outcomes};
 use crate::node::{Node, Texts};
-use choice::Choice;
 
 /// The nodes, shared by all that ask.
 #[derive(Clone, Debug)]
@@ -41,7 +40,6 @@ struct Inner {
     chain_id: AtomicU64,
     surveying: AtomicBool,
     last_survey: std::sync::Mutex<Option<Instant>>,
-    random: RandomState,
 }
 
 /// What a node must be able to do for a question.
@@ -59,6 +57,16 @@ pub(crate) struct Want {
     pub(crate) range: bool,
     /// Not this node, unless there is no other: its answer is to be verified.
     pub(crate) other_than: Option<usize>,
+}
+
+/// Which node is asked next.
+#[derive(Debug, PartialEq, Eq)]
+enum Choice {
+    Node(usize),
+    /// Nobody before this moment.
+    Wait(Instant),
+    /// Every node that could be asked lacks it.
+    NoneKnows,
 }
 
 /// How an answer was of no use.
@@ -97,19 +105,19 @@ impl Pool {
     /// Connects to nothing yet.
     ///
     /// # Errors
-    /// [`ChainError::Config`] where the configuration can't work.
+    /// [`ChainError`] where there is no node or market, or a node can't be requested.
     pub fn new(config: ChainConfig) -> Result<Self, ChainError> {
         if config.nodes.is_empty() {
-            let problem = "there is no node to ask".to_owned();
-            return Err(ChainError::Config { setting: "chain.rpc_nodes", problem });
+            return Err(ChainError::NoNode);
         }
         if config.contracts.markets.is_empty() {
-            let problem = "there is no market whose events count".to_owned();
-            return Err(ChainError::Config { setting: "the markets", problem });
+            return Err(ChainError::NoMarket);
         }
-        let (http, heads, counters) = (HttpClient::new()?, Arc::default(), Arc::default());
-        let node =
-            |url: &NodeUrl, archive| Node::new(url.clone(), archive, &config, &http, &heads, &counters);
+        let trust = Trust::default();
+        let (http, heads, counters) = (HttpClient::new(trust.clone()), Arc::default(), Arc::default());
+        let node = |url: &NodeUrl, archive| {
+            Node::new(url.clone(), archive, &config, &http, &trust, &heads, &counters)
+        };
         let nodes = config.nodes.iter().map(|url| node(url, false));
         let nodes = nodes.chain(config.archive_nodes.iter().map(|url| node(url, true)));
         let nodes = nodes.collect::<Result<_, _>>()?;
@@ -121,7 +129,6 @@ impl Pool {
             chain_id,
             surveying: AtomicBool::new(false),
             last_survey: std::sync::Mutex::default(),
-            random: RandomState::new(),
             config,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -186,9 +193,9 @@ impl Pool {
         let started = Instant::now();
         let method = calls.first().map_or("nothing", |call| call.method);
         let mut attempts = 0;
-        let mut last = "no node can be asked now".to_owned();
+        let mut last = None;
         let mut missing = vec![false; self.inner.nodes.len()];
-        let no_answer = |attempts, last| {
+        let no_answer = |attempts, last: Option<NodeFault>| {
             let waited = started.elapsed();
             ChainError::NoAnswer { method, block: want.block, waited, attempts, last }
         };
@@ -219,7 +226,7 @@ impl Pool {
                 Err(Failure::End(error)) => return Err(error),
                 Err(Failure::Fault(fault)) => {
                     let node = &self.inner.nodes[index];
-                    last = format!("{}: {}", node.url, fault.detail);
+                    last = Some(fault.of(&node.url));
                     if Instant::now() >= deadline && fault.kind == FaultKind::Timeout {
                         // The caller had no more time; that says nothing about the node.
                         return Err(no_answer(attempts, last));
@@ -243,19 +250,28 @@ impl Pool {
             node.state().lagging = true;
             return;
         }
-        // 53 bits of randomness, as a fraction.
-        let random = (self.inner.random.hash_one(Instant::now()) >> 11) as f64 / (1_u64 << 53) as f64;
-        let pause = node.failed(fault, &self.inner.config, random);
+        let pause = node.failed(fault, &self.inner.config, retry::random());
         if fault.kind.is_wrong() {
             self.inner.counters.add_set_aside();
             tracing::warn!(
                 node = %node.url, kind = fault.kind.label(), problem = fault.detail,
-                "setting a node aside for {pause:.1?}"
+                "setting a node aside for {}", rounded(pause)
             );
-        } else {
-            tracing::debug!(
-                node = %node.url, kind = fault.kind.label(), problem = fault.detail,
-                "leaving a node alone for {pause:.1?}"
+            return;
+        }
+        tracing::debug!(
+            node = %node.url, kind = fault.kind.label(), problem = fault.detail,
+            "retrying a node in {}", rounded(pause)
+        );
+        let asked = match fault.retry_after {
+            Some(asked) => format!("a pause of {}", rounded(asked)),
+            None if fault.kind == FaultKind::RateLimited => "fewer requests".to_owned(),
+            None => return,
+        };
+        if let Some(suppressed) = node.admit_log_line() {
+            tracing::warn!(
+                node = %node.url, suppressed = Some(suppressed).filter(|&lines| lines > 0), problem = fault.detail,
+                "a node asked for {asked}, its next request comes in {}", rounded(pause)
             );
         }
     }
@@ -330,7 +346,7 @@ impl Pool {
             Ok(result) => return Ok(result),
             Err(error) => error,
         };
-        let message: String = error.message.chars().take(200).collect();
+        let message = errors::outside(&error.message);
         match error.meaning() {
             Meaning::Fault(kind) => {
                 Err(Fault::new(kind, format!("it answered {} `{message}`", error.code)).into())
@@ -357,6 +373,6 @@ impl Pool {
 /// A result as what it should be, or the node's fault.
 pub(crate) fn typed<'a, T: serde::Deserialize<'a>>(result: &'a RawValue) -> Result<T, Fault> {
     serde_json::from_str(result.get()).map_err(|source| {
-        Fault::new(FaultKind::Malformed, format!("its result is not of the expected form: {source}"))
+        Fault::caused(FaultKind::Malformed, "its result is not of the expected form", source)
     })
 }

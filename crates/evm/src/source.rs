@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use domain::chain::{BlockRef, Hash, MarketEvent};
+use retry::table::NODES_DISAGREE;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
@@ -17,8 +17,6 @@ use crate::json_rpc::{Call, Fault};
 use crate::pool::{Failure, NodeStatus, Pool, Want, typed};
 use crate::wire::Header;
 
-/// Before answers that contradict each other are asked for again.
-const CONTRADICTION_PAUSE: Duration = Duration::from_millis(200);
 /// Headers asked for at once.
 const HEADERS_AT_ONCE: usize = 100;
 
@@ -77,7 +75,7 @@ impl Source {
     /// Connects to nothing yet.
     ///
     /// # Errors
-    /// [`ChainError::Config`] where the configuration can't work.
+    /// [`ChainError`] where there is no node or market, or a node can't be requested.
     pub fn new(config: ChainConfig) -> Result<Self, ChainError> {
         let decoder = Arc::new(Decoder::new(&config.contracts));
         Ok(Self { pool: Pool::new(config)?, decoder })
@@ -320,7 +318,7 @@ impl Source {
     }
 
     async fn contradiction(&self, deadline: Instant) {
-        let pause = CONTRADICTION_PAUSE.min(deadline.saturating_duration_since(Instant::now()));
+        let pause = NODES_DISAGREE.first.min(deadline.saturating_duration_since(Instant::now()));
         sleep(pause).await;
     }
 }

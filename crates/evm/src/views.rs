@@ -105,6 +105,29 @@ impl Views<'_> {
         self.of_state("getTotalNodeCount", &getTotalNodeCountCall {}).await
     }
 
+    /// Whether there is a contract at this address.
+    ///
+    /// # Errors
+    /// [`ChainError::NoAnswer`] at the deadline.
+    pub async fn has_code(&self, contract: ContractAddress) -> Result<bool, ChainError> {
+        let (tag, want) = self.at();
+        let call = Call::new("eth_getCode", json!([contract.lower(), tag]));
+        let read = |results: &[&RawValue]| Ok(typed::<Bytes>(results[0])?);
+        let (code, _) = self.source.pool.ask(&[call], want, self.deadline, read).await?;
+        Ok(!code.is_empty())
+    }
+
+    /// The moment as a node reads it, and which nodes may be asked.
+    fn at(&self) -> (String, Want) {
+        let (tag, block) = match self.moment {
+            Moment::Latest => ("latest".to_owned(), None),
+            Moment::Block(number) => (format!("{number:#x}"), Some(number)),
+        };
+        let head = self.source.pool.highest_head();
+        let archive = block.is_some_and(|block| block.saturating_add(STATE_KEPT) < head);
+        (tag, Want { block, archive, ..Want::default() })
+    }
+
     async fn of_state(&self, view: &'static str, call: &impl SolCall) -> Result<u64, ChainError> {
         self.read(self.source.pool.config().contracts.protocol_state, view, call).await
     }
@@ -115,16 +138,11 @@ impl Views<'_> {
         view: &'static str,
         call: &impl SolCall,
     ) -> Result<u64, ChainError> {
-        let pool = &self.source.pool;
-        let (tag, block) = match self.moment {
-            Moment::Latest => ("latest".to_owned(), None),
-            Moment::Block(number) => (format!("{number:#x}"), Some(number)),
-        };
-        let archive = block.is_some_and(|block| block.saturating_add(STATE_KEPT) < pool.highest_head());
+        let (tag, want) = self.at();
         let params = json!([{ "to": contract.lower(), "data": Bytes::from(call.abi_encode()) }, tag]);
-        let want = Want { block, archive, ..Want::default() };
         let read = |results: &[&RawValue]| Ok(typed::<Bytes>(results[0])?);
-        let (bytes, _) = pool.ask(&[Call::new("eth_call", params)], want, self.deadline, read).await?;
+        let call = Call::new("eth_call", params);
+        let (bytes, _) = self.source.pool.ask(&[call], want, self.deadline, read).await?;
         let problem = match <[u8; 32]>::try_from(bytes.as_ref()) {
             Ok(word) => match u64::try_from(U256::from_be_bytes(word)) {
                 Ok(number) => return Ok(number),

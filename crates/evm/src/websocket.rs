@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
+use http_client::{HttpError, Trust, retry_after};
 use serde::Deserialize;
 use tokio::net::TcpStream;
 use tokio::sync::{Mutex, Notify, mpsc, oneshot};
 use tokio::time::{Instant, interval_at};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Bytes, Error, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
 use url::Url;
 
 use crate::counters::{Counters, FaultKind};
@@ -32,6 +33,7 @@ type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 pub(crate) struct WebSocketNode {
     url: Url,
     max_answer: usize,
+    trust: Trust,
     connection: Mutex<Option<Connection>>,
     heads: Arc<Notify>,
     counters: Arc<Counters>,
@@ -60,8 +62,14 @@ struct Head {
 
 impl WebSocketNode {
     /// Notifies `heads` whenever the node tells of a new head while it is connected.
-    pub(crate) fn new(url: Url, max_answer: usize, heads: Arc<Notify>, counters: Arc<Counters>) -> Self {
-        Self { url, max_answer, connection: Mutex::new(None), heads, counters }
+    pub(crate) fn new(
+        url: Url,
+        max_answer: usize,
+        trust: Trust,
+        heads: Arc<Notify>,
+        counters: Arc<Counters>,
+    ) -> Self {
+        Self { url, max_answer, trust, connection: Mutex::new(None), heads, counters }
     }
 
     /// The answers of `calls`, one after the other.
@@ -100,18 +108,28 @@ impl WebSocketNode {
         let config = WebSocketConfig::default()
             .max_message_size(Some(self.max_answer))
             .max_frame_size(Some(self.max_answer));
-        let connected = connect_async_with_config(self.url.as_str(), Some(config), true).await;
+        let connector = match self.url.scheme() {
+            "wss" => Connector::Rustls(self.trust.config().await.map_err(HttpError::from)?),
+            _ => Connector::Plain,
+        };
+        let (url, connector) = (self.url.as_str(), Some(connector));
+        let connected = connect_async_tls_with_config(url, Some(config), true, connector).await;
         let (mut socket, _) = connected.map_err(|source| match source {
             Error::Http(response) if matches!(response.status().as_u16(), 401 | 403) => {
                 Fault::new(FaultKind::Refused, format!("it refused the credentials ({})", response.status()))
             }
-            Error::Http(response) if response.status().as_u16() == 429 => {
-                Fault::new(FaultKind::RateLimited, "it asked for fewer requests (429)")
+            Error::Http(response) => {
+                let retry_after = retry_after(response.headers());
+                let fault = match response.status().as_u16() {
+                    429 => Fault::new(FaultKind::RateLimited, "it asked for fewer requests (429)"),
+                    _ => lost(&format!("it refused the connection ({})", response.status())),
+                };
+                Fault { retry_after, ..fault }
             }
-            other => lost(&format!("the connection failed: {other}")),
+            other => failed("the connection failed", other),
         })?;
         let subscribe = Call::new("eth_subscribe", serde_json::json!(["newHeads"])).text(SUBSCRIBE);
-        socket.send(Message::text(subscribe)).await.map_err(|source| lost(&source.to_string()))?;
+        socket.send(Message::text(subscribe)).await.map_err(|source| failed("sending failed", source))?;
         let (requests, queue) = mpsc::channel(QUEUE);
         tokio::spawn(serve(socket, queue, Arc::clone(&self.heads), Arc::clone(&self.counters)));
         Ok(Connection { requests, next_id: 0 })
@@ -136,7 +154,7 @@ async fn serve(
                 waiting.retain(|_, answer| !answer.is_closed());
                 waiting.insert(id, answer);
                 if let Err(source) = socket.send(Message::text(text)).await {
-                    break lost(&format!("sending failed: {source}"));
+                    break failed("sending failed", source);
                 }
             }
             message = socket.next() => {
@@ -162,8 +180,8 @@ async fn serve(
                     }
                     Some(Ok(Message::Close(_))) | None => break lost("it closed the connection"),
                     Some(Ok(_)) => {}
-                    Some(Err(Error::Capacity(source))) => break Fault::new(FaultKind::Oversized, source.to_string()),
-                    Some(Err(source)) => break lost(&format!("the connection failed: {source}")),
+                    Some(Err(Error::Capacity(source))) => break Fault::caused(FaultKind::Oversized, "its answer is too large", source),
+                    Some(Err(source)) => break failed("the connection failed", source),
                 }
             }
             _ = ping.tick() => {
@@ -192,6 +210,10 @@ fn acknowledge(socket: &Socket) {
 
 #[cfg(not(target_os = "linux"))]
 fn acknowledge(_: &Socket) {}
+
+fn failed(what: &str, source: Error) -> Fault {
+    Fault::caused(FaultKind::Unreachable, what, source)
+}
 
 fn lost(detail: &str) -> Fault {
     Fault::new(FaultKind::Unreachable, detail)

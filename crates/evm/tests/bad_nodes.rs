@@ -1,13 +1,15 @@
-//! Nodes that fail, lag and lie, in front of a real one: each fault is counted by its kind, the node at fault set
-//! aside, and no block skipped.
+//! Nodes that fail, lag or answer wrongly, in front of a real one: each fault is counted by its kind, the faulty node
+//! is set aside, and no block is skipped.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
 mod support;
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::time::Duration;
 
-use evm::{ChainError, FaultKind, LogFaultKind, Next, Source};
+use evm::{ChainConfig, ChainError, FaultKind, LogFaultKind, Next, Source};
+use retry::table;
 use support::{Chain, PATIENCE, blocks_to, deadline, epochs_of, next_block, next_or_error};
 use testkit::{Emission, RpcFault, RpcProxy, wait_until};
 
@@ -23,14 +25,14 @@ async fn behind_a_proxy(releases: u64) -> (Chain, RpcProxy) {
     (chain, proxy)
 }
 
-/// Reads all through a node at fault and a good one; returns the source.
+/// Reads all blocks through a faulty node and a good one; returns the source.
 async fn read_through(fault: RpcFault) -> Source {
     let (chain, bad) = behind_a_proxy(3).await;
     bad.set(fault.clone());
     let mut config = chain.config(&[&bad.url(), &chain.anvil.url()]);
     config.chain_id = Some(31_337);
     config.max_answer = 1 << 20;
-    // Only a node that never answers is to feel it.
+    // Only a node that never answers reaches it.
     if fault == RpcFault::Silent {
         config.request_timeout = Duration::from_millis(500);
     }
@@ -154,6 +156,47 @@ async fn retry_after_is_kept_to() {
 }
 
 #[tokio::test]
+async fn a_retry_after_of_zero_or_in_the_past_makes_no_hot_loop() {
+    let chain = Chain::start().await;
+    chain.release(1).await;
+    let genesis = chain.genesis().await;
+    let ask = async |status, retry_after| {
+        let only = RpcProxy::start(chain.anvil.addr()).await.unwrap();
+        only.set(RpcFault::Later { status, retry_after });
+        // The pauses of the product.
+        let config = ChainConfig { after_failure: table::NODE_FAILED, ..chain.config(&[&only.url()]) };
+        let source = Source::new(config).unwrap();
+        let error = next_or_error(&source, &genesis, Duration::from_secs(3)).await.unwrap_err();
+        assert!(error.to_string().contains(&status.to_string()), "{error}");
+        // The question, the look at all nodes beside it, and their repetitions with growing pauses.
+        let requests = only.requests();
+        assert!((2..=12).contains(&requests), "{status} {retry_after}: {requests} requests");
+        only.clear();
+        next_block(&source, &genesis).await;
+    };
+    let past = "Wed, 21 Oct 2015 07:28:00 GMT";
+    tokio::join!(ask(429, "0"), ask(429, past), ask(503, "0"), ask(503, past));
+}
+
+#[tokio::test]
+async fn no_retry_after_silences_a_node_for_more_than_minutes() {
+    let chain = Chain::start().await;
+    let genesis = chain.genesis().await;
+    for retry_after in ["86400", "18446744073709551615", "Sun, 21 Oct 2085 07:28:00 GMT"] {
+        let only = RpcProxy::start(chain.anvil.addr()).await.unwrap();
+        // The handshake of a WebSocket is refused in the same way.
+        for (status, url) in [(429, only.url()), (503, only.url()), (503, only.url().replace("http", "ws"))] {
+            only.set(RpcFault::Later { status, retry_after });
+            let source = chain.source(&[&url]);
+            next_or_error(&source, &genesis, PATIENCE).await.unwrap_err();
+            let left = source.status()[0].set_aside_for;
+            let some_minutes = table::LONGEST_ASKED / 2..=table::LONGEST_ASKED;
+            assert!(some_minutes.contains(&left), "{status} {retry_after} from {url}: {left:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_lagging_node_is_passed_over_and_is_no_reorganisation() {
     let (chain, lagging) = behind_a_proxy(10).await;
     let source = chain.source(&[&lagging.url(), &chain.anvil.url()]);
@@ -174,7 +217,7 @@ async fn a_lagging_node_is_passed_over_and_is_no_reorganisation() {
     let alone = chain.source(&[&lagging.url()]);
     let next = alone.next(&last, deadline()).await.unwrap();
     assert!(matches!(next, Next::NotYet { head } if head.number == 4), "{next:?}");
-    // Once it has caught up it counts again.
+    // Once it has caught up it is used again.
     lagging.clear();
     wait_until("the node to be seen caught up", PATIENCE, async || {
         source.head(deadline()).await.unwrap();
@@ -184,7 +227,7 @@ async fn a_lagging_node_is_passed_over_and_is_no_reorganisation() {
 }
 
 #[tokio::test]
-async fn a_node_on_a_branch_of_its_own_is_no_reorganisation_while_another_as_high_has_ours() {
+async fn a_node_on_its_own_branch_is_no_reorganisation_while_an_equal_one_has_ours() {
     let (chain, _) = behind_a_proxy(5).await;
     let stray = chain.anvil.copy().await.unwrap();
     let last = chain.at(6).await;
@@ -235,7 +278,7 @@ async fn another_node_takes_over_when_one_dies_and_no_block_is_missed() {
 #[tokio::test]
 async fn an_error_names_method_and_node_and_never_the_nodes_credentials() {
     let chain = Chain::start().await;
-    // Nobody listens at the port of a proxy that is gone.
+    // Nothing listens at the port of a dropped proxy.
     let gone = RpcProxy::start(chain.anvil.addr()).await.unwrap().url();
     for url in [
         gone.replace("http://", "http://user:hunter2@") + "/key-4711?token=4711",
@@ -247,5 +290,17 @@ async fn an_error_names_method_and_node_and_never_the_nodes_credentials() {
         let host = gone.trim_start_matches("http://");
         assert!(shown.contains(host) && shown.contains("eth_getBlockByNumber"), "{shown}");
         assert!(!shown.contains("hunter2") && !shown.contains("4711"), "{shown}");
+        let line = errors::one_line(&error);
+        assert!(!line.contains("hunter2") && !line.contains("4711"), "{line}");
+        // From our error to the last node's, to the client's, to that of the socket.
+        let fault =
+            error.source().and_then(|cause| cause.downcast_ref::<evm::NodeFault>()).expect("a node's");
+        assert_eq!(fault.kind, FaultKind::Unreachable);
+        let mut causes = std::iter::successors(fault.source(), |cause| (*cause).source());
+        let refused = |cause: &(dyn std::error::Error + 'static)| {
+            let cause = cause.downcast_ref::<std::io::Error>();
+            cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::ConnectionRefused)
+        };
+        assert!(causes.any(refused), "{error:?}");
     }
 }

@@ -58,7 +58,7 @@ async fn blocks_of(range: &mut Range, after: &BlockRef) -> Vec<Block> {
     }
 }
 
-/// What a range without headers should give, taken from the blocks one by one.
+/// The expected result of a range without headers, taken from the blocks one by one.
 fn places(blocks: &[Block]) -> Vec<(u64, Vec<u64>)> {
     let with_events = blocks.iter().filter(|block| !block.events.is_empty());
     with_events.map(|block| (block.at.number, epochs(&block.events))).collect()
@@ -134,7 +134,7 @@ async fn logs_that_one_node_leaves_out_of_a_range_come_from_another() {
         assert_eq!(places_of_parts(&parts), places(&wanted));
         assert!(source.counters().faults(FaultKind::MissingLogs) >= 1);
     }
-    // With the headers, one node is enough to see it.
+    // With the headers one node is enough to notice it.
     let alone = chain.source(&[&proxy.url()]);
     assert_eq!(blocks_of(&mut alone.range(12), &genesis).await, wanted[..12]);
     assert_eq!(alone.counters().faults(FaultKind::MissingLogs), 1);
@@ -170,12 +170,12 @@ async fn what_a_node_has_pruned_comes_from_an_archive_node_and_is_no_fault() {
     let views = source.views(evm::Moment::Block(2), deadline());
     assert_eq!(views.day_counter(market).await.unwrap(), 0);
     assert_eq!(source.counters().set_aside(), 0);
-    // What is young comes from the node itself.
+    // Young blocks come from the node itself.
     let before = proxy.calls("eth_getLogs");
     let young = chain.at(260).await;
     events_of(&mut source.range(HEIGHT), &young).await;
     assert!(proxy.calls("eth_getLogs") > before);
-    // Without an archive node it is an error at once, and nothing is handed over.
+    // Without an archive node it is an error at once, and no block is returned.
     let error = alone.range(HEIGHT).events(&genesis, deadline()).await.unwrap_err();
     assert!(error.to_string().contains("pruned"), "{error}");
 }

@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
-use redis::{ToRedisArgs, from_redis_value};
+use redis::ToRedisArgs;
 
-use store_redis::{ErrorKind, Fault, KeyType, Lua, Session, StoreError};
+use store_redis::{ErrorKind, Fault, KeyType, Lua, Operation, Replies, Session, StoreError};
 
 static GUARD: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("compare_and_set.lua")));
 
@@ -61,7 +61,7 @@ impl Guarded {
     pub(super) async fn run(
         self,
         session: &mut Session,
-        operation: &'static str,
+        operation: Operation,
         route: &str,
     ) -> Result<Outcome, StoreError> {
         let answers = session
@@ -78,19 +78,12 @@ impl Guarded {
                 command.arg(&self.writes);
             })
             .await?;
-        let malformed = |detail: String| StoreError::new(operation, route, ErrorKind::Malformed, detail);
-        let answer =
-            answers.into_iter().next().ok_or_else(|| malformed("an answer is missing".to_owned()))?;
-        let answer = answer.map_err(|error| StoreError::redis(operation, route, &error))?;
-        let words: Vec<String> = from_redis_value(answer).map_err(|error| malformed(error.to_string()))?;
+        let mut replies = Replies::new(operation, answers);
+        let words: Vec<String> = replies.own(route)?;
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         match words.as_slice() {
             ["done", faults @ ..] => {
-                let fault = |pair: &[&str]| Fault {
-                    key: pair[0].to_owned(),
-                    kind: ErrorKind::Malformed,
-                    detail: pair[1].chars().take(200).collect(),
-                };
+                let fault = |pair: &[&str]| Fault::new(pair[0], ErrorKind::Malformed, pair[1]);
                 Ok(Outcome::Done { faults: faults.chunks_exact(2).map(fault).collect() })
             }
             ["changed", key] => Ok(Outcome::Changed { key: (*key).to_owned() }),
@@ -102,7 +95,10 @@ impl Guarded {
                 let detail = format!("the user may not {command} it; nothing was written");
                 Err(StoreError::new(operation, *key, ErrorKind::Denied, detail))
             }
-            other => Err(malformed(format!("the script answered {other:?}"))),
+            other => {
+                let detail = format!("the script answered `{}`", other.join(" "));
+                Err(StoreError::new(operation, route, ErrorKind::Malformed, detail))
+            }
         }
     }
 }

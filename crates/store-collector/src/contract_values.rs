@@ -1,16 +1,16 @@
-//! What the contracts say of markets, as other programs read it.
+//! Contract values of markets, in the keys that other programs read.
 
 use std::sync::LazyLock;
 
 use domain::chain::ContractAddress;
 
-use crate::ChainStore;
+use crate::{ChainStore, operations};
 use store_redis::{Batch, Fault, Lua, Replies, Session, StoreError};
 
 /// Sets a number that other programs write too, but never to less.
 static RAISE: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("raise.lua")));
 
-/// What the contracts say of one market; `None` where they were not asked, or did not answer.
+/// The contract values of one market; `None` where the contract was not asked or did not answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MarketTables {
     /// The market as the configuration spells it.
@@ -26,8 +26,8 @@ pub struct MarketTables {
 }
 
 impl ChainStore {
-    /// Writes what is known of the markets, and how many nodes there are: one round trip, two where a script was forgotten.
-    /// Numbers that other programs write too are never set to less than what stands there. What can't be written is
+    /// Writes the contract values of markets, and the number of nodes: one round trip, two when the server has
+    /// forgotten a script. Numbers that other programs write too are only raised. A key that can't be written is
     /// reported.
     ///
     /// # Errors
@@ -38,7 +38,7 @@ impl ChainStore {
         markets: &[(ContractAddress, MarketTables)],
         nodes: Option<&str>,
     ) -> Result<Vec<Fault>, StoreError> {
-        let (keys, operation) = (&self.keys, "write what the contracts say");
+        let (keys, operation) = (&self.keys, operations::WRITE_CONTRACT_VALUES);
         let (mut fields, mut numbers) = (Vec::new(), Vec::new());
         for (market, tables) in markets {
             let rows = [
@@ -48,6 +48,7 @@ impl ChainStore {
             ];
             fields
                 .extend(rows.into_iter().filter_map(|(key, value)| Some((key, market.to_string(), value?))));
+            // Its readers spell the market as it is configured; the tables above have it in checksum form.
             let key = keys.epochs_in_a_day(&tables.configured);
             numbers.extend(tables.epochs_in_a_day.clone().map(|value| (key, value)));
         }
@@ -56,6 +57,7 @@ impl ChainStore {
             for (key, field, value) in &fields {
                 batch.cmd("HSET", key).arg(field).arg(value);
             }
+            // Digits as text: a contract's number may have 256 bits.
             for (key, value) in &numbers {
                 RAISE.run(batch, &[key]).arg(value);
             }

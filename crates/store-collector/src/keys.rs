@@ -5,9 +5,10 @@ use domain::chain::ContractAddress;
 use store_redis::{
     Age, Family, FamilyTable,
     KeyType::{self, Hash, List, Set, String as Text},
+    NOBODY,
     Removal::{self, Actor, Bounded, Expiry, Others},
     Ttl::{self, Fixed, Forbidden, Optional},
-    Writer,
+    Writer, literal,
 };
 
 /// How long the hash of a block can be asked for, in seconds.
@@ -18,7 +19,7 @@ pub(crate) const DETAILS_TTL: u64 = 30 * 60;
 pub(crate) const COUNT_TTL: u64 = 24 * 60 * 60;
 /// How long a batch can be asked for, in seconds.
 pub(crate) const BATCH_TTL: u64 = 5 * 60;
-/// What was submitted for an epoch stays until the market's current one is further ahead than this.
+/// Submissions of an epoch are kept until the market's current epoch is more than this many ahead.
 pub(crate) const EPOCHS_KEPT: u64 = 10;
 /// What stands before the names of sets of submissions.
 pub(crate) const SUBMITTED: &str = "SnapshotCollector.";
@@ -46,51 +47,51 @@ domain::table! {
     /// The families of the collector, by their whole names, but for a prefix. What it writes without a TTL, a predecessor may
     /// have written with one.
     pub(crate) FAMILIES: Family;
-    BLOCK_HASH = output("BlockHashByNumberKey.*", Text, Fixed(BLOCK_HASH_TTL), "batch preparer, other programs", Expiry,
+    pub(crate) BLOCK_HASH = output("BlockHashByNumberKey.*", Text, Fixed(BLOCK_HASH_TTL), "batch preparer, other programs", Expiry,
         "The hash of an accepted block, by its number.");
-    CURRENT_EPOCH = output("*.CurrentEpochID", Text, Optional, READERS, Bounded,
+    pub(crate) CURRENT_EPOCH = output("*.CurrentEpochID", Text, Optional, READERS, Bounded,
         "The epoch of a market that was released last.");
-    MARKED = output("EpochMarkerSetKey.*", Set, Optional, READERS,
+    pub(crate) MARKED = output("EpochMarkerSetKey.*", Set, Optional, READERS,
         Actor { name: "batch preparer, cleaner", age: None }, "The epochs of a market whose windows are open or due.");
-    DETAILS = output("EpochMarkerDetailsKey.*.*", Text, Optional, READERS, Expiry,
+    pub(crate) DETAILS = output("EpochMarkerDetailsKey.*.*", Text, Optional, READERS, Expiry,
         "The first and the last block of an epoch's window; it gets a TTL of 30 min when the epoch is over.");
-    BATCH_COUNT = output("BatchCountKey.*.*", Text, Fixed(COUNT_TTL), FINALIZERS, Expiry,
+    pub(crate) BATCH_COUNT = output("BatchCountKey.*.*", Text, Fixed(COUNT_TTL), FINALIZERS, Expiry,
         "The number of batches of an epoch; its existence says that they are handed over.");
-    BATCH = output("BatchSubmissionsKey.*.*.*", Text, Fixed(BATCH_TTL), FINALIZERS, Expiry,
+    pub(crate) BATCH = output("BatchSubmissionsKey.*.*.*", Text, Fixed(BATCH_TTL), FINALIZERS, Expiry,
         "One batch of an epoch: projects with the keys of their submissions, as JSON.");
-    SLOT = output("SlotSubmissionsKey.*.*.*", Text, Optional, READERS, Others,
+    pub(crate) SLOT = output("SlotSubmissionsKey.*.*.*", Text, Optional, READERS, Others,
         "The number of submissions of a slot id in a day of a market.");
-    FINALIZER_QUEUE = output("finalizerQueue", List, Optional, FINALIZERS, Others,
+    pub(crate) FINALIZER_QUEUE = output("finalizerQueue", List, Optional, FINALIZERS, Others,
         "The batches that wait for a finalizer, as JSON.");
-    ATTESTOR_QUEUE = output("attestorQueue", List, Optional, "attestors", Others,
-        "The submitted batches that wait for an attestor, where `chain.attestor_queue` is set.");
-    SUBMISSION_LIMITS = output("SubmissionLimitTable", Hash, Optional, READERS, Bounded,
+    pub(crate) ATTESTOR_QUEUE = output("attestorQueue", List, Optional, "attestors", Others,
+        "The submitted batches that wait for an attestor, where `collector.attestor_queue` is set.");
+    pub(crate) SUBMISSION_LIMITS = output("SubmissionLimitTable", Hash, Optional, READERS, Bounded,
         "The length of each market's submission window, in seconds.");
-    DAY_SIZES = output("DaySizeTableKey", Hash, Optional, READERS, Bounded,
+    pub(crate) DAY_SIZES = output("DaySizeTableKey", Hash, Optional, READERS, Bounded,
         "The length of each market's day, in microseconds.");
-    QUOTAS = output("DailySnapshotQuotaTableKey", Hash, Optional, READERS, Bounded,
+    pub(crate) QUOTAS = output("DailySnapshotQuotaTableKey", Hash, Optional, READERS, Bounded,
         "The daily quota of snapshots of each market.");
-    NODES = output("TotalNodesCount", Text, Optional, READERS, Bounded, "The number of nodes.");
-    EPOCHS_IN_A_DAY = output("ProtocolState.*.EpochsInADay", Text, Optional, READERS, Bounded,
+    pub(crate) NODES = output("TotalNodesCount", Text, Optional, READERS, Bounded, "The number of nodes.");
+    pub(crate) EPOCHS_IN_A_DAY = output("ProtocolState.*.EpochsInADay", Text, Optional, READERS, Bounded,
         "The number of epochs in a day of a market.");
-    SUBMISSIONS = Family {
+    pub(crate) SUBMISSIONS = Family {
         writer: Writer::Producers,
         ..output("SnapshotCollector.*.*.*", Set, Optional, "batch preparer",
             Actor { name: "cleaner", age: Some(Age::Epochs(EPOCHS_KEPT)) },
             "The submissions that collectors received for an epoch at a block.")
     };
-    IDENTITY = state("tracker:chain:identity", Text, Bounded,
+    pub(crate) IDENTITY = state("tracker:chain:identity", Text, Bounded,
         "The chain and the contract that are followed.");
-    CHECKPOINT = state("tracker:chain:checkpoint", Text, Bounded, "The last accepted block.");
-    UNDO = state("tracker:chain:deeds", Hash, Actor { name: "block fetcher", age: Some(Age::Setting("chain.max_reorg_depth")) },
+    pub(crate) CHECKPOINT = state("tracker:chain:checkpoint", Text, Bounded, "The last accepted block.");
+    pub(crate) UNDO = state("tracker:chain:deeds", Hash, Actor { name: "block fetcher", age: Some(Age::Setting("collector.max_reorg_depth")) },
         "What each of the last accepted blocks has changed, by their numbers.");
-    ORPHANED = state("tracker:chain:kept", Text, Bounded,
+    pub(crate) ORPHANED = state("tracker:chain:kept", Text, Bounded,
         "Hand-overs whose blocks a reorganisation dropped.");
-    FOLLOWED = state("tracker:chain:followed", Text, Bounded,
+    pub(crate) FOLLOWED = state("tracker:chain:followed", Text, Bounded,
         "The markets that are followed up to the checkpoint.");
-    WINDOWS = state("tracker:chain:*:windows", Hash, Actor { name: "batch preparer", age: None },
+    pub(crate) WINDOWS = state("tracker:chain:*:windows", Hash, Actor { name: "batch preparer", age: None },
         "The windows of a market, by their epochs.");
-    MARKET = state("tracker:chain:*:market", Hash, Bounded,
+    pub(crate) MARKET = state("tracker:chain:*:market", Hash, Bounded,
         "Finished epochs, current epoch and day of a market.");
 }
 
@@ -108,6 +109,11 @@ pub fn family_of(key: &str) -> Option<&'static Family> {
     FAMILIES.iter().find(|family| family.fits(key))
 }
 
+/// The name of the keys of one market, as a pattern: a `*` stands for all ids behind it.
+pub(crate) fn named(family: &Family, market: &str) -> String {
+    family.name.replacen('*', market, 1).replace("*.*", "*")
+}
+
 /// The keys under one prefix.
 #[derive(Clone, Debug)]
 pub struct ChainKeys {
@@ -115,7 +121,7 @@ pub struct ChainKeys {
 }
 
 impl ChainKeys {
-    /// The keys behind a prefix (`output.prefix`), empty for none. What others write has none in any case.
+    /// The keys behind a prefix, empty for none. What others write has none in any case.
     #[must_use]
     pub fn new(prefix: &str) -> Self {
         Self { prefix: prefix.to_owned() }
@@ -124,6 +130,18 @@ impl ChainKeys {
     /// Whether they have a prefix: then nothing that others write is changed.
     pub(super) fn is_shadow(&self) -> bool {
         !self.prefix.is_empty()
+    }
+
+    /// The pattern by which an access list names keys of this name, in which a `*` is any id: everything under the
+    /// prefix, where there is one.
+    pub(super) fn pattern(&self, name: &str) -> String {
+        if self.is_shadow() { format!("{}:*", literal(&self.prefix)) } else { name.to_owned() }
+    }
+
+    /// A key of this name that nobody uses, where the name has a `*`.
+    pub(super) fn probe(&self, name: &str) -> String {
+        let name = name.replace('*', NOBODY);
+        if self.is_shadow() { format!("{}:{name}", self.prefix) } else { name }
     }
 
     fn of(&self, family: &Family) -> String {

@@ -1,16 +1,25 @@
 //! The chain's side in Redis: what following a chain has come to, the keys that finalizers, relayers and attestors read,
 //! and the hand-over of batches.
 //!
-//! Whatever changes is compared and set: it is written only if all that it was concluded from still stands, together and
-//! once. So two trackers at once, a crash or an answer that was lost leave no effect out and make none twice; whoever
-//! comes too late reads anew. A script may touch one slot of a cluster only, so this part refuses clusters.
+//! Every change is compared and set: it is written only if all that it was concluded from is still there, together and
+//! once. So two trackers at once, a crash or a lost answer leave no effect out and make none twice; the one that loses the
+//! race reads again. A script may touch one slot of a cluster only, so this part refuses clusters.
+//!
+//! **Invariant:** every key of the collector is named in this crate and nowhere else, and none is written but by a
+//! compare-and-set script. It has no clock and no retry, asks no node, and knows nothing of the tracker.
+
+#![warn(clippy::print_stdout, clippy::print_stderr)] // They panic when the pipe is closed.
 
 mod clean;
 mod compare_and_set;
 mod contract_values;
 mod keys;
+pub mod operations;
 mod predecessor;
+mod rights;
 mod submissions;
+mod values;
+mod windows;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +27,6 @@ use domain::{
     chain::{BlockRef, ContractAddress, Window},
     collector::{Deeds, Following, Handed, Market, Note, Stretch},
 };
-use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 
 pub use clean::Cleaned;
@@ -26,11 +34,13 @@ pub use compare_and_set::Outcome;
 pub use contract_values::MarketTables;
 pub use keys::{BLOCK_HASH_TTL, ChainKeys, family_of, key_families};
 pub use predecessor::Left;
-pub use submissions::{Basis, ClosedWindow, Inputs, windows};
+pub use submissions::{Basis, ClosedWindow, Inputs};
+pub use windows::windows;
 
 use compare_and_set::Guarded;
-use store_redis::{Batch, ErrorKind, KeyType, Replies, Session, StoreError};
-use submissions::take_windows;
+use store_redis::{Batch, ErrorKind, KeyType, Operation, Replies, Session, StoreError};
+use values::{details_of, parse, read, text};
+use windows::take_windows;
 
 /// The chain's side of some markets.
 #[derive(Clone, Debug)]
@@ -97,7 +107,7 @@ impl ChainStore {
     /// [`StoreError`] when the server does not answer, when something of ours can't be read, or when it is of another
     /// chain or contract.
     pub async fn load(&self, session: &mut Session) -> Result<Known, StoreError> {
-        let operation = "read the checkpoint";
+        let operation = operations::READ_CHECKPOINT;
         let keys = &self.keys;
         let mut batch = Batch::new();
         batch.transaction(|batch| {
@@ -151,13 +161,10 @@ impl ChainStore {
     }
 
     /// Refuses what is of another chain or contract.
-    fn check_identity(&self, operation: &'static str, there: Option<&str>) -> Result<(), StoreError> {
+    fn check_identity(&self, operation: Operation, there: Option<&str>) -> Result<(), StoreError> {
         let Some(there) = there.filter(|there| *there != self.identity) else { return Ok(()) };
-        let detail = format!(
-            "it is of {there}, and {} is to be followed: use another Redis database or output.prefix, or delete the keys tracker:chain:*",
-            self.identity
-        );
-        Err(StoreError::new(operation, self.keys.identity(), ErrorKind::Refused, detail))
+        let detail = format!("it is of {there}, and this program follows {}", self.identity);
+        Err(StoreError::new(operation, self.keys.identity(), ErrorKind::Foreign, detail))
     }
 
     /// Writes what became of it: the checkpoint with all effects. `stretch` is what was accepted, where something was;
@@ -206,7 +213,7 @@ impl ChainStore {
                 all.write("LPUSH", &keys.attestor_queue(), KeyType::List, &[&batch.to_string()]);
             }
         }
-        all.run(session, "move the checkpoint", &keys.checkpoint()).await
+        all.run(session, operations::MOVE_CHECKPOINT, &keys.checkpoint()).await
     }
 
     /// Hashes of blocks that came and went, and what is kept to undo them.
@@ -331,41 +338,7 @@ fn of_single(error: StoreError) -> StoreError {
     if error.kind != ErrorKind::Topology {
         return error;
     }
-    let detail = format!(
-        "it is on a node of a cluster ({}), and a chain is followed on a single server only: all effects of a block are one step",
-        error.detail
-    );
-    StoreError { detail, ..error }
-}
-
-/// `EpochMarkerDetailsKey`
-fn details_of(window: &Window) -> String {
-    json!({
-        "EpochReleaseBlockNumber": window.release_block,
-        "SubmissionLimitBlockNumber": window.last_block(),
-    })
-    .to_string()
-}
-
-fn text(value: &impl Serialize) -> String {
-    // Plain data with texts for keys always has a JSON form.
-    serde_json::to_string(value).unwrap_or_default()
-}
-
-/// Something of ours.
-fn read<T: DeserializeOwned>(key: &str, text: &str) -> Result<T, StoreError> {
-    serde_json::from_str(text).map_err(|error| {
-        let detail = format!("`{}` can't be read: {error}", text.chars().take(100).collect::<String>());
-        StoreError::new("read the checkpoint", key, ErrorKind::Malformed, detail)
-    })
-}
-
-fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(
-    key: &str,
-    text: Option<&str>,
-) -> Result<Option<T>, StoreError> {
-    text.map(|text| {
-        text.parse().map_err(|error| StoreError::new("read the checkpoint", key, ErrorKind::Malformed, error))
-    })
-    .transpose()
+    error.with_context(
+        "a chain is followed on a single server only, since all effects of a block are one step",
+    )
 }

@@ -1,21 +1,21 @@
-//! What another program that followed the chain before us has left: the windows that it had opened, and how far it came.
+//! What a predecessor left in Redis: the windows that it had opened, and the hashes of the blocks that it had read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::chain::ContractAddress;
 use serde::Deserialize;
 
-use crate::ChainStore;
+use crate::{ChainStore, operations};
 use store_redis::{Batch, ErrorKind, Fault, Replies, Session, StoreError};
 
-/// `EpochMarkerDetailsKey`, as far as it matters.
+/// The part of `EpochMarkerDetailsKey` that is used. The limit block beside it is an estimate.
 #[derive(Deserialize)]
 struct Details {
     #[serde(rename = "EpochReleaseBlockNumber")]
     release_block: u64,
 }
 
-/// What was left of a market.
+/// What a predecessor left of a market.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Left {
     /// The epochs that are marked, each with the number of the block that released it.
@@ -25,7 +25,7 @@ pub struct Left {
 }
 
 impl ChainStore {
-    /// What was left of each market: two round trips. Markers that can't be read are reported and left out.
+    /// What a predecessor left of each market: two round trips. Markers that can't be read are reported and left out.
     ///
     /// # Errors
     /// [`StoreError`] when the server does not answer.
@@ -33,7 +33,7 @@ impl ChainStore {
         &self,
         session: &mut Session,
     ) -> Result<(BTreeMap<ContractAddress, Left>, Vec<Fault>), StoreError> {
-        let (operation, keys) = ("read markers", &self.keys);
+        let (operation, keys) = (operations::READ_PREDECESSOR, &self.keys);
         let mut batch = Batch::new();
         let sets: Vec<String> = self.markets.iter().map(|market| keys.marked(market)).collect();
         sets.iter().for_each(|set| {
@@ -65,11 +65,13 @@ impl ChainStore {
             let (key, count) = (keys.details(&market, epoch), keys.batch_count(&market, epoch));
             let text = replies.take::<Option<String>>(&key)?;
             let of_market = left.entry(market).or_default();
+            // A count proves the hand-over, even if the predecessor stopped before it removed the marker.
             if replies.take::<bool>(&count)? == Some(true) {
                 of_market.handed.insert(epoch);
                 continue;
             }
             let Some(text) = text else { continue };
+            // Missing details are reported as unreadable: without its release block an epoch can't be taken over.
             let text = text.unwrap_or_default();
             match serde_json::from_str::<Details>(&text) {
                 Ok(details) => {
@@ -86,7 +88,7 @@ impl ChainStore {
         Ok((left, faults))
     }
 
-    /// The blocks among these whose hashes somebody has told of, with those hashes, the highest first: one round trip.
+    /// The blocks of this range whose hashes are stored, with the hashes, the highest block first: one round trip.
     ///
     /// # Errors
     /// [`StoreError`] when the server does not answer.
@@ -95,7 +97,7 @@ impl ChainStore {
         session: &mut Session,
         numbers: std::ops::RangeInclusive<u64>,
     ) -> Result<Vec<(u64, String)>, StoreError> {
-        let operation = "read hashes of blocks";
+        let operation = operations::READ_BLOCK_HASHES;
         let keys: Vec<(u64, String)> =
             numbers.rev().map(|number| (number, self.keys.block_hash(number))).collect();
         let Some((_, route)) = keys.first() else { return Ok(Vec::new()) };

@@ -1,6 +1,6 @@
-//! What was submitted for an epoch whose window is closed, and the one hand-over of its batches.
+//! The submissions of a closed window, and the hand-over of its batches, once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use domain::{
     chain::{ContractAddress, EpochSet, Window, WindowState},
@@ -9,18 +9,19 @@ use domain::{
 use serde_json::json;
 
 use crate::{
-    ChainKeys, ChainStore, Outcome,
-    compare_and_set::Guarded,
-    details_of,
-    keys::{BATCH_TTL, COUNT_TTL, DETAILS_TTL},
-    read,
+    ChainStore,
+    compare_and_set::{Guarded, Outcome},
+    keys::{BATCH_TTL, COUNT_TTL, ChainKeys, DETAILS_TTL},
+    operations,
+    values::{details_of, parse},
+    windows::take_windows,
 };
 use store_redis::{Batch, Fault, KeyType, Replies, Session, StoreError};
 
-/// How many blocks are asked for at once.
+/// Blocks of one round trip.
 const SLICE: usize = 1_000;
 
-/// A window whose batches are to be prepared, as it was read.
+/// A closed window, whose batches are due, as it was read.
 #[derive(Clone, Debug)]
 pub struct ClosedWindow {
     /// The market.
@@ -34,61 +35,37 @@ pub struct ClosedWindow {
     done_text: Option<String>,
 }
 
-/// What was submitted for an epoch.
+/// The submissions of an epoch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inputs {
     /// The keys of the submissions.
     pub submissions: BTreeSet<String>,
-    /// Blocks of the window whose hash is not known any more: what was submitted at them can't be found.
+    /// Blocks of the window whose hash is no longer stored: the submissions at them can't be found.
     pub missing: Vec<u64>,
     /// Keys that could not be read.
     pub faults: Vec<Fault>,
-    /// On which blocks all this stands.
+    /// The hash by which the hand-over notices a reorganisation.
     pub basis: Basis,
 }
 
-/// The hash of a window's last block as it was read first of all, `None` inside where it was not known: as long as it is the
-/// same, so are those of the blocks before it. Without one (it could not be read) nothing is compared.
+/// The hash of a window's last block, read before all other hashes: as long as it is the same, so are those of the
+/// blocks before it. The inner `None`: no hash was stored. The outer `None`: it could not be read, and nothing is
+/// compared.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Basis(Option<Option<String>>);
-
-/// The windows of a market, by their epochs: one round trip. There are none where no chain is followed.
-///
-/// # Errors
-/// [`StoreError`] when the server does not answer, or something of ours can't be read.
-pub async fn windows(
-    session: &mut Session,
-    keys: &ChainKeys,
-    market: &ContractAddress,
-) -> Result<BTreeMap<u64, Window>, StoreError> {
-    let (operation, key) = ("read windows", keys.windows(market));
-    let mut batch = Batch::new();
-    batch.cmd("HGETALL", &key);
-    let mut replies = Replies::new(operation, session.run(operation, &key, batch).await?);
-    Ok(take_windows(&mut replies, &key)?.into_iter().map(|(epoch, (window, _))| (epoch, window)).collect())
-}
-
-/// The windows of the next answer, by their epochs, each as it stands there too.
-pub(super) fn take_windows(
-    replies: &mut Replies,
-    key: &str,
-) -> Result<BTreeMap<u64, (Window, String)>, StoreError> {
-    let texts: Vec<(u64, String)> = replies.own(key)?;
-    texts.into_iter().map(|(epoch, text)| Ok((epoch, (read(key, &text)?, text)))).collect()
-}
 
 impl ChainStore {
     /// The closed windows of a market, in the order of their release: one round trip.
     ///
     /// # Errors
-    /// [`StoreError`] when the server does not answer, when something of ours can't be read, or when it is of another
+    /// [`StoreError`] when the server does not answer, or when the chain state can't be read or belongs to another
     /// chain or contract.
     pub async fn closed(
         &self,
         session: &mut Session,
         market: ContractAddress,
     ) -> Result<Vec<ClosedWindow>, StoreError> {
-        let operation = "look for closed windows";
+        let operation = operations::FIND_CLOSED_WINDOWS;
         let (windows, key) = (self.keys.windows(&market), self.keys.market(&market));
         let identity = self.keys.identity();
         let mut batch = Batch::new();
@@ -101,7 +78,7 @@ impl ChainStore {
         self.check_identity(operation, replies.own::<Option<String>>(&identity)?.as_deref())?;
         let all = take_windows(&mut replies, &windows)?;
         let done_text: Option<String> = replies.own(&key)?;
-        let done = super::parse(&key, done_text.as_deref())?.unwrap_or_default();
+        let done = parse(&key, done_text.as_deref())?.unwrap_or_default();
         let mut closed = Vec::new();
         for (epoch, (window, text)) in all {
             if matches!(window.state, WindowState::Closed { .. }) {
@@ -113,19 +90,19 @@ impl ChainStore {
         Ok(closed)
     }
 
-    /// What was submitted within a window: two round trips for each thousand blocks.
+    /// The submissions at the blocks of a window: two round trips for each thousand blocks.
     ///
     /// # Errors
     /// [`StoreError`] when the server does not answer; what can't be read is reported in [`Inputs`].
     pub async fn inputs(&self, session: &mut Session, closed: &ClosedWindow) -> Result<Inputs, StoreError> {
-        let operation = "read submissions";
+        let operation = operations::READ_SUBMISSIONS;
         let mut inputs = Inputs::default();
         let numbers: Vec<u64> = (closed.window.release_block..=closed.window.last_block()).collect();
-        // The last ones first: what a reorganisation changes meanwhile, it changes behind the basis.
+        // The last blocks first: a reorganisation after that changes the basis, and the hand-over is refused.
         for (at, numbers) in numbers.rchunks(SLICE).enumerate() {
             let mut batch = Batch::new();
             let keys: Vec<String> = numbers.iter().map(|number| self.keys.block_hash(*number)).collect();
-            // At one moment: the last of them tells whether all of them still stand.
+            // One transaction, so that these hashes are of one branch, and the last of them proves the others.
             batch.transaction(|batch| {
                 for key in &keys {
                     batch.cmd("GET", key);
@@ -153,7 +130,7 @@ impl ChainStore {
             let mut replies = Replies::new(operation, session.run(operation, first, batch).await?);
             for key in &sets {
                 let members: Vec<Vec<u8>> = replies.take(key)?.unwrap_or_default();
-                // What is no text is no submission either: it is set aside with the others.
+                // A member that is not text is malformed, and reported with the other malformed ones.
                 let members = members.iter().map(|member| String::from_utf8_lossy(member).into_owned());
                 inputs.submissions.extend(members);
             }
@@ -163,12 +140,13 @@ impl ChainStore {
         Ok(inputs)
     }
 
-    /// Hands the batches of an epoch to the finalizers, counts its submissions, and ends it: all of that, or nothing, once,
-    /// and only while the blocks of their basis stand and nobody else has counted its batches. One round trip.
+    /// Queues the batches of an epoch for the finalizers, counts its submissions by slot, and ends the epoch: all or
+    /// nothing, once, and only while the basis is unchanged and no other program has written the number of its batches.
+    /// One round trip.
     ///
     /// # Errors
-    /// [`StoreError`] when it is not known whether it was done, or when a key holds another type than it should: then
-    /// nothing was.
+    /// [`StoreError`] when it is not known whether it was done, or when a key has the wrong type: then nothing was
+    /// done.
     pub async fn hand_over(
         &self,
         session: &mut Session,
@@ -178,7 +156,7 @@ impl ChainStore {
     ) -> Result<Outcome, StoreError> {
         let (keys, ClosedWindow { market, epoch, window, .. }) = (&self.keys, closed);
         let mut all = self.ending(closed);
-        // The window alone does not tell: another block of the same number may have closed it once more.
+        // The window's text is no proof: after a reorganisation a block of the same number may have closed it again.
         if let Basis(Some(hash)) = basis {
             all.expect(&keys.block_hash(window.last_block()), hash.as_deref());
         }
@@ -193,18 +171,20 @@ impl ChainStore {
             all.write("SET", &key, KeyType::String, &[&submissions, &"EX", &BATCH_TTL]);
         }
         let (count, many) = (keys.batch_count(market, *epoch), arrangement.batches.len());
+        // A number of batches means that another program has handed this epoch over.
         all.expect(&count, None);
         all.write("SET", &count, KeyType::String, &[&many, &"EX", &COUNT_TTL]);
+        // Without a known day nothing is counted: a wrong day would be worse.
         for (slot, many) in window.day.into_iter().flat_map(|day| {
             arrangement.slots.iter().map(move |(slot, many)| (keys.slot(market, day, *slot), many))
         }) {
             all.write("INCRBY", &slot, KeyType::String, &[many]);
         }
-        all.run(session, "hand over batches", &keys.windows(market)).await
+        all.run(session, operations::DELIVER_BATCHES, &keys.windows(market)).await
     }
 
-    /// Whether nothing was handed over because another program has handed this epoch over already, such as the one that did
-    /// this before us.
+    /// Whether nothing was handed over because another program, such as a predecessor, has handed this epoch over
+    /// already.
     #[must_use]
     pub fn is_handed_over_elsewhere(&self, closed: &ClosedWindow, outcome: &Outcome) -> bool {
         let count = self.keys.batch_count(&closed.market, closed.epoch);
@@ -217,10 +197,10 @@ impl ChainStore {
     /// As [`Self::hand_over`].
     pub async fn give_up(&self, session: &mut Session, closed: &ClosedWindow) -> Result<Outcome, StoreError> {
         let all = self.ending(closed);
-        all.run(session, "end an epoch without batches", &self.keys.windows(&closed.market)).await
+        all.run(session, operations::END_EPOCH, &self.keys.windows(&closed.market)).await
     }
 
-    /// What ends an epoch in any case, and what must stand for that.
+    /// The writes that end an epoch in any case, and their conditions.
     fn ending(&self, closed: &ClosedWindow) -> Guarded {
         let (keys, ClosedWindow { market, epoch, window, text, .. }) = (&self.keys, closed);
         let (windows, of_market) = (keys.windows(market), keys.market(market));
@@ -229,6 +209,7 @@ impl ChainStore {
         let mut all = Guarded::default();
         all.expect(&keys.identity(), Some(&self.identity));
         all.expect_field(&windows, &epoch.to_string(), Some(text));
+        // The whole set is written below: of two epochs that end at once, the second must read it again.
         all.expect_field(&of_market, "done", closed.done_text.as_deref());
         all.write("HDEL", &windows, KeyType::Hash, &[epoch]);
         all.write("HSET", &of_market, KeyType::Hash, &[&"done", &done.to_string()]);

@@ -303,7 +303,8 @@ fn exec(sent: &mut impl Iterator<Item = Value>, commands: usize, answers: &mut V
                     Some("the transaction was not executed".to_owned()),
                 ),
             };
-            // Who was refused says why; the others were discarded with it.
+            // Why a command was refused is also why the others were discarded: a missing right must not look like another refusal.
+            let error = refused.iter().flatten().next().cloned().unwrap_or(error);
             answers.extend(refused.into_iter().map(|own| Err(own.unwrap_or_else(|| error.clone()))));
         }
     }
@@ -489,6 +490,7 @@ mod tests {
         let answers = mixed().answers(sent);
         let failed: Vec<_> =
             answers.iter().map(|answer| answer.as_ref().err().and_then(|error| error.code())).collect();
-        assert_eq!(failed, [None, Some("NOPERM"), Some("EXECABORT"), None, None]);
+        assert_eq!(failed, [None, Some("NOPERM"), Some("NOPERM"), None, None]);
+        assert_eq!(answers[2].as_ref().map_err(crate::kind_of), Err(crate::ErrorKind::Denied));
     }
 }

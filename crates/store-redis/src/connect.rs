@@ -21,11 +21,13 @@ use deadpool::{
     Runtime,
     managed::{Object, Pool, PoolError, TimeoutType},
 };
+use errors::{Operation, rounded};
 use redis::{RedisResult, Value, aio::MultiplexedConnection};
 
 use crate::{
     batch::Batch,
     error::{ErrorKind, StoreError},
+    operations,
 };
 use door::Trouble;
 use links::{LinkManager, Links};
@@ -60,9 +62,10 @@ impl Store {
     /// [`StoreError`] when the settings can't be a connection.
     pub fn new(settings: RedisSettings) -> Result<Self, StoreError> {
         let object = settings.shown.clone();
-        let refused =
-            |detail: String| StoreError::new("set up the pool", object.clone(), ErrorKind::Refused, detail);
-        let links = Arc::new(Links::new(&settings).map_err(|error| refused(error.to_string()))?);
+        let operation = operations::SET_UP_POOL;
+        let links = Links::new(&settings)
+            .map_err(|error| StoreError::caused(operation, object.clone(), ErrorKind::Refused, error))?;
+        let links = Arc::new(links);
         let pool = Pool::builder(LinkManager(links.clone()))
             .runtime(Runtime::Tokio1)
             .max_size(settings.pool_size)
@@ -70,7 +73,7 @@ impl Store {
             .create_timeout(Some(settings.connect_timeout))
             .recycle_timeout(Some(settings.command_timeout))
             .build()
-            .map_err(|error| refused(error.to_string()))?;
+            .map_err(|error| StoreError::caused(operation, object, ErrorKind::Refused, error))?;
         let (event_queue, dropped_events) = (Self::EVENT_QUEUE, Arc::default());
         Ok(Self { pool, links, settings, event_queue, dropped_events })
     }
@@ -85,17 +88,20 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] when none can be had.
-    pub async fn session(&self, operation: &'static str) -> Result<Session, StoreError> {
+    pub async fn session(&self, operation: Operation) -> Result<Session, StoreError> {
         let object = || self.settings.shown.clone();
+        let within = rounded(self.settings.connect_timeout);
         let link = self.pool.get().await.map_err(|error| match error {
             PoolError::Timeout(TimeoutType::Wait) => {
-                StoreError::new(operation, object(), ErrorKind::PoolExhausted, "no connection became free")
+                let detail = format!("no connection became free within {within}");
+                StoreError::new(operation, object(), ErrorKind::PoolExhausted, detail)
             }
             PoolError::Timeout(_) => {
-                StoreError::new(operation, object(), ErrorKind::Unavailable, "connecting took too long")
+                let detail = format!("no connection was made within {within}");
+                StoreError::new(operation, object(), ErrorKind::Unavailable, detail)
             }
             PoolError::Backend(trouble) => trouble.into_error(operation, object()),
-            other => StoreError::new(operation, object(), ErrorKind::Unavailable, other),
+            other => StoreError::caused(operation, object(), ErrorKind::Unavailable, other),
         })?;
         Ok(Session { link, links: self.links.clone(), round_trips: 0 })
     }
@@ -105,11 +111,12 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when there is none.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        let mut session = self.session("ping").await?;
+        let operation = operations::PING_REDIS;
+        let mut session = self.session(operation).await?;
         let mut batch = Batch::new();
         batch.keyless("PING");
-        for answer in session.run("ping", &self.settings.shown, batch).await? {
-            answer.map_err(|error| StoreError::redis("ping", self.settings.shown.clone(), &error))?;
+        for answer in session.run(operation, &self.settings.shown, batch).await? {
+            answer.map_err(|error| StoreError::redis(operation, self.settings.shown.clone(), &error))?;
         }
         Ok(())
     }
@@ -120,7 +127,7 @@ impl Store {
     /// [`StoreError`] when one can't be reached.
     pub(crate) async fn servers(
         &self,
-        operation: &'static str,
+        operation: Operation,
     ) -> Result<Vec<(String, MultiplexedConnection)>, StoreError> {
         let connected = self.links.servers().await;
         connected.map_err(|trouble| trouble.into_error(operation, self.settings.shown.clone()))
@@ -129,7 +136,7 @@ impl Store {
     /// A connection to a server that may take over from one of [`Store::servers`]; `None` where none ever does.
     pub(crate) async fn standby(
         &self,
-        operation: &'static str,
+        operation: Operation,
         host: &str,
         port: u16,
     ) -> Option<Result<MultiplexedConnection, StoreError>> {
@@ -141,7 +148,7 @@ impl Store {
     pub async fn sentinels(&self) -> Vec<(String, Result<SentinelView, StoreError>)> {
         let views = self.links.sentinels().await.into_iter();
         let named = |(server, view): (String, Result<SentinelView, Trouble>)| {
-            let view = view.map_err(|trouble| trouble.into_error("ask a sentinel", server.clone()));
+            let view = view.map_err(|trouble| trouble.into_error(operations::QUERY_SENTINEL, server.clone()));
             (server, view)
         };
         views.map(named).collect()
@@ -197,7 +204,7 @@ impl Session {
     /// Sends a batch as one round trip; one answer a command. Errors of single commands are in their places.
     pub async fn run(
         &mut self,
-        operation: &'static str,
+        operation: Operation,
         object: &str,
         batch: Batch,
     ) -> Result<Vec<RedisResult<Value>>, StoreError> {

@@ -1,64 +1,31 @@
 //! What can go wrong between the tracker and Redis.
 
-use std::sync::Arc;
+use std::{error::Error, fmt, sync::Arc};
 
+use errors::{Operation, outside};
 use redis::RedisError;
 
-/// The kinds of errors, as metrics and decisions need them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ErrorKind {
-    /// Redis can't be reached, or the connection broke.
-    Unavailable,
-    /// Redis is reachable and does not answer in time.
-    Timeout,
-    /// No connection of the pool became free in time.
-    PoolExhausted,
-    /// Redis is loading its data.
-    Loading,
-    /// User name, password or permissions.
-    Denied,
-    /// A sentinel refused user name or password.
-    SentinelDenied,
-    /// The sentinels know no master by this name.
-    UnknownMaster,
-    /// Server and client could not agree on TLS.
-    Tls,
-    /// A node of a cluster was taken for a single server, or a single server for a node.
-    Topology,
-    /// A replica, or a server that may not write.
-    ReadOnly,
-    /// A key holds another type than it should.
-    WrongType,
-    /// A part of the ledger was lost.
-    Torn,
-    /// A value can't be read as what it should be.
-    Malformed,
-    /// Anything else that the server refused.
-    Refused,
+errors::kinds! {
+    /// The kinds of errors, as metrics and decisions need them.
+    pub enum ErrorKind;
+    Unavailable: "unavailable", "Redis cannot be reached, or the connection broke";
+    Timeout: "timeout", "An answer, or the end of a step, did not come in time";
+    PoolExhausted: "pool_exhausted", "No connection of the pool became free in time";
+    Loading: "loading", "Redis is loading its data, or a cluster is not complete";
+    Denied: "denied", "Redis refused the user name, the password, or a command or key that the user may not use";
+    SentinelDenied: "sentinel_denied", "A sentinel refused the user name or the password";
+    UnknownMaster: "unknown_master", "The sentinels know no master by this name";
+    Tls: "tls", "Server and client could not agree on TLS";
+    Topology: "topology", "A node of a cluster was used as a single server, or a single server as a node";
+    ReadOnly: "read_only", "The server is a replica, or takes no writes";
+    WrongType: "wrong_type", "A key is of another type than it must be";
+    Torn: "torn", "A part of a ledger is missing while the rest is there";
+    Foreign: "foreign", "The data belongs to another version of this program, or to another chain or contract";
+    Malformed: "malformed", "A value cannot be read as what it must be";
+    Refused: "refused", "Redis refused for another reason, which its message gives";
 }
 
 impl ErrorKind {
-    /// The name in metrics and logs.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Unavailable => "unavailable",
-            Self::Timeout => "timeout",
-            Self::PoolExhausted => "pool_exhausted",
-            Self::Loading => "loading",
-            Self::Denied => "denied",
-            Self::SentinelDenied => "sentinel_denied",
-            Self::UnknownMaster => "unknown_master",
-            Self::Tls => "tls",
-            Self::Topology => "topology",
-            Self::ReadOnly => "read_only",
-            Self::WrongType => "wrong_type",
-            Self::Torn => "torn",
-            Self::Malformed => "malformed",
-            Self::Refused => "refused",
-        }
-    }
-
     /// Whether the server as a whole is of no use now, so that waiting is all that can be done.
     #[must_use]
     pub fn is_outage(self) -> bool {
@@ -73,64 +40,81 @@ impl ErrorKind {
     pub(crate) fn spoils_a_batch(self) -> bool {
         self.is_outage() || matches!(self, Self::Denied | Self::Topology)
     }
-
-    /// What helps.
-    #[must_use]
-    pub fn remedy(self) -> &'static str {
-        match self {
-            Self::Unavailable => {
-                "check that Redis runs at this address (redis.host, redis.port), and whether it wants TLS"
-            }
-            Self::Timeout => "find out what keeps Redis busy, or raise redis.command_timeout",
-            Self::PoolExhausted => "raise redis.pool_size",
-            Self::Loading => "wait until Redis has loaded its data",
-            Self::Denied => "check redis.username and redis.password, and the user's ACL",
-            Self::SentinelDenied => "check redis.sentinel_username and redis.sentinel_password",
-            Self::UnknownMaster => {
-                "set redis.sentinel_master to the name in the line `sentinel monitor NAME …` of their configuration"
-            }
-            Self::Tls => {
-                "set redis.ca_file to the certificate of the authority that signed the server's; the server's must name \
-                 the host, and where it asks for ours, redis.cert_file and redis.key_file must be set"
-            }
-            Self::Topology => "name the nodes of a cluster in redis.cluster, a single server in redis.host",
-            Self::ReadOnly => "point redis.host at the master",
-            Self::WrongType => "delete or rename the key: another program uses its name",
-            Self::Torn => "restore Redis, or delete the market's tracker keys: the ledger is then made anew",
-            Self::Malformed => "find out which program wrote it",
-            Self::Refused => "see the server's own message",
-        }
-    }
 }
 
-/// A step that failed.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{operation} on {object} failed ({}): {detail}; {}", kind.as_str(), kind.remedy())]
+/// A step that failed. Shown as `operation: object: kind: cause`, with at most 200 characters of what others said; the cause itself
+/// is the source.
+#[derive(Clone, Debug)]
 pub struct StoreError {
     /// What was being done.
-    pub operation: &'static str,
+    pub operation: Operation,
     /// To what: a market, a key, a server.
     pub object: String,
     /// The kind of failure.
     pub kind: ErrorKind,
-    /// What the server or the client said.
-    pub detail: String,
+    /// What this program says of it; may be empty where there is a cause.
+    context: String,
+    cause: Option<Arc<dyn Error + Send + Sync>>,
 }
 
 impl StoreError {
-    /// An error of this kind.
+    /// An error that this program concluded by itself.
     pub fn new(
-        operation: &'static str,
+        operation: Operation,
         object: impl Into<String>,
         kind: ErrorKind,
-        detail: impl ToString,
+        detail: impl fmt::Display,
     ) -> Self {
-        Self { operation, object: object.into(), kind, detail: detail.to_string() }
+        Self { operation, object: object.into(), kind, context: outside(detail), cause: None }
     }
 
-    /// What the server or the client said.
-    pub fn redis(operation: &'static str, object: impl Into<String>, error: &RedisError) -> Self {
-        Self::new(operation, object, kind_of(error), error)
+    /// An error of the client library, or what the server said.
+    pub fn redis(operation: Operation, object: impl Into<String>, error: &RedisError) -> Self {
+        Self::caused(operation, object, kind_of(error), error.clone())
+    }
+
+    /// An error with another cause.
+    pub fn caused(
+        operation: Operation,
+        object: impl Into<String>,
+        kind: ErrorKind,
+        cause: impl Error + Send + Sync + 'static,
+    ) -> Self {
+        let (context, cause) = (String::new(), Some(Arc::new(cause) as _));
+        Self { operation, object: object.into(), kind, context, cause }
+    }
+
+    /// The same with words of our own before what is told already.
+    #[must_use]
+    pub fn with_context(self, context: impl fmt::Display) -> Self {
+        let context = match self.context.is_empty() {
+            true => outside(context),
+            false => format!("{}: {}", outside(context), self.context),
+        };
+        Self { context, ..self }
+    }
+
+    /// What went wrong, without operation and object.
+    #[must_use]
+    pub fn detail(&self) -> String {
+        match (&self.cause, self.context.is_empty()) {
+            (Some(cause), true) => outside(cause),
+            (Some(cause), false) => format!("{}: {}", self.context, outside(cause)),
+            (None, _) => self.context.clone(),
+        }
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}: {}: {}", self.operation, outside(&self.object), self.kind, self.detail())
+    }
+}
+
+// By hand: the derived source would be the `Arc`, of which no caller can learn what is inside.
+impl Error for StoreError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.cause.as_deref().map(|cause| cause as &(dyn Error + 'static))
     }
 }
 
@@ -157,6 +141,8 @@ pub fn kind_of(error: &RedisError) -> ErrorKind {
             // It runs somebody's script and answers nothing else.
             Some("BUSY") => ErrorKind::Timeout,
             Some("WRONGTYPE") => ErrorKind::WrongType,
+            // A script of a store says that its keys are of another version.
+            Some("SCHEMA") => ErrorKind::Foreign,
             Some("WRONGPASS" | "NOAUTH" | "NOPERM") => ErrorKind::Denied,
             _ if error.is_connection_dropped() || error.is_io_error() => ErrorKind::Unavailable,
             _ => ErrorKind::Refused,
@@ -164,21 +150,73 @@ pub fn kind_of(error: &RedisError) -> ErrorKind {
     }
 }
 
-/// Whether the two sides could not agree on TLS: the error of the library stands inside that of the socket.
+/// Whether the two sides could not agree on TLS, or the system's authorities could not be read for it: the error of the library stands inside that of the socket.
 fn is_of_tls(error: &RedisError) -> bool {
-    let mut cause = std::error::Error::source(error);
+    let mut cause = Error::source(error);
     while let Some(error) = cause {
-        if error.is::<rustls::Error>() {
+        if error.is::<rustls::Error>() || error.is::<rustls_native_certs::Error>() {
             return true;
         }
         // The client shares its causes, and an error of input and output wraps its own.
-        let shared = error.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>();
+        let shared = error.downcast_ref::<Arc<dyn Error + Send + Sync>>();
         if let Some(shared) = shared {
             cause = Some(&**shared);
             continue;
         }
         let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        cause = inner.map(|inner| inner as &(dyn std::error::Error + 'static)).or(error.source());
+        cause = inner.map(|inner| inner as &(dyn Error + 'static)).or(error.source());
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use errors::one_line;
+
+    use super::*;
+    use crate::operations::PING_REDIS;
+
+    fn said(answer: &str) -> RedisError {
+        match redis::parse_redis_value(format!("-{answer}\r\n").as_bytes()) {
+            Ok(redis::Value::ServerError(error)) => error.into(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_clients_error_is_the_source() {
+        let error = StoreError::redis(PING_REDIS, "redis:6379", &said("NOPERM no"));
+        let source = error.source().and_then(|cause| cause.downcast_ref::<RedisError>());
+        assert_eq!(source.and_then(RedisError::code), Some("NOPERM"));
+        let other = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let error = StoreError::redis(PING_REDIS, "redis:6379", &other.into());
+        let client = error.source().expect("the client's");
+        assert!(client.is::<RedisError>() && client.source().is_some(), "and that has its own: {client}");
+    }
+
+    #[test]
+    fn an_error_tells_operation_object_kind_and_cause_once_and_no_remedy() {
+        let error = StoreError::redis(PING_REDIS, "redis:6379", &said("NOPERM not you"));
+        let shown = "ping Redis: redis:6379: denied: NoPerm: not you";
+        assert_eq!((error.to_string().as_str(), one_line(&error).as_str()), (shown, shown));
+        let error = error.with_context("the node at a:1");
+        assert_eq!(error.to_string(), "ping Redis: redis:6379: denied: the node at a:1: NoPerm: not you");
+        let error = StoreError::new(PING_REDIS, "key", ErrorKind::Malformed, "it is\nodd");
+        assert_eq!(one_line(&error), "ping Redis: key: malformed: it is\\nodd");
+    }
+
+    #[test]
+    fn an_answer_of_any_length_stays_short_and_on_one_line() {
+        let answer = said(&format!("ERR {}", "x".repeat(100_000)));
+        let error = StoreError::redis(PING_REDIS, "\u{1b}[2J".repeat(1_000), &answer);
+        for shown in [error.to_string(), one_line(&error)] {
+            assert!(shown.chars().count() < 500 && !shown.contains('\u{1b}'), "{shown}");
+        }
+    }
+
+    #[test]
+    fn kinds_have_labels_of_their_own() {
+        let labels: std::collections::BTreeSet<_> = ErrorKind::ALL.iter().map(|kind| kind.as_str()).collect();
+        assert_eq!(labels.len(), ErrorKind::ALL.len());
+    }
 }

@@ -8,6 +8,7 @@ mod server;
 
 use std::time::Duration;
 
+use errors::{Operation, outside};
 use redis::{RedisResult, Value, aio::MultiplexedConnection, from_redis_value};
 
 pub use server::{ServerClock, ServerFacts};
@@ -17,6 +18,7 @@ use crate::{
     connect::Store,
     error::{StoreError, kind_of},
     key_family::KeyType,
+    operations,
     reply::Replies,
 };
 
@@ -52,7 +54,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when one can't be reached.
     pub async fn inspectors(&self) -> Result<Vec<Inspector>, StoreError> {
-        let servers = self.servers("inspect").await?;
+        let servers = self.servers(operations::CONNECT_SERVERS).await?;
         Ok(servers.into_iter().map(|(server, connection)| Inspector { connection, server }).collect())
     }
 
@@ -65,7 +67,7 @@ impl Store {
         let mut all = Vec::new();
         for (host, port) in replicas {
             let server = format!("{host}:{port}");
-            let Some(connected) = self.standby("inspect", &host, port).await else { break };
+            let Some(connected) = self.standby(operations::CONNECT_SERVERS, &host, port).await else { break };
             let inspector = connected.map(|connection| Inspector { connection, server: server.clone() });
             all.push((server, inspector));
         }
@@ -85,7 +87,7 @@ impl Inspector {
     /// # Errors
     /// [`StoreError`] when the server does not answer, or refuses.
     pub async fn scan(&mut self, cursor: u64, count: usize) -> Result<(u64, Vec<Vec<u8>>), StoreError> {
-        let operation = "scan the keys";
+        let operation = operations::SCAN_KEYS;
         let mut batch = Batch::new();
         batch.keyless("SCAN").arg(cursor).arg("COUNT").arg(count);
         let answers = self.run(operation, batch).await?;
@@ -98,7 +100,7 @@ impl Inspector {
     /// # Errors
     /// [`StoreError`] when the server does not answer.
     pub async fn look(&mut self, wanted: &[Wanted<'_>]) -> Result<Vec<Option<KeyFacts>>, StoreError> {
-        let operation = "look at keys";
+        let operation = operations::EXAMINE_KEYS;
         if wanted.is_empty() {
             return Ok(Vec::new());
         }
@@ -139,7 +141,7 @@ impl Inspector {
     /// # Errors
     /// [`StoreError`] when the server does not answer, or refuses.
     pub async fn subscribers(&mut self, channels: &[String]) -> Result<Vec<u64>, StoreError> {
-        let operation = "count the subscribers";
+        let operation = operations::COUNT_SUBSCRIBERS;
         let mut batch = Batch::new();
         batch.keyless("PUBSUB").arg("NUMSUB").arg(channels);
         let answers = self.run(operation, batch).await?;
@@ -149,7 +151,7 @@ impl Inspector {
 
     async fn run(
         &mut self,
-        operation: &'static str,
+        operation: Operation,
         batch: Batch,
     ) -> Result<Vec<RedisResult<Value>>, StoreError> {
         let sent = batch.send(&mut self.connection).await;
@@ -158,13 +160,13 @@ impl Inspector {
 
     /// Sends one command; its answer, or what the server said against it.
     async fn ask(&mut self, words: &[&str]) -> Result<Result<Value, String>, StoreError> {
-        let operation = "ask the server";
+        let operation = operations::QUERY_SERVER;
         let mut batch = Batch::new();
         let (name, arguments) = words.split_first().unwrap_or((&"PING", &[]));
         batch.keyless(name).arg(arguments);
         let mut answers = self.run(operation, batch).await?.into_iter();
         Ok(match answers.next() {
-            Some(answer) => answer.map_err(|error| error.to_string()),
+            Some(answer) => answer.map_err(outside),
             None => Err("an answer is missing".to_owned()),
         })
     }
@@ -175,6 +177,6 @@ impl Inspector {
         words: &[&str],
     ) -> Result<Result<T, String>, StoreError> {
         let answer = self.ask(words).await?;
-        Ok(answer.and_then(|answer| from_redis_value(answer).map_err(|error| error.to_string())))
+        Ok(answer.and_then(|answer| from_redis_value(answer).map_err(outside)))
     }
 }

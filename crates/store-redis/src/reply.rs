@@ -3,34 +3,41 @@
 
 use std::fmt::Display;
 
+use errors::{Operation, outside};
 use redis::{FromRedisValue, RedisResult, Value, from_redis_value};
 
 use crate::error::{ErrorKind, StoreError, kind_of};
 
-/// One input that could not be read, or could only be read in part.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One key that could not be read or written, or could only be read in part.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {kind}: {detail}", outside(key))]
 pub struct Fault {
     /// The key.
     pub key: String,
     /// What is wrong with it.
     pub kind: ErrorKind,
-    /// The server's word, or the piece that can't be read.
+    /// The server's word, or the piece that can't be read; at most 200 characters.
     pub detail: String,
 }
 
 impl Fault {
+    /// A fault of this key.
+    #[must_use]
+    pub fn new(key: impl Display, kind: ErrorKind, detail: impl Display) -> Self {
+        Self { key: key.to_string(), kind, detail: outside(detail) }
+    }
+
     /// What the server said of this key.
     #[must_use]
     pub fn redis(key: &str, error: &redis::RedisError) -> Self {
-        let detail = error.to_string().chars().take(200).collect();
-        Self { key: key.to_owned(), kind: kind_of(error), detail }
+        Self::new(key, kind_of(error), error)
     }
 }
 
 /// The answers of one batch, taken in the order of its commands. Keys are named for reports alone: a name that has
 /// to be made is made when it is needed.
 pub struct Replies {
-    operation: &'static str,
+    operation: Operation,
     answers: std::vec::IntoIter<RedisResult<Value>>,
     faults: Vec<Fault>,
     /// Keys that are there, where somebody asks for that.
@@ -40,7 +47,7 @@ pub struct Replies {
 impl Replies {
     /// The answers of a batch, for this operation.
     #[must_use]
-    pub fn new(operation: &'static str, answers: Vec<RedisResult<Value>>) -> Self {
+    pub fn new(operation: Operation, answers: Vec<RedisResult<Value>>) -> Self {
         Self { operation, answers: answers.into_iter(), faults: Vec::new(), present: None }
     }
 
@@ -62,9 +69,8 @@ impl Replies {
     }
 
     /// Notes a fault of this key; at most 200 characters of the detail are kept.
-    pub fn fault(&mut self, key: impl Display, kind: ErrorKind, detail: impl ToString) {
-        let detail = detail.to_string().chars().take(200).collect();
-        self.faults.push(Fault { key: key.to_string(), kind, detail });
+    pub fn fault(&mut self, key: impl Display, kind: ErrorKind, detail: impl Display) {
+        self.faults.push(Fault::new(key, kind, detail));
     }
 
     /// The next answer, whatever it is.

@@ -1,5 +1,6 @@
 //! Scripts that run within Redis, each with the hash by which a server knows it once it has been loaded.
 
+use errors::Operation;
 use redis::{Cmd, RedisResult, Script, Value};
 
 use crate::{batch::Batch, connect::Session, error::StoreError};
@@ -35,7 +36,7 @@ impl Session {
     /// `fill` gives the same commands each time; without any, nothing is sent.
     pub async fn run_scripts(
         &mut self,
-        operation: &'static str,
+        operation: Operation,
         object: &str,
         mut fill: impl FnMut(&mut Batch),
     ) -> Result<Vec<RedisResult<Value>>, StoreError> {

@@ -1,34 +1,26 @@
 //! The state index in Redis: what a batch of events changes, in a constant number of round trips.
 //!
-//! Its keys lie in any number of hash slots, and a script may touch one slot of a cluster only. So no command depends
-//! on another of the same round trip, and everything may be done again:
-//! 1. The script `advance.lua` decides each state within its own hash, and says where it stands then. What only adds
-//!    (members, times) goes with it.
-//! 2. The sets of states follow from what stands, whether it was moved just now or before: so a batch whose index
-//!    crashed half-way is completed by its second delivery.
-//! 3. What stands is read again. Where another index has moved on meanwhile, 2 and 3 are repeated for that alone.
-//!    Whoever wrote last has read after it, so two indexes at once leave the sets right.
+//! Its keys lie in any number of hash slots, and a script may touch only one slot of a cluster. So no command depends
+//! on another one of the same round trip, and every step may be repeated:
+//! 1. The script `advance.lua` moves each state within its own hash, and returns the state. Commands that only add
+//!    members and times go in the same round trip.
+//! 2. The sets of states are written from the returned states, whether this batch moved them or an earlier one. So the
+//!    second delivery of a batch completes the first one, if that broke off.
+//! 3. The states are read again. Steps 2 and 3 are repeated for those that another index has moved meanwhile. The last
+//!    writer always reads after its write, so two indexes at once leave the sets right.
 
+mod apply;
 mod forget;
 mod place;
 mod rounds;
 
-use std::collections::BTreeMap;
-
-use domain::{
-    EpochId,
-    tracker::index::{Changes, EpochState, Machine, SubmissionParts, ValidatorSigns, backwards},
-};
+use store_redis::Fault;
 
 use crate::keys::IndexKeys;
 pub use forget::IndexPart;
 
-use place::Standing;
-use rounds::{ADVANCE, Answers, RAISE, Round};
-use store_redis::{ErrorKind, Fault, Session, StoreError};
-
-/// Keys of one entity live this many times the retention, counted from the last event: they are removed with the entity,
-/// and by themselves where nobody prunes.
+/// The TTL of an entity's keys is this many retentions from its last event on. The pruner removes them earlier; they
+/// expire where no pruner runs.
 const LIVES: u64 = 2;
 
 /// Where the index is written, and how long it is kept.
@@ -38,7 +30,7 @@ pub struct Index {
     ttl: u64,
 }
 
-/// What a batch of events came to.
+/// The result of applying a batch of events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Indexed {
     /// Events that would have gone backwards, and changed nothing.
@@ -53,185 +45,7 @@ impl Index {
     pub fn new(keys: IndexKeys, retention: u64) -> Self {
         Self { keys, ttl: LIVES * retention.max(1) }
     }
-
-    /// Applies what a batch of events changes. It may be applied again, by whomever.
-    ///
-    /// # Errors
-    /// [`StoreError`] when Redis as a whole is of no use: a part may be written, and the rest follows when it is
-    /// applied again.
-    pub async fn apply(
-        &self,
-        session: &mut Session,
-        changes: &Changes,
-        now: u64,
-    ) -> Result<Indexed, StoreError> {
-        let operation = "index events";
-        let fill = |round: &mut Round| {
-            self.decide(round, changes);
-            self.add(round, changes);
-        };
-        let mut answers = self.run(session, operation, fill).await?;
-        let (mut indexed, mut standing) = (Indexed::default(), Standing::default());
-        for (epoch, change) in &changes.epochs {
-            let state = take_state(&mut answers, &change.steps, "an epoch", &mut indexed.backwards)?;
-            standing.epochs.extend(state.map(|state| (epoch.clone(), state)));
-        }
-        for (id, change) in &changes.submissions {
-            let state = take_state(&mut answers, &change.steps, "a submission", &mut indexed.backwards)?;
-            standing.submissions.extend(state.map(|state| (id.clone(), state)));
-        }
-        for validator in changes.validators.keys() {
-            if let Some((seen, batch)) = answers.take::<(u64, u64)>()? {
-                standing.validators.insert(validator.clone(), ValidatorSigns { seen, batch });
-            }
-        }
-        indexed.faults = answers.finish()?;
-        let counted: Vec<&str> = changes.validators.keys().map(String::as_str).collect();
-        indexed.faults.extend(self.place(session, operation, standing, &counted, now).await?);
-        indexed.faults.dedup_by(|a, b| (&a.key, a.kind) == (&b.key, b.kind));
-        Ok(indexed)
-    }
-
-    /// The scripts that decide, in the order in which their answers are read.
-    fn decide(&self, round: &mut Round, changes: &Changes) {
-        for (epoch, change) in &changes.epochs {
-            // An epoch that is only named is pending.
-            let named = [(change.first, EpochState::Pending)];
-            let steps = if change.steps.is_empty() { &named } else { change.steps.as_slice() };
-            self.advance(round, self.keys.epoch(epoch), steps);
-        }
-        for (id, change) in &changes.submissions {
-            self.advance(round, self.keys.submission(id), &change.steps);
-        }
-        for (validator, signs) in &changes.validators {
-            let raise = round.script(&RAISE, self.keys.validator(validator));
-            raise.arg(self.ttl).arg("last_seen").arg(signs.seen).arg("last_batch").arg(signs.batch);
-        }
-    }
-
-    fn advance<S: Machine>(&self, round: &mut Round, key: String, steps: &[(u64, S)]) {
-        let command = round.script(&ADVANCE, key);
-        command.arg(self.ttl);
-        let mut sent: Vec<S> = Vec::new();
-        for &(at, to) in steps {
-            // A state that was entered, or not, is not entered later either.
-            if sent.contains(&to) {
-                continue;
-            }
-            sent.push(to);
-            let from: Vec<&str> = to.entered_from().map(Machine::as_str).collect();
-            command.arg(at).arg(to.as_str()).arg(from.len()).arg(from);
-        }
-    }
-
-    /// What only adds.
-    fn add(&self, round: &mut Round, changes: &Changes) {
-        let keys = &self.keys;
-        let epochs = changes.epochs.iter().map(|(epoch, change)| (change.first, epoch.as_str().to_owned()));
-        add_times(round, keys.epochs_by_time(), epochs);
-        let submissions = changes.submissions.iter().map(|(id, change)| (change.first, id.clone()));
-        add_times(round, keys.submissions_by_time(), submissions);
-        let finalizations = changes.epochs.iter().flat_map(|(epoch, change)| {
-            change.steps.iter().filter_map(move |&(at, to)| Some((at, finalization(epoch, to)?)))
-        });
-        add_times(round, keys.finalizations_by_time(), finalizations);
-        if !changes.validators.is_empty() {
-            let raise = round.script(&RAISE, keys.last_seen());
-            raise.arg(0);
-            for (validator, signs) in &changes.validators {
-                raise.arg(validator).arg(signs.seen);
-            }
-        }
-        let peers: Vec<&String> = changes.validators.keys().filter(|id| is_peer(id)).collect();
-        if !peers.is_empty() {
-            let mapping = round.cmd("HSET", keys.peer_mapping());
-            for peer in peers {
-                mapping.arg(peer).arg(peer);
-            }
-        }
-        let mut members: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-        for (epoch, change) in &changes.epochs {
-            for (validator, &first) in &change.validators {
-                // Who is to be forgotten with the epoch stands in its state.
-                let field = format!("{VALIDATOR_FIELD}{validator}");
-                round.cmd("HSETNX", keys.epoch(epoch)).arg(field).arg(first);
-                if let Some(key) = keys.epoch_validators(epoch) {
-                    members.entry(key).or_default().push(validator);
-                }
-                for key in [keys.validator_epochs(validator), keys.validator_batches(validator)] {
-                    members.entry(key).or_default().push(epoch.as_str());
-                }
-            }
-        }
-        for id in changes.submissions.keys() {
-            let Some(parts) = SubmissionParts::of(id) else { continue };
-            let about = round.cmd("HSET", keys.submission(id));
-            about.arg("epoch").arg(parts.epoch.as_str()).arg("project").arg(parts.project);
-            parts.slot.map(|slot| about.arg("slot").arg(slot));
-            parts.peer.map(|peer| about.arg("peer").arg(peer));
-            for key in self.of_submission(&parts) {
-                members.entry(key).or_default().push(id);
-            }
-        }
-        for (key, members) in members {
-            round.cmd("SADD", key.clone()).arg(members);
-            round.cmd("EXPIRE", key).arg(self.ttl);
-        }
-    }
-
-    /// The sets that a submission belongs to by its id.
-    fn of_submission(&self, parts: &SubmissionParts<'_>) -> Vec<String> {
-        let mut all =
-            vec![self.keys.epoch_submissions(&parts.epoch), self.keys.project_submissions(parts.project)];
-        all.extend(parts.slot.map(|slot| self.keys.snapshotter_submissions(slot)));
-        all
-    }
 }
 
-/// The state in which `advance.lua` left an entity; `None` where it can't be read. Steps that would have gone backwards
-/// are added to `refused`.
-fn take_state<S: Machine>(
-    answers: &mut Answers,
-    steps: &[(u64, S)],
-    entity: &str,
-    refused: &mut u64,
-) -> Result<Option<S>, StoreError> {
-    let Some((before, state)) = answers.take::<(String, String)>()? else { return Ok(None) };
-    let steps: Vec<S> = steps.iter().map(|&(_, to)| to).collect();
-    *refused += backwards(S::named(&before), &steps);
-    let standing = S::named(&state);
-    if standing.is_none() {
-        answers.fault(ErrorKind::Malformed, format!("`{state}` is no state of {entity}"));
-    }
-    Ok(standing)
-}
-
-/// Before the name of a validator, in the state of an epoch.
+/// In the state hash of an epoch, the prefix of the fields that name its validators.
 const VALIDATOR_FIELD: &str = "validator:";
-
-/// The earliest time stands.
-fn add_times(round: &mut Round, key: String, members: impl Iterator<Item = (u64, String)>) {
-    let mut members = members.peekable();
-    if members.peek().is_some() {
-        let command = round.cmd("ZADD", key);
-        command.arg("LT");
-        for (at, member) in members {
-            command.arg(at).arg(member);
-        }
-    }
-}
-
-/// The member of `metrics:finalizations:by_time` for an epoch that came to this state; as in the producers' timeline.
-fn finalization(epoch: &EpochId, to: EpochState) -> Option<String> {
-    match to {
-        EpochState::Aggregating => Some(format!("local:{epoch}")),
-        EpochState::Completed => Some(format!("aggregated:{epoch}")),
-        EpochState::Pending | EpochState::Processing | EpochState::Finalizing => None,
-    }
-}
-
-/// Whether a validator is named by its peer id (libp2p, of an Ed25519, secp256k1 or RSA key).
-fn is_peer(validator: &str) -> bool {
-    let begins = ["12D3KooW", "16Uiu2HA", "Qm"].iter().any(|begin| validator.starts_with(begin));
-    begins && validator.len() >= 46 && validator.bytes().all(|byte| byte.is_ascii_alphanumeric())
-}

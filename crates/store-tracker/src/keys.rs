@@ -17,7 +17,7 @@ use crate::datasets::{Dataset, SUMMARY, key_of};
 
 pub(crate) use index::INDEX;
 pub use index::IndexKeys;
-pub(crate) use inputs::{INPUTS, InputKeys, PRIORITIES};
+pub(crate) use inputs::{EPOCH_VALIDATORS, INPUTS, InputKeys, PRIORITIES};
 pub(crate) use ledger::{LEDGER, VALIDATORS_KEPT};
 
 /// The channel on which producers tell of changes, of all markets.
@@ -142,6 +142,12 @@ impl MarketKeys {
     #[must_use]
     pub fn is_shadow(&self) -> bool {
         self.shadow
+    }
+
+    /// The prefix of everything that is written, with its colon; empty for none.
+    pub(crate) fn prefix(&self) -> &str {
+        let own = format!("{{{}}}", self.inputs[0]);
+        self.ledger.strip_suffix(&own).unwrap_or_default()
     }
 
     /// The market.

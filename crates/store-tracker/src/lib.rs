@@ -7,6 +7,8 @@
 //! **Invariant:** every key of the tracker is named in this crate and nowhere else. It has no clock, no retry and no
 //! state but what saves questions (spellings and forms of ids). It knows nothing of the collector.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)] // They panic when the pipe is closed.
+
 pub mod datasets;
 mod families;
 mod index;
@@ -14,6 +16,7 @@ pub mod inspect;
 mod keys;
 mod ledger;
 mod market;
+pub mod operations;
 mod prune;
 mod scripts;
 

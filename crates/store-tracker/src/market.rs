@@ -33,6 +33,7 @@ use spellings::{Chosen, Spellings};
 use crate::{
     keys::MarketKeys,
     ledger::{self, LedgerMark},
+    operations,
 };
 use store_redis::{Batch, ErrorKind, Fault, Replies, Session, StoreError};
 
@@ -55,7 +56,7 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// Everything there is, as the first pass after a start.
+    /// A pass for all datasets that looks back as far as it can, as the first one after a start.
     #[must_use]
     pub fn everything() -> Self {
         Self { reach: Reach::Full, due: Due::ALL }
@@ -67,8 +68,8 @@ impl Scope {
         Self { reach, due: Due::NONE }
     }
 
-    /// From which second on sealed epochs are needed: those opened in the stretch of the statistics, and those
-    /// opened so long before it that their batches may lie in it.
+    /// The start of the range of sealed epochs that the statistics need, in Unix seconds: their period and 3 h before
+    /// it, since the batches of an epoch may be that much later than its opening.
     fn past_since(self, now: u64) -> Option<u64> {
         let before = 3 * HOUR;
         let day = self.due.daily.then(|| now.saturating_sub(DAY + before));
@@ -77,11 +78,11 @@ impl Scope {
     }
 }
 
-/// The timelines are kept for a day.
+/// How far a full pass looks back, in seconds: timelines are kept for a day.
 const FULL_REACH: f64 = 86_400.0;
-/// Longer than the five minutes of the recent counts, by the time that a late entry may take.
+/// How far a recent pass looks back, in seconds: the five minutes of the recent counts, and five more for late entries.
 const RECENT_REACH: f64 = 600.0;
-/// How many epochs that are new to the ledger one pass takes, the highest first; each takes some 10 kB meanwhile.
+/// The most new epochs that one pass adds to the ledger, the highest first; each needs some 10 kB during the pass.
 const NEW_EPOCHS_A_PASS: usize = 5_000;
 
 /// What one pass has read so far.
@@ -91,23 +92,23 @@ pub struct Pass {
     pub scope: Scope,
     /// What it saw.
     pub seen: Observation,
-    /// What the ledger says of itself.
+    /// The ledger's own data.
     pub mark: LedgerMark,
     /// Inputs that could not be read.
     pub faults: Vec<Fault>,
-    /// There are more new epochs than one pass takes: another full pass is due, and the totals lack some until then.
+    /// There are more new epochs than one pass takes: another full pass is due, and totals lack epochs until then.
     pub partial: bool,
     /// Whether `epochs:active` grew by more than the epochs that were found: a full pass is due.
     pub missed_epochs: bool,
-    /// The summary that readers see now, where all was read.
+    /// The summary in Redis, read by a full pass only.
     pub shown: Option<serde_json::Value>,
-    /// The stored entries as text, to recognise whether they changed meanwhile.
+    /// The stored entries as text, by which the script notices a change by another tracker.
     stored_text: BTreeMap<EpochId, String>,
     /// Epochs that the ledger did not know as unsealed.
     unknown: BTreeSet<EpochId>,
     /// Sealed epochs that the statistics need.
     past: Vec<EpochId>,
-    /// Members of `epochs:active`, where all were read.
+    /// The members of `epochs:active`, read by a full pass only.
     active: Option<BTreeSet<EpochId>>,
     active_count: Option<u64>,
     /// The spellings that are read.
@@ -119,11 +120,11 @@ pub struct Pass {
 pub struct MarketStore {
     keys: MarketKeys,
     validator: String,
-    /// What passes of the totals found.
+    /// The spellings in use, as the aggregator's passes found them.
     spellings: Arc<Spellings>,
-    /// What passes of the current epoch found, which see less.
+    /// The spellings in use, as the epoch tracker's passes found them, which read fewer keys.
     current_spellings: Arc<Spellings>,
-    /// What passes of both kinds found of other forms of epochs' ids.
+    /// Other forms of epoch ids, found by passes of both kinds.
     aliases: Arc<Aliases>,
 }
 
@@ -148,7 +149,7 @@ impl MarketStore {
     /// Both round trips in which a pass reads: [`MarketStore::discover`] and [`MarketStore::examine`].
     ///
     /// # Errors
-    /// [`StoreError`] when Redis as a whole is of no use, or when the ledger can't be read.
+    /// [`StoreError`] when Redis as a whole fails, or when the ledger can't be read.
     pub async fn read(&self, session: &mut Session, now: f64, scope: Scope) -> Result<Pass, StoreError> {
         let mut pass = self.discover(session, now, scope).await?;
         self.examine(session, &mut pass).await?;
@@ -158,30 +159,13 @@ impl MarketStore {
     /// First round trip: the ledger's unsealed entries, the timelines, the active epochs, the queue.
     ///
     /// # Errors
-    /// [`StoreError`] when Redis as a whole is of no use, or when the ledger is of another version.
+    /// [`StoreError`] when Redis as a whole fails, or when the ledger is of another version.
     pub async fn discover(&self, session: &mut Session, now: f64, scope: Scope) -> Result<Pass, StoreError> {
         let full = scope.reach == Reach::Full;
         let mut chosen = self.spellings.choose(&self.keys, now, full);
-        let since = now - if full { FULL_REACH } else { RECENT_REACH };
-        let mut batch = Batch::new();
-        batch.cmd("HGETALL", self.keys.open());
-        batch.cmd("HGETALL", self.keys.meta());
-        if full {
-            batch.cmd("HKEYS", self.keys.sealed());
-            batch.cmd("GET", self.keys.shown());
-        }
         let past_since = scope.past_since(now.max(0.0) as u64);
-        if let Some(since) = past_since {
-            batch.cmd("ZRANGEBYSCORE", self.keys.opened()).arg(since).arg("+inf");
-        }
-        for input in chosen.inputs(&self.keys) {
-            batch.cmd(if full { "SMEMBERS" } else { "SCARD" }, input.active());
-            for timeline in [input.epochs_timeline(), input.batches_timeline()] {
-                batch.cmd("ZRANGEBYSCORE", timeline).arg(format!("({since}")).arg("+inf").arg("WITHSCORES");
-            }
-            batch.cmd("LLEN", input.queue());
-        }
-        let operation = "read the timelines";
+        let batch = self.ask_to_discover(&chosen, now, full, past_since);
+        let operation = operations::READ_TIMELINES;
         let mut replies = Replies::new(operation, session.run(operation, self.name(), batch).await?);
         replies = replies.noting(chosen.finds_out());
         let mut pass = Pass::new(scope, now);
@@ -189,9 +173,11 @@ impl MarketStore {
         self.take_ledger(&mut replies, &mut pass)?;
         let mut sealed = BTreeSet::new();
         if full {
+            // A recent pass does without the list: it asks for the few epochs of its timelines in the second round
+            // trip.
             let fields = replies.own::<Vec<String>>(&self.keys.sealed())?;
             sealed.extend(fields.iter().filter_map(|epoch| EpochId::parse(epoch).ok()));
-            // It is about to be written anew: what it says is a help, and no more.
+            // Only a source of last good values: this pass writes it anew, so unreadable JSON does not matter.
             let shown = replies.take::<Option<Vec<u8>>>(&self.keys.shown())?.flatten();
             pass.shown = shown.and_then(|json| serde_json::from_slice(&json).ok());
         }
@@ -199,36 +185,9 @@ impl MarketStore {
             let past = replies.own::<Vec<String>>(&self.keys.opened())?;
             pass.past = past.iter().filter_map(|epoch| EpochId::parse(epoch).ok()).collect();
         }
-        let (mut active, mut active_count) = (full.then(BTreeSet::new), Some(0));
-        let (mut epochs_timeline, mut batches_timeline) = (Joined::default(), Joined::default());
-        let (mut queue, mut forms) = (Joined::default(), OtherForms::new());
-        for input in chosen.inputs(&self.keys) {
-            if let Some(active) = &mut active {
-                let members = members::epochs(&mut replies, &input.active(), &mut forms)?;
-                active_count = active_count.zip(members.as_ref()).map(|(sum, (_, more))| sum + more);
-                active.extend(members.into_iter().flat_map(|(members, _)| members));
-            } else {
-                let members = replies.take::<u64>(&input.active())?;
-                active_count = active_count.zip(members).map(|(sum, more)| sum + more);
-            }
-            epochs_timeline.add(members::timeline(
-                &mut replies,
-                &input.epochs_timeline(),
-                EpochMember::parse,
-                &mut forms,
-            )?);
-            batches_timeline.add(members::timeline(
-                &mut replies,
-                &input.batches_timeline(),
-                BatchMember::parse,
-                &mut forms,
-            )?);
-            let length = replies.take::<u64>(&input.queue())?;
-            queue.add(length.map(|length| vec![length; usize::from(length > 0)]));
-        }
-        pass.seen.epochs_timeline = epochs_timeline.known();
-        pass.seen.batches_timeline = batches_timeline.known();
-        pass.seen.queue = queue.known().map(|lengths| lengths.iter().sum());
+        let mut forms = OtherForms::new();
+        let (active, active_count) = self.take_timelines(&mut replies, &chosen, &mut pass, &mut forms)?;
+        // Learnt before the second round trip, which reads the epochs' keys under the other forms too.
         chosen.note(&self.keys, &replies.present());
         chosen.forms = self.aliases.learn(forms);
         pass.chosen = chosen;
@@ -238,15 +197,77 @@ impl MarketStore {
         Ok(pass)
     }
 
+    fn ask_to_discover(&self, chosen: &Chosen, now: f64, full: bool, past_since: Option<u64>) -> Batch {
+        // The answers are taken in the order of these commands, in `discover` and below.
+        let since = now - if full { FULL_REACH } else { RECENT_REACH };
+        let mut batch = Batch::new();
+        batch.cmd("HGETALL", self.keys.open());
+        batch.cmd("HGETALL", self.keys.meta());
+        if full {
+            batch.cmd("HKEYS", self.keys.sealed());
+            batch.cmd("GET", self.keys.shown());
+        }
+        if let Some(since) = past_since {
+            batch.cmd("ZRANGEBYSCORE", self.keys.opened()).arg(since).arg("+inf");
+        }
+        for input in chosen.inputs(&self.keys) {
+            // Producers never remove from `epochs:active`. A recent pass compares the number of its members with the
+            // last one, and reads none of them.
+            batch.cmd(if full { "SMEMBERS" } else { "SCARD" }, input.active());
+            for timeline in [input.epochs_timeline(), input.batches_timeline()] {
+                // Half open, as all periods.
+                batch.cmd("ZRANGEBYSCORE", timeline).arg(format!("({since}")).arg("+inf").arg("WITHSCORES");
+            }
+            batch.cmd("LLEN", input.queue());
+        }
+        batch
+    }
+
+    /// Takes timelines, queue and active epochs under the chosen spellings. Returns the members of `epochs:active`, in
+    /// a full pass, and their number.
+    fn take_timelines(
+        &self,
+        replies: &mut Replies,
+        chosen: &Chosen,
+        pass: &mut Pass,
+        forms: &mut OtherForms,
+    ) -> Result<(Option<BTreeSet<EpochId>>, Option<u64>), StoreError> {
+        let full = pass.scope.reach == Reach::Full;
+        let (mut active, mut active_count) = (full.then(BTreeSet::new), Some(0));
+        let (mut epochs_timeline, mut batches_timeline) = (Joined::default(), Joined::default());
+        let mut queue = Joined::default();
+        for input in chosen.inputs(&self.keys) {
+            if let Some(active) = &mut active {
+                let members = members::epochs(replies, &input.active(), forms)?;
+                active_count = active_count.zip(members.as_ref()).map(|(sum, (_, more))| sum + more);
+                active.extend(members.into_iter().flat_map(|(members, _)| members));
+            } else {
+                let members = replies.take::<u64>(&input.active())?;
+                active_count = active_count.zip(members).map(|(sum, more)| sum + more);
+            }
+            let (epochs, batches) = (input.epochs_timeline(), input.batches_timeline());
+            epochs_timeline.add(members::timeline(replies, &epochs, EpochMember::parse, forms)?);
+            batches_timeline.add(members::timeline(replies, &batches, BatchMember::parse, forms)?);
+            let length = replies.take::<u64>(&input.queue())?;
+            // No length instead of 0: an empty queue under one spelling must not hide that another one could not be
+            // read.
+            queue.add(length.map(|length| vec![length; usize::from(length > 0)]));
+        }
+        pass.seen.epochs_timeline = epochs_timeline.known();
+        pass.seen.batches_timeline = batches_timeline.known();
+        pass.seen.queue = queue.known().map(|lengths| lengths.iter().sum());
+        Ok((active, active_count))
+    }
+
     fn take_ledger(&self, replies: &mut Replies, pass: &mut Pass) -> Result<(), StoreError> {
-        // Without its own keys no total is right: nothing is concluded then.
+        // Without the ledger's own keys every total would be wrong: an error of `own` ends the pass.
         let open = self.keys.open();
         for (epoch, text) in replies.own::<Vec<(String, String)>>(&open)? {
             let Ok(epoch) = EpochId::parse(&epoch) else {
                 replies.fault(&open, ErrorKind::Malformed, format!("the field `{epoch}` names no epoch"));
                 continue;
             };
-            // What can't be read is recomputed from the inputs, and replaced.
+            // An unreadable entry is recomputed from the inputs, and replaced.
             let entry = Entry::decode(&text);
             if let Err(error) = &entry {
                 replies.fault(&open, ErrorKind::Malformed, error);
@@ -258,7 +279,12 @@ impl MarketStore {
         pass.seen.window = pass.mark.window;
         if let Some(schema) = &pass.mark.foreign_schema {
             let detail = format!("it has version {schema}, this program knows version {}", ledger::SCHEMA);
-            return Err(StoreError::new("read the ledger", self.keys.meta(), ErrorKind::Refused, detail));
+            return Err(StoreError::new(
+                operations::READ_LEDGER,
+                self.keys.meta(),
+                ErrorKind::Foreign,
+                detail,
+            ));
         }
         Ok(())
     }
@@ -287,8 +313,9 @@ impl Pass {
     fn find_epochs(&mut self, sealed: &BTreeSet<EpochId>, active: Option<&BTreeSet<EpochId>>) {
         let full = active.is_some();
         let recent = self.seen.now - RECENT_REACH;
-        // Up to the floor everything is sealed, whether its entry is still there or not.
+        // Up to the floor every epoch is sealed, though its entry may be forgotten.
         let floor = self.mark.floor.as_ref();
+        // A sealed epoch counts as long as its timeline entries are recent, so that late changes are noticed.
         let counts = |at: f64, epoch: &EpochId| {
             floor.is_none_or(|floor| epoch > floor) && (at > recent || !sealed.contains(epoch))
         };
@@ -303,6 +330,8 @@ impl Pass {
             unknown.filter(|epoch| !self.seen.stored.contains_key(*epoch)).cloned().collect();
         let (again, new): (BTreeSet<_>, BTreeSet<_>) =
             unknown.into_iter().partition(|epoch| sealed.contains(epoch));
+        // The next full pass takes the rest, since those of this one are stored by then. A recent pass needs no
+        // limit: its timelines are ten minutes long.
         self.partial = full && new.len() > NEW_EPOCHS_A_PASS;
         let most = if full { NEW_EPOCHS_A_PASS } else { new.len() };
         self.unknown = again.into_iter().chain(new.into_iter().rev().take(most)).collect();
@@ -329,7 +358,7 @@ impl<T> Joined<T> {
         self.found.extend(more.into_iter().flatten());
     }
 
-    /// What was found. Nothing, while one spelling could not be read, is not known to be nothing.
+    /// What was found; `None` when nothing was found and a spelling could not be read.
     fn known(self) -> Option<Vec<T>> {
         (!self.unread || !self.found.is_empty()).then_some(self.found)
     }

@@ -2,7 +2,7 @@
 
 use domain::{EpochId, tracker::Sealed};
 
-use crate::keys::MarketKeys;
+use crate::{keys::MarketKeys, operations};
 use store_redis::{Age, Batch, Family, Removal, Replies, Session, StoreError};
 
 const SOURCE: &str = include_str!("prune.lua");
@@ -65,7 +65,7 @@ impl Retention {
 /// # Errors
 /// [`StoreError`] when the key can't be pruned.
 pub async fn prune(session: &mut Session, prunable: &Prunable, slice: usize) -> Result<u64, StoreError> {
-    let (operation, key) = ("prune", prunable.key.as_str());
+    let (operation, key) = (operations::PRUNE_TIMELINE, prunable.key.as_str());
     let mut batch = Batch::new();
     batch.script("EVAL", SOURCE, &[key]).arg(prunable.before).arg(slice);
     Replies::new(operation, session.run(operation, key, batch).await?).own(key)
@@ -84,7 +84,7 @@ pub async fn forget_sealed(
     before: u64,
     slice: usize,
 ) -> Result<(u64, u64), StoreError> {
-    let (operation, key) = ("forget sealed epochs", keys.sealed());
+    let (operation, key) = (operations::FORGET_SEALED_EPOCHS, keys.sealed());
     let mut batch = Batch::new();
     batch.cmd("HSCAN", &key).arg(cursor).arg("COUNT").arg(slice);
     batch.cmd("HGET", keys.meta()).arg("floor");

@@ -1,4 +1,4 @@
-//! Looking at a real server without being part of the service.
+//! Inspecting a real server, as the commands do.
 
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 
@@ -22,7 +22,7 @@ async fn a_server_tells_its_version_settings_keys_and_a_clock_that_is_ours() {
     assert_eq!((facts.setting("save"), facts.setting("timeout"), facts.keys), (Some(""), Some("0"), 1));
     assert!(facts.setting("client-output-buffer-limit").is_some_and(|limits| limits.contains("pubsub")));
     let clock = facts.clock.expect("it has one");
-    // Both are on this machine: the difference is only what the question took.
+    // Both clocks are this machine's: the difference is only the time of the request.
     assert!(clock.ahead.abs() <= clock.within + 0.001, "{clock:?}");
     assert_eq!(facts.unanswered, []);
 }

@@ -1,4 +1,4 @@
-//! Timelines that nobody has pruned: a pass reads their recent part, and takes as long as without the rest.
+//! Timelines that were never pruned: a pass reads their recent part only, and takes as long as without the rest.
 
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 
@@ -11,9 +11,9 @@ use store_tracker::Reach;
 
 /// Old entries of each timeline.
 const ENTRIES: u32 = 1_000_000;
-/// How often a pass is measured; the quickest one counts, for others work on this machine too.
+/// How often a pass is measured; the quickest one counts, since the machine is shared.
 const PASSES: usize = 15;
-/// How much longer a pass may take, beside what the measurement itself is worth.
+/// How much longer a pass may take, within the error of the measurement.
 const TIMES: u32 = 3;
 const NOISE: Duration = Duration::from_millis(5);
 

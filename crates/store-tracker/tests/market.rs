@@ -1,4 +1,4 @@
-//! The ledger over the life of epochs: found, counted, sealed once, whatever expires meanwhile.
+//! The ledger over the life of epochs: they are found, counted and sealed once, whatever expires meanwhile.
 
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 
@@ -85,7 +85,7 @@ async fn an_epoch_that_is_only_in_the_active_set_is_found() {
 }
 
 #[tokio::test]
-async fn epochs_that_join_the_active_set_alone_are_noticed_and_found_by_the_full_pass_that_follows() {
+async fn epochs_in_the_active_set_alone_are_found_by_the_next_full_pass() {
     let mut scene = Scene::new().await;
     let (mut market, tracker) = (scene.producer(), scene.tracker());
     market.open_epoch(1, NOW).await.expect("opened");
@@ -209,7 +209,7 @@ async fn a_market_that_mixes_both_spellings_counts_everything_once() {
     assert_eq!(shown.summary["submissions_1m"], 10);
     assert!(!shown.pass.missed_epochs, "an epoch in both active sets is no surprise");
     assert_eq!(tracker.recent(NOW + 2).await.totals(), [Some(10), Some(2), Some(4)]);
-    // The plain set under the preferred spelling stands back behind the ordered one under the other.
+    // The ordered set under the other spelling wins over the plain one under the preferred spelling.
     scene.run::<()>("SADD", &[key("epoch:3:processed"), "a".to_owned()]).await;
     for id in ["a", "b"] {
         scene.zadd(&lower("epoch:3:submissions:ids"), NOW, id).await;
@@ -249,7 +249,7 @@ async fn an_epoch_is_sealed_an_hour_after_its_window_when_its_batches_never_come
 async fn times_in_the_future_keep_no_epoch_from_being_sealed() {
     let mut scene = Scene::new().await;
     let tracker = scene.tracker();
-    // One producer counts in milliseconds; another writes durations and ends that are no such thing.
+    // One producer counts in milliseconds; another writes texts that are no durations or ends.
     scene.zadd(&key("metrics:epochs:timeline"), NOW * 1000, "open:1").await;
     scene.zadd(&key("metrics:epochs:timeline"), NOW * 1000, "close:1").await;
     scene.zadd(&key("metrics:epochs:timeline"), NOW, "open:2").await;
@@ -427,7 +427,7 @@ async fn keys_that_are_named_by_an_id_in_scientific_notation_are_those_of_the_ep
     let (candidates, _) = tracker.market.latest(&mut session, NOW as f64).await.expect("read");
     let current = domain::tracker::current_epoch(&candidates, NOW as f64).expect("there is one");
     assert_eq!((current.epoch.as_str(), current.submissions, current.window), ("23000001", Some(3), 20.0));
-    // And the batches, of which only the existence of the metadata tells.
+    // And the batches, which are known by the existence of their metadata only.
     for kind in ["local", "aggregated"] {
         scene.run::<()>("SET", &[&key(&format!("metrics:batch:{kind}:{odd}")), "{}"]).await;
     }

@@ -1,4 +1,4 @@
-//! What is read for the original's datasets, beside what its records show (`actors/tests/original.rs`).
+//! The inputs of the original's datasets, beyond its recorded outputs (`actors/tests/original.rs`).
 
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 
@@ -16,7 +16,8 @@ async fn original(scene: &Scene) -> (Value, Value) {
         &common::PROTOCOL.to_lowercase(),
         &common::MARKET.to_lowercase(),
     );
-    let mut session = tracker.store.session("test").await.expect("a session");
+    let mut session =
+        tracker.store.session(store_redis::Operation::new("test", "test")).await.expect("a session");
     let scope = Scope::summary(Reach::Full);
     let mut pass = tracker.market.discover(&mut session, NOW as f64, scope).await.expect("read");
     tracker.market.examine(&mut session, &mut pass).await.expect("read");

@@ -1,4 +1,4 @@
-//! Where datasets stand: under each spelling that is asked for, and under a prefix.
+//! Where datasets are written: under each configured spelling, and under a prefix.
 
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 
@@ -19,7 +19,7 @@ fn tracker(scene: &Scene, output: &Output) -> Tracker {
     Tracker { store, market: MarketStore::new(keys, VALIDATOR) }
 }
 
-/// Writes every dataset there is, gaps included.
+/// Writes every dataset, gaps included.
 async fn write_all(scene: &Scene, tracker: &Tracker) {
     let mut producer = scene.producer();
     producer.open_epoch(7, NOW - 100).await.expect("opened");
@@ -37,7 +37,7 @@ async fn write_all(scene: &Scene, tracker: &Tracker) {
         .expect("written");
 }
 
-/// The names of all outputs, as they stand behind `P:M:`.
+/// The names of all outputs behind `P:M:`.
 fn names() -> BTreeSet<String> {
     let hour = NOW - NOW % 3600;
     let hours = [hour, hour - 3600].map(|hour| format!("stats:hourly:{hour}"));
@@ -46,7 +46,7 @@ fn names() -> BTreeSet<String> {
     others.into_iter().chain(metrics).map(str::to_owned).chain(hours).collect()
 }
 
-/// Those of the outputs that stand behind `prefix`.
+/// The outputs under `prefix`.
 async fn written(scene: &mut Scene, prefix: &str) -> BTreeSet<String> {
     let keys: Vec<String> = scene.run("KEYS", "*").await;
     let behind = keys.iter().filter_map(|key| key.strip_prefix(prefix));

@@ -1,4 +1,4 @@
-//! Which spellings of a market's name are read, how often, and that none of them is lost.
+//! Which spellings of a market's name are read, how often, and that no key is lost.
 
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 
@@ -25,7 +25,7 @@ async fn a_spelling_in_use_is_read_alone_until_all_are_looked_at_again() {
     let tracker = tracker(proxy.addr());
     tracker.full(NOW).await;
     let mut commands = Vec::new();
-    // The last one is due to look under all four again.
+    // The last pass is due to read all four spellings again.
     for now in [NOW + 1, NOW + 59, NOW + 60] {
         proxy.reset_counts();
         assert_eq!(tracker.recent(now).await.totals(), written(&market.truth()));
@@ -38,11 +38,11 @@ async fn a_spelling_in_use_is_read_alone_until_all_are_looked_at_again() {
 }
 
 #[tokio::test]
-async fn what_a_producer_writes_under_a_spelling_not_in_use_is_late_by_a_minute_and_not_lost() {
+async fn keys_under_an_unused_spelling_are_late_by_a_minute_and_not_lost() {
     let mut scene = Scene::new().await;
     let tracker = tracker(scene.redis.addr());
     let mut old = scene.producer_with(ProducerConfig::new(PROTOCOL.to_lowercase(), MARKET.to_lowercase()));
-    // More than are looked at for being the newest.
+    // More epochs than are read as the newest ones.
     for epoch in 1..=12 {
         old.open_epoch(epoch, NOW).await.expect("opened");
     }

@@ -1,4 +1,4 @@
-//! The datasets over hours and days, participation, gaps, priorities, and what comes too late.
+//! The datasets over hours and days, participation, gaps, priorities, and late changes.
 
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 
@@ -222,7 +222,7 @@ async fn pruning_keeps_what_is_young_and_what_was_forgotten_is_not_counted_again
     let (cursor, forgotten) =
         forget_sealed(&mut session, keys, 0, (NOW - 8 * day) as u64, 500).await.expect("forgotten");
     assert_eq!((cursor, forgotten, scene.run::<u64>("HLEN", ledger("sealed")).await), (0, 2, 1));
-    // They are still members of `epochs:active`, which nobody prunes.
+    // They are still members of `epochs:active`, which is never pruned.
     assert_eq!(scene.run::<u64>("SCARD", key("epochs:active")).await, 3);
     for pass in 1..4 {
         assert_eq!(tracker.full(NOW + pass).await.totals(), total, "pass {pass}");

@@ -1,4 +1,4 @@
-//! Two trackers on one Redis: each epoch is sealed once, and no total is ever too high or falls back.
+//! Two trackers on one Redis: each epoch is sealed once, and no total is ever too high or decreases.
 
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 
@@ -71,7 +71,7 @@ async fn trackers_beside_living_producers_never_show_too_much_or_fall_back() {
                 };
                 let now = testkit::producers::unix_now() as f64 + 0.999;
                 let shown = tracker.try_pass(now, reach).await.expect("a pass").totals();
-                // A step under way is in Redis before it is in the truth: it is given a moment.
+                // A step is in Redis before it is in the truth, so the check may repeat.
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 let most = truth.read(written);
                 for at in 0..3 {
@@ -93,7 +93,7 @@ async fn trackers_beside_living_producers_never_show_too_much_or_fall_back() {
 }
 
 #[tokio::test]
-async fn an_entry_that_another_tracker_changed_meanwhile_is_left_alone_and_taken_up_next_time() {
+async fn an_entry_that_another_tracker_changed_is_skipped_until_the_next_pass() {
     let mut scene = Scene::new().await;
     let (mut market, slow, quick) = (scene.producer(), scene.tracker(), scene.tracker());
     market.open_epoch(1, NOW).await.expect("opened");
@@ -168,7 +168,7 @@ async fn a_pass_that_read_before_another_sealed_counts_nothing_twice() {
 }
 
 #[tokio::test]
-async fn an_aggregated_batch_whose_validators_are_written_a_moment_later_is_still_an_inclusion() {
+async fn validators_written_after_their_aggregated_batch_still_count_as_inclusion() {
     let mut scene = Scene::new().await;
     let (mut market, tracker) = (scene.producer(), scene.tracker());
     market.open_epoch(1, NOW).await.expect("opened");
@@ -188,7 +188,7 @@ async fn an_aggregated_batch_whose_validators_are_written_a_moment_later_is_stil
 async fn an_epoch_whose_submissions_expired_while_nobody_looked_is_counted_as_unaccounted() {
     let mut scene = Scene::new().await;
     let (mut market, tracker) = (scene.producer(), scene.tracker());
-    // Seen when it opened, with two of its submissions; the others came and went unseen.
+    // Seen when it opened, with two of its submissions; the others came and expired unseen.
     market.open_epoch(1, NOW).await.expect("opened");
     market.submit(1, 2, NOW).await.expect("submitted");
     // Seen to its end.

@@ -1,5 +1,5 @@
-//! Each kind of key, read or written, made a wrong type in turn: it is reported, its own fields are unknown, all other
-//! fields and datasets are right.
+//! Each kind of key, read or written, gets a wrong type in turn: it is reported, its own fields are unknown, and all
+//! other fields and datasets are right.
 
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 
@@ -18,7 +18,7 @@ const THIS: i64 = NOW - NOW % HOUR;
 /// The second namespace.
 const SECOND: &str = "P2:M2";
 
-/// A sealed and an open epoch, two closed ones of which one has a gap, and whatever else producers write.
+/// A sealed and an open epoch, two closed ones of which one has a gap, and everything else that producers write.
 async fn scene() -> Scene {
     let mut scene = Scene::new().await;
     let mut market = scene.producer();
@@ -51,7 +51,7 @@ fn tracker(scene: &Scene) -> Tracker {
 /// Faults by key and kind.
 type Faults = Vec<(String, ErrorKind)>;
 
-/// One pass of each kind: every field of every dataset as readers find it, and what was reported.
+/// One pass of each kind: every field of every dataset as readers find it, and the reported faults.
 async fn pass(scene: &mut Scene, tracker: &Tracker, reach: Reach) -> (BTreeMap<String, Value>, Faults) {
     let shown = tracker.try_pass(NOW as f64, reach).await.expect("a pass goes on");
     let mut faults = [shown.pass.faults, shown.written.faults].concat();
@@ -98,7 +98,7 @@ fn summary(fields: &[&str]) -> Vec<String> {
     fields.iter().flat_map(|field| [format!("summary.{field}"), format!("stats.{field}")]).collect()
 }
 
-/// Each kind of key, whether its being a wrong type shows at all, and the fields that are unknown then.
+/// Each kind of key, whether a wrong type is noticed, and the fields that are unknown then.
 fn table() -> Vec<(String, bool, Vec<String>)> {
     let vpa = [
         "vpa_priority_assignments_total",
@@ -112,7 +112,7 @@ fn table() -> Vec<(String, bool, Vec<String>)> {
     let level1 = level1.map(|field| format!("participation.{field}")).to_vec();
     let recent = summary(&["submissions_1m", "submissions_5m"]);
     let received = [recent.clone(), other(&["current.submissions_received"])].concat();
-    // A gap that was seen is not taken back because its epoch can't be read.
+    // A known gap stays when its epoch can't be read.
     let gaps = [summary(&["epoch_gaps_count", "epoch_gaps_rate"]), other(&["state.4"])].concat();
     let mut table = vec![
         // Read.
@@ -122,7 +122,7 @@ fn table() -> Vec<(String, bool, Vec<String>)> {
         (key("metrics:batches:timeline"), true, summary(&["batches_1m", "batches_5m"])),
         (key("metrics:epoch:3:info"), true, other(&["current.data_market"])),
         (key("epoch:4:state"), true, gaps),
-        // The others' union can't be had without it, and the server does not say which one it is.
+        // The whole union fails with it, and the server does not say which key is at fault.
         (key("epoch:2:validators"), true, summary(&["active_validators"])),
         (key("epoch:2:submissions:ids"), true, recent),
         (key("epoch:3:submissions:ids"), true, received),
@@ -137,7 +137,7 @@ fn table() -> Vec<(String, bool, Vec<String>)> {
         (format!("{SECOND}:epoch:2:state"), true, vec![]),
         (ledger(&format!("validators:{THIS}")), true, other(&["hour.unique_validators"])),
         (ledger(&format!("validators:{}", THIS - HOUR)), true, other(&["before.unique_validators"])),
-        // Written: a string and a hash are made anew, whatever there was.
+        // Written: a string and a hash replace any other type.
         (key("epochs:gaps"), true, other(&["gaps.members"])),
         (key("stats:current"), false, vec![]),
     ];
@@ -165,7 +165,7 @@ async fn a_wrong_type_at_any_key_is_reported_and_makes_only_its_own_fields_unkno
             if existed {
                 scene.run::<()>("RENAME", &[&name, &kept]).await;
             }
-            // A list is right for nothing but the queue.
+            // A list is the right type for the queue only.
             let wrong =
                 if name.contains("Queue") { ("SET", vec!["spoilt"]) } else { ("RPUSH", vec!["spoilt"]) };
             let mut words = vec![name.as_str()];
@@ -214,7 +214,7 @@ async fn scores_that_are_no_times_make_epochs_that_count_and_belong_to_no_hour()
     }
     for pass in 0..3 {
         let shown = tracker.try_pass((NOW + pass) as f64, Reach::Full).await.expect("a pass");
-        // An entry that lies before the day is found by nothing but the set of active epochs, a batch not at all.
+        // An entry older than the day is found by the set of active epochs only, a batch not at all.
         assert_eq!(shown.totals(), [Some(0), Some(5), Some(2)], "pass {pass}");
         let hour: String = scene.run("GET", key(&format!("stats:hourly:{THIS}"))).await;
         let hour: Value = serde_json::from_str(&hour).expect("JSON");

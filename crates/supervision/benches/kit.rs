@@ -1,7 +1,7 @@
-//! What the kit costs: messages a second beside plain `ractor` and a bare `tokio` channel, and the time from a
-//! panic to the next message handled.
+//! The cost of the kit: messages a second, beside plain `ractor` and a plain `tokio` channel, and the time from a panic
+//! to the next handled message.
 //!
-//! `cargo bench -p supervision --bench kit`, on a runtime of two workers. All figures of a run belong together:
+//! `cargo bench -p supervision --bench kit`, on a runtime with two workers. Figures are comparable within a run only;
 //! the table at the end gives their ratios.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a bench")]
 
@@ -37,7 +37,7 @@ struct Tick(u64);
 
 impl Message for Tick {}
 
-/// Counts what was handled and tells when an iteration is through.
+/// Counts handled messages, and notifies at the end of an iteration.
 #[derive(Default)]
 struct Goal {
     handled: AtomicU64,
@@ -89,7 +89,7 @@ fn measure<F>(
             let mut total = Duration::ZERO;
             for _ in 0..iterations {
                 let (goal, send) = (goal.clone(), send.clone());
-                // On a worker, not on the thread of the bench: that would be a third one.
+                // On a worker: the bench's own thread would be a third one.
                 let task = runtime.spawn(async move { iteration(senders, &goal, &*send).await });
                 let took = runtime.block_on(task).expect("the iteration does not fail");
                 times.lock().unwrap().entry(name).or_default().push(took);
@@ -138,7 +138,7 @@ fn plain_ractor(criterion: &mut Criterion, here: (&Runtime, &Times), name: &'sta
     actor.stop(None);
 }
 
-/// (b) a bare bounded channel, read by the batch.
+/// (b) a plain bounded channel, read in batches.
 fn bare_channel(criterion: &mut Criterion, here: (&Runtime, &Times), name: &'static str, senders: u64) {
     let goal = Arc::new(Goal::default());
     let (sender, mut receiver) = tokio::sync::mpsc::channel::<Tick>(ROOM);
@@ -164,7 +164,7 @@ fn bare_channel(criterion: &mut Criterion, here: (&Runtime, &Times), name: &'sta
     });
 }
 
-/// (c) the kit, each lease settled on its own.
+/// (c) the kit, each lease settled by itself.
 struct OneByOne(Arc<Goal>);
 
 impl Actor for OneByOne {
@@ -180,7 +180,7 @@ impl Actor for OneByOne {
     }
 }
 
-/// (d) the kit, settled by the batch.
+/// (d) the kit, settled in batches.
 struct ByTheBatch(Arc<Goal>);
 
 impl Actor for ByTheBatch {
@@ -227,7 +227,7 @@ fn kit<A: Actor<Message = Tick>>(
     here.0.block_on(tree.stop(Duration::from_secs(5)));
 }
 
-/// Panics over even ticks and notes when; over odd ones it notes how long ago that was.
+/// Panics at even ticks and notes the time; at odd ones it reports the time since then.
 struct Panics {
     last: Arc<Mutex<Instant>>,
     took: tokio::sync::mpsc::UnboundedSender<Duration>,
@@ -240,7 +240,7 @@ impl Actor for Panics {
         while let Some(tick) = cx.recv().await {
             if tick.0.is_multiple_of(2) {
                 *self.last.lock().unwrap() = Instant::now();
-                panic!("as the bench wants");
+                panic!("a panic of the bench");
             }
             let last = *self.last.lock().unwrap();
             let _ = self.took.send(last.elapsed());
@@ -250,8 +250,8 @@ impl Actor for Panics {
     }
 }
 
-/// From a panic to the next message handled by the next incarnation: 1 attempt, no limit of intensity, no
-/// jitter, `pause` before each restart.
+/// The time from a panic to the next message that the next incarnation handles: 1 attempt, no restart limit, no jitter,
+/// `pause` before each restart.
 fn latency(runtime: &Runtime, pause: Duration) -> Vec<Duration> {
     let mailbox = Mailbox::new("panics", Limits { max_attempts: 1, ..Limits::default() }, &Clock::system());
     let (took, mut taken) = tokio::sync::mpsc::unbounded_channel();
@@ -267,7 +267,7 @@ fn latency(runtime: &Runtime, pause: Duration) -> Vec<Duration> {
         let tree = Tree::start(vec![panics], TreeOptions::default()).await.expect("started");
         let address = mailbox.address("test", Overflow::Wait);
         let mut all = Vec::new();
-        // The first one reads the debug information of the process, once.
+        // The first panic is not counted: its backtrace loads the debug information of the process.
         for round in 0..=PANICS as u64 {
             address.send(Tick(2 * round)).await.expect("it runs");
             address.send(Tick(2 * round + 1)).await.expect("it runs");

@@ -5,6 +5,7 @@ use std::{future::ready, sync::Arc};
 
 use ractor::ActorRef;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::{
     Clock, Failure,
@@ -158,30 +159,34 @@ pub(crate) async fn live<A: Actor>(
     stop: CancellationToken,
     ready: impl FnOnce(Ready) + Send,
 ) -> ExitKind {
-    let incarnate = seat.enter().await;
-    let asked = stop.clone();
-    let life = async {
-        let Some(inbox) = mailbox.open() else {
-            return Err(format!("the mailbox of {} has another reader", seat.path).into());
+    let span = seat.span();
+    let incarnation = async move {
+        let incarnate = seat.enter().await;
+        let asked = stop.clone();
+        let life = async {
+            let Some(inbox) = mailbox.open() else {
+                return Err(format!("the mailbox of {} has another reader", seat.path).into());
+            };
+            let inbox = inbox.blamed_by(seat.blamed.clone());
+            let mut cx = Context { seat: seat.clone(), inbox, stop, stop_seen: false };
+            let mut actor = make();
+            actor.pre_start(&mut cx).await?;
+            ready(Ready);
+            actor.run(&mut cx).await.inspect_err(|_| cx.inbox.failed())?;
+            actor.post_stop(&mut cx).await
         };
-        let inbox = inbox.blamed_by(seat.blamed.clone());
-        let mut cx = Context { seat: seat.clone(), inbox, stop, stop_seen: false };
-        let mut actor = make();
-        actor.pre_start(&mut cx).await?;
-        ready(Ready);
-        actor.run(&mut cx).await.inspect_err(|_| cx.inbox.failed())?;
-        actor.post_stop(&mut cx).await
+        let life = Guarded::new(seat::scope(seat.clone(), life), &seat.progress);
+        let exit = match life.await {
+            Ok(Ok(())) if asked.is_cancelled() => Exit::new(ExitKind::Stopped, "stopped as asked"),
+            Ok(Ok(())) => Exit::new(ExitKind::Finished, "finished by itself"),
+            Ok(Err(failure)) => Exit::failed(&failure),
+            Err(panicked) => Exit::panicked(panicked),
+        };
+        let kind = exit.kind;
+        incarnate.end(exit);
+        kind
     };
-    let life = Guarded::new(seat::scope(seat.clone(), life), &seat.progress);
-    let exit = match life.await {
-        Ok(Ok(())) if asked.is_cancelled() => Exit::new(ExitKind::Stopped, "stopped as asked"),
-        Ok(Ok(())) => Exit::new(ExitKind::Finished, "finished by itself"),
-        Ok(Err(failure)) => Exit::failed(&failure),
-        Err(panicked) => Exit::panicked(panicked),
-    };
-    let kind = exit.kind;
-    incarnate.end(exit);
-    kind
+    incarnation.instrument(span).await
 }
 
 /// The ractor actor that carries one incarnation: it gives it a cell that supervisors can link to and kill.

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::Clock;
+use crate::{Clock, text::shown};
 
 /// A deadline that was passed along together with the name of the operation that it belongs to.
 #[derive(Clone, Debug)]
@@ -17,9 +17,7 @@ pub struct Budget {
 
 /// The time for an operation ran out; its future was dropped.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
-#[error(
-    "{operation} did not finish within {allowed:?}: raise its time budget or find out what it waited for"
-)]
+#[error("{operation} did not finish within {}", shown(*allowed))]
 pub struct DeadlineExceeded {
     /// The operation whose budget ended.
     pub operation: &'static str,
@@ -104,6 +102,7 @@ mod tests {
             error,
             DeadlineExceeded { operation: "event processing", allowed: Duration::from_secs(3) }
         );
+        assert_eq!(error.to_string(), "event processing did not finish within 3s");
         assert_eq!(parent.run(async {}).await.expect_err("nothing is left").allowed, Duration::ZERO);
     }
 }

@@ -44,6 +44,8 @@
 //! # Ok(()) }
 //! ```
 
+#![warn(clippy::print_stdout, clippy::print_stderr)] // They panic when the pipe is closed.
+
 mod actor;
 mod budget;
 mod child;
@@ -58,6 +60,7 @@ mod progress;
 mod reports;
 mod seat;
 mod supervisor;
+mod text;
 mod tree;
 mod watch;
 

@@ -82,7 +82,11 @@ impl Exit {
         let mut message = error.to_string();
         let mut source = error.source();
         while let Some(cause) = source {
-            message = format!("{message}: {cause}");
+            let text = cause.to_string();
+            // Some errors repeat their causes.
+            if !message.contains(&text) {
+                message = format!("{message}: {text}");
+            }
             source = cause.source();
         }
         Self::new(ExitKind::Failed, message)
@@ -181,6 +185,12 @@ impl Seat {
         self.progress.entered();
         self.tree.live.send_modify(|live| *live += 1);
         Incarnate { seat: self.clone(), ended: false, permit: Some(permit) }
+    }
+
+    /// The span of the actor's log lines: they name its path. It has no parent, for that would be the span of `ractor`, whose ids
+    /// nobody knows; and it is there at every level of the log.
+    pub(crate) fn span(&self) -> tracing::Span {
+        tracing::error_span!(parent: None, "actor", path = self.path)
     }
 
     pub(crate) fn generation(&self) -> u64 {

@@ -23,6 +23,7 @@ use crate::{
     reports::{ChangeError, Outcome, Removed, StartError, StopReport},
     seat::Seat,
     supervisor::{Group, KILL_GRACE, Member, MemberKind, Order, Post, Supervisor},
+    text::shown,
     watch::{Watch, WatchSettings},
 };
 
@@ -289,8 +290,9 @@ impl Tree {
         let outcome = match orderly {
             Some(outcome) => outcome,
             None => {
-                self.root.kill(ExitKind::Killed, format!("the tree did not stop within {within:?}"));
-                Outcome::RootEnded { reason: format!("the tree did not stop within {within:?}") }
+                let reason = format!("the tree did not stop within {}", shown(within));
+                self.root.kill(ExitKind::Killed, reason.clone());
+                Outcome::RootEnded { reason }
             }
         };
         // What was killed ends at its next await: real time, whatever the clock of the tree.

@@ -5,7 +5,7 @@
 //!
 //! An actor that works without progress is killed, and its supervisor replaces it. One that never yields
 //! can't be killed inside a process: it is reported, and past `wedged_after` the owner of the process is told,
-//! who should end it.
+//! who should end it. A log that blocks does not hold the watch: it acts before it logs, and logs on another thread.
 
 use std::{
     sync::{
@@ -19,6 +19,7 @@ use std::{
 use crate::{
     health::ExitKind,
     seat::{Seat, Wedged},
+    text::shown,
     tree::TreeShared,
 };
 
@@ -76,7 +77,7 @@ impl Watch {
             }
         });
         if let Err(error) = &thread {
-            tracing::error!("no thread for the progress watch ({error}): hung actors will not be replaced");
+            tracing::error!("the progress watch has no thread, so hung actors are not replaced: {error}");
         }
         Self { end, thread: thread.ok() }
     }
@@ -104,16 +105,26 @@ fn look(seat: &Seat, settings: &WatchSettings) -> bool {
     };
     // Once a wedge: one that yields meanwhile wedges anew.
     if seat.set_wedged(wedged) {
-        tracing::error!(actor = seat.path, "a handler has not yielded for {polling:?}: it can't be replaced");
         if wedged == Wedged::Told {
             (settings.on_wedged)(&seat.path, polling);
         }
+        report(&seat.path, polling);
     }
     let stalled = seat.policy.stall_after.zip(seat.progress.working_for(now).map(Duration::from_nanos));
     if let Some((limit, quiet)) = stalled
         && quiet >= limit
     {
-        seat.kill(ExitKind::Stalled, format!("it worked for {quiet:?} without a sign of progress"));
+        seat.kill(ExitKind::Stalled, format!("it worked for {} without a sign of progress", shown(quiet)));
     }
     polling >= settings.every
+}
+
+/// Logs that an actor does not yield, on a thread of its own: the log may block, and the watch has other actors.
+fn report(actor: &str, polling: Duration) {
+    let actor = actor.to_owned();
+    let log = move || {
+        tracing::error!(actor, "a handler has not yielded for {}, and can't be replaced", shown(polling));
+    };
+    // Without a thread the actor's health record tells it alone.
+    drop(std::thread::Builder::new().name("progress-report".to_owned()).spawn(log));
 }

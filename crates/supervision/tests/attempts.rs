@@ -1,4 +1,4 @@
-//! Who answers for a message that was in hand when its actor ended, and what becomes of it.
+//! Messages in flight when their actor ends: which one is charged, and what happens to it.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
 mod common;
@@ -28,7 +28,7 @@ fn filled(clock: &Clock, limits: Limits, count: u64) -> Mailbox<Job> {
     mailbox
 }
 
-/// What was handled: its number, and at which attempt.
+/// A handled message: its number, and the attempt.
 type Handled = Log<(u64, u32)>;
 
 #[tokio::test]
@@ -110,7 +110,7 @@ async fn a_lease_given_back_is_never_charged() {
     assert_eq!(mailbox.stats().dead_lettered, 0);
 }
 
-/// Waits for ever in the middle of each message, at a place that can be killed.
+/// Waits for ever in the middle of each message, where it can be killed.
 struct Hangs(Handled);
 
 impl Actor for Hangs {
@@ -262,7 +262,7 @@ impl Actor for NeverReady {
 }
 
 #[tokio::test]
-async fn a_letter_is_explained_although_its_mailbox_and_its_tree_were_given_their_clocks_apart() {
+async fn a_dead_letter_is_explained_though_mailbox_and_tree_have_separate_clocks() {
     // 1 attempt; 100 restarts an hour; 1 ms before each. The tree's clock is older than the mailbox's.
     let clock = Clock::system();
     let began = clock.now();
@@ -364,7 +364,7 @@ async fn the_message_at_fault_in_a_batch_is_found_and_no_other_is_charged() {
     }
 }
 
-/// Takes a batch and waits for ever with it, or fails after having given it back.
+/// Takes a batch and waits for ever with it, or returns it and fails.
 struct HoldsBatch {
     hangs: bool,
     begun: Log<usize>,

@@ -1,4 +1,4 @@
-//! Members that are added to and removed from a tree that runs.
+//! Adding members to and removing them from a running tree.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
 mod common;
@@ -21,7 +21,7 @@ fn paths(tree: &Tree) -> Vec<String> {
     tree.health().into_iter().map(|actor| actor.path).collect()
 }
 
-/// A supervisor over one actor, as a market has it, and the mailbox of that.
+/// A supervisor over one actor, as of a market, and the actor's mailbox.
 fn market(name: &str, clock: &Clock) -> (Child, Mailbox<Job>) {
     let mailbox = Mailbox::new(format!("markets/{name}/worker"), attempts(2), clock);
     (Child::supervisor(name, vec![calm("worker", &mailbox)]), mailbox)
@@ -37,7 +37,7 @@ async fn tree_of(names: &[&str]) -> (Tree, Vec<Mailbox<Job>>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_member_that_is_added_works_and_one_that_is_removed_is_gone_and_siblings_do_not_notice() {
+async fn an_added_member_works_a_removed_one_is_gone_and_siblings_do_not_notice() {
     let (tree, mailboxes) = tree_of(&["a", "b"]).await;
     let (child, added) = market("c", &Clock::system());
     tree.add_child("markets", child).expect("added");
@@ -141,11 +141,11 @@ async fn ten_thousand_members_in_and_out_leave_nothing_behind() {
         round(number).await;
     }
     assert_eq!(paths(&tree), before.1);
-    // The watch forgets who is gone when next somebody comes, so the last round may still be there.
+    // The watch forgets removed members when the next one is added, so those of the last round may still be there.
     let watched = tree.watched();
     assert!(watched <= before.2 + 2, "the watch keeps {watched} actors in mind");
     eventually("no actor is kept", || Arc::strong_count(&actors) == 1).await;
-    // The tree's own: supervisors and workers that stay, their timers.
+    // The tree's own tasks: supervisors and workers that stay, and their timers.
     eventually("no task is left", || tasks() < 30).await;
     let grown = resident().saturating_sub(before.0);
     assert!(grown < 8 << 20, "10,000 members left {grown} bytes behind");
@@ -190,7 +190,7 @@ async fn a_member_that_waits_for_its_restart_can_be_removed() {
     tree.stop(10 * common::SECOND).await;
 }
 
-/// Passes a failure point for ever, once it has been told to stop.
+/// Passes a failure point for ever, once it has been asked to stop.
 struct HangsAtItsStop;
 
 impl Actor for HangsAtItsStop {
@@ -226,7 +226,7 @@ async fn who_removes_a_member_is_told_what_had_to_be_killed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_can_be_added_to_what_is_being_stopped() {
     let clock = Clock::system();
-    // Longer than the test takes: it hangs until it is killed by the end of the tree.
+    // Longer than the test: it hangs until the end of the tree kills it.
     let hangs = || {
         let policy = supervision::Policy { stop_within: HOUR, ..policy((1_000, HOUR), (MS, MS)) };
         Child::source("hangs", || HangsAtItsStop).policy(policy)
@@ -257,7 +257,7 @@ async fn nothing_can_be_added_to_what_is_being_stopped() {
     assert_eq!(soon("the removal", removing).await.expect("no panic"), Err(ChangeError::Ended));
 }
 
-/// Notes how many of its kind are starting at a time.
+/// Records how many of its kind are starting at a time.
 struct Starts {
     starting: Arc<AtomicUsize>,
     most: Log<usize>,
@@ -305,7 +305,7 @@ async fn what_falls_together_does_not_rise_together() {
     tree.stop(10 * common::SECOND).await;
 }
 
-/// Notes its name when it starts, which takes a permit.
+/// Records its name when it starts, which takes a permit.
 struct StartsBy {
     name: &'static str,
     permits: Arc<tokio::sync::Semaphore>,
@@ -364,7 +364,7 @@ async fn restarts_that_wait_for_their_turn_keep_the_order_of_their_coming() {
     tree.stop(10 * common::SECOND).await;
 }
 
-/// Fails to start when it shall.
+/// Fails to start on demand.
 struct FailsToStart(Arc<AtomicBool>);
 
 impl Actor for FailsToStart {

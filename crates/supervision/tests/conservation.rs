@@ -1,4 +1,4 @@
-//! A million messages and two hundred panics: nothing is lost, nothing doubled, nobody overtakes.
+//! A million messages and two hundred panics: none is lost, doubled or overtaken.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
 mod common;
@@ -21,7 +21,7 @@ const POISONED: usize = 80;
 const FAIL_ONCE: usize = 40;
 const PANICS: u64 = 2 * POISONED as u64 + FAIL_ONCE as u64;
 
-/// What was done, noted outside of the kit.
+/// What was done, recorded outside the kit.
 struct Ledger {
     poisoned: BTreeSet<(usize, u64)>,
     fail_once: BTreeSet<(usize, u64)>,
@@ -70,7 +70,7 @@ impl Ledger {
     }
 }
 
-/// Takes messages one by one in its odd incarnations, and by the batch in its even ones.
+/// Takes messages one by one in its odd incarnations, and in batches in its even ones.
 struct Worker(Arc<Ledger>);
 
 impl Actor for Worker {
@@ -137,7 +137,7 @@ async fn a_million_messages_survive_two_hundred_panics(senders: usize) {
     assert_eq!(stats.dead_lettered, POISONED as u64);
     assert_eq!(stats.handled, MESSAGES - POISONED as u64);
     assert_eq!((stats.dropped, stats.coalesced, stats.refused, stats.letters_evicted), (0, 0, 0, 0));
-    // The same, counted by those who did the work.
+    // The same, counted by the actors that did the work.
     for (sender, effects) in ledger.effects.iter().enumerate() {
         for (number, effect) in effects.iter().enumerate() {
             let wanted = u8::from(!ledger.poisoned.contains(&(sender, number as u64)));

@@ -1,4 +1,4 @@
-//! Panics in every place of an actor's life, in supervisors and in the root: what is recorded, what goes on.
+//! Panics at every stage of an actor's life, in supervisors and in the root: what is recorded, and what continues.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
 mod common;
@@ -122,7 +122,7 @@ async fn a_panic_during_the_stop_ends_its_actor_and_keeps_its_messages() {
     };
     let (report, ()) = tokio::join!(tree.stop(MINUTE), stopping);
     assert_eq!((&report.outcome, report.left_behind), (&Outcome::Stopped, 0));
-    // Nobody comes back while the tree stops: its messages are neither lost nor handled.
+    // No actor restarts while the tree stops: its messages are neither lost nor handled.
     let health = record(&tree, "staged");
     assert_eq!((health.state, health.generation), (State::Stopped, 1));
     let stats = mailbox.stats();
@@ -143,7 +143,7 @@ impl Actor for Blocker {
     }
 }
 
-/// A group whose workers wait at a gate in the middle of each message.
+/// A group whose workers wait at a gate while they handle a message.
 struct Gated {
     gate: Arc<Semaphore>,
 }
@@ -204,7 +204,7 @@ async fn a_supervisor_that_panics_comes_back_with_the_mailboxes_of_its_children(
 }
 
 #[tokio::test]
-async fn a_supervisor_that_panics_over_an_exit_comes_back_with_the_mailboxes_of_its_children() {
+async fn a_supervisor_that_panics_at_an_exit_returns_with_its_childrens_mailboxes() {
     a_supervisor_that_panics_comes_back_with_the_mailboxes_of_its_children(
         "supervisor::after_exit",
         Fault::Panic,
@@ -213,7 +213,7 @@ async fn a_supervisor_that_panics_over_an_exit_comes_back_with_the_mailboxes_of_
 }
 
 #[tokio::test]
-async fn a_supervisor_that_panics_over_an_order_comes_back_with_the_mailboxes_of_its_children() {
+async fn a_supervisor_that_panics_at_an_order_returns_with_its_childrens_mailboxes() {
     a_supervisor_that_panics_comes_back_with_the_mailboxes_of_its_children(
         "supervisor::before_order",
         Fault::Panic,
@@ -241,7 +241,7 @@ async fn a_root_that_panics_ends_the_tree_and_leaves_nobody_waiting() {
     let children = vec![Child::supervisor("group", vec![gated]), calm("other", &other).policy(quick())];
     let tree = start(&clock, children).await;
     all_run(&tree).await;
-    // One in hand, one that waits, one for which there is no room.
+    // One in flight, one waiting in the mailbox, one without room.
     let address = mailbox.address("test", Overflow::Wait);
     for number in 0..2 {
         address.send(job(number)).await.expect("accepted");
@@ -339,6 +339,24 @@ async fn an_error_is_recorded_with_what_caused_it() {
 }
 
 #[tokio::test]
+async fn a_cause_that_an_error_repeats_is_told_once() {
+    #[derive(Debug, thiserror::Error)]
+    #[error("the block could not be read: {0}")]
+    struct Unreadable(#[source] std::num::ParseIntError);
+
+    let clock = Clock::system();
+    let mailbox = Mailbox::new("worker", attempts(1), &clock);
+    let worker = each("worker", &mailbox, |_lease: Lease<'_, Job>| {
+        Err(Unreadable("x".parse::<u64>().expect_err("no number")).into())
+    });
+    let tree = start(&clock, vec![worker.policy(quick())]).await;
+    mailbox.address("test", Overflow::Wait).send(job(1)).await.expect("accepted");
+    eventually("it crashed", || record(&tree, "worker").last_crash.is_some()).await;
+    let crash = tree.crashes("worker").pop().expect("it crashed");
+    assert_eq!(crash.message, "the block could not be read: invalid digit found in string");
+}
+
+#[tokio::test]
 async fn a_panic_that_is_handed_on_is_not_taken_for_an_earlier_one() {
     // 1 attempt; 100 restarts an hour; 1 ms before each.
     let clock = Clock::system();
@@ -406,7 +424,7 @@ async fn counters_add_up_over_the_generations() {
     assert_eq!(health.exits(ExitKind::Stopped), 1);
 }
 
-/// Ends over each message, as its number says.
+/// Ends at each message in the way of its number.
 struct EndsSomehow;
 
 impl Actor for EndsSomehow {

@@ -1,4 +1,4 @@
-//! Edges that wait for each other: a tree that could come to a standstill does not start.
+//! Edges that wait for each other: a tree that could deadlock does not start.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
 mod common;
@@ -12,11 +12,11 @@ fn mailbox(path: &str) -> Mailbox<Job> {
     Mailbox::new(path, attempts(2), &manual())
 }
 
-/// `a`, and `b` and `c` in a group. From each to the next, and from `c` back to `a` by the last of these.
+/// `a`, and `b` and `c` in a group. An edge from each to the next; the last one leads from `c` back to `a`.
 fn circle(overflows: [Overflow; 3]) -> Vec<Child> {
     let (a, b, c) = (mailbox("a"), mailbox("group/b"), mailbox("group/c"));
     let [to_b, to_c, to_a] = overflows;
-    // Who holds the addresses does not matter: they are declared.
+    // Edges are declared, so it does not matter which actor holds the addresses.
     let _ = (b.address("a", to_b), c.address("group/b", to_c), a.address("group/c", to_a));
     vec![calm("a", &a), Child::supervisor("group", vec![calm("b", &b), calm("c", &c)])]
 }

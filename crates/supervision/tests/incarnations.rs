@@ -1,4 +1,4 @@
-//! Two incarnations of an actor never run at once, whatever happens to them and to their supervisors.
+//! Two incarnations of an actor never run at once, whatever happens to them or their supervisors.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
 mod common;
@@ -14,7 +14,7 @@ use supervision::{
     fail::{self, Fault, When},
 };
 
-/// How many incarnations of one actor there are.
+/// The number of running incarnations of one actor.
 #[derive(Default)]
 struct Room {
     inside: AtomicUsize,
@@ -76,7 +76,7 @@ async fn two_incarnations_of_an_actor_never_run_at_once() {
     let tree = start(&clock, vec![lingers(0, "alone"), group]).await;
     all_run(&tree).await;
 
-    // Messages for as long as it takes.
+    // Messages until the test ends.
     let feeders = mailboxes.clone().map(|mailbox| {
         tokio::spawn(async move {
             let address = mailbox.address("test", Overflow::Wait);
@@ -106,7 +106,7 @@ async fn two_incarnations_of_an_actor_never_run_at_once() {
                 let _ = tree.kill("group/a");
             }
         }
-        // Now and then let everybody come back, now and then strike again at once.
+        // Sometimes let all actors restart first, sometimes strike again at once.
         if random.below(3) == 0 {
             let entered = rooms.each_ref().map(|room| room.entered.load(SeqCst));
             let _ = tree.kill("group");
@@ -139,7 +139,7 @@ async fn two_incarnations_of_an_actor_never_run_at_once() {
     }
 }
 
-/// Never yields between its two moments, so that nothing can end it.
+/// Never yields between its start and its end, so that nothing can end it.
 struct Busy {
     room: Arc<Room>,
     hold: Arc<std::sync::Mutex<()>>,

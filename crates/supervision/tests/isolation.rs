@@ -1,4 +1,4 @@
-//! Two trees in one process do not meet.
+//! Two trees in one process are independent.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
 mod common;
@@ -25,7 +25,7 @@ impl Actor for Works {
     }
 }
 
-/// A tree like any other: `group/works`, with all that it has in its own right.
+/// A tree with the actor `group/works` and everything that a tree has.
 async fn one(clock: &Clock) -> (Tree, Mailbox<Job>) {
     // 1 attempt; 100 restarts an hour; 1 ms before each.
     let mailbox = Mailbox::new("group/works", attempts(1), clock);

@@ -1,4 +1,4 @@
-//! Nothing is left behind: no task, no thread, no actor, no message. Alone in its process, which it counts.
+//! No leaks: no task, thread, actor or message is left behind. Alone in its process, whose threads it counts.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
 mod common;
@@ -47,7 +47,7 @@ fn watches() -> usize {
         .count()
 }
 
-/// A tree in which everything happens: crashes, dead letters, kills, a supervisor's panic, messages that wait.
+/// A tree with everything that can happen: crashes, dead letters, kills, a supervisor's panic, waiting messages.
 async fn a_whole_life(messages: &Arc<()>, actors: &Arc<()>, orderly: bool) {
     // 1 attempt; 1,000 restarts an hour; 1 ms before each.
     let clock = Clock::system();

@@ -1,4 +1,4 @@
-//! The mailbox by itself, without actors: bounds, edges, turns, leases, dead letters.
+//! The mailbox by itself, without actors: bounds, edges, the order of senders, leases, dead letters.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
 mod common;
@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 use supervision::{Address, Inbox, Limits, Mailbox, Message, Overflow, SendError, Sent};
 
-/// A message with a weight of its own choice.
+/// A message with a chosen weight.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Parcel {
     number: u64,
@@ -23,7 +23,7 @@ impl Message for Parcel {
     }
 }
 
-/// Changes of a market; those of one market become one.
+/// Changes of a market; those of one market are merged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Changes {
     market: u32,
@@ -102,7 +102,7 @@ async fn a_refused_message_comes_back_and_is_counted() {
 }
 
 #[tokio::test]
-async fn a_coalescing_edge_merges_into_a_full_mailbox_and_waits_where_nothing_merges_and_it_says_so() {
+async fn a_coalescing_edge_merges_into_a_full_mailbox_and_waits_only_if_declared_so() {
     let mailbox = Mailbox::new("m", small(2), &manual());
     let address = mailbox.address("test", Overflow::CoalesceOrWait);
     let one = |market| Changes { market, count: 1 };
@@ -236,7 +236,7 @@ async fn waiting_senders_have_their_turn_in_the_order_of_their_coming() {
     }
     let mut inbox = mailbox.open().expect("the only reader");
     for number in 0..20 {
-        // Nobody who comes later overtakes those in line, even at a moment with room.
+        // No later sender overtakes those in line, even while there is room.
         let lease = inbox.recv().await.expect("a message");
         if number < 19 {
             assert!(matches!(address.try_send(job(99)), Err(SendError::Full(_))), "an overtaker at {number}");
@@ -260,7 +260,7 @@ async fn a_send_that_is_dropped_while_it_waits_passes_its_turn_on_and_loses_noth
     let third = wait_in_line(&mailbox, &address, job(3)).await;
 
     let mut inbox = mailbox.open().expect("the only reader");
-    // The first in line gives up in the middle of the line, the second after it was woken for its turn.
+    // The first sender gives up while it waits in line, the second after it was woken.
     first.abort();
     assert!(first.await.expect_err("aborted").is_cancelled());
     assert_eq!(take(&mut inbox).await, job(0));
@@ -303,7 +303,7 @@ async fn a_reader_gives_back_what_it_had_in_hand_in_order() {
 }
 
 #[tokio::test]
-async fn what_a_reader_gives_back_may_exceed_the_capacity_by_one_batch_and_senders_wait_for_it() {
+async fn returned_messages_may_exceed_the_capacity_by_one_batch_and_senders_wait() {
     let mailbox = Mailbox::new("m", Limits { batch: 4, ..small(4) }, &manual());
     let address = mailbox.address("test", Overflow::Wait);
     for number in 0..4 {
@@ -431,7 +431,7 @@ proptest! {
         let mailbox = Mailbox::new("m", limits, &manual());
         let edges = [Overflow::Wait, Overflow::DropOldest].map(|overflow| mailbox.address("test", overflow));
         let mut inbox = mailbox.open().expect("the only reader");
-        // What a mailbox is, without any cleverness: who waits, who is in hand, with their attempts.
+        // The reference of a mailbox: the waiting messages and those in flight, with their attempts.
         let mut waiting: VecDeque<(Parcel, u32)> = VecDeque::new();
         let mut hand: VecDeque<(Parcel, u32)> = VecDeque::new();
         let mut letters: VecDeque<usize> = VecDeque::new();
@@ -532,7 +532,7 @@ proptest! {
     }
 }
 
-/// Wall time plays no part in what a mailbox does.
+/// A mailbox does not depend on the wall clock.
 #[test]
 fn a_message_may_wait_for_years() {
     let clock = manual();

@@ -1,4 +1,4 @@
-//! However slow a receiver is, the process does not grow: measured at the allocator, alone in its process.
+//! The process does not grow, however slow a receiver is: measured at the allocator, alone in its process.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 #![allow(unsafe_code, reason = "an allocator that counts is unsafe by its trait")]
 
@@ -116,7 +116,7 @@ async fn a_slow_receiver_does_not_make_the_process_grow() {
                 mailbox.stats().senders_waiting == 1 || mailbox.stats().accepted > 10_000
             })
             .await;
-            // From now on the receiver goes on, a little at a time.
+            // From now on the receiver handles a few messages at a time.
             eventually("all are sent", || {
                 most_waiting = most_waiting.max(mailbox.stats().waiting);
                 allowed.add_permits(100);

@@ -1,5 +1,5 @@
-//! Who is taken for hung and who is not. In each test an actor that does hang is the proof that the watch has
-//! looked at all the others, which it looks at first.
+//! Which actors count as stalled and which do not. In each test an actor that does hang proves that the watch has
+//! checked all the others, which it checks first.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
 mod common;
@@ -52,8 +52,8 @@ impl Actor for Idles {
     }
 }
 
-/// A tree with one more actor at its end, which hangs, for 20 s at most: when that is replaced, the watch has
-/// looked at all.
+/// A tree with one more actor at its end, which hangs, for 20 s at most: when it is replaced, the watch has checked all
+/// actors.
 async fn with_canary(clock: &Clock, mut children: Vec<Child>) -> Tree {
     let sooner = Policy { stall_after: Some(20 * SECOND), ..watched() };
     children.push(Child::source("canary", || Hangs).policy(sooner));
@@ -165,7 +165,7 @@ async fn an_actor_that_waits_on_a_full_edge_is_not_taken_for_hung() {
     clock.advance(HOUR);
     the_watch_has_looked(&tree, 1).await;
     untouched(&tree, "sends");
-    // One of the two goes on; the other still waits.
+    // One of the two continues; the other still waits.
     let mut inbox = full[0].open().expect("the only reader");
     inbox.recv().await.expect("a message").settle();
     eventually("it waits on the other", || blocked(0, 1)).await;
@@ -176,7 +176,7 @@ async fn an_actor_that_waits_on_a_full_edge_is_not_taken_for_hung() {
     untouched(&tree, "sends");
 }
 
-/// Crawls through its work without messages, and says so.
+/// Works slowly without messages, and reports progress.
 struct Crawls {
     steps: Arc<Semaphore>,
     done: Log<u64>,
@@ -217,7 +217,7 @@ async fn an_actor_that_is_slow_but_gets_on_is_not_taken_for_hung() {
         .await;
     }
     untouched(&tree, "crawls");
-    // And when it gets on no more, it is replaced like any other.
+    // Without further progress it is replaced like any other actor.
     clock.advance(30 * SECOND);
     eventually("it is replaced", || record(&tree, "crawls").exits(ExitKind::Stalled) == 1).await;
 }
@@ -257,7 +257,7 @@ async fn an_actor_that_waits_for_something_outside_and_says_so_is_not_taken_for_
     untouched(&tree, "waits");
 }
 
-/// Has two things to wait for, and hangs over the one that comes first.
+/// Waits for two things, and hangs at the first one that comes.
 struct HangsBesideAWait {
     tick: Arc<Semaphore>,
 }
@@ -361,7 +361,7 @@ async fn a_handler_that_never_yields_is_reported_from_outside() {
     eventually("its message is handled", || mailbox.stats().handled == 1).await;
     let health = record(&tree, "group/works");
     assert_eq!((health.exits(ExitKind::Stalled), health.wedged), (1, false));
-    // It never yields again: that is told again.
+    // It never yields again, and is reported again.
     tree.failure_points().arm("works::before_settle", "", Fault::Spin, When::Nth(1));
     mailbox.address("test", Overflow::Wait).send(job(1)).await.expect("accepted");
     eventually("it spins", || tree.failure_points().passages("works::before_settle").1 == 2).await;
@@ -371,7 +371,7 @@ async fn a_handler_that_never_yields_is_reported_from_outside() {
     assert_eq!(soon("the stop", tree.stop(MINUTE)).await.outcome, Outcome::Stopped);
 }
 
-/// Takes its turn at a timer.
+/// Counts the ticks of a timer.
 struct Ticks(Arc<AtomicU64>);
 
 impl Actor for Ticks {
@@ -386,7 +386,7 @@ impl Actor for Ticks {
     }
 }
 
-/// Is woken by a timer and holds its thread until its sibling has had some turns, or for 5 s.
+/// Is woken by a timer and holds its thread until its sibling has counted some ticks, or for 5 s.
 struct HoldsItsThread {
     ticks: Arc<AtomicU64>,
     turns: Log<u64>,

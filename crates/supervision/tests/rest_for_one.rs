@@ -1,4 +1,4 @@
-//! Rest for one: what depends on a child that falls stops, and starts again behind it.
+//! Rest for one: the children that depend on a failed one stop, and start again after it.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
 mod common;
@@ -9,15 +9,15 @@ use common::{HOUR, Job, Log, MINUTE, MS, all_run, attempts, eventually, job, pol
 use supervision::{Actor, Child, Clock, Context, ExitKind, Failure, Mailbox, Overflow, Policy, State};
 use tokio::sync::Semaphore;
 
-/// What happened: to whom, and what.
+/// An event: the actor, and what happened.
 type Events = Log<(&'static str, &'static str)>;
 
-/// Notes its starts and stops, handles messages while there are permits, and fails over message 13.
+/// Records its starts and stops, handles messages while there are permits, and fails at message 13.
 struct Works {
     name: &'static str,
     permits: Arc<Semaphore>,
     events: Events,
-    /// It does not end when it is asked to.
+    /// It ignores the request to stop.
     stubborn: bool,
 }
 
@@ -64,8 +64,8 @@ struct Group {
     events: Events,
 }
 
-/// `a`, `b`, `c` and, under a supervisor of its own, `d`, in a group where each depends on those before it. 100 restarts
-/// an hour, 1 ms before each; 50 ms to stop.
+/// `a`, `b`, `c` and, under a supervisor of its own, `d`, in a group where each depends on those before it. 100
+/// restarts an hour, 1 ms before each; 50 ms to stop.
 async fn group(stubborn: &'static str) -> Group {
     let clock = Clock::system();
     let names = ["a", "b", "c", "d"];
@@ -100,7 +100,7 @@ impl Group {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn those_behind_a_child_that_falls_start_again_behind_it_and_lose_nothing() {
     let group = group("nobody").await;
-    // Everybody has a message in hand and two that wait.
+    // Each actor has one message in flight and two waiting.
     for actor in 0..4 {
         for number in 0..3 {
             group.send(actor, number).await;
@@ -108,7 +108,7 @@ async fn those_behind_a_child_that_falls_start_again_behind_it_and_lose_nothing(
     }
     eventually("all work", || group.mailboxes.iter().all(|mailbox| mailbox.stats().in_hand > 0)).await;
     let before = group.events.all().len();
-    // `b` falls when it comes to its fourth message.
+    // `b` fails at its fourth message.
     group.send(1, 13).await;
     group.permits[1].add_permits(3);
     eventually("those behind are back", || group.generations() == [1, 2, 2, 2, 2]).await;
@@ -152,7 +152,7 @@ async fn one_behind_that_does_not_stop_is_killed_and_not_charged() {
     assert_eq!(record(&group.tree, "group/c").exits(ExitKind::Killed), 1);
     group.permits[2].add_permits(10);
     eventually("its message is handled", || group.mailboxes[2].stats().handled == 1).await;
-    // A stop in the middle of a fall ends everything, and for good.
+    // A stop during the restart ends everything for good.
     group.permits[2].forget_permits(10);
     group.send(1, 13).await;
     eventually("it is asked to stop", || record(&group.tree, "group/c").state == State::Stopping).await;

@@ -1,4 +1,4 @@
-//! The end of a tree: its order, its deadlines, and what becomes of messages and of those who send them.
+//! The stop of a tree: its order, its deadlines, and what happens to messages and their senders.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
 mod common;
@@ -15,7 +15,7 @@ use supervision::{
     fail::{self, Fault, When},
 };
 
-/// Notes its life.
+/// Records its start and stop.
 struct Noted {
     name: &'static str,
     log: Log<String>,
@@ -31,7 +31,7 @@ impl Actor for Noted {
 
     async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
         cx.stopped().await;
-        // Whoever is to stop later has not been asked to.
+        // Actors that stop later have not been asked to stop.
         tokio::task::yield_now().await;
         Ok(())
     }
@@ -62,7 +62,7 @@ async fn the_order_of_the_stop_is_the_reverse_of_the_order_of_the_start() {
     assert_eq!(tree.ended().await, Outcome::Stopped);
 }
 
-/// Does not care about being stopped.
+/// Ignores the request to stop.
 struct Deaf;
 
 impl Actor for Deaf {
@@ -85,7 +85,7 @@ async fn stop_in_steps(tree: &Tree, clock: &Clock, within: std::time::Duration) 
 }
 
 #[tokio::test]
-async fn an_actor_that_does_not_stop_is_killed_at_its_deadline_and_the_others_have_their_turn() {
+async fn an_actor_that_does_not_stop_is_killed_at_its_deadline_and_the_others_stop() {
     // 1 attempt; 1 s to stop for the deaf one; no restarts needed.
     let clock = manual();
     let mailbox = Mailbox::new("group/deaf", attempts(1), &clock);
@@ -175,7 +175,7 @@ async fn a_tree_that_does_not_stop_in_time_is_killed_as_a_whole() {
 }
 
 #[tokio::test]
-async fn what_a_mailbox_accepted_before_the_stop_is_handled_and_what_comes_later_is_handed_back() {
+async fn messages_accepted_before_the_stop_are_handled_and_later_ones_are_returned() {
     // 1 attempt; no restarts needed.
     let clock = Clock::system();
     let mailbox = Mailbox::new("worker", Limits { batch: 16, capacity: 1_000, ..attempts(1) }, &clock);
@@ -222,7 +222,7 @@ async fn a_slow_actor_gets_the_messages_that_it_had_accepted_by_the_batch_too() 
         async fn run(&mut self, cx: &mut Context<Job>) -> Result<(), Failure> {
             while let Some(mut batch) = cx.recv_many().await {
                 self.0.note(batch.len());
-                // One at a time, the rest stays in hand.
+                // One at a time; the rest stays in flight.
                 batch.lease().expect("never empty").settle();
                 tokio::task::yield_now().await;
             }

@@ -1,4 +1,4 @@
-//! One for one: who is restarted, how fast, how often, and when a tree gives up.
+//! One for one: which children are restarted, how fast, how often, and when a tree gives up.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
 mod common;
@@ -177,7 +177,7 @@ async fn comes_to((tree, clock): (&Tree, &Clock), path: &str, state: State, gene
 }
 
 #[tokio::test]
-async fn beyond_its_intensity_a_child_is_degraded_retried_slowly_and_healthy_again_at_last() {
+async fn a_child_over_its_restart_limit_is_degraded_retried_slowly_and_recovers() {
     let clock = manual();
     let broken = Arc::new(AtomicBool::new(true));
     let child = fragile("child", &broken).policy(strict());
@@ -259,7 +259,7 @@ async fn a_mandatory_child_that_stays_degraded_ends_the_tree() {
     let expected =
         Outcome::GaveUp { path: "group/listener".to_owned(), reason: "the server is away".to_owned() };
     assert_eq!(outcome, expected);
-    // The end was an orderly one for the others.
+    // The others were stopped in order.
     assert_eq!(log.all(), ["post_stop"]);
     let report = tree.stop(MINUTE).await;
     assert_eq!((report.outcome, report.left_behind), (expected, 0));
@@ -328,7 +328,7 @@ async fn jitter_adds_to_a_pause_and_never_takes_it_beyond_the_longest() {
 }
 
 #[tokio::test]
-async fn a_permanent_child_always_comes_back_a_transient_one_after_a_crash_a_temporary_one_never() {
+async fn permanent_children_always_restart_transient_after_a_crash_temporary_never() {
     // 1 attempt; 100 restarts an hour; 1 ms before each. Message 0 ends the actor, 1 makes it fail.
     let clock = Clock::system();
     let children = [Restart::Permanent, Restart::Transient, Restart::Temporary].map(|restart| {
@@ -357,7 +357,7 @@ async fn a_permanent_child_always_comes_back_a_transient_one_after_a_crash_a_tem
     eventually("the transient one is gone", || state("Transient", State::Stopped, 2)).await;
     assert_eq!(record(&tree, "Transient").exits(ExitKind::Finished), 1);
 
-    // Who sends to an actor that will not come back is told so.
+    // Sending to an actor that will not return is an error.
     for mailbox in [&transient, &temporary] {
         match mailbox.address("test", Overflow::Wait).send(job(7)).await {
             Err(SendError::Closed(message)) => assert_eq!(message, job(7)),
@@ -367,7 +367,7 @@ async fn a_permanent_child_always_comes_back_a_transient_one_after_a_crash_a_tem
     permanent.address("test", Overflow::Wait).send(job(2)).await.expect("accepted");
 }
 
-/// Ends over message 0, fails over 1, settles all.
+/// Ends at message 0, fails at 1, settles all.
 struct Ends;
 
 impl Actor for Ends {
@@ -388,7 +388,7 @@ impl Actor for Ends {
 }
 
 #[tokio::test]
-async fn a_child_that_ended_for_good_comes_back_with_its_supervisor_and_takes_messages_again() {
+async fn a_child_that_ended_for_good_starts_again_with_its_supervisor() {
     // 1 attempt; 100 restarts an hour; 1 ms before each.
     let clock = Clock::system();
     let mailbox = Mailbox::new("group/child", attempts(1), &clock);
@@ -427,7 +427,7 @@ async fn no_stale_restart_starts_a_second_incarnation() {
     assert!(tree.kill("group/child"));
     eventually("a restart is planned", || record(&tree, "group/child").state == State::BackingOff).await;
     assert_eq!((generation("group"), generation("group/child")), (2, 2));
-    // Planned and not yet due when the stop comes: it never happens.
+    // A restart that is planned and not yet due at the stop never happens.
     let stop = tokio::select! {
         report = tree.stop(HOUR) => report,
         () = common::advance_until(&clock, SECOND, "the end", || false) => unreachable!("it never holds"),

@@ -1,5 +1,5 @@
-//! A test node of one's own (`anvil`), bound to 127.0.0.1, that mines when it is told to, and only then. May start and
-//! signal that process, and write into its temporary directory. Never panics: the demo uses it too.
+//! A private test node (`anvil`), bound to 127.0.0.1, that mines only on demand. May start and signal that process, and
+//! write into its temporary directory. Never panics: the demo uses it too.
 
 mod client;
 mod contract;
@@ -24,7 +24,7 @@ const POLL: Duration = Duration::from_millis(10);
 const PORT_ATTEMPTS: usize = 20;
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 const LOG_FILE: &str = "anvil.log";
-/// The state is kept of so many blocks: views can be asked at them, and a reorganisation can go back to them.
+/// The number of blocks whose state is kept: views can be called at them, and a reorganisation can go back to them.
 const STATES: u64 = 500;
 /// The first of anvil's accounts, unlocked.
 const SENDER: &str = "0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266";
@@ -38,7 +38,7 @@ pub enum AnvilError {
         /// The program looked for.
         program: String,
     },
-    /// The process can't be started or signalled, or its directory not be written.
+    /// The process can't be started or signalled, or its directory can't be written.
     #[error("{operation} anvil failed")]
     Process {
         /// What was tried.
@@ -101,7 +101,7 @@ impl Anvil {
             anvil.port = port;
             match anvil.launch().await {
                 Ok(()) => return Ok(anvil),
-                // Somebody may have been quicker with the port: try another.
+                // Another process took the port meanwhile: try another.
                 Err(error @ AnvilError::NotReady { .. }) if anvil.log().contains("in use") => {
                     last = Some(error)
                 }
@@ -115,8 +115,8 @@ impl Anvil {
         }))
     }
 
-    /// Another node of the same chain, as it is now. From there each goes its own way; blocks mined at the same time
-    /// with the same transactions are the same on both.
+    /// A second node with a copy of the chain. From then on both are independent; blocks mined at the same time with
+    /// the same transactions are equal on both.
     ///
     /// # Errors
     /// As for [`Anvil::start`] and [`Anvil::request`].
@@ -144,8 +144,8 @@ impl Anvil {
             &self.port.to_string(),
         ]);
         command.args(["--chain-id", &self.chain_id.to_string(), "--disable-block-gas-limit"]);
-        // By default it writes the state of every old block into the user's home, where it stays when the node is killed:
-        // 150 KB a block. Nobody asks for the state of a block this old.
+        // By default anvil writes the state of every old block into the user's home, 150 KB a block, where it stays
+        // when the node is killed. No test asks for the state of older blocks.
         command.args(["--prune-history", &STATES.to_string()]).env("HOME", self.dir.path());
         command.current_dir(self.dir.path()).stdout(Stdio::from(log)).stderr(Stdio::from(errors));
         let mut child = OwnedProcess::spawn(&mut command, self.dir.path()).map_err(|source| {
@@ -169,7 +169,7 @@ impl Anvil {
         Err(AnvilError::NotReady { port: self.port, waited: started.elapsed(), log: self.log() })
     }
 
-    /// The node's own directory, which it takes for its user's home. Gone once the value is dropped.
+    /// The node's own directory, which is also its HOME. Gone once the value is dropped.
     #[must_use]
     pub fn dir(&self) -> &Path {
         self.dir.path()
@@ -210,7 +210,7 @@ impl Anvil {
             .map_err(|source| AnvilError::Process { operation: "killing", source })
     }
 
-    /// Stops the process in its tracks: connections stay open, nothing is answered.
+    /// Pauses the process: connections stay open, nothing is answered.
     ///
     /// # Errors
     /// When there is no process.
@@ -218,7 +218,7 @@ impl Anvil {
         self.signal("pausing", Signal::STOP)
     }
 
-    /// Lets a paused process go on.
+    /// Resumes a paused process.
     ///
     /// # Errors
     /// When there is no process.
@@ -232,7 +232,7 @@ impl Anvil {
         sent.map_err(|source| AnvilError::Process { operation, source })
     }
 
-    /// One JSON-RPC request, for what has no method here.
+    /// One JSON-RPC request, for everything without a method here.
     ///
     /// # Errors
     /// When the node refuses it or does not answer.
@@ -240,7 +240,7 @@ impl Anvil {
         request(self.addr(), method, params).await
     }
 
-    /// Mines one block, with the transactions that wait, a second after the last one.
+    /// Mines one block, with the waiting transactions, a second after the last one.
     ///
     /// # Errors
     /// As for [`Anvil::request`].
@@ -272,7 +272,7 @@ impl Anvil {
         self.request("anvil_reorg", json!([depth, []])).await.map(drop)
     }
 
-    /// Drops the last `depth` blocks: the chain is shorter then.
+    /// Drops the last `depth` blocks; the chain is shorter then.
     ///
     /// # Errors
     /// As for [`Anvil::request`].
@@ -292,7 +292,7 @@ impl Anvil {
         })
     }
 
-    /// Hash, parent's hash and time of a block, while there is one of this height.
+    /// Hash, parent's hash and time of the block at this height, if there is one.
     ///
     /// # Errors
     /// As for [`Anvil::request`].
@@ -325,7 +325,7 @@ pub async fn request(addr: SocketAddr, method: &str, params: Value) -> Result<Va
     answer.map_err(|problem| AnvilError::Request { method: method.to_owned(), problem })
 }
 
-/// `ANVIL`, or the one in PATH, or where `scripts/needs` puts it for a user.
+/// The program: `ANVIL`, else the one in PATH, else where `scripts/needs` installs it for a user.
 fn program() -> PathBuf {
     if let Some(named) = std::env::var_os("ANVIL").filter(|named| !named.is_empty()) {
         return named.into();

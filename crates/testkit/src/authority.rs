@@ -1,10 +1,10 @@
-//! An authority of one's own that signs certificates for servers and clients on this machine. Touches nothing.
+//! A private authority that signs certificates for servers and clients on this machine. No I/O.
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 
 use crate::tls::Tls;
 
-/// Whom clients may trust. Its key is new, and gone with the value.
+/// An authority that clients may trust. Its key is new, and is never stored.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {

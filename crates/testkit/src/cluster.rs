@@ -1,5 +1,5 @@
-//! A Redis Cluster of one's own, whose slots can be moved while clients work, and a client that follows
-//! redirections one command at a time: slow, and obvious. May start and kill the nodes' processes.
+//! A private Redis Cluster, whose slots can be moved while clients work, and a client that follows redirections one
+//! command at a time: slow, but obviously right. May start and kill the nodes' processes.
 
 mod client;
 
@@ -39,15 +39,15 @@ struct Node {
 }
 
 impl RedisCluster {
-    /// Starts this many masters, and waits until all of them know that they are one cluster.
+    /// Starts this many masters, and waits until all of them agree on the cluster.
     ///
     /// # Errors
-    /// When one does not start, or they don't come together.
+    /// When one does not start, or they don't agree.
     pub async fn start(masters: usize) -> Result<Self, RedisServerError> {
         Self::start_with(masters, None, None).await
     }
 
-    /// The same, where clients must give this password, and where clients and nodes talk TLS.
+    /// The same, with a password for clients, and with TLS between clients and nodes.
     ///
     /// # Errors
     /// As for [`RedisCluster::start`].
@@ -68,7 +68,7 @@ impl RedisCluster {
         Ok(cluster)
     }
 
-    /// Adds a master without slots; its number. The others know it when this returns.
+    /// Adds a master without slots, and returns its number. The others know it by then.
     ///
     /// # Errors
     /// When it does not start, or is not let in.
@@ -87,6 +87,7 @@ impl RedisCluster {
                 Ok(server) => {
                     let mut node = Node { server, id: String::new() };
                     node.id = node.run(&cluster_cmd(&["MYID"])).await?;
+                    // Nodes with equal epochs would first have to resolve the conflict.
                     node.run::<()>(cluster_cmd(&["SET-CONFIG-EPOCH"]).arg(self.nodes.len() + 1)).await?;
                     if let Some(first) = self.nodes.first() {
                         let meet = &mut cluster_cmd(&["MEET", "127.0.0.1"]);
@@ -95,7 +96,7 @@ impl RedisCluster {
                     self.nodes.push(node);
                     return Ok(());
                 }
-                // Somebody was quicker at the bus's port: try another.
+                // Another process took the bus port meanwhile: try another.
                 Err(error @ (RedisServerError::PortTaken { .. } | RedisServerError::Exited { .. })) => {
                     refused = error;
                 }
@@ -105,7 +106,7 @@ impl RedisCluster {
         Err(refused)
     }
 
-    /// Adds a replica of a master; its number. It has all of the master's data when this returns.
+    /// Adds a replica of a master, and returns its number. It has all of the master's data by then.
     ///
     /// # Errors
     /// When it does not start, or does not get the data.
@@ -115,7 +116,7 @@ impl RedisCluster {
         node.run::<()>(cluster_cmd(&["REPLICATE"]).arg(&self.nodes[master].id)).await?;
         let linked = |info: &str| info.contains("role:slave") && info.contains("master_link_status:up");
         node.until("a replica with its master's data", cmd("INFO").arg("replication"), linked).await?;
-        // Masters vote only for whom they know as a replica.
+        // A master votes only for a node that it knows as a replica.
         let line = format!("slave {}", self.nodes[master].id);
         let is_replica =
             |nodes: &str| nodes.lines().any(|known| known.starts_with(&node.id) && known.contains(&line));
@@ -125,35 +126,35 @@ impl RedisCluster {
         Ok(replica)
     }
 
-    /// Lets a replica take over from its master, which becomes its replica. All nodes know it when this returns.
+    /// Promotes a replica; its master becomes its replica. All nodes know it when this returns.
     ///
     /// # Errors
-    /// When it does not come to that.
+    /// When that takes too long.
     pub async fn take_over(&self, replica: usize) -> Result<(), RedisServerError> {
         self.nodes[replica].run::<()>(&cluster_cmd(&["FAILOVER"])).await?;
         self.inherited(replica).await
     }
 
-    /// Lets a replica take over from its master, which is dead, without asking the other masters.
+    /// Promotes the replica of a dead master, without asking the other masters.
     ///
     /// # Errors
-    /// When it does not come to that.
+    /// When that takes too long.
     pub async fn usurp(&self, replica: usize) -> Result<(), RedisServerError> {
         self.nodes[replica].run::<()>(&cluster_cmd(&["FAILOVER", "TAKEOVER"])).await?;
         self.inherited(replica).await
     }
 
-    /// Waits until a replica has taken over from its master by itself, and all nodes that run know it.
+    /// Waits until a replica has been promoted by itself, and all running nodes know it.
     ///
     /// # Errors
-    /// When it does not come to that.
+    /// When that takes too long.
     pub async fn inherited(&self, replica: usize) -> Result<(), RedisServerError> {
         let heir = &self.nodes[replica];
         for node in self.nodes.iter().filter(|node| node.server.pid().is_some()) {
             let is_master = |nodes: &str| {
                 let line = nodes.lines().find(|line| line.starts_with(&heir.id));
                 let fields: Vec<&str> = line.unwrap_or_default().split(' ').collect();
-                // Its slots stand behind the eighth field.
+                // A ninth field lists slots: the replica has taken them over.
                 fields.len() > 8 && fields[2].contains("master")
             };
             node.until("a replica that has taken over", &cluster_cmd(&["NODES"]), is_master).await?;
@@ -164,7 +165,7 @@ impl RedisCluster {
     /// Waits until a replica has everything that its master has now.
     ///
     /// # Errors
-    /// When it does not come to that.
+    /// When that takes too long.
     pub async fn replicated(&self, master: usize, replica: usize) -> Result<(), RedisServerError> {
         until_replicated(&self.nodes[master].server, &self.nodes[replica].server, WITHIN).await
     }
@@ -186,7 +187,7 @@ impl RedisCluster {
         &mut self.nodes[number].server
     }
 
-    /// A client for the whole of it, which asks a node first that runs now.
+    /// A client for the whole cluster, which first asks a node that runs now.
     #[must_use]
     pub fn client(&self) -> ClusterClient {
         let running = self.nodes.iter().filter(|node| node.server.pid().is_some());
@@ -202,7 +203,7 @@ impl RedisCluster {
         self.nodes[number].run(cmd("KEYS").arg("*")).await
     }
 
-    /// The slot of a key, by the server's word.
+    /// The slot of a key, as the server computes it.
     ///
     /// # Errors
     /// When it does not answer.
@@ -216,7 +217,7 @@ impl RedisCluster {
     /// When the nodes don't answer.
     pub async fn owner(&self, slot: u16) -> Result<usize, RedisServerError> {
         let ranges: Vec<Vec<Value>> = self.nodes[0].run(&cluster_cmd(&["SLOTS"])).await?;
-        // By its id: the port is that of a proxy where one is announced.
+        // By id and not by port, since a node may announce the port of a proxy.
         let id = ranges.iter().find_map(|range| match &range[..] {
             [Value::Int(first), Value::Int(last), Value::Array(node), ..] => match &node[..] {
                 [_, _, Value::BulkString(id), ..] if (*first..=*last).contains(&i64::from(slot)) => Some(id),
@@ -242,18 +243,19 @@ impl RedisCluster {
         self.finish_move(slot, to).await
     }
 
-    /// The first step of a move: from now on the old node sends clients to the new one for keys that it has not.
+    /// The first step of a move: from now on the old node redirects clients (`ASK`) for keys that it does not hold.
     ///
     /// # Errors
     /// When it is refused.
     pub async fn begin_move(&self, slot: u16, to: usize) -> Result<(), RedisServerError> {
         let from = self.owner(slot).await?;
         let (old, new) = (&self.nodes[from], &self.nodes[to]);
+        // The new node first: it must accept clients before the old one redirects them.
         new.run::<()>(cluster_cmd(&["SETSLOT"]).arg(slot).arg("IMPORTING").arg(&old.id)).await?;
         old.run::<()>(cluster_cmd(&["SETSLOT"]).arg(slot).arg("MIGRATING").arg(&new.id)).await
     }
 
-    /// Moves at most `most` keys of a slot that is being moved; how many there were.
+    /// Moves at most `most` keys of a slot that is being moved; returns how many.
     ///
     /// # Errors
     /// When it is refused.
@@ -271,20 +273,21 @@ impl RedisCluster {
         Ok(keys.len())
     }
 
-    /// The last step of a move: the slot has its new node, and all of them know it.
+    /// The last step of a move: the new node owns the slot, and all nodes know it.
     ///
     /// # Errors
     /// When it is refused.
     pub async fn finish_move(&self, slot: u16, to: usize) -> Result<(), RedisServerError> {
         let new = &self.nodes[to];
         let others = self.nodes.iter().filter(|node| node.id != new.id);
+        // The new owner first: if the old one went first, both would redirect to each other.
         for node in std::iter::once(new).chain(others) {
             node.run::<()>(cluster_cmd(&["SETSLOT"]).arg(slot).arg("NODE").arg(&new.id)).await?;
         }
         Ok(())
     }
 
-    /// Waits until each node sees all the others, and that many nodes with slots.
+    /// Waits until each node sees all the others, and this many nodes with slots.
     async fn until_agreed(&self, with_slots: usize) -> Result<(), RedisServerError> {
         let wanted = [
             "cluster_state:ok".to_owned(),
@@ -301,7 +304,7 @@ impl RedisCluster {
 }
 
 impl Node {
-    /// Asks until the answer is as it should be.
+    /// Asks until the answer holds.
     async fn until(
         &self,
         what: &str,
@@ -338,9 +341,9 @@ fn node(bus: u16, password: Option<&str>, tls: Option<&Tls>) -> RedisServerBuild
     let mut node = RedisServer::builder()
         .arg("cluster-enabled", "yes")
         .arg("cluster-port", bus.to_string())
-        // No node of ours is down because a machine is busy.
+        // Long enough that no node counts as down because the machine is busy.
         .arg("cluster-node-timeout", "5000")
-        // A replica is given the data at once, not 5 s later.
+        // By default a master waits 5 s for more replicas before it sends its data.
         .arg("repl-diskless-sync-delay", "0")
         .arg("cluster-allow-replica-migration", "no");
     if let Some(password) = password {

@@ -1,15 +1,15 @@
-//! What collectors write for a block: the submissions of an epoch that came while it was the newest one, in one set.
-//! Touches nothing, never panics: the demo uses it too.
+//! What collectors write for a block: one set of the submissions of an epoch that came while the block was the newest.
+//! No I/O, no panics: the demo uses it too.
 
 use crate::Dice;
 
-/// How long a set lives, in seconds.
+/// The TTL of a set, in seconds.
 pub const LIVES: u64 = 20 * 60;
 
 /// A member of a set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Submitted {
-    /// As it stands in the set.
+    /// The member of the set.
     pub key: String,
     /// Its project; `None` where the key is malformed.
     pub project: Option<String>,

@@ -1,5 +1,5 @@
-//! What stands in a Redis, as its readers see it, so that what two runs have left can be compared key by key. Reads only;
-//! panics when the server does not answer, or when a key holds a stream: then a test can not go on.
+//! The contents of a Redis as its readers see them, so that what two runs have left can be compared key by key. Reads
+//! only; panics when the server does not answer, or when a key holds a stream.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::missing_panics_doc)]
 
@@ -7,16 +7,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use redis::{FromRedisValue, aio::MultiplexedConnection};
 
-/// What stands in a Redis, by its keys.
+/// The contents of a Redis, by key.
 pub type Contents = BTreeMap<String, Content>;
 
-/// What stands under a key.
+/// The content of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Content {
     /// Whether it expires.
     pub expires: bool,
-    /// Its value: elements in the order of a list, members of a set in that of their texts, `field = value` of a hash,
-    /// `member = score`.
+    /// Its value: the elements of a list in their order; members of a set, `field = value` of a hash or `member =
+    /// score` of a zset, sorted.
     pub words: Vec<String>,
 }
 
@@ -27,7 +27,7 @@ pub async fn query<T: FromRedisValue>(connection: &mut MultiplexedConnection, wo
     command.query_async(connection).await.expect("answered")
 }
 
-/// Everything under the keys that are wanted, while nobody writes.
+/// The contents of the wanted keys. Nothing may write meanwhile.
 pub async fn contents(connection: &mut MultiplexedConnection, wanted: impl Fn(&str) -> bool) -> Contents {
     let mut all = Contents::new();
     for key in query::<Vec<String>>(connection, &["KEYS", "*"]).await {
@@ -46,6 +46,7 @@ pub async fn contents(connection: &mut MultiplexedConnection, wanted: impl Fn(&s
             "zset" => pairs(query(connection, &["ZRANGE", &key, "0", "-1", "WITHSCORES"]).await),
             other => panic!("{key} is a {other}"),
         };
+        // Only a list has an order of its own; the others are returned in any order.
         if kind != "list" {
             words.sort();
         }
@@ -55,10 +56,10 @@ pub async fn contents(connection: &mut MultiplexedConnection, wanted: impl Fn(&s
     all
 }
 
-/// What a key holds byte by byte, and the moment at which it expires in Unix milliseconds; -1 where it never does.
+/// The serialised value of a key (`DUMP`), and when it expires in Unix milliseconds; -1 for never.
 pub type Dump = (Vec<u8>, i64);
 
-/// Everything byte by byte, by its key. What expires meanwhile is left out.
+/// All keys byte by byte. A key that expires meanwhile is left out.
 pub async fn dumps(connection: &mut MultiplexedConnection) -> BTreeMap<String, Dump> {
     let mut all = BTreeMap::new();
     for key in query::<Vec<String>>(connection, &["KEYS", "*"]).await {
@@ -69,7 +70,7 @@ pub async fn dumps(connection: &mut MultiplexedConnection) -> BTreeMap<String, D
     all
 }
 
-/// Key by key; tells of the first that differs what only one of them has.
+/// Compares key by key, and panics with the difference of the first key that differs.
 #[track_caller]
 pub fn assert_same(found: &Contents, expected: &Contents) {
     let keys: BTreeSet<&String> = found.keys().chain(expected.keys()).collect();

@@ -1,6 +1,6 @@
-//! Chance that can be had again: what looks random and follows from a seed. Touches nothing.
+//! Random numbers that follow from a seed, so that a run can be repeated. No I/O.
 
-/// Numbers that look random and are the same for the same seed (SplitMix64).
+/// Random numbers, the same for the same seed (SplitMix64).
 #[derive(Clone, Debug)]
 pub struct Dice(u64);
 
@@ -11,7 +11,7 @@ impl Dice {
         Self(seed)
     }
 
-    /// A number below `sides`, of which there is at least one.
+    /// A number below `sides`, which is at least 1.
     pub fn roll(&mut self, sides: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;

@@ -1,28 +1,31 @@
-//! Real surroundings for tests, load runs and the demo: own Redis servers, an own EVM node, a TCP proxy that counts and
-//! breaks connections, and producers that write what the real ones write.
+//! Real surroundings for tests, load runs and the demo: private Redis servers, a private EVM node, a TCP proxy that
+//! counts and breaks connections, and producers that write what the real ones write.
 //!
-//! This crate may start processes, open local sockets and write into the Redis it is pointed at. It knows
-//! the product's inputs only as literal key strings: it shares no code with the crates under test, since
-//! agreeing with oneself proves nothing.
+//! This crate may start processes, open local sockets and write into the Redis that it is given. It knows the product's
+//! inputs only as literal key strings: it shares no code with the crates under test, since a test that used their code
+//! would agree with their mistakes.
 //!
-//! | module | what for |
+//! | module | purpose |
 //! |---|---|
-//! | [`redis_server`] | a `redis-server` of one's own: start, kill, pause, restart on the same data |
-//! | [`tls`] | the certificates of such a server; with the feature `certificates` also an authority that signs them |
-//! | `tls_front` | TLS in front of a server that talks none (feature `certificates`) |
+//! | [`redis_server`] | a private `redis-server`: start, kill, pause, restart on the same data |
+//! | [`tls`] | the certificates of a server |
+//! | `authority` | an authority that signs certificates (feature `certificates`) |
+//! | `tls_front` | TLS in front of a server without it (feature `certificates`) |
 //! | [`sentinels`] | a master with its replica under three sentinels, and its death |
 //! | [`cluster`] | a Redis Cluster whose slots move while clients work |
 //! | [`proxy`] | a TCP proxy in front of a server: counts round trips, cuts, refuses, delays, holds back, goes silent |
-//! | [`anvil`] | an EVM node that mines and reorganises when told to, with our contract on it |
-//! | [`rpc_proxy`] | a JSON-RPC proxy in front of it, whose answers fail, lag, lie and are held back |
+//! | [`anvil`] | an EVM node that mines and reorganises on demand, with our contract on it |
+//! | [`rpc_proxy`] | a JSON-RPC proxy in front of the node, whose answers fail, lag, are wrong or are held back |
 //! | [`producers`] | epochs, submissions and batches as the producers write them, with the truth of what was written |
-//! | [`contents`] | what stands in a Redis, to compare what two runs have left |
-//! | [`dice`] | chance that follows from a seed |
+//! | [`contents`] | the contents of a Redis, to compare what two runs have left |
+//! | [`dice`] | random numbers from a seed |
 //! | [`wait`] | waiting for a condition in a test |
-//! | [`collector`] | what collectors write for a block |
-//! | [`world`] | a chain with random events, and what collectors write for its blocks |
+//! | [`collector`] | the submissions that collectors write for a block |
+//! | [`world`] | a chain with random events, and the submissions at its blocks |
 //!
-//! Only [`contents`], [`wait`] and [`world`] panic; everything else reports errors, since the product's demo uses it too.
+//! Only [`contents`], [`wait`] and [`world`] panic; everything else returns errors, since the demo uses it too.
+
+#![warn(clippy::print_stdout, clippy::print_stderr)] // They panic when the pipe is closed.
 
 pub mod anvil;
 #[cfg(feature = "certificates")]

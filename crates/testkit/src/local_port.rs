@@ -1,4 +1,4 @@
-//! Finds free TCP ports on the loopback interface. Touches nothing but a socket that it closes again.
+//! Finds free TCP ports on the loopback interface. Opens only sockets that it closes again.
 //!
 //! Ports are drawn from below the usual ephemeral range: a port inside it can be taken by any outgoing
 //! connection while its server is down, even by a client that keeps dialling that very port.
@@ -10,7 +10,7 @@ use std::ops::Range;
 const RANGE: Range<u16> = 12_000..32_000;
 const DRAWS: usize = 200;
 
-/// A port that was free a moment ago, or `None` when none of many draws was. Another process may take it
+/// A port that was free a moment ago; `None` when none of many draws was. Another process may take it
 /// before the caller does, so callers try again with another.
 pub(crate) fn free_port() -> Option<u16> {
     let random = RandomState::new();

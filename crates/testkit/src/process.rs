@@ -1,5 +1,5 @@
-//! A child process that can't outlive its owner: killed with its group when dropped, and by a guard when
-//! the owner itself is killed. May start, signal and reap processes, and delete the one directory given.
+//! A child process that can't outlive its owner: it is killed with its group when the value is dropped, and by a guard
+//! process when the owner itself is killed. May start, signal and reap processes, and delete the given directory.
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -8,7 +8,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-/// Reads until its owner is gone (end of its standard input), then kills the group and deletes the directory.
+/// Reads until the owner is gone (end of its standard input), then kills the group and deletes the directory, with a
+/// second attempt if the first one fails.
 const GUARD_SCRIPT: &str =
     r#"read -r _; kill -s KILL -- "-$1" 2>/dev/null; rm -rf -- "$2" || rm -rf -- "$2""#;
 
@@ -41,7 +42,7 @@ impl OwnedProcess {
         self.child.id()
     }
 
-    /// How the child ended, once it has.
+    /// The exit status of the child, once it has ended.
     pub(crate) fn exit_status(&mut self) -> io::Result<Option<ExitStatus>> {
         if self.exited.is_none() {
             self.exited = self.child.try_wait()?;
@@ -52,7 +53,7 @@ impl OwnedProcess {
         Ok(self.exited)
     }
 
-    /// Sends `signal` to the child alone. Fails once the child was seen to have ended.
+    /// Sends `signal` to the child alone. Fails once `exit_status` has seen its end.
     pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
         if self.exited.is_some() {
             return Err(io::Error::new(io::ErrorKind::NotFound, "the process has ended"));
@@ -64,7 +65,7 @@ impl OwnedProcess {
     pub(crate) fn kill(&mut self) -> io::Result<()> {
         self.dismiss_guard();
         if self.exited.is_none() {
-            // A group that is gone already is what was wanted; the child's own kill below tells the rest.
+            // An error means that the group is gone already; the child's own kill below reports the rest.
             let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
             self.child.kill()?;
             self.exited = Some(self.child.wait()?);
@@ -84,7 +85,7 @@ impl OwnedProcess {
 
 impl Drop for OwnedProcess {
     fn drop(&mut self) {
-        // Nobody is left to tell; the kernel refuses SIGKILL to one's own child only when it is gone.
+        // An error means that the child is gone: the kernel refuses SIGKILL to an own child in no other case.
         let _ = self.kill();
     }
 }

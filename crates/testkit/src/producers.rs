@@ -1,8 +1,8 @@
-//! What the real producers (gateway, event monitor, dequeuer, finalizer, aggregator) write and publish, as
-//! literal keys, and the truth of what was written. May write into the Redis it is pointed at, nothing else.
+//! What the real producers (gateway, event monitor, dequeuer, finalizer, aggregator) write and publish, as literal
+//! keys, and the truth of what was written. May write into the given Redis, and nothing else.
 //!
-//! The keys are spelled out here once more on purpose: a test that took them from the code under test would
-//! agree with it whatever it does.
+//! The keys are spelled out here a second time on purpose: a test that took them from the code under test would agree
+//! with its mistakes.
 
 mod live;
 mod market;
@@ -25,7 +25,7 @@ pub use truth::{EpochTruth, SharedTruth, Truth};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The channel on which producers say what they did.
+/// The channel on which producers publish events.
 pub const CHANNEL: &str = "state:change";
 
 /// One market and how its producers behave.
@@ -41,17 +41,17 @@ pub struct ProducerConfig {
     pub validators: Vec<String>,
     /// Length of the submission window.
     pub window: Duration,
-    /// Where processed submissions are noted.
+    /// Where processed submissions are written.
     pub submission_store: SubmissionStore,
     /// Whether `epoch:E:state` is written (newer producers).
     pub epoch_state: bool,
-    /// Whether each submission is also put on `submissionQueue`; nobody takes it off.
+    /// Whether each submission is also pushed to `submissionQueue`, from which nothing takes it.
     pub queue: bool,
     /// Whether events are published on `P:M:state:change` too.
     pub market_channel: bool,
 }
 
-/// Where the dequeuer notes processed submissions.
+/// Where the dequeuer writes processed submissions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SubmissionStore {
     /// The zset `epoch:E:submissions:ids` (newer producers).
@@ -89,13 +89,13 @@ impl ProducerConfig {
 /// Why producers could not write.
 #[derive(Debug, thiserror::Error)]
 pub enum ProducerError {
-    /// The URL is none.
+    /// The URL can't be read.
     #[error("the producers' Redis URL can't be read; write it as redis://host:port/0")]
     Url {
         /// What the client said.
         source: redis::RedisError,
     },
-    /// A step failed. It may have been applied in part; doing it again with the same arguments is safe.
+    /// A step failed. It may have been applied in part; it may be repeated with the same arguments.
     #[error("the producers' step `{step}` failed; see whether Redis answers, and repeat the step")]
     Step {
         /// The step, with its epoch.
@@ -103,7 +103,7 @@ pub enum ProducerError {
         /// What the client said.
         source: redis::RedisError,
     },
-    /// The background task is gone.
+    /// The background task ended by itself.
     #[error("the producers' background task panicked or was aborted; see its message above")]
     Task {
         /// How it ended.
@@ -114,12 +114,12 @@ pub enum ProducerError {
 /// Unix seconds now.
 #[must_use]
 pub fn unix_now() -> i64 {
-    // A clock before 1970 reads as 1970.
+    // A clock set before 1970 reads as 1970.
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// A connection that is made when it is needed, and again after an error.
+/// A connection that is made when it is needed, and anew after an error.
 #[derive(Debug)]
 enum Link {
     Server { client: Box<Client>, connection: Option<MultiplexedConnection> },

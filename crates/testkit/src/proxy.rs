@@ -1,5 +1,5 @@
-//! A TCP proxy in front of one server, for tests: counts what passes, and breaks it on demand. May listen on
-//! one local port and connect to the upstream; its tasks end when it is dropped.
+//! A TCP proxy in front of one server, for tests: counts traffic, and breaks connections on demand. May listen on one
+//! local port and connect to the upstream; its tasks end when it is dropped.
 
 mod counts;
 mod resp;
@@ -31,24 +31,24 @@ const CHUNK: usize = 256 * 1024;
 /// After a failed accept (out of file descriptors), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
-/// Why the proxy could not be put up.
+/// Why the proxy could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyError {
-    /// Its port can't be had.
-    #[error("listening on {addr} for the fault proxy failed; end what holds the port")]
+    /// Its port is taken.
+    #[error("listening on {addr} for the fault proxy failed; stop the program that holds the port")]
     Listen {
         /// The address.
         addr: SocketAddr,
         /// What the operating system said.
         source: io::Error,
     },
-    /// No port could be had.
-    #[error("starting the fault proxy: found no free port on 127.0.0.1; end what holds so many")]
+    /// No port was free.
+    #[error("starting the fault proxy: found no free port on 127.0.0.1; stop other servers")]
     NoFreePort,
 }
 
-/// A TCP proxy that counts and breaks connections. All methods take effect at once, for connections that
-/// exist as for new ones. Dropping it ends all its tasks and connections.
+/// A TCP proxy that counts and breaks connections. All methods take effect at once, for existing and new connections.
+/// Dropping it ends all its tasks and connections.
 #[derive(Debug)]
 pub struct FaultProxy {
     addr: SocketAddr,
@@ -80,7 +80,7 @@ struct Faults {
 #[derive(Debug)]
 struct State {
     upstream: SocketAddr,
-    /// Cancels the connections that exist; a new one after each cut.
+    /// Cancels the existing connections; replaced after each cut.
     current: CancellationToken,
     accepted: u64,
     accepted_before_reset: u64,
@@ -91,7 +91,7 @@ impl FaultProxy {
     /// Listens on a free port of 127.0.0.1 and forwards each connection to `upstream`.
     ///
     /// # Errors
-    /// When no port can be had.
+    /// When no port is free.
     pub async fn start(upstream: SocketAddr) -> Result<Self, ProxyError> {
         let listener = listen_anywhere()?;
         let addr = listener.local_addr().map_err(|source| ProxyError::Listen { addr: upstream, source })?;
@@ -156,7 +156,7 @@ impl FaultProxy {
         });
     }
 
-    /// Closes the connections that exist; new ones are accepted.
+    /// Closes the existing connections; new ones are accepted.
     pub fn cut(&self) {
         let mut state = self.shared.state();
         let next = self.shared.all.child_token();
@@ -173,7 +173,7 @@ impl FaultProxy {
         if refuse {
             if let Some(task) = accepting.take() {
                 task.abort();
-                // The listener is closed once the task is gone; that it was aborted is known.
+                // The listener is closed once the task has ended; its result is always "aborted".
                 let _ = task.await;
             }
         } else if accepting.is_none() {
@@ -183,30 +183,30 @@ impl FaultProxy {
         Ok(())
     }
 
-    /// With `true`, nothing is forwarded either way and nothing closed: connections, also new ones, look alive
-    /// and are silent. With `false`, what was held back is delivered.
+    /// With `true`, nothing is forwarded in either direction and nothing is closed: connections, also new ones, look
+    /// alive and are silent. With `false`, everything held back is delivered.
     pub fn blackhole(&self, on: bool) {
         self.shared.faults.send_modify(|faults| faults.blackhole = on);
     }
 
-    /// Holds each chunk (up to 256 KiB, each direction for itself) back for this long; zero to end it.
+    /// Delays each chunk (up to 256 KiB, each direction by itself) by this long; zero ends it.
     pub fn delay(&self, delay: Duration) {
         self.shared.faults.send_modify(|faults| faults.delay = delay);
     }
 
-    /// Holds back each request with this word in it, and what follows it on its connection: the server hears nothing of it
-    /// before [`Self::release`].
+    /// Holds back each request that contains this word, and what follows it on its connection: the server does not
+    /// receive it before [`Self::release`].
     pub fn hold_requests(&self, word: &str) {
         self.shared.holds.requests.set(word);
     }
 
-    /// Holds back the answer to each request with this word in it, and what follows it on its connection: the server has
-    /// done what it was asked.
+    /// Holds back the answer to each request that contains this word, and what follows it on its connection: the server
+    /// has executed the request by then.
     pub fn hold_answers(&self, word: &str) {
         self.shared.holds.answers.set(word);
     }
 
-    /// Delivers what was held back, also from clients that are gone, and holds nothing any more.
+    /// Delivers everything held back, also from clients that are gone, and holds nothing more.
     pub fn release(&self) {
         self.shared.holds.requests.release();
         self.shared.holds.answers.release();
@@ -258,7 +258,7 @@ impl Shared {
         tokio::spawn(async move {
             tokio::select! {
                 () = cut.cancelled() => {}
-                // Whatever ended it, both sides are closed now, which is all that a peer can see.
+                // The result does not matter: both sides are closed now, and a peer sees no more than that.
                 _ = forward(client, upstream, &meter, faults, &holds) => {}
             }
             lock(&meter).counts.open = false;
@@ -274,6 +274,7 @@ async fn forward(
     mut faults: watch::Receiver<Faults>,
     holds: &Holds,
 ) -> io::Result<()> {
+    // A black hole also swallows the connection attempt: the client is connected to the proxy, and hears nothing.
     pass(&mut faults).await;
     let server = TcpStream::connect(upstream).await?;
     client.set_nodelay(true)?;
@@ -289,11 +290,11 @@ async fn forward(
         ended = &mut responses => return ended,
         ended = requests => ended?,
     }
-    // The client sent its last; what the server still answers is delivered.
+    // The client has closed its side; what the server still answers is delivered.
     responses.await
 }
 
-/// What becomes of a chunk before it is passed on.
+/// Counts and holds chunks before they are forwarded.
 #[derive(Clone, Copy)]
 struct Passage<'a> {
     meter: &'a Mutex<Meter>,
@@ -344,6 +345,7 @@ async fn pump(
         if !delay.is_zero() {
             sleep(delay).await;
         }
+        // Again: the black hole may have begun during the read or the delay.
         pass(&mut faults).await;
         if length == 0 {
             return to.shutdown().await;
@@ -356,7 +358,7 @@ async fn pump(
 /// Waits while the black hole is on.
 async fn pass(faults: &mut watch::Receiver<Faults>) {
     if faults.wait_for(|faults| !faults.blackhole).await.is_err() {
-        // The proxy is gone, and with it, in a moment, this connection.
+        // The proxy was dropped; this connection is cancelled in a moment.
         std::future::pending::<()>().await;
     }
 }
@@ -382,7 +384,7 @@ fn listen(addr: SocketAddr) -> Result<TcpListener, ProxyError> {
     bound.map_err(|source| ProxyError::Listen { addr, source })
 }
 
-/// No code panics while it holds one of these locks; if it did, the numbers would still be readable.
+/// Locks, also after a panic: no code panics under these locks, and the numbers would still be readable.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,5 +1,5 @@
-//! A `redis-server` process of one's own, bound to 127.0.0.1, with its data and log in a temporary directory.
-//! May start and signal that process and write inside that directory. Never panics: the demo uses it too.
+//! A private `redis-server` process, bound to 127.0.0.1, with its data and log in a temporary directory. May start and
+//! signal that process and write inside that directory. Never panics: the demo uses it too.
 
 mod builder;
 mod error;
@@ -32,8 +32,8 @@ const CONFIG_FILE: &str = "redis.conf";
 const SOCKET_FILE: &str = "redis.sock";
 const OUTPUT_FILE: &str = "output.log";
 
-/// A running (or stopped, or killed) Redis of one's own. Dropping it kills the process, also a paused one,
-/// and removes its directory; a guard process does the same when the owner itself is killed.
+/// A private Redis server, running, stopped or killed. Dropping it kills the process, also a paused one, and removes
+/// its directory; a guard process does the same when the owner itself is killed.
 #[derive(Debug)]
 pub struct RedisServer {
     // Dropped in this order: first the process, then the directory it writes to.
@@ -71,7 +71,7 @@ impl RedisServer {
         for _ in 0..PORT_ATTEMPTS {
             server.port = free_port().ok_or(RedisServerError::NoFreePort)?;
             match server.launch().await {
-                // Somebody was quicker: try another.
+                // Another process took the port meanwhile: try another.
                 Err(RedisServerError::PortTaken { .. }) => {}
                 Err(error) => return Err(error),
                 Ok(()) => return Ok(server),
@@ -92,7 +92,7 @@ impl RedisServer {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
     }
 
-    /// `redis://` URL of database 0 (`rediss://` for a server that talks TLS), with the password where there is one.
+    /// `redis://` URL of database 0 (`rediss://` for a server with TLS), with its password.
     #[must_use]
     pub fn url(&self) -> String {
         self.url_at(self.addr())
@@ -108,7 +108,7 @@ impl RedisServer {
         }
     }
 
-    /// The process id, while there is a process (also a paused one).
+    /// The process id, while the process exists (also a paused one).
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(OwnedProcess::id)
@@ -126,13 +126,13 @@ impl RedisServer {
         self.dir.path().join(LOG_FILE)
     }
 
-    /// Its Unix socket, where it was started with one.
+    /// The path of its Unix socket, if it was started with one.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.dir.path().join(SOCKET_FILE)
     }
 
-    /// A client for [`RedisServer::url`], which trusts the server's authority where it talks TLS.
+    /// A client for [`RedisServer::url`], which trusts the server's authority if it uses TLS.
     ///
     /// # Errors
     /// When the certificates can't be read.
@@ -172,6 +172,7 @@ impl RedisServer {
     /// When it has not ended after 10 s; it is then killed.
     pub async fn stop(&mut self) -> Result<(), RedisServerError> {
         let Some(mut process) = self.process.take() else { return Ok(()) };
+        // A paused process would not get SIGTERM before it is resumed.
         let signalled = process.signal(Signal::CONT).and_then(|()| process.signal(Signal::TERM));
         signalled.map_err(|source| self.signal_error("stop", source))?;
         let deadline = Instant::now() + STOP_TIMEOUT;
@@ -201,7 +202,7 @@ impl RedisServer {
         }
     }
 
-    /// Stops the process in its tracks (SIGSTOP): connections stay open, nothing is answered.
+    /// Pauses the process (SIGSTOP): connections stay open, nothing is answered.
     ///
     /// # Errors
     /// When there is no process.
@@ -209,7 +210,7 @@ impl RedisServer {
         self.signal("pause", Signal::STOP)
     }
 
-    /// Lets a paused process go on (SIGCONT).
+    /// Resumes a paused process (SIGCONT).
     ///
     /// # Errors
     /// When there is no process.
@@ -227,7 +228,7 @@ impl RedisServer {
         RedisServerError::Signal { operation, port: self.port, source }
     }
 
-    /// Starts the process and waits until it, and no other server on that port, is ready.
+    /// Starts the process and waits until it is ready: this process, not another server on the port.
     async fn launch(&mut self) -> Result<(), RedisServerError> {
         let config = self.dir.path().join(CONFIG_FILE);
         let in_dir = |source| RedisServerError::Directory { path: self.dir.path().to_path_buf(), source };
@@ -276,6 +277,7 @@ impl RedisServer {
         };
         let Ok(Ok(info)) = timeout(CONNECT_TIMEOUT, probe).await else { return false };
         let has = |line: &str| info.lines().any(|candidate| candidate.trim_end() == line);
+        // Another server may have taken the port while ours failed to bind it.
         has(&format!("process_id:{pid}")) && !has("loading:1") && !has("async_loading:1")
     }
 
@@ -299,13 +301,13 @@ impl RedisServer {
     }
 
     fn log_text(&self) -> String {
-        // A log that isn't there yet is empty.
+        // A missing log is an empty one.
         std::fs::read(self.log_path())
             .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
             .unwrap_or_default()
     }
 
-    /// What the last start said, in the log and (configuration errors) on its standard output.
+    /// The last lines since the last start: of the log, and of standard output, where configuration errors go.
     fn log_tail(&self, log_start: usize) -> String {
         let log = self.log_text();
         let output = std::fs::read_to_string(self.dir.path().join(OUTPUT_FILE)).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Waiting until a replica has what its master has, so that a failover in a test loses nothing. Only asks.
+//! Waiting until a replica has its master's data, so that a failover in a test loses nothing. Reads only.
 
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ pub(crate) async fn until_replicated(
     replica: &RedisServer,
     within: Duration,
 ) -> Result<(), RedisServerError> {
+    // Read once, before the wait: writes that come later are not waited for.
     let wanted = offset(master, "master_repl_offset").await?;
     let deadline = Instant::now() + within;
     loop {
@@ -22,14 +23,14 @@ pub(crate) async fn until_replicated(
             return Ok(());
         }
         if Instant::now() >= deadline {
-            let what = "a replica that has what its master has".to_owned();
+            let what = "a replica with its master's data".to_owned();
             return Err(RedisServerError::NotTogether { what, waited: within, seen: format!("{has:?}") });
         }
         sleep(POLL).await;
     }
 }
 
-/// A field of `INFO replication`, where it is there.
+/// A field of `INFO replication`; `None` when it is missing.
 async fn offset(server: &RedisServer, field: &str) -> Result<Option<u64>, RedisServerError> {
     let mut connection = server.connection().await?;
     let info: String =

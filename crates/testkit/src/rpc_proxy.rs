@@ -1,5 +1,5 @@
-//! A JSON-RPC proxy in front of an EVM node, whose answers fail, lag and lie on demand. May listen on one local port
-//! and connect to the node; its tasks end when it is dropped.
+//! A JSON-RPC proxy in front of an EVM node, whose answers fail, lag or are wrong on demand. May listen on one local
+//! port and connect to the node; its tasks end when it is dropped.
 
 mod faults;
 
@@ -38,17 +38,17 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     fault: Option<RpcFault>,
-    /// How many requests it is for; for all without.
+    /// How many requests get it; all without a number.
     times: Option<u64>,
     calls: BTreeMap<String, u64>,
     requests: u64,
 }
 
 impl RpcProxy {
-    /// Listens on a free port and passes on to `node`.
+    /// Listens on a free port and forwards to `node`.
     ///
     /// # Errors
-    /// When no port can be had.
+    /// When no port is free.
     pub async fn start(node: SocketAddr) -> Result<Self, ProxyError> {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let listen = |source| ProxyError::Listen { addr: any, source };
@@ -78,17 +78,17 @@ impl RpcProxy {
         (state.fault, state.times) = (Some(fault), Some(times));
     }
 
-    /// Passes everything on again.
+    /// Forwards everything again.
     pub fn clear(&self) {
         self.shared.state().fault = None;
     }
 
-    /// Holds back each request in whose text this stands, from now on.
+    /// From now on, holds back each request that contains this text.
     pub fn hold(&self, text: &str) {
         self.shared.hold.set(text);
     }
 
-    /// Passes on what was held back, and what comes.
+    /// Forwards the requests that were held back, and holds nothing more.
     pub fn release(&self) {
         self.shared.hold.release();
     }
@@ -124,7 +124,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a request, and the fault for it.
+    /// Counts a request, and returns the fault for it.
     fn note(&self, request: &Value) -> Option<RpcFault> {
         let mut state = self.state();
         state.requests += 1;
@@ -144,20 +144,20 @@ impl Shared {
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>, all: CancellationToken) {
     loop {
-        // A failed accept means that the machine lacks something; the test that asks will say so.
+        // A failed accept means that the machine is out of resources; the test's own requests then fail.
         let Ok((stream, _)) = listener.accept().await else { return };
         let (shared, all) = (Arc::clone(&shared), all.clone());
         tokio::spawn(async move {
             tokio::select! {
                 () = all.cancelled() => {}
-                // A client that is gone needs no answer.
+                // An error means that the client is gone, and needs no answer.
                 _ = serve(stream, &shared) => {}
             }
         });
     }
 }
 
-/// One request, then the connection is closed.
+/// Serves one request, then closes the connection.
 async fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     let body = read_request(&mut stream).await?;
     let request: Value = serde_json::from_slice(&body).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! A master, its replica and three sentinels of one's own, which make the replica the master when the master
-//! dies. May start and kill those processes.
+//! A private master with a replica and three sentinels, which promote the replica when the master dies. May start and
+//! kill these processes.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ const POLL: Duration = Duration::from_millis(20);
 const WITHIN: Duration = Duration::from_secs(60);
 const SENTINELS: usize = 3;
 
-/// A master that is watched over.
+/// A master with its replica and sentinels.
 #[derive(Debug)]
 pub struct Sentinels {
     sentinels: Vec<RedisServer>,
@@ -31,7 +31,7 @@ impl Sentinels {
     /// and waits until the sentinels know each other and the replica.
     ///
     /// # Errors
-    /// When one does not start, or they don't come together.
+    /// When one does not start, or they don't find each other.
     pub async fn start(
         password: Option<&str>,
         sentinel_password: Option<&str>,
@@ -39,7 +39,7 @@ impl Sentinels {
         Self::start_with(password, sentinel_password, None).await
     }
 
-    /// The same, where all five and their clients talk TLS.
+    /// The same, with TLS between all five and their clients.
     ///
     /// # Errors
     /// As for [`Sentinels::start`].
@@ -56,7 +56,7 @@ impl Sentinels {
             Some(password) => plain_or_tls().password(password).arg("masterauth", password),
             None => plain_or_tls(),
         };
-        // A replica is given the data at once, not 5 s later.
+        // By default a master waits 5 s for more replicas before it sends its data.
         let server = || server().arg("repl-diskless-sync-delay", "0");
         let master = server().start().await?;
         let follows = format!("127.0.0.1 {}", master.port());
@@ -82,7 +82,7 @@ impl Sentinels {
         self.sentinels.iter().map(RedisServer::addr).collect()
     }
 
-    /// The sentinels themselves, to be stopped.
+    /// The sentinels, to stop some of them.
     pub fn sentinels(&mut self) -> &mut [RedisServer] {
         &mut self.sentinels
     }
@@ -102,16 +102,16 @@ impl Sentinels {
     /// Waits until the replica has everything that the master has now.
     ///
     /// # Errors
-    /// When it does not come to that.
+    /// When that takes too long.
     pub async fn replicated(&self) -> Result<(), RedisServerError> {
         until_replicated(self.master(), self.replica(), WITHIN).await
     }
 
-    /// Kills the master, and waits until the sentinels have made the replica the master. What the replica had not
-    /// got is lost, as in life.
+    /// Kills the master, and waits until the sentinels have promoted the replica. Writes that the replica had not
+    /// received are lost, as in production.
     ///
     /// # Errors
-    /// When they don't.
+    /// When they don't promote it.
     pub async fn fail_over(&mut self) -> Result<(), RedisServerError> {
         self.servers[self.master].kill_hard()?;
         self.master = 1 - self.master;
@@ -135,6 +135,7 @@ impl Sentinels {
         holds: impl AsyncFn(&HashMap<String, String>) -> bool,
     ) -> Result<(), RedisServerError> {
         let deadline = Instant::now() + WITHIN;
+        // Each one must have seen it: a client may ask any of them.
         for sentinel in self.sentinels.iter().filter(|sentinel| sentinel.pid().is_some()) {
             loop {
                 let command = format!("SENTINEL MASTER {}", Self::MASTER);

@@ -1,4 +1,4 @@
-//! The certificates with which an own Redis server talks TLS. May write into the directory given.
+//! The certificates of a private Redis server with TLS. May write into the given directory.
 
 use std::io;
 use std::path::Path;
@@ -30,7 +30,7 @@ impl Tls {
             ("tls-key-file", KEY_FILE),
             ("tls-ca-cert-file", AUTHORITY_FILE),
             ("tls-auth-clients", clients),
-            // Replicas, sentinels and nodes of a cluster talk it among themselves, too.
+            // Replicas, sentinels and nodes of a cluster use it among themselves, too.
             ("tls-replication", "yes"),
             ("tls-cluster", "yes"),
         ]
@@ -44,7 +44,7 @@ impl Tls {
         std::fs::write(dir.join(KEY_FILE), &self.key)
     }
 
-    /// What a client needs that trusts this authority; the server's own certificate serves as the client's.
+    /// The certificates of a client that trusts this authority; its own certificate is the server's.
     pub(crate) fn for_clients(&self) -> TlsCertificates {
         let (client_cert, client_key) =
             (self.certificate.clone().into_bytes(), self.key.clone().into_bytes());

@@ -1,4 +1,4 @@
-//! TLS in front of a server that talks none. Opens one local socket, and ends with its value.
+//! TLS in front of a server without it. Opens one local socket, and ends with its value.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -15,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::tls::Tls;
 
-/// What clients may connect to instead of the server.
+/// A local port that takes TLS connections for the server.
 #[derive(Debug)]
 pub struct TlsFront {
     addr: SocketAddr,
@@ -23,10 +23,10 @@ pub struct TlsFront {
 }
 
 impl TlsFront {
-    /// Listens on a free port for what goes to the server at this address.
+    /// Listens on a free port and forwards to the server at this address.
     ///
     /// # Errors
-    /// When the identity is none, or there is no port.
+    /// When the identity can't be read, or no port is free.
     pub async fn start(identity: &Tls, to: SocketAddr) -> io::Result<Self> {
         let certificate =
             CertificateDer::from_pem_slice(identity.certificate.as_bytes()).map_err(io::Error::other)?;
@@ -39,10 +39,11 @@ impl TlsFront {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let addr = listener.local_addr()?;
         let serving = tokio::spawn(async move {
-            // They end with the front.
+            // A JoinSet aborts its tasks when it is dropped: connections end with the front.
             let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
                 connections.spawn(pass(acceptor.clone(), client, to));
+                // Reaps ended connections, so that the set does not grow.
                 while connections.try_join_next().is_some() {}
             }
         });
@@ -56,7 +57,7 @@ impl TlsFront {
     }
 }
 
-/// A client that does not trust the certificate goes away, which is no concern of the front.
+/// Forwards one connection. A client that does not trust the certificate only ends its own.
 async fn pass(acceptor: TlsAcceptor, client: TcpStream, to: SocketAddr) -> io::Result<()> {
     let mut client = acceptor.accept(client).await?;
     let mut server = TcpStream::connect(to).await?;

@@ -1,9 +1,9 @@
-//! A chain with random events of two markets, and what collectors write for its blocks.
+//! A chain with random events of two markets, and the submissions that collectors write for its blocks.
 //!
-//! Everything follows from a seed, but for the addresses and hashes that the node makes.
+//! Everything follows from a seed, except addresses and hashes, which the node makes.
 //!
 //! # Panics
-//! All functions panic when the node or Redis does not answer: then a test can not go on.
+//! All functions panic when the node or Redis does not answer.
 
 #![allow(clippy::expect_used, clippy::missing_panics_doc)]
 
@@ -15,28 +15,28 @@ use crate::{
 };
 use redis::aio::MultiplexedConnection;
 
-/// How long submissions of an epoch are taken, in seconds; a block takes one.
+/// The length of a submission window, in seconds; a block takes one second.
 pub const WINDOW: u64 = 20;
-/// Submissions come within so many blocks of the release: no reorganisation of the tests reaches them once the window
-/// is closed.
+/// Submissions come within this many blocks of the release, so that no reorganisation of the tests reaches them once
+/// the window is closed.
 const SUBMITTED_WITHIN: u64 = 5;
 
-/// The chain, and what has happened on it.
+/// The chain, and its history.
 #[derive(Debug)]
 pub struct World {
     /// The node.
     pub anvil: Anvil,
     /// Protocol state, and two markets.
     pub contracts: Contracts,
-    /// For everything that is left to chance.
+    /// The source of everything random.
     pub dice: Dice,
     /// The time of the newest block, in Unix seconds.
     time: u64,
-    /// Tells the blocks of each branch from those that they replace.
+    /// The number of the branch, which makes its blocks differ from those that they replace.
     branch: u64,
     /// The next epoch of each market.
     epochs: Vec<u64>,
-    /// Where each epoch was released, as far as that block is still there.
+    /// The release block of each epoch by market and epoch, as far as the block is still on the chain.
     released: BTreeMap<(usize, u64), u64>,
 }
 
@@ -50,7 +50,7 @@ impl World {
             anvil.set_market(&contracts, market, views).await.expect("set");
         }
         anvil.mine().await.expect("mined");
-        // A day that begins within what is followed.
+        // A day that begins within the followed blocks.
         for market in &contracts.markets {
             anvil.emit(&contracts, market, &Emission::DayStarted { day: 7 }).await.expect("emitted");
         }
@@ -93,6 +93,8 @@ impl World {
                         self.emit(&market, &Emission::EpochReleased { epoch, begin: 0, end: 1 }).await;
                     }
                 }
+                // Without this event a block of another branch, at the same time and without releases, would have the
+                // same hash.
                 if self.branch > 0 || self.dice.roll(10) == 0 {
                     self.emit(&market, &Emission::Unknown { epoch: self.branch }).await;
                 }
@@ -101,13 +103,13 @@ impl World {
         }
     }
 
-    /// Mines one block with what was emitted.
+    /// Mines one block with the emitted events.
     pub async fn mine(&mut self) {
         self.time += 1;
         self.anvil.mine_at(self.time).await.expect("mined");
     }
 
-    /// From the next block on, submissions of an epoch are taken for so long.
+    /// Sets the length of windows, from the next block on.
     pub async fn set_window(&mut self, seconds: u64) {
         for market in &self.contracts.markets {
             let views = [seconds, 86_400_000_000, 10, 7, 7_200];
@@ -116,7 +118,7 @@ impl World {
         self.mine().await;
     }
 
-    /// Grows while somebody follows: what was submitted is there long before its window closes.
+    /// Grows in portions, so that submissions are written long before their window closes.
     pub async fn grow_collected(&mut self, blocks: u64, connection: &mut MultiplexedConnection) {
         let mut left = blocks;
         while left > 0 {
@@ -128,13 +130,13 @@ impl World {
         }
     }
 
-    /// Lets a market say something in the next block.
+    /// Emits an event of a market in the next block.
     pub async fn emit(&self, market: &str, emission: &Emission) {
         self.anvil.emit(&self.contracts, market, emission).await.expect("emitted");
     }
 
-    /// Drops the last blocks and mines others in their place, each at the same time as the one before it: windows close
-    /// with the same number on each branch, so that what was handed over meanwhile is right on both.
+    /// Drops the last blocks and mines others in their place, each with the time of the block that it replaces. Windows
+    /// then close at the same number on each branch, so that batches handed over meanwhile are right on both.
     pub async fn reorganise(&mut self, depth: u64) {
         let height = self.height().await;
         self.anvil.roll_back(depth).await.expect("rolled back");
@@ -147,7 +149,7 @@ impl World {
             .map(|(epoch, _)| *epoch)
             .collect();
         self.released.retain(|_, block| *block <= height - depth);
-        // Some of what was dropped is told again on the new branch, in other blocks.
+        // Some of the dropped epochs are released again on the new branch, in other blocks.
         for (index, epoch) in dropped {
             if self.dice.roll(2) == 0 {
                 self.epochs[index] = self.epochs[index].min(epoch);
@@ -156,21 +158,21 @@ impl World {
         self.grow(depth).await;
     }
 
-    /// The same while somebody follows.
+    /// The same, with the submissions at the new blocks.
     pub async fn reorganise_collected(&mut self, depth: u64, connection: &mut MultiplexedConnection) {
         let from = self.height().await.saturating_sub(depth);
         self.reorganise(depth).await;
         self.collect(connection, from).await;
     }
 
-    /// What collectors have written for the blocks from this one on, by its key. The same block has the same submissions
-    /// each time.
+    /// The submissions at the blocks from this one on, by key. The same block has the same submissions each time.
     pub async fn inputs(&self, from: u64) -> BTreeMap<String, BTreeSet<String>> {
         let mut inputs = BTreeMap::<String, BTreeSet<String>>::new();
         for (&(index, epoch), &block) in &self.released {
             let market = &self.contracts.markets[index];
             for number in block.max(from)..block + SUBMITTED_WITHIN {
                 let Some((hash, ..)) = self.anvil.block(number).await.expect("a block") else { break };
+                // Its own dice: submissions must not depend on how often they were asked for.
                 let mut dice = Dice::new(epoch * 1_000_003 + number);
                 let submitted = collector::submissions(&mut dice, market, epoch);
                 let members: BTreeSet<String> = submitted.into_iter().map(|member| member.key).collect();
@@ -182,7 +184,7 @@ impl World {
         inputs
     }
 
-    /// Writes what collectors write.
+    /// Writes the submissions at the blocks from this one on.
     pub async fn collect(&self, connection: &mut MultiplexedConnection, from: u64) {
         for (key, members) in self.inputs(from).await {
             let _: u64 = redis::cmd("SADD")
@@ -194,9 +196,9 @@ impl World {
         }
     }
 
-    /// What finalizers, relayers and dashboards read of the chain, and what a tracker keeps of it: everything but what
-    /// collectors and producers wrote, and the datasets of the producers' part. The queue is told apart by markets, for
-    /// those are prepared side by side.
+    /// What finalizers, relayers and dashboards read of the chain, and the tracker's own keys of it: everything except
+    /// submissions, the producers' keys and the datasets. The queue is split by market, since markets are prepared side
+    /// by side and only the order within a market is fixed.
     pub async fn left(&self, connection: &mut MultiplexedConnection) -> Contents {
         let protocol = &self.contracts.protocol_state;
         let is_of_chain = |key: &str| {

@@ -1,4 +1,4 @@
-//! The test node does what the tests of others rely on.
+//! The test node does what other tests rely on.
 
 use std::path::{Path, PathBuf};
 
@@ -35,7 +35,7 @@ async fn blocks_come_only_when_told_to_with_the_events_that_were_asked_for() {
 }
 
 #[tokio::test]
-async fn a_reorganisation_changes_hashes_and_keeps_the_height_and_a_copy_keeps_the_old_ones() {
+async fn a_reorganisation_keeps_the_height_and_changes_hashes_but_not_those_of_a_copy() {
     let anvil = Anvil::start().await.unwrap();
     anvil.mine_many(5, 2).await.unwrap();
     let copy = anvil.copy().await.unwrap();

@@ -1,4 +1,4 @@
-//! What the producers promise: that their truth is what is in Redis, whatever happens meanwhile.
+//! The producers promise that their truth is what is in Redis, whatever happens meanwhile.
 
 #![allow(clippy::unwrap_used)] // A test that cannot be set up fails.
 
@@ -28,7 +28,7 @@ fn fast() -> LiveRate {
     }
 }
 
-/// The truth's numbers read back from Redis, by keys spelled out once more.
+/// The truth's numbers read back from Redis, by keys that are spelled out again.
 async fn assert_redis_agrees(connection: &mut MultiplexedConnection, truth: &Truth) {
     let epochs: Vec<String> = connection.zrange("0xP:0xM:metrics:epochs:timeline", 0, -1).await.unwrap();
     let opened = epochs.iter().filter(|member| member.starts_with("open:")).count() as u64;

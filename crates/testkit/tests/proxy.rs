@@ -170,7 +170,7 @@ async fn a_dropped_proxy_closes_its_port_and_its_connections() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_held_does_not_reach_the_server_before_it_is_let_go_and_others_pass() {
+async fn a_held_request_reaches_the_server_after_its_release_and_others_pass() {
     let (server, proxy, mut connection) = set_up().await;
     let mut other = connect(&server, &proxy).await.unwrap();
     proxy.hold_requests("SET");

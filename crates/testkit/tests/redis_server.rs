@@ -1,4 +1,4 @@
-//! What an own Redis server promises, against the real program.
+//! What a private Redis server promises, against the real program.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -167,7 +167,7 @@ async fn a_server_does_not_outlive_an_owner_that_is_killed() {
     assert!(alive(pid));
     owner.kill().unwrap();
     owner.wait().unwrap();
-    // A process that nobody reaps any more is dead all the same.
+    // A zombie that nothing reaps counts as dead.
     let gone = async || {
         let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         state.is_empty() || state.contains(") Z ")

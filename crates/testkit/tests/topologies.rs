@@ -1,4 +1,4 @@
-//! What own servers promise that are more than one plain server: TLS, a Unix socket, sentinels, a cluster.
+//! Private servers beyond a single plain one: TLS, a Unix socket, sentinels, a cluster.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ async fn a_server_listens_on_its_socket_where_it_was_asked_to() {
 }
 
 #[tokio::test]
-async fn sentinels_make_the_replica_the_master_when_the_master_dies_and_it_has_what_was_replicated() {
+async fn sentinels_promote_the_replica_with_its_data_when_the_master_dies() {
     let mut group = Sentinels::start(Some("secret"), Some("other")).await.unwrap();
     let () = group.master().connection().await.unwrap().set("key", 1).await.unwrap();
     group.replicated().await.unwrap();
@@ -59,7 +59,7 @@ async fn sentinels_make_the_replica_the_master_when_the_master_dies_and_it_has_w
 }
 
 #[tokio::test]
-async fn a_cluster_shares_the_slots_and_a_client_finds_every_key_also_while_its_slot_moves() {
+async fn a_client_of_a_cluster_finds_every_key_also_while_its_slot_moves() {
     let cluster = RedisCluster::start_with(3, Some("secret"), None).await.unwrap();
     let mut client = cluster.client();
     for key in 0..100 {

@@ -1,89 +1,86 @@
-//! `[chain]`: which chain is followed, and within which limits.
+//! `[collector]`: the chain that the collector follows, and the limits within which it does.
 
 use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::time::Duration;
 
 use actors::collector::Budgets;
 use evm::StartBlock;
-use serde::{Deserialize, Serialize};
 
+use super::super::checks::{ADDRESS_OR_NONE, START_BLOCK};
 use super::super::secret::Secret;
+use super::super::setting::{
+    DAY, HOUR, Kind, MINUTE, SECOND, duration, flag, integer, list, millis, section, text,
+};
 
-/// `[chain]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Chain {
-    /// URLs of nodes, in order of preference. Without any, no chain is followed.
-    pub nodes: Vec<Secret>,
-    /// URLs of nodes that keep the state of old blocks.
-    pub archive_nodes: Vec<Secret>,
-    /// The chain's id; 0 for that of the first node that answers.
-    pub chain_id: u64,
-    /// Where to begin without a checkpoint.
-    pub start_block: StartBlock,
-    /// Between two looks at the head.
-    #[serde(with = "humantime_serde")]
-    pub poll_interval: Duration,
-    /// How many blocks may be undone.
-    pub max_reorg_depth: u64,
-    /// How many windows of a market are open at once.
-    pub max_windows: usize,
-    /// How many projects a batch has at most.
-    pub batch_size: NonZeroUsize,
-    /// How many markets are prepared at once.
-    pub workers: usize,
-    /// Whether submitted batches are handed to the attestor.
-    pub attestor_queue: bool,
-    /// The contract that assigns priorities; empty for none.
-    pub priorities: String,
-    /// Requests a second that each node may get; 0 for any number.
-    pub rate_limit: u32,
-    /// Bytes of the largest answer that is read.
-    pub max_answer: usize,
-    /// Blocks that one query for logs covers at most.
-    pub max_chunk: u64,
-    /// How long a block takes.
-    #[serde(with = "humantime_serde")]
-    pub block_time: Duration,
-    /// How long what was submitted lives.
-    #[serde(with = "humantime_serde")]
-    pub inputs_live: Duration,
-    /// How long after its limit a window waits for a block that closes it.
-    #[serde(with = "humantime_serde")]
-    pub silence: Duration,
-    /// Between two times that the contracts are asked what they say of the markets.
-    #[serde(with = "humantime_serde")]
-    pub refresh: Duration,
-    /// Between two times that what is over is removed.
-    #[serde(with = "humantime_serde")]
-    pub clean: Duration,
-    /// How long a block, or a part of old ones, may take with all that belongs to it.
-    #[serde(with = "humantime_serde")]
-    pub block_timeout: Duration,
-    /// Within it: reading what it holds.
-    #[serde(with = "humantime_serde")]
-    pub events_timeout: Duration,
-    /// Within it: asking the contracts.
-    #[serde(with = "humantime_serde")]
-    pub views_timeout: Duration,
-    /// How long preparing all that is closed in a market may take.
-    #[serde(with = "humantime_serde")]
-    pub preparation_timeout: Duration,
-    /// Within it: one epoch.
-    #[serde(with = "humantime_serde")]
-    pub market_timeout: Duration,
-    /// Within that: handing over its batches.
-    #[serde(with = "humantime_serde")]
-    pub batch_timeout: Duration,
-    /// How long a market waits for its turn to be prepared.
-    #[serde(with = "humantime_serde")]
-    pub worker_timeout: Duration,
-    /// How long one request to one node may take.
-    #[serde(with = "humantime_serde")]
-    pub request_timeout: Duration,
+section! {
+    /// The collector follows the blocks of an EVM chain: it opens and closes submission windows and hands the batches of each
+    /// window to the finalizers. It runs if nodes are set. Then tracker.protocol and tracker.markets must be real addresses, and
+    /// redis.cluster must be empty.
+    pub struct Collector in "collector" formerly "chain" {
+        /// URLs of the chain's JSON-RPC nodes, in order of preference. Nodes with ws and wss also announce new blocks. The URLs
+        /// may hold credentials and are never shown.
+        nodes: Vec<Secret> = list(Kind::Nodes).variable("RPC_NODES").secret(),
+        /// URLs of nodes that keep the state of old blocks; they are asked for what the others have pruned.
+        archive_nodes: Vec<Secret> = list(Kind::Nodes).variable("ARCHIVE_RPC_NODES").secret(),
+        /// Id of the chain; 0 for that of the first node that answers. Nodes of another chain are set aside.
+        chain_id: u64 = integer(0, "a chain's id or 0", 0..=i64::MAX),
+        /// First block to read without a checkpoint: `latest`, a block's number, or `latest - 1000`.
+        start_block: StartBlock = text("latest", START_BLOCK),
+        /// Time between two requests for the newest block.
+        poll_interval: Duration = duration("500ms", millis(100)..=MINUTE),
+        /// How many blocks a reorganisation may drop. A deeper one stops the block fetcher.
+        max_reorg_depth: u64 = integer(64, "a number of blocks", 1..=1_000),
+        /// How many windows of a market may be open at once; more wait.
+        max_windows: usize = integer(100, "a number of windows", 1..=10_000),
+        /// How many projects a batch may have.
+        batch_size: NonZeroUsize = integer(20, "a number of projects", 1..=100_000).variable("BATCH_SIZE"),
+        /// How many markets are prepared at once. Each uses a connection of the shared pool meanwhile.
+        workers: usize = integer(4, "a number of markets", 1..=1_024),
+        /// Whether submitted batches are also queued for the attestor.
+        attestor_queue: bool = flag(false).variable("ATTESTOR_QUEUE_PUSH_ENABLED"),
+        /// Address of the contract that assigns priorities; empty for none.
+        priorities_contract: String = text("", ADDRESS_OR_NONE).formerly("priorities"),
+        /// Requests a second that each node may get; 0 for no limit.
+        rate_limit: u32 = integer(0, "a number of requests a second", 0..=1_000_000),
+        /// Largest answer that is read, in bytes. A node that sends more is set aside.
+        max_answer_bytes: usize = integer(10_485_760, "a number of bytes", 65_536..=1_073_741_824)
+            .formerly("max_answer"),
+        /// How many blocks one query for logs may cover. It is halved when a node refuses it.
+        max_log_range: u64 = integer(2_000, "a number of blocks", 1..=1_000_000).formerly("max_chunk"),
+        /// Time between two blocks of the chain; for the estimate of a window's last block.
+        block_time: Duration = duration("2s", millis(10)..=HOUR).seconds_variable("BLOCK_TIME"),
+        /// How long the collector of submissions keeps them. An epoch that is met later gets no batches.
+        submissions_ttl: Duration = duration("20m", MINUTE..=DAY).formerly("inputs_live"),
+        /// Time after its limit at which a window that no block closes is closed by the clock.
+        close_grace: Duration = duration("30s", SECOND..=HOUR).formerly("silence"),
+        /// Time between two requests for the contracts' values of the markets.
+        contract_refresh_interval: Duration = duration("5m", SECOND..=DAY).formerly("refresh"),
+        /// Time between two runs of the cleaner, which removes markers of finished epochs and submissions more than ten epochs
+        /// old. It does not run at start.
+        cleanup_interval: Duration = duration("10m", millis(100)..=DAY).formerly("clean"),
+        /// How long a block or a segment of old blocks may take; the steps within are cut to the time that is left.
+        block_timeout: Duration = duration("5m", SECOND..=HOUR).seconds_variable("BLOCK_FETCH_TIMEOUT"),
+        /// How long reading events may take; within block_timeout.
+        events_timeout: Duration = duration("30s", SECOND..=HOUR)
+            .seconds_variable("EVENT_PROCESSING_TIMEOUT"),
+        /// How long asking the contracts may take; within block_timeout.
+        contract_values_timeout: Duration = duration("30s", SECOND..=HOUR)
+            .seconds_variable("CONTRACT_QUERY_TIMEOUT")
+            .formerly("views_timeout"),
+        /// How long preparing all closed windows of a market may take.
+        preparation_timeout: Duration = duration("1m", SECOND..=HOUR),
+        /// How long one epoch of a market may take; within preparation_timeout.
+        market_timeout: Duration = duration("30s", SECOND..=HOUR),
+        /// How long handing over the batches of an epoch may take; within market_timeout.
+        batch_timeout: Duration = duration("2m", SECOND..=HOUR).seconds_variable("BATCH_PROCESSING_TIMEOUT"),
+        /// How long a market waits for a free worker.
+        worker_timeout: Duration = duration("5s", millis(100)..=HOUR),
+        /// How long one request to a node may take.
+        request_timeout: Duration = duration("5s", millis(100)..=HOUR).seconds_variable("HTTP_TIMEOUT"),
+    }
 }
 
-impl Chain {
+impl Collector {
     /// Whether a chain is followed at all.
     pub fn is_followed(&self) -> bool {
         !self.nodes.is_empty()
@@ -104,7 +101,7 @@ impl Chain {
         Budgets {
             block: self.block_timeout,
             events: self.events_timeout,
-            views: self.views_timeout,
+            views: self.contract_values_timeout,
             preparation: self.preparation_timeout,
             market: self.market_timeout,
             batch: self.batch_timeout,

@@ -6,64 +6,64 @@ use redis::{
     ClientTlsConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo, RedisResult,
     TlsCertificates,
 };
-use serde::{Deserialize, Serialize};
 use store_redis::Servers;
 
-use super::super::checks;
+use super::super::checks::{ANY, HOST, ID, REDIS_URL, server};
 use super::super::secret::Secret;
+use super::super::setting::{Kind, MINUTE, duration, flag, integer, list, millis, pem_file, section, text};
 
-/// `[redis]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Redis {
-    /// Host name or IP address.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-    /// User name, empty for the default user.
-    pub username: String,
-    /// Password, empty for none.
-    pub password: Secret,
-    /// Database number.
-    pub db: u32,
-    /// Replaces host, port, username, password and db unless empty.
-    pub url: Secret,
-    /// Whether servers named by host and port, sentinels and nodes of a cluster are reached by TLS.
-    pub tls: bool,
-    /// PEM file of the authority to trust; empty for those of the system.
-    pub ca_file: String,
-    /// PEM file of our own certificate, for servers that ask for one; empty for none.
-    pub cert_file: String,
-    /// PEM file of its key.
-    pub key_file: String,
-    /// Sentinels, `host:port` each, that know the master.
-    pub sentinels: Vec<String>,
-    /// The name by which they know it.
-    pub sentinel_master: String,
-    /// User name at the sentinels, empty for the default user.
-    pub sentinel_username: String,
-    /// Password at the sentinels, empty for none.
-    pub sentinel_password: Secret,
-    /// Nodes of a cluster, `host:port` each; the others are learnt from them.
-    pub cluster: Vec<String>,
-    /// Connections in the shared pool.
-    pub pool_size: usize,
-    /// Bytes of events that may wait for the listener.
-    pub event_queue_bytes: usize,
-    /// How long opening a connection may take.
-    #[serde(with = "humantime_serde")]
-    pub connect_timeout: Duration,
-    /// How long a command or pipeline may take.
-    #[serde(with = "humantime_serde")]
-    pub command_timeout: Duration,
-    /// Longest wait between two attempts to reconnect.
-    #[serde(with = "humantime_serde")]
-    pub reconnect_within: Duration,
+section! {
+    /// The Redis server that holds the producers' keys and the datasets. It is named by host and port, by url, by its sentinels,
+    /// or as a cluster.
+    pub struct Redis in "redis" {
+        /// Host name or IP address of the Redis server.
+        host: String = text("localhost", HOST).variable("REDIS_HOST"),
+        /// TCP port of the Redis server.
+        port: u16 = integer(6_379, "a TCP port", 1..=65_535).variable("REDIS_PORT"),
+        /// User name for Redis' access lists; empty for the default user.
+        username: String = text("", ANY).variable("REDIS_USERNAME"),
+        /// Password; empty for none.
+        password: Secret = text("", ANY).variable("REDIS_PASSWORD").secret(),
+        /// Database number; the Monitor API reads 0.
+        db: u32 = integer(0, "a database number", 0..=i32::MAX as i64).variable("REDIS_DB"),
+        /// URL that replaces host, port, username, password and db; empty for none.
+        url: Secret = text("", REDIS_URL).variable("REDIS_URL").secret(),
+        /// Whether to use TLS; with host and port, with the sentinels and their master, and with a cluster.
+        tls: bool = flag(false).variable("REDIS_TLS"),
+        /// PEM file of the certificate authority to trust; empty for those of the system.
+        ca_file: String = pem_file(),
+        /// PEM file of our own certificate, for servers that ask for one; empty for none.
+        cert_file: String = pem_file(),
+        /// PEM file of the key of our own certificate.
+        key_file: String = pem_file(),
+        /// Sentinels that know the master. Host and port are ignored then; username, password and db are those of the master.
+        sentinels: Vec<String> = list(Kind::Servers).variable("REDIS_SENTINELS"),
+        /// Name of the master at the sentinels.
+        sentinel_master: String = text("mymaster", ID).variable("REDIS_SENTINEL_MASTER"),
+        /// User name at the sentinels; empty for the default user.
+        sentinel_username: String = text("", ANY),
+        /// Password at the sentinels; empty for none.
+        sentinel_password: Secret = text("", ANY).variable("REDIS_SENTINEL_PASSWORD").secret(),
+        /// Some nodes of a Redis Cluster, which name the others. Host and port are ignored then, and db must be 0.
+        cluster: Vec<String> = list(Kind::Servers).variable("REDIS_CLUSTER"),
+        /// Connections in the shared pool. The subscription has one more.
+        pool_size: usize = integer(8, "a number of connections", 1..=1_024),
+        /// How many bytes of events may wait for the listener. Events beyond that are dropped and counted, and a full pass
+        /// follows.
+        event_queue_bytes: usize = integer(16_777_216, "a number of bytes", 65_536..=1_073_741_824),
+        /// How long opening a connection may take.
+        connect_timeout: Duration = duration("2s", millis(10)..=MINUTE),
+        /// How long a command or pipeline may take. Four of these and one connect_timeout must be shorter than
+        /// supervision.stall_timeout, or a slow server would be taken for a stalled actor.
+        command_timeout: Duration = duration("5s", millis(10)..=MINUTE),
+        /// Longest wait between two attempts to reconnect. The first attempt comes at once, and the waits grow.
+        reconnect_max_interval: Duration = duration("1s", millis(10)..=MINUTE).formerly("reconnect_within"),
+    }
 }
 
 impl Redis {
-    /// Which servers to connect to, and how. Fails only for values that [`Config::load`](crate::config::Config::load) would have
-    /// refused.
+    /// Which servers to connect to, and how. Fails only for values that [`Config::load`](crate::config::Config::load)
+    /// refuses.
     ///
     /// # Errors
     /// A URL that the client can't read.
@@ -87,7 +87,7 @@ impl Redis {
     }
 
     fn all(&self, servers: &[String], login: &RedisConnectionInfo) -> RedisResult<Vec<ConnectionInfo>> {
-        let named = servers.iter().filter_map(|server| checks::server(server));
+        let named = servers.iter().filter_map(|named| server(named));
         named.map(|(host, port)| self.at(host, port, login.clone())).collect()
     }
 
@@ -138,7 +138,7 @@ impl Redis {
 
 /// A file of certificates that can't be read.
 #[derive(Debug, thiserror::Error)]
-#[error("{setting}: {path} can't be read: name a PEM file that this user may read")]
+#[error("{setting}: {path} can't be read; name a PEM file that this user may read")]
 pub struct UnreadableFile {
     setting: &'static str,
     path: String,

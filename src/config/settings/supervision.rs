@@ -1,59 +1,58 @@
-//! When actors are restarted, and how much waits for them: `[supervision]`, `[mailbox]`.
+//! `[supervision]` and `[mailbox]`: when actors are restarted, and how much waits for them.
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use super::super::setting::{DAY, HOUR, MS, SECOND, duration, integer, millis, section};
 
-/// `[supervision]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Supervision {
-    /// Restarts of one actor that are allowed `within`.
-    pub max_restarts: u32,
-    /// The period of `max_restarts`.
-    #[serde(with = "humantime_serde")]
-    pub within: Duration,
-    /// Wait before the first restart.
-    #[serde(with = "humantime_serde")]
-    pub backoff_first: Duration,
-    /// Longest wait before a restart.
-    #[serde(with = "humantime_serde")]
-    pub backoff_max: Duration,
-    /// An actor that was well for this long starts again at `backoff_first`.
-    #[serde(with = "humantime_serde")]
-    pub backoff_reset_after: Duration,
-    /// An actor with work and without progress is restarted after this.
-    #[serde(with = "humantime_serde")]
-    pub stall_after: Duration,
-    /// An actor that holds its thread ends the process after this.
-    #[serde(with = "humantime_serde")]
-    pub wedged_after: Duration,
-    /// Actors that may be restarting at a time.
-    pub simultaneous_restarts: usize,
-    /// How often a degraded actor is tried again.
-    #[serde(with = "humantime_serde")]
-    pub degraded_retry: Duration,
-    /// How long a mandatory actor may be down before the process ends.
-    #[serde(with = "humantime_serde")]
-    pub give_up_after: Duration,
-    /// How long one actor may take to stop.
-    #[serde(with = "humantime_serde")]
-    pub stop_within: Duration,
-    /// How long everything may take to stop.
-    #[serde(with = "humantime_serde")]
-    pub shutdown_within: Duration,
+section! {
+    /// Restarts of actors, and the end of the process.
+    pub struct Supervision in "supervision" {
+        /// Restart limit: an actor that is restarted more often within the restart window is degraded. Its siblings continue,
+        /// and it is retried slowly.
+        max_restarts: u32 = integer(5, "a number of restarts", 1..=1_000),
+        /// Period in which restarts are counted for the restart limit.
+        restart_window: Duration = duration("60s", SECOND..=DAY).formerly("within"),
+        /// Wait before the first restart; it doubles with each restart that follows.
+        backoff_first: Duration = duration("100ms", MS..=HOUR).at_most("supervision.backoff_max"),
+        /// Longest wait before a restart.
+        backoff_max: Duration = duration("30s", MS..=HOUR),
+        /// Time without a crash after which the backoff of an actor starts again at its first wait.
+        backoff_reset_delay: Duration = duration("60s", millis(100)..=DAY).formerly("backoff_reset_after"),
+        /// Time after which an actor that has work and reports no progress is restarted.
+        stall_timeout: Duration = duration("30s", millis(100)..=HOUR)
+            .less_than("supervision.wedge_timeout")
+            .formerly("stall_after"),
+        /// Time after which an actor that doesn't yield its thread ends the process with exit code 70, since it can't be
+        /// restarted.
+        wedge_timeout: Duration = duration("60s", millis(100)..=HOUR).formerly("wedged_after"),
+        /// How many actors may be restarting at a time; the others wait. Actors that fail together, as in an outage, are
+        /// restarted one after another.
+        simultaneous_restarts: usize = integer(8, "a number of actors", 1..=10_000),
+        /// Time between two attempts to restart a degraded actor.
+        degraded_retry_interval: Duration = duration("30s", millis(100)..=HOUR)
+            .less_than("supervision.give_up_timeout")
+            .formerly("degraded_retry"),
+        /// Time for which a mandatory actor may be degraded before the process ends with exit code 70.
+        give_up_timeout: Duration = duration("10m", SECOND..=DAY).formerly("give_up_after"),
+        /// How long one actor may take to stop.
+        stop_timeout: Duration = duration("2s", millis(10)..=millis(8_000))
+            .at_most("supervision.shutdown_timeout")
+            .formerly("stop_within"),
+        /// How long all actors together may take to stop after SIGTERM. Container runtimes kill after 10 s.
+        shutdown_timeout: Duration = duration("8s", millis(100)..=millis(8_900)).formerly("shutdown_within"),
+    }
 }
 
-/// `[mailbox]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Mailbox {
-    /// Messages that wait at most.
-    pub capacity: usize,
-    /// Bytes that wait at most.
-    pub bytes: usize,
-    /// Messages taken at once at most.
-    pub batch: usize,
-    /// Attempts at one message before it is a dead letter.
-    pub max_attempts: u32,
+section! {
+    /// The limits of each actor's mailbox.
+    pub struct Mailbox in "mailbox" {
+        /// How many messages may wait in one mailbox.
+        capacity: usize = integer(1_024, "a number of messages", 1..=1_000_000),
+        /// How many bytes of messages may wait in one mailbox.
+        bytes: usize = integer(4_194_304, "a number of bytes", 1_024..=1_073_741_824),
+        /// How many messages an actor takes at once.
+        batch: usize = integer(64, "a number of messages", 1..=65_536).at_most("mailbox.capacity"),
+        /// How often a message is tried before it becomes a dead letter.
+        max_attempts: u32 = integer(2, "a number of attempts", 1..=100),
+    }
 }

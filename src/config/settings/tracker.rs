@@ -2,92 +2,106 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-/// `[tracker]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Tracker {
-    /// The protocol-state contract, as configured.
-    pub protocol: String,
-    /// The data markets, as configured: at least one, none twice.
-    pub markets: Vec<String>,
-    /// This validator's id.
-    pub sequencer_id: String,
-    /// What datasets are computed from, in markets whose table does not say.
-    pub compat: Compat,
-    /// The protocol-state contract of the second namespace, in markets whose table names none; empty for none.
-    pub priority_protocol: String,
-    /// The data market of the second namespace, where the market's table names none; empty for none.
-    pub priority_market: String,
+use super::super::checks::{ID, NAME, NAME_OR_NONE};
+use super::super::setting::{
+    DAY, HOUR, Kind, MINUTE, MS, SECOND, Setting, WEEK, YEAR, choice, duration, flag, list, millis, section,
+    text,
+};
+
+const COMPAT: &[&str] = &["ledger", "go"];
+
+section! {
+    /// The markets whose datasets are computed.
+    pub struct Tracker in "tracker" {
+        /// Address of the protocol-state contract; the `P` of every key.
+        protocol: String = text("", NAME)
+            .variable("PROTOCOL_STATE_CONTRACT")
+            .required("the address of the protocol-state contract"),
+        /// Addresses of the data markets; the `M` of every key. As a variable: a comma list (recommended) or a JSON array.
+        markets: Vec<String> = list(Kind::Names)
+            .variable("DATA_MARKET_ADDRESSES")
+            .required("the data market addresses (comma list or JSON array)")
+            .reloads(),
+        /// Id of this validator; as in keys and batches.
+        sequencer_id: String = text("validator1", ID).variable("SEQUENCER_ID"),
+        /// What the datasets are computed from: `ledger` is the epoch ledger, `go` gives the numbers of the original in Go,
+        /// faults included.
+        compat: Compat = choice("ledger", COMPAT).reloads(),
+        /// Protocol of a second namespace, under which newer producers write priorities (`vpa:*`) and on-chain states; empty
+        /// for none. A half of the namespace that is left empty is the market's own.
+        priority_protocol: String = text("", NAME_OR_NONE).reloads(),
+        /// Market of the second namespace; empty for none. With several markets, set it in the table of each.
+        priority_market: String = text("", NAME_OR_NONE).reloads(),
+    }
 }
 
-/// `[intervals]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Intervals {
-    /// Between two summaries, and two participations.
-    #[serde(with = "humantime_serde")]
-    pub summary: Duration,
-    /// Between two writings of the statistics of the hours.
-    #[serde(with = "humantime_serde")]
-    pub hourly: Duration,
-    /// Between two writings of the statistics of the day.
-    #[serde(with = "humantime_serde")]
-    pub daily: Duration,
-    /// Between two rounds of the pruner.
-    #[serde(with = "humantime_serde")]
-    pub prune: Duration,
-    /// Between two computations of the current epoch that no event caused.
-    #[serde(with = "humantime_serde")]
-    pub current_epoch: Duration,
-    /// The least time between two computations of the current epoch that events ask for.
-    #[serde(with = "humantime_serde")]
-    pub wake_debounce: Duration,
+section! {
+    /// How often each dataset is computed.
+    pub struct Intervals in "intervals" {
+        /// Time between two computations of a market's summary and participation.
+        summary: Duration = duration("30s", millis(100)..=DAY),
+        /// Time between two computations of the statistics of the running hour and the one before.
+        hourly: Duration = duration("5m", SECOND..=DAY),
+        /// Time between two computations of the statistics of the last 24 hours.
+        daily: Duration = duration("1h", SECOND..=DAY),
+        /// Time between two runs of the pruner, which removes what is older than its retention. It does not run at start.
+        prune: Duration = duration("1h", millis(100)..=DAY),
+        /// Time between two computations of the current epoch that no event caused.
+        current_epoch: Duration = duration("30s", millis(100)..=DAY),
+        /// Shortest time between two computations of the current epoch that events cause. The first event wakes at once;
+        /// events in between wake once.
+        wake_debounce: Duration = duration("250ms", MS..=MINUTE).at_most("intervals.current_epoch"),
+    }
 }
 
-/// `[ledger]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Ledger {
-    /// After its window closed, an epoch without both batches is sealed this much later.
-    #[serde(with = "humantime_serde")]
-    pub seal_after: Duration,
-    /// The window over which the rates are measured.
-    #[serde(with = "humantime_serde")]
-    pub measurement_window: Duration,
+section! {
+    /// The epoch ledger, from which all totals are computed.
+    pub struct Ledger in "ledger" {
+        /// Time after its window closed at which an epoch without both batches is sealed.
+        seal_delay: Duration = duration("60m", SECOND..=DAY).formerly("seal_after"),
+        /// Window over which the rates are measured; the next one starts when it ends.
+        measurement_window: Duration = duration("24h", SECOND..=WEEK),
+    }
 }
 
-/// `[retention]`
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Retention {
-    /// Of the producers' timelines.
-    #[serde(with = "humantime_serde")]
-    pub timelines: Duration,
-    /// Of the timelines of priorities.
-    #[serde(with = "humantime_serde")]
-    pub priorities: Duration,
-    /// Of the ledger's sealed entries.
-    #[serde(with = "humantime_serde")]
-    pub ledger: Duration,
-    /// Of the state index.
-    #[serde(with = "humantime_serde")]
-    pub index: Duration,
+section! {
+    /// How long the pruner keeps old entries.
+    pub struct Retention in "retention" {
+        /// How long the producers' timelines of epochs, batches, submissions and validations are kept.
+        timelines: Duration = duration("24h", DAY..=YEAR),
+        /// How long the timelines of priorities are kept.
+        priorities: Duration = duration("7days", DAY..=YEAR),
+        /// How long the ledger keeps the entry of a sealed epoch; its numbers stay in the totals. It must be longer than
+        /// producers keep the state of an epoch (7 days).
+        ledger: Duration = duration("8days", WEEK..=YEAR),
+        /// How long the state index keeps an epoch or a submission after its first event, and a validator after its last.
+        index: Duration = duration("7days", HOUR..=YEAR),
+    }
 }
 
-/// `[index]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Index {
-    /// Whether it is kept at all.
-    pub enabled: bool,
-    /// Whether there is one for each market, under its name.
-    pub namespaced: bool,
+section! {
+    /// The state index: `state:epoch:E`, `epoch:E:submissions`, `active:epochs` and the like. The original documented it and
+    /// never wrote it.
+    pub struct Index in "index" {
+        /// Whether the state index is kept from events.
+        enabled: bool = flag(false),
+        /// Whether each market has an index of its own, with `P:M:` before its keys; must be true with several markets. Events
+        /// on the common channel name no market: with several markets only those of `P:M:state:change` are indexed.
+        namespaced: bool = flag(false),
+    }
 }
+
+/// What the table of one market may hold.
+pub(crate) static MARKET: &[Setting] = &[
+    choice("", COMPAT).at("compat", &["What the market's datasets are computed from"]).reloads(),
+    text("", NAME).at("priority.protocol", &["Protocol of the market's second namespace"]).reloads(),
+    text("", NAME).at("priority.market", &["Market of the market's second namespace"]).reloads(),
+];
 
 /// What the datasets of a market are computed from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Compat {
     /// The epoch ledger: totals of what producers wrote, through restarts.

@@ -44,10 +44,10 @@ fn any_setting_has_a_variable_of_its_own() {
             .unwrap();
     assert_eq!(loaded.config.redis.pool_size, 4);
     assert_eq!(loaded.config.intervals.summary, Duration::from_secs(5));
-    for setting in SETTINGS {
-        let name = format!("STATE_TRACKER__{}", setting.key.replace('.', "__").to_uppercase());
+    for setting in schema::settings() {
+        let name = setting.generic_variable();
         let result = Config::load(None, [(name.clone(), "\u{1}".to_owned())]);
-        let told = result.map_or_else(|e| e.to_string(), |loaded| loaded.describe());
+        let told = result.map_or_else(|e| e.to_string(), |loaded| described(&loaded));
         assert!(!told.contains("not a known setting"), "{name}: {told}");
     }
 }
@@ -62,36 +62,42 @@ fn an_empty_variable_counts_as_not_set() {
 }
 
 #[test]
-fn table_defaults_and_types_name_the_same_settings() {
+fn each_setting_is_in_the_table_once_with_a_default_that_is_allowed() {
+    let keys: Vec<&str> = schema::settings().map(|setting| setting.key).collect();
+    assert_eq!(keys.iter().collect::<BTreeSet<_>>().len(), keys.len());
     let loaded = from_env(&[]).unwrap();
-    let table: BTreeSet<String> = SETTINGS.iter().map(|s| s.key.to_owned()).collect();
-    let typed = serde_json::to_value(&loaded.config).unwrap();
-    let typed: BTreeSet<String> = typed
-        .as_object()
-        .unwrap()
-        .iter()
-        .flat_map(|(section, keys)| {
-            let keys = keys.as_object().unwrap().keys();
-            keys.map(move |key| format!("{section}.{key}"))
-        })
-        .collect();
-    assert_eq!(typed, table);
     let shown: Vec<&str> = loaded.shown.iter().map(|shown| shown.key.as_str()).collect();
-    assert_eq!(shown, SETTINGS.iter().map(|s| s.key).collect::<Vec<_>>());
+    assert_eq!(shown, keys);
+    let own: Vec<&str> = schema::settings().filter_map(|setting| setting.variable).collect();
+    assert_eq!(own.iter().collect::<BTreeSet<_>>().len(), own.len());
+    for setting in schema::settings() {
+        // Else a variable that names a file could be that of another setting.
+        assert!(schema::find(&format!("{}_file", setting.key)).is_none(), "{}", setting.key);
+        assert!(setting.sentences().ends_with('.'), "{}: {}", setting.key, setting.sentences());
+    }
+}
+
+#[test]
+fn the_file_of_defaults_is_allowed_and_changes_nothing() {
+    let (_dir, path) = file(&defaults_toml());
+    let loaded = load(Some(&path), &[]).unwrap();
+    assert_eq!(loaded.config, from_env(&[]).unwrap().config);
+    let from_file = |key: &&&str| loaded.origins[**key].starts_with("file ");
+    let keys: Vec<&str> = schema::settings().map(|setting| setting.key).collect();
+    let required = ["tracker.protocol", "tracker.markets"];
+    assert_eq!(keys.iter().filter(from_file).count(), keys.len() - required.len());
 }
 
 #[test]
 fn every_limit_fits_the_type_behind_it() {
-    for setting in SETTINGS {
+    for setting in schema::settings() {
         let ends = match &setting.kind {
-            schema::Kind::Integer { range, .. } => [range.start().to_string(), range.end().to_string()],
-            schema::Kind::Duration(range) => {
-                [range.start(), range.end()].map(|d| humantime::format_duration(*d).to_string())
-            }
+            Kind::Integer { range, .. } => [range.start().to_string(), range.end().to_string()],
+            Kind::Duration(range) => [range.start(), range.end()].map(|end| value::readable(*end)),
             _ => continue,
         };
         for end in ends {
-            let name = format!("STATE_TRACKER__{}", setting.key.replace('.', "__").to_uppercase());
+            let name = setting.generic_variable();
             if let Err(errors) = from_env(&[(&name, &end)]) {
                 // Only what another setting forbids.
                 assert_contains(&errors.to_string(), &["which is"]);
@@ -101,10 +107,25 @@ fn every_limit_fits_the_type_behind_it() {
 }
 
 #[test]
-fn the_defaults_file_names_every_variable() {
-    for variable in SETTINGS.iter().filter_map(|s| s.variable) {
-        assert_contains(DEFAULTS, &[variable]);
+fn the_file_of_defaults_names_every_variable() {
+    for variable in schema::settings().filter_map(|setting| setting.variable) {
+        assert_contains(&defaults_toml(), &[&format!("Env: {variable}")]);
     }
+}
+
+#[test]
+fn the_file_may_be_named_by_a_variable_unless_the_command_line_names_one() {
+    let (_dir, named) = file("redis.port = 1");
+    let (_other, flag) = file("redis.port = 2");
+    let variable = (CONFIG_VARIABLE, named.to_str().unwrap());
+    assert_eq!(from_env(&[variable]).unwrap().config.redis.port, 1);
+    assert_eq!(load(Some(&flag), &[variable]).unwrap().config.redis.port, 2);
+    assert_eq!(from_env(&[(CONFIG_VARIABLE, "")]).unwrap().config.redis.port, 6379);
+    let problem = only_problem(Config::load(None, [(CONFIG_VARIABLE, "/nowhere/x.toml")]));
+    assert_contains(
+        &problem,
+        &["/nowhere/x.toml, named by environment variable STATE_TRACKER_CONFIG, can't be read"],
+    );
 }
 
 #[test]

@@ -8,9 +8,19 @@ fn markets(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn markets_are_read_from_a_comma_list_and_from_a_json_array() {
-    for text in ["a,b", " a , b ", "a,b,", "[\"a\",\"b\"]", "[ \"a\" , \"b\" ]", "\"a,b\"", "'[\"a\",\"b\"]'"]
-    {
+fn markets_are_read_from_a_comma_list_from_lines_and_from_a_json_array() {
+    for text in [
+        "a,b",
+        " a , b ",
+        "a,b,",
+        "a\nb",
+        "a,\n  b\r\n",
+        "a\n\nb\n",
+        "[\"a\",\"b\"]",
+        "[ \"a\" , \"b\" ]",
+        "\"a,b\"",
+        "'[\"a\",\"b\"]'",
+    ] {
         assert_eq!(markets(text), ["a", "b"], "{text}");
     }
 }
@@ -44,11 +54,25 @@ fn names_that_would_break_a_key_are_refused() {
 }
 
 #[test]
-fn what_only_begins_like_an_address_is_used_with_a_note() {
-    let loaded = from_env(&[("DATA_MARKET_ADDRESSES", "0xMARKET1,0x12,plain")]).unwrap();
+fn what_is_no_address_is_used_with_a_note() {
+    let loaded =
+        from_env(&[("PROTOCOL_STATE_CONTRACT", "hello"), ("DATA_MARKET_ADDRESSES", "0xMARKET1,0x12,plain")])
+            .unwrap();
     assert_eq!(loaded.config.tracker.markets.len(), 3);
-    assert_eq!(loaded.notes.len(), 2, "{:?}", loaded.notes);
-    assert_contains(&loaded.notes[0], &["tracker.markets", "0xMARKET1"]);
+    assert_eq!(loaded.notes.len(), 4, "{:?}", loaded.notes);
+    assert_contains(&loaded.notes[0], &["tracker.protocol: \"hello\" is not an address"]);
+    assert_contains(&loaded.notes[1], &["tracker.markets", "0xMARKET1"]);
+}
+
+#[test]
+fn an_address_with_a_wrong_checksum_is_used_with_a_note() {
+    let mistyped = MARKET.replacen('E', "e", 1);
+    for right in [MARKET, &MARKET.to_lowercase(), &format!("0x{}", MARKET[2..].to_uppercase())] {
+        assert_eq!(from_env(&[("DATA_MARKET_ADDRESSES", right)]).unwrap().notes, [""; 0], "{right}");
+    }
+    let loaded = from_env(&[("DATA_MARKET_ADDRESSES", &mistyped)]).unwrap();
+    assert_eq!(loaded.config.tracker.markets, [mistyped.as_str()]);
+    assert_contains(&loaded.notes[0], &["tracker.markets", &mistyped, "wrong checksum", MARKET]);
 }
 
 #[test]

@@ -6,12 +6,15 @@ use super::*;
 fn a_bad_value_names_key_value_origin_and_what_is_allowed() {
     assert_eq!(
         only_problem(from_env(&[("REDIS_PORT", "abc")])),
-        "redis.port: \"abc\" (from environment variable REDIS_PORT) is not allowed: a TCP port, 1 to 65535"
+        "redis.port: \"abc\" (from environment variable REDIS_PORT) is not allowed: must be a TCP port, 1 to 65535"
     );
     let (_dir, path) = file("[redis]\nport = 70000\n");
     assert_eq!(
         only_problem(load(Some(&path), &[])),
-        format!("redis.port: 70000 (from file {}) is not allowed: a TCP port, 1 to 65535", path.display())
+        format!(
+            "redis.port: 70000 (from file {}) is not allowed: must be a TCP port, 1 to 65535",
+            path.display()
+        )
     );
 }
 
@@ -31,9 +34,9 @@ fn values_of_the_wrong_kind_or_size_are_refused() {
         ("intervals.summary = 30", "with its unit"),
         ("intervals.summary = '30'", "with its unit"),
         ("intervals.summary = '-1s'", "with its unit"),
-        ("intervals.summary = '0s'", "100ms to 1day"),
-        ("intervals.summary = '25h'", "100ms to 1day"),
-        ("supervision.shutdown_within = '9s'", "8s 900ms"),
+        ("intervals.summary = '0s'", "100ms to 24h"),
+        ("intervals.summary = '25h'", "100ms to 24h"),
+        ("supervision.shutdown_timeout = '9s'", "8900ms"),
         ("mailbox.capacity = 0", "a number of messages, 1 to"),
         ("mailbox.max_attempts = -3", "1 to 100"),
         ("http.host = 'localhost'", "an IP address"),
@@ -48,19 +51,6 @@ fn values_of_the_wrong_kind_or_size_are_refused() {
         let key = line.split([' ', '=']).next().unwrap().trim_end_matches(".a");
         assert_contains(&problem, &[key, "test.toml", expected]);
     }
-}
-
-#[test]
-fn a_service_link_of_kubernetes_is_recognised() {
-    let problem = only_problem(from_env(&[("REDIS_PORT", "tcp://10.0.0.1:6379")]));
-    assert_contains(&problem, &["redis.port", "Kubernetes", "enableServiceLinks"]);
-    let links = [
-        ("STATE_TRACKER_SERVICE_HOST", "10.0.0.2"),
-        ("STATE_TRACKER_PORT", "tcp://10.0.0.2:9094"),
-        ("STATE_TRACKER_PORT_9094_TCP", "tcp://10.0.0.2:9094"),
-    ];
-    assert!(from_env(&links).is_ok());
-    assert!(from_env(&[("STATE_TRACKER_PORT", "9100")]).is_err());
 }
 
 #[test]
@@ -111,8 +101,8 @@ fn settings_that_contradict_each_other_are_refused_with_both_values() {
     for text in [
         "mailbox.batch = 2000",
         "redis.command_timeout = '30s'",
-        "supervision.wedged_after = '30s'",
-        "supervision.shutdown_within = '1s'",
+        "supervision.wedge_timeout = '30s'",
+        "supervision.shutdown_timeout = '1s'",
         "http.metrics_port = 9095",
         "intervals.current_epoch = '200ms'",
     ] {
@@ -167,10 +157,14 @@ fn servers_are_found_in_one_way_and_each_way_has_its_rules() {
     let redis = from_env(&[cluster]).unwrap().config.redis;
     assert!(matches!(redis.servers().unwrap(), store_redis::Servers::Cluster(nodes) if nodes.len() == 2));
     let problem = only_problem(from_env(&[cluster, ("REDIS_DB", "2")]));
-    assert_contains(&problem, &["redis.db: 2", "REDIS_DB", "0 with redis.cluster"]);
+    assert_contains(&problem, &["redis.db: 2", "REDIS_DB", "must be 0 when redis.cluster is set"]);
     let problem = only_problem(from_env(&[cluster, sentinels]));
-    assert_contains(&problem, &["redis.cluster", "empty where redis.sentinels is set", "REDIS_SENTINELS"]);
-    let problem = only_problem(from_env(&[("STATE_TRACKER__REDIS__CERT_FILE", "/a.pem")]));
+    assert_contains(
+        &problem,
+        &["redis.cluster", "must be empty where redis.sentinels is set", "REDIS_SENTINELS"],
+    );
+    let (_dir, cert) = file("a certificate");
+    let problem = only_problem(from_env(&[("STATE_TRACKER__REDIS__CERT_FILE", cert.to_str().unwrap())]));
     assert_contains(&problem, &["redis.key_file", "redis.cert_file"]);
     for bad in ["a", "a:0", "a:99999", "::1:6379", "redis://a:1"] {
         let problem = only_problem(from_env(&[("REDIS_CLUSTER", bad)]));
@@ -179,8 +173,59 @@ fn servers_are_found_in_one_way_and_each_way_has_its_rules() {
 }
 
 #[test]
-fn a_file_of_certificates_that_can_not_be_read_is_named_with_its_setting() {
+fn a_file_of_certificates_that_can_not_be_read_is_refused() {
     let missing = "/nowhere/ca.pem";
-    let redis = from_env(&[("STATE_TRACKER__REDIS__CA_FILE", missing)]).unwrap().config.redis;
-    assert_contains(&redis.certificates().unwrap_err().to_string(), &["redis.ca_file", missing]);
+    for key in ["CA_FILE", "CERT_FILE", "KEY_FILE"] {
+        let variable = format!("STATE_TRACKER__REDIS__{key}");
+        let errors = from_env(&[(&variable, missing)]).unwrap_err();
+        let key = format!("redis.{}", key.to_lowercase());
+        assert_contains(
+            &errors.problems()[0],
+            &[&key, missing, &variable, "PEM file that this user may read: No such"],
+        );
+    }
+}
+
+#[test]
+fn a_value_that_lacks_its_unit_is_refused_with_what_was_probably_meant() {
+    let refusal = |variable, value| only_problem(from_env(&[(variable, value)]));
+    let problem = refusal("BLOCK_TIME", "0.5");
+    assert_contains(
+        &problem,
+        &["(BLOCK_TIME also takes whole seconds); did you mean \"500ms\"?", "10ms to 1h"],
+    );
+    assert_contains(&refusal("STATE_TRACKER__INTERVALS__SUMMARY", "30"), &["did you mean \"30s\"?"]);
+    assert!(!refusal("STATE_TRACKER__INTERVALS__SUMMARY", "1000000").contains("did you mean"));
+    assert_contains(&only_problem(from_file("intervals.summary = 90")), &["did you mean \"90s\"?"]);
+}
+
+#[test]
+fn quotes_are_asked_for_only_where_they_would_help() {
+    let refused = |variable| only_problem(from_env(&[(variable, "yes")]));
+    assert!(refused("REDIS_TLS").ends_with("must be true or false"), "{}", refused("REDIS_TLS"));
+    assert_contains(&only_problem(from_file("redis.tls = 'true'")), &["true or false, without quotes"]);
+}
+
+#[test]
+fn ids_that_name_keys_have_no_quotes() {
+    for variable in ["SEQUENCER_ID", "REDIS_SENTINEL_MASTER"] {
+        for id in ["\"main\"", "'main'", "a main", "main\t"] {
+            let problem = only_problem(from_env(&[(variable, id)]));
+            assert_contains(&problem, &[variable, "must be an id without spaces and quotes"]);
+        }
+    }
+}
+
+#[test]
+fn a_list_may_begin_with_an_ipv6_address() {
+    let sentinels = from_env(&[("REDIS_SENTINELS", "[::1]:26379,b:26379")]).unwrap().config.redis.sentinels;
+    assert_eq!(sentinels, ["[::1]:26379", "b:26379"]);
+}
+
+#[test]
+fn an_address_of_the_operator_that_others_reach_is_used_with_a_note() {
+    let at = |address| from_env(&[("STATE_TRACKER__HTTP__OPERATOR_ADDRESS", address)]).unwrap().notes;
+    assert_contains(&at("0.0.0.0:9095")[0], &["http.operator_address: 0.0.0.0:9095", "no password"]);
+    assert_eq!(at("127.0.0.2:9095"), [""; 0]);
+    assert_eq!(at("[::1]:9095"), [""; 0]);
 }

@@ -27,6 +27,15 @@ fn a_secret_is_read_from_its_file_without_the_newline_at_its_end() {
 }
 
 #[test]
+fn any_other_setting_is_read_from_a_file_too() {
+    let (_dir, path) = file("redis.example\n");
+    let loaded = from_env(&[("REDIS_HOST_FILE", path.to_str().unwrap())]).unwrap();
+    assert_eq!(loaded.config.redis.host, "redis.example");
+    let problem = only_problem(from_env(&[("REDIS_HOST_FILE", "/nowhere/host")]));
+    assert_contains(&problem, &["redis.host", "/nowhere/host", "REDIS_HOST_FILE"]);
+}
+
+#[test]
 fn a_secret_file_that_is_missing_or_empty_is_named() {
     let problem = only_problem(from_env(&[("REDIS_PASSWORD_FILE", "/nowhere/pw")]));
     assert_contains(&problem, &["redis.password", "/nowhere/pw", "REDIS_PASSWORD_FILE", "No such file"]);
@@ -52,16 +61,15 @@ fn secrets_are_never_shown() {
         panic!("one server")
     };
     for told in [
-        loaded.describe(),
+        described(&loaded),
         loaded.to_json().to_string(),
         format!("{loaded:?} {:#?} {info:?}", loaded.config),
-        serde_json::to_string(&loaded.config).unwrap(),
         loaded.config.redis.address(),
         loaded.config.redis.password.to_string(),
     ] {
         assert!(!told.contains("hunter2"), "{told}");
     }
-    assert_contains(&loaded.describe(), &["***"]);
+    assert_contains(&described(&loaded), &["***"]);
 }
 
 #[test]

@@ -72,7 +72,7 @@ fn a_table_of_another_market_is_refused_with_the_nearest_one() {
 fn a_market_can_not_have_two_tables() {
     let lower = MARKET.to_lowercase();
     let problem = only_problem(two(&format!("[markets.'{MARKET}']\n[markets.'{lower}']\n")));
-    assert_contains(&problem, &[MARKET, &lower, "one table for each market"]);
+    assert_contains(&problem, &[MARKET, &lower, "the only table of its market"]);
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn several_markets_can_not_have_one_second_market_between_them() {
 #[test]
 fn tables_are_shown_with_their_origin() {
     let loaded = two(&format!("[markets.'{SECOND}']\ncompat = 'go'\npriority.protocol = 'Q'\n")).unwrap();
-    let described = loaded.describe();
+    let described = described(&loaded);
     let line = described.lines().find(|line| line.contains(".compat") && line.contains("markets."));
     assert_contains(line.unwrap(), &[&format!("markets.{SECOND:?}.compat"), "\"go\"", "file ", "test.toml"]);
     let json = loaded.to_json();
@@ -125,7 +125,7 @@ fn a_prefix_is_taken_with_and_without_its_colon_and_noted() {
     for text in ["shadow", "shadow:"] {
         let loaded = from_env(&[("STATE_TRACKER__OUTPUT__PREFIX", text)]).unwrap();
         assert_eq!(loaded.config.output.prefix, "shadow");
-        assert_contains(&loaded.notes[0], &["output.prefix", "shadow", "nothing of the producers"]);
+        assert_contains(&loaded.notes[0], &["output.prefix", "shadow", "no key of the producers"]);
     }
     for text in ["{a}", "a b", "a*", ":a", ":"] {
         let problem = only_problem(from_env(&[("STATE_TRACKER__OUTPUT__PREFIX", text)]));

@@ -11,7 +11,22 @@ fn an_unknown_key_is_refused_with_the_nearest_known_one() {
     let problem = only_problem(from_file("[ledger]\npool_size = 6\n"));
     assert_contains(&problem, &["ledger.pool_size", "did you mean redis.pool_size?"]);
     let problem = only_problem(from_file("[ledger]\nabsolutely_else = 6\n"));
-    assert_contains(&problem, &["the keys of [ledger] are seal_after, measurement_window"]);
+    assert_contains(&problem, &["the keys of [ledger] are seal_delay, measurement_window"]);
+}
+
+#[test]
+fn a_key_that_was_renamed_is_refused_with_its_new_name() {
+    for (line, now) in [
+        ("redis.reconnect_within = '1s'", "redis.reconnect_max_interval"),
+        ("collector.silence = '1s'", "collector.close_grace"),
+        ("chain.inputs_live = '1h'", "collector.submissions_ttl"),
+        ("supervision.stop_within = '1s'", "supervision.stop_timeout"),
+    ] {
+        let key = line.split(' ').next().unwrap();
+        assert_contains(&only_problem(from_file(line)), &[key, &format!("did you mean {now}?")]);
+    }
+    let problem = only_problem(from_env(&[("STATE_TRACKER__COLLECTOR__CLEAN", "1s")]));
+    assert_contains(&problem, &["did you mean STATE_TRACKER__COLLECTOR__CLEANUP_INTERVAL?"]);
 }
 
 #[test]
@@ -28,15 +43,13 @@ fn an_unknown_variable_of_ours_is_refused_with_the_nearest_known_one() {
     assert_contains(&problem, &["redis.prot", "did you mean STATE_TRACKER__REDIS__PORT?"]);
     let problem = only_problem(from_env(&[("STATE_TRACKER_METRIC_PORT", "1")]));
     assert_contains(&problem, &["STATE_TRACKER_METRIC_PORT", "did you mean STATE_TRACKER_METRICS_PORT?"]);
-    let problem = only_problem(from_env(&[("STATE_TRACKER__LOG__LEVEL_FILE", "/x")]));
-    assert_contains(&problem, &["log.level_file"]);
+    let problem = only_problem(from_env(&[("STATE_TRACKER__LOG__LEVEL_FILES", "/x")]));
+    assert_contains(&problem, &["log.level_files"]);
 }
 
 #[test]
 fn the_retention_of_the_old_compose_file_is_accepted_with_a_note() {
-    let loaded =
-        from_env(&[("STATE_TRACKER_RETENTION_DAYS", "7"), ("STATE_TRACKER_CONFIG", "x"), ("PATH", "/bin")])
-            .unwrap();
+    let loaded = from_env(&[("STATE_TRACKER_RETENTION_DAYS", "7"), ("PATH", "/bin")]).unwrap();
     assert_eq!(loaded.notes.len(), 1);
     assert_contains(&loaded.notes[0], &["STATE_TRACKER_RETENTION_DAYS", "ignored"]);
 }

@@ -1,4 +1,4 @@
-//! Compares what finalizers are handed with what the collector wrote for the blocks that stand, epoch by epoch.
+//! Compares the batches for the finalizers with the collector's submissions at the blocks of the final chain, epoch by epoch.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,10 +9,10 @@ use super::{
         servers::{BATCH_SIZE, DAY},
         world::Standing,
     },
-    Findings,
+    findings::Findings,
 };
 
-/// What was compared, and what differs.
+/// The counts of a comparison, and the differences.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Comparison {
     pub(super) findings: Findings,
@@ -22,12 +22,12 @@ pub(super) struct Comparison {
     pub(super) epochs: usize,
     pub(super) batches: usize,
     pub(super) submissions: usize,
-    /// Malformed keys that the collector wrote at blocks that stand.
+    /// Malformed keys that the collector wrote at blocks of the final chain.
     pub(super) left_out: u64,
 }
 
 impl Comparison {
-    /// Of what must have come of the chain, and what others find.
+    /// Compares the expected results with the found ones.
     pub(super) fn of(standing: &Standing, handed: &Handed) -> Self {
         let mut all = Self {
             head: standing.head.0,
@@ -36,7 +36,7 @@ impl Comparison {
             ..Self::default()
         };
         if standing.epochs.is_empty() {
-            all.findings.add("no epoch was released on the chain: it ran too short".to_owned());
+            all.findings.add("no epoch was released on the chain: the demo ran too short".to_owned());
         }
         let at = handed.checkpoint.as_ref();
         all.check(at == Some(&standing.head), || {
@@ -72,7 +72,7 @@ impl Comparison {
         all
     }
 
-    /// One epoch whose window is over.
+    /// One epoch whose window is closed.
     fn epoch(&mut self, epoch: &Epoch, written: &Projects, jobs: &[&Job], count: Option<u64>) {
         let named = format!("epoch {} of market {}", epoch.1, epoch.0);
         let due = written.len().div_ceil(BATCH_SIZE);
@@ -90,7 +90,7 @@ impl Comparison {
         self.check(sizes.iter().all(|size| (1..=BATCH_SIZE).contains(size)), || {
             format!("{named}: its batches have {sizes:?} projects, {BATCH_SIZE} is the most")
         });
-        // As lists: what stands there twice must not look as if it stood there once.
+        // As lists, so that a duplicate is a difference.
         let mut found: Vec<(&str, &str)> = jobs
             .iter()
             .flat_map(|job| &job.projects)
@@ -105,7 +105,7 @@ impl Comparison {
             let lacks = written.iter().find(|member| !found.contains(member));
             let beyond = found.iter().find(|member| !written.contains(member));
             format!(
-                "{named}: its batches hold {} submissions, the collector wrote {} at blocks that stand; missing {}, too many {}",
+                "{named}: its batches hold {} submissions, the collector wrote {} for the final chain; missing {}, too many {}",
                 found.len(),
                 written.len(),
                 lacks.map_or("none", |(_, key)| key),
@@ -122,7 +122,7 @@ impl Comparison {
     }
 }
 
-/// What the counters of the slots must say.
+/// The expected counters of the slots.
 fn slots(standing: &Standing) -> BTreeMap<String, u64> {
     let mut slots = BTreeMap::new();
     for ((market, _), projects) in &standing.epochs {

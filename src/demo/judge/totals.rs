@@ -1,7 +1,7 @@
 //! Judges the datasets that were read back from Redis against what the producers wrote.
 //!
-//! The producers go on while the tracker works, so a total must lie between the truth of the moment that the
-//! dataset names and the truth one look later. When the producers have ended, it must be the truth.
+//! The producers write while the tracker works, so a total must lie between the truth at the time of the dataset and the truth
+//! one look later. After the end of the producers it must be equal to the truth.
 
 use std::{
     collections::BTreeSet,
@@ -11,11 +11,11 @@ use std::{
 use serde_json::Value;
 use testkit::{SharedTruth, Truth};
 
-use super::{super::seen::Datasets, Findings};
+use super::{super::seen::Datasets, findings::Findings};
 
-/// How old a dataset may be.
+/// The greatest age of a dataset, in seconds.
 const FRESH: u64 = 6;
-/// Looks before a missing dataset counts: the first passes take a moment.
+/// Looks before a missing dataset is a finding: the first passes take a moment.
 const WARM_UP: u64 = 5;
 
 /// The totals of a market: submissions, epochs, batches.
@@ -29,7 +29,7 @@ pub(super) struct Judge {
     looks: u64,
     /// For each market, the truth at each second.
     history: Vec<Vec<(u64, Totals)>>,
-    /// What was read at the last look, to be judged at this one.
+    /// The datasets of the last look, to be judged at this one.
     pending: Vec<Datasets>,
     pub(super) findings: Findings,
     pub(super) compared: u64,
@@ -42,7 +42,7 @@ impl Judge {
         Self { markets, truths, looks: 0, history, pending, findings, compared: 0 }
     }
 
-    /// Judges what was read at the last look, and keeps what is read now for the next one.
+    /// Judges the datasets of the last look, and keeps those of this one for the next.
     pub(super) fn look(&mut self, datasets: &[Datasets]) {
         self.looks += 1;
         let now = unix();
@@ -94,7 +94,7 @@ impl Judge {
         self.findings.add(format!("market {}: {finding} (look {})", self.markets[market], self.looks));
     }
 
-    /// Whether the datasets have reached the truth of producers that have ended.
+    /// Whether the datasets are equal to the truth, after the end of the producers.
     pub(super) fn is_settled(&self, datasets: &[Datasets]) -> bool {
         self.truths.iter().zip(datasets).all(|(truth, seen)| {
             let summary = seen.summary.as_ref().unwrap_or(&Value::Null);
@@ -102,7 +102,7 @@ impl Judge {
         })
     }
 
-    /// The last word, when the producers have ended.
+    /// Judges the final totals, after the end of the producers.
     pub(super) fn conclude(&mut self, datasets: &[Datasets]) {
         for market in 0..self.truths.len() {
             let truth = self.truths[market].read(totals);
@@ -117,7 +117,7 @@ impl Judge {
             }
         }
         if self.compared == 0 {
-            self.findings.add("no dataset could be compared: it ran too short".to_owned());
+            self.findings.add("no dataset could be compared: the demo ran too short".to_owned());
         }
     }
 }
@@ -159,7 +159,7 @@ mod tests {
         vec![Datasets { summary: Some(summary), stats, current_epoch: Some(current) }]
     }
 
-    /// What is found when the same datasets are read at each of a few looks.
+    /// The findings when a few looks read the same datasets.
     async fn found(datasets: &[Datasets]) -> String {
         let (_redis, mut judge) = judged().await;
         (0..WARM_UP + 2).for_each(|_| judge.look(datasets));
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn right_datasets_are_content() {
+    async fn right_datasets_give_no_finding() {
         assert_eq!(found(&datasets(3, unix(), "7")).await, "");
     }
 
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn in_the_end_the_totals_must_be_the_truth() {
+    async fn final_totals_must_be_equal_to_the_truth() {
         let (_redis, mut judge) = judged().await;
         let (right, few) = (datasets(3, unix(), "7"), datasets(2, unix(), "7"));
         assert!(judge.is_settled(&right) && !judge.is_settled(&few));

@@ -41,9 +41,10 @@ fn actor(path: &str, mailbox: Option<MailboxStats>) -> ActorHealth {
 /// Everything noted once, so that every metric is there.
 fn everything() -> Telemetry {
     let telemetry = telemetry();
-    telemetry.error("read_epochs", "timeout");
+    telemetry.error(store_tracker::operations::READ_EPOCHS, store_redis::ErrorKind::Timeout.row());
     telemetry.round_trips("summary", 4);
     telemetry.pool_waited(Duration::from_millis(2));
+    telemetry.observe_log(|| 12);
     let mailbox = MailboxStats {
         accepted: 10,
         handled: 5,
@@ -76,6 +77,7 @@ fn what_every_actor_notes_is_exposed_under_its_exact_name() {
         "state_tracker_pool_wait_seconds_sum 0.002",
         r#"state_tracker_pool_wait_seconds_bucket{le="0.001"} 0"#,
         r#"state_tracker_pool_wait_seconds_bucket{le="0.005"} 1"#,
+        "state_tracker_log_lines_dropped_total 12",
         concat!(r#"state_tracker_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""} 1"#),
     ] {
         assert_line(&text, line);

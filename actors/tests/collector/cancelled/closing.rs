@@ -8,8 +8,8 @@ use testkit::{Emission, world::WINDOW};
 
 const EPOCH: u64 = 77;
 
-/// A chain whose last block closes a window, and what stands in Redis before that block, with it, and when the window's
-/// batches are handed over.
+/// A chain whose last block closes a window, and the contents of Redis before that block, with it, and after the
+/// hand-over of the window's batches.
 pub(super) struct Stage {
     world: World,
     head: u64,
@@ -18,7 +18,7 @@ pub(super) struct Stage {
     handed_over: Contents,
 }
 
-/// A server where all blocks but the last one are accepted, with what was submitted.
+/// A server where all blocks but the last one are accepted, with the submissions.
 async fn on_the_eve(world: &World) -> (Surroundings, Contents) {
     let around = Surroundings::new(world.anvil.addr(), 1).await;
     let (head, market) = (world.height().await, &world.contracts.markets[0]);
@@ -68,7 +68,7 @@ impl Stage {
         let (views, block) = (Budgets { views: SHORT, ..all }, Budgets { block: SHORT, ..all });
         let (market, batch) = (Budgets { market: SHORT, ..all }, Budgets { batch: SHORT, ..all });
         let (before, accepted) = ((self.head - 1, &self.before), (self.head, &self.accepted));
-        // Where no preparer has its turn, nobody else names a block's hash.
+        // While no preparer has a worker, only the fetcher names a block's hash.
         let (block_hash, count) = ("BlockHashByNumberKey", "BatchCountKey");
         let phases = [
             of_fetcher(Hold::Node("[\"latest\",false]"), events, Over::Nodes, before),
@@ -104,7 +104,7 @@ impl Stage {
         // Both markets wait, again and again.
         let timeouts = "state_tracker_worker_timeouts_total";
         wait_until("turns do not come", SOON, async || value(timeouts) >= 4.0).await;
-        assert!(value(r#"state_tracker_errors_total{kind="timeout",operation="prepare batches"}"#) >= 4.0);
+        assert!(value(r#"state_tracker_errors_total{kind="timeout",operation="prepare_batches"}"#) >= 4.0);
         assert!(value("state_tracker_worker_wait_seconds_sum") >= 4.0 * worker.as_secs_f64());
         assert_same(&around.left(world).await, &self.accepted);
         tracker.chain.workers.add_permits(1);

@@ -1,15 +1,15 @@
-//! Old blocks, of which the next part is read while one is written.
+//! Old blocks, of which the next segment is read while one is written.
 
 use super::{
     Budgets, Contents, Hold, Interruption, Over, Phase, SHORT, Setup, Surroundings, World, join_all,
 };
 
-/// The first block that is followed: the contracts are there.
+/// The first followed block, with the contracts deployed.
 const START: u64 = 4;
-/// How many blocks a part has.
+/// The number of blocks of a segment.
 const PART: u64 = 13;
 
-/// A long chain, and what stands in Redis where following it begins, after its first part, after its second, and at its end.
+/// A long chain, and the contents of Redis at the start, after the first segment, after the second, and at the end.
 pub(super) struct Stage {
     world: World,
     begun: Contents,
@@ -42,7 +42,7 @@ impl Stage {
         let block_hash = "BlockHashByNumberKey";
         let phases = [
             phase(Hold::Node("\"fromBlock\":\"0x4\""), events, Over::Nodes, 0, &self.begun),
-            // The third part, while the second one is written.
+            // The third segment, while the second one is written.
             phase(Hold::Node("\"fromBlock\":\"0x1e\""), events, Over::Nodes, 2 * PART, &self.second),
             phase(Hold::Request(block_hash), block, Over::Step, 0, &self.begun),
             phase(Hold::Answer(block_hash), block, Over::Step, PART, &self.first),

@@ -1,4 +1,4 @@
-//! Blocks that are taken back because the chain goes another way.
+//! Blocks that are undone by a reorganisation.
 
 use super::{
     Budgets, Contents, Hold, Interruption, Over, Phase, SHORT, Setup, Surroundings, World, assert_same,
@@ -9,11 +9,11 @@ use testkit::Anvil;
 /// How many blocks are dropped.
 const DEPTH: u64 = 3;
 
-/// A chain that goes another way than before, and what stands in Redis before, when the dropped blocks are taken back, and
-/// when those in their place are accepted.
+/// A reorganised chain, and the contents of Redis before, when the dropped blocks are undone, and when the new ones are
+/// accepted.
 pub(super) struct Stage {
     world: World,
-    /// The node that knows nothing of it.
+    /// The node without the reorganisation.
     original: Anvil,
     head: u64,
     before: Contents,
@@ -24,7 +24,7 @@ pub(super) struct Stage {
 impl Stage {
     pub(super) async fn new(seed: u64) -> Self {
         let mut world = World::new(seed).await;
-        // All that is accepted can be taken back.
+        // All accepted blocks can be undone.
         world.grow(14).await;
         let original = world.anvil.copy().await.expect("a copy");
         world.reorganise(DEPTH).await;

@@ -1,4 +1,4 @@
-//! Submission windows: when an epoch's begins, how long it is open, what becomes of it.
+//! Submission windows: when the window of an epoch opens and closes, and the states that it passes through.
 //!
 //! A window is open from the block that released its epoch until the first accepted block whose time is at its limit or
 //! after it. Times are those of the chain, so no clock of ours can close one early.
@@ -21,18 +21,19 @@ pub struct Window {
     pub limit_block: u64,
     /// The market's day at the release, once one is known.
     pub day: Option<u64>,
-    /// Where it stands.
+    /// Its state.
     pub state: WindowState,
 }
 
-/// Where a window stands. Once its batches are handed over, there is none any more: the epoch is among the finished ones.
+/// The state of a window. A window is removed when its batches are handed over; its epoch is among the finished ones
+/// then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WindowState {
-    /// As many as may be are open: it opens when one of them closes.
+    /// The limit of open windows is reached; it opens when another one closes.
     Waiting,
-    /// Submissions count.
+    /// It accepts submissions.
     Open,
-    /// Its batches are to be prepared, from the block hashes up to this block.
+    /// Its batches are due, from the submissions at the blocks up to this one.
     Closed {
         /// The last block whose submissions count.
         block: u64,
@@ -40,13 +41,13 @@ pub enum WindowState {
 }
 
 impl Window {
-    /// Whether it is among the epochs that other programs see as marked: not while it waits.
+    /// Whether other programs see a marker of its epoch: once it has opened, not while it waits.
     #[must_use]
     pub fn is_marked(&self) -> bool {
         self.state != WindowState::Waiting
     }
 
-    /// The last block whose submissions count: the one at closing, or the one that is expected to be.
+    /// The last block whose submissions count: known once it is closed, an estimate before.
     #[must_use]
     pub fn last_block(&self) -> u64 {
         match self.state {
@@ -55,14 +56,15 @@ impl Window {
         }
     }
 
-    /// Whether what was submitted has expired at this moment of the chain: then its batches would lack some, and are not made.
+    /// Whether its submissions, which live `inputs_live` seconds, have expired at `now`, the chain's time in Unix
+    /// seconds. Its batches would lack submissions then, and are not made.
     #[must_use]
     pub fn has_expired(&self, now: u64, inputs_live: u64) -> bool {
         now > self.limit.saturating_add(inputs_live)
     }
 }
 
-/// A set of epochs, small as long as they follow each other: kept as stretches.
+/// A set of epochs, stored as ranges: it stays small while epochs follow each other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EpochSet(Vec<(u64, u64)>);
 
@@ -74,12 +76,14 @@ impl EpochSet {
         after.checked_sub(1).is_some_and(|at| epoch <= self.0[at].1)
     }
 
-    /// Adds an epoch; whether it is new.
+    /// Adds an epoch; returns whether it is new.
     pub fn insert(&mut self, epoch: u64) -> bool {
         if self.contains(epoch) {
             return false;
         }
         let at = self.0.partition_point(|(first, _)| *first <= epoch);
+        // Ranges that touch are joined, since finished epochs are kept for good: a market must need one range for
+        // years of them. `checked_add`, since an id may be `u64::MAX`.
         let follows = at > 0 && self.0[at - 1].1.checked_add(1) == Some(epoch);
         let precedes = at < self.0.len() && epoch.checked_add(1) == Some(self.0[at].0);
         match (follows, precedes) {
@@ -94,7 +98,7 @@ impl EpochSet {
         true
     }
 
-    /// How many stretches it takes.
+    /// The number of ranges.
     #[must_use]
     pub fn stretches(&self) -> usize {
         self.0.len()
@@ -115,9 +119,9 @@ impl fmt::Display for EpochSet {
     }
 }
 
-/// A text that is no set of epochs.
+/// A text that is not a set of epochs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no set of epochs: stretches such as `1-5,8` are expected, in ascending order")]
+#[error("`{0}` is not a set of epochs: expected ascending ranges such as `1-5,8`")]
 pub struct BadEpochSet(String);
 
 impl FromStr for EpochSet {
@@ -126,9 +130,10 @@ impl FromStr for EpochSet {
     fn from_str(text: &str) -> Result<Self, BadEpochSet> {
         let bad = || BadEpochSet(text.chars().take(100).collect());
         let mut all: Vec<(u64, u64)> = Vec::new();
-        for stretch in text.split(',').filter(|stretch| !stretch.is_empty()) {
-            let (first, last) = stretch.split_once('-').unwrap_or((stretch, stretch));
+        for range in text.split(',').filter(|range| !range.is_empty()) {
+            let (first, last) = range.split_once('-').unwrap_or((range, range));
             let (Ok(first), Ok(last)) = (first.parse(), last.parse()) else { return Err(bad()) };
+            // `contains` is a binary search, so the order is part of the format.
             if first > last || all.last().is_some_and(|(_, before)| *before >= first) {
                 return Err(bad());
             }
@@ -158,7 +163,7 @@ mod tests {
             for epoch in (0..31).chain([u64::MAX - 2, u64::MAX - 1, u64::MAX]) {
                 prop_assert_eq!(set.contains(epoch), reference.contains(&epoch), "{}", epoch);
             }
-            // As few stretches as can be.
+            // As few ranges as possible.
             let starts = reference.iter().filter(|epoch| **epoch == 0 || !reference.contains(&(**epoch - 1)));
             prop_assert_eq!(set.stretches(), starts.count());
             prop_assert_eq!(set.to_string().parse::<EpochSet>(), Ok(set));
@@ -174,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_is_marked_while_it_is_open_or_waits_for_its_batches_and_names_its_last_block() {
+    fn a_window_is_marked_once_it_has_opened_and_names_its_last_block() {
         let window = Window {
             release_block: 10,
             released: 100,

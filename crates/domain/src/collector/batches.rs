@@ -1,13 +1,14 @@
 //! The batches of an epoch: which submissions belong together, and in which order.
 //!
-//! The same submissions always give the same batches, whoever prepares them and how often.
+//! The same submissions always give the same batches, in whatever order they are read and however often they are
+//! arranged.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     num::NonZeroUsize,
 };
 
-/// What was submitted, read from its key `MARKET.EPOCH.PROJECT.SLOT`.
+/// A submission, read from its key `MARKET.EPOCH.PROJECT.SLOT`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Submission<'a> {
     /// The project.
@@ -16,25 +17,25 @@ pub struct Submission<'a> {
     pub slot: u64,
 }
 
-/// Why a text is no submission of an epoch.
+/// Why a key is not a submission of an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum BadSubmission {
     /// Not four parts with dots between, or an empty one.
-    #[error("it has not the four parts MARKET.EPOCH.PROJECT.SLOT")]
+    #[error("it does not have the four parts MARKET.EPOCH.PROJECT.SLOT")]
     Parts,
-    /// The last part is no number.
-    #[error("its slot is no number")]
+    /// The last part is not a number.
+    #[error("its slot is not a number")]
     Slot,
-    /// It is of another market or epoch.
-    #[error("it is of another market or epoch")]
+    /// It belongs to another market or epoch.
+    #[error("it belongs to another market or epoch")]
     Elsewhere,
 }
 
 impl<'a> Submission<'a> {
-    /// Reads a key of an epoch of a market, which is spelled in lower case there.
+    /// Reads the key of a submission of this market and epoch.
     ///
     /// # Errors
-    /// [`BadSubmission`]: it is set aside, the others go on.
+    /// [`BadSubmission`] for any other key.
     pub fn parse(key: &'a str, market: &str, epoch: u64) -> Result<Self, BadSubmission> {
         let mut parts = key.split('.');
         let mut next = || parts.next().filter(|part| !part.is_empty());
@@ -42,11 +43,14 @@ impl<'a> Submission<'a> {
         else {
             return Err(BadSubmission::Parts);
         };
+        // A fifth part: with dots in projects, the slot would be ambiguous.
         if parts.next().is_some() {
             return Err(BadSubmission::Parts);
         }
+        // `parse` accepts `+1` too: slot 1 must have one spelling.
         let is_number = slot.bytes().all(|byte| byte.is_ascii_digit());
         let slot = slot.parse().ok().filter(|_| is_number).ok_or(BadSubmission::Slot)?;
+        // Keys spell the market in lower case; a checksum form is the same address.
         if !of_market.eq_ignore_ascii_case(market) || of_epoch.parse() != Ok(epoch) {
             return Err(BadSubmission::Elsewhere);
         }
@@ -64,16 +68,18 @@ pub struct Arrangement {
     pub batches: Vec<Batch>,
     /// How many submissions each slot has in them.
     pub slots: BTreeMap<u64, u64>,
-    /// What was set aside, with the reason, in ascending order.
+    /// The keys that are in no batch, with the reason, in ascending order.
     pub bad: Vec<(String, BadSubmission)>,
 }
 
 impl Arrangement {
-    /// Arranges the submissions of an epoch in batches of at most so many projects.
+    /// Arranges the submissions of an epoch in batches of at most `size` projects.
     #[must_use]
     pub fn of(keys: impl IntoIterator<Item = String>, market: &str, epoch: u64, size: NonZeroUsize) -> Self {
         let mut all = Self::default();
         let mut projects = Batch::new();
+        // Redis returns the members of a set in no fixed order, and the original's batches differed from run to run.
+        // Sorted keys give the same batches when an epoch is prepared again.
         for key in keys.into_iter().collect::<BTreeSet<_>>() {
             match Submission::parse(&key, market, epoch) {
                 Ok(Submission { project, slot }) => {
@@ -152,7 +158,7 @@ mod tests {
             prop_assert_eq!(batched.len(), distinct.len());
             prop_assert_eq!(batched.into_iter().cloned().collect::<BTreeSet<_>>(), distinct.clone());
             prop_assert_eq!(arranged.slots.values().sum::<u64>(), distinct.len() as u64);
-            // All are full but the last, and a project is in one alone.
+            // All batches but the last are full, and each project is in one batch.
             let sizes: Vec<usize> = arranged.batches.iter().map(BTreeMap::len).collect();
             if let Some((last, full)) = sizes.split_last() {
                 prop_assert!(full.iter().all(|size| *size == most) && *last >= 1 && *last <= most);

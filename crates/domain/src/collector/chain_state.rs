@@ -1,9 +1,10 @@
-//! Following a chain: what accepted blocks come to, and what is taken back when some of them are dropped.
+//! The chain state, and how accepted blocks, dropped blocks and the clock change it.
 //!
-//! A [`Following`] is all that is known of the chain. Accepting blocks, undoing them, closing windows by the clock and
-//! finishing an epoch are functions of it and of what came; who keeps it compares and sets, so that each of these
-//! happens once. Times are Unix seconds of the chain.
+//! A [`Following`] is the chain state: everything known of a chain. Accepting blocks, undoing them, closing windows by
+//! the clock and finishing an epoch change it in memory. The store writes the result by compare-and-set, so each of
+//! these happens once. Times are Unix seconds of the chain.
 
+mod notes;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -13,29 +14,30 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::chain::{BlockRef, ChainEvent, ContractAddress, EpochSet, Hash, MarketEvent, Window, WindowState};
+pub use notes::{Handed, Note};
 pub use rules::{Old, Rules, Stretch};
 
-/// What following a chain has come to.
+/// The chain state: everything known of a chain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Following {
     /// The last accepted block; `None` before the first one.
     pub checkpoint: Option<BlockRef>,
-    /// What was before the last accepted blocks, in ascending order, so that they can be undone.
+    /// The undo log: what each of the last accepted blocks changed, in ascending order.
     pub deeds: Vec<Deeds>,
-    /// Hand-overs of dropped blocks that nobody can take back: they are not done again.
+    /// Orphaned deliveries: batches of dropped blocks that the attestor has. They are not delivered again.
     pub kept: Vec<Handed>,
     /// The markets that are followed.
     pub markets: BTreeMap<ContractAddress, Market>,
-    /// Those of them that were followed up to the checkpoint; the others are to be taken up there.
+    /// The markets that are followed up to the checkpoint; the others are taken over there.
     pub followed: BTreeSet<ContractAddress>,
 }
 
 /// What is known of one market.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Market {
-    /// Windows that wait, are open, or whose batches are to be prepared, by their epochs.
+    /// Waiting, open and closed windows, by their epochs.
     pub windows: BTreeMap<u64, Window>,
-    /// Epochs that are over, for good.
+    /// Finished epochs: handed over, given up or expired. No epoch ever leaves the set.
     pub done: EpochSet,
     /// The highest epoch that was released.
     pub current: Option<u64>,
@@ -43,18 +45,18 @@ pub struct Market {
     pub day: Option<u64>,
 }
 
-/// An accepted block, and what was before it where it changed something.
+/// An entry of the undo log: an accepted block, and the state before it of what it changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deeds {
     /// The block.
     pub block: BlockRef,
-    /// The markets that it touched.
+    /// The markets that it changed, as they were.
     pub before: Vec<Before>,
-    /// What it handed to others.
+    /// The batches that it delivered to the attestor.
     pub handed: Vec<Handed>,
 }
 
-/// What a market was before a block.
+/// The state of a market before a block.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Before {
     /// The market.
@@ -63,129 +65,48 @@ pub struct Before {
     pub current: Option<u64>,
     /// The day that began last.
     pub day: Option<u64>,
-    /// The windows that the block changed, as they were.
+    /// The windows that the block changed, as they were; `None` for one that it opened.
     pub windows: Vec<(u64, Option<Window>)>,
 }
 
-/// A submitted batch that is handed to the attestor.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Handed {
-    /// The market.
-    pub market: ContractAddress,
-    /// The epoch.
-    pub epoch: u64,
-    /// The content id of the batch.
-    pub batch_cid: String,
-}
-
-/// What is known of a market before the first block that is accepted for it.
+/// What a take-over knows of a market before the first block is accepted for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Beginning {
-    /// The day that it is.
+    /// The current day.
     pub day: Option<u64>,
-    /// The epochs whose windows another program had opened: each with the number of the block that released it, and that
-    /// block's time in Unix seconds.
+    /// The epochs whose windows a predecessor opened: each with the number of its release block, and that block's time
+    /// in Unix seconds.
     pub epochs: BTreeMap<u64, (u64, u64)>,
-    /// The epochs among those that were marked whose batches it had handed over.
+    /// The marked epochs whose batches the predecessor handed over.
     pub handed: BTreeSet<u64>,
 }
 
-/// Something that happened, for those who are told of it. Nothing is decided by it any more.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Note {
-    /// An epoch was released; its window is open, or waits until another one closes.
-    Released {
-        /// The market.
-        market: ContractAddress,
-        /// The epoch.
-        epoch: u64,
-        /// Its window.
-        window: Window,
-    },
-    /// A window that another program had opened is followed from here on.
-    TakenUp {
-        /// The market.
-        market: ContractAddress,
-        /// The epoch.
-        epoch: u64,
-        /// Its window.
-        window: Window,
-    },
-    /// An epoch was released once more: nothing changed.
-    ReleasedAgain {
-        /// The market.
-        market: ContractAddress,
-        /// The epoch.
-        epoch: u64,
-    },
-    /// An epoch was met so late that its submissions are gone: it gets no batches.
-    Expired {
-        /// The market.
-        market: ContractAddress,
-        /// The epoch.
-        epoch: u64,
-    },
-    /// A window closed: its batches are to be prepared.
-    Closed {
-        /// The market.
-        market: ContractAddress,
-        /// The epoch.
-        epoch: u64,
-        /// The last block that counts.
-        block: u64,
-        /// No block came; the clock closed it.
-        by_clock: bool,
-    },
-    /// A batch was submitted: it goes to the attestor.
-    Submitted(Handed),
-    /// Another event, which has no effect here.
-    Other {
-        /// In which block.
-        block: u64,
-        /// The event.
-        event: MarketEvent,
-    },
-    /// A dropped block had released this epoch or closed its window; its batches are handed over already, and stay.
-    StaysHandedOver {
-        /// The market.
-        market: ContractAddress,
-        /// The epoch.
-        epoch: u64,
-    },
-    /// A dropped block had this batch; it was handed to the attestor already, and stays.
-    StaysSubmitted(Handed),
-}
-
-/// Why blocks are not accepted. Nothing has changed then.
+/// Why blocks are not accepted. The state is unchanged then.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// The chain goes another way than the last accepted block.
-    #[error(
-        "block {number} stands on {parent}, the block before it was accepted with hash {accepted}: a reorganisation"
-    )]
+    /// The first block is not a child of the last accepted one.
+    #[error("block {number}: its parent is {parent}, and the accepted block before it is {accepted}")]
     Reorganised {
-        /// The number of the block that came.
+        /// The number of the block.
         number: u64,
-        /// What it stands on.
+        /// The hash of its parent.
         parent: Hash,
         /// The hash of the last accepted block.
         accepted: Hash,
     },
-    /// A block is missing in between, or there is none.
-    #[error("block {expected} should come next, and {found:?} came: fetch it first")]
+    /// A block is missing in between, or no block was given.
+    #[error("block {expected} is missing: {}", found.map_or("no block came".to_owned(), |found| format!("block {found} came")))]
     Gap {
         /// The number that is expected.
         expected: u64,
-        /// The number that came.
+        /// The number that was found.
         found: Option<u64>,
     },
 }
 
 /// A reorganisation reaches back further than anything that can be undone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "block {to} can't be returned to from block {from}: at most {depth} blocks are undone (chain.max_reorg_depth). Nothing was changed. If the nodes are on the right chain, delete the keys tracker:chain:* in Redis: the chain is then taken up anew"
-)]
+#[error("cannot roll back from block {from} to block {to}: at most {depth} blocks can be undone")]
 pub struct TooDeep {
     /// The last accepted block.
     pub from: u64,
@@ -196,36 +117,40 @@ pub struct TooDeep {
 }
 
 impl Following {
-    /// Accepts the blocks that come next, with their events.
+    /// Accepts the next blocks with their events.
     ///
     /// # Errors
-    /// [`Refused`] when they do not stand on the last accepted block.
+    /// [`Refused`] when they do not follow the last accepted block.
     pub fn accept(&mut self, stretch: &Stretch, rules: &Rules) -> Result<Vec<Note>, Refused> {
         self.check(stretch)?;
         let mut notes = Vec::new();
         let mut events = stretch.events.as_slice();
         for block in &stretch.blocks {
+            // An events-only segment has one block, its last: it takes the events of all of them.
             let its = events.partition_point(|(number, _)| *number <= block.number);
             let (now, later) = events.split_at(its);
             events = later;
-            let mut turn = Turn { following: self, rules, head: stretch.head_time, notes: &mut notes };
-            turn.accept(*block, now);
+            let mut step = BlockStep { following: self, rules, head: stretch.head_time, notes: &mut notes };
+            step.accept(*block, now);
         }
+        // One entry more than the depth: undoing that many blocks ends at the block before them, whose entry must be
+        // there too.
         let most = usize::try_from(rules.max_reorg_depth).unwrap_or(usize::MAX).saturating_add(1);
         let old = self.deeds.len().saturating_sub(most);
         self.deeds.drain(..old);
+        // A market that is removed and added again must be taken over: its events in between were not applied.
         let markets = &self.markets;
         self.followed.retain(|market| markets.contains_key(market));
         Ok(notes)
     }
 
-    /// The markets that are to be taken up before the next block is accepted.
+    /// The markets that must be taken over before the next block is accepted.
     pub fn newcomers(&self) -> impl Iterator<Item = ContractAddress> {
         self.markets.keys().filter(|market| !self.followed.contains(market)).copied()
     }
 
-    /// Takes up a market at the checkpoint, or before the first block: where another program has left it, or after a time in
-    /// which it was not followed. `head` is the time of the newest block that is known.
+    /// Takes a market over at the checkpoint, or before the first block: from a predecessor, or after a time in which
+    /// it was not followed. `head` is the time of the newest known block, in Unix seconds.
     pub fn take_up(
         &mut self,
         market: ContractAddress,
@@ -235,8 +160,9 @@ impl Following {
     ) -> Vec<Note> {
         self.followed.insert(market);
         let known = self.markets.entry(market).or_default();
-        // What was known of it may be of another day: a wrong one is worse than none.
+        // The day known so far may be over, and slots counted under a wrong day are worse than slots not counted.
         known.day = beginning.day;
+        // The predecessor handed these over: a window left here would be prepared again.
         beginning.handed.iter().for_each(|&epoch| {
             known.windows.remove(&epoch);
             known.done.insert(epoch);
@@ -246,7 +172,7 @@ impl Following {
             if known.windows.contains_key(&epoch) || known.done.contains(epoch) {
                 continue;
             }
-            let window = rules.window(market, block, released, known);
+            let window = rules.window(market, block, released, known.open_windows(), known.day);
             if window.has_expired(head, rules.inputs_live) {
                 known.done.insert(epoch);
                 notes.push(Note::Expired { market, epoch });
@@ -267,12 +193,12 @@ impl Following {
         };
         let expected = before.number + 1;
         let Some(&last) = stretch.blocks.last() else { return Err(Refused::Gap { expected, found: None }) };
+        // Of an events-only segment only the first parent can be compared: the hashes in between are not known.
         if let Some(Old { first, parent }) = stretch.old {
             if first != expected || last.number < first || stretch.blocks.len() != 1 {
                 return Err(Refused::Gap { expected, found: Some(first) });
             }
-            let stands = parent == before.hash;
-            return if stands {
+            return if parent == before.hash {
                 Ok(())
             } else {
                 Err(Refused::Reorganised { number: first, parent, accepted: before.hash })
@@ -292,10 +218,11 @@ impl Following {
         Ok(())
     }
 
-    /// Takes back all accepted blocks after this one, which must be among them. What was handed over stays.
+    /// Undoes all accepted blocks after the block of this number, which stays. What was handed over stays too.
     ///
     /// # Errors
-    /// [`TooDeep`] when it is further back than may be undone; nothing has changed then.
+    /// [`TooDeep`] when more than `rules.max_reorg_depth` blocks would be undone, or the block is not in the undo log;
+    /// nothing has changed then.
     pub fn undo_to(&mut self, number: u64, rules: &Rules) -> Result<Vec<Note>, TooDeep> {
         let depth = rules.max_reorg_depth;
         let Some(checkpoint) = self.checkpoint else { return Ok(Vec::new()) };
@@ -305,12 +232,15 @@ impl Following {
             return Err(too_deep);
         }
         let (mut notes, mut stays) = (Vec::new(), BTreeSet::new());
+        // The newest first: each entry restores the state before its own block.
         for Deeds { before, handed, .. } in self.deeds.drain(at + 1..).rev() {
             for Before { market, current, day, windows } in before {
-                // It may be one that is not followed any more: nothing is known of it, and nothing kept.
+                // The market may have been removed since: nothing of it is kept.
                 let Some(known) = self.markets.get_mut(&market) else { continue };
                 (known.current, known.day) = (current, day);
                 for (epoch, window) in windows {
+                    // Handed over meanwhile: the finalizers have the batches, so the epoch stays finished. It is
+                    // reported once, if the block released it (no window before) or closed its window (open before).
                     if known.done.contains(epoch) {
                         let made_of_it = window.is_none_or(|window| window.state == WindowState::Open);
                         if made_of_it && stays.insert((market, epoch)) {
@@ -327,7 +257,8 @@ impl Following {
             notes.extend(handed.iter().cloned().map(Note::StaysSubmitted));
             self.kept.extend(handed);
         }
-        // The clock had closed these at blocks that are gone: the blocks that come close them, or the clock once more.
+        // The undo log has no entry for what the clock closed. Windows that it closed at a dropped block open again,
+        // and a new block or the clock closes them.
         for window in self.markets.values_mut().flat_map(|known| known.windows.values_mut()) {
             if matches!(window.state, WindowState::Closed { block } if block > number) {
                 window.state = WindowState::Open;
@@ -339,40 +270,43 @@ impl Following {
         Ok(notes)
     }
 
-    /// Closes the windows whose limit has been over for `rules.silence` at this moment of the chain without a block that
-    /// would close them. Only for one who has accepted all blocks that there are.
+    /// Closes the windows whose limit passed at least `rules.silence` seconds before `now` without a block that closed
+    /// them. The caller must have accepted every block that exists.
     pub fn close_by_clock(&mut self, now: u64, rules: &Rules) -> Vec<Note> {
         let Some(checkpoint) = self.checkpoint else { return Vec::new() };
         let mut notes = Vec::new();
         let due = |window: &Window| window.limit.saturating_add(rules.silence) <= now;
         for (market, known) in &mut self.markets {
+            // Nothing for the undo log: no block did this, see `undo_to`.
             known.close(*market, checkpoint.number, rules, due, true, &mut notes, &mut |_, _| {});
         }
         notes
     }
 }
 
-/// More hand-overs of dropped blocks than this are not remembered.
+/// The most orphaned deliveries that are remembered; the oldest are forgotten first.
 const MOST_KEPT: usize = 1_000;
 
-/// One block's turn.
-struct Turn<'a> {
+/// The acceptance of one block.
+struct BlockStep<'a> {
     following: &'a mut Following,
     rules: &'a Rules,
-    /// The time of the newest block that is known.
+    /// The time of the newest known block.
     head: u64,
     notes: &'a mut Vec<Note>,
 }
 
-impl Turn<'_> {
+impl BlockStep<'_> {
     fn accept(&mut self, block: BlockRef, events: &[(u64, MarketEvent)]) {
         let mut deeds = Deeds { block, before: Vec::new(), handed: Vec::new() };
         for (number, event) in events {
             self.apply(*number, event, &mut deeds);
         }
+        // After the events, so that a release whose limit has already passed opens and closes with one block.
         let Following { markets, .. } = &mut *self.following;
         for (market, known) in markets {
             let was = (known.current, known.day);
+            // `was` may include this block's events; then `of` already has the state from before them, and keeps it.
             let mut keep = |epoch, window| deeds.of(*market, was).keep(epoch, window);
             let due = |window: &Window| window.limit <= block.time;
             known.close(*market, block.number, self.rules, due, false, self.notes, &mut keep);
@@ -390,13 +324,17 @@ impl Turn<'_> {
         match what {
             ChainEvent::EpochReleased { epoch, time, .. } => {
                 let epoch = *epoch;
-                // Also where it is done already: its block may have been dropped after that, and this one stands for it.
+                // Also for a finished epoch: its first release may have been dropped, and this one replaces it.
                 known.current = known.current.max(Some(epoch));
                 if known.windows.contains_key(&epoch) || known.done.contains(epoch) {
                     self.notes.push(Note::ReleasedAgain { market, epoch });
                     return;
                 }
-                let window = self.rules.window(market, number, (*time).min(at), known);
+                // The limit counts from the event's own time, but not from one after its block: no window may stay
+                // open longer than its length.
+                let window =
+                    self.rules.window(market, number, (*time).min(at), known.open_windows(), known.day);
+                // No undo entry: the submissions are gone on every branch, so the epoch stays finished.
                 if window.has_expired(self.head, self.rules.inputs_live) {
                     known.done.insert(epoch);
                     self.notes.push(Note::Expired { market, epoch });
@@ -408,12 +346,14 @@ impl Turn<'_> {
             }
             ChainEvent::SnapshotBatchSubmitted { epoch, batch_cid, .. } => {
                 let handed = Handed { market, epoch: *epoch, batch_cid: batch_cid.clone() };
+                // The attestor has this batch from a dropped block: it is not delivered twice.
                 match self.following.kept.iter().position(|kept| *kept == handed) {
                     Some(at) => {
                         self.following.kept.remove(at);
                     }
                     None => self.notes.push(Note::Submitted(handed.clone())),
                 }
+                // In either case, so that the next reorganisation keeps it as an orphan again.
                 deeds.handed.push(handed);
             }
             other => {
@@ -427,8 +367,13 @@ impl Turn<'_> {
 }
 
 impl Market {
-    /// Closes the windows that are due, and opens as many of those that wait.
-    #[allow(clippy::too_many_arguments)] // Each is another thing, and there are two who ask.
+    /// How many of its windows are open.
+    fn open_windows(&self) -> usize {
+        self.windows.values().filter(|window| window.state == WindowState::Open).count()
+    }
+
+    /// Closes the windows that are due, and opens waiting ones in their place.
+    #[allow(clippy::too_many_arguments)] // Seven unlike things for two callers: a struct would only rename them.
     fn close(
         &mut self,
         market: ContractAddress,
@@ -440,6 +385,7 @@ impl Market {
         keep: &mut impl FnMut(u64, Option<Window>),
     ) {
         loop {
+            // Again after each opening: a window that waited may be past its limit, and closes at once.
             let mut open = 0;
             for (&epoch, window) in self.windows.iter_mut().filter(|(_, it)| it.state == WindowState::Open) {
                 if is_due(window) {
@@ -456,6 +402,7 @@ impl Market {
                 .filter(|(_, window)| window.state == WindowState::Waiting)
                 .map(|(epoch, window)| (window.release_block, *epoch))
                 .collect();
+            // In the order of release, so that no window waits for ever.
             waiting.sort_unstable();
             waiting.truncate(rules.max_windows.saturating_sub(open));
             if waiting.is_empty() {
@@ -472,7 +419,7 @@ impl Market {
 }
 
 impl Deeds {
-    /// What a market was before this block, which is about to change it.
+    /// The record of a market before this block; made before the block's first change of it.
     fn of(&mut self, market: ContractAddress, (current, day): (Option<u64>, Option<u64>)) -> &mut Before {
         let at = self.before.iter().position(|before| before.market == market);
         let at = at.unwrap_or_else(|| {
@@ -484,7 +431,7 @@ impl Deeds {
 }
 
 impl Before {
-    /// Notes what a window was, unless an earlier change of the same block has.
+    /// Records a window as it was, unless an earlier change of the same block has recorded it.
     fn keep(&mut self, epoch: u64, window: Option<Window>) {
         if self.windows.iter().all(|(known, _)| *known != epoch) {
             self.windows.push((epoch, window));

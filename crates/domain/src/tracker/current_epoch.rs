@@ -1,17 +1,17 @@
-//! The dataset `metrics:current_epoch`: which epoch is the current one, and where it stands.
+//! The dataset `metrics:current_epoch`: which epoch is the current one, and its phase.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::datasets::{Field, ValueOf, field, object, whole_second};
+use super::fields::{Field, ValueOf, field, object, whole_second};
 use crate::{
     EpochId, Number,
     chain::{Window, WindowState},
     tracker::{DEFAULT_WINDOW, EpochFacts, LONGEST_WINDOW},
 };
 
-/// Where an epoch stands, as readers know it.
+/// The phase of an epoch, as readers know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// Its window is open.
@@ -22,7 +22,7 @@ pub enum Phase {
     Aggregation,
     /// There are both.
     Complete,
-    /// Nothing says whether its window is open.
+    /// No key says whether its window is open, and there is no batch.
     Unknown,
 }
 
@@ -45,12 +45,12 @@ impl Phase {
 pub struct Candidate {
     /// Its id.
     pub epoch: EpochId,
-    /// What its keys say.
+    /// What was read of its keys.
     pub facts: EpochFacts,
 }
 
 impl Candidate {
-    /// Whether its window is open: by its status, else because it was opened and not closed.
+    /// Whether its window is open: by its status, else by the timeline; `None` when neither says so.
     #[must_use]
     pub fn is_open(&self) -> Option<bool> {
         let timeline = &self.facts.timeline;
@@ -59,13 +59,15 @@ impl Candidate {
         self.facts.open.or(by_timeline)
     }
 
-    /// Where it stands.
+    /// Its phase.
     #[must_use]
     pub fn phase(&self) -> Phase {
         let EpochFacts { timeline, local_batch, aggregated_batch, .. } = &self.facts;
+        // Either is proof enough: metadata and timeline entry expire on their own.
         let local = *local_batch || timeline.local.is_some();
         let aggregated = *aggregated_batch || timeline.aggregated.is_some();
         match self.is_open() {
+            // An open window wins over batches: readers count the remaining time down in this phase only.
             Some(true) => Phase::Submission,
             None if !local && !aggregated => Phase::Unknown,
             _ if !local => Phase::Finalization,
@@ -74,7 +76,7 @@ impl Candidate {
         }
     }
 
-    /// When it last gave a sign, in Unix seconds.
+    /// The latest known time of its window in Unix seconds; 0 when none is known.
     fn last_sign(&self) -> f64 {
         let EpochFacts { timeline, start, .. } = &self.facts;
         let times = [timeline.opened, timeline.closed, *start];
@@ -82,8 +84,8 @@ impl Candidate {
     }
 }
 
-/// Adds what the chain tells of epochs that it has released. What producers have written of an epoch counts, and the chain
-/// fills in what they have not.
+/// Adds the epochs that the chain has released. What producers wrote of an epoch wins; the chain fills in what they did
+/// not write.
 pub fn learn_from_chain(candidates: &mut Vec<Candidate>, windows: &BTreeMap<u64, Window>) {
     for (number, window) in windows {
         let Ok(epoch) = EpochId::parse(&number.to_string()) else { continue };
@@ -93,24 +95,27 @@ pub fn learn_from_chain(candidates: &mut Vec<Candidate>, windows: &BTreeMap<u64,
         });
         let candidate = &mut candidates[at];
         if candidate.is_open().is_none() {
+            // A waiting window is open too: its limit runs from the release, and only our own limit of windows makes
+            // it wait.
             candidate.facts.open = Some(!matches!(window.state, WindowState::Closed { .. }));
         }
         let facts = &mut candidate.facts;
         if facts.start.is_none() && facts.timeline.opened.is_none() {
             facts.start = Some(window.released as f64);
         }
+        // An end is enough to compute the length, and a second source might contradict it.
         if facts.duration.is_none() && facts.end.is_none() {
             facts.duration = Some(window.limit.saturating_sub(window.released) as f64);
         }
     }
 }
 
-/// The dataset.
+/// The fields of `metrics:current_epoch`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CurrentEpoch {
     /// The epoch.
     pub epoch: EpochId,
-    /// Where it stands.
+    /// Its phase.
     pub phase: Phase,
     /// Seconds until its window closes.
     pub time_remaining: u64,
@@ -169,13 +174,15 @@ impl CurrentEpoch {
     }
 }
 
-/// The highest open epoch, else the most recent one; `None` where there is none at all.
+/// The highest open epoch, else the most recent one; `None` without candidates.
 #[must_use]
 pub fn current_epoch(candidates: &[Candidate], now: f64) -> Option<CurrentEpoch> {
     let open = candidates
         .iter()
         .filter(|candidate| candidate.is_open() == Some(true))
         .max_by_key(|open| &open.epoch);
+    // By time before id: an id of which only `epochs:active` tells has no time (0), and is current only when no other
+    // epoch is known.
     let newest = || {
         candidates
             .iter()
@@ -186,9 +193,11 @@ pub fn current_epoch(candidates: &[Candidate], now: f64) -> Option<CurrentEpoch>
     let start = facts.start.or(facts.timeline.opened);
     let between = |(start, end): (f64, f64)| (end > start).then_some(end - start);
     let believed = |window: &f64| *window <= LONGEST_WINDOW;
+    // Of an open window `end` is the plan. Of a closed one it is the time of closing, which may be any time.
     let by_plan = start.zip(facts.end.filter(|_| current.is_open() == Some(true))).and_then(between);
     let window = facts.duration.or(by_plan).filter(believed).unwrap_or(DEFAULT_WINDOW);
     let phase = current.phase();
+    // A start ahead of our clock must not show more than the whole window.
     let left = start.map_or(window, |start| (start + window - now).max(0.0)).min(window);
     Some(CurrentEpoch {
         epoch: current.epoch.clone(),
@@ -203,7 +212,7 @@ pub fn current_epoch(candidates: &[Candidate], now: f64) -> Option<CurrentEpoch>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tracker::observation::Moments;
+    use crate::tracker::Moments;
     use proptest::prelude::*;
 
     /// Any facts that decide about the current epoch.
@@ -336,7 +345,7 @@ mod tests {
         let current = current_epoch(&candidates, 1_010.0).expect("there is one");
         assert_eq!((current.epoch.as_str(), current.phase), ("8", Phase::Submission));
         assert_eq!((current.window, current.time_remaining), (60.0, 50));
-        // Once it is closed there, and nothing else is known of it.
+        // The chain has closed it, and nothing else is known of it.
         let mut candidates = Vec::new();
         let closed = window(1_000, 60, WindowState::Closed { block: 2 });
         learn_from_chain(&mut candidates, &BTreeMap::from([(8, closed)]));

@@ -1,7 +1,7 @@
 //! Events of the channel `state:change`: `entity:action:id[:more]`.
 //!
-//! An event names no market and is not a measurement: it only says that something changed. All that is kept
-//! of it is its entity, for the count of changes.
+//! An event names no market and is not a measurement: it only says that something changed. Only its entity is kept, for
+//! the count of changes.
 
 /// What an event is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,6 +40,7 @@ impl Entity {
     /// Reads the entity of a payload.
     #[must_use]
     pub fn of(payload: &[u8]) -> Self {
+        // As bytes, since a payload need not be UTF-8; and three parts at most, since an id may contain colons.
         let mut parts = payload.splitn(3, |&byte| byte == b':');
         let (Some(entity), Some(action), Some(id)) = (parts.next(), parts.next(), parts.next()) else {
             return Self::Malformed;
@@ -74,7 +75,7 @@ impl Entity {
     }
 }
 
-/// How many events of each entity were heard.
+/// How many events of each entity were received.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EventCounts([u64; Entity::ALL.len()]);
 
@@ -96,7 +97,7 @@ impl EventCounts {
         self.0.iter().sum()
     }
 
-    /// The events that say something: all but the malformed ones.
+    /// All events but the malformed ones.
     #[must_use]
     pub fn meaningful(&self) -> u64 {
         self.total() - self.0[Entity::Malformed as usize]
@@ -108,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_entity_is_read_and_nonsense_is_told_from_it() {
+    fn the_entity_is_read_and_nonsense_is_malformed() {
         for (payload, entity) in [
             ("submission:received:1", Entity::Submission),
             ("submission:received:1:with:colons", Entity::Submission),

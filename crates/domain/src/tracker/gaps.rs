@@ -36,6 +36,8 @@ impl Gap {
         let is = |status: &Option<String>, any: &[&str]| {
             status.as_deref().is_some_and(|status| any.contains(&status))
         };
+        // `pending`, `failed` and no status at all are gaps alike: only the listed ones show that the step is under
+        // way or done.
         let missing = |gap: &Self| match gap {
             Self::Level1 => steps.window_closed && !is(&steps.level1, &["in_progress", "completed"]),
             Self::Level2 => {

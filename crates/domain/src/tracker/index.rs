@@ -1,5 +1,5 @@
-//! The state index: which facts follow from the events that producers publish, and how the states of epochs,
-//! submissions and validators move. Pure: the moment of an event comes in with it.
+//! The state index: what follows from the events that producers publish, and how the states of epochs, submissions and
+//! validators move. Pure: the time of an event is an argument.
 //!
 //! What an event moves:
 //!
@@ -9,16 +9,16 @@
 //! | `epoch:closed:E`, `part:created:E:BATCH` | epoch → finalizing: parts are made once the window is closed |
 //! | `batch:local:E` | epoch → aggregating; finalization `local:E` |
 //! | `batch:aggregated:E` | epoch → completed; finalization `aggregated:E` |
-//! | `batch:validator:V:E` | V is seen with a batch; V and E are tied. It is the batch of another: E does not move |
+//! | `batch:validator:V:E` | V is seen with a batch; V and E are linked. E does not move: its own batch is local |
 //! | `submission:STATE:ID`, `validation:STATE:ID` | submission → STATE, by the names of the states |
 //!
-//! An epoch that is only named, by a submission's id or a validator's batch, is pending. All else is foreign to the
-//! index. Nothing is guessed: a submission is not finalized because its epoch is completed, since nobody says which
-//! submissions the batch took.
+//! An epoch that is only named, by a submission's id or a validator's batch, is pending. All other events are foreign
+//! to the index. Nothing is guessed: a submission is not finalized because its epoch is completed, since no event says
+//! which submissions a batch contains.
 //!
-//! States only go forward, and may skip what was not heard; an event that would go backwards changes nothing. A
-//! validator's state is no step but a function of two moments, its last sign and its last batch, and of the time that
-//! has passed since: see [`ValidatorSigns`].
+//! States only go forward, and may skip those whose events were missed; an event that would go backwards changes
+//! nothing. A validator's state is not a step but a function of two moments, its last sign and its last batch, and of
+//! the time since then: see [`ValidatorSigns`].
 
 mod changes;
 mod event;

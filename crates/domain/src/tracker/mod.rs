@@ -2,31 +2,39 @@
 
 mod current_epoch;
 mod datasets;
+mod entry;
 mod event;
+mod facts;
+mod fields;
 mod gaps;
 pub mod index;
 mod ledger;
 mod observation;
 mod original;
+mod rates;
 mod sealed;
 mod statistics;
 mod summary;
 mod timeline;
 
 pub use current_epoch::{Candidate, CurrentEpoch, Phase, current_epoch, learn_from_chain};
-pub use datasets::{Datasets, Due, Field};
+pub use datasets::{Datasets, Due};
+pub use entry::{BadEntry, Entry, Sums};
 pub use event::{Entity, EventCounts};
+pub use facts::{Day, EpochFacts, Moments, Priorities, StateHash};
+pub use fields::Field;
 pub use gaps::{Gap, Steps};
-pub use ledger::{BadEntry, Entry, Sums, Totals};
-pub use observation::{Day, EpochFacts, Moments, Observation, Priorities, StateHash};
+pub use ledger::Totals;
+pub use observation::Observation;
 pub use original::{Entries, HeardSince, OriginalEpoch, OriginalSeen, go_json, original_open};
+pub use rates::{MeasurementWindow, Recent};
 pub use sealed::Sealed;
 pub use statistics::{DAY, DayStats, HOUR, HourStats, Participation};
-pub use summary::{MeasurementWindow, Recent, Summary, SummaryInput};
+pub use summary::{Summary, SummaryInput};
 pub use timeline::{BatchMember, EpochMember, Timed};
 
 /// The window of an epoch whose duration is not known, in seconds.
 pub const DEFAULT_WINDOW: f64 = 60.0;
 
-/// The longest window that is believed, in seconds.
+/// The longest window that is accepted, in seconds; a longer one counts as unknown.
 pub const LONGEST_WINDOW: f64 = 86_400.0;

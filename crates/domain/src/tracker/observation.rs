@@ -1,4 +1,4 @@
-//! What one pass saw in Redis, before anything is concluded from it.
+//! What one pass read from Redis, before anything is concluded from it.
 //!
 //! Every input can be missing on its own. `None` means that it could not be read (a wrong type, an error),
 //! which is not the same as empty or zero.
@@ -7,77 +7,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     EpochId,
-    tracker::{BatchMember, Entry, EpochMember, Gap, MeasurementWindow, Recent, Sealed, Steps, Sums, Timed},
+    tracker::{
+        BatchMember, Day, Entry, EpochFacts, EpochMember, Gap, MeasurementWindow, Priorities, Recent, Sealed,
+        Sums, Timed,
+    },
 };
 
-/// What the keys of one epoch say.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct EpochFacts {
-    /// Not every place was looked at in which its keys may be: it is not sealed by what was seen.
-    pub partly: bool,
-    /// It is a member of `epochs:active`.
-    pub active: bool,
-    /// `status` of its info, else `window_status` of its state: whether its window is open.
-    pub open: Option<bool>,
-    /// When its window opened, in Unix seconds, by info or state.
-    pub start: Option<f64>,
-    /// When its window closed, or closes, in Unix seconds, by info or state.
-    pub end: Option<f64>,
-    /// How long its window lasts, in seconds.
-    pub duration: Option<f64>,
-    /// The `data_market` of its info.
-    pub data_market: Option<String>,
-    /// Processed submissions. `None`: neither form of the key could be read.
-    pub submissions: Option<u64>,
-    /// The key of its processed submissions exists.
-    pub has_submissions_key: bool,
-    /// Those with a time in the last minute and in the last five, where times are kept.
-    pub submissions_recent: Option<(u64, u64)>,
-    /// The metadata of its local batch exists.
-    pub local_batch: bool,
-    /// The metadata of its aggregated batch exists.
-    pub aggregated_batch: bool,
-    /// The validators in its aggregated batch, where they are listed.
-    pub batch_validators: Option<Vec<String>>,
-    /// They are listed, but the list could not be read.
-    pub batch_validators_unread: bool,
-    /// When it was opened, closed, batched locally and aggregated, by the timelines.
-    pub timeline: Moments,
-    /// The steps of its life, by its state hash.
-    pub steps: Steps,
-    /// What the state hash says of its submissions, where there is one.
-    pub state: Option<StateHash>,
-    /// There is a state hash, but it could not be read.
-    pub state_unread: bool,
-}
-
-/// The part of an epoch's state hash that the tracker writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StateHash {
-    /// `submissions_count`
-    pub submissions_count: Option<u64>,
-}
-
-/// Times of an epoch, in Unix seconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Moments {
-    /// `open:E`
-    pub opened: Option<f64>,
-    /// `close:E`
-    pub closed: Option<f64>,
-    /// `local:E`
-    pub local: Option<f64>,
-    /// `aggregated:E`
-    pub aggregated: Option<f64>,
-}
-
-/// Everything that one pass of one market saw.
+/// Everything that one pass of one market read.
 #[derive(Clone, Debug, Default)]
 pub struct Observation {
     /// When, in Unix seconds.
     pub now: f64,
-    /// The keys of an epoch lie on several servers and were read at the same moment, not what proves its end before
-    /// what is counted.
+    /// The keys of an epoch lie on several servers: the proof of its end was not read before its numbers.
     pub scattered: bool,
     /// The recent part of the epochs timeline.
     pub epochs_timeline: Option<Vec<Timed<EpochMember>>>,
@@ -99,48 +40,19 @@ pub struct Observation {
     pub window: Option<MeasurementWindow>,
     /// What the ledger's sealed epochs and the validator's own timeline say of the last 24 hours.
     pub day: Day,
-    /// What was counted of the sealed epochs of the hours that statistics are made of, where those are due.
+    /// The counted entries of the sealed epochs of the statistics' period, when statistics are due.
     pub past: Vec<Entry>,
     /// The validators that were sealed for the running hour and the one before, by the start of the hour.
     pub hour_validators: BTreeMap<u64, Option<BTreeSet<String>>>,
-    /// Priorities, where they are kept.
+    /// The counts of priorities.
     pub priorities: Priorities,
-}
-
-/// Counts of the last 24 hours. `None`: could not be read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Day {
-    /// Sealed epochs that were opened.
-    pub opened: Option<u64>,
-    /// Sealed epochs that were aggregated.
-    pub aggregated: Option<u64>,
-    /// Sealed epochs whose aggregated batch names this validator.
-    pub included: Option<u64>,
-    /// Epochs for which this validator made a local batch, by its own timeline.
-    pub level1: Option<u64>,
-}
-
-/// What `vpa:*` says. The outer `None`: there is no such thing; the inner one: it could not be read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Priorities {
-    /// `total_priority_assignments`
-    pub assignments: Option<Option<u64>>,
-    /// `no_priority_count`
-    pub none: Option<Option<u64>>,
-    /// `total_submissions_success`
-    pub succeeded: Option<Option<u64>>,
-    /// `total_submissions_failed`
-    pub failed: Option<Option<u64>>,
-    /// Assignments of the last 24 hours.
-    pub assignments_24h: Option<u64>,
-    /// Submissions of the last 24 hours.
-    pub submissions_24h: Option<u64>,
 }
 
 impl Observation {
     /// Copies the times of the timelines into the facts of their epochs.
     pub fn attach_timelines(&mut self) {
         let facts = &mut self.facts;
+        // The first of several: two spellings, or two forms of an id, can give an epoch two entries.
         let keep_first =
             |slot: &mut Option<f64>, at: f64| *slot = Some(slot.map_or(at, |known| known.min(at)));
         for entry in self.epochs_timeline.iter().flatten() {
@@ -160,11 +72,11 @@ impl Observation {
         }
     }
 
-    /// What happened in the last minute and in the last five, in half-open stretches `(now - n, now]`.
+    /// Counts of the last minute and of the last five, over the half-open periods `(now - n, now]`.
     #[must_use]
     pub fn recent(&self) -> Recent {
         let within = |at: f64, seconds: f64| at > self.now - seconds && at <= self.now;
-        // Whole epochs are counted: an entry that stands there in two spellings is one.
+        // Distinct epochs: entries of one epoch under two spellings count once.
         let opened = |seconds: f64| {
             let entries = self.epochs_timeline.as_ref()?.iter().filter(|entry| within(entry.at, seconds));
             let opened = entries.filter(|entry| matches!(entry.what, EpochMember::Opened(_)));
@@ -178,7 +90,7 @@ impl Observation {
         };
         let (mut one, mut five) = (Some(0), Some(0));
         for facts in self.facts.values() {
-            // Where only a set without times is kept, an epoch's submissions count as of its opening.
+            // A plain set has no times: its submissions count as of the epoch's opening.
             let opened = facts.timeline.opened.or(facts.start);
             let as_of_opening = |seconds| {
                 let submissions = facts.submissions?;
@@ -188,6 +100,7 @@ impl Observation {
                 Some((one, five)) => (Some(one), Some(five)),
                 None => (as_of_opening(60.0), as_of_opening(300.0)),
             };
+            // One unread epoch makes the sum unknown.
             one = one.zip(in_one).map(|(sum, more)| sum + more);
             five = five.zip(in_five).map(|(sum, more)| sum + more);
         }
@@ -226,6 +139,7 @@ impl Observation {
         let mut validators = BTreeSet::new();
         for entry in timeline.iter().filter(|entry| entry.at > self.now - 300.0 && entry.at <= self.now) {
             let BatchMember::Aggregated(epoch) = &entry.what else { continue };
+            // An aggregated batch whose validators were not read: the count is unknown.
             let facts = self.facts.get(epoch)?;
             if facts.batch_validators_unread {
                 return None;

@@ -1,7 +1,8 @@
 //! The numbers of the original in Go, faults included, for readers that are used to them (`compat = "go"`).
 //!
-//! Opens and closes both count as epochs, entries of others as batches, both ends of a stretch belong to it, totals
-//! begin with the process. Derived from recorded outputs; nothing here says what is right. Pure.
+//! Opens and closes both count as epochs, foreign entries count as batches, both ends of a period belong to it, totals
+//! begin with the process. Derived from recorded outputs: nothing here says what is right, and no fault is mended.
+//! Pure.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +16,7 @@ use crate::{
     },
 };
 
-/// Events heard since the process began.
+/// Events received since the process began.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct HeardSince {
     /// When it began, in Unix seconds.
@@ -41,7 +42,7 @@ pub struct Entries {
     pub hours: [u64; 2],
 }
 
-/// What the original looks at.
+/// What the original reads.
 #[derive(Clone, Debug, Default)]
 pub struct OriginalSeen {
     /// When, in Unix seconds.
@@ -66,7 +67,7 @@ pub struct OriginalSeen {
     pub aggregated: Vec<(f64, Vec<String>)>,
     /// Priorities assigned and submitted in the last 24 hours.
     pub priorities: (u64, u64),
-    /// What `vpa:stats` has of assignments, of epochs without one, of submissions that succeeded and that failed.
+    /// The counts in `vpa:stats`: assignments, epochs without one, submissions that succeeded, and that failed.
     pub priority_sums: [Option<u64>; 4],
     /// Gaps.
     pub gaps: u64,
@@ -98,6 +99,8 @@ impl OriginalSeen {
             ("submissions_1m", Number::Count(self.submissions.0)),
             ("submissions_5m", Number::Count(self.submissions.1)),
             ("submissions_queue", Number::Count(self.queue)),
+            // The original adds the events that it has received to what is processed, so a submission counts several
+            // times.
             ("submissions_total", Number::Count(heard.submissions + self.processed)),
             ("updated_at", Number::Count(second(self.now))),
             ("vpa_priority_assignments_24h", Number::Count(self.priorities.0)),
@@ -120,7 +123,7 @@ impl OriginalSeen {
         fields
     }
 
-    /// `metrics:participation`. What it divides by are the entries of the batches timeline, of whatever kind.
+    /// `metrics:participation`. The original divides by all entries of the batches timeline.
     #[must_use]
     pub fn participation(&self, validator: &str) -> Value {
         let names = |(_, named): &&(f64, Vec<String>)| named.iter().any(|named| named == validator);
@@ -148,6 +151,7 @@ impl OriginalSeen {
             "hour_end": rfc3339(end),
             "epochs": count(self.epochs.hours),
             "batches": count(self.batches.hours),
+            // The submissions of all active epochs, not of this hour's.
             "submissions": self.processed,
             "unique_validators": self.unique_validators(start as f64, end as f64),
             "updated_at": second(self.now),
@@ -174,7 +178,7 @@ impl OriginalSeen {
         })
     }
 
-    /// Those of the active epochs; where there are none, those in the aggregated batches of a stretch.
+    /// The validators of the active epochs; without any, those in the aggregated batches of `[from, to]`.
     fn unique_validators(&self, from: f64, to: f64) -> u64 {
         let active = self.validators.iter().filter(|validator| !validator.is_empty()).count() as u64;
         if active > 0 {
@@ -198,7 +202,7 @@ fn second(at: f64) -> u64 {
 /// The epoch that the original takes for the current one, with what it reads of it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OriginalEpoch {
-    /// As it stands in the set or the timeline.
+    /// The id as it is written in the set or the timeline.
     pub id: String,
     /// When it was opened by the timeline, where it was found there.
     pub opened: Option<f64>,
@@ -218,10 +222,11 @@ pub struct OriginalEpoch {
     pub submissions: u64,
 }
 
-/// The id in the newest entries of the epochs timeline, the newest first, that the original takes: the first that is
-/// opened and of which no entry begins like its close.
+/// The epoch that the original picks from the newest entries of the epochs timeline (the newest first): the first
+/// `open:` of which no entry begins like its `close:`.
 #[must_use]
 pub fn original_open(newest: &[(String, f64)]) -> Option<(String, f64)> {
+    // By prefix, as the original compares: `close:2301` closes epoch 230.
     newest.iter().find_map(|(member, at)| {
         let id = member.strip_prefix("open:")?;
         let close = format!("close:{id}");
@@ -236,11 +241,12 @@ impl OriginalEpoch {
         let window = self.duration.as_deref().and_then(go_float).unwrap_or(DEFAULT_WINDOW);
         let start = self.timestamp.as_deref().and_then(|text| text.parse::<i64>().ok()).map(|at| at as f64);
         let start = start.or(self.opened);
-        // Beyond its integers the original counts on from their smallest.
+        // Go turns a float beyond its integers into the smallest one, which is then shown as 0.
         let whole = |seconds: f64| if seconds.abs() < 9.2e18 { seconds.max(0.0) as u64 } else { 0 };
         let left = start.map_or_else(|| whole(window), |start| whole(start + window - second(now) as f64));
         let is_open = match self.status.as_deref() {
             Some(status) => status == "open",
+            // Without a status the original takes an epoch for open while time remains.
             None => left > 0,
         };
         let phase = match (is_open, self.local, self.aggregated) {
@@ -263,7 +269,7 @@ impl OriginalEpoch {
     }
 }
 
-/// A number as the original reads one: also as a hexadecimal float.
+/// A number as Go's parser reads it: also a hexadecimal float.
 fn go_float(text: &str) -> Option<f64> {
     let hex = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
     let Some((mantissa, exponent)) = hex.and_then(|hex| hex.split_once(['p', 'P'])) else {
@@ -287,6 +293,7 @@ pub fn go_json(value: &Value) -> String {
         Value::Array(items) => format!("[{}]", items.iter().map(go_json).collect::<Vec<_>>().join(",")),
         Value::String(text) => go_text(text),
         Value::Number(number) => match number.as_f64().filter(|_| number.is_f64()) {
+            // Go writes an exponent for numbers below 1e-6 and from 1e21 on, with its sign.
             Some(real) if real != 0.0 && !(1e-6..1e21).contains(&real.abs()) => {
                 let text = format!("{real:e}");
                 if text.contains("e-") { text } else { text.replace('e', "e+") }
@@ -303,7 +310,7 @@ fn go_text(text: &str) -> String {
         '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => format!("\\u{:04x}", u32::from(c)),
         c => c.to_string(),
     };
-    // Those characters stand in strings only as themselves.
+    // serde_json writes these characters as themselves, so each is escaped once.
     Value::from(text).to_string().chars().map(escaped).collect()
 }
 

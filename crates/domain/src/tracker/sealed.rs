@@ -1,16 +1,16 @@
-//! Sealed epochs: what was counted of them stays as it was, what became known later is kept beside it.
+//! Sealed epochs: the entry as it was counted, and beside it what became known later.
 
 use crate::tracker::{BadEntry, Entry};
 
-/// What stands between the two parts of the stored form.
+/// Separates the two parts of the stored form.
 const BESIDE: char = ';';
 
 /// An epoch that was sealed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sealed {
-    /// What was counted. It never changes again, so that an hour shows the same for ever.
+    /// The entry as it was counted. It never changes, so that the numbers of a past hour don't either.
     pub counted: Entry,
-    /// All that is known of it, where more than that became known.
+    /// Everything known of it, once that is more than what was counted.
     pub late: Option<Entry>,
 }
 
@@ -21,7 +21,7 @@ impl Sealed {
         self.late.as_ref().unwrap_or(&self.counted)
     }
 
-    /// As it is stored: that of an epoch that nothing was late for is the entry itself.
+    /// The stored form: the counted entry, and behind a `;` what became known later.
     #[must_use]
     pub fn encode(&self) -> String {
         let late = self.late.as_ref().map_or_else(String::new, |late| format!("{BESIDE}{}", late.encode()));
@@ -34,6 +34,7 @@ impl Sealed {
     /// [`BadEntry`] for any other text.
     pub fn decode(text: &str) -> Result<Self, BadEntry> {
         let (counted, late) = match text.split_once(BESIDE) {
+            // An entry contains no `;`, so a third part is an error of the second one.
             Some((counted, late)) => (counted, Some(Entry::decode(late)?)),
             None => (text, None),
         };

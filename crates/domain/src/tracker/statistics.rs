@@ -1,6 +1,6 @@
 //! The datasets over hours and days: `metrics:participation`, `stats:hourly:T`, `stats:daily`.
 //!
-//! Every stretch of time is half open: what happens on the boundary of two hours belongs to the later one. A
+//! Every period is half open: what happens on the boundary of two hours belongs to the later one. A
 //! number that could not be read is null, never zero.
 
 use std::{
@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::datasets::{Field, ValueOf, field, object, whole_second};
+use super::fields::{Field, ValueOf, field, object, whole_second};
 use crate::{
     Number,
     tracker::{Entry, Observation, Totals},
@@ -35,9 +35,10 @@ pub struct Participation {
 }
 
 impl Participation {
-    /// From what a pass saw: the sealed epochs of the day, and those that are not sealed yet.
+    /// From what a pass saw: the sealed epochs of the day, and the unsealed ones.
     #[must_use]
     pub fn of(seen: &Observation, totals: &Totals) -> Self {
+        // `(now - 24 h, now]`, as Redis has counted the sealed ones.
         let day = (seen.now - DAY as f64).max(0.0) as u64 + 1..seen.now.max(0.0) as u64 + 1;
         let unsealed = |moment: fn(&Entry) -> Option<u64>| {
             totals
@@ -98,10 +99,11 @@ impl Participation {
     }
 }
 
-/// A share in percent, at most 100; 0 of nothing is 0, and what is not known is null.
+/// A share in percent, at most 100. A share of nothing is 0, an unknown one null.
 fn percent(part: Option<u64>, whole: Option<u64>) -> Value {
     let (Some(part), Some(whole)) = (part, whole) else { return Value::Null };
     let share = if whole == 0 { 0.0 } else { 100.0 * part as f64 / whole as f64 };
+    // More than 100 is possible, since part and whole come from different keys with different expiry.
     Number::Real(share.min(100.0)).to_json()
 }
 
@@ -123,7 +125,7 @@ pub struct HourStats {
 }
 
 impl HourStats {
-    /// The two hours of which statistics are kept: the one before, and the running one.
+    /// The two hours whose statistics a pass writes: the previous and the running one.
     #[must_use]
     pub fn hours(now: u64) -> [(u64, u64); 2] {
         let start = now - now % HOUR;
@@ -133,21 +135,23 @@ impl HourStats {
     /// The statistics of one hour, from the sealed entries of its time and the unsealed ones.
     #[must_use]
     pub fn of(seen: &Observation, totals: &Totals, (start, end): (u64, u64)) -> Self {
-        let stretch = Stretch::of(entries(seen, totals), start, end);
+        let counts = Counts::of(entries(seen, totals), start, end);
         let sealed = seen.hour_validators.get(&start).cloned().flatten();
+        // The ledger keeps the validators of an hour from the seal on; until then they are known from the batches.
         let unsealed = totals.unsealed.iter().filter(|(_, entry)| entry.hour() == Some(start));
         let named =
             unsealed.filter_map(|(epoch, _)| seen.facts.get(epoch)?.batch_validators.clone()).flatten();
         let validators = sealed.map(|sealed| {
             let all: BTreeSet<String> = sealed.into_iter().chain(named).collect();
+            // An empty member of a set is not a validator.
             all.iter().filter(|validator| !validator.is_empty()).count() as u64
         });
         Self {
             start,
             end,
-            epochs: Some(stretch.epochs),
-            batches: Some(stretch.batches),
-            submissions: Some(stretch.submissions),
+            epochs: Some(counts.epochs),
+            batches: Some(counts.batches),
+            submissions: Some(counts.submissions),
             unique_validators: validators,
         }
     }
@@ -213,10 +217,10 @@ impl DayStats {
     /// The statistics of the 24 hours that end at `end`.
     #[must_use]
     pub fn of(seen: &Observation, totals: &Totals, end: u64) -> Self {
-        let whole = Stretch::of(entries(seen, totals), end.saturating_sub(DAY), end);
+        let whole = Counts::of(entries(seen, totals), end.saturating_sub(DAY), end);
         let mut epochs = [None; 24];
         for (slot, (start, end)) in epochs.iter_mut().zip(Self::hours(end)) {
-            *slot = Some(Stretch::of(entries(seen, totals), start, end).epochs);
+            *slot = Some(Counts::of(entries(seen, totals), start, end).epochs);
         }
         Self { end, batches: Some(whole.batches), submissions: Some(whole.submissions), epochs }
     }
@@ -231,6 +235,7 @@ impl DayStats {
         field("period_end", |day, _| Some(json!(rfc3339(day.end))), "When the 24 hours ended, as RFC 3339."),
         field(
             "epochs_total",
+            // Unknown as soon as one hour is: a partial sum would look like a drop.
             |day, _| Some(json!(day.epochs.iter().copied().sum::<Option<u64>>())),
             "The epochs that were opened.",
         ),
@@ -270,33 +275,35 @@ impl DayStats {
 
 /// What happened in `[start, end)`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Stretch {
+struct Counts {
     epochs: u64,
     batches: u64,
     submissions: u64,
 }
 
-impl Stretch {
+impl Counts {
     fn of<'a>(entries: impl Iterator<Item = &'a Entry>, start: u64, end: u64) -> Self {
         let within = |at: Option<u64>| at.is_some_and(|at| at >= start && at < end);
-        let mut stretch = Self::default();
+        let mut counts = Self::default();
         for entry in entries {
-            stretch.batches += u64::from(within(entry.local)) + u64::from(within(entry.aggregated));
+            // A batch counts at its own time, the submissions of an epoch at its opening.
+            counts.batches += u64::from(within(entry.local)) + u64::from(within(entry.aggregated));
             if within(entry.opened) {
-                stretch.epochs += 1;
-                stretch.submissions += entry.submissions;
+                counts.epochs += 1;
+                counts.submissions += entry.submissions;
             }
         }
-        stretch
+        counts
     }
 }
 
+/// The sealed entries of the period, and all unsealed ones.
 fn entries<'a>(seen: &'a Observation, totals: &'a Totals) -> impl Iterator<Item = &'a Entry> {
     seen.past.iter().chain(totals.unsealed.iter().map(|(_, entry)| entry))
 }
 
 pub(crate) fn rfc3339(unix: u64) -> String {
-    // Beyond the year 9999 there is no such form.
+    // The form ends with the year 9999.
     let latest = 253_402_300_799;
     humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(unix.min(latest))).to_string()
 }

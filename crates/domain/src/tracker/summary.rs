@@ -2,76 +2,23 @@
 
 use serde_json::{Map, Value};
 
-use super::datasets::{Field, field, whole_second};
+use super::fields::{Field, field, whole_second};
 use crate::{
     Number,
-    tracker::{Observation, Priorities, Totals},
+    tracker::{MeasurementWindow, Observation, Priorities, Recent, Totals},
 };
 
-/// What rates are divided by at least, in seconds.
+/// The smallest divisor of a rate, in seconds.
 const LEAST_DIVISOR: f64 = 1.0;
 
-/// The window over which rates are measured. It survives restarts and is renewed when it is over.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct MeasurementWindow {
-    /// When it began, in Unix seconds.
-    pub began: f64,
-    /// The totals when it began.
-    pub submissions: u64,
-    /// Epochs opened when it began.
-    pub epochs: u64,
-    /// Batches when it began.
-    pub batches: u64,
-}
-
-impl MeasurementWindow {
-    /// The window to measure in now: `present`, or a new one where there is none, where it is over or where
-    /// it is of no use (it begins in the future, or counts more than there is).
-    #[must_use]
-    pub fn at(present: Option<Self>, totals: &Totals, now: f64, length: f64) -> Self {
-        let sums = &totals.all;
-        let fresh = Self {
-            began: now,
-            submissions: sums.submissions,
-            epochs: sums.epochs,
-            batches: sums.local + sums.aggregated,
-        };
-        let usable = |window: &Self| {
-            now >= window.began
-                && now < window.began + length
-                && window.submissions <= fresh.submissions
-                && window.epochs <= fresh.epochs
-                && window.batches <= fresh.batches
-        };
-        present.filter(usable).unwrap_or(fresh)
-    }
-}
-
-/// Counts of the last minute and of the last five. `None`: could not be read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Recent {
-    /// Epochs opened in the last minute.
-    pub epochs_1m: Option<u64>,
-    /// Epochs opened in the last five minutes.
-    pub epochs_5m: Option<u64>,
-    /// Local and aggregated batches of the last minute.
-    pub batches_1m: Option<u64>,
-    /// Local and aggregated batches of the last five minutes.
-    pub batches_5m: Option<u64>,
-    /// Submissions processed in the last minute.
-    pub submissions_1m: Option<u64>,
-    /// Submissions processed in the last five minutes.
-    pub submissions_5m: Option<u64>,
-}
-
-/// What a summary is made from.
+/// The inputs of a summary.
 #[derive(Clone, Copy, Debug)]
 pub struct SummaryInput<'a> {
     /// The ledger.
     pub totals: &'a Totals,
     /// The measurement window.
     pub window: MeasurementWindow,
-    /// What happened lately.
+    /// Counts of the last minutes.
     pub recent: Recent,
     /// Submissions waiting.
     pub queue: Option<u64>,
@@ -79,7 +26,7 @@ pub struct SummaryInput<'a> {
     pub active_validators: Option<u64>,
     /// How many gaps the examined epochs have.
     pub gaps: Option<u64>,
-    /// What `vpa:*` says.
+    /// The counts of the keys `vpa:*`.
     pub priorities: Priorities,
     /// Unix seconds.
     pub now: f64,
@@ -117,7 +64,7 @@ impl SummaryInput<'_> {
         Some(Number::Real(total.saturating_sub(at_start) as f64 / self.elapsed().max(LEAST_DIVISOR)))
     }
 
-    /// A sum that lacks a part is not the sum.
+    /// A sum without the unread submissions would look like a drop: it is unknown instead.
     fn whole(&self, number: Option<Number>) -> Option<Number> {
         number.filter(|_| self.totals.unread_submissions == 0)
     }
@@ -127,10 +74,11 @@ impl SummaryInput<'_> {
         Some(Number::Real(gaps as f64 / (epochs as f64 + 1.0)))
     }
 
-    /// Of nothing there is no rate; of what can't be read it is not known.
+    /// No rate without submissions; an unknown rate when a count can't be read.
     fn success_rate(&self) -> Option<Option<Number>> {
         let (succeeded, failed) = self.priorities.succeeded.zip(self.priorities.failed)?;
         let Some((succeeded, failed)) = succeeded.zip(failed) else { return Some(None) };
+        // As floats: the sum of two large counts would overflow.
         let (succeeded, failed) = (succeeded as f64, failed as f64);
         let rate = 100.0 * succeeded / (succeeded + failed);
         (succeeded + failed > 0.0).then_some(Some(Number::Real(rate)))
@@ -329,12 +277,12 @@ mod tests {
             let present = present.map(|(began, submissions, epochs, batches)| {
                 MeasurementWindow { began, submissions, epochs, batches }
             });
-            let window = MeasurementWindow::at(present, &totals, now, length);
+            let window = MeasurementWindow::at(present, &totals.all, now, length);
             prop_assert!(window.began <= now && now < window.began + length);
             prop_assert!(window.epochs <= sums.0 && window.submissions <= sums.1);
             prop_assert!(window.batches <= sums.2 + sums.3);
             prop_assert!(Some(window) == present || window.began == now, "it is the old one, or begins now");
-            prop_assert_eq!(MeasurementWindow::at(Some(window), &totals, now, length), window);
+            prop_assert_eq!(MeasurementWindow::at(Some(window), &totals.all, now, length), window);
         }
     }
 
@@ -367,8 +315,11 @@ mod tests {
 
     #[test]
     fn priorities_and_gaps_have_their_fields_where_they_have_a_source() {
-        let json =
-            summary(&totals(1, 1, 1, 1), MeasurementWindow::at(None, &totals(1, 1, 1, 1), 5.0, 60.0), 5.0);
+        let json = summary(
+            &totals(1, 1, 1, 1),
+            MeasurementWindow::at(None, &totals(1, 1, 1, 1).all, 5.0, 60.0),
+            5.0,
+        );
         assert_eq!(
             (&json["vpa_submission_success_rate"], &json["vpa_submissions_success"]),
             (&75.into(), &3.into())
@@ -383,7 +334,7 @@ mod tests {
         let rate = |succeeded, failed| {
             let input = SummaryInput {
                 totals: &totals,
-                window: MeasurementWindow::at(None, &totals, 5.0, 60.0),
+                window: MeasurementWindow::at(None, &totals.all, 5.0, 60.0),
                 recent: Recent::default(),
                 queue: None,
                 active_validators: None,
@@ -407,8 +358,11 @@ mod tests {
 
     #[test]
     fn an_error_is_null_and_never_zero() {
-        let json =
-            summary(&totals(1, 1, 1, 1), MeasurementWindow::at(None, &totals(1, 1, 1, 1), 5.0, 60.0), 5.0);
+        let json = summary(
+            &totals(1, 1, 1, 1),
+            MeasurementWindow::at(None, &totals(1, 1, 1, 1).all, 5.0, 60.0),
+            5.0,
+        );
         assert!(json["submissions_queue"].is_null() && json["epochs_1m"].is_null());
         assert_eq!(json["epochs_5m"], 3);
     }
@@ -416,12 +370,12 @@ mod tests {
     #[test]
     fn a_window_lasts_its_length_and_begins_with_the_totals_of_that_moment() {
         let (few, many) = (totals(1, 10, 0, 0), totals(2, 30, 1, 0));
-        let first = MeasurementWindow::at(None, &few, 100.0, 60.0);
+        let first = MeasurementWindow::at(None, &few.all, 100.0, 60.0);
         assert_eq!(first, MeasurementWindow { began: 100.0, submissions: 10, epochs: 1, batches: 0 });
-        assert_eq!(MeasurementWindow::at(Some(first), &many, 159.9, 60.0), first);
-        assert_eq!(MeasurementWindow::at(Some(first), &many, 160.0, 60.0).submissions, 30);
+        assert_eq!(MeasurementWindow::at(Some(first), &many.all, 159.9, 60.0), first);
+        assert_eq!(MeasurementWindow::at(Some(first), &many.all, 160.0, 60.0).submissions, 30);
         // A clock set back, or a ledger that was lost, makes the old window useless.
-        assert_eq!(MeasurementWindow::at(Some(first), &many, 99.0, 60.0).began, 99.0);
-        assert_eq!(MeasurementWindow::at(Some(first), &totals(0, 0, 0, 0), 130.0, 60.0).began, 130.0);
+        assert_eq!(MeasurementWindow::at(Some(first), &many.all, 99.0, 60.0).began, 99.0);
+        assert_eq!(MeasurementWindow::at(Some(first), &totals(0, 0, 0, 0).all, 130.0, 60.0).began, 130.0);
     }
 }

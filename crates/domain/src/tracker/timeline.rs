@@ -39,6 +39,7 @@ impl EpochMember {
     /// [`BadEpoch`] when it is of neither form.
     pub fn parse(member: &str) -> Result<Self, BadEpoch> {
         match member.split_once(':') {
+            // The whole rest must be an id, so `open:1:2` is refused and `close:2301` never matches epoch 230.
             Some(("open", epoch)) => EpochId::parse(epoch).map(Self::Opened),
             Some(("close", epoch)) => EpochId::parse(epoch).map(Self::Closed),
             _ => Err(BadEpoch(member.chars().take(100).collect())),
@@ -55,7 +56,7 @@ impl EpochMember {
 }
 
 impl BatchMember {
-    /// Reads a member; whatever is not `local:` or `aggregated:` is foreign.
+    /// Reads a member; everything but `local:` and `aggregated:` is foreign.
     ///
     /// # Errors
     /// [`BadEpoch`] when it is a batch of ours that names no epoch.

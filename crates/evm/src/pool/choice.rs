@@ -2,24 +2,14 @@
 
 use std::time::Duration;
 
+use retry::table::NODE_BEHIND;
 use tokio::time::Instant;
 
-use super::{Pool, Want};
+use super::{Choice, Pool, Want};
 use crate::node::Node;
 
 /// What a node said of its head longer ago says nothing about the others any more.
 const HEAD_KNOWN_FOR: Duration = Duration::from_secs(30);
-/// A node that lags is looked at again after this.
-const LAG_PAUSE: Duration = Duration::from_millis(200);
-
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Choice {
-    Node(usize),
-    /// Nobody before this moment.
-    Wait(Instant),
-    /// Every node that could be asked lacks it.
-    NoneKnows,
-}
 
 impl Pool {
     /// Of the nodes that are not left alone and don't lack what is asked for: those in good health first, then in the
@@ -36,7 +26,7 @@ impl Pool {
             let state = node.state();
             let later = match state.not_before {
                 Some(until) if until > now => Some(until),
-                _ if self.is_behind(&state.head, best, want) => Some(now + LAG_PAUSE),
+                _ if self.is_behind(&state.head, best, want) => Some(now + NODE_BEHIND.first),
                 _ => None,
             };
             if let Some(until) = later {

@@ -65,12 +65,12 @@ impl Pool {
                 let lagged = node.state().lagging;
                 if self.note_head(index, header.number.to()) && !lagged {
                     self.fault(index, &Fault::new(FaultKind::Lagging, "it is behind the others"));
-                    tracing::warn!(node = %node.url, "a node is behind the others; it is passed over");
+                    tracing::warn!(node = %node.url, "a node is behind the others, and is not asked until it has caught up");
                 }
             }
             Err(Failure::Fault(fault)) => self.fault(index, &fault),
             Err(Failure::End(error)) => {
-                self.fault(index, &Fault::new(FaultKind::Server, error.to_string()));
+                self.fault(index, &Fault::new(FaultKind::Server, errors::one_line(&error)));
             }
         }
     }

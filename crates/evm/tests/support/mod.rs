@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use domain::chain::{BlockRef, ChainEvent, MarketEvent};
 use evm::{Block, ChainConfig, ChainError, Next, Source};
+use retry::{RetryPolicy, table};
 use testkit::{Anvil, Contracts, Emission};
 use tokio::time::Instant;
 
@@ -53,9 +54,8 @@ impl Chain {
             poll_interval: Duration::from_millis(20),
             request_timeout: Duration::from_secs(20),
             survey_interval: Duration::from_millis(50),
-            first_retry: Duration::from_millis(20),
-            longest_retry: Duration::from_millis(100),
-            set_aside: Duration::from_millis(300),
+            after_failure: pauses(table::NODE_FAILED, 20, 100),
+            after_wrong_answer: pauses(table::NODE_WRONG, 300, 3_000),
             ..ChainConfig::new(nodes, contracts)
         }
     }
@@ -73,6 +73,12 @@ impl Chain {
     pub(crate) async fn genesis(&self) -> BlockRef {
         self.at(0).await
     }
+}
+
+/// Other figures, in milliseconds, for a row of the table.
+fn pauses(policy: RetryPolicy, first: u64, longest: u64) -> RetryPolicy {
+    let [first, longest] = [first, longest].map(Duration::from_millis);
+    RetryPolicy { first, longest, ..policy }
 }
 
 /// The child of `after`, once there is one.

@@ -1,10 +1,10 @@
-//! Clean-up: what goes, and that nothing else does.
+//! Clean-up: what is removed, and that nothing else is.
 
 use std::collections::BTreeSet;
 
 use crate::scene::{Chain, MARKET, OTHER, collected, released};
 
-/// Runs it to its end; how many markers and sets of submissions went.
+/// Runs it to completion; returns how many markers and sets of submissions were removed.
 async fn clean(chain: &Chain) -> (u64, u64) {
     let (mut cursor, mut markers, mut submissions) = (0, 0, 0);
     loop {
@@ -19,7 +19,7 @@ async fn clean(chain: &Chain) -> (u64, u64) {
     }
 }
 
-/// A chain whose epoch 100 is over and whose epoch 120 is current, with sets of submissions of all kinds.
+/// A chain with the finished epoch 100 and the current epoch 120, and sets of submissions of all kinds.
 async fn scene(prefix: &str) -> Chain {
     let mut chain = Chain::with(prefix, false).await;
     chain.submit(MARKET, 100, 5, 0, &[("a", 1)]).await;
@@ -40,7 +40,7 @@ async fn scene(prefix: &str) -> Chain {
 }
 
 #[tokio::test]
-async fn markers_of_epochs_that_are_over_and_submissions_of_epochs_long_past_go_and_nothing_else() {
+async fn only_markers_of_finished_epochs_and_submissions_of_old_ones_are_removed() {
     let mut chain = scene("").await;
     let marked = format!("EpochMarkerSetKey.{MARKET}");
     for leftover in ["100", "99", "text"] {

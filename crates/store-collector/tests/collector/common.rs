@@ -1,4 +1,4 @@
-//! A Redis server of the test's own, and a connection to it.
+//! A private Redis server, and a connection to it.
 
 use std::{net::SocketAddr, time::Duration};
 

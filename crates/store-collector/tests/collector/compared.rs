@@ -1,4 +1,4 @@
-//! Each effect once: with two at work, with answers that are lost, with scripts that are forgotten.
+//! Each effect happens once: with two writers, with lost answers, with forgotten scripts.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::{
     scene::{Chain, IDENTITY, MARKET, OTHER, arranged, blocks, chain_store, released, submitted},
 };
 
-/// A chain with a closed window that has submissions, and an open one.
+/// A chain with a closed window with submissions, and an open one.
 async fn scene() -> Chain {
     let mut chain = Chain::with("", true).await;
     chain.submit(MARKET, 7, 6, 0, &[("a", 1), ("b", 2), ("c", 2)]).await;
@@ -117,7 +117,7 @@ async fn two_epochs_of_a_market_that_are_handed_over_at_once_are_both_done_at_la
         chain.hand_over(&seven, &Basis::default(), &none).await.expect("done"),
         Outcome::Done { faults: vec![] }
     );
-    // The set of what is done would lose the first one.
+    // The set of finished epochs would lose the first one.
     let before = chain.dump().await;
     changed(chain.hand_over(&eight, &Basis::default(), &none).await.expect("answered"));
     assert_eq!(chain.dump().await, before);
@@ -143,8 +143,7 @@ async fn batches_of_a_window_that_a_reorganisation_has_undone_are_not_handed_ove
 }
 
 #[tokio::test]
-async fn what_was_read_at_a_dropped_block_is_not_handed_over_when_another_one_of_its_number_closes_the_window()
- {
+async fn inputs_of_a_reorged_block_are_not_delivered() {
     let mut chain = scene().await;
     chain.submit(MARKET, 7, 16, 0, &[("dropped", 3)]).await;
     chain.submit(MARKET, 7, 16, 1, &[("kept", 4)]).await;
@@ -167,7 +166,7 @@ async fn what_was_read_at_a_dropped_block_is_not_handed_over_when_another_one_of
     assert_eq!(chain.closed(MARKET).await.len(), 0);
 }
 
-/// A proxy before the server, and a store that goes through it.
+/// A proxy in front of the server, and a store that uses it.
 async fn proxied(chain: &Chain) -> (FaultProxy, Store) {
     let proxy = FaultProxy::start(chain.scene.redis.addr()).await.expect("a proxy");
     let store = Store::new(common::settings(proxy.addr())).expect("settings");
@@ -182,8 +181,8 @@ async fn a_commit_whose_answer_is_lost_is_seen_as_done_and_is_not_done_again() {
     let mut after: Following = known.following.clone();
     let stretch = blocks(&after, 19, 0, vec![submitted(MARKET, 7, "cid", 18), released(MARKET, 9, 19)]);
     let notes = after.accept(&stretch, &chain.rules).expect("they stand on the last one");
-    let mut session = store.session("test").await.expect("a session");
-    // The answer is on its way for so long after the server has written.
+    let mut session = store.session(store_redis::Operation::new("test", "test")).await.expect("a session");
+    // The answer is delayed this long after the server has written.
     proxy.delay(Duration::from_secs(2));
     let committing = chain.chain.commit(&mut session, &known, &after, Some(&stretch), &notes);
     let cut = async {
@@ -208,7 +207,7 @@ async fn a_hand_over_whose_answer_is_lost_is_seen_as_done_and_is_not_done_again(
     let [closed] = chain.closed(MARKET).await.try_into().expect("one");
     let inputs = chain.inputs(&closed).await;
     let (basis, arranged) = (inputs.basis.clone(), arranged(&closed, inputs, 2));
-    let mut session = store.session("test").await.expect("a session");
+    let mut session = store.session(store_redis::Operation::new("test", "test")).await.expect("a session");
     proxy.delay(Duration::from_secs(2));
     let handing = chain.chain.hand_over(&mut session, &closed, &basis, &arranged);
     let cut = async {
@@ -250,19 +249,19 @@ async fn what_is_of_another_chain_or_contract_is_refused_and_not_touched() {
     ];
     for refused in refused {
         let error = refused.expect_err("of another chain");
-        assert_eq!((error.kind, error.object.as_str()), (ErrorKind::Refused, "tracker:chain:identity"));
+        assert_eq!((error.kind, error.object.as_str()), (ErrorKind::Foreign, "tracker:chain:identity"));
         let says = error.to_string();
-        for word in [IDENTITY, "chain 2 contract 0xab", "output.prefix"] {
+        for word in [IDENTITY, "chain 2 contract 0xab"] {
             assert!(says.contains(word), "{says}");
         }
     }
     let outcome = other.hand_over(&mut session, &closed, &Basis::default(), &Arrangement::default()).await;
     assert_eq!(changed(outcome.expect("answered")), "tracker:chain:identity");
-    // Who has read before there was anything is stopped too.
+    // A writer that has read before there was anything is refused too.
     let outcome = other.commit(&mut session, &Known::default(), &Following::default(), None, &[]).await;
     assert_eq!(changed(outcome.expect("answered")), "tracker:chain:identity");
     assert_eq!(chain.dump().await, before);
-    // Beside it, under a prefix, there is room.
+    // Under a prefix another chain can be followed beside it.
     let beside = chain_store("beside", "chain 2 contract 0xab", false);
     assert_eq!(beside.load(&mut session).await.expect("loaded").following.checkpoint, None);
 }

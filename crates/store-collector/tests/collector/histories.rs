@@ -1,10 +1,10 @@
-//! Random histories: what is written is what is read, and a reorganisation leaves nothing of what was dropped.
+//! Random histories: the state is read as it was written, and a reorganisation leaves nothing of the dropped blocks.
 
 use testkit::{Dice, contents::Contents};
 
 use crate::scene::{Chain, MARKET, OTHER, released};
 
-/// What others see, without what only we keep and without the inputs.
+/// What other programs see, without the tracker's own keys and without the inputs.
 fn shown(contents: Contents) -> Contents {
     let ours = |key: &String| key.starts_with("tracker:chain:deeds") || key.starts_with("SnapshotCollector.");
     contents.into_iter().filter(|(key, _)| !ours(key)).collect()
@@ -38,7 +38,7 @@ async fn any_history_is_read_as_it_was_written_and_ends_as_the_straight_one() {
             crooked.accept(to, step, kept.clone()).await;
             straight.accept(to, step, kept).await;
             height = to;
-            // Always the same at the same place, whoever comes there how.
+            // Always the same at the same block, in whatever way it was reached.
             if dice.roll(3) == 0 {
                 crooked.hand_over_all().await;
                 straight.hand_over_all().await;

@@ -1,4 +1,4 @@
-//! What was submitted, with what can't be read of it.
+//! Reading submissions, readable and unreadable ones.
 
 use store_redis::ErrorKind;
 

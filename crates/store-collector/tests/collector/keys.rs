@@ -1,4 +1,4 @@
-//! The keys that others read, literally as the contract with them has it.
+//! The keys that other programs read, literally as documented.
 
 use serde_json::{Value, json};
 use store_collector::MarketTables;
@@ -12,7 +12,7 @@ async fn json(chain: &mut Chain, command: &str, key: &str) -> Option<Value> {
     text.map(|text| serde_json::from_str(&text).expect("JSON"))
 }
 
-/// Whether a key expires within so many seconds, and not much before.
+/// Whether a key expires within this many seconds, and not much before.
 async fn lives(chain: &mut Chain, key: &str, seconds: i64) {
     let left: i64 = chain.scene.run("TTL", key).await;
     assert!((seconds - 60..=seconds).contains(&left), "{key} lives for {left} s, not {seconds}");
@@ -41,7 +41,7 @@ async fn accepted_blocks_leave_their_hashes_the_current_epoch_and_the_markers() 
 }
 
 #[tokio::test]
-async fn a_hand_over_leaves_batches_in_the_queue_in_their_order_and_all_that_the_page_names() {
+async fn a_hand_over_queues_batches_in_order_and_writes_every_documented_key() {
     let mut chain = Chain::new().await;
     chain.accept(9, 0, vec![day(MARKET, 3, 5), released(MARKET, 7, 6), day(MARKET, 4, 7)]).await;
     chain.submit(MARKET, 7, 6, 0, &[("b:pair", 42), ("a:pair", 42)]).await;

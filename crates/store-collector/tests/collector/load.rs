@@ -1,4 +1,4 @@
-//! Much at once: no limit of Redis or of its scripts is met.
+//! Large writes: no limit of Redis or of its scripts is reached.
 
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ use crate::scene::{Chain, IDENTITY, arranged, blocks, collected, released};
 
 const MARKETS: u8 = 10;
 const PROJECTS: u64 = 500;
-/// Of each market, each of a slot of its own.
+/// Submissions of each market, each of another slot.
 const SUBMISSIONS: u64 = 10_000;
 
 #[tokio::test]

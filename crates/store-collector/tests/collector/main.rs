@@ -1,5 +1,5 @@
-//! The chain's side in a real Redis: what accepted blocks, reorganisations and hand-overs leave there, that each is
-//! written once and as a whole, and what happens when something is not as it should be.
+//! The collector's store in a real Redis: what accepted blocks, reorganisations and hand-overs leave there, that each
+//! is written once and as a whole, and how faults are handled.
 
 #![allow(clippy::expect_used, clippy::panic, unreachable_pub)] // A test that can not go on panics.
 

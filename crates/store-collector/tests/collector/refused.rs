@@ -1,4 +1,4 @@
-//! What is refused as a whole: keys of another type, and another chain.
+//! Writes that are refused as a whole: keys of another type, and another chain.
 
 use redis::IntoConnectionInfo;
 use store_collector::Outcome;
@@ -29,7 +29,7 @@ async fn a_key_of_another_type_is_named_and_nothing_at_all_is_written() {
         let events = vec![released(MARKET, 9, 4), submitted(MARKET, 9, "cid", 4), day(MARKET, 2, 5)];
         let stretch = blocks(&after, 5, 0, events);
         let notes = after.accept(&stretch, &chain.rules).expect("accepted");
-        // What stood there is kept aside.
+        // The old value is put aside.
         let stood: bool = chain.scene.run("EXISTS", &key).await;
         if stood {
             chain.scene.run::<()>("RENAME", &[&key, "aside"]).await;
@@ -101,7 +101,8 @@ async fn what_is_of_another_chain_is_refused_and_not_touched() {
     let before = chain.dump().await;
     let other = chain_store("", "chain 2 contract 0xab", false);
     let error = other.load(&mut chain.session().await).await.expect_err("refused");
-    assert!(error.to_string().contains(IDENTITY) && error.to_string().contains("output.prefix"), "{error}");
+    assert_eq!(error.kind, ErrorKind::Foreign);
+    assert!(error.to_string().contains(IDENTITY), "{error}");
     assert_eq!(chain.dump().await, before);
 }
 
@@ -109,7 +110,7 @@ async fn what_is_of_another_chain_is_refused_and_not_touched() {
 async fn a_node_of_a_cluster_is_refused_though_it_was_named_as_a_single_server() {
     let cluster = RedisCluster::start(1).await.expect("a cluster");
     let store = Store::new(common::settings(cluster.node(0).addr())).expect("settings");
-    let mut session = store.session("test").await.expect("a session");
+    let mut session = store.session(store_redis::Operation::new("test", "test")).await.expect("a session");
     let error = chain_store("", IDENTITY, false).load(&mut session).await.expect_err("refused");
     assert_eq!(error.kind, ErrorKind::Topology, "{error}");
     assert!(error.to_string().contains("a single server only"), "{error}");
@@ -117,7 +118,7 @@ async fn a_node_of_a_cluster_is_refused_though_it_was_named_as_a_single_server()
 
 #[tokio::test]
 async fn a_server_that_takes_no_writes_is_an_error_and_never_done() {
-    // A replica; one whose memory is full. What it says, and how it is mended.
+    // A replica, and a server whose memory is full: the error, and the remedy.
     for (spoil, mend, kind, said) in [
         ("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE", ErrorKind::ReadOnly, "read only replica"),
         ("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0", ErrorKind::Refused, "maxmemory"),
@@ -154,11 +155,27 @@ async fn a_user_who_may_not_write_one_of_the_keys_writes_none() {
     let url = format!("redis://weak:word@{}/0", chain.scene.redis.addr());
     settings.servers = url.into_connection_info().expect("a URL").into();
     let weak = Store::new(settings).expect("settings");
-    let mut session = weak.session("test").await.expect("a session");
+    let mut session = weak.session(store_redis::Operation::new("test", "test")).await.expect("a session");
     let before = chain.dump().await;
     let error = chain.chain.hand_over(&mut session, &closed, &basis, &arrangement).await.expect_err("denied");
     assert_eq!((error.kind, error.object.as_str()), (ErrorKind::Denied, "finalizerQueue"), "{error}");
     assert_eq!(chain.dump().await, before);
+}
+
+#[tokio::test]
+async fn a_user_who_may_not_read_one_key_of_a_transaction_is_denied() {
+    let mut chain = Chain::new().await;
+    chain.accept(3, 0, vec![]).await;
+    run(&mut chain, "ACL SETUSER weak on >word ~* &* +@all -hgetall").await;
+    let mut settings = common::settings(chain.scene.redis.addr());
+    let url = format!("redis://weak:word@{}/0", chain.scene.redis.addr());
+    settings.servers = url.into_connection_info().expect("a URL").into();
+    let weak = Store::new(settings).expect("settings");
+    let mut session = weak.session(store_redis::Operation::new("test", "test")).await.expect("a session");
+    // The first command of the transaction is one that the user may send.
+    let error = chain.chain.load(&mut session).await.expect_err("denied");
+    assert_eq!(error.kind, ErrorKind::Denied, "{error}");
+    assert!(error.to_string().contains("hgetall"), "{error}");
 }
 
 /// Runs a command given as one text.

@@ -1,4 +1,4 @@
-//! A server, and a chain of our own that is followed there.
+//! A private server, and an invented chain whose state is kept there.
 
 use std::{collections::BTreeMap, num::NonZeroUsize};
 
@@ -20,7 +20,7 @@ pub const IDENTITY: &str = "chain 1 contract 0xab";
 /// How long a window is, in seconds; a block takes two.
 pub const LENGTH: u64 = 20;
 
-/// What a chain is followed with.
+/// The rules of the chain state.
 pub struct Chain {
     pub scene: Scene,
     pub store: Store,
@@ -76,7 +76,7 @@ pub fn submitted(of: &str, epoch: u64, cid: &str, block: u64) -> (u64, MarketEve
     event(block, of, ChainEvent::SnapshotBatchSubmitted { epoch, batch_cid, time: time_of(block) })
 }
 
-/// The blocks after the last accepted one (from 1 where there is none), up to this number, on a branch of this name.
+/// The blocks after the last accepted one (from 1 if there is none), up to this number, on this branch.
 pub fn blocks(after: &Following, to: u64, branch: u64, events: Vec<(u64, MarketEvent)>) -> Stretch {
     let (first, mut parent) = after.checkpoint.map_or((1, hash(0, 0)), |at| (at.number + 1, at.hash));
     let mut blocks = Vec::new();
@@ -100,14 +100,14 @@ impl Chain {
     }
 
     pub async fn session(&self) -> Session {
-        self.store.session("test").await.expect("a session")
+        self.store.session(store_redis::Operation::new("test", "test")).await.expect("a session")
     }
 
     pub async fn load(&self) -> Known {
         self.chain.load(&mut self.session().await).await.expect("loaded")
     }
 
-    /// Writes a change of what is known, and looks whether it is read as it was written.
+    /// Writes a change of the state, and checks that it is read as it was written.
     pub async fn change<T>(
         &self,
         change: impl FnOnce(&mut Following) -> (T, Option<Stretch>, Vec<Note>),
@@ -166,8 +166,8 @@ impl Chain {
         self.chain.hand_over(&mut self.session().await, closed, basis, arrangement).await
     }
 
-    /// Hands over all that is closed, in its order; looked for anew each time, for the end of one changes what the next one
-    /// is compared with.
+    /// Hands over all closed windows in order. Reads them anew each time, since the end of one epoch changes what the
+    /// next write is compared with.
     pub async fn hand_over_all(&self) {
         for of in [MARKET, OTHER] {
             while let Some(closed) = self.closed(of).await.into_iter().next() {
@@ -179,7 +179,7 @@ impl Chain {
         }
     }
 
-    /// A collector hears of submissions at a block, each a project and a slot.
+    /// Writes submissions at a block as a collector does, each a project and a slot.
     pub async fn submit(&mut self, of: &str, epoch: u64, block: u64, branch: u64, what: &[(&str, u64)]) {
         let key = collected(of, epoch, block, branch);
         for (project, slot) in what {
@@ -192,13 +192,13 @@ impl Chain {
         dumps(&mut self.scene.connection).await
     }
 
-    /// Everything in Redis as it can be read.
+    /// Everything in Redis as readers see it.
     pub async fn contents(&mut self) -> Contents {
         contents(&mut self.scene.connection, |_| true).await
     }
 }
 
-/// Where a collector writes what was submitted for an epoch at a block.
+/// The key of the submissions of an epoch at a block.
 pub fn collected(of: &str, epoch: u64, block: u64, branch: u64) -> String {
     format!("SnapshotCollector.{of}.{epoch}.{}", hash(block, branch))
 }

@@ -11,7 +11,6 @@ use std::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 
 use futures_util::future::{BoxFuture, FutureExt, join_all, select_ok, try_join_all};
@@ -19,6 +18,7 @@ use redis::{
     ErrorKind as Client, Pipeline, RedisError, RedisResult, ServerErrorKind as Server, Value,
     aio::{ConnectionLike, MultiplexedConnection},
 };
+use retry::table::SLOT_MOVING;
 use tokio::{sync::Mutex, time::sleep};
 
 use super::{
@@ -27,14 +27,8 @@ use super::{
 };
 use crate::{
     batch::{Answers, Batch, Unit},
-    error::{ErrorKind, kind_of},
+    error::ErrorKind,
 };
-
-/// How often a command is sent before its slot counts as being moved for too long.
-const ROUNDS: u32 = 10;
-/// The first pause before what was put off is sent again; each is twice as long as the one before.
-const PAUSE: Duration = Duration::from_millis(5);
-const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
 /// What is known of a cluster.
 pub(super) struct Cluster {
@@ -67,8 +61,7 @@ impl Cluster {
     pub(super) async fn any(&self, turn: usize) -> Result<(Door, Node), Trouble> {
         let masters = self.map().await?.masters();
         let node = masters.get(turn.checked_rem(masters.len()).unwrap_or(0)).cloned();
-        let node =
-            node.ok_or_else(|| Trouble::Known(ErrorKind::Loading, "no node has any slots".to_owned()))?;
+        let node = node.ok_or_else(|| Trouble::known(ErrorKind::Loading, "no node has any slots"))?;
         Ok((self.door.at(&node.host, node.port)?, node))
     }
 
@@ -89,7 +82,7 @@ impl Cluster {
 
     async fn connect(&self, node: &Node) -> Result<MultiplexedConnection, Trouble> {
         let connected = self.door.at(&node.host, node.port)?.connect().await;
-        connected.map_err(|error| of_node(node, &error))
+        connected.map_err(|error| of_node(node, error))
     }
 
     /// Whether a node has any slots, as far as is known.
@@ -144,13 +137,13 @@ impl Cluster {
 }
 
 /// An error says which of the nodes it is about.
-fn of_node(node: &Node, error: &RedisError) -> Trouble {
-    Trouble::Known(kind_of(error), format!("the node at {}:{}: {error}", node.host, node.port))
+fn of_node(node: &Node, error: RedisError) -> Trouble {
+    Trouble::at(format!("the node at {}:{}", node.host, node.port), error)
 }
 
 /// What one node says of the cluster. One that is cut off from it has nothing to say.
 async fn ask(door: &Door) -> Result<SlotMap, Trouble> {
-    let of_node = |kind, what: &str| Trouble::Known(kind, format!("the node at {}: {what}", door.shown()));
+    let of_node = |kind, what: &str| Trouble::known(kind, format!("the node at {}: {what}", door.shown()));
     let Some((host, port)) = door.address() else {
         return Err(of_node(ErrorKind::Topology, "a cluster has no Unix socket"));
     };
@@ -219,7 +212,7 @@ impl Nodes {
                 ),
             }
         }
-        for round in 0..ROUNDS {
+        for round in 0..SLOT_MOVING.attempts {
             *round_trips += 1;
             let mut moves = Vec::new();
             let mut is_put_off = false;
@@ -255,11 +248,11 @@ impl Nodes {
                 return Ok(answers.finish());
             }
             if is_put_off {
-                sleep((PAUSE * 2_u32.saturating_pow(round)).min(LONGEST_PAUSE)).await;
+                sleep(SLOT_MOVING.pause(round, retry::random())).await;
             }
             map = cluster.map().await?;
         }
-        Err(Trouble::Known(ErrorKind::Loading, "slots are being moved, and take long".to_owned()))
+        Err(Trouble::known(ErrorKind::Loading, "slots are being moved, and take long"))
     }
 
     /// Sends jobs to their nodes, all at the same time.
@@ -273,7 +266,7 @@ impl Nodes {
         for job in jobs {
             let node = match &job.goal {
                 Goal::Slot(slot) => map.node(*slot).cloned().ok_or_else(|| {
-                    Trouble::Known(ErrorKind::Loading, format!("no node of the cluster has slot {slot}"))
+                    Trouble::known(ErrorKind::Loading, format!("no node of the cluster has slot {slot}"))
                 })?,
                 Goal::Node(node) | Goal::Guest(node) => node.clone(),
             };
@@ -305,7 +298,7 @@ impl Nodes {
                 Ok(values) => sent.push((node, jobs, values)),
                 Err(error) => {
                     self.0.remove(&node);
-                    failed = Some(of_node(&node, &error));
+                    failed = Some(of_node(&node, error));
                 }
             }
         }

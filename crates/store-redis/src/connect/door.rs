@@ -2,32 +2,60 @@
 
 use std::time::Duration;
 
+use errors::Operation;
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ProtocolVersion, RedisError, RedisResult,
     TlsCertificates, aio::MultiplexedConnection, io::tcp::TcpSettings,
 };
 
 use crate::{
-    error::{ErrorKind, StoreError},
+    error::{ErrorKind, StoreError, kind_of},
     events::EventQueue,
 };
 
 /// What went wrong on the way to a server.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Trouble {
-    /// What the client or the server said.
-    #[error(transparent)]
-    Redis(#[from] RedisError),
-    /// What we concluded.
-    #[error("{1}")]
-    Known(ErrorKind, String),
+#[error("{context}")]
+pub(crate) struct Trouble {
+    kind: ErrorKind,
+    /// What this program says of it.
+    context: String,
+    #[source]
+    cause: Option<RedisError>,
+}
+
+impl From<RedisError> for Trouble {
+    fn from(cause: RedisError) -> Self {
+        Self { kind: kind_of(&cause), context: String::new(), cause: Some(cause) }
+    }
 }
 
 impl Trouble {
-    pub(super) fn into_error(self, operation: &'static str, object: impl Into<String>) -> StoreError {
-        match self {
-            Self::Redis(error) => StoreError::redis(operation, object, &error),
-            Self::Known(kind, detail) => StoreError::new(operation, object, kind, detail),
+    /// What this program concluded.
+    pub(super) fn known(kind: ErrorKind, context: impl Into<String>) -> Self {
+        Self { kind, context: context.into(), cause: None }
+    }
+
+    /// The same of another kind.
+    pub(super) fn of_kind(self, kind: ErrorKind) -> Self {
+        Self { kind, ..self }
+    }
+
+    /// What the client or a server said, with the server's name.
+    pub(super) fn at(server: impl Into<String>, cause: RedisError) -> Self {
+        Self { context: server.into(), ..Self::from(cause) }
+    }
+
+    pub(super) fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    pub(super) fn into_error(self, operation: Operation, object: impl Into<String>) -> StoreError {
+        let Self { kind, context, cause } = self;
+        match cause {
+            None => StoreError::new(operation, object, kind, context),
+            Some(cause) if context.is_empty() => StoreError::caused(operation, object, kind, cause),
+            Some(cause) => StoreError::caused(operation, object, kind, cause).with_context(context),
         }
     }
 }

@@ -36,7 +36,7 @@ impl Watch {
     pub(super) async fn master(&self) -> Result<(Door, MultiplexedConnection), Trouble> {
         let asked: Vec<BoxFuture<'_, _>> = self.sentinels.iter().map(|door| self.ask(door).boxed()).collect();
         if asked.is_empty() {
-            return Err(Trouble::Known(ErrorKind::Refused, "no sentinel is named".to_owned()));
+            return Err(Trouble::known(ErrorKind::Refused, "no sentinel is named"));
         }
         select_ok(asked).await.map(|(master, _)| master)
     }
@@ -53,7 +53,7 @@ impl Watch {
     }
 
     async fn view(&self, sentinel: &Door) -> Result<SentinelView, Trouble> {
-        let failed = |error: RedisError| self.of_sentinel(sentinel, &error);
+        let failed = |error: RedisError| of_sentinel(sentinel, error);
         let mut connection = sentinel.connect().await.map_err(failed)?;
         let master = self.named(&mut connection).await.map_err(failed)?;
         let master = master.map(|(host, port)| format!("{host}:{port}"));
@@ -63,7 +63,7 @@ impl Watch {
             .query_async::<String>(&mut connection)
             .await;
         let no_quorum = match quorum {
-            Err(error) if error.code() == Some("NOQUORUM") => Some(error.to_string()),
+            Err(error) if error.code() == Some("NOQUORUM") => Some(errors::outside(error)),
             // Not every user may ask.
             _ => None,
         };
@@ -77,13 +77,13 @@ impl Watch {
     }
 
     async fn ask(&self, sentinel: &Door) -> Result<(Door, MultiplexedConnection), Trouble> {
-        let mut connection = sentinel.connect().await.map_err(|error| self.of_sentinel(sentinel, &error))?;
+        let mut connection = sentinel.connect().await.map_err(|error| of_sentinel(sentinel, error))?;
         let address = self.named(&mut connection).await;
-        let address = address.map_err(|error| self.of_sentinel(sentinel, &error))?;
+        let address = address.map_err(|error| of_sentinel(sentinel, error))?;
         let Some((host, port)) = address else {
             let (at, name) = (sentinel.shown(), &self.name);
             let detail = format!("the sentinel at {at} knows no master by the name `{name}`");
-            return Err(Trouble::Known(ErrorKind::UnknownMaster, detail));
+            return Err(Trouble::known(ErrorKind::UnknownMaster, detail));
         };
         let master = self.node.at(&host, port)?;
         let mut connection = master.connect().await?;
@@ -95,7 +95,7 @@ impl Watch {
                     "the sentinel at {at} names {host}:{port}, which is no master: a failover is under way, or its \
                      view is old"
                 );
-                return Err(Trouble::Known(ErrorKind::ReadOnly, detail));
+                return Err(Trouble::known(ErrorKind::ReadOnly, detail));
             }
             // A user without the right to ask finds out when it writes.
             Err(error) if error.code() == Some("NOPERM") => {}
@@ -103,14 +103,14 @@ impl Watch {
         }
         Ok((master, connection))
     }
+}
 
-    /// The error of a sentinel is not to be taken for one of the master.
-    fn of_sentinel(&self, sentinel: &Door, error: &RedisError) -> Trouble {
-        let kind = match crate::error::kind_of(error) {
-            ErrorKind::Denied => ErrorKind::SentinelDenied,
-            kind => kind,
-        };
-        Trouble::Known(kind, format!("the sentinel at {}: {error}", sentinel.shown()))
+/// The error of a sentinel is not to be taken for one of the master.
+fn of_sentinel(sentinel: &Door, error: RedisError) -> Trouble {
+    let trouble = Trouble::at(format!("the sentinel at {}", sentinel.shown()), error);
+    match trouble.kind() {
+        ErrorKind::Denied => trouble.of_kind(ErrorKind::SentinelDenied),
+        _ => trouble,
     }
 }
 

@@ -8,12 +8,14 @@ use std::{
     time::Duration,
 };
 
+use errors::{Operation, rounded};
 use redis::{RedisResult, Value, aio::MultiplexedConnection};
 
 use super::{Store, links::Links, slots::Node};
 use crate::{
     error::{ErrorKind, StoreError},
     events::{EventQueue, EventStream},
+    operations,
 };
 
 /// The asking side of a subscription.
@@ -31,7 +33,7 @@ impl Store {
     /// [`StoreError`] when the connection or a subscription fails.
     pub async fn subscribe(&self, channels: Vec<String>) -> Result<(Subscriber, EventStream), StoreError> {
         let server = self.settings.shown.clone();
-        let (within, operation) = (self.settings.connect_timeout, "subscribe");
+        let (within, operation) = (self.settings.connect_timeout, operations::SUBSCRIBE);
         let (queue, events) = EventQueue::new(self.event_queue, self.dropped_events.clone());
         let (mut connection, heard) = self.listen(operation, queue).await?;
         in_time(within, operation, &server, connection.subscribe(channels)).await?;
@@ -41,12 +43,13 @@ impl Store {
     /// A connection for subscriptions, to a server that hears everything that is published; what comes goes into the queue.
     async fn listen(
         &self,
-        operation: &'static str,
+        operation: Operation,
         queue: EventQueue,
     ) -> Result<(MultiplexedConnection, Heard), StoreError> {
         let object = || self.settings.shown.clone();
         let connecting = tokio::time::timeout(self.settings.connect_timeout, self.links.listen(queue)).await;
-        let late = |_| StoreError::new(operation, object(), ErrorKind::Timeout, "it took too long");
+        let within = self.settings.connect_timeout;
+        let late = |_| late(operation, object(), within);
         let (connection, node) =
             connecting.map_err(late)?.map_err(|trouble| trouble.into_error(operation, object()))?;
         Ok((connection, Heard { links: self.links.clone(), node }))
@@ -64,14 +67,19 @@ impl Store {
 /// Waits for an answer of the server, but no longer than this.
 async fn in_time<T>(
     within: Duration,
-    operation: &'static str,
+    operation: Operation,
     server: &str,
     answer: impl Future<Output = RedisResult<T>>,
 ) -> Result<T, StoreError> {
     match tokio::time::timeout(within, answer).await {
         Ok(answer) => answer.map_err(|error| StoreError::redis(operation, server, &error)),
-        Err(_) => Err(StoreError::new(operation, server, ErrorKind::Timeout, "it took too long")),
+        Err(_) => Err(late(operation, server, within)),
     }
+}
+
+fn late(operation: Operation, server: impl Into<String>, within: Duration) -> StoreError {
+    let detail = format!("no answer within {}", rounded(within));
+    StoreError::new(operation, server, ErrorKind::Timeout, detail)
 }
 
 impl Subscriber {
@@ -80,7 +88,7 @@ impl Subscriber {
     /// # Errors
     /// [`StoreError`] when that fails or takes too long: then it is not known what is subscribed.
     pub async fn change(&mut self, more: Vec<String>, gone: Vec<String>) -> Result<(), StoreError> {
-        let (within, operation) = (self.timeout, "change the subscription");
+        let (within, operation) = (self.timeout, operations::CHANGE_SUBSCRIPTION);
         if !more.is_empty() {
             in_time(within, operation, &self.server, self.connection.subscribe(more)).await?;
         }
@@ -96,22 +104,14 @@ impl Subscriber {
     /// # Errors
     /// [`StoreError`] when none comes in time, or when the server is one that does not hear everything any more.
     pub async fn ping(&mut self) -> Result<(), StoreError> {
-        let error = |kind, detail: String| {
-            StoreError::new("ping the subscription", self.server.clone(), kind, detail)
-        };
+        let operation = operations::PING_SUBSCRIPTION;
         if !self.heard.hears_all() {
-            return Err(error(
-                ErrorKind::Unavailable,
-                "the node has no slots of the cluster any more".to_owned(),
-            ));
+            let detail = "the node has no slots of the cluster any more";
+            return Err(StoreError::new(operation, self.server.clone(), ErrorKind::Unavailable, detail));
         }
         let (ping, connection) = (redis::cmd("PING"), &mut self.connection);
-        let answer = tokio::time::timeout(self.timeout, ping.query_async::<Value>(connection)).await;
-        match answer {
-            Err(_) => Err(error(ErrorKind::Timeout, format!("no answer within {:?}", self.timeout))),
-            Ok(Err(failed)) => Err(StoreError::redis("ping the subscription", self.server.clone(), &failed)),
-            Ok(Ok(_)) => Ok(()),
-        }
+        let answer = ping.query_async::<Value>(connection);
+        in_time(self.timeout, operation, &self.server, answer).await.map(drop)
     }
 }
 

@@ -1,4 +1,4 @@
--- Moves the state of one entity of the index, by each step that may be made from where it then is.
+-- Moves the state of one entity of the index, by each step that is allowed from the state reached so far.
 -- KEYS: 1 the entity's hash. ARGV: 1 TTL in seconds; then for each step: its time, the state, the number of states
 -- from which it is entered, and these. It is entered from no state at all, too.
 -- Returns the state before ('' for none) and the state now.

@@ -1,5 +1,5 @@
-//! Retention of the index: what fell out goes slice by slice, from every key it stands in, and from the key by which it
-//! is found last. So a slice that was left half-way is found again.
+//! Retention of the index: old entities are removed slice by slice from every key that names them, and last from the
+//! key by which they are found. So a slice that broke off is found again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,15 +9,15 @@ use domain::{
 };
 
 use super::{Index, VALIDATOR_FIELD, place::take_counts, rounds::Round};
-use crate::scripts::SET_IN_EXISTING_HASH;
-use store_redis::{Fault, Session, StoreError};
+use crate::{operations, scripts::SET_IN_EXISTING_HASH};
+use store_redis::{Fault, Operation, Session, StoreError};
 
-const OPERATION: &str = "prune the index";
+const OPERATION: Operation = operations::PRUNE_INDEX;
 
 /// A part of the index that is pruned on its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IndexPart {
-    /// Submissions, by the time when they were first heard of.
+    /// Submissions, by the time of their first event.
     Submissions,
     /// Epochs, likewise.
     Epochs,
@@ -40,11 +40,11 @@ impl Index {
         }
     }
 
-    /// Forgets a slice of a part: what was first heard of before `before`, in Unix seconds. How many were forgotten,
-    /// 0 when nothing is left to forget; and the keys that could not be written.
+    /// Forgets a slice of a part: entities whose first event was before `before`, in Unix seconds. Returns how many
+    /// were forgotten, 0 when none is left, and the keys that could not be written.
     ///
     /// # Errors
-    /// [`StoreError`] when Redis as a whole is of no use.
+    /// [`StoreError`] when Redis as a whole fails.
     pub async fn forget(
         &self,
         session: &mut Session,
@@ -66,6 +66,7 @@ impl Index {
         faults.extend(match part {
             IndexPart::Submissions => self.forget_submissions(session, &old).await?,
             IndexPart::Epochs => self.forget_epochs(session, &old).await?,
+            // No other key names them.
             IndexPart::Finalizations => Vec::new(),
         });
         let fill = |round: &mut Round| {
@@ -96,6 +97,7 @@ impl Index {
                 round.cmd("SREM", key.clone()).arg(members);
             }
             for id in old {
+                // UNLINK frees memory in the background; DEL would make other clients wait.
                 round.cmd("UNLINK", self.keys.submission(id));
             }
         };
@@ -103,6 +105,7 @@ impl Index {
     }
 
     async fn forget_epochs(&self, session: &mut Session, old: &[String]) -> Result<Vec<Fault>, StoreError> {
+        // A member that names no epoch has no keys of its own; it leaves the sets with the others.
         let epochs: Vec<EpochId> = old.iter().filter_map(|epoch| EpochId::parse(epoch).ok()).collect();
         let fill = |round: &mut Round| {
             for epoch in &epochs {
@@ -138,7 +141,7 @@ impl Index {
         faults.extend(self.run(session, OPERATION, fill).await?.finish()?);
         faults.extend(self.count_again(session, of_validators.keys()).await?);
 
-        // The validators of an epoch stand in its state: it goes last.
+        // The state hash names the validators of an epoch, so it goes last.
         let fill = |round: &mut Round| {
             for epoch in &epochs {
                 round.cmd("UNLINK", self.keys.epoch(epoch));
@@ -148,7 +151,7 @@ impl Index {
         Ok(faults)
     }
 
-    /// Brings the statistics of validators in line with what their sets hold now.
+    /// Writes the statistics of validators from the present sizes of their sets.
     async fn count_again(
         &self,
         session: &mut Session,
@@ -167,6 +170,7 @@ impl Index {
             for &(validator, (batches, epochs)) in &counted {
                 for (field, count) in [("batches", batches), ("epochs", epochs)] {
                     let Some(count) = count else { continue };
+                    // Not for a validator that was forgotten meanwhile: it would come back without a TTL.
                     round
                         .script(&SET_IN_EXISTING_HASH, self.keys.validator_stats(validator))
                         .arg(field)
@@ -178,12 +182,12 @@ impl Index {
         Ok(faults)
     }
 
-    /// Forgets a slice of the validators that were last seen before `before`, in Unix seconds; the cursor to go on with,
-    /// 0 at the end, how many were forgotten, and the keys that could not be written. One that is seen again at the
-    /// very moment is known again from its next event on.
+    /// Forgets a slice of the validators that were last seen before `before`, in Unix seconds. Returns the cursor of
+    /// the next slice, 0 at the end, how many were forgotten, and the keys that could not be written. A validator that
+    /// is seen during its removal is indexed again from its next event on.
     ///
     /// # Errors
-    /// [`StoreError`] when Redis as a whole is of no use.
+    /// [`StoreError`] when Redis as a whole fails.
     pub async fn forget_validators(
         &self,
         session: &mut Session,
@@ -193,6 +197,7 @@ impl Index {
     ) -> Result<(u64, u64, Vec<Fault>), StoreError> {
         let (page, mut faults) = self.seen_validators(session, OPERATION, cursor, slice).await?;
         let Some((cursor, validators)) = page else { return Ok((0, 0, faults)) };
+        // An unreadable time counts as old, or its validator would stay for ever.
         let is_old = |seen: &str| seen.parse::<u64>().unwrap_or_default() < before;
         let old: BTreeSet<&str> =
             validators.iter().filter(|(_, seen)| is_old(seen)).map(|(id, _)| id.as_str()).collect();
@@ -214,6 +219,7 @@ impl Index {
         };
         faults.extend(self.run(session, OPERATION, fill).await?.finish()?);
         let fill = |round: &mut Round| {
+            // The key by which validators are found: last.
             round.cmd("HDEL", self.keys.last_seen()).arg(&old);
         };
         faults.extend(self.run(session, OPERATION, fill).await?.finish()?);

@@ -1,4 +1,4 @@
-//! Brings the sets of states in line with what stands in the hashes of states, and lets validators fall with time.
+//! Writes the sets of states from the states of entities, and ages validators.
 
 use std::collections::BTreeMap;
 
@@ -11,29 +11,31 @@ use super::{
     Index,
     rounds::{Answers, RAISE, Round},
 };
-use store_redis::{Fault, Session, StoreError};
+use crate::operations;
+use store_redis::{Fault, Operation, Session, StoreError};
 
-/// How often the sets are written again because somebody else moved on meanwhile. An epoch has four moves to make.
+/// How often the sets are written again because another index moved a state meanwhile. An epoch can move four times.
 const REPEATS: usize = 8;
 
 /// A cursor, and validators with their last signs.
 pub(super) type SeenSlice = (u64, Vec<(String, String)>);
 
-/// Where entities stand.
+/// The states of entities.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Standing {
+pub(super) struct States {
     pub(super) epochs: BTreeMap<EpochId, EpochState>,
     pub(super) submissions: BTreeMap<String, SubmissionState>,
     pub(super) validators: BTreeMap<String, ValidatorSigns>,
 }
 
-impl Standing {
+impl States {
     fn is_empty(&self) -> bool {
         self.epochs.is_empty() && self.submissions.is_empty() && self.validators.is_empty()
     }
 
-    /// What stands elsewhere than it did here.
+    /// The states that differ from `before`.
     fn moved_since(self, before: &Self, now: u64) -> Self {
+        // By state: newer signs of the same state change no set.
         let same = |signs: &ValidatorSigns, other: &ValidatorSigns| signs.state(now) == other.state(now);
         let Self { mut epochs, mut submissions, mut validators } = self;
         epochs.retain(|epoch, state| before.epochs.get(epoch) != Some(state));
@@ -44,24 +46,24 @@ impl Standing {
 }
 
 impl Index {
-    /// Writes the sets of what stands, until nobody has moved it meanwhile; and the statistics of the validators
-    /// that are `counted`.
+    /// Writes the sets of these states, again until no other index has moved one meanwhile, and the statistics of the
+    /// validators in `counted`.
     pub(super) async fn place(
         &self,
         session: &mut Session,
-        operation: &'static str,
-        mut standing: Standing,
+        operation: Operation,
+        mut states: States,
         counted: &[&str],
         now: u64,
     ) -> Result<Vec<Fault>, StoreError> {
         let (mut counted, mut faults) = (counted, Vec::new());
         for _ in 0..REPEATS {
-            if standing.is_empty() {
+            if states.is_empty() {
                 break;
             }
             let fill = |round: &mut Round| {
                 counted.iter().for_each(|validator| self.ask_counts(round, validator));
-                self.write_sets(round, &standing, now);
+                self.write_sets(round, &states, now);
             };
             let mut answers = self.run(session, operation, fill).await?;
             let mut stats = Vec::new();
@@ -71,41 +73,45 @@ impl Index {
             }
             faults.extend(answers.finish()?);
 
+            // Read in a round trip of its own, after the sets are written: only then a move in between is seen.
             let fill = |round: &mut Round| {
-                self.ask(round, &standing);
+                self.ask(round, &states);
                 for &(validator, batches, epochs) in &stats {
+                    // Raised and not set: two indexes may have counted at different moments.
                     let raise = round.script(&RAISE, self.keys.validator_stats(validator));
                     raise.arg(self.ttl).arg("batches").arg(batches).arg("epochs").arg(epochs);
-                    let signs = standing.validators.get(validator).copied().unwrap_or_default();
+                    let signs = states.validators.get(validator).copied().unwrap_or_default();
                     raise.arg("last_batch_at").arg(signs.batch);
                 }
             };
             let mut answers = self.run(session, operation, fill).await?;
-            let found = read(&mut answers, &standing)?;
+            let found = read(&mut answers, &states)?;
             faults.extend(answers.finish()?);
-            standing = found.moved_since(&standing, now);
+            states = found.moved_since(&states, now);
+            // Statistics don't depend on states, so no repeat writes them.
             counted = &[];
         }
         Ok(faults)
     }
 
-    fn write_sets(&self, round: &mut Round, standing: &Standing, now: u64) {
-        let epochs: Vec<_> = standing.epochs.iter().map(|(id, &state)| (id.as_str(), state)).collect();
+    fn write_sets(&self, round: &mut Round, states: &States, now: u64) {
+        let epochs: Vec<_> = states.epochs.iter().map(|(id, &state)| (id.as_str(), state)).collect();
         self.write_states(round, EpochState::SETS, &epochs, EpochState::is_in);
         let submissions: Vec<_> =
-            standing.submissions.iter().map(|(id, &state)| (id.as_str(), state)).collect();
+            states.submissions.iter().map(|(id, &state)| (id.as_str(), state)).collect();
         self.write_states(round, SubmissionState::SETS, &submissions, SubmissionState::is_in);
         let validators: Vec<_> =
-            standing.validators.iter().map(|(id, signs)| (id.as_str(), signs.state(now))).collect();
+            states.validators.iter().map(|(id, signs)| (id.as_str(), signs.state(now))).collect();
         self.write_states(round, ValidatorState::SETS, &validators, ValidatorState::is_in);
-        for (validator, signs) in &standing.validators {
+        for (validator, signs) in &states.validators {
             let key = self.keys.validator(validator);
             round.cmd("HSET", key.clone()).arg("state").arg(signs.state(now).as_str());
+            // In case that HSET has made the hash anew after it expired.
             round.cmd("EXPIRE", key).arg(self.ttl);
         }
     }
 
-    /// Puts each entity into the sets of its state, and takes it out of the others.
+    /// Adds each entity to the sets of its state, and removes it from the others, in whichever it may have been.
     fn write_states<S: Copy>(
         &self,
         round: &mut Round,
@@ -124,14 +130,14 @@ impl Index {
         }
     }
 
-    fn ask(&self, round: &mut Round, standing: &Standing) {
-        for epoch in standing.epochs.keys() {
+    fn ask(&self, round: &mut Round, states: &States) {
+        for epoch in states.epochs.keys() {
             round.cmd("HGET", self.keys.epoch(epoch)).arg("state");
         }
-        for id in standing.submissions.keys() {
+        for id in states.submissions.keys() {
             round.cmd("HGET", self.keys.submission(id)).arg("state");
         }
-        for validator in standing.validators.keys() {
+        for validator in states.validators.keys() {
             round.cmd("HMGET", self.keys.validator(validator)).arg(&["last_seen", "last_batch"]);
         }
     }
@@ -142,27 +148,28 @@ impl Index {
         round.cmd("SCARD", self.keys.validator_epochs(validator));
     }
 
-    /// A slice of the validators that were ever seen, each with its last sign, and the cursor to go on with, 0 at the end;
-    /// `None` where they can't be listed.
+    /// A slice of the known validators, each with its last sign, and the cursor of the next slice, 0 at the end; `None`
+    /// when they can't be listed.
     pub(super) async fn seen_validators(
         &self,
         session: &mut Session,
-        operation: &'static str,
+        operation: Operation,
         cursor: u64,
         slice: usize,
     ) -> Result<(Option<SeenSlice>, Vec<Fault>), StoreError> {
         let fill = |round: &mut Round| {
+            // COUNT is a hint: Redis returns a small hash as a whole.
             round.cmd("HSCAN", self.keys.last_seen()).arg(cursor).arg("COUNT").arg(slice);
         };
         let mut answers = self.run(session, operation, fill).await?;
         Ok((answers.take()?, answers.finish()?))
     }
 
-    /// Lets a slice of the validators fall to the state that the passing of time has brought them to; the cursor to
-    /// go on with, 0 at the end.
+    /// Updates the states of a slice of validators, which change with time alone; returns the cursor of the next slice,
+    /// 0 at the end.
     ///
     /// # Errors
-    /// [`StoreError`] when Redis as a whole is of no use, or the validators can't be listed.
+    /// [`StoreError`] when Redis as a whole fails.
     pub async fn age_validators(
         &self,
         session: &mut Session,
@@ -170,8 +177,9 @@ impl Index {
         slice: usize,
         now: u64,
     ) -> Result<(u64, Vec<Fault>), StoreError> {
-        let operation = "age validators";
+        let operation = operations::AGE_VALIDATORS;
         let (page, mut faults) = self.seen_validators(session, operation, cursor, slice).await?;
+        // Without the list this round ends; the next one begins anew.
         let Some((cursor, validators)) = page else { return Ok((0, faults)) };
         let fill = |round: &mut Round| {
             for (validator, _) in &validators {
@@ -180,17 +188,18 @@ impl Index {
             }
         };
         let mut answers = self.run(session, operation, fill).await?;
-        let mut standing = Standing::default();
+        let mut states = States::default();
         for (validator, last_seen) in &validators {
             let Some(fields) = answers.take::<Vec<Option<String>>>()? else { continue };
+            // The later of both: a round trip that broke off may have raised only one of the two hashes.
             let seen = ValidatorSigns { seen: last_seen.parse().unwrap_or_default(), batch: 0 };
             let signs = signs(&fields).joined(seen);
             if fields.get(2).cloned().flatten().as_deref() != Some(signs.state(now).as_str()) {
-                standing.validators.insert(validator.clone(), signs);
+                states.validators.insert(validator.clone(), signs);
             }
         }
         faults.extend(answers.finish()?);
-        faults.extend(self.place(session, operation, standing, &[], now).await?);
+        faults.extend(self.place(session, operation, states, &[], now).await?);
         Ok((cursor, faults))
     }
 }
@@ -200,9 +209,9 @@ pub(super) fn take_counts(answers: &mut Answers) -> Result<(Option<u64>, Option<
     Ok((answers.take()?, answers.take()?))
 }
 
-/// What stands now of what stood; an entity that can't be read, or is gone, is left out.
-fn read(answers: &mut Answers, asked: &Standing) -> Result<Standing, StoreError> {
-    let mut found = Standing::default();
+/// The present states of the same entities; one that is gone or can't be read is left out.
+fn read(answers: &mut Answers, asked: &States) -> Result<States, StoreError> {
+    let mut found = States::default();
     for epoch in asked.epochs.keys() {
         let state = answers.take::<Option<String>>()?.flatten();
         if let Some(state) = state.and_then(|state| EpochState::named(&state)) {

@@ -1,12 +1,12 @@
-//! One round trip of the index: commands that each have one key, and their answers, none of which keeps another
-//! from being read.
+//! One round trip of the index: commands of one key each, and their answers. An error in one answer leaves the others
+//! readable.
 
 use std::sync::LazyLock;
 
 use redis::{Cmd, FromRedisValue};
 
 use super::Index;
-use store_redis::{Batch, ErrorKind, Fault, Lua, Replies, Session, StoreError};
+use store_redis::{Batch, ErrorKind, Fault, Lua, Operation, Replies, Session, StoreError};
 
 /// Moves a state.
 pub(super) static ADVANCE: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("advance.lua")));
@@ -37,13 +37,14 @@ impl Round {
 }
 
 impl Index {
-    /// Makes a round trip; a second one where a server did not know a script.
+    /// Makes a round trip; a second one when a server does not know a script.
     pub(super) async fn run(
         &self,
         session: &mut Session,
-        operation: &'static str,
+        operation: Operation,
         fill: impl Fn(&mut Round),
     ) -> Result<Answers, StoreError> {
+        // `run_scripts` may fill the batch twice: each time anew, so that keys and answers stay side by side.
         let mut keys = Vec::new();
         let fill = |batch: &mut Batch| {
             let mut round = Round::default();
@@ -68,8 +69,9 @@ impl Answers {
     /// The next answer; `None` when it is an error, which is noted.
     ///
     /// # Errors
-    /// [`StoreError`] when the server as a whole is of no use.
+    /// [`StoreError`] when the server as a whole fails.
     pub(super) fn take<T: FromRedisValue>(&mut self) -> Result<Option<T>, StoreError> {
+        // Kept for `fault`: some answers turn out to be malformed only after they are taken.
         self.last = self.keys.next().unwrap_or_default();
         self.replies.take(&self.last)
     }
@@ -79,11 +81,12 @@ impl Answers {
         self.replies.fault(&self.last, kind, detail);
     }
 
-    /// Looks through the remaining answers for errors; all faults there were.
+    /// Searches the remaining answers for errors, and returns all faults.
     ///
     /// # Errors
-    /// [`StoreError`] when the server as a whole is of no use.
+    /// [`StoreError`] when the server as a whole fails.
     pub(super) fn finish(mut self) -> Result<Vec<Fault>, StoreError> {
+        // The caller needs no value of these, but an error among them must be reported.
         for key in self.keys.by_ref() {
             self.replies.raw(&key)?;
         }

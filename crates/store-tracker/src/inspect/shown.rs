@@ -6,6 +6,7 @@ use serde_json::Value as Json;
 use crate::{
     datasets::{DATASETS, Dataset},
     keys::{MarketKeys, OutputKeys},
+    operations,
 };
 use store_redis::{Batch, Replies, Session, StoreError};
 
@@ -38,7 +39,7 @@ pub struct Ahead {
 /// # Errors
 /// [`StoreError`] when the server does not answer.
 pub async fn shown(session: &mut Session, keys: &MarketKeys) -> Result<Vec<Vec<Shown>>, StoreError> {
-    let operation = "read the datasets";
+    let operation = operations::READ_DATASETS;
     let watched = || DATASETS.iter().filter(|dataset| dataset.readiness.is_some());
     let keys_of = |output: OutputKeys<'_>| -> Vec<(&'static Dataset, String)> {
         watched().map(|dataset| (dataset, output.dataset(dataset, None))).collect()
@@ -73,7 +74,7 @@ pub async fn ahead(
     validator: &str,
     now: f64,
 ) -> Result<Vec<Ahead>, StoreError> {
-    let operation = "look for entries of the future";
+    let operation = operations::COUNT_FUTURE_ENTRIES;
     let timelines: Vec<String> = keys.pruned_inputs(validator).map(|(_, key)| key).collect();
     let mut batch = Batch::new();
     for key in &timelines {

@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::{
     datasets::{DATASETS, Dataset, key_of, object_of_fields, object_of_members},
     keys::{InputKeys, MarketKeys},
+    operations,
 };
 use store_redis::{Batch, KeyType, Replies, Session, StoreError};
 
@@ -20,7 +21,7 @@ pub async fn stands(
     keys: &MarketKeys,
     hours: &[u64],
 ) -> Result<Vec<(String, Value)>, StoreError> {
-    let operation = "read the datasets";
+    let operation = operations::READ_DATASETS;
     let Some(output) = keys.outputs().next() else { return Ok(Vec::new()) };
     let ids = |dataset: &Dataset| match dataset.family.ids() {
         0 => vec![None],
@@ -71,7 +72,7 @@ pub async fn raw_entries(
     keys: &MarketKeys,
     since: u64,
 ) -> Result<[[u64; 2]; 2], StoreError> {
-    let operation = "read the timelines";
+    let operation = operations::READ_TIMELINES;
     let timelines = |input: InputKeys<'_>| [(0, input.epochs_timeline()), (1, input.batches_timeline())];
     let timelines: Vec<(usize, String)> = keys.inputs().flat_map(timelines).collect();
     let mut batch = Batch::new();
@@ -104,7 +105,7 @@ pub async fn entries_since(
     validator: &str,
     moments: &[u64],
 ) -> Result<Vec<u64>, StoreError> {
-    let operation = "count new entries";
+    let operation = operations::COUNT_ENTRIES;
     let timelines: Vec<String> = keys.pruned_inputs(validator).map(|(_, key)| key).collect();
     let mut batch = Batch::new();
     for moment in moments {

@@ -87,6 +87,11 @@ impl IndexKeys {
         if self.space.is_empty() { "without a market" } else { &self.space }
     }
 
+    /// Everything before the name of a key, without a colon; empty for nothing.
+    pub(crate) fn space(&self) -> &str {
+        &self.space
+    }
+
     fn key(&self, family: &Family) -> String {
         family.key(&self.space, &[])
     }

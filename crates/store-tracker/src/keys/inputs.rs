@@ -38,7 +38,7 @@ domain::table! {
         "The submissions that wait for the dequeuer.");
     ACTIVE = input("epochs:active", Set, Required, AGGREGATOR, Expiry,
         "The ids of epochs that were opened; producers never remove one.");
-    pub(super) EPOCH_VALIDATORS = input("epoch:*:validators", Set, Required, AGGREGATOR, Expiry,
+    pub(crate) EPOCH_VALIDATORS = input("epoch:*:validators", Set, Required, AGGREGATOR, Expiry,
         "The remote validators that sent a batch of an epoch.");
     SUBMISSION_IDS = input("epoch:*:submissions:ids", Zset, Required, BOTH, Expiry,
         "The processed submissions of an epoch, by their times.");
@@ -109,8 +109,7 @@ impl<'a> InputKeys<'a> {
     }
 
     /// `P:M`
-    #[cfg(test)]
-    pub(super) fn space(&self) -> &str {
+    pub(crate) fn space(&self) -> &str {
         self.space
     }
 

@@ -1,5 +1,5 @@
-//! Other forms in which producers wrote an epoch's id: `2.3e+07` beside `23000000`. Who writes such a member may name
-//! the epoch's keys in the same way, so they are looked for under both.
+//! Other forms in which producers wrote an epoch's id: `2.3e+07` beside `23000000`. A producer that writes such a
+//! member may name the epoch's keys in the same way, so both names are read.
 //!
 //! Forms are learnt from the members that name an epoch, and kept for the newest epochs only.
 
@@ -13,11 +13,12 @@ use domain::EpochId;
 use super::members::OtherForms;
 use crate::keys::InputKeys;
 
-/// Of how many epochs, the highest, other forms are kept, and how many of each.
+/// The number of epochs whose other forms are kept; the lowest epochs are forgotten first.
 const EPOCHS: usize = 1_000;
+/// The most other forms of one epoch: each is read in every pass.
 const FORMS: usize = 4;
 
-/// What the passes of a market learnt.
+/// The forms that the passes of a market have found.
 #[derive(Debug, Default)]
 pub(super) struct Aliases(Mutex<Forms>);
 
@@ -26,9 +27,11 @@ pub(super) struct Aliases(Mutex<Forms>);
 pub(super) struct Forms(BTreeMap<EpochId, BTreeSet<String>>);
 
 impl Aliases {
-    /// Adds these forms; all that are known.
+    /// Adds forms, and returns all that are known.
     pub(super) fn learn(&self, forms: OtherForms) -> Forms {
+        // A poisoned lock is used on: each change is complete in itself.
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Both limits are needed: members come from outside.
         for (epoch, form) in forms {
             let forms = known.0.entry(epoch).or_default();
             if forms.len() < FORMS {

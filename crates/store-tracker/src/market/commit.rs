@@ -9,13 +9,14 @@ use super::{MarketStore, OriginalDatasets, Pass};
 use crate::{
     datasets::{Content, Dataset, GAPS, Interval, Intervals, Made, made},
     ledger::{self, Run},
+    operations,
     scripts::SET_IN_EXISTING_HASH,
 };
 use store_redis::{Batch, Fault, Session, StoreError};
 
-/// How long a gap stays in the set of gaps after it was last seen, in seconds.
+/// How long a gap stays in the set after a pass last saw it, in seconds.
 const GAP_KEPT: f64 = 3600.0;
-/// How long `vpa:stats` lives on from the last pass, in seconds.
+/// The TTL of `vpa:stats` from the last pass on, in seconds.
 const PRIORITIES_TTL: u64 = 7 * 24 * 3600;
 
 /// What a pass writes beside the ledger.
@@ -25,11 +26,11 @@ pub struct Outputs<'a> {
     pub datasets: &'a Datasets,
     /// How often they are written, which decides how long they live.
     pub intervals: &'a Intervals,
-    /// What is written in place of these datasets, where the original's numbers are asked for.
+    /// Written in place of these datasets when the market is set to the original's numbers.
     pub original: Option<&'a OriginalDatasets>,
 }
 
-/// What a commit did.
+/// The result of a commit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Written {
     /// The datasets that were written.
@@ -38,9 +39,9 @@ pub struct Written {
     pub stored: u64,
     /// Entries sealed.
     pub sealed: u64,
-    /// Entries left alone because another tracker had changed them.
+    /// Entries skipped because another tracker had changed them.
     pub left: u64,
-    /// Writes beside the datasets that were refused: a key of another type.
+    /// Writes beside the datasets that were refused, such as to a key of another type.
     pub faults: Vec<Fault>,
 }
 
@@ -57,10 +58,11 @@ impl MarketStore {
         totals: &Totals,
         outputs: Outputs<'_>,
     ) -> Result<Written, StoreError> {
-        // A full pass begins an incarnation or follows a failure: that the server may not know the scripts shall not cost
-        // it a round trip more.
+        // A full pass comes at a start or after a failure, when the server may not know the scripts: loading them saves
+        // it a fourth round trip.
         let loads = if pass.active.is_some() { 2 } else { 0 };
         let (facts, sealed) = (&pass.seen.facts, &pass.seen.sealed);
+        // Only a pass that has found every member may record their number: a larger one would hide the missed epochs.
         let active_known = pass.active_count.filter(|_| !pass.missed_epochs && !pass.partial);
         let (stored, now) = (&pass.stored_text, pass.seen.now);
         let run = Run { keys: &self.keys, totals, facts, stored, sealed, now, active_known };
@@ -72,18 +74,21 @@ impl MarketStore {
                 ledger::SCRIPT.load(batch);
                 SET_IN_EXISTING_HASH.load(batch);
             }
+            // The ledger first: if the connection breaks in between, datasets are old and the ledger is right.
             runs = run.write(batch);
             self.write_datasets(batch, pass, outputs.datasets, &all);
             essential = batch.len();
             extras = self.write_extras(batch, pass, totals, outputs);
         };
 
+        // The next pass that reads all spellings reads these epochs under all of them.
         self.spellings.hold(&totals.held);
-        let operation = "write the datasets";
+        let operation = operations::WRITE_DATASETS;
         let answers = session.run_scripts(operation, self.name(), fill).await?;
         let mut written =
             Written { datasets: all.iter().map(|made| made.dataset).collect(), ..Written::default() };
         written.datasets.dedup();
+        // In the order of the commands: scripts loaded, runs of the ledger's script, datasets, extras.
         for (at, answer) in answers.into_iter().enumerate() {
             match answer {
                 Ok(answer) if (loads..loads + runs).contains(&at) => {
@@ -106,12 +111,14 @@ impl MarketStore {
         Ok(written)
     }
 
-    /// What is made with each summary is written in one transaction.
+    /// Writes what is made with each summary in one transaction, and the statistics.
     fn write_datasets(&self, batch: &mut Batch, pass: &Pass, datasets: &Datasets, all: &[Made]) {
         let (summary, statistics): (Vec<&Made>, Vec<&Made>) =
             all.iter().partition(|made| made.dataset.interval == Interval::Summary);
+        // One transaction, so that no reader finds `stats:current` between DEL and HSET. DEL, since a field that
+        // became unknown must go.
         batch.transaction(|batch| {
-            // A window that began with totals that lack some would take what is found later for growth.
+            // After a partial pass the totals lack epochs: a window that began with them would count those as growth.
             if !pass.partial {
                 let window = ledger::encode_window(&datasets.window);
                 batch.cmd("HSET", self.keys.meta()).arg("window").arg(window);
@@ -139,7 +146,7 @@ impl MarketStore {
         }
     }
 
-    /// What no dataset depends on; the keys in the order of the commands.
+    /// Writes what no dataset depends on; returns the keys in the order of the commands, to name a fault.
     fn write_extras(
         &self,
         batch: &mut Batch,
@@ -154,7 +161,7 @@ impl MarketStore {
             let gaps = GapsOf { key: &output.dataset(&GAPS, None), now: pass.seen.now, ttl };
             gaps.write(batch, &mut keys, &open, &closed);
         }
-        // What follows is the producers'.
+        // The keys below belong to the producers: a shadow changes none of them.
         if self.keys.is_shadow() {
             return keys;
         }
@@ -163,6 +170,7 @@ impl MarketStore {
             if state.is_none_or(|state| state.submissions_count == Some(entry.submissions)) {
                 continue;
             }
+            // By a script: a plain HSET would bring an expired hash back, without its TTL.
             for input in pass.chosen.inputs_of(&self.keys, epoch) {
                 let key = input.state(epoch);
                 SET_IN_EXISTING_HASH.run(batch, &[&key]).arg("submissions_count").arg(entry.submissions);
@@ -177,10 +185,10 @@ impl MarketStore {
     }
 }
 
-/// The members of the gaps that are open, and of those that are closed by now.
+/// The members of open gaps, and of gaps that are closed now.
 fn gaps(pass: &Pass, datasets: &Datasets) -> (BTreeSet<String>, Vec<String>) {
     let open: BTreeSet<String> = datasets.gaps.iter().map(|(epoch, gap)| gap.member(epoch)).collect();
-    // One whose state could not be read has the gaps that it had.
+    // An epoch whose state could not be read keeps the gaps that it has.
     let read = pass.seen.facts.iter().filter(|(_, facts)| !facts.state_unread).map(|(epoch, _)| epoch);
     let all = read.flat_map(|epoch| Gap::ALL.map(|gap| gap.member(epoch)));
     let closed = all.filter(|member| !open.contains(member)).collect();
@@ -195,7 +203,7 @@ struct GapsOf<'a> {
 }
 
 impl GapsOf<'_> {
-    /// Adds the gaps that are open, and removes those that are closed or of which nothing was seen for an hour.
+    /// Adds open gaps, and removes those that are closed or were not seen for an hour.
     fn write(&self, batch: &mut Batch, keys: &mut Vec<String>, open: &BTreeSet<String>, closed: &[String]) {
         let Self { key, now, ttl } = *self;
         batch.cmd("ZREMRANGEBYSCORE", key).arg("-inf").arg(format!("({}", now - GAP_KEPT));

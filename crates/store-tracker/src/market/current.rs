@@ -1,4 +1,4 @@
-//! The current epoch: which epochs may be it, and the dataset.
+//! The current epoch: its candidates with their keys, and the dataset.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -11,19 +11,19 @@ use super::{
     Joined, MarketStore,
     members::{self, OtherForms},
 };
-use crate::datasets::CURRENT_EPOCH;
+use crate::{datasets::CURRENT_EPOCH, operations};
 use store_redis::{Batch, Fault, Replies, Session, StoreError};
 
-/// How many of the newest timeline entries the current epoch is looked for in.
+/// How many of the newest timeline entries are read.
 const NEWEST_ENTRIES: isize = 64;
-/// How many epochs are looked at as candidates for the current one.
+/// The most candidates among the epochs that may be open, and the most among those of which nothing is known.
 const MOST_CANDIDATES: usize = 32;
 
 impl MarketStore {
-    /// The epochs that may be the current one, with what their keys say: two round trips.
+    /// The epochs that may be the current one, with what was read of their keys: two round trips.
     ///
     /// # Errors
-    /// [`StoreError`] when Redis as a whole is of no use, or when none is found where not all could be read.
+    /// [`StoreError`] when Redis as a whole fails, or when no epoch is found and an input could not be read.
     pub async fn latest(
         &self,
         session: &mut Session,
@@ -36,13 +36,15 @@ impl MarketStore {
             let newest = batch.cmd("ZREVRANGE", input.epochs_timeline());
             newest.arg(0).arg(NEWEST_ENTRIES - 1).arg("WITHSCORES");
         }
-        let operation = "read the newest epochs";
+        let operation = operations::READ_NEWEST_EPOCHS;
         let answers = session.run(operation, self.name(), batch).await?;
         let mut replies = Replies::new(operation, answers).noting(chosen.finds_out());
         let mut seen = Observation { now, ..Observation::default() };
         let (mut unsealed, mut bare) = (BTreeSet::new(), BTreeSet::new());
         for (epoch, entry) in replies.take::<Vec<(String, String)>>(&self.keys.open())?.unwrap_or_default() {
+            // The ledger is one source of two here, and the aggregator reports what is unreadable in it.
             let (Ok(epoch), Ok(entry)) = (EpochId::parse(&epoch), Entry::decode(&entry)) else { continue };
+            // A closed epoch is a candidate by the timeline only, where the most recent ones are.
             if entry.closed.is_none() {
                 (if entry.is_bare() { &mut bare } else { &mut unsealed }).insert(epoch);
             }
@@ -61,7 +63,7 @@ impl MarketStore {
         }
         let epochs: Vec<EpochId> = seen.facts.keys().cloned().collect();
         if let (true, None, Some(fault)) = (epochs.is_empty(), &seen.epochs_timeline, faults.first()) {
-            // That there is none is not known.
+            // An epoch may exist in what could not be read: `metrics:current_epoch` must not vanish for that.
             return Err(StoreError::new(operation, &fault.key, fault.kind, &fault.detail));
         }
         if epochs.is_empty() {
@@ -73,7 +75,7 @@ impl MarketStore {
         for epoch in &epochs {
             self.ask_facts(&mut batch, &chosen, epoch, now);
         }
-        let operation = "read the current epoch";
+        let operation = operations::READ_CURRENT_EPOCH;
         let answers = session.run(operation, self.name(), batch).await?;
         let mut replies = Replies::new(operation, answers).noting(chosen.finds_out());
         for epoch in &epochs {
@@ -96,7 +98,7 @@ impl MarketStore {
         json: &str,
         ttl: Duration,
     ) -> Result<(), StoreError> {
-        let operation = "write the current epoch";
+        let operation = operations::WRITE_CURRENT_EPOCH;
         let ttl = ttl.as_secs().max(1);
         let keys: Vec<String> =
             self.keys.outputs().map(|output| output.dataset(&CURRENT_EPOCH, None)).collect();
@@ -111,8 +113,8 @@ impl MarketStore {
     }
 }
 
-/// The epochs worth a look: all that may be open, the highest first, and the most recent ones. Ids of which nothing is
-/// known, as `epochs:active` keeps them for ever, take no place from the others.
+/// The candidates: all epochs that may be open, the highest first, and the most recent ones. Ids of which nothing is
+/// known have places of their own, since `epochs:active` keeps such ids for ever and they would displace the others.
 fn choose(
     timeline: &[Timed<EpochMember>],
     unsealed: BTreeSet<EpochId>,
@@ -127,6 +129,7 @@ fn choose(
     let open: BTreeSet<EpochId> = opened.cloned().chain(unsealed).collect();
     let mut recent: Vec<&Timed<EpochMember>> = timeline.iter().collect();
     recent.sort_by(|a, b| b.at.total_cmp(&a.at));
+    // Usually the openings and closes of the two newest epochs.
     let recent = recent.into_iter().take(4).map(|entry| entry.what.epoch().clone());
     let bare = bare.into_iter().rev().filter(|epoch| !open.contains(epoch)).take(MOST_CANDIDATES);
     let bare: Vec<EpochId> = bare.collect();

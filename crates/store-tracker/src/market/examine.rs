@@ -1,16 +1,16 @@
-//! The second step of a pass: the sealed part of the ledger, and the keys of all epochs that matter.
+//! The second step of a pass: the sealed part of the ledger, and the keys of all examined epochs.
 
 use std::collections::BTreeSet;
 
 use super::{Chosen, MarketStore, Pass, facts};
-use crate::{keys::InputKeys, ledger};
+use crate::{keys::InputKeys, ledger, operations};
 use domain::{
     EpochId,
     tracker::{DAY, HourStats, Priorities, Sealed},
 };
 use store_redis::{Batch, ErrorKind, Replies, Session, StoreError};
 
-/// Which epochs are asked about, in the order of asking.
+/// The epochs that are asked for, in the order of the commands.
 struct Asked {
     /// Those that the ledger has as unsealed.
     known: Vec<EpochId>,
@@ -20,7 +20,7 @@ struct Asked {
     all: Vec<EpochId>,
     /// Both, and the sealed ones that the statistics need.
     of_ledger: Vec<EpochId>,
-    /// The last 24 hours, as Redis takes a stretch of scores.
+    /// The last 24 hours as bounds of scores: after the first, up to the second.
     day: (String, f64),
     /// The hours whose validators are needed.
     hours: Vec<u64>,
@@ -48,9 +48,9 @@ impl MarketStore {
     /// the scope of the pass needs.
     ///
     /// # Errors
-    /// [`StoreError`] when Redis as a whole is of no use, or the ledger can't be read.
+    /// [`StoreError`] when Redis as a whole fails, or the ledger can't be read.
     pub async fn examine(&self, session: &mut Session, pass: &mut Pass) -> Result<(), StoreError> {
-        let (operation, asked) = ("read the epochs", Asked::new(pass));
+        let (operation, asked) = (operations::READ_EPOCHS, Asked::new(pass));
         pass.chosen.widen(&asked.all);
         let mut batch = Batch::new();
         self.ask_ledger(&mut batch, &asked);
@@ -83,7 +83,7 @@ impl MarketStore {
 
     fn ask_ledger(&self, batch: &mut Batch, asked: &Asked) {
         let (since, now) = &asked.day;
-        // One moment for all of it: an epoch counts either as sealed or as unsealed.
+        // One transaction: another tracker may seal meanwhile, and an epoch must count either as sealed or as unsealed.
         batch.transaction(|batch| {
             batch.cmd("HGETALL", self.keys.sums());
             batch.cmd("HLEN", self.keys.sealed());
@@ -102,23 +102,24 @@ impl MarketStore {
     }
 
     fn take_sealed(&self, replies: &mut Replies, pass: &mut Pass, asked: &Asked) -> Result<(), StoreError> {
-        // Without the sums no total is right: nothing is concluded then.
+        // Without the sums every total would be wrong: an error of `own` ends the pass.
         let sums = self.keys.sums();
         let fields: Vec<(String, u64)> = replies.own(&sums)?;
         let entries: u64 = replies.own(&self.keys.sealed())?;
         let expected =
             fields.iter().find_map(|(name, count)| (name == "entries").then_some(*count)).unwrap_or(0);
         let is_marked: bool = replies.own(&self.keys.meta())?;
-        // What is missing would be counted again, or what is counted is missing.
-        let torn =
-            |key: String, detail: String| StoreError::new("read the ledger", key, ErrorKind::Torn, detail);
+        // Without `sealed`, or the floor in `meta`, epochs would be counted again; without `sums`, not at all.
+        let torn = |key: String, detail: &str| {
+            let detail = format!("market {}: {detail}", self.name());
+            StoreError::new(operations::READ_LEDGER, key, ErrorKind::Torn, detail)
+        };
         if entries != expected {
-            let detail =
-                format!("it has {entries} entries, {sums} says that it has {expected}: one was lost");
-            return Err(torn(self.keys.sealed(), detail));
+            let detail = format!("it has {entries} entries, and the ledger's sums say {expected}");
+            return Err(torn(self.keys.sealed(), &detail));
         }
         if expected > 0 && !is_marked {
-            return Err(torn(self.keys.meta(), format!("it is gone, while {sums} is there")));
+            return Err(torn(self.keys.meta(), "it is missing, while the ledger's sums exist"));
         }
         pass.seen.sums = ledger::sums(&fields);
         let counts = [&mut pass.seen.day.opened, &mut pass.seen.day.aggregated, &mut pass.seen.day.included];
@@ -126,7 +127,7 @@ impl MarketStore {
         for (count, key) in counts.into_iter().zip(keys) {
             match replies.own(&key) {
                 Ok(read) => *count = Some(read),
-                Err(error) => replies.fault(&key, error.kind, error.detail),
+                Err(error) => replies.fault(&key, error.kind, error.detail()),
             }
         }
         if !asked.of_ledger.is_empty() {
@@ -139,7 +140,7 @@ impl MarketStore {
                 }
                 pass.seen.sealed.insert(epoch.clone(), sealed.unwrap_or_default());
             }
-            // An unsealed epoch is no past of the statistics: it is with the unsealed ones.
+            // Only sealed epochs: the statistics get the unsealed ones from their own entries.
             let past = pass.past.iter().filter_map(|epoch| pass.seen.sealed.get(epoch));
             pass.seen.past = past.map(|sealed| sealed.counted.clone()).collect();
             pass.seen.sealed.retain(|epoch, _| pass.seen.facts.contains_key(epoch));
@@ -153,6 +154,7 @@ impl MarketStore {
 
     pub(super) fn ask_facts(&self, batch: &mut Batch, chosen: &Chosen, epoch: &EpochId, now: f64) {
         chosen.inputs_of(&self.keys, epoch).for_each(|input| facts::ask(batch, input, epoch, now));
+        // The on-chain status may be under the second namespace alone.
         for second in self.keys.second().flat_map(|second| chosen.forms.under(second, epoch)) {
             batch.cmd("HGET", second.state(epoch)).arg("onchain_status");
         }
@@ -181,6 +183,8 @@ impl MarketStore {
 
     fn ask_validators(&self, batch: &mut Batch, chosen: &Chosen, asked: &Asked, recent: bool) {
         for (at, input) in chosen.numbered(&self.keys) {
+            // One union for the unsealed epochs. The others singly, since whether they are sealed, and so don't
+            // count, is known only with these answers.
             let keys: Vec<_> = chosen.validators(at, input, &asked.known).map(|(_, key)| key).collect();
             if !keys.is_empty() {
                 batch.union(&keys);
@@ -188,6 +192,7 @@ impl MarketStore {
             for (_, key) in chosen.validators(at, input, &asked.unknown) {
                 batch.cmd("SMEMBERS", key);
             }
+            // A recent pass has not read the members of `epochs:active`.
             if recent && !asked.unknown.is_empty() {
                 let names: Vec<_> = asked.unknown.iter().map(EpochId::as_str).collect();
                 batch.cmd("SMISMEMBER", input.active()).arg(names);
@@ -218,7 +223,7 @@ impl MarketStore {
             match &pass.chosen.validators(at, input, &asked.known).collect::<Vec<_>>()[..] {
                 [] => {}
                 [(_, one)] => take(replies, one, true)?,
-                // Which one of them is at fault the server does not say.
+                // The server does not say which key of the union is at fault.
                 _ => take(replies, &input.validators_of_any(), true)?,
             }
             for (epoch, key) in pass.chosen.validators(at, input, &asked.unknown) {
@@ -228,7 +233,7 @@ impl MarketStore {
                 let membership = replies.take::<Vec<bool>>(&input.active())?.unwrap_or_default();
                 let members = asked.unknown.iter().zip(membership).filter(|(_, member)| *member);
                 for (epoch, _) in members {
-                    // One in the sets of both spellings is two members.
+                    // `active_count` adds up the sets of all spellings, so an epoch in two of them is two members.
                     new += u64::from(!pass.seen.sealed.contains_key(epoch));
                     listed.insert(epoch);
                 }
@@ -239,6 +244,7 @@ impl MarketStore {
         pass.seen.day.level1 = first_kept(&level1);
         pass.seen.validators = readable.then_some(validators.len() as u64);
         if recent {
+            // More members than that: some epochs joined without any other trace, and a full pass must find them.
             let explained = pass.mark.active_known.map(|known| known + new);
             pass.missed_epochs = pass.active_count.is_some() && pass.active_count != explained;
             for epoch in listed {
@@ -260,7 +266,7 @@ impl MarketStore {
         }
     }
 
-    /// The first namespace in which something is kept speaks; a key that can't be read speaks for its namespace.
+    /// The first namespace with a value wins; one whose key can't be read counts as having an unknown value.
     fn take_priorities(&self, replies: &mut Replies, chosen: &Chosen) -> Result<Priorities, StoreError> {
         let (mut all, mut assignments, mut submissions) = (Priorities::default(), Vec::new(), Vec::new());
         for space in chosen.priorities(&self.keys) {
@@ -277,7 +283,7 @@ impl MarketStore {
     }
 }
 
-/// The count at the first place where something is kept. One that can't be read is not nothing.
+/// The first count that is not 0. An unreadable one is not 0, and makes the result unknown.
 fn first_kept(counts: &[Option<u64>]) -> Option<u64> {
     counts.iter().copied().find(|count| *count != Some(0)).unwrap_or(Some(0))
 }

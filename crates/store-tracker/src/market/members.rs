@@ -16,6 +16,7 @@ pub(super) fn epochs(
     let Some(members) = replies.take::<Vec<Vec<u8>>>(key)? else { return Ok(None) };
     let count = members.len() as u64;
     let (mut epochs, mut unread) = (Vec::with_capacity(members.len()), Vec::new());
+    // As bytes: a member that is not UTF-8 must not make the whole set unreadable.
     for member in members {
         let text = std::str::from_utf8(&member).ok();
         match text.and_then(|text| EpochId::parse(text).ok()) {
@@ -56,6 +57,7 @@ pub(super) fn timeline<T, E>(
 }
 
 fn report_unread(replies: &mut Replies, key: &str, members: &[Vec<u8>]) {
+    // One fault a key: a set may hold a million such members.
     if let Some(first) = members.first() {
         let first = String::from_utf8_lossy(first).chars().take(60).collect::<String>();
         replies.fault(

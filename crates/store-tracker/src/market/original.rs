@@ -1,7 +1,8 @@
 //! The original's datasets: what it reads of a market, and its texts in place of ours.
 //!
-//! It reads one spelling of the keys, as the original did: the first that is in use. Two round trips whatever the number
-//! of epochs, beside those of the pass that keeps the ledger. What can't be read is 0, as it was there, and is reported.
+//! It reads one spelling of the keys, as the original did: the first in use. Two round trips whatever the number of
+//! epochs, beside those of the pass that keeps the ledger. What can't be read is 0, as in the original, and is
+//! reported.
 
 use domain::tracker::{DAY, Entries, HOUR, HeardSince, OriginalEpoch, OriginalSeen, go_json, original_open};
 
@@ -9,6 +10,7 @@ use super::{MarketStore, examine::PRIORITY_FIELDS};
 use crate::{
     datasets::{Content, DAILY, HOURLY, Made, PARTICIPATION, STATS, SUMMARY},
     keys::InputKeys,
+    operations,
 };
 use store_redis::{Batch, Fault, Replies, Session, StoreError};
 
@@ -65,16 +67,16 @@ impl OriginalDatasets {
 }
 
 impl MarketStore {
-    /// The first spelling that passes of the totals found in use.
+    /// The first spelling that the aggregator's passes found in use.
     fn in_use(&self) -> InputKeys<'_> {
         let used = self.spellings.first_used().and_then(|at| self.keys.inputs().nth(at));
         used.unwrap_or(self.keys.preferred())
     }
 
-    /// Reads what the original reads, and makes its datasets: two round trips.
+    /// Reads the original's inputs, and makes its datasets: two round trips.
     ///
     /// # Errors
-    /// [`StoreError`] when Redis as a whole is of no use.
+    /// [`StoreError`] when Redis as a whole fails.
     pub async fn original(
         &self,
         session: &mut Session,
@@ -85,7 +87,7 @@ impl MarketStore {
         let (input, second) = (self.in_use(), now.max(0.0) as u64);
         let running = second - second % HOUR;
         let (day_ago, hour_before) = (second.saturating_sub(DAY), running.saturating_sub(HOUR));
-        let stretches =
+        let periods =
             [(second.saturating_sub(60), second), (second.saturating_sub(300), second), (day_ago, second)];
         let hours = [(hour_before, running), (running, second)];
         let (epochs, batches) = (input.epochs_timeline(), input.batches_timeline());
@@ -94,20 +96,22 @@ impl MarketStore {
         batch.cmd("SMEMBERS", input.active());
         batch.cmd("LLEN", input.queue());
         let mut count = |key: &String, (from, to): (u64, u64)| {
+            // Both bounds belong to it: an entry on the boundary of two hours counts in both, as in the original.
             batch.cmd("ZCOUNT", key).arg(from).arg(to);
         };
         for timeline in [&epochs, &batches] {
-            stretches.into_iter().chain(hours).for_each(|stretch| count(timeline, stretch));
+            periods.into_iter().chain(hours).for_each(|period| count(timeline, period));
         }
         (0..24).for_each(|hour| count(&epochs, (day_ago + hour * HOUR, day_ago + (hour + 1) * HOUR)));
-        stretches[..2].iter().for_each(|stretch| count(&submissions, *stretch));
+        periods[..2].iter().for_each(|period| count(&submissions, *period));
         let counted = [input.own_batches(&self.validator), input.vpa_assignments(), input.vpa_submissions()];
-        counted.iter().for_each(|key| count(key, stretches[2]));
+        counted.iter().for_each(|key| count(key, periods[2]));
         batch.cmd("ZRANGEBYSCORE", &batches).arg(day_ago).arg(second).arg("WITHSCORES");
         batch.cmd("HMGET", input.vpa_stats()).arg(&PRIORITY_FIELDS);
 
-        let operation = "read the original's inputs";
+        let operation = operations::READ_ORIGINALS_INPUTS;
         let mut replies = Replies::new(operation, session.run(operation, self.name(), batch).await?);
+        // Ids as they are written: the original normalises none.
         let active: Vec<String> = texts(replies.take(&input.active())?);
         let mut seen = OriginalSeen { now, gaps, ..OriginalSeen::default() };
         seen.queue = replies.take(&input.queue())?.unwrap_or(0);
@@ -127,13 +131,27 @@ impl MarketStore {
         for (slot, field) in seen.priority_sums.iter_mut().zip(fields) {
             *slot = field.and_then(|text| text.parse().ok());
         }
+        let mut faults = replies.into_faults();
+        faults.extend(self.original_validators(session, input, &active, entries, &mut seen).await?);
+        Ok((self.texts_of(&seen, heard), faults))
+    }
+
+    /// The second round trip: submissions and validators of the active epochs, and the validators of aggregated
+    /// batches.
+    async fn original_validators(
+        &self,
+        session: &mut Session,
+        input: InputKeys<'_>,
+        active: &[String],
+        entries: Vec<(String, f64)>,
+        seen: &mut OriginalSeen,
+    ) -> Result<Vec<Fault>, StoreError> {
+        let operation = operations::READ_ORIGINALS_INPUTS;
         // Each with the key of its validators.
         let of_batch = |(member, at): (String, f64)| {
             Some((input.batch_validators(member.strip_prefix("aggregated:")?), at))
         };
         let aggregated: Vec<(String, f64)> = entries.into_iter().filter_map(of_batch).collect();
-        let mut faults = replies.into_faults();
-
         let mut batch = Batch::new();
         let active: Vec<[String; 2]> =
             active.iter().map(|id| [input.submission_ids(id), input.validators(id)]).collect();
@@ -144,20 +162,20 @@ impl MarketStore {
         for (validators, _) in &aggregated {
             batch.cmd("GET", validators);
         }
-        if !batch.is_empty() {
-            let mut replies = Replies::new(operation, session.run(operation, self.name(), batch).await?);
-            for [ids, validators] in &active {
-                seen.processed += replies.take::<u64>(ids)?.unwrap_or(0);
-                seen.validators.extend(texts(replies.take(validators)?));
-            }
-            for (validators, at) in aggregated {
-                let list = replies.take::<Option<Vec<u8>>>(&validators)?.flatten();
-                let named = list.and_then(|list| serde_json::from_slice(&list).ok()).unwrap_or_default();
-                seen.aggregated.push((at, named));
-            }
-            faults.extend(replies.into_faults());
+        if batch.is_empty() {
+            return Ok(Vec::new());
         }
-        Ok((self.texts_of(&seen, heard), faults))
+        let mut replies = Replies::new(operation, session.run(operation, self.name(), batch).await?);
+        for [ids, validators] in &active {
+            seen.processed += replies.take::<u64>(ids)?.unwrap_or(0);
+            seen.validators.extend(texts(replies.take(validators)?));
+        }
+        for (validators, at) in aggregated {
+            let list = replies.take::<Option<Vec<u8>>>(&validators)?.flatten();
+            let named = list.and_then(|list| serde_json::from_slice(&list).ok()).unwrap_or_default();
+            seen.aggregated.push((at, named));
+        }
+        Ok(replies.into_faults())
     }
 
     fn texts_of(&self, seen: &OriginalSeen, heard: &HeardSince) -> OriginalDatasets {
@@ -176,16 +194,16 @@ impl MarketStore {
         }
     }
 
-    /// `metrics:current_epoch` as the original has it: two round trips. `None` where it would write none.
+    /// `metrics:current_epoch` as the original makes it: two round trips. `None` when it would write none.
     ///
     /// # Errors
-    /// [`StoreError`] when Redis as a whole is of no use.
+    /// [`StoreError`] when Redis as a whole fails.
     pub async fn original_current(
         &self,
         session: &mut Session,
         now: f64,
     ) -> Result<(Option<String>, Vec<Fault>), StoreError> {
-        let operation = "read the original's current epoch";
+        let operation = operations::READ_ORIGINALS_EPOCH;
         let mut batch = Batch::new();
         for input in self.keys.inputs() {
             batch.cmd("SMEMBERS", input.active());
@@ -196,6 +214,7 @@ impl MarketStore {
         for input in self.keys.inputs() {
             let active: Vec<String> = texts(replies.take(&input.active())?);
             let newest = timed_texts(replies.take(&input.epochs_timeline())?);
+            // The first in the order of SMEMBERS, whatever that is, and the timeline only without any.
             let current = active.into_iter().next().map(|first| (first, None));
             let current = current.or_else(|| original_open(&newest).map(|(id, at)| (id, Some(at))));
             found = found.or(current.map(|current| (input, current)));

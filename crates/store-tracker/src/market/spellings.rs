@@ -1,9 +1,9 @@
 //! Under which spellings of its name a market's keys are read. Most markets have one spelling; producers of different
 //! age use different ones.
 //!
-//! Those under which there was something are read in every pass. The others are looked at once a minute: the keys of the
-//! market, those of the newest epochs, and those of the epochs that wait to be sealed. So each epoch is read under every
-//! spelling before it is sealed, and what stands under one that was not in use is late and not lost.
+//! Spellings in use are read in every pass. The others are read once a minute: the keys of the market, of the newest
+//! epochs, and of the epochs that wait to be sealed. So each epoch is read under every spelling before it is sealed,
+//! and keys under a spelling that was not in use are found late, but not lost.
 
 use std::{
     collections::BTreeSet,
@@ -15,12 +15,12 @@ use domain::EpochId;
 use super::aliases::Forms;
 use crate::keys::{InputKeys, MarketKeys};
 
-/// How often all spellings are looked at, in seconds.
+/// How often all spellings are read, in seconds.
 const LOOK_EVERY: f64 = 60.0;
-/// Of how many epochs, the newest, the keys are looked at under spellings that are not in use.
+/// The number of newest epochs that are read under all spellings then.
 const NEWEST: usize = 8;
 
-/// What was seen by the passes of one kind.
+/// What the passes of one kind have found.
 #[derive(Debug, Default)]
 pub(super) struct Spellings(Mutex<Known>);
 
@@ -36,17 +36,19 @@ struct Known {
 impl Spellings {
     /// What a pass at `now` (Unix seconds) reads; with `all`, everything under all spellings.
     pub(super) fn choose(&self, keys: &MarketKeys, now: f64, all: bool) -> Chosen {
+        // A poisoned lock is used on: each change is one assignment.
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let every = vec![true; keys.inputs().count()];
-        // A clock that was set back makes it due too.
+        // The lower bound: after the clock was set back all spellings are due too.
         let is_recent = known.looked.is_some_and(|looked| (looked..looked + LOOK_EVERY).contains(&now));
+        // While nothing is in use, which is also the case at the start, every spelling is read.
         let always = if all || !known.used.contains(&true) { every.clone() } else { known.used.clone() };
         let read = if is_recent { always.clone() } else { every.clone() };
         let wide = if is_recent { BTreeSet::new() } else { known.held.clone() };
         Chosen { now, used: vec![false; every.len()], always, read, wide, forms: Forms::default() }
     }
 
-    /// Remembers what a pass that looked at all spellings found.
+    /// Remembers what a pass found; one that did not read all spellings knows nothing of the others.
     pub(super) fn learn(&self, chosen: &Chosen) {
         if !chosen.read.contains(&false) {
             let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -55,7 +57,7 @@ impl Spellings {
         }
     }
 
-    /// The number of the first spelling that is known to be in use.
+    /// The position of the first spelling in use.
     pub(super) fn first_used(&self) -> Option<usize> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.used.iter().position(|used| *used)
@@ -84,14 +86,15 @@ pub(super) struct Chosen {
 }
 
 impl Chosen {
-    /// The epochs that the pass is about, in their order: the newest are looked at under all spellings too.
+    /// Adds the newest of the pass's epochs, which are in ascending order, to those that are read under all spellings.
     pub(super) fn widen(&mut self, epochs: &[EpochId]) {
+        // Equal: this pass reads either nothing or everything under the other spellings.
         if self.read != self.always {
             self.wide.extend(epochs.iter().rev().take(NEWEST).cloned());
         }
     }
 
-    /// The spellings under which anything is read, by their number, the preferred one first.
+    /// The spellings under which anything is read, with their positions, the preferred one first.
     pub(super) fn numbered<'a>(
         &'a self,
         keys: &'a MarketKeys,
@@ -99,12 +102,12 @@ impl Chosen {
         keys.inputs().enumerate().filter(|(at, _)| self.read[*at])
     }
 
-    /// The same without their numbers.
+    /// The same without their positions.
     pub(super) fn inputs<'a>(&'a self, keys: &'a MarketKeys) -> impl Iterator<Item = InputKeys<'a>> {
         self.numbered(keys).map(|(_, input)| input)
     }
 
-    /// The keys of the validators of those of `epochs` that are read under the spelling of this number.
+    /// The keys of the validators of those of `epochs` that are read under the spelling at this position.
     pub(super) fn validators<'a>(
         &'a self,
         at: usize,
@@ -128,7 +131,7 @@ impl Chosen {
         read.flat_map(|(_, input)| self.forms.under(input, epoch))
     }
 
-    /// Whether there are spellings under which an epoch is not read.
+    /// Whether the pass does not read an epoch under all spellings.
     pub(super) fn reads_partly(&self, epoch: &EpochId) -> bool {
         let read = if self.wide.contains(epoch) { &self.read } else { &self.always };
         read.contains(&false)
@@ -144,7 +147,7 @@ impl Chosen {
         self.read.len() > 1 && !self.read.contains(&false)
     }
 
-    /// Takes note of keys under which there was something.
+    /// Notes the spellings of keys that exist.
     pub(super) fn note(&mut self, keys: &MarketKeys, present: &[String]) {
         for (input, used) in keys.inputs().zip(&mut self.used) {
             *used |= present.iter().any(|key| input.has(key));
@@ -186,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_found_is_read_alone_until_a_minute_has_passed() {
+    fn only_spellings_in_use_are_read_until_a_minute_has_passed() {
         let (spellings, one) = (known(), ids(1..2));
         for (now, count) in [(1000.0, 1), (1059.9, 1), (1060.0, 2), (999.0, 2)] {
             assert_eq!(spellings.choose(&keys(), now, false).inputs(&keys()).count(), count, "at {now}");
@@ -201,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_look_reads_the_newest_epochs_and_those_that_wait_to_be_sealed_under_all_spellings() {
+    fn new_epochs_and_those_to_be_sealed_are_read_under_all_spellings_once_a_minute() {
         let (spellings, epochs) = (known(), ids(1..21));
         spellings.hold(&ids(3..5));
         let wide = |now| {

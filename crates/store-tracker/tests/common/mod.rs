@@ -1,4 +1,4 @@
-//! What the store's tests share: a real server, a market with its keys spelled out, and passes over it.
+//! Shared by the store's tests: a real server, a market with its keys spelled out, and passes over it.
 
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, clippy::expect_used)] // Each test binary uses its part.
 
@@ -29,7 +29,7 @@ pub const INTERVALS: Intervals = Intervals {
     current_epoch: Duration::from_secs(30),
 };
 
-/// A server, a market on it, and a connection of one's own.
+/// A server, a market on it, and a connection of the test's own.
 pub struct Scene {
     pub redis: RedisServer,
     pub connection: MultiplexedConnection,
@@ -59,7 +59,7 @@ impl Scene {
         self.run::<()>("DEL", keys).await;
     }
 
-    /// Puts a string where something else belongs.
+    /// Writes a string to a key that should have another type.
     pub async fn spoil(&mut self, key: &str) {
         self.del(&[key.to_owned()]).await;
         self.run::<()>("SET", &[key, "spoilt"]).await;
@@ -97,13 +97,13 @@ pub fn epoch(text: &str) -> EpochId {
     EpochId::parse(text).expect("an epoch id")
 }
 
-/// What a tracker does, one pass after the other.
+/// A tracker that makes one pass after the other.
 pub struct Tracker {
     pub store: Store,
     pub market: MarketStore,
 }
 
-/// What one pass came to.
+/// The result of one pass.
 #[derive(Debug)]
 pub struct Shown {
     pub pass: Pass,
@@ -123,7 +123,7 @@ impl Shown {
     }
 }
 
-/// The same by the producers' word.
+/// The same by the producers' truth.
 pub fn written(truth: &Truth) -> [Option<u64>; 3] {
     [truth.submissions_total(), truth.epochs_total(), truth.batches_total()].map(Some)
 }
@@ -139,17 +139,17 @@ impl Tracker {
     }
 
     pub async fn session(&self) -> Session {
-        self.store.session("test").await.expect("a session")
+        self.store.session(store_redis::Operation::new("test", "test")).await.expect("a session")
     }
 
-    /// Reads, without writing.
+    /// Reads without writing.
     pub async fn look(&self, session: &mut Session, now: f64, reach: Reach) -> Result<Pass, StoreError> {
         let mut pass = self.market.discover(session, now, Scope { reach, due: Due::ALL }).await?;
         self.market.examine(session, &mut pass).await?;
         Ok(pass)
     }
 
-    /// Concludes and writes, as the aggregator does.
+    /// Computes and writes, as the aggregator does.
     pub async fn commit(&self, session: &mut Session, pass: Pass) -> Result<Shown, StoreError> {
         let totals = Totals::of(&pass.seen, VALIDATOR, SEAL_AFTER);
         let datasets = Datasets::of(&pass.seen, &totals, DAY, Due::ALL);

@@ -1,4 +1,4 @@
-//! An index through crashes, foreign keys, and with no more rights than it needs.
+//! The index through crashes, with foreign keys, and with minimal rights.
 
 use store_redis::{ErrorKind, Store};
 use store_tracker::{IndexPart, Indexed};
@@ -15,7 +15,7 @@ async fn a_crash_between_the_state_and_its_sets_is_made_good_by_the_second_deliv
     for lost in ["completed:epochs", "active:submissions", "rejected:submissions", "online:validators"] {
         scene.scene.del(&[lost.to_owned()]).await;
     }
-    // What a crash left undone: the sets of the state before.
+    // After a crash: the sets still have the old state.
     scene.scene.run::<()>("SADD", &["active:epochs", "7"]).await;
     scene.hear(NOW, &texts(&events)).await;
     assert_eq!(scene.dump().await, whole);
@@ -38,7 +38,7 @@ async fn a_key_of_the_wrong_type_is_reported_and_every_other_key_is_written() {
         assert!(indexed.faults.iter().all(wrong), "{spoilt}: {:?}", indexed.faults);
         let dump = scene.dump().await;
         let differs: Vec<&String> = whole.keys().filter(|key| dump.get(*key) != whole.get(*key)).collect();
-        // Where the state itself is lost, its entity stands in no set of states; counts follow their sets.
+        // Without its state hash an entity is in no set of states; counts follow their sets.
         let follows = |key: &String| {
             let of_state = ["epochs", "submissions", "validators"].iter().any(|kind| {
                 spoilt.starts_with("state:") && key.split_once(':').is_some_and(|(_, last)| last == *kind)
@@ -48,7 +48,7 @@ async fn a_key_of_the_wrong_type_is_reported_and_every_other_key_is_written() {
             key == spoilt || of_state || counts || state
         };
         assert!(differs.iter().all(|key| follows(key)), "{spoilt} kept {differs:?} from being written");
-        // The same at the hands of the pruner: all else goes.
+        // The same with the pruner: all other keys are removed.
         let mut session = scene.session().await;
         for part in IndexPart::ALL {
             scene.index.forget(&mut session, part, NOW + 1, 100).await.expect("forgotten");
@@ -97,7 +97,8 @@ async fn the_documented_rights_are_enough_for_an_index_and_its_pruning() {
         let store = Store::new(settings).expect("settings");
         let events = life();
         assert_eq!(apply(&store, &scene.index, NOW, &texts(&events)).await, Indexed::default());
-        let mut session = store.session("test").await.expect("a session");
+        let mut session =
+            store.session(store_redis::Operation::new("test", "test")).await.expect("a session");
         scene.index.age_validators(&mut session, 0, 100, NOW + 700).await.expect("aged");
         for part in IndexPart::ALL {
             let (_, faults) = scene.index.forget(&mut session, part, NOW + 1, 100).await.expect("forgotten");

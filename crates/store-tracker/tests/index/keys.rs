@@ -1,4 +1,4 @@
-//! What events leave in the keys of an index, and where these keys stand.
+//! What events leave in the keys of an index, and the names of these keys.
 
 use std::collections::BTreeSet;
 
@@ -83,7 +83,7 @@ async fn the_index_of_a_market_stands_under_its_name_and_leaves_the_producers_ke
         found.insert(name.to_owned(), content);
     }
     assert_eq!(found, expected);
-    // Forgetting touches it no more than indexing did.
+    // Forgetting doesn't touch it either.
     let mut session = scene.session().await;
     for part in IndexPart::ALL {
         scene.index.forget(&mut session, part, NOW + 1, 100).await.expect("forgotten");
@@ -157,7 +157,7 @@ async fn validators_fall_with_time_and_rise_with_a_batch() {
     scene.hear(NOW + 4000, &["batch:validator:v:8"]).await;
     assert_eq!(scene.members("active:validators").await, ["v"]);
     assert_eq!(scene.members("offline:validators").await, ["w"]);
-    // A batch that is heard of late takes nothing back.
+    // An event that arrives late takes nothing back.
     scene.hear(NOW + 10, &["batch:validator:v:6"]).await;
     assert_eq!(scene.field("validators:last_seen", "v").await, Some((NOW + 4000).to_string()));
 }

@@ -1,4 +1,4 @@
-//! Figures: how fast events are indexed, and how little indexing and pruning are in the way of others.
+//! Figures: how fast events are indexed, and how long indexing and pruning delay other clients.
 //! `--ignored --nocapture` shows them.
 
 use std::time::{Duration, Instant};
@@ -9,16 +9,16 @@ use store_tracker::IndexPart;
 
 use crate::scene::{Indexing, NOW};
 
-/// Submissions that are indexed, and pruned.
+/// The number of submissions that are indexed and pruned.
 const SUBMISSIONS: u64 = 100_000;
-/// What the indexer takes at once at most.
+/// The most events that the indexer takes at once.
 const AT_ONCE: u64 = 8 * 128;
-/// How many members the pruner takes at once, and its pause after that.
+/// How many members the pruner removes at once, and its pause after that.
 const SLICE: usize = 100;
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// Does the work while another client asks again and again; what it came to, how long it took, and the other's longest
-/// wait but for one in a hundred.
+/// Does the work while another client sends requests; returns the result, how long it took, and the 99th percentile of
+/// the other client's latency.
 async fn beside<T>(
     mut other: MultiplexedConnection,
     work: impl Future<Output = T> + Send,

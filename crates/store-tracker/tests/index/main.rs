@@ -1,5 +1,5 @@
-//! The state index in a real Redis: what events leave there, in both forms of its keys, however often, in whatever
-//! order and by however many they are delivered.
+//! The state index in a real Redis: what events leave there, with both forms of keys, delivered any number of times, in
+//! any order and by any number of indexers.
 
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 

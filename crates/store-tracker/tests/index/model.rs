@@ -1,4 +1,4 @@
-//! Random histories in random portions, some delivered twice, against a reference that shares nothing with the code.
+//! Random histories in random portions, some delivered twice, against a reference that shares no code with the index.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use crate::scene::{Indexing, NOW, apply};
 const HISTORIES: u64 = 40;
 const EVENTS: u64 = 60;
 
-/// What an obvious reader of the events would keep.
+/// The obvious reference of the index.
 #[derive(Default)]
 struct Reference {
     /// The furthest step of each epoch: 0 named, 1 open, 2 closed, 3 local, 4 aggregated.

@@ -1,4 +1,4 @@
-//! What leaves an index when its time is over.
+//! The retention of the index.
 
 use crate::scene::{Indexing, NOW, life, texts};
 use store_tracker::IndexPart;

@@ -16,7 +16,7 @@ pub(crate) const WEEK: u64 = 7 * 86_400;
 pub(crate) const CID: &str = "QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWKPbdG";
 pub(crate) const PEER: &str = "12D3KooWD3bfmNbuuuVCYwkjnFt3ukm3qaB3hDED3peHHXawvRAi";
 
-/// Everything there is in Redis, but for times of expiry.
+/// All of Redis without expiry times.
 pub(crate) type Dump = BTreeMap<String, BTreeSet<String>>;
 
 pub(crate) struct Indexing {
@@ -42,10 +42,10 @@ impl Indexing {
     }
 
     pub(crate) async fn session(&self) -> Session {
-        self.store.session("test").await.expect("a session")
+        self.store.session(store_redis::Operation::new("test", "test")).await.expect("a session")
     }
 
-    /// Applies events that were heard at `at`.
+    /// Applies events that were received at `at`.
     pub(crate) async fn hear(&self, at: u64, events: &[&str]) -> Indexed {
         apply(&self.store, &self.index, at, events).await
     }
@@ -98,7 +98,7 @@ pub(crate) fn changes(at: u64, events: &[&str]) -> Changes {
 }
 
 pub(crate) async fn apply(store: &Store, index: &Index, at: u64, events: &[&str]) -> Indexed {
-    let mut session = store.session("test").await.expect("a session");
+    let mut session = store.session(store_redis::Operation::new("test", "test")).await.expect("a session");
     let changes = changes(at, events);
     index.apply(&mut session, &changes, at).await.expect("indexed")
 }

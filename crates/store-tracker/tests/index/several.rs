@@ -18,7 +18,7 @@ async fn two_indexers_at_once_leave_every_entity_in_the_set_of_its_state() {
         tasks.push(tokio::spawn(async move {
             for epoch in 0..40 {
                 for turn in 0..steps.len() {
-                    // Each in an order of its own, so that all of them overtake each other.
+                    // Each in another order, so that all of them overtake each other.
                     let step = steps[(turn + indexer) % steps.len()];
                     let submission =
                         ["received", "validating", "validated", "finalized"][(turn * 3 + indexer) % 4];
@@ -54,7 +54,7 @@ async fn an_indexer_that_is_overtaken_half_way_leaves_the_sets_of_the_later_stat
     let slow = Store::new(settings(proxy.addr())).expect("settings");
     let index = scene.index.clone();
     apply(&slow, &index, NOW, &["epoch:open:1"]).await;
-    // Between the script of the slow one and its sets there are 200 ms, in which the quick one goes all the way.
+    // Between the slow index's script and its sets are 200 ms, in which the quick one does everything.
     proxy.delay(Duration::from_millis(100));
     let overtaken = tokio::spawn(async move {
         apply(&slow, &index, NOW, &["epoch:open:7", "submission:received:s"]).await;

@@ -14,6 +14,7 @@ use tokio::{
     task::{AbortHandle, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use self::plan::{Action, Index, Plan, Timer};
 pub(crate) use self::{
@@ -27,6 +28,7 @@ use crate::{
     health::{ExitKind, State},
     policy::Strategy,
     seat::{self, Exit, Incarnate, Seat},
+    text::shown,
 };
 
 /// What a supervisor is told.
@@ -116,9 +118,12 @@ impl ractor::Actor for Supervisor {
         office: &mut Office,
     ) -> Result<(), ActorProcessingErr> {
         let seat = office.seat.clone();
-        let work = office.obey(&myself, order);
-        let outcome = Guarded::new(seat::scope(seat.clone(), work), &seat.progress).await;
-        office.conclude(&myself, outcome)
+        let step = async {
+            let work = office.obey(&myself, order);
+            let outcome = Guarded::new(seat::scope(seat.clone(), work), &seat.progress).await;
+            office.conclude(&myself, outcome)
+        };
+        step.instrument(seat.span()).await
     }
 
     async fn handle_supervisor_evt(
@@ -132,9 +137,12 @@ impl ractor::Actor for Supervisor {
             return Ok(());
         };
         let seat = office.seat.clone();
-        let work = office.bury(&myself, &cell);
-        let outcome = Guarded::new(seat::scope(seat.clone(), work), &seat.progress).await;
-        office.conclude(&myself, outcome)
+        let step = async {
+            let work = office.bury(&myself, &cell);
+            let outcome = Guarded::new(seat::scope(seat.clone(), work), &seat.progress).await;
+            office.conclude(&myself, outcome)
+        };
+        step.instrument(seat.span()).await
     }
 }
 
@@ -229,7 +237,7 @@ impl Office {
                 Action::Spawn(index) => {
                     if let Err(error) = self.spawn(myself, index).await {
                         // Only a supervisor that is itself being killed can't spawn.
-                        tracing::warn!(supervisor = self.seat.path, "could not start a child: {error}");
+                        tracing::warn!("a child could not be started: {error}");
                     }
                 }
                 Action::Arm { child, timer, token, after } => self.arm(myself, child, timer, token, after),
@@ -237,7 +245,7 @@ impl Office {
                 Action::Pause(index) => self.stop(index, true),
                 Action::Kill(index) => {
                     if let Some(member) = self.group.member(index) {
-                        let why = format!("it did not stop within {:?}", member.stop_within());
+                        let why = format!("it did not stop within {}", shown(member.stop_within()));
                         member.seat.kill(ExitKind::Killed, why);
                     }
                 }

@@ -1,4 +1,4 @@
-//! What the tests share: conditions to wait for, policies in one line, a small actor, a seeded generator.
+//! Shared by the tests: conditions to wait for, policies in one line, a small actor, a seeded generator.
 #![allow(dead_code, unused_macros, unused_imports, reason = "each test binary uses its part of this")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
@@ -21,7 +21,7 @@ pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
 /// How long a condition may take on a busy machine before a test fails.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Waits until `holds`, and lets everybody else run meanwhile.
+/// Waits until `holds`, and lets all other tasks run meanwhile.
 pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     let mut turn = 0_u32;
@@ -36,7 +36,7 @@ pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Waits for `work`, which must come to an end.
+/// Waits for `work`, which must end.
 pub(crate) async fn soon<F: Future>(what: &str, work: F) -> F::Output {
     tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| panic!("it never came to this: {what}"))
 }
@@ -103,7 +103,7 @@ pub(crate) fn job(number: u64) -> Job {
     Job { sender: 0, number }
 }
 
-/// Limits with this many attempts, and the batch and room that most tests want.
+/// Limits with this many attempts, and the batch and capacity that most tests need.
 pub(crate) fn attempts(max_attempts: u32) -> Limits {
     Limits { capacity: 1_024, bytes: 1 << 20, batch: 64, max_attempts, dead_letters: 128 }
 }
@@ -138,7 +138,7 @@ pub(crate) fn each<M: Message>(
     Child::actor(name, mailbox, move || Each { handle: handle.clone(), message: std::marker::PhantomData })
 }
 
-/// A child that settles whatever comes.
+/// A child that settles every message.
 pub(crate) fn calm(name: &str, mailbox: &Mailbox<Job>) -> Child {
     each(name, mailbox, |lease| {
         lease.settle();
@@ -146,7 +146,7 @@ pub(crate) fn calm(name: &str, mailbox: &Mailbox<Job>) -> Child {
     })
 }
 
-/// Something that happened, in the order in which it did.
+/// Events in the order in which they happened.
 #[derive(Clone, Debug)]
 pub(crate) struct Log<T>(Arc<std::sync::Mutex<Vec<T>>>);
 

@@ -1,4 +1,4 @@
-//! A JSON-RPC request over HTTP/1.1, one connection each: small, so that tests depend on nothing of the product's.
+//! A JSON-RPC request over HTTP/1.1, one connection each: small, so that tests use no client of the product.
 
 use std::net::SocketAddr;
 
@@ -20,7 +20,7 @@ pub(super) async fn call(addr: SocketAddr, method: &str, params: Value) -> Resul
 /// The body of the answer to a body, over HTTP.
 ///
 /// # Errors
-/// When the node can't be reached, or breaks off.
+/// When the node can't be reached, or ends the answer early.
 pub async fn post(addr: SocketAddr, body: &str) -> std::io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(addr).await?;
     let head = format!(

@@ -1,23 +1,23 @@
-//! Our contract on the test node: put there, and made to speak. Calls are encoded by hand from the selectors of the
-//! Solidity source, since agreeing with the product's encoder proves nothing.
+//! Our contract on the test node: its deployment, its events and the answers of its views. Calls are encoded by hand
+//! from the selectors of the Solidity source: the product's encoder would agree with its own mistakes.
 
 use serde_json::{Value, json};
 
 use super::{Anvil, AnvilError};
 
-/// Made by `scripts/contract` from `ProtocolState.sol` beside it.
+/// Bytecode and ABI, made by `scripts/contract` from `ProtocolState.sol` beside it.
 const ARTEFACT: &str = include_str!("../../contract/ProtocolState.json");
 
 /// The contracts' addresses, in lower case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contracts {
-    /// Protocol state, and priorities.
+    /// The protocol-state contract, which plays the priority contract too.
     pub protocol_state: String,
     /// Data markets.
     pub markets: Vec<String>,
 }
 
-/// Something that the protocol state says of a market.
+/// An event that the protocol state emits for a market.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Emission {
     /// `EpochReleased`.
@@ -77,7 +77,7 @@ pub enum Emission {
 }
 
 impl Anvil {
-    /// Puts a protocol state and `markets` data markets onto the chain; mines one block.
+    /// Deploys a protocol state and `markets` data markets; mines one block.
     ///
     /// # Errors
     /// When the node refuses.
@@ -103,7 +103,7 @@ impl Anvil {
         Ok(Contracts { protocol_state, markets: addresses })
     }
 
-    /// Lets the protocol state say something; it stands in the next block that is mined.
+    /// Emits an event of the protocol state, in the next block that is mined.
     ///
     /// # Errors
     /// When the node refuses.
@@ -116,7 +116,7 @@ impl Anvil {
         self.send(Some(&contracts.protocol_state), &emission.call(market)).await.map(drop)
     }
 
-    /// Lets the protocol state emit a log of any form: up to four topics (`0x` and 64 digits) and hex data.
+    /// Emits a log of any form: up to four topics (`0x` and 64 digits each) and data.
     ///
     /// # Errors
     /// When the node refuses.
@@ -126,6 +126,7 @@ impl Anvil {
         topics: &[&str],
         data: &[u8],
     ) -> Result<(), AnvilError> {
+        // Two dynamic arguments: first the offsets of both, then the topics, then the data.
         let mut call = format!(
             "0x9e738fd3{}{}{}",
             word(64),
@@ -139,7 +140,8 @@ impl Anvil {
         self.send(Some(&contracts.protocol_state), &call).await.map(drop)
     }
 
-    /// What the views of a market answer: window in seconds, size of a day in microseconds, quota, day, epochs a day.
+    /// Sets the answers of a market's views: window in seconds, size of a day in microseconds, quota, day, epochs a
+    /// day.
     ///
     /// # Errors
     /// When the node refuses.
@@ -154,7 +156,7 @@ impl Anvil {
         self.send(Some(&contracts.protocol_state), &call).await.map(drop)
     }
 
-    /// What `getTotalNodeCount` answers.
+    /// Sets the answer of `getTotalNodeCount`.
     ///
     /// # Errors
     /// When the node refuses.
@@ -197,7 +199,7 @@ fn address(address: &str) -> String {
     format!("{:0>64}", address.trim_start_matches("0x").to_lowercase())
 }
 
-/// Length, and the bytes padded to whole words.
+/// Dynamic data: its length, and the bytes padded to whole words.
 fn bytes(bytes: &[u8]) -> String {
     let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     let padded = digits.len().div_ceil(64) * 64;

@@ -1,4 +1,4 @@
-//! A client of a cluster for producers and readers in tests: it asks any node, and goes where it is sent.
+//! A client of a cluster for producers and readers in tests: it asks any node, and follows redirections.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,10 +15,10 @@ use crate::tls::Tls;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(10);
-/// A slot that is being moved sends a command back and forth until it has arrived.
+/// The most redirections of a command: a slot that is being moved sends it back and forth.
 const HOPS: usize = 1_000;
 
-/// Connections to the nodes of a cluster, made when they are needed.
+/// Connections to the nodes of a cluster, each made when it is needed.
 #[derive(Debug)]
 pub struct ClusterClient {
     seeds: Vec<String>,
@@ -35,7 +35,7 @@ impl ClusterClient {
     /// Runs a command of one key, or of none.
     ///
     /// # Errors
-    /// What a server said but for redirections, and what the client said.
+    /// A server's error, except redirections, or the client's.
     pub async fn run<T: FromRedisValue>(&mut self, command: &Cmd) -> RedisResult<T> {
         let (mut at, mut asking) = (None, false);
         for _ in 0..HOPS {
@@ -53,7 +53,7 @@ impl ClusterClient {
                     (None, false)
                 }
                 _ => {
-                    // The connection may be to blame.
+                    // The connection may be broken.
                     self.connections.clear();
                     return Err(error);
                 }
@@ -79,6 +79,7 @@ impl ClusterClient {
             return command.query_async(connection).await;
         }
         let mut asked = pipe();
+        // `ASKING` holds for the next command of its connection only, so both go in one pipeline.
         asked.cmd("ASKING").ignore().add_command(command.clone());
         let (answer,) = asked.query_async::<(Value,)>(connection).await?;
         Ok(answer)

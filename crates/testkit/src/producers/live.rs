@@ -1,4 +1,4 @@
-//! Producers that go on by themselves: epochs open in a rhythm, overlap, fill, close and get their batches.
+//! Producers that run by themselves: epochs open at a rate, overlap, get submissions, close and get their batches.
 //! Writes only keys of its market; its task ends with its handle.
 
 use std::collections::BTreeSet;
@@ -10,9 +10,9 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{MarketProducer, ProducerConfig, ProducerError, SharedTruth, Truth, unix_now};
 
-/// Between two attempts of a step that Redis did not confirm.
+/// The pause between two attempts of a step that Redis did not confirm.
 const RETRY: Duration = Duration::from_millis(50);
-/// Into how many portions an epoch's submissions are spread over its window, at most.
+/// The most portions of an epoch's submissions, spread over its window.
 const PORTIONS: u32 = 20;
 
 /// The rhythm of a market.
@@ -55,7 +55,7 @@ pub struct LiveHandle {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Mode {
     Play,
-    /// Open no more epochs, play the open ones to their end without waiting.
+    /// Open no more epochs, and finish the open ones without waiting.
     Finish,
     /// End after the step in hand.
     Stop,
@@ -70,7 +70,7 @@ enum Action {
     Aggregate,
 }
 
-/// What is to be done: when, in which epoch. The last field keeps equal portions apart.
+/// The planned steps, by time and epoch. The last field keeps equal portions apart.
 type Plan = BTreeSet<(Instant, u64, Action, u32)>;
 
 /// Plays a market's life in the background until the handle ends it. Steps that Redis does not confirm are
@@ -87,7 +87,7 @@ pub fn run_live(
 }
 
 impl LiveHandle {
-    /// As [`run_live`], by producers that know their way.
+    /// As [`run_live`], with existing producers.
     #[must_use]
     pub fn play(producer: MarketProducer, rate: LiveRate) -> Self {
         let truth = producer.shared_truth();
@@ -108,8 +108,7 @@ impl LiveHandle {
         self.truth.clone()
     }
 
-    /// Ends after the step in hand (which is abandoned when Redis does not confirm it); epochs stay as they
-    /// are.
+    /// Ends after the present step, which is abandoned if Redis does not confirm it; epochs stay as they are.
     ///
     /// # Errors
     /// When the task had panicked.
@@ -159,7 +158,7 @@ impl Live {
         }
         while let Some((at, epoch, action, _)) = plan.pop_first() {
             if self.reaches(Mode::Finish, at).await && action == Action::Open {
-                // An epoch that is never opened has no life either.
+                // An epoch that is never opened gets no other step either.
                 plan.retain(|(_, planned, _, _)| *planned != epoch);
                 continue;
             }

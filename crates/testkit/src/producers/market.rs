@@ -31,7 +31,7 @@ impl MarketProducer {
         Ok(Self { config: Arc::new(config), link: Link::new(url)?, truth: SharedTruth::default() })
     }
 
-    /// Producers that write to this server, however it is reached.
+    /// Producers that write through this client.
     #[must_use]
     pub fn to_server(config: ProducerConfig, client: Client) -> Self {
         Self { config: Arc::new(config), link: Link::to(client), truth: SharedTruth::default() }
@@ -43,7 +43,7 @@ impl MarketProducer {
         Self { config: Arc::new(config), link: Link::Cluster(client), truth: SharedTruth::default() }
     }
 
-    /// From now on they write to this server: the one before has a successor.
+    /// From now on they write to this server, as after a failover.
     pub fn move_to(&mut self, client: Client) {
         self.link = Link::to(client);
     }
@@ -208,8 +208,8 @@ impl MarketProducer {
         self.commit(step, epoch, "aggregated_batch", done).await
     }
 
-    /// All of an epoch at once: it is opened, gets this many submissions, is closed, and both batches are made by the own
-    /// validator alone.
+    /// All steps of an epoch at once: it is opened, gets this many submissions, is closed, and gets both batches, of
+    /// the own validator alone.
     ///
     /// # Errors
     /// When Redis does not confirm a step; those before it are written.
@@ -264,6 +264,7 @@ impl MarketProducer {
         done: impl FnOnce(&mut EpochTruth),
     ) -> Result<(), ProducerError> {
         let Step { mut pipe, events, .. } = step;
+        // The truth only after Redis has confirmed: it must never be ahead of Redis.
         self.link.run(pipe.ignore(), || format!("{name} {epoch}")).await?;
         self.truth.with(|truth| {
             truth.events_published += events;

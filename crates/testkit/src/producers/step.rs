@@ -1,5 +1,4 @@
-//! One step of the producers while it is put together: a pipeline of writes and the events that go with it.
-//! Touches nothing before it is sent.
+//! One step of the producers: a pipeline of writes and their events. Nothing is written before it is sent.
 
 use std::sync::Arc;
 use std::time::Duration;

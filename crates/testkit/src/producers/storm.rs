@@ -12,7 +12,7 @@ const TICK: Duration = Duration::from_millis(4);
 const PIPELINE_LIMIT: u64 = 4_000;
 const RETRY: Duration = Duration::from_millis(20);
 
-/// What a storm came to.
+/// The result of a storm.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StormReport {
     /// Events that Redis confirmed.
@@ -24,8 +24,8 @@ pub struct StormReport {
 }
 
 /// Publishes `events_per_second` on `state:change` until `stop` is ready, in pipelines every few
-/// milliseconds. When it can't keep up, it catches up as fast as it can. Outages of Redis are sat out: what
-/// fell due meanwhile is published afterwards. All events name epoch `epoch`, or submissions of it.
+/// milliseconds. When it can't keep up, it catches up as fast as it can; after an outage of Redis too. All events
+/// name epoch `epoch`, or submissions of it.
 ///
 /// # Errors
 /// When the URL can't be read, or Redis isn't there at the start.
@@ -51,7 +51,7 @@ pub async fn event_storm(
             () = &mut stop => break,
             _ = ticks.tick() => {}
         }
-        // A pipeline is never abandoned half-way by `stop`, so the number stays true.
+        // `stop` never cancels a pipeline half-way, so the count stays true.
         let due = started.elapsed().as_secs_f64() * events_per_second as f64;
         // Float to integer saturates; a storm of 2^53 events does not happen.
         let count = (due as u64).saturating_sub(report.published).min(PIPELINE_LIMIT);

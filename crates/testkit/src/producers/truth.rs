@@ -1,4 +1,4 @@
-//! What was really written: the numbers against which a reader of Redis is judged. Touches nothing.
+//! What was really written: the numbers that a reader of Redis is compared with. No I/O.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -103,12 +103,12 @@ impl Truth {
     }
 }
 
-/// A truth that can be read while producers go on writing.
+/// A truth that can be read while producers write.
 #[derive(Debug, Clone, Default)]
 pub struct SharedTruth(Arc<Mutex<Truth>>);
 
 impl SharedTruth {
-    /// What has been written by now. A step under way is not in it, though Redis may show it already.
+    /// What has been written by now. A step that is not confirmed yet is missing, though Redis may show it already.
     #[must_use]
     pub fn get(&self) -> Truth {
         self.with(|truth| truth.clone())
@@ -120,7 +120,7 @@ impl SharedTruth {
     }
 
     pub(super) fn with<T>(&self, change: impl FnOnce(&mut Truth) -> T) -> T {
-        // Every change is one assignment or addition after another; none leaves it unreadable.
+        // A poisoned lock is used on: no assignment or addition leaves the truth unreadable.
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

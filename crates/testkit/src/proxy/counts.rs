@@ -1,10 +1,10 @@
-//! What went over the proxy's connections, in numbers. Touches nothing; fed with the bytes as they pass.
+//! Counts of the traffic over the proxy's connections. No I/O: the proxy passes in the bytes.
 
 use std::collections::BTreeMap;
 
 use super::resp::{Frame, Scanner};
 
-/// What went over all connections since the start or the last reset.
+/// The traffic of all connections since the start or the last reset.
 ///
 /// A **round trip** begins when the client sends while it waits for nothing: everything it sent before was a
 /// whole number of commands, and all were answered. A pipeline is one round trip whatever its size, however
@@ -32,7 +32,7 @@ pub struct ProxyCounts {
     pub command_names: BTreeMap<String, u64>,
 }
 
-/// What went over one connection.
+/// The traffic of one connection.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ConnectionCounts {
     /// Number of the connection, from 0 in the order of acceptance.
@@ -72,7 +72,7 @@ impl ProxyCounts {
     }
 }
 
-/// The counts of one connection and what is needed to go on counting.
+/// The counts of one connection, and the state of counting.
 #[derive(Debug)]
 pub(super) struct Meter {
     pub(super) counts: ConnectionCounts,
@@ -95,7 +95,7 @@ impl Meter {
         }
     }
 
-    /// Starts at zero again; what is under way stays known.
+    /// Sets the counts to zero; commands that are not answered yet stay known.
     pub(super) fn reset(&mut self) {
         let ConnectionCounts { id, open, subscriber, .. } = self.counts;
         self.counts = ConnectionCounts { id, open, subscriber, ..ConnectionCounts::default() };
@@ -118,13 +118,14 @@ impl Meter {
         }
     }
 
-    /// The server sent `bytes`. Must be told before the client can read them.
+    /// The server sent `bytes`. Call it before the client can read them.
     pub(super) fn server_sent(&mut self, bytes: &[u8]) {
         self.server_spoke_last = true;
         self.counts.bytes_to_client += bytes.len() as u64;
         if self.resp {
             match self.server.push(bytes) {
                 Ok(frames) => {
+                    // A push (RESP3) answers no command.
                     let replies = frames.iter().filter(|frame| frame.kind != b'>').count() as u64;
                     self.unanswered = self.unanswered.saturating_sub(replies);
                 }

@@ -1,5 +1,5 @@
-//! An incremental reader of Redis' wire format (RESP2 and RESP3): finds where top-level values end, however
-//! the bytes are cut into chunks, and what they are. Touches nothing; keeps a few bytes of state.
+//! An incremental reader of Redis' wire format (RESP2 and RESP3): finds the ends and kinds of top-level values, however
+//! the bytes are cut into chunks. No I/O; keeps a few bytes of state.
 
 /// Longer command names than any that exist are cut here.
 const NAME_LIMIT: usize = 64;
@@ -15,7 +15,7 @@ pub(crate) struct Frame {
     pub(crate) name: String,
 }
 
-/// The bytes are not RESP; the reader can't go on.
+/// The bytes are not RESP; the reader can't continue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NotResp;
 
@@ -51,7 +51,7 @@ impl Scanner {
         self.remaining == 0 && self.line.is_empty() && matches!(self.state, State::Line)
     }
 
-    /// Reads on, and returns the values that became complete.
+    /// Reads more bytes, and returns the values that became complete.
     pub(crate) fn push(&mut self, mut bytes: &[u8]) -> Result<Vec<Frame>, NotResp> {
         let mut frames = Vec::new();
         while !bytes.is_empty() {
@@ -96,7 +96,7 @@ impl Scanner {
         if starts_frame {
             self.remaining = 1;
         }
-        // An attribute comes before the value it belongs to, and so is none itself.
+        // An attribute precedes the value that it belongs to, and is not a value itself.
         if *kind != b'|' {
             if self.kind == 0 {
                 self.kind = *kind;

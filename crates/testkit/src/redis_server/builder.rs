@@ -1,4 +1,4 @@
-//! The settings of an own Redis server and the configuration file made from them. Touches nothing outside.
+//! The settings of a private Redis server, and the configuration file made from them. No I/O.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::tls::Tls;
 
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Chooses how an own Redis server is started; made by [`RedisServer::builder`].
+/// The settings of a private Redis server; made by [`RedisServer::builder`].
 #[derive(Debug, Clone, Default)]
 #[must_use = "nothing is started before `start`"]
 pub struct RedisServerBuilder {
@@ -43,7 +43,7 @@ impl RedisServerBuilder {
         self
     }
 
-    /// Talks TLS, and nothing else, on its port.
+    /// Accepts TLS only, on its port.
     pub fn tls(mut self, tls: Tls) -> Self {
         self.settings.tls = Some(tls);
         self
@@ -134,7 +134,7 @@ impl Settings {
                 quoted(dir.join(SOCKET_FILE).as_os_str().as_encoded_bytes()),
             ));
         }
-        // A sentinel keeps nothing but its configuration file.
+        // A sentinel persists nothing but its configuration file.
         if !self.sentinel {
             lines.extend([
                 ("save".to_owned(), "\"\"".to_owned()),
@@ -147,7 +147,7 @@ impl Settings {
         }
         lines.extend(self.directives.iter().cloned());
         lines.iter().fold(String::new(), |mut text, (key, value)| {
-            // Writing to a string does not fail.
+            // Writing to a string can't fail.
             let _ = writeln!(text, "{key} {value}");
             text
         })

@@ -1,11 +1,11 @@
-//! What can go wrong with an own Redis server, and what to do about it. Touches nothing.
+//! The errors of private Redis servers, with their remedies. No I/O.
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Why an own Redis server could not be started, reached or ended.
+/// Why a private Redis server could not be started, reached or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum RedisServerError {
     /// The program isn't installed.
@@ -38,11 +38,11 @@ pub enum RedisServerError {
         /// The port.
         port: u16,
     },
-    /// No port could be had.
-    #[error("starting Redis: found no free port on 127.0.0.1; give one, or end what holds so many")]
+    /// No port was free.
+    #[error("starting Redis: found no free port on 127.0.0.1; name one, or stop other servers")]
     NoFreePort,
-    /// The server ended while starting.
-    #[error("Redis ended while starting ({status}); its log says:\n{log}")]
+    /// The server exited during its start.
+    #[error("Redis exited during its start ({status}); its log says:\n{log}")]
     Exited {
         /// Its exit status.
         status: String,
@@ -74,7 +74,7 @@ pub enum RedisServerError {
     /// There is no process to act on.
     #[error("can't {operation} Redis on port {port}: it is not running; restart it first")]
     NotRunning {
-        /// What was wanted.
+        /// The operation.
         operation: &'static str,
         /// Its port.
         port: u16,
@@ -82,23 +82,23 @@ pub enum RedisServerError {
     /// The process could not be acted on.
     #[error("can't {operation} Redis on port {port}; see whether the process is still there")]
     Signal {
-        /// What was wanted.
+        /// The operation.
         operation: &'static str,
         /// Its port.
         port: u16,
         /// What the operating system said.
         source: io::Error,
     },
-    /// Servers that belong together did not come together.
+    /// A group of servers did not reach the expected state.
     #[error(
-        "{what} did not come about within {waited:?}; raise the start time-out or read the logs; last seen: {seen}"
+        "waited {waited:?} in vain for {what}; raise the start time-out or read the logs; last seen: {seen}"
     )]
     NotTogether {
         /// What was waited for.
         what: String,
         /// How long was waited.
         waited: Duration,
-        /// What was there instead.
+        /// What was seen instead.
         seen: String,
     },
     /// A server refused a command of ours.

@@ -1,4 +1,4 @@
-//! What a node can answer wrongly. May ask the real node; keeps nothing.
+//! Wrong answers of a node. May ask the real node; keeps no state.
 
 use std::net::SocketAddr;
 
@@ -14,15 +14,22 @@ pub enum RpcFault {
         /// Seconds.
         retry_after: Option<u64>,
     },
+    /// This status, with `Retry-After` as this text.
+    Later {
+        /// The HTTP status.
+        status: u16,
+        /// The header's value, of whatever form.
+        retry_after: &'static str,
+    },
     /// An HTTP error without a body.
     Status(u16),
     /// JSON that ends early.
     MalformedJson,
-    /// A result of another form: a number where a list or an object is due.
+    /// A result of the wrong form: a number instead of a list or an object.
     WrongForm,
-    /// A result of so many bytes.
+    /// A result of this many bytes.
     Huge(usize),
-    /// Nothing at all, with the connection open.
+    /// No answer, with the connection open.
     Silent,
     /// The id of another chain.
     ChainId(u64),
@@ -40,7 +47,7 @@ pub enum RpcFault {
     LogRange(u64),
 }
 
-/// What goes back to the client.
+/// The answer to the client.
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) headers: Vec<(&'static str, String)>,
@@ -60,6 +67,10 @@ impl RpcFault {
                 let headers =
                     retry_after.iter().map(|seconds| ("retry-after", seconds.to_string())).collect();
                 Ok(Answer { status: 429, headers, body: b"slow down".to_vec() })
+            }
+            Self::Later { status, retry_after } => {
+                let headers = vec![("retry-after", (*retry_after).to_owned())];
+                Ok(Answer { status: *status, headers, body: b"later".to_vec() })
             }
             Self::Status(status) => Ok(Answer { status: *status, headers: Vec::new(), body: Vec::new() }),
             Self::MalformedJson => Ok(Answer::ok(br#"{"jsonrpc":"2.0","id":1,"result":{"num"#.to_vec())),
@@ -86,7 +97,7 @@ impl RpcFault {
         }
     }
 
-    /// One call of a request.
+    /// Answers one call of a request.
     async fn call(&self, node: SocketAddr, call: &Value) -> std::io::Result<Value> {
         let method = call["method"].as_str().unwrap_or_default();
         let of_logs = method == "eth_getLogs";

@@ -1,20 +1,19 @@
-//! What following a chain goes by, and what comes in.
+//! The rules of the chain state, and the segments that it accepts.
 
 use std::collections::BTreeMap;
 
-use super::Market;
 use crate::chain::{BlockRef, ContractAddress, Hash, MarketEvent, Window, WindowState};
 
-/// What the configuration and the contracts say. Times are seconds.
+/// Values from the configuration and the contracts. Times are seconds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rules {
-    /// How long submissions of each market are taken: `snapshotSubmissionWindow`.
+    /// The length of each market's submission window: `snapshotSubmissionWindow`.
     pub windows: BTreeMap<ContractAddress, u64>,
     /// How many windows of a market are open at once.
     pub max_windows: usize,
     /// How many blocks may be undone.
     pub max_reorg_depth: u64,
-    /// How long what was submitted lives.
+    /// How long submissions live in Redis.
     pub inputs_live: u64,
     /// How long after its limit a window waits for a block that closes it.
     pub silence: u64,
@@ -22,40 +21,40 @@ pub struct Rules {
     pub block_time: f64,
 }
 
-/// Blocks that follow each other.
+/// A segment: consecutive blocks with their events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stretch {
     /// The blocks, in ascending order; the first one follows the last accepted one.
     pub blocks: Vec<BlockRef>,
-    /// Where only the last one of them is in `blocks`: they are old enough for that.
+    /// Set for an events-only segment, of which `blocks` holds only the last block.
     pub old: Option<Old>,
-    /// The events of all of them with the numbers of their blocks, in the chain's order.
+    /// The events of all blocks with the blocks' numbers, in the chain's order.
     pub events: Vec<(u64, MarketEvent)>,
-    /// The time of the newest block of the chain, so that what is too old is known as such.
+    /// The time of the chain's newest block in Unix seconds, by which expired epochs are recognised.
     pub head_time: u64,
 }
 
-/// Blocks of which one knows no more than their events.
+/// The start of an events-only segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Old {
-    /// The number of the first one.
+    /// The number of its first block.
     pub first: u64,
     /// The hash of the block before it.
     pub parent: Hash,
 }
 
 impl Rules {
-    /// The window of an epoch that is released now.
+    /// The window of an epoch that is released now, while `open` windows of its market are open.
     pub(super) fn window(
         &self,
         market: ContractAddress,
         block: u64,
         released: u64,
-        known: &Market,
+        open: usize,
+        day: Option<u64>,
     ) -> Window {
         let length = self.windows.get(&market).copied().unwrap_or(0);
-        let open = known.windows.values().filter(|window| window.state == WindowState::Open).count();
-        // As many blocks as fit; a time that is no use gives none.
+        // An estimate for other programs. A block time of 0 adds no blocks: infinity as an integer is `u64::MAX`.
         let blocks = (length as f64 / self.block_time).ceil();
         let blocks = if blocks.is_finite() && blocks > 0.0 { blocks as u64 } else { 0 };
         Window {
@@ -63,7 +62,7 @@ impl Rules {
             released,
             limit: released.saturating_add(length),
             limit_block: block.saturating_add(blocks),
-            day: known.day,
+            day,
             state: if open < self.max_windows { WindowState::Open } else { WindowState::Waiting },
         }
     }

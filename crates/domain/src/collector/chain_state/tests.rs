@@ -95,7 +95,7 @@ fn more_windows_than_may_be_open_wait_their_turn_and_none_is_refused() {
     let count =
         |all: &Following, state| states(all, MARKET).iter().filter(|(_, there)| *there == state).count();
     assert_eq!((count(&all, WindowState::Open), count(&all, WindowState::Waiting)), (3, 5));
-    // Those that waited until after their limit close at once when it is their turn.
+    // Windows that waited beyond their limit close as soon as they open.
     all.accept(&next(&all, 11, vec![]), &rules).unwrap();
     assert_eq!(count(&all, WindowState::Closed { block: 11 }), 8);
 }
@@ -132,7 +132,7 @@ fn blocks_that_do_not_stand_on_the_last_one_change_nothing() {
     gap.blocks.remove(1);
     assert_eq!(all.accept(&gap, &rules), Err(Refused::Gap { expected: 7, found: Some(8) }));
     assert_eq!(all.accept(&Stretch::default(), &rules), Err(Refused::Gap { expected: 6, found: None }));
-    // Of old blocks no more than the last one need be known, and what the first one stands on.
+    // Of old blocks only the last one and the parent of the first one need be known.
     let mut old = next(&all, 9, vec![released(MARKET, 1, 7)]);
     old.blocks.drain(..3);
     for (first, parent) in [(7, all.checkpoint.unwrap().hash), (6, hash(5, 1))] {
@@ -195,7 +195,7 @@ fn a_window_that_the_clock_closed_at_a_block_that_is_dropped_is_open_again() {
 }
 
 #[test]
-fn a_batch_that_is_handed_over_is_told_of_when_only_the_block_that_closed_its_window_is_dropped() {
+fn a_handed_over_batch_is_reported_when_its_closing_block_is_dropped() {
     let (mut all, rules) = (following(), rules());
     all.accept(&next(&all, 16, vec![released(MARKET, 3, 5)]), &rules).unwrap();
     assert!(finish(&mut all, MARKET, 3));

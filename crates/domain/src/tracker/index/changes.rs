@@ -1,11 +1,11 @@
-//! What a batch of events changes, each entity once, so that its commands don't grow with repeated events.
+//! What a batch of events changes: one change an entity, so that repeated events make no more commands.
 
 use std::collections::BTreeMap;
 
 use super::{EpochState, IndexEvent, SubmissionParts, SubmissionState, ValidatorSigns};
 use crate::EpochId;
 
-/// What follows from a batch of events.
+/// The changes of a batch of events.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Changes {
     /// Epochs that were moved or named.
@@ -14,14 +14,14 @@ pub struct Changes {
     pub submissions: BTreeMap<String, SubmissionChange>,
     /// Validators.
     pub validators: BTreeMap<String, ValidatorSigns>,
-    /// How many events it stands for.
+    /// The number of events.
     pub events: u64,
 }
 
-/// What happened to an epoch.
+/// The change of an epoch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EpochChange {
-    /// When it was first heard of, in Unix seconds.
+    /// The time of the first event that named it, in Unix seconds.
     pub first: u64,
     /// Each event's state, in the order of the events, with its time.
     pub steps: Vec<(u64, EpochState)>,
@@ -29,22 +29,23 @@ pub struct EpochChange {
     pub validators: BTreeMap<String, u64>,
 }
 
-/// What happened to a submission.
+/// The change of a submission.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SubmissionChange {
-    /// When it was first heard of, in Unix seconds.
+    /// The time of the first event that named it, in Unix seconds.
     pub first: u64,
     /// Each event's state, in the order of the events, with its time.
     pub steps: Vec<(u64, SubmissionState)>,
 }
 
 impl Changes {
-    /// Adds an event that was heard at this moment, in Unix seconds.
+    /// Adds an event that was received at `at`, in Unix seconds.
     pub fn add(&mut self, at: u64, event: &IndexEvent) {
         self.events += 1;
         match event {
             IndexEvent::Epoch { epoch, to } => self.epoch(epoch, at).steps.push((at, *to)),
             IndexEvent::Submission { id, to } => {
+                // The id names its epoch, whose own events may have been missed.
                 if let Some(parts) = SubmissionParts::of(id) {
                     self.epoch(&parts.epoch, at);
                 }
@@ -55,6 +56,7 @@ impl Changes {
                 submission.steps.push((at, *to));
             }
             IndexEvent::ValidatorBatch { validator, epoch } => {
+                // The earliest time, since the store keeps the first batch of a validator for an epoch.
                 let first = self.epoch(epoch, at).validators.entry(validator.clone()).or_insert(at);
                 *first = (*first).min(at);
                 let signs = self.validators.entry(validator.clone()).or_default();

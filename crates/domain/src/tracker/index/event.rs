@@ -1,55 +1,55 @@
-//! What an event of `state:change` says to the index.
+//! The events of `state:change` that the index uses.
 
 use serde::{Deserialize, Serialize};
 
 use super::{EpochState, Machine, SubmissionState};
 use crate::EpochId;
 
-/// The longest id of a submission or a validator, in bytes. Those of producers have some 150.
+/// The longest id of a submission or a validator, in bytes. The ids of producers have some 150.
 pub const LONGEST_ID: usize = 512;
 
 /// An event that the index understands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum IndexEvent {
-    /// An epoch came to a state.
+    /// An epoch reached a state.
     Epoch {
-        /// Which.
+        /// The epoch.
         epoch: EpochId,
-        /// To which.
+        /// The state.
         to: EpochState,
     },
-    /// A submission came to a state.
+    /// A submission reached a state.
     Submission {
-        /// Its id, whole.
+        /// Its whole id.
         id: String,
-        /// To which.
+        /// The state.
         to: SubmissionState,
     },
     /// A validator made a batch of an epoch.
     ValidatorBatch {
         /// The validator's id.
         validator: String,
-        /// Of which epoch.
+        /// The epoch.
         epoch: EpochId,
     },
 }
 
-/// Why an event has no place in the index.
+/// Why the index does not use an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unindexed {
     /// Another entity or action.
     Foreign,
-    /// It should be one of ours, and names no epoch or no id.
+    /// A known entity and action, without a valid epoch or id.
     Malformed,
     /// An id longer than [`LONGEST_ID`].
     TooLong,
 }
 
 impl IndexEvent {
-    /// Reads a payload. It looks at no more of it than the index needs, however long it is.
+    /// Reads a payload. An id that is too long is refused before it is copied.
     ///
     /// # Errors
-    /// [`Unindexed`] for anything that has no place in the index.
+    /// [`Unindexed`] for every other payload.
     pub fn parse(payload: &[u8]) -> Result<Self, Unindexed> {
         let mut parts = payload.splitn(3, |&byte| byte == b':');
         let (Some(entity), Some(action), Some(id)) = (parts.next(), parts.next(), parts.next()) else {
@@ -60,12 +60,14 @@ impl IndexEvent {
             (b"epoch", b"open") => epoch_to(EpochState::Processing),
             (b"epoch", b"closed") => epoch_to(EpochState::Finalizing),
             (b"part", b"created") => {
+                // The part's number behind the epoch is not kept.
                 let of_epoch = id.split(|&byte| byte == b':').next().unwrap_or(id);
                 Ok(Self::Epoch { epoch: epoch(of_epoch)?, to: EpochState::Finalizing })
             }
             (b"batch", b"local") => epoch_to(EpochState::Aggregating),
             (b"batch", b"aggregated") => epoch_to(EpochState::Completed),
             (b"batch", b"validator") => {
+                // The last colon: a validator's id may contain colons, an epoch's can't.
                 let at = id.iter().rposition(|&byte| byte == b':').ok_or(Unindexed::Malformed)?;
                 let (validator, of_epoch) = (text(&id[..at])?.to_owned(), epoch(&id[at + 1..])?);
                 Ok(Self::ValidatorBatch { validator, epoch: of_epoch })
@@ -79,7 +81,7 @@ impl IndexEvent {
         }
     }
 
-    /// Bytes that it holds.
+    /// Its size in memory, in bytes: mailboxes are limited by it.
     #[must_use]
     pub fn weight(&self) -> usize {
         let held = match self {
@@ -92,10 +94,12 @@ impl IndexEvent {
 }
 
 fn text(id: &[u8]) -> Result<&str, Unindexed> {
+    // The length first: a payload of megabytes must not be read to its end for nothing.
     if id.len() > LONGEST_ID {
         return Err(Unindexed::TooLong);
     }
     let text = std::str::from_utf8(id).map_err(|_| Unindexed::Malformed)?;
+    // Ids become parts of keys, which an operator must be able to type.
     let reads = !text.is_empty() && !text.contains(|c: char| c.is_control() || c.is_whitespace());
     if reads { Ok(text) } else { Err(Unindexed::Malformed) }
 }

@@ -1,4 +1,4 @@
-//! The three state machines: which move is allowed, and in which sets each state stands.
+//! The three state machines: which moves are allowed, and which sets each state belongs to.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +7,7 @@ pub const VALIDATOR_ACTIVE_FOR: u64 = 600;
 /// A validator without a sign for this long is offline, in seconds.
 pub const VALIDATOR_ONLINE_FOR: u64 = 3600;
 
-/// A set of the index that the state of an entity puts it into.
+/// A set of the index. The state of an entity decides which sets it belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum IndexSet {
     /// `pending:epochs`: pending.
@@ -30,14 +30,14 @@ pub enum IndexSet {
     OfflineValidators,
 }
 
-/// Where an event would move a state.
+/// What an event would do to a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Move {
-    /// On: it is made.
+    /// A step forward: it is made.
     Forward,
-    /// Nowhere: it is there already.
+    /// Nothing: the state is reached already.
     Same,
-    /// Back, or across: it is not made.
+    /// A step back, or to the other verdict: it is not made.
     Backwards,
 }
 
@@ -51,11 +51,11 @@ pub trait Machine: Copy + Eq + 'static {
     /// The name in Redis.
     fn as_str(self) -> &'static str;
 
-    /// What an event to this state does where the state is `from`; `None` where nothing is known. States that were
-    /// not heard of are skipped.
+    /// What an event to this state does when the state is `from`, or when nothing is known (`None`). States whose
+    /// events were missed are skipped.
     fn after(self, from: Option<Self>) -> Move;
 
-    /// Whether it stands in this set.
+    /// Whether it belongs to this set.
     fn is_in(self, set: IndexSet) -> bool;
 
     /// The state of this name.
@@ -64,7 +64,7 @@ pub trait Machine: Copy + Eq + 'static {
         Self::ALL.iter().copied().find(|state| state.as_str() == name)
     }
 
-    /// The states from which it is entered, beside none at all.
+    /// The states from which it is entered; it is entered from no state, too.
     fn entered_from(self) -> impl Iterator<Item = Self> {
         Self::ALL.iter().copied().filter(move |&from| self.after(Some(from)) == Move::Forward)
     }
@@ -87,7 +87,7 @@ pub fn backwards<S: Machine>(mut state: Option<S>, events: &[S]) -> u64 {
 /// The state of an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum EpochState {
-    /// Named by something, not known to be open.
+    /// Named by an event, not known to be open.
     Pending,
     /// Its window is open.
     Processing,
@@ -118,6 +118,7 @@ impl Machine for EpochState {
     fn after(self, from: Option<Self>) -> Move {
         match from {
             Some(from) if from == self => Move::Same,
+            // The order of the variants is the order of an epoch's life.
             Some(from) if from > self => Move::Backwards,
             _ => Move::Forward,
         }
@@ -135,16 +136,16 @@ impl Machine for EpochState {
 /// The state of a submission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SubmissionState {
-    /// It came in.
+    /// It was received.
     Received,
-    /// It is looked at.
+    /// It is being validated.
     Validating,
-    /// It was found good. The ids of received and validated events of one submission differ, so that most come to
-    /// this state first.
+    /// It is valid. The ids of received and validated events of one submission differ, so most ids begin with this
+    /// state.
     Validated,
-    /// It was found bad, which is its end.
+    /// It is invalid; this state is final.
     Rejected,
-    /// It is part of what was finalized.
+    /// It was finalized.
     Finalized,
 }
 
@@ -178,6 +179,7 @@ impl Machine for SubmissionState {
     fn after(self, from: Option<Self>) -> Move {
         match from {
             Some(from) if from == self => Move::Same,
+            // Both verdicts have one rank, so the first one stands; and nothing follows a rejection.
             Some(from) if from == Self::Rejected || from.rank() >= self.rank() => Move::Backwards,
             _ => Move::Forward,
         }
@@ -223,7 +225,7 @@ impl ValidatorState {
         }
     }
 
-    /// Whether it stands in this set: an active one is online too.
+    /// Whether it belongs to this set: an active one is online too.
     #[must_use]
     pub fn is_in(self, set: IndexSet) -> bool {
         match set {
@@ -255,7 +257,9 @@ impl ValidatorSigns {
     /// The state at a moment. As time passes without a sign it goes online → offline, or active → inactive → offline.
     #[must_use]
     pub fn state(self, now: u64) -> ValidatorState {
+        // 0 is never. A sign ahead of our clock counts as one of this moment.
         let within = |at: u64, limit| at > 0 && now.saturating_sub(at) <= limit;
+        // The batch first: a batch is a sign too, and says more than one.
         if within(self.batch, VALIDATOR_ACTIVE_FOR) {
             ValidatorState::Active
         } else if within(self.batch, VALIDATOR_ONLINE_FOR) {
@@ -402,7 +406,7 @@ mod tests {
             let both = a.joined(b);
             prop_assert_eq!(both, b.joined(a));
             prop_assert_eq!(both.joined(a), both);
-            // Each state and what time alone may turn it into.
+            // Each state, and the states that time alone may turn it into.
             let (state, later) = (both.state(now), both.state(now + 300));
             let falls = match state {
                 ValidatorState::Offline => later == ValidatorState::Offline,

@@ -1,4 +1,4 @@
-//! What the id of a submission tells, in the forms that producers use. An id of any other form tells nothing.
+//! The parts of a submission's id, in the forms that producers use. An id of any other form has none.
 
 use crate::EpochId;
 
@@ -16,13 +16,14 @@ pub struct SubmissionParts<'a> {
 }
 
 impl<'a> SubmissionParts<'a> {
-    /// Reads `E-PROJECT-NANOS`, `E-PROJECT-SLOT-CID` or `E:SLOT:PROJECT:TIME:PEER`. The whole id must be of the form:
-    /// the digits with which some other id begins are no epoch.
+    /// Reads `E-PROJECT-NANOS`, `E-PROJECT-SLOT-CID` or `E:SLOT:PROJECT:TIME:PEER`. The whole id must have the form:
+    /// the digits at the beginning of another id, such as a UUID, are not an epoch.
     #[must_use]
     pub fn of(id: &'a str) -> Option<Self> {
         let at = id.find([':', '-'])?;
         let (epoch, rest) = (EpochId::parse(&id[..at]).ok()?, &id[at + 1..]);
         let (project, slot, peer) = if id.as_bytes()[at] == b':' {
+            // From both ends: the project in the middle may contain the separator.
             let (slot, rest) = rest.split_once(':')?;
             let (rest, peer) = rest.rsplit_once(':')?;
             let (project, time) = rest.rsplit_once(':')?;
@@ -52,7 +53,7 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Nanoseconds since 1970 have 19 digits until 2286; others round to micro- or milliseconds and still write zeros.
+/// Nanoseconds since 1970 have 19 digits until 2286; microseconds have 16.
 fn is_nanos(text: &str) -> bool {
     (16..=20).contains(&text.len()) && is_number(text)
 }

@@ -1,0 +1,61 @@
+//! What the actors attempt beyond the steps of the stores, and the kinds of failure that only they know. The tables of all crates are
+//! joined here.
+
+use errors::{Kind, Operation};
+use store_redis::ErrorKind;
+
+errors::table! {
+    /// Every operation of the actors themselves.
+    OWN: Operation;
+    READ_INPUT: "read_input", "read an input";
+    KEEP_LEDGER: "keep_ledger", "keep the ledger";
+    FOLLOW_CHAIN: "follow_chain", "follow the chain";
+    READ_EVENTS: "read_events", "read the events of blocks";
+    QUERY_CONTRACTS: "query_contracts", "query the contracts";
+    PREPARE_BATCHES: "prepare_batches", "prepare the batches";
+}
+
+errors::table! {
+    /// Every kind of failure that only actors know.
+    OWN_KINDS: Kind;
+    LOST: "lost", "Redis has lost a part of a ledger, or all of it; totals count what it can still prove";
+    NODE: "node", "No node of the chain gave a right answer in time, or the contracts refused";
+    REORGANISED: "reorganised", "A block came that does not follow the last accepted one; it is read again";
+    TOO_DEEP: "too_deep", "A reorganisation reaches back further than blocks can be undone";
+    AHEAD: "ahead", "The first block to follow does not exist yet";
+    VIEW: "view", "A contract gave no value that could be used";
+    INJECTED: "injected", "A failure point was armed";
+}
+
+/// Every operation of this workspace.
+pub fn all() -> impl Iterator<Item = Operation> {
+    let tables =
+        [store_redis::operations::ALL, store_tracker::operations::ALL, store_collector::operations::ALL, OWN];
+    tables.into_iter().flatten().copied()
+}
+
+/// Every kind of failure of this workspace.
+pub fn kinds() -> impl Iterator<Item = Kind> {
+    ErrorKind::ALL.iter().map(|kind| kind.row()).chain(OWN_KINDS.iter().copied())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn labels_are_words_of_their_own_in_all_tables() {
+        for labels in [
+            all().map(|row| row.label).collect::<Vec<_>>(),
+            all().map(|row| row.sentence).collect(),
+            kinds().map(|row| row.label).collect(),
+        ] {
+            assert_eq!(labels.iter().collect::<BTreeSet<_>>().len(), labels.len(), "{labels:?}");
+        }
+        for label in all().map(|row| row.label).chain(kinds().map(|row| row.label)) {
+            assert!(label.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{label}");
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! What the tracker's actors report beside the errors of Redis.
+
+use domain::tracker::Sums;
+use errors::{Kind, Operation};
+
+use crate::{
+    env::report::Report,
+    operations::{KEEP_LEDGER, LOST},
+};
+
+/// Redis was emptied, or restored from an older state: the ledger of a market is younger, or counts less, than it did.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{step}: market {market}: {what}, and totals count what Redis can still prove", step = KEEP_LEDGER)]
+pub struct LedgerLost {
+    /// The market.
+    pub market: String,
+    /// What was lost.
+    what: String,
+}
+
+impl LedgerLost {
+    /// What was lost of a ledger that was made at `before.0` (Unix seconds) and had these sums, where anything was: of a ledger that
+    /// had counted nothing, nothing can be lost.
+    pub(super) fn between(
+        market: &str,
+        before: &(f64, Sums),
+        born: Option<f64>,
+        sums: &Sums,
+    ) -> Option<Self> {
+        let (known, before) = before;
+        if before.fields().iter().all(|(_, count)| *count == 0) {
+            return None;
+        }
+        let fields = before.fields().into_iter().zip(sums.fields());
+        let fell: Vec<String> = fields
+            .filter(|((_, before), (_, now))| now < before)
+            .map(|((name, before), (_, now))| format!("{name} fell from {before} to {now}"))
+            .collect();
+        let is_younger = born.is_none_or(|born| born > *known);
+        let what = match (fell.is_empty(), is_younger) {
+            (true, false) => return None,
+            (true, true) => "the ledger is gone".to_owned(),
+            (false, _) => fell.join(", "),
+        };
+        Some(Self { market: market.to_owned(), what })
+    }
+}
+
+impl Report for LedgerLost {
+    fn operation(&self) -> Operation {
+        KEEP_LEDGER
+    }
+
+    fn kind(&self) -> Kind {
+        LOST
+    }
+
+    fn subject(&self) -> String {
+        self.market.clone()
+    }
+
+    fn needs_operator(&self) -> bool {
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sums(epochs: u64, submissions: u64) -> Sums {
+        Sums { epochs, submissions, ..Sums::default() }
+    }
+
+    #[test]
+    fn a_loss_names_the_market_and_what_fell() {
+        let lost = LedgerLost::between("0xM", &(10.0, sums(5, 12)), Some(20.0), &sums(2, 12)).expect("lost");
+        assert_eq!(
+            lost.to_string(),
+            "keep the ledger: market 0xM: epochs fell from 5 to 2, and totals count what Redis can still prove"
+        );
+        assert!(lost.needs_operator());
+        let gone = LedgerLost::between("0xM", &(10.0, sums(5, 12)), None, &sums(5, 12)).expect("gone");
+        assert!(gone.to_string().contains("the ledger is gone"), "{gone}");
+    }
+
+    #[test]
+    fn nothing_is_lost_of_a_ledger_that_counted_nothing_or_that_is_as_it_was() {
+        let empty = (10.0, sums(0, 0));
+        assert_eq!(LedgerLost::between("0xM", &empty, None, &sums(0, 0)), None);
+        assert_eq!(LedgerLost::between("0xM", &empty, Some(20.0), &sums(0, 0)), None);
+        assert_eq!(LedgerLost::between("0xM", &(10.0, sums(5, 12)), Some(10.0), &sums(6, 12)), None);
+    }
+}

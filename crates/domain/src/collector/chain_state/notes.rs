@@ -1,0 +1,82 @@
+//! What accepting blocks, undoing them and closing windows report.
+
+use serde::{Deserialize, Serialize};
+
+use crate::chain::{ContractAddress, MarketEvent, Window};
+
+/// A submitted batch that is handed to the attestor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handed {
+    /// The market.
+    pub market: ContractAddress,
+    /// The epoch.
+    pub epoch: u64,
+    /// The content id of the batch.
+    pub batch_cid: String,
+}
+
+/// A report of something that happened. The state has changed already; a note causes no further change of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// An epoch was released; its window is open, or waits until another one closes.
+    Released {
+        /// The market.
+        market: ContractAddress,
+        /// The epoch.
+        epoch: u64,
+        /// Its window.
+        window: Window,
+    },
+    /// A window that a predecessor opened is taken over.
+    TakenUp {
+        /// The market.
+        market: ContractAddress,
+        /// The epoch.
+        epoch: u64,
+        /// Its window.
+        window: Window,
+    },
+    /// An epoch was released once more: nothing changed.
+    ReleasedAgain {
+        /// The market.
+        market: ContractAddress,
+        /// The epoch.
+        epoch: u64,
+    },
+    /// An epoch was found so late that its submissions have expired: it gets no batches.
+    Expired {
+        /// The market.
+        market: ContractAddress,
+        /// The epoch.
+        epoch: u64,
+    },
+    /// A window closed: its batches are due.
+    Closed {
+        /// The market.
+        market: ContractAddress,
+        /// The epoch.
+        epoch: u64,
+        /// The last block that counts.
+        block: u64,
+        /// No block came; the clock closed it.
+        by_clock: bool,
+    },
+    /// A batch was submitted: it goes to the attestor.
+    Submitted(Handed),
+    /// Another event, which has no effect here.
+    Other {
+        /// In which block.
+        block: u64,
+        /// The event.
+        event: MarketEvent,
+    },
+    /// A dropped block had released this epoch or closed its window; its batches are already handed over, and stay.
+    StaysHandedOver {
+        /// The market.
+        market: ContractAddress,
+        /// The epoch.
+        epoch: u64,
+    },
+    /// A dropped block had this batch; it was handed to the attestor already, and stays.
+    StaysSubmitted(Handed),
+}

@@ -1,0 +1,239 @@
+//! Entries and the ledger that is made of them.
+
+use super::*;
+use crate::tracker::Moments;
+use proptest::prelude::*;
+
+fn entries() -> impl Strategy<Value = Entry> {
+    let time = || proptest::option::of(0_u64..2_000_000_000);
+    let numbers = (1_u64..2_000_000_000, 0_u64..2_000_000_000, 0_u64..1_000_000);
+    (numbers, time(), time(), time(), time(), any::<(bool, bool)>()).prop_map(
+        |((seen, due, submissions), opened, closed, local, aggregated, (included, accounted))| Entry {
+            seen,
+            opened,
+            closed,
+            due,
+            submissions,
+            local,
+            aggregated,
+            included,
+            accounted,
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn merging_is_commutative_associative_and_idempotent(a in entries(), b in entries(), c in entries()) {
+        prop_assert_eq!(a.merge(&b), b.merge(&a));
+        prop_assert_eq!(a.merge(&b).merge(&c), a.merge(&b.merge(&c)));
+        prop_assert_eq!(a.merge(&a), a);
+    }
+
+    #[test]
+    fn a_merge_never_takes_back_what_was_known(a in entries(), b in entries()) {
+        let (before, after) = (a.sums(), a.merge(&b).sums());
+        prop_assert!(after.epochs >= before.epochs && after.submissions >= before.submissions);
+        prop_assert!(after.local >= before.local && after.aggregated >= before.aggregated);
+    }
+
+    #[test]
+    fn what_is_finished_stays_finished_as_time_goes_on(
+        entry in entries(), now in 0_f64..2_100_000_000.0, later in 0_f64..1e9, seal_after in 0_f64..1e6,
+    ) {
+        prop_assert!(!entry.is_finished(now, seal_after) || entry.is_finished(now + later, seal_after));
+        prop_assert!(!entry.is_long_over(now, seal_after) || entry.is_finished(now, seal_after));
+        prop_assert!(entry.is_finished(5e9, seal_after), "everything is over one day");
+    }
+
+    #[test]
+    fn an_entry_is_read_back_as_it_was_written(entry in entries()) {
+        prop_assert_eq!(Entry::decode(&entry.encode()), Ok(entry));
+    }
+
+    #[test]
+    fn no_stored_text_makes_the_reader_panic(text in "\\PC{0,60}") {
+        let _ = Entry::decode(&text);
+    }
+
+    #[test]
+    fn no_times_make_the_ledger_panic(
+        times in proptest::collection::vec(proptest::option::of(any::<f64>().prop_filter("a time", |at| !at.is_nan())), 7),
+        stored: (u64, u64, u64), now in 0_f64..1e20, seal_after in 0_f64..1e20,
+    ) {
+        let [start, end, duration, opened, closed, local, aggregated] = times[..] else { unreachable!() };
+        let timeline = Moments { opened, closed, local, aggregated };
+        let facts = EpochFacts { start, end, duration, timeline, ..EpochFacts::default() };
+        let (seen, opened, due) = stored;
+        let stored = Entry { seen, opened: Some(opened), closed: Some(opened), due, submissions: due, ..Entry::default() };
+        let id = EpochId::parse("7").expect("an id");
+        let seen = Observation {
+            now, facts: [(id.clone(), facts)].into(), stored: [(id, stored)].into(),
+            sums: Sums { submissions: u64::MAX, ..Sums::default() }, ..Observation::default()
+        };
+        let _ = Totals::of(&seen, "v", seal_after);
+    }
+
+    #[test]
+    fn sealing_at_any_moment_leaves_the_total_as_it_was(
+        all in proptest::collection::vec(entries(), 0..12), now in 0_f64..2_100_000_000.0,
+    ) {
+        let id = |number: usize| EpochId::parse(&number.to_string()).expect("a number");
+        let stored = || all.iter().cloned().enumerate().map(|(number, entry)| (id(number), entry));
+        let facts = |stored: &std::collections::BTreeMap<EpochId, Entry>| {
+            stored.keys().map(|epoch| (epoch.clone(), EpochFacts::default())).collect()
+        };
+        let mut before = Observation { now, stored: stored().collect(), ..Observation::default() };
+        before.facts = facts(&before.stored);
+        let totals = Totals::of(&before, "v", 3600.0);
+        // Seal what is finished, as the store does, and compute again.
+        let mut after = Observation { now, stored: stored().collect(), ..Observation::default() };
+        for (epoch, entry) in &totals.finished {
+            after.stored.remove(epoch);
+            after.sums = after.sums.plus(entry.sums());
+        }
+        after.facts = facts(&after.stored);
+        prop_assert_eq!(Totals::of(&after, "v", 3600.0).all, totals.all);
+    }
+}
+
+#[test]
+fn an_expired_key_does_not_turn_into_a_zero() {
+    let live =
+        EpochFacts { active: true, start: Some(1000.0), submissions: Some(7), ..EpochFacts::default() };
+    let stored = Entry::observed(&live, "v", 1010.0);
+    let gone = Entry::observed(&EpochFacts { submissions: Some(0), ..EpochFacts::default() }, "v", 9000.0);
+    assert_eq!(stored.merge(&gone).submissions, 7);
+    assert_eq!(stored.merge(&gone).seen, 1010);
+}
+
+/// A closed epoch with both batches.
+fn at_its_end() -> EpochFacts {
+    EpochFacts {
+        open: Some(false),
+        local_batch: true,
+        aggregated_batch: true,
+        batch_validators: Some(Vec::new()),
+        submissions: Some(3),
+        ..EpochFacts::default()
+    }
+}
+
+#[test]
+fn an_epoch_is_held_until_every_spelling_was_read() {
+    let (id, facts) = (EpochId::parse("7").expect("an id"), EpochFacts { partly: true, ..at_its_end() });
+    let mut seen = Observation { now: 1000.0, ..Observation::default() };
+    seen.facts.insert(id.clone(), facts);
+    let held = Totals::of(&seen, "v", 3600.0);
+    assert_eq!((held.finished.len(), &held.held[..], held.all.submissions), (0, &[id.clone()][..], 3));
+    for facts in seen.facts.values_mut() {
+        facts.partly = false;
+    }
+    let whole = Totals::of(&seen, "v", 3600.0);
+    assert_eq!((whole.finished.len(), whole.held.len(), whole.all.submissions), (1, 0, 3));
+}
+
+#[test]
+fn an_epoch_on_several_servers_is_sealed_one_pass_after_its_end() {
+    let (id, facts) = (EpochId::parse("7").expect("an id"), at_its_end());
+    let mut seen = Observation { now: 1000.0, scattered: true, ..Observation::default() };
+    seen.facts.insert(id.clone(), facts);
+    let first = Totals::of(&seen, "validator1", 3600.0);
+    assert_eq!((first.finished.len(), first.unfinished_submissions), (0, 0), "it counts as finished");
+    let [(_, entry)] = &first.changed[..] else { panic!("it is stored: {first:?}") };
+    seen.stored.insert(id, entry.clone());
+    assert_eq!(Totals::of(&seen, "validator1", 3600.0).finished.len(), 1);
+    seen.scattered = false;
+    seen.stored.clear();
+    assert_eq!(Totals::of(&seen, "validator1", 3600.0).finished.len(), 1);
+}
+
+#[test]
+fn an_epoch_is_finished_by_both_batches_or_by_time() {
+    let entry = Entry { seen: 1000, opened: Some(1000), closed: Some(1060), due: 1060, ..Entry::default() };
+    assert!(!entry.is_finished(1061.0, 3600.0));
+    assert!(!entry.is_finished(4659.0, 3600.0));
+    assert!(entry.is_finished(4660.0, 3600.0));
+    let batched = Entry { local: Some(1070), aggregated: Some(1080), ..entry.clone() };
+    assert!(batched.is_finished(1081.0, 3600.0));
+    assert!(!Entry { aggregated: None, ..batched.clone() }.is_finished(1081.0, 3600.0));
+    let still_open = Entry { closed: None, due: 2000, ..batched };
+    assert!(!still_open.is_finished(1081.0, 3600.0));
+}
+
+#[test]
+fn what_comes_after_sealing_is_late_and_changes_no_total() {
+    let id = EpochId::parse("7").expect("an id");
+    let facts = EpochFacts { submissions: Some(5), has_submissions_key: true, ..EpochFacts::default() };
+    let sealed = Entry { seen: 900, opened: Some(900), submissions: 3, accounted: true, ..Entry::default() };
+    let mut seen = Observation { now: 1000.0, sums: sealed.sums(), ..Observation::default() };
+    seen.facts.insert(id.clone(), facts);
+    seen.sealed.insert(id.clone(), sealed.clone().into());
+    let totals = Totals::of(&seen, "v", 3600.0);
+    assert_eq!((totals.all.submissions, totals.unfinished), (3, 0));
+    let late = Sealed { counted: sealed.clone(), late: Some(Entry { submissions: 5, ..sealed }) };
+    assert_eq!(totals.late, [(id.clone(), late)]);
+    // Once it is known to be late it is not late again.
+    seen.sealed.insert(id, totals.late[0].1.clone());
+    assert_eq!(Totals::of(&seen, "v", 3600.0).late, []);
+}
+
+#[test]
+fn a_time_in_the_future_does_not_move_with_the_clock() {
+    let facts = EpochFacts {
+        timeline: Moments { opened: Some(1e12), closed: Some(f64::INFINITY), ..Moments::default() },
+        end: Some(1e300),
+        duration: Some(1e300),
+        ..EpochFacts::default()
+    };
+    let (first, later) = (Entry::observed(&facts, "v", 1000.0), Entry::observed(&facts, "v", 4600.0));
+    assert_eq!((first.opened, first.closed, first.due), (Some(0), Some(0), 0));
+    let merged = first.merge(&later);
+    assert_eq!(merged, Entry { seen: 1000, ..later });
+    assert!(!merged.is_finished(4599.0, 3600.0) && merged.is_finished(4600.0, 3600.0));
+}
+
+#[test]
+fn a_finished_epoch_waits_for_what_can_still_be_read() {
+    let id = EpochId::parse("1").expect("an id");
+    let timeline =
+        Moments { opened: Some(1000.0), local: Some(1070.0), aggregated: Some(1080.0), closed: Some(1060.0) };
+    let facts =
+        EpochFacts { timeline, submissions: Some(3), has_submissions_key: true, ..EpochFacts::default() };
+    let sealed = |facts: &EpochFacts, now: f64| {
+        let seen = Observation { now, facts: [(id.clone(), facts.clone())].into(), ..Observation::default() };
+        let totals = Totals::of(&seen, "v", 3600.0);
+        assert_eq!((totals.all.epochs, totals.unfinished_submissions), (1, 0), "it counts as finished");
+        totals.finished.len() == 1
+    };
+    assert!(!sealed(&facts, 1081.0), "its validators may be written in a moment");
+    assert!(sealed(&facts, 1140.0), "an older producer lists none");
+    let listed = EpochFacts { batch_validators: Some(vec!["v".to_owned()]), ..facts };
+    assert!(sealed(&listed, 1081.0));
+    let unread = EpochFacts { submissions: None, has_submissions_key: false, ..listed };
+    assert!(!sealed(&unread, 1081.0) && !sealed(&unread, 4659.0) && sealed(&unread, 4660.0));
+}
+
+#[test]
+fn ids_without_a_trace_below_very_many_others_are_given_up() {
+    let id = |number: usize| EpochId::parse(&number.to_string()).expect("a number");
+    let bare = EpochFacts { active: true, ..EpochFacts::default() };
+    let mut seen = Observation { now: 1e9, ..Observation::default() };
+    seen.facts = (1..=EXPECTED + 10).map(|number| (id(number), bare.clone())).collect();
+    let totals = Totals::of(&seen, "v", 3600.0);
+    assert_eq!((totals.finished.len(), totals.unfinished), (9, EXPECTED as u64 + 1));
+}
+
+#[test]
+fn an_id_without_a_trace_is_given_up_only_when_newer_epochs_are_long_over() {
+    let id = |text: &str| EpochId::parse(text).expect(text);
+    let now = 100_000.0;
+    let bare = EpochFacts { active: true, ..EpochFacts::default() };
+    let old = EpochFacts { start: Some(now - 5000.0), ..bare.clone() };
+    let mut seen = Observation { now, ..Observation::default() };
+    seen.facts = [(id("9"), bare.clone()), (id("10"), old), (id("11"), bare)].into();
+    let totals = Totals::of(&seen, "v", 3600.0);
+    let finished: Vec<_> = totals.finished.iter().map(|(epoch, _)| epoch.as_str()).collect();
+    assert_eq!(finished, ["9", "10"]);
+    assert_eq!((totals.unfinished, totals.all.epochs, totals.all.unaccounted), (1, 3, 2));
+}

@@ -1,0 +1,247 @@
+//! One request over HTTP: sends a JSON text, and reads no more of the answer than allowed.
+//!
+//! It follows no redirects, keeps connections open between requests, and reads the system's authorities when the first
+//! target by TLS is asked.
+//!
+//! **Invariant:** it knows neither JSON-RPC nor retries: the caller decides what a status means, and bounds the time of a
+//! request. No error shows a part of a target's URL.
+
+#![warn(clippy::print_stdout, clippy::print_stderr)] // They panic when the pipe is closed.
+
+mod trust;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use hyper::http::uri::Scheme;
+use hyper::{HeaderMap, Request, Response, Uri};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{Builder, Client};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::sync::OnceCell;
+use url::Url;
+
+pub use hyper::StatusCode;
+pub use hyper::body::Bytes;
+pub use trust::{Trust, TrustError};
+
+/// How long a connection stays open without a request.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// Keeps connections open between requests. Clones share them.
+#[derive(Clone, Debug)]
+pub struct HttpClient {
+    plain: Client<HttpConnector, Full<Bytes>>,
+    /// Made for the first request by TLS.
+    secure: Arc<OnceCell<Client<HttpsConnector<HttpConnector>, Full<Bytes>>>>,
+    trust: Trust,
+}
+
+/// Where requests go, and with which credentials.
+#[derive(Debug)]
+pub struct HttpTarget {
+    uri: Uri,
+    authorization: Option<String>,
+}
+
+/// The answer to a request, whatever its status.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The pause that the server asks for (`Retry-After`), as it says it.
+    pub retry_after: Option<Duration>,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// The target's URL can't be requested.
+    #[error("the URL can't be requested")]
+    Url(#[source] hyper::http::uri::InvalidUri),
+    /// The request could not be built.
+    #[error("the request could not be built")]
+    Request(#[source] hyper::http::Error),
+    /// TLS could not be set up.
+    #[error("{0}")]
+    Trust(#[from] TrustError),
+    /// The server could not be reached, or broke the connection.
+    #[error("the connection failed")]
+    Connection(#[source] hyper_util::client::legacy::Error),
+    /// The body is larger than the caller allows.
+    #[error("the answer is larger than {limit} bytes")]
+    Oversized {
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// The server broke off the body.
+    #[error("the answer broke off")]
+    Incomplete(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl HttpClient {
+    /// A client that trusts these authorities; nothing is connected or read yet.
+    #[must_use]
+    pub fn new(trust: Trust) -> Self {
+        let plain = pool().build(tcp());
+        Self { plain, secure: Arc::default(), trust }
+    }
+
+    async fn secure(&self) -> Result<&Client<HttpsConnector<HttpConnector>, Full<Bytes>>, TrustError> {
+        let make = async || {
+            let config = self.trust.config().await?;
+            let mut tcp = tcp();
+            // TLS comes after it.
+            tcp.enforce_http(false);
+            let connector = HttpsConnectorBuilder::new().with_tls_config((*config).clone());
+            Ok(pool().build(connector.https_only().enable_http1().wrap_connector(tcp)))
+        };
+        self.secure.get_or_try_init(make).await
+    }
+
+    /// Posts a JSON text; the answer with at most `max_answer` bytes of body.
+    ///
+    /// # Errors
+    /// [`HttpError`] where there is no whole answer. A status other than success is an answer.
+    pub async fn post(
+        &self,
+        target: &HttpTarget,
+        json: String,
+        max_answer: usize,
+    ) -> Result<Answer, HttpError> {
+        let mut request = Request::post(&target.uri).header(CONTENT_TYPE, "application/json");
+        if let Some(authorization) = &target.authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        let request = request.body(Full::from(json)).map_err(HttpError::Request)?;
+        let response = match target.uri.scheme() == Some(&Scheme::HTTPS) {
+            true => self.secure().await?.request(request),
+            false => self.plain.request(request),
+        };
+        let response = response.await.map_err(HttpError::Connection)?;
+        let (status, retry_after) = (response.status(), retry_after(response.headers()));
+        Ok(Answer { status, retry_after, body: read(response, max_answer).await? })
+    }
+}
+
+impl HttpTarget {
+    /// The target of a URL. User and password of the URL are sent as a header.
+    ///
+    /// # Errors
+    /// [`HttpError::Url`] for a URL without a host.
+    pub fn new(url: &Url) -> Result<Self, HttpError> {
+        let mut bare = url.clone();
+        // Both fail only for URLs without a host, which the next step refuses.
+        let _ = bare.set_username("");
+        let _ = bare.set_password(None);
+        bare.set_fragment(None);
+        let uri = bare.as_str().parse().map_err(HttpError::Url)?;
+        let authorization = (!url.username().is_empty() || url.password().is_some()).then(|| {
+            let credentials = format!("{}:{}", url.username(), url.password().unwrap_or_default());
+            format!("Basic {}", base64(&percent_decode(&credentials)))
+        });
+        Ok(Self { uri, authorization })
+    }
+}
+
+fn tcp() -> HttpConnector {
+    let mut tcp = HttpConnector::new();
+    // A small request must not wait for the acknowledgement of the one before.
+    tcp.set_nodelay(true);
+    tcp
+}
+
+fn pool() -> Builder {
+    let mut builder = Client::builder(TokioExecutor::new());
+    builder.pool_idle_timeout(IDLE).pool_timer(TokioTimer::new());
+    builder
+}
+
+async fn read(response: Response<Incoming>, max_answer: usize) -> Result<Bytes, HttpError> {
+    let body = Limited::new(response.into_body(), max_answer).collect().await;
+    body.map(http_body_util::Collected::to_bytes).map_err(|source| {
+        match source.downcast_ref::<LengthLimitError>() {
+            Some(_) => HttpError::Oversized { limit: max_answer },
+            None => HttpError::Incomplete(source),
+        }
+    })
+}
+
+/// The pause that a server asks for in `Retry-After`, as it says it: seconds, or a date. It may be of any length.
+#[must_use]
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        // A number that is too large is a long time.
+        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
+    }
+    let date = httpdate::parse_http_date(value).ok()?;
+    Some(date.duration_since(SystemTime::now()).unwrap_or_default())
+}
+
+fn percent_decode(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let escaped = (*first == b'%').then(|| tail.get(..2)).flatten();
+        let escaped = escaped.and_then(|digits| std::str::from_utf8(digits).ok());
+        match escaped.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    bytes
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let byte = |index: usize| u32::from(chunk.get(index).copied().unwrap_or(0));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for place in 0..4 {
+            let digit = DIGITS[(bits >> (18 - 6 * place)) as usize & 63];
+            text.push(if place <= chunk.len() { char::from(digit) } else { '=' });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_in_a_url_are_sent_as_a_header_and_not_in_the_request_line() {
+        let target =
+            HttpTarget::new(&"http://Aladdin:open%20sesame@host:1/rpc?x=1".parse().unwrap()).unwrap();
+        assert_eq!(target.uri.to_string(), "http://host:1/rpc?x=1");
+        // The example of RFC 7617.
+        assert_eq!(target.authorization.as_deref(), Some("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="));
+    }
+
+    #[test]
+    fn retry_after_is_read_as_seconds_and_as_a_date() {
+        let with = |value: &str| retry_after(&HeaderMap::from_iter([(RETRY_AFTER, value.parse().unwrap())]));
+        assert_eq!(with("7"), Some(Duration::from_secs(7)));
+        assert_eq!(with("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
+        assert!(with("Sun, 21 Oct 2085 07:28:00 GMT").unwrap() > Duration::from_secs(1_000_000));
+        assert_eq!(with("18446744073709551615"), Some(Duration::from_secs(u64::MAX)));
+        assert_eq!(with("18446744073709551616"), Some(Duration::from_secs(u64::MAX)));
+        for unreadable in ["soon", "", "-1", "1.5", "+7"] {
+            assert_eq!(with(unreadable), None, "{unreadable:?}");
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Every retry of the product, with its figures. The only place where they stand.
+
+use std::time::Duration;
+
+use crate::{Jitter, RetryPolicy};
+
+/// The attempts of a retry that nothing ends.
+pub const FOREVER: u32 = u32::MAX;
+
+/// The longest pause that a server can ask for, by `Retry-After` for example. Without this limit one wrong header would
+/// silence a server for good.
+pub const LONGEST_ASKED: Duration = s(300);
+
+/// One constant a row, and all of them as a list.
+macro_rules! table {
+    ($($name:ident: $first:expr => $longest:expr, $jitter:ident, $attempts:expr; $about:literal)*) => {
+        $(
+            #[doc = $about]
+            pub const $name: RetryPolicy = RetryPolicy {
+                name: stringify!($name),
+                about: $about,
+                first: $first,
+                longest: $longest,
+                jitter: Jitter::$jitter,
+                attempts: $attempts,
+            };
+        )*
+
+        /// All rows, in the order of the table.
+        pub const ALL: &[RetryPolicy] = &[$($name),*];
+    };
+}
+
+table! {
+    // row: first pause => longest pause, jitter, attempts; what is tried again
+
+    // Nodes of a chain.
+    NODE_FAILED: ms(200) => s(5), Quarter, FOREVER;
+        "A node that can't be reached, is late, or fails is asked again."
+    NODE_RATE_LIMITED: s(1) => s(30), None, FOREVER;
+        "A node that refused a request because there were too many is asked again."
+    NODE_WRONG: s(10) => s(100), None, FOREVER;
+        "A node that answered wrongly, follows another chain or refuses the credentials is asked again."
+    NODE_BEHIND: ms(200) => ms(200), None, FOREVER;
+        "A node that is behind the block in question is considered again."
+    NODES_DISAGREE: ms(200) => ms(200), None, FOREVER;
+        "A block is asked for again after answers that contradict each other."
+    LOGS_MISSING: ms(200) => ms(200), None, 3;
+        "The logs of a block are asked for again when there are none though the block's bloom filter matches."
+
+    // The collector.
+    BLOCK_FETCHER: s(1) => s(1), None, FOREVER;
+        "The block fetcher repeats a step that failed because of the nodes or Redis."
+    BATCH_PREPARER: s(1) => s(1), None, FOREVER;
+        "A batch preparer repeats its round; at most the interval between two rounds."
+    CLEANER: s(60) => s(60), None, FOREVER;
+        "The cleaner repeats a round that failed; at most `collector.cleanup_interval`."
+
+    // The tracker. No pause of the first four is longer than that between two connections to Redis.
+    LISTENER: ms(50) => s(60), Double, FOREVER;
+        "The listener subscribes again after it lost its connection."
+    AGGREGATOR: s(1) => s(1), None, FOREVER;
+        "An aggregator repeats a pass that failed; at most its interval."
+    EPOCH_TRACKER: s(1) => s(1), None, FOREVER;
+        "An epoch tracker repeats a pass that failed; at most its interval."
+    INDEXER: s(1) => s(1), None, FOREVER;
+        "The indexer repeats a commit, or the ageing of validators."
+    PRUNER: s(60) => s(60), None, FOREVER;
+        "The pruner repeats a round that failed; at most its interval."
+
+    // Redis and the endpoints.
+    SLOT_MOVING: ms(5) => ms(200), None, 10;
+        "A command is sent again while a cluster moves its slot to another node."
+    HTTP_ACCEPT: ms(100) => ms(100), None, FOREVER;
+        "A connection to our HTTP endpoints is accepted again after the system refused one."
+
+    // Our own output.
+    LOG_WRITER: ms(10) => ms(10), None, 100;
+        "A line is written again while the standard error of the service is full and does not block."
+}
+
+const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+const fn s(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_row_makes_a_hot_loop_or_gives_up_for_good() {
+        for RetryPolicy { name, first, longest, attempts, about, .. } in ALL {
+            assert!(*first >= ms(1) && first <= longest, "{name}");
+            assert!(*longest <= s(300), "{name} is silent for {longest:?}");
+            assert!(*attempts > 1, "{name}");
+            assert!(about.ends_with('.'), "{name}");
+        }
+    }
+}

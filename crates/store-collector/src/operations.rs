@@ -1,0 +1,18 @@
+//! What this crate attempts.
+
+errors::table! {
+    /// Every operation of this crate.
+    ALL: Operation;
+    READ_CHECKPOINT: "read_checkpoint", "read the checkpoint";
+    MOVE_CHECKPOINT: "move_checkpoint", "move the checkpoint";
+    READ_WINDOWS: "read_windows", "read the submission windows";
+    FIND_CLOSED_WINDOWS: "find_closed_windows", "find closed submission windows";
+    READ_SUBMISSIONS: "read_submissions", "read the submissions";
+    DELIVER_BATCHES: "deliver_batches", "deliver the batches";
+    END_EPOCH: "end_epoch", "end an epoch without batches";
+    COUNT_SUBMISSIONS: "count_submissions", "count the submissions of slots";
+    READ_PREDECESSOR: "read_predecessor", "read the markers of another collector";
+    READ_BLOCK_HASHES: "read_block_hashes", "read the hashes of blocks";
+    WRITE_CONTRACT_VALUES: "write_contract_values", "write the values of contracts";
+    CLEAN_UP: "clean_up", "clean up markers and submissions";
+}

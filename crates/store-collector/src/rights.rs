@@ -1,0 +1,119 @@
+//! The rights that the collector needs: its own keys, those that it hands to other programs, the sets of submissions.
+//!
+//! A command that is missing here is not granted by the access list that the doctor prints. So whatever this crate sends to
+//! Redis, by itself or in a script, must have a line here.
+
+use store_redis::{Access, Family, NOBODY, Need};
+
+use crate::{
+    ChainStore,
+    keys::{
+        ATTESTOR_QUEUE, BATCH, BATCH_COUNT, BLOCK_HASH, CURRENT_EPOCH, DAY_SIZES, DETAILS, EPOCHS_IN_A_DAY,
+        FINALIZER_QUEUE, MARKED, NODES, QUOTAS, SLOT, SUBMISSION_LIMITS, SUBMISSIONS, named,
+    },
+};
+
+/// Arguments of a `SET` that the server refuses.
+const SET: &[&str] = &[NOBODY, "EX", NOBODY];
+/// The same of `HSET`.
+const HSET: &[&str] = &["field", "value", "field without a value"];
+
+impl ChainStore {
+    /// The rights that the collector needs; `spelled` are the markets as the configuration spells them.
+    #[must_use]
+    pub fn needs(&self, spelled: &[String]) -> Vec<Need> {
+        let keys = &self.keys;
+        let mut all = vec![self.own_need()];
+        let mut of = |name: &str, ask: &dyn Fn(&mut Need, &str)| {
+            let mut need = Need::new(keys.pattern(name), Access::Write);
+            ask(&mut need, &keys.probe(name));
+            all.push(need);
+        };
+        of(BLOCK_HASH.name, &|need, key| {
+            need.sent("GET", key, &[]).sent("TYPE", key, &[]).sent("SET", key, SET).sent("DEL", key, &[]);
+        });
+        for market in &self.markets {
+            let market = market.lower();
+            let mut of = |family: &Family, ask: &dyn Fn(&mut Need, &str)| of(&named(family, &market), ask);
+            of(&CURRENT_EPOCH, &|need, key| {
+                need.sent("SET", key, SET).asked("DEL", key);
+            });
+            of(&MARKED, &|need, key| {
+                need.sent("SMEMBERS", key, &[]).sent("SREM", key, &[NOBODY]).asked("SADD", key);
+            });
+            of(&DETAILS, &|need, key| {
+                need.sent("GET", key, &[]).sent("SET", key, SET).sent("DEL", key, &[]).sent(
+                    "EXPIRE",
+                    key,
+                    &[NOBODY],
+                );
+            });
+            of(&BATCH_COUNT, &|need, key| {
+                need.sent("GET", key, &[]).sent("EXISTS", key, &[]).sent("SET", key, SET);
+            });
+            of(&BATCH, &|need, key| {
+                need.sent("SET", key, SET);
+            });
+            of(&SLOT, &|need, key| {
+                need.sent("INCRBY", key, &[NOBODY]);
+            });
+        }
+        let queues = [Some(FINALIZER_QUEUE), Some(ATTESTOR_QUEUE).filter(|_| self.attest)];
+        for queue in queues.into_iter().flatten() {
+            of(queue.name, &|need, key| {
+                need.sent("TYPE", key, &[]).asked("LPUSH", key);
+            });
+        }
+        for table in [SUBMISSION_LIMITS, DAY_SIZES, QUOTAS] {
+            of(table.name, &|need, key| {
+                need.sent("HSET", key, HSET);
+            });
+        }
+        let numbers = spelled.iter().map(|market| named(&EPOCHS_IN_A_DAY, market));
+        for number in numbers.chain([NODES.name.to_owned()]) {
+            of(&number, &|need, key| {
+                need.sent("GET", key, &[]).sent("SET", key, SET).script(key);
+            });
+        }
+        all.extend(self.markets.iter().map(|market| self.submissions_need(&market.lower())));
+        if !keys.is_shadow() {
+            let mut scan = Need::new("", Access::Read);
+            scan.keyless("SCAN", &["0", "COUNT", "1"]);
+            all.push(scan);
+        }
+        all
+    }
+
+    /// What is known of the chain.
+    fn own_need(&self) -> Need {
+        let name = "tracker:chain:*";
+        let (mut need, key) = (Need::new(self.keys.pattern(name), Access::Write), self.keys.probe(name));
+        for (command, arguments) in [
+            ("GET", &[][..]),
+            ("HGET", &[NOBODY]),
+            ("HGETALL", &[]),
+            ("HMGET", &[NOBODY]),
+            ("HKEYS", &[]),
+            ("TYPE", &[]),
+            ("SET", SET),
+            ("HSET", HSET),
+            ("HDEL", &[NOBODY]),
+        ] {
+            need.sent(command, &key, arguments);
+        }
+        need.script(&key);
+        need
+    }
+
+    /// What the collectors write. A shadow removes none of it.
+    fn submissions_need(&self, market: &str) -> Need {
+        let access = if self.keys.is_shadow() { Access::Read } else { Access::Write };
+        let (mut need, key) =
+            (Need::new(named(&SUBMISSIONS, market), access), SUBMISSIONS.key("", &[&market, &0, &NOBODY]));
+        need.sent("SMEMBERS", &key, &[]);
+        if !self.keys.is_shadow() {
+            need.sent("UNLINK", &key, &[]);
+        }
+        need
+    }
+}

@@ -1,0 +1,104 @@
+//! `check --connect`: connects to every server of a configuration, and reports how each answered.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use color_eyre::eyre::Result;
+use serde::Serialize;
+use store_tracker::channels;
+use supervision::Clock;
+use tokio::time::Instant;
+
+use crate::{
+    config::{Config, Secret},
+    contracts::submission_windows,
+    escape::escaped,
+    remedy,
+    rights::{self, Missing},
+    service,
+};
+
+/// How long a node of the chain has to answer.
+const WITHIN: Duration = Duration::from_secs(10);
+
+/// How a server answered.
+#[derive(Serialize)]
+pub(super) struct Connection {
+    /// The server, and what was asked of it.
+    pub(super) server: String,
+    pub(super) ok: bool,
+    pub(super) detail: String,
+}
+
+impl Connection {
+    fn new(server: impl Into<String>, ok: bool, detail: impl Into<String>) -> Self {
+        Self { server: server.into(), ok, detail: detail.into() }
+    }
+}
+
+/// Asks every server of the configuration for a sign of life.
+///
+/// # Errors
+/// Settings that make no connection. A server that does not answer is a connection that is not ok.
+pub(super) async fn connect(config: &Config) -> Result<Vec<Connection>> {
+    let (mut connections, mut ids) = (vec![redis(config).await?], BTreeSet::new());
+    for node in config.collector.nodes.iter().chain(&config.collector.archive_nodes) {
+        connections.extend(node_of_chain(config, node, &mut ids).await?);
+    }
+    if ids.len() > 1 {
+        let detail = format!(
+            "are of several chains, {ids:?}: name those of one in collector.nodes, or set collector.chain_id"
+        );
+        connections.push(Connection::new("nodes", false, detail));
+    }
+    Ok(connections)
+}
+
+async fn redis(config: &Config) -> Result<Connection> {
+    let store = service::connect(config)?;
+    let server = format!("redis {store:?}");
+    if let Err(error) =
+        tokio::try_join!(store.ping(), async { store.subscribe(channels(&[])).await.map(drop) })
+    {
+        return Ok(Connection::new(server, false, remedy::line(&error)));
+    }
+    let missing = rights::missing(config, &store, &config.tracker.markets).await?;
+    let named: Vec<String> =
+        missing.iter().map(|Missing { object, problem }| format!("{object}: {problem}")).collect();
+    Ok(match named.is_empty() {
+        true => Connection::new(server, true, "answers, accepts a subscription and grants all rights"),
+        false => {
+            let detail = format!("rights are missing: {}; {}", named.join("; "), rights::REMEDY);
+            Connection::new(server, false, escaped(&detail))
+        }
+    })
+}
+
+/// Asks a node by itself how far it is, and the contract there how long windows are.
+async fn node_of_chain(config: &Config, node: &Secret, ids: &mut BTreeSet<u64>) -> Result<Vec<Connection>> {
+    let mut alone = config.clone();
+    (alone.collector.nodes, alone.collector.archive_nodes) = (vec![node.clone()], Vec::new());
+    let chain = service::following(&alone, &Clock::system())?;
+    let (source, deadline) = (&chain.source, Instant::now() + WITHIN);
+    let shown = source.status().first().map_or_else(String::new, |status| status.node.to_string());
+    let node = format!("node {shown}");
+    let head = match source.head(deadline).await {
+        Ok(head) => head,
+        Err(error) => return Ok(vec![Connection::new(node, false, remedy::line(&error))]),
+    };
+    ids.extend(source.chain_id());
+    let id = source.chain_id().map_or_else(|| "unknown".to_owned(), |id| id.to_string());
+    let mut connections =
+        vec![Connection::new(node.clone(), true, format!("is at block {}, chain id {id}", head.number))];
+    match submission_windows(&chain, service::protocol_state(config)?, deadline).await {
+        Ok(windows) => connections.extend(windows.into_iter().map(|(market, window)| {
+            let window = errors::rounded(window);
+            Connection::new(
+                format!("{node} market {market}"),
+                true,
+                format!("submissions are accepted for {window}"),
+            )
+        })),
+        Err(error) => connections.push(Connection::new(node, false, remedy::line(&error))),
+    }
+    Ok(connections)
+}

@@ -1,0 +1,135 @@
+//! What `--help` says behind the commands: examples, and lists rendered from the tables of settings, endpoints and exit codes.
+
+use std::fmt::Write as _;
+
+use crate::config::{OTHER_VARIABLES, schema};
+use crate::exit::{EXITS, Exit};
+use crate::http::{ENDPOINTS, Server};
+
+const WIDTH: usize = 80;
+
+const EXAMPLES: &str = "\
+Examples:
+  Run with nothing but the environment:
+    PROTOCOL_STATE_CONTRACT=0x… DATA_MARKET_ADDRESSES=0x…,0x… state-tracker
+
+  See what is in effect, where it came from, and whether the servers answer:
+    state-tracker check --connect --config /etc/state-tracker.toml
+
+  Start a file of your own from every setting with its default and limits:
+    state-tracker check --defaults
+
+  Find out what is wrong in Redis, and what helps:
+    state-tracker doctor
+
+  See what a range of a chain's blocks would bring:
+    state-tracker backfill --from 1200300 --to latest --dry-run
+";
+
+#[cfg(feature = "demo")]
+const DEMO: &str = "
+  Watch it at work, crashes included, with servers and load of its own:
+    state-tracker demo --for 30s
+";
+#[cfg(not(feature = "demo"))]
+const DEMO: &str = "";
+
+/// The text of `--help` behind the commands.
+pub(super) fn after_long_help() -> String {
+    let mut help = EXAMPLES.to_owned() + DEMO;
+    help += "\nEnvironment (above the file of --config; an empty variable is not set):\n";
+    table(variables(), &mut help);
+    help += "\nEndpoints:\n";
+    table(endpoints(), &mut help);
+    help += "\nExit codes:\n";
+    table(EXITS.iter().map(|exit| (exit.code.to_string(), meaning(exit))).collect(), &mut help);
+    help.trim_end().to_owned()
+}
+
+/// What an exit code means, with the commands that it belongs to.
+fn meaning(exit: &Exit) -> String {
+    let commands: Vec<String> = exit.commands.iter().map(|command| format!("`{command}`")).collect();
+    // Most commands are as good as all.
+    match &commands[..] {
+        [command] => format!("{command}: {}", exit.meaning),
+        _ => exit.meaning.to_owned(),
+    }
+}
+
+fn variables() -> Vec<(String, String)> {
+    let of_settings = schema::settings().filter_map(|setting| {
+        let default = match (setting.required, setting.shown_default()) {
+            (Some(_), _) => "; must be set".to_owned(),
+            (None, default) if default.is_empty() => String::new(),
+            (None, default) => format!(" [{default}]"),
+        };
+        Some((setting.variable?.to_owned(), setting.brief() + &default))
+    });
+    let others = OTHER_VARIABLES.map(|(name, text)| (name.to_owned(), text.to_owned()));
+    let any = [
+        ("STATE_TRACKER__SECTION__KEY", "Any setting of `state-tracker check --defaults`"),
+        ("NAME_FILE", "File that holds the value of the variable NAME"),
+    ];
+    of_settings.chain(others).chain(any.map(|(name, text)| (name.to_owned(), text.to_owned()))).collect()
+}
+
+fn endpoints() -> Vec<(String, String)> {
+    let default = |key| schema::find(key).map(|setting| setting.shown_default()).unwrap_or_default();
+    let address = |server| match server {
+        Server::Metrics => format!("{}:{}", default("http.host"), default("http.metrics_port")),
+        Server::Operator => default("http.operator_address"),
+    };
+    let row = |endpoint: &crate::http::Endpoint| {
+        (format!("http://{}{}", address(endpoint.server), endpoint.path), endpoint.answer.to_owned())
+    };
+    ENDPOINTS.iter().map(row).collect()
+}
+
+/// Two columns; the second is broken between words.
+fn table(rows: Vec<(String, String)>, help: &mut String) {
+    const GAP: usize = 2;
+    let widest = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let indent = GAP + widest + GAP;
+    for (name, text) in rows {
+        // Writing to a String can't fail.
+        let _ = write!(help, "{:GAP$}{name:widest$}", "");
+        let mut column = indent - 1;
+        for (at, word) in text.split(' ').enumerate() {
+            if column + 1 + word.chars().count() > WIDTH && at > 0 {
+                let _ = write!(help, "\n{:indent$}{word}", "");
+                column = indent + word.chars().count();
+            } else {
+                let gap = if at == 0 { GAP } else { 1 };
+                let _ = write!(help, "{:gap$}{word}", "");
+                column += 1 + word.chars().count();
+            }
+        }
+        help.push('\n');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::CONFIG_VARIABLE;
+
+    #[test]
+    fn the_help_names_every_variable_exit_code_and_endpoint_and_fits_a_terminal() {
+        let help = after_long_help();
+        let mut checked = 0;
+        for variable in schema::settings().filter_map(|setting| setting.variable).chain([CONFIG_VARIABLE]) {
+            assert!(help.contains(&format!("\n  {variable} ")), "{variable} is not in the help");
+            checked += 1;
+        }
+        assert!(checked >= 25, "only {checked} variables found");
+        for exit in EXITS {
+            assert!(help.contains(&format!("\n  {} ", exit.code)), "{exit:?} is not in the help");
+        }
+        for endpoint in ENDPOINTS {
+            assert!(help.contains(&format!("{} ", endpoint.path)), "{} is not in the help", endpoint.path);
+        }
+        for line in help.lines() {
+            assert!(line.chars().count() <= WIDTH, "{line}");
+        }
+    }
+}

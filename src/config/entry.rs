@@ -1,0 +1,68 @@
+//! A setting's effective value: its source, what is wrong with it, and how it is shown. Pure.
+
+use figment::Figment;
+use figment::value::Value;
+
+use super::limits;
+use super::loaded::{Shown, mark};
+use super::problem::Problem;
+use super::secret::HIDDEN;
+use super::setting::Setting;
+use super::value::{is_unset, shown};
+
+/// A setting's effective value.
+pub(crate) struct Entry {
+    pub(crate) setting: &'static Setting,
+    pub(crate) value: Value,
+    pub(crate) shown: String,
+    pub(crate) origin: String,
+}
+
+impl Entry {
+    pub(crate) fn of(setting: &'static Setting, figment: &Figment) -> Option<Self> {
+        let value = figment.find_value(setting.key).ok()?;
+        let origin = figment.get_metadata(value.tag())?.name.to_string();
+        Some(Self { setting, shown: shown(setting, &value), value, origin })
+    }
+
+    pub(crate) fn into_shown(self) -> Shown {
+        let shown_as_it_is = !self.setting.secret || is_unset(&self.value);
+        let json = shown_as_it_is.then(|| serde_json::to_value(&self.value).ok()).flatten();
+        let json = json.unwrap_or_else(|| HIDDEN.into());
+        let mark = mark(&self.value);
+        Shown { key: self.setting.key.to_owned(), text: self.shown, json, origin: self.origin, mark }
+    }
+
+    /// The items of a list of names.
+    pub(crate) fn names(&self) -> Vec<&str> {
+        let items = self.value.as_array().unwrap_or_default();
+        items.iter().filter_map(Value::as_str).collect()
+    }
+
+    pub(crate) fn is_unset(&self) -> bool {
+        is_unset(&self.value)
+    }
+
+    pub(crate) fn is_missing(&self) -> bool {
+        self.setting.required.is_some() && self.is_unset()
+    }
+
+    pub(crate) fn problems(&self) -> Vec<Problem> {
+        let key = self.setting.key;
+        match (self.setting.required, self.setting.variable) {
+            (Some(what), Some(variable)) if self.is_missing() => vec![Problem::of(
+                key,
+                format!("{key} is not set: set {variable} to {what}, or {key} in the file of --config"),
+            )],
+            _ => limits::refusals(self.setting, &self.value)
+                .into_iter()
+                .map(|(shown, allowed)| self.refused(&shown, &allowed))
+                .collect(),
+        }
+    }
+
+    /// The problem that its value, or an item of it, is not allowed.
+    pub(crate) fn refused(&self, shown: &str, allowed: &str) -> Problem {
+        Problem::bad_value(self.setting.key, shown, &self.origin, allowed)
+    }
+}

@@ -1,0 +1,281 @@
+//! What a setting is: one row of a table with its name, default, limits, sources and one sentence about it. The rows are in
+//! `settings/`, one file a subsystem; help, `config/default.toml`, `check` and the reference are rendered from them. Pure.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// The start of the variable that every setting has: `STATE_TRACKER__SECTION__KEY`.
+pub(crate) const GENERIC: &str = "STATE_TRACKER__";
+
+pub(crate) const MS: Duration = Duration::from_millis(1);
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const MINUTE: Duration = Duration::from_mins(1);
+pub(crate) const HOUR: Duration = Duration::from_hours(1);
+pub(crate) const DAY: Duration = Duration::from_hours(24);
+pub(crate) const WEEK: Duration = Duration::from_hours(7 * 24);
+pub(crate) const YEAR: Duration = Duration::from_hours(365 * 24);
+
+/// One setting.
+pub(crate) struct Setting {
+    /// `section.key`
+    pub(crate) key: &'static str,
+    /// What it is for, as the lines of its doc comment. Lists show what stands before the first stop, colon or semicolon.
+    pub(crate) text: &'static [&'static str],
+    pub(crate) kind: Kind,
+    pub(crate) default: DefaultValue,
+    /// The variable of its own, besides `STATE_TRACKER__SECTION__KEY`.
+    pub(crate) variable: Option<&'static str>,
+    /// Its own variable also takes whole seconds, without a unit.
+    pub(crate) seconds: bool,
+    /// Never shown.
+    pub(crate) secret: bool,
+    /// What to set it to, if it has no default.
+    pub(crate) required: Option<&'static str>,
+    pub(crate) bound: Option<Bound>,
+    /// The key that it had before, which only a suggestion still knows.
+    pub(crate) former: Option<&'static str>,
+    /// A SIGHUP applies a new value; any other setting needs a restart.
+    pub(crate) reloads: bool,
+}
+
+/// What a setting holds, and what is allowed.
+pub(crate) enum Kind {
+    Integer {
+        what: &'static str,
+        range: RangeInclusive<i64>,
+    },
+    Duration(RangeInclusive<Duration>),
+    Text(Text),
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// Yes or no.
+    Flag,
+    /// The path of a PEM file, or nothing.
+    PemFile,
+    /// A list of market names.
+    Names,
+    /// A list of servers, `host:port` each.
+    Servers,
+    /// A list of URLs of a chain's nodes.
+    Nodes,
+}
+
+/// A form of text: how people call it, and how to recognise it.
+#[derive(Clone, Copy)]
+pub(crate) struct Text {
+    pub(crate) what: &'static str,
+    pub(crate) accepts: fn(&str) -> bool,
+}
+
+/// The value of a setting that nobody has set.
+pub(crate) enum DefaultValue {
+    Integer(i64),
+    Text(&'static str),
+    Flag(bool),
+    EmptyList,
+}
+
+/// A limit that is the value of another setting.
+pub(crate) enum Bound {
+    AtMost(&'static str),
+    LessThan(&'static str),
+}
+
+pub(crate) const fn integer(default: i64, what: &'static str, range: RangeInclusive<i64>) -> Setting {
+    Setting::new(Kind::Integer { what, range }, DefaultValue::Integer(default))
+}
+
+pub(crate) const fn duration(default: &'static str, range: RangeInclusive<Duration>) -> Setting {
+    Setting::new(Kind::Duration(range), DefaultValue::Text(default))
+}
+
+pub(crate) const fn text(default: &'static str, form: Text) -> Setting {
+    Setting::new(Kind::Text(form), DefaultValue::Text(default))
+}
+
+pub(crate) const fn choice(default: &'static str, words: &'static [&'static str]) -> Setting {
+    Setting::new(Kind::Choice(words), DefaultValue::Text(default))
+}
+
+pub(crate) const fn flag(default: bool) -> Setting {
+    Setting::new(Kind::Flag, DefaultValue::Flag(default))
+}
+
+pub(crate) const fn pem_file() -> Setting {
+    Setting::new(Kind::PemFile, DefaultValue::Text(""))
+}
+
+/// A list of names, servers or nodes: empty unless set.
+pub(crate) const fn list(kind: Kind) -> Setting {
+    Setting::new(kind, DefaultValue::EmptyList)
+}
+
+pub(crate) const fn millis(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+impl Setting {
+    const fn new(kind: Kind, default: DefaultValue) -> Self {
+        Self {
+            key: "",
+            text: &[],
+            kind,
+            default,
+            variable: None,
+            seconds: false,
+            secret: false,
+            required: None,
+            bound: None,
+            former: None,
+            reloads: false,
+        }
+    }
+
+    pub(crate) const fn at(mut self, key: &'static str, text: &'static [&'static str]) -> Self {
+        (self.key, self.text) = (key, text);
+        self
+    }
+
+    pub(crate) const fn variable(mut self, name: &'static str) -> Self {
+        self.variable = Some(name);
+        self
+    }
+
+    /// A duration whose variable also takes whole seconds, as that of the original does.
+    pub(crate) const fn seconds_variable(mut self, name: &'static str) -> Self {
+        self.seconds = true;
+        self.variable(name)
+    }
+
+    pub(crate) const fn secret(mut self) -> Self {
+        self.secret = true;
+        self
+    }
+
+    pub(crate) const fn required(mut self, what: &'static str) -> Self {
+        self.required = Some(what);
+        self
+    }
+
+    pub(crate) const fn at_most(mut self, key: &'static str) -> Self {
+        self.bound = Some(Bound::AtMost(key));
+        self
+    }
+
+    pub(crate) const fn less_than(mut self, key: &'static str) -> Self {
+        self.bound = Some(Bound::LessThan(key));
+        self
+    }
+
+    pub(crate) const fn formerly(mut self, key: &'static str) -> Self {
+        self.former = Some(key);
+        self
+    }
+
+    pub(crate) const fn reloads(mut self) -> Self {
+        self.reloads = true;
+        self
+    }
+
+    /// The section and the key in it.
+    pub(crate) fn parts(&self) -> (&'static str, &'static str) {
+        // Every key of the table has a dot.
+        self.key.split_once('.').unwrap_or((self.key, ""))
+    }
+
+    /// `STATE_TRACKER__SECTION__KEY`
+    pub(crate) fn generic_variable(&self) -> String {
+        format!("{GENERIC}{}", self.key.replace('.', "__").to_ascii_uppercase())
+    }
+
+    /// Its default as people write it, without quotes; empty for none.
+    pub(crate) fn shown_default(&self) -> String {
+        match self.default {
+            DefaultValue::Integer(n) => n.to_string(),
+            DefaultValue::Text(text) => text.to_owned(),
+            DefaultValue::Flag(yes) => yes.to_string(),
+            DefaultValue::EmptyList => String::new(),
+        }
+    }
+
+    /// All that is said about it, in one line.
+    pub(crate) fn sentences(&self) -> String {
+        joined(self.text)
+    }
+
+    /// What it is, without what else is to be said of it.
+    pub(crate) fn brief(&self) -> String {
+        let all = self.sentences();
+        let end = [". ", "; ", ": "].into_iter().filter_map(|stop| all.find(stop)).min();
+        all[..end.unwrap_or(all.len())].trim_end_matches('.').to_owned()
+    }
+}
+
+/// A section: a table of the file, and the settings in it.
+pub(crate) struct Section {
+    pub(crate) name: &'static str,
+    /// Names that it had before.
+    pub(crate) former: &'static [&'static str],
+    /// What it is about, as the lines of its doc comment.
+    pub(crate) text: &'static [&'static str],
+    pub(crate) settings: &'static [Setting],
+}
+
+impl Section {
+    /// All that is said about it, in one line.
+    pub(crate) fn sentences(&self) -> String {
+        joined(self.text)
+    }
+}
+
+fn joined(lines: &[&str]) -> String {
+    lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
+}
+
+/// A type whose fields are the settings of a section.
+pub(crate) trait Table {
+    const SECTION: Section;
+}
+
+/// Declares a section: the typed struct, and the rows of its settings. A row is a doc comment, the field and its type, and how
+/// the setting is made: `port: u16 = integer(6379, "a TCP port", 1..=65_535).variable("REDIS_PORT"),`.
+///
+/// The second form is for a struct of another crate, whose fields must have the names of the rows.
+macro_rules! section {
+    (
+        $(#[doc = $head:literal])+
+        pub struct $Type:ident in $name:literal $(formerly $former:literal)? {
+            $($(#[doc = $text:literal])+ $key:ident: $of:ty = $setting:expr,)+
+        }
+    ) => {
+        $(#[doc = $head])+
+        #[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct $Type {
+            $($(#[doc = $text])+ pub $key: $of,)+
+        }
+
+        $crate::config::setting::section! {
+            $(#[doc = $head])+
+            impl $name $(formerly $former)? for $Type {
+                $($(#[doc = $text])+ $key = $setting,)+
+            }
+        }
+    };
+    (
+        $(#[doc = $head:literal])+
+        impl $name:literal $(formerly $former:literal)? for $Type:ty {
+            $($(#[doc = $text:literal])+ $key:ident = $setting:expr,)+
+        }
+    ) => {
+        impl $crate::config::setting::Table for $Type {
+            const SECTION: $crate::config::setting::Section = $crate::config::setting::Section {
+                name: $name,
+                former: &[$($former)?],
+                text: &[$($head),+],
+                settings: &[$($setting.at(concat!($name, ".", stringify!($key)), &[$($text),+])),+],
+            };
+        }
+    };
+}
+pub(crate) use section;

@@ -1,0 +1,180 @@
+//! The collector: off unless it has nodes, whose URLs are never shown.
+
+use evm::StartBlock;
+
+use super::*;
+
+const NODES: (&str, &str) = ("RPC_NODES", "https://one.example/v3/hunter2,wss://two.example/ws?key=hunter2");
+
+fn urls(nodes: &[Secret]) -> Vec<&str> {
+    nodes.iter().map(Secret::reveal).collect()
+}
+
+#[test]
+fn no_chain_is_followed_unless_nodes_are_set() {
+    let loaded = from_env(&[("BATCH_SIZE", "7")]).unwrap();
+    assert!(!loaded.config.collector.is_followed());
+    assert!(from_env(&[NODES]).unwrap().config.collector.is_followed());
+}
+
+#[test]
+fn nodes_are_a_list_with_commas_or_in_json_or_a_file_with_either() {
+    let expected = ["http://a.example:8545", "ws://b.example:8546"];
+    let (comma, json) = (expected.join(", "), format!("{expected:?}"));
+    for text in [&comma, &json] {
+        let (_dir, path) = file(&format!("{text}\n"));
+        for (variable, value) in [("RPC_NODES", text.as_str()), ("RPC_NODES_FILE", path.to_str().unwrap())] {
+            let loaded = from_env(&[(variable, value)]).unwrap();
+            assert_eq!(urls(&loaded.config.collector.nodes), expected, "{variable}");
+        }
+        let archive = from_env(&[("ARCHIVE_RPC_NODES", text)]).unwrap().config.collector.archive_nodes;
+        assert_eq!(urls(&archive), expected);
+    }
+    assert_eq!(
+        urls(&from_file(&format!("[collector]\nnodes = {json}")).unwrap().config.collector.nodes),
+        expected
+    );
+}
+
+#[test]
+fn nodes_may_stand_one_a_line_and_never_become_one_url() {
+    let (_dir, path) = file("http://a.example:8545\nws://b.example:8546\n");
+    let loaded = from_env(&[("RPC_NODES_FILE", path.to_str().unwrap())]).unwrap();
+    assert_eq!(urls(&loaded.config.collector.nodes), ["http://a.example:8545", "ws://b.example:8546"]);
+    for separator in [" ", "\t", "/x "] {
+        let both = format!("http://a.example:8545{separator}http://b.example:8546");
+        assert_contains(&only_problem(from_env(&[("RPC_NODES", &both)])), &["collector.nodes", "item 1"]);
+    }
+}
+
+#[test]
+fn urls_of_nodes_are_never_shown() {
+    let loaded = from_env(&[NODES]).unwrap();
+    assert_eq!(urls(&loaded.config.collector.nodes)[0], "https://one.example/v3/hunter2");
+    for told in [described(&loaded), loaded.to_json().to_string(), format!("{loaded:?}")] {
+        assert!(!told.contains("hunter2") && !told.contains("example"), "{told}");
+    }
+    assert_eq!(loaded.to_json()["settings"]["collector.nodes"]["value"], "***");
+    assert_eq!(loaded.to_json()["settings"]["collector.archive_nodes"]["value"], serde_json::json!([]));
+    for bad in ["ftp://hunter2@host", "hunter2", "http://ok.example,hunter2", "[\"hunter2\"", "[hunter2]"] {
+        let told = only_problem(from_env(&[("RPC_NODES", bad)]));
+        assert!(!told.contains("hunter2"), "{told}");
+        assert_contains(&told, &["collector.nodes", "RPC_NODES"]);
+    }
+    for text in ["nodes = 'https://hunter2'", "nodes = [5]", "nods = ['https://hunter2']"] {
+        let told = only_problem(from_file(&format!("[collector]\n{text}")));
+        assert!(!told.contains("hunter2"), "{told}");
+    }
+}
+
+#[test]
+fn the_variables_of_the_event_collector_work_as_they_are() {
+    let config = from_env(&[
+        ("BATCH_SIZE", "12"),
+        ("BLOCK_TIME", "3"),
+        ("ATTESTOR_QUEUE_PUSH_ENABLED", "true"),
+        ("BLOCK_FETCH_TIMEOUT", "61"),
+        ("EVENT_PROCESSING_TIMEOUT", "21"),
+        ("CONTRACT_QUERY_TIMEOUT", "11"),
+        ("BATCH_PROCESSING_TIMEOUT", "41"),
+        ("HTTP_TIMEOUT", "9"),
+    ])
+    .unwrap()
+    .config
+    .collector;
+    let budgets = config.budgets();
+    let seconds = [config.block_time, budgets.block, budgets.events, budgets.views, budgets.batch]
+        .map(|duration| duration.as_secs());
+    assert_eq!(seconds, [3, 61, 21, 11, 41]);
+    assert_eq!(config.request_timeout, Duration::from_secs(9));
+    assert_eq!((config.batch_size.get(), config.attestor_queue), (12, true));
+}
+
+#[test]
+fn whole_seconds_are_what_the_old_variables_hold_and_nothing_else() {
+    let loaded = from_env(&[("HTTP_TIMEOUT", "1500ms")]).unwrap();
+    assert_eq!(loaded.config.collector.request_timeout, Duration::from_millis(1_500));
+    for (variable, value) in
+        [("HTTP_TIMEOUT", "0"), ("HTTP_TIMEOUT", "soon"), ("STATE_TRACKER__COLLECTOR__REQUEST_TIMEOUT", "9")]
+    {
+        assert_contains(
+            &only_problem(from_env(&[(variable, value)])),
+            &["collector.request_timeout", variable],
+        );
+    }
+}
+
+#[test]
+fn the_default_budgets_and_limits_are_those_that_were_promised() {
+    let collector = from_env(&[]).unwrap().config.collector;
+    assert_eq!(collector.budgets(), actors::collector::Budgets::default());
+    assert_eq!((collector.max_windows, collector.max_reorg_depth, collector.batch_size.get()), (100, 64, 20));
+    assert_eq!(
+        (collector.id(), collector.rate(), collector.start_block),
+        (None, None, StartBlock::Latest { back: 0 })
+    );
+    assert_eq!(collector.submissions_ttl, Duration::from_mins(20));
+    assert_eq!(
+        (collector.close_grace, collector.poll_interval),
+        (Duration::from_secs(30), Duration::from_millis(500))
+    );
+}
+
+#[test]
+fn what_is_no_block_to_begin_with_is_refused() {
+    for start in ["'newest'", "'latest + 3'", "'-1'", "7"] {
+        let problem = only_problem(from_file(&format!("collector.start_block = {start}")));
+        assert_contains(&problem, &["collector.start_block", "\"latest - 1000\""]);
+    }
+    let collector = from_file("collector.start_block = 'latest - 50'").unwrap().config.collector;
+    assert_eq!(collector.start_block, StartBlock::Latest { back: 50 });
+}
+
+#[test]
+fn a_chain_needs_one_redis_server() {
+    let cluster = ("REDIS_CLUSTER", "one:6379");
+    assert!(from_env(&[cluster]).is_ok());
+    let problem = only_problem(from_env(&[cluster, NODES]));
+    assert_contains(
+        &problem,
+        &["redis.cluster", "RPC_NODES", "the collector needs one server, its scripts span keys"],
+    );
+}
+
+#[test]
+fn a_chain_needs_the_addresses_of_contracts() {
+    let names = [("PROTOCOL_STATE_CONTRACT", "protocol"), ("DATA_MARKET_ADDRESSES", "0x12,market")];
+    assert!(from_env(&names).is_ok());
+    let errors = from_env(&[names[0], names[1], NODES]).unwrap_err();
+    assert_eq!(errors.problems().len(), 3, "{errors}");
+    for (problem, parts) in errors.problems().iter().zip([
+        ["tracker.protocol: \"protocol\"", "PROTOCOL_STATE_CONTRACT"],
+        ["tracker.markets: \"0x12\"", "DATA_MARKET_ADDRESSES"],
+        ["tracker.markets: \"market\"", "DATA_MARKET_ADDRESSES"],
+    ]) {
+        assert_contains(problem, &parts);
+        assert_contains(problem, &["must be an address, 0x and 40 hex digits, where collector.nodes is set"]);
+    }
+    let problem = only_problem(from_env(&[("STATE_TRACKER__COLLECTOR__PRIORITIES_CONTRACT", "0x12")]));
+    assert_contains(&problem, &["collector.priorities_contract", "empty, or an address"]);
+}
+
+#[test]
+fn the_former_name_of_the_section_works_with_a_note_and_not_beside_the_new_one() {
+    let loaded = from_file("[chain]\nworkers = 3").unwrap();
+    assert_eq!(loaded.config.collector.workers, 3);
+    assert_contains(&loaded.notes[0], &["[chain] (from file ", "former name of [collector]", "until 1.0"]);
+    let loaded = from_env(&[("STATE_TRACKER__CHAIN__WORKERS", "5")]).unwrap();
+    assert_eq!(loaded.config.collector.workers, 5);
+    let now = "STATE_TRACKER__COLLECTOR__WORKERS";
+    assert_contains(&loaded.notes[0], &["STATE_TRACKER__CHAIN__WORKERS", "former name of [collector]", now]);
+    assert_eq!(from_env(&[(now, "5")]).unwrap().notes, [""; 0]);
+
+    let problem = only_problem(from_file("[chain]\nworkers = 3\n[collector]\nbatch_size = 3"));
+    assert_contains(&problem, &["[chain]", "test.toml", "beside [collector]", "former name"]);
+    let problem = only_problem(from_env(&[("STATE_TRACKER__CHAIN__WORKERS", "5"), (now, "5")]));
+    assert_contains(
+        &problem,
+        &["collector.workers is set more than once", "STATE_TRACKER__CHAIN__WORKERS", now],
+    );
+}

@@ -1,0 +1,503 @@
+//! The demo's screen as rows, and how they fit a terminal. Pure.
+//!
+//! A row is cut to the width of the terminal. When there are more rows than lines, the least important ones are dropped: the
+//! totals stay to the last.
+
+use std::fmt::Write as _;
+
+use actors::collector::FollowState;
+use domain::chain::ContractAddress;
+use serde_json::Value;
+use supervision::{ActorHealth, State};
+
+use super::seen::{Datasets, Queued};
+use crate::escape::escaped;
+
+/// A narrower terminal gets shorter rows.
+const WIDE: usize = 112;
+/// News that stay when actors without crashes are dropped.
+const RECENT: usize = 2;
+
+/// Everything that the screen shows at a moment.
+pub(super) struct View<'a> {
+    /// Seconds since the start.
+    pub(super) elapsed: f64,
+    /// Addresses of the servers and of the endpoints.
+    pub(super) addresses: &'a [String; 2],
+    pub(super) following: &'a FollowState,
+    pub(super) markets: Vec<MarketView<'a>>,
+    pub(super) actors: &'a [ActorHealth],
+    pub(super) findings: Vec<&'a str>,
+    /// The oldest first.
+    pub(super) news: &'a [String],
+}
+
+/// One market.
+pub(super) struct MarketView<'a> {
+    pub(super) name: &'a str,
+    pub(super) seen: &'a Datasets,
+    pub(super) queued: Queued,
+}
+
+/// How important a row is: the last ones are dropped first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    /// Title and totals.
+    Totals,
+    Finding,
+    Chain,
+    RecentNews,
+    Epoch,
+    /// An actor that does not run now.
+    Down,
+    /// The heading of the actors.
+    Heading,
+    /// An actor that was restarted.
+    Restarted,
+    Windows,
+    News,
+    /// An actor that never crashed.
+    Running,
+    /// Details, addresses, blank lines.
+    Detail,
+}
+
+impl Rank {
+    fn is_actor(self) -> bool {
+        matches!(self, Self::Down | Self::Restarted | Self::Running)
+    }
+}
+
+/// One row.
+pub(super) struct Row {
+    text: String,
+    rank: Rank,
+}
+
+/// All rows in their full length, as they are printed without a terminal.
+pub(super) fn plain(view: &View<'_>) -> String {
+    let mut text = String::new();
+    for row in rows(view, true) {
+        text.push_str(&escaped(&row.text));
+        text.push('\n');
+    }
+    text
+}
+
+/// At most so many lines, each of so many characters at most.
+pub(super) fn fitted(view: &View<'_>, width: usize, height: usize) -> Vec<String> {
+    let mut rows = rows(view, width >= WIDE);
+    let actors = rows.iter().filter(|row| row.rank.is_actor()).count();
+    while rows.len() > height {
+        let Some(worst) = rows.iter().map(|row| row.rank).max() else { break };
+        let Some(last) = rows.iter().rposition(|row| row.rank == worst) else { break };
+        rows.remove(last);
+    }
+    let shown = rows.iter().filter(|row| row.rank.is_actor()).count();
+    if shown == 0 {
+        rows.retain(|row| row.rank != Rank::Heading);
+    } else if shown < actors
+        && let Some(heading) = rows.iter_mut().find(|row| row.rank == Rank::Heading)
+    {
+        heading.text = heading_of(&format!("actor ({shown} of {actors})"));
+    }
+    rows.iter().map(|row| cut(&escaped(&row.text), width)).collect()
+}
+
+fn cut(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    text.chars().take(width.saturating_sub(1)).chain("…".chars().take(width)).collect()
+}
+
+/// Text in lines of so many characters at most, broken between words.
+pub(super) fn wrapped(text: &str, width: usize) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for line in text.lines() {
+        let words = line.trim_start();
+        let mut current = line[..line.len() - words.len()].to_owned();
+        let mut is_empty = true;
+        for word in words.split(' ') {
+            let is_full = current.chars().count() + 1 + word.chars().count() > width;
+            if !is_empty && is_full {
+                lines.push(std::mem::take(&mut current));
+            } else if !is_empty {
+                current.push(' ');
+            }
+            current.push_str(word);
+            is_empty = false;
+        }
+        lines.push(current);
+    }
+    lines.join("\n")
+}
+
+fn rows(view: &View<'_>, is_wide: bool) -> Vec<Row> {
+    let mut rows = Vec::new();
+    let mut add = |rank, text: String| rows.push(Row { text, rank });
+    let View { elapsed, addresses: [servers, endpoints], following, .. } = view;
+    if is_wide {
+        add(
+            Rank::Totals,
+            format!("state-tracker demo   {elapsed:.0} s   {servers}   {endpoints}   Ctrl-C ends"),
+        );
+    } else {
+        add(Rank::Totals, format!("state-tracker demo   {elapsed:.0} s   Ctrl-C ends"));
+        add(Rank::Detail, servers.clone());
+        add(Rank::Detail, endpoints.clone());
+    }
+    add(Rank::Detail, String::new());
+    add(Rank::Chain, chain(following, is_wide));
+    for market in &view.markets {
+        let windows = windows(following, market.name);
+        match is_wide {
+            true => wide_market(market, windows).into_iter().for_each(|(rank, text)| add(rank, text)),
+            false => narrow_market(market, windows).into_iter().for_each(|(rank, text)| add(rank, text)),
+        }
+    }
+    add(Rank::Detail, String::new());
+    add(Rank::Heading, heading_of("actor"));
+    view.actors.iter().for_each(|health| add(rank_of(health), actor(health, is_wide)));
+    for finding in &view.findings {
+        add(Rank::Finding, format!("WRONG: {finding}"));
+    }
+    add(Rank::Detail, String::new());
+    for (at, news) in view.news.iter().enumerate() {
+        let rank = if at + RECENT >= view.news.len() { Rank::RecentNews } else { Rank::News };
+        add(rank, if is_wide { news.clone() } else { with_short_addresses(news) });
+    }
+    rows
+}
+
+fn chain(following: &FollowState, is_wide: bool) -> String {
+    let or_none = |number: Option<u64>| number.map_or("none".to_owned(), |number| number.to_string());
+    let label = if is_wide { format!("{:<23}", "chain") } else { "chain".to_owned() };
+    let blocks = if is_wide { "blocks accepted" } else { "blocks" };
+    format!(
+        "{label}  head {}  checkpoint {}  lag {}  {blocks} {}  reorganisations {}",
+        or_none(following.head.map(|(head, _)| head.number)),
+        or_none(following.checkpoint.map(|checkpoint| checkpoint.number)),
+        or_none(following.lag()),
+        following.blocks,
+        following.reorganisations,
+    )
+}
+
+/// The submission windows of a market: waiting, open, closed.
+fn windows(following: &FollowState, market: &str) -> [u64; 3] {
+    let market = market.parse().ok();
+    let windows = market.and_then(|market: ContractAddress| following.windows.get(&market));
+    windows.copied().unwrap_or_default()
+}
+
+fn wide_market(market: &MarketView<'_>, [waiting, open, closed]: [u64; 3]) -> Vec<(Rank, String)> {
+    let MarketView { name, seen, queued: Queued { epochs, batches, submissions } } = market;
+    let label = |name: &str| format!("  {name:<21}");
+    let mut rows = vec![(Rank::Totals, format!("market {name}"))];
+    match &seen.summary {
+        Some(summary) => {
+            let field = |name: &str| shown(&summary[name]);
+            let text = format!(
+                "{}  submissions {} ({}/s)  epochs {}  batches {}  validators {}  last minute {}",
+                label("dashboard:summary"),
+                field("submissions_total"),
+                field("submission_rate"),
+                field("epochs_total"),
+                field("batches_total"),
+                field("active_validators"),
+                field("submissions_1m"),
+            );
+            rows.push((Rank::Totals, text));
+            rows.push((Rank::Detail, format!("{}  {} fields", label("stats:current"), seen.stats.len())));
+        }
+        None => rows.push((Rank::Totals, format!("{}  not yet", label("dashboard:summary")))),
+    }
+    rows.push((Rank::Epoch, format!("{}  {}", label("metrics:current_epoch"), epoch(seen))));
+    let epochs = epochs.len();
+    let windows = format!(
+        "{}  waiting {waiting}  open {open}  closed {closed}  handed over: epochs {epochs}  batches {batches}  submissions \
+         {submissions}",
+        label("windows")
+    );
+    rows.push((Rank::Totals, windows));
+    rows
+}
+
+fn narrow_market(market: &MarketView<'_>, [waiting, open, closed]: [u64; 3]) -> Vec<(Rank, String)> {
+    let MarketView { name, seen, queued: Queued { epochs, batches, submissions } } = market;
+    let name = short(name);
+    let mut rows = Vec::new();
+    match &seen.summary {
+        Some(summary) => {
+            let field = |name: &str| shown(&summary[name]);
+            let totals = format!(
+                "market {name}  submissions {}  epochs {}  batches {}",
+                field("submissions_total"),
+                field("epochs_total"),
+                field("batches_total"),
+            );
+            let details = format!(
+                "  validators {}  submissions/s {}  in the last minute {}",
+                field("active_validators"),
+                field("submission_rate"),
+                field("submissions_1m")
+            );
+            rows.extend([(Rank::Totals, totals), (Rank::Detail, details)]);
+        }
+        None => rows.push((Rank::Totals, format!("market {name}  no summary yet"))),
+    }
+    rows.push((Rank::Epoch, format!("  current epoch: {}", epoch(seen))));
+    rows.push((Rank::Windows, format!("  windows: waiting {waiting}  open {open}  closed {closed}")));
+    let epochs = epochs.len();
+    let handed = format!("  handed over: epochs {epochs}  batches {batches}  submissions {submissions}");
+    rows.push((Rank::Totals, handed));
+    rows
+}
+
+fn epoch(seen: &Datasets) -> String {
+    let Some(current) = &seen.current_epoch else { return "not yet".to_owned() };
+    format!(
+        "{}  {}  {} s of {} s left  {} submissions",
+        shown(&current["epoch_id"]),
+        shown(&current["phase"]),
+        shown(&current["time_remaining_seconds"]),
+        shown(&current["window_duration"]),
+        shown(&current["submissions_received"]),
+    )
+}
+
+fn heading_of(name: &str) -> String {
+    format!("{name:<28} {:<12} {:>8} {:>8}  last crash", "state", "restarts", "handled")
+}
+
+fn rank_of(actor: &ActorHealth) -> Rank {
+    match (actor.state, actor.restarts()) {
+        (State::Running, 0) => Rank::Running,
+        (State::Running, _) => Rank::Restarted,
+        _ => Rank::Down,
+    }
+}
+
+fn actor(actor: &ActorHealth, is_wide: bool) -> String {
+    let names: Vec<String> = actor.path.split('/').map(short).collect();
+    let name = match is_wide {
+        true => {
+            let depth = names.len() - usize::from(actor.path == "root");
+            format!("{:indent$}{}", "", names[names.len() - 1], indent = 2 * depth)
+        }
+        // Its parent may be dropped, so it names that.
+        false => names[names.len().saturating_sub(2)..].join("/"),
+    };
+    let state = format!("{:?}", actor.state).to_lowercase();
+    let handled = actor.mailbox.map_or(String::new(), |mailbox| mailbox.handled.to_string());
+    let mut text = format!("{name:<28} {state:<12} {:>8} {handled:>8}", actor.restarts());
+    if let Some(crash) = &actor.last_crash {
+        // Writing into a string can't fail.
+        let _ = write!(text, "  {}", crash.message);
+    }
+    text
+}
+
+/// An address by its ends; any other name as it is.
+fn short(name: &str) -> String {
+    match (name.get(..8), name.get(38..)) {
+        (Some(start), Some(end)) if name.starts_with("0x") && name.len() == 42 => format!("{start}…{end}"),
+        _ => name.to_owned(),
+    }
+}
+
+fn with_short_addresses(text: &str) -> String {
+    let is_part = |character: char| character.is_ascii_alphanumeric();
+    let mut rest = text;
+    let mut all = String::new();
+    while let Some(end) = rest.find(|character| !is_part(character)) {
+        let (word, behind) = rest.split_at(end);
+        all.push_str(&short(word));
+        let mut characters = behind.chars();
+        all.extend(characters.next());
+        rest = characters.as_str();
+    }
+    all + &short(rest)
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) if number.is_f64() => format!("{:.2}", number.as_f64().unwrap_or(0.0)),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, time::Duration};
+
+    use proptest::prelude::*;
+    use serde_json::json;
+    use supervision::{Activity, Crash, ExitKind};
+
+    use super::*;
+
+    const MARKETS: [&str; 2] =
+        ["0xe7f1725E7734CE288F8367e1Bb143E90bb3F0512", "0x9fE46736679d2D9a65F0992F2272dE9f3c7fa6e0"];
+
+    fn health(path: &str, generation: u64) -> ActorHealth {
+        let crash = Crash {
+            id: 1,
+            at: 0.0,
+            generation,
+            kind: ExitKind::Panicked,
+            message: format!("failure point {}\x1b[2J", "block_fetcher::after_checkpoint ".repeat(20)),
+            location: None,
+            backtrace: None,
+        };
+        ActorHealth {
+            path: path.to_owned(),
+            supervisor: false,
+            state: if path.ends_with("listener") { State::BackingOff } else { State::Running },
+            degraded: false,
+            generation,
+            exits: [0; 7],
+            last_crash: (generation > 1).then_some(crash),
+            activity: Activity::Idle,
+            wedged: false,
+            quiet: Duration::ZERO,
+            mailbox: None,
+        }
+    }
+
+    /// Large numbers, all actors, the most findings and news, all of them long.
+    struct Worst {
+        addresses: [String; 2],
+        following: FollowState,
+        seen: Datasets,
+        actors: Vec<ActorHealth>,
+        findings: Vec<String>,
+        news: Vec<String>,
+    }
+
+    impl Worst {
+        fn new(findings: usize) -> Self {
+            let mut paths = vec!["root".to_owned(), "listener".to_owned(), "markets".to_owned()];
+            for market in MARKETS {
+                paths.extend(
+                    ["", "/aggregator", "/epoch-tracker"].map(|rest| format!("markets/{market}{rest}")),
+                );
+                paths.push(format!("chain/batch-preparer/{market}"));
+            }
+            paths.extend(
+                ["notifier", "chain", "chain/block-fetcher", "chain/cleaner", "pruner"].map(str::to_owned),
+            );
+            let total = 987_654;
+            let summary = json!({
+                "submissions_total": total, "submission_rate": 1234.5, "epochs_total": total, "batches_total": total,
+                "active_validators": total, "submissions_1m": total,
+            });
+            let current = json!({
+                "epoch_id": "23000001", "phase": "submission", "time_remaining_seconds": 8, "window_duration": 8,
+                "submissions_received": total,
+            });
+            Self {
+                addresses: [
+                    "redis 127.0.0.1:65535   anvil 127.0.0.1:65535".to_owned(),
+                    "http://127.0.0.1:65535/metrics   http://127.0.0.1:65535/health".to_owned(),
+                ],
+                following: FollowState { blocks: total, reorganisations: total, ..FollowState::default() },
+                seen: Datasets {
+                    summary: Some(summary),
+                    current_epoch: Some(current),
+                    ..Datasets::default()
+                },
+                actors: paths.iter().enumerate().map(|(at, path)| health(path, at as u64 % 3)).collect(),
+                findings: (0..findings)
+                    .map(|at| format!("market {}: {at} differs {}", MARKETS[0], "x".repeat(300)))
+                    .collect(),
+                news: (0..5)
+                    .map(|at| format!("  99.9 s  crashing markets/{}/aggregator at {at}", MARKETS[1]))
+                    .collect(),
+            }
+        }
+
+        fn view(&self) -> View<'_> {
+            let queued = Queued { epochs: BTreeSet::from([7]), batches: 987_654, submissions: 987_654 };
+            let market = |name| MarketView { name, seen: &self.seen, queued: queued.clone() };
+            View {
+                elapsed: 3_600.0,
+                addresses: &self.addresses,
+                following: &self.following,
+                markets: MARKETS.map(market).into(),
+                actors: &self.actors,
+                findings: self.findings.iter().map(String::as_str).collect(),
+                news: &self.news,
+            }
+        }
+    }
+
+    fn assert_fits(lines: &[String], width: usize, height: usize) {
+        assert!(lines.len() <= height, "{} lines: {lines:#?}", lines.len());
+        for line in lines {
+            assert!(line.chars().count() <= width && !line.chars().any(char::is_control), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_terminal_of_80_by_24_shows_the_totals_without_a_wrapped_line() {
+        for findings in [0, 3, 20] {
+            let lines = fitted(&Worst::new(findings).view(), 80, 23);
+            assert_fits(&lines, 80, 23);
+            let text = lines.join("\n");
+            for market in ["0xe7f172…0512", "0x9fE467…a6e0"] {
+                let totals = format!("market {market}  submissions 987654  epochs 987654  batches 987654\n");
+                assert!(text.contains(&totals), "{text}");
+            }
+            let handed = "  handed over: epochs 1  batches 987654  submissions 987654";
+            assert_eq!(text.matches(handed).count(), 2, "{text}");
+            if findings == 0 {
+                assert!(
+                    text.contains("chain  head none") && text.contains("current epoch: 23000001"),
+                    "{text}"
+                );
+                assert!(text.contains("crashing markets/0x9fE467…a6e0/aggregator at 4"), "{text}");
+                assert!(text.contains("\nlistener                     backingoff"), "{text}");
+                assert!(text.contains(" of 16)  ") && text.contains("actor ("), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_terminal_of_200_by_60_shows_everything() {
+        let worst = Worst::new(20);
+        let lines = fitted(&worst.view(), 200, 59);
+        assert_fits(&lines, 200, 59);
+        assert_eq!(lines.len(), rows(&worst.view(), true).len());
+        let text = lines.join("\n");
+        for part in [
+            "dashboard:summary      submissions 987654",
+            "stats:current",
+            "handed over: epochs 1",
+            "pruner",
+            "http",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(text.contains(&format!("market {}", MARKETS[0])) && !text.contains(" of 16)"), "{text}");
+    }
+
+    #[test]
+    fn a_verdict_is_broken_between_words() {
+        assert_eq!(
+            wrapped("check passed: 12 comparisons\n  and more", 14),
+            "check passed:\n12 comparisons\n  and more"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn every_terminal_gets_what_fits(width in 1_usize..250, height in 1_usize..80, findings in 0_usize..20) {
+            let lines = fitted(&Worst::new(findings).view(), width, height);
+            assert_fits(&lines, width, height);
+            prop_assert!(!lines.is_empty());
+        }
+    }
+}

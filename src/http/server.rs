@@ -1,0 +1,69 @@
+//! The two servers, and what to do when one can't listen.
+
+use std::{io, net::SocketAddr};
+
+/// Which of the two servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Server {
+    /// For machines that watch the process: Prometheus, probes. On all interfaces by default.
+    Metrics,
+    /// For operators on the machine itself. On 127.0.0.1 by default.
+    Operator,
+}
+
+impl Server {
+    /// What it is for, in a few words.
+    #[must_use]
+    pub fn purpose(self) -> &'static str {
+        match self {
+            Self::Metrics => "metrics and probes",
+            Self::Operator => "the operator's endpoints",
+        }
+    }
+
+    fn port_setting(self) -> &'static str {
+        match self {
+            Self::Metrics => "http.metrics_port (STATE_TRACKER_METRICS_PORT)",
+            Self::Operator => "the port of http.operator_address",
+        }
+    }
+
+    fn host_setting(self) -> &'static str {
+        match self {
+            Self::Metrics => "http.host to 0.0.0.0",
+            Self::Operator => "the host of http.operator_address to 127.0.0.1",
+        }
+    }
+}
+
+/// A server can't listen where it should.
+#[derive(Debug, thiserror::Error)]
+#[error("can't listen on {address} for {}; {}", server.purpose(), self.remedy())]
+pub struct BindError {
+    /// Which server.
+    pub server: Server,
+    /// Where it should have listened.
+    pub address: SocketAddr,
+    /// What the system says.
+    #[source]
+    pub source: io::Error,
+}
+
+impl BindError {
+    fn remedy(&self) -> String {
+        let (port, host) = (self.server.port_setting(), self.server.host_setting());
+        match self.source.kind() {
+            io::ErrorKind::AddrInUse => format!(
+                "another process listens there, maybe a second state-tracker: stop it, or set {port} to a free \
+                 port (0 takes any)"
+            ),
+            io::ErrorKind::AddrNotAvailable => {
+                format!("this machine has no such address: set {host}, or to an address that it has")
+            }
+            io::ErrorKind::PermissionDenied => {
+                format!("this user may not take that port: set {port} to 1024 or above")
+            }
+            _ => format!("set {port} to another port, or {host}"),
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! The page of errors: how a line of an error reads, the kinds with what to do about them, and the operations.
+
+use actors::operations;
+
+use super::markdown::{code, head, table};
+use crate::remedy;
+
+const SHAPE: &str = "\
+An error is one line: operation, object, kind, cause, and behind a semicolon what to do about it.
+
+```
+read the ledger: {P:M}:tracker:sealed: torn: market 0x…: it has 3 entries, and the ledger's sums say 4; restore Redis …
+```
+
+In the log, `operation` and `kind` are fields of their own, and the lines of an actor carry its path (`actor{path=…}`).
+
+| field or level | meaning |
+|---|---|
+| `suppressed` | A subject that repeats is logged once a minute. This many lines about it were left out in the minute before. |
+| `ERROR` | Waiting does not help: an operator has to act. |
+| `WARN` | The step is retried, or went on without the object. |
+
+Text from outside (keys, answers of servers and nodes) is cut at 200 characters, and control characters in it are escaped.
+`state_tracker_errors_total` counts the same errors, with the labels `operation` and `kind`.
+";
+
+pub(super) fn page() -> String {
+    let kinds = operations::kinds()
+        .map(|kind| [code(kind.label), kind.meaning.to_owned(), remedy::of_label(kind).to_owned()]);
+    let all = operations::all().map(|operation| [code(operation.label), operation.sentence.to_owned()]);
+    head("Errors", "actors/src/operations.rs")
+        + SHAPE
+        + "\n## Kinds\n\n"
+        + &table(["`kind`", "meaning", "what to do"], kinds)
+        + "\nThe log says more where the key, the server's answer or the node tells more.\n\n## Operations\n\n"
+        + &table(["`operation`", "in the line"], all)
+}

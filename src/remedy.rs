@@ -1,0 +1,411 @@
+//! What a person should do about an error: the one place that turns an error of a library into settings, keys and documents.
+//!
+//! Libraries name operation, object and cause. They don't know which setting they were given, so the remedy is found here, by the type
+//! and the kind of the error or of one of its causes. The same function serves the log, the readiness page, the doctor and the last
+//! line of a command. It does no I/O.
+
+pub(crate) mod keys;
+
+use std::error::Error;
+
+use actors::{
+    collector::{CollectorProblem, steps},
+    operations,
+    tracker::LedgerLost,
+};
+use domain::collector::TooDeep;
+use errors::{Kind, link, outside};
+use evm::{BadLog, ChainError, FaultKind, NodeFault};
+use http_client::{HttpError, TrustError};
+use store_redis::{ErrorKind, Family, Fault, StoreError, Writer};
+use supervision::DeadlineExceeded;
+
+use crate::{contracts::ContractError, rights};
+
+/// How many causes are looked through.
+const DEEPEST: usize = 16;
+
+const RESET_LEDGER: &str = "restore Redis from a backup, or reset the market's ledger (docs/operations.md, \"The ledger\"): a reset \
+     counts anew what the last 24 hours prove";
+const RESET_CHAIN: &str = "restore Redis from a backup, or delete the keys tracker:chain:* (docs/operations.md, \"The chain state\")";
+const TOO_DEEP: &str = "check that collector.nodes are on the right chain; if they are, raise collector.max_reorg_depth for the next \
+     time, and delete the keys tracker:chain:* (docs/operations.md, \"The chain state\"): the chain is then followed anew";
+const LOST: &str = "check the persistence of Redis (appendonly) and its replicas";
+const AHEAD: &str = "lower collector.start_block, or wait until the chain has that block";
+const CONTRACTS: &str = "check that tracker.protocol, tracker.markets and collector.priorities_contract are contracts of this chain";
+
+/// What to do about an error, where that is known of it or of one of its causes.
+#[must_use]
+pub fn of(error: &(dyn Error + 'static)) -> Option<String> {
+    causes(error).find_map(of_link)
+}
+
+/// An error in one line: operation, object, causes, remedies. A message of this program's edge tells its remedy behind its last
+/// semicolon: it stands behind that of the cause. A cause that the line contains already is not repeated.
+#[must_use]
+pub fn line(error: &(dyn Error + 'static)) -> String {
+    let (mut line, mut remedies) = (String::new(), Vec::from_iter(of(error)));
+    for error in causes(error) {
+        if line.contains(&outside(error)) {
+            continue;
+        }
+        let text = link(error);
+        let is_of_library = of_link(error).is_some();
+        let (what, remedy) = match text.rsplit_once("; ") {
+            Some((what, remedy)) if error.source().is_some() && !is_of_library => (what, Some(remedy)),
+            _ => (text.as_str(), None),
+        };
+        if !line.is_empty() {
+            line += ": ";
+        }
+        line += what;
+        remedies.extend(remedy.map(str::to_owned));
+    }
+    remedies.iter().for_each(|remedy| line += &format!("; {remedy}"));
+    line
+}
+
+/// An error and its causes.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error| (*error).source()).take(DEEPEST)
+}
+
+fn of_link(error: &(dyn Error + 'static)) -> Option<String> {
+    if let Some(error) = error.downcast_ref::<StoreError>() {
+        return Some(of_store(error));
+    }
+    if let Some(Fault { key, kind, .. }) = error.downcast_ref() {
+        return Some(of_key(*kind, key));
+    }
+    if let Some(error) = error.downcast_ref::<CollectorProblem>() {
+        return of_collector(error).map(str::to_owned);
+    }
+    if let Some(error) = error.downcast_ref::<ChainError>() {
+        return of_chain(error).map(str::to_owned);
+    }
+    if let Some(error) = error.downcast_ref::<NodeFault>() {
+        return Some(of_node(error).to_owned());
+    }
+    if let Some(error) = error.downcast_ref::<ContractError>() {
+        return of_contract(error).map(str::to_owned);
+    }
+    if let Some(error) = error.downcast_ref::<DeadlineExceeded>() {
+        return of_step(error.operation).map(str::to_owned);
+    }
+    let known = [
+        (error.is::<TooDeep>(), TOO_DEEP),
+        (error.is::<LedgerLost>(), LOST),
+        (error.is::<BadLog>(), "check that the contracts are of the version that this program knows"),
+    ];
+    known.into_iter().find_map(|(is_it, remedy)| is_it.then(|| remedy.to_owned()))
+}
+
+/// What to do about an error of Redis.
+#[must_use]
+pub fn of_store(error: &StoreError) -> String {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<redis::RedisError>());
+    let remedy = match (error.kind, cause.and_then(redis::RedisError::code)) {
+        (ErrorKind::Denied, Some("NOPERM")) => rights::REMEDY,
+        (ErrorKind::Refused, Some("OOM")) => {
+            "raise maxmemory of Redis, or find out what fills it: `state-tracker doctor` lists the memory by family"
+        }
+        (ErrorKind::Refused, Some("MISCONF")) => {
+            "see the log of Redis, which can't save its data: a full disk, or no permission"
+        }
+        (ErrorKind::Topology, _) if store_collector::operations::ALL.contains(&error.operation) => {
+            "follow the chain with a single Redis server, or with sentinels"
+        }
+        _ => return of_key(error.kind, &error.object),
+    };
+    remedy.to_owned()
+}
+
+/// What to do about an error of this kind that concerns this key, or another object.
+#[must_use]
+pub fn of_key(kind: ErrorKind, key: &str) -> String {
+    let Some((family, is_of_collector)) = family(key) else { return of_kind(kind).to_owned() };
+    match (kind, family.writer) {
+        (ErrorKind::WrongType, _) => keys::wrong_type(family, is_of_collector),
+        (ErrorKind::Malformed, Writer::Producers | Writer::Datasets) => keys::malformed(Some(family)),
+        (ErrorKind::Malformed, Writer::Ledger) => {
+            let reset = if is_of_collector { RESET_CHAIN } else { RESET_LEDGER };
+            format!("{}; {reset}", keys::malformed(Some(family)))
+        }
+        (ErrorKind::Foreign, _) if is_of_collector => {
+            "use another redis.db or output.prefix for this chain, or delete the keys tracker:chain:* \
+             (docs/operations.md, \"The chain state\")"
+                .to_owned()
+        }
+        _ => of_kind(kind).to_owned(),
+    }
+}
+
+/// The family of a key, whatever stands before its name, and whether it is one of the collector.
+fn family(key: &str) -> Option<(&'static Family, bool)> {
+    // A fault of several keys names them with a star.
+    let key = key.replace('*', "0");
+    let behind = key.match_indices(':').map(|(at, _)| &key[at + 1..]);
+    let names = std::iter::once(key.as_str()).chain(behind);
+    names.into_iter().find_map(|name| {
+        let of_tracker = store_tracker::family_of(name).map(|family| (family, false));
+        of_tracker.or_else(|| store_collector::family_of(name).map(|family| (family, true)))
+    })
+}
+
+/// What to do about an error of this kind, whatever it concerns.
+#[must_use]
+pub fn of_kind(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Unavailable => {
+            "check that Redis runs at this address (redis.host and redis.port, or redis.url), and whether it wants TLS (redis.tls)"
+        }
+        ErrorKind::Timeout => "find out what keeps Redis busy, or raise redis.command_timeout",
+        ErrorKind::PoolExhausted => "raise redis.pool_size",
+        ErrorKind::Loading => "wait until Redis has loaded its data and a cluster is complete",
+        ErrorKind::Denied => {
+            "check redis.username and redis.password (or those in redis.url), and the user's access list"
+        }
+        ErrorKind::SentinelDenied => "check redis.sentinel_username and redis.sentinel_password",
+        ErrorKind::UnknownMaster => {
+            "set redis.sentinel_master to the name in the line `sentinel monitor NAME …` of the sentinels' configuration"
+        }
+        ErrorKind::Tls => {
+            "set redis.ca_file to the certificate of the authority that signed the server's (without it the system's authorities count, \
+             of the package ca-certificates); the server's certificate must name its host; where the server asks for one of ours, set \
+             redis.cert_file and redis.key_file"
+        }
+        ErrorKind::Topology => {
+            "name the nodes of a cluster in redis.cluster, and a single server in redis.host"
+        }
+        ErrorKind::ReadOnly => "point redis.host at the master, or name the sentinels in redis.sentinels",
+        ErrorKind::WrongType => "find out which program writes it, and stop or fix that program",
+        ErrorKind::Torn => RESET_LEDGER,
+        ErrorKind::Foreign => {
+            "run the version that wrote it, or reset the market's ledger (docs/operations.md, \"The ledger\"): a reset counts anew what \
+             the last 24 hours prove"
+        }
+        ErrorKind::Malformed => "find out which program writes it, and stop or fix that program",
+        ErrorKind::Refused => "see the message of Redis",
+    }
+}
+
+/// What to do about an error of this kind, which may be one that only actors know.
+pub(crate) fn of_label(kind: Kind) -> &'static str {
+    if let Some(kind) = ErrorKind::ALL.iter().find(|known| known.row() == kind) {
+        return of_kind(*kind);
+    }
+    match kind {
+        operations::LOST => LOST,
+        operations::NODE => "check the nodes of collector.nodes, or add others",
+        operations::REORGANISED => "nothing, if it stops",
+        operations::TOO_DEEP => TOO_DEEP,
+        operations::AHEAD => AHEAD,
+        operations::VIEW => CONTRACTS,
+        operations::INJECTED => "run a build without failure points",
+        _ => "see the message",
+    }
+}
+
+fn of_collector(error: &CollectorProblem) -> Option<&'static str> {
+    match error {
+        CollectorProblem::StartBlockAhead { .. } => Some(AHEAD),
+        CollectorProblem::DayUnknown { cause: None, .. } => {
+            Some("set collector.archive_nodes, or a later collector.start_block")
+        }
+        CollectorProblem::BadLogs { .. } => Some(
+            "check that the contracts are of the version that this program knows; state_tracker_chain_faults_total counts the faults",
+        ),
+        CollectorProblem::NoWorker { .. } => Some("raise collector.workers, or collector.worker_timeout"),
+        // Their causes say it.
+        CollectorProblem::View(_)
+        | CollectorProblem::DayUnknown { .. }
+        | CollectorProblem::PreparationLate { .. } => None,
+    }
+}
+
+fn of_contract(error: &ContractError) -> Option<&'static str> {
+    match error {
+        ContractError::NoContract { .. } => Some(
+            "set tracker.protocol (PROTOCOL_STATE_CONTRACT) to the protocol-state contract, or collector.nodes (RPC_NODES) to nodes of \
+             its chain",
+        ),
+        ContractError::OtherContract { .. } => Some(
+            "set tracker.protocol (PROTOCOL_STATE_CONTRACT) to the protocol-state contract, and tracker.markets \
+             (DATA_MARKET_ADDRESSES) to its markets",
+        ),
+        // The cause says it.
+        ContractError::Nodes(_) => None,
+    }
+}
+
+fn of_chain(error: &ChainError) -> Option<&'static str> {
+    match error {
+        ChainError::NoNode => Some("set collector.nodes (RPC_NODES)"),
+        ChainError::NoMarket => Some("set tracker.markets (DATA_MARKET_ADDRESSES)"),
+        ChainError::BadUrl { .. } => Some("correct the URL in collector.nodes or collector.archive_nodes"),
+        ChainError::NoAnswer { last: None, .. } => Some("add nodes to collector.nodes, or wait"),
+        ChainError::Rejected { .. } | ChainError::View { .. } => Some(CONTRACTS),
+        ChainError::RangeTooLarge { .. } => Some("lower collector.max_log_range"),
+        ChainError::ReorganisedTooDeep { .. } => Some(TOO_DEEP),
+        // The cause says it; the chain is read again.
+        ChainError::NoAnswer { .. } | ChainError::BlockGone { .. } => None,
+    }
+}
+
+fn of_node(fault: &NodeFault) -> &'static str {
+    let cause = fault.source().and_then(|cause| cause.downcast_ref::<HttpError>());
+    if let Some(HttpError::Trust(TrustError::NoAuthorities(_))) = cause {
+        return "install ca-certificates, or set SSL_CERT_FILE";
+    }
+    match fault.kind {
+        FaultKind::Unreachable => "check that the nodes of collector.nodes run, and the network between",
+        FaultKind::Timeout => "find out why the node is slow, or raise collector.request_timeout",
+        FaultKind::Refused => "check the credentials in the URLs of collector.nodes",
+        FaultKind::RateLimited => "lower collector.rate_limit, or add nodes to collector.nodes",
+        FaultKind::Oversized => "raise collector.max_answer_bytes, or lower collector.max_log_range",
+        FaultKind::WrongChain => "name nodes of one chain in collector.nodes, or set collector.chain_id",
+        FaultKind::Pruned => "name nodes that keep old blocks in collector.archive_nodes",
+        FaultKind::Server
+        | FaultKind::Malformed
+        | FaultKind::Lagging
+        | FaultKind::MissingLogs
+        | FaultKind::Inconsistent => "check the node, or add others to collector.nodes",
+    }
+}
+
+/// The setting of a step's time.
+fn of_step(step: &str) -> Option<&'static str> {
+    let remedies = [
+        (steps::ACCEPT_BLOCKS, "raise collector.block_timeout, or check how fast the nodes and Redis answer"),
+        (steps::READ_EVENTS, "raise collector.events_timeout, or check how fast the nodes answer"),
+        (
+            steps::QUERY_CONTRACTS,
+            "raise collector.contract_values_timeout, or check how fast the nodes answer",
+        ),
+        (steps::PREPARE_MARKET, "raise collector.preparation_timeout, or check how fast Redis answers"),
+        (steps::PREPARE_EPOCH, "raise collector.market_timeout, or check how fast Redis answers"),
+        (steps::DELIVER_BATCHES, "raise collector.batch_timeout, or check how fast Redis answers"),
+    ];
+    remedies.into_iter().find_map(|(known, remedy)| (known == step).then_some(remedy))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use color_eyre::eyre::{Report, WrapErr};
+    use store_redis::Operation;
+
+    use super::*;
+    use crate::config::defaults_toml;
+
+    const TEST: Operation = Operation::new("test", "test");
+
+    fn error(kind: ErrorKind, object: &str) -> StoreError {
+        StoreError::new(TEST, object, kind, "why")
+    }
+
+    fn said(answer: &str) -> StoreError {
+        match redis::parse_redis_value(format!("-{answer}\r\n").as_bytes()) {
+            Ok(redis::Value::ServerError(said)) => StoreError::redis(TEST, "redis:6379", &said.into()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn each_kind_of_error_has_its_remedy() {
+        let remedies: Vec<&str> = ErrorKind::ALL.iter().map(|kind| of_kind(*kind)).collect();
+        assert!(remedies.iter().all(|remedy| !remedy.is_empty() && !remedy.ends_with('.')), "{remedies:?}");
+        for kind in FaultKind::ALL {
+            let last = NodeFault::new("http://a:1".parse().expect("a URL"), *kind, "why");
+            let remedy = of_node(&last);
+            let (method, block, waited, attempts) = ("eth_call", None, Duration::ZERO, 1);
+            let error = ChainError::NoAnswer { method, block, waited, attempts, last: Some(last) };
+            assert_eq!(of(&error).as_deref(), Some(remedy));
+        }
+        for step in steps::ALL {
+            let late = DeadlineExceeded { operation: step, allowed: Duration::from_secs(1) };
+            assert!(of(&late).is_some_and(|remedy| remedy.starts_with("raise collector.")), "{step}");
+        }
+    }
+
+    #[test]
+    fn every_kind_of_the_tables_has_its_remedy() {
+        for kind in operations::kinds() {
+            assert_ne!(of_label(kind), "see the message", "{kind}");
+        }
+    }
+
+    #[test]
+    fn every_setting_that_a_remedy_names_exists() {
+        let (mut section, mut settings) = ("", Vec::new());
+        let defaults = defaults_toml();
+        for line in defaults.lines() {
+            if let Some(name) = line.strip_prefix('[') {
+                section = name.trim_end_matches(']');
+            } else if let Some((key, _)) = line.split_once(" = ").filter(|_| !line.starts_with('#')) {
+                settings.push(format!("{section}.{key}"));
+            }
+        }
+        let is_section = |word: &str| settings.iter().any(|known| known.split('.').next() == Some(word));
+        let mut named = 0;
+        for word in include_str!("remedy.rs").split(|c: char| !c.is_ascii_lowercase() && !"_.".contains(c)) {
+            let word = word.trim_end_matches('.');
+            if word.split_once('.').is_some_and(|(section, _)| is_section(section)) {
+                assert!(settings.iter().any(|known| known == word), "{word}");
+                named += 1;
+            }
+        }
+        assert!(named > 40, "only {named} settings were found");
+    }
+
+    #[test]
+    fn a_remedy_is_found_through_any_number_of_causes() {
+        let report: Report = Err::<(), _>(error(ErrorKind::PoolExhausted, "redis:6379"))
+            .wrap_err("examining")
+            .wrap_err("the doctor")
+            .expect_err("an error");
+        assert_eq!(
+            line(report.as_ref()),
+            "the doctor: examining: test: redis:6379: pool_exhausted: why; raise redis.pool_size"
+        );
+        assert_eq!(of(&std::io::Error::other("no idea")), None);
+    }
+
+    #[test]
+    fn what_the_server_said_decides_between_a_password_and_a_missing_right() {
+        assert!(of(&said("NOPERM no")).is_some_and(|remedy| remedy.contains("doctor --acl")));
+        assert!(of(&said("WRONGPASS no")).is_some_and(|remedy| remedy.contains("redis.password")));
+        assert!(of(&said("OOM full")).is_some_and(|remedy| remedy.contains("maxmemory")));
+        assert_eq!(of(&said("ODD thing")).as_deref(), Some("see the message of Redis"));
+    }
+
+    #[test]
+    fn a_fault_of_a_producers_key_names_the_producer_and_what_it_must_write() {
+        for (key, right, program) in [
+            ("P:M:epochs:active", "set", "event monitor"),
+            ("s:P:M:epoch:*:validators", "set", "gateway"),
+            ("SnapshotCollector.0xab.7.0xcd", "set", "collectors"),
+        ] {
+            let remedy = of(&Fault::new(key, ErrorKind::WrongType, "why")).expect("a remedy");
+            assert!(remedy.starts_with("fix the producer"), "{key}: {remedy}");
+            assert!(
+                remedy.contains(&format!("must be a {right}")) && remedy.contains(program),
+                "{key}: {remedy}"
+            );
+            let remedy = of(&Fault::new(key, ErrorKind::Malformed, "why")).expect("a remedy");
+            assert!(remedy.starts_with("fix the producer") && remedy.contains(program), "{key}: {remedy}");
+        }
+    }
+
+    #[test]
+    fn keys_of_this_program_are_restored_or_made_anew() {
+        let remedy = |kind, key| of(&error(kind, key)).expect("a remedy");
+        assert!(remedy(ErrorKind::WrongType, "{P:M}:tracker:sealed").contains("restore the market's ledger"));
+        assert!(remedy(ErrorKind::Torn, "{P:M}:tracker:sealed").contains("reset the market's ledger"));
+        assert!(remedy(ErrorKind::Foreign, "{P:M}:tracker:meta").contains("run the version that wrote it"));
+        assert!(remedy(ErrorKind::Foreign, "s:tracker:chain:identity").contains("output.prefix"));
+        assert!(remedy(ErrorKind::Malformed, "s:tracker:chain:checkpoint").ends_with(RESET_CHAIN));
+        assert!(remedy(ErrorKind::WrongType, "s:P:M:stats:current").contains("computes the dataset again"));
+    }
+}

@@ -1,0 +1,294 @@
+//! The rights that the configuration in effect needs in Redis: the access list that grants them, and those that the
+//! configured user lacks.
+//!
+//! Both come from one list, the needs of the subsystems that the configuration runs. So a right that the access list forgets
+//! is one that nothing asks for, and the test that runs the service under the printed list finds it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use color_eyre::eyre::Result;
+use store_redis::{
+    Access, Denied, ErrorKind, Need, Refusal, Servers, Store, StoreError, operations::READ_RIGHTS, refused,
+};
+use store_tracker::{IndexKeys, MarketKeys, channels};
+
+use crate::{
+    config::Config,
+    service::{collector_store, market_keys},
+};
+
+/// What to do about a missing right.
+pub(crate) const REMEDY: &str = "grant what `state-tracker doctor --acl` prints: `state-tracker doctor --acl | redis-cli`, as an administrator";
+
+/// The user to create where the configuration names none.
+const NEW_USER: &str = "state-tracker";
+/// Commands of these categories are granted, for the keys of the list alone.
+const CATEGORIES: &str = "-@all +@read +@write +@connection +@scripting +@transaction +@pubsub -@dangerous";
+/// How many commands a sentence names.
+const COMMANDS_SHOWN: usize = 5;
+
+/// What is needed for some of the configured markets, and for everything else that the configuration runs.
+///
+/// # Errors
+/// Addresses that are none, which a loaded configuration has not.
+pub(crate) fn needs(config: &Config, markets: &[String]) -> Result<Vec<Need>> {
+    let keys: Vec<MarketKeys> = markets.iter().map(|market| market_keys(config, market)).collect();
+    let mut all = vec![Need::of_any_key()];
+    all.extend(keys.iter().flat_map(MarketKeys::needs));
+    match (config.index.enabled, config.index.namespaced) {
+        (false, _) => {}
+        (true, false) => all.extend(IndexKeys::plain(&config.output).needs()),
+        (true, true) => all.extend(keys.iter().flat_map(|keys| IndexKeys::of_market(keys).needs())),
+    }
+    if config.collector.is_followed() {
+        all.extend(collector_store(config)?.needs(&config.tracker.markets));
+    }
+    Ok(all)
+}
+
+/// The command that grants a user exactly what the configuration in effect needs.
+pub struct AccessList {
+    /// One line for `redis-cli`.
+    pub command: String,
+    /// What its reader should know.
+    pub notes: Vec<String>,
+}
+
+impl AccessList {
+    /// The access list for this configuration. Nothing is asked of Redis.
+    ///
+    /// # Errors
+    /// Settings that make no connection, and addresses that are none.
+    pub fn of(config: &Config) -> Result<Self> {
+        let servers = config.redis.servers()?;
+        let configured = match &servers {
+            Servers::Sentinel { node, .. } => node.redis_settings().username(),
+            Servers::Cluster(nodes) => nodes.first().and_then(|node| node.redis_settings().username()),
+            Servers::Single(server) => server.redis_settings().username(),
+        };
+        let configured = configured.filter(|user| *user != "default");
+        let user = configured.unwrap_or(NEW_USER);
+        let mut patterns: BTreeMap<String, Access> = BTreeMap::new();
+        for need in needs(config, &config.tracker.markets)?.iter().filter(|need| !need.pattern().is_empty()) {
+            let access = patterns.entry(need.pattern().to_owned()).or_insert(need.access());
+            *access = need.access().max(*access);
+        }
+        let reads_only = patterns.values().any(|access| *access == Access::Read);
+        let mut words: Vec<String> = ["ACL", "SETUSER", user, "on", "resetkeys"].map(quoted).into();
+        words.extend(patterns.iter().map(|(pattern, access)| {
+            quoted(&format!("{}{pattern}", if *access == Access::Read { "%R~" } else { "~" }))
+        }));
+        words.push("resetchannels".to_owned());
+        words.extend(
+            heard(config, &config.tracker.markets).iter().map(|channel| quoted(&format!("&{channel}"))),
+        );
+        words.push(CATEGORIES.to_owned());
+        words.push(match &servers {
+            Servers::Single(_) => String::new(),
+            Servers::Sentinel { .. } => "+role".to_owned(),
+            Servers::Cluster(_) => "+cluster|info +cluster|slots".to_owned(),
+        });
+        let command = words.join(" ").trim_end().to_owned();
+        Ok(Self { command, notes: notes(user, configured.is_some(), &servers, reads_only) })
+    }
+}
+
+fn notes(user: &str, is_configured: bool, servers: &Servers, reads_only: bool) -> Vec<String> {
+    let mut notes = vec![format!(
+        "the user keeps its passwords; a new user needs one: ACL SETUSER {} \">PASSWORD\"",
+        quoted(user)
+    )];
+    if !is_configured {
+        notes.push(format!(
+            "the configuration names no user: set redis.username to {user} (REDIS_USERNAME) and its password, once it exists"
+        ));
+    }
+    if reads_only {
+        notes.push(
+            "%R~ needs Redis 7; on an older Redis write ~ instead, which also allows writing".to_owned(),
+        );
+    }
+    match servers {
+        Servers::Single(_) => {}
+        Servers::Sentinel { .. } => {
+            notes.push("run it on the replicas too: one of them may become the master".to_owned())
+        }
+        Servers::Cluster(_) => notes.push("run it on every node of the cluster".to_owned()),
+    }
+    notes.push("to keep it over a restart of Redis: ACL SAVE or CONFIG REWRITE".to_owned());
+    notes
+}
+
+/// A word as `redis-cli` reads it.
+fn quoted(word: &str) -> String {
+    if word.chars().all(|character| character.is_ascii_graphic() && !matches!(character, '"' | '\'')) {
+        return word.to_owned();
+    }
+    let escaped = word.replace('\\', "\\\\").replace('"', "\\\"");
+    format!("\"{escaped}\"")
+}
+
+/// The channels to which the listener subscribes.
+fn heard(config: &Config, markets: &[String]) -> Vec<String> {
+    let keys: Vec<MarketKeys> = markets.iter().map(|market| market_keys(config, market)).collect();
+    channels(&keys)
+}
+
+/// A right that the user lacks, as a sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// The command, the keys or the channels.
+    pub object: String,
+    /// What the user may not do.
+    pub problem: String,
+}
+
+/// Asks Redis which rights the configured user lacks to serve these of the configured markets: no key is changed.
+///
+/// # Errors
+/// [`StoreError`] when Redis does not answer, within settings that make a connection.
+pub async fn missing(config: &Config, store: &Store, markets: &[String]) -> Result<Vec<Missing>> {
+    Ok(ask(store, &needs(config, markets)?, heard(config, markets)).await?)
+}
+
+/// The same for needs and channels that are known already.
+pub(crate) async fn ask(
+    store: &Store,
+    needs: &[Need],
+    channels: Vec<String>,
+) -> Result<Vec<Missing>, StoreError> {
+    let mut session = store.session(READ_RIGHTS).await?;
+    let mut all = refused(&mut session, needs).await?;
+    drop(session);
+    let shown = channels.join(", ");
+    match store.subscribe(channels).await {
+        Ok(_) => {}
+        Err(error) if error.kind == ErrorKind::Denied => {
+            all.push(Refusal::new("SUBSCRIBE", shown, error.detail()))
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(sentences(&all))
+}
+
+/// One sentence for each command that is denied altogether, and for each pattern whose keys are.
+fn sentences(refusals: &[Refusal]) -> Vec<Missing> {
+    let mut commands: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let mut keys: BTreeMap<(Denied, &str), BTreeSet<&str>> = BTreeMap::new();
+    for Refusal { command, pattern, denied, .. } in refusals {
+        match denied {
+            Denied::Command => commands.entry(command).or_default().insert(pattern),
+            Denied::Keys | Denied::Channel => keys.entry((*denied, pattern)).or_default().insert(command),
+        };
+    }
+    let of_command = commands.into_iter().map(|(command, patterns)| {
+        let on = listed(patterns.into_iter().filter(|pattern| !pattern.is_empty()));
+        let on = if on.is_empty() { String::new() } else { format!(" (needed for {on})") };
+        Missing { object: format!("command {command}"), problem: format!("the user may not run it{on}") }
+    });
+    let of_keys = keys.into_iter().map(|((denied, pattern), commands)| {
+        let what = if denied == Denied::Channel { "channel" } else { "keys" };
+        let object = format!("{what} {pattern}");
+        Missing { object, problem: format!("the user may not access it by {}", listed(commands.into_iter())) }
+    });
+    of_command.chain(of_keys).collect()
+}
+
+fn listed<'a>(words: impl Iterator<Item = &'a str>) -> String {
+    let all: Vec<&str> = words.collect();
+    let shown = all[..all.len().min(COMMANDS_SHOWN)].join(", ");
+    match all.len().saturating_sub(COMMANDS_SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::Address;
+
+    use super::*;
+
+    const P: &str = "0xe88e5f64aeb483d7057645326addfa24a3b312df";
+    const M: &str = "0x0c2e22fe7526faef28e7a58c84f8723defce200c";
+
+    fn list(more: &[(&str, &str)]) -> AccessList {
+        let required = [("PROTOCOL_STATE_CONTRACT", P), ("DATA_MARKET_ADDRESSES", M)];
+        let config =
+            Config::load(None, required.into_iter().chain(more.iter().copied())).expect("allowed").config;
+        AccessList::of(&config).expect("a list")
+    }
+
+    #[test]
+    fn the_list_names_every_spelling_of_an_address_and_the_ledger() {
+        let [p, m] = [P, M].map(|address| Address::new(address).checksummed().to_owned());
+        let AccessList { command, notes } = list(&[("REDIS_USERNAME", "tracker")]);
+        assert!(command.starts_with("ACL SETUSER tracker on resetkeys ~"), "{command}");
+        for space in [format!("{P}:{M}"), format!("{p}:{m}"), format!("{P}:{m}"), format!("{p}:{M}")] {
+            assert!(command.contains(&format!(" ~{space}:* ")), "{space}: {command}");
+            assert!(command.contains(&format!(" &{space}:state:change ")), "{space}: {command}");
+        }
+        assert!(command.contains(&format!(" ~{{{p}:{m}}}:tracker:* ")), "{command}");
+        assert!(command.ends_with("+@pubsub -@dangerous"), "{command}");
+        assert!(
+            !command.contains("finalizerQueue") && notes.iter().all(|note| !note.contains("names no user"))
+        );
+    }
+
+    #[test]
+    fn the_collectors_keys_are_in_the_list_when_it_is_configured() {
+        let nodes = ("RPC_NODES", "http://127.0.0.1:1");
+        let command = list(&[nodes]).command;
+        for pattern in [
+            "finalizerQueue",
+            &format!("SnapshotCollector.{M}.*"),
+            "tracker:chain:*",
+            &format!("{M}.CurrentEpochID"),
+        ] {
+            assert!(command.contains(&format!(" ~{pattern} ")), "{pattern}: {command}");
+        }
+        assert!(!command.contains("attestorQueue"));
+        assert!(list(&[nodes, ("ATTESTOR_QUEUE_PUSH_ENABLED", "true")]).command.contains(" ~attestorQueue "));
+    }
+
+    #[test]
+    fn a_shadow_may_write_under_its_prefix_alone() {
+        let prefix = [("STATE_TRACKER__OUTPUT__PREFIX", "shadow"), ("RPC_NODES", "http://127.0.0.1:1")];
+        let AccessList { command, notes } = list(&prefix);
+        let writable: Vec<&str> = command.split(' ').filter(|word| word.starts_with('~')).collect();
+        assert_eq!(writable, ["~shadow:*"], "{command}");
+        assert!(command.contains(&format!(" %R~{P}:{M}:* ")) && command.contains("%R~SnapshotCollector."));
+        assert!(notes.iter().any(|note| note.contains("Redis 7")));
+    }
+
+    #[test]
+    fn a_secret_is_no_part_of_the_list() {
+        let AccessList { command, notes } = list(&[("REDIS_URL", "redis://someone:hunter2@h/0")]);
+        assert!(command.contains("SETUSER someone ") && !format!("{command}{notes:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn words_are_quoted_as_redis_cli_reads_them() {
+        for (word, expected) in [("~a:*", "~a:*"), ("a b", "\"a b\""), ("a\"b\\", "\"a\\\"b\\\\\"")] {
+            assert_eq!(quoted(word), expected);
+        }
+    }
+
+    #[test]
+    fn a_denied_command_and_denied_keys_are_one_sentence_each() {
+        let command =
+            |command, pattern| Refusal::new(command, pattern, "no permissions to run the 'x' command");
+        let keys = |command, pattern| Refusal::new(command, pattern, "No permissions to access a key");
+        let all = [command("ZADD", "a"), command("ZADD", "b"), keys("GET", "c"), keys("SET", "c")];
+        let all = sentences(&all);
+        let texts: Vec<_> =
+            all.iter().map(|missing| format!("{}: {}", missing.object, missing.problem)).collect();
+        assert_eq!(
+            texts,
+            [
+                "command ZADD: the user may not run it (needed for a, b)",
+                "keys c: the user may not access it by GET, SET"
+            ]
+        );
+    }
+}

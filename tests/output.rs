@@ -1,0 +1,141 @@
+//! What commands print, and where: results to standard output, one plain line for an error.
+
+#![allow(clippy::expect_used)] // A test that can not go on panics.
+
+mod common;
+
+use std::{collections::BTreeMap, fs::File, process::Stdio};
+
+use common::{MARKETS, Process, environment, free_port};
+use serde_json::Value;
+use testkit::RedisServer;
+use tokio::process::Command;
+
+/// How a command ended, and what it wrote to standard error.
+async fn run(
+    args: &[&str],
+    environment: &BTreeMap<String, String>,
+    stdout: Stdio,
+) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_state-tracker"));
+    command.args(args).env_clear().envs(environment).env("RUST_BACKTRACE", "1");
+    // `output` of the command would capture standard output, whatever it is to be.
+    let child = command.stdout(stdout).stderr(Stdio::piped()).spawn().expect("it starts");
+    let output = child.wait_with_output().await.expect("it runs");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+fn closed_pipe() -> Stdio {
+    std::io::pipe().expect("a pipe").1.into()
+}
+
+fn full_disk() -> Stdio {
+    File::options().write(true).open("/dev/full").expect("Linux has it").into()
+}
+
+/// Commands that print a result.
+const PRINTING: [&[&str]; 7] = [
+    &["check"],
+    &["check", "--json"],
+    &["check", "--connect"],
+    &["doctor"],
+    &["doctor", "--json"],
+    &["--help"],
+    &["--version"],
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_closed_standard_output_ends_a_command_quietly() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let environment = environment(redis.addr());
+    for args in PRINTING {
+        let (code, _, stderr) = run(args, &environment, closed_pipe()).await;
+        let (all, ..) = run(args, &environment, Stdio::piped()).await;
+        assert_eq!((code, stderr.as_str()), (all, ""), "{args:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_standard_output_is_an_error_in_one_line() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut environment = environment(redis.addr());
+    let diff = ["diff", MARKETS[0]];
+    for args in PRINTING.into_iter().chain([&diff[..]]) {
+        let (code, _, stderr) = run(args, &environment, full_disk()).await;
+        assert_eq!(code, Some(1), "{args:?}: {stderr}");
+        is_one_line(&stderr, "standard output can't be written: No space left on device");
+    }
+    // A message that can't be written changes no exit code.
+    environment.insert("REDIS_PORT".to_owned(), free_port().await.to_string());
+    for (args, code) in [(&["check", "--connect"][..], 1), (&diff, 1), (&["nonsense"], 2)] {
+        for stderr in [closed_pipe(), full_disk()] {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_state-tracker"));
+            command.args(args).env_clear().envs(&environment).stdout(Stdio::null()).stderr(stderr);
+            let status = command.status().await.expect("it runs");
+            assert_eq!(status.code(), Some(code), "{args:?}");
+        }
+    }
+}
+
+#[track_caller]
+fn is_one_line(stderr: &str, part: &str) {
+    assert!(stderr.starts_with("state-tracker: ") && stderr.contains(part), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert!(stderr.ends_with('\n') && !stderr.trim_end().contains(char::is_control), "{stderr:?}");
+}
+
+/// Arguments, what is changed in the environment, and what the error says.
+type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a [&'a str]);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_error_is_one_plain_line_with_its_cause_and_what_to_do() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let environment = environment(redis.addr());
+    let closed = format!("http://127.0.0.1:{}/readyz", free_port().await);
+    let (none, some) = ("0x0000000000000000000000000000000000000001", MARKETS[0]);
+    let cases: [Case<'_>; 5] = [
+        (
+            &["healthcheck", "--url", &closed],
+            &[],
+            &["can't be reached: Connection refused", "; check that the service runs there"],
+        ),
+        (
+            &["healthcheck", "--url", "ftp\n\u{1b}[31m"],
+            &[],
+            &["`ftp\\n\\u{1b}[31m` can't be asked; give a URL"],
+        ),
+        (&["diff", none], &[], &["is no market of tracker.markets"]),
+        (&["diff", some], &[("REDIS_PORT", "1")], &["Connection refused", "; check that Redis runs"]),
+        (&["backfill", "--from", "1", "--to", "2"], &[], &["no chain is configured; set collector.nodes"]),
+    ];
+    for (args, changed, parts) in cases {
+        let mut environment = environment.clone();
+        environment.extend(changed.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let (code, _, stderr) = run(args, &environment, Stdio::null()).await;
+        assert_eq!(code, Some(1), "{args:?}: {stderr}");
+        parts.iter().for_each(|part| is_one_line(&stderr, part));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_error_of_a_service_is_json_when_its_log_is() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut environment = environment(redis.addr());
+    let running = Process::start(&environment).await;
+    let port = running.metrics.port().to_string();
+    environment.insert("STATE_TRACKER_METRICS_PORT".to_owned(), port);
+    // An error that ends the process is reported at any log level.
+    environment.insert("LOG_LEVEL".to_owned(), "off".to_owned());
+    let (code, _, stderr) = run(&[], &environment, Stdio::null()).await;
+    assert_eq!(code, Some(1), "{stderr}");
+    is_one_line(&stderr, "for metrics and probes: Address already in use");
+    is_one_line(&stderr, "; another process listens there");
+    environment.insert("STATE_TRACKER__LOG__FORMAT".to_owned(), "json".to_owned());
+    let (code, _, stderr) = run(&[], &environment, Stdio::null()).await;
+    assert_eq!(code, Some(1), "{stderr}");
+    let line: Value = serde_json::from_str(&stderr).expect("one JSON line");
+    assert_eq!(line["level"], "ERROR");
+    let message = line["message"].as_str().expect("a message");
+    assert!(message.contains("Address already in use") && message.contains("; another process"), "{message}");
+}

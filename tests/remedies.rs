@@ -1,0 +1,112 @@
+//! Settings and keys to delete are named at the edge alone: a library does not know which setting it was given.
+
+#![allow(clippy::expect_used)] // A test that can not go on panics.
+
+use std::{fs, path::Path};
+
+use state_tracker::config::defaults_toml;
+
+/// The crates whose errors and comments name no setting. The testkit is part of no program.
+const LIBRARIES: [&str; 10] = [
+    "actors/src",
+    "crates/domain/src",
+    "crates/errors/src",
+    "crates/evm/src",
+    "crates/http-client/src",
+    "crates/retry/src",
+    "crates/store-collector/src",
+    "crates/store-redis/src",
+    "crates/store-tracker/src",
+    "crates/supervision/src",
+];
+
+/// Every setting, as `section.key`.
+fn settings() -> Vec<String> {
+    let (mut section, mut settings) = (String::new(), Vec::new());
+    for line in defaults_toml().lines() {
+        if let Some(name) = line.strip_prefix('[') {
+            section = name.trim_end_matches(']').to_owned();
+        } else if let Some((key, _)) = line.split_once(" = ").filter(|_| !line.starts_with('#')) {
+            settings.push(format!("{section}.{key}"));
+        }
+    }
+    settings
+}
+
+/// The Rust files of a folder, with their texts.
+fn files(folder: &Path) -> Vec<(String, String)> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            all.extend(files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            all.push((path.display().to_string(), fs::read_to_string(&path).expect("text")));
+        }
+    }
+    all
+}
+
+/// The comments and string literals of a Rust file, by lines; code such as `self.collector.workers` is neither.
+fn words_for_people(text: &str) -> Vec<String> {
+    let (mut lines, mut is_string, mut previous) = (Vec::new(), false, ' ');
+    for line in text.lines() {
+        let mut words = String::new();
+        for (at, character) in line.char_indices() {
+            match character {
+                // Neither an escaped quote nor one between two ticks begins or ends a string.
+                '"' if previous != '\\' && !(previous == '\'' && line[at..].starts_with("\"'")) => {
+                    is_string = !is_string;
+                    words.push(' ');
+                }
+                '/' if !is_string && line[at..].starts_with("//") => {
+                    words.push_str(&line[at..]);
+                    break;
+                }
+                _ if is_string => words.push(character),
+                _ => {}
+            }
+            previous = if previous == '\\' && character == '\\' { ' ' } else { character };
+        }
+        lines.push(words);
+    }
+    lines
+}
+
+/// Whether these words contain this one, and not as a part of another.
+fn names(words: &str, word: &str) -> bool {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    words.match_indices(word).any(|(at, _)| {
+        let before = words[..at].chars().next_back().is_some_and(|c| is_part(c) || c == '.');
+        let after = words[at + word.len()..].chars().next().is_some_and(|c| is_part(c) || c == '(');
+        !before && !after
+    })
+}
+
+#[test]
+fn no_library_names_a_setting_or_tells_to_delete_keys() {
+    let settings = settings();
+    assert!(settings.len() > 80, "{settings:?}");
+    let (root, mut checked) = (Path::new(env!("CARGO_MANIFEST_DIR")), 0);
+    for (path, text) in LIBRARIES.iter().flat_map(|library| files(&root.join(library))) {
+        for (at, words) in words_for_people(&text).iter().enumerate() {
+            let named = settings.iter().find(|setting| names(words, setting));
+            assert_eq!(named, None, "{path}:{}: {words}", at + 1);
+            assert!(!words.contains("delete the key"), "{path}:{}: {words}", at + 1);
+            checked += 1;
+        }
+    }
+    assert!(checked > 10_000, "only {checked} lines");
+}
+
+#[test]
+fn the_words_of_a_file_are_its_comments_and_strings() {
+    let words = |text: &str| words_for_people(text).join("|");
+    assert_eq!(words("let a = self.chain.workers; // raise chain.workers"), "// raise chain.workers");
+    assert_eq!(
+        words("f(\"set redis.host \\\n  or redis.url\", redis.port)"),
+        " set redis.host \\|  or redis.url "
+    );
+    assert_eq!(words("'\"' => collector.workers.acquire()"), "");
+    assert!(names("raise redis.host;", "redis.host") && !names("redis.host_name", "redis.host"));
+}

@@ -54,7 +54,7 @@ table! {
     BATCH_PREPARER: s(1) => s(1), None, FOREVER;
         "A batch preparer repeats its round; at most the interval between two rounds."
     CLEANER: s(60) => s(60), None, FOREVER;
-        "The cleaner repeats a round that failed; at most `collector.cleanup_interval`."
+        "The cleaner repeats a round that failed; at most the interval between two rounds."
 
     // The tracker. No pause of the first four is longer than that between two connections to Redis.
     LISTENER: ms(50) => s(60), Double, FOREVER;

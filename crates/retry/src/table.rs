@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Jitter, RetryPolicy};
+use crate::policy::{Jitter, RetryPolicy};
 
 /// The attempts of a retry that nothing ends.
 pub const FOREVER: u32 = u32::MAX;

@@ -3,6 +3,8 @@
 //! [`table`] lists every retry of the product. To change a pause, change its row; to add one, add a row and use it.
 //! The restart of an actor is no retry: `supervision` restarts with a backoff that the configuration sets.
 //!
+//! **Invariant:** it names no setting, and no pause between attempts stands in another crate.
+//!
 //! ```
 //! use retry::{Attempts, table};
 //!

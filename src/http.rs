@@ -1,12 +1,11 @@
-//! The HTTP endpoints: two servers, one for machines that watch the process, one for its operator. [`ENDPOINTS`] lists the
+//! The HTTP endpoints: two servers, one for monitoring, one for the operator. [`ENDPOINTS`] lists the
 //! paths of both.
 //!
-//! The answers come from [`Vitals`], which the program wires to its tree and metrics; nothing in here
-//! changes anything. `/livez` does not even call it: it answers as long as the runtime runs.
+//! Their data comes from [`Vitals`], which the program connects to its tree and metrics. They change nothing. `/livez`
+//! checks nothing: it answers while the runtime runs.
 //!
-//! A client can't do harm by being slow, silent, many or large: request heads are limited in size and time,
-//! bodies are never read, connections are limited in number and life; when there are too many, the oldest
-//! makes room.
+//! Slow, silent, many or large requests do no harm: request heads are limited in size and time, bodies are never read, and
+//! connections are limited in number and life. When there are too many, the oldest one is closed.
 
 mod connections;
 mod routes;
@@ -43,10 +42,10 @@ pub struct HttpServers {
 }
 
 impl HttpServers {
-    /// Listens on both addresses, and serves from now on. Port 0 takes any free one.
+    /// Listens on both addresses and serves from now on. Port 0 means any free port.
     ///
     /// # Errors
-    /// [`BindError`] for the first address that can't be listened on; then nothing is served.
+    /// [`BindError`] for the first address that fails; then nothing is served.
     pub async fn bind(
         metrics: SocketAddr,
         operator: SocketAddr,
@@ -73,20 +72,20 @@ impl HttpServers {
         Ok(Self { metrics_address, operator_address, accepting, stop: stop.drop_guard() })
     }
 
-    /// Where the metrics server listens.
+    /// The address of the metrics server.
     #[must_use]
     pub fn metrics_address(&self) -> SocketAddr {
         self.metrics_address
     }
 
-    /// Where the operator's server listens.
+    /// The address of the operator's server.
     #[must_use]
     pub fn operator_address(&self) -> SocketAddr {
         self.operator_address
     }
 
-    /// Takes no more connections, closes the idle ones, gives those in use a moment, and ends within a second
-    /// whatever the clients do.
+    /// Accepts no more connections, closes the idle ones, gives those in use a moment, and ends within a second whatever the
+    /// clients do.
     pub async fn stop(self) {
         drop(self.stop);
         let aborts = self.accepting.each_ref().map(JoinHandle::abort_handle);

@@ -1,5 +1,7 @@
-//! The library behind the `state-tracker` binary: command line, configuration and the wiring of the
-//! actors. Crates below know nothing of it.
+//! The library behind the `state-tracker` binary: command line, configuration, endpoints, and the wiring of the actors.
+//!
+//! **Invariant:** no rule about an epoch, a market or a block is decided here, and no crate below knows a setting, a
+//! command or a remedy of this one.
 
 #![warn(clippy::print_stdout, clippy::print_stderr)] // They panic when the pipe is closed.
 

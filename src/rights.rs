@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use color_eyre::eyre::Result;
 use store_redis::{
-    Access, Denied, ErrorKind, Need, Refusal, Servers, Store, StoreError, operations::READ_RIGHTS, refused,
+    Access, Denied, ErrorKind, Need, Refusal, Servers, Store, StoreError, literal, operations::READ_RIGHTS,
+    refused,
 };
 use store_tracker::{IndexKeys, MarketKeys, channels};
 
@@ -80,7 +81,9 @@ impl AccessList {
         }));
         words.push("resetchannels".to_owned());
         words.extend(
-            heard(config, &config.tracker.markets).iter().map(|channel| quoted(&format!("&{channel}"))),
+            heard(config, &config.tracker.markets)
+                .iter()
+                .map(|channel| quoted(&format!("&{}", literal(channel)))),
         );
         words.push(CATEGORIES.to_owned());
         words.push(match &servers {

@@ -75,8 +75,7 @@ fn check_prints_what_is_in_effect_and_where_it_came_from_without_secrets() {
 
 #[test]
 fn check_says_first_whether_it_is_valid_what_runs_and_what_was_changed() {
-    let env =
-        [&ADDRESSES[..], &[("REDIS_PORT", "6380"), ("STATE_TRACKER__COLLECTOR__WORKERS", "2")]].concat();
+    let env = [&ADDRESSES[..], &[("REDIS_PORT", "6380"), ("STATE_TRACKER__CHAIN__WORKERS", "2")]].concat();
     let said = stdout(&state_tracker(&["check"], &env));
     let lines: Vec<&str> = said.lines().collect();
     assert_eq!(lines[0], "The configuration is valid.");

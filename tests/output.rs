@@ -103,7 +103,7 @@ async fn an_error_is_one_plain_line_with_its_cause_and_what_to_do() {
         (
             &["healthcheck", "--url", "ftp\n\u{1b}[31m"],
             &[],
-            &["`ftp\\n\\u{1b}[31m` can't be asked; give a URL"],
+            &["`ftp\\n\\u{1b}[31m` is not supported; give a URL"],
         ),
         (&["diff", none], &[], &["is no market of tracker.markets"]),
         (&["diff", some], &[("REDIS_PORT", "1")], &["Connection refused", "; check that Redis runs"]),

@@ -53,7 +53,7 @@ pub async fn backfill(args: &BackfillArgs, loaded: &Loaded) -> Result<ExitCode> 
     let began = clock.now();
     let end = tokio::select! {
         () = accepted(&chain, to) => End::Outcome(Outcome::Stopped),
-        never = bar::keep_showing(&log, || Some(chain.progress.now())) => match never {},
+        never = bar::keep_showing(|frame| log.draw(frame), || Some(chain.progress.now())) => match never {},
         outcome = tree.ended() => End::Outcome(outcome),
         signal = signals.told_to_stop() => End::Signal(signal),
     };

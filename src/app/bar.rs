@@ -11,8 +11,6 @@ use std::{
 use actors::collector::FollowState;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-use super::log_writer::LogWriter;
-
 /// Between two redraws.
 const EVERY: Duration = Duration::from_millis(200);
 /// The content.
@@ -88,14 +86,17 @@ impl Bar {
     }
 }
 
-/// Shows a bar as long as it is polled; where there is no terminal, that costs nothing.
-pub(super) async fn keep_showing(log: &LogWriter, now: impl Fn() -> Option<FollowState>) -> Infallible {
+/// Draws a bar as long as it is polled; where there is no terminal, that costs nothing.
+pub(super) async fn keep_showing(
+    draw: impl Fn(Option<Frame>),
+    now: impl Fn() -> Option<FollowState>,
+) -> Infallible {
     if !io::stderr().is_terminal() {
         return std::future::pending().await;
     }
     loop {
         if let Some(state) = now() {
-            log.draw(Frame::of(&state));
+            draw(Frame::of(&state));
         }
         tokio::time::sleep(EVERY).await;
     }

@@ -1,4 +1,4 @@
-//! `healthcheck`: asks a running instance whether it is ready, for containers that have no other client.
+//! `healthcheck`: asks a running instance whether it is ready, for containers without another HTTP client.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -10,19 +10,22 @@ use tokio::{
 };
 
 use super::output::complain;
+use crate::escape::escaped;
 use crate::exit::{FAILURE, SUCCESS};
 
-/// How long the answer may take.
+/// The longest time to the answer.
 const WITHIN: Duration = Duration::from_secs(3);
-/// How much of the answer is read.
+/// The most bytes of an answer.
 const MOST: u64 = 64 << 10;
 
-/// Asks `url` (`http://HOST:PORT/PATH`); ready means exit code 0, anything else 1 with what was answered.
+/// Asks `url` (`http://HOST:PORT/PATH`): exit code 0 when ready; else 1, with the answer on standard error.
 ///
 /// # Errors
-/// A URL of another form, or an instance that can't be reached.
+/// A URL of another form, or an unreachable instance.
 pub async fn healthcheck(url: &str) -> Result<ExitCode> {
-    let asked = timeout(WITHIN, ask(url)).await;
+    // No endpoint asks for credentials, and an error must not show them.
+    let url = without_credentials(url);
+    let asked = timeout(WITHIN, ask(&url)).await;
     let answer = asked.map_err(|_| {
         eyre!("{url} did not answer within {}; find out whether the process hangs", errors::rounded(WITHIN))
     })??;
@@ -31,13 +34,22 @@ pub async fn healthcheck(url: &str) -> Result<ExitCode> {
     if status == "200" {
         return Ok(SUCCESS.into());
     }
-    complain(&format!("{url} answered {status}\n{}", body.trim_end()));
+    let body: Vec<String> = body.trim_end().lines().map(|line| escaped(line).to_string()).collect();
+    complain(&format!("{url} answered {}\n{}", escaped(status), body.join("\n")));
     Ok(FAILURE.into())
+}
+
+/// The URL without user name and password.
+fn without_credentials(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let host = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let at = rest[..host].rfind('@').map_or(0, |at| at + 1);
+    format!("{scheme}://{}", &rest[at..])
 }
 
 async fn ask(url: &str) -> Result<String> {
     let Some(rest) = url.strip_prefix("http://") else {
-        bail!("`{url}` can't be asked; give a URL of the form http://HOST:PORT/PATH");
+        bail!("`{url}` is not supported; give a URL of the form http://HOST:PORT/PATH");
     };
     let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let address = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
@@ -52,6 +64,22 @@ async fn ask(url: &str) -> Result<String> {
         .take(MOST)
         .read_to_end(&mut answer)
         .await
-        .wrap_err_with(|| format!("{address} broke off its answer"))?;
+        .wrap_err_with(|| format!("{address} closed the connection before the end of its answer"))?;
     Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_of_a_url_are_not_shown() {
+        for (url, shown) in [
+            ("http://me:p@ss@h:1/readyz?a@b", "http://h:1/readyz?a@b"),
+            ("http://h:1/a@b", "http://h:1/a@b"),
+            ("nonsense", "nonsense"),
+        ] {
+            assert_eq!(without_credentials(url), shown);
+        }
+    }
 }

@@ -40,7 +40,7 @@ pub async fn run(load: impl Fn() -> Result<Loaded, ConfigErrors>) -> Result<Exit
     let outcome = tokio::select! {
         outcome = service.tree().ended() => outcome,
         never = keep_reloading(&service, &loaded, &load, &signals) => match never {},
-        never = bar::keep_showing(&log, || service.following()) => match never {},
+        never = bar::keep_showing(|frame| log.draw(frame), || service.following()) => match never {},
         _ = signals.told_to_stop() => {
             log.draw(None);
             let report = service.stop().await;

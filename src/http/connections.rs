@@ -1,4 +1,4 @@
-//! Connections: taken, limited, and ended in order. Knows nothing of what is served over them.
+//! Connections: accepted, limited and closed in order. It does not know what is served over them.
 
 use std::{collections::VecDeque, pin::pin, time::Duration};
 
@@ -16,17 +16,17 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// What clients may use up.
+/// The limits of clients.
 #[derive(Clone, Copy)]
 pub(super) struct Limits {
-    /// Connections of one server at a time. A request takes milliseconds, so the oldest of so many idles, or
-    /// is slow on purpose.
+    /// Connections of one server at a time. A request takes milliseconds, so the oldest of so many is idle, or slow on
+    /// purpose.
     pub(super) connections: usize,
     /// The request line and headers together, in bytes.
     pub(super) head_bytes: usize,
-    /// How long a client may take over them, and be idle between two requests.
+    /// How long a client may take to send them, and be idle between two requests.
     pub(super) head_within: Duration,
-    /// How long a connection may live: a client that doesn't read its answer is cut off then.
+    /// How long a connection may live: a client that doesn't read its answer is disconnected then.
     pub(super) life: Duration,
 }
 
@@ -41,10 +41,10 @@ impl Default for Limits {
     }
 }
 
-/// How long an answer may still take when its connection is to end.
+/// How long an answer may take once its connection is to be closed.
 const FINISH_WITHIN: Duration = Duration::from_millis(500);
 
-/// Serves `router` until `stop`, and a moment longer to who is being answered.
+/// Serves `router` until `stop`, and running answers a moment longer.
 pub(super) async fn accept(listener: TcpListener, router: Router, limits: Limits, stop: CancellationToken) {
     let mut tasks = JoinSet::new();
     let mut attempts = Attempts::new(HTTP_ACCEPT);
@@ -63,20 +63,20 @@ pub(super) async fn accept(listener: TcpListener, router: Router, limits: Limits
                 open.push_back(tasks.spawn(serve(stream, router.clone(), limits, stop.clone())));
             }
             Err(error) => {
-                // It may be short of file descriptors.
-                tracing::warn!("an HTTP connection could not be accepted, trying again: {error}");
+                // The process may have no file descriptors left.
+                tracing::warn!("an HTTP connection could not be accepted; retrying: {error}");
                 stop.run_until_cancelled(sleep(attempts.failed())).await;
             }
         }
     }
     drop(listener);
-    // Each task gives itself FINISH_WITHIN; whatever is left then is aborted with the set.
+    // Each task ends within FINISH_WITHIN; dropping the set aborts the others.
     let all = async { while tasks.join_next().await.is_some() {} };
     let _ = timeout(FINISH_WITHIN + FINISH_WITHIN / 2, all).await;
 }
 
 async fn serve(stream: TcpStream, router: Router, limits: Limits, stop: CancellationToken) {
-    // Refused only by a connection that is gone already.
+    // Fails only for a connection that is closed already.
     let _ = stream.set_nodelay(true);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -85,7 +85,7 @@ async fn serve(stream: TcpStream, router: Router, limits: Limits, stop: Cancella
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut connection = pin!(connection);
     tokio::select! {
-        // How a client went away is its own affair.
+        // An error of the client's connection needs no action.
         _ = connection.as_mut() => return,
         () = stop.cancelled() => {}
         () = sleep(limits.life) => {}

@@ -1,4 +1,4 @@
-//! The table of endpoints, and what each answers. Reads [`Vitals`] and writes responses; nothing else.
+//! The table of endpoints, and the answer of each. Reads [`Vitals`] and writes responses, nothing else.
 
 use std::{fmt::Write as _, sync::Arc, time::Instant};
 
@@ -17,6 +17,7 @@ use supervision::{ActorHealth, Crash};
 
 use super::server::Server;
 use super::vitals::{Condition, Vitals};
+use crate::escape::escaped;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -84,7 +85,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
 #[derive(Clone)]
 pub(super) struct Shown {
     pub(super) vitals: Arc<dyn Vitals>,
-    /// The process counts as up since then.
+    /// The uptime starts here.
     pub(super) began: Instant,
 }
 
@@ -93,12 +94,12 @@ pub(super) fn router(server: Server, shown: Shown) -> Router {
     let own = ENDPOINTS.iter().filter(|endpoint| endpoint.server == server);
     let names: Vec<String> =
         own.clone().map(|endpoint| format!("{}{}", endpoint.path, endpoint.query)).collect();
-    let nothing = format!("nothing is here; this server has {}\n", names.join(", "));
+    let nothing = format!("not found: the paths of this server are {}\n", names.join(", "));
     own.fold(Router::new(), |router, endpoint| router.route(endpoint.path, (endpoint.route)()))
         .with_state(shown)
         .fallback(async move || text(StatusCode::NOT_FOUND, nothing))
         .method_not_allowed_fallback(async || {
-            text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are possible here\n")
+            text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are allowed\n")
         })
 }
 
@@ -110,13 +111,13 @@ async fn metrics(State(Shown { vitals, .. }): State<Shown>) -> Response {
     match vitals.metrics() {
         Ok(metrics) => respond(StatusCode::OK, PROMETHEUS_TEXT, metrics),
         Err(error) => {
-            tracing::error!("the metrics could not be shown: {error}");
+            tracing::error!("the metrics could not be collected: {error}");
             text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n"))
         }
     }
 }
 
-/// 200 when every condition holds, else 503 with a line for each that does not.
+/// 200 when every condition holds, else 503 with a line for each that doesn't.
 async fn readyz(State(Shown { vitals, .. }): State<Shown>, RawQuery(query): RawQuery) -> Response {
     let conditions = vitals.conditions();
     let ready = conditions.iter().all(|condition| condition.ok);
@@ -127,8 +128,9 @@ async fn readyz(State(Shown { vitals, .. }): State<Shown>, RawQuery(query): RawQ
     {
         let word = if *ok { "ok" } else { "not ok" };
         let separator = if detail.is_empty() { "" } else { ": " };
-        // Writing into a string does not fail.
-        let _ = writeln!(body, "{word}: {name}{separator}{}", detail.replace('\n', " "));
+        // The messages of servers are part of the detail. Writing into a string does not fail.
+        let detail = detail.replace('\n', " ");
+        let _ = writeln!(body, "{word}: {name}{separator}{}", escaped(&detail));
     }
     body.push_str(if ready { "ready\n" } else { "not ready\n" });
     text(status, body)
@@ -139,15 +141,15 @@ fn verbose(query: &Option<String>) -> bool {
     query.iter().flat_map(|query| query.split('&')).any(|pair| pair.split('=').next() == Some("verbose"))
 }
 
-/// How the process is, in one word.
+/// The state of the process in one word.
 #[derive(Clone, Copy, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Status {
-    /// Every condition holds, and no actor is in trouble.
+    /// Every condition holds, and no actor is degraded, wedged or abandoned.
     Ready,
-    /// An actor crashes beyond its intensity, never yields, or could not be stopped.
+    /// An actor exceeded its restart limit, never yields, or could not be stopped.
     Degraded,
-    /// A condition does not hold, and no actor is to blame.
+    /// A condition does not hold, and no actor is the reason.
     Waiting,
 }
 
@@ -176,7 +178,7 @@ struct Health {
     actors: Vec<ActorHealth>,
 }
 
-/// Always 200: the answer is for people, who want it most when something is wrong.
+/// Always 200: operators need the answer most when something is wrong.
 async fn health(State(Shown { vitals, began }): State<Shown>) -> Response {
     let (conditions, actors) = (vitals.conditions(), vitals.actors());
     json(&Health {
@@ -197,7 +199,7 @@ struct CrashesOf {
     actor: Option<String>,
 }
 
-/// A crash with the backtrace that health records leave out.
+/// A crash with its backtrace, which health records leave out.
 #[derive(Serialize)]
 struct FullCrash<'a> {
     #[serde(flatten)]
@@ -211,12 +213,15 @@ async fn crashes(State(Shown { vitals, .. }): State<Shown>, Query(of): Query<Cra
         paths.join("\n")
     };
     let Some(actor) = of.actor else {
-        let hint = format!("name an actor, as in /crashes?actor=PATH; there are:\n{}\n", known(&vitals));
+        let hint = format!("name an actor: /crashes?actor=PATH; the actors are:\n{}\n", known(&vitals));
         return text(StatusCode::BAD_REQUEST, hint);
     };
     let crashes = vitals.crashes(&actor);
     if crashes.is_empty() && !vitals.actors().iter().any(|known| known.path == actor) {
-        return text(StatusCode::NOT_FOUND, format!("no such actor; there are:\n{}\n", known(&vitals)));
+        return text(
+            StatusCode::NOT_FOUND,
+            format!("no actor of that path; the actors are:\n{}\n", known(&vitals)),
+        );
     }
     let full = |crash| FullCrash { crash, backtrace: crash.backtrace.as_deref() };
     json(&crashes.iter().map(full).collect::<Vec<_>>())

@@ -2,10 +2,10 @@
 
 use std::{io, net::SocketAddr};
 
-/// Which of the two servers.
+/// One of the two servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Server {
-    /// For machines that watch the process: Prometheus, probes. On all interfaces by default.
+    /// For monitoring: Prometheus, probes. On all interfaces by default.
     Metrics,
     /// For operators on the machine itself. On 127.0.0.1 by default.
     Operator,
@@ -36,15 +36,15 @@ impl Server {
     }
 }
 
-/// A server can't listen where it should.
+/// A server can't listen on its address.
 #[derive(Debug, thiserror::Error)]
 #[error("can't listen on {address} for {}; {}", server.purpose(), self.remedy())]
 pub struct BindError {
     /// Which server.
     pub server: Server,
-    /// Where it should have listened.
+    /// The address.
     pub address: SocketAddr,
-    /// What the system says.
+    /// The error of the system.
     #[source]
     pub source: io::Error,
 }
@@ -58,10 +58,10 @@ impl BindError {
                  port (0 takes any)"
             ),
             io::ErrorKind::AddrNotAvailable => {
-                format!("this machine has no such address: set {host}, or to an address that it has")
+                format!("this machine has no such address: set {host}, or to an address of this machine")
             }
             io::ErrorKind::PermissionDenied => {
-                format!("this user may not take that port: set {port} to 1024 or above")
+                format!("this user may not listen on that port: set {port} to 1024 or above")
             }
             _ => format!("set {port} to another port, or {host}"),
         }

@@ -1,4 +1,4 @@
-//! Both servers as clients meet them: over real connections, with a client of a few lines.
+//! Both servers over real connections, with a small client.
 
 use std::sync::Mutex;
 
@@ -75,7 +75,7 @@ fn actor(path: &str) -> ActorHealth {
         state: State::Running,
         degraded: false,
         generation: 1,
-        exits: [0; 7],
+        exits: [0, 0, 2, 1, 0, 0, 0],
         last_crash: None,
         activity: Activity::Idle,
         wedged: false,
@@ -151,6 +151,11 @@ async fn readiness_follows_the_conditions_and_names_what_is_missing() {
     assert_eq!(verbose.body, "ok: redis: answers\nnot ok: subscription: not yet\nnot ready\n");
     assert_eq!(get(address, "/livez").await.status, 200, "waiting is no reason for a restart");
 
+    let evil = "\x1b[2J\u{9b}";
+    vitals.set([Condition::new("redis", false, evil)]);
+    let escaped = "not ok: redis: \\u{1b}[2J\\u{9b}\nnot ready\n";
+    assert_eq!(get(address, "/readyz").await.body, escaped);
+
     vitals.set([Condition::new("redis", true, "answers"), Condition::new("subscription", true, "")]);
     let ready = get(address, "/readyz").await;
     assert_eq!((ready.status, &*ready.body), (200, "ready\n"));
@@ -185,6 +190,10 @@ async fn health_is_the_tree_as_json() {
     assert!(health["uptime_seconds"].as_f64().is_some_and(|uptime| uptime >= 0.0));
     assert_eq!(health["actors"][0]["path"], "listener");
     assert_eq!(health["actors"][0]["state"], "running");
+    let exits = serde_json::json!({
+        "finished": 0, "stopped": 0, "failed": 2, "panicked": 1, "stalled": 0, "killed": 0, "sibling": 0,
+    });
+    assert_eq!(health["actors"][0]["exits"], exits);
     assert_eq!(
         health["conditions"][0],
         serde_json::json!({ "name": "redis", "ok": true, "detail": "answers" })
@@ -218,12 +227,12 @@ async fn dead_letters_and_crashes_are_shown_in_full() {
     for (target, status) in [("/crashes", 400), ("/crashes?actor=nobody", 404)] {
         let answer = get(address, target).await;
         assert_eq!(answer.status, status);
-        assert!(answer.body.ends_with("there are:\nlistener\n"), "{}", answer.body);
+        assert!(answer.body.ends_with("the actors are:\nlistener\n"), "{}", answer.body);
     }
 }
 
 #[tokio::test]
-async fn unknown_paths_tell_the_known_ones_and_each_server_keeps_to_its_own() {
+async fn an_unknown_path_lists_the_paths_of_its_server() {
     let (servers, _) = servers(Fixed::default()).await;
     let (metrics, operator) = (servers.metrics_address(), servers.operator_address());
     for (address, target, known) in [
@@ -265,7 +274,7 @@ async fn an_idle_connection_does_not_hold_up_the_stop() {
     for stream in [&mut answered, &mut silent] {
         assert!(matches!(stream.read(&mut [0; 16]).await, Ok(0) | Err(_)), "the connection is closed");
     }
-    assert!(TcpStream::connect(address).await.is_err(), "nobody listens any more");
+    assert!(TcpStream::connect(address).await.is_err(), "nothing listens any more");
 }
 
 #[tokio::test]
@@ -283,7 +292,7 @@ async fn dropping_the_servers_frees_their_ports() {
 }
 
 #[tokio::test]
-async fn clients_that_hold_connections_do_not_keep_others_out() {
+async fn clients_that_hold_connections_do_not_block_others() {
     let (servers, _) = servers(Fixed::default()).await;
     let address = servers.metrics_address();
     let mut held = Vec::new();
@@ -298,7 +307,7 @@ async fn clients_that_hold_connections_do_not_keep_others_out() {
 }
 
 #[tokio::test]
-async fn a_request_that_never_ends_is_cut_off() {
+async fn an_endless_request_is_cut_off() {
     let (servers, _) = servers(Fixed::default()).await;
     let address = servers.metrics_address();
     let mut stream = TcpStream::connect(address).await.expect("the server listens");

@@ -1,33 +1,33 @@
-//! What the endpoints show, as the program wires it to its tree and metrics.
+//! The data behind the endpoints. The program connects it to its tree and metrics.
 
 use serde::Serialize;
 use supervision::{ActorHealth, Crash, DeadLetter, Failure};
 
-/// What the endpoints show. Every method is called on a request's task: it answers from memory, at once.
+/// The data behind the endpoints. Each method runs on a request's task, so it answers from memory without waiting.
 pub trait Vitals: Send + Sync + 'static {
-    /// What must hold for the process to count as ready, each with how it stands.
+    /// The readiness conditions.
     fn conditions(&self) -> Vec<Condition>;
-    /// The records of all actors.
+    /// The health records of all actors.
     fn actors(&self) -> Vec<ActorHealth>;
-    /// The dead letters that are kept.
+    /// The kept dead letters.
     fn dead_letters(&self) -> Vec<DeadLetter>;
     /// The last crashes of the actor with this path, with their backtraces.
     fn crashes(&self, actor: &str) -> Vec<Crash>;
     /// The metrics in Prometheus' text format.
     ///
     /// # Errors
-    /// When they can't be collected; the scrape then fails, with this error as its text.
+    /// When they can't be collected; the scrape then fails with this error as its text.
     fn metrics(&self) -> Result<String, Failure>;
 }
 
-/// Something that must hold for the process to be ready.
+/// A readiness condition: it must hold for the process to be ready.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Condition {
-    /// What it is about: `redis`, `subscription`, `first pass`.
+    /// Its name, such as `redis` or `market 0x…: summary`.
     pub name: String,
     /// Whether it holds.
     pub ok: bool,
-    /// How it stands, or what is missing, in one line.
+    /// Its present state, or the reason why it does not hold, in one line.
     pub detail: String,
 }
 

@@ -1,4 +1,4 @@
-//! What the endpoints show of the tree.
+//! The data of the tree behind the endpoints.
 
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -7,9 +7,9 @@ use supervision::{ActorHealth, Crash, DeadLetter, Failure, State, Tree};
 
 use crate::http::{Condition, Vitals};
 
-/// What the endpoints show. Once the tree is gone there is nothing to show.
+/// The data behind the endpoints; empty once the tree is gone.
 pub(super) struct ServiceVitals {
-    /// Set when the tree has been started, which is after the endpoints.
+    /// Set once the tree is started, which is after the endpoints.
     pub(super) tree: OnceLock<Weak<Tree>>,
     pub(super) services: Services,
 }
@@ -32,7 +32,10 @@ impl Vitals for ServiceVitals {
         let actors = self.actors();
         let down: Vec<&str> =
             actors.iter().filter(|actor| down(actor)).map(|actor| actor.path.as_str()).collect();
-        let detail = if down.is_empty() { format!("{} actors", actors.len()) } else { down.join(", ") };
+        let detail = match down.is_empty() {
+            true => format!("{} actors run", actors.len()),
+            false => format!("down, degraded or wedged: {}", down.join(", ")),
+        };
         std::iter::once(Condition::new("actors", down.is_empty() && !actors.is_empty(), detail))
             .chain(outside)
             .collect()

@@ -121,16 +121,20 @@ impl Status {
             name: "redis".to_owned(),
             ok: facts.subscription.is_none(),
             detail: match (&facts.subscription, facts.subscribed_once) {
-                (None, _) => "connected, events are heard".to_owned(),
+                (None, _) => "connected and subscribed to events".to_owned(),
                 (Some(why), false) => format!("waiting for Redis: {why}"),
-                (Some(why), true) => format!("Redis is away, waiting for it to come back: {why}"),
+                (Some(why), true) => format!("Redis is away, reconnecting: {why}"),
             },
         };
         let datasets = facts.datasets.iter().map(|((_, dataset), fresh)| {
             let age = fresh.written.map(|written| Duration::from_nanos(now.saturating_sub(written)));
             let fresh_enough = age.is_some_and(|age| age <= fresh.limit);
-            let shown =
-                age.map_or("never written".to_owned(), |age| format!("{:.1} s old", age.as_secs_f64()));
+            let limit = fresh.limit.as_secs_f64();
+            let shown = match age {
+                None => "never written".to_owned(),
+                Some(age) if fresh_enough => format!("{:.1} s old", age.as_secs_f64()),
+                Some(age) => format!("{:.1} s old, {limit:.0} s are allowed", age.as_secs_f64()),
+            };
             let detail = match &fresh.failure {
                 Some(failure) => format!("{shown}; the last attempt failed: {failure}"),
                 None => shown,

@@ -3,6 +3,9 @@
 //! May open connections to the configured nodes, and spawn tasks that end with its values. Touches neither Redis
 //! nor actors: what it reads it hands over as [`domain::chain`]'s types. It keeps no checkpoint.
 //!
+//! **Invariant:** it knows neither Redis nor actors, keeps no checkpoint, and sends no transaction. Nothing that one node
+//! says is believed where a second look can disprove it.
+//!
 //! | module | what for |
 //! |---|---|
 //! | [`config`] | nodes, contracts, limits |

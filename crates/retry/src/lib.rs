@@ -3,6 +3,8 @@
 //! [`table`] lists every retry of the product. To change a pause, change its row; to add one, add a row and use it.
 //! The restart of an actor is no retry: `supervision` restarts with a backoff that the configuration sets.
 //!
+//! **Invariant:** it names no setting, and no pause between attempts stands in another crate.
+//!
 //! ```
 //! use retry::{Attempts, table};
 //!
@@ -14,74 +16,13 @@
 
 #![warn(clippy::print_stdout, clippy::print_stderr)] // They panic when the pipe is closed.
 
+mod policy;
 pub mod table;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
-/// A pause is doubled at most this often.
-const MOST_DOUBLINGS: u32 = 16;
-
-/// The pauses between the attempts at one thing, and how many attempts there are.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct RetryPolicy {
-    /// The name of its row in the [`table`].
-    pub name: &'static str,
-    /// What is tried again, in a sentence.
-    pub about: &'static str,
-    /// The pause after the first failure. Each further failure in a row doubles it.
-    pub first: Duration,
-    /// No pause is longer, apart from its jitter.
-    pub longest: Duration,
-    /// How much the pauses vary, so that many clients don't come back at the same moment.
-    pub jitter: Jitter,
-    /// How many attempts are made. [`table::FOREVER`] where nothing ends them.
-    pub attempts: u32,
-}
-
-/// The random factor of a pause.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Jitter {
-    /// The pause as it is.
-    None,
-    /// Three quarters to five quarters of the pause.
-    Quarter,
-    /// The pause to twice the pause.
-    Double,
-}
-
-impl Jitter {
-    const fn range(self) -> (f64, f64) {
-        match self {
-            Self::None => (1.0, 1.0),
-            Self::Quarter => (0.75, 1.25),
-            Self::Double => (1.0, 2.0),
-        }
-    }
-}
-
-impl RetryPolicy {
-    /// The pause after a failure, given how many failures in a row came before it, and a random number from 0 to 1.
-    #[must_use]
-    pub fn pause(&self, failures_before: u32, random: f64) -> Duration {
-        let doubled = self.first.saturating_mul(1 << failures_before.min(MOST_DOUBLINGS));
-        let pause = doubled.min(self.longest);
-        match self.jitter {
-            Jitter::None => pause,
-            jitter => {
-                let (least, most) = jitter.range();
-                pause.mul_f64(least + (most - least) * random.clamp(0.0, 1.0))
-            }
-        }
-    }
-
-    /// The same policy where no pause is longer than `limit`, jitter included.
-    #[must_use]
-    pub fn at_most(self, limit: Duration) -> Self {
-        let (_, most) = self.jitter.range();
-        Self { longest: self.longest.min(limit.div_f64(most)), ..self }
-    }
-}
+pub use policy::{Jitter, RetryPolicy};
 
 /// The attempts at one thing: counts its failures in a row.
 #[derive(Clone, Copy, Debug)]

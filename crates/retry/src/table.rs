@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Jitter, RetryPolicy};
+use crate::policy::{Jitter, RetryPolicy};
 
 /// The attempts of a retry that nothing ends.
 pub const FOREVER: u32 = u32::MAX;
@@ -54,7 +54,7 @@ table! {
     BATCH_PREPARER: s(1) => s(1), None, FOREVER;
         "A batch preparer repeats its round; at most the interval between two rounds."
     CLEANER: s(60) => s(60), None, FOREVER;
-        "The cleaner repeats a round that failed; at most `collector.cleanup_interval`."
+        "The cleaner repeats a round that failed; at most the interval between two rounds."
 
     // The tracker. No pause of the first four is longer than that between two connections to Redis.
     LISTENER: ms(50) => s(60), Double, FOREVER;

@@ -111,7 +111,8 @@ pub struct ActorHealth {
     pub degraded: bool,
     /// How many incarnations there have been.
     pub generation: u64,
-    /// How many incarnations ended in each way, by [`ExitKind::ALL`].
+    /// How many incarnations ended in each way, in the order of [`ExitKind::ALL`]; serialised as an object by their names.
+    #[serde(serialize_with = "by_kind")]
     pub exits: [u64; 7],
     /// The last crash.
     pub last_crash: Option<Crash>,
@@ -142,6 +143,10 @@ impl ActorHealth {
     pub fn restarts(&self) -> u64 {
         self.generation.saturating_sub(1)
     }
+}
+
+fn by_kind<S: serde::Serializer>(exits: &[u64; 7], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(ExitKind::ALL.iter().map(|kind| kind.as_str()).zip(exits))
 }
 
 fn seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {

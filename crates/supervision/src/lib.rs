@@ -14,6 +14,9 @@
 //!
 //! It knows nothing of what the actors do, and touches nothing but memory, tasks and one thread a tree.
 //!
+//! **Invariant:** no market, block, Redis or setting is known here, and nothing is global but the panic hook: several trees
+//! live in one process.
+//!
 //! ```
 //! use std::time::Duration;
 //! use supervision::{Actor, Child, Clock, Context, Failure, Limits, Mailbox, Message, Overflow, Tree, TreeOptions};

@@ -5,6 +5,8 @@
 //! inputs only as literal key strings: it shares no code with the crates under test, since a test that used their code
 //! would agree with their mistakes.
 //!
+//! **Invariant:** it uses no crate of the workspace, and no shipped binary links it.
+//!
 //! | module | purpose |
 //! |---|---|
 //! | [`redis_server`] | a private `redis-server`: start, kill, pause, restart on the same data |

@@ -126,8 +126,8 @@ pub fn of_key(kind: ErrorKind, key: &str) -> String {
     let Some((family, is_of_collector)) = family(key) else { return of_kind(kind).to_owned() };
     match (kind, family.writer) {
         (ErrorKind::WrongType, _) => keys::wrong_type(family, is_of_collector),
-        (ErrorKind::Malformed, Writer::Producers | Writer::Datasets) => keys::malformed(Some(family)),
-        (ErrorKind::Malformed, Writer::Ledger) => {
+        (ErrorKind::Malformed, Writer::Producers | Writer::Outputs) => keys::malformed(Some(family)),
+        (ErrorKind::Malformed, Writer::State) => {
             let reset = if is_of_collector { RESET_CHAIN } else { RESET_LEDGER };
             format!("{}; {reset}", keys::malformed(Some(family)))
         }

@@ -49,18 +49,18 @@ pub(crate) fn wrong_type(family: &Family, is_of_collector: bool) -> String {
             "{}, and it must be a {right}. Then RENAME the key out of its way; don't delete it: it may hold the only copy",
             fix_the_producer(family)
         ),
-        (Writer::Datasets, false) => {
+        (Writer::Outputs, false) => {
             "stop the program that wrote it, then UNLINK it: the tracker computes the dataset again".to_owned()
         }
-        (Writer::Datasets, true) => format!(
+        (Writer::Outputs, true) => format!(
             "stop the program that wrote it, then RENAME it: the collector writes a {right} with its next block"
         ),
-        (Writer::Ledger, false) => {
+        (Writer::State, false) => {
             "stop the program that wrote it, then restore the market's ledger from a backup or reset it (docs/operations.md, \
              \"The ledger\"): a reset counts anew what the last 24 hours prove"
                 .to_owned()
         }
-        (Writer::Ledger, true) => {
+        (Writer::State, true) => {
             "stop the program that wrote it, then restore all keys tracker:chain:* from one backup".to_owned()
         }
     }

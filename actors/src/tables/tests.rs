@@ -55,7 +55,7 @@ fn registered() -> Telemetry {
         }]
     });
     telemetry.observe_pool(pool());
-    telemetry.error("read_epochs", "timeout");
+    telemetry.error(store_tracker::operations::READ_EPOCHS, store_redis::ErrorKind::Timeout.row());
     telemetry.round_trips("summary", 4);
     telemetry.pool_waited(Duration::from_millis(2));
     let tracker = TrackerMetrics::register(telemetry.meter(), &clock);

@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use store_redis::{RedisSettings, Servers};
+use store_redis::{ErrorKind, RedisSettings, Servers};
+use store_tracker::operations::READ_EPOCHS;
 use supervision::{Activity, MailboxStats, State};
 
 use super::*;
@@ -108,14 +109,14 @@ async fn the_connections_of_the_pool_are_exposed_in_use_and_idle() {
         assert_line(&text, "state_tracker_pool_connections_limit 3");
     };
     shows(0, 0, 0);
-    let first = store.session("test").await.expect("a session");
-    let second = store.session("test").await.expect("a session");
+    let first = store.session(READ_EPOCHS).await.expect("a session");
+    let second = store.session(READ_EPOCHS).await.expect("a session");
     shows(2, 0, 2);
     drop(second);
     shows(1, 1, 2);
     drop(first);
     shows(0, 2, 2);
-    let _again = store.session("test").await.expect("a session");
+    let _again = store.session(READ_EPOCHS).await.expect("a session");
     shows(1, 1, 2);
 }
 
@@ -195,7 +196,7 @@ fn a_metric_whose_labels_the_code_bounds_has_at_most_512_series() {
     static KINDS: std::sync::LazyLock<Vec<String>> =
         std::sync::LazyLock::new(|| (0..1_000).map(|n| format!("kind {n}")).collect());
     let telemetry = telemetry();
-    KINDS.iter().for_each(|kind| telemetry.error("test", kind));
+    KINDS.iter().for_each(|kind| telemetry.error(READ_EPOCHS, errors::Kind::new(kind, "")));
     let text = render(&telemetry);
     let series = text.lines().filter(|line| line.starts_with("state_tracker_errors_total{")).count();
     assert!((500..=513).contains(&series) && text.contains("otel_metric_overflow"), "{series}");
@@ -204,8 +205,8 @@ fn a_metric_whose_labels_the_code_bounds_has_at_most_512_series() {
 #[test]
 fn two_trees_in_one_process_do_not_mix() {
     let (one, two) = (telemetry(), telemetry());
-    one.error("test", "timeout");
-    assert_line(&render(&one), r#"state_tracker_errors_total{kind="timeout",operation="test"} 1"#);
+    one.error(READ_EPOCHS, ErrorKind::Timeout.row());
+    assert_line(&render(&one), r#"state_tracker_errors_total{kind="timeout",operation="read_epochs"} 1"#);
     assert!(!render(&two).contains("state_tracker_errors_total"));
 }
 

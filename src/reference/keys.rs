@@ -1,6 +1,6 @@
 //! The page of key families.
 
-use store_redis::{Age, Family, Removal, Ttl, Writer};
+use store_redis::{Age, Family, Removal, Retention, Ttl, Writer};
 
 use super::markdown::{code, head, table};
 use crate::key_families;
@@ -57,9 +57,20 @@ fn removal(removal: Removal) -> String {
 
 fn older(age: Age) -> String {
     match age {
-        Age::Setting(setting) => code(setting),
+        Age::Configured(retention) => code(setting(retention)),
         Age::Seconds(seconds) => format!("after {}", duration(seconds)),
         Age::Epochs(epochs) => format!("{epochs} epochs behind the current one"),
+    }
+}
+
+/// The setting of a retention.
+fn setting(retention: Retention) -> &'static str {
+    match retention {
+        Retention::Timelines => "retention.timelines",
+        Retention::Priorities => "retention.priorities",
+        Retention::Ledger => "retention.ledger",
+        Retention::Index => "retention.index",
+        Retention::Undo => "collector.max_reorg_depth",
     }
 }
 

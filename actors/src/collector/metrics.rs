@@ -183,7 +183,7 @@ pub(crate) static OBSERVED: &[Observed<Watch>] = &[
         &[],
         "workers",
         |chain, tell| chain.value(tell, |_| Some(chain.busy.load(Relaxed))),
-        "This many workers prepare batches; `collector.workers` limits them.",
+        "This many workers prepare batches; their number is limited.",
     ),
     counter(
         "state_tracker_worker_timeouts_total",

@@ -7,6 +7,7 @@ use store_redis::{
     KeyType::{self, Hash, List, Set, String as Text},
     NOBODY,
     Removal::{self, Actor, Bounded, Expiry, Others},
+    Retention,
     Ttl::{self, Fixed, Forbidden, Optional},
     Writer, literal,
 };
@@ -64,7 +65,7 @@ domain::table! {
     pub(crate) FINALIZER_QUEUE = output("finalizerQueue", List, Optional, FINALIZERS, Others,
         "The batches that wait for a finalizer, as JSON.");
     pub(crate) ATTESTOR_QUEUE = output("attestorQueue", List, Optional, "attestors", Others,
-        "The submitted batches that wait for an attestor, where `collector.attestor_queue` is set.");
+        "The submitted batches that wait for an attestor, where that queue is switched on.");
     pub(crate) SUBMISSION_LIMITS = output("SubmissionLimitTable", Hash, Optional, READERS, Bounded,
         "The length of each market's submission window, in seconds.");
     pub(crate) DAY_SIZES = output("DaySizeTableKey", Hash, Optional, READERS, Bounded,
@@ -83,7 +84,7 @@ domain::table! {
     pub(crate) IDENTITY = state("tracker:chain:identity", Text, Bounded,
         "The chain and the contract that are followed.");
     pub(crate) CHECKPOINT = state("tracker:chain:checkpoint", Text, Bounded, "The last accepted block.");
-    pub(crate) UNDO = state("tracker:chain:deeds", Hash, Actor { name: "block fetcher", age: Some(Age::Setting("collector.max_reorg_depth")) },
+    pub(crate) UNDO = state("tracker:chain:deeds", Hash, Actor { name: "block fetcher", age: Some(Age::Configured(Retention::Undo)) },
         "What each of the last accepted blocks has changed, by their numbers.");
     pub(crate) ORPHANED = state("tracker:chain:kept", Text, Bounded,
         "Hand-overs whose blocks a reorganisation dropped.");

@@ -118,12 +118,27 @@ pub enum Removal {
 /// How old something may get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Age {
-    /// As this setting says.
-    Setting(&'static str),
+    /// As the configuration says.
+    Configured(Retention),
     /// So many seconds.
     Seconds(u64),
     /// So many epochs before the market's current one.
     Epochs(u64),
+}
+
+/// The ages that the configuration sets. Which setting it is, only the edge knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retention {
+    /// Of the timelines that producers write.
+    Timelines,
+    /// Of the timelines of priorities.
+    Priorities,
+    /// Of sealed epochs in the ledger.
+    Ledger,
+    /// Of the state index.
+    Index,
+    /// Of what a block has changed: the deepest reorganisation, in blocks.
+    Undo,
 }
 
 /// A family of keys.

@@ -23,7 +23,7 @@ pub use error::{ErrorKind, StoreError, kind_of};
 pub use errors::Operation;
 pub use events::EventStream;
 pub use inspect::{Inspector, KeyFacts, ServerClock, ServerFacts, Wanted};
-pub use key_family::{Age, Family, FamilyTable, KeyType, Removal, Ttl, Writer};
+pub use key_family::{Age, Family, FamilyTable, KeyType, Removal, Retention, Ttl, Writer};
 pub use reply::{Fault, Replies};
 pub use rights::{Access, Denied, NOBODY, Need, Refusal, literal, refused};
 pub use script::Lua;

@@ -21,7 +21,7 @@ pub fn key_families() -> Vec<FamilyTable> {
         ),
         table("Datasets", "P:M:", datasets),
         table("The epoch ledger", "{P:M}:", LEDGER.iter().collect()),
-        table("The state index (`P:M:` with `index.namespaced` only)", "P:M:", INDEX.iter().collect()),
+        table("The state index (`P:M:` only where it is namespaced)", "P:M:", INDEX.iter().collect()),
     ]
 }
 

@@ -3,7 +3,7 @@
 use domain::{EpochId, tracker::Sealed};
 
 use crate::{keys::MarketKeys, operations};
-use store_redis::{Age, Batch, Family, Removal, Replies, Session, StoreError};
+use store_redis::{Age, Batch, Family, Removal, Replies, Retention as Kept, Session, StoreError};
 
 const SOURCE: &str = include_str!("prune.lua");
 /// Forgets sealed entries, each once.
@@ -30,13 +30,13 @@ pub struct Prunable {
 }
 
 impl Retention {
-    /// The setting of this name, in seconds.
-    fn setting(&self, name: &str) -> Option<u64> {
-        match name {
-            "retention.timelines" => Some(self.timelines),
-            "retention.priorities" => Some(self.priorities),
-            "retention.ledger" => Some(self.sealed),
-            _ => None,
+    /// The age that is kept, in seconds; `None` for what is pruned elsewhere.
+    fn of(&self, kept: Kept) -> Option<u64> {
+        match kept {
+            Kept::Timelines => Some(self.timelines),
+            Kept::Priorities => Some(self.priorities),
+            Kept::Ledger => Some(self.sealed),
+            Kept::Index | Kept::Undo => None,
         }
     }
 
@@ -50,8 +50,8 @@ impl Retention {
             let Removal::Pruned(age) = family.removal else { return None };
             let kept = match age {
                 Age::Seconds(seconds) => seconds,
-                // A test says that every setting that a family names is known here.
-                Age::Setting(name) => self.setting(name)?,
+                // A test says that the retention of every family that is pruned here is known here.
+                Age::Configured(kept) => self.of(kept)?,
                 Age::Epochs(_) => return None,
             };
             Some(Prunable { key, before: now.saturating_sub(kept) })
@@ -119,7 +119,7 @@ mod tests {
     const RETENTION: Retention = Retention { timelines: 10, priorities: 20, sealed: 30 };
 
     #[test]
-    fn every_setting_that_a_family_is_pruned_by_is_known() {
+    fn every_retention_that_a_family_is_pruned_by_is_known() {
         let families = key_families().into_iter().flat_map(|table| table.rows);
         let ages = families.filter_map(|family| match family.removal {
             Removal::Pruned(age) => Some(age),
@@ -128,7 +128,7 @@ mod tests {
         for age in ages {
             assert!(
                 matches!(age, Age::Seconds(_))
-                    || matches!(age, Age::Setting(name) if RETENTION.setting(name).is_some())
+                    || matches!(age, Age::Configured(kept) if RETENTION.of(kept).is_some())
             );
         }
     }

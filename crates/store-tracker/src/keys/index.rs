@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use store_redis::{
     Age, Family,
     KeyType::{self, Hash, Set, Zset},
-    Removal,
+    Removal, Retention,
     Ttl::{self, Forbidden, Required},
     Writer,
 };
@@ -16,12 +16,12 @@ use super::{MarketKeys, Output, inputs::EPOCH_VALIDATORS};
 
 const fn index(name: &'static str, kind: KeyType, ttl: Ttl, sentence: &'static str) -> Family {
     let (writer, reader) = (Writer::Outputs, "readers, indexer");
-    let removal = Removal::Actor { name: "pruner", age: Some(Age::Setting("retention.index")) };
+    let removal = Removal::Actor { name: "pruner", age: Some(Age::Configured(Retention::Index)) };
     Family { name, kind, ttl, writer, reader, removal, sentence }
 }
 
 domain::table! {
-    /// The state index of a market that has one. Keys of one entity expire after twice `retention.index`.
+    /// The state index of a market that has one. Keys of one entity expire after twice the retention of the index.
     pub(crate) INDEX: Family;
     SUBMISSIONS_BY_TIME = index("metrics:submissions:by_time", Zset, Forbidden,
         "Submissions by the time of their first event.");

@@ -7,14 +7,15 @@ use store_redis::{
     Age, Family,
     KeyType::{self, Hash, List, Set, String as Text, Zset},
     Removal::{self, Expiry, Others, Pruned},
+    Retention,
     Ttl::{self, Optional, Required},
     Writer,
 };
 
 /// Timelines are pruned after this setting.
-const TIMELINES: Removal = Pruned(Age::Setting("retention.timelines"));
+const TIMELINES: Removal = Pruned(Age::Configured(Retention::Timelines));
 /// The same for those of priorities.
-const PRIORITY_TIMELINES: Removal = Pruned(Age::Setting("retention.priorities"));
+const PRIORITY_TIMELINES: Removal = Pruned(Age::Configured(Retention::Priorities));
 
 const AGGREGATOR: &str = "aggregator";
 const BOTH: &str = "aggregator, epoch tracker";

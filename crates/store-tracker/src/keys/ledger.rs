@@ -4,6 +4,7 @@ use store_redis::{
     Age, Family,
     KeyType::{self, Hash, Set, Zset},
     Removal::{self, Actor, Bounded, Expiry, Pruned},
+    Retention,
     Ttl::{self, Fixed, Forbidden},
     Writer,
 };
@@ -30,7 +31,7 @@ domain::table! {
     pub(crate) LEDGER: Family;
     OPEN = ledger("tracker:open", Hash, Forbidden, Actor { name: "aggregator", age: None },
         "The entries of the epochs that are not sealed, by their ids; the aggregator seals them.");
-    SEALED = ledger("tracker:sealed", Hash, Forbidden, Actor { name: "pruner", age: Some(Age::Setting("retention.ledger")) },
+    SEALED = ledger("tracker:sealed", Hash, Forbidden, Actor { name: "pruner", age: Some(Age::Configured(Retention::Ledger)) },
         "The entries of the sealed epochs, by their ids.");
     SUMS = ledger("tracker:sums", Hash, Forbidden, Bounded, "The sums of all sealed epochs.");
     META = ledger("tracker:meta", Hash, Forbidden, Bounded,

@@ -7,15 +7,16 @@
 mod read;
 mod reasons;
 mod table;
-
-use std::{collections::BTreeMap, time::Duration};
+mod versions;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
-use store_tracker::{DATASETS, datasets::SUMMARY};
+use store_tracker::datasets::SUMMARY;
 
 pub use read::diff;
 pub use table::table;
+use versions::is_same;
+pub use versions::{Facts, Versions};
 
 /// One field of one dataset.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -36,63 +37,6 @@ pub struct Row {
     pub explained: bool,
     /// Why the original's value differs; `None` where it is equal.
     pub why_original: Option<String>,
-}
-
-/// The circumstances of a comparison.
-pub struct Facts {
-    /// Now, in Unix seconds.
-    pub now: u64,
-    /// Whether the market shows the original's numbers.
-    pub compat: bool,
-    /// How many trackers are subscribed to the market's channel; `None` where Redis does not tell.
-    pub trackers: Option<u64>,
-    /// Of the timelines of epochs and batches in the last 24 hours: all entries, and those that count as epochs and batches.
-    pub entries: [[u64; 2]; 2],
-    /// How many entries all timelines have had since each moment at which a dataset was written.
-    pub since: BTreeMap<u64, u64>,
-}
-
-impl Facts {
-    fn entries_since(&self, written: u64) -> u64 {
-        self.since.get(&written).copied().unwrap_or(0)
-    }
-}
-
-/// The versions of one dataset.
-#[derive(Default)]
-pub struct Versions {
-    /// The dataset's key without `P:M:`.
-    pub dataset: String,
-    /// As computed now.
-    pub computed: Value,
-    /// As stored in Redis.
-    pub stored: Value,
-    /// As computed for the start and the end of the second of its writing, from the present keys; null where that second is
-    /// unknown.
-    pub then: [Value; 2],
-    /// As the original computes it; null where it is not compared.
-    pub original: Value,
-    /// How often it is written.
-    pub interval: Duration,
-    /// Its greatest age, in seconds.
-    pub limit: u64,
-}
-
-impl Versions {
-    fn written(&self) -> Option<u64> {
-        written(&self.stored)
-    }
-
-    /// Whether it was written as lately as a running tracker writes it.
-    fn is_fresh(&self, now: u64) -> bool {
-        self.written().is_some_and(|written| now.saturating_sub(written) <= self.limit)
-    }
-}
-
-/// When a dataset was written, in Unix seconds, where it has that field.
-fn written(dataset: &Value) -> Option<u64> {
-    let mut dated = DATASETS.iter().filter_map(|row| row.dated);
-    dated.find_map(|field| dataset.get(field)).and_then(Value::as_u64)
 }
 
 /// Compares the datasets field by field.
@@ -134,11 +78,4 @@ pub fn compare(all: &[Versions], facts: &Facts) -> Vec<Row> {
         }
     }
     rows
-}
-
-fn is_same(one: &Value, other: &Value) -> bool {
-    match (one.as_f64(), other.as_f64()) {
-        (Some(one), Some(other)) => (one - other).abs() <= 1e-9 * one.abs().max(1.0),
-        _ => one == other,
-    }
 }

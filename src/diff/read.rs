@@ -16,7 +16,7 @@ use store_tracker::{
     inspect, operations,
 };
 
-use super::{Facts, Row, Versions, compare};
+use super::{Facts, Row, Versions, compare, versions};
 use crate::{
     config::{Compat, Config},
     service::{connect, intervals, market_keys},
@@ -48,7 +48,7 @@ pub async fn diff(config: &Config, market: &str) -> Result<Vec<Row>> {
     };
     let mut original = original(&mut session, config, &keys, now, gaps).await?;
     let written: BTreeSet<u64> =
-        stored.values().filter_map(super::written).filter(|written| *written <= second).collect();
+        stored.values().filter_map(versions::written).filter(|written| *written <= second).collect();
     let mut then: BTreeMap<u64, [Datasets; 2]> = BTreeMap::new();
     for second in &written {
         // Datasets have the second of their writing, and no fraction of it.
@@ -69,7 +69,7 @@ pub async fn diff(config: &Config, market: &str) -> Result<Vec<Row>> {
         .into_iter()
         .map(|dataset| {
             let stored = stored.remove(&dataset).unwrap_or_default();
-            let then = super::written(&stored).and_then(|written| then.get(&written));
+            let then = versions::written(&stored).and_then(|written| then.get(&written));
             let then =
                 then.map(|both| both.each_ref().map(|all| all.get(&dataset).cloned().unwrap_or_default()));
             let interval = interval(config, &dataset);

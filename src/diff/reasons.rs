@@ -6,7 +6,7 @@
 use serde_json::Value;
 use store_tracker::datasets::{CURRENT_EPOCH, GAPS, STATS, SUMMARY};
 
-use super::{Facts, Versions, is_same};
+use super::versions::{Facts, Versions, is_same};
 
 /// Fields whose inputs have no times, so that their value of a moment can't be computed later: sets of validators and which
 /// epochs were unfinished, states of epochs, the queue, counters of priorities.

@@ -3,9 +3,9 @@
 //! Touches the chain's keys in Redis. Promises:
 //! - batches, counters and the end of the epoch are one step, compared and set: killed between any two steps it begins
 //!   anew, and the same submissions give the same batches;
-//! - submissions that can't be read, blocks whose hash has expired: counted and told, the rest goes on;
-//! - an epoch whose submissions have expired is told and never handed over in part; nor is one that another program has
-//!   handed over already, handed over again;
+//! - submissions that can't be read and blocks whose hash has expired are counted and reported; the others are prepared;
+//! - an epoch whose submissions have expired is reported and never delivered in part, and an epoch that another program
+//!   has delivered is not delivered again;
 //! - it waits for its turn no longer than `worker`, and works on an epoch no longer than its budget.
 
 use std::time::Instant;

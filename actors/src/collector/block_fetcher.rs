@@ -7,6 +7,8 @@
 //! - a reorganisation deeper than may be undone is an error that changes nothing;
 //! - nodes or Redis being away is no crash: the step is tried again.
 
+mod start;
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
@@ -15,21 +17,20 @@ use std::{
 
 use domain::{
     chain::{BlockRef, ContractAddress},
-    collector::{Following, Note, Old, Rules, Stretch},
+    collector::{Following, Note, Rules, Stretch},
 };
 use evm::{Block, ChainError, Next};
 use retry::{Attempts, table::BLOCK_FETCHER};
-use store_collector::{BLOCK_HASH_TTL, Outcome, operations::MOVE_CHECKPOINT};
+use store_collector::{Outcome, operations::MOVE_CHECKPOINT};
 use supervision::{Actor, Budget, Context, Failure, NoMessage};
 
 use super::{
-    FAR_BEHIND, FollowServices, MarketEdge, StartBlock,
+    FAR_BEHIND, FollowServices, MarketEdge,
     contract_values::{ask, write},
     points,
     problem::{CollectorProblem, StepError},
     segments::{OldBlocks, boundary},
     state_store::{Book, Page},
-    take_over::beginnings,
 };
 use crate::{
     collector::notifier::{Notice, Severity},
@@ -38,8 +39,6 @@ use crate::{
 
 /// What is fetched in large parts ends so many blocks before the head, where most reorganisations are.
 const MARGIN: u64 = 2;
-/// At most so many blocks are looked through for what another program has told of them.
-const MOST_TOLD: u64 = 5_000;
 /// While old blocks are read, the head is looked at so often.
 const OBSERVE_EVERY: Duration = Duration::from_secs(5);
 
@@ -62,15 +61,15 @@ pub struct BlockFetcher {
     old: Option<OldBlocks>,
 }
 
-/// What a step came to.
-enum Came {
-    /// Blocks were accepted or taken back: there may be more.
-    Further,
-    /// All there is was accepted.
-    Caught,
-    /// It can't be gone on yet.
-    Nowhere,
-    /// All that was asked for was accepted.
+/// The outcome of a step.
+enum StepOutcome {
+    /// Blocks were accepted or rolled back: there may be more.
+    Progressed,
+    /// The last accepted block is the head.
+    CaughtUp,
+    /// The nodes do not have the next block, or do not agree on it.
+    Waiting,
+    /// The last block that was asked for is accepted.
     Done,
 }
 
@@ -109,14 +108,14 @@ impl BlockFetcher {
     }
 
     /// One step: a block, a part of what is old, or a reorganisation.
-    async fn step(&mut self, cx: &Context<NoMessage>) -> Result<Came, StepError> {
+    async fn step(&mut self, cx: &Context<NoMessage>) -> Result<StepOutcome, StepError> {
         let clock = cx.clock().clone();
         let budget = self.chain.settings.budgets.block(&clock);
         // Boxed: what is nested in it is deep.
         budget.run(Box::pin(self.within(cx, &budget))).await?
     }
 
-    async fn within(&mut self, cx: &Context<NoMessage>, budget: &Budget) -> Result<Came, StepError> {
+    async fn within(&mut self, cx: &Context<NoMessage>, budget: &Budget) -> Result<StepOutcome, StepError> {
         let events = self.chain.settings.budgets.events(budget);
         let head = match self.head {
             Some((head, _)) => head,
@@ -127,7 +126,7 @@ impl BlockFetcher {
             }
         };
         self.refresh(cx, budget).await?;
-        // Whoever has told of a head has told of which chain: what stands there of another one is refused.
+        // A node that has reported a head has reported its chain id: state of another chain is refused.
         let store = self.chain.of_chain().unwrap_or_else(|| self.chain.store.clone());
         let mut page = self.book.read(store).await?;
         self.chain.progress.followed(&page.known.following);
@@ -136,7 +135,7 @@ impl BlockFetcher {
         };
         let goal = self.until.unwrap_or(u64::MAX);
         if checkpoint.number >= goal {
-            return Ok(Came::Done);
+            return Ok(StepOutcome::Done);
         }
         if page.known.following.newcomers().next().is_some() {
             return self.join(cx, &mut page, checkpoint, head, &events).await;
@@ -146,7 +145,7 @@ impl BlockFetcher {
             self.old = None;
             self.chain.progress.with(|state| state.backfill = None);
         } else if Box::pin(self.old_part(cx, &mut page, checkpoint, head, &events)).await? {
-            return Ok(Came::Further);
+            return Ok(StepOutcome::Progressed);
         }
         let next = cx.idle(self.chain.source.next(&checkpoint, deadline(&events))).await?;
         match next {
@@ -190,103 +189,6 @@ impl BlockFetcher {
         self.rules.windows.extend(answers.windows());
         self.refresh = Some(now + self.chain.settings.refresh_every);
         Ok(())
-    }
-
-    /// The first checkpoint: the block before the one to begin with, which itself is not counted as accepted.
-    async fn begin(
-        &mut self,
-        cx: &Context<NoMessage>,
-        page: &mut Page,
-        head: BlockRef,
-        budget: &Budget,
-    ) -> Result<Came, StepError> {
-        let first = self.chain.settings.start.number(head.number);
-        let before = match self.chain.settings.start {
-            StartBlock::Latest { .. } => cx.idle(self.went_on_from(page, first, head, budget)).await?,
-            StartBlock::Number(_) => None,
-        };
-        let before = match before {
-            Some(block) => Some(block),
-            None => {
-                let before = first.saturating_sub(1);
-                cx.idle(self.chain.source.block_at(before, deadline(budget))).await?
-            }
-        };
-        let Some(block) = before else {
-            // It is still to come.
-            self.head = None;
-            let newest = head.number;
-            self.chain.services.report(&CollectorProblem::StartBlockAhead { first, newest });
-            return Ok(Came::Nowhere);
-        };
-        let stretch = Stretch {
-            blocks: vec![block],
-            old: Some(Old { first: block.number, parent: block.parent }),
-            events: Vec::new(),
-            head_time: head.time,
-        };
-        let (mut after, mut notes) = self.taken_up(cx, page, block, head, budget).await?;
-        notes.extend(after.accept(&stretch, &self.rules)?);
-        if self.commit(page, &after, Some(&stretch), notes).await? {
-            tracing::info!(block = block.number + 1, "the chain is followed from this block on");
-        }
-        Ok(Came::Further)
-    }
-
-    /// The last block that another program has told the hash of, where that lies before the first one that would be read
-    /// otherwise: what was released in between would be lost.
-    async fn went_on_from(
-        &self,
-        page: &mut Page,
-        first: u64,
-        head: BlockRef,
-        budget: &Budget,
-    ) -> Result<Option<BlockRef>, StepError> {
-        let kept = (BLOCK_HASH_TTL as f64 / self.rules.block_time) as u64;
-        let from = head.number.saturating_sub(kept.min(MOST_TOLD));
-        for (number, hash) in page.told_hashes(from..=first.saturating_sub(1)).await? {
-            let block = self.chain.source.block_at(number, deadline(budget)).await?;
-            // It may have been told of one that was dropped.
-            if let Some(block) = block.filter(|block| block.hash.to_string() == hash) {
-                return Ok(Some(block));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Takes up markets that were not followed up to the checkpoint.
-    async fn join(
-        &mut self,
-        cx: &Context<NoMessage>,
-        page: &mut Page,
-        checkpoint: BlockRef,
-        head: BlockRef,
-        budget: &Budget,
-    ) -> Result<Came, StepError> {
-        let (after, notes) = self.taken_up(cx, page, checkpoint, head, budget).await?;
-        if self.commit(page, &after, None, notes).await? {
-            tracing::info!(block = checkpoint.number + 1, "new markets are followed from this block on");
-        }
-        Ok(Came::Further)
-    }
-
-    /// What is known when the newcomers are taken up behind this block.
-    async fn taken_up(
-        &self,
-        cx: &Context<NoMessage>,
-        page: &mut Page,
-        block: BlockRef,
-        head: BlockRef,
-        budget: &Budget,
-    ) -> Result<(Following, Vec<Note>), StepError> {
-        let newcomers: Vec<_> = page.known.following.newcomers().collect();
-        let beginnings = beginnings(&self.chain, page, &newcomers, block, head, deadline(budget));
-        let beginnings = cx.idle(beginnings).await?;
-        let (mut after, mut notes) = (page.known.following.clone(), Vec::new());
-        for (market, beginning) in beginnings {
-            notes.extend(after.take_up(market, &beginning, head.time, &self.rules));
-        }
-        Ok((after, notes))
     }
 
     /// Accepts the next part of what lies far behind the head, and reads the one after it meanwhile. Whether there was one;
@@ -336,7 +238,7 @@ impl BlockFetcher {
     }
 
     /// Accepts blocks: their effects and the checkpoint in one step.
-    async fn accept(&mut self, page: &mut Page, stretch: Stretch) -> Result<Came, StepError> {
+    async fn accept(&mut self, page: &mut Page, stretch: Stretch) -> Result<StepOutcome, StepError> {
         let mut after = page.known.following.clone();
         let notes = after.accept(&stretch, &self.rules)?;
         let [before, now] =
@@ -344,7 +246,7 @@ impl BlockFetcher {
         if self.commit(page, &after, Some(&stretch), notes).await? {
             self.chain.progress.with(|state| state.blocks += now.saturating_sub(before));
         }
-        Ok(Came::Further)
+        Ok(StepOutcome::Progressed)
     }
 
     async fn commit(
@@ -396,14 +298,14 @@ impl BlockFetcher {
     }
 
     /// Closes what no block closes, now that all there are were accepted.
-    async fn close_by_clock(&mut self, page: &mut Page) -> Result<Came, StepError> {
-        let Some(now) = self.chain.progress.chain_time() else { return Ok(Came::Caught) };
+    async fn close_by_clock(&mut self, page: &mut Page) -> Result<StepOutcome, StepError> {
+        let Some(now) = self.chain.progress.chain_time() else { return Ok(StepOutcome::CaughtUp) };
         let mut after = page.known.following.clone();
         let notes = after.close_by_clock(now, &self.rules);
         if !notes.is_empty() {
             self.commit(page, &after, None, notes).await?;
         }
-        Ok(Came::Caught)
+        Ok(StepOutcome::CaughtUp)
     }
 
     async fn reorganise(
@@ -412,7 +314,7 @@ impl BlockFetcher {
         page: &mut Page,
         tip: BlockRef,
         budget: &Budget,
-    ) -> Result<Came, StepError> {
+    ) -> Result<StepOutcome, StepError> {
         let following = &page.known.following;
         let accepted: BTreeMap<u64, _> =
             following.deeds.iter().map(|deeds| (deeds.block.number, deeds.block.hash)).collect();
@@ -420,7 +322,7 @@ impl BlockFetcher {
         let fork = match cx.idle(self.chain.source.fork(&tip, &accepted, depth, deadline(budget))).await {
             Ok(fork) => fork,
             // It was left again meanwhile: the next block is asked for anew.
-            Err(ChainError::BlockGone { .. }) => return Ok(Came::Nowhere),
+            Err(ChainError::BlockGone { .. }) => return Ok(StepOutcome::Waiting),
             Err(error) => return Err(error.into()),
         };
         let mut after = following.clone();
@@ -436,7 +338,7 @@ impl BlockFetcher {
             let _ = self.chain.notifier.try_send(Notice::new("reorganisation", Severity::Medium, text));
             tracing::info!(depth, ancestor = fork.ancestor.number, "followed a reorganisation");
         }
-        Ok(Came::Further)
+        Ok(StepOutcome::Progressed)
     }
 
     fn note_bad_logs(&self, many: usize, block: u64) {
@@ -473,13 +375,13 @@ impl Actor for BlockFetcher {
                 Err(_) => (self.head, self.old) = (None, None),
             }
             match step {
-                Ok(Came::Done) => return Ok(()),
-                Ok(Came::Further) => {
+                Ok(StepOutcome::Done) => return Ok(()),
+                Ok(StepOutcome::Progressed) => {
                     self.chain.services.status.written(super::PART, super::BLOCKS);
                     continue;
                 }
-                Ok(came @ (Came::Caught | Came::Nowhere)) => {
-                    if matches!(came, Came::Caught) {
+                Ok(outcome @ (StepOutcome::CaughtUp | StepOutcome::Waiting)) => {
+                    if matches!(outcome, StepOutcome::CaughtUp) {
                         self.chain.services.status.written(super::PART, super::BLOCKS);
                     }
                     cx.pause(source.wait()).await;

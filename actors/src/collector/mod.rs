@@ -64,7 +64,7 @@ pub struct FollowServices {
     pub metrics: CollectorMetrics,
     /// What is followed, and how.
     pub settings: Arc<FollowSettings>,
-    /// Whoever tells others.
+    /// The edge to the notifier.
     pub notifier: Address<Notice>,
     /// At most so many markets are prepared at once.
     pub workers: Arc<Semaphore>,

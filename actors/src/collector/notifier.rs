@@ -1,7 +1,7 @@
-//! The notifier: tells people what they should know of. Today it writes it to the log.
+//! The notifier: writes events that operators should see to the log.
 //!
-//! Touches nothing else. Many of one kind become a few lines, for a chain that is followed from far back tells of
-//! thousands. What it is told is for people alone: an edge to it drops the oldest, and nothing is decided by it.
+//! Touches nothing else. The lines of one kind are limited, since a chain that is followed from far back has thousands. Its
+//! edges drop the oldest notice, and nothing is decided by a notice.
 
 use domain::{chain::ChainEvent, collector::Note};
 use serde::{Deserialize, Serialize};
@@ -9,27 +9,27 @@ use supervision::{Actor, Context, Failure, Message};
 
 use crate::env::log_throttle::{LogThrottle, field};
 
-/// How many lines there may be a minute of one kind.
+/// The most lines of one kind a minute.
 const LINES: u32 = 20;
 
-/// How grave it is.
+/// The severity of a notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
-    /// It belongs to the day's work.
+    /// Everyday work.
     Low,
-    /// Somebody should look at it.
+    /// An operator should look at it.
     Medium,
     /// Something was lost, or is about to be.
     High,
 }
 
-/// Something that people should know.
+/// An event that operators should see.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notice {
-    /// What it is about, as in `epoch_expired`.
+    /// Its kind, as in `epoch_expired`.
     pub kind: String,
-    /// How grave it is.
+    /// Its severity.
     pub severity: Severity,
     /// What happened, to what, and what to do about it.
     pub text: String,
@@ -42,88 +42,77 @@ impl Notice {
         Self { kind: kind.to_owned(), severity, text }
     }
 
-    /// What a note of the chain means to people.
+    /// The notice of a note of the chain.
     #[must_use]
     pub fn of(note: &Note) -> Self {
-        use Severity::{High, Low, Medium};
-        let (kind, severity, text) = match note {
-            Note::Released { market, epoch, window } => {
-                let until = window.limit;
-                (
-                    "epoch_released",
-                    Low,
-                    format!("epoch {epoch} of market {market} takes submissions until {until}"),
-                )
+        let (kind, severity) = kind_of(note);
+        Self::new(kind, severity, text_of(note))
+    }
+}
+
+fn kind_of(note: &Note) -> (&'static str, Severity) {
+    use Severity::{High, Low, Medium};
+    match note {
+        Note::Released { .. } => ("epoch_released", Low),
+        Note::TakenUp { .. } => ("epoch_taken_up", Low),
+        Note::ReleasedAgain { .. } => ("epoch_released_again", Low),
+        Note::Expired { .. } => ("epoch_expired", High),
+        Note::Closed { by_clock: false, .. } => ("window_closed", Low),
+        Note::Closed { by_clock: true, .. } => ("window_closed_by_clock", Medium),
+        Note::Submitted(_) => ("batch_submitted", Low),
+        Note::StaysHandedOver { .. } => ("epoch_dropped", High),
+        Note::StaysSubmitted(_) => ("batch_dropped", Medium),
+        Note::Other { event, .. } => match event.event {
+            ChainEvent::DayStarted { .. } => ("day_started", Low),
+            _ => ("event", Low),
+        },
+    }
+}
+
+fn text_of(note: &Note) -> String {
+    match note {
+        Note::Released { market, epoch, window } => {
+            format!("epoch {epoch} of market {market} takes submissions until {}", window.limit)
+        }
+        Note::TakenUp { market, epoch, window } => format!(
+            "the window of epoch {epoch} of market {market}, which another program opened, is taken over; it takes \
+             submissions until {}",
+            window.limit
+        ),
+        Note::ReleasedAgain { market, epoch } => {
+            format!("epoch {epoch} of market {market} was released again; nothing changed")
+        }
+        Note::Expired { market, epoch } => format!(
+            "epoch {epoch} of market {market} was found after its submissions had expired; it gets no batches"
+        ),
+        Note::Closed { market, epoch, block, by_clock: false } => {
+            format!("epoch {epoch} of market {market} took submissions up to block {block}")
+        }
+        Note::Closed { market, epoch, block, by_clock: true } => format!(
+            "no block came that would close epoch {epoch} of market {market}, so the clock closed it with block \
+             {block}; check whether the chain stands still"
+        ),
+        Note::Submitted(handed) => {
+            let (market, epoch, cid) = (handed.market, handed.epoch, &handed.batch_cid);
+            format!("batch {cid} of epoch {epoch} of market {market} was submitted")
+        }
+        Note::StaysHandedOver { market, epoch } => format!(
+            "a reorganisation dropped the release of epoch {epoch} of market {market} after its window had closed; its \
+             batches stay delivered"
+        ),
+        Note::StaysSubmitted(handed) => {
+            let (market, epoch, cid) = (handed.market, handed.epoch, &handed.batch_cid);
+            format!(
+                "a reorganisation dropped batch {cid} of epoch {epoch} of market {market} after it had gone to the \
+                 attestor; it stays there"
+            )
+        }
+        Note::Other { block, event } => match event.event {
+            ChainEvent::DayStarted { day, .. } => {
+                format!("day {day} of market {} began at block {block}", event.market)
             }
-            Note::TakenUp { market, epoch, window } => (
-                "epoch_taken_up",
-                Low,
-                format!(
-                    "the window of epoch {epoch} of market {market}, which another program had opened, is taken up: it takes submissions until {}",
-                    window.limit
-                ),
-            ),
-            Note::ReleasedAgain { market, epoch } => (
-                "epoch_released_again",
-                Low,
-                format!("epoch {epoch} of market {market} was released once more: nothing changed"),
-            ),
-            Note::Expired { market, epoch } => (
-                "epoch_expired",
-                High,
-                format!(
-                    "epoch {epoch} of market {market} was met too late: what was submitted is gone, it gets no batches"
-                ),
-            ),
-            Note::Closed { market, epoch, block, by_clock: false } => (
-                "window_closed",
-                Low,
-                format!("epoch {epoch} of market {market} took submissions up to block {block}"),
-            ),
-            Note::Closed { market, epoch, block, by_clock: true } => (
-                "window_closed_by_clock",
-                Medium,
-                format!(
-                    "no block came that would end epoch {epoch} of market {market}: it ends with block {block}; see whether the chain stands still"
-                ),
-            ),
-            Note::Submitted(handed) => {
-                let (market, epoch, cid) = (handed.market, handed.epoch, &handed.batch_cid);
-                (
-                    "batch_submitted",
-                    Low,
-                    format!("batch {cid} of epoch {epoch} of market {market} was submitted"),
-                )
-            }
-            Note::StaysHandedOver { market, epoch } => (
-                "epoch_dropped",
-                High,
-                format!(
-                    "a reorganisation dropped the release of epoch {epoch} of market {market}, which is over already: its batches stay where they are"
-                ),
-            ),
-            Note::StaysSubmitted(handed) => {
-                let (market, epoch, cid) = (handed.market, handed.epoch, &handed.batch_cid);
-                (
-                    "batch_dropped",
-                    Medium,
-                    format!(
-                        "a reorganisation dropped batch {cid} of epoch {epoch} of market {market}: what the attestor was told stays"
-                    ),
-                )
-            }
-            Note::Other { block, event } => match event.event {
-                ChainEvent::DayStarted { day, .. } => (
-                    "day_started",
-                    Low,
-                    format!("day {day} of market {} began at block {block}", event.market),
-                ),
-                ref other => {
-                    ("event", Low, format!("{} of market {} at block {block}", other.name(), event.market))
-                }
-            },
-        };
-        Self::new(kind, severity, text)
+            ref other => format!("{} of market {} at block {block}", other.name(), event.market),
+        },
     }
 }
 

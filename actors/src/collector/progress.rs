@@ -34,7 +34,7 @@ pub struct FollowState {
     pub blocks: u64,
     /// Reorganisations followed.
     pub reorganisations: u64,
-    /// How often somebody else had moved on meanwhile.
+    /// Commits that another tracker was ahead of.
     pub conflicts: u64,
     /// What blocks have brought, by the kinds of notices.
     pub notes: BTreeMap<String, u64>,

@@ -99,7 +99,7 @@ impl OldBlocks {
     pub(super) fn accepted(&mut self, many: u64, last: u64, progress: &Progress) {
         let speed = self.pace.accepted(many);
         progress.with(|state| state.speed = speed);
-        if self.pace.is_to_be_told() {
+        if self.pace.should_log() {
             let state = progress.now();
             let (blocks_per_second, left) = (speed as u64, state.remaining());
             let time_left = state.estimate().map_or("unknown".to_owned(), |left| rounded(left).to_string());
@@ -166,7 +166,7 @@ impl Pace {
         self.speed
     }
 
-    fn is_to_be_told(&mut self) -> bool {
+    fn should_log(&mut self) -> bool {
         let now = self.clock.now();
         let is_due = now.saturating_duration_since(self.told) >= TOLD_EVERY;
         if is_due {
@@ -200,7 +200,7 @@ mod tests {
         old.ahead = Some((block(7, 7), part()));
         let found = old.after(&block(7, 7), soon()).await.expect("it was read").expect("there is one");
         assert_eq!(found.last(), Some(block(8, 7)));
-        // The same number on another branch, and somebody who has gone on meanwhile.
+        // The same number on another branch, and another tracker that is ahead.
         for other in [block(7, 8), block(9, 7)] {
             old.ahead = Some((block(7, 7), part()));
             assert!(old.after(&other, soon()).await.is_err(), "it is asked for anew, of nobody");
@@ -225,8 +225,8 @@ mod tests {
         let clock = Clock::manual(Duration::ZERO);
         let mut pace = Pace::new(&clock);
         clock.advance(Duration::from_secs(9));
-        assert!(!pace.is_to_be_told());
+        assert!(!pace.should_log());
         clock.advance(Duration::from_secs(1));
-        assert!(pace.is_to_be_told() && !pace.is_to_be_told());
+        assert!(pace.should_log() && !pace.should_log());
     }
 }

@@ -1,0 +1,123 @@
+//! The first checkpoint of a chain, and of a market that is added later.
+//!
+//! Both take over what a predecessor has left: a window that is open there stays open, and an epoch that was delivered is
+//! not delivered again.
+
+use domain::{
+    chain::BlockRef,
+    collector::{Following, Note, Old, Stretch},
+};
+use store_collector::BLOCK_HASH_TTL;
+use supervision::{Budget, Context, NoMessage};
+
+use super::{BlockFetcher, StepOutcome, deadline};
+use crate::collector::{
+    StartBlock,
+    problem::{CollectorProblem, StepError},
+    state_store::Page,
+    take_over::beginnings,
+};
+
+/// The most blocks that are searched for hashes that another program has written.
+const MOST_TOLD: u64 = 5_000;
+
+impl BlockFetcher {
+    /// The first checkpoint: the block before the one to begin with, which itself is not counted as accepted.
+    pub(super) async fn begin(
+        &mut self,
+        cx: &Context<NoMessage>,
+        page: &mut Page,
+        head: BlockRef,
+        budget: &Budget,
+    ) -> Result<StepOutcome, StepError> {
+        let first = self.chain.settings.start.number(head.number);
+        let before = match self.chain.settings.start {
+            StartBlock::Latest { .. } => {
+                cx.idle(self.resume_after_predecessor(page, first, head, budget)).await?
+            }
+            StartBlock::Number(_) => None,
+        };
+        let before = match before {
+            Some(block) => Some(block),
+            None => {
+                let before = first.saturating_sub(1);
+                cx.idle(self.chain.source.block_at(before, deadline(budget))).await?
+            }
+        };
+        let Some(block) = before else {
+            // It is still to come.
+            self.head = None;
+            let newest = head.number;
+            self.chain.services.report(&CollectorProblem::StartBlockAhead { first, newest });
+            return Ok(StepOutcome::Waiting);
+        };
+        let stretch = Stretch {
+            blocks: vec![block],
+            old: Some(Old { first: block.number, parent: block.parent }),
+            events: Vec::new(),
+            head_time: head.time,
+        };
+        let (mut after, mut notes) = self.taken_up(cx, page, block, head, budget).await?;
+        notes.extend(after.accept(&stretch, &self.rules)?);
+        if self.commit(page, &after, Some(&stretch), notes).await? {
+            tracing::info!(block = block.number + 1, "the chain is followed from this block on");
+        }
+        Ok(StepOutcome::Progressed)
+    }
+
+    /// The last block that another program has told the hash of, where that lies before the first one that would be read
+    /// otherwise: what was released in between would be lost.
+    async fn resume_after_predecessor(
+        &self,
+        page: &mut Page,
+        first: u64,
+        head: BlockRef,
+        budget: &Budget,
+    ) -> Result<Option<BlockRef>, StepError> {
+        let kept = (BLOCK_HASH_TTL as f64 / self.rules.block_time) as u64;
+        let from = head.number.saturating_sub(kept.min(MOST_TOLD));
+        for (number, hash) in page.told_hashes(from..=first.saturating_sub(1)).await? {
+            let block = self.chain.source.block_at(number, deadline(budget)).await?;
+            // It may have been told of one that was dropped.
+            if let Some(block) = block.filter(|block| block.hash.to_string() == hash) {
+                return Ok(Some(block));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Adds markets that were not followed up to the checkpoint.
+    pub(super) async fn join(
+        &mut self,
+        cx: &Context<NoMessage>,
+        page: &mut Page,
+        checkpoint: BlockRef,
+        head: BlockRef,
+        budget: &Budget,
+    ) -> Result<StepOutcome, StepError> {
+        let (after, notes) = self.taken_up(cx, page, checkpoint, head, budget).await?;
+        if self.commit(page, &after, None, notes).await? {
+            tracing::info!(block = checkpoint.number + 1, "new markets are followed from this block on");
+        }
+        Ok(StepOutcome::Progressed)
+    }
+
+    /// What is known when the newcomers are taken up behind this block.
+    async fn taken_up(
+        &self,
+        cx: &Context<NoMessage>,
+        page: &mut Page,
+        block: BlockRef,
+        head: BlockRef,
+        budget: &Budget,
+    ) -> Result<(Following, Vec<Note>), StepError> {
+        let newcomers: Vec<_> = page.known.following.newcomers().collect();
+        let beginnings = beginnings(&self.chain, page, &newcomers, block, head, deadline(budget));
+        let beginnings = cx.idle(beginnings).await?;
+        let (mut after, mut notes) = (page.known.following.clone(), Vec::new());
+        for (market, beginning) in beginnings {
+            notes.extend(after.take_up(market, &beginning, head.time, &self.rules));
+        }
+        Ok((after, notes))
+    }
+}

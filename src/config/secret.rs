@@ -1,5 +1,5 @@
-//! A text that must not be seen. It may touch nothing; whoever needs the text has to say
-//! [`Secret::reveal`], so that every place that does can be found.
+//! A text that must not be shown. It touches nothing. Code that needs the text calls [`Secret::reveal`], so a search finds
+//! every such place.
 
 use std::fmt;
 

@@ -53,7 +53,7 @@ struct Freshness {
 }
 
 impl Status {
-    /// Nothing is met yet.
+    /// No observation yet.
     #[must_use]
     pub fn new(clock: &Clock) -> Self {
         let facts = Facts { subscription: Some("not connected yet".to_owned()), ..Facts::default() };

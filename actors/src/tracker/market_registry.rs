@@ -1,7 +1,7 @@
 //! The registry: the markets that there are now, for actors that serve all of them.
 //!
-//! It is no message but a fact that changes seldom: whoever works for all markets looks at it when it begins a piece
-//! of work, or waits for it to change. It belongs to the tree, so a restarted actor finds the present markets, not
+//! It is no message but a fact that changes seldom: an actor that serves all markets reads it when it begins a piece of
+//! work, or waits for it to change. It belongs to the tree, so a restarted actor finds the present markets, not
 //! those of the start. Touches nothing.
 
 use std::sync::Arc;

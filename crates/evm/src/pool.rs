@@ -1,7 +1,7 @@
 //! Which node is asked, and what happens when it fails. Each question ends at its deadline.
 //!
-//! The first node of the configuration that works is asked; one that fails is left alone for a pause that grows, one
-//! that answers wrongly is set aside for longer, and the next is asked at once. A look at all nodes every few seconds
+//! The first working node of the configuration is asked. A failing node is retried with growing backoff, and a node that
+//! answers wrongly after a longer pause; meanwhile the next one is asked at once. A probe of all nodes every few seconds
 //! finds those that are back, on another chain, or behind.
 
 mod choice;

@@ -1,8 +1,8 @@
 //! Connections to Redis, however it is run: one server, the master that sentinels name, or a cluster.
 //!
 //! A bounded pool lends [`Session`]s. A session is a way to all keys: one connection, or one to each node of a
-//! cluster. What a session fails with makes the pool forget the connections that were made before it, so that
-//! the next session asks anew who is the master, or who has which slots.
+//! cluster. A session's error can make the pool drop the connections that are older than it, so that the next session
+//! asks again which server is the master, or which node has which slots.
 
 mod cluster;
 mod door;

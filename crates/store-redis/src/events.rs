@@ -66,7 +66,7 @@ impl AsyncPushSender for EventQueue {
         let weight = event.weight();
         {
             let mut waiting = lock(&self.waiting);
-            // Where none waits one is let in, however large: whoever reads the last learns of all that were dropped.
+            // An empty queue takes one event of any size: the reader of that event learns how many were dropped.
             if *waiting > 0 && *waiting + weight > self.limit {
                 self.dropped.fetch_add(1, Relaxed);
                 return Ok(());

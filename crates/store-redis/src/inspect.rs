@@ -113,7 +113,7 @@ impl Inspector {
             }
         }
         let mut answers = self.run(operation, batch).await?.into_iter();
-        // Who may not look at one key may look at the next.
+        // A user without the right to one key may have the right to the next.
         let mut next = || match answers.next() {
             Some(Err(error)) if kind_of(&error).is_outage() => {
                 Err(StoreError::redis(operation, &self.server, &error))

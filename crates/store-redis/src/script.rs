@@ -5,7 +5,7 @@ use redis::{Cmd, RedisResult, Script, Value};
 
 use crate::{batch::Batch, connect::Session, error::StoreError};
 
-/// A script. Its hash is reckoned once in the process.
+/// A script. Its hash is computed once in the process.
 pub struct Lua {
     source: &'static str,
     hash: String,

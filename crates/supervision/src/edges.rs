@@ -46,7 +46,7 @@ pub(crate) fn waiting_cycle(edges: &[Edge]) -> Option<WaitingCycle> {
             !others.is_empty()
         });
     }
-    // Whoever is left waits for another one that is left, so the way comes back to itself.
+    // Each actor that is left waits for another one that is left, so following them leads back to the start.
     let mut way: Vec<&str> = Vec::new();
     let mut next = waits_for.keys().next().copied();
     while let Some(at) = next {

@@ -20,7 +20,7 @@ pub enum State {
     Running,
     /// It crashed and waits for its restart.
     BackingOff,
-    /// It crashed more often than its intensity allows; it is retried slowly.
+    /// It exceeded its restart limit and is retried slowly.
     Degraded,
     /// It was asked to stop.
     Stopping,

@@ -354,7 +354,7 @@ fn next_boot() -> u64 {
 impl Drop for Tree {
     fn drop(&mut self) {
         self.root.kill(ExitKind::Killed, "the tree was dropped".to_owned());
-        // Here and now: whoever sends must not wait for readers that will never come.
+        // At once: a sender must not wait for readers that will never come.
         self.group.close_mailboxes();
         self.shared.root.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(self.watch.take());

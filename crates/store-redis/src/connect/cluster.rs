@@ -174,7 +174,7 @@ struct Job {
 }
 
 enum Goal {
-    /// To whoever has the slot.
+    /// To the node that has the slot.
     Slot(u16),
     /// To this node.
     Node(Node),

@@ -307,7 +307,7 @@ impl<M> State<M> {
         self.counts.refused += u64::from(matches!(error, SendError::Full(_)));
     }
 
-    /// Takes a sender out of the line. Whoever is first then may go on if there is room.
+    /// Takes a sender out of the line. Returns the waker of the sender that is first then, if there is room for its message.
     fn leave_line(&mut self, ticket: u64, limits: &Limits) -> Option<Waker> {
         if self.senders.front().is_some_and(|&(first, _)| first == ticket) {
             self.senders.pop_front();

@@ -1,6 +1,7 @@
-//! The members under a supervisor: what is to be, whether or not the supervisor runs just now.
+//! The members that a supervisor should have, whether or not it runs at the moment.
 //!
-//! Whoever adds a member, or has one leave, tells the supervisor, which makes it so. Touches nothing but the seats.
+//! To add or remove a member is to change this list and to wake the supervisor, which starts or stops the member. Touches
+//! nothing but the seats.
 
 use std::{
     collections::BTreeMap,

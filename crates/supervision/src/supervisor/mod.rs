@@ -163,8 +163,8 @@ impl Office {
                     member.seat.mailbox.iter().for_each(|mailbox| mailbox.reopen());
                 }
                 self.begun = true;
-                // Only now: whoever adds a member after this tells, and is heard. Who was to leave died with the last
-                // incarnation of this supervisor.
+                // Only now: a member that is added after this wakes the supervisor, which listens already. The members
+                // that were to leave died with the last incarnation of this supervisor.
                 let (leaving, staying): (Vec<_>, Vec<_>) =
                     members.iter().partition(|(_, member)| member.is_leaving());
                 let policies = staying.iter().map(|(index, member)| (**index, member.seat.policy));
@@ -289,7 +289,7 @@ impl Office {
             && matches!(state, State::Stopped | State::Abandoned)
             && !self.returns
         {
-            // Whoever sends must not wait for a reader that will never come.
+            // A sender must not wait for a reader that will never come.
             mailbox.close();
         }
     }

@@ -15,7 +15,7 @@ demo:
 docs:
 	$(CARGO) run --quiet $(FEATURES) --example reference
 
-# Format, lint, all tests.
+# Format, lint, documentation, all tests.
 test: lint
 	scripts/needs redis-server anvil
 	$(CARGO) test --workspace $(FEATURES)
@@ -28,6 +28,7 @@ lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets $(FEATURES) -- -D warnings
 	$(CARGO) check --quiet --package state-tracker
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --workspace --no-deps --document-private-items $(FEATURES)
 
 # Benchmarks; their figures are comparable within a run only.
 bench:

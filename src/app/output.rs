@@ -20,7 +20,7 @@ pub fn print(text: &str) -> Result<()> {
 /// The result of printing to standard output.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn printed(result: io::Result<()>) -> Result<()> {
     match result {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),

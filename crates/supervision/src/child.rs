@@ -12,7 +12,7 @@ use crate::{
     tree::TreeShared,
 };
 
-/// The description of one member of a tree. Nothing of it runs before [`Tree::start`].
+/// The description of one member of a tree. Nothing of it runs before [`Tree::start`](crate::Tree::start).
 pub struct Child {
     pub(crate) name: String,
     policy: Policy,

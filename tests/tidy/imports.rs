@@ -1,4 +1,5 @@
-//! Which file uses an item that another one defines. A re-export is followed to the definition, and is no use itself.
+//! Which file uses an item that another one defines. A re-export is followed to the definition; it is no use itself, but
+//! an import all the same.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,14 +15,23 @@ pub(crate) type Edges = BTreeMap<PathBuf, BTreeMap<PathBuf, BTreeSet<String>>>;
 const LONGEST_CHAIN: usize = 8;
 
 /// The uses of all files.
-pub(crate) fn edges(crates: &[Crate]) -> Edges {
+pub(crate) fn uses(crates: &[Crate]) -> Edges {
+    edges(crates, false)
+}
+
+/// The uses of all files, and what they re-export.
+pub(crate) fn imports(crates: &[Crate]) -> Edges {
+    edges(crates, true)
+}
+
+fn edges(crates: &[Crate], with_reexports: bool) -> Edges {
     let mut all = Edges::new();
     for home in crates {
         for (path, module) in &home.modules {
             let wanted = module.paths.iter().chain(module.imports.values());
             for used in wanted {
                 let Some((file, item)) = resolve(crates, home, path, used, LONGEST_CHAIN) else { continue };
-                if file != module.file && !is_reexport(module, used) {
+                if file != module.file && (with_reexports || !is_reexport(module, used)) {
                     all.entry(module.file.clone()).or_default().entry(file).or_default().insert(item);
                 }
             }
@@ -36,7 +46,8 @@ fn is_reexport(module: &Module, used: &[String]) -> bool {
     else {
         return false;
     };
-    !module.paths.iter().any(|path| path.first() == Some(name))
+    // A trait that is brought in without a name is used by its methods.
+    !name.starts_with('_') && !module.paths.iter().any(|path| path.first() == Some(name))
 }
 
 /// The file that defines what a path names, and the item's name.

@@ -31,6 +31,8 @@ pub(crate) struct Module {
     pub(crate) globs: Vec<Vec<String>>,
     /// All paths of its code, `use` included, outside of tests.
     pub(crate) paths: Vec<Vec<String>>,
+    /// Names of the methods that its code calls, outside of tests.
+    pub(crate) methods: BTreeSet<String>,
     /// Functions with their names and lengths in lines.
     pub(crate) functions: Vec<(String, usize)>,
 }
@@ -53,6 +55,11 @@ pub(crate) fn crates() -> Vec<Crate> {
     all
 }
 
+/// The binary's own file, which is no part of a library.
+pub(crate) fn binary() -> Crate {
+    crate_at("src/main.rs", "main")
+}
+
 fn crate_at(lib: &str, name: &str) -> Crate {
     let mut all = Crate { name: name.to_owned(), root: lib.into(), modules: BTreeMap::new() };
     add_file(&mut all, Vec::new(), Path::new(lib));
@@ -73,13 +80,13 @@ fn add_module(all: &mut Crate, path: Vec<String>, file: &Path, items: &[Item]) {
         imports: BTreeMap::new(),
         globs: Vec::new(),
         paths: Vec::new(),
+        methods: BTreeSet::new(),
         functions: Vec::new(),
     };
     let mut children = Vec::new();
     for item in items.iter().filter(|item| !is_test(attributes(item))) {
         module.items.extend(name_of(item));
         match item {
-            Item::Use(item) => add_imports(&mut module, Vec::new(), &item.tree),
             Item::Mod(child) => {
                 let child_path = [path.clone(), vec![child.ident.to_string()]].concat();
                 match &child.content {
@@ -111,7 +118,7 @@ fn file_of(lib: &Path, path: &[String]) -> PathBuf {
 }
 
 fn add_imports(module: &mut Module, before: Vec<String>, tree: &UseTree) {
-    let with = |name: &syn::Ident| [before.clone(), vec![name.to_string()]].concat();
+    let with = |name: &syn::Ident| [before.clone(), vec![plain(name)]].concat();
     match tree {
         UseTree::Path(path) => add_imports(module, with(&path.ident), &path.tree),
         UseTree::Group(group) => {
@@ -124,12 +131,23 @@ fn add_imports(module: &mut Module, before: Vec<String>, tree: &UseTree) {
             }
         }
         UseTree::Name(name) => {
-            module.imports.insert(name.ident.to_string(), with(&name.ident));
+            module.imports.insert(plain(&name.ident), with(&name.ident));
         }
         UseTree::Rename(rename) => {
-            module.imports.insert(rename.rename.to_string(), with(&rename.ident));
+            // `self as t` names what is before it. `as _` brings in a trait without a name: each of them counts.
+            let path = if rename.ident == "self" { before.clone() } else { with(&rename.ident) };
+            let name = match plain(&rename.rename) {
+                unnamed if unnamed == "_" => format!("_{}", module.imports.len()),
+                name => name,
+            };
+            module.imports.insert(name, path);
         }
     }
+}
+
+/// A name, without the mark of a raw one.
+fn plain(name: &syn::Ident) -> String {
+    name.to_string().trim_start_matches("r#").to_owned()
 }
 
 struct Visitor<'a> {
@@ -138,8 +156,23 @@ struct Visitor<'a> {
 
 impl<'ast> Visit<'ast> for Visitor<'_> {
     fn visit_path(&mut self, path: &'ast syn::Path) {
-        self.module.paths.push(path.segments.iter().map(|segment| segment.ident.to_string()).collect());
+        self.module.paths.push(path.segments.iter().map(|segment| plain(&segment.ident)).collect());
         syn::visit::visit_path(self, path);
+    }
+
+    /// Those within functions too, as if they stood at the top of the file.
+    fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
+        add_imports(self.module, Vec::new(), &item.tree);
+    }
+
+    fn visit_expr_method_call(&mut self, call: &'ast syn::ExprMethodCall) {
+        self.module.methods.insert(plain(&call.method));
+        syn::visit::visit_expr_method_call(self, call);
+    }
+
+    fn visit_trait_item_fn(&mut self, item: &'ast syn::TraitItemFn) {
+        self.module.functions.push((item.sig.ident.to_string(), lines(item.span())));
+        syn::visit::visit_trait_item_fn(self, item);
     }
 
     fn visit_item_fn(&mut self, item: &'ast syn::ItemFn) {

@@ -233,7 +233,10 @@ impl Plan {
             Timer::GiveUp => {
                 let limit = child.policy.give_up_after;
                 let down = child.degraded_since.map(|since| now.saturating_duration_since(since));
-                if !stopping && !child.leaving && limit.zip(down).is_some_and(|(limit, down)| down >= limit) {
+                let is_over = limit.zip(down).is_some_and(|(limit, down)| down >= limit);
+                // One that runs, or is stopped for a sibling, is not down: its next fall decides, or its health.
+                let runs = matches!(child.state, State::Running | State::Stopping);
+                if is_over && !stopping && !child.leaving && !runs {
                     actions.push(Action::GiveUp(index));
                 }
             }

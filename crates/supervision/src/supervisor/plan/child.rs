@@ -69,12 +69,18 @@ impl Child {
             return self.arm(index, Timer::Restart, pause, actions);
         }
         self.state = State::Degraded;
-        if self.degraded_since.is_none() {
-            self.degraded_since = Some(now);
-            if let Some(limit) = self.policy.give_up_after {
-                self.arm(index, Timer::GiveUp, limit, actions);
+        match (self.degraded_since, self.policy.give_up_after) {
+            (None, limit) => {
+                self.degraded_since = Some(now);
+                limit.into_iter().for_each(|limit| self.arm(index, Timer::GiveUp, limit, actions));
             }
+            // It ran when its time was over, and has fallen again before it was healthy.
+            (Some(since), Some(limit)) if now.saturating_duration_since(since) >= limit => {
+                actions.push(Action::GiveUp(index));
+            }
+            (Some(_), _) => {}
         }
-        self.arm(index, Timer::Restart, self.policy.degraded_retry, actions);
+        let retry = self.pauses.jittered(self.policy.degraded_retry);
+        self.arm(index, Timer::Restart, retry, actions);
     }
 }

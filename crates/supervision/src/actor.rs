@@ -72,8 +72,14 @@ impl<M: Message> Context<M> {
     }
 
     async fn wait_for_messages(&mut self) -> bool {
-        // What is in hand is handled whether or not the actor shall stop.
         if self.inbox.has_hand() {
+            // What went back uncharged can't be handled now. An actor that shall stop leaves it to its successor, where it
+            // would otherwise take it again and again.
+            if self.inbox.has_returned() && self.stop.is_cancelled() {
+                return false;
+            }
+            // A hand that is never empty must not keep its actor from yielding.
+            tokio::task::coop::consume_budget().await;
             self.seat.progress.beat();
             return true;
         }
@@ -167,12 +173,19 @@ pub(crate) async fn live<A: Actor>(
             let Some(inbox) = mailbox.open() else {
                 return Err(format!("the mailbox of {} has another reader", seat.path).into());
             };
-            let inbox = inbox.blamed_by(seat.blamed.clone());
-            let mut cx = Context { seat: seat.clone(), inbox, stop, stop_seen: false };
+            let mut cx = Context { seat: seat.clone(), inbox: inbox.supervised(), stop, stop_seen: false };
             let mut actor = make();
             actor.pre_start(&mut cx).await?;
             ready(Ready);
-            actor.run(&mut cx).await.inspect_err(|_| cx.inbox.failed())?;
+            // The scheduler keeps the task that was woken last for this thread. An actor that held the thread at once
+            // would hold its supervisor.
+            tokio::task::yield_now().await;
+            let ran = actor.run(&mut cx).await;
+            // One that returned by itself with a batch in hand is at fault, too.
+            if ran.is_err() || !asked.is_cancelled() {
+                cx.inbox.failed();
+            }
+            ran?;
             actor.post_stop(&mut cx).await
         };
         let life = Guarded::new(seat::scope(seat.clone(), life), &seat.progress);

@@ -71,14 +71,25 @@ fn payload_text(payload: &dyn Any) -> String {
 }
 
 /// A future whose panics are values and whose polling can be seen from outside.
+///
+/// A kill drops it, and the code that runs then (`Drop` of what the actor holds) may block: so that is marked, too.
 pub(crate) struct Guarded<'a, F> {
-    inner: Pin<Box<F>>,
+    /// `None` once it is dropped.
+    inner: Option<Pin<Box<F>>>,
     progress: &'a Progress,
 }
 
 impl<'a, F: Future> Guarded<'a, F> {
     pub(crate) fn new(inner: F, progress: &'a Progress) -> Self {
-        Self { inner: Box::pin(inner), progress }
+        Self { inner: Some(Box::pin(inner)), progress }
+    }
+}
+
+impl<F> Drop for Guarded<'_, F> {
+    fn drop(&mut self) {
+        self.progress.poll_began();
+        self.inner = None;
+        self.progress.poll_ended();
     }
 }
 
@@ -86,13 +97,16 @@ impl<F: Future> Future for Guarded<'_, F> {
     type Output = Result<F::Output, Panicked>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.progress.poll_began();
+        let this = &mut *self;
+        // Only its own drop takes the future away, and nobody polls it then.
+        let Some(inner) = &mut this.inner else { return Poll::Pending };
+        let inner = inner.as_mut();
+        this.progress.poll_began();
         let outer = GUARDED.replace(true);
-        let inner = self.inner.as_mut();
         // After a panic the future is never polled again, so no broken state of it can be seen.
         let outcome = catch_unwind(AssertUnwindSafe(|| inner.poll(cx)));
         GUARDED.set(outer);
-        self.progress.poll_ended();
+        this.progress.poll_ended();
         match outcome {
             Ok(poll) => poll.map(Ok),
             Err(payload) => {

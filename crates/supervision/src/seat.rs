@@ -99,8 +99,6 @@ pub(crate) struct Seat {
     pub(crate) tree: Arc<TreeShared>,
     pub(crate) mailbox: Option<Arc<dyn AnyMailbox>>,
     pub(crate) progress: Progress,
-    /// The present incarnation is being killed for its own fault.
-    pub(crate) blamed: Arc<AtomicBool>,
     /// The present incarnation was asked to stop, and will be followed by another.
     returns: AtomicBool,
     supervisor: bool,
@@ -130,8 +128,10 @@ struct Record {
     exits: [u64; 7],
     crashes: VecDeque<Crash>,
     last_crash_id: u64,
-    /// The running incarnation, to be killed from outside.
+    /// The last incarnation that was spawned, to be killed from outside.
     cell: Option<ActorCell>,
+    /// It has entered. Until then the one before it may still be ending.
+    inside: bool,
     /// Why the running incarnation is being killed.
     kill: Option<(ExitKind, String)>,
     /// How the last incarnation ended, until its supervisor has taken note.
@@ -155,7 +155,6 @@ impl Seat {
             progress: Progress::new(&tree.clock),
             tree: tree.clone(),
             mailbox,
-            blamed: Arc::default(),
             returns: AtomicBool::new(false),
             supervisor,
             turnstile: Arc::new(Semaphore::new(1)),
@@ -178,7 +177,7 @@ impl Seat {
             Ok(permit) => permit,
             Err(_) => std::future::pending().await,
         };
-        self.blamed.store(false, Relaxed);
+        self.record().inside = true;
         self.returns.store(false, Relaxed);
         self.began_at.store(self.tree.clock.nanos(), Relaxed);
         self.generation.fetch_add(1, Relaxed);
@@ -224,6 +223,7 @@ impl Seat {
         record.kill = None;
         record.exit = None;
         record.wedged = Wedged::No;
+        record.inside = false;
         record.cell = Some(cell);
     }
 
@@ -236,8 +236,14 @@ impl Seat {
         }
     }
 
-    /// Kills the running incarnation at its next await. `Stalled` blames it, so that the message in hand is
-    /// charged; `Killed` does not.
+    /// Kills the incarnation that makes no progress. One that waits for its predecessor to end is not killed in its place.
+    pub(crate) fn kill_stalled(&self, why: String) {
+        if self.record().inside {
+            self.kill(ExitKind::Stalled, why);
+        }
+    }
+
+    /// Kills the running incarnation at its next await. No message is charged for it.
     pub(crate) fn kill(&self, kind: ExitKind, why: String) -> bool {
         let cell = {
             let mut record = self.record();
@@ -247,7 +253,6 @@ impl Seat {
             record.kill = Some((kind, why));
             record.cell.clone()
         };
-        self.blamed.store(kind == ExitKind::Stalled, Relaxed);
         if let Some(cell) = cell {
             cell.kill();
         }
@@ -284,6 +289,11 @@ impl Seat {
                 exit.message
             );
         }
+        // Before the lock: to resolve the symbols of a backtrace takes long, and health records wait for the lock.
+        let (location, backtrace) = match exit.panicked {
+            Some(panicked) if is_crash => (panicked.location, Some(panicked.backtrace.to_string())),
+            _ => (None, None),
+        };
         let mut record = self.record();
         for (kind, count) in ExitKind::ALL.iter().zip(&mut record.exits) {
             *count += u64::from(*kind == exit.kind);
@@ -297,8 +307,8 @@ impl Seat {
                 generation: self.generation(),
                 kind: exit.kind,
                 message: exit.message,
-                location: exit.panicked.as_ref().and_then(|panicked| panicked.location.clone()),
-                backtrace: exit.panicked.map(|panicked| panicked.backtrace.to_string()),
+                location,
+                backtrace,
             };
             record.crashes.push_back(crash);
             if record.crashes.len() > CRASHES_KEPT {

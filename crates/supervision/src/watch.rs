@@ -8,6 +8,7 @@
 //! who should end it. A log that blocks does not hold the watch: it acts before it logs, and logs on another thread.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -17,7 +18,6 @@ use std::{
 };
 
 use crate::{
-    health::ExitKind,
     seat::{Seat, Wedged},
     text::shown,
     tree::TreeShared,
@@ -106,7 +106,11 @@ fn look(seat: &Seat, settings: &WatchSettings) -> bool {
     // Once a wedge: one that yields meanwhile wedges anew.
     if seat.set_wedged(wedged) {
         if wedged == Wedged::Told {
-            (settings.on_wedged)(&seat.path, polling);
+            // A panic of the owner's code must not end the watch: the other actors need it.
+            let told = catch_unwind(AssertUnwindSafe(|| (settings.on_wedged)(&seat.path, polling)));
+            if told.is_err() {
+                tracing::error!(actor = seat.path, "the reaction to an actor that never yields panicked");
+            }
         }
         report(&seat.path, polling);
     }
@@ -114,7 +118,7 @@ fn look(seat: &Seat, settings: &WatchSettings) -> bool {
     if let Some((limit, quiet)) = stalled
         && quiet >= limit
     {
-        seat.kill(ExitKind::Stalled, format!("it worked for {} without a sign of progress", shown(quiet)));
+        seat.kill_stalled(format!("it worked for {} without a sign of progress", shown(quiet)));
     }
     polling >= settings.every
 }

@@ -42,6 +42,53 @@ impl Actor for Noted {
     }
 }
 
+/// Can't handle anything: what it needs is away. It tries again every hour.
+struct Retries {
+    batches: bool,
+}
+
+impl Actor for Retries {
+    type Message = Job;
+
+    async fn run(&mut self, cx: &mut Context<Job>) -> Result<(), Failure> {
+        loop {
+            if self.batches {
+                let Some(batch) = cx.recv_many().await else { return Ok(()) };
+                batch.give_back();
+            } else {
+                let Some(lease) = cx.recv().await else { return Ok(()) };
+                lease.give_back();
+            }
+            cx.pause(cx.clock().sleep(HOUR)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_actor_whose_server_is_away_stops_without_being_killed() {
+    for batches in [false, true] {
+        let clock = manual();
+        let mailbox = Mailbox::new("retries", attempts(1), &clock);
+        let retries = Child::actor("retries", &mailbox, move || Retries { batches });
+        let tree =
+            start(&clock, vec![retries.policy(Policy { stop_within: MINUTE, ..Policy::default() })]).await;
+        let address = mailbox.address("test", Overflow::Wait);
+        for number in 0..3 {
+            address.send(job(number)).await.expect("accepted");
+        }
+        let waits = || {
+            let stats = mailbox.stats();
+            stats.in_hand == 3 && record(&tree, "retries").activity == supervision::Activity::Idle
+        };
+        eventually("it waits for the server", waits).await;
+        let report = soon("the stop", tree.stop(HOUR)).await;
+        assert_eq!((report.outcome, report.left_behind), (Outcome::Stopped, 0));
+        assert_eq!(record(&tree, "retries").exits(ExitKind::Stopped), 1);
+        let stats = mailbox.stats();
+        assert_eq!((stats.waiting, stats.dead_lettered, stats.is_conserved()), (3, 0, true));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_order_of_the_stop_is_the_reverse_of_the_order_of_the_start() {
     let log = Log::default();

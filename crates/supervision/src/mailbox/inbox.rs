@@ -3,10 +3,7 @@
 use std::{
     collections::VecDeque,
     ops::Deref,
-    sync::{
-        Arc, MutexGuard,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::{Arc, MutexGuard, atomic::Ordering::Relaxed},
     task::{Context, Poll},
 };
 
@@ -17,15 +14,19 @@ use crate::crash;
 pub struct Inbox<M: Message> {
     shared: Arc<Shared<M>>,
     hand: VecDeque<Entry<M>>,
-    /// Set by a supervisor that kills the reader for its own fault; `None` for a reader outside a tree, which
-    /// answers for every lease that it drops.
-    blamed: Option<Arc<AtomicBool>>,
+    /// A reader in a tree answers for the leases that its own code drops, and for none that a kill drops. One outside a
+    /// tree answers for all.
+    supervised: bool,
     /// The handler has the whole hand as a batch: it may fail on any of it.
     batched: bool,
     /// What is in hand was in hand together with others when a reader failed.
     suspect: bool,
-    /// Its reader returned an error.
+    /// Its reader returned an error, or returned with a batch in hand.
     failed: bool,
+    /// The last message that left the hand went back uncharged: what its handling needs is away.
+    returned: bool,
+    /// A letter was written whose reason an exit may still explain.
+    vague_letter: bool,
 }
 
 impl<M: Message> Inbox<M> {
@@ -34,16 +35,18 @@ impl<M: Message> Inbox<M> {
         free.then(|| Self {
             shared,
             hand: VecDeque::new(),
-            blamed: None,
+            supervised: false,
             batched: false,
             suspect: false,
             failed: false,
+            returned: false,
+            vague_letter: false,
         })
     }
 
-    /// A message in hand is charged only when this flag is set or when it is dropped by the handler itself.
-    pub(crate) fn blamed_by(mut self, blamed: Arc<AtomicBool>) -> Self {
-        self.blamed = Some(blamed);
+    /// The inbox of an actor in a tree: a message in hand is charged only when the actor's own code drops it.
+    pub(crate) fn supervised(mut self) -> Self {
+        self.supervised = true;
         self
     }
 
@@ -78,12 +81,21 @@ impl<M: Message> Inbox<M> {
         !self.hand.is_empty()
     }
 
+    /// Whether the last message that left the hand went back uncharged.
+    pub(crate) fn has_returned(&self) -> bool {
+        self.returned
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.shared.lock().closed
     }
 
     fn lease(&mut self) -> Option<Lease<'_, M>> {
         let entry = self.hand.pop_front()?;
+        if std::mem::take(&mut self.vague_letter) {
+            // The actor went on after that letter: no later exit is its reason.
+            self.shared.lock().letters.close_reasons();
+        }
         self.shared.reading.0.oldest_in_hand.store(entry.accepted_at, Relaxed);
         Some(Lease { inbox: self, entry: Some(entry) })
     }
@@ -113,7 +125,8 @@ impl<M: Message> Inbox<M> {
         self.failed = true;
     }
 
-    fn settled(&self) {
+    fn settled(&mut self) {
+        self.returned = false;
         // One writer at a time: the inbox. A plain load and store are enough, and cheap.
         self.shared.reading.0.handled.store(self.shared.reading.0.handled.load(Relaxed) + 1, Relaxed);
         self.shared
@@ -123,17 +136,19 @@ impl<M: Message> Inbox<M> {
             .store(self.hand.front().map_or(0, |entry| entry.accepted_at), Relaxed);
     }
 
-    fn bury(&self, entry: Entry<M>, reason: Option<String>) {
+    fn bury(&mut self, entry: Entry<M>, reason: Option<String>) {
+        self.vague_letter |= reason.is_none();
+        self.returned = false;
         let now = self.shared.clock.nanos();
         let mut state = self.shared.lock();
         state.counts.dead_from_hand += 1;
         state.letters.write(entry, reason, now);
     }
 
-    /// Whether a lease that is dropped now is dropped by its handler (which returned, or panics) or by a
-    /// supervisor that blames it, and not because something else ends the actor.
+    /// Whether a lease that is dropped now is dropped by its handler (which returned, or panics), and not because
+    /// something else ends the actor.
     fn answers_for_drop(&self) -> bool {
-        self.blamed.as_ref().is_none_or(|blamed| crash::handler_runs() || blamed.load(Relaxed))
+        !self.supervised || crash::handler_runs()
     }
 }
 
@@ -162,8 +177,7 @@ fn take<M>(shared: &Shared<M>, hand: &mut VecDeque<Entry<M>>, mut state: MutexGu
 
 impl<M: Message> Drop for Inbox<M> {
     fn drop(&mut self) {
-        let blamed = self.blamed.as_ref().is_some_and(|blamed| blamed.load(Relaxed));
-        let fell = self.batched && (self.failed || std::thread::panicking() || blamed);
+        let fell = self.batched && (self.failed || std::thread::panicking());
         // The only one in hand is known to be the cause; of several the next reader finds out, one by one.
         if fell
             && self.hand.len() == 1
@@ -223,6 +237,7 @@ impl<M: Message> Lease<'_, M> {
     pub fn give_back(mut self) {
         if let Some(entry) = self.entry.take() {
             self.inbox.hand.push_front(entry);
+            self.inbox.returned = true;
         }
     }
 
@@ -299,12 +314,14 @@ impl<M: Message> Batch<'_, M> {
     /// Keeps them in hand, and not answerable for what comes: what failed was not their fault (a server is away).
     pub fn give_back(self) {
         self.0.batched = false;
+        self.0.returned = true;
     }
 
     /// The effect of all of them is committed.
     pub fn settle(self) {
         let inbox = self.0;
         inbox.batched = false;
+        inbox.returned = false;
         let settled = inbox.hand.len() as u64;
         inbox.hand.clear();
         inbox.shared.reading.0.handled.store(inbox.shared.reading.0.handled.load(Relaxed) + settled, Relaxed);

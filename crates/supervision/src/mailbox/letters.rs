@@ -53,7 +53,7 @@ impl<M: Message> Letters<M> {
     pub(super) fn write(&mut self, entry: Entry<M>, reason: Option<String>, now: u64) {
         let Entry { message, weight, sequence, attempts, .. } = entry;
         let vague = reason.is_none();
-        let reason = reason.unwrap_or_else(|| "its actor ended without settling it".to_owned());
+        let reason = reason.unwrap_or_else(|| "its handler dropped it without settling it".to_owned());
         self.total += 1;
         self.bytes += weight;
         self.kept.push_back(Letter { message, weight, sequence, attempts, reason, vague, written_at: now });
@@ -72,6 +72,11 @@ impl<M: Message> Letters<M> {
                 reason.clone_into(&mut letter.reason);
             }
         }
+    }
+
+    /// What is vague stays so: its actor has gone on, so no later exit explains it.
+    pub(super) fn close_reasons(&mut self) {
+        self.kept.iter_mut().rev().for_each(|letter| letter.vague = false);
     }
 
     pub(super) fn weight_of(&self, sequence: u64) -> Option<usize> {

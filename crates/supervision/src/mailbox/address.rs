@@ -3,13 +3,13 @@
 use std::{
     fmt,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, PoisonError},
     task::{Context, Poll, Waker},
 };
 
 use serde::Serialize;
 
-use super::{Message, Shared, State};
+use super::{Limits, Message, Shared, State};
 use crate::seat;
 
 /// What an edge does when the mailbox is full.
@@ -18,11 +18,13 @@ use crate::seat;
 pub enum Overflow {
     /// The sender waits: backpressure.
     Wait,
-    /// The message is merged into the newest waiting one that takes it, and refused where none does: the sender never waits.
+    /// Each message is at once merged into the newest waiting one that takes it, whether or not the mailbox is full. Where
+    /// none does it needs room, and is refused where there is none: the sender never waits.
     Coalesce,
-    /// The message is merged into the newest waiting one that takes it; the sender waits where none does.
+    /// The same, but the sender waits for room.
     CoalesceOrWait,
-    /// The oldest waiting messages make room, and are counted.
+    /// The oldest waiting messages of edges like this make room, and are counted. Where those are not enough, since
+    /// others fill the mailbox, the message is refused.
     DropOldest,
 }
 
@@ -74,27 +76,50 @@ impl<M> fmt::Debug for SendError<M> {
     }
 }
 
-/// The sending end of one edge. Clones are the same edge.
+/// The sending end of one edge. Clones are the same edge, which ends with the last of them.
 pub struct Address<M: Message> {
     shared: Arc<Shared<M>>,
     overflow: Overflow,
+    edge: Arc<Declared<M>>,
+}
+
+/// The entry of an edge among those of its mailbox, as long as it exists.
+struct Declared<M> {
+    shared: Arc<Shared<M>>,
+    edge: (String, Overflow),
+}
+
+impl<M> Drop for Declared<M> {
+    fn drop(&mut self) {
+        let mut edges = self.shared.edges.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = edges.get_mut(&self.edge) {
+            *count -= 1;
+            if *count == 0 {
+                edges.remove(&self.edge);
+            }
+        }
+    }
 }
 
 impl<M: Message> Clone for Address<M> {
     fn clone(&self) -> Self {
-        Self { shared: self.shared.clone(), overflow: self.overflow }
+        Self { shared: self.shared.clone(), overflow: self.overflow, edge: self.edge.clone() }
     }
 }
 
 impl<M: Message> fmt::Debug for Address<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Address({}, {:?})", self.shared.name, self.overflow)
+        write!(f, "Address({} -> {}, {:?})", self.edge.edge.0, self.shared.name, self.overflow)
     }
 }
 
 impl<M: Message> Address<M> {
-    pub(super) fn new(shared: Arc<Shared<M>>, overflow: Overflow) -> Self {
-        Self { shared, overflow }
+    pub(super) fn declare(shared: Arc<Shared<M>>, from: String, overflow: Overflow) -> Self {
+        let edge = (from, overflow);
+        let mut edges = shared.edges.lock().unwrap_or_else(PoisonError::into_inner);
+        *edges.entry(edge.clone()).or_default() += 1;
+        drop(edges);
+        Self { edge: Arc::new(Declared { shared: shared.clone(), edge }), shared, overflow }
     }
 
     /// The name of the mailbox that this edge leads to.
@@ -152,47 +177,84 @@ impl<M: Message> Address<M> {
         if weight > limits.bytes {
             return Err(SendError::TooLarge { message, weight, limit: limits.bytes });
         }
-        if state.has_room(weight, limits) && (in_turn || state.senders.is_empty()) {
-            state.push(message, weight, now);
+        let merges = matches!(self.overflow, Overflow::Coalesce | Overflow::CoalesceOrWait);
+        // What a merge adds is known when it is done: so one may go beyond the limit, and no other follows.
+        if merges && state.bytes <= limits.bytes {
+            match state.merge(message) {
+                Ok(()) => return Ok(Sent::Coalesced),
+                Err(unmerged) => message = unmerged,
+            }
+        }
+        let droppable = self.overflow == Overflow::DropOldest;
+        let has_turn = in_turn || state.senders.is_empty();
+        if state.has_room(weight, limits) && has_turn {
+            state.push(message, weight, now, droppable);
             return Ok(Sent::Queued);
         }
-        match self.overflow {
-            Overflow::Wait => Err(SendError::Full(message)),
-            // What a merge adds is known when it is done: so one may go beyond the limit, and no other follows.
-            Overflow::Coalesce | Overflow::CoalesceOrWait if state.bytes > limits.bytes => {
-                Err(SendError::Full(message))
-            }
-            Overflow::Coalesce | Overflow::CoalesceOrWait => {
-                // Not into a message that has failed before: what is merged would share its fate.
-                for entry in state.waiting.iter_mut().rev().filter(|entry| entry.attempts == 0) {
-                    match entry.message.merge(message) {
-                        Ok(()) => {
-                            let merged = entry.message.weight();
-                            state.bytes = state.bytes + merged - entry.weight;
-                            entry.weight = merged;
-                            state.counts.accepted += 1;
-                            state.counts.coalesced += 1;
-                            return Ok(Sent::Coalesced);
-                        }
-                        Err(unmerged) => message = unmerged,
-                    }
+        // Room that it makes itself. What is free already belongs to the line, where there is one.
+        let Some(dropped) = droppable.then(|| state.drop_oldest(weight, limits, has_turn)).flatten() else {
+            return Err(SendError::Full(message));
+        };
+        state.push(message, weight, now, droppable);
+        Ok(Sent::Displaced(dropped))
+    }
+}
+
+impl<M: Message> State<M> {
+    /// Merges a message into the newest waiting one that takes it.
+    fn merge(&mut self, mut message: M) -> Result<(), M> {
+        // Not into a message that has failed before: what is merged would share its fate.
+        for entry in self.waiting.iter_mut().rev().filter(|entry| entry.attempts == 0) {
+            match entry.message.merge(message) {
+                Ok(()) => {
+                    let merged = entry.message.weight();
+                    self.bytes = self.bytes + merged - entry.weight;
+                    entry.weight = merged;
+                    self.counts.accepted += 1;
+                    self.counts.coalesced += 1;
+                    return Ok(());
                 }
-                Err(SendError::Full(message))
-            }
-            Overflow::DropOldest => {
-                let mut dropped = 0;
-                while !state.has_room(weight, limits) {
-                    let Some(oldest) = state.waiting.pop_front() else {
-                        break;
-                    };
-                    state.bytes -= oldest.weight;
-                    dropped += 1;
-                }
-                state.counts.dropped += dropped as u64;
-                state.push(message, weight, now);
-                Ok(Sent::Displaced(dropped))
+                Err(unmerged) => message = unmerged,
             }
         }
+        Err(message)
+    }
+
+    /// Drops the oldest droppable messages until one of `weight` has room, and tells how many; none, where all of them
+    /// would not be enough. One without a turn may use only what it has freed.
+    fn drop_oldest(&mut self, weight: usize, limits: &Limits, has_turn: bool) -> Option<usize> {
+        let (mut dropped, mut freed) = (0, 0);
+        let is_enough = |dropped: usize, freed: usize| {
+            let has_room =
+                self.waiting.len() - dropped < limits.capacity && self.bytes - freed + weight <= limits.bytes;
+            has_room && (has_turn || (dropped > 0 && freed >= weight))
+        };
+        for entry in self.waiting.iter().filter(|entry| entry.droppable) {
+            if is_enough(dropped, freed) {
+                break;
+            }
+            dropped += 1;
+            freed += entry.weight;
+        }
+        if !is_enough(dropped, freed) {
+            return None;
+        }
+        let mut left = dropped;
+        while left > 0 && self.waiting.front().is_some_and(|entry| entry.droppable) {
+            self.waiting.pop_front();
+            left -= 1;
+        }
+        if left > 0 {
+            // The others stand behind messages of edges that wait.
+            self.waiting.retain(|entry| {
+                let goes = left > 0 && entry.droppable;
+                left -= usize::from(goes);
+                !goes
+            });
+        }
+        self.bytes -= freed;
+        self.counts.dropped += dropped as u64;
+        Some(dropped)
     }
 }
 

@@ -12,14 +12,15 @@
 //!   a dead incarnation gives back may exceed the first bounds, by at most `batch` messages, and what one merge adds
 //!   the second;
 //! - messages of one sender are leased in the order in which they were accepted, redelivered ones included;
-//! - a message that does not fit is refused, merged or makes room as its edge declares: [`Overflow`].
+//! - a message that does not fit waits, is refused, or takes the room of older ones as its edge declares: [`Overflow`].
+//!   Whatever other edges do, what an edge that waits has handed over is never dropped, and its line is never overtaken.
 
 mod address;
 mod inbox;
 mod letters;
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -139,8 +140,8 @@ struct Shared<M> {
     name: String,
     limits: Limits,
     clock: Clock,
-    /// Who sends, and what happens when it is full.
-    edges: Mutex<BTreeSet<(String, Overflow)>>,
+    /// The edges whose addresses exist: the sender, what happens when the mailbox is full, and how often it was declared.
+    edges: Mutex<BTreeMap<(String, Overflow), usize>>,
     reading: Apart<Reading>,
     state: Apart<Mutex<State<M>>>,
 }
@@ -192,6 +193,8 @@ struct Entry<M> {
     sequence: u64,
     attempts: u32,
     accepted_at: u64,
+    /// It came by an edge that drops the oldest: newer ones of such edges may take its place.
+    droppable: bool,
 }
 
 impl<M: Message> Mailbox<M> {
@@ -223,11 +226,10 @@ impl<M: Message> Mailbox<M> {
     /// Declares an edge into this mailbox and gives its address, which only that sender shall hold: `from` is the path of
     /// the actor that sends, or any other name for a sender outside of the tree. The edge also declares what happens
     /// when the mailbox is full. Addresses are handed out before the reader is started or added: that is when the tree
-    /// looks whether edges that wait form a cycle.
+    /// looks whether edges that wait form a cycle. The edge ends with the last clone of its address.
     #[must_use]
     pub fn address(&self, from: &str, overflow: Overflow) -> Address<M> {
-        self.0.edges.lock().unwrap_or_else(PoisonError::into_inner).insert((from.to_owned(), overflow));
-        Address::new(self.0.clone(), overflow)
+        Address::declare(self.0.clone(), from.to_owned(), overflow)
     }
 
     /// Borrows the reading end. `None` while another inbox of this mailbox exists.
@@ -293,12 +295,12 @@ impl<M> State<M> {
         self.waiting.len() < limits.capacity && self.bytes + weight <= limits.bytes
     }
 
-    fn push(&mut self, message: M, weight: usize, now: u64) {
+    fn push(&mut self, message: M, weight: usize, now: u64, droppable: bool) {
         self.last_sequence += 1;
         self.counts.accepted += 1;
         self.bytes += weight;
         let sequence = self.last_sequence;
-        self.waiting.push_back(Entry { message, weight, sequence, attempts: 0, accepted_at: now });
+        self.waiting.push_back(Entry { message, weight, sequence, attempts: 0, accepted_at: now, droppable });
         self.counts.high_water = self.counts.high_water.max(self.waiting.len() as u64);
     }
 
@@ -344,7 +346,7 @@ impl<M: Message> AnyMailbox for Mailbox<M> {
     }
 
     fn edges(&self) -> Vec<(String, Overflow)> {
-        self.0.edges.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        self.0.edges.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 
     fn dead_letters(&self) -> Vec<DeadLetter> {
@@ -362,7 +364,7 @@ impl<M: Message> AnyMailbox for Mailbox<M> {
             let Some(letter) = state.letters.take(sequence) else {
                 return false;
             };
-            state.push(letter.message, letter.weight, now);
+            state.push(letter.message, letter.weight, now, false);
             state.receiver.take()
         };
         if let Some(waker) = receiver {

@@ -64,8 +64,9 @@ impl Child {
 
     fn group(name: String, strategy: Strategy, children: Vec<Child>) -> Self {
         let stop_within = stop_within_of(children.iter().map(|child| child.policy.stop_within));
-        let start_within =
-            Duration::from_secs(1) + children.iter().map(|child| child.policy.start_within).sum::<Duration>();
+        let start_within = children
+            .iter()
+            .fold(Duration::from_secs(1), |all, child| all.saturating_add(child.policy.start_within));
         let policy = Policy { stop_within, start_within, stall_after: None, ..Policy::default() };
         Self { name, policy, kind: ChildKind::Supervisor(strategy, children) }
     }

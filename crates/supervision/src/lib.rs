@@ -79,7 +79,7 @@ pub use mailbox::{
 };
 pub use policy::{Backoff, Intensity, Policy, Restart};
 pub use progress::Activity;
-pub use reports::{ChangeError, Outcome, Removed, StartError, StopReport};
+pub use reports::{BadDescription, ChangeError, Outcome, Removed, StartError, StopReport};
 pub use tree::{Tree, TreeOptions};
 pub use watch::{OnWedged, WatchSettings};
 

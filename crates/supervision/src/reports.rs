@@ -36,9 +36,31 @@ pub struct StopReport {
     pub took: Duration,
 }
 
+/// A description of children that can't become a tree.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadDescription {
+    /// Two children of one supervisor have this path.
+    #[error("two children have the path {0}: give each child of a supervisor its own name")]
+    Duplicate(String),
+    /// A name is empty, or has a slash, which separates the names of a path.
+    #[error("`{0}` is no name of a child: it must not be empty or have a slash")]
+    BadName(String),
+    /// Two children read one mailbox.
+    #[error("{first} and {second} read the same mailbox: give each actor its own")]
+    SharedMailbox {
+        /// The path of the first.
+        first: String,
+        /// The path of the second.
+        second: String,
+    },
+}
+
 /// Why a tree did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// Its children can't become a tree.
+    #[error(transparent)]
+    Description(#[from] BadDescription),
     /// Its edges could bring it to a standstill.
     #[error(transparent)]
     Cycle(#[from] WaitingCycle),
@@ -63,6 +85,17 @@ pub enum ChangeError {
     /// A member with this path is there already.
     #[error("{0} is there already: remove it first, or choose another name")]
     Taken(String),
+    /// What is to be added can't become a part of the tree.
+    #[error(transparent)]
+    Description(#[from] BadDescription),
+    /// The supervisor has ended and will not come back: nothing below it can run.
+    #[error(
+        "{0} has ended for good, so nothing can be added there: restart the process, or add it elsewhere"
+    )]
+    Down(String),
+    /// A member of this path was removed, and its last incarnation still holds its thread.
+    #[error("{0} was removed, but its last incarnation never yields and still runs: restart the process")]
+    StillRuns(String),
     /// There is no member with this path.
     #[error("there is no {0} in this tree")]
     Unknown(String),

@@ -162,6 +162,7 @@ impl Seat {
             began_at: AtomicU64::new(0),
             record: Mutex::default(),
         });
+        seat.mailbox.iter().for_each(|mailbox| mailbox.attach());
         tree.register(&seat);
         seat
     }
@@ -359,10 +360,7 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        // Who still holds an address must not wait for a reader that will never come.
-        if let Some(mailbox) = &self.mailbox {
-            mailbox.close();
-        }
+        self.mailbox.iter().for_each(|mailbox| mailbox.detach());
     }
 }
 

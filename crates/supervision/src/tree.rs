@@ -20,9 +20,9 @@ use crate::{
     health::{ActorHealth, Crash, ExitKind, State},
     mailbox::DeadLetter,
     policy::{Policy, Strategy},
-    reports::{ChangeError, Outcome, Removed, StartError, StopReport},
+    reports::{BadDescription, ChangeError, Outcome, Removed, StartError, StopReport},
     seat::Seat,
-    supervisor::{Group, KILL_GRACE, Member, MemberKind, Order, Post, Supervisor},
+    supervisor::{Group, KILL_GRACE, Member, MemberKind, Order, Places, Post, Supervisor},
     text::shown,
     watch::{Watch, WatchSettings},
 };
@@ -96,6 +96,7 @@ impl Tree {
             Strategy::OneForOne,
             children.into_iter().map(|child| child.seat("", &shared)),
         ));
+        group.note_places("", &mut Places::default())?;
         if let Some(cycle) = waiting_cycle(&group.edges()) {
             return Err(cycle.into());
         }
@@ -204,6 +205,7 @@ impl Tree {
             return Err(ChangeError::Taken(path));
         }
         let member = child.seat(parent, &self.shared);
+        self.check_against_present(parent, &member)?;
         let mut edges = self.group.edges();
         edges.extend(member.edges());
         if let Some(cycle) = waiting_cycle(&edges) {
@@ -221,6 +223,9 @@ impl Tree {
     /// # Errors
     /// [`ChangeError`] when there is no such member, the tree ended first, or a handler in it never yields.
     pub async fn remove_child(&self, path: &str) -> Result<Removed, ChangeError> {
+        if self.ended.borrow().is_some() {
+            return Err(ChangeError::Ended);
+        }
         let (member, supervisor) = self.member(path).ok_or_else(|| ChangeError::Unknown(path.to_owned()))?;
         let seats = || {
             let mut seats = vec![member.seat.clone()];
@@ -233,6 +238,10 @@ impl Tree {
             seats().iter().map(|seat| (seat.path.clone(), seat.exits(ExitKind::Killed))).collect();
         let left = member.leave();
         supervisor.tell_changed();
+        if supervisor.state() == State::Stopped {
+            // No incarnation of it will come to do it.
+            self.group_of(&supervisor.path).iter().for_each(|group| group.dismiss_leaving());
+        }
         tokio::select! {
             () = left.cancelled() => {}
             _ = self.ended() => return Err(ChangeError::Ended),
@@ -302,6 +311,40 @@ impl Tree {
         StopReport { outcome, abandoned: self.group.overdue(), left_behind, took: began.elapsed() }
     }
 
+    /// Whether nothing that is to be added is in the tree already, or has an incarnation left of an earlier member.
+    fn check_against_present(&self, parent: &str, member: &Member) -> Result<(), ChangeError> {
+        let mut added = Places::default();
+        member.note_places(parent, &mut added)?;
+        let mut shared = None;
+        self.group.walk(&mut |seat| {
+            let mailbox = seat.mailbox.as_ref().map(|mailbox| mailbox.identity());
+            if let Some(second) = mailbox.and_then(|mailbox| added.mailboxes.get(&mailbox)) {
+                shared =
+                    Some(BadDescription::SharedMailbox { first: seat.path.clone(), second: second.clone() });
+            }
+        });
+        if let Some(shared) = shared {
+            return Err(shared.into());
+        }
+        let remains = |seat: &&Arc<Seat>| seat.has_incarnation() && added.paths.contains(&seat.path);
+        match self.shared.seats().iter().find(remains) {
+            Some(seat) => Err(ChangeError::StillRuns(seat.path.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// The group under the supervisor with this path, `root` for the root.
+    fn group_of(&self, path: &str) -> Option<Arc<Group>> {
+        if path == self.root.path {
+            return Some(self.group.clone());
+        }
+        let (member, _) = self.member(path)?;
+        match &member.kind {
+            MemberKind::Supervisor(group) => Some(group.clone()),
+            MemberKind::Worker(_) => None,
+        }
+    }
+
     /// A member, and the seat of its supervisor.
     fn member(&self, path: &str) -> Option<(Arc<Member>, Arc<Seat>)> {
         let mut found = None;
@@ -328,8 +371,12 @@ impl Tree {
         if let Some(leaving) = leaving {
             return Err(ChangeError::Stopping(leaving));
         }
+        let is_down = |seat: &Arc<Seat>| matches!(seat.state(), State::Stopped | State::Abandoned);
         let member = self.member(path).map(|(member, _)| member);
         match member.as_deref() {
+            Some(Member { seat, kind: MemberKind::Supervisor(_), .. }) if is_down(seat) => {
+                Err(ChangeError::Down(path.to_owned()))
+            }
             Some(Member { seat, kind: MemberKind::Supervisor(group), .. }) => {
                 Ok((path, seat.clone(), group.clone()))
             }

@@ -161,6 +161,8 @@ struct State<M> {
     waiting: VecDeque<Entry<M>>,
     bytes: usize,
     closed: bool,
+    /// How many places in trees read it: one, or two for the moment in which one follows another.
+    attached: usize,
     /// An inbox exists. There is never a second one.
     open: bool,
     receiver: Option<Waker>,
@@ -211,6 +213,7 @@ impl<M: Message> Mailbox<M> {
                 waiting: VecDeque::new(),
                 bytes: 0,
                 closed: false,
+                attached: 0,
                 open: false,
                 receiver: None,
                 suspects: 0,
@@ -336,6 +339,12 @@ pub(crate) trait AnyMailbox: Send + Sync {
     fn close(&self);
     /// Accepts again: a closed mailbox gets a reader after all.
     fn reopen(&self);
+    /// A place in a tree reads it from now on: it accepts again.
+    fn attach(&self);
+    /// That place is gone. The last one closes it: a sender must not wait for a reader that will never come.
+    fn detach(&self);
+    /// The same for all handles on one mailbox, and for no other one.
+    fn identity(&self) -> usize;
     /// Completes the reason of the letters that were written since `since` (clock nanoseconds).
     fn explain_letters(&self, since: u64, reason: &str);
 }
@@ -384,6 +393,27 @@ impl<M: Message> AnyMailbox for Mailbox<M> {
 
     fn reopen(&self) {
         self.0.lock().closed = false;
+    }
+
+    fn attach(&self) {
+        let mut state = self.0.lock();
+        state.attached += 1;
+        state.closed = false;
+    }
+
+    fn detach(&self) {
+        let is_last = {
+            let mut state = self.0.lock();
+            state.attached = state.attached.saturating_sub(1);
+            state.attached == 0
+        };
+        if is_last {
+            self.close();
+        }
+    }
+
+    fn identity(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
     }
 
     fn explain_letters(&self, since: u64, reason: &str) {

@@ -4,7 +4,7 @@
 //! nothing but the seats.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -15,7 +15,7 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 use super::plan::{Index, KILL_GRACE};
-use crate::{actor::Life, edges::Edge, health::State, policy::Strategy, seat::Seat};
+use crate::{actor::Life, edges::Edge, health::State, policy::Strategy, reports::BadDescription, seat::Seat};
 
 /// A member of a group: its seat and what sits in it.
 pub(crate) struct Member {
@@ -41,6 +41,28 @@ impl Member {
         edges
     }
 
+    /// Notes its place and those below it; see [`Group::note_places`].
+    pub(crate) fn note_places(&self, parent: &str, places: &mut Places) -> Result<(), BadDescription> {
+        let path = &self.seat.path;
+        let name = path.strip_prefix(parent).unwrap_or(path);
+        let name = name.strip_prefix('/').unwrap_or(name);
+        if name.is_empty() || name.contains('/') {
+            return Err(BadDescription::BadName(name.to_owned()));
+        }
+        if !places.paths.insert(path.clone()) {
+            return Err(BadDescription::Duplicate(path.clone()));
+        }
+        if let Some(mailbox) = &self.seat.mailbox
+            && let Some(first) = places.mailboxes.insert(mailbox.identity(), path.clone())
+        {
+            return Err(BadDescription::SharedMailbox { first, second: path.clone() });
+        }
+        match &self.kind {
+            MemberKind::Worker(_) => Ok(()),
+            MemberKind::Supervisor(group) => group.note_places(path, places),
+        }
+    }
+
     pub(crate) fn is_leaving(&self) -> bool {
         self.leaving.load(Relaxed)
     }
@@ -59,6 +81,22 @@ impl Member {
                 let needed = stop_within_of(group.members().values().map(|member| member.stop_within()));
                 self.seat.policy.stop_within.max(needed)
             }
+        }
+    }
+
+    /// It has ended, and with it all below: their records say so. For good: nobody sends to them any more, and those that
+    /// were to leave have left.
+    pub(super) fn fell(&self, for_good: bool) {
+        let MemberKind::Supervisor(group) = &self.kind else { return };
+        for member in group.members().values() {
+            member.seat.set_state(if for_good { State::Stopped } else { State::Waiting });
+            if for_good {
+                member.seat.mailbox.iter().for_each(|mailbox| mailbox.close());
+            }
+            member.fell(for_good);
+        }
+        if for_good {
+            group.dismiss_leaving();
         }
     }
 
@@ -82,6 +120,14 @@ pub(crate) enum MemberKind {
     Supervisor(Arc<Group>),
 }
 
+/// The places of a tree, to find out what can't be in it twice.
+#[derive(Default)]
+pub(crate) struct Places {
+    pub(crate) paths: HashSet<String>,
+    /// Who reads each mailbox.
+    pub(crate) mailboxes: HashMap<usize, String>,
+}
+
 /// The members under one supervisor, in start order. It is what is to be; the supervisor makes it so.
 pub(crate) struct Group {
     pub(super) strategy: Strategy,
@@ -98,7 +144,9 @@ struct Members {
 /// How long a supervisor may take to stop, from what its children may take: it must not be killed while it still waits
 /// for them.
 pub(crate) fn stop_within_of(children: impl Iterator<Item = Duration>) -> Duration {
-    Duration::from_secs(1) + children.map(|stop_within| stop_within + KILL_GRACE).sum::<Duration>()
+    let all =
+        |all: Duration, stop_within: Duration| all.saturating_add(stop_within).saturating_add(KILL_GRACE);
+    children.fold(Duration::from_secs(1), all)
 }
 
 impl Group {
@@ -123,6 +171,17 @@ impl Group {
 
     pub(super) fn take(&self, index: Index) -> Option<Arc<Member>> {
         self.lock().present.remove(&index)
+    }
+
+    /// Lets go of the members that are to leave, where no supervisor will do it.
+    pub(crate) fn dismiss_leaving(&self) {
+        let leaving: Vec<_> = self
+            .lock()
+            .present
+            .extract_if(.., |_, member| member.is_leaving())
+            .map(|(_, member)| member)
+            .collect();
+        leaving.iter().for_each(|member| member.dismiss());
     }
 
     /// Adds a member behind all others. Its supervisor has to be told.
@@ -150,6 +209,14 @@ impl Group {
     /// Calls `visit` with every seat below, in start order.
     pub(crate) fn walk(&self, visit: &mut impl FnMut(&Arc<Seat>)) {
         self.visit(None, &mut |member, _| visit(&member.seat));
+    }
+
+    /// Notes the places of everything below `path`.
+    ///
+    /// # Errors
+    /// [`BadDescription`] when names are wrong or double, or two members read one mailbox.
+    pub(crate) fn note_places(&self, path: &str, places: &mut Places) -> Result<(), BadDescription> {
+        self.members().values().try_for_each(|member| member.note_places(path, places))
     }
 
     /// The declared edges to all below.

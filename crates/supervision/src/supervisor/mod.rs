@@ -18,7 +18,7 @@ use tracing::Instrument;
 
 use self::plan::{Action, Index, Plan, Timer};
 pub(crate) use self::{
-    group::{Group, Member, MemberKind, stop_within_of},
+    group::{Group, Member, MemberKind, Places, stop_within_of},
     plan::KILL_GRACE,
 };
 use crate::{
@@ -221,9 +221,15 @@ impl Office {
         let Some(&index) = child.map(|(index, _)| index) else { return Ok(false) };
         self.running.remove(&index);
         // The end of the child is on record before anything here can fail.
-        let exit = self.group.member(index).and_then(|member| member.seat.take_exit());
+        let member = self.group.member(index);
+        let exit = member.as_ref().and_then(|member| member.seat.take_exit());
         let now = self.seat.tree.clock.now();
         let actions = self.plan.exited(index, exit.unwrap_or(ExitKind::Killed), now);
+        if let Some(member) = &member {
+            // Its state first: who adds or removes below it finds either that, or a supervisor that acts.
+            self.show(index, member);
+            member.fell(self.plan.state(index).0 == State::Stopped);
+        }
         fail::point("supervisor::after_exit").await?;
         Ok(self.carry_out(myself, actions).await)
     }

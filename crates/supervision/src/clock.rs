@@ -11,6 +11,10 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+/// The shortest and the longest part of a deadline that a freeze can take away.
+const LEAST_SLICE: Duration = Duration::from_millis(10);
+const MOST_SLICE: Duration = Duration::from_secs(1);
+
 /// A cheap handle on a source of time. Clones share the source.
 #[derive(Clone, Debug)]
 pub struct Clock(Source);
@@ -35,6 +39,10 @@ struct Manual {
 #[derive(Debug, Default)]
 struct ManualState {
     elapsed: Duration,
+    /// How much of that the process did not run for.
+    frozen: Duration,
+    /// The part of it that the watch has not been told of.
+    frozen_since_tick: Duration,
     next_key: u64,
     sleepers: BTreeMap<(Duration, u64), Waker>,
 }
@@ -96,6 +104,30 @@ impl Clock {
         }
     }
 
+    /// Waits for `duration`, not counting time in which the whole process did not run (a paused container, a stopped
+    /// process, a machine that slept): a deadline that ended meanwhile would be held against the one that could not run.
+    pub async fn sleep_awake(&self, duration: Duration) {
+        let mut left = duration;
+        match &self.0 {
+            // A freeze ends one slice and no more.
+            Source::System => {
+                let slice = (duration / 16).clamp(LEAST_SLICE, MOST_SLICE);
+                while !left.is_zero() {
+                    let next = left.min(slice);
+                    tokio::time::sleep(next).await;
+                    left -= next;
+                }
+            }
+            Source::Manual(manual) => {
+                while !left.is_zero() {
+                    let before = manual.lock().frozen;
+                    manual.sleep(left).await;
+                    left = manual.lock().frozen.saturating_sub(before);
+                }
+            }
+        }
+    }
+
     /// Waits until `deadline`; returns at once when it has passed.
     pub async fn sleep_until(&self, deadline: Instant) {
         self.sleep(deadline.saturating_duration_since(self.now())).await;
@@ -110,15 +142,35 @@ impl Clock {
         }
     }
 
+    /// Runs `work` for at most `limit`, not counting time in which the process did not run; see [`Clock::sleep_awake`].
+    pub async fn timeout_awake<F: Future>(&self, limit: Duration, work: F) -> Option<F::Output> {
+        tokio::select! {
+            biased;
+            output = work => Some(output),
+            () = self.sleep_awake(limit) => None,
+        }
+    }
+
     /// Moves a manual clock forward and wakes who was waiting for it. A system clock does not move by hand:
     /// there the call does nothing and returns `false`.
     pub fn advance(&self, by: Duration) -> bool {
+        self.shift(by, Duration::ZERO)
+    }
+
+    /// Moves a manual clock forward as if the process had not run meanwhile.
+    pub fn freeze(&self, by: Duration) -> bool {
+        self.shift(by, by)
+    }
+
+    fn shift(&self, by: Duration, frozen: Duration) -> bool {
         let Source::Manual(manual) = &self.0 else {
             return false;
         };
         let due = {
             let mut state = manual.lock();
             state.elapsed += by;
+            state.frozen += frozen;
+            state.frozen_since_tick += frozen;
             let limit = state.elapsed;
             let later = state.sleepers.split_off(&(limit + Duration::from_nanos(1), 0));
             std::mem::replace(&mut state.sleepers, later)
@@ -134,6 +186,25 @@ impl Clock {
         match &self.0 {
             Source::System => 0,
             Source::Manual(manual) => manual.lock().sleepers.len(),
+        }
+    }
+
+    /// The nanoseconds now, and how many of those since `last` the process did not run for, as far as a thread can tell that
+    /// looks `every` so often.
+    pub(crate) fn tick(&self, last: u64, every: Duration) -> (u64, u64) {
+        let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        match &self.0 {
+            Source::System => {
+                let now = self.nanos();
+                let late = now.saturating_sub(last).saturating_sub(nanos(every));
+                // A thread that is a little late was not frozen.
+                (now, if late >= nanos(every) { late } else { 0 })
+            }
+            Source::Manual(manual) => {
+                let mut state = manual.lock();
+                let frozen = std::mem::take(&mut state.frozen_since_tick);
+                (nanos(state.elapsed).saturating_add(1), nanos(frozen))
+            }
         }
     }
 

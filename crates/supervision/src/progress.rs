@@ -32,6 +32,50 @@ pub(crate) struct Progress {
     blocked: AtomicU32,
     last: AtomicU64,
     poll_since: AtomicU64,
+    /// What the watch has seen of the two.
+    seen_last: Seen,
+    seen_poll: Seen,
+}
+
+/// The time that a watch knows to have missed, since nothing ran meanwhile. In nanoseconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Missed {
+    /// All of it but the last gap.
+    before: u64,
+    /// All of it.
+    total: u64,
+    /// When the last gap ended.
+    until: u64,
+}
+
+impl Missed {
+    /// Takes note of a look at `now` that came `gap` late.
+    pub(crate) fn note(&mut self, now: u64, gap: u64) {
+        self.before = self.total;
+        self.total += gap;
+        if gap > 0 {
+            self.until = now;
+        }
+    }
+}
+
+/// A mark of progress as the watch saw it last, and what it had missed before that mark.
+#[derive(Debug, Default)]
+struct Seen {
+    mark: AtomicU64,
+    missed: AtomicU64,
+}
+
+impl Seen {
+    /// The time since `mark`, without what the watch has missed since then. Called by the watch alone.
+    fn awake_since(&self, mark: u64, now: u64, missed: &Missed) -> u64 {
+        if self.mark.swap(mark, Relaxed) != mark {
+            let before = if mark < missed.until { missed.before } else { missed.total };
+            self.missed.store(before, Relaxed);
+        }
+        let since = missed.total - self.missed.load(Relaxed);
+        now.saturating_sub(mark).saturating_sub(since)
+    }
 }
 
 impl Progress {
@@ -43,6 +87,8 @@ impl Progress {
             blocked: AtomicU32::new(0),
             last: AtomicU64::new(0),
             poll_since: AtomicU64::new(0),
+            seen_last: Seen::default(),
+            seen_poll: Seen::default(),
         }
     }
 
@@ -92,9 +138,19 @@ impl Progress {
         }
     }
 
-    /// Nanoseconds since the last mark, when it is working; `None` while it idles or waits on an edge.
-    pub(crate) fn working_for(&self, now: u64) -> Option<u64> {
-        (self.activity() == Activity::Working).then(|| now.saturating_sub(self.last.load(Relaxed)))
+    /// Nanoseconds since the last mark in which the process ran, when it is working; `None` while it idles or waits on an
+    /// edge. For the watch.
+    pub(crate) fn worked_for(&self, now: u64, missed: &Missed) -> Option<u64> {
+        // The mark before the activity: one that begins to work in between has a newer mark than this one.
+        let awake = self.seen_last.awake_since(self.last.load(Relaxed), now, missed);
+        (self.activity() == Activity::Working).then_some(awake)
+    }
+
+    /// Nanoseconds since the running poll began in which the process ran; `None` when there is none. For the watch.
+    pub(crate) fn polled_for(&self, now: u64, missed: &Missed) -> Option<u64> {
+        let since = self.poll_since.load(Relaxed);
+        let awake = self.seen_poll.awake_since(since, now, missed);
+        (since != 0).then_some(awake)
     }
 
     /// Nanoseconds since the last mark of any kind.

@@ -295,7 +295,7 @@ impl Tree {
     pub async fn stop(&self, within: Duration) -> StopReport {
         let began = Instant::now();
         self.shared.order_stop();
-        let orderly = self.shared.clock.timeout(within, self.ended()).await;
+        let orderly = self.shared.clock.timeout_awake(within, self.ended()).await;
         let outcome = match orderly {
             Some(outcome) => outcome,
             None => {

@@ -5,7 +5,8 @@
 //!
 //! An actor that works without progress is killed, and its supervisor replaces it. One that never yields
 //! can't be killed inside a process: it is reported, and past `wedged_after` the owner of the process is told,
-//! who should end it. A log that blocks does not hold the watch: it acts before it logs, and logs on another thread.
+//! who should end it. Time in which the watch itself did not run (a paused container, a stopped process, a machine that
+//! slept) counts for nobody: nothing could make progress meanwhile. A log that blocks does not hold the watch: it acts before it logs, and logs on another thread.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -18,6 +19,7 @@ use std::{
 };
 
 use crate::{
+    progress::Missed,
     seat::{Seat, Wedged},
     text::shown,
     tree::TreeShared,
@@ -62,14 +64,19 @@ impl Watch {
         let (tree, clock, ending) = (Arc::downgrade(tree), tree.clock.clone(), end.clone());
         let runtime = tokio::runtime::Handle::try_current().ok();
         let thread = std::thread::Builder::new().name("progress-watch".to_owned()).spawn(move || {
+            let (mut last, mut missed) = (clock.nanos(), Missed::default());
             while !ending.load(Relaxed) {
                 clock.pause_thread(settings.every);
+                // Once for all actors: a freeze in the middle of a look is seen at the next one, as a gap.
+                let (now, gap) = clock.tick(last, settings.every);
+                missed.note(now, gap);
+                last = now;
                 let Some(tree) = Weak::upgrade(&tree) else {
                     return;
                 };
                 let mut held = false;
                 for seat in tree.seats() {
-                    held |= look(&seat, &settings);
+                    held |= look(&seat, &settings, now, &missed);
                 }
                 if let Some(runtime) = runtime.as_ref().filter(|_| held) {
                     runtime.spawn(std::future::ready(()));
@@ -95,9 +102,8 @@ impl Drop for Watch {
 }
 
 /// Whether it holds a thread for longer than the watch waits between two looks.
-fn look(seat: &Seat, settings: &WatchSettings) -> bool {
-    let now = seat.tree.clock.nanos();
-    let polling = Duration::from_nanos(seat.progress.polling_for(now).unwrap_or_default());
+fn look(seat: &Seat, settings: &WatchSettings, now: u64, missed: &Missed) -> bool {
+    let polling = Duration::from_nanos(seat.progress.polled_for(now, missed).unwrap_or_default());
     let wedged = match polling {
         polling if polling >= settings.wedged_after => Wedged::Told,
         polling if polling >= settings.report_after => Wedged::Reported,
@@ -114,7 +120,8 @@ fn look(seat: &Seat, settings: &WatchSettings) -> bool {
         }
         report(&seat.path, polling);
     }
-    let stalled = seat.policy.stall_after.zip(seat.progress.working_for(now).map(Duration::from_nanos));
+    let worked = seat.progress.worked_for(now, missed).map(Duration::from_nanos);
+    let stalled = seat.policy.stall_after.zip(worked);
     if let Some((limit, quiet)) = stalled
         && quiet >= limit
     {

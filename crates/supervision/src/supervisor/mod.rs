@@ -307,7 +307,13 @@ impl Office {
             _ => after,
         };
         let armed = self.timers.spawn(async move {
-            tree.clock.sleep(after).await;
+            match timer {
+                // A child that could not run has missed no deadline.
+                Timer::StartOverdue | Timer::StopOverdue | Timer::KillOverdue | Timer::GiveUp => {
+                    tree.clock.sleep_awake(after).await;
+                }
+                Timer::Restart | Timer::Healthy => tree.clock.sleep(after).await,
+            }
             // Many that fall at once are not to rise at once. A timer that is taken down leaves the queue.
             let turn = match timer {
                 Timer::Restart => tree.restarts.clone().acquire_owned().await.ok(),

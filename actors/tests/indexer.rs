@@ -12,10 +12,10 @@ use std::{
 use actors::{
     env::IndexEvents,
     tracker::{
-        IndexEdge, Indexer, Indexes, Listener, MarketEdges, MarketRegistry, Pruner, Rhythm, TrackerServices,
+        IndexEdge, Indexer, Indexes, Listener, MarketEdges, MarketRegistry, Pruner, Timing, TrackerServices,
     },
 };
-use common::rhythm;
+use common::timing;
 use domain::Address;
 use redis::aio::MultiplexedConnection;
 use store_tracker::{IndexKeys, MarketKeys, Output, Retention};
@@ -54,8 +54,8 @@ impl Default for Setup {
 impl Tracker {
     async fn start(url: String, setup: Setup) -> Self {
         let clock = Clock::system();
-        let rhythm = Rhythm { reconnect_within: Duration::from_millis(50), ..rhythm(Duration::from_secs(1)) };
-        let services = common::tracker(&url, Duration::from_secs(2), rhythm, &clock);
+        let timing = Timing { reconnect_within: Duration::from_millis(50), ..timing(Duration::from_secs(1)) };
+        let services = common::tracker(&url, Duration::from_secs(2), timing, &clock);
         let keys: Vec<_> = setup
             .markets
             .iter()
@@ -68,7 +68,7 @@ impl Tracker {
                 keys: keys.clone(),
                 aggregator: nobody.address("test", Overflow::Coalesce),
                 epoch_tracker: nobody.address("test", Overflow::Coalesce),
-                of_chain: None,
+                chain_to_epoch_tracker: None,
             })
             .collect();
         let registry = MarketRegistry::new(edges);
@@ -230,7 +230,7 @@ impl Truth {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_a_storm_with_two_hundred_crashes_the_index_says_what_the_events_say() {
+async fn after_a_storm_with_two_hundred_crashes_the_index_has_every_event() {
     const CRASHES: u64 = 200;
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut connection = redis.connection().await.expect("a connection");
@@ -317,7 +317,7 @@ async fn a_connection_that_keeps_breaking_loses_and_charges_no_received_event() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_market_has_its_own_index_and_the_common_channel_belongs_to_none_of_several() {
+async fn each_market_has_its_own_index_and_events_of_the_common_channel_are_unattributed() {
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut connection = redis.connection().await.expect("a connection");
     let setup = Setup { markets: vec!["M", "N"], namespaced: true, ..Setup::default() };

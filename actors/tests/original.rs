@@ -15,7 +15,7 @@ use std::{
 };
 
 use actors::tracker::{Aggregator, EpochTracker, Listener, MarketEdges, MarketRegistry, TrackerServices};
-use common::rhythm;
+use common::timing;
 use domain::{Address, tracker::go_json};
 use redis::aio::MultiplexedConnection;
 use serde_json::Value;
@@ -92,7 +92,7 @@ struct Tracker {
 impl Tracker {
     async fn start(redis: &RedisServer, now: u64) -> Self {
         let clock = Clock::manual(Duration::from_secs(now));
-        let services = common::tracker(&redis.url(), Duration::from_secs(5), rhythm(PASS), &clock);
+        let services = common::tracker(&redis.url(), Duration::from_secs(5), timing(PASS), &clock);
         let keys = MarketKeys::new(&Address::new(PROTOCOL), &Address::new(MARKET));
         let (aggregator, epochs) =
             (Mailbox::new("a", Limits::default(), &clock), Mailbox::new("e", Limits::default(), &clock));
@@ -100,7 +100,7 @@ impl Tracker {
             keys: keys.clone(),
             aggregator: aggregator.address("test", Overflow::Coalesce),
             epoch_tracker: epochs.address("test", Overflow::Coalesce),
-            of_chain: None,
+            chain_to_epoch_tracker: None,
         };
         let registry = MarketRegistry::new(vec![edges]);
         let (of_aggregator, of_epochs, of_listener) = (services.clone(), services.clone(), services.clone());
@@ -177,7 +177,7 @@ async fn is_reproduced(name: &str) {
         })
         .await;
         run(&mut connection, commands(events, now)).await;
-        wait_until("all are heard", SOON, async || tracker.tracker.events.since().batches == 3).await;
+        wait_until("all are heard", SOON, async || tracker.tracker.events.counts().batches == 3).await;
         // The events have woken the epoch tracker; the summary follows with the next pass.
         tracker.clock.advance(PASS);
     }

@@ -1,11 +1,11 @@
 //! The block fetcher: accepts blocks in order from the checkpoint on, with their events.
 //!
-//! Touches the chain's nodes and the chain's keys in Redis. Promises:
-//! - no block is skipped, and the checkpoint moves in the same step as the effects of the blocks, compared and set: a crash
-//!   between any two steps, a lost answer or a second fetcher leaves none out and makes none twice;
-//! - each step begins with what stands in Redis; what it keeps of the chain between two steps saves questions, no more;
-//! - a reorganisation deeper than may be undone is an error that changes nothing;
-//! - nodes or Redis being away is no crash: the step is tried again.
+//! It touches the nodes and the chain's keys in Redis. Promises:
+//! - no block is skipped. The checkpoint and the effects of the blocks are written in one step, by compare-and-set: a crash
+//!   between any two steps, a lost answer or a second fetcher leaves out no block and repeats none;
+//! - each step begins with the state in Redis. What it keeps in memory between two steps only saves requests to nodes;
+//! - a reorganisation deeper than the undo log is an error and changes nothing;
+//! - an outage of nodes or Redis is no crash: the step is retried.
 
 mod start;
 
@@ -25,7 +25,7 @@ use store_collector::{Outcome, operations::MOVE_CHECKPOINT};
 use supervision::{Actor, Budget, Context, Failure, NoMessage};
 
 use super::{
-    FAR_BEHIND, FollowServices, MarketEdge,
+    CollectorServices, FAR_BEHIND, MarketEdge,
     contract_values::{ask, write},
     points,
     problem::{CollectorProblem, StepError},
@@ -34,49 +34,53 @@ use super::{
 };
 use crate::{
     collector::notifier::{Notice, Severity},
-    env::messages::Look,
+    env::messages::Wake,
 };
 
-/// What is fetched in large parts ends so many blocks before the head, where most reorganisations are.
+/// Segments end this many blocks before the head: most reorganisations drop only the newest blocks.
 const MARGIN: u64 = 2;
-/// While old blocks are read, the head is looked at so often.
+/// The interval at which the head is read during a backfill.
 const OBSERVE_EVERY: Duration = Duration::from_secs(5);
 
 /// The actor.
 pub struct BlockFetcher {
-    chain: FollowServices,
-    /// Woken when a window of their market closes.
+    chain: CollectorServices,
+    /// Edges to batch preparers, which the end of a window wakes.
     preparers: Vec<MarketEdge>,
-    /// Woken when an epoch of their market is released.
+    /// Edges to epoch trackers, which a release wakes.
     epoch_trackers: Vec<MarketEdge>,
     rules: Rules,
     book: Book,
-    /// The last block to accept.
+    /// The last block to accept; `None` without a limit.
     until: Option<u64>,
-    /// The newest block that a node told of, and when it was asked; at once after a start or a failure.
+    /// The newest block that a node has reported, and when; `None` after a start or a failure, so that it is read again.
     head: Option<(BlockRef, Instant)>,
-    /// When the contracts are asked again; at once after a start.
+    /// When the contracts are queried again; `None` is at once, as after a start.
     refresh: Option<Instant>,
-    /// The reader of old blocks, while there are some.
+    /// The reader of segments, while the checkpoint is far behind.
     old: Option<OldBlocks>,
 }
 
 /// The outcome of a step.
 enum StepOutcome {
-    /// Blocks were accepted or rolled back: there may be more.
+    /// Blocks were accepted or rolled back; the next step follows at once.
     Progressed,
     /// The last accepted block is the head.
     CaughtUp,
     /// The nodes do not have the next block, or do not agree on it.
     Waiting,
-    /// The last block that was asked for is accepted.
+    /// The block given by [`BlockFetcher::until`] is accepted.
     Done,
 }
 
 impl BlockFetcher {
     /// A fetcher that wakes these batch preparers and epoch trackers.
     #[must_use]
-    pub fn new(chain: FollowServices, preparers: Vec<MarketEdge>, epoch_trackers: Vec<MarketEdge>) -> Self {
+    pub fn new(
+        chain: CollectorServices,
+        preparers: Vec<MarketEdge>,
+        epoch_trackers: Vec<MarketEdge>,
+    ) -> Self {
         let (rules, book) =
             (chain.settings.rules.clone(), Book::Redis(Box::new(chain.services.store.clone())));
         Self {
@@ -92,26 +96,26 @@ impl BlockFetcher {
         }
     }
 
-    /// The same up to this block, and then it ends.
+    /// Makes the fetcher end after this block.
     #[must_use]
     pub fn until(self, block: u64) -> Self {
         Self { until: Some(block), ..self }
     }
 
-    /// The same for a trial that begins with nothing, and touches nothing in Redis.
+    /// Makes the fetcher a trial: it starts without a checkpoint, keeps its state in memory, and touches nothing in Redis.
     #[must_use]
     pub fn as_trial(self) -> Self {
-        // Told anew, also after a crash.
-        self.chain.progress.forget();
+        // The state of a trial is lost with its incarnation, so its progress starts again too.
+        self.chain.progress.reset();
         let book = Book::Trial(Arc::new(Mutex::new(self.chain.store.nothing())));
         Self { book, ..self }
     }
 
-    /// One step: a block, a part of what is old, or a reorganisation.
+    /// Makes one step, within its budget: a block, a segment, or a reorganisation.
     async fn step(&mut self, cx: &Context<NoMessage>) -> Result<StepOutcome, StepError> {
         let clock = cx.clock().clone();
         let budget = self.chain.settings.budgets.block(&clock);
-        // Boxed: what is nested in it is deep.
+        // Boxed: the future of the nested steps is large, and each frame above would hold it by value.
         budget.run(Box::pin(self.within(cx, &budget))).await?
     }
 
@@ -126,8 +130,9 @@ impl BlockFetcher {
             }
         };
         self.refresh(cx, budget).await?;
-        // A node that has reported a head has reported its chain id: state of another chain is refused.
-        let store = self.chain.of_chain().unwrap_or_else(|| self.chain.store.clone());
+        // The head came from a node that has also reported its chain id, so the keys are those of that chain. State of another
+        // chain is never continued.
+        let store = self.chain.chain_store().unwrap_or_else(|| self.chain.store.clone());
         let mut page = self.book.read(store).await?;
         self.chain.progress.followed(&page.known.following);
         let Some(checkpoint) = page.known.following.checkpoint else {
@@ -168,31 +173,32 @@ impl BlockFetcher {
         }
     }
 
-    /// A node told of this head.
+    /// Records the head that a node reported.
     fn saw(&mut self, cx: &Context<NoMessage>, head: BlockRef) {
         self.head = Some((head, cx.clock().now()));
         self.chain.progress.head(head);
     }
 
-    /// Asks the contracts how long windows are, and writes what they say, now and then.
+    /// Queries the contracts when that is due, and writes their values for other programs.
     async fn refresh(&mut self, cx: &Context<NoMessage>, budget: &Budget) -> Result<(), StepError> {
         let now = cx.clock().now();
         if self.refresh.is_some_and(|due| now < due) {
             return Ok(());
         }
-        let budget = self.chain.settings.budgets.views(budget);
+        let budget = self.chain.settings.budgets.contract_values(budget);
         let answers = cx.idle(ask(&self.chain, &self.rules.windows, deadline(&budget))).await?;
+        // Other programs read these tables, and a trial must change nothing that they see.
         if !self.book.is_trial() {
             write(&self.chain, &answers).await;
         }
-        // What is known stays where there is no answer.
+        // A market without an answer keeps its known length.
         self.rules.windows.extend(answers.windows());
         self.refresh = Some(now + self.chain.settings.refresh_every);
         Ok(())
     }
 
-    /// Accepts the next part of what lies far behind the head, and reads the one after it meanwhile. Whether there was one;
-    /// else the next block has to be asked for by itself.
+    /// Accepts the next segment, and reads the one after it meanwhile. Returns whether there was one; if not, the next block has
+    /// to be read singly.
     async fn old_part(
         &mut self,
         cx: &Context<NoMessage>,
@@ -207,7 +213,7 @@ impl BlockFetcher {
         let mut old = match self.old.take().filter(|old| old.to() > checkpoint.number) {
             Some(old) => old,
             None => {
-                // The hashes of blocks of windows that get batches are needed.
+                // A block is old only when no window of it can still get batches: the preparer needs the hashes of its blocks.
                 let longest = self.rules.windows.values().max().copied().unwrap_or(0);
                 let needed = Duration::from_secs(self.rules.inputs_live.saturating_add(longest));
                 let old_after = self.chain.settings.old_after.max(needed);
@@ -222,22 +228,25 @@ impl BlockFetcher {
         self.note_bad_logs(part.bad_logs, checkpoint.number + 1);
         let asked = self.head.map(|(_, asked)| asked);
         let is_due = asked.is_none_or(|asked| cx.clock().now() >= asked + OBSERVE_EVERY);
-        let look = async {
-            // It is only observed: a failure comes up again where the head is needed.
+        let observed = async {
+            // An error is ignored: the head is only shown here, and a step that needs it reads it again.
             if is_due { source.head(deadline).await.ok() } else { None }
         };
-        let meanwhile = Box::pin(async { tokio::join!(old.read_ahead(&last, deadline), look).1 });
+        // Reading and writing overlap, so the slower of the two sets the speed. `try_join` drops the read when the write fails: the
+        // next step starts from another state.
+        let meanwhile = Box::pin(async { tokio::join!(old.read_ahead(&last, deadline), observed).1 });
         let meanwhile = async { Ok::<_, StepError>(cx.idle(meanwhile).await) };
         let (_, seen) = tokio::try_join!(Box::pin(self.accept(page, part.stretch)), meanwhile)?;
         if let Some(seen) = seen {
             self.saw(cx, seen);
         }
+        // Put back only after success: after an error the read-ahead may belong to a dropped branch.
         old.accepted(last.number - checkpoint.number, last.number, &self.chain.progress);
         self.old = Some(old);
         Ok(true)
     }
 
-    /// Accepts blocks: their effects and the checkpoint in one step.
+    /// Accepts blocks: writes their effects and the checkpoint in one step.
     async fn accept(&mut self, page: &mut Page, stretch: Stretch) -> Result<StepOutcome, StepError> {
         let mut after = page.known.following.clone();
         let notes = after.accept(&stretch, &self.rules)?;
@@ -262,13 +271,14 @@ impl BlockFetcher {
         match outcome {
             Outcome::Done { faults } => self.chain.services.note_unwritten(MOVE_CHECKPOINT, &faults),
             Outcome::Changed { key } => {
-                // Another fetcher, or a preparer that was done meanwhile: what stands is read again.
+                // Another fetcher, or a preparer that ended an epoch meanwhile. The next step reads the state again.
                 self.chain.progress.with(|state| state.conflicts += 1);
-                tracing::debug!(key, "another tracker was ahead, the state is read again");
+                tracing::debug!(key, "another tracker was ahead; the state is read again");
                 return Ok(false);
             }
         }
         self.chain.progress.followed(after);
+        // Only after the write: an actor that is woken earlier would find nothing.
         self.tell(notes);
         points::FETCHER_AFTER_CHECKPOINT.pass().await?;
         Ok(true)
@@ -277,10 +287,10 @@ impl BlockFetcher {
     /// Wakes batch preparers and epoch trackers, and sends notices.
     fn tell(&self, notes: Vec<Note>) {
         for note in notes {
-            // A full edge coalesces, a closed one belongs to an actor that is gone.
+            // A refusal needs no handling: the actor is stopped, or messages that wake it already wait.
             let wake = |edges: &[MarketEdge], market: &ContractAddress| {
                 for edge in edges.iter().filter(|edge| edge.market == *market) {
-                    drop(edge.actor.try_send(Look { gap: false }));
+                    drop(edge.actor.try_send(Wake { gap: false }));
                 }
             };
             match &note {
@@ -297,7 +307,7 @@ impl BlockFetcher {
         }
     }
 
-    /// Closes what no block closes, now that all there are were accepted.
+    /// Closes windows by the clock, when the chain has no further block to close them.
     async fn close_by_clock(&mut self, page: &mut Page) -> Result<StepOutcome, StepError> {
         let Some(now) = self.chain.progress.chain_time() else { return Ok(StepOutcome::CaughtUp) };
         let mut after = page.known.following.clone();
@@ -321,7 +331,7 @@ impl BlockFetcher {
         let depth = self.rules.max_reorg_depth;
         let fork = match cx.idle(self.chain.source.fork(&tip, &accepted, depth, deadline(budget))).await {
             Ok(fork) => fork,
-            // It was left again meanwhile: the next block is asked for anew.
+            // The new branch was dropped again meanwhile: the next step asks for the next block again.
             Err(ChainError::BlockGone { .. }) => return Ok(StepOutcome::Waiting),
             Err(error) => return Err(error.into()),
         };
@@ -332,7 +342,7 @@ impl BlockFetcher {
         if self.commit(page, &after, None, notes).await? {
             self.chain.progress.with(|state| state.reorganisations += 1);
             let text = format!(
-                "a reorganisation: blocks {} to {from} were dropped, their effects are taken back",
+                "a reorganisation dropped the blocks {} to {from}; their effects are undone",
                 fork.ancestor.number + 1
             );
             let _ = self.chain.notifier.try_send(Notice::new("reorganisation", Severity::Medium, text));
@@ -348,7 +358,7 @@ impl BlockFetcher {
     }
 }
 
-/// As the sources of blocks want it.
+/// The deadline as `evm` takes it. Nodes answer in real time, whatever the clock of the tree.
 fn deadline(budget: &Budget) -> tokio::time::Instant {
     tokio::time::Instant::now() + budget.remaining()
 }
@@ -364,35 +374,37 @@ impl Actor for BlockFetcher {
             let stop = cx.stop_token();
             let step = tokio::select! {
                 biased;
-                // A step may be left at any point: it is whole when it is written, and nothing before.
+                // A step can be cancelled at any await: its only write is one transaction.
                 () = stop.cancelled() => break,
                 step = self.step(cx) => step,
             };
             cx.progress();
             match &step {
                 Ok(_) => attempts.succeeded(),
-                // What was known of the chain may be why.
+                // The remembered head or segment may be the cause, for example from a node with wrong data.
                 Err(_) => (self.head, self.old) = (None, None),
             }
             match step {
                 Ok(StepOutcome::Done) => return Ok(()),
                 Ok(StepOutcome::Progressed) => {
-                    self.chain.services.status.written(super::PART, super::BLOCKS);
+                    self.chain.services.readiness.written(super::COLLECTOR, super::BLOCKS_CONDITION);
                     continue;
                 }
                 Ok(outcome @ (StepOutcome::CaughtUp | StepOutcome::Waiting)) => {
                     if matches!(outcome, StepOutcome::CaughtUp) {
-                        self.chain.services.status.written(super::PART, super::BLOCKS);
+                        self.chain.services.readiness.written(super::COLLECTOR, super::BLOCKS_CONDITION);
                     }
                     cx.pause(source.wait()).await;
                     continue;
                 }
+                // A crash, so that the restart limit and the health record show it: waiting does not help.
                 Err(error) if error.is_fatal() => return Err(self.chain.services.fatal(error)),
                 Err(error) => {
                     self.chain.services.report(&error);
+                    // Failures of nodes make readiness fail only by the age of the last success.
                     if let StepError::Store(error) = &error {
                         let why = self.chain.services.line(error);
-                        self.chain.services.status.failed(super::PART, super::BLOCKS, why);
+                        self.chain.services.readiness.failed(super::COLLECTOR, super::BLOCKS_CONDITION, why);
                     }
                 }
             }

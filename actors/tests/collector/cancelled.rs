@@ -184,7 +184,7 @@ async fn accepts(tracker: &Tracker, height: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stop_in_any_phase_leaves_nothing_half_done_and_the_next_start_goes_on() {
+async fn a_stop_in_any_phase_leaves_nothing_half_done_and_the_next_start_continues() {
     closing::Stage::new(20).await.left_in_each_phase(Interruption::Stop).await;
 }
 
@@ -194,7 +194,7 @@ async fn a_step_that_times_out_in_any_phase_leaves_nothing_half_done() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reorganisation_that_is_left_in_any_phase_is_followed_by_the_next_one() {
+async fn a_reorganisation_interrupted_in_any_phase_is_followed_by_the_next_step() {
     let stage = reorganised::Stage::new(23).await;
     for by in [Interruption::Stop, Interruption::TimeIsOver] {
         stage.left_in_each_phase(by).await;
@@ -202,7 +202,7 @@ async fn a_reorganisation_that_is_left_in_any_phase_is_followed_by_the_next_one(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_part_of_old_blocks_that_is_left_in_any_phase_is_read_by_the_next_one() {
+async fn a_segment_interrupted_in_any_phase_is_read_by_the_next_step() {
     let stage = far_behind::Stage::new(24).await;
     for by in [Interruption::Stop, Interruption::TimeIsOver] {
         stage.left_in_each_phase(by).await;

@@ -11,7 +11,7 @@ use crate::{
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn submissions_of_epochs_long_past_go_though_the_cleaner_crashes_and_others_stay() {
+async fn only_submissions_of_old_epochs_are_removed_even_if_the_cleaner_crashes() {
     let mut world = World::new(21).await;
     world.grow(200).await;
     let redis = RedisServer::start().await.expect("a Redis server");

@@ -59,7 +59,7 @@ fn arm(tracker: &Tracker, every: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn crashes_at_every_step_leave_what_an_undisturbed_run_leaves() {
+async fn crashes_at_every_step_leave_the_state_of_an_undisturbed_run() {
     let setup = Setup::default();
     let mut world = World::new(1).await;
     world.grow(2_000).await;
@@ -83,7 +83,7 @@ async fn crashes_at_every_step_leave_what_an_undisturbed_run_leaves() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn reorganisations_of_any_depth_between_crashes_leave_what_the_final_chain_leaves() {
+async fn reorganisations_of_any_depth_between_crashes_leave_the_state_of_the_final_chain() {
     let setup = Setup::default();
     let mut world = World::new(2).await;
     let redis = RedisServer::start().await.expect("a Redis server");
@@ -111,7 +111,7 @@ async fn reorganisations_of_any_depth_between_crashes_leave_what_the_final_chain
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_trackers_by_mistake_leave_what_one_leaves() {
+async fn two_trackers_by_mistake_leave_the_state_of_one() {
     let setup = Setup::default();
     let mut world = World::new(3).await;
     world.grow(300).await;
@@ -160,7 +160,7 @@ async fn a_reorganisation_beyond_the_limit_stops_only_the_fetcher_and_changes_no
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn old_blocks_are_followed_by_their_events_alone_and_come_to_the_same() {
+async fn old_blocks_read_by_their_events_alone_give_the_same_state() {
     let mut world = World::new(5).await;
     world.grow(400).await;
     // All blocks before the last minute are old, and their submissions have expired.
@@ -180,7 +180,7 @@ async fn old_blocks_are_followed_by_their_events_alone_and_come_to_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn blocks_are_not_old_while_what_was_submitted_at_them_lives() {
+async fn blocks_are_not_old_while_submissions_at_them_live() {
     let mut world = World::new(5).await;
     world.grow(400).await;
     let by_headers = undisturbed(&world, Setup::default()).await;
@@ -190,7 +190,7 @@ async fn blocks_are_not_old_while_what_was_submitted_at_them_lives() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn epochs_whose_submissions_are_gone_are_told_and_never_handed_over() {
+async fn expired_epochs_are_reported_and_never_handed_over() {
     let mut world = World::new(6).await;
     world.grow(200).await;
     let setup = Setup { inputs_live: 60, ..Setup::default() };
@@ -250,7 +250,7 @@ async fn a_hundred_open_windows_keep_their_limits_through_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_window_that_no_block_closes_is_closed_by_the_time_of_the_chain() {
+async fn a_window_that_no_block_closes_is_closed_by_the_chains_time() {
     let mut world = World::new(8).await;
     let market = world.contracts.markets[0].clone();
     world.emit(&market, &Emission::EpochReleased { epoch: 77, begin: 0, end: 1 }).await;

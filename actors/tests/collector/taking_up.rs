@@ -22,7 +22,7 @@ fn of_others(all: Contents, but: &str) -> Contents {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn only_what_a_predecessor_left_open_is_handed_over_and_once() {
+async fn only_windows_that_a_predecessor_left_open_are_handed_over_and_once() {
     let mut world = World::new(22).await;
     world.grow(60).await;
     let redis = RedisServer::start().await.expect("a Redis server");
@@ -68,7 +68,7 @@ async fn only_what_a_predecessor_left_open_is_handed_over_and_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_another_program_hands_over_meanwhile_is_told_and_not_handed_over_again() {
+async fn epochs_that_another_program_hands_over_are_reported_and_not_handed_over_again() {
     let mut world = World::new(24).await;
     let market = world.contracts.markets[0].clone();
     world.emit(&market, &Emission::EpochReleased { epoch: 1, begin: 0, end: 1 }).await;
@@ -81,7 +81,12 @@ async fn what_another_program_hands_over_meanwhile_is_told_and_not_handed_over_a
         world.mine().await;
     }
     reach_head(&world, &tracker).await;
-    let prepared = tracker.chain.progress.now().prepared[&market.parse().expect("an address")];
+    // The preparer counts after its write, which is all that `reach_head` waits for.
+    let address = market.parse().expect("an address");
+    let prepared = wait_until("the epoch is counted", SOON, async || {
+        tracker.chain.progress.now().prepared.get(&address).copied()
+    })
+    .await;
     assert_eq!((prepared.elsewhere, prepared.epochs), (1, 0), "{prepared:?}");
     assert_eq!(query::<u64>(&mut connection, &["EXISTS", "finalizerQueue"]).await, 0);
     let marked = format!("EpochMarkerSetKey.{market}");

@@ -45,7 +45,7 @@ async fn run(seeds: Vec<u64>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_dataset_is_what_the_producers_did_whatever_happens_to_the_tracker() {
+async fn every_dataset_shows_what_the_producers_did_whatever_happens_to_the_tracker() {
     let seeds = std::env::var("MODEL_SEED").ok();
     let seeds =
         seeds.map(|seeds| seeds.split(',').map(|seed| seed.trim().parse().expect("a number")).collect());
@@ -54,7 +54,7 @@ async fn every_dataset_is_what_the_producers_did_whatever_happens_to_the_tracker
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes minutes: new histories at each run, MODEL_HISTORIES of them (1000)"]
-async fn every_dataset_is_what_the_producers_did_in_any_number_of_histories() {
+async fn every_dataset_shows_what_the_producers_did_in_any_number_of_histories() {
     let first =
         SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_nanos() as u64 % 1_000_000_000;
     println!("histories from seed {first} on");

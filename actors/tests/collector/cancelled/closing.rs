@@ -65,7 +65,7 @@ impl Stage {
             Phase { hold, short, over, prepares, accepted: self.head, expected }
         };
         let events = Budgets { events: SHORT, ..all };
-        let (views, block) = (Budgets { views: SHORT, ..all }, Budgets { block: SHORT, ..all });
+        let (views, block) = (Budgets { contract_values: SHORT, ..all }, Budgets { block: SHORT, ..all });
         let (market, batch) = (Budgets { market: SHORT, ..all }, Budgets { batch: SHORT, ..all });
         let (before, accepted) = ((self.head - 1, &self.before), (self.head, &self.accepted));
         // While no preparer has a worker, only the fetcher names a block's hash.

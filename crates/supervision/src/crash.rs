@@ -1,9 +1,8 @@
-//! What is known about a crash, and how it is caught.
+//! Catches panics and records them.
 //!
-//! A panic reaches `ractor` as a bare message. The hook of this module adds where it happened and the
-//! backtrace, for panics inside a supervised future only; any other panic goes to the hook that was there
-//! before. [`Guarded`] wraps the future: it marks the thread while it polls (so that the watch thread sees a
-//! handler that never yields) and turns an unwinding panic into a [`Panicked`].
+//! `ractor` gets only the message of a panic. The panic hook of this module adds its location and backtrace, but only for
+//! panics inside a supervised future; any other panic goes to the previous hook. [`Guarded`] wraps the future: it marks the
+//! thread while it polls (so that the watch sees a handler that does not yield) and turns a panic into a [`Panicked`].
 
 use std::{
     any::Any,
@@ -49,8 +48,7 @@ pub(crate) fn install_hook() {
     });
 }
 
-/// Whether the code of a supervised actor runs on this thread right now. A future that is dropped outside of
-/// that is dropped by a kill.
+/// Whether this thread runs the code of a supervised actor now. A future that is dropped elsewhere is dropped by a kill.
 pub(crate) fn handler_runs() -> bool {
     GUARDED.get()
 }
@@ -70,7 +68,7 @@ fn payload_text(payload: &dyn Any) -> String {
         .unwrap_or_else(|| "a panic whose payload is no text".to_owned())
 }
 
-/// A future whose panics are values and whose polling can be seen from outside.
+/// A future whose panics are values and whose polls the watch can see.
 pub(crate) struct Guarded<'a, F> {
     inner: Pin<Box<F>>,
     progress: &'a Progress,
@@ -87,6 +85,7 @@ impl<F: Future> Future for Guarded<'_, F> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.progress.poll_began();
+        // Restored afterwards, since guarded futures can be nested.
         let outer = GUARDED.replace(true);
         let inner = self.inner.as_mut();
         // After a panic the future is never polled again, so no broken state of it can be seen.
@@ -97,8 +96,8 @@ impl<F: Future> Future for Guarded<'_, F> {
             Ok(poll) => poll.map(Ok),
             Err(payload) => {
                 let message = payload_text(&*payload);
-                // What the hook saw may be an earlier panic, which the actor caught itself: one that is
-                // handed on (`resume_unwind`) does not pass the hook.
+                // The hook may have captured an earlier panic that the actor caught itself, and `resume_unwind` does not call
+                // the hook: the messages have to agree.
                 let captured = CAPTURED.with_borrow_mut(Option::take).filter(|seen| seen.message == message);
                 Poll::Ready(Err(captured.unwrap_or_else(|| Panicked {
                     message,

@@ -18,11 +18,11 @@ use crate::seat;
 pub enum Overflow {
     /// The sender waits: backpressure.
     Wait,
-    /// The message is merged into the newest waiting one that takes it, and refused where none does: the sender never waits.
+    /// The message is merged into the newest waiting message that accepts it, else refused: the sender never waits.
     Coalesce,
-    /// The message is merged into the newest waiting one that takes it; the sender waits where none does.
+    /// The message is merged into the newest waiting message that accepts it, else the sender waits.
     CoalesceOrWait,
-    /// The oldest waiting messages make room, and are counted.
+    /// The oldest waiting messages are dropped, and counted.
     DropOldest,
 }
 
@@ -41,17 +41,17 @@ pub enum Sent {
     Queued,
     /// It was merged into a waiting message.
     Coalesced,
-    /// It has a place, for which this many older messages were dropped.
+    /// It was queued, and this many older messages were dropped for it.
     Displaced(usize),
 }
 
-/// Why a message was not accepted. It is handed back.
+/// Why a message was not accepted. The error contains the message.
 #[derive(thiserror::Error)]
 pub enum SendError<M> {
-    /// The mailbox is full: `try_send` does not wait, and an edge that only coalesces found nothing to merge with.
+    /// The mailbox is full: `try_send` does not wait, and on an edge that coalesces no waiting message accepted it.
     #[error("the mailbox is full: send it again later, or wait with `send` on an edge that waits")]
     Full(M),
-    /// The message alone is heavier than the mailbox may hold.
+    /// The message alone exceeds the byte limit of the mailbox.
     #[error(
         "the message of {weight} bytes is larger than its mailbox ({limit} bytes): raise the mailbox's byte limit"
     )]
@@ -103,11 +103,11 @@ impl<M: Message> Address<M> {
         &self.shared.name
     }
 
-    /// Hands over a message without waiting.
+    /// Sends a message without waiting.
     ///
     /// # Errors
-    /// [`SendError`] with the message: the mailbox is full and the edge waits or nothing merges, or it never fits, or the
-    /// mailbox is closed.
+    /// [`SendError`] with the message: the mailbox is full and no message could be merged or dropped, the message is too large,
+    /// or the mailbox is closed.
     pub fn try_send(&self, message: M) -> Result<Sent, SendError<M>> {
         let weight = message.weight();
         let now = self.shared.clock.nanos();
@@ -121,14 +121,14 @@ impl<M: Message> Address<M> {
         Ok(sent)
     }
 
-    /// Hands over a message, waiting for room where the edge's policy says so. The wait is measured, and
-    /// counts as blocked (not as stalled) for the actor that sends.
+    /// Sends a message, and waits for room if the edge waits. The wait is measured, and the sending actor counts as blocked (not
+    /// as stalled) meanwhile.
     ///
     /// # Errors
     /// [`SendError::TooLarge`] or [`SendError::Closed`], with the message; [`SendError::Full`] on an edge that coalesces and
     /// does not wait.
     pub async fn send(&self, message: M) -> Result<Sent, SendError<M>> {
-        // A sender that never has to wait must yield all the same, or nothing could end it.
+        // A sender that never waits would never yield in its loop, and could not be killed.
         tokio::task::coop::consume_budget().await;
         let weight = message.weight();
         let since = self.shared.clock.nanos();
@@ -158,12 +158,12 @@ impl<M: Message> Address<M> {
         }
         match self.overflow {
             Overflow::Wait => Err(SendError::Full(message)),
-            // What a merge adds is known when it is done: so one may go beyond the limit, and no other follows.
+            // The weight of a merged message is known only afterwards. One merge may exceed the limit; then none follows.
             Overflow::Coalesce | Overflow::CoalesceOrWait if state.bytes > limits.bytes => {
                 Err(SendError::Full(message))
             }
             Overflow::Coalesce | Overflow::CoalesceOrWait => {
-                // Not into a message that has failed before: what is merged would share its fate.
+                // Not into a message with a charged attempt: the new one would become a dead letter with it.
                 for entry in state.waiting.iter_mut().rev().filter(|entry| entry.attempts == 0) {
                     match entry.message.merge(message) {
                         Ok(()) => {
@@ -202,8 +202,7 @@ fn wake(waker: Option<Waker>) {
     }
 }
 
-/// A message on its way, at first tried at once and then in the line for room. Dropping it gives its turn to the
-/// next in line.
+/// A message that is being sent: tried at once, then in the line for room. Dropping it passes its turn to the next in line.
 struct Sending<'a, M: Message> {
     address: &'a Address<M>,
     message: Option<M>,
@@ -215,7 +214,7 @@ struct Sending<'a, M: Message> {
 /// A place in the line of senders.
 struct InLine {
     ticket: u64,
-    /// The sender counts as blocked while it stands there.
+    /// The sender counts as blocked while this exists.
     _blocked: seat::Blocked,
 }
 
@@ -269,6 +268,7 @@ impl<M: Message> Future for Sending<'_, M> {
 
 impl<M: Message> Drop for Sending<'_, M> {
     fn drop(&mut self) {
+        // A dropped sender may be the one that was just woken: without passing the wake on, the others would wait for ever.
         let Some(InLine { ticket, .. }) = self.in_line else { return };
         let shared = &self.address.shared;
         let next = shared.lock().leave_line(ticket, &shared.limits);

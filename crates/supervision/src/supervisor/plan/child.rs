@@ -19,9 +19,9 @@ pub(super) struct Child {
     pub(super) pauses: Pauses,
     pub(super) restarts: VecDeque<Instant>,
     pub(super) degraded_since: Option<Instant>,
-    /// It is to end for good while its siblings go on.
+    /// Whether it is being removed while its siblings continue.
     pub(super) leaving: bool,
-    /// It has been started before.
+    /// Whether it has been started before.
     pub(super) begun: bool,
 }
 
@@ -62,7 +62,7 @@ impl Child {
             self.restarts.pop_front();
         }
         let too_many = self.restarts.len() > intensity.max_restarts as usize;
-        // A degraded child that fails again before it was healthy is still degraded.
+        // A degraded child stays degraded until it is healthy, even if its restarts have left the period.
         if !too_many && self.degraded_since.is_none() {
             self.state = State::BackingOff;
             let pause = self.pauses.next();

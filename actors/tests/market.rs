@@ -1,6 +1,6 @@
 //! The actors of a market in a private tree, against a real server.
 
-#![allow(clippy::expect_used)] // A test that can not go on panics.
+#![allow(clippy::expect_used)] // A test that can't continue panics.
 
 mod common;
 
@@ -215,10 +215,10 @@ async fn an_event_during_a_pass_starts_another_one() {
     let timing = Timing { intervals: Intervals { current_epoch, ..timing().intervals }, ..timing() };
     let tracker = Tracker::start(&redis, timing, SOON).await;
     wait_until("it is ready", SOON, async || tracker.is_ready()).await;
-    // Members of one second are in the order of their text: ids of one length are in that of their numbers.
+    // Redis orders members of one score by their text, and ids of one length have the same order as numbers and as texts.
     for epoch in 1001..=1200 {
         market.open_epoch(epoch, unix_now()).await.expect("opened");
-        // Some fall into the pass that the previous one started.
+        // Pauses of various lengths, so that some events come during the pass of the previous one.
         tokio::time::sleep(Duration::from_micros(epoch * 37 % 7000)).await;
     }
     wait_until("the last of them is shown", SOON, async || {
@@ -258,7 +258,7 @@ async fn an_emptied_redis_is_reported_and_nothing_else_counts_as_a_loss() {
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut market = producer(&redis);
     let lost = "state_tracker_errors_total{kind=\"lost\"";
-    // Several at once create the ledger; ids appear before anything else is known of them.
+    // Several trackers create the ledger at once; ids appear before their other keys.
     let mut trackers = Vec::new();
     for _ in 0..3 {
         trackers.push(Tracker::start(&redis, timing(), SOON).await);
@@ -314,10 +314,10 @@ async fn an_unreadable_field_keeps_its_value_through_a_crash_and_then_becomes_nu
         dataset(&redis, "dashboard:summary").await.is_some_and(|summary| summary["submissions_queue"] == 4)
     })
     .await;
-    // In one step: a pass between two steps would find the queue empty.
+    // In one command: a pass between a removal and a write would find the queue empty.
     run(&redis, &["SET", &key("submissionQueue"), "spoilt"]).await;
     market.finish_epoch(1, 5).await.expect("written");
-    // The next incarnation passes at once, and knows the value only from the dataset.
+    // The next incarnation makes a pass at once, and has the value only from the dataset.
     assert!(tracker.tree.kill("aggregator"));
     totals_reach(&redis, &market.truth()).await;
     let summary = dataset(&redis, "dashboard:summary").await.expect("just seen");

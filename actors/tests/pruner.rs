@@ -1,6 +1,6 @@
 //! The pruner in a private tree, against a real server.
 
-#![allow(clippy::expect_used)] // A test that can not go on panics.
+#![allow(clippy::expect_used)] // A test that can't continue panics.
 
 mod common;
 
@@ -67,7 +67,11 @@ async fn a_market_that_cannot_be_pruned_does_not_keep_others_from_being_pruned()
     fill(&mut connection, key, 10).await;
     let tree = pruning(&redis).await;
     wait_until("the other market is pruned", SOON, async || left(&mut connection, key).await == 1).await;
-    assert_eq!(tree.health().iter().map(|actor| actor.restarts()).sum::<u64>(), 0, "it is no crash");
+    assert_eq!(
+        tree.health().iter().map(|actor| actor.restarts()).sum::<u64>(),
+        0,
+        "a key of another type is no crash"
+    );
     assert_eq!(tree.stop(SOON).await.left_behind, 0);
 }
 

@@ -70,6 +70,7 @@ impl BatchPreparer {
             let problem = CollectorProblem::NoWorker { market: self.market, waited };
             return Err(PrepareError::NoWorker(problem));
         };
+        // Held until the run ends, like the permit.
         let _busy = self.chain.metrics.busy();
         // Boxed: the future of the nested steps is large, and each frame above would hold it by value.
         budget.run(Box::pin(self.all(cx, &budget))).await?
@@ -82,9 +83,11 @@ impl BatchPreparer {
             // Read again for each epoch: the end of one changes the values that the hand-over of the next is compared with.
             let Some(store) = self.chain.chain_store() else { return Ok(()) };
             let closed = store.closed(&mut session, self.market).await?;
+            // Returns the connection: the pool is small, and the hand-over takes its own session.
             drop(session);
             let Some(closed) = closed.into_iter().next() else { return Ok(()) };
             let market = self.chain.settings.budgets.market(budget);
+            // A conflict ends the run. The closed windows are found again at the next message or interval.
             if !market.run(self.one(&store, &closed, &market)).await?? {
                 return Ok(());
             }
@@ -102,6 +105,7 @@ impl BatchPreparer {
         let ClosedWindow { market, epoch, window, .. } = closed;
         let CollectorServices { services, settings, progress, .. } = &self.chain;
         let mut session = services.store.session(READ_SUBMISSIONS).await?;
+        // Before anything is read: of expired submissions an unknown part is still there, and would be delivered as the whole.
         if self.now().is_some_and(|now| window.has_expired(now, settings.rules.inputs_live)) {
             let text = format!(
                 "epoch {epoch} of market {market} was closed too long ago: its submissions have expired, it gets no batches"
@@ -117,6 +121,7 @@ impl BatchPreparer {
         let handing = store.hand_over(&mut session, closed, &inputs.basis, &arrangement);
         let outcome = settings.budgets.batch(budget).run(handing).await??;
         points::PREPARER_AFTER_WRITE.pass().await?;
+        // Before the general conflict: this one does not go away by reading again.
         if store.is_handed_over_elsewhere(closed, &outcome) {
             let text = format!(
                 "another program has already counted the batches of epoch {epoch} of market {market}: they are not handed over again; stop that program"
@@ -199,6 +204,7 @@ impl Actor for BatchPreparer {
     async fn run(&mut self, cx: &mut Context<Wake>) -> Result<(), Failure> {
         let clock = cx.clock().clone();
         let stop = cx.stop_token();
+        // At once after a start: the message about a closed window may have been lost with the last process.
         let mut next = clock.now();
         let every = self.chain.settings.prepare_every;
         let mut attempts = Attempts::new(BATCH_PREPARER.at_most(every));
@@ -217,6 +223,7 @@ impl Actor for BatchPreparer {
                 () = stop.cancelled() => break,
                 done = self.run_once(cx) => done,
             };
+            // Set before the outcome is examined, for the branches that continue.
             next = clock.now() + every;
             let services = &self.chain.services;
             match done {
@@ -224,6 +231,7 @@ impl Actor for BatchPreparer {
                     attempts.succeeded();
                     continue;
                 }
+                // The only error that is a crash: all others pass by themselves.
                 Err(PrepareError::Injected(error)) => return Err(error.into()),
                 Err(PrepareError::Store(error)) => services.report(&error),
                 Err(PrepareError::NoWorker(problem)) => services.report(&problem),

@@ -121,6 +121,7 @@ impl BlockFetcher {
 
     async fn within(&mut self, cx: &Context<NoMessage>, budget: &Budget) -> Result<StepOutcome, StepError> {
         let events = self.chain.settings.budgets.events(budget);
+        // The remembered head saves a request for each block of a catch-up; it is replaced by every answer that has a newer one.
         let head = match self.head {
             Some((head, _)) => head,
             None => {
@@ -129,6 +130,7 @@ impl BlockFetcher {
                 head
             }
         };
+        // Before the state is read: the first release can't be accepted without the length of its window.
         self.refresh(cx, budget).await?;
         // The head came from a node that has also reported its chain id, so the keys are those of that chain. State of another
         // chain is never continued.
@@ -142,11 +144,13 @@ impl BlockFetcher {
         if checkpoint.number >= goal {
             return Ok(StepOutcome::Done);
         }
+        // Before the next block: its events of a new market have to meet the windows that were taken over.
         if page.known.following.newcomers().next().is_some() {
             return self.join(cx, &mut page, checkpoint, head, &events).await;
         }
         let left = head.number.min(goal).saturating_sub(checkpoint.number);
         if left <= FAR_BEHIND {
+            // Single blocks from here on: they are checked for reorganisations one by one.
             self.old = None;
             self.chain.progress.with(|state| state.backfill = None);
         } else if Box::pin(self.old_part(cx, &mut page, checkpoint, head, &events)).await? {
@@ -158,15 +162,18 @@ impl BlockFetcher {
                 self.saw(cx, head);
                 self.note_bad_logs(bad_logs.len(), at.number);
                 let events = events.into_iter().map(|event| (at.number, event)).collect();
+                // A lagging node can report a head that is older than the block itself.
                 let head_time = head.time.max(at.time);
                 let stretch = Stretch { blocks: vec![at], old: None, events, head_time };
                 self.accept(&mut page, stretch).await
             }
+            // Only here, where every existing block is accepted: else the clock could close a window too early.
             Next::NotYet { head } => {
                 self.saw(cx, head);
                 self.close_by_clock(&mut page).await
             }
             Next::Reorganised { tip } => {
+                // The remembered head may be on the dropped branch.
                 self.head = None;
                 self.reorganise(cx, &mut page, tip, &events).await
             }
@@ -186,6 +193,7 @@ impl BlockFetcher {
             return Ok(());
         }
         let budget = self.chain.settings.budgets.contract_values(budget);
+        // Idle, as every request to a node: a node that hangs until the deadline is no stall of the actor.
         let answers = cx.idle(ask(&self.chain, &self.rules.windows, deadline(&budget))).await?;
         // Other programs read these tables, and a trial must change nothing that they see.
         if !self.book.is_trial() {
@@ -210,6 +218,7 @@ impl BlockFetcher {
         let (source, deadline) = (self.chain.source.clone(), deadline(budget));
         let goal = self.until.unwrap_or(u64::MAX).min(head.number);
         self.chain.progress.with(|state| state.backfill = Some(goal));
+        // A reader whose last block is accepted is finished; the blocks after it need a new one.
         let mut old = match self.old.take().filter(|old| old.to() > checkpoint.number) {
             Some(old) => old,
             None => {
@@ -224,6 +233,7 @@ impl BlockFetcher {
         };
         let Some(mut part) = cx.idle(old.after(&checkpoint, deadline)).await? else { return Ok(false) };
         let Some(last) = part.last() else { return Ok(false) };
+        // The segment may have been read ahead, when the head was older.
         part.stretch.head_time = head.time;
         self.note_bad_logs(part.bad_logs, checkpoint.number + 1);
         let asked = self.head.map(|(_, asked)| asked);
@@ -235,6 +245,7 @@ impl BlockFetcher {
         // Reading and writing overlap, so the slower of the two sets the speed. `try_join` drops the read when the write fails: the
         // next step starts from another state.
         let meanwhile = Box::pin(async { tokio::join!(old.read_ahead(&last, deadline), observed).1 });
+        // Reading ahead never fails the step: the segment at hand is written in any case.
         let meanwhile = async { Ok::<_, StepError>(cx.idle(meanwhile).await) };
         let (_, seen) = tokio::try_join!(Box::pin(self.accept(page, part.stretch)), meanwhile)?;
         if let Some(seen) = seen {
@@ -248,10 +259,12 @@ impl BlockFetcher {
 
     /// Accepts blocks: writes their effects and the checkpoint in one step.
     async fn accept(&mut self, page: &mut Page, stretch: Stretch) -> Result<StepOutcome, StepError> {
+        // A copy: the store writes the difference of the two, and compares Redis with the first.
         let mut after = page.known.following.clone();
         let notes = after.accept(&stretch, &self.rules)?;
         let [before, now] =
             [&page.known.following, &after].map(|all| all.checkpoint.map_or(0, |block| block.number));
+        // A conflict is no error: the next step starts from what the other fetcher wrote.
         if self.commit(page, &after, Some(&stretch), notes).await? {
             self.chain.progress.with(|state| state.blocks += now.saturating_sub(before));
         }
@@ -296,6 +309,7 @@ impl BlockFetcher {
             match &note {
                 Note::Closed { market, .. } => wake(&self.preparers, market),
                 Note::Released { market, .. } => wake(&self.epoch_trackers, market),
+                // Counted here and not by a preparer, which never sees an epoch that had expired before its release was read.
                 Note::Expired { market, .. } => {
                     self.chain.progress.with(|all| all.prepared.entry(*market).or_default().expired += 1);
                 }
@@ -312,6 +326,7 @@ impl BlockFetcher {
         let Some(now) = self.chain.progress.chain_time() else { return Ok(StepOutcome::CaughtUp) };
         let mut after = page.known.following.clone();
         let notes = after.close_by_clock(now, &self.rules);
+        // Without a note there is nothing to write: this runs at every poll of an idle chain.
         if !notes.is_empty() {
             self.commit(page, &after, None, notes).await?;
         }
@@ -378,6 +393,7 @@ impl Actor for BlockFetcher {
                 () = stop.cancelled() => break,
                 step = self.step(cx) => step,
             };
+            // A finished step is progress, whatever its outcome: a fetcher that fails again and again is not stalled.
             cx.progress();
             match &step {
                 Ok(_) => attempts.succeeded(),
@@ -391,6 +407,7 @@ impl Actor for BlockFetcher {
                     continue;
                 }
                 Ok(outcome @ (StepOutcome::CaughtUp | StepOutcome::Waiting)) => {
+                    // `Waiting` is no success: without the next block readiness has to fail after a while.
                     if matches!(outcome, StepOutcome::CaughtUp) {
                         self.chain.services.readiness.written(super::COLLECTOR, super::BLOCKS_CONDITION);
                     }

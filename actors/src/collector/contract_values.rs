@@ -49,9 +49,11 @@ pub(super) async fn ask(
     let mut markets = Vec::new();
     for (market, configured) in &chain.settings.markets {
         let window = match views.submission_window(*market).await {
+            // Known lengths stay valid: an outage of the nodes must not stop markets that are followed already.
             Err(error) if !known.contains_key(market) => return Err(error),
             window => number(window.map(|window| window.as_secs())),
         };
+        // The contract counts in microseconds, and other programs read its number as it is.
         let day_size =
             views.day_size(*market).await.map(|size| u64::try_from(size.as_micros()).unwrap_or(u64::MAX));
         let tables = MarketTables {

@@ -122,6 +122,7 @@ pub(crate) static OBSERVED: &[Observed<Watch>] = &[
         |chain, emit| {
             chain.state(|state| {
                 for (market, [waiting, open, closed]) in &state.windows {
+                    // Emitted at 0 too, so that an alert can compare with 0.
                     for (state, many) in [("waiting", waiting), ("open", open), ("closed", closed)] {
                         emit(*many as f64, &[named(market), state.into()]);
                     }

@@ -130,6 +130,7 @@ impl Actor for Notifier {
     type Message = Notice;
 
     async fn run(&mut self, cx: &mut Context<Notice>) -> Result<(), Failure> {
+        // By kind and not by text, since every notice of an epoch has another text.
         let lines = LogThrottle::allowing(LINES, cx.clock());
         while let Some(notice) = cx.recv().await {
             let Notice { kind, severity, text } = &*notice;

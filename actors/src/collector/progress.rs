@@ -150,6 +150,7 @@ impl ProgressSnapshot {
     /// The number of blocks that are left of the backfill.
     #[must_use]
     pub fn remaining(&self) -> u64 {
+        // Saturating: the two are updated at different moments.
         let last = self.checkpoint.map_or(0, |checkpoint| checkpoint.number);
         self.backfill.map_or(0, |to| to.saturating_sub(last))
     }

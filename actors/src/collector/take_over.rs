@@ -45,6 +45,7 @@ pub(super) async fn beginnings(
     let mut all = BTreeMap::new();
     for market in newcomers {
         let left = left.remove(market).unwrap_or_default();
+        // A marker whose block no node has any more is skipped: without its time the limit of the window is unknown.
         let released = |(epoch, number)| Some((epoch, (number, blocks.get(&number)?.time)));
         let beginning = Beginning {
             day: day(chain, *market, block, head, deadline).await?,
@@ -67,12 +68,14 @@ async fn day(
     let unknown = |cause| {
         chain.services.report(&CollectorProblem::DayUnknown { market, block: block.number, cause });
     };
+    // Nodes that are no archives discard state after `STATE_KEPT` blocks: the request could only fail, on every node.
     if head.number.saturating_sub(block.number) > STATE_KEPT && !chain.source.has_archive() {
         unknown(None);
         return Ok(None);
     }
     match chain.source.views(Moment::Block(block.number), deadline).day_counter(market).await {
         Ok(day) => Ok(Some(day)),
+        // The contract itself gave no day: a retry would not change that, so the market is followed without one.
         Err(error @ (ChainError::Rejected { .. } | ChainError::View { .. })) => {
             unknown(Some(error));
             Ok(None)

@@ -58,6 +58,7 @@ impl Readiness {
     /// No observation yet.
     #[must_use]
     pub fn new(clock: &Clock) -> Self {
+        // Not ready before the first subscription: its absence is a failure, not an unknown.
         let facts = Facts { subscription: Some("not connected yet".to_owned()), ..Facts::default() };
         Self { clock: clock.clone(), facts: Mutex::new(facts) }
     }

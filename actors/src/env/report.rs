@@ -39,6 +39,7 @@ impl Report for StoreError {
     }
 
     fn needs_operator(&self) -> bool {
+        // Outages end by themselves; every other kind comes back with each attempt until an operator acts.
         !self.kind.is_outage()
     }
 }

@@ -34,6 +34,7 @@ impl Services {
     #[must_use]
     pub fn new(store: Store, telemetry: Telemetry, clock: &Clock) -> Self {
         let (readiness, log_throttle) = (Arc::new(Readiness::new(clock)), Arc::new(LogThrottle::new(clock)));
+        // Here, so that no tree can forget it: the pool's metrics exist from the first scrape.
         telemetry.observe_pool(store.clone());
         Self { store, telemetry, readiness, log_throttle, remedy: |_| None }
     }
@@ -79,6 +80,7 @@ impl Services {
         for fault in faults {
             let kind = fault.kind.row();
             self.telemetry.error(operation, kind);
+            // By key: one broken key must not hide another.
             let Some(suppressed) = self.log_throttle.admit(&format!("{} {kind}", fault.key)) else {
                 continue;
             };

@@ -82,12 +82,14 @@ impl Aggregator {
     /// Fills fields that can't be computed now with their last good values, which are valid for three intervals.
     fn fill(&mut self, summary: &mut Summary, pass: &Pass) {
         let now = pass.seen.now;
+        // Before the new values: an empty map is how `remember` recognises a new incarnation.
         self.remember(pass);
         for (name, value) in summary.fields() {
             if let Some(value) = value {
                 self.last_good.insert(name.to_owned(), (value, now));
             }
         }
+        // Three intervals, as for readiness: longer, and readers would take a stopped input for a constant one.
         let limit = 3.0 * SUMMARY.interval(&self.tracker.timing.intervals).as_secs_f64();
         let last_good = |name: &str| {
             let (value, at) = self.last_good.get(name)?;
@@ -162,6 +164,7 @@ impl Passes for Aggregator {
         if wake.is_some_and(|wake| wake.gap) {
             self.reach = Reach::Full;
         }
+        // Durations are measured in real time; dates come from the tree's clock, which tests control.
         let (began, wall) = (Instant::now(), clock.unix());
         let now = wall.as_secs_f64();
         // After a long pause (a suspended machine, a long interval) a recent pass would not reach back to the last one.
@@ -179,10 +182,12 @@ impl Passes for Aggregator {
         points::AGGREGATOR_AFTER_READ.pass().await?;
 
         let timing = self.tracker.timing.clone();
+        // Nothing is written before the commit: a crash in between leaves no trace in Redis.
         let totals = Totals::of(&pass.seen, &self.tracker.validator, timing.seal_after.as_secs_f64());
         self.notice_loss(&pass, &totals);
         // Statistics are written only from complete totals: incomplete ones would stay for an interval of up to an hour. The pass
         // with all epochs follows at once and writes them.
+        // A full pass is not repeated for missed epochs: it has read everything that there is.
         let again = pass.partial || (pass.missed_epochs && self.reach == Reach::Recent);
         let due = if again { Due::NONE } else { due };
         let window = timing.measurement_window.as_secs_f64();

@@ -89,6 +89,7 @@ impl Passes for EpochTracker {
         } else {
             let (mut candidates, faults) = self.market.latest(&mut session, second).await?;
             if let Some((keys, market)) = &self.chain {
+                // Adds to the producers' keys, which may come later than the release, or not at all.
                 learn_from_chain(&mut candidates, &windows(&mut session, keys, market).await?);
             }
             let current =

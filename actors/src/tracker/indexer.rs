@@ -75,6 +75,7 @@ impl Indexer {
         let mut session = services.store.session(INDEX_EVENTS).await?;
         services.telemetry.pool_waited(began.elapsed());
         let (mut indexed, mut backwards) = (0, 0);
+        // One index after the other: a crash in between repeats all of them, which changes nothing the second time.
         for (keys, changes) in work.changes {
             let index = Index::new(keys, self.retention);
             let Indexed { backwards: more, faults } = index.apply(&mut session, &changes, now).await?;
@@ -108,6 +109,7 @@ impl Indexer {
             let index = Index::new(keys, self.retention);
             let mut cursor = 0;
             loop {
+                // Read for each step: a run over many validators takes a while.
                 let now = clock.unix().as_secs();
                 let (next, faults) = index.age_validators(&mut session, cursor, SLICE, now).await?;
                 self.tracker.services.note_unwritten(AGE_VALIDATORS, &faults);
@@ -135,6 +137,7 @@ impl Work {
         let mut work = Self::default();
         for heard in messages {
             work.numbers.push((heard.number, heard.events.len() as u64));
+            // Merged by index, so that a storm of small messages costs one write each commit.
             let changes = work.changes.entry(heard.index.clone()).or_default();
             heard.events.iter().for_each(|event| changes.add(heard.at, event));
         }
@@ -151,6 +154,7 @@ async fn next<'a>(
     tokio::select! {
         biased;
         taken = cx.recv_many() => taken.map(Some).ok_or(Stop),
+        // `recv_many` marks the wait as idle, so this branch needs no mark of its own.
         () = clock.sleep_until(until) => Ok(None),
     }
 }

@@ -161,6 +161,7 @@ impl Listener {
             let next = cx.idle(async {
                 tokio::select! {
                     biased;
+                    // In this order, so that a storm of events delays neither the stop nor a change of markets.
                     () = cx.stopped() => Occurrence::End(End::Stop),
                     () = changes.next() => Occurrence::Markets,
                     event = events.next() => match event {
@@ -172,10 +173,12 @@ impl Listener {
             });
             match next.await {
                 Occurrence::End(end) => {
+                    // Events that were received before the end are still counted and passed on.
                     self.hand_over(&clock).await?;
                     return Ok(end);
                 }
                 Occurrence::Markets => {
+                    // Collected events are stored by the position of their market, which is about to change.
                     hand_over_at = None;
                     self.hand_over(&clock).await?;
                     drops_at = self.wake_after_drops(&clock);
@@ -186,6 +189,7 @@ impl Listener {
                 }
                 Occurrence::Event(channel, payload) => {
                     self.collect(&channel, &payload, &clock);
+                    // From the first event of a collection: steady events must not put the hand-over off for ever.
                     hand_over_at.get_or_insert_with(|| clock.now() + COLLECT);
                     // Events that are ready are read without a pass through `select!` for each: in a storm that costs more than the
                     // event itself.
@@ -235,6 +239,7 @@ impl Listener {
     }
 
     fn collect(&mut self, channel: &str, payload: &[u8], clock: &Clock) {
+        // Counted even when malformed: the metric shows what the channel delivers.
         let entity = Entity::of(payload);
         self.collected.add(entity);
         if entity == Entity::Malformed {
@@ -266,6 +271,7 @@ impl Listener {
         }
         let common = std::mem::take(&mut self.common);
         for (market, own) in self.markets.iter().zip(&mut self.own) {
+            // `|`, not `||`: the flag has to be reset in either case.
             if common | std::mem::take(own) {
                 // Refused only when the market is being stopped: then no pass is needed.
                 let _ = market.epoch_tracker.try_send(Wake { gap: false });
@@ -294,6 +300,7 @@ impl Actor for Listener {
 
     async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
         let clock: Clock = cx.clock().clone();
+        // Before the markets are read, or a change between the two would be missed.
         let mut changes = self.registry.changes();
         let mut attempts = Attempts::new(LISTENER.at_most(self.tracker.timing.reconnect_within));
         // An earlier incarnation may have been subscribed: its end was an interruption, and counts as a gap.
@@ -332,6 +339,7 @@ impl Actor for Listener {
                     // Drops of the previous subscription: the full pass that follows covers them.
                     self.tracker.metrics.events_dropped(self.tracker.services.store.take_dropped_events());
                     points::LISTENER_AFTER_SUBSCRIBE.pass().await?;
+                    // The wake below is a full pass, and covers earlier drops.
                     self.missed = false;
                     wake(self.markets.iter());
                     match self.listen(cx, &mut subscriber, &mut events, &mut changes).await? {
@@ -343,6 +351,7 @@ impl Actor for Listener {
                     }
                 }
             };
+            // Before the pause: readiness must not stay true while the listener waits to reconnect.
             self.lost(&why);
             cx.pause(clock.sleep(attempts.failed())).await;
         }

@@ -43,6 +43,7 @@ impl MarketRegistry {
 
     /// Adds a market.
     pub fn add(&self, market: MarketEdges) {
+        // `send_modify` and not `send`: it stores the value even without a subscriber.
         self.0.send_modify(|markets| *markets = markets.iter().cloned().chain([market]).collect());
     }
 
@@ -62,8 +63,9 @@ impl MarketRegistry {
 pub(crate) struct Changes(watch::Receiver<Arc<[MarketEdges]>>);
 
 impl Changes {
-    /// Waits for the next change; for ever when the registry is gone.
+    /// Waits for the next change; for ever when the registry has been dropped.
     pub(crate) async fn next(&mut self) {
+        // An error means that no sender is left, so no change can come. To return would make the caller's loop spin.
         if self.0.changed().await.is_err() {
             std::future::pending::<()>().await;
         }

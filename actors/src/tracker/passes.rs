@@ -73,6 +73,7 @@ impl From<InjectedFailure> for PassError {
 pub(super) async fn keep_passing<P: Passes>(actor: &mut P, cx: &mut Context<Wake>) -> Result<(), Failure> {
     let clock = cx.clock().clone();
     let interval = P::DATASET.interval(&actor.tracker().timing.intervals);
+    // A retry must not come later than the next regular pass.
     let retry = P::RETRY.at_most(actor.tracker().timing.reconnect_within).at_most(interval);
     let mut attempts = Attempts::new(retry);
     // The first pass is due at once: a restarted actor must not leave its datasets stale for an interval.
@@ -98,6 +99,7 @@ pub(super) async fn keep_passing<P: Passes>(actor: &mut P, cx: &mut Context<Wake
         let error = match pass {
             Ok(when) => {
                 attempts.succeeded();
+                // Only now, after the commit: a crash before it returns the message, and the next incarnation repeats the pass.
                 let _ = wake.map(Lease::settle);
                 if let Some(condition) = P::DATASET.readiness {
                     actor.tracker().services.readiness.written(actor.market(), condition);
@@ -116,6 +118,7 @@ pub(super) async fn keep_passing<P: Passes>(actor: &mut P, cx: &mut Context<Wake
         let _ = wake.map(Lease::give_back);
         let services = &actor.tracker().services;
         services.report(&error);
+        // Readiness fails with the first failed pass, and recovers with the next good one.
         if let Some(condition) = P::DATASET.readiness {
             services.readiness.failed(actor.market(), condition, services.line(&error));
         }

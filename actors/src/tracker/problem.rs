@@ -29,6 +29,7 @@ impl LedgerLost {
         sums: &Sums,
     ) -> Option<Self> {
         let (known, before) = before;
+        // A report would send the operator to search for a loss that does not exist.
         if before.fields().iter().all(|(_, count)| *count == 0) {
             return None;
         }

@@ -63,6 +63,7 @@ impl Pruner {
     async fn run_once(&self, cx: &Context<NoMessage>) -> Result<(), StoreError> {
         let (clock, mut removed) = (cx.clock().clone(), 0);
         let mut session = self.tracker.services.store.session(PRUNE_TIMELINE).await?;
+        // One moment for the whole run, so that all markets have the same boundary.
         let now = clock.unix().as_secs();
         for MarketEdges { keys, .. } in &*self.registry.now() {
             for prunable in self.retention.of_market(keys, &self.tracker.validator, now) {
@@ -91,6 +92,7 @@ impl Pruner {
             removed +=
                 self.prune_index(cx, &mut session, &index, now.saturating_sub(self.index_kept)).await?;
         }
+        // One line a run, even for 0: it shows operators that pruning works.
         tracing::info!(removed, "removed entries that are older than their retention");
         Ok(())
     }
@@ -138,6 +140,7 @@ impl Pruner {
         loop {
             let (next, more) = forget_sealed(session, keys, cursor, before, SLICE).await?;
             forgotten += more;
+            // Redis' scans end with the cursor 0.
             if next == 0 {
                 return Ok(forgotten);
             }

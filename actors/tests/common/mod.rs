@@ -1,6 +1,6 @@
-//! What the tests of the actors share: the services of actors, at a private server.
+//! Services of actors at a private server, for the tests of the actors.
 
-#![allow(dead_code, clippy::expect_used)] // Each test binary uses its part; a test that can not go on panics.
+#![allow(dead_code, clippy::expect_used)] // Each test binary uses a part; a test that can't continue panics.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ pub(crate) fn services(url: &str, answers_within: Duration, clock: &Clock) -> Se
     Services::new(store, Telemetry::new().expect("metrics"), clock)
 }
 
-/// A pass at this interval; statistics and measurement window as by default.
+/// Passes at this interval; statistics and measurement window as by default.
 pub(crate) fn timing(every: Duration) -> Timing {
     Timing {
         intervals: Intervals {

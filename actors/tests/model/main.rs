@@ -1,11 +1,10 @@
-//! A model test: random producers, and a tracker with its real actors that crashes, is cut off and is restarted, on the
-//! test's own clock. Every dataset is compared with a slow, obvious reference.
+//! A model test: random producers, and a tracker of real actors that crashes, loses its connection and is restarted, on the
+//! clock of the test. Every dataset is compared with a slow, obvious reference.
 //!
-//! A run that fails prints its seed. `MODEL_SEED=… cargo test --test model` runs that history again (or several,
-//! with commas between them);
-//! `MODEL_HISTORIES=…` says how many the long form runs.
+//! A failed run prints its seed. `MODEL_SEED=… cargo test --test model` runs that history again (or several, separated by
+//! commas); `MODEL_HISTORIES=…` sets the number of histories of the long form.
 
-#![allow(clippy::expect_used, clippy::panic, unreachable_pub)] // A test that can not go on panics.
+#![allow(clippy::expect_used, clippy::panic, unreachable_pub)] // A test that can't continue panics.
 
 mod history;
 mod reference;

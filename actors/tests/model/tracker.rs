@@ -21,7 +21,7 @@ use super::history::{MARKET, OWN, PROTOCOL};
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: u64 = 86_400;
 /// The actors. Each is one sleeper of the clock when nothing of it is under way: it sleeps until its next pass, or its
-/// supervisor until its restart. Other timers there are none, see the policy.
+/// supervisor until its restart. There are no other timers; see the policy.
 const ACTORS: usize = 2;
 /// Nothing in a history takes long, so none of these limits is reached, however busy the machine is.
 pub const NEVER: Duration = Duration::from_secs(120);
@@ -151,7 +151,7 @@ impl Tracker {
         Passed { totals: has_passed("aggregator", &SUMMARY), current }
     }
 
-    /// Prunes as the pruner does, with the default retention; returns from when on timelines are kept.
+    /// Prunes as the pruner does, with the default retention; returns the start of the kept timelines.
     pub async fn prune(&self, now: u64) -> u64 {
         let retention = Retention { timelines: DAY, priorities: 7 * DAY, sealed: 28 * 3600 };
         let mut session =

@@ -32,9 +32,11 @@ pub(crate) struct Panicked {
 /// Puts the capturing hook in front of the one that is set now; later calls do nothing.
 pub(crate) fn install_hook() {
     static INSTALLED: Once = Once::new();
+    // Once for the process: each installation would wrap the one before.
     INSTALLED.call_once(|| {
         let previous = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
+            // Not in a supervised future, so the panic is not ours.
             if !GUARDED.get() {
                 return previous(info);
             }

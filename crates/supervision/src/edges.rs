@@ -75,7 +75,7 @@ mod tests {
     }
 
     proptest! {
-        /// 6 actors, up to 14 edges of any kind. The reference: who can be reached from whom, by repeated steps.
+        /// 6 actors, up to 14 edges of any kind. The reference: the actors reachable from each actor, by repeated steps.
         #[test]
         fn a_cycle_is_found_exactly_where_edges_that_wait_lead_back(
             edges in proptest::collection::vec(edge(), 0..14),

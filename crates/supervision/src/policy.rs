@@ -15,13 +15,13 @@ pub enum Restart {
     Temporary,
 }
 
-/// What becomes of the siblings of a child that falls.
+/// What happens to the siblings of a child that ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Strategy {
-    /// They go on.
+    /// They continue.
     #[default]
     OneForOne,
-    /// Those behind it in the start order depend on it: they stop, in reverse order, and start again in order behind it.
+    /// Those after it in the start order depend on it: they stop in reverse order, and start again after it in order.
     RestForOne,
 }
 

@@ -118,7 +118,7 @@ pub(crate) enum Wedged {
     No,
     /// It was reported.
     Reported,
-    /// The owner of the process was told.
+    /// The owner of the process was called.
     Told,
 }
 
@@ -182,6 +182,7 @@ impl Seat {
         self.returns.store(false, Relaxed);
         self.began_at.store(self.tree.clock.nanos(), Relaxed);
         self.generation.fetch_add(1, Relaxed);
+        // After the turnstile: the wait for a predecessor is no work of this incarnation.
         self.progress.entered();
         self.tree.live.send_modify(|live| *live += 1);
         Incarnate { seat: self.clone(), ended: false, permit: Some(permit) }
@@ -267,6 +268,7 @@ impl Seat {
     }
 
     fn ended(&self, mut exit: Exit) {
+        // A stop that is followed by a restart is no end of the actor, and metrics tell the two apart.
         if exit.kind == ExitKind::Stopped && self.returns.load(Relaxed) {
             exit.kind = ExitKind::Sibling;
         }
@@ -303,6 +305,7 @@ impl Seat {
                 backtrace: exit.panicked.map(|panicked| panicked.backtrace.to_string()),
             };
             record.crashes.push_back(crash);
+            // Backtraces are long: a crash loop must not fill the memory.
             if record.crashes.len() > CRASHES_KEPT {
                 record.crashes.pop_front();
             }
@@ -374,6 +377,7 @@ impl Incarnate {
 
 impl Drop for Incarnate {
     fn drop(&mut self) {
+        // First, so that the watch does not check an incarnation that has ended.
         self.seat.progress.left();
         if !self.ended {
             let kill = self.seat.record().kill.take();

@@ -196,15 +196,18 @@ impl Tree {
         if self.ended.borrow().is_some() {
             return Err(ChangeError::Ended);
         }
+        // A supervisor that stops would never start it.
         if self.shared.stopping.load(Relaxed) {
             return Err(ChangeError::Stopping("the tree".to_owned()));
         }
         let (parent, seat, group) = self.supervisor(supervisor)?;
+        // Children of the root have no prefix in their paths.
         let path = if parent.is_empty() { child.name.clone() } else { format!("{parent}/{}", child.name) };
         if self.member(&path).is_some() {
             return Err(ChangeError::Taken(path));
         }
         let member = child.seat(parent, &self.shared);
+        // All edges of the tree: a new member can close a cycle through old ones.
         let mut edges = self.group.edges();
         edges.extend(member.edges());
         if let Some(cycle) = waiting_cycle(&edges) {
@@ -230,10 +233,12 @@ impl Tree {
             }
             seats
         };
+        // The counters cover all incarnations, so only their growth belongs to this removal.
         let killed_before: HashMap<String, u64> =
             seats().iter().map(|seat| (seat.path.clone(), seat.exits(ExitKind::Killed))).collect();
         let left = member.leave();
         supervisor.tell_changed();
+        // The tree may end first, and then no supervisor is left to cancel the token.
         tokio::select! {
             () = left.cancelled() => {}
             _ = self.ended() => return Err(ChangeError::Ended),
@@ -292,6 +297,7 @@ impl Tree {
             Some(outcome) => outcome,
             None => {
                 let reason = format!("the tree did not stop within {}", shown(within));
+                // Killing the root kills the linked actors below it.
                 self.root.kill(ExitKind::Killed, reason.clone());
                 Outcome::RootEnded { reason }
             }
@@ -383,6 +389,7 @@ impl TreeShared {
             "giving up: a mandatory actor stayed degraded for too long: {reason}"
         );
         let verdict = Outcome::GaveUp { path: seat.path.clone(), reason };
+        // The first mandatory actor decides; others may follow while the tree stops.
         self.verdict.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(verdict);
         self.order_stop();
     }

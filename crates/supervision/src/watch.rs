@@ -107,6 +107,7 @@ fn look(seat: &Seat, settings: &WatchSettings) -> bool {
     };
     // Once for each wedge: an actor that has yielded in between can be reported again.
     if seat.set_wedged(wedged) {
+        // The call before the log: the owner has to be informed even if the log blocks.
         if wedged == Wedged::Told {
             (settings.on_wedged)(&seat.path, polling);
         }

@@ -34,6 +34,7 @@ impl BlockFetcher {
             StartBlock::Latest { .. } => {
                 cx.idle(self.resume_after_predecessor(page, first, head, budget)).await?
             }
+            // An operator who names the block wants exactly that one.
             StartBlock::Number(_) => None,
         };
         let before = match before {
@@ -52,11 +53,13 @@ impl BlockFetcher {
         };
         let stretch = Stretch {
             blocks: vec![block],
+            // Its own events are before the start. As an old block it brings none.
             old: Some(Old { first: block.number, parent: block.parent }),
             events: Vec::new(),
             head_time: head.time,
         };
         let (mut after, mut notes) = self.taken_up(cx, page, block, head, budget).await?;
+        // After the take-over: the windows have to exist when the first checkpoint is written with them, in one step.
         notes.extend(after.accept(&stretch, &self.rules)?);
         if self.commit(page, &after, Some(&stretch), notes).await? {
             tracing::info!(block = block.number + 1, "follows the chain from this block on");

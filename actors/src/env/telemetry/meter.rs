@@ -85,6 +85,7 @@ impl Meter {
 
     /// Records the row's limit. The SDK asks for the stream, and with it the limit, when the instrument is built.
     fn expect(&self, row: &'static Metric, is_kind: bool) {
+        // A wrong row is a mistake of a programmer, which the tests of all rows find.
         debug_assert!(is_kind, "{} is a {:?}", row.name, row.kind);
         lock(&self.limits.0).insert(row.name, row.series_limit());
     }

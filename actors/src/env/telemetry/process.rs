@@ -87,6 +87,7 @@ pub(super) struct Process {
 
 impl Process {
     pub(super) fn register(meter: &Meter) -> Self {
+        // Set at once: `render` takes its presence as proof that the exporter works.
         meter.gauge(&BUILD_INFO).set(1, [env!("CARGO_PKG_VERSION")]);
         let pool = Arc::default();
         meter.observe(POOL, &pool);

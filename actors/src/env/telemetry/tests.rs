@@ -1,4 +1,4 @@
-//! The metrics as Prometheus reads them: every test looks at the rendered text.
+//! The metrics as Prometheus reads them: every test checks the rendered text.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

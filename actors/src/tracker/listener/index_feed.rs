@@ -89,6 +89,7 @@ impl Feed {
             Ok(event) => event,
             Err(Unindexed::TooLong) => {
                 self.oversized += 1;
+                // Not stored: a producer could fill Redis with ids of any length.
                 return false;
             }
             Err(Unindexed::Foreign | Unindexed::Malformed) => {
@@ -111,6 +112,7 @@ impl Feed {
     pub(super) fn hand_over(&mut self, at: u64, metrics: &TrackerMetrics) {
         for (index, (events, bytes)) in self.indexes.iter().zip(&mut self.collected) {
             *bytes = 0;
+            // No empty messages: they would take places in the mailbox.
             if events.is_empty() {
                 continue;
             }

@@ -117,6 +117,7 @@ impl<M: Message> Address<M> {
             let sent = sent.inspect_err(|error| state.refused(error))?;
             (sent, state.receiver.take())
         };
+        // Woken outside of the lock, which the receiver takes at once.
         wake(receiver);
         Ok(sent)
     }
@@ -135,8 +136,8 @@ impl<M: Message> Address<M> {
         Sending { address: self, message: Some(message), weight, since, in_line: None }.await
     }
 
-    /// The one place that decides about a message. `in_turn`: the sender stands first in the queue of
-    /// waiting senders; nobody overtakes those.
+    /// The only place that decides about a message. `in_turn`: the sender is the first of the waiting senders, which no other
+    /// sender overtakes.
     fn admit(
         &self,
         state: &mut State<M>,
@@ -149,6 +150,7 @@ impl<M: Message> Address<M> {
         if state.closed {
             return Err(SendError::Closed(message));
         }
+        // It would wait for ever: no amount of room is enough.
         if weight > limits.bytes {
             return Err(SendError::TooLarge { message, weight, limit: limits.bytes });
         }
@@ -230,8 +232,10 @@ impl<M: Message> Future for Sending<'_, M> {
         };
         let shared = &this.address.shared;
         let ticket = this.in_line.as_ref().map(|place| place.ticket);
+        // The clock is read once for a message that finds room at once, which is the usual case.
         let now = if ticket.is_some() { shared.clock.nanos() } else { this.since };
         let mut state = shared.lock();
+        // An empty line counts too: then no sender is overtaken.
         let in_turn = state.senders.front().is_none_or(|&(first, _)| Some(first) == ticket);
         match this.address.admit(&mut state, message, this.weight, now, in_turn) {
             Err(SendError::Full(message)) if this.address.overflow.waits() => {

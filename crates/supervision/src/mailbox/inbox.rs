@@ -64,11 +64,12 @@ impl<M: Message> Inbox<M> {
         if self.hand.is_empty() {
             self.suspect = take(&self.shared, &mut self.hand, self.shared.lock());
         }
+        // One at a time from here: the lease alone is charged.
         self.batched = false;
         self.lease()
     }
 
-    /// Waits until something is in hand; `false` when the mailbox is closed and empty.
+    /// Waits until a message is in flight; `false` when the mailbox is closed and empty.
     pub(crate) async fn fill(&mut self) -> bool {
         !self.hand.is_empty() || std::future::poll_fn(|cx| self.poll_take(cx)).await
     }
@@ -87,7 +88,7 @@ impl<M: Message> Inbox<M> {
         Some(Lease { inbox: self, entry: Some(entry) })
     }
 
-    /// Fills the empty hand; ready with whether there is something in it.
+    /// Takes messages when none is in flight; ready with whether there are any.
     fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         // Without a budget the reader of a mailbox that is never empty would never yield.
         let budget = std::task::ready!(tokio::task::coop::poll_proceed(cx));
@@ -97,6 +98,7 @@ impl<M: Message> Inbox<M> {
             budget.made_progress();
             return Poll::Ready(true);
         }
+        // Only after the waiting messages: a closed mailbox is emptied first.
         if state.closed {
             return Poll::Ready(false);
         }
@@ -107,7 +109,7 @@ impl<M: Message> Inbox<M> {
         Poll::Pending
     }
 
-    /// The reader ends with an error: what it has in hand as a batch may be the cause.
+    /// Records that the reader ends with an error: a message of its batch may be the cause.
     pub(crate) fn failed(&mut self) {
         self.failed = true;
     }

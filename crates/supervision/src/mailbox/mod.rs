@@ -8,7 +8,7 @@
 //!
 //! Promises, for every mailbox at every moment:
 //! - `accepted = handled + waiting + in_hand + coalesced + dead_lettered + dropped`;
-//! - at most `capacity` messages and `bytes` bytes wait, and at most `batch` messages are in hand. Only what
+//! - at most `capacity` messages and `bytes` bytes wait, and at most `batch` messages are in flight. Only what
 //!   a dead incarnation gives back may exceed the first bounds, by at most `batch` messages, and what one merge adds
 //!   the second;
 //! - messages of one sender are leased in the order in which they were accepted, redelivered ones included;
@@ -147,7 +147,7 @@ struct Shared<M> {
 /// Written by the one inbox at each message, read by anyone.
 struct Reading {
     handled: AtomicU64,
-    /// When the oldest message in hand was accepted; 0 when the hand is empty.
+    /// When the oldest message in flight was accepted; 0 without one.
     oldest_in_hand: AtomicU64,
 }
 
@@ -354,6 +354,7 @@ impl<M: Message> AnyMailbox for Mailbox<M> {
         let now = self.0.clock.nanos();
         let receiver = {
             let mut state = self.0.lock();
+            // Checked before the letter is taken: a replay that is refused must not lose it.
             let room = |weight| !state.closed && state.has_room(weight, &self.0.limits);
             if !state.letters.weight_of(sequence).is_some_and(room) {
                 return false;

@@ -114,6 +114,7 @@ impl Group {
 
     /// Its members now, by their numbers.
     pub(super) fn members(&self) -> BTreeMap<Index, Arc<Member>> {
+        // A copy, so that no lock is held while the caller visits members and their groups.
         self.lock().present.clone()
     }
 

@@ -132,6 +132,7 @@ impl ractor::Actor for Supervisor {
         event: SupervisionEvent,
         office: &mut Office,
     ) -> Result<(), ActorProcessingErr> {
+        // Every end comes as one of these two; a kill is a termination.
         let (SupervisionEvent::ActorTerminated(cell, ..) | SupervisionEvent::ActorFailed(cell, _)) = event
         else {
             return Ok(());
@@ -170,12 +171,14 @@ impl Office {
                 self.plan = Plan::new(self.group.strategy, policies);
                 self.show_all();
                 let gone = leaving.into_iter().map(|(&index, _)| Action::Gone(index));
+                // The leaving members first: their callers have waited through the restart.
                 gone.chain(self.plan.start()).collect()
             }
             // `Begin` follows and reads the members.
             Order::Changed if !self.begun => Vec::new(),
             Order::Changed => self.follow_group(),
             Order::Ready(index, number) => match self.running.get_mut(&index) {
+                // The number, because a report can arrive after the incarnation that sent it was replaced.
                 Some(child) if child.number == number => {
                     child.turn = None;
                     self.plan.ready(index)
@@ -288,6 +291,7 @@ impl Office {
         member.seat.set_degraded(degraded);
         if let Some(mailbox) = &member.seat.mailbox
             && matches!(state, State::Stopped | State::Abandoned)
+            // The children of a supervisor that returns are started again, so their mailboxes stay open.
             && !self.returns
         {
             // A sender must not wait for a reader that will never come.
@@ -313,6 +317,7 @@ impl Office {
             let _ = supervisor.cast(Order::Due(child, timer, token, turn));
         });
         let all = self.armed.entry(child).or_default();
+        // Bounds the list: a child that restarts for days arms timers without end.
         all.retain(|timer| !timer.is_finished());
         all.push(armed);
     }
@@ -335,6 +340,7 @@ impl Office {
                 let life = make(member.seat.clone(), stop.clone(), ready);
                 let (carrier, _) =
                     ractor::Actor::spawn_linked(None, Carrier, life, myself.get_cell()).await?;
+                // Before `Begin`: a kill must find the cell as soon as the incarnation runs.
                 member.seat.seated(carrier.get_cell());
                 let _ = carrier.cast(Begin);
                 (carrier.get_cell(), Hold::Worker(stop))
@@ -361,6 +367,7 @@ impl Office {
         };
         if let Some(member) = self.group.member(index) {
             self.show(index, &member);
+            // Before the stop: the exit is counted by it, as `Sibling` or as `Stopped`.
             member.seat.set_returns(returns);
             if !returns {
                 member.seat.mailbox.iter().for_each(|mailbox| mailbox.close());
@@ -382,6 +389,7 @@ impl Office {
             Ok(Ok(false)) => return Ok(()),
             Ok(Ok(true)) => {
                 if let Some(incarnate) = self.incarnate.take() {
+                    // Recorded before `ractor` reports the end, at which the parent reads the exit.
                     incarnate.end(Exit::new(ExitKind::Stopped, "stopped as asked"));
                 }
                 myself.stop(None);

@@ -91,7 +91,7 @@ pub(crate) struct Plan {
     children: BTreeMap<Index, Child>,
 }
 
-/// How long a killed child has to end before the stop goes on without it.
+/// How long a killed child has to end before the stop continues without it.
 pub(crate) const KILL_GRACE: Duration = Duration::from_millis(500);
 
 impl Plan {
@@ -126,6 +126,7 @@ impl Plan {
         }
         let child = self.children.entry(index).or_insert_with(|| Child::new(policy));
         match self.phase {
+            // The ordered start reaches it, since its number is the highest.
             Phase::Starting(_) | Phase::Falling { .. } => {}
             Phase::Running => child.spawn(index, &mut actions),
             Phase::Stopping(_) | Phase::Finished => child.state = State::Stopped,
@@ -143,6 +144,7 @@ impl Plan {
         if stopping || child.leaving {
             return actions;
         }
+        // Kept until it has ended: an exit of an unknown child would be ignored, and `Gone` would never follow.
         child.leaving = true;
         // Makes its armed timers void, above all a restart.
         child.token += 1;
@@ -186,6 +188,7 @@ impl Plan {
             return actions;
         };
         if stopping {
+            // No restart during a stop, whatever the policy.
             child.token += 1;
             child.state = State::Stopped;
             self.stop_on(index, &mut actions);
@@ -210,6 +213,7 @@ impl Plan {
             self.started(index, &mut actions);
             self.fall_on(index, &mut actions);
         } else if falls_with {
+            // It ended because of the failed child, or while it waited for it: no restart of its own is charged.
             child.state = State::Waiting;
             self.fall_on(index, &mut actions);
         } else {
@@ -244,6 +248,7 @@ impl Plan {
                 Phase::Falling { from, due, .. } if *from == index => *due = true,
                 _ => child.spawn(index, &mut actions),
             },
+            // The child continues to start; only its siblings stop waiting for it.
             Timer::StartOverdue => self.started(index, &mut actions),
             Timer::Healthy => {
                 // The token is still that of its start, so it has not crashed since.

@@ -61,6 +61,7 @@ impl Child {
         while self.restarts.front().is_some_and(|&at| now.saturating_duration_since(at) > intensity.within) {
             self.restarts.pop_front();
         }
+        // The list holds the restarts of one period only.
         let too_many = self.restarts.len() > intensity.max_restarts as usize;
         // A degraded child stays degraded until it is healthy, even if its restarts have left the period.
         if !too_many && self.degraded_since.is_none() {
@@ -69,6 +70,7 @@ impl Child {
             return self.arm(index, Timer::Restart, pause, actions);
         }
         self.state = State::Degraded;
+        // Once: the time to give up counts from the first degraded restart, not from the last.
         if self.degraded_since.is_none() {
             self.degraded_since = Some(now);
             if let Some(limit) = self.policy.give_up_after {

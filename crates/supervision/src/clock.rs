@@ -1,7 +1,7 @@
-//! Time as the kit sees it: one handle that either reads the machine's clocks or is driven by a test.
+//! The source of time: a handle that reads the machine's clocks or that a test controls.
 //!
-//! Everything in this crate that waits (backoff, restart windows, the progress watch, deadlines) asks a
-//! [`Clock`], so that a test can move hours in microseconds. The clock never touches anything else.
+//! Every wait of this crate (backoff, restart windows, the progress watch, deadlines) uses a [`Clock`], so a test can let
+//! hours pass in microseconds. It touches nothing else.
 
 use std::{
     collections::BTreeMap,
@@ -15,11 +15,11 @@ use std::{
 const LEAST_SLICE: Duration = Duration::from_millis(10);
 const MOST_SLICE: Duration = Duration::from_secs(1);
 
-/// A cheap handle on a source of time. Clones share the source.
+/// A handle to a source of time. A clone shares the source.
 #[derive(Clone, Debug)]
 pub struct Clock(Source);
 
-/// Where the nanoseconds of all system clocks begin: two handles made apart must agree.
+/// The origin of the nanoseconds of all system clocks, so that handles created apart agree.
 static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 #[derive(Clone, Debug)]
@@ -55,7 +55,7 @@ impl Clock {
         Self(Source::System)
     }
 
-    /// A clock that stands still until [`Clock::advance`] moves it; `unix` is the wall time that it starts at.
+    /// A clock that moves only by [`Clock::advance`]; it starts at the wall time `unix`.
     #[must_use]
     pub fn manual(unix: Duration) -> Self {
         Self(Source::Manual(Arc::new(Manual {
@@ -75,7 +75,7 @@ impl Clock {
         }
     }
 
-    /// Monotonic nanoseconds since this clock began; never 0, so that 0 can stand for "never".
+    /// Monotonic nanoseconds since this clock began; never 0, since atomics use 0 for "never".
     #[must_use]
     pub fn nanos(&self) -> u64 {
         let elapsed = match &self.0 {
@@ -97,7 +97,7 @@ impl Clock {
     /// Waits for `duration` of this clock's time.
     pub async fn sleep(&self, duration: Duration) {
         match &self.0 {
-            // A timer of nothing would still take the next tick, a millisecond.
+            // tokio's timers have a resolution of 1 ms: even a timer of 0 waits for the next tick.
             Source::System if duration.is_zero() => {}
             Source::System => tokio::time::sleep(duration).await,
             Source::Manual(manual) => manual.sleep(duration).await,
@@ -133,7 +133,7 @@ impl Clock {
         self.sleep(deadline.saturating_duration_since(self.now())).await;
     }
 
-    /// Runs `work` for at most `limit`; `None` when the time ran out first, in which case `work` is dropped.
+    /// Runs `work` for at most `limit`; `None` when the time ran out first. Then `work` is dropped.
     pub async fn timeout<F: Future>(&self, limit: Duration, work: F) -> Option<F::Output> {
         tokio::select! {
             biased;
@@ -151,8 +151,7 @@ impl Clock {
         }
     }
 
-    /// Moves a manual clock forward and wakes who was waiting for it. A system clock does not move by hand:
-    /// there the call does nothing and returns `false`.
+    /// Moves a manual clock forward and wakes the sleepers that are due. On a system clock it does nothing and returns `false`.
     pub fn advance(&self, by: Duration) -> bool {
         self.shift(by, Duration::ZERO)
     }
@@ -172,15 +171,17 @@ impl Clock {
             state.frozen += frozen;
             state.frozen_since_tick += frozen;
             let limit = state.elapsed;
+            // Keys begin with the deadline, so everything before the next nanosecond is due.
             let later = state.sleepers.split_off(&(limit + Duration::from_nanos(1), 0));
             std::mem::replace(&mut state.sleepers, later)
         };
         manual.moved.notify_all();
+        // Outside of the lock: a woken task may sleep again at once.
         due.into_values().for_each(Waker::wake);
         true
     }
 
-    /// How many tasks wait for this manual clock to move; 0 for a system clock.
+    /// The number of tasks that sleep on this manual clock; 0 for a system clock.
     #[must_use]
     pub fn sleepers(&self) -> usize {
         match &self.0 {
@@ -208,8 +209,8 @@ impl Clock {
         }
     }
 
-    /// Blocks an OS thread until the clock may have moved by `at_most`: that long on the system clock, until
-    /// the next `advance` (or a short real pause, so that the caller can look for its own end) on a manual one.
+    /// Blocks an OS thread: for `at_most` on the system clock; on a manual one until the next `advance`, but at most for a short
+    /// real time, so that the caller can check whether it should end.
     pub(crate) fn pause_thread(&self, at_most: Duration) {
         match &self.0 {
             Source::System => std::thread::park_timeout(at_most),

@@ -1,38 +1,38 @@
-//! What a supervisor does about a child: when it restarts it, how fast, how often, and how long it waits.
+//! The policy of a child: which exits restart it, with which pauses, how often, and its deadlines.
 
 use std::{
     hash::{BuildHasher, Hasher, RandomState},
     time::Duration,
 };
 
-/// Which exits bring a child back.
+/// The exits after which a child is restarted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Restart {
     /// Every exit.
     Permanent,
-    /// Every exit but an orderly one. A killed child (it stalled) did not end orderly.
+    /// Every exit but an orderly one. A stalled or killed child did not end orderly.
     Transient,
     /// None.
     Temporary,
 }
 
-/// What becomes of the siblings of a child that falls.
+/// What happens to the siblings of a child that ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Strategy {
-    /// They go on.
+    /// They continue.
     #[default]
     OneForOne,
-    /// Those behind it in the start order depend on it: they stop, in reverse order, and start again in order behind it.
+    /// Those after it in the start order depend on it: they stop in reverse order, and start again after it in order.
     RestForOne,
 }
 
-/// At most `max_restarts` restarts in any stretch of `within` (OTP's meaning): one more, and the child is
+/// The restart limit, as in OTP: at most `max_restarts` restarts in any period of `within`. One more makes the child
 /// degraded.
 #[derive(Clone, Copy, Debug)]
 pub struct Intensity {
-    /// How many restarts are tolerated.
+    /// The most restarts in the period.
     pub max_restarts: u32,
-    /// In what stretch of time.
+    /// The length of the period.
     pub within: Duration,
 }
 
@@ -43,32 +43,32 @@ pub struct Backoff {
     pub first: Duration,
     /// The longest pause.
     pub max: Duration,
-    /// Takes up to half of each pause away by chance, also of the longest one and of the retries of a degraded child, so
-    /// that actors that crashed together do not come back together.
+    /// Whether a random part of up to the pause is added (the sum is at most `max`), so that actors which crashed together
+    /// restart apart.
     pub jitter: bool,
-    /// A child that has run this long is healthy: the next pause is the first one again, its restarts are
-    /// forgotten, and it is no longer degraded.
+    /// After this time without a crash a child is healthy: its backoff and its restart limit start again, and it is no longer
+    /// degraded.
     pub reset_after: Duration,
 }
 
-/// Everything a supervisor needs to know about a child.
+/// The policy of a child.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
-    /// Which exits bring it back.
+    /// The exits after which it is restarted.
     pub restart: Restart,
-    /// How many restarts are too many.
+    /// The restart limit.
     pub intensity: Intensity,
     /// The pauses before restarts.
     pub backoff: Backoff,
-    /// In ordered start, how long the next sibling waits for this one to be ready.
+    /// How long the next sibling in the start order waits for this child to be ready.
     pub start_within: Duration,
     /// How long it may take to stop before it is killed.
     pub stop_within: Duration,
-    /// How long it may work without progress before it is replaced; `None` means for ever.
+    /// How long it may work without progress before it is killed and restarted; `None` for no limit.
     pub stall_after: Option<Duration>,
-    /// The pause between the attempts to bring a degraded child back.
+    /// The pause between the restarts of a degraded child.
     pub degraded_retry: Duration,
-    /// Set for a child without which the tree is useless: degraded for this long, it makes the root give up.
+    /// Set for a mandatory child: when it is degraded for this long, the root gives up.
     pub give_up_after: Option<Duration>,
 }
 

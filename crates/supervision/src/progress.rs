@@ -1,8 +1,8 @@
-//! Progress of one actor, readable without asking it.
+//! The progress of one actor, readable without its help.
 //!
-//! The actor's own calls into the kit mark it (waiting for a message, working, waiting on a full edge); a
-//! watch on its own OS thread reads the marks. Working without a mark for too long is a stall; a poll that
-//! does not return is a handler that never yields. All times are the clock's nanoseconds.
+//! The actor's calls into this crate set marks (waiting for a message, working, waiting on a full edge); the watch reads them
+//! on its own OS thread. Work without a mark for too long is a stall; a poll that does not return is a handler that does not
+//! yield. All times are nanoseconds of the clock.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -10,15 +10,15 @@ use serde::Serialize;
 
 use crate::Clock;
 
-/// What an actor is doing, as far as the kit can tell.
+/// The activity of an actor, as its marks show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activity {
-    /// It waits for a message or for another outside event.
+    /// It waits for a message or another outside event.
     Idle,
-    /// It has work in hand.
+    /// It works.
     Working,
-    /// It waits on a full mailbox of another actor.
+    /// It waits for room in the mailbox of another actor.
     Blocked,
 }
 
@@ -27,7 +27,7 @@ pub(crate) struct Progress {
     clock: Clock,
     /// An incarnation is in the seat.
     seated: AtomicBool,
-    /// Waits for something outside, and waits on a full edge: several may overlap in one actor.
+    /// The numbers of its waits for outside events and on full edges. Numbers, because an actor can join several waits.
     idling: AtomicU32,
     blocked: AtomicU32,
     last: AtomicU64,
@@ -104,7 +104,7 @@ impl Progress {
         self.seated.store(false, Relaxed);
     }
 
-    /// Idling until the guard is dropped, be it because the wait itself was dropped.
+    /// Marks it as idle until the guard is dropped, even if the wait itself is dropped.
     pub(crate) fn idling(&self) -> impl Drop {
         Wait::begin(self, &self.idling)
     }
@@ -127,6 +127,7 @@ impl Progress {
     }
 
     pub(crate) fn activity(&self) -> Activity {
+        // Blocked before idle: an actor that waits for both is waiting for another actor.
         if !self.seated.load(Relaxed) {
             Activity::Idle
         } else if self.blocked.load(Relaxed) > 0 {
@@ -191,6 +192,7 @@ impl<'a> Wait<'a> {
 
 impl Drop for Wait<'_> {
     fn drop(&mut self) {
+        // The mark first: the other way round, the watch could see work that began with the long wait, and kill the actor.
         self.progress.beat();
         self.waits.fetch_sub(1, Relaxed);
     }

@@ -201,7 +201,7 @@ async fn the_reason_of_a_dead_letter_is_not_rewritten_by_a_later_crash() {
     eventually("the crash is on record", || record(&tree, "worker").exits(ExitKind::Failed) == 1).await;
     let reasons: Vec<_> = tree.dead_letters().into_iter().map(|letter| letter.reason).collect();
     let expected =
-        ["its handler dropped it without settling it", "its actor failed: a failure without a panic"];
+        ["its handler dropped it without acknowledging it", "its actor failed: a failure without a panic"];
     assert_eq!(reasons, expected);
 }
 

@@ -6,12 +6,12 @@ mod common;
 use std::future::pending;
 
 use common::{
-    HOUR, Job, Log, MINUTE, MS, SECOND, advance_until, all_run, attempts, calm, each, eventually, job,
-    manual, policy, record, soon, start,
+    HOUR, Job, Log, MINUTE, MS, SECOND, all_run, attempts, calm, each, eventually, job, manual, policy,
+    record, soon, start, stop_in_steps,
 };
 use supervision::{
     Actor, Child, Clock, Context, ExitKind, Failure, Lease, Limits, Mailbox, NoMessage, Outcome, Overflow,
-    Policy, SendError, State, StopReport, Tree,
+    Policy, SendError, State,
     fail::{self, Fault, When},
 };
 
@@ -119,16 +119,6 @@ impl Actor for Deaf {
         let _in_hand = cx.recv().await;
         pending().await
     }
-}
-
-/// Stops a tree and moves its clock meanwhile, in steps.
-async fn stop_in_steps(tree: &Tree, clock: &Clock, within: std::time::Duration) -> (StopReport, u64) {
-    let began = clock.now();
-    let report = tokio::select! {
-        report = tree.stop(within) => report,
-        () = advance_until(clock, 10 * MS, "the end", || false) => unreachable!("it never holds"),
-    };
-    (report, clock.now().duration_since(began).as_millis() as u64)
 }
 
 #[tokio::test]

@@ -18,13 +18,11 @@ use crate::seat;
 pub enum Overflow {
     /// The sender waits: backpressure.
     Wait,
-    /// Each message is at once merged into the newest waiting one that takes it, whether or not the mailbox is full. Where
-    /// none does it needs room, and is refused where there is none: the sender never waits.
+    /// The message is merged into the newest waiting message that accepts it, else refused: the sender never waits.
     Coalesce,
-    /// The same, but the sender waits for room.
+    /// The message is merged into the newest waiting message that accepts it, else the sender waits.
     CoalesceOrWait,
-    /// The oldest waiting messages of edges like this make room, and are counted. Where those are not enough, since
-    /// others fill the mailbox, the message is refused.
+    /// The oldest waiting messages are dropped, and counted.
     DropOldest,
 }
 
@@ -43,17 +41,17 @@ pub enum Sent {
     Queued,
     /// It was merged into a waiting message.
     Coalesced,
-    /// It has a place, for which this many older messages were dropped.
+    /// It was queued, and this many older messages were dropped for it.
     Displaced(usize),
 }
 
-/// Why a message was not accepted. It is handed back.
+/// Why a message was not accepted. The error contains the message.
 #[derive(thiserror::Error)]
 pub enum SendError<M> {
-    /// The mailbox is full: `try_send` does not wait, and an edge that only coalesces found nothing to merge with.
+    /// The mailbox is full: `try_send` does not wait, and on an edge that coalesces no waiting message accepted it.
     #[error("the mailbox is full: send it again later, or wait with `send` on an edge that waits")]
     Full(M),
-    /// The message alone is heavier than the mailbox may hold.
+    /// The message alone exceeds the byte limit of the mailbox.
     #[error(
         "the message of {weight} bytes is larger than its mailbox ({limit} bytes): raise the mailbox's byte limit"
     )]
@@ -128,11 +126,11 @@ impl<M: Message> Address<M> {
         &self.shared.name
     }
 
-    /// Hands over a message without waiting.
+    /// Sends a message without waiting.
     ///
     /// # Errors
-    /// [`SendError`] with the message: the mailbox is full and the edge waits or nothing merges, or it never fits, or the
-    /// mailbox is closed.
+    /// [`SendError`] with the message: the mailbox is full and no message could be merged or dropped, the message is too large,
+    /// or the mailbox is closed.
     pub fn try_send(&self, message: M) -> Result<Sent, SendError<M>> {
         let weight = message.weight();
         let now = self.shared.clock.nanos();
@@ -142,26 +140,27 @@ impl<M: Message> Address<M> {
             let sent = sent.inspect_err(|error| state.refused(error))?;
             (sent, state.receiver.take())
         };
+        // Woken outside of the lock, which the receiver takes at once.
         wake(receiver);
         Ok(sent)
     }
 
-    /// Hands over a message, waiting for room where the edge's policy says so. The wait is measured, and
-    /// counts as blocked (not as stalled) for the actor that sends.
+    /// Sends a message, and waits for room if the edge waits. The wait is measured, and the sending actor counts as blocked (not
+    /// as stalled) meanwhile.
     ///
     /// # Errors
     /// [`SendError::TooLarge`] or [`SendError::Closed`], with the message; [`SendError::Full`] on an edge that coalesces and
     /// does not wait.
     pub async fn send(&self, message: M) -> Result<Sent, SendError<M>> {
-        // A sender that never has to wait must yield all the same, or nothing could end it.
+        // A sender that never waits would never yield in its loop, and could not be killed.
         tokio::task::coop::consume_budget().await;
         let weight = message.weight();
         let since = self.shared.clock.nanos();
         Sending { address: self, message: Some(message), weight, since, in_line: None }.await
     }
 
-    /// The one place that decides about a message. `in_turn`: the sender stands first in the queue of
-    /// waiting senders; nobody overtakes those.
+    /// The only place that decides about a message. `in_turn`: the sender is the first of the waiting senders, which no other
+    /// sender overtakes.
     fn admit(
         &self,
         state: &mut State<M>,
@@ -174,11 +173,12 @@ impl<M: Message> Address<M> {
         if state.closed {
             return Err(SendError::Closed(message));
         }
+        // It would wait for ever: no amount of room is enough.
         if weight > limits.bytes {
             return Err(SendError::TooLarge { message, weight, limit: limits.bytes });
         }
         let merges = matches!(self.overflow, Overflow::Coalesce | Overflow::CoalesceOrWait);
-        // What a merge adds is known when it is done: so one may go beyond the limit, and no other follows.
+        // The weight of a merged message is known only afterwards. One merge may exceed the limit; then none follows.
         if merges && state.bytes <= limits.bytes {
             match state.merge(message) {
                 Ok(()) => return Ok(Sent::Coalesced),
@@ -191,7 +191,7 @@ impl<M: Message> Address<M> {
             state.push(message, weight, now, droppable);
             return Ok(Sent::Queued);
         }
-        // Room that it makes itself. What is free already belongs to the line, where there is one.
+        // The message makes room itself. Free room belongs to the line of senders, where there is one.
         let Some(dropped) = droppable.then(|| state.drop_oldest(weight, limits, has_turn)).flatten() else {
             return Err(SendError::Full(message));
         };
@@ -203,7 +203,7 @@ impl<M: Message> Address<M> {
 impl<M: Message> State<M> {
     /// Merges a message into the newest waiting one that takes it.
     fn merge(&mut self, mut message: M) -> Result<(), M> {
-        // Not into a message that has failed before: what is merged would share its fate.
+        // Not into a message with a charged attempt: the new one would become a dead letter with it.
         for entry in self.waiting.iter_mut().rev().filter(|entry| entry.attempts == 0) {
             match entry.message.merge(message) {
                 Ok(()) => {
@@ -264,8 +264,7 @@ fn wake(waker: Option<Waker>) {
     }
 }
 
-/// A message on its way, at first tried at once and then in the line for room. Dropping it gives its turn to the
-/// next in line.
+/// A message that is being sent: tried at once, then in the line for room. Dropping it passes its turn to the next in line.
 struct Sending<'a, M: Message> {
     address: &'a Address<M>,
     message: Option<M>,
@@ -277,7 +276,7 @@ struct Sending<'a, M: Message> {
 /// A place in the line of senders.
 struct InLine {
     ticket: u64,
-    /// The sender counts as blocked while it stands there.
+    /// The sender counts as blocked while this exists.
     _blocked: seat::Blocked,
 }
 
@@ -293,8 +292,10 @@ impl<M: Message> Future for Sending<'_, M> {
         };
         let shared = &this.address.shared;
         let ticket = this.in_line.as_ref().map(|place| place.ticket);
+        // The clock is read once for a message that finds room at once, which is the usual case.
         let now = if ticket.is_some() { shared.clock.nanos() } else { this.since };
         let mut state = shared.lock();
+        // An empty line counts too: then no sender is overtaken.
         let in_turn = state.senders.front().is_none_or(|&(first, _)| Some(first) == ticket);
         match this.address.admit(&mut state, message, this.weight, now, in_turn) {
             Err(SendError::Full(message)) if this.address.overflow.waits() => {
@@ -331,6 +332,7 @@ impl<M: Message> Future for Sending<'_, M> {
 
 impl<M: Message> Drop for Sending<'_, M> {
     fn drop(&mut self) {
+        // A dropped sender may be the one that was just woken: without passing the wake on, the others would wait for ever.
         let Some(InLine { ticket, .. }) = self.in_line else { return };
         let shared = &self.address.shared;
         let next = shared.lock().leave_line(ticket, &shared.limits);

@@ -1,7 +1,7 @@
-//! The members that a supervisor should have, whether or not it runs at the moment.
+//! The members that a supervisor should have, whether or not it runs now.
 //!
-//! To add or remove a member is to change this list and to wake the supervisor, which starts or stops the member. Touches
-//! nothing but the seats.
+//! To add or remove a member, change this list and wake the supervisor, which starts or stops the member. It touches only the
+//! seats.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -17,13 +17,13 @@ use tokio_util::sync::CancellationToken;
 use super::plan::{Index, KILL_GRACE};
 use crate::{actor::Life, edges::Edge, health::State, policy::Strategy, reports::BadDescription, seat::Seat};
 
-/// A member of a group: its seat and what sits in it.
+/// A member of a group: its seat, and the actor or the group in it.
 pub(crate) struct Member {
     pub(crate) seat: Arc<Seat>,
     pub(crate) kind: MemberKind,
-    /// It is to end for good.
+    /// Whether it is to end for good.
     leaving: AtomicBool,
-    /// It has left: it ended, or could not be ended.
+    /// Cancelled when it has left: it ended, or could not be ended.
     left: CancellationToken,
 }
 
@@ -67,13 +67,13 @@ impl Member {
         self.leaving.load(Relaxed)
     }
 
-    /// Makes it leave when its supervisor next looks; resolves when it has left.
+    /// Makes it leave when its supervisor next reads the group. The token is cancelled when it has left.
     pub(crate) fn leave(&self) -> CancellationToken {
         self.leaving.store(true, Relaxed);
         self.left.clone()
     }
 
-    /// How long it may take to stop. A supervisor may have got more children since it was described.
+    /// The deadline of its stop. A supervisor may have more children than when it was described.
     pub(super) fn stop_within(&self) -> Duration {
         match &self.kind {
             MemberKind::Worker(_) => self.seat.policy.stop_within,
@@ -84,8 +84,8 @@ impl Member {
         }
     }
 
-    /// It has ended, and with it all below: their records say so. For good: nobody sends to them any more, and those that
-    /// were to leave have left.
+    /// Marks everything below an ended supervisor as down. If it ended for good, closes their mailboxes and lets go of the
+    /// leaving members.
     pub(super) fn fell(&self, for_good: bool) {
         let MemberKind::Supervisor(group) = &self.kind else { return };
         for member in group.members().values() {
@@ -100,7 +100,7 @@ impl Member {
         }
     }
 
-    /// It and all below it have left: nobody sends to them any more, and nobody waits for them.
+    /// Marks it and everything below it as left: closes their mailboxes, so that no sender waits for them.
     pub(super) fn dismiss(&self) {
         self.seat.mailbox.iter().for_each(|mailbox| mailbox.close());
         self.seat.set_state(State::Stopped);
@@ -111,7 +111,7 @@ impl Member {
     }
 }
 
-/// Makes one incarnation: it gets its stop token and a way to say that it is ready.
+/// Creates one incarnation, from its stop token and a callback for when it is ready.
 pub(crate) type MakeLife =
     Box<dyn Fn(Arc<Seat>, CancellationToken, Box<dyn FnOnce() + Send>) -> Life + Send + Sync>;
 
@@ -128,7 +128,7 @@ pub(crate) struct Places {
     pub(crate) mailboxes: HashMap<usize, String>,
 }
 
-/// The members under one supervisor, in start order. It is what is to be; the supervisor makes it so.
+/// The members under one supervisor, in start order. This is the wanted state; the supervisor establishes it.
 pub(crate) struct Group {
     pub(super) strategy: Strategy,
     members: Mutex<Members>,
@@ -136,7 +136,7 @@ pub(crate) struct Group {
 
 #[derive(Default)]
 struct Members {
-    /// The next number: none is given twice.
+    /// The next number. No number is used twice: a late message about a removed member must not reach a new one.
     next: Index,
     present: BTreeMap<Index, Arc<Member>>,
 }
@@ -162,6 +162,7 @@ impl Group {
 
     /// Its members now, by their numbers.
     pub(super) fn members(&self) -> BTreeMap<Index, Arc<Member>> {
+        // A copy, so that no lock is held while the caller visits members and their groups.
         self.lock().present.clone()
     }
 
@@ -173,7 +174,7 @@ impl Group {
         self.lock().present.remove(&index)
     }
 
-    /// Lets go of the members that are to leave, where no supervisor will do it.
+    /// Lets go of the leaving members where no supervisor runs that would do it.
     pub(crate) fn dismiss_leaving(&self) {
         let leaving: Vec<_> = self
             .lock()
@@ -184,7 +185,7 @@ impl Group {
         leaving.iter().for_each(|member| member.dismiss());
     }
 
-    /// Adds a member behind all others. Its supervisor has to be told.
+    /// Adds a member after all others. The caller has to wake the supervisor.
     pub(crate) fn insert(&self, member: Member) {
         let mut members = self.lock();
         let index = members.next;
@@ -229,7 +230,7 @@ impl Group {
         self.walk(&mut |seat| seat.mailbox.iter().for_each(|mailbox| mailbox.close()));
     }
 
-    /// The paths of everything below that did not end, not even when it was killed.
+    /// The paths of the actors below that did not end even when they were killed.
     pub(crate) fn overdue(&self) -> Vec<String> {
         let mut paths = Vec::new();
         self.walk(&mut |seat| {

@@ -336,7 +336,7 @@ proptest! {
             world.exit(asked.unwrap_or_default(), ExitKind::Stopped);
         }
         prop_assert_eq!(world.finished, 1);
-        // Only those whom not even a kill ended may be left.
+        // Only children that a kill did not end may be left.
         for child in 0..world.alive.len() {
             prop_assert!(!world.alive[child] || world.killed[child], "{} was left behind", child);
         }
@@ -346,7 +346,7 @@ proptest! {
         prop_assert!(world.stops.is_sorted_by(|earlier, later| earlier > later), "stopped {:?}", world.stops);
     }
 
-    /// When nothing falls any more, everybody who is to be there is there in the end.
+    /// Without further failures, every child that should run runs in the end.
     #[test]
     fn whatever_has_happened_all_who_come_back_run_in_the_end(
         strategy in strategy(),
@@ -370,7 +370,7 @@ proptest! {
         }
     }
 
-    /// A stop that nobody answers ends all the same, by its timers alone.
+    /// A stop that no child answers ends by its timers alone.
     #[test]
     fn a_stop_that_nobody_answers_comes_to_an_end_by_its_deadlines(
         strategy in strategy(),
@@ -444,7 +444,7 @@ fn a_child_that_recovered_in_time_does_not_make_the_root_give_up() {
     at(&mut plan, &ready, Timer::Healthy, now + 50 * SECOND);
     assert_eq!(plan.state(0), (State::Running, false));
     assert_eq!(at(&mut plan, &degraded, Timer::GiveUp, now + 60 * SECOND), []);
-    // Degraded again: the minute begins anew, and what was set for the first time does not count.
+    // Degraded again: the minute starts again, and the timer of the first time is ignored.
     let again = plan.exited(0, ExitKind::Failed, now + 61 * SECOND);
     assert_eq!(at(&mut plan, &degraded, Timer::GiveUp, now + 62 * SECOND), []);
     assert_eq!(at(&mut plan, &again, Timer::GiveUp, now + 121 * SECOND), [Action::GiveUp(0)]);

@@ -166,9 +166,11 @@ pub(crate) async fn live<A: Actor>(
         let incarnate = seat.enter().await;
         let asked = stop.clone();
         let life = async {
+            // The turnstile admits one incarnation, so only a reader outside the tree can be in the way.
             let Some(inbox) = mailbox.open() else {
                 return Err(format!("the mailbox of {} has another reader", seat.path).into());
             };
+            // Shared with the seat, which outlives this future: the drop of the inbox reads it after a kill.
             let inbox = inbox.blamed_by(seat.blamed.clone());
             let mut cx = Context { seat: seat.clone(), inbox, stop, stop_seen: false };
             let mut actor = make();

@@ -119,6 +119,7 @@ impl ractor::Actor for Supervisor {
     ) -> Result<(), ActorProcessingErr> {
         let seat = office.seat.clone();
         let step = async {
+            // Guarded like an actor: a panic of a supervisor gets its backtrace and its place in the record.
             let work = office.obey(&myself, order);
             let outcome = Guarded::new(seat::scope(seat.clone(), work), &seat.progress).await;
             office.conclude(&myself, outcome)
@@ -226,6 +227,7 @@ impl Office {
         // Taken before the failure point: the exit is recorded even if this supervisor crashes there.
         let exit = self.group.member(index).and_then(|member| member.seat.take_exit());
         let now = self.seat.tree.clock.now();
+        // No exit on record: the incarnation still waited at the turnstile, and ended with its cell.
         let actions = self.plan.exited(index, exit.unwrap_or(ExitKind::Killed), now);
         fail::point("supervisor::after_exit").await?;
         Ok(self.carry_out(myself, actions).await)
@@ -261,6 +263,7 @@ impl Office {
                 Action::Gone(index) => self.let_go(index),
                 Action::GiveUp(index) => {
                     if let Some(member) = self.group.member(index) {
+                        // The whole tree, not this supervisor: without a mandatory actor the service is useless.
                         self.seat.tree.give_up(&member.seat);
                     }
                 }

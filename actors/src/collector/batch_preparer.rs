@@ -66,6 +66,7 @@ impl BatchPreparer {
         let waited = began.elapsed();
         self.chain.metrics.worker_waited(waited);
         let Some(Ok(_permit)) = permit else {
+            // A permit that comes later is not used: the market is prepared at the next attempt.
             self.chain.progress.with(|state| state.worker_timeouts += 1);
             let problem = CollectorProblem::NoWorker { market: self.market, waited };
             return Err(PrepareError::NoWorker(problem));
@@ -144,6 +145,14 @@ impl BatchPreparer {
             all.missing += inputs.missing.len() as u64;
         });
         tracing::info!(%market, epoch, batches = arrangement.batches.len(), submissions = many, "delivered the batches of an epoch");
+        self.report_losses(closed, &arrangement, &inputs.missing);
+        Ok(true)
+    }
+
+    /// Sends notices of what was left out of the batches of an epoch.
+    fn report_losses(&self, closed: &ClosedWindow, arrangement: &Arrangement, missing: &[u64]) {
+        let ClosedWindow { market, epoch, window, .. } = closed;
+        // One notice for all of them, with an example: a broken producer writes thousands.
         if let Some((key, why)) = arrangement.bad.first() {
             let bad = arrangement.bad.len();
             // Any program can write members of any length.
@@ -152,18 +161,18 @@ impl BatchPreparer {
                 "{bad} submissions of epoch {epoch} of market {market} are set aside, for example `{key}`: {why}; check the program that wrote it"
             ));
         }
-        if let Some(first) = inputs.missing.first() {
-            let missing = inputs.missing.len();
+        if let Some(first) = missing.first() {
+            let many = missing.len();
             self.tell("missing_block_hashes", Severity::High, format!(
-                "the hashes of {missing} blocks of epoch {epoch} of market {market} have expired, for example of block {first}: the submissions at them are left out"
+                "the hashes of {many} blocks of epoch {epoch} of market {market} have expired, for example of block {first}: the submissions at them are left out"
             ));
         }
-        if window.day.is_none() && many > 0 {
+        // Without submissions there is nothing that could be missing from a slot.
+        if window.day.is_none() && !arrangement.slots.is_empty() {
             self.tell("day_unknown", Severity::Medium, format!(
                 "the day of epoch {epoch} of market {market} is unknown: its submissions are not counted for their slots"
             ));
         }
-        Ok(true)
     }
 
     /// Ends an epoch that gets no batches. Returns whether it is finished; then it is counted and reported.
@@ -179,6 +188,7 @@ impl BatchPreparer {
         let is_over = matches!(store.give_up(session, closed).await?, Outcome::Done { .. });
         if is_over {
             self.count(count);
+            // The edge drops the oldest notice, so this is refused only while the notifier is being stopped.
             let _ = self.chain.notifier.try_send(notice);
         }
         Ok(is_over)

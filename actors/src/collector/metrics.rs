@@ -240,6 +240,7 @@ pub(crate) static OBSERVED: &[Observed<Watch>] = &[
 #[derive(Default)]
 pub(crate) struct Watch {
     followed: Mutex<Option<Followed>>,
+    /// A counter of its own and no field of the progress, since a worker is counted off when it is dropped.
     busy: AtomicU64,
 }
 

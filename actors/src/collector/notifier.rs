@@ -135,6 +135,7 @@ impl Actor for Notifier {
         while let Some(notice) = cx.recv().await {
             let Notice { kind, severity, text } = &*notice;
             match (severity, lines.admit(kind)) {
+                // Not limited by the throttle: DEBUG is off in operation.
                 (Severity::Low, _) => tracing::debug!(kind, "{text}"),
                 (_, None) => {}
                 (Severity::Medium, Some(suppressed)) => {

@@ -144,6 +144,7 @@ impl ProgressSnapshot {
     /// How many blocks are not accepted yet.
     #[must_use]
     pub fn lag(&self) -> Option<u64> {
+        // Saturating: the last head may come from a node that is behind the checkpoint.
         Some(self.head?.0.number.saturating_sub(self.checkpoint?.number))
     }
 
@@ -175,6 +176,7 @@ pub(super) fn nodes(nodes: &[NodeStatus]) -> impl Iterator<Item = (&'static str,
     let mut counts = [("up", 0), ("lagging", 0), ("set_aside", 0), ("unknown", 0)];
     for node in nodes {
         let state = match node {
+            // First: what a node reported before it was set aside does not count.
             node if !node.set_aside_for.is_zero() => 2,
             node if node.lagging => 1,
             node if node.head.is_none() => 3,

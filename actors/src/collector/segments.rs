@@ -61,6 +61,7 @@ impl OldBlocks {
         checkpoint: &BlockRef,
         deadline: Deadline,
     ) -> Result<Option<Part>, ChainError> {
+        // Taken in every case: a segment for another block will never be valid again.
         match self.ahead.take() {
             // Compared with the hash: after a reorganisation the number is the same and the branch is another.
             Some((after, part)) if after == *checkpoint => Ok(Some(part)),
@@ -81,6 +82,7 @@ impl OldBlocks {
             let Step::Part(part) = self.range.events(after, deadline).await? else { return Ok(None) };
             let old = Old { first: part.from, parent: after.hash };
             let logged = part.blocks.into_iter().map(|block| (block.number, block.events, block.bad_logs));
+            // Only the last header is read: the checkpoint needs its hash, and no window needs the hashes before it.
             (vec![part.last], Some(old), logged.collect())
         } else {
             let Step::Part(part) = self.range.blocks(after, deadline).await? else { return Ok(None) };
@@ -93,6 +95,7 @@ impl OldBlocks {
             .into_iter()
             .flat_map(|(number, events, _)| events.into_iter().map(move |event| (number, event)))
             .collect();
+        // The time of the head is set when the segment is accepted, which may be later.
         Ok(Some(Part { stretch: Stretch { blocks, old, events, head_time: 0 }, bad_logs }))
     }
 
@@ -123,6 +126,7 @@ pub(super) async fn boundary(
 ) -> Result<Option<u64>, ChainError> {
     let before = head.time.saturating_sub(old_after.as_secs());
     let (mut old, mut young) = (checkpoint.number, head.number);
+    // No request without old blocks, which is the usual case.
     if checkpoint.time >= before {
         return Ok(None);
     }
@@ -135,6 +139,7 @@ pub(super) async fn boundary(
             _ => young = middle,
         }
     }
+    // A boundary nearby is not worth a change of the way to read.
     Ok(Some(old).filter(|old| *old > checkpoint.number + FAR_BEHIND))
 }
 
@@ -154,6 +159,7 @@ impl Pace {
 
     fn new(clock: &Clock) -> Self {
         let now = clock.now();
+        // `told` is now: a backfill of less than ten seconds needs no line.
         Self { clock: clock.clone(), last: now, speed: 0.0, told: now }
     }
 
@@ -162,8 +168,10 @@ impl Pace {
         let now = self.clock.now();
         let took = now.saturating_duration_since(self.last).as_secs_f64();
         self.last = now;
+        // A manual clock may stand still between two segments.
         if took > 0.0 {
             let speed = blocks as f64 / took;
+            // The first measurement counts in full: from 0 the average would take many segments to arrive.
             let weight = if self.speed > 0.0 { Self::WEIGHT } else { 1.0 };
             self.speed += weight * (speed - self.speed);
         }

@@ -41,6 +41,7 @@ pub(super) async fn beginnings(
     numbers.sort_unstable();
     // Several markets can be released in one block: each block is requested once.
     numbers.dedup();
+    // The times of the releases: markers have only their block numbers.
     let blocks = chain.source.blocks_at(&numbers, deadline).await?;
     let mut all = BTreeMap::new();
     for market in newcomers {

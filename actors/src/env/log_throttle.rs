@@ -48,6 +48,7 @@ impl LogThrottle {
         let now = self.clock.now();
         let mut subjects = self.subjects.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = subjects.get_mut(subject) {
+            // The minute starts with the subject's first line, not with the clock: the first line is never suppressed.
             if now.saturating_duration_since(known.since) >= QUIET {
                 let suppressed = known.suppressed;
                 *known = Subject { since: now, lines: 1, suppressed: 0 };

@@ -37,6 +37,7 @@ pub(crate) async fn run_periodically<F: Future<Output = Result<(), StoreError>>>
         if cx.is_stopping() {
             return Ok(());
         }
+        // An injected failure crashes the actor; a failed job does not.
         points.before_round.pass().await?;
         let made = tokio::select! {
             // The stop first: a job that is always ready must not delay it.

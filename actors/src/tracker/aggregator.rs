@@ -101,6 +101,7 @@ impl Aggregator {
     /// Takes over the last good values of the previous incarnation, from the dataset that it wrote.
     fn remember(&mut self, pass: &Pass) {
         let Some(shown) = pass.shown.as_ref().filter(|_| self.last_good.is_empty()) else { return };
+        // Their age counts from the dataset, not from this start: a restart must not prolong an old value.
         let Some(at) = shown["updated_at"].as_f64() else { return };
         for (name, value) in shown.as_object().into_iter().flatten() {
             if let Some(value) = Number::from_json(value) {
@@ -116,6 +117,7 @@ impl Aggregator {
         let lost =
             self.ledger.as_ref().and_then(|known| LedgerLost::between(self.market(), known, born, sums));
         if let Some(lost) = lost {
+            // Only reported: the pass goes on with what Redis has, since no other source could restore it.
             self.tracker.services.report(&lost);
         }
         // `None` before the ledger exists: this pass can't record a time of creation, since another tracker may create the
@@ -195,6 +197,7 @@ impl Passes for Aggregator {
         self.fill(&mut datasets.summary, &pass);
         let mut original = None;
         if self.original {
+            // Two more round trips, but only for markets with `compat = "go"`.
             let (events, gaps) = (self.tracker.events.counts(), datasets.gaps.len() as u64);
             let (texts, faults) = self.market.original(&mut session, now, &events, gaps).await?;
             services.note_faults(&faults);
@@ -207,6 +210,7 @@ impl Passes for Aggregator {
         points::AGGREGATOR_AFTER_COMMIT.pass().await?;
         // After the commit: if it fails, the statistics stay due and the pass is repeated with the same reach.
         services.note_faults(&written.faults);
+        // From now and not from the last due time: after an outage one write is enough.
         if due.hourly {
             self.hourly_due = Some(clock.now() + HOURLY.interval(&timing.intervals));
         }
@@ -215,6 +219,7 @@ impl Passes for Aggregator {
         }
         services.telemetry.round_trips("summary", session.round_trips());
         self.note(&totals, &written, wall, began.elapsed());
+        // The begin of the pass: inputs that arrived while it ran belong to the next one.
         self.passed = Some(now);
         self.reach = if again { Reach::Full } else { Reach::Recent };
         Ok(if again { Next::AtOnce } else { Next::Interval })

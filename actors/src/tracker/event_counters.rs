@@ -30,6 +30,7 @@ impl EventCounters {
             Entity::Submission => &self.submissions,
             Entity::Epoch if payload.starts_with(b"epoch:open:") => &self.epochs,
             Entity::Batch => &self.batches,
+            // The original has counters for these three kinds only.
             _ => return,
         };
         count.fetch_add(1, Relaxed);

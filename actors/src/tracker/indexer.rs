@@ -167,7 +167,9 @@ impl Actor for Indexer {
     async fn run(&mut self, cx: &mut Context<IndexEvents>) -> Result<(), Failure> {
         let clock = cx.clock().clone();
         let retry = INDEXER.at_most(self.tracker.timing.reconnect_within);
+        // Counted apart: a commit that succeeds must not shorten the pause of an ageing that fails.
         let (mut commits, mut ageings) = (Attempts::new(retry), Attempts::new(retry));
+        // At once after a start: validators may have aged while no indexer ran.
         let mut age_at = clock.now();
         loop {
             if clock.now() >= age_at {
@@ -194,6 +196,7 @@ impl Actor for Indexer {
             };
             match committed {
                 Ok(()) => commits.succeeded(),
+                // The messages are charged, or suspected if there are several: see the mailbox.
                 Err(CommitError::Actor(failure)) => return Err(failure),
                 Err(CommitError::Store(error)) => {
                     self.tracker.services.report(&error);

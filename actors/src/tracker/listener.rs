@@ -105,6 +105,7 @@ impl Listener {
     /// position of their market.
     fn take_markets(&mut self) {
         self.markets = self.registry.now();
+        // No market has news: the callers have handed over, or wake every market next.
         self.own = vec![false; self.markets.len()];
         let named = |(at, market): (usize, &MarketEdges)| {
             market.keys.events().map(move |name| (name, at)).collect::<Vec<_>>()
@@ -120,6 +121,7 @@ impl Listener {
     async fn follow_registry(&mut self, subscriber: &mut Subscriber) -> Result<(), StoreError> {
         let (markets, channels) = (self.markets.clone(), std::mem::take(&mut self.channels));
         self.take_markets();
+        // Only the difference: to subscribe again to everything would miss events of the other markets meanwhile.
         let more = self.channels.keys().filter(|name| !channels.contains_key(*name)).cloned().collect();
         let gone = channels.into_keys().filter(|name| !self.channels.contains_key(name)).collect();
         // Before the new markets are woken: an event between the two is received, and one before is found by the full pass.
@@ -137,6 +139,12 @@ impl Listener {
     pub fn with_index(mut self, edge: IndexEdge) -> Self {
         self.feed = Some(Feed::new(edge, &self.markets));
         self
+    }
+
+    /// Reports an error of the subscription's connection, which ends the subscription.
+    fn report_lost(&self, error: &StoreError) -> End {
+        self.tracker.services.report(error);
+        End::Lost(self.tracker.services.line(error))
     }
 
     fn lost(&self, why: &str) {
@@ -178,33 +186,29 @@ impl Listener {
                     return Ok(end);
                 }
                 Occurrence::Markets => {
-                    // Collected events are stored by the position of their market, which is about to change.
+                    // Before the positions of the markets change, by which events are collected.
                     hand_over_at = None;
                     self.hand_over(&clock).await?;
                     drops_at = self.wake_after_drops(&clock);
                     if let Err(error) = self.follow_registry(subscriber).await {
-                        self.tracker.services.report(&error);
-                        return Ok(End::Lost(self.tracker.services.line(&error)));
+                        return Ok(self.report_lost(&error));
                     }
                 }
                 Occurrence::Event(channel, payload) => {
                     self.collect(&channel, &payload, &clock);
                     // From the first event of a collection: steady events must not put the hand-over off for ever.
                     hand_over_at.get_or_insert_with(|| clock.now() + COLLECT);
-                    // Events that are ready are read without a pass through `select!` for each: in a storm that costs more than the
-                    // event itself.
+                    // Ready events skip `select!`, which in a storm costs more than the event itself.
                     for _ in 0..EVENTS_A_TURN {
                         let Some((channel, payload)) = events.next_ready() else { break };
                         self.collect(&channel, &payload, &clock);
                     }
                 }
-                // Handled below, as after an event.
                 Occurrence::Time if hand_over_at.is_some() || drops_at.is_some() => {}
                 Occurrence::Time => {
                     ping_at = clock.now() + PING_EVERY;
                     if let Err(error) = cx.idle(subscriber.ping()).await {
-                        self.tracker.services.report(&error);
-                        return Ok(End::Lost(self.tracker.services.line(&error)));
+                        return Ok(self.report_lost(&error));
                     }
                 }
             }
@@ -252,6 +256,7 @@ impl Listener {
         }
         match market.and_then(|at| self.own.get_mut(at)) {
             Some(own) => *own = true,
+            // The common channel does not name a market, so its events wake all of them.
             None => self.common = true,
         }
         if let Some(feed) = &mut self.feed
@@ -264,6 +269,7 @@ impl Listener {
 
     /// Counts the collected events, wakes the epoch trackers, and sends the indexer its events.
     async fn hand_over(&mut self, clock: &Clock) -> Result<(), Failure> {
+        // After a crash here the events are lost, and the next subscription wakes every market for a full pass.
         points::LISTENER_BEFORE_HAND_OVER.pass().await?;
         let collected = std::mem::take(&mut self.collected);
         for (entity, count) in collected.iter() {

@@ -75,6 +75,7 @@ pub(crate) static OF_MARKETS: &[Observed<Markets>] = &[
             "This process wrote the dataset of the market this long ago.",
         ),
         read: |markets, emit| {
+            // The age is computed at the scrape, so that it grows while nothing is written.
             let now = markets.clock.unix();
             for (name, market) in &*lock(&markets.known) {
                 for (dataset, &at) in &market.written {
@@ -93,6 +94,7 @@ pub(crate) static OF_MARKETS: &[Observed<Markets>] = &[
         ),
         read: |markets, emit| {
             for (name, market) in &*lock(&markets.known) {
+                // No series before the first pass: 0 would mean that all epochs are sealed.
                 market.unfinished.iter().for_each(|many| emit(*many as f64, &[name.clone().into()]));
             }
         },

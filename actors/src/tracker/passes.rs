@@ -81,6 +81,7 @@ pub(super) async fn keep_passing<P: Passes>(actor: &mut P, cx: &mut Context<Wake
     let stop = cx.stop_token();
     // A stop leaves waiting messages unhandled: the first pass after the next start reads the same keys.
     while !stop.is_cancelled() {
+        // A regular pass that is due earlier ends the rest.
         if let Some(rested) = actor.rests_until() {
             // Messages merge in the mailbox meanwhile. A pause counts as idle, so a long one is no stall.
             cx.pause(clock.sleep_until(rested.min(next))).await;
@@ -111,6 +112,7 @@ pub(super) async fn keep_passing<P: Passes>(actor: &mut P, cx: &mut Context<Wake
                 };
                 continue;
             }
+            // The lease is dropped with an attempt charged: a message that crashes the actor again and again has to end.
             Err(PassError::Actor(failure)) => return Err(failure),
             Err(PassError::Store(error)) => error,
         };

@@ -62,9 +62,11 @@ impl Pruner {
     /// One run over all markets and indexes.
     async fn run_once(&self, cx: &Context<NoMessage>) -> Result<(), StoreError> {
         let (clock, mut removed) = (cx.clock().clone(), 0);
+        // One connection for the whole run: the pool is small, and a run makes thousands of short steps.
         let mut session = self.tracker.services.store.session(PRUNE_TIMELINE).await?;
         // One moment for the whole run, so that all markets have the same boundary.
         let now = clock.unix().as_secs();
+        // The markets of this moment: one that is added meanwhile is pruned by the next run.
         for MarketEdges { keys, .. } in &*self.registry.now() {
             for prunable in self.retention.of_market(keys, &self.tracker.validator, now) {
                 loop {

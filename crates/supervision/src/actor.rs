@@ -174,6 +174,7 @@ pub(crate) async fn live<A: Actor>(
         let incarnate = seat.enter().await;
         let asked = stop.clone();
         let life = async {
+            // The turnstile admits one incarnation, so only a reader outside the tree can be in the way.
             let Some(inbox) = mailbox.open() else {
                 return Err(format!("the mailbox of {} has another reader", seat.path).into());
             };

@@ -94,6 +94,7 @@ impl Progress {
 
     /// An incarnation begins: it works.
     pub(crate) fn entered(&self) {
+        // The mark first: the time before this incarnation is none of its work.
         self.beat();
         self.seated.store(true, Relaxed);
     }
@@ -169,6 +170,7 @@ impl Progress {
 
     /// Nanoseconds since the running poll began; `None` when the actor is not on a thread.
     pub(crate) fn polling_for(&self, now: u64) -> Option<u64> {
+        // Relaxed is enough: the watch reads again within its interval, and acts on seconds.
         match self.poll_since.load(Relaxed) {
             0 => None,
             since => Some(now.saturating_sub(since)),

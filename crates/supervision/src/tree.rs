@@ -107,6 +107,7 @@ impl Tree {
         root.seated(actor.get_cell());
         *shared.root.lock().unwrap_or_else(PoisonError::into_inner) = Some(actor.clone());
         let (end, ended) = watch::channel(None);
+        // A task of its own, so that `ended` resolves however the root ends, also when it panics or is killed.
         tokio::spawn({
             let (root, group, shared) = (root.clone(), group.clone(), Arc::downgrade(&shared));
             async move {
@@ -124,6 +125,7 @@ impl Tree {
             }
         });
         let _ = actor.cast(Order::Begin);
+        // After the seats exist, and outside of the runtime, which an actor could block.
         let watch = Watch::start(&shared, options.watch);
         Ok(Self {
             shared,

@@ -29,6 +29,7 @@ impl BlockFetcher {
         head: BlockRef,
         budget: &Budget,
     ) -> Result<StepOutcome, StepError> {
+        // `latest` is resolved here, with the head of this moment, and never again: from now on the checkpoint decides.
         let first = self.chain.settings.start.number(head.number);
         let before = match self.chain.settings.start {
             StartBlock::Latest { .. } => {
@@ -40,12 +41,14 @@ impl BlockFetcher {
         let before = match before {
             Some(block) => Some(block),
             None => {
+                // The checkpoint is the block before: with its hash, the first followed block is checked like any other.
                 let before = first.saturating_sub(1);
                 cx.idle(self.chain.source.block_at(before, deadline(budget))).await?
             }
         };
         let Some(block) = before else {
             // The start block is in the future. The head is read again until it exists.
+            // Forgotten, so that the next step asks for the head again.
             self.head = None;
             let newest = head.number;
             self.chain.services.report(&CollectorProblem::StartBlockAhead { first, newest });
@@ -79,6 +82,7 @@ impl BlockFetcher {
         // Older hashes have expired in Redis.
         let kept = (BLOCK_HASH_TTL as f64 / self.rules.block_time) as u64;
         let from = head.number.saturating_sub(kept.min(MOST_TOLD));
+        // From the highest down: the first one that is still on the chain is where the predecessor stopped.
         for (number, hash) in page.told_hashes(from..=first.saturating_sub(1)).await? {
             let block = self.chain.source.block_at(number, deadline(budget)).await?;
             // The predecessor may have written the hash of a block that a reorganisation has dropped since.
@@ -118,6 +122,7 @@ impl BlockFetcher {
         let beginnings = beginnings(&self.chain, page, &newcomers, block, head, deadline(budget));
         let beginnings = cx.idle(beginnings).await?;
         let (mut after, mut notes) = (page.known.following.clone(), Vec::new());
+        // All new markets in one write: a crash in between leaves none of them half taken over.
         for (market, beginning) in beginnings {
             notes.extend(after.take_up(market, &beginning, head.time, &self.rules));
         }

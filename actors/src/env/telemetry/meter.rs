@@ -18,6 +18,7 @@ pub(super) struct SeriesLimits(Arc<Mutex<BTreeMap<&'static str, usize>>>);
 impl SeriesLimits {
     /// The stream of an instrument; with `None` the SDK applies its own limit of 2,000 series.
     pub(super) fn stream(&self, instrument: &Instrument) -> Option<Stream> {
+        // By name: the SDK shows the view nothing else of the row.
         let limit = *lock(&self.0).get(instrument.name())?;
         Stream::builder().with_cardinality_limit(limit).build().ok()
     }
@@ -39,6 +40,7 @@ impl Meter {
     pub fn counter(&self, row: &'static Metric) -> Counter {
         self.expect(row, row.kind == Kind::Counter);
         let inner = self.meter.u64_counter(row.name).with_description(row.sentence).build();
+        // Without labels there is one combination, the empty one.
         for series in row.known_series().unwrap_or_default() {
             inner.add(0, &attributes(row, series));
         }

@@ -108,6 +108,7 @@ pub(crate) static METRICS: &[Observed<TreeWatch>] = &[
         "incarnations",
         |tree, emit| {
             tree.each(|record| {
+                // Every kind, also at 0: `rate()` needs the first 0.
                 for kind in ExitKind::ALL {
                     emit(record.health.exits(kind) as f64, &[record.actor(), kind.as_str().into()]);
                 }
@@ -181,6 +182,7 @@ impl TreeWatch {
 
     /// Reads the records, once for all metrics of the scrape that follows: the metrics of an actor must agree.
     pub(super) fn refresh(&self) {
+        // Before the other lock is taken: the source walks the whole tree.
         let health = lock(&self.source).as_ref().map(|health| health()).unwrap_or_default();
         let record = |health: ActorHealth| Record { actor: Arc::<str>::from(&*health.path).into(), health };
         *lock(&self.records) = health.into_iter().map(record).collect();

@@ -179,6 +179,7 @@ fn take<M>(shared: &Shared<M>, hand: &mut VecDeque<Entry<M>>, mut state: MutexGu
 
 impl<M: Message> Drop for Inbox<M> {
     fn drop(&mut self) {
+        // Only the reader's own fault counts: an error, or a panic.
         let fell = self.batched && (self.failed || std::thread::panicking());
         // A single message in flight is the cause. Of several, the next reader finds the cause by taking them one by one.
         if fell
@@ -196,6 +197,7 @@ impl<M: Message> Drop for Inbox<M> {
         state.open = false;
         state.receiver = None;
         state.counts.given_back += self.hand.len() as u64;
+        // A suspect that returns is still one.
         if fell || self.suspect {
             state.suspects += self.hand.len();
         }
@@ -232,6 +234,7 @@ impl<M: Message> Lease<'_, M> {
 
     /// Acknowledges the message: its effect is committed.
     pub fn settle(mut self) {
+        // Emptied first, so that the drop that follows charges nothing.
         self.entry = None;
         self.inbox.settled();
     }

@@ -57,6 +57,7 @@ impl<M: Message> Letters<M> {
         self.total += 1;
         self.bytes += weight;
         self.kept.push_back(Letter { message, weight, sequence, attempts, reason, vague, written_at: now });
+        // After the letter was added: a single letter that exceeds the bytes evicts itself, and is counted.
         while self.kept.len() > self.max_kept || self.bytes > self.max_bytes {
             let Some(oldest) = self.kept.pop_front() else {
                 break;
@@ -67,6 +68,7 @@ impl<M: Message> Letters<M> {
     }
 
     pub(super) fn explain(&mut self, since: u64, reason: &str) {
+        // From the newest, since letters are in the order of their time.
         for letter in self.kept.iter_mut().rev().take_while(|letter| letter.written_at >= since) {
             if std::mem::take(&mut letter.vague) {
                 reason.clone_into(&mut letter.reason);

@@ -119,6 +119,7 @@ impl ractor::Actor for Supervisor {
     ) -> Result<(), ActorProcessingErr> {
         let seat = office.seat.clone();
         let step = async {
+            // Guarded like an actor: a panic of a supervisor gets its backtrace and its place in the record.
             let work = office.obey(&myself, order);
             let outcome = Guarded::new(seat::scope(seat.clone(), work), &seat.progress).await;
             office.conclude(&myself, outcome)
@@ -227,6 +228,7 @@ impl Office {
         let member = self.group.member(index);
         let exit = member.as_ref().and_then(|member| member.seat.take_exit());
         let now = self.seat.tree.clock.now();
+        // No exit on record: the incarnation still waited at the turnstile, and ended with its cell.
         let actions = self.plan.exited(index, exit.unwrap_or(ExitKind::Killed), now);
         if let Some(member) = &member {
             // Its state first: a change below it then finds either this state, or a supervisor that acts.
@@ -267,6 +269,7 @@ impl Office {
                 Action::Gone(index) => self.let_go(index),
                 Action::GiveUp(index) => {
                     if let Some(member) = self.group.member(index) {
+                        // The whole tree, not this supervisor: without a mandatory actor the service is useless.
                         self.seat.tree.give_up(&member.seat);
                     }
                 }

@@ -245,6 +245,7 @@ impl Plan {
                     actions.push(Action::GiveUp(index));
                 }
             }
+            // A late timer: the child has changed its state since it was armed.
             _ if token != child.token => {}
             Timer::Restart => match &mut self.phase {
                 // Not all children after it have stopped yet: the restart follows when they have.
@@ -260,6 +261,7 @@ impl Plan {
                 child.degraded_since = None;
             }
             Timer::StopOverdue => {
+                // The second deadline: a child that does not yield can't be killed, and the stop has to go on.
                 actions.push(Action::Kill(index));
                 child.arm(index, Timer::KillOverdue, KILL_GRACE, &mut actions);
             }

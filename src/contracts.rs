@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use actors::collector::FollowServices;
+use actors::collector::CollectorServices;
 use domain::chain::ContractAddress;
 use evm::{ChainError, views::Moment};
 use tokio::time::Instant;
@@ -42,7 +42,7 @@ pub(crate) enum ContractError {
 /// # Errors
 /// [`ContractError`] where it says it not of all markets.
 pub(crate) async fn submission_windows(
-    chain: &FollowServices,
+    chain: &CollectorServices,
     protocol: ContractAddress,
     deadline: Instant,
 ) -> Result<Vec<(ContractAddress, Duration)>, ContractError> {

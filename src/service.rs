@@ -32,9 +32,9 @@ mod vitals;
 use std::sync::{Arc, OnceLock};
 
 use actors::{
-    collector::{FollowServices, FollowState},
+    collector::{CollectorServices, ProgressSnapshot},
     env::{Services, telemetry::Telemetry},
-    tracker::{IndexEdge, Indexer, Listener, MarketEdges, MarketRegistry, Pruner, Rhythm, TrackerServices},
+    tracker::{IndexEdge, Indexer, Listener, MarketEdges, MarketRegistry, Pruner, Timing, TrackerServices},
 };
 use color_eyre::eyre::{Result, WrapErr};
 use store_redis::{RedisSettings, Store};
@@ -120,7 +120,7 @@ impl Service {
 
     /// How far the chain is followed, where one is.
     #[must_use]
-    pub fn following(&self) -> Option<FollowState> {
+    pub fn following(&self) -> Option<ProgressSnapshot> {
         self.followed.as_ref().map(|followed| followed.progress.now())
     }
 
@@ -153,7 +153,7 @@ fn services(config: &Config, clock: &Clock) -> Result<Services> {
 }
 
 fn tracker_services(config: &Config, services: Services, clock: &Clock) -> TrackerServices {
-    let rhythm = Rhythm {
+    let timing = Timing {
         intervals: intervals(config),
         wake_debounce: config.intervals.wake_debounce,
         seal_after: config.ledger.seal_delay,
@@ -163,7 +163,7 @@ fn tracker_services(config: &Config, services: Services, clock: &Clock) -> Track
     for market in &config.tracker.markets {
         expect_datasets(config, &services, market);
     }
-    TrackerServices::new(services, rhythm, config.tracker.sequencer_id.clone(), clock)
+    TrackerServices::new(services, timing, config.tracker.sequencer_id.clone(), clock)
 }
 
 /// The description of the whole tree, and the registry that its actors share.
@@ -236,7 +236,7 @@ pub(crate) const BACKFILL: &str = "backfill";
 ///
 /// # Errors
 /// Settings that make no connection, and addresses or URLs that are none.
-pub(crate) fn following(config: &Config, clock: &Clock) -> Result<FollowServices> {
+pub(crate) fn following(config: &Config, clock: &Clock) -> Result<CollectorServices> {
     let nobody = Mailbox::new("nobody", limits(&config.mailbox), clock);
     let notices = nobody.address(BACKFILL, Overflow::DropOldest);
     let services = services(config, clock)?;

@@ -1,11 +1,11 @@
-//! The supervised actors of the state tracker, one file each, one folder a branch of the tree.
+//! The supervised actors of the state tracker: one file for each actor, one folder for each branch of the tree.
 //!
-//! An actor holds the when and the what-if: when it reads, what it does while Redis is away. What the numbers mean is
-//! defined in `domain`; how they are read and written, in the stores.
+//! An actor decides when to read and what to do while Redis or a node is away. `domain` defines what the numbers mean; the
+//! stores define how they are read and written.
 //!
-//! **Invariant:** an actor keeps no state that can't be derived again from Redis or the chain, and names no key of Redis.
+//! **Invariant:** an actor keeps only state that it can derive again from Redis or the chain, and it names no Redis key.
 
-#![warn(clippy::print_stdout, clippy::print_stderr)] // They panic when the pipe is closed.
+#![warn(clippy::print_stdout, clippy::print_stderr)] // Both macros panic when the pipe is closed.
 
 pub mod collector;
 pub mod env;

@@ -1,5 +1,4 @@
-//! What the actors attempt beyond the steps of the stores, and the kinds of failure that only they know. The tables of all crates are
-//! joined here.
+//! The operations and failure kinds that only the actors have, and the joined tables of all crates.
 
 use errors::{Kind, Operation};
 use store_redis::ErrorKind;
@@ -18,13 +17,13 @@ errors::table! {
 errors::table! {
     /// Every kind of failure that only actors know.
     OWN_KINDS: Kind;
-    LOST: "lost", "Redis has lost a part of a ledger, or all of it; totals count what it can still prove";
-    NODE: "node", "No node of the chain gave a right answer in time, or the contracts refused";
-    REORGANISED: "reorganised", "A block came that does not follow the last accepted one; it is read again";
-    TOO_DEEP: "too_deep", "A reorganisation reaches back further than blocks can be undone";
+    LOST: "lost", "Redis has lost a part of a ledger, or all of it; totals count what is left";
+    NODE: "node", "No node of the chain gave a valid answer in time, or a contract refused the call";
+    REORGANISED: "reorganised", "A block does not follow the last accepted one; the blocks are read again";
+    TOO_DEEP: "too_deep", "A reorganisation is deeper than the undo log";
     AHEAD: "ahead", "The first block to follow does not exist yet";
-    VIEW: "view", "A contract gave no value that could be used";
-    INJECTED: "injected", "A failure point was armed";
+    VIEW: "view", "A contract gave no usable value";
+    INJECTED: "injected", "An armed failure point raised this error";
 }
 
 /// Every operation of this workspace.
@@ -46,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn labels_are_words_of_their_own_in_all_tables() {
+    fn labels_and_sentences_are_unique_in_all_tables() {
         for labels in [
             all().map(|row| row.label).collect::<Vec<_>>(),
             all().map(|row| row.sentence).collect(),

@@ -1,4 +1,4 @@
-//! The tables of all actors, joined: metrics and failure points. The reference pages list them.
+//! The joined tables of all actors: metrics and failure points. The reference pages are generated from them.
 
 use crate::{
     collector,
@@ -9,7 +9,8 @@ use crate::{
     tracker,
 };
 
-/// The failure points of the kit's supervisors. The kit names them itself; a test compares.
+/// The failure points of the supervisors. `supervision` passes them by name and can't import this table, so a test compares
+/// the two.
 static OF_SUPERVISORS: [FailurePoint; 2] = [
     FailurePoint::new(
         "supervisor::before_order",
@@ -23,7 +24,7 @@ static OF_SUPERVISORS: [FailurePoint; 2] = [
     ),
 ];
 
-/// Every metric, by the part that notes it.
+/// Every metric, grouped by the part that records it.
 #[must_use]
 pub fn metrics_by_part() -> [(&'static str, Vec<&'static Metric>); 3] {
     [
@@ -38,7 +39,7 @@ pub fn metrics() -> impl Iterator<Item = &'static Metric> {
     metrics_by_part().into_iter().flat_map(|(_, metrics)| metrics)
 }
 
-/// Every failure point, those of the tracker first.
+/// Every failure point: the tracker's, the collector's, the supervisors'.
 pub fn failure_points() -> impl Iterator<Item = &'static FailurePoint> {
     tracker::points::POINTS.iter().chain(collector::points::POINTS).chain(&OF_SUPERVISORS)
 }

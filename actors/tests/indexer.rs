@@ -1,6 +1,6 @@
 //! Listener and indexer in a private tree, against a real server: the index after events, crashes, outages and storms.
 
-#![allow(clippy::expect_used)] // A test that can not go on panics.
+#![allow(clippy::expect_used)] // A test that can't continue panics.
 
 mod common;
 
@@ -12,10 +12,10 @@ use std::{
 use actors::{
     env::IndexEvents,
     tracker::{
-        IndexEdge, Indexer, Indexes, Listener, MarketEdges, MarketRegistry, Pruner, Rhythm, TrackerServices,
+        IndexEdge, Indexer, Indexes, Listener, MarketEdges, MarketRegistry, Pruner, Timing, TrackerServices,
     },
 };
-use common::rhythm;
+use common::timing;
 use domain::Address;
 use redis::aio::MultiplexedConnection;
 use store_tracker::{IndexKeys, MarketKeys, Output, Retention};
@@ -54,8 +54,8 @@ impl Default for Setup {
 impl Tracker {
     async fn start(url: String, setup: Setup) -> Self {
         let clock = Clock::system();
-        let rhythm = Rhythm { reconnect_within: Duration::from_millis(50), ..rhythm(Duration::from_secs(1)) };
-        let services = common::tracker(&url, Duration::from_secs(2), rhythm, &clock);
+        let timing = Timing { reconnect_within: Duration::from_millis(50), ..timing(Duration::from_secs(1)) };
+        let services = common::tracker(&url, Duration::from_secs(2), timing, &clock);
         let keys: Vec<_> = setup
             .markets
             .iter()
@@ -68,7 +68,7 @@ impl Tracker {
                 keys: keys.clone(),
                 aggregator: nobody.address("test", Overflow::Coalesce),
                 epoch_tracker: nobody.address("test", Overflow::Coalesce),
-                of_chain: None,
+                chain_to_epoch_tracker: None,
             })
             .collect();
         let registry = MarketRegistry::new(edges);
@@ -106,7 +106,7 @@ impl Tracker {
         let children = children.into_iter().map(|child| child.policy(policy)).collect();
         let tree = Tree::start(children, TreeOptions::default()).await.expect("the tree starts");
         let tracker = Self { tree, tracker: services };
-        wait_until("the subscription stands", SOON, async || {
+        wait_until("the subscription is established", SOON, async || {
             tracker.metric("state_tracker_subscription_connected") == 1.0
         })
         .await;
@@ -176,7 +176,7 @@ impl Truth {
         let (epoch_steps, submission_steps) =
             (["open", "closed", "local", "aggregated"], ["received", "validated", "finalized"]);
         for epoch in 1..=epochs {
-            // Not every epoch is completed, and not in order.
+            // Not every epoch is completed, and the events of every third one come in reverse.
             let last = (epoch % 4) as usize;
             for step in 0..=last {
                 let step = if epoch % 3 == 0 { last - step } else { step };
@@ -230,7 +230,7 @@ impl Truth {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_a_storm_with_two_hundred_crashes_the_index_says_what_the_events_say() {
+async fn after_a_storm_with_two_hundred_crashes_the_index_has_every_event() {
     const CRASHES: u64 = 200;
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut connection = redis.connection().await.expect("a connection");
@@ -268,7 +268,7 @@ async fn only_the_message_that_keeps_crashing_the_indexer_is_dead_lettered() {
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut connection = redis.connection().await.expect("a connection");
     let tracker = Tracker::start(redis.url(), Setup::default()).await;
-    // At first it may be taken with others, and no message is charged; then alone, twice.
+    // Taken with others at first, which charges no message; then alone, twice.
     tracker.tree.failure_points().arm("indexer::before_commit", "indexer", Fault::Panic, When::Times(3));
     publish(&mut connection, COMMON, &bytes(&["epoch:open:1"])).await;
     wait_until("it is given up on", SOON, async || {
@@ -288,7 +288,7 @@ async fn a_connection_that_keeps_breaking_loses_and_charges_no_received_event() 
     let mut connection = redis.connection().await.expect("a connection");
     let proxy = FaultProxy::start(redis.addr()).await.expect("a proxy");
     let tracker = Tracker::start(redis.url_at(proxy.addr()), Setup::default()).await;
-    // Held in the mailbox until all events are received, then through an outage.
+    // The messages wait in the mailbox until all events are received, and then through an outage.
     tracker.tree.failure_points().arm(
         "indexer::before_commit",
         "indexer",
@@ -298,8 +298,10 @@ async fn a_connection_that_keeps_breaking_loses_and_charges_no_received_event() 
     let (truth, events) = Truth::storm(50);
     publish(&mut connection, COMMON, &events).await;
     let all = events.len() as f64;
-    wait_until("all are heard", SOON, async || tracker.metric("state_tracker_events_received_total") >= all)
-        .await;
+    wait_until("all are received", SOON, async || {
+        tracker.metric("state_tracker_events_received_total") >= all
+    })
+    .await;
     proxy.refuse(true).await.expect("refused");
     for cut in 1..=5 {
         let errors = tracker.failed_commits();
@@ -317,7 +319,7 @@ async fn a_connection_that_keeps_breaking_loses_and_charges_no_received_event() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_market_has_its_own_index_and_the_common_channel_belongs_to_none_of_several() {
+async fn each_market_has_its_own_index_and_events_of_the_common_channel_are_unattributed() {
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut connection = redis.connection().await.expect("a connection");
     let setup = Setup { markets: vec!["M", "N"], namespaced: true, ..Setup::default() };
@@ -348,8 +350,10 @@ async fn a_full_mailbox_drops_the_oldest_with_their_number_and_the_listener_does
     let (_, events) = Truth::storm(2000);
     publish(&mut connection, COMMON, &events).await;
     let all = events.len() as f64;
-    wait_until("all are heard", SOON, async || tracker.metric("state_tracker_events_received_total") >= all)
-        .await;
+    wait_until("all are received", SOON, async || {
+        tracker.metric("state_tracker_events_received_total") >= all
+    })
+    .await;
     wait_until("the oldest were dropped", SOON, async || {
         tracker.indexer().mailbox.is_some_and(|mailbox| mailbox.dropped > 0)
     })

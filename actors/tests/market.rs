@@ -1,14 +1,14 @@
 //! The actors of a market in a private tree, against a real server.
 
-#![allow(clippy::expect_used)] // A test that can not go on panics.
+#![allow(clippy::expect_used)] // A test that can't continue panics.
 
 mod common;
 
 use std::time::Duration;
 
 use actors::{
-    env::Look,
-    tracker::{Aggregator, EpochTracker, Listener, MarketEdges, MarketRegistry, Rhythm, TrackerServices},
+    env::Wake,
+    tracker::{Aggregator, EpochTracker, Listener, MarketEdges, MarketRegistry, Timing, TrackerServices},
 };
 use domain::Address;
 use serde_json::Value;
@@ -32,8 +32,8 @@ fn ledger(part: &str) -> String {
     format!("{{{PROTOCOL}:{MARKET}}}:tracker:{part}")
 }
 
-fn rhythm() -> Rhythm {
-    common::rhythm(Duration::from_millis(50))
+fn timing() -> Timing {
+    common::timing(Duration::from_millis(50))
 }
 
 /// A tracker of one market.
@@ -43,24 +43,24 @@ struct Tracker {
 }
 
 impl Tracker {
-    async fn start(redis: &RedisServer, rhythm: Rhythm, stall_after: Duration) -> Self {
-        Self::start_at(redis.url(), rhythm, stall_after).await
+    async fn start(redis: &RedisServer, timing: Timing, stall_after: Duration) -> Self {
+        Self::start_at(redis.url(), timing, stall_after).await
     }
 
-    async fn start_at(url: String, rhythm: Rhythm, stall_after: Duration) -> Self {
+    async fn start_at(url: String, timing: Timing, stall_after: Duration) -> Self {
         let clock = Clock::system();
-        let services = common::tracker(&url, Duration::from_secs(2), rhythm, &clock);
+        let services = common::tracker(&url, Duration::from_secs(2), timing, &clock);
         for condition in DATASETS.iter().filter_map(|dataset| dataset.readiness) {
-            services.services.status.expect(MARKET, condition, SOON);
+            services.services.readiness.expect(MARKET, condition, SOON);
         }
         let keys = MarketKeys::new(&Address::new(PROTOCOL), &Address::new(MARKET));
-        let mailbox = |name: &str| Mailbox::<Look>::new(name, Limits::default(), &clock);
+        let mailbox = |name: &str| Mailbox::<Wake>::new(name, Limits::default(), &clock);
         let (aggregator, epoch_tracker) = (mailbox("aggregator"), mailbox("epoch-tracker"));
         let edges = MarketEdges {
             keys: keys.clone(),
             aggregator: aggregator.address("test", Overflow::Coalesce),
             epoch_tracker: epoch_tracker.address("test", Overflow::Coalesce),
-            of_chain: None,
+            chain_to_epoch_tracker: None,
         };
         let policy = Policy {
             intensity: Intensity { max_restarts: 100, within: Duration::from_secs(1) },
@@ -96,7 +96,7 @@ impl Tracker {
     }
 
     fn is_ready(&self) -> bool {
-        self.tracker.services.status.readiness().iter().all(|condition| condition.ok)
+        self.tracker.services.readiness.conditions().iter().all(|condition| condition.ok)
     }
 
     /// The value of a metric, by the beginning of its line.
@@ -143,7 +143,7 @@ async fn totals_reach(redis: &RedisServer, truth: &Truth) {
 async fn a_server_that_keeps_forgetting_scripts_costs_no_epoch_pass_or_crash() {
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut market = producer(&redis);
-    let tracker = Tracker::start(&redis, rhythm(), SOON).await;
+    let tracker = Tracker::start(&redis, timing(), SOON).await;
     for epoch in 1..=10 {
         run(&redis, &["SCRIPT", "FLUSH"]).await;
         market.finish_epoch(epoch, 5).await.expect("written");
@@ -155,10 +155,10 @@ async fn a_server_that_keeps_forgetting_scripts_costs_no_epoch_pass_or_crash() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_spoilt_ledger_makes_no_crash_and_no_dataset_and_not_ready_until_it_is_mended() {
+async fn a_spoilt_ledger_stops_datasets_and_readiness_until_it_is_repaired_and_crashes_nothing() {
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut market = producer(&redis);
-    let tracker = Tracker::start(&redis, rhythm(), SOON).await;
+    let tracker = Tracker::start(&redis, timing(), SOON).await;
     market.finish_epoch(1, 5).await.expect("written");
     totals_reach(&redis, &market.truth()).await;
     for part in ["open", "sealed", "sums", "meta"] {
@@ -172,7 +172,7 @@ async fn a_spoilt_ledger_makes_no_crash_and_no_dataset_and_not_ready_until_it_is
         run(&redis, &["RENAME", &ledger(part), "kept"]).await;
         run(&redis, &["SET", &ledger(part), "foreign"]).await;
         wait_until(&format!("not ready for want of {part}"), SOON, async || {
-            let conditions = tracker.tracker.services.status.readiness();
+            let conditions = tracker.tracker.services.readiness.conditions();
             conditions.iter().any(|condition| !condition.ok && condition.detail.contains("wrong_type"))
         })
         .await;
@@ -185,15 +185,15 @@ async fn a_spoilt_ledger_makes_no_crash_and_no_dataset_and_not_ready_until_it_is
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn gathering_events_for_longer_than_a_stall_is_no_stall() {
+async fn a_debounce_longer_than_a_stall_is_no_stall() {
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut market = producer(&redis);
-    let rhythm = Rhythm {
-        intervals: Intervals { current_epoch: Duration::from_secs(30), ..rhythm().intervals },
+    let timing = Timing {
+        intervals: Intervals { current_epoch: Duration::from_secs(30), ..timing().intervals },
         wake_debounce: Duration::from_millis(1200),
-        ..rhythm()
+        ..timing()
     };
-    let tracker = Tracker::start(&redis, rhythm, Duration::from_millis(300)).await;
+    let tracker = Tracker::start(&redis, timing, Duration::from_millis(300)).await;
     wait_until("it is ready", SOON, async || tracker.is_ready()).await;
     for epoch in 1..=2 {
         market.open_epoch(epoch, unix_now()).await.expect("opened");
@@ -212,13 +212,13 @@ async fn an_event_during_a_pass_starts_another_one() {
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut market = producer(&redis);
     let current_epoch = Duration::from_secs(600);
-    let rhythm = Rhythm { intervals: Intervals { current_epoch, ..rhythm().intervals }, ..rhythm() };
-    let tracker = Tracker::start(&redis, rhythm, SOON).await;
+    let timing = Timing { intervals: Intervals { current_epoch, ..timing().intervals }, ..timing() };
+    let tracker = Tracker::start(&redis, timing, SOON).await;
     wait_until("it is ready", SOON, async || tracker.is_ready()).await;
-    // Members of one second are in the order of their text: ids of one length are in that of their numbers.
+    // Redis orders members of one score by their text, and ids of one length have the same order as numbers and as texts.
     for epoch in 1001..=1200 {
         market.open_epoch(epoch, unix_now()).await.expect("opened");
-        // Some fall into the pass that the previous one started.
+        // Pauses of various lengths, so that some events come during the pass of the previous one.
         tokio::time::sleep(Duration::from_micros(epoch * 37 % 7000)).await;
     }
     wait_until("the last of them is shown", SOON, async || {
@@ -229,9 +229,9 @@ async fn an_event_during_a_pass_starts_another_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn events_of_any_bytes_crash_nothing_and_are_counted_as_what_they_are() {
+async fn events_of_any_bytes_crash_nothing_and_are_counted() {
     let redis = RedisServer::start().await.expect("a Redis server");
-    let tracker = Tracker::start(&redis, rhythm(), SOON).await;
+    let tracker = Tracker::start(&redis, timing(), SOON).await;
     wait_until("it is ready", SOON, async || tracker.is_ready()).await;
     let mut connection = redis.connection().await.expect("a connection");
     let huge = vec![b':'; 1 << 20];
@@ -254,14 +254,14 @@ async fn events_of_any_bytes_crash_nothing_and_are_counted_as_what_they_are() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redis_that_was_emptied_is_reported_and_nothing_else_is_called_a_loss() {
+async fn an_emptied_redis_is_reported_and_nothing_else_counts_as_a_loss() {
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut market = producer(&redis);
     let lost = "state_tracker_errors_total{kind=\"lost\"";
-    // Several at once create the ledger; ids appear before anything else is known of them.
+    // Several trackers create the ledger at once; ids appear before their other keys.
     let mut trackers = Vec::new();
     for _ in 0..3 {
-        trackers.push(Tracker::start(&redis, rhythm(), SOON).await);
+        trackers.push(Tracker::start(&redis, timing(), SOON).await);
     }
     for epoch in 1..=20 {
         run(&redis, &["SADD", &key("epochs:active"), &epoch.to_string()]).await;
@@ -290,7 +290,7 @@ async fn a_connection_that_breaks_at_any_moment_of_a_pass_loses_and_doubles_noth
     let redis = RedisServer::start().await.expect("a Redis server");
     let proxy = FaultProxy::start(redis.addr()).await.expect("a proxy");
     let mut market = producer(&redis);
-    let tracker = Tracker::start_at(redis.url_at(proxy.addr()), rhythm(), SOON).await;
+    let tracker = Tracker::start_at(redis.url_at(proxy.addr()), timing(), SOON).await;
     for epoch in 1..=60 {
         market.finish_epoch(epoch, 5).await.expect("written");
         tokio::time::sleep(Duration::from_micros(epoch * 977 % 30_000)).await;
@@ -303,21 +303,21 @@ async fn a_connection_that_breaks_at_any_moment_of_a_pass_loses_and_doubles_noth
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_unreadable_field_keeps_its_value_through_a_crash_and_is_null_at_last() {
+async fn an_unreadable_field_keeps_its_value_through_a_crash_and_then_becomes_null() {
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut market = producer(&redis);
     run(&redis, &["LPUSH", &key("submissionQueue"), "a", "b", "c", "d"]).await;
     let summary = Duration::from_secs(2);
-    let rhythm = Rhythm { intervals: Intervals { summary, ..rhythm().intervals }, ..rhythm() };
-    let tracker = Tracker::start(&redis, rhythm, SOON).await;
+    let timing = Timing { intervals: Intervals { summary, ..timing().intervals }, ..timing() };
+    let tracker = Tracker::start(&redis, timing, SOON).await;
     wait_until("the queue is shown", SOON, async || {
         dataset(&redis, "dashboard:summary").await.is_some_and(|summary| summary["submissions_queue"] == 4)
     })
     .await;
-    // In one step: a pass between two steps would find the queue empty.
+    // In one command: a pass between a removal and a write would find the queue empty.
     run(&redis, &["SET", &key("submissionQueue"), "spoilt"]).await;
     market.finish_epoch(1, 5).await.expect("written");
-    // The next incarnation passes at once, and knows the value only from the dataset.
+    // The next incarnation makes a pass at once, and has the value only from the dataset.
     assert!(tracker.tree.kill("aggregator"));
     totals_reach(&redis, &market.truth()).await;
     let summary = dataset(&redis, "dashboard:summary").await.expect("just seen");

@@ -2,10 +2,10 @@
 //!
 //! The clock is set to the moment of the recording, so times are the same too. Not compared: `measurement_duration` and
 //! the rates made from it, which have the original's fractions of a millisecond in them (they are checked to be near),
-//! and `submissions_count`, which the original also writes where there is no state, with a hash that is gone in a
+//! and `submissions_count`, which the original also writes without a state, into a hash that expires in a
 //! second.
 
-#![allow(clippy::expect_used)] // A test that can not go on panics.
+#![allow(clippy::expect_used)] // A test that can't continue panics.
 
 mod common;
 
@@ -15,7 +15,7 @@ use std::{
 };
 
 use actors::tracker::{Aggregator, EpochTracker, Listener, MarketEdges, MarketRegistry, TrackerServices};
-use common::rhythm;
+use common::timing;
 use domain::{Address, tracker::go_json};
 use redis::aio::MultiplexedConnection;
 use serde_json::Value;
@@ -92,7 +92,7 @@ struct Tracker {
 impl Tracker {
     async fn start(redis: &RedisServer, now: u64) -> Self {
         let clock = Clock::manual(Duration::from_secs(now));
-        let services = common::tracker(&redis.url(), Duration::from_secs(5), rhythm(PASS), &clock);
+        let services = common::tracker(&redis.url(), Duration::from_secs(5), timing(PASS), &clock);
         let keys = MarketKeys::new(&Address::new(PROTOCOL), &Address::new(MARKET));
         let (aggregator, epochs) =
             (Mailbox::new("a", Limits::default(), &clock), Mailbox::new("e", Limits::default(), &clock));
@@ -100,7 +100,7 @@ impl Tracker {
             keys: keys.clone(),
             aggregator: aggregator.address("test", Overflow::Coalesce),
             epoch_tracker: epochs.address("test", Overflow::Coalesce),
-            of_chain: None,
+            chain_to_epoch_tracker: None,
         };
         let registry = MarketRegistry::new(vec![edges]);
         let (of_aggregator, of_epochs, of_listener) = (services.clone(), services.clone(), services.clone());
@@ -140,7 +140,7 @@ async fn ttl(connection: &mut MultiplexedConnection, rest: &str) -> i64 {
     redis::cmd("TTL").arg(key).query_async(connection).await.expect("a TTL")
 }
 
-/// What follows from how long the original had run, in place of what it was.
+/// Replaces the fields that depend on how long the original had run.
 fn without_duration(mut value: Value) -> Value {
     for field in ["measurement_duration", "submission_rate", "epoch_rate", "batch_rate"] {
         if let Some(field) = value.get_mut(field) {
@@ -166,7 +166,7 @@ async fn is_reproduced(name: &str) {
     let events =
         std::fs::read_to_string(format!("{}/tests/golden/{name}.events.redis", env!("CARGO_MANIFEST_DIR")));
     if let Ok(events) = &events {
-        wait_until("the channel is heard", SOON, async || {
+        wait_until("the channel is subscribed", SOON, async || {
             let counts: Vec<(String, u64)> = redis::cmd("PUBSUB")
                 .arg("NUMSUB")
                 .arg("state:change")
@@ -177,8 +177,8 @@ async fn is_reproduced(name: &str) {
         })
         .await;
         run(&mut connection, commands(events, now)).await;
-        wait_until("all are heard", SOON, async || tracker.tracker.events.since().batches == 3).await;
-        // The events have woken the epoch tracker; the summary follows with the next pass.
+        wait_until("all are received", SOON, async || tracker.tracker.events.counts().batches == 3).await;
+        // The events wake only the epoch tracker; the summary follows with the next pass.
         tracker.clock.advance(PASS);
     }
     let hour = recorded["hour"].as_u64().expect("an hour");

@@ -1,16 +1,16 @@
 //! The pruner in a private tree, against a real server.
 
-#![allow(clippy::expect_used)] // A test that can not go on panics.
+#![allow(clippy::expect_used)] // A test that can't continue panics.
 
 mod common;
 
 use std::time::{Duration, Instant};
 
 use actors::{
-    env::Look,
+    env::Wake,
     tracker::{MarketEdges, MarketRegistry, Pruner},
 };
-use common::rhythm;
+use common::timing;
 use domain::Address;
 use redis::aio::MultiplexedConnection;
 use store_tracker::{MarketKeys, Retention};
@@ -23,14 +23,14 @@ const MARKETS: [&str; 2] = ["one", "two"];
 async fn pruning(redis: &RedisServer) -> Tree {
     let clock = Clock::system();
     let services =
-        common::tracker(&redis.url(), Duration::from_secs(5), rhythm(Duration::from_secs(1)), &clock);
+        common::tracker(&redis.url(), Duration::from_secs(5), timing(Duration::from_secs(1)), &clock);
     let nobody =
-        Mailbox::<Look>::new("nobody", Limits::default(), &clock).address("test", Overflow::Coalesce);
+        Mailbox::<Wake>::new("nobody", Limits::default(), &clock).address("test", Overflow::Coalesce);
     let edges = |name: &&str| MarketEdges {
         keys: MarketKeys::new(&Address::new("P"), &Address::new(name)),
         aggregator: nobody.clone(),
         epoch_tracker: nobody.clone(),
-        of_chain: None,
+        chain_to_epoch_tracker: None,
     };
     let registry = MarketRegistry::new(MARKETS.iter().map(edges).collect());
     let retention = Retention { timelines: 86_400, priorities: 86_400, sealed: 8 * 86_400 };
@@ -57,7 +57,7 @@ async fn left(connection: &mut MultiplexedConnection, key: &str) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_market_that_can_not_be_pruned_does_not_keep_the_others_from_it() {
+async fn a_market_that_cannot_be_pruned_does_not_keep_others_from_being_pruned() {
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut connection = redis.connection().await.expect("a connection");
     for spoilt in ["P:one:metrics:epochs:timeline", "{P:one}:tracker:sealed"] {
@@ -67,12 +67,16 @@ async fn a_market_that_can_not_be_pruned_does_not_keep_the_others_from_it() {
     fill(&mut connection, key, 10).await;
     let tree = pruning(&redis).await;
     wait_until("the other market is pruned", SOON, async || left(&mut connection, key).await == 1).await;
-    assert_eq!(tree.health().iter().map(|actor| actor.restarts()).sum::<u64>(), 0, "it is no crash");
+    assert_eq!(
+        tree.health().iter().map(|actor| actor.restarts()).sum::<u64>(),
+        0,
+        "a key of another type is no crash"
+    );
     assert_eq!(tree.stop(SOON).await.left_behind, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_client_is_served_while_very_much_is_pruned_and_a_kill_only_delays_it() {
+async fn another_client_is_served_during_a_long_run_of_the_pruner_and_a_kill_only_delays_the_run() {
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut connection = redis.connection().await.expect("a connection");
     let key = "P:two:metrics:submissions:timeline";

@@ -5,7 +5,7 @@
 
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
-use actors::collector::{BlockFetcher, FollowServices, FollowSettings};
+use actors::collector::{BlockFetcher, CollectorServices, CollectorSettings};
 use color_eyre::eyre::{Result, WrapErr, bail, ensure};
 use evm::StartBlock;
 use store_collector::operations::READ_CHECKPOINT;
@@ -46,8 +46,8 @@ pub async fn backfill(args: &BackfillArgs, loaded: &Loaded) -> Result<ExitCode> 
     let clock = Clock::system();
     let chain = service::following(config, &clock)?;
     let Some((from, to)) = blocks(args, config, &chain).await? else { return Ok(SUCCESS.into()) };
-    let settings = FollowSettings { start: StartBlock::Number(from), ..(*chain.settings).clone() };
-    let chain = FollowServices { settings: Arc::new(settings), ..chain };
+    let settings = CollectorSettings { start: StartBlock::Number(from), ..(*chain.settings).clone() };
+    let chain = CollectorServices { settings: Arc::new(settings), ..chain };
 
     let tree = start(&chain, to, args.dry_run, config, &clock).await?;
     let began = clock.now();
@@ -84,7 +84,7 @@ pub async fn backfill(args: &BackfillArgs, loaded: &Loaded) -> Result<ExitCode> 
 
 /// Starts the block fetcher under a root of its own.
 async fn start(
-    chain: &FollowServices,
+    chain: &CollectorServices,
     to: u64,
     is_trial: bool,
     config: &Config,
@@ -109,7 +109,11 @@ enum End {
 }
 
 /// First and last block to accept; `None` where all are accepted already.
-async fn blocks(args: &BackfillArgs, config: &Config, chain: &FollowServices) -> Result<Option<(u64, u64)>> {
+async fn blocks(
+    args: &BackfillArgs,
+    config: &Config,
+    chain: &CollectorServices,
+) -> Result<Option<(u64, u64)>> {
     let deadline = Instant::now() + ANSWER_WITHIN;
     let head = chain.source.head(deadline).await?.number;
     let (from, to) = (args.from.number(head), args.to.number(head));
@@ -121,7 +125,7 @@ async fn blocks(args: &BackfillArgs, config: &Config, chain: &FollowServices) ->
         return Ok(Some((from, to)));
     }
     let mut session = chain.services.store.session(READ_CHECKPOINT).await?;
-    let known = chain.of_chain().unwrap_or_else(|| chain.store.clone()).load(&mut session).await?;
+    let known = chain.chain_store().unwrap_or_else(|| chain.store.clone()).load(&mut session).await?;
     let Some(checkpoint) = known.following.checkpoint else { return Ok(Some((from, to))) };
     let next = checkpoint.number + 1;
     ensure!(
@@ -140,14 +144,14 @@ async fn blocks(args: &BackfillArgs, config: &Config, chain: &FollowServices) ->
 }
 
 /// Waits until this block is accepted.
-async fn accepted(chain: &FollowServices, to: u64) {
+async fn accepted(chain: &CollectorServices, to: u64) {
     while chain.progress.now().checkpoint.is_none_or(|checkpoint| checkpoint.number < to) {
         tokio::time::sleep(CHECK_EVERY).await;
     }
 }
 
 /// The counts of a backfill.
-fn summary(chain: &FollowServices, blocks: u64, is_trial: bool, took: Duration) -> String {
+fn summary(chain: &CollectorServices, blocks: u64, is_trial: bool, took: Duration) -> String {
     let state = chain.progress.now();
     let seconds = took.as_secs_f64();
     let done = if is_trial { "read, nothing was written" } else { "accepted" };

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use actors::collector::FollowState;
+use actors::collector::ProgressSnapshot;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 /// Between two redraws.
@@ -31,7 +31,7 @@ pub(super) struct Frame {
 
 impl Frame {
     /// `None` when there are no old blocks to read.
-    fn of(state: &FollowState) -> Option<Self> {
+    fn of(state: &ProgressSnapshot) -> Option<Self> {
         let (checkpoint, to) = state.checkpoint.zip(state.backfill)?;
         Some(Self { position: checkpoint.number, length: to, speed: state.speed, left: state.estimate() })
     }
@@ -89,7 +89,7 @@ impl Bar {
 /// Draws a bar as long as it is polled; where there is no terminal, that costs nothing.
 pub(super) async fn keep_showing(
     draw: impl Fn(Option<Frame>),
-    now: impl Fn() -> Option<FollowState>,
+    now: impl Fn() -> Option<ProgressSnapshot>,
 ) -> Infallible {
     if !io::stderr().is_terminal() {
         return std::future::pending().await;

@@ -8,7 +8,7 @@ mod tests;
 
 use std::fmt::Write as _;
 
-use actors::collector::FollowState;
+use actors::collector::ProgressSnapshot;
 use domain::chain::ContractAddress;
 use serde_json::Value;
 use supervision::{ActorHealth, State};
@@ -27,7 +27,7 @@ pub(super) struct View<'a> {
     pub(super) elapsed: f64,
     /// Addresses of the servers and of the endpoints.
     pub(super) addresses: &'a [String; 2],
-    pub(super) following: &'a FollowState,
+    pub(super) following: &'a ProgressSnapshot,
     pub(super) markets: Vec<MarketView<'a>>,
     pub(super) actors: &'a [ActorHealth],
     pub(super) findings: Vec<&'a str>,
@@ -173,7 +173,7 @@ fn rows(view: &View<'_>, is_wide: bool) -> Vec<Row> {
     rows
 }
 
-fn chain(following: &FollowState, is_wide: bool) -> String {
+fn chain(following: &ProgressSnapshot, is_wide: bool) -> String {
     let or_none = |number: Option<u64>| number.map_or("none".to_owned(), |number| number.to_string());
     let label = if is_wide { format!("{:<23}", "chain") } else { "chain".to_owned() };
     let blocks = if is_wide { "blocks accepted" } else { "blocks" };
@@ -188,7 +188,7 @@ fn chain(following: &FollowState, is_wide: bool) -> String {
 }
 
 /// The submission windows of a market: waiting, open, closed.
-fn windows(following: &FollowState, market: &str) -> [u64; 3] {
+fn windows(following: &ProgressSnapshot, market: &str) -> [u64; 3] {
     let market = market.parse().ok();
     let windows = market.and_then(|market: ContractAddress| following.windows.get(&market));
     windows.copied().unwrap_or_default()

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use actors::{
     collector::{
-        BLOCKS, BatchPreparer, BlockFetcher, Cleaner, CollectorMetrics, FollowServices, FollowSettings,
-        MarketEdge, Notice, Notifier, PART, Progress,
+        BLOCKS_CONDITION, BatchPreparer, BlockFetcher, COLLECTOR, Cleaner, CollectorMetrics,
+        CollectorServices, CollectorSettings, MarketEdge, Notice, Notifier, Progress,
     },
     env::{Services, stale_after},
     tracker::{MarketEdges, MarketRegistry},
@@ -56,9 +56,9 @@ pub(super) fn children(
     let notices = Mailbox::<Notice>::new("notifier", limits(&config.mailbox), clock);
     let notifier = notices.address(FETCHER, Overflow::DropOldest);
     let shared = shared(config, services, followed, notifier)?;
-    services.status.expect_of(
-        PART,
-        BLOCKS,
+    services.readiness.expect_of(
+        COLLECTOR,
+        BLOCKS_CONDITION,
         stale_after(config.collector.poll_interval.max(config.collector.request_timeout)),
     );
     shared.metrics.observe(shared.source.clone(), shared.progress.clone());
@@ -71,7 +71,7 @@ pub(super) fn children(
         let mailbox = Mailbox::new(path.clone(), limits(&config.mailbox), clock);
         edges.push(MarketEdge { market, actor: mailbox.address(FETCHER, Overflow::Coalesce) });
         let notifier = notices.address(&path, Overflow::DropOldest);
-        let shared = FollowServices { notifier, ..shared.clone() };
+        let shared = CollectorServices { notifier, ..shared.clone() };
         let make = move || BatchPreparer::new(shared.clone(), market);
         preparers.push(Child::actor(market.to_string(), &mailbox, make).policy(policy));
     }
@@ -87,13 +87,13 @@ pub(super) fn children(
     let prepare = Child::supervisor("batch-preparer", preparers).policy(policy);
     let members = vec![fetch.policy(policy), prepare, clean.policy(policy)];
     let notify = Child::actor("notifier", &notices, || Notifier).policy(policy);
-    Ok(vec![notify, Child::supervisor(PART, members).policy(policy)])
+    Ok(vec![notify, Child::supervisor(COLLECTOR, members).policy(policy)])
 }
 
 /// The edge to a market's epoch tracker, where its address is that of a contract.
 fn epoch_tracker(edges: &MarketEdges) -> Option<MarketEdge> {
     let market = edges.keys.market().checksummed().parse().ok()?;
-    Some(MarketEdge { market, actor: edges.of_chain.clone()? })
+    Some(MarketEdge { market, actor: edges.chain_to_epoch_tracker.clone()? })
 }
 
 fn contract(setting: &str, text: &str) -> Result<ContractAddress> {
@@ -134,7 +134,7 @@ pub(super) fn shared(
     services: &Services,
     followed: &Followed,
     notifier: Address<Notice>,
-) -> Result<FollowServices> {
+) -> Result<CollectorServices> {
     let settings = &config.collector;
     let named = named_markets(config)?;
     let priorities = match settings.priorities_contract.as_str() {
@@ -144,7 +144,7 @@ pub(super) fn shared(
     let protocol_state = protocol_state(config)?;
     let markets = named.iter().map(|(market, _)| *market).collect();
     let contracts = Contracts { protocol_state, priorities, markets };
-    Ok(FollowServices {
+    Ok(CollectorServices {
         services: services.clone(),
         store: store(config)?,
         source: Source::new(nodes(settings, contracts)?).wrap_err("the chain can't be followed")?,
@@ -174,8 +174,8 @@ fn nodes(settings: &config::Collector, contracts: Contracts) -> Result<ChainConf
     Ok(chain)
 }
 
-fn following(settings: &config::Collector, markets: Vec<(ContractAddress, String)>) -> FollowSettings {
-    FollowSettings {
+fn following(settings: &config::Collector, markets: Vec<(ContractAddress, String)>) -> CollectorSettings {
+    CollectorSettings {
         start: settings.start_block,
         markets,
         rules: Rules {

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use actors::collector::PART;
+use actors::collector::COLLECTOR;
 use color_eyre::eyre::{Result, WrapErr};
 use domain::Address;
 use supervision::ChangeError;
@@ -64,7 +64,7 @@ impl Service {
             *chain_is_due = true;
             self.registry.remove(name);
             self.remove(&format!("markets/{name}")).await?;
-            self.tracker.services.status.forget(name);
+            self.tracker.services.readiness.forget(name);
             self.tracker.metrics.market_removed(name);
             config.tracker.markets.retain(|market| Address::new(market).checksummed() != name);
         }
@@ -95,11 +95,11 @@ impl Service {
         let Some(followed) = &self.followed else { return Ok(()) };
         let services = &self.tracker.services;
         let children = collector::children(config, services, followed, &self.registry, &self.clock)?;
-        for name in [PART, "notifier"] {
+        for name in [COLLECTOR, "notifier"] {
             self.remove(name).await?;
         }
         // What is shown of markets that are gone goes with the actors that followed them.
-        followed.progress.forget();
+        followed.progress.reset();
         for child in children {
             self.tree.add_child("root", child).wrap_err("the collector could not be started again")?;
         }

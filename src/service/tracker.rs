@@ -27,7 +27,7 @@ pub(super) fn expect_datasets(config: &Config, services: &Services, market: &str
         let Some(condition) = dataset.readiness else { continue };
         // Stale before it expires: readers must not find out first.
         let limit = dataset.ttl(&intervals).min(stale_after(dataset.interval(&intervals)));
-        services.status.expect(market.checksummed(), condition, limit);
+        services.readiness.expect(market.checksummed(), condition, limit);
     }
 }
 
@@ -50,7 +50,9 @@ pub(super) fn market(
         keys: keys.clone(),
         aggregator: aggregator.address("listener", Overflow::Coalesce),
         epoch_tracker: epoch_tracker.address("listener", Overflow::Coalesce),
-        of_chain: of_chain.as_ref().map(|_| epoch_tracker.address(collector::FETCHER, Overflow::Coalesce)),
+        chain_to_epoch_tracker: of_chain
+            .as_ref()
+            .map(|_| epoch_tracker.address(collector::FETCHER, Overflow::Coalesce)),
     };
     let aggregate = {
         let (tracker, keys) = (tracker.clone(), keys.clone());

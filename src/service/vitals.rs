@@ -22,7 +22,7 @@ impl ServiceVitals {
 
 impl Vitals for ServiceVitals {
     fn conditions(&self) -> Vec<Condition> {
-        let outside = self.services.status.readiness();
+        let outside = self.services.readiness.conditions();
         let outside = outside.into_iter().map(|fact| Condition::new(fact.name, fact.ok, fact.detail));
         let down = |actor: &ActorHealth| {
             actor.degraded

@@ -1,12 +1,12 @@
-//! The batch preparer of one market: hands the batches of each epoch whose window is closed to the finalizers, once.
+//! The batch preparer of one market: hands the batches of each closed window to the finalizers, exactly once.
 //!
-//! Touches the chain's keys in Redis. Promises:
-//! - batches, counters and the end of the epoch are one step, compared and set: killed between any two steps it begins
-//!   anew, and the same submissions give the same batches;
-//! - submissions that can't be read and blocks whose hash has expired are counted and reported; the others are prepared;
+//! It touches the chain's keys in Redis. Promises:
+//! - batches, counters and the end of the epoch are written in one step, by compare-and-set. After a kill between any two steps
+//!   it starts again, and the same submissions give the same batches;
+//! - unreadable submissions and blocks whose hash has expired are counted and reported; the others are prepared;
 //! - an epoch whose submissions have expired is reported and never delivered in part, and an epoch that another program
 //!   has delivered is not delivered again;
-//! - it waits for its turn no longer than `worker`, and works on an epoch no longer than its budget.
+//! - it waits for a worker no longer than `worker`, and works on an epoch no longer than its budget.
 
 use std::time::Instant;
 
@@ -19,71 +19,76 @@ use store_collector::{
 use store_redis::{Session, StoreError};
 use supervision::{Actor, Budget, Clock, Context, DeadlineExceeded, Failure, Lease, fail::InjectedFailure};
 
-use super::{FollowServices, points, problem::CollectorProblem, progress::Prepared};
+use super::{CollectorServices, points, problem::CollectorProblem, progress::Prepared};
 use crate::{
     collector::notifier::{Notice, Severity},
-    env::messages::Look,
+    env::messages::Wake,
 };
 
 /// The actor.
 pub struct BatchPreparer {
-    chain: FollowServices,
+    chain: CollectorServices,
     market: ContractAddress,
 }
 
-/// Why a round ended before everything was prepared.
+/// Why a run ended before every closed window was prepared.
 #[derive(Debug, thiserror::Error)]
 enum PrepareError {
-    /// Redis is at fault.
+    /// Redis failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// It took too long.
+    /// The budget ran out.
     #[error(transparent)]
     Deadline(#[from] DeadlineExceeded),
-    /// No turn came in time.
+    /// No worker became free in time.
     #[error(transparent)]
     NoWorker(CollectorProblem),
-    /// A failure that was asked for.
+    /// A failure point was armed.
     #[error("{0}")]
     Injected(#[from] InjectedFailure),
 }
 
 impl BatchPreparer {
-    /// The preparer of this market.
+    /// A preparer of this market.
     #[must_use]
-    pub fn new(chain: FollowServices, market: ContractAddress) -> Self {
+    pub fn new(chain: CollectorServices, market: ContractAddress) -> Self {
         Self { chain, market }
     }
 
-    /// Prepares all that is closed.
-    async fn round(&self, cx: &Context<Look>) -> Result<(), PrepareError> {
+    /// Prepares all closed windows, once a worker is free.
+    async fn run_once(&self, cx: &Context<Wake>) -> Result<(), PrepareError> {
         let clock = cx.clock().clone();
         let budgets = &self.chain.settings.budgets;
         let budget = budgets.preparation(&clock);
         let began = Instant::now();
-        let turn = cx.idle(clock.timeout(budgets.worker, self.chain.workers.acquire())).await;
+        // Idle: a wait for other preparers is no stall.
+        let permit = cx.idle(clock.timeout(budgets.worker, self.chain.workers.acquire())).await;
         let waited = began.elapsed();
         self.chain.metrics.worker_waited(waited);
-        let Some(Ok(_turn)) = turn else {
+        let Some(Ok(_permit)) = permit else {
+            // A permit that comes later is not used: the market is prepared at the next attempt.
             self.chain.progress.with(|state| state.worker_timeouts += 1);
             let problem = CollectorProblem::NoWorker { market: self.market, waited };
             return Err(PrepareError::NoWorker(problem));
         };
+        // Held until the run ends, like the permit.
         let _busy = self.chain.metrics.busy();
-        // Boxed: what is nested in it is deep.
+        // Boxed: the future of the nested steps is large, and each frame above would hold it by value.
         budget.run(Box::pin(self.all(cx, &budget))).await?
     }
 
-    async fn all(&self, cx: &Context<Look>, budget: &Budget) -> Result<(), PrepareError> {
+    async fn all(&self, cx: &Context<Wake>, budget: &Budget) -> Result<(), PrepareError> {
         loop {
             points::PREPARER_BEFORE_READ.pass().await?;
             let mut session = self.chain.services.store.session(FIND_CLOSED_WINDOWS).await?;
-            // Looked for anew after each: what ends one epoch changes what the next one is compared with.
-            let Some(store) = self.chain.of_chain() else { return Ok(()) };
+            // Read again for each epoch: the end of one changes the values that the hand-over of the next is compared with.
+            let Some(store) = self.chain.chain_store() else { return Ok(()) };
             let closed = store.closed(&mut session, self.market).await?;
+            // Returns the connection: the pool is small, and the hand-over takes its own session.
             drop(session);
             let Some(closed) = closed.into_iter().next() else { return Ok(()) };
             let market = self.chain.settings.budgets.market(budget);
+            // A conflict ends the run. The closed windows are found again at the next message or interval.
             if !market.run(self.one(&store, &closed, &market)).await?? {
                 return Ok(());
             }
@@ -91,7 +96,7 @@ impl BatchPreparer {
         }
     }
 
-    /// Prepares one epoch. Whether it is over; else somebody else has changed something meanwhile.
+    /// Prepares one epoch. Returns whether the epoch is finished; if not, another program changed its keys meanwhile.
     async fn one(
         &self,
         store: &ChainStore,
@@ -99,11 +104,12 @@ impl BatchPreparer {
         budget: &Budget,
     ) -> Result<bool, PrepareError> {
         let ClosedWindow { market, epoch, window, .. } = closed;
-        let FollowServices { services, settings, progress, .. } = &self.chain;
+        let CollectorServices { services, settings, progress, .. } = &self.chain;
         let mut session = services.store.session(READ_SUBMISSIONS).await?;
+        // Before anything is read: of expired submissions an unknown part is still there, and would be delivered as the whole.
         if self.now().is_some_and(|now| window.has_expired(now, settings.rules.inputs_live)) {
             let text = format!(
-                "epoch {epoch} of market {market} was closed too long ago: what was submitted has expired, it gets no batches"
+                "epoch {epoch} of market {market} was closed too long ago: its submissions have expired, it gets no batches"
             );
             let notice = Notice::new("epoch_expired", Severity::High, text);
             return self.give_up(store, &mut session, closed, |all| all.expired += 1, notice).await;
@@ -116,15 +122,16 @@ impl BatchPreparer {
         let handing = store.hand_over(&mut session, closed, &inputs.basis, &arrangement);
         let outcome = settings.budgets.batch(budget).run(handing).await??;
         points::PREPARER_AFTER_WRITE.pass().await?;
+        // Before the general conflict: this one does not go away by reading again.
         if store.is_handed_over_elsewhere(closed, &outcome) {
             let text = format!(
-                "another program has counted the batches of epoch {epoch} of market {market} already: they are not handed over again; see that it runs no more"
+                "another program has already counted the batches of epoch {epoch} of market {market}: they are not handed over again; stop that program"
             );
             let notice = Notice::new("handed_over_elsewhere", Severity::Medium, text);
             return self.give_up(store, &mut session, closed, |all| all.elsewhere += 1, notice).await;
         }
         let Outcome::Done { faults } = outcome else {
-            // A reorganisation has taken the window back, or another tracker was here: it is looked at anew.
+            // A reorganisation has undone the window, or another tracker was ahead: the next run reads it again.
             progress.with(|state| state.conflicts += 1);
             return Ok(false);
         };
@@ -138,28 +145,37 @@ impl BatchPreparer {
             all.missing += inputs.missing.len() as u64;
         });
         tracing::info!(%market, epoch, batches = arrangement.batches.len(), submissions = many, "delivered the batches of an epoch");
-        if let Some((key, why)) = arrangement.bad.first() {
-            let bad = arrangement.bad.len();
-            let key: String = key.chars().take(100).collect();
-            self.tell("malformed_submissions", Severity::Medium, format!(
-                "{bad} submissions of epoch {epoch} of market {market} are set aside, one is `{key}`: {why}; see which collector wrote it"
-            ));
-        }
-        if let Some(first) = inputs.missing.first() {
-            let missing = inputs.missing.len();
-            self.tell("missing_block_hashes", Severity::High, format!(
-                "the hashes of {missing} blocks of epoch {epoch} of market {market} are not known any more, block {first} for one: what was submitted at them is left out"
-            ));
-        }
-        if window.day.is_none() && many > 0 {
-            self.tell("day_unknown", Severity::Medium, format!(
-                "the day of epoch {epoch} of market {market} is not known: its submissions are not counted to slots"
-            ));
-        }
+        self.report_losses(closed, &arrangement, &inputs.missing);
         Ok(true)
     }
 
-    /// Ends an epoch that gets no batches. Whether it is over; it is counted and told then.
+    /// Sends notices of what was left out of the batches of an epoch.
+    fn report_losses(&self, closed: &ClosedWindow, arrangement: &Arrangement, missing: &[u64]) {
+        let ClosedWindow { market, epoch, window, .. } = closed;
+        // One notice for all of them, with an example: a broken producer writes thousands.
+        if let Some((key, why)) = arrangement.bad.first() {
+            let bad = arrangement.bad.len();
+            // Any program can write members of any length.
+            let key: String = key.chars().take(100).collect();
+            self.tell("malformed_submissions", Severity::Medium, format!(
+                "{bad} submissions of epoch {epoch} of market {market} are set aside, for example `{key}`: {why}; check the program that wrote it"
+            ));
+        }
+        if let Some(first) = missing.first() {
+            let many = missing.len();
+            self.tell("missing_block_hashes", Severity::High, format!(
+                "the hashes of {many} blocks of epoch {epoch} of market {market} have expired, for example of block {first}: the submissions at them are left out"
+            ));
+        }
+        // Without submissions there is nothing that could be missing from a slot.
+        if window.day.is_none() && !arrangement.slots.is_empty() {
+            self.tell("day_unknown", Severity::Medium, format!(
+                "the day of epoch {epoch} of market {market} is unknown: its submissions are not counted for their slots"
+            ));
+        }
+    }
+
+    /// Ends an epoch that gets no batches. Returns whether it is finished; then it is counted and reported.
     async fn give_up(
         &self,
         store: &ChainStore,
@@ -168,15 +184,17 @@ impl BatchPreparer {
         count: impl FnOnce(&mut Prepared),
         notice: Notice,
     ) -> Result<bool, PrepareError> {
+        // Counted and reported only after the write: a crash before it repeats the attempt, not the report.
         let is_over = matches!(store.give_up(session, closed).await?, Outcome::Done { .. });
         if is_over {
             self.count(count);
+            // The edge drops the oldest notice, so this is refused only while the notifier is being stopped.
             let _ = self.chain.notifier.try_send(notice);
         }
         Ok(is_over)
     }
 
-    /// The chain's time, once a node has told of a block.
+    /// The chain's time, once a node has reported a block.
     fn now(&self) -> Option<u64> {
         self.chain.progress.chain_time()
     }
@@ -191,11 +209,12 @@ impl BatchPreparer {
 }
 
 impl Actor for BatchPreparer {
-    type Message = Look;
+    type Message = Wake;
 
-    async fn run(&mut self, cx: &mut Context<Look>) -> Result<(), Failure> {
+    async fn run(&mut self, cx: &mut Context<Wake>) -> Result<(), Failure> {
         let clock = cx.clock().clone();
         let stop = cx.stop_token();
+        // At once after a start: the message about a closed window may have been lost with the last process.
         let mut next = clock.now();
         let every = self.chain.settings.prepare_every;
         let mut attempts = Attempts::new(BATCH_PREPARER.at_most(every));
@@ -203,24 +222,26 @@ impl Actor for BatchPreparer {
             if wait(cx, &clock, next).await.is_none() {
                 break;
             }
-            // Before a node has told what time it is on the chain, nobody knows what has expired.
+            // Without the chain's time it is unknown which submissions have expired.
             if self.now().is_none() {
                 next = clock.now() + attempts.failed();
                 continue;
             }
-            let round = tokio::select! {
+            let done = tokio::select! {
                 biased;
-                // A round may be left at any point: what it does is whole when it is written.
+                // A run can be cancelled at any await: each epoch is written in one step.
                 () = stop.cancelled() => break,
-                round = self.round(cx) => round,
+                done = self.run_once(cx) => done,
             };
+            // Set before the outcome is examined, for the branches that continue.
             next = clock.now() + every;
             let services = &self.chain.services;
-            match round {
+            match done {
                 Ok(()) => {
                     attempts.succeeded();
                     continue;
                 }
+                // The only error that is a crash: all others pass by themselves.
                 Err(PrepareError::Injected(error)) => return Err(error.into()),
                 Err(PrepareError::Store(error)) => services.report(&error),
                 Err(PrepareError::NoWorker(problem)) => services.report(&problem),
@@ -234,12 +255,12 @@ impl Actor for BatchPreparer {
     }
 }
 
-/// Waits for a reason to look. The message carries no facts, so it is settled at once: what it told of stands in Redis, and
-/// is looked for at every round. `None` when the actor shall stop.
-async fn wait(cx: &mut Context<Look>, clock: &Clock, next: Instant) -> Option<()> {
+/// Waits for a message or for the time `next`; `None` when the actor is stopped. A message carries no data and is acknowledged at
+/// once: the closed window is in Redis, where every run looks for it.
+async fn wait(cx: &mut Context<Wake>, clock: &Clock, next: Instant) -> Option<()> {
     tokio::select! {
         biased;
-        look = cx.recv() => look.map(Lease::settle),
+        wake = cx.recv() => wake.map(Lease::settle),
         () = clock.sleep_until(next) => Some(()),
     }
 }

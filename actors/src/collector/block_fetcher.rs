@@ -1,11 +1,11 @@
 //! The block fetcher: accepts blocks in order from the checkpoint on, with their events.
 //!
-//! Touches the chain's nodes and the chain's keys in Redis. Promises:
-//! - no block is skipped, and the checkpoint moves in the same step as the effects of the blocks, compared and set: a crash
-//!   between any two steps, a lost answer or a second fetcher leaves none out and makes none twice;
-//! - each step begins with what stands in Redis; what it keeps of the chain between two steps saves questions, no more;
-//! - a reorganisation deeper than may be undone is an error that changes nothing;
-//! - nodes or Redis being away is no crash: the step is tried again.
+//! It touches the nodes and the chain's keys in Redis. Promises:
+//! - no block is skipped. The checkpoint and the effects of the blocks are written in one step, by compare-and-set: a crash
+//!   between any two steps, a lost answer or a second fetcher leaves out no block and repeats none;
+//! - each step begins with the state in Redis. What it keeps in memory between two steps only saves requests to nodes;
+//! - a reorganisation deeper than the undo log is an error and changes nothing;
+//! - an outage of nodes or Redis is no crash: the step is retried.
 
 mod start;
 
@@ -25,7 +25,7 @@ use store_collector::{Outcome, operations::MOVE_CHECKPOINT};
 use supervision::{Actor, Budget, Context, Failure, NoMessage};
 
 use super::{
-    FAR_BEHIND, FollowServices, MarketEdge,
+    CollectorServices, FAR_BEHIND, MarketEdge,
     contract_values::{ask, write},
     points,
     problem::{CollectorProblem, StepError},
@@ -34,49 +34,53 @@ use super::{
 };
 use crate::{
     collector::notifier::{Notice, Severity},
-    env::messages::Look,
+    env::messages::Wake,
 };
 
-/// What is fetched in large parts ends so many blocks before the head, where most reorganisations are.
+/// Segments end this many blocks before the head: most reorganisations drop only the newest blocks.
 const MARGIN: u64 = 2;
-/// While old blocks are read, the head is looked at so often.
+/// The interval at which the head is read during a backfill.
 const OBSERVE_EVERY: Duration = Duration::from_secs(5);
 
 /// The actor.
 pub struct BlockFetcher {
-    chain: FollowServices,
-    /// Woken when a window of their market closes.
+    chain: CollectorServices,
+    /// Edges to batch preparers, which the end of a window wakes.
     preparers: Vec<MarketEdge>,
-    /// Woken when an epoch of their market is released.
+    /// Edges to epoch trackers, which a release wakes.
     epoch_trackers: Vec<MarketEdge>,
     rules: Rules,
     book: Book,
-    /// The last block to accept.
+    /// The last block to accept; `None` without a limit.
     until: Option<u64>,
-    /// The newest block that a node told of, and when it was asked; at once after a start or a failure.
+    /// The newest block that a node has reported, and when; `None` after a start or a failure, so that it is read again.
     head: Option<(BlockRef, Instant)>,
-    /// When the contracts are asked again; at once after a start.
+    /// When the contracts are queried again; `None` is at once, as after a start.
     refresh: Option<Instant>,
-    /// The reader of old blocks, while there are some.
+    /// The reader of segments, while the checkpoint is far behind.
     old: Option<OldBlocks>,
 }
 
 /// The outcome of a step.
 enum StepOutcome {
-    /// Blocks were accepted or rolled back: there may be more.
+    /// Blocks were accepted or rolled back; the next step follows at once.
     Progressed,
     /// The last accepted block is the head.
     CaughtUp,
     /// The nodes do not have the next block, or do not agree on it.
     Waiting,
-    /// The last block that was asked for is accepted.
+    /// The block given by [`BlockFetcher::until`] is accepted.
     Done,
 }
 
 impl BlockFetcher {
     /// A fetcher that wakes these batch preparers and epoch trackers.
     #[must_use]
-    pub fn new(chain: FollowServices, preparers: Vec<MarketEdge>, epoch_trackers: Vec<MarketEdge>) -> Self {
+    pub fn new(
+        chain: CollectorServices,
+        preparers: Vec<MarketEdge>,
+        epoch_trackers: Vec<MarketEdge>,
+    ) -> Self {
         let (rules, book) =
             (chain.settings.rules.clone(), Book::Redis(Box::new(chain.services.store.clone())));
         Self {
@@ -92,31 +96,32 @@ impl BlockFetcher {
         }
     }
 
-    /// The same up to this block, and then it ends.
+    /// Makes the fetcher end after this block.
     #[must_use]
     pub fn until(self, block: u64) -> Self {
         Self { until: Some(block), ..self }
     }
 
-    /// The same for a trial that begins with nothing, and touches nothing in Redis.
+    /// Makes the fetcher a trial: it starts without a checkpoint, keeps its state in memory, and touches nothing in Redis.
     #[must_use]
     pub fn as_trial(self) -> Self {
-        // Told anew, also after a crash.
-        self.chain.progress.forget();
+        // The state of a trial is lost with its incarnation, so its progress starts again too.
+        self.chain.progress.reset();
         let book = Book::Trial(Arc::new(Mutex::new(self.chain.store.nothing())));
         Self { book, ..self }
     }
 
-    /// One step: a block, a part of what is old, or a reorganisation.
+    /// Makes one step, within its budget: a block, a segment, or a reorganisation.
     async fn step(&mut self, cx: &Context<NoMessage>) -> Result<StepOutcome, StepError> {
         let clock = cx.clock().clone();
         let budget = self.chain.settings.budgets.block(&clock);
-        // Boxed: what is nested in it is deep.
+        // Boxed: the future of the nested steps is large, and each frame above would hold it by value.
         budget.run(Box::pin(self.within(cx, &budget))).await?
     }
 
     async fn within(&mut self, cx: &Context<NoMessage>, budget: &Budget) -> Result<StepOutcome, StepError> {
         let events = self.chain.settings.budgets.events(budget);
+        // The remembered head saves a request for each block of a catch-up; it is replaced by every answer that has a newer one.
         let head = match self.head {
             Some((head, _)) => head,
             None => {
@@ -125,9 +130,11 @@ impl BlockFetcher {
                 head
             }
         };
+        // Before the state is read: the first release can't be accepted without the length of its window.
         self.refresh(cx, budget).await?;
-        // A node that has reported a head has reported its chain id: state of another chain is refused.
-        let store = self.chain.of_chain().unwrap_or_else(|| self.chain.store.clone());
+        // The head came from a node that has also reported its chain id, so the keys are those of that chain. State of another
+        // chain is never continued.
+        let store = self.chain.chain_store().unwrap_or_else(|| self.chain.store.clone());
         let mut page = self.book.read(store).await?;
         self.chain.progress.followed(&page.known.following);
         let Some(checkpoint) = page.known.following.checkpoint else {
@@ -137,11 +144,13 @@ impl BlockFetcher {
         if checkpoint.number >= goal {
             return Ok(StepOutcome::Done);
         }
+        // Before the next block: its events of a new market have to meet the windows that were taken over.
         if page.known.following.newcomers().next().is_some() {
             return self.join(cx, &mut page, checkpoint, head, &events).await;
         }
         let left = head.number.min(goal).saturating_sub(checkpoint.number);
         if left <= FAR_BEHIND {
+            // Single blocks from here on: they are checked for reorganisations one by one.
             self.old = None;
             self.chain.progress.with(|state| state.backfill = None);
         } else if Box::pin(self.old_part(cx, &mut page, checkpoint, head, &events)).await? {
@@ -153,46 +162,51 @@ impl BlockFetcher {
                 self.saw(cx, head);
                 self.note_bad_logs(bad_logs.len(), at.number);
                 let events = events.into_iter().map(|event| (at.number, event)).collect();
+                // A lagging node can report a head that is older than the block itself.
                 let head_time = head.time.max(at.time);
                 let stretch = Stretch { blocks: vec![at], old: None, events, head_time };
                 self.accept(&mut page, stretch).await
             }
+            // Only here, where every existing block is accepted: else the clock could close a window too early.
             Next::NotYet { head } => {
                 self.saw(cx, head);
                 self.close_by_clock(&mut page).await
             }
             Next::Reorganised { tip } => {
+                // The remembered head may be on the dropped branch.
                 self.head = None;
                 self.reorganise(cx, &mut page, tip, &events).await
             }
         }
     }
 
-    /// A node told of this head.
+    /// Records the head that a node reported.
     fn saw(&mut self, cx: &Context<NoMessage>, head: BlockRef) {
         self.head = Some((head, cx.clock().now()));
         self.chain.progress.head(head);
     }
 
-    /// Asks the contracts how long windows are, and writes what they say, now and then.
+    /// Queries the contracts when that is due, and writes their values for other programs.
     async fn refresh(&mut self, cx: &Context<NoMessage>, budget: &Budget) -> Result<(), StepError> {
         let now = cx.clock().now();
         if self.refresh.is_some_and(|due| now < due) {
             return Ok(());
         }
-        let budget = self.chain.settings.budgets.views(budget);
+        let budget = self.chain.settings.budgets.contract_values(budget);
+        // Idle, as every request to a node: a node that hangs until the deadline is no stall of the actor.
         let answers = cx.idle(ask(&self.chain, &self.rules.windows, deadline(&budget))).await?;
+        // Other programs read these tables, and a trial must change nothing that they see.
         if !self.book.is_trial() {
             write(&self.chain, &answers).await;
         }
-        // What is known stays where there is no answer.
+        // A market without an answer keeps its known length.
         self.rules.windows.extend(answers.windows());
         self.refresh = Some(now + self.chain.settings.refresh_every);
         Ok(())
     }
 
-    /// Accepts the next part of what lies far behind the head, and reads the one after it meanwhile. Whether there was one;
-    /// else the next block has to be asked for by itself.
+    /// Accepts the next segment, and reads the one after it meanwhile. Returns whether there was one; if not, the next block has
+    /// to be read singly.
     async fn old_part(
         &mut self,
         cx: &Context<NoMessage>,
@@ -204,10 +218,11 @@ impl BlockFetcher {
         let (source, deadline) = (self.chain.source.clone(), deadline(budget));
         let goal = self.until.unwrap_or(u64::MAX).min(head.number);
         self.chain.progress.with(|state| state.backfill = Some(goal));
+        // A reader whose last block is accepted is finished; the blocks after it need a new one.
         let mut old = match self.old.take().filter(|old| old.to() > checkpoint.number) {
             Some(old) => old,
             None => {
-                // The hashes of blocks of windows that get batches are needed.
+                // A block is old only when no window of it can still get batches: the preparer needs the hashes of its blocks.
                 let longest = self.rules.windows.values().max().copied().unwrap_or(0);
                 let needed = Duration::from_secs(self.rules.inputs_live.saturating_add(longest));
                 let old_after = self.chain.settings.old_after.max(needed);
@@ -218,31 +233,38 @@ impl BlockFetcher {
         };
         let Some(mut part) = cx.idle(old.after(&checkpoint, deadline)).await? else { return Ok(false) };
         let Some(last) = part.last() else { return Ok(false) };
+        // The segment may have been read ahead, when the head was older.
         part.stretch.head_time = head.time;
         self.note_bad_logs(part.bad_logs, checkpoint.number + 1);
         let asked = self.head.map(|(_, asked)| asked);
         let is_due = asked.is_none_or(|asked| cx.clock().now() >= asked + OBSERVE_EVERY);
-        let look = async {
-            // It is only observed: a failure comes up again where the head is needed.
+        let observed = async {
+            // An error is ignored: the head is only shown here, and a step that needs it reads it again.
             if is_due { source.head(deadline).await.ok() } else { None }
         };
-        let meanwhile = Box::pin(async { tokio::join!(old.read_ahead(&last, deadline), look).1 });
+        // Reading and writing overlap, so the slower of the two sets the speed. `try_join` drops the read when the write fails: the
+        // next step starts from another state.
+        let meanwhile = Box::pin(async { tokio::join!(old.read_ahead(&last, deadline), observed).1 });
+        // Reading ahead never fails the step: the segment at hand is written in any case.
         let meanwhile = async { Ok::<_, StepError>(cx.idle(meanwhile).await) };
         let (_, seen) = tokio::try_join!(Box::pin(self.accept(page, part.stretch)), meanwhile)?;
         if let Some(seen) = seen {
             self.saw(cx, seen);
         }
+        // Put back only after success: after an error the read-ahead may belong to a dropped branch.
         old.accepted(last.number - checkpoint.number, last.number, &self.chain.progress);
         self.old = Some(old);
         Ok(true)
     }
 
-    /// Accepts blocks: their effects and the checkpoint in one step.
+    /// Accepts blocks: writes their effects and the checkpoint in one step.
     async fn accept(&mut self, page: &mut Page, stretch: Stretch) -> Result<StepOutcome, StepError> {
+        // A copy: the store writes the difference of the two, and compares Redis with the first.
         let mut after = page.known.following.clone();
         let notes = after.accept(&stretch, &self.rules)?;
         let [before, now] =
             [&page.known.following, &after].map(|all| all.checkpoint.map_or(0, |block| block.number));
+        // A conflict is no error: the next step starts from what the other fetcher wrote.
         if self.commit(page, &after, Some(&stretch), notes).await? {
             self.chain.progress.with(|state| state.blocks += now.saturating_sub(before));
         }
@@ -262,13 +284,14 @@ impl BlockFetcher {
         match outcome {
             Outcome::Done { faults } => self.chain.services.note_unwritten(MOVE_CHECKPOINT, &faults),
             Outcome::Changed { key } => {
-                // Another fetcher, or a preparer that was done meanwhile: what stands is read again.
+                // Another fetcher, or a preparer that ended an epoch meanwhile. The next step reads the state again.
                 self.chain.progress.with(|state| state.conflicts += 1);
-                tracing::debug!(key, "another tracker was ahead, the state is read again");
+                tracing::debug!(key, "another tracker was ahead; the state is read again");
                 return Ok(false);
             }
         }
         self.chain.progress.followed(after);
+        // Only after the write: an actor that is woken earlier would find nothing.
         self.tell(notes);
         points::FETCHER_AFTER_CHECKPOINT.pass().await?;
         Ok(true)
@@ -277,15 +300,16 @@ impl BlockFetcher {
     /// Wakes batch preparers and epoch trackers, and sends notices.
     fn tell(&self, notes: Vec<Note>) {
         for note in notes {
-            // A full edge coalesces, a closed one belongs to an actor that is gone.
+            // A refusal needs no handling: the actor is stopped, or messages that wake it already wait.
             let wake = |edges: &[MarketEdge], market: &ContractAddress| {
                 for edge in edges.iter().filter(|edge| edge.market == *market) {
-                    drop(edge.actor.try_send(Look { gap: false }));
+                    drop(edge.actor.try_send(Wake { gap: false }));
                 }
             };
             match &note {
                 Note::Closed { market, .. } => wake(&self.preparers, market),
                 Note::Released { market, .. } => wake(&self.epoch_trackers, market),
+                // Counted here and not by a preparer, which never sees an epoch that had expired before its release was read.
                 Note::Expired { market, .. } => {
                     self.chain.progress.with(|all| all.prepared.entry(*market).or_default().expired += 1);
                 }
@@ -297,11 +321,12 @@ impl BlockFetcher {
         }
     }
 
-    /// Closes what no block closes, now that all there are were accepted.
+    /// Closes windows by the clock, when the chain has no further block to close them.
     async fn close_by_clock(&mut self, page: &mut Page) -> Result<StepOutcome, StepError> {
         let Some(now) = self.chain.progress.chain_time() else { return Ok(StepOutcome::CaughtUp) };
         let mut after = page.known.following.clone();
         let notes = after.close_by_clock(now, &self.rules);
+        // Without a note there is nothing to write: this runs at every poll of an idle chain.
         if !notes.is_empty() {
             self.commit(page, &after, None, notes).await?;
         }
@@ -321,7 +346,7 @@ impl BlockFetcher {
         let depth = self.rules.max_reorg_depth;
         let fork = match cx.idle(self.chain.source.fork(&tip, &accepted, depth, deadline(budget))).await {
             Ok(fork) => fork,
-            // It was left again meanwhile: the next block is asked for anew.
+            // The new branch was dropped again meanwhile: the next step asks for the next block again.
             Err(ChainError::BlockGone { .. }) => return Ok(StepOutcome::Waiting),
             Err(error) => return Err(error.into()),
         };
@@ -332,7 +357,7 @@ impl BlockFetcher {
         if self.commit(page, &after, None, notes).await? {
             self.chain.progress.with(|state| state.reorganisations += 1);
             let text = format!(
-                "a reorganisation: blocks {} to {from} were dropped, their effects are taken back",
+                "a reorganisation dropped the blocks {} to {from}; their effects are undone",
                 fork.ancestor.number + 1
             );
             let _ = self.chain.notifier.try_send(Notice::new("reorganisation", Severity::Medium, text));
@@ -348,7 +373,7 @@ impl BlockFetcher {
     }
 }
 
-/// As the sources of blocks want it.
+/// The deadline as `evm` takes it. Nodes answer in real time, whatever the clock of the tree.
 fn deadline(budget: &Budget) -> tokio::time::Instant {
     tokio::time::Instant::now() + budget.remaining()
 }
@@ -364,35 +389,39 @@ impl Actor for BlockFetcher {
             let stop = cx.stop_token();
             let step = tokio::select! {
                 biased;
-                // A step may be left at any point: it is whole when it is written, and nothing before.
+                // A step can be cancelled at any await: its only write is one transaction.
                 () = stop.cancelled() => break,
                 step = self.step(cx) => step,
             };
+            // A finished step is progress, whatever its outcome: a fetcher that fails again and again is not stalled.
             cx.progress();
             match &step {
                 Ok(_) => attempts.succeeded(),
-                // What was known of the chain may be why.
+                // The remembered head or segment may be the cause, for example from a node with wrong data.
                 Err(_) => (self.head, self.old) = (None, None),
             }
             match step {
                 Ok(StepOutcome::Done) => return Ok(()),
                 Ok(StepOutcome::Progressed) => {
-                    self.chain.services.status.written(super::PART, super::BLOCKS);
+                    self.chain.services.readiness.written(super::COLLECTOR, super::BLOCKS_CONDITION);
                     continue;
                 }
                 Ok(outcome @ (StepOutcome::CaughtUp | StepOutcome::Waiting)) => {
+                    // `Waiting` is no success: without the next block readiness has to fail after a while.
                     if matches!(outcome, StepOutcome::CaughtUp) {
-                        self.chain.services.status.written(super::PART, super::BLOCKS);
+                        self.chain.services.readiness.written(super::COLLECTOR, super::BLOCKS_CONDITION);
                     }
                     cx.pause(source.wait()).await;
                     continue;
                 }
+                // A crash, so that the restart limit and the health record show it: waiting does not help.
                 Err(error) if error.is_fatal() => return Err(self.chain.services.fatal(error)),
                 Err(error) => {
                     self.chain.services.report(&error);
+                    // Failures of nodes make readiness fail only by the age of the last success.
                     if let StepError::Store(error) = &error {
                         let why = self.chain.services.line(error);
-                        self.chain.services.status.failed(super::PART, super::BLOCKS, why);
+                        self.chain.services.readiness.failed(super::COLLECTOR, super::BLOCKS_CONDITION, why);
                     }
                 }
             }

@@ -1,7 +1,7 @@
-//! The cleaner: removes markers of epochs that are over, and submissions of epochs long past, of the followed markets.
+//! The cleaner: removes the markers of finished epochs and the submissions of old ones, for the followed markets.
 //!
-//! Touches those keys in Redis alone. It works in slices with a pause between them, so that no other client of Redis waits
-//! for it, and may be stopped or crash between any two: the next round begins anew.
+//! It touches only those keys in Redis. It works in slices with pauses, so that no other client of Redis waits for it. It can
+//! stop or crash between any two slices: the next run starts from the beginning.
 
 use std::time::Duration;
 
@@ -10,34 +10,35 @@ use store_collector::operations::CLEAN_UP;
 use store_redis::StoreError;
 use supervision::{Actor, Context, Failure, NoMessage};
 
-use super::{FollowServices, points::CLEANER_POINTS};
-use crate::env::periodic::keep_making;
+use super::{CollectorServices, points::CLEANER_POINTS};
+use crate::env::periodic::run_periodically;
 
-/// How many keys are looked at in one step.
+/// The number of keys that one step scans.
 const SLICE: usize = 500;
-/// The pause after each step.
+/// The pause after each step, in which Redis serves other clients.
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// The actor.
 pub struct Cleaner {
-    chain: FollowServices,
+    chain: CollectorServices,
 }
 
 impl Cleaner {
     /// A cleaner of the followed markets.
     #[must_use]
-    pub fn new(chain: FollowServices) -> Self {
+    pub fn new(chain: CollectorServices) -> Self {
         Self { chain }
     }
 
-    /// One round over all keys, once the nodes have told which chain it is.
-    async fn round(&self, cx: &Context<NoMessage>) -> Result<(), StoreError> {
-        let Some(store) = self.chain.of_chain() else { return Ok(()) };
+    /// One run over all keys. It does nothing before a node has reported the chain id, which is part of the keys' names.
+    async fn run_once(&self, cx: &Context<NoMessage>) -> Result<(), StoreError> {
+        let Some(store) = self.chain.chain_store() else { return Ok(()) };
         let mut session = self.chain.services.store.session(CLEAN_UP).await?;
         let (mut cursor, mut markers, mut submissions) = (0, 0, 0);
         loop {
             let cleaned = store.clean(&mut session, cursor, SLICE).await?;
             self.chain.services.note_unwritten(CLEAN_UP, &cleaned.faults);
+            // After each slice: a run that is cancelled has removed these all the same.
             self.chain.progress.with(|state| {
                 state.cleaned.markers += cleaned.markers;
                 state.cleaned.submissions += cleaned.submissions;
@@ -60,6 +61,6 @@ impl Actor for Cleaner {
 
     async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
         let (services, every) = (&self.chain.services, self.chain.settings.clean_every);
-        keep_making(cx, services, every, CLEANER, &CLEANER_POINTS, || self.round(cx)).await
+        run_periodically(cx, services, every, CLEANER, &CLEANER_POINTS, || self.run_once(cx)).await
     }
 }

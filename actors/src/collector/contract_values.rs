@@ -1,4 +1,4 @@
-//! What the contracts say of the markets: how long windows are, which the fetcher needs, and what other programs read.
+//! The contract values of the markets: the lengths of windows, which the fetcher needs, and the tables that other programs read.
 
 use std::collections::BTreeMap;
 
@@ -8,9 +8,9 @@ use evm::views::Moment;
 use store_collector::{MarketTables, operations::WRITE_CONTRACT_VALUES};
 use tokio::time::Instant;
 
-use super::{FollowServices, problem::CollectorProblem};
+use super::{CollectorServices, problem::CollectorProblem};
 
-/// What the contracts say.
+/// The contract values of all markets.
 pub(super) struct Answers {
     markets: Vec<(ContractAddress, MarketTables)>,
     /// `getTotalNodeCount`, in decimal digits.
@@ -18,7 +18,7 @@ pub(super) struct Answers {
 }
 
 impl Answers {
-    /// How long submissions of each market are taken, in seconds.
+    /// The length of each market's submission window, in seconds.
     pub(super) fn windows(&self) -> BTreeMap<ContractAddress, u64> {
         let window = |(market, tables): &(ContractAddress, MarketTables)| {
             tables.submission_window.map(|seconds| (*market, seconds))
@@ -27,13 +27,13 @@ impl Answers {
     }
 }
 
-/// Asks the contracts. What can't be had is told and left out.
+/// Queries the contracts. A value that can't be read is reported and left out.
 ///
 /// # Errors
-/// [`ChainError`] where a window's length can't be had that is not `known`: without it no epoch of the market can be followed,
-/// and no block accepted.
+/// [`ChainError`] when the length of a market's windows can't be read and is not `known`: without it no epoch of the market
+/// can be followed, and no block accepted.
 pub(super) async fn ask(
-    chain: &FollowServices,
+    chain: &CollectorServices,
     known: &BTreeMap<ContractAddress, u64>,
     deadline: Instant,
 ) -> Result<Answers, ChainError> {
@@ -49,9 +49,11 @@ pub(super) async fn ask(
     let mut markets = Vec::new();
     for (market, configured) in &chain.settings.markets {
         let window = match views.submission_window(*market).await {
+            // Known lengths stay valid: an outage of the nodes must not stop markets that are followed already.
             Err(error) if !known.contains_key(market) => return Err(error),
             window => number(window.map(|window| window.as_secs())),
         };
+        // The contract counts in microseconds, and other programs read its number as it is.
         let day_size =
             views.day_size(*market).await.map(|size| u64::try_from(size.as_micros()).unwrap_or(u64::MAX));
         let tables = MarketTables {
@@ -66,8 +68,8 @@ pub(super) async fn ask(
     Ok(Answers { markets, nodes: told(views.total_node_count().await) })
 }
 
-/// Writes the answers to Redis. What can't be written is told.
-pub(super) async fn write(chain: &FollowServices, answers: &Answers) {
+/// Writes the contract values to Redis, and reports what can't be written.
+pub(super) async fn write(chain: &CollectorServices, answers: &Answers) {
     let operation = WRITE_CONTRACT_VALUES;
     let written = async {
         let mut session = chain.services.store.session(operation).await?;
@@ -75,7 +77,7 @@ pub(super) async fn write(chain: &FollowServices, answers: &Answers) {
     };
     match written.await {
         Ok(faults) => chain.services.note_unwritten(operation, &faults),
-        // The fetcher meets the same outage, and waits.
+        // Only reported: no decision depends on these tables, and in an outage the fetcher's own step fails next and is retried.
         Err(error) => chain.services.report(&error),
     }
 }

@@ -1,5 +1,5 @@
-//! The metrics of the collector, read during a scrape from the chain's progress and from what its source has counted. There
-//! are none where no chain is followed.
+//! The metrics of the collector. They are read during a scrape from the progress and from the counters of the nodes' source.
+//! Without a chain there are no series.
 
 use std::{
     sync::{
@@ -12,10 +12,10 @@ use std::{
 use evm::{FaultKind, LogFaultKind, Source};
 use opentelemetry::Value;
 
-use super::progress::{FollowState, Prepared, Progress, faults, nodes};
+use super::progress::{Prepared, Progress, ProgressSnapshot, faults, nodes};
 use crate::env::{
     lock::lock,
-    telemetry::{Histogram, Label, Meter, Metric, Observed, Tell, Values, WAIT_SECONDS},
+    telemetry::{Emit, Histogram, Label, Meter, Metric, Observed, Values, WAIT_SECONDS},
 };
 
 const MARKET: Label = Label { name: "market", values: Values::Configuration };
@@ -34,8 +34,8 @@ const FAULT: Label = Label {
 const NODE_STATE: Label =
     Label { name: "state", values: Values::Known(|| nodes(&[]).map(|(state, _)| state).collect()) };
 
-/// How a metric is read.
-type Read = fn(&Watch, Tell<'_>);
+/// Reads a metric and emits its series.
+type Read = fn(&Watch, Emit<'_>);
 
 const fn gauge(
     name: &'static str,
@@ -58,72 +58,73 @@ const fn counter(
 }
 
 domain::table! {
-    /// The metrics that the collector's actors note.
+    /// The metrics that the collector's actors record.
     pub(crate) METRICS: Metric;
     WORKER_WAIT = Metric::histogram("state_tracker_worker_wait_seconds", &[], WAIT_SECONDS,
-        "A market waited this long until a worker prepared its batches.");
+        "A market waited this long for a worker.");
 }
 
-/// The metrics that are read from the chain's progress and its source.
+/// The metrics that are read during a scrape.
 pub(crate) static OBSERVED: &[Observed<Watch>] = &[
     gauge(
         "state_tracker_block_height",
         &[],
         "block number",
-        |chain, tell| chain.value(tell, |state| Some(state.checkpoint?.number)),
+        |chain, emit| chain.value(emit, |state| Some(state.checkpoint?.number)),
         "The block fetcher has accepted the blocks up to this one.",
     ),
     gauge(
         "state_tracker_block_lag",
         &[],
         "blocks",
-        |chain, tell| chain.value(tell, FollowState::lag),
+        |chain, emit| chain.value(emit, ProgressSnapshot::lag),
         "The head is this many blocks ahead of the checkpoint.",
     ),
     gauge(
         "state_tracker_backfill_remaining_blocks",
         &[],
         "blocks",
-        |chain, tell| chain.value(tell, |state| Some(state.remaining())),
+        |chain, emit| chain.value(emit, |state| Some(state.remaining())),
         "The backfill has this many blocks left.",
     ),
     gauge(
         "state_tracker_backfill_estimate_seconds",
         &[],
         "seconds",
-        |chain, tell| chain.value(tell, |state| Some(state.estimate()?.as_secs())),
-        "The backfill takes this long from now at its present speed.",
+        |chain, emit| chain.value(emit, |state| Some(state.estimate()?.as_secs())),
+        "The rest of the backfill takes this long at the present speed.",
     ),
     counter(
         "state_tracker_blocks_total",
         &[],
         "blocks",
-        |chain, tell| chain.value(tell, |state| Some(state.blocks)),
+        |chain, emit| chain.value(emit, |state| Some(state.blocks)),
         "The block fetcher accepted this many blocks.",
     ),
     counter(
         "state_tracker_reorganisations_total",
         &[],
         "reorganisations",
-        |chain, tell| chain.value(tell, |state| Some(state.reorganisations)),
+        |chain, emit| chain.value(emit, |state| Some(state.reorganisations)),
         "The block fetcher followed this many reorganisations.",
     ),
     counter(
         "state_tracker_chain_conflicts_total",
         &[],
         "writes",
-        |chain, tell| chain.value(tell, |state| Some(state.conflicts)),
+        |chain, emit| chain.value(emit, |state| Some(state.conflicts)),
         "The collector skipped this many writes because another tracker was ahead.",
     ),
     gauge(
         "state_tracker_windows",
         &[MARKET, WINDOW_STATE],
         "windows",
-        |chain, tell| {
+        |chain, emit| {
             chain.state(|state| {
                 for (market, [waiting, open, closed]) in &state.windows {
+                    // Emitted at 0 too, so that an alert can compare with 0.
                     for (state, many) in [("waiting", waiting), ("open", open), ("closed", closed)] {
-                        tell(*many as f64, &[named(market), state.into()]);
+                        emit(*many as f64, &[named(market), state.into()]);
                     }
                 }
             });
@@ -134,14 +135,14 @@ pub(crate) static OBSERVED: &[Observed<Watch>] = &[
         "state_tracker_batches_total",
         &[MARKET],
         "batches",
-        |chain, tell| chain.prepared(tell, |done| done.batches),
+        |chain, emit| chain.prepared(emit, |done| done.batches),
         "The batch preparer handed over this many batches of the market.",
     ),
     counter(
         "state_tracker_epochs_prepared_total",
         &[MARKET, OUTCOME],
         "epochs",
-        |chain, tell| {
+        |chain, emit| {
             chain.state(|state| {
                 for (market, done) in &state.prepared {
                     let outcomes = [
@@ -150,95 +151,96 @@ pub(crate) static OBSERVED: &[Observed<Watch>] = &[
                         ("elsewhere", done.elsewhere),
                     ];
                     for (outcome, many) in outcomes {
-                        tell(many as f64, &[named(market), outcome.into()]);
+                        emit(many as f64, &[named(market), outcome.into()]);
                     }
                 }
             });
         },
-        "This many epochs of the market ended: handed over, expired, or handed over by another program.",
+        "This many epochs of the market ended with this outcome; `elsewhere` is a hand-over by another program.",
     ),
     counter(
         "state_tracker_batched_submissions_total",
         &[MARKET],
         "submissions",
-        |chain, tell| chain.prepared(tell, |done| done.submissions),
+        |chain, emit| chain.prepared(emit, |done| done.submissions),
         "The batches of the market held this many submissions.",
     ),
     counter(
         "state_tracker_submissions_set_aside_total",
         &[MARKET],
         "members",
-        |chain, tell| chain.prepared(tell, |done| done.malformed),
-        "The batch preparer set aside this many members that are no submissions of their epoch.",
+        |chain, emit| chain.prepared(emit, |done| done.malformed),
+        "The batch preparer set aside this many members that are no valid submissions of their epoch.",
     ),
     counter(
         "state_tracker_missing_block_hashes_total",
         &[MARKET],
         "blocks",
-        |chain, tell| chain.prepared(tell, |done| done.missing),
+        |chain, emit| chain.prepared(emit, |done| done.missing),
         "The batch preparer left out the submissions of this many blocks because their hashes had expired.",
     ),
     gauge(
         "state_tracker_workers_busy",
         &[],
         "workers",
-        |chain, tell| chain.value(tell, |_| Some(chain.busy.load(Relaxed))),
-        "This many workers prepare batches; their number is limited.",
+        |chain, emit| chain.value(emit, |_| Some(chain.busy.load(Relaxed))),
+        "This many workers prepare batches at the moment.",
     ),
     counter(
         "state_tracker_worker_timeouts_total",
         &[],
         "timeouts",
-        |chain, tell| chain.value(tell, |state| Some(state.worker_timeouts)),
-        "A market waited in vain for a worker this many times.",
+        |chain, emit| chain.value(emit, |state| Some(state.worker_timeouts)),
+        "No worker became free in time for a market this many times.",
     ),
     counter(
         "state_tracker_chain_cleaned_total",
         &[CLEANED],
         "markers or sets",
-        |chain, tell| {
+        |chain, emit| {
             chain.state(|state| {
-                tell(state.cleaned.markers as f64, &["markers".into()]);
-                tell(state.cleaned.submissions as f64, &["submissions".into()]);
+                emit(state.cleaned.markers as f64, &["markers".into()]);
+                emit(state.cleaned.submissions as f64, &["submissions".into()]);
             });
         },
-        "The cleaner removed this many markers of finished epochs, and sets of submissions of old ones.",
+        "The cleaner removed this many markers of finished epochs or sets of submissions of old epochs.",
     ),
     counter(
         "state_tracker_chain_faults_total",
         &[FAULT],
         "faults",
-        |chain, tell| {
+        |chain, emit| {
             chain.source(|source| {
-                faults(source.counters()).for_each(|(kind, many)| tell(many as f64, &[kind.into()]));
+                faults(source.counters()).for_each(|(kind, many)| emit(many as f64, &[kind.into()]));
             });
         },
-        "The collector met this many faults of nodes and unreadable logs.",
+        "The collector counted this many faults of nodes and unreadable logs.",
     ),
     counter(
         "state_tracker_chain_requests_total",
         &[],
         "requests",
-        |chain, tell| chain.source(|source| tell(source.counters().requests() as f64, &[])),
+        |chain, emit| chain.source(|source| emit(source.counters().requests() as f64, &[])),
         "The collector sent this many requests to nodes.",
     ),
     gauge(
         "state_tracker_rpc_nodes",
         &[NODE_STATE],
         "nodes",
-        |chain, tell| {
+        |chain, emit| {
             chain.source(|source| {
-                nodes(&source.status()).for_each(|(state, many)| tell(many as f64, &[state.into()]));
+                nodes(&source.status()).for_each(|(state, many)| emit(many as f64, &[state.into()]));
             });
         },
         "This many nodes are in this state; `unknown` ones have not answered yet.",
     ),
 ];
 
-/// The chain that is followed, once one is.
+/// The observed chain, once there is one.
 #[derive(Default)]
 pub(crate) struct Watch {
     followed: Mutex<Option<Followed>>,
+    /// A counter of its own and no field of the progress, since a worker is counted off when it is dropped.
     busy: AtomicU64,
 }
 
@@ -250,10 +252,11 @@ struct Followed {
 
 impl Watch {
     fn now(&self) -> Option<Followed> {
+        // Cloned, so that no lock is held while a metric is read.
         lock(&self.followed).clone()
     }
 
-    fn state(&self, see: impl FnOnce(&FollowState)) {
+    fn state(&self, see: impl FnOnce(&ProgressSnapshot)) {
         if let Some(followed) = self.now() {
             see(&followed.progress.now());
         }
@@ -265,13 +268,13 @@ impl Watch {
         }
     }
 
-    fn value(&self, tell: Tell<'_>, read: impl FnOnce(&FollowState) -> Option<u64>) {
-        self.state(|state| read(state).into_iter().for_each(|value| tell(value as f64, &[])));
+    fn value(&self, emit: Emit<'_>, read: impl FnOnce(&ProgressSnapshot) -> Option<u64>) {
+        self.state(|state| read(state).into_iter().for_each(|value| emit(value as f64, &[])));
     }
 
-    fn prepared(&self, tell: Tell<'_>, read: fn(&Prepared) -> u64) {
+    fn prepared(&self, emit: Emit<'_>, read: fn(&Prepared) -> u64) {
         self.state(|state| {
-            state.prepared.iter().for_each(|(market, done)| tell(read(done) as f64, &[named(market)]));
+            state.prepared.iter().for_each(|(market, done)| emit(read(done) as f64, &[named(market)]));
         });
     }
 }
@@ -280,18 +283,18 @@ fn named(market: &impl ToString) -> Value {
     market.to_string().into()
 }
 
-/// The metrics of the collector. Clones are the same metrics.
+/// The metrics of the collector. A clone records to the same metrics.
 #[derive(Clone)]
 pub struct CollectorMetrics {
     watch: Arc<Watch>,
     worker_wait: Arc<Histogram>,
 }
 
-/// A worker that prepares batches, until it is dropped.
+/// Counts a worker as busy until it is dropped, so that a cancelled run is counted off too.
 pub(super) struct Busy(Arc<Watch>);
 
 impl CollectorMetrics {
-    /// Registers them. They show nothing before [`Self::observe`].
+    /// Registers the metrics. They have no series before [`Self::observe`].
     #[must_use]
     pub fn register(meter: &Meter) -> Self {
         let watch = Arc::default();
@@ -299,12 +302,12 @@ impl CollectorMetrics {
         Self { watch, worker_wait: Arc::new(meter.histogram(&WORKER_WAIT)) }
     }
 
-    /// Shows this chain, from now on and instead of the one shown before.
+    /// Exposes this chain, instead of the one before.
     pub fn observe(&self, source: Source, progress: Arc<Progress>) {
         *lock(&self.watch.followed) = Some(Followed { source, progress });
     }
 
-    /// Notes how long a market waited for a worker.
+    /// Records how long a market waited for a worker.
     pub(super) fn worker_waited(&self, waited: Duration) {
         self.worker_wait.record(waited, []);
     }

@@ -1,11 +1,11 @@
-//! The chain subtree: one block fetcher, a batch preparer for each market, and a cleaner.
+//! The actors of the collector: a block fetcher, a batch preparer for each market, a cleaner, and the notifier.
 //!
 //! ```text
 //! node → block fetcher → effects and checkpoint, in one step → "a window is closed" → batch preparer → batches, once
 //! ```
 //!
-//! The fetcher alone moves the checkpoint, the preparers alone hand over; both compare and set, so a second of either by
-//! mistake does no harm. What they tell each other only wakes: everything stands in Redis.
+//! Only the fetcher moves the checkpoint and only the preparers hand over. Both write by compare-and-set, so a second fetcher
+//! or preparer by mistake does no harm. Their messages only wake: all data is in Redis.
 
 mod batch_preparer;
 mod block_fetcher;
@@ -37,79 +37,79 @@ pub use metrics::CollectorMetrics;
 pub use notifier::{Notice, Notifier, Severity};
 pub use problem::CollectorProblem;
 use progress::faults;
-pub use progress::{Cleaned, FollowState, Prepared, Progress};
+pub use progress::{Cleaned, Prepared, Progress, ProgressSnapshot};
 
-use crate::env::{messages::Look, services::Services};
+use crate::env::{messages::Wake, services::Services};
 
-/// The collector in the tree of actors, and in the readiness condition `collector: blocks`.
-pub const PART: &str = "collector";
-/// See [`PART`].
-pub const BLOCKS: &str = "blocks";
+/// The collector's path in the tree, and the owner in the readiness condition `collector: blocks`.
+pub const COLLECTOR: &str = "collector";
+/// The collector's readiness condition: blocks are accepted.
+pub const BLOCKS_CONDITION: &str = "blocks";
 
-/// Further behind than this, blocks are fetched in large parts.
+/// The distance from the head, in blocks, beyond which blocks are fetched in segments.
 const FAR_BEHIND: u64 = 16;
 
-/// What the actors of the chain work with. Clones share everything.
+/// The services that the collector's actors share. A clone shares them.
 #[derive(Clone)]
-pub struct FollowServices {
-    /// Redis, the metrics, the status.
+pub struct CollectorServices {
+    /// Redis, the metrics of the process, readiness, the log.
     pub services: Services,
-    /// The chain's side in Redis, of whatever chain.
+    /// The chain's keys in Redis, before the chain id is known; see [`Self::chain_store`].
     pub store: ChainStore,
-    /// The chain.
+    /// The nodes of the chain.
     pub source: Source,
-    /// How far it was followed.
+    /// The progress of the collector.
     pub progress: Arc<Progress>,
     /// The metrics of the collector.
     pub metrics: CollectorMetrics,
-    /// What is followed, and how.
-    pub settings: Arc<FollowSettings>,
+    /// The settings.
+    pub settings: Arc<CollectorSettings>,
     /// The edge to the notifier.
     pub notifier: Address<Notice>,
-    /// At most so many markets are prepared at once.
+    /// The workers: a preparer holds a permit while it prepares, which limits the markets that are prepared at once.
     pub workers: Arc<Semaphore>,
 }
 
-impl FollowServices {
-    /// The chain's side of the chain that the nodes are of, once one has told its id.
-    pub fn of_chain(&self) -> Option<ChainStore> {
+impl CollectorServices {
+    /// The chain's keys in Redis for the nodes' chain, once a node has reported the chain id.
+    pub fn chain_store(&self) -> Option<ChainStore> {
         self.source.chain_id().map(|id| self.store.of_chain(id))
     }
 
-    /// What nodes did wrong, and logs that can't be read: how often, by kind.
+    /// The number of faults of nodes and of unreadable logs, by kind.
     pub fn faults(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         faults(self.source.counters())
     }
 }
 
-/// What is followed, and how.
+/// The settings of the collector's actors.
 #[derive(Clone, Debug)]
-pub struct FollowSettings {
-    /// Where to begin without a checkpoint.
+pub struct CollectorSettings {
+    /// The first block, when there is no checkpoint.
     pub start: StartBlock,
-    /// The markets, each as the configuration spells it.
+    /// The followed markets, each with its spelling in the configuration.
     pub markets: Vec<(ContractAddress, String)>,
-    /// What is gone by, but for the lengths of windows, which the contracts tell.
+    /// The rules for windows, without their lengths, which are read from the contracts.
     pub rules: Rules,
-    /// Blocks older than this are read by their events alone: their hashes would have expired.
+    /// The age beyond which blocks are read by their events alone, since their hashes would have expired in Redis.
     pub old_after: Duration,
-    /// How many projects a batch has at most.
+    /// The most projects of a batch.
     pub batch_size: NonZeroUsize,
-    /// How long each step may take.
+    /// The time limit of each step.
     pub budgets: Budgets,
-    /// How often preparers look for closed windows when nobody wakes them.
+    /// The interval at which preparers look for closed windows when no message wakes them.
     pub prepare_every: Duration,
-    /// How often the contracts are asked again.
+    /// The interval at which the contracts are queried again.
     pub refresh_every: Duration,
-    /// How often what is over is removed.
+    /// The interval of the cleaner.
     pub clean_every: Duration,
 }
 
-/// An edge to an actor of one market, which the block fetcher wakes.
+/// An edge from the block fetcher to an actor of one market.
 #[derive(Clone)]
 pub struct MarketEdge {
     /// The market.
     pub market: ContractAddress,
     /// Its actor.
-    pub actor: Address<Look>,
+    pub actor: Address<Wake>,
 }

@@ -1,7 +1,7 @@
 //! The notifier: writes events that operators should see to the log.
 //!
-//! Touches nothing else. The lines of one kind are limited, since a chain that is followed from far back has thousands. Its
-//! edges drop the oldest notice, and nothing is decided by a notice.
+//! It touches nothing else. The lines of each kind are limited, since a backfill can produce thousands. Its edges drop the
+//! oldest notice when the mailbox is full, so no decision may depend on a notice.
 
 use domain::{chain::ChainEvent, collector::Note};
 use serde::{Deserialize, Serialize};
@@ -9,29 +9,29 @@ use supervision::{Actor, Context, Failure, Message};
 
 use crate::env::log_throttle::{LogThrottle, field};
 
-/// The most lines of one kind a minute.
+/// The most log lines of one kind a minute.
 const LINES: u32 = 20;
 
 /// The severity of a notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
-    /// Everyday work.
+    /// Normal operation; logged at DEBUG.
     Low,
-    /// An operator should look at it.
+    /// An operator should check it; logged at WARN.
     Medium,
-    /// Something was lost, or is about to be.
+    /// Data was lost, or may be; logged at ERROR.
     High,
 }
 
 /// An event that operators should see.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notice {
-    /// Its kind, as in `epoch_expired`.
+    /// Its kind, such as `epoch_expired`.
     pub kind: String,
     /// Its severity.
     pub severity: Severity,
-    /// What happened, to what, and what to do about it.
+    /// What happened to which object, and what to do about it.
     pub text: String,
 }
 
@@ -72,10 +72,10 @@ fn kind_of(note: &Note) -> (&'static str, Severity) {
 fn text_of(note: &Note) -> String {
     match note {
         Note::Released { market, epoch, window } => {
-            format!("epoch {epoch} of market {market} takes submissions until {}", window.limit)
+            format!("epoch {epoch} of market {market} accepts submissions until {}", window.limit)
         }
         Note::TakenUp { market, epoch, window } => format!(
-            "the window of epoch {epoch} of market {market}, which another program opened, is taken over; it takes \
+            "the window of epoch {epoch} of market {market}, which another program opened, is taken over; it accepts \
              submissions until {}",
             window.limit
         ),
@@ -86,11 +86,11 @@ fn text_of(note: &Note) -> String {
             "epoch {epoch} of market {market} was found after its submissions had expired; it gets no batches"
         ),
         Note::Closed { market, epoch, block, by_clock: false } => {
-            format!("epoch {epoch} of market {market} took submissions up to block {block}")
+            format!("epoch {epoch} of market {market} accepted submissions up to block {block}")
         }
         Note::Closed { market, epoch, block, by_clock: true } => format!(
-            "no block came that would close epoch {epoch} of market {market}, so the clock closed it with block \
-             {block}; check whether the chain stands still"
+            "no block came to close the window of epoch {epoch} of market {market}, so the clock closed it with \
+             block {block}; check whether the chain has stopped"
         ),
         Note::Submitted(handed) => {
             let (market, epoch, cid) = (handed.market, handed.epoch, &handed.batch_cid);
@@ -103,8 +103,8 @@ fn text_of(note: &Note) -> String {
         Note::StaysSubmitted(handed) => {
             let (market, epoch, cid) = (handed.market, handed.epoch, &handed.batch_cid);
             format!(
-                "a reorganisation dropped batch {cid} of epoch {epoch} of market {market} after it had gone to the \
-                 attestor; it stays there"
+                "a reorganisation dropped batch {cid} of epoch {epoch} of market {market} after it had been queued for \
+                 the attestor; it stays queued"
             )
         }
         Note::Other { block, event } => match event.event {
@@ -130,10 +130,12 @@ impl Actor for Notifier {
     type Message = Notice;
 
     async fn run(&mut self, cx: &mut Context<Notice>) -> Result<(), Failure> {
+        // By kind and not by text, since every notice of an epoch has another text.
         let lines = LogThrottle::allowing(LINES, cx.clock());
         while let Some(notice) = cx.recv().await {
             let Notice { kind, severity, text } = &*notice;
             match (severity, lines.admit(kind)) {
+                // Not limited by the throttle: DEBUG is off in operation.
                 (Severity::Low, _) => tracing::debug!(kind, "{text}"),
                 (_, None) => {}
                 (Severity::Medium, Some(suppressed)) => {

@@ -12,7 +12,7 @@ domain::table! {
     pub(super) FETCHER_BEFORE_WRITE = FailurePoint::new("block_fetcher::before_write", FETCHER,
         "The block fetcher has computed the effects of blocks and written nothing.");
     pub(super) FETCHER_AFTER_WRITE = FailurePoint::new("block_fetcher::after_write", FETCHER,
-        "The block fetcher has its answer from Redis and has noted nothing.");
+        "The block fetcher has the answer of Redis and has neither counted nor reported it.");
     pub(super) FETCHER_AFTER_CHECKPOINT = FailurePoint::new("block_fetcher::after_checkpoint", FETCHER,
         "The block fetcher has moved the checkpoint and woken the other actors.");
     pub(super) PREPARER_BEFORE_READ = FailurePoint::new("batch_preparer::before_read", PREPARER,
@@ -22,7 +22,7 @@ domain::table! {
     pub(super) PREPARER_BEFORE_WRITE = FailurePoint::new("batch_preparer::before_write", PREPARER,
         "The batch preparer has made the batches of an epoch and handed over none.");
     pub(super) PREPARER_AFTER_WRITE = FailurePoint::new("batch_preparer::after_write", PREPARER,
-        "The batch preparer has its answer from Redis and has noted nothing.");
+        "The batch preparer has the answer of Redis and has neither counted nor reported it.");
     CLEANER_BEFORE_PAUSE = FailurePoint::new("cleaner::before_pause", CLEANER,
         "The cleaner is about to wait for its next run.");
     CLEANER_BEFORE_ROUND = FailurePoint::new("cleaner::before_round", CLEANER,
@@ -31,7 +31,7 @@ domain::table! {
         "A run of the cleaner is finished.");
 }
 
-/// Those of the cleaner's runs.
+/// The failure points of the cleaner's loop.
 pub(super) const CLEANER_POINTS: Points = Points {
     before_pause: &CLEANER_BEFORE_PAUSE,
     before_round: &CLEANER_BEFORE_ROUND,

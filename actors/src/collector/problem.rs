@@ -1,4 +1,4 @@
-//! What the collector's actors report beside the errors of Redis.
+//! The errors that the collector's actors report in addition to those of the stores.
 
 use std::time::Duration;
 
@@ -19,31 +19,31 @@ use crate::{
     },
 };
 
-/// Why a step of the block fetcher ended without its effect.
+/// Why a step of the block fetcher failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StepError {
-    /// Redis is at fault: the step is tried again.
+    /// Redis failed: the step is retried.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The nodes are at fault: the same.
+    /// The nodes failed: the step is retried.
     #[error("{step}: {0}", step = FOLLOW_CHAIN)]
     Chain(#[from] ChainError),
-    /// It took too long.
+    /// The budget of the step ran out.
     #[error("{step}: {0}", step = FOLLOW_CHAIN)]
     Deadline(#[from] DeadlineExceeded),
-    /// The chain has been on another branch for longer than may be undone.
+    /// A reorganisation is deeper than the undo log.
     #[error("{step}: {0}", step = FOLLOW_CHAIN)]
     TooDeep(#[from] TooDeep),
-    /// The chain gave blocks that do not follow the last accepted one. It is asked again.
+    /// The nodes gave blocks that do not follow the last accepted one: they are read again.
     #[error("{step}: {0}", step = FOLLOW_CHAIN)]
     Refused(#[from] Refused),
-    /// A failure that was asked for.
+    /// A failure point was armed.
     #[error("{0}")]
     Injected(#[from] fail::InjectedFailure),
 }
 
 impl StepError {
-    /// Whether the actor has to end: what is wrong with the chain or with this program is no matter of waiting.
+    /// Whether the actor has to crash, because waiting can't help.
     pub(super) fn is_fatal(&self) -> bool {
         matches!(
             self,
@@ -87,48 +87,51 @@ impl Report for StepError {
     }
 }
 
-/// What an operator should know of the collector.
+/// A problem of the collector that an operator should see.
 #[derive(Debug, thiserror::Error)]
 pub enum CollectorProblem {
-    /// The first block to follow is still to come.
-    #[error("{}: block {first}: the newest block is {newest}, so this one is waited for", FOLLOW_CHAIN)]
+    /// The first block to follow does not exist yet.
+    #[error(
+        "{}: block {first}: it does not exist yet, the newest block is {newest}; the collector waits for it",
+        FOLLOW_CHAIN
+    )]
     StartBlockAhead {
         /// The first block to follow.
         first: u64,
         /// The newest block of the chain.
         newest: u64,
     },
-    /// A contract gave no value.
+    /// A contract gave no usable value.
     #[error("{step}: {0}", step = QUERY_CONTRACTS)]
     View(#[from] ChainError),
-    /// It is not known on which day of a market its epochs are released.
+    /// The day of a market is unknown.
     #[error(
-        "{}: market {market}: its day after block {block} is not known, so submissions are not counted to slots until the next day",
+        "{}: market {market}: its day after block {block} is unknown, so submissions are not counted for slots until the next day",
         QUERY_CONTRACTS
     )]
     DayUnknown {
         /// The market.
         market: ContractAddress,
-        /// The last block before it is followed.
+        /// The last block before the market is followed.
         block: u64,
-        /// Why; `None` where no node keeps the state of so old a block.
+        /// The cause; `None` when no node keeps the state of so old a block.
         #[source]
         cause: Option<ChainError>,
     },
     /// Logs that can't be read as events.
     #[error("{}: block {block} or later: {count} logs can't be read and are set aside", READ_EVENTS)]
     BadLogs {
-        /// The first block that was read.
+        /// The first block of the reading.
         block: u64,
-        /// How many.
+        /// The number of logs.
         count: usize,
     },
-    /// Too many markets are prepared at once.
+    /// All workers were busy for too long.
     #[error("{}: market {market}: no worker became free within {}", PREPARE_BATCHES, rounded(*waited))]
     NoWorker {
         /// The market.
         market: ContractAddress,
-        /// How long one was waited for.
+        /// How long the market waited.
         waited: Duration,
     },
     /// The preparation of a market took too long.
@@ -136,7 +139,7 @@ pub enum CollectorProblem {
     PreparationLate {
         /// The market.
         market: ContractAddress,
-        /// What took too long.
+        /// The step that ran out of time.
         #[source]
         cause: DeadlineExceeded,
     },

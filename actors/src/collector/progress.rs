@@ -1,4 +1,4 @@
-//! How far the chain was followed, for metrics, readiness, and those who need the chain's time.
+//! The progress of the collector: for metrics, the progress bar, the demo, and actors that need the chain's time.
 
 use std::{
     collections::BTreeMap,
@@ -13,42 +13,42 @@ use domain::{
 use evm::{Counters, FaultKind, LogFaultKind, NodeStatus};
 use supervision::Clock;
 
-/// Shared by the actors of the chain.
+/// The progress, shared by the collector's actors.
 pub struct Progress {
     clock: Clock,
-    state: Mutex<FollowState>,
+    state: Mutex<ProgressSnapshot>,
 }
 
-/// How far the chain was followed, at a moment.
+/// The progress at one moment.
 #[derive(Clone, Debug, Default)]
-pub struct FollowState {
+pub struct ProgressSnapshot {
     /// The last accepted block.
     pub checkpoint: Option<BlockRef>,
-    /// The newest block that a node has told of, and when it did.
+    /// The newest block that a node has reported, and when it was first reported.
     pub head: Option<(BlockRef, Instant)>,
-    /// The last block of those that are fetched in large parts, while there are some.
+    /// The last block of the backfill; `None` when there is none.
     pub backfill: Option<u64>,
-    /// Blocks a second, over the last parts.
+    /// Blocks a second, as a moving average over segments.
     pub speed: f64,
     /// Blocks accepted.
     pub blocks: u64,
     /// Reorganisations followed.
     pub reorganisations: u64,
-    /// Commits that another tracker was ahead of.
+    /// Writes that were skipped because another tracker was ahead.
     pub conflicts: u64,
-    /// What blocks have brought, by the kinds of notices.
+    /// The number of effects of blocks, by the kind of their notice.
     pub notes: BTreeMap<String, u64>,
-    /// Of each market: windows that wait, are open, are closed.
+    /// For each market the number of waiting, open and closed windows.
     pub windows: BTreeMap<ContractAddress, [u64; 3]>,
-    /// Of each market: batches handed over, epochs that had expired, submissions set aside, blocks without a hash.
+    /// For each market the counts of its batch preparer.
     pub prepared: BTreeMap<ContractAddress, Prepared>,
-    /// How often no turn came in time.
+    /// How often no worker became free in time.
     pub worker_timeouts: u64,
-    /// What the cleaner has removed.
+    /// The counts of the cleaner.
     pub cleaned: Cleaned,
 }
 
-/// What was removed because it is over.
+/// The counts of the cleaner: what it has removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cleaned {
     /// Markers of epochs.
@@ -57,7 +57,7 @@ pub struct Cleaned {
     pub submissions: u64,
 }
 
-/// What the preparer of a market has done.
+/// The counts of a market's batch preparer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Prepared {
     /// Epochs whose batches were handed over.
@@ -70,54 +70,55 @@ pub struct Prepared {
     pub expired: u64,
     /// Epochs whose batches another program had handed over.
     pub elsewhere: u64,
-    /// Members that are no submissions of their epoch.
+    /// Members that were set aside because they are no submissions of their epoch.
     pub malformed: u64,
-    /// Blocks whose hash was not known any more.
+    /// Blocks whose hash had expired.
     pub missing: u64,
 }
 
 impl Progress {
-    /// Nothing is followed yet.
+    /// No progress yet.
     #[must_use]
     pub fn new(clock: &Clock) -> Self {
         Self { clock: clock.clone(), state: Mutex::default() }
     }
 
-    /// As it is now.
+    /// A copy of the progress now.
     #[must_use]
-    pub fn now(&self) -> FollowState {
+    pub fn now(&self) -> ProgressSnapshot {
         self.with(|state| state.clone())
     }
 
-    pub(super) fn with<T>(&self, change: impl FnOnce(&mut FollowState) -> T) -> T {
-        // A panic elsewhere leaves numbers that are as good as before it.
+    pub(super) fn with<T>(&self, change: impl FnOnce(&mut ProgressSnapshot) -> T) -> T {
+        // Poisoning is ignored: no closure can panic between two changes that belong together.
         change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Begins anew.
-    pub fn forget(&self) {
-        self.with(|state| *state = FollowState::default());
+    /// Returns to no progress.
+    pub fn reset(&self) {
+        self.with(|state| *state = ProgressSnapshot::default());
     }
 
-    /// A node told of this head.
+    /// Records the head that a node reported.
     pub(super) fn head(&self, head: BlockRef) {
         let now = self.clock.now();
         self.with(|state| {
-            // A head that stays keeps the moment at which it came: the chain's time goes on from there.
+            // An unchanged head keeps its time of arrival, from which the chain's time is counted on.
             if state.head.is_none_or(|(known, _)| known.hash != head.hash) {
                 state.head = Some((head, now));
             }
         });
     }
 
-    /// The chain's time, in Unix seconds: that of its newest block, and what has passed since that came. So a clock that
-    /// is wrong does no harm.
+    /// The chain's time, in Unix seconds: the time of the newest block plus the time since it arrived. It does not depend on the
+    /// wall clock of this machine, which may be wrong; windows are closed by it.
     #[must_use]
     pub fn chain_time(&self) -> Option<u64> {
         let (head, since) = self.with(|state| state.head)?;
         Some(head.time.saturating_add(self.clock.now().saturating_duration_since(since).as_secs()))
     }
 
+    /// Records the chain state that was read or written.
     pub(super) fn followed(&self, following: &Following) {
         let windows = following.markets.iter().map(|(market, there)| {
             let count = |is: fn(&WindowState) -> bool| {
@@ -130,6 +131,7 @@ impl Progress {
             ];
             (*market, counts)
         });
+        // Counted before the lock, which scrapes and other actors wait for.
         let windows = windows.collect();
         self.with(|state| {
             state.checkpoint = following.checkpoint;
@@ -138,39 +140,43 @@ impl Progress {
     }
 }
 
-impl FollowState {
+impl ProgressSnapshot {
     /// How many blocks are not accepted yet.
     #[must_use]
     pub fn lag(&self) -> Option<u64> {
+        // Saturating: the last head may come from a node that is behind the checkpoint.
         Some(self.head?.0.number.saturating_sub(self.checkpoint?.number))
     }
 
-    /// Blocks that are left of those that are fetched in large parts.
+    /// The number of blocks that are left of the backfill.
     #[must_use]
     pub fn remaining(&self) -> u64 {
+        // Saturating: the two are updated at different moments.
         let last = self.checkpoint.map_or(0, |checkpoint| checkpoint.number);
         self.backfill.map_or(0, |to| to.saturating_sub(last))
     }
 
-    /// How long the rest of a backfill takes, at the present speed.
+    /// The time that the rest of the backfill takes at the present speed.
     #[must_use]
     pub fn estimate(&self) -> Option<Duration> {
         let seconds = self.remaining() as f64 / self.speed;
+        // Fails for a speed of 0: the quotient is infinite or no number.
         Duration::try_from_secs_f64(seconds).ok()
     }
 }
 
-/// What a source has counted, in one list: name of the kind and how often.
+/// The faults that a source has counted: label of the kind, and number.
 pub(super) fn faults(counters: &Counters) -> impl Iterator<Item = (&'static str, u64)> + '_ {
     let of_nodes = FaultKind::ALL.iter().map(|kind| (kind.label(), counters.faults(*kind)));
     of_nodes.chain(LogFaultKind::ALL.iter().map(|kind| (kind.label(), counters.log_faults(*kind))))
 }
 
-/// How many nodes are in which state.
+/// The number of nodes in each state. A node has one state: the first that applies of set aside, lagging, unknown, up.
 pub(super) fn nodes(nodes: &[NodeStatus]) -> impl Iterator<Item = (&'static str, u64)> {
     let mut counts = [("up", 0), ("lagging", 0), ("set_aside", 0), ("unknown", 0)];
     for node in nodes {
         let state = match node {
+            // First: what a node reported before it was set aside does not count.
             node if !node.set_aside_for.is_zero() => 2,
             node if node.lagging => 1,
             node if node.head.is_none() => 3,
@@ -192,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_of_the_chain_does_not_know_what_our_clock_says() {
+    fn the_chains_time_does_not_depend_on_the_wall_clock() {
         // A day ahead of the chain.
         let clock = Clock::manual(Duration::from_secs(1_000_000 + 86_400));
         let progress = Progress::new(&clock);
@@ -200,7 +206,7 @@ mod tests {
         progress.head(block(1, 1_000_000));
         assert_eq!(progress.chain_time(), Some(1_000_000));
         clock.advance(Duration::from_secs(7));
-        // That there is no new block is no new time.
+        // The same head again does not set the time back.
         progress.head(block(1, 1_000_000));
         assert_eq!(progress.chain_time(), Some(1_000_007));
         progress.head(block(2, 1_000_005));
@@ -208,15 +214,15 @@ mod tests {
     }
 
     #[test]
-    fn lag_and_estimate_are_known_once_there_is_something_to_reckon_with() {
-        let mut state = FollowState::default();
+    fn lag_and_estimate_are_known_once_their_inputs_are() {
+        let mut state = ProgressSnapshot::default();
         assert_eq!((state.lag(), state.remaining(), state.estimate()), (None, 0, None));
         state.checkpoint = Some(block(40, 1_000_040));
         state.head = Some((block(47, 1_000_047), Instant::now()));
         (state.backfill, state.speed) = (Some(1_040), 250.0);
         let four_seconds = Some(Duration::from_secs(4));
         assert_eq!((state.lag(), state.remaining(), state.estimate()), (Some(7), 1_000, four_seconds));
-        // A node that is behind us.
+        // A node that is behind the checkpoint.
         state.head = Some((block(39, 1_000_039), Instant::now()));
         state.backfill = None;
         assert_eq!((state.lag(), state.remaining(), state.estimate()), (Some(0), 0, Some(Duration::ZERO)));

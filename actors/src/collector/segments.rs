@@ -1,7 +1,7 @@
-//! Blocks far behind the head, in large parts, each read while the one before it is written.
+//! Segments: consecutive blocks far behind the head. The next segment is read while the present one is written.
 //!
-//! Asks the chain's nodes, writes nothing. A part that was read ahead counts only for the block that it stands on: where
-//! something else was accepted meanwhile, it is read anew.
+//! It queries nodes and writes nothing. A segment that was read ahead is valid only after the block for which it was read: when
+//! another block was accepted meanwhile, the segment is read again.
 
 use std::time::{Duration, Instant};
 
@@ -16,26 +16,26 @@ use tokio::time::Instant as Deadline;
 
 use super::{FAR_BEHIND, Progress};
 
-/// Between two lines of the log.
+/// The shortest time between two log lines about the backfill.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
 
-/// Reads old blocks.
+/// The reader of segments.
 pub(super) struct OldBlocks {
     /// The last block to read.
     to: u64,
-    /// Only events are read: the hashes would have expired.
+    /// Whether the blocks are read by their events alone, since their hashes would have expired.
     by_events: bool,
     range: Range,
-    /// The next part, and the block that it stands on.
+    /// The segment that was read ahead, and the block that it follows.
     ahead: Option<(BlockRef, Part)>,
     pace: Pace,
 }
 
-/// Some consecutive blocks.
+/// One segment.
 pub(super) struct Part {
-    /// Those blocks, or the last one where they are old enough for that, and their events.
+    /// Its blocks (the last one only, when they are read by their events alone) and their events.
     pub(super) stretch: Stretch,
-    /// Logs that can't be read as events.
+    /// The number of logs that can't be read as events.
     pub(super) bad_logs: usize,
 }
 
@@ -55,20 +55,22 @@ impl OldBlocks {
         self.to
     }
 
-    /// The part that stands on this block; `None` where the next block has to be asked for by itself.
+    /// The segment that follows this block; `None` when the next block has to be read singly.
     pub(super) async fn after(
         &mut self,
         checkpoint: &BlockRef,
         deadline: Deadline,
     ) -> Result<Option<Part>, ChainError> {
+        // Taken in every case: a segment for another block will never be valid again.
         match self.ahead.take() {
+            // Compared with the hash: after a reorganisation the number is the same and the branch is another.
             Some((after, part)) if after == *checkpoint => Ok(Some(part)),
             _ => self.read(checkpoint, deadline).await,
         }
     }
 
-    /// Reads the part after this block, which will be accepted soon. What goes wrong here is met again when it is asked
-    /// for.
+    /// Reads the segment after this block, which is being accepted. An error is ignored: `after` reads the segment again and
+    /// returns it.
     pub(super) async fn read_ahead(&mut self, after: &BlockRef, deadline: Deadline) {
         if let Ok(Some(part)) = self.read(after, deadline).await {
             self.ahead = Some((*after, part));
@@ -80,6 +82,7 @@ impl OldBlocks {
             let Step::Part(part) = self.range.events(after, deadline).await? else { return Ok(None) };
             let old = Old { first: part.from, parent: after.hash };
             let logged = part.blocks.into_iter().map(|block| (block.number, block.events, block.bad_logs));
+            // Only the last header is read: the checkpoint needs its hash, and no window needs the hashes before it.
             (vec![part.last], Some(old), logged.collect())
         } else {
             let Step::Part(part) = self.range.blocks(after, deadline).await? else { return Ok(None) };
@@ -92,10 +95,11 @@ impl OldBlocks {
             .into_iter()
             .flat_map(|(number, events, _)| events.into_iter().map(move |event| (number, event)))
             .collect();
+        // The time of the head is set when the segment is accepted, which may be later.
         Ok(Some(Part { stretch: Stretch { blocks, old, events, head_time: 0 }, bad_logs }))
     }
 
-    /// So many blocks were accepted up to this one.
+    /// Records that this many blocks up to `last` were accepted.
     pub(super) fn accepted(&mut self, many: u64, last: u64, progress: &Progress) {
         let speed = self.pace.accepted(many);
         progress.with(|state| state.speed = speed);
@@ -103,12 +107,13 @@ impl OldBlocks {
             let state = progress.now();
             let (blocks_per_second, left) = (speed as u64, state.remaining());
             let time_left = state.estimate().map_or("unknown".to_owned(), |left| rounded(left).to_string());
-            tracing::info!(block = last, left, blocks_per_second, time_left, "old blocks are being read");
+            tracing::info!(block = last, left, blocks_per_second, time_left, "the backfill reads old blocks");
         }
     }
 }
 
-/// The last block that is older than `old_after` before the head, where that is far ahead of the checkpoint.
+/// The last block that is older than `old_after` before the head, by binary search; `None` unless it is far ahead of the
+/// checkpoint.
 ///
 /// # Errors
 /// [`ChainError::NoAnswer`] at the deadline.
@@ -121,45 +126,52 @@ pub(super) async fn boundary(
 ) -> Result<Option<u64>, ChainError> {
     let before = head.time.saturating_sub(old_after.as_secs());
     let (mut old, mut young) = (checkpoint.number, head.number);
+    // No request without old blocks, which is the usual case.
     if checkpoint.time >= before {
         return Ok(None);
     }
+    // Exact to `FAR_BEHIND` blocks is enough: an old block that is read in full has the same effects.
     while young.saturating_sub(old) > FAR_BEHIND {
         let middle = old + (young - old) / 2;
         match source.block_at(middle, deadline).await? {
+            // A block that a lagging node does not have counts as young: it is read in full then, which is never wrong.
             Some(block) if block.time < before => old = middle,
             _ => young = middle,
         }
     }
+    // A boundary nearby is not worth a change of the way to read.
     Ok(Some(old).filter(|old| *old > checkpoint.number + FAR_BEHIND))
 }
 
-/// How fast it goes.
+/// The speed of the backfill.
 struct Pace {
     clock: Clock,
-    /// When the last part was accepted.
+    /// When the last segment was accepted.
     last: Instant,
-    /// Blocks a second, over the last parts.
+    /// Blocks a second, as a moving average.
     speed: f64,
     told: Instant,
 }
 
 impl Pace {
-    /// How much of the speed is that of the last part.
+    /// The weight of the last segment in the moving average.
     const WEIGHT: f64 = 0.2;
 
     fn new(clock: &Clock) -> Self {
         let now = clock.now();
+        // `told` is now: a backfill of less than ten seconds needs no line.
         Self { clock: clock.clone(), last: now, speed: 0.0, told: now }
     }
 
-    /// The speed when so many blocks more are accepted.
+    /// The new speed after this many more blocks were accepted.
     fn accepted(&mut self, blocks: u64) -> f64 {
         let now = self.clock.now();
         let took = now.saturating_duration_since(self.last).as_secs_f64();
         self.last = now;
+        // A manual clock may stand still between two segments.
         if took > 0.0 {
             let speed = blocks as f64 / took;
+            // The first measurement counts in full: from 0 the average would take many segments to arrive.
             let weight = if self.speed > 0.0 { Self::WEIGHT } else { 1.0 };
             self.speed += weight * (speed - self.speed);
         }
@@ -188,7 +200,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_part_that_was_read_ahead_counts_only_for_the_block_that_it_stands_on() {
+    async fn a_segment_that_was_read_ahead_is_used_only_after_the_block_that_it_follows() {
         let nobody = "http://127.0.0.1:1".parse().expect("a URL");
         let (protocol_state, markets) = (ContractAddress([1; 20]), vec![ContractAddress([2; 20])]);
         let contracts = Contracts { protocol_state, priorities: None, markets };
@@ -200,28 +212,28 @@ mod tests {
         old.ahead = Some((block(7, 7), part()));
         let found = old.after(&block(7, 7), soon()).await.expect("it was read").expect("there is one");
         assert_eq!(found.last(), Some(block(8, 7)));
-        // The same number on another branch, and another tracker that is ahead.
+        // The same number on another branch, and a checkpoint that another tracker has moved.
         for other in [block(7, 8), block(9, 7)] {
             old.ahead = Some((block(7, 7), part()));
-            assert!(old.after(&other, soon()).await.is_err(), "it is asked for anew, of nobody");
+            assert!(old.after(&other, soon()).await.is_err(), "it is read again, and no node answers");
             assert!(old.ahead.is_none());
         }
     }
 
     #[test]
-    fn the_speed_is_that_of_reading_and_writing_together_and_follows_slowly() {
+    fn the_speed_is_a_moving_average_of_reading_and_writing_together() {
         let clock = Clock::manual(Duration::ZERO);
         let mut pace = Pace::new(&clock);
         clock.advance(Duration::from_secs(2));
         assert_eq!(pace.accepted(1_000), 500.0);
         clock.advance(Duration::from_secs(1));
         assert_eq!(pace.accepted(1_000), 600.0);
-        // Two parts at one moment are no speed.
+        // Two segments at one moment give no speed.
         assert_eq!(pace.accepted(1_000), 600.0);
     }
 
     #[test]
-    fn the_log_hears_of_it_every_ten_seconds() {
+    fn the_backfill_is_logged_every_ten_seconds() {
         let clock = Clock::manual(Duration::ZERO);
         let mut pace = Pace::new(&clock);
         clock.advance(Duration::from_secs(9));

@@ -1,4 +1,4 @@
-//! Where it stands what following the chain has come to: in Redis, or, for a trial, nowhere but here.
+//! The store of the chain state: Redis, or memory for a trial.
 
 use std::{
     collections::BTreeMap,
@@ -13,15 +13,15 @@ use domain::{
 use store_collector::{ChainStore, Known, Left, Outcome, operations::READ_CHECKPOINT};
 use store_redis::{Fault, Session, Store, StoreError};
 
-/// What following the chain has come to, to be read and moved on.
+/// The store of the chain state.
 pub(super) enum Book {
-    /// Everybody's.
+    /// The state in Redis, shared with other programs.
     Redis(Box<Store>),
-    /// A trial's: it touches nothing of anybody's.
+    /// The state of a trial, in memory.
     Trial(Arc<Mutex<Following>>),
 }
 
-/// What was read, and where it is to be moved on.
+/// A snapshot of the chain state, and where its successor is written.
 pub(super) struct Page {
     pub(super) known: Known,
     place: Place,
@@ -33,12 +33,12 @@ enum Place {
 }
 
 impl Book {
-    /// Whether it touches nothing of anybody's.
+    /// Whether it is the store of a trial, which touches nothing in Redis.
     pub(super) fn is_trial(&self) -> bool {
         matches!(self, Self::Trial(_))
     }
 
-    /// What stands there now, in Redis as the chain's side of `chain`.
+    /// Reads the present state; in Redis under the keys of `chain`.
     pub(super) async fn read(&self, chain: ChainStore) -> Result<Page, StoreError> {
         match self {
             Self::Redis(redis) => {
@@ -55,12 +55,12 @@ impl Book {
 }
 
 fn locked(following: &Mutex<Following>) -> std::sync::MutexGuard<'_, Following> {
-    // It is replaced as a whole.
+    // Poisoning is ignored: the value is only replaced as a whole.
     following.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Page {
-    /// What another program has left of each market.
+    /// What a predecessor has left of each market; nothing for a trial.
     pub(super) async fn left(&mut self) -> Result<(BTreeMap<ContractAddress, Left>, Vec<Fault>), StoreError> {
         match &mut self.place {
             Place::Redis(there) => there.1.left(&mut there.0).await,
@@ -68,7 +68,7 @@ impl Page {
         }
     }
 
-    /// The blocks among these whose hashes somebody has told of, the highest first.
+    /// The blocks of this range whose hashes a predecessor has written, the highest first; none for a trial.
     pub(super) async fn told_hashes(
         &mut self,
         numbers: RangeInclusive<u64>,
@@ -79,7 +79,7 @@ impl Page {
         }
     }
 
-    /// Moves on from what was read, if that still stands; see [`ChainStore::commit`].
+    /// Writes the successor of this snapshot, unless the state was changed since it was read; see [`ChainStore::commit`].
     pub(super) async fn write(
         &mut self,
         after: &Following,
@@ -89,6 +89,7 @@ impl Page {
         match &mut self.place {
             Place::Redis(there) => there.1.commit(&mut there.0, &self.known, after, stretch, notes).await,
             Place::Trial(following) => {
+                // Nothing to compare: a trial has one writer.
                 locked(following).clone_from(after);
                 Ok(Outcome::Done { faults: Vec::new() })
             }

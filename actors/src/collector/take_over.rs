@@ -1,7 +1,7 @@
-//! Where a market is taken up that was not followed up to now: the day that its contract tells of, and the windows that
-//! another program has left open, such as the collector that did this before us.
+//! The take-over of a market that was not followed before: the day of its contract, and the windows that a predecessor left
+//! open, such as the original collector.
 //!
-//! Reads only.
+//! It only reads.
 
 use std::collections::BTreeMap;
 
@@ -16,17 +16,17 @@ use evm::{
 use tokio::time::Instant;
 
 use super::{
-    FollowServices,
+    CollectorServices,
     problem::{CollectorProblem, StepError},
     state_store::Page,
 };
 
-/// Where each of these markets stands after this block.
+/// The state of each of these markets after this block. What can't be read is reported and left out.
 ///
 /// # Errors
-/// [`StepError`] when Redis or the nodes do not answer. What can't be read is told and left out.
+/// [`StepError`] when Redis or the nodes do not answer.
 pub(super) async fn beginnings(
-    chain: &FollowServices,
+    chain: &CollectorServices,
     page: &mut Page,
     newcomers: &[ContractAddress],
     block: BlockRef,
@@ -35,15 +35,18 @@ pub(super) async fn beginnings(
 ) -> Result<BTreeMap<ContractAddress, Beginning>, StepError> {
     let (mut left, faults) = page.left().await?;
     chain.services.note_faults(&faults);
-    // Of later ones the chain will tell.
+    // Windows of later blocks come from the chain itself, when those blocks are accepted.
     left.values_mut().for_each(|left| left.marked.retain(|_, number| *number <= block.number));
     let mut numbers: Vec<u64> = left.values().flat_map(|left| left.marked.values()).copied().collect();
     numbers.sort_unstable();
+    // Several markets can be released in one block: each block is requested once.
     numbers.dedup();
+    // The times of the releases: markers have only their block numbers.
     let blocks = chain.source.blocks_at(&numbers, deadline).await?;
     let mut all = BTreeMap::new();
     for market in newcomers {
         let left = left.remove(market).unwrap_or_default();
+        // A marker whose block no node has any more is skipped: without its time the limit of the window is unknown.
         let released = |(epoch, number)| Some((epoch, (number, blocks.get(&number)?.time)));
         let beginning = Beginning {
             day: day(chain, *market, block, head, deadline).await?,
@@ -55,9 +58,9 @@ pub(super) async fn beginnings(
     Ok(all)
 }
 
-/// The day after this block, where a node can tell.
+/// The market's day after this block; `None` when no node has the state of that block.
 async fn day(
-    chain: &FollowServices,
+    chain: &CollectorServices,
     market: ContractAddress,
     block: BlockRef,
     head: BlockRef,
@@ -66,12 +69,14 @@ async fn day(
     let unknown = |cause| {
         chain.services.report(&CollectorProblem::DayUnknown { market, block: block.number, cause });
     };
+    // Nodes that are no archives discard state after `STATE_KEPT` blocks: the request could only fail, on every node.
     if head.number.saturating_sub(block.number) > STATE_KEPT && !chain.source.has_archive() {
         unknown(None);
         return Ok(None);
     }
     match chain.source.views(Moment::Block(block.number), deadline).day_counter(market).await {
         Ok(day) => Ok(Some(day)),
+        // The contract itself gave no day: a retry would not change that, so the market is followed without one.
         Err(error @ (ChainError::Rejected { .. } | ChainError::View { .. })) => {
             unknown(Some(error));
             Ok(None)

@@ -1,7 +1,8 @@
-//! Failure points: named places at which a test, or an operator of a build that has them, makes an actor fail.
+//! Failure points: named places in the code where a test injects a failure. An operator can use them too, in a build that
+//! has them.
 //!
-//! Each is a row of a table beside its actors; the code passes a row, so no point is unknown. Without the feature
-//! `failure-points` they compile to nothing.
+//! Each point is a row of a table beside its actors. The code passes the row and not a name, so no point can be missing from
+//! the table. Without the feature `failure-points` they compile to nothing.
 
 use supervision::fail::{self, InjectedFailure};
 
@@ -10,9 +11,9 @@ use supervision::fail::{self, InjectedFailure};
 pub struct FailurePoint {
     /// Its name, as in `aggregator::before_read`.
     pub name: &'static str,
-    /// The actor that passes it.
+    /// The actor whose code passes it.
     pub actor: &'static str,
-    /// Where that is.
+    /// The state of the actor's work at this point.
     pub sentence: &'static str,
 }
 
@@ -21,7 +22,7 @@ impl FailurePoint {
         Self { name, actor, sentence }
     }
 
-    /// Passes the point: it does what the point is armed with.
+    /// Passes the point. When it is armed, its fault happens here.
     ///
     /// # Errors
     /// [`InjectedFailure`] when it is armed with an error.

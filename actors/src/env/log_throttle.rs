@@ -1,4 +1,4 @@
-//! Log lines about things that repeat: one a minute for each subject, or some, with the number of those that were suppressed.
+//! The log throttle: it limits the log lines of each subject to one or a few a minute, and counts the suppressed ones.
 
 use std::{
     collections::HashMap,
@@ -8,45 +8,47 @@ use std::{
 
 use supervision::Clock;
 
-/// How long a subject stays quiet when it has had its lines.
+/// The period for which a subject's lines are limited.
 const QUIET: Duration = Duration::from_secs(60);
-/// How many subjects are told apart; beyond that the oldest knowledge is dropped.
+/// The most subjects in memory. A subject can contain a key of Redis, so their number has no natural limit.
 const SUBJECTS: usize = 1024;
 
 /// Decides which events become log lines.
 pub(crate) struct LogThrottle {
     clock: Clock,
-    /// How many lines a subject has a minute.
+    /// The most lines of a subject a minute.
     lines: u32,
     subjects: Mutex<HashMap<String, Subject>>,
 }
 
-/// What was said of a subject.
+/// The lines of a subject in its current minute.
 struct Subject {
-    /// When its minute began.
+    /// The begin of that minute, which is the time of its first line.
     since: Instant,
     lines: u32,
     suppressed: u64,
 }
 
 impl LogThrottle {
-    /// Nothing was logged yet; each subject has one line a minute.
+    /// A throttle that admits one line a minute for each subject.
     #[must_use]
     pub(crate) fn new(clock: &Clock) -> Self {
         Self::allowing(1, clock)
     }
 
-    /// The same with so many lines a minute.
+    /// A throttle that admits this many lines a minute for each subject.
     #[must_use]
     pub(crate) fn allowing(lines: u32, clock: &Clock) -> Self {
         Self { clock: clock.clone(), lines, subjects: Mutex::default() }
     }
 
-    /// Whether to log about this subject now; with it, how many lines were suppressed in its minute before.
+    /// Decides whether to log about this subject now: `Some` admits the line, with the number of lines that were suppressed
+    /// in the subject's previous minute.
     pub(crate) fn admit(&self, subject: &str) -> Option<u64> {
         let now = self.clock.now();
         let mut subjects = self.subjects.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = subjects.get_mut(subject) {
+            // The minute starts with the subject's first line, not with the clock: the first line is never suppressed.
             if now.saturating_duration_since(known.since) >= QUIET {
                 let suppressed = known.suppressed;
                 *known = Subject { since: now, lines: 1, suppressed: 0 };
@@ -60,8 +62,11 @@ impl LogThrottle {
             return None;
         }
         if subjects.len() >= SUBJECTS {
+            // Expired subjects are removed only when the table is full: that keeps the usual call free of a scan. Their
+            // suppressed counts are lost with them.
             subjects.retain(|_, known| now.saturating_duration_since(known.since) < QUIET);
             if subjects.len() >= SUBJECTS {
+                // A thousand subjects logged within a minute: one more line would not help an operator.
                 return None;
             }
         }
@@ -70,7 +75,7 @@ impl LogThrottle {
     }
 }
 
-/// The field `suppressed` of a log line: left out where nothing was.
+/// The field `suppressed` of a log line; `None` leaves the field out when no line was suppressed.
 pub(crate) fn field(suppressed: u64) -> Option<u64> {
     Some(suppressed).filter(|&lines| lines > 0)
 }

@@ -1,32 +1,34 @@
-//! The messages between actors: one enum or struct an edge, one line each.
+//! The messages between actors.
 
 use domain::tracker::index::IndexEvent;
 use serde::{Deserialize, Serialize};
 use store_tracker::IndexKeys;
 use supervision::Message;
 
-/// "Something may have changed: look at the keys." It carries no facts; those stand in Redis.
+/// Wakes an actor: something may have changed in Redis. It carries no data, so to lose, merge or repeat one changes no
+/// result.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Look {
-    /// Events may have been missed: look at everything that is still there.
+pub struct Wake {
+    /// Events may have been missed, so a full pass is needed.
     pub gap: bool,
 }
 
-impl Message for Look {
+impl Message for Wake {
     fn merge(&mut self, newer: Self) -> Result<(), Self> {
+        // A merged message must ask for no less than either of the two.
         self.gap |= newer.gap;
         Ok(())
     }
 }
 
-/// Events for the state index, as the listener heard them. Best effort: what is dropped is not heard of again.
+/// Events for the state index, as the listener received them. Best effort: a dropped event is lost for the index.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IndexEvents {
-    /// How many events were handed over before these. A hole between two messages says how many never came.
+    /// The number of events that were sent before these. A hole between two messages is the number of dropped events.
     pub number: u64,
-    /// When they were heard, in Unix seconds.
+    /// When they were received, in Unix seconds.
     pub at: u64,
-    /// The index that they belong to.
+    /// Their index.
     pub index: IndexKeys,
     /// The events, oldest first.
     pub events: Vec<IndexEvent>,

@@ -1,4 +1,6 @@
-//! What every actor works with: the way to Redis, messages, metrics, readiness, the throttle of the log.
+//! What all actors share: services, messages, metrics, readiness, periodic jobs, the log throttle.
+//!
+//! **Invariant:** it imports neither the tracker nor the collector.
 
 pub(crate) mod failure_point;
 pub(crate) mod lock;
@@ -11,7 +13,7 @@ pub(crate) mod services;
 pub mod telemetry;
 
 pub use failure_point::FailurePoint;
-pub use messages::{IndexEvents, Look};
-pub use readiness::{Readiness, Status, stale_after};
+pub use messages::{IndexEvents, Wake};
+pub use readiness::{Readiness, ReadinessCondition, stale_after};
 pub use report::Remedy;
 pub use services::Services;

@@ -1,4 +1,4 @@
-//! Actors that make a round every so often, such as the pruner and the cleaner.
+//! Periodic jobs: the loop of the pruner and the cleaner.
 
 use std::{future::Future, time::Duration};
 
@@ -8,37 +8,42 @@ use supervision::{Context, Failure, NoMessage};
 
 use crate::env::{failure_point::FailurePoint, services::Services};
 
-/// Where tests make such an actor fail.
+/// The failure points of a periodic job.
 pub(crate) struct Points {
     pub(crate) before_pause: &'static FailurePoint,
     pub(crate) before_round: &'static FailurePoint,
     pub(crate) after_round: &'static FailurePoint,
 }
 
-/// Makes a round `every` so often until the actor shall stop. Not at the start: a process that is restarted often shall not
-/// make one each time. A round may be left between any two of its steps; one that fails is told, and tried again.
-pub(crate) async fn keep_making<F: Future<Output = Result<(), StoreError>>>(
+/// Runs `job` at the interval `every` until the actor is stopped. A stop cancels a running job at its next await; a failed
+/// job is reported and retried with backoff.
+pub(crate) async fn run_periodically<F: Future<Output = Result<(), StoreError>>>(
     cx: &Context<NoMessage>,
     services: &Services,
     every: Duration,
     retry: RetryPolicy,
     points: &Points,
-    round: impl Fn() -> F,
+    job: impl Fn() -> F,
 ) -> Result<(), Failure> {
     let clock = cx.clock();
+    // No run at the start: a crash loop would repeat it with every restart.
     let mut pause = every;
+    // A retry must not come later than the next regular run.
     let mut attempts = Attempts::new(retry.at_most(every));
     loop {
         points.before_pause.pass().await?;
+        // A pause counts as idle. With `sleep` alone the watch would take an interval of minutes for a stall.
         cx.pause(clock.sleep(pause)).await;
         if cx.is_stopping() {
             return Ok(());
         }
+        // An injected failure crashes the actor; a failed job does not.
         points.before_round.pass().await?;
         let made = tokio::select! {
+            // The stop first: a job that is always ready must not delay it.
             biased;
             () = cx.stopped() => return Ok(()),
-            made = round() => made,
+            made = job() => made,
         };
         pause = match made {
             Ok(()) => {

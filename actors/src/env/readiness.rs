@@ -1,6 +1,7 @@
-//! What decides whether the process is ready: Redis answers, events are heard, every market has fresh datasets.
+//! Readiness: the conditions of `/readyz`. Redis answers, events are received, every market has fresh datasets.
 //!
-//! Actors note here what they meet; the HTTP endpoints read it. Nothing in here waits or does I/O.
+//! Actors record their successes and failures here; the HTTP endpoints read the conditions. Nothing here waits or does I/O, so
+//! `/readyz` answers while Redis hangs.
 
 use std::{
     collections::BTreeMap,
@@ -10,25 +11,26 @@ use std::{
 
 use supervision::Clock;
 
-/// How old something may be that is written at this interval: three intervals and some slack.
+/// The age at which something that is written at this interval is stale: after three intervals and 5 s. Two failed attempts
+/// in a row are no reason to take a process out of service.
 #[must_use]
 pub fn stale_after(interval: Duration) -> Duration {
     3 * interval + Duration::from_secs(5)
 }
 
-/// One condition of readiness.
+/// One readiness condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Readiness {
-    /// Its name, as in `redis` or `market 0x…: summary`.
+pub struct ReadinessCondition {
+    /// Its name, such as `redis` or `market 0x…: summary`.
     pub name: String,
-    /// Whether it is met.
+    /// Whether it holds.
     pub ok: bool,
-    /// Why not, or since when.
+    /// Why it does not hold, or the age of the dataset.
     pub detail: String,
 }
 
-/// The state of things outside, as the actors last met them.
-pub struct Status {
+/// All readiness conditions, as the actors last observed them.
+pub struct Readiness {
     clock: Clock,
     facts: Mutex<Facts>,
 }
@@ -42,20 +44,21 @@ struct Facts {
 }
 
 struct Freshness {
-    /// Whose it is, as it is shown.
+    /// Its owner, as the condition's name shows it.
     whose: String,
-    /// How old the dataset may be.
+    /// The greatest age at which it is fresh.
     limit: Duration,
-    /// When it was last written, on the tree's clock.
+    /// When it was last written, in nanoseconds of the tree's clock: wall time may jump.
     written: Option<u64>,
     /// Why the last attempt failed.
     failure: Option<String>,
 }
 
-impl Status {
+impl Readiness {
     /// No observation yet.
     #[must_use]
     pub fn new(clock: &Clock) -> Self {
+        // Not ready before the first subscription: its absence is a failure, not an unknown.
         let facts = Facts { subscription: Some("not connected yet".to_owned()), ..Facts::default() };
         Self { clock: clock.clone(), facts: Mutex::new(facts) }
     }
@@ -64,12 +67,12 @@ impl Status {
         self.facts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Declares a dataset of a market that must be no older than `limit`.
+    /// Adds the condition that a dataset of this market is no older than `limit`.
     pub fn expect(&self, market: &str, dataset: &'static str, limit: Duration) {
         self.insert(market, format!("market {market}"), dataset, limit);
     }
 
-    /// Declares something of no market that must be no older than `limit`.
+    /// Adds the condition that something which belongs to no market is no older than `limit`.
     pub fn expect_of(&self, whose: &str, what: &'static str, limit: Duration) {
         self.insert(whose, whose.to_owned(), what, limit);
     }
@@ -79,45 +82,46 @@ impl Status {
         self.facts().datasets.insert((key.to_owned(), dataset), fresh);
     }
 
-    /// Expects nothing more of a market that is no longer tracked.
+    /// Removes the conditions of a market that is no longer tracked.
     pub fn forget(&self, market: &str) {
         self.facts().datasets.retain(|(name, _), _| name != market);
     }
 
-    /// The subscription stands.
+    /// Records that the subscription is established.
     pub fn subscribed(&self) {
         let mut facts = self.facts();
         facts.subscription = None;
         facts.subscribed_once = true;
     }
 
-    /// The subscription is down.
+    /// Records that the subscription is down.
     pub fn unsubscribed(&self, why: impl ToString) {
         self.facts().subscription = Some(why.to_string());
     }
 
-    /// A dataset was written, or found not to exist.
+    /// Records that a dataset was written, or that the market has none to write.
     pub fn written(&self, market: &str, dataset: &'static str) {
         let now = self.clock.nanos();
+        // Unknown after `forget`: a pass may end after its market was removed.
         if let Some(fresh) = self.facts().datasets.get_mut(&(market.to_owned(), dataset)) {
             fresh.written = Some(now);
             fresh.failure = None;
         }
     }
 
-    /// A dataset could not be written.
+    /// Records that a dataset could not be written.
     pub fn failed(&self, market: &str, dataset: &'static str, why: impl ToString) {
         if let Some(fresh) = self.facts().datasets.get_mut(&(market.to_owned(), dataset)) {
             fresh.failure = Some(why.to_string());
         }
     }
 
-    /// Every condition.
+    /// Every condition, with its state at this moment.
     #[must_use]
-    pub fn readiness(&self) -> Vec<Readiness> {
+    pub fn conditions(&self) -> Vec<ReadinessCondition> {
         let now = self.clock.nanos();
         let facts = self.facts();
-        let redis = Readiness {
+        let redis = ReadinessCondition {
             name: "redis".to_owned(),
             ok: facts.subscription.is_none(),
             detail: match (&facts.subscription, facts.subscribed_once) {
@@ -139,8 +143,9 @@ impl Status {
                 Some(failure) => format!("{shown}; the last attempt failed: {failure}"),
                 None => shown,
             };
+            // A failure counts at once. To wait for staleness would tell operators minutes late.
             let ok = fresh_enough && fresh.failure.is_none();
-            Readiness { name: format!("{}: {dataset}", fresh.whose), ok, detail }
+            ReadinessCondition { name: format!("{}: {dataset}", fresh.whose), ok, detail }
         });
         std::iter::once(redis).chain(datasets).collect()
     }
@@ -150,27 +155,27 @@ impl Status {
 mod tests {
     use super::*;
 
-    fn ok(status: &Status) -> Vec<bool> {
-        status.readiness().into_iter().map(|condition| condition.ok).collect()
+    fn ok(readiness: &Readiness) -> Vec<bool> {
+        readiness.conditions().into_iter().map(|condition| condition.ok).collect()
     }
 
     #[test]
     fn readiness_needs_redis_and_every_dataset_fresh() {
         let clock = Clock::manual(Duration::ZERO);
-        let status = Status::new(&clock);
-        status.expect("m", "summary", Duration::from_secs(90));
-        assert_eq!(ok(&status), [false, false]);
-        status.subscribed();
-        status.written("m", "summary");
-        assert_eq!(ok(&status), [true, true]);
+        let readiness = Readiness::new(&clock);
+        readiness.expect("m", "summary", Duration::from_secs(90));
+        assert_eq!(ok(&readiness), [false, false]);
+        readiness.subscribed();
+        readiness.written("m", "summary");
+        assert_eq!(ok(&readiness), [true, true]);
         clock.advance(Duration::from_secs(91));
-        assert_eq!(ok(&status), [true, false]);
-        status.written("m", "summary");
-        status.unsubscribed("connection refused");
-        assert_eq!(ok(&status), [false, true]);
-        assert!(status.readiness()[0].detail.contains("connection refused"));
-        status.forget("m");
-        status.written("m", "summary");
-        assert_eq!(ok(&status), [false], "nobody waits for a market that is gone");
+        assert_eq!(ok(&readiness), [true, false]);
+        readiness.written("m", "summary");
+        readiness.unsubscribed("connection refused");
+        assert_eq!(ok(&readiness), [false, true]);
+        assert!(readiness.conditions()[0].detail.contains("connection refused"));
+        readiness.forget("m");
+        readiness.written("m", "summary");
+        assert_eq!(ok(&readiness), [false], "a removed market has no conditions");
     }
 }

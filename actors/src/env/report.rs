@@ -1,11 +1,11 @@
-//! Errors that an actor reports and survives, and the one line in which an operator reads them.
+//! Errors that an actor reports and survives, and their log line: operation, object, kind, cause, remedy.
 
 use std::error::Error;
 
 use errors::{Kind, Operation, one_line};
 use store_redis::StoreError;
 
-/// What a person should do about an error. The program at the edge hands it down, since it knows the settings.
+/// Finds the remedy for an error. The program at the edge passes it in, because only the edge knows the settings.
 pub type Remedy = fn(&(dyn Error + 'static)) -> Option<String>;
 
 /// An error that an actor reports and survives.
@@ -16,10 +16,10 @@ pub(crate) trait Report: Error + 'static {
     /// How it failed.
     fn kind(&self) -> Kind;
 
-    /// What it is about. Each subject of an operation and a kind has one log line a minute.
+    /// Its subject. The log throttle admits one line a minute for each operation, kind and subject.
     fn subject(&self) -> String;
 
-    /// Whether waiting can't help: it is logged as an error then, else as a warning.
+    /// Whether an operator has to act. Then it is logged as an error, else as a warning.
     fn needs_operator(&self) -> bool {
         false
     }
@@ -39,11 +39,12 @@ impl Report for StoreError {
     }
 
     fn needs_operator(&self) -> bool {
+        // Outages end by themselves; every other kind comes back with each attempt until an operator acts.
         !self.kind.is_outage()
     }
 }
 
-/// An error that ends an actor, with what a person should do: it is shown in the actor's crash.
+/// An error that ends an actor, with its remedy. The actor's crash record shows its text.
 #[derive(Debug, thiserror::Error)]
 #[error("{line}")]
 pub(crate) struct Advised {
@@ -58,7 +59,7 @@ impl Advised {
     }
 }
 
-/// Operation, object, cause and remedy.
+/// The log line of an error: operation, object, kind, cause, remedy.
 pub(crate) fn line(error: &(dyn Error + 'static), remedy: Remedy) -> String {
     let line = one_line(error);
     match remedy(error) {

@@ -10,53 +10,55 @@ use super::report::{Advised, Remedy, Report, line};
 use crate::{
     env::{
         log_throttle::{LogThrottle, field},
-        readiness::Status,
+        readiness::Readiness,
         telemetry::Telemetry,
     },
     operations::READ_INPUT,
 };
 
-/// Shared by all actors of a tree. Clones share everything.
+/// The services that all actors of a tree share. A clone shares them.
 #[derive(Clone)]
 pub struct Services {
-    /// The way to Redis.
+    /// The connection pool of Redis.
     pub store: Store,
     /// The metrics.
     pub telemetry: Telemetry,
-    /// What readiness depends on.
-    pub status: Arc<Status>,
+    /// The readiness conditions.
+    pub readiness: Arc<Readiness>,
     log_throttle: Arc<LogThrottle>,
     remedy: Remedy,
 }
 
 impl Services {
-    /// Ties the services of one tree together. Errors are reported without remedies.
+    /// Creates the services of one tree, without remedies, and registers the metrics of the pool.
     #[must_use]
     pub fn new(store: Store, telemetry: Telemetry, clock: &Clock) -> Self {
-        let (status, log_throttle) = (Arc::new(Status::new(clock)), Arc::new(LogThrottle::new(clock)));
+        let (readiness, log_throttle) = (Arc::new(Readiness::new(clock)), Arc::new(LogThrottle::new(clock)));
+        // Here, so that no tree can forget it: the pool's metrics exist from the first scrape.
         telemetry.observe_pool(store.clone());
-        Self { store, telemetry, status, log_throttle, remedy: |_| None }
+        Self { store, telemetry, readiness, log_throttle, remedy: |_| None }
     }
 
-    /// The same with what a person should do about errors.
+    /// Adds the function that finds remedies.
     #[must_use]
     pub fn with_remedy(self, remedy: Remedy) -> Self {
         Self { remedy, ..self }
     }
 
-    /// An error in one line: operation, object, cause, remedy.
+    /// The log line of an error: operation, object, kind, cause, remedy.
     pub(crate) fn line(&self, error: &(dyn Error + 'static)) -> String {
         line(error, self.remedy)
     }
 
-    /// An error that ends an actor, with what a person should do.
+    /// The failure with which an actor ends; its text includes the remedy.
     pub(crate) fn fatal(&self, error: impl Error + Send + Sync + 'static) -> Failure {
         Advised::new(error, self.remedy).into()
     }
 
-    /// Counts an error, and logs it once a minute for each subject: as an error where waiting can't help, else as a warning.
+    /// Counts an error, and logs it at most once a minute for each subject: at ERROR when an operator has to act, else at WARN.
     pub(crate) fn report(&self, error: &impl Report) {
         let (operation, kind) = (error.operation(), error.kind());
+        // Counted before the throttle: the metric must not depend on the log.
         self.telemetry.error(operation, kind);
         let subject = format!("{} {} {}", operation.label, kind.label, error.subject());
         let Some(suppressed) = self.log_throttle.admit(&subject) else { return };
@@ -68,16 +70,17 @@ impl Services {
         }
     }
 
-    /// Counts inputs that could not be read, and logs each once a minute. They are set aside.
+    /// Counts inputs that could not be read and were skipped, and logs each at most once a minute.
     pub(crate) fn note_faults(&self, faults: &[Fault]) {
         self.note_unwritten(READ_INPUT, faults);
     }
 
-    /// Counts keys that could not be read or written, and logs each once a minute. The operation went on with the others.
+    /// Counts keys that an operation could not read or write and therefore skipped, and logs each at most once a minute.
     pub(crate) fn note_unwritten(&self, operation: Operation, faults: &[Fault]) {
         for fault in faults {
             let kind = fault.kind.row();
             self.telemetry.error(operation, kind);
+            // By key: one broken key must not hide another.
             let Some(suppressed) = self.log_throttle.admit(&format!("{} {kind}", fault.key)) else {
                 continue;
             };
@@ -101,7 +104,7 @@ mod tests {
 
     use super::*;
 
-    /// What is logged, as one JSON object a line.
+    /// The log of a test, one JSON object a line.
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);
 
@@ -153,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waiting_mends_is_a_warning_and_the_rest_an_error() {
+    fn an_outage_is_a_warning_and_any_other_error_is_an_error() {
         for &kind in ErrorKind::ALL {
             use ErrorKind::{Loading, PoolExhausted, ReadOnly, Timeout, Unavailable};
             let is_outage = matches!(kind, Unavailable | Timeout | PoolExhausted | Loading | ReadOnly);
@@ -173,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_set_aside_is_a_warning_that_names_the_operation_and_the_key() {
+    fn a_skipped_key_is_a_warning_that_names_the_operation_and_the_key() {
         let fault = Fault::new("key", ErrorKind::WrongType, "it is a list");
         let lines = Lines::of(|| services(&Clock::system()).note_unwritten(PRUNE_INDEX, &[fault]));
         assert_eq!(lines[0]["level"], "WARN");
@@ -181,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_says_how_many_like_it_were_suppressed_in_the_minute_before() {
+    fn a_line_counts_the_lines_of_its_subject_that_were_suppressed_before() {
         let clock = Clock::manual(Duration::ZERO);
         let services = services(&clock);
         let lines = Lines::of(|| {
@@ -194,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_that_ends_an_actor_keeps_its_cause_and_tells_the_remedy() {
+    fn an_error_that_ends_an_actor_keeps_its_cause_and_shows_the_remedy() {
         let failure = services(&Clock::system()).fatal(error(ErrorKind::Torn));
         assert_eq!(failure.to_string(), "read the ledger: the ledger: torn: why; mend the ledger");
         assert!(failure.source().is_some_and(|cause| cause.is::<StoreError>()));

@@ -1,10 +1,9 @@
 //! The metrics of a process: a registry, and the text that Prometheus scrapes.
 //!
-//! A [`Telemetry`] is a registry of its own, without globals, so that several trees can live in one process. The metrics of the
-//! process and of its actors are registered here; those of the tracker and of the collector stand beside their actors, and
-//! register on the [`Meter`] that they are handed. Labels are bounded: by an enum, by a static text in the code, or by the
-//! configuration (markets, and with them the actors' paths). Nothing in here does I/O, but for reading the process' own
-//! figures (memory, CPU time, open files) during a scrape.
+//! A [`Telemetry`] has its own registry and no globals, so several trees can live in one process. It registers the metrics of
+//! the process and of the actors. The tracker and the collector define theirs beside their actors and register them on the
+//! [`Meter`]. Every label is bounded: by an enum, by static texts in the code, or by the configuration (markets, and with them
+//! the paths of actors). The only I/O is during a scrape, which reads the memory, CPU time and open files of the process.
 //!
 //! **Invariant:** it imports neither the tracker nor the collector.
 
@@ -31,24 +30,24 @@ use supervision::ActorHealth;
 use log::LogWatch;
 use meter::SeriesLimits;
 pub use meter::{Counter, Gauge, Histogram, Meter};
-pub use metric::{Kind, Label, Metric, Observed, Tell, Values};
+pub use metric::{Emit, Kind, Label, Metric, Observed, Values};
 pub(crate) use process::WAIT_SECONDS;
 use process::{BUILD_INFO, Process};
 use tree::TreeWatch;
 
 use crate::env::lock::lock;
 
-/// Why metrics could not be set up or shown.
+/// Why metrics could not be registered or rendered.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// The exporter refused its registry.
+    /// The exporter could not register itself.
     #[error("the metrics can't be set up: the Prometheus exporter could not register itself; this is a bug")]
     Exporter(#[source] OTelSdkError),
-    /// The figures of the process clash with another collector.
-    #[error("the metrics can't be set up: the figures of the process could not be registered; this is a bug")]
+    /// The metrics of the process have the names of other metrics.
+    #[error("the metrics can't be set up: the metrics of the process could not be registered; this is a bug")]
     Process(#[source] prometheus::Error),
-    /// The exporter gave nothing.
-    #[error("the metrics can't be shown: collecting them failed; if it goes on, restart the process")]
+    /// The exporter collected nothing.
+    #[error("the metrics can't be shown: collecting them failed; if it happens again, restart the process")]
     Collect,
     /// The metrics are not valid as Prometheus' text format.
     #[error("the metrics can't be shown: writing them as Prometheus text failed; this is a bug")]
@@ -61,18 +60,18 @@ pub struct Telemetry(Arc<Inner>);
 
 struct Inner {
     registry: Registry,
-    /// The exporter sees the instruments only while their provider lives.
+    /// Held because the exporter sees the instruments only while their provider lives.
     _provider: SdkMeterProvider,
     meter: Meter,
     process: Process,
     log: Arc<LogWatch>,
     tree: Arc<TreeWatch>,
-    /// One scrape at a time: a scrape reads one state of the tree for all metrics.
+    /// Serialises scrapes: all metrics of a scrape must show the same state of the tree, and `refresh` replaces it.
     scrape: Mutex<()>,
 }
 
 impl Telemetry {
-    /// Makes the registry, with the metrics of the process and of its actors.
+    /// Creates the registry, with the metrics of the process and of its actors.
     ///
     /// # Errors
     /// [`TelemetryError`] when the registry refuses them, which would be a bug.
@@ -84,6 +83,7 @@ impl Telemetry {
             .scope_info_enabled(false)
             .without_target_info()
             .without_units()
+            // The rows have the exact names that dashboards use, unit and `_total` included.
             .without_counter_suffixes()
             .build()
             .map_err(TelemetryError::Exporter)?;
@@ -100,24 +100,24 @@ impl Telemetry {
         Ok(Self(Arc::new(Inner { registry, _provider: provider, meter, process, log, tree, scrape })))
     }
 
-    /// What further groups of metrics register on.
+    /// The meter on which further groups of metrics register.
     #[must_use]
     pub fn meter(&self) -> &Meter {
         &self.0.meter
     }
 
-    /// Shows the actors that `health` tells of, from now on and instead of those shown before. It is called
-    /// once a scrape. It should not keep the tree alive: give it a weak handle, or one that is shared anyway.
+    /// Exposes the actors that `health` returns, instead of those before. It is called once a scrape. It should not keep the
+    /// tree alive: let it hold a weak handle.
     pub fn observe_tree(&self, health: impl Fn() -> Vec<ActorHealth> + Send + Sync + 'static) {
         self.0.tree.observe(Box::new(health));
     }
 
-    /// Shows the connections of this pool, from now on.
+    /// Exposes the connections of this pool.
     pub fn observe_pool(&self, store: Store) {
         self.0.process.observe_pool(store);
     }
 
-    /// Shows how many lines of the log were dropped.
+    /// Exposes the number of dropped log lines.
     pub fn observe_log(&self, dropped: impl Fn() -> u64 + Send + Sync + 'static) {
         self.0.log.observe(Box::new(dropped));
     }
@@ -125,29 +125,29 @@ impl Telemetry {
     /// The metrics as Prometheus' text format, version 0.0.4.
     ///
     /// # Errors
-    /// [`TelemetryError`] when they can't be collected or written; never a text without them.
+    /// [`TelemetryError`] when they can't be collected or rendered. It never returns a text that lacks them.
     pub fn render(&self) -> Result<String, TelemetryError> {
         let _one_at_a_time = lock(&self.0.scrape);
         self.0.tree.refresh();
         let families = self.0.registry.gather();
-        // The exporter answers a failure with no metrics at all, which must not pass for "nothing happened".
+        // The exporter swallows a failure and collects nothing. Prometheus would read an empty answer as a healthy scrape.
         if !families.iter().any(|family| family.name() == BUILD_INFO.name) {
             return Err(TelemetryError::Collect);
         }
         TextEncoder::new().encode_to_string(&families).map_err(TelemetryError::Encode)
     }
 
-    /// Notes an error: what was attempted (`read_epochs`) and how it failed (`timeout`).
+    /// Counts an error by its operation (`read_epochs`) and its kind (`timeout`).
     pub fn error(&self, operation: Operation, kind: errors::Kind) {
         self.0.process.errors.add(1, [operation.label, kind.label]);
     }
 
-    /// Notes `n` round trips to Redis made for this operation.
+    /// Counts `n` round trips to Redis of this operation.
     pub fn round_trips(&self, operation: &'static str, n: u64) {
         self.0.process.round_trips.add(n, [operation]);
     }
 
-    /// Notes how long a connection of the shared pool was waited for.
+    /// Records how long an actor waited for a connection of the pool.
     pub fn pool_waited(&self, waited: Duration) {
         self.0.process.pool_wait.record(waited, []);
     }

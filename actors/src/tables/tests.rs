@@ -80,7 +80,7 @@ fn every_metric_is_in_the_table_and_is_exposed_with_its_kind_and_sentence() {
     let telemetry = registered();
     let text = telemetry.render().expect("metrics can be rendered");
     let types = types(&text);
-    // These show nothing before there is a checkpoint, a window, a batch, or a market that waited for a worker.
+    // These have no series before there is a checkpoint, a window, a batch, or a market that waited for a worker.
     let of_collector: Vec<&str> = collector::metrics::metrics().map(|row| row.name).collect();
     let needs_a_value = |row: &Metric| {
         let suffixes = ["block_height", "block_lag", "backfill_estimate_seconds", "worker_wait_seconds"];
@@ -114,7 +114,7 @@ fn every_name_follows_the_rules_of_prometheus() {
         assert!(!text.contains(unwanted), "{unwanted} in {text}");
     }
     let names: BTreeSet<&str> = metrics().map(|row| row.name).collect();
-    assert_eq!(names.len(), metrics().count(), "a name stands twice");
+    assert_eq!(names.len(), metrics().count(), "a name is used twice");
     for row in metrics() {
         let Metric { name, kind, unit, sentence, .. } = row;
         assert!(name.starts_with("state_tracker_"), "{name}");
@@ -124,7 +124,7 @@ fn every_name_follows_the_rules_of_prometheus() {
         assert_eq!((*unit == "seconds", *unit == "bytes"), (ends("_seconds"), ends("_bytes")), "{name}");
         assert!(sentence.ends_with('.') && sentence.starts_with(char::is_uppercase), "{name}: {sentence}");
     }
-    // A series that is told twice makes the whole scrape fail.
+    // A series that is emitted twice makes the whole scrape fail.
     let series: Vec<_> =
         text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit_once(' ')).collect();
     assert_eq!(series.iter().map(|(name, _)| name).collect::<BTreeSet<_>>().len(), series.len());
@@ -155,8 +155,8 @@ fn actors_pass_failure_points_of_the_table_alone() {
         assert!(is_row || !text.contains("fail::point("), "{}", path.display());
     }
     let names: BTreeSet<&str> = failure_points().map(|point| point.name).collect();
-    assert_eq!(names.len(), failure_points().count(), "a name stands twice");
-    // The kit passes its own by their names.
+    assert_eq!(names.len(), failure_points().count(), "a name is used twice");
+    // `supervision` passes its points by name.
     let of_kit = sources("crates/supervision/src").into_iter().flat_map(|(_, text)| {
         let passed = text.split("fail::point(\"").skip(1).filter_map(|rest| rest.split('"').next());
         passed.map(str::to_owned).collect::<Vec<_>>()

@@ -1,10 +1,10 @@
-//! The aggregator: keeps a market's ledger, and writes the datasets that are made from it: `dashboard:summary`,
+//! The aggregator: maintains a market's ledger and writes the datasets that are computed from it: `dashboard:summary`,
 //! `stats:current`, `metrics:participation`, the statistics of hours and days, the gaps.
 //!
-//! Touches the market's keys in Redis, and nothing else. Each pass is three round trips whatever the number of
-//! epochs, and depends on no pass before it: a crash between any two steps, or two aggregators at once, change
-//! no total. What it keeps in memory is for comfort only: the last good values of fields whose input can't be
-//! read now, and what the ledger looked like, to notice when Redis has lost it.
+//! It touches the market's keys in Redis and nothing else. Each pass takes three round trips, whatever the number of epochs,
+//! and depends on no earlier pass: neither a crash between any two steps nor two aggregators at once change a total. No total
+//! depends on its memory, which holds the last good values of fields whose input can't be read now, and the ledger's last sums,
+//! to notice when Redis has lost them.
 
 use std::{
     collections::HashMap,
@@ -29,26 +29,27 @@ use super::{
     problem::LedgerLost,
     services::TrackerServices,
 };
-use crate::env::messages::Look;
+use crate::env::messages::Wake;
 
-/// After a longer time than this without a pass all is looked at that is still there, in seconds. A pass of the last
-/// minutes looks back twice as far, so that what comes some minutes late is seen too.
+/// After this many seconds without a pass, the next one is a full pass. Other passes read twice as far back, so that inputs
+/// which arrive some minutes late are found too.
 const RECENT: f64 = 300.0;
 
 /// The actor.
 pub struct Aggregator {
     tracker: TrackerServices,
     market: MarketStore,
-    /// The original's numbers are shown; the ledger is kept all the same, so that nothing is lost by it.
+    /// Whether the datasets show the original's numbers. The ledger is maintained all the same, so that a market can return to
+    /// its numbers.
     original: bool,
     reach: Reach,
-    /// When it last passed, in Unix seconds.
+    /// When the last successful pass began, in Unix seconds.
     passed: Option<f64>,
-    /// When the statistics of hours and of days are due; at once after a start.
+    /// When the statistics of hours and of days are due; `None` is at once, as after a start.
     hourly_due: Option<Instant>,
     daily_due: Option<Instant>,
     last_good: HashMap<String, (Number, f64)>,
-    /// The ledger's birth and sums at the last pass.
+    /// The ledger's time of creation and its sums at the last pass.
     ledger: Option<(f64, Sums)>,
 }
 
@@ -72,22 +73,24 @@ impl Aggregator {
         }
     }
 
-    /// The same, showing the original's numbers.
+    /// Chooses whether the datasets show the original's numbers.
     #[must_use]
     pub fn as_original(self, original: bool) -> Self {
         Self { original, ..self }
     }
 
-    /// A field that can't be computed now keeps its last good value for three intervals.
+    /// Fills fields that can't be computed now with their last good values, which are valid for three intervals.
     fn fill(&mut self, summary: &mut Summary, pass: &Pass) {
         let now = pass.seen.now;
+        // Before the new values: an empty map is how `remember` recognises a new incarnation.
         self.remember(pass);
         for (name, value) in summary.fields() {
             if let Some(value) = value {
                 self.last_good.insert(name.to_owned(), (value, now));
             }
         }
-        let limit = 3.0 * SUMMARY.interval(&self.tracker.rhythm.intervals).as_secs_f64();
+        // Three intervals, as for readiness: longer, and readers would take a stopped input for a constant one.
+        let limit = 3.0 * SUMMARY.interval(&self.tracker.timing.intervals).as_secs_f64();
         let last_good = |name: &str| {
             let (value, at) = self.last_good.get(name)?;
             (now - at <= limit).then_some(*value)
@@ -95,9 +98,10 @@ impl Aggregator {
         summary.fill_from(last_good);
     }
 
-    /// Takes over what the incarnation before this one had shown: its good values are not to be lost with it.
+    /// Takes over the last good values of the previous incarnation, from the dataset that it wrote.
     fn remember(&mut self, pass: &Pass) {
         let Some(shown) = pass.shown.as_ref().filter(|_| self.last_good.is_empty()) else { return };
+        // Their age counts from the dataset, not from this start: a restart must not prolong an old value.
         let Some(at) = shown["updated_at"].as_f64() else { return };
         for (name, value) in shown.as_object().into_iter().flatten() {
             if let Some(value) = Number::from_json(value) {
@@ -106,20 +110,22 @@ impl Aggregator {
         }
     }
 
-    /// Reports a ledger that is younger, or counts less, than the one that was seen before: Redis was emptied,
-    /// or restored from an older state.
+    /// Reports a ledger that is younger, or counts less, than at the last pass: Redis was emptied, or restored from an older
+    /// state.
     fn notice_loss(&mut self, pass: &Pass, totals: &Totals) {
         let (born, sums) = (pass.mark.born, &totals.all);
         let lost =
             self.ledger.as_ref().and_then(|known| LedgerLost::between(self.market(), known, born, sums));
         if let Some(lost) = lost {
+            // Only reported: the pass goes on with what Redis has, since no other source could restore it.
             self.tracker.services.report(&lost);
         }
-        // A ledger that this pass is about to make may be made by another tracker a moment earlier.
+        // `None` before the ledger exists: this pass can't record a time of creation, since another tracker may create the
+        // ledger a moment earlier.
         self.ledger = born.map(|born| (born, *sums));
     }
 
-    /// Notes what a pass has written and what it took.
+    /// Records what a pass has written and how long it took.
     fn note(&self, totals: &Totals, written: &Written, at: Duration, took: Duration) {
         let metrics = &self.tracker.metrics;
         for dataset in &written.datasets {
@@ -129,7 +135,7 @@ impl Aggregator {
         metrics.late_changes(totals.late.len() as u64);
         metrics.unfinished_epochs(self.market(), totals.unfinished);
         if written.left > 0 {
-            // It may have sealed some of them, and counts those; the others are looked at with the next pass.
+            // The other tracker may have sealed some of them, and has counted those. The next pass reads the rest again.
             let (market, left) = (self.market(), written.left);
             tracing::debug!(market, epochs = left, "another tracker changed these epochs first");
         } else {
@@ -152,17 +158,18 @@ impl Passes for Aggregator {
     }
 
     fn interrupted(&mut self) {
-        // Nobody knows what happened meanwhile.
+        // The outage may have lasted longer than a recent pass reads back.
         self.reach = Reach::Full;
     }
 
-    async fn pass(&mut self, look: Option<&Look>, clock: &Clock) -> Result<Next, PassError> {
-        if look.is_some_and(|look| look.gap) {
+    async fn pass(&mut self, wake: Option<&Wake>, clock: &Clock) -> Result<Next, PassError> {
+        if wake.is_some_and(|wake| wake.gap) {
             self.reach = Reach::Full;
         }
+        // Durations are measured in real time; dates come from the tree's clock, which tests control.
         let (began, wall) = (Instant::now(), clock.unix());
         let now = wall.as_secs_f64();
-        // After a long sleep (of the machine, or between two passes) the last minutes are not all that is new.
+        // After a long pause (a suspended machine, a long interval) a recent pass would not reach back to the last one.
         if self.passed.is_some_and(|passed| now - passed > RECENT) {
             self.reach = Reach::Full;
         }
@@ -176,37 +183,43 @@ impl Passes for Aggregator {
         services.note_faults(&pass.faults);
         points::AGGREGATOR_AFTER_READ.pass().await?;
 
-        let rhythm = self.tracker.rhythm.clone();
-        let totals = Totals::of(&pass.seen, &self.tracker.validator, rhythm.seal_after.as_secs_f64());
+        let timing = self.tracker.timing.clone();
+        // Nothing is written before the commit: a crash in between leaves no trace in Redis.
+        let totals = Totals::of(&pass.seen, &self.tracker.validator, timing.seal_after.as_secs_f64());
         self.notice_loss(&pass, &totals);
-        // Totals that lack some make no statistics, which would stand for an interval: those follow with the pass that
-        // has them all, at once.
+        // Statistics are written only from complete totals: incomplete ones would stay for an interval of up to an hour. The pass
+        // with all epochs follows at once and writes them.
+        // A full pass is not repeated for missed epochs: it has read everything that there is.
         let again = pass.partial || (pass.missed_epochs && self.reach == Reach::Recent);
         let due = if again { Due::NONE } else { due };
-        let window = rhythm.measurement_window.as_secs_f64();
+        let window = timing.measurement_window.as_secs_f64();
         let mut datasets = Datasets::of(&pass.seen, &totals, window, due);
         self.fill(&mut datasets.summary, &pass);
         let mut original = None;
         if self.original {
-            let (events, gaps) = (self.tracker.events.since(), datasets.gaps.len() as u64);
+            // Two more round trips, but only for markets with `compat = "go"`.
+            let (events, gaps) = (self.tracker.events.counts(), datasets.gaps.len() as u64);
             let (texts, faults) = self.market.original(&mut session, now, &events, gaps).await?;
             services.note_faults(&faults);
             original = Some(texts);
         }
         let outputs =
-            Outputs { datasets: &datasets, intervals: &rhythm.intervals, original: original.as_ref() };
+            Outputs { datasets: &datasets, intervals: &timing.intervals, original: original.as_ref() };
         points::AGGREGATOR_BEFORE_COMMIT.pass().await?;
         let written = self.market.commit(&mut session, &pass, &totals, outputs).await?;
         points::AGGREGATOR_AFTER_COMMIT.pass().await?;
+        // After the commit: if it fails, the statistics stay due and the pass is repeated with the same reach.
         services.note_faults(&written.faults);
+        // From now and not from the last due time: after an outage one write is enough.
         if due.hourly {
-            self.hourly_due = Some(clock.now() + HOURLY.interval(&rhythm.intervals));
+            self.hourly_due = Some(clock.now() + HOURLY.interval(&timing.intervals));
         }
         if due.daily {
-            self.daily_due = Some(clock.now() + DAILY.interval(&rhythm.intervals));
+            self.daily_due = Some(clock.now() + DAILY.interval(&timing.intervals));
         }
         services.telemetry.round_trips("summary", session.round_trips());
         self.note(&totals, &written, wall, began.elapsed());
+        // The begin of the pass: inputs that arrived while it ran belong to the next one.
         self.passed = Some(now);
         self.reach = if again { Reach::Full } else { Reach::Recent };
         Ok(if again { Next::AtOnce } else { Next::Interval })
@@ -214,9 +227,9 @@ impl Passes for Aggregator {
 }
 
 impl Actor for Aggregator {
-    type Message = Look;
+    type Message = Wake;
 
-    async fn run(&mut self, cx: &mut Context<Look>) -> Result<(), Failure> {
+    async fn run(&mut self, cx: &mut Context<Wake>) -> Result<(), Failure> {
         keep_passing(self, cx).await
     }
 }

@@ -1,7 +1,6 @@
-//! The epoch tracker: writes `metrics:current_epoch`, every interval and at once when an event wakes it.
+//! The epoch tracker: writes `metrics:current_epoch` at every interval, and earlier when an event wakes it.
 //!
-//! Touches the market's keys in Redis, and nothing else. What it keeps between two
-//! passes is when the last one was.
+//! It touches the market's keys in Redis, reads the market's windows of the chain, and keeps only the time of its last pass.
 
 use std::time::{Duration, Instant};
 
@@ -21,20 +20,20 @@ use super::{
     points,
     services::TrackerServices,
 };
-use crate::env::messages::Look;
+use crate::env::messages::Wake;
 
-/// How long the dataset lives where the original's numbers are shown.
+/// The TTL of the dataset with the original's numbers.
 const ORIGINAL_TTL: Duration = Duration::from_secs(30);
 
 /// The actor.
 pub struct EpochTracker {
     tracker: TrackerServices,
     market: MarketStore,
-    /// The original's numbers are shown.
+    /// Whether the dataset shows the original's numbers.
     original: bool,
-    /// Where the chain's windows of the market stand, when the chain is followed.
+    /// The keys of the market's windows, when the chain is followed.
     chain: Option<(ChainKeys, ContractAddress)>,
-    /// Messages don't start a pass before this.
+    /// The time before which a message starts no pass.
     rested: Option<Instant>,
 }
 
@@ -46,13 +45,13 @@ impl EpochTracker {
         Self { tracker, market, original: false, chain: None, rested: None }
     }
 
-    /// The same, showing the original's numbers.
+    /// Chooses whether the dataset shows the original's numbers.
     #[must_use]
     pub fn as_original(self, original: bool) -> Self {
         Self { original, ..self }
     }
 
-    /// The same, learning of released epochs from the chain too.
+    /// Adds the windows of the chain as a source of released epochs.
     #[must_use]
     pub fn with_chain(self, keys: ChainKeys, market: ContractAddress) -> Self {
         Self { chain: Some((keys, market)), ..self }
@@ -75,8 +74,9 @@ impl Passes for EpochTracker {
         self.rested
     }
 
-    async fn pass(&mut self, _look: Option<&Look>, clock: &Clock) -> Result<Next, PassError> {
-        self.rested = Some(clock.now() + self.tracker.rhythm.wake_debounce);
+    async fn pass(&mut self, _look: Option<&Wake>, clock: &Clock) -> Result<Next, PassError> {
+        // Set at the begin, so that failed passes are limited too.
+        self.rested = Some(clock.now() + self.tracker.timing.wake_debounce);
         let (began, now) = (Instant::now(), clock.unix());
         points::EPOCH_TRACKER_BEFORE_READ.pass().await?;
         let services = &self.tracker.services;
@@ -89,15 +89,17 @@ impl Passes for EpochTracker {
         } else {
             let (mut candidates, faults) = self.market.latest(&mut session, second).await?;
             if let Some((keys, market)) = &self.chain {
+                // Adds to the producers' keys, which may come later than the release, or not at all.
                 learn_from_chain(&mut candidates, &windows(&mut session, keys, market).await?);
             }
             let current =
                 current_epoch(&candidates, second).map(|current| current.to_json(second).to_string());
-            (current, CURRENT_EPOCH.ttl(&self.tracker.rhythm.intervals), faults)
+            (current, CURRENT_EPOCH.ttl(&self.tracker.timing.intervals), faults)
         };
         services.note_faults(&faults);
         points::EPOCH_TRACKER_BEFORE_COMMIT.pass().await?;
-        // A market in which no epoch was ever opened has no current one.
+        // A market without any epoch has no current one. The pass still counts as written, or such a market would never be
+        // ready.
         if let Some(current) = current {
             self.market.write_current_epoch(&mut session, &current, ttl).await?;
             self.tracker.metrics.dataset_written(self.market(), &CURRENT_EPOCH, now);
@@ -110,9 +112,9 @@ impl Passes for EpochTracker {
 }
 
 impl Actor for EpochTracker {
-    type Message = Look;
+    type Message = Wake;
 
-    async fn run(&mut self, cx: &mut Context<Look>) -> Result<(), Failure> {
+    async fn run(&mut self, cx: &mut Context<Wake>) -> Result<(), Failure> {
         keep_passing(self, cx).await
     }
 }

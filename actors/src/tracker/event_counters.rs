@@ -1,14 +1,14 @@
-//! Events heard since the process began, for markets that show the original's numbers.
+//! Counts of the events received since the process started, for markets with `compat = "go"`.
 //!
-//! Like the metrics it belongs to the process and not to an actor: crashes lose nothing of it, a restart of the process
-//! begins anew, as the original did. The listener adds, aggregators read; nothing waits.
+//! They belong to the process and not to an actor, as metrics do: a crash of an actor loses no count, and a restart of the
+//! process begins at 0, as the original did. The listener adds, aggregators read; nothing waits.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use domain::tracker::{Entity, HeardSince};
 use supervision::Clock;
 
-/// The counts.
+/// The event counters.
 pub struct EventCounters {
     began: f64,
     submissions: AtomicU64,
@@ -17,27 +17,28 @@ pub struct EventCounters {
 }
 
 impl EventCounters {
-    /// Nothing was heard yet.
+    /// Counters at 0, which began now.
     #[must_use]
     pub(crate) fn new(clock: &Clock) -> Self {
         let count = AtomicU64::default;
         Self { began: clock.unix().as_secs_f64(), submissions: count(), epochs: count(), batches: count() }
     }
 
-    /// Counts an event as the original did: anything about submissions and batches, and epochs that open.
+    /// Counts an event as the original did: every event of submissions and batches, and of epochs only the opening.
     pub(crate) fn add(&self, entity: Entity, payload: &[u8]) {
         let count = match entity {
             Entity::Submission => &self.submissions,
             Entity::Epoch if payload.starts_with(b"epoch:open:") => &self.epochs,
             Entity::Batch => &self.batches,
+            // The original has counters for these three kinds only.
             _ => return,
         };
         count.fetch_add(1, Relaxed);
     }
 
-    /// What was heard by now.
+    /// The counts at this moment.
     #[must_use]
-    pub fn since(&self) -> HeardSince {
+    pub fn counts(&self) -> HeardSince {
         let read = |count: &AtomicU64| count.load(Relaxed);
         let (submissions, epochs, batches) =
             (read(&self.submissions), read(&self.epochs), read(&self.batches));

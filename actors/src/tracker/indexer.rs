@@ -1,11 +1,11 @@
-//! The indexer: keeps the state index from the events that the listener hands over.
+//! The indexer: maintains the state index from the events that the listener sends.
 //!
-//! Touches the keys of the index in Redis, and nothing else. Promises:
-//! - a message is settled when all that it changes is written; a crash in between, a second delivery or a second
-//!   indexer has no second effect;
-//! - Redis being away is no crash and no message's fault: it is tried again;
-//! - a message that brings the indexer down again and again becomes a dead letter, and no other: its mailbox finds it;
-//! - validators fall to inactive and offline as time passes, also when nothing is heard.
+//! It touches the keys of the index in Redis and nothing else. Promises:
+//! - a message is acknowledged when all its changes are written; a crash in between, a redelivery or a second indexer has no
+//!   second effect;
+//! - an outage of Redis is no crash and is charged to no message: the commit is retried;
+//! - a message that crashes the indexer again and again becomes a dead letter, and no other message does;
+//! - validators become inactive and offline as time passes, even without events.
 
 use std::{
     collections::BTreeMap,
@@ -24,24 +24,24 @@ use supervision::{Actor, Batch, Clock, Context, Failure, fail::InjectedFailure};
 use super::{listener::IndexEdge, metrics::IndexOutcome, points, services::TrackerServices};
 use crate::env::messages::IndexEvents;
 
-/// How often validators are looked at for the time that has passed.
+/// The interval at which the states of validators are aged.
 const AGE_EVERY: Duration = Duration::from_secs(60);
-/// How many validators are looked at in one step.
+/// The most validators aged in one step.
 const SLICE: usize = 500;
 
 /// The actor.
 pub struct Indexer {
     tracker: TrackerServices,
     edge: IndexEdge,
-    /// How long the index is kept, in seconds.
+    /// The retention of the index, in seconds.
     retention: u64,
 }
 
-/// Why messages were not settled.
+/// Why messages were not acknowledged.
 enum CommitError {
-    /// Redis is at fault: they are taken again.
+    /// Redis failed: the messages are taken again.
     Store(StoreError),
-    /// The actor is at fault: it crashes.
+    /// The actor failed: it crashes.
     Actor(Failure),
 }
 
@@ -58,16 +58,16 @@ impl From<InjectedFailure> for CommitError {
 }
 
 impl Indexer {
-    /// How many messages, of at most 128 events, go into one commit at most: the batch of its mailbox.
+    /// The most messages (of at most 128 events) in one commit: the batch of its mailbox.
     pub const AT_ONCE: usize = 8;
 
-    /// An indexer of what comes over this edge; what it writes is kept for `retention`.
+    /// An indexer of the messages of this edge, with this retention.
     #[must_use]
     pub fn new(tracker: TrackerServices, edge: IndexEdge, retention: Duration) -> Self {
         Self { tracker, edge, retention: retention.as_secs() }
     }
 
-    /// Writes what these messages change.
+    /// Writes the changes of some messages.
     async fn commit(&self, work: Work, clock: &Clock) -> Result<(), CommitError> {
         points::INDEXER_BEFORE_COMMIT.pass().await?;
         let (began, now) = (Instant::now(), clock.unix().as_secs());
@@ -75,6 +75,7 @@ impl Indexer {
         let mut session = services.store.session(INDEX_EVENTS).await?;
         services.telemetry.pool_waited(began.elapsed());
         let (mut indexed, mut backwards) = (0, 0);
+        // One index after the other: a crash in between repeats all of them, which changes nothing the second time.
         for (keys, changes) in work.changes {
             let index = Index::new(keys, self.retention);
             let Indexed { backwards: more, faults } = index.apply(&mut session, &changes, now).await?;
@@ -83,6 +84,7 @@ impl Indexer {
             indexed += changes.events;
         }
         points::INDEXER_AFTER_COMMIT.pass().await?;
+        // Only now: the events of a commit that failed are neither dropped nor indexed, since they come again.
         let dropped = work.numbers.iter().map(|&(number, events)| self.edge.take(number, events)).sum();
         let metrics = &self.tracker.metrics;
         metrics.index_events(IndexOutcome::Indexed, indexed);
@@ -92,21 +94,22 @@ impl Indexer {
         Ok(())
     }
 
-    /// Commits what was taken, and settles it. What is not settled stays in hand.
+    /// Commits messages and acknowledges them. After a failure they stay in flight, and the next call gets them again.
     async fn settle(&self, taken: Batch<'_, IndexEvents>, clock: &Clock) -> Result<(), CommitError> {
         self.commit(Work::of(taken.iter()), clock).await?;
         taken.settle();
         Ok(())
     }
 
-    /// Lets validators fall to where the time has brought them.
+    /// Ages the states of validators: to inactive, then to offline.
     async fn age(&self, cx: &Context<IndexEvents>, clock: &Clock) -> Result<(), StoreError> {
         let mut session = self.tracker.services.store.session(AGE_VALIDATORS).await?;
-        // Those of markets that are gone are left to their retention.
+        // The index of a removed market is not aged; its retention removes it.
         for keys in self.edge.indexes().now() {
             let index = Index::new(keys, self.retention);
             let mut cursor = 0;
             loop {
+                // Read for each step: a run over many validators takes a while.
                 let now = clock.unix().as_secs();
                 let (next, faults) = index.age_validators(&mut session, cursor, SLICE, now).await?;
                 self.tracker.services.note_unwritten(AGE_VALIDATORS, &faults);
@@ -121,11 +124,11 @@ impl Indexer {
     }
 }
 
-/// What some messages ask for.
+/// The changes of some messages.
 #[derive(Default)]
 struct Work {
     changes: BTreeMap<IndexKeys, Changes>,
-    /// Of each message its number and how many events it has.
+    /// For each message its number and its count of events.
     numbers: Vec<(u64, u64)>,
 }
 
@@ -134,6 +137,7 @@ impl Work {
         let mut work = Self::default();
         for heard in messages {
             work.numbers.push((heard.number, heard.events.len() as u64));
+            // Merged by index, so that a storm of small messages costs one write each commit.
             let changes = work.changes.entry(heard.index.clone()).or_default();
             heard.events.iter().for_each(|event| changes.add(heard.at, event));
         }
@@ -141,7 +145,7 @@ impl Work {
     }
 }
 
-/// The next messages; `None` when there are none before the time comes, and `Err` when the actor shall stop.
+/// The next messages; `None` when none come before `until`, `Err` when the actor is stopped.
 async fn next<'a>(
     cx: &'a mut Context<IndexEvents>,
     clock: &Clock,
@@ -150,6 +154,7 @@ async fn next<'a>(
     tokio::select! {
         biased;
         taken = cx.recv_many() => taken.map(Some).ok_or(Stop),
+        // `recv_many` marks the wait as idle, so this branch needs no mark of its own.
         () = clock.sleep_until(until) => Ok(None),
     }
 }
@@ -161,15 +166,18 @@ impl Actor for Indexer {
 
     async fn run(&mut self, cx: &mut Context<IndexEvents>) -> Result<(), Failure> {
         let clock = cx.clock().clone();
-        let retry = INDEXER.at_most(self.tracker.rhythm.reconnect_within);
+        let retry = INDEXER.at_most(self.tracker.timing.reconnect_within);
+        // Counted apart: a commit that succeeds must not shorten the pause of an ageing that fails.
         let (mut commits, mut ageings) = (Attempts::new(retry), Attempts::new(retry));
+        // At once after a start: validators may have aged while no indexer ran.
         let mut age_at = clock.now();
         loop {
             if clock.now() >= age_at {
+                // Before the run, so that the interval does not grow by the time that a run takes.
                 age_at = clock.now() + AGE_EVERY;
                 let aged = tokio::select! {
                     biased;
-                    // It may be left between any two steps.
+                    // Ageing can be cancelled between any two steps: the next run ages the rest.
                     () = cx.stopped() => Ok(()),
                     aged = self.age(cx, &clock) => aged,
                 };
@@ -188,10 +196,11 @@ impl Actor for Indexer {
             };
             match committed {
                 Ok(()) => commits.succeeded(),
+                // The messages are charged, or suspected if there are several: see the mailbox.
                 Err(CommitError::Actor(failure)) => return Err(failure),
                 Err(CommitError::Store(error)) => {
                     self.tracker.services.report(&error);
-                    // Best effort: what Redis does not take before the stop is not waited for.
+                    // Best effort: a stop does not wait for Redis, and the events are lost for the index.
                     if cx.is_stopping() {
                         return Ok(());
                     }

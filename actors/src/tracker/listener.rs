@@ -1,15 +1,12 @@
-//! The listener: hears the producers' events, counts them, and wakes the markets.
+//! The listener: receives the producers' events, counts them, and wakes the markets' actors.
 //!
-//! Touches the subscription's own connection, and the mailboxes of the markets' actors and the indexer. Promises:
-//! - reading never waits for a handler: events are counted and handed over every few milliseconds, and a full
-//!   mailbox coalesces counts;
-//! - each new subscription wakes every market with `gap`, since what was published meanwhile was missed;
-//! - markets come and go while it listens: their own channels are followed, and the others miss nothing;
-//! - events that were dropped because it did not read in time are counted, and made up for in the same way;
-//! - a connection that is dead or half open is noticed, and replaced with backoff for ever: Redis being away is
-//!   no crash;
-//! - where there is an index, its events go to the indexer as they are heard, and the oldest are dropped where it can't
-//!   keep up.
+//! It touches the connection of the subscription, and the mailboxes of the markets' actors and of the indexer. Promises:
+//! - it never waits for another actor: it sends messages every few milliseconds, and a full mailbox merges them;
+//! - each new subscription wakes every market with `gap`, since events of the interruption were missed;
+//! - markets are added and removed while it listens: it changes its channels, and the other markets miss nothing;
+//! - events that Redis' client dropped because the listener read too slowly are counted, and every market makes a full pass;
+//! - it notices a dead or half-open connection, and reconnects with backoff without end: an outage of Redis is no crash;
+//! - with a state index, it sends the index's events to the indexer; when the indexer is too slow, the oldest are dropped.
 
 mod index_feed;
 
@@ -30,46 +27,47 @@ use super::{
     points,
     services::TrackerServices,
 };
-use crate::env::messages::Look;
+use crate::env::messages::Wake;
 use index_feed::Feed;
 pub use index_feed::IndexEdge;
 
-/// How long events are collected before the markets are told.
+/// How long events are collected before the actors are woken.
 const COLLECT: Duration = Duration::from_millis(5);
-/// How often an idle connection is asked for a sign of life.
+/// The interval of pings. A half-open connection delivers no events and no error; only a ping finds it.
 const PING_EVERY: Duration = Duration::from_secs(5);
-/// How often the markets are told, at most, that events were dropped.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How many events are read before anything else gets its turn.
+/// The shortest time between two full passes because of dropped events: in a storm, full passes would add to the load.
+const WAKE_AFTER_DROPS_EVERY: Duration = Duration::from_secs(1);
+/// The most events read in a row, before the stop, the markets and the timers are checked again.
 const EVENTS_A_TURN: usize = 256;
 
 /// The actor.
 pub struct Listener {
     tracker: TrackerServices,
     registry: MarketRegistry,
-    /// Those that are listened for, as the registry had them.
+    /// The markets whose channels are subscribed, in the registry's order.
     markets: Arc<[MarketEdges]>,
-    /// Market by its own channel.
+    /// The position of a market in `markets`, by the name of its own channel.
     channels: HashMap<String, usize>,
     collected: EventCounts,
-    /// Whether there was an event on a market's own channel since the last hand-over.
+    /// For each market, whether its own channel had an event since the last hand-over.
     own: Vec<bool>,
-    /// The same for the common channel.
+    /// Whether the common channel had an event since the last hand-over.
     common: bool,
-    /// Events were dropped since the markets last looked for that reason, and when that was.
+    /// Whether events were dropped since drops last woke the markets.
     missed: bool,
-    looked: Option<Instant>,
-    /// For the indexer, where there is one.
+    /// When drops last woke the markets.
+    woken: Option<Instant>,
+    /// The events for the indexer, with a state index.
     feed: Option<Feed>,
 }
 
 /// What the listener waits for.
-enum IndexEvents {
+enum Occurrence {
     /// An event: its channel and payload.
     Event(String, Vec<u8>),
-    /// There are other markets now.
+    /// The markets of the registry have changed.
     Markets,
-    /// Something is due.
+    /// A timer is due.
     Time,
     /// The subscription or the actor ends.
     End(End),
@@ -77,9 +75,9 @@ enum IndexEvents {
 
 /// How a subscription ended.
 enum End {
-    /// The actor shall stop.
+    /// The actor is stopped.
     Stop,
-    /// The connection is gone, for this reason.
+    /// The connection is lost, for this reason.
     Lost(String),
 }
 
@@ -96,16 +94,18 @@ impl Listener {
             own: Vec::new(),
             common: false,
             missed: false,
-            looked: None,
+            woken: None,
             feed: None,
         };
         listener.take_markets();
         listener
     }
 
-    /// Takes over the markets of the registry. What was collected must have been handed over.
+    /// Takes over the markets of the registry. Collected events must have been handed over before, since they are stored by the
+    /// position of their market.
     fn take_markets(&mut self) {
         self.markets = self.registry.now();
+        // No market has news: the callers have handed over, or wake every market next.
         self.own = vec![false; self.markets.len()];
         let named = |(at, market): (usize, &MarketEdges)| {
             market.keys.events().map(move |name| (name, at)).collect::<Vec<_>>()
@@ -116,13 +116,15 @@ impl Listener {
         }
     }
 
-    /// Follows the registry: hears the channels of markets that are new, no longer those of markets that are gone, and
-    /// wakes the new ones, which may have missed something before.
-    async fn follow_roster(&mut self, subscriber: &mut Subscriber) -> Result<(), StoreError> {
+    /// Applies a change of the registry: subscribes to the channels of new markets, unsubscribes from those of removed ones, and
+    /// wakes the new markets, whose earlier events were missed.
+    async fn follow_registry(&mut self, subscriber: &mut Subscriber) -> Result<(), StoreError> {
         let (markets, channels) = (self.markets.clone(), std::mem::take(&mut self.channels));
         self.take_markets();
+        // Only the difference: to subscribe again to everything would miss events of the other markets meanwhile.
         let more = self.channels.keys().filter(|name| !channels.contains_key(*name)).cloned().collect();
         let gone = channels.into_keys().filter(|name| !self.channels.contains_key(name)).collect();
+        // Before the new markets are woken: an event between the two is received, and one before is found by the full pass.
         subscriber.change(more, gone).await?;
         let is_known = |market: &&MarketEdges| {
             let name = market.keys.market();
@@ -132,15 +134,21 @@ impl Listener {
         Ok(())
     }
 
-    /// The same with an edge to the indexer.
+    /// Adds the edge to the indexer.
     #[must_use]
     pub fn with_index(mut self, edge: IndexEdge) -> Self {
         self.feed = Some(Feed::new(edge, &self.markets));
         self
     }
 
+    /// Reports an error of the subscription's connection, which ends the subscription.
+    fn report_lost(&self, error: &StoreError) -> End {
+        self.tracker.services.report(error);
+        End::Lost(self.tracker.services.line(error))
+    }
+
     fn lost(&self, why: &str) {
-        self.tracker.services.status.unsubscribed(why);
+        self.tracker.services.readiness.unsubscribed(why);
         self.tracker.metrics.subscribed(false);
     }
 
@@ -154,52 +162,53 @@ impl Listener {
     ) -> Result<End, Failure> {
         let clock = cx.clock().clone();
         let mut hand_over_at = None;
-        let mut look_at = None;
+        let mut drops_at = None;
         let mut ping_at = clock.now() + PING_EVERY;
         loop {
-            let wake_at = [hand_over_at, look_at].into_iter().flatten().min().unwrap_or(ping_at);
+            let wake_at = [hand_over_at, drops_at].into_iter().flatten().min().unwrap_or(ping_at);
             let next = cx.idle(async {
                 tokio::select! {
                     biased;
-                    () = cx.stopped() => IndexEvents::End(End::Stop),
-                    () = changes.next() => IndexEvents::Markets,
+                    // In this order, so that a storm of events delays neither the stop nor a change of markets.
+                    () = cx.stopped() => Occurrence::End(End::Stop),
+                    () = changes.next() => Occurrence::Markets,
                     event = events.next() => match event {
-                        Some((channel, payload)) => IndexEvents::Event(channel, payload),
-                        None => IndexEvents::End(End::Lost("the connection was closed".to_owned())),
+                        Some((channel, payload)) => Occurrence::Event(channel, payload),
+                        None => Occurrence::End(End::Lost("the connection was closed".to_owned())),
                     },
-                    () = clock.sleep_until(wake_at) => IndexEvents::Time,
+                    () = clock.sleep_until(wake_at) => Occurrence::Time,
                 }
             });
             match next.await {
-                IndexEvents::End(end) => {
+                Occurrence::End(end) => {
+                    // Events that were received before the end are still counted and passed on.
                     self.hand_over(&clock).await?;
                     return Ok(end);
                 }
-                IndexEvents::Markets => {
+                Occurrence::Markets => {
+                    // Before the positions of the markets change, by which events are collected.
                     hand_over_at = None;
                     self.hand_over(&clock).await?;
-                    look_at = self.make_up_for_dropped(&clock);
-                    if let Err(error) = self.follow_roster(subscriber).await {
-                        self.tracker.services.report(&error);
-                        return Ok(End::Lost(self.tracker.services.line(&error)));
+                    drops_at = self.wake_after_drops(&clock);
+                    if let Err(error) = self.follow_registry(subscriber).await {
+                        return Ok(self.report_lost(&error));
                     }
                 }
-                IndexEvents::Event(channel, payload) => {
+                Occurrence::Event(channel, payload) => {
                     self.collect(&channel, &payload, &clock);
+                    // From the first event of a collection: steady events must not put the hand-over off for ever.
                     hand_over_at.get_or_insert_with(|| clock.now() + COLLECT);
-                    // What is there already is read without a turn of the scheduler for each event.
+                    // Ready events skip `select!`, which in a storm costs more than the event itself.
                     for _ in 0..EVENTS_A_TURN {
                         let Some((channel, payload)) = events.next_ready() else { break };
                         self.collect(&channel, &payload, &clock);
                     }
                 }
-                // What is due is done below.
-                IndexEvents::Time if hand_over_at.is_some() || look_at.is_some() => {}
-                IndexEvents::Time => {
+                Occurrence::Time if hand_over_at.is_some() || drops_at.is_some() => {}
+                Occurrence::Time => {
                     ping_at = clock.now() + PING_EVERY;
                     if let Err(error) = cx.idle(subscriber.ping()).await {
-                        self.tracker.services.report(&error);
-                        return Ok(End::Lost(self.tracker.services.line(&error)));
+                        return Ok(self.report_lost(&error));
                     }
                 }
             }
@@ -207,16 +216,17 @@ impl Listener {
             if is_due(hand_over_at) {
                 hand_over_at = None;
                 self.hand_over(&clock).await?;
-                look_at = self.make_up_for_dropped(&clock);
-            } else if is_due(look_at) {
-                look_at = self.make_up_for_dropped(&clock);
+                drops_at = self.wake_after_drops(&clock);
+            } else if is_due(drops_at) {
+                drops_at = self.wake_after_drops(&clock);
             }
         }
     }
 
-    /// Counts the events that were dropped because nobody read them in time. They were missed as in an interruption: the
-    /// markets look at their keys, but not more often than they can bear. When they are to be told, if not now.
-    fn make_up_for_dropped(&mut self, clock: &Clock) -> Option<Instant> {
+    /// Counts the events that were dropped because the listener read too slowly. They are missed as in an interruption, so every
+    /// market makes a full pass, but at most one in `WAKE_AFTER_DROPS_EVERY`. Returns when the markets have to be woken, if not
+    /// now.
+    fn wake_after_drops(&mut self, clock: &Clock) -> Option<Instant> {
         let dropped = self.tracker.services.store.take_dropped_events();
         self.tracker.metrics.events_dropped(dropped);
         self.missed |= dropped > 0;
@@ -224,15 +234,16 @@ impl Listener {
             return None;
         }
         let now = clock.now();
-        if let Some(at) = self.looked.map(|at| at + LOOK_EVERY).filter(|at| now < *at) {
+        if let Some(at) = self.woken.map(|at| at + WAKE_AFTER_DROPS_EVERY).filter(|at| now < *at) {
             return Some(at);
         }
-        (self.missed, self.looked) = (false, Some(now));
+        (self.missed, self.woken) = (false, Some(now));
         wake(self.markets.iter());
         None
     }
 
     fn collect(&mut self, channel: &str, payload: &[u8], clock: &Clock) {
+        // Counted even when malformed: the metric shows what the channel delivers.
         let entity = Entity::of(payload);
         self.collected.add(entity);
         if entity == Entity::Malformed {
@@ -240,23 +251,25 @@ impl Listener {
         }
         let market = self.channels.get(channel).copied();
         if market.is_none() {
-            // The original knows the common channel alone.
+            // `compat = "go"`: the original subscribed only to the common channel.
             self.tracker.events.add(entity, payload);
         }
         match market.and_then(|at| self.own.get_mut(at)) {
             Some(own) => *own = true,
+            // The common channel does not name a market, so its events wake all of them.
             None => self.common = true,
         }
         if let Some(feed) = &mut self.feed
             && feed.collect(market, payload)
         {
-            // A message is full: it does not wait for the next hand-over.
+            // The message is full. To wait for the next hand-over would let it grow without limit.
             feed.hand_over(clock.unix().as_secs(), &self.tracker.metrics);
         }
     }
 
-    /// Counts what was collected, wakes the markets, and feeds the indexer.
+    /// Counts the collected events, wakes the epoch trackers, and sends the indexer its events.
     async fn hand_over(&mut self, clock: &Clock) -> Result<(), Failure> {
+        // After a crash here the events are lost, and the next subscription wakes every market for a full pass.
         points::LISTENER_BEFORE_HAND_OVER.pass().await?;
         let collected = std::mem::take(&mut self.collected);
         for (entity, count) in collected.iter() {
@@ -264,9 +277,10 @@ impl Listener {
         }
         let common = std::mem::take(&mut self.common);
         for (market, own) in self.markets.iter().zip(&mut self.own) {
+            // `|`, not `||`: the flag has to be reset in either case.
             if common | std::mem::take(own) {
-                // A refusal means that the market is being stopped: then nobody needs to look.
-                let _ = market.epoch_tracker.try_send(Look { gap: false });
+                // Refused only when the market is being stopped: then no pass is needed.
+                let _ = market.epoch_tracker.try_send(Wake { gap: false });
             }
         }
         if let Some(feed) = &mut self.feed {
@@ -277,12 +291,12 @@ impl Listener {
     }
 }
 
-/// Has markets look at everything that is still there.
+/// Makes markets do a full pass.
 fn wake<'a>(markets: impl IntoIterator<Item = &'a MarketEdges>) {
     for market in markets {
         for edge in [&market.aggregator, &market.epoch_tracker] {
-            // A refusal means that the market is being stopped: then nobody needs to look.
-            let _ = edge.try_send(Look { gap: true });
+            // Refused only when the market is being stopped: then no pass is needed.
+            let _ = edge.try_send(Wake { gap: true });
         }
     }
 }
@@ -292,10 +306,13 @@ impl Actor for Listener {
 
     async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
         let clock: Clock = cx.clock().clone();
+        // Before the markets are read, or a change between the two would be missed.
         let mut changes = self.registry.changes();
-        let mut attempts = Attempts::new(LISTENER.at_most(self.tracker.rhythm.reconnect_within));
+        let mut attempts = Attempts::new(LISTENER.at_most(self.tracker.timing.reconnect_within));
+        // An earlier incarnation may have been subscribed: its end was an interruption, and counts as a gap.
         let mut heard_before = cx.generation() > 1;
         loop {
+            // The registry may have changed while there was no subscription.
             self.take_markets();
             let keys: Vec<MarketKeys> = self.markets.iter().map(|market| market.keys.clone()).collect();
             let subscribed: Option<Result<_, StoreError>> = cx
@@ -319,25 +336,28 @@ impl Actor for Listener {
                     }
                     tracing::info!(
                         redis = ?self.tracker.services.store,
-                        "subscribed to the channels, every market makes a full pass"
+                        "subscribed to the channels; every market makes a full pass"
                     );
-                    self.tracker.services.status.subscribed();
+                    self.tracker.services.readiness.subscribed();
                     self.tracker.metrics.subscribed(true);
+                    // A later loss begins with the shortest pause again.
                     attempts.succeeded();
-                    // Of the subscription before this one.
+                    // Drops of the previous subscription: the full pass that follows covers them.
                     self.tracker.metrics.events_dropped(self.tracker.services.store.take_dropped_events());
                     points::LISTENER_AFTER_SUBSCRIBE.pass().await?;
+                    // The wake below is a full pass, and covers earlier drops.
                     self.missed = false;
                     wake(self.markets.iter());
                     match self.listen(cx, &mut subscriber, &mut events, &mut changes).await? {
                         End::Stop => return Ok(()),
                         End::Lost(why) => {
-                            tracing::warn!("the subscription ended, the listener subscribes again: {why}");
+                            tracing::warn!("lost the subscription, the listener subscribes again: {why}");
                             why
                         }
                     }
                 }
             };
+            // Before the pause: readiness must not stay true while the listener waits to reconnect.
             self.lost(&why);
             cx.pause(clock.sleep(attempts.failed())).await;
         }

@@ -1,8 +1,7 @@
-//! The registry: the markets that there are now, for actors that serve all of them.
+//! The market registry: the markets that are served now, for the listener and the pruner, which serve all of them.
 //!
-//! It is no message but a fact that changes seldom: an actor that serves all markets reads it when it begins a piece of
-//! work, or waits for it to change. It belongs to the tree, so a restarted actor finds the present markets, not
-//! those of the start. Touches nothing.
+//! It is shared state and no message, because it changes seldom: an actor reads it when it begins some work, or waits for a
+//! change. It belongs to the tree, so a restarted actor finds the present markets and not those of the start. It does no I/O.
 
 use std::sync::Arc;
 
@@ -10,22 +9,22 @@ use store_tracker::{IndexKeys, MarketKeys};
 use supervision::Address;
 use tokio::sync::watch;
 
-use crate::env::messages::Look;
+use crate::env::messages::Wake;
 
-/// A market and the edges to it.
+/// A market, and the edges to its actors.
 #[derive(Clone)]
 pub struct MarketEdges {
-    /// The market's keys, for its own channel.
+    /// The market's keys.
     pub keys: MarketKeys,
-    /// To its aggregator: gaps only.
-    pub aggregator: Address<Look>,
-    /// To its epoch tracker: every event.
-    pub epoch_tracker: Address<Look>,
-    /// To its epoch tracker from the chain, where one is followed: every released epoch.
-    pub of_chain: Option<Address<Look>>,
+    /// From the listener to the aggregator, which is woken only after a gap.
+    pub aggregator: Address<Wake>,
+    /// From the listener to the epoch tracker, which every event wakes.
+    pub epoch_tracker: Address<Wake>,
+    /// From the block fetcher to the epoch tracker, which every release wakes; `None` without a chain.
+    pub chain_to_epoch_tracker: Option<Address<Wake>>,
 }
 
-/// The markets of a tree. Clones are the same registry.
+/// The markets of a tree. A clone is the same registry.
 #[derive(Clone)]
 pub struct MarketRegistry(watch::Sender<Arc<[MarketEdges]>>);
 
@@ -36,7 +35,7 @@ impl MarketRegistry {
         Self(watch::Sender::new(markets.into()))
     }
 
-    /// The markets that there are now.
+    /// The present markets.
     #[must_use]
     pub fn now(&self) -> Arc<[MarketEdges]> {
         self.0.borrow().clone()
@@ -44,16 +43,17 @@ impl MarketRegistry {
 
     /// Adds a market.
     pub fn add(&self, market: MarketEdges) {
+        // `send_modify` and not `send`: it stores the value even without a subscriber.
         self.0.send_modify(|markets| *markets = markets.iter().cloned().chain([market]).collect());
     }
 
-    /// Takes a market out, by its address in checksum form.
+    /// Removes a market, by its address in checksum form.
     pub fn remove(&self, market: &str) {
         let stays = |edges: &&MarketEdges| edges.keys.market().checksummed() != market;
         self.0.send_modify(|markets| *markets = markets.iter().filter(stays).cloned().collect());
     }
 
-    /// Tells of changes that come after this.
+    /// Subscribes to later changes.
     pub(crate) fn changes(&self) -> Changes {
         Changes(self.0.subscribe())
     }
@@ -63,25 +63,26 @@ impl MarketRegistry {
 pub(crate) struct Changes(watch::Receiver<Arc<[MarketEdges]>>);
 
 impl Changes {
-    /// Waits for the next change. Who holds a [`MarketRegistry`] waits for ever when there is none.
+    /// Waits for the next change; for ever when the registry has been dropped.
     pub(crate) async fn next(&mut self) {
+        // An error means that no sender is left, so no change can come. To return would make the caller's loop spin.
         if self.0.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 }
 
-/// The state indexes that are kept.
+/// The state indexes that are maintained.
 #[derive(Clone)]
 pub enum Indexes {
-    /// One for all events.
+    /// One index for all events.
     One(IndexKeys),
-    /// One a market.
+    /// One index for each market.
     OfMarkets(MarketRegistry),
 }
 
 impl Indexes {
-    /// Those that there are now.
+    /// The present indexes.
     #[must_use]
     pub fn now(&self) -> Vec<IndexKeys> {
         match self {
@@ -90,7 +91,7 @@ impl Indexes {
         }
     }
 
-    /// Those of these markets, in their order; the one where there is one.
+    /// The indexes of these markets, in the same order; for [`Indexes::One`] that one index.
     pub(crate) fn of_these(&self, markets: &[MarketEdges]) -> Vec<IndexKeys> {
         match self {
             Self::One(keys) => vec![keys.clone()],

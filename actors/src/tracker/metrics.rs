@@ -1,5 +1,4 @@
-//! The metrics of the tracker. What is known of each market is read during a scrape, so that a market that is removed leaves
-//! no series behind.
+//! The metrics of the tracker. Those of each market are read during a scrape, so that a removed market leaves no series.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +15,7 @@ use crate::env::{
     telemetry::{Counter, Gauge, Histogram, Label, Meter, Metric, Observed, Values},
 };
 
-/// From a pass that finds nothing new to one that meets a struggling server, in seconds.
+/// Buckets for passes, in seconds: from a pass without news to one on an overloaded server.
 const PASS_SECONDS: &[f64] =
     &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
@@ -40,10 +39,10 @@ const OUTCOME: Label =
     Label { name: "outcome", values: Values::Known(|| IndexOutcome::ALL.map(IndexOutcome::as_str).to_vec()) };
 
 domain::table! {
-    /// The metrics that the tracker's actors note.
+    /// The metrics that the tracker's actors record.
     pub(crate) METRICS: Metric;
     CHANGES = Metric::counter("state_tracker_changes_processed_total", &[ENTITY_TYPE], "events",
-        "The listener passed on this many events; malformed ones are left out.");
+        "The listener passed on this many events; malformed ones are not passed on.");
     EVENTS = Metric::counter("state_tracker_events_received_total", &[ENTITY_TYPE], "events",
         "The listener received this many events; malformed ones count as `other`.");
     DATASETS_WRITTEN = Metric::counter("state_tracker_datasets_generated_total", &[DATASET_TYPE], "datasets",
@@ -57,11 +56,11 @@ domain::table! {
     GAPS = Metric::counter("state_tracker_subscription_gaps_total", &[], "interruptions",
         "The listener subscribed again this many times after an interruption; a full pass follows each time.");
     DROPPED = Metric::counter("state_tracker_events_dropped_total", &[], "events",
-        "The listener dropped this many events for want of room; a full pass follows.");
+        "The listener dropped this many events because its queue was full; a full pass follows.");
     UNACCOUNTED = Metric::counter("state_tracker_unaccounted_epochs_total", &[], "epochs",
         "The aggregators sealed this many epochs without knowing their submissions.");
     LATE = Metric::counter("state_tracker_late_changes_total", &[], "changes",
-        "Producers made this many changes to epochs that were sealed; they change no total.");
+        "Producers made this many changes to sealed epochs; they change no total.");
     INDEX_EVENTS = Metric::counter("state_tracker_index_events_total", &[OUTCOME], "events",
         "This many events for the state index had this outcome.");
 }
@@ -75,12 +74,13 @@ pub(crate) static OF_MARKETS: &[Observed<Markets>] = &[
             "seconds",
             "This process wrote the dataset of the market this long ago.",
         ),
-        read: |markets, tell| {
+        read: |markets, emit| {
+            // The age is computed at the scrape, so that it grows while nothing is written.
             let now = markets.clock.unix();
             for (name, market) in &*lock(&markets.known) {
                 for (dataset, &at) in &market.written {
                     let age = now.saturating_sub(at).as_secs_f64();
-                    tell(age, &[(*dataset).into(), name.clone().into()]);
+                    emit(age, &[(*dataset).into(), name.clone().into()]);
                 }
             }
         },
@@ -92,15 +92,16 @@ pub(crate) static OF_MARKETS: &[Observed<Markets>] = &[
             "epochs",
             "The ledger of the market holds this many epochs that are not sealed.",
         ),
-        read: |markets, tell| {
+        read: |markets, emit| {
             for (name, market) in &*lock(&markets.known) {
-                market.unfinished.iter().for_each(|many| tell(*many as f64, &[name.clone().into()]));
+                // No series before the first pass: 0 would mean that all epochs are sealed.
+                market.unfinished.iter().for_each(|many| emit(*many as f64, &[name.clone().into()]));
             }
         },
     },
 ];
 
-/// What is known of each market.
+/// The observations of each market.
 pub(crate) struct Markets {
     clock: Clock,
     known: Mutex<BTreeMap<Arc<str>, Market>>,
@@ -109,24 +110,24 @@ pub(crate) struct Markets {
 #[derive(Default)]
 struct Market {
     unfinished: Option<u64>,
-    /// When each dataset was written last, by its label, since the Unix epoch.
+    /// When each dataset was last written (since the Unix epoch), by its label.
     written: BTreeMap<&'static str, Duration>,
 }
 
-/// What became of an event on its way into the state index.
+/// The outcome of an event for the state index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IndexOutcome {
-    /// Its effect is written, also when it changed nothing.
+    /// Its effect is in the index, even if it changed nothing.
     Indexed,
-    /// One of these: it would have gone backwards, and changed nothing.
+    /// It would have moved a state backwards and was ignored; these also count as indexed.
     Backwards,
-    /// It came on the common channel, and there is an index for each of several markets.
+    /// It came on the common channel, while each of several markets has its own index.
     Unattributed,
-    /// It never came to the indexer: the mailbox was full, or its message was given up on.
+    /// It never reached the index: its message was dropped from a full mailbox or became a dead letter.
     Dropped,
-    /// Its id is too long to be one.
+    /// Its id is longer than any valid one.
     Oversized,
-    /// The index has no place for it.
+    /// The index stores nothing for its kind.
     Ignored,
 }
 
@@ -149,7 +150,7 @@ impl IndexOutcome {
     }
 }
 
-/// The metrics of the tracker. Clones are the same metrics.
+/// The metrics of the tracker. A clone records to the same metrics.
 #[derive(Clone)]
 pub struct TrackerMetrics(Arc<Instruments>);
 
@@ -169,7 +170,7 @@ struct Instruments {
 }
 
 impl TrackerMetrics {
-    /// Registers them; `clock` is the one that the ages of datasets are measured with.
+    /// Registers the metrics; `clock` measures the ages of datasets.
     #[must_use]
     pub fn register(meter: &Meter, clock: &Clock) -> Self {
         let markets = Arc::new(Markets { clock: clock.clone(), known: Mutex::default() });
@@ -190,8 +191,9 @@ impl TrackerMetrics {
         }))
     }
 
-    /// Notes `n` events that the subscription delivered, and that they are passed on.
+    /// Counts `n` received events, and counts them as passed on unless they are malformed.
     pub fn events(&self, entity: Entity, n: u64) {
+        // The label has no `malformed`: its values are those of the original's metric.
         if entity == Entity::Malformed {
             return self.0.events.add(n, [Entity::Other.as_str()]);
         }
@@ -199,7 +201,7 @@ impl TrackerMetrics {
         self.0.changes.add(n, [entity.as_str()]);
     }
 
-    /// Notes that a dataset of a market was written at this moment (since the Unix epoch).
+    /// Records that a dataset of a market was written at this time (since the Unix epoch).
     pub fn dataset_written(&self, market: &str, dataset: &Dataset, unix: Duration) {
         if let Some(label) = dataset.label {
             self.0.datasets.add(1, [label]);
@@ -209,50 +211,50 @@ impl TrackerMetrics {
         }
     }
 
-    /// Notes how long a pass for a dataset took.
+    /// Records how long a pass took that wrote this dataset.
     pub fn pass_took(&self, dataset: &Dataset, took: Duration) {
         if let Some(aggregation) = dataset.aggregation {
             self.0.pass_duration.record(took, [aggregation]);
         }
     }
 
-    /// Notes whether Redis answers and the subscription stands.
+    /// Records whether the subscription is established, which is how Redis counts as up.
     pub fn subscribed(&self, up: bool) {
         self.0.redis_up.set(u64::from(up), []);
         self.0.subscribed.set(u64::from(up), []);
     }
 
-    /// Notes that the subscription was interrupted: events of that time were not received.
+    /// Counts an interruption of the subscription, during which events were missed.
     pub fn subscription_gap(&self) {
         self.0.gaps.add(1, []);
     }
 
-    /// Notes `n` events that were dropped before they were read.
+    /// Counts `n` events that were dropped before the listener read them.
     pub fn events_dropped(&self, n: u64) {
         self.0.dropped.add(n, []);
     }
 
-    /// Notes `n` epochs whose inputs expired before they were accounted for.
+    /// Counts `n` epochs whose submissions expired before they were read.
     pub fn unaccounted_epochs(&self, n: u64) {
         self.0.unaccounted.add(n, []);
     }
 
-    /// Notes `n` changes that came after their epoch had been sealed.
+    /// Counts `n` changes of sealed epochs.
     pub fn late_changes(&self, n: u64) {
         self.0.late.add(n, []);
     }
 
-    /// Notes what became of `n` events on their way into the state index.
+    /// Counts `n` events for the state index by their outcome.
     pub fn index_events(&self, outcome: IndexOutcome, n: u64) {
         self.0.index_events.add(n, [outcome.as_str()]);
     }
 
-    /// Notes how many epochs of a market's ledger are not sealed yet.
+    /// Records how many epochs of a market's ledger are not sealed.
     pub fn unfinished_epochs(&self, market: &str, n: u64) {
         self.0.markets.change(market, |market| market.unfinished = Some(n));
     }
 
-    /// Shows nothing more of a market that is no longer tracked.
+    /// Removes the series of a market that is no longer tracked.
     pub fn market_removed(&self, market: &str) {
         lock(&self.0.markets.known).remove(market);
     }
@@ -262,6 +264,7 @@ impl Markets {
     fn change(&self, market: &str, change: impl FnOnce(&mut Market)) {
         let mut markets = lock(&self.known);
         match markets.get_mut(market) {
+            // `entry` would allocate a name at every call, and this runs at every pass.
             Some(known) => change(known),
             None => change(markets.entry(market.into()).or_default()),
         }

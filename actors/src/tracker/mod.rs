@@ -1,4 +1,6 @@
-//! The actors of the tracker: the listener, an aggregator and an epoch tracker for each market, the indexer, the pruner.
+//! The actors of the tracker: the listener, the indexer, the pruner, and for each market an aggregator and an epoch tracker.
+//!
+//! **Invariant:** it imports nothing of the collector; the two share data in Redis and messages of `env`.
 
 mod aggregator;
 mod epoch_tracker;
@@ -22,4 +24,4 @@ pub use market_registry::{Indexes, MarketEdges, MarketRegistry};
 pub use metrics::{IndexOutcome, TrackerMetrics};
 pub use problem::LedgerLost;
 pub use pruner::Pruner;
-pub use services::{Rhythm, TrackerServices};
+pub use services::{Timing, TrackerServices};

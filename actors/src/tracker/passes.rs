@@ -1,5 +1,5 @@
-//! The rhythm that a market's actors share: a pass every interval, sooner when a message asks for it or when
-//! the last pass failed; what a message asked for is settled when the pass is committed.
+//! The loop of passes of a market's actors: a pass at every interval, and earlier when a message asks for one or the last
+//! pass failed. A message is acknowledged when the pass that it asked for is committed.
 
 use std::time::Instant;
 
@@ -9,51 +9,51 @@ use store_tracker::Dataset;
 use supervision::{Clock, Context, Failure, Lease, fail::InjectedFailure};
 
 use super::services::TrackerServices;
-use crate::env::messages::Look;
+use crate::env::messages::Wake;
 
-/// An actor whose life is one pass after the other.
+/// An actor that makes one pass after the other.
 pub(super) trait Passes: Send {
-    /// The dataset by which readiness judges its passes.
+    /// The dataset that gives the interval and the readiness condition of its passes.
     const DATASET: Dataset;
-    /// The pauses before a pass that failed is made again.
+    /// The pauses before a failed pass is retried.
     const RETRY: RetryPolicy;
 
-    /// What it works with.
+    /// The services.
     fn tracker(&self) -> &TrackerServices;
 
-    /// The market, as it is shown.
+    /// The market's address in checksum form.
     fn market(&self) -> &str;
 
-    /// One pass. It depends on no pass before it, and may be made again.
+    /// One pass. It depends on no earlier pass and can be repeated.
     fn pass(
         &mut self,
-        look: Option<&Look>,
+        wake: Option<&Wake>,
         clock: &Clock,
     ) -> impl Future<Output = Result<Next, PassError>> + Send;
 
-    /// Before this, a message does not start a pass: what it asks for is gathered.
+    /// The time before which a message starts no pass; messages that arrive until then share one.
     fn rests_until(&self) -> Option<Instant> {
         None
     }
 
-    /// A pass failed because of Redis: something may be missed.
+    /// Called when a pass failed because of Redis: inputs may have been missed.
     fn interrupted(&mut self) {}
 }
 
 /// When the next pass is due.
 pub(super) enum Next {
-    /// An interval after the beginning of this one.
+    /// One interval after this pass began.
     Interval,
-    /// At once: this one saw that it had not seen everything.
+    /// At once, because this pass did not see all inputs.
     AtOnce,
 }
 
-/// Why a pass ended without its effect.
+/// Why a pass failed.
 #[derive(Debug)]
 pub(super) enum PassError {
-    /// Redis is at fault: the pass is tried again, and nothing is charged for it.
+    /// Redis failed: the pass is retried, and its message is not charged.
     Store(StoreError),
-    /// The actor is at fault: it crashes.
+    /// The actor failed: it crashes.
     Actor(Failure),
 }
 
@@ -69,57 +69,64 @@ impl From<InjectedFailure> for PassError {
     }
 }
 
-/// Makes passes until the actor shall stop.
-pub(super) async fn keep_passing<P: Passes>(actor: &mut P, cx: &mut Context<Look>) -> Result<(), Failure> {
+/// Makes passes until the actor is stopped.
+pub(super) async fn keep_passing<P: Passes>(actor: &mut P, cx: &mut Context<Wake>) -> Result<(), Failure> {
     let clock = cx.clock().clone();
-    let interval = P::DATASET.interval(&actor.tracker().rhythm.intervals);
-    let retry = P::RETRY.at_most(actor.tracker().rhythm.reconnect_within).at_most(interval);
+    let interval = P::DATASET.interval(&actor.tracker().timing.intervals);
+    // A retry must not come later than the next regular pass.
+    let retry = P::RETRY.at_most(actor.tracker().timing.reconnect_within).at_most(interval);
     let mut attempts = Attempts::new(retry);
+    // The first pass is due at once: a restarted actor must not leave its datasets stale for an interval.
     let mut next = clock.now();
     let stop = cx.stop_token();
-    // What still waits when the actor shall stop can be derived again from the keys.
+    // A stop leaves waiting messages unhandled: the first pass after the next start reads the same keys.
     while !stop.is_cancelled() {
+        // A regular pass that is due earlier ends the rest.
         if let Some(rested) = actor.rests_until() {
-            // Messages wait in the mailbox meanwhile, where they become one.
+            // Messages merge in the mailbox meanwhile. A pause counts as idle, so a long one is no stall.
             cx.pause(clock.sleep_until(rested.min(next))).await;
         }
-        let Ok(look) = wait(cx, &clock, next).await else { break };
+        let Ok(wake) = wait(cx, &clock, next).await else { break };
         let began = clock.now();
         let pass = tokio::select! {
             biased;
-            // A pass may be left at any point: it is whole when it is committed, and nothing before.
+            // A pass can be cancelled at any await: its only write is the commit at its end.
             () = stop.cancelled() => {
-                let _ = look.map(Lease::give_back);
+                let _ = wake.map(Lease::give_back);
                 break;
             }
-            pass = actor.pass(look.as_deref(), &clock) => pass,
+            pass = actor.pass(wake.as_deref(), &clock) => pass,
         };
         let error = match pass {
             Ok(when) => {
                 attempts.succeeded();
-                let _ = look.map(Lease::settle);
+                // Only now, after the commit: a crash before it returns the message, and the next incarnation repeats the pass.
+                let _ = wake.map(Lease::settle);
                 if let Some(condition) = P::DATASET.readiness {
-                    actor.tracker().services.status.written(actor.market(), condition);
+                    actor.tracker().services.readiness.written(actor.market(), condition);
                 }
                 next = match when {
+                    // From the begin, so that the time a pass takes does not stretch the interval.
                     Next::Interval => (began + interval).max(clock.now()),
                     Next::AtOnce => clock.now(),
                 };
                 continue;
             }
+            // The lease is dropped with an attempt charged: a message that crashes the actor again and again has to end.
             Err(PassError::Actor(failure)) => return Err(failure),
             Err(PassError::Store(error)) => error,
         };
-        // The message stays for the next attempt, and is not charged: the fault is not its own.
-        let _ = look.map(Lease::give_back);
+        // Returned uncharged: an outage of Redis must not turn messages into dead letters.
+        let _ = wake.map(Lease::give_back);
         let services = &actor.tracker().services;
         services.report(&error);
+        // Readiness fails with the first failed pass, and recovers with the next good one.
         if let Some(condition) = P::DATASET.readiness {
-            services.status.failed(actor.market(), condition, services.line(&error));
+            services.readiness.failed(actor.market(), condition, services.line(&error));
         }
         actor.interrupted();
         next = clock.now() + attempts.failed();
-        // The message that was given back is not to be taken up at once.
+        // Without this pause `wait` would take the returned message at once and skip the backoff.
         cx.pause(clock.sleep_until(next)).await;
     }
     Ok(())
@@ -127,15 +134,16 @@ pub(super) async fn keep_passing<P: Passes>(actor: &mut P, cx: &mut Context<Look
 
 struct Stop;
 
-/// Waits for the next reason to look: a message, as a lease, or the time.
+/// Waits for the next reason for a pass: a message, as a lease, or the time `next`.
 async fn wait<'a>(
-    cx: &'a mut Context<Look>,
+    cx: &'a mut Context<Wake>,
     clock: &Clock,
     next: Instant,
-) -> Result<Option<Lease<'a, Look>>, Stop> {
+) -> Result<Option<Lease<'a, Wake>>, Stop> {
     tokio::select! {
+        // The message first: when both are ready, the pass that is due acknowledges it too.
         biased;
-        look = cx.recv() => look.map(Some).ok_or(Stop),
+        wake = cx.recv() => wake.map(Some).ok_or(Stop),
         () = clock.sleep_until(next) => Ok(None),
     }
 }

@@ -24,7 +24,7 @@ domain::table! {
     pub(super) AGGREGATOR_BEFORE_COMMIT = FailurePoint::new("aggregator::before_commit", AGGREGATOR,
         "A pass of the aggregator has computed its datasets and written nothing.");
     pub(super) AGGREGATOR_AFTER_COMMIT = FailurePoint::new("aggregator::after_commit", AGGREGATOR,
-        "A pass of the aggregator has written ledger and datasets and noted nothing.");
+        "A pass of the aggregator has written ledger and datasets and has counted nothing.");
     pub(super) EPOCH_TRACKER_BEFORE_READ = FailurePoint::new("epoch_tracker::before_read", EPOCH_TRACKER,
         "A pass of the epoch tracker has read nothing.");
     pub(super) EPOCH_TRACKER_BEFORE_COMMIT = FailurePoint::new("epoch_tracker::before_commit", EPOCH_TRACKER,
@@ -42,7 +42,7 @@ domain::table! {
     PRUNER_AFTER_ROUND = FailurePoint::new("pruner::after_round", PRUNER, "A run of the pruner is finished.");
 }
 
-/// Those of the pruner's runs.
+/// The failure points of the pruner's loop.
 pub(super) const PRUNER_POINTS: Points = Points {
     before_pause: &PRUNER_BEFORE_PAUSE,
     before_round: &PRUNER_BEFORE_ROUND,

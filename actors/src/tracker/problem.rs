@@ -1,4 +1,4 @@
-//! What the tracker's actors report beside the errors of Redis.
+//! The errors that the tracker's actors report in addition to those of the stores.
 
 use domain::tracker::Sums;
 use errors::{Kind, Operation};
@@ -8,9 +8,10 @@ use crate::{
     operations::{KEEP_LEDGER, LOST},
 };
 
-/// Redis was emptied, or restored from an older state: the ledger of a market is younger, or counts less, than it did.
+/// Redis was emptied or restored from an older state: the ledger of a market is younger, or counts less, than it did when
+/// this process last read it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{step}: market {market}: {what}, and totals count what Redis can still prove", step = KEEP_LEDGER)]
+#[error("{step}: market {market}: {what}; totals count what is left", step = KEEP_LEDGER)]
 pub struct LedgerLost {
     /// The market.
     pub market: String,
@@ -19,8 +20,8 @@ pub struct LedgerLost {
 }
 
 impl LedgerLost {
-    /// What was lost of a ledger that was made at `before.0` (Unix seconds) and had these sums, where anything was: of a ledger that
-    /// had counted nothing, nothing can be lost.
+    /// Compares a ledger with an earlier reading: `before` is its time of creation (Unix seconds) and its sums, `born` and `sums`
+    /// are those of now. A ledger that had counted nothing can't lose anything.
     pub(super) fn between(
         market: &str,
         before: &(f64, Sums),
@@ -28,6 +29,7 @@ impl LedgerLost {
         sums: &Sums,
     ) -> Option<Self> {
         let (known, before) = before;
+        // A report would send the operator to search for a loss that does not exist.
         if before.fields().iter().all(|(_, count)| *count == 0) {
             return None;
         }
@@ -36,6 +38,7 @@ impl LedgerLost {
             .filter(|((_, before), (_, now))| now < before)
             .map(|((name, before), (_, now))| format!("{name} fell from {before} to {now}"))
             .collect();
+        // A new ledger may have counted up to the old sums again, so equal sums prove nothing.
         let is_younger = born.is_none_or(|born| born > *known);
         let what = match (fell.is_empty(), is_younger) {
             (true, false) => return None,
@@ -77,7 +80,7 @@ mod tests {
         let lost = LedgerLost::between("0xM", &(10.0, sums(5, 12)), Some(20.0), &sums(2, 12)).expect("lost");
         assert_eq!(
             lost.to_string(),
-            "keep the ledger: market 0xM: epochs fell from 5 to 2, and totals count what Redis can still prove"
+            "keep the ledger: market 0xM: epochs fell from 5 to 2; totals count what is left"
         );
         assert!(lost.needs_operator());
         let gone = LedgerLost::between("0xM", &(10.0, sums(5, 12)), None, &sums(5, 12)).expect("gone");
@@ -85,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_lost_of_a_ledger_that_counted_nothing_or_that_is_as_it_was() {
+    fn an_empty_ledger_and_an_unchanged_one_have_lost_nothing() {
         let empty = (10.0, sums(0, 0));
         assert_eq!(LedgerLost::between("0xM", &empty, None, &sums(0, 0)), None);
         assert_eq!(LedgerLost::between("0xM", &empty, Some(20.0), &sums(0, 0)), None);

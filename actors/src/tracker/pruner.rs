@@ -1,9 +1,9 @@
-//! The pruner: removes what is older than the retention from the timelines of all markets, and forgets ledger
-//! entries of which nothing is left that could bring them back.
+//! The pruner: removes entries of all markets' timelines that are older than their retention, and forgets old sealed entries
+//! of the ledger and the state index.
 //!
-//! Touches the keys of the families that are pruned ([`Retention::of_market`]), the ledger's sealed entries, and the state index. It works in slices with a
-//! pause between them, so that no other client of Redis waits for it, and it may be stopped or crash between any
-//! two slices: the next round goes on.
+//! It touches the keys of the pruned families ([`Retention::of_market`]), the ledger's sealed entries, and the state index. It
+//! works in slices with pauses, so that no other client of Redis waits for it. It can stop or crash between any two slices: the
+//! next run continues.
 
 use std::time::Duration;
 
@@ -21,13 +21,13 @@ use super::{
     points::PRUNER_POINTS,
     services::TrackerServices,
 };
-use crate::env::periodic::keep_making;
+use crate::env::periodic::run_periodically;
 
-/// How many members go in one step.
+/// The most members removed in one step.
 const SLICE: usize = 500;
-/// The same for the index, in which each stands in several keys.
+/// The most entries of the index removed in one step; smaller, because each entry is in several keys.
 const INDEX_SLICE: usize = 100;
-/// The pause after each step.
+/// The pause after each step, in which Redis serves other clients.
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// The actor.
@@ -37,7 +37,7 @@ pub struct Pruner {
     every: Duration,
     retention: Retention,
     indexes: Option<Indexes>,
-    /// How long the indexes are kept, in seconds.
+    /// The retention of the indexes, in seconds.
     index_kept: u64,
 }
 
@@ -53,24 +53,27 @@ impl Pruner {
         Self { tracker, registry, every, retention, indexes: None, index_kept: 0 }
     }
 
-    /// The same with state indexes to prune, each kept for `kept`.
+    /// Adds state indexes to prune, with the retention `kept`.
     #[must_use]
     pub fn with_indexes(self, indexes: Indexes, kept: Duration) -> Self {
         Self { indexes: Some(indexes), index_kept: kept.as_secs(), ..self }
     }
 
-    /// One round over all markets.
-    async fn round(&self, cx: &Context<NoMessage>) -> Result<(), StoreError> {
+    /// One run over all markets and indexes.
+    async fn run_once(&self, cx: &Context<NoMessage>) -> Result<(), StoreError> {
         let (clock, mut removed) = (cx.clock().clone(), 0);
+        // One connection for the whole run: the pool is small, and a run makes thousands of short steps.
         let mut session = self.tracker.services.store.session(PRUNE_TIMELINE).await?;
+        // One moment for the whole run, so that all markets have the same boundary.
         let now = clock.unix().as_secs();
+        // The markets of this moment: one that is added meanwhile is pruned by the next run.
         for MarketEdges { keys, .. } in &*self.registry.now() {
             for prunable in self.retention.of_market(keys, &self.tracker.validator, now) {
                 loop {
                     match prune(&mut session, &prunable, SLICE).await {
                         Ok(0) => break,
                         Ok(more) => removed += more,
-                        // A key of another type is reported, and the others go on.
+                        // Waiting does not mend a key of another type, so it must not keep the other keys from being pruned.
                         Err(error) if error.kind == ErrorKind::WrongType => {
                             self.tracker.services.report(&error);
                             break;
@@ -91,6 +94,7 @@ impl Pruner {
             removed +=
                 self.prune_index(cx, &mut session, &index, now.saturating_sub(self.index_kept)).await?;
         }
+        // One line a run, even for 0: it shows operators that pruning works.
         tracing::info!(removed, "removed entries that are older than their retention");
         Ok(())
     }
@@ -138,6 +142,7 @@ impl Pruner {
         loop {
             let (next, more) = forget_sealed(session, keys, cursor, before, SLICE).await?;
             forgotten += more;
+            // Redis' scans end with the cursor 0.
             if next == 0 {
                 return Ok(forgotten);
             }
@@ -147,7 +152,7 @@ impl Pruner {
     }
 }
 
-/// Lets the others have Redis; a round takes long and moves on, which is progress.
+/// Pauses between two slices, and reports progress: a run over many markets takes longer than a stall may.
 async fn rest(cx: &Context<NoMessage>, clock: &Clock) {
     clock.sleep(PAUSE).await;
     cx.progress();
@@ -158,6 +163,6 @@ impl Actor for Pruner {
 
     async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
         let services = &self.tracker.services;
-        keep_making(cx, services, self.every, PRUNER, &PRUNER_POINTS, || self.round(cx)).await
+        run_periodically(cx, services, self.every, PRUNER, &PRUNER_POINTS, || self.run_once(cx)).await
     }
 }

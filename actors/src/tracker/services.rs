@@ -1,5 +1,4 @@
-//! What the tracker's actors work with: the shared services, the tracker's metrics, the event counters, and the rhythm of the
-//! markets.
+//! What the tracker's actors share: services, metrics, event counters, intervals and delays.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,42 +8,42 @@ use supervision::Clock;
 use super::{event_counters::EventCounters, metrics::TrackerMetrics};
 use crate::env::Services;
 
-/// How often and how long, for every market.
+/// The intervals and delays of every market.
 #[derive(Clone, Debug)]
-pub struct Rhythm {
-    /// Between two writings of each dataset.
+pub struct Timing {
+    /// The interval of each dataset.
     pub intervals: Intervals,
-    /// The least time between two passes of the current epoch that events ask for.
+    /// The shortest time from one pass of the epoch tracker to the next that an event starts.
     pub wake_debounce: Duration,
-    /// An unfinished epoch is sealed this long after its window closed.
+    /// The time after the end of its window at which an epoch without all batches is sealed.
     pub seal_after: Duration,
     /// The length of a measurement window.
     pub measurement_window: Duration,
-    /// The longest pause before the next attempt after a failure of Redis.
+    /// The longest pause before a retry after a failure of Redis.
     pub reconnect_within: Duration,
 }
 
-/// Shared by the tracker's actors. Clones share everything.
+/// The services that the tracker's actors share. A clone shares them.
 #[derive(Clone)]
 pub struct TrackerServices {
-    /// Redis, the metrics, the status.
+    /// Redis, the metrics of the process, readiness, the log.
     pub services: Services,
     /// The metrics of the tracker.
     pub metrics: TrackerMetrics,
-    /// The events received since the process began.
+    /// The events received since the process started.
     pub events: Arc<EventCounters>,
-    /// The rhythm of the markets.
-    pub rhythm: Rhythm,
+    /// The intervals and delays.
+    pub timing: Timing,
     /// This validator's id.
     pub validator: String,
 }
 
 impl TrackerServices {
-    /// Ties them together, and registers the metrics. Once for a tree.
+    /// Creates the services, and registers the metrics: once for each tree.
     #[must_use]
-    pub fn new(services: Services, rhythm: Rhythm, validator: String, clock: &Clock) -> Self {
+    pub fn new(services: Services, timing: Timing, validator: String, clock: &Clock) -> Self {
         let metrics = TrackerMetrics::register(services.telemetry.meter(), clock);
         let events = Arc::new(EventCounters::new(clock));
-        Self { services, metrics, events, rhythm, validator }
+        Self { services, metrics, events, timing, validator }
     }
 }

@@ -23,7 +23,7 @@ use crate::tracker::{SOON, Setup, Tracker};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Interruption {
     Stop,
-    TimeIsOver,
+    Deadline,
 }
 
 /// The phase in which a step is interrupted.
@@ -36,7 +36,7 @@ enum Hold {
     /// The answer to it: the server has executed the request.
     Answer(&'static str),
     /// The wait for a worker.
-    Turn,
+    Worker,
 }
 
 /// The deadline that passes, by the label of the counted error.
@@ -122,14 +122,14 @@ impl Surroundings {
             Hold::Node(word) => self.to_node.hold(word),
             Hold::Request(word) => self.to_redis.hold_requests(word),
             Hold::Answer(word) => self.to_redis.hold_answers(word),
-            Hold::Turn => {}
+            Hold::Worker => {}
         }
         let budgets = if by == Interruption::Stop { Budgets::default() } else { short };
         let tracker =
             self.tracker(world, Setup { workers: prepares.into(), budgets, ..Setup::default() }).await;
         wait_until(&format!("{hold:?} is reached"), SOON, async || match hold {
-            // It has been woken, and no worker is free for it.
-            Hold::Turn => tracker.tree.health().iter().any(|actor| {
+            // The preparer has been woken, and no worker is free.
+            Hold::Worker => tracker.tree.health().iter().any(|actor| {
                 actor.path.starts_with("preparer")
                     && actor.mailbox.as_ref().is_some_and(|mailbox| mailbox.accepted > 0)
             }),
@@ -141,13 +141,13 @@ impl Surroundings {
             Interruption::Stop => {
                 tracker.stop().await;
                 assert_same(&self.left(world).await, expected);
-                // The next tracker uses other proxies: what is held stays on its way.
+                // The next tracker uses no proxies, so held requests and answers stay held.
                 let url = self.redis.url();
                 let next = Tracker::start(&url, &world.anvil.url(), &world.contracts, Setup::default()).await;
                 crate::reach_head(world, &next).await;
                 next.stop().await;
             }
-            Interruption::TimeIsOver => {
+            Interruption::Deadline => {
                 let label = match over {
                     Over::Nodes => r#"kind="node",operation="follow_chain""#,
                     Over::Step => r#"kind="timeout",operation="follow_chain""#,
@@ -163,13 +163,13 @@ impl Surroundings {
                 self.to_redis.release();
                 tracker.chain.workers.add_permits(1);
                 crate::reach_head(world, &tracker).await;
-                assert_eq!(tracker.restarts(), 0, "that the time is over is no crash");
+                assert_eq!(tracker.restarts(), 0, "a passed deadline is no crash");
                 tracker.stop().await;
             }
         }
         assert_same(&self.left(world).await, end);
         self.to_redis.release();
-        wait_until("what hung in the air has arrived", SOON, async || self.to_redis.open_connections() == 0)
+        wait_until("the held requests have arrived", SOON, async || self.to_redis.open_connections() == 0)
             .await;
         assert_same(&self.left(world).await, end);
     }
@@ -184,32 +184,32 @@ async fn accepts(tracker: &Tracker, height: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stop_in_any_phase_leaves_nothing_half_done_and_the_next_start_goes_on() {
-    closing::Stage::new(20).await.left_in_each_phase(Interruption::Stop).await;
+async fn a_stop_in_any_phase_leaves_nothing_half_done_and_the_next_start_continues() {
+    closing::Stage::new(20).await.interrupt_in_each_phase(Interruption::Stop).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_step_that_times_out_in_any_phase_leaves_nothing_half_done() {
-    closing::Stage::new(21).await.left_in_each_phase(Interruption::TimeIsOver).await;
+    closing::Stage::new(21).await.interrupt_in_each_phase(Interruption::Deadline).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reorganisation_that_is_left_in_any_phase_is_followed_by_the_next_one() {
+async fn a_reorganisation_interrupted_in_any_phase_is_followed_by_the_next_step() {
     let stage = reorganised::Stage::new(23).await;
-    for by in [Interruption::Stop, Interruption::TimeIsOver] {
-        stage.left_in_each_phase(by).await;
+    for by in [Interruption::Stop, Interruption::Deadline] {
+        stage.interrupt_in_each_phase(by).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_part_of_old_blocks_that_is_left_in_any_phase_is_read_by_the_next_one() {
+async fn a_segment_interrupted_in_any_phase_is_read_by_the_next_step() {
     let stage = far_behind::Stage::new(24).await;
-    for by in [Interruption::Stop, Interruption::TimeIsOver] {
-        stage.left_in_each_phase(by).await;
+    for by in [Interruption::Stop, Interruption::Deadline] {
+        stage.interrupt_in_each_phase(by).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wait_for_a_worker_is_measured_and_ends_in_time() {
-    closing::Stage::new(22).await.without_a_turn().await;
+    closing::Stage::new(22).await.without_a_worker().await;
 }

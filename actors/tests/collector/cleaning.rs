@@ -1,4 +1,4 @@
-//! The cleaner while a chain is followed.
+//! The cleaner beside the other actors of the collector.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::{
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn submissions_of_epochs_long_past_go_though_the_cleaner_crashes_and_others_stay() {
+async fn only_submissions_of_old_epochs_are_removed_even_if_the_cleaner_crashes() {
     let mut world = World::new(21).await;
     world.grow(200).await;
     let redis = RedisServer::start().await.expect("a Redis server");
@@ -45,7 +45,7 @@ async fn submissions_of_epochs_long_past_go_though_the_cleaner_crashes_and_other
     .await;
     let left = collected().await;
     assert!(left.contains(other));
-    assert!(left.len() > 1, "what the last epochs were sent is still there");
+    assert!(left.len() > 1, "the submissions of the last epochs are still there");
     let cleaned = tracker.chain.progress.now().cleaned;
     assert!(cleaned.submissions > 50, "{cleaned:?}");
     wait_until("every point has acted", SOON, async || {

@@ -1,7 +1,7 @@
-//! Following a real node into a real Redis: whatever happens to tracker or chain, Redis holds in the end what an
-//! undisturbed run leaves, key by key.
+//! The collector with a real node and a real Redis: whatever happens to it or to the chain, Redis ends with the state of an
+//! undisturbed run, key by key.
 
-#![allow(clippy::expect_used, clippy::panic, unreachable_pub)] // A test that can not go on panics.
+#![allow(clippy::expect_used, clippy::panic, unreachable_pub)] // A test that can't continue panics.
 
 mod cancelled;
 mod cleaning;
@@ -32,7 +32,7 @@ const POINTS: [&str; 7] = [
     "batch_preparer::after_write",
 ];
 
-/// What an undisturbed run over the present chain leaves.
+/// The state that an undisturbed run over the present chain leaves in Redis.
 async fn undisturbed(world: &World, setup: Setup) -> Contents {
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut connection = redis.connection().await.expect("a connection");
@@ -59,7 +59,7 @@ fn arm(tracker: &Tracker, every: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn crashes_at_every_step_leave_what_an_undisturbed_run_leaves() {
+async fn crashes_at_every_step_leave_the_state_of_an_undisturbed_run() {
     let setup = Setup::default();
     let mut world = World::new(1).await;
     world.grow(2_000).await;
@@ -76,14 +76,14 @@ async fn crashes_at_every_step_leave_what_an_undisturbed_run_leaves() {
     assert!(tracker.restarts() > 100, "{} restarts", tracker.restarts());
     for point in POINTS {
         let (_, failures) = tracker.tree.failure_points().passages(point);
-        assert!(failures > 0, "{point} has never failed");
+        assert!(failures > 0, "{point} never failed");
     }
     tracker.stop().await;
     assert_same(&world.left(&mut connection).await, &expected);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn reorganisations_of_any_depth_between_crashes_leave_what_the_final_chain_leaves() {
+async fn reorganisations_of_any_depth_between_crashes_leave_the_state_of_the_final_chain() {
     let setup = Setup::default();
     let mut world = World::new(2).await;
     let redis = RedisServer::start().await.expect("a Redis server");
@@ -93,7 +93,7 @@ async fn reorganisations_of_any_depth_between_crashes_leave_what_the_final_chain
     let tracker = Tracker::start(&redis.url(), &world.anvil.url(), &world.contracts, setup).await;
     arm(&tracker, 4);
     for depth in (1..=12).chain((1..=12).rev()) {
-        // The tracker may be anywhere in it when the chain goes another way.
+        // At odd depths the tracker may be at any block when the chain is reorganised.
         if depth % 2 == 0 {
             reach_head(&world, &tracker).await;
         }
@@ -103,15 +103,15 @@ async fn reorganisations_of_any_depth_between_crashes_leave_what_the_final_chain
     }
     reach_head(&world, &tracker).await;
     let reorganisations = tracker.chain.progress.now().reorganisations;
-    // Some are counted by an incarnation that crashes at that moment.
-    assert!(reorganisations >= 5, "{reorganisations} reorganisations were met");
+    // Fewer are counted than made: an incarnation may crash between the write and the count.
+    assert!(reorganisations >= 5, "only {reorganisations} reorganisations were followed");
     assert!(tracker.restarts() > 20, "{} restarts", tracker.restarts());
     tracker.stop().await;
     assert_same(&world.left(&mut connection).await, &undisturbed(&world, setup).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_trackers_by_mistake_leave_what_one_leaves() {
+async fn two_trackers_by_mistake_leave_the_state_of_one() {
     let setup = Setup::default();
     let mut world = World::new(3).await;
     world.grow(300).await;
@@ -125,7 +125,7 @@ async fn two_trackers_by_mistake_leave_what_one_leaves() {
     world.grow_collected(100, &mut connection).await;
     reach_head(&world, &other).await;
     let conflicts = one.chain.progress.now().conflicts + other.chain.progress.now().conflicts;
-    assert!(conflicts > 0, "they never met");
+    assert!(conflicts > 0, "the two never conflicted");
     one.stop().await;
     other.stop().await;
     assert_same(&world.left(&mut connection).await, &undisturbed(&world, setup).await);
@@ -160,10 +160,10 @@ async fn a_reorganisation_beyond_the_limit_stops_only_the_fetcher_and_changes_no
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn old_blocks_are_followed_by_their_events_alone_and_come_to_the_same() {
+async fn old_blocks_read_by_their_events_alone_give_the_same_state() {
     let mut world = World::new(5).await;
     world.grow(400).await;
-    // All blocks before the last minute are old, and their submissions have expired.
+    // Blocks older than a minute are read by their events alone, since their submissions have expired.
     let setup = Setup { inputs_live: 30, ..Setup::default() };
     let by_headers = undisturbed(&world, setup).await;
     let by_events = undisturbed(&world, Setup { old_after: Duration::from_secs(60), ..setup }).await;
@@ -180,7 +180,7 @@ async fn old_blocks_are_followed_by_their_events_alone_and_come_to_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn blocks_are_not_old_while_what_was_submitted_at_them_lives() {
+async fn blocks_are_not_old_while_submissions_at_them_live() {
     let mut world = World::new(5).await;
     world.grow(400).await;
     let by_headers = undisturbed(&world, Setup::default()).await;
@@ -190,13 +190,13 @@ async fn blocks_are_not_old_while_what_was_submitted_at_them_lives() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn epochs_whose_submissions_are_gone_are_told_and_never_handed_over() {
+async fn expired_epochs_are_reported_and_never_handed_over() {
     let mut world = World::new(6).await;
     world.grow(200).await;
     let setup = Setup { inputs_live: 60, ..Setup::default() };
     let left = undisturbed(&world, setup).await;
     let handed = left.keys().filter(|key| key.starts_with("BatchCountKey.")).count();
-    // The batches of the last minute, and no others.
+    // Only the epochs of the last minute have batches.
     assert!(handed > 5 && handed < world.releases() / 2, "{handed} of {}", world.releases());
     let done: Vec<&String> = left.keys().filter(|key| key.ends_with(":market")).collect();
     assert_eq!(done.len(), 2, "{done:?}");
@@ -230,7 +230,7 @@ async fn a_hundred_open_windows_keep_their_limits_through_a_restart() {
         }
     }
     assert_eq!((open, waiting), (vec![100, 100], vec![30, 30]));
-    // The last block before the limit closes none, the next one all of them, and those that waited too.
+    // The last block before the limit closes no window; the next one closes all of them, and the waiting ones too.
     while world.height().await < released + WINDOW - 1 {
         world.mine().await;
     }
@@ -250,7 +250,7 @@ async fn a_hundred_open_windows_keep_their_limits_through_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_window_that_no_block_closes_is_closed_by_the_time_of_the_chain() {
+async fn a_window_that_no_block_closes_is_closed_by_the_chains_time() {
     let mut world = World::new(8).await;
     let market = world.contracts.markets[0].clone();
     world.emit(&market, &Emission::EpochReleased { epoch: 77, begin: 0, end: 1 }).await;
@@ -258,7 +258,7 @@ async fn a_window_that_no_block_closes_is_closed_by_the_time_of_the_chain() {
     let head = world.height().await;
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut connection = redis.connection().await.expect("a connection");
-    // Its window is over a second after its limit without a block.
+    // Without a block, the window is closed one second after its limit.
     let setup = Setup { silence: 1, ..Setup::default() };
     world.set_window(2).await;
     let tracker = Tracker::start(&redis.url(), &world.anvil.url(), &world.contracts, setup).await;
@@ -267,7 +267,7 @@ async fn a_window_that_no_block_closes_is_closed_by_the_time_of_the_chain() {
         query::<Option<u64>>(&mut connection.clone(), &["GET", &count]).await == Some(0)
     })
     .await;
-    // The block that set the length of windows came after the release, and is the last one that counts.
+    // The block that sets the length of windows comes after the release, and is the last block of the window.
     let details: String =
         query(&mut connection, &["GET", &format!("EpochMarkerDetailsKey.{market}.77")]).await;
     let limit = format!("\"EpochReleaseBlockNumber\":{head},\"SubmissionLimitBlockNumber\":{}", head + 1);

@@ -16,19 +16,19 @@ use crate::{
     undisturbed,
 };
 
-/// What other programs read, without the tracker's own keys.
+/// The keys that other programs read: all but the tracker's own keys and `but`.
 fn of_others(all: Contents, but: &str) -> Contents {
     all.into_iter().filter(|(key, _)| !key.starts_with("tracker:") && key != but).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn only_what_a_predecessor_left_open_is_handed_over_and_once() {
+async fn only_windows_that_a_predecessor_left_open_are_handed_over_and_once() {
     let mut world = World::new(22).await;
     world.grow(60).await;
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut connection = redis.connection().await.expect("a connection");
     world.collect(&mut connection, 0).await;
-    // Without the tracker's own keys this is what a predecessor leaves.
+    // Without the tracker's own keys, Redis is as a predecessor leaves it.
     let before = Tracker::start(&redis.url(), &world.anvil.url(), &world.contracts, Setup::default()).await;
     reach_head(&world, &before).await;
     before.stop().await;
@@ -40,12 +40,12 @@ async fn only_what_a_predecessor_left_open_is_handed_over_and_once() {
     let marked = format!("EpochMarkerSetKey.{market}");
     let open: u64 = query(&mut connection, &["SCARD", &marked]).await;
     assert!(open > 0, "no window is open");
-    // The predecessor crashed before it removed the marker of an epoch that it had handed over.
+    // As if the predecessor had crashed before it removed the marker of an epoch that it had handed over.
     let handed: u64 = query(&mut connection, &["EXISTS", &format!("BatchCountKey.{market}.101")]).await;
     assert_eq!(handed, 1);
     query::<()>(&mut connection, &["SADD", &marked, "101"]).await;
     let details = format!("EpochMarkerDetailsKey.{market}.101");
-    // And one marker has no details.
+    // One marker has no details.
     query::<()>(&mut connection, &["SADD", &marked, "nonsense"]).await;
 
     // Some blocks come before the tracker starts: it continues where its predecessor stopped.
@@ -63,12 +63,12 @@ async fn only_what_a_predecessor_left_open_is_handed_over_and_once() {
     query::<()>(&mut connection, &["SREM", &marked, "nonsense"]).await;
     let found = of_others(world.left(&mut connection).await, &details);
     assert_same(&found, &of_others(undisturbed(&world, Setup::default()).await, &details));
-    // The day is read from the contract, or the slots would lack the submissions of the windows that were taken over.
+    // The day is read from the contract; without it the submissions of the taken-over windows would not be counted for slots.
     assert!(found.keys().any(|key| key.starts_with("SlotSubmissionsKey.")));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_another_program_hands_over_meanwhile_is_told_and_not_handed_over_again() {
+async fn epochs_that_another_program_hands_over_are_reported_and_not_handed_over_again() {
     let mut world = World::new(24).await;
     let market = world.contracts.markets[0].clone();
     world.emit(&market, &Emission::EpochReleased { epoch: 1, begin: 0, end: 1 }).await;
@@ -81,11 +81,16 @@ async fn what_another_program_hands_over_meanwhile_is_told_and_not_handed_over_a
         world.mine().await;
     }
     reach_head(&world, &tracker).await;
-    let prepared = tracker.chain.progress.now().prepared[&market.parse().expect("an address")];
+    // The preparer counts after its write, which is all that `reach_head` waits for.
+    let address = market.parse().expect("an address");
+    let prepared = wait_until("the epoch is counted", SOON, async || {
+        tracker.chain.progress.now().prepared.get(&address).copied()
+    })
+    .await;
     assert_eq!((prepared.elsewhere, prepared.epochs), (1, 0), "{prepared:?}");
     assert_eq!(query::<u64>(&mut connection, &["EXISTS", "finalizerQueue"]).await, 0);
     let marked = format!("EpochMarkerSetKey.{market}");
-    assert_eq!(query::<u64>(&mut connection, &["SCARD", &marked]).await, 0, "it is over");
+    assert_eq!(query::<u64>(&mut connection, &["SCARD", &marked]).await, 0, "the epoch is finished");
     tracker.stop().await;
 }
 
@@ -129,7 +134,11 @@ async fn a_market_that_returns_is_taken_over_at_the_checkpoint_on_the_current_da
     reach_head(&world, &both).await;
     let count = |epoch: u64| format!("BatchCountKey.{other}.{epoch}");
     assert_eq!(query::<Option<u64>>(&mut connection, &["GET", &count(2)]).await, Some(1));
-    assert_eq!(query::<Option<u64>>(&mut connection, &["GET", &count(1)]).await, None, "nobody followed it");
+    assert_eq!(
+        query::<Option<u64>>(&mut connection, &["GET", &count(1)]).await,
+        None,
+        "the market was not followed then"
+    );
     let of_day = |day: u64| format!("SlotSubmissionsKey.{other}.{day}.17");
     assert_eq!(query::<Option<u64>>(&mut connection, &["GET", &of_day(8)]).await, Some(1));
     assert_eq!(query::<Option<u64>>(&mut connection, &["GET", &of_day(7)]).await, None);

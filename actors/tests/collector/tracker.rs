@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use actors::collector::{
-    BatchPreparer, BlockFetcher, Budgets, Cleaner, CollectorMetrics, FollowServices, FollowSettings,
+    BatchPreparer, BlockFetcher, Budgets, Cleaner, CollectorMetrics, CollectorServices, CollectorSettings,
     MarketEdge, Notice, Notifier, Progress,
 };
 use domain::{
@@ -70,7 +70,7 @@ impl Default for Setup {
 
 pub struct Tracker {
     pub tree: Tree,
-    pub chain: FollowServices,
+    pub chain: CollectorServices,
 }
 
 impl Tracker {
@@ -82,7 +82,7 @@ impl Tracker {
         chain.metrics.observe(chain.source.clone(), chain.progress.clone());
         let notices = Mailbox::<Notice>::new("notifier", Limits::default(), &clock);
         let chain =
-            FollowServices { notifier: notices.address("block-fetcher", Overflow::DropOldest), ..chain };
+            CollectorServices { notifier: notices.address("block-fetcher", Overflow::DropOldest), ..chain };
         let mut children = vec![Child::actor("notifier", &notices, || Notifier).policy(setup.policy)];
         let mut edges = Vec::new();
         for market in markets {
@@ -158,7 +158,7 @@ fn services(
     markets: &[ContractAddress],
     setup: Setup,
     clock: &Clock,
-) -> FollowServices {
+) -> CollectorServices {
     let services = common::services(redis, Duration::from_secs(10), clock);
     let metrics = CollectorMetrics::register(services.telemetry.meter());
     let protocol_state = contracts.protocol_state.parse().expect("an address");
@@ -167,13 +167,13 @@ fn services(
     config.poll_interval = Duration::from_millis(20);
     config.max_chunk = setup.max_chunk;
     let nobody = Mailbox::<Notice>::new("nobody", Limits::default(), clock);
-    FollowServices {
+    CollectorServices {
         services,
         store: ChainStore::new(ChainKeys::new(""), protocol_state.to_string(), markets.to_vec(), true),
         source: Source::new(config).expect("a source"),
         progress: Arc::new(Progress::new(clock)),
         metrics,
-        settings: Arc::new(FollowSettings {
+        settings: Arc::new(CollectorSettings {
             start: setup.start,
             markets: markets.iter().map(|market| (*market, market.lower())).collect(),
             rules: Rules {

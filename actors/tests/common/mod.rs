@@ -1,12 +1,12 @@
-//! What the tests of the actors share: the services of actors, at a private server.
+//! Services of actors at a private server, for the tests of the actors.
 
-#![allow(dead_code, clippy::expect_used)] // Each test binary uses its part; a test that can not go on panics.
+#![allow(dead_code, clippy::expect_used)] // Each test binary uses a part; a test that can't continue panics.
 
 use std::time::Duration;
 
 use actors::{
     env::{Services, telemetry::Telemetry},
-    tracker::{Rhythm, TrackerServices},
+    tracker::{Timing, TrackerServices},
 };
 use redis::IntoConnectionInfo;
 use store_redis::{RedisSettings, Store};
@@ -14,8 +14,8 @@ use store_tracker::Intervals;
 use supervision::Clock;
 
 /// The services of a tracker at the server of this URL, with this command timeout.
-pub(crate) fn tracker(url: &str, answers_within: Duration, rhythm: Rhythm, clock: &Clock) -> TrackerServices {
-    TrackerServices::new(services(url, answers_within, clock), rhythm, "validator1".to_owned(), clock)
+pub(crate) fn tracker(url: &str, answers_within: Duration, timing: Timing, clock: &Clock) -> TrackerServices {
+    TrackerServices::new(services(url, answers_within, clock), timing, "validator1".to_owned(), clock)
 }
 
 /// The services of every actor at the server of this URL, with this command timeout.
@@ -32,9 +32,9 @@ pub(crate) fn services(url: &str, answers_within: Duration, clock: &Clock) -> Se
     Services::new(store, Telemetry::new().expect("metrics"), clock)
 }
 
-/// A pass at this interval; statistics and measurement window as by default.
-pub(crate) fn rhythm(every: Duration) -> Rhythm {
-    Rhythm {
+/// Passes at this interval; statistics and measurement window as by default.
+pub(crate) fn timing(every: Duration) -> Timing {
+    Timing {
         intervals: Intervals {
             summary: every,
             hourly: Duration::from_secs(300),

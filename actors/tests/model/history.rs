@@ -188,7 +188,7 @@ impl History {
         let known: Vec<u64> = self.epochs.keys().copied().collect();
         let recent = known.iter().rev().take(4).copied().collect::<Vec<_>>();
         let any = |rng: &mut Rng| {
-            // Mostly one of the newest, sometimes any: what comes may come late.
+            // Mostly one of the newest, sometimes any: producers can be late.
             let late = rng.chance(15);
             if recent.is_empty() { None } else { Some(*rng.pick(if late { &known } else { &recent })) }
         };
@@ -229,8 +229,8 @@ impl History {
         made.has_info = true;
         made.has_state = self.states;
         made.steps = ["pending"; 3];
-        // With mixed spellings it would take minutes until it is found. And some key must keep the time of its opening
-        // for long: the batches of an epoch without it belong to no hour once it is sealed.
+        // With mixed spellings the tracker would find it only after minutes. And some key must keep the time of its opening for
+        // long: without it, the batches of a sealed epoch belong to no hour.
         made.in_timeline = self.is_mixed() || !made.has_state || self.rng.chance(90);
         let active = self.of_market("epochs:active");
         let member = self.spell(epoch);
@@ -261,7 +261,7 @@ impl History {
         pipe.zadd(&timeline, member, at);
     }
 
-    /// How late what is written now comes, in seconds.
+    /// The delay of the present write, in seconds.
     fn late(&mut self) -> i64 {
         if self.rng.chance(20) { self.rng.within(1, 120) } else { 0 }
     }
@@ -374,7 +374,7 @@ impl History {
                 made.steps[at] = status;
             }
         }
-        self.tell(format!("{epoch} goes on {steps:?}"));
+        self.tell(format!("{epoch} continues {steps:?}"));
     }
 
     fn hear(&mut self, pipe: &mut Pipeline, epoch: u64) {
@@ -384,7 +384,7 @@ impl History {
             pipe.sadd(&key, *validator);
             self.expires(&key, 2 * HOUR);
         }
-        self.tell(format!("{epoch} heard of {heard:?}"));
+        self.tell(format!("{epoch} names validators {heard:?}"));
         let made = self.epochs.get_mut(&epoch).expect("it is known");
         made.remote.extend(heard.into_iter().map(str::to_owned));
     }

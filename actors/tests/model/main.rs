@@ -1,11 +1,10 @@
-//! A model test: random producers, and a tracker with its real actors that crashes, is cut off and is restarted, on the
-//! test's own clock. Every dataset is compared with a slow, obvious reference.
+//! A model test: random producers, and a tracker of real actors that crashes, loses its connection and is restarted, on the
+//! clock of the test. Every dataset is compared with a slow, obvious reference.
 //!
-//! A run that fails prints its seed. `MODEL_SEED=… cargo test --test model` runs that history again (or several,
-//! with commas between them);
-//! `MODEL_HISTORIES=…` says how many the long form runs.
+//! A failed run prints its seed. `MODEL_SEED=… cargo test --test model` runs that history again (or several, separated by
+//! commas); `MODEL_HISTORIES=…` sets the number of histories of the long form.
 
-#![allow(clippy::expect_used, clippy::panic, unreachable_pub)] // A test that can not go on panics.
+#![allow(clippy::expect_used, clippy::panic, unreachable_pub)] // A test that can't continue panics.
 
 mod history;
 mod reference;
@@ -45,7 +44,7 @@ async fn run(seeds: Vec<u64>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_dataset_is_what_the_producers_did_whatever_happens_to_the_tracker() {
+async fn every_dataset_shows_what_the_producers_did_whatever_happens_to_the_tracker() {
     let seeds = std::env::var("MODEL_SEED").ok();
     let seeds =
         seeds.map(|seeds| seeds.split(',').map(|seed| seed.trim().parse().expect("a number")).collect());
@@ -54,7 +53,7 @@ async fn every_dataset_is_what_the_producers_did_whatever_happens_to_the_tracker
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes minutes: new histories at each run, MODEL_HISTORIES of them (1000)"]
-async fn every_dataset_is_what_the_producers_did_in_any_number_of_histories() {
+async fn every_dataset_shows_what_the_producers_did_in_any_number_of_histories() {
     let first =
         SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_nanos() as u64 % 1_000_000_000;
     println!("histories from seed {first} on");

@@ -74,7 +74,7 @@ pub struct Run {
 /// The number of Redis clients.
 async fn clients(connection: &mut MultiplexedConnection) -> u64 {
     let mut command = redis::cmd("INFO");
-    let info: redis::InfoDict = command.arg("clients").query_async(connection).await.expect("told");
+    let info: redis::InfoDict = command.arg("clients").query_async(connection).await.expect("answered");
     info.get("connected_clients").expect("a number of clients")
 }
 
@@ -270,7 +270,7 @@ impl Run {
         self.sights = self.references.iter().flat_map(|reference| reference.sights(&self.history)).collect();
     }
 
-    /// Nothing happens for some seconds.
+    /// Lets some seconds pass without a step of the producers.
     fn pass_quietly(&mut self, seconds: u64) {
         self.history.now += seconds as i64;
         self.clock.advance(Duration::from_secs(seconds));

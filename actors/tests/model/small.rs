@@ -57,7 +57,7 @@ fn key(rest: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn statistics_have_the_epoch_of_which_only_the_list_of_active_ones_tells() {
+async fn statistics_count_an_epoch_that_only_the_active_list_has() {
     let mut scene = Scene::start().await;
     let start = BEGIN.to_string();
     let info = ["status", "open", "start", &start, "duration", "60"];

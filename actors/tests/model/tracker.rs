@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use actors::{
-    env::{Look, Services, telemetry::Telemetry},
-    tracker::{Aggregator, EpochTracker, Rhythm, TrackerServices},
+    env::{Services, Wake, telemetry::Telemetry},
+    tracker::{Aggregator, EpochTracker, Timing, TrackerServices},
 };
 use domain::Address;
 use redis::IntoConnectionInfo;
@@ -21,7 +21,7 @@ use super::history::{MARKET, OWN, PROTOCOL};
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: u64 = 86_400;
 /// The actors. Each is one sleeper of the clock when nothing of it is under way: it sleeps until its next pass, or its
-/// supervisor until its restart. Other timers there are none, see the policy.
+/// supervisor until its restart. There are no other timers; see the policy.
 const ACTORS: usize = 2;
 /// Nothing in a history takes long, so none of these limits is reached, however busy the machine is.
 pub const NEVER: Duration = Duration::from_secs(120);
@@ -30,8 +30,8 @@ pub const NEVER: Duration = Duration::from_secs(120);
 pub const POLL: Duration = Duration::from_micros(200);
 
 /// Everything is due with each second of the clock.
-fn rhythm() -> Rhythm {
-    Rhythm {
+fn timing() -> Timing {
+    Timing {
         intervals: Intervals { summary: SECOND, hourly: SECOND, daily: SECOND, current_epoch: SECOND },
         wake_debounce: Duration::ZERO,
         seal_after: Duration::from_secs(3600),
@@ -86,11 +86,11 @@ impl Tracker {
         let services = Services::new(store, telemetry, clock);
         for condition in DATASETS.iter().filter_map(|dataset| dataset.readiness) {
             // A dataset is fresh if it was written at this moment.
-            services.status.expect(MARKET[0], condition, Duration::ZERO);
+            services.readiness.expect(MARKET[0], condition, Duration::ZERO);
         }
-        let tracker = TrackerServices::new(services.clone(), rhythm(), OWN.to_owned(), clock);
+        let tracker = TrackerServices::new(services.clone(), timing(), OWN.to_owned(), clock);
         let keys = MarketKeys::new(&Address::new(PROTOCOL[spelling]), &Address::new(MARKET[spelling]));
-        let mailbox = |name: &str| Mailbox::<Look>::new(name, Limits::default(), clock);
+        let mailbox = |name: &str| Mailbox::<Wake>::new(name, Limits::default(), clock);
         let policy = Policy {
             intensity: Intensity { max_restarts: 1000, within: SECOND },
             // Restarts with the next second of the clock, and no timers for anything that is not tested here.
@@ -139,7 +139,7 @@ impl Tracker {
 
     /// Whether, at rest, the last pass of each actor was made at this moment of the clock, and succeeded.
     pub fn passed(&self) -> Passed {
-        let (health, conditions) = (self.tree.health(), self.services.status.readiness());
+        let (health, conditions) = (self.tree.health(), self.services.readiness.conditions());
         let is_down = |state| matches!(state, State::BackingOff | State::Degraded);
         let has_passed = |actor: &str, dataset: &Dataset| {
             let up = health.iter().any(|known| known.path == actor && !is_down(known.state));
@@ -151,7 +151,7 @@ impl Tracker {
         Passed { totals: has_passed("aggregator", &SUMMARY), current }
     }
 
-    /// Prunes as the pruner does, with the default retention; returns from when on timelines are kept.
+    /// Prunes as the pruner does, with the default retention; returns the start of the kept timelines.
     pub async fn prune(&self, now: u64) -> u64 {
         let retention = Retention { timelines: DAY, priorities: 7 * DAY, sealed: 28 * 3600 };
         let mut session =

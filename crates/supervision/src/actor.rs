@@ -1,5 +1,5 @@
-//! What an actor of this kit is: a struct with a `run` loop, made anew for each incarnation, and the
-//! [`Context`] through which it takes messages, notes progress and learns that it shall stop.
+//! An actor: a value with a `run` loop, created again for each incarnation, and the [`Context`] through which it takes
+//! messages, reports progress and sees that it is stopped.
 
 use std::{future::ready, sync::Arc};
 
@@ -15,14 +15,14 @@ use crate::{
     seat::{self, Exit, Seat},
 };
 
-/// A supervised actor. Each incarnation is a new value; what must survive lives outside (a database, the
-/// mailbox), and the rest is rebuilt in [`Actor::pre_start`].
+/// A supervised actor. Each incarnation is a new value. State that must survive a crash is outside of it (in a database, in
+/// the mailbox); the rest is rebuilt in [`Actor::pre_start`].
 pub trait Actor: Sized + Send + 'static {
-    /// What its mailbox takes; [`NoMessage`](crate::NoMessage) where it reads from elsewhere.
+    /// The messages of its mailbox; [`NoMessage`](crate::NoMessage) for an actor without one.
     type Message: Message;
 
-    /// Rebuilds the state. The next sibling in the start order waits for it, and it must not wait for servers
-    /// that may be away: that is work for `run`.
+    /// Rebuilds the state. The next sibling in the start order waits for it, so it must not wait for a server that may be
+    /// unavailable: `run` does that.
     ///
     /// # Errors
     /// An error is a crash.
@@ -33,16 +33,16 @@ pub trait Actor: Sized + Send + 'static {
         ready(Ok(()))
     }
 
-    /// The actor's life. It returns when [`Context::recv`] gives `None` or [`Context::stopped`] resolves.
+    /// The work of the actor. It returns when [`Context::recv`] gives `None` or [`Context::stopped`] resolves.
     ///
     /// # Errors
     /// An error is a crash: the supervisor decides about a restart.
     fn run(&mut self, cx: &mut Context<Self::Message>) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// Cleans up after an orderly end of `run`; it is not called after a crash.
+    /// Cleans up after `run` has returned without an error; it is not called after a crash.
     ///
     /// # Errors
-    /// An error is a crash, as far as the record is concerned.
+    /// An error is recorded as a crash.
     fn post_stop(
         &mut self,
         _cx: &mut Context<Self::Message>,
@@ -51,7 +51,7 @@ pub trait Actor: Sized + Send + 'static {
     }
 }
 
-/// An incarnation's view of its seat.
+/// What an incarnation can see and do in its tree.
 pub struct Context<M: Message> {
     seat: Arc<Seat>,
     inbox: Inbox<M>,
@@ -60,29 +60,38 @@ pub struct Context<M: Message> {
 }
 
 impl<M: Message> Context<M> {
-    /// The next message. `None` when the actor shall stop; when it stops for good, only after its mailbox is
-    /// empty. Waiting here is idling, what follows is work.
+    /// The next message; `None` when the actor is stopped. When it is stopped for good, the messages in its mailbox come
+    /// first. The wait counts as idle, the time after it as work.
     pub async fn recv(&mut self) -> Option<Lease<'_, M>> {
         self.wait_for_messages().await.then(|| self.inbox.try_recv()).flatten()
     }
 
-    /// All messages that wait, up to the mailbox's batch; else like [`Context::recv`].
+    /// All waiting messages, up to the batch limit of the mailbox; else like [`Context::recv`].
     pub async fn recv_many(&mut self) -> Option<Batch<'_, M>> {
         if self.wait_for_messages().await { self.inbox.recv_many().await } else { None }
     }
 
     async fn wait_for_messages(&mut self) -> bool {
-        // What is in hand is handled whether or not the actor shall stop.
+        // Messages in flight are handled even when the actor is stopped.
+        // Messages in flight are handled even when the actor is stopped, but for one:
         if self.inbox.has_hand() {
+            // What went back uncharged can't be handled now. An actor that shall stop leaves it to its successor, where it
+            // would otherwise take it again and again.
+            if self.inbox.has_returned() && self.stop.is_cancelled() {
+                return false;
+            }
+            // A hand that is never empty must not keep its actor from yielding.
+            tokio::task::coop::consume_budget().await;
             self.seat.progress.beat();
             return true;
         }
-        // A wait that is dropped (another branch of the caller's `select!` went on) ends the idling too.
+        // A guard, since the wait may be dropped: the caller's `select!` may take another branch.
         let _idling = self.seat.progress.idling();
         tokio::select! {
             biased;
             () = self.stop.cancelled(), if !self.stop_seen => {
-                // Stopping for good closes the mailbox first: then what waits is still handled.
+                // A stop for good closes the mailbox before it cancels the token: then waiting messages are still handled. An
+                // actor that will be restarted leaves them to its next incarnation.
                 self.stop_seen = true;
                 self.inbox.is_closed() && self.inbox.fill().await
             }
@@ -90,35 +99,35 @@ impl<M: Message> Context<M> {
         }
     }
 
-    /// Resolves when the actor shall stop.
+    /// Resolves when the actor is stopped.
     pub async fn stopped(&self) {
         self.stop.cancelled().await;
     }
 
-    /// Whether the actor shall stop.
+    /// Whether the actor is being stopped.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.stop.is_cancelled()
     }
 
-    /// A token that is cancelled when the actor shall stop, to hand to what it calls.
+    /// A token that is cancelled when the actor is stopped, for code that it calls.
     #[must_use]
     pub fn stop_token(&self) -> CancellationToken {
         self.stop.clone()
     }
 
-    /// A sign of progress in the middle of long work, so that slow is not taken for hung.
+    /// Reports progress in the middle of long work, so that the watch does not take it for a stall.
     pub fn progress(&self) {
         self.seat.progress.beat();
     }
 
-    /// Waits for something outside (a socket, a timer, a server that is away): that is idling, not a stall.
+    /// Waits for an outside event (a socket, a timer, a server). The wait counts as idle and can't be a stall.
     pub async fn idle<F: Future>(&self, wait: F) -> F::Output {
         let _idling = self.seat.progress.idling();
         wait.await
     }
 
-    /// Waits as [`Context::idle`] does, and no longer than until the actor shall stop.
+    /// Waits as [`Context::idle`] does, but at most until the actor is stopped.
     pub async fn pause(&self, wait: impl Future<Output = ()>) {
         self.idle(async {
             tokio::select! {
@@ -141,17 +150,17 @@ impl<M: Message> Context<M> {
         self.seat.generation()
     }
 
-    /// The actor's place in the tree.
+    /// The actor's path in the tree.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.seat.path
     }
 }
 
-/// Told by an incarnation to its supervisor when `pre_start` is done.
+/// An incarnation's report to its supervisor that `pre_start` is done.
 pub(crate) struct Ready;
 
-/// One whole incarnation, from the turnstile to its exit. Dropping the future kills it.
+/// One incarnation, from its turn at the turnstile to its exit. Dropping the future kills it.
 pub(crate) async fn live<A: Actor>(
     seat: Arc<Seat>,
     mailbox: Mailbox<A::Message>,
@@ -161,18 +170,28 @@ pub(crate) async fn live<A: Actor>(
 ) -> ExitKind {
     let span = seat.span();
     let incarnation = async move {
+        // A killed predecessor may not have ended yet. Two incarnations at once would share the mailbox.
         let incarnate = seat.enter().await;
         let asked = stop.clone();
         let life = async {
+            // The turnstile admits one incarnation, so only a reader outside the tree can be in the way.
             let Some(inbox) = mailbox.open() else {
                 return Err(format!("the mailbox of {} has another reader", seat.path).into());
             };
-            let inbox = inbox.blamed_by(seat.blamed.clone());
-            let mut cx = Context { seat: seat.clone(), inbox, stop, stop_seen: false };
+            let mut cx = Context { seat: seat.clone(), inbox: inbox.supervised(), stop, stop_seen: false };
             let mut actor = make();
             actor.pre_start(&mut cx).await?;
             ready(Ready);
-            actor.run(&mut cx).await.inspect_err(|_| cx.inbox.failed())?;
+            // tokio keeps the task that was woken last, the supervisor, for this thread. An actor that held the thread at
+            // once would hold the supervisor too.
+            tokio::task::yield_now().await;
+            let ran = actor.run(&mut cx).await;
+            // Noted while the inbox still exists: its drop decides by it which messages are charged. An actor that returns
+            // by itself with a batch in flight is at fault, too.
+            if ran.is_err() || !asked.is_cancelled() {
+                cx.inbox.failed();
+            }
+            ran?;
             actor.post_stop(&mut cx).await
         };
         let life = Guarded::new(seat::scope(seat.clone(), life), &seat.progress);
@@ -189,13 +208,13 @@ pub(crate) async fn live<A: Actor>(
     incarnation.instrument(span).await
 }
 
-/// The ractor actor that carries one incarnation: it gives it a cell that supervisors can link to and kill.
+/// The `ractor` actor around one incarnation: supervisors link to its cell, and kill it.
 pub(crate) struct Carrier;
 
 /// An incarnation that is ready to be carried.
 pub(crate) type Life = std::pin::Pin<Box<dyn Future<Output = ExitKind> + Send>>;
 
-/// Begin; the only message of a carrier.
+/// The only message of a carrier: begin.
 pub(crate) struct Begin;
 
 impl ractor::Actor for Carrier {
@@ -208,7 +227,7 @@ impl ractor::Actor for Carrier {
         _: ActorRef<Begin>,
         life: Life,
     ) -> Result<Self::State, ractor::ActorProcessingErr> {
-        // The incarnation runs as a message's handler, where a kill signal can reach it.
+        // The incarnation runs in a message handler, where a kill signal of `ractor` reaches it.
         Ok(std::sync::Mutex::new(Some(life)))
     }
 
@@ -220,7 +239,7 @@ impl ractor::Actor for Carrier {
     ) -> Result<(), ractor::ActorProcessingErr> {
         let life = life.get_mut().map_or(None, Option::take);
         if let Some(life) = life {
-            // How it ended stands in the seat already; the supervisor reads it there.
+            // The seat has recorded the exit already, and the supervisor reads it there.
             let _kind = life.await;
         }
         myself.stop(None);

@@ -1,13 +1,13 @@
-//! Deadline budgets: how much time an operation may still take, handed down from caller to callee.
+//! Deadline budgets: the time that an operation may still take, passed from caller to callee.
 //!
-//! A child's budget is the smaller of its own allowance and what its parent has left, so no child can outlive
-//! its parent. Dropping the future is the cancellation; nothing else is needed to stop the work.
+//! A child's budget is the smaller of its own allowance and what its parent has left, so no child outlasts its parent. The
+//! work is cancelled by dropping its future.
 
 use std::time::{Duration, Instant};
 
 use crate::{Clock, text::shown};
 
-/// A deadline that was passed along together with the name of the operation that it belongs to.
+/// A deadline, with the name of its operation.
 #[derive(Clone, Debug)]
 pub struct Budget {
     clock: Clock,
@@ -15,13 +15,13 @@ pub struct Budget {
     deadline: Instant,
 }
 
-/// The time for an operation ran out; its future was dropped.
+/// The budget of an operation ran out, and its future was dropped.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 #[error("{operation} did not finish within {}", shown(*allowed))]
 pub struct DeadlineExceeded {
     /// The operation whose budget ended.
     pub operation: &'static str,
-    /// What it had been given when it began.
+    /// The time that it had when it began.
     pub allowed: Duration,
 }
 
@@ -32,7 +32,7 @@ impl Budget {
         Self { clock: clock.clone(), operation, deadline: clock.now() + allowance }
     }
 
-    /// The budget of a part of this work: `allowance`, cut to what is left here.
+    /// The budget of a part of this work: `allowance`, but at most what is left here.
     #[must_use]
     pub fn child(&self, operation: &'static str, allowance: Duration) -> Self {
         let deadline = (self.clock.now() + allowance).min(self.deadline);
@@ -58,6 +58,7 @@ impl Budget {
     pub async fn run<F: Future>(&self, work: F) -> Result<F::Output, DeadlineExceeded> {
         let allowed = self.remaining();
         let exceeded = DeadlineExceeded { operation: self.operation, allowed };
+        // `timeout` polls the work once even without time, and the first poll could already send a request.
         if allowed.is_zero() {
             return Err(exceeded);
         }

@@ -1,4 +1,4 @@
-//! The description of a member of a tree, before it has a place there.
+//! The description of a member of a tree, before it is part of one.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,7 +12,8 @@ use crate::{
     tree::TreeShared,
 };
 
-/// The description of one member of a tree. Nothing of it runs before [`Tree::start`](crate::Tree::start).
+/// The description of one member of a tree. It runs after [`Tree::start`](crate::Tree::start) or
+/// [`Tree::add_child`](crate::Tree::add_child).
 pub struct Child {
     pub(crate) name: String,
     policy: Policy,
@@ -27,7 +28,7 @@ enum ChildKind {
 }
 
 impl Child {
-    /// An actor that reads `mailbox`; `make` gives the value of each incarnation.
+    /// An actor that reads `mailbox`; `make` creates the value of each incarnation.
     pub fn actor<A: Actor>(
         name: impl Into<String>,
         mailbox: &Mailbox<A::Message>,
@@ -39,12 +40,13 @@ impl Child {
         Self { name: name.into(), policy: Policy::default(), kind: ChildKind::Worker(Box::new(bind)) }
     }
 
-    /// An actor that receives no messages: it reads from elsewhere.
+    /// An actor without messages.
     pub fn source<A: Actor<Message = NoMessage>>(
         name: impl Into<String>,
         make: impl Fn() -> A + Send + Sync + 'static,
     ) -> Self {
         let name = name.into();
+        // `Context` needs an inbox. Without a sender its mailbox stays empty, and it is not exposed.
         let mailbox = Mailbox::new(name.clone(), Limits::default(), &Clock::system());
         let bind = move || (None, Self::worker(mailbox, make));
         Self { name, policy: Policy::default(), kind: ChildKind::Worker(Box::new(bind)) }
@@ -55,17 +57,19 @@ impl Child {
         Self::group(name.into(), Strategy::OneForOne, children)
     }
 
-    /// A supervisor over `children` of which each depends on those before it: when one falls, those behind it are stopped
-    /// in reverse order and started again in order behind it. They keep their mailboxes; their restarts count as
-    /// [`ExitKind::Sibling`](crate::ExitKind::Sibling), and not against their intensity.
+    /// A supervisor over `children` of which each depends on those before it: when one ends, those after it are stopped in
+    /// reverse order and started again after it, in order. They keep their mailboxes. Their exits count as
+    /// [`ExitKind::Sibling`](crate::ExitKind::Sibling) and not against their restart limits.
     pub fn rest_for_one(name: impl Into<String>, children: Vec<Child>) -> Self {
         Self::group(name.into(), Strategy::RestForOne, children)
     }
 
     fn group(name: String, strategy: Strategy, children: Vec<Child>) -> Self {
         let stop_within = stop_within_of(children.iter().map(|child| child.policy.stop_within));
-        let start_within =
-            Duration::from_secs(1) + children.iter().map(|child| child.policy.start_within).sum::<Duration>();
+        let start_within = children
+            .iter()
+            .fold(Duration::from_secs(1), |all, child| all.saturating_add(child.policy.start_within));
+        // No stall: only `Context` marks an actor as idle, and a supervisor waits for its messages in `ractor`.
         let policy = Policy { stop_within, start_within, stall_after: None, ..Policy::default() };
         Self { name, policy, kind: ChildKind::Supervisor(strategy, children) }
     }

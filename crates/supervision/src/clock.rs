@@ -1,7 +1,7 @@
-//! Time as the kit sees it: one handle that either reads the machine's clocks or is driven by a test.
+//! The source of time: a handle that reads the machine's clocks or that a test controls.
 //!
-//! Everything in this crate that waits (backoff, restart windows, the progress watch, deadlines) asks a
-//! [`Clock`], so that a test can move hours in microseconds. The clock never touches anything else.
+//! Every wait of this crate (backoff, restart windows, the progress watch, deadlines) uses a [`Clock`], so a test can let
+//! hours pass in microseconds. It touches nothing else.
 
 use std::{
     collections::BTreeMap,
@@ -11,11 +11,15 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-/// A cheap handle on a source of time. Clones share the source.
+/// The shortest and the longest part of a deadline that a freeze can take away.
+const LEAST_SLICE: Duration = Duration::from_millis(10);
+const MOST_SLICE: Duration = Duration::from_secs(1);
+
+/// A handle to a source of time. A clone shares the source.
 #[derive(Clone, Debug)]
 pub struct Clock(Source);
 
-/// Where the nanoseconds of all system clocks begin: two handles made apart must agree.
+/// The origin of the nanoseconds of all system clocks, so that handles created apart agree.
 static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 #[derive(Clone, Debug)]
@@ -35,6 +39,10 @@ struct Manual {
 #[derive(Debug, Default)]
 struct ManualState {
     elapsed: Duration,
+    /// How much of that the process did not run for.
+    frozen: Duration,
+    /// The part of it that the watch has not been told of.
+    frozen_since_tick: Duration,
     next_key: u64,
     sleepers: BTreeMap<(Duration, u64), Waker>,
 }
@@ -47,7 +55,7 @@ impl Clock {
         Self(Source::System)
     }
 
-    /// A clock that stands still until [`Clock::advance`] moves it; `unix` is the wall time that it starts at.
+    /// A clock that moves only by [`Clock::advance`]; it starts at the wall time `unix`.
     #[must_use]
     pub fn manual(unix: Duration) -> Self {
         Self(Source::Manual(Arc::new(Manual {
@@ -67,7 +75,7 @@ impl Clock {
         }
     }
 
-    /// Monotonic nanoseconds since this clock began; never 0, so that 0 can stand for "never".
+    /// Monotonic nanoseconds since this clock began; never 0, since atomics use 0 for "never".
     #[must_use]
     pub fn nanos(&self) -> u64 {
         let elapsed = match &self.0 {
@@ -89,10 +97,34 @@ impl Clock {
     /// Waits for `duration` of this clock's time.
     pub async fn sleep(&self, duration: Duration) {
         match &self.0 {
-            // A timer of nothing would still take the next tick, a millisecond.
+            // tokio's timers have a resolution of 1 ms: even a timer of 0 waits for the next tick.
             Source::System if duration.is_zero() => {}
             Source::System => tokio::time::sleep(duration).await,
             Source::Manual(manual) => manual.sleep(duration).await,
+        }
+    }
+
+    /// Waits for `duration`, not counting time in which the whole process did not run (a paused container, a stopped
+    /// process, a machine that slept): a deadline that ended meanwhile would be held against the one that could not run.
+    pub async fn sleep_awake(&self, duration: Duration) {
+        let mut left = duration;
+        match &self.0 {
+            // A freeze ends one slice and no more.
+            Source::System => {
+                let slice = (duration / 16).clamp(LEAST_SLICE, MOST_SLICE);
+                while !left.is_zero() {
+                    let next = left.min(slice);
+                    tokio::time::sleep(next).await;
+                    left -= next;
+                }
+            }
+            Source::Manual(manual) => {
+                while !left.is_zero() {
+                    let before = manual.lock().frozen;
+                    manual.sleep(left).await;
+                    left = manual.lock().frozen.saturating_sub(before);
+                }
+            }
         }
     }
 
@@ -101,7 +133,7 @@ impl Clock {
         self.sleep(deadline.saturating_duration_since(self.now())).await;
     }
 
-    /// Runs `work` for at most `limit`; `None` when the time ran out first, in which case `work` is dropped.
+    /// Runs `work` for at most `limit`; `None` when the time ran out first. Then `work` is dropped.
     pub async fn timeout<F: Future>(&self, limit: Duration, work: F) -> Option<F::Output> {
         tokio::select! {
             biased;
@@ -110,25 +142,46 @@ impl Clock {
         }
     }
 
-    /// Moves a manual clock forward and wakes who was waiting for it. A system clock does not move by hand:
-    /// there the call does nothing and returns `false`.
+    /// Runs `work` for at most `limit`, not counting time in which the process did not run; see [`Clock::sleep_awake`].
+    pub async fn timeout_awake<F: Future>(&self, limit: Duration, work: F) -> Option<F::Output> {
+        tokio::select! {
+            biased;
+            output = work => Some(output),
+            () = self.sleep_awake(limit) => None,
+        }
+    }
+
+    /// Moves a manual clock forward and wakes the sleepers that are due. On a system clock it does nothing and returns `false`.
     pub fn advance(&self, by: Duration) -> bool {
+        self.shift(by, Duration::ZERO)
+    }
+
+    /// Moves a manual clock forward as if the process had not run meanwhile.
+    pub fn freeze(&self, by: Duration) -> bool {
+        self.shift(by, by)
+    }
+
+    fn shift(&self, by: Duration, frozen: Duration) -> bool {
         let Source::Manual(manual) = &self.0 else {
             return false;
         };
         let due = {
             let mut state = manual.lock();
             state.elapsed += by;
+            state.frozen += frozen;
+            state.frozen_since_tick += frozen;
             let limit = state.elapsed;
+            // Keys begin with the deadline, so everything before the next nanosecond is due.
             let later = state.sleepers.split_off(&(limit + Duration::from_nanos(1), 0));
             std::mem::replace(&mut state.sleepers, later)
         };
         manual.moved.notify_all();
+        // Outside of the lock: a woken task may sleep again at once.
         due.into_values().for_each(Waker::wake);
         true
     }
 
-    /// How many tasks wait for this manual clock to move; 0 for a system clock.
+    /// The number of tasks that sleep on this manual clock; 0 for a system clock.
     #[must_use]
     pub fn sleepers(&self) -> usize {
         match &self.0 {
@@ -137,8 +190,27 @@ impl Clock {
         }
     }
 
-    /// Blocks an OS thread until the clock may have moved by `at_most`: that long on the system clock, until
-    /// the next `advance` (or a short real pause, so that the caller can look for its own end) on a manual one.
+    /// The nanoseconds now, and how many of those since `last` the process did not run for, as far as a thread can tell that
+    /// looks `every` so often.
+    pub(crate) fn tick(&self, last: u64, every: Duration) -> (u64, u64) {
+        let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        match &self.0 {
+            Source::System => {
+                let now = self.nanos();
+                let late = now.saturating_sub(last).saturating_sub(nanos(every));
+                // A thread that is a little late was not frozen.
+                (now, if late >= nanos(every) { late } else { 0 })
+            }
+            Source::Manual(manual) => {
+                let mut state = manual.lock();
+                let frozen = std::mem::take(&mut state.frozen_since_tick);
+                (nanos(state.elapsed).saturating_add(1), nanos(frozen))
+            }
+        }
+    }
+
+    /// Blocks an OS thread: for `at_most` on the system clock; on a manual one until the next `advance`, but at most for a short
+    /// real time, so that the caller can check whether it should end.
     pub(crate) fn pause_thread(&self, at_most: Duration) {
         match &self.0 {
             Source::System => std::thread::park_timeout(at_most),

@@ -1,9 +1,8 @@
-//! What is known about a crash, and how it is caught.
+//! Catches panics and records them.
 //!
-//! A panic reaches `ractor` as a bare message. The hook of this module adds where it happened and the
-//! backtrace, for panics inside a supervised future only; any other panic goes to the hook that was there
-//! before. [`Guarded`] wraps the future: it marks the thread while it polls (so that the watch thread sees a
-//! handler that never yields) and turns an unwinding panic into a [`Panicked`].
+//! `ractor` gets only the message of a panic. The panic hook of this module adds its location and backtrace, but only for
+//! panics inside a supervised future; any other panic goes to the previous hook. [`Guarded`] wraps the future: it marks the
+//! thread while it polls (so that the watch sees a handler that does not yield) and turns a panic into a [`Panicked`].
 
 use std::{
     any::Any,
@@ -33,9 +32,11 @@ pub(crate) struct Panicked {
 /// Puts the capturing hook in front of the one that is set now; later calls do nothing.
 pub(crate) fn install_hook() {
     static INSTALLED: Once = Once::new();
+    // Once for the process: each installation would wrap the one before.
     INSTALLED.call_once(|| {
         let previous = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
+            // Not in a supervised future, so the panic is not ours.
             if !GUARDED.get() {
                 return previous(info);
             }
@@ -49,8 +50,7 @@ pub(crate) fn install_hook() {
     });
 }
 
-/// Whether the code of a supervised actor runs on this thread right now. A future that is dropped outside of
-/// that is dropped by a kill.
+/// Whether this thread runs the code of a supervised actor now. A future that is dropped elsewhere is dropped by a kill.
 pub(crate) fn handler_runs() -> bool {
     GUARDED.get()
 }
@@ -70,15 +70,24 @@ fn payload_text(payload: &dyn Any) -> String {
         .unwrap_or_else(|| "a panic whose payload is no text".to_owned())
 }
 
-/// A future whose panics are values and whose polling can be seen from outside.
+/// A future whose panics are values and whose polls the watch can see.
 pub(crate) struct Guarded<'a, F> {
-    inner: Pin<Box<F>>,
+    /// `None` once it is dropped.
+    inner: Option<Pin<Box<F>>>,
     progress: &'a Progress,
 }
 
 impl<'a, F: Future> Guarded<'a, F> {
     pub(crate) fn new(inner: F, progress: &'a Progress) -> Self {
-        Self { inner: Box::pin(inner), progress }
+        Self { inner: Some(Box::pin(inner)), progress }
+    }
+}
+
+impl<F> Drop for Guarded<'_, F> {
+    fn drop(&mut self) {
+        self.progress.poll_began();
+        self.inner = None;
+        self.progress.poll_ended();
     }
 }
 
@@ -86,19 +95,23 @@ impl<F: Future> Future for Guarded<'_, F> {
     type Output = Result<F::Output, Panicked>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.progress.poll_began();
+        let this = &mut *self;
+        // Only its own drop takes the future away, and nobody polls it then.
+        let Some(inner) = &mut this.inner else { return Poll::Pending };
+        let inner = inner.as_mut();
+        this.progress.poll_began();
+        // Restored afterwards, since guarded futures can be nested.
         let outer = GUARDED.replace(true);
-        let inner = self.inner.as_mut();
         // After a panic the future is never polled again, so no broken state of it can be seen.
         let outcome = catch_unwind(AssertUnwindSafe(|| inner.poll(cx)));
         GUARDED.set(outer);
-        self.progress.poll_ended();
+        this.progress.poll_ended();
         match outcome {
             Ok(poll) => poll.map(Ok),
             Err(payload) => {
                 let message = payload_text(&*payload);
-                // What the hook saw may be an earlier panic, which the actor caught itself: one that is
-                // handed on (`resume_unwind`) does not pass the hook.
+                // The hook may have captured an earlier panic that the actor caught itself, and `resume_unwind` does not call
+                // the hook: the messages have to agree.
                 let captured = CAPTURED.with_borrow_mut(Option::take).filter(|seen| seen.message == message);
                 Poll::Ready(Err(captured.unwrap_or_else(|| Panicked {
                     message,

@@ -1,8 +1,8 @@
-//! The edges of a tree, and the check that those that wait form no cycle.
+//! The edges of a tree, and the check that waiting edges form no cycle.
 //!
-//! An actor that waits for room in a mailbox goes on when the reader of that mailbox takes a message. Where that one
-//! waits in its turn, and so on back to the first, nobody ever goes on. An edge is declared when its address is handed
-//! out ([`Mailbox::address`](crate::Mailbox::address)); a tree with such a cycle does not start. Pure; touches nothing.
+//! An actor that waits for room in a mailbox continues when the reader of that mailbox takes a message. Actors that wait for
+//! each other in a cycle never continue. An edge is declared when its address is created
+//! ([`Mailbox::address`](crate::Mailbox::address)); a tree with a cycle of waiting edges does not start. It touches nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,10 +10,10 @@ use serde::Serialize;
 
 use crate::mailbox::Overflow;
 
-/// An edge: who sends to whom, and what happens when the mailbox is full.
+/// An edge from a sender to a mailbox.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Edge {
-    /// The sender, as it was named when it got its address: the path of an actor, or a name for one outside the tree.
+    /// The sender, as named for its address: the path of an actor, or another name for a sender outside the tree.
     pub from: String,
     /// The path of the actor that reads the mailbox.
     pub to: String,
@@ -21,22 +21,22 @@ pub struct Edge {
     pub overflow: Overflow,
 }
 
-/// Edges that wait form a cycle. The actors on it, in the order of the edges; the last is the first again.
+/// A cycle of waiting edges: its actors in the order of the edges; the last is the first again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "edges that wait form a cycle, {}: once their mailboxes are full none of these actors can go on; \
+    "edges that wait form a cycle, {}: once their mailboxes are full, none of these actors can continue; \
      let one of the edges coalesce or drop the oldest",
     .0.join(" -> ")
 )]
 pub struct WaitingCycle(pub Vec<String>);
 
-/// A cycle of edges that wait, where there is one.
+/// Finds a cycle of waiting edges.
 pub(crate) fn waiting_cycle(edges: &[Edge]) -> Option<WaitingCycle> {
     let mut waits_for: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for edge in edges.iter().filter(|edge| edge.overflow.waits()) {
         waits_for.entry(&edge.from).or_default().insert(&edge.to);
     }
-    // Who waits for nobody, or only for such as wait for nobody, stands on no cycle.
+    // Remove actors that wait for no waiting actor, until none is left: they are on no cycle.
     let mut left = usize::MAX;
     while waits_for.len() < left {
         left = waits_for.len();
@@ -46,7 +46,7 @@ pub(crate) fn waiting_cycle(edges: &[Edge]) -> Option<WaitingCycle> {
             !others.is_empty()
         });
     }
-    // Each actor that is left waits for another one that is left, so following them leads back to the start.
+    // Each remaining actor waits for another remaining one, so following them must return to an actor of the way.
     let mut way: Vec<&str> = Vec::new();
     let mut next = waits_for.keys().next().copied();
     while let Some(at) = next {
@@ -75,7 +75,7 @@ mod tests {
     }
 
     proptest! {
-        /// 6 actors, up to 14 edges of any kind. The reference: who can be reached from whom, by repeated steps.
+        /// 6 actors, up to 14 edges of any kind. The reference: the actors reachable from each actor, by repeated steps.
         #[test]
         fn a_cycle_is_found_exactly_where_edges_that_wait_lead_back(
             edges in proptest::collection::vec(edge(), 0..14),

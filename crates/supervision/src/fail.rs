@@ -1,12 +1,12 @@
-//! Failure points: named places at which a test, or an operator of a build that has them, makes an actor
-//! fail. Without the feature `failure-points` they compile to nothing.
+//! Failure points: named places in the code where a test injects a failure. An operator can use them too, in a build that
+//! has them. Without the feature `failure-points` they compile to nothing.
 //!
-//! They belong to a tree, not to the process, so that trees in one process do not disturb each other; code
-//! reaches them through the actor that it runs in.
+//! They belong to a tree and not to the process, so that trees in one process do not disturb each other. Code finds them
+//! through the actor in which it runs.
 
 use std::time::Duration;
 
-/// An error that a failure point was told to raise.
+/// The error of an armed failure point.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("the failure point {0} was armed with this error")]
 pub struct InjectedFailure(pub String);
@@ -18,24 +18,24 @@ pub enum Fault {
     Panic,
     /// Returns an [`InjectedFailure`].
     Error,
-    /// Goes on after this time.
+    /// Continues after this time.
     Delay(Duration),
-    /// Never goes on, but can be killed.
+    /// Never continues, but can be killed.
     Hang,
-    /// Keeps its thread busy and never yields, until it is disarmed.
+    /// Does not yield its thread until the point is disarmed.
     Spin,
 }
 
-/// At which passages an armed failure point acts.
+/// The passages at which an armed failure point acts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
-    /// At each one.
+    /// Every passage.
     Always,
-    /// At the n-th one from now (from 1), and never again.
+    /// Only the n-th passage from now, counted from 1.
     Nth(u64),
-    /// At the next n ones.
+    /// The next n passages.
     Times(u64),
-    /// At every n-th one.
+    /// Every n-th passage.
     Every(u64),
 }
 
@@ -62,10 +62,10 @@ mod armed {
     use super::{Duration, Fault, InjectedFailure, When};
     use crate::seat;
 
-    /// A failure point that is not written as it should be.
+    /// The text of a failure point could not be parsed.
     #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
     #[error(
-        "`{0}` is no failure point: POINT[@ACTOR]=FAULT[*TIMES] is expected, FAULT one of panic, error, hang, spin"
+        "`{0}` is no failure point: expected POINT[@ACTOR]=FAULT[*TIMES], with FAULT one of panic, error, hang, spin"
     )]
     pub struct BadFailurePoint(pub String);
 
@@ -84,24 +84,24 @@ mod armed {
     struct Armed {
         fault: Fault,
         when: When,
-        /// Only actors whose path ends with this.
+        /// The end of the paths of the actors for which it acts.
         actor: String,
         seen: u64,
     }
 
     impl FailurePoints {
-        /// Arms a point for the actors whose path ends with `actor` (all, when it is empty). Points may be
-        /// armed several times; the first that applies acts.
+        /// Arms a point for the actors whose path ends with `actor` (empty for all). A point can be armed several times; the first
+        /// fault that applies acts.
         pub fn arm(&self, point: &str, actor: &str, fault: Fault, when: When) {
             let armed = Armed { fault, when, actor: actor.to_owned(), seen: 0 };
             self.with(|points| points.entry(point.to_owned()).or_default().armed.push(armed));
         }
 
-        /// Arms points as an operator writes them: `POINT[@ACTOR]=FAULT[*TIMES]`, several with commas between them,
-        /// where FAULT is panic, error, hang or spin. Without TIMES a point acts at each passage.
+        /// Arms the points of a text: `POINT[@ACTOR]=FAULT[*TIMES]`, separated by commas, where FAULT is panic, error, hang or
+        /// spin. Without TIMES a point acts at each passage.
         ///
         /// # Errors
-        /// [`BadFailurePoint`] for the first one that is not of this form; then none is armed.
+        /// [`BadFailurePoint`] for the first one that can't be parsed; then none is armed.
         pub fn arm_all(&self, text: &str) -> Result<(), BadFailurePoint> {
             let written = text.split(',').map(str::trim).filter(|written| !written.is_empty());
             let read = |written: &str| {
@@ -128,7 +128,7 @@ mod armed {
             Ok(())
         }
 
-        /// Disarms a point; what spins or waits in it goes on.
+        /// Disarms a point; an actor that spins there continues.
         pub fn disarm(&self, point: &str) {
             self.with(|points| {
                 if let Some(point) = points.get_mut(point) {
@@ -195,8 +195,9 @@ mod armed {
             Some(Fault::Delay(delay)) => seat.tree.clock.sleep(delay).await,
             Some(Fault::Hang) => std::future::pending().await,
             Some(Fault::Spin) => {
-                // Panics and errors tell of themselves; this one never does.
+                // Panics and errors are logged when the actor ends. This actor does not end.
                 tracing::warn!(actor = seat.path, "the failure point {name} holds this thread");
+                // Sleeps on its thread instead of spinning: to the runtime it is the same, and it leaves the core to others.
                 while points.is_armed(name) {
                     std::thread::sleep(Duration::from_millis(1));
                 }

@@ -1,5 +1,4 @@
-//! What is known of each actor: one record over all its incarnations. The same record feeds the health page,
-//! the metrics and the demo.
+//! The health record of an actor, over all its incarnations: the source of the health page, the metrics and the demo.
 
 use std::time::Duration;
 
@@ -7,14 +6,14 @@ use serde::Serialize;
 
 use crate::{mailbox::MailboxStats, progress::Activity};
 
-/// Where an actor is in its life.
+/// The state of an actor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// Its turn to start has not come, or has not come again since a sibling that it depends on fell.
+    /// It waits for siblings before it in the start order, at the start or after one of them ended.
     #[default]
     Waiting,
-    /// `pre_start` runs, or its predecessor has not quite ended.
+    /// `pre_start` runs, or the incarnation waits for the end of its predecessor.
     Starting,
     /// It runs.
     Running,
@@ -24,9 +23,9 @@ pub enum State {
     Degraded,
     /// It was asked to stop.
     Stopping,
-    /// It ended and will not come back.
+    /// It ended for good.
     Stopped,
-    /// It did not stop, not even when killed: it never yields.
+    /// It did not end even when it was killed, since it does not yield.
     Abandoned,
 }
 
@@ -34,7 +33,7 @@ pub enum State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ExitKind {
-    /// It returned without having been asked to.
+    /// It returned by itself.
     Finished,
     /// It was asked to stop, and did.
     Stopped,
@@ -42,11 +41,11 @@ pub enum ExitKind {
     Failed,
     /// It panicked.
     Panicked,
-    /// It had work and made no progress, and was replaced.
+    /// It had work, made no progress, and was killed by the watch.
     Stalled,
-    /// It did not stop within its deadline, or its supervisor died.
+    /// It was killed: it did not stop within its deadline, its supervisor died, or an operator killed it.
     Killed,
-    /// It was asked to stop because a sibling that it depends on had fallen, and did. It is started again.
+    /// It was stopped because a sibling that it depends on had ended. It is started again.
     Sibling,
 }
 
@@ -80,7 +79,7 @@ impl ExitKind {
 /// One crash of one incarnation.
 #[derive(Clone, Debug, Serialize)]
 pub struct Crash {
-    /// Identifies the report, and its backtrace, within the actor.
+    /// The number of the crash within the actor.
     pub id: u64,
     /// Wall time, seconds since the Unix epoch.
     pub at: f64,
@@ -88,7 +87,7 @@ pub struct Crash {
     pub generation: u64,
     /// How it ended.
     pub kind: ExitKind,
-    /// The panic's message, or the error and what caused it.
+    /// The message of the panic, or the error with its causes.
     pub message: String,
     /// File and line of a panic.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -101,29 +100,29 @@ pub struct Crash {
 /// The record of one actor.
 #[derive(Clone, Debug, Serialize)]
 pub struct ActorHealth {
-    /// Its place in the tree, as in `markets/0xabc/aggregator`.
+    /// Its path in the tree, such as `markets/0xabc/aggregator`.
     pub path: String,
-    /// Whether it supervises others.
+    /// Whether it is a supervisor.
     pub supervisor: bool,
-    /// Where it is in its life.
+    /// Its state.
     pub state: State,
-    /// Whether it counts as degraded: beyond its intensity, and not yet healthy again.
+    /// Whether it exceeded its restart limit and is not healthy again.
     pub degraded: bool,
-    /// How many incarnations there have been.
+    /// The number of its incarnations so far, which is the number of the present one.
     pub generation: u64,
     /// How many incarnations ended in each way, in the order of [`ExitKind::ALL`]; serialised as an object by their names.
     #[serde(serialize_with = "by_kind")]
     pub exits: [u64; 7],
     /// The last crash.
     pub last_crash: Option<Crash>,
-    /// What it does.
+    /// Its activity.
     pub activity: Activity,
-    /// A poll of it has been running for so long that it seems never to yield.
+    /// Whether it is wedged: its running poll has lasted so long that it may never yield.
     pub wedged: bool,
     /// Time since its last sign of progress.
     #[serde(serialize_with = "seconds")]
     pub quiet: Duration,
-    /// Its mailbox, where it has one.
+    /// The counts of its mailbox, if it has one.
     pub mailbox: Option<MailboxStats>,
 }
 
@@ -138,7 +137,7 @@ impl ActorHealth {
             .unwrap_or(0)
     }
 
-    /// How many incarnations followed another one.
+    /// The number of incarnations after the first.
     #[must_use]
     pub fn restarts(&self) -> u64 {
         self.generation.saturating_sub(1)

@@ -1,18 +1,18 @@
 //! Supervised actors whose mailboxes outlive them, over [`ractor`].
 //!
-//! `ractor` gives actors, links and supervision events; its mailboxes are unbounded and die with the actor.
-//! This crate adds what a service needs that must lose nothing and count nothing twice:
+//! `ractor` provides actors, links and supervision events; its mailboxes are unbounded and die with the actor.
+//! This crate adds what a service needs that must not lose a message or count one twice:
 //!
-//! - [`Mailbox`]: bounded in messages and bytes; messages are leased and settled, go back to the front when
-//!   their holder dies, and become dead letters after their attempts. Each edge into one is declared with its sender;
-//!   edges that wait form no cycle, or the tree does not start.
-//! - [`Child`] and [`Tree`]: supervision, one for one or rest for one, with restart intensity, jittered backoff, ordered start,
-//!   reverse stop within deadlines, and a `degraded` state with slow retries beyond the intensity.
-//! - A watch on progress: hung actors are replaced; idle, waiting and slow ones are not.
-//! - [`ActorHealth`]: one record an actor over all its incarnations, with its last crashes.
-//! - [`Budget`]: deadlines that a child can't exceed. [`fail`]: failure points. [`Clock`]: time that tests drive.
+//! - [`Mailbox`]: bounded in messages and bytes. Messages are leased and settled (acknowledged), return to the front when
+//!   their actor dies, and become dead letters when their attempts are used up. Each edge into a mailbox is declared with its
+//!   sender; a tree whose waiting edges form a cycle does not start.
+//! - [`Child`] and [`Tree`]: supervision, one for one or rest for one, with a restart limit, jittered backoff, ordered start,
+//!   reverse stop within deadlines, and a `degraded` state with slow retries beyond the restart limit.
+//! - A progress watch: stalled actors are replaced; idle, waiting and slow ones are not.
+//! - [`ActorHealth`]: one health record for each actor, over all its incarnations, with its last crash.
+//! - [`Budget`]: deadlines that a nested step can't exceed. [`fail`]: failure points. [`Clock`]: time that tests control.
 //!
-//! It knows nothing of what the actors do, and touches nothing but memory, tasks and one thread a tree.
+//! It does not know what the actors do. It touches only memory, tasks, and one thread for each tree.
 //!
 //! **Invariant:** no market, block, Redis or setting is known here, and nothing is global but the panic hook: several trees
 //! live in one process.
@@ -47,7 +47,7 @@
 //! # Ok(()) }
 //! ```
 
-#![warn(clippy::print_stdout, clippy::print_stderr)] // They panic when the pipe is closed.
+#![warn(clippy::print_stdout, clippy::print_stderr)] // Both macros panic when the pipe is closed.
 
 mod actor;
 mod budget;
@@ -79,9 +79,9 @@ pub use mailbox::{
 };
 pub use policy::{Backoff, Intensity, Policy, Restart};
 pub use progress::Activity;
-pub use reports::{ChangeError, Outcome, Removed, StartError, StopReport};
+pub use reports::{BadDescription, ChangeError, Outcome, Removed, StartError, StopReport};
 pub use tree::{Tree, TreeOptions};
 pub use watch::{OnWedged, WatchSettings};
 
-/// Why an actor's code could not go on.
+/// The error with which an actor ends.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;

@@ -1,8 +1,8 @@
-//! Progress of one actor, readable without asking it.
+//! The progress of one actor, readable without its help.
 //!
-//! The actor's own calls into the kit mark it (waiting for a message, working, waiting on a full edge); a
-//! watch on its own OS thread reads the marks. Working without a mark for too long is a stall; a poll that
-//! does not return is a handler that never yields. All times are the clock's nanoseconds.
+//! The actor's calls into this crate set marks (waiting for a message, working, waiting on a full edge); the watch reads them
+//! on its own OS thread. Work without a mark for too long is a stall; a poll that does not return is a handler that does not
+//! yield. All times are nanoseconds of the clock.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -10,15 +10,15 @@ use serde::Serialize;
 
 use crate::Clock;
 
-/// What an actor is doing, as far as the kit can tell.
+/// The activity of an actor, as its marks show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activity {
-    /// It waits for a message or for another outside event.
+    /// It waits for a message or another outside event.
     Idle,
-    /// It has work in hand.
+    /// It works.
     Working,
-    /// It waits on a full mailbox of another actor.
+    /// It waits for room in the mailbox of another actor.
     Blocked,
 }
 
@@ -27,11 +27,55 @@ pub(crate) struct Progress {
     clock: Clock,
     /// An incarnation is in the seat.
     seated: AtomicBool,
-    /// Waits for something outside, and waits on a full edge: several may overlap in one actor.
+    /// The numbers of its waits for outside events and on full edges. Numbers, because an actor can join several waits.
     idling: AtomicU32,
     blocked: AtomicU32,
     last: AtomicU64,
     poll_since: AtomicU64,
+    /// What the watch has seen of the two.
+    seen_last: Seen,
+    seen_poll: Seen,
+}
+
+/// The time that a watch knows to have missed, since nothing ran meanwhile. In nanoseconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Missed {
+    /// All of it but the last gap.
+    before: u64,
+    /// All of it.
+    total: u64,
+    /// When the last gap ended.
+    until: u64,
+}
+
+impl Missed {
+    /// Takes note of a look at `now` that came `gap` late.
+    pub(crate) fn note(&mut self, now: u64, gap: u64) {
+        self.before = self.total;
+        self.total += gap;
+        if gap > 0 {
+            self.until = now;
+        }
+    }
+}
+
+/// A mark of progress as the watch saw it last, and what it had missed before that mark.
+#[derive(Debug, Default)]
+struct Seen {
+    mark: AtomicU64,
+    missed: AtomicU64,
+}
+
+impl Seen {
+    /// The time since `mark`, without what the watch has missed since then. Called by the watch alone.
+    fn awake_since(&self, mark: u64, now: u64, missed: &Missed) -> u64 {
+        if self.mark.swap(mark, Relaxed) != mark {
+            let before = if mark < missed.until { missed.before } else { missed.total };
+            self.missed.store(before, Relaxed);
+        }
+        let since = missed.total - self.missed.load(Relaxed);
+        now.saturating_sub(mark).saturating_sub(since)
+    }
 }
 
 impl Progress {
@@ -43,11 +87,14 @@ impl Progress {
             blocked: AtomicU32::new(0),
             last: AtomicU64::new(0),
             poll_since: AtomicU64::new(0),
+            seen_last: Seen::default(),
+            seen_poll: Seen::default(),
         }
     }
 
     /// An incarnation begins: it works.
     pub(crate) fn entered(&self) {
+        // The mark first: the time before this incarnation is none of its work.
         self.beat();
         self.seated.store(true, Relaxed);
     }
@@ -58,7 +105,7 @@ impl Progress {
         self.seated.store(false, Relaxed);
     }
 
-    /// Idling until the guard is dropped, be it because the wait itself was dropped.
+    /// Marks it as idle until the guard is dropped, even if the wait itself is dropped.
     pub(crate) fn idling(&self) -> impl Drop {
         Wait::begin(self, &self.idling)
     }
@@ -81,6 +128,7 @@ impl Progress {
     }
 
     pub(crate) fn activity(&self) -> Activity {
+        // Blocked before idle: an actor that waits for both is waiting for another actor.
         if !self.seated.load(Relaxed) {
             Activity::Idle
         } else if self.blocked.load(Relaxed) > 0 {
@@ -92,9 +140,19 @@ impl Progress {
         }
     }
 
-    /// Nanoseconds since the last mark, when it is working; `None` while it idles or waits on an edge.
-    pub(crate) fn working_for(&self, now: u64) -> Option<u64> {
-        (self.activity() == Activity::Working).then(|| now.saturating_sub(self.last.load(Relaxed)))
+    /// Nanoseconds since the last mark in which the process ran, when it is working; `None` while it idles or waits on an
+    /// edge. For the watch.
+    pub(crate) fn worked_for(&self, now: u64, missed: &Missed) -> Option<u64> {
+        // The mark before the activity: one that begins to work in between has a newer mark than this one.
+        let awake = self.seen_last.awake_since(self.last.load(Relaxed), now, missed);
+        (self.activity() == Activity::Working).then_some(awake)
+    }
+
+    /// Nanoseconds since the running poll began in which the process ran; `None` when there is none. For the watch.
+    pub(crate) fn polled_for(&self, now: u64, missed: &Missed) -> Option<u64> {
+        let since = self.poll_since.load(Relaxed);
+        let awake = self.seen_poll.awake_since(since, now, missed);
+        (since != 0).then_some(awake)
     }
 
     /// Nanoseconds since the last mark of any kind.
@@ -112,6 +170,7 @@ impl Progress {
 
     /// Nanoseconds since the running poll began; `None` when the actor is not on a thread.
     pub(crate) fn polling_for(&self, now: u64) -> Option<u64> {
+        // Relaxed is enough: the watch reads again within its interval, and acts on seconds.
         match self.poll_since.load(Relaxed) {
             0 => None,
             since => Some(now.saturating_sub(since)),
@@ -135,6 +194,7 @@ impl<'a> Wait<'a> {
 
 impl Drop for Wait<'_> {
     fn drop(&mut self) {
+        // The mark first: the other way round, the watch could see work that began with the long wait, and kill the actor.
         self.progress.beat();
         self.waits.fetch_sub(1, Relaxed);
     }

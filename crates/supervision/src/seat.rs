@@ -1,7 +1,7 @@
-//! A seat: an actor's place in the tree, which stays when incarnations come and go.
+//! A seat: an actor's place in the tree, which outlives its incarnations.
 //!
-//! It owns what must outlive them (mailbox, health record, generation) and the turnstile that lets in one
-//! incarnation at a time, whatever supervisors, timers and kills do.
+//! It owns the mailbox, the health record and the generation, and the turnstile that admits one incarnation at a time, whatever
+//! supervisors, timers and kills do.
 
 use std::{
     collections::VecDeque,
@@ -61,7 +61,7 @@ impl Drop for Blocked {
     }
 }
 
-/// How an incarnation ended, with what is known about it.
+/// The exit of an incarnation: its kind, and the reason.
 #[derive(Debug)]
 pub(crate) struct Exit {
     pub(crate) kind: ExitKind,
@@ -83,7 +83,7 @@ impl Exit {
         let mut source = error.source();
         while let Some(cause) = source {
             let text = cause.to_string();
-            // Some errors repeat their causes.
+            // Some errors repeat their cause in their own text.
             if !message.contains(&text) {
                 message = format!("{message}: {text}");
             }
@@ -99,9 +99,7 @@ pub(crate) struct Seat {
     pub(crate) tree: Arc<TreeShared>,
     pub(crate) mailbox: Option<Arc<dyn AnyMailbox>>,
     pub(crate) progress: Progress,
-    /// The present incarnation is being killed for its own fault.
-    pub(crate) blamed: Arc<AtomicBool>,
-    /// The present incarnation was asked to stop, and will be followed by another.
+    /// Whether the present incarnation was asked to stop and will be followed by another.
     returns: AtomicBool,
     supervisor: bool,
     turnstile: Arc<Semaphore>,
@@ -110,7 +108,7 @@ pub(crate) struct Seat {
     record: Mutex<Record>,
 }
 
-/// What is known of a handler that does not yield.
+/// Whether a handler does not yield, and who was informed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Wedged {
     /// It yields.
@@ -118,7 +116,7 @@ pub(crate) enum Wedged {
     No,
     /// It was reported.
     Reported,
-    /// The owner of the process was told.
+    /// The owner of the process was called.
     Told,
 }
 
@@ -130,8 +128,10 @@ struct Record {
     exits: [u64; 7],
     crashes: VecDeque<Crash>,
     last_crash_id: u64,
-    /// The running incarnation, to be killed from outside.
+    /// The last incarnation that was spawned, to be killed from outside.
     cell: Option<ActorCell>,
+    /// It has entered. Until then the one before it may still be ending.
+    inside: bool,
     /// Why the running incarnation is being killed.
     kill: Option<(ExitKind, String)>,
     /// How the last incarnation ended, until its supervisor has taken note.
@@ -155,7 +155,6 @@ impl Seat {
             progress: Progress::new(&tree.clock),
             tree: tree.clone(),
             mailbox,
-            blamed: Arc::default(),
             returns: AtomicBool::new(false),
             supervisor,
             turnstile: Arc::new(Semaphore::new(1)),
@@ -163,6 +162,7 @@ impl Seat {
             began_at: AtomicU64::new(0),
             record: Mutex::default(),
         });
+        seat.mailbox.iter().for_each(|mailbox| mailbox.attach());
         tree.register(&seat);
         seat
     }
@@ -173,22 +173,23 @@ impl Seat {
 
     /// Waits until no incarnation is left and begins the next one, which lasts as long as the guard.
     pub(crate) async fn enter(self: &Arc<Self>) -> Incarnate {
-        // The semaphore is never closed, so this can't fail; a permit that did not come is never granted.
+        // The semaphore is never closed, so this can't fail. Without a permit the incarnation must never begin.
         let permit = match self.turnstile.clone().acquire_owned().await {
             Ok(permit) => permit,
             Err(_) => std::future::pending().await,
         };
-        self.blamed.store(false, Relaxed);
+        self.record().inside = true;
         self.returns.store(false, Relaxed);
         self.began_at.store(self.tree.clock.nanos(), Relaxed);
         self.generation.fetch_add(1, Relaxed);
+        // After the turnstile: the wait for a predecessor is no work of this incarnation.
         self.progress.entered();
         self.tree.live.send_modify(|live| *live += 1);
         Incarnate { seat: self.clone(), ended: false, permit: Some(permit) }
     }
 
-    /// The span of the actor's log lines: they name its path. It has no parent, for that would be the span of `ractor`, whose ids
-    /// nobody knows; and it is there at every level of the log.
+    /// The span of the actor's log lines, with its path. It has no parent, since that would be the span of `ractor` with ids that
+    /// mean nothing to an operator. It is an error span, so that it exists at every log level.
     pub(crate) fn span(&self) -> tracing::Span {
         tracing::error_span!(parent: None, "actor", path = self.path)
     }
@@ -214,7 +215,7 @@ impl Seat {
         self.record().degraded = degraded;
     }
 
-    /// Notes whether a handler seems never to yield; `true` when that is news.
+    /// Records whether a handler does not yield; returns whether that is worse than before.
     pub(crate) fn set_wedged(&self, wedged: Wedged) -> bool {
         std::mem::replace(&mut self.record().wedged, wedged) < wedged
     }
@@ -224,37 +225,44 @@ impl Seat {
         record.kill = None;
         record.exit = None;
         record.wedged = Wedged::No;
+        record.inside = false;
         record.cell = Some(cell);
     }
 
-    /// Tells a supervisor that the members of its group are others now. One that does not run finds out when it begins.
+    /// Tells a supervisor that the members of its group have changed. One that does not run reads them when it begins.
     pub(crate) fn tell_changed(&self) {
         let cell = self.record().cell.clone();
         if let Some(cell) = cell {
-            // Refused only by one that has ended.
+            // Refused only by a supervisor that has ended.
             let _ = cell.send_message(Order::Changed);
         }
     }
 
-    /// Kills the running incarnation at its next await. `Stalled` blames it, so that the message in hand is
-    /// charged; `Killed` does not.
+    /// Kills the incarnation that makes no progress. One that waits for its predecessor to end is not killed in its place.
+    pub(crate) fn kill_stalled(&self, why: String) {
+        if self.record().inside {
+            self.kill(ExitKind::Stalled, why);
+        }
+    }
+
+    /// Kills the running incarnation at its next await. No message is charged for it.
     pub(crate) fn kill(&self, kind: ExitKind, why: String) -> bool {
         let cell = {
             let mut record = self.record();
+            // The first reason stays: the watch checks a wedged actor again and again.
             if record.kill.is_some() || record.cell.is_none() {
                 return false;
             }
             record.kill = Some((kind, why));
             record.cell.clone()
         };
-        self.blamed.store(kind == ExitKind::Stalled, Relaxed);
         if let Some(cell) = cell {
             cell.kill();
         }
         true
     }
 
-    /// Whether an incarnation is in the seat, however far it is.
+    /// Whether an incarnation exists, in whatever state.
     pub(crate) fn has_incarnation(&self) -> bool {
         self.turnstile.available_permits() == 0
     }
@@ -266,11 +274,13 @@ impl Seat {
     }
 
     fn ended(&self, mut exit: Exit) {
+        // A stop that is followed by a restart is no end of the actor, and metrics tell the two apart.
         if exit.kind == ExitKind::Stopped && self.returns.load(Relaxed) {
             exit.kind = ExitKind::Sibling;
         }
         let is_crash = !matches!(exit.kind, ExitKind::Finished | ExitKind::Stopped | ExitKind::Sibling);
         if is_crash {
+            // The letters were written when the inbox was dropped, before the reason was known.
             let reason = format!("its actor {}: {}", exit.kind.as_str(), exit.message);
             if let Some(mailbox) = &self.mailbox {
                 mailbox.explain_letters(self.began_at.load(Relaxed), &reason);
@@ -284,6 +294,11 @@ impl Seat {
                 exit.message
             );
         }
+        // Before the lock: to resolve the symbols of a backtrace takes long, and health records wait for the lock.
+        let (location, backtrace) = match exit.panicked {
+            Some(panicked) if is_crash => (panicked.location, Some(panicked.backtrace.to_string())),
+            _ => (None, None),
+        };
         let mut record = self.record();
         for (kind, count) in ExitKind::ALL.iter().zip(&mut record.exits) {
             *count += u64::from(*kind == exit.kind);
@@ -297,10 +312,11 @@ impl Seat {
                 generation: self.generation(),
                 kind: exit.kind,
                 message: exit.message,
-                location: exit.panicked.as_ref().and_then(|panicked| panicked.location.clone()),
-                backtrace: exit.panicked.map(|panicked| panicked.backtrace.to_string()),
+                location,
+                backtrace,
             };
             record.crashes.push_back(crash);
+            // Backtraces are long: a crash loop must not fill the memory.
             if record.crashes.len() > CRASHES_KEPT {
                 record.crashes.pop_front();
             }
@@ -349,14 +365,12 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        // Who still holds an address must not wait for a reader that will never come.
-        if let Some(mailbox) = &self.mailbox {
-            mailbox.close();
-        }
+        // A sender that still has an address must not wait for a reader that will never come.
+        self.mailbox.iter().for_each(|mailbox| mailbox.detach());
     }
 }
 
-/// Proof that one incarnation is in the seat. Dropped without [`Incarnate::end`], it was killed.
+/// The guard of one incarnation. If it is dropped without [`Incarnate::end`], the incarnation was killed.
 pub(crate) struct Incarnate {
     seat: Arc<Seat>,
     ended: bool,
@@ -372,13 +386,14 @@ impl Incarnate {
 
 impl Drop for Incarnate {
     fn drop(&mut self) {
+        // First, so that the watch does not check an incarnation that has ended.
         self.seat.progress.left();
         if !self.ended {
             let kill = self.seat.record().kill.take();
             let (kind, why) = kill.unwrap_or((ExitKind::Killed, "its supervisor ended".to_owned()));
             self.seat.ended(Exit::new(kind, why));
         }
-        // First the seat: who is told that an incarnation has ended may look whether it is free.
+        // The permit first: code that waits for `live` to fall may check whether the seat is free.
         self.permit = None;
         self.seat.tree.live.send_modify(|live| *live -= 1);
     }

@@ -12,10 +12,9 @@ use common::{
     HOUR, Job, Log, MS, all_run, attempts, calm, each, eventually, job, policy, record, soon, start,
 };
 use supervision::{
-    Actor, ChangeError, Child, Clock, Context, Failure, Mailbox, NoMessage, Overflow, State, Tree,
-    TreeOptions,
+    Actor, BadDescription, ChangeError, Child, Clock, Context, Failure, Limits, Mailbox, NoMessage, Outcome,
+    Overflow, Policy, Restart, SendError, StartError, State, Tree, TreeOptions,
 };
-use tokio::runtime::Handle;
 
 fn paths(tree: &Tree) -> Vec<String> {
     tree.health().into_iter().map(|actor| actor.path).collect()
@@ -114,49 +113,6 @@ async fn changes_during_crashes_of_the_supervisor_are_not_lost() {
     // root, markets, a and its worker, and of every second one supervisor and worker.
     assert_eq!(paths(&tree).len(), 4 + 2 * 50);
     assert_eq!(tree.stop(10 * common::SECOND).await.left_behind, 0);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_members_in_and_out_leave_nothing_behind() {
-    let (tree, _mailboxes) = tree_of(&["stays"]).await;
-    let tasks = || Handle::current().metrics().num_alive_tasks();
-    let actors: Arc<()> = Arc::default();
-    let round = async |number: usize| {
-        let clock = Clock::system();
-        let mailbox: Mailbox<Job> = Mailbox::new(format!("markets/{number}/worker"), attempts(2), &clock);
-        let actors = actors.clone();
-        let worker = each("worker", &mailbox, move |lease| {
-            let _counted = &actors;
-            lease.settle();
-            Ok(())
-        });
-        tree.add_child("markets", Child::supervisor(number.to_string(), vec![worker])).expect("added");
-        soon("it is removed", tree.remove_child(&format!("markets/{number}"))).await.expect("removed");
-    };
-    for number in 0..100 {
-        round(number).await;
-    }
-    let before = (resident(), paths(&tree), tree.watched());
-    for number in 0..10_000 {
-        round(number).await;
-    }
-    assert_eq!(paths(&tree), before.1);
-    // The watch forgets removed members when the next one is added, so those of the last round may still be there.
-    let watched = tree.watched();
-    assert!(watched <= before.2 + 2, "the watch keeps {watched} actors in mind");
-    eventually("no actor is kept", || Arc::strong_count(&actors) == 1).await;
-    // The tree's own tasks: supervisors and workers that stay, and their timers.
-    eventually("no task is left", || tasks() < 30).await;
-    let grown = resident().saturating_sub(before.0);
-    assert!(grown < 8 << 20, "10,000 members left {grown} bytes behind");
-    assert!(ractor::registry::registered().is_empty(), "no name is left in the registry");
-    assert_eq!(tree.stop(10 * common::SECOND).await.left_behind, 0);
-}
-
-fn resident() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").expect("procfs");
-    let line = status.lines().find(|line| line.starts_with("VmRSS")).expect("a line");
-    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<usize>().ok()).expect("a number") << 10
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -408,4 +364,149 @@ async fn a_restart_that_crashes_or_is_removed_gives_up_its_turn() {
     assert!(tree.kill("good"));
     eventually("the turn is free", || record(&tree, "good").generation == 6).await;
     tree.stop(10 * common::SECOND).await;
+}
+
+/// Holds its thread until it is let go.
+struct HoldsItsThread(Arc<AtomicBool>);
+
+impl Actor for HoldsItsThread {
+    type Message = NoMessage;
+
+    async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
+        while self.0.load(Relaxed) {
+            std::thread::sleep(MS);
+        }
+        cx.idle(cx.stopped()).await;
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_path_has_no_second_incarnation_while_a_removed_one_holds_its_thread() {
+    let holds = Arc::new(AtomicBool::new(true));
+    let tree = start(&Clock::system(), Vec::new()).await;
+    let wedged = || {
+        let holds = holds.clone();
+        let child = Child::source("child", move || HoldsItsThread(holds.clone()));
+        child.policy(Policy { stop_within: MS, ..policy((1, HOUR), (MS, MS)) })
+    };
+    tree.add_child("root", wedged()).expect("added");
+    all_run(&tree).await;
+    let removed = soon("it is given up", tree.remove_child("child")).await;
+    assert_eq!(removed, Err(ChangeError::Abandoned("child".to_owned())));
+    assert_eq!(tree.add_child("root", wedged()), Err(ChangeError::StillRuns("child".to_owned())));
+    assert_eq!(paths(&tree), ["root"]);
+    holds.store(false, Relaxed);
+    let mut added = Err(ChangeError::Ended);
+    eventually("it can be added again", || {
+        added = tree.add_child("root", wedged());
+        added.is_ok()
+    })
+    .await;
+    all_run(&tree).await;
+    assert_eq!(paths(&tree), ["root", "child"]);
+}
+
+#[tokio::test]
+async fn children_that_can_not_become_a_tree_are_refused_with_their_path() {
+    let clock = Clock::system();
+    let (one, other) = (Mailbox::new("one", attempts(1), &clock), Mailbox::new("other", attempts(1), &clock));
+    let group = |name: &str, children| Child::supervisor(name, children);
+    let duplicate = |path: &str| BadDescription::Duplicate(path.to_owned());
+    let shared = |first: &str, second: &str| BadDescription::SharedMailbox {
+        first: first.to_owned(),
+        second: second.to_owned(),
+    };
+    let cases = [
+        (vec![calm("a", &one), calm("a", &other)], duplicate("a")),
+        (vec![group("g", vec![calm("a", &one), calm("a", &other)])], duplicate("g/a")),
+        (vec![calm("a", &one), group("g", vec![calm("b", &one)])], shared("a", "g/b")),
+        (vec![calm("", &one)], BadDescription::BadName(String::new())),
+        (vec![calm("a/b", &one)], BadDescription::BadName("a/b".to_owned())),
+    ];
+    for (children, expected) in cases {
+        match Tree::start(children, TreeOptions::default()).await {
+            Err(StartError::Description(found)) => assert_eq!(found, expected),
+            Err(error) => panic!("{error} in place of {expected}"),
+            Ok(_) => panic!("it started in spite of this: {expected}"),
+        }
+    }
+    let tree = start(&clock, vec![calm("a", &one)]).await;
+    let added = tree.add_child("root", calm("b", &one));
+    assert_eq!(added, Err(ChangeError::Description(shared("a", "b"))));
+    one.address("test", Overflow::Wait).send(job(1)).await.expect("its reader goes on");
+    let added = tree.add_child("root", group("g", vec![calm("c", &other), calm("c", &other)]));
+    assert_eq!(added, Err(ChangeError::Description(duplicate("g/c"))));
+}
+
+#[tokio::test]
+async fn a_mailbox_that_is_added_again_after_its_removal_accepts_again() {
+    let clock = Clock::system();
+    let mailbox = Mailbox::new("child", attempts(1), &clock);
+    let address = mailbox.address("test", Overflow::Wait);
+    let tree = start(&clock, vec![calm("child", &mailbox)]).await;
+    for round in 1..4 {
+        address.send(job(round)).await.expect("accepted");
+        eventually("it is handled", || mailbox.stats().handled == round).await;
+        soon("it is removed", tree.remove_child("child")).await.expect("removed");
+        assert!(address.send(job(0)).await.is_err(), "nobody reads it");
+        tree.add_child("root", calm("child", &mailbox)).expect("added");
+    }
+}
+
+/// A supervisor with this restart over `worker`, which returns at each message, and `other`; and a message on its way to
+/// the full mailbox of `worker`.
+async fn under(restart: Restart) -> (Tree, Mailbox<Job>) {
+    let clock = Clock::system();
+    let limits = Limits { capacity: 1, ..attempts(100) };
+    let mailbox = Mailbox::new("group/worker", limits, &clock);
+    let worker = each("worker", &mailbox, |_lease| Ok(()));
+    let quick = policy((1_000, HOUR), (HOUR, HOUR));
+    let other = Mailbox::new("group/other", attempts(1), &clock);
+    let group = Child::supervisor("group", vec![worker.policy(quick), calm("other", &other)]);
+    let tree = start(&clock, vec![group.policy(Policy { restart, ..quick })]).await;
+    all_run(&tree).await;
+    (tree, mailbox)
+}
+
+#[tokio::test]
+async fn records_below_a_supervisor_that_is_down_do_not_say_that_they_run() {
+    for (restart, expected) in [(Restart::Permanent, State::Waiting), (Restart::Temporary, State::Stopped)] {
+        let (tree, _mailbox) = under(restart).await;
+        assert!(tree.kill("group"));
+        let state = |path: &str| record(&tree, path).state;
+        eventually("it is down", || !matches!(state("group"), State::Running)).await;
+        eventually("so are those below", || {
+            ["group/worker", "group/other"].iter().all(|path| state(path) == expected)
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn nothing_waits_for_what_is_below_a_supervisor_that_has_ended_for_good() {
+    let (tree, mailbox) = under(Restart::Temporary).await;
+    let tree = Arc::new(tree);
+    let address = mailbox.address("test", Overflow::Wait);
+    assert!(tree.kill("group"));
+    eventually("it has ended", || record(&tree, "group").state == State::Stopped).await;
+    for number in 0..3 {
+        let sent = soon("a send ends", address.send(job(number))).await;
+        assert!(matches!(sent, Err(SendError::Closed(_))), "{sent:?}");
+    }
+    soon("it is removed", tree.remove_child("group/worker")).await.expect("removed");
+    let (child, _) = market("more", &Clock::system());
+    assert_eq!(tree.add_child("group", child), Err(ChangeError::Down("group".to_owned())));
+    soon("the stop", tree.stop(10 * common::SECOND)).await;
+}
+
+#[tokio::test]
+async fn a_member_without_a_limit_for_its_stop_can_be_added_and_stopped() {
+    let tree = start(&Clock::system(), vec![Child::supervisor("group", Vec::new())]).await;
+    let mailbox = Mailbox::new("group/child", attempts(1), &Clock::system());
+    let endless = Policy { stop_within: std::time::Duration::MAX, ..Policy::default() };
+    tree.add_child("group", calm("child", &mailbox).policy(endless)).expect("added");
+    all_run(&tree).await;
+    let report = soon("the stop", tree.stop(10 * common::SECOND)).await;
+    assert_eq!((report.outcome, report.left_behind), (Outcome::Stopped, 0));
 }

@@ -3,7 +3,10 @@
 
 mod common;
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Duration,
+};
 
 use common::{Job, SECOND, attempts, eventually, job, manual, soon};
 use proptest::prelude::*;
@@ -152,16 +155,73 @@ async fn merges_that_grow_stay_within_the_byte_limit_and_one_merge() {
     let mailbox = Mailbox::new("m", Limits { bytes: 100, ..small(2) }, &manual());
     let address = mailbox.address("test", Overflow::Coalesce);
     let merged = (0..1_000).take_while(|_| address.try_send(Grows(30)).is_ok());
-    // 3 fit, of which the third is merged; one more merge goes beyond.
+    // 3 fit, of which two are merged; one more merge goes beyond.
     assert_eq!(merged.count(), 4);
-    assert_eq!((mailbox.stats().bytes, mailbox.stats().waiting), (120, 2));
+    assert_eq!((mailbox.stats().bytes, mailbox.stats().waiting), (120, 1));
     assert!(matches!(address.try_send(Grows(1)), Err(SendError::Full(Grows(1)))));
     let waits = mailbox.address("test", Overflow::CoalesceOrWait);
     let waiting = wait_in_line(&mailbox, &waits, Grows(1)).await;
     let mut inbox = mailbox.open().expect("the only reader");
-    assert_eq!(take(&mut inbox).await.0 + take(&mut inbox).await.0, 120);
+    assert_eq!(take(&mut inbox).await.0, 120);
     assert_eq!(waiting.await.expect("joined").expect("accepted"), Sent::Queued);
     assert!(mailbox.stats().is_conserved());
+}
+
+#[tokio::test]
+async fn messages_that_merge_do_so_at_once_however_few_wait() {
+    for overflow in [Overflow::Coalesce, Overflow::CoalesceOrWait] {
+        let mailbox = Mailbox::new("m", small(1_024), &manual());
+        let address = mailbox.address("test", overflow);
+        let one = |market| Changes { market, count: 1 };
+        for round in 0..1_000 {
+            for market in 0..2 {
+                let expected = if round == 0 { Sent::Queued } else { Sent::Coalesced };
+                assert_eq!(address.send(one(market)).await.expect("accepted"), expected);
+            }
+        }
+        let mut inbox = mailbox.open().expect("the only reader");
+        assert_eq!(take(&mut inbox).await, Changes { market: 0, count: 1_000 });
+        assert_eq!(take(&mut inbox).await, Changes { market: 1, count: 1_000 });
+        let stats = mailbox.stats();
+        assert_eq!((stats.handled, stats.coalesced, stats.high_water), (2, 1_998, 2));
+    }
+}
+
+#[tokio::test]
+async fn an_edge_that_drops_the_oldest_drops_nothing_that_a_waiting_edge_has_handed_over() {
+    let mailbox = Mailbox::new("m", small(3), &manual());
+    let (waits, drops) = (mailbox.address("a", Overflow::Wait), mailbox.address("b", Overflow::DropOldest));
+    waits.try_send(job(0)).expect("room");
+    drops.try_send(job(1)).expect("room");
+    waits.try_send(job(2)).expect("room");
+    assert_eq!(drops.try_send(job(3)).expect("takes the place of its own"), Sent::Displaced(1));
+    let mut inbox = mailbox.open().expect("the only reader");
+    for number in [0, 2, 3] {
+        assert_eq!(take(&mut inbox).await, job(number));
+    }
+    for number in 0..3 {
+        waits.try_send(job(number)).expect("room");
+    }
+    assert!(matches!(drops.try_send(job(4)), Err(SendError::Full(message)) if message == job(4)));
+    let stats = mailbox.stats();
+    assert_eq!((stats.dropped, stats.refused, stats.waiting), (1, 1, 3));
+    assert!(stats.is_conserved());
+}
+
+#[tokio::test]
+async fn an_edge_that_drops_the_oldest_neither_overtakes_nor_starves_a_line_of_senders() {
+    let mailbox = Mailbox::new("m", Limits { batch: 1, ..small(2) }, &manual());
+    let (waits, drops) = (mailbox.address("a", Overflow::Wait), mailbox.address("b", Overflow::DropOldest));
+    drops.try_send(job(100)).expect("room");
+    waits.try_send(job(0)).expect("room");
+    let in_line = wait_in_line(&mailbox, &waits, job(1)).await;
+    let mut inbox = mailbox.open().expect("the only reader");
+    assert_eq!(take(&mut inbox).await, job(100));
+    // A place is free, and it is that of the sender in line, which has not run yet.
+    assert!(matches!(drops.try_send(job(101)), Err(SendError::Full(_))));
+    assert_eq!(in_line.await.expect("joined").expect("accepted"), Sent::Queued);
+    assert_eq!((take(&mut inbox).await, take(&mut inbox).await), (job(0), job(1)));
+    assert_eq!(drops.try_send(job(102)).expect("room"), Sent::Queued);
 }
 
 #[tokio::test]
@@ -199,13 +259,14 @@ async fn an_edge_that_drops_the_oldest_keeps_the_newest() {
 async fn bytes_are_bounded_as_well_as_messages() {
     let mailbox = Mailbox::new("m", Limits { bytes: 100, ..small(1_000) }, &manual());
     let parcel = |number, weight| Parcel { number, weight };
-    let wait = mailbox.address("test", Overflow::Wait);
-    wait.try_send(parcel(0, 60)).expect("room");
-    wait.try_send(parcel(1, 40)).expect("exactly full");
+    let (wait, drops) =
+        (mailbox.address("test", Overflow::Wait), mailbox.address("test", Overflow::DropOldest));
+    drops.try_send(parcel(0, 60)).expect("room");
+    drops.try_send(parcel(1, 40)).expect("exactly full");
     assert!(matches!(wait.try_send(parcel(2, 1)), Err(SendError::Full(_))));
     assert_eq!(mailbox.stats().bytes, 100);
     // 60 bytes are not enough room for 70: both go.
-    let sent = mailbox.address("test", Overflow::DropOldest).try_send(parcel(3, 70)).expect("made room");
+    let sent = drops.try_send(parcel(3, 70)).expect("made room");
     assert_eq!((sent, mailbox.stats().bytes), (Sent::Displaced(2), 70));
     let mut inbox = mailbox.open().expect("the only reader");
     assert_eq!(take(&mut inbox).await, parcel(3, 70));
@@ -434,6 +495,7 @@ proptest! {
         // The reference of a mailbox: the waiting messages and those in flight, with their attempts.
         let mut waiting: VecDeque<(Parcel, u32)> = VecDeque::new();
         let mut hand: VecDeque<(Parcel, u32)> = VecDeque::new();
+        let mut droppable = BTreeSet::new();
         let mut letters: VecDeque<usize> = VecDeque::new();
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         let (mut accepted, mut handled, mut dead, mut dropped, mut refused) = (0, 0, 0, 0, 0);
@@ -450,14 +512,23 @@ proptest! {
                 Step::Send { edge, weight } => {
                     let parcel = Parcel { number: accepted + refused, weight };
                     let mut displaced = 0;
+                    let before = waiting.clone();
                     let full = |waiting: &VecDeque<(Parcel, u32)>| {
                         let bytes: usize = waiting.iter().map(|(parcel, _)| parcel.weight).sum();
                         waiting.len() >= limits.capacity || bytes + weight > limits.bytes
                     };
                     if edge == 1 {
-                        while full(&waiting) {
-                            waiting.pop_front();
+                        // Only what came by the edge that drops may go for it, the oldest first.
+                        let is_droppable = |(parcel, _): &(Parcel, u32)| droppable.contains(&parcel.number);
+                        while full(&waiting) && let Some(at) = waiting.iter().position(is_droppable) {
+                            waiting.remove(at);
                             displaced += 1;
+                        }
+                        // Where that is not enough, nothing goes.
+                        if full(&waiting) {
+                            (waiting, displaced) = (before, 0);
+                        } else {
+                            droppable.insert(parcel.number);
                         }
                     }
                     match edges[edge].try_send(parcel.clone()) {

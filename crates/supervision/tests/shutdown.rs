@@ -6,12 +6,12 @@ mod common;
 use std::future::pending;
 
 use common::{
-    HOUR, Job, Log, MINUTE, MS, SECOND, advance_until, all_run, attempts, calm, each, eventually, job,
-    manual, policy, record, soon, start,
+    HOUR, Job, Log, MINUTE, MS, SECOND, all_run, attempts, calm, each, eventually, job, manual, policy,
+    record, soon, start, stop_in_steps,
 };
 use supervision::{
     Actor, Child, Clock, Context, ExitKind, Failure, Lease, Limits, Mailbox, NoMessage, Outcome, Overflow,
-    Policy, SendError, State, StopReport, Tree,
+    Policy, SendError, State,
     fail::{self, Fault, When},
 };
 
@@ -39,6 +39,53 @@ impl Actor for Noted {
     async fn post_stop(&mut self, _: &mut Context<NoMessage>) -> Result<(), Failure> {
         self.log.note(format!("-{}", self.name));
         Ok(())
+    }
+}
+
+/// Can't handle anything: what it needs is away. It tries again every hour.
+struct Retries {
+    batches: bool,
+}
+
+impl Actor for Retries {
+    type Message = Job;
+
+    async fn run(&mut self, cx: &mut Context<Job>) -> Result<(), Failure> {
+        loop {
+            if self.batches {
+                let Some(batch) = cx.recv_many().await else { return Ok(()) };
+                batch.give_back();
+            } else {
+                let Some(lease) = cx.recv().await else { return Ok(()) };
+                lease.give_back();
+            }
+            cx.pause(cx.clock().sleep(HOUR)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_actor_whose_server_is_away_stops_without_being_killed() {
+    for batches in [false, true] {
+        let clock = manual();
+        let mailbox = Mailbox::new("retries", attempts(1), &clock);
+        let retries = Child::actor("retries", &mailbox, move || Retries { batches });
+        let tree =
+            start(&clock, vec![retries.policy(Policy { stop_within: MINUTE, ..Policy::default() })]).await;
+        let address = mailbox.address("test", Overflow::Wait);
+        for number in 0..3 {
+            address.send(job(number)).await.expect("accepted");
+        }
+        let waits = || {
+            let stats = mailbox.stats();
+            stats.in_hand == 3 && record(&tree, "retries").activity == supervision::Activity::Idle
+        };
+        eventually("it waits for the server", waits).await;
+        let report = soon("the stop", tree.stop(HOUR)).await;
+        assert_eq!((report.outcome, report.left_behind), (Outcome::Stopped, 0));
+        assert_eq!(record(&tree, "retries").exits(ExitKind::Stopped), 1);
+        let stats = mailbox.stats();
+        assert_eq!((stats.waiting, stats.dead_lettered, stats.is_conserved()), (3, 0, true));
     }
 }
 
@@ -72,16 +119,6 @@ impl Actor for Deaf {
         let _in_hand = cx.recv().await;
         pending().await
     }
-}
-
-/// Stops a tree and moves its clock meanwhile, in steps.
-async fn stop_in_steps(tree: &Tree, clock: &Clock, within: std::time::Duration) -> (StopReport, u64) {
-    let began = clock.now();
-    let report = tokio::select! {
-        report = tree.stop(within) => report,
-        () = advance_until(clock, 10 * MS, "the end", || false) => unreachable!("it never holds"),
-    };
-    (report, clock.now().duration_since(began).as_millis() as u64)
 }
 
 #[tokio::test]

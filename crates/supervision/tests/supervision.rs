@@ -308,14 +308,14 @@ async fn pauses_grow_from_the_first_to_the_longest_and_begin_anew_after_a_health
 }
 
 #[tokio::test]
-async fn jitter_adds_to_a_pause_and_never_takes_it_beyond_the_longest() {
+async fn jitter_shortens_a_pause_by_half_at_most() {
     // 1,000 restarts an hour; 100 ms, doubled to 300 ms, jittered.
     let clock = manual();
     let jittered = Policy { start_within: 2 * HOUR, ..policy((1_000, HOUR), (100 * MS, 300 * MS)) };
     let jittered = Policy { backoff: Backoff { jitter: true, ..jittered.backoff }, ..jittered };
     let tree = start(&clock, vec![sound("child").policy(jittered)]).await;
     let here = (&tree, &clock);
-    for (generation, (least, most)) in (1_u64..).zip([(100, 200), (200, 300), (300, 300), (300, 300)]) {
+    for (generation, (least, most)) in (1_u64..).zip([(50, 100), (100, 200), (150, 300), (150, 300)]) {
         comes_to(here, "child", State::Running, generation, 2 * generation as usize).await;
         assert!(tree.kill("child"));
         comes_to(here, "child", State::BackingOff, generation, 2 * generation as usize + 1).await;

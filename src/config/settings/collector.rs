@@ -101,7 +101,7 @@ impl Collector {
         Budgets {
             block: self.block_timeout,
             events: self.events_timeout,
-            views: self.contract_values_timeout,
+            contract_values: self.contract_values_timeout,
             preparation: self.preparation_timeout,
             market: self.market_timeout,
             batch: self.batch_timeout,

@@ -83,7 +83,7 @@ fn the_variables_of_the_event_collector_work_as_they_are() {
     .config
     .collector;
     let budgets = config.budgets();
-    let seconds = [config.block_time, budgets.block, budgets.events, budgets.views, budgets.batch]
+    let seconds = [config.block_time, budgets.block, budgets.events, budgets.contract_values, budgets.batch]
         .map(|duration| duration.as_secs());
     assert_eq!(seconds, [3, 61, 21, 11, 41]);
     assert_eq!(config.request_timeout, Duration::from_secs(9));

@@ -39,7 +39,7 @@ fn health(path: &str, generation: u64) -> ActorHealth {
 /// Large numbers, all actors, the most findings and news, all of them long.
 struct Worst {
     addresses: [String; 2],
-    following: FollowState,
+    following: ProgressSnapshot,
     seen: Datasets,
     actors: Vec<ActorHealth>,
     findings: Vec<String>,
@@ -70,7 +70,11 @@ impl Worst {
                 "redis 127.0.0.1:65535   anvil 127.0.0.1:65535".to_owned(),
                 "http://127.0.0.1:65535/metrics   http://127.0.0.1:65535/health".to_owned(),
             ],
-            following: FollowState { blocks: total, reorganisations: total, ..FollowState::default() },
+            following: ProgressSnapshot {
+                blocks: total,
+                reorganisations: total,
+                ..ProgressSnapshot::default()
+            },
             seen: Datasets { summary: Some(summary), current_epoch: Some(current), ..Datasets::default() },
             actors: paths.iter().enumerate().map(|(at, path)| health(path, at as u64 % 3)).collect(),
             findings: (0..findings)

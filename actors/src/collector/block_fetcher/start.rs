@@ -1,7 +1,6 @@
 //! The first checkpoint of a chain, and of a market that is added later.
 //!
-//! Both take over what a predecessor has left: a window that is open there stays open, and an epoch that was delivered is
-//! not delivered again.
+//! Both take over from a predecessor: its open windows stay open, and an epoch that it delivered is not delivered again.
 
 use domain::{
     chain::BlockRef,
@@ -18,11 +17,11 @@ use crate::collector::{
     take_over::beginnings,
 };
 
-/// The most blocks that are searched for hashes that another program has written.
+/// The most blocks in which the hashes of a predecessor are searched.
 const MOST_TOLD: u64 = 5_000;
 
 impl BlockFetcher {
-    /// The first checkpoint: the block before the one to begin with, which itself is not counted as accepted.
+    /// Writes the first checkpoint: the block before the first one to follow. It is not counted as accepted.
     pub(super) async fn begin(
         &mut self,
         cx: &Context<NoMessage>,
@@ -30,22 +29,26 @@ impl BlockFetcher {
         head: BlockRef,
         budget: &Budget,
     ) -> Result<StepOutcome, StepError> {
+        // `latest` is resolved here, with the head of this moment, and never again: from now on the checkpoint decides.
         let first = self.chain.settings.start.number(head.number);
         let before = match self.chain.settings.start {
             StartBlock::Latest { .. } => {
                 cx.idle(self.resume_after_predecessor(page, first, head, budget)).await?
             }
+            // An operator who names the block wants exactly that one.
             StartBlock::Number(_) => None,
         };
         let before = match before {
             Some(block) => Some(block),
             None => {
+                // The checkpoint is the block before: with its hash, the first followed block is checked like any other.
                 let before = first.saturating_sub(1);
                 cx.idle(self.chain.source.block_at(before, deadline(budget))).await?
             }
         };
         let Some(block) = before else {
-            // It is still to come.
+            // The start block is in the future. The head is read again until it exists.
+            // Forgotten, so that the next step asks for the head again.
             self.head = None;
             let newest = head.number;
             self.chain.services.report(&CollectorProblem::StartBlockAhead { first, newest });
@@ -53,20 +56,22 @@ impl BlockFetcher {
         };
         let stretch = Stretch {
             blocks: vec![block],
+            // Its own events are before the start. As an old block it brings none.
             old: Some(Old { first: block.number, parent: block.parent }),
             events: Vec::new(),
             head_time: head.time,
         };
         let (mut after, mut notes) = self.taken_up(cx, page, block, head, budget).await?;
+        // After the take-over: the windows have to exist when the first checkpoint is written with them, in one step.
         notes.extend(after.accept(&stretch, &self.rules)?);
         if self.commit(page, &after, Some(&stretch), notes).await? {
-            tracing::info!(block = block.number + 1, "the chain is followed from this block on");
+            tracing::info!(block = block.number + 1, "follows the chain from this block on");
         }
         Ok(StepOutcome::Progressed)
     }
 
-    /// The last block that another program has told the hash of, where that lies before the first one that would be read
-    /// otherwise: what was released in between would be lost.
+    /// The last block whose hash a predecessor has written, if it is before `first`: to start at `first` would lose the epochs
+    /// released in between.
     async fn resume_after_predecessor(
         &self,
         page: &mut Page,
@@ -74,11 +79,13 @@ impl BlockFetcher {
         head: BlockRef,
         budget: &Budget,
     ) -> Result<Option<BlockRef>, StepError> {
+        // Older hashes have expired in Redis.
         let kept = (BLOCK_HASH_TTL as f64 / self.rules.block_time) as u64;
         let from = head.number.saturating_sub(kept.min(MOST_TOLD));
+        // From the highest down: the first one that is still on the chain is where the predecessor stopped.
         for (number, hash) in page.told_hashes(from..=first.saturating_sub(1)).await? {
             let block = self.chain.source.block_at(number, deadline(budget)).await?;
-            // It may have been told of one that was dropped.
+            // The predecessor may have written the hash of a block that a reorganisation has dropped since.
             if let Some(block) = block.filter(|block| block.hash.to_string() == hash) {
                 return Ok(Some(block));
             }
@@ -86,7 +93,7 @@ impl BlockFetcher {
         Ok(None)
     }
 
-    /// Adds markets that were not followed up to the checkpoint.
+    /// Adds markets that were not followed before, at the checkpoint.
     pub(super) async fn join(
         &mut self,
         cx: &Context<NoMessage>,
@@ -97,12 +104,12 @@ impl BlockFetcher {
     ) -> Result<StepOutcome, StepError> {
         let (after, notes) = self.taken_up(cx, page, checkpoint, head, budget).await?;
         if self.commit(page, &after, None, notes).await? {
-            tracing::info!(block = checkpoint.number + 1, "new markets are followed from this block on");
+            tracing::info!(block = checkpoint.number + 1, "follows new markets from this block on");
         }
         Ok(StepOutcome::Progressed)
     }
 
-    /// What is known when the newcomers are taken up behind this block.
+    /// The chain state after this block with the new markets taken over, and the notes of that.
     async fn taken_up(
         &self,
         cx: &Context<NoMessage>,
@@ -115,6 +122,7 @@ impl BlockFetcher {
         let beginnings = beginnings(&self.chain, page, &newcomers, block, head, deadline(budget));
         let beginnings = cx.idle(beginnings).await?;
         let (mut after, mut notes) = (page.known.following.clone(), Vec::new());
+        // All new markets in one write: a crash in between leaves none of them half taken over.
         for (market, beginning) in beginnings {
             notes.extend(after.take_up(market, &beginning, head.time, &self.rules));
         }

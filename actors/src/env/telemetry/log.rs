@@ -1,4 +1,4 @@
-//! The metric of the log, read during a scrape. It is 0 while no log is observed.
+//! The metric of the log writer, read during a scrape; 0 while no writer is observed.
 
 use std::sync::{Arc, OnceLock};
 
@@ -17,22 +17,22 @@ pub(crate) static METRICS: &[Observed<LogWatch>] = &[Observed {
         "lines",
         "The log writer dropped this many lines that standard error did not take.",
     ),
-    read: |log, tell| tell(log.0.get().map_or(0, |dropped| dropped()) as f64, &[]),
+    read: |log, emit| emit(log.0.get().map_or(0, |dropped| dropped()) as f64, &[]),
 }];
 
-/// Where the number of dropped lines comes from, once a log is observed.
+/// The source of the number of dropped lines, once a log writer is observed.
 #[derive(Default)]
 pub(crate) struct LogWatch(OnceLock<Dropped>);
 
 impl LogWatch {
-    /// A watch on no log yet, and the metric that reads it.
+    /// Registers the metric, without a source yet.
     pub(super) fn register(meter: &Meter) -> Arc<Self> {
         let watch = Arc::default();
         meter.observe(METRICS, &watch);
         watch
     }
 
-    /// Reads from this log. A process has one, so a second one changes nothing.
+    /// Sets the source. A process has one log writer, so a second call changes nothing.
     pub(super) fn observe(&self, dropped: Dropped) {
         self.0.get_or_init(|| dropped);
     }

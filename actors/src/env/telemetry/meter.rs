@@ -1,4 +1,4 @@
-//! Makes instruments from rows. A group of metrics is handed a [`Meter`] and registers its rows on it.
+//! Creates instruments from rows. A group of metrics registers its rows on a [`Meter`].
 
 use std::{
     collections::BTreeMap,
@@ -8,22 +8,23 @@ use std::{
 use opentelemetry::{KeyValue, Value, metrics};
 use opentelemetry_sdk::metrics::{Instrument, Stream};
 
-use super::metric::{Kind, Metric, Observed, Tell};
+use super::metric::{Emit, Kind, Metric, Observed};
 use crate::env::lock::lock;
 
-/// How many series each metric may have.
+/// The series limit of each metric.
 #[derive(Clone, Default)]
 pub(super) struct SeriesLimits(Arc<Mutex<BTreeMap<&'static str, usize>>>);
 
 impl SeriesLimits {
-    /// The stream of an instrument; `None` leaves it to the SDK's own limit of 2,000 series.
+    /// The stream of an instrument; with `None` the SDK applies its own limit of 2,000 series.
     pub(super) fn stream(&self, instrument: &Instrument) -> Option<Stream> {
+        // By name: the SDK shows the view nothing else of the row.
         let limit = *lock(&self.0).get(instrument.name())?;
         Stream::builder().with_cardinality_limit(limit).build().ok()
     }
 }
 
-/// Makes instruments. Clones are the same meter.
+/// Creates instruments. A clone is the same meter.
 #[derive(Clone)]
 pub struct Meter {
     meter: metrics::Meter,
@@ -35,17 +36,18 @@ impl Meter {
         Self { meter, limits }
     }
 
-    /// A counter. Where all its series are known beforehand they begin at 0: rates need the 0 before the 1.
+    /// A counter. Series that are known beforehand begin at 0: `rate()` sees no increase in a series whose first value is 1.
     pub fn counter(&self, row: &'static Metric) -> Counter {
         self.expect(row, row.kind == Kind::Counter);
         let inner = self.meter.u64_counter(row.name).with_description(row.sentence).build();
+        // Without labels there is one combination, the empty one.
         for series in row.known_series().unwrap_or_default() {
             inner.add(0, &attributes(row, series));
         }
         Counter { inner, row }
     }
 
-    /// A gauge. Without labels it begins at 0.
+    /// A gauge. Without labels it begins at 0, so that it is exposed before its first change.
     pub fn gauge(&self, row: &'static Metric) -> Gauge {
         self.expect(row, row.kind == Kind::Gauge);
         let inner = self.meter.u64_gauge(row.name).with_description(row.sentence).build();
@@ -69,9 +71,9 @@ impl Meter {
             self.expect(row, matches!(row.kind, Kind::Counter | Kind::Gauge));
             let source = source.clone();
             let callback = move |metric: &dyn metrics::AsyncInstrument<f64>| {
-                let tell: Tell<'_> =
+                let emit: Emit<'_> =
                     &mut |value, values| metric.observe(value, &attributes(row, values.iter().cloned()));
-                read(&source, tell);
+                read(&source, emit);
             };
             if row.kind == Kind::Counter {
                 let counter = self.meter.f64_observable_counter(row.name).with_description(row.sentence);
@@ -83,8 +85,9 @@ impl Meter {
         }
     }
 
-    /// The limit must be known before the instrument is built.
+    /// Records the row's limit. The SDK asks for the stream, and with it the limit, when the instrument is built.
     fn expect(&self, row: &'static Metric, is_kind: bool) {
+        // A wrong row is a mistake of a programmer, which the tests of all rows find.
         debug_assert!(is_kind, "{} is a {:?}", row.name, row.kind);
         lock(&self.limits.0).insert(row.name, row.series_limit());
     }
@@ -130,7 +133,7 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// Notes one duration in the series of these values, in the order of the row's labels.
+    /// Records one duration in the series of these values, in the order of the row's labels.
     pub fn record<const LABELS: usize>(&self, duration: std::time::Duration, values: [&'static str; LABELS]) {
         self.inner.record(duration.as_secs_f64(), &attributes(self.row, values));
     }

@@ -1,14 +1,15 @@
-//! Rows of metrics: name, kind, labels, unit and sentence. What else is said of a metric derives from its row.
+//! A metric is a row: name, kind, labels, unit and sentence. Its instrument, its help text, its series limit and its line in
+//! the reference are made from the row.
 //!
-//! Rows stand beside the actors that note them. Names stand here as they are exposed, unit and `_total` included: the exporter
-//! appends nothing.
+//! Rows are beside the actors that record them. A row has the exposed name, unit and `_total` included; the exporter appends
+//! nothing.
 
 use opentelemetry::Value;
 
-/// Series that one metric may have where the configuration bounds its labels; what goes beyond is summed up under
+/// The most series of a metric whose labels the configuration bounds. The exporter sums further series up under
 /// `otel_metric_overflow`.
 const SERIES_OF_CONFIGURATION: usize = 16_384;
-/// The same where the code bounds them.
+/// The most series of a metric whose labels the code bounds.
 const SERIES_OF_CODE: usize = 512;
 
 /// A metric.
@@ -18,20 +19,20 @@ pub struct Metric {
     pub name: &'static str,
     /// Its kind.
     pub kind: Kind,
-    /// Its labels, in the order in which values are given.
+    /// Its labels; values are given in this order.
     pub labels: &'static [Label],
-    /// What its value counts: `seconds`, `bytes`, or things.
+    /// The unit of its value, such as `seconds`, `bytes` or `epochs`.
     pub unit: &'static str,
-    /// What it says.
+    /// Its meaning in one sentence: the help text and the reference.
     pub sentence: &'static str,
 }
 
 /// The kind of a metric.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
-    /// It only grows.
+    /// A value that only grows.
     Counter,
-    /// It goes up and down.
+    /// A value that rises and falls.
     Gauge,
     /// A distribution, with these bucket boundaries.
     Histogram(&'static [f64]),
@@ -42,18 +43,18 @@ pub enum Kind {
 pub struct Label {
     /// Its name.
     pub name: &'static str,
-    /// Which values it has.
+    /// Its possible values.
     pub values: Values,
 }
 
-/// The values that a label may have, so that no input can make series without end.
+/// The possible values of a label. There is no variant for inputs: they could create series without limit.
 #[derive(Clone, Copy, Debug)]
 pub enum Values {
-    /// These.
+    /// Exactly these.
     Known(fn() -> Vec<&'static str>),
-    /// Texts that stand in the code.
+    /// Static texts in the code.
     Code,
-    /// Names from the configuration, and what is made of them.
+    /// Names from the configuration, or derived from it.
     Configuration,
 }
 
@@ -91,13 +92,13 @@ impl Metric {
         Self { name, kind: Kind::Histogram(boundaries), labels, unit: "seconds", sentence }
     }
 
-    /// How many series it may have.
+    /// The most series that it may have.
     pub(super) fn series_limit(&self) -> usize {
         let is_configured = |label: &Label| matches!(label.values, Values::Configuration);
         if self.labels.iter().any(is_configured) { SERIES_OF_CONFIGURATION } else { SERIES_OF_CODE }
     }
 
-    /// Every combination of the values of its labels; `None` where they are not known beforehand.
+    /// Every combination of its labels' values; `None` when not all of them are known beforehand.
     pub(super) fn known_series(&self) -> Option<Vec<Vec<&'static str>>> {
         let mut all = vec![Vec::new()];
         for label in self.labels {
@@ -114,18 +115,18 @@ impl Metric {
     }
 }
 
-/// Tells a value with the values of the labels, any number of times.
-pub type Tell<'a> = &'a mut dyn FnMut(f64, &[Value]);
+/// Emits one series: its value and the values of its labels.
+pub type Emit<'a> = &'a mut dyn FnMut(f64, &[Value]);
 
 /// A metric that is read from a `T` during a scrape.
 pub struct Observed<T> {
     /// The metric: a counter or a gauge.
     pub metric: Metric,
-    /// Reads it.
-    pub read: fn(&T, Tell<'_>),
+    /// Reads it and emits any number of series.
+    pub read: fn(&T, Emit<'_>),
 }
 
-/// A gauge's value for yes and no.
+/// The value of a gauge for yes (1) and no (0).
 pub(crate) fn flag(on: bool) -> u64 {
     u64::from(on)
 }

@@ -1,4 +1,4 @@
-//! The metrics of the process as a whole: its version, errors, round trips, and the pool of connections.
+//! The metrics of the whole process: its version, errors, round trips, and the connection pool.
 
 use std::sync::{Arc, Mutex};
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::env::lock::lock;
 
-/// From a free connection to the connection timeout's range, in seconds.
+/// Buckets for waits, in seconds: from a free connection (0.1 ms) to the range of the connection timeout.
 pub(crate) const WAIT_SECONDS: &[f64] = &[0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0];
 
 const VERSION: Label = Label { name: "version", values: Values::Known(|| vec![env!("CARGO_PKG_VERSION")]) };
@@ -19,7 +19,7 @@ const KIND: Label = Label { name: "kind", values: Values::Code };
 const POOL_STATE: Label = Label { name: "state", values: Values::Known(|| vec!["in_use", "idle"]) };
 
 domain::table! {
-    /// The metrics that every actor notes.
+    /// The metrics that every actor records.
     pub(crate) METRICS: Metric;
     pub(super) BUILD_INFO = Metric::gauge("state_tracker_build_info", &[VERSION], "always 1",
         "This process runs the version in the label.");
@@ -40,10 +40,10 @@ pub(crate) static POOL: &[Observed<PoolWatch>] = &[
             "connections",
             "The pool holds this many connections in this state.",
         ),
-        read: |pool, tell| {
+        read: |pool, emit| {
             if let Some(pool) = pool.now() {
-                tell(pool.in_use as f64, &["in_use".into()]);
-                tell(pool.idle as f64, &["idle".into()]);
+                emit(pool.in_use as f64, &["in_use".into()]);
+                emit(pool.idle as f64, &["idle".into()]);
             }
         },
     },
@@ -54,7 +54,7 @@ pub(crate) static POOL: &[Observed<PoolWatch>] = &[
             "connections",
             "The pool may hold this many connections.",
         ),
-        read: |pool, tell| pool.now().into_iter().for_each(|pool| tell(pool.limit as f64, &[])),
+        read: |pool, emit| pool.now().into_iter().for_each(|pool| emit(pool.limit as f64, &[])),
     },
     Observed {
         metric: Metric::counter(
@@ -63,11 +63,11 @@ pub(crate) static POOL: &[Observed<PoolWatch>] = &[
             "connections",
             "The pool opened this many connections.",
         ),
-        read: |pool, tell| pool.now().into_iter().for_each(|pool| tell(pool.created as f64, &[])),
+        read: |pool, emit| pool.now().into_iter().for_each(|pool| emit(pool.created as f64, &[])),
     },
 ];
 
-/// Where the pool's figures come from, once there is one.
+/// The observed pool, once there is one.
 #[derive(Default)]
 pub(crate) struct PoolWatch(Mutex<Option<Store>>);
 
@@ -87,6 +87,7 @@ pub(super) struct Process {
 
 impl Process {
     pub(super) fn register(meter: &Meter) -> Self {
+        // Set at once: `render` takes its presence as proof that the exporter works.
         meter.gauge(&BUILD_INFO).set(1, [env!("CARGO_PKG_VERSION")]);
         let pool = Arc::default();
         meter.observe(POOL, &pool);

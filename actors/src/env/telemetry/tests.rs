@@ -1,4 +1,4 @@
-//! The metrics as Prometheus reads them: every test looks at the rendered text.
+//! The metrics as Prometheus reads them: every test checks the rendered text.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -70,7 +70,7 @@ fn everything() -> Telemetry {
 }
 
 #[test]
-fn what_every_actor_notes_is_exposed_under_its_exact_name() {
+fn metrics_of_every_actor_have_their_exact_names() {
     let text = render(&everything());
     for line in [
         r#"state_tracker_errors_total{kind="timeout",operation="read_epochs"} 1"#,
@@ -121,7 +121,7 @@ async fn the_connections_of_the_pool_are_exposed_in_use_and_idle() {
 }
 
 #[test]
-fn what_the_tree_tells_is_exposed_under_its_exact_name() {
+fn metrics_of_the_tree_have_their_exact_names() {
     let text = render(&everything());
     for line in [
         r#"state_tracker_actor_up{actor="m/a"} 1"#,
@@ -154,7 +154,7 @@ fn what_the_tree_tells_is_exposed_under_its_exact_name() {
 }
 
 #[test]
-fn the_tree_is_asked_once_a_scrape() {
+fn the_tree_is_read_once_a_scrape() {
     let telemetry = telemetry();
     let asked = Arc::new(AtomicU64::new(0));
     telemetry.observe_tree({
@@ -171,7 +171,7 @@ fn the_tree_is_asked_once_a_scrape() {
 }
 
 #[test]
-fn an_actor_that_is_gone_leaves_no_series_behind() {
+fn a_removed_actor_leaves_no_series_behind() {
     let telemetry = everything();
     assert!(render(&telemetry).contains(r#"actor="m/a""#));
     telemetry.observe_tree(|| vec![actor("other", None)]);

@@ -1,4 +1,4 @@
-//! The metrics of the actors and their mailboxes, all read from one list of records a scrape.
+//! The metrics of the actors and their mailboxes. All metrics of a scrape are read from one list of health records.
 
 use std::{
     sync::{Arc, Mutex},
@@ -10,20 +10,21 @@ use supervision::{ActorHealth, ExitKind, MailboxStats, State};
 
 use super::{
     meter::Meter,
-    metric::{Label, Metric, Observed, Tell, Values, flag},
+    metric::{Emit, Label, Metric, Observed, Values, flag},
 };
 use crate::env::lock::lock;
 
 type Health = Box<dyn Fn() -> Vec<ActorHealth> + Send + Sync>;
 
-/// Where the records come from, and those of the present scrape.
+/// The source of health records, and the records of the present scrape.
 #[derive(Default)]
 pub(crate) struct TreeWatch {
     source: Mutex<Option<Health>>,
     records: Mutex<Vec<Record>>,
 }
 
-/// A record with its path as it goes into labels, shared between the metrics.
+/// A health record, and its path as a label value. The label shares one string: a scrape copies it some thirty times
+/// for each actor.
 struct Record {
     health: ActorHealth,
     actor: StringValue,
@@ -41,7 +42,7 @@ const OUTCOME: Label = Label {
 const fn gauge(
     name: &'static str,
     unit: &'static str,
-    read: fn(&TreeWatch, Tell<'_>),
+    read: fn(&TreeWatch, Emit<'_>),
     sentence: &'static str,
 ) -> Observed<TreeWatch> {
     Observed { metric: Metric::gauge(name, &[ACTOR], unit, sentence), read }
@@ -51,7 +52,7 @@ const fn counter(
     name: &'static str,
     labels: &'static [Label],
     unit: &'static str,
-    read: fn(&TreeWatch, Tell<'_>),
+    read: fn(&TreeWatch, Emit<'_>),
     sentence: &'static str,
 ) -> Observed<TreeWatch> {
     Observed { metric: Metric::counter(name, labels, unit, sentence), read }
@@ -62,25 +63,25 @@ pub(crate) static METRICS: &[Observed<TreeWatch>] = &[
     gauge(
         "state_tracker_actor_up",
         "0 or 1",
-        |tree, tell| tree.actors(tell, |actor| flag(actor.state == State::Running)),
+        |tree, emit| tree.actors(emit, |actor| flag(actor.state == State::Running)),
         "The actor runs (1) or not (0).",
     ),
     gauge(
         "state_tracker_actor_degraded",
         "0 or 1",
-        |tree, tell| tree.actors(tell, |actor| flag(actor.degraded)),
+        |tree, emit| tree.actors(emit, |actor| flag(actor.degraded)),
         "The actor exceeded its restart limit and is not healthy again (1), or it did not (0).",
     ),
     gauge(
         "state_tracker_actor_wedged",
         "0 or 1",
-        |tree, tell| tree.actors(tell, |actor| flag(actor.wedged)),
-        "The actor holds its thread and does not yield (1), or it does (0).",
+        |tree, emit| tree.actors(emit, |actor| flag(actor.wedged)),
+        "The actor does not yield its thread (1), or it does (0).",
     ),
     gauge(
         "state_tracker_actor_generation",
         "incarnations",
-        |tree, tell| tree.actors(tell, |actor| actor.generation),
+        |tree, emit| tree.actors(emit, |actor| actor.generation),
         "The actor has had this many incarnations.",
     ),
     Observed {
@@ -90,25 +91,26 @@ pub(crate) static METRICS: &[Observed<TreeWatch>] = &[
             "always 1",
             "The actor is in the state in the label.",
         ),
-        read: |tree, tell| {
-            tree.each(|record| tell(1.0, &[record.actor(), state(record.health.state).into()]))
+        read: |tree, emit| {
+            tree.each(|record| emit(1.0, &[record.actor(), state(record.health.state).into()]))
         },
     },
     counter(
         "state_tracker_actor_restarts_total",
         &[ACTOR],
         "restarts",
-        |tree, tell| tree.actors(tell, ActorHealth::restarts),
+        |tree, emit| tree.actors(emit, ActorHealth::restarts),
         "The supervisor restarted the actor this many times.",
     ),
     counter(
         "state_tracker_actor_exits_total",
         &[ACTOR, REASON],
         "incarnations",
-        |tree, tell| {
+        |tree, emit| {
             tree.each(|record| {
+                // Every kind, also at 0: `rate()` needs the first 0.
                 for kind in ExitKind::ALL {
-                    tell(record.health.exits(kind) as f64, &[record.actor(), kind.as_str().into()]);
+                    emit(record.health.exits(kind) as f64, &[record.actor(), kind.as_str().into()]);
                 }
             });
         },
@@ -117,48 +119,48 @@ pub(crate) static METRICS: &[Observed<TreeWatch>] = &[
     gauge(
         "state_tracker_mailbox_depth",
         "messages",
-        |tree, tell| tree.mailboxes(tell, |stats| stats.waiting as f64),
+        |tree, emit| tree.mailboxes(emit, |stats| stats.waiting as f64),
         "This many messages wait.",
     ),
     gauge(
         "state_tracker_mailbox_capacity",
         "messages",
-        |tree, tell| tree.mailboxes(tell, |stats| stats.capacity as f64),
+        |tree, emit| tree.mailboxes(emit, |stats| stats.capacity as f64),
         "This many messages may wait.",
     ),
     gauge(
         "state_tracker_mailbox_high_water",
         "messages",
-        |tree, tell| tree.mailboxes(tell, |stats| stats.high_water as f64),
+        |tree, emit| tree.mailboxes(emit, |stats| stats.high_water as f64),
         "At most this many messages have waited at once.",
     ),
     gauge(
         "state_tracker_mailbox_bytes",
         "bytes",
-        |tree, tell| tree.mailboxes(tell, |stats| stats.bytes as f64),
+        |tree, emit| tree.mailboxes(emit, |stats| stats.bytes as f64),
         "The waiting messages take this many bytes.",
     ),
     gauge(
         "state_tracker_mailbox_oldest_age_seconds",
         "seconds",
-        |tree, tell| tree.mailboxes(tell, |stats| seconds(stats.oldest_age_nanos)),
+        |tree, emit| tree.mailboxes(emit, |stats| seconds(stats.oldest_age_nanos)),
         "The oldest message that waits or is in flight has this age; 0 without one.",
     ),
     counter(
         "state_tracker_mailbox_wait_seconds_total",
         &[ACTOR],
         "seconds",
-        |tree, tell| tree.mailboxes(tell, |stats| seconds(stats.waited_nanos)),
+        |tree, emit| tree.mailboxes(emit, |stats| seconds(stats.waited_nanos)),
         "Senders waited this long for room in the mailbox.",
     ),
     counter(
         "state_tracker_mailbox_messages_total",
         &[ACTOR, OUTCOME],
         "messages",
-        |tree, tell| {
+        |tree, emit| {
             tree.each(|record| {
                 for (outcome, count) in record.health.mailbox.iter().flat_map(outcomes) {
-                    tell(count as f64, &[record.actor(), outcome.into()]);
+                    emit(count as f64, &[record.actor(), outcome.into()]);
                 }
             });
         },
@@ -168,8 +170,8 @@ pub(crate) static METRICS: &[Observed<TreeWatch>] = &[
         "state_tracker_dead_letters_total",
         &[ACTOR],
         "messages",
-        |tree, tell| tree.mailboxes(tell, |stats| stats.dead_lettered as f64),
-        "The mailbox gave up this many messages.",
+        |tree, emit| tree.mailboxes(emit, |stats| stats.dead_lettered as f64),
+        "This many messages became dead letters.",
     ),
 ];
 
@@ -178,14 +180,15 @@ impl TreeWatch {
         *lock(&self.source) = Some(health);
     }
 
-    /// Asks for the records, once for all metrics of the scrape that follows.
+    /// Reads the records, once for all metrics of the scrape that follows: the metrics of an actor must agree.
     pub(super) fn refresh(&self) {
+        // Before the other lock is taken: the source walks the whole tree.
         let health = lock(&self.source).as_ref().map(|health| health()).unwrap_or_default();
         let record = |health: ActorHealth| Record { actor: Arc::<str>::from(&*health.path).into(), health };
         *lock(&self.records) = health.into_iter().map(record).collect();
     }
 
-    /// A watch on no tree yet, and the metrics that read it.
+    /// Registers the metrics, without a source yet.
     pub(super) fn register(meter: &Meter) -> Arc<Self> {
         let watch = Arc::new(Self::default());
         meter.observe(METRICS, &watch);
@@ -196,14 +199,14 @@ impl TreeWatch {
         lock(&self.records).iter().for_each(see);
     }
 
-    fn actors(&self, tell: Tell<'_>, read: fn(&ActorHealth) -> u64) {
-        self.each(|record| tell(read(&record.health) as f64, &[record.actor()]));
+    fn actors(&self, emit: Emit<'_>, read: fn(&ActorHealth) -> u64) {
+        self.each(|record| emit(read(&record.health) as f64, &[record.actor()]));
     }
 
-    fn mailboxes(&self, tell: Tell<'_>, read: fn(&MailboxStats) -> f64) {
+    fn mailboxes(&self, emit: Emit<'_>, read: fn(&MailboxStats) -> f64) {
         self.each(|record| {
             if let Some(stats) = &record.health.mailbox {
-                tell(read(stats), &[record.actor()]);
+                emit(read(stats), &[record.actor()]);
             }
         });
     }

@@ -1,7 +1,7 @@
-//! The listener's edge to the indexer: which index an event belongs to, and how events become messages.
+//! The listener's edge to the indexer: it assigns events to their index and packs them into messages.
 //!
-//! Promises: nothing here waits. A full mailbox drops its oldest message, and the numbers in the messages tell the
-//! indexer how many events that were. What is held between two hand-overs is bounded, also in a storm of long ids.
+//! Promises: nothing here waits. A full mailbox drops its oldest message, and the numbers of the messages tell the indexer how
+//! many events were in it. The events held between two hand-overs are bounded in number and bytes, even in a storm of long ids.
 
 use std::sync::{
     Arc,
@@ -25,19 +25,19 @@ const EVENTS_A_MESSAGE: usize = 128;
 /// The most bytes of one message.
 const BYTES_A_MESSAGE: usize = 32 << 10;
 
-/// The way to the indexer, and how far it has come.
+/// The edge to the indexer, with counts of the sent and the taken events.
 #[derive(Clone)]
 pub struct IndexEdge {
     address: Address<IndexEvents>,
     indexes: Indexes,
-    /// Events handed over so far. Outlives the incarnations of both actors, as the mailbox does.
+    /// The number of events sent. It outlives the incarnations of both actors, as the mailbox does.
     sent: Arc<AtomicU64>,
-    /// Events accounted for by the indexer.
+    /// The number of events that the indexer has accounted for.
     taken: Arc<AtomicU64>,
 }
 
 impl IndexEdge {
-    /// An edge to the indexer of these indexes, that drops the oldest when its mailbox is full.
+    /// An edge to the indexer of these indexes. `address` must drop the oldest message when the mailbox is full.
     #[must_use]
     pub fn new(address: Address<IndexEvents>, indexes: Indexes) -> Self {
         let (sent, taken) = (Arc::default(), Arc::default());
@@ -49,19 +49,20 @@ impl IndexEdge {
         &self.indexes
     }
 
-    /// Notes that these events are accounted for; how many before them never came.
+    /// Records that the indexer has written the events of a message; returns how many events before them were lost.
     pub(crate) fn take(&self, number: u64, events: u64) -> u64 {
+        // The maximum, since a redelivered message comes with a number from before.
         let taken = self.taken.fetch_max(number + events, Relaxed);
         number.saturating_sub(taken)
     }
 }
 
-/// What the listener has collected for the indexer.
+/// The events that the listener has collected for the indexer.
 pub(super) struct Feed {
     edge: IndexEdge,
-    /// One for all events, or one a market in the order of the listener's markets.
+    /// One index for all events, or one for each market in the order of the listener's markets.
     indexes: Vec<IndexKeys>,
-    /// For each index the events, and their bytes.
+    /// For each index its events and their size in bytes.
     collected: Vec<(Vec<IndexEvent>, usize)>,
     unattributed: u64,
     oversized: u64,
@@ -76,18 +77,19 @@ impl Feed {
         feed
     }
 
-    /// Takes over the listener's markets. What was collected must have been handed over.
+    /// Takes over the listener's markets. Collected events must have been handed over before.
     pub(super) fn follow(&mut self, markets: &[MarketEdges]) {
         self.indexes = self.edge.indexes.of_these(markets);
         self.collected = self.indexes.iter().map(|_| (Vec::new(), 0)).collect();
     }
 
-    /// Takes up an event of a market's own channel, or of the common one. Whether a hand-over should not wait longer.
+    /// Adds an event of a market's own channel, or of the common one. Returns whether its message is full.
     pub(super) fn collect(&mut self, market: Option<usize>, payload: &[u8]) -> bool {
         let event = match IndexEvent::parse(payload) {
             Ok(event) => event,
             Err(Unindexed::TooLong) => {
                 self.oversized += 1;
+                // Not stored: a producer could fill Redis with ids of any length.
                 return false;
             }
             Err(Unindexed::Foreign | Unindexed::Malformed) => {
@@ -95,7 +97,7 @@ impl Feed {
                 return false;
             }
         };
-        // Where there is one index, everything belongs to it.
+        // With one index, every event belongs to it, whatever its channel.
         let at = if self.collected.len() == 1 { Some(0) } else { market };
         let Some((events, bytes)) = at.and_then(|at| self.collected.get_mut(at)) else {
             self.unattributed += 1;
@@ -106,18 +108,21 @@ impl Feed {
         events.len() >= EVENTS_A_MESSAGE || *bytes >= BYTES_A_MESSAGE
     }
 
-    /// Hands over what was collected, as heard at this moment, in Unix seconds.
+    /// Sends the collected events, as received at this time, in Unix seconds.
     pub(super) fn hand_over(&mut self, at: u64, metrics: &TrackerMetrics) {
         for (index, (events, bytes)) in self.indexes.iter().zip(&mut self.collected) {
             *bytes = 0;
+            // No empty messages: they would take places in the mailbox.
             if events.is_empty() {
                 continue;
             }
             let (events, index) = (std::mem::take(events), index.clone());
+            // Numbered before the message is sent: a refused message leaves a hole, too.
             let number = self.edge.sent.fetch_add(events.len() as u64, Relaxed);
             match self.edge.address.try_send(IndexEvents { number, at, index, events }) {
                 Ok(_) => {}
-                // The next message shows the hole. Where there is none, the indexer is being stopped.
+                // The events are lost, and the number of the next message shows it. Without a next one the indexer is being
+                // stopped.
                 Err(SendError::TooLarge { .. } | SendError::Full(_) | SendError::Closed(_)) => {}
             }
         }
@@ -144,7 +149,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        env::{messages::Look, telemetry::Telemetry},
+        env::{messages::Wake, telemetry::Telemetry},
         tracker::market_registry::MarketRegistry,
     };
 
@@ -168,9 +173,9 @@ mod tests {
     fn market(name: &str) -> MarketEdges {
         let clock = Clock::manual(Duration::ZERO);
         let nobody =
-            Mailbox::<Look>::new("nobody", Limits::default(), &clock).address("test", Overflow::Coalesce);
+            Mailbox::<Wake>::new("nobody", Limits::default(), &clock).address("test", Overflow::Coalesce);
         let keys = MarketKeys::new(&domain::Address::new("P"), &domain::Address::new(name));
-        MarketEdges { keys, aggregator: nobody.clone(), epoch_tracker: nobody, of_chain: None }
+        MarketEdges { keys, aggregator: nobody.clone(), epoch_tracker: nobody, chain_to_epoch_tracker: None }
     }
 
     fn keys(name: &str) -> IndexKeys {
@@ -207,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_million_events_that_nobody_takes_are_held_within_the_limits_and_the_holes_tell_their_number() {
+    fn a_million_events_without_an_indexer_stay_within_the_limits_and_the_dropped_ones_are_counted() {
         const EVENTS: u64 = 1_000_000;
         let limits = Limits { capacity: 1024, bytes: 1 << 20, ..Limits::default() };
         let (mailbox, (_telemetry, metrics)) = (mailbox(limits), metrics());
@@ -233,8 +238,8 @@ mod tests {
             heard.settle();
         }
         assert_eq!(taken + dropped, EVENTS);
-        assert!(taken > 1000, "{taken} were held");
-        // What is delivered again is no hole.
+        assert!(taken > 1000, "only {taken} were held");
+        // A redelivered message is no hole.
         assert_eq!(edge.take(EVENTS - 5, 5), 0);
     }
 }

@@ -23,7 +23,7 @@ fn assert_line(text: &str, line: &str) {
 }
 
 #[test]
-fn what_the_trackers_actors_note_is_exposed_under_its_exact_name() {
+fn metrics_of_the_trackers_actors_have_their_exact_names() {
     use store_tracker::datasets::{CURRENT_EPOCH, PARTICIPATION, STATS, SUMMARY};
     let (telemetry, metrics) = metrics();
     metrics.events(Entity::Epoch, 2);
@@ -70,7 +70,7 @@ fn what_the_trackers_actors_note_is_exposed_under_its_exact_name() {
 }
 
 #[test]
-fn label_values_are_those_that_readers_of_the_metrics_know() {
+fn label_values_are_those_of_the_originals_metrics() {
     let known = |label: Label| match label.values {
         Values::Known(values) => values(),
         Values::Code | Values::Configuration => Vec::new(),

@@ -19,7 +19,7 @@ pub(super) struct Stage {
 }
 
 /// A server where all blocks but the last one are accepted, with the submissions.
-async fn on_the_eve(world: &World) -> (Surroundings, Contents) {
+async fn before_the_last_block(world: &World) -> (Surroundings, Contents) {
     let around = Surroundings::new(world.anvil.addr(), 1).await;
     let (head, market) = (world.height().await, &world.contracts.markets[0]);
     let (hash, ..) = world.anvil.block(head - WINDOW).await.expect("asked").expect("the release");
@@ -43,7 +43,7 @@ impl Stage {
             world.mine().await;
         }
         let head = world.height().await;
-        let (around, before) = on_the_eve(&world).await;
+        let (around, before) = before_the_last_block(&world).await;
         let accepted = around.up_to(&world, head).await;
         let tracker = around.tracker(&world, Setup::default()).await;
         crate::reach_head(&world, &tracker).await;
@@ -55,17 +55,17 @@ impl Stage {
         Self { world, head, before, accepted, handed_over }
     }
 
-    pub(super) async fn left_in_each_phase(&self, by: Interruption) {
+    pub(super) async fn interrupt_in_each_phase(&self, by: Interruption) {
         let all = Budgets::default();
         let of_fetcher = |hold, short, over, (accepted, expected)| {
             Phase::of_fetcher(hold, short, over, accepted, expected)
         };
         let of_preparer = |hold, short, expected| {
-            let (prepares, over) = (!matches!(hold, Hold::Turn), Over::Preparer);
+            let (prepares, over) = (!matches!(hold, Hold::Worker), Over::Preparer);
             Phase { hold, short, over, prepares, accepted: self.head, expected }
         };
         let events = Budgets { events: SHORT, ..all };
-        let (views, block) = (Budgets { views: SHORT, ..all }, Budgets { block: SHORT, ..all });
+        let (views, block) = (Budgets { contract_values: SHORT, ..all }, Budgets { block: SHORT, ..all });
         let (market, batch) = (Budgets { market: SHORT, ..all }, Budgets { batch: SHORT, ..all });
         let (before, accepted) = ((self.head - 1, &self.before), (self.head, &self.accepted));
         // While no preparer has a worker, only the fetcher names a block's hash.
@@ -76,22 +76,22 @@ impl Stage {
             of_fetcher(Hold::Node("eth_getLogs"), events, Over::Nodes, before),
             of_fetcher(Hold::Request(block_hash), block, Over::Step, before),
             of_fetcher(Hold::Answer(block_hash), block, Over::Step, accepted),
-            of_preparer(Hold::Turn, Budgets { worker: SHORT, ..all }, &self.accepted),
+            of_preparer(Hold::Worker, Budgets { worker: SHORT, ..all }, &self.accepted),
             of_preparer(Hold::Request("SMEMBERS"), market, &self.accepted),
             of_preparer(Hold::Request(count), batch, &self.accepted),
             of_preparer(Hold::Answer(count), batch, &self.handed_over),
         ];
         join_all(phases.map(async |phase| {
-            let (around, before) = on_the_eve(&self.world).await;
+            let (around, before) = before_the_last_block(&self.world).await;
             assert_same(&before, &self.before);
             around.interrupt(&self.world, phase, by, &self.handed_over).await;
         }))
         .await;
     }
 
-    pub(super) async fn without_a_turn(&self) {
+    pub(super) async fn without_a_worker(&self) {
         let world = &self.world;
-        let (around, _) = on_the_eve(world).await;
+        let (around, _) = before_the_last_block(world).await;
         let worker = Duration::from_millis(200);
         let budgets = Budgets { worker, ..Budgets::default() };
         let tracker = around.tracker(world, Setup { workers: 0, budgets, ..Setup::default() }).await;
@@ -103,13 +103,13 @@ impl Stage {
         };
         // Both markets wait, again and again.
         let timeouts = "state_tracker_worker_timeouts_total";
-        wait_until("turns do not come", SOON, async || value(timeouts) >= 4.0).await;
+        wait_until("no worker becomes free", SOON, async || value(timeouts) >= 4.0).await;
         assert!(value(r#"state_tracker_errors_total{kind="timeout",operation="prepare_batches"}"#) >= 4.0);
         assert!(value("state_tracker_worker_wait_seconds_sum") >= 4.0 * worker.as_secs_f64());
         assert_same(&around.left(world).await, &self.accepted);
         tracker.chain.workers.add_permits(1);
         crate::reach_head(world, &tracker).await;
-        assert_eq!(tracker.restarts(), 0, "that no turn comes is no crash");
+        assert_eq!(tracker.restarts(), 0, "a wait for a worker that ends in vain is no crash");
         tracker.stop().await;
         assert_same(&around.left(world).await, &self.handed_over);
     }

@@ -41,7 +41,7 @@ impl Stage {
         Self { world, original, head, before, undone, after }
     }
 
-    pub(super) async fn left_in_each_phase(&self, by: Interruption) {
+    pub(super) async fn interrupt_in_each_phase(&self, by: Interruption) {
         let all = Budgets::default();
         let (events, block) = (Budgets { events: SHORT, ..all }, Budgets { block: SHORT, ..all });
         let phase = Phase::of_fetcher;

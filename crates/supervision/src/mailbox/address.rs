@@ -3,13 +3,13 @@
 use std::{
     fmt,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, PoisonError},
     task::{Context, Poll, Waker},
 };
 
 use serde::Serialize;
 
-use super::{Message, Shared, State};
+use super::{Limits, Message, Shared, State};
 use crate::seat;
 
 /// What an edge does when the mailbox is full.
@@ -18,11 +18,11 @@ use crate::seat;
 pub enum Overflow {
     /// The sender waits: backpressure.
     Wait,
-    /// The message is merged into the newest waiting one that takes it, and refused where none does: the sender never waits.
+    /// The message is merged into the newest waiting message that accepts it, else refused: the sender never waits.
     Coalesce,
-    /// The message is merged into the newest waiting one that takes it; the sender waits where none does.
+    /// The message is merged into the newest waiting message that accepts it, else the sender waits.
     CoalesceOrWait,
-    /// The oldest waiting messages make room, and are counted.
+    /// The oldest waiting messages are dropped, and counted.
     DropOldest,
 }
 
@@ -41,17 +41,17 @@ pub enum Sent {
     Queued,
     /// It was merged into a waiting message.
     Coalesced,
-    /// It has a place, for which this many older messages were dropped.
+    /// It was queued, and this many older messages were dropped for it.
     Displaced(usize),
 }
 
-/// Why a message was not accepted. It is handed back.
+/// Why a message was not accepted. The error contains the message.
 #[derive(thiserror::Error)]
 pub enum SendError<M> {
-    /// The mailbox is full: `try_send` does not wait, and an edge that only coalesces found nothing to merge with.
+    /// The mailbox is full: `try_send` does not wait, and on an edge that coalesces no waiting message accepted it.
     #[error("the mailbox is full: send it again later, or wait with `send` on an edge that waits")]
     Full(M),
-    /// The message alone is heavier than the mailbox may hold.
+    /// The message alone exceeds the byte limit of the mailbox.
     #[error(
         "the message of {weight} bytes is larger than its mailbox ({limit} bytes): raise the mailbox's byte limit"
     )]
@@ -74,27 +74,50 @@ impl<M> fmt::Debug for SendError<M> {
     }
 }
 
-/// The sending end of one edge. Clones are the same edge.
+/// The sending end of one edge. Clones are the same edge, which ends with the last of them.
 pub struct Address<M: Message> {
     shared: Arc<Shared<M>>,
     overflow: Overflow,
+    edge: Arc<Declared<M>>,
+}
+
+/// The entry of an edge among those of its mailbox, as long as it exists.
+struct Declared<M> {
+    shared: Arc<Shared<M>>,
+    edge: (String, Overflow),
+}
+
+impl<M> Drop for Declared<M> {
+    fn drop(&mut self) {
+        let mut edges = self.shared.edges.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = edges.get_mut(&self.edge) {
+            *count -= 1;
+            if *count == 0 {
+                edges.remove(&self.edge);
+            }
+        }
+    }
 }
 
 impl<M: Message> Clone for Address<M> {
     fn clone(&self) -> Self {
-        Self { shared: self.shared.clone(), overflow: self.overflow }
+        Self { shared: self.shared.clone(), overflow: self.overflow, edge: self.edge.clone() }
     }
 }
 
 impl<M: Message> fmt::Debug for Address<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Address({}, {:?})", self.shared.name, self.overflow)
+        write!(f, "Address({} -> {}, {:?})", self.edge.edge.0, self.shared.name, self.overflow)
     }
 }
 
 impl<M: Message> Address<M> {
-    pub(super) fn new(shared: Arc<Shared<M>>, overflow: Overflow) -> Self {
-        Self { shared, overflow }
+    pub(super) fn declare(shared: Arc<Shared<M>>, from: String, overflow: Overflow) -> Self {
+        let edge = (from, overflow);
+        let mut edges = shared.edges.lock().unwrap_or_else(PoisonError::into_inner);
+        *edges.entry(edge.clone()).or_default() += 1;
+        drop(edges);
+        Self { edge: Arc::new(Declared { shared: shared.clone(), edge }), shared, overflow }
     }
 
     /// The name of the mailbox that this edge leads to.
@@ -103,11 +126,11 @@ impl<M: Message> Address<M> {
         &self.shared.name
     }
 
-    /// Hands over a message without waiting.
+    /// Sends a message without waiting.
     ///
     /// # Errors
-    /// [`SendError`] with the message: the mailbox is full and the edge waits or nothing merges, or it never fits, or the
-    /// mailbox is closed.
+    /// [`SendError`] with the message: the mailbox is full and no message could be merged or dropped, the message is too large,
+    /// or the mailbox is closed.
     pub fn try_send(&self, message: M) -> Result<Sent, SendError<M>> {
         let weight = message.weight();
         let now = self.shared.clock.nanos();
@@ -117,26 +140,27 @@ impl<M: Message> Address<M> {
             let sent = sent.inspect_err(|error| state.refused(error))?;
             (sent, state.receiver.take())
         };
+        // Woken outside of the lock, which the receiver takes at once.
         wake(receiver);
         Ok(sent)
     }
 
-    /// Hands over a message, waiting for room where the edge's policy says so. The wait is measured, and
-    /// counts as blocked (not as stalled) for the actor that sends.
+    /// Sends a message, and waits for room if the edge waits. The wait is measured, and the sending actor counts as blocked (not
+    /// as stalled) meanwhile.
     ///
     /// # Errors
     /// [`SendError::TooLarge`] or [`SendError::Closed`], with the message; [`SendError::Full`] on an edge that coalesces and
     /// does not wait.
     pub async fn send(&self, message: M) -> Result<Sent, SendError<M>> {
-        // A sender that never has to wait must yield all the same, or nothing could end it.
+        // A sender that never waits would never yield in its loop, and could not be killed.
         tokio::task::coop::consume_budget().await;
         let weight = message.weight();
         let since = self.shared.clock.nanos();
         Sending { address: self, message: Some(message), weight, since, in_line: None }.await
     }
 
-    /// The one place that decides about a message. `in_turn`: the sender stands first in the queue of
-    /// waiting senders; nobody overtakes those.
+    /// The only place that decides about a message. `in_turn`: the sender is the first of the waiting senders, which no other
+    /// sender overtakes.
     fn admit(
         &self,
         state: &mut State<M>,
@@ -149,50 +173,88 @@ impl<M: Message> Address<M> {
         if state.closed {
             return Err(SendError::Closed(message));
         }
+        // It would wait for ever: no amount of room is enough.
         if weight > limits.bytes {
             return Err(SendError::TooLarge { message, weight, limit: limits.bytes });
         }
-        if state.has_room(weight, limits) && (in_turn || state.senders.is_empty()) {
-            state.push(message, weight, now);
+        let merges = matches!(self.overflow, Overflow::Coalesce | Overflow::CoalesceOrWait);
+        // The weight of a merged message is known only afterwards. One merge may exceed the limit; then none follows.
+        if merges && state.bytes <= limits.bytes {
+            match state.merge(message) {
+                Ok(()) => return Ok(Sent::Coalesced),
+                Err(unmerged) => message = unmerged,
+            }
+        }
+        let droppable = self.overflow == Overflow::DropOldest;
+        let has_turn = in_turn || state.senders.is_empty();
+        if state.has_room(weight, limits) && has_turn {
+            state.push(message, weight, now, droppable);
             return Ok(Sent::Queued);
         }
-        match self.overflow {
-            Overflow::Wait => Err(SendError::Full(message)),
-            // What a merge adds is known when it is done: so one may go beyond the limit, and no other follows.
-            Overflow::Coalesce | Overflow::CoalesceOrWait if state.bytes > limits.bytes => {
-                Err(SendError::Full(message))
-            }
-            Overflow::Coalesce | Overflow::CoalesceOrWait => {
-                // Not into a message that has failed before: what is merged would share its fate.
-                for entry in state.waiting.iter_mut().rev().filter(|entry| entry.attempts == 0) {
-                    match entry.message.merge(message) {
-                        Ok(()) => {
-                            let merged = entry.message.weight();
-                            state.bytes = state.bytes + merged - entry.weight;
-                            entry.weight = merged;
-                            state.counts.accepted += 1;
-                            state.counts.coalesced += 1;
-                            return Ok(Sent::Coalesced);
-                        }
-                        Err(unmerged) => message = unmerged,
-                    }
+        // The message makes room itself. Free room belongs to the line of senders, where there is one.
+        let Some(dropped) = droppable.then(|| state.drop_oldest(weight, limits, has_turn)).flatten() else {
+            return Err(SendError::Full(message));
+        };
+        state.push(message, weight, now, droppable);
+        Ok(Sent::Displaced(dropped))
+    }
+}
+
+impl<M: Message> State<M> {
+    /// Merges a message into the newest waiting one that takes it.
+    fn merge(&mut self, mut message: M) -> Result<(), M> {
+        // Not into a message with a charged attempt: the new one would become a dead letter with it.
+        for entry in self.waiting.iter_mut().rev().filter(|entry| entry.attempts == 0) {
+            match entry.message.merge(message) {
+                Ok(()) => {
+                    let merged = entry.message.weight();
+                    self.bytes = self.bytes + merged - entry.weight;
+                    entry.weight = merged;
+                    self.counts.accepted += 1;
+                    self.counts.coalesced += 1;
+                    return Ok(());
                 }
-                Err(SendError::Full(message))
-            }
-            Overflow::DropOldest => {
-                let mut dropped = 0;
-                while !state.has_room(weight, limits) {
-                    let Some(oldest) = state.waiting.pop_front() else {
-                        break;
-                    };
-                    state.bytes -= oldest.weight;
-                    dropped += 1;
-                }
-                state.counts.dropped += dropped as u64;
-                state.push(message, weight, now);
-                Ok(Sent::Displaced(dropped))
+                Err(unmerged) => message = unmerged,
             }
         }
+        Err(message)
+    }
+
+    /// Drops the oldest droppable messages until one of `weight` has room, and tells how many; none, where all of them
+    /// would not be enough. One without a turn may use only what it has freed.
+    fn drop_oldest(&mut self, weight: usize, limits: &Limits, has_turn: bool) -> Option<usize> {
+        let (mut dropped, mut freed) = (0, 0);
+        let is_enough = |dropped: usize, freed: usize| {
+            let has_room =
+                self.waiting.len() - dropped < limits.capacity && self.bytes - freed + weight <= limits.bytes;
+            has_room && (has_turn || (dropped > 0 && freed >= weight))
+        };
+        for entry in self.waiting.iter().filter(|entry| entry.droppable) {
+            if is_enough(dropped, freed) {
+                break;
+            }
+            dropped += 1;
+            freed += entry.weight;
+        }
+        if !is_enough(dropped, freed) {
+            return None;
+        }
+        let mut left = dropped;
+        while left > 0 && self.waiting.front().is_some_and(|entry| entry.droppable) {
+            self.waiting.pop_front();
+            left -= 1;
+        }
+        if left > 0 {
+            // The others stand behind messages of edges that wait.
+            self.waiting.retain(|entry| {
+                let goes = left > 0 && entry.droppable;
+                left -= usize::from(goes);
+                !goes
+            });
+        }
+        self.bytes -= freed;
+        self.counts.dropped += dropped as u64;
+        Some(dropped)
     }
 }
 
@@ -202,8 +264,7 @@ fn wake(waker: Option<Waker>) {
     }
 }
 
-/// A message on its way, at first tried at once and then in the line for room. Dropping it gives its turn to the
-/// next in line.
+/// A message that is being sent: tried at once, then in the line for room. Dropping it passes its turn to the next in line.
 struct Sending<'a, M: Message> {
     address: &'a Address<M>,
     message: Option<M>,
@@ -215,7 +276,7 @@ struct Sending<'a, M: Message> {
 /// A place in the line of senders.
 struct InLine {
     ticket: u64,
-    /// The sender counts as blocked while it stands there.
+    /// The sender counts as blocked while this exists.
     _blocked: seat::Blocked,
 }
 
@@ -231,8 +292,10 @@ impl<M: Message> Future for Sending<'_, M> {
         };
         let shared = &this.address.shared;
         let ticket = this.in_line.as_ref().map(|place| place.ticket);
+        // The clock is read once for a message that finds room at once, which is the usual case.
         let now = if ticket.is_some() { shared.clock.nanos() } else { this.since };
         let mut state = shared.lock();
+        // An empty line counts too: then no sender is overtaken.
         let in_turn = state.senders.front().is_none_or(|&(first, _)| Some(first) == ticket);
         match this.address.admit(&mut state, message, this.weight, now, in_turn) {
             Err(SendError::Full(message)) if this.address.overflow.waits() => {
@@ -269,6 +332,7 @@ impl<M: Message> Future for Sending<'_, M> {
 
 impl<M: Message> Drop for Sending<'_, M> {
     fn drop(&mut self) {
+        // A dropped sender may be the one that was just woken: without passing the wake on, the others would wait for ever.
         let Some(InLine { ticket, .. }) = self.in_line else { return };
         let shared = &self.address.shared;
         let next = shared.lock().leave_line(ticket, &shared.limits);

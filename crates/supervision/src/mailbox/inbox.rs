@@ -3,29 +3,30 @@
 use std::{
     collections::VecDeque,
     ops::Deref,
-    sync::{
-        Arc, MutexGuard,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::{Arc, MutexGuard, atomic::Ordering::Relaxed},
     task::{Context, Poll},
 };
 
 use super::{Entry, Message, Shared, State};
 use crate::crash;
 
-/// The reading end. Dropping it gives everything in hand back to the front of the mailbox, in order.
+/// The reading end. Dropping it returns the messages in flight to the front of the mailbox, in order.
 pub struct Inbox<M: Message> {
     shared: Arc<Shared<M>>,
     hand: VecDeque<Entry<M>>,
-    /// Set by a supervisor that kills the reader for its own fault; `None` for a reader outside a tree, which
-    /// answers for every lease that it drops.
-    blamed: Option<Arc<AtomicBool>>,
-    /// The handler has the whole hand as a batch: it may fail on any of it.
+    /// A reader in a tree is charged for the leases that its own code drops, and for none that a kill drops. A reader
+    /// outside a tree is charged for all.
+    supervised: bool,
+    /// The handler has all messages in flight as a batch: any of them may make it fail.
     batched: bool,
-    /// What is in hand was in hand together with others when a reader failed.
+    /// The message in flight was part of a batch when a reader failed.
     suspect: bool,
-    /// Its reader returned an error.
+    /// Its reader returned an error, or returned with a batch in hand.
     failed: bool,
+    /// The last message that left the hand went back uncharged: what its handling needs is away.
+    returned: bool,
+    /// A letter was written whose reason an exit may still explain.
+    vague_letter: bool,
 }
 
 impl<M: Message> Inbox<M> {
@@ -34,21 +35,22 @@ impl<M: Message> Inbox<M> {
         free.then(|| Self {
             shared,
             hand: VecDeque::new(),
-            blamed: None,
+            supervised: false,
             batched: false,
             suspect: false,
             failed: false,
+            returned: false,
+            vague_letter: false,
         })
     }
 
-    /// A message in hand is charged only when this flag is set or when it is dropped by the handler itself.
-    pub(crate) fn blamed_by(mut self, blamed: Arc<AtomicBool>) -> Self {
-        self.blamed = Some(blamed);
+    /// The inbox of an actor in a tree: a message in hand is charged only when the actor's own code drops it.
+    pub(crate) fn supervised(mut self) -> Self {
+        self.supervised = true;
         self
     }
 
-    /// The next message, in order. `None` when the mailbox is closed and empty. Dropping the future loses
-    /// nothing.
+    /// The next message, in order; `None` when the mailbox is closed and empty. Dropping the future loses no message.
     pub async fn recv(&mut self) -> Option<Lease<'_, M>> {
         if self.fill().await { self.lease() } else { None }
     }
@@ -60,16 +62,17 @@ impl<M: Message> Inbox<M> {
         if self.batched { Some(Batch(self)) } else { None }
     }
 
-    /// The next message, when one is there already.
+    /// The next message, if one waits.
     pub fn try_recv(&mut self) -> Option<Lease<'_, M>> {
         if self.hand.is_empty() {
             self.suspect = take(&self.shared, &mut self.hand, self.shared.lock());
         }
+        // One at a time from here: the lease alone is charged.
         self.batched = false;
         self.lease()
     }
 
-    /// Waits until something is in hand; `false` when the mailbox is closed and empty.
+    /// Waits until a message is in flight; `false` when the mailbox is closed and empty.
     pub(crate) async fn fill(&mut self) -> bool {
         !self.hand.is_empty() || std::future::poll_fn(|cx| self.poll_take(cx)).await
     }
@@ -78,19 +81,28 @@ impl<M: Message> Inbox<M> {
         !self.hand.is_empty()
     }
 
+    /// Whether the last message that left the hand went back uncharged.
+    pub(crate) fn has_returned(&self) -> bool {
+        self.returned
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.shared.lock().closed
     }
 
     fn lease(&mut self) -> Option<Lease<'_, M>> {
         let entry = self.hand.pop_front()?;
+        if std::mem::take(&mut self.vague_letter) {
+            // The actor went on after that letter: no later exit is its reason.
+            self.shared.lock().letters.close_reasons();
+        }
         self.shared.reading.0.oldest_in_hand.store(entry.accepted_at, Relaxed);
         Some(Lease { inbox: self, entry: Some(entry) })
     }
 
-    /// Fills the empty hand; ready with whether there is something in it.
+    /// Takes messages when none is in flight; ready with whether there are any.
     fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        // A mailbox that is never empty must not keep its reader from yielding.
+        // Without a budget the reader of a mailbox that is never empty would never yield.
         let budget = std::task::ready!(tokio::task::coop::poll_proceed(cx));
         let mut state = self.shared.lock();
         if !state.waiting.is_empty() {
@@ -98,6 +110,7 @@ impl<M: Message> Inbox<M> {
             budget.made_progress();
             return Poll::Ready(true);
         }
+        // Only after the waiting messages: a closed mailbox is emptied first.
         if state.closed {
             return Poll::Ready(false);
         }
@@ -108,13 +121,14 @@ impl<M: Message> Inbox<M> {
         Poll::Pending
     }
 
-    /// The reader ends with an error: what it has in hand as a batch may be the cause.
+    /// Records that the reader ends with an error: a message of its batch may be the cause.
     pub(crate) fn failed(&mut self) {
         self.failed = true;
     }
 
-    fn settled(&self) {
-        // One writer at a time: the inbox. A plain load and store are enough, and cheap.
+    fn settled(&mut self) {
+        self.returned = false;
+        // Only the inbox writes it, so a load and a store are enough; an atomic addition would cost more for each message.
         self.shared.reading.0.handled.store(self.shared.reading.0.handled.load(Relaxed) + 1, Relaxed);
         self.shared
             .reading
@@ -123,26 +137,29 @@ impl<M: Message> Inbox<M> {
             .store(self.hand.front().map_or(0, |entry| entry.accepted_at), Relaxed);
     }
 
-    fn bury(&self, entry: Entry<M>, reason: Option<String>) {
+    fn bury(&mut self, entry: Entry<M>, reason: Option<String>) {
+        self.vague_letter |= reason.is_none();
+        self.returned = false;
         let now = self.shared.clock.nanos();
         let mut state = self.shared.lock();
         state.counts.dead_from_hand += 1;
         state.letters.write(entry, reason, now);
     }
 
-    /// Whether a lease that is dropped now is dropped by its handler (which returned, or panics) or by a
-    /// supervisor that blames it, and not because something else ends the actor.
+    /// Whether a lease that is dropped now is dropped by its handler (which returned, or panics), and not because
+    /// something else ends the actor.
     fn answers_for_drop(&self) -> bool {
-        self.blamed.as_ref().is_none_or(|blamed| crash::handler_runs() || blamed.load(Relaxed))
+        !self.supervised || crash::handler_runs()
     }
 }
 
-/// Fills the empty hand with what waits, and lets a sender know that there is room. `true` when it took a suspect, which
-/// it does one by one.
+/// Takes waiting messages, and wakes a sender, since there is room. Returns whether it took a suspect; those are taken one by
+/// one.
 fn take<M>(shared: &Shared<M>, hand: &mut VecDeque<Entry<M>>, mut state: MutexGuard<'_, State<M>>) -> bool {
     let suspect = state.suspects > 0;
     state.suspects = state.suspects.saturating_sub(1);
     let batch = if suspect { 1 } else { shared.limits.batch.max(1) };
+    // A swap takes everything without a copy, and gives the mailbox the empty buffer of the last batch.
     if state.waiting.len() <= batch {
         std::mem::swap(hand, &mut state.waiting);
         state.bytes = 0;
@@ -162,9 +179,9 @@ fn take<M>(shared: &Shared<M>, hand: &mut VecDeque<Entry<M>>, mut state: MutexGu
 
 impl<M: Message> Drop for Inbox<M> {
     fn drop(&mut self) {
-        let blamed = self.blamed.as_ref().is_some_and(|blamed| blamed.load(Relaxed));
-        let fell = self.batched && (self.failed || std::thread::panicking() || blamed);
-        // The only one in hand is known to be the cause; of several the next reader finds out, one by one.
+        // Only the reader's own fault counts: an error, or a panic.
+        let fell = self.batched && (self.failed || std::thread::panicking());
+        // A single message in flight is the cause. Of several, the next reader finds the cause by taking them one by one.
         if fell
             && self.hand.len() == 1
             && let Some(mut entry) = self.hand.pop_front()
@@ -180,9 +197,11 @@ impl<M: Message> Drop for Inbox<M> {
         state.open = false;
         state.receiver = None;
         state.counts.given_back += self.hand.len() as u64;
+        // A suspect that returns is still one.
         if fell || self.suspect {
             state.suspects += self.hand.len();
         }
+        // In reverse, each to the front: that keeps the order in which the messages were accepted.
         for entry in self.hand.drain(..).rev() {
             state.bytes += entry.weight;
             state.waiting.push_front(entry);
@@ -191,8 +210,8 @@ impl<M: Message> Drop for Inbox<M> {
     }
 }
 
-/// One message in hand. It must be settled when its effect is committed. Dropped without that, it goes back
-/// to the front with an attempt charged, and after the last attempt to the dead letters.
+/// One message in flight. It must be settled when its effect is committed. If it is dropped before, it returns to the front
+/// with an attempt charged, and becomes a dead letter after the last attempt.
 #[must_use = "a lease that is dropped without being settled counts as a failed attempt"]
 pub struct Lease<'a, M: Message> {
     inbox: &'a mut Inbox<M>,
@@ -200,33 +219,35 @@ pub struct Lease<'a, M: Message> {
 }
 
 impl<M: Message> Lease<'_, M> {
-    /// Which attempt this is, from 1.
+    /// The number of this attempt, from 1.
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.entry().attempts + 1
     }
 
-    /// The number of the message in its mailbox: the same at each delivery, larger for later messages. With
-    /// the boot id of the tree it identifies an effect.
+    /// The number of the message in its mailbox: the same at each delivery, larger for later messages. Together with the boot id
+    /// of the tree it identifies an effect.
     #[must_use]
     pub fn sequence(&self) -> u64 {
         self.entry().sequence
     }
 
-    /// The effect is committed: the message is done.
+    /// Acknowledges the message: its effect is committed.
     pub fn settle(mut self) {
+        // Emptied first, so that the drop that follows charges nothing.
         self.entry = None;
         self.inbox.settled();
     }
 
-    /// Puts the message back without charging it: what failed was not its fault (a server is away).
+    /// Returns the message without charging it, for failures that are not its fault (a server is unavailable).
     pub fn give_back(mut self) {
         if let Some(entry) = self.entry.take() {
             self.inbox.hand.push_front(entry);
+            self.inbox.returned = true;
         }
     }
 
-    /// Gives the message up at once: no attempt could succeed.
+    /// Makes the message a dead letter at once, since no attempt can succeed.
     pub fn bury(mut self, reason: impl Into<String>) {
         if let Some(entry) = self.entry.take() {
             self.inbox.bury(entry, Some(reason.into()));
@@ -257,7 +278,7 @@ impl<M: Message> Drop for Lease<'_, M> {
         };
         if self.inbox.answers_for_drop() {
             entry.attempts += 1;
-            // It answers for the others of its batch.
+            // This lease is charged, so the rest of its batch is not suspected.
             self.inbox.batched = false;
         }
         if entry.attempts >= self.inbox.shared.limits.max_attempts {
@@ -268,9 +289,9 @@ impl<M: Message> Drop for Lease<'_, M> {
     }
 }
 
-/// All messages in hand, to be looked at together and settled together or one by one. What is not settled
-/// when the batch is dropped stays in hand, uncharged. When the actor fails over several of them, it gets them one by
-/// one the next time, and so the one at fault is found; when it fails over a single one, that has an attempt charged.
+/// All messages in flight, to be settled together or one by one. Messages that are not settled when the batch is dropped stay
+/// in flight, uncharged. When the actor fails with several of them, its next incarnation gets them one by one, which finds the
+/// cause; when it fails with a single one, that one has an attempt charged.
 pub struct Batch<'a, M: Message>(&'a mut Inbox<M>);
 
 impl<M: Message> Batch<'_, M> {
@@ -296,15 +317,17 @@ impl<M: Message> Batch<'_, M> {
         self.0.lease()
     }
 
-    /// Keeps them in hand, and not answerable for what comes: what failed was not their fault (a server is away).
+    /// Keeps the messages in flight without suspecting them, for failures that are not their fault (a server is unavailable).
     pub fn give_back(self) {
         self.0.batched = false;
+        self.0.returned = true;
     }
 
-    /// The effect of all of them is committed.
+    /// Acknowledges all messages: their effects are committed.
     pub fn settle(self) {
         let inbox = self.0;
         inbox.batched = false;
+        inbox.returned = false;
         let settled = inbox.hand.len() as u64;
         inbox.hand.clear();
         inbox.shared.reading.0.handled.store(inbox.shared.reading.0.handled.load(Relaxed) + settled, Relaxed);

@@ -1,5 +1,5 @@
-//! The dead letters of one mailbox: messages that were given up on, with the reason, kept to be looked at and
-//! replayed. Bounded in number and bytes; the oldest are evicted, and counted.
+//! The dead letters of one mailbox: messages whose attempts are used up, with the reason, kept to be shown and replayed.
+//! Bounded in number and bytes; the oldest are evicted, and counted.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -14,9 +14,9 @@ pub struct DeadLetter {
     pub mailbox: String,
     /// Its number in that mailbox.
     pub sequence: u64,
-    /// How often it had been in hand when an incarnation died.
+    /// The number of charged attempts.
     pub attempts: u32,
-    /// Why it was given up on.
+    /// Why it became a dead letter.
     pub reason: String,
     /// When, on the clock of the tree.
     #[serde(skip)]
@@ -31,7 +31,7 @@ pub(super) struct Letter<M> {
     sequence: u64,
     attempts: u32,
     reason: String,
-    /// The reason is only known in general; the supervisor will know more.
+    /// The reason is general: the message was charged before the crash of its actor was recorded, which completes it.
     vague: bool,
     written_at: u64,
 }
@@ -53,10 +53,11 @@ impl<M: Message> Letters<M> {
     pub(super) fn write(&mut self, entry: Entry<M>, reason: Option<String>, now: u64) {
         let Entry { message, weight, sequence, attempts, .. } = entry;
         let vague = reason.is_none();
-        let reason = reason.unwrap_or_else(|| "its actor ended without settling it".to_owned());
+        let reason = reason.unwrap_or_else(|| "its handler dropped it without acknowledging it".to_owned());
         self.total += 1;
         self.bytes += weight;
         self.kept.push_back(Letter { message, weight, sequence, attempts, reason, vague, written_at: now });
+        // After the letter was added: a single letter that exceeds the bytes evicts itself, and is counted.
         while self.kept.len() > self.max_kept || self.bytes > self.max_bytes {
             let Some(oldest) = self.kept.pop_front() else {
                 break;
@@ -67,11 +68,17 @@ impl<M: Message> Letters<M> {
     }
 
     pub(super) fn explain(&mut self, since: u64, reason: &str) {
+        // From the newest, since letters are in the order of their time.
         for letter in self.kept.iter_mut().rev().take_while(|letter| letter.written_at >= since) {
             if std::mem::take(&mut letter.vague) {
                 reason.clone_into(&mut letter.reason);
             }
         }
+    }
+
+    /// What is vague stays so: its actor has gone on, so no later exit explains it.
+    pub(super) fn close_reasons(&mut self) {
+        self.kept.iter_mut().rev().for_each(|letter| letter.vague = false);
     }
 
     pub(super) fn weight_of(&self, sequence: u64) -> Option<usize> {

@@ -1,25 +1,26 @@
 //! Bounded mailboxes that outlive the actor that reads them.
 //!
-//! A [`Mailbox`] is made before any actor and belongs to the tree. Senders hold an [`Address`] to it; each
-//! incarnation of the actor borrows its [`Inbox`], takes messages as [`Lease`]s and settles each one when its
-//! effect is committed. What an incarnation had in hand when it died goes back to the front, in order; the
-//! message that it was handling has an attempt charged to it and, after `max_attempts`, becomes a dead letter. Where it
-//! was handling several at once, the next incarnation gets these one by one.
+//! A [`Mailbox`] is created before its actor and belongs to the tree. Senders hold an [`Address`] of it. Each incarnation of
+//! the actor borrows its [`Inbox`], takes messages as [`Lease`]s, and settles each one when its effect is committed. The
+//! messages in flight of a dead incarnation return to the front, in order. The message that it was handling has an attempt
+//! charged and becomes a dead letter after `max_attempts`. If it was handling several as a batch, the next incarnation gets
+//! these one by one.
 //!
 //! Promises, for every mailbox at every moment:
 //! - `accepted = handled + waiting + in_hand + coalesced + dead_lettered + dropped`;
-//! - at most `capacity` messages and `bytes` bytes wait, and at most `batch` messages are in hand. Only what
+//! - at most `capacity` messages and `bytes` bytes wait, and at most `batch` messages are in flight. Only what
 //!   a dead incarnation gives back may exceed the first bounds, by at most `batch` messages, and what one merge adds
 //!   the second;
 //! - messages of one sender are leased in the order in which they were accepted, redelivered ones included;
-//! - a message that does not fit is refused, merged or makes room as its edge declares: [`Overflow`].
+//! - a message that does not fit waits, is refused, or takes the room of older ones as its edge declares: [`Overflow`].
+//!   Whatever other edges do, what an edge that waits has handed over is never dropped, and its line is never overtaken.
 
 mod address;
 mod inbox;
 mod letters;
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -37,18 +38,17 @@ use letters::Letters;
 
 use crate::Clock;
 
-/// What may travel through a mailbox. Serialisable, so that a dead letter can be shown and replayed.
+/// A message of a mailbox. It is serialisable, so that a dead letter can be shown.
 pub trait Message: Serialize + DeserializeOwned + Send + 'static {
     /// Bytes that the message holds, heap included. The default counts the value itself only.
     fn weight(&self) -> usize {
         size_of_val(self)
     }
 
-    /// Takes up a newer message so that this one stands for both, on edges that coalesce. A merge must not
-    /// make the message grow with the number of merges.
+    /// Merges a newer message into this one, on edges that coalesce. A message must not grow with the number of merges.
     ///
     /// # Errors
-    /// Gives the newer message back when the two can't be one. The default never merges.
+    /// Returns the newer message when the two can't be merged. The default never merges.
     fn merge(&mut self, newer: Self) -> Result<(), Self>
     where
         Self: Sized,
@@ -57,7 +57,7 @@ pub trait Message: Serialize + DeserializeOwned + Send + 'static {
     }
 }
 
-/// The message type of an actor that receives none: no value of it exists.
+/// The message type of an actor without messages: it has no values.
 #[derive(Debug, Clone, Copy, Serialize, serde::Deserialize)]
 pub enum NoMessage {}
 
@@ -66,15 +66,15 @@ impl Message for NoMessage {}
 /// The limits of a mailbox.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// How many messages may wait.
+    /// The most waiting messages.
     pub capacity: usize,
-    /// How many bytes may wait, as [`Message::weight`] counts them.
+    /// The most waiting bytes, as [`Message::weight`] counts them.
     pub bytes: usize,
-    /// How many messages an incarnation may have in hand.
+    /// The most messages in flight.
     pub batch: usize,
-    /// How often a message may be in hand when its actor dies before it becomes a dead letter.
+    /// The number of charged attempts after which a message becomes a dead letter.
     pub max_attempts: u32,
-    /// How many dead letters are kept to look at; older ones are counted as evicted.
+    /// The most dead letters that are kept; older ones are evicted, and counted.
     pub dead_letters: usize,
 }
 
@@ -87,29 +87,29 @@ impl Default for Limits {
 /// The counts of a mailbox at one moment, over all incarnations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct MailboxStats {
-    /// Messages taken in from senders, replayed dead letters included.
+    /// Messages accepted from senders, including replayed dead letters.
     pub accepted: u64,
     /// Messages settled.
     pub handled: u64,
     /// Messages that wait.
     pub waiting: u64,
-    /// Messages taken by the present incarnation and not settled yet.
+    /// Messages in flight: taken by the present incarnation and not settled.
     pub in_hand: u64,
     /// Messages merged into an earlier one.
     pub coalesced: u64,
-    /// Messages given up on, whether their letter is still kept or was evicted.
+    /// Messages that became dead letters, including evicted ones.
     pub dead_lettered: u64,
-    /// Dead letters no longer kept.
+    /// Dead letters that were evicted.
     pub letters_evicted: u64,
     /// Messages dropped by an edge that drops the oldest.
     pub dropped: u64,
-    /// Messages refused because the mailbox was full (they stayed with their sender).
+    /// Messages refused because the mailbox was full; their senders kept them.
     pub refused: u64,
-    /// Times that a message was given back by an incarnation.
+    /// Messages that an incarnation returned at its end.
     pub redelivered: u64,
-    /// Messages the mailbox may hold waiting.
+    /// The most messages that may wait.
     pub capacity: u64,
-    /// The most that ever waited.
+    /// The most messages that ever waited.
     pub high_water: u64,
     /// Bytes that wait.
     pub bytes: u64,
@@ -119,12 +119,12 @@ pub struct MailboxStats {
     pub waited_nanos: u64,
     /// Sends that wait for room now.
     pub senders_waiting: u64,
-    /// Age of the oldest message that waits or is in hand, in nanoseconds; 0 when there is none.
+    /// Age of the oldest message that waits or is in flight, in nanoseconds; 0 without one.
     pub oldest_age_nanos: u64,
 }
 
 impl MailboxStats {
-    /// Whether nothing was lost and nothing doubled: the first promise of the module.
+    /// Whether no message was lost or doubled: the first promise of the module.
     #[must_use]
     pub fn is_conserved(&self) -> bool {
         self.accepted
@@ -132,15 +132,15 @@ impl MailboxStats {
     }
 }
 
-/// The owner's handle on a mailbox. Clones are the same mailbox.
+/// The owner's handle of a mailbox. A clone is the same mailbox.
 pub struct Mailbox<M: Message>(Arc<Shared<M>>);
 
 struct Shared<M> {
     name: String,
     limits: Limits,
     clock: Clock,
-    /// Who sends, and what happens when it is full.
-    edges: Mutex<BTreeSet<(String, Overflow)>>,
+    /// The edges whose addresses exist: the sender, what happens when the mailbox is full, and how often it was declared.
+    edges: Mutex<BTreeMap<(String, Overflow), usize>>,
     reading: Apart<Reading>,
     state: Apart<Mutex<State<M>>>,
 }
@@ -148,11 +148,11 @@ struct Shared<M> {
 /// Written by the one inbox at each message, read by anyone.
 struct Reading {
     handled: AtomicU64,
-    /// When the oldest message in hand was accepted; 0 when the hand is empty.
+    /// When the oldest message in flight was accepted; 0 without one.
     oldest_in_hand: AtomicU64,
 }
 
-/// On cache lines of its own, so that the reader and the senders do not slow each other down.
+/// On its own cache lines, so that the writes of the reader and of the senders do not invalidate each other's caches.
 #[repr(align(128))]
 struct Apart<T>(T);
 
@@ -160,10 +160,12 @@ struct State<M> {
     waiting: VecDeque<Entry<M>>,
     bytes: usize,
     closed: bool,
+    /// How many places in trees read it: one, or two for the moment in which one follows another.
+    attached: usize,
     /// An inbox exists. There is never a second one.
     open: bool,
     receiver: Option<Waker>,
-    /// The first of those that wait, which were in hand together when a reader failed. They are taken one by one.
+    /// The number of messages at the front that were in flight as a batch when a reader failed. They are taken one by one.
     suspects: usize,
     senders: VecDeque<(u64, Waker)>,
     last_ticket: u64,
@@ -192,10 +194,12 @@ struct Entry<M> {
     sequence: u64,
     attempts: u32,
     accepted_at: u64,
+    /// It came by an edge that drops the oldest: newer ones of such edges may take its place.
+    droppable: bool,
 }
 
 impl<M: Message> Mailbox<M> {
-    /// Makes an empty mailbox. `name` is the path of the actor that will read it.
+    /// Creates an empty mailbox. `name` is the path of the actor that will read it.
     #[must_use]
     pub fn new(name: impl Into<String>, limits: Limits, clock: &Clock) -> Self {
         Self(Arc::new(Shared {
@@ -208,6 +212,7 @@ impl<M: Message> Mailbox<M> {
                 waiting: VecDeque::new(),
                 bytes: 0,
                 closed: false,
+                attached: 0,
                 open: false,
                 receiver: None,
                 suspects: 0,
@@ -220,14 +225,12 @@ impl<M: Message> Mailbox<M> {
         }))
     }
 
-    /// Declares an edge into this mailbox and gives its address, which only that sender shall hold: `from` is the path of
-    /// the actor that sends, or any other name for a sender outside of the tree. The edge also declares what happens
-    /// when the mailbox is full. Addresses are handed out before the reader is started or added: that is when the tree
-    /// looks whether edges that wait form a cycle.
+    /// Declares an edge into this mailbox and returns its address, which only this sender should hold. `from` is the path of the
+    /// sending actor, or another name for a sender outside the tree. The edge also declares what happens when the mailbox is
+    /// full. Create addresses before the reader is started or added: that is when the tree checks for cycles of waiting edges.
     #[must_use]
     pub fn address(&self, from: &str, overflow: Overflow) -> Address<M> {
-        self.0.edges.lock().unwrap_or_else(PoisonError::into_inner).insert((from.to_owned(), overflow));
-        Address::new(self.0.clone(), overflow)
+        Address::declare(self.0.clone(), from.to_owned(), overflow)
     }
 
     /// Borrows the reading end. `None` while another inbox of this mailbox exists.
@@ -260,7 +263,7 @@ impl<M: Message> Shared<M> {
         let now = self.clock.nanos();
         let state = self.lock();
         let counts = &state.counts;
-        // Read under the lock: the inbox can't give back or bury meanwhile, so the sum is of one moment.
+        // Read under the lock: the inbox can't return or dead-letter a message meanwhile, so the counts add up.
         let Reading { handled, oldest_in_hand } = &self.reading.0;
         let handled = handled.load(Relaxed);
         let oldest =
@@ -293,12 +296,12 @@ impl<M> State<M> {
         self.waiting.len() < limits.capacity && self.bytes + weight <= limits.bytes
     }
 
-    fn push(&mut self, message: M, weight: usize, now: u64) {
+    fn push(&mut self, message: M, weight: usize, now: u64, droppable: bool) {
         self.last_sequence += 1;
         self.counts.accepted += 1;
         self.bytes += weight;
         let sequence = self.last_sequence;
-        self.waiting.push_back(Entry { message, weight, sequence, attempts: 0, accepted_at: now });
+        self.waiting.push_back(Entry { message, weight, sequence, attempts: 0, accepted_at: now, droppable });
         self.counts.high_water = self.counts.high_water.max(self.waiting.len() as u64);
     }
 
@@ -317,7 +320,8 @@ impl<M> State<M> {
         if self.has_room(0, limits) { self.next_sender() } else { None }
     }
 
-    /// The sender that may go on now, when there is room again.
+    /// The sender that may continue now that there is room again. It stays in the line until it has sent: a sender that is dropped
+    /// instead wakes the next one.
     fn next_sender(&self) -> Option<Waker> {
         self.senders.front().map(|(_, waker)| waker.clone())
     }
@@ -332,8 +336,14 @@ pub(crate) trait AnyMailbox: Send + Sync {
     fn replay(&self, sequence: u64) -> bool;
     /// Accepts nothing more; what waits can still be taken.
     fn close(&self);
-    /// Accepts again: a closed mailbox gets a reader after all.
+    /// Accepts again, since a closed mailbox gets a reader after all.
     fn reopen(&self);
+    /// A place in a tree reads it from now on: it accepts again.
+    fn attach(&self);
+    /// That place is gone. The last one closes it: a sender must not wait for a reader that will never come.
+    fn detach(&self);
+    /// The same for all handles on one mailbox, and for no other one.
+    fn identity(&self) -> usize;
     /// Completes the reason of the letters that were written since `since` (clock nanoseconds).
     fn explain_letters(&self, since: u64, reason: &str);
 }
@@ -344,7 +354,7 @@ impl<M: Message> AnyMailbox for Mailbox<M> {
     }
 
     fn edges(&self) -> Vec<(String, Overflow)> {
-        self.0.edges.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        self.0.edges.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 
     fn dead_letters(&self) -> Vec<DeadLetter> {
@@ -355,6 +365,7 @@ impl<M: Message> AnyMailbox for Mailbox<M> {
         let now = self.0.clock.nanos();
         let receiver = {
             let mut state = self.0.lock();
+            // Checked before the letter is taken: a replay that is refused must not lose it.
             let room = |weight| !state.closed && state.has_room(weight, &self.0.limits);
             if !state.letters.weight_of(sequence).is_some_and(room) {
                 return false;
@@ -362,7 +373,7 @@ impl<M: Message> AnyMailbox for Mailbox<M> {
             let Some(letter) = state.letters.take(sequence) else {
                 return false;
             };
-            state.push(letter.message, letter.weight, now);
+            state.push(letter.message, letter.weight, now, false);
             state.receiver.take()
         };
         if let Some(waker) = receiver {
@@ -377,11 +388,33 @@ impl<M: Message> AnyMailbox for Mailbox<M> {
             state.closed = true;
             (state.receiver.take(), std::mem::take(&mut state.senders))
         };
+        // Woken outside of the lock, which they take at once.
         receiver.into_iter().chain(senders.into_iter().map(|(_, waker)| waker)).for_each(Waker::wake);
     }
 
     fn reopen(&self) {
         self.0.lock().closed = false;
+    }
+
+    fn attach(&self) {
+        let mut state = self.0.lock();
+        state.attached += 1;
+        state.closed = false;
+    }
+
+    fn detach(&self) {
+        let is_last = {
+            let mut state = self.0.lock();
+            state.attached = state.attached.saturating_sub(1);
+            state.attached == 0
+        };
+        if is_last {
+            self.close();
+        }
+    }
+
+    fn identity(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
     }
 
     fn explain_letters(&self, since: u64, reason: &str) {

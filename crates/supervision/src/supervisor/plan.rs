@@ -1,13 +1,13 @@
 //! The decisions of a supervisor, as a pure state machine: events in, actions out.
 //!
-//! One for one, a child that falls is started again and its siblings go on. Rest for one, those behind it fall with it:
-//! they are stopped one after the other in reverse, and when the first is back they are started again as at the ordered
-//! start. Only the one that fell itself has a restart charged.
+//! One for one: a failed child is restarted and its siblings continue. Rest for one: the children after it are stopped too, one
+//! after the other in reverse order; when the failed child is back, they are started again in order. Only the failed child has
+//! a restart charged.
 //!
-//! It never waits and touches nothing. A child has a number that it keeps while others come and go; numbers grow, and
-//! their order is the order of the start. Each child has a token that changes with every step of its life, and a
-//! timer carries the token of the moment in which it was set: a timer that comes late is recognised and
-//! ignored, so that no stale restart can start a second incarnation.
+//! It never waits and touches nothing. A child keeps its number while others are added and removed; numbers grow, and give the
+//! start order. Each child has a token that changes with every change of its state, and a timer has the token of the moment
+//! when it was armed. A late timer is recognised by its old token and ignored, so that no stale restart starts a second
+//! incarnation.
 
 mod child;
 
@@ -31,19 +31,19 @@ pub(crate) type Index = usize;
 pub(crate) enum Timer {
     /// The pause before a restart is over.
     Restart,
-    /// The child took too long to become ready; the next sibling need not wait for it.
+    /// The child took too long to become ready; the next sibling does not wait longer.
     StartOverdue,
     /// The child has run long enough to count as healthy.
     Healthy,
     /// The child took too long to stop.
     StopOverdue,
-    /// The child did not even end when it was killed.
+    /// The child did not end even when it was killed.
     KillOverdue,
     /// A mandatory child may have been degraded for too long.
     GiveUp,
 }
 
-/// What the supervisor has to do.
+/// A task for the supervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     /// Start an incarnation.
@@ -52,15 +52,15 @@ pub(crate) enum Action {
     Arm { child: Index, timer: Timer, token: u64, after: Duration },
     /// Ask the child to stop for good.
     Stop(Index),
-    /// Ask the child to stop because one before it has fallen; it will be started again.
+    /// Ask the child to stop because a sibling before it has failed; it will be started again.
     Pause(Index),
     /// Kill the child.
     Kill(Index),
-    /// The ordered start is over, be it the first one or the one after a fall.
+    /// An ordered start is finished: the first one, or one after a failure.
     Started,
     /// A mandatory child has been degraded for too long.
     GiveUp(Index),
-    /// A child that was to leave has ended, or could not be ended.
+    /// A leaving child has ended, or could not be ended.
     Gone(Index),
     /// Every child has ended.
     Finished,
@@ -68,17 +68,17 @@ pub(crate) enum Action {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// The ordered start has come to this child.
+    /// The ordered start waits for this child.
     Starting(Index),
     Running,
-    /// The child `from` has fallen, and those behind it stop; that has come to `at`. `due`: the pause before the restart is
-    /// over.
+    /// The child `from` has failed, and the children after it are being stopped; `at` is stopping now. `due`: the pause before
+    /// the restart is over.
     Falling {
         from: Index,
         at: Index,
         due: bool,
     },
-    /// The ordered stop has come to this child.
+    /// The ordered stop waits for this child.
     Stopping(Index),
     Finished,
 }
@@ -91,7 +91,7 @@ pub(crate) struct Plan {
     children: BTreeMap<Index, Child>,
 }
 
-/// How long a killed child has to end before the stop goes on without it.
+/// How long a killed child has to end before the stop continues without it.
 pub(crate) const KILL_GRACE: Duration = Duration::from_millis(500);
 
 impl Plan {
@@ -100,7 +100,7 @@ impl Plan {
         Self { strategy, phase: Phase::Starting(0), children: children.collect() }
     }
 
-    /// The state of a child, and whether it counts as degraded.
+    /// The state of a child, and whether it is degraded.
     pub(crate) fn state(&self, child: Index) -> (State, bool) {
         self.children
             .get(&child)
@@ -118,7 +118,7 @@ impl Plan {
         actions
     }
 
-    /// A child more, unless it is there already. It is started when its turn in the ordered start comes, or at once when that is over.
+    /// Adds a child, unless it is known already. It is started in its place of a running ordered start, else at once.
     pub(crate) fn add(&mut self, index: Index, policy: Policy) -> Vec<Action> {
         let mut actions = Vec::new();
         if self.children.contains_key(&index) {
@@ -126,6 +126,7 @@ impl Plan {
         }
         let child = self.children.entry(index).or_insert_with(|| Child::new(policy));
         match self.phase {
+            // The ordered start reaches it, since its number is the highest.
             Phase::Starting(_) | Phase::Falling { .. } => {}
             Phase::Running => child.spawn(index, &mut actions),
             Phase::Stopping(_) | Phase::Finished => child.state = State::Stopped,
@@ -143,8 +144,9 @@ impl Plan {
         if stopping || child.leaving {
             return actions;
         }
+        // Kept until it has ended: an exit of an unknown child would be ignored, and `Gone` would never follow.
         child.leaving = true;
-        // Whatever was planned for it (a restart above all) is void.
+        // Makes its armed timers void, above all a restart.
         child.token += 1;
         if child.lives() {
             child.state = State::Stopping;
@@ -186,6 +188,7 @@ impl Plan {
             return actions;
         };
         if stopping {
+            // No restart during a stop, whatever the policy.
             child.token += 1;
             child.state = State::Stopped;
             self.stop_on(index, &mut actions);
@@ -196,7 +199,7 @@ impl Plan {
             return actions;
         }
         if !child.lives() {
-            // It never yielded and was given up on: its place is free already.
+            // An abandoned child that yielded at last: its place was freed when it was abandoned.
             return actions;
         }
         child.token += 1;
@@ -210,6 +213,7 @@ impl Plan {
             self.started(index, &mut actions);
             self.fall_on(index, &mut actions);
         } else if falls_with {
+            // It ended because of the failed child, or while it waited for it: no restart of its own is charged.
             child.state = State::Waiting;
             self.fall_on(index, &mut actions);
         } else {
@@ -230,26 +234,34 @@ impl Plan {
             return actions;
         };
         match timer {
+            // Without its token: a degraded child is restarted again and again while this timer runs.
             Timer::GiveUp => {
                 let limit = child.policy.give_up_after;
                 let down = child.degraded_since.map(|since| now.saturating_duration_since(since));
-                if !stopping && !child.leaving && limit.zip(down).is_some_and(|(limit, down)| down >= limit) {
+                let is_over = limit.zip(down).is_some_and(|(limit, down)| down >= limit);
+                // One that runs, or is stopped for a sibling, is not down: its next fall decides, or its health.
+                let runs = matches!(child.state, State::Running | State::Stopping);
+                if is_over && !stopping && !child.leaving && !runs {
                     actions.push(Action::GiveUp(index));
                 }
             }
+            // A late timer: the child has changed its state since it was armed.
             _ if token != child.token => {}
             Timer::Restart => match &mut self.phase {
-                // Those that fell with it have not all stopped yet.
+                // Not all children after it have stopped yet: the restart follows when they have.
                 Phase::Falling { from, due, .. } if *from == index => *due = true,
                 _ => child.spawn(index, &mut actions),
             },
+            // The child continues to start; only its siblings stop waiting for it.
             Timer::StartOverdue => self.started(index, &mut actions),
             Timer::Healthy => {
+                // The token is still that of its start, so it has not crashed since.
                 child.restarts.clear();
                 child.pauses.reset();
                 child.degraded_since = None;
             }
             Timer::StopOverdue => {
+                // The second deadline: a child that does not yield can't be killed, and the stop has to go on.
                 actions.push(Action::Kill(index));
                 child.arm(index, Timer::KillOverdue, KILL_GRACE, &mut actions);
             }
@@ -262,7 +274,7 @@ impl Plan {
                 self.gone(index, &mut actions);
             }
             Timer::KillOverdue => {
-                // Its successor waits until it ends, and nobody else does.
+                // Its successor waits at the turnstile until it ends; its siblings don't wait.
                 child.token += 1;
                 child.state = State::Waiting;
                 self.fall_on(index, &mut actions);
@@ -278,7 +290,7 @@ impl Plan {
             return actions;
         }
         for child in self.children.values_mut() {
-            // Whatever was planned for it (a restart above all) is void.
+            // Makes its armed timers void, above all a restart.
             child.token += 1;
             if !child.lives() {
                 child.state = State::Stopped;
@@ -288,21 +300,21 @@ impl Plan {
         actions
     }
 
-    /// Goes on with the ordered start when it stands at `index`.
+    /// Continues the ordered start if it waits for `index`.
     fn started(&mut self, index: Index, actions: &mut Vec<Action>) {
         if self.phase == Phase::Starting(index) {
             self.start_next(Bound::Excluded(index), actions);
         }
     }
 
-    /// Starts the first child behind `after` that waits for it.
+    /// Starts the first waiting child after `after`.
     fn start_next(&mut self, after: Bound<Index>, actions: &mut Vec<Action>) {
         let mut behind = self.children.range_mut((after, Bound::Unbounded));
         match behind.find(|(_, child)| child.state == State::Waiting) {
             Some((&index, child)) => {
                 self.phase = Phase::Starting(index);
                 if child.begun {
-                    // That is a restart, which has to wait for its turn.
+                    // This is a restart, which needs a permit: the timer brings one.
                     child.arm(index, Timer::Restart, Duration::ZERO, actions);
                 } else {
                     child.spawn(index, actions);
@@ -315,22 +327,22 @@ impl Plan {
         }
     }
 
-    /// `from` has fallen: those behind it fall with it.
+    /// `from` has failed: the children after it are stopped too.
     fn fall(&mut self, from: Index, actions: &mut Vec<Action>) {
         let behind = self.children.range_mut((Bound::Excluded(from), Bound::Unbounded));
         for (_, child) in behind.filter(|(_, child)| !child.lives() && child.state != State::Stopped) {
-            // Whatever was planned for it (a restart above all) is void: it waits for `from`.
+            // Makes its armed timers void, above all a restart: it waits for `from` now.
             child.token += 1;
             child.state = State::Waiting;
         }
         match &mut self.phase {
-            // One behind both of them is just being stopped.
+            // A child after both is being stopped already; that stop continues.
             Phase::Falling { from: before, due, .. } => (*before, *due) = (from, false),
             _ => self.fall_from(from, false, Bound::Unbounded, actions),
         }
     }
 
-    /// Goes on with the fall when it stands at `index`.
+    /// Continues the stop of the children after a failed one if it waits for `index`.
     fn fall_on(&mut self, index: Index, actions: &mut Vec<Action>) {
         if let Phase::Falling { from, at, due } = self.phase
             && at == index
@@ -339,8 +351,8 @@ impl Plan {
         }
     }
 
-    /// Stops the last living child between `from` and `end`. When there is none the ordered start stands at `from`, until
-    /// that is restarted.
+    /// Stops the last living child between `from` and `end`. When there is none, the ordered start waits for `from` to be
+    /// restarted.
     fn fall_from(&mut self, from: Index, due: bool, end: Bound<Index>, actions: &mut Vec<Action>) {
         let behind = self.children.range_mut((Bound::Excluded(from), end)).rev();
         let living = behind.into_iter().find(|(_, child)| child.lives() && !child.leaving);
@@ -354,14 +366,14 @@ impl Plan {
         }
         self.phase = Phase::Starting(from);
         match self.children.get(&from) {
-            // Once more, for its turn among the restarts of the tree.
+            // The first permit was returned while the others were being stopped: the timer brings a new one.
             Some(child) if due => child.arm(from, Timer::Restart, Duration::ZERO, actions),
             Some(_) => {}
             None => self.start_next(Bound::Excluded(from), actions),
         }
     }
 
-    /// Goes on with the ordered stop when it stands at `index`.
+    /// Continues the ordered stop if it waits for `index`.
     fn stop_on(&mut self, index: Index, actions: &mut Vec<Action>) {
         if self.phase == Phase::Stopping(index) {
             self.stop_from(Bound::Excluded(index), actions);

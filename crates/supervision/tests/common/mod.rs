@@ -10,7 +10,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use supervision::{
     Actor, ActorHealth, Backoff, Child, Clock, Context, Failure, Intensity, Lease, Limits, Mailbox, Message,
-    Policy, State, Tree, TreeOptions, WatchSettings,
+    Policy, State, StopReport, Tree, TreeOptions, WatchSettings,
 };
 
 pub(crate) const MS: Duration = Duration::from_millis(1);
@@ -56,6 +56,17 @@ pub(crate) async fn advance_until(
         done
     })
     .await;
+}
+
+/// Stops a tree while its manual clock moves in steps, so that deadlines of the stop pass. Returns the report and how long
+/// the stop took, in milliseconds of that clock.
+pub(crate) async fn stop_in_steps(tree: &Tree, clock: &Clock, within: Duration) -> (StopReport, u64) {
+    let began = clock.now();
+    let report = tokio::select! {
+        report = tree.stop(within) => report,
+        () = advance_until(clock, 10 * MS, "the end", || false) => unreachable!("it never holds"),
+    };
+    (report, clock.now().duration_since(began).as_millis() as u64)
 }
 
 /// `restarts` in `within`; pauses from `first` to `max` without jitter; healthy after an hour. Stalls are not

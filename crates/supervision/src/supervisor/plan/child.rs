@@ -19,9 +19,9 @@ pub(super) struct Child {
     pub(super) pauses: Pauses,
     pub(super) restarts: VecDeque<Instant>,
     pub(super) degraded_since: Option<Instant>,
-    /// It is to end for good while its siblings go on.
+    /// Whether it is being removed while its siblings continue.
     pub(super) leaving: bool,
-    /// It has been started before.
+    /// Whether it has been started before.
     pub(super) begun: bool,
 }
 
@@ -61,20 +61,28 @@ impl Child {
         while self.restarts.front().is_some_and(|&at| now.saturating_duration_since(at) > intensity.within) {
             self.restarts.pop_front();
         }
+        // The list holds the restarts of one period only.
         let too_many = self.restarts.len() > intensity.max_restarts as usize;
-        // A degraded child that fails again before it was healthy is still degraded.
+        // A degraded child stays degraded until it is healthy, even if its restarts have left the period.
         if !too_many && self.degraded_since.is_none() {
             self.state = State::BackingOff;
             let pause = self.pauses.next();
             return self.arm(index, Timer::Restart, pause, actions);
         }
         self.state = State::Degraded;
-        if self.degraded_since.is_none() {
-            self.degraded_since = Some(now);
-            if let Some(limit) = self.policy.give_up_after {
-                self.arm(index, Timer::GiveUp, limit, actions);
+        match (self.degraded_since, self.policy.give_up_after) {
+            // Once: the time to give up counts from the first degraded restart, not from the last.
+            (None, limit) => {
+                self.degraded_since = Some(now);
+                limit.into_iter().for_each(|limit| self.arm(index, Timer::GiveUp, limit, actions));
             }
+            // It ran when its time was over, and has crashed again before it was healthy.
+            (Some(since), Some(limit)) if now.saturating_duration_since(since) >= limit => {
+                actions.push(Action::GiveUp(index));
+            }
+            (Some(_), _) => {}
         }
-        self.arm(index, Timer::Restart, self.policy.degraded_retry, actions);
+        let retry = self.pauses.jittered(self.policy.degraded_retry);
+        self.arm(index, Timer::Restart, retry, actions);
     }
 }

@@ -1,0 +1,245 @@
+//! Actors that hold a thread, or never let go of a message: what the others, the supervisor and the watch do meanwhile.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+
+mod common;
+
+use std::{
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
+
+use common::{HOUR, Job, MS, SECOND, all_run, attempts, eventually, job, policy, record, start};
+use supervision::{
+    Actor, Child, Clock, Context, ExitKind, Failure, Mailbox, NoMessage, Overflow, Policy, State, Tree,
+    TreeOptions, WatchSettings,
+};
+
+/// Holds a thread as long as it is raised. Lowered at the end of a test, however that comes.
+#[derive(Clone, Default)]
+struct Hold(Arc<AtomicBool>);
+
+impl Hold {
+    fn raised() -> Self {
+        Self(Arc::new(AtomicBool::new(true)))
+    }
+
+    fn is_raised(&self) -> bool {
+        self.0.load(Relaxed)
+    }
+
+    fn lower(&self) {
+        self.0.store(false, Relaxed);
+    }
+
+    fn hold(&self) {
+        while self.is_raised() {
+            std::thread::sleep(MS);
+        }
+    }
+}
+
+struct Lowered(Hold);
+
+impl Drop for Lowered {
+    fn drop(&mut self) {
+        self.0.lower();
+    }
+}
+
+/// 1,000 restarts an hour; 1 ms before each; a stall is this long.
+fn stalls_after(limit: std::time::Duration) -> Policy {
+    Policy { stall_after: Some(limit), ..policy((1_000, HOUR), (MS, MS)) }
+}
+
+/// Returns its message uncharged, for ever, and waits for nothing.
+struct Returns {
+    hold: Hold,
+    batches: bool,
+}
+
+impl Actor for Returns {
+    type Message = Job;
+
+    async fn run(&mut self, cx: &mut Context<Job>) -> Result<(), Failure> {
+        while self.hold.is_raised() {
+            if self.batches {
+                let Some(batch) = cx.recv_many().await else { return Ok(()) };
+                batch.give_back();
+            } else {
+                let Some(lease) = cx.recv().await else { return Ok(()) };
+                lease.give_back();
+            }
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn an_actor_that_returns_its_message_again_and_again_lets_others_run() {
+    for batches in [false, true] {
+        let hold = Hold::raised();
+        let _lowered = Lowered(hold.clone());
+        let mailbox = Mailbox::new("returns", attempts(1), &Clock::system());
+        let returns = Child::actor("returns", &mailbox, {
+            let hold = hold.clone();
+            move || Returns { hold: hold.clone(), batches }
+        });
+        let tree = start(&Clock::system(), vec![returns]).await;
+        all_run(&tree).await;
+        mailbox.address("test", Overflow::Wait).send(job(0)).await.expect("accepted");
+        // There is one worker: this task runs on it only when the actor yields.
+        tokio::spawn(async {}).await.expect("it runs");
+        assert!(tree.kill("returns"));
+        eventually("it is killed", || record(&tree, "returns").exits(ExitKind::Killed) == 1).await;
+    }
+}
+
+/// Holds its thread from its first poll on.
+struct HoldsAtOnce(Hold);
+
+impl Actor for HoldsAtOnce {
+    type Message = NoMessage;
+
+    async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
+        self.0.hold();
+        cx.idle(cx.stopped()).await;
+        Ok(())
+    }
+}
+
+/// Does nothing until it is stopped.
+struct Idles;
+
+impl Actor for Idles {
+    type Message = NoMessage;
+
+    async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
+        cx.idle(cx.stopped()).await;
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_child_that_holds_its_thread_at_once_does_not_hold_its_supervisor() {
+    for _ in 0..10 {
+        let hold = Hold::raised();
+        let _lowered = Lowered(hold.clone());
+        let holds = Child::source("holds", {
+            let hold = hold.clone();
+            move || HoldsAtOnce(hold.clone())
+        });
+        let tree = start(&Clock::system(), vec![holds, Child::source("next", || Idles)]).await;
+        eventually("the next one runs", || record(&tree, "next").state == State::Running).await;
+        assert!(hold.is_raised());
+    }
+}
+
+/// Is dropped slowly.
+struct DropsSlowly(Hold);
+
+impl Drop for DropsSlowly {
+    fn drop(&mut self) {
+        self.0.hold();
+    }
+}
+
+impl Actor for DropsSlowly {
+    type Message = NoMessage;
+
+    async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
+        cx.idle(pending()).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drop_that_blocks_during_a_kill_is_reported_as_never_yielding() {
+    let hold = Hold::raised();
+    let _lowered = Lowered(hold.clone());
+    let drops = Child::source("drops", {
+        let hold = hold.clone();
+        move || DropsSlowly(hold.clone())
+    });
+    let watch = WatchSettings { every: MS, report_after: 10 * MS, ..WatchSettings::default() };
+    let options = TreeOptions { watch, ..TreeOptions::default() };
+    let tree = Tree::start(vec![drops], options).await.expect("the root starts");
+    all_run(&tree).await;
+    assert!(tree.kill("drops"));
+    eventually("it is reported", || record(&tree, "drops").wedged).await;
+    assert!(tree.not_yielding(10 * MS).iter().any(|(path, _)| path == "drops"));
+    hold.lower();
+    eventually("it is back", || record(&tree, "drops").generation == 2).await;
+}
+
+/// Hangs at once, where it can be killed.
+struct Hangs;
+
+impl Actor for Hangs {
+    type Message = NoMessage;
+
+    async fn run(&mut self, _: &mut Context<NoMessage>) -> Result<(), Failure> {
+        pending().await
+    }
+}
+
+/// How often the canary, which hangs, has been replaced: each time the watch has looked at everything before it.
+fn looks(tree: &Tree) -> u64 {
+    record(tree, "canary").exits(ExitKind::Stalled)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_successor_that_waits_for_a_wedged_predecessor_is_not_killed_in_its_place() {
+    let hold = Hold::raised();
+    let _lowered = Lowered(hold.clone());
+    let wedges = Child::source("wedges", {
+        let hold = hold.clone();
+        move || HoldsAtOnce(hold.clone())
+    });
+    let other = Child::source("other", || Idles);
+    let group = vec![other, wedges.policy(stalls_after(20 * MS))];
+    let canary = Child::source("canary", || Hangs).policy(stalls_after(20 * MS));
+    let group = Child::supervisor("group", group).policy(policy((1_000, HOUR), (MS, MS)));
+    let tree = start(&Clock::system(), vec![group, canary]).await;
+    eventually("it wedges", || record(&tree, "group/wedges").state == State::Running).await;
+    assert!(tree.kill("group"));
+    eventually("the group is back", || record(&tree, "group/other").generation == 2).await;
+    let before = looks(&tree);
+    eventually("the watch has looked ten times", || looks(&tree) >= before + 10).await;
+    let health = record(&tree, "group/wedges");
+    assert_eq!((health.generation, health.state, health.degraded), (1, State::Starting, false));
+    hold.lower();
+    eventually("its successor runs", || {
+        let health = record(&tree, "group/wedges");
+        (health.generation, health.state) == (2, State::Running)
+    })
+    .await;
+    assert_eq!(record(&tree, "group/wedges").exits(ExitKind::Stalled), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_reaction_that_panics_does_not_end_the_watch() {
+    let hold = Hold::raised();
+    let _lowered = Lowered(hold.clone());
+    let holds = Child::source("holds", {
+        let hold = hold.clone();
+        move || HoldsAtOnce(hold.clone())
+    });
+    let told = Arc::new(AtomicBool::new(false));
+    let on_wedged = {
+        let told = told.clone();
+        Arc::new(move |_: &str, _| {
+            told.store(true, Relaxed);
+            panic!("the reaction fails");
+        })
+    };
+    let watch = WatchSettings { every: MS, report_after: 10 * MS, wedged_after: 20 * MS, on_wedged };
+    let options = TreeOptions { watch, ..TreeOptions::default() };
+    let canary = Child::source("canary", || Hangs).policy(stalls_after(20 * MS));
+    let tree = Tree::start(vec![holds, canary], options).await.expect("the root starts");
+    eventually("the owner is told", || told.load(Relaxed)).await;
+    let before = looks(&tree);
+    eventually("the watch looks on", || looks(&tree) >= before + 2).await;
+    tree.stop(SECOND).await;
+}

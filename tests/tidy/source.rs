@@ -86,16 +86,13 @@ fn add_module(all: &mut Crate, path: Vec<String>, file: &Path, items: &[Item]) {
     let mut children = Vec::new();
     for item in items.iter().filter(|item| !is_test(attributes(item))) {
         module.items.extend(name_of(item));
-        match item {
-            Item::Mod(child) => {
-                let child_path = [path.clone(), vec![child.ident.to_string()]].concat();
-                match &child.content {
-                    Some((_, items)) => children.push((child_path, file.to_owned(), Some(items.clone()))),
-                    None => children.push((child_path.clone(), file_of(&all.root, &child_path), None)),
-                }
-                continue;
+        if let Item::Mod(child) = item {
+            let child_path = [path.clone(), vec![child.ident.to_string()]].concat();
+            match &child.content {
+                Some((_, items)) => children.push((child_path, file.to_owned(), Some(items.clone()))),
+                None => children.push((child_path.clone(), file_of(&all.root, &child_path), None)),
             }
-            _ => {}
+            continue;
         }
         let mut visitor = Visitor { module: &mut module };
         visitor.visit_item(item);

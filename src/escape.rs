@@ -5,17 +5,17 @@
 
 use std::borrow::Cow;
 
-use errors::is_obeyed;
+use errors::controls_terminal;
 
 /// The text with every character escaped that a terminal would obey instead of showing it, as in `\u{1b}`.
 #[must_use]
 pub fn escaped(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(is_obeyed) {
+    if !text.chars().any(controls_terminal) {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len() + 16);
     for character in text.chars() {
-        match is_obeyed(character) {
+        match controls_terminal(character) {
             true => shown.extend(character.escape_default()),
             false => shown.push(character),
         }
@@ -61,7 +61,7 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_that_a_terminal_obeys_is_left(text in any::<String>()) {
-            prop_assert!(!escaped(&text).chars().any(is_obeyed));
+            prop_assert!(!escaped(&text).chars().any(controls_terminal));
         }
     }
 }

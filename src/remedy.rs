@@ -14,7 +14,7 @@ use actors::{
     tracker::LedgerLost,
 };
 use domain::collector::TooDeep;
-use errors::{Kind, link, outside};
+use errors::{Kind, sanitise, without_causes};
 use evm::{BadLog, ChainError, FaultKind, NodeFault};
 use http_client::{HttpError, TrustError};
 use store_redis::{ErrorKind, Family, Fault, StoreError, Writer};
@@ -46,10 +46,10 @@ pub fn of(error: &(dyn Error + 'static)) -> Option<String> {
 pub fn line(error: &(dyn Error + 'static)) -> String {
     let (mut line, mut remedies) = (String::new(), Vec::from_iter(of(error)));
     for error in causes(error) {
-        if line.contains(&outside(error)) {
+        if line.contains(&sanitise(error)) {
             continue;
         }
-        let text = link(error);
+        let text = without_causes(error);
         let is_of_library = of_link(error).is_some();
         let (what, remedy) = match text.rsplit_once("; ") {
             Some((what, remedy)) if error.source().is_some() && !is_of_library => (what, Some(remedy)),

@@ -2,35 +2,36 @@
 
 use std::error::Error;
 
-use crate::text::{bounded, outside};
+use crate::text::{bounded, sanitise};
 
-/// How many causes are looked through.
-const DEEPEST: usize = 16;
-/// How long the text of one of our own errors may be. What it repeats from outside is shorter already.
-const LONGEST_LINK: usize = 1_000;
+/// The limit of causes in one line. It also ends a chain of sources that refers to itself.
+const MAX_CAUSES: usize = 16;
+/// The limit of characters of one error's text. It is above the limit of text from outside, since our own errors embed such
+/// text, already shortened, between words of our own.
+const MAX_OWN_CHARS: usize = 1_000;
 
-/// An error with its causes, separated by colons. A cause that the text before it tells already is left out, and so is the rest of a
-/// text that is too long.
+/// An error with its causes, separated by colons. A cause that the line contains already is left out; long texts are cut.
 #[must_use]
 pub fn one_line(error: &(dyn Error + 'static)) -> String {
-    let mut line = link(error);
+    let mut line = without_causes(error);
     let mut next = error.source();
-    for _ in 1..DEEPEST {
+    for _ in 1..MAX_CAUSES {
         let Some(cause) = next else { break };
-        // Our own errors repeat text from outside in this form.
-        if !line.contains(&outside(cause)) {
+        // Many of our errors embed their cause's text, in sanitised form: comparing the raw text would miss it.
+        if !line.contains(&sanitise(cause)) {
             line += ": ";
-            line += &link(cause);
+            line += &without_causes(cause);
         }
+        // Go on below a cause that was left out: only its own text is known to be in the line.
         next = cause.source();
     }
     line
 }
 
-/// The text of one error, without its causes.
+/// The text of one error alone, cut and escaped.
 #[must_use]
-pub fn link(error: &(dyn Error + 'static)) -> String {
-    bounded(error, LONGEST_LINK)
+pub fn without_causes(error: &(dyn Error + 'static)) -> String {
+    bounded(error, MAX_OWN_CHARS)
 }
 
 #[cfg(test)]
@@ -60,23 +61,23 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_told_with_its_causes_and_each_of_them_once() {
+    fn a_line_names_each_cause_once() {
         assert_eq!(chain(&["read", "connect", "no route"]), "read: connect: no route");
         assert_eq!(chain(&["read: no route", "no route", "no route"]), "read: no route");
     }
 
     #[test]
-    fn an_answer_of_any_length_is_neither_repeated_nor_told_in_full() {
+    fn a_long_cause_is_cut_and_not_repeated() {
         let answer = "x\n".repeat(50_000);
-        let ours = format!("read: {}", outside(&answer));
+        let ours = format!("read: {}", sanitise(&answer));
         assert_eq!(chain(&[&ours, &answer]), ours);
         assert!(chain(&["read", &answer]).chars().count() < 1_100);
     }
 
     #[test]
-    fn a_circle_of_causes_ends() {
+    fn a_line_has_a_limited_number_of_causes() {
         let many: Vec<String> = (0..100).map(|number| format!("cause {number}.")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
-        assert_eq!(chain(&many).matches("cause").count(), DEEPEST);
+        assert_eq!(chain(&many).matches("cause").count(), MAX_CAUSES);
     }
 }

@@ -1,30 +1,30 @@
-//! The rows of the tables of operations and kinds.
+//! The row types of the tables of operations and kinds, and the macros that define such tables.
 //!
-//! Each crate has one table of its operations. The labels are the values of the labels `operation` and `kind` of metrics and logs; the
-//! reference of errors is made from the same rows.
+//! Each crate has one table of its operations. Metrics and logs use the labels as values of `operation` and `kind`; the reference
+//! page of errors is generated from the same rows.
 
 use std::fmt;
 
-/// What is attempted.
+/// An operation that can fail, such as reading the timelines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Operation {
     /// The value of the label `operation`, such as `read_timelines`.
     pub label: &'static str,
-    /// The same for people, as a verb with its object: `read the timelines`.
+    /// A verb with its object, as error messages begin: `read the timelines`.
     pub sentence: &'static str,
 }
 
-/// How it failed.
+/// A kind of failure, such as a timeout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Kind {
     /// The value of the label `kind`, such as `timeout`.
     pub label: &'static str,
-    /// What it means, as a sentence without its full stop.
+    /// A sentence about the kind, without its full stop.
     pub meaning: &'static str,
 }
 
 impl Operation {
-    /// A row.
+    /// A row of a table of operations.
     #[must_use]
     pub const fn new(label: &'static str, sentence: &'static str) -> Self {
         Self { label, sentence }
@@ -32,7 +32,7 @@ impl Operation {
 }
 
 impl Kind {
-    /// A row.
+    /// A row of a table of kinds.
     #[must_use]
     pub const fn new(label: &'static str, meaning: &'static str) -> Self {
         Self { label, meaning }
@@ -51,7 +51,7 @@ impl fmt::Display for Kind {
     }
 }
 
-/// A table of operations or kinds: a constant for each row, and one for all of them.
+/// Defines a table of operations or kinds: one constant for each row, and one with all rows.
 ///
 /// ```
 /// errors::table! {
@@ -66,6 +66,7 @@ impl fmt::Display for Kind {
 macro_rules! table {
     ($(#[$about:meta])* $all:ident: $row:ident; $($name:ident: $label:literal, $text:literal;)+) => {
         $(
+            // The lint for missing documentation applies to generated items too; the row's text serves.
             #[doc = $text]
             pub const $name: $crate::$row = $crate::$row::new($label, $text);
         )+
@@ -74,7 +75,7 @@ macro_rules! table {
     };
 }
 
-/// An enumeration of kinds, each with its row.
+/// Defines an enum of kinds, with the row of each.
 ///
 /// ```
 /// errors::kinds! {
@@ -96,10 +97,11 @@ macro_rules! kinds {
         }
 
         impl $name {
+            // Generated beside the variants, so that a list or a page of all kinds can't miss one.
             /// Every kind.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
-            /// Its row in the table of kinds.
+            /// The row of the kind.
             #[must_use]
             pub const fn row(self) -> $crate::Kind {
                 match self {

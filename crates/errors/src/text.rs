@@ -1,4 +1,4 @@
-//! Text from outside in a form that can be logged, and durations as people read them.
+//! Text from outside in a form that is safe to log, and rounded durations.
 
 use std::{
     fmt::{self, Display, Write},
@@ -7,22 +7,24 @@ use std::{
 
 use humantime::FormattedDuration;
 
-/// How many characters of a text from outside are kept.
-pub const LONGEST: usize = 200;
+/// The limit of characters of a text from outside.
+pub const MAX_CHARS: usize = 200;
 
-/// A text from outside (a server's answer, a key, a member, the error of another library): at most [`LONGEST`] characters, with
-/// control characters escaped, so that it can neither fill a log nor break its lines.
+/// Cuts a text from outside (a server's answer, a key, a member, the error of another library) at [`MAX_CHARS`] characters, and
+/// escapes its control characters, so that it can neither fill a log nor break its lines.
 #[must_use]
-pub fn outside(text: impl Display) -> String {
-    bounded(text, LONGEST)
+pub fn sanitise(text: impl Display) -> String {
+    bounded(text, MAX_CHARS)
 }
 
-/// The same with another limit, which is at least 1. A text that was cut ends with `…`.
+/// [`sanitise`] with another limit, which is at least 1. A text that was cut ends with `…`.
 pub(crate) fn bounded(text: impl Display, longest: usize) -> String {
     let mut kept = Bounded { text: String::new(), left: longest, is_cut: false };
-    // It refuses what is beyond the limit; nothing else can fail.
+    // Written through a limited writer instead of `to_string()`: an answer of many megabytes must not be copied to be cut. The only
+    // error is the writer's own refusal at the limit, which ends the formatting early.
     let _ = write!(kept, "{text}");
     if kept.is_cut {
+        // The ellipsis takes the last character's place, so that the limit holds.
         kept.text.pop();
         kept.text.push('…');
     }
@@ -38,7 +40,8 @@ struct Bounded {
 impl fmt::Write for Bounded {
     fn write_str(&mut self, more: &str) -> fmt::Result {
         for character in more.chars() {
-            if is_obeyed(character) {
+            if controls_terminal(character) {
+                // Escapes count towards the limit: a text of control characters can grow eightfold.
                 character.escape_default().try_for_each(|escaped| self.push(escaped))?;
             } else {
                 self.push(character)?;
@@ -60,15 +63,15 @@ impl Bounded {
     }
 }
 
-/// Whether a terminal obeys a character instead of showing it: control characters of both sets, separators of lines and paragraphs,
-/// and marks of direction or of no width.
+/// Whether a terminal acts on a character instead of showing it: control characters of both sets, line and paragraph separators,
+/// marks of direction and of no width.
 #[must_use]
-pub fn is_obeyed(character: char) -> bool {
+pub fn controls_terminal(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
-/// A duration as people read it, rounded down to what matters: `1h 2m 3s`, `7s 200ms`, `35ms`, `810us`.
+/// A duration rounded down to two or three digits' worth: `1h 2m 3s`, `7s 200ms`, `35ms`, `810us`.
 #[must_use]
 pub fn rounded(duration: Duration) -> FormattedDuration {
     let step = match duration {
@@ -78,7 +81,7 @@ pub fn rounded(duration: Duration) -> FormattedDuration {
         _ => Duration::from_micros(1),
     };
     let steps = duration.as_nanos() / step.as_nanos();
-    // The last of these is beyond what a process lives.
+    // Only a duration of more than 136 years is shown shorter than it is.
     let steps = u32::try_from(steps).unwrap_or(u32::MAX);
     humantime::format_duration(step * steps)
 }
@@ -90,20 +93,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_from_outside_breaks_no_line_and_colours_nothing() {
+    fn control_characters_are_escaped() {
         let escaped = "a\\nb\\u{1b}[31m\\u{85}\\u{202e}`";
-        assert_eq!(outside("a\nb\u{1b}[31m\u{85}\u{202e}`"), escaped);
+        assert_eq!(sanitise("a\nb\u{1b}[31m\u{85}\u{202e}`"), escaped);
     }
 
     #[test]
-    fn a_text_of_any_length_is_kept_in_two_hundred_characters() {
-        assert_eq!(outside("x".repeat(LONGEST)), "x".repeat(LONGEST));
-        let long = outside("ü".repeat(100_000));
-        assert_eq!((long.chars().count(), long.chars().last()), (LONGEST, Some('…')));
+    fn a_long_text_is_cut_at_200_characters() {
+        assert_eq!(sanitise("x".repeat(MAX_CHARS)), "x".repeat(MAX_CHARS));
+        let long = sanitise("ü".repeat(100_000));
+        assert_eq!((long.chars().count(), long.chars().last()), (MAX_CHARS, Some('…')));
     }
 
     #[test]
-    fn a_duration_is_rounded_to_what_matters() {
+    fn a_duration_is_rounded_by_its_length() {
         for (millis, shown) in
             [(3_723_456, "1h 2m 3s"), (7_254, "7s 200ms"), (1_000, "1s"), (35, "35ms"), (0, "0s")]
         {
@@ -115,9 +118,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_gets_past_the_limits(text in "\\PC*|.*") {
-            let kept = outside(&text);
-            prop_assert!(kept.chars().count() <= LONGEST && !kept.contains(is_obeyed));
+        fn every_text_is_cut_and_escaped(text in "\\PC*|.*") {
+            let kept = sanitise(&text);
+            prop_assert!(kept.chars().count() <= MAX_CHARS && !kept.contains(controls_terminal));
         }
     }
 }

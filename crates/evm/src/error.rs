@@ -24,7 +24,7 @@ pub struct NodeFault {
 impl NodeFault {
     /// A fault without a cause.
     pub fn new(node: NodeUrl, kind: FaultKind, detail: impl fmt::Display) -> Self {
-        Self { node, kind, detail: errors::outside(detail), cause: None }
+        Self { node, kind, detail: errors::sanitise(detail), cause: None }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
-use errors::{one_line, outside};
+use errors::{one_line, sanitise};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -126,7 +126,7 @@ fn outcome(answer: Answer<'_>) -> Result<Outcome<'_>, Fault> {
 
 impl Fault {
     pub(crate) fn new(kind: FaultKind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: outside(detail.into()), retry_after: None, cause: None }
+        Self { kind, detail: sanitise(detail.into()), retry_after: None, cause: None }
     }
 
     /// A fault that another error tells of, behind our own words.

@@ -160,7 +160,7 @@ impl Node {
             _ => &config.after_failure,
         };
         let own = policy.pause(state.streak, random);
-        let pause = fault.retry_after.map_or(own, |asked| retry::clamp(asked, own));
+        let pause = fault.retry_after.map_or(own, |asked| retry::clamp_requested(asked, own));
         state.streak = state.streak.saturating_add(1);
         state.fault = Some(fault.kind);
         state.failed_at = Some(Instant::now());
@@ -243,7 +243,7 @@ mod tests {
         for asked in [86_400, u64::MAX].map(Duration::from_secs) {
             let (node, config) = node();
             let fault = asking_for(asked, FaultKind::RateLimited);
-            let longest = retry::table::LONGEST_ASKED;
+            let longest = retry::table::LONGEST_REQUESTED;
             assert_eq!(node.failed(&fault, &config, 0.5), longest);
             assert_eq!(node.state().not_before, Some(Instant::now() + longest));
         }

@@ -346,7 +346,7 @@ impl Pool {
             Ok(result) => return Ok(result),
             Err(error) => error,
         };
-        let message = errors::outside(&error.message);
+        let message = errors::sanitise(&error.message);
         match error.meaning() {
             Meaning::Fault(kind) => {
                 Err(Fault::new(kind, format!("it answered {} `{message}`", error.code)).into())

@@ -190,7 +190,7 @@ async fn no_retry_after_silences_a_node_for_more_than_minutes() {
             let source = chain.source(&[&url]);
             next_or_error(&source, &genesis, PATIENCE).await.unwrap_err();
             let left = source.status()[0].set_aside_for;
-            let some_minutes = table::LONGEST_ASKED / 2..=table::LONGEST_ASKED;
+            let some_minutes = table::LONGEST_REQUESTED / 2..=table::LONGEST_REQUESTED;
             assert!(some_minutes.contains(&left), "{status} {retry_after} from {url}: {left:?}");
         }
     }

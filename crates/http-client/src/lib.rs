@@ -1,10 +1,9 @@
-//! One request over HTTP: sends a JSON text, and reads no more of the answer than allowed.
+//! An HTTP client that posts a JSON text and reads an answer of limited size.
 //!
-//! It follows no redirects, keeps connections open between requests, and reads the system's authorities when the first
-//! target by TLS is asked.
+//! It follows no redirects, reuses connections, and reads the system's certificate authorities at the first request by TLS.
 //!
-//! **Invariant:** it knows neither JSON-RPC nor retries: the caller decides what a status means, and bounds the time of a
-//! request. No error shows a part of a target's URL.
+//! **Invariant:** this crate knows neither JSON-RPC nor retries: the caller decides what a status means, and limits the time of a
+//! request. No error contains a part of a target's URL.
 
 #![warn(clippy::print_stdout, clippy::print_stderr)] // They panic when the pipe is closed.
 
@@ -30,18 +29,18 @@ pub use hyper::body::Bytes;
 pub use trust::{Trust, TrustError};
 
 /// How long a connection stays open without a request.
-const IDLE: Duration = Duration::from_secs(30);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Keeps connections open between requests. Clones share them.
+/// An HTTP client with a pool of connections. Clones share the pool.
 #[derive(Clone, Debug)]
 pub struct HttpClient {
     plain: Client<HttpConnector, Full<Bytes>>,
-    /// Made for the first request by TLS.
+    /// Set up at the first request by TLS: a system without authorities must still reach `http` targets.
     secure: Arc<OnceCell<Client<HttpsConnector<HttpConnector>, Full<Bytes>>>>,
     trust: Trust,
 }
 
-/// Where requests go, and with which credentials.
+/// The URL of requests without its credentials, and the header that carries these.
 #[derive(Debug)]
 pub struct HttpTarget {
     uri: Uri,
@@ -53,13 +52,13 @@ pub struct HttpTarget {
 pub struct Answer {
     /// The status.
     pub status: StatusCode,
-    /// The pause that the server asks for (`Retry-After`), as it says it.
+    /// The pause that the server requests (`Retry-After`), without a limit.
     pub retry_after: Option<Duration>,
     /// The body.
     pub body: Bytes,
 }
 
-/// Why there is no answer.
+/// Why a request has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
     /// The target's URL can't be requested.
@@ -74,19 +73,19 @@ pub enum HttpError {
     /// The server could not be reached, or broke the connection.
     #[error("the connection failed")]
     Connection(#[source] hyper_util::client::legacy::Error),
-    /// The body is larger than the caller allows.
+    /// The body exceeds the caller's limit.
     #[error("the answer is larger than {limit} bytes")]
     Oversized {
         /// The limit, in bytes.
         limit: usize,
     },
-    /// The server broke off the body.
+    /// The connection ended within the body.
     #[error("the answer broke off")]
     Incomplete(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl HttpClient {
-    /// A client that trusts these authorities; nothing is connected or read yet.
+    /// A client that trusts these authorities. It neither connects nor reads certificates yet.
     #[must_use]
     pub fn new(trust: Trust) -> Self {
         let plain = pool().build(tcp());
@@ -97,18 +96,19 @@ impl HttpClient {
         let make = async || {
             let config = self.trust.config().await?;
             let mut tcp = tcp();
-            // TLS comes after it.
+            // The connector would refuse `https`: it does not know that TLS is put on top of its connections.
             tcp.enforce_http(false);
             let connector = HttpsConnectorBuilder::new().with_tls_config((*config).clone());
             Ok(pool().build(connector.https_only().enable_http1().wrap_connector(tcp)))
         };
+        // A failure is not kept: the next request tries again, after an operator may have installed certificates.
         self.secure.get_or_try_init(make).await
     }
 
-    /// Posts a JSON text; the answer with at most `max_answer` bytes of body.
+    /// Posts a JSON text and returns the answer, whose body may have at most `max_answer` bytes.
     ///
     /// # Errors
-    /// [`HttpError`] where there is no whole answer. A status other than success is an answer.
+    /// [`HttpError`] without a complete answer. An answer with an error status is returned as an answer.
     pub async fn post(
         &self,
         target: &HttpTarget,
@@ -125,19 +125,21 @@ impl HttpClient {
             false => self.plain.request(request),
         };
         let response = response.await.map_err(HttpError::Connection)?;
+        // Before the body: reading it consumes the response.
         let (status, retry_after) = (response.status(), retry_after(response.headers()));
         Ok(Answer { status, retry_after, body: read(response, max_answer).await? })
     }
 }
 
 impl HttpTarget {
-    /// The target of a URL. User and password of the URL are sent as a header.
+    /// The target of a URL. Its user name and password are sent as a header of basic authentication.
     ///
     /// # Errors
     /// [`HttpError::Url`] for a URL without a host.
     pub fn new(url: &Url) -> Result<Self, HttpError> {
         let mut bare = url.clone();
-        // Both fail only for URLs without a host, which the next step refuses.
+        // hyper would send them in the request line, and errors would show them. Both calls fail only for URLs without a host,
+        // which the parser below refuses.
         let _ = bare.set_username("");
         let _ = bare.set_password(None);
         bare.set_fragment(None);
@@ -152,19 +154,21 @@ impl HttpTarget {
 
 fn tcp() -> HttpConnector {
     let mut tcp = HttpConnector::new();
-    // A small request must not wait for the acknowledgement of the one before.
+    // Nagle's algorithm would hold a small request back until the server acknowledges the previous one.
     tcp.set_nodelay(true);
     tcp
 }
 
 fn pool() -> Builder {
     let mut builder = Client::builder(TokioExecutor::new());
-    builder.pool_idle_timeout(IDLE).pool_timer(TokioTimer::new());
+    // Without a timer hyper ignores the idle timeout.
+    builder.pool_idle_timeout(IDLE_TIMEOUT).pool_timer(TokioTimer::new());
     builder
 }
 
 async fn read(response: Response<Incoming>, max_answer: usize) -> Result<Bytes, HttpError> {
     let body = Limited::new(response.into_body(), max_answer).collect().await;
+    // `Limited` boxes both its own error and that of the connection.
     body.map(http_body_util::Collected::to_bytes).map_err(|source| {
         match source.downcast_ref::<LengthLimitError>() {
             Some(_) => HttpError::Oversized { limit: max_answer },
@@ -173,15 +177,17 @@ async fn read(response: Response<Incoming>, max_answer: usize) -> Result<Bytes, 
     })
 }
 
-/// The pause that a server asks for in `Retry-After`, as it says it: seconds, or a date. It may be of any length.
+/// The pause that a server requests in `Retry-After`, as seconds or as a date. It may be of any length: the caller limits it.
 #[must_use]
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    // Digits only: `parse` would accept a leading `+`, which RFC 9110 does not.
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        // A number that is too large is a long time.
+        // Digits that don't fit into 64 bits are valid, and mean a very long time.
         return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
     }
     let date = httpdate::parse_http_date(value).ok()?;
+    // A date in the past means now.
     Some(date.duration_since(SystemTime::now()).unwrap_or_default())
 }
 
@@ -196,6 +202,7 @@ fn percent_decode(text: &str) -> Vec<u8> {
                 bytes.push(byte);
                 rest = &tail[2..];
             }
+            // A `%` without two hex digits stands for itself.
             None => {
                 bytes.push(*first);
                 rest = tail;
@@ -205,12 +212,14 @@ fn percent_decode(text: &str) -> Vec<u8> {
     bytes
 }
 
+// Twelve lines instead of a dependency, for one header.
 fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
     for chunk in bytes.chunks(3) {
         let byte = |index: usize| u32::from(chunk.get(index).copied().unwrap_or(0));
         let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        // A chunk of n bytes has n + 1 digits; padding fills the rest of the four.
         for place in 0..4 {
             let digit = DIGITS[(bits >> (18 - 6 * place)) as usize & 63];
             text.push(if place <= chunk.len() { char::from(digit) } else { '=' });
@@ -224,7 +233,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn credentials_in_a_url_are_sent_as_a_header_and_not_in_the_request_line() {
+    fn credentials_of_a_url_are_sent_as_a_header() {
         let target =
             HttpTarget::new(&"http://Aladdin:open%20sesame@host:1/rpc?x=1".parse().unwrap()).unwrap();
         assert_eq!(target.uri.to_string(), "http://host:1/rpc?x=1");
@@ -233,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_is_read_as_seconds_and_as_a_date() {
+    fn retry_after_is_parsed_as_seconds_and_as_a_date() {
         let with = |value: &str| retry_after(&HeaderMap::from_iter([(RETRY_AFTER, value.parse().unwrap())]));
         assert_eq!(with("7"), Some(Duration::from_secs(7)));
         assert_eq!(with("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));

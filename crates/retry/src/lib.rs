@@ -1,9 +1,9 @@
-//! How long to wait before something that failed is tried again. Pure: it neither waits nor reads a clock.
+//! The pause before a failed attempt is repeated. Pure: this crate neither waits nor reads a clock.
 //!
 //! [`table`] lists every retry of the product. To change a pause, change its row; to add one, add a row and use it.
 //! The restart of an actor is no retry: `supervision` restarts with a backoff that the configuration sets.
 //!
-//! **Invariant:** it names no setting, and no pause between attempts stands in another crate.
+//! **Invariant:** this crate names no setting, and no other crate defines a pause between attempts.
 //!
 //! ```
 //! use retry::{Attempts, table};
@@ -24,7 +24,7 @@ use std::time::Duration;
 
 pub use policy::{Jitter, RetryPolicy};
 
-/// The attempts at one thing: counts its failures in a row.
+/// Counts the failures in a row of one repeated operation, and gives the pause after each.
 #[derive(Clone, Copy, Debug)]
 pub struct Attempts {
     policy: RetryPolicy,
@@ -32,37 +32,38 @@ pub struct Attempts {
 }
 
 impl Attempts {
-    /// No attempt has failed yet.
+    /// Starts without a failure.
     #[must_use]
     pub fn new(policy: RetryPolicy) -> Self {
         Self { policy, failures: 0 }
     }
 
-    /// An attempt has failed; the pause before the next one.
+    /// Notes a failure; returns the pause before the next attempt.
     pub fn failed(&mut self) -> Duration {
         let pause = self.policy.pause(self.failures, random());
         self.failures = self.failures.saturating_add(1);
         pause
     }
 
-    /// An attempt has succeeded: the next failure begins with the first pause.
+    /// Notes a success: the next failure begins with the first pause.
     pub fn succeeded(&mut self) {
         self.failures = 0;
     }
 }
 
-/// The pause before the next attempt where a server has asked for one: at least `own`, the pause that we would make
-/// without being asked, and at most [`table::LONGEST_ASKED`] where that is longer. What a server says is not trusted any
-/// further: 0 seconds or a time in the past would make a hot loop, and a huge time would give the server up.
+/// The pause before the next attempt where a server has requested one (`Retry-After`): at least `own`, the pause without a request,
+/// and otherwise at most [`table::LONGEST_REQUESTED`]. A request for 0 seconds or for a time in the past would cause a hot loop, and
+/// a huge one would stop the retries.
 #[must_use]
-pub fn clamp(asked: Duration, own: Duration) -> Duration {
-    asked.min(table::LONGEST_ASKED).max(own)
+pub fn clamp_requested(asked: Duration, own: Duration) -> Duration {
+    // `max` last: `own` may be longer than the limit, and is never shortened.
+    asked.min(table::LONGEST_REQUESTED).max(own)
 }
 
-/// A random number from 0 to 1 to spread pauses with. Not for secrets.
+/// A random number from 0 to 1, for jitter. Not for secrets.
 #[must_use]
 pub fn random() -> f64 {
-    // Each RandomState has other keys. 53 bits are what a fraction holds.
+    // Each RandomState has different keys, which spares a dependency on a generator. An f64 holds 53 bits of a fraction.
     let bits = RandomState::new().build_hasher().finish() >> 11;
     bits as f64 / (1_u64 << 53) as f64
 }
@@ -77,7 +78,7 @@ mod tests {
         first: Duration::from_millis(200),
         longest: Duration::from_secs(5),
         jitter: Jitter::Quarter,
-        attempts: table::FOREVER,
+        attempts: table::UNLIMITED,
     };
 
     #[test]
@@ -110,20 +111,20 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_that_a_server_asks_for_lies_between_our_own_and_the_longest() {
+    fn a_requested_pause_lies_between_our_own_and_the_limit() {
         let own = Duration::from_secs(2);
         for (asked, pause) in [
             (Duration::ZERO, own),
             (Duration::from_secs(1), own),
             (Duration::from_secs(17), Duration::from_secs(17)),
-            (Duration::from_secs(86_400), table::LONGEST_ASKED),
-            (Duration::from_secs(u64::MAX), table::LONGEST_ASKED),
-            (Duration::MAX, table::LONGEST_ASKED),
+            (Duration::from_secs(86_400), table::LONGEST_REQUESTED),
+            (Duration::from_secs(u64::MAX), table::LONGEST_REQUESTED),
+            (Duration::MAX, table::LONGEST_REQUESTED),
         ] {
-            assert_eq!(clamp(asked, own), pause, "{asked:?}");
+            assert_eq!(clamp_requested(asked, own), pause, "{asked:?}");
         }
-        let longer = table::LONGEST_ASKED * 2;
-        assert_eq!(clamp(Duration::ZERO, longer), longer, "our own pause is never made shorter");
+        let longer = table::LONGEST_REQUESTED * 2;
+        assert_eq!(clamp_requested(Duration::ZERO, longer), longer, "our own pause is never made shorter");
     }
 
     #[test]

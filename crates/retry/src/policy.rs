@@ -1,35 +1,35 @@
-//! The figures of one retry, and the pause that they give.
+//! A retry policy: the figures of one row, and the pauses that follow from them.
 
 use std::time::Duration;
 
-/// A pause is doubled at most this often.
+/// The limit of doublings; without it the shift overflows after 31 failures in a row.
 const MOST_DOUBLINGS: u32 = 16;
 
-/// The pauses between the attempts at one thing, and how many attempts there are.
+/// The pauses between attempts, and how many attempts there are.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RetryPolicy {
     /// The name of its row in the [`table`](crate::table).
     pub name: &'static str,
-    /// What is tried again, in a sentence.
+    /// A sentence about what is retried.
     pub about: &'static str,
     /// The pause after the first failure. Each further failure in a row doubles it.
     pub first: Duration,
-    /// No pause is longer, apart from its jitter.
+    /// The longest pause before jitter is added; [`RetryPolicy::at_most`] limits both together.
     pub longest: Duration,
-    /// How much the pauses vary, so that many clients don't come back at the same moment.
+    /// The random part of a pause, so that many clients don't retry at the same moment.
     pub jitter: Jitter,
-    /// How many attempts are made. [`FOREVER`](crate::table::FOREVER) where nothing ends them.
+    /// How many attempts are made, or [`UNLIMITED`](crate::table::UNLIMITED).
     pub attempts: u32,
 }
 
 /// The random factor of a pause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Jitter {
-    /// The pause as it is.
+    /// No randomness.
     None,
-    /// Three quarters to five quarters of the pause.
+    /// From three quarters to five quarters of the pause.
     Quarter,
-    /// The pause to twice the pause.
+    /// From the pause to twice the pause.
     Double,
 }
 
@@ -44,12 +44,13 @@ impl Jitter {
 }
 
 impl RetryPolicy {
-    /// The pause after a failure, given how many failures in a row came before it, and a random number from 0 to 1.
+    /// The pause after a failure. `failures_before` counts the failures in a row before it; `random` lies between 0 and 1.
     #[must_use]
     pub fn pause(&self, failures_before: u32, random: f64) -> Duration {
         let doubled = self.first.saturating_mul(1 << failures_before.min(MOST_DOUBLINGS));
         let pause = doubled.min(self.longest);
         match self.jitter {
+            // Without the detour over f64, so that a pause without jitter is exact.
             Jitter::None => pause,
             jitter => {
                 let (least, most) = jitter.range();
@@ -61,6 +62,7 @@ impl RetryPolicy {
     /// The same policy where no pause is longer than `limit`, jitter included.
     #[must_use]
     pub fn at_most(self, limit: Duration) -> Self {
+        // Divided by the largest factor: jitter is applied after the limit.
         let (_, most) = self.jitter.range();
         Self { longest: self.longest.min(limit.div_f64(most)), ..self }
     }

@@ -1,17 +1,17 @@
-//! Every retry of the product, with its figures. The only place where they stand.
+//! Every retry of the product, with its figures. No other file defines one (`tests/one_table.rs` checks it).
 
 use std::time::Duration;
 
 use crate::policy::{Jitter, RetryPolicy};
 
-/// The attempts of a retry that nothing ends.
-pub const FOREVER: u32 = u32::MAX;
+/// The number of attempts of a retry without a limit.
+pub const UNLIMITED: u32 = u32::MAX;
 
-/// The longest pause that a server can ask for, by `Retry-After` for example. Without this limit one wrong header would
-/// silence a server for good.
-pub const LONGEST_ASKED: Duration = s(300);
+/// The longest pause that a server can request, by `Retry-After` for example. Without this limit one wrong header would end all
+/// retries of that server.
+pub const LONGEST_REQUESTED: Duration = s(300);
 
-/// One constant a row, and all of them as a list.
+/// Defines one constant for each row, and a list of all rows.
 macro_rules! table {
     ($($name:ident: $first:expr => $longest:expr, $jitter:ident, $attempts:expr; $about:literal)*) => {
         $(
@@ -32,46 +32,47 @@ macro_rules! table {
 }
 
 table! {
-    // row: first pause => longest pause, jitter, attempts; what is tried again
+    // Row: first pause => longest pause, jitter, attempts; what is retried.
 
     // Nodes of a chain.
-    NODE_FAILED: ms(200) => s(5), Quarter, FOREVER;
+    NODE_FAILED: ms(200) => s(5), Quarter, UNLIMITED;
         "A node that can't be reached, is late, or fails is asked again."
-    NODE_RATE_LIMITED: s(1) => s(30), None, FOREVER;
+    NODE_RATE_LIMITED: s(1) => s(30), None, UNLIMITED;
         "A node that refused a request because there were too many is asked again."
-    NODE_WRONG: s(10) => s(100), None, FOREVER;
+    // Longer than after a failure: another chain or refused credentials seldom pass by themselves.
+    NODE_WRONG: s(10) => s(100), None, UNLIMITED;
         "A node that answered wrongly, follows another chain or refuses the credentials is asked again."
-    NODE_BEHIND: ms(200) => ms(200), None, FOREVER;
+    NODE_BEHIND: ms(200) => ms(200), None, UNLIMITED;
         "A node that is behind the block in question is considered again."
-    NODES_DISAGREE: ms(200) => ms(200), None, FOREVER;
+    NODES_DISAGREE: ms(200) => ms(200), None, UNLIMITED;
         "A block is asked for again after answers that contradict each other."
     LOGS_MISSING: ms(200) => ms(200), None, 3;
         "The logs of a block are asked for again when there are none though the block's bloom filter matches."
 
     // The collector.
-    BLOCK_FETCHER: s(1) => s(1), None, FOREVER;
+    BLOCK_FETCHER: s(1) => s(1), None, UNLIMITED;
         "The block fetcher repeats a step that failed because of the nodes or Redis."
-    BATCH_PREPARER: s(1) => s(1), None, FOREVER;
+    BATCH_PREPARER: s(1) => s(1), None, UNLIMITED;
         "A batch preparer repeats its round; at most the interval between two rounds."
-    CLEANER: s(60) => s(60), None, FOREVER;
+    CLEANER: s(60) => s(60), None, UNLIMITED;
         "The cleaner repeats a round that failed; at most the interval between two rounds."
 
-    // The tracker. No pause of the first four is longer than that between two connections to Redis.
-    LISTENER: ms(50) => s(60), Double, FOREVER;
+    // The tracker. The actors also limit the first four rows to the configured longest pause between connections to Redis.
+    LISTENER: ms(50) => s(60), Double, UNLIMITED;
         "The listener subscribes again after it lost its connection."
-    AGGREGATOR: s(1) => s(1), None, FOREVER;
+    AGGREGATOR: s(1) => s(1), None, UNLIMITED;
         "An aggregator repeats a pass that failed; at most its interval."
-    EPOCH_TRACKER: s(1) => s(1), None, FOREVER;
+    EPOCH_TRACKER: s(1) => s(1), None, UNLIMITED;
         "An epoch tracker repeats a pass that failed; at most its interval."
-    INDEXER: s(1) => s(1), None, FOREVER;
+    INDEXER: s(1) => s(1), None, UNLIMITED;
         "The indexer repeats a commit, or the ageing of validators."
-    PRUNER: s(60) => s(60), None, FOREVER;
+    PRUNER: s(60) => s(60), None, UNLIMITED;
         "The pruner repeats a round that failed; at most its interval."
 
     // Redis and the endpoints.
     SLOT_MOVING: ms(5) => ms(200), None, 10;
         "A command is sent again while a cluster moves its slot to another node."
-    HTTP_ACCEPT: ms(100) => ms(100), None, FOREVER;
+    HTTP_ACCEPT: ms(100) => ms(100), None, UNLIMITED;
         "A connection to our HTTP endpoints is accepted again after the system refused one."
 
     // Our own output.

@@ -1,4 +1,4 @@
-//! The pauses between attempts stand in the table of this crate, and in no other file of the product.
+//! The table of this crate defines every pause between attempts; no other file of the product does.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Whether a line makes a constant of a pause before another attempt.
+/// Whether a line defines a constant for a pause between attempts.
 fn defines_a_retry_pause(line: &str) -> bool {
     let Some((name, value)) = line.split_once("const ").and_then(|(_, rest)| rest.split_once(':')) else {
         return false;
@@ -27,7 +27,7 @@ fn defines_a_retry_pause(line: &str) -> bool {
 }
 
 #[test]
-fn no_retry_pause_stands_outside_the_table() {
+fn no_retry_pause_is_defined_outside_the_table() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap();
     let mut folders = vec![root.join("src"), root.join("actors/src")];
     for entry in std::fs::read_dir(root.join("crates")).unwrap() {
@@ -38,6 +38,7 @@ fn no_retry_pause_stands_outside_the_table() {
     }
     let mut files = Vec::new();
     folders.iter().for_each(|folder| sources(folder, &mut files));
+    // A moved folder must not leave the test without files.
     assert!(files.len() > 50, "only {} files", files.len());
     for file in files {
         let text = std::fs::read_to_string(&file).unwrap();
@@ -49,7 +50,7 @@ fn no_retry_pause_stands_outside_the_table() {
 }
 
 #[test]
-fn the_constants_that_used_to_stand_in_many_files_are_recognised() {
+fn a_constant_for_a_retry_pause_is_recognised() {
     for line in [
         "const RETRY: Duration = Duration::from_secs(60);",
         "    pub(crate) const RETRY_AFTER: std::time::Duration = Duration::from_millis(5);",

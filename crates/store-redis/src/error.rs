@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, sync::Arc};
 
-use errors::{Operation, outside};
+use errors::{Operation, sanitise};
 use redis::RedisError;
 
 errors::kinds! {
@@ -65,7 +65,7 @@ impl StoreError {
         kind: ErrorKind,
         detail: impl fmt::Display,
     ) -> Self {
-        Self { operation, object: object.into(), kind, context: outside(detail), cause: None }
+        Self { operation, object: object.into(), kind, context: sanitise(detail), cause: None }
     }
 
     /// An error of the client library, or what the server said.
@@ -88,8 +88,8 @@ impl StoreError {
     #[must_use]
     pub fn with_context(self, context: impl fmt::Display) -> Self {
         let context = match self.context.is_empty() {
-            true => outside(context),
-            false => format!("{}: {}", outside(context), self.context),
+            true => sanitise(context),
+            false => format!("{}: {}", sanitise(context), self.context),
         };
         Self { context, ..self }
     }
@@ -98,8 +98,8 @@ impl StoreError {
     #[must_use]
     pub fn detail(&self) -> String {
         match (&self.cause, self.context.is_empty()) {
-            (Some(cause), true) => outside(cause),
-            (Some(cause), false) => format!("{}: {}", self.context, outside(cause)),
+            (Some(cause), true) => sanitise(cause),
+            (Some(cause), false) => format!("{}: {}", self.context, sanitise(cause)),
             (None, _) => self.context.clone(),
         }
     }
@@ -107,7 +107,7 @@ impl StoreError {
 
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}: {}: {}", self.operation, outside(&self.object), self.kind, self.detail())
+        write!(f, "{}: {}: {}: {}", self.operation, sanitise(&self.object), self.kind, self.detail())
     }
 }
 

@@ -8,7 +8,7 @@ mod server;
 
 use std::time::Duration;
 
-use errors::{Operation, outside};
+use errors::{Operation, sanitise};
 use redis::{RedisResult, Value, aio::MultiplexedConnection, from_redis_value};
 
 pub use server::{ServerClock, ServerFacts};
@@ -166,7 +166,7 @@ impl Inspector {
         batch.keyless(name).arg(arguments);
         let mut answers = self.run(operation, batch).await?.into_iter();
         Ok(match answers.next() {
-            Some(answer) => answer.map_err(outside),
+            Some(answer) => answer.map_err(sanitise),
             None => Err("an answer is missing".to_owned()),
         })
     }
@@ -177,6 +177,6 @@ impl Inspector {
         words: &[&str],
     ) -> Result<Result<T, String>, StoreError> {
         let answer = self.ask(words).await?;
-        Ok(answer.and_then(|answer| from_redis_value(answer).map_err(outside)))
+        Ok(answer.and_then(|answer| from_redis_value(answer).map_err(sanitise)))
     }
 }

@@ -3,14 +3,14 @@
 
 use std::fmt::Display;
 
-use errors::{Operation, outside};
+use errors::{Operation, sanitise};
 use redis::{FromRedisValue, RedisResult, Value, from_redis_value};
 
 use crate::error::{ErrorKind, StoreError, kind_of};
 
 /// One key that could not be read or written, or could only be read in part.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}: {kind}: {detail}", outside(key))]
+#[error("{}: {kind}: {detail}", sanitise(key))]
 pub struct Fault {
     /// The key.
     pub key: String,
@@ -24,7 +24,7 @@ impl Fault {
     /// A fault of this key.
     #[must_use]
     pub fn new(key: impl Display, kind: ErrorKind, detail: impl Display) -> Self {
-        Self { key: key.to_string(), kind, detail: outside(detail) }
+        Self { key: key.to_string(), kind, detail: sanitise(detail) }
     }
 
     /// What the server said of this key.

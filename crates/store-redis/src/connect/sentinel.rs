@@ -63,7 +63,7 @@ impl Watch {
             .query_async::<String>(&mut connection)
             .await;
         let no_quorum = match quorum {
-            Err(error) if error.code() == Some("NOQUORUM") => Some(errors::outside(error)),
+            Err(error) if error.code() == Some("NOQUORUM") => Some(errors::sanitise(error)),
             // Not every user may ask.
             _ => None,
         };

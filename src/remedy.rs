@@ -14,7 +14,7 @@ use actors::{
     tracker::LedgerLost,
 };
 use domain::collector::TooDeep;
-use errors::{Kind, sanitise, without_causes};
+use errors::{Kind, without_causes};
 use evm::{BadLog, ChainError, FaultKind, NodeFault};
 use http_client::{HttpError, TrustError};
 use store_redis::{ErrorKind, Family, Fault, StoreError, Writer};
@@ -46,7 +46,7 @@ pub fn of(error: &(dyn Error + 'static)) -> Option<String> {
 pub fn line(error: &(dyn Error + 'static)) -> String {
     let (mut line, mut remedies) = (String::new(), Vec::from_iter(of(error)));
     for error in causes(error) {
-        if line.contains(&sanitise(error)) {
+        if errors::repeats(&line, error) {
             continue;
         }
         let text = without_causes(error);

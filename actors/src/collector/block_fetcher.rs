@@ -418,10 +418,13 @@ impl Actor for BlockFetcher {
                 Err(error) if error.is_fatal() => return Err(self.chain.services.fatal(error)),
                 Err(error) => {
                     self.chain.services.report(&error);
+                    let why = self.chain.services.line(&error);
+                    let readiness = &self.chain.services.readiness;
                     // Failures of nodes make readiness fail only by the age of the last success.
-                    if let StepError::Store(error) = &error {
-                        let why = self.chain.services.line(error);
-                        self.chain.services.readiness.failed(super::COLLECTOR, super::BLOCKS_CONDITION, why);
+                    if matches!(error, StepError::Store(_)) {
+                        readiness.failed(super::COLLECTOR, super::BLOCKS_CONDITION, why);
+                    } else {
+                        readiness.hindered(super::COLLECTOR, super::BLOCKS_CONDITION, why);
                     }
                 }
             }

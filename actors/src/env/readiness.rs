@@ -52,6 +52,8 @@ struct Freshness {
     written: Option<u64>,
     /// Why the last attempt failed.
     failure: Option<String>,
+    /// Whether that counts at once, or only once the last success is too old.
+    counts_at_once: bool,
 }
 
 impl Readiness {
@@ -78,7 +80,7 @@ impl Readiness {
     }
 
     fn insert(&self, key: &str, whose: String, dataset: &'static str, limit: Duration) {
-        let fresh = Freshness { whose, limit, written: None, failure: None };
+        let fresh = Freshness { whose, limit, written: None, failure: None, counts_at_once: false };
         self.facts().datasets.insert((key.to_owned(), dataset), fresh);
     }
 
@@ -111,8 +113,18 @@ impl Readiness {
 
     /// Records that a dataset could not be written.
     pub fn failed(&self, market: &str, dataset: &'static str, why: impl ToString) {
+        self.note_failure(market, dataset, why.to_string(), true);
+    }
+
+    /// Records why an attempt failed that others are expected to make good, such as one of a single node: the reason is
+    /// shown, and the condition fails once the last success is too old.
+    pub fn hindered(&self, market: &str, dataset: &'static str, why: impl ToString) {
+        self.note_failure(market, dataset, why.to_string(), false);
+    }
+
+    fn note_failure(&self, market: &str, dataset: &'static str, why: String, counts_at_once: bool) {
         if let Some(fresh) = self.facts().datasets.get_mut(&(market.to_owned(), dataset)) {
-            fresh.failure = Some(why.to_string());
+            (fresh.failure, fresh.counts_at_once) = (Some(why), counts_at_once);
         }
     }
 
@@ -144,7 +156,7 @@ impl Readiness {
                 None => shown,
             };
             // A failure counts at once. To wait for staleness would tell operators minutes late.
-            let ok = fresh_enough && fresh.failure.is_none();
+            let ok = fresh_enough && !(fresh.failure.is_some() && fresh.counts_at_once);
             ReadinessCondition { name: format!("{}: {dataset}", fresh.whose), ok, detail }
         });
         std::iter::once(redis).chain(datasets).collect()
@@ -177,5 +189,24 @@ mod tests {
         readiness.forget("m");
         readiness.written("m", "summary");
         assert_eq!(ok(&readiness), [false], "a removed market has no conditions");
+    }
+
+    #[test]
+    fn a_failure_of_nodes_is_shown_at_once_and_counts_when_the_last_success_is_too_old() {
+        let clock = Clock::manual(Duration::ZERO);
+        let readiness = Readiness::new(&clock);
+        readiness.subscribed();
+        readiness.expect_of("collector", "blocks", Duration::from_secs(90));
+        readiness.hindered("collector", "blocks", "no node answered");
+        let detail = || readiness.conditions()[1].detail.clone();
+        assert_eq!(ok(&readiness), [true, false], "never written");
+        assert!(detail().contains("no node answered"), "{}", detail());
+        readiness.written("collector", "blocks");
+        assert_eq!((ok(&readiness), detail().as_str()), (vec![true, true], "0.0 s old"));
+        readiness.hindered("collector", "blocks", "no node answered");
+        assert_eq!(ok(&readiness), [true, true]);
+        assert!(detail().contains("no node answered"), "{}", detail());
+        clock.advance(Duration::from_secs(91));
+        assert_eq!(ok(&readiness), [true, false]);
     }
 }

@@ -10,6 +10,6 @@ mod line;
 mod table;
 mod text;
 
-pub use line::{one_line, without_causes};
+pub use line::{one_line, repeats, without_causes};
 pub use table::{Kind, Operation};
 pub use text::{MAX_CHARS, controls_terminal, rounded, sanitise};

@@ -18,7 +18,7 @@ pub fn one_line(error: &(dyn Error + 'static)) -> String {
     for _ in 1..MAX_CAUSES {
         let Some(cause) = next else { break };
         // Many of our errors embed their cause's text, in sanitised form: comparing the raw text would miss it.
-        if !line.contains(&sanitise(cause)) {
+        if !repeats(&line, cause) {
             line += ": ";
             line += &without_causes(cause);
         }
@@ -26,6 +26,13 @@ pub fn one_line(error: &(dyn Error + 'static)) -> String {
         next = cause.source();
     }
     line
+}
+
+/// Whether a line has the text of this error already: in the form in which a line is made, or in that of a text from outside,
+/// in which errors embed their causes.
+#[must_use]
+pub fn repeats(line: &str, error: &(dyn Error + 'static)) -> bool {
+    line.contains(&without_causes(error)) || line.contains(&sanitise(error))
 }
 
 /// The text of one error alone, cut and escaped.
@@ -72,6 +79,12 @@ mod tests {
         let ours = format!("read: {}", sanitise(&answer));
         assert_eq!(chain(&[&ours, &answer]), ours);
         assert!(chain(&["read", &answer]).chars().count() < 1_100);
+    }
+
+    #[test]
+    fn a_cause_that_is_longer_than_a_text_from_outside_is_not_repeated() {
+        let cause = "a long cause of our own, ".repeat(20);
+        assert_eq!(chain(&[&format!("read: {cause}"), &cause]), format!("read: {cause}"));
     }
 
     #[test]

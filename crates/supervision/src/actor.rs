@@ -1,7 +1,7 @@
 //! An actor: a value with a `run` loop, created again for each incarnation, and the [`Context`] through which it takes
 //! messages, reports progress and sees that it is stopped.
 
-use std::{future::ready, sync::Arc};
+use std::{future::ready, ops::Deref, sync::Arc};
 
 use ractor::ActorRef;
 use tokio_util::sync::CancellationToken;
@@ -51,12 +51,27 @@ pub trait Actor: Sized + Send + 'static {
     }
 }
 
-/// What an incarnation can see and do in its tree.
+/// What an incarnation can see and do in its tree: its [`Handle`], and its mailbox.
 pub struct Context<M: Message> {
-    seat: Arc<Seat>,
+    handle: Handle,
     inbox: Inbox<M>,
-    stop: CancellationToken,
     stop_seen: bool,
+}
+
+/// The part of an incarnation's [`Context`] that is not its mailbox. A clone can be used while a message is in flight, which
+/// borrows the context: to report progress, to wait, to ask whether the actor is being stopped.
+#[derive(Clone)]
+pub struct Handle {
+    seat: Arc<Seat>,
+    stop: CancellationToken,
+}
+
+impl<M: Message> Deref for Context<M> {
+    type Target = Handle;
+
+    fn deref(&self) -> &Handle {
+        &self.handle
+    }
 }
 
 impl<M: Message> Context<M> {
@@ -72,8 +87,7 @@ impl<M: Message> Context<M> {
     }
 
     async fn wait_for_messages(&mut self) -> bool {
-        // Messages in flight are handled even when the actor is stopped.
-        // Messages in flight are handled even when the actor is stopped, but for one:
+        // Messages in flight are handled even when the actor is stopped, with one exception.
         if self.inbox.has_hand() {
             // What went back uncharged can't be handled now. An actor that shall stop leaves it to its successor, where it
             // would otherwise take it again and again.
@@ -86,10 +100,10 @@ impl<M: Message> Context<M> {
             return true;
         }
         // A guard, since the wait may be dropped: the caller's `select!` may take another branch.
-        let _idling = self.seat.progress.idling();
+        let _idling = self.handle.seat.progress.idling();
         tokio::select! {
             biased;
-            () = self.stop.cancelled(), if !self.stop_seen => {
+            () = self.handle.stop.cancelled(), if !self.stop_seen => {
                 // A stop for good closes the mailbox before it cancels the token: then waiting messages are still handled. An
                 // actor that will be restarted leaves them to its next incarnation.
                 self.stop_seen = true;
@@ -99,6 +113,14 @@ impl<M: Message> Context<M> {
         }
     }
 
+    /// The handle, to use while a message is in flight.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+}
+
+impl Handle {
     /// Resolves when the actor is stopped.
     pub async fn stopped(&self) {
         self.stop.cancelled().await;
@@ -178,7 +200,8 @@ pub(crate) async fn live<A: Actor>(
             let Some(inbox) = mailbox.open() else {
                 return Err(format!("the mailbox of {} has another reader", seat.path).into());
             };
-            let mut cx = Context { seat: seat.clone(), inbox: inbox.supervised(), stop, stop_seen: false };
+            let handle = Handle { seat: seat.clone(), stop };
+            let mut cx = Context { handle, inbox: inbox.supervised(), stop_seen: false };
             let mut actor = make();
             actor.pre_start(&mut cx).await?;
             ready(Ready);

@@ -67,7 +67,7 @@ mod text;
 mod tree;
 mod watch;
 
-pub use actor::{Actor, Context};
+pub use actor::{Actor, Context, Handle};
 pub use budget::{Budget, DeadlineExceeded};
 pub use child::Child;
 pub use clock::Clock;

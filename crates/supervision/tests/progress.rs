@@ -257,6 +257,55 @@ async fn an_actor_that_waits_for_something_outside_and_says_so_is_not_taken_for_
     untouched(&tree, "waits");
 }
 
+/// Takes 3 min for each batch, in steps of 20 s after each of which it reports progress; then waits for a server for an
+/// hour, with the batch in flight; unless it is stopped.
+struct SaysThatItIsSlow;
+
+impl Actor for SaysThatItIsSlow {
+    type Message = Job;
+
+    async fn run(&mut self, cx: &mut Context<Job>) -> Result<(), Failure> {
+        let me = cx.handle();
+        while let Some(batch) = cx.recv_many().await {
+            for _ in 0..9 {
+                me.clock().sleep(20 * SECOND).await;
+                me.progress();
+            }
+            me.pause(me.clock().sleep(HOUR)).await;
+            if me.is_stopping() {
+                batch.give_back();
+            } else {
+                batch.settle();
+            }
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn an_actor_reports_progress_waits_and_learns_of_its_stop_with_messages_in_flight() {
+    let clock = manual();
+    let mailbox = Mailbox::new("slow", attempts(1), &clock);
+    let slow = Child::actor("slow", &mailbox, || SaysThatItIsSlow).policy(watched());
+    let tree = with_canary(&clock, vec![slow]).await;
+    let address = mailbox.address("test", Overflow::Wait);
+    address.send(job(0)).await.expect("accepted");
+    let began = clock.now();
+    advance_until(&clock, 10 * SECOND, "it has worked", || clock.now().duration_since(began) >= 4 * MINUTE)
+        .await;
+    advance_until(&clock, 10 * MINUTE, "the batch is handled", || mailbox.stats().handled == 1).await;
+    assert!(clock.now().duration_since(began) >= HOUR);
+    untouched(&tree, "slow");
+    address.send(job(1)).await.expect("accepted");
+    let waits = || record(&tree, "slow").activity == Activity::Idle && mailbox.stats().in_hand == 1;
+    advance_until(&clock, 10 * SECOND, "it waits for the server", waits).await;
+    // The canary never stops by itself, so the clock moves on.
+    let (report, _) = stop_in_steps(&tree, &clock, MINUTE).await;
+    assert_eq!(report.outcome, Outcome::Stopped);
+    assert_eq!(record(&tree, "slow").exits(ExitKind::Stopped), 1);
+    assert_eq!((mailbox.stats().waiting, mailbox.stats().dead_lettered), (1, 0));
+}
+
 /// Waits for two things, and hangs at the first one that comes.
 struct HangsBesideAWait {
     tick: Arc<Semaphore>,

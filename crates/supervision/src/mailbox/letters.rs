@@ -76,7 +76,7 @@ impl<M: Message> Letters<M> {
         }
     }
 
-    /// What is vague stays so: its actor has gone on, so no later exit explains it.
+    /// Makes vague reasons final: their actor has taken another message since, so no later exit explains them.
     pub(super) fn close_reasons(&mut self) {
         self.kept.iter_mut().rev().for_each(|letter| letter.vague = false);
     }

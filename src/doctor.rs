@@ -16,7 +16,7 @@ mod server;
 use std::time::{Duration, Instant};
 
 use domain::tracker::EpochMember;
-use store_redis::{ErrorKind, KeyFacts, Need, Store, StoreError, Wanted};
+use store_redis::{ErrorKind, KeyFacts, KeyRequest, Need, Store, StoreError};
 use store_tracker::{
     MarketKeys, MarketStore, Pass, Scope as PassScope, channels,
     inspect::{self, Shown},
@@ -116,7 +116,7 @@ impl<'a> Examination<'a> {
             let facts = inspector.facts().await?;
             self.examined.total += facts.keys;
             self.findings.extend(server::judge(&facts));
-            for (server, standby) in self.store.standbys(facts.replicas()).await {
+            for (server, standby) in self.store.replica_inspectors(facts.replicas()).await {
                 let facts = match standby {
                     Ok(mut standby) => standby.facts().await,
                     Err(error) => Err(error),
@@ -291,9 +291,9 @@ async fn count_keys(store: &Store, census: &mut Census, deadline: Instant) -> Re
                     question => Some((key, question == Question::Size)),
                 })
                 .collect();
-            let wanted: Vec<Wanted<'_>> =
-                asked.iter().map(|(key, size)| Wanted { key, size: *size }).collect();
-            let facts: Vec<Option<KeyFacts>> = inspector.look(&wanted).await?;
+            let wanted: Vec<KeyRequest<'_>> =
+                asked.iter().map(|(key, size)| KeyRequest { key, size: *size }).collect();
+            let facts: Vec<Option<KeyFacts>> = inspector.examine(&wanted).await?;
             for ((key, _), facts) in asked.iter().zip(facts) {
                 census.note(key, facts);
             }

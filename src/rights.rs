@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use color_eyre::eyre::Result;
 use store_redis::{
-    Access, Denied, ErrorKind, Need, Refusal, Servers, Store, StoreError, literal, operations::READ_RIGHTS,
-    refused,
+    Access, Denied, ErrorKind, MissingRight, Need, Servers, Store, StoreError, escape_pattern,
+    missing_rights, operations::READ_RIGHTS,
 };
 use store_tracker::{IndexKeys, MarketKeys, channels};
 
@@ -83,7 +83,7 @@ impl AccessList {
         words.extend(
             heard(config, &config.tracker.markets)
                 .iter()
-                .map(|channel| quoted(&format!("&{}", literal(channel)))),
+                .map(|channel| quoted(&format!("&{}", escape_pattern(channel)))),
         );
         words.push(CATEGORIES.to_owned());
         words.push(match &servers {
@@ -161,13 +161,13 @@ pub(crate) async fn ask(
     channels: Vec<String>,
 ) -> Result<Vec<Missing>, StoreError> {
     let mut session = store.session(READ_RIGHTS).await?;
-    let mut all = refused(&mut session, needs).await?;
+    let mut all = missing_rights(&mut session, needs).await?;
     drop(session);
     let shown = channels.join(", ");
     match store.subscribe(channels).await {
         Ok(_) => {}
         Err(error) if error.kind == ErrorKind::Denied => {
-            all.push(Refusal::new("SUBSCRIBE", shown, error.detail()))
+            all.push(MissingRight::new("SUBSCRIBE", shown, error.detail()))
         }
         Err(error) => return Err(error),
     }
@@ -175,10 +175,10 @@ pub(crate) async fn ask(
 }
 
 /// One sentence for each command that is denied altogether, and for each pattern whose keys are.
-fn sentences(refusals: &[Refusal]) -> Vec<Missing> {
+fn sentences(refusals: &[MissingRight]) -> Vec<Missing> {
     let mut commands: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     let mut keys: BTreeMap<(Denied, &str), BTreeSet<&str>> = BTreeMap::new();
-    for Refusal { command, pattern, denied, .. } in refusals {
+    for MissingRight { command, pattern, denied, .. } in refusals {
         match denied {
             Denied::Command => commands.entry(command).or_default().insert(pattern),
             Denied::Keys | Denied::Channel => keys.entry((*denied, pattern)).or_default().insert(command),
@@ -280,8 +280,8 @@ mod tests {
     #[test]
     fn a_denied_command_and_denied_keys_are_one_sentence_each() {
         let command =
-            |command, pattern| Refusal::new(command, pattern, "no permissions to run the 'x' command");
-        let keys = |command, pattern| Refusal::new(command, pattern, "No permissions to access a key");
+            |command, pattern| MissingRight::new(command, pattern, "no permissions to run the 'x' command");
+        let keys = |command, pattern| MissingRight::new(command, pattern, "No permissions to access a key");
         let all = [command("ZADD", "a"), command("ZADD", "b"), keys("GET", "c"), keys("SET", "c")];
         let all = sentences(&all);
         let texts: Vec<_> =

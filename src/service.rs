@@ -143,7 +143,7 @@ fn services(config: &Config, clock: &Clock) -> Result<Services> {
     let settings = RedisSettings {
         servers: redis.servers().wrap_err("the settings of Redis make no connection")?,
         certificates: redis.certificates()?,
-        shown: redis.address(),
+        address: redis.address(),
         pool_size: redis.pool_size,
         connect_timeout: redis.connect_timeout,
         command_timeout: redis.command_timeout,

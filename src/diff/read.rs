@@ -104,7 +104,7 @@ async fn trackers(store: &Store, keys: &MarketKeys) -> Result<Option<u64>, Store
 
 /// How often a dataset is written.
 fn interval(config: &Config, dataset: &str) -> Duration {
-    let row = DATASETS.iter().find(|row| row.family.fits(dataset));
+    let row = DATASETS.iter().find(|row| row.family.matches(dataset));
     row.map_or(Duration::ZERO, |row| row.interval(&intervals(config)))
 }
 

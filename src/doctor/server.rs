@@ -152,7 +152,7 @@ fn idle(facts: &ServerFacts) -> Option<Finding> {
 
 fn clock(facts: &ServerFacts) -> Option<Finding> {
     let clock = facts.clock?;
-    let least = clock.ahead.abs() - clock.within;
+    let least = clock.ahead.abs() - clock.uncertainty;
     if least <= SKEW {
         return None;
     }
@@ -160,7 +160,7 @@ fn clock(facts: &ServerFacts) -> Option<Finding> {
     let problem = format!(
         "its clock is {:.1} s {word} that of this machine (±{:.1} s)",
         clock.ahead.abs(),
-        clock.within
+        clock.uncertainty
     );
     let remedy = "synchronise the clocks of Redis, producers and trackers (chrony, systemd-timesyncd)";
     let make = if least > WIDE_SKEW { Finding::error } else { Finding::warning };
@@ -257,7 +257,7 @@ mod tests {
             (5.0, 4.0, None),
             (-70.0, 0.1, Some(Severity::Error)),
         ] {
-            let clock = Some(ServerClock { ahead, within });
+            let clock = Some(ServerClock { ahead, uncertainty: within });
             let facts = ServerFacts { clock, ..ServerFacts::new("redis", WELL, &SETTINGS) };
             let found = judge(&facts).first().map(|finding| finding.severity);
             assert_eq!(found, severity, "{ahead} ± {within}");

@@ -50,7 +50,7 @@ fn removal(removal: Removal) -> String {
         Removal::Pruned(age) => format!("pruner, {}", older(age)),
         Removal::Actor { name, age: Some(age) } => format!("{name}, {}", older(age)),
         Removal::Actor { name, age: None } => name.to_owned(),
-        Removal::Others => "other programs".to_owned(),
+        Removal::OtherPrograms => "other programs".to_owned(),
         Removal::Bounded => "nothing: bounded".to_owned(),
     }
 }

@@ -141,7 +141,7 @@ mod tests {
         let store = Store::new(RedisSettings {
             servers: server.into(),
             certificates: None,
-            shown: "redis".to_owned(),
+            address: "redis".to_owned(),
             pool_size: 1,
             connect_timeout: second,
             command_timeout: second,

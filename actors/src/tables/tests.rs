@@ -27,7 +27,7 @@ fn pool() -> Store {
     let settings = RedisSettings {
         servers: server.into(),
         certificates: None,
-        shown: String::new(),
+        address: String::new(),
         pool_size: 1,
         connect_timeout: second,
         command_timeout: second,

@@ -23,7 +23,7 @@ pub(crate) fn services(url: &str, answers_within: Duration, clock: &Clock) -> Se
     let settings = RedisSettings {
         servers: url.into_connection_info().expect("a URL").into(),
         certificates: None,
-        shown: url.to_owned(),
+        address: url.to_owned(),
         pool_size: 4,
         connect_timeout: answers_within,
         command_timeout: answers_within,

@@ -76,7 +76,7 @@ impl Tracker {
         let settings = RedisSettings {
             servers: url.as_str().into_connection_info().expect("a URL").into(),
             certificates: None,
-            shown: url,
+            address: url,
             pool_size: 4,
             connect_timeout: NEVER,
             command_timeout: NEVER,

@@ -66,7 +66,7 @@ impl ChainStore {
         let batch = self.ask_to_clean(cursor, slice);
         let mut replies = Replies::new(operation, session.run(operation, SUBMITTED, batch).await?);
         let identity = keys.identity();
-        self.check_identity(operation, replies.own::<Option<String>>(&identity)?.as_deref())?;
+        self.check_identity(operation, replies.required::<Option<String>>(&identity)?.as_deref())?;
         let mut removals = Removals::default();
         let mut states = HashMap::new();
         for market in &self.markets {
@@ -80,7 +80,7 @@ impl ChainStore {
         }
         let mut cleaned = Cleaned::default();
         if !keys.is_shadow() {
-            let (next, found): (u64, Vec<Vec<u8>>) = replies.own(SUBMITTED)?;
+            let (next, found): (u64, Vec<Vec<u8>>) = replies.required(SUBMITTED)?;
             cleaned.cursor = next;
             // SCAN finds every key with the prefix; one that is not text is not a collector's.
             for key in found.into_iter().filter_map(|key| String::from_utf8(key).ok()) {
@@ -133,9 +133,9 @@ impl ChainStore {
     }
 
     fn take_state(&self, replies: &mut Replies, market: &ContractAddress) -> Result<MarketState, StoreError> {
-        let windows = replies.own(&self.keys.windows(market))?;
+        let windows = replies.required(&self.keys.windows(market))?;
         let key = self.keys.market(market);
-        let [done, current] = replies.own::<[Option<String>; 2]>(&key)?;
+        let [done, current] = replies.required::<[Option<String>; 2]>(&key)?;
         let done = parse::<EpochSet>(&key, done.as_deref())?.unwrap_or_default();
         Ok(MarketState { done, current: parse(&key, current.as_deref())?, windows })
     }

@@ -79,7 +79,7 @@ impl Guarded {
             })
             .await?;
         let mut replies = Replies::new(operation, answers);
-        let words: Vec<String> = replies.own(route)?;
+        let words: Vec<String> = replies.required(route)?;
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         match words.as_slice() {
             ["done", faults @ ..] => {

@@ -5,11 +5,11 @@ use domain::chain::ContractAddress;
 use store_redis::{
     Age, Family, FamilyTable,
     KeyType::{self, Hash, List, Set, String as Text},
-    NOBODY,
-    Removal::{self, Actor, Bounded, Expiry, Others},
+    PROBE_ARGUMENT,
+    Removal::{self, Actor, Bounded, Expiry, OtherPrograms},
     Retention,
     Ttl::{self, Fixed, Forbidden, Optional},
-    Writer, literal,
+    Writer, escape_pattern,
 };
 
 /// How long the hash of a block can be asked for, in seconds.
@@ -60,11 +60,11 @@ domain::table! {
         "The number of batches of an epoch; its existence says that they are handed over.");
     pub(crate) BATCH = output("BatchSubmissionsKey.*.*.*", Text, Fixed(BATCH_TTL), FINALIZERS, Expiry,
         "One batch of an epoch: projects with the keys of their submissions, as JSON.");
-    pub(crate) SLOT = output("SlotSubmissionsKey.*.*.*", Text, Optional, READERS, Others,
+    pub(crate) SLOT = output("SlotSubmissionsKey.*.*.*", Text, Optional, READERS, OtherPrograms,
         "The number of submissions of a slot id in a day of a market.");
-    pub(crate) FINALIZER_QUEUE = output("finalizerQueue", List, Optional, FINALIZERS, Others,
+    pub(crate) FINALIZER_QUEUE = output("finalizerQueue", List, Optional, FINALIZERS, OtherPrograms,
         "The batches that wait for a finalizer, as JSON.");
-    pub(crate) ATTESTOR_QUEUE = output("attestorQueue", List, Optional, "attestors", Others,
+    pub(crate) ATTESTOR_QUEUE = output("attestorQueue", List, Optional, "attestors", OtherPrograms,
         "The submitted batches that wait for an attestor, where that queue is switched on.");
     pub(crate) SUBMISSION_LIMITS = output("SubmissionLimitTable", Hash, Optional, READERS, Bounded,
         "The length of each market's submission window, in seconds.");
@@ -107,7 +107,7 @@ pub fn key_families() -> Vec<FamilyTable> {
 /// The family of a key of the collector, given without its prefix.
 #[must_use]
 pub fn family_of(key: &str) -> Option<&'static Family> {
-    FAMILIES.iter().find(|family| family.fits(key))
+    FAMILIES.iter().find(|family| family.matches(key))
 }
 
 /// The name of the keys of one market, as a pattern: a `*` stands for all ids behind it.
@@ -136,12 +136,12 @@ impl ChainKeys {
     /// The pattern by which an access list names keys of this name, in which a `*` is any id: everything under the
     /// prefix, where there is one.
     pub(super) fn pattern(&self, name: &str) -> String {
-        if self.is_shadow() { format!("{}:*", literal(&self.prefix)) } else { name.to_owned() }
+        if self.is_shadow() { format!("{}:*", escape_pattern(&self.prefix)) } else { name.to_owned() }
     }
 
     /// A key of this name that nobody uses, where the name has a `*`.
     pub(super) fn probe(&self, name: &str) -> String {
-        let name = name.replace('*', NOBODY);
+        let name = name.replace('*', PROBE_ARGUMENT);
         if self.is_shadow() { format!("{}:{name}", self.prefix) } else { name }
     }
 

@@ -124,10 +124,10 @@ impl ChainStore {
         let checkpoint = keys.checkpoint();
         let mut replies = Replies::new(operation, session.run(operation, &checkpoint, batch).await?);
         let mut known = Known {
-            identity: replies.own(&keys.identity()).map_err(of_single)?,
-            checkpoint: replies.own(&checkpoint)?,
-            kept: replies.own(&keys.kept())?,
-            followed: replies.own(&keys.followed())?,
+            identity: replies.required(&keys.identity()).map_err(of_single)?,
+            checkpoint: replies.required(&checkpoint)?,
+            kept: replies.required(&keys.kept())?,
+            followed: replies.required(&keys.followed())?,
             ..Known::default()
         };
         self.check_identity(operation, known.identity.as_deref())?;
@@ -137,7 +137,7 @@ impl ChainStore {
             known.kept.as_deref().map(|text| read(&keys.kept(), text)).transpose()?.unwrap_or_default();
         let followed = known.followed.as_deref().map(|text| read::<BTreeSet<_>>(&keys.followed(), text));
         following.followed = followed.transpose()?.unwrap_or_default();
-        for (_, text) in replies.own::<Vec<(String, String)>>(&keys.deeds())? {
+        for (_, text) in replies.required::<Vec<(String, String)>>(&keys.deeds())? {
             following.deeds.push(read::<Deeds>(&keys.deeds(), &text)?);
         }
         following.deeds.sort_unstable_by_key(|deeds| deeds.block.number);
@@ -150,7 +150,7 @@ impl ChainStore {
                 texts.windows.insert(epoch, text);
             }
             let key = keys.market(market);
-            [texts.done, texts.current, texts.day] = replies.own::<[Option<String>; 3]>(&key)?;
+            [texts.done, texts.current, texts.day] = replies.required::<[Option<String>; 3]>(&key)?;
             there.done = parse(&key, texts.done.as_deref())?.unwrap_or_default();
             there.current = parse(&key, texts.current.as_deref())?;
             there.day = parse(&key, texts.day.as_deref())?;

@@ -3,7 +3,7 @@
 //! A command that is missing here is not granted by the access list that the doctor prints. So whatever this crate sends to
 //! Redis, by itself or in a script, must have a line here.
 
-use store_redis::{Access, Family, NOBODY, Need};
+use store_redis::{Access, Family, Need, PROBE_ARGUMENT};
 
 use crate::{
     ChainStore,
@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Arguments of a `SET` that the server refuses.
-const SET: &[&str] = &[NOBODY, "EX", NOBODY];
+const SET: &[&str] = &[PROBE_ARGUMENT, "EX", PROBE_ARGUMENT];
 /// The same of `HSET`.
 const HSET: &[&str] = &["field", "value", "field without a value"];
 
@@ -30,55 +30,57 @@ impl ChainStore {
             all.push(need);
         };
         of(BLOCK_HASH.name, &|need, key| {
-            need.sent("GET", key, &[]).sent("TYPE", key, &[]).sent("SET", key, SET).sent("DEL", key, &[]);
+            need.probe("GET", key, &[]).probe("TYPE", key, &[]).probe("SET", key, SET).probe("DEL", key, &[]);
         });
         for market in &self.markets {
             let market = market.lower();
             let mut of = |family: &Family, ask: &dyn Fn(&mut Need, &str)| of(&named(family, &market), ask);
             of(&CURRENT_EPOCH, &|need, key| {
-                need.sent("SET", key, SET).asked("DEL", key);
+                need.probe("SET", key, SET).probe_without_sending("DEL", key);
             });
             of(&MARKED, &|need, key| {
-                need.sent("SMEMBERS", key, &[]).sent("SREM", key, &[NOBODY]).asked("SADD", key);
+                need.probe("SMEMBERS", key, &[])
+                    .probe("SREM", key, &[PROBE_ARGUMENT])
+                    .probe_without_sending("SADD", key);
             });
             of(&DETAILS, &|need, key| {
-                need.sent("GET", key, &[]).sent("SET", key, SET).sent("DEL", key, &[]).sent(
+                need.probe("GET", key, &[]).probe("SET", key, SET).probe("DEL", key, &[]).probe(
                     "EXPIRE",
                     key,
-                    &[NOBODY],
+                    &[PROBE_ARGUMENT],
                 );
             });
             of(&BATCH_COUNT, &|need, key| {
-                need.sent("GET", key, &[]).sent("EXISTS", key, &[]).sent("SET", key, SET);
+                need.probe("GET", key, &[]).probe("EXISTS", key, &[]).probe("SET", key, SET);
             });
             of(&BATCH, &|need, key| {
-                need.sent("SET", key, SET);
+                need.probe("SET", key, SET);
             });
             of(&SLOT, &|need, key| {
-                need.sent("INCRBY", key, &[NOBODY]);
+                need.probe("INCRBY", key, &[PROBE_ARGUMENT]);
             });
         }
         let queues = [Some(FINALIZER_QUEUE), Some(ATTESTOR_QUEUE).filter(|_| self.attest)];
         for queue in queues.into_iter().flatten() {
             of(queue.name, &|need, key| {
-                need.sent("TYPE", key, &[]).asked("LPUSH", key);
+                need.probe("TYPE", key, &[]).probe_without_sending("LPUSH", key);
             });
         }
         for table in [SUBMISSION_LIMITS, DAY_SIZES, QUOTAS] {
             of(table.name, &|need, key| {
-                need.sent("HSET", key, HSET);
+                need.probe("HSET", key, HSET);
             });
         }
         let numbers = spelled.iter().map(|market| named(&EPOCHS_IN_A_DAY, market));
         for number in numbers.chain([NODES.name.to_owned()]) {
             of(&number, &|need, key| {
-                need.sent("GET", key, &[]).sent("SET", key, SET).script(key);
+                need.probe("GET", key, &[]).probe("SET", key, SET).probe_script(key);
             });
         }
         all.extend(self.markets.iter().map(|market| self.submissions_need(&market.lower())));
         if !keys.is_shadow() {
             let mut scan = Need::new("", Access::Read);
-            scan.keyless("SCAN", &["0", "COUNT", "1"]);
+            scan.probe_keyless("SCAN", &["0", "COUNT", "1"]);
             all.push(scan);
         }
         all
@@ -90,29 +92,31 @@ impl ChainStore {
         let (mut need, key) = (Need::new(self.keys.pattern(name), Access::Write), self.keys.probe(name));
         for (command, arguments) in [
             ("GET", &[][..]),
-            ("HGET", &[NOBODY]),
+            ("HGET", &[PROBE_ARGUMENT]),
             ("HGETALL", &[]),
-            ("HMGET", &[NOBODY]),
+            ("HMGET", &[PROBE_ARGUMENT]),
             ("HKEYS", &[]),
             ("TYPE", &[]),
             ("SET", SET),
             ("HSET", HSET),
-            ("HDEL", &[NOBODY]),
+            ("HDEL", &[PROBE_ARGUMENT]),
         ] {
-            need.sent(command, &key, arguments);
+            need.probe(command, &key, arguments);
         }
-        need.script(&key);
+        need.probe_script(&key);
         need
     }
 
     /// What the collectors write. A shadow removes none of it.
     fn submissions_need(&self, market: &str) -> Need {
         let access = if self.keys.is_shadow() { Access::Read } else { Access::Write };
-        let (mut need, key) =
-            (Need::new(named(&SUBMISSIONS, market), access), SUBMISSIONS.key("", &[&market, &0, &NOBODY]));
-        need.sent("SMEMBERS", &key, &[]);
+        let (mut need, key) = (
+            Need::new(named(&SUBMISSIONS, market), access),
+            SUBMISSIONS.key("", &[&market, &0, &PROBE_ARGUMENT]),
+        );
+        need.probe("SMEMBERS", &key, &[]);
         if !self.keys.is_shadow() {
-            need.sent("UNLINK", &key, &[]);
+            need.probe("UNLINK", &key, &[]);
         }
         need
     }

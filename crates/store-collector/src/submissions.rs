@@ -75,9 +75,9 @@ impl ChainStore {
             batch.cmd("HGET", &key).arg("done");
         });
         let mut replies = Replies::new(operation, session.run(operation, &windows, batch).await?);
-        self.check_identity(operation, replies.own::<Option<String>>(&identity)?.as_deref())?;
+        self.check_identity(operation, replies.required::<Option<String>>(&identity)?.as_deref())?;
         let all = take_windows(&mut replies, &windows)?;
-        let done_text: Option<String> = replies.own(&key)?;
+        let done_text: Option<String> = replies.required(&key)?;
         let done = parse(&key, done_text.as_deref())?.unwrap_or_default();
         let mut closed = Vec::new();
         for (epoch, (window, text)) in all {

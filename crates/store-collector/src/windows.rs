@@ -28,6 +28,6 @@ pub(crate) fn take_windows(
     replies: &mut Replies,
     key: &str,
 ) -> Result<BTreeMap<u64, (Window, String)>, StoreError> {
-    let texts: Vec<(u64, String)> = replies.own(key)?;
+    let texts: Vec<(u64, String)> = replies.required(key)?;
     texts.into_iter().map(|(epoch, text)| Ok((epoch, (read(key, &text)?, text)))).collect()
 }

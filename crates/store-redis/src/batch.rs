@@ -1,9 +1,8 @@
 //! The commands of one round trip.
 //!
-//! A [`Batch`] knows of some commands that they belong together, as one transaction. Who reads the answers sees one
-//! answer a command, in the order of the commands, however they were sent: to one server as one pipeline, to a
-//! cluster in [`Unit`]s that go to the nodes of their keys. There a transaction is one for the keys of each slot, and
-//! what concerns no key goes to every node.
+//! A [`Batch`] marks which commands belong to one transaction. Its answers are one a command, in the order of the commands,
+//! however they were sent: to a single server as one pipeline, to a cluster in [`Unit`]s that go to the nodes of their keys. In a
+//! cluster a transaction is split by hash slot, and a command without a key goes to every node.
 
 use std::collections::BTreeMap;
 
@@ -17,34 +16,34 @@ use redis::{
 #[derive(Default)]
 pub struct Batch {
     commands: Vec<Command>,
-    /// How many transactions there are.
+    /// The number of transactions.
     transactions: u16,
 }
 
 struct Command {
     cmd: Cmd,
     keys: Keys,
-    /// Its transaction, counted from 1.
+    /// The number of its transaction, from 1.
     transaction: Option<u16>,
-    /// The script that it names by a hash.
+    /// The text of the script that it calls by hash.
     source: Option<&'static str>,
 }
 
-/// Where the keys of a command stand.
+/// The positions of the keys among a command's words.
 #[derive(Clone, Copy)]
 enum Keys {
     None,
-    /// One, behind the name.
+    /// One key, after the name.
     One,
-    /// Several of one slot, behind a script and their number.
+    /// Several keys of one slot, after a script and their number.
     Script,
-    /// Everything behind the name, of any slots: the union of what they hold is asked for.
+    /// All words after the name, in any slots: the command asks for the union of these sets.
     Union,
 }
 
-/// Room for a command with a key of a market and a few short arguments, so that most commands are one allocation.
-const BYTES: usize = 192;
-const ARGUMENTS: usize = 4;
+/// Fits a command with a market's key and a few short arguments, so that most commands need no further allocation.
+const COMMAND_BYTES: usize = 192;
+const COMMAND_ARGUMENTS: usize = 4;
 
 impl Batch {
     /// A batch without commands.
@@ -53,38 +52,38 @@ impl Batch {
         Self::default()
     }
 
-    /// How many answers there will be.
+    /// The number of commands, and so of answers.
     pub fn len(&self) -> usize {
         self.commands.len()
     }
 
-    /// Whether there is no command in it.
+    /// Whether the batch has no command.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.commands.is_empty()
     }
 
-    /// A command about one key, which is its first argument.
+    /// Adds a command with one key, which is its first argument.
     pub fn cmd(&mut self, name: &str, key: impl AsRef<str>) -> &mut Cmd {
         self.push(Keys::One).arg(name).arg(key.as_ref())
     }
 
-    /// A command about no key.
+    /// Adds a command without a key.
     pub fn keyless(&mut self, name: &str) -> &mut Cmd {
         self.push(Keys::None).arg(name)
     }
 
-    /// The members of all these sets; one answer. Where the keys lie on several servers, it may name a member twice.
+    /// Adds a query for the members of all these sets, with one answer. In a cluster the answer may name a member twice.
     pub fn union(&mut self, keys: &[String]) {
         self.push(Keys::Union).arg("SUNION").arg(keys);
     }
 
-    /// A run of a script (`EVAL` with its text, `EVALSHA` with its hash) over keys of one hash slot.
+    /// Adds a call of a script (`EVAL` with its text, `EVALSHA` with its hash) over keys of one hash slot.
     pub fn script(&mut self, name: &str, script: &str, keys: &[&str]) -> &mut Cmd {
         self.push(Keys::Script).arg(name).arg(script).arg(keys.len()).arg(keys)
     }
 
-    /// A run of a script by its hash, which can be sent again with its text.
+    /// Adds a call of a script by hash, and keeps the text for [`Batch::into_evals`].
     pub(crate) fn known_script(&mut self, source: &'static str, hash: &str, keys: &[&str]) -> &mut Cmd {
         self.script("EVALSHA", hash, keys);
         let last = self.commands.len() - 1;
@@ -93,13 +92,14 @@ impl Batch {
         &mut command.cmd
     }
 
-    /// The runs of scripts at the places that are wanted, each with the text of its script; and their places.
-    pub(crate) fn into_whole(self, wanted: impl Fn(usize) -> bool) -> (Vec<usize>, Self) {
+    /// The script calls at the wanted places as `EVAL`s with the scripts' text, and their places.
+    pub(crate) fn into_evals(self, wanted: impl Fn(usize) -> bool) -> (Vec<usize>, Self) {
         let (mut places, mut batch) = (Vec::new(), Self::new());
         for (at, Command { cmd, source, .. }) in self.commands.into_iter().enumerate() {
             let Some(source) = source.filter(|_| wanted(at)) else { continue };
             places.push(at);
             let whole = batch.push(Keys::Script).arg("EVAL").arg(source);
+            // The words after the name and the hash are the same in both forms.
             words(&cmd).skip(2).for_each(|word| {
                 whole.arg(word);
             });
@@ -108,13 +108,13 @@ impl Batch {
     }
 
     fn push(&mut self, keys: Keys) -> &mut Cmd {
-        let cmd = Cmd::with_capacity(ARGUMENTS, BYTES);
+        let cmd = Cmd::with_capacity(COMMAND_ARGUMENTS, COMMAND_BYTES);
         self.commands.push(Command { cmd, keys, transaction: None, source: None });
         let last = self.commands.len() - 1;
         &mut self.commands[last].cmd
     }
 
-    /// What `fill` adds is seen by others at once or not at all.
+    /// Adds the commands of `fill` as a transaction. In a cluster it is atomic for each hash slot by itself.
     pub fn transaction(&mut self, fill: impl FnOnce(&mut Self)) {
         let began = self.len();
         fill(self);
@@ -124,24 +124,25 @@ impl Batch {
         }
     }
 
-    /// Sends it to a single server, as one round trip; one answer a command.
+    /// Sends the batch to a single server as one round trip; returns one answer a command.
     ///
     /// # Errors
-    /// What keeps all of it from being answered.
+    /// An error of the connection, with which all answers are lost.
     pub(crate) async fn send(
         self,
         connection: &mut MultiplexedConnection,
     ) -> RedisResult<Vec<RedisResult<Value>>> {
-        let (pipeline, shape) = self.into_pipeline();
+        let (pipeline, layout) = self.into_pipeline();
         let sent = connection.req_packed_commands(&pipeline, 0, pipeline.len()).await?;
-        Ok(shape.answers(sent))
+        Ok(layout.answers(sent))
     }
 
-    /// As it is sent to a single server, and how to find the answers in what comes back.
-    fn into_pipeline(self) -> (Pipeline, Shape) {
+    /// The pipeline for a single server, and the layout of its answers.
+    fn into_pipeline(self) -> (Pipeline, AnswerLayout) {
+        // A MULTI and an EXEC for each transaction.
         let extra = 2 * usize::from(self.transactions);
         let mut pipeline = Pipeline::with_capacity(self.commands.len() + extra);
-        let mut shape = Vec::with_capacity(usize::from(self.transactions) * 2 + 1);
+        let mut layout = Vec::with_capacity(usize::from(self.transactions) * 2 + 1);
         let mut present = None;
         for Command { cmd, transaction, .. } in self.commands {
             if transaction != present {
@@ -151,30 +152,31 @@ impl Batch {
                 if transaction.is_some() {
                     pipeline.cmd("MULTI");
                 }
-                shape.push((transaction.is_some(), 0));
+                layout.push((transaction.is_some(), 0));
                 present = transaction;
-            } else if shape.is_empty() {
-                shape.push((false, 0));
+            } else if layout.is_empty() {
+                layout.push((false, 0));
             }
             pipeline.add_command(cmd);
-            if let Some((_, commands)) = shape.last_mut() {
+            if let Some((_, commands)) = layout.last_mut() {
                 *commands += 1;
             }
         }
         if present.is_some() {
             pipeline.cmd("EXEC");
         }
-        (pipeline, Shape(shape))
+        (pipeline, AnswerLayout(layout))
     }
 
-    /// As it is sent to a cluster: what goes to one node as a whole, in the order of the commands.
+    /// The units for a cluster, in the order of the commands.
     pub(crate) fn into_units(self, slot_of: impl Fn(&[u8]) -> u16) -> Vec<Unit> {
         let mut units: Vec<Unit> = Vec::with_capacity(self.commands.len());
         let mut parts: BTreeMap<(u16, u16), usize> = BTreeMap::new();
         for (at, Command { cmd, keys, transaction, .. }) in self.commands.into_iter().enumerate() {
+            // A node refuses SUNION over keys of different slots, so each set is read by itself; `Answers::add` joins them.
             if let Keys::Union = keys {
                 units.extend(words(&cmd).skip(1).map(|key| {
-                    let mut members = Cmd::with_capacity(ARGUMENTS, BYTES);
+                    let mut members = Cmd::with_capacity(COMMAND_ARGUMENTS, COMMAND_BYTES);
                     members.arg("SMEMBERS").arg(key);
                     Unit { slot: Some(slot_of(key)), commands: vec![(at, members)] }
                 }));
@@ -186,6 +188,7 @@ impl Batch {
                 Keys::None | Keys::Union => None,
             };
             let slot = key.map(&slot_of);
+            // A node refuses a transaction over different slots, so it becomes one transaction for each slot.
             match transaction.zip(slot).map(|part| (part, parts.get(&part).copied())) {
                 Some((_, Some(unit))) => units[unit].commands.push((at, cmd)),
                 new => {
@@ -203,22 +206,23 @@ impl Batch {
 fn words(cmd: &Cmd) -> impl Iterator<Item = &[u8]> {
     cmd.args_iter().map(|argument| match argument {
         Arg::Simple(word) => word,
-        // There are no cursors in our commands.
+        // The other variant is a cursor, which no command here uses.
         _ => &[],
     })
 }
 
-/// What goes to one node of a cluster as a whole: a command, or a transaction over keys of one slot.
+/// A command, or a transaction over keys of one slot, which goes to one node of a cluster and is redirected as a whole.
 #[derive(Clone)]
 pub(crate) struct Unit {
-    /// The slot of its keys; `None` where it goes to every node.
+    /// The slot of its keys; `None` for a command without keys, which goes to every node.
     pub(crate) slot: Option<u16>,
-    /// Each with its place among the answers.
+    /// The commands with their places among the answers.
     commands: Vec<(usize, Cmd)>,
 }
 
 impl Unit {
     pub(crate) fn write(&self, pipeline: &mut Pipeline) {
+        // A single command is atomic by itself.
         if let [(_, cmd)] = &self.commands[..] {
             pipeline.add_command(cmd.clone());
             return;
@@ -230,12 +234,12 @@ impl Unit {
         pipeline.cmd("EXEC");
     }
 
-    /// One answer a command from what a node sent.
+    /// Takes this unit's answers from a node's; returns one answer a command.
     pub(crate) fn read(&self, sent: &mut impl Iterator<Item = Value>) -> Vec<RedisResult<Value>> {
         let mut answers = Vec::with_capacity(self.commands.len());
         match &self.commands[..] {
-            [_] => answers.extend(sent.next().map(plain)),
-            several => exec(sent, several.len(), &mut answers),
+            [_] => answers.extend(sent.next().map(into_result)),
+            several => read_transaction(sent, several.len(), &mut answers),
         }
         answers
     }
@@ -249,7 +253,8 @@ impl Answers {
         Self((0..commands).map(|_| None).collect())
     }
 
-    /// Where a command was sent to several nodes, lists are joined and an error counts for all; else they say the same.
+    /// Adds a unit's answers. If a command went to several nodes, their lists are joined, and an error of one node is the answer.
+    /// Other answers (`PONG`, `OK`) are the same on each node, and the first is kept.
     pub(crate) fn add(&mut self, unit: &Unit, answers: Vec<RedisResult<Value>>) {
         for ((at, _), answer) in unit.commands.iter().zip(answers) {
             let Some(known) = self.0.get_mut(*at) else { continue };
@@ -263,37 +268,42 @@ impl Answers {
 
     /// One answer a command.
     pub(crate) fn finish(self) -> Vec<RedisResult<Value>> {
-        // A union of no keys is sent nowhere, and empty.
+        // Only a union of no keys has no answer, since it is sent to no node: its result is empty.
         self.0.into_iter().map(|answer| answer.unwrap_or_else(|| Ok(Value::Array(Vec::new())))).collect()
     }
 }
 
-/// Stretches of commands that were sent, one by one or as a transaction, and how many each has.
-struct Shape(Vec<(bool, usize)>);
+/// The runs of commands in a pipeline: whether each run was a transaction, and how many commands it has.
+struct AnswerLayout(Vec<(bool, usize)>);
 
-impl Shape {
-    /// One answer a command from what a server sent.
+impl AnswerLayout {
+    /// One answer a command from a pipeline's answers.
     fn answers(&self, sent: Vec<Value>) -> Vec<RedisResult<Value>> {
         let mut answers = Vec::with_capacity(sent.len());
         let mut sent = sent.into_iter();
         for &(transaction, commands) in &self.0 {
             if transaction {
-                exec(&mut sent, commands, &mut answers);
+                read_transaction(&mut sent, commands, &mut answers);
             } else {
-                answers.extend(sent.by_ref().take(commands).map(plain));
+                answers.extend(sent.by_ref().take(commands).map(into_result));
             }
         }
         answers
     }
 }
 
-/// The answers of a transaction: to `MULTI`, to each command (`QUEUED`, or why not), and to `EXEC`.
-fn exec(sent: &mut impl Iterator<Item = Value>, commands: usize, answers: &mut Vec<RedisResult<Value>>) {
+/// Reads the answers of a transaction: to `MULTI`, to each command (`QUEUED`, or an error), and to `EXEC`.
+fn read_transaction(
+    sent: &mut impl Iterator<Item = Value>,
+    commands: usize,
+    answers: &mut Vec<RedisResult<Value>>,
+) {
     let refused: Vec<Option<RedisError>> =
-        sent.by_ref().skip(1).take(commands).map(|queued| plain(queued).err()).collect();
-    match sent.next().map(plain) {
+        sent.by_ref().skip(1).take(commands).map(|queued| into_result(queued).err()).collect();
+    // EXEC answers with one array; an error within it is that of a command that failed while it ran.
+    match sent.next().map(into_result) {
         Some(Ok(Value::Array(values))) if values.len() == commands => {
-            answers.extend(values.into_iter().map(plain));
+            answers.extend(values.into_iter().map(into_result));
         }
         other => {
             let error = match other {
@@ -303,14 +313,15 @@ fn exec(sent: &mut impl Iterator<Item = Value>, commands: usize, answers: &mut V
                     Some("the transaction was not executed".to_owned()),
                 ),
             };
-            // Why a command was refused is also why the others were discarded: a missing right must not look like another refusal.
+            // A command that was refused when queued caused the EXECABORT. Its error is given to all, so that a missing right is
+            // reported as denied and not as an unspecific refusal.
             let error = refused.iter().flatten().next().cloned().unwrap_or(error);
             answers.extend(refused.into_iter().map(|own| Err(own.unwrap_or_else(|| error.clone()))));
         }
     }
 }
 
-fn plain(value: Value) -> RedisResult<Value> {
+fn into_result(value: Value) -> RedisResult<Value> {
     match value {
         Value::ServerError(error) => Err(RedisError::from(error)),
         value => Ok(value),
@@ -318,179 +329,4 @@ fn plain(value: Value) -> RedisResult<Value> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn mixed() -> Shape {
-        let mut batch = Batch::new();
-        batch.cmd("GET", "a");
-        batch.transaction(|batch| {
-            batch.cmd("SET", "b").arg(1);
-            batch.cmd("SET", "c").arg(1);
-        });
-        batch.transaction(|batch| {
-            batch.cmd("DEL", "d");
-        });
-        batch.keyless("PING");
-        let (pipeline, shape) = batch.into_pipeline();
-        let sent =
-            pipeline.cmd_iter().map(|cmd| String::from_utf8_lossy(&cmd.get_packed_command()).into_owned());
-        let names: Vec<String> = sent.filter_map(|cmd| Some(cmd.split("\r\n").nth(2)?.to_owned())).collect();
-        assert_eq!(names, ["GET", "MULTI", "SET", "SET", "EXEC", "MULTI", "DEL", "EXEC", "PING"]);
-        shape
-    }
-
-    fn text(text: &str) -> Value {
-        Value::SimpleString(text.to_owned())
-    }
-
-    fn error(code: &str) -> Value {
-        redis::parse_redis_value(format!("-{code} no\r\n").as_bytes()).expect("an answer")
-    }
-
-    /// The first letter of a key is its slot.
-    fn slot(key: &[u8]) -> u16 {
-        key.first().copied().map_or(0, u16::from)
-    }
-
-    fn sent(unit: &Unit) -> String {
-        let mut pipeline = Pipeline::new();
-        unit.write(&mut pipeline);
-        let line = |cmd: &Cmd| {
-            words(cmd).map(|word| String::from_utf8_lossy(word).into_owned()).collect::<Vec<_>>().join(" ")
-        };
-        pipeline.cmd_iter().map(line).collect::<Vec<_>>().join("; ")
-    }
-
-    #[test]
-    fn in_a_cluster_a_transaction_is_one_for_the_keys_of_each_slot() {
-        let mut batch = Batch::new();
-        batch.keyless("PING");
-        batch.transaction(|batch| {
-            batch.cmd("HSET", "m").arg("window").arg(1);
-            batch.cmd("DEL", "s");
-            batch.cmd("HSET", "s").arg("a").arg(1);
-        });
-        batch.transaction(|batch| {
-            batch.cmd("DEL", "s");
-        });
-        batch.script("EVALSHA", "hash", &["k1", "k2"]).arg("x");
-        let units = batch.into_units(slot);
-        let shown: Vec<_> = units.iter().map(|unit| (unit.slot, sent(unit))).collect();
-        let of = |key: char, commands: &str| (Some(key as u16), commands.to_owned());
-        let expected = [
-            (None, "PING".to_owned()),
-            of('m', "HSET m window 1"),
-            of('s', "MULTI; DEL s; HSET s a 1; EXEC"),
-            of('s', "DEL s"),
-            of('k', "EVALSHA hash 2 k1 k2 x"),
-        ];
-        assert_eq!(shown, expected);
-        let mut answers = Answers::new(6);
-        let both = Value::Array(vec![Value::Int(2), Value::Int(3)]);
-        let transaction = [Value::Okay, text("QUEUED"), text("QUEUED"), both];
-        for (unit, sent) in units.iter().zip([
-            vec![text("PONG")],
-            vec![Value::Int(1)],
-            transaction.to_vec(),
-            vec![Value::Int(4)],
-            vec![Value::Int(5)],
-        ]) {
-            let read = unit.read(&mut sent.into_iter());
-            answers.add(unit, read);
-        }
-        let expected = [text("PONG")].into_iter().chain((1..=5).map(Value::Int)).collect::<Vec<_>>();
-        assert_eq!(
-            answers.finish().into_iter().collect::<RedisResult<Vec<_>>>().expect("no errors"),
-            expected
-        );
-    }
-
-    #[test]
-    fn runs_of_scripts_that_a_server_did_not_know_are_made_again_with_their_text_and_nothing_else_is() {
-        let mut batch = Batch::new();
-        batch.cmd("GET", "a");
-        batch.known_script("return 1", "hash1", &["k1", "k2"]).arg("x").arg(7);
-        batch.known_script("return 2", "hash2", &["k3"]);
-        batch.script("EVAL", "return 3", &["k4"]);
-        let (places, batch) = batch.into_whole(|at| at != 2);
-        assert_eq!(places, [1]);
-        let units = batch.into_units(slot);
-        let shown: Vec<_> = units.iter().map(|unit| (unit.slot, sent(unit))).collect();
-        assert_eq!(shown, [(Some('k' as u16), "EVAL return 1 2 k1 k2 x 7".to_owned())]);
-    }
-
-    #[test]
-    fn in_a_cluster_a_union_is_asked_for_key_by_key_and_one_error_is_its_answer() {
-        let mut batch = Batch::new();
-        batch.union(&["a".to_owned(), "b".to_owned()]);
-        batch.union(&[]);
-        let units = batch.into_units(slot);
-        assert_eq!(units.iter().map(sent).collect::<Vec<_>>(), ["SMEMBERS a", "SMEMBERS b"]);
-        let members = |names: &[&str]| Value::Array(names.iter().map(|name| text(name)).collect());
-        let answer = |sent: [Value; 2]| {
-            let mut answers = Answers::new(2);
-            for (unit, value) in units.iter().zip(sent) {
-                let read = unit.read(&mut std::iter::once(value));
-                answers.add(unit, read);
-            }
-            answers.finish()
-        };
-        let both = answer([members(&["x", "y"]), members(&["y"])]);
-        assert_eq!(both, [Ok(members(&["x", "y", "y"])), Ok(members(&[]))]);
-        for sent in [[error("WRONGTYPE"), members(&["y"])], [members(&["x"]), error("WRONGTYPE")]] {
-            assert_eq!(answer(sent)[0].as_ref().err().and_then(|error| error.code()), Some("WRONGTYPE"));
-        }
-    }
-
-    #[test]
-    fn each_command_has_its_own_answer_whether_it_was_sent_in_a_transaction_or_not() {
-        let queued = || text("QUEUED");
-        let two = Value::Array(vec![Value::Int(2), error("WRONGTYPE")]);
-        let one = Value::Array(vec![Value::Int(3)]);
-        let sent = vec![
-            Value::Int(1),
-            Value::Okay,
-            queued(),
-            queued(),
-            two,
-            Value::Okay,
-            queued(),
-            one,
-            text("PONG"),
-        ];
-        let answers = mixed().answers(sent);
-        let shown: Vec<_> =
-            answers.iter().map(|answer| answer.as_ref().map_err(|error| error.code())).collect();
-        let expected = [
-            Ok(&Value::Int(1)),
-            Ok(&Value::Int(2)),
-            Err(Some("WRONGTYPE")),
-            Ok(&Value::Int(3)),
-            Ok(&text("PONG")),
-        ];
-        assert_eq!(shown, expected);
-    }
-
-    #[test]
-    fn a_transaction_that_was_not_executed_fails_each_of_its_commands_and_no_other() {
-        let queued = || text("QUEUED");
-        let one = Value::Array(vec![Value::Int(3)]);
-        let sent = vec![
-            Value::Int(1),
-            Value::Okay,
-            error("NOPERM"),
-            queued(),
-            error("EXECABORT"),
-            Value::Okay,
-            queued(),
-            one,
-            text("PONG"),
-        ];
-        let answers = mixed().answers(sent);
-        let failed: Vec<_> =
-            answers.iter().map(|answer| answer.as_ref().err().and_then(|error| error.code())).collect();
-        assert_eq!(failed, [None, Some("NOPERM"), Some("NOPERM"), None, None]);
-        assert_eq!(answers[2].as_ref().map_err(crate::kind_of), Err(crate::ErrorKind::Denied));
-    }
-}
+mod tests;

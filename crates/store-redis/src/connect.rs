@@ -1,11 +1,11 @@
-//! Connections to Redis, however it is run: one server, the master that sentinels name, or a cluster.
+//! Connections to Redis: to one server, to the master that sentinels name, or to a cluster.
 //!
-//! A bounded pool lends [`Session`]s. A session is a way to all keys: one connection, or one to each node of a
-//! cluster. A session's error can make the pool drop the connections that are older than it, so that the next session
-//! asks again which server is the master, or which node has which slots.
+//! A bounded pool lends [`Session`]s. A session reaches all keys, by one connection, or by one to each node of a
+//! cluster. A session's error can make the pool drop older connections, so that the next session
+//! queries again which server is the master, or which node has which slots.
 
 mod cluster;
-mod door;
+mod connector;
 mod links;
 mod sentinel;
 mod settings;
@@ -29,7 +29,7 @@ use crate::{
     error::{ErrorKind, StoreError},
     operations,
 };
-use door::Trouble;
+use connector::ConnectError;
 use links::{LinkManager, Links};
 pub use sentinel::SentinelView;
 pub use settings::{RedisSettings, Servers};
@@ -37,31 +37,31 @@ pub use subscription::Subscriber;
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.settings.shown)
+        f.write_str(&self.settings.address)
     }
 }
 
-/// The way to Redis. Clones share the pool.
+/// The client of one Redis deployment. Clones share the pool.
 #[derive(Clone)]
 pub struct Store {
     pool: Pool<LinkManager>,
     links: Arc<Links>,
     settings: RedisSettings,
-    /// How many bytes of events may wait for the reader of a subscription.
+    /// The limit of a subscription's queue, in bytes.
     event_queue: usize,
     dropped_events: Arc<AtomicU64>,
 }
 
 impl Store {
-    /// How many bytes of events may wait for the reader of a subscription, where nothing else is said.
-    pub const EVENT_QUEUE: usize = 16 << 20;
+    /// The default limit of a subscription's queue, in bytes.
+    pub const DEFAULT_EVENT_QUEUE: usize = 16 << 20;
 
-    /// Sets up the pool; nothing is connected yet.
+    /// Sets up the pool without connecting.
     ///
     /// # Errors
-    /// [`StoreError`] when the settings can't be a connection.
+    /// [`StoreError`] if the settings don't describe a connection.
     pub fn new(settings: RedisSettings) -> Result<Self, StoreError> {
-        let object = settings.shown.clone();
+        let object = settings.address.clone();
         let operation = operations::SET_UP_POOL;
         let links = Links::new(&settings)
             .map_err(|error| StoreError::caused(operation, object.clone(), ErrorKind::Refused, error))?;
@@ -69,27 +69,28 @@ impl Store {
         let pool = Pool::builder(LinkManager(links.clone()))
             .runtime(Runtime::Tokio1)
             .max_size(settings.pool_size)
+            // Without these deadlines deadpool waits without a limit, for a free connection as for a server.
             .wait_timeout(Some(settings.connect_timeout))
             .create_timeout(Some(settings.connect_timeout))
             .recycle_timeout(Some(settings.command_timeout))
             .build()
             .map_err(|error| StoreError::caused(operation, object, ErrorKind::Refused, error))?;
-        let (event_queue, dropped_events) = (Self::EVENT_QUEUE, Arc::default());
+        let (event_queue, dropped_events) = (Self::DEFAULT_EVENT_QUEUE, Arc::default());
         Ok(Self { pool, links, settings, event_queue, dropped_events })
     }
 
-    /// The same, with so many bytes of events that may wait for the reader of a subscription.
+    /// Sets the limit of a subscription's queue, in bytes.
     #[must_use]
     pub fn with_event_queue(self, bytes: usize) -> Self {
         Self { event_queue: bytes, ..self }
     }
 
-    /// Takes a session for one pass. Reused connections are checked first, which is a round trip of its own.
+    /// Borrows a session for one pass. A reused connection is checked first, which costs a round trip.
     ///
     /// # Errors
-    /// [`StoreError`] when none can be had.
+    /// [`StoreError`] if no connection is free or can be made in time.
     pub async fn session(&self, operation: Operation) -> Result<Session, StoreError> {
-        let object = || self.settings.shown.clone();
+        let object = || self.settings.address.clone();
         let within = rounded(self.settings.connect_timeout);
         let link = self.pool.get().await.map_err(|error| match error {
             PoolError::Timeout(TimeoutType::Wait) => {
@@ -100,61 +101,61 @@ impl Store {
                 let detail = format!("no connection was made within {within}");
                 StoreError::new(operation, object(), ErrorKind::Unavailable, detail)
             }
-            PoolError::Backend(trouble) => trouble.into_error(operation, object()),
+            PoolError::Backend(error) => error.into_error(operation, object()),
             other => StoreError::caused(operation, object(), ErrorKind::Unavailable, other),
         })?;
         Ok(Session { link, links: self.links.clone(), round_trips: 0 })
     }
 
-    /// Asks Redis for a sign of life: every node of a cluster.
+    /// Pings the server, or every master of a cluster.
     ///
     /// # Errors
-    /// [`StoreError`] when there is none.
+    /// [`StoreError`] if one does not answer.
     pub async fn ping(&self) -> Result<(), StoreError> {
         let operation = operations::PING_REDIS;
         let mut session = self.session(operation).await?;
         let mut batch = Batch::new();
         batch.keyless("PING");
-        for answer in session.run(operation, &self.settings.shown, batch).await? {
-            answer.map_err(|error| StoreError::redis(operation, self.settings.shown.clone(), &error))?;
+        for answer in session.run(operation, &self.settings.address, batch).await? {
+            answer.map_err(|error| StoreError::redis(operation, self.settings.address.clone(), &error))?;
         }
         Ok(())
     }
 
-    /// A connection to each server that holds keys, beside the pool, with its name as it may be shown.
+    /// Connects to each server that holds keys, outside the pool. Returns addresses without credentials.
     ///
     /// # Errors
-    /// [`StoreError`] when one can't be reached.
+    /// [`StoreError`] if one can't be reached.
     pub(crate) async fn servers(
         &self,
         operation: Operation,
     ) -> Result<Vec<(String, MultiplexedConnection)>, StoreError> {
         let connected = self.links.servers().await;
-        connected.map_err(|trouble| trouble.into_error(operation, self.settings.shown.clone()))
+        connected.map_err(|error| error.into_error(operation, self.settings.address.clone()))
     }
 
-    /// A connection to a server that may take over from one of [`Store::servers`]; `None` where none ever does.
-    pub(crate) async fn standby(
+    /// Connects to a replica, which may take over from one of [`Store::servers`]; `None` for a single server, which has no failover.
+    pub(crate) async fn connect_replica(
         &self,
         operation: Operation,
         host: &str,
         port: u16,
     ) -> Option<Result<MultiplexedConnection, StoreError>> {
-        let connected = self.links.standby(host, port).await?;
-        Some(connected.map_err(|trouble| trouble.into_error(operation, format!("{host}:{port}"))))
+        let connected = self.links.connect_replica(host, port).await?;
+        Some(connected.map_err(|error| error.into_error(operation, format!("{host}:{port}"))))
     }
 
-    /// What each sentinel says of the master, with the sentinel's name as it may be shown; empty without sentinels.
+    /// Each sentinel's view of the master, by the sentinel's address; empty without sentinels.
     pub async fn sentinels(&self) -> Vec<(String, Result<SentinelView, StoreError>)> {
         let views = self.links.sentinels().await.into_iter();
-        let named = |(server, view): (String, Result<SentinelView, Trouble>)| {
-            let view = view.map_err(|trouble| trouble.into_error(operations::QUERY_SENTINEL, server.clone()));
+        let named = |(server, view): (String, Result<SentinelView, ConnectError>)| {
+            let view = view.map_err(|error| error.into_error(operations::QUERY_SENTINEL, server.clone()));
             (server, view)
         };
         views.map(named).collect()
     }
 
-    /// The connections of the pool.
+    /// The state of the pool.
     #[must_use]
     pub fn pool(&self) -> PoolStatus {
         let status = self.pool.status();
@@ -167,20 +168,20 @@ impl Store {
     }
 }
 
-/// The connections of a pool; one to a cluster is one to each of its nodes.
+/// The connections of a pool. With a cluster each counts once and has a connection to each node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolStatus {
-    /// Those that sessions hold.
+    /// Connections that sessions hold.
     pub in_use: usize,
-    /// Those that wait for a session.
+    /// Connections that wait for a session.
     pub idle: usize,
-    /// How many there may be.
+    /// The limit of connections.
     pub limit: usize,
-    /// How many were opened since the start.
+    /// Connections opened since the start.
     pub created: u64,
 }
 
-/// A way to all keys, for the length of a pass.
+/// A borrowed connection to all keys, for one pass. Dropping it returns it to the pool.
 pub struct Session {
     link: Object<LinkManager>,
     links: Arc<Links>,
@@ -188,20 +189,20 @@ pub struct Session {
 }
 
 impl Session {
-    /// How often this session has waited for Redis, beside the check of its connections. What goes to several
-    /// nodes of a cluster at the same time counts once.
+    /// How often this session has waited for Redis, without the check when it was borrowed. Requests to several nodes of a cluster
+    /// at the same time count once.
     #[must_use]
     pub fn round_trips(&self) -> u64 {
         self.round_trips
     }
 
-    /// Whether the commands of one batch go to several servers, and so are not run in their order.
+    /// Whether the commands of one batch go to several servers, which run them in no common order.
     #[must_use]
-    pub fn is_scattered(&self) -> bool {
-        self.link.is_scattered()
+    pub fn spans_servers(&self) -> bool {
+        self.link.spans_servers()
     }
 
-    /// Sends a batch as one round trip; one answer a command. Errors of single commands are in their places.
+    /// Sends a batch as one round trip; returns one answer a command. Errors of single commands are in their places.
     pub async fn run(
         &mut self,
         operation: Operation,
@@ -209,6 +210,6 @@ impl Session {
         batch: Batch,
     ) -> Result<Vec<RedisResult<Value>>, StoreError> {
         let sent = self.links.run(&mut self.link, batch, &mut self.round_trips).await;
-        sent.map_err(|trouble| trouble.into_error(operation, object))
+        sent.map_err(|error| error.into_error(operation, object))
     }
 }

@@ -1,4 +1,4 @@
-//! What can go wrong between the tracker and Redis.
+//! The errors of Redis and of the connections to it, sorted by kind.
 
 use std::{error::Error, fmt, sync::Arc};
 
@@ -6,7 +6,7 @@ use errors::{Operation, sanitise};
 use redis::RedisError;
 
 errors::kinds! {
-    /// The kinds of errors, as metrics and decisions need them.
+    /// The kinds of errors, as metrics and decisions distinguish them.
     pub enum ErrorKind;
     Unavailable: "unavailable", "Redis cannot be reached, or the connection broke";
     Timeout: "timeout", "An answer, or the end of a step, did not come in time";
@@ -26,7 +26,7 @@ errors::kinds! {
 }
 
 impl ErrorKind {
-    /// Whether the server as a whole is of no use now, so that waiting is all that can be done.
+    /// Whether the server as a whole is unavailable, so that the caller can only wait.
     #[must_use]
     pub fn is_outage(self) -> bool {
         matches!(
@@ -35,30 +35,31 @@ impl ErrorKind {
         )
     }
 
-    /// Whether it is the fault of the server or of the way to it, so that no answer of a batch can be trusted to be
-    /// complete.
-    pub(crate) fn spoils_a_batch(self) -> bool {
+    /// Whether the error concerns the server, its connection or the user's rights, so that other answers of the batch may be
+    /// incomplete too.
+    pub(crate) fn invalidates_batch(self) -> bool {
         self.is_outage() || matches!(self, Self::Denied | Self::Topology)
     }
 }
 
-/// A step that failed. Shown as `operation: object: kind: cause`, with at most 200 characters of what others said; the cause itself
-/// is the source.
+/// A failed operation. Shown as `operation: object: kind: cause`, with at most 200 characters of text from outside; the cause
+/// itself is the source.
 #[derive(Clone, Debug)]
 pub struct StoreError {
-    /// What was being done.
+    /// The operation that failed.
     pub operation: Operation,
-    /// To what: a market, a key, a server.
+    /// Its object: a market, a key, a server.
     pub object: String,
     /// The kind of failure.
     pub kind: ErrorKind,
-    /// What this program says of it; may be empty where there is a cause.
+    /// This program's own words; may be empty if there is a cause.
     context: String,
+    // Shared, so that the error can be cloned: causes can't.
     cause: Option<Arc<dyn Error + Send + Sync>>,
 }
 
 impl StoreError {
-    /// An error that this program concluded by itself.
+    /// An error without a cause.
     pub fn new(
         operation: Operation,
         object: impl Into<String>,
@@ -68,12 +69,12 @@ impl StoreError {
         Self { operation, object: object.into(), kind, context: sanitise(detail), cause: None }
     }
 
-    /// An error of the client library, or what the server said.
+    /// An error of the client library or of the server.
     pub fn redis(operation: Operation, object: impl Into<String>, error: &RedisError) -> Self {
         Self::caused(operation, object, kind_of(error), error.clone())
     }
 
-    /// An error with another cause.
+    /// An error with any other cause.
     pub fn caused(
         operation: Operation,
         object: impl Into<String>,
@@ -84,7 +85,7 @@ impl StoreError {
         Self { operation, object: object.into(), kind, context, cause }
     }
 
-    /// The same with words of our own before what is told already.
+    /// The same error with words of our own before its text.
     #[must_use]
     pub fn with_context(self, context: impl fmt::Display) -> Self {
         let context = match self.context.is_empty() {
@@ -94,7 +95,7 @@ impl StoreError {
         Self { context, ..self }
     }
 
-    /// What went wrong, without operation and object.
+    /// The text without operation, object and kind.
     #[must_use]
     pub fn detail(&self) -> String {
         match (&self.cause, self.context.is_empty()) {
@@ -111,7 +112,7 @@ impl fmt::Display for StoreError {
     }
 }
 
-// By hand: the derived source would be the `Arc`, of which no caller can learn what is inside.
+// Not derived: the derived source would be the `Arc`, which callers can't downcast to the cause.
 impl Error for StoreError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.cause.as_deref().map(|cause| cause as &(dyn Error + 'static))
@@ -122,26 +123,29 @@ impl Error for StoreError {
 #[must_use]
 pub fn kind_of(error: &RedisError) -> ErrorKind {
     use redis::{ErrorKind as Client, ServerErrorKind as Server};
+    // Both before the kinds: the library files timeouts and failures of TLS under errors of input and output.
     if error.is_timeout() {
         return ErrorKind::Timeout;
     }
-    if is_of_tls(error) {
+    if is_tls_error(error) {
         return ErrorKind::Tls;
     }
     match error.kind() {
         Client::Io => ErrorKind::Unavailable,
         Client::AuthenticationFailed | Client::Server(Server::NoPerm) => ErrorKind::Denied,
+        // All of these pass by themselves: a restart, a failover, a slot that moves.
         Client::Server(Server::BusyLoading | Server::MasterDown | Server::TryAgain | Server::ClusterDown) => {
             ErrorKind::Loading
         }
         Client::Server(Server::ReadOnly) => ErrorKind::ReadOnly,
+        // A cluster's redirections are followed before they get here: these come from a node that is used as a single server.
         Client::Server(Server::Moved | Server::Ask | Server::CrossSlot) => ErrorKind::Topology,
         Client::Parse | Client::UnexpectedReturnType => ErrorKind::Malformed,
         _ => match error.code() {
-            // It runs somebody's script and answers nothing else.
+            // The server runs some client's long script, and answers no other command until it ends.
             Some("BUSY") => ErrorKind::Timeout,
             Some("WRONGTYPE") => ErrorKind::WrongType,
-            // A script of a store says that its keys are of another version.
+            // The stores' own scripts return this code for keys of another schema version.
             Some("SCHEMA") => ErrorKind::Foreign,
             Some("WRONGPASS" | "NOAUTH" | "NOPERM") => ErrorKind::Denied,
             _ if error.is_connection_dropped() || error.is_io_error() => ErrorKind::Unavailable,
@@ -150,14 +154,15 @@ pub fn kind_of(error: &RedisError) -> ErrorKind {
     }
 }
 
-/// Whether the two sides could not agree on TLS, or the system's authorities could not be read for it: the error of the library stands inside that of the socket.
-fn is_of_tls(error: &RedisError) -> bool {
+/// Whether the TLS handshake failed, or the system's authorities could not be read: the TLS library's error lies within that of the
+/// socket.
+fn is_tls_error(error: &RedisError) -> bool {
     let mut cause = Error::source(error);
     while let Some(error) = cause {
         if error.is::<rustls::Error>() || error.is::<rustls_native_certs::Error>() {
             return true;
         }
-        // The client shares its causes, and an error of input and output wraps its own.
+        // `source()` skips both wrappers: the client's `Arc`, and the inner error of an `io::Error`.
         let shared = error.downcast_ref::<Arc<dyn Error + Send + Sync>>();
         if let Some(shared) = shared {
             cause = Some(&**shared);
@@ -195,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_tells_operation_object_kind_and_cause_once_and_no_remedy() {
+    fn an_error_names_operation_object_kind_and_cause_once_and_no_remedy() {
         let error = StoreError::redis(PING_REDIS, "redis:6379", &said("NOPERM not you"));
         let shown = "ping Redis: redis:6379: denied: NoPerm: not you";
         assert_eq!((error.to_string().as_str(), one_line(&error).as_str()), (shown, shown));
@@ -215,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn kinds_have_labels_of_their_own() {
+    fn each_kind_has_a_different_label() {
         let labels: std::collections::BTreeSet<_> = ErrorKind::ALL.iter().map(|kind| kind.as_str()).collect();
         assert_eq!(labels.len(), ErrorKind::ALL.len());
     }

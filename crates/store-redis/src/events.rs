@@ -1,6 +1,7 @@
-//! The queue between a subscription's connection, which is always read, and its reader, who may be slow.
+//! The queue between a subscription's connection, which is always read, and a reader that may be slow.
 //!
-//! The events that wait are bounded in bytes. An event beyond the bound is dropped and counted.
+//! The queue is bounded in bytes. An event beyond the bound is dropped and counted. Not reading the connection instead would fill
+//! the server's output buffer, and Redis closes a subscriber's connection then.
 
 use std::{
     mem::size_of,
@@ -16,13 +17,13 @@ use redis::{
 };
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-/// The listening side of a subscription. It ends when the connection does, or the asking side is dropped.
+/// The receiving side of a subscription. It ends with the connection, or when the [`Subscriber`](crate::Subscriber) is dropped.
 pub struct EventStream {
     arrived: UnboundedReceiver<Event>,
     waiting: Arc<Mutex<usize>>,
 }
 
-/// What an event takes beside its bytes: its place in the queue, and what the allocator adds to two small pieces.
+/// The memory of an event beside its bytes: its place in the queue, and the allocator's overhead for two small allocations.
 const OVERHEAD: usize = 2 * size_of::<Event>();
 
 struct Event {
@@ -36,18 +37,19 @@ impl Event {
     }
 }
 
-/// The way from the connection, which is always read, to the reader, who may be slow.
+/// The sending side of the queue, which the connection fills.
 pub(crate) struct EventQueue {
     sender: UnboundedSender<Event>,
-    /// Bytes of what waits.
+    /// Bytes of the waiting events.
     waiting: Arc<Mutex<usize>>,
     limit: usize,
-    /// Of all subscriptions of a store.
+    /// Shared by all subscriptions of a store.
     dropped: Arc<AtomicU64>,
 }
 
 impl EventQueue {
     pub(crate) fn new(limit: usize, dropped: Arc<AtomicU64>) -> (Self, EventStream) {
+        // The channel counts events and not bytes; `send` enforces the limit.
         let (sender, arrived) = unbounded_channel();
         let waiting = Arc::<Mutex<usize>>::default();
         (Self { sender, waiting: waiting.clone(), limit, dropped }, EventStream { arrived, waiting })
@@ -60,42 +62,44 @@ impl AsyncPushSender for EventQueue {
         let (PushKind::Message, Some(Value::BulkString(channel)), Some(Value::BulkString(payload))) =
             (push.kind, data.next(), data.next())
         else {
+            // Confirmations of SUBSCRIBE, and the client's own notice of a disconnection.
             return Ok(());
         };
         let event = Event { channel, payload };
         let weight = event.weight();
         {
             let mut waiting = lock(&self.waiting);
-            // An empty queue takes one event of any size: the reader of that event learns how many were dropped.
+            // An empty queue accepts one event of any size: without an event the reader would not wake to see the dropped count.
             if *waiting > 0 && *waiting + weight > self.limit {
                 self.dropped.fetch_add(1, Relaxed);
                 return Ok(());
             }
             *waiting += weight;
         }
+        // Fails only after the stream was dropped; the client library ignores the error and reads on.
         self.sender.send(event).map_err(|_| SendError)
     }
 }
 
-/// No code panics while it holds it.
+// A poisoned lock is taken all the same: no code panics while it holds it.
 fn lock(waiting: &Mutex<usize>) -> std::sync::MutexGuard<'_, usize> {
     waiting.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl EventStream {
-    /// The next event: its channel and payload. `None` when the connection has ended.
+    /// Waits for the next event: its channel and payload. `None` once the connection has ended.
     pub async fn next(&mut self) -> Option<(String, Vec<u8>)> {
         let event = self.arrived.recv().await?;
         Some(self.take(event))
     }
 
-    /// The next event, when one has arrived already.
+    /// The next event, if one has arrived already.
     pub fn next_ready(&mut self) -> Option<(String, Vec<u8>)> {
         let event = self.arrived.try_recv().ok()?;
         Some(self.take(event))
     }
 
-    /// Bytes of the events that wait.
+    /// Bytes of the waiting events.
     #[must_use]
     pub fn waiting(&self) -> usize {
         *lock(&self.waiting)
@@ -103,7 +107,7 @@ impl EventStream {
 
     fn take(&self, event: Event) -> (String, Vec<u8>) {
         *lock(&self.waiting) -= event.weight();
-        // We subscribe to none of another form.
+        // Messages come only from channels that were subscribed by a `String`.
         (String::from_utf8(event.channel).unwrap_or_default(), event.payload)
     }
 }
@@ -118,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_reads_is_held_within_the_limit_and_the_rest_is_dropped_and_counted() {
+    fn unread_events_stay_within_the_limit_and_the_rest_is_dropped_and_counted() {
         const LIMIT: usize = 10_000;
         let dropped = Arc::<AtomicU64>::default();
         let (queue, mut events) = EventQueue::new(LIMIT, dropped.clone());
@@ -138,7 +142,7 @@ mod tests {
         }
         assert!(read > 10, "{read}");
         assert_eq!((read + dropped.load(Relaxed), events.waiting()), (1_000, 0));
-        // One that is too large for the limit is let in when it is alone, and nothing beside it.
+        // An event above the limit is accepted into an empty queue, and no other event beside it.
         assert!(queue.send(message(&[b':'; 2 * LIMIT])).is_ok());
         assert!(queue.send(message(b"epoch:open:1")).is_ok());
         assert_eq!(events.next_ready().map(|(_, payload)| payload.len()), Some(2 * LIMIT));
@@ -146,7 +150,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stream_ends_with_its_connection_after_what_had_arrived() {
+    async fn a_stream_ends_after_the_events_that_arrived_before_its_connection_ended() {
         let (queue, mut events) = EventQueue::new(10_000, Arc::default());
         assert!(queue.send(PushInfo { kind: PushKind::Disconnection, data: Vec::new() }).is_ok());
         assert!(queue.send(message(b"epoch:open:1")).is_ok());

@@ -1,8 +1,7 @@
-//! Looking at Redis without being part of the service: servers, their settings and clocks, the names, types, lives
-//! and sizes of keys, who listens, what may be done, what readers see.
+//! Inspection of Redis for the doctor: servers, their settings and clocks; names, types, TTLs and sizes of keys; numbers of
+//! subscribers.
 //!
-//! Nothing here writes. It concludes nothing either: it hands on what was answered. Reads go in slices, and who asks
-//! pauses between them.
+//! Nothing here writes or draws conclusions. Reads are made in slices, so that the caller can pause between them.
 
 mod server;
 
@@ -22,52 +21,53 @@ use crate::{
     reply::Replies,
 };
 
-/// A look at one server, over a connection of its own.
+/// Inspects one server over a connection of its own.
 pub struct Inspector {
     connection: MultiplexedConnection,
     server: String,
 }
 
-/// What a key is.
+/// Type, TTL and size of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyFacts {
     /// Its type.
     pub kind: KeyType,
-    /// How long it lives on; `None`: it has no TTL.
+    /// The rest of its TTL; `None` without a TTL.
     pub expires_in: Option<Duration>,
-    /// What it takes in memory, in bytes, where that was asked for.
+    /// Its memory in bytes, if it was requested.
     pub bytes: Option<u64>,
 }
 
-/// A key to look at.
+/// A key to examine.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted<'a> {
+pub struct KeyRequest<'a> {
     /// The key.
     pub key: &'a [u8],
-    /// Whether its size is asked for too.
+    /// Whether to read its size too: `MEMORY USAGE` is slow on large collections.
     pub size: bool,
 }
 
 impl Store {
-    /// A look at each server that holds keys.
+    /// An inspector for each server that holds keys.
     ///
     /// # Errors
-    /// [`StoreError`] when one can't be reached.
+    /// [`StoreError`] if one can't be reached.
     pub async fn inspectors(&self) -> Result<Vec<Inspector>, StoreError> {
         let servers = self.servers(operations::CONNECT_SERVERS).await?;
         Ok(servers.into_iter().map(|(server, connection)| Inspector { connection, server }).collect())
     }
 
-    /// A look at each of these replicas, which may take over, with its name; an error in place of one that does not
-    /// answer. Empty where no server ever takes over.
-    pub async fn standbys(
+    /// An inspector or an error for each of these replicas, with its address. Empty for a single server, which has no failover.
+    pub async fn replica_inspectors(
         &self,
         replicas: impl Iterator<Item = (String, u16)>,
     ) -> Vec<(String, Result<Inspector, StoreError>)> {
         let mut all = Vec::new();
         for (host, port) in replicas {
             let server = format!("{host}:{port}");
-            let Some(connected) = self.standby(operations::CONNECT_SERVERS, &host, port).await else { break };
+            let Some(connected) = self.connect_replica(operations::CONNECT_SERVERS, &host, port).await else {
+                break;
+            };
             let inspector = connected.map(|connection| Inspector { connection, server: server.clone() });
             all.push((server, inspector));
         }
@@ -76,36 +76,38 @@ impl Store {
 }
 
 impl Inspector {
-    /// How the server is called.
+    /// The server's address.
     #[must_use]
     pub fn server(&self) -> &str {
         &self.server
     }
 
-    /// The names of some more keys, and the cursor to go on with; 0 at the beginning and at the end.
+    /// The next names of keys, and the cursor of the next call. The first cursor is 0; a returned 0 ends the scan.
     ///
     /// # Errors
-    /// [`StoreError`] when the server does not answer, or refuses.
+    /// [`StoreError`] if the server does not answer, or refuses.
     pub async fn scan(&mut self, cursor: u64, count: usize) -> Result<(u64, Vec<Vec<u8>>), StoreError> {
         let operation = operations::SCAN_KEYS;
         let mut batch = Batch::new();
+        // Sent to this one server, also in a cluster: a cursor is valid on the server that gave it.
         batch.keyless("SCAN").arg(cursor).arg("COUNT").arg(count);
         let answers = self.run(operation, batch).await?;
-        Replies::new(operation, answers).own(&self.server)
+        Replies::new(operation, answers).required(&self.server)
     }
 
-    /// What these keys are, in their order; `None` for a key that the user may not look at. One that is gone
-    /// meanwhile has no type.
+    /// Facts about these keys, in their order; `None` for a key that the user may not read. A key that no longer exists has
+    /// [`KeyType::None`].
     ///
     /// # Errors
-    /// [`StoreError`] when the server does not answer.
-    pub async fn look(&mut self, wanted: &[Wanted<'_>]) -> Result<Vec<Option<KeyFacts>>, StoreError> {
+    /// [`StoreError`] if the server does not answer.
+    pub async fn examine(&mut self, wanted: &[KeyRequest<'_>]) -> Result<Vec<Option<KeyFacts>>, StoreError> {
         let operation = operations::EXAMINE_KEYS;
         if wanted.is_empty() {
             return Ok(Vec::new());
         }
         let mut batch = Batch::new();
-        for Wanted { key, size } in wanted {
+        for KeyRequest { key, size } in wanted {
+            // Names are bytes, and need not be UTF-8; the server is fixed, so no slot is computed from them.
             batch.keyless("TYPE").arg(*key);
             batch.keyless("PTTL").arg(*key);
             if *size {
@@ -113,7 +115,7 @@ impl Inspector {
             }
         }
         let mut answers = self.run(operation, batch).await?.into_iter();
-        // A user without the right to one key may have the right to the next.
+        // A missing right concerns one key only; the user may have the right to the next.
         let mut next = || match answers.next() {
             Some(Err(error)) if kind_of(&error).is_outage() => {
                 Err(StoreError::redis(operation, &self.server, &error))
@@ -121,13 +123,14 @@ impl Inspector {
             answer => Ok(answer.and_then(Result::ok)),
         };
         let mut all = Vec::with_capacity(wanted.len());
-        for Wanted { size, .. } in wanted {
+        for KeyRequest { size, .. } in wanted {
             let kind = next()?.and_then(|kind| from_redis_value::<String>(kind).ok());
             let lives = next()?.and_then(|lives| from_redis_value::<i64>(lives).ok());
             let bytes = if *size { next()? } else { None };
             let bytes = bytes.and_then(|bytes| from_redis_value::<Option<u64>>(bytes).ok().flatten());
             let facts = kind.zip(lives).map(|(kind, lives)| KeyFacts {
                 kind: KeyType::parse(&kind),
+                // PTTL is -1 without a TTL and -2 without a key.
                 expires_in: u64::try_from(lives).ok().map(Duration::from_millis),
                 bytes,
             });
@@ -136,16 +139,16 @@ impl Inspector {
         Ok(all)
     }
 
-    /// How many are subscribed to each of these channels, in their order.
+    /// The number of subscribers of each of these channels on this server, in their order.
     ///
     /// # Errors
-    /// [`StoreError`] when the server does not answer, or refuses.
+    /// [`StoreError`] if the server does not answer, or refuses.
     pub async fn subscribers(&mut self, channels: &[String]) -> Result<Vec<u64>, StoreError> {
         let operation = operations::COUNT_SUBSCRIBERS;
         let mut batch = Batch::new();
         batch.keyless("PUBSUB").arg("NUMSUB").arg(channels);
         let answers = self.run(operation, batch).await?;
-        let counts: Vec<(String, u64)> = Replies::new(operation, answers).own(&self.server)?;
+        let counts: Vec<(String, u64)> = Replies::new(operation, answers).required(&self.server)?;
         Ok(counts.into_iter().map(|(_, count)| count).collect())
     }
 
@@ -158,8 +161,8 @@ impl Inspector {
         sent.map_err(|error| StoreError::redis(operation, &self.server, &error))
     }
 
-    /// Sends one command; its answer, or what the server said against it.
-    async fn ask(&mut self, words: &[&str]) -> Result<Result<Value, String>, StoreError> {
+    /// Sends one command; returns its answer, or the server's error as text.
+    async fn query(&mut self, words: &[&str]) -> Result<Result<Value, String>, StoreError> {
         let operation = operations::QUERY_SERVER;
         let mut batch = Batch::new();
         let (name, arguments) = words.split_first().unwrap_or((&"PING", &[]));
@@ -171,12 +174,12 @@ impl Inspector {
         })
     }
 
-    /// The same, as a `T`.
-    async fn ask_for<T: redis::FromRedisValue>(
+    /// Sends one command; returns its answer as a `T`, or the error as text.
+    async fn query_as<T: redis::FromRedisValue>(
         &mut self,
         words: &[&str],
     ) -> Result<Result<T, String>, StoreError> {
-        let answer = self.ask(words).await?;
+        let answer = self.query(words).await?;
         Ok(answer.and_then(|answer| from_redis_value(answer).map_err(sanitise)))
     }
 }

@@ -1,9 +1,9 @@
-//! Key families: the pattern of a key's name, the type of the key, its TTL, who writes and reads it, and what removes it.
+//! Key families: the pattern of a key's name, the type of the key, its TTL, its writer and reader, and what removes it.
 //!
-//! Each subsystem has its tables of these rows. The stores build the names of keys from them; the doctor, the pruner and
+//! Each subsystem has tables of these rows. The stores build the names of keys from them; the doctor, the pruner and
 //! the reference page read them.
 //!
-//! **Invariant:** a name stands in one row. Code that needs a key builds it from its row.
+//! **Invariant:** a name is in one row. Code that needs a key builds it from its row.
 
 use std::fmt::{Display, Write as _};
 
@@ -22,12 +22,12 @@ pub enum KeyType {
     Hash,
     /// A stream, or a type of a module.
     Other,
-    /// There is no such key.
+    /// The key does not exist.
     None,
 }
 
 impl KeyType {
-    /// As Redis calls it.
+    /// The name in Redis.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -59,20 +59,20 @@ impl KeyType {
 /// Whether keys of a family have a TTL, and which one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ttl {
-    /// They must have one: without it they would stay for ever. Its length is a setting's or another program's.
+    /// A TTL is mandatory, since nothing else removes the keys. A setting or another program decides its length.
     Required,
-    /// They have one of so many seconds.
+    /// A TTL of this many seconds.
     Fixed(u64),
-    /// They have one of so many intervals of their writer, and of at least so many seconds.
+    /// A TTL of a number of the writer's intervals, and of at least `least` seconds.
     Intervals {
         /// How many intervals.
         times: u32,
         /// In seconds.
         least: u64,
     },
-    /// With or without.
+    /// Keys with and without a TTL are both right.
     Optional,
-    /// They must not have one: totals or progress would be lost with them.
+    /// A TTL is a fault: totals or progress would be lost when it ends.
     Forbidden,
 }
 
@@ -84,49 +84,49 @@ impl Ttl {
     }
 }
 
-/// Who writes the keys of a family.
+/// The writer of a family's keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Writer {
-    /// Other programs: the producers.
+    /// The producers, which are other programs.
     Producers,
-    /// This program, for other programs.
+    /// This program; other programs read the keys.
     Outputs,
-    /// This program, for itself.
+    /// This program; no other program reads the keys.
     State,
 }
 
-/// What keeps the keys of a family, and what they hold, from growing for ever.
+/// How a family's keys and their contents stay bounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Removal {
     /// The keys expire.
     Expiry,
-    /// The pruner removes members of the zset whose score is older.
+    /// The pruner removes members of the zset whose score is older than this.
     Pruned(Age),
-    /// An actor removes what is over, by rules of its own.
+    /// An actor removes what is finished, by rules of its own.
     Actor {
-        /// Which one.
+        /// The actor.
         name: &'static str,
-        /// What is older than this, where that is the rule.
+        /// The age from which it removes, if age is the rule.
         age: Option<Age>,
     },
-    /// The programs that write or consume them do.
-    Others,
-    /// They hold a bounded number of values.
+    /// Programs that write or consume the keys remove them.
+    OtherPrograms,
+    /// The keys hold a bounded number of values by their nature.
     Bounded,
 }
 
-/// How old something may get.
+/// An age limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Age {
-    /// As the configuration says.
+    /// Set by the configuration.
     Configured(Retention),
-    /// So many seconds.
+    /// A fixed number of seconds.
     Seconds(u64),
-    /// So many epochs before the market's current one.
+    /// A number of epochs before the market's current one.
     Epochs(u64),
 }
 
-/// The ages that the configuration sets. Which setting it is, only the edge knows.
+/// The age limits that the configuration sets. Only the edge knows the names of the settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retention {
     /// Of the timelines that producers write.
@@ -137,33 +137,34 @@ pub enum Retention {
     Ledger,
     /// Of the state index.
     Index,
-    /// Of what a block has changed: the deepest reorganisation, in blocks.
+    /// Of the undo log: the deepest reorganisation, in blocks.
     Undo,
 }
 
 /// A family of keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Family {
-    /// The name behind the space (such as `P:M:`), with a `*` for each id.
+    /// The name after the space (such as `P:M:`), with a `*` for each id.
     pub name: &'static str,
     /// The type of the keys.
     pub kind: KeyType,
-    /// Their TTL.
+    /// The rule for their TTL.
     pub ttl: Ttl,
-    /// Who writes them.
+    /// Their writer.
     pub writer: Writer,
-    /// Who reads them.
+    /// Their readers.
     pub reader: &'static str,
     /// What removes them.
     pub removal: Removal,
-    /// What they hold.
+    /// A sentence about their contents.
     pub sentence: &'static str,
 }
 
 impl Family {
-    /// The key of these ids in a space, `""` for none. There must be an id for each `*`.
+    /// The name of the key with these ids, in a space or in none (`""`). Each `*` takes one id.
     #[must_use]
     pub fn key(&self, space: &str, ids: &[&dyn Display]) -> String {
+        // Only in debug builds: a pass builds thousands of names. A missing id would join the parts without it.
         debug_assert_eq!(self.ids(), ids.len(), "{}: an id for each *", self.name);
         let mut key = String::with_capacity(space.len() + self.name.len() + 24);
         key.push_str(space);
@@ -179,24 +180,24 @@ impl Family {
         key
     }
 
-    /// How many ids its keys have.
+    /// The number of ids in a key's name.
     #[must_use]
     pub fn ids(&self) -> usize {
         self.name.matches('*').count()
     }
 
-    /// Whether what stands behind the space of a key is a name of this family. In a name with dots an id is one segment;
-    /// in any other name, which has one id at most, it is any text.
+    /// Whether the part of a key after its space is a name of this family. In a name with dots an id is one segment; in any other
+    /// name, which has one id at most, it is any text.
     #[must_use]
-    pub fn fits(&self, rest: &str) -> bool {
+    pub fn matches(&self, rest: &str) -> bool {
         if self.name.contains('.') {
             let (mut segments, mut names) = (rest.split('.'), self.name.split('.'));
-            let fits =
+            let segment_matches =
                 |segment: &str, name: &str| if name == "*" { !segment.is_empty() } else { segment == name };
             return loop {
                 match (segments.next(), names.next()) {
                     (None, None) => break true,
-                    (Some(segment), Some(name)) if fits(segment, name) => {}
+                    (Some(segment), Some(name)) if segment_matches(segment, name) => {}
                     _ => break false,
                 }
             };
@@ -204,6 +205,7 @@ impl Family {
         match self.name.split_once('*') {
             None => self.name == rest,
             Some((before, after)) => {
+                // An id may have colons itself, so only the text around it is compared.
                 let id = rest.strip_prefix(before).and_then(|id| id.strip_suffix(after));
                 id.is_some_and(|id| !id.is_empty())
             }
@@ -211,12 +213,12 @@ impl Family {
     }
 }
 
-/// The families of keys that stand in spaces of one kind.
+/// The families of keys in spaces of one kind.
 #[derive(Clone, Debug)]
 pub struct FamilyTable {
-    /// What they are.
+    /// The title on the reference page.
     pub title: &'static str,
-    /// What stands before their names, as in `P:M:`; empty for nothing.
+    /// The prefix of their names, such as `P:M:`; may be empty.
     pub space: &'static str,
     /// The families.
     pub rows: Vec<&'static Family>,
@@ -240,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_any_text_behind_colons_and_a_segment_between_dots_and_never_empty() {
+    fn an_id_is_any_text_after_a_colon_and_one_segment_between_dots_but_never_empty() {
         for (name, fitting, others) in [
             (
                 "epoch:*:state",
@@ -253,8 +255,8 @@ mod tests {
             ("t:*:windows", &["t:m:windows"], &["t::windows", "t:windows"]),
         ] {
             let family = named(name);
-            assert!(fitting.iter().all(|key| family.fits(key)), "{name}");
-            assert!(!others.iter().any(|key| family.fits(key)), "{name}");
+            assert!(fitting.iter().all(|key| family.matches(key)), "{name}");
+            assert!(!others.iter().any(|key| family.matches(key)), "{name}");
         }
     }
 }

@@ -1,8 +1,9 @@
-//! Ways to Redis: one server, the master that sentinels name, or a cluster; batches of commands, scripts, answers, the
-//! subscription, and looks at servers and keys.
+//! The Redis client: connections to one server, to the master that sentinels name, or to a cluster; batches of commands, scripts,
+//! answers, the subscription, and the inspection of servers and keys.
 //!
-//! **Invariant:** it knows no key, no market and no chain: the names come from the stores above it. Of the workspace it
-//! imports `errors` alone. It reconnects only when it is asked for a session or a subscription, and decides nothing from answers.
+//! **Invariant:** this crate knows no key, no market and no chain: the stores above it build the names. Of the workspace it
+//! imports `errors` and `retry` alone. It reconnects only on a call for a session or a subscription, and draws no conclusions from
+//! answers.
 
 #![warn(clippy::print_stdout, clippy::print_stderr)] // They panic when the pipe is closed.
 
@@ -22,8 +23,8 @@ pub use connect::{PoolStatus, RedisSettings, SentinelView, Servers, Session, Sto
 pub use error::{ErrorKind, StoreError, kind_of};
 pub use errors::Operation;
 pub use events::EventStream;
-pub use inspect::{Inspector, KeyFacts, ServerClock, ServerFacts, Wanted};
+pub use inspect::{Inspector, KeyFacts, KeyRequest, ServerClock, ServerFacts};
 pub use key_family::{Age, Family, FamilyTable, KeyType, Removal, Retention, Ttl, Writer};
 pub use reply::{Fault, Replies};
-pub use rights::{Access, Denied, NOBODY, Need, Refusal, literal, refused};
+pub use rights::{Access, Denied, MissingRight, Need, PROBE_ARGUMENT, escape_pattern, missing_rights};
 pub use script::Lua;

@@ -1,4 +1,4 @@
-//! What this crate attempts.
+//! The operations of this crate.
 
 errors::table! {
     /// Every operation of this crate.
@@ -13,6 +13,6 @@ errors::table! {
     EXAMINE_KEYS: "examine_keys", "examine keys";
     COUNT_SUBSCRIBERS: "count_subscribers", "count the subscribers";
     QUERY_SERVER: "query_server", "query the server";
-    READ_RIGHTS: "read_rights", "find out what the user may do";
+    READ_RIGHTS: "read_rights", "check the user's rights";
     QUERY_SENTINEL: "query_sentinel", "query a sentinel";
 }

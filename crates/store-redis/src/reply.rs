@@ -1,5 +1,5 @@
-//! Answers of Redis, read one by one: each that is not what it should be becomes a [`Fault`] and a missing
-//! value, and the others go on.
+//! Reads the answers of a batch one by one. An answer of the wrong form becomes a [`Fault`] and a missing value; the others are
+//! still used.
 
 use std::fmt::Display;
 
@@ -14,9 +14,9 @@ use crate::error::{ErrorKind, StoreError, kind_of};
 pub struct Fault {
     /// The key.
     pub key: String,
-    /// What is wrong with it.
+    /// The kind of fault.
     pub kind: ErrorKind,
-    /// The server's word, or the piece that can't be read; at most 200 characters.
+    /// The server's message, or the part that can't be read; at most 200 characters.
     pub detail: String,
 }
 
@@ -27,42 +27,42 @@ impl Fault {
         Self { key: key.to_string(), kind, detail: sanitise(detail) }
     }
 
-    /// What the server said of this key.
+    /// A fault from the server's error for this key.
     #[must_use]
     pub fn redis(key: &str, error: &redis::RedisError) -> Self {
         Self::new(key, kind_of(error), error)
     }
 }
 
-/// The answers of one batch, taken in the order of its commands. Keys are named for reports alone: a name that has
-/// to be made is made when it is needed.
+/// The answers of one batch, taken in the order of its commands. Keys are passed for reports alone, as anything that displays
+/// them: a pass reads thousands of answers, and builds a name only for a fault.
 pub struct Replies {
     operation: Operation,
     answers: std::vec::IntoIter<RedisResult<Value>>,
     faults: Vec<Fault>,
-    /// Keys that are there, where somebody asks for that.
+    /// Names of the keys that exist, if requested.
     present: Option<Vec<String>>,
 }
 
 impl Replies {
-    /// The answers of a batch, for this operation.
+    /// The answers of a batch, with the operation that errors name.
     #[must_use]
     pub fn new(operation: Operation, answers: Vec<RedisResult<Value>>) -> Self {
         Self { operation, answers: answers.into_iter(), faults: Vec::new(), present: None }
     }
 
-    /// Keeps the names of keys under which there is something, where somebody asks for them.
+    /// Also collects the names of keys that exist, if `asked`.
     #[must_use]
-    pub fn noting(self, asked: bool) -> Self {
+    pub fn noting_present(self, asked: bool) -> Self {
         Self { present: asked.then(Vec::new), ..self }
     }
 
-    /// The keys under which there was something, as far as they were noted.
+    /// The keys that exist, of the answers that were read so far; empty unless [`Replies::noting_present`] requested them.
     pub fn present(&mut self) -> Vec<String> {
         self.present.take().unwrap_or_default()
     }
 
-    /// All faults so far.
+    /// All faults of the answers that were read.
     #[must_use]
     pub fn into_faults(self) -> Vec<Fault> {
         self.faults
@@ -73,24 +73,25 @@ impl Replies {
         self.faults.push(Fault::new(key, kind, detail));
     }
 
-    /// The next answer, whatever it is.
+    /// The next answer, unparsed.
     ///
     /// # Errors
-    /// [`StoreError`] for an error that says that the server as a whole is of no use, or that this user may
-    /// not do this: then no answer of the batch can be trusted to be complete.
+    /// [`StoreError`] for an error of the server as a whole, or a missing right: then the answers of the batch may be incomplete.
     pub fn raw(&mut self, key: impl Display + Copy) -> Result<Option<Value>, StoreError> {
         match self.answers.next() {
             Some(Ok(value)) => {
-                if let Some(present) = self.present.as_mut().filter(|_| !is_nothing(&value)) {
+                if let Some(present) = self.present.as_mut().filter(|_| !is_absent(&value)) {
                     present.push(key.to_string());
                 }
                 Ok(Some(value))
             }
             Some(Err(error)) => {
                 let kind = kind_of(&error);
-                if kind.spoils_a_batch() {
+                // A pass that took such errors for missing keys would write totals that are too low.
+                if kind.invalidates_batch() {
                     return Err(StoreError::redis(self.operation, key.to_string(), &error));
                 }
+                // An error about one key, such as WRONGTYPE, comes from a key that exists.
                 if let Some(present) = &mut self.present {
                     present.push(key.to_string());
                 }
@@ -106,7 +107,7 @@ impl Replies {
         }
     }
 
-    /// The next answer as a `T`; `None` when it is an error or something else.
+    /// The next answer as a `T`; `None` with a fault if it is an error or of another form.
     pub fn take<T: FromRedisValue>(&mut self, key: impl Display + Copy) -> Result<Option<T>, StoreError> {
         let Some(value) = self.raw(key)? else { return Ok(None) };
         match from_redis_value(value) {
@@ -118,11 +119,11 @@ impl Replies {
         }
     }
 
-    /// The next answer as a `T`, without which nothing can be concluded: a key of the tracker's own.
+    /// The next answer as a `T`, of a key without which the caller can't continue: one of the tracker's own.
     ///
     /// # Errors
-    /// [`StoreError`] when it is an error or something else.
-    pub fn own<T: FromRedisValue>(&mut self, key: &str) -> Result<T, StoreError> {
+    /// [`StoreError`] if it is an error or of another form.
+    pub fn required<T: FromRedisValue>(&mut self, key: &str) -> Result<T, StoreError> {
         let failed = |error: &redis::RedisError| StoreError::redis(self.operation, key, error);
         match self.answers.next() {
             Some(Ok(value)) => from_redis_value(value).map_err(|error| failed(&error.into())),
@@ -132,11 +133,12 @@ impl Replies {
     }
 }
 
-/// What Redis answers of a key that is not there.
-fn is_nothing(answer: &Value) -> bool {
+/// Whether an answer is that of a missing key.
+fn is_absent(answer: &Value) -> bool {
     match answer {
+        // Redis deletes a collection with its last element, so that an empty one is a missing key.
         Value::Nil | Value::Int(0) | Value::Boolean(false) => true,
-        Value::Array(items) | Value::Set(items) => items.iter().all(is_nothing),
+        Value::Array(items) | Value::Set(items) => items.iter().all(is_absent),
         Value::Map(fields) => fields.is_empty(),
         _ => false,
     }

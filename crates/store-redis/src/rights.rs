@@ -1,8 +1,8 @@
-//! The rights that a program needs on a server, and the question whether its user has them.
+//! The rights that a program needs on a server, and the check whether its user has them.
 //!
-//! The question changes no key. Redis checks rights before arguments, so a command is sent with arguments that the server
-//! must refuse, or about a key, a field or a member that does not exist. A command without such a form (`SADD`, `LPUSH`) is
-//! not sent: a script asks the server whether the user may run it, which Redis can tell from version 7 on.
+//! The check changes no key. Redis checks rights before arguments, so a command is sent with arguments that the server
+//! must refuse, or for a key, a field or a member that does not exist. A command without such a form (`SADD`, `LPUSH`) is
+//! not sent: a script asks the server whether the user may run it, which Redis supports from version 7 on.
 
 use redis::{RedisResult, Value};
 
@@ -13,14 +13,14 @@ use crate::{
     operations,
 };
 
-/// An argument that is no number, and a key, field or member that does not exist.
-pub const NOBODY: &str = "state-tracker-doctor";
+/// The argument of probes. It is no number, so that numeric commands refuse it, and names no key, field or member that exists.
+pub const PROBE_ARGUMENT: &str = "state-tracker-doctor";
 
-/// Whether the user may run a command: 1 where the server can't tell. KEYS: the key. ARGV: the command's words.
-const MAY: &str =
+/// Returns 1 if the user may run a command, or if the server is too old to say. KEYS: the key. ARGV: the command's words.
+const ACL_CHECK: &str =
     "if not redis.acl_check_cmd or redis.acl_check_cmd(unpack(ARGV)) then return 1 end return 0";
 
-/// What a program does with keys.
+/// How a program uses keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Access {
     /// It only reads them.
@@ -29,7 +29,7 @@ pub enum Access {
     Write,
 }
 
-/// Keys that a program uses, with the commands by which it uses them.
+/// Keys that a program uses, and a probe for each command that it uses them with.
 #[derive(Clone, Debug)]
 pub struct Need {
     pattern: String,
@@ -45,23 +45,23 @@ struct Probe {
     arguments: &'static [&'static str],
 }
 
-/// How the question is put.
+/// How a right is probed.
 #[derive(Clone, Copy, Debug)]
 enum Form {
-    /// By sending the command.
+    /// Send the command in a form without effect.
     Sent,
-    /// By asking the server about it.
+    /// Run [`ACL_CHECK`] instead of the command.
     Asked,
-    /// By sending the command, which names no key.
+    /// Send a command that names no key.
     Keyless,
-    /// By running a script that the server does not know.
+    /// Call a script that the server does not know.
     Script,
 }
 
-/// What the server refuses.
+/// The subject of a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Denied {
-    /// The command, with any key.
+    /// The command, whatever its keys are.
     Command,
     /// The keys of the pattern.
     Keys,
@@ -71,23 +71,24 @@ pub enum Denied {
 
 /// A right that the user lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct MissingRight {
     /// The command.
     pub command: &'static str,
     /// The pattern of the keys, or the channels.
     pub pattern: String,
-    /// What of both the server refuses.
+    /// Whether the server refuses the command, the keys or the channel.
     pub denied: Denied,
     /// The server's message.
     pub detail: String,
 }
 
-impl Refusal {
-    /// A refusal with the server's message, which says what was denied.
+impl MissingRight {
+    /// A missing right from the server's message, which names the subject.
     #[must_use]
     pub fn new(command: &'static str, pattern: impl Into<String>, detail: impl Into<String>) -> Self {
         let (pattern, detail) = (pattern.into(), detail.into());
-        // All versions word it so: "… no permissions to run the 'zadd' command", "… to access a key", "… a channel".
+        // The code is NOPERM for all three; only the words differ, and they are the same in all versions: "… no permissions to
+        // run the 'zadd' command", "… to access a key", "… a channel".
         let denied = match () {
             () if detail.contains("to run the") => Denied::Command,
             () if detail.contains("channel") => Denied::Channel,
@@ -98,20 +99,21 @@ impl Refusal {
 }
 
 impl Need {
-    /// Keys of this pattern.
+    /// A need of keys of this pattern, without probes.
     #[must_use]
     pub fn new(pattern: impl Into<String>, access: Access) -> Self {
         Self { pattern: pattern.into(), access, probes: Vec::new() }
     }
 
-    /// What is needed for any keys: transactions and scripts.
+    /// The commands that every program needs whatever its keys are: those of transactions and scripts.
     #[must_use]
     pub fn of_any_key() -> Self {
         let mut need = Self::new("", Access::Read);
+        // MULTI with EXEC right behind it: probes queued between them would run outside a transaction where MULTI is denied.
         for (command, arguments) in
             [("MULTI", &[][..]), ("EXEC", &[]), ("SCRIPT", &["LOAD", "return 1"]), ("PING", &[])]
         {
-            need.keyless(command, arguments);
+            need.probe_keyless(command, arguments);
         }
         need
     }
@@ -122,14 +124,14 @@ impl Need {
         &self.pattern
     }
 
-    /// What the program does with the keys.
+    /// How the program uses the keys.
     #[must_use]
     pub fn access(&self) -> Access {
         self.access
     }
 
-    /// The program sends this command. The server must refuse these arguments, or they must name nothing that exists.
-    pub fn sent(
+    /// Adds a probe that sends the command. The server must refuse the arguments, or they must name nothing that exists.
+    pub fn probe(
         &mut self,
         command: &'static str,
         key: &str,
@@ -138,9 +140,9 @@ impl Need {
         self.push(command, Form::Sent, key, arguments)
     }
 
-    /// The program sends this command, which would change the key whatever its arguments are.
-    pub fn asked(&mut self, command: &'static str, key: &str) -> &mut Self {
-        let arguments: &[&str] = if command == "HSETNX" { &[NOBODY, "1"] } else { &["1"] };
+    /// Adds a probe for a command that changes the key whatever its arguments are: the server is asked, and the command not sent.
+    pub fn probe_without_sending(&mut self, command: &'static str, key: &str) -> &mut Self {
+        let arguments: &[&str] = if command == "HSETNX" { &[PROBE_ARGUMENT, "1"] } else { &["1"] };
         self.push(
             command,
             Form::Asked,
@@ -149,13 +151,13 @@ impl Need {
         )
     }
 
-    /// The program sends this command, which names no key.
-    pub fn keyless(&mut self, command: &'static str, arguments: &'static [&'static str]) -> &mut Self {
+    /// Adds a probe that sends a command without a key.
+    pub fn probe_keyless(&mut self, command: &'static str, arguments: &'static [&'static str]) -> &mut Self {
         self.push(command, Form::Keyless, "", arguments)
     }
 
-    /// The program runs scripts with this key, by their hashes.
-    pub fn script(&mut self, key: &str) -> &mut Self {
+    /// Adds a probe for scripts that are called by hash with this key.
+    pub fn probe_script(&mut self, key: &str) -> &mut Self {
         self.push("EVALSHA", Form::Script, key, &[])
     }
 
@@ -171,9 +173,9 @@ impl Need {
     }
 }
 
-/// Text as a pattern that matches it alone. A pattern of an access list can't have blanks: any character stands for one.
+/// A pattern of an access list that matches this text. Blanks separate the words of an access list, so `?` stands for a blank.
 #[must_use]
-pub fn literal(text: &str) -> String {
+pub fn escape_pattern(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
@@ -185,11 +187,11 @@ pub fn literal(text: &str) -> String {
     pattern
 }
 
-/// Which of these rights the user lacks: one round trip.
+/// The rights that the user lacks, found in one round trip.
 ///
 /// # Errors
 /// [`StoreError`] when the server does not answer.
-pub async fn refused(session: &mut Session, needs: &[Need]) -> Result<Vec<Refusal>, StoreError> {
+pub async fn missing_rights(session: &mut Session, needs: &[Need]) -> Result<Vec<MissingRight>, StoreError> {
     let mut batch = Batch::new();
     let probes: Vec<(&Need, &Probe)> =
         needs.iter().flat_map(|need| need.probes.iter().map(move |probe| (need, probe))).collect();
@@ -197,8 +199,8 @@ pub async fn refused(session: &mut Session, needs: &[Need]) -> Result<Vec<Refusa
         match form {
             Form::Sent => batch.cmd(command, key).arg(arguments),
             Form::Keyless => batch.keyless(command).arg(arguments),
-            Form::Asked => batch.script("EVAL", MAY, &[key]).arg(command).arg(key).arg(arguments),
-            // No script has that hash.
+            Form::Asked => batch.script("EVAL", ACL_CHECK, &[key]).arg(command).arg(key).arg(arguments),
+            // No script has this hash: with the right to run it, the answer is NOSCRIPT.
             Form::Script => batch.script("EVALSHA", &"0".repeat(40), &[key]),
         };
     }
@@ -207,25 +209,26 @@ pub async fn refused(session: &mut Session, needs: &[Need]) -> Result<Vec<Refusa
     Ok(all.filter_map(|((need, probe), answer)| refusal(need, probe, answer)).collect())
 }
 
-fn refusal(need: &Need, probe: &Probe, answer: RedisResult<Value>) -> Option<Refusal> {
+fn refusal(need: &Need, probe: &Probe, answer: RedisResult<Value>) -> Option<MissingRight> {
     let Probe { command, form, .. } = probe;
     let error = match answer {
         Ok(Value::Int(0)) if matches!(form, Form::Asked) => {
             let detail =
                 format!("the user has no permissions to run the '{}' command", command.to_lowercase());
-            return Some(Refusal::new(command, &need.pattern, detail));
+            return Some(MissingRight::new(command, &need.pattern, detail));
         }
+        // Errors of other kinds are expected: the probes' arguments are wrong on purpose.
         Ok(_) => return None,
         Err(error) => error,
     };
-    // An `EXEC` that is denied has another code, and the reason in its text.
+    // A denied EXEC has the code EXECABORT, and NOPERM in its text only.
     let is_denied = kind_of(&error) == ErrorKind::Denied || error.to_string().contains("NOPERM");
     is_denied.then(|| {
-        let refusal = Refusal::new(command, &need.pattern, error.to_string());
-        // The question itself was denied, and that is another command.
+        let refusal = MissingRight::new(command, &need.pattern, error.to_string());
+        // The user may not run the script that asks, so the missing right is that of EVAL.
         let command =
             if matches!(form, Form::Asked) && refusal.denied == Denied::Command { "EVAL" } else { command };
-        Refusal { command, ..refusal }
+        MissingRight { command, ..refusal }
     })
 }
 
@@ -235,8 +238,8 @@ mod tests {
 
     #[test]
     fn a_literal_pattern_matches_its_text_alone() {
-        assert_eq!(literal("P:0xAB"), "P:0xAB");
-        assert_eq!(literal(r"a*b?[c]\ d"), r"a\*b\?\[c\]\\?d");
+        assert_eq!(escape_pattern("P:0xAB"), "P:0xAB");
+        assert_eq!(escape_pattern(r"a*b?[c]\ d"), r"a\*b\?\[c\]\\?d");
     }
 
     #[test]
@@ -248,7 +251,7 @@ mod tests {
             ("No permissions to access a key", Denied::Keys),
             ("this user has no permissions to access one of the channels used as arguments", Denied::Channel),
         ] {
-            assert_eq!(Refusal::new("ZADD", "p", detail).denied, denied, "{detail}");
+            assert_eq!(MissingRight::new("ZADD", "p", detail).denied, denied, "{detail}");
         }
     }
 }

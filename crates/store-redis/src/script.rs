@@ -1,39 +1,39 @@
-//! Scripts that run within Redis, each with the hash by which a server knows it once it has been loaded.
+//! Lua scripts, which Redis runs as one step. They are called by their hash, and sent with their text to a server that lacks them.
 
 use errors::Operation;
 use redis::{Cmd, RedisResult, Script, Value};
 
 use crate::{batch::Batch, connect::Session, error::StoreError};
 
-/// A script. Its hash is computed once in the process.
+/// A script with its hash, which is computed once in the process.
 pub struct Lua {
     source: &'static str,
     hash: String,
 }
 
 impl Lua {
-    /// The script of this text.
+    /// A script with this text.
     #[must_use]
     pub fn new(source: &'static str) -> Self {
         Self { source, hash: Script::new(source).get_hash().to_owned() }
     }
 
-    /// A run by its hash, over keys of one hash slot; refused by a server that has not loaded it, unless the batch is
+    /// Adds a call by hash, over keys of one hash slot. A server that has not loaded the script refuses it, unless the batch is
     /// sent by [`Session::run_scripts`].
     pub fn run<'a>(&self, batch: &'a mut Batch, keys: &[&str]) -> &'a mut Cmd {
         batch.known_script(self.source, &self.hash, keys)
     }
 
-    /// Has every server load it.
+    /// Adds a command that loads the script on every server.
     pub fn load(&self, batch: &mut Batch) {
         batch.keyless("SCRIPT").arg("LOAD").arg(self.source);
     }
 }
 
 impl Session {
-    /// Makes a round trip as [`Session::run`] does. The runs of scripts that a server did not know are sent again, and
-    /// nothing else, in a second one that brings the scripts along: so no command may depend on a script before it.
-    /// `fill` gives the same commands each time; without any, nothing is sent.
+    /// Sends a batch like [`Session::run`]. Calls of scripts that a server did not know are repeated with the scripts' text in a
+    /// second round trip, and nothing else is: no command may depend on a script before it. `fill` must add the same commands
+    /// each time; without commands nothing is sent.
     pub async fn run_scripts(
         &mut self,
         operation: Operation,
@@ -46,10 +46,11 @@ impl Session {
             return Ok(Vec::new());
         }
         let mut answers = self.run(operation, object, batch).await?;
-        if answers.iter().any(is_unknown) {
+        // Even a script that was loaded can be unknown: a restart, a failover or SCRIPT FLUSH empties the server's cache.
+        if answers.iter().any(is_unknown_script) {
             let mut batch = Batch::new();
             fill(&mut batch);
-            let (places, batch) = batch.into_whole(|at| answers.get(at).is_some_and(is_unknown));
+            let (places, batch) = batch.into_evals(|at| answers.get(at).is_some_and(is_unknown_script));
             for (at, answer) in places.into_iter().zip(self.run(operation, object, batch).await?) {
                 answers[at] = answer;
             }
@@ -58,7 +59,7 @@ impl Session {
     }
 }
 
-/// Whether the server did not know the script.
-fn is_unknown(answer: &RedisResult<Value>) -> bool {
+/// Whether the server lacks the script. It then has run nothing of the call, so that repeating the call is safe.
+fn is_unknown_script(answer: &RedisResult<Value>) -> bool {
     answer.as_ref().err().is_some_and(|error| error.code() == Some("NOSCRIPT"))
 }

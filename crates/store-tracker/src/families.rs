@@ -30,7 +30,7 @@ pub fn key_families() -> Vec<FamilyTable> {
 pub fn family_of(rest: &str) -> Option<&'static Family> {
     let datasets = DATASETS.iter().map(|dataset| &dataset.family);
     let mut all = INPUTS.iter().chain(PRIORITIES).chain(datasets).chain(LEDGER).chain(INDEX);
-    all.find(|family| family.fits(rest))
+    all.find(|family| family.matches(rest))
 }
 
 #[cfg(test)]

@@ -167,22 +167,22 @@ impl MarketStore {
         let batch = self.ask_to_discover(&chosen, now, full, past_since);
         let operation = operations::READ_TIMELINES;
         let mut replies = Replies::new(operation, session.run(operation, self.name(), batch).await?);
-        replies = replies.noting(chosen.finds_out());
+        replies = replies.noting_present(chosen.finds_out());
         let mut pass = Pass::new(scope, now);
-        pass.seen.scattered = session.is_scattered();
+        pass.seen.scattered = session.spans_servers();
         self.take_ledger(&mut replies, &mut pass)?;
         let mut sealed = BTreeSet::new();
         if full {
             // A recent pass does without the list: it asks for the few epochs of its timelines in the second round
             // trip.
-            let fields = replies.own::<Vec<String>>(&self.keys.sealed())?;
+            let fields = replies.required::<Vec<String>>(&self.keys.sealed())?;
             sealed.extend(fields.iter().filter_map(|epoch| EpochId::parse(epoch).ok()));
             // Only a source of last good values: this pass writes it anew, so unreadable JSON does not matter.
             let shown = replies.take::<Option<Vec<u8>>>(&self.keys.shown())?.flatten();
             pass.shown = shown.and_then(|json| serde_json::from_slice(&json).ok());
         }
         if past_since.is_some() {
-            let past = replies.own::<Vec<String>>(&self.keys.opened())?;
+            let past = replies.required::<Vec<String>>(&self.keys.opened())?;
             pass.past = past.iter().filter_map(|epoch| EpochId::parse(epoch).ok()).collect();
         }
         let mut forms = OtherForms::new();
@@ -262,7 +262,7 @@ impl MarketStore {
     fn take_ledger(&self, replies: &mut Replies, pass: &mut Pass) -> Result<(), StoreError> {
         // Without the ledger's own keys every total would be wrong: an error of `own` ends the pass.
         let open = self.keys.open();
-        for (epoch, text) in replies.own::<Vec<(String, String)>>(&open)? {
+        for (epoch, text) in replies.required::<Vec<(String, String)>>(&open)? {
             let Ok(epoch) = EpochId::parse(&epoch) else {
                 replies.fault(&open, ErrorKind::Malformed, format!("the field `{epoch}` names no epoch"));
                 continue;
@@ -275,7 +275,7 @@ impl MarketStore {
             pass.seen.stored.insert(epoch.clone(), entry.unwrap_or_default());
             pass.stored_text.insert(epoch, text);
         }
-        pass.mark = LedgerMark::from_fields(replies.own(&self.keys.meta())?);
+        pass.mark = LedgerMark::from_fields(replies.required(&self.keys.meta())?);
         pass.seen.window = pass.mark.window;
         if let Some(schema) = &pass.mark.foreign_schema {
             let detail = format!("it has version {schema}, this program knows version {}", ledger::SCHEMA);

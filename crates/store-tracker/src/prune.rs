@@ -68,7 +68,7 @@ pub async fn prune(session: &mut Session, prunable: &Prunable, slice: usize) -> 
     let (operation, key) = (operations::PRUNE_TIMELINE, prunable.key.as_str());
     let mut batch = Batch::new();
     batch.script("EVAL", SOURCE, &[key]).arg(prunable.before).arg(slice);
-    Replies::new(operation, session.run(operation, key, batch).await?).own(key)
+    Replies::new(operation, session.run(operation, key, batch).await?).required(key)
 }
 
 /// Forgets a slice of the ledger's sealed entries that are older than `before`; the cursor to go on with, 0
@@ -89,8 +89,8 @@ pub async fn forget_sealed(
     batch.cmd("HSCAN", &key).arg(cursor).arg("COUNT").arg(slice);
     batch.cmd("HGET", keys.meta()).arg("floor");
     let mut replies = Replies::new(operation, session.run(operation, &key, batch).await?);
-    let (cursor, page): (u64, Vec<(String, String)>) = replies.own(&key)?;
-    let floor: Option<String> = replies.own(&keys.meta())?;
+    let (cursor, page): (u64, Vec<(String, String)>) = replies.required(&key)?;
+    let floor: Option<String> = replies.required(&keys.meta())?;
     let is_old = |sealed: &Sealed| sealed.known().last_sign() < before;
     let old: Vec<EpochId> = page
         .iter()
@@ -105,7 +105,7 @@ pub async fn forget_sealed(
     let mut batch = Batch::new();
     let forget = batch.script("EVAL", FORGET, &[&key, &keys.sums(), &keys.meta()]);
     forget.arg(floor).arg(old.iter().map(EpochId::as_str).collect::<Vec<_>>());
-    let forgotten = Replies::new(operation, session.run(operation, &key, batch).await?).own(&key)?;
+    let forgotten = Replies::new(operation, session.run(operation, &key, batch).await?).required(&key)?;
     Ok((cursor, forgotten))
 }
 

@@ -102,7 +102,7 @@ fn settings(seeds: Vec<ConnectionInfo>) -> RedisSettings {
     RedisSettings {
         servers: Servers::Cluster(seeds),
         certificates: None,
-        shown: "the cluster".to_owned(),
+        address: "the cluster".to_owned(),
         pool_size: 4,
         connect_timeout: Duration::from_secs(5),
         command_timeout: Duration::from_secs(20),

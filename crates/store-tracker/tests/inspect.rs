@@ -7,7 +7,7 @@ mod common;
 use std::time::Duration;
 
 use common::{Scene, Tracker, key};
-use store_redis::{Inspector, KeyFacts, KeyType, Wanted};
+use store_redis::{Inspector, KeyFacts, KeyRequest, KeyType};
 
 async fn inspector(tracker: &Tracker) -> Inspector {
     tracker.store.inspectors().await.expect("reached").pop().expect("one server")
@@ -23,7 +23,7 @@ async fn a_server_tells_its_version_settings_keys_and_a_clock_that_is_ours() {
     assert!(facts.setting("client-output-buffer-limit").is_some_and(|limits| limits.contains("pubsub")));
     let clock = facts.clock.expect("it has one");
     // Both clocks are this machine's: the difference is only the time of the request.
-    assert!(clock.ahead.abs() <= clock.within + 0.001, "{clock:?}");
+    assert!(clock.ahead.abs() <= clock.uncertainty + 0.001, "{clock:?}");
     assert_eq!(facts.unanswered, []);
 }
 
@@ -50,8 +50,8 @@ async fn keys_are_named_once_with_type_life_and_size_where_asked_for() {
     assert_eq!(names.len(), 1_201);
     let active = key("epochs:active").into_bytes();
     let wanted = [(&active[..], true), (b"session:1", false), (b"gone", true)];
-    let wanted = wanted.map(|(key, size)| Wanted { key, size });
-    let looked = inspector.look(&wanted).await.expect("looked");
+    let wanted = wanted.map(|(key, size)| KeyRequest { key, size });
+    let looked = inspector.examine(&wanted).await.expect("looked");
     let facts: Vec<KeyFacts> = looked.into_iter().flatten().collect();
     let [active, session, gone] = facts.try_into().expect("three");
     assert_eq!(active.kind, KeyType::Set);
@@ -59,5 +59,5 @@ async fn keys_are_named_once_with_type_life_and_size_where_asked_for() {
     assert!(active.bytes.is_some_and(|bytes| bytes > 50), "{active:?}");
     assert_eq!(session, KeyFacts { kind: KeyType::String, expires_in: None, bytes: None });
     assert_eq!(gone, KeyFacts { kind: KeyType::None, expires_in: None, bytes: None });
-    assert_eq!(inspector.look(&[]).await.expect("nothing is asked"), []);
+    assert_eq!(inspector.examine(&[]).await.expect("nothing is asked"), []);
 }

@@ -93,7 +93,7 @@ async fn the_connections_of_the_pool_are_exposed_in_use_and_idle() {
     let settings = RedisSettings {
         servers: Servers::from(server),
         certificates: None,
-        shown: redis.url(),
+        address: redis.url(),
         pool_size: 3,
         connect_timeout: second,
         command_timeout: second,

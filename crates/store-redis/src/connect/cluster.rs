@@ -1,8 +1,8 @@
-//! A cluster: a batch is split by node, each node gets one pipeline, all of them at the same time.
+//! A cluster: a batch is split by node, and each node gets one pipeline, all of them at the same time.
 //!
-//! What a node sends elsewhere (`MOVED`, `ASK`) or puts off (`TRYAGAIN`) was not run, and is sent again alone, so a
-//! resharding costs a round trip and no answer. The client library's own pipelines are not used for this: for one
-//! redirection they send the whole pipeline again.
+//! A command that a node redirects (`MOVED`, `ASK`) or defers (`TRYAGAIN`) was not run. It is sent again alone, so that
+//! resharding costs a round trip and no answer. The client library's own cluster pipelines repeat the whole pipeline for one
+//! redirection, which would run other commands twice.
 
 use std::{
     collections::BTreeMap,
@@ -22,7 +22,7 @@ use retry::table::SLOT_MOVING;
 use tokio::{sync::Mutex, time::sleep};
 
 use super::{
-    door::{Door, Trouble, ping},
+    connector::{ConnectError, Connector, ping},
     slots::{Node, SlotMap, slot_of},
 };
 use crate::{
@@ -30,43 +30,43 @@ use crate::{
     error::ErrorKind,
 };
 
-/// What is known of a cluster.
+/// The slot map of a cluster, and how to connect to its nodes.
 pub(super) struct Cluster {
-    seeds: Vec<Door>,
-    /// How each node is entered; without its address.
-    door: Door,
+    seeds: Vec<Connector>,
+    /// User, password, TLS and timeouts of every node; the address is replaced.
+    connector: Connector,
     map: RwLock<Option<Arc<SlotMap>>>,
-    /// Something failed since the map was read.
-    doubted: AtomicBool,
-    /// Held while the map is read, so that one reads it for all.
+    /// Set by failures since the map was read.
+    is_stale: AtomicBool,
+    /// Held while the map is read, so that one session reads it for all that wait.
     reading: Mutex<()>,
 }
 
 impl Cluster {
-    pub(super) fn new(seeds: Vec<Door>) -> RedisResult<Self> {
-        let Some(door) = seeds.first().cloned() else {
+    pub(super) fn new(seeds: Vec<Connector>) -> RedisResult<Self> {
+        let Some(connector) = seeds.first().cloned() else {
             return Err((Client::InvalidClientConfig, "no node of the cluster is named").into());
         };
         let (map, reading) = (RwLock::default(), Mutex::new(()));
-        Ok(Self { seeds, door, map, doubted: AtomicBool::new(false), reading })
+        Ok(Self { seeds, connector, map, is_stale: AtomicBool::new(false), reading })
     }
 
-    /// A link to the cluster; its connections are made when they are needed.
-    pub(super) async fn enter(&self) -> Result<Nodes, Trouble> {
+    /// Connections for a new link: none yet, since `send` makes each when a command needs it. Fails if no node has a map.
+    pub(super) async fn enter(&self) -> Result<Nodes, ConnectError> {
         self.map().await?;
         Ok(Nodes::default())
     }
 
-    /// One of the masters, another one each turn.
-    pub(super) async fn any(&self, turn: usize) -> Result<(Door, Node), Trouble> {
+    /// One of the masters, a different one for each `turn`: a subscription that fails moves on to the next node.
+    pub(super) async fn any(&self, turn: usize) -> Result<(Connector, Node), ConnectError> {
         let masters = self.map().await?.masters();
         let node = masters.get(turn.checked_rem(masters.len()).unwrap_or(0)).cloned();
-        let node = node.ok_or_else(|| Trouble::known(ErrorKind::Loading, "no node has any slots"))?;
-        Ok((self.door.at(&node.host, node.port)?, node))
+        let node = node.ok_or_else(|| ConnectError::known(ErrorKind::Loading, "no node has any slots"))?;
+        Ok((self.connector.at(&node.host, node.port)?, node))
     }
 
-    /// A connection to each master, with its name as it may be shown.
-    pub(super) async fn servers(&self) -> Result<Vec<(String, MultiplexedConnection)>, Trouble> {
+    /// Connects to each master. Returns addresses without credentials.
+    pub(super) async fn servers(&self) -> Result<Vec<(String, MultiplexedConnection)>, ConnectError> {
         let masters = self.map().await?.masters();
         let connecting = masters.iter().map(|node| async {
             let connection = self.connect(node).await?;
@@ -75,90 +75,98 @@ impl Cluster {
         try_join_all(connecting).await
     }
 
-    /// How a node is entered.
-    pub(super) fn door_to(&self, host: &str, port: u16) -> RedisResult<Door> {
-        self.door.at(host, port)
+    /// A connector to the node at this address.
+    pub(super) fn connector_to(&self, host: &str, port: u16) -> RedisResult<Connector> {
+        self.connector.at(host, port)
     }
 
-    async fn connect(&self, node: &Node) -> Result<MultiplexedConnection, Trouble> {
-        let connected = self.door.at(&node.host, node.port)?.connect().await;
-        connected.map_err(|error| of_node(node, error))
+    async fn connect(&self, node: &Node) -> Result<MultiplexedConnection, ConnectError> {
+        let connected = self.connector.at(&node.host, node.port)?.connect().await;
+        connected.map_err(|error| node_error(node, error))
     }
 
-    /// Whether a node has any slots, as far as is known.
+    /// Whether a node has slots by the last map; true without a map.
     pub(super) fn is_master(&self, node: &Node) -> bool {
         self.last_map().is_none_or(|map| map.masters().contains(node))
     }
 
-    /// The map is read again before it is used the next time.
-    pub(super) fn doubt(&self) {
-        self.doubted.store(true, Ordering::Relaxed);
+    /// Has the map read again before its next use.
+    pub(super) fn mark_stale(&self) {
+        self.is_stale.store(true, Ordering::Relaxed);
     }
 
     fn last_map(&self) -> Option<Arc<SlotMap>> {
         self.map.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn good_map(&self) -> Option<Arc<SlotMap>> {
-        self.last_map().filter(|_| !self.doubted.load(Ordering::Relaxed))
+    fn fresh_map(&self) -> Option<Arc<SlotMap>> {
+        self.last_map().filter(|_| !self.is_stale.load(Ordering::Relaxed))
     }
 
-    async fn map(&self) -> Result<Arc<SlotMap>, Trouble> {
-        if let Some(map) = self.good_map() {
+    async fn map(&self) -> Result<Arc<SlotMap>, ConnectError> {
+        if let Some(map) = self.fresh_map() {
             return Ok(map);
         }
         let _alone = self.reading.lock().await;
-        if let Some(map) = self.good_map() {
+        // Another session may have read it while this one waited.
+        if let Some(map) = self.fresh_map() {
             return Ok(map);
         }
         let masters = self.last_map().map_or_else(Vec::new, |map| map.masters());
-        let masters = masters.iter().map(|node| self.door.at(&node.host, node.port));
-        let doors = masters.chain(self.seeds.iter().cloned().map(Ok)).collect::<RedisResult<Vec<_>>>()?;
-        let asked: Vec<BoxFuture<'_, _>> = doors.iter().map(|door| ask(door).boxed()).collect();
-        // What comes to light from now on casts new doubt.
-        self.doubted.store(false, Ordering::Relaxed);
+        let masters = masters.iter().map(|node| self.connector.at(&node.host, node.port));
+        // The seeds too: none of the masters of the last map may be alive any more.
+        let connectors =
+            masters.chain(self.seeds.iter().cloned().map(Ok)).collect::<RedisResult<Vec<_>>>()?;
+        let asked: Vec<BoxFuture<'_, _>> =
+            connectors.iter().map(|connector| ask_topology(connector).boxed()).collect();
+        // Before the answer: a failure that another session meets meanwhile must mark the new map as stale.
+        self.is_stale.store(false, Ordering::Relaxed);
+        // The first good answer wins; a dead node costs nothing while another one answers.
         let map = match select_ok(asked).await {
             Ok((map, _)) => Arc::new(map),
-            Err(trouble) => {
-                self.doubt();
-                return Err(trouble);
+            Err(error) => {
+                self.mark_stale();
+                return Err(error);
             }
         };
         *self.map.write().unwrap_or_else(PoisonError::into_inner) = Some(map.clone());
         Ok(map)
     }
 
-    fn learn(&self, moves: Vec<(u16, Node)>) {
+    fn apply_moves(&self, moves: Vec<(u16, Node)>) {
         let mut map = self.map.write().unwrap_or_else(PoisonError::into_inner);
+        // Sessions that hold the old map keep it: `make_mut` copies a map that is shared.
         if let Some(map) = map.as_mut().filter(|_| !moves.is_empty()).map(Arc::make_mut) {
             moves.into_iter().for_each(|(slot, node)| map.assign(slot, node));
         }
     }
 }
 
-/// An error says which of the nodes it is about.
-fn of_node(node: &Node, error: RedisError) -> Trouble {
-    Trouble::at(format!("the node at {}:{}", node.host, node.port), error)
+/// The error of a node, with the node's address.
+fn node_error(node: &Node, error: RedisError) -> ConnectError {
+    ConnectError::at(format!("the node at {}:{}", node.host, node.port), error)
 }
 
-/// What one node says of the cluster. One that is cut off from it has nothing to say.
-async fn ask(door: &Door) -> Result<SlotMap, Trouble> {
-    let of_node = |kind, what: &str| Trouble::known(kind, format!("the node at {}: {what}", door.shown()));
-    let Some((host, port)) = door.address() else {
-        return Err(of_node(ErrorKind::Topology, "a cluster has no Unix socket"));
+/// Queries a node for the slot map. A node that is cut off from the cluster answers `CLUSTER SLOTS` from memory, so its state is
+/// checked too.
+async fn ask_topology(connector: &Connector) -> Result<SlotMap, ConnectError> {
+    let node_error =
+        |kind, what: &str| ConnectError::known(kind, format!("the node at {}: {what}", connector.address()));
+    let Some((host, port)) = connector.host_and_port() else {
+        return Err(node_error(ErrorKind::Topology, "a cluster has no Unix socket"));
     };
-    let mut connection = door.connect().await?;
+    let mut connection = connector.connect().await?;
     let mut questions = redis::pipe();
     questions.cmd("CLUSTER").arg("INFO").cmd("CLUSTER").arg("SLOTS");
     let (info, slots) = match questions.query_async::<(String, Value)>(&mut connection).await {
         Ok(answers) => answers,
         Err(error) if error.to_string().contains("cluster support disabled") => {
-            return Err(of_node(ErrorKind::Topology, "it is no node of a cluster"));
+            return Err(node_error(ErrorKind::Topology, "it is no node of a cluster"));
         }
         Err(error) => return Err(error.into()),
     };
     if !info.lines().any(|line| line.trim_end() == "cluster_state:ok") {
-        return Err(of_node(ErrorKind::Loading, "the cluster is down, or not complete"));
+        return Err(node_error(ErrorKind::Loading, "the cluster is down, or not complete"));
     }
     Ok(SlotMap::read(slots, &Node { host: host.to_owned(), port })?)
 }
@@ -167,23 +175,23 @@ async fn ask(door: &Door) -> Result<SlotMap, Trouble> {
 #[derive(Default)]
 pub(super) struct Nodes(BTreeMap<Node, MultiplexedConnection>);
 
-/// A unit, and where it is to go.
+/// A unit with its destination.
 struct Job {
-    goal: Goal,
+    destination: Destination,
     unit: Unit,
 }
 
-enum Goal {
-    /// To the node that has the slot.
+enum Destination {
+    /// The node that has the slot by the map.
     Slot(u16),
-    /// To this node.
+    /// This node.
     Node(Node),
-    /// To this node, which is just being given the slot.
-    Guest(Node),
+    /// This node, which is importing the slot and serves it only after `ASKING`.
+    Importing(Node),
 }
 
 impl Nodes {
-    /// Drops the connections that are broken.
+    /// Drops the connections that don't answer a ping.
     pub(super) async fn check(&mut self) {
         let checks = self.0.iter_mut().map(|(node, connection)| async {
             let broken = ping(connection).await.is_err();
@@ -194,95 +202,105 @@ impl Nodes {
         }
     }
 
-    /// Sends a batch; one answer a command.
+    /// Sends a batch; returns one answer a command.
     pub(super) async fn run(
         &mut self,
         cluster: &Cluster,
         batch: Batch,
         round_trips: &mut u64,
-    ) -> Result<Vec<RedisResult<Value>>, Trouble> {
+    ) -> Result<Vec<RedisResult<Value>>, ConnectError> {
         let mut answers = Answers::new(batch.len());
         let mut map = cluster.map().await?;
         let mut jobs = Vec::with_capacity(batch.len());
         for unit in batch.into_units(slot_of) {
             match unit.slot {
-                Some(slot) => jobs.push(Job { goal: Goal::Slot(slot), unit }),
+                Some(slot) => jobs.push(Job { destination: Destination::Slot(slot), unit }),
                 None => jobs.extend(
-                    map.masters().into_iter().map(|node| Job { goal: Goal::Node(node), unit: unit.clone() }),
+                    map.masters()
+                        .into_iter()
+                        .map(|node| Job { destination: Destination::Node(node), unit: unit.clone() }),
                 ),
             }
         }
         for round in 0..SLOT_MOVING.attempts {
             *round_trips += 1;
             let mut moves = Vec::new();
-            let mut is_put_off = false;
+            let mut must_wait = false;
             for (node, jobs_of_node, sent) in self.send(cluster, &map, mem::take(&mut jobs)).await? {
                 let mut sent = sent.into_iter();
                 for mut job in jobs_of_node {
-                    if matches!(job.goal, Goal::Guest(_)) {
+                    if matches!(job.destination, Destination::Importing(_)) {
+                        // The answer to ASKING.
                         sent.next();
                     }
                     let read = job.unit.read(&mut sent);
-                    let sent_away = read.iter().find_map(|answer| redirection(answer.as_ref().err()?, &node));
-                    match sent_away {
+                    let redirected =
+                        read.iter().find_map(|answer| redirection(answer.as_ref().err()?, &node));
+                    match redirected {
                         None => answers.add(&job.unit, read),
                         Some(Redirection::Moved(slot, to)) => {
                             moves.push((slot, to.clone()));
-                            job.goal = Goal::Node(to);
+                            job.destination = Destination::Node(to);
                             jobs.push(job);
                         }
+                        // ASK holds for this command alone: the slot still belongs to the old node, so the map stays.
                         Some(Redirection::Ask(to)) => {
-                            job.goal = Goal::Guest(to);
+                            job.destination = Destination::Importing(to);
                             jobs.push(job);
                         }
-                        Some(Redirection::Later) => {
-                            is_put_off = true;
-                            job.goal = job.unit.slot.map_or(Goal::Node(node.clone()), Goal::Slot);
+                        // The keys of a command are on both nodes while its slot moves; only time helps.
+                        Some(Redirection::TryAgain) => {
+                            must_wait = true;
+                            job.destination =
+                                job.unit.slot.map_or(Destination::Node(node.clone()), Destination::Slot);
                             jobs.push(job);
                         }
                     }
                 }
             }
-            cluster.learn(moves);
+            // Moves are learnt from MOVED, without another CLUSTER SLOTS.
+            cluster.apply_moves(moves);
             if jobs.is_empty() {
                 return Ok(answers.finish());
             }
-            if is_put_off {
+            // MOVED and ASK name another node, which is asked at once.
+            if must_wait {
                 sleep(SLOT_MOVING.pause(round, retry::random())).await;
             }
             map = cluster.map().await?;
         }
-        Err(Trouble::known(ErrorKind::Loading, "slots are being moved, and take long"))
+        Err(ConnectError::known(ErrorKind::Loading, "slots are still being moved after the last attempt"))
     }
 
-    /// Sends jobs to their nodes, all at the same time.
+    /// Sends jobs to their nodes, to all nodes at the same time.
     async fn send(
         &mut self,
         cluster: &Cluster,
         map: &SlotMap,
         jobs: Vec<Job>,
-    ) -> Result<Vec<(Node, Vec<Job>, Vec<Value>)>, Trouble> {
+    ) -> Result<Vec<(Node, Vec<Job>, Vec<Value>)>, ConnectError> {
         let mut by_node: BTreeMap<Node, Vec<Job>> = BTreeMap::new();
         for job in jobs {
-            let node = match &job.goal {
-                Goal::Slot(slot) => map.node(*slot).cloned().ok_or_else(|| {
-                    Trouble::known(ErrorKind::Loading, format!("no node of the cluster has slot {slot}"))
+            let node = match &job.destination {
+                Destination::Slot(slot) => map.node(*slot).cloned().ok_or_else(|| {
+                    ConnectError::known(ErrorKind::Loading, format!("no node of the cluster has slot {slot}"))
                 })?,
-                Goal::Node(node) | Goal::Guest(node) => node.clone(),
+                Destination::Node(node) | Destination::Importing(node) => node.clone(),
             };
             by_node.entry(node).or_default().push(job);
         }
         let missing = by_node
             .keys()
             .filter(|node| !self.0.contains_key(*node))
-            .map(|node| async { Ok::<_, Trouble>((node.clone(), cluster.connect(node).await?)) });
+            .map(|node| async { Ok::<_, ConnectError>((node.clone(), cluster.connect(node).await?)) });
         let opened = try_join_all(missing).await?;
         self.0.extend(opened);
         let sends = by_node.into_iter().filter_map(|(node, jobs)| {
             let mut connection = self.0.get(&node)?.clone();
             let mut pipeline = Pipeline::with_capacity(jobs.len());
             for job in &jobs {
-                if matches!(job.goal, Goal::Guest(_)) {
+                if matches!(job.destination, Destination::Importing(_)) {
+                    // Holds for the next command only, or for the next transaction.
                     pipeline.cmd("ASKING");
                 }
                 job.unit.write(&mut pipeline);
@@ -293,12 +311,13 @@ impl Nodes {
             })
         });
         let (mut sent, mut failed) = (Vec::new(), None);
+        // All sends are awaited, so that every broken connection is dropped, and not only the first.
         for (node, jobs, values) in join_all(sends).await {
             match values {
                 Ok(values) => sent.push((node, jobs, values)),
                 Err(error) => {
                     self.0.remove(&node);
-                    failed = Some(of_node(&node, error));
+                    failed = Some(node_error(&node, error));
                 }
             }
         }
@@ -309,17 +328,17 @@ impl Nodes {
 enum Redirection {
     Moved(u16, Node),
     Ask(Node),
-    Later,
+    TryAgain,
 }
 
-/// Where `said_by` sends us, when that is what it says.
-fn redirection(error: &RedisError, said_by: &Node) -> Option<Redirection> {
+/// The redirection in an answer of `sender`, if it is one.
+fn redirection(error: &RedisError, sender: &Node) -> Option<Redirection> {
     let Client::Server(kind) = error.kind() else { return None };
-    let to = || error.redirect_node().and_then(|(node, slot)| Some((slot, Node::parse(node, said_by)?)));
+    let to = || error.redirect_node().and_then(|(node, slot)| Some((slot, Node::parse(node, sender)?)));
     match kind {
         Server::Moved => to().map(|(slot, node)| Redirection::Moved(slot, node)),
         Server::Ask => to().map(|(_, node)| Redirection::Ask(node)),
-        Server::TryAgain => Some(Redirection::Later),
+        Server::TryAgain => Some(Redirection::TryAgain),
         _ => None,
     }
 }

@@ -1,4 +1,4 @@
-//! What the pool holds: ways to Redis, each of which reaches all keys.
+//! The links that the pool holds. Each reaches all keys: by one connection, or by one to each node of a cluster.
 
 use std::sync::{
     Arc,
@@ -10,94 +10,98 @@ use redis::{ConnectionInfo, ErrorKind, RedisResult, ServerErrorKind, Value, aio:
 
 use super::{
     cluster::{Cluster, Nodes},
-    door::{Door, Trouble, ping},
-    sentinel::{SentinelView, Watch},
+    connector::{ConnectError, Connector, ping},
+    sentinel::{SentinelView, WatchedMaster},
     settings::{RedisSettings, Servers},
     slots::Node,
 };
 use crate::{batch::Batch, events::EventQueue};
 
-/// Makes ways to Redis.
+/// Makes, checks and outdates links.
 pub(super) struct Links {
-    servers: Kind,
-    /// Links of an earlier generation are not used again.
+    servers: Deployment,
+    /// Rises when a link's error says that another server may be the master; the pool drops links of earlier generations.
     generation: AtomicU64,
-    /// Subscriptions so far, to try another node of a cluster each time.
+    /// The number of subscriptions, so that each tries another node of a cluster.
     subscriptions: AtomicUsize,
-    /// Links so far.
+    /// The number of links made.
     created: AtomicU64,
 }
 
-enum Kind {
-    /// With the manager that makes and checks its connections. That one knows no certificates of our own.
-    Single(Box<Door>, Option<Box<deadpool_redis::Manager>>),
-    Sentinel(Watch),
+enum Deployment {
+    // The manager of deadpool-redis can't be given certificates, so there is none where they are configured.
+    /// One server, with the manager that makes and checks its connections.
+    Single(Box<Connector>, Option<Box<deadpool_redis::Manager>>),
+    Sentinel(WatchedMaster),
     Cluster(Cluster),
 }
 
-/// A way to all keys.
+/// A member of the pool.
 pub(super) struct Link {
     generation: u64,
-    way: Way,
+    connections: Connections,
 }
 
-enum Way {
+enum Connections {
     Server(MultiplexedConnection),
     Cluster(Nodes),
 }
 
 impl Link {
-    pub(super) fn is_scattered(&self) -> bool {
-        matches!(self.way, Way::Cluster(_))
+    pub(super) fn spans_servers(&self) -> bool {
+        matches!(self.connections, Connections::Cluster(_))
     }
 }
 
 impl Links {
     pub(super) fn new(settings: &RedisSettings) -> RedisResult<Self> {
-        let door = |server: &ConnectionInfo| {
+        let connector = |server: &ConnectionInfo| {
             let (connect, command) = (settings.connect_timeout, settings.command_timeout);
-            Door::new(server, settings.certificates.as_ref(), connect, command)
+            Connector::new(server, settings.certificates.as_ref(), connect, command)
         };
-        let doors = |servers: &[ConnectionInfo]| servers.iter().map(door).collect::<RedisResult<Vec<_>>>();
+        let connectors =
+            |servers: &[ConnectionInfo]| servers.iter().map(connector).collect::<RedisResult<Vec<_>>>();
         let servers = match &settings.servers {
             Servers::Single(server) => {
-                let door = door(server)?;
-                let manager = settings.certificates.is_none().then(|| door.manager()).transpose()?;
-                Kind::Single(Box::new(door), manager.map(Box::new))
+                let connector = connector(server)?;
+                let manager = settings.certificates.is_none().then(|| connector.manager()).transpose()?;
+                Deployment::Single(Box::new(connector), manager.map(Box::new))
             }
-            Servers::Sentinel { sentinels, master, node } => {
-                Kind::Sentinel(Watch::new(doors(sentinels)?, master.clone(), door(node)?))
-            }
-            Servers::Cluster(seeds) => Kind::Cluster(Cluster::new(doors(seeds)?)?),
+            Servers::Sentinel { sentinels, master, node } => Deployment::Sentinel(WatchedMaster::new(
+                connectors(sentinels)?,
+                master.clone(),
+                connector(node)?,
+            )),
+            Servers::Cluster(seeds) => Deployment::Cluster(Cluster::new(connectors(seeds)?)?),
         };
         let (generation, subscriptions, created) = Default::default();
         Ok(Self { servers, generation, subscriptions, created })
     }
 
-    /// How many links were made.
+    /// The number of links made.
     pub(super) fn created(&self) -> u64 {
         self.created.load(Ordering::Relaxed)
     }
 
-    /// A connection for subscriptions, and to which node of a cluster it leads.
+    /// Opens a connection for subscriptions. Returns its node if Redis is a cluster.
     pub(super) async fn listen(
         &self,
         queue: EventQueue,
-    ) -> Result<(MultiplexedConnection, Option<Node>), Trouble> {
+    ) -> Result<(MultiplexedConnection, Option<Node>), ConnectError> {
         match &self.servers {
-            Kind::Single(door, _) => Ok((door.listen(queue).await?, None)),
-            Kind::Sentinel(watch) => {
-                let (door, _) = watch.master().await?;
-                Ok((door.listen(queue).await?, None))
+            Deployment::Single(connector, _) => Ok((connector.listen(queue).await?, None)),
+            Deployment::Sentinel(watch) => {
+                let (connector, _) = watch.master().await?;
+                Ok((connector.listen(queue).await?, None))
             }
-            Kind::Cluster(cluster) => {
-                // What is published on one node is heard on all of them.
+            Deployment::Cluster(cluster) => {
+                // Nodes forward published messages to each other, so one subscription receives all of them.
                 let turn = self.subscriptions.fetch_add(1, Ordering::Relaxed);
-                let (door, node) = cluster.any(turn).await?;
-                match door.listen(queue).await {
+                let (connector, node) = cluster.any(turn).await?;
+                match connector.listen(queue).await {
                     Ok(connection) => Ok((connection, Some(node))),
                     Err(error) => {
-                        cluster.doubt();
+                        cluster.mark_stale();
                         Err(error.into())
                     }
                 }
@@ -105,91 +109,93 @@ impl Links {
         }
     }
 
-    /// A connection to each server that holds keys, with its name as it may be shown.
-    pub(super) async fn servers(&self) -> Result<Vec<(String, MultiplexedConnection)>, Trouble> {
+    /// Connects to each server that holds keys. Returns addresses without credentials.
+    pub(super) async fn servers(&self) -> Result<Vec<(String, MultiplexedConnection)>, ConnectError> {
         match &self.servers {
-            Kind::Single(door, _) => Ok(vec![(door.shown(), door.connect().await?)]),
-            Kind::Sentinel(watch) => {
-                let (door, connection) = watch.master().await?;
-                Ok(vec![(door.shown(), connection)])
+            Deployment::Single(connector, _) => Ok(vec![(connector.address(), connector.connect().await?)]),
+            Deployment::Sentinel(watch) => {
+                let (connector, connection) = watch.master().await?;
+                Ok(vec![(connector.address(), connection)])
             }
-            Kind::Cluster(cluster) => cluster.servers().await,
+            Deployment::Cluster(cluster) => cluster.servers().await,
         }
     }
 
-    /// A connection to a server that may take over from one of those, where that is a thing that happens.
-    pub(super) async fn standby(
+    /// Connects to a replica; `None` for a single server, which has no failover.
+    pub(super) async fn connect_replica(
         &self,
         host: &str,
         port: u16,
-    ) -> Option<Result<MultiplexedConnection, Trouble>> {
-        let door = match &self.servers {
-            Kind::Single(..) => return None,
-            Kind::Sentinel(watch) => watch.door_to(host, port),
-            Kind::Cluster(cluster) => cluster.door_to(host, port),
+    ) -> Option<Result<MultiplexedConnection, ConnectError>> {
+        let connector = match &self.servers {
+            Deployment::Single(..) => return None,
+            Deployment::Sentinel(watch) => watch.connector_to(host, port),
+            Deployment::Cluster(cluster) => cluster.connector_to(host, port),
         };
-        Some(match door {
-            Ok(door) => door.connect().await.map_err(Trouble::from),
+        Some(match connector {
+            Ok(connector) => connector.connect().await.map_err(ConnectError::from),
             Err(error) => Err(error.into()),
         })
     }
 
-    /// What each sentinel says, where there are such, with its name as it may be shown.
-    pub(super) async fn sentinels(&self) -> Vec<(String, Result<SentinelView, Trouble>)> {
+    /// Each sentinel's view, by its address; empty without sentinels.
+    pub(super) async fn sentinels(&self) -> Vec<(String, Result<SentinelView, ConnectError>)> {
         match &self.servers {
-            Kind::Sentinel(watch) => watch.views().await,
+            Deployment::Sentinel(watch) => watch.views().await,
             _ => Vec::new(),
         }
     }
 
-    /// Whether a node of the cluster has any slots, as far as is known.
+    /// Whether a node of the cluster has slots by the last map.
     pub(super) fn is_master(&self, node: &Node) -> bool {
         match &self.servers {
-            Kind::Cluster(cluster) => cluster.is_master(node),
+            Deployment::Cluster(cluster) => cluster.is_master(node),
             _ => true,
         }
     }
 
-    /// Sends a batch; one answer a command.
+    /// Sends a batch; returns one answer a command.
     pub(super) async fn run(
         &self,
         link: &mut Link,
         batch: Batch,
         round_trips: &mut u64,
-    ) -> Result<Vec<RedisResult<Value>>, Trouble> {
+    ) -> Result<Vec<RedisResult<Value>>, ConnectError> {
         let generation = link.generation;
-        let answers = match (&mut link.way, &self.servers) {
-            (Way::Cluster(nodes), Kind::Cluster(cluster)) => nodes.run(cluster, batch, round_trips).await,
-            (Way::Server(connection), _) => {
-                *round_trips += 1;
-                batch.send(connection).await.map_err(Trouble::from)
+        let answers = match (&mut link.connections, &self.servers) {
+            (Connections::Cluster(nodes), Deployment::Cluster(cluster)) => {
+                nodes.run(cluster, batch, round_trips).await
             }
-            // Links are made by the same value that is asked here.
-            (Way::Cluster(_), _) => unreachable!("a link to a cluster without a cluster"),
+            (Connections::Server(connection), _) => {
+                *round_trips += 1;
+                batch.send(connection).await.map_err(ConnectError::from)
+            }
+            // `create` makes every link from the same `self.servers`, so the two always match.
+            (Connections::Cluster(_), _) => unreachable!("a link to a cluster without a cluster"),
         };
-        if answers.as_ref().map_or(true, |answers| answers.iter().any(says_that_another_serves)) {
+        if answers.as_ref().map_or(true, |answers| answers.iter().any(is_from_former_master)) {
             self.outdate(generation);
         }
         answers
     }
 
-    /// Links of this generation, and of those before, are not used again.
+    /// Retires the links of this generation and of earlier ones.
     fn outdate(&self, generation: u64) {
-        // Fails when somebody has done so already.
+        // Compared, so that many links that meet one failover retire one generation, and not the new links too.
         let _ = self.generation.compare_exchange(
             generation,
             generation + 1,
             Ordering::Relaxed,
             Ordering::Relaxed,
         );
-        if let Kind::Cluster(cluster) = &self.servers {
-            cluster.doubt();
+        if let Deployment::Cluster(cluster) = &self.servers {
+            cluster.mark_stale();
         }
     }
 }
 
-/// Whether the server is none that should be asked any more: a replica by now, or cut off from its cluster.
-fn says_that_another_serves(answer: &RedisResult<Value>) -> bool {
+/// Whether an answer shows that its server is no master any more: it is a replica by now, or cut off from its cluster.
+fn is_from_former_master(answer: &RedisResult<Value>) -> bool {
     use ServerErrorKind::{ClusterDown, MasterDown, ReadOnly};
     let kind = answer.as_ref().err().map(redis::RedisError::kind);
     matches!(kind, Some(ErrorKind::Server(ReadOnly | MasterDown | ClusterDown)))
@@ -200,35 +206,37 @@ pub(super) struct LinkManager(pub(super) Arc<Links>);
 
 impl Manager for LinkManager {
     type Type = Link;
-    type Error = Trouble;
+    type Error = ConnectError;
 
-    async fn create(&self) -> Result<Link, Trouble> {
+    async fn create(&self) -> Result<Link, ConnectError> {
+        // Before connecting: a failover meanwhile must retire this link too.
         let generation = self.0.generation.load(Ordering::Relaxed);
-        let way = match &self.0.servers {
-            Kind::Single(_, Some(manager)) => Way::Server(manager.create().await?),
-            Kind::Single(door, None) => Way::Server(door.connect().await?),
-            Kind::Sentinel(watch) => Way::Server(watch.master().await?.1),
-            Kind::Cluster(cluster) => Way::Cluster(cluster.enter().await?),
+        let connections = match &self.0.servers {
+            Deployment::Single(_, Some(manager)) => Connections::Server(manager.create().await?),
+            Deployment::Single(connector, None) => Connections::Server(connector.connect().await?),
+            Deployment::Sentinel(watch) => Connections::Server(watch.master().await?.1),
+            Deployment::Cluster(cluster) => Connections::Cluster(cluster.enter().await?),
         };
         self.0.created.fetch_add(1, Ordering::Relaxed);
-        Ok(Link { generation, way })
+        Ok(Link { generation, connections })
     }
 
-    async fn recycle(&self, link: &mut Link, metrics: &Metrics) -> RecycleResult<Trouble> {
+    async fn recycle(&self, link: &mut Link, metrics: &Metrics) -> RecycleResult<ConnectError> {
         if link.generation != self.0.generation.load(Ordering::Relaxed) {
             return Err(RecycleError::message("made before the last failure"));
         }
-        match (&mut link.way, &self.0.servers) {
-            (Way::Server(connection), Kind::Single(_, Some(manager))) => {
+        match (&mut link.connections, &self.0.servers) {
+            (Connections::Server(connection), Deployment::Single(_, Some(manager))) => {
                 manager.recycle(connection, metrics).await.map_err(|error| match error {
                     RecycleError::Backend(error) => RecycleError::Backend(error.into()),
                     RecycleError::Message(why) => RecycleError::Message(why),
                 })
             }
-            (Way::Server(connection), _) => {
+            (Connections::Server(connection), _) => {
                 ping(connection).await.map_err(|error| RecycleError::Backend(error.into()))
             }
-            (Way::Cluster(nodes), _) => {
+            (Connections::Cluster(nodes), _) => {
+                // Broken connections are dropped and made again when needed, so the link itself stays good.
                 nodes.check().await;
                 Ok(())
             }

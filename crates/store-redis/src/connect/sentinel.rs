@@ -1,61 +1,65 @@
-//! Asking sentinels which server is the master.
+//! Finds the master by querying its sentinels.
 //!
-//! All are asked at once. The first answer counts that leads to a server which says of itself that it is a
-//! master: a sentinel that was cut off may name one of yesterday.
+//! All sentinels are queried at once. The first one wins that names a server which reports the role of a master itself: a
+//! sentinel that was cut off may name a former master.
 
 use futures_util::future::{BoxFuture, FutureExt, join_all, select_ok};
 use redis::{RedisError, RedisResult, Value, aio::MultiplexedConnection};
 
-use super::door::{Door, Trouble};
+use super::connector::{ConnectError, Connector};
 use crate::error::ErrorKind;
 
-/// What a sentinel says of the master.
+/// A sentinel's view of the master.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SentinelView {
-    /// The master that it names, as `host:port`; `None` when it knows none by this name.
+    /// The master's address, as `host:port`; `None` if the sentinel knows no master by this name.
     pub master: Option<String>,
-    /// Why the sentinels could not agree on a failover now, in its words.
+    /// The sentinel's message if too few sentinels are reachable for a failover.
     pub no_quorum: Option<String>,
 }
 
-/// A master that is watched over by sentinels.
-pub(super) struct Watch {
-    sentinels: Vec<Door>,
+/// A master that sentinels watch.
+pub(super) struct WatchedMaster {
+    sentinels: Vec<Connector>,
     /// The name of the master.
     name: String,
-    /// How the master is entered; without its address.
-    node: Door,
+    /// User, password, TLS and timeouts of the master; the address is replaced.
+    node: Connector,
 }
 
-impl Watch {
-    pub(super) fn new(sentinels: Vec<Door>, name: String, node: Door) -> Self {
+impl WatchedMaster {
+    pub(super) fn new(sentinels: Vec<Connector>, name: String, node: Connector) -> Self {
         Self { sentinels, name, node }
     }
 
-    /// The present master, with a connection to it.
-    pub(super) async fn master(&self) -> Result<(Door, MultiplexedConnection), Trouble> {
-        let asked: Vec<BoxFuture<'_, _>> = self.sentinels.iter().map(|door| self.ask(door).boxed()).collect();
+    /// Connects to the current master.
+    pub(super) async fn master(&self) -> Result<(Connector, MultiplexedConnection), ConnectError> {
+        let asked: Vec<BoxFuture<'_, _>> =
+            self.sentinels.iter().map(|connector| self.find_master(connector).boxed()).collect();
         if asked.is_empty() {
-            return Err(Trouble::known(ErrorKind::Refused, "no sentinel is named"));
+            return Err(ConnectError::known(ErrorKind::Refused, "no sentinel is named"));
         }
         select_ok(asked).await.map(|(master, _)| master)
     }
 
-    /// How the master, or a server that may become it, is entered.
-    pub(super) fn door_to(&self, host: &str, port: u16) -> RedisResult<Door> {
+    /// A connector to the master or a replica at this address.
+    pub(super) fn connector_to(&self, host: &str, port: u16) -> RedisResult<Connector> {
         self.node.at(host, port)
     }
 
-    /// What each sentinel says.
-    pub(super) async fn views(&self) -> Vec<(String, Result<SentinelView, Trouble>)> {
-        let views = self.sentinels.iter().map(|door| async { (door.shown(), self.view(door).await) });
+    /// Queries each sentinel for its view.
+    pub(super) async fn views(&self) -> Vec<(String, Result<SentinelView, ConnectError>)> {
+        let views = self
+            .sentinels
+            .iter()
+            .map(|connector| async { (connector.address(), self.view(connector).await) });
         join_all(views).await
     }
 
-    async fn view(&self, sentinel: &Door) -> Result<SentinelView, Trouble> {
-        let failed = |error: RedisError| of_sentinel(sentinel, error);
+    async fn view(&self, sentinel: &Connector) -> Result<SentinelView, ConnectError> {
+        let failed = |error: RedisError| sentinel_error(sentinel, error);
         let mut connection = sentinel.connect().await.map_err(failed)?;
-        let master = self.named(&mut connection).await.map_err(failed)?;
+        let master = self.master_address(&mut connection).await.map_err(failed)?;
         let master = master.map(|(host, port)| format!("{host}:{port}"));
         let quorum = redis::cmd("SENTINEL")
             .arg("CKQUORUM")
@@ -64,40 +68,46 @@ impl Watch {
             .await;
         let no_quorum = match quorum {
             Err(error) if error.code() == Some("NOQUORUM") => Some(errors::sanitise(error)),
-            // Not every user may ask.
+            // An agreement, or an error such as a missing right to ask, which says nothing about the quorum.
             _ => None,
         };
         Ok(SentinelView { master, no_quorum })
     }
 
-    /// The address that a sentinel knows by the name.
-    async fn named(&self, sentinel: &mut MultiplexedConnection) -> RedisResult<Option<(String, u16)>> {
+    /// The address that a sentinel gives for the master's name.
+    async fn master_address(
+        &self,
+        sentinel: &mut MultiplexedConnection,
+    ) -> RedisResult<Option<(String, u16)>> {
         let mut question = redis::cmd("SENTINEL");
         question.arg("GET-MASTER-ADDR-BY-NAME").arg(&self.name).query_async(sentinel).await
     }
 
-    async fn ask(&self, sentinel: &Door) -> Result<(Door, MultiplexedConnection), Trouble> {
-        let mut connection = sentinel.connect().await.map_err(|error| of_sentinel(sentinel, error))?;
-        let address = self.named(&mut connection).await;
-        let address = address.map_err(|error| of_sentinel(sentinel, error))?;
+    async fn find_master(
+        &self,
+        sentinel: &Connector,
+    ) -> Result<(Connector, MultiplexedConnection), ConnectError> {
+        let mut connection = sentinel.connect().await.map_err(|error| sentinel_error(sentinel, error))?;
+        let address = self.master_address(&mut connection).await;
+        let address = address.map_err(|error| sentinel_error(sentinel, error))?;
         let Some((host, port)) = address else {
-            let (at, name) = (sentinel.shown(), &self.name);
+            let (at, name) = (sentinel.address(), &self.name);
             let detail = format!("the sentinel at {at} knows no master by the name `{name}`");
-            return Err(Trouble::known(ErrorKind::UnknownMaster, detail));
+            return Err(ConnectError::known(ErrorKind::UnknownMaster, detail));
         };
         let master = self.node.at(&host, port)?;
         let mut connection = master.connect().await?;
         match redis::cmd("ROLE").query_async::<Vec<Value>>(&mut connection).await {
             Ok(role) if role.first().is_some_and(is_master) => {}
             Ok(_) => {
-                let at = sentinel.shown();
+                let at = sentinel.address();
                 let detail = format!(
                     "the sentinel at {at} names {host}:{port}, which is no master: a failover is under way, or its \
                      view is old"
                 );
-                return Err(Trouble::known(ErrorKind::ReadOnly, detail));
+                return Err(ConnectError::known(ErrorKind::ReadOnly, detail));
             }
-            // A user without the right to ask finds out when it writes.
+            // ROLE may be denied to a user that may write. If this is a replica, the first write shows it (READONLY).
             Err(error) if error.code() == Some("NOPERM") => {}
             Err(error) => return Err(error.into()),
         }
@@ -105,12 +115,12 @@ impl Watch {
     }
 }
 
-/// The error of a sentinel is not to be taken for one of the master.
-fn of_sentinel(sentinel: &Door, error: RedisError) -> Trouble {
-    let trouble = Trouble::at(format!("the sentinel at {}", sentinel.shown()), error);
-    match trouble.kind() {
-        ErrorKind::Denied => trouble.of_kind(ErrorKind::SentinelDenied),
-        _ => trouble,
+/// The error of a sentinel. Its denial is a kind of its own, since sentinels and the master have separate users.
+fn sentinel_error(sentinel: &Connector, error: RedisError) -> ConnectError {
+    let error = ConnectError::at(format!("the sentinel at {}", sentinel.address()), error);
+    match error.kind() {
+        ErrorKind::Denied => error.of_kind(ErrorKind::SentinelDenied),
+        _ => error,
     }
 }
 

@@ -1,41 +1,41 @@
-//! How Redis is reached: which servers, with which limits.
+//! The settings of the connections to Redis.
 
 use std::time::Duration;
 
 use redis::{ConnectionInfo, TlsCertificates};
 
-/// How Redis is reached.
+/// The settings of the connections to Redis.
 #[derive(Clone)]
 pub struct RedisSettings {
-    /// Which servers there are, with user, password and database.
+    /// The servers, with user, password and database.
     pub servers: Servers,
-    /// Whom to trust and who we are, where a server is reached by TLS; `None` for the system's authorities.
+    /// Trusted authorities and the client's certificate for TLS; `None` for the system's authorities.
     pub certificates: Option<TlsCertificates>,
-    /// The address as it may be shown.
-    pub shown: String,
-    /// Sessions at the same time: that many connections, to each node of a cluster.
+    /// The address for logs and errors, without credentials.
+    pub address: String,
+    /// The limit of sessions at the same time, and so of connections to each server.
     pub pool_size: usize,
-    /// How long setting up a connection, or waiting for a free one, may take.
+    /// The time limit for making a connection and for waiting for a free one.
     pub connect_timeout: Duration,
-    /// How long an answer may take.
+    /// The time limit for an answer.
     pub command_timeout: Duration,
 }
 
-/// Which servers there are.
+/// The servers of a deployment.
 #[derive(Clone, Debug)]
 pub enum Servers {
-    /// One.
+    /// One server.
     Single(ConnectionInfo),
-    /// A master that may change.
+    /// A master that changes by failover.
     Sentinel {
-        /// Those who know which server is the master.
+        /// The sentinels, which know the master.
         sentinels: Vec<ConnectionInfo>,
-        /// The name by which they know it.
+        /// The master's name among the sentinels.
         master: String,
-        /// User, password and database of the master, and whether it talks TLS. Its address does not count.
+        /// User, password, database and TLS of the master. Its address is ignored.
         node: ConnectionInfo,
     },
-    /// Masters that share the keys. Some of them, from which the others are learnt; all are reached like the first.
+    /// A cluster: some of its nodes, from which the others are found. User, password and TLS of the first hold for all.
     Cluster(Vec<ConnectionInfo>),
 }
 

@@ -1,10 +1,10 @@
-//! Which node of a cluster has which keys.
+//! Hash slots: the slot of a key, and the node of a slot.
 
 use std::collections::BTreeSet;
 
 use redis::{RedisResult, Value, from_redis_value};
 
-/// How many slots a cluster has.
+/// The number of slots of every cluster.
 const SLOTS: usize = 16_384;
 
 /// The address of a node.
@@ -15,16 +15,18 @@ pub(super) struct Node {
 }
 
 impl Node {
-    /// As a redirection writes it: `host:port`, the host without brackets. Without a host it is the one that said so.
-    pub(super) fn parse(text: &str, said_by: &Self) -> Option<Self> {
+    /// Parses the address in a redirection of `sender`: `host:port`, with an IPv6 address without brackets.
+    pub(super) fn parse(text: &str, sender: &Self) -> Option<Self> {
+        // From the right: an IPv6 address has colons too.
         let (host, port) = text.rsplit_once(':')?;
         let host = host.trim_start_matches('[').trim_end_matches(']');
-        let host = if host.is_empty() { &said_by.host } else { host };
+        // A node that does not know its own address leaves the host out.
+        let host = if host.is_empty() { &sender.host } else { host };
         Some(Self { host: host.to_owned(), port: port.parse().ok()? })
     }
 }
 
-/// The slot of a key: only what stands between the first braces counts, where there is something.
+/// The slot of a key. If the key has a hash tag (text between the first braces), only that is hashed.
 pub(super) fn slot_of(key: &[u8]) -> u16 {
     let tag = key.iter().position(|&byte| byte == b'{').and_then(|open| {
         let rest = &key[open + 1..];
@@ -34,7 +36,7 @@ pub(super) fn slot_of(key: &[u8]) -> u16 {
     crc16(tag.unwrap_or(key)) % SLOTS as u16
 }
 
-/// CRC-16 as in XMODEM.
+/// The CRC-16 of XMODEM, which Redis uses.
 fn crc16(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0, |crc, &byte| TABLE[usize::from((crc >> 8) as u8 ^ byte)] ^ (crc << 8))
 }
@@ -54,24 +56,24 @@ static TABLE: [u16; 256] = {
     table
 };
 
-/// Which node has which slot.
+/// The node of each slot.
 #[derive(Clone, Debug)]
 pub(super) struct SlotMap {
     nodes: Vec<Node>,
-    /// The number of the node, by slot; `None` for a slot that nobody has.
+    /// By slot, the index into `nodes`; `None` for a slot without a node.
     slots: Vec<Option<u16>>,
 }
 
 impl SlotMap {
-    /// Reads the answer to `CLUSTER SLOTS` that `said_by` gave.
-    pub(super) fn read(answer: Value, said_by: &Node) -> RedisResult<Self> {
+    /// Parses an answer to `CLUSTER SLOTS`.
+    pub(super) fn read(answer: Value, sender: &Node) -> RedisResult<Self> {
         let ranges: Vec<(usize, usize, Vec<Value>)> = from_redis_value::<Vec<Vec<Value>>>(answer)?
             .into_iter()
             .filter_map(|range| {
                 let mut parts = range.into_iter();
                 let first = from_redis_value(parts.next()?).ok()?;
                 let last = from_redis_value(parts.next()?).ok()?;
-                // The master stands first.
+                // The master is the first of a range's nodes; replicas follow.
                 Some((first, last, from_redis_value(parts.next()?).ok()?))
             })
             .collect();
@@ -80,8 +82,8 @@ impl SlotMap {
             let mut parts = node.into_iter();
             let host: Option<String> = parts.next().and_then(|host| from_redis_value(host).ok()).flatten();
             let host = match host.as_deref() {
-                // It does not know its own name.
-                None | Some("") => said_by.host.clone(),
+                // By the protocol, a missing host means the host that was asked.
+                None | Some("") => sender.host.clone(),
                 Some("?") => continue,
                 Some(host) => host.to_owned(),
             };
@@ -94,13 +96,13 @@ impl SlotMap {
         Ok(map)
     }
 
-    /// Who has the slot.
+    /// The node of a slot.
     pub(super) fn node(&self, slot: u16) -> Option<&Node> {
         let number = self.slots.get(usize::from(slot)).copied().flatten()?;
         self.nodes.get(usize::from(number))
     }
 
-    /// The slot has moved.
+    /// Notes that a slot has moved.
     pub(super) fn assign(&mut self, slot: u16, node: Node) {
         let number = self.number(node);
         if let Some(known) = self.slots.get_mut(usize::from(slot)) {
@@ -114,7 +116,7 @@ impl SlotMap {
         numbers.into_iter().filter_map(|number| self.nodes.get(usize::from(number)).cloned()).collect()
     }
 
-    /// The number of a node. There are at most as many as slots, by ranges and by redirections.
+    /// The index of a node, which is added if it is new. Nodes are never removed: a new map replaces all.
     fn number(&mut self, node: Node) -> u16 {
         let known = self.nodes.iter().position(|known| *known == node);
         let number = known.unwrap_or_else(|| {
@@ -134,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn the_slot_of_a_key_is_that_of_its_tag() {
+    fn a_key_with_a_hash_tag_has_the_slot_of_the_tag() {
         // The check value of the CRC, and examples of Redis' own specification.
         assert_eq!(crc16(b"123456789"), 0x31C3);
         assert_eq!(slot_of(b"foo"), 12_182);
@@ -145,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_map_knows_the_master_of_each_slot_and_learns_of_moves() {
+    fn a_map_has_the_master_of_each_slot_and_applies_moves() {
         let host = |host: &str| Value::BulkString(host.as_bytes().to_vec());
         let range = |first, last, master: Value, port| {
             let master = Value::Array(vec![master, Value::Int(port), host("id")]);
@@ -174,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_redirection_names_a_node_in_any_form_of_address() {
+    fn the_address_in_a_redirection_is_parsed_in_every_form() {
         let asked = node("asked", 7);
         assert_eq!(Node::parse("10.0.0.1:6379", &asked), Some(node("10.0.0.1", 6379)));
         assert_eq!(Node::parse("[fe80::1]:6379", &asked), Some(node("fe80::1", 6379)));

@@ -1,7 +1,7 @@
-//! A subscription: one connection of its own, with a beginning and an end.
+//! A subscription, which has a connection of its own.
 //!
-//! A subscription that ended has missed what was published since: its holder must read the keys again after it has
-//! subscribed anew. Nothing here reconnects by itself.
+//! Redis keeps no events for a subscriber that is away. After a subscription has ended, its holder must subscribe again and
+//! then read the keys. Nothing here reconnects by itself.
 
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -18,10 +18,10 @@ use crate::{
     operations,
 };
 
-/// The asking side of a subscription.
+/// The controlling side of a subscription. Dropping it ends the subscription.
 pub struct Subscriber {
     connection: MultiplexedConnection,
-    heard: Heard,
+    subscribed: SubscribedServer,
     server: String,
     timeout: Duration,
 }
@@ -30,41 +30,40 @@ impl Store {
     /// Subscribes to these channels.
     ///
     /// # Errors
-    /// [`StoreError`] when the connection or a subscription fails.
+    /// [`StoreError`] if the connection or the subscription fails.
     pub async fn subscribe(&self, channels: Vec<String>) -> Result<(Subscriber, EventStream), StoreError> {
-        let server = self.settings.shown.clone();
+        let server = self.settings.address.clone();
         let (within, operation) = (self.settings.connect_timeout, operations::SUBSCRIBE);
         let (queue, events) = EventQueue::new(self.event_queue, self.dropped_events.clone());
-        let (mut connection, heard) = self.listen(operation, queue).await?;
+        let (mut connection, subscribed) = self.listen(operation, queue).await?;
         in_time(within, operation, &server, connection.subscribe(channels)).await?;
-        Ok((Subscriber { connection, heard, server, timeout: self.settings.command_timeout }, events))
+        Ok((Subscriber { connection, subscribed, server, timeout: self.settings.command_timeout }, events))
     }
 
-    /// A connection for subscriptions, to a server that hears everything that is published; what comes goes into the queue.
+    /// Connects to a server that receives every published event, and has the events put into the queue.
     async fn listen(
         &self,
         operation: Operation,
         queue: EventQueue,
-    ) -> Result<(MultiplexedConnection, Heard), StoreError> {
-        let object = || self.settings.shown.clone();
+    ) -> Result<(MultiplexedConnection, SubscribedServer), StoreError> {
+        let object = || self.settings.address.clone();
         let connecting = tokio::time::timeout(self.settings.connect_timeout, self.links.listen(queue)).await;
         let within = self.settings.connect_timeout;
         let late = |_| late(operation, object(), within);
         let (connection, node) =
-            connecting.map_err(late)?.map_err(|trouble| trouble.into_error(operation, object()))?;
-        Ok((connection, Heard { links: self.links.clone(), node }))
+            connecting.map_err(late)?.map_err(|error| error.into_error(operation, object()))?;
+        Ok((connection, SubscribedServer { links: self.links.clone(), node }))
     }
 
-    /// How many events were dropped since this was last asked, over all subscriptions, for want of a reader that keeps
-    /// up. Each was missed, as if the connection had been interrupted. Who has read the last event that waits learns of
-    /// all that were dropped before.
+    /// Returns and resets the number of dropped events of all subscriptions. A drop is a gap like an interrupted connection. All
+    /// drops before an event are counted by the time that event is read.
     #[must_use]
     pub fn take_dropped_events(&self) -> u64 {
         self.dropped_events.swap(0, Relaxed)
     }
 }
 
-/// Waits for an answer of the server, but no longer than this.
+/// Waits for an answer of the server for at most `within`.
 async fn in_time<T>(
     within: Duration,
     operation: Operation,
@@ -83,29 +82,31 @@ fn late(operation: Operation, server: impl Into<String>, within: Duration) -> St
 }
 
 impl Subscriber {
-    /// Subscribes to `more` channels, and no longer to those that are `gone`; the others stay as they are.
+    /// Subscribes to `more` channels and unsubscribes from those that are `gone`; the others stay subscribed.
     ///
     /// # Errors
-    /// [`StoreError`] when that fails or takes too long: then it is not known what is subscribed.
+    /// [`StoreError`] on a failure or a timeout; the subscribed channels are unknown then.
     pub async fn change(&mut self, more: Vec<String>, gone: Vec<String>) -> Result<(), StoreError> {
         let (within, operation) = (self.timeout, operations::CHANGE_SUBSCRIPTION);
+        // First the new ones: a failure in between then leaves too many channels and not too few.
         if !more.is_empty() {
             in_time(within, operation, &self.server, self.connection.subscribe(more)).await?;
         }
-        // Without a channel it would mean all.
+        // UNSUBSCRIBE without a channel unsubscribes from all.
         if !gone.is_empty() {
             in_time(within, operation, &self.server, self.connection.unsubscribe(gone)).await?;
         }
         Ok(())
     }
 
-    /// Asks for a sign of life over the subscription's own connection, so that a half-open one is noticed.
+    /// Pings over the subscription's own connection, which finds a half-open connection: a silent one looks like one without events.
     ///
     /// # Errors
-    /// [`StoreError`] when none comes in time, or when the server is one that does not hear everything any more.
+    /// [`StoreError`] without an answer in time, or if the server does not receive every event any more.
     pub async fn ping(&mut self) -> Result<(), StoreError> {
         let operation = operations::PING_SUBSCRIPTION;
-        if !self.heard.hears_all() {
+        // A node that lost its slots may have left the cluster, and then receives nothing from it, while pings still work.
+        if !self.subscribed.receives_all() {
             let detail = "the node has no slots of the cluster any more";
             return Err(StoreError::new(operation, self.server.clone(), ErrorKind::Unavailable, detail));
         }
@@ -115,16 +116,16 @@ impl Subscriber {
     }
 }
 
-/// The server that a subscription listens to.
-struct Heard {
+/// The server of a subscription.
+struct SubscribedServer {
     links: Arc<Links>,
-    /// The node of a cluster.
+    /// The node, if Redis is a cluster.
     node: Option<Node>,
 }
 
-impl Heard {
-    /// Whether what is published still comes to this server, as far as is known.
-    fn hears_all(&self) -> bool {
+impl SubscribedServer {
+    /// Whether the server still receives every published event, by the last map.
+    fn receives_all(&self) -> bool {
         self.node.as_ref().is_none_or(|node| self.links.is_master(node))
     }
 }

@@ -1,4 +1,4 @@
-//! What a server says of itself.
+//! Facts that a server reports about itself.
 
 use std::{
     collections::BTreeMap,
@@ -8,19 +8,19 @@ use std::{
 use super::Inspector;
 use crate::error::StoreError;
 
-/// The settings that are asked for, beside those that `INFO` tells.
+/// The settings that `INFO` does not contain.
 const SETTINGS: [&str; 4] = ["save", "client-output-buffer-limit", "timeout", "maxmemory-policy"];
 
-/// What a server says of itself. What it would not say is in `unanswered`.
+/// Facts that a server reports about itself. Refused questions are in `unanswered`.
 #[derive(Clone, Debug, Default)]
 pub struct ServerFacts {
-    /// How it is called.
+    /// Its address.
     pub server: String,
-    /// How many keys its database has.
+    /// The number of keys in its database.
     pub keys: u64,
-    /// Its clock beside ours.
+    /// Its clock compared with ours.
     pub clock: Option<ServerClock>,
-    /// What was asked and not answered, with what the server said.
+    /// Commands that the server refused, with its messages.
     pub unanswered: Vec<(&'static str, String)>,
     /// The lines of `INFO`.
     pub lines: BTreeMap<String, String>,
@@ -28,13 +28,13 @@ pub struct ServerFacts {
     pub settings: BTreeMap<String, String>,
 }
 
-/// A server's clock beside ours.
+/// A server's clock compared with ours.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ServerClock {
-    /// By how many seconds it is ahead of ours; negative when behind.
+    /// By how many seconds it is ahead of ours; negative if behind.
     pub ahead: f64,
-    /// How exactly that is known, in seconds: half the time of the question.
-    pub within: f64,
+    /// The possible error of `ahead` in seconds: half of the round trip's time.
+    pub uncertainty: f64,
 }
 
 impl ServerFacts {
@@ -63,9 +63,9 @@ impl ServerFacts {
         self.info(name)?.parse().ok()
     }
 
-    /// Its replicas, as it knows them.
+    /// The addresses of its replicas, from `INFO`.
     pub fn replicas(&self) -> impl Iterator<Item = (String, u16)> {
-        // `slave0:ip=10.0.0.2,port=6379,state=online,offset=…,lag=…`; an address of version 6 has colons.
+        // `slave0:ip=10.0.0.2,port=6379,state=online,offset=…,lag=…`. Split at commas: an IPv6 address has colons.
         let lines = self.lines.iter().filter(|(name, _)| {
             name.strip_prefix("slave").is_some_and(|number| number.parse::<u32>().is_ok())
         });
@@ -83,14 +83,14 @@ impl ServerFacts {
 }
 
 impl Inspector {
-    /// Asks the server for everything that it says of itself.
+    /// Queries the server for all facts.
     ///
     /// # Errors
-    /// [`StoreError`] when it does not answer. What it refuses is no error.
+    /// [`StoreError`] if it does not answer. A refused command is no error.
     pub async fn facts(&mut self) -> Result<ServerFacts, StoreError> {
         let mut unanswered = Vec::new();
         let mut refused = |what: &'static str, why: String| unanswered.push((what, why));
-        let info: String = match self.ask_for(&["INFO"]).await? {
+        let info: String = match self.query_as(&["INFO"]).await? {
             Ok(info) => info,
             Err(why) => {
                 refused("INFO", why);
@@ -98,16 +98,18 @@ impl Inspector {
             }
         };
         let mut settings: Vec<(String, String)> = Vec::new();
+        // One by one: CONFIG GET takes several names from Redis 7 on only.
         for name in SETTINGS {
-            match self.ask_for::<Vec<(String, String)>>(&["CONFIG", "GET", name]).await? {
+            match self.query_as::<Vec<(String, String)>>(&["CONFIG", "GET", name]).await? {
                 Ok(pairs) => settings.extend(pairs),
                 Err(why) => {
+                    // Managed servers forbid CONFIG; the next name would be refused too.
                     refused("CONFIG GET", why);
                     break;
                 }
             }
         }
-        let keys = self.ask_for(&["DBSIZE"]).await?.unwrap_or_else(|why| {
+        let keys = self.query_as(&["DBSIZE"]).await?.unwrap_or_else(|why| {
             refused("DBSIZE", why);
             0
         });
@@ -125,16 +127,17 @@ impl Inspector {
 
     async fn clock(&mut self) -> Result<Result<ServerClock, String>, StoreError> {
         let before = unix();
-        let time = self.ask_for::<(u64, u32)>(&["TIME"]).await?;
+        let time = self.query_as::<(u64, u32)>(&["TIME"]).await?;
         let after = unix();
         Ok(time.map(|(seconds, micros)| {
+            // The server read its clock at an unknown moment of the round trip; its middle is the best guess.
             let theirs = Duration::new(seconds, micros.saturating_mul(1_000)).as_secs_f64();
-            ServerClock { ahead: theirs - f64::midpoint(before, after), within: (after - before) / 2.0 }
+            ServerClock { ahead: theirs - f64::midpoint(before, after), uncertainty: (after - before) / 2.0 }
         }))
     }
 }
 
 fn unix() -> f64 {
-    // A clock before 1970 shows as a clock that is far behind.
+    // A clock before 1970 counts as 1970, and shows as far behind.
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }

@@ -3,7 +3,7 @@
 //! A command that is missing here is not granted by the access list that the doctor prints. So whatever this crate sends to
 //! Redis must have a line here.
 
-use store_redis::{Access, NOBODY, Need, literal};
+use store_redis::{Access, Need, PROBE_ARGUMENT, escape_pattern};
 
 use crate::{
     datasets::{GAPS, STATS, SUMMARY},
@@ -18,13 +18,13 @@ const READS: [(&str, &[&str]); 17] = [
     ("SCARD", &[]),
     ("SMEMBERS", &[]),
     ("SUNION", &[]),
-    ("SMISMEMBER", &[NOBODY]),
-    ("HGET", &[NOBODY]),
+    ("SMISMEMBER", &[PROBE_ARGUMENT]),
+    ("HGET", &[PROBE_ARGUMENT]),
     ("HGETALL", &[]),
-    ("HMGET", &[NOBODY]),
+    ("HMGET", &[PROBE_ARGUMENT]),
     ("HKEYS", &[]),
     ("HLEN", &[]),
-    ("HEXISTS", &[NOBODY]),
+    ("HEXISTS", &[PROBE_ARGUMENT]),
     ("ZCARD", &[]),
     ("ZCOUNT", &["0", "1"]),
     ("ZRANGEBYSCORE", &["0", "1"]),
@@ -33,7 +33,7 @@ const READS: [(&str, &[&str]); 17] = [
 
 fn read(need: &mut Need, key: &str) {
     for (command, arguments) in READS {
-        need.sent(command, key, arguments);
+        need.probe(command, key, arguments);
     }
 }
 
@@ -44,31 +44,31 @@ impl MarketKeys {
         let access = if self.is_shadow() { Access::Read } else { Access::Write };
         let mut all = Vec::new();
         for input in self.inputs().chain(self.second()) {
-            let mut need = Need::new(format!("{}:*", literal(input.space())), access);
+            let mut need = Need::new(format!("{}:*", escape_pattern(input.space())), access);
             read(&mut need, &input.unused());
             if !self.is_shadow() {
-                need.sent("EVAL", &input.unused(), &[]);
-                need.sent("ZREMRANGEBYRANK", &input.epochs_timeline(), &[NOBODY, NOBODY]);
-                need.sent("EXPIRE", &input.vpa_stats(), &[NOBODY]);
-                need.script(&input.unused());
+                need.probe("EVAL", &input.unused(), &[]);
+                need.probe("ZREMRANGEBYRANK", &input.epochs_timeline(), &[PROBE_ARGUMENT, PROBE_ARGUMENT]);
+                need.probe("EXPIRE", &input.vpa_stats(), &[PROBE_ARGUMENT]);
+                need.probe_script(&input.unused());
             }
             all.push(need);
         }
         for output in self.outputs() {
             let pattern = match self.prefix() {
-                "" => format!("{}:*", literal(output.space())),
-                prefix => format!("{}*", literal(prefix)),
+                "" => format!("{}:*", escape_pattern(output.space())),
+                prefix => format!("{}*", escape_pattern(prefix)),
             };
             let mut need = Need::new(pattern, Access::Write);
             let [summary, stats, gaps] =
                 [&SUMMARY, &STATS, &GAPS].map(|dataset| output.dataset(dataset, None));
-            need.sent("SET", &summary, &[NOBODY, "EX", NOBODY]);
-            need.sent("HSET", &stats, &["field", "value", "field without a value"]);
-            need.sent("DEL", &output.unused(), &[]);
-            need.sent("EXPIRE", &gaps, &[NOBODY]);
-            need.sent("ZADD", &gaps, &[NOBODY, NOBODY]);
-            need.sent("ZREM", &gaps, &[NOBODY]);
-            need.sent("ZREMRANGEBYSCORE", &gaps, &[NOBODY, NOBODY]);
+            need.probe("SET", &summary, &[PROBE_ARGUMENT, "EX", PROBE_ARGUMENT]);
+            need.probe("HSET", &stats, &["field", "value", "field without a value"]);
+            need.probe("DEL", &output.unused(), &[]);
+            need.probe("EXPIRE", &gaps, &[PROBE_ARGUMENT]);
+            need.probe("ZADD", &gaps, &[PROBE_ARGUMENT, PROBE_ARGUMENT]);
+            need.probe("ZREM", &gaps, &[PROBE_ARGUMENT]);
+            need.probe("ZREMRANGEBYSCORE", &gaps, &[PROBE_ARGUMENT, PROBE_ARGUMENT]);
             all.push(need);
         }
         all.push(self.ledger_need());
@@ -80,22 +80,22 @@ impl MarketKeys {
         let pattern = match self.prefix() {
             "" => {
                 let unused = self.unused();
-                format!("{}:*", literal(unused.strip_suffix(":unused").unwrap_or(&unused)))
+                format!("{}:*", escape_pattern(unused.strip_suffix(":unused").unwrap_or(&unused)))
             }
-            prefix => format!("{}*", literal(prefix)),
+            prefix => format!("{}*", escape_pattern(prefix)),
         };
         let (mut need, unused) = (Need::new(pattern, Access::Write), self.unused());
         read(&mut need, &unused);
-        need.sent("HSCAN", &unused, &["0"]);
-        need.sent("TYPE", &unused, &[]);
-        need.sent("HSET", &self.meta(), &["field", "value", "field without a value"]);
-        need.sent("HINCRBY", &self.sums(), &["field", NOBODY]);
-        need.sent("HDEL", &self.open(), &[NOBODY]);
-        need.sent("ZADD", &self.opened(), &[NOBODY, NOBODY]);
-        need.sent("ZREMRANGEBYRANK", &self.opened(), &[NOBODY, NOBODY]);
-        need.sent("EXPIRE", &unused, &[NOBODY]);
-        need.asked("SADD", &unused);
-        need.script(&self.open());
+        need.probe("HSCAN", &unused, &["0"]);
+        need.probe("TYPE", &unused, &[]);
+        need.probe("HSET", &self.meta(), &["field", "value", "field without a value"]);
+        need.probe("HINCRBY", &self.sums(), &["field", PROBE_ARGUMENT]);
+        need.probe("HDEL", &self.open(), &[PROBE_ARGUMENT]);
+        need.probe("ZADD", &self.opened(), &[PROBE_ARGUMENT, PROBE_ARGUMENT]);
+        need.probe("ZREMRANGEBYRANK", &self.opened(), &[PROBE_ARGUMENT, PROBE_ARGUMENT]);
+        need.probe("EXPIRE", &unused, &[PROBE_ARGUMENT]);
+        need.probe_without_sending("SADD", &unused);
+        need.probe_script(&self.open());
         need
     }
 }
@@ -110,38 +110,41 @@ impl IndexKeys {
         families.sort_by_key(|family| family.ids() == 0);
         let patterns: Vec<String> = match space {
             "" => families.into_iter().map(|family| family.name.to_owned()).collect(),
-            space => vec![format!("{}:*", literal(space))],
+            space => vec![format!("{}:*", escape_pattern(space))],
         };
         let mut all = Vec::new();
         for pattern in patterns {
             // Exact names are keys that exist: nothing is sent that could change them.
             let key = match pattern.strip_suffix('*') {
                 Some(_) if !space.is_empty() => format!("{space}:tracker:unused"),
-                _ => pattern.replace('*', NOBODY),
+                _ => pattern.replace('*', PROBE_ARGUMENT),
             };
             let mut need = Need::new(pattern, Access::Write);
-            need.sent("SREM", &key, &[NOBODY]);
+            need.probe("SREM", &key, &[PROBE_ARGUMENT]);
             all.push(need);
             if all.len() > 1 {
                 continue;
             }
             let need = &mut all[0];
             for (command, arguments) in [
-                ("HGET", &[NOBODY][..]),
-                ("HMGET", &[NOBODY]),
+                ("HGET", &[PROBE_ARGUMENT][..]),
+                ("HMGET", &[PROBE_ARGUMENT]),
                 ("HKEYS", &[]),
                 ("HSCAN", &["0"]),
                 ("SCARD", &[]),
                 ("ZRANGEBYSCORE", &["0", "1"]),
                 ("HSET", &["field", "value", "field without a value"]),
-                ("HDEL", &[NOBODY]),
-                ("EXPIRE", &[NOBODY]),
-                ("ZADD", &[NOBODY, NOBODY]),
-                ("ZREM", &[NOBODY]),
+                ("HDEL", &[PROBE_ARGUMENT]),
+                ("EXPIRE", &[PROBE_ARGUMENT]),
+                ("ZADD", &[PROBE_ARGUMENT, PROBE_ARGUMENT]),
+                ("ZREM", &[PROBE_ARGUMENT]),
             ] {
-                need.sent(command, &key, arguments);
+                need.probe(command, &key, arguments);
             }
-            need.asked("SADD", &key).asked("HSETNX", &key).asked("UNLINK", &key).script(&key);
+            need.probe_without_sending("SADD", &key)
+                .probe_without_sending("HSETNX", &key)
+                .probe_without_sending("UNLINK", &key)
+                .probe_script(&key);
         }
         all
     }

@@ -6,7 +6,7 @@ use domain::EpochId;
 use store_redis::{
     Age, Family,
     KeyType::{self, Hash, List, Set, String as Text, Zset},
-    Removal::{self, Expiry, Others, Pruned},
+    Removal::{self, Expiry, OtherPrograms, Pruned},
     Retention,
     Ttl::{self, Optional, Required},
     Writer,
@@ -35,7 +35,7 @@ const fn input(
 domain::table! {
     /// What producers write behind `P:M:`.
     pub(crate) INPUTS: Family;
-    QUEUE = input("submissionQueue", List, Optional, AGGREGATOR, Others,
+    QUEUE = input("submissionQueue", List, Optional, AGGREGATOR, OtherPrograms,
         "The submissions that wait for the dequeuer.");
     ACTIVE = input("epochs:active", Set, Required, AGGREGATOR, Expiry,
         "The ids of epochs that were opened; producers never remove one.");
@@ -67,7 +67,7 @@ domain::table! {
         "Metadata of an epoch's aggregated batch; its existence says that level 2 is done.");
     BATCH_VALIDATORS = input("metrics:batch:*:validators", Text, Required, AGGREGATOR, Expiry,
         "The validators in an epoch's aggregated batch, as a JSON array.");
-    SUBMISSION_METADATA = input("metrics:submissions:metadata:*", Text, Optional, "none", Others,
+    SUBMISSION_METADATA = input("metrics:submissions:metadata:*", Text, Optional, "none", OtherPrograms,
         "Metadata of a submission.");
 }
 

@@ -38,7 +38,7 @@ impl MarketStore {
         }
         let operation = operations::READ_NEWEST_EPOCHS;
         let answers = session.run(operation, self.name(), batch).await?;
-        let mut replies = Replies::new(operation, answers).noting(chosen.finds_out());
+        let mut replies = Replies::new(operation, answers).noting_present(chosen.finds_out());
         let mut seen = Observation { now, ..Observation::default() };
         let (mut unsealed, mut bare) = (BTreeSet::new(), BTreeSet::new());
         for (epoch, entry) in replies.take::<Vec<(String, String)>>(&self.keys.open())?.unwrap_or_default() {
@@ -77,7 +77,7 @@ impl MarketStore {
         }
         let operation = operations::READ_CURRENT_EPOCH;
         let answers = session.run(operation, self.name(), batch).await?;
-        let mut replies = Replies::new(operation, answers).noting(chosen.finds_out());
+        let mut replies = Replies::new(operation, answers).noting_present(chosen.finds_out());
         for epoch in &epochs {
             seen.facts.insert(epoch.clone(), self.take_facts(&mut replies, &chosen, epoch)?);
         }

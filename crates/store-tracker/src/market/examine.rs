@@ -61,7 +61,7 @@ impl MarketStore {
         self.ask_priorities(&mut batch, &pass.chosen, &asked);
 
         let answers = session.run(operation, self.name(), batch).await?;
-        let mut replies = Replies::new(operation, answers).noting(pass.chosen.finds_out());
+        let mut replies = Replies::new(operation, answers).noting_present(pass.chosen.finds_out());
         self.take_sealed(&mut replies, pass, &asked)?;
         for epoch in &asked.all {
             let facts = self.take_facts(&mut replies, &pass.chosen, epoch)?;
@@ -104,11 +104,11 @@ impl MarketStore {
     fn take_sealed(&self, replies: &mut Replies, pass: &mut Pass, asked: &Asked) -> Result<(), StoreError> {
         // Without the sums every total would be wrong: an error of `own` ends the pass.
         let sums = self.keys.sums();
-        let fields: Vec<(String, u64)> = replies.own(&sums)?;
-        let entries: u64 = replies.own(&self.keys.sealed())?;
+        let fields: Vec<(String, u64)> = replies.required(&sums)?;
+        let entries: u64 = replies.required(&self.keys.sealed())?;
         let expected =
             fields.iter().find_map(|(name, count)| (name == "entries").then_some(*count)).unwrap_or(0);
-        let is_marked: bool = replies.own(&self.keys.meta())?;
+        let is_marked: bool = replies.required(&self.keys.meta())?;
         // Without `sealed`, or the floor in `meta`, epochs would be counted again; without `sums`, not at all.
         let torn = |key: String, detail: &str| {
             let detail = format!("market {}: {detail}", self.name());
@@ -125,13 +125,13 @@ impl MarketStore {
         let counts = [&mut pass.seen.day.opened, &mut pass.seen.day.aggregated, &mut pass.seen.day.included];
         let keys = [self.keys.opened(), self.keys.aggregated(), self.keys.included()];
         for (count, key) in counts.into_iter().zip(keys) {
-            match replies.own(&key) {
+            match replies.required(&key) {
                 Ok(read) => *count = Some(read),
                 Err(error) => replies.fault(&key, error.kind, error.detail()),
             }
         }
         if !asked.of_ledger.is_empty() {
-            let entries: Vec<Option<String>> = replies.own(&self.keys.sealed())?;
+            let entries: Vec<Option<String>> = replies.required(&self.keys.sealed())?;
             for (epoch, text) in asked.of_ledger.iter().zip(entries) {
                 let Some(text) = text else { continue };
                 let sealed = Sealed::decode(&text);

@@ -178,7 +178,7 @@ pub fn settings(redis: SocketAddr) -> RedisSettings {
     RedisSettings {
         servers: format!("redis://{redis}/0").into_connection_info().expect("a URL").into(),
         certificates: None,
-        shown: redis.to_string(),
+        address: redis.to_string(),
         pool_size: 4,
         connect_timeout: Duration::from_secs(5),
         command_timeout: Duration::from_secs(20),

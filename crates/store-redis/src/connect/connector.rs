@@ -1,4 +1,4 @@
-//! How a server is entered, whatever its address: user, password, database, TLS, timeouts.
+//! Connects to a server: address, user, password, database, TLS, timeouts; and the errors on the way.
 
 use std::time::Duration;
 
@@ -13,35 +13,35 @@ use crate::{
     events::EventQueue,
 };
 
-/// What went wrong on the way to a server.
+/// Why a server can't be used.
 #[derive(Debug, thiserror::Error)]
 #[error("{context}")]
-pub(crate) struct Trouble {
+pub(crate) struct ConnectError {
     kind: ErrorKind,
-    /// What this program says of it.
+    /// This program's own words; may be empty.
     context: String,
     #[source]
     cause: Option<RedisError>,
 }
 
-impl From<RedisError> for Trouble {
+impl From<RedisError> for ConnectError {
     fn from(cause: RedisError) -> Self {
         Self { kind: kind_of(&cause), context: String::new(), cause: Some(cause) }
     }
 }
 
-impl Trouble {
-    /// What this program concluded.
+impl ConnectError {
+    /// An error without a cause.
     pub(super) fn known(kind: ErrorKind, context: impl Into<String>) -> Self {
         Self { kind, context: context.into(), cause: None }
     }
 
-    /// The same of another kind.
+    /// The same error with another kind.
     pub(super) fn of_kind(self, kind: ErrorKind) -> Self {
         Self { kind, ..self }
     }
 
-    /// What the client or a server said, with the server's name.
+    /// An error of the client or of a server, with the server's name.
     pub(super) fn at(server: impl Into<String>, cause: RedisError) -> Self {
         Self { context: server.into(), ..Self::from(cause) }
     }
@@ -60,14 +60,14 @@ impl Trouble {
     }
 }
 
-/// How connections are made.
+/// Makes connections to one address.
 #[derive(Clone)]
-pub(super) struct Door {
+pub(super) struct Connector {
     client: Client,
     config: AsyncConnectionConfig,
 }
 
-impl Door {
+impl Connector {
     pub(super) fn new(
         server: &ConnectionInfo,
         certificates: Option<&TlsCertificates>,
@@ -75,6 +75,7 @@ impl Door {
         command_timeout: Duration,
     ) -> RedisResult<Self> {
         let login = server.redis_settings().clone().set_lib_name("state-tracker", env!("CARGO_PKG_VERSION"));
+        // Nagle's algorithm would hold back a batch until the previous one is acknowledged.
         let tcp = TcpSettings::default().set_nodelay(true);
         let info = server.clone().set_tcp_settings(tcp).set_redis_settings(login);
         let client = match (info.addr(), certificates) {
@@ -84,7 +85,8 @@ impl Door {
             _ => Client::open(info)?,
         };
         if matches!(client.get_connection_info().addr(), ConnectionAddr::TcpTls { .. }) {
-            // Fails when there is one already, which is as good.
+            // The client library takes the process's default provider, and panics without one. An error means that one is
+            // installed already.
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
         let config = AsyncConnectionConfig::new()
@@ -93,7 +95,7 @@ impl Door {
         Ok(Self { client, config })
     }
 
-    /// What makes and checks connections through this door, for a pool.
+    /// A manager for the pool, which makes and checks connections with these settings.
     pub(super) fn manager(&self) -> RedisResult<deadpool_redis::Manager> {
         deadpool_redis::Manager::new_with_config(
             self.client.get_connection_info().clone(),
@@ -101,7 +103,7 @@ impl Door {
         )
     }
 
-    /// The same door at another address.
+    /// The same connector at another address.
     pub(super) fn at(&self, host: &str, port: u16) -> RedisResult<Self> {
         let info = self.client.get_connection_info();
         let address = match info.addr() {
@@ -116,8 +118,8 @@ impl Door {
         Ok(Self { client: Client::open(info.clone().set_addr(address))?, config: self.config.clone() })
     }
 
-    /// Host and port, where there are such.
-    pub(super) fn address(&self) -> Option<(&str, u16)> {
+    /// Host and port; `None` for a Unix socket.
+    pub(super) fn host_and_port(&self) -> Option<(&str, u16)> {
         match self.client.get_connection_info().addr() {
             ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
                 Some((host, *port))
@@ -126,12 +128,13 @@ impl Door {
         }
     }
 
-    pub(super) fn shown(&self) -> String {
+    /// The address without credentials.
+    pub(super) fn address(&self) -> String {
         self.client.get_connection_info().addr().to_string()
     }
 
-    /// A connection that puts every event into the queue. It speaks RESP3, as every server from version 6 on does, since
-    /// of the client library's ways to hear events only that one lets us bound what waits.
+    /// A connection that puts every event into the queue. It speaks RESP3, as every server from version 6 on does: of the client
+    /// library's ways to receive events, only that of RESP3 lets us bound the events that wait.
     pub(super) async fn listen(&self, queue: EventQueue) -> RedisResult<MultiplexedConnection> {
         let info = self.client.get_connection_info().clone();
         let login = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
@@ -145,7 +148,7 @@ impl Door {
     }
 }
 
-/// Asks for a sign of life.
+/// Pings a server over this connection.
 pub(super) async fn ping(connection: &mut MultiplexedConnection) -> RedisResult<()> {
     redis::cmd("PING").query_async(connection).await
 }

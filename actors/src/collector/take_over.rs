@@ -11,7 +11,7 @@ use domain::{
 };
 use evm::{
     ChainError,
-    views::{Moment, STATE_KEPT},
+    views::{Moment, RECENT_STATE_BLOCKS},
 };
 use tokio::time::Instant;
 
@@ -66,7 +66,7 @@ async fn day(
     let unknown = |cause| {
         chain.services.report(&CollectorProblem::DayUnknown { market, block: block.number, cause });
     };
-    if head.number.saturating_sub(block.number) > STATE_KEPT && !chain.source.has_archive() {
+    if head.number.saturating_sub(block.number) > RECENT_STATE_BLOCKS && !chain.source.has_archive() {
         unknown(None);
         return Ok(None);
     }

@@ -73,7 +73,7 @@ impl Pool {
                 }
             }
             Err(Failure::Fault(fault)) => self.fault(index, &fault),
-            // A node that rejects these two standard methods is of no use, whatever its reason.
+            // A node that rejects these two standard methods is faulty, whatever its reason.
             Err(Failure::Final(error)) => {
                 self.fault(index, &Fault::new(FaultKind::Server, errors::one_line(&error)));
             }

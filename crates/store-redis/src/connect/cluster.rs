@@ -135,6 +135,7 @@ impl Cluster {
         Ok(map)
     }
 
+    /// Notes moves that nodes reported by `MOVED`, which saves another `CLUSTER SLOTS`.
     fn apply_moves(&self, moves: Vec<(u16, Node)>) {
         let mut map = self.map.write().unwrap_or_else(PoisonError::into_inner);
         // Sessions that hold the old map keep it: `make_mut` copies a map that is shared.
@@ -262,7 +263,6 @@ impl Nodes {
                     }
                 }
             }
-            // Moves are learnt from MOVED, without another CLUSTER SLOTS.
             cluster.apply_moves(moves);
             if jobs.is_empty() {
                 return Ok(answers.finish());

@@ -75,6 +75,7 @@ impl SlotMap {
                 let first = from_redis_value(parts.next()?).ok()?;
                 let last = from_redis_value(parts.next()?).ok()?;
                 // The master is the first of a range's nodes; replicas follow.
+                // A range that can't be parsed is left out: commands for its slots fail, and the others work.
                 Some((first, last, from_redis_value(parts.next()?).ok()?))
             })
             .collect();

@@ -170,7 +170,7 @@ fn nodes(settings: &config::Collector, contracts: Contracts) -> Result<ChainConf
     chain.request_timeout = settings.request_timeout;
     chain.max_answer = settings.max_answer_bytes;
     chain.rate_limit = settings.rate();
-    chain.max_chunk = settings.max_log_range;
+    chain.max_log_range = settings.max_log_range;
     Ok(chain)
 }
 

@@ -165,7 +165,7 @@ fn services(
     let contracts = evm::Contracts { protocol_state, priorities: None, markets: markets.to_vec() };
     let mut config = ChainConfig::new(vec![node.parse().expect("a URL")], contracts);
     config.poll_interval = Duration::from_millis(20);
-    config.max_chunk = setup.max_chunk;
+    config.max_log_range = setup.max_chunk;
     let nobody = Mailbox::<Notice>::new("nobody", Limits::default(), clock);
     CollectorServices {
         services,

@@ -1,6 +1,6 @@
-//! The speed of reading old blocks, as a ratio to raw requests for the same blocks in the same run. Against a real node
-//! on this machine. `cargo bench --package evm --bench backfill`.
-#![allow(clippy::expect_used, missing_docs)] // A missing figure ends the run.
+//! The speed of reading old blocks, as a ratio to bare requests for the same blocks in the same run, from a real node
+//! on this machine. Run it by `cargo bench --package evm --bench backfill`.
+#![allow(clippy::expect_used, missing_docs)] // A failed measurement ends the run.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use testkit::{Anvil, Emission};
 
 const BLOCKS: u64 = 10_000;
-/// One block of this many releases an epoch.
+/// One block in this many releases an epoch.
 const EVERY: u64 = 10;
 const CHUNK: u64 = 2_000;
 const HEADERS_AT_ONCE: u64 = 100;
@@ -18,7 +18,7 @@ const RUNS: usize = 7;
 
 #[tokio::main]
 async fn main() {
-    // `cargo test --benches` only has to see that it compiles.
+    // `cargo test --benches` runs this too, and needs no measurement.
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
@@ -47,7 +47,7 @@ async fn main() {
 
     let (mut logs, mut events, mut bare, mut blocks) = (vec![], vec![], vec![], vec![]);
     for run in 0..=RUNS {
-        // By turns, so that a busy moment of the machine meets all four; the first run warms up.
+        // Alternating, so that a busy moment of the machine affects all four; the first run warms up.
         let figures = [
             raw_logs(&anvil, &contracts.protocol_state, height).await,
             our_events(&source, &genesis, height).await,

@@ -1,4 +1,4 @@
-//! What is followed, from which nodes, within which limits. Pure, but for reading a URL.
+//! The configuration of a chain: nodes, contracts, limits. Pure.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -15,47 +15,47 @@ use url::Url;
 pub struct ChainConfig {
     /// Nodes in order of preference; at least one.
     pub nodes: Vec<NodeUrl>,
-    /// Nodes that keep the state of old blocks; asked where the others have it no longer.
+    /// Nodes that keep the state of old blocks, for questions that the other nodes can't answer any more.
     pub archive_nodes: Vec<NodeUrl>,
-    /// The chain's id. Without it, that of the first node that answers.
+    /// The chain's id. Without it, the first node that answers decides.
     pub chain_id: Option<u64>,
-    /// What is read.
+    /// The contracts that are read.
     pub contracts: Contracts,
-    /// The pause between two looks at the head. A WebSocket node's word ends it early.
+    /// The pause between two queries for the head. A WebSocket node's notification ends it early.
     pub poll_interval: Duration,
-    /// How long one request to one node may take.
+    /// The time limit of one request to one node.
     pub request_timeout: Duration,
-    /// The largest answer that is read, in bytes.
+    /// The limit of an answer, in bytes.
     pub max_answer: usize,
-    /// How many requests a second each node may get.
+    /// The limit of requests a second to each node.
     pub rate_limit: Option<NonZeroU32>,
-    /// How far a node may be behind the best one before it is passed over, in blocks.
+    /// By how many blocks a node may be behind the highest head before it is passed over.
     pub max_lag: u64,
-    /// How often all nodes are asked for their heads and their chain.
-    pub survey_interval: Duration,
-    /// The pauses before a node that failed is asked again.
+    /// The interval between probes of all nodes for their heads and their chain.
+    pub probe_interval: Duration,
+    /// The pauses before a request to a node that failed.
     pub after_failure: RetryPolicy,
-    /// The pauses before a node that asked for fewer requests is asked again.
+    /// The pauses before a request to a node that limits the rate.
     pub after_rate_limit: RetryPolicy,
-    /// How long a node that answered wrongly is set aside.
+    /// The pauses before a request to a node that answered wrongly.
     pub after_wrong_answer: RetryPolicy,
-    /// The most blocks that one query for logs covers.
-    pub max_chunk: u64,
+    /// The limit of blocks in one query for logs.
+    pub max_log_range: u64,
 }
 
-/// The contracts whose events and views are read.
+/// The contracts whose events and view functions are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contracts {
     /// The protocol-state contract.
     pub protocol_state: ContractAddress,
-    /// The contract that assigns priorities, where there is one.
+    /// The contract that assigns priorities, if one is configured.
     pub priorities: Option<ContractAddress>,
-    /// The data markets that count; events of others are ignored.
+    /// The data markets; events of other markets are ignored.
     pub markets: Vec<ContractAddress>,
 }
 
 impl ChainConfig {
-    /// The defaults for everything but the nodes and contracts.
+    /// The default limits, with these nodes and contracts.
     #[must_use]
     pub fn new(nodes: Vec<NodeUrl>, contracts: Contracts) -> Self {
         Self {
@@ -68,20 +68,20 @@ impl ChainConfig {
             max_answer: 10 << 20,
             rate_limit: None,
             max_lag: 3,
-            survey_interval: Duration::from_secs(5),
+            probe_interval: Duration::from_secs(5),
             after_failure: table::NODE_FAILED,
             after_rate_limit: table::NODE_RATE_LIMITED,
             after_wrong_answer: table::NODE_WRONG,
-            max_chunk: 2_000,
+            max_log_range: 2_000,
         }
     }
 }
 
-/// The URL of a node. Shown as scheme, host and port only: paths and queries of providers are credentials.
+/// The URL of a node. It displays scheme, host and port only: providers put API keys into paths and queries.
 #[derive(Clone, PartialEq, Eq)]
 pub struct NodeUrl(Arc<Url>);
 
-/// A text that is no URL of a node; it does not repeat the text, which may hold credentials.
+/// A text that is no URL of a node. The error does not repeat the text, which may contain credentials.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a node's URL {problem}; give it as http(s)://host:port/path or ws(s)://host:port/path")]
 pub struct BadNodeUrl {
@@ -91,11 +91,11 @@ pub struct BadNodeUrl {
 impl NodeUrl {
     /// The whole URL, with its credentials.
     #[must_use]
-    pub fn secret(&self) -> &Url {
+    pub fn with_credentials(&self) -> &Url {
         &self.0
     }
 
-    /// Whether it is a WebSocket's.
+    /// Whether the scheme is `ws` or `wss`.
     #[must_use]
     pub fn is_websocket(&self) -> bool {
         self.0.scheme().starts_with("ws")
@@ -106,6 +106,7 @@ impl FromStr for NodeUrl {
     type Err = BadNodeUrl;
     fn from_str(text: &str) -> Result<Self, BadNodeUrl> {
         let bad = |problem: String| BadNodeUrl { problem };
+        // Lists in environment variables are often written with blanks after commas.
         let url = Url::parse(text.trim()).map_err(|source| bad(format!("can't be read ({source})")))?;
         if !matches!(url.scheme(), "http" | "https" | "ws" | "wss") {
             return Err(bad(format!("has the scheme `{}`", url.scheme())));
@@ -120,10 +121,12 @@ impl FromStr for NodeUrl {
 impl fmt::Display for NodeUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}", self.0.scheme(), self.0.host_str().unwrap_or_default())?;
+        // `port()` is `None` for the default port of the scheme.
         self.0.port().map_or(Ok(()), |port| write!(f, ":{port}"))
     }
 }
 
+// Not derived: errors and configurations are logged by Debug too, and must not show credentials.
 impl fmt::Debug for NodeUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -142,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_url_of_a_node_is_refused_without_repeating_it() {
+    fn a_bad_url_is_refused_without_repeating_it() {
         for text in ["", "rpc.example.org/secret", "redis://secret@host", "http://", "http://secret host/"] {
             let error = text.parse::<NodeUrl>().unwrap_err().to_string();
             assert!(!error.contains("secret") && error.contains("http(s)://"), "{error}");

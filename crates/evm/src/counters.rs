@@ -1,7 +1,8 @@
-//! What went wrong, by kind, and what was asked. Counters only rise; reading them is cheap.
+//! Counters of requests and faults, by kind, for metrics. They only rise.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+// One row a kind: variant, label and list can't disagree, and the counters below index an array by the variant.
 macro_rules! kinds {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $label:literal,)* }) => {
         $(#[$doc])*
@@ -9,10 +10,10 @@ macro_rules! kinds {
         pub enum $name { $($(#[$variant_doc])* $variant,)* }
 
         impl $name {
-            /// All of them.
+            /// All kinds.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 
-            /// As a metric's label.
+            /// The value of a metric's label.
             #[must_use]
             pub fn label(self) -> &'static str {
                 match self { $(Self::$variant => $label,)* }
@@ -22,7 +23,7 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// What a node did wrong.
+    /// A kind of fault of a node.
     FaultKind {
         /// It can't be reached, or cut the connection.
         Unreachable = "unreachable",
@@ -32,11 +33,11 @@ kinds! {
         Server = "server",
         /// It refused the credentials.
         Refused = "refused",
-        /// It asked for fewer requests.
+        /// It limits the rate of requests.
         RateLimited = "rate_limited",
         /// Its answer is not JSON, or not of the expected form.
         Malformed = "malformed",
-        /// Its answer is larger than allowed.
+        /// Its answer exceeds the limit.
         Oversized = "oversized",
         /// It follows another chain.
         WrongChain = "wrong_chain",
@@ -44,32 +45,32 @@ kinds! {
         Lagging = "lagging",
         /// It left out logs that a block has.
         MissingLogs = "missing_logs",
-        /// Its answer does not fit what was asked: another block, a broken link, logs that another node lacks.
+        /// Its answer contradicts the request or other answers: another block, a broken link, logs in the wrong order.
         Inconsistent = "inconsistent",
-        /// It no longer has what was asked for.
+        /// It no longer has the requested block or state.
         Pruned = "pruned",
     }
 }
 
 kinds! {
-    /// Why a log of a known contract and event can't be read.
+    /// Why a log of a known contract and event can't be decoded.
     LogFaultKind {
         /// It has fewer topics than the event's indexed arguments.
         TooFewTopics = "too_few_topics",
-        /// It has more topics than that.
+        /// It has more topics than the event's indexed arguments.
         TooManyTopics = "too_many_topics",
         /// Its data end early.
         ShortData = "short_data",
         /// Its data are longer than the event's arguments.
         OversizedData = "oversized_data",
-        /// A number is larger than such a number can be.
+        /// A number exceeds 64 bits.
         OutOfRange = "out_of_range",
-        /// A text or an address is no such thing.
+        /// A text is not UTF-8, or an address has more than 20 bytes.
         Invalid = "invalid",
     }
 }
 
-/// Counts since the start.
+/// Counts since the start of the process.
 #[derive(Debug, Default)]
 pub struct Counters {
     faults: [AtomicU64; FaultKind::ALL.len()],
@@ -82,6 +83,7 @@ pub struct Counters {
     wakes: AtomicU64,
 }
 
+// Relaxed: no other memory access depends on a counter's value.
 macro_rules! counts {
     ($($(#[$doc:meta])* $read:ident, $add:ident;)*) => {$(
         $(#[$doc])*
@@ -98,27 +100,27 @@ macro_rules! counts {
 
 impl Counters {
     counts! {
-        /// Requests sent to nodes; a batch is one.
+        /// Requests sent to nodes; a batch counts once.
         requests, add_request;
-        /// Requests sent again, to the same or to another node.
+        /// Repeated requests, to the same or to another node.
         retries, add_retry;
         /// How often a node was set aside.
         set_aside, add_set_aside;
         /// Logs of unknown events or of markets that are not configured.
         ignored_logs, add_ignored_log;
-        /// Reorganisations seen.
+        /// Reorganisations found.
         reorganisations, add_reorganisation;
-        /// How often a WebSocket told of a new head.
+        /// Notifications of new heads by WebSocket.
         wakes, add_wake;
     }
 
-    /// How often nodes did this.
+    /// The number of faults of this kind.
     #[must_use]
     pub fn faults(&self, kind: FaultKind) -> u64 {
         self.faults[kind as usize].load(Ordering::Relaxed)
     }
 
-    /// How many logs could not be read for this reason.
+    /// The number of logs that could not be decoded for this reason.
     #[must_use]
     pub fn log_faults(&self, kind: LogFaultKind) -> u64 {
         self.log_faults[kind as usize].load(Ordering::Relaxed)

@@ -1,4 +1,4 @@
-//! Why something could not be read from the chain: what was asked, of which node, and the cause.
+//! The errors of reading a chain. Each names the request, the node and the cause.
 
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
@@ -9,14 +9,14 @@ use http_client::HttpError;
 use crate::config::NodeUrl;
 use crate::counters::FaultKind;
 
-/// What a node did instead of giving a right answer.
+/// A fault of a node in place of a right answer.
 #[derive(Clone)]
 pub struct NodeFault {
     /// The node.
     pub node: NodeUrl,
-    /// What it did.
+    /// The kind of fault.
     pub kind: FaultKind,
-    /// The same in words, with what the node said; at most 200 characters.
+    /// A description with the node's message; at most 200 characters.
     pub detail: String,
     pub(crate) cause: Option<Arc<dyn Error + Send + Sync>>,
 }
@@ -34,35 +34,35 @@ impl fmt::Display for NodeFault {
     }
 }
 
-// Without the cause: what a library keeps in its errors may hold credentials.
+// Without the cause: errors of libraries may contain the URL, and with it credentials.
 impl fmt::Debug for NodeFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "NodeFault({:?}, {self})", self.kind)
     }
 }
 
-// By hand: the derived source would be the `Arc`, of which no caller can learn what is inside.
+// Not derived: the derived source would be the `Arc`, which callers can't downcast to the cause.
 impl Error for NodeFault {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.cause.as_deref().map(|cause| cause as &(dyn Error + 'static))
     }
 }
 
-/// A failed reading of the chain. Nothing was changed anywhere.
+/// Why a read of the chain failed. Reads change nothing, so each can be repeated.
 #[derive(Debug, thiserror::Error)]
 pub enum ChainError {
-    /// There is nobody to ask.
+    /// No node is configured.
     #[error("read the chain: no node is given")]
     NoNode,
-    /// There is nothing to read.
+    /// No data market is configured.
     #[error("read the chain: no data market is given")]
     NoMarket,
-    /// A node can't be asked.
+    /// A node's URL can't be used for requests.
     #[error("read the chain: {node}: its URL can't be requested")]
     BadUrl {
         /// The node.
         node: NodeUrl,
-        /// What is wrong with the URL.
+        /// The client's error.
         #[source]
         cause: HttpError,
     },
@@ -76,17 +76,17 @@ pub enum ChainError {
     NoAnswer {
         /// The JSON-RPC method.
         method: &'static str,
-        /// The block that it was about.
+        /// The block of the request.
         block: Option<u64>,
         /// Time since the first attempt.
         waited: Duration,
-        /// Requests sent.
+        /// The number of attempts.
         attempts: u32,
-        /// What the last node did; `None` where none could be asked in time.
+        /// The last fault; `None` if no request could be sent in time.
         #[source]
         last: Option<NodeFault>,
     },
-    /// The request itself was refused, as any node would.
+    /// A node refused the request itself, as every other node would.
     #[error("{method}: {node}: it refused with {code} `{message}`")]
     Rejected {
         /// The JSON-RPC method.
@@ -95,47 +95,48 @@ pub enum ChainError {
         node: NodeUrl,
         /// The JSON-RPC error code.
         code: i64,
-        /// What the node said, at most 200 characters.
+        /// The node's message, at most 200 characters.
         message: String,
     },
-    /// A query for logs covers more than the node gives at once.
+    /// A query for logs covers more blocks or logs than the node answers at once.
     #[error("eth_getLogs: {node}: the range holds too many logs for one answer")]
     RangeTooLarge {
         /// The node.
         node: NodeUrl,
     },
-    /// No node knows a block of this hash (any longer).
+    /// No node has a block with this hash any more.
     #[error("read the chain: block {hash}: no node has it, a reorganisation dropped it")]
     BlockGone {
         /// The block's hash.
         hash: Hash,
     },
-    /// What a view answered can't be understood.
+    /// The answer of a view function can't be decoded.
     #[error("{view}: contract {contract}: {problem}")]
     View {
         /// The view function.
         view: &'static str,
         /// The contract.
         contract: domain::chain::ContractAddress,
-        /// What is wrong.
+        /// The problem with the answer.
         problem: String,
     },
-    /// The chain forked off further back than is followed.
+    /// The reorganisation is deeper than the number of blocks that were compared.
     #[error(
         "read the chain: a reorganisation dropped all of the last {depth} accepted blocks, from block {number} on"
     )]
     ReorganisedTooDeep {
-        /// How many blocks were compared.
+        /// The number of blocks that were compared.
         depth: u64,
-        /// The lowest of them.
+        /// The number of the lowest of them.
         number: u64,
     },
 }
 
 impl ChainError {
-    /// Whether asking again can't help: the settings, the contracts or the chain itself are at fault.
+    /// Whether a retry can't help, since the settings, the contracts or the chain itself are the cause.
     #[must_use]
     pub fn is_lasting(&self) -> bool {
+        // Errors that are not listed are lasting: a new kind must reach an operator before anybody decides to retry it.
         !matches!(self, Self::NoAnswer { .. } | Self::RangeTooLarge { .. } | Self::BlockGone { .. })
     }
 }

@@ -1,5 +1,5 @@
-//! Logs to events. Pure. A log that can't be read is reported with its kind, never guessed at; a log of another
-//! market, contract or event is no fault and is left out.
+//! Decodes logs to events. Pure. A log that can't be decoded is reported with its kind and never interpreted in part; a log of
+//! another market, contract or event is no fault and is ignored.
 
 use std::collections::BTreeSet;
 
@@ -12,6 +12,7 @@ use crate::config::Contracts;
 use crate::counters::LogFaultKind;
 use crate::wire::{Header, RawLog};
 
+// Only the types and `indexed` enter a signature and its decoding; the names of arguments are ours.
 sol! {
     event EpochReleased(
         address indexed dataMarketAddress, uint256 indexed epochId, uint256 begin, uint256 end, uint256 timestamp
@@ -29,10 +30,10 @@ sol! {
     );
 }
 
-/// The longest content id that is believed, in bytes. Real ones have 46 to 62.
+/// The limit of a content id, in bytes. Real ones have 46 to 62.
 const LONGEST_CID: usize = 1024;
 
-/// A log of a configured market that can't be read.
+/// A log of a configured market that can't be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "log {log_index} of block {block} from contract {contract}: {event} with {topics} topics and {bytes} bytes of data \
@@ -40,7 +41,7 @@ const LONGEST_CID: usize = 1024;
     kind.label()
 )]
 pub struct BadLog {
-    /// What is wrong.
+    /// The kind of fault.
     pub kind: LogFaultKind,
     /// The event's name.
     pub event: &'static str,
@@ -50,13 +51,13 @@ pub struct BadLog {
     pub block: u64,
     /// The log's index in its block.
     pub log_index: u64,
-    /// How many topics it has.
+    /// The number of its topics.
     pub topics: usize,
-    /// How many bytes of data it has.
+    /// The size of its data, in bytes.
     pub bytes: usize,
 }
 
-/// Reads the logs of the configured contracts and markets.
+/// Decodes the logs of the configured contracts and markets.
 #[derive(Clone, Debug)]
 pub struct Decoder {
     protocol_state: ContractAddress,
@@ -65,7 +66,7 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// For these contracts.
+    /// A decoder for these contracts.
     #[must_use]
     pub fn new(contracts: &Contracts) -> Self {
         Self {
@@ -75,15 +76,17 @@ impl Decoder {
         }
     }
 
-    /// The event of a log, or `None` where it is of no configured contract and market, or an unknown one.
+    /// Decodes a log; `None` for an unknown event, and for contracts and markets that are not configured.
     ///
     /// # Errors
-    /// [`BadLog`] where it is such an event of a configured market, and can't be read.
+    /// [`BadLog`] for a known event of a configured market that can't be decoded.
     pub fn decode(&self, log: &RawLog) -> Result<Option<MarketEvent>, BadLog> {
+        // An anonymous event has no topic with its signature.
         let Some(topic) = log.topics.first() else { return Ok(None) };
         let contract = log.contract();
         let of_state = contract == self.protocol_state;
         let of_priorities = self.priorities == Some(contract);
+        // An event counts from its own contract only: any contract can emit an event with the same signature.
         let read = match *topic {
             EpochReleased::SIGNATURE_HASH if of_state => epoch_released,
             SnapshotBatchSubmitted::SIGNATURE_HASH if of_state => batch_submitted,
@@ -102,6 +105,7 @@ impl Decoder {
             topics: log.topics.len(),
             bytes: log.data.len(),
         };
+        // The market before the rest: a bad log of another market is not ours to report.
         let market = log.topics.get(1).ok_or_else(|| bad(LogFaultKind::TooFewTopics))?;
         let market = address(market).ok_or_else(|| bad(LogFaultKind::Invalid))?;
         if !self.markets.contains(&market) {
@@ -111,15 +115,16 @@ impl Decoder {
         Ok(Some(MarketEvent { market, log_index: log.log_index.to(), event }))
     }
 
-    /// Contracts whose logs are asked for.
+    /// The contracts for queries for logs.
     pub(crate) fn contracts(&self) -> Vec<ContractAddress> {
         let mut contracts = vec![self.protocol_state];
+        // Both may be one contract, which a filter names once.
         contracts.extend(self.priorities.filter(|priorities| *priorities != self.protocol_state));
         contracts
     }
 
-    /// Whether the block's bloom filter leaves room for an event of a configured market. `false` is certain.
-    pub(crate) fn may_be_in(&self, header: &Header) -> bool {
+    /// Whether the block's bloom filter allows an event of a configured market. `true` may be wrong, `false` is certain.
+    pub(crate) fn may_have_events_in(&self, header: &Header) -> bool {
         let any_of = |contract: ContractAddress, topics: &[B256]| {
             header.may_hold(&contract.0) && topics.iter().any(|topic| header.may_hold(topic.as_slice()))
         };
@@ -127,11 +132,12 @@ impl Decoder {
             || self
                 .priorities
                 .is_some_and(|contract| any_of(contract, &[PrioritiesAssigned::SIGNATURE_HASH]));
+        // Every event names its market in its second topic, which the filter contains too.
         from_a_contract && self.markets.iter().any(|market| header.may_hold(&as_topic(*market)))
     }
 }
 
-/// The first topics of all events that are read.
+/// The first topics of all events that are decoded.
 pub(crate) const TOPICS: [B256; 6] = [
     EpochReleased::SIGNATURE_HASH,
     SnapshotBatchSubmitted::SIGNATURE_HASH,
@@ -164,62 +170,70 @@ fn name(topic: &B256) -> &'static str {
 fn epoch_released(log: &RawLog) -> Result<ChainEvent, LogFaultKind> {
     let event: EpochReleased = checked(log, 3, 3)?;
     Ok(ChainEvent::EpochReleased {
-        epoch: small(event.epochId)?,
-        begin: small(event.begin)?,
-        end: small(event.end)?,
-        time: small(event.timestamp)?,
+        epoch: to_u64(event.epochId)?,
+        begin: to_u64(event.begin)?,
+        end: to_u64(event.end)?,
+        time: to_u64(event.timestamp)?,
     })
 }
 
 fn batch_submitted(log: &RawLog) -> Result<ChainEvent, LogFaultKind> {
+    // Not `checked`: the data end with a text, so they have no fixed size.
     topics(log, 3)?;
     let event: SnapshotBatchSubmitted = decoded(log)?;
-    // An offset that points elsewhere than to the end of the head could hide bytes between the two.
+    // The ABI encodes a text by its offset. An offset that is not the canonical one leaves bytes that no argument covers.
     if log.data.len() > event.encode_data().len() || event.batchCid.len() > LONGEST_CID {
         return Err(LogFaultKind::OversizedData);
     }
+    // alloy decodes bytes that are not UTF-8 to this character.
     if event.batchCid.contains(char::REPLACEMENT_CHARACTER) {
         return Err(LogFaultKind::Invalid);
     }
     Ok(ChainEvent::SnapshotBatchSubmitted {
-        epoch: small(event.epochId)?,
+        epoch: to_u64(event.epochId)?,
         batch_cid: event.batchCid,
-        time: small(event.timestamp)?,
+        time: to_u64(event.timestamp)?,
     })
 }
 
 fn batch_finalized(log: &RawLog) -> Result<ChainEvent, LogFaultKind> {
     let event: SnapshotBatchFinalized = checked(log, 4, 1)?;
     Ok(ChainEvent::SnapshotBatchFinalized {
-        epoch: small(event.epochId)?,
+        epoch: to_u64(event.epochId)?,
+        // The topic of an indexed text is the text's hash, so the text itself is not in the log.
         batch_cid_hash: Hash(event.batchCid.0),
-        time: small(event.timestamp)?,
+        time: to_u64(event.timestamp)?,
     })
 }
 
 fn submissions_completed(log: &RawLog) -> Result<ChainEvent, LogFaultKind> {
     let event: BatchSubmissionsCompleted = checked(log, 3, 1)?;
-    Ok(ChainEvent::BatchSubmissionsCompleted { epoch: small(event.epochId)?, time: small(event.timestamp)? })
+    Ok(ChainEvent::BatchSubmissionsCompleted {
+        epoch: to_u64(event.epochId)?,
+        time: to_u64(event.timestamp)?,
+    })
 }
 
 fn day_started(log: &RawLog) -> Result<ChainEvent, LogFaultKind> {
     let event: DayStartedEvent = checked(log, 2, 2)?;
-    Ok(ChainEvent::DayStarted { day: small(event.dayId)?, time: small(event.timestamp)? })
+    Ok(ChainEvent::DayStarted { day: to_u64(event.dayId)?, time: to_u64(event.timestamp)? })
 }
 
 fn priorities_assigned(log: &RawLog) -> Result<ChainEvent, LogFaultKind> {
     let event: PrioritiesAssigned = checked(log, 3, 3)?;
     Ok(ChainEvent::PrioritiesAssigned {
-        epoch: small(event.epochId)?,
+        epoch: to_u64(event.epochId)?,
+        // A seed uses all 256 bits, so it is no u64.
         seed: Hash(event.seed.to_be_bytes()),
-        time: small(event.timestamp)?,
-        validators: small(event.validatorCount)?,
+        time: to_u64(event.timestamp)?,
+        validators: to_u64(event.validatorCount)?,
     })
 }
 
-/// An event whose data are `words` words of 32 bytes.
+/// Decodes an event whose data are `words` words of 32 bytes.
 fn checked<E: SolEvent>(log: &RawLog, topic_count: usize, words: usize) -> Result<E, LogFaultKind> {
     topics(log, topic_count)?;
+    // The length must be exact, since the decoder ignores bytes after the last argument.
     match log.data.len() {
         short if short < 32 * words => Err(LogFaultKind::ShortData),
         long if long > 32 * words => Err(LogFaultKind::OversizedData),
@@ -242,13 +256,14 @@ fn decoded<E: SolEvent>(log: &RawLog) -> Result<E, LogFaultKind> {
     })
 }
 
-/// Epochs, days, block numbers and times fit into 64 bits; larger ones are no such thing.
-fn small(number: U256) -> Result<u64, LogFaultKind> {
+/// A number of the contract as 64 bits, which hold every real epoch, day, block number and time.
+fn to_u64(number: U256) -> Result<u64, LogFaultKind> {
     u64::try_from(number).map_err(|_| LogFaultKind::OutOfRange)
 }
 
 fn address(topic: &B256) -> Option<ContractAddress> {
     let (zeros, bytes) = topic.split_at(12);
+    // A topic has 32 bytes and an address 20; other leading bytes mean that the topic is none.
     zeros.iter().all(|byte| *byte == 0).then(|| bytes.try_into().ok().map(ContractAddress))?
 }
 

@@ -1,4 +1,4 @@
-//! What an answer over HTTP means of a node. Reads no more of an answer than allowed.
+//! Posts JSON-RPC over HTTP, and turns error statuses into faults of the node.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use http_client::{Answer, Bytes, HttpClient, HttpError, HttpTarget, StatusCode};
 use crate::counters::FaultKind;
 use crate::json_rpc::Fault;
 
-/// Posts a JSON-RPC text to a node; the body of its answer, where the node gave one.
+/// Posts a JSON-RPC text to a node; returns the body of its answer.
 pub(crate) async fn post(
     client: &HttpClient,
     target: &HttpTarget,
@@ -18,6 +18,7 @@ pub(crate) async fn post(
     let Answer { status, retry_after, body } = client.post(target, text, max_answer).await?;
     match status {
         status if status.is_success() => Ok(body),
+        // By the status alone: a proxy in front of the node may answer with a page of HTML.
         StatusCode::TOO_MANY_REQUESTS => {
             let detail = "it asked for fewer requests (429)";
             Err(Fault { retry_after, ..Fault::new(FaultKind::RateLimited, detail) })
@@ -25,7 +26,7 @@ pub(crate) async fn post(
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
             Err(Fault::new(FaultKind::Refused, format!("it refused the credentials ({status})")))
         }
-        // Some nodes send the errors of JSON-RPC with an HTTP status of failure.
+        // Some nodes send JSON-RPC errors with an error status; the body says more than the status.
         _ if is_error_answer(&body) => Ok(body),
         status => {
             let detail = format!("it answered {status}");
@@ -44,6 +45,7 @@ impl From<HttpError> for Fault {
             HttpError::Oversized { .. } => FaultKind::Oversized,
             _ => FaultKind::Unreachable,
         };
+        // The whole chain of causes: the outermost text is only "the connection failed".
         let detail = one_line(&error);
         Self { cause: Some(Arc::new(error)), ..Self::new(kind, detail) }
     }

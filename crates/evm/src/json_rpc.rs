@@ -1,4 +1,4 @@
-//! JSON-RPC 2.0 requests, answers, and what the errors of various nodes mean. Pure.
+//! JSON-RPC 2.0: requests, answers, and the meaning of error messages of various nodes. Pure.
 
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
@@ -16,17 +16,17 @@ pub(crate) struct Call {
     pub(crate) params: Value,
 }
 
-/// What a node did wrong, in its words.
+/// A fault of a node, without the node's name.
 #[derive(Clone)]
 pub(crate) struct Fault {
     pub(crate) kind: FaultKind,
     pub(crate) detail: String,
     pub(crate) retry_after: Option<Duration>,
-    /// The error of the library that found it.
+    /// The library's error, if a library found the fault.
     pub(crate) cause: Option<Arc<dyn Error + Send + Sync>>,
 }
 
-// Without the cause: what a library keeps in its errors may hold credentials.
+// Without the cause: errors of libraries may contain the URL, and with it credentials.
 impl fmt::Debug for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Fault({:?}, {}, {:?})", self.kind, self.detail, self.retry_after)
@@ -41,29 +41,31 @@ pub(crate) struct ErrorBody {
     pub(crate) message: String,
 }
 
-/// What an error means to the caller.
+/// What the caller does about an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Meaning {
-    /// Another node may do better, or this one later.
+    /// Ask another node, or this one later.
     Fault(FaultKind),
-    /// A range of logs is too large.
+    /// Ask for a smaller range of logs.
     RangeTooLarge,
-    /// Any node would refuse it.
+    /// Give up: every node would refuse the request.
     Rejected,
 }
 
 #[derive(Deserialize)]
 struct Answer<'a> {
+    // `null` by the specification, if the node could not read the request's id.
     #[serde(default)]
     id: Option<u64>,
-    #[serde(default, borrow, deserialize_with = "also_null")]
+    // Borrowed, and parsed by the caller to its type: an answer may have megabytes.
+    #[serde(default, borrow, deserialize_with = "keep_null")]
     result: Option<&'a RawValue>,
     #[serde(default)]
     error: Option<ErrorBody>,
 }
 
-/// `null` is a result, and not the absence of one.
-fn also_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+/// Keeps `null` as a result: `eth_getBlockByNumber` answers it for an unknown block, and serde would drop it.
+fn keep_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
@@ -80,7 +82,7 @@ impl Call {
     }
 }
 
-/// The text of one request, or of a batch with the ids 1, 2, ….
+/// The text of one request, or of a batch, with the ids 1, 2, ….
 pub(crate) fn request_text(calls: &[Call]) -> String {
     match calls {
         [call] => call.text(1),
@@ -91,14 +93,14 @@ pub(crate) fn request_text(calls: &[Call]) -> String {
     }
 }
 
-/// The outcomes of `count` calls made by [`request_text`], in their order.
+/// The outcomes of the `count` calls of a [`request_text`], in their order.
 pub(crate) fn outcomes(text: &[u8], count: usize) -> Result<Vec<Outcome<'_>>, Fault> {
     let malformed = |detail: &str| Fault::new(FaultKind::Malformed, detail);
     let not_json =
         |source: serde_json::Error| Fault::caused(FaultKind::Malformed, "its answer can't be read", source);
     if count == 1 || text.trim_ascii_start().first() == Some(&b'{') {
         let answer: Answer<'_> = serde_json::from_slice(text).map_err(not_json)?;
-        // A batch that is refused as a whole is answered by one error.
+        // A node that refuses a whole batch, for its rate for example, answers with one error without a list.
         return match (outcome(answer)?, count) {
             (outcome, 1) => Ok(vec![outcome]),
             (Err(error), count) => Ok(vec![Err(error); count]),
@@ -108,7 +110,9 @@ pub(crate) fn outcomes(text: &[u8], count: usize) -> Result<Vec<Outcome<'_>>, Fa
     let answers: Vec<Answer<'_>> = serde_json::from_slice(text).map_err(not_json)?;
     let mut ordered: Vec<Option<Outcome<'_>>> = vec![None; count];
     for answer in answers {
+        // By id: the specification allows any order of the answers.
         let place = answer.id.and_then(|id| usize::try_from(id).ok()?.checked_sub(1));
+        // Ids count from 1; another id belongs to no call of this batch.
         let place = place.and_then(|place| ordered.get_mut(place));
         *place.ok_or_else(|| malformed("an answer to nothing that was asked"))? = Some(outcome(answer)?);
     }
@@ -117,6 +121,7 @@ pub(crate) fn outcomes(text: &[u8], count: usize) -> Result<Vec<Outcome<'_>>, Fa
 }
 
 fn outcome(answer: Answer<'_>) -> Result<Outcome<'_>, Fault> {
+    // The error first: a node may send `"result": null` beside it.
     match (answer.result, answer.error) {
         (_, Some(error)) => Ok(Err(error)),
         (Some(result), None) => Ok(Ok(result)),
@@ -129,7 +134,7 @@ impl Fault {
         Self { kind, detail: sanitise(detail.into()), retry_after: None, cause: None }
     }
 
-    /// A fault that another error tells of, behind our own words.
+    /// A fault with its cause. `what` precedes the cause's text.
     pub(crate) fn caused(
         kind: FaultKind,
         what: &str,
@@ -139,7 +144,7 @@ impl Fault {
         Self { cause: Some(cause.clone()), ..Self::new(kind, format!("{what}: {}", one_line(&*cause))) }
     }
 
-    /// The same with the name of the node.
+    /// The fault with the node's name.
     pub(crate) fn of(&self, node: &NodeUrl) -> NodeFault {
         let Self { kind, detail, cause, .. } = self.clone();
         NodeFault { node: node.clone(), kind, detail, cause }
@@ -147,19 +152,21 @@ impl Fault {
 }
 
 impl ErrorBody {
-    /// Providers agree on few codes, so the words count.
+    /// The meaning, mostly by the message: providers agree on few codes.
     pub(crate) fn meaning(&self) -> Meaning {
         let text = self.message.to_lowercase();
         let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
+        // The order matters: providers use -32005 for limits of both rate and range, and only the words tell them apart.
         if says(&RANGE_TOO_LARGE) {
             Meaning::RangeTooLarge
         } else if matches!(self.code, 429 | -32005 | -32029) || says(&RATE_LIMITED) {
             Meaning::Fault(FaultKind::RateLimited)
-        } else if says(&MISSING) || self.code == -32001 {
+        } else if says(&LACKING) || self.code == -32001 {
             Meaning::Fault(FaultKind::Pruned)
         } else if says(&["unauthorized", "forbidden", "invalid api key", "must be authenticated"]) {
             Meaning::Fault(FaultKind::Refused)
         } else if matches!(self.code, 3 | -32601 | -32602 | -32600) || says(&["revert", "invalid opcode"]) {
+            // 3 is geth's code of a revert; the others are those of JSON-RPC for an unknown method or wrong parameters.
             Meaning::Rejected
         } else {
             Meaning::Fault(FaultKind::Server)
@@ -167,6 +174,7 @@ impl ErrorBody {
     }
 }
 
+// Parts of the messages of known providers, in lower case.
 const RANGE_TOO_LARGE: [&str; 12] = [
     "too many results",
     "query returned more than",
@@ -183,7 +191,7 @@ const RANGE_TOO_LARGE: [&str; 12] = [
 ];
 const RATE_LIMITED: [&str; 5] =
     ["rate limit", "too many requests", "request limit", "capacity exceeded", "exceeded its throughput"];
-const MISSING: [&str; 9] = [
+const LACKING: [&str; 9] = [
     "unknown block",
     "header not found",
     "block not found",
@@ -213,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_is_none_is_the_nodes_fault() {
+    fn an_answer_that_is_no_json_rpc_is_a_fault() {
         for text in ["", "<html>", "{}", "[]", r#"{"id":1}"#, r#"{"id":1,"result":"#, "nul"] {
             assert_eq!(outcomes(text.as_bytes(), 1).unwrap_err().kind, FaultKind::Malformed, "{text}");
         }
@@ -223,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn the_words_of_known_providers_are_understood() {
+    fn messages_of_known_providers_are_classified() {
         let meaning = |code, message: &str| ErrorBody { code, message: message.to_owned() }.meaning();
         for (code, message) in [
             (-32005, "query returned more than 10000 results"),

@@ -1,56 +1,56 @@
-//! Blocks and events of an EVM chain, in order and complete, from nodes that fail, lag and lie.
+//! Blocks and events of an EVM chain, in order and complete, from nodes that fail, lag or answer wrongly.
 //!
-//! May open connections to the configured nodes, and spawn tasks that end with its values. Touches neither Redis
-//! nor actors: what it reads it hands over as [`domain::chain`]'s types. It keeps no checkpoint.
+//! The crate opens connections to the configured nodes, and spawns tasks that end with its values. It returns the types of
+//! [`domain::chain`].
 //!
-//! **Invariant:** it knows neither Redis nor actors, keeps no checkpoint, and sends no transaction. Nothing that one node
-//! says is believed where a second look can disprove it.
+//! **Invariant:** this crate knows neither Redis nor actors, keeps no checkpoint, and sends no transaction. An answer of one node
+//! is verified wherever a second request can disprove it.
 //!
-//! | module | what for |
+//! | module | purpose |
 //! |---|---|
 //! | [`config`] | nodes, contracts, limits |
 //! | [`source`] | the head, the next block with its events, the fork after a reorganisation |
 //! | [`range`] | old blocks, in chunks that fit the node |
-//! | [`views`] | the contracts' views, with their units |
-//! | [`events`] | logs to events |
-//! | [`pool`] | which node is asked: failover, retries, setting aside |
-//! | [`counters`] | what went wrong, by kind, for metrics |
+//! | [`views`] | the contracts' view functions, with their units |
+//! | [`events`] | decodes logs to events |
+//! | [`pool`] | the choice of a node: failover, retries, setting aside |
+//! | [`counters`] | requests and faults by kind, for metrics |
 //!
-//! What it promises:
-//! - A block is handed over only as the child of the one that was given, with the events of that very block hash.
-//! - Whether a block lies on the chain is said by a node that does not lag. A lagging node is no reorganisation.
-//! - An empty answer for a block that may have events (its bloom filter says so) is verified.
-//! - Every call ends at the deadline it was given (a `tokio` instant), with an error that names method, node (never
-//!   the credentials in its URL) and block. Dropping a future cancels it, nothing stays half done.
+//! Promises:
+//! - [`Source::next`] returns a block only as the child of the given one, with the events of that block hash.
+//! - Only a node that does not lag decides whether a block is on the chain. A lagging node is no reorganisation.
+//! - An empty answer for a block that may have events by its bloom filter is verified.
+//! - Every call ends at its deadline (a `tokio` instant), with an error that names method, node (never
+//!   the credentials in its URL) and block. Dropping a future cancels the call; nothing is left half done.
 //!
 //! ```text
 //! let source = Source::new(&config)?;                         // one a process; cheap to clone
 //! loop {
 //!     match source.next(&checkpoint, deadline).await? {
 //!         Next::Block { block, .. } => commit(block.at, block.events, block.bad_logs),
-//!         Next::NotYet { head } => source.wait().await,       // poll interval, or a WebSocket's word
+//!         Next::NotYet { head } => source.wait().await,       // poll interval, or a WebSocket's notification
 //!         Next::Reorganised { tip } => {
 //!             let fork = source.fork(&tip, &stored_hashes, max_depth, deadline).await?;
 //!             undo_down_to(fork.ancestor);                    // TooDeep is an error, nothing was changed
 //!         }
 //!     }
 //! }
-//! let mut range = source.range(to);                           // for what lies far behind the head
+//! let mut range = source.range(to);                           // for blocks far behind the head
 //! match range.events(&checkpoint, deadline).await? {          // or `blocks`, with every header
 //!     Step::Part(part) => commit(part.last, part.blocks),
-//!     Step::Mismatch | Step::Done => go_on_with_next(),
+//!     Step::Mismatch | Step::Done => continue_with_next(),
 //! }
 //! ```
 
 #![warn(clippy::print_stdout, clippy::print_stderr)] // They panic when the pipe is closed.
 
-mod chunk;
 pub mod config;
 pub mod counters;
 pub mod error;
 pub mod events;
 mod http;
 mod json_rpc;
+mod log_range;
 mod logs;
 mod node;
 pub mod pool;

@@ -1,4 +1,4 @@
-//! The logs of one block, by its hash, verified: an empty answer where the block's bloom filter leaves room for events
+//! Reads the logs of one block by its hash, and verifies them: an empty answer for a block whose bloom filter allows events
 //! is checked with another node, and with the block's receipts.
 
 use alloy_core::primitives::B256;
@@ -12,26 +12,27 @@ use crate::counters::FaultKind;
 use crate::error::ChainError;
 use crate::events::{BadLog, TOPICS};
 use crate::json_rpc::{Call, Fault};
-use crate::pool::{Failure, Want, typed};
+use crate::pool::{Failure, NodeRequirements, typed};
 use crate::source::{Block, Source};
 use crate::wire::{Header, RawLog, Receipt};
 
 impl Source {
-    /// A block with its events.
+    /// Reads a block's events.
     pub(crate) async fn read_block(&self, header: &Header, deadline: Instant) -> Result<Block, ChainError> {
         let (logs, node) = self.logs_of(header, None, deadline).await?;
         let (events, bad_logs) = self.decode(&logs);
-        if logs.is_empty() && self.decoder.may_be_in(header) {
+        if logs.is_empty() && self.decoder.may_have_events_in(header) {
             return self.verify_empty(header, node, deadline).await;
         }
-        if !bad_logs.is_empty() && self.pool.has_other(node) {
+        // A single node can't be checked, and a bad log must not stop the chain.
+        if !bad_logs.is_empty() && self.pool.has_other_usable(node) {
             return self.verify_bad(header, logs, node, deadline).await;
         }
         Ok(self.block(header, events, bad_logs))
     }
 
-    /// Asked again, of another node where there is one, and of the block's receipts. A bloom filter can be mistaken,
-    /// so a block may stay empty; a node that left out what the block has is set aside.
+    /// Reads the logs again, from another node if there is one, and from the block's receipts. A bloom filter has false positives,
+    /// so the block may turn out empty; a node that left out existing logs is set aside.
     async fn verify_empty(
         &self,
         header: &Header,
@@ -40,8 +41,10 @@ impl Source {
     ) -> Result<Block, ChainError> {
         let found = 'search: {
             for attempt in 0..LOGS_MISSING.attempts {
-                if attempt > 0 || !self.pool.has_other(node) {
+                // A node that is asked again gets time first: it may have its logs a moment after the block.
+                if attempt > 0 || !self.pool.has_other_usable(node) {
                     let pause = LOGS_MISSING.pause(attempt.saturating_sub(1), retry::random());
+                    // Not past the deadline: the request below then reports it.
                     sleep(pause.min(deadline.saturating_duration_since(Instant::now()))).await;
                 }
                 let (logs, _) = self.logs_of(header, Some(node), deadline).await?;
@@ -52,9 +55,10 @@ impl Source {
                     break 'search logs;
                 }
             }
+            // A false positive of the filter must not stop the chain, so the search ends.
             tracing::warn!(
                 block = %header.block().number, node = %self.pool.node_name(node),
-                "a block is taken as empty: its bloom filter leaves room for events, but neither logs nor receipts have any"
+                "a block is accepted as empty: its bloom filter allows events, but neither logs nor receipts have any"
             );
             Vec::new()
         };
@@ -67,7 +71,8 @@ impl Source {
         Ok(self.block(header, events, bad_logs))
     }
 
-    /// What can't be read may be the node's fault: where another node has other logs that can be, it is.
+    /// Compares bad logs with those of another node. If the other node has different logs and fewer bad ones, the first node is at
+    /// fault.
     async fn verify_bad(
         &self,
         header: &Header,
@@ -78,6 +83,7 @@ impl Source {
         let (events, bad_logs) = self.decode(&logs);
         let (other_logs, other) = self.logs_of(header, Some(node), deadline).await?;
         let (other_events, other_bad) = self.decode(&other_logs);
+        // Equal logs on both nodes mean that the contract emitted them so.
         if other == node || other_logs == logs || other_bad.len() >= bad_logs.len() {
             return Ok(self.block(header, events, bad_logs));
         }
@@ -89,13 +95,19 @@ impl Source {
     async fn logs_of(
         &self,
         header: &Header,
-        other_than: Option<usize>,
+        except: Option<usize>,
         deadline: Instant,
     ) -> Result<(Vec<RawLog>, usize), ChainError> {
         let block = header.block();
         let filter =
             json!({ "blockHash": block.hash, "address": self.decoder.contracts(), "topics": [TOPICS] });
-        let want = Want { block: Some(block.number), hash: Some(block.hash), other_than, ..Want::default() };
+        // By hash and not by number: a query by number may answer for a block of another branch.
+        let want = NodeRequirements {
+            block: Some(block.number),
+            hash: Some(block.hash),
+            except,
+            ..NodeRequirements::default()
+        };
         let read = |results: &[&RawValue]| {
             let logs = self.typed_logs(results[0])?;
             of_block(&logs, header)?;
@@ -104,7 +116,7 @@ impl Source {
         self.pool.ask(&[Call::new("eth_getLogs", json!([filter]))], want, deadline, read).await
     }
 
-    /// Our logs in the receipts of a block; `None` where the nodes give no receipts.
+    /// The logs of our contracts and events in the receipts of a block; `None` if the nodes don't serve receipts.
     async fn logs_of_receipts(
         &self,
         header: &Header,
@@ -112,10 +124,16 @@ impl Source {
         deadline: Instant,
     ) -> Result<Option<Vec<RawLog>>, ChainError> {
         let hash = header.block().hash;
-        // A range, so that an answer that is too large is an error and not the node's fault.
-        let want = Want { hash: Some(hash), other_than: Some(node), range: true, ..Want::default() };
+        // As a range, so that an answer above the limit is an error of this request and no fault of the node.
+        let want = NodeRequirements {
+            hash: Some(hash),
+            except: Some(node),
+            range: true,
+            ..NodeRequirements::default()
+        };
         let contracts = self.decoder.contracts();
         let read = |results: &[&RawValue]| {
+            // `null` for a block that the node does not have.
             let receipts: Option<Vec<Receipt>> = typed(results[0])?;
             let receipts =
                 receipts.ok_or_else(|| Fault::new(FaultKind::Pruned, "it has no receipts of that block"))?;
@@ -130,18 +148,20 @@ impl Source {
         let call = Call::new("eth_getBlockReceipts", json!([hash]));
         match self.pool.ask(&[call], want, deadline, read).await {
             Ok((logs, _)) => Ok(Some(logs)),
+            // `eth_getBlockReceipts` is no part of the older interface, and some providers refuse it.
             Err(ChainError::Rejected { .. } | ChainError::RangeTooLarge { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Logs of the contracts that were asked for, and no others.
+    /// Parses logs, and checks that they are of the requested contracts and in order.
     pub(crate) fn typed_logs(&self, result: &RawValue) -> Result<Vec<RawLog>, Failure> {
         let logs: Vec<RawLog> = typed(result)?;
         let contracts = self.decoder.contracts();
         if logs.iter().any(|log| log.removed || !contracts.contains(&log.contract())) {
             return Err(Fault::new(FaultKind::Inconsistent, "it gave logs that were not asked for").into());
         }
+        // Strictly ascending, which also excludes duplicates.
         let place = |log: &RawLog| (log.block_number, log.log_index);
         if !logs.is_sorted_by(|one, next| place(one) < place(next)) {
             return Err(Fault::new(FaultKind::Inconsistent, "its logs are out of order").into());
@@ -149,7 +169,7 @@ impl Source {
         Ok(logs)
     }
 
-    /// Events, and logs that can't be read, which are counted.
+    /// Decodes logs to events and bad logs. Only ignored logs are counted here, since callers may decode one block twice.
     pub(crate) fn decode(&self, logs: &[RawLog]) -> (Vec<MarketEvent>, Vec<BadLog>) {
         let (mut events, mut bad_logs) = (Vec::new(), Vec::new());
         for log in logs {
@@ -162,13 +182,13 @@ impl Source {
         (events, bad_logs)
     }
 
-    /// The end of reading a block: what can't be read is counted once.
+    /// Completes a block, and counts its bad logs: here, once a block, and not at each decoding.
     pub(crate) fn block(&self, header: &Header, events: Vec<MarketEvent>, bad_logs: Vec<BadLog>) -> Block {
-        self.note_bad(&bad_logs);
+        self.report_bad_logs(&bad_logs);
         Block { at: header.block(), events, bad_logs }
     }
 
-    pub(crate) fn note_bad(&self, bad_logs: &[BadLog]) {
+    pub(crate) fn report_bad_logs(&self, bad_logs: &[BadLog]) {
         for bad in bad_logs {
             self.counters().add_log_fault(bad.kind);
             tracing::warn!("{bad}");

@@ -1,4 +1,4 @@
-//! One node: how it is asked, and what is known of it. Knows nothing of the other nodes.
+//! One node: its transport, its health and its rate limit. It knows nothing of the other nodes.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::http::post;
 use crate::json_rpc::{Call, Fault, request_text};
 use crate::websocket::WebSocketNode;
 
-/// A node that asks for one pause after the other is logged this often.
+/// The interval between log lines about a node that requests pauses again and again.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
@@ -31,32 +31,32 @@ enum Transport {
     WebSocket(WebSocketNode),
 }
 
-/// What is known of a node.
+/// The state of a node.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct State {
-    /// It is not asked before.
+    /// The end of its pause: no request is sent before.
     pub(crate) not_before: Option<Instant>,
     /// Its last fault, until it answers again.
     pub(crate) fault: Option<FaultKind>,
-    /// When that was.
+    /// The time of the last fault.
     failed_at: Option<Instant>,
     /// Faults in a row.
     pub(crate) streak: u32,
-    /// Its last known head, and when it was known.
+    /// Its last known head, and when it was reported.
     pub(crate) head: Option<(u64, Instant)>,
-    /// When it last said that it follows our chain.
+    /// When it last reported our chain's id.
     pub(crate) verified: Option<Instant>,
-    /// Whether it was behind when it was last looked at.
+    /// Whether it was behind at the last probe.
     pub(crate) lagging: bool,
-    /// When the next request fits into its rate.
+    /// When its rate limit allows the next request.
     next_slot: Option<Instant>,
-    /// When it was last logged that it asks for pauses.
+    /// When a requested pause was last logged.
     logged: Option<Instant>,
-    /// How often it has asked for one since.
+    /// The number of requested pauses since then.
     suppressed: u64,
 }
 
-/// The answer of a node: one text, or one for each call.
+/// The answer of a node: one text for all calls (HTTP), or one for each call (WebSocket).
 #[derive(Debug)]
 pub(crate) enum Texts {
     Whole(Bytes),
@@ -74,18 +74,19 @@ impl Node {
         counters: &Arc<Counters>,
     ) -> Result<Self, ChainError> {
         let transport = if url.is_websocket() {
-            let (url, heads, counters) = (url.secret().clone(), Arc::clone(heads), Arc::clone(counters));
+            let (url, heads, counters) =
+                (url.with_credentials().clone(), Arc::clone(heads), Arc::clone(counters));
             let trust = trust.clone();
             Transport::WebSocket(WebSocketNode::new(url, config.max_answer, trust, heads, counters))
         } else {
-            let target = HttpTarget::new(url.secret());
+            let target = HttpTarget::new(url.with_credentials());
             let target = target.map_err(|cause| ChainError::BadUrl { node: url.clone(), cause })?;
             Transport::Http(http.clone(), target)
         };
         Ok(Self { url, archive, transport, state: Mutex::default() })
     }
 
-    /// Sends `calls` and waits for the answers for at most `limit`.
+    /// Sends `calls`, and waits for the answers for at most `limit`.
     pub(crate) async fn send(
         &self,
         calls: &[Call],
@@ -103,6 +104,7 @@ impl Node {
         match timeout(limit, answer).await {
             Ok(answer) => answer,
             Err(_) => {
+                // A connection that lost one answer may be half-open; hyper drops its own with the request.
                 if let Transport::WebSocket(node) = &self.transport {
                     node.reset().await;
                 }
@@ -111,8 +113,8 @@ impl Node {
         }
     }
 
-    /// Whether to log now that it has asked for a pause: once a minute at most. With it, how often that was left out.
-    pub(crate) fn admit_log_line(&self) -> Option<u64> {
+    /// Whether to log a requested pause, which happens once a minute at most; returns the number of lines left out since.
+    pub(crate) fn should_log(&self) -> Option<u64> {
         let now = Instant::now();
         let mut state = self.state();
         if state.logged.is_some_and(|logged| now.saturating_duration_since(logged) < LOG_INTERVAL) {
@@ -123,26 +125,30 @@ impl Node {
         Some(std::mem::take(&mut state.suppressed))
     }
 
+    // Held for single statements, and never across an await. A poisoned state is used all the same: it is only about health.
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// When a request may be sent, given so many a second; takes that place in the queue.
+    /// Reserves the next moment at which a rate of `per_second` allows a request, and returns it.
     pub(crate) fn take_slot(&self, per_second: u32) -> Instant {
         let interval = Duration::from_secs(1) / per_second.max(1);
-        // A quarter of a second's requests may come at once.
+        // A quarter of a second's requests may be sent at once: a block needs several requests, one after the other.
+        // With a rate below 4 this is 0, and requests are spread evenly.
         let burst = interval * (per_second / 4);
         let now = Instant::now();
         let mut state = self.state();
+        // A slot in the past is unused allowance; only that of the burst is kept.
         let earliest = now.checked_sub(burst).unwrap_or(now);
         let slot = state.next_slot.map_or(earliest, |slot| slot.max(earliest));
         state.next_slot = Some(slot + interval);
         slot.max(now)
     }
 
-    /// It answered as it should to what was asked at `asked`. What it did wrong since then stays.
+    /// Notes a right answer to a request of the moment `asked`. Faults since then stay.
     pub(crate) fn answered(&self, asked: Instant) {
         let mut state = self.state();
+        // Requests run at the same time: an old answer must not end the pause that a newer fault began.
         if state.failed_at.is_some_and(|failed| failed > asked) {
             return;
         }
@@ -151,12 +157,12 @@ impl Node {
         state.streak = 0;
     }
 
-    /// It did something wrong; returns how long it is left alone. `random` (0 to 1) spreads the pauses.
+    /// Notes a fault; returns the pause before the next request. `random` (0 to 1) is the jitter.
     pub(crate) fn failed(&self, fault: &Fault, config: &ChainConfig, random: f64) -> Duration {
         let mut state = self.state();
         let policy = match fault.kind {
             FaultKind::RateLimited => &config.after_rate_limit,
-            kind if kind.is_wrong() => &config.after_wrong_answer,
+            kind if kind.is_wrong_answer() => &config.after_wrong_answer,
             _ => &config.after_failure,
         };
         let own = policy.pause(state.streak, random);
@@ -164,9 +170,10 @@ impl Node {
         state.streak = state.streak.saturating_add(1);
         state.fault = Some(fault.kind);
         state.failed_at = Some(Instant::now());
+        // `None` on overflow would mean no pause; `clamp_requested` keeps the pause to minutes.
         state.not_before = Instant::now().checked_add(pause);
-        if fault.kind.is_wrong() || fault.kind == FaultKind::Unreachable {
-            // Who knows what answers at that address next time.
+        if fault.kind.is_wrong_answer() || fault.kind == FaultKind::Unreachable {
+            // Another server may answer at this address next time, so its chain is verified again.
             state.verified = None;
         }
         pause
@@ -174,8 +181,8 @@ impl Node {
 }
 
 impl FaultKind {
-    /// Whether the node answered, and wrongly: such a node is set aside longer.
-    pub(crate) fn is_wrong(self) -> bool {
+    /// Whether the node answered wrongly: such a node is set aside, with longer pauses than one that failed.
+    pub(crate) fn is_wrong_answer(self) -> bool {
         matches!(
             self,
             Self::Malformed
@@ -208,7 +215,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn pauses_grow_with_jitter_to_their_limit_and_begin_anew_after_an_answer() {
+    async fn pauses_grow_with_jitter_to_their_limit_and_reset_after_an_answer() {
         let (node, config) = node();
         let fault = Fault::new(FaultKind::Unreachable, "");
         let pauses: Vec<u128> = (0..8).map(|_| node.failed(&fault, &config, 0.5).as_millis()).collect();
@@ -220,7 +227,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_node_that_names_a_time_is_left_alone_until_then() {
+    async fn a_requested_pause_is_kept() {
         let (node, config) = node();
         let fault = asking_for(Duration::from_secs(17), FaultKind::RateLimited);
         assert_eq!(node.failed(&fault, &config, 0.9), Duration::from_secs(17));
@@ -228,7 +235,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_pauses_of_a_node_that_asks_for_none_grow_as_with_any_fault() {
+    async fn pauses_grow_although_a_node_requests_zero_seconds() {
         for (kind, grown) in
             [(FaultKind::RateLimited, [1_000, 2_000, 4_000]), (FaultKind::Server, [200, 400, 800])]
         {
@@ -239,7 +246,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_time_that_a_node_names_silences_it_for_good() {
+    async fn a_huge_requested_pause_is_limited() {
         for asked in [86_400, u64::MAX].map(Duration::from_secs) {
             let (node, config) = node();
             let fault = asking_for(asked, FaultKind::RateLimited);
@@ -250,21 +257,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn pauses_that_a_node_asks_for_are_logged_once_a_minute() {
+    async fn requested_pauses_are_logged_once_a_minute() {
         let (node, _) = node();
-        assert_eq!([(); 3].map(|()| node.admit_log_line()), [Some(0), None, None]);
+        assert_eq!([(); 3].map(|()| node.should_log()), [Some(0), None, None]);
         tokio::time::advance(LOG_INTERVAL).await;
-        assert_eq!([(); 2].map(|()| node.admit_log_line()), [Some(2), None]);
+        assert_eq!([(); 2].map(|()| node.should_log()), [Some(2), None]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_to_an_earlier_question_does_not_undo_what_came_after_it() {
+    async fn an_answer_to_an_earlier_request_does_not_end_a_later_pause() {
         let (node, config) = node();
         let asked = Instant::now();
         tokio::time::advance(Duration::from_millis(1)).await;
         node.failed(&Fault::new(FaultKind::RateLimited, ""), &config, 0.5);
         node.answered(asked);
-        assert!(node.state().not_before.is_some(), "it asked for fewer requests, and is still left alone");
+        assert!(node.state().not_before.is_some(), "the pause of the rate limit goes on");
         node.answered(Instant::now());
         assert!(node.state().not_before.is_none());
     }

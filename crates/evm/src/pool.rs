@@ -1,11 +1,11 @@
-//! Which node is asked, and what happens when it fails. Each question ends at its deadline.
+//! Chooses a node for each request, and fails over to others. Each request ends at its deadline.
 //!
 //! The first working node of the configuration is asked. A failing node is retried with growing backoff, and a node that
-//! answers wrongly after a longer pause; meanwhile the next one is asked at once. A probe of all nodes every few seconds
-//! finds those that are back, on another chain, or behind.
+//! answers wrongly after a longer pause; meanwhile the next node is asked at once. A probe of all nodes every few seconds
+//! finds nodes that have recovered, follow another chain, or lag.
 
-mod choice;
-mod survey;
+mod node_choice;
+mod node_health;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -24,7 +24,7 @@ use crate::error::{ChainError, NodeFault};
 use crate::json_rpc::{Call, Fault, Meaning, Outcome, outcomes};
 use crate::node::{Node, Texts};
 
-/// The nodes, shared by all that ask.
+/// The nodes of a chain. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Pool {
     inner: Arc<Inner>,
@@ -36,46 +36,48 @@ struct Inner {
     nodes: Vec<Node>,
     counters: Arc<Counters>,
     heads: Arc<Notify>,
-    /// The chain's id; 0 while it is not known.
+    /// The chain's id; 0 while it is unknown.
     chain_id: AtomicU64,
-    surveying: AtomicBool,
-    last_survey: std::sync::Mutex<Option<Instant>>,
+    /// Set while a probe runs, so that slow nodes don't make probes pile up.
+    probing: AtomicBool,
+    last_probe: std::sync::Mutex<Option<Instant>>,
 }
 
-/// What a node must be able to do for a question.
+/// The conditions that a node must meet for a request.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Want {
-    /// The block that it is about: nodes whose head is known to be lower are passed over.
+pub(crate) struct NodeRequirements {
+    /// The block's number: nodes with a lower known head are passed over.
     pub(crate) block: Option<u64>,
-    /// The hash that it is about: where no node knows it, the answer is [`ChainError::BlockGone`].
+    /// The block's hash: if no node has it, the error is [`ChainError::BlockGone`].
     pub(crate) hash: Option<Hash>,
-    /// It is about an old state: archive nodes first.
+    /// The request needs an old state: archive nodes come first.
     pub(crate) archive: bool,
-    /// It is about the head of the chain: a node that lags may not answer.
-    pub(crate) leading: bool,
-    /// It is about a range of blocks that can be halved.
+    /// The request is about the head of the chain: a lagging node is passed over.
+    pub(crate) at_head: bool,
+    /// The request is for a range of blocks, which the caller can make smaller.
     pub(crate) range: bool,
-    /// Not this node, unless there is no other: its answer is to be verified.
-    pub(crate) other_than: Option<usize>,
+    /// Not this node, unless there is no other: its answer is being verified.
+    pub(crate) except: Option<usize>,
 }
 
-/// Which node is asked next.
+/// The next step of a request.
 #[derive(Debug, PartialEq, Eq)]
 enum Choice {
+    /// Ask this node.
     Node(usize),
-    /// Nobody before this moment.
+    /// Wait until this moment, when the first pause ends.
     Wait(Instant),
-    /// Every node that could be asked lacks it.
-    NoneKnows,
+    /// Give up: every usable node lacks the block or state.
+    AllLackIt,
 }
 
-/// How an answer was of no use.
+/// Why an answer can't be used.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The node is at fault; another one is asked.
+    /// The node is at fault; another node is asked.
     Fault(Fault),
-    /// No other node would do better.
-    End(ChainError),
+    /// The request ends, since no other node would answer better.
+    Final(ChainError),
 }
 
 impl From<Fault> for Failure {
@@ -84,28 +86,28 @@ impl From<Fault> for Failure {
     }
 }
 
-/// What is known of a node, for health and metrics.
+/// The state of a node, for health and metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeStatus {
     /// The node, without credentials.
     pub node: NodeUrl,
-    /// Whether it is one for old blocks.
+    /// Whether it is an archive node.
     pub archive: bool,
     /// Its last known head.
     pub head: Option<u64>,
-    /// Whether it is behind the best one by more than allowed.
+    /// Whether it is behind the highest head by more than allowed.
     pub lagging: bool,
     /// Its last fault, until it answers again.
     pub fault: Option<FaultKind>,
-    /// For how long it is still left alone.
+    /// The rest of its pause.
     pub set_aside_for: Duration,
 }
 
 impl Pool {
-    /// Connects to nothing yet.
+    /// Sets up the nodes without connecting.
     ///
     /// # Errors
-    /// [`ChainError`] where there is no node or market, or a node can't be requested.
+    /// [`ChainError`] without a node or market, or for a URL that can't be used.
     pub fn new(config: ChainConfig) -> Result<Self, ChainError> {
         if config.nodes.is_empty() {
             return Err(ChainError::NoNode);
@@ -113,6 +115,7 @@ impl Pool {
         if config.contracts.markets.is_empty() {
             return Err(ChainError::NoMarket);
         }
+        // One for all nodes, so that the system's certificates are read once.
         let trust = Trust::default();
         let (http, heads, counters) = (HttpClient::new(trust.clone()), Arc::default(), Arc::default());
         let node = |url: &NodeUrl, archive| {
@@ -127,20 +130,20 @@ impl Pool {
             counters,
             heads,
             chain_id,
-            surveying: AtomicBool::new(false),
-            last_survey: std::sync::Mutex::default(),
+            probing: AtomicBool::new(false),
+            last_probe: std::sync::Mutex::default(),
             config,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// What went wrong so far.
+    /// The counters of all nodes together.
     #[must_use]
     pub fn counters(&self) -> &Counters {
         &self.inner.counters
     }
 
-    /// The nodes, in the order of the configuration, those for old blocks last.
+    /// The nodes in the order of the configuration, archive nodes last.
     #[must_use]
     pub fn status(&self) -> Vec<NodeStatus> {
         let now = Instant::now();
@@ -158,10 +161,11 @@ impl Pool {
         self.inner.nodes.iter().map(status).collect()
     }
 
-    /// Until the next look at the head is due: the poll interval, or a WebSocket's word of a new head.
+    /// Waits for the poll interval, or until a WebSocket notifies of a new head.
     pub async fn wait(&self) {
         tokio::select! {
             () = sleep(self.inner.config.poll_interval) => {}
+            // `notify_one` stores one permit, so that a head between two waits is not missed.
             () = self.inner.heads.notified() => {}
         }
     }
@@ -174,19 +178,19 @@ impl Pool {
         &self.inner.nodes[index].url
     }
 
-    /// Whether a node other than this one could be asked now.
-    pub(crate) fn has_other(&self, index: usize) -> bool {
+    /// Whether another node than this one can be asked now.
+    pub(crate) fn has_other_usable(&self, index: usize) -> bool {
         let now = Instant::now();
         let usable = |node: &Node| node.state().not_before.is_none_or(|until| until <= now);
         self.inner.nodes.iter().enumerate().any(|(other, node)| other != index && usable(node))
     }
 
-    /// Asks `calls` of the best node, and of others while `read` finds fault with the answers. Returns what `read`
-    /// made of the results, and the node that gave them.
+    /// Sends `calls` to the best node, and to others as long as nodes fail or `read` reports a fault. Returns the value of `read`,
+    /// and the node that answered.
     pub(crate) async fn ask<T>(
         &self,
         calls: &[Call],
-        want: Want,
+        want: NodeRequirements,
         deadline: Instant,
         read: impl Fn(&[&RawValue]) -> Result<T, Failure>,
     ) -> Result<(T, usize), ChainError> {
@@ -194,6 +198,7 @@ impl Pool {
         let method = calls.first().map_or("nothing", |call| call.method);
         let mut attempts = 0;
         let mut last = None;
+        // For this request only: a node that lacks one block has others.
         let mut missing = vec![false; self.inner.nodes.len()];
         let no_answer = |attempts, last: Option<NodeFault>| {
             let waited = started.elapsed();
@@ -203,16 +208,16 @@ impl Pool {
             let index = match self.choose(&want, &missing) {
                 Choice::Node(index) => index,
                 Choice::Wait(until) if until < deadline => {
-                    // Those that were behind may have caught up.
-                    self.survey_when_due();
+                    // Lagging nodes may have caught up; only a probe notices it.
+                    self.probe_when_due();
                     sleep_until(until).await;
                     continue;
                 }
                 Choice::Wait(_) => {
-                    // Nothing would change before the deadline, so that waiting for it is of no use.
+                    // Every pause outlasts the deadline, so the caller gets its error now and not at the deadline.
                     return Err(no_answer(attempts, last));
                 }
-                Choice::NoneKnows => match want.hash {
+                Choice::AllLackIt => match want.hash {
                     Some(hash) => return Err(ChainError::BlockGone { hash }),
                     None => return Err(no_answer(attempts, last)),
                 },
@@ -223,14 +228,15 @@ impl Pool {
             attempts += 1;
             match self.attempt(index, calls, &want, deadline, &read).await {
                 Ok(value) => return Ok((value, index)),
-                Err(Failure::End(error)) => return Err(error),
+                Err(Failure::Final(error)) => return Err(error),
                 Err(Failure::Fault(fault)) => {
                     let node = &self.inner.nodes[index];
                     last = Some(fault.of(&node.url));
                     if Instant::now() >= deadline && fault.kind == FaultKind::Timeout {
-                        // The caller had no more time; that says nothing about the node.
+                        // The deadline was shorter than the request's time limit, which is no fault of the node.
                         return Err(no_answer(attempts, last));
                     }
+                    // A pruned node is healthy. It is skipped for this request only, and not set aside.
                     if fault.kind == FaultKind::Pruned {
                         self.inner.counters.add_fault(fault.kind);
                         missing[index] = true;
@@ -242,16 +248,17 @@ impl Pool {
         }
     }
 
-    /// Notes what a node did wrong, and leaves it alone for a while.
+    /// Counts and logs a fault of a node, and starts its pause.
     pub(crate) fn fault(&self, index: usize, fault: &Fault) {
         self.inner.counters.add_fault(fault.kind);
         let node = &self.inner.nodes[index];
+        // A lagging node gets no pause: it is passed over by its head, and may still answer for older blocks.
         if fault.kind == FaultKind::Lagging {
             node.state().lagging = true;
             return;
         }
         let pause = node.failed(fault, &self.inner.config, retry::random());
-        if fault.kind.is_wrong() {
+        if fault.kind.is_wrong_answer() {
             self.inner.counters.add_set_aside();
             tracing::warn!(
                 node = %node.url, kind = fault.kind.label(), problem = fault.detail,
@@ -268,10 +275,11 @@ impl Pool {
             None if fault.kind == FaultKind::RateLimited => "fewer requests".to_owned(),
             None => return,
         };
-        if let Some(suppressed) = node.admit_log_line() {
+        // An operator should see that a provider's quota is too small; other failures show in metrics and in the caller's error.
+        if let Some(suppressed) = node.should_log() {
             tracing::warn!(
                 node = %node.url, suppressed = Some(suppressed).filter(|&lines| lines > 0), problem = fault.detail,
-                "a node asked for {asked}, its next request comes in {}", rounded(pause)
+                "a node asked for {asked}; the next request to it follows in {}", rounded(pause)
             );
         }
     }
@@ -280,10 +288,11 @@ impl Pool {
         &self,
         index: usize,
         calls: &[Call],
-        want: &Want,
+        want: &NodeRequirements,
         deadline: Instant,
         read: &impl Fn(&[&RawValue]) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
+        // Taken before the request: `answered` compares it with faults of other requests meanwhile.
         let asked = Instant::now();
         self.verify_chain(index, deadline).await?;
         let value = self.exchange(index, calls, want.range, deadline, read).await?;
@@ -291,7 +300,7 @@ impl Pool {
         Ok(value)
     }
 
-    /// One request to one node, within its rate.
+    /// Sends one request to one node, within its rate limit.
     async fn exchange<T>(
         &self,
         index: usize,
@@ -303,9 +312,10 @@ impl Pool {
         let node = &self.inner.nodes[index];
         let config = &self.inner.config;
         if let Some(rate) = config.rate_limit {
+            // The slot is used up even if the deadline comes first: callers behind this one have been given later slots already.
             let slot = node.take_slot(rate.get());
             if timeout_at(deadline, sleep_until(slot)).await.is_err() {
-                let detail = "its rate leaves no place before the deadline";
+                let detail = "its rate limit allows no request before the deadline";
                 return Err(Fault::new(FaultKind::Timeout, detail).into());
             }
         }
@@ -313,11 +323,11 @@ impl Pool {
         self.inner.counters.add_request();
         let texts = match node.send(calls, config.max_answer, limit).await {
             Ok(texts) => texts,
-            // A smaller range may well be answered.
+            // The node may answer for a smaller range. At the deadline there is no time for one, so it stays a timeout.
             Err(Fault { kind: FaultKind::Timeout | FaultKind::Oversized, .. })
                 if range && Instant::now() < deadline =>
             {
-                return Err(Failure::End(ChainError::RangeTooLarge { node: node.url.clone() }));
+                return Err(Failure::Final(ChainError::RangeTooLarge { node: node.url.clone() }));
             }
             Err(fault) => return Err(fault.into()),
         };
@@ -352,15 +362,16 @@ impl Pool {
                 Err(Fault::new(kind, format!("it answered {} `{message}`", error.code)).into())
             }
             Meaning::RangeTooLarge if range => {
-                Err(Failure::End(ChainError::RangeTooLarge { node: node.url.clone() }))
+                Err(Failure::Final(ChainError::RangeTooLarge { node: node.url.clone() }))
             }
+            // The caller can't ask for less than one block.
             Meaning::RangeTooLarge => {
                 let detail = format!("it answered {} `{message}` to a question for one block", error.code);
                 Err(Fault::new(FaultKind::Server, detail).into())
             }
             Meaning::Rejected => {
                 let (method, node, code) = (call.method, node.url.clone(), error.code);
-                Err(Failure::End(ChainError::Rejected { method, node, code, message }))
+                Err(Failure::Final(ChainError::Rejected { method, node, code, message }))
             }
         }
     }
@@ -370,7 +381,7 @@ impl Pool {
     }
 }
 
-/// A result as what it should be, or the node's fault.
+/// Parses a result; another form is the node's fault.
 pub(crate) fn typed<'a, T: serde::Deserialize<'a>>(result: &'a RawValue) -> Result<T, Fault> {
     serde_json::from_str(result.get()).map_err(|source| {
         Fault::caused(FaultKind::Malformed, "its result is not of the expected form", source)

@@ -1,5 +1,5 @@
-//! Old blocks, many at once: their events by ranges of logs, in chunks that fit the node, with or without the headers
-//! of all blocks. Parts come in order; each stands on the block given, or nothing is handed over.
+//! Reads old blocks, many at once: their events by ranges of logs, in sizes that the node answers, with or without the headers
+//! of all blocks. Parts come in order; the first block of a part is the child of the given one, or no part is returned.
 
 use std::collections::BTreeMap;
 
@@ -10,12 +10,12 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use crate::chunk::Chunk;
 use crate::counters::FaultKind;
 use crate::error::ChainError;
 use crate::events::{BadLog, TOPICS};
 use crate::json_rpc::{Call, Fault};
-use crate::pool::{Failure, Want};
+use crate::log_range::LogRangeSize;
+use crate::pool::{Failure, NodeRequirements};
 use crate::source::{Block, Source, by_number, read_header};
 use crate::wire::{Header, RawLog};
 
@@ -26,40 +26,40 @@ struct Logs {
     last: Header,
 }
 
-/// Headers of all blocks are asked for in pieces of at most this many blocks.
+/// The limit of blocks in one part with headers, which are held in memory together.
 const MOST_BLOCKS: u64 = 500;
 
-/// A range that is being read.
+/// Reads a range of blocks, part by part.
 #[derive(Debug)]
 pub struct Range {
     source: Source,
     to: u64,
-    chunk: Chunk,
+    log_range: LogRangeSize,
 }
 
-/// What a range gave.
+/// The result of one read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step<T> {
     /// The next part.
     Part(T),
-    /// The next block does not stand on the one given: ask for [`Source::next`], which tells of reorganisations.
+    /// The next block is no child of the given one: call [`Source::next`], which finds the reorganisation.
     Mismatch,
-    /// The range is read.
+    /// The end of the range is reached.
     Done,
 }
 
 /// The events of consecutive blocks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventsPart {
-    /// The first block covered, the child of the one given.
+    /// The first block, which is the child of the given one.
     pub from: u64,
-    /// The last block covered.
+    /// The last block.
     pub last: BlockRef,
-    /// The blocks with events or bad logs; all others have none.
+    /// The blocks with events or bad logs; the others have none.
     pub blocks: Vec<LoggedBlock>,
 }
 
-/// A block of which only its logs are known.
+/// A block of which only the logs were read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoggedBlock {
     /// Its height.
@@ -68,21 +68,21 @@ pub struct LoggedBlock {
     pub hash: Hash,
     /// The events of configured markets, in the order of their logs.
     pub events: Vec<MarketEvent>,
-    /// Logs of such events that can't be read.
+    /// Logs of configured markets that can't be decoded.
     pub bad_logs: Vec<BadLog>,
 }
 
 impl Source {
-    /// Reads up to block `to`, which should lie some blocks behind the head.
+    /// A range up to block `to`, which should lie some blocks behind the head, where reorganisations are rare.
     #[must_use]
     pub fn range(&self, to: u64) -> Range {
-        Range { source: self.clone(), to, chunk: Chunk::new(self.pool.config().max_chunk) }
+        Range { source: self.clone(), to, log_range: LogRangeSize::new(self.pool.config().max_log_range) }
     }
 }
 
 impl Range {
-    /// The events after `after`, in as large a part as the nodes give. Without the headers of all blocks an empty
-    /// answer can be verified by another node only, which is done where there is one.
+    /// Reads the events after `after`, in as large a part as the nodes answer. Without the headers of all blocks (and their bloom
+    /// filters) only another node can verify an empty answer, and does if there is one.
     ///
     /// # Errors
     /// [`ChainError::NoAnswer`] at the deadline.
@@ -96,12 +96,13 @@ impl Range {
         }
         let (source, from) = (&self.source, after.number + 1);
         let Logs { logs, first, last } = loop {
-            let end = *self.chunk.range(from, self.to).end();
+            let end = *self.log_range.range(from, self.to).end();
             let read = source.logs_between(from, end, deadline).await;
-            if let Some(read) = fitting(&mut self.chunk, end - from + 1, read) {
+            if let Some(read) = fitting(&mut self.log_range, end - from + 1, read) {
                 break read?;
             }
         };
+        // Links within the part are unknown without headers. The hash of the last block is known, and the next part must continue it.
         if first.block().parent != after.hash {
             return Ok(Step::Mismatch);
         }
@@ -109,7 +110,7 @@ impl Range {
         Ok(Step::Part(EventsPart { from, last: last.block(), blocks }))
     }
 
-    /// The blocks after `after`, each with its header and its events, verified as [`Source::next`] does.
+    /// Reads the blocks after `after`, each with its header and its events, verified like those of [`Source::next`].
     ///
     /// # Errors
     /// [`ChainError::NoAnswer`] at the deadline.
@@ -124,10 +125,11 @@ impl Range {
         let (source, from) = (&self.source, after.number + 1);
         let to = self.to.min(after.number + MOST_BLOCKS);
         let (Logs { logs, .. }, headers) = loop {
-            let end = *self.chunk.range(from, to).end();
+            let end = *self.log_range.range(from, to).end();
             let logs = source.logs_between(from, end, deadline);
+            // Both at once: neither depends on the other, and `assemble` compares their hashes.
             let read = try_join(logs, source.headers(from, end, deadline)).await;
-            if let Some(read) = fitting(&mut self.chunk, end - from + 1, read) {
+            if let Some(read) = fitting(&mut self.log_range, end - from + 1, read) {
                 break read?;
             }
         };
@@ -138,31 +140,37 @@ impl Range {
     }
 }
 
-/// What came of asking for so many blocks, for the size of the next question; `None` where that was too many.
-fn fitting<T>(chunk: &mut Chunk, blocks: u64, read: Result<T, ChainError>) -> Option<Result<T, ChainError>> {
+/// Adapts the size of the next query to a result; `None` if the query must be repeated with fewer blocks.
+fn fitting<T>(
+    log_range: &mut LogRangeSize,
+    blocks: u64,
+    read: Result<T, ChainError>,
+) -> Option<Result<T, ChainError>> {
     match &read {
         Err(ChainError::RangeTooLarge { .. }) => {
-            chunk.too_large(blocks);
+            log_range.too_large(blocks);
             return None;
         }
-        Ok(_) => chunk.fitted(blocks),
+        Ok(_) => log_range.fitted(blocks),
+        // Other errors say nothing about the size.
         Err(_) => {}
     }
     Some(read)
 }
 
 impl Source {
-    /// The logs of a range, as two nodes agree on them where there are two.
+    /// The logs of a range, compared between two nodes if there are two.
     async fn logs_between(&self, from: u64, to: u64, deadline: Instant) -> Result<Logs, ChainError> {
         let (mut found, node) = self.logs_in(from, to, None, deadline).await?;
-        if !self.pool.has_other(node) {
+        if !self.pool.has_other_usable(node) {
             return Ok(found);
         }
         let (others, other) = self.logs_in(from, to, Some(node), deadline).await?;
         if other == node || others.logs == found.logs {
             return Ok(found);
         }
-        // Who has less left something out, unless a reorganisation came between: the caller's checks tell.
+        // The node with fewer logs left some out. If a reorganisation came between instead, the caller's comparison of hashes finds
+        // it.
         let mut lacking = other;
         if others.logs.len() > found.logs.len() {
             (found, lacking) = (others, node);
@@ -172,19 +180,22 @@ impl Source {
         Ok(found)
     }
 
-    /// With the headers of both ends from the same node: a node that is not as far says so only there.
+    /// Reads the logs of a range, and the headers of both ends in the same batch: a node that has not reached `to` answers a query
+    /// for logs with those that it has, and without an error.
     async fn logs_in(
         &self,
         from: u64,
         to: u64,
-        other_than: Option<usize>,
+        except: Option<usize>,
         deadline: Instant,
     ) -> Result<(Logs, usize), ChainError> {
         let filter = json!({
             "fromBlock": format!("{from:#x}"), "toBlock": format!("{to:#x}"),
             "address": self.decoder.contracts(), "topics": [TOPICS],
         });
-        let want = Want { block: Some(to), range: from < to, other_than, ..Want::default() };
+        let want =
+            NodeRequirements { block: Some(to), range: from < to, except, ..NodeRequirements::default() };
+        // `range` is false for one block: it can't be divided, so a refusal is the node's fault and another node is asked.
         let read = |results: &[&RawValue]| {
             let header = |result: &RawValue, number| {
                 let lacks = || Fault::new(FaultKind::Pruned, format!("it lacks block {number}"));
@@ -193,6 +204,7 @@ impl Source {
             let (first, last) = (header(results[1], from)?, header(results[2], to)?);
             let logs = self.typed_logs(results[0])?;
             let within = |log: &RawLog| (from..=to).contains(&log.block_number.to::<u64>());
+            // A load balancer may answer the parts of a batch from different servers; the hashes show it.
             let known = [&first, &last].map(|header| (header.number.to::<u64>(), header.hash));
             if !logs.iter().all(within) || !one_hash_a_block(&logs) || !agree(&logs, &known) {
                 let detail = "its logs do not fit its blocks";
@@ -205,10 +217,11 @@ impl Source {
     }
 
     fn logged_blocks(&self, logs: &[RawLog]) -> Vec<LoggedBlock> {
+        // `typed_logs` has checked that logs are in order, so those of one block are adjacent.
         let mut blocks = Vec::new();
         for logs in logs.chunk_by(|one, next| one.block_number == next.block_number) {
             let (events, bad_logs) = self.decode(logs);
-            self.note_bad(&bad_logs);
+            self.report_bad_logs(&bad_logs);
             if !events.is_empty() || !bad_logs.is_empty() {
                 let (number, hash) = (logs[0].block_number.to(), Hash(logs[0].block_hash.0));
                 blocks.push(LoggedBlock { number, hash, events, bad_logs });
@@ -217,8 +230,8 @@ impl Source {
         blocks
     }
 
-    /// Headers and logs of a range as blocks. A block whose logs are of another hash, can't be read, or are missing
-    /// though its bloom filter leaves room for events, is read by itself.
+    /// Joins headers and logs to blocks. A block is read by itself if its logs have another hash, can't be decoded, or are missing
+    /// although its bloom filter allows events.
     async fn assemble(
         &self,
         headers: &[Header],
@@ -233,7 +246,7 @@ impl Source {
         for header in headers {
             let logs = by_block.get(&header.number.to()).copied().unwrap_or_default();
             let doubtful = match logs {
-                [] => self.decoder.may_be_in(header),
+                [] => self.decoder.may_have_events_in(header),
                 [log, ..] => log.block_hash != header.hash,
             };
             let decoded = if doubtful { None } else { Some(self.decode(logs)) };
@@ -243,7 +256,7 @@ impl Source {
                 }
                 _ => match self.read_block(header, deadline).await {
                     Ok(block) => blocks.push(block),
-                    // The rest is on a branch that was left meanwhile.
+                    // The block was dropped meanwhile, and with it the rest of the part; those before it are still good.
                     Err(ChainError::BlockGone { .. }) if !blocks.is_empty() => break,
                     Err(error) => return Err(error),
                 },
@@ -258,7 +271,7 @@ fn one_hash_a_block(logs: &[RawLog]) -> bool {
     logs.chunk_by(|one, next| one.block_number == next.block_number).all(same)
 }
 
-/// Whether the logs of the known blocks are of these hashes.
+/// Whether the logs of the known blocks have their hashes.
 fn agree(logs: &[RawLog], known: &[(u64, B256)]) -> bool {
     logs.iter().all(|log| {
         known.iter().all(|(number, hash)| log.block_number.to::<u64>() != *number || log.block_hash == *hash)

@@ -1,5 +1,5 @@
-//! The chain as one sees it block by block: the head, the child of a block with its events, the fork after a
-//! reorganisation. Asks the pool's nodes, keeps nothing.
+//! Reads the chain block by block: the head, the child of a block with its events, the fork after a reorganisation. It keeps no
+//! state of the chain.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use crate::counters::{Counters, FaultKind};
 use crate::error::ChainError;
 use crate::events::{BadLog, Decoder};
 use crate::json_rpc::{Call, Fault};
-use crate::pool::{Failure, NodeStatus, Pool, Want, typed};
+use crate::pool::{Failure, NodeRequirements, NodeStatus, Pool, typed};
 use crate::wire::Header;
 
-/// Headers asked for at once.
+/// The limit of headers in one batch.
 const HEADERS_AT_ONCE: usize = 100;
 
 /// Reads one chain. Cheap to clone; clones share nodes and counters.
@@ -27,18 +27,18 @@ pub struct Source {
     pub(crate) decoder: Arc<Decoder>,
 }
 
-/// A block with what happened in it.
+/// A block with its events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {
     /// Its place in the chain.
     pub at: BlockRef,
     /// The events of configured markets, in the order of their logs.
     pub events: Vec<MarketEvent>,
-    /// Logs of such events that can't be read, as all nodes that were asked have them.
+    /// Logs of configured markets that can't be decoded, on every node that was asked.
     pub bad_logs: Vec<BadLog>,
 }
 
-/// What follows a block.
+/// The successor of a block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
     /// Its child.
@@ -48,69 +48,69 @@ pub enum Next {
         /// The head of the node that was asked.
         head: BlockRef,
     },
-    /// Nothing yet.
+    /// There is no child yet.
     NotYet {
-        /// The head of the node that was asked; lower than the block when that node or the chain fell back.
+        /// The head of the node that was asked; lower than the block if that node or the chain fell back.
         head: BlockRef,
     },
-    /// The block is no longer on the chain: ask for the [`Source::fork`].
+    /// The block is no longer on the chain: call [`Source::fork`].
     Reorganised {
         /// The block that has its height now.
         tip: BlockRef,
     },
 }
 
-/// Where the chain forked off.
+/// The fork of a reorganisation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fork {
     /// The last accepted block that is still on the chain.
     pub ancestor: BlockRef,
-    /// How many accepted blocks are dropped.
+    /// The number of accepted blocks that are dropped.
     pub depth: u64,
-    /// The new blocks above the ancestor, upwards.
+    /// The new blocks above the ancestor, lowest first.
     pub branch: Vec<BlockRef>,
 }
 
 impl Source {
-    /// Connects to nothing yet.
+    /// A source that has not connected yet.
     ///
     /// # Errors
-    /// [`ChainError`] where there is no node or market, or a node can't be requested.
+    /// [`ChainError`] without a node or market, or for a URL that can't be used.
     pub fn new(config: ChainConfig) -> Result<Self, ChainError> {
         let decoder = Arc::new(Decoder::new(&config.contracts));
         Ok(Self { pool: Pool::new(config)?, decoder })
     }
 
-    /// The chain's id, once it is configured or a node has told it.
+    /// The chain's id, if it is configured or a node has reported it.
     #[must_use]
     pub fn chain_id(&self) -> Option<u64> {
         self.pool.known_chain_id()
     }
 
-    /// Whether there are nodes that keep the state of old blocks.
+    /// Whether archive nodes are configured.
     #[must_use]
     pub fn has_archive(&self) -> bool {
         !self.pool.config().archive_nodes.is_empty()
     }
 
-    /// What went wrong so far.
+    /// The counters of all nodes together.
     #[must_use]
     pub fn counters(&self) -> &Counters {
         self.pool.counters()
     }
 
-    /// The nodes and their state.
+    /// The state of each node.
     #[must_use]
     pub fn status(&self) -> Vec<NodeStatus> {
         self.pool.status()
     }
 
-    /// Until the next look at the head is due: the poll interval, or a WebSocket's word of a new head.
+    /// Waits for the poll interval, or until a WebSocket notifies of a new head.
     pub async fn wait(&self) {
         self.pool.wait().await;
     }
 
-    /// The head, as a node that does not lag has it.
+    /// The head of a node that does not lag.
     ///
     /// # Errors
     /// [`ChainError::NoAnswer`] at the deadline.
@@ -118,7 +118,7 @@ impl Source {
         Ok(self.pool.head(deadline).await?.0.block())
     }
 
-    /// The block of this height, where the chain has it.
+    /// The block of this height, if the chain has reached it.
     ///
     /// # Errors
     /// [`ChainError::NoAnswer`] at the deadline.
@@ -126,10 +126,10 @@ impl Source {
         Ok(self.header_at(number, deadline).await?.map(|header| header.block()))
     }
 
-    /// The blocks of these heights, which the chain has.
+    /// The blocks of these heights, which the chain must have reached.
     ///
     /// # Errors
-    /// [`ChainError::NoAnswer`] at the deadline, also where there is no such block.
+    /// [`ChainError::NoAnswer`] at the deadline, or if a block does not exist.
     pub async fn blocks_at(
         &self,
         numbers: &[u64],
@@ -143,13 +143,13 @@ impl Source {
         Ok(blocks)
     }
 
-    /// The block of this hash, also where it lies on a branch that was left.
+    /// The block of this hash, which may be on a dropped branch.
     ///
     /// # Errors
-    /// [`ChainError::BlockGone`] where no node has it, [`ChainError::NoAnswer`] at the deadline.
+    /// [`ChainError::BlockGone`] if no node has it, [`ChainError::NoAnswer`] at the deadline.
     pub async fn block_of(&self, hash: Hash, deadline: Instant) -> Result<BlockRef, ChainError> {
         let call = Call::new("eth_getBlockByHash", json!([hash, false]));
-        let want = Want { hash: Some(hash), ..Want::default() };
+        let want = NodeRequirements { hash: Some(hash), ..NodeRequirements::default() };
         let read = |results: &[&serde_json::value::RawValue]| {
             let header: Option<Header> = typed(results[0])?;
             let header =
@@ -162,55 +162,60 @@ impl Source {
         Ok(self.pool.ask(&[call], want, deadline, read).await?.0)
     }
 
-    /// The child of `after` with its events, once there is one.
+    /// The child of `after` with its events, if it exists.
     ///
     /// # Errors
-    /// [`ChainError::NoAnswer`] at the deadline; a block that vanishes while it is read is no error.
+    /// [`ChainError::NoAnswer`] at the deadline. A block that is dropped while it is read is no error.
     pub async fn next(&self, after: &BlockRef, deadline: Instant) -> Result<Next, ChainError> {
         loop {
             let (head, node) = self.pool.head(deadline).await?;
             let child = match head.block() {
+                // A lower head alone proves no reorganisation: the chain may get back to the same block.
                 at if at.number < after.number => return Ok(Next::NotYet { head: at }),
                 at if at.number == after.number && at.hash == after.hash => {
                     return Ok(Next::NotYet { head: at });
                 }
                 at if at.number == after.number => {
-                    match self.confirmed(after, at, at, node, deadline).await? {
+                    match self.confirm_reorganisation(after, at, at, node, deadline).await? {
                         Some(next) => return Ok(next),
                         None => continue,
                     }
                 }
+                // At the head, the usual case, the header is known already and saves a request.
                 at if at.number == after.number + 1 => Some(head.clone()),
                 _ => self.header_at(after.number + 1, deadline).await?,
             };
-            // The node that was asked is not as far as the head: it is asked again.
+            // The second request went to a node that has not reached the head yet.
             let Some(child) = child else {
-                self.contradiction(deadline).await;
+                self.pause_after_contradiction(deadline).await;
                 continue;
             };
             if child.block().parent != after.hash {
+                // The child's parent must be the block at our height now, or the answers come from different branches.
                 let tip = self.block_at(after.number, deadline).await?;
                 match tip.filter(|tip| tip.hash == child.block().parent) {
-                    Some(tip) => match self.confirmed(after, tip, head.block(), node, deadline).await? {
-                        Some(next) => return Ok(next),
-                        None => continue,
-                    },
-                    // Two nodes, or a reorganisation between the two questions.
-                    None => self.contradiction(deadline).await,
+                    Some(tip) => {
+                        match self.confirm_reorganisation(after, tip, head.block(), node, deadline).await? {
+                            Some(next) => return Ok(next),
+                            None => continue,
+                        }
+                    }
+                    // Two nodes disagree, or a reorganisation happened between the two requests.
+                    None => self.pause_after_contradiction(deadline).await,
                 }
                 continue;
             }
             match self.read_block(&child, deadline).await {
                 Ok(block) => return Ok(Next::Block { block, head: head.block() }),
-                Err(ChainError::BlockGone { .. }) => self.contradiction(deadline).await,
+                Err(ChainError::BlockGone { .. }) => self.pause_after_contradiction(deadline).await,
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// Whether `after` was really left for `tip`: no other node as high as `head` still has it. One that has it shows
-    /// that the node which told otherwise is on a branch of its own, and `None` comes back to ask again.
-    async fn confirmed(
+    /// Confirms that the chain dropped `after` for `tip`: no other node with a head as high as `head` still has `after`. If one has,
+    /// the reporting node is on a branch of its own, and `None` makes the caller ask again.
+    async fn confirm_reorganisation(
         &self,
         after: &BlockRef,
         tip: BlockRef,
@@ -218,19 +223,22 @@ impl Source {
         node: usize,
         deadline: Instant,
     ) -> Result<Option<Next>, ChainError> {
-        if self.pool.has_other(node) {
+        if self.pool.has_other_usable(node) {
             let calls =
                 [by_number(after.number), Call::new("eth_getBlockByNumber", json!(["latest", false]))];
-            let want = Want { leading: true, other_than: Some(node), ..Want::default() };
+            let want = NodeRequirements { at_head: true, except: Some(node), ..NodeRequirements::default() };
             let read = |results: &[&serde_json::value::RawValue]| {
                 let header = |result| -> Result<Option<Header>, Failure> { Ok(typed(result)?) };
                 Ok((header(results[0])?, header(results[1])?))
             };
+            // Not the caller's whole time: a second node that hangs must not hold up a reorganisation.
             let soon = deadline.min(Instant::now() + self.pool.config().request_timeout);
-            // Where no other node answers, the one that did is believed.
+            // Without an answer of another node, the report stands.
             if let Ok(((same_height, latest), other)) = self.pool.ask(&calls, want, soon, read).await {
                 let holds = same_height.is_some_and(|header| header.block().hash == after.hash);
+                // A node with a lower head may just not have seen the new branch.
                 let as_high = latest.is_some_and(|latest| latest.block().number >= head.number);
+                // `other` may be the same node, if no other one was usable: its second answer confirms nothing.
                 if other != node && holds && as_high {
                     let detail = "it is on a branch that another node as high is not on";
                     self.pool.fault(node, &Fault::new(FaultKind::Inconsistent, detail));
@@ -238,15 +246,16 @@ impl Source {
                 }
             }
         }
+        // Counted after the confirmation, so that a node on its own branch adds nothing.
         self.counters().add_reorganisation();
         Ok(Some(Next::Reorganised { tip }))
     }
 
-    /// The common ancestor of `tip` and the accepted blocks whose hashes are given, at most `max_depth` below.
+    /// The common ancestor of `tip` and the accepted blocks with these hashes, at most `max_depth` below.
     ///
     /// # Errors
-    /// [`ChainError::ReorganisedTooDeep`], [`ChainError::BlockGone`] where the branch was left again meanwhile (ask
-    /// for the next block anew), [`ChainError::NoAnswer`] at the deadline.
+    /// [`ChainError::ReorganisedTooDeep`], [`ChainError::BlockGone`] if this branch was dropped meanwhile too (call
+    /// [`Source::next`] again), [`ChainError::NoAnswer`] at the deadline.
     pub async fn fork(
         &self,
         tip: &BlockRef,
@@ -258,6 +267,7 @@ impl Source {
         let mut block = *tip;
         for depth in 0..=max_depth {
             if accepted.get(&block.number) == Some(&block.hash) {
+                // Collected from the tip down.
                 branch.reverse();
                 return Ok(Fork { ancestor: block, depth, branch });
             }
@@ -265,7 +275,9 @@ impl Source {
             if block.number == 0 || depth == max_depth {
                 break;
             }
+            // By hash, which stays on this branch; a height may belong to another one by now.
             let parent = self.block_of(block.parent, deadline).await?;
+            // Heights that don't count down contradict the hashes; the caller starts again.
             if parent.number + 1 != block.number {
                 return Err(ChainError::BlockGone { hash: block.parent });
             }
@@ -274,7 +286,7 @@ impl Source {
         Err(ChainError::ReorganisedTooDeep { depth: tip.number - block.number, number: block.number })
     }
 
-    /// Headers of these heights, each the parent of the next; fewer where a link was broken meanwhile.
+    /// The headers of these heights, each the parent of the next; fewer if a reorganisation broke the chain of parents.
     pub(crate) async fn headers(
         &self,
         from: u64,
@@ -287,6 +299,7 @@ impl Source {
             let end = to.min(next + HEADERS_AT_ONCE as u64 - 1);
             let numbers: Vec<u64> = (next..=end).collect();
             for header in self.headers_of(&numbers, deadline).await? {
+                // Batches may come from different nodes, so the link between them is checked.
                 if headers.last().is_some_and(|last| last.hash != header.parent_hash) {
                     return Ok(headers);
                 }
@@ -297,14 +310,15 @@ impl Source {
         Ok(headers)
     }
 
-    /// The headers of these heights, from one node, in their order.
+    /// The headers of these heights from one node, in their order.
     async fn headers_of(&self, numbers: &[u64], deadline: Instant) -> Result<Vec<Header>, ChainError> {
         let calls: Vec<Call> = numbers.iter().copied().map(by_number).collect();
-        let want = Want { block: numbers.iter().max().copied(), ..Want::default() };
+        let want = NodeRequirements { block: numbers.iter().max().copied(), ..NodeRequirements::default() };
         let read = |results: &[&serde_json::value::RawValue]| {
             let header = |(result, number): (&_, &u64)| read_header(result, *number);
             let headers: Result<Vec<Option<Header>>, Failure> =
                 results.iter().copied().zip(numbers).map(header).collect();
+            // A node with gaps counts as pruned: another node is asked for all of them.
             let headers: Option<Vec<Header>> = headers?.into_iter().collect();
             Ok(headers.ok_or_else(|| Fault::new(FaultKind::Pruned, "it lacks some of the blocks"))?)
         };
@@ -312,12 +326,13 @@ impl Source {
     }
 
     async fn header_at(&self, number: u64, deadline: Instant) -> Result<Option<Header>, ChainError> {
-        let want = Want { block: Some(number), ..Want::default() };
+        let want = NodeRequirements { block: Some(number), ..NodeRequirements::default() };
         let read = |results: &[&serde_json::value::RawValue]| read_header(results[0], number);
         Ok(self.pool.ask(&[by_number(number)], want, deadline, read).await?.0)
     }
 
-    async fn contradiction(&self, deadline: Instant) {
+    /// Waits a moment after answers that contradict each other.
+    async fn pause_after_contradiction(&self, deadline: Instant) {
         let pause = NODES_DISAGREE.first.min(deadline.saturating_duration_since(Instant::now()));
         sleep(pause).await;
     }

@@ -1,23 +1,23 @@
-//! The block to begin with, as people write it.
+//! The first block to read, as configurations name it.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-/// A block: `latest`, `latest - N`, or its number. Where to begin without a checkpoint, above all.
+/// The first block to read without a checkpoint: `latest`, `latest - N`, or a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum StartBlock {
-    /// So many blocks before the newest one.
+    /// A number of blocks before the newest one.
     Latest {
-        /// How many blocks before it.
+        /// The number of blocks.
         back: u64,
     },
-    /// With this block.
+    /// The block of this number.
     Number(u64),
 }
 
-/// A text that names no block to begin with.
+/// A text that is no start block.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is no block to begin with: give `latest`, `latest - 1000`, or a block's number")]
 pub struct BadStartBlock {
@@ -27,7 +27,7 @@ pub struct BadStartBlock {
 impl FromStr for StartBlock {
     type Err = BadStartBlock;
     fn from_str(text: &str) -> Result<Self, BadStartBlock> {
-        // No sign, as numbers of blocks have none.
+        // `parse` would accept a leading `+`.
         let number = |text: &str| {
             let digits = text.trim();
             digits.bytes().all(|digit| digit.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
@@ -37,6 +37,7 @@ impl FromStr for StartBlock {
             Some(rest) => rest.trim().strip_prefix('-').and_then(number).map(|back| Self::Latest { back }),
             None => number(text).map(Self::Number),
         };
+        // Cut, since a wrong value may be of any length.
         found.ok_or_else(|| BadStartBlock { text: text.chars().take(100).collect() })
     }
 }
@@ -49,7 +50,7 @@ impl TryFrom<String> for StartBlock {
 }
 
 impl StartBlock {
-    /// The block's number, where the newest one has this number.
+    /// The number of the start block, given that of the newest block.
     #[must_use]
     pub fn number(self, head: u64) -> u64 {
         match self {
@@ -80,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_block_to_begin_with_is_the_newest_one_some_before_it_or_a_number() {
+    fn a_start_block_is_latest_some_blocks_before_it_or_a_number() {
         for (text, start) in [
             ("latest", StartBlock::Latest { back: 0 }),
             (" latest - 1000 ", StartBlock::Latest { back: 1_000 }),

@@ -1,4 +1,4 @@
-//! The contracts' views, as numbers with their units.
+//! Calls of the contracts' view functions. Their numbers are returned with units.
 
 use std::time::Duration;
 
@@ -12,9 +12,10 @@ use tokio::time::Instant;
 
 use crate::error::ChainError;
 use crate::json_rpc::Call;
-use crate::pool::{Want, typed};
+use crate::pool::{NodeRequirements, typed};
 use crate::source::Source;
 
+// The functions that are called; the contracts have more.
 sol! {
     function snapshotSubmissionWindow(address dataMarket) external view returns (uint256);
     function DAY_SIZE(address dataMarket) external view returns (uint256);
@@ -24,19 +25,19 @@ sol! {
     function getTotalNodeCount() external view returns (uint256);
 }
 
-/// Blocks behind the head whose state every node keeps; that of older ones, archive nodes alone keep for certain.
-pub const STATE_KEPT: u64 = 128;
+/// The number of blocks behind the head whose state every node keeps. For older state only archive nodes are reliable.
+pub const RECENT_STATE_BLOCKS: u64 = 128;
 
-/// As of when a view is asked.
+/// The block at which a view function is evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
-    /// The head of the node that is asked.
+    /// The head of the node that answers.
     Latest,
-    /// After this block; an old one is asked of archive nodes first.
+    /// The state after this block; for an old block archive nodes are asked first.
     Block(u64),
 }
 
-/// The views of the protocol-state contract and of the data markets. Made by [`Source::views`].
+/// The view functions of the protocol-state contract. Made by [`Source::views`].
 #[derive(Clone, Copy, Debug)]
 pub struct Views<'a> {
     source: &'a Source,
@@ -45,8 +46,8 @@ pub struct Views<'a> {
 }
 
 impl Source {
-    /// Views as of a moment, each answered before the deadline. Their errors: [`ChainError::NoAnswer`],
-    /// [`ChainError::Rejected`] where the contract reverts, [`ChainError::View`] where it answers no such number.
+    /// The view functions at a moment; each call ends at the deadline. Their errors: [`ChainError::NoAnswer`],
+    /// [`ChainError::Rejected`] if the contract reverts, [`ChainError::View`] if the answer is no 64-bit number.
     #[must_use]
     pub fn views(&self, moment: Moment, deadline: Instant) -> Views<'_> {
         Views { source: self, moment, deadline }
@@ -54,31 +55,31 @@ impl Source {
 }
 
 impl Views<'_> {
-    /// How long snapshots of an epoch may be submitted after its release (the contract: seconds).
+    /// The submission window of an epoch, from its release on (in the contract: seconds).
     ///
     /// # Errors
     /// See [`Source::views`].
     pub async fn submission_window(&self, market: ContractAddress) -> Result<Duration, ChainError> {
         let call = snapshotSubmissionWindowCall { dataMarket: Address::from(market.0) };
-        self.of_state("snapshotSubmissionWindow", &call).await.map(Duration::from_secs)
+        self.call_protocol_state("snapshotSubmissionWindow", &call).await.map(Duration::from_secs)
     }
 
-    /// How long a day of the market lasts (the contract: microseconds).
+    /// The length of a market's day (in the contract: microseconds).
     ///
     /// # Errors
     /// See [`Source::views`].
     pub async fn day_size(&self, market: ContractAddress) -> Result<Duration, ChainError> {
         let call = DAY_SIZECall { dataMarket: Address::from(market.0) };
-        self.of_state("DAY_SIZE", &call).await.map(Duration::from_micros)
+        self.call_protocol_state("DAY_SIZE", &call).await.map(Duration::from_micros)
     }
 
-    /// How many snapshots a day a slot owes.
+    /// The number of snapshots that a slot must submit in a day.
     ///
     /// # Errors
     /// See [`Source::views`].
     pub async fn daily_snapshot_quota(&self, market: ContractAddress) -> Result<u64, ChainError> {
         let call = dailySnapshotQuotaCall { dataMarket: Address::from(market.0) };
-        self.of_state("dailySnapshotQuota", &call).await
+        self.call_protocol_state("dailySnapshotQuota", &call).await
     }
 
     /// The current day, counted from 1.
@@ -86,49 +87,51 @@ impl Views<'_> {
     /// # Errors
     /// See [`Source::views`].
     pub async fn day_counter(&self, market: ContractAddress) -> Result<u64, ChainError> {
-        self.of_state("dayCounter", &dayCounterCall { dataMarket: Address::from(market.0) }).await
+        self.call_protocol_state("dayCounter", &dayCounterCall { dataMarket: Address::from(market.0) }).await
     }
 
-    /// How many epochs a day has.
+    /// The number of epochs in a day.
     ///
     /// # Errors
     /// See [`Source::views`].
     pub async fn epochs_in_a_day(&self, market: ContractAddress) -> Result<u64, ChainError> {
-        self.of_state("epochsInADay", &epochsInADayCall { dataMarket: Address::from(market.0) }).await
+        self.call_protocol_state("epochsInADay", &epochsInADayCall { dataMarket: Address::from(market.0) })
+            .await
     }
 
-    /// How many nodes there are.
+    /// The number of nodes.
     ///
     /// # Errors
     /// See [`Source::views`].
     pub async fn total_node_count(&self) -> Result<u64, ChainError> {
-        self.of_state("getTotalNodeCount", &getTotalNodeCountCall {}).await
+        self.call_protocol_state("getTotalNodeCount", &getTotalNodeCountCall {}).await
     }
 
-    /// Whether there is a contract at this address.
+    /// Whether a contract exists at this address.
     ///
     /// # Errors
     /// [`ChainError::NoAnswer`] at the deadline.
     pub async fn has_code(&self, contract: ContractAddress) -> Result<bool, ChainError> {
-        let (tag, want) = self.at();
+        let (tag, want) = self.block_tag();
         let call = Call::new("eth_getCode", json!([contract.lower(), tag]));
         let read = |results: &[&RawValue]| Ok(typed::<Bytes>(results[0])?);
         let (code, _) = self.source.pool.ask(&[call], want, self.deadline, read).await?;
         Ok(!code.is_empty())
     }
 
-    /// The moment as a node reads it, and which nodes may be asked.
-    fn at(&self) -> (String, Want) {
+    /// The block parameter of a request, and the requirements for a node.
+    fn block_tag(&self) -> (String, NodeRequirements) {
         let (tag, block) = match self.moment {
             Moment::Latest => ("latest".to_owned(), None),
             Moment::Block(number) => (format!("{number:#x}"), Some(number)),
         };
+        // The known head, without a request: a wrong guess costs only one question to a node that has pruned the state.
         let head = self.source.pool.highest_head();
-        let archive = block.is_some_and(|block| block.saturating_add(STATE_KEPT) < head);
-        (tag, Want { block, archive, ..Want::default() })
+        let archive = block.is_some_and(|block| block.saturating_add(RECENT_STATE_BLOCKS) < head);
+        (tag, NodeRequirements { block, archive, ..NodeRequirements::default() })
     }
 
-    async fn of_state(&self, view: &'static str, call: &impl SolCall) -> Result<u64, ChainError> {
+    async fn call_protocol_state(&self, view: &'static str, call: &impl SolCall) -> Result<u64, ChainError> {
         self.read(self.source.pool.config().contracts.protocol_state, view, call).await
     }
 
@@ -138,16 +141,18 @@ impl Views<'_> {
         view: &'static str,
         call: &impl SolCall,
     ) -> Result<u64, ChainError> {
-        let (tag, want) = self.at();
+        let (tag, want) = self.block_tag();
         let params = json!([{ "to": contract.lower(), "data": Bytes::from(call.abi_encode()) }, tag]);
         let read = |results: &[&RawValue]| Ok(typed::<Bytes>(results[0])?);
         let call = Call::new("eth_call", params);
         let (bytes, _) = self.source.pool.ask(&[call], want, self.deadline, read).await?;
+        // The ABI encodes a number as one word of 32 bytes.
         let problem = match <[u8; 32]>::try_from(bytes.as_ref()) {
             Ok(word) => match u64::try_from(U256::from_be_bytes(word)) {
                 Ok(number) => return Ok(number),
                 Err(_) => "the number is larger than 64 bits".to_owned(),
             },
+            // A call to an address without a contract succeeds with an empty answer.
             Err(_) if bytes.is_empty() => "it answered nothing".to_owned(),
             Err(_) => format!("it answered {} bytes instead of 32", bytes.len()),
         };

@@ -1,5 +1,5 @@
-//! Requests to one node over a WebSocket, and its word of new heads. One task owns the connection; it ends with the
-//! value, or when the connection does. The next request makes a new one.
+//! Sends requests to one node over a WebSocket, and receives its notifications of new heads. One task owns the connection. It ends
+//! with the value or with the connection; the next request opens a new connection.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,16 +19,16 @@ use url::Url;
 use crate::counters::{Counters, FaultKind};
 use crate::json_rpc::{Call, Fault};
 
-/// Requests waiting to be written.
+/// The limit of requests that wait to be written.
 const QUEUE: usize = 256;
-/// A connection on which nothing came for two of these is given up.
+/// The interval of pings. A connection without any message for two of them is closed.
 const PING: Duration = Duration::from_secs(15);
-/// The id of the subscription's request; others count from 1.
+/// The id of the subscription's request; other requests count from 1.
 const SUBSCRIBE: u64 = 0;
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-/// A node behind a WebSocket.
+/// A node with a WebSocket URL.
 #[derive(Debug)]
 pub(crate) struct WebSocketNode {
     url: Url,
@@ -61,7 +61,7 @@ struct Head {
 }
 
 impl WebSocketNode {
-    /// Notifies `heads` whenever the node tells of a new head while it is connected.
+    /// A node that is not connected yet. While it is, it notifies `heads` of each new head.
     pub(crate) fn new(
         url: Url,
         max_answer: usize,
@@ -72,8 +72,9 @@ impl WebSocketNode {
         Self { url, max_answer, trust, connection: Mutex::new(None), heads, counters }
     }
 
-    /// The answers of `calls`, one after the other.
+    /// Sends `calls`; returns their answers in order.
     pub(crate) async fn ask(&self, calls: &[Call]) -> Result<Vec<Bytes>, Fault> {
+        // All requests are sent before the first answer is awaited, so they share one round trip.
         let mut answers = Vec::with_capacity(calls.len());
         for call in calls {
             answers.push(self.send(call).await?);
@@ -86,12 +87,13 @@ impl WebSocketNode {
         Ok(texts)
     }
 
-    /// Gives up a connection on which an answer did not come in time.
+    /// Drops the connection, after an answer did not arrive in time. Its task ends when the queue closes.
     pub(crate) async fn reset(&self) {
         self.connection.lock().await.take();
     }
 
     async fn send(&self, call: &Call) -> Result<oneshot::Receiver<Result<Message, Fault>>, Fault> {
+        // Held while connecting, so that requests at the same time share one connection.
         let mut connection = self.connection.lock().await;
         if connection.as_ref().is_none_or(|connection| connection.requests.is_closed()) {
             *connection = Some(self.connect().await?);
@@ -105,6 +107,7 @@ impl WebSocketNode {
     }
 
     async fn connect(&self) -> Result<Connection, Fault> {
+        // Both limits: a message may consist of many frames.
         let config = WebSocketConfig::default()
             .max_message_size(Some(self.max_answer))
             .max_frame_size(Some(self.max_answer));
@@ -113,6 +116,7 @@ impl WebSocketNode {
             _ => Connector::Plain,
         };
         let (url, connector) = (self.url.as_str(), Some(connector));
+        // `true` disables Nagle's algorithm.
         let connected = connect_async_tls_with_config(url, Some(config), true, connector).await;
         let (mut socket, _) = connected.map_err(|source| match source {
             Error::Http(response) if matches!(response.status().as_u16(), 401 | 403) => {
@@ -129,6 +133,7 @@ impl WebSocketNode {
             other => failed("the connection failed", other),
         })?;
         let subscribe = Call::new("eth_subscribe", serde_json::json!(["newHeads"])).text(SUBSCRIBE);
+        // A node without `eth_subscribe` answers with an error that `serve` ignores; the poll interval finds heads then.
         socket.send(Message::text(subscribe)).await.map_err(|source| failed("sending failed", source))?;
         let (requests, queue) = mpsc::channel(QUEUE);
         tokio::spawn(serve(socket, queue, Arc::clone(&self.heads), Arc::clone(&self.counters)));
@@ -136,7 +141,7 @@ impl WebSocketNode {
     }
 }
 
-/// Ends when the connection does, or when nobody can send requests any longer.
+/// Serves a connection, until it ends or its `Connection` is dropped.
 async fn serve(
     mut socket: Socket,
     mut queue: mpsc::Receiver<Request>,
@@ -147,10 +152,12 @@ async fn serve(
     let mut ping = interval_at(Instant::now() + PING, PING);
     let mut last_heard = Instant::now();
     let fault = loop {
+        // All three are cancel safe: what one branch has not returned is not lost when another one runs.
         tokio::select! {
             request = queue.recv() => {
+                // The node was dropped or reset; callers that still wait see their channel close.
                 let Some(Request { id, text, answer }) = request else { return };
-                // Those whose callers gave up need no answer.
+                // Callers that reached their deadline wait no more; without this the map would grow with each of them.
                 waiting.retain(|_, answer| !answer.is_closed());
                 waiting.insert(id, answer);
                 if let Err(source) = socket.send(Message::text(text)).await {
@@ -158,6 +165,7 @@ async fn serve(
                 }
             }
             message = socket.next() => {
+                // Every message is a sign of life, pongs included.
                 last_heard = Instant::now();
                 acknowledge(&socket);
                 match message {
@@ -165,20 +173,23 @@ async fn serve(
                         let head: Result<Head, _> = serde_json::from_slice(&message.clone().into_data());
                         match head {
                             Ok(Head { method: Some(_), .. }) => {
+                                // A message with a method is a notification, and the only subscription is that of heads. The
+                                // header in it is not used: it comes from one node without verification.
                                 counters.add_wake();
                                 heads.notify_one();
                             }
                             Ok(Head { id: Some(id), .. }) => {
                                 if let Some(answer) = waiting.remove(&id) {
-                                    // A caller that gave up needs none.
+                                    // Fails if the caller reached its deadline.
                                     let _ = answer.send(Ok(message));
                                 }
                             }
-                            // It can't be told whose answer it is.
+                            // Without an id the request is unknown, so all requests of this connection fail.
                             _ => break Fault::new(FaultKind::Malformed, "its message is no answer"),
                         }
                     }
                     Some(Ok(Message::Close(_))) | None => break lost("it closed the connection"),
+                    // Pings and pongs: tungstenite answers them.
                     Some(Ok(_)) => {}
                     Some(Err(Error::Capacity(source))) => break Fault::caused(FaultKind::Oversized, "its answer is too large", source),
                     Some(Err(source)) => break failed("the connection failed", source),
@@ -186,7 +197,7 @@ async fn serve(
             }
             _ = ping.tick() => {
                 if last_heard.elapsed() > 2 * PING || socket.send(Message::Ping(Bytes::new())).await.is_err() {
-                    break lost("it fell silent");
+                    break lost("it sent nothing for too long");
                 }
             }
         }
@@ -196,8 +207,9 @@ async fn serve(
     }
 }
 
-/// A node that waits for the acknowledgement of its last answer before it tells of a head (Nagle's algorithm) would wait for
-/// as long as we put that off: 40 ms on Linux. It has to be asked for each time; where it can't be, heads come later.
+/// Acknowledges received data at once. A node with Nagle's algorithm holds its notification of a head back until its last message is
+/// acknowledged, and Linux delays that by up to 40 ms. The kernel resets the option, so it is set after each message. On other
+/// systems heads arrive later.
 #[cfg(target_os = "linux")]
 fn acknowledge(socket: &Socket) {
     let tcp = match socket.get_ref() {

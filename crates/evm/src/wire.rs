@@ -1,4 +1,4 @@
-//! What nodes send, as far as it is read. Chains add fields and leave others out, so nothing else is asked for.
+//! The JSON objects of nodes, with the fields that are used. Chains add fields and omit others, so no other field is required.
 
 use alloy_core::primitives::{Address, B256, Bloom, BloomInput, Bytes, U64};
 use domain::chain::{BlockRef, ContractAddress, Hash};
@@ -16,7 +16,7 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// Its place in the chain.
+    /// Number, hash, parent and time of the block.
     pub(crate) fn block(&self) -> BlockRef {
         BlockRef {
             number: self.number.to(),
@@ -26,13 +26,13 @@ impl Header {
         }
     }
 
-    /// Whether the block may hold a log with these bytes as its address or one of its topics.
+    /// Whether the bloom filter allows a log with these bytes as its address or one of its topics.
     pub(crate) fn may_hold(&self, bytes: &[u8]) -> bool {
         self.logs_bloom.contains_input(BloomInput::Raw(bytes))
     }
 }
 
-/// A log, as it stands in a block.
+/// A log of a block.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RawLog {
@@ -42,6 +42,7 @@ pub struct RawLog {
     pub(crate) block_number: U64,
     pub(crate) block_hash: B256,
     pub(crate) log_index: U64,
+    // May be absent, which means false. `typed_logs` refuses a query's answer with a removed log.
     #[serde(default)]
     pub(crate) removed: bool,
 }
@@ -52,7 +53,7 @@ impl RawLog {
     }
 }
 
-/// What a transaction did.
+/// A transaction's receipt.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Receipt {
     pub(crate) logs: Vec<RawLog>,

@@ -1,5 +1,5 @@
-//! Nodes that fail, lag or answer wrongly, in front of a real one: each fault is counted by its kind, the faulty node
-//! is set aside, and no block is skipped.
+//! Faulty nodes, made by a proxy in front of a real one: nodes that fail, lag or answer wrongly. Each fault is counted by its
+//! kind, the faulty node is set aside, and no block is skipped.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
 mod support;
@@ -32,7 +32,7 @@ async fn read_through(fault: RpcFault) -> Source {
     let mut config = chain.config(&[&bad.url(), &chain.anvil.url()]);
     config.chain_id = Some(31_337);
     config.max_answer = 1 << 20;
-    // Only a node that never answers reaches it.
+    // Only a node that never answers reaches the limit; the others keep a long one, for a busy machine.
     if fault == RpcFault::Silent {
         config.request_timeout = Duration::from_millis(500);
     }
@@ -70,7 +70,7 @@ async fn each_kind_of_bad_answer_is_counted_and_another_node_asked() {
 }
 
 #[tokio::test]
-async fn a_node_that_was_set_aside_is_asked_again_once_it_answers_well() {
+async fn a_node_that_was_set_aside_is_used_again_once_it_answers_correctly() {
     let (chain, first) = behind_a_proxy(2).await;
     first.set(RpcFault::ChainId(5));
     let mut config = chain.config(&[&first.url(), &chain.anvil.url()]);
@@ -91,7 +91,7 @@ async fn a_node_that_was_set_aside_is_asked_again_once_it_answers_well() {
 }
 
 #[tokio::test]
-async fn a_single_node_that_leaves_out_logs_is_convicted_by_the_receipts() {
+async fn receipts_show_that_a_single_node_left_out_logs() {
     let (chain, only) = behind_a_proxy(1).await;
     only.set(RpcFault::NoLogs);
     let source = chain.source(&[&only.url()]);
@@ -101,7 +101,7 @@ async fn a_single_node_that_leaves_out_logs_is_convicted_by_the_receipts() {
 }
 
 #[tokio::test]
-async fn a_log_that_every_node_has_so_is_reported_and_the_rest_goes_on() {
+async fn a_bad_log_on_every_node_is_reported_and_the_block_accepted() {
     let (chain, _) = behind_a_proxy(0).await;
     let market = format!("0x{:0>64}", chain.market().trim_start_matches("0x"));
     // keccak256("EpochReleased(address,uint256,uint256,uint256,uint256)")
@@ -131,7 +131,7 @@ async fn a_log_that_every_node_has_so_is_reported_and_the_rest_goes_on() {
 }
 
 #[tokio::test]
-async fn retry_after_is_kept_to() {
+async fn retry_after_is_obeyed() {
     let (chain, only) = behind_a_proxy(1).await;
     let source = chain.source(&[&only.url()]);
     let genesis = chain.genesis().await;
@@ -146,8 +146,8 @@ async fn retry_after_is_kept_to() {
     let after = chain.at(1).await;
     let (_, ()) = tokio::join!(next_block(&source, &after), clearing);
     assert!(started.elapsed() >= Duration::from_secs(2), "{:?}", started.elapsed());
-    assert!(limited() <= 2, "the question and the look at all nodes may both have met it: {}", limited());
-    // Longer than the caller has: said at once, instead of waiting in vain.
+    assert!(limited() <= 2, "the request and the probe may both have been refused: {}", limited());
+    // A pause beyond the deadline is an error at once: waiting would change nothing.
     only.set(RpcFault::TooManyRequests { retry_after: Some(3_600) });
     let started = tokio::time::Instant::now();
     let error = next_or_error(&source, &genesis, PATIENCE).await.unwrap_err();
@@ -163,12 +163,12 @@ async fn a_retry_after_of_zero_or_in_the_past_makes_no_hot_loop() {
     let ask = async |status, retry_after| {
         let only = RpcProxy::start(chain.anvil.addr()).await.unwrap();
         only.set(RpcFault::Later { status, retry_after });
-        // The pauses of the product.
+        // The product's pauses, instead of the short ones of the tests.
         let config = ChainConfig { after_failure: table::NODE_FAILED, ..chain.config(&[&only.url()]) };
         let source = Source::new(config).unwrap();
         let error = next_or_error(&source, &genesis, Duration::from_secs(3)).await.unwrap_err();
         assert!(error.to_string().contains(&status.to_string()), "{error}");
-        // The question, the look at all nodes beside it, and their repetitions with growing pauses.
+        // The request, the probe beside it, and their retries with growing backoff.
         let requests = only.requests();
         assert!((2..=12).contains(&requests), "{status} {retry_after}: {requests} requests");
         only.clear();
@@ -179,12 +179,12 @@ async fn a_retry_after_of_zero_or_in_the_past_makes_no_hot_loop() {
 }
 
 #[tokio::test]
-async fn no_retry_after_silences_a_node_for_more_than_minutes() {
+async fn a_retry_after_pauses_a_node_for_minutes_at_most() {
     let chain = Chain::start().await;
     let genesis = chain.genesis().await;
     for retry_after in ["86400", "18446744073709551615", "Sun, 21 Oct 2085 07:28:00 GMT"] {
         let only = RpcProxy::start(chain.anvil.addr()).await.unwrap();
-        // The handshake of a WebSocket is refused in the same way.
+        // The proxy refuses the handshake of a WebSocket in the same way.
         for (status, url) in [(429, only.url()), (503, only.url()), (503, only.url().replace("http", "ws"))] {
             only.set(RpcFault::Later { status, retry_after });
             let source = chain.source(&[&url]);
@@ -210,14 +210,14 @@ async fn a_lagging_node_is_passed_over_and_is_no_reorganisation() {
     }
     assert!(source.counters().faults(FaultKind::Lagging) >= 1);
     assert_eq!(source.counters().reorganisations(), 0);
-    assert_eq!(source.counters().set_aside(), 0, "to be late is no lie");
+    assert_eq!(source.counters().set_aside(), 0, "a lagging node is not set aside");
     let status = source.status();
     assert!(status[0].lagging && !status[1].lagging, "{status:?}");
-    // With it alone there is nothing new, and still no reorganisation.
+    // Without another node it has no new block, and still no reorganisation.
     let alone = chain.source(&[&lagging.url()]);
     let next = alone.next(&last, deadline()).await.unwrap();
     assert!(matches!(next, Next::NotYet { head } if head.number == 4), "{next:?}");
-    // Once it has caught up it is used again.
+    // After it has caught up it is used again.
     lagging.clear();
     wait_until("the node to be seen caught up", PATIENCE, async || {
         source.head(deadline()).await.unwrap();
@@ -227,14 +227,14 @@ async fn a_lagging_node_is_passed_over_and_is_no_reorganisation() {
 }
 
 #[tokio::test]
-async fn a_node_on_its_own_branch_is_no_reorganisation_while_an_equal_one_has_ours() {
+async fn a_node_on_its_own_branch_is_no_reorganisation_if_an_equally_high_node_has_ours() {
     let (chain, _) = behind_a_proxy(5).await;
     let stray = chain.anvil.copy().await.unwrap();
     let last = chain.at(6).await;
     chain.anvil.mine_at(last.time + 10).await.unwrap();
     stray.mine_at(last.time + 20).await.unwrap();
     let ours = chain.at(7).await;
-    assert_eq!(ours.parent, last.hash, "both stand on the same block");
+    assert_eq!(ours.parent, last.hash, "both branches start at the same block");
     let source = chain.source(&[&stray.url(), &chain.anvil.url()]);
     let next = source.next(&ours, deadline()).await.unwrap();
     assert_eq!(next, Next::NotYet { head: ours });
@@ -242,7 +242,7 @@ async fn a_node_on_its_own_branch_is_no_reorganisation_while_an_equal_one_has_ou
     assert_eq!(source.counters().reorganisations(), 0);
     chain.release(6).await;
     let eighth = next_block(&source, &ours).await.at;
-    // A branch that is longer than ours is one.
+    // A longer branch is a reorganisation.
     stray.mine_at(last.time + 30).await.unwrap();
     stray.mine_at(last.time + 40).await.unwrap();
     let tip = wait_until("the longer branch to be followed", PATIENCE, async || {
@@ -269,7 +269,7 @@ async fn another_node_takes_over_when_one_dies_and_no_block_is_missed() {
     assert_eq!(epochs_of(&blocks), [1, 2, 3, 4]);
     assert!(source.counters().faults(FaultKind::Unreachable) >= 1);
     assert!(source.counters().retries() >= 1);
-    // Until none is left.
+    // Without a node left, the call ends with an error.
     chain.anvil.kill().unwrap();
     let error = next_or_error(&source, &blocks[0].at, Duration::from_secs(2)).await.unwrap_err();
     assert!(matches!(error, ChainError::NoAnswer { .. }), "{error}");
@@ -278,7 +278,7 @@ async fn another_node_takes_over_when_one_dies_and_no_block_is_missed() {
 #[tokio::test]
 async fn an_error_names_method_and_node_and_never_the_nodes_credentials() {
     let chain = Chain::start().await;
-    // Nothing listens at the port of a dropped proxy.
+    // The proxy is dropped at once, so nothing listens at its port.
     let gone = RpcProxy::start(chain.anvil.addr()).await.unwrap().url();
     for url in [
         gone.replace("http://", "http://user:hunter2@") + "/key-4711?token=4711",
@@ -292,7 +292,7 @@ async fn an_error_names_method_and_node_and_never_the_nodes_credentials() {
         assert!(!shown.contains("hunter2") && !shown.contains("4711"), "{shown}");
         let line = errors::one_line(&error);
         assert!(!line.contains("hunter2") && !line.contains("4711"), "{line}");
-        // From our error to the last node's, to the client's, to that of the socket.
+        // The chain of sources: our error, the node's fault, the client's error, the socket's error.
         let fault =
             error.source().and_then(|cause| cause.downcast_ref::<evm::NodeFault>()).expect("a node's");
         assert_eq!(fault.kind, FaultKind::Unreachable);

@@ -1,4 +1,4 @@
-//! Following a real node, block by block.
+//! Reading a real node's chain block by block.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
 mod support;
@@ -72,7 +72,7 @@ async fn every_event_of_the_contract_arrives_in_the_order_of_the_block() {
 }
 
 #[tokio::test]
-async fn a_reorganisation_of_any_depth_to_twelve_is_seen_and_its_fork_found() {
+async fn a_reorganisation_up_to_twelve_deep_is_detected_and_its_fork_found() {
     let chain = Chain::start().await;
     chain.anvil.mine_many(20, 1).await.unwrap();
     let source = chain.source(&[&chain.anvil.url()]);
@@ -87,7 +87,7 @@ async fn a_reorganisation_of_any_depth_to_twelve_is_seen_and_its_fork_found() {
             checkpoint = block.at;
         }
         chain.anvil.reorganise(depth).await.unwrap();
-        // Seen both when the new branch is as high and when it is higher.
+        // Detected at equal height, and with a higher new branch.
         if depth % 2 == 0 {
             chain.anvil.mine().await.unwrap();
         }
@@ -106,7 +106,7 @@ async fn a_reorganisation_of_any_depth_to_twelve_is_seen_and_its_fork_found() {
 }
 
 #[tokio::test]
-async fn a_reorganisation_deeper_than_followed_is_an_error_that_says_so() {
+async fn a_reorganisation_deeper_than_the_limit_is_an_error_that_says_so() {
     let chain = Chain::start().await;
     chain.anvil.mine_many(10, 1).await.unwrap();
     let source = chain.source(&[&chain.anvil.url()]);
@@ -123,7 +123,7 @@ async fn a_reorganisation_deeper_than_followed_is_an_error_that_says_so() {
 }
 
 #[tokio::test]
-async fn a_chain_that_got_shorter_is_waited_for_until_it_shows_another_block() {
+async fn a_shorter_chain_is_no_reorganisation_until_it_has_another_block() {
     let chain = Chain::start().await;
     chain.anvil.mine_many(5, 1).await.unwrap();
     let source = chain.source(&[&chain.anvil.url()]);
@@ -138,7 +138,7 @@ async fn a_chain_that_got_shorter_is_waited_for_until_it_shows_another_block() {
 }
 
 #[tokio::test]
-async fn a_websocket_serves_requests_and_its_heads_wake() {
+async fn a_websocket_serves_requests_and_its_heads_end_the_wait() {
     let chain = Chain::start().await;
     let mut config = chain.config(&[&chain.anvil.ws_url()]);
     config.poll_interval = Duration::from_secs(3_600);
@@ -162,7 +162,7 @@ async fn a_websocket_serves_requests_and_its_heads_wake() {
 }
 
 #[tokio::test]
-async fn views_come_with_their_units() {
+async fn view_functions_return_numbers_with_their_units() {
     let chain = Chain::start().await;
     let (contracts, market) = (&chain.contracts, chain.market());
     chain.anvil.set_market(contracts, market, [61, 86_400_000_000, 24, 5, 720]).await.unwrap();
@@ -182,7 +182,7 @@ async fn views_come_with_their_units() {
 }
 
 #[tokio::test]
-async fn a_view_of_an_address_without_a_contract_names_both() {
+async fn an_error_of_a_view_function_names_function_and_address() {
     let chain = Chain::start().await;
     let market = chain.market().parse().unwrap();
     let mut config = chain.config(&[&chain.anvil.url()]);
@@ -193,7 +193,7 @@ async fn a_view_of_an_address_without_a_contract_names_both() {
     for part in ["dayCounter", "00cc", "answered nothing"] {
         assert!(error.to_string().contains(part), "{error}");
     }
-    // A contract of another kind reverts; no node is at fault, so no other node is asked.
+    // A contract without this function reverts. No node is at fault, so no other node is asked.
     let mut config = chain.config(&[&chain.anvil.url()]);
     config.contracts.protocol_state = market;
     let source = evm::Source::new(config).unwrap();
@@ -202,13 +202,13 @@ async fn a_view_of_an_address_without_a_contract_names_both() {
 }
 
 #[tokio::test]
-async fn nothing_takes_longer_than_its_deadline() {
+async fn every_call_ends_at_its_deadline() {
     let chain = Chain::start().await;
     let source = chain.source(&[&chain.anvil.url()]);
     let genesis = chain.genesis().await;
     next_block(&source, &genesis).await;
     chain.anvil.pause().unwrap();
-    // The signal takes its time to reach every thread.
+    // The signal that pauses the node does not stop all of its threads at once.
     wait_until("the node to fall silent", support::PATIENCE, async || {
         let asked = chain.anvil.height();
         tokio::time::timeout(Duration::from_millis(500), asked).await.is_err()
@@ -219,7 +219,7 @@ async fn nothing_takes_longer_than_its_deadline() {
     assert!(matches!(error, ChainError::NoAnswer { .. }), "{error}");
     assert!(started.elapsed() >= Duration::from_millis(250) && started.elapsed() < Duration::from_secs(15));
     chain.anvil.resume().unwrap();
-    // A caller without time says nothing about the node.
+    // A deadline shorter than the request's time limit is no fault of the node.
     assert_eq!(source.status()[0].fault, None);
     next_block(&source, &genesis).await;
 }

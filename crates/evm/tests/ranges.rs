@@ -1,4 +1,4 @@
-//! Old blocks of a real node, many at once.
+//! Reading many old blocks of a real node at once.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
 mod support;
@@ -8,7 +8,7 @@ use evm::{Block, EventsPart, FaultKind, Range, Source, Step};
 use support::{Chain, blocks_to, deadline, epochs, epochs_of};
 use testkit::{Emission, RpcFault, RpcProxy};
 
-/// A chain of 302 blocks: an epoch at every tenth, two at every hundredth.
+/// A chain of 302 blocks: an epoch in every tenth block, two in every hundredth.
 async fn long_chain() -> Chain {
     let chain = Chain::start().await;
     let mut epoch = 0;
@@ -58,7 +58,7 @@ async fn blocks_of(range: &mut Range, after: &BlockRef) -> Vec<Block> {
     }
 }
 
-/// The expected result of a range without headers, taken from the blocks one by one.
+/// The expected result of a range without headers, from blocks that were read one by one.
 fn places(blocks: &[Block]) -> Vec<(u64, Vec<u64>)> {
     let with_events = blocks.iter().filter(|block| !block.events.is_empty());
     with_events.map(|block| (block.at.number, epochs(&block.events))).collect()
@@ -70,7 +70,7 @@ fn places_of_parts(parts: &[EventsPart]) -> Vec<(u64, Vec<u64>)> {
 }
 
 #[tokio::test]
-async fn a_range_gives_what_the_blocks_give_one_by_one() {
+async fn a_range_returns_the_same_as_block_by_block() {
     let chain = long_chain().await;
     let source = chain.source(&[&chain.anvil.url()]);
     let genesis = chain.genesis().await;
@@ -87,7 +87,7 @@ async fn a_range_gives_what_the_blocks_give_one_by_one() {
 }
 
 #[tokio::test]
-async fn a_node_that_limits_ranges_is_asked_for_what_it_gives() {
+async fn a_range_is_split_to_a_nodes_limit() {
     let chain = long_chain().await;
     let proxy = RpcProxy::start(chain.anvil.addr()).await.unwrap();
     proxy.set(RpcFault::LogRange(40));
@@ -98,14 +98,14 @@ async fn a_node_that_limits_ranges_is_asked_for_what_it_gives() {
     let parts = events_of(&mut source.range(HEIGHT), &genesis).await;
     assert_eq!(places_of_parts(&parts), places(&one_by_one));
     let asked = proxy.calls("eth_getLogs") - before;
-    assert!(asked <= 25, "{asked} queries for 302 blocks, 40 at once");
+    assert!(asked <= 25, "{asked} queries for 302 blocks at a limit of 40");
     assert_eq!(blocks_of(&mut source.range(HEIGHT), &genesis).await, one_by_one);
     let faults: u64 = FaultKind::ALL.iter().map(|kind| source.counters().faults(*kind)).sum();
     assert_eq!(faults, 0, "a limit is no fault");
 }
 
 #[tokio::test]
-async fn an_answer_that_is_too_large_is_asked_for_in_pieces() {
+async fn a_range_with_too_large_an_answer_is_split() {
     let chain = Chain::start().await;
     for first in 0..20 {
         chain.emit(&Emission::ManyReleases { first: first * 50, count: 50 }).await;
@@ -134,14 +134,14 @@ async fn logs_that_one_node_leaves_out_of_a_range_come_from_another() {
         assert_eq!(places_of_parts(&parts), places(&wanted));
         assert!(source.counters().faults(FaultKind::MissingLogs) >= 1);
     }
-    // With the headers one node is enough to notice it.
+    // With headers, their bloom filters show it without another node.
     let alone = chain.source(&[&proxy.url()]);
     assert_eq!(blocks_of(&mut alone.range(12), &genesis).await, wanted[..12]);
     assert_eq!(alone.counters().faults(FaultKind::MissingLogs), 1);
 }
 
 #[tokio::test]
-async fn a_range_that_does_not_stand_on_the_given_block_gives_nothing() {
+async fn a_range_that_does_not_continue_the_given_block_returns_nothing() {
     let chain = long_chain().await;
     let source = chain.source(&[&chain.anvil.url()]);
     let before = chain.at(300).await;
@@ -155,7 +155,7 @@ async fn a_range_that_does_not_stand_on_the_given_block_gives_nothing() {
 }
 
 #[tokio::test]
-async fn what_a_node_has_pruned_comes_from_an_archive_node_and_is_no_fault() {
+async fn pruned_data_come_from_an_archive_node_without_setting_the_node_aside() {
     let chain = long_chain().await;
     let (market, genesis) = (chain.market().parse().unwrap(), chain.genesis().await);
     let proxy = RpcProxy::start(chain.anvil.addr()).await.unwrap();
@@ -170,12 +170,12 @@ async fn what_a_node_has_pruned_comes_from_an_archive_node_and_is_no_fault() {
     let views = source.views(evm::Moment::Block(2), deadline());
     assert_eq!(views.day_counter(market).await.unwrap(), 0);
     assert_eq!(source.counters().set_aside(), 0);
-    // Young blocks come from the node itself.
+    // The node itself serves recent blocks.
     let before = proxy.calls("eth_getLogs");
     let young = chain.at(260).await;
     events_of(&mut source.range(HEIGHT), &young).await;
     assert!(proxy.calls("eth_getLogs") > before);
-    // Without an archive node it is an error at once, and no block is returned.
+    // Without an archive node the call fails at once, and returns no block.
     let error = alone.range(HEIGHT).events(&genesis, deadline()).await.unwrap_err();
     assert!(error.to_string().contains("pruned"), "{error}");
 }

@@ -80,6 +80,7 @@ impl Batch {
 
     /// Adds a call of a script (`EVAL` with its text, `EVALSHA` with its hash) over keys of one hash slot.
     pub fn script(&mut self, name: &str, script: &str, keys: &[&str]) -> &mut Cmd {
+        // EVAL and EVALSHA take the number of keys before the keys.
         self.push(Keys::Script).arg(name).arg(script).arg(keys.len()).arg(keys)
     }
 
@@ -133,6 +134,7 @@ impl Batch {
         connection: &mut MultiplexedConnection,
     ) -> RedisResult<Vec<RedisResult<Value>>> {
         let (pipeline, layout) = self.into_pipeline();
+        // The count includes MULTI and EXEC, which have answers too.
         let sent = connection.req_packed_commands(&pipeline, 0, pipeline.len()).await?;
         Ok(layout.answers(sent))
     }
@@ -145,6 +147,7 @@ impl Batch {
         let mut layout = Vec::with_capacity(usize::from(self.transactions) * 2 + 1);
         let mut present = None;
         for Command { cmd, transaction, .. } in self.commands {
+            // A change of the number ends one transaction and begins the next, also without a command between them.
             if transaction != present {
                 if present.is_some() {
                     pipeline.cmd("EXEC");
@@ -171,6 +174,7 @@ impl Batch {
     /// The units for a cluster, in the order of the commands.
     pub(crate) fn into_units(self, slot_of: impl Fn(&[u8]) -> u16) -> Vec<Unit> {
         let mut units: Vec<Unit> = Vec::with_capacity(self.commands.len());
+        // By transaction and slot, the unit that collects the commands, even if commands of other slots stand between them.
         let mut parts: BTreeMap<(u16, u16), usize> = BTreeMap::new();
         for (at, Command { cmd, keys, transaction, .. }) in self.commands.into_iter().enumerate() {
             // A node refuses SUNION over keys of different slots, so each set is read by itself; `Answers::add` joins them.
@@ -298,6 +302,7 @@ fn read_transaction(
     commands: usize,
     answers: &mut Vec<RedisResult<Value>>,
 ) {
+    // The answer to MULTI is skipped: if MULTI was denied, EXEC fails too, and its error is used.
     let refused: Vec<Option<RedisError>> =
         sent.by_ref().skip(1).take(commands).map(|queued| into_result(queued).err()).collect();
     // EXEC answers with one array; an error within it is that of a command that failed while it ran.
@@ -308,6 +313,7 @@ fn read_transaction(
         other => {
             let error = match other {
                 Some(Err(error)) => error,
+                // EXEC answers nil if a watched key has changed, which can't happen without WATCH.
                 _ => make_extension_error(
                     "EXEC".to_owned(),
                     Some("the transaction was not executed".to_owned()),
@@ -321,6 +327,7 @@ fn read_transaction(
     }
 }
 
+// In a pipeline the client library returns a server's error as a value, so that the other answers are not lost.
 fn into_result(value: Value) -> RedisResult<Value> {
     match value {
         Value::ServerError(error) => Err(RedisError::from(error)),

@@ -45,6 +45,7 @@ impl fmt::Debug for Store {
 #[derive(Clone)]
 pub struct Store {
     pool: Pool<LinkManager>,
+    // Shared with the pool's manager: an error of a session retires links that the pool holds.
     links: Arc<Links>,
     settings: RedisSettings,
     /// The limit of a subscription's queue, in bytes.

@@ -74,6 +74,7 @@ impl AsyncPushSender for EventQueue {
                 self.dropped.fetch_add(1, Relaxed);
                 return Ok(());
             }
+            // Before the event is sent: the reader may take it at once, and then subtracts its weight.
             *waiting += weight;
         }
         // Fails only after the stream was dropped; the client library ignores the error and reads on.

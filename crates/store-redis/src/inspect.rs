@@ -65,6 +65,7 @@ impl Store {
         let mut all = Vec::new();
         for (host, port) in replicas {
             let server = format!("{host}:{port}");
+            // `None` depends on the deployment alone, so it would be the same for the next one.
             let Some(connected) = self.connect_replica(operations::CONNECT_SERVERS, &host, port).await else {
                 break;
             };
@@ -165,6 +166,7 @@ impl Inspector {
     async fn query(&mut self, words: &[&str]) -> Result<Result<Value, String>, StoreError> {
         let operation = operations::QUERY_SERVER;
         let mut batch = Batch::new();
+        // Every caller passes at least a name; PING would be harmless.
         let (name, arguments) = words.split_first().unwrap_or((&"PING", &[]));
         batch.keyless(name).arg(arguments);
         let mut answers = self.run(operation, batch).await?.into_iter();

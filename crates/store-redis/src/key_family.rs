@@ -166,12 +166,14 @@ impl Family {
     pub fn key(&self, space: &str, ids: &[&dyn Display]) -> String {
         // Only in debug builds: a pass builds thousands of names. A missing id would join the parts without it.
         debug_assert_eq!(self.ids(), ids.len(), "{}: an id for each *", self.name);
+        // 24 bytes for ids fit an epoch or two numbers without another allocation.
         let mut key = String::with_capacity(space.len() + self.name.len() + 24);
         key.push_str(space);
         if !space.is_empty() {
             key.push(':');
         }
         let mut parts = self.name.split('*');
+        // `split` yields at least one part.
         key.push_str(parts.next().unwrap_or_default());
         for (part, id) in parts.zip(ids) {
             // Writing into a string can't fail.

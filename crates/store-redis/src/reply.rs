@@ -98,6 +98,7 @@ impl Replies {
                 self.fault(key, kind, error);
                 Ok(None)
             }
+            // A bug of this crate: a batch has one answer a command.
             None => Err(StoreError::new(
                 self.operation,
                 key.to_string(),

@@ -199,11 +199,13 @@ pub async fn missing_rights(session: &mut Session, needs: &[Need]) -> Result<Vec
         match form {
             Form::Sent => batch.cmd(command, key).arg(arguments),
             Form::Keyless => batch.keyless(command).arg(arguments),
+            // By EVAL, with its text: SCRIPT LOAD would need another right, for a script that runs once.
             Form::Asked => batch.script("EVAL", ACL_CHECK, &[key]).arg(command).arg(key).arg(arguments),
             // No script has this hash: with the right to run it, the answer is NOSCRIPT.
             Form::Script => batch.script("EVALSHA", &"0".repeat(40), &[key]),
         };
     }
+    // Without a transaction, so that one refusal does not discard the other answers.
     let answers = session.run(operations::READ_RIGHTS, "access list", batch).await?;
     let all = probes.into_iter().zip(answers);
     Ok(all.filter_map(|((need, probe), answer)| refusal(need, probe, answer)).collect())

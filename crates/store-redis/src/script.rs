@@ -40,6 +40,7 @@ impl Session {
         object: &str,
         mut fill: impl FnMut(&mut Batch),
     ) -> Result<Vec<RedisResult<Value>>, StoreError> {
+        // Filled by a closure and not passed: sending consumes a batch, and the second round trip needs it again.
         let mut batch = Batch::new();
         fill(&mut batch);
         if batch.is_empty() {

@@ -1,4 +1,4 @@
-//! Literals throughout: topics and data are spelled out as the contract page gives them, not made by the code under test.
+//! Decoding of each event. Topics and data are literals from the contract page, and not made by the code under test.
 
 use super::*;
 
@@ -55,7 +55,7 @@ fn fault_of(log: &RawLog) -> LogFaultKind {
 }
 
 #[test]
-fn each_event_of_the_contract_page_is_read() {
+fn each_event_of_the_contract_page_is_decoded() {
     let time = word(1_700_000_000);
     assert_eq!(
         event_of(&log(STATE, &[RELEASED, MARKET_TOPIC, EPOCH_7], &[&word(100), &word(109), &time])),
@@ -105,12 +105,12 @@ fn logs_of_other_markets_contracts_and_events_are_no_faults() {
     let other_market = "0x000000000000000000000000fb6916095ca1df60bb79ce92ce3ea74c37c5d358";
     for log in [
         log(STATE, &[RELEASED, other_market, EPOCH_7], &words),
-        // Also where it could not be read: that market is somebody else's business.
+        // Also if it can't be decoded: only bad logs of our markets are reported.
         log(STATE, &[RELEASED, other_market], &[]),
         log("0x00000000000000000000000000000000000000cc", &[RELEASED, MARKET_TOPIC, EPOCH_7], &words),
         log(STATE, &[EPOCH_7, MARKET_TOPIC], &[]),
         log(STATE, &[], &[]),
-        // Each event counts from its own contract only.
+        // Each event is accepted from its own contract only.
         log(STATE, &[ASSIGNED, MARKET_TOPIC, EPOCH_7], &words),
         log(PRIORITIES, &[RELEASED, MARKET_TOPIC, EPOCH_7], &words),
     ] {
@@ -119,7 +119,7 @@ fn logs_of_other_markets_contracts_and_events_are_no_faults() {
 }
 
 #[test]
-fn a_log_that_can_not_be_read_is_reported_by_kind() {
+fn a_log_that_cannot_be_decoded_is_reported_by_kind() {
     let one = word(1);
     let released = |topics: &[&str], words: &[&str]| log(STATE, &[&[RELEASED], topics].concat(), words);
     assert_eq!(fault_of(&released(&[], &[&one, &one, &one])), LogFaultKind::TooFewTopics);
@@ -137,7 +137,7 @@ fn a_log_that_can_not_be_read_is_reported_by_kind() {
 }
 
 #[test]
-fn a_text_that_runs_out_of_its_data_or_hides_some_is_reported() {
+fn a_text_that_exceeds_its_data_or_skips_some_is_reported() {
     let submitted = |words: &[&str]| fault_of(&log(STATE, &[SUBMITTED, MARKET_TOPIC, EPOCH_7], words));
     let (one, offset) = (word(1), word(64));
     let text = "61".to_owned() + &"00".repeat(31);

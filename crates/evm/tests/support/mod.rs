@@ -1,4 +1,4 @@
-//! A node with our contract, proxies in front of it, and a source that reads through them.
+//! A node with the test contract, and sources that read from it or through proxies.
 
 #![allow(dead_code, clippy::unwrap_used, reason = "each test file uses a part of it; a test may panic")]
 
@@ -16,7 +16,7 @@ pub(crate) struct Chain {
     pub(crate) contracts: Contracts,
 }
 
-/// Long enough for anything here to happen, on a machine that is busy.
+/// The time limit of every wait, long enough for a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn deadline() -> Instant {
@@ -34,7 +34,7 @@ impl Chain {
         &self.contracts.markets[0]
     }
 
-    /// Releases an epoch, in a block of its own.
+    /// Releases an epoch in a block of its own.
     pub(crate) async fn release(&self, epoch: u64) {
         self.emit(&Emission::EpochReleased { epoch, begin: epoch * 10, end: epoch * 10 + 9 }).await;
         self.anvil.mine().await.unwrap();
@@ -44,7 +44,7 @@ impl Chain {
         self.anvil.emit(&self.contracts, self.market(), emission).await.unwrap();
     }
 
-    /// Reads through these URLs, with short pauses.
+    /// A configuration with these URLs and short pauses.
     pub(crate) fn config(&self, urls: &[&str]) -> ChainConfig {
         let nodes = urls.iter().map(|url| url.parse().unwrap()).collect();
         let protocol_state = self.contracts.protocol_state.parse().unwrap();
@@ -53,7 +53,7 @@ impl Chain {
         ChainConfig {
             poll_interval: Duration::from_millis(20),
             request_timeout: Duration::from_secs(20),
-            survey_interval: Duration::from_millis(50),
+            probe_interval: Duration::from_millis(50),
             after_failure: pauses(table::NODE_FAILED, 20, 100),
             after_wrong_answer: pauses(table::NODE_WRONG, 300, 3_000),
             ..ChainConfig::new(nodes, contracts)
@@ -64,7 +64,7 @@ impl Chain {
         Source::new(self.config(urls)).unwrap()
     }
 
-    /// The block of this height, as the node itself has it.
+    /// The block of this height from the node itself, which the code under test did not read.
     pub(crate) async fn at(&self, height: u64) -> BlockRef {
         let (hash, parent, time) = self.anvil.block(height).await.unwrap().unwrap();
         BlockRef { number: height, hash: hash.parse().unwrap(), parent: parent.parse().unwrap(), time }
@@ -75,13 +75,13 @@ impl Chain {
     }
 }
 
-/// Other figures, in milliseconds, for a row of the table.
+/// A row of the table of retries with other pauses, in milliseconds.
 fn pauses(policy: RetryPolicy, first: u64, longest: u64) -> RetryPolicy {
     let [first, longest] = [first, longest].map(Duration::from_millis);
     RetryPolicy { first, longest, ..policy }
 }
 
-/// The child of `after`, once there is one.
+/// Waits for the child of `after`.
 pub(crate) async fn next_block(source: &Source, after: &BlockRef) -> Block {
     loop {
         match source.next(after, deadline()).await.unwrap() {

@@ -35,6 +35,7 @@ pub(super) struct Cluster {
     seeds: Vec<Connector>,
     /// User, password, TLS and timeouts of every node; the address is replaced.
     connector: Connector,
+    // A lock of std: it is never held across an await.
     map: RwLock<Option<Arc<SlotMap>>>,
     /// Set by failures since the map was read.
     is_stale: AtomicBool,
@@ -60,6 +61,7 @@ impl Cluster {
     /// One of the masters, a different one for each `turn`: a subscription that fails moves on to the next node.
     pub(super) async fn any(&self, turn: usize) -> Result<(Connector, Node), ConnectError> {
         let masters = self.map().await?.masters();
+        // Without masters there is no remainder, and `get(0)` finds none.
         let node = masters.get(turn.checked_rem(masters.len()).unwrap_or(0)).cloned();
         let node = node.ok_or_else(|| ConnectError::known(ErrorKind::Loading, "no node has any slots"))?;
         Ok((self.connector.at(&node.host, node.port)?, node))
@@ -121,7 +123,7 @@ impl Cluster {
             connectors.iter().map(|connector| ask_topology(connector).boxed()).collect();
         // Before the answer: a failure that another session meets meanwhile must mark the new map as stale.
         self.is_stale.store(false, Ordering::Relaxed);
-        // The first good answer wins; a dead node costs nothing while another one answers.
+        // Never empty, for which `select_ok` would panic: `new` requires a seed. The first good answer wins; a dead node costs nothing while another one answers.
         let map = match select_ok(asked).await {
             Ok((map, _)) => Arc::new(map),
             Err(error) => {
@@ -133,6 +135,7 @@ impl Cluster {
         Ok(map)
     }
 
+    /// Notes moves that nodes reported by `MOVED`, which saves another `CLUSTER SLOTS`.
     fn apply_moves(&self, moves: Vec<(u16, Node)>) {
         let mut map = self.map.write().unwrap_or_else(PoisonError::into_inner);
         // Sessions that hold the old map keep it: `make_mut` copies a map that is shared.
@@ -160,6 +163,7 @@ async fn ask_topology(connector: &Connector) -> Result<SlotMap, ConnectError> {
     questions.cmd("CLUSTER").arg("INFO").cmd("CLUSTER").arg("SLOTS");
     let (info, slots) = match questions.query_async::<(String, Value)>(&mut connection).await {
         Ok(answers) => answers,
+        // The code is only `ERR`, so the words decide.
         Err(error) if error.to_string().contains("cluster support disabled") => {
             return Err(node_error(ErrorKind::Topology, "it is no node of a cluster"));
         }
@@ -215,6 +219,7 @@ impl Nodes {
         for unit in batch.into_units(slot_of) {
             match unit.slot {
                 Some(slot) => jobs.push(Job { destination: Destination::Slot(slot), unit }),
+                // PING or SCRIPT LOAD, which concern each server.
                 None => jobs.extend(
                     map.masters()
                         .into_iter()
@@ -258,7 +263,6 @@ impl Nodes {
                     }
                 }
             }
-            // Moves are learnt from MOVED, without another CLUSTER SLOTS.
             cluster.apply_moves(moves);
             if jobs.is_empty() {
                 return Ok(answers.finish());
@@ -267,6 +271,7 @@ impl Nodes {
             if must_wait {
                 sleep(SLOT_MOVING.pause(round, retry::random())).await;
             }
+            // It has learnt the moves, and may have been read anew after another session's failure.
             map = cluster.map().await?;
         }
         Err(ConnectError::known(ErrorKind::Loading, "slots are still being moved after the last attempt"))
@@ -289,6 +294,7 @@ impl Nodes {
             };
             by_node.entry(node).or_default().push(job);
         }
+        // Before anything is sent: a node that can't be reached then fails the batch while no command of this round has run.
         let missing = by_node
             .keys()
             .filter(|node| !self.0.contains_key(*node))
@@ -296,6 +302,7 @@ impl Nodes {
         let opened = try_join_all(missing).await?;
         self.0.extend(opened);
         let sends = by_node.into_iter().filter_map(|(node, jobs)| {
+            // Clones share one socket.
             let mut connection = self.0.get(&node)?.clone();
             let mut pipeline = Pipeline::with_capacity(jobs.len());
             for job in &jobs {

@@ -74,6 +74,7 @@ impl Connector {
         connect_timeout: Duration,
         command_timeout: Duration,
     ) -> RedisResult<Self> {
+        // CLIENT LIST shows the name, so that operators can tell whose connections they see.
         let login = server.redis_settings().clone().set_lib_name("state-tracker", env!("CARGO_PKG_VERSION"));
         // Nagle's algorithm would hold back a batch until the previous one is acknowledged.
         let tcp = TcpSettings::default().set_nodelay(true);
@@ -107,6 +108,7 @@ impl Connector {
     pub(super) fn at(&self, host: &str, port: u16) -> RedisResult<Self> {
         let info = self.client.get_connection_info();
         let address = match info.addr() {
+            // The TLS parameters hold the configured certificates.
             ConnectionAddr::TcpTls { insecure, tls_params, .. } => ConnectionAddr::TcpTls {
                 host: host.to_owned(),
                 port,

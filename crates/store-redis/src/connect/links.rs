@@ -100,6 +100,7 @@ impl Links {
                 let (connector, node) = cluster.any(turn).await?;
                 match connector.listen(queue).await {
                     Ok(connection) => Ok((connection, Some(node))),
+                    // The node may have left the cluster: the next attempt reads the map again.
                     Err(error) => {
                         cluster.mark_stale();
                         Err(error.into())
@@ -173,6 +174,7 @@ impl Links {
             // `create` makes every link from the same `self.servers`, so the two always match.
             (Connections::Cluster(_), _) => unreachable!("a link to a cluster without a cluster"),
         };
+        // A broken connection counts too: after a failover the former master may be gone, and answer nothing.
         if answers.as_ref().map_or(true, |answers| answers.iter().any(is_from_former_master)) {
             self.outdate(generation);
         }
@@ -223,6 +225,7 @@ impl Manager for LinkManager {
 
     async fn recycle(&self, link: &mut Link, metrics: &Metrics) -> RecycleResult<ConnectError> {
         if link.generation != self.0.generation.load(Ordering::Relaxed) {
+            // The pool then drops this link and makes a new one.
             return Err(RecycleError::message("made before the last failure"));
         }
         match (&mut link.connections, &self.0.servers) {

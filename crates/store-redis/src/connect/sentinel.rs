@@ -36,6 +36,7 @@ impl WatchedMaster {
     pub(super) async fn master(&self) -> Result<(Connector, MultiplexedConnection), ConnectError> {
         let asked: Vec<BoxFuture<'_, _>> =
             self.sentinels.iter().map(|connector| self.find_master(connector).boxed()).collect();
+        // `select_ok` panics without futures.
         if asked.is_empty() {
             return Err(ConnectError::known(ErrorKind::Refused, "no sentinel is named"));
         }

@@ -30,6 +30,7 @@ impl Node {
 pub(super) fn slot_of(key: &[u8]) -> u16 {
     let tag = key.iter().position(|&byte| byte == b'{').and_then(|open| {
         let rest = &key[open + 1..];
+        // Empty braces are no tag: the whole key is hashed then.
         let close = rest.iter().position(|&byte| byte == b'}').filter(|&close| close > 0)?;
         Some(&rest[..close])
     });
@@ -74,6 +75,7 @@ impl SlotMap {
                 let first = from_redis_value(parts.next()?).ok()?;
                 let last = from_redis_value(parts.next()?).ok()?;
                 // The master is the first of a range's nodes; replicas follow.
+                // A range that can't be parsed is left out: commands for its slots fail, and the others work.
                 Some((first, last, from_redis_value(parts.next()?).ok()?))
             })
             .collect();
@@ -84,11 +86,13 @@ impl SlotMap {
             let host = match host.as_deref() {
                 // By the protocol, a missing host means the host that was asked.
                 None | Some("") => sender.host.clone(),
+                // Redis writes `?` if names are to be announced and this node has none.
                 Some("?") => continue,
                 Some(host) => host.to_owned(),
             };
             let Some(port) = parts.next().and_then(|port| from_redis_value(port).ok()) else { continue };
             let number = map.number(Node { host, port });
+            // By iterators and not by index: a wrong range in an answer must not panic.
             for slot in map.slots.iter_mut().take(last.saturating_add(1)).skip(first) {
                 *slot = Some(number);
             }

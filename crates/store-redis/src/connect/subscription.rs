@@ -47,6 +47,7 @@ impl Store {
         queue: EventQueue,
     ) -> Result<(MultiplexedConnection, SubscribedServer), StoreError> {
         let object = || self.settings.address.clone();
+        // Covers finding the master or a node too, whose connections each have this limit by themselves.
         let connecting = tokio::time::timeout(self.settings.connect_timeout, self.links.listen(queue)).await;
         let within = self.settings.connect_timeout;
         let late = |_| late(operation, object(), within);
@@ -111,6 +112,7 @@ impl Subscriber {
             return Err(StoreError::new(operation, self.server.clone(), ErrorKind::Unavailable, detail));
         }
         let (ping, connection) = (redis::cmd("PING"), &mut self.connection);
+        // Allowed on a subscribed connection, since it speaks RESP3.
         let answer = ping.query_async::<Value>(connection);
         in_time(self.timeout, operation, &self.server, answer).await.map(drop)
     }

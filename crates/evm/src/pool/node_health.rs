@@ -1,4 +1,4 @@
-//! A look at all nodes: which chain they follow, and how far they are. Runs beside the questions, one at a time.
+//! Probes all nodes for their chain and their head. Probes run beside requests, one probe at a time.
 
 use std::sync::atomic::Ordering;
 
@@ -8,52 +8,55 @@ use serde_json::json;
 use std::time::Duration;
 use tokio::time::Instant;
 
-use super::{Failure, Pool, Want, typed};
+use super::{Failure, NodeRequirements, Pool, typed};
 use crate::counters::FaultKind;
 use crate::error::ChainError;
 use crate::json_rpc::{Call, Fault};
 use crate::wire::Header;
 
-/// A node's chain is asked again after this.
+/// How long a verified chain id counts: a provider may move an address to another chain.
 const VERIFIED_FOR: Duration = Duration::from_secs(60);
 
 impl Pool {
-    /// The head, of a node that does not lag; with the node.
+    /// The head of a node that does not lag, and the node.
     pub(crate) async fn head(&self, deadline: Instant) -> Result<(Header, usize), ChainError> {
-        self.survey_when_due();
+        self.probe_when_due();
         loop {
-            let want = Want { leading: true, ..Want::default() };
+            let want = NodeRequirements { at_head: true, ..NodeRequirements::default() };
             let (header, index) = self.ask(&[latest()], want, deadline, read_header).await?;
             if !self.note_head(index, header.number.to()) {
                 return Ok((header, index));
             }
-            // It is passed over from now on, until it has caught up.
+            // `choose` passes it over from now on, so the loop ends.
             self.fault(index, &Fault::new(FaultKind::Lagging, "it is behind the others"));
         }
     }
 
-    /// Looks at all nodes that are not left alone, unless that was done lately or is being done.
-    pub(super) fn survey_when_due(&self) {
-        let mut last = self.inner.last_survey.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let due = last.is_none_or(|last| last.elapsed() >= self.inner.config.survey_interval);
-        if !due || self.inner.surveying.swap(true, Ordering::AcqRel) {
+    /// Starts a probe of all nodes without a pause, unless one ran lately or still runs.
+    pub(super) fn probe_when_due(&self) {
+        let mut last = self.inner.last_probe.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let due = last.is_none_or(|last| last.elapsed() >= self.inner.config.probe_interval);
+        // The flag is set last: only the caller that starts a probe may set it, since the end of the probe clears it.
+        if !due || self.inner.probing.swap(true, Ordering::AcqRel) {
             return;
         }
         *last = Some(Instant::now());
-        // It ends by itself: each request has its timeout.
+        // Detached: the caller must not wait for slow nodes. It ends by itself, since each request has a time limit.
         let pool = self.clone();
         tokio::spawn(async move {
-            join_all((0..pool.inner.nodes.len()).map(|index| pool.look_at(index))).await;
-            pool.inner.surveying.store(false, Ordering::Release);
+            join_all((0..pool.inner.nodes.len()).map(|index| pool.probe(index))).await;
+            pool.inner.probing.store(false, Ordering::Release);
         });
     }
 
-    async fn look_at(&self, index: usize) {
+    async fn probe(&self, index: usize) {
         let now = Instant::now();
         let node = &self.inner.nodes[index];
+        // A probe is a request too: it must not break a pause that the node has requested.
         if node.state().not_before.is_some_and(|until| until > now) {
             return;
         }
+        // Two requests: the chain's id, and the head.
         let deadline = now + 2 * self.inner.config.request_timeout;
         let look = async {
             self.verify_chain(index, deadline).await?;
@@ -62,20 +65,22 @@ impl Pool {
         match look.await {
             Ok(header) => {
                 node.answered(now);
+                // Counted and logged at the change only, and not at each probe.
                 let lagged = node.state().lagging;
                 if self.note_head(index, header.number.to()) && !lagged {
                     self.fault(index, &Fault::new(FaultKind::Lagging, "it is behind the others"));
-                    tracing::warn!(node = %node.url, "a node is behind the others, and is not asked until it has caught up");
+                    tracing::warn!(node = %node.url, "a node lags, and is passed over until it has caught up");
                 }
             }
             Err(Failure::Fault(fault)) => self.fault(index, &fault),
-            Err(Failure::End(error)) => {
+            // A node that rejects these two standard methods is faulty, whatever its reason.
+            Err(Failure::Final(error)) => {
                 self.fault(index, &Fault::new(FaultKind::Server, errors::one_line(&error)));
             }
         }
     }
 
-    /// Asks a node for its chain, unless it said so lately. The first that answers decides where none is configured.
+    /// Verifies a node's chain id, unless that was done lately. Without a configured id the first answer sets it.
     pub(super) async fn verify_chain(&self, index: usize, deadline: Instant) -> Result<(), Failure> {
         let node = &self.inner.nodes[index];
         if node.state().verified.is_some_and(|at| at.elapsed() < VERIFIED_FOR) {
@@ -84,6 +89,7 @@ impl Pool {
         let call = Call::new("eth_chainId", json!([]));
         let read = |results: &[&serde_json::value::RawValue]| Ok(typed::<U64>(results[0])?.to::<u64>());
         let id = self.exchange(index, &[call], false, deadline, &read).await?;
+        // Several nodes may answer at once; exactly one of them sets the id.
         let first = self.inner.chain_id.compare_exchange(0, id, Ordering::AcqRel, Ordering::Acquire);
         let wanted = match first {
             Ok(_) => id,

@@ -1,20 +1,21 @@
-//! Which node is asked next. Pure, but for the nodes' states and the clock.
+//! Chooses the node of the next request, by the nodes' states and the clock. It sends nothing.
 
 use std::time::Duration;
 
 use retry::table::NODE_BEHIND;
 use tokio::time::Instant;
 
-use super::{Choice, Pool, Want};
+use super::{Choice, NodeRequirements, Pool};
 use crate::node::Node;
 
-/// What a node said of its head longer ago says nothing about the others any more.
+/// How long a reported head counts for comparing nodes. Without a limit, a node that reports a wrong head and dies would make all
+/// others lag for good.
 const HEAD_KNOWN_FOR: Duration = Duration::from_secs(30);
 
 impl Pool {
-    /// Of the nodes that are not left alone and don't lack what is asked for: those in good health first, then in the
-    /// order of the configuration (archive nodes last, or first where an old state is asked for).
-    pub(super) fn choose(&self, want: &Want, missing: &[bool]) -> Choice {
+    /// Chooses among the nodes without a pause that may have the block or state: healthy nodes first, then in the order of the
+    /// configuration (archive nodes last, or first for an old state).
+    pub(super) fn choose(&self, want: &NodeRequirements, missing: &[bool]) -> Choice {
         let now = Instant::now();
         let best = self.best_head(now);
         let mut earliest: Option<Instant> = None;
@@ -34,7 +35,9 @@ impl Pool {
                 continue;
             }
             let unhealthy = state.fault.is_some();
-            let verified_before = want.other_than == Some(index);
+            let verified_before = want.except == Some(index);
+            // The lowest rank wins. The bits are ordered by weight: a node that is being verified comes last even if it is the only
+            // healthy one, and health counts more than being an archive.
             let rank = u8::from(verified_before) << 2
                 | u8::from(unhealthy) << 1
                 | u8::from(node.archive != want.archive);
@@ -44,38 +47,41 @@ impl Pool {
         }
         match (found, earliest) {
             (Some((_, index)), _) => Choice::Node(index),
-            // A node in good health lacks it: those that are left alone are not waited for.
+            // If a healthy node lacks the block, nodes in a pause are not waited for: the block is probably gone, and the caller
+            // should hear of it soon.
             (None, Some(until)) if !missing.contains(&true) => Choice::Wait(until),
-            (None, _) => Choice::NoneKnows,
+            (None, _) => Choice::AllLackIt,
         }
     }
 
-    /// The highest head that a node lately had.
+    /// The highest head that a node reported lately.
     pub(super) fn best_head(&self, now: Instant) -> u64 {
         let head = |node: &Node| {
             let (number, at) = node.state().head?;
             (now.saturating_duration_since(at) < HEAD_KNOWN_FOR).then_some(number)
         };
+        // Without a report the highest head is 0, and no node lags.
         self.inner.nodes.iter().filter_map(head).max().unwrap_or(0)
     }
 
-    /// The highest head that a node lately had, for those that need no deadline.
+    /// The highest head that a node reported lately, without a request.
     pub(crate) fn highest_head(&self) -> u64 {
         self.best_head(Instant::now())
     }
 
-    /// Whether a node whose head is known is too far behind for the question.
-    fn is_behind(&self, head: &Option<(u64, Instant)>, best: u64, want: &Want) -> bool {
+    /// Whether a node with a known head is too far behind for the request.
+    fn is_behind(&self, head: &Option<(u64, Instant)>, best: u64, want: &NodeRequirements) -> bool {
         let Some((number, _)) = *head else { return false };
-        // What a node told at some time it can only have more of since.
+        // An old report still counts here, since a head hardly ever falls. A node without a report is tried.
         let lags = number.saturating_add(self.inner.config.max_lag) < best;
-        lags && (want.leading || want.block.is_some_and(|block| number < block))
+        lags && (want.at_head || want.block.is_some_and(|block| number < block))
     }
 
-    /// Notes a node's head; whether it is far behind the best one.
+    /// Notes a node's head; returns whether the node lags.
     pub(super) fn note_head(&self, index: usize, number: u64) -> bool {
         let now = Instant::now();
         self.inner.nodes[index].state().head = Some((number, now));
+        // Its own head is noted before, so that the highest node never lags behind a stale value of itself.
         let lags = number.saturating_add(self.inner.config.max_lag) < self.best_head(now);
         self.inner.nodes[index].state().lagging = lags;
         lags

@@ -46,7 +46,7 @@ pub(crate) fn wrong_type(family: &Family, is_of_collector: bool) -> String {
     let right = family.kind.as_str();
     match (family.writer, is_of_collector) {
         (Writer::Producers, _) => format!(
-            "{}, and it must be a {right}. Then RENAME the key out of its way; don't delete it: it may hold the only copy",
+            "{}, and it must be a {right}. Leave the key where it is: neither rename nor delete it, since it may hold the only copy",
             fix_the_producer(family)
         ),
         (Writer::Outputs, false) => {
@@ -141,7 +141,7 @@ mod tests {
         for (family, ..) in documented() {
             for remedy in [wrong_type(family, false), no_ttl(family), malformed(Some(family))] {
                 assert!(remedy.starts_with("fix the producer"), "{remedy}");
-                for loss in ["UNLINK", "DEL ", "EXPIRE", "ZREM", "delete or"] {
+                for loss in ["UNLINK", "DEL ", "EXPIRE", "ZREM", "RENAME", "delete or"] {
                     assert!(!remedy.contains(loss), "{}: {remedy}", family.name);
                 }
             }

@@ -1,6 +1,7 @@
-//! What to do about a faulty key, by its family. Pure.
+//! The remedies of faulty keys, by family. Pure.
 //!
-//! **Invariant:** no remedy for a producers' key loses data: the fault is in the producer, and the key may hold the only copy.
+//! **Invariant:** no remedy changes, renames or deletes a producers' key. The fault is in the producer, and the key may hold the
+//! only copy of its data.
 
 use store_redis::{Family, Writer};
 
@@ -41,7 +42,7 @@ fn fix_the_producer(family: &Family) -> String {
     }
 }
 
-/// A key of a family has another type than it must have.
+/// The remedy for a key whose type is not that of its family.
 pub(crate) fn wrong_type(family: &Family, is_of_collector: bool) -> String {
     let right = family.kind.as_str();
     match (family.writer, is_of_collector) {
@@ -50,23 +51,26 @@ pub(crate) fn wrong_type(family: &Family, is_of_collector: bool) -> String {
             fix_the_producer(family)
         ),
         (Writer::Outputs, false) => {
+            // Safe to remove: a dataset is computed from the ledger and the inputs with the next pass.
             "stop the program that wrote it, then UNLINK it: the tracker computes the dataset again".to_owned()
         }
         (Writer::Outputs, true) => format!(
+            // Renamed and not deleted: finalizers may not have read the batches in it yet.
             "stop the program that wrote it, then RENAME it: the collector writes a {right} with its next block"
         ),
         (Writer::State, false) => {
             "stop the program that wrote it, then restore the market's ledger from a backup or reset it (docs/operations.md, \
-             \"The ledger\"): a reset counts anew what the last 24 hours prove"
+             \"The ledger\"): a reset counts again what the timelines of the last 24 hours prove"
                 .to_owned()
         }
         (Writer::State, true) => {
+            // From one backup: checkpoint, windows and undo log are written together and must be of one moment.
             "stop the program that wrote it, then restore all keys tracker:chain:* from one backup".to_owned()
         }
     }
 }
 
-/// A key that must expire has no TTL.
+/// The remedy for a key that must expire and has no TTL.
 pub(crate) fn no_ttl(family: &Family) -> String {
     match (family.writer, producer(family)) {
         (Writer::Producers, Some((_, program, ttl))) => format!(
@@ -74,13 +78,13 @@ pub(crate) fn no_ttl(family: &Family) -> String {
         ),
         (Writer::Producers, None) => fix_the_producer(family),
         _ => {
-            "start state-tracker: it sets the TTL with its next write. It can be deleted where none is to run"
+            "start state-tracker: it sets the TTL with its next write. If no tracker is to run, delete the key"
                 .to_owned()
         }
     }
 }
 
-/// A key holds something that can't be read.
+/// The remedy for a key with unreadable content.
 pub(crate) fn malformed(family: Option<&Family>) -> String {
     match family {
         Some(family) if family.writer == Writer::Producers => fix_the_producer(family),

@@ -59,8 +59,8 @@ pub(crate) async fn submission_windows(
             Err(error @ (ChainError::Rejected { .. } | ChainError::View { .. })) => error,
             Err(error) => return Err(ContractError::Nodes(error)),
         };
-        // A call to an address without code succeeds with an empty answer, so the code tells a wrong address from
-        // another contract.
+        // A call to an address without code succeeds with an empty answer, so the
+        // code tells a wrong address from another contract.
         let has_code = views.has_code(protocol).await.map_err(ContractError::Nodes)?;
         if !has_code {
             let chain =

@@ -115,8 +115,7 @@ impl Demo<'_> {
         let duration = args.duration.or(args.check.then_some(CHECK_FOR));
         let end = duration.map(|duration| Instant::now() + duration);
         let mut looks = tokio::time::interval(LOOK_EVERY);
-        // A look that took long must not be followed by several at once: their judgements assume one second between
-        // them.
+        // A look that took long must not be followed by several at once: their judgements assume one second between them.
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut blocks = world.ticks();
         let mut next_crash = Instant::now() + CRASH_EVERY;

@@ -119,8 +119,8 @@ impl<'a> Examination<'a> {
             // Each node of a cluster counts its own keys.
             self.examined.total += facts.keys;
             self.findings.extend(server::judge(&facts));
-            // A harmful setting of a replica has no effect until a failover makes it the master: then it is too late to
-            // find it.
+            // A harmful setting of a replica has no effect until a failover makes it
+            // the master: then it is too late to find it.
             for (server, standby) in self.store.standbys(facts.replicas()).await {
                 let facts = match standby {
                     Ok(mut standby) => standby.facts().await,
@@ -150,8 +150,7 @@ impl<'a> Examination<'a> {
     /// Examines rights, markets and keys, and reads the datasets at several moments in between.
     async fn rest(&mut self) -> Result<(), StoreError> {
         let began = Instant::now();
-        // Before and after the long census: two reads some seconds apart already show whether two programs write in
-        // turn.
+        // Before and after the long census: two reads some seconds apart already show whether two programs write in turn.
         let mut looks = vec![shown(&self.store, &self.keys).await?];
         let missing = rights::ask(&self.store, &self.needs, channels(&self.keys)).await?;
         let lacks_rights = !missing.is_empty();
@@ -308,8 +307,7 @@ async fn count_keys(store: &Store, census: &mut Census, deadline: Instant) -> Re
             for ((key, _), facts) in asked.iter().zip(facts) {
                 census.record(key, facts);
             }
-            // SCAN has ended when its cursor is 0 again, and not when a slice is empty: a slice may be empty at any
-            // time.
+            // SCAN has ended when its cursor is 0 again, and not when a slice is empty: a slice may be empty at any time.
             if next == 0 {
                 break;
             }

@@ -135,8 +135,7 @@ impl Service {
     /// Stops the actors in order, then the endpoints, which show the stop until its end.
     pub async fn stop(self) -> StopReport {
         let shutdown_timeout = self.in_effect.lock().await.config.supervision.shutdown_timeout;
-        // Actors before endpoints, so that probes and scrapes see the stop; signals.rs ends the process if it takes too
-        // long.
+        // Actors before endpoints, so that probes and scrapes see the stop; signals.rs ends the process if it takes too long.
         let report = self.tree.stop(shutdown_timeout).await;
         self.http.stop().await;
         report
@@ -222,8 +221,8 @@ fn children(
         })
     };
     let markets = Child::supervisor("markets", markets);
-    // Mandatory are the listener and the markets: without them no dataset is written. Pruner, index and collector may
-    // stay down.
+    // Mandatory are the listener and the markets: without them no dataset is
+    // written. Pruner, index and collector may stay down.
     let mut children = vec![listen.policy(mandatory), markets.policy(mandatory)];
     children.extend(index);
     if let Some(followed) = followed {

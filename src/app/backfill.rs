@@ -54,8 +54,8 @@ pub async fn backfill(args: &BackfillArgs, loaded: &Loaded) -> Result<ExitCode> 
     let tree = start(&chain, to, args.dry_run, config, &clock).await?;
     let began = clock.now();
     let end = tokio::select! {
-        // The fetcher is transient and may end after the last block: both branches mean success, and `last >= to`
-        // decides below.
+        // The fetcher is transient and may end after the last block: both branches
+        // mean success, and `last >= to` decides below.
         () = accepted(&chain, to) => End::Outcome(Outcome::Stopped),
         never = bar::keep_showing(|frame| log.draw(frame), || Some(chain.progress.now())) => match never {},
         outcome = tree.ended() => End::Outcome(outcome),

@@ -55,8 +55,7 @@ impl Bar {
         }
         let speed = format!("{:.0}", frame.speed);
         let left = frame.left.map_or("?".to_owned(), |left| {
-            // Rounded up to whole seconds: humantime would print nanoseconds, and an estimate of 0 s while blocks are
-            // left.
+            // Rounded up to whole seconds: humantime would print nanoseconds, and an estimate of 0 s while blocks are left.
             humantime::format_duration(Duration::from_secs(left.as_secs() + 1)).to_string()
         });
         let writer = |text: String| {

@@ -58,8 +58,7 @@ async fn redis(config: &Config) -> Result<Connection> {
     let store = service::connect(config)?;
     let server = format!("redis {store:?}");
     if let Err(error) =
-        // PING needs no right to any key and SUBSCRIBE uses a connection of its own: both must work before rights are
-        // examined.
+        // PING needs no right to any key and SUBSCRIBE uses a connection of its own: both must work before rights are examined.
         tokio::try_join!(store.ping(), async { store.subscribe(channels(&[])).await.map(drop) })
     {
         return Ok(Connection::new(server, false, remedy::line(&error)));

@@ -35,8 +35,8 @@ pub async fn diff(args: &DiffArgs, loaded: &Loaded) -> Result<(String, ExitCode)
 /// The rows of one market as an array; with `--all`, an object of such arrays by market.
 fn json(all: &[(String, Vec<Row>)], named: bool) -> Result<String> {
     let text = match all {
-        // The shape depends on the option and not on the number of markets: a script with --all must not break when one
-        // market is left.
+        // The shape depends on the option and not on the number of markets: a script
+        // with --all must not break when one market is left.
         [(_, rows)] if !named => serde_json::to_string_pretty(rows)?,
         all => {
             let named: BTreeMap<_, _> = all.iter().map(|(market, rows)| (market, rows)).collect();

@@ -38,8 +38,7 @@ pub async fn doctor(args: &DoctorArgs, loaded: &Loaded, listed: Option<&str>) ->
         findings.push(Finding::warning("brackets", "DATA_MARKET_ADDRESSES", problem, remedy));
     }
     let (time_limit, watch) = (args.within, args.watch);
-    // On standard error, so that the report on standard output stays parseable; without it, minutes would pass
-    // silently.
+    // On standard error, so that the report on standard output stays parseable; without it, minutes would pass silently.
     if !watch.is_zero() && !args.json {
         let markets = counted(markets.len(), "market");
         print_to_stderr(&format!(

@@ -119,8 +119,7 @@ impl LogWriter {
     pub(super) fn draw(&self, frame: Option<Frame>) {
         let mut queue = self.0.queue();
         queue.accepted += 1;
-        // The replaced frame will never be drawn: it counts as settled, or `flush` would wait for it until its
-        // deadline.
+        // The replaced frame will never be drawn: it counts as settled, or `flush` would wait for it until its deadline.
         queue.settled += u64::from(queue.frame.replace(frame).is_some());
         self.0.filled.notify_one();
     }
@@ -148,8 +147,7 @@ impl LogWriter {
 impl Shared {
     /// Locks the queue. No caller holds it over a write, so nobody waits for the reader of the log.
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        // A panic in a logging thread poisons the lock, but every change of the queue is complete before anything can
-        // panic.
+        // A panic in a logging thread poisons the lock, but every change of the queue is complete before anything can panic.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -158,8 +156,7 @@ impl Shared {
         loop {
             match self.next() {
                 Work::Line(line, unreported) => {
-                    // The notice goes first, in the place of the lines that are missing. If it fails, the line is
-                    // dropped too.
+                    // The notice goes first, in the place of the lines that are missing. If it fails, the line is dropped too.
                     let reported = unreported == 0 || out.line(notice(unreported));
                     let written = reported && out.line(line);
                     let mut queue = self.queue();
@@ -187,8 +184,7 @@ impl Shared {
         loop {
             if let Some(line) = queue.lines.pop_front() {
                 queue.bytes -= line.len();
-                // Lines before frames: the bar is below the lines, and a frame between two lines of a burst would
-                // flicker.
+                // Lines before frames: the bar is below the lines, and a frame between two lines of a burst would flicker.
                 return Work::Line(line, queue.unreported);
             }
             if let Some(frame) = queue.frame.take() {
@@ -214,8 +210,7 @@ impl<S: Sink> Out<S> {
         }
         let written = self.put(&line);
         if written > 0 {
-            // The inserted line break alone ends the cut line. Only if bytes after it were written is a new line cut
-            // off.
+            // The inserted line break alone ends the cut line. Only if bytes after it were written is a new line cut off.
             self.torn = written > usize::from(self.torn) && written < line.len();
         }
         written == line.len()

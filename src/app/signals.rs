@@ -127,8 +127,7 @@ impl Listener {
             match first {
                 None => {
                     first = Some(Instant::now());
-                    // Logged by another thread: a lock that a wedged actor holds would otherwise block the handling of
-                    // signals.
+                    // Logged by another thread: a lock that a wedged actor holds would otherwise block the handling of signals.
                     last_resort::log(move || tracing::info!("{name}: stopping"));
                     self.tell.send_replace(Some(name));
                 }

@@ -91,8 +91,8 @@ fn by_port<'a>(name: &'a str, value: &str) -> Option<&'a str> {
         let agrees = is_port(port)
             && match ending {
                 "" | "START" => {
-                    // The value repeats protocol and port of the name. A misspelt setting with an address as its value
-                    // does not.
+                    // The value repeats protocol and port of the name. A misspelt setting
+                    // with an address as its value does not.
                     url(value).is_some_and(|(of, at)| of == protocol && at.port().to_string() == port)
                 }
                 "END" => url(value).is_some_and(|(of, _)| of == protocol),

@@ -246,8 +246,7 @@ fn meaning(name: &str, value: &OsStr, environment: &Environment<'_>) -> Meaning 
     if let Some(setting) = lookup(name) {
         return Meaning::Setting(setting, By::Value);
     }
-    // After the exact names: a setting whose key ends with `_file`, such as redis.ca_file, must not be taken for one of
-    // these.
+    // After the exact names: a setting whose key ends with `_file`, such as redis.ca_file, must not be taken for one of these.
     if let Some(setting) = name.strip_suffix(FILE_SUFFIX).and_then(lookup) {
         return Meaning::Setting(setting, By::File);
     }
@@ -301,8 +300,7 @@ impl Source {
                 let text = text.strip_suffix('\n').unwrap_or(&text);
                 let text = text.strip_suffix('\r').unwrap_or(text);
                 if text.is_empty() {
-                    // A secret that is mounted too late is an empty file; to connect without a password would hide
-                    // that.
+                    // A secret that is mounted too late is an empty file; to connect without a password would hide that.
                     return Err(refused("is empty"));
                 }
                 self.parsed(text, &origin)?

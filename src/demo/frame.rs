@@ -93,8 +93,8 @@ pub(super) fn fitted(view: &View<'_>, width: usize, height: usize) -> Vec<String
     let mut rows = rows(view, width >= WIDE);
     let actors = rows.iter().filter(|row| row.rank.is_actor()).count();
     while rows.len() > height {
-        // Row by row, the last one of the lowest rank first: a screen that is one line too small loses one row and not
-        // a whole group.
+        // Row by row, the last one of the lowest rank first: a screen that is one
+        // line too small loses one row and not a whole group.
         let Some(worst) = rows.iter().map(|row| row.rank).max() else { break };
         let Some(last) = rows.iter().rposition(|row| row.rank == worst) else { break };
         rows.remove(last);
@@ -128,8 +128,8 @@ pub(super) fn wrapped(text: &str, width: usize) -> String {
         let mut current = line[..line.len() - words.len()].to_owned();
         let mut is_empty = true;
         for word in words.split(' ') {
-            // The indentation of the first line belongs to the text, and no word is broken: a hash stays in one piece
-            // for copying.
+            // The indentation of the first line belongs to the text, and no word is
+            // broken: a hash stays in one piece for copying.
             let is_full = current.chars().count() + 1 + word.chars().count() > width;
             if !is_empty && is_full {
                 lines.push(std::mem::take(&mut current));
@@ -296,8 +296,7 @@ fn actor(actor: &ActorHealth, is_wide: bool) -> String {
     let names: Vec<String> = actor.path.split('/').map(short).collect();
     let name = match is_wide {
         true => {
-            // The root is at the left margin, and its children one step further: every other path lacks the name of the
-            // root.
+            // The root is at the left margin, and its children one step further: every other path lacks the name of the root.
             let depth = names.len() - usize::from(actor.path == "root");
             format!("{:indent$}{}", "", names[names.len() - 1], indent = 2 * depth)
         }

@@ -204,8 +204,8 @@ impl Census {
         if let Some(family) = key_families::of_collector(key, &self.prefix) {
             return Some(Place { market: None, family, misnamed: None });
         }
-        // The tracker does not read this name, but it may be a misspelt name of a configured market: two segments, or three with a
-        // prefix.
+        // The tracker does not read this name, but it may be a misspelt name of a
+        // configured market: two segments, or three with a prefix.
         for &end in ends.get(1).into_iter().chain(ends.get(2)) {
             let (space, rest) = (&key[..end], &key[end + 1..]);
             // The ledger is written by this program alone, always in the right spelling.

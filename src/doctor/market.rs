@@ -221,8 +221,7 @@ fn writer(facts: &MarketFacts, last: &Shown, seen: &[&Shown]) -> Option<Finding>
         return Some(Finding::warning("writer", &last.key, problem, remedy));
     }
     let times = |json: &&serde_json::Value| json.get("updated_at").and_then(serde_json::Value::as_f64);
-    // Without a subscriber no tracker runs, so a summary whose time advances has another writer, even if it looks like
-    // ours.
+    // Without a subscriber no tracker runs, so a summary whose time advances has another writer, even if it looks like ours.
     let moves = looks.first().and_then(times) != looks.last().and_then(times);
     (facts.subscribers == Some(0) && moves && looks.len() > 1).then(|| {
         let problem = "a program writes it, and no tracker is subscribed at this server";

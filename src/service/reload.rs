@@ -31,8 +31,7 @@ pub struct Reloaded {
 impl Reloaded {
     /// The changes from one configuration to another.
     fn between(old: &Config, new: &Config) -> Self {
-        // By checksum form: another spelling of an address is the same market with another description, and so a
-        // replacement.
+        // By checksum form: another spelling of an address is the same market with another description, and so a replacement.
         let (before, after) = (described(old), described(new));
         let missing_in = |others: &BTreeMap<String, _>, name: &&String| !others.contains_key(*name);
         let differs = |name: &&String| before.get(*name).is_some_and(|known| after.get(*name) != Some(known));

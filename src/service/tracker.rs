@@ -56,8 +56,8 @@ pub(super) fn market(
     };
     let aggregate = {
         let (tracker, keys) = (tracker.clone(), keys.clone());
-        // The closure runs again for each restart: every incarnation starts with clones and without the state of the
-        // crashed one.
+        // The closure runs again for each restart: every incarnation starts with
+        // clones and without the state of the crashed one.
         Child::actor("aggregator", &aggregator, move || {
             Aggregator::new(tracker.clone(), keys.clone()).as_original(original)
         })

@@ -39,8 +39,7 @@ section! {
             .at_most("supervision.shutdown_timeout")
             .formerly("stop_within"),
         /// How long all actors together may take to stop after SIGTERM. Container runtimes kill after 10 s.
-        // 8.9 s and one second for killed actors and endpoints are just below the 10 s of Docker; Kubernetes waits 30
-        // s.
+        // 8.9 s and one second for killed actors and endpoints are just below the 10 s of Docker; Kubernetes waits 30 s.
         shutdown_timeout: Duration = duration("8s", millis(100)..=millis(8_900)).formerly("shutdown_within"),
     }
 }

@@ -83,8 +83,7 @@ impl Comparison {
         self.check(count == Some(due as u64), || {
             format!("{named}: BatchCountKey is {}, {due} batches are due", shown(count.as_ref()))
         });
-        // The queue has no order between batches of an epoch; a number that occurs twice is a delivery that was made
-        // twice.
+        // The queue has no order between batches of an epoch; a number that occurs twice is a delivery that was made twice.
         let mut numbers: Vec<u64> = jobs.iter().map(|job| job.number).collect();
         numbers.sort_unstable();
         self.check(numbers.iter().copied().eq(1..=due as u64), || {

@@ -1,4 +1,4 @@
-//! What each command does.
+//! The commands, one file each, and what they share: log, signals, output, reports of errors.
 
 mod backfill;
 mod bar;
@@ -19,7 +19,7 @@ pub use backfill::backfill;
 pub use check::{check, defaults};
 pub use diff::diff;
 pub use doctor::{access_list, doctor};
-pub use failures::{conclude, install};
+pub use failures::{exit_code, install_reports};
 pub use healthcheck::healthcheck;
-pub use output::{complain, print, printed};
+pub use output::{ignoring_closed_pipe, print, print_to_stderr};
 pub use run::run;

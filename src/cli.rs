@@ -1,4 +1,4 @@
-//! The command line: commands with their arguments, and a `--help` that teaches. Parses only; `main` acts.
+//! The command line: commands, their arguments and `--help`. It only parses; `main` runs the commands.
 
 mod help;
 
@@ -16,9 +16,9 @@ Keeps the live state of off-chain systems for the dashboards that read it.
 Producers write submissions, epochs and batches of each data market into Redis and announce changes on \
 the channel state:change. state-tracker turns them into the datasets that the Monitor API and the \
 dashboards read: summary, participation, current epoch, hourly and daily statistics. One supervised \
-actor a task: what crashes is restarted alone, and loses nothing.
+actor a task: a crashed actor is restarted alone, and no data is lost.
 
-Without a command it runs the service, as `state-tracker run`.";
+Without a command it runs the service, like `state-tracker run`.";
 
 const AFTER_HELP: &str =
     "See `state-tracker --help` for examples, environment variables, endpoints and exit codes.";
@@ -32,12 +32,12 @@ pub struct Cli {
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// `run` when none is given.
+    /// The command; without one, `run`.
     #[command(subcommand)]
     pub command: Option<Command>,
 }
 
-/// What to do.
+/// A command.
 #[derive(Clone, Debug, Default, Subcommand)]
 pub enum Command {
     /// Run the service until SIGTERM or SIGINT (the default)
@@ -47,7 +47,7 @@ pub enum Command {
     Check(CheckArgs),
     /// Accept the blocks of a chain up to a block, as the service would, and end
     Backfill(BackfillArgs),
-    /// Compare computed datasets, those in Redis, and those of the original; it only reads
+    /// Compare the computed datasets with those in Redis and with those of the original; only reads
     Diff(DiffArgs),
     /// Examine Redis: rights, keys, settings, ledger, datasets; only reads
     Doctor(DoctorArgs),
@@ -58,7 +58,7 @@ pub enum Command {
     Healthcheck(HealthcheckArgs),
 }
 
-/// `check`
+/// The arguments of `check`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct CheckArgs {
     /// Also connect to every server
@@ -72,7 +72,7 @@ pub struct CheckArgs {
     pub defaults: bool,
 }
 
-/// `diff`
+/// The arguments of `diff`.
 #[derive(Clone, Debug, Args)]
 pub struct DiffArgs {
     /// A market of the configuration
@@ -86,7 +86,7 @@ pub struct DiffArgs {
     pub json: bool,
 }
 
-/// `doctor`
+/// The arguments of `doctor`.
 #[derive(Clone, Debug, Args)]
 pub struct DoctorArgs {
     /// Print one JSON object instead of a text
@@ -95,7 +95,7 @@ pub struct DoctorArgs {
     /// Print the command that grants the tracker's user its rights, and examine nothing
     #[arg(long, conflicts_with_all = ["json", "watch", "markets"])]
     pub acl: bool,
-    /// The longest time that keys are examined; a part of the keys is reported as a sample
+    /// Time limit for the examination of keys; keys that were examined by then are reported as a sample
     #[arg(long = "for", value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
     pub within: Duration,
     /// How long to watch the datasets, to find every program that writes them; two intervals show the most
@@ -106,7 +106,7 @@ pub struct DoctorArgs {
     pub markets: Vec<String>,
 }
 
-/// `backfill`
+/// The arguments of `backfill`.
 #[derive(Clone, Debug, Args)]
 pub struct BackfillArgs {
     /// The first block: a number, `latest`, or `latest - 1000`. Blocks are accepted in order: accepted blocks are
@@ -121,7 +121,7 @@ pub struct BackfillArgs {
     pub dry_run: bool,
 }
 
-/// `demo`
+/// The arguments of `demo`.
 #[cfg(feature = "demo")]
 #[derive(Clone, Debug, Default, Args)]
 pub struct DemoArgs {
@@ -136,7 +136,7 @@ pub struct DemoArgs {
     pub duration: Option<Duration>,
 }
 
-/// `healthcheck`
+/// The arguments of `healthcheck`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct HealthcheckArgs {
     /// The URL to ask [default: /readyz at the configured metrics port]
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_config_file_can_stand_before_and_behind_the_command() {
+    fn the_config_file_may_be_named_before_or_after_the_command() {
         let file = Some(PathBuf::from("a.toml"));
         assert_eq!(parsed(&["--config", "a.toml", "check"]).config, file);
         assert_eq!(parsed(&["check", "--config", "a.toml"]).config, file);

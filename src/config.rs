@@ -1,9 +1,9 @@
-//! The configuration: defaults from the table of settings, above them the file of `--config`, above that environment variables.
-//! All that is wrong is reported at once, before anything starts, and each sentence names key, value, where it came from and what
-//! is allowed.
+//! The configuration. Precedence, lowest first: the defaults, the file of `--config`, environment variables.
 //!
-//! Each setting is one row of a table in `settings/`; parsing, checks, help, `config/default.toml`, `check` and the reference are
-//! derived from it. This module reads the files it is pointed at; the environment is handed in. It starts nothing.
+//! All errors are reported at once, before anything starts. Each one names key, value, source and what is allowed.
+//!
+//! Each setting is one row of a table in `settings/`, from which parsing, checks, help, `config/default.toml`, `check` and the
+//! reference are derived. This module reads files that it is given; the environment is an argument. It starts nothing.
 
 mod checks;
 mod defaults;
@@ -53,12 +53,11 @@ use problem::{Findings, Problem};
 use setting::Kind;
 
 impl Config {
-    /// Puts the layers together and checks them. `environment` is `std::env::vars_os()` in the program; without `file`, its
-    /// variable [`CONFIG_VARIABLE`] may name one.
+    /// Merges the layers and checks the result. `environment` is `std::env::vars_os()` in the program, since `vars` panics at a
+    /// variable that is not UTF-8. Without `file`, the variable [`CONFIG_VARIABLE`] may name the file.
     ///
     /// # Errors
-    ///
-    /// Everything that is not allowed, in one error.
+    /// All errors of the configuration, in one.
     pub fn load<K, V>(
         file: Option<&Path>,
         environment: impl IntoIterator<Item = (K, V)>,
@@ -80,6 +79,7 @@ impl Config {
         };
         let tables = from_file.iter_mut().flatten().flat_map(|layer| layer.take_markets());
         let tables: Vec<markets::Table> = tables.collect();
+        // The missing keys are probably in that file: one error about the file is enough.
         let file_is_unreadable = matches!(from_file, Some(None));
         let figment = std::iter::once(sources::defaults())
             .chain(from_file.flatten())
@@ -103,6 +103,7 @@ impl Config {
         };
         let tables_fit = |entry: &Entry| markets::misfits(&tables, &entry.names());
         let of_tables = usable("tracker.markets").map(tables_fit).unwrap_or_default();
+        // Only among values that are allowed by themselves, so that one mistake is one sentence.
         let misfits = [relations::problems(usable), of_tables].concat();
         problems.extend(misfits);
         if !problems.is_empty() {
@@ -123,7 +124,7 @@ impl Config {
     }
 }
 
-/// The values as the types of the settings. A duration becomes the form that serde knows.
+/// Converts the values to the types of the settings. A duration becomes `{secs, nanos}`, the form in which serde reads it.
 fn typed(entries: &[Entry]) -> Result<Config, ConfigErrors> {
     let mut sections: BTreeMap<&str, Dict> = BTreeMap::new();
     for Entry { setting, value, .. } in entries {
@@ -140,12 +141,12 @@ fn typed(entries: &[Entry]) -> Result<Config, ConfigErrors> {
     }
     let sections: Dict =
         sections.into_iter().map(|(name, section)| (name.to_owned(), Value::from(section))).collect();
-    Value::from(sections).deserialize().map_err(unforeseen)
+    Value::from(sections).deserialize().map_err(type_mismatch)
 }
 
-/// What the checks let pass and the types refuse. A test keeps the two in step, so this is not expected;
-/// it never shows a value, which could be a secret.
-fn unforeseen(error: figment::Error) -> ConfigErrors {
+/// An error for a value that passed the checks and does not fit its type. A test keeps checks and types in step, so it is not
+/// expected. It shows no value, which could be a secret.
+fn type_mismatch(error: figment::Error) -> ConfigErrors {
     let problem =
         |e: figment::Error| Problem::general(format!("{}: the value does not fit", e.path.join(".")));
     ConfigErrors::new(error.into_iter().map(problem).collect())

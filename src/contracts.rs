@@ -1,5 +1,5 @@
-//! Whether the configured contracts answer what the collector asks of them. A backfill asks before it reads any block, and
-//! `check --connect` asks each node: with a wrong address no block can ever be accepted.
+//! Checks that the configured contracts answer the collector's queries. `backfill` checks before it reads a block, and
+//! `check --connect` checks on each node: with a wrong address no block can ever be accepted.
 
 use std::time::Duration;
 
@@ -8,18 +8,18 @@ use domain::chain::ContractAddress;
 use evm::{ChainError, views::Moment};
 use tokio::time::Instant;
 
-/// The contracts can't be used as they are configured, or no node answers.
+/// The configured contracts can't be used, or no node answers.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ContractError {
-    /// No contract is at the address.
+    /// The address has no contract.
     #[error("query the contracts: chain {chain} has no contract at {protocol}")]
     NoContract {
         /// The configured protocol-state contract.
         protocol: ContractAddress,
-        /// The chain's id, as it is shown.
+        /// The chain's id as text, since it may be unknown.
         chain: String,
     },
-    /// The contract does not answer how long submissions are accepted.
+    /// The contract does not have the view of the submission window.
     #[error(
         "query the contracts: contract {protocol} does not say how long submissions for market {market} are accepted"
     )]
@@ -28,7 +28,7 @@ pub(crate) enum ContractError {
         protocol: ContractAddress,
         /// The market.
         market: ContractAddress,
-        /// The answer.
+        /// The answer of the node.
         #[source]
         source: ChainError,
     },
@@ -37,10 +37,10 @@ pub(crate) enum ContractError {
     Nodes(#[source] ChainError),
 }
 
-/// How long submissions for each market are accepted, as the protocol-state contract says.
+/// The submission window of each market, from the protocol-state contract.
 ///
 /// # Errors
-/// [`ContractError`] where it says it not of all markets.
+/// [`ContractError`] if it does not answer for every market.
 pub(crate) async fn submission_windows(
     chain: &CollectorServices,
     protocol: ContractAddress,
@@ -48,15 +48,19 @@ pub(crate) async fn submission_windows(
 ) -> Result<Vec<(ContractAddress, Duration)>, ContractError> {
     let views = chain.source.views(Moment::Latest, deadline);
     let mut windows = Vec::new();
+    // One by one, up to the first error: a wrong protocol contract fails for every market.
     for (market, _) in &chain.settings.markets {
         let source = match views.submission_window(*market).await {
             Ok(window) => {
                 windows.push((*market, window));
                 continue;
             }
+            // Only these two are answers of the contract. Any other error says nothing about the address.
             Err(error @ (ChainError::Rejected { .. } | ChainError::View { .. })) => error,
             Err(error) => return Err(ContractError::Nodes(error)),
         };
+        // A call to an address without code succeeds with an empty answer, so the
+        // code tells a wrong address from another contract.
         let has_code = views.has_code(protocol).await.map_err(ContractError::Nodes)?;
         if !has_code {
             let chain =

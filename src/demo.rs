@@ -1,9 +1,9 @@
-//! `demo`: the service at work, on a machine with nothing configured.
+//! `demo`: shows the service at work, on a machine without any configuration.
 //!
 //! It starts a Redis server and an EVM node of its own on free ports, producers for two markets, a chain that releases their
-//! epochs and sometimes reorganises, a collector that writes submissions for its blocks, and the whole tree. It shows what
-//! readers find in Redis, crashes an actor every few seconds, and with `--check` compares what it reads with what was written.
-//! It leaves nothing behind: no process, no file, no key.
+//! epochs and sometimes reorganises, a collector that writes submissions for its blocks, and the whole tree. It shows the
+//! datasets in Redis, crashes an actor every few seconds, and with `--check` compares the results with the inputs.
+//! It leaves no process, file or key behind.
 
 mod collector;
 mod frame;
@@ -26,7 +26,7 @@ use self::{
     collector::Collector,
     judge::Judge,
     screen::{Look, Screen},
-    seen::{Datasets, Handed, Tally},
+    seen::{Datasets, Deliveries, Tally},
     servers::Servers,
     victims::Victims,
     world::World,
@@ -38,26 +38,26 @@ use crate::{
     service::Service,
 };
 
-/// Between two looks: the datasets are read and shown.
+/// Time between two looks, each of which reads and shows the datasets.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Between two crashes.
+/// Time between two crashes.
 const CRASH_EVERY: Duration = Duration::from_secs(3);
-/// How long `--check` runs without `--for`.
+/// Duration of a demo with `--check` and without `--for`.
 const CHECK_FOR: Duration = Duration::from_secs(30);
-/// How long datasets and queue have to become complete after the end of producers and chain.
+/// Time limit for datasets and queue to become complete after producers and chain have ended.
 const SETTLE_WITHIN: Duration = Duration::from_secs(15);
 
 /// Shows the service at work with servers and load of its own.
 ///
 /// # Errors
-/// Anything that keeps the demo from running, such as a missing `redis-server` or `anvil`. Findings of `--check` are printed,
+/// Anything that prevents the demo, such as a missing `redis-server` or `anvil`. Findings of `--check` are printed,
 /// and are exit code 1.
 pub async fn demo(args: DemoArgs) -> Result<ExitCode> {
     let signals = Signals::catch(None)?;
     let servers = tokio::select! {
         servers = Servers::start() => servers?,
-        // Dropping the unfinished start ends the servers that it has started.
-        _ = signals.told_to_stop() => return Ok(SUCCESS.into()),
+        // Dropping the unfinished future kills the servers that it has started.
+        _ = signals.stop_requested() => return Ok(SUCCESS.into()),
     };
     let producers = servers.produce()?;
     let truths: Vec<SharedTruth> = producers.iter().map(LiveHandle::shared_truth).collect();
@@ -74,6 +74,7 @@ pub async fn demo(args: DemoArgs) -> Result<ExitCode> {
     };
     demo.play(&args, &signals, &mut world, &service).await?;
 
+    // Producers first, chain second: only when nothing is written any more can the final state be compared exactly.
     for producer in producers {
         producer.stop().await?;
     }
@@ -81,6 +82,7 @@ pub async fn demo(args: DemoArgs) -> Result<ExitCode> {
         world.finish().await?;
         demo.conclude(&world, &service).await?;
     }
+    // Counted before the stop, which ends the actors and their records.
     let restarts: u64 = service.tree().health().iter().map(|actor| actor.restarts()).sum();
     let stopped = service.stop().await;
     let Demo { screen, judge, .. } = demo;
@@ -92,7 +94,7 @@ pub async fn demo(args: DemoArgs) -> Result<ExitCode> {
     Ok(if judge.found_nothing() { SUCCESS } else { FAILURE }.into())
 }
 
-/// The observer.
+/// The part of the demo that observes: it reads, judges and shows.
 struct Demo<'a> {
     servers: &'a Servers,
     connection: MultiplexedConnection,
@@ -102,7 +104,7 @@ struct Demo<'a> {
 }
 
 impl Demo<'_> {
-    /// Runs until the time is over or a signal comes.
+    /// Runs until the duration has passed or a signal arrives.
     async fn play(
         &mut self,
         args: &DemoArgs,
@@ -113,6 +115,7 @@ impl Demo<'_> {
         let duration = args.duration.or(args.check.then_some(CHECK_FOR));
         let end = duration.map(|duration| Instant::now() + duration);
         let mut looks = tokio::time::interval(LOOK_EVERY);
+        // A look that took long must not be followed by several at once: their judgements assume one second between them.
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut blocks = world.ticks();
         let mut next_crash = Instant::now() + CRASH_EVERY;
@@ -124,15 +127,16 @@ impl Demo<'_> {
                     if let Some(news) = world.next_block().await? {
                         self.screen.say(&news);
                     }
+                    // A block is no look: the screen keeps its own interval.
                     continue;
                 }
-                name = signals.told_to_stop() => {
+                name = signals.stop_requested() => {
                     self.screen.conclude(&format!("{name}: ending"));
                     return Ok(());
                 }
             }
             let datasets = self.datasets().await?;
-            self.tally.go_on(&mut self.connection).await?;
+            self.tally.count_new(&mut self.connection).await?;
             self.judge.look(&datasets);
             let look = Look { datasets: &datasets, tally: &self.tally, judge: &self.judge };
             self.screen.show(&look, service);
@@ -146,19 +150,21 @@ impl Demo<'_> {
         }
     }
 
-    /// Waits until datasets and queue are complete, now that nothing more is written; judges and shows them.
+    /// After the last write: waits until datasets and queue are complete, then judges and shows them.
     async fn conclude(&mut self, world: &World<'_>, service: &Service) -> Result<()> {
-        let standing = world.standing().await?;
+        let expected = world.expected().await?;
         let until = Instant::now() + SETTLE_WITHIN;
         loop {
-            let (datasets, handed) = (self.datasets().await?, Handed::read(&mut self.connection).await?);
-            // The fetcher counts the windows with its next step.
+            let (datasets, deliveries) =
+                (self.datasets().await?, Deliveries::read(&mut self.connection).await?);
+            // The queue may be complete before the windows on the screen are 0: the fetcher counts them with its next step.
             let is_over =
-                service.following().is_none_or(|now| now.windows.values().all(|all| *all == [0; 3]));
-            let is_settled = is_over && self.judge.is_settled(&datasets, &standing, &handed);
+                service.chain_progress().is_none_or(|now| now.windows.values().all(|all| *all == [0; 3]));
+            let is_settled = is_over && self.judge.is_settled(&datasets, &expected, &deliveries);
+            // After the time limit the judge decides too: its findings say what is missing.
             if is_settled || Instant::now() >= until {
-                self.judge.conclude(&datasets, &standing, &handed);
-                self.tally.go_on(&mut self.connection).await?;
+                self.judge.conclude(&datasets, &expected, &deliveries);
+                self.tally.count_new(&mut self.connection).await?;
                 let look = Look { datasets: &datasets, tally: &self.tally, judge: &self.judge };
                 self.screen.show_now(&look, service);
                 return Ok(());

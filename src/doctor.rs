@@ -1,8 +1,8 @@
 //! `doctor`: examines Redis with the tracker's configuration, and reports each fault with its remedy.
 //!
-//! It only reads: the servers and their settings, what a pass of each market reads, the datasets that readers see, and all
-//! keys by `SCAN`, in slices with pauses and for a limited time. This file asks; `server`, `replica`, `census`,
-//! `neighbours` and `market` judge the answers and are pure.
+//! It only reads: the servers and their settings, the inputs of a pass for each market, the datasets, and all keys by `SCAN`, in
+//! slices with pauses and for a limited time. This file reads; `server`, `replica`, `census`, `neighbours` and `market` judge
+//! what it has read and are pure.
 
 mod census;
 mod faults;
@@ -36,34 +36,35 @@ use crate::{
 use census::{Census, Question};
 use market::{MarketFacts, PassFacts};
 
-/// How many keys one slice has, and the pause after it, so that no other client waits.
+/// How many keys one slice has, and the pause after it. Redis serves one command at a time: producers get their turn in between.
 const SLICE: usize = 500;
 const PAUSE: Duration = Duration::from_millis(2);
-/// Between two reads of the datasets while they are watched.
+/// Time between two reads of the datasets while they are watched.
 const WATCH_EVERY: Duration = Duration::from_millis(500);
-/// Entries of a timeline that are further ahead than this count as future, in seconds.
+/// How far a timeline entry may be ahead of the clock, in seconds, before it is reported. Clocks differ by less.
 const FUTURE: f64 = 60.0;
 
-/// What is examined, and for how long.
+/// The extent of an examination.
 pub struct Scope<'a> {
     /// The configuration.
     pub config: &'a Config,
-    /// The examined markets, of `tracker.markets`.
+    /// The markets to examine, which are some of `tracker.markets`.
     pub markets: Vec<String>,
-    /// The longest time that keys are examined.
+    /// Time limit for the examination of keys.
     pub time_limit: Duration,
     /// How long the datasets are watched.
     pub watch: Duration,
-    /// Findings that the configuration alone gives.
+    /// Findings about the configuration itself.
     pub findings: Vec<Finding>,
 }
 
-/// Examines everything. When the server stops answering on the way, the report says so and has what was found before.
+/// Examines everything. If the server stops answering on the way, the report says so and contains the findings so far.
 ///
 /// # Errors
 /// Settings that make no connection, and a server that does not answer at all.
 pub async fn examine(scope: Scope<'_>) -> color_eyre::Result<Report> {
     let mut examination = Examination::new(scope)?;
+    // Only this step may fail the command: if no server answers, there is nothing to report.
     examination.servers().await?;
     if let Err(error) = examination.rest().await {
         let problem = format!("the doctor could not {}: {}: {}", error.operation, error.kind, error.detail());
@@ -74,7 +75,7 @@ pub async fn examine(scope: Scope<'_>) -> color_eyre::Result<Report> {
     Ok(examination.report())
 }
 
-/// What is known so far.
+/// An examination in progress.
 struct Examination<'a> {
     scope: Scope<'a>,
     store: Store,
@@ -83,7 +84,7 @@ struct Examination<'a> {
     needs: Vec<Need>,
     at: u64,
     findings: Vec<Finding>,
-    /// How many clients are subscribed to each market's channel; none where the server does not tell.
+    /// How many clients are subscribed to each market's channel; `None` if the user may not ask.
     subscribers: Vec<Option<u64>>,
     census: Census,
     examined: Keys,
@@ -104,6 +105,7 @@ impl<'a> Examination<'a> {
             census: Census::new(&keys, &scope.config.tracker.protocol, &scope.config.output.prefix),
             examined: Keys::default(),
             watched: None,
+            // Computed before anything is asked: a configuration with invalid addresses fails at once.
             needs: rights::needs(scope.config, &scope.markets)?,
             keys,
             scope,
@@ -114,8 +116,10 @@ impl<'a> Examination<'a> {
     async fn servers(&mut self) -> Result<(), StoreError> {
         for mut inspector in self.store.inspectors().await? {
             let facts = inspector.facts().await?;
+            // Each node of a cluster counts its own keys.
             self.examined.total += facts.keys;
             self.findings.extend(server::judge(&facts));
+            // A harmful setting of a replica has no effect until a failover makes it the master: then it is too late.
             for (server, standby) in self.store.replica_inspectors(facts.replicas()).await {
                 let facts = match standby {
                     Ok(mut standby) => standby.facts().await,
@@ -134,7 +138,7 @@ impl<'a> Examination<'a> {
                     let sums = self.subscribers.iter_mut().flatten();
                     sums.zip(counted).for_each(|(sum, more)| *sum += more);
                 }
-                // A user without that right can run the tracker all the same.
+                // The tracker itself does not need this right: it is no fault that the user lacks it.
                 Err(error) if error.kind == ErrorKind::Denied => self.subscribers.fill(None),
                 Err(error) => return Err(error),
             }
@@ -142,9 +146,10 @@ impl<'a> Examination<'a> {
         Ok(())
     }
 
-    /// The rights, the markets, the keys, and the datasets at several moments meanwhile.
+    /// Examines rights, markets and keys, and reads the datasets at several moments in between.
     async fn rest(&mut self) -> Result<(), StoreError> {
         let began = Instant::now();
+        // Before and after the long census: two reads some seconds apart already show whether two programs write in turn.
         let mut looks = vec![shown(&self.store, &self.keys).await?];
         let missing = rights::ask(&self.store, &self.needs, channels(&self.keys)).await?;
         let lacks_rights = !missing.is_empty();
@@ -160,12 +165,13 @@ impl<'a> Examination<'a> {
             tokio::time::sleep(left.min(WATCH_EVERY)).await;
             looks.push(shown(&self.store, &self.keys).await?);
         }
-        // The census knows the type of a key that a pass could not read: its findings come first.
+        // The findings of the census first: it knows the type of a key that a pass could not read, and the report keeps the first one.
         let is_empty = |market: usize| matches!(&markets[market].pass, Ok(pass) if !pass.has_epochs);
         self.findings.extend(self.census.findings(is_empty));
         let mut of_datasets = Vec::new();
         for (at, facts) in markets.iter_mut().enumerate() {
             facts.shown = looks.iter().filter_map(|look| look.get(at).cloned()).collect();
+            // The census may have taken half a minute: ages are judged by the time of the last read.
             facts.now = self.clock.unix().as_secs_f64();
             self.findings.extend(market::judge(facts));
             of_datasets.extend(market::judge_datasets(facts));
@@ -178,7 +184,7 @@ impl<'a> Examination<'a> {
             is_well,
         });
         self.findings.extend(of_datasets);
-        self.findings.extend(self.unseen());
+        self.findings.extend(self.denied_keys());
         Ok(())
     }
 
@@ -188,9 +194,9 @@ impl<'a> Examination<'a> {
         for ((market, keys), subscribers) in self.scope.markets.iter().zip(&self.keys).zip(&self.subscribers)
         {
             let now = self.clock.unix().as_secs_f64();
-            // One session at a time: a pool of one is allowed.
+            // One session at a time: a pool of one connection is allowed.
             let mut session = self.store.session(EXAMINE_MARKET).await?;
-            // A denied read is reported as a missing right.
+            // A denied read is no error here: it is reported as a missing right.
             let ahead = or_denied(inspect::ahead(&mut session, keys, validator, now + FUTURE).await)?;
             drop(session);
             all.push(MarketFacts {
@@ -198,7 +204,7 @@ impl<'a> Examination<'a> {
                 spaces: keys.spaces(),
                 now,
                 intervals: service::intervals(config),
-                is_marked: config.market(market).compat != Compat::Go,
+                is_distinguishable: config.market(market).compat != Compat::Go,
                 pass: pass(&self.store, keys, validator, now).await,
                 shown: Vec::new(),
                 subscribers: *subscribers,
@@ -209,11 +215,12 @@ impl<'a> Examination<'a> {
         Ok(all)
     }
 
-    /// Examines the keys, as many as the time allows.
+    /// Examines as many keys as the time limit allows.
     async fn take_census(&mut self) -> Result<(), StoreError> {
         let began = Instant::now();
         let whole = count_keys(&self.store, &mut self.census, began + self.scope.time_limit).await;
         self.examined.examined = self.census.keys();
+        // DBSIZE was read earlier, and is 0 if the user may not ask: keys were added since.
         self.examined.total = self.examined.total.max(self.examined.examined);
         self.examined.seconds = began.elapsed().as_secs_f64();
         self.examined.complete = match whole {
@@ -227,10 +234,10 @@ impl<'a> Examination<'a> {
         Ok(())
     }
 
-    fn unseen(&self) -> Option<Finding> {
-        let unseen = Some(self.census.unseen()).filter(|&unseen| unseen > 0)?;
+    fn denied_keys(&self) -> Option<Finding> {
+        let denied = Some(self.census.denied()).filter(|&denied| denied > 0)?;
         let problem =
-            format!("this user may not read {unseen} keys: their types, TTLs and sizes are unknown");
+            format!("this user may not read {denied} keys: their types, TTLs and sizes are unknown");
         let remedy = "nothing, if they belong to other programs; else run the doctor as another user";
         Some(Finding::note("unanswered", "keys", problem, remedy))
     }
@@ -258,7 +265,7 @@ async fn shown(store: &Store, markets: &[MarketKeys]) -> Result<Vec<Vec<Vec<Show
     Ok(all)
 }
 
-/// Reads what a pass of the tracker reads, and writes nothing.
+/// Reads the same keys as a pass of the tracker. It commits nothing.
 async fn pass(store: &Store, keys: &MarketKeys, validator: &str, now: f64) -> Result<PassFacts, StoreError> {
     let market = MarketStore::new(keys.clone(), validator);
     let mut session = store.session(EXAMINE_MARKET).await?;
@@ -278,29 +285,33 @@ fn conclude(pass: Pass) -> PassFacts {
     PassFacts { faults: pass.faults, has_epochs, floor, below_floor }
 }
 
-/// Examines the keys of every server until `deadline`; whether these were all.
+/// Examines the keys of every server until `deadline`. Returns whether these were all keys.
 async fn count_keys(store: &Store, census: &mut Census, deadline: Instant) -> Result<bool, StoreError> {
     for mut inspector in store.inspectors().await? {
         let mut cursor = 0;
         loop {
+            // SCAN and not KEYS, which would block the server for the whole census.
             let (next, keys) = inspector.scan(cursor, SLICE).await?;
             let asked: Vec<(Vec<u8>, bool)> = keys
                 .into_iter()
-                .filter_map(|key| match census.meet(&key) {
+                .filter_map(|key| match census.count(&key) {
                     Question::Nothing => None,
                     question => Some((key, question == Question::Size)),
                 })
                 .collect();
             let wanted: Vec<KeyRequest<'_>> =
                 asked.iter().map(|(key, size)| KeyRequest { key, size: *size }).collect();
+            // One round trip for the questions of a whole slice.
             let facts: Vec<Option<KeyFacts>> = inspector.examine(&wanted).await?;
             for ((key, _), facts) in asked.iter().zip(facts) {
-                census.note(key, facts);
+                census.record(key, facts);
             }
+            // SCAN has ended when its cursor is 0 again, and not when a slice is empty: a slice may be empty at any time.
             if next == 0 {
                 break;
             }
             cursor = next;
+            // After a whole slice, so that even a limit of 0 s gives a sample.
             if Instant::now() >= deadline {
                 return Ok(false);
             }

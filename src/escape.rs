@@ -1,16 +1,18 @@
-//! Text from outside on its way to a terminal.
+//! Escapes text from outside before it reaches a terminal or a log.
 //!
 //! Names of keys, members of sets, and messages of servers and nodes may hold anything: escape sequences that move the
-//! cursor, line breaks that forge a line, marks that turn the direction of writing. JSON needs none of this: its writer escapes.
+//! cursor, line breaks that forge a line, marks that reverse the direction of writing. JSON needs none of this, since its writer
+//! escapes.
 
 use std::borrow::Cow;
 
 use errors::controls_terminal;
 
-/// The text with every character escaped that a terminal would obey instead of showing it, as in `\u{1b}`.
+/// The text with each control character, and each mark of direction, written as in `\u{1b}`.
 #[must_use]
 pub fn escaped(text: &str) -> Cow<'_, str> {
     if !text.chars().any(controls_terminal) {
+        // Nearly all names are harmless: the common case copies nothing.
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len() + 16);
@@ -23,11 +25,12 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// The same, cut to this many characters: a name may be megabytes long.
+/// The same, cut to `most` characters: a Redis key may be 512 MB long.
 #[must_use]
 pub fn shortened(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         None => escaped(text).into_owned(),
+        // Cut first and escaped then, so that no escape sequence is cut in its middle.
         Some((end, _)) => format!("{}…", escaped(&text[..end])),
     }
 }
@@ -39,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_terminal_obeys_is_escaped_and_all_else_is_shown() {
+    fn characters_that_control_a_terminal_are_escaped_and_no_others() {
         for (text, expected) in [
             ("P:0xab:epochs:active", "P:0xab:epochs:active"),
             ("grün …→", "grün …→"),
@@ -60,7 +63,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_that_a_terminal_obeys_is_left(text in any::<String>()) {
+        fn no_character_that_controls_a_terminal_is_left(text in any::<String>()) {
             prop_assert!(!escaped(&text).chars().any(controls_terminal));
         }
     }

@@ -1,20 +1,19 @@
-//! Exit codes: the one table of them, from which help and reference are rendered.
+//! The table of exit codes, from which help and reference are rendered.
 
 use std::process::ExitCode;
 
 /// An exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exit {
-    /// The number that the parent process sees.
+    /// The number that the parent process receives.
     pub code: u8,
     /// A short name.
     pub name: &'static str,
-    /// What happened.
+    /// What the code means.
     pub meaning: &'static str,
-    /// The commands that end with it; empty for every command.
+    /// The commands that may end with it; empty if every command may.
     pub commands: &'static [&'static str],
-    /// Whether a supervisor of the process, such as systemd, should start it again; `None` for codes that the service never
-    /// ends with.
+    /// Whether systemd or another supervisor should start the process again; `None` for codes with which the service never ends.
     pub restart: Option<bool>,
 }
 
@@ -43,11 +42,13 @@ macro_rules! exits {
     };
 }
 
-// The numbers above 63 are those of sysexits.h, 130 is that of shells for SIGINT.
+// 70 and 78 are EX_SOFTWARE and EX_CONFIG of sysexits.h; 130 is 128 + SIGINT, as shells report it; 2 is clap's own.
 exits! {
     SUCCESS = 0, "success", [], Some(false), "The command succeeded, or the service stopped as asked";
+    // A restart may help: a port becomes free, a server answers again.
     FAILURE = 1, "failure", [], Some(true),
         "Something failed, such as a port that is taken, a server that does not answer or a comparison; the message says what";
+    // The same arguments and the same file fail again: a restart would loop.
     USAGE = 2, "usage", [], Some(false), "The command line has an error";
     WARNINGS = 3, "warnings", ["doctor"], None, "There are warnings";
     ERRORS = 4, "errors", ["doctor"], None, "There are errors";

@@ -1,11 +1,10 @@
-//! The HTTP endpoints: two servers, one for monitoring, one for the operator. [`ENDPOINTS`] lists the
-//! paths of both.
+//! The HTTP endpoints: one server for monitoring, one for operators. [`ENDPOINTS`] lists the paths of both.
 //!
-//! Their data comes from [`Vitals`], which the program connects to its tree and metrics. They change nothing. `/livez`
-//! checks nothing: it answers while the runtime runs.
+//! The data comes from [`Vitals`], which the service connects to its tree and metrics. The endpoints change nothing. `/livez`
+//! checks nothing: it answers while the runtime runs, so that an outage of Redis restarts no container.
 //!
 //! Slow, silent, many or large requests do no harm: request heads are limited in size and time, bodies are never read, and
-//! connections are limited in number and life. When there are too many, the oldest one is closed.
+//! connections are limited in number and lifetime. A connection beyond the limit closes the oldest one.
 
 mod connections;
 mod routes;
@@ -25,15 +24,15 @@ use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use connections::Limits;
-use routes::Shown;
+use routes::EndpointState;
 pub use routes::{ENDPOINTS, Endpoint};
 pub use server::{BindError, Server};
 pub use vitals::{Condition, Vitals};
 
-/// The longest that [`HttpServers::stop`] takes.
+/// Time limit of [`HttpServers::stop`]. It fits into the second that a stop of the service has for everything but actors.
 const STOP_WITHIN: Duration = Duration::from_millis(900);
 
-/// The two servers, running. Dropping them stops them in the background; [`HttpServers::stop`] waits for it.
+/// The two running servers. Dropping them stops them in the background; [`HttpServers::stop`] waits for that.
 pub struct HttpServers {
     metrics_address: SocketAddr,
     operator_address: SocketAddr,
@@ -61,9 +60,10 @@ impl HttpServers {
         vitals: Arc<dyn Vitals>,
     ) -> Result<Self, BindError> {
         let (metrics, metrics_address) = listen(Server::Metrics, metrics).await?;
+        // Both ports before any task: if the second one is taken, the first one has served nothing.
         let (operator, operator_address) = listen(Server::Operator, operator).await?;
         let stop = CancellationToken::new();
-        let shown = Shown { vitals, began: Instant::now() };
+        let shown = EndpointState { vitals, began: Instant::now() };
         let accepting =
             [(metrics, Server::Metrics), (operator, Server::Operator)].map(|(listener, server)| {
                 let router = routes::router(server, shown.clone());
@@ -84,10 +84,10 @@ impl HttpServers {
         self.operator_address
     }
 
-    /// Accepts no more connections, closes the idle ones, gives those in use a moment, and ends within a second whatever the
-    /// clients do.
+    /// Stops accepting, closes idle connections, gives active ones a moment, and ends within a second whatever the clients do.
     pub async fn stop(self) {
         drop(self.stop);
+        // Dropping a JoinHandle detaches its task, so the handles to abort them are taken before the join.
         let aborts = self.accepting.each_ref().map(JoinHandle::abort_handle);
         let [metrics, operator] = self.accepting;
         let both = async { tokio::join!(metrics, operator) };

@@ -3,7 +3,7 @@
 //! **Invariant:** no rule about an epoch, a market or a block is decided here, and no crate below knows a setting, a
 //! command or a remedy of this one.
 
-#![warn(clippy::print_stdout, clippy::print_stderr)] // They panic when the pipe is closed.
+#![warn(clippy::print_stdout, clippy::print_stderr)] // These macros panic on a closed pipe; use `app::print`.
 
 pub mod app;
 pub mod cli;

@@ -1,7 +1,7 @@
-//! The `state-tracker` binary: parses the command line, loads the configuration, and turns what comes
-//! back into an exit code. What the commands do is in the library.
+//! The `state-tracker` binary: parses the command line, loads the configuration, runs a command of the library, and returns its
+//! exit code.
 
-#![warn(clippy::print_stdout, clippy::print_stderr)] // They panic when the pipe is closed.
+#![warn(clippy::print_stdout, clippy::print_stderr)] // These macros panic on a closed pipe; use `app::print`.
 
 use std::process::ExitCode;
 
@@ -13,25 +13,28 @@ use state_tracker::config::{Config, Loaded};
 use state_tracker::exit::SUCCESS;
 
 fn main() -> ExitCode {
-    app::install();
-    app::conclude(obey())
+    app::install_reports();
+    app::exit_code(run())
 }
 
-fn obey() -> Result<ExitCode> {
+fn run() -> Result<ExitCode> {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
+        // Exits with 2, like every clap program.
         Err(error) if error.use_stderr() => error.exit(),
-        // What was asked for: help, or the version.
-        Err(asked) => return app::printed(asked.print()).map(|()| SUCCESS.into()),
+        // Help or version, which clap reports as errors that belong on standard output. `exit` would ignore a full disk.
+        Err(asked) => return app::ignoring_closed_pipe(asked.print()).map(|()| SUCCESS.into()),
     };
+    // Several threads: an actor that does not yield blocks only one of them.
     let runtime = tokio::runtime::Runtime::new().wrap_err("the runtime can't be started")?;
     let result = runtime.block_on(dispatch(cli));
-    // A task that holds its thread must not hold the exit.
+    // Dropping the runtime would wait for blocking tasks and for a task that never yields.
     runtime.shutdown_background();
     result
 }
 
 async fn dispatch(cli: Cli) -> Result<ExitCode> {
+    // A closure: `run` loads again at each SIGHUP. Commands that need no configuration must work without a valid one.
     let load = || Config::load(cli.config.as_deref(), std::env::vars_os());
     match cli.command.unwrap_or_default() {
         Command::Run => app::run(load).await,
@@ -66,7 +69,8 @@ async fn doctor(args: &DoctorArgs, loaded: &Loaded) -> Result<ExitCode> {
     if args.acl {
         let list = app::access_list(loaded)?;
         app::print(&format!("{}\n", list.command))?;
-        list.notes.iter().for_each(|note| app::complain(&format!("note: {note}")));
+        // On standard error: standard output is piped into redis-cli.
+        list.notes.iter().for_each(|note| app::print_to_stderr(&format!("note: {note}")));
         return Ok(SUCCESS.into());
     }
     let listed = std::env::var("DATA_MARKET_ADDRESSES").ok();

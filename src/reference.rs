@@ -1,4 +1,4 @@
-//! The pages that are rendered from tables: `make docs` writes them, and a test asserts that the files in the repository are in
+//! Renders the reference pages from tables. `make docs` writes them, and a test asserts that the files in the repository are in
 //! step. A new page is one line in [`pages`].
 
 mod commands;
@@ -16,9 +16,9 @@ use crate::config::defaults_toml;
 
 /// A generated file.
 pub struct Page {
-    /// Where it is in the repository.
+    /// Its path in the repository.
     pub path: &'static str,
-    /// What it holds.
+    /// Its content.
     pub text: String,
 }
 

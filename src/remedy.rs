@@ -1,8 +1,7 @@
-//! What a person should do about an error: the one place that turns an error of a library into settings, keys and documents.
+//! The remedies of errors. Only this module turns an error of a library into settings, keys and documents.
 //!
-//! Libraries name operation, object and cause. They don't know which setting they were given, so the remedy is found here, by the type
-//! and the kind of the error or of one of its causes. The same function serves the log, the readiness page, the doctor and the last
-//! line of a command. It does no I/O.
+//! A library names operation, object and cause. It does not know which setting it was given, so the remedy is found here, by type
+//! and kind of the error or of one of its causes. Log, readiness page, doctor and commands use the same functions. Pure.
 
 pub(crate) mod keys;
 
@@ -22,34 +21,36 @@ use supervision::DeadlineExceeded;
 
 use crate::{contracts::ContractError, rights};
 
-/// How many causes are looked through.
+/// How many causes of an error are examined, so that the search ends for any error.
 const DEEPEST: usize = 16;
 
 const RESET_LEDGER: &str = "restore Redis from a backup, or reset the market's ledger (docs/operations.md, \"The ledger\"): a reset \
-     counts anew what the last 24 hours prove";
+     counts again what the timelines of the last 24 hours prove";
 const RESET_CHAIN: &str = "restore Redis from a backup, or delete the keys tracker:chain:* (docs/operations.md, \"The chain state\")";
 const TOO_DEEP: &str = "check that collector.nodes are on the right chain; if they are, raise collector.max_reorg_depth for the next \
-     time, and delete the keys tracker:chain:* (docs/operations.md, \"The chain state\"): the chain is then followed anew";
+     time, and delete the keys tracker:chain:* (docs/operations.md, \"The chain state\"): the collector then starts as without a checkpoint";
 const LOST: &str = "check the persistence of Redis (appendonly) and its replicas";
 const AHEAD: &str = "lower collector.start_block, or wait until the chain has that block";
 const CONTRACTS: &str = "check that tracker.protocol, tracker.markets and collector.priorities_contract are contracts of this chain";
 
-/// What to do about an error, where that is known of it or of one of its causes.
+/// The remedy of an error or of one of its causes; `None` if none is known.
 #[must_use]
 pub fn of(error: &(dyn Error + 'static)) -> Option<String> {
     causes(error).find_map(of_link)
 }
 
-/// An error in one line: operation, object, causes, remedies. A message of this program's edge tells its remedy behind its last
-/// semicolon: it stands behind that of the cause. A cause that the line contains already is not repeated.
+/// An error in one line: operation, object, causes, remedies. An error of this crate has its remedy after its last semicolon; that
+/// remedy follows those of the causes. A cause that the line already contains is not repeated.
 #[must_use]
 pub fn line(error: &(dyn Error + 'static)) -> String {
     let (mut line, mut remedies) = (String::new(), Vec::from_iter(of(error)));
     for error in causes(error) {
+        // Many errors print their cause and return it as `source` too.
         if errors::repeats(&line, error) {
             continue;
         }
         let text = without_causes(error);
+        // A library writes no remedy: a semicolon in its message is part of the message.
         let is_of_library = of_link(error).is_some();
         let (what, remedy) = match text.rsplit_once("; ") {
             Some((what, remedy)) if error.source().is_some() && !is_of_library => (what, Some(remedy)),
@@ -65,11 +66,12 @@ pub fn line(error: &(dyn Error + 'static)) -> String {
     line
 }
 
-/// An error and its causes.
+/// An error and its causes, outermost first.
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |error| (*error).source()).take(DEEPEST)
 }
 
+/// The remedy of this error itself, without its causes.
 fn of_link(error: &(dyn Error + 'static)) -> Option<String> {
     if let Some(error) = error.downcast_ref::<StoreError>() {
         return Some(of_store(error));
@@ -92,6 +94,7 @@ fn of_link(error: &(dyn Error + 'static)) -> Option<String> {
     if let Some(error) = error.downcast_ref::<DeadlineExceeded>() {
         return of_step(error.operation).map(str::to_owned);
     }
+    // Errors without a kind of their own: the type alone decides.
     let known = [
         (error.is::<TooDeep>(), TOO_DEEP),
         (error.is::<LedgerLost>(), LOST),
@@ -100,10 +103,11 @@ fn of_link(error: &(dyn Error + 'static)) -> Option<String> {
     known.into_iter().find_map(|(is_it, remedy)| is_it.then(|| remedy.to_owned()))
 }
 
-/// What to do about an error of Redis.
+/// The remedy of an error of Redis.
 #[must_use]
 pub fn of_store(error: &StoreError) -> String {
     let cause = error.source().and_then(|cause| cause.downcast_ref::<redis::RedisError>());
+    // The kind is too coarse for these: the code of the server decides between a full memory and a full disk.
     let remedy = match (error.kind, cause.and_then(redis::RedisError::code)) {
         (ErrorKind::Denied, Some("NOPERM")) => rights::REMEDY,
         (ErrorKind::Refused, Some("OOM")) => {
@@ -112,6 +116,7 @@ pub fn of_store(error: &StoreError) -> String {
         (ErrorKind::Refused, Some("MISCONF")) => {
             "see the log of Redis, which can't save its data: a full disk, or no permission"
         }
+        // The tracker may use a cluster, the collector may not: only for its operations is this the remedy.
         (ErrorKind::Topology, _) if store_collector::operations::ALL.contains(&error.operation) => {
             "follow the chain with a single Redis server, or with sentinels"
         }
@@ -120,7 +125,7 @@ pub fn of_store(error: &StoreError) -> String {
     remedy.to_owned()
 }
 
-/// What to do about an error of this kind that concerns this key, or another object.
+/// The remedy of an error of this kind that concerns this key, or another object.
 #[must_use]
 pub fn of_key(kind: ErrorKind, key: &str) -> String {
     let Some((family, is_of_collector)) = family(key) else { return of_kind(kind).to_owned() };
@@ -140,10 +145,11 @@ pub fn of_key(kind: ErrorKind, key: &str) -> String {
     }
 }
 
-/// The family of a key, whatever stands before its name, and whether it is one of the collector.
+/// The family of a key with any prefix, and whether it is one of the collector.
 fn family(key: &str) -> Option<(&'static Family, bool)> {
-    // A fault of several keys names them with a star.
+    // One fault may stand for several keys, with a star in place of the id.
     let key = key.replace('*', "0");
+    // The prefix and `P:M` are unknown here: every part after a colon may be the name of the family.
     let behind = key.match_indices(':').map(|(at, _)| &key[at + 1..]);
     let names = std::iter::once(key.as_str()).chain(behind);
     names.into_iter().find_map(|name| {
@@ -152,7 +158,7 @@ fn family(key: &str) -> Option<(&'static Family, bool)> {
     })
 }
 
-/// What to do about an error of this kind, whatever it concerns.
+/// The remedy of an error of this kind, for any object.
 #[must_use]
 pub fn of_kind(kind: ErrorKind) -> &'static str {
     match kind {
@@ -170,8 +176,8 @@ pub fn of_kind(kind: ErrorKind) -> &'static str {
             "set redis.sentinel_master to the name in the line `sentinel monitor NAME …` of the sentinels' configuration"
         }
         ErrorKind::Tls => {
-            "set redis.ca_file to the certificate of the authority that signed the server's (without it the system's authorities count, \
-             of the package ca-certificates); the server's certificate must name its host; where the server asks for one of ours, set \
+            "set redis.ca_file to the certificate of the authority that signed the server's (the default is the system's authorities, from \
+             the package ca-certificates); the server's certificate must name its host; if the server requires a client certificate, set \
              redis.cert_file and redis.key_file"
         }
         ErrorKind::Topology => {
@@ -181,15 +187,15 @@ pub fn of_kind(kind: ErrorKind) -> &'static str {
         ErrorKind::WrongType => "find out which program writes it, and stop or fix that program",
         ErrorKind::Torn => RESET_LEDGER,
         ErrorKind::Foreign => {
-            "run the version that wrote it, or reset the market's ledger (docs/operations.md, \"The ledger\"): a reset counts anew what \
-             the last 24 hours prove"
+            "run the version that wrote it, or reset the market's ledger (docs/operations.md, \"The ledger\"): a reset counts again what \
+             the timelines of the last 24 hours prove"
         }
         ErrorKind::Malformed => "find out which program writes it, and stop or fix that program",
         ErrorKind::Refused => "see the message of Redis",
     }
 }
 
-/// What to do about an error of this kind, which may be one that only actors know.
+/// The remedy of any kind in the tables, those of the actors included.
 pub(crate) fn of_label(kind: Kind) -> &'static str {
     if let Some(kind) = ErrorKind::ALL.iter().find(|known| known.row() == kind) {
         return of_kind(*kind);
@@ -197,7 +203,7 @@ pub(crate) fn of_label(kind: Kind) -> &'static str {
     match kind {
         operations::LOST => LOST,
         operations::NODE => "check the nodes of collector.nodes, or add others",
-        operations::REORGANISED => "nothing, if it stops",
+        operations::REORGANISED => "nothing, if it does not last",
         operations::TOO_DEEP => TOO_DEEP,
         operations::AHEAD => AHEAD,
         operations::VIEW => CONTRACTS,
@@ -216,7 +222,7 @@ fn of_collector(error: &CollectorProblem) -> Option<&'static str> {
             "check that the contracts are of the version that this program knows; state_tracker_chain_faults_total counts the faults",
         ),
         CollectorProblem::NoWorker { .. } => Some("raise collector.workers, or collector.worker_timeout"),
-        // Their causes say it.
+        // Their causes have the remedy.
         CollectorProblem::View(_)
         | CollectorProblem::DayUnknown { .. }
         | CollectorProblem::PreparationLate { .. } => None,
@@ -233,7 +239,7 @@ fn of_contract(error: &ContractError) -> Option<&'static str> {
             "set tracker.protocol (PROTOCOL_STATE_CONTRACT) to the protocol-state contract, and tracker.markets \
              (DATA_MARKET_ADDRESSES) to its markets",
         ),
-        // The cause says it.
+        // The cause has the remedy.
         ContractError::Nodes(_) => None,
     }
 }
@@ -247,12 +253,13 @@ fn of_chain(error: &ChainError) -> Option<&'static str> {
         ChainError::Rejected { .. } | ChainError::View { .. } => Some(CONTRACTS),
         ChainError::RangeTooLarge { .. } => Some("lower collector.max_log_range"),
         ChainError::ReorganisedTooDeep { .. } => Some(TOO_DEEP),
-        // The cause says it; the chain is read again.
+        // The cause of the first one has the remedy; after the second one the fetcher reads the chain again.
         ChainError::NoAnswer { .. } | ChainError::BlockGone { .. } => None,
     }
 }
 
 fn of_node(fault: &NodeFault) -> &'static str {
+    // A system without authorities fails at every node: to check the nodes would be wrong advice.
     let cause = fault.source().and_then(|cause| cause.downcast_ref::<HttpError>());
     if let Some(HttpError::Trust(TrustError::NoAuthorities(_))) = cause {
         return "install ca-certificates, or set SSL_CERT_FILE";
@@ -273,7 +280,7 @@ fn of_node(fault: &NodeFault) -> &'static str {
     }
 }
 
-/// The setting of a step's time.
+/// The remedy of a step that exceeded its time.
 fn of_step(step: &str) -> Option<&'static str> {
     let remedies = [
         (steps::ACCEPT_BLOCKS, "raise collector.block_timeout, or check how fast the nodes and Redis answer"),
@@ -373,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_server_said_decides_between_a_password_and_a_missing_right() {
+    fn the_code_of_the_server_tells_a_wrong_password_from_a_missing_right() {
         assert!(of(&said("NOPERM no")).is_some_and(|remedy| remedy.contains("doctor --acl")));
         assert!(of(&said("WRONGPASS no")).is_some_and(|remedy| remedy.contains("redis.password")));
         assert!(of(&said("OOM full")).is_some_and(|remedy| remedy.contains("maxmemory")));
@@ -399,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_this_program_are_restored_or_made_anew() {
+    fn keys_of_this_program_are_restored_or_computed_again() {
         let remedy = |kind, key| of(&error(kind, key)).expect("a remedy");
         assert!(remedy(ErrorKind::WrongType, "{P:M}:tracker:sealed").contains("restore the market's ledger"));
         assert!(remedy(ErrorKind::Torn, "{P:M}:tracker:sealed").contains("reset the market's ledger"));

@@ -1,8 +1,8 @@
-//! The rights that the configuration in effect needs in Redis: the access list that grants them, and those that the
-//! configured user lacks.
+//! The rights in Redis that the configuration needs: the access list that grants them, and the check which of them the configured
+//! user lacks.
 //!
-//! Both come from one list, the needs of the subsystems that the configuration runs. So a right that the access list forgets
-//! is one that nothing asks for, and the test that runs the service under the printed list finds it.
+//! Both use one list, the needs of the subsystems that the configuration runs. A need that is missing in the list is missing in
+//! both, and the test that runs the service under the printed access list finds it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,48 +18,49 @@ use crate::{
     service::{collector_store, market_keys},
 };
 
-/// What to do about a missing right.
+/// The remedy for a missing right.
 pub(crate) const REMEDY: &str = "grant what `state-tracker doctor --acl` prints: `state-tracker doctor --acl | redis-cli`, as an administrator";
 
-/// The user to create where the configuration names none.
+/// The name of the user to create, if the configuration names none.
 const NEW_USER: &str = "state-tracker";
-/// Commands of these categories are granted, for the keys of the list alone.
+/// The granted categories of commands, which apply to the listed keys only. -@dangerous comes last, since later words win.
 const CATEGORIES: &str = "-@all +@read +@write +@connection +@scripting +@transaction +@pubsub -@dangerous";
-/// How many commands a sentence names.
+/// How many commands one sentence names.
 const COMMANDS_SHOWN: usize = 5;
 
-/// What is needed for some of the configured markets, and for everything else that the configuration runs.
+/// The needs of these configured markets, and of everything else that the configuration runs.
 ///
 /// # Errors
-/// Addresses that are none, which a loaded configuration has not.
+/// Invalid addresses, which a loaded configuration does not have.
 pub(crate) fn needs(config: &Config, markets: &[String]) -> Result<Vec<Need>> {
     let keys: Vec<MarketKeys> = markets.iter().map(|market| market_keys(config, market)).collect();
     let mut all = vec![Need::of_any_key()];
     all.extend(keys.iter().flat_map(MarketKeys::needs));
     match (config.index.enabled, config.index.namespaced) {
+        // Without the index none of its keys is granted: least privilege.
         (false, _) => {}
         (true, false) => all.extend(IndexKeys::plain(&config.output).needs()),
         (true, true) => all.extend(keys.iter().flat_map(|keys| IndexKeys::of_market(keys).needs())),
     }
-    if config.collector.is_followed() {
+    if config.collector.is_enabled() {
         all.extend(collector_store(config)?.needs(&config.tracker.markets));
     }
     Ok(all)
 }
 
-/// The command that grants a user exactly what the configuration in effect needs.
+/// The command that grants a user exactly the rights that the configuration needs.
 pub struct AccessList {
     /// One line for `redis-cli`.
     pub command: String,
-    /// What its reader should know.
+    /// Notes for the administrator.
     pub notes: Vec<String>,
 }
 
 impl AccessList {
-    /// The access list for this configuration. Nothing is asked of Redis.
+    /// The access list for this configuration. It does not connect to Redis.
     ///
     /// # Errors
-    /// Settings that make no connection, and addresses that are none.
+    /// Invalid settings of Redis, or invalid addresses.
     pub fn of(config: &Config) -> Result<Self> {
         let servers = config.redis.servers()?;
         let configured = match &servers {
@@ -67,27 +68,33 @@ impl AccessList {
             Servers::Cluster(nodes) => nodes.first().and_then(|node| node.redis_settings().username()),
             Servers::Single(server) => server.redis_settings().username(),
         };
+        // Restricting the default user would lock out every client without a login, producers included.
         let configured = configured.filter(|user| *user != "default");
         let user = configured.unwrap_or(NEW_USER);
         let mut patterns: BTreeMap<String, Access> = BTreeMap::new();
         for need in needs(config, &config.tracker.markets)?.iter().filter(|need| !need.pattern().is_empty()) {
             let access = patterns.entry(need.pattern().to_owned()).or_insert(need.access());
+            // One pattern may be needed for reading and for writing: the stronger need counts.
             *access = need.access().max(*access);
         }
+        // %R~ is a pattern for reading only.
         let reads_only = patterns.values().any(|access| *access == Access::Read);
         let mut words: Vec<String> = ["ACL", "SETUSER", user, "on", "resetkeys"].map(quoted).into();
         words.extend(patterns.iter().map(|(pattern, access)| {
             quoted(&format!("{}{pattern}", if *access == Access::Read { "%R~" } else { "~" }))
         }));
+        // `resetkeys` and `resetchannels` make the command repeatable: rights of an earlier configuration are revoked.
         words.push("resetchannels".to_owned());
         words.extend(
-            heard(config, &config.tracker.markets)
+            subscribed_channels(config, &config.tracker.markets)
                 .iter()
+                // Patterns of channels are globs too: a name with a star would grant other channels.
                 .map(|channel| quoted(&format!("&{}", escape_pattern(channel)))),
         );
         words.push(CATEGORIES.to_owned());
         words.push(match &servers {
             Servers::Single(_) => String::new(),
+            // The client finds masters by these: ROLE is in @dangerous, and CLUSTER in none of the granted categories.
             Servers::Sentinel { .. } => "+role".to_owned(),
             Servers::Cluster(_) => "+cluster|info +cluster|slots".to_owned(),
         });
@@ -122,8 +129,9 @@ fn notes(user: &str, is_configured: bool, servers: &Servers, reads_only: bool) -
     notes
 }
 
-/// A word as `redis-cli` reads it.
+/// A word in the quotes that `redis-cli` needs.
 fn quoted(word: &str) -> String {
+    // redis-cli splits its input at blanks, and reads quotes and backslashes like a shell.
     if word.chars().all(|character| character.is_ascii_graphic() && !matches!(character, '"' | '\'')) {
         return word.to_owned();
     }
@@ -131,8 +139,8 @@ fn quoted(word: &str) -> String {
     format!("\"{escaped}\"")
 }
 
-/// The channels to which the listener subscribes.
-fn heard(config: &Config, markets: &[String]) -> Vec<String> {
+/// The channels to which the listener subscribes for these markets.
+fn subscribed_channels(config: &Config, markets: &[String]) -> Vec<String> {
     let keys: Vec<MarketKeys> = markets.iter().map(|market| market_keys(config, market)).collect();
     channels(&keys)
 }
@@ -146,15 +154,15 @@ pub struct Missing {
     pub problem: String,
 }
 
-/// Asks Redis which rights the configured user lacks to serve these of the configured markets: no key is changed.
+/// Asks Redis which rights the configured user lacks for these configured markets. No key is changed.
 ///
 /// # Errors
-/// [`StoreError`] when Redis does not answer, within settings that make a connection.
+/// Invalid settings, or a [`StoreError`] if Redis does not answer.
 pub async fn missing(config: &Config, store: &Store, markets: &[String]) -> Result<Vec<Missing>> {
-    Ok(ask(store, &needs(config, markets)?, heard(config, markets)).await?)
+    Ok(ask(store, &needs(config, markets)?, subscribed_channels(config, markets)).await?)
 }
 
-/// The same for needs and channels that are known already.
+/// The same for given needs and channels.
 pub(crate) async fn ask(
     store: &Store,
     needs: &[Need],
@@ -164,8 +172,10 @@ pub(crate) async fn ask(
     let mut all = missing_rights(&mut session, needs).await?;
     drop(session);
     let shown = channels.join(", ");
+    // Channels can only be tested by a subscription, which changes nothing.
     match store.subscribe(channels).await {
         Ok(_) => {}
+        // Only a denial is a missing right. Any other error ends the check.
         Err(error) if error.kind == ErrorKind::Denied => {
             all.push(MissingRight::new("SUBSCRIBE", shown, error.detail()))
         }
@@ -174,7 +184,7 @@ pub(crate) async fn ask(
     Ok(sentences(&all))
 }
 
-/// One sentence for each command that is denied altogether, and for each pattern whose keys are.
+/// One sentence for each command that is denied as such, and for each pattern of keys or channels that is denied.
 fn sentences(refusals: &[MissingRight]) -> Vec<Missing> {
     let mut commands: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     let mut keys: BTreeMap<(Denied, &str), BTreeSet<&str>> = BTreeMap::new();

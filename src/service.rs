@@ -1,4 +1,4 @@
-//! The wiring: from a configuration to a running tree with its endpoints.
+//! Builds the service from a configuration: the tree of actors, and the endpoints.
 //!
 //! ```text
 //! root
@@ -8,8 +8,8 @@
 //! │     ├─ aggregator
 //! │     └─ epoch-tracker
 //! ├─ indexer            when the state index is enabled
-//! ├─ notifier           when a chain is followed
-//! ├─ collector          the same
+//! ├─ notifier           when the collector runs
+//! ├─ collector          when nodes are configured
 //! │  ├─ block-fetcher
 //! │  ├─ batch-preparer
 //! │  │  └─ 0x…         one a market
@@ -17,9 +17,9 @@
 //! └─ pruner
 //! ```
 //!
-//! The mailboxes are made first, so that every actor can be given its edges before any of them exists. Each edge is
-//! declared with its sender; the tree does not start where edges that wait form a cycle. Today all edges are those of the
-//! listener, the block fetcher and the batch preparers, and coalesce or drop the oldest: none waits.
+//! The mailboxes are created first, so that every actor gets its edges before any actor exists. Each edge is declared with its
+//! sender, and the tree refuses to start if edges with backpressure form a cycle. Senders are the listener, the block fetcher and
+//! the batch preparers; all of their edges conflate or drop the oldest message, and none waits.
 
 mod collector;
 mod policy;
@@ -52,10 +52,10 @@ pub(crate) use tracker::{intervals, market_keys};
 use vitals::ServiceVitals;
 
 /// The configuration that is in effect.
-struct Present {
+struct InEffect {
     config: Config,
-    /// What follows the chain has to begin anew: its markets are not these.
-    chain_is_due: bool,
+    /// The running collector has other markets than `config`: it must be restarted. It stays set if a reload fails in between.
+    collector_is_outdated: bool,
 }
 
 /// A running service.
@@ -63,26 +63,26 @@ pub struct Service {
     tree: Arc<Tree>,
     http: HttpServers,
     tracker: TrackerServices,
-    /// How far the chain is followed, where one is.
+    /// Progress and metrics of the collector, if it runs.
     followed: Option<Followed>,
     clock: Clock,
     registry: MarketRegistry,
-    /// What is in effect. One reload at a time.
-    present: tokio::sync::Mutex<Present>,
+    /// The configuration in effect. Its lock lets one reload run at a time.
+    in_effect: tokio::sync::Mutex<InEffect>,
 }
 
 impl Service {
-    /// Binds the endpoints and starts the tree. Redis need not be there yet.
+    /// Binds the endpoints and starts the tree. Redis may be down: the actors wait for it.
     ///
     /// # Errors
-    /// A port that is taken, or settings that make no connection.
+    /// A port that is taken, or invalid settings.
     pub async fn start(config: &Config, watch: WatchSettings) -> Result<Self> {
         let clock = Clock::system();
         let services = services(config, &clock)?;
-        // The ports first: a second instance by mistake ends here, before it has touched anything.
+        // The ports first: a second instance that is started by mistake ends here, before it has connected to anything.
         let vitals = Arc::new(ServiceVitals { tree: OnceLock::new(), services: services.clone() });
         let tracker = tracker_services(config, services.clone(), &clock);
-        let followed = config.collector.is_followed().then(|| Followed::new(&services, &clock));
+        let followed = config.collector.is_enabled().then(|| Followed::new(&services, &clock));
         let (metrics, operator) = (config.http.metrics_address(), config.http.operator_address);
         let http = HttpServers::bind(metrics, operator, vitals.clone()).await?;
         let (registry, children) = children(config, &tracker, followed.as_ref(), &clock)?;
@@ -90,14 +90,17 @@ impl Service {
         let options = TreeOptions { clock: clock.clone(), watch, simultaneous_restarts };
         let tree = Tree::start(children, options).await;
         let tree = Arc::new(tree.wrap_err("the root of the tree could not be started")?);
+        // Weak, here and below: endpoints and metrics outlive the tree during a stop and must not keep it alive.
         vitals.tree.get_or_init(|| Arc::downgrade(&tree));
         let observed = Arc::downgrade(&tree);
         services
             .telemetry
             .observe_tree(move || observed.upgrade().map_or_else(Vec::new, |tree| tree.health()));
         tracing::info!(metrics = %http.metrics_address(), operator = %http.operator_address(), "endpoints are open");
-        let present = tokio::sync::Mutex::new(Present { config: config.clone(), chain_is_due: false });
-        Ok(Self { tree, http, tracker, followed, clock, registry, present })
+        // A lock of tokio, since a reload holds it over awaits.
+        let in_effect =
+            tokio::sync::Mutex::new(InEffect { config: config.clone(), collector_is_outdated: false });
+        Ok(Self { tree, http, tracker, followed, clock, registry, in_effect })
     }
 
     /// The tree.
@@ -112,26 +115,27 @@ impl Service {
         &self.http
     }
 
-    /// The way to Redis.
+    /// The store of Redis.
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.tracker.services.store
     }
 
-    /// How far the chain is followed, where one is.
+    /// The progress of the collector, if it runs.
     #[must_use]
-    pub fn following(&self) -> Option<ProgressSnapshot> {
+    pub fn chain_progress(&self) -> Option<ProgressSnapshot> {
         self.followed.as_ref().map(|followed| followed.progress.now())
     }
 
-    /// Shows how many lines of the log were dropped.
+    /// Adds the metric of dropped log lines.
     pub fn observe_log(&self, dropped: impl Fn() -> u64 + Send + Sync + 'static) {
         self.tracker.services.telemetry.observe_log(dropped);
     }
 
-    /// Stops the actors in order, then the endpoints.
+    /// Stops the actors in order, then the endpoints, which show the stop until its end.
     pub async fn stop(self) -> StopReport {
-        let shutdown_timeout = self.present.lock().await.config.supervision.shutdown_timeout;
+        let shutdown_timeout = self.in_effect.lock().await.config.supervision.shutdown_timeout;
+        // Actors before endpoints, so that probes and scrapes see the stop; signals.rs ends the process if it takes too long.
         let report = self.tree.stop(shutdown_timeout).await;
         self.http.stop().await;
         report
@@ -141,14 +145,16 @@ impl Service {
 fn services(config: &Config, clock: &Clock) -> Result<Services> {
     let redis = &config.redis;
     let settings = RedisSettings {
-        servers: redis.servers().wrap_err("the settings of Redis make no connection")?,
+        servers: redis.servers().wrap_err("the settings of Redis are invalid")?,
         certificates: redis.certificates()?,
+        // Errors and logs name the server by this text, which has no credentials.
         address: redis.address(),
         pool_size: redis.pool_size,
         connect_timeout: redis.connect_timeout,
         command_timeout: redis.command_timeout,
     };
     let store = Store::new(settings)?.with_event_queue(redis.event_queue_bytes);
+    // Remedies are handed down as a function: actors log them, and know no setting.
     Ok(Services::new(store, Telemetry::new()?, clock).with_remedy(remedy::of))
 }
 
@@ -161,12 +167,13 @@ fn tracker_services(config: &Config, services: Services, clock: &Clock) -> Track
         reconnect_within: config.redis.reconnect_max_interval,
     };
     for market in &config.tracker.markets {
+        // Before the tree starts: `/readyz` must not be 200 in the moment before the first pass.
         expect_datasets(config, &services, market);
     }
     TrackerServices::new(services, timing, config.tracker.sequencer_id.clone(), clock)
 }
 
-/// The description of the whole tree, and the registry that its actors share.
+/// The children of the root, and the market registry that they share.
 fn children(
     config: &Config,
     tracker: &TrackerServices,
@@ -184,7 +191,9 @@ fn children(
         Mailbox::new("indexer", Limits { batch: limits.batch.min(Indexer::AT_ONCE), ..limits }, clock);
     let feed = indexes
         .clone()
+        // The listener must not wait for the index. A dropped event is missing in the index, and counted.
         .map(|indexes| IndexEdge::new(inbox.address("listener", Overflow::DropOldest), indexes));
+    // Without the index the mailbox above has no reader and no sender, and is dropped.
     let index = feed.clone().map(|feed| {
         let tracker = tracker.clone();
         let make = move || Indexer::new(tracker.clone(), feed.clone(), index_kept);
@@ -212,33 +221,36 @@ fn children(
         })
     };
     let markets = Child::supervisor("markets", markets);
+    // Mandatory are the listener and the markets: without them no dataset is
+    // written. Pruner, index and collector may stay down.
     let mut children = vec![listen.policy(mandatory), markets.policy(mandatory)];
     children.extend(index);
     if let Some(followed) = followed {
         children.extend(collector::children(config, &tracker.services, followed, &registry, clock)?);
     }
+    // Children start in this order and stop in reverse.
     children.push(prune.policy(policy));
     Ok((registry, children))
 }
 
-/// The way to Redis that a configuration describes, for checks outside a tree.
+/// The store of Redis for commands, which run no service.
 ///
 /// # Errors
-/// Settings that make no connection.
+/// Invalid settings of Redis.
 pub fn connect(config: &Config) -> Result<Store> {
     Ok(services(config, &Clock::system())?.store)
 }
 
-/// The fetcher outside the service.
+/// The path of the block fetcher in a backfill.
 pub(crate) const BACKFILL: &str = "backfill";
 
-/// What a fetcher of the configured chain works with outside the service. Nobody reads the notices: they are counted.
+/// The collector's services for commands, which run no service. Notices go to a mailbox without a reader, which drops the oldest.
 ///
 /// # Errors
-/// Settings that make no connection, and addresses or URLs that are none.
-pub(crate) fn following(config: &Config, clock: &Clock) -> Result<CollectorServices> {
-    let nobody = Mailbox::new("nobody", limits(&config.mailbox), clock);
-    let notices = nobody.address(BACKFILL, Overflow::DropOldest);
+/// Invalid settings of Redis, addresses or URLs.
+pub(crate) fn standalone_collector(config: &Config, clock: &Clock) -> Result<CollectorServices> {
+    let unread = Mailbox::new("nobody", limits(&config.mailbox), clock);
+    let notices = unread.address(BACKFILL, Overflow::DropOldest);
     let services = services(config, clock)?;
-    collector::shared(config, &services, &Followed::new(&services, clock), notices)
+    collector::collector_services(config, &services, &Followed::new(&services, clock), notices)
 }

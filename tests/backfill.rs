@@ -105,7 +105,7 @@ async fn a_stopped_backfill_says_where_and_resumes_there() {
     let at = accepted(&mut connection).await.expect("one");
     assert!(at < world.height().await, "it was ended in the middle");
     let told = error
-        .split("SIGTERM stopped it at block ")
+        .split("SIGTERM stopped the backfill at block ")
         .nth(1)
         .and_then(|rest| rest.split(' ').next()?.parse().ok());
     // The answer to the last commit may have been on its way: one chunk.
@@ -124,7 +124,7 @@ async fn blocks_that_can_not_be_read_are_refused_with_a_remedy() {
     let world = World::new(34).await;
     let mut environment = reading(&world);
     for (arguments, reason) in [
-        (["--from", "5", "--to", "1"], "--from 5 is behind --to 1"),
+        (["--from", "5", "--to", "1"], "--from 5 is after --to 1"),
         (["--from", "1", "--to", "99999"], "the newest block is"),
     ] {
         let (code, _, error) = run(&environment, &arguments).await;

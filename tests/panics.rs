@@ -15,7 +15,7 @@ const CHILD: &str = "STATE_TRACKER_TEST_PANICS";
 #[test]
 fn the_process_that_panics() {
     let Ok(log) = std::env::var(CHILD) else { return };
-    app::install();
+    app::install_reports();
     if log == "json" {
         // A service that does not start leaves its log behind.
         let settings = [

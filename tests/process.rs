@@ -125,8 +125,8 @@ fn impatient(redis: &RedisServer, failure: &str) -> std::collections::BTreeMap<S
 async fn a_process_without_what_it_can_not_do_without_ends_with_70_and_says_why() {
     let redis = RedisServer::start().await.expect("a Redis server");
     let cases = [
-        ("epoch_tracker::before_read=error", "gave up", "epoch-tracker could not be kept running"),
-        ("aggregator::before_read=spin", "wedged", "a handler has not yielded"),
+        ("epoch_tracker::before_read=error", "gave up", "epoch-tracker stayed down"),
+        ("aggregator::before_read=spin", "wedged", "the actor has not yielded"),
     ];
     for (failure, what, word) in cases {
         let mut process = Process::start(&impatient(&redis, failure)).await;

@@ -117,7 +117,8 @@ async fn a_faulty_configuration_changes_nothing_and_other_settings_need_a_restar
     assert_eq!(generations(&process).await, before);
 
     write(&file, &MARKETS, "[retention]\nledger = \"9days\"\n");
-    reload(&process, "retention.ledger has changed since the start; it takes effect with a restart").await;
+    reload(&process, "retention.ledger has changed since the start; the change takes effect with a restart")
+        .await;
     assert_eq!(generations(&process).await, before);
     process.wait_ready().await;
 }

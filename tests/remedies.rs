@@ -1,10 +1,12 @@
-//! Settings and keys to delete are named at the edge alone: a library does not know which setting it was given.
+//! Remedies: only the edge names settings and keys to delete, since a library does not know which setting it was given; and no
+//! remedy touches a producers' key.
 
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 
 use std::{fs, path::Path};
 
-use state_tracker::config::defaults_toml;
+use state_tracker::{config::defaults_toml, key_families, remedy};
+use store_redis::{ErrorKind, Writer};
 
 /// The crates whose errors and comments name no setting. The testkit is part of no program.
 const LIBRARIES: [&str; 10] = [
@@ -97,6 +99,32 @@ fn no_library_names_a_setting_or_tells_to_delete_keys() {
         }
     }
     assert!(checked > 10_000, "only {checked} lines");
+}
+
+/// docs/producers.md: correct the producer, and neither delete nor rename the key.
+#[test]
+fn no_remedy_renames_or_deletes_a_producers_key() {
+    let documented = include_str!("../docs/producers.md").replace('\n', " ");
+    assert!(documented.contains("neither delete nor rename the key"), "the rule is in docs/producers.md");
+    let mut checked = 0;
+    for family in key_families::tables().into_iter().flat_map(|table| table.rows) {
+        if family.writer != Writer::Producers {
+            continue;
+        }
+        let key = family.name.replace('*', "0");
+        for kind in [ErrorKind::WrongType, ErrorKind::Malformed] {
+            let remedy = remedy::of_key(kind, &key);
+            assert!(remedy.starts_with("fix the producer"), "{key}: {remedy}");
+            for command in ["RENAME", "DEL ", "UNLINK", "EXPIRE", "ZREM", "LTRIM"] {
+                assert!(!remedy.contains(command), "{key}: {remedy}");
+            }
+            if kind == ErrorKind::WrongType {
+                assert!(remedy.contains("neither rename nor delete it"), "{key}: {remedy}");
+            }
+            checked += 1;
+        }
+    }
+    assert!(checked > 30, "only {checked} remedies");
 }
 
 #[test]

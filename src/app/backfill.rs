@@ -1,7 +1,7 @@
-//! `backfill`: accepts the blocks of a chain up to a block, with the service's own block fetcher, and ends.
+//! `backfill`: accepts a range of a chain's blocks with the service's own block fetcher, and ends.
 //!
-//! It writes as the service does, by compare-and-set. So it may run beside a service, may be stopped at any moment, and may be
-//! run again. The service prepares the batches of windows that close meanwhile.
+//! It writes by compare-and-set, as the service does. So it may run beside a service, be stopped at any moment, and be run
+//! again. It prepares no batches: the service does that for the windows that the range closes.
 
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
@@ -26,46 +26,53 @@ use crate::{
     service::{self, BACKFILL},
 };
 
-/// How long the nodes have to answer before the first block is read.
+/// Time limit for the requests to nodes before the first block is read.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-/// Between two checks whether the last block is accepted.
+/// Time between two checks whether the last block is accepted.
 const CHECK_EVERY: Duration = Duration::from_millis(50);
-/// How long the actors have to stop.
+/// Time limit for the stop of the actors.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
-/// Accepts these blocks, or reads them and reports what they hold.
+/// Accepts the blocks of `args`; a dry run reads and counts them without a write.
 ///
 /// # Errors
-/// A chain that is not configured or does not answer, a wrong contract, missing blocks, a gap to the checkpoint, a block
-/// fetcher that stayed down.
+/// A chain that is not configured or does not answer, a wrong contract, blocks that do not exist yet, a gap after the
+/// checkpoint, or a block fetcher that stayed down.
 pub async fn backfill(args: &BackfillArgs, loaded: &Loaded) -> Result<ExitCode> {
     let config = &loaded.config;
     let log = log_to_stderr(&config.log)?;
-    ensure!(config.collector.is_followed(), "no chain is configured; set collector.nodes (RPC_NODES)");
+    ensure!(config.collector.is_enabled(), "no chain is configured; set collector.nodes (RPC_NODES)");
+    // No deadline for the stop: a backfill may end at any block, and the tree below is stopped with its own time limit.
     let signals = Signals::catch(None)?;
     let clock = Clock::system();
-    let chain = service::following(config, &clock)?;
+    let chain = service::standalone_collector(config, &clock)?;
     let Some((from, to)) = blocks(args, config, &chain).await? else { return Ok(SUCCESS.into()) };
+    // Without a checkpoint the fetcher starts at `start`; with one it continues there, and `blocks` has refused a gap.
     let settings = CollectorSettings { start: StartBlock::Number(from), ..(*chain.settings).clone() };
     let chain = CollectorServices { settings: Arc::new(settings), ..chain };
 
     let tree = start(&chain, to, args.dry_run, config, &clock).await?;
     let began = clock.now();
     let end = tokio::select! {
+        // The fetcher is transient and may end after the last block: both branches
+        // mean success, and `last >= to` decides below.
         () = accepted(&chain, to) => End::Outcome(Outcome::Stopped),
         never = bar::keep_showing(|frame| log.draw(frame), || Some(chain.progress.now())) => match never {},
         outcome = tree.ended() => End::Outcome(outcome),
-        signal = signals.told_to_stop() => End::Signal(signal),
+        signal = signals.stop_requested() => End::Signal(signal),
     };
+    // The bar is removed before the actors stop, since their last log lines would redraw it.
     log.draw(None);
     tree.stop(STOP_WITHIN).await;
     let took = clock.now().saturating_duration_since(began);
+    // The progress is read after the stop: a block that was accepted during the stop counts.
     let last = chain.progress.now().checkpoint.map_or(0, |checkpoint| checkpoint.number);
-    // Block 0 has no events: it is the checkpoint to start with, and does not count.
+    // The fetcher takes block 0 as its first checkpoint without reading it, since it has no events: it does not count.
     let blocks = if last < from { 0 } else { last - from.max(1) + 1 };
-    // The bar and the log leave the terminal first.
+    // Log and result go to the same terminal through different descriptors: flush the log, or the two mix.
     logging::flush();
     let printed = output::print(&summary(&chain, blocks, args.dry_run, took));
+    // Whatever ended it: if the last block is accepted, the command has done its work.
     if last >= to {
         return printed.map(|()| SUCCESS.into());
     }
@@ -74,7 +81,7 @@ pub async fn backfill(args: &BackfillArgs, loaded: &Loaded) -> Result<ExitCode> 
         false => "the same command resumes there",
     };
     match end {
-        End::Signal(signal) => bail!("{signal} stopped it at block {last} of {to}: {again}"),
+        End::Signal(signal) => bail!("{signal} stopped the backfill at block {last} of {to}: {again}"),
         End::Outcome(Outcome::GaveUp { reason, .. } | Outcome::RootEnded { reason }) => {
             bail!("the block fetcher stayed down at block {last} of {to}: {reason}; {again}")
         }
@@ -82,33 +89,34 @@ pub async fn backfill(args: &BackfillArgs, loaded: &Loaded) -> Result<ExitCode> 
     }
 }
 
-/// Starts the block fetcher under a root of its own.
+/// Starts the block fetcher as the only child of a tree.
 async fn start(
     chain: &CollectorServices,
     to: u64,
-    is_trial: bool,
+    is_dry_run: bool,
     config: &Config,
     clock: &Clock,
 ) -> Result<Tree> {
     let chain = chain.clone();
     let fetch = Child::source(BACKFILL, move || {
+        // No edges: preparers and epoch trackers belong to the service, which finds closed windows by its own interval.
         let fetcher = BlockFetcher::new(chain.clone(), Vec::new(), Vec::new()).until(to);
-        if is_trial { fetcher.as_trial() } else { fetcher }
+        if is_dry_run { fetcher.as_trial() } else { fetcher }
     });
     let fetch = fetch.policy(service::run_to_completion(&config.supervision));
     let tree = Tree::start(vec![fetch], TreeOptions { clock: clock.clone(), ..TreeOptions::default() });
     tree.await.wrap_err("the block fetcher could not be started")
 }
 
-/// The end of a backfill.
+/// Why a backfill ended.
 enum End {
-    /// The tree ended.
+    /// The tree ended, or the last block is accepted.
     Outcome(Outcome),
     /// A signal of this name stopped it.
     Signal(&'static str),
 }
 
-/// First and last block to accept; `None` where all are accepted already.
+/// First and last block to accept; `None` if all of them are accepted already.
 async fn blocks(
     args: &BackfillArgs,
     config: &Config,
@@ -117,9 +125,9 @@ async fn blocks(
     let deadline = Instant::now() + ANSWER_WITHIN;
     let head = chain.source.head(deadline).await?.number;
     let (from, to) = (args.from.number(head), args.to.number(head));
-    ensure!(from <= to, "--from {from} is behind --to {to}: give the first block and the last one");
+    ensure!(from <= to, "--from {from} is after --to {to}: give the first block and the last one");
     ensure!(to <= head, "block {to} of --to does not exist yet: the newest block is {head}");
-    // The fetcher would ask a wrong contract for ever: in a service a later answer may be right.
+    // The fetcher retries a wrong contract without end, since in a service a later answer may be right. A backfill must end.
     submission_windows(chain, service::protocol_state(config)?, deadline).await?;
     if args.dry_run {
         return Ok(Some((from, to)));
@@ -138,23 +146,24 @@ async fn blocks(
         return Ok(None);
     }
     if from < next {
-        tracing::info!(block = next, "the blocks before are accepted already; resuming here");
+        tracing::info!(block = next, "earlier blocks are accepted already; resuming here");
     }
     Ok(Some((next, to)))
 }
 
-/// Waits until this block is accepted.
+/// Waits until block `to` is accepted.
 async fn accepted(chain: &CollectorServices, to: u64) {
     while chain.progress.now().checkpoint.is_none_or(|checkpoint| checkpoint.number < to) {
+        // Polled: the progress is a snapshot for metrics and has no notification, and 50 ms do not matter to a person.
         tokio::time::sleep(CHECK_EVERY).await;
     }
 }
 
-/// The counts of a backfill.
-fn summary(chain: &CollectorServices, blocks: u64, is_trial: bool, took: Duration) -> String {
+/// The summary that is printed at the end.
+fn summary(chain: &CollectorServices, blocks: u64, is_dry_run: bool, took: Duration) -> String {
     let state = chain.progress.now();
     let seconds = took.as_secs_f64();
-    let done = if is_trial { "read, nothing was written" } else { "accepted" };
+    let done = if is_dry_run { "read, nothing was written" } else { "accepted" };
     let mut text =
         format!("{blocks} blocks {done}: {seconds:.1} s, {:.0} blocks/s\n", blocks as f64 / seconds);
     for (kind, count) in &state.notes {

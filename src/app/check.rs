@@ -26,7 +26,7 @@ pub fn defaults() -> String {
     defaults_toml()
 }
 
-/// Describes a configuration that is allowed, and connects to its servers if that is asked for.
+/// Describes a valid configuration, and with `--connect` connects to its servers.
 ///
 /// # Errors
 /// Settings that make no connection. A server that does not answer is reported, with exit code 1.
@@ -35,6 +35,7 @@ pub async fn check(args: &CheckArgs, loaded: &Loaded) -> Result<(String, ExitCod
         true => Some(connect(&loaded.config).await?),
         false => None,
     };
+    // The text goes to standard output in either case: a failed connection is a result of `check`, not an error of it.
     let all_answer = connections.iter().flatten().all(|connection| connection.ok);
     let exit: Exit = if all_answer { SUCCESS } else { FAILURE };
     let text = match args.json {
@@ -53,7 +54,7 @@ fn parts(config: &Config) -> [Part; 2] {
     };
     [
         Part { name: "tracker", runs: true, detail: format!("serves {}", counted(markets, "market")) },
-        Part { name: "collector", runs: config.collector.is_followed(), detail: collector },
+        Part { name: "collector", runs: config.collector.is_enabled(), detail: collector },
     ]
 }
 
@@ -67,6 +68,7 @@ fn json(loaded: &Loaded, connections: Option<&[Connection]>) -> serde_json::Valu
         json["connected"] = connections.iter().all(|connection| connection.ok).into();
         json["connections"] = serde_json::json!(connections);
     }
+    // One JSON object, never two documents in a row: scripts parse the whole output at once.
     if let (Some(all), serde_json::Value::Object(settings)) = (json.as_object_mut(), loaded.to_json()) {
         all.extend(settings);
     }
@@ -74,6 +76,7 @@ fn json(loaded: &Loaded, connections: Option<&[Connection]>) -> serde_json::Valu
 }
 
 fn text(loaded: &Loaded, connections: Option<&[Connection]>) -> String {
+    // The verdict first: 90 lines of settings follow, and an operator reads the first one.
     let mut text = "The configuration is valid".to_owned();
     if let Some(connections) = connections {
         let failed = connections.iter().filter(|connection| !connection.ok).count();
@@ -99,6 +102,7 @@ fn text(loaded: &Loaded, connections: Option<&[Connection]>) -> String {
     let connected = connections.unwrap_or_default().iter().map(|Connection { server, ok, detail }| {
         format!("{:6}  {server}: {detail}\n", if *ok { "ok" } else { "failed" })
     });
+    // Most surprising first: what failed to connect, then what somebody changed, then the long list of defaults.
     block("Connections", &connected.collect::<String>());
     block("Changed", &loaded.describe_changes());
     block("Defaults", &loaded.describe_defaults());

@@ -17,13 +17,13 @@ use crate::{
     service,
 };
 
-/// How long a node of the chain has to answer.
+/// Time limit for the answers of one node.
 const WITHIN: Duration = Duration::from_secs(10);
 
-/// How a server answered.
+/// The result of one connection.
 #[derive(Serialize)]
 pub(super) struct Connection {
-    /// The server, and what was asked of it.
+    /// The server, without credentials, and the market if its contract was queried.
     pub(super) server: String,
     pub(super) ok: bool,
     pub(super) detail: String,
@@ -35,18 +35,19 @@ impl Connection {
     }
 }
 
-/// Asks every server of the configuration for a sign of life.
+/// Connects to every server of the configuration, and checks rights, chain ids and contracts.
 ///
 /// # Errors
 /// Settings that make no connection. A server that does not answer is a connection that is not ok.
 pub(super) async fn connect(config: &Config) -> Result<Vec<Connection>> {
     let (mut connections, mut ids) = (vec![redis(config).await?], BTreeSet::new());
     for node in config.collector.nodes.iter().chain(&config.collector.archive_nodes) {
-        connections.extend(node_of_chain(config, node, &mut ids).await?);
+        connections.extend(check_node(config, node, &mut ids).await?);
     }
+    // Each node is asked alone, so none can notice that another one is of a different chain.
     if ids.len() > 1 {
         let detail = format!(
-            "are of several chains, {ids:?}: name those of one in collector.nodes, or set collector.chain_id"
+            "are of several chains, {ids:?}; name nodes of one chain in collector.nodes, or set collector.chain_id"
         );
         connections.push(Connection::new("nodes", false, detail));
     }
@@ -57,6 +58,7 @@ async fn redis(config: &Config) -> Result<Connection> {
     let store = service::connect(config)?;
     let server = format!("redis {store:?}");
     if let Err(error) =
+        // PING needs no right to any key and SUBSCRIBE uses a connection of its own: both must work before rights are examined.
         tokio::try_join!(store.ping(), async { store.subscribe(channels(&[])).await.map(drop) })
     {
         return Ok(Connection::new(server, false, remedy::line(&error)));
@@ -73,18 +75,21 @@ async fn redis(config: &Config) -> Result<Connection> {
     })
 }
 
-/// Asks a node by itself how far it is, and the contract there how long windows are.
-async fn node_of_chain(config: &Config, node: &Secret, ids: &mut BTreeSet<u64>) -> Result<Vec<Connection>> {
+/// Asks one node for its newest block, and the contract on it for the submission windows.
+async fn check_node(config: &Config, node: &Secret, ids: &mut BTreeSet<u64>) -> Result<Vec<Connection>> {
+    // With the other nodes in the pool, a failover would hide that this one is down.
     let mut alone = config.clone();
     (alone.collector.nodes, alone.collector.archive_nodes) = (vec![node.clone()], Vec::new());
-    let chain = service::following(&alone, &Clock::system())?;
+    let chain = service::standalone_collector(&alone, &Clock::system())?;
     let (source, deadline) = (&chain.source, Instant::now() + WITHIN);
+    // The status shows the URL without its credentials; the configured URL must not be printed.
     let shown = source.status().first().map_or_else(String::new, |status| status.node.to_string());
     let node = format!("node {shown}");
     let head = match source.head(deadline).await {
         Ok(head) => head,
         Err(error) => return Ok(vec![Connection::new(node, false, remedy::line(&error))]),
     };
+    // Only nodes that answered: the id is unknown before the first answer.
     ids.extend(source.chain_id());
     let id = source.chain_id().map_or_else(|| "unknown".to_owned(), |id| id.to_string());
     let mut connections =

@@ -11,8 +11,8 @@ use crate::{
     exit::{FAILURE, SUCCESS},
 };
 
-/// Compares the datasets of one market of the configuration, or of all; the text to print, and 0 when each difference in Redis
-/// is explained, else 1.
+/// Compares the datasets of one configured market, or of all. Returns the text to print, and exit code 0 if each difference in
+/// Redis is explained, else 1.
 ///
 /// # Errors
 /// A market that is not in the configuration, and a server that does not answer.
@@ -32,9 +32,11 @@ pub async fn diff(args: &DiffArgs, loaded: &Loaded) -> Result<(String, ExitCode)
     Ok((text, if is_explained { SUCCESS } else { FAILURE }.into()))
 }
 
-/// The rows as an array; of several markets as an object by their names.
+/// The rows of one market as an array; with `--all`, an object of such arrays by market.
 fn json(all: &[(String, Vec<Row>)], named: bool) -> Result<String> {
     let text = match all {
+        // The shape depends on the option and not on the number of markets: a script
+        // with --all must not break when one market is left.
         [(_, rows)] if !named => serde_json::to_string_pretty(rows)?,
         all => {
             let named: BTreeMap<_, _> = all.iter().map(|(market, rows)| (market, rows)).collect();

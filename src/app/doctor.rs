@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use color_eyre::eyre::Result;
 
-use super::output::complain;
+use super::output::print_to_stderr;
 use crate::{
     cli::DoctorArgs,
     config::{Loaded, UnknownMarket},
@@ -12,8 +12,7 @@ use crate::{
     rights::AccessList,
 };
 
-/// Examines the configured markets, or those of the arguments. `listed` is the text of the variable that lists the markets,
-/// where one is set.
+/// Examines the configured markets, or those of the arguments. `listed` is the text of `DATA_MARKET_ADDRESSES`, if it is set.
 ///
 /// # Errors
 /// A market that is not in the configuration, and a server that does not answer.
@@ -23,6 +22,7 @@ pub async fn doctor(args: &DoctorArgs, loaded: &Loaded, listed: Option<&str>) ->
     if !args.markets.is_empty() {
         let asked = args.markets.iter().map(|asked| config.tracker.market(asked));
         let asked: Vec<&String> = asked.collect::<Result<_, UnknownMarket>>()?;
+        // In the order of the configuration, and each market once, for any arguments.
         markets.retain(|market| asked.contains(&market));
     }
     let note = |note: &String| {
@@ -30,22 +30,28 @@ pub async fn doctor(args: &DoctorArgs, loaded: &Loaded, listed: Option<&str>) ->
         Finding::note("configuration", "configuration", note, remedy)
     };
     let mut findings: Vec<Finding> = loaded.notes.iter().map(note).collect();
+    // The configuration accepts JSON arrays, but the Monitor API splits the same variable at commas and keeps the
+    // brackets. Quotes may surround the array: `docker run --env-file` passes them on.
     if listed.is_some_and(|text| text.trim_start().trim_start_matches(['"', '\'']).starts_with('[')) {
         let problem = "it is a JSON array: the Monitor API looks for keys with the brackets in their names";
         let remedy = "write a comma list: both programs read that";
         findings.push(Finding::warning("brackets", "DATA_MARKET_ADDRESSES", problem, remedy));
     }
     let (time_limit, watch) = (args.within, args.watch);
+    // On standard error, so that the report on standard output stays parseable; without it, minutes would pass silently.
     if !watch.is_zero() && !args.json {
         let markets = counted(markets.len(), "market");
-        complain(&format!("watching {WATCHED} of {markets} for {}…", humantime::format_duration(watch)));
+        print_to_stderr(&format!(
+            "watching {WATCHED} of {markets} for {}…",
+            humantime::format_duration(watch)
+        ));
     }
     let report = examine(Scope { config, markets, time_limit, watch, findings }).await?;
     let code = report.exit_code().into();
     Ok((report, code))
 }
 
-/// `doctor --acl`: the access list that the configuration in effect needs. Redis is not asked.
+/// `doctor --acl`: the access list that the configuration needs. It does not connect to Redis.
 ///
 /// # Errors
 /// Settings that make no connection.

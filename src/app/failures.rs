@@ -1,7 +1,7 @@
 //! Reports errors and panics, each in one plain line.
 //!
-//! An error that ends the process reads `state-tracker: OPERATION: cause: cause; what to do`. A message says what to do
-//! behind its last semicolon. A backtrace belongs to a panic only, and only where `RUST_BACKTRACE` asks for one.
+//! An error that ends the process reads `state-tracker: OPERATION: cause: cause; remedy`. The text after the last semicolon of a
+//! message is its remedy. Only a panic has a backtrace, and only if `RUST_BACKTRACE` is set.
 
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
@@ -22,18 +22,20 @@ use crate::{
     remedy,
 };
 
-/// Installs the report of errors and panics. To be called once, before anything else.
-pub fn install() {
-    // Refused only when a report exists already, and this is called first.
+/// Installs the hooks that report errors and panics. Call it once, before anything else.
+pub fn install_reports() {
+    // Fails only if an error was created before, and `main` calls this first.
     let _ = eyre::set_hook(Box::new(|_| Box::new(Plain)));
+    // The default hook locks standard error and prints several lines: a stuck reader would block the panicking thread.
     std::panic::set_hook(Box::new(report_panic));
 }
 
-/// The exit code of the process, after its error and the last lines of its log are written.
-pub fn conclude(result: Result<ExitCode>) -> ExitCode {
+/// The exit code of a result. Reports its error, and waits for the last lines of the log.
+pub fn exit_code(result: Result<ExitCode>) -> ExitCode {
     let code = result.unwrap_or_else(|error| match error.downcast_ref::<ConfigErrors>() {
+        // Not through the log: the configuration that says how to log is the one that is wrong.
         Some(errors) => {
-            output::complain(&format!(
+            output::print_to_stderr(&format!(
                 "{errors}\nNothing was started. `state-tracker check --defaults` prints every setting with its limits."
             ));
             CONFIGURATION.into()
@@ -47,7 +49,7 @@ pub fn conclude(result: Result<ExitCode>) -> ExitCode {
     code
 }
 
-/// Reports that carry nothing but their errors.
+/// A report without backtrace and section: only the error and its causes.
 struct Plain;
 
 impl EyreHandler for Plain {
@@ -56,17 +58,21 @@ impl EyreHandler for Plain {
     }
 }
 
-/// Reports a panic. It takes no lock of standard error, and waits for the log for a limited time: the thread has to unwind.
+/// Reports a panic. It takes no lock of standard error and waits for the log for a limited time, since the thread must unwind
+/// for its supervisor to notice.
 fn report_panic(panic: &PanicHookInfo<'_>) {
     let thread = thread::current();
     let name = thread.name().unwrap_or("without a name");
     let place = panic.location().map_or_else(String::new, |place| format!(" at {place}"));
-    let text = panic.payload_as_str().unwrap_or("a panic whose payload is no text");
+    // `panic_any` may carry a value of any type.
+    let text = panic.payload_as_str().unwrap_or("a panic without a text");
+    // Panics of actors are caught and restarted, but each one is a bug: the line asks for a report.
     let message = format!("panic in thread {name}{place}: {text}; this is a bug, please report it");
+    // `capture` looks at RUST_BACKTRACE; without it, no symbol is resolved, which takes milliseconds.
     let backtrace = Backtrace::capture();
     let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
     logging::write_error(&escaped(&message), backtrace.as_deref());
-    // The process may end with this panic.
+    // If this is the main thread, the process ends right after the hook.
     logging::flush();
 }
 
@@ -81,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_one_line_with_its_causes_and_then_what_to_do() {
+    fn an_error_is_one_line_with_its_causes_and_then_the_remedies() {
         let cause = std::io::Error::other("no route");
         let error =
             Err::<(), _>(cause).wrap_err("asking; check the network").wrap_err("the check").unwrap_err();
@@ -89,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_innermost_cause_says_to_do_comes_first() {
+    fn the_remedy_of_the_innermost_cause_comes_first() {
         let error = eyre!("refused; check the password").wrap_err("asking; check the network");
         assert_eq!(line(&error), "asking: refused; check the password; check the network");
     }

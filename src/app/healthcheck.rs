@@ -1,4 +1,4 @@
-//! `healthcheck`: asks a running instance whether it is ready, for containers without another HTTP client.
+//! `healthcheck`: asks a running instance whether it is ready. For containers, whose image has no other HTTP client.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -9,33 +9,35 @@ use tokio::{
     time::timeout,
 };
 
-use super::output::complain;
+use super::output::print_to_stderr;
 use crate::escape::escaped;
 use crate::exit::{FAILURE, SUCCESS};
 
-/// The longest time to the answer.
+/// Time limit for the answer. Docker kills a health check after 30 s by default.
 const WITHIN: Duration = Duration::from_secs(3);
-/// The most bytes of an answer.
-const MOST: u64 = 64 << 10;
+/// Longest answer that is read, in bytes.
+const MAX_ANSWER: u64 = 64 << 10;
 
-/// Asks `url` (`http://HOST:PORT/PATH`): exit code 0 when ready; else 1, with the answer on standard error.
+/// Asks `url` (`http://HOST:PORT/PATH`). Exit code 0 if ready; else 1, with the answer on standard error.
 ///
 /// # Errors
 /// A URL of another form, or an unreachable instance.
 pub async fn healthcheck(url: &str) -> Result<ExitCode> {
-    // No endpoint asks for credentials, and an error must not show them.
+    // The endpoints need no credentials, and an error message must not show them.
     let url = without_credentials(url);
     let asked = timeout(WITHIN, ask(&url)).await;
     let answer = asked.map_err(|_| {
-        eyre!("{url} did not answer within {}; find out whether the process hangs", errors::rounded(WITHIN))
+        eyre!("{url} did not answer within {}; check whether the process hangs", errors::rounded(WITHIN))
     })??;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     let status = head.split_whitespace().nth(1).unwrap_or("no status");
+    // Only 200: a redirection or another 2xx is not from this program.
     if status == "200" {
         return Ok(SUCCESS.into());
     }
+    // Line by line: escaping the whole body would also escape its line breaks.
     let body: Vec<String> = body.trim_end().lines().map(|line| escaped(line).to_string()).collect();
-    complain(&format!("{url} answered {}\n{}", escaped(status), body.join("\n")));
+    print_to_stderr(&format!("{url} answered {}\n{}", escaped(status), body.join("\n")));
     Ok(FAILURE.into())
 }
 
@@ -43,6 +45,7 @@ pub async fn healthcheck(url: &str) -> Result<ExitCode> {
 fn without_credentials(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     let host = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    // The last @ before the path: a password may contain one, and a path or a query may too.
     let at = rest[..host].rfind('@').map_or(0, |at| at + 1);
     format!("{scheme}://{}", &rest[at..])
 }
@@ -52,16 +55,18 @@ async fn ask(url: &str) -> Result<String> {
         bail!("`{url}` is not supported; give a URL of the form http://HOST:PORT/PATH");
     };
     let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    // The port is optional, and 80 if it is missing, as for every URL of HTTP.
     let address = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
     let connected = TcpStream::connect(&address).await;
     let mut stream = connected
         .wrap_err_with(|| format!("{address} can't be reached; check that the service runs there"))?;
     let path = if path.is_empty() { "/" } else { path };
+    // `Connection: close` makes the end of the answer the end of the stream, so no length has to be parsed.
     let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
     stream
-        .take(MOST)
+        .take(MAX_ANSWER)
         .read_to_end(&mut answer)
         .await
         .wrap_err_with(|| format!("{address} closed the connection before the end of its answer"))?;

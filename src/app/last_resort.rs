@@ -1,18 +1,18 @@
-//! Logs that must not block the caller: those of the signals' thread, and those before the process is ended.
+//! Log lines that must not block their caller: those of the thread for signals, and the last one before the process ends.
 //!
-//! An actor that never yields may hold any lock. So these logs are written by a thread of their own, and the caller waits
-//! for it for a limited time.
+//! An actor that never yields may hold any lock, also one of `tracing`. So another thread writes these lines, and the caller
+//! waits for it for a limited time.
 
 use std::{process, sync::mpsc, thread, time::Duration};
 
 use super::logging;
 
-/// How long the end of the process waits for its last log line.
+/// How long `exit` waits for the last log line.
 const EXIT_WITHIN: Duration = Duration::from_millis(500);
-/// How long a thread that has more to do waits for its log line.
+/// How long `log` waits for its line: the caller has more to do.
 const LOG_WITHIN: Duration = Duration::from_millis(50);
 
-/// Ends the process with this code, after `log` if that does not block.
+/// Ends the process with this code, after `log` has run or its time limit has passed.
 pub(super) fn exit(code: i32, log: impl FnOnce() + Send + 'static) -> ! {
     on_another_thread(EXIT_WITHIN, move || {
         log();
@@ -26,15 +26,16 @@ pub(super) fn log(log: impl FnOnce() + Send + 'static) {
     on_another_thread(LOG_WITHIN, log);
 }
 
-/// Waits for the task at most this long. When the system has no thread to spare, the task is left out.
+/// Runs `task` on a new thread and waits for it at most `within`. If no thread can be started, the task is skipped.
 fn on_another_thread(within: Duration, task: impl FnOnce() + Send + 'static) {
     let (running, ended) = mpsc::sync_channel::<()>(1);
     let spawned = thread::Builder::new().name("last log".to_owned()).spawn(move || {
         task();
+        // Dropping the sender wakes the receiver, also if the task panics: the unwinding thread drops it too.
         drop(running);
     });
     if spawned.is_ok() {
-        // It has ended or takes too long: either way the caller goes on.
+        // An error means that the task ended or the time is over: either way the caller continues.
         let _ = ended.recv_timeout(within);
     }
 }

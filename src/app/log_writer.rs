@@ -1,8 +1,8 @@
-//! The log's way out: a bounded queue, and a thread that writes from it.
+//! The output of the log: a bounded queue, and a thread that writes from it.
 //!
-//! To log is to enqueue: it never waits for the reader of the log, and never fails. When the reader is too slow the oldest
-//! lines are dropped, and a line that can't be written is dropped too. Dropped lines are counted; a notice with their
-//! number is written in their place once writing works again. Touches nothing but its sink, and that only on its thread.
+//! Logging only enqueues: it never waits for the reader of the log, and never fails. If the reader is too slow, the oldest
+//! lines are dropped; a line that can't be written is dropped too. Dropped lines are counted, and a notice with their number is
+//! written in their place once writing works again. Only the thread touches the sink.
 
 use std::{
     collections::VecDeque,
@@ -16,26 +16,26 @@ use retry::table::LOG_WRITER;
 
 use super::bar::Frame;
 
-/// Lines that wait at most.
-const MOST_LINES: usize = 4_096;
-/// Their bytes at most.
-const MOST_BYTES: usize = 1 << 20;
+/// How many lines may wait.
+const MAX_LINES: usize = 4_096;
+/// How many bytes of lines may wait.
+const MAX_BYTES: usize = 1 << 20;
 
-/// Where lines are written to, and a progress bar below them is drawn.
+/// The destination of the lines, and of the progress bar below them.
 pub(super) trait Sink: io::Write + Send + 'static {
     /// Draws the bar, or removes it.
     fn draw(&mut self, frame: Option<&Frame>);
 }
 
-/// The queue. Clones are the same queue; its thread ends with the process.
+/// The queue. Clones share it; its thread ends with the process.
 #[derive(Clone)]
 pub(super) struct LogWriter(Arc<Shared>);
 
 struct Shared {
     queue: Mutex<Queue>,
-    /// There is something to write.
+    /// Signalled when a line or a frame was enqueued.
     filled: Condvar,
-    /// Something was written or dropped.
+    /// Signalled when a line or a frame was written or dropped.
     settled: Condvar,
 }
 
@@ -43,15 +43,15 @@ struct Shared {
 struct Queue {
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
-    /// What the bar is to show next; only the newest counts.
+    /// The next frame of the bar, if one waits; `Some(None)` removes the bar. A newer frame replaces it.
     frame: Option<Option<Frame>>,
-    /// Lines and frames that were enqueued since the beginning …
+    /// How many lines and frames were ever enqueued.
     accepted: u64,
-    /// … and those of them that were written or dropped.
+    /// How many of them were written or dropped. `flush` waits until it reaches `accepted` as it was at the call.
     settled: u64,
-    /// Lines that were dropped since the beginning …
+    /// How many lines were ever dropped.
     dropped: u64,
-    /// … and those of them that no notice has counted yet.
+    /// How many of them no notice has reported yet.
     unreported: u64,
 }
 
@@ -63,18 +63,18 @@ impl Queue {
     }
 }
 
-/// What the thread does next.
+/// The next step of the thread.
 enum Work {
-    /// Write a line, after a notice if lines before it were dropped.
+    /// A line, and how many dropped lines to report before it.
     Line(Vec<u8>, u64),
     Draw(Option<Frame>),
 }
 
 impl LogWriter {
-    /// Starts the thread. `notice` makes the line that says how many lines were dropped.
+    /// Starts the thread. `notice` formats the line that reports dropped lines.
     ///
     /// # Errors
-    /// When the system has no thread for it.
+    /// The thread could not be started.
     pub(super) fn start(
         sink: impl Sink,
         notice: impl Fn(u64) -> Vec<u8> + Send + 'static,
@@ -89,16 +89,17 @@ impl LogWriter {
         Ok(writer)
     }
 
-    /// Enqueues a line, its line break included.
+    /// Enqueues a line, which includes its line break.
     pub(super) fn line(&self, line: Vec<u8>) {
         let mut queue = self.0.queue();
         let dropped = queue.dropped;
         queue.accepted += 1;
-        if line.len() > MOST_BYTES {
+        // Such a line would never fit: without this check the loop below would drop every other line first.
+        if line.len() > MAX_BYTES {
             queue.drop_line();
         } else {
-            while queue.lines.len() >= MOST_LINES || queue.bytes + line.len() > MOST_BYTES {
-                // The oldest: the latest lines say how things stand now.
+            while queue.lines.len() >= MAX_LINES || queue.bytes + line.len() > MAX_BYTES {
+                // The oldest goes first: when something is wrong, the newest lines explain the present state.
                 let Some(oldest) = queue.lines.pop_front() else { break };
                 queue.bytes -= oldest.len();
                 queue.drop_line();
@@ -106,26 +107,30 @@ impl LogWriter {
             queue.bytes += line.len();
             queue.lines.push_back(line);
         }
+        // Only the log's thread waits for this condition, so one notification is enough.
         self.0.filled.notify_one();
+        // A dropped line settles: a waiting `flush` may be satisfied without any write.
         if queue.dropped > dropped {
             self.0.settled.notify_all();
         }
     }
 
-    /// Draws the bar below the lines, or removes it. A frame that was not drawn yet is replaced.
+    /// Draws the bar below the lines, or removes it. It replaces a frame that still waits.
     pub(super) fn draw(&self, frame: Option<Frame>) {
         let mut queue = self.0.queue();
         queue.accepted += 1;
+        // The replaced frame will never be drawn: it counts as settled, or `flush` would wait for it until its deadline.
         queue.settled += u64::from(queue.frame.replace(frame).is_some());
         self.0.filled.notify_one();
     }
 
-    /// Waits until everything that was enqueued before is written or dropped, at most this long; `false` when it is not.
+    /// Waits until everything that was enqueued before the call is written or dropped. `false` if `within` passed first.
     pub(super) fn flush(&self, within: Duration) -> bool {
         let deadline = Instant::now() + within;
         let mut queue = self.0.queue();
-        let all = queue.accepted;
-        while queue.settled < all {
+        // Later lines don't count: busy actors could keep a flush waiting for ever.
+        let target = queue.accepted;
+        while queue.settled < target {
             let Some(left) = deadline.checked_duration_since(Instant::now()) else { return false };
             let waited = self.0.settled.wait_timeout(queue, left);
             queue = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -133,15 +138,16 @@ impl LogWriter {
         true
     }
 
-    /// Lines that were dropped so far, for want of room or because they could not be written.
+    /// How many lines were dropped so far, since the queue was full or a write failed.
     pub(super) fn dropped(&self) -> u64 {
         self.0.queue().dropped
     }
 }
 
 impl Shared {
-    /// Held for a few instructions at a time, never over a write: no thread can be kept waiting for it.
+    /// Locks the queue. No caller holds it over a write, so nobody waits for the reader of the log.
     fn queue(&self) -> MutexGuard<'_, Queue> {
+        // A panic in a logging thread poisons the lock, but every change of the queue is complete before anything can panic.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -150,10 +156,12 @@ impl Shared {
         loop {
             match self.next() {
                 Work::Line(line, unreported) => {
+                    // The notice goes first, in the place of the lines that are missing. If it fails, the line is dropped too.
                     let reported = unreported == 0 || out.line(notice(unreported));
                     let written = reported && out.line(line);
                     let mut queue = self.queue();
                     if reported {
+                        // Subtracted, not set to 0: more lines may have been dropped during the write.
                         queue.unreported -= unreported;
                     }
                     if written {
@@ -176,6 +184,7 @@ impl Shared {
         loop {
             if let Some(line) = queue.lines.pop_front() {
                 queue.bytes -= line.len();
+                // Lines before frames: the bar is below the lines, and a frame between two lines of a burst would flicker.
                 return Work::Line(line, queue.unreported);
             }
             if let Some(frame) = queue.frame.take() {
@@ -186,26 +195,28 @@ impl Shared {
     }
 }
 
-/// The sink, and whether the last line in it lacks its end.
+/// The sink, and whether the last line in it was cut off.
 struct Out<S> {
     sink: S,
     torn: bool,
 }
 
 impl<S: Sink> Out<S> {
-    /// Writes a line; `false` when it could not be written whole.
+    /// Writes a line. `false` if not all of it was written.
     fn line(&mut self, mut line: Vec<u8>) -> bool {
         if self.torn {
+            // The rest of the cut line is lost. A line break keeps the next one parseable.
             line.insert(0, b'\n');
         }
         let written = self.put(&line);
         if written > 0 {
+            // The inserted line break alone ends the cut line. Only if bytes after it were written is a new line cut off.
             self.torn = written > usize::from(self.torn) && written < line.len();
         }
         written == line.len()
     }
 
-    /// How much of it could be written.
+    /// Writes as much of it as possible, and returns the number of bytes.
     fn put(&mut self, line: &[u8]) -> usize {
         let (mut written, mut retries) = (0, 0);
         while written < line.len() {
@@ -213,7 +224,7 @@ impl<S: Sink> Out<S> {
                 Ok(0) => break,
                 Ok(some) => (written, retries) = (written + some, 0),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // Another process has made the descriptor one that does not block.
+                // Standard error is shared with other processes, and any of them can set O_NONBLOCK on it.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && retries < LOG_WRITER.attempts => {
                     retries += 1;
                     thread::sleep(LOG_WRITER.first);

@@ -1,7 +1,7 @@
-//! The log, on standard error: what is logged, in which shape, and the last lines before the process ends.
+//! The log on standard error: filter, format, and the last lines before the process ends.
 //!
-//! A process with a log writes to standard error only through its [`LogWriter`], which blocks no caller. There is one log
-//! a process.
+//! **Invariant:** once a process has its one log, everything that it writes to standard error goes through the
+//! [`LogWriter`], which blocks no caller.
 
 use std::{
     fs::File,
@@ -28,9 +28,9 @@ use super::{
 };
 use crate::config::{self, LogFormat};
 
-/// How long the end of the process waits for the last lines.
+/// How long `flush` waits for the last lines.
 const FLUSH_WITHIN: Duration = Duration::from_millis(250);
-/// Where the lines that this module makes itself say that they come from.
+/// The `target` of the lines that this module formats itself.
 const TARGET: &str = "state_tracker::log";
 
 static LOG: OnceLock<Log> = OnceLock::new();
@@ -40,40 +40,43 @@ struct Log {
     format: LogFormat,
 }
 
-/// Logs as the configuration says, from now on to the end of the process.
+/// Starts the log, with the configured filter and format, for the rest of the process.
 ///
 /// # Errors
-/// A filter that is none, a second log in one process, and a system without a thread or a descriptor to spare.
+/// An invalid filter, a second log in one process, or a system without a free thread or descriptor.
 pub(super) fn log_to_stderr(log: &config::Log) -> Result<LogWriter> {
-    let filter =
-        EnvFilter::try_new(&log.level).wrap_err_with(|| format!("log.level `{}` is no filter", log.level))?;
+    let filter = EnvFilter::try_new(&log.level)
+        .wrap_err_with(|| format!("log.level `{}` is not a filter", log.level))?;
     let (format, sink) = (log.format, StandardError::open().wrap_err("standard error can't be used")?);
     let notice = move |lines| own_line(format, Level::WARN, &dropped(lines), Some(lines), None);
-    let writer = LogWriter::start(sink, notice).wrap_err("no thread for the log")?;
+    let writer = LogWriter::start(sink, notice).wrap_err("the thread of the log can't be started")?;
     let lines = writer.clone();
-    // Its own errors would go to standard error past the queue.
+    // tracing-subscriber prints its own errors by `eprintln`, which would block outside the queue.
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .log_internal_errors(false)
         .with_writer(move || Line(lines.clone()));
     let installed = match format {
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        // Container runtimes and journald store escape sequences as they are: colours are for terminals only.
         LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).try_init(),
     };
     installed.map_err(|error| eyre!("the log could not be set up: {error}"))?;
+    // Only after `try_init`, which fails for a second log in one process.
     LOG.get_or_init(|| Log { writer: writer.clone(), format });
     Ok(writer)
 }
 
-/// Waits for the last lines, for a limited time. Without a log there are none.
+/// Waits for the last lines, for a limited time. Does nothing before the log is started.
 pub(super) fn flush() {
     if let Some(log) = LOG.get() {
+        // A flush that fails leaves nothing to do: the reader is stuck, and the process must end all the same.
         log.writer.flush(FLUSH_WITHIN);
     }
 }
 
-/// Writes text to standard error; through the log's queue once there is a log. A failure is ignored: there is no other
-/// place to report it.
+/// Writes text to standard error, through the queue once the log is started. A failure is ignored: there is no other place to
+/// report it.
 pub(super) fn write(text: &str) {
     match LOG.get() {
         Some(log) => log.writer.line(text.as_bytes().to_vec()),
@@ -83,8 +86,8 @@ pub(super) fn write(text: &str) {
     }
 }
 
-/// Writes an error that ends the process, or a panic: as a line of the log where the log is JSON, else as
-/// `state-tracker: MESSAGE` with the backtrace below.
+/// Writes a panic, or an error that ends the process. If the log is JSON, it is a line of the log; else it reads
+/// `state-tracker: MESSAGE`, with the backtrace below.
 pub(super) fn write_error(message: &str, backtrace: Option<&str>) {
     match LOG.get() {
         Some(Log { writer, format: LogFormat::Json }) => {
@@ -102,7 +105,7 @@ fn dropped(lines: u64) -> String {
     format!("{them} dropped here: standard error did not take them")
 }
 
-/// A line of the log that is made without `tracing`: no filter suppresses it, and it works during a panic in `tracing`.
+/// Formats a line of the log without `tracing`: no filter suppresses it, and it works during a panic in `tracing`.
 fn own_line(
     format: LogFormat,
     level: Level,
@@ -128,7 +131,7 @@ fn own_line(
     let text = match format {
         LogFormat::Json => {
             let line = Json { timestamp, level, message, lines, backtrace, target: TARGET };
-            // Nothing in it can't be JSON.
+            // Strings and numbers always serialise.
             serde_json::to_string(&line).unwrap_or_default()
         }
         LogFormat::Text => format!("{timestamp} {level:>5} {TARGET}: {message}"),
@@ -136,11 +139,12 @@ fn own_line(
     (text + "\n").into_bytes()
 }
 
-/// What `tracing` writes a line to.
+/// The writer that `tracing` uses for one line.
 struct Line(LogWriter);
 
 impl io::Write for Line {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        // tracing-subscriber formats into a buffer and writes each event in one call: a call is a line.
         self.0.line(line.to_vec());
         Ok(line.len())
     }
@@ -150,8 +154,8 @@ impl io::Write for Line {
     }
 }
 
-/// Standard error, with the bar. It is a descriptor of its own: a thread that hangs in a write holds no lock of the
-/// standard library's.
+/// Standard error and the progress bar. It uses a duplicate of the descriptor: a thread that hangs in a write would otherwise
+/// hold the lock of `std::io::stderr`, and every `eprintln` would wait for it.
 struct StandardError {
     file: File,
     bar: Bar,
@@ -189,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn its_own_lines_look_like_the_others() {
+    fn own_lines_have_the_format_of_the_others() {
         let line = |format, backtrace| {
             String::from_utf8(own_line(format, Level::WARN, "a \"b\"\nc", Some(2), backtrace)).unwrap()
         };

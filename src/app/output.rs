@@ -1,6 +1,6 @@
-//! Prints results of commands to standard output, and what is wrong to standard error.
+//! Prints results of commands to standard output, and messages to standard error.
 //!
-//! A reader that closes the pipe, as `head` does, is no error; a file that can't be written is one.
+//! A closed pipe is not an error, since `head` closes it on purpose. A file that can't be written is one.
 
 use std::io::{self, ErrorKind, Write};
 
@@ -11,24 +11,26 @@ use super::logging;
 /// Prints to standard output.
 ///
 /// # Errors
-/// Standard output can't be written, because the disk is full for example. A closed pipe is no error.
+/// Standard output can't be written, for example on a full disk. A closed pipe is not an error.
 pub fn print(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
-    printed(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+    // Flushed here: an error of the flush at the exit of the process would be lost.
+    ignoring_closed_pipe(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
 }
 
-/// The result of printing to standard output.
+/// The result of printing, in which a closed pipe is a success.
 ///
 /// # Errors
 /// As [`print()`].
-pub fn printed(result: io::Result<()>) -> Result<()> {
+pub fn ignoring_closed_pipe(result: io::Result<()>) -> Result<()> {
     match result {
+        // Rust ignores SIGPIPE, so the closed pipe arrives here as an error of the write.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         result => result.wrap_err("standard output can't be written; give it a file with room, or a reader"),
     }
 }
 
 /// Prints a line to standard error. A failure is ignored: there is no other place to report it.
-pub fn complain(line: &str) {
+pub fn print_to_stderr(line: &str) {
     logging::write(&format!("{line}\n"));
 }

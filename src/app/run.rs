@@ -1,4 +1,4 @@
-//! `run`: the service, from the first log line to the exit code.
+//! `run`: starts the service, reloads it at SIGHUP, and turns its end into an exit code.
 
 use std::{convert::Infallible, process::ExitCode, sync::Arc, time::Duration};
 
@@ -14,38 +14,44 @@ use crate::{
     service::{Reloaded, Service},
 };
 
-/// How long the endpoints, and what had to be killed, may take when the time of the actors is over.
+/// Time that a stop gets beyond `supervision.shutdown_timeout`, for killed actors and the endpoints. Both together stay below
+/// the 10 s after which container runtimes kill.
 const STOP_SLACK: Duration = Duration::from_secs(1);
 
-/// Runs the service until SIGTERM, SIGINT or its own end. At SIGHUP the configuration is loaded again.
+/// Runs the service until SIGTERM, SIGINT, or until its tree ends. A SIGHUP loads the configuration again.
 ///
 /// # Errors
-/// Anything that keeps it from starting.
+/// Anything that prevents the start.
 pub async fn run(load: impl Fn() -> Result<Loaded, ConfigErrors>) -> Result<ExitCode> {
     let loaded = load()?;
+    // Errors of the configuration are reported without a log, since it says how to log.
     let log = log_to_stderr(&loaded.config.log)?;
     for note in &loaded.notes {
+        // Logged here and not while loading: the configuration says where and how to log.
         tracing::warn!("{note}");
     }
     let config = &loaded.config;
-    // Signals are caught before anything starts, so that none can fall into a gap.
+    // Before anything starts: a signal that arrives earlier would end the process by its default action.
     let signals = Signals::catch(Some(config.supervision.shutdown_timeout + STOP_SLACK))?;
     let markets = config.tracker.markets.len();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), markets, redis = config.redis.address(), "starting");
-    let service = Service::start(config, watch(&config.supervision, signals.is_told_to_stop())).await?;
+    let service = Service::start(config, watch(&config.supervision, signals.is_stopping())).await?;
     let dropped = log.clone();
+    // The metric counts what the log itself can't report while its reader is stuck.
     service.observe_log(move || dropped.dropped());
-    signals.watch_over(service.tree());
+    // Signals came first, the tree exists only now: until here, a stop that is cut short names no actor.
+    signals.report_blockers_of(service.tree());
     arm_failure_points(&service)?;
     let outcome = tokio::select! {
         outcome = service.tree().ended() => outcome,
         never = keep_reloading(&service, &loaded, &load, &signals) => match never {},
-        never = bar::keep_showing(|frame| log.draw(frame), || service.following()) => match never {},
-        _ = signals.told_to_stop() => {
+        // Only drawn while old blocks are read: with a recent checkpoint there is no frame.
+        never = bar::keep_showing(|frame| log.draw(frame), || service.chain_progress()) => match never {},
+        _ = signals.stop_requested() => {
             log.draw(None);
             let report = service.stop().await;
             tracing::info!(took = %rounded(report.took), abandoned = ?report.abandoned, "stopped");
-            // Who was told to stop has done so, even if something had to be killed for it.
+            // The stop was requested and has happened: success, even if actors had to be killed. The report names them.
             return Ok(SUCCESS.into());
         }
     };
@@ -53,7 +59,7 @@ pub async fn run(load: impl Fn() -> Result<Loaded, ConfigErrors>) -> Result<Exit
     match outcome {
         Outcome::Stopped => Ok(SUCCESS.into()),
         Outcome::GaveUp { path, reason } => {
-            tracing::error!("gave up: {path} could not be kept running, and is mandatory: {reason}");
+            tracing::error!("gave up: the mandatory actor {path} stayed down: {reason}");
             Ok(GAVE_UP.into())
         }
         Outcome::RootEnded { reason } => {
@@ -63,7 +69,7 @@ pub async fn run(load: impl Fn() -> Result<Loaded, ConfigErrors>) -> Result<Exit
     }
 }
 
-/// At each SIGHUP applies the markets of the configuration as it is then, and logs what needs a restart.
+/// At each SIGHUP, loads the configuration, applies its markets, and logs the changes that need a restart.
 async fn keep_reloading(
     service: &Service,
     started: &Loaded,
@@ -75,6 +81,7 @@ async fn keep_reloading(
         let new = match load() {
             Ok(new) => new,
             Err(errors) => {
+                // A typing mistake must not stop a running service: it continues with the configuration in effect.
                 tracing::error!("SIGHUP: nothing is changed, {errors}");
                 continue;
             }
@@ -96,31 +103,32 @@ async fn keep_reloading(
                  which can't change while the process runs; list the markets in the file of --config instead"
             );
         }
+        // Compared with the start and not with the last reload: only a restart has applied these settings.
         for key in new.differs_from(started) {
-            tracing::warn!("SIGHUP: {key} has changed since the start; it takes effect with a restart");
+            tracing::warn!(
+                "SIGHUP: {key} has changed since the start; the change takes effect with a restart"
+            );
         }
     }
 }
 
-/// What is done about a handler that never yields: nothing inside the process can replace it, so the process
-/// ends and its own supervisor takes over. One that is being stopped anyway ends by its own deadline.
-fn watch(
-    settings: &Supervision,
-    is_told_to_stop: impl Fn() -> bool + Send + Sync + 'static,
-) -> WatchSettings {
+/// The settings of the watch. A wedged actor ends the process, since nothing inside the process can stop it; systemd or the
+/// container runtime then starts the process again. During a stop the watch does nothing: the stop has its own deadline.
+fn watch(settings: &Supervision, is_stopping: impl Fn() -> bool + Send + Sync + 'static) -> WatchSettings {
     WatchSettings {
+        // Eight checks a timeout: a stall is noticed at most an eighth of it too late.
         every: (settings.stall_timeout / 8).clamp(Duration::from_millis(10), Duration::from_secs(1)),
         report_after: settings.stall_timeout,
         wedged_after: settings.wedge_timeout,
         on_wedged: Arc::new(move |actor, polling| {
-            if is_told_to_stop() {
+            if is_stopping() {
                 return;
             }
             let actor = actor.to_owned();
             last_resort::exit(i32::from(GAVE_UP.code), move || {
                 tracing::error!(
                     actor,
-                    "a handler has not yielded for {}, the process ends",
+                    "the actor has not yielded its thread for {}; the process ends",
                     rounded(polling)
                 );
             });
@@ -128,19 +136,21 @@ fn watch(
     }
 }
 
-/// Arms what the operator of a build with failure points asks for.
+/// Arms the failure points that the environment variable names.
 #[cfg(feature = "failure-points")]
 fn arm_failure_points(service: &Service) -> Result<()> {
     use crate::config::FAILURES_VARIABLE;
     use color_eyre::eyre::WrapErr;
     if let Ok(text) = std::env::var(FAILURES_VARIABLE) {
         service.tree().failure_points().arm_all(&text).wrap_err(FAILURES_VARIABLE)?;
+        // A build with failure points may reach production by mistake: its log must show why actors crash.
         tracing::warn!("failure points are armed: {text}");
     }
     Ok(())
 }
 
 #[cfg(not(feature = "failure-points"))]
+// The signature is that of the other build.
 #[allow(clippy::unnecessary_wraps)]
 fn arm_failure_points(_service: &Service) -> Result<()> {
     Ok(())

@@ -1,4 +1,4 @@
-//! What `--help` says behind the commands: examples, and lists rendered from the tables of settings, endpoints and exit codes.
+//! The end of `--help`: examples, and lists rendered from the tables of settings, endpoints and exit codes.
 
 use std::fmt::Write as _;
 
@@ -6,6 +6,7 @@ use crate::config::{OTHER_VARIABLES, schema};
 use crate::exit::{EXITS, Exit};
 use crate::http::{ENDPOINTS, Server};
 
+/// Clap wraps its own part by the terminal's width, but this part is fixed: 80 columns fit everywhere.
 const WIDTH: usize = 80;
 
 const EXAMPLES: &str = "\
@@ -19,10 +20,10 @@ Examples:
   Start a file of your own from every setting with its default and limits:
     state-tracker check --defaults
 
-  Find out what is wrong in Redis, and what helps:
+  Find faults in Redis, each with its remedy:
     state-tracker doctor
 
-  See what a range of a chain's blocks would bring:
+  Count the events in a range of blocks, without writing:
     state-tracker backfill --from 1200300 --to latest --dry-run
 ";
 
@@ -34,7 +35,7 @@ const DEMO: &str = "
 #[cfg(not(feature = "demo"))]
 const DEMO: &str = "";
 
-/// The text of `--help` behind the commands.
+/// The text of `--help` after the list of commands.
 pub(super) fn after_long_help() -> String {
     let mut help = EXAMPLES.to_owned() + DEMO;
     help += "\nEnvironment (above the file of --config; an empty variable is not set):\n";
@@ -46,10 +47,10 @@ pub(super) fn after_long_help() -> String {
     help.trim_end().to_owned()
 }
 
-/// What an exit code means, with the commands that it belongs to.
+/// The meaning of an exit code, with its command if only one command has it.
 fn meaning(exit: &Exit) -> String {
     let commands: Vec<String> = exit.commands.iter().map(|command| format!("`{command}`")).collect();
-    // Most commands are as good as all.
+    // A list of most commands would fill lines and tell little: only a single command is named.
     match &commands[..] {
         [command] => format!("{command}: {}", exit.meaning),
         _ => exit.meaning.to_owned(),
@@ -66,6 +67,7 @@ fn variables() -> Vec<(String, String)> {
         Some((setting.variable?.to_owned(), setting.brief() + &default))
     });
     let others = OTHER_VARIABLES.map(|(name, text)| (name.to_owned(), text.to_owned()));
+    // Two rows stand for hundreds of names: every setting has a generic variable, and every variable a form with _FILE.
     let any = [
         ("STATE_TRACKER__SECTION__KEY", "Any setting of `state-tracker check --defaults`"),
         ("NAME_FILE", "File that holds the value of the variable NAME"),
@@ -85,7 +87,7 @@ fn endpoints() -> Vec<(String, String)> {
     ENDPOINTS.iter().map(row).collect()
 }
 
-/// Two columns; the second is broken between words.
+/// Two columns; the second one is wrapped between words.
 fn table(rows: Vec<(String, String)>, help: &mut String) {
     const GAP: usize = 2;
     let widest = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
@@ -93,8 +95,10 @@ fn table(rows: Vec<(String, String)>, help: &mut String) {
     for (name, text) in rows {
         // Writing to a String can't fail.
         let _ = write!(help, "{:GAP$}{name:widest$}", "");
+        // Widths are counted in characters: the texts contain `…`, which has three bytes.
         let mut column = indent - 1;
         for (at, word) in text.split(' ').enumerate() {
+            // The first word is never wrapped, even if it is too long: an empty line would follow.
             if column + 1 + word.chars().count() > WIDTH && at > 0 {
                 let _ = write!(help, "\n{:indent$}{word}", "");
                 column = indent + word.chars().count();

@@ -1,4 +1,4 @@
-//! Forms of text that settings take: how people call each, and how to recognise it. Pure.
+//! The forms of text that settings take: the description of each, and its check. Pure.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -50,6 +50,7 @@ fn is_anything(_: &str) -> bool {
 }
 
 fn is_host(text: &str) -> bool {
+    // Underscores are not allowed in host names, but Docker Compose makes such names for its services.
     let of_a_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     text.parse::<IpAddr>().is_ok() || (!text.is_empty() && text.chars().all(of_a_name))
 }
@@ -62,18 +63,20 @@ fn is_socket_address(text: &str) -> bool {
     text.parse::<SocketAddr>().is_ok()
 }
 
-/// Empty, or what the Redis client itself can read.
+/// Empty, or a URL that the Redis client can parse.
 fn is_redis_url(text: &str) -> bool {
+    // The client parses a negative database and would fail only when it connects.
     let usable = |info: ConnectionInfo| info.redis_settings().db() >= 0;
     let schemes = ["redis://", "rediss://", "unix://", "redis+unix://"];
-    // Behind a `#` the client would be told to trust anybody.
+    // The client reads `#insecure` as: accept any certificate.
     let known = schemes.iter().any(|scheme| text.starts_with(scheme)) && !text.contains('#');
     text.is_empty() || (known && text.into_connection_info().is_ok_and(usable))
 }
 
-/// A name that can stand between colons in a key, and in a hash tag.
+/// A name that is safe between colons in a key, and in a hash tag.
 pub(crate) fn is_name(text: &str) -> bool {
     let forbidden = |c: char| {
+        // Colons separate the parts of a key, braces mark a hash tag, commas, brackets and quotes are those of lists.
         c.is_whitespace() || c.is_control() || matches!(c, ':' | ',' | '{' | '}' | '[' | ']' | '"' | '\'')
     };
     !text.is_empty() && !text.contains(forbidden)
@@ -83,13 +86,13 @@ fn is_name_or_none(text: &str) -> bool {
     text.is_empty() || is_name(text)
 }
 
-/// Whether both are one market: upper and lower case of an address are the same.
+/// Whether both names are the same market. The case of an address does not matter.
 #[must_use]
 pub(crate) fn is_same_name(one: &str, other: &str) -> bool {
     one == other || (is_address(one) && one.eq_ignore_ascii_case(other))
 }
 
-/// What can stand before a key: it must not move a hash tag, nor be a pattern.
+/// A prefix of keys. Braces would move the hash tag of a cluster, and glob characters would match other keys in SCAN and ACLs.
 fn is_prefix(text: &str) -> bool {
     let forbidden = |c: char| {
         c.is_whitespace()
@@ -100,7 +103,7 @@ fn is_prefix(text: &str) -> bool {
 }
 
 fn is_id(text: &str) -> bool {
-    // `docker run --env-file` hands quotes on as they stand in the file: the id would be another one.
+    // `docker run --env-file` passes quotes on as they are in the file: the id in the keys would contain them.
     let forbidden = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'');
     !text.is_empty() && !text.contains(forbidden)
 }
@@ -109,8 +112,8 @@ fn is_log_level(text: &str) -> bool {
     log_filter(text).is_some()
 }
 
-/// The filter that a level or directive means. A bare word that is no level is refused, though the
-/// filter's own parser would take it for the name of a module.
+/// The filter of a level or of directives. A bare word that is not a level is refused: the parser of the filter would take it
+/// for the name of a module, and a misspelt level would log nothing.
 pub(crate) fn log_filter(text: &str) -> Option<String> {
     let text = text.trim();
     let one = |part: &str| match part.trim().to_ascii_lowercase().as_str() {
@@ -122,10 +125,11 @@ pub(crate) fn log_filter(text: &str) -> Option<String> {
         _ => None,
     };
     let parts: Option<Vec<String>> = text.split(',').map(one).collect();
+    // `EnvFilter::new` would drop directives that it can't parse; `parse` reports them.
     parts.map(|parts| parts.join(",")).filter(|filter| EnvFilter::builder().parse(filter).is_ok())
 }
 
-/// Whether this is a well-formed contract address.
+/// Whether `name` is a well-formed contract address. Its checksum is not checked.
 pub(crate) fn is_address(name: &str) -> bool {
     hex_digits(name).is_some_and(|hex| hex.len() == 40 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
 }
@@ -138,7 +142,7 @@ fn is_start_block(text: &str) -> bool {
     text.parse::<StartBlock>().is_ok()
 }
 
-/// The address with the right checksum, if this one has a wrong one. In one case only it has none.
+/// The address with its right checksum, if its checksum is wrong. An address in one case only has no checksum (EIP-55).
 pub(crate) fn right_checksum(address: &str) -> Option<String> {
     let digits = hex_digits(address)?;
     let mixed = digits.contains(|c: char| c.is_ascii_lowercase())
@@ -151,17 +155,18 @@ fn hex_digits(name: &str) -> Option<&str> {
     name.strip_prefix("0x").or_else(|| name.strip_prefix("0X"))
 }
 
-/// The URL of a node that can be asked.
+/// Whether the text is the URL of a node.
 pub(crate) fn is_node(text: &str) -> bool {
-    // The parser drops line breaks and escapes blanks, and so makes one URL of two.
+    // The URL parser drops line breaks and escapes blanks: it would make one URL of two.
     !text.contains(char::is_whitespace) && text.parse::<NodeUrl>().is_ok()
 }
 
-/// Host and port of `host:port`; an IPv6 address stands in brackets.
+/// Host and port of `host:port`. An IPv6 address must be in brackets.
 pub(crate) fn server(text: &str) -> Option<(&str, u16)> {
     let (host, port) = text.rsplit_once(':')?;
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     let host = bare.unwrap_or(host);
     let port = port.parse().ok().filter(|&port| port > 0)?;
+    // In an IPv6 address without brackets, the last group would be taken for the port.
     (is_host(host) && (bare.is_some() || !host.contains(':'))).then_some((host, port))
 }

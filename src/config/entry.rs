@@ -1,16 +1,16 @@
-//! A setting's effective value: its source, what is wrong with it, and how it is shown. Pure.
+//! The effective value of a setting: its source, its errors, and how it is shown. Pure.
 
 use figment::Figment;
 use figment::value::Value;
 
 use super::limits;
-use super::loaded::{Shown, mark};
+use super::loaded::{Shown, fingerprint};
 use super::problem::Problem;
 use super::secret::HIDDEN;
 use super::setting::Setting;
 use super::value::{is_unset, shown};
 
-/// A setting's effective value.
+/// The effective value of a setting.
 pub(crate) struct Entry {
     pub(crate) setting: &'static Setting,
     pub(crate) value: Value,
@@ -21,19 +21,21 @@ pub(crate) struct Entry {
 impl Entry {
     pub(crate) fn of(setting: &'static Setting, figment: &Figment) -> Option<Self> {
         let value = figment.find_value(setting.key).ok()?;
+        // Figment tags each value with the layer that it comes from.
         let origin = figment.get_metadata(value.tag())?.name.to_string();
         Some(Self { setting, shown: shown(setting, &value), value, origin })
     }
 
     pub(crate) fn into_shown(self) -> Shown {
+        // An empty secret is shown as empty: an operator must see that no password is set.
         let shown_as_it_is = !self.setting.secret || is_unset(&self.value);
         let json = shown_as_it_is.then(|| serde_json::to_value(&self.value).ok()).flatten();
         let json = json.unwrap_or_else(|| HIDDEN.into());
-        let mark = mark(&self.value);
-        Shown { key: self.setting.key.to_owned(), text: self.shown, json, origin: self.origin, mark }
+        let fingerprint = fingerprint(&self.value);
+        Shown { key: self.setting.key.to_owned(), text: self.shown, json, origin: self.origin, fingerprint }
     }
 
-    /// The items of a list of names.
+    /// The items of a list, without those that are not texts.
     pub(crate) fn names(&self) -> Vec<&str> {
         let items = self.value.as_array().unwrap_or_default();
         items.iter().filter_map(Value::as_str).collect()
@@ -50,6 +52,7 @@ impl Entry {
     pub(crate) fn problems(&self) -> Vec<Problem> {
         let key = self.setting.key;
         match (self.setting.required, self.setting.variable) {
+            // A required setting has no useful default to show: the sentence says what to set it to.
             (Some(what), Some(variable)) if self.is_missing() => vec![Problem::of(
                 key,
                 format!("{key} is not set: set {variable} to {what}, or {key} in the file of --config"),
@@ -61,7 +64,7 @@ impl Entry {
         }
     }
 
-    /// The problem that its value, or an item of it, is not allowed.
+    /// The problem for a refused value, or for a refused item of a list.
     pub(crate) fn refused(&self, shown: &str, allowed: &str) -> Problem {
         Problem::bad_value(self.setting.key, shown, &self.origin, allowed)
     }

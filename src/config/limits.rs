@@ -1,12 +1,12 @@
-//! What is allowed for each kind of setting: the words for it, and the refusals of values that are not allowed. Looks at values
-//! only, and reads the files that they name.
+//! The limits of each kind of setting, in words, and the check of a value against them. Reads only the certificate files that
+//! values name.
 
 use figment::value::Value;
 
 use super::checks;
 use super::secret::HIDDEN;
 use super::setting::{Kind, Setting, millis};
-use super::value::{duration, is_unset, plain, readable, shown};
+use super::value::{duration, is_unset, readable, shown, toml_text};
 
 const FLAG: &str = "true or false";
 const NAMES: &str = "a list of names";
@@ -16,10 +16,10 @@ const NODES: &str = "a list of URLs, each http(s)://host:port/path or ws(s)://ho
 const NODE: &str = "the URL of a node, http(s)://host:port/path or ws(s)://host:port/path";
 const PEM_FILE: &str = "empty, or the path of a PEM file";
 
-/// The value that isn't allowed, as it is shown, and what it must be.
+/// A refused value as it is shown, and the sentence that says what it must be.
 pub(crate) type Refusal = (String, String);
 
-/// What is allowed, in short, for lists of settings; `None` where any text is.
+/// The limits in short, for lists of settings. `None` if any text is allowed.
 pub(crate) fn limits(setting: &Setting) -> Option<String> {
     Some(match &setting.kind {
         Kind::Integer { range, .. } => integers(*range.start(), *range.end()),
@@ -35,10 +35,11 @@ pub(crate) fn limits(setting: &Setting) -> Option<String> {
     })
 }
 
-/// Everything that is wrong with a value.
+/// Every reason for which a value is refused.
 pub(crate) fn refusals(setting: &Setting, value: &Value) -> Vec<Refusal> {
     let refuse = |allowed: &str| vec![(shown(setting, value), format!("must be {allowed}"))];
     match (&setting.kind, value) {
+        // Compared as i128: a TOML integer or an unsigned one beyond i64 must be refused, and not wrap around.
         (Kind::Integer { what, range }, _) => match value.to_i128() {
             Some(n) if (i128::from(*range.start())..=i128::from(*range.end())).contains(&n) => Vec::new(),
             _ => {
@@ -53,6 +54,7 @@ pub(crate) fn refusals(setting: &Setting, value: &Value) -> Vec<Refusal> {
         (Kind::Text(form), _) => match value.as_str() {
             Some(text) if (form.accepts)(text) => Vec::new(),
             Some(_) => refuse(form.what),
+            // In TOML, `password = 5` is a number: the quotes are what is missing.
             None => refuse(&format!("{}, in quotes", form.what)),
         },
         (Kind::Choice(words), _) => match value.as_str() {
@@ -60,13 +62,13 @@ pub(crate) fn refusals(setting: &Setting, value: &Value) -> Vec<Refusal> {
             _ => refuse(&choice(words)),
         },
         (Kind::Flag, Value::Bool(..)) => Vec::new(),
-        // Only a file can hold these in quotes.
+        // Only a TOML file can contain a quoted flag: from variables, `true` is parsed before it gets here.
         (Kind::Flag, Value::String(_, text)) if ["true", "false"].contains(&text.as_str()) => {
             refuse("true or false, without quotes")
         }
         (Kind::Flag, _) => refuse(FLAG),
         (Kind::PemFile, Value::String(..)) if is_unset(value) => Vec::new(),
-        // A service that can't read it would fail at each start: better refuse it before.
+        // Refused with exit code 78, which no supervisor restarts. The service would exit with 1 and be restarted in a loop.
         (Kind::PemFile, Value::String(_, path)) => match std::fs::read(path) {
             Ok(_) => Vec::new(),
             Err(error) => refuse(&format!("the path of a PEM file that this user may read: {error}")),
@@ -81,7 +83,7 @@ pub(crate) fn refusals(setting: &Setting, value: &Value) -> Vec<Refusal> {
     }
 }
 
-/// From the largest number of 32 bits on, the end is only that of the type.
+/// An upper limit of `i32::MAX` or more is only that of the type, and is not worth naming.
 fn integers(least: i64, most: i64) -> String {
     if most >= i64::from(i32::MAX) { format!("{least} or more") } else { format!("{least} to {most}") }
 }
@@ -104,7 +106,7 @@ fn a_duration(setting: &Setting) -> String {
     format!("a duration with its unit such as \"30s\", {limits}{seconds}")
 }
 
-/// The duration that a number without a unit probably means, if that is allowed.
+/// The duration in seconds that a number without a unit probably means, if that duration is allowed.
 fn duration_hint(setting: &Setting, value: &Value) -> String {
     let number = match value {
         Value::String(_, text) => text.trim().parse().ok(),
@@ -112,7 +114,7 @@ fn duration_hint(setting: &Setting, value: &Value) -> String {
         _ => None,
     };
     let Kind::Duration(range) = &setting.kind else { return String::new() };
-    // Any longer one is out of every range.
+    // No range goes further, and a larger number would overflow the conversion.
     let number = number.filter(|seconds: &f64| (0.0..1e9).contains(seconds));
     let meant = number.map(|seconds| millis((seconds * 1_000.0).round() as u64));
     let meant = meant.filter(|meant| range.contains(meant));
@@ -128,10 +130,10 @@ fn integer_hint(value: &Value) -> &'static str {
 
 fn refused_servers(items: &[Value]) -> Vec<Refusal> {
     let bad = items.iter().filter(|item| item.as_str().and_then(checks::server).is_none());
-    bad.map(|item| (plain(item), format!("must be {SERVER}"))).collect()
+    bad.map(|item| (toml_text(item), format!("must be {SERVER}"))).collect()
 }
 
-/// URLs hold credentials: an error shows the place of a bad one, and not its text.
+/// An error names the position of a bad URL and not its text, which may hold credentials.
 fn refused_nodes(items: &[Value]) -> Vec<Refusal> {
     let bad = items.iter().enumerate().filter(|(_, item)| !item.as_str().is_some_and(checks::is_node));
     bad.map(|(at, _)| (format!("{HIDDEN} (item {})", at + 1), format!("must be {NODE}"))).collect()
@@ -144,14 +146,15 @@ fn refused_names(items: &[Value]) -> Vec<Refusal> {
         let what = checks::NAME.what;
         match item.as_str() {
             Some(name) if checks::is_name(name) => {
+                // Two actors for one market would write the same keys, each from its own memory.
                 if seen.iter().any(|other| checks::is_same_name(other, name)) {
                     let once = "must name each market once (upper and lower case of an address are the same)";
-                    refusals.push((plain(item), once.to_owned()));
+                    refusals.push((toml_text(item), once.to_owned()));
                 }
                 seen.push(name);
             }
-            Some(_) => refusals.push((plain(item), format!("must be {what}"))),
-            None => refusals.push((plain(item), format!("must be {what}, in quotes"))),
+            Some(_) => refusals.push((toml_text(item), format!("must be {what}"))),
+            None => refusals.push((toml_text(item), format!("must be {what}, in quotes"))),
         }
     }
     refusals

@@ -1,4 +1,4 @@
-//! A configuration that is allowed, with the source of each value, and how it is shown. Secrets are hidden here already.
+//! A valid configuration with the source of each value, and its reports. Secrets are hidden before they get here.
 
 use std::collections::{BTreeMap, hash_map::RandomState};
 use std::fmt::Write as _;
@@ -9,22 +9,22 @@ use figment::value::Value;
 
 use super::schema;
 use super::settings::Config;
-use super::value::plain;
-use super::variables::VARIABLE;
+use super::value::toml_text;
+use super::variables::VARIABLE_ORIGIN;
 
-/// The source of a value that nobody has set.
+/// The source of a value that is not set.
 pub(crate) const DEFAULT_ORIGIN: &str = "default";
 
-/// A configuration that is allowed, and how it came about.
+/// A valid configuration, with the source of each value.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// The settings.
     pub config: Config,
     /// Where each setting came from: `redis.port` → `environment variable REDIS_PORT`, or `default`.
     pub origins: BTreeMap<&'static str, String>,
-    /// What is allowed and yet worth a word.
+    /// Valid values that are probably mistakes, one sentence each.
     pub notes: Vec<String>,
-    /// In the order of the table of settings, the tables of markets last.
+    /// Every setting, in the order of the table; the tables of markets follow.
     pub(crate) shown: Vec<Shown>,
 }
 
@@ -35,8 +35,8 @@ pub(crate) struct Shown {
     pub(crate) text: String,
     pub(crate) json: serde_json::Value,
     pub(crate) origin: String,
-    /// Differs where the values differ, secret ones too, and tells nothing of them.
-    pub(crate) mark: u64,
+    /// Equal for equal values, so that a changed secret is noticed without being kept.
+    pub(crate) fingerprint: u64,
 }
 
 impl Shown {
@@ -45,39 +45,40 @@ impl Shown {
     }
 }
 
-/// A number that differs where values differ, and is another one in each process.
-pub(crate) fn mark(value: &Value) -> u64 {
+/// A hash of a value, with a key that is random for each process: it can't be used to guess a secret.
+pub(crate) fn fingerprint(value: &Value) -> u64 {
     static STATE: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-    STATE.hash_one(plain(value))
+    STATE.hash_one(toml_text(value))
 }
 
 impl Loaded {
     /// The keys whose values differ from those of `earlier` and that only a restart applies.
     pub fn differs_from(&self, earlier: &Self) -> Vec<&'static str> {
-        let mark = |loaded: &Self, key: &str| {
-            loaded.shown.iter().find(|shown| shown.key == key).map(|shown| shown.mark)
+        let fingerprint = |loaded: &Self, key: &str| {
+            loaded.shown.iter().find(|shown| shown.key == key).map(|shown| shown.fingerprint)
         };
+        // Settings that a SIGHUP applies are in effect already.
         let keys = schema::settings().filter(|setting| !setting.reloads).map(|setting| setting.key);
-        keys.filter(|key| mark(self, key) != mark(earlier, key)).collect()
+        keys.filter(|key| fingerprint(self, key) != fingerprint(earlier, key)).collect()
     }
 
-    /// The environment variable that lists the markets, unless a file does. It can't change while the process runs.
+    /// The environment variable that lists the markets, if a variable does. Its value can't change while the process runs.
     pub fn markets_variable(&self) -> Option<&str> {
-        self.origins.get("tracker.markets")?.strip_prefix(VARIABLE)
+        self.origins.get("tracker.markets")?.strip_prefix(VARIABLE_ORIGIN)
     }
 
-    /// One line a setting: key, value (secrets hidden), where it came from. Those that somebody set.
+    /// The settings that are set, one line each: key, value (secrets hidden), source.
     pub fn describe_changes(&self) -> String {
         self.lines(Shown::is_changed)
     }
 
-    /// The same for settings that nobody set.
+    /// The same for the settings that have their defaults.
     pub fn describe_defaults(&self) -> String {
         self.lines(|shown| !shown.is_changed())
     }
 
     fn lines(&self, which: impl Fn(&Shown) -> bool) -> String {
-        // A long list of markets, or a market's name, must not push all the others to the right.
+        // Longer keys and values don't widen their column: a list of markets would push every source out of sight.
         const WIDEST: usize = 44;
         let shown: Vec<&Shown> = self.shown.iter().filter(|shown| which(shown)).collect();
         let lengths = shown.iter().map(|shown| shown.key.len());
@@ -92,7 +93,7 @@ impl Loaded {
         lines
     }
 
-    /// The same for programs: `{"settings": {key: {"value", "from"}}, "notes": [...]}`, secrets hidden.
+    /// All settings and notes as `{"settings": {key: {"value", "from"}}, "notes": [...]}`, secrets hidden.
     pub fn to_json(&self) -> serde_json::Value {
         let setting = |shown: &Shown| {
             (shown.key.clone(), serde_json::json!({ "value": shown.json, "from": shown.origin }))

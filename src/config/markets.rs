@@ -1,5 +1,5 @@
-//! Tables of single markets, `[markets."0x…"]`: what they may hold, to which of `tracker.markets` they belong,
-//! and what is then in effect for each market. Pure.
+//! The tables of single markets, `[markets."0x…"]`: their keys, the check that each belongs to one of `tracker.markets`, and the
+//! settings in effect for each market. Pure.
 
 use std::collections::BTreeMap;
 
@@ -9,14 +9,14 @@ use strsim::damerau_levenshtein;
 
 use super::checks;
 use super::limits::refusals;
-use super::loaded::{Shown, mark};
+use super::loaded::{Shown, fingerprint};
 use super::problem::Problem;
 use super::schema::MARKETS;
 use super::settings::{MARKET, MarketSettings, Priority, Tracker};
 use super::suggest;
-use super::value::plain;
+use super::value::toml_text;
 
-/// A market that was asked for and is not in the configuration.
+/// An argument names a market that is not in the configuration.
 #[derive(Debug, thiserror::Error)]
 #[error("{asked} is no market of tracker.markets: those are {}", markets.join(", "))]
 pub struct UnknownMarket {
@@ -25,8 +25,7 @@ pub struct UnknownMarket {
 }
 
 impl Tracker {
-    /// The market that somebody asks for, by its name in `tracker.markets`; upper and lower case of an address are the
-    /// same.
+    /// The name in `tracker.markets` of the market that an argument names. The case of an address does not matter.
     ///
     /// # Errors
     /// A market that is not in the list.
@@ -36,9 +35,9 @@ impl Tracker {
     }
 }
 
-/// The table of one market, as a file has it.
+/// The table of one market.
 pub(crate) struct Table {
-    /// As it stands in the file.
+    /// As the file spells it.
     name: String,
     origin: String,
     /// By key, in the order of [`MARKET`].
@@ -52,10 +51,10 @@ impl Table {
     }
 }
 
-/// Reads what a file has under `[markets]`.
+/// Reads the tables under `[markets]` of a file.
 pub(crate) fn read(section: Value, origin: &str, problems: &mut Vec<Problem>) -> Vec<Table> {
     let Value::Dict(_, entries) = section else {
-        problems.push(no_table("markets", &section, origin));
+        problems.push(not_a_table("markets", &section, origin));
         return Vec::new();
     };
     let mut tables = Vec::new();
@@ -66,13 +65,13 @@ pub(crate) fn read(section: Value, origin: &str, problems: &mut Vec<Problem>) ->
                 let values = values(&path, keys, origin, problems);
                 tables.push(Table { name, origin: origin.to_owned(), values });
             }
-            value => problems.push(no_table(&path, &value, origin)),
+            value => problems.push(not_a_table(&path, &value, origin)),
         }
     }
     tables
 }
 
-fn no_table(path: &str, value: &Value, origin: &str) -> Problem {
+fn not_a_table(path: &str, value: &Value, origin: &str) -> Problem {
     let (shown, keys) = (suggest::hidden_or_plain(path, None, value), keys().join(", "));
     Problem::general(format!(
         "{path}: {shown} (from {origin}) is not allowed: must be a table [{MARKETS}.\"0x…\"] for each market, with the \
@@ -84,11 +83,12 @@ fn keys() -> Vec<&'static str> {
     MARKET.iter().map(|setting| setting.key).collect()
 }
 
-/// The known and allowed values of one table; `priority.protocol` may also stand in a table `priority`.
+/// The valid values of one table. TOML writes `priority.protocol` also as a table `priority`.
 fn values(path: &str, keys: Dict, origin: &str, problems: &mut Vec<Problem>) -> Vec<(&'static str, Value)> {
     let mut flat = Vec::new();
     for (key, value) in keys {
         match value {
+            // TOML reads `priority.protocol = …` as a nested table.
             Value::Dict(_, inner) if key == "priority" => {
                 flat.extend(inner.into_iter().map(|(name, value)| (format!("{key}.{name}"), value)));
             }
@@ -112,10 +112,11 @@ fn values(path: &str, keys: Dict, origin: &str, problems: &mut Vec<Problem>) -> 
     values
 }
 
-/// Tables that belong to no market of the list, or to one that has a table already.
+/// Problems of tables that belong to no market of the list, or to one that has a table already.
 pub(crate) fn misfits(tables: &[Table], markets: &[&str]) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (at, Table { name, origin, .. }) in tables.iter().enumerate() {
+        // The nearest one at any distance: addresses can be compared by eye, and the list is short.
         let nearest = markets.iter().min_by_key(|market| damerau_levenshtein(market, name));
         if !markets.iter().any(|market| checks::is_same_name(market, name)) {
             let nearest = nearest.map(|market| format!("; the nearest of them is {market:?}"));
@@ -124,6 +125,7 @@ pub(crate) fn misfits(tables: &[Table], markets: &[&str]) -> Vec<Problem> {
                 nearest.unwrap_or_default()
             )));
         }
+        // TOML refuses the same table twice, but takes two spellings of an address for two tables.
         if let Some(twin) = tables[..at].iter().find(|other| checks::is_same_name(&other.name, name)) {
             problems.push(Problem::general(format!(
                 "[{MARKETS}.{name:?}] (from {origin}) is not allowed: must be the only table of its market, and \
@@ -135,7 +137,7 @@ pub(crate) fn misfits(tables: &[Table], markets: &[&str]) -> Vec<Problem> {
     problems
 }
 
-/// What is in effect for each market of `tracker`: the keys of its table, else those of `[tracker]`.
+/// The settings in effect for each market: the keys of its table, else those of `[tracker]`.
 pub(crate) fn resolve(tracker: &Tracker, tables: &[Table]) -> BTreeMap<String, MarketSettings> {
     let given = |text: &String| (!text.is_empty()).then(|| text.clone());
     let resolved = |market: &String| {
@@ -143,26 +145,27 @@ pub(crate) fn resolve(tracker: &Tracker, tables: &[Table]) -> BTreeMap<String, M
         let text = |key: &str| table.and_then(|table| table.get::<String>(key));
         let protocol = text("priority.protocol").or_else(|| given(&tracker.priority_protocol));
         let second = text("priority.market").or_else(|| given(&tracker.priority_market));
-        // A half that is not named is the market's own.
+        // The second namespace differs in at least one half; a half that is not set is the market's own.
         let priority = (protocol.is_some() || second.is_some()).then(|| Priority {
             protocol: protocol.unwrap_or_else(|| tracker.protocol.clone()),
             market: second.unwrap_or_else(|| market.clone()),
         });
+        // A table that does not set `compat` has the value of all markets.
         let compat = table.and_then(|table| table.get("compat")).unwrap_or(tracker.compat);
         (market.clone(), MarketSettings { compat, priority })
     };
     tracker.markets.iter().map(resolved).collect()
 }
 
-/// How the tables are shown.
+/// The values of the tables, as `check` shows them.
 pub(crate) fn shown(tables: &[Table]) -> Vec<Shown> {
     let mut all = Vec::new();
     for Table { name, origin, values } in tables {
         for (key, value) in values {
             let json = serde_json::to_value(value).unwrap_or_default();
             let key = format!("{MARKETS}.{name:?}.{key}");
-            let mark = mark(value);
-            all.push(Shown { key, text: plain(value), json, origin: origin.clone(), mark });
+            let fingerprint = fingerprint(value);
+            all.push(Shown { key, text: toml_text(value), json, origin: origin.clone(), fingerprint });
         }
     }
     all

@@ -1,4 +1,4 @@
-//! What is allowed and yet worth a word to the operator. Pure.
+//! Notes about valid values that are probably mistakes. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use super::checks;
 use super::loaded::DEFAULT_ORIGIN;
 use super::settings::Config;
 
-/// What `redis.url` replaces.
+/// The settings that `redis.url` replaces.
 const PARTS: [&str; 5] = ["redis.host", "redis.port", "redis.username", "redis.password", "redis.db"];
 
 pub(crate) fn of(config: &Config, origins: &BTreeMap<&'static str, String>) -> Vec<String> {
@@ -21,6 +21,7 @@ pub(crate) fn of(config: &Config, origins: &BTreeMap<&'static str, String>) -> V
     } else {
         let replaced: Vec<&str> = PARTS
             .into_iter()
+            // A default that is replaced is no surprise.
             .filter(|key| origins.get(key).is_some_and(|from| from != DEFAULT_ORIGIN))
             .collect();
         if !replaced.is_empty() {
@@ -41,6 +42,7 @@ pub(crate) fn of(config: &Config, origins: &BTreeMap<&'static str, String>) -> V
         ));
     }
     let operator = config.http.operator_address;
+    // /health and /crashes show addresses, messages and backtraces.
     if !operator.ip().is_loopback() {
         notes.push(format!(
             "http.operator_address: {operator} can be reached from other machines, and its endpoints ask for no password: \
@@ -50,13 +52,14 @@ pub(crate) fn of(config: &Config, origins: &BTreeMap<&'static str, String>) -> V
     notes
 }
 
-/// Names of contracts that are probably mistyped.
+/// Notes about names of contracts that are probably mistyped.
 fn addresses(config: &Config) -> Vec<String> {
     let names = std::iter::once(("tracker.protocol", &config.tracker.protocol));
     let markets = config.tracker.markets.iter();
     let second = config.markets.values().filter_map(|market| market.priority.as_ref());
     let second = second
         .flat_map(|second| [("priority.protocol", &second.protocol), ("priority.market", &second.market)]);
+    // A half of a second namespace that was taken from the market is noted with the market already.
     let own = |name: &String| *name == config.tracker.protocol || config.tracker.markets.contains(name);
     let second: BTreeSet<_> = second.filter(|(_, name)| !own(name)).collect();
     let all = names.chain(markets.map(|market| ("tracker.markets", market))).chain(second);

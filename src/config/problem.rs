@@ -1,19 +1,19 @@
-//! What can be wrong with a configuration, in sentences. Knows nothing of where values come from.
+//! The errors of a configuration, as sentences.
 
 use std::fmt;
 
-/// What was found while a configuration was read.
+/// Errors and notes that the sources of a configuration give.
 #[derive(Default)]
 pub(crate) struct Findings {
     pub(crate) problems: Vec<Problem>,
-    /// What is allowed and yet worth a word.
+    /// Valid values that are probably mistakes.
     pub(crate) notes: Vec<String>,
 }
 
-/// One thing that is wrong, and the setting concerned where there is one.
+/// One error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Problem {
-    /// The setting that has no usable value because of this.
+    /// The setting that has no usable value because of it, if it concerns one: further checks skip that setting.
     pub(crate) key: Option<&'static str>,
     pub(crate) text: String,
 }
@@ -27,13 +27,13 @@ impl Problem {
         Self { key: None, text }
     }
 
-    /// A value that is not allowed: key, value, where it came from, and what it must be.
+    /// A refused value: key, value, source, and what it must be.
     pub(crate) fn bad_value(key: &'static str, shown: &str, origin: &str, allowed: &str) -> Self {
         Self::of(key, format!("{key}: {shown} (from {origin}) is not allowed: {allowed}"))
     }
 }
 
-/// Everything that is wrong with a configuration, one sentence each. Never empty.
+/// All errors of a configuration, one sentence each. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigErrors(Vec<String>);
 
@@ -51,6 +51,7 @@ impl ConfigErrors {
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.len() {
+            // One error a line, so that scripts and people can count them.
             1 => f.write_str("the configuration has an error:")?,
             n => write!(f, "the configuration has {n} errors:")?,
         }

@@ -1,4 +1,4 @@
-//! What must hold between two settings, besides the bounds in the table. Looks at effective values only; pure.
+//! Checks of several settings against each other, by their effective values. Pure.
 
 use std::net::SocketAddr;
 
@@ -11,7 +11,7 @@ use super::schema;
 use super::setting::Bound;
 use super::value::{duration, readable};
 
-/// Everything that doesn't fit together; settings that `get` has no usable value for are left out.
+/// Every contradiction. `get` returns `None` for a setting without a usable value; its checks are skipped.
 pub(crate) fn problems<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Vec<Problem> {
     let mut problems = Vec::new();
     problems.extend(schema::settings().filter_map(|setting| out_of_bound(get(setting.key)?, &get)));
@@ -27,7 +27,7 @@ pub(crate) fn problems<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Vec<Probl
     problems
 }
 
-/// A value beyond that of the setting which limits it.
+/// A value that exceeds the value of the setting that bounds it.
 fn out_of_bound<'a>(entry: &Entry, get: impl Fn(&str) -> Option<&'a Entry>) -> Option<Problem> {
     let (words, limit, strict) = match entry.setting.bound.as_ref()? {
         Bound::AtMost(key) => ("at most", get(key)?, false),
@@ -40,10 +40,11 @@ fn out_of_bound<'a>(entry: &Entry, get: impl Fn(&str) -> Option<&'a Entry>) -> O
     })
 }
 
-/// A URL, sentinels and a cluster are three ways to find servers; only one of them can be meant.
+/// A URL, sentinels and a cluster are three ways to find servers, and only one may be set.
 fn one_way_to_redis<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Option<Problem> {
     let ways = ["redis.url", "redis.sentinels", "redis.cluster"].map(&get);
     let set: Vec<&Entry> = ways.into_iter().flatten().filter(|entry| !entry.is_unset()).collect();
+    // The pattern needs two items. With all three set, the second one is reported after the last one is corrected.
     let [first, .., last] = &set[..] else { return None };
     let allowed = format!("must be empty where {} is set (from {})", first.setting.key, first.origin);
     Some(last.refused(&last.shown, &allowed))
@@ -68,7 +69,7 @@ fn certificate_with_its_key<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Opti
     Some(lacking.refused(&lacking.shown, &allowed))
 }
 
-/// The checkpoint moves with its effects in one script, and the keys of those lie in different slots.
+/// One script writes the checkpoint together with its effects, and a cluster refuses scripts whose keys are in several slots.
 fn chain_has_one_server<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Option<Problem> {
     let (cluster, nodes) = (get("redis.cluster")?, get("collector.nodes")?);
     (!cluster.is_unset() && !nodes.is_unset()).then(|| {
@@ -80,7 +81,7 @@ fn chain_has_one_server<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Option<P
     })
 }
 
-/// Names of contracts that do not exist would find no events for ever.
+/// A filter for a contract that does not exist finds no events and gives no error.
 fn chain_has_addresses<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Vec<Problem> {
     let Some(nodes) = get("collector.nodes").filter(|nodes| !nodes.is_unset()) else {
         return Vec::new();
@@ -89,6 +90,7 @@ fn chain_has_addresses<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Vec<Probl
         "must be an address, 0x and 40 hex digits, where collector.nodes is set (from {})",
         nodes.origin
     );
+    // One sentence for each bad name: the list may have many markets.
     let bad = |name: &str, entry: &Entry| entry.refused(&format!("{name:?}"), &allowed);
     let protocol = get("tracker.protocol").and_then(|entry| Some((entry.value.as_str()?, entry)));
     let protocol = protocol.filter(|(name, _)| !checks::is_address(name));
@@ -100,8 +102,8 @@ fn chain_has_addresses<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Vec<Probl
     protocol.into_iter().chain(markets).collect()
 }
 
-/// A pass waits for Redis up to four times, and once for a connection. It must not be taken for stalled before Redis
-/// has been found too slow.
+/// A pass waits for Redis up to four times, and once for a connection. The timeouts of Redis must expire first: else a slow
+/// server would look like a stalled actor, which is then restarted again and again.
 fn pass_fits<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Option<Problem> {
     let (command, connect) = (get("redis.command_timeout")?, get("redis.connect_timeout")?);
     let stall = get("supervision.stall_timeout")?;
@@ -117,7 +119,7 @@ fn pass_fits<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Option<Problem> {
     })
 }
 
-/// Several markets can't have one second market between them: each would show the priorities of all.
+/// Several markets can't share one second market: each would show the priorities of all.
 fn one_second_market<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Option<Problem> {
     let (second, markets) = (get("tracker.priority_market")?, get("tracker.markets")?.names().len());
     (markets > 1 && !second.is_unset()).then(|| {
@@ -129,7 +131,7 @@ fn one_second_market<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Option<Prob
     })
 }
 
-/// The keys of the state index name no market: several would write into one another's.
+/// Without `index.namespaced`, the keys of the state index name no market: several markets would overwrite each other's entries.
 fn index_has_a_market<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Option<Problem> {
     let yes = |entry: &Entry| matches!(entry.value, Value::Bool(_, true));
     let (enabled, namespaced) = (get("index.enabled")?, get("index.namespaced")?);
@@ -145,6 +147,7 @@ fn same_port<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Option<Problem> {
     let operator = get("http.operator_address")?;
     let port = get("http.metrics_port")?;
     let address: SocketAddr = operator.value.as_str()?.parse().ok()?;
+    // Port 0 takes any free port, so two of them differ. Hosts are not compared: 0.0.0.0 includes 127.0.0.1.
     let same = port.value.to_i128() == Some(address.port().into()) && address.port() != 0;
     same.then(|| {
         let allowed = format!(
@@ -155,7 +158,7 @@ fn same_port<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Option<Problem> {
     })
 }
 
-/// Durations in nanoseconds, numbers as they are: only values of one kind are compared.
+/// A value as a number; durations in nanoseconds. A bound has the kind of the value that it limits.
 fn size(value: &Value) -> Option<i128> {
     match duration(value) {
         Some(duration) => i128::try_from(duration.as_nanos()).ok(),

@@ -1,11 +1,10 @@
-//! A text that must not be shown. It touches nothing. Code that needs the text calls [`Secret::reveal`], so a search finds
-//! every such place.
+//! Texts that must not be shown. Code that needs the text calls [`Secret::reveal`], so a search finds every such place. Pure.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-/// What stands in place of a secret wherever it would be shown.
+/// The text that replaces a secret.
 pub(crate) const HIDDEN: &str = "***";
 
 /// A password or a URL that may hold one. `Debug`, `Display` and `Serialize` show `***`.
@@ -13,6 +12,7 @@ pub(crate) const HIDDEN: &str = "***";
 #[serde(transparent)]
 pub struct Secret(String);
 
+// No Deref and no AsRef: every use of the text must be visible as `reveal`.
 impl Secret {
     /// Wraps a text.
     pub fn new(text: impl Into<String>) -> Self {
@@ -24,7 +24,7 @@ impl Secret {
         &self.0
     }
 
-    /// Whether there is no text, which means that the secret is not set.
+    /// Whether the secret is not set.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -42,6 +42,7 @@ impl fmt::Display for Secret {
     }
 }
 
+// Serialised as hidden too, so that no report or dump of a configuration can leak it.
 impl Serialize for Secret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(HIDDEN)

@@ -1,5 +1,5 @@
-//! Variables that Kubernetes and Docker set in every container for the services around it. A variable counts as one of
-//! them only when its name and its value both have the form of a link and agree: a misspelt setting must not pass. Pure.
+//! Recognises the variables that Kubernetes and Docker set in every container for the services around it. A variable is one of
+//! them only if its name and its value both have the form of a link and agree, so that a misspelt setting is still refused. Pure.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -9,13 +9,13 @@ const HOST: &str = "_SERVICE_HOST";
 const SERVICE_PORT: &str = "_SERVICE_PORT";
 const PORT: &str = "_PORT";
 const NAME: &str = "_NAME";
-/// Docker repeats the other container's own variables behind this.
+/// Docker repeats the variables of the linked container with this before their names.
 const ENV: &str = "_ENV_";
 
-/// The part of a variable's name that stands for the service, `REDIS_MASTER` of `REDIS_MASTER_SERVICE_HOST`, where name and
-/// value have the form of a link.
+/// The service in the name of a variable, such as `REDIS_MASTER` of `REDIS_MASTER_SERVICE_HOST`, if name and value have the form
+/// of a link.
 ///
-/// | orchestrator | name behind the service's | value |
+/// | orchestrator | name after that of the service | value |
 /// |---|---|---|
 /// | Kubernetes | `_SERVICE_HOST` | `10.0.0.1` |
 /// | Kubernetes | `_SERVICE_PORT`, `_SERVICE_PORT_HTTP` | `80` |
@@ -26,12 +26,12 @@ const ENV: &str = "_ENV_";
 pub(crate) fn service_of<'a>(name: &'a str, value: &str) -> Option<&'a str> {
     let service =
         by_ending(name, value).or_else(|| by_port_name(name, value)).or_else(|| by_port(name, value))?;
-    // Neither a service's nor a container's name ends with a hyphen, which would be an underscore here.
+    // Names of services and containers neither begin nor end with a hyphen, and a hyphen becomes an underscore here.
     let is_name = !service.is_empty() && !service.starts_with('_') && !service.ends_with('_');
     is_name.then_some(service)
 }
 
-/// Whether a value has a form.
+/// A check of the form of a value.
 type Form = fn(&str) -> bool;
 
 /// Whether a value has a form that only links have: `tcp://10.0.0.1:80`.
@@ -43,14 +43,15 @@ pub(crate) fn is_link_url(value: &str) -> bool {
 pub(crate) struct Environment<'a>(pub(crate) &'a BTreeMap<OsString, OsString>);
 
 impl Environment<'_> {
-    /// Whether another variable says that there is a service by this name.
+    /// Whether another variable announces a service with this name.
     pub(crate) fn announces(&self, service: &str) -> bool {
         self.has(service, HOST, is_ip) || self.links_container(service)
     }
 
-    /// Whether this is a variable of another container, repeated by Docker under the name of its link. Nothing is to be
-    /// told from its value, so that the link itself must be there.
+    /// Whether this is a variable of a linked container, which Docker repeats under the name of the link. Its value may be
+    /// anything, so the variable of the link itself must exist.
     pub(crate) fn repeats(&self, name: &str) -> bool {
+        // The name of the service may contain `_ENV_` itself: every position is tried.
         let mut places = name.match_indices(ENV).map(|(at, _)| at);
         places.any(|at| at + ENV.len() < name.len() && self.links_container(&name[..at]))
     }
@@ -71,15 +72,16 @@ fn by_ending<'a>(name: &'a str, value: &str) -> Option<&'a str> {
     forms.into_iter().find_map(|(ending, is_form)| name.strip_suffix(ending).filter(|_| is_form(value)))
 }
 
-/// `SERVICE_SERVICE_PORT_HTTP`
+/// The service of a name such as `SERVICE_SERVICE_PORT_HTTP`.
 fn by_port_name<'a>(name: &'a str, value: &str) -> Option<&'a str> {
     let (service, port) = name.split_once("_SERVICE_PORT_")?;
     let is_port_name = !port.is_empty() && port.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     (is_port_name && is_port(value)).then_some(service)
 }
 
-/// `SERVICE_PORT_80_TCP` and what stands behind it.
+/// The service of a name such as `SERVICE_PORT_80_TCP`, also with an ending.
 fn by_port<'a>(name: &'a str, value: &str) -> Option<&'a str> {
+    // A service may be named `a-port-b`: every position is tried.
     let mut places = name.match_indices("_PORT_");
     places.find_map(|(at, before)| {
         let (port, rest) = name[at + before.len()..].split_once('_')?;
@@ -89,6 +91,8 @@ fn by_port<'a>(name: &'a str, value: &str) -> Option<&'a str> {
         let agrees = is_port(port)
             && match ending {
                 "" | "START" => {
+                    // The value repeats protocol and port of the name. A misspelt setting
+                    // with an address as its value does not.
                     url(value).is_some_and(|(of, at)| of == protocol && at.port().to_string() == port)
                 }
                 "END" => url(value).is_some_and(|(of, _)| of == protocol),
@@ -113,10 +117,11 @@ fn is_ip(value: &str) -> bool {
 }
 
 fn is_port(value: &str) -> bool {
+    // `parse` accepts a leading plus, which no orchestrator writes.
     value.bytes().all(|byte| byte.is_ascii_digit()) && value.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
-/// Two names of containers, the second one as the first one knows it.
+/// Whether the value is `/CONTAINER/ALIAS`, as Docker names a link.
 fn is_container_path(value: &str) -> bool {
     let is_name = |name: &str| {
         !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))

@@ -1,11 +1,11 @@
-//! What a setting is: one row of a table with its name, default, limits, sources and one sentence about it. The rows are in
-//! `settings/`, one file a subsystem; help, `config/default.toml`, `check` and the reference are rendered from them. Pure.
+//! The row type of the table of settings: name, default, limits, variables and sentences. The rows are in `settings/`, one file
+//! a subsystem; help, `config/default.toml`, `check` and the reference are rendered from them. Pure.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// The start of the variable that every setting has: `STATE_TRACKER__SECTION__KEY`.
-pub(crate) const GENERIC: &str = "STATE_TRACKER__";
+/// The prefix of the variable that every setting has: `STATE_TRACKER__SECTION__KEY`.
+pub(crate) const GENERIC_PREFIX: &str = "STATE_TRACKER__";
 
 pub(crate) const MS: Duration = Duration::from_millis(1);
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -19,26 +19,26 @@ pub(crate) const YEAR: Duration = Duration::from_hours(365 * 24);
 pub(crate) struct Setting {
     /// `section.key`
     pub(crate) key: &'static str,
-    /// What it is for, as the lines of its doc comment. Lists show what stands before the first stop, colon or semicolon.
+    /// The lines of its doc comment. Lists show the part before the first full stop, colon or semicolon.
     pub(crate) text: &'static [&'static str],
     pub(crate) kind: Kind,
     pub(crate) default: DefaultValue,
-    /// The variable of its own, besides `STATE_TRACKER__SECTION__KEY`.
+    /// Its short variable, besides `STATE_TRACKER__SECTION__KEY`.
     pub(crate) variable: Option<&'static str>,
-    /// Its own variable also takes whole seconds, without a unit.
+    /// Its short variable also takes whole seconds, without a unit.
     pub(crate) seconds: bool,
-    /// Never shown.
+    /// Its value is never shown.
     pub(crate) secret: bool,
-    /// What to set it to, if it has no default.
+    /// What it must be set to, if it has no default.
     pub(crate) required: Option<&'static str>,
     pub(crate) bound: Option<Bound>,
-    /// The key that it had before, which only a suggestion still knows.
+    /// Its former key. It is refused, and the error suggests the present key.
     pub(crate) former: Option<&'static str>,
     /// A SIGHUP applies a new value; any other setting needs a restart.
     pub(crate) reloads: bool,
 }
 
-/// What a setting holds, and what is allowed.
+/// The kind of a setting's value, with its limits.
 pub(crate) enum Kind {
     Integer {
         what: &'static str,
@@ -60,14 +60,14 @@ pub(crate) enum Kind {
     Nodes,
 }
 
-/// A form of text: how people call it, and how to recognise it.
+/// A form of text: its description and its check.
 #[derive(Clone, Copy)]
 pub(crate) struct Text {
     pub(crate) what: &'static str,
     pub(crate) accepts: fn(&str) -> bool,
 }
 
-/// The value of a setting that nobody has set.
+/// The default of a setting.
 pub(crate) enum DefaultValue {
     Integer(i64),
     Text(&'static str),
@@ -117,6 +117,7 @@ pub(crate) const fn millis(n: u64) -> Duration {
 impl Setting {
     const fn new(kind: Kind, default: DefaultValue) -> Self {
         Self {
+            // `section!` sets key and text from the name and the doc comment of the row.
             key: "",
             text: &[],
             kind,
@@ -131,6 +132,7 @@ impl Setting {
         }
     }
 
+    // `const`, since the table is a static: a mistake in it is an error of the compiler.
     pub(crate) const fn at(mut self, key: &'static str, text: &'static [&'static str]) -> Self {
         (self.key, self.text) = (key, text);
         self
@@ -179,16 +181,16 @@ impl Setting {
 
     /// The section and the key in it.
     pub(crate) fn parts(&self) -> (&'static str, &'static str) {
-        // Every key of the table has a dot.
+        // `section!` joins every key from two names with a dot.
         self.key.split_once('.').unwrap_or((self.key, ""))
     }
 
     /// `STATE_TRACKER__SECTION__KEY`
     pub(crate) fn generic_variable(&self) -> String {
-        format!("{GENERIC}{}", self.key.replace('.', "__").to_ascii_uppercase())
+        format!("{GENERIC_PREFIX}{}", self.key.replace('.', "__").to_ascii_uppercase())
     }
 
-    /// Its default as people write it, without quotes; empty for none.
+    /// Its default without quotes; empty if there is none.
     pub(crate) fn shown_default(&self) -> String {
         match self.default {
             DefaultValue::Integer(n) => n.to_string(),
@@ -198,12 +200,12 @@ impl Setting {
         }
     }
 
-    /// All that is said about it, in one line.
+    /// Its sentences in one line.
     pub(crate) fn sentences(&self) -> String {
         joined(self.text)
     }
 
-    /// What it is, without what else is to be said of it.
+    /// The beginning of its sentences, up to the first full stop, colon or semicolon.
     pub(crate) fn brief(&self) -> String {
         let all = self.sentences();
         let end = [". ", "; ", ": "].into_iter().filter_map(|stop| all.find(stop)).min();
@@ -214,15 +216,15 @@ impl Setting {
 /// A section: a table of the file, and the settings in it.
 pub(crate) struct Section {
     pub(crate) name: &'static str,
-    /// Names that it had before.
+    /// Former names, which still work.
     pub(crate) former: &'static [&'static str],
-    /// What it is about, as the lines of its doc comment.
+    /// The lines of its doc comment.
     pub(crate) text: &'static [&'static str],
     pub(crate) settings: &'static [Setting],
 }
 
 impl Section {
-    /// All that is said about it, in one line.
+    /// Its sentences in one line.
     pub(crate) fn sentences(&self) -> String {
         joined(self.text)
     }
@@ -237,8 +239,8 @@ pub(crate) trait Table {
     const SECTION: Section;
 }
 
-/// Declares a section: the typed struct, and the rows of its settings. A row is a doc comment, the field and its type, and how
-/// the setting is made: `port: u16 = integer(6379, "a TCP port", 1..=65_535).variable("REDIS_PORT"),`.
+/// Declares a section: the typed struct, and the rows of its settings. A row is a doc comment, the field with its type, and the
+/// setting: `port: u16 = integer(6379, "a TCP port", 1..=65_535).variable("REDIS_PORT"),`.
 ///
 /// The second form is for a struct of another crate, whose fields must have the names of the rows.
 macro_rules! section {
@@ -257,6 +259,7 @@ macro_rules! section {
 
         $crate::config::setting::section! {
             $(#[doc = $head])+
+            // The doc comments serve twice: as documentation of the fields, and as the sentences of help and reference.
             impl $name $(formerly $former)? for $Type {
                 $($(#[doc = $text])+ $key = $setting,)+
             }

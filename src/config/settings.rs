@@ -1,5 +1,5 @@
-//! The settings as the rest of the program sees them: typed, checked, without a trace of where they came from. Each file below
-//! holds the table of some sections; a new setting is a row there.
+//! The typed and checked settings, as the rest of the program uses them. Each file below holds the tables of some sections; a new
+//! setting is a row there.
 
 mod collector;
 mod http;
@@ -32,12 +32,13 @@ macro_rules! sections {
         #[serde(deny_unknown_fields)]
         pub struct Config {
             $(#[doc = concat!("`[", stringify!($name), "]`")] pub $name: $Type,)+
-            /// What is in effect for each market, by its name in `tracker.markets`.
+            /// The settings in effect for each market, by its name in `tracker.markets`.
+            // Not deserialised: it is computed from [tracker] and the tables of markets.
             #[serde(skip)]
             pub markets: BTreeMap<String, MarketSettings>,
         }
 
-        /// Every section, in the order in which people read them.
+        /// Every section, in the order of help and reference.
         pub(crate) static SECTIONS: &[Section] = &[$(<$Type as Table>::SECTION),+];
     };
 }
@@ -58,7 +59,7 @@ sections! {
 }
 
 impl Config {
-    /// What is in effect for a market, by its name in `tracker.markets`; another one has the defaults.
+    /// The settings in effect for a market, by its name in `tracker.markets`. An unknown market has the defaults.
     pub fn market(&self, name: &str) -> MarketSettings {
         self.markets.get(name).cloned().unwrap_or_default()
     }

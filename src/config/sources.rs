@@ -1,6 +1,5 @@
-//! Where values come from: the defaults of the table, a TOML file, environment variables and the files they
-//! name. Each becomes a [`Layer`] that knows its own name. Reads files, and nothing of the process
-//! environment: that is handed in.
+//! The sources of values: the defaults of the table, a TOML file, environment variables and the files that they name. Each source
+//! becomes a [`Layer`] with a name for error messages. Reads files; the environment is an argument.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,14 +17,14 @@ use super::problem::{Findings, Problem};
 use super::schema::{self, MARKETS};
 use super::secret::HIDDEN;
 use super::service_links::{Environment, is_link_url, service_of};
-use super::setting::{DefaultValue, GENERIC, Kind, Section, Setting};
+use super::setting::{DefaultValue, GENERIC_PREFIX, Kind, Section, Setting};
 use super::settings::SECTIONS;
 use super::suggest;
-use super::variables::{CONFIG_VARIABLE, FILE, OURS, RETENTION, VARIABLE};
+use super::variables::{CONFIG_VARIABLE, FILE_SUFFIX, OWN_PREFIX, RETENTION_DAYS, VARIABLE_ORIGIN};
 
-/// Values of known settings that came from one place.
+/// Values of known settings from one source.
 pub(crate) struct Layer {
-    /// Where from, as it stands behind "from": `environment variable REDIS_PORT`.
+    /// The source, in the words that follow "from" in messages: `environment variable REDIS_PORT`.
     origin: String,
     values: Vec<(&'static Setting, Value)>,
     /// The tables of single markets.
@@ -37,7 +36,7 @@ impl Layer {
         Self { origin, values, markets: Vec::new() }
     }
 
-    /// Takes the tables of single markets out; they are no settings of sections.
+    /// Removes and returns the tables of single markets, which are not settings of sections.
     pub(crate) fn take_markets(&mut self) -> Vec<markets::Table> {
         std::mem::take(&mut self.markets)
     }
@@ -67,7 +66,7 @@ pub(crate) fn defaults() -> Layer {
     Layer::new(DEFAULT_ORIGIN.to_owned(), values)
 }
 
-/// The value that a setting has when nobody sets it.
+/// The default of a setting as a value.
 pub(crate) fn default_value(setting: &Setting) -> Value {
     match setting.default {
         DefaultValue::Integer(n) => Value::from(n),
@@ -77,7 +76,7 @@ pub(crate) fn default_value(setting: &Setting) -> Value {
     }
 }
 
-/// A TOML file: its layer, or nothing when it can't be read at all. `named_by` is the variable that names it.
+/// The layer of a TOML file; `None` if the file can't be read. `named_by` is the variable that names the file.
 pub(crate) fn file(path: &Path, named_by: Option<&str>, found: &mut Findings) -> Option<Layer> {
     let name = format!("file {}", path.display());
     match std::fs::read_to_string(path) {
@@ -91,12 +90,12 @@ pub(crate) fn file(path: &Path, named_by: Option<&str>, found: &mut Findings) ->
     }
 }
 
-/// A TOML text by the name `origin`, or nothing when it is no TOML.
+/// The layer of a TOML text from `origin`; `None` if it is not TOML.
 fn toml(origin: String, text: &str, found: &mut Findings) -> Option<Layer> {
     let tables = match <Toml as Format>::from_str::<Dict>(text) {
         Ok(tables) => tables,
         Err(error) => {
-            // The error's own display quotes the line, and the line may hold a password.
+            // The error displays the line, and the line may hold a password: only its number and the message are used.
             let line = error
                 .span()
                 .map_or(1, |span| text.bytes().take(span.start).filter(|b| *b == b'\n').count() + 1);
@@ -109,6 +108,7 @@ fn toml(origin: String, text: &str, found: &mut Findings) -> Option<Layer> {
     found.problems.extend(SECTIONS.iter().filter_map(|section| named_twice(section, &tables, &origin)));
     let (mut values, mut of_markets) = (Vec::new(), Vec::new());
     for (name, content) in tables {
+        // An unknown section is one error, and not one for each of its keys.
         match (schema::section(&name), content) {
             (_, content) if name == MARKETS => {
                 of_markets = markets::read(content, &origin, &mut found.problems);
@@ -126,14 +126,14 @@ fn toml(origin: String, text: &str, found: &mut Findings) -> Option<Layer> {
                 }
             }
             (None, Value::Dict(..)) => found.problems.push(suggest::unknown_section(&name, &origin)),
-            (Some(_), value) => found.problems.push(suggest::no_section(&name, &value, &origin)),
+            (Some(_), value) => found.problems.push(suggest::section_without_table(&name, &value, &origin)),
             (None, value) => found.problems.push(suggest::unknown_key(&name, &value, &origin)),
         }
     }
     Some(Layer { origin, values, markets: of_markets })
 }
 
-/// A section that stands in a file under two of its names.
+/// A section that a file contains under its name and under a former one.
 fn named_twice(section: &Section, tables: &Dict, origin: &str) -> Option<Problem> {
     let (name, former) = (section.name, section.former.iter().find(|former| tables.contains_key(**former))?);
     tables.contains_key(name).then(|| {
@@ -149,7 +149,7 @@ impl Section {
         self.settings.iter().find(|setting| setting.parts().1 == key)
     }
 
-    /// What to say of a section that is called by a name that it had before.
+    /// The note about a section under a former name.
     fn former_name(&self, name: &str, origin: &str) -> Option<String> {
         let text =
             format!("[{name}] (from {origin}) is the former name of [{}], and works until 1.0", self.name);
@@ -157,16 +157,18 @@ impl Section {
     }
 }
 
-/// The environment: one layer a variable, and notes about variables that do nothing.
+/// The layers of the environment, one a variable, and the notes about variables without effect.
 pub(crate) fn environment(variables: &BTreeMap<OsString, OsString>, found: &mut Findings) -> Vec<Layer> {
     let mut sources: BTreeMap<&'static str, Vec<Source>> = BTreeMap::new();
-    // Sorted, so that the same environment always gives the same report.
+    // The map is sorted, so that the same environment always gives the same messages.
     for (name, value) in variables {
+        // All names of settings are ASCII: this variable belongs to another program.
         let Some(name) = name.to_str() else {
             continue;
         };
         match meaning(name, value, &Environment(variables)) {
             Meaning::None => {}
+            // Compose files pass variables on as `NAME=${NAME:-}`: empty means not set.
             _ if value.is_empty() => {}
             Meaning::Setting(setting, by) => match value.to_str() {
                 Some(value) => {
@@ -186,6 +188,7 @@ pub(crate) fn environment(variables: &BTreeMap<OsString, OsString>, found: &mut 
             Meaning::Unknown => found.problems.push(suggest::unknown_variable(name)),
         }
     }
+    // In the order of the table, so that errors appear in the order in which people read the settings.
     let mut layers = Vec::new();
     for setting in schema::settings() {
         match sources.remove(setting.key).unwrap_or_default().as_slice() {
@@ -194,6 +197,7 @@ pub(crate) fn environment(variables: &BTreeMap<OsString, OsString>, found: &mut 
                 Ok(layer) => layers.push(layer),
                 Err(problem) => found.problems.push(problem),
             },
+            // Which of two variables wins would be a guess: a deployment with both is refused.
             several => {
                 let names: BTreeSet<&str> = several.iter().map(|s| s.name.as_str()).collect();
                 let names: Vec<&str> = names.into_iter().collect();
@@ -211,17 +215,18 @@ pub(crate) fn environment(variables: &BTreeMap<OsString, OsString>, found: &mut 
     layers
 }
 
-/// What to say of a variable with a section's former name in it.
+/// The note about a variable that contains a former name of a section.
 fn former_variable(setting: &Setting, name: &str) -> Option<String> {
     let (now, section) = (setting.generic_variable(), setting.parts().0);
-    (name.starts_with(GENERIC) && !name.starts_with(&now)).then(|| {
+    // A prefix and not the whole name, which may end with _FILE.
+    (name.starts_with(GENERIC_PREFIX) && !name.starts_with(&now)).then(|| {
         format!(
             "environment variable {name} has the former name of [{section}], and works until 1.0: set {now}"
         )
     })
 }
 
-/// How a variable gives a value.
+/// How a variable provides a value.
 #[derive(Clone, Copy)]
 enum By {
     Value,
@@ -230,7 +235,7 @@ enum By {
 }
 
 enum Meaning {
-    /// Not ours.
+    /// A variable of another program.
     None,
     Setting(&'static Setting, By),
     Retention,
@@ -241,31 +246,34 @@ fn meaning(name: &str, value: &OsStr, environment: &Environment<'_>) -> Meaning 
     if let Some(setting) = lookup(name) {
         return Meaning::Setting(setting, By::Value);
     }
-    if let Some(setting) = name.strip_suffix(FILE).and_then(lookup) {
+    // After the exact names: a setting whose key ends with `_file`, such as redis.ca_file, must not be taken for one of these.
+    if let Some(setting) = name.strip_suffix(FILE_SUFFIX).and_then(lookup) {
         return Meaning::Setting(setting, By::File);
     }
     match name {
-        RETENTION => Meaning::Retention,
+        RETENTION_DAYS => Meaning::Retention,
         CONFIG_VARIABLE => Meaning::None,
         #[cfg(feature = "failure-points")]
         super::variables::FAILURES_VARIABLE => Meaning::None,
-        _ if name.starts_with(OURS) && !is_service_link(name, value, environment) => Meaning::Unknown,
+        // Other variables are ignored: an environment contains those of many programs.
+        _ if name.starts_with(OWN_PREFIX) && !is_service_link(name, value, environment) => Meaning::Unknown,
         _ => Meaning::None,
     }
 }
 
 fn lookup(name: &str) -> Option<&'static Setting> {
-    match name.strip_prefix(GENERIC) {
+    match name.strip_prefix(GENERIC_PREFIX) {
+        // The double underscore is the separator, since keys contain single ones.
         Some(path) => schema::find(&path.to_ascii_lowercase().replace("__", ".")),
         None => schema::settings().find(|s| s.variable == Some(name)),
     }
 }
 
-/// Whether an orchestrator has set it, for a service named `state-tracker` or `state-tracker-…`. What begins like any of our
-/// keys counts only where the service is announced by another variable.
+/// Whether an orchestrator has set the variable, for a service named `state-tracker` or `state-tracker-…`. A name that begins like
+/// a setting is a link only if another variable announces the service.
 fn is_service_link(name: &str, value: &OsStr, environment: &Environment<'_>) -> bool {
     let service = value.to_str().and_then(|value| service_of(name, value));
-    service.is_some_and(|service| !name.starts_with(GENERIC) || environment.announces(service))
+    service.is_some_and(|service| !name.starts_with(GENERIC_PREFIX) || environment.announces(service))
         || environment.repeats(name)
 }
 
@@ -280,7 +288,7 @@ struct Source {
 impl Source {
     fn read(&self) -> Result<Layer, Problem> {
         let key = self.setting.key;
-        let mut origin = format!("{VARIABLE}{}", self.name);
+        let mut origin = format!("{VARIABLE_ORIGIN}{}", self.name);
         let value = match self.by {
             By::Value => self.parsed(&self.value, &origin)?,
             By::File => {
@@ -288,9 +296,11 @@ impl Source {
                 let refused = |why: &str| Problem::of(key, format!("{key}: {origin}, {why}"));
                 let text = std::fs::read_to_string(&self.value)
                     .map_err(|error| refused(&format!("can't be read: {error}")))?;
+                // Editors end a file with a newline. Only one is removed: a password may end with blanks.
                 let text = text.strip_suffix('\n').unwrap_or(&text);
                 let text = text.strip_suffix('\r').unwrap_or(text);
                 if text.is_empty() {
+                    // A secret that is mounted too late is an empty file; to connect without a password would hide that.
                     return Err(refused("is empty"));
                 }
                 self.parsed(text, &origin)?
@@ -300,6 +310,7 @@ impl Source {
     }
 
     fn parsed(&self, text: &str, origin: &str) -> Result<Value, Problem> {
+        // Only the short variable, which the original has: the generic one is new and always takes a unit.
         let text = match self.setting.seconds && self.setting.variable == Some(&self.name) {
             true => in_seconds(text),
             false => Cow::Borrowed(text),
@@ -315,8 +326,9 @@ impl Source {
         }
     }
 
-    /// Why the value is that of a link, where the variable has the name of one.
+    /// The explanation, if the value is that of a service link.
     fn collision(&self) -> Option<String> {
+        // Kubernetes sets REDIS_PORT=tcp://… in every pod of a namespace that has a service named redis.
         const REMEDY: &str = "set enableServiceLinks: false in the pod, or rename the service";
         if let Some(service) = service_of(&self.name, &self.value) {
             let service = service.to_ascii_lowercase().replace('_', "-");
@@ -327,7 +339,7 @@ impl Source {
     }
 }
 
-/// A number without a unit, as a duration has it. Anything else is left as it is: a duration with its unit will do.
+/// A whole number with the unit of seconds. Any other text is returned unchanged, since a duration with its unit is valid too.
 fn in_seconds(text: &str) -> Cow<'_, str> {
     match text.trim().parse::<u64>() {
         Ok(seconds) => Cow::Owned(format!("{seconds}s")),
@@ -335,8 +347,8 @@ fn in_seconds(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// What the text of a variable means for a setting. Texts stay texts, digits or not; what is no number
-/// stays a text too, to be refused with the other values.
+/// Converts the text of a variable to the kind of the setting. A password of digits stays a text. A text that does not fit stays a
+/// text too, and is refused later with all other values.
 fn value(setting: &Setting, text: &str) -> Result<Value, &'static str> {
     Ok(match setting.kind {
         Kind::Integer { .. } => match text.trim().parse::<i64>() {
@@ -354,8 +366,8 @@ fn value(setting: &Setting, text: &str) -> Result<Value, &'static str> {
     })
 }
 
-/// A comma list, one item a line, or a JSON array. `docker run --env-file` hands quotes on as they stand in the file, so
-/// one pair around the whole is left out.
+/// The items of a comma list, of a list with one item a line, or of a JSON array. `docker run --env-file` passes quotes on as they
+/// are in the file, so one pair around the whole is removed.
 fn names(text: &str) -> Result<Vec<Value>, &'static str> {
     let text = unquoted(text.trim());
     if text.starts_with('[') && !begins_with_ipv6(text) {
@@ -363,6 +375,7 @@ fn names(text: &str) -> Result<Vec<Value>, &'static str> {
             .map_err(|_| "must be a comma list or a JSON array of names in double quotes")?;
         return Ok(names.into_iter().map(Value::from).collect());
     }
+    // A comma at the end is common where lists are generated.
     let text = text.strip_suffix(',').unwrap_or(text);
     if text.is_empty() {
         return Ok(Vec::new());
@@ -370,13 +383,13 @@ fn names(text: &str) -> Result<Vec<Value>, &'static str> {
     let lines = |part: &str| {
         let lines: Vec<Value> =
             part.lines().map(str::trim).filter(|line| !line.is_empty()).map(Value::from).collect();
-        // An item that is missing between two commas is refused later.
+        // An empty item between two commas stays, so that it is refused with a message.
         if lines.is_empty() { vec![Value::from("")] } else { lines }
     };
     Ok(text.split(',').flat_map(lines).collect())
 }
 
-/// `[::1]:26379` is a server, and no JSON.
+/// Whether the text begins with an IPv6 address in brackets, such as `[::1]:26379`, and is therefore not JSON.
 fn begins_with_ipv6(text: &str) -> bool {
     let bracketed = text.strip_prefix('[').and_then(|text| text.split_once(']'));
     bracketed.is_some_and(|(address, _)| address.parse::<Ipv6Addr>().is_ok())

@@ -1,4 +1,4 @@
-//! Sentences about what is not a setting, with the nearest one that is. Pure.
+//! Errors about unknown sections, keys and variables, each with the nearest known name. Pure.
 
 use figment::value::Value;
 use strsim::damerau_levenshtein;
@@ -6,12 +6,12 @@ use strsim::damerau_levenshtein;
 use super::problem::Problem;
 use super::schema::{self, MARKETS};
 use super::secret::HIDDEN;
-use super::setting::{GENERIC, Setting};
+use super::setting::{GENERIC_PREFIX, Setting};
 use super::settings::{MARKET, SECTIONS};
-use super::value::plain;
-use super::variables::{CONFIG_VARIABLE, OURS};
+use super::value::toml_text;
+use super::variables::{CONFIG_VARIABLE, OWN_PREFIX};
 
-/// Names that may belong to a secret, written wrongly: their values are not shown.
+/// Parts of names that may be a misspelt secret: the values of such names are not shown.
 const SUSPECT: [&str; 8] = ["pass", "pw", "secret", "token", "auth", "url", "cred", "key"];
 
 pub(crate) fn unknown_section(name: &str, origin: &str) -> Problem {
@@ -25,8 +25,8 @@ pub(crate) fn unknown_section(name: &str, origin: &str) -> Problem {
     ))
 }
 
-/// A section's name with something else than a table behind it.
-pub(crate) fn no_section(name: &str, value: &Value, origin: &str) -> Problem {
+/// A section's name is set to a value that is not a table.
+pub(crate) fn section_without_table(name: &str, value: &Value, origin: &str) -> Problem {
     let shown = hidden_or_plain(name, None, value);
     Problem::general(format!(
         "{name}: {shown} (from {origin}) is not allowed: must be a table [{name}] with the keys {}",
@@ -48,7 +48,7 @@ pub(crate) fn unknown_key(path: &str, value: &Value, origin: &str) -> Problem {
     Problem::general(format!("{path}: {shown} (from {origin}) is not a known setting: {allowed}"))
 }
 
-/// A key in the table of a market.
+/// An unknown key in the table of a market.
 pub(crate) fn unknown_market_key(path: &str, key: &str, value: &Value, origin: &str) -> Problem {
     let keys: Vec<&str> = MARKET.iter().map(|setting| setting.key).collect();
     let allowed = match nearest(keys.clone(), key) {
@@ -59,9 +59,9 @@ pub(crate) fn unknown_market_key(path: &str, key: &str, value: &Value, origin: &
     Problem::general(format!("{path}.{key}: {shown} (from {origin}) is not a known setting: {allowed}"))
 }
 
-/// The value is not shown: a variable set by mistake is as likely as not to be a secret one.
+/// An unknown variable. Its value is not shown, since it may be a secret under a misspelt name.
 pub(crate) fn unknown_variable(name: &str) -> Problem {
-    let (what, near) = match name.strip_prefix(GENERIC) {
+    let (what, near) = match name.strip_prefix(GENERIC_PREFIX) {
         Some(path) => {
             let path = path.to_ascii_lowercase().replace("__", ".");
             let near = nearest_setting(&path).map(Setting::generic_variable);
@@ -72,18 +72,23 @@ pub(crate) fn unknown_variable(name: &str) -> Problem {
     let allowed = match near {
         Some(near) => format!("did you mean {near}?"),
         None => {
-            format!("any key can be set as {GENERIC}SECTION__KEY; the sections are {}", sections().join(", "))
+            format!(
+                "any key can be set as {GENERIC_PREFIX}SECTION__KEY; the sections are {}",
+                sections().join(", ")
+            )
         }
     };
     Problem::general(format!("{what} is not a known setting: {allowed}"))
 }
 
+/// The value as TOML, or `***` if it may be a secret.
 pub(crate) fn hidden_or_plain(path: &str, near: Option<&Setting>, value: &Value) -> String {
     let path = path.to_ascii_lowercase();
     let suspect = near.is_some_and(|setting| setting.secret)
         || SUSPECT.iter().any(|word| path.contains(word))
-        || plain(value).contains("://");
-    if suspect { HIDDEN.to_owned() } else { plain(value) }
+        // A URL may contain a password, whatever its key is called.
+        || toml_text(value).contains("://");
+    if suspect { HIDDEN.to_owned() } else { toml_text(value) }
 }
 
 fn sections() -> Vec<&'static str> {
@@ -95,8 +100,8 @@ fn keys_of(section: &str) -> Vec<&'static str> {
     settings.iter().map(|setting| setting.parts().1).collect()
 }
 
-/// The setting that was probably meant: one that had this key before, the same key in another place, else one written nearly
-/// alike.
+/// The setting that was probably meant: the one with this former key, else the only one with this key in any section, else the
+/// one with the most similar name.
 fn nearest_setting(path: &str) -> Option<&'static Setting> {
     let (section, key) = path.rsplit_once('.').unwrap_or(("", path));
     let mut renamed = schema::section(section).into_iter().flat_map(|section| section.settings);
@@ -104,13 +109,14 @@ fn nearest_setting(path: &str) -> Option<&'static Setting> {
         return Some(renamed);
     }
     let mut namesakes = schema::settings().filter(|setting| setting.parts().1 == key);
+    // With two candidates neither is suggested: a wrong suggestion is worse than none.
     if let (Some(only), None) = (namesakes.next(), namesakes.next()) {
         return Some(only);
     }
     schema::find(nearest(schema::settings().map(|setting| setting.key).collect(), path)?)
 }
 
-/// The variable that was probably meant. Doubled underscores count as single ones: they are what is forgotten most often.
+/// The variable that was probably meant. Double underscores count as single ones, since forgetting one is the most common mistake.
 fn nearest_variable(name: &str) -> Option<String> {
     let own = schema::settings().filter_map(|setting| setting.variable).chain([CONFIG_VARIABLE]);
     let known: Vec<String> =
@@ -118,8 +124,9 @@ fn nearest_variable(name: &str) -> Option<String> {
     let single = |name: &str| name.replace("__", "_");
     let distance = |known: &&String| damerau_levenshtein(&single(known), &single(name));
     let near = known.iter().min_by_key(distance).filter(|known| distance(known) <= allowed_distance(name));
-    let of_key =
-        || nearest_setting(&name.strip_prefix(OURS)?.to_ascii_lowercase()).map(Setting::generic_variable);
+    let of_key = || {
+        nearest_setting(&name.strip_prefix(OWN_PREFIX)?.to_ascii_lowercase()).map(Setting::generic_variable)
+    };
     near.cloned().or_else(of_key)
 }
 
@@ -128,7 +135,7 @@ fn nearest(candidates: Vec<&'static str>, name: &str) -> Option<&'static str> {
     candidates.into_iter().min_by_key(distance).filter(|found| distance(found) <= allowed_distance(name))
 }
 
-/// How far a name may be from the one that was meant.
+/// The largest edit distance at which a name is suggested. Short names are all similar, long ones may have several mistakes.
 fn allowed_distance(name: &str) -> usize {
     (name.len() / 4).clamp(2, 4)
 }

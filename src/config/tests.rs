@@ -1,4 +1,4 @@
-//! What the configuration promises to those who set it.
+//! The promises of the configuration.
 
 mod collector;
 mod layers;
@@ -32,7 +32,7 @@ fn load(file: Option<&Path>, env: &[(&str, &str)]) -> Result<Loaded, ConfigError
     Config::load(file, env)
 }
 
-/// A file that lives as long as the first value.
+/// A file, which exists as long as the directory that is returned with it.
 fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("test.toml");
@@ -45,7 +45,7 @@ fn from_file(text: &str) -> Result<Loaded, ConfigErrors> {
     load(Some(&path), &[])
 }
 
-/// All that is said of the settings to people.
+/// All settings as `check` shows them.
 fn described(loaded: &Loaded) -> String {
     loaded.describe_changes() + &loaded.describe_defaults()
 }

@@ -1,23 +1,23 @@
-//! Environment variables that set no setting, and the parts of those that do.
+//! Names of environment variables that are not those of settings, and the parts of names.
 
-/// How all variables begin that can only be ours.
-pub(crate) const OURS: &str = "STATE_TRACKER_";
-/// What stands behind the name of a variable that names a file with the value.
-pub(crate) const FILE: &str = "_FILE";
+/// The prefix of variables that only this program uses: an unknown one is an error.
+pub(crate) const OWN_PREFIX: &str = "STATE_TRACKER_";
+/// The suffix of a variable that names a file with the value.
+pub(crate) const FILE_SUFFIX: &str = "_FILE";
 
-/// What stands before the name of a variable where the source of a value is told.
-pub(crate) const VARIABLE: &str = "environment variable ";
+/// The words before the name of a variable, in the source of a value.
+pub(crate) const VARIABLE_ORIGIN: &str = "environment variable ";
 
 /// The variable that names the file of `--config`.
 pub const CONFIG_VARIABLE: &str = "STATE_TRACKER_CONFIG";
-/// The variable that arms failure points, in a build that has them. In one that has none it is an unknown variable.
+/// The variable that arms failure points. A build without them refuses it as unknown.
 #[cfg(feature = "failure-points")]
 pub const FAILURES_VARIABLE: &str = "STATE_TRACKER_FAILURE_POINTS";
 /// A variable of the original's compose file, which the original never read.
-pub(crate) const RETENTION: &str = "STATE_TRACKER_RETENTION_DAYS";
+pub(crate) const RETENTION_DAYS: &str = "STATE_TRACKER_RETENTION_DAYS";
 
-/// What they do, for lists of variables.
+/// Variables other than those of settings, each with its meaning.
 pub const OTHER_VARIABLES: [(&str, &str); 2] = [
     (CONFIG_VARIABLE, "TOML file with settings, unless --config names one"),
-    (RETENTION, "Accepted and ignored; the original never read it either"),
+    (RETENTION_DAYS, "Accepted and ignored; the original never read it either"),
 ];

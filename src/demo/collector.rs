@@ -1,5 +1,5 @@
-//! A small collector: writes the submissions for an epoch at a block, with some malformed keys, as the real one does. Touches
-//! the sets in Redis, and remembers what it wrote.
+//! A small collector: writes the submissions for an epoch at a block, with some malformed keys, like the real one. It writes to
+//! Redis, and records what it wrote.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,9 +10,9 @@ use testkit::{
     collector::{LIVES, Submitted, set, submissions},
 };
 
-/// A market in lower case, as the collector's keys spell it, and an epoch of it.
+/// A market in lower case, as in the collector's keys, and an epoch of it.
 pub(super) type Epoch = (String, u64);
-/// The keys of submissions by their projects.
+/// Keys of submissions by project.
 pub(super) type Projects = BTreeMap<String, BTreeSet<String>>;
 
 pub(super) struct Collector {
@@ -21,7 +21,7 @@ pub(super) struct Collector {
     written: Vec<Collected>,
 }
 
-/// One set as it was written.
+/// One written set.
 pub(super) struct Collected {
     pub(super) epoch: Epoch,
     pub(super) hash: String,
@@ -31,6 +31,7 @@ pub(super) struct Collected {
 impl Collector {
     /// A collector that writes over this connection.
     pub(super) fn new(connection: MultiplexedConnection) -> Self {
+        // Fixed seeds, here and in the chain: two runs of the demo differ only in their timing.
         Self { connection, dice: Dice::new(2), written: Vec::new() }
     }
 
@@ -40,6 +41,7 @@ impl Collector {
     /// When Redis does not confirm.
     pub(super) async fn collect(&mut self, epoch: Epoch, hash: &str) -> Result<()> {
         let submissions = submissions(&mut self.dice, &epoch.0, epoch.1);
+        // SADD without members is an error, and an epoch without submissions is a case worth showing.
         if submissions.is_empty() {
             return Ok(());
         }
@@ -49,11 +51,12 @@ impl Collector {
         pipe.cmd("SADD").arg(&key).arg(members).ignore().cmd("EXPIRE").arg(&key).arg(LIVES).ignore();
         let confirmed: redis::RedisResult<()> = pipe.query_async(&mut self.connection).await;
         confirmed.wrap_err("the collector can't write")?;
+        // Recorded only once Redis has confirmed: what was never written can't be missing.
         self.written.push(Collected { epoch, hash: hash.to_owned(), submissions });
         Ok(())
     }
 
-    /// Everything that it wrote.
+    /// Every set that it wrote.
     pub(super) fn written(&self) -> impl Iterator<Item = &Collected> {
         self.written.iter()
     }

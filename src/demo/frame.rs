@@ -1,7 +1,7 @@
-//! The demo's screen as rows, and how they fit a terminal. Pure.
+//! The demo's screen as rows, and their fit to a terminal. Pure.
 //!
-//! A row is cut to the width of the terminal. When there are more rows than lines, the least important ones are dropped: the
-//! totals stay to the last.
+//! A row is cut to the width of the terminal: a wrapped one would scroll the totals away. If there are more rows than lines,
+//! the least important ones are dropped, and the totals last.
 
 #[cfg(test)]
 mod tests;
@@ -16,12 +16,12 @@ use supervision::{ActorHealth, State};
 use super::seen::{Datasets, Queued};
 use crate::escape::escaped;
 
-/// A narrower terminal gets shorter rows.
+/// Narrower terminals get shorter rows.
 const WIDE: usize = 112;
-/// News that stay when actors without crashes are dropped.
+/// How many of the newest news rank above the actors.
 const RECENT: usize = 2;
 
-/// Everything that the screen shows at a moment.
+/// The content of the screen.
 pub(super) struct View<'a> {
     /// Seconds since the start.
     pub(super) elapsed: f64,
@@ -42,7 +42,7 @@ pub(super) struct MarketView<'a> {
     pub(super) queued: Queued,
 }
 
-/// How important a row is: the last ones are dropped first.
+/// The importance of a row, the highest first. The lowest rank is dropped first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
     /// Title and totals.
@@ -77,31 +77,36 @@ pub(super) struct Row {
     rank: Rank,
 }
 
-/// All rows in their full length, as they are printed without a terminal.
+/// All rows in full length, for output that is not a terminal.
 pub(super) fn plain(view: &View<'_>) -> String {
     let mut text = String::new();
     for row in rows(view, true) {
+        // Messages of crashes may contain escape sequences and line breaks.
         text.push_str(&escaped(&row.text));
         text.push('\n');
     }
     text
 }
 
-/// At most so many lines, each of so many characters at most.
+/// The rows for a terminal of this size: at most `height` lines of at most `width` characters.
 pub(super) fn fitted(view: &View<'_>, width: usize, height: usize) -> Vec<String> {
     let mut rows = rows(view, width >= WIDE);
     let actors = rows.iter().filter(|row| row.rank.is_actor()).count();
     while rows.len() > height {
+        // Row by row, the last one of the lowest rank first: a screen that is one
+        // line too small loses one row and not a whole group.
         let Some(worst) = rows.iter().map(|row| row.rank).max() else { break };
         let Some(last) = rows.iter().rposition(|row| row.rank == worst) else { break };
         rows.remove(last);
     }
     let shown = rows.iter().filter(|row| row.rank.is_actor()).count();
     if shown == 0 {
+        // A heading without actors below it would only take a line.
         rows.retain(|row| row.rank != Rank::Heading);
     } else if shown < actors
         && let Some(heading) = rows.iter_mut().find(|row| row.rank == Rank::Heading)
     {
+        // The heading says that actors are missing; without it, a reader would take the list for complete.
         heading.text = heading_of(&format!("actor ({shown} of {actors})"));
     }
     rows.iter().map(|row| cut(&escaped(&row.text), width)).collect()
@@ -111,10 +116,11 @@ fn cut(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
     }
+    // A width of 0 must give no character at all, not even the ellipsis.
     text.chars().take(width.saturating_sub(1)).chain("…".chars().take(width)).collect()
 }
 
-/// Text in lines of so many characters at most, broken between words.
+/// Wraps text between words, in lines of at most `width` characters.
 pub(super) fn wrapped(text: &str, width: usize) -> String {
     let mut lines: Vec<String> = Vec::new();
     for line in text.lines() {
@@ -122,6 +128,8 @@ pub(super) fn wrapped(text: &str, width: usize) -> String {
         let mut current = line[..line.len() - words.len()].to_owned();
         let mut is_empty = true;
         for word in words.split(' ') {
+            // The indentation of the first line belongs to the text, and no word is
+            // broken: a hash stays in one piece for copying.
             let is_full = current.chars().count() + 1 + word.chars().count() > width;
             if !is_empty && is_full {
                 lines.push(std::mem::take(&mut current));
@@ -212,6 +220,7 @@ fn wide_market(market: &MarketView<'_>, [waiting, open, closed]: [u64; 3]) -> Ve
                 field("submissions_1m"),
             );
             rows.push((Rank::Totals, text));
+            // The hash repeats the summary: the number of fields shows that it is there.
             rows.push((Rank::Detail, format!("{}  {} fields", label("stats:current"), seen.stats.len())));
         }
         None => rows.push((Rank::Totals, format!("{}  not yet", label("dashboard:summary")))),
@@ -278,6 +287,7 @@ fn rank_of(actor: &ActorHealth) -> Rank {
     match (actor.state, actor.restarts()) {
         (State::Running, 0) => Rank::Running,
         (State::Running, _) => Rank::Restarted,
+        // Backing off, starting and degraded: the actors that an observer looks for.
         _ => Rank::Down,
     }
 }
@@ -286,10 +296,11 @@ fn actor(actor: &ActorHealth, is_wide: bool) -> String {
     let names: Vec<String> = actor.path.split('/').map(short).collect();
     let name = match is_wide {
         true => {
+            // The root is at the left margin, and its children one step further: every other path lacks the name of the root.
             let depth = names.len() - usize::from(actor.path == "root");
             format!("{:indent$}{}", "", names[names.len() - 1], indent = 2 * depth)
         }
-        // Its parent may be dropped, so it names that.
+        // The row of its parent may have been dropped, so the name includes the parent.
         false => names[names.len().saturating_sub(2)..].join("/"),
     };
     let state = format!("{:?}", actor.state).to_lowercase();
@@ -302,8 +313,9 @@ fn actor(actor: &ActorHealth, is_wide: bool) -> String {
     text
 }
 
-/// An address by its ends; any other name as it is.
+/// The first and last digits of an address; any other name unchanged.
 fn short(name: &str) -> String {
+    // `get` and not an index: a name may contain characters of several bytes.
     match (name.get(..8), name.get(38..)) {
         (Some(start), Some(end)) if name.starts_with("0x") && name.len() == 42 => format!("{start}…{end}"),
         _ => name.to_owned(),
@@ -311,6 +323,7 @@ fn short(name: &str) -> String {
 }
 
 fn with_short_addresses(text: &str) -> String {
+    // An address may be part of a path, as in `markets/0x…/aggregator`.
     let is_part = |character: char| character.is_ascii_alphanumeric();
     let mut rest = text;
     let mut all = String::new();
@@ -327,6 +340,7 @@ fn with_short_addresses(text: &str) -> String {
 fn shown(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
+        // Counts are integers in the datasets and rates are not: only rates get two decimals.
         Value::Number(number) if number.is_f64() => format!("{:.2}", number.as_f64().unwrap_or(0.0)),
         other => other.to_string(),
     }

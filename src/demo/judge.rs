@@ -1,5 +1,5 @@
-//! Compares Redis with what was really written: the datasets with the producers at every look, and in the end the batches for
-//! the finalizers with the collector. Touches nothing.
+//! Compares the results in Redis with the inputs: at every look the datasets with those of the producers, and at the end the
+//! batches for the finalizers with those of the collector. Pure.
 
 mod batches;
 mod findings;
@@ -8,8 +8,8 @@ mod totals;
 use testkit::SharedTruth;
 
 use super::{
-    seen::{Datasets, Handed},
-    world::Standing,
+    seen::{Datasets, Deliveries},
+    world::Expected,
 };
 use batches::Comparison;
 
@@ -19,25 +19,31 @@ pub(super) struct Judge {
 }
 
 impl Judge {
-    /// A judge of these markets, each with the truth of its producers.
+    /// A judge of these markets, with the record of the producers of each.
     pub(super) fn new(markets: Vec<String>, truths: Vec<SharedTruth>) -> Self {
         Self { totals: totals::Judge::new(markets, truths), batches: Comparison::default() }
     }
 
-    /// Judges the datasets of the last look, and keeps those of this one for the next.
+    /// Judges the datasets of the previous look, and keeps these for the next.
     pub(super) fn look(&mut self, datasets: &[Datasets]) {
         self.totals.look(datasets);
     }
 
-    /// Whether datasets and queue are complete, after the end of producers and chain.
-    pub(super) fn is_settled(&self, datasets: &[Datasets], standing: &Standing, handed: &Handed) -> bool {
-        self.totals.is_settled(datasets) && Comparison::of(standing, handed).findings.all().is_empty()
+    /// Whether datasets and queue are complete. Only valid once producers and chain have ended.
+    pub(super) fn is_settled(
+        &self,
+        datasets: &[Datasets],
+        expected: &Expected,
+        deliveries: &Deliveries,
+    ) -> bool {
+        // Only equality ends the wait. A wrong result waits for the time limit, and is then a finding.
+        self.totals.is_settled(datasets) && Comparison::of(expected, deliveries).findings.all().is_empty()
     }
 
     /// Judges the final state.
-    pub(super) fn conclude(&mut self, datasets: &[Datasets], standing: &Standing, handed: &Handed) {
+    pub(super) fn conclude(&mut self, datasets: &[Datasets], expected: &Expected, deliveries: &Deliveries) {
         self.totals.conclude(datasets);
-        self.batches = Comparison::of(standing, handed);
+        self.batches = Comparison::of(expected, deliveries);
     }
 
     pub(super) fn findings(&self) -> impl Iterator<Item = &String> {

@@ -1,5 +1,5 @@
-//! The demo's screen: redrawn in place on a terminal; elsewhere plain lines, a block of them every few looks. Writes to standard
-//! output.
+//! The demo's screen. A terminal is redrawn in place; other output gets a block of plain lines every few looks. Writes to
+//! standard output.
 
 use std::{
     io::{IsTerminal, Write as _},
@@ -14,11 +14,11 @@ use super::{
 };
 use crate::{http::HttpServers, service::Service};
 
-/// Without a terminal, a block is printed every so many looks.
+/// Without a terminal, a block is printed at every fifth look.
 const PRINT_EVERY: u64 = 5;
-/// Lines of news that a terminal keeps.
+/// How many lines of news a terminal shows.
 const NEWS: usize = 5;
-/// The size of a terminal that does not tell its own.
+/// The size that is assumed of a terminal without one.
 const SIZE: (u16, u16) = (80, 24);
 
 pub(super) struct Screen<'a> {
@@ -53,7 +53,7 @@ impl<'a> Screen<'a> {
         format!("{:>5.1} s  {text}", self.began.elapsed().as_secs_f64())
     }
 
-    /// Adds a line of news. A terminal shows it with the next look: a line between two looks would scroll the screen.
+    /// Adds a line of news. A terminal shows it with the next look, since a line between two looks would scroll the screen.
     pub(super) fn say(&mut self, news: &str) {
         let line = self.stamped(news);
         if !self.terminal {
@@ -79,9 +79,9 @@ impl<'a> Screen<'a> {
         }
     }
 
-    /// Shows a look also where its time has not come.
+    /// Shows a look at once, whatever its number.
     pub(super) fn show_now(&self, look: &Look<'_>, service: &Service) {
-        let (following, actors) = (service.following().unwrap_or_default(), service.tree().health());
+        let (following, actors) = (service.chain_progress().unwrap_or_default(), service.tree().health());
         let markets = self.markets.iter().zip(look.datasets);
         let markets = markets.map(|(name, seen)| MarketView { name, seen, queued: look.tally.of(name) });
         let view = View {
@@ -97,8 +97,9 @@ impl<'a> Screen<'a> {
             return print(&plain(&view));
         }
         let (width, height) = size();
-        // The last line stays free for the cursor.
+        // The line break after the last row moves the cursor below it: without a free line, the terminal would scroll.
         let lines = fitted(&view, usize::from(width), usize::from(height).saturating_sub(1));
+        // The cursor to the top left, then the screen cleared, in one write with the rows: otherwise it flickers.
         print(&format!("\x1b[H\x1b[2J{}\n", lines.join("\n")));
     }
 }
@@ -107,11 +108,11 @@ impl<'a> Screen<'a> {
 fn size() -> (u16, u16) {
     let size = terminal_size::terminal_size_of(std::io::stdout());
     let size = size.map(|(width, height)| (width.0, height.0));
-    // A pseudo-terminal without a size says 0.
+    // A pseudo-terminal without a size, as in some containers, reports 0.
     size.filter(|(width, height)| *width > 0 && *height > 0).unwrap_or(SIZE)
 }
 
-/// To standard output. A closed pipe is no reason to end the demo.
+/// Prints to standard output. A closed pipe does not end the demo, whose exit code is the verdict.
 fn print(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());

@@ -1,4 +1,6 @@
-//! What readers find in Redis: the datasets of each market, and the batches for finalizers and relayers. Only reads.
+//! Reads the results from Redis as other programs do: the datasets of each market, and the batches for finalizers and relayers.
+//!
+//! It shares no key and no type with the stores, so that a wrong key in a store is found.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,7 +36,7 @@ impl Datasets {
                     .get(key("metrics:current_epoch"))
                     .query_async(connection)
                     .await
-                    .wrap_err("the datasets could not be read back")?;
+                    .wrap_err("the datasets could not be read")?;
             let json = |text: Option<String>| text.map(|text| serde_json::from_str(&text)).transpose();
             all.push(Self { summary: json(summary)?, stats, current_epoch: json(current_epoch)? });
         }
@@ -59,6 +61,7 @@ pub(super) struct Job {
 impl Job {
     /// Its epoch.
     pub(super) fn epoch(&self) -> Epoch {
+        // Batches spell the market in checksum form, the collector's keys in lower case.
         (self.market.to_lowercase(), self.epoch)
     }
 
@@ -67,20 +70,22 @@ impl Job {
     }
 }
 
-/// New batches of the finalizers' queue since the last look, the oldest first. No finalizer runs, so none is removed.
+/// The batches in the finalizers' queue beyond the `known` oldest ones, the oldest first. No finalizer runs, so the queue only
+/// grows.
 pub(super) async fn jobs(connection: &mut MultiplexedConnection, known: usize) -> Result<Vec<Job>> {
+    // LPUSH puts new batches in front: the known ones are the last of the list.
     let upto = -1 - i64::try_from(known)?;
     let mut command = redis::cmd("LRANGE");
     let texts: redis::RedisResult<Vec<String>> =
         command.arg("finalizerQueue").arg(0).arg(upto).query_async(connection).await;
     let texts = texts.wrap_err("the queue could not be read")?;
     let job = |text: &String| {
-        serde_json::from_str(text).wrap_err_with(|| format!("no finalizer could read `{text}`"))
+        serde_json::from_str(text).wrap_err_with(|| format!("a finalizer could not read the batch `{text}`"))
     };
     texts.iter().rev().map(job).collect()
 }
 
-/// The queued batches of each market, counted look by look.
+/// Counts of the queued batches of each market, updated at each look.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tally {
     known: usize,
@@ -96,8 +101,8 @@ pub(super) struct Queued {
 }
 
 impl Tally {
-    /// Counts new batches.
-    pub(super) async fn go_on(&mut self, connection: &mut MultiplexedConnection) -> Result<()> {
+    /// Counts the batches that are new since the last call.
+    pub(super) async fn count_new(&mut self, connection: &mut MultiplexedConnection) -> Result<()> {
         for job in jobs(connection, self.known).await? {
             self.known += 1;
             let (market, epoch) = job.epoch();
@@ -115,9 +120,9 @@ impl Tally {
     }
 }
 
-/// The results of the collector, as other programs find them.
+/// The results of the collector in Redis.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Handed {
+pub(super) struct Deliveries {
     /// Number and hash of the last accepted block.
     pub(super) checkpoint: Option<(u64, String)>,
     /// The whole queue.
@@ -128,8 +133,8 @@ pub(super) struct Handed {
     pub(super) slots: BTreeMap<String, u64>,
 }
 
-impl Handed {
-    /// Reads it.
+impl Deliveries {
+    /// Reads the results.
     pub(super) async fn read(connection: &mut MultiplexedConnection) -> Result<Self> {
         let mut all = Self { jobs: jobs(connection, 0).await?, ..Self::default() };
         let checkpoint: Option<String> =
@@ -142,7 +147,7 @@ impl Handed {
             let epoch = key.rsplit_once('.').and_then(|(rest, epoch)| {
                 Some((rest.strip_prefix("BatchCountKey.")?.to_owned(), epoch.parse().ok()?))
             });
-            // A name of another form belongs to no released epoch, and becomes a finding.
+            // A key of another form is no released epoch, and so becomes a finding.
             all.counts.insert(epoch.unwrap_or_else(|| (key.clone(), 0)), count);
         }
         all.slots = numbers(connection, "SlotSubmissionsKey.*").await?;
@@ -152,6 +157,7 @@ impl Handed {
 
 /// The keys of this pattern, with their numbers.
 async fn numbers(connection: &mut MultiplexedConnection, pattern: &str) -> Result<BTreeMap<String, u64>> {
+    // KEYS blocks the server, which is acceptable in a server of the demo's own.
     let keys: Vec<String> = redis::cmd("KEYS").arg(pattern).query_async(connection).await?;
     if keys.is_empty() {
         return Ok(BTreeMap::new());

@@ -1,5 +1,5 @@
-//! The servers of the demo: a Redis, an EVM node with the contracts, and the configuration of a service that uses both. Dropping
-//! them ends them, and so does killing the process.
+//! The servers of the demo: Redis, an EVM node with the contracts, and the configuration of a service for both. They end when
+//! they are dropped or when the process is killed.
 
 use std::time::Duration;
 
@@ -9,25 +9,27 @@ use testkit::{Anvil, Contracts, Emission, LiveHandle, LiveRate, ProducerConfig, 
 
 use crate::config::Config;
 
-/// The submission window in seconds, of the producers and of the chain.
+/// The submission window in seconds, for producers and chain.
 pub(super) const WINDOW: u64 = 8;
 /// The number of markets.
 const MARKETS: usize = 2;
 /// The day at the start of the chain.
 pub(super) const DAY: u64 = 1;
-/// The most projects of a batch: so few that most epochs have several batches.
+/// The most projects in a batch: so few that most epochs have several batches.
 pub(super) const BATCH_SIZE: usize = 5;
 
-/// Settings that differ from the defaults: everything happens faster than in production.
+/// Settings that differ from the defaults. Everything happens faster than in production, so that a minute shows it.
 const SETTINGS: [(&str, &str); 11] = [
     ("STATE_TRACKER__INTERVALS__SUMMARY", "1s"),
     ("STATE_TRACKER__INTERVALS__CURRENT_EPOCH", "2s"),
     ("STATE_TRACKER__SUPERVISION__BACKOFF_MAX", "1s"),
     ("STATE_TRACKER__SUPERVISION__BACKOFF_RESET_DELAY", "10s"),
+    // The demo crashes an actor every 3 s on purpose: the default limit would degrade one.
     ("STATE_TRACKER__SUPERVISION__MAX_RESTARTS", "20"),
     ("STATE_TRACKER__HTTP__HOST", "127.0.0.1"),
     ("STATE_TRACKER__HTTP__OPERATOR_ADDRESS", "127.0.0.1:0"),
     ("STATE_TRACKER_METRICS_PORT", "0"),
+    // The contracts are deployed and the first day starts before the service does: it must see those blocks too.
     ("STATE_TRACKER__COLLECTOR__START_BLOCK", "1"),
     ("STATE_TRACKER__COLLECTOR__POLL_INTERVAL", "200ms"),
     ("BLOCK_TIME", "1"),
@@ -50,6 +52,7 @@ impl Servers {
         let anvil = async { Anvil::start().await.wrap_err("the demo needs an EVM node of its own") };
         let (redis, anvil) = tokio::try_join!(redis, anvil)?;
         let contracts = anvil.deploy(MARKETS).await?;
+        // The service writes its keys in checksum form; producers and readers of the demo use the same spelling.
         let spelled = |address: &String| Address::new(address).checksummed().to_owned();
         let contracts = Contracts {
             protocol_state: spelled(&contracts.protocol_state),

@@ -1,11 +1,11 @@
-//! Which actor crashes next, and at which point. Arms failure points of a running service.
+//! Chooses which actor crashes next and where. Arms failure points of the running service.
 
 use crate::service::Service;
 
 const FETCHER: &str = "collector/block-fetcher";
 const PREPARER: &str = "collector/batch-preparer";
 
-/// An actor without its market, and a failure point of it.
+/// Actors without their markets, each with one of its failure points. Neighbours in the list are different actors.
 const PLACES: [(&str, &str); 12] = [
     (FETCHER, "block_fetcher::after_write"),
     (PREPARER, "batch_preparer::before_write"),
@@ -32,10 +32,10 @@ impl<'a> Victims<'a> {
         Self { markets, next: 0 }
     }
 
-    /// Arms the next point; the text says which actor crashes and where.
+    /// Arms the next failure point. The returned text names the actor and the point.
     pub(super) fn crash_next(&mut self, service: &Service) -> String {
         let (actor, place) = PLACES[self.next % PLACES.len()];
-        // The market alternates, and each round starts with another one.
+        // The market alternates, and each round starts with another market, so that every point is reached in each.
         let turn = self.next + self.next / PLACES.len();
         let market = &self.markets[turn % self.markets.len()];
         let path = match actor {
@@ -55,10 +55,10 @@ fn crash(service: &Service, path: &str, place: &str) -> String {
     format!("crashing {path} at {place}")
 }
 
-/// A build without failure points can't crash an actor at a chosen point: it kills the actor wherever it is.
+/// A build without failure points can't crash an actor at a chosen point, so it kills the actor at any point.
 #[cfg(not(feature = "failure-points"))]
 fn crash(service: &Service, path: &str, _place: &str) -> String {
-    // An actor that is being restarted can't be killed, which is no error here.
+    // Fails for an actor that is just being restarted: then this round has no crash.
     let _ = service.tree().kill(path);
     format!("killing {path}")
 }

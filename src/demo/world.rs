@@ -1,5 +1,5 @@
-//! The chain of the demo: a block a second, which releases the epochs that the producers have opened; sometimes the node
-//! reorganises. Touches the node, and makes the collector write for each block. Remembers what it did, to judge the result.
+//! The chain of the demo: one block a second, which releases the epochs that the producers have opened, and sometimes a
+//! reorganisation. It mines on the node, lets the collector write for each block, and records both for the judge.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,49 +15,49 @@ use super::{
     servers::{Servers, WINDOW},
 };
 
-/// Between two blocks, in the chain's time too.
+/// Time between two blocks, also between their timestamps.
 const BLOCK_TIME: Duration = Duration::from_secs(1);
-/// The collector writes for so many blocks of a window, from the releasing block on.
+/// For how many blocks of a window the collector writes, from the releasing block on.
 const SUBMITTED_WITHIN: u64 = 5;
 /// The most blocks that a reorganisation replaces.
 const DEEPEST: u64 = 3;
-/// Blocks between two reorganisations.
+/// Number of blocks between two reorganisations.
 const REORGANISE_EVERY: u64 = 7;
 
-/// A hand-over stays, also if its blocks are dropped later. So that only the submissions of the final blocks count, no
-/// reorganisation reaches a block of a closed window for which the collector has written.
+/// A hand-over stays even if a reorganisation drops its blocks (an orphaned delivery). The judge expects the submissions of the
+/// final chain only, so no reorganisation may reach a block of a closed window for which the collector has written.
 const _: () = assert!(SUBMITTED_WITHIN + DEEPEST <= WINDOW);
 
 pub(super) struct World<'a> {
     servers: &'a Servers,
-    /// The truth of the producers of each market.
+    /// The record of the producers of each market.
     truths: Vec<SharedTruth>,
     collector: Collector,
     calm: bool,
     dice: Dice,
-    /// Number and time in Unix seconds of the newest block.
+    /// Number of the newest block; `time` is its timestamp in Unix seconds.
     height: u64,
     time: u64,
-    /// Blocks by the clock, without those of reorganisations.
-    came: u64,
+    /// How many blocks the clock has caused; those of reorganisations are not counted.
+    mined: u64,
     reorganisations: u64,
-    /// The block that released each epoch of each market, where it is still on the chain.
+    /// The block that released each epoch of each market. A reorganisation removes the epochs of dropped blocks.
     released: BTreeMap<(usize, u64), u64>,
 }
 
-/// The expected results once the whole chain was followed.
+/// The expected results once every block is accepted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Standing {
+pub(super) struct Expected {
     /// Number and hash of the newest block.
     pub(super) head: (u64, String),
-    /// For each released epoch, the submissions at the blocks of the final chain: its window is closed.
+    /// For each released epoch, whose window is closed, the submissions at the blocks of the final chain.
     pub(super) epochs: BTreeMap<Epoch, Projects>,
     /// Malformed keys among these submissions.
     pub(super) malformed: u64,
 }
 
 impl<'a> World<'a> {
-    /// The chain on the node of these servers. With `calm` it never reorganises.
+    /// The chain on the node of `servers`. With `calm` it never reorganises.
     ///
     /// # Errors
     /// When the node does not answer.
@@ -78,27 +78,28 @@ impl<'a> World<'a> {
             dice,
             height,
             time,
-            came: 0,
+            mined: 0,
             reorganisations: 0,
             released,
         })
     }
 
-    /// When the blocks are due. After a late block the next ones come at once, so that the chain's time keeps up with the
+    /// The ticks at which blocks are due. After a late block the next ones follow at once, so that timestamps keep up with the
     /// clock.
     pub(super) fn ticks(&self) -> Interval {
+        // The timestamps may be ahead of the clock, since deploying the contracts mines several blocks at once.
         let due = SystemTime::UNIX_EPOCH + Duration::from_secs(self.time) + BLOCK_TIME;
         let ahead = due.duration_since(SystemTime::now()).unwrap_or_default();
         interval_at(Instant::now() + ahead, BLOCK_TIME)
     }
 
-    /// Mines the next block, sometimes after a reorganisation, which is returned as news.
+    /// Mines the next block. Sometimes a reorganisation precedes it, which the returned text describes.
     ///
     /// # Errors
-    /// When node or Redis do not answer.
+    /// When the node or Redis does not answer.
     pub(super) async fn next_block(&mut self) -> Result<Option<String>> {
-        self.came += 1;
-        let is_time = !self.calm && self.came.is_multiple_of(REORGANISE_EVERY);
+        self.mined += 1;
+        let is_time = !self.calm && self.mined.is_multiple_of(REORGANISE_EVERY);
         let news = if is_time { Some(self.reorganise().await?) } else { None };
         self.grow().await?;
         Ok(news)
@@ -109,19 +110,20 @@ impl<'a> World<'a> {
     /// # Errors
     /// As [`Self::next_block`].
     pub(super) async fn finish(&mut self) -> Result<()> {
-        // The first of them releases the last epochs.
+        // WINDOW + 1 blocks: the first one releases the last epochs, and the others close their windows.
         for _ in 0..=WINDOW {
             self.grow().await?;
         }
         Ok(())
     }
 
-    /// The expected results, by the blocks that the node has now.
+    /// The expected results, from the blocks that the node has now.
     ///
     /// # Errors
     /// When the node does not answer.
-    pub(super) async fn standing(&self) -> Result<Standing> {
+    pub(super) async fn expected(&self) -> Result<Expected> {
         let height = self.servers.anvil.height().await?;
+        // By hash and not by number: a dropped block and its replacement have the same number.
         let (mut hashes, mut head) = (BTreeSet::new(), String::new());
         for number in 0..=height {
             let (hash, ..) = self.servers.anvil.block(number).await?.ok_or_eyre("the node lost a block")?;
@@ -129,20 +131,20 @@ impl<'a> World<'a> {
             hashes.insert(hash);
         }
         let released = self.released.keys().map(|(market, epoch)| (self.market(*market), *epoch));
-        let mut standing = Standing { head: (height, head), ..Standing::default() };
-        standing.epochs.extend(released.map(|epoch| (epoch, Projects::new())));
+        let mut expected = Expected { head: (height, head), ..Expected::default() };
+        expected.epochs.extend(released.map(|epoch| (epoch, Projects::new())));
         for collected in self.collector.written().filter(|collected| hashes.contains(&collected.hash)) {
-            let projects = standing.epochs.entry(collected.epoch.clone()).or_default();
+            let projects = expected.epochs.entry(collected.epoch.clone()).or_default();
             for submitted in &collected.submissions {
                 match &submitted.project {
                     Some(project) => {
                         projects.entry(project.clone()).or_default().insert(submitted.key.clone());
                     }
-                    None => standing.malformed += 1,
+                    None => expected.malformed += 1,
                 }
             }
         }
-        Ok(standing)
+        Ok(expected)
     }
 
     /// A market as the collector's keys spell it.
@@ -150,16 +152,16 @@ impl<'a> World<'a> {
         self.servers.contracts.markets[index].to_lowercase()
     }
 
-    /// Drops some blocks and mines as many new ones with the same times. The new ones release the epochs of the dropped ones
-    /// again.
+    /// Drops some blocks and mines as many new ones with the same timestamps, which release the epochs of the dropped ones again.
     async fn reorganise(&mut self) -> Result<String> {
         let (depth, head) = (1 + self.dice.roll(DEEPEST), self.height);
         let Servers { anvil, contracts, .. } = self.servers;
         anvil.roll_back(depth).await?;
         (self.height, self.time) = (self.height - depth, self.time - depth);
+        // Epochs of dropped blocks are not released any more: `grow` releases them again.
         self.released.retain(|_, block| *block <= self.height);
         self.reorganisations += 1;
-        // An unknown event makes the first new block differ from the dropped one.
+        // Without this event, the first new block could be equal to the dropped one, hash included.
         let other = Emission::Unknown { epoch: self.reorganisations };
         anvil.emit(contracts, &contracts.markets[0], &other).await?;
         let from = self.height + 1;
@@ -188,9 +190,11 @@ impl<'a> World<'a> {
                 self.released.insert((index, epoch), self.height);
             }
         }
+        // An explicit timestamp: several blocks of a reorganisation are mined in one second of the clock.
         anvil.mine_at(self.time).await?;
         let (hash, ..) = anvil.block(self.height).await?.ok_or_eyre("the node did not mine")?;
         for (&(index, epoch), &from) in &self.released {
+            // Submissions belong to a block hash, so each block of a window gets a set of its own.
             if (from..from + SUBMITTED_WITHIN).contains(&self.height) {
                 let market = self.market(index);
                 self.collector.collect((market, epoch), &hash).await?;

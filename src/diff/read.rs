@@ -1,4 +1,4 @@
-//! Reads a market, computes its datasets for several moments, and compares them with the stored ones.
+//! Reads a market, computes its datasets for several moments, and collects the versions to compare. Only reads.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,7 +25,7 @@ use crate::{
 /// Datasets by their keys without `P:M:`.
 type Datasets = BTreeMap<String, Value>;
 
-/// Reads a market and compares. Nothing is written.
+/// Reads the datasets of a market in all versions, and compares them.
 ///
 /// # Errors
 /// A server that does not answer, or an unreadable ledger.
@@ -37,7 +37,7 @@ pub async fn diff(config: &Config, market: &str) -> Result<Vec<Row>> {
     let (now, second) = (now.as_secs_f64(), now.as_secs());
     let hours = HourStats::hours(second).map(|(start, _)| start);
 
-    // The stored datasets first: everything that is written meanwhile counts as written since.
+    // The stored datasets first: an input that arrives in between is then newer than they are, which explains a difference.
     let mut stored: Datasets = inspect::stands(&mut session, &keys, &hours).await?.into_iter().collect();
     let gaps;
     let mut computed = {
@@ -51,17 +51,19 @@ pub async fn diff(config: &Config, market: &str) -> Result<Vec<Row>> {
         stored.values().filter_map(versions::written).filter(|written| *written <= second).collect();
     let mut then: BTreeMap<u64, [Datasets; 2]> = BTreeMap::new();
     for second in &written {
-        // Datasets have the second of their writing, and no fraction of it.
+        // A dataset says in which second it was written, so it is computed for the start and the end of that second.
         let mut market = Market { config, keys: &keys, session: &mut session };
         let begin = market.computed(*second as f64).await?.0;
         let end = market.computed((*second as f64 + 0.999).min(now)).await?.0;
         then.insert(*second, [begin, end]);
     }
+    // Datasets of one pass share their second, so a few moments are enough for all of them.
     let moments: Vec<u64> = written.into_iter().collect();
     let since = inspect::entries_since(&mut session, &keys, &config.tracker.sequencer_id, &moments).await?;
     let entries =
         inspect::raw_entries(&mut session, &keys, second.saturating_sub(domain::tracker::DAY)).await?;
 
+    // Before the next connections are taken: a pool of one connection is allowed.
     drop(session);
     let trackers = trackers(&store, &keys).await?;
     let names: Vec<String> = computed.keys().cloned().collect();
@@ -76,7 +78,7 @@ pub async fn diff(config: &Config, market: &str) -> Result<Vec<Row>> {
             Versions {
                 computed: computed.remove(&dataset).unwrap_or_default(),
                 original: original.remove(&dataset).unwrap_or_default(),
-                then: then.unwrap_or_default(),
+                at_writing: then.unwrap_or_default(),
                 limit: stale_after(interval).as_secs_f64().ceil() as u64,
                 interval,
                 stored,
@@ -89,9 +91,10 @@ pub async fn diff(config: &Config, market: &str) -> Result<Vec<Row>> {
     Ok(compare(&all, &Facts { now: second, compat, trackers, entries, since }))
 }
 
-/// How many trackers are subscribed to the market's channel; `None` where Redis does not tell.
+/// How many trackers are subscribed to the market's channel; `None` if the user may not ask.
 async fn trackers(store: &Store, keys: &MarketKeys) -> Result<Option<u64>, StoreError> {
     let (mut sum, keys) = (0, std::slice::from_ref(keys));
+    // PUBSUB NUMSUB counts the clients of one node only: in a cluster the sum over all nodes is the number.
     for mut inspector in store.inspectors().await? {
         match inspect::subscribers(&mut inspector, keys).await {
             Ok(counts) => sum += counts.iter().sum::<u64>(),
@@ -104,17 +107,18 @@ async fn trackers(store: &Store, keys: &MarketKeys) -> Result<Option<u64>, Store
 
 /// How often a dataset is written.
 fn interval(config: &Config, dataset: &str) -> Duration {
+    // By family and not by name: the names of hourly statistics contain their hour.
     let row = DATASETS.iter().find(|row| row.family.matches(dataset));
     row.map_or(Duration::ZERO, |row| row.interval(&intervals(config)))
 }
 
-/// What was made, by the names of the keys, and the current epoch.
+/// The datasets of a pass and the current epoch, by the names of their keys.
 fn by_name(all: &[Made], current: Value) -> Datasets {
     let made = all.iter().map(|made| (made.name(), made.content.to_value()));
     made.chain([(CURRENT_EPOCH.name().to_owned(), current)]).collect()
 }
 
-/// A market, read as a tracker reads it.
+/// A market that is read in the same way as by a tracker.
 struct Market<'a> {
     config: &'a Config,
     keys: &'a MarketKeys,
@@ -122,11 +126,11 @@ struct Market<'a> {
 }
 
 impl Market<'_> {
-    /// Its datasets for a moment, computed from the present keys, and the number of open gaps.
+    /// The datasets for the moment `at`, computed from the present keys, and the number of open gaps.
     async fn computed(&mut self, at: f64) -> Result<(Datasets, u64), StoreError> {
         let validator = &self.config.tracker.sequencer_id;
         let ledger = &self.config.ledger;
-        // A new one for each moment: it remembers the spellings and ids that it has seen.
+        // A new store for each moment, since a store caches the spellings and ids of earlier reads.
         let reader = MarketStore::new(self.keys.clone(), validator);
         let pass = reader.read(self.session, at, Scope::everything()).await?;
         let (candidates, _) = reader.latest(self.session, at).await?;
@@ -149,6 +153,7 @@ async fn original(
     gaps: u64,
 ) -> Result<Datasets, StoreError> {
     let reader = MarketStore::new(keys.clone(), &config.tracker.sequencer_id);
+    // The original keeps its totals in memory: they are unknown, so it is compared as if it had just started.
     let heard = HeardSince { began: now, ..HeardSince::default() };
     let (datasets, _) = reader.original(session, now, &heard, gaps).await?;
     let (current, _) = reader.original_current(session, now).await?;

@@ -1,15 +1,15 @@
-//! The reasons of differences: of the stored value from the computed one, and of the original's value from the computed one.
+//! The reasons why the stored value, or the original's value, differs from the computed one. Pure.
 //!
-//! Time is a reason only where it changes the number: the stored value must have been right when it was written, or an input
-//! must have come since.
+//! Age is a reason only if it changes the number: the stored value must have been right when it was written, or an input must
+//! have arrived since.
 
 use serde_json::Value;
 use store_tracker::datasets::{CURRENT_EPOCH, GAPS, STATS, SUMMARY};
 
 use super::versions::{Facts, Versions, is_same};
 
-/// Fields whose inputs have no times, so that their value of a moment can't be computed later: sets of validators and which
-/// epochs were unfinished, states of epochs, the queue, counters of priorities.
+/// Fields whose inputs have no times, so that their value at an earlier moment can't be computed: sets of validators, states of
+/// epochs, the queue, counters of priorities.
 const WITHOUT_TIMES: [&str; 9] = [
     "active_validators",
     "epoch_gaps_count",
@@ -22,9 +22,9 @@ const WITHOUT_TIMES: [&str; 9] = [
     "vpa_submission_success_rate",
 ];
 
-/// Why the stored value differs from the computed one, and whether that explains it. `summary` is the market's summary, if a
-/// running tracker writes it.
-pub(super) fn of_redis(
+/// Why the stored value differs from the computed one, and whether that reason explains it. `summary` is the market's summary, if
+/// a running tracker writes it. The first reason that applies wins, so their order is from certain to possible.
+pub(super) fn why_stored_differs(
     versions: &Versions,
     field: &str,
     facts: &Facts,
@@ -32,6 +32,7 @@ pub(super) fn of_redis(
 ) -> (String, bool) {
     let of = |value: &Value| value.get(field).cloned().unwrap_or(Value::Null);
     let (ours, there, theirs) = (of(&versions.computed), of(&versions.stored), of(&versions.original));
+    // The hash of gaps has no time of writing: age can't explain its fields.
     if versions.dataset == GAPS.name() {
         let why = match ours.is_null() {
             true => "this gap is closed; it stays for an hour, or until the next pass",
@@ -46,18 +47,19 @@ pub(super) fn of_redis(
         return ("the dataset has no time of writing: another program wrote it".to_owned(), false);
     };
     let age = facts.now.saturating_sub(written);
+    // Before any comparison of numbers: a stale dataset is a fault even if its numbers were right.
     if age > versions.limit {
         let (limit, why) = (versions.limit, no_writer(facts, summary));
         return (format!("written {age} s ago, and {limit} s are allowed: {why}"), false);
     }
-    let then = versions.then.each_ref().map(of);
+    let then = versions.at_writing.each_ref().map(of);
     if lies_between(&there, &then) {
         return (format!("written {age} s ago, and right at that time"), true);
     }
     if facts.compat {
         return ("compat = \"go\": the tracker writes the original's numbers".to_owned(), true);
     }
-    // A summary with the tracker's own field is the tracker's, even where both compute the same number.
+    // A summary with the tracker's own field was written by the tracker, even if the original computes the same number.
     let is_copy = [SUMMARY.name(), STATS.name()].contains(&versions.dataset.as_str());
     let is_of_tracker = is_copy && summary.is_some();
     if !is_of_tracker && !theirs.is_null() && is_same(&there, &theirs) {
@@ -68,6 +70,7 @@ pub(super) fn of_redis(
     if there.is_null() {
         return ("the tracker could not compute it: see the tracker's log".to_owned(), false);
     }
+    // Totals never decrease, so more than every known value has another source, whatever the age.
     if is_total(field) && [&ours, &then[0], &then[1]].iter().all(|known| there.as_f64() > known.as_f64()) {
         let why =
             "more than ledger and keys prove: another program, or a tracker with another ledger, wrote it";
@@ -90,10 +93,10 @@ pub(super) fn of_redis(
     (why, false)
 }
 
-/// Why a dataset is not stored.
+/// Why a dataset is missing in Redis.
 fn missing(versions: &Versions, facts: &Facts, summary: Option<&Versions>) -> (String, bool) {
     match summary {
-        // After a start, or when Redis has lost its data, datasets come back with their intervals.
+        // After a start, or after a loss of data in Redis, each dataset returns with its own interval.
         Some(summary) if versions.interval > summary.interval => {
             let interval = humantime::format_duration(versions.interval);
             (format!("not written yet: the tracker writes it every {interval}"), true)
@@ -118,7 +121,7 @@ fn is_total(field: &str) -> bool {
     field.ends_with("_total") || ["epochs", "batches", "submissions"].contains(&field)
 }
 
-/// Whether it is one of the values for the start and the end of the second of writing, or lies between them.
+/// Whether the stored value equals one of the values for the start and the end of its second, or lies between them.
 fn lies_between(there: &Value, then: &[Value; 2]) -> bool {
     if then.iter().any(|then| is_same(there, then)) {
         return true;
@@ -129,8 +132,8 @@ fn lies_between(there: &Value, then: &[Value; 2]) -> bool {
     }
 }
 
-/// Why the original's number is different: the habit of the original that shows here.
-pub(super) fn of_original(dataset: &str, field: &str, facts: &Facts) -> String {
+/// Why the original's number differs: the behaviour of the original that causes it. It continues "the original …".
+pub(super) fn why_original_differs(dataset: &str, field: &str, facts: &Facts) -> String {
     let [[epochs, opened], [batches, ours]] = facts.entries;
     let epoch_entries = format!(
         "counts openings and closings alike, and both ends of a period: {epochs} entries in 24 h, {opened} of them openings"
@@ -139,6 +142,7 @@ pub(super) fn of_original(dataset: &str, field: &str, facts: &Facts) -> String {
         "counts entries of other validators as batches, and both ends of a period: {batches} entries in 24 h, {ours} of them \
          local or aggregated batches"
     );
+    // The first pattern that matches wins: fields with one name in several datasets come before the general ones.
     let text = match (dataset == CURRENT_EPOCH.name(), field) {
         (
             _,
@@ -149,7 +153,7 @@ pub(super) fn of_original(dataset: &str, field: &str, facts: &Facts) -> String {
             "submissions_total" | "epochs_total" | "batches_total" | "submission_rate" | "epoch_rate"
             | "batch_rate",
         ) if dataset == SUMMARY.name() || dataset == STATS.name() => {
-            "counts the events of all markets since its start, and here it has just started"
+            "counts the events of all markets since its start, which is assumed to be now"
         }
         (
             _,
@@ -201,7 +205,7 @@ mod tests {
             dataset: name.to_owned(),
             computed,
             stored,
-            then,
+            at_writing: then,
             interval,
             limit: 3 * seconds + 5,
             ..Default::default()
@@ -220,7 +224,12 @@ mod tests {
     fn a_missing_dataset_of_a_running_tracker_is_not_written_yet() {
         let summary = summary();
         let why = |seconds, trackers, summary| {
-            of_redis(&dataset("stats:daily", seconds, Value::Null), "epochs_total", &facts(trackers), summary)
+            why_stored_differs(
+                &dataset("stats:daily", seconds, Value::Null),
+                "epochs_total",
+                &facts(trackers),
+                summary,
+            )
         };
         let (text, explained) = why(3_600, None, Some(&summary));
         assert!(explained && text == "not written yet: the tracker writes it every 1h", "{text}");
@@ -234,7 +243,7 @@ mod tests {
             let missing = dataset("dashboard:summary", 30, Value::Null);
             let old = dataset("dashboard:summary", 30, json!({ "epochs_total": 1, "updated_at": NOW - 900 }));
             for versions in [missing, old] {
-                let (text, explained) = of_redis(&versions, "epochs_total", &facts(trackers), None);
+                let (text, explained) = why_stored_differs(&versions, "epochs_total", &facts(trackers), None);
                 assert!(!explained && text.contains("no tracker runs") == expected, "{trackers:?}: {text}");
             }
         }
@@ -247,7 +256,7 @@ mod tests {
             30,
             json!({ "active_validators": 2, "epochs_total": 6, "updated_at": NOW - 10 }),
         );
-        let why = |field| of_redis(&wrong, field, &facts(Some(1)), None);
+        let why = |field| why_stored_differs(&wrong, field, &facts(Some(1)), None);
         let (text, explained) = why("active_validators");
         assert!(explained && text.contains("its inputs have no times"), "{text}");
         let (text, explained) = why("epochs_total");

@@ -1,18 +1,19 @@
-//! The comparison as a table.
+//! The comparison as a table. Pure.
 
 use serde_json::Value;
 
 use super::Row;
 use crate::escape::{escaped, shortened};
 
-/// The width of a value.
+/// The width of a column of values.
 const WIDTH: usize = 20;
 
-/// The differences with their reasons, and a line with the counts. Text from outside is escaped.
+/// The differences with their reasons, and a last line with the counts. Text from outside is escaped.
 #[must_use]
 pub fn table(rows: &[Row]) -> String {
     let (mut text, mut dataset, mut repeated) = (String::new(), "", 0);
     for row in rows.iter().filter(|row| row.why.is_some() || row.why_original.is_some()) {
+        // Only counted: thirty lines of `stats:current` would push the summary out of sight.
         if is_repeated(row, rows) {
             repeated += 1;
             continue;
@@ -26,6 +27,7 @@ pub fn table(rows: &[Row]) -> String {
         let cells = cells.map(|cell| format!("{cell:>WIDTH$}")).join(" ");
         text += &format!("  {:<30} {cells}\n", shortened(&row.field, 30));
         if let Some(why) = &row.why {
+            // In capitals what decides the exit code.
             let explained = if row.explained { "Redis" } else { "REDIS, unexplained" };
             text += &format!("      {explained}: {}\n", escaped(why));
         }
@@ -41,7 +43,7 @@ pub fn table(rows: &[Row]) -> String {
     text + &format!("{} fields: {equal} are equal, {unexplained} differ without an explanation\n", rows.len())
 }
 
-/// Whether it is a field of `stats:current` that says the same as the summary's field, of which that hash is a copy.
+/// Whether the row repeats a row of the summary. `stats:current` is a copy of the summary as a hash.
 fn is_repeated(row: &Row, rows: &[Row]) -> bool {
     let summary = Row { dataset: "dashboard:summary".to_owned(), ..row.clone() };
     row.dataset == "stats:current" && rows.contains(&summary)

@@ -1,17 +1,17 @@
-//! What is compared: the versions of a dataset, and the circumstances. Pure.
+//! The input of a comparison: the versions of each dataset, and facts about the market. Pure.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::Value;
 use store_tracker::DATASETS;
 
-/// The circumstances of a comparison.
+/// Facts about the market that explain differences.
 pub struct Facts {
-    /// Now, in Unix seconds.
+    /// The time of the comparison, in Unix seconds.
     pub now: u64,
-    /// Whether the market shows the original's numbers.
+    /// Whether the market has `compat = "go"`: the tracker writes the original's numbers.
     pub compat: bool,
-    /// How many trackers are subscribed to the market's channel; `None` where Redis does not tell.
+    /// How many trackers are subscribed to the market's channel; `None` if the user may not ask.
     pub trackers: Option<u64>,
     /// Of the timelines of epochs and batches in the last 24 hours: all entries, and those that count as epochs and batches.
     pub entries: [[u64; 2]; 2],
@@ -34,14 +34,14 @@ pub struct Versions {
     pub computed: Value,
     /// As stored in Redis.
     pub stored: Value,
-    /// As computed for the start and the end of the second of its writing, from the present keys; null where that second is
+    /// As computed from the present keys for the start and the end of the second in which it was written; null if that second is
     /// unknown.
-    pub then: [Value; 2],
-    /// As the original computes it; null where it is not compared.
+    pub at_writing: [Value; 2],
+    /// As the original computes it; null if it does not.
     pub original: Value,
     /// How often it is written.
     pub interval: Duration,
-    /// Its greatest age, in seconds.
+    /// The greatest age of a fresh one, in seconds.
     pub limit: u64,
 }
 
@@ -50,19 +50,19 @@ impl Versions {
         written(&self.stored)
     }
 
-    /// Whether it was written as lately as a running tracker writes it.
+    /// Whether it is as young as a running tracker keeps it.
     pub(super) fn is_fresh(&self, now: u64) -> bool {
         self.written().is_some_and(|written| now.saturating_sub(written) <= self.limit)
     }
 }
 
-/// When a dataset was written, in Unix seconds, where it has that field.
+/// When a dataset was written, in Unix seconds, if a field says so.
 pub(super) fn written(dataset: &Value) -> Option<u64> {
     let mut dated = DATASETS.iter().filter_map(|row| row.dated);
     dated.find_map(|field| dataset.get(field)).and_then(Value::as_u64)
 }
 
-/// Whether two values are equal; numbers may differ by what a rounding leaves.
+/// Whether two values are equal. Numbers may differ by the rounding of a text form.
 pub(super) fn is_same(one: &Value, other: &Value) -> bool {
     match (one.as_f64(), other.as_f64()) {
         (Some(one), Some(other)) => (one - other).abs() <= 1e-9 * one.abs().max(1.0),

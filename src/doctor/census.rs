@@ -1,5 +1,5 @@
-//! A census of keys: their families, types and TTLs, other spellings of a market's name, and the memory of each family.
-//! Pure, and of bounded size whatever keys there are.
+//! A census of all keys: their families, types and TTLs, misspelt names of markets, and the memory of each family.
+//! Pure, and of bounded size for any number of keys.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -14,18 +14,18 @@ use super::{
 };
 use crate::key_families;
 
-/// How many families are distinguished; further ones are counted together.
+/// How many families are distinguished; further ones are counted together. Other programs may have any number.
 const MOST_FAMILIES: usize = 500;
-/// The size of so many keys of a family is measured, and then that of every `EVERY`th.
-const SIZED: u64 = 50;
-const EVERY: u64 = 20;
-/// The row of further families.
+/// The first keys of a family are all measured, then every `MEASURE_EVERY`th: MEMORY USAGE is the most expensive question.
+const MEASURED_FIRST: u64 = 50;
+const MEASURE_EVERY: u64 = 20;
+/// The name under which further families are counted.
 const OTHERS: &str = "(others)";
 
-/// What the server is asked about a key.
+/// The question about a key to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Question {
-    /// Nothing: its name says enough.
+    /// None: a key of another program, of whose family enough keys are measured.
     Nothing,
     /// Type and TTL.
     Kind,
@@ -36,7 +36,7 @@ pub(super) enum Question {
 /// The memory of a family of keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Memory {
-    /// The family; `P:M` stands for any market, `*` for ids.
+    /// The name of the family; `P:M` stands for any market, `*` for ids.
     pub family: String,
     /// The number of keys.
     pub keys: u64,
@@ -53,22 +53,22 @@ struct Size {
     bytes: u64,
 }
 
-/// Where a key belongs.
+/// The market and the family of a key.
 struct Place {
-    /// The market; none for a key of the collector.
+    /// The market; `None` for a key of the collector.
     market: Option<usize>,
     family: &'static Family,
-    /// The fault of its name, which the tracker does not read.
-    astray: Option<Fault>,
+    /// The fault of its name, if the tracker does not read this spelling.
+    misnamed: Option<Fault>,
 }
 
 /// The census.
 pub(super) struct Census {
     markets: Vec<MarketKeys>,
     protocol: String,
-    /// The market of each name before a family's name.
+    /// The market of each `P:M` and `{P:M}`, in every spelling that the tracker reads.
     spaces: HashMap<String, usize>,
-    /// How many segments those names have.
+    /// How many segments, separated by colons, those names have: two, or more with an output prefix.
     depths: BTreeSet<usize>,
     /// The market of each `P:M` in lower case.
     folded: HashMap<String, usize>,
@@ -76,17 +76,17 @@ pub(super) struct Census {
     names: Vec<String>,
     /// The prefix of the collector's keys, with its colon.
     prefix: String,
-    /// The producers' keys of each market.
+    /// How many keys of producers each market has.
     produced: Vec<u64>,
     neighbours: Neighbours,
     sizes: BTreeMap<String, Size>,
     faults: Faults,
     keys: u64,
-    unseen: u64,
+    denied: u64,
 }
 
 impl Census {
-    /// A census for these markets of a protocol. What the tracker writes has a prefix, empty for none.
+    /// A census for these markets of a protocol. `prefix` is `output.prefix`; empty for none.
     #[must_use]
     pub(super) fn new(markets: &[MarketKeys], protocol: &str, prefix: &str) -> Self {
         let mut spaces = HashMap::new();
@@ -115,7 +115,7 @@ impl Census {
             sizes: BTreeMap::new(),
             faults: Faults::default(),
             keys: 0,
-            unseen: 0,
+            denied: 0,
         }
     }
 
@@ -125,14 +125,14 @@ impl Census {
         self.keys
     }
 
-    /// Counts a key; what the server is to be asked about it.
-    pub(super) fn meet(&mut self, key: &[u8]) -> Question {
+    /// Counts a key. Returns the question to ask the server about it.
+    pub(super) fn count(&mut self, key: &[u8]) -> Question {
         self.keys += 1;
         let name = std::str::from_utf8(key).unwrap_or_default();
         let place = self.place(name);
         match &place {
             None => self.neighbour(name),
-            Some(Place { market: Some(market), family, astray: None })
+            Some(Place { market: Some(market), family, misnamed: None })
                 if family.writer == Writer::Producers =>
             {
                 self.produced[*market] += 1;
@@ -141,10 +141,11 @@ impl Census {
         }
         let family = family_name(name, place.as_ref());
         let is_new = !self.sizes.contains_key(&family);
+        // Known families keep counting when the table is full; only new ones share a row.
         let family = if is_new && self.sizes.len() >= MOST_FAMILIES { OTHERS.to_owned() } else { family };
         let size = self.sizes.entry(family).or_default();
         size.keys += 1;
-        if size.measured < SIZED || size.keys.is_multiple_of(EVERY) {
+        if size.measured < MEASURED_FIRST || size.keys.is_multiple_of(MEASURE_EVERY) {
             return Question::Size;
         }
         if place.is_some() { Question::Kind } else { Question::Nothing }
@@ -152,17 +153,17 @@ impl Census {
 
     /// How many keys the user may not read.
     #[must_use]
-    pub(super) fn unseen(&self) -> u64 {
-        self.unseen
+    pub(super) fn denied(&self) -> u64 {
+        self.denied
     }
 
-    /// Records the answer about a key that was counted before; `None`: the user may not ask.
-    pub(super) fn note(&mut self, key: &[u8], facts: Option<KeyFacts>) {
+    /// Records the answer about a counted key; `None` if the user may not ask.
+    pub(super) fn record(&mut self, key: &[u8], facts: Option<KeyFacts>) {
         let Some(facts) = facts else {
-            self.unseen += 1;
+            self.denied += 1;
             return;
         };
-        // The key expired meanwhile.
+        // The key has expired since SCAN returned it.
         if facts.kind == KeyType::None {
             return;
         }
@@ -176,15 +177,15 @@ impl Census {
                 size.bytes = size.bytes.saturating_add(bytes);
             }
         }
-        let Some(Place { market, family, astray }) = place else { return };
+        let Some(Place { market, family, misnamed }) = place else { return };
         let ttl = match facts.expires_in {
             None if family.ttl.is_required() => Some(Fault::NoTtl),
             Some(_) if family.ttl == Ttl::Forbidden => Some(Fault::Ttl),
             _ => None,
         };
         let kind = (facts.kind != family.kind).then_some(Fault::WrongType);
-        // The fault of the name explains those of type and TTL.
-        let faults = if astray.is_some() { [astray, None] } else { [kind, ttl] };
+        // A misspelt name explains the faults of type and TTL: another program wrote the whole key.
+        let faults = if misnamed.is_some() { [misnamed, None] } else { [kind, ttl] };
         for fault in faults.into_iter().flatten() {
             self.faults.add(market, fault, family, name, facts.kind);
         }
@@ -192,35 +193,38 @@ impl Census {
 
     fn place(&self, key: &str) -> Option<Place> {
         let ends: Vec<usize> = key.match_indices(':').map(|(at, _)| at).collect();
+        // Known prefixes first, so that a key of a configured market is never judged as a misspelt one.
         for depth in &self.depths {
             let Some(&end) = ends.get(depth - 1) else { continue };
             let (space, rest) = (&key[..end], &key[end + 1..]);
             if let (Some(&market), Some(family)) = (self.spaces.get(space), key_families::of_market(rest)) {
-                return Some(Place { market: Some(market), family, astray: None });
+                return Some(Place { market: Some(market), family, misnamed: None });
             }
         }
         if let Some(family) = key_families::of_collector(key, &self.prefix) {
-            return Some(Place { market: None, family, astray: None });
+            return Some(Place { market: None, family, misnamed: None });
         }
-        // The tracker does not read this name, but it may mean a configured market.
+        // The tracker does not read this name, but it may be a misspelt name of a
+        // configured market: two segments, or three with a prefix.
         for &end in ends.get(1).into_iter().chain(ends.get(2)) {
             let (space, rest) = (&key[..end], &key[end + 1..]);
+            // The ledger is written by this program alone, always in the right spelling.
             let family = key_families::of_market(rest).filter(|family| family.writer != Writer::State);
             let Some(family) = family else { continue };
             let lower = space.to_lowercase();
             if let Some(&market) = self.folded.get(&lower) {
-                return Some(Place { market: Some(market), family, astray: Some(Fault::Spelling) });
+                return Some(Place { market: Some(market), family, misnamed: Some(Fault::Spelling) });
             }
             if space.contains('[')
                 && let Some(market) = self.names.iter().position(|name| lower.contains(name.as_str()))
             {
-                return Some(Place { market: Some(market), family, astray: Some(Fault::Brackets) });
+                return Some(Place { market: Some(market), family, misnamed: Some(Fault::Brackets) });
             }
         }
         None
     }
 
-    /// Counts a producers' key of a market that is not configured.
+    /// Counts a producers' key of an unconfigured market.
     fn neighbour(&mut self, name: &str) {
         let Some((end, _)) = name.match_indices(':').nth(1) else { return };
         if key_families::of_market(&name[end + 1..]).is_some_and(|family| family.writer == Writer::Producers)
@@ -235,19 +239,22 @@ impl Census {
         let estimated = |(family, size): (&String, &Size)| Memory {
             family: family.clone(),
             keys: size.keys,
+            // The mean of the measured keys stands for all keys of the family.
             bytes: (size.bytes as f64 * size.keys as f64 / size.measured.max(1) as f64) as u64,
             measured: size.measured,
         };
         let mut all: Vec<Memory> = self.sizes.iter().map(estimated).collect();
+        // By name among equals, so that two runs print the same order.
         all.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.family.cmp(&b.family)));
         all
     }
 
-    /// The faults of the keys. `is_empty` says of a market whether the tracker finds no epoch in it.
+    /// The findings about keys. `is_empty` says whether the tracker finds no epoch in a market.
     #[must_use]
     pub(super) fn findings(&self, is_empty: impl Fn(usize) -> bool) -> Vec<Finding> {
         let mut all = self.faults.findings(&self.markets, &is_empty);
         for (at, keys) in self.markets.iter().enumerate() {
+            // A market with keys, or under another spelling, is not mistyped: its neighbours are simply other markets.
             if self.produced[at] == 0 && is_empty(at) && !self.faults.is_misspelt(at) {
                 all.extend(self.neighbours.judge(keys, &self.protocol));
             }
@@ -260,7 +267,7 @@ impl Census {
 fn family_name(key: &str, place: Option<&Place>) -> String {
     match place {
         Some(Place { market: None, family, .. }) => family.name.to_owned(),
-        Some(Place { family, astray: None, .. }) if family.writer == Writer::State => {
+        Some(Place { family, misnamed: None, .. }) if family.writer == Writer::State => {
             format!("{{P:M}}:{}", family.name)
         }
         Some(Place { family, .. }) => format!("P:M:{}", family.name),
@@ -269,11 +276,14 @@ fn family_name(key: &str, place: Option<&Place>) -> String {
     }
 }
 
-/// The name of another program's key without its ids.
+/// The family of another program's key: its name with `*` in place of ids. Ids are guessed, since families of other programs
+/// are unknown.
 fn shape(key: &str) -> String {
+    // Addresses, hashes and anything with a digit; a long word is probably an id too.
     let is_id = |part: &str| {
         part.starts_with("0x") || part.len() > 24 || part.bytes().any(|byte| byte.is_ascii_digit())
     };
+    // At most six parts: names with any number of colons must not make any number of families.
     let parts = key.splitn(7, ':').take(6);
     parts.map(|part| if is_id(part) { "*" } else { part }).collect::<Vec<_>>().join(":")
 }
@@ -302,8 +312,8 @@ mod tests {
     /// What is found when there is just this key.
     fn found(key: &str, kind: KeyType, seconds: Option<u64>) -> Vec<(&'static str, String)> {
         let mut census = census();
-        census.meet(key.as_bytes());
-        census.note(key.as_bytes(), facts(kind, seconds));
+        census.count(key.as_bytes());
+        census.record(key.as_bytes(), facts(kind, seconds));
         census.findings(|_| false).into_iter().map(|finding| (finding.check, finding.object)).collect()
     }
 
@@ -318,7 +328,7 @@ mod tests {
             (format!("s:EpochMarkerDetailsKey.{MARKET}.7"), KeyType::String, None),
             (format!("SnapshotCollector.{MARKET}.7.0xab"), KeyType::Set, None),
             ("s:tracker:chain:deeds".to_owned(), KeyType::Hash, None),
-            // With another prefix it belongs to another program.
+            // Without the prefix it belongs to another program.
             ("BlockHashByNumberKey.7".to_owned(), KeyType::String, None),
             (format!("P:{CHECKSUM}:something:else"), KeyType::Hash, None),
             (format!("Q:{CHECKSUM}:epochs:active"), KeyType::List, None),
@@ -355,8 +365,8 @@ mod tests {
         let mut census = census();
         for epoch in 0..1_000 {
             let key = format!("P:{CHECKSUM}:epoch:{epoch}:processed");
-            census.meet(key.as_bytes());
-            census.note(key.as_bytes(), facts(KeyType::Set, None));
+            census.count(key.as_bytes());
+            census.record(key.as_bytes(), facts(KeyType::Set, None));
         }
         let findings = census.findings(|_| false);
         assert_eq!(findings.len(), 1);
@@ -367,14 +377,14 @@ mod tests {
     fn keys_of_another_market_are_found_where_a_configured_one_has_none() {
         let mut census = census();
         for key in [format!("P:{MARKET}0:epochs:active"), format!("P:{MARKET}0:submissionQueue")] {
-            census.meet(key.as_bytes());
-            census.note(key.as_bytes(), None);
+            census.count(key.as_bytes());
+            census.record(key.as_bytes(), None);
         }
         let found = |census: &Census, empty: bool| -> Vec<_> {
             census.findings(|market| market == 1 && empty).into_iter().map(|finding| finding.check).collect()
         };
         assert_eq!((found(&census, true), found(&census, false)), (vec!["unknown_market"], vec![]));
-        census.meet(format!("P:{CHECKSUM}:submissionQueue").as_bytes());
+        census.count(format!("P:{CHECKSUM}:submissionQueue").as_bytes());
         assert_eq!(found(&census, true), Vec::<&str>::new(), "a market with keys is known");
     }
 
@@ -384,13 +394,13 @@ mod tests {
         let mut measured = 0;
         for epoch in 0..1_000 {
             let key = format!("P:{CHECKSUM}:epoch:{epoch}:processed");
-            if census.meet(key.as_bytes()) == Question::Size {
-                census.note(key.as_bytes(), facts(KeyType::Set, Some(60)));
+            if census.count(key.as_bytes()) == Question::Size {
+                census.record(key.as_bytes(), facts(KeyType::Set, Some(60)));
                 measured += 1;
             }
         }
-        census.meet(b"sessions:12:user");
-        census.note(b"sessions:12:user", facts(KeyType::Set, None));
+        census.count(b"sessions:12:user");
+        census.record(b"sessions:12:user", facts(KeyType::Set, None));
         let memory = census.memory();
         assert_eq!((memory[0].family.as_str(), memory[0].keys), ("P:M:epoch:*:processed", 1_000));
         assert_eq!((memory[0].bytes, memory[0].measured), (100_000, measured));
@@ -404,8 +414,8 @@ mod tests {
         for number in 0..5_000_u32 {
             let letters: String =
                 number.to_string().bytes().map(|digit| char::from(digit - b'0' + b'a')).collect();
-            census.meet(letters.as_bytes());
-            census.note(letters.as_bytes(), facts(KeyType::Hash, None));
+            census.count(letters.as_bytes());
+            census.record(letters.as_bytes(), facts(KeyType::Hash, None));
         }
         assert!(census.memory().len() <= MOST_FAMILIES + 1);
         assert_eq!(census.memory().iter().map(|family| family.keys).sum::<u64>(), 5_000);
@@ -416,8 +426,8 @@ mod tests {
         fn no_key_makes_the_census_panic(key in proptest::collection::vec(any::<u8>(), 0..80), text in "\\PC{0,60}") {
             let mut census = census();
             for key in [&key[..], text.as_bytes(), format!("P:{CHECKSUM}:{text}").as_bytes()] {
-                census.meet(key);
-                census.note(key, facts(KeyType::Hash, None));
+                census.count(key);
+                census.record(key, facts(KeyType::Hash, None));
             }
             let _ = (census.findings(|_| true), census.memory());
         }

@@ -1,4 +1,4 @@
-//! The faults of keys, as findings: one for all keys of a family and market with the same fault. Pure.
+//! Turns the faults of keys into findings, one for all keys of a family and market with the same fault. Pure.
 
 use std::collections::BTreeMap;
 
@@ -14,15 +14,15 @@ const LONGEST_NAME: usize = 500;
 /// A fault of a key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Fault {
-    /// Another type than that of its family.
+    /// Its type is not that of its family.
     WrongType,
-    /// No TTL, where it must expire.
+    /// It must expire and has no TTL.
     NoTtl,
-    /// A TTL, where it must not expire.
+    /// It must not expire and has a TTL.
     Ttl,
-    /// Another spelling of a configured market.
+    /// Its name is a spelling of a configured market that the tracker does not read.
     Spelling,
-    /// A JSON array in place of a market.
+    /// Its name contains a JSON array in place of a market.
     Brackets,
 }
 
@@ -40,8 +40,8 @@ struct Group {
 pub(super) struct Faults(BTreeMap<(Option<usize>, Fault, &'static str), Group>);
 
 impl Faults {
-    /// Adds a fault of a key of this family. Without a market it is a key of the collector. Misspelt names of a market are
-    /// one group, whatever their families.
+    /// Adds a fault of a key. Without a market it is a key of the collector. All misspelt names of a market form one group,
+    /// since one program with one mistake writes them all.
     pub(super) fn add(
         &mut self,
         market: Option<usize>,
@@ -51,6 +51,7 @@ impl Faults {
         kind: KeyType,
     ) {
         let group = || Group { keys: 0, example: name.chars().take(LONGEST_NAME).collect(), kind, family };
+        // The order of the variants matters: faults of the name come last.
         let of = if fault >= Fault::Spelling { "" } else { family.name };
         self.0.entry((market, fault, of)).or_insert_with(group).keys += 1;
     }
@@ -60,7 +61,7 @@ impl Faults {
         self.0.keys().any(|(of, fault, _)| *of == Some(market) && *fault >= Fault::Spelling)
     }
 
-    /// One finding for each group. `is_empty` says of a market whether the tracker finds no epoch in it.
+    /// One finding for each group. `is_empty` says whether the tracker finds no epoch in a market.
     pub(super) fn findings(&self, markets: &[MarketKeys], is_empty: &impl Fn(usize) -> bool) -> Vec<Finding> {
         let finding = |(&(market, fault, _), group): (&(Option<usize>, Fault, &str), &Group)| {
             let keys = market.and_then(|market| markets.get(market));
@@ -97,7 +98,7 @@ fn finding(market: Option<&MarketKeys>, fault: Fault, group: &Group, is_empty: b
             let read = market.map_or_else(String::new, |market| market.spaces().join(", "));
             let remedy =
                 format!("spell tracker.protocol and tracker.markets like this key; the tracker reads {read}");
-            // Its epochs are under that spelling then.
+            // If the market is empty, its epochs are under this spelling: datasets are missing, not only a few keys.
             let make = if is_empty { Finding::error } else { Finding::warning };
             make("spelling", key, problem, remedy)
         }

@@ -31,9 +31,9 @@ impl Severity {
 pub struct Finding {
     /// The severity.
     pub severity: Severity,
-    /// The check that found it: a stable name, for programs.
+    /// The check that found it. Scripts rely on these names: they are not changed.
     pub check: &'static str,
-    /// A key, a server, a setting.
+    /// The faulty key, server or setting.
     pub object: String,
     /// The problem.
     pub problem: String,

@@ -1,5 +1,5 @@
-//! Judges one market: its ledger, its unreadable inputs, the datasets that readers see and the programs that write them, and
-//! entries of the future. Pure.
+//! Judges one market: its ledger, its unreadable inputs, its datasets with the programs that write them, and timeline entries that
+//! are ahead of the clock. Pure.
 
 use actors::env::stale_after;
 use domain::EpochId;
@@ -18,49 +18,49 @@ use crate::{
 };
 
 /// A field of the summary that only state-tracker writes.
-const OURS: &str = "unaccounted_epochs";
-/// A larger score is no time in seconds, whatever a clock says.
+const OWN_FIELD: &str = "unaccounted_epochs";
+/// A larger score is a time in milliseconds: in seconds it would be in the year 5138.
 const MILLISECONDS: f64 = 1e11;
 
-/// The answers about a market.
+/// What was read of a market.
 #[derive(Debug)]
 pub(super) struct MarketFacts {
-    /// Its name, as it is shown.
+    /// Its name in checksum form.
     pub(super) name: String,
-    /// Everything before the names of its key families.
+    /// The prefixes of its keys, such as `P:M` and `{P:M}`, in every spelling.
     pub(super) spaces: Vec<String>,
     /// The time of the examination, in Unix seconds.
     pub(super) now: f64,
     /// How often datasets are written.
     pub(super) intervals: Intervals,
-    /// Whether the tracker's summary differs from the original's.
-    pub(super) is_marked: bool,
-    /// The reads of a tracker's pass.
+    /// Whether the tracker's summary can be told from the original's, which it can't with `compat = "go"`.
+    pub(super) is_distinguishable: bool,
+    /// The result of reading the inputs of a pass.
     pub(super) pass: Result<PassFacts, StoreError>,
-    /// The datasets that readiness depends on, at several moments, under each spelling.
+    /// The datasets that readiness depends on: for each moment, for each spelling.
     pub(super) shown: Vec<Vec<Vec<Shown>>>,
-    /// Subscribers of the market's own channel, to which each tracker subscribes; none where the server does not tell.
+    /// How many trackers are subscribed to the market's channel; `None` if the user may not ask. Each tracker subscribes to it.
     pub(super) subscribers: Option<u64>,
     /// Timelines with entries more than a minute ahead of the clock.
     pub(super) ahead: Vec<Ahead>,
-    /// Whether the user lacks rights, which are reported already.
+    /// Whether the user lacks rights. That is reported already.
     pub(super) lacks_rights: bool,
 }
 
-/// The reads of a tracker's pass.
+/// The facts from the inputs of a pass.
 #[derive(Debug, Default)]
 pub(super) struct PassFacts {
     /// Unreadable inputs.
     pub(super) faults: Vec<Fault>,
-    /// Whether any epoch is known, finished or not.
+    /// Whether the market has any epoch, finished or not.
     pub(super) has_epochs: bool,
-    /// The highest epoch that was removed from the ledger.
+    /// The ledger's floor: the highest sealed epoch whose entry was removed.
     pub(super) floor: Option<EpochId>,
-    /// Epochs that were opened within a day although they are not above the floor.
+    /// Epochs that were opened within a day and are not above the floor.
     pub(super) below_floor: Vec<EpochId>,
 }
 
-/// The faults of a market's ledger and inputs.
+/// The findings about a market's ledger and inputs.
 #[must_use]
 pub(super) fn judge(facts: &MarketFacts) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -79,7 +79,7 @@ pub(super) fn judge(facts: &MarketFacts) -> Vec<Finding> {
 
 fn family_of(facts: &MarketFacts, key: &str) -> Option<&'static Family> {
     let rest = |space: &String| key.strip_prefix(space.as_str())?.strip_prefix(':');
-    // A fault of several keys names them with a star.
+    // One fault may stand for several keys, with a star in place of the epoch.
     facts.spaces.iter().find_map(rest).and_then(|rest| store_tracker::family_of(&rest.replace('*', "0")))
 }
 
@@ -111,7 +111,7 @@ fn ledger(facts: &MarketFacts, error: &StoreError) -> Finding {
     Finding::error(check, &error.object, problem, remedy)
 }
 
-/// Ids up to the floor count as sealed. Producers that start again at low ids are not counted then.
+/// Ids up to the floor count as sealed, so the epochs of a chain whose ids start again at low numbers are never counted.
 fn floor(facts: &MarketFacts, pass: &PassFacts) -> Option<Finding> {
     let (floor, first) = (pass.floor.as_ref()?, pass.below_floor.first()?);
     let problem = format!(
@@ -124,6 +124,7 @@ fn floor(facts: &MarketFacts, pass: &PassFacts) -> Option<Finding> {
 }
 
 fn future(facts: &MarketFacts, ahead: &Ahead) -> Finding {
+    // One producer with a wrong clock writes many such entries: they are one finding.
     let entries = match ahead.entries {
         1 => "an entry is".to_owned(),
         entries => format!("{entries} entries are"),
@@ -139,7 +140,7 @@ fn future(facts: &MarketFacts, ahead: &Ahead) -> Finding {
     Finding::warning("future", &ahead.key, problem, remedy)
 }
 
-/// The faults of the datasets that readers see, and of the programs that write them.
+/// The findings about the datasets and about the programs that write them.
 #[must_use]
 pub(super) fn judge_datasets(facts: &MarketFacts) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -150,13 +151,14 @@ pub(super) fn judge_datasets(facts: &MarketFacts) -> Vec<Finding> {
                 let seen = facts.shown.iter().filter_map(|look| look.get(at)?.get(of));
                 findings.extend(writer(facts, shown, &seen.collect::<Vec<_>>()));
             }
-            // A market without epochs has no current one.
+            // A market without epochs has no current epoch: that dataset may be missing.
             if *shown.dataset != CURRENT_EPOCH || has_epochs || shown.exists {
                 findings.extend(age(facts, shown));
             }
         }
     }
     let market = || format!("market {}", facts.name);
+    // Only as the sole finding: a stale dataset already says that nothing serves the market.
     if facts.subscribers == Some(0) && findings.is_empty() {
         let problem = "no tracker serves this market: its channel has no subscriber";
         findings.push(Finding::note("no_tracker", market(), problem, "start state-tracker"));
@@ -169,7 +171,7 @@ pub(super) fn judge_datasets(facts: &MarketFacts) -> Vec<Finding> {
     findings
 }
 
-/// The age of a dataset in seconds, by its own time.
+/// The age of a dataset in seconds, by the time that it contains.
 fn age_of(shown: &Shown, now: f64) -> Option<f64> {
     Some(now - shown.json.as_ref()?.get(shown.dataset.dated?)?.as_f64()?)
 }
@@ -191,8 +193,9 @@ fn age(facts: &MarketFacts, shown: &Shown) -> Option<Finding> {
     let problem = match age {
         Some(age) if age <= limit(facts, shown) => return None,
         Some(age) => format!("it is {age:.0} s old, and must be written every {}", rounded(every)),
+        // Without its time, readers can't tell a fresh dataset from an old one.
         None if shown.exists => format!("it does not say when it was written ({field})"),
-        // Without a tracker nothing writes it.
+        // No tracker, no dataset: that is one note for the market and not one finding a dataset.
         None if facts.subscribers.is_none_or(|trackers| trackers == 0) => return None,
         None => "a tracker is subscribed, and the dataset is missing".to_owned(),
     };
@@ -200,21 +203,25 @@ fn age(facts: &MarketFacts, shown: &Shown) -> Option<Finding> {
     Some(Finding::warning("stale", &shown.key, problem, remedy))
 }
 
-/// Whether another program writes the summary. `seen`: the summary at each read.
+/// The finding that another program writes the summary. `seen` is the summary at each read.
 fn writer(facts: &MarketFacts, last: &Shown, seen: &[&Shown]) -> Option<Finding> {
     let looks: Vec<_> = seen.iter().filter_map(|shown| shown.json.as_ref()).collect();
-    let ours = looks.iter().filter(|json| json.get(OURS).is_some()).count();
+    let ours = looks.iter().filter(|json| json.get(OWN_FIELD).is_some()).count();
+    // By the same limit as readiness: what `/readyz` accepts is young.
     let is_young = || age_of(last, facts.now).is_some_and(|age| age <= limit(facts, last));
     let remedy = "stop it, or run state-tracker beside it as a shadow (output.prefix)";
-    if facts.is_marked && ours > 0 && ours < looks.len() {
+    // The field comes and goes: two programs overwrite each other.
+    if facts.is_distinguishable && ours > 0 && ours < looks.len() {
         let problem = "two programs write it in turn: a tracker, and the original or another program";
         return Some(Finding::error("writer", &last.key, problem, remedy));
     }
-    if facts.is_marked && ours == 0 && !looks.is_empty() && is_young() {
+    // A young summary without the field has another writer. An old one may be left from before a migration.
+    if facts.is_distinguishable && ours == 0 && !looks.is_empty() && is_young() {
         let problem = "state-tracker did not write it: the original or another program runs";
         return Some(Finding::warning("writer", &last.key, problem, remedy));
     }
     let times = |json: &&serde_json::Value| json.get("updated_at").and_then(serde_json::Value::as_f64);
+    // Without a subscriber no tracker runs, so a summary whose time advances has another writer, even if it looks like ours.
     let moves = looks.first().and_then(times) != looks.last().and_then(times);
     (facts.subscribers == Some(0) && moves && looks.len() > 1).then(|| {
         let problem = "a program writes it, and no tracker is subscribed at this server";
@@ -267,7 +274,7 @@ mod tests {
             spaces: vec!["P:M".to_owned(), "{P:M}".to_owned()],
             now: NOW,
             intervals: intervals(),
-            is_marked: true,
+            is_distinguishable: true,
             pass: Ok(PassFacts { has_epochs: true, ..PassFacts::default() }),
             shown: vec![look(ours(40.0), current(20.0)), look(ours(10.0), current(20.0))],
             subscribers: Some(1),
@@ -322,7 +329,8 @@ mod tests {
             "a tracker that was just stopped"
         );
         assert_eq!(with(2, vec![ours(30.0), ours(1.0)]), [("trackers", Note)]);
-        let go = MarketFacts { is_marked: false, shown: vec![look(theirs(5.0), current(1.0))], ..well() };
+        let go =
+            MarketFacts { is_distinguishable: false, shown: vec![look(theirs(5.0), current(1.0))], ..well() };
         assert_eq!(found(&go), [], "what can't be distinguished is no finding");
     }
 

@@ -1,5 +1,5 @@
-//! Markets that the producers serve and the configuration does not name: a mistyped protocol or market shows as keys of its
-//! nearest neighbour. Pure, and of bounded size.
+//! Markets that have keys of producers but are not configured. If a configured market has none, the most similar of them shows
+//! what was mistyped. Pure, and of bounded size.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +8,13 @@ use strsim::damerau_levenshtein;
 
 use super::finding::Finding;
 
-/// How many markets are remembered, and how long a name may be.
+/// How many markets are kept, and how long their names may be. Names come from the database and may be anything.
 const MOST: usize = 100;
 const LONGEST: usize = 200;
-/// Two names that differ in so many characters at most are taken for one that was mistyped.
+/// The largest edit distance at which a name counts as mistyped. Different addresses differ in nearly all of their digits.
 const TYPO: usize = 4;
 
-/// `P:M` under which producers write, by the number of keys that were met.
+/// The number of keys for each unconfigured `P:M`.
 #[derive(Default)]
 pub(super) struct Neighbours(BTreeMap<String, u64>);
 
@@ -26,17 +26,19 @@ impl Neighbours {
         }
     }
 
-    /// A configured market without any producers' key, beside markets that have some.
+    /// The finding for a configured market without keys of producers, with the nearest market that has some.
     pub(super) fn judge(&self, keys: &MarketKeys, protocol: &str) -> Option<Finding> {
         let market = keys.market().configured();
         let distance = |space: &String| {
             let (p, m) = space.split_once(':')?;
+            // Case makes no difference: checksum form and lower case of one address differ in many characters.
             let one =
                 |here: &str, there: &str| damerau_levenshtein(&here.to_lowercase(), &there.to_lowercase());
             Some((one(protocol, p), one(market, m)))
         };
         let all = self.0.iter().filter_map(|(space, keys)| Some((distance(space)?, space, keys)));
         let ((p, m), space, keys) =
+            // Among equally near ones the market with the most keys: it is the one in use.
             all.min_by_key(|((p, m), space, keys)| (p + m, std::cmp::Reverse(**keys), *space))?;
         let (other_protocol, other_market) = space.split_once(':')?;
         let object = format!("market {market}");
@@ -45,7 +47,8 @@ impl Neighbours {
         );
         let protocol = format!("tracker.protocol (PROTOCOL_STATE_CONTRACT) to {other_protocol}");
         let market = format!("tracker.markets (DATA_MARKET_ADDRESSES) to {other_market}");
-        // A protocol has many markets, a market has one protocol.
+        // The same market under another protocol is always a mistake, since a market has one protocol. Another market under the same
+        // protocol is one only if the names are similar, since a protocol has many markets.
         Some(match (p, m) {
             (_, 0) => Finding::error("unknown_market", object, problem, format!("set {protocol}")),
             (0, m) if m <= TYPO => Finding::error("unknown_market", object, problem, format!("set {market}")),

@@ -1,17 +1,18 @@
-//! Judges the servers of a failover: replicas that may take over, and the sentinels. Pure.
+//! Judges the servers of a failover: replicas, which may become the master, and sentinels. Pure.
 
 use store_redis::{SentinelView, ServerFacts, StoreError};
 
 use super::{finding::Finding, server};
 use crate::remedy;
 
-/// The faults of a replica: its link to the master, and the settings that would be in effect after a failover.
+/// The findings about a replica: its link to the master, and its settings, which take effect with a failover.
 #[must_use]
 pub(super) fn judge(facts: &ServerFacts) -> Vec<Finding> {
     link(facts).into_iter().chain(server::judge_settings(facts)).collect()
 }
 
 fn link(facts: &ServerFacts) -> Option<Finding> {
+    // A master has no such line: nothing is found then.
     (facts.info("master_link_status")? != "up").then(|| {
         let problem = "this replica has lost its master: if it takes over, the writes since then are lost";
         let remedy = "see its log: the master's address, masterauth, TLS, or a too small output buffer for replicas at the master";
@@ -19,7 +20,7 @@ fn link(facts: &ServerFacts) -> Option<Finding> {
     })
 }
 
-/// A replica that its master knows, and that does not answer.
+/// The finding for a replica that its master lists and that does not answer.
 #[must_use]
 pub(super) fn silent(server: &str, error: &StoreError) -> Finding {
     let problem = format!("this replica does not answer: {}", error.detail());
@@ -27,7 +28,7 @@ pub(super) fn silent(server: &str, error: &StoreError) -> Finding {
     Finding::warning("replica", server, problem, remedy)
 }
 
-/// The fault of a sentinel, compared with the master that was reached.
+/// The finding about a sentinel: it does not answer, names another master than `master`, or has no quorum.
 #[must_use]
 pub(super) fn judge_sentinel(
     sentinel: &str,
@@ -36,6 +37,7 @@ pub(super) fn judge_sentinel(
 ) -> Option<Finding> {
     let (problem, remedy) = match view {
         Err(error) => (format!("this sentinel does not answer: {}", error.detail()), remedy::of_store(error)),
+        // Compared with the master that was reached: a sentinel that missed a failover would lead clients to a replica.
         Ok(view) if view.master.as_deref() != Some(master) => {
             let named = view.master.as_deref().unwrap_or("no master of that name");
             let remedy = "wait until a failover is finished; else send it SENTINEL RESET, or correct its line `sentinel monitor`";

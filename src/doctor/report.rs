@@ -1,4 +1,4 @@
-//! The report of the doctor: findings, memory by family, and the extent of the examination; as text and as JSON. Pure.
+//! The report of the doctor, as text and as JSON: findings, memory by family, extent of the examination. Pure.
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
@@ -11,7 +11,7 @@ use crate::exit::{ERRORS, Exit, SUCCESS, WARNINGS};
 
 /// How many families of keys the text shows.
 const FAMILIES_SHOWN: usize = 20;
-/// The longest name that the text shows.
+/// The longest name that the text shows, in characters.
 const LONGEST_NAME: usize = 200;
 
 /// A report.
@@ -29,7 +29,7 @@ pub struct Report {
     pub keys: Keys,
     /// The memory of each family of keys, the largest first.
     pub memory: Vec<Memory>,
-    /// The watch of the datasets, where one was asked for.
+    /// The watch of the datasets, with `--watch`.
     pub watched: Option<Watched>,
 }
 
@@ -40,7 +40,7 @@ pub struct Keys {
     pub examined: u64,
     /// How many keys there were at the start.
     pub total: u64,
-    /// Whether these were all keys; else all statements about keys and memory are about a sample.
+    /// Whether these were all keys. If not, the findings about keys and the memory are those of a sample.
     pub complete: bool,
     /// The duration, in seconds.
     pub seconds: f64,
@@ -55,7 +55,7 @@ pub struct Watched {
     pub seconds: f64,
     /// How often the datasets were read.
     pub reads: usize,
-    /// Whether all datasets were fresh at the end, and one program wrote them all the time.
+    /// Whether all datasets were fresh at the end and had one writer.
     pub is_well: bool,
 }
 
@@ -68,12 +68,13 @@ pub(crate) fn counted(count: usize, noun: &str) -> String {
 }
 
 impl Report {
-    /// A report with the worst findings first, and each key of a wrong type once.
+    /// A report with the worst findings first. A key of a wrong type is reported once.
     #[must_use]
     pub fn new(redis: String, at: u64, mut findings: Vec<Finding>, keys: Keys, memory: Vec<Memory>) -> Self {
         let mut met = BTreeSet::new();
-        // The census finds a wrong type, and so does the pass that can't read the key: the first finding stays.
+        // Census and pass both find a wrong type. The first finding is that of the census, which knows the present type.
         findings.retain(|finding| finding.check != "wrong_type" || met.insert(finding.object.clone()));
+        // The sort is stable: findings of one severity keep the order of the examination.
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         let worst = findings.iter().map(|finding| finding.severity).max();
         Self { redis, at, worst, findings, keys, memory, watched: None }
@@ -110,6 +111,7 @@ impl Report {
             let _ = writeln!(text, "… and {} smaller families", self.memory.len() - FAMILIES_SHOWN);
         }
         let Keys { examined, total, complete, seconds } = self.keys;
+        // A sample proves no absence: the reader must know that other keys may have faults.
         let sample = if complete { "" } else { ": a sample" };
         let redis = escaped(&self.redis);
         let _ = writeln!(text, "{redis}: examined {examined} of {total} keys in {seconds:.1} s{sample}");
@@ -123,6 +125,7 @@ impl Report {
         }
         let count = |wanted| self.findings.iter().filter(|finding| finding.severity == wanted).count();
         let [errors, warnings, notes] = [Severity::Error, Severity::Warning, Severity::Note].map(count);
+        // The last line is what an operator sees first in a terminal.
         let verdict = if errors + warnings == 0 { ": all is well" } else { "" };
         let _ = writeln!(text, "errors: {errors}, warnings: {warnings}, notes: {notes}{verdict}");
         text

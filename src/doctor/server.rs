@@ -1,26 +1,27 @@
-//! Judges a server by its `INFO`, its settings and its clock. Pure.
+//! Judges a server by its `INFO`, its settings and its clock. A value that the server did not give has no finding. Pure.
 
 use store_redis::ServerFacts;
 
 use super::finding::Finding;
 
-/// The oldest version that has every command in use.
+/// The oldest version of Redis that has every command that this program uses.
 const LEAST_VERSION: (u64, u64) = (6, 2);
-/// A larger difference of clocks makes the counts of minutes wrong, one above the second limit those of hours.
+/// The largest harmless difference of clocks, in seconds. A larger one falsifies counts of a minute; above `WIDE_SKEW`, those of
+/// an hour.
 const SKEW: f64 = 2.0;
 const WIDE_SKEW: f64 = 60.0;
-/// A server that uses more of its memory is about to refuse writes.
+/// The share of `maxmemory` above which a server is about to refuse writes.
 const NEARLY_FULL: f64 = 0.9;
-/// With a smaller output buffer a subscriber is disconnected in ordinary bursts, in bytes.
+/// The smallest output buffer for subscribers, in bytes, that survives ordinary bursts of events.
 const LEAST_BUFFER: u64 = 1 << 20;
 
-/// The faults of a master.
+/// The findings about a master.
 #[must_use]
 pub(super) fn judge(facts: &ServerFacts) -> Vec<Finding> {
     role(facts).into_iter().chain(judge_settings(facts)).collect()
 }
 
-/// The faults that a master and a replica can have.
+/// The findings that a master and a replica can have in common.
 pub(super) fn judge_settings(facts: &ServerFacts) -> Vec<Finding> {
     let checks = [version, loading, memory, evicted, persistence, last_save, pubsub, idle, clock];
     let mut findings: Vec<Finding> = checks.iter().filter_map(|check| check(facts)).collect();
@@ -31,6 +32,7 @@ pub(super) fn judge_settings(facts: &ServerFacts) -> Vec<Finding> {
 fn version(facts: &ServerFacts) -> Option<Finding> {
     let version = facts.info("redis_version")?;
     let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
+    // Numbers and not texts: 10.0 is later than 6.2.
     let number = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
     let (major, minor) = LEAST_VERSION;
     (number < LEAST_VERSION).then(|| {
@@ -40,6 +42,7 @@ fn version(facts: &ServerFacts) -> Option<Finding> {
 }
 
 fn role(facts: &ServerFacts) -> Option<Finding> {
+    // INFO still says "slave", although commands and settings say "replica".
     (facts.info("role")? == "slave").then(|| {
         let host = facts.info("master_host").unwrap_or("?");
         let problem =
@@ -49,6 +52,7 @@ fn role(facts: &ServerFacts) -> Option<Finding> {
 }
 
 fn loading(facts: &ServerFacts) -> Option<Finding> {
+    // While it loads, Redis refuses nearly every command, so the other findings would mislead.
     (facts.info("loading")? != "0").then(|| {
         let remedy = "wait until it has loaded its data, then run the doctor again";
         Finding::error("loading", &facts.server, "it is still loading its data", remedy)
@@ -56,7 +60,9 @@ fn loading(facts: &ServerFacts) -> Option<Finding> {
 }
 
 fn memory(facts: &ServerFacts) -> Option<Finding> {
+    // 0 means no limit: without a limit Redis evicts nothing, whatever the policy.
     let most = facts.count("maxmemory").filter(|&most| most > 0)?;
+    // INFO first: managed servers often refuse CONFIG GET.
     let policy = facts.info("maxmemory_policy").or(facts.setting("maxmemory-policy"))?;
     let remedy = "CONFIG SET maxmemory-policy noeviction, and set it in redis.conf";
     let object = format!("{}: maxmemory-policy", facts.server);
@@ -65,6 +71,7 @@ fn memory(facts: &ServerFacts) -> Option<Finding> {
             format!("it is {policy}: at {most} bytes Redis evicts the ledger, and the totals are lost");
         return Some(Finding::error("eviction", object, problem, remedy));
     }
+    // The volatile policies evict keys with a TTL: the inputs have one, the ledger has none.
     if policy != "noeviction" {
         let problem = format!("it is {policy}: at {most} bytes Redis evicts inputs before they are counted");
         return Some(Finding::warning("eviction", object, problem, remedy));
@@ -78,6 +85,7 @@ fn memory(facts: &ServerFacts) -> Option<Finding> {
 }
 
 fn evicted(facts: &ServerFacts) -> Option<Finding> {
+    // The counter starts at 0 with each start of Redis: an eviction before that can't be seen.
     let evicted = facts.count("evicted_keys").filter(|&evicted| evicted > 0)?;
     let problem = format!("it has evicted {evicted} keys since its start: the totals may lack their content");
     let remedy = "set maxmemory-policy to noeviction, and a maxmemory that is large enough";
@@ -95,7 +103,7 @@ fn persistence(facts: &ServerFacts) -> Option<Finding> {
             let problem = "nothing is persisted: a restart of Redis loses the ledger and its totals";
             Some(Finding::warning("persistence", object, problem, remedy))
         }
-        // A user without CONFIG GET can't know whether there are snapshots.
+        // Without the right to CONFIG GET, `save` is unknown: nothing is concluded from that.
         saves => {
             let when =
                 saves.map_or_else(|| "perhaps snapshots".to_owned(), |saves| format!("snapshots ({saves})"));
@@ -108,6 +116,7 @@ fn persistence(facts: &ServerFacts) -> Option<Finding> {
 }
 
 fn last_save(facts: &ServerFacts) -> Option<Finding> {
+    // By default (stop-writes-on-bgsave-error) Redis refuses all writes after a failed snapshot.
     let failed = |name: &str| facts.info(name).is_some_and(|status| status != "ok");
     let what = match (failed("aof_last_write_status"), failed("rdb_last_bgsave_status")) {
         (true, _) => "writing its append-only file",
@@ -125,6 +134,7 @@ fn last_save(facts: &ServerFacts) -> Option<Finding> {
 
 fn pubsub(facts: &ServerFacts) -> Option<Finding> {
     let limits = facts.setting("client-output-buffer-limit")?;
+    // One setting holds the limits of all classes: `normal 0 0 0 slave … pubsub HARD SOFT SECONDS`.
     let mut words = limits.split_whitespace().skip_while(|word| *word != "pubsub").skip(1);
     let [hard, soft] = [words.next()?, words.next()?].map(|word| word.parse::<u64>().unwrap_or(0));
     let object = format!("{}: client-output-buffer-limit pubsub", facts.server);
@@ -133,6 +143,7 @@ fn pubsub(facts: &ServerFacts) -> Option<Finding> {
         let problem = "it is 0 0: a hanging subscriber fills the memory of Redis";
         return Some(Finding::warning("output_buffer", object, problem, remedy));
     }
+    // 0 means no limit for that half.
     let least = [hard, soft].into_iter().filter(|&limit| limit > 0).min()?;
     (least < LEAST_BUFFER).then(|| {
         let problem = format!(
@@ -143,6 +154,7 @@ fn pubsub(facts: &ServerFacts) -> Option<Finding> {
 }
 
 fn idle(facts: &ServerFacts) -> Option<Finding> {
+    // Redis applies it to normal clients only: the subscription stays.
     let seconds: u64 = facts.setting("timeout")?.parse().ok().filter(|&seconds| seconds > 0)?;
     let problem =
         format!("Redis closes connections that are idle for {seconds} s; the next pass opens them again");
@@ -152,6 +164,7 @@ fn idle(facts: &ServerFacts) -> Option<Finding> {
 
 fn clock(facts: &ServerFacts) -> Option<Finding> {
     let clock = facts.clock?;
+    // The least that the clocks differ: the error of the measurement is half of a round trip.
     let least = clock.ahead.abs() - clock.uncertainty;
     if least <= SKEW {
         return None;

@@ -1,4 +1,4 @@
-//! Connections: accepted, limited and closed in order. It does not know what is served over them.
+//! Accepts, limits and closes connections. It does not know what the router serves.
 
 use std::{collections::VecDeque, pin::pin, time::Duration};
 
@@ -16,17 +16,17 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// The limits of clients.
+/// The limits for clients.
 #[derive(Clone, Copy)]
 pub(super) struct Limits {
-    /// Connections of one server at a time. A request takes milliseconds, so the oldest of so many is idle, or slow on
-    /// purpose.
+    /// How many connections one server has at a time. A request takes milliseconds, so the oldest of that many is idle, or
+    /// slow on purpose.
     pub(super) connections: usize,
     /// The request line and headers together, in bytes.
     pub(super) head_bytes: usize,
-    /// How long a client may take to send them, and be idle between two requests.
+    /// How long a client may take to send them. It is also the limit for being idle between two requests.
     pub(super) head_within: Duration,
-    /// How long a connection may live: a client that doesn't read its answer is disconnected then.
+    /// The lifetime of a connection. It ends the connection of a client that doesn't read its answer.
     pub(super) life: Duration,
 }
 
@@ -41,19 +41,21 @@ impl Default for Limits {
     }
 }
 
-/// How long an answer may take once its connection is to be closed.
+/// How long a running answer may take after its connection was asked to close.
 const FINISH_WITHIN: Duration = Duration::from_millis(500);
 
-/// Serves `router` until `stop`, and running answers a moment longer.
+/// Serves `router` until `stop`, and finishes running answers for a moment after it.
 pub(super) async fn accept(listener: TcpListener, router: Router, limits: Limits, stop: CancellationToken) {
     let mut tasks = JoinSet::new();
     let mut attempts = Attempts::new(HTTP_ACCEPT);
     let mut open: VecDeque<AbortHandle> = VecDeque::new();
     while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
+        // A JoinSet keeps the results of ended tasks until they are joined: without this it would grow with each connection.
         while tasks.try_join_next().is_some() {}
         match accepted {
             Ok((stream, _)) => {
                 attempts.succeeded();
+                // Ended connections leave their places first, or an idle one would be closed for nothing.
                 open.retain(|connection| !connection.is_finished());
                 if open.len() >= limits.connections
                     && let Some(oldest) = open.pop_front()
@@ -63,29 +65,31 @@ pub(super) async fn accept(listener: TcpListener, router: Router, limits: Limits
                 open.push_back(tasks.spawn(serve(stream, router.clone(), limits, stop.clone())));
             }
             Err(error) => {
-                // The process may have no file descriptors left.
+                // Such as EMFILE, no free file descriptor: an immediate retry would spin, since the connection stays in the backlog.
                 tracing::warn!("an HTTP connection could not be accepted; retrying: {error}");
                 stop.run_until_cancelled(sleep(attempts.failed())).await;
             }
         }
     }
+    // Before the wait, so that clients are refused at once instead of waiting in the backlog.
     drop(listener);
-    // Each task ends within FINISH_WITHIN; dropping the set aborts the others.
+    // Each task ends within FINISH_WITHIN. Dropping the set aborts the ones that don't.
     let all = async { while tasks.join_next().await.is_some() {} };
     let _ = timeout(FINISH_WITHIN + FINISH_WITHIN / 2, all).await;
 }
 
 async fn serve(stream: TcpStream, router: Router, limits: Limits, stop: CancellationToken) {
-    // Fails only for a connection that is closed already.
+    // Fails only if the connection is already closed, which `serve_connection` then finds.
     let _ = stream.set_nodelay(true);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
+        // Hyper applies it also to the wait for the next request on an idle connection.
         .header_read_timeout(limits.head_within)
         .max_buf_size(limits.head_bytes)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut connection = pin!(connection);
     tokio::select! {
-        // An error of the client's connection needs no action.
+        // A client that resets its connection is no event for an operator.
         _ = connection.as_mut() => return,
         () = stop.cancelled() => {}
         () = sleep(limits.life) => {}

@@ -1,4 +1,4 @@
-//! The table of endpoints, and the answer of each. Reads [`Vitals`] and writes responses, nothing else.
+//! The table of endpoints, and the handler of each. Only reads [`Vitals`].
 
 use std::{fmt::Write as _, sync::Arc, time::Instant};
 
@@ -20,9 +20,10 @@ use super::vitals::{Condition, Vitals};
 use crate::escape::escaped;
 
 const TEXT: &str = "text/plain; charset=utf-8";
+// Prometheus 3 refuses a scrape whose content type it does not know.
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// One path of a server. Both servers are built from the table of these, as are help and reference.
+/// A row of the table of endpoints, from which both routers, the help and the reference are built.
 pub struct Endpoint {
     /// The server that has it.
     pub server: Server,
@@ -32,7 +33,7 @@ pub struct Endpoint {
     pub query: &'static str,
     /// What it answers.
     pub answer: &'static str,
-    route: fn() -> MethodRouter<Shown>,
+    route: fn() -> MethodRouter<EndpointState>,
 }
 
 /// Every endpoint.
@@ -74,6 +75,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
     },
     Endpoint {
         server: Server::Operator,
+        // The actor is a query parameter, since its path contains slashes.
         path: "/crashes",
         query: "?actor=PATH",
         answer: "The last crashes of an actor, with backtraces, as JSON",
@@ -81,22 +83,23 @@ pub static ENDPOINTS: &[Endpoint] = &[
     },
 ];
 
-/// What the handlers show.
+/// The state of the handlers.
 #[derive(Clone)]
-pub(super) struct Shown {
+pub(super) struct EndpointState {
     pub(super) vitals: Arc<dyn Vitals>,
-    /// The uptime starts here.
+    /// The start of the process, for its uptime.
     pub(super) began: Instant,
 }
 
 /// The router of one server.
-pub(super) fn router(server: Server, shown: Shown) -> Router {
+pub(super) fn router(server: Server, shown: EndpointState) -> Router {
     let own = ENDPOINTS.iter().filter(|endpoint| endpoint.server == server);
     let names: Vec<String> =
         own.clone().map(|endpoint| format!("{}{}", endpoint.path, endpoint.query)).collect();
     let nothing = format!("not found: the paths of this server are {}\n", names.join(", "));
     own.fold(Router::new(), |router, endpoint| router.route(endpoint.path, (endpoint.route)()))
         .with_state(shown)
+        // An operator who asks the wrong one of two ports learns from the answer which paths it has.
         .fallback(async move || text(StatusCode::NOT_FOUND, nothing))
         .method_not_allowed_fallback(async || {
             text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are allowed\n")
@@ -107,7 +110,7 @@ async fn livez() -> Response {
     text(StatusCode::OK, "ok\n")
 }
 
-async fn metrics(State(Shown { vitals, .. }): State<Shown>) -> Response {
+async fn metrics(State(EndpointState { vitals, .. }): State<EndpointState>) -> Response {
     match vitals.metrics() {
         Ok(metrics) => respond(StatusCode::OK, PROMETHEUS_TEXT, metrics),
         Err(error) => {
@@ -117,8 +120,11 @@ async fn metrics(State(Shown { vitals, .. }): State<Shown>) -> Response {
     }
 }
 
-/// 200 when every condition holds, else 503 with a line for each that doesn't.
-async fn readyz(State(Shown { vitals, .. }): State<Shown>, RawQuery(query): RawQuery) -> Response {
+/// 200 if every condition holds, else 503 with a line for each one that doesn't.
+async fn readyz(
+    State(EndpointState { vitals, .. }): State<EndpointState>,
+    RawQuery(query): RawQuery,
+) -> Response {
     let conditions = vitals.conditions();
     let ready = conditions.iter().all(|condition| condition.ok);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -128,7 +134,7 @@ async fn readyz(State(Shown { vitals, .. }): State<Shown>, RawQuery(query): RawQ
     {
         let word = if *ok { "ok" } else { "not ok" };
         let separator = if detail.is_empty() { "" } else { ": " };
-        // The messages of servers are part of the detail. Writing into a string does not fail.
+        // A detail may contain the message of a server, with line breaks and escape sequences. Writing to a String can't fail.
         let detail = detail.replace('\n', " ");
         let _ = writeln!(body, "{word}: {name}{separator}{}", escaped(&detail));
     }
@@ -136,7 +142,7 @@ async fn readyz(State(Shown { vitals, .. }): State<Shown>, RawQuery(query): RawQ
     text(status, body)
 }
 
-/// `?verbose`, with or without a value.
+/// Whether the query contains `verbose`, with or without a value.
 fn verbose(query: &Option<String>) -> bool {
     query.iter().flat_map(|query| query.split('&')).any(|pair| pair.split('=').next() == Some("verbose"))
 }
@@ -155,10 +161,12 @@ enum Status {
 
 impl Status {
     fn of(conditions: &[Condition], actors: &[ActorHealth]) -> Self {
+        // `degraded` and `wedged` stay set while the actor is in another state, such as a slow retry.
         let in_trouble = |actor: &ActorHealth| {
             let state = matches!(actor.state, supervision::State::Degraded | supervision::State::Abandoned);
             state || actor.degraded || actor.wedged
         };
+        // Actors before conditions: a degraded actor is the reason why its conditions fail.
         if actors.iter().any(in_trouble) {
             Self::Degraded
         } else if conditions.iter().all(|condition| condition.ok) {
@@ -178,8 +186,8 @@ struct Health {
     actors: Vec<ActorHealth>,
 }
 
-/// Always 200: operators need the answer most when something is wrong.
-async fn health(State(Shown { vitals, began }): State<Shown>) -> Response {
+/// Always 200, since clients such as curl -f hide the body of an error, and operators need it most when something is wrong.
+async fn health(State(EndpointState { vitals, began }): State<EndpointState>) -> Response {
     let (conditions, actors) = (vitals.conditions(), vitals.actors());
     json(&Health {
         status: Status::of(&conditions, &actors),
@@ -190,7 +198,7 @@ async fn health(State(Shown { vitals, began }): State<Shown>) -> Response {
     })
 }
 
-async fn dead_letters(State(Shown { vitals, .. }): State<Shown>) -> Response {
+async fn dead_letters(State(EndpointState { vitals, .. }): State<EndpointState>) -> Response {
     json(&vitals.dead_letters())
 }
 
@@ -199,7 +207,7 @@ struct CrashesOf {
     actor: Option<String>,
 }
 
-/// A crash with its backtrace, which health records leave out.
+/// A crash with its backtrace, which health records omit.
 #[derive(Serialize)]
 struct FullCrash<'a> {
     #[serde(flatten)]
@@ -207,8 +215,12 @@ struct FullCrash<'a> {
     backtrace: Option<&'a str>,
 }
 
-async fn crashes(State(Shown { vitals, .. }): State<Shown>, Query(of): Query<CrashesOf>) -> Response {
+async fn crashes(
+    State(EndpointState { vitals, .. }): State<EndpointState>,
+    Query(of): Query<CrashesOf>,
+) -> Response {
     let known = |vitals: &Arc<dyn Vitals>| {
+        // One path a line: paths contain addresses of 42 characters.
         let paths: Vec<_> = vitals.actors().into_iter().map(|actor| actor.path).collect();
         paths.join("\n")
     };
@@ -217,6 +229,7 @@ async fn crashes(State(Shown { vitals, .. }): State<Shown>, Query(of): Query<Cra
         return text(StatusCode::BAD_REQUEST, hint);
     };
     let crashes = vitals.crashes(&actor);
+    // An actor without crashes is an empty list; a path without an actor is probably a typing mistake.
     if crashes.is_empty() && !vitals.actors().iter().any(|known| known.path == actor) {
         return text(
             StatusCode::NOT_FOUND,
@@ -228,6 +241,7 @@ async fn crashes(State(Shown { vitals, .. }): State<Shown>, Query(of): Query<Cra
 }
 
 fn json(value: &impl Serialize) -> Response {
+    // A proxy that caches would show a past state as the present one.
     ([(CACHE_CONTROL, "no-store")], Json(value)).into_response()
 }
 

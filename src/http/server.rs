@@ -1,4 +1,4 @@
-//! The two servers, and what to do when one can't listen.
+//! The two servers, and the error with its remedy if one can't listen.
 
 use std::{io, net::SocketAddr};
 
@@ -12,7 +12,7 @@ pub enum Server {
 }
 
 impl Server {
-    /// What it is for, in a few words.
+    /// Its purpose in a few words, for messages.
     #[must_use]
     pub fn purpose(self) -> &'static str {
         match self {
@@ -53,6 +53,7 @@ impl BindError {
     fn remedy(&self) -> String {
         let (port, host) = (self.server.port_setting(), self.server.host_setting());
         match self.source.kind() {
+            // The most common one by far: a second instance on the same machine.
             io::ErrorKind::AddrInUse => format!(
                 "another process listens there, maybe a second state-tracker: stop it, or set {port} to a free \
                  port (0 takes any)"
@@ -60,6 +61,7 @@ impl BindError {
             io::ErrorKind::AddrNotAvailable => {
                 format!("this machine has no such address: set {host}, or to an address of this machine")
             }
+            // Linux lets only root, or a process with CAP_NET_BIND_SERVICE, listen below 1024.
             io::ErrorKind::PermissionDenied => {
                 format!("this user may not listen on that port: set {port} to 1024 or above")
             }

@@ -1,4 +1,4 @@
-//! Both servers over real connections, with a small client.
+//! Tests of both servers over real connections, with a small client.
 
 use std::sync::Mutex;
 

@@ -1,9 +1,9 @@
-//! The data behind the endpoints. The program connects it to its tree and metrics.
+//! The interface between the endpoints and the service.
 
 use serde::Serialize;
 use supervision::{ActorHealth, Crash, DeadLetter, Failure};
 
-/// The data behind the endpoints. Each method runs on a request's task, so it answers from memory without waiting.
+/// The data behind the endpoints. Each method runs on the task of a request, so it must answer from memory without waiting.
 pub trait Vitals: Send + Sync + 'static {
     /// The readiness conditions.
     fn conditions(&self) -> Vec<Condition>;
@@ -16,7 +16,7 @@ pub trait Vitals: Send + Sync + 'static {
     /// The metrics in Prometheus' text format.
     ///
     /// # Errors
-    /// When they can't be collected; the scrape then fails with this error as its text.
+    /// They can't be collected. The scrape then fails with this text, so that Prometheus records a gap and not zeros.
     fn metrics(&self) -> Result<String, Failure>;
 }
 
@@ -27,7 +27,7 @@ pub struct Condition {
     pub name: String,
     /// Whether it holds.
     pub ok: bool,
-    /// Its present state, or the reason why it does not hold, in one line.
+    /// Its present state, or the reason why it does not hold. In one line.
     pub detail: String,
 }
 

@@ -7,6 +7,7 @@ use crate::{cli::Cli, exit::EXITS};
 use super::markdown::{code, head, table};
 
 pub(super) fn page() -> String {
+    // `build` adds the global arguments to the commands; without it the page lacks --config.
     let mut cli = Cli::command().disable_help_subcommand(true);
     cli.build();
     let mut page = head("Commands", "src/cli.rs");
@@ -29,6 +30,7 @@ fn section(command: &Command) -> String {
     let usage = command.clone().render_usage().to_string();
     let usage = usage.trim_start_matches("Usage: ");
     let mut section = format!("\n## {name}\n\n{}.\n\n```\n{usage}\n```\n\n", about(command));
+    // Every command has --help, which clap adds.
     let arguments: Vec<_> = command.get_arguments().filter(|argument| argument.get_id() != "help").collect();
     section += &table(["argument", "default", "meaning"], arguments.into_iter().map(row));
     let codes = EXITS.iter().filter(|exit| exit.commands.is_empty() || exit.commands.contains(&name));
@@ -46,6 +48,7 @@ fn row(argument: &Arg) -> [String; 3] {
     };
     let defaults = argument.get_default_values().iter().map(|value| value.to_string_lossy());
     let defaults = if takes_value { defaults.collect::<Vec<_>>().join(" ") } else { String::new() };
+    // The long help is the whole doc comment, the short one only its first paragraph.
     let help = argument.get_long_help().or(argument.get_help());
     [code(&name), code(&defaults), help.map(ToString::to_string).unwrap_or_default().replace('\n', " ")]
 }

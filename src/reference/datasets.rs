@@ -10,7 +10,7 @@ use super::{
 
 pub(super) fn page() -> String {
     let mut page = head("Datasets", "crates/store-tracker/src/datasets.rs");
-    page += "`P` is the protocol-state contract, `M` the data market. A dataset expires when no tracker writes it any more. \
+    page += "`P` is the protocol-state contract, `M` the data market. A dataset expires if no tracker writes it any more. \
              `dataset_type` is its label in the [metrics](metrics.md); `readiness` is the condition of `/readyz` that depends \
              on it.\n\n";
     let columns = ["key", "type", "TTL", "written every", "by", "`dataset_type`", "readiness", "content"];
@@ -19,7 +19,7 @@ pub(super) fn page() -> String {
              intervals and is then `null`, in a hash absent.\n";
     for dataset in DATASETS {
         let fields = (dataset.fields)();
-        // The fields of the hash are those of the summary.
+        // The hash has the fields of the summary, which has its table already.
         if fields.is_empty() || dataset.family.kind == KeyType::Hash {
             continue;
         }

@@ -1,4 +1,4 @@
-//! The page of errors: how a line of an error reads, the kinds with what to do about them, and the operations.
+//! The page of errors: the form of an error line, the kinds with their remedies, and the operations.
 
 use actors::operations;
 
@@ -6,7 +6,7 @@ use super::markdown::{code, head, table};
 use crate::remedy;
 
 const SHAPE: &str = "\
-An error is one line: operation, object, kind, cause, and behind a semicolon what to do about it.
+An error is one line: operation, object, kind, cause, and after a semicolon the remedy.
 
 ```
 read the ledger: {P:M}:tracker:sealed: torn: market 0x…: it has 3 entries, and the ledger's sums say 4; restore Redis …
@@ -16,9 +16,9 @@ In the log, `operation` and `kind` are fields of their own, and the lines of an 
 
 | field or level | meaning |
 |---|---|
-| `suppressed` | A subject that repeats is logged once a minute. This many lines about it were left out in the minute before. |
-| `ERROR` | Waiting does not help: an operator has to act. |
-| `WARN` | The step is retried, or went on without the object. |
+| `suppressed` | A subject that repeats is logged once a minute. This many lines about it were suppressed in the minute before. |
+| `ERROR` | An operator has to act; waiting does not help. |
+| `WARN` | The step is retried, or it continued without the object. |
 
 Text from outside (keys, answers of servers and nodes) is cut at 200 characters, and control characters in it are escaped.
 `state_tracker_errors_total` counts the same errors, with the labels `operation` and `kind`.
@@ -32,6 +32,6 @@ pub(super) fn page() -> String {
         + SHAPE
         + "\n## Kinds\n\n"
         + &table(["`kind`", "meaning", "what to do"], kinds)
-        + "\nThe log says more where the key, the server's answer or the node tells more.\n\n## Operations\n\n"
+        + "\nThe remedy in the log is more exact if the key, the answer of the server or the node is known.\n\n## Operations\n\n"
         + &table(["`operation`", "in the line"], all)
 }

@@ -7,7 +7,7 @@ use super::markdown::{code, head, table};
 pub(super) fn page() -> String {
     head("Exit codes", "src/exit.rs")
         + &table(["code", "name", "commands", "meaning", "restart the process"], EXITS.iter().map(row))
-        + "\nThe last column is for what supervises the process. systemd: `Restart=on-failure` with \
+        + "\nThe last column is for the supervisor of the process. systemd: `Restart=on-failure` with \
            `RestartPreventExitStatus="
         + &not_to_restart()
         + "`.\n"
@@ -24,7 +24,7 @@ fn row(exit: &Exit) -> [String; 5] {
     [exit.code.to_string(), exit.name.to_owned(), commands, exit.meaning.to_owned(), restart.to_owned()]
 }
 
-/// The failures after which a restart helps nothing.
+/// The exit codes of failures after which a restart does not help.
 fn not_to_restart() -> String {
     let codes = EXITS.iter().filter(|exit| exit.restart == Some(false) && exit.code != 0);
     codes.map(|exit| exit.code.to_string()).collect::<Vec<_>>().join(" ")

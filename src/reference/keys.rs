@@ -51,6 +51,7 @@ fn removal(removal: Removal) -> String {
         Removal::Actor { name, age: Some(age) } => format!("{name}, {}", older(age)),
         Removal::Actor { name, age: None } => name.to_owned(),
         Removal::OtherPrograms => "other programs".to_owned(),
+        // Their number and size do not grow with time.
         Removal::Bounded => "nothing: bounded".to_owned(),
     }
 }
@@ -96,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_family_stands_in_one_row_with_a_sentence_and_names_settings_that_there_are() {
+    fn each_family_has_one_row_with_a_sentence_and_names_existing_settings() {
         let is_setting = |name: &str| crate::config::schema::find(name).is_some();
         let mut seen = BTreeSet::new();
         for family_table in key_families::tables() {
@@ -106,7 +107,7 @@ mod tests {
                 let removal = removal(family.removal);
                 let named = removal.split('`').nth(1);
                 assert!(named.is_none_or(is_setting), "{}: {removal}", family.name);
-                // Nothing may grow for ever without an answer to what removes it.
+                // A family without a TTL must name what removes its keys, or it grows for ever.
                 let expires = family.removal == Removal::Expiry;
                 assert!(!expires || family.ttl != Ttl::Forbidden, "{} can't expire", family.name);
             }

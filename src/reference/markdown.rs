@@ -1,4 +1,4 @@
-//! What pages in Markdown are made of. Pure.
+//! Parts of Markdown pages. Pure.
 
 use std::fmt::Write as _;
 
@@ -14,6 +14,7 @@ pub(super) fn table<const N: usize>(
 ) -> String {
     let mut table = format!("| {} |\n|{}\n", columns.join(" | "), "---|".repeat(N));
     for row in rows {
+        // A bar would end the cell, also within code.
         let cells = row.map(|cell| cell.replace('|', "\\|"));
         // Writing to a String can't fail.
         let _ = writeln!(table, "| {} |", cells.join(" | "));
@@ -21,7 +22,7 @@ pub(super) fn table<const N: usize>(
     table
 }
 
-/// In the font of code, unless there is nothing to show.
+/// The text as code; empty for an empty text.
 pub(super) fn code(text: &str) -> String {
     if text.is_empty() { String::new() } else { format!("`{text}`") }
 }

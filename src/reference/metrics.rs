@@ -10,8 +10,8 @@ use super::markdown::{code, head, table};
 pub(super) fn page() -> String {
     let mut page = head("Metrics", "the tables of metrics (actors/src/tables.rs joins them)");
     page += "Each metric is a gauge, a counter or a histogram. A counter whose label values are all known starts at 0; any other \
-             series appears with its first value. Metrics of the collector exist only where a chain is followed, those of the \
-             state index only where it is enabled. On Linux there are also `process_*`: CPU time, memory, open files and \
+             series appears with its first value. Metrics of the collector exist only if it runs, those of the state index only \
+             if it is enabled. On Linux there are also `process_*`: CPU time, memory, open files and \
              threads.\n\n";
     for (part, metrics) in tables::metrics_by_part() {
         page += &format!("## {part}\n\n");
@@ -21,6 +21,7 @@ pub(super) fn page() -> String {
     page += "## Labels\n\n";
     let mut labels: Vec<&Label> = tables::metrics().flat_map(|metric| metric.labels).collect();
     labels.sort_by_key(|label| (label.name, values(label)));
+    // One name may have different values in different metrics: those are two rows.
     labels.dedup_by_key(|label| (label.name, values(label)));
     page + &table(
         ["label", "of", "values"],

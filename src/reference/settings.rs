@@ -8,17 +8,17 @@ const INTRODUCTION: &str = "\
 Precedence, lowest first: the defaults, the TOML file of `--config` (or of `STATE_TRACKER_CONFIG`), environment variables.
 
 - Every setting has the variable `STATE_TRACKER__SECTION__KEY`, for example `STATE_TRACKER__REDIS__POOL_SIZE=4`.
-- A variable with `_FILE` behind its name names a file that holds the value, for example
-  `REDIS_PASSWORD_FILE=/run/secrets/redis`; one newline at its end is left out.
+- A variable with `_FILE` after its name names a file that holds the value, for example
+  `REDIS_PASSWORD_FILE=/run/secrets/redis`; one newline at its end is removed.
 - Lists in variables are comma lists, lists with one item a line, or JSON arrays. An empty variable counts as not set.
 - Durations are written with their unit: `250ms`, `30s`, `1m 30s`, `24h`, `7 days`.
 - An unknown key, an unknown variable that begins with `STATE_TRACKER_` and a value that is not allowed are errors; all of them are
   listed at once.
-- A SIGHUP applies changes of the settings that say so; every other one needs a restart.
+- A SIGHUP applies changes of the settings that say so; every other change needs a restart.
 
-[config/default.toml](../../config/default.toml) has the same in the form of a file, as does `state-tracker check --defaults`;
-[config/example.toml](../../config/example.toml) is a start. `state-tracker check` prints what is in effect and where each value
-came from.
+[config/default.toml](../../config/default.toml) has the same as a file, which `state-tracker check --defaults` prints;
+[config/example.toml](../../config/example.toml) is a start. `state-tracker check` prints the configuration in effect, with the
+source of each value.
 ";
 
 pub(super) fn page() -> String {

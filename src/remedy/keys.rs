@@ -1,6 +1,7 @@
-//! What to do about a faulty key, by its family. Pure.
+//! The remedies of faulty keys, by family. Pure.
 //!
-//! **Invariant:** no remedy for a producers' key loses data: the fault is in the producer, and the key may hold the only copy.
+//! **Invariant:** no remedy changes, renames or deletes a producers' key. The fault is in the producer, and the key may hold the
+//! only copy of its data.
 
 use store_redis::{Family, Writer};
 
@@ -41,32 +42,35 @@ fn fix_the_producer(family: &Family) -> String {
     }
 }
 
-/// A key of a family has another type than it must have.
+/// The remedy for a key whose type is not that of its family.
 pub(crate) fn wrong_type(family: &Family, is_of_collector: bool) -> String {
     let right = family.kind.as_str();
     match (family.writer, is_of_collector) {
         (Writer::Producers, _) => format!(
-            "{}, and it must be a {right}. Then RENAME the key out of its way; don't delete it: it may hold the only copy",
+            "{}, and it must be a {right}. Leave the key where it is: neither rename nor delete it, since it may hold the only copy",
             fix_the_producer(family)
         ),
         (Writer::Outputs, false) => {
+            // Safe to remove: a dataset is computed from the ledger and the inputs with the next pass.
             "stop the program that wrote it, then UNLINK it: the tracker computes the dataset again".to_owned()
         }
         (Writer::Outputs, true) => format!(
+            // Renamed and not deleted: finalizers may not have read the batches in it yet.
             "stop the program that wrote it, then RENAME it: the collector writes a {right} with its next block"
         ),
         (Writer::State, false) => {
             "stop the program that wrote it, then restore the market's ledger from a backup or reset it (docs/operations.md, \
-             \"The ledger\"): a reset counts anew what the last 24 hours prove"
+             \"The ledger\"): a reset counts again what the timelines of the last 24 hours prove"
                 .to_owned()
         }
         (Writer::State, true) => {
+            // From one backup: checkpoint, windows and undo log are written together and must be of one moment.
             "stop the program that wrote it, then restore all keys tracker:chain:* from one backup".to_owned()
         }
     }
 }
 
-/// A key that must expire has no TTL.
+/// The remedy for a key that must expire and has no TTL.
 pub(crate) fn no_ttl(family: &Family) -> String {
     match (family.writer, producer(family)) {
         (Writer::Producers, Some((_, program, ttl))) => format!(
@@ -74,13 +78,13 @@ pub(crate) fn no_ttl(family: &Family) -> String {
         ),
         (Writer::Producers, None) => fix_the_producer(family),
         _ => {
-            "start state-tracker: it sets the TTL with its next write. It can be deleted where none is to run"
+            "start state-tracker: it sets the TTL with its next write. If no tracker is to run, delete the key"
                 .to_owned()
         }
     }
 }
 
-/// A key holds something that can't be read.
+/// The remedy for a key with unreadable content.
 pub(crate) fn malformed(family: Option<&Family>) -> String {
     match family {
         Some(family) if family.writer == Writer::Producers => fix_the_producer(family),
@@ -141,7 +145,7 @@ mod tests {
         for (family, ..) in documented() {
             for remedy in [wrong_type(family, false), no_ttl(family), malformed(Some(family))] {
                 assert!(remedy.starts_with("fix the producer"), "{remedy}");
-                for loss in ["UNLINK", "DEL ", "EXPIRE", "ZREM", "delete or"] {
+                for loss in ["UNLINK", "DEL ", "EXPIRE", "ZREM", "RENAME", "delete or"] {
                     assert!(!remedy.contains(loss), "{}: {remedy}", family.name);
                 }
             }

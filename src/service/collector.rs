@@ -1,5 +1,5 @@
-//! The collector's part of the tree, where the configuration names nodes: the block fetcher, a batch preparer for each market,
-//! the cleaner, and the notifier that they notify.
+//! The collector's part of the tree, if nodes are configured: the block fetcher, a batch preparer for each market, the cleaner,
+//! and the notifier.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -20,16 +20,16 @@ use supervision::{Address, Child, Clock, Mailbox, Overflow};
 use super::policy::{limits, policy};
 use crate::config::{self, Config};
 
-/// Who follows the chain.
+/// The path of the block fetcher.
 pub(super) const FETCHER: &str = "collector/block-fetcher";
 
-/// The keys of the chain's side, and a market's address on it; `None` where no chain is followed.
+/// The collector's keys and a market's contract address; `None` if the collector does not run.
 pub(super) fn of_market(config: &Config, market: &str) -> Option<(ChainKeys, ContractAddress)> {
-    let market = market.parse().ok().filter(|_| config.collector.is_followed())?;
+    let market = market.parse().ok().filter(|_| config.collector.is_enabled())?;
     Some((ChainKeys::new(&config.output.prefix), market))
 }
 
-/// How far the chain is followed, and the metrics of that: once for a process, however often its actors are replaced.
+/// Progress and metrics of the collector. One for a process: a reload replaces the actors, and a metric can be registered once.
 pub(super) struct Followed {
     pub(super) progress: Arc<Progress>,
     metrics: CollectorMetrics,
@@ -42,10 +42,10 @@ impl Followed {
     }
 }
 
-/// Notifier and collector, where a chain is followed.
+/// The notifier and the supervisor of the collector.
 ///
 /// # Errors
-/// URLs or addresses that are none, which a loaded configuration has not.
+/// Invalid URLs or addresses, which a loaded configuration does not have.
 pub(super) fn children(
     config: &Config,
     services: &Services,
@@ -55,21 +55,23 @@ pub(super) fn children(
 ) -> Result<Vec<Child>> {
     let notices = Mailbox::<Notice>::new("notifier", limits(&config.mailbox), clock);
     let notifier = notices.address(FETCHER, Overflow::DropOldest);
-    let shared = shared(config, services, followed, notifier)?;
+    let shared = collector_services(config, services, followed, notifier)?;
     services.readiness.expect_of(
         COLLECTOR,
         BLOCKS_CONDITION,
+        // A node may answer as late as its timeout: readiness must not flap with a slow node.
         stale_after(config.collector.poll_interval.max(config.collector.request_timeout)),
     );
     shared.metrics.observe(shared.source.clone(), shared.progress.clone());
 
-    // None of it is mandatory: a chain that can't be followed takes nothing else down.
+    // Not mandatory: if the chain can't be followed, the datasets must still be written.
     let policy = policy(&config.supervision);
     let (mut edges, mut preparers) = (Vec::new(), Vec::new());
     for (market, _) in shared.settings.markets.clone() {
         let path = format!("collector/batch-preparer/{market}");
         let mailbox = Mailbox::new(path.clone(), limits(&config.mailbox), clock);
         edges.push(MarketEdge { market, actor: mailbox.address(FETCHER, Overflow::Coalesce) });
+        // Each sender has an address of its own, by which the tree knows its edges.
         let notifier = notices.address(&path, Overflow::DropOldest);
         let shared = CollectorServices { notifier, ..shared.clone() };
         let make = move || BatchPreparer::new(shared.clone(), market);
@@ -79,7 +81,7 @@ pub(super) fn children(
         let shared = shared.clone();
         Child::source("cleaner", move || Cleaner::new(shared.clone()))
     };
-    // Its own copy will do: with each change of the markets all actors of the chain begin anew.
+    // A copy of the registry is enough: a reload that changes the markets replaces all actors of the collector.
     let trackers: Vec<MarketEdge> = registry.now().iter().filter_map(epoch_tracker).collect();
     let fetch = Child::source("block-fetcher", move || {
         BlockFetcher::new(shared.clone(), edges.clone(), trackers.clone())
@@ -90,34 +92,34 @@ pub(super) fn children(
     Ok(vec![notify, Child::supervisor(COLLECTOR, members).policy(policy)])
 }
 
-/// The edge to a market's epoch tracker, where its address is that of a contract.
+/// The edge to the epoch tracker of a market, if its name is a contract address.
 fn epoch_tracker(edges: &MarketEdges) -> Option<MarketEdge> {
     let market = edges.keys.market().checksummed().parse().ok()?;
     Some(MarketEdge { market, actor: edges.chain_to_epoch_tracker.clone()? })
 }
 
 fn contract(setting: &str, text: &str) -> Result<ContractAddress> {
-    text.parse().wrap_err_with(|| format!("{setting} is no address of a contract"))
+    text.parse().wrap_err_with(|| format!("{setting} is not the address of a contract"))
 }
 
 /// The protocol-state contract.
 ///
 /// # Errors
-/// An address that is none, which a loaded configuration has not.
+/// An invalid address, which a loaded configuration does not have.
 pub(crate) fn protocol_state(config: &Config) -> Result<ContractAddress> {
     contract("tracker.protocol", &config.tracker.protocol)
 }
 
-/// The markets, each with its spelling in the configuration.
+/// The contract addresses of the markets, each with its configured spelling.
 fn named_markets(config: &Config) -> Result<Vec<(ContractAddress, String)>> {
     let markets = config.tracker.markets.iter();
     markets.map(|market| Ok((contract("tracker.markets", market)?, market.clone()))).collect()
 }
 
-/// The collector's keys in Redis.
+/// The store of the collector.
 ///
 /// # Errors
-/// Addresses that are none, which a loaded configuration has not.
+/// Invalid addresses, which a loaded configuration does not have.
 pub(crate) fn store(config: &Config) -> Result<ChainStore> {
     let protocol_state = protocol_state(config)?;
     let markets = named_markets(config)?.into_iter().map(|(market, _)| market).collect();
@@ -125,11 +127,11 @@ pub(crate) fn store(config: &Config) -> Result<ChainStore> {
     Ok(ChainStore::new(keys, protocol_state.to_string(), markets, config.collector.attestor_queue))
 }
 
-/// What the actors of a chain work with, where one is to be followed.
+/// The services that all actors of the collector share.
 ///
 /// # Errors
-/// URLs or addresses that are none, which a loaded configuration has not.
-pub(super) fn shared(
+/// Invalid URLs or addresses, which a loaded configuration does not have.
+pub(super) fn collector_services(
     config: &Config,
     services: &Services,
     followed: &Followed,
@@ -150,8 +152,9 @@ pub(super) fn shared(
         source: Source::new(nodes(settings, contracts)?).wrap_err("the chain can't be followed")?,
         progress: followed.progress.clone(),
         metrics: followed.metrics.clone(),
-        settings: Arc::new(following(settings, named)),
+        settings: Arc::new(collector_settings(settings, named)),
         notifier,
+        // One semaphore for all preparers, also over their restarts: a crash releases its permit.
         workers: Arc::new(tokio::sync::Semaphore::new(settings.workers)),
     })
 }
@@ -159,7 +162,7 @@ pub(super) fn shared(
 fn nodes(settings: &config::Collector, contracts: Contracts) -> Result<ChainConfig> {
     let urls = |setting: &str, urls: &[config::Secret]| -> Result<Vec<NodeUrl>> {
         let url = |url: &config::Secret| {
-            url.reveal().parse().wrap_err_with(|| format!("{setting} names no node that can be asked"))
+            url.reveal().parse().wrap_err_with(|| format!("{setting} contains an invalid URL"))
         };
         urls.iter().map(url).collect()
     };
@@ -174,12 +177,15 @@ fn nodes(settings: &config::Collector, contracts: Contracts) -> Result<ChainConf
     Ok(chain)
 }
 
-fn following(settings: &config::Collector, markets: Vec<(ContractAddress, String)>) -> CollectorSettings {
+fn collector_settings(
+    settings: &config::Collector,
+    markets: Vec<(ContractAddress, String)>,
+) -> CollectorSettings {
     CollectorSettings {
         start: settings.start_block,
         markets,
         rules: Rules {
-            // The contracts tell.
+            // Read from the contracts before the first block.
             windows: BTreeMap::new(),
             max_windows: settings.max_windows,
             max_reorg_depth: settings.max_reorg_depth,
@@ -196,5 +202,5 @@ fn following(settings: &config::Collector, markets: Vec<(ContractAddress, String
     }
 }
 
-/// How often a preparer looks for closed windows when nobody wakes it.
+/// How often a preparer looks for closed windows without a message from the block fetcher, such as after a backfill.
 const PREPARE_EVERY: std::time::Duration = std::time::Duration::from_secs(5);

@@ -1,4 +1,4 @@
-//! How the configuration's limits become those of actors, mailboxes and readiness.
+//! Converts the limits of the configuration to those of actors and mailboxes.
 
 use std::time::Duration;
 
@@ -6,16 +6,19 @@ use supervision::{Backoff, Intensity, Limits, Policy, Restart};
 
 use crate::config;
 
+/// The policy of a child that is not mandatory.
 pub(super) fn policy(settings: &config::Supervision) -> Policy {
     Policy {
         intensity: Intensity { max_restarts: settings.max_restarts, within: settings.restart_window },
         backoff: Backoff {
             first: settings.backoff_first,
             max: settings.backoff_max,
+            // Actors that failed together must not return together.
             jitter: true,
             reset_after: settings.backoff_reset_delay,
         },
         stop_within: settings.stop_timeout,
+        // Every actor is watched for stalls: each one has to finish its work or report progress.
         stall_after: Some(settings.stall_timeout),
         degraded_retry: settings.degraded_retry_interval,
         ..Policy::default()
@@ -37,7 +40,7 @@ pub(super) fn limits(settings: &config::Mailbox) -> Limits {
     }
 }
 
-/// The policy of what comes to an end by itself, and is given up when it stays down.
+/// The policy of a child that ends by itself. If it becomes degraded, the tree gives up at once: a command must not hang.
 pub(crate) fn run_to_completion(settings: &config::Supervision) -> Policy {
     Policy { restart: Restart::Transient, give_up_after: Some(Duration::ZERO), ..policy(settings) }
 }

@@ -1,9 +1,8 @@
-//! Applying another configuration while the service runs: markets come and go, and the datasets of those that stay do not
-//! notice. The settings that a SIGHUP applies are marked in their table.
+//! Applies the markets of another configuration to the running service, without an effect on the markets that stay. The table
+//! of settings marks those that a SIGHUP applies; every other change needs a restart.
 //!
-//! A market whose own settings changed, or whose address is written otherwise, is replaced: its actors begin anew, and
-//! find all that they know in Redis. Where a chain is followed, the actors that do so are replaced then, for they follow it
-//! for all markets. Everything else that a configuration says is taken up by a restart only.
+//! A market whose own settings or spelling changed is replaced: new actors start, and read their state from Redis. Any change of
+//! markets also replaces the actors of the collector, since the block fetcher serves all markets at once.
 
 use std::collections::BTreeMap;
 
@@ -13,25 +12,26 @@ use domain::Address;
 use supervision::ChangeError;
 
 use super::{
-    Present, Service, collector,
+    InEffect, Service, collector,
     tracker::{expect_datasets, market},
 };
 use crate::config::{Config, MarketSettings};
 
-/// What a reload changed, by the addresses of the markets in checksum form.
+/// The changes of a reload, by the markets' addresses in checksum form.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reloaded {
-    /// New ones.
+    /// Added markets.
     pub added: Vec<String>,
-    /// Those that are gone.
+    /// Removed markets.
     pub removed: Vec<String>,
-    /// Those whose actors began anew.
+    /// Markets whose actors were replaced.
     pub replaced: Vec<String>,
 }
 
 impl Reloaded {
-    /// What leads from one configuration to another.
+    /// The changes from one configuration to another.
     fn between(old: &Config, new: &Config) -> Self {
+        // By checksum form: another spelling of an address is the same market with another description, and so a replacement.
         let (before, after) = (described(old), described(new));
         let missing_in = |others: &BTreeMap<String, _>, name: &&String| !others.contains_key(*name);
         let differs = |name: &&String| before.get(*name).is_some_and(|known| after.get(*name) != Some(known));
@@ -43,29 +43,34 @@ impl Reloaded {
     }
 }
 
-/// Each market as it is written, and its own settings.
+/// Each market with its spelling and its own settings.
 fn described(config: &Config) -> BTreeMap<String, (&String, MarketSettings)> {
     let name = |market: &String| Address::new(market).checksummed().to_owned();
     config.tracker.markets.iter().map(|market| (name(market), (market, config.market(market)))).collect()
 }
 
 impl Service {
-    /// Takes up the markets of another configuration, and nothing else of it. Actors of other markets go on as they are, but
-    /// for those that follow the chain.
+    /// Applies the markets of another configuration, and nothing else of it. The actors of unchanged markets continue; those of
+    /// the collector are replaced.
     ///
     /// # Errors
-    /// When the tree can't take or let go a market, as while it stops. What was done until then stays done, and the next
-    /// reload goes on from there.
+    /// The tree can't add or remove a child, for example during a stop. The changes up to then stay, and the next reload
+    /// continues from them.
     pub async fn reload(&self, new: &Config) -> Result<Reloaded> {
-        let mut present = self.present.lock().await;
-        let Present { config, chain_is_due } = &mut *present;
+        let mut in_effect = self.in_effect.lock().await;
+        let InEffect { config, collector_is_outdated } = &mut *in_effect;
         let changes = Reloaded::between(config, new);
+        // Removals first: a replaced market has the same path in the tree as its successor.
         for name in changes.removed.iter().chain(&changes.replaced) {
-            *chain_is_due = true;
+            // Before the first step that may fail, so that the next reload restarts the collector.
+            *collector_is_outdated = true;
+            // The registry first: listener and pruner must not use a market whose actors are stopping.
             self.registry.remove(name);
             self.remove(&format!("markets/{name}")).await?;
+            // Readiness and metrics must not wait for, or show, datasets that no actor writes any more.
             self.tracker.services.readiness.forget(name);
             self.tracker.metrics.market_removed(name);
+            // Market by market, so that after a failure the configuration in effect is what the tree really runs.
             config.tracker.markets.retain(|market| Address::new(market).checksummed() != name);
         }
         for configured in &new.tracker.markets {
@@ -73,32 +78,33 @@ impl Service {
             if !changes.added.contains(&name) && !changes.replaced.contains(&name) {
                 continue;
             }
-            *chain_is_due = true;
+            *collector_is_outdated = true;
             config.markets.insert(configured.clone(), new.market(configured));
             let (edges, child) = market(config, configured, &self.tracker, &self.clock);
             expect_datasets(config, &self.tracker.services, configured);
             let added = self.tree.add_child("markets", child);
             added.wrap_err_with(|| format!("market {name} could not be added"))?;
+            // Only after the actors are in the tree: an event for them must find a mailbox with a reader.
             self.registry.add(edges);
             config.tracker.markets.push(configured.clone());
         }
-        if *chain_is_due {
-            self.follow_anew(config).await?;
-            *chain_is_due = false;
+        if *collector_is_outdated {
+            self.restart_collector(config).await?;
+            *collector_is_outdated = false;
         }
         Ok(changes)
     }
 
-    /// Follows the chain, where one is followed, for the markets that there are now: its actors are replaced, and find all
-    /// that they know in Redis.
-    async fn follow_anew(&self, config: &Config) -> Result<()> {
+    /// Replaces the actors of the collector, if it runs, by actors for the present markets. They read their state from Redis.
+    async fn restart_collector(&self, config: &Config) -> Result<()> {
         let Some(followed) = &self.followed else { return Ok(()) };
         let services = &self.tracker.services;
         let children = collector::children(config, services, followed, &self.registry, &self.clock)?;
+        // The new children were built first: if that fails, the running collector stays.
         for name in [COLLECTOR, "notifier"] {
             self.remove(name).await?;
         }
-        // What is shown of markets that are gone goes with the actors that followed them.
+        // Metrics and demo show no windows of removed markets.
         followed.progress.reset();
         for child in children {
             self.tree.add_child("root", child).wrap_err("the collector could not be started again")?;
@@ -106,7 +112,7 @@ impl Service {
         Ok(())
     }
 
-    /// Takes a member out of the tree, unless a reload before this one has done so already.
+    /// Removes a child of the tree, unless an earlier reload that failed has removed it.
     async fn remove(&self, path: &str) -> Result<()> {
         match self.tree.remove_child(path).await {
             Ok(removed) if removed.killed.is_empty() => {}

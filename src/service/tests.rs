@@ -1,4 +1,4 @@
-//! The wiring as a whole, without Redis.
+//! The edges of the whole tree, without Redis.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ async fn edges(more: &[(&str, &str)]) -> Vec<(String, String, Overflow)> {
     let config = Config::load(None, environment).expect("allowed").config;
     let clock = Clock::system();
     let services = services(&config, &clock).expect("settings that make a connection");
-    let followed = config.collector.is_followed().then(|| Followed::new(&services, &clock));
+    let followed = config.collector.is_enabled().then(|| Followed::new(&services, &clock));
     let tracker = tracker_services(&config, services, &clock);
     let (_registry, children) =
         children(&config, &tracker, followed.as_ref(), &clock).expect("settings that fit");

@@ -1,4 +1,4 @@
-//! The tracker's part of the tree: what is made of the configuration for each market.
+//! The tracker's part of the tree: the actors of each market, and the settings that they get.
 
 use actors::{
     env::{Services, stale_after},
@@ -25,7 +25,7 @@ pub(super) fn expect_datasets(config: &Config, services: &Services, market: &str
     let (intervals, market) = (intervals(config), Address::new(market));
     for dataset in DATASETS {
         let Some(condition) = dataset.readiness else { continue };
-        // Stale before it expires: readers must not find out first.
+        // At most the TTL: `/readyz` must fail before readers find the key expired.
         let limit = dataset.ttl(&intervals).min(stale_after(dataset.interval(&intervals)));
         services.readiness.expect(market.checksummed(), condition, limit);
     }
@@ -48,14 +48,18 @@ pub(super) fn market(
     let (aggregator, epoch_tracker) = (mailbox("aggregator"), mailbox("epoch-tracker"));
     let edges = MarketEdges {
         keys: keys.clone(),
+        // Messages to these actors are only wake-ups: merging two of them loses nothing.
         aggregator: aggregator.address("listener", Overflow::Coalesce),
         epoch_tracker: epoch_tracker.address("listener", Overflow::Coalesce),
+        // Windows of the chain change the current epoch, so the block fetcher wakes the epoch tracker too.
         chain_to_epoch_tracker: of_chain
             .as_ref()
             .map(|_| epoch_tracker.address(collector::FETCHER, Overflow::Coalesce)),
     };
     let aggregate = {
         let (tracker, keys) = (tracker.clone(), keys.clone());
+        // The closure runs again for each restart: every incarnation starts with
+        // clones and without the state of the crashed one.
         Child::actor("aggregator", &aggregator, move || {
             Aggregator::new(tracker.clone(), keys.clone()).as_original(original)
         })
@@ -74,7 +78,7 @@ pub(super) fn market(
     (edges, Child::supervisor(name, actors).policy(policy(&config.supervision)))
 }
 
-/// The state indexes that are kept: none, the one without a market in its names, or one a market.
+/// The configured state indexes: none, one without a market in its keys, or one a market.
 pub(super) fn indexes(config: &Config, registry: &MarketRegistry) -> Option<Indexes> {
     match (config.index.enabled, config.index.namespaced) {
         (false, _) => None,
@@ -83,7 +87,7 @@ pub(super) fn indexes(config: &Config, registry: &MarketRegistry) -> Option<Inde
     }
 }
 
-/// The keys of a market as the configuration has them: its second namespace, and where its outputs go.
+/// The keys of a market, with its second namespace and the configured output.
 pub(crate) fn market_keys(config: &Config, market: &str) -> MarketKeys {
     let keys = MarketKeys::new(&Address::new(&config.tracker.protocol), &Address::new(market));
     let keys = keys.with_output(&config.output);

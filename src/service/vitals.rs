@@ -1,4 +1,4 @@
-//! The data of the tree behind the endpoints.
+//! Connects the endpoints to the tree and to the readiness conditions.
 
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -7,9 +7,9 @@ use supervision::{ActorHealth, Crash, DeadLetter, Failure, State, Tree};
 
 use crate::http::{Condition, Vitals};
 
-/// The data behind the endpoints; empty once the tree is gone.
+/// The data behind the endpoints. Without a tree, before its start and after its stop, the lists are empty.
 pub(super) struct ServiceVitals {
-    /// Set once the tree is started, which is after the endpoints.
+    /// Set once the tree is started. The endpoints answer before that, and are then not ready.
     pub(super) tree: OnceLock<Weak<Tree>>,
     pub(super) services: Services,
 }
@@ -24,6 +24,7 @@ impl Vitals for ServiceVitals {
     fn conditions(&self) -> Vec<Condition> {
         let outside = self.services.readiness.conditions();
         let outside = outside.into_iter().map(|fact| Condition::new(fact.name, fact.ok, fact.detail));
+        // Backing off is not down: an actor that crashed once and is restarted does not make the process unready.
         let down = |actor: &ActorHealth| {
             actor.degraded
                 || actor.wedged
@@ -36,6 +37,7 @@ impl Vitals for ServiceVitals {
             true => format!("{} actors run", actors.len()),
             false => format!("down, degraded or wedged: {}", down.join(", ")),
         };
+        // An empty tree is not ready: the endpoints answer before the actors exist.
         std::iter::once(Condition::new("actors", down.is_empty() && !actors.is_empty(), detail))
             .chain(outside)
             .collect()

@@ -69,12 +69,8 @@ async fn day(
     let unknown = |cause| {
         chain.services.report(&CollectorProblem::DayUnknown { market, block: block.number, cause });
     };
-<<<<<<< HEAD
-    // Nodes that are no archives discard state after `STATE_KEPT` blocks: the request could only fail, on every node.
-    if head.number.saturating_sub(block.number) > STATE_KEPT && !chain.source.has_archive() {
-=======
+    // Nodes that are no archives discard state after `RECENT_STATE_BLOCKS` blocks: the request could only fail, on every node.
     if head.number.saturating_sub(block.number) > RECENT_STATE_BLOCKS && !chain.source.has_archive() {
->>>>>>> w12
         unknown(None);
         return Ok(None);
     }

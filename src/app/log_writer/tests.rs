@@ -1,26 +1,26 @@
-//! The queue before a sink that takes, refuses or holds what is written.
+//! The queue in front of a sink that accepts, refuses or blocks writes.
 
 use std::sync::mpsc;
 
 use super::*;
 
-/// Long enough for anything that happens at all.
+/// Long enough for anything that is going to happen.
 const SOON: Duration = Duration::from_secs(30);
 
-/// A sink that the test steers.
+/// A sink that a test controls.
 #[derive(Clone, Default)]
 struct Steered(Arc<(Mutex<State>, Condvar)>);
 
 #[derive(Default)]
 struct State {
     text: String,
-    /// Writes hang until this is over.
+    /// While it is set, writes hang.
     blocked: bool,
     /// A write is hanging.
     hangs: bool,
-    /// Bytes that are taken before writes fail.
+    /// How many more bytes are accepted before writes fail; `None` for no limit.
     room: Option<usize>,
-    /// So many writes would block.
+    /// How many of the next writes answer `WouldBlock`.
     busy: u32,
     frames: Vec<Option<Frame>>,
 }
@@ -102,7 +102,7 @@ fn a_stuck_reader_blocks_no_caller_and_the_oldest_lines_are_dropped_and_reported
     let (done, is_done) = mpsc::channel();
     let logging = writer.clone();
     thread::spawn(move || {
-        (0..MOST_LINES + 5).for_each(|n| logging.line(format!("{n}\n").into_bytes()));
+        (0..MAX_LINES + 5).for_each(|n| logging.line(format!("{n}\n").into_bytes()));
         done.send(()).unwrap();
     });
     is_done.recv_timeout(SOON).expect("no caller is blocked");
@@ -112,7 +112,7 @@ fn a_stuck_reader_blocks_no_caller_and_the_oldest_lines_are_dropped_and_reported
     assert!(writer.flush(SOON));
     let text = sink.text();
     assert!(text.starts_with("in hand\n5 dropped\n5\n6\n"), "{}", &text[..60]);
-    assert!(text.ends_with(&format!("{}\n", MOST_LINES + 4)));
+    assert!(text.ends_with(&format!("{}\n", MAX_LINES + 4)));
     assert_eq!(text.matches("dropped").count(), 1);
 }
 
@@ -120,10 +120,10 @@ fn a_stuck_reader_blocks_no_caller_and_the_oldest_lines_are_dropped_and_reported
 fn waiting_bytes_are_bounded_too() {
     let (writer, sink) = started();
     sink.hang(&writer, "in hand\n");
-    let line = "x".repeat(MOST_BYTES / 4);
+    let line = "x".repeat(MAX_BYTES / 4);
     (0..6).for_each(|_| writer.line(line.clone().into_bytes()));
     assert_eq!(writer.dropped(), 2);
-    writer.line("x".repeat(MOST_BYTES + 1).into_bytes());
+    writer.line("x".repeat(MAX_BYTES + 1).into_bytes());
     assert_eq!(writer.dropped(), 3, "a line without any chance drops no other one");
     sink.release();
     assert!(writer.flush(SOON));

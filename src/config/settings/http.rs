@@ -14,6 +14,7 @@ section! {
         metrics_port: u16 = integer(9094, "a TCP port or 0", 0..=65_535)
             .variable("STATE_TRACKER_METRICS_PORT"),
         /// IP address and port of the operator's endpoints. They ask for no password: keep them local.
+        // Local by default: the endpoints show addresses, messages and backtraces without a password.
         operator_address: SocketAddr = text("127.0.0.1:9095", SOCKET_ADDRESS),
     }
 }
@@ -24,9 +25,10 @@ impl Http {
         SocketAddr::new(self.host, self.metrics_port)
     }
 
-    /// The address of `path` for a client on the same machine: all interfaces means the local one.
+    /// The URL of `path` for a client on the same machine.
     pub fn local_url(&self, path: &str) -> String {
         let host = match self.host {
+            // 0.0.0.0 is an address to listen on; not every system lets a client connect to it.
             IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
             IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
             ip => ip,

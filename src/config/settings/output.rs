@@ -1,4 +1,4 @@
-//! `[output]`: where datasets are written. The typed struct is that of the store.
+//! `[output]`: where the datasets are written. The typed struct is that of the store.
 
 use store_tracker::Output;
 

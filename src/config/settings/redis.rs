@@ -1,4 +1,4 @@
-//! `[redis]`: which servers, with which login, certificates and limits.
+//! `[redis]`: servers, login, certificates and limits.
 
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use super::super::secret::Secret;
 use super::super::setting::{Kind, MINUTE, duration, flag, integer, list, millis, pem_file, section, text};
 
 section! {
-    /// The Redis server that holds the producers' keys and the datasets. It is named by host and port, by url, by its sentinels,
-    /// or as a cluster.
+    /// The Redis server that holds the producers' keys and the datasets. Name it by host and port, by url, by its sentinels, or
+    /// as a cluster.
     pub struct Redis in "redis" {
         /// Host name or IP address of the Redis server.
         host: String = text("localhost", HOST).variable("REDIS_HOST"),
@@ -28,15 +28,15 @@ section! {
         db: u32 = integer(0, "a database number", 0..=i32::MAX as i64).variable("REDIS_DB"),
         /// URL that replaces host, port, username, password and db; empty for none.
         url: Secret = text("", REDIS_URL).variable("REDIS_URL").secret(),
-        /// Whether to use TLS; with host and port, with the sentinels and their master, and with a cluster.
+        /// Whether to use TLS with host and port, with sentinels and their master, or with a cluster. A url says it by rediss://.
         tls: bool = flag(false).variable("REDIS_TLS"),
         /// PEM file of the certificate authority to trust; empty for those of the system.
         ca_file: String = pem_file(),
-        /// PEM file of our own certificate, for servers that ask for one; empty for none.
+        /// PEM file of the client's certificate, for servers that require one; empty for none.
         cert_file: String = pem_file(),
-        /// PEM file of the key of our own certificate.
+        /// PEM file of the key of the client's certificate.
         key_file: String = pem_file(),
-        /// Sentinels that know the master. Host and port are ignored then; username, password and db are those of the master.
+        /// Sentinels that know the master. They replace host and port; username, password and db are those of the master.
         sentinels: Vec<String> = list(Kind::Servers).variable("REDIS_SENTINELS"),
         /// Name of the master at the sentinels.
         sentinel_master: String = text("mymaster", ID).variable("REDIS_SENTINEL_MASTER"),
@@ -44,36 +44,36 @@ section! {
         sentinel_username: String = text("", ANY),
         /// Password at the sentinels; empty for none.
         sentinel_password: Secret = text("", ANY).variable("REDIS_SENTINEL_PASSWORD").secret(),
-        /// Some nodes of a Redis Cluster, which name the others. Host and port are ignored then, and db must be 0.
+        /// Some nodes of a Redis Cluster, which name the others. They replace host and port, and db must be 0.
         cluster: Vec<String> = list(Kind::Servers).variable("REDIS_CLUSTER"),
         /// Connections in the shared pool. The subscription has one more.
         pool_size: usize = integer(8, "a number of connections", 1..=1_024),
-        /// How many bytes of events may wait for the listener. Events beyond that are dropped and counted, and a full pass
-        /// follows.
+        /// How many bytes of events may wait for the listener. Further events are dropped and counted, and a full pass follows.
         event_queue_bytes: usize = integer(16_777_216, "a number of bytes", 65_536..=1_073_741_824),
         /// How long opening a connection may take.
         connect_timeout: Duration = duration("2s", millis(10)..=MINUTE),
         /// How long a command or pipeline may take. Four of these and one connect_timeout must be shorter than
         /// supervision.stall_timeout, or a slow server would be taken for a stalled actor.
         command_timeout: Duration = duration("5s", millis(10)..=MINUTE),
-        /// Longest wait between two attempts to reconnect. The first attempt comes at once, and the waits grow.
+        /// Longest wait between two attempts to reconnect. The first attempt is immediate, and the waits grow.
         reconnect_max_interval: Duration = duration("1s", millis(10)..=MINUTE).formerly("reconnect_within"),
     }
 }
 
 impl Redis {
-    /// Which servers to connect to, and how. Fails only for values that [`Config::load`](crate::config::Config::load)
-    /// refuses.
+    /// The servers, with login and TLS. Fails only for values that [`Config::load`](crate::config::Config::load) refuses.
     ///
     /// # Errors
     /// A URL that the client can't read.
     pub fn servers(&self) -> RedisResult<Servers> {
         let at_server = login(self.db, &self.username, &self.password);
         if !self.sentinels.is_empty() {
+            // Sentinels have users of their own and no databases.
             let at_sentinels = login(0, &self.sentinel_username, &self.sentinel_password);
             return Ok(Servers::Sentinel {
                 sentinels: self.all(&self.sentinels, &at_sentinels)?,
                 master: self.sentinel_master.clone(),
+                // Only login and TLS are used: the sentinels name the host.
                 node: self.at("localhost", 6379, at_server)?,
             });
         }
@@ -92,6 +92,7 @@ impl Redis {
     }
 
     fn at(&self, host: &str, port: u16, login: RedisConnectionInfo) -> RedisResult<ConnectionInfo> {
+        // `set_addr` replaces the plain address, and keeps login and database.
         let info = (host, port).into_connection_info()?.set_redis_settings(login);
         Ok(match self.tls {
             true => info.set_addr(ConnectionAddr::TcpTls {
@@ -104,7 +105,7 @@ impl Redis {
         })
     }
 
-    /// What is read from the files of certificates; `None` where none is named.
+    /// The contents of the certificate files; `None` if none is set.
     ///
     /// # Errors
     /// A file that can't be read, with its setting.
@@ -116,6 +117,7 @@ impl Redis {
         let root_cert = read("redis.ca_file", &self.ca_file)?;
         let client_cert = read("redis.cert_file", &self.cert_file)?;
         let client_key = read("redis.key_file", &self.key_file)?;
+        // Both or none: the configuration refuses one without the other.
         let client_tls = client_cert
             .zip(client_key)
             .map(|(client_cert, client_key)| ClientTlsConfig { client_cert, client_key });
@@ -123,7 +125,7 @@ impl Redis {
         Ok(any.then_some(TlsCertificates { client_tls, root_cert }))
     }
 
-    /// Server and database without user name and password, to be logged: `redis:6379/0`.
+    /// Server and database without credentials, for logs: `redis:6379/0`.
     pub fn address(&self) -> String {
         match self.servers() {
             Ok(Servers::Single(server)) => format!("{}/{}", server.addr(), server.redis_settings().db()),
@@ -136,7 +138,7 @@ impl Redis {
     }
 }
 
-/// A file of certificates that can't be read.
+/// A certificate file can't be read.
 #[derive(Debug, thiserror::Error)]
 #[error("{setting}: {path} can't be read; name a PEM file that this user may read")]
 pub struct UnreadableFile {
@@ -148,6 +150,7 @@ pub struct UnreadableFile {
 
 fn login(db: u32, username: &str, password: &Secret) -> RedisConnectionInfo {
     let mut login = RedisConnectionInfo::default().set_db(db.into());
+    // An empty user name must stay unset: `AUTH "" password` is not `AUTH password`.
     if !username.is_empty() {
         login = login.set_username(username);
     }

@@ -1,4 +1,4 @@
-//! `[supervision]` and `[mailbox]`: when actors are restarted, and how much waits for them.
+//! `[supervision]` and `[mailbox]`: restarts of actors, and the limits of their mailboxes.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use super::super::setting::{DAY, HOUR, MS, SECOND, duration, integer, millis, se
 section! {
     /// Restarts of actors, and the end of the process.
     pub struct Supervision in "supervision" {
-        /// Restart limit: an actor that is restarted more often within the restart window is degraded. Its siblings continue,
-        /// and it is retried slowly.
+        /// Restart limit: an actor that is restarted more often within restart_window is degraded. Its siblings continue, and it
+        /// is retried every degraded_retry_interval.
         max_restarts: u32 = integer(5, "a number of restarts", 1..=1_000),
         /// Period in which restarts are counted for the restart limit.
         restart_window: Duration = duration("60s", SECOND..=DAY).formerly("within"),
@@ -25,8 +25,8 @@ section! {
         /// Time after which an actor that doesn't yield its thread ends the process with exit code 70, since it can't be
         /// restarted.
         wedge_timeout: Duration = duration("60s", millis(100)..=HOUR).formerly("wedged_after"),
-        /// How many actors may be restarting at a time; the others wait. Actors that fail together, as in an outage, are
-        /// restarted one after another.
+        /// How many restarts may be under way at a time in the whole tree; further ones wait. So actors that fail together do not
+        /// all read from Redis at once.
         simultaneous_restarts: usize = integer(8, "a number of actors", 1..=10_000),
         /// Time between two attempts to restart a degraded actor.
         degraded_retry_interval: Duration = duration("30s", millis(100)..=HOUR)
@@ -39,6 +39,7 @@ section! {
             .at_most("supervision.shutdown_timeout")
             .formerly("stop_within"),
         /// How long all actors together may take to stop after SIGTERM. Container runtimes kill after 10 s.
+        // 8.9 s and one second for killed actors and endpoints are just below the 10 s of Docker; Kubernetes waits 30 s.
         shutdown_timeout: Duration = duration("8s", millis(100)..=millis(8_900)).formerly("shutdown_within"),
     }
 }

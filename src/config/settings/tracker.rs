@@ -1,4 +1,4 @@
-//! What is tracked, and how: `[tracker]`, `[intervals]`, `[ledger]`, `[retention]`, `[index]`, and the tables of markets.
+//! The sections of the tracker: `[tracker]`, `[intervals]`, `[ledger]`, `[retention]`, `[index]`, and the tables of markets.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ section! {
             .variable("DATA_MARKET_ADDRESSES")
             .required("the data market addresses (comma list or JSON array)")
             .reloads(),
-        /// Id of this validator; as in keys and batches.
+        /// Id of this validator, as in keys and batches.
         sequencer_id: String = text("validator1", ID).variable("SEQUENCER_ID"),
         /// What the datasets are computed from: `ledger` is the epoch ledger, `go` gives the numbers of the original in Go,
         /// faults included.
@@ -50,8 +50,8 @@ section! {
         prune: Duration = duration("1h", millis(100)..=DAY),
         /// Time between two computations of the current epoch that no event caused.
         current_epoch: Duration = duration("30s", millis(100)..=DAY),
-        /// Shortest time between two computations of the current epoch that events cause. The first event wakes at once;
-        /// events in between wake once.
+        /// Shortest time between two computations of the current epoch that events cause. The first event causes one at once, and
+        /// all events in between cause one.
         wake_debounce: Duration = duration("250ms", MS..=MINUTE).at_most("intervals.current_epoch"),
     }
 }
@@ -61,7 +61,7 @@ section! {
     pub struct Ledger in "ledger" {
         /// Time after its window closed at which an epoch without both batches is sealed.
         seal_delay: Duration = duration("60m", SECOND..=DAY).formerly("seal_after"),
-        /// Window over which the rates are measured; the next one starts when it ends.
+        /// Period over which the rates are measured; the next one starts when it ends.
         measurement_window: Duration = duration("24h", SECOND..=WEEK),
     }
 }
@@ -70,6 +70,7 @@ section! {
     /// How long the pruner keeps old entries.
     pub struct Retention in "retention" {
         /// How long the producers' timelines of epochs, batches, submissions and validations are kept.
+        // At least a day: the statistics of the last 24 hours are computed from the timelines.
         timelines: Duration = duration("24h", DAY..=YEAR),
         /// How long the timelines of priorities are kept.
         priorities: Duration = duration("7days", DAY..=YEAR),
@@ -93,8 +94,9 @@ section! {
     }
 }
 
-/// What the table of one market may hold.
+/// The keys of a market's table.
 pub(crate) static MARKET: &[Setting] = &[
+    // The defaults here are never used: a key that a table lacks has the value of [tracker].
     choice("", COMPAT).at("compat", &["What the market's datasets are computed from"]).reloads(),
     text("", NAME).at("priority.protocol", &["Protocol of the market's second namespace"]).reloads(),
     text("", NAME).at("priority.market", &["Market of the market's second namespace"]).reloads(),
@@ -107,16 +109,16 @@ pub enum Compat {
     /// The epoch ledger: totals of what producers wrote, through restarts.
     #[default]
     Ledger,
-    /// What the original in Go looked at, faults included.
+    /// The same keys that the original in Go reads, with its faults.
     Go,
 }
 
-/// What is in effect for one market.
+/// The settings in effect for one market.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MarketSettings {
     /// What its datasets are computed from.
     pub compat: Compat,
-    /// The second namespace, under which newer producers write priorities and what became of them.
+    /// The second namespace, under which newer producers write priorities and their outcomes.
     pub priority: Option<Priority>,
 }
 

@@ -13,8 +13,8 @@ fn urls(nodes: &[Secret]) -> Vec<&str> {
 #[test]
 fn no_chain_is_followed_unless_nodes_are_set() {
     let loaded = from_env(&[("BATCH_SIZE", "7")]).unwrap();
-    assert!(!loaded.config.collector.is_followed());
-    assert!(from_env(&[NODES]).unwrap().config.collector.is_followed());
+    assert!(!loaded.config.collector.is_enabled());
+    assert!(from_env(&[NODES]).unwrap().config.collector.is_enabled());
 }
 
 #[test]

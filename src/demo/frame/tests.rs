@@ -1,4 +1,4 @@
-//! The worst case at two sizes, and any size.
+//! The screen with the most and longest rows, at two fixed sizes and at random ones.
 
 use std::{collections::BTreeSet, time::Duration};
 

@@ -1,18 +1,18 @@
-//! Compares the batches for the finalizers with the collector's submissions at the blocks of the final chain, epoch by epoch.
+//! Compares, epoch by epoch, the batches for the finalizers with the collector's submissions at the blocks of the final chain.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     super::{
         collector::{Epoch, Projects},
-        seen::{Handed, Job},
+        seen::{Deliveries, Job},
         servers::{BATCH_SIZE, DAY},
-        world::Standing,
+        world::Expected,
     },
     findings::Findings,
 };
 
-/// The counts of a comparison, and the differences.
+/// A comparison: its counts and its differences.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Comparison {
     pub(super) findings: Findings,
@@ -27,44 +27,46 @@ pub(super) struct Comparison {
 }
 
 impl Comparison {
-    /// Compares the expected results with the found ones.
-    pub(super) fn of(standing: &Standing, handed: &Handed) -> Self {
+    /// Compares the expected results with the deliveries.
+    pub(super) fn of(expected: &Expected, deliveries: &Deliveries) -> Self {
         let mut all = Self {
-            head: standing.head.0,
-            epochs: standing.epochs.len(),
-            left_out: standing.malformed,
+            head: expected.head.0,
+            epochs: expected.epochs.len(),
+            left_out: expected.malformed,
             ..Self::default()
         };
-        if standing.epochs.is_empty() {
+        if expected.epochs.is_empty() {
             all.findings.add("no epoch was released on the chain: the demo ran too short".to_owned());
         }
-        let at = handed.checkpoint.as_ref();
-        all.check(at == Some(&standing.head), || {
-            format!("the checkpoint is {}, the newest block is {}", block(at), block(Some(&standing.head)))
+        let at = deliveries.checkpoint.as_ref();
+        all.check(at == Some(&expected.head), || {
+            format!("the checkpoint is {}, the newest block is {}", block(at), block(Some(&expected.head)))
         });
         let mut jobs: BTreeMap<Epoch, Vec<&Job>> = BTreeMap::new();
-        for job in &handed.jobs {
+        for job in &deliveries.jobs {
             jobs.entry(job.epoch()).or_default().push(job);
         }
-        for (epoch, projects) in &standing.epochs {
+        for (epoch, projects) in &expected.epochs {
             let of_epoch = jobs.remove(epoch).unwrap_or_default();
-            all.epoch(epoch, projects, &of_epoch, handed.counts.get(epoch).copied());
+            all.epoch(epoch, projects, &of_epoch, deliveries.counts.get(epoch).copied());
         }
+        // The rest: each expected epoch has removed its batches from the map.
         for ((market, epoch), jobs) in jobs {
             let many = jobs.len();
             all.check(false, || {
                 format!("{many} batches of epoch {epoch} of market {market}, which was never released")
             });
         }
-        for (market, epoch) in handed.counts.keys().filter(|epoch| !standing.epochs.contains_key(*epoch)) {
+        for (market, epoch) in deliveries.counts.keys().filter(|epoch| !expected.epochs.contains_key(*epoch))
+        {
             all.check(false, || {
                 format!("BatchCountKey of epoch {epoch} of market {market}, which was never released")
             });
         }
-        let slots = slots(standing);
-        let keys: BTreeSet<&String> = slots.keys().chain(handed.slots.keys()).collect();
+        let slots = slots(expected);
+        let keys: BTreeSet<&String> = slots.keys().chain(deliveries.slots.keys()).collect();
         for key in keys {
-            let (counted, written) = (handed.slots.get(key), slots.get(key));
+            let (counted, written) = (deliveries.slots.get(key), slots.get(key));
             all.check(counted == written, || {
                 format!("{key} is {}, the collector wrote {}", shown(counted), shown(written))
             });
@@ -72,7 +74,7 @@ impl Comparison {
         all
     }
 
-    /// One epoch whose window is closed.
+    /// Compares one epoch whose window is closed.
     fn epoch(&mut self, epoch: &Epoch, written: &Projects, jobs: &[&Job], count: Option<u64>) {
         let named = format!("epoch {} of market {}", epoch.1, epoch.0);
         let due = written.len().div_ceil(BATCH_SIZE);
@@ -81,6 +83,7 @@ impl Comparison {
         self.check(count == Some(due as u64), || {
             format!("{named}: BatchCountKey is {}, {due} batches are due", shown(count.as_ref()))
         });
+        // The queue has no order between batches of an epoch; a number that occurs twice is a delivery that was made twice.
         let mut numbers: Vec<u64> = jobs.iter().map(|job| job.number).collect();
         numbers.sort_unstable();
         self.check(numbers.iter().copied().eq(1..=due as u64), || {
@@ -90,7 +93,7 @@ impl Comparison {
         self.check(sizes.iter().all(|size| (1..=BATCH_SIZE).contains(size)), || {
             format!("{named}: its batches have {sizes:?} projects, {BATCH_SIZE} is the most")
         });
-        // As lists, so that a duplicate is a difference.
+        // Lists and not sets, so that a duplicate is a difference.
         let mut found: Vec<(&str, &str)> = jobs
             .iter()
             .flat_map(|job| &job.projects)
@@ -123,10 +126,11 @@ impl Comparison {
 }
 
 /// The expected counters of the slots.
-fn slots(standing: &Standing) -> BTreeMap<String, u64> {
+fn slots(expected: &Expected) -> BTreeMap<String, u64> {
     let mut slots = BTreeMap::new();
-    for ((market, _), projects) in &standing.epochs {
+    for ((market, _), projects) in &expected.epochs {
         for key in projects.values().flatten() {
+            // Only well-formed keys are expected, and their last part is the slot.
             let slot = key.rsplit('.').next().unwrap_or_default();
             *slots.entry(format!("SlotSubmissionsKey.{market}.{DAY}.{slot}")).or_default() += 1;
         }
@@ -159,14 +163,14 @@ mod tests {
     }
 
     /// Epoch 7 with seven projects, of which the first has two submissions, and epoch 8 with none.
-    fn standing() -> Standing {
+    fn expected() -> Expected {
         let mut projects = Projects::new();
         for project in 0..7 {
             projects.entry(format!("project-{project}")).or_default().insert(key(7, project, 3));
         }
         projects.entry("project-0".to_owned()).or_default().insert(key(7, 0, 4));
         let epochs = [((MARKET.to_owned(), 7), projects), ((MARKET.to_owned(), 8), Projects::new())];
-        Standing { head: (30, "0xcafe".to_owned()), epochs: epochs.into(), malformed: 1 }
+        Expected { head: (30, "0xcafe".to_owned()), epochs: epochs.into(), malformed: 1 }
     }
 
     async fn run(connection: &mut MultiplexedConnection, words: &[&str]) {
@@ -202,7 +206,7 @@ mod tests {
     }
 
     async fn compared(connection: &mut MultiplexedConnection) -> Comparison {
-        Comparison::of(&standing(), &Handed::read(connection).await.expect("read"))
+        Comparison::of(&expected(), &Deliveries::read(connection).await.expect("read"))
     }
 
     #[tokio::test]
@@ -274,6 +278,6 @@ tracker:chain:checkpoint
             let found = compared(&mut connection).await.findings.all().join("\n");
             assert!(found.contains(finding), "{command}\nfound: {found}");
         }
-        assert!(!Comparison::of(&Standing::default(), &Handed::default()).findings.all().is_empty());
+        assert!(!Comparison::of(&Expected::default(), &Deliveries::default()).findings.all().is_empty());
     }
 }

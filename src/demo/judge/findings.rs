@@ -1,6 +1,6 @@
-//! What the judge found wrong, as sentences; the first of them are kept.
+//! The findings of the judge, as sentences. Only the first ones are kept.
 
-/// Findings that are kept.
+/// How many findings are kept. One fault repeats at every look, and the first findings lead to its cause.
 const MOST_FINDINGS: usize = 20;
 
 /// Differences, as sentences.

@@ -1,7 +1,7 @@
-//! Judges the datasets that were read back from Redis against what the producers wrote.
+//! Compares the datasets in Redis with the totals that the producers wrote.
 //!
-//! The producers write while the tracker works, so a total must lie between the truth at the time of the dataset and the truth
-//! one look later. After the end of the producers it must be equal to the truth.
+//! The producers write while the tracker computes, so a total must lie between the written total at the time of the dataset and
+//! that of one look later. After the producers have ended, both must be equal.
 
 use std::{
     collections::BTreeSet,
@@ -13,9 +13,9 @@ use testkit::{SharedTruth, Truth};
 
 use super::{super::seen::Datasets, findings::Findings};
 
-/// The greatest age of a dataset, in seconds.
+/// The greatest age of a dataset, in seconds. A crash with its backoff fits into it.
 const FRESH: u64 = 6;
-/// Looks before a missing dataset is a finding: the first passes take a moment.
+/// How many looks may miss a dataset before that is a finding: the first pass takes a moment.
 const WARM_UP: u64 = 5;
 
 /// The totals of a market: submissions, epochs, batches.
@@ -27,9 +27,9 @@ pub(super) struct Judge {
     markets: Vec<String>,
     truths: Vec<SharedTruth>,
     looks: u64,
-    /// For each market, the truth at each second.
+    /// For each market, the written totals at each look, with its second.
     history: Vec<Vec<(u64, Totals)>>,
-    /// The datasets of the last look, to be judged at this one.
+    /// The datasets of the previous look, which this one judges.
     pending: Vec<Datasets>,
     pub(super) findings: Findings,
     pub(super) compared: u64,
@@ -42,7 +42,7 @@ impl Judge {
         Self { markets, truths, looks: 0, history, pending, findings, compared: 0 }
     }
 
-    /// Judges the datasets of the last look, and keeps those of this one for the next.
+    /// Judges the datasets of the previous look, and keeps these for the next.
     pub(super) fn look(&mut self, datasets: &[Datasets]) {
         self.looks += 1;
         let now = unix();
@@ -57,6 +57,7 @@ impl Judge {
 
     fn judge(&mut self, market: usize, seen: &Datasets, now: u64) {
         let (Some(summary), Some(current)) = (&seen.summary, &seen.current_epoch) else {
+            // Later on, a missing dataset has expired: the tracker has stopped writing it.
             if self.looks > WARM_UP {
                 self.find(market, "a dataset is missing");
             }
@@ -70,6 +71,7 @@ impl Judge {
                 self.find(market, &format!("{name} is {} s old", now - at));
             }
         }
+        // Strictly before: a dataset has whole seconds, and a total of the same second may be younger than it.
         let known = |&&(when, _): &&(u64, Totals)| when < at;
         let least = self.history[market].iter().rev().find(known).map_or([0; 3], |&(_, totals)| totals);
         let most = self.truths[market].read(totals);
@@ -78,6 +80,7 @@ impl Judge {
             if value.is_none_or(|value| value < least || value > most) {
                 self.find(market, &format!("{name} is {value:?}, the producers wrote {least} to {most}"));
             }
+            // One transaction writes both: a difference is a fault.
             if seen.stats.get(*name).cloned() != value.map(|value| value.to_string()) {
                 self.find(market, &format!("{name} differs between dashboard:summary and stats:current"));
             }
@@ -94,7 +97,7 @@ impl Judge {
         self.findings.add(format!("market {}: {finding} (look {})", self.markets[market], self.looks));
     }
 
-    /// Whether the datasets are equal to the truth, after the end of the producers.
+    /// Whether the totals are equal to the written ones. Only valid once the producers have ended.
     pub(super) fn is_settled(&self, datasets: &[Datasets]) -> bool {
         self.truths.iter().zip(datasets).all(|(truth, seen)| {
             let summary = seen.summary.as_ref().unwrap_or(&Value::Null);
@@ -102,7 +105,7 @@ impl Judge {
         })
     }
 
-    /// Judges the final totals, after the end of the producers.
+    /// Judges the final totals.
     pub(super) fn conclude(&mut self, datasets: &[Datasets]) {
         for market in 0..self.truths.len() {
             let truth = self.truths[market].read(totals);
@@ -116,6 +119,7 @@ impl Judge {
                 }
             }
         }
+        // A check that compared nothing must not pass.
         if self.compared == 0 {
             self.findings.add("no dataset could be compared: the demo ran too short".to_owned());
         }

@@ -4,8 +4,11 @@ mod backfill;
 mod bar;
 mod check;
 mod connect;
+mod detached;
 mod diff;
 mod doctor;
+#[cfg(feature = "failure-points")]
+mod failure_points;
 mod failures;
 mod healthcheck;
 mod last_resort;

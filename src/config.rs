@@ -45,11 +45,14 @@ pub use settings::{
     Priority, Redis, Retention, Supervision, Tracker,
 };
 #[cfg(feature = "failure-points")]
+pub(crate) use suggest::nearest;
+#[cfg(feature = "failure-points")]
 pub use variables::FAILURES_VARIABLE;
 pub use variables::{CONFIG_VARIABLE, OTHER_VARIABLES};
 
 use entry::Entry;
-use problem::{Findings, Problem};
+use problem::Findings;
+pub(crate) use problem::Problem;
 use setting::Kind;
 
 impl Config {

@@ -3,6 +3,7 @@
 
 #![warn(clippy::print_stdout, clippy::print_stderr)] // These macros panic on a closed pipe; use `app::print`.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -10,7 +11,7 @@ use color_eyre::eyre::{Result, WrapErr};
 use state_tracker::app;
 use state_tracker::cli::{CheckArgs, Cli, Command, DiffArgs, DoctorArgs, HealthcheckArgs};
 use state_tracker::config::{Config, Loaded};
-use state_tracker::exit::SUCCESS;
+use state_tracker::exit::{SUCCESS, USAGE};
 
 fn main() -> ExitCode {
     app::install_reports();
@@ -21,7 +22,14 @@ fn run() -> Result<ExitCode> {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         // Exits with 2, like every clap program.
-        Err(error) if error.use_stderr() => error.exit(),
+        Err(error) if error.use_stderr() => {
+            let text = error.render();
+            // Through our own writer, which does not wait for a reader that is stuck.
+            let text =
+                if std::io::stderr().is_terminal() { text.ansi().to_string() } else { text.to_string() };
+            app::print_to_stderr(text.trim_end());
+            return Ok(USAGE.into());
+        }
         // Help or version, which clap reports as errors that belong on standard output. `exit` would ignore a full disk.
         Err(asked) => return app::ignoring_closed_pipe(asked.print()).map(|()| SUCCESS.into()),
     };

@@ -10,6 +10,7 @@ mod failure_points;
 mod keys;
 mod markdown;
 mod metrics;
+mod retries;
 mod settings;
 
 use crate::config::defaults_toml;
@@ -37,5 +38,6 @@ pub fn pages() -> Vec<Page> {
         page("docs/reference/datasets.md", datasets::page()),
         page("docs/reference/keys.md", keys::page()),
         page("docs/reference/failure-points.md", failure_points::page()),
+        page("docs/reference/retries.md", retries::page()),
     ]
 }

@@ -32,7 +32,10 @@ fn places(path: &str) -> &'static [&'static str] {
             "aggregator::after_commit",
         ],
         Some("pruner") => &["pruner::before_pause", "pruner::before_round", "pruner::after_round"],
-        _ => &["epoch_tracker::before_read", "epoch_tracker::before_commit", "epoch_tracker::after_commit"],
+        Some("epoch-tracker") => {
+            &["epoch_tracker::before_read", "epoch_tracker::before_commit", "epoch_tracker::after_commit"]
+        }
+        unknown => panic!("no failure points of {unknown:?} are listed here"),
     }
 }
 

@@ -139,3 +139,62 @@ async fn the_last_error_of_a_service_is_json_when_its_log_is() {
     let message = line["message"].as_str().expect("a message");
     assert!(message.contains("Address already in use") && message.contains("; another process"), "{message}");
 }
+
+/// The writing end of a pipe that is full and that nobody reads, and its reading end, to keep it open.
+fn full_pipe() -> (std::io::PipeReader, std::io::PipeWriter) {
+    use std::io::Write;
+    let (reader, mut writer) = std::io::pipe().expect("a pipe");
+    // In another process, since a write to a full pipe blocks: `timeout` ends the one that blocks.
+    let mut filler = std::process::Command::new("timeout");
+    filler.args(["1", "cat", "/dev/zero"]).stdout(writer.try_clone().expect("a copy"));
+    filler.status().expect("coreutils");
+    writer.flush().expect("nothing is buffered");
+    (reader, writer)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stuck_standard_error_does_not_hold_a_command_that_fails() {
+    let (_unread, full) = full_pipe();
+    for (args, code) in
+        [(&["run"][..], 78), (&["--nope"], 2), (&["healthcheck", "--url", "http://127.0.0.1:1/"], 1)]
+    {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_state-tracker"));
+        command.args(args).env_clear().stdout(Stdio::null()).stderr(full.try_clone().expect("a copy"));
+        let mut child = command.kill_on_drop(true).spawn().expect("it starts");
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(60), child.wait()).await;
+        let status = ended.unwrap_or_else(|_| panic!("{args:?} waits for its reader")).expect("it runs");
+        assert_eq!(status.code(), Some(code), "{args:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_from_a_configuration_file_reach_no_terminal_as_they_are() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("evil\u{1b}[31m.toml");
+    std::fs::write(&file, "[\"\\u001b[31mevil\"]\nx = 1\n[redis]\n\"\\u001b[2Jhost\" = 1\n")
+        .expect("written");
+    let path = file.to_str().expect("UTF-8");
+    let (code, _, stderr) = run(&["--config", path, "check"], &BTreeMap::new(), Stdio::piped()).await;
+    assert_eq!(code, Some(78), "{stderr}");
+    assert!(stderr.contains("evil") && !stderr.contains('\u{1b}'), "{stderr:?}");
+}
+
+#[cfg(feature = "failure-points")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failure_point_that_would_never_act_is_refused() {
+    // Nothing listens there: neither the points nor the actors need Redis.
+    let redis = std::net::SocketAddr::from(([127, 0, 0, 1], free_port().await));
+    for (text, said) in [
+        ("aggregator::before_comit=panic", "did you mean aggregator::before_commit?"),
+        ("nonsense=panic", "docs/reference/failure-points.md lists them"),
+        ("aggregator::before_commit=panic*0", "TIMES at least 1"),
+        ("aggregator::before_commit=explode", "FAULT one of"),
+        ("aggregator::before_commit@agregator=panic", "no actor has a path that ends with agregator"),
+    ] {
+        let mut environment = environment(redis);
+        environment.insert("STATE_TRACKER_FAILURE_POINTS".to_owned(), text.to_owned());
+        let (code, _, stderr) = run(&["run"], &environment, Stdio::piped()).await;
+        assert_eq!(code, Some(78), "{text}: {stderr}");
+        assert!(stderr.contains(said) && !stderr.contains("crashed"), "{text}: {stderr}");
+    }
+}

@@ -16,4 +16,10 @@ fn the_generated_pages_are_in_step_with_their_tables() {
     };
     let stale: Vec<_> = pages().into_iter().filter(stale).map(|page| page.path).collect();
     assert!(stale.is_empty(), "{stale:?} are not what the tables say: run `make docs`");
+    // Nor is a page left over that no table makes.
+    let known: Vec<_> = pages().iter().map(|page| repository.join(page.path)).collect();
+    for entry in fs::read_dir(repository.join("docs/reference")).unwrap() {
+        let path = entry.unwrap().path();
+        assert!(known.contains(&path), "{} is generated from no table: remove it", path.display());
+    }
 }

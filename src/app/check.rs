@@ -1,4 +1,5 @@
-//! `check`: the verdict on a configuration first, then which parts run, what differs from the defaults, and the rest.
+//! `check`: the verdict on a configuration first and last, between them which parts run, what differs from the defaults, and the
+//! rest.
 
 use std::{fmt::Write as _, process::ExitCode};
 
@@ -77,15 +78,16 @@ fn json(loaded: &Loaded, connections: Option<&[Connection]>) -> serde_json::Valu
 
 fn text(loaded: &Loaded, connections: Option<&[Connection]>) -> String {
     // The verdict first: 90 lines of settings follow, and an operator reads the first one.
-    let mut text = "The configuration is valid".to_owned();
+    let mut verdict = "The configuration is valid".to_owned();
     if let Some(connections) = connections {
         let failed = connections.iter().filter(|connection| !connection.ok).count();
-        text += &match failed {
+        verdict += &match failed {
             0 => " and every server answers".to_owned(),
             _ => format!(", but {failed} of {} connections failed", connections.len()),
         };
     }
-    text += ".\n";
+    verdict += ".\n";
+    let mut text = verdict.clone();
     // Writing to a String can't fail.
     for Part { name, runs, detail } in parts(&loaded.config) {
         let runs = if runs { "runs" } else { "does not run" };
@@ -106,5 +108,6 @@ fn text(loaded: &Loaded, connections: Option<&[Connection]>) -> String {
     block("Connections", &connected.collect::<String>());
     block("Changed", &loaded.describe_changes());
     block("Defaults", &loaded.describe_defaults());
-    text
+    // Once more, since on a terminal the first lines have scrolled away.
+    text + "\n" + &verdict
 }

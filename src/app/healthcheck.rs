@@ -30,7 +30,9 @@ pub async fn healthcheck(url: &str) -> Result<ExitCode> {
         eyre!("{url} did not answer within {}; check whether the process hangs", errors::rounded(WITHIN))
     })??;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    let status = head.split_whitespace().nth(1).unwrap_or("no status");
+    let Some(status) = head.strip_prefix("HTTP/").and_then(|head| head.split_whitespace().nth(1)) else {
+        bail!("{url} did not answer with HTTP; check that this is the port of the service's endpoints");
+    };
     // Only 200: a redirection or another 2xx is not from this program.
     if status == "200" {
         return Ok(SUCCESS.into());

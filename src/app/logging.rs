@@ -24,12 +24,15 @@ use tracing_subscriber::{
 
 use super::{
     bar::{Bar, Frame},
+    detached::on_another_thread,
     log_writer::{LogWriter, Sink},
 };
 use crate::config::{self, LogFormat};
 
 /// How long `flush` waits for the last lines.
 const FLUSH_WITHIN: Duration = Duration::from_millis(250);
+/// How long a command waits for standard error to take a message, before there is a log.
+const STUCK_AFTER: Duration = Duration::from_secs(2);
 /// The `target` of the lines that this module formats itself.
 const TARGET: &str = "state_tracker::log";
 
@@ -81,7 +84,11 @@ pub(super) fn write(text: &str) {
     match LOG.get() {
         Some(log) => log.writer.line(text.as_bytes().to_vec()),
         None => {
-            let _ = io::Write::write_all(&mut io::stderr(), text.as_bytes());
+            let text = text.to_owned();
+            // A reader that is stuck must not hold the end of a command: an error of the configuration would never end.
+            on_another_thread(STUCK_AFTER, move || {
+                let _ = io::Write::write_all(&mut io::stderr(), text.as_bytes());
+            });
         }
     }
 }

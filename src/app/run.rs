@@ -6,6 +6,8 @@ use color_eyre::eyre::Result;
 use errors::rounded;
 use supervision::{Outcome, WatchSettings};
 
+#[cfg(feature = "failure-points")]
+use super::failure_points;
 use super::{bar, last_resort, logging::log_to_stderr, signals::Signals};
 use crate::{
     config::{ConfigErrors, Loaded, Supervision},
@@ -24,6 +26,8 @@ const STOP_SLACK: Duration = Duration::from_secs(1);
 /// Anything that prevents the start.
 pub async fn run(load: impl Fn() -> Result<Loaded, ConfigErrors>) -> Result<ExitCode> {
     let loaded = load()?;
+    #[cfg(feature = "failure-points")]
+    let armed = failure_points::from_environment()?;
     // Errors of the configuration are reported without a log, since it says how to log.
     let log = log_to_stderr(&loaded.config.log)?;
     for note in &loaded.notes {
@@ -41,7 +45,12 @@ pub async fn run(load: impl Fn() -> Result<Loaded, ConfigErrors>) -> Result<Exit
     service.observe_log(move || dropped.dropped());
     // Signals came first, the tree exists only now: until here, a stop that is cut short names no actor.
     signals.report_blockers_of(service.tree());
-    arm_failure_points(&service)?;
+    #[cfg(feature = "failure-points")]
+    if let Err(errors) = failure_points::arm(&service, &armed) {
+        // In order: a tree that is dropped in the middle of its start would look like a crash.
+        service.stop().await;
+        return Err(errors.into());
+    }
     let outcome = tokio::select! {
         outcome = service.tree().ended() => outcome,
         never = keep_reloading(&service, &loaded, &load, &signals) => match never {},
@@ -134,24 +143,4 @@ fn watch(settings: &Supervision, is_stopping: impl Fn() -> bool + Send + Sync + 
             });
         }),
     }
-}
-
-/// Arms the failure points that the environment variable names.
-#[cfg(feature = "failure-points")]
-fn arm_failure_points(service: &Service) -> Result<()> {
-    use crate::config::FAILURES_VARIABLE;
-    use color_eyre::eyre::WrapErr;
-    if let Ok(text) = std::env::var(FAILURES_VARIABLE) {
-        service.tree().failure_points().arm_all(&text).wrap_err(FAILURES_VARIABLE)?;
-        // A build with failure points may reach production by mistake: its log must show why actors crash.
-        tracing::warn!("failure points are armed: {text}");
-    }
-    Ok(())
-}
-
-#[cfg(not(feature = "failure-points"))]
-// The signature is that of the other build.
-#[allow(clippy::unnecessary_wraps)]
-fn arm_failure_points(_service: &Service) -> Result<()> {
-    Ok(())
 }

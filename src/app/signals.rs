@@ -162,6 +162,9 @@ impl Listener {
     }
 }
 
+/// A file became larger than its limit: the number on Linux and macOS.
+const SIGXFSZ: i32 = 25;
+
 struct Caught {
     terminate: Signal,
     interrupt: Signal,
@@ -170,6 +173,9 @@ struct Caught {
 
 impl Caught {
     fn all() -> std::io::Result<Self> {
+        // With a limit on the size of files, the log may reach it. The write then fails, as on a full disk, in place of this
+        // signal's default action, which ends the process. The handler stays when its stream is dropped.
+        drop(signal(SignalKind::from_raw(SIGXFSZ))?);
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::escape::escaped;
+
 /// Errors and notes that the sources of a configuration give.
 #[derive(Default)]
 pub(crate) struct Findings {
@@ -39,7 +41,9 @@ pub struct ConfigErrors(Vec<String>);
 
 impl ConfigErrors {
     pub(crate) fn new(problems: Vec<Problem>) -> Self {
-        Self(problems.into_iter().map(|problem| problem.text).collect())
+        // Names and paths come from outside and may hold anything; the line breaks of our own texts stay.
+        let shown = |text: &str| text.lines().map(escaped).collect::<Vec<_>>().join("\n");
+        Self(problems.into_iter().map(|problem| shown(&problem.text)).collect())
     }
 
     /// The sentences, in the order of layers, then of settings.

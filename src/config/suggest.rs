@@ -130,7 +130,8 @@ fn nearest_variable(name: &str) -> Option<String> {
     near.cloned().or_else(of_key)
 }
 
-fn nearest(candidates: Vec<&'static str>, name: &str) -> Option<&'static str> {
+/// The candidate that a name was probably meant to be.
+pub(crate) fn nearest(candidates: Vec<&'static str>, name: &str) -> Option<&'static str> {
     let distance = |candidate: &&'static str| damerau_levenshtein(candidate, name);
     candidates.into_iter().min_by_key(distance).filter(|found| distance(found) <= allowed_distance(name))
 }

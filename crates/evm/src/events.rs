@@ -87,18 +87,14 @@ impl Decoder {
         let of_state = contract == self.protocol_state;
         let of_priorities = self.priorities == Some(contract);
         // An event counts from its own contract only: any contract can emit an event with the same signature.
-        let read = match *topic {
-            EpochReleased::SIGNATURE_HASH if of_state => epoch_released,
-            SnapshotBatchSubmitted::SIGNATURE_HASH if of_state => batch_submitted,
-            SnapshotBatchFinalized::SIGNATURE_HASH if of_state => batch_finalized,
-            BatchSubmissionsCompleted::SIGNATURE_HASH if of_state => submissions_completed,
-            DayStartedEvent::SIGNATURE_HASH if of_state => day_started,
-            PrioritiesAssigned::SIGNATURE_HASH if of_priorities => priorities_assigned,
-            _ => return Ok(None),
+        let known = EVENTS.iter().find(|known| known.topic == *topic);
+        let Some(known) = known.filter(|known| if known.of_priorities { of_priorities } else { of_state })
+        else {
+            return Ok(None);
         };
         let bad = |kind| BadLog {
             kind,
-            event: name(topic),
+            event: known.name,
             contract,
             block: log.block_number.to(),
             log_index: log.log_index.to(),
@@ -111,7 +107,7 @@ impl Decoder {
         if !self.markets.contains(&market) {
             return Ok(None);
         }
-        let event = read(log).map_err(bad)?;
+        let event = (known.read)(log).map_err(bad)?;
         Ok(Some(MarketEvent { market, log_index: log.log_index.to(), event }))
     }
 
@@ -125,46 +121,56 @@ impl Decoder {
 
     /// Whether the block's bloom filter allows an event of a configured market. `true` may be wrong, `false` is certain.
     pub(crate) fn may_have_events_in(&self, header: &Header) -> bool {
-        let any_of = |contract: ContractAddress, topics: &[B256]| {
-            header.may_hold(&contract.0) && topics.iter().any(|topic| header.may_hold(topic.as_slice()))
+        let has_event_of = |contract: ContractAddress, of_priorities: bool| {
+            let mut own = EVENTS.iter().filter(|known| known.of_priorities == of_priorities);
+            header.may_hold(&contract.0) && own.any(|known| header.may_hold(known.topic.as_slice()))
         };
-        let from_a_contract = any_of(self.protocol_state, &STATE_EVENTS)
-            || self
-                .priorities
-                .is_some_and(|contract| any_of(contract, &[PrioritiesAssigned::SIGNATURE_HASH]));
-        // Every event names its market in its second topic, which the filter contains too.
+        let from_a_contract = has_event_of(self.protocol_state, false)
+            || self.priorities.is_some_and(|contract| has_event_of(contract, true));
         from_a_contract && self.markets.iter().any(|market| header.may_hold(&as_topic(*market)))
     }
 }
 
-/// The first topics of all events that are decoded.
-pub(crate) const TOPICS: [B256; 6] = [
-    EpochReleased::SIGNATURE_HASH,
-    SnapshotBatchSubmitted::SIGNATURE_HASH,
-    SnapshotBatchFinalized::SIGNATURE_HASH,
-    BatchSubmissionsCompleted::SIGNATURE_HASH,
-    DayStartedEvent::SIGNATURE_HASH,
-    PrioritiesAssigned::SIGNATURE_HASH,
-];
+/// An event that is read.
+struct KnownEvent {
+    /// The first topic of its logs.
+    topic: B256,
+    /// Its name in the contract.
+    name: &'static str,
+    /// Whether the contract of priorities emits it; the others are emitted by the protocol state.
+    of_priorities: bool,
+    read: fn(&RawLog) -> Result<ChainEvent, LogFaultKind>,
+}
 
-const STATE_EVENTS: [B256; 5] = [
-    EpochReleased::SIGNATURE_HASH,
-    SnapshotBatchSubmitted::SIGNATURE_HASH,
-    SnapshotBatchFinalized::SIGNATURE_HASH,
-    BatchSubmissionsCompleted::SIGNATURE_HASH,
-    DayStartedEvent::SIGNATURE_HASH,
-];
+const fn known<E: SolEvent>(
+    of_priorities: bool,
+    read: fn(&RawLog) -> Result<ChainEvent, LogFaultKind>,
+) -> KnownEvent {
+    KnownEvent { topic: E::SIGNATURE_HASH, name: name(E::SIGNATURE), of_priorities, read }
+}
 
-fn name(topic: &B256) -> &'static str {
-    match *topic {
-        EpochReleased::SIGNATURE_HASH => "EpochReleased",
-        SnapshotBatchSubmitted::SIGNATURE_HASH => "SnapshotBatchSubmitted",
-        SnapshotBatchFinalized::SIGNATURE_HASH => "SnapshotBatchFinalized",
-        BatchSubmissionsCompleted::SIGNATURE_HASH => "BatchSubmissionsCompleted",
-        DayStartedEvent::SIGNATURE_HASH => "DayStartedEvent",
-        PrioritiesAssigned::SIGNATURE_HASH => "PrioritiesAssigned",
-        _ => "an unknown event",
+/// What stands before the parenthesis of a signature.
+const fn name(signature: &'static str) -> &'static str {
+    let mut end = 0;
+    while end < signature.len() && signature.as_bytes()[end] != b'(' {
+        end += 1;
     }
+    signature.split_at(end).0
+}
+
+/// Every event that is read: one row each, beside its declaration above.
+static EVENTS: [KnownEvent; 6] = [
+    known::<EpochReleased>(false, epoch_released),
+    known::<SnapshotBatchSubmitted>(false, batch_submitted),
+    known::<SnapshotBatchFinalized>(false, batch_finalized),
+    known::<BatchSubmissionsCompleted>(false, submissions_completed),
+    known::<DayStartedEvent>(false, day_started),
+    known::<PrioritiesAssigned>(true, priorities_assigned),
+];
+
+/// The first topics of all events that are read.
+pub(crate) fn topics_of_events() -> [B256; EVENTS.len()] {
+    EVENTS.each_ref().map(|known| known.topic)
 }
 
 fn epoch_released(log: &RawLog) -> Result<ChainEvent, LogFaultKind> {

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::counters::FaultKind;
 use crate::error::ChainError;
-use crate::events::{BadLog, TOPICS};
+use crate::events::{BadLog, topics_of_events};
 use crate::json_rpc::{Call, Fault};
 use crate::pool::{Failure, NodeRequirements, typed};
 use crate::source::{Block, Source};
@@ -99,8 +99,7 @@ impl Source {
         deadline: Instant,
     ) -> Result<(Vec<RawLog>, usize), ChainError> {
         let block = header.block();
-        let filter =
-            json!({ "blockHash": block.hash, "address": self.decoder.contracts(), "topics": [TOPICS] });
+        let filter = json!({ "blockHash": block.hash, "address": self.decoder.contracts(), "topics": [topics_of_events()] });
         // By hash and not by number: a query by number may answer for a block of another branch.
         let want = NodeRequirements {
             block: Some(block.number),
@@ -139,7 +138,8 @@ impl Source {
                 receipts.ok_or_else(|| Fault::new(FaultKind::Pruned, "it has no receipts of that block"))?;
             let logs = receipts.into_iter().flat_map(|receipt| receipt.logs);
             let ours = |log: &RawLog| {
-                contracts.contains(&log.contract()) && log.topics.first().is_some_and(|t| TOPICS.contains(t))
+                contracts.contains(&log.contract())
+                    && log.topics.first().is_some_and(|topic| topics_of_events().contains(topic))
             };
             let logs: Vec<RawLog> = logs.filter(ours).collect();
             of_block(&logs, header)?;

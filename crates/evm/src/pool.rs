@@ -24,6 +24,9 @@ use crate::error::{ChainError, NodeFault};
 use crate::json_rpc::{Call, Fault, Meaning, Outcome, outcomes};
 use crate::node::{Node, Texts};
 
+/// The least time before a deadline that is worth one more request.
+const LEAST_TIME: Duration = Duration::from_millis(10);
+
 /// The nodes of a chain. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Pool {
@@ -223,6 +226,10 @@ impl Pool {
                 },
             };
             if attempts > 0 {
+                if deadline.saturating_duration_since(Instant::now()) < LEAST_TIME {
+                    // A request without time would only hide the last fault behind its own.
+                    return Err(no_answer(attempts, last));
+                }
                 self.inner.counters.add_retry();
             }
             attempts += 1;

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::counters::FaultKind;
 use crate::error::ChainError;
-use crate::events::{BadLog, TOPICS};
+use crate::events::{BadLog, topics_of_events};
 use crate::json_rpc::{Call, Fault};
 use crate::log_range::LogRangeSize;
 use crate::pool::{Failure, NodeRequirements};
@@ -191,7 +191,7 @@ impl Source {
     ) -> Result<(Logs, usize), ChainError> {
         let filter = json!({
             "fromBlock": format!("{from:#x}"), "toBlock": format!("{to:#x}"),
-            "address": self.decoder.contracts(), "topics": [TOPICS],
+            "address": self.decoder.contracts(), "topics": [topics_of_events()],
         });
         let want =
             NodeRequirements { block: Some(to), range: from < to, except, ..NodeRequirements::default() };

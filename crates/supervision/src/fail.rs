@@ -50,7 +50,7 @@ pub async fn point(_name: &'static str) -> Result<(), InjectedFailure> {
 }
 
 #[cfg(feature = "failure-points")]
-pub use armed::{BadFailurePoint, FailurePoints, point};
+pub use armed::{BadFailurePoint, FailurePoints, Written, point};
 
 #[cfg(feature = "failure-points")]
 mod armed {
@@ -65,7 +65,7 @@ mod armed {
     /// The text of a failure point could not be parsed.
     #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
     #[error(
-        "`{0}` is no failure point: expected POINT[@ACTOR]=FAULT[*TIMES], with FAULT one of panic, error, hang, spin"
+        "`{0}` is no failure point: expected POINT[@ACTOR]=FAULT[*TIMES], with FAULT one of panic, error, hang, spin, TIMES at least 1"
     )]
     pub struct BadFailurePoint(pub String);
 
@@ -89,6 +89,49 @@ mod armed {
         seen: u64,
     }
 
+    /// A failure point as an operator writes it: `POINT[@ACTOR]=FAULT[*TIMES]`.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Written {
+        /// The point.
+        pub point: String,
+        /// The end of the paths of the actors that are meant; empty for all.
+        pub actor: String,
+        fault: Fault,
+        when: When,
+    }
+
+    impl Written {
+        /// Reads a text as [`FailurePoints::arm_all`] takes it.
+        ///
+        /// # Errors
+        /// [`BadFailurePoint`] for the first one that can't be parsed.
+        pub fn all(text: &str) -> Result<Vec<Self>, BadFailurePoint> {
+            let written = text.split(',').map(str::trim).filter(|written| !written.is_empty());
+            written.map(|text| Self::one(text).ok_or_else(|| BadFailurePoint(text.to_owned()))).collect()
+        }
+
+        fn one(text: &str) -> Option<Self> {
+            let (place, what) = text.split_once('=')?;
+            let (point, actor) = place.split_once('@').unwrap_or((place, ""));
+            let (fault, times) =
+                what.split_once('*').map_or((what, None), |(fault, times)| (fault, Some(times)));
+            let fault = match fault {
+                "panic" => Fault::Panic,
+                "error" => Fault::Error,
+                "hang" => Fault::Hang,
+                "spin" => Fault::Spin,
+                _ => return None,
+            };
+            // A point that acts no times is a mistake, and not an armed point.
+            let when = match times {
+                None => When::Always,
+                Some(times) => When::Times(times.parse().ok().filter(|times| *times > 0)?),
+            };
+            let (point, actor) = (point.to_owned(), actor.to_owned());
+            (!point.is_empty()).then_some(Self { point, actor, fault, when })
+        }
+    }
+
     impl FailurePoints {
         /// Arms a point for the actors whose path ends with `actor` (empty for all). A point can be armed several times; the first
         /// fault that applies acts.
@@ -103,29 +146,13 @@ mod armed {
         /// # Errors
         /// [`BadFailurePoint`] for the first one that can't be parsed; then none is armed.
         pub fn arm_all(&self, text: &str) -> Result<(), BadFailurePoint> {
-            let written = text.split(',').map(str::trim).filter(|written| !written.is_empty());
-            let read = |written: &str| {
-                let (place, what) = written.split_once('=')?;
-                let (point, actor) = place.split_once('@').unwrap_or((place, ""));
-                let (fault, times) =
-                    what.split_once('*').map_or((what, None), |(fault, times)| (fault, Some(times)));
-                let fault = match fault {
-                    "panic" => Fault::Panic,
-                    "error" => Fault::Error,
-                    "hang" => Fault::Hang,
-                    "spin" => Fault::Spin,
-                    _ => return None,
-                };
-                let when = times.map_or(Some(When::Always), |times| times.parse().ok().map(When::Times))?;
-                (!point.is_empty()).then(|| (point.to_owned(), actor.to_owned(), fault, when))
-            };
-            let all: Vec<_> = written
-                .map(|written| read(written).ok_or_else(|| BadFailurePoint(written.to_owned())))
-                .collect::<Result<_, _>>()?;
-            for (point, actor, fault, when) in all {
-                self.arm(&point, &actor, fault, when);
-            }
+            Written::all(text)?.iter().for_each(|written| self.arm_written(written));
             Ok(())
+        }
+
+        /// Arms one point of such a text.
+        pub fn arm_written(&self, written: &Written) {
+            self.arm(&written.point, &written.actor, written.fault, written.when);
         }
 
         /// Disarms a point; an actor that spins there continues.
@@ -218,7 +245,7 @@ mod tests {
         assert!(
             format!("{points:?}").contains("Times(3)") && format!("{points:?}").contains("market/aggregator")
         );
-        for bad in ["a", "a=explode", "=panic", "a=panic*many", "b=error,a="] {
+        for bad in ["a", "a=explode", "=panic", "a=panic*many", "a=panic*0", "b=error,a="] {
             let fresh = FailurePoints::default();
             assert!(fresh.arm_all(bad).is_err(), "{bad}");
             assert_eq!(format!("{fresh:?}"), format!("{:?}", FailurePoints::default()), "{bad}");

@@ -33,7 +33,7 @@ pub trait Actor: Sized + Send + 'static {
         ready(Ok(()))
     }
 
-    /// The work of the actor. It returns when [`Context::recv`] gives `None` or [`Context::stopped`] resolves.
+    /// The work of the actor. It returns when [`Context::recv`] gives `None` or [`Handle::stopped`] resolves.
     ///
     /// # Errors
     /// An error is a crash: the supervisor decides about a restart.
@@ -149,7 +149,7 @@ impl Handle {
         wait.await
     }
 
-    /// Waits as [`Context::idle`] does, but at most until the actor is stopped.
+    /// Waits as [`Handle::idle`] does, but at most until the actor is stopped.
     pub async fn pause(&self, wait: impl Future<Output = ()>) {
         self.idle(async {
             tokio::select! {

@@ -198,3 +198,28 @@ async fn a_failure_point_that_would_never_act_is_refused() {
         assert!(stderr.contains(said) && !stderr.contains("crashed"), "{text}: {stderr}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_on_the_size_of_files_ends_no_service() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = folder.path().join("log");
+    let redis = std::net::SocketAddr::from(([127, 0, 0, 1], free_port().await));
+    let mut command = Command::new("/bin/sh");
+    // In blocks of 512 bytes: the log reaches that with its first lines.
+    command
+        .args(["-c", "ulimit -f 1; exec \"$0\" run 2>\"$1\"", env!("CARGO_BIN_EXE_state-tracker")])
+        .arg(&log);
+    let mut child = command.env_clear().envs(environment(redis)).kill_on_drop(true).spawn().expect("a shell");
+    let id = child.id().expect("it runs").to_string();
+    let kill = |signal: &'static str| Command::new("kill").args([signal, &id]).status();
+    let size = || std::fs::metadata(&log).map_or(0, |metadata| metadata.len());
+    testkit::wait_until("the log reaches its limit", common::SOON, async || size() >= 512).await;
+    // Each reload logs more lines, none of which has room.
+    for _ in 0..20 {
+        assert!(kill("-HUP").await.expect("coreutils").success(), "it is still there");
+        assert!(child.try_wait().expect("a status").is_none(), "it still runs");
+    }
+    assert!(kill("-TERM").await.expect("coreutils").success());
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(60), child.wait()).await;
+    assert_eq!(ended.expect("it stops").expect("a status").code(), Some(0));
+}

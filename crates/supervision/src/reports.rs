@@ -66,7 +66,7 @@ pub enum StartError {
     Cycle(#[from] WaitingCycle),
     /// The root supervisor could not be spawned.
     #[error("the root supervisor could not be spawned")]
-    Spawn(#[from] ractor::SpawnErr),
+    Spawn(#[source] crate::Failure),
 }
 
 /// How a member left a running tree.

@@ -103,7 +103,9 @@ impl Tree {
         }
         let post = Post { seat: root.clone(), group: group.clone(), ready: Box::new(|| {}) };
         root.set_state(State::Running);
-        let (actor, handle) = ractor::Actor::spawn(None, Supervisor, post).await?;
+        let (actor, handle) = ractor::Actor::spawn(None, Supervisor, post)
+            .await
+            .map_err(|error| StartError::Spawn(error.into()))?;
         root.seated(actor.get_cell());
         *shared.root.lock().unwrap_or_else(PoisonError::into_inner) = Some(actor.clone());
         let (end, ended) = watch::channel(None);

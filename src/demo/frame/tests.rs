@@ -51,10 +51,11 @@ impl Worst {
         let mut paths = vec!["root".to_owned(), "listener".to_owned(), "markets".to_owned()];
         for market in MARKETS {
             paths.extend(["", "/aggregator", "/epoch-tracker"].map(|rest| format!("markets/{market}{rest}")));
-            paths.push(format!("chain/batch-preparer/{market}"));
+            paths.push(format!("collector/batch-preparer/{market}"));
         }
         paths.extend(
-            ["notifier", "chain", "chain/block-fetcher", "chain/cleaner", "pruner"].map(str::to_owned),
+            ["notifier", "collector", "collector/block-fetcher", "collector/cleaner", "pruner"]
+                .map(str::to_owned),
         );
         let total = 987_654;
         let summary = json!({

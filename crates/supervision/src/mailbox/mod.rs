@@ -29,7 +29,7 @@ use std::{
     time::Duration,
 };
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde::Serialize;
 
 pub use address::{Address, Overflow, SendError, Sent};
 pub use inbox::{Batch, Inbox, Lease};
@@ -39,7 +39,7 @@ use letters::Letters;
 use crate::Clock;
 
 /// A message of a mailbox. It is serialisable, so that a dead letter can be shown.
-pub trait Message: Serialize + DeserializeOwned + Send + 'static {
+pub trait Message: Serialize + Send + 'static {
     /// Bytes that the message holds, heap included. The default counts the value itself only.
     fn weight(&self) -> usize {
         size_of_val(self)

@@ -12,7 +12,7 @@ mod meter;
 mod metric;
 mod process;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tree;
 
 use std::{

@@ -168,6 +168,11 @@ static EVENTS: [KnownEvent; 6] = [
     known::<PrioritiesAssigned>(true, priorities_assigned),
 ];
 
+/// Whether logs with this first topic are read.
+pub(crate) fn is_read(topic: &B256) -> bool {
+    EVENTS.iter().any(|known| known.topic == *topic)
+}
+
 /// The first topics of all events that are read.
 pub(crate) fn topics_of_events() -> [B256; EVENTS.len()] {
     EVENTS.each_ref().map(|known| known.topic)

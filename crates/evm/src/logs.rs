@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::counters::FaultKind;
 use crate::error::ChainError;
-use crate::events::{BadLog, topics_of_events};
+use crate::events::{BadLog, is_read, topics_of_events};
 use crate::json_rpc::{Call, Fault};
 use crate::pool::{Failure, NodeRequirements, typed};
 use crate::source::{Block, Source};
@@ -137,10 +137,8 @@ impl Source {
             let receipts =
                 receipts.ok_or_else(|| Fault::new(FaultKind::Pruned, "it has no receipts of that block"))?;
             let logs = receipts.into_iter().flat_map(|receipt| receipt.logs);
-            let ours = |log: &RawLog| {
-                contracts.contains(&log.contract())
-                    && log.topics.first().is_some_and(|topic| topics_of_events().contains(topic))
-            };
+            let ours =
+                |log: &RawLog| contracts.contains(&log.contract()) && log.topics.first().is_some_and(is_read);
             let logs: Vec<RawLog> = logs.filter(ours).collect();
             of_block(&logs, header)?;
             Ok(logs)

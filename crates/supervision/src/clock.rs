@@ -135,20 +135,12 @@ impl Clock {
 
     /// Runs `work` for at most `limit`; `None` when the time ran out first. Then `work` is dropped.
     pub async fn timeout<F: Future>(&self, limit: Duration, work: F) -> Option<F::Output> {
-        tokio::select! {
-            biased;
-            output = work => Some(output),
-            () = self.sleep(limit) => None,
-        }
+        within(self.sleep(limit), work).await
     }
 
     /// Runs `work` for at most `limit`, not counting time in which the process did not run; see [`Clock::sleep_awake`].
     pub async fn timeout_awake<F: Future>(&self, limit: Duration, work: F) -> Option<F::Output> {
-        tokio::select! {
-            biased;
-            output = work => Some(output),
-            () = self.sleep_awake(limit) => None,
-        }
+        within(self.sleep_awake(limit), work).await
     }
 
     /// Moves a manual clock forward and wakes the sleepers that are due. On a system clock it does nothing and returns `false`.
@@ -218,6 +210,15 @@ impl Clock {
                 let _moved = manual.moved.wait_timeout(manual.lock(), Duration::from_millis(5));
             }
         }
+    }
+}
+
+/// The output of `work`, or `None` where `limit` resolves first.
+async fn within<F: Future>(limit: impl Future<Output = ()>, work: F) -> Option<F::Output> {
+    tokio::select! {
+        biased;
+        output = work => Some(output),
+        () = limit => None,
     }
 }
 

@@ -9,7 +9,8 @@ use std::sync::{
 };
 
 use common::{
-    HOUR, Job, Log, MS, all_run, attempts, calm, each, eventually, job, policy, record, soon, start,
+    HOUR, Hold, HoldsAtOnce, Job, Log, Lowered, MS, all_run, attempts, calm, each, eventually, job, policy,
+    record, soon, start,
 };
 use supervision::{
     Actor, BadDescription, ChangeError, Child, Clock, Context, Failure, Limits, Mailbox, NoMessage, Outcome,
@@ -366,28 +367,14 @@ async fn a_restart_that_crashes_or_is_removed_gives_up_its_turn() {
     tree.stop(10 * common::SECOND).await;
 }
 
-/// Holds its thread until it is let go.
-struct HoldsItsThread(Arc<AtomicBool>);
-
-impl Actor for HoldsItsThread {
-    type Message = NoMessage;
-
-    async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
-        while self.0.load(Relaxed) {
-            std::thread::sleep(MS);
-        }
-        cx.idle(cx.stopped()).await;
-        Ok(())
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_path_has_no_second_incarnation_while_a_removed_one_holds_its_thread() {
-    let holds = Arc::new(AtomicBool::new(true));
+    let hold = Hold::raised();
+    let _lowered = Lowered(hold.clone());
     let tree = start(&Clock::system(), Vec::new()).await;
     let wedged = || {
-        let holds = holds.clone();
-        let child = Child::source("child", move || HoldsItsThread(holds.clone()));
+        let hold = hold.clone();
+        let child = Child::source("child", move || HoldsAtOnce(hold.clone()));
         child.policy(Policy { stop_within: MS, ..policy((1, HOUR), (MS, MS)) })
     };
     tree.add_child("root", wedged()).expect("added");
@@ -396,7 +383,7 @@ async fn a_path_has_no_second_incarnation_while_a_removed_one_holds_its_thread()
     assert_eq!(removed, Err(ChangeError::Abandoned("child".to_owned())));
     assert_eq!(tree.add_child("root", wedged()), Err(ChangeError::StillRuns("child".to_owned())));
     assert_eq!(paths(&tree), ["root"]);
-    holds.store(false, Relaxed);
+    hold.lower();
     let mut added = Err(ChangeError::Ended);
     eventually("it can be added again", || {
         added = tree.add_child("root", wedged());

@@ -4,37 +4,21 @@
 mod common;
 
 use std::{
-    future::pending,
     process::Command,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::Duration,
 };
 
-use common::{HOUR, MINUTE, MS, SECOND, all_run, eventually, manual, policy, record, soon, start};
+use common::{
+    HOUR, Hangs, MINUTE, MS, SECOND, all_run, eventually, manual, policy, record, soon, stalls_after, start,
+};
 use supervision::{
     Actor, Child, Context, ExitKind, Failure, NoMessage, Outcome, Policy, State, Tree, TreeOptions,
     WatchSettings,
 };
 use tokio::sync::Semaphore;
-
-/// 1,000 restarts an hour; 1 ms before each; a stall is this long.
-fn stalls_after(limit: Duration) -> Policy {
-    Policy { stall_after: Some(limit), ..policy((1_000, HOUR), (MS, MS)) }
-}
-
-/// Hangs at once, where it can be killed.
-struct Hangs;
-
-impl Actor for Hangs {
-    type Message = NoMessage;
-
-    async fn run(&mut self, _: &mut Context<NoMessage>) -> Result<(), Failure> {
-        pending().await
-    }
-}
 
 /// Works, with a sign of progress every 20 ms, which it counts.
 struct Works(Arc<AtomicU64>);

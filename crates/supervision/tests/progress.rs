@@ -14,8 +14,8 @@ use std::{
 };
 
 use common::{
-    HOUR, Job, Log, MINUTE, MS, SECOND, advance_until, all_run, attempts, calm, eventually, job, manual,
-    policy, record, stop_in_steps,
+    HOUR, Hangs, Idles, Job, Log, MINUTE, MS, SECOND, advance_until, all_run, attempts, calm, eventually,
+    job, manual, policy, record, stop_in_steps,
 };
 use supervision::{
     Activity, Actor, Address, Child, Clock, Context, ExitKind, Failure, Limits, Mailbox, NoMessage, Outcome,
@@ -27,29 +27,6 @@ use tokio::sync::Semaphore;
 /// 100 restarts an hour; 1 ms before each; a stall is 30 s without progress.
 fn watched() -> Policy {
     Policy { stall_after: Some(30 * SECOND), ..policy((100, HOUR), (MS, MS)) }
-}
-
-/// Hangs at once.
-struct Hangs;
-
-impl Actor for Hangs {
-    type Message = NoMessage;
-
-    async fn run(&mut self, _: &mut Context<NoMessage>) -> Result<(), Failure> {
-        pending().await
-    }
-}
-
-/// Does nothing until it is stopped.
-struct Idles;
-
-impl Actor for Idles {
-    type Message = NoMessage;
-
-    async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
-        cx.idle(cx.stopped()).await;
-        Ok(())
-    }
 }
 
 /// A tree with one more actor at its end, which hangs, for 20 s at most: when it is replaced, the watch has checked all

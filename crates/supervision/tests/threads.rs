@@ -11,48 +11,14 @@ use std::{
     },
 };
 
-use common::{HOUR, Job, MS, SECOND, all_run, attempts, eventually, job, policy, record, start};
-use supervision::{
-    Actor, Child, Clock, Context, ExitKind, Failure, Mailbox, NoMessage, Overflow, Policy, State, Tree,
-    TreeOptions, WatchSettings,
+use common::{
+    HOUR, Hangs, Hold, HoldsAtOnce, Idles, Job, Lowered, MS, SECOND, all_run, attempts, eventually, job,
+    policy, record, stalls_after, start,
 };
-
-/// Holds a thread as long as it is raised. Lowered at the end of a test, however that comes.
-#[derive(Clone, Default)]
-struct Hold(Arc<AtomicBool>);
-
-impl Hold {
-    fn raised() -> Self {
-        Self(Arc::new(AtomicBool::new(true)))
-    }
-
-    fn is_raised(&self) -> bool {
-        self.0.load(Relaxed)
-    }
-
-    fn lower(&self) {
-        self.0.store(false, Relaxed);
-    }
-
-    fn hold(&self) {
-        while self.is_raised() {
-            std::thread::sleep(MS);
-        }
-    }
-}
-
-struct Lowered(Hold);
-
-impl Drop for Lowered {
-    fn drop(&mut self) {
-        self.0.lower();
-    }
-}
-
-/// 1,000 restarts an hour; 1 ms before each; a stall is this long.
-fn stalls_after(limit: std::time::Duration) -> Policy {
-    Policy { stall_after: Some(limit), ..policy((1_000, HOUR), (MS, MS)) }
-}
+use supervision::{
+    Actor, Child, Clock, Context, ExitKind, Failure, Mailbox, NoMessage, Overflow, State, Tree, TreeOptions,
+    WatchSettings,
+};
 
 /// Returns its message uncharged, for ever, and waits for nothing.
 struct Returns {
@@ -94,31 +60,6 @@ async fn an_actor_that_returns_its_message_again_and_again_lets_others_run() {
         tokio::spawn(async {}).await.expect("it runs");
         assert!(tree.kill("returns"));
         eventually("it is killed", || record(&tree, "returns").exits(ExitKind::Killed) == 1).await;
-    }
-}
-
-/// Holds its thread from its first poll on.
-struct HoldsAtOnce(Hold);
-
-impl Actor for HoldsAtOnce {
-    type Message = NoMessage;
-
-    async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
-        self.0.hold();
-        cx.idle(cx.stopped()).await;
-        Ok(())
-    }
-}
-
-/// Does nothing until it is stopped.
-struct Idles;
-
-impl Actor for Idles {
-    type Message = NoMessage;
-
-    async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
-        cx.idle(cx.stopped()).await;
-        Ok(())
     }
 }
 
@@ -171,17 +112,6 @@ async fn a_drop_that_blocks_during_a_kill_is_reported_as_never_yielding() {
     assert!(tree.not_yielding(10 * MS).iter().any(|(path, _)| path == "drops"));
     hold.lower();
     eventually("it is back", || record(&tree, "drops").generation == 2).await;
-}
-
-/// Hangs at once, where it can be killed.
-struct Hangs;
-
-impl Actor for Hangs {
-    type Message = NoMessage;
-
-    async fn run(&mut self, _: &mut Context<NoMessage>) -> Result<(), Failure> {
-        pending().await
-    }
 }
 
 /// How often the canary, which hangs, has been replaced: each time the watch has looked at everything before it.

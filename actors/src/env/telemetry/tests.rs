@@ -12,12 +12,12 @@ fn telemetry() -> Telemetry {
     Telemetry::new().expect("an own registry refuses nothing")
 }
 
-fn render(telemetry: &Telemetry) -> String {
+pub(crate) fn render(telemetry: &Telemetry) -> String {
     telemetry.render().expect("metrics can be rendered")
 }
 
 #[track_caller]
-fn assert_line(text: &str, line: &str) {
+pub(crate) fn assert_line(text: &str, line: &str) {
     let family = line.split(['{', ' ']).next().unwrap_or(line);
     let near: Vec<_> = text.lines().filter(|found| found.starts_with(family)).collect();
     assert!(near.contains(&line), "no {line:?} among {near:#?}");

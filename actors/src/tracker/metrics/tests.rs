@@ -1,7 +1,10 @@
 //! The metrics of the tracker as Prometheus reads them.
 
 use super::*;
-use crate::env::telemetry::Telemetry;
+use crate::env::telemetry::{
+    Telemetry,
+    tests::{assert_line, render},
+};
 
 const NOW: Duration = Duration::from_secs(1_000);
 
@@ -9,17 +12,6 @@ fn metrics() -> (Telemetry, TrackerMetrics) {
     let telemetry = Telemetry::new().expect("an own registry refuses nothing");
     let metrics = TrackerMetrics::register(telemetry.meter(), &Clock::manual(NOW));
     (telemetry, metrics)
-}
-
-fn render(telemetry: &Telemetry) -> String {
-    telemetry.render().expect("metrics can be rendered")
-}
-
-#[track_caller]
-fn assert_line(text: &str, line: &str) {
-    let family = line.split(['{', ' ']).next().unwrap_or(line);
-    let near: Vec<_> = text.lines().filter(|found| found.starts_with(family)).collect();
-    assert!(near.contains(&line), "no {line:?} among {near:#?}");
 }
 
 #[test]

@@ -3,14 +3,18 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
 use std::{
-    sync::Arc,
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use serde::{Deserialize, Serialize};
 use supervision::{
     Actor, ActorHealth, Backoff, Child, Clock, Context, Failure, Intensity, Lease, Limits, Mailbox, Message,
-    Policy, State, StopReport, Tree, TreeOptions, WatchSettings,
+    NoMessage, Policy, State, StopReport, Tree, TreeOptions, WatchSettings,
 };
 
 pub(crate) const MS: Duration = Duration::from_millis(1);
@@ -206,5 +210,78 @@ impl Random {
 
     pub(crate) fn below(&mut self, limit: u64) -> u64 {
         self.next() % limit
+    }
+}
+
+/// 1,000 restarts an hour; 1 ms before each; a stall is this long.
+pub(crate) fn stalls_after(limit: Duration) -> Policy {
+    Policy { stall_after: Some(limit), ..policy((1_000, HOUR), (MS, MS)) }
+}
+
+/// Hangs at once.
+pub(crate) struct Hangs;
+
+impl Actor for Hangs {
+    type Message = NoMessage;
+
+    async fn run(&mut self, _: &mut Context<NoMessage>) -> Result<(), Failure> {
+        pending().await
+    }
+}
+
+/// Does nothing until it is stopped.
+pub(crate) struct Idles;
+
+impl Actor for Idles {
+    type Message = NoMessage;
+
+    async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
+        cx.idle(cx.stopped()).await;
+        Ok(())
+    }
+}
+
+/// Holds a thread as long as it is raised. Lowered at the end of a test, however that comes.
+#[derive(Clone, Default)]
+pub(crate) struct Hold(pub(crate) Arc<AtomicBool>);
+
+impl Hold {
+    pub(crate) fn raised() -> Self {
+        Self(Arc::new(AtomicBool::new(true)))
+    }
+
+    pub(crate) fn is_raised(&self) -> bool {
+        self.0.load(Relaxed)
+    }
+
+    pub(crate) fn lower(&self) {
+        self.0.store(false, Relaxed);
+    }
+
+    pub(crate) fn hold(&self) {
+        while self.is_raised() {
+            std::thread::sleep(MS);
+        }
+    }
+}
+
+pub(crate) struct Lowered(pub(crate) Hold);
+
+impl Drop for Lowered {
+    fn drop(&mut self) {
+        self.0.lower();
+    }
+}
+
+/// Holds its thread from its first poll on.
+pub(crate) struct HoldsAtOnce(pub(crate) Hold);
+
+impl Actor for HoldsAtOnce {
+    type Message = NoMessage;
+
+    async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
+        self.0.hold();
+        cx.idle(cx.stopped()).await;
+        Ok(())
     }
 }

@@ -8,6 +8,7 @@
 mod checks;
 mod defaults;
 mod entry;
+mod failure_points;
 mod limits;
 mod loaded;
 mod markets;
@@ -46,9 +47,7 @@ pub use settings::{
 };
 #[cfg(feature = "failure-points")]
 pub(crate) use suggest::nearest;
-#[cfg(feature = "failure-points")]
-pub use variables::FAILURES_VARIABLE;
-pub use variables::{CONFIG_VARIABLE, OTHER_VARIABLES};
+pub use variables::{CONFIG_VARIABLE, FAILURES_VARIABLE, OTHER_VARIABLES};
 
 use entry::Entry;
 use problem::Findings;

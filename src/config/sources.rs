@@ -11,6 +11,7 @@ use figment::providers::{Format, Toml};
 use figment::value::{Dict, Map, Tag, Value};
 use figment::{Error, Metadata, Profile, Provider};
 
+use super::failure_points;
 use super::loaded::DEFAULT_ORIGIN;
 use super::markets;
 use super::problem::{Findings, Problem};
@@ -20,7 +21,9 @@ use super::service_links::{Environment, is_link_url, service_of};
 use super::setting::{DefaultValue, GENERIC_PREFIX, Kind, Section, Setting};
 use super::settings::SECTIONS;
 use super::suggest;
-use super::variables::{CONFIG_VARIABLE, FILE_SUFFIX, OWN_PREFIX, RETENTION_DAYS, VARIABLE_ORIGIN};
+use super::variables::{
+    CONFIG_VARIABLE, FAILURES_VARIABLE, FILE_SUFFIX, OWN_PREFIX, RETENTION_DAYS, VARIABLE_ORIGIN,
+};
 
 /// Values of known settings from one source.
 pub(crate) struct Layer {
@@ -185,6 +188,10 @@ pub(crate) fn environment(variables: &BTreeMap<OsString, OsString>, found: &mut 
                 let note = format!("{name} is accepted and ignored: the original never read it either");
                 found.notes.push(note);
             }
+            Meaning::FailurePoints => {
+                let refusal = failure_points::refusal(value, cfg!(feature = "failure-points"));
+                found.problems.extend(refusal);
+            }
             Meaning::Unknown => found.problems.push(suggest::unknown_variable(name)),
         }
     }
@@ -239,6 +246,7 @@ enum Meaning {
     None,
     Setting(&'static Setting, By),
     Retention,
+    FailurePoints,
     Unknown,
 }
 
@@ -253,8 +261,7 @@ fn meaning(name: &str, value: &OsStr, environment: &Environment<'_>) -> Meaning 
     match name {
         RETENTION_DAYS => Meaning::Retention,
         CONFIG_VARIABLE => Meaning::None,
-        #[cfg(feature = "failure-points")]
-        super::variables::FAILURES_VARIABLE => Meaning::None,
+        FAILURES_VARIABLE => Meaning::FailurePoints,
         // Other variables are ignored: an environment contains those of many programs.
         _ if name.starts_with(OWN_PREFIX) && !is_service_link(name, value, environment) => Meaning::Unknown,
         _ => Meaning::None,

@@ -9,7 +9,7 @@ use super::secret::HIDDEN;
 use super::setting::{GENERIC_PREFIX, Setting};
 use super::settings::{MARKET, SECTIONS};
 use super::value::toml_text;
-use super::variables::{CONFIG_VARIABLE, OWN_PREFIX};
+use super::variables::{CONFIG_VARIABLE, FAILURES_VARIABLE, OWN_PREFIX};
 
 /// Parts of names that may be a misspelt secret: the values of such names are not shown.
 const SUSPECT: [&str; 8] = ["pass", "pw", "secret", "token", "auth", "url", "cred", "key"];
@@ -118,7 +118,8 @@ fn nearest_setting(path: &str) -> Option<&'static Setting> {
 
 /// The variable that was probably meant. Double underscores count as single ones, since forgetting one is the most common mistake.
 fn nearest_variable(name: &str) -> Option<String> {
-    let own = schema::settings().filter_map(|setting| setting.variable).chain([CONFIG_VARIABLE]);
+    let own =
+        schema::settings().filter_map(|setting| setting.variable).chain([CONFIG_VARIABLE, FAILURES_VARIABLE]);
     let known: Vec<String> =
         own.map(str::to_owned).chain(schema::settings().map(Setting::generic_variable)).collect();
     let single = |name: &str| name.replace("__", "_");
@@ -131,8 +132,8 @@ fn nearest_variable(name: &str) -> Option<String> {
 }
 
 /// The candidate that a name was probably meant to be.
-pub(crate) fn nearest(candidates: Vec<&'static str>, name: &str) -> Option<&'static str> {
-    let distance = |candidate: &&'static str| damerau_levenshtein(candidate, name);
+pub(crate) fn nearest<'a>(candidates: Vec<&'a str>, name: &str) -> Option<&'a str> {
+    let distance = |candidate: &&'a str| damerau_levenshtein(candidate, name);
     candidates.into_iter().min_by_key(distance).filter(|found| distance(found) <= allowed_distance(name))
 }
 

@@ -1,6 +1,7 @@
 //! The promises of the configuration.
 
 mod collector;
+mod failure_points;
 mod layers;
 mod markets;
 mod refusals;

@@ -10,14 +10,14 @@ pub(crate) const VARIABLE_ORIGIN: &str = "environment variable ";
 
 /// The variable that names the file of `--config`.
 pub const CONFIG_VARIABLE: &str = "STATE_TRACKER_CONFIG";
-/// The variable that arms failure points. A build without them refuses it as unknown.
-#[cfg(feature = "failure-points")]
+/// The variable that arms failure points.
 pub const FAILURES_VARIABLE: &str = "STATE_TRACKER_FAILURE_POINTS";
 /// A variable of the original's compose file, which the original never read.
 pub(crate) const RETENTION_DAYS: &str = "STATE_TRACKER_RETENTION_DAYS";
 
 /// Variables other than those of settings, each with its meaning.
-pub const OTHER_VARIABLES: [(&str, &str); 2] = [
+pub const OTHER_VARIABLES: [(&str, &str); 3] = [
     (CONFIG_VARIABLE, "TOML file with settings, unless --config names one"),
+    (FAILURES_VARIABLE, "Failure points to arm, in a build that has them; other builds refuse it"),
     (RETENTION_DAYS, "Accepted and ignored; the original never read it either"),
 ];

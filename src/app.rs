@@ -14,9 +14,14 @@ mod healthcheck;
 mod last_resort;
 mod log_writer;
 mod logging;
+#[cfg(not(feature = "failure-points"))]
+mod no_failure_points;
 mod output;
 mod run;
 pub(crate) mod signals;
+
+#[cfg(not(feature = "failure-points"))]
+use no_failure_points as failure_points;
 
 pub use backfill::backfill;
 pub use check::{check, defaults};

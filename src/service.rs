@@ -21,6 +21,8 @@
 //! sender, and the tree refuses to start if edges with backpressure form a cycle. Senders are the listener, the block fetcher and
 //! the batch preparers; all of their edges conflate or drop the oldest message, and none waits.
 
+#[cfg(feature = "failure-points")]
+pub(crate) mod actor_list;
 mod collector;
 mod policy;
 mod reload;

@@ -6,7 +6,10 @@ use std::{fmt::Write as _, process::ExitCode};
 use color_eyre::eyre::Result;
 use serde::Serialize;
 
-use super::connect::{Connection, connect};
+use super::{
+    connect::{Connection, connect},
+    failure_points::{self, Armed},
+};
 use crate::{
     cli::CheckArgs,
     config::{Config, Loaded, defaults_toml},
@@ -30,8 +33,10 @@ pub fn defaults() -> String {
 /// Describes a valid configuration, and with `--connect` connects to its servers.
 ///
 /// # Errors
-/// Settings that make no connection. A server that does not answer is reported, with exit code 1.
+/// Failure points that would never act, and settings that make no connection. A server that does not answer is reported, with exit code 1.
 pub async fn check(args: &CheckArgs, loaded: &Loaded) -> Result<(String, ExitCode)> {
+    // As `run` does, before anything is connected.
+    let armed = failure_points::from_environment(&loaded.config)?;
     let connections = match args.connect {
         true => Some(connect(&loaded.config).await?),
         false => None,
@@ -40,8 +45,8 @@ pub async fn check(args: &CheckArgs, loaded: &Loaded) -> Result<(String, ExitCod
     let all_answer = connections.iter().flatten().all(|connection| connection.ok);
     let exit: Exit = if all_answer { SUCCESS } else { FAILURE };
     let text = match args.json {
-        true => format!("{:#}\n", json(loaded, connections.as_deref())),
-        false => text(loaded, connections.as_deref()),
+        true => format!("{:#}\n", json(loaded, &armed, connections.as_deref())),
+        false => text(loaded, &armed, connections.as_deref()),
     };
     Ok((text, exit.into()))
 }
@@ -63,8 +68,10 @@ fn counted(n: usize, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
 
-fn json(loaded: &Loaded, connections: Option<&[Connection]>) -> serde_json::Value {
-    let mut json = serde_json::json!({ "valid": true, "parts": parts(&loaded.config) });
+fn json(loaded: &Loaded, armed: &[Armed], connections: Option<&[Connection]>) -> serde_json::Value {
+    let parts = parts(&loaded.config);
+    // In every build, so that a script can rely on the field.
+    let mut json = serde_json::json!({ "valid": true, "parts": parts, "failure_points": armed });
     if let Some(connections) = connections {
         json["connected"] = connections.iter().all(|connection| connection.ok).into();
         json["connections"] = serde_json::json!(connections);
@@ -76,7 +83,7 @@ fn json(loaded: &Loaded, connections: Option<&[Connection]>) -> serde_json::Valu
     json
 }
 
-fn text(loaded: &Loaded, connections: Option<&[Connection]>) -> String {
+fn text(loaded: &Loaded, armed: &[Armed], connections: Option<&[Connection]>) -> String {
     // The verdict first: 90 lines of settings follow, and an operator reads the first one.
     let mut verdict = "The configuration is valid".to_owned();
     if let Some(connections) = connections {
@@ -86,7 +93,12 @@ fn text(loaded: &Loaded, connections: Option<&[Connection]>) -> String {
             _ => format!(", but {failed} of {} connections failed", connections.len()),
         };
     }
-    verdict += ".\n";
+    // In the verdict, since such a configuration is valid for a test only.
+    verdict += &match armed.len() {
+        0 => ".\n".to_owned(),
+        1 => ". 1 failure point is armed.\n".to_owned(),
+        n => format!(". {n} failure points are armed.\n"),
+    };
     let mut text = verdict.clone();
     // Writing to a String can't fail.
     for Part { name, runs, detail } in parts(&loaded.config) {
@@ -104,7 +116,9 @@ fn text(loaded: &Loaded, connections: Option<&[Connection]>) -> String {
     let connected = connections.unwrap_or_default().iter().map(|Connection { server, ok, detail }| {
         format!("{:6}  {server}: {detail}\n", if *ok { "ok" } else { "failed" })
     });
-    // Most surprising first: what failed to connect, then what somebody changed, then the long list of defaults.
+    let points = armed.iter().map(|armed| format!("{armed}\n"));
+    // Most surprising first: what will fail on purpose, what failed to connect, then what somebody changed, then the long list of defaults.
+    block("Failure points", &points.collect::<String>());
     block("Connections", &connected.collect::<String>());
     block("Changed", &loaded.describe_changes());
     block("Defaults", &loaded.describe_defaults());

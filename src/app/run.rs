@@ -6,9 +6,7 @@ use color_eyre::eyre::Result;
 use errors::rounded;
 use supervision::{Outcome, WatchSettings};
 
-#[cfg(feature = "failure-points")]
-use super::failure_points;
-use super::{bar, last_resort, logging::log_to_stderr, signals::Signals};
+use super::{bar, failure_points, last_resort, logging::log_to_stderr, signals::Signals};
 use crate::{
     config::{ConfigErrors, Loaded, Supervision},
     exit::{GAVE_UP, SUCCESS},
@@ -26,8 +24,7 @@ const STOP_SLACK: Duration = Duration::from_secs(1);
 /// Anything that prevents the start.
 pub async fn run(load: impl Fn() -> Result<Loaded, ConfigErrors>) -> Result<ExitCode> {
     let loaded = load()?;
-    #[cfg(feature = "failure-points")]
-    let armed = failure_points::from_environment()?;
+    let armed = failure_points::from_environment(&loaded.config)?;
     // Errors of the configuration are reported without a log, since it says how to log.
     let log = log_to_stderr(&loaded.config.log)?;
     for note in &loaded.notes {
@@ -45,12 +42,7 @@ pub async fn run(load: impl Fn() -> Result<Loaded, ConfigErrors>) -> Result<Exit
     service.observe_log(move || dropped.dropped());
     // Signals came first, the tree exists only now: until here, a stop that is cut short names no actor.
     signals.report_blockers_of(service.tree());
-    #[cfg(feature = "failure-points")]
-    if let Err(errors) = failure_points::arm(&service, &armed) {
-        // In order: a tree that is dropped in the middle of its start would look like a crash.
-        service.stop().await;
-        return Err(errors.into());
-    }
+    failure_points::arm(&service, &armed);
     let outcome = tokio::select! {
         outcome = service.tree().ended() => outcome,
         never = keep_reloading(&service, &loaded, &load, &signals) => match never {},

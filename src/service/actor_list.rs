@@ -1,0 +1,51 @@
+//! The actors of the tree that a configuration describes, known before anything starts. A description of a child can't be
+//! read, so this list repeats the names; a test compares it with trees that run.
+
+use actors::collector::COLLECTOR;
+use domain::{Address, chain::ContractAddress};
+
+use super::collector::FETCHER;
+use crate::config::Config;
+
+/// An actor of the tree.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ListedActor {
+    /// Its path.
+    pub(crate) path: String,
+    /// What it is, in the words of the table of failure points.
+    pub(crate) kind: &'static str,
+}
+
+/// The kind of every supervisor.
+pub(crate) const SUPERVISOR: &str = "supervisor";
+
+/// All actors, the root first, then in the order of their start.
+pub(crate) fn actor_list(config: &Config) -> Vec<ListedActor> {
+    let mut all = Vec::new();
+    let mut add = |path: &str, kind| all.push(ListedActor { path: path.to_owned(), kind });
+    let markets = &config.tracker.markets;
+    add("root", SUPERVISOR);
+    add("listener", "listener");
+    add("markets", SUPERVISOR);
+    for market in markets {
+        let market = format!("markets/{}", Address::new(market).checksummed());
+        add(&market, SUPERVISOR);
+        add(&format!("{market}/aggregator"), "aggregator");
+        add(&format!("{market}/epoch-tracker"), "epoch tracker");
+    }
+    if config.index.enabled {
+        add("indexer", "indexer");
+    }
+    if config.collector.is_enabled() {
+        add("notifier", "notifier");
+        add(COLLECTOR, SUPERVISOR);
+        add(FETCHER, "block fetcher");
+        add("collector/batch-preparer", SUPERVISOR);
+        for market in markets.iter().filter_map(|market| market.parse::<ContractAddress>().ok()) {
+            add(&format!("collector/batch-preparer/{market}"), "batch preparer");
+        }
+        add("collector/cleaner", "cleaner");
+    }
+    add("pruner", "pruner");
+    all
+}

@@ -179,26 +179,6 @@ async fn names_from_a_configuration_file_reach_no_terminal_as_they_are() {
     assert!(stderr.contains("evil") && !stderr.contains('\u{1b}'), "{stderr:?}");
 }
 
-#[cfg(feature = "failure-points")]
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_failure_point_that_would_never_act_is_refused() {
-    // Nothing listens there: neither the points nor the actors need Redis.
-    let redis = std::net::SocketAddr::from(([127, 0, 0, 1], free_port().await));
-    for (text, said) in [
-        ("aggregator::before_comit=panic", "did you mean aggregator::before_commit?"),
-        ("nonsense=panic", "docs/reference/failure-points.md lists them"),
-        ("aggregator::before_commit=panic*0", "TIMES at least 1"),
-        ("aggregator::before_commit=explode", "FAULT one of"),
-        ("aggregator::before_commit@agregator=panic", "no actor has a path that ends with agregator"),
-    ] {
-        let mut environment = environment(redis);
-        environment.insert("STATE_TRACKER_FAILURE_POINTS".to_owned(), text.to_owned());
-        let (code, _, stderr) = run(&["run"], &environment, Stdio::piped()).await;
-        assert_eq!(code, Some(78), "{text}: {stderr}");
-        assert!(stderr.contains(said) && !stderr.contains("crashed"), "{text}: {stderr}");
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_limit_on_the_size_of_files_ends_no_service() {
     let folder = tempfile::tempdir().expect("a folder");

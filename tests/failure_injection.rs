@@ -24,8 +24,15 @@ fn with(text: &str) -> BTreeMap<String, String> {
 }
 
 fn state_tracker(args: &[&str], text: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_state-tracker"));
-    command.args(args).env_clear().envs(with(text)).output().expect("it runs")
+    // A service that is not refused would run for ever.
+    let mut command = Command::new("timeout");
+    command
+        .args(["30", env!("CARGO_BIN_EXE_state-tracker")])
+        .args(args)
+        .env_clear()
+        .envs(with(text))
+        .output()
+        .expect("it runs")
 }
 
 fn is_refused(args: &[&str], text: &str, said: &[&str]) -> String {

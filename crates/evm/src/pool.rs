@@ -238,11 +238,12 @@ impl Pool {
                 Err(Failure::Final(error)) => return Err(error),
                 Err(Failure::Fault(fault)) => {
                     let node = &self.inner.nodes[index];
-                    last = Some(fault.of(&node.url));
                     if Instant::now() >= deadline && fault.kind == FaultKind::Timeout {
-                        // The deadline was shorter than the request's time limit, which is no fault of the node.
-                        return Err(no_answer(attempts, last));
+                        // The deadline was shorter than the request's time limit, which is no fault of the node: the fault
+                        // before, if there was one, is the cause.
+                        return Err(no_answer(attempts, last.or_else(|| Some(fault.of(&node.url)))));
                     }
+                    last = Some(fault.of(&node.url));
                     // A pruned node is healthy. It is skipped for this request only, and not set aside.
                     if fault.kind == FaultKind::Pruned {
                         self.inner.counters.add_fault(fault.kind);

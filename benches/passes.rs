@@ -301,7 +301,7 @@ async fn events() {
     let redis = RedisServer::start().await.expect("a Redis server");
     let config = config(redis.port(), &[("STATE_TRACKER__INTERVALS__WAKE_DEBOUNCE", "1ms")]);
     let service =
-        service::Service::start(&config, supervision::WatchSettings::default()).await.expect("started");
+        service::Service::start(&config, supervision::TreeOptions::default()).await.expect("started");
     let mut producer = producer(&redis);
     let mut connection = redis.connection().await.expect("a connection");
     let key = format!("{PROTOCOL}:{MARKET}:metrics:current_epoch");

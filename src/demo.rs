@@ -18,7 +18,7 @@ use std::{process::ExitCode, time::Duration};
 
 use color_eyre::eyre::Result;
 use redis::aio::MultiplexedConnection;
-use supervision::WatchSettings;
+use supervision::TreeOptions;
 use testkit::{LiveHandle, SharedTruth};
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -63,7 +63,7 @@ pub async fn demo(args: DemoArgs) -> Result<ExitCode> {
     let truths: Vec<SharedTruth> = producers.iter().map(LiveHandle::shared_truth).collect();
     let collector = Collector::new(servers.redis.connection().await?);
     let mut world = World::new(&servers, truths.clone(), collector, args.calm).await?;
-    let service = Service::start(&servers.config()?, WatchSettings::default()).await?;
+    let service = Service::start(&servers.config()?, TreeOptions::default()).await?;
     let markets = &servers.contracts.markets;
     let mut demo = Demo {
         servers: &servers,

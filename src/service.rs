@@ -40,7 +40,7 @@ use actors::{
 };
 use color_eyre::eyre::{Result, WrapErr};
 use store_redis::{RedisSettings, Store};
-use supervision::{Child, Clock, Limits, Mailbox, Overflow, StopReport, Tree, TreeOptions, WatchSettings};
+use supervision::{Child, Clock, Limits, Mailbox, Name, Overflow, StopReport, Tree, TreeOptions};
 
 use crate::{config::Config, http::HttpServers, remedy};
 
@@ -69,16 +69,19 @@ pub struct Service {
     followed: Option<Followed>,
     clock: Clock,
     registry: MarketRegistry,
+    /// The listener's name, for its edges to markets that a reload adds.
+    listener: Name,
     /// The configuration in effect. Its lock lets one reload run at a time.
     in_effect: tokio::sync::Mutex<InEffect>,
 }
 
 impl Service {
-    /// Binds the endpoints and starts the tree. Redis may be down: the actors wait for it.
+    /// Binds the endpoints and starts the tree. Redis may be down: the actors wait for it. Of `options`, the clock and the number
+    /// of simultaneous restarts come from the configuration instead.
     ///
     /// # Errors
     /// A port that is taken, or invalid settings.
-    pub async fn start(config: &Config, watch: WatchSettings) -> Result<Self> {
+    pub async fn start(config: &Config, options: TreeOptions) -> Result<Self> {
         let clock = Clock::system();
         let services = services(config, &clock)?;
         // The ports first: a second instance that is started by mistake ends here, before it has connected to anything.
@@ -87,9 +90,10 @@ impl Service {
         let followed = config.collector.is_enabled().then(|| Followed::new(&services, &clock));
         let (metrics, operator) = (config.http.metrics_address(), config.http.operator_address);
         let http = HttpServers::bind(metrics, operator, vitals.clone()).await?;
-        let (registry, children) = children(config, &tracker, followed.as_ref(), &clock)?;
+        let listener = Name::new("listener");
+        let (registry, children) = children(config, &tracker, followed.as_ref(), &listener, &clock)?;
         let simultaneous_restarts = config.supervision.simultaneous_restarts;
-        let options = TreeOptions { clock: clock.clone(), watch, simultaneous_restarts };
+        let options = TreeOptions { clock: clock.clone(), simultaneous_restarts, ..options };
         let tree = Tree::start(children, options).await;
         let tree = Arc::new(tree.wrap_err("the root of the tree could not be started")?);
         // Weak, here and below: endpoints and metrics outlive the tree during a stop and must not keep it alive.
@@ -102,7 +106,7 @@ impl Service {
         // A lock of tokio, since a reload holds it over awaits.
         let in_effect =
             tokio::sync::Mutex::new(InEffect { config: config.clone(), collector_is_outdated: false });
-        Ok(Self { tree, http, tracker, followed, clock, registry, in_effect })
+        Ok(Self { tree, http, tracker, followed, clock, registry, listener, in_effect })
     }
 
     /// The tree.
@@ -180,12 +184,13 @@ fn children(
     config: &Config,
     tracker: &TrackerServices,
     followed: Option<&Followed>,
+    listener: &Name,
     clock: &Clock,
 ) -> Result<(MarketRegistry, Vec<Child>)> {
     let policy = policy(&config.supervision);
     let mandatory = mandatory(&config.supervision);
     let limits = limits(&config.mailbox);
-    let markets = config.tracker.markets.iter().map(|name| market(config, name, tracker, clock));
+    let markets = config.tracker.markets.iter().map(|name| market(config, name, tracker, listener, clock));
     let (edges, markets): (Vec<MarketEdges>, Vec<Child>) = markets.unzip();
     let registry = MarketRegistry::new(edges);
     let (indexes, index_kept) = (indexes(config, &registry), config.retention.index);
@@ -194,16 +199,16 @@ fn children(
     let feed = indexes
         .clone()
         // The listener must not wait for the index. A dropped event is missing in the index, and counted.
-        .map(|indexes| IndexEdge::new(inbox.address("listener", Overflow::DropOldest), indexes));
-    // Without the index the mailbox above has no reader and no sender, and is dropped.
+        .map(|indexes| IndexEdge::new(inbox.address(listener, Overflow::DropOldest), indexes));
+    // Without the index the mailbox has no reader and no sender, and is dropped.
     let index = feed.clone().map(|feed| {
         let tracker = tracker.clone();
         let make = move || Indexer::new(tracker.clone(), feed.clone(), index_kept);
-        Child::actor("indexer", &inbox, make).policy(policy)
+        Child::actor(inbox, make).policy(policy)
     });
     let listen = {
         let (tracker, registry) = (tracker.clone(), registry.clone());
-        Child::source("listener", move || {
+        Child::worker(listener, move || {
             let listener = Listener::new(tracker.clone(), registry.clone());
             match &feed {
                 Some(feed) => listener.with_index(feed.clone()),
@@ -214,7 +219,7 @@ fn children(
     let prune = {
         let (tracker, registry, every) = (tracker.clone(), registry.clone(), config.intervals.prune);
         let retention = retention(&config.retention);
-        Child::source("pruner", move || {
+        Child::worker("pruner", move || {
             let pruner = Pruner::new(tracker.clone(), registry.clone(), every, retention);
             match &indexes {
                 Some(indexes) => pruner.with_indexes(indexes.clone(), index_kept),
@@ -246,13 +251,13 @@ pub fn connect(config: &Config) -> Result<Store> {
 /// The path of the block fetcher in a backfill.
 pub(crate) const BACKFILL: &str = "backfill";
 
-/// The collector's services for commands, which run no service. Notices go to a mailbox without a reader, which drops the oldest.
+/// The collector's services for commands, which run no service. Notices go to a mailbox without an owner, which refuses them.
 ///
 /// # Errors
 /// Invalid settings of Redis, addresses or URLs.
 pub(crate) fn standalone_collector(config: &Config, clock: &Clock) -> Result<CollectorServices> {
-    let unread = Mailbox::new("nobody", limits(&config.mailbox), clock);
-    let notices = unread.address(BACKFILL, Overflow::DropOldest);
+    let notices =
+        Mailbox::new("notifier", limits(&config.mailbox), clock).address(BACKFILL, Overflow::DropOldest);
     let services = services(config, clock)?;
     collector::collector_services(config, &services, &Followed::new(&services, clock), notices)
 }

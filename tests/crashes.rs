@@ -18,7 +18,7 @@ const CRASHES: u64 = 200;
 /// Events a second that a storm publishes meanwhile.
 const EVENTS_A_SECOND: u64 = 10_000;
 
-/// Where an actor is crashed: before it reads, with its work in hand, and when its work is committed but not
+/// Where an actor is crashed: before it reads, with its work in flight, and when its work is committed but not
 /// acknowledged.
 fn places(path: &str) -> &'static [&'static str] {
     match path.rsplit('/').next() {

@@ -8,7 +8,7 @@ use common::{MARKETS, PROTOCOL, SOON, environment, key, producer, summary};
 use redis::{FromRedisValue, ToRedisArgs, aio::MultiplexedConnection};
 use serde_json::{Value, json};
 use state_tracker::{config::Config, service::Service};
-use supervision::WatchSettings;
+use supervision::TreeOptions;
 use testkit::{MarketProducer, RedisServer, contents::dumps, producers::unix_now, wait_until};
 
 async fn run<T: FromRedisValue>(
@@ -112,7 +112,7 @@ async fn a_second_namespace_named_for_one_market_is_shown_in_its_summary_and_in_
         format!("[markets.'{}']\npriority = {{ protocol = 'Q', market = 'N' }}\n", MARKETS[0].to_lowercase());
     std::fs::write(&file, table).expect("a file");
     let config = Config::load(Some(&file), environment(redis.addr())).expect("allowed").config;
-    let service = Service::start(&config, WatchSettings::default()).await.expect("it starts");
+    let service = Service::start(&config, TreeOptions::default()).await.expect("it starts");
     for (market, assigned, lately, gaps) in [(MARKETS[0], 12, 1, 0), (MARKETS[1], 5, 0, 1)] {
         let expected = [json!(assigned), json!(lately), json!(gaps)];
         wait_until("the summary shows its priorities", SOON, async || {

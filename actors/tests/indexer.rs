@@ -20,7 +20,7 @@ use domain::Address;
 use redis::aio::MultiplexedConnection;
 use store_tracker::{IndexKeys, MarketKeys, Output, Retention};
 use supervision::{
-    ActorHealth, Backoff, Child, Clock, ExitKind, Intensity, Limits, Mailbox, Overflow, Policy, Tree,
+    ActorHealth, Backoff, Child, Clock, ExitKind, Intensity, Limits, Mailbox, Name, Overflow, Policy, Tree,
     TreeOptions,
     fail::{Fault, When},
 };
@@ -68,7 +68,6 @@ impl Tracker {
                 keys: keys.clone(),
                 aggregator: nobody.address("test", Overflow::Coalesce),
                 epoch_tracker: nobody.address("test", Overflow::Coalesce),
-                chain_to_epoch_tracker: None,
             })
             .collect();
         let registry = MarketRegistry::new(edges);
@@ -77,16 +76,17 @@ impl Tracker {
         } else {
             Indexes::One(IndexKeys::plain(&Output::default()))
         };
+        let listener = Name::new("listener");
         let inbox = Mailbox::<IndexEvents>::new("indexer", setup.limits, &clock);
-        let feed = IndexEdge::new(inbox.address("test", Overflow::DropOldest), indexes.clone());
+        let feed = IndexEdge::new(inbox.address(&listener, Overflow::DropOldest), indexes.clone());
         let (of_listener, of_indexer, of_pruner) = (services.clone(), services.clone(), services.clone());
         let (to_indexer, kept) = (feed.clone(), setup.kept);
         let children = vec![
-            Child::source("listener", move || {
+            Child::worker(listener, move || {
                 Listener::new(of_listener.clone(), registry.clone()).with_index(to_indexer.clone())
             }),
-            Child::actor("indexer", &inbox, move || Indexer::new(of_indexer.clone(), feed.clone(), kept)),
-            Child::source("pruner", move || {
+            Child::actor(inbox, move || Indexer::new(of_indexer.clone(), feed.clone(), kept)),
+            Child::worker("pruner", move || {
                 let retention = Retention { timelines: 86_400, priorities: 86_400, sealed: 8 * 86_400 };
                 let every = Duration::from_millis(100);
                 let pruner =
@@ -316,6 +316,30 @@ async fn a_connection_that_keeps_breaking_loses_and_charges_no_received_event() 
     let health = tracker.indexer();
     assert_eq!((health.restarts(), health.mailbox.map(|mailbox| mailbox.dead_lettered)), (0, Some(0)));
     tracker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_indexer_whose_redis_is_away_stops_without_being_killed_and_charges_no_message() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut connection = redis.connection().await.expect("a connection");
+    let proxy = FaultProxy::start(redis.addr()).await.expect("a proxy");
+    let tracker = Tracker::start(redis.url_at(proxy.addr()), Setup::default()).await;
+    // Held until the outage: else the message would be committed before it.
+    let hold = Fault::Delay(Duration::from_millis(300));
+    tracker.tree.failure_points().arm("indexer::before_commit", "indexer", hold, When::Nth(1));
+    publish(&mut connection, COMMON, &bytes(&["epoch:open:1"])).await;
+    wait_until("the message is in flight", SOON, async || {
+        tracker.indexer().mailbox.is_some_and(|mailbox| mailbox.in_flight == 1)
+    })
+    .await;
+    proxy.refuse(true).await.expect("refused");
+    proxy.cut();
+    wait_until("the indexer meets the outage", SOON, async || tracker.failed_commits() > 1.0).await;
+    tracker.tree.stop(SOON).await;
+    let health = tracker.indexer();
+    assert_eq!((health.exits(ExitKind::Stopped), health.exits(ExitKind::Killed)), (1, 0));
+    let mailbox = health.mailbox.expect("it has one");
+    assert_eq!((mailbox.waiting, mailbox.dead_lettered), (1, 0), "{mailbox:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -14,7 +14,8 @@ use domain::Address;
 use serde_json::Value;
 use store_tracker::{DATASETS, Intervals, MarketKeys};
 use supervision::{
-    ActorHealth, Child, Clock, ExitKind, Intensity, Limits, Mailbox, Overflow, Policy, Tree, TreeOptions,
+    ActorHealth, Child, Clock, ExitKind, Intensity, Limits, Mailbox, Name, Overflow, Policy, Tree,
+    TreeOptions,
 };
 use testkit::{
     FaultProxy, MarketProducer, ProducerConfig, RedisServer, Truth, producers::unix_now, wait_until,
@@ -54,13 +55,13 @@ impl Tracker {
             services.services.readiness.expect(MARKET, condition, SOON);
         }
         let keys = MarketKeys::new(&Address::new(PROTOCOL), &Address::new(MARKET));
+        let listener = Name::new("listener");
         let mailbox = |name: &str| Mailbox::<Wake>::new(name, Limits::default(), &clock);
         let (aggregator, epoch_tracker) = (mailbox("aggregator"), mailbox("epoch-tracker"));
         let edges = MarketEdges {
             keys: keys.clone(),
-            aggregator: aggregator.address("test", Overflow::Coalesce),
-            epoch_tracker: epoch_tracker.address("test", Overflow::Coalesce),
-            chain_to_epoch_tracker: None,
+            aggregator: aggregator.address(&listener, Overflow::Coalesce),
+            epoch_tracker: epoch_tracker.address(&listener, Overflow::Coalesce),
         };
         let policy = Policy {
             intensity: Intensity { max_restarts: 100, within: Duration::from_secs(1) },
@@ -71,13 +72,13 @@ impl Tracker {
         let (of_aggregator, of_tracker, of_listener) = (shared(), shared(), services.clone());
         let registry = MarketRegistry::new(vec![edges]);
         let children = vec![
-            Child::actor("aggregator", &aggregator, move || {
+            Child::actor(aggregator, move || {
                 Aggregator::new(of_aggregator.0.clone(), of_aggregator.1.clone())
             }),
-            Child::actor("epoch-tracker", &epoch_tracker, move || {
+            Child::actor(epoch_tracker, move || {
                 EpochTracker::new(of_tracker.0.clone(), of_tracker.1.clone())
             }),
-            Child::source("listener", move || Listener::new(of_listener.clone(), registry.clone())),
+            Child::worker(listener, move || Listener::new(of_listener.clone(), registry.clone())),
         ];
         let children = children.into_iter().map(|child| child.policy(policy)).collect();
         let tree = Tree::start(children, TreeOptions::default()).await.expect("the tree starts");
@@ -90,8 +91,8 @@ impl Tracker {
 
     /// How often any of them crashed or was replaced.
     fn crashes(&self) -> u64 {
-        let kinds = [ExitKind::Failed, ExitKind::Panicked, ExitKind::Stalled, ExitKind::Killed];
-        let of = |actor: &ActorHealth| kinds.map(|kind| actor.exits(kind)).into_iter().sum::<u64>();
+        let crashes = || ExitKind::ALL.into_iter().filter(|kind| kind.is_crash());
+        let of = |actor: &ActorHealth| crashes().map(|kind| actor.exits(kind)).sum::<u64>();
         self.tree.health().iter().map(of).sum()
     }
 

@@ -20,7 +20,7 @@ use domain::{Address, tracker::go_json};
 use redis::aio::MultiplexedConnection;
 use serde_json::Value;
 use store_tracker::MarketKeys;
-use supervision::{Child, Clock, Limits, Mailbox, Overflow, Tree, TreeOptions};
+use supervision::{Child, Clock, Limits, Mailbox, Name, Overflow, Tree, TreeOptions};
 use testkit::{RedisServer, wait_until};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -96,23 +96,23 @@ impl Tracker {
         let keys = MarketKeys::new(&Address::new(PROTOCOL), &Address::new(MARKET));
         let (aggregator, epochs) =
             (Mailbox::new("a", Limits::default(), &clock), Mailbox::new("e", Limits::default(), &clock));
+        let listener = Name::new("l");
         let edges = MarketEdges {
             keys: keys.clone(),
-            aggregator: aggregator.address("test", Overflow::Coalesce),
-            epoch_tracker: epochs.address("test", Overflow::Coalesce),
-            chain_to_epoch_tracker: None,
+            aggregator: aggregator.address(&listener, Overflow::Coalesce),
+            epoch_tracker: epochs.address(&listener, Overflow::Coalesce),
         };
         let registry = MarketRegistry::new(vec![edges]);
         let (of_aggregator, of_epochs, of_listener) = (services.clone(), services.clone(), services.clone());
         let other_keys = keys.clone();
         let children = vec![
-            Child::actor("a", &aggregator, move || {
+            Child::actor(aggregator, move || {
                 Aggregator::new(of_aggregator.clone(), keys.clone()).as_original(true)
             }),
-            Child::actor("e", &epochs, move || {
+            Child::actor(epochs, move || {
                 EpochTracker::new(of_epochs.clone(), other_keys.clone()).as_original(true)
             }),
-            Child::source("l", move || Listener::new(of_listener.clone(), registry.clone())),
+            Child::worker(listener, move || Listener::new(of_listener.clone(), registry.clone())),
         ];
         let options = TreeOptions { clock: clock.clone(), ..TreeOptions::default() };
         let tree = Tree::start(children, options).await.expect("a tree");

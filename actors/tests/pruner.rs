@@ -30,13 +30,12 @@ async fn pruning(redis: &RedisServer) -> Tree {
         keys: MarketKeys::new(&Address::new("P"), &Address::new(name)),
         aggregator: nobody.clone(),
         epoch_tracker: nobody.clone(),
-        chain_to_epoch_tracker: None,
     };
     let registry = MarketRegistry::new(MARKETS.iter().map(edges).collect());
     let retention = Retention { timelines: 86_400, priorities: 86_400, sealed: 8 * 86_400 };
     let make = move || Pruner::new(services.clone(), registry.clone(), Duration::from_millis(20), retention);
     let options = TreeOptions { clock, ..TreeOptions::default() };
-    Tree::start(vec![Child::source("pruner", make)], options).await.expect("a tree")
+    Tree::start(vec![Child::worker("pruner", make)], options).await.expect("a tree")
 }
 
 async fn fill(connection: &mut MultiplexedConnection, key: &str, members: u64) {

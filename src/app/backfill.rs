@@ -9,7 +9,7 @@ use actors::collector::{BlockFetcher, CollectorServices, CollectorSettings};
 use color_eyre::eyre::{Result, WrapErr, bail, ensure};
 use evm::StartBlock;
 use store_collector::operations::READ_CHECKPOINT;
-use supervision::{Child, Clock, Outcome, Tree, TreeOptions};
+use supervision::{Child, Clock, ExitKind, Outcome, Tree, TreeOptions};
 use tokio::time::Instant;
 
 use super::{
@@ -28,8 +28,6 @@ use crate::{
 
 /// Time limit for the requests to nodes before the first block is read.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-/// Time between two checks whether the last block is accepted.
-const CHECK_EVERY: Duration = Duration::from_millis(50);
 /// Time limit for the stop of the actors.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
@@ -54,9 +52,8 @@ pub async fn backfill(args: &BackfillArgs, loaded: &Loaded) -> Result<ExitCode> 
     let tree = start(&chain, to, args.dry_run, config, &clock).await?;
     let began = clock.now();
     let end = tokio::select! {
-        // The fetcher is transient and may end after the last block: both branches
-        // mean success, and `last >= to` decides below.
-        () = accepted(&chain, to) => End::Outcome(Outcome::Stopped),
+        // Whether the last block is accepted is decided below.
+        () = finished(&tree) => End::Outcome(Outcome::Stopped),
         never = bar::keep_showing(|frame| log.draw(frame), || Some(chain.progress.now())) => match never {},
         outcome = tree.ended() => End::Outcome(outcome),
         signal = signals.stop_requested() => End::Signal(signal),
@@ -98,7 +95,7 @@ async fn start(
     clock: &Clock,
 ) -> Result<Tree> {
     let chain = chain.clone();
-    let fetch = Child::source(BACKFILL, move || {
+    let fetch = Child::worker(BACKFILL, move || {
         // No edges: preparers and epoch trackers belong to the service, which finds closed windows by its own interval.
         let fetcher = BlockFetcher::new(chain.clone(), Vec::new(), Vec::new()).until(to);
         if is_dry_run { fetcher.as_trial() } else { fetcher }
@@ -151,11 +148,17 @@ async fn blocks(
     Ok(Some((next, to)))
 }
 
-/// Waits until block `to` is accepted.
-async fn accepted(chain: &CollectorServices, to: u64) {
-    while chain.progress.now().checkpoint.is_none_or(|checkpoint| checkpoint.number < to) {
-        // Polled: the progress is a snapshot for metrics and has no notification, and 50 ms do not matter to a person.
-        tokio::time::sleep(CHECK_EVERY).await;
+/// Waits until the block fetcher has ended by itself, which it does after the last block.
+async fn finished(tree: &Tree) {
+    loop {
+        // Subscribed before the records are read: an end in between is in one of the two.
+        let mut changes = tree.subscribe();
+        let has_finished = tree.health().iter().any(|actor| actor.exits(ExitKind::Finished) > 0);
+        if has_finished {
+            return;
+        }
+        // The end of an incarnation that crashed is followed by the next one. Missed changes are in the records.
+        changes.ended(BACKFILL).await;
     }
 }
 

@@ -11,14 +11,14 @@ use std::fmt;
 
 use actors::{env::FailurePoint, tables};
 use serde::Serialize;
-use supervision::fail::Written;
+use supervision::{
+    TreeOptions, WatchSettings,
+    fail::{Fault, When, Written},
+};
 
 use crate::{
     config::{Config, ConfigErrors, FAILURES_VARIABLE, Problem, nearest},
-    service::{
-        Service,
-        actor_list::{ListedActor, actor_list},
-    },
+    service::actor_list::{ListedActor, actor_list},
 };
 
 /// How many paths of actors a message names.
@@ -28,7 +28,7 @@ const NAMED: usize = 12;
 #[derive(Debug, Serialize)]
 pub(super) struct Armed {
     point: &'static str,
-    fault: String,
+    fault: &'static str,
     /// At how many passages it acts; `None` for all.
     times: Option<u64>,
     actors: Vec<String>,
@@ -38,12 +38,12 @@ pub(super) struct Armed {
 
 impl fmt::Display for Armed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let acts = match self.fault.as_str() {
-            "panic" => "panics",
-            "error" => "fails with an error",
-            "hang" => "hangs until it is killed,",
-            "spin" => "spins and never yields its thread,",
-            other => other,
+        let acts = match self.written.fault {
+            Fault::Panic => "panics",
+            Fault::Error => "fails with an error",
+            Fault::Delay(_) => "waits",
+            Fault::Hang => "hangs until it is killed,",
+            Fault::Spin => "spins and never yields its thread,",
         };
         write!(f, "{}: {acts} at ", self.point)?;
         match self.times {
@@ -72,13 +72,14 @@ pub(super) fn from_environment(config: &Config) -> Result<Vec<Armed>, ConfigErro
     }
 }
 
-/// Arms them in the tree.
-pub(super) fn arm(service: &Service, all: &[Armed]) {
+/// The options of a tree in which they are armed before the first actor starts.
+pub(super) fn options(all: &[Armed], watch: WatchSettings) -> TreeOptions {
     for armed in all {
-        service.tree().failure_points().arm_written(&armed.written);
         // A build with failure points may reach production by mistake: its log must show why actors crash.
         tracing::warn!("a failure point is armed: {armed}");
     }
+    let failure_points = all.iter().map(|armed| armed.written.clone()).collect();
+    TreeOptions { watch, failure_points, ..TreeOptions::default() }
 }
 
 /// Reads a text that is not empty.
@@ -104,12 +105,21 @@ fn parse(text: &str, actors: &[ListedActor]) -> Result<Vec<Armed>, ConfigErrors>
 fn parse_one(text: &str, actors: &[ListedActor]) -> Result<Vec<Armed>, String> {
     // The kit's own reading, so that what is shown is what acts.
     let written = Written::all(text).map_err(|error| error.to_string())?;
-    let effect = text.split_once('=').map_or("", |(_, effect)| effect);
-    let (fault, times) = effect.split_once('*').map_or((effect, None), |(fault, n)| (fault, n.parse().ok()));
     let armed = written.into_iter().map(|written| {
         let point = known_point(&written.point)?;
         let actors = passing(point, &written.actor, actors)?;
-        Ok(Armed { point: point.name, fault: fault.to_owned(), times, actors, written })
+        let fault = match written.fault {
+            Fault::Panic => "panic",
+            Fault::Error => "error",
+            Fault::Delay(_) => "delay",
+            Fault::Hang => "hang",
+            Fault::Spin => "spin",
+        };
+        let times = match written.when {
+            When::Times(times) => Some(times),
+            When::Always | When::Nth(_) | When::Every(_) => None,
+        };
+        Ok(Armed { point: point.name, fault, times, actors, written })
     });
     armed.collect()
 }

@@ -5,10 +5,9 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::{
-    config::{Config, ConfigErrors},
-    service::Service,
-};
+use supervision::{TreeOptions, WatchSettings};
+
+use crate::config::{Config, ConfigErrors};
 
 /// An armed failure point, which this build can't have.
 #[derive(Serialize)]
@@ -28,5 +27,7 @@ pub(super) fn from_environment(_: &Config) -> Result<Vec<Armed>, ConfigErrors> {
     Ok(Vec::new())
 }
 
-/// Arms nothing.
-pub(super) fn arm(_: &Service, _: &[Armed]) {}
+/// The options of a tree without failure points.
+pub(super) fn options(_: &[Armed], watch: WatchSettings) -> TreeOptions {
+    TreeOptions { watch, ..TreeOptions::default() }
+}

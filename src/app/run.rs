@@ -36,13 +36,13 @@ pub async fn run(load: impl Fn() -> Result<Loaded, ConfigErrors>) -> Result<Exit
     let signals = Signals::catch(Some(config.supervision.shutdown_timeout + STOP_SLACK))?;
     let markets = config.tracker.markets.len();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), markets, redis = config.redis.address(), "starting");
-    let service = Service::start(config, watch(&config.supervision, signals.is_stopping())).await?;
+    let watch = watch(&config.supervision, signals.is_stopping());
+    let service = Service::start(config, failure_points::options(&armed, watch)).await?;
     let dropped = log.clone();
     // The metric counts what the log itself can't report while its reader is stuck.
     service.observe_log(move || dropped.dropped());
     // Signals came first, the tree exists only now: until here, a stop that is cut short names no actor.
     signals.report_blockers_of(service.tree());
-    failure_points::arm(&service, &armed);
     let outcome = tokio::select! {
         outcome = service.tree().ended() => outcome,
         never = keep_reloading(&service, &loaded, &load, &signals) => match never {},

@@ -75,7 +75,7 @@ fn actor(path: &str) -> ActorHealth {
         state: State::Running,
         degraded: false,
         generation: 1,
-        exits: [0, 0, 2, 1, 0, 0, 0],
+        exits: [0, 0, 2, 0, 1, 0, 0, 0],
         last_crash: None,
         activity: Activity::Idle,
         wedged: false,
@@ -191,7 +191,7 @@ async fn health_is_the_tree_as_json() {
     assert_eq!(health["actors"][0]["path"], "listener");
     assert_eq!(health["actors"][0]["state"], "running");
     let exits = serde_json::json!({
-        "finished": 0, "stopped": 0, "failed": 2, "panicked": 1, "stalled": 0, "killed": 0, "sibling": 0,
+        "finished": 0, "stopped": 0, "failed": 2, "unavailable": 0, "panicked": 1, "stalled": 0, "killed": 0, "sibling": 0,
     });
     assert_eq!(health["actors"][0]["exits"], exits);
     assert_eq!(

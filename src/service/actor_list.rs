@@ -4,7 +4,6 @@
 use actors::collector::COLLECTOR;
 use domain::{Address, chain::ContractAddress};
 
-use super::collector::FETCHER;
 use crate::config::Config;
 
 /// An actor of the tree.
@@ -39,7 +38,7 @@ pub(crate) fn actor_list(config: &Config) -> Vec<ListedActor> {
     if config.collector.is_enabled() {
         add("notifier", "notifier");
         add(COLLECTOR, SUPERVISOR);
-        add(FETCHER, "block fetcher");
+        add("collector/block-fetcher", "block fetcher");
         add("collector/batch-preparer", SUPERVISOR);
         for market in markets.iter().filter_map(|market| market.parse::<ContractAddress>().ok()) {
             add(&format!("collector/batch-preparer/{market}"), "batch preparer");

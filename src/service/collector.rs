@@ -15,13 +15,10 @@ use color_eyre::eyre::{Result, WrapErr};
 use domain::{chain::ContractAddress, collector::Rules};
 use evm::{ChainConfig, Contracts, NodeUrl, Source};
 use store_collector::{BLOCK_HASH_TTL, ChainKeys, ChainStore};
-use supervision::{Address, Child, Clock, Mailbox, Overflow};
+use supervision::{Address, Child, Clock, Mailbox, Name, Overflow};
 
 use super::policy::{limits, policy};
 use crate::config::{self, Config};
-
-/// The path of the block fetcher.
-pub(super) const FETCHER: &str = "collector/block-fetcher";
 
 /// The collector's keys and a market's contract address; `None` if the collector does not run.
 pub(super) fn of_market(config: &Config, market: &str) -> Option<(ChainKeys, ContractAddress)> {
@@ -53,8 +50,10 @@ pub(super) fn children(
     registry: &MarketRegistry,
     clock: &Clock,
 ) -> Result<Vec<Child>> {
+    // A new name for each call: a reload replaces the collector, and a name is that of one actor.
+    let fetcher = Name::new("block-fetcher");
     let notices = Mailbox::<Notice>::new("notifier", limits(&config.mailbox), clock);
-    let notifier = notices.address(FETCHER, Overflow::DropOldest);
+    let notifier = notices.address(&fetcher, Overflow::DropOldest);
     let shared = collector_services(config, services, followed, notifier)?;
     services.readiness.expect_of(
         COLLECTOR,
@@ -68,34 +67,34 @@ pub(super) fn children(
     let policy = policy(&config.supervision);
     let (mut edges, mut preparers) = (Vec::new(), Vec::new());
     for (market, _) in shared.settings.markets.clone() {
-        let path = format!("collector/batch-preparer/{market}");
-        let mailbox = Mailbox::new(path.clone(), limits(&config.mailbox), clock);
-        edges.push(MarketEdge { market, actor: mailbox.address(FETCHER, Overflow::Coalesce) });
+        let mailbox = Mailbox::new(market.to_string(), limits(&config.mailbox), clock);
+        edges.push(MarketEdge { market, actor: mailbox.address(&fetcher, Overflow::Coalesce) });
         // Each sender has an address of its own, by which the tree knows its edges.
-        let notifier = notices.address(&path, Overflow::DropOldest);
+        let notifier = notices.address(mailbox.name(), Overflow::DropOldest);
         let shared = CollectorServices { notifier, ..shared.clone() };
         let make = move || BatchPreparer::new(shared.clone(), market);
-        preparers.push(Child::actor(market.to_string(), &mailbox, make).policy(policy));
+        preparers.push(Child::actor(mailbox, make).policy(policy));
     }
     let clean = {
         let shared = shared.clone();
-        Child::source("cleaner", move || Cleaner::new(shared.clone()))
+        Child::worker("cleaner", move || Cleaner::new(shared.clone()))
     };
     // A copy of the registry is enough: a reload that changes the markets replaces all actors of the collector.
-    let trackers: Vec<MarketEdge> = registry.now().iter().filter_map(epoch_tracker).collect();
-    let fetch = Child::source("block-fetcher", move || {
-        BlockFetcher::new(shared.clone(), edges.clone(), trackers.clone())
-    });
+    let trackers =
+        registry.now().iter().filter_map(|edges| epoch_tracker(edges, &fetcher)).collect::<Vec<_>>();
+    let fetch =
+        Child::worker(fetcher, move || BlockFetcher::new(shared.clone(), edges.clone(), trackers.clone()));
     let prepare = Child::supervisor("batch-preparer", preparers).policy(policy);
     let members = vec![fetch.policy(policy), prepare, clean.policy(policy)];
-    let notify = Child::actor("notifier", &notices, || Notifier).policy(policy);
+    let notify = Child::actor(notices, || Notifier).policy(policy);
     Ok(vec![notify, Child::supervisor(COLLECTOR, members).policy(policy)])
 }
 
-/// The edge to the epoch tracker of a market, if its name is a contract address.
-fn epoch_tracker(edges: &MarketEdges) -> Option<MarketEdge> {
+/// The block fetcher's edge to the epoch tracker of a market, if its name is a contract address. Windows of the chain change the
+/// current epoch, so the block fetcher wakes the epoch tracker too.
+fn epoch_tracker(edges: &MarketEdges, fetcher: &Name) -> Option<MarketEdge> {
     let market = edges.keys.market().checksummed().parse().ok()?;
-    Some(MarketEdge { market, actor: edges.chain_to_epoch_tracker.clone()? })
+    Some(MarketEdge { market, actor: edges.epoch_tracker.for_sender(fetcher) })
 }
 
 fn contract(setting: &str, text: &str) -> Result<ContractAddress> {

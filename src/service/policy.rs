@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use supervision::{Backoff, Intensity, Limits, Policy, Restart};
+use supervision::{Backoff, Intensity, Limits, Policy, Restart, Shutdown};
 
 use crate::config;
 
@@ -17,7 +17,7 @@ pub(super) fn policy(settings: &config::Supervision) -> Policy {
             jitter: true,
             reset_after: settings.backoff_reset_delay,
         },
-        stop_within: settings.stop_timeout,
+        shutdown: Shutdown::Within(settings.stop_timeout),
         // Every actor is watched for stalls: each one has to finish its work or report progress.
         stall_after: Some(settings.stall_timeout),
         degraded_retry: settings.degraded_retry_interval,

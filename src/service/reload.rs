@@ -80,7 +80,7 @@ impl Service {
             }
             *collector_is_outdated = true;
             config.markets.insert(configured.clone(), new.market(configured));
-            let (edges, child) = market(config, configured, &self.tracker, &self.clock);
+            let (edges, child) = market(config, configured, &self.tracker, &self.listener, &self.clock);
             expect_datasets(config, &self.tracker.services, configured);
             let added = self.tree.add_child("markets", child);
             added.wrap_err_with(|| format!("market {name} could not be added"))?;

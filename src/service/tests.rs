@@ -1,100 +1,120 @@
-//! The actors and the edges of the whole tree, without Redis.
-
-use std::time::Duration;
+//! The actors and the edges of the whole tree, at its start and after reloads, without Redis.
 
 use super::*;
 
 const MARKETS: [&str; 2] =
     ["0x0C2E22fe7526fAeF28E7A58c84f8723dEFcE200c", "0x21cb57C1f2352ad215a463DD867b838749CD3b8f"];
 
-fn configuration(more: &[(&str, &str)]) -> Config {
+const NODE: (&str, &str) = ("RPC_NODES", "http://127.0.0.1:2");
+
+/// An edge: its sender, its reader, and what happens when the mailbox is full.
+type Declared = (String, String, Overflow);
+
+/// A configuration without Redis, whose endpoints take any free port.
+fn config(markets: &[&str], more: &[(&str, &str)]) -> Config {
     let environment = [
+        ("REDIS_PORT", "1".to_owned()),
+        ("STATE_TRACKER_METRICS_PORT", "0".to_owned()),
+        ("STATE_TRACKER__HTTP__HOST", "127.0.0.1".to_owned()),
+        ("STATE_TRACKER__HTTP__OPERATOR_ADDRESS", "127.0.0.1:0".to_owned()),
         ("PROTOCOL_STATE_CONTRACT", "0xE88E5f64AEB483d7057645326AdDFA24A3B312DF".to_owned()),
-        ("DATA_MARKET_ADDRESSES", MARKETS.join(",")),
+        ("DATA_MARKET_ADDRESSES", markets.join(",")),
         ("STATE_TRACKER__INDEX__ENABLED", "true".to_owned()),
         ("STATE_TRACKER__INDEX__NAMESPACED", "true".to_owned()),
     ];
-    let environment =
-        environment.into_iter().chain(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
-    Config::load(None, environment).expect("allowed").config
+    let more = more.iter().map(|(name, value)| (*name, (*value).to_owned()));
+    Config::load(None, environment.into_iter().chain(more)).expect("allowed").config
 }
 
-/// Starts a tree without Redis.
-async fn tree(config: &Config) -> Tree {
-    let clock = Clock::system();
-    let services = services(config, &clock).expect("settings that make a connection");
-    let followed = config.collector.is_enabled().then(|| Followed::new(&services, &clock));
-    let tracker = tracker_services(config, services, &clock);
-    let (_registry, children) =
-        children(config, &tracker, followed.as_ref(), &clock).expect("settings that fit");
-    Tree::start(children, TreeOptions::default()).await.expect("no cycle")
+async fn start(config: &Config) -> Service {
+    Service::start(config, TreeOptions::default()).await.expect("no cycle")
 }
 
-/// The edges of the tree, in their order, each between two actors of it.
-async fn edges(more: &[(&str, &str)]) -> Vec<(String, String, Overflow)> {
-    let tree = tree(&configuration(more)).await;
-    let actors: Vec<_> = tree.health().into_iter().map(|actor| actor.path).collect();
-    let edges: Vec<_> = tree.edges().into_iter().map(|edge| (edge.from, edge.to, edge.overflow)).collect();
-    tree.stop(Duration::from_secs(5)).await;
-    for (from, to, overflow) in &edges {
-        assert!(actors.contains(from) && actors.contains(to), "{from} -> {to} is between actors of the tree");
-        assert!(!overflow.waits(), "{from} -> {to} waits");
+/// The edges of a service, sorted. Each one is between two actors of its tree, and none waits.
+fn edges(service: &Service) -> Vec<Declared> {
+    let actors: Vec<_> = service.tree().health().into_iter().map(|actor| actor.path).collect();
+    let mut edges = Vec::new();
+    for edge in service.tree().edges() {
+        assert!(!edge.outside && actors.contains(&edge.from) && actors.contains(&edge.to), "{edge:?}");
+        assert!(!edge.overflow.waits(), "{edge:?}");
+        edges.push((edge.from, edge.to, edge.overflow));
     }
+    edges.sort();
     edges
 }
 
 /// Every edge of a tree without a chain.
-fn of_markets() -> Vec<(String, String, Overflow)> {
+fn of_markets(markets: &[&str]) -> Vec<Declared> {
     let to = |path: String, overflow| ("listener".to_owned(), path, overflow);
-    let mut expected: Vec<_> = MARKETS
+    let mut expected: Vec<_> = markets
         .iter()
         .flat_map(|market| ["aggregator", "epoch-tracker"].map(|actor| format!("markets/{market}/{actor}")))
         .map(|path| to(path, Overflow::Coalesce))
         .collect();
     expected.push(to("indexer".to_owned(), Overflow::DropOldest));
+    expected.sort();
     expected
 }
 
-#[tokio::test]
-async fn every_edge_of_the_tree_is_declared_by_an_actor_of_it_and_none_waits() {
-    assert_eq!(edges(&[]).await, of_markets());
-}
-
-#[tokio::test]
-async fn every_edge_of_the_chain_is_declared_by_an_actor_of_it_and_none_waits() {
-    let mut expected = of_markets();
+/// Every edge of a tree with a chain.
+fn of_chain(markets: &[&str]) -> Vec<Declared> {
+    let mut expected = of_markets(markets);
     let fetcher = || "collector/block-fetcher".to_owned();
     expected.push((fetcher(), "notifier".to_owned(), Overflow::DropOldest));
-    for market in MARKETS {
+    for market in markets {
         let preparer = format!("collector/batch-preparer/{market}");
         expected.push((fetcher(), format!("markets/{market}/epoch-tracker"), Overflow::Coalesce));
         expected.push((fetcher(), preparer.clone(), Overflow::Coalesce));
         expected.push((preparer, "notifier".to_owned(), Overflow::DropOldest));
     }
-    let mut found = edges(&[("RPC_NODES", "http://127.0.0.1:2")]).await;
-    let order = |edges: &mut Vec<(String, String, Overflow)>| {
-        edges.sort_by_key(|(from, to, _)| (from.clone(), to.clone()))
-    };
-    order(&mut expected);
-    order(&mut found);
-    assert_eq!(found, expected);
+    expected.sort();
+    expected
+}
+
+#[tokio::test]
+async fn every_edge_of_the_tree_is_declared_by_an_actor_of_it_and_none_waits() {
+    let service = start(&config(&MARKETS, &[])).await;
+    assert_eq!(edges(&service), of_markets(&MARKETS));
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn every_edge_of_the_chain_is_declared_by_an_actor_of_it_and_none_waits() {
+    let service = start(&config(&MARKETS, &[NODE])).await;
+    assert_eq!(edges(&service), of_chain(&MARKETS));
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn every_edge_after_a_reload_is_declared_by_an_actor_of_the_tree_and_none_waits() {
+    let [first, _] = MARKETS;
+    let service = start(&config(&[first], &[NODE])).await;
+    assert_eq!(edges(&service), of_chain(&[first]));
+    // The collector is replaced each time, so its edges to the market that stays are those of another block fetcher.
+    service.reload(&config(&MARKETS, &[NODE])).await.expect("added");
+    assert_eq!(edges(&service), of_chain(&MARKETS));
+    service.reload(&config(&[first], &[NODE])).await.expect("removed");
+    assert_eq!(edges(&service), of_chain(&[first]));
+    service.stop().await;
 }
 
 #[cfg(feature = "failure-points")]
 #[tokio::test]
 async fn the_list_of_actors_is_that_of_the_tree_that_runs() {
     use super::actor_list::{SUPERVISOR, actor_list};
-    for more in [
-        &[][..],
-        &[("STATE_TRACKER__INDEX__ENABLED", "false")],
-        &[("RPC_NODES", "http://127.0.0.1:2")],
-        &[("RPC_NODES", "http://127.0.0.1:2"), ("DATA_MARKET_ADDRESSES", &MARKETS[0].to_lowercase())],
+    let lower_case = MARKETS[0].to_lowercase();
+    for (markets, more) in [
+        (&MARKETS[..], &[][..]),
+        (&MARKETS[..], &[("STATE_TRACKER__INDEX__ENABLED", "false")]),
+        (&MARKETS[..], &[NODE]),
+        (&[lower_case.as_str()][..], &[NODE]),
     ] {
-        let config = configuration(more);
-        let tree = tree(&config).await;
-        let running: Vec<_> = tree.health().into_iter().map(|actor| (actor.path, actor.supervisor)).collect();
-        tree.stop(Duration::from_secs(5)).await;
+        let config = config(markets, more);
+        let service = start(&config).await;
+        let running: Vec<_> =
+            service.tree().health().into_iter().map(|actor| (actor.path, actor.supervisor)).collect();
+        service.stop().await;
         let listed = actor_list(&config).into_iter().map(|actor| (actor.path, actor.kind == SUPERVISOR));
-        assert_eq!(listed.collect::<Vec<_>>(), running, "{more:?}");
+        assert_eq!(listed.collect::<Vec<_>>(), running, "{markets:?} {more:?}");
     }
 }

@@ -6,7 +6,7 @@ use actors::{
 };
 use domain::Address;
 use store_tracker::{DATASETS, IndexKeys, Intervals, MarketKeys, Retention};
-use supervision::{Child, Clock, Mailbox, Overflow};
+use supervision::{Child, Clock, Mailbox, Name, Overflow};
 
 use super::{
     collector,
@@ -31,11 +31,12 @@ pub(super) fn expect_datasets(config: &Config, services: &Services, market: &str
     }
 }
 
-/// The actors of one market, and the edges to them.
+/// The actors of one market, and the edges of this listener to them.
 pub(super) fn market(
     config: &Config,
     market: &str,
     tracker: &TrackerServices,
+    listener: &Name,
     clock: &Clock,
 ) -> (MarketEdges, Child) {
     let mandatory = mandatory(&config.supervision);
@@ -43,30 +44,24 @@ pub(super) fn market(
     let keys = market_keys(config, market);
     let original = config.market(market).compat == config::Compat::Go;
     let name = keys.market().checksummed().to_owned();
-    let mailbox = |actor: &str| Mailbox::new(format!("markets/{name}/{actor}"), limits, clock);
+    let mailbox = |actor: &str| Mailbox::new(actor, limits, clock);
     let of_chain = collector::of_market(config, market);
     let (aggregator, epoch_tracker) = (mailbox("aggregator"), mailbox("epoch-tracker"));
     let edges = MarketEdges {
         keys: keys.clone(),
         // Messages to these actors are only wake-ups: merging two of them loses nothing.
-        aggregator: aggregator.address("listener", Overflow::Coalesce),
-        epoch_tracker: epoch_tracker.address("listener", Overflow::Coalesce),
-        // Windows of the chain change the current epoch, so the block fetcher wakes the epoch tracker too.
-        chain_to_epoch_tracker: of_chain
-            .as_ref()
-            .map(|_| epoch_tracker.address(collector::FETCHER, Overflow::Coalesce)),
+        aggregator: aggregator.address(listener, Overflow::Coalesce),
+        epoch_tracker: epoch_tracker.address(listener, Overflow::Coalesce),
     };
     let aggregate = {
         let (tracker, keys) = (tracker.clone(), keys.clone());
         // The closure runs again for each restart: every incarnation starts with
         // clones and without the state of the crashed one.
-        Child::actor("aggregator", &aggregator, move || {
-            Aggregator::new(tracker.clone(), keys.clone()).as_original(original)
-        })
+        Child::actor(aggregator, move || Aggregator::new(tracker.clone(), keys.clone()).as_original(original))
     };
     let track = {
         let tracker = tracker.clone();
-        Child::actor("epoch-tracker", &epoch_tracker, move || {
+        Child::actor(epoch_tracker, move || {
             let actor = EpochTracker::new(tracker.clone(), keys.clone()).as_original(original);
             match &of_chain {
                 Some((keys, market)) => actor.with_chain(keys.clone(), *market),

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, net::SocketAddr, process::Stdio, time::Duration
 use redis::aio::MultiplexedConnection;
 use serde_json::Value;
 use state_tracker::{config::Config, service::Service};
-use supervision::{ActorHealth, State, WatchSettings};
+use supervision::{ActorHealth, TreeOptions};
 use testkit::{ProducerConfig, RedisServer, Truth, contents::query, wait_until, world::World};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -64,9 +64,8 @@ pub fn following(redis: SocketAddr, world: &World) -> BTreeMap<String, String> {
 /// A service in this process, all of whose actors run.
 pub async fn service(environment: &BTreeMap<String, String>) -> Service {
     let config = Config::load(None, environment.clone()).expect("a valid configuration").config;
-    let service = Service::start(&config, WatchSettings::default()).await.expect("the service starts");
-    let all_run = || service.tree().health().iter().all(|actor| actor.state == State::Running);
-    wait_until("all actors run", SOON, async || all_run()).await;
+    let service = Service::start(&config, TreeOptions::default()).await.expect("the service starts");
+    service.tree().started().await.expect("all actors run");
     service
 }
 
@@ -145,7 +144,7 @@ pub fn actor(service: &Service, path: &str) -> ActorHealth {
 pub async fn have_settled(service: &Service, market: &str) {
     let is_settled = |name: &str| {
         let mailbox = actor(service, &format!("markets/{market}/{name}")).mailbox.expect("it has a mailbox");
-        mailbox.accepted > 0 && mailbox.waiting == 0 && mailbox.in_hand == 0
+        mailbox.accepted > 0 && mailbox.waiting == 0 && mailbox.in_flight == 0
     };
     let are_settled = || ["aggregator", "epoch-tracker"].into_iter().all(is_settled);
     wait_until("the market's actors have settled", SOON, async || are_settled()).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use state_tracker::{config::Config, service::Service};
 use supervision::{
-    ExitKind, State, WatchSettings,
+    ExitKind, State, TreeOptions,
     fail::{Fault, When},
 };
 use testkit::{RedisServer, wait_until};
@@ -24,7 +24,7 @@ async fn an_aggregator_that_panics_before_its_commit_is_restarted_alone() {
         ("STATE_TRACKER__INTERVALS__SUMMARY", "100ms".to_owned()),
     ];
     let config = Config::load(None, settings).expect("a valid configuration").config;
-    let service = Service::start(&config, WatchSettings::default()).await.expect("it starts");
+    let service = Service::start(&config, TreeOptions::default()).await.expect("it starts");
 
     // The next two commits of this aggregator panic.
     let points = service.tree().failure_points();

@@ -17,7 +17,9 @@ use store_collector::{
     operations::{COUNT_SUBMISSIONS, FIND_CLOSED_WINDOWS, READ_SUBMISSIONS},
 };
 use store_redis::{Session, StoreError};
-use supervision::{Actor, Budget, Clock, Context, DeadlineExceeded, Failure, Lease, fail::InjectedFailure};
+use supervision::{
+    Actor, Budget, Clock, Context, DeadlineExceeded, Failure, Inbox, Lease, fail::InjectedFailure,
+};
 
 use super::{CollectorServices, points, problem::CollectorProblem, progress::Prepared};
 use crate::{
@@ -56,10 +58,10 @@ impl BatchPreparer {
     }
 
     /// Prepares all closed windows, once a worker is free.
-    async fn run_once(&self, cx: &Context<Wake>) -> Result<(), PrepareError> {
-        let clock = cx.clock().clone();
+    async fn run_once(&self, cx: &Context) -> Result<(), PrepareError> {
+        let clock = cx.clock();
         let budgets = &self.chain.settings.budgets;
-        let budget = budgets.preparation(&clock);
+        let budget = budgets.preparation(clock);
         let began = Instant::now();
         // Idle: a wait for other preparers is no stall.
         let permit = cx.idle(clock.timeout(budgets.worker, self.chain.workers.acquire())).await;
@@ -77,7 +79,7 @@ impl BatchPreparer {
         budget.run(Box::pin(self.all(cx, &budget))).await?
     }
 
-    async fn all(&self, cx: &Context<Wake>, budget: &Budget) -> Result<(), PrepareError> {
+    async fn all(&self, cx: &Context, budget: &Budget) -> Result<(), PrepareError> {
         loop {
             points::PREPARER_BEFORE_READ.pass().await?;
             let mut session = self.chain.services.store.session(FIND_CLOSED_WINDOWS).await?;
@@ -211,15 +213,14 @@ impl BatchPreparer {
 impl Actor for BatchPreparer {
     type Message = Wake;
 
-    async fn run(&mut self, cx: &mut Context<Wake>) -> Result<(), Failure> {
-        let clock = cx.clock().clone();
-        let stop = cx.stop_token();
+    async fn run(&mut self, cx: &Context, inbox: &mut Inbox<Wake>) -> Result<(), Failure> {
+        let clock = cx.clock();
         // At once after a start: the message about a closed window may have been lost with the last process.
         let mut next = clock.now();
         let every = self.chain.settings.prepare_every;
         let mut attempts = Attempts::new(BATCH_PREPARER.at_most(every));
-        while !stop.is_cancelled() {
-            if wait(cx, &clock, next).await.is_none() {
+        while !cx.is_stopping() {
+            if wait(inbox, clock, next).await.is_none() {
                 break;
             }
             // Without the chain's time it is unknown which submissions have expired.
@@ -230,7 +231,7 @@ impl Actor for BatchPreparer {
             let done = tokio::select! {
                 biased;
                 // A run can be cancelled at any await: each epoch is written in one step.
-                () = stop.cancelled() => break,
+                () = cx.stopped() => break,
                 done = self.run_once(cx) => done,
             };
             // Set before the outcome is examined, for the branches that continue.
@@ -257,10 +258,10 @@ impl Actor for BatchPreparer {
 
 /// Waits for a message or for the time `next`; `None` when the actor is stopped. A message carries no data and is acknowledged at
 /// once: the closed window is in Redis, where every run looks for it.
-async fn wait(cx: &mut Context<Wake>, clock: &Clock, next: Instant) -> Option<()> {
+async fn wait(inbox: &mut Inbox<Wake>, clock: &Clock, next: Instant) -> Option<()> {
     tokio::select! {
         biased;
-        wake = cx.recv() => wake.map(Lease::settle),
+        wake = inbox.recv() => wake.map(Lease::ack),
         () = clock.sleep_until(next) => Some(()),
     }
 }

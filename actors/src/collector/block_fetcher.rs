@@ -22,7 +22,7 @@ use domain::{
 use evm::{Block, ChainError, Next};
 use retry::{Attempts, table::BLOCK_FETCHER};
 use store_collector::{Outcome, operations::MOVE_CHECKPOINT};
-use supervision::{Actor, Budget, Context, Failure, NoMessage};
+use supervision::{Budget, Context, Failure, Worker};
 
 use super::{
     CollectorServices, FAR_BEHIND, MarketEdge,
@@ -112,14 +112,13 @@ impl BlockFetcher {
     }
 
     /// Makes one step, within its budget: a block, a segment, or a reorganisation.
-    async fn step(&mut self, cx: &Context<NoMessage>) -> Result<StepOutcome, StepError> {
-        let clock = cx.clock().clone();
-        let budget = self.chain.settings.budgets.block(&clock);
+    async fn step(&mut self, cx: &Context) -> Result<StepOutcome, StepError> {
+        let budget = self.chain.settings.budgets.block(cx.clock());
         // Boxed: the future of the nested steps is large, and each frame above would hold it by value.
         budget.run(Box::pin(self.within(cx, &budget))).await?
     }
 
-    async fn within(&mut self, cx: &Context<NoMessage>, budget: &Budget) -> Result<StepOutcome, StepError> {
+    async fn within(&mut self, cx: &Context, budget: &Budget) -> Result<StepOutcome, StepError> {
         let events = self.chain.settings.budgets.events(budget);
         // The remembered head saves a request for each block of a catch-up; it is replaced by every answer that has a newer one.
         let head = match self.head {
@@ -181,13 +180,13 @@ impl BlockFetcher {
     }
 
     /// Records the head that a node reported.
-    fn saw(&mut self, cx: &Context<NoMessage>, head: BlockRef) {
+    fn saw(&mut self, cx: &Context, head: BlockRef) {
         self.head = Some((head, cx.clock().now()));
         self.chain.progress.head(head);
     }
 
     /// Queries the contracts when that is due, and writes their values for other programs.
-    async fn refresh(&mut self, cx: &Context<NoMessage>, budget: &Budget) -> Result<(), StepError> {
+    async fn refresh(&mut self, cx: &Context, budget: &Budget) -> Result<(), StepError> {
         let now = cx.clock().now();
         if self.refresh.is_some_and(|due| now < due) {
             return Ok(());
@@ -209,7 +208,7 @@ impl BlockFetcher {
     /// to be read singly.
     async fn old_part(
         &mut self,
-        cx: &Context<NoMessage>,
+        cx: &Context,
         page: &mut Page,
         checkpoint: BlockRef,
         head: BlockRef,
@@ -335,7 +334,7 @@ impl BlockFetcher {
 
     async fn reorganise(
         &mut self,
-        cx: &Context<NoMessage>,
+        cx: &Context,
         page: &mut Page,
         tip: BlockRef,
         budget: &Budget,
@@ -378,19 +377,15 @@ fn deadline(budget: &Budget) -> tokio::time::Instant {
     tokio::time::Instant::now() + budget.remaining()
 }
 
-impl Actor for BlockFetcher {
-    type Message = NoMessage;
-
-    async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
-        let clock = cx.clock().clone();
+impl Worker for BlockFetcher {
+    async fn run(&mut self, cx: &Context) -> Result<(), Failure> {
         let source = self.chain.source.clone();
         let mut attempts = Attempts::new(BLOCK_FETCHER);
         while !cx.is_stopping() {
-            let stop = cx.stop_token();
             let step = tokio::select! {
                 biased;
                 // A step can be cancelled at any await: its only write is one transaction.
-                () = stop.cancelled() => break,
+                () = cx.stopped() => break,
                 step = self.step(cx) => step,
             };
             // A finished step is progress, whatever its outcome: a fetcher that fails again and again is not stalled.
@@ -428,7 +423,7 @@ impl Actor for BlockFetcher {
                     }
                 }
             }
-            cx.pause(clock.sleep(attempts.failed())).await;
+            cx.pause(cx.clock().sleep(attempts.failed())).await;
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use retry::table::CLEANER;
 use store_collector::operations::CLEAN_UP;
 use store_redis::StoreError;
-use supervision::{Actor, Context, Failure, NoMessage};
+use supervision::{Context, Failure, Worker};
 
 use super::{CollectorServices, points::CLEANER_POINTS};
 use crate::env::periodic::run_periodically;
@@ -31,7 +31,7 @@ impl Cleaner {
     }
 
     /// One run over all keys. It does nothing before a node has reported the chain id, which is part of the keys' names.
-    async fn run_once(&self, cx: &Context<NoMessage>) -> Result<(), StoreError> {
+    async fn run_once(&self, cx: &Context) -> Result<(), StoreError> {
         let Some(store) = self.chain.chain_store() else { return Ok(()) };
         let mut session = self.chain.services.store.session(CLEAN_UP).await?;
         let (mut cursor, mut markers, mut submissions) = (0, 0, 0);
@@ -56,10 +56,8 @@ impl Cleaner {
     }
 }
 
-impl Actor for Cleaner {
-    type Message = NoMessage;
-
-    async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
+impl Worker for Cleaner {
+    async fn run(&mut self, cx: &Context) -> Result<(), Failure> {
         let (services, every) = (&self.chain.services, self.chain.settings.clean_every);
         run_periodically(cx, services, every, CLEANER, &CLEANER_POINTS, || self.run_once(cx)).await
     }

@@ -5,7 +5,7 @@
 
 use domain::{chain::ChainEvent, collector::Note};
 use serde::{Deserialize, Serialize};
-use supervision::{Actor, Context, Failure, Message};
+use supervision::{Actor, Context, Failure, Inbox, Message};
 
 use crate::env::log_throttle::{LogThrottle, field};
 
@@ -129,10 +129,10 @@ pub struct Notifier;
 impl Actor for Notifier {
     type Message = Notice;
 
-    async fn run(&mut self, cx: &mut Context<Notice>) -> Result<(), Failure> {
+    async fn run(&mut self, cx: &Context, inbox: &mut Inbox<Notice>) -> Result<(), Failure> {
         // By kind and not by text, since every notice of an epoch has another text.
         let lines = LogThrottle::allowing(LINES, cx.clock());
-        while let Some(notice) = cx.recv().await {
+        while let Some(notice) = inbox.recv().await {
             let Notice { kind, severity, text } = &*notice;
             match (severity, lines.admit(kind)) {
                 // Not limited by the throttle: DEBUG is off in operation.
@@ -145,7 +145,7 @@ impl Actor for Notifier {
                     tracing::error!(kind, suppressed = field(suppressed), "{text}")
                 }
             }
-            notice.settle();
+            notice.ack();
         }
         Ok(())
     }

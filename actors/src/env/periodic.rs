@@ -4,7 +4,7 @@ use std::{future::Future, time::Duration};
 
 use retry::{Attempts, RetryPolicy};
 use store_redis::StoreError;
-use supervision::{Context, Failure, NoMessage};
+use supervision::{Context, Failure};
 
 use crate::env::{failure_point::FailurePoint, services::Services};
 
@@ -18,7 +18,7 @@ pub(crate) struct Points {
 /// Runs `job` at the interval `every` until the actor is stopped. A stop cancels a running job at its next await; a failed
 /// job is reported and retried with backoff.
 pub(crate) async fn run_periodically<F: Future<Output = Result<(), StoreError>>>(
-    cx: &Context<NoMessage>,
+    cx: &Context,
     services: &Services,
     every: Duration,
     retry: RetryPolicy,

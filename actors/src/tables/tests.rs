@@ -11,7 +11,7 @@ use std::{
 use domain::chain::ContractAddress;
 use evm::{ChainConfig, Contracts, Source};
 use store_redis::{RedisSettings, Store};
-use supervision::{Activity, ActorHealth, Clock, MailboxStats, State};
+use supervision::{Activity, ActorHealth, Clock, ExitKind, MailboxStats, State};
 
 use super::*;
 use crate::{
@@ -46,7 +46,7 @@ fn registered() -> Telemetry {
             state: State::Running,
             degraded: false,
             generation: 1,
-            exits: [0; 7],
+            exits: [0; ExitKind::ALL.len()],
             last_crash: None,
             activity: Activity::Idle,
             wedged: false,

@@ -21,7 +21,7 @@ use store_tracker::{
     datasets::{DAILY, HOURLY, SUMMARY},
     operations::READ_TIMELINES,
 };
-use supervision::{Actor, Clock, Context, Failure};
+use supervision::{Actor, Clock, Context, Failure, Inbox};
 
 use super::{
     passes::{Next, PassError, Passes, keep_passing},
@@ -229,7 +229,7 @@ impl Passes for Aggregator {
 impl Actor for Aggregator {
     type Message = Wake;
 
-    async fn run(&mut self, cx: &mut Context<Wake>) -> Result<(), Failure> {
-        keep_passing(self, cx).await
+    async fn run(&mut self, cx: &Context, inbox: &mut Inbox<Wake>) -> Result<(), Failure> {
+        keep_passing(self, cx, inbox).await
     }
 }

@@ -13,7 +13,7 @@ use store_collector::{ChainKeys, windows};
 use store_tracker::{
     Dataset, MarketKeys, MarketStore, datasets::CURRENT_EPOCH, operations::READ_NEWEST_EPOCHS,
 };
-use supervision::{Actor, Clock, Context, Failure};
+use supervision::{Actor, Clock, Context, Failure, Inbox};
 
 use super::{
     passes::{Next, PassError, Passes, keep_passing},
@@ -114,7 +114,7 @@ impl Passes for EpochTracker {
 impl Actor for EpochTracker {
     type Message = Wake;
 
-    async fn run(&mut self, cx: &mut Context<Wake>) -> Result<(), Failure> {
-        keep_passing(self, cx).await
+    async fn run(&mut self, cx: &Context, inbox: &mut Inbox<Wake>) -> Result<(), Failure> {
+        keep_passing(self, cx, inbox).await
     }
 }

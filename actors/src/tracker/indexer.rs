@@ -19,7 +19,7 @@ use store_tracker::{
     Index, IndexKeys, Indexed,
     operations::{AGE_VALIDATORS, INDEX_EVENTS},
 };
-use supervision::{Actor, Batch, Clock, Context, Failure, fail::InjectedFailure};
+use supervision::{Actor, Batch, Clock, Context, Failure, Inbox, fail::InjectedFailure};
 
 use super::{listener::IndexEdge, metrics::IndexOutcome, points, services::TrackerServices};
 use crate::env::messages::IndexEvents;
@@ -94,15 +94,20 @@ impl Indexer {
         Ok(())
     }
 
-    /// Commits messages and acknowledges them. After a failure they stay in flight, and the next call gets them again.
-    async fn settle(&self, taken: Batch<'_, IndexEvents>, clock: &Clock) -> Result<(), CommitError> {
-        self.commit(Work::of(taken.iter()), clock).await?;
-        taken.settle();
-        Ok(())
+    /// Commits messages and acknowledges them. After a failure of Redis they stay in flight, uncharged, and come again.
+    async fn write(&self, taken: Batch<'_, IndexEvents>, clock: &Clock) -> Result<(), CommitError> {
+        let committed = self.commit(Work::of(taken.iter()), clock).await;
+        match &committed {
+            Ok(()) => taken.ack(),
+            Err(CommitError::Store(_)) => taken.nack(),
+            // Not answered: the messages are charged, or suspected if there are several; see the mailbox.
+            Err(CommitError::Actor(_)) => {}
+        }
+        committed
     }
 
     /// Ages the states of validators: to inactive, then to offline.
-    async fn age(&self, cx: &Context<IndexEvents>, clock: &Clock) -> Result<(), StoreError> {
+    async fn age(&self, cx: &Context) -> Result<(), StoreError> {
         let mut session = self.tracker.services.store.session(AGE_VALIDATORS).await?;
         // The index of a removed market is not aged; its retention removes it.
         for keys in self.edge.indexes().now() {
@@ -110,7 +115,7 @@ impl Indexer {
             let mut cursor = 0;
             loop {
                 // Read for each step: a run over many validators takes a while.
-                let now = clock.unix().as_secs();
+                let now = cx.clock().unix().as_secs();
                 let (next, faults) = index.age_validators(&mut session, cursor, SLICE, now).await?;
                 self.tracker.services.note_unwritten(AGE_VALIDATORS, &faults);
                 cx.progress();
@@ -147,13 +152,13 @@ impl Work {
 
 /// The next messages; `None` when none come before `until`, `Err` when the actor is stopped.
 async fn next<'a>(
-    cx: &'a mut Context<IndexEvents>,
+    inbox: &'a mut Inbox<IndexEvents>,
     clock: &Clock,
     until: Instant,
 ) -> Result<Option<Batch<'a, IndexEvents>>, Stop> {
     tokio::select! {
         biased;
-        taken = cx.recv_many() => taken.map(Some).ok_or(Stop),
+        taken = inbox.recv_many() => taken.map(Some).ok_or(Stop),
         // `recv_many` marks the wait as idle, so this branch needs no mark of its own.
         () = clock.sleep_until(until) => Ok(None),
     }
@@ -164,8 +169,8 @@ struct Stop;
 impl Actor for Indexer {
     type Message = IndexEvents;
 
-    async fn run(&mut self, cx: &mut Context<IndexEvents>) -> Result<(), Failure> {
-        let clock = cx.clock().clone();
+    async fn run(&mut self, cx: &Context, inbox: &mut Inbox<IndexEvents>) -> Result<(), Failure> {
+        let clock = cx.clock();
         let retry = INDEXER.at_most(self.tracker.timing.reconnect_within);
         // Counted apart: a commit that succeeds must not shorten the pause of an ageing that fails.
         let (mut commits, mut ageings) = (Attempts::new(retry), Attempts::new(retry));
@@ -179,7 +184,7 @@ impl Actor for Indexer {
                     biased;
                     // Ageing can be cancelled between any two steps: the next run ages the rest.
                     () = cx.stopped() => Ok(()),
-                    aged = self.age(cx, &clock) => aged,
+                    aged = self.age(cx) => aged,
                 };
                 match aged {
                     Ok(()) => ageings.succeeded(),
@@ -189,21 +194,18 @@ impl Actor for Indexer {
                     }
                 }
             }
-            let committed = match next(cx, &clock, age_at).await {
-                Ok(Some(taken)) => self.settle(taken, &clock).await,
+            let committed = match next(inbox, clock, age_at).await {
+                Ok(Some(taken)) => self.write(taken, clock).await,
                 Ok(None) => continue,
                 Err(Stop) => return Ok(()),
             };
             match committed {
                 Ok(()) => commits.succeeded(),
-                // The messages are charged, or suspected if there are several: see the mailbox.
                 Err(CommitError::Actor(failure)) => return Err(failure),
                 Err(CommitError::Store(error)) => {
                     self.tracker.services.report(&error);
-                    // Best effort: a stop does not wait for Redis, and the events are lost for the index.
-                    if cx.is_stopping() {
-                        return Ok(());
-                    }
+                    // Best effort: a stop does not wait for Redis. The next message is none then, and the events are lost for the
+                    // index.
                     cx.pause(clock.sleep(commits.failed())).await;
                 }
             }

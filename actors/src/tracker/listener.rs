@@ -20,7 +20,7 @@ use domain::tracker::{Entity, EventCounts};
 use retry::{Attempts, table::LISTENER};
 use store_redis::{EventStream, StoreError, Subscriber};
 use store_tracker::{MarketKeys, channels};
-use supervision::{Actor, Clock, Context, Failure, NoMessage};
+use supervision::{Clock, Context, Failure, Worker};
 
 use super::{
     market_registry::{Changes, MarketEdges, MarketRegistry},
@@ -155,12 +155,12 @@ impl Listener {
     /// Reads events until the connection or the actor ends.
     async fn listen(
         &mut self,
-        cx: &Context<NoMessage>,
+        cx: &Context,
         subscriber: &mut Subscriber,
         events: &mut EventStream,
         changes: &mut Changes,
     ) -> Result<End, Failure> {
-        let clock = cx.clock().clone();
+        let clock = cx.clock();
         let mut hand_over_at = None;
         let mut drops_at = None;
         let mut ping_at = clock.now() + PING_EVERY;
@@ -182,26 +182,26 @@ impl Listener {
             match next.await {
                 Occurrence::End(end) => {
                     // Events that were received before the end are still counted and passed on.
-                    self.hand_over(&clock).await?;
+                    self.hand_over(clock).await?;
                     return Ok(end);
                 }
                 Occurrence::Markets => {
                     // Before the positions of the markets change, by which events are collected.
                     hand_over_at = None;
-                    self.hand_over(&clock).await?;
-                    drops_at = self.wake_after_drops(&clock);
+                    self.hand_over(clock).await?;
+                    drops_at = self.wake_after_drops(clock);
                     if let Err(error) = self.follow_registry(subscriber).await {
                         return Ok(self.report_lost(&error));
                     }
                 }
                 Occurrence::Event(channel, payload) => {
-                    self.collect(&channel, &payload, &clock);
+                    self.collect(&channel, &payload, clock);
                     // From the first event of a collection: steady events must not put the hand-over off for ever.
                     hand_over_at.get_or_insert_with(|| clock.now() + COLLECT);
                     // Ready events skip `select!`, which in a storm costs more than the event itself.
                     for _ in 0..EVENTS_A_TURN {
                         let Some((channel, payload)) = events.next_ready() else { break };
-                        self.collect(&channel, &payload, &clock);
+                        self.collect(&channel, &payload, clock);
                     }
                 }
                 Occurrence::Time if hand_over_at.is_some() || drops_at.is_some() => {}
@@ -215,10 +215,10 @@ impl Listener {
             let is_due = |at: Option<Instant>| at.is_some_and(|at| clock.now() >= at);
             if is_due(hand_over_at) {
                 hand_over_at = None;
-                self.hand_over(&clock).await?;
-                drops_at = self.wake_after_drops(&clock);
+                self.hand_over(clock).await?;
+                drops_at = self.wake_after_drops(clock);
             } else if is_due(drops_at) {
-                drops_at = self.wake_after_drops(&clock);
+                drops_at = self.wake_after_drops(clock);
             }
         }
     }
@@ -301,11 +301,8 @@ fn wake<'a>(markets: impl IntoIterator<Item = &'a MarketEdges>) {
     }
 }
 
-impl Actor for Listener {
-    type Message = NoMessage;
-
-    async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
-        let clock: Clock = cx.clock().clone();
+impl Worker for Listener {
+    async fn run(&mut self, cx: &Context) -> Result<(), Failure> {
         // Before the markets are read, or a change between the two would be missed.
         let mut changes = self.registry.changes();
         let mut attempts = Attempts::new(LISTENER.at_most(self.tracker.timing.reconnect_within));
@@ -359,7 +356,7 @@ impl Actor for Listener {
             };
             // Before the pause: readiness must not stay true while the listener waits to reconnect.
             self.lost(&why);
-            cx.pause(clock.sleep(attempts.failed())).await;
+            cx.pause(cx.clock().sleep(attempts.failed())).await;
         }
     }
 }

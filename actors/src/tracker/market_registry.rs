@@ -11,17 +11,15 @@ use tokio::sync::watch;
 
 use crate::env::messages::Wake;
 
-/// A market, and the edges to its actors.
+/// A market, and the listener's edges to its actors.
 #[derive(Clone)]
 pub struct MarketEdges {
     /// The market's keys.
     pub keys: MarketKeys,
-    /// From the listener to the aggregator, which is woken only after a gap.
+    /// To the aggregator, which is woken only after a gap.
     pub aggregator: Address<Wake>,
-    /// From the listener to the epoch tracker, which every event wakes.
+    /// To the epoch tracker, which every event wakes.
     pub epoch_tracker: Address<Wake>,
-    /// From the block fetcher to the epoch tracker, which every release wakes; `None` without a chain.
-    pub chain_to_epoch_tracker: Option<Address<Wake>>,
 }
 
 /// The markets of a tree. A clone is the same registry.

@@ -6,7 +6,7 @@ use std::time::Instant;
 use retry::{Attempts, RetryPolicy};
 use store_redis::StoreError;
 use store_tracker::Dataset;
-use supervision::{Clock, Context, Failure, Lease, fail::InjectedFailure};
+use supervision::{Clock, Context, Failure, Inbox, Lease, fail::InjectedFailure};
 
 use super::services::TrackerServices;
 use crate::env::messages::Wake;
@@ -70,38 +70,41 @@ impl From<InjectedFailure> for PassError {
 }
 
 /// Makes passes until the actor is stopped.
-pub(super) async fn keep_passing<P: Passes>(actor: &mut P, cx: &mut Context<Wake>) -> Result<(), Failure> {
-    let clock = cx.clock().clone();
+pub(super) async fn keep_passing<P: Passes>(
+    actor: &mut P,
+    cx: &Context,
+    inbox: &mut Inbox<Wake>,
+) -> Result<(), Failure> {
+    let clock = cx.clock();
     let interval = P::DATASET.interval(&actor.tracker().timing.intervals);
     // A retry must not come later than the next regular pass.
     let retry = P::RETRY.at_most(actor.tracker().timing.reconnect_within).at_most(interval);
     let mut attempts = Attempts::new(retry);
     // The first pass is due at once: a restarted actor must not leave its datasets stale for an interval.
     let mut next = clock.now();
-    let stop = cx.stop_token();
     // A stop leaves waiting messages unhandled: the first pass after the next start reads the same keys.
-    while !stop.is_cancelled() {
+    while !cx.is_stopping() {
         // A regular pass that is due earlier ends the rest.
         if let Some(rested) = actor.rests_until() {
             // Messages merge in the mailbox meanwhile. A pause counts as idle, so a long one is no stall.
             cx.pause(clock.sleep_until(rested.min(next))).await;
         }
-        let Ok(wake) = wait(cx, &clock, next).await else { break };
+        let Ok(wake) = wait(inbox, clock, next).await else { break };
         let began = clock.now();
         let pass = tokio::select! {
             biased;
             // A pass can be cancelled at any await: its only write is the commit at its end.
-            () = stop.cancelled() => {
-                let _ = wake.map(Lease::give_back);
+            () = cx.stopped() => {
+                let _ = wake.map(Lease::nack);
                 break;
             }
-            pass = actor.pass(wake.as_deref(), &clock) => pass,
+            pass = actor.pass(wake.as_deref(), clock) => pass,
         };
         let error = match pass {
             Ok(when) => {
                 attempts.succeeded();
                 // Only now, after the commit: a crash before it returns the message, and the next incarnation repeats the pass.
-                let _ = wake.map(Lease::settle);
+                let _ = wake.map(Lease::ack);
                 if let Some(condition) = P::DATASET.readiness {
                     actor.tracker().services.readiness.written(actor.market(), condition);
                 }
@@ -117,7 +120,7 @@ pub(super) async fn keep_passing<P: Passes>(actor: &mut P, cx: &mut Context<Wake
             Err(PassError::Store(error)) => error,
         };
         // Returned uncharged: an outage of Redis must not turn messages into dead letters.
-        let _ = wake.map(Lease::give_back);
+        let _ = wake.map(Lease::nack);
         let services = &actor.tracker().services;
         services.report(&error);
         // Readiness fails with the first failed pass, and recovers with the next good one.
@@ -136,14 +139,14 @@ struct Stop;
 
 /// Waits for the next reason for a pass: a message, as a lease, or the time `next`.
 async fn wait<'a>(
-    cx: &'a mut Context<Wake>,
+    inbox: &'a mut Inbox<Wake>,
     clock: &Clock,
     next: Instant,
 ) -> Result<Option<Lease<'a, Wake>>, Stop> {
     tokio::select! {
         // The message first: when both are ready, the pass that is due acknowledges it too.
         biased;
-        wake = cx.recv() => wake.map(Some).ok_or(Stop),
+        wake = inbox.recv() => wake.map(Some).ok_or(Stop),
         () = clock.sleep_until(next) => Ok(None),
     }
 }

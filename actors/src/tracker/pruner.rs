@@ -14,7 +14,7 @@ use store_tracker::{
     operations::{PRUNE_INDEX, PRUNE_TIMELINE},
     prune,
 };
-use supervision::{Actor, Clock, Context, Failure, NoMessage};
+use supervision::{Context, Failure, Worker};
 
 use super::{
     market_registry::{Indexes, MarketEdges, MarketRegistry},
@@ -60,12 +60,12 @@ impl Pruner {
     }
 
     /// One run over all markets and indexes.
-    async fn run_once(&self, cx: &Context<NoMessage>) -> Result<(), StoreError> {
-        let (clock, mut removed) = (cx.clock().clone(), 0);
+    async fn run_once(&self, cx: &Context) -> Result<(), StoreError> {
+        let mut removed = 0;
         // One connection for the whole run: the pool is small, and a run makes thousands of short steps.
         let mut session = self.tracker.services.store.session(PRUNE_TIMELINE).await?;
         // One moment for the whole run, so that all markets have the same boundary.
-        let now = clock.unix().as_secs();
+        let now = cx.clock().unix().as_secs();
         // The markets of this moment: one that is added meanwhile is pruned by the next run.
         for MarketEdges { keys, .. } in &*self.registry.now() {
             for prunable in self.retention.of_market(keys, &self.tracker.validator, now) {
@@ -80,7 +80,7 @@ impl Pruner {
                         }
                         Err(error) => return Err(error),
                     }
-                    rest(cx, &clock).await;
+                    rest(cx).await;
                 }
             }
             match self.forget(cx, &mut session, keys, now.saturating_sub(self.retention.sealed)).await {
@@ -101,12 +101,12 @@ impl Pruner {
 
     async fn prune_index(
         &self,
-        cx: &Context<NoMessage>,
+        cx: &Context,
         session: &mut Session,
         index: &Index,
         before: u64,
     ) -> Result<u64, StoreError> {
-        let (clock, mut removed) = (cx.clock().clone(), 0);
+        let mut removed = 0;
         for part in IndexPart::ALL {
             loop {
                 let (more, faults) = index.forget(session, part, before, INDEX_SLICE).await?;
@@ -115,7 +115,7 @@ impl Pruner {
                 if more == 0 {
                     break;
                 }
-                rest(cx, &clock).await;
+                rest(cx).await;
             }
         }
         let mut cursor = 0;
@@ -127,18 +127,18 @@ impl Pruner {
                 return Ok(removed);
             }
             cursor = next;
-            rest(cx, &clock).await;
+            rest(cx).await;
         }
     }
 
     async fn forget(
         &self,
-        cx: &Context<NoMessage>,
+        cx: &Context,
         session: &mut Session,
         keys: &MarketKeys,
         before: u64,
     ) -> Result<u64, StoreError> {
-        let (clock, mut cursor, mut forgotten) = (cx.clock().clone(), 0, 0);
+        let (mut cursor, mut forgotten) = (0, 0);
         loop {
             let (next, more) = forget_sealed(session, keys, cursor, before, SLICE).await?;
             forgotten += more;
@@ -147,21 +147,19 @@ impl Pruner {
                 return Ok(forgotten);
             }
             cursor = next;
-            rest(cx, &clock).await;
+            rest(cx).await;
         }
     }
 }
 
 /// Pauses between two slices, and reports progress: a run over many markets takes longer than a stall may.
-async fn rest(cx: &Context<NoMessage>, clock: &Clock) {
-    clock.sleep(PAUSE).await;
+async fn rest(cx: &Context) {
+    cx.clock().sleep(PAUSE).await;
     cx.progress();
 }
 
-impl Actor for Pruner {
-    type Message = NoMessage;
-
-    async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
+impl Worker for Pruner {
+    async fn run(&mut self, cx: &Context) -> Result<(), Failure> {
         let services = &self.tracker.services;
         run_periodically(cx, services, self.every, PRUNER, &PRUNER_POINTS, || self.run_once(cx)).await
     }

@@ -14,8 +14,8 @@ use evm::StartBlock;
 use evm::{ChainConfig, Source};
 use store_collector::{ChainKeys, ChainStore};
 use supervision::{
-    ActorHealth, Backoff, Child, Clock, ExitKind, Intensity, Limits, Mailbox, Outcome, Overflow, Policy,
-    Tree, TreeOptions,
+    ActorHealth, Backoff, Child, Clock, ExitKind, Intensity, Limits, Mailbox, Name, Outcome, Overflow,
+    Policy, Tree, TreeOptions,
 };
 use testkit::{Contracts, wait_until};
 
@@ -80,27 +80,26 @@ impl Tracker {
             contracts.markets.iter().map(|market| market.parse().expect("an address")).collect();
         let chain = services(redis, node, contracts, &markets, setup, &clock);
         chain.metrics.observe(chain.source.clone(), chain.progress.clone());
+        let fetcher = Name::new("block-fetcher");
         let notices = Mailbox::<Notice>::new("notifier", Limits::default(), &clock);
-        let chain =
-            CollectorServices { notifier: notices.address("block-fetcher", Overflow::DropOldest), ..chain };
-        let mut children = vec![Child::actor("notifier", &notices, || Notifier).policy(setup.policy)];
-        let mut edges = Vec::new();
+        let notifies = |sender: &Name| notices.address(sender, Overflow::DropOldest);
+        let chain = CollectorServices { notifier: notifies(&fetcher), ..chain };
+        let (mut preparers, mut edges) = (Vec::new(), Vec::new());
         for market in markets {
-            let name = format!("preparer-{market}");
-            let mailbox = Mailbox::new(name.clone(), Limits::default(), &clock);
-            let preparer = mailbox.address("block-fetcher", Overflow::Coalesce);
-            edges.push(MarketEdge { market, actor: preparer });
-            let of_preparer = chain.clone();
+            let mailbox = Mailbox::new(format!("preparer-{market}"), Limits::default(), &clock);
+            edges.push(MarketEdge { market, actor: mailbox.address(&fetcher, Overflow::Coalesce) });
+            let of_preparer = CollectorServices { notifier: notifies(mailbox.name()), ..chain.clone() };
             let make = move || BatchPreparer::new(of_preparer.clone(), market);
-            children.push(Child::actor(name, &mailbox, make).policy(setup.policy));
+            preparers.push(Child::actor(mailbox, make).policy(setup.policy));
         }
+        let mut children = vec![Child::actor(notices, || Notifier).policy(setup.policy)];
+        children.extend(preparers);
         let of_cleaner = chain.clone();
-        let clean = Child::source("cleaner", move || Cleaner::new(of_cleaner.clone()));
+        let clean = Child::worker("cleaner", move || Cleaner::new(of_cleaner.clone()));
         children.push(clean.policy(setup.policy));
         let of_fetcher = chain.clone();
-        let fetch = Child::source("block-fetcher", move || {
-            BlockFetcher::new(of_fetcher.clone(), edges.clone(), Vec::new())
-        });
+        let fetch =
+            Child::worker(fetcher, move || BlockFetcher::new(of_fetcher.clone(), edges.clone(), Vec::new()));
         children.push(fetch.policy(setup.policy));
         let tree = Tree::start(children, TreeOptions::default()).await.expect("the tree starts");
         Self { tree, chain }

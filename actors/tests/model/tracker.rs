@@ -20,9 +20,6 @@ use super::history::{MARKET, OWN, PROTOCOL};
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: u64 = 86_400;
-/// The actors. Each is one sleeper of the clock when nothing of it is under way: it sleeps until its next pass, or its
-/// supervisor until its restart. There are no other timers; see the policy.
-const ACTORS: usize = 2;
 /// Nothing in a history takes long, so none of these limits is reached, however busy the machine is.
 pub const NEVER: Duration = Duration::from_secs(120);
 
@@ -38,6 +35,11 @@ fn timing() -> Timing {
         measurement_window: Duration::from_secs(DAY),
         reconnect_within: Duration::from_millis(200),
     }
+}
+
+/// Whether an actor waits for its restart.
+fn is_down(state: State) -> bool {
+    matches!(state, State::BackingOff | State::Degraded)
 }
 
 /// An awaited event did not happen.
@@ -105,10 +107,8 @@ impl Tracker {
         };
         let (first, second) = ((tracker.clone(), keys.clone()), (tracker, keys.clone()));
         let children = vec![
-            Child::actor("aggregator", &mailbox("aggregator"), move || {
-                Aggregator::new(first.0.clone(), first.1.clone())
-            }),
-            Child::actor("epoch-tracker", &mailbox("epoch-tracker"), move || {
+            Child::actor(mailbox("aggregator"), move || Aggregator::new(first.0.clone(), first.1.clone())),
+            Child::actor(mailbox("epoch-tracker"), move || {
                 EpochTracker::new(second.0.clone(), second.1.clone())
             }),
         ];
@@ -122,7 +122,17 @@ impl Tracker {
     /// failure. An error names what does not end.
     pub async fn rest(&self) -> Result<(), String> {
         let sleeps = || format!("{} sleep: {:#?}", self.clock.sleepers(), self.tree.health());
-        until(|| self.clock.sleepers() == ACTORS).await.map_err(|Late| sleeps())
+        until(|| self.is_at_rest()).await.map_err(|Late| sleeps())
+    }
+
+    /// Whether each actor sleeps until its next pass, or waits for its restart. The clock has a sleeper for each that runs, and one
+    /// of their supervisor for all restarts. There are no other timers; see the policy.
+    fn is_at_rest(&self) -> bool {
+        let health = self.tree.health();
+        let actors = || health.iter().filter(|known| !known.supervisor);
+        let (running, waiting): (Vec<_>, Vec<_>) = actors().partition(|known| known.state == State::Running);
+        waiting.iter().all(|known| is_down(known.state))
+            && self.clock.sleepers() == running.len() + usize::from(!waiting.is_empty())
     }
 
     /// Kills an actor, and waits until it has ended. An actor that is being restarted can't be killed.
@@ -140,7 +150,6 @@ impl Tracker {
     /// Whether, at rest, the last pass of each actor was made at this moment of the clock, and succeeded.
     pub fn passed(&self) -> Passed {
         let (health, conditions) = (self.tree.health(), self.services.readiness.conditions());
-        let is_down = |state| matches!(state, State::BackingOff | State::Degraded);
         let has_passed = |actor: &str, dataset: &Dataset| {
             let up = health.iter().any(|known| known.path == actor && !is_down(known.state));
             up && conditions

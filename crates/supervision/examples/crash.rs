@@ -13,8 +13,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use supervision::{
-    Actor, Backoff, Child, Clock, Context, ExitKind, Failure, Intensity, Limits, Mailbox, Message, Overflow,
-    Policy, Tree, TreeOptions,
+    Actor, Backoff, Child, Clock, Context, ExitKind, Failure, Inbox, Intensity, Limits, Mailbox, Message,
+    Overflow, Policy, Tree, TreeOptions,
 };
 
 #[derive(Serialize, Deserialize)]
@@ -28,13 +28,13 @@ struct Worker(Arc<AtomicU64>);
 impl Actor for Worker {
     type Message = Job;
 
-    async fn run(&mut self, cx: &mut Context<Job>) -> Result<(), Failure> {
-        while let Some(job) = cx.recv().await {
+    async fn run(&mut self, _: &Context, inbox: &mut Inbox<Job>) -> Result<(), Failure> {
+        while let Some(job) = inbox.recv().await {
             // Number 13 fails at each attempt, the others at the first one only.
             assert!(job.0 != 13, "job 13 can't be done");
             assert!(job.0 % 10 != 0 || job.attempt() > 1, "job {} fails once", job.0);
             self.0.fetch_add(job.0, Relaxed);
-            job.settle();
+            job.ack();
         }
         Ok(())
     }
@@ -43,7 +43,7 @@ impl Actor for Worker {
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
     let mailbox = Mailbox::new("worker", Limits::default(), &Clock::system());
-    let edge = mailbox.address("main", Overflow::Wait);
+    let (edge, view) = (mailbox.address("main", Overflow::Wait), mailbox.view());
     let sum = Arc::new(AtomicU64::new(0));
     let second = Duration::from_secs(1);
     let policy = Policy {
@@ -51,7 +51,7 @@ async fn main() -> Result<(), Failure> {
         backoff: Backoff { first: second / 1_000, max: second / 100, jitter: true, reset_after: second },
         ..Policy::default()
     };
-    let worker = Child::actor("worker", &mailbox, {
+    let worker = Child::actor(mailbox, {
         let sum = sum.clone();
         move || Worker(sum.clone())
     });
@@ -59,7 +59,7 @@ async fn main() -> Result<(), Failure> {
     for number in 1..=100 {
         edge.send(Job(number)).await.map_err(|error| error.to_string())?;
     }
-    while mailbox.stats().handled + mailbox.stats().dead_lettered < 100 {
+    while view.stats().handled + view.stats().dead_lettered < 100 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let health = tree.health();

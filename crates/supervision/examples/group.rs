@@ -4,15 +4,13 @@
 
 use std::time::Duration;
 
-use supervision::{Actor, Child, Context, Failure, NoMessage, State, Tree, TreeOptions};
+use supervision::{Child, Context, Failure, State, Tree, TreeOptions, Worker};
 
 /// Follows a market until it is stopped. That of `bad` panics.
 struct Follower(String);
 
-impl Actor for Follower {
-    type Message = NoMessage;
-
-    async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
+impl Worker for Follower {
+    async fn run(&mut self, cx: &Context) -> Result<(), Failure> {
         assert!(self.0 != "bad", "this market can't be followed");
         cx.idle(cx.stopped()).await;
         Ok(())
@@ -21,7 +19,7 @@ impl Actor for Follower {
 
 fn follower(market: &str) -> Child {
     let name = market.to_owned();
-    Child::source(market, move || Follower(name.clone()))
+    Child::worker(market, move || Follower(name.clone()))
 }
 
 #[tokio::main]

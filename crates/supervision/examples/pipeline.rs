@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use supervision::{
-    Actor, Address, Child, Clock, Context, Failure, Limits, Mailbox, Message, NoMessage, Overflow, Policy,
-    Restart, Tree, TreeOptions,
+    Actor, Address, Child, Clock, Context, Failure, Inbox, Limits, Mailbox, Message, Name, Overflow, Policy,
+    Restart, Tree, TreeOptions, Worker,
 };
 
 #[derive(Serialize, Deserialize)]
@@ -19,10 +19,8 @@ impl Message for Item {}
 /// Sends 200 items, as fast as it may.
 struct Producer(Address<Item>);
 
-impl Actor for Producer {
-    type Message = NoMessage;
-
-    async fn run(&mut self, _: &mut Context<NoMessage>) -> Result<(), Failure> {
+impl Worker for Producer {
+    async fn run(&mut self, _: &Context) -> Result<(), Failure> {
         for number in 0..200 {
             // Waits for room, since its edge is declared so.
             self.0.send(Item(number)).await.map_err(|error| error.to_string())?;
@@ -37,11 +35,10 @@ struct Consumer;
 impl Actor for Consumer {
     type Message = Item;
 
-    async fn run(&mut self, cx: &mut Context<Item>) -> Result<(), Failure> {
-        let me = cx.handle();
-        while let Some(item) = cx.recv().await {
-            me.clock().sleep(Duration::from_millis(1)).await;
-            item.settle();
+    async fn run(&mut self, cx: &Context, inbox: &mut Inbox<Item>) -> Result<(), Failure> {
+        while let Some(item) = inbox.recv().await {
+            cx.clock().sleep(Duration::from_millis(1)).await;
+            item.ack();
         }
         Ok(())
     }
@@ -51,17 +48,20 @@ impl Actor for Consumer {
 async fn main() -> Result<(), Failure> {
     let limits = Limits { capacity: 16, ..Limits::default() };
     let mailbox = Mailbox::new("consumer", limits, &Clock::system());
-    let edge = mailbox.address("producer", Overflow::Wait);
+    let view = mailbox.view();
+    // The name is written once, so the edge and the actor can't disagree about it.
+    let producer = Name::new("producer");
+    let edge = mailbox.address(&producer, Overflow::Wait);
     let once = Policy { restart: Restart::Temporary, ..Policy::default() };
     let children = vec![
-        Child::actor("consumer", &mailbox, || Consumer),
-        Child::source("producer", move || Producer(edge.clone())).policy(once),
+        Child::actor(mailbox, || Consumer),
+        Child::worker(&producer, move || Producer(edge.clone())).policy(once),
     ];
     let tree = Tree::start(children, TreeOptions::default()).await?;
-    while mailbox.stats().handled < 200 {
+    while view.stats().handled < 200 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let stats = mailbox.stats();
+    let stats = view.stats();
     println!(
         "{} items handled; at most {} waited; the producer waited {} times",
         stats.handled, stats.high_water, stats.waits

@@ -1,113 +1,172 @@
 //! The description of a member of a tree, before it is part of one.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use crate::{
     Clock,
-    actor::{self, Actor},
-    mailbox::{AnyMailbox, Limits, Mailbox, NoMessage},
-    policy::{Policy, Strategy},
-    seat::Seat,
-    supervisor::{Group, Member, MemberKind, stop_within_of},
-    tree::TreeShared,
+    actor::{self, Actor, WithoutMessages, Worker},
+    env::Env,
+    group::{Group, Member, MemberKind, stop_within_of},
+    mailbox::{AnyMailbox, Limits, Mailbox},
+    name::Name,
+    policy::{Policy, Shutdown, Strategy},
+    slot::Slot,
 };
 
 /// The description of one member of a tree. It runs after [`Tree::start`](crate::Tree::start) or
 /// [`Tree::add_child`](crate::Tree::add_child).
 pub struct Child {
-    pub(crate) name: String,
-    policy: Policy,
+    name: Name,
+    policy: Arc<Policy>,
     kind: ChildKind,
 }
 
-type BindLife = Box<dyn FnOnce() -> (Option<Arc<dyn AnyMailbox>>, MemberKind) + Send>;
-
 enum ChildKind {
-    Worker(BindLife),
+    Actor { mailbox: Option<Arc<dyn AnyMailbox>>, kind: MemberKind },
     Supervisor(Strategy, Vec<Child>),
 }
 
+/// The path of the root supervisor. The paths of its children do not begin with it.
+pub(crate) const ROOT: &str = "root";
+
+/// A description of children that can't become a tree.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadDescription {
+    /// Two children of one supervisor have this path.
+    #[error("two children have the path {0}: give each child of a supervisor its own name")]
+    Duplicate(String),
+    /// A name is empty, or has a slash, which separates the names of a path, or is that of the root for a child of the root.
+    #[error("`{0}` is no name of a child: it must not be empty, have a slash, or be `root` below the root")]
+    BadName(String),
+    /// The name value of one actor was used for another one.
+    #[error("the name of {0} was used for two actors: make a Name for each")]
+    NameUsedTwice(String),
+}
+
 impl Child {
-    /// An actor that reads `mailbox`; `make` creates the value of each incarnation.
+    /// An actor that reads `mailbox` and has its name; `make` creates the value of each incarnation.
     pub fn actor<A: Actor>(
-        name: impl Into<String>,
-        mailbox: &Mailbox<A::Message>,
+        mailbox: Mailbox<A::Message>,
         make: impl Fn() -> A + Send + Sync + 'static,
     ) -> Self {
-        let mailbox = mailbox.clone();
-        let bind =
-            move || (Some(Arc::new(mailbox.clone()) as Arc<dyn AnyMailbox>), Self::worker(mailbox, make));
-        Self { name: name.into(), policy: Policy::default(), kind: ChildKind::Worker(Box::new(bind)) }
+        let (name, any) = (mailbox.name().clone(), mailbox.any());
+        let kind = ChildKind::Actor { mailbox: Some(any), kind: member_kind(mailbox, make) };
+        Self { name, policy: usual_policy(), kind }
     }
 
-    /// An actor without messages.
-    pub fn source<A: Actor<Message = NoMessage>>(
-        name: impl Into<String>,
-        make: impl Fn() -> A + Send + Sync + 'static,
-    ) -> Self {
+    /// An actor without a mailbox.
+    pub fn worker<W: Worker>(name: impl Into<Name>, make: impl Fn() -> W + Send + Sync + 'static) -> Self {
         let name = name.into();
-        // `Context` needs an inbox. Without a sender its mailbox stays empty, and it is not exposed.
-        let mailbox = Mailbox::new(name.clone(), Limits::default(), &Clock::system());
-        let bind = move || (None, Self::worker(mailbox, make));
-        Self { name, policy: Policy::default(), kind: ChildKind::Worker(Box::new(bind)) }
+        // Without a sender this mailbox stays empty, and it is not shown.
+        let mailbox = Mailbox::new(&name, Limits::default(), &Clock::system());
+        let kind = member_kind(mailbox, move || WithoutMessages(make()));
+        Self { name, policy: usual_policy(), kind: ChildKind::Actor { mailbox: None, kind } }
     }
 
     /// A supervisor over `children`, one for one; they start in this order and stop in reverse.
-    pub fn supervisor(name: impl Into<String>, children: Vec<Child>) -> Self {
+    pub fn supervisor(name: impl Into<Name>, children: Vec<Child>) -> Self {
         Self::group(name.into(), Strategy::OneForOne, children)
     }
 
     /// A supervisor over `children` of which each depends on those before it: when one ends, those after it are stopped in
     /// reverse order and started again after it, in order. They keep their mailboxes. Their exits count as
     /// [`ExitKind::Sibling`](crate::ExitKind::Sibling) and not against their restart limits.
-    pub fn rest_for_one(name: impl Into<String>, children: Vec<Child>) -> Self {
+    pub fn rest_for_one(name: impl Into<Name>, children: Vec<Child>) -> Self {
         Self::group(name.into(), Strategy::RestForOne, children)
     }
 
-    fn group(name: String, strategy: Strategy, children: Vec<Child>) -> Self {
-        let stop_within = stop_within_of(children.iter().map(|child| child.policy.stop_within));
+    /// A supervisor over `children` which all depend on each other: when one ends, the others are stopped in reverse order, and
+    /// all are started again in order; otherwise like [`Child::rest_for_one`].
+    pub fn one_for_all(name: impl Into<Name>, children: Vec<Child>) -> Self {
+        Self::group(name.into(), Strategy::OneForAll, children)
+    }
+
+    fn group(name: Name, strategy: Strategy, children: Vec<Child>) -> Self {
+        let shutdown = match stop_within_of(children.iter().map(|child| child.policy.shutdown.limit())) {
+            Some(limit) => Shutdown::Within(limit),
+            None => Shutdown::Unlimited,
+        };
         let start_within = children
             .iter()
             .fold(Duration::from_secs(1), |all, child| all.saturating_add(child.policy.start_within));
-        // No stall: only `Context` marks an actor as idle, and a supervisor waits for its messages in `ractor`.
-        let policy = Policy { stop_within, start_within, stall_after: None, ..Policy::default() };
-        Self { name, policy, kind: ChildKind::Supervisor(strategy, children) }
+        // No stall: only a `Context` marks an actor as idle, and a supervisor has none.
+        let policy = Policy { shutdown, start_within, stall_after: None, ..Policy::default() };
+        Self { name, policy: Arc::new(policy), kind: ChildKind::Supervisor(strategy, children) }
     }
 
-    /// Replaces the policy. A supervisor keeps the deadlines that its children need.
+    /// Replaces the policy, which many children can share. A supervisor keeps the deadlines that its children need.
     #[must_use]
-    pub fn policy(mut self, policy: Policy) -> Self {
-        let Policy { stop_within, start_within, .. } = self.policy;
+    pub fn policy(mut self, policy: impl Into<Arc<Policy>>) -> Self {
+        let policy = policy.into();
+        let Policy { shutdown, start_within, .. } = *self.policy;
         self.policy = match &self.kind {
-            ChildKind::Worker(_) => policy,
-            ChildKind::Supervisor(..) => Policy { stop_within, start_within, stall_after: None, ..policy },
+            ChildKind::Actor { .. } => policy,
+            ChildKind::Supervisor(..) => {
+                Arc::new(Policy { shutdown, start_within, stall_after: None, ..*policy })
+            }
         };
         self
     }
 
-    fn worker<A: Actor>(
-        mailbox: Mailbox<A::Message>,
-        make: impl Fn() -> A + Send + Sync + 'static,
-    ) -> MemberKind {
-        let make: Arc<dyn Fn() -> A + Send + Sync> = Arc::new(make);
-        MemberKind::Worker(Box::new(move |seat, stop, ready| {
-            Box::pin(actor::live(seat, mailbox.clone(), make.clone(), stop, move |actor::Ready| ready()))
-        }))
+    /// Its path below `parent`, which is empty for children of the root.
+    pub(crate) fn path(&self, parent: &str) -> String {
+        let name = self.name.as_str();
+        if parent.is_empty() { name.to_owned() } else { format!("{parent}/{name}") }
     }
 
-    pub(crate) fn seat(self, parent: &str, tree: &Arc<TreeShared>) -> Member {
+    /// Makes it a member below `parent`, and gives it and everything below it their paths.
+    pub(crate) fn place(self, parent: &str, env: &Arc<Env>) -> Result<Member, BadDescription> {
+        let path: Arc<str> = self.path(parent).into();
+        if self.name.as_str().is_empty() || self.name.as_str().contains('/') || *path == *ROOT {
+            return Err(BadDescription::BadName(self.name.as_str().to_owned()));
+        }
         let Self { name, policy, kind } = self;
-        let path = if parent.is_empty() { name } else { format!("{parent}/{name}") };
-        match kind {
-            ChildKind::Worker(bind) => {
-                let (mailbox, kind) = bind();
-                Member::new(Seat::new(path, policy, mailbox, false, tree), kind)
+        if !name.place(&path, env.tree) {
+            return Err(BadDescription::NameUsedTwice(name.shown().to_owned()));
+        }
+        let member = match kind {
+            ChildKind::Actor { mailbox, kind } => {
+                Member::new(name, Slot::new(path, policy, mailbox, false, env), kind)
             }
             ChildKind::Supervisor(strategy, children) => {
-                let seat = Seat::new(path.clone(), policy, None, true, tree);
-                let members = children.into_iter().map(|child| child.seat(&path, tree));
-                Member::new(seat, MemberKind::Supervisor(Arc::new(Group::new(strategy, members))))
+                let slot = Slot::new(path.clone(), policy, None, true, env);
+                let members = place_all(children, &path, env)?;
+                Member::new(name, slot, MemberKind::Supervisor(Arc::new(Group::new(strategy, members))))
             }
-        }
+        };
+        Ok(member)
     }
+}
+
+/// The default policy: one value for all children that have it.
+fn usual_policy() -> Arc<Policy> {
+    static USUAL: LazyLock<Arc<Policy>> = LazyLock::new(Arc::default);
+    USUAL.clone()
+}
+
+/// Makes siblings the members below `parent`.
+pub(crate) fn place_all(
+    children: Vec<Child>,
+    parent: &str,
+    env: &Arc<Env>,
+) -> Result<Vec<Member>, BadDescription> {
+    let mut names = HashSet::new();
+    if let Some(child) = children.iter().find(|child| !names.insert(child.name.as_str())) {
+        return Err(BadDescription::Duplicate(child.path(parent)));
+    }
+    children.into_iter().map(|child| child.place(parent, env)).collect()
+}
+
+fn member_kind<A: Actor>(
+    mailbox: Mailbox<A::Message>,
+    make: impl Fn() -> A + Send + Sync + 'static,
+) -> MemberKind {
+    let (mailbox, make) = (Arc::new(mailbox), Arc::new(make) as Arc<dyn Fn() -> A + Send + Sync>);
+    MemberKind::Actor(Box::new(move |slot, stop, ready| {
+        Box::pin(actor::live(slot, mailbox.clone(), make.clone(), stop, ready))
+    }))
 }

@@ -1,19 +1,17 @@
 //! The source of time: a handle that reads the machine's clocks or that a test controls.
 //!
 //! Every wait of this crate (backoff, restart windows, the progress watch, deadlines) uses a [`Clock`], so a test can let
-//! hours pass in microseconds. It touches nothing else.
+//! hours pass in microseconds. It also knows for how long the whole process did not run (a paused container, a stopped
+//! process, a machine that slept): nobody's deadline may end meanwhile. It touches nothing else.
 
 use std::{
     collections::BTreeMap,
+    fmt,
     future::poll_fn,
-    sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak},
     task::{Poll, Waker},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
-
-/// The shortest and the longest part of a deadline that a freeze can take away.
-const LEAST_SLICE: Duration = Duration::from_millis(10);
-const MOST_SLICE: Duration = Duration::from_secs(1);
 
 /// A handle to a source of time. A clone shares the source.
 #[derive(Clone, Debug)]
@@ -28,23 +26,83 @@ enum Source {
     Manual(Arc<Manual>),
 }
 
+/// Finds out for how long this process did not run. The watch of each tree beats it; a beat that comes late shows a freeze.
+/// One for the process, since a freeze stops all of it.
+static HEARTBEAT: Mutex<Heartbeat> = Mutex::new(Heartbeat { beaters: 0, last: 0, frozen: 0 });
+
 #[derive(Debug)]
+struct Heartbeat {
+    /// How many watches beat it. Without one a late beat means nothing.
+    beaters: usize,
+    /// The last beat, in nanoseconds since [`ORIGIN`].
+    last: u64,
+    /// All nanoseconds that were frozen so far.
+    frozen: u64,
+}
+
+impl Heartbeat {
+    fn lock() -> MutexGuard<'static, Self> {
+        HEARTBEAT.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Beats at `now`, and returns the nanoseconds in which the process ran.
+    fn beat(&mut self, now: u64) -> u64 {
+        let gap = now.saturating_sub(self.last);
+        self.last = self.last.max(now);
+        // A thread that is a little late was not frozen.
+        if self.beaters > 0 && gap > 2 * as_nanos(BEAT) {
+            self.frozen += gap - as_nanos(BEAT);
+        }
+        now.saturating_sub(self.frozen)
+    }
+}
+
+/// The longest pause between two beats of a watch.
+pub(crate) const BEAT: Duration = Duration::from_millis(100);
+
+/// As long as it exists, its owner calls [`Clock::awake_nanos`] every [`BEAT`].
+pub(crate) struct Beater(());
+
+impl Beater {
+    pub(crate) fn begin() -> Self {
+        let mut heartbeat = Heartbeat::lock();
+        if heartbeat.beaters == 0 {
+            heartbeat.last = as_nanos(ORIGIN.elapsed());
+        }
+        heartbeat.beaters += 1;
+        Self(())
+    }
+}
+
+impl Drop for Beater {
+    fn drop(&mut self) {
+        Heartbeat::lock().beaters -= 1;
+    }
+}
+
+/// Called at each move of a manual clock.
+pub(crate) type OnMove = dyn Fn() + Send + Sync;
+
 struct Manual {
     origin: Instant,
     unix_origin: Duration,
     state: Mutex<ManualState>,
-    moved: Condvar,
 }
 
-#[derive(Debug, Default)]
+impl fmt::Debug for Manual {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Manual({:?})", self.lock().elapsed)
+    }
+}
+
+#[derive(Default)]
 struct ManualState {
     elapsed: Duration,
     /// How much of that the process did not run for.
     frozen: Duration,
-    /// The part of it that the watch has not been told of.
-    frozen_since_tick: Duration,
     next_key: u64,
     sleepers: BTreeMap<(Duration, u64), Waker>,
+    on_move: Vec<Weak<OnMove>>,
 }
 
 impl Clock {
@@ -62,7 +120,6 @@ impl Clock {
             origin: Instant::now(),
             unix_origin: unix,
             state: Mutex::default(),
-            moved: Condvar::new(),
         })))
     }
 
@@ -82,7 +139,20 @@ impl Clock {
             Source::System => ORIGIN.elapsed(),
             Source::Manual(manual) => manual.lock().elapsed,
         };
-        u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX).saturating_add(1)
+        as_nanos(elapsed).saturating_add(1)
+    }
+
+    /// The nanoseconds since this clock began in which the process ran, never 0. On the system clock a freeze is known while
+    /// a tree runs, to a tenth of a second.
+    pub(crate) fn awake_nanos(&self) -> u64 {
+        let awake = match &self.0 {
+            Source::System => Heartbeat::lock().beat(as_nanos(ORIGIN.elapsed())),
+            Source::Manual(manual) => {
+                let state = manual.lock();
+                as_nanos(state.elapsed.saturating_sub(state.frozen))
+            }
+        };
+        awake.saturating_add(1)
     }
 
     /// Wall time since the Unix epoch.
@@ -104,27 +174,16 @@ impl Clock {
         }
     }
 
-    /// Waits for `duration`, not counting time in which the whole process did not run (a paused container, a stopped
-    /// process, a machine that slept): a deadline that ended meanwhile would be held against the one that could not run.
+    /// Waits for `duration`, not counting time in which the whole process did not run: a deadline that ended meanwhile would
+    /// be held against the one that could not run. On the system clock that is known while a tree runs.
     pub async fn sleep_awake(&self, duration: Duration) {
-        let mut left = duration;
-        match &self.0 {
-            // A freeze ends one slice and no more.
-            Source::System => {
-                let slice = (duration / 16).clamp(LEAST_SLICE, MOST_SLICE);
-                while !left.is_zero() {
-                    let next = left.min(slice);
-                    tokio::time::sleep(next).await;
-                    left -= next;
-                }
+        let deadline = self.awake_nanos().saturating_add(as_nanos(duration));
+        loop {
+            let left = deadline.saturating_sub(self.awake_nanos());
+            if left == 0 {
+                return;
             }
-            Source::Manual(manual) => {
-                while !left.is_zero() {
-                    let before = manual.lock().frozen;
-                    manual.sleep(left).await;
-                    left = manual.lock().frozen.saturating_sub(before);
-                }
-            }
+            self.sleep(Duration::from_nanos(left)).await;
         }
     }
 
@@ -161,14 +220,14 @@ impl Clock {
             let mut state = manual.lock();
             state.elapsed += by;
             state.frozen += frozen;
-            state.frozen_since_tick += frozen;
             let limit = state.elapsed;
             // Keys begin with the deadline, so everything before the next nanosecond is due.
             let later = state.sleepers.split_off(&(limit + Duration::from_nanos(1), 0));
             std::mem::replace(&mut state.sleepers, later)
         };
-        manual.moved.notify_all();
-        // Outside of the lock: a woken task may sleep again at once.
+        // Outside of the lock: both may use the clock. The hooks first: who is woken then sees what they did.
+        let hooks: Vec<_> = manual.lock().on_move.iter().filter_map(Weak::upgrade).collect();
+        hooks.iter().for_each(|hook| hook());
         due.into_values().for_each(Waker::wake);
         true
     }
@@ -182,35 +241,24 @@ impl Clock {
         }
     }
 
-    /// The nanoseconds now, and how many of those since `last` the process did not run for, as far as a thread can tell that
-    /// looks `every` so often.
-    pub(crate) fn tick(&self, last: u64, every: Duration) -> (u64, u64) {
-        let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        match &self.0 {
-            Source::System => {
-                let now = self.nanos();
-                let late = now.saturating_sub(last).saturating_sub(nanos(every));
-                // A thread that is a little late was not frozen.
-                (now, if late >= nanos(every) { late } else { 0 })
-            }
-            Source::Manual(manual) => {
-                let mut state = manual.lock();
-                let frozen = std::mem::take(&mut state.frozen_since_tick);
-                (nanos(state.elapsed).saturating_add(1), nanos(frozen))
-            }
-        }
+    pub(crate) fn is_manual(&self) -> bool {
+        matches!(self.0, Source::Manual(_))
     }
 
-    /// Blocks an OS thread: for `at_most` on the system clock; on a manual one until the next `advance`, but at most for a short
-    /// real time, so that the caller can check whether it should end.
-    pub(crate) fn pause_thread(&self, at_most: Duration) {
-        match &self.0 {
-            Source::System => std::thread::park_timeout(at_most),
-            Source::Manual(manual) => {
-                let _moved = manual.moved.wait_timeout(manual.lock(), Duration::from_millis(5));
-            }
+    /// Has `hook` called at each move of this manual clock, on the thread that moves it, as long as the hook exists. The
+    /// system clock moves by itself and calls nobody.
+    pub(crate) fn on_move(&self, hook: &Arc<OnMove>) {
+        if let Source::Manual(manual) = &self.0 {
+            let mut state = manual.lock();
+            state.on_move.retain(|known| known.strong_count() > 0);
+            state.on_move.push(Arc::downgrade(hook));
         }
     }
+}
+
+/// `u64::MAX` nanoseconds are 584 years.
+fn as_nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The output of `work`, or `None` where `limit` resolves first.

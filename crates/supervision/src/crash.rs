@@ -50,18 +50,6 @@ pub(crate) fn install_hook() {
     });
 }
 
-/// Whether this thread runs the code of a supervised actor now. A future that is dropped elsewhere is dropped by a kill.
-pub(crate) fn handler_runs() -> bool {
-    GUARDED.get()
-}
-
-/// The message of the panic that unwinds this thread right now, if there is one.
-pub(crate) fn unwinding_message() -> Option<String> {
-    std::thread::panicking()
-        .then(|| CAPTURED.with_borrow(|slot| slot.as_ref().map(|panicked| panicked.message.clone())))
-        .flatten()
-}
-
 fn payload_text(payload: &dyn Any) -> String {
     payload
         .downcast_ref::<&str>()
@@ -73,20 +61,22 @@ fn payload_text(payload: &dyn Any) -> String {
 /// A future whose panics are values and whose polls the watch can see.
 pub(crate) struct Guarded<'a, F> {
     /// `None` once it is dropped.
-    inner: Option<Pin<Box<F>>>,
+    inner: Pin<&'a mut Option<F>>,
     progress: &'a Progress,
 }
 
 impl<'a, F: Future> Guarded<'a, F> {
-    pub(crate) fn new(inner: F, progress: &'a Progress) -> Self {
-        Self { inner: Some(Box::pin(inner)), progress }
+    /// Guards the future whose progress this is.
+    pub(crate) fn new(inner: Pin<&'a mut Option<F>>, progress: &'a Progress) -> Self {
+        Self { inner, progress }
     }
 }
 
 impl<F> Drop for Guarded<'_, F> {
     fn drop(&mut self) {
+        // What it drops may not yield either.
         self.progress.poll_began();
-        self.inner = None;
+        self.inner.set(None);
         self.progress.poll_ended();
     }
 }
@@ -97,8 +87,7 @@ impl<F: Future> Future for Guarded<'_, F> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         // Only its own drop takes the future away, and nobody polls it then.
-        let Some(inner) = &mut this.inner else { return Poll::Pending };
-        let inner = inner.as_mut();
+        let Some(inner) = this.inner.as_mut().as_pin_mut() else { return Poll::Pending };
         this.progress.poll_began();
         // Restored afterwards, since guarded futures can be nested.
         let outer = GUARDED.replace(true);

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::mailbox::Overflow;
+use crate::{mailbox::Overflow, name::Name};
 
 /// An edge from a sender to a mailbox.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -19,6 +19,16 @@ pub struct Edge {
     pub to: String,
     /// What happens when the mailbox is full.
     pub overflow: Overflow,
+    /// Whether the sender is no actor of the tree.
+    pub outside: bool,
+}
+
+impl Edge {
+    /// An edge of the tree with this number.
+    pub(crate) fn new(from: &Name, to: &str, overflow: Overflow, tree: u64) -> Self {
+        let (from, outside) = (from.shown().to_owned(), !from.is_in(tree));
+        Self { from, to: to.to_owned(), overflow, outside }
+    }
 }
 
 /// A cycle of waiting edges: its actors in the order of the edges; the last is the first again.
@@ -33,7 +43,7 @@ pub struct WaitingCycle(pub Vec<String>);
 /// Finds a cycle of waiting edges.
 pub(crate) fn waiting_cycle(edges: &[Edge]) -> Option<WaitingCycle> {
     let mut waits_for: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for edge in edges.iter().filter(|edge| edge.overflow.waits()) {
+    for edge in edges.iter().filter(|edge| edge.overflow.waits() && !edge.outside) {
         waits_for.entry(&edge.from).or_default().insert(&edge.to);
     }
     // Remove actors that wait for no waiting actor, until none is left: they are on no cycle.
@@ -99,6 +109,7 @@ mod tests {
                     from: NAMES[from].to_owned(),
                     to: NAMES[to].to_owned(),
                     overflow: OVERFLOWS[overflow],
+                    outside: false,
                 })
                 .collect();
             let cycle = waiting_cycle(&edges);

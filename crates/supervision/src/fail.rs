@@ -4,40 +4,11 @@
 //! They belong to a tree and not to the process, so that trees in one process do not disturb each other. Code finds them
 //! through the actor in which it runs.
 
-use std::time::Duration;
+pub(crate) mod points;
 
-/// The error of an armed failure point.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("the failure point {0} was armed with this error")]
-pub struct InjectedFailure(pub String);
-
-/// What an armed failure point does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// Panics.
-    Panic,
-    /// Returns an [`InjectedFailure`].
-    Error,
-    /// Continues after this time.
-    Delay(Duration),
-    /// Never continues, but can be killed.
-    Hang,
-    /// Does not yield its thread until the point is disarmed.
-    Spin,
-}
-
-/// The passages at which an armed failure point acts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum When {
-    /// Every passage.
-    Always,
-    /// Only the n-th passage from now, counted from 1.
-    Nth(u64),
-    /// The next n passages.
-    Times(u64),
-    /// Every n-th passage.
-    Every(u64),
-}
+#[cfg(feature = "failure-points")]
+pub use points::{BadFailurePoint, FailurePoints, Written};
+pub use points::{Fault, InjectedFailure, When};
 
 /// Passes the failure point `name` of the running actor's tree.
 ///
@@ -49,206 +20,33 @@ pub async fn point(_name: &'static str) -> Result<(), InjectedFailure> {
     Ok(())
 }
 
+/// Passes the failure point `name` of the running actor's tree.
+///
+/// # Errors
+/// [`InjectedFailure`] when it is armed with [`Fault::Error`].
+///
+/// # Panics
+/// When it is armed with [`Fault::Panic`].
 #[cfg(feature = "failure-points")]
-pub use armed::{BadFailurePoint, FailurePoints, Written, point};
-
-#[cfg(feature = "failure-points")]
-mod armed {
-    use std::{
-        collections::HashMap,
-        sync::{Mutex, PoisonError},
+pub async fn point(name: &'static str) -> Result<(), InjectedFailure> {
+    let Some(actor) = crate::current::actor() else {
+        return Ok(());
     };
-
-    use super::{Duration, Fault, InjectedFailure, When};
-    use crate::seat;
-
-    /// The text of a failure point could not be parsed.
-    #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-    #[error(
-        "`{0}` is no failure point: expected POINT[@ACTOR]=FAULT[*TIMES], with FAULT one of panic, error, hang, spin, TIMES at least 1"
-    )]
-    pub struct BadFailurePoint(pub String);
-
-    /// The failure points of one tree.
-    #[derive(Debug, Default)]
-    pub struct FailurePoints(Mutex<HashMap<String, Point>>);
-
-    #[derive(Debug, Default)]
-    struct Point {
-        passages: u64,
-        acted: u64,
-        armed: Vec<Armed>,
-    }
-
-    #[derive(Debug)]
-    struct Armed {
-        fault: Fault,
-        when: When,
-        /// The end of the paths of the actors for which it acts.
-        actor: String,
-        seen: u64,
-    }
-
-    /// A failure point as an operator writes it: `POINT[@ACTOR]=FAULT[*TIMES]`.
-    #[derive(Clone, Debug, PartialEq, Eq)]
-    pub struct Written {
-        /// The point.
-        pub point: String,
-        /// The end of the paths of the actors that are meant; empty for all.
-        pub actor: String,
-        fault: Fault,
-        when: When,
-    }
-
-    impl Written {
-        /// Reads a text as [`FailurePoints::arm_all`] takes it.
-        ///
-        /// # Errors
-        /// [`BadFailurePoint`] for the first one that can't be parsed.
-        pub fn all(text: &str) -> Result<Vec<Self>, BadFailurePoint> {
-            let written = text.split(',').map(str::trim).filter(|written| !written.is_empty());
-            written.map(|text| Self::one(text).ok_or_else(|| BadFailurePoint(text.to_owned()))).collect()
-        }
-
-        fn one(text: &str) -> Option<Self> {
-            let (place, what) = text.split_once('=')?;
-            let (point, actor) = place.split_once('@').unwrap_or((place, ""));
-            let (fault, times) =
-                what.split_once('*').map_or((what, None), |(fault, times)| (fault, Some(times)));
-            let fault = match fault {
-                "panic" => Fault::Panic,
-                "error" => Fault::Error,
-                "hang" => Fault::Hang,
-                "spin" => Fault::Spin,
-                _ => return None,
-            };
-            // A point that acts no times is a mistake, and not an armed point.
-            let when = match times {
-                None => When::Always,
-                Some(times) => When::Times(times.parse().ok().filter(|times| *times > 0)?),
-            };
-            let (point, actor) = (point.to_owned(), actor.to_owned());
-            (!point.is_empty()).then_some(Self { point, actor, fault, when })
-        }
-    }
-
-    impl FailurePoints {
-        /// Arms a point for the actors whose path ends with `actor` (empty for all). A point can be armed several times; the first
-        /// fault that applies acts.
-        pub fn arm(&self, point: &str, actor: &str, fault: Fault, when: When) {
-            let armed = Armed { fault, when, actor: actor.to_owned(), seen: 0 };
-            self.with(|points| points.entry(point.to_owned()).or_default().armed.push(armed));
-        }
-
-        /// Arms the points of a text: `POINT[@ACTOR]=FAULT[*TIMES]`, separated by commas, where FAULT is panic, error, hang or
-        /// spin. Without TIMES a point acts at each passage.
-        ///
-        /// # Errors
-        /// [`BadFailurePoint`] for the first one that can't be parsed; then none is armed.
-        pub fn arm_all(&self, text: &str) -> Result<(), BadFailurePoint> {
-            Written::all(text)?.iter().for_each(|written| self.arm_written(written));
-            Ok(())
-        }
-
-        /// Arms one point of such a text.
-        pub fn arm_written(&self, written: &Written) {
-            self.arm(&written.point, &written.actor, written.fault, written.when);
-        }
-
-        /// Disarms a point; an actor that spins there continues.
-        pub fn disarm(&self, point: &str) {
-            self.with(|points| {
-                if let Some(point) = points.get_mut(point) {
-                    point.armed.clear();
-                }
-            });
-        }
-
-        /// How often a point has been passed, and how often it has acted.
-        pub fn passages(&self, point: &str) -> (u64, u64) {
-            self.with(|points| points.get(point).map_or((0, 0), |point| (point.passages, point.acted)))
-        }
-
-        fn with<T>(&self, work: impl FnOnce(&mut HashMap<String, Point>) -> T) -> T {
-            work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-        }
-
-        fn pass(&self, name: &str, path: &str) -> Option<Fault> {
-            self.with(|points| {
-                let point = match points.get_mut(name) {
-                    Some(point) => point,
-                    None => points.entry(name.to_owned()).or_default(),
-                };
-                point.passages += 1;
-                let mut chosen = None;
-                for armed in point.armed.iter_mut().filter(|armed| path.ends_with(&armed.actor)) {
-                    armed.seen += 1;
-                    let acts = match armed.when {
-                        When::Always => true,
-                        When::Nth(n) => armed.seen == n,
-                        When::Times(n) => armed.seen <= n,
-                        When::Every(n) => armed.seen.is_multiple_of(n.max(1)),
-                    };
-                    if acts && chosen.is_none() {
-                        chosen = Some(armed.fault);
-                    }
-                }
-                point.acted += u64::from(chosen.is_some());
-                chosen
-            })
-        }
-
-        fn is_armed(&self, name: &str) -> bool {
-            self.with(|points| points.get(name).is_some_and(|point| !point.armed.is_empty()))
-        }
-    }
-
-    /// Passes the failure point `name` of the running actor's tree.
-    ///
-    /// # Errors
-    /// [`InjectedFailure`] when it is armed with [`Fault::Error`].
-    ///
-    /// # Panics
-    /// When it is armed with [`Fault::Panic`].
-    pub async fn point(name: &'static str) -> Result<(), InjectedFailure> {
-        let Some(seat) = seat::current() else {
-            return Ok(());
-        };
-        let points = &seat.tree.failure_points;
-        match points.pass(name, &seat.path) {
-            None => {}
-            Some(Fault::Panic) => panic!("the failure point {name} was armed with this panic"),
-            Some(Fault::Error) => return Err(InjectedFailure(name.to_owned())),
-            Some(Fault::Delay(delay)) => seat.tree.clock.sleep(delay).await,
-            Some(Fault::Hang) => std::future::pending().await,
-            Some(Fault::Spin) => {
-                // Panics and errors are logged when the actor ends. This actor does not end.
-                tracing::warn!(actor = seat.path, "the failure point {name} holds this thread");
-                // Sleeps on its thread instead of spinning: to the runtime it is the same, and it leaves the core to others.
-                while points.is_armed(name) {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
+    let points = &actor.env.failure_points;
+    match points.pass(name, &actor.path) {
+        None => {}
+        Some(Fault::Panic) => panic!("the failure point {name} was armed with this panic"),
+        Some(Fault::Error) => return Err(InjectedFailure(name.to_owned())),
+        Some(Fault::Delay(delay)) => actor.env.clock.sleep(delay).await,
+        Some(Fault::Hang) => std::future::pending().await,
+        Some(Fault::Spin) => {
+            // Panics and errors are logged when the actor ends. This actor does not end.
+            tracing::warn!(actor = &*actor.path, "the failure point {name} holds this thread");
+            // Sleeps on its thread instead of spinning: to the runtime it is the same, and it leaves the core to others.
+            while points.is_armed(name) {
+                std::thread::sleep(std::time::Duration::from_millis(1));
             }
         }
-        Ok(())
     }
-}
-
-#[cfg(all(test, feature = "failure-points"))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn failure_points_are_armed_as_they_are_written_or_not_at_all() {
-        let points = FailurePoints::default();
-        assert_eq!(points.arm_all("a::b=panic*3, c::d@market/aggregator=hang,,"), Ok(()));
-        assert!(
-            format!("{points:?}").contains("Times(3)") && format!("{points:?}").contains("market/aggregator")
-        );
-        for bad in ["a", "a=explode", "=panic", "a=panic*many", "a=panic*0", "b=error,a="] {
-            let fresh = FailurePoints::default();
-            assert!(fresh.arm_all(bad).is_err(), "{bad}");
-            assert_eq!(format!("{fresh:?}"), format!("{:?}", FailurePoints::default()), "{bad}");
-        }
-    }
+    Ok(())
 }

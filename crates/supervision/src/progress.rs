@@ -1,14 +1,36 @@
 //! The progress of one actor, readable without its help.
 //!
 //! The actor's calls into this crate set marks (waiting for a message, working, waiting on a full edge); the watch reads them
-//! on its own OS thread. Work without a mark for too long is a stall; a poll that does not return is a handler that does not
-//! yield. All times are nanoseconds of the clock.
+//! from outside. Work without a mark for too long is a stall; a poll that does not return is a handler that does not yield.
+//! All times are nanoseconds in which the process ran (a frozen one makes no progress, and that is nobody's fault), and as
+//! old as the watch's last look: to read the clock at each message would cost more than the rest of its handling. So the
+//! interval of the looks is the resolution of everything here.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
 
 use serde::Serialize;
 
-use crate::Clock;
+use crate::sync::{Acquire, AtomicBool, AtomicU32, AtomicU64, Mutex, Relaxed, Release, lock};
+
+/// The time of the watch's last look.
+#[derive(Debug)]
+pub(crate) struct Pulse(AtomicU64);
+
+impl Pulse {
+    pub(crate) fn new(now: u64) -> Arc<Self> {
+        Arc::new(Self(AtomicU64::new(now)))
+    }
+
+    /// The time of the last look, in nanoseconds of the clock.
+    pub(crate) fn now(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+
+    /// The watch looks at `now`.
+    pub(crate) fn beat(&self, now: u64) {
+        self.0.store(now, Relaxed);
+    }
+}
 
 /// The activity of an actor, as its marks show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -22,73 +44,35 @@ pub enum Activity {
     Blocked,
 }
 
+/// The progress of one actor, over all its incarnations.
 #[derive(Debug)]
 pub(crate) struct Progress {
-    clock: Clock,
-    /// An incarnation is in the seat.
-    seated: AtomicBool,
+    pulse: Arc<Pulse>,
+    /// An incarnation runs.
+    present: AtomicBool,
     /// The numbers of its waits for outside events and on full edges. Numbers, because an actor can join several waits.
     idling: AtomicU32,
     blocked: AtomicU32,
+    /// The number of the incarnation whose waits are counted: what an earlier one has left behind counts for nothing.
+    incarnation: AtomicU32,
     last: AtomicU64,
+    /// When the running poll of its own future began; 0 without one.
     poll_since: AtomicU64,
-    /// What the watch has seen of the two.
-    seen_last: Seen,
-    seen_poll: Seen,
-}
-
-/// The time that a watch knows to have missed, since nothing ran meanwhile. In nanoseconds.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Missed {
-    /// All of it but the last gap.
-    before: u64,
-    /// All of it.
-    total: u64,
-    /// When the last gap ended.
-    until: u64,
-}
-
-impl Missed {
-    /// Takes note of a look at `now` that came `gap` late.
-    pub(crate) fn note(&mut self, now: u64, gap: u64) {
-        self.before = self.total;
-        self.total += gap;
-        if gap > 0 {
-            self.until = now;
-        }
-    }
-}
-
-/// A mark of progress as the watch saw it last, and what it had missed before that mark.
-#[derive(Debug, Default)]
-struct Seen {
-    mark: AtomicU64,
-    missed: AtomicU64,
-}
-
-impl Seen {
-    /// The time since `mark`, without what the watch has missed since then. Called by the watch alone.
-    fn awake_since(&self, mark: u64, now: u64, missed: &Missed) -> u64 {
-        if self.mark.swap(mark, Relaxed) != mark {
-            let before = if mark < missed.until { missed.before } else { missed.total };
-            self.missed.store(before, Relaxed);
-        }
-        let since = missed.total - self.missed.load(Relaxed);
-        now.saturating_sub(mark).saturating_sub(since)
-    }
+    /// That of its sub-tasks, of which only the polls are watched.
+    tasks: Mutex<Vec<Weak<Progress>>>,
 }
 
 impl Progress {
-    pub(crate) fn new(clock: &Clock) -> Self {
+    pub(crate) fn new(pulse: &Arc<Pulse>) -> Self {
         Self {
-            clock: clock.clone(),
-            seated: AtomicBool::new(false),
+            pulse: pulse.clone(),
+            present: AtomicBool::new(false),
             idling: AtomicU32::new(0),
             blocked: AtomicU32::new(0),
+            incarnation: AtomicU32::new(0),
             last: AtomicU64::new(0),
             poll_since: AtomicU64::new(0),
-            seen_last: Seen::default(),
-            seen_poll: Seen::default(),
+            tasks: Mutex::default(),
         }
     }
 
@@ -96,106 +80,119 @@ impl Progress {
     pub(crate) fn entered(&self) {
         // The mark first: the time before this incarnation is none of its work.
         self.beat();
-        self.seated.store(true, Relaxed);
+        self.incarnation.fetch_add(1, Relaxed);
+        self.idling.store(0, Relaxed);
+        self.blocked.store(0, Relaxed);
+        self.present.store(true, Release);
     }
 
     /// The incarnation is over.
     pub(crate) fn left(&self) {
         self.beat();
-        self.seated.store(false, Relaxed);
+        self.present.store(false, Relaxed);
+    }
+
+    /// The time with which marks are stamped now.
+    pub(crate) fn now(&self) -> u64 {
+        self.pulse.now()
+    }
+
+    /// The progress of a new sub-task. Its marks are its own: an actor does not idle because its sub-task does.
+    pub(crate) fn task(&self) -> Arc<Self> {
+        let task = Arc::new(Self::new(&self.pulse));
+        let mut tasks = lock(&self.tasks);
+        tasks.retain(|task| task.strong_count() > 0);
+        tasks.push(Arc::downgrade(&task));
+        task
     }
 
     /// Marks it as idle until the guard is dropped, even if the wait itself is dropped.
     pub(crate) fn idling(&self) -> impl Drop {
-        Wait::begin(self, &self.idling)
+        Wait { progress: self, incarnation: self.begin(&self.idling) }
     }
 
-    /// Waiting on a full edge begins; each call needs its `unblocked`.
-    pub(crate) fn blocked(&self) {
-        self.beat();
-        self.blocked.fetch_add(1, Relaxed);
+    /// Waiting on a full edge begins. Its `unblocked` needs the number that this returns.
+    pub(crate) fn blocked(&self) -> u32 {
+        self.begin(&self.blocked)
     }
 
     /// One wait on a full edge is over.
-    pub(crate) fn unblocked(&self) {
+    pub(crate) fn unblocked(&self, incarnation: u32) {
+        self.end(&self.blocked, incarnation);
+    }
+
+    fn begin(&self, waits: &AtomicU32) -> u32 {
         self.beat();
-        self.blocked.fetch_sub(1, Relaxed);
+        waits.fetch_add(1, Relaxed);
+        self.incarnation.load(Relaxed)
+    }
+
+    fn end(&self, waits: &AtomicU32, incarnation: u32) {
+        // The mark first: the other way round, the watch could see work that began with the long wait, and kill the actor.
+        self.beat();
+        if self.incarnation.load(Relaxed) == incarnation {
+            // Not below zero, where a new incarnation has just begun to count.
+            let _ = waits.fetch_update(Release, Relaxed, |waits| waits.checked_sub(1));
+        }
     }
 
     /// Notes progress without a change of activity.
     pub(crate) fn beat(&self) {
-        self.last.store(self.clock.nanos(), Relaxed);
+        self.last.store(self.pulse.now(), Relaxed);
     }
 
     pub(crate) fn activity(&self) -> Activity {
         // Blocked before idle: an actor that waits for both is waiting for another actor.
-        if !self.seated.load(Relaxed) {
+        // Each with the mark that was set before its change, which the reader may compare.
+        if !self.present.load(Acquire) {
             Activity::Idle
-        } else if self.blocked.load(Relaxed) > 0 {
+        } else if self.blocked.load(Acquire) > 0 {
             Activity::Blocked
-        } else if self.idling.load(Relaxed) > 0 {
+        } else if self.idling.load(Acquire) > 0 {
             Activity::Idle
         } else {
             Activity::Working
         }
     }
 
-    /// Nanoseconds since the last mark in which the process ran, when it is working; `None` while it idles or waits on an
-    /// edge. For the watch.
-    pub(crate) fn worked_for(&self, now: u64, missed: &Missed) -> Option<u64> {
-        // The mark before the activity: one that begins to work in between has a newer mark than this one.
-        let awake = self.seen_last.awake_since(self.last.load(Relaxed), now, missed);
-        (self.activity() == Activity::Working).then_some(awake)
-    }
-
-    /// Nanoseconds since the running poll began in which the process ran; `None` when there is none. For the watch.
-    pub(crate) fn polled_for(&self, now: u64, missed: &Missed) -> Option<u64> {
-        let since = self.poll_since.load(Relaxed);
-        let awake = self.seen_poll.awake_since(since, now, missed);
-        (since != 0).then_some(awake)
-    }
-
-    /// Nanoseconds since the last mark of any kind.
-    pub(crate) fn quiet_for(&self, now: u64) -> u64 {
-        now.saturating_sub(self.last.load(Relaxed))
+    /// Nanoseconds since the last mark when it is working; `None` while it idles or waits on an edge.
+    pub(crate) fn worked_for(&self, now: u64) -> Option<u64> {
+        // The activity before the mark: an actor whose wait has just ended set its mark before. The other way round, it would seem
+        // to have worked since that wait began, and be killed.
+        (self.activity() == Activity::Working).then(|| self.quiet_for(now))
     }
 
     pub(crate) fn poll_began(&self) {
-        self.poll_since.store(self.clock.nanos(), Relaxed);
+        self.poll_since.store(self.pulse.now(), Relaxed);
     }
 
     pub(crate) fn poll_ended(&self) {
         self.poll_since.store(0, Relaxed);
     }
 
-    /// Nanoseconds since the running poll began; `None` when the actor is not on a thread.
+    /// Nanoseconds since the longest running poll of it or of its sub-tasks began; `None` when none is on a thread.
     pub(crate) fn polling_for(&self, now: u64) -> Option<u64> {
         // Relaxed is enough: the watch reads again within its interval, and acts on seconds.
-        match self.poll_since.load(Relaxed) {
-            0 => None,
-            since => Some(now.saturating_sub(since)),
-        }
+        let since = |progress: &Self| Some(progress.poll_since.load(Relaxed)).filter(|&since| since != 0);
+        let tasks = lock(&self.tasks);
+        let of_tasks = tasks.iter().filter_map(Weak::upgrade).filter_map(|task| since(&task));
+        of_tasks.chain(since(self)).min().map(|since| now.saturating_sub(since))
+    }
+
+    /// Nanoseconds since the last mark of any kind.
+    pub(crate) fn quiet_for(&self, now: u64) -> u64 {
+        now.saturating_sub(self.last.load(Relaxed))
     }
 }
 
 /// A wait that counts while it lasts.
 struct Wait<'a> {
     progress: &'a Progress,
-    waits: &'a AtomicU32,
-}
-
-impl<'a> Wait<'a> {
-    fn begin(progress: &'a Progress, waits: &'a AtomicU32) -> Self {
-        progress.beat();
-        waits.fetch_add(1, Relaxed);
-        Self { progress, waits }
-    }
+    incarnation: u32,
 }
 
 impl Drop for Wait<'_> {
     fn drop(&mut self) {
-        // The mark first: the other way round, the watch could see work that began with the long wait, and kill the actor.
-        self.progress.beat();
-        self.waits.fetch_sub(1, Relaxed);
+        self.progress.end(&self.progress.idling, self.incarnation);
     }
 }

@@ -1,4 +1,5 @@
-//! The watch: one OS thread for each tree that checks the progress of every actor from outside the runtime.
+//! The watch: it checks the progress of every actor of a tree from outside the runtime, on a thread of its own. On a manual clock
+//! it has no thread: it looks at each move of the clock, on the thread that moves it, so that a driven test is deterministic.
 //!
 //! One thread of a runtime drives all timers and I/O, and it may be the one that an actor does not yield. So while a poll
 //! lasts, the watch wakes another thread, which takes over the timers and I/O: the siblings continue while a thread is free.
@@ -10,18 +11,22 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Weak,
+        Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     thread::JoinHandle,
     time::Duration,
 };
 
+use tokio::runtime::Handle;
+
 use crate::{
-    progress::Missed,
-    seat::{Seat, Wedged},
+    Clock,
+    clock::{BEAT, Beater, OnMove},
+    progress::Pulse,
+    registry::Registry,
+    slot::{Slot, Wedged},
     text::shown,
-    tree::TreeShared,
 };
 
 /// Called once for each wedge, with the path of the actor and the time for which its poll has been running.
@@ -55,38 +60,63 @@ impl Default for WatchSettings {
 pub(crate) struct Watch {
     end: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
+    /// On a manual clock, in place of the thread.
+    _on_move: Option<Arc<OnMove>>,
+}
+
+/// One look after the other.
+struct Looks {
+    clock: Clock,
+    pulse: Arc<Pulse>,
+    registry: Arc<Registry>,
+    settings: WatchSettings,
+    /// How much older a mark may be than it says, in nanoseconds: marks have the time of the look before them.
+    slack: Duration,
+    runtime: Option<Handle>,
 }
 
 impl Watch {
-    pub(crate) fn start(tree: &Arc<TreeShared>, settings: WatchSettings) -> Self {
+    pub(crate) fn start(
+        clock: &Clock,
+        pulse: &Arc<Pulse>,
+        registry: &Arc<Registry>,
+        settings: WatchSettings,
+    ) -> Self {
+        let mut looks = Looks {
+            clock: clock.clone(),
+            pulse: pulse.clone(),
+            registry: registry.clone(),
+            settings,
+            slack: Duration::ZERO,
+            runtime: Handle::try_current().ok(),
+        };
         let end = Arc::new(AtomicBool::new(false));
-        let (tree, clock, ending) = (Arc::downgrade(tree), tree.clock.clone(), end.clone());
-        let runtime = tokio::runtime::Handle::try_current().ok();
+        if clock.is_manual() {
+            let on_move: Arc<OnMove> = Arc::new(move || looks.look());
+            clock.on_move(&on_move);
+            return Self { end, thread: None, _on_move: Some(on_move) };
+        }
+        looks.slack = looks.settings.every.max(BEAT);
+        let ending = end.clone();
         let thread = std::thread::Builder::new().name("progress-watch".to_owned()).spawn(move || {
-            let (mut last, mut missed) = (clock.nanos(), Missed::default());
+            let _beater = Beater::begin();
+            let mut since_look = Duration::ZERO;
             while !ending.load(Relaxed) {
-                clock.pause_thread(settings.every);
-                // One reading for all actors: a freeze in the middle of a look is seen at the next one, as a gap.
-                let (now, gap) = clock.tick(last, settings.every);
-                missed.note(now, gap);
-                last = now;
-                let Some(tree) = Weak::upgrade(&tree) else {
-                    return;
-                };
-                let mut held = false;
-                for seat in tree.seats() {
-                    held |= look(&seat, &settings, now, &missed);
-                }
-                if let Some(runtime) = runtime.as_ref().filter(|_| held) {
-                    // An empty task: to run it, tokio wakes an idle thread, and that one takes over the timers.
-                    runtime.spawn(std::future::ready(()));
+                let pause = BEAT.min(looks.settings.every);
+                std::thread::park_timeout(pause);
+                since_look += pause;
+                if since_look >= looks.settings.every {
+                    since_look = Duration::ZERO;
+                    looks.look();
+                } else {
+                    looks.clock.awake_nanos();
                 }
             }
         });
         if let Err(error) = &thread {
             tracing::error!("the progress watch has no thread, so stalled actors are not restarted: {error}");
         }
-        Self { end, thread: thread.ok() }
+        Self { end, thread: thread.ok(), _on_move: None }
     }
 }
 
@@ -101,34 +131,54 @@ impl Drop for Watch {
     }
 }
 
-/// Checks one actor. Returns whether its poll has lasted longer than the interval of the checks.
-fn look(seat: &Seat, settings: &WatchSettings, now: u64, missed: &Missed) -> bool {
-    let polling = Duration::from_nanos(seat.progress.polled_for(now, missed).unwrap_or_default());
-    let wedged = match polling {
-        polling if polling >= settings.wedged_after => Wedged::Told,
-        polling if polling >= settings.report_after => Wedged::Reported,
-        _ => Wedged::No,
-    };
-    // Once for each wedge: an actor that has yielded in between can be reported again.
-    if seat.set_wedged(wedged) {
-        // The call before the log: the owner has to be informed even if the log blocks.
-        if wedged == Wedged::Told {
-            // A panic of the owner's code must not end the watch: the other actors need it.
-            let told = catch_unwind(AssertUnwindSafe(|| (settings.on_wedged)(&seat.path, polling)));
-            if told.is_err() {
-                tracing::error!(actor = seat.path, "the reaction to an actor that never yields panicked");
-            }
+impl Looks {
+    /// Checks every actor.
+    fn look(&self) {
+        // One reading for all of them: a freeze in the middle of a look is seen at the next one, as a gap.
+        let now = self.clock.awake_nanos();
+        self.pulse.beat(now);
+        let mut held = false;
+        for slot in self.registry.slots() {
+            held |= self.look_at(&slot, now);
         }
-        report(&seat.path, polling);
+        if let Some(runtime) = self.runtime.as_ref().filter(|_| held) {
+            // An empty task: to run it, tokio wakes an idle thread, and that one takes over the timers.
+            runtime.spawn(std::future::ready(()));
+        }
     }
-    let worked = seat.progress.worked_for(now, missed).map(Duration::from_nanos);
-    let stalled = seat.policy.stall_after.zip(worked);
-    if let Some((limit, quiet)) = stalled
-        && quiet >= limit
-    {
-        seat.kill_stalled(format!("it worked for {} without a sign of progress", shown(quiet)));
+
+    /// Checks one actor. Returns whether its poll has lasted longer than the interval of the checks.
+    fn look_at(&self, slot: &Slot, now: u64) -> bool {
+        let settings = &self.settings;
+        let polling = Duration::from_nanos(slot.progress().polling_for(now).unwrap_or_default());
+        let wedged = match polling.saturating_sub(self.slack) {
+            surely if surely >= settings.wedged_after => Wedged::Told,
+            surely if surely >= settings.report_after => Wedged::Reported,
+            _ => Wedged::No,
+        };
+        // Once for each wedge: an actor that has yielded in between can be reported again.
+        if slot.set_wedged(wedged) {
+            // The call before the log: the owner has to be informed even if the log blocks.
+            if wedged == Wedged::Told {
+                // A panic of the owner's code must not end the watch: the other actors need it.
+                let told = catch_unwind(AssertUnwindSafe(|| (settings.on_wedged)(slot.path(), polling)));
+                if told.is_err() {
+                    tracing::error!(
+                        actor = slot.path(),
+                        "the reaction to an actor that never yields panicked"
+                    );
+                }
+            }
+            report(slot.path(), polling);
+        }
+        let worked = slot.progress().worked_for(now).map(Duration::from_nanos);
+        if let Some((limit, worked)) = slot.policy.stall_after.zip(worked)
+            && worked.saturating_sub(self.slack) >= limit
+        {
+            slot.kill_stalled(format!("it worked for {} without a sign of progress", shown(worked)));
+        }
+        polling >= settings.every
     }
-    polling >= settings.every
 }
 
 /// Logs that an actor does not yield. On its own thread: the log may block, and the watch has other actors to check.

@@ -6,11 +6,12 @@ mod common;
 use std::sync::Arc;
 
 use common::{
-    HOUR, Job, MINUTE, MS, all_run, attempts, calm, each, eventually, job, policy, record, soon, start,
+    HOUR, Job, MINUTE, MS, all_run, attempts, calm, each, eventually, job, new_mailbox, policy, record, soon,
+    start,
 };
 use supervision::{
-    Actor, Child, Clock, Context, ExitKind, Failure, Lease, Mailbox, NoMessage, Outcome, Overflow, Policy,
-    SendError, State,
+    Actor, Child, Clock, Context, ExitKind, Failure, Inbox, Lease, Mailbox, Outcome, Policy, SendError,
+    State, Worker,
     fail::{self, Fault, When},
 };
 use tokio::sync::Semaphore;
@@ -26,22 +27,22 @@ struct Staged;
 impl Actor for Staged {
     type Message = Job;
 
-    async fn pre_start(&mut self, _: &mut Context<Job>) -> Result<(), Failure> {
+    async fn pre_start(&mut self, _: &Context) -> Result<(), Failure> {
         Ok(fail::point("staged::pre_start").await?)
     }
 
-    async fn run(&mut self, cx: &mut Context<Job>) -> Result<(), Failure> {
+    async fn run(&mut self, _: &Context, inbox: &mut Inbox<Job>) -> Result<(), Failure> {
         fail::point("staged::run").await?;
-        while let Some(lease) = cx.recv().await {
+        while let Some(lease) = inbox.recv().await {
             if is_last(&lease) {
                 fail::point("staged::last").await?;
             }
-            lease.settle();
+            lease.ack();
         }
         Ok(())
     }
 
-    async fn post_stop(&mut self, _: &mut Context<Job>) -> Result<(), Failure> {
+    async fn post_stop(&mut self, _: &Context) -> Result<(), Failure> {
         Ok(fail::point("staged::post_stop").await?)
     }
 }
@@ -52,25 +53,25 @@ fn is_last(job: &Job) -> bool {
 
 #[tokio::test]
 async fn a_panic_in_pre_start_or_in_run_is_a_crash_and_the_actor_comes_back() {
-    // 1 attempt; 100 restarts an hour; 1 ms before each. The points are armed before the first turn of the
-    // supervisor, which is on this thread.
+    // 1 attempt; 100 restarts an hour; 1 ms before each. The points are armed before the supervisor, which is on this thread,
+    // runs for the first time.
     let clock = Clock::system();
-    let mailbox = Mailbox::new("staged", attempts(1), &clock);
+    let (mailbox, ends) = new_mailbox("staged", attempts(1), &clock);
     let other = Mailbox::new("other", attempts(1), &clock);
-    let staged = Child::actor("staged", &mailbox, || Staged).policy(quick());
-    let tree = start(&clock, vec![staged, calm("other", &other)]).await;
+    let staged = Child::actor(mailbox, || Staged).policy(quick());
+    let tree = start(&clock, vec![staged, calm(other)]).await;
     tree.failure_points().arm("staged::pre_start", "", Fault::Panic, When::Times(2));
     tree.failure_points().arm("staged::pre_start", "", Fault::Error, When::Nth(3));
     tree.failure_points().arm("staged::run", "", Fault::Panic, When::Nth(1));
-    mailbox.address("test", Overflow::Wait).send(job(0)).await.expect("accepted");
-    eventually("it is handled", || mailbox.stats().handled == 1).await;
+    ends.send(0).await;
+    eventually("it is handled", || ends.stats().handled == 1).await;
     all_run(&tree).await;
     let health = record(&tree, "staged");
     assert_eq!(
         (health.generation, health.exits(ExitKind::Panicked), health.exits(ExitKind::Failed)),
         (5, 3, 1)
     );
-    assert_eq!((mailbox.stats().dead_lettered, record(&tree, "other").generation), (0, 1));
+    assert_eq!((ends.stats().dead_lettered, record(&tree, "other").generation), (0, 1));
     let messages: Vec<_> =
         tree.crashes("staged").into_iter().map(|crash| (crash.id, crash.message)).collect();
     let panic = |point| format!("the failure point staged::{point} was armed with this panic");
@@ -82,9 +83,9 @@ async fn a_panic_in_pre_start_or_in_run_is_a_crash_and_the_actor_comes_back() {
 #[tokio::test]
 async fn a_panic_in_post_stop_is_recorded_and_the_stop_goes_on() {
     let clock = Clock::system();
-    let mailboxes = ["first", "staged", "last"].map(|path| Mailbox::new(path, attempts(1), &clock));
-    let [first, staged, last] = &mailboxes;
-    let children = vec![calm("first", first), Child::actor("staged", staged, || Staged), calm("last", last)];
+    let mailbox = |name| Mailbox::new(name, attempts(1), &clock);
+    let staged = Child::actor(mailbox("staged"), || Staged);
+    let children = vec![calm(mailbox("first")), staged, calm(mailbox("last"))];
     let tree = start(&clock, children).await;
     all_run(&tree).await;
     tree.failure_points().arm("staged::post_stop", "", Fault::Panic, When::Always);
@@ -101,22 +102,20 @@ async fn a_panic_in_post_stop_is_recorded_and_the_stop_goes_on() {
 async fn a_panic_during_the_stop_ends_its_actor_and_keeps_its_messages() {
     // 2 attempts; 100 restarts an hour; 1 ms before each.
     let clock = Clock::system();
-    let mailbox = Mailbox::new("staged", attempts(2), &clock);
+    let (mailbox, ends) = new_mailbox("staged", attempts(2), &clock);
     let gate = Arc::new(Semaphore::new(0));
-    let blocker = Child::source("blocker", {
+    let blocker = Child::worker("blocker", {
         let gate = gate.clone();
         move || Blocker(gate.clone())
     });
-    let tree =
-        start(&clock, vec![Child::actor("staged", &mailbox, || Staged).policy(quick()), blocker]).await;
+    let tree = start(&clock, vec![Child::actor(mailbox, || Staged).policy(quick()), blocker]).await;
     all_run(&tree).await;
-    // The stop begins with the blocker, so that what follows is sent while the tree is stopping.
-    let address = mailbox.address("test", Overflow::Wait);
+    // The stop begins with the blocker, so what follows is sent while the tree is stopping.
     let stopping = async {
         eventually("the stop has begun", || record(&tree, "blocker").state == State::Stopping).await;
         tree.failure_points().arm("staged::last", "", Fault::Panic, When::Always);
-        address.send(job(u64::MAX)).await.expect("accepted: it has not been stopped yet");
-        address.send(job(1)).await.expect("accepted");
+        ends.to.send(job(u64::MAX)).await.expect("accepted: it has not been stopped yet");
+        ends.send(1).await;
         eventually("it panicked", || record(&tree, "staged").exits(ExitKind::Panicked) == 1).await;
         gate.add_permits(1);
     };
@@ -125,18 +124,16 @@ async fn a_panic_during_the_stop_ends_its_actor_and_keeps_its_messages() {
     // No actor restarts while the tree stops: its messages are neither lost nor handled.
     let health = record(&tree, "staged");
     assert_eq!((health.state, health.generation), (State::Stopped, 1));
-    let stats = mailbox.stats();
+    let stats = ends.stats();
     assert_eq!((stats.waiting, stats.handled, stats.dead_lettered), (2, 0, 0));
     assert!(stats.is_conserved());
-    assert!(matches!(address.send(job(2)).await, Err(SendError::Closed(_))));
+    assert!(matches!(ends.to.send(job(2)).await, Err(SendError::Closed(_))));
 }
 
 struct Blocker(Arc<Semaphore>);
 
-impl Actor for Blocker {
-    type Message = NoMessage;
-
-    async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
+impl Worker for Blocker {
+    async fn run(&mut self, cx: &Context) -> Result<(), Failure> {
         cx.stopped().await;
         self.0.acquire().await?.forget();
         Ok(())
@@ -151,10 +148,10 @@ struct Gated {
 impl Actor for Gated {
     type Message = Job;
 
-    async fn run(&mut self, cx: &mut Context<Job>) -> Result<(), Failure> {
-        while let Some(lease) = cx.recv().await {
+    async fn run(&mut self, _: &Context, inbox: &mut Inbox<Job>) -> Result<(), Failure> {
+        while let Some(lease) = inbox.recv().await {
             self.gate.acquire().await?.forget();
-            lease.settle();
+            lease.ack();
         }
         Ok(())
     }
@@ -164,23 +161,24 @@ async fn a_supervisor_that_panics_comes_back_with_the_mailboxes_of_its_children(
     // 1 attempt; 100 restarts an hour; 1 ms before each.
     let clock = Clock::system();
     let gate = Arc::new(Semaphore::new(0));
-    let gated = |name: &str, mailbox: &Mailbox<Job>| {
+    let gated = |name| {
         let gate = gate.clone();
-        Child::actor(name, mailbox, move || Gated { gate: gate.clone() }).policy(quick())
+        let (mailbox, ends) = new_mailbox(name, attempts(1), &clock);
+        (Child::actor(mailbox, move || Gated { gate: gate.clone() }).policy(quick()), ends)
     };
-    let mailboxes = ["group/a", "group/inner/b", "aside"].map(|path| Mailbox::new(path, attempts(1), &clock));
-    let [a, b, aside] = &mailboxes;
-    let inner = Child::supervisor("inner", vec![gated("b", b)]).policy(quick());
-    let group = Child::supervisor("group", vec![gated("a", a), inner]).policy(quick());
-    let tree = start(&clock, vec![group, gated("aside", aside)]).await;
+    let [(a, to_a), (b, to_b), (aside, to_aside)] = ["a", "b", "aside"].map(gated);
+    let mailboxes = [to_a, to_b, to_aside];
+    let inner = Child::supervisor("inner", vec![b]).policy(quick());
+    let group = Child::supervisor("group", vec![a, inner]).policy(quick());
+    let tree = start(&clock, vec![group, aside]).await;
     all_run(&tree).await;
-    for mailbox in &mailboxes {
+    for ends in &mailboxes {
         for number in 0..100 {
-            mailbox.address("test", Overflow::Wait).send(job(number)).await.expect("accepted");
+            ends.send(number).await;
         }
     }
-    let in_hand = || mailboxes.iter().all(|mailbox| mailbox.stats().in_hand > 0);
-    eventually("all work", in_hand).await;
+    let in_flight = || mailboxes.iter().all(|ends| ends.stats().in_flight > 0);
+    eventually("all work", in_flight).await;
 
     tree.failure_points().arm(point, "group", fault, When::Nth(1));
     assert!(tree.kill("group/a"));
@@ -189,10 +187,10 @@ async fn a_supervisor_that_panics_comes_back_with_the_mailboxes_of_its_children(
     all_run(&tree).await;
     assert_eq!(record(&tree, "aside").generation, 1);
     gate.add_permits(1_000);
-    eventually("all is handled", || mailboxes.iter().all(|mailbox| mailbox.stats().handled == 100)).await;
-    for mailbox in &mailboxes {
-        assert!(mailbox.stats().is_conserved());
-        assert_eq!(mailbox.stats().dead_lettered, 0);
+    eventually("all is handled", || mailboxes.iter().all(|ends| ends.stats().handled == 100)).await;
+    for ends in &mailboxes {
+        assert!(ends.stats().is_conserved());
+        assert_eq!(ends.stats().dead_lettered, 0);
     }
     let health = record(&tree, "group");
     let kind = if fault == Fault::Panic { ExitKind::Panicked } else { ExitKind::Failed };
@@ -235,19 +233,19 @@ async fn a_root_that_panics_ends_the_tree_and_leaves_nobody_waiting() {
     // 1 attempt; 100 restarts an hour; 1 ms before each.
     let clock = Clock::system();
     let gate = Arc::new(Semaphore::new(0));
-    let mailbox = Mailbox::new("group/gated", supervision::Limits { capacity: 1, ..attempts(1) }, &clock);
-    let gated = Child::actor("gated", &mailbox, move || Gated { gate: gate.clone() });
+    let (mailbox, ends) = new_mailbox("gated", supervision::Limits { capacity: 1, ..attempts(1) }, &clock);
+    let gated = Child::actor(mailbox, move || Gated { gate: gate.clone() });
     let other = Mailbox::new("other", attempts(1), &clock);
-    let children = vec![Child::supervisor("group", vec![gated]), calm("other", &other).policy(quick())];
+    let children = vec![Child::supervisor("group", vec![gated]), calm(other).policy(quick())];
     let tree = start(&clock, children).await;
     all_run(&tree).await;
     // One in flight, one waiting in the mailbox, one without room.
-    let address = mailbox.address("test", Overflow::Wait);
     for number in 0..2 {
-        address.send(job(number)).await.expect("accepted");
+        ends.send(number).await;
     }
-    let waiting = tokio::spawn(async move { address.send(job(2)).await });
-    eventually("a send waits", || mailbox.stats().senders_waiting == 1).await;
+    let to = ends.to.clone();
+    let waiting = tokio::spawn(async move { to.send(job(2)).await });
+    eventually("a send waits", || ends.stats().senders_waiting == 1).await;
 
     tree.failure_points().arm("supervisor::after_exit", "root", Fault::Panic, When::Nth(1));
     assert!(tree.kill("other"));
@@ -262,16 +260,16 @@ async fn a_root_that_panics_ends_the_tree_and_leaves_nobody_waiting() {
     let report = tree.stop(MINUTE).await;
     assert!(matches!(report.outcome, Outcome::RootEnded { .. }));
     assert_eq!(report.left_behind, 0);
-    let stats = mailbox.stats();
-    assert_eq!((stats.waiting, stats.in_hand), (2, 0));
+    let stats = ends.stats();
+    assert_eq!((stats.waiting, stats.in_flight), (2, 0));
     assert!(stats.is_conserved());
 }
 
 #[tokio::test]
 async fn a_root_that_panics_over_its_first_order_is_on_record() {
     let clock = Clock::system();
-    let mailbox = Mailbox::new("calm", attempts(1), &clock);
-    let tree = start(&clock, vec![calm("calm", &mailbox)]).await;
+    let (mailbox, _) = new_mailbox("calm", attempts(1), &clock);
+    let tree = start(&clock, vec![calm(mailbox)]).await;
     // On this one thread the root has not had its first turn yet.
     tree.failure_points().arm("supervisor::before_order", "root", Fault::Panic, When::Nth(1));
     match soon("the tree ends", tree.ended()).await {
@@ -290,14 +288,14 @@ fn a_function_that_blows_up(number: u64) {
 async fn a_crash_is_recorded_with_its_message_place_and_backtrace() {
     // 1 attempt; 100 restarts an hour; 1 ms before each.
     let clock = Clock::manual(std::time::Duration::from_secs(1_700_000_000));
-    let mailbox = Mailbox::new("worker", attempts(1), &clock);
-    let worker = each("worker", &mailbox, |lease: Lease<'_, Job>| {
+    let (mailbox, ends) = new_mailbox("worker", attempts(1), &clock);
+    let worker = each(mailbox, |lease: Lease<'_, Job>| {
         a_function_that_blows_up(lease.number);
-        lease.settle();
+        lease.ack();
         Ok(())
     });
     let tree = start(&clock, vec![worker.policy(quick())]).await;
-    mailbox.address("test", Overflow::Wait).send(job(1)).await.expect("accepted");
+    ends.send(1).await;
     eventually("it crashed", || record(&tree, "worker").last_crash.is_some()).await;
     let crash = tree.crashes("worker").pop().expect("it crashed");
     assert_eq!((crash.id, crash.generation, crash.kind), (1, 1, ExitKind::Panicked));
@@ -326,12 +324,12 @@ async fn an_error_is_recorded_with_what_caused_it() {
     struct Unreadable(#[source] std::num::ParseIntError);
 
     let clock = Clock::system();
-    let mailbox = Mailbox::new("worker", attempts(1), &clock);
-    let worker = each("worker", &mailbox, |_lease: Lease<'_, Job>| {
+    let (mailbox, ends) = new_mailbox("worker", attempts(1), &clock);
+    let worker = each(mailbox, |_lease: Lease<'_, Job>| {
         Err(Unreadable("x".parse::<u64>().expect_err("no number")).into())
     });
     let tree = start(&clock, vec![worker.policy(quick())]).await;
-    mailbox.address("test", Overflow::Wait).send(job(1)).await.expect("accepted");
+    ends.send(1).await;
     eventually("it crashed", || record(&tree, "worker").last_crash.is_some()).await;
     let crash = tree.crashes("worker").pop().expect("it crashed");
     assert_eq!(crash.message, "the block could not be read: invalid digit found in string");
@@ -345,12 +343,12 @@ async fn a_cause_that_an_error_repeats_is_told_once() {
     struct Unreadable(#[source] std::num::ParseIntError);
 
     let clock = Clock::system();
-    let mailbox = Mailbox::new("worker", attempts(1), &clock);
-    let worker = each("worker", &mailbox, |_lease: Lease<'_, Job>| {
+    let (mailbox, ends) = new_mailbox("worker", attempts(1), &clock);
+    let worker = each(mailbox, |_lease: Lease<'_, Job>| {
         Err(Unreadable("x".parse::<u64>().expect_err("no number")).into())
     });
     let tree = start(&clock, vec![worker.policy(quick())]).await;
-    mailbox.address("test", Overflow::Wait).send(job(1)).await.expect("accepted");
+    ends.send(1).await;
     eventually("it crashed", || record(&tree, "worker").last_crash.is_some()).await;
     let crash = tree.crashes("worker").pop().expect("it crashed");
     assert_eq!(crash.message, "the block could not be read: invalid digit found in string");
@@ -360,15 +358,15 @@ async fn a_cause_that_an_error_repeats_is_told_once() {
 async fn a_panic_that_is_handed_on_is_not_taken_for_an_earlier_one() {
     // 1 attempt; 100 restarts an hour; 1 ms before each.
     let clock = Clock::system();
-    let mailbox = Mailbox::new("worker", attempts(1), &clock);
-    let worker = each("worker", &mailbox, |lease: Lease<'_, Job>| {
+    let (mailbox, ends) = new_mailbox("worker", attempts(1), &clock);
+    let worker = each(mailbox, |lease: Lease<'_, Job>| {
         // The actor deals with one panic itself; another one comes from a task that it had started.
         assert!(std::panic::catch_unwind(|| panic!("dealt with")).is_err());
-        lease.settle();
+        lease.ack();
         std::panic::resume_unwind(Box::new("from a task"));
     });
     let tree = start(&clock, vec![worker.policy(quick())]).await;
-    mailbox.address("test", Overflow::Wait).send(job(1)).await.expect("accepted");
+    ends.send(1).await;
     eventually("it crashed", || record(&tree, "worker").last_crash.is_some()).await;
     assert_eq!(tree.crashes("worker").pop().expect("it crashed").message, "from a task");
 }
@@ -377,28 +375,27 @@ async fn a_panic_that_is_handed_on_is_not_taken_for_an_earlier_one() {
 async fn counters_add_up_over_the_generations() {
     // 1 attempt; 1,000 restarts an hour; 1 ms before each. Message n ends the actor in the n-th way.
     let clock = Clock::system();
-    let mailbox = Mailbox::new("worker", attempts(1), &clock);
-    let worker = Child::actor("worker", &mailbox, || EndsSomehow).policy(policy((1_000, HOUR), (MS, MS)));
+    let (mailbox, ends) = new_mailbox("worker", attempts(1), &clock);
+    let worker = Child::actor(mailbox, || EndsSomehow).policy(policy((1_000, HOUR), (MS, MS)));
     let tree = start(&clock, vec![worker]).await;
-    let address = mailbox.address("test", Overflow::Wait);
     for round in 1..=10 {
         for way in 0..4 {
-            address.send(job(way)).await.expect("accepted");
-            let ends = (round - 1) * 4 + way + 1;
+            ends.send(way).await;
+            let endings = (round - 1) * 4 + way + 1;
             if way == 3 {
-                eventually("the message is in hand", || mailbox.stats().in_hand == 1).await;
+                eventually("the message is in flight", || ends.stats().in_flight == 1).await;
                 eventually("it can be killed", || tree.kill("worker")).await;
-                eventually("the message is in hand again", || record(&tree, "worker").generation > ends)
+                eventually("the message is in flight again", || record(&tree, "worker").generation > endings)
                     .await;
                 // Killed, not charged: it is still there, and must go before the next round.
                 tree.failure_points().arm("ends::hang", "", Fault::Error, When::Always);
-                assert!(mailbox.stats().is_conserved());
-                eventually("it is settled", || mailbox.stats().handled == round).await;
+                assert!(ends.stats().is_conserved());
+                eventually("it is acknowledged", || ends.stats().handled == round).await;
                 tree.failure_points().disarm("ends::hang");
             }
             eventually("it is back", || {
                 let health = record(&tree, "worker");
-                health.exits.iter().sum::<u64>() >= ends && health.state == State::Running
+                health.exits.iter().sum::<u64>() >= endings && health.state == State::Running
             })
             .await;
         }
@@ -408,7 +405,7 @@ async fn counters_add_up_over_the_generations() {
     assert_eq!(health.exits(ExitKind::Panicked), 10);
     assert_eq!(health.exits(ExitKind::Killed), 10);
     assert_eq!(health.exits.iter().sum::<u64>() + 1, health.generation, "one of them still runs");
-    let stats = mailbox.stats();
+    let stats = ends.stats();
     assert_eq!((stats.handled, stats.dead_lettered, stats.accepted), (10, 30, 40));
     // The last reports are kept, and each one has a number of its own.
     let crashes = tree.crashes("worker");
@@ -430,11 +427,11 @@ struct EndsSomehow;
 impl Actor for EndsSomehow {
     type Message = Job;
 
-    async fn run(&mut self, cx: &mut Context<Job>) -> Result<(), Failure> {
-        while let Some(lease) = cx.recv().await {
+    async fn run(&mut self, _: &Context, inbox: &mut Inbox<Job>) -> Result<(), Failure> {
+        while let Some(lease) = inbox.recv().await {
             match lease.number {
                 0 => {
-                    lease.bury("no use");
+                    lease.dead_letter("no use");
                     return Ok(());
                 }
                 1 => return Err("as the message says".into()),
@@ -443,7 +440,7 @@ impl Actor for EndsSomehow {
                     while fail::point("ends::hang").await.is_ok() {
                         tokio::task::yield_now().await;
                     }
-                    lease.settle();
+                    lease.ack();
                 }
             }
         }

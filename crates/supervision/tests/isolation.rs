@@ -4,10 +4,11 @@
 mod common;
 
 use common::{
-    HOUR, Job, MINUTE, MS, SECOND, all_run, attempts, eventually, job, manual, policy, record, start,
+    Ends, HOUR, Job, MINUTE, MS, SECOND, all_run, attempts, eventually, manual, new_mailbox, policy, record,
+    start,
 };
 use supervision::{
-    Actor, Child, Clock, Context, ExitKind, Failure, Mailbox, Outcome, Overflow, State, Tree,
+    Actor, Child, Clock, Context, ExitKind, Failure, Inbox, Outcome, State, Tree,
     fail::{self, Fault, When},
 };
 
@@ -16,31 +17,31 @@ struct Works;
 impl Actor for Works {
     type Message = Job;
 
-    async fn run(&mut self, cx: &mut Context<Job>) -> Result<(), Failure> {
-        while let Some(lease) = cx.recv().await {
-            fail::point("works::before_settle").await?;
-            lease.settle();
+    async fn run(&mut self, _: &Context, inbox: &mut Inbox<Job>) -> Result<(), Failure> {
+        while let Some(lease) = inbox.recv().await {
+            fail::point("works::before_ack").await?;
+            lease.ack();
         }
         Ok(())
     }
 }
 
 /// A tree with the actor `group/works` and everything that a tree has.
-async fn one(clock: &Clock) -> (Tree, Mailbox<Job>) {
+async fn one(clock: &Clock) -> (Tree, Ends) {
     // 1 attempt; 100 restarts an hour; 1 ms before each.
-    let mailbox = Mailbox::new("group/works", attempts(1), clock);
+    let (mailbox, ends) = new_mailbox("works", attempts(1), clock);
     let quick = policy((100, HOUR), (MS, MS));
-    let works = Child::actor("works", &mailbox, || Works).policy(quick);
+    let works = Child::actor(mailbox, || Works).policy(quick);
     let tree = start(clock, vec![Child::supervisor("group", vec![works]).policy(quick)]).await;
     all_run(&tree).await;
-    (tree, mailbox)
+    (tree, ends)
 }
 
 fn untouched(tree: &Tree) {
     for actor in tree.health() {
         assert_eq!(
             (actor.state, actor.generation, actor.exits),
-            (State::Running, 1, [0; 7]),
+            (State::Running, 1, [0; 8]),
             "{}",
             actor.path
         );
@@ -56,8 +57,8 @@ async fn trees_of_the_same_names_do_not_share_anything() {
     let ((left, to_left), (right, to_right)) = (one(&clock).await, one(&clock).await);
     // A process that began later numbers its trees from a later moment on.
     assert!(left.boot() >= before && right.boot() > left.boot(), "{before} {} {}", left.boot(), right.boot());
-    for (number, mailbox) in [(1, &to_left), (2, &to_left), (3, &to_right)] {
-        mailbox.address("test", Overflow::Wait).send(job(number)).await.expect("accepted");
+    for (number, ends) in [(1, &to_left), (2, &to_left), (3, &to_right)] {
+        ends.send(number).await;
     }
     eventually("each has its own", || (to_left.stats().handled, to_right.stats().handled) == (2, 1)).await;
 }
@@ -66,16 +67,16 @@ async fn trees_of_the_same_names_do_not_share_anything() {
 async fn a_failure_point_armed_in_one_tree_does_not_act_in_the_other() {
     let clock = Clock::system();
     let ((left, to_left), (right, to_right)) = (one(&clock).await, one(&clock).await);
-    left.failure_points().arm("works::before_settle", "", Fault::Panic, When::Always);
+    left.failure_points().arm("works::before_ack", "", Fault::Panic, When::Always);
     left.failure_points().arm("supervisor::after_exit", "group", Fault::Panic, When::Nth(1));
-    for mailbox in [&to_left, &to_right] {
-        mailbox.address("test", Overflow::Wait).send(job(0)).await.expect("accepted");
+    for ends in [&to_left, &to_right] {
+        ends.send(0).await;
     }
     eventually("the right one has handled it", || to_right.stats().handled == 1).await;
-    eventually("the left one has buried it", || to_left.stats().dead_lettered == 1).await;
+    eventually("the left one has dead-lettered it", || to_left.stats().dead_lettered == 1).await;
     eventually("its supervisor is back", || record(&left, "group").generation == 2).await;
-    assert_eq!(right.failure_points().passages("works::before_settle"), (1, 0));
-    assert_eq!(left.failure_points().passages("works::before_settle"), (1, 1));
+    assert_eq!(right.failure_points().passages("works::before_ack"), (1, 0));
+    assert_eq!(left.failure_points().passages("works::before_ack"), (1, 1));
     untouched(&right);
 }
 
@@ -92,7 +93,7 @@ async fn a_kill_or_a_stop_in_one_tree_leaves_the_other_alone() {
     untouched(&right);
     assert_eq!(left.stop(MINUTE).await.outcome, Outcome::Stopped);
     drop(left);
-    to_right.address("test", Overflow::Wait).send(job(0)).await.expect("accepted");
+    to_right.send(0).await;
     eventually("the right one has handled it", || to_right.stats().handled == 1).await;
     untouched(&right);
     assert_eq!(right.stop(MINUTE).await.left_behind, 0);
@@ -108,7 +109,7 @@ async fn the_clock_of_one_tree_does_not_move_the_other() {
     common::advance_until(&late, MS, "the right one is back", || state(&right) == State::Running).await;
     late.advance(SECOND);
     assert_eq!((state(&left), record(&left, "group/works").exits(ExitKind::Killed)), (State::BackingOff, 1));
-    to_right.address("test", Overflow::Wait).send(job(0)).await.expect("accepted");
+    to_right.send(0).await;
     eventually("the right one works", || to_right.stats().handled == 1).await;
     assert_eq!(to_left.stats().accepted, 0);
 }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use common::{HOUR, MINUTE, MS, all_run, attempts, each, eventually, policy, record, start};
 use serde::{Deserialize, Serialize};
 use supervision::{
-    Actor, Child, Clock, Context, Failure, Lease, Mailbox, Message, Outcome, Overflow,
+    Actor, Child, Clock, Context, Failure, Inbox, Lease, Mailbox, Message, Outcome, Overflow, Policy,
+    Shutdown,
     fail::{Fault, When},
 };
 use tokio::runtime::Handle;
@@ -30,8 +31,8 @@ struct Keeps {
 impl Actor for Keeps {
     type Message = Counted;
 
-    async fn run(&mut self, cx: &mut Context<Counted>) -> Result<(), Failure> {
-        let lease = cx.recv().await;
+    async fn run(&mut self, _: &Context, inbox: &mut Inbox<Counted>) -> Result<(), Failure> {
+        let lease = inbox.recv().await;
         std::future::pending::<()>().await;
         drop(lease);
         Ok(())
@@ -52,30 +53,33 @@ async fn a_whole_life(messages: &Arc<()>, actors: &Arc<()>, orderly: bool) {
     // 1 attempt; 1,000 restarts an hour; 1 ms before each.
     let clock = Clock::system();
     let quick = policy((1_000, HOUR), (MS, MS));
-    let mailboxes = ["group/worker", "group/keeps"].map(|path| Mailbox::new(path, attempts(1), &clock));
-    let worker = each("worker", &mailboxes[0], |lease: Lease<'_, Counted>| {
+    let mailboxes = ["worker", "keeps"].map(|name| Mailbox::new(name, attempts(1), &clock));
+    let views = mailboxes.each_ref().map(Mailbox::view);
+    let addresses = mailboxes.each_ref().map(|mailbox| mailbox.address("test", Overflow::Wait));
+    let [worker, keeps] = mailboxes;
+    let worker = each(worker, |lease: Lease<'_, Counted>| {
         assert!(!lease.number.is_multiple_of(10), "{} ends in zero", lease.number);
-        lease.settle();
+        lease.ack();
         Ok(())
     });
-    let keeps = Child::actor("keeps", &mailboxes[1], {
+    let keeps = Child::actor(keeps, {
         let actors = actors.clone();
         move || Keeps { _alive: actors.clone() }
     });
-    let keeps = keeps.policy(supervision::Policy { stop_within: 20 * MS, ..quick });
+    let keeps = keeps.policy(Policy { shutdown: Shutdown::Within(20 * MS), ..quick });
     let group = Child::supervisor("group", vec![worker.policy(quick), keeps]).policy(quick);
     let tree = start(&clock, vec![group]).await;
     all_run(&tree).await;
     eventually("the watch has its thread", || watches() == 1).await;
-    for mailbox in &mailboxes {
+    for address in &addresses {
         for number in 0..100 {
             let message = Counted { number, _alive: messages.clone() };
-            mailbox.address("test", Overflow::Wait).try_send(message).map_err(|_| "no room").expect("room");
+            address.try_send(message).map_err(|_| "no room").expect("room");
         }
     }
-    eventually("the worker is through", || mailboxes[0].stats().handled == 90).await;
-    eventually("the other has one in hand", || mailboxes[1].stats().in_hand > 0).await;
-    // Ten dead letters, and a hundred messages that wait or are in hand.
+    eventually("the worker is through", || views[0].stats().handled == 90).await;
+    eventually("the other has one in flight", || views[1].stats().in_flight > 0).await;
+    // Ten dead letters, and a hundred messages that wait or are in flight.
     assert_eq!(Arc::strong_count(messages), 1 + 10 + 100);
     tree.failure_points().arm("supervisor::after_exit", "group", Fault::Panic, When::Nth(1));
     assert!(tree.kill("group/keeps"));

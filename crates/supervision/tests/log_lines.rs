@@ -1,6 +1,6 @@
 //! What the log lines of actors and supervisors say of whose they are.
 
-#![allow(clippy::expect_used)] // A test that can not go on panics.
+#![allow(clippy::expect_used, reason = "helpers of tests")]
 
 mod common;
 
@@ -9,8 +9,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use common::{HOUR, MS, attempts, each, eventually, job, policy, start};
-use supervision::{Child, Clock, Lease, Mailbox, Overflow};
+use common::{HOUR, MS, attempts, eventually, new_mailbox, policy, start};
+use supervision::{Actor, Child, Clock, Context, Failure, Inbox};
 
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -33,6 +33,20 @@ impl io::Write for Lines {
     }
 }
 
+/// Writes log lines and fails.
+struct Works;
+
+impl Actor for Works {
+    type Message = common::Job;
+
+    async fn run(&mut self, cx: &Context, inbox: &mut Inbox<common::Job>) -> Result<(), Failure> {
+        drop(inbox.recv().await);
+        tracing::info!("a line of the actor");
+        cx.spawn(async { tracing::info!("a line of its sub-task") })?.await;
+        Err("a reason".into())
+    }
+}
+
 #[tokio::test]
 async fn a_log_line_names_the_actors_path_and_no_id_of_ractor() {
     let lines = Lines::default();
@@ -41,20 +55,16 @@ async fn a_log_line_names_the_actors_path_and_no_id_of_ractor() {
     log.with_writer(move || writer.clone()).init();
 
     let clock = Clock::system();
-    let mailbox = Mailbox::new("group/worker", attempts(1), &clock);
-    let worker = each("worker", &mailbox, |lease: Lease<'_, common::Job>| {
-        tracing::info!("a line of the actor");
-        drop(lease);
-        Err("a reason".into())
-    });
+    let (mailbox, ends) = new_mailbox("worker", attempts(1), &clock);
+    let worker = Child::actor(mailbox, || Works);
     let group = Child::supervisor("group", vec![worker.policy(policy((100, HOUR), (MS, MS)))]);
     let tree = start(&clock, vec![group]).await;
-    mailbox.address("test", Overflow::Wait).send(job(1)).await.expect("accepted");
+    ends.send(1).await;
     eventually("it crashed", || lines.text().contains("the actor crashed: a reason")).await;
     tree.stop(common::MINUTE).await;
 
     let text = lines.text();
-    for own in ["a line of the actor", "the actor crashed: a reason"] {
+    for own in ["a line of the actor", "a line of its sub-task", "the actor crashed: a reason"] {
         let line = text.lines().find(|line| line.contains(own)).expect("a line");
         assert!(line.contains(r#"actor{path="group/worker"}: "#), "{line}");
         assert!(!line.contains("Actor{"), "{line}");

@@ -8,10 +8,10 @@ use std::{
     time::Duration,
 };
 
-use common::{Job, SECOND, attempts, eventually, job, manual, soon};
+use common::{Job, SECOND, attempts, calm, eventually, job, manual, soon, start};
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
-use supervision::{Address, Inbox, Limits, Mailbox, Message, Overflow, SendError, Sent};
+use supervision::{Address, Inbox, Limits, Mailbox, Message, Overflow, SendError, Sent, Tree, TreeOptions};
 
 /// A message with a chosen weight.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,7 +50,7 @@ fn small(capacity: usize) -> Limits {
 async fn take<M: Message + Clone>(inbox: &mut Inbox<M>) -> M {
     let lease = inbox.recv().await.expect("a message");
     let message = lease.clone();
-    lease.settle();
+    lease.ack();
     message
 }
 
@@ -249,7 +249,7 @@ async fn an_edge_that_drops_the_oldest_keeps_the_newest() {
     let mut inbox = mailbox.open().expect("the only reader");
     let batch = inbox.recv_many().await.expect("messages");
     assert_eq!(batch.iter().map(|job| job.number).collect::<Vec<_>>(), [7, 8, 9]);
-    batch.settle();
+    batch.ack();
     let stats = mailbox.stats();
     assert_eq!((stats.accepted, stats.handled, stats.dropped, stats.high_water), (10, 3, 7, 3));
     assert!(stats.is_conserved());
@@ -303,7 +303,7 @@ async fn waiting_senders_have_their_turn_in_the_order_of_their_coming() {
             assert!(matches!(address.try_send(job(99)), Err(SendError::Full(_))), "an overtaker at {number}");
         }
         assert_eq!(lease.number, number);
-        lease.settle();
+        lease.ack();
     }
     for sender in waiting {
         assert_eq!(sender.await.expect("joined").expect("accepted"), Sent::Queued);
@@ -339,7 +339,7 @@ async fn a_send_that_is_dropped_while_it_waits_passes_its_turn_on_and_loses_noth
 }
 
 #[tokio::test]
-async fn a_reader_gives_back_what_it_had_in_hand_in_order() {
+async fn a_reader_returns_what_it_had_in_flight_in_order() {
     let mailbox = Mailbox::new("m", Limits { batch: 4, ..small(8) }, &manual());
     let address = mailbox.address("test", Overflow::Wait);
     for number in 0..8 {
@@ -358,9 +358,28 @@ async fn a_reader_gives_back_what_it_had_in_hand_in_order() {
         let lease = inbox.recv().await.expect("a message");
         assert_eq!((lease.number, lease.attempt()), (number, if number == 1 { 2 } else { 1 }));
         assert_eq!(lease.sequence(), number + 1);
-        lease.settle();
+        lease.ack();
     }
     assert!(mailbox.stats().is_conserved());
+}
+
+#[tokio::test]
+async fn the_leases_of_a_batch_that_are_dropped_are_charged_one_after_the_other() {
+    // 2 attempts.
+    let mailbox = Mailbox::new("m", small(8), &manual());
+    let address = mailbox.address("test", Overflow::Wait);
+    for number in 0..3 {
+        address.try_send(job(number)).expect("room");
+    }
+    let mut inbox = mailbox.open().expect("the only reader");
+    let mut batch = inbox.recv_many().await.expect("messages");
+    let mut seen = Vec::new();
+    while let Some(lease) = batch.lease().filter(|_| seen.len() < 10) {
+        seen.push((lease.number, lease.attempt()));
+    }
+    assert_eq!(seen, [(0, 1), (0, 2), (1, 1), (1, 2), (2, 1), (2, 2)]);
+    assert!(batch.is_empty());
+    assert_eq!((mailbox.stats().dead_lettered, mailbox.stats().in_flight), (3, 0));
 }
 
 #[tokio::test]
@@ -371,7 +390,7 @@ async fn returned_messages_may_exceed_the_capacity_by_one_batch_and_senders_wait
         address.try_send(job(number)).expect("room");
     }
     let mut inbox = mailbox.open().expect("the only reader");
-    inbox.recv().await.expect("a message").give_back();
+    inbox.recv().await.expect("a message").nack();
     for number in 4..8 {
         address.try_send(job(number)).expect("room again");
     }
@@ -411,7 +430,7 @@ async fn a_reader_yields_even_when_its_mailbox_is_never_empty() {
         let mut inbox = mailbox.open().expect("the only reader");
         loop {
             address.try_send(job(0)).expect("room");
-            inbox.recv().await.expect("a message").settle();
+            inbox.recv().await.expect("a message").ack();
         }
     });
     // On this one thread, nothing else would ever run.
@@ -444,48 +463,112 @@ async fn dead_letters_are_bounded_and_the_evicted_are_counted() {
     let mut inbox = mailbox.open().expect("the only reader");
     for number in 0..10 {
         address.try_send(Parcel { number, weight: 1 }).expect("room");
-        inbox.recv().await.expect("a message").bury("no use");
+        inbox.recv().await.expect("a message").dead_letter("no use");
     }
     let stats = mailbox.stats();
     assert_eq!((stats.dead_lettered, stats.letters_evicted), (10, 7));
     // Bytes are bounded too: two letters of 60 do not fit.
     for number in 10..12 {
         address.try_send(Parcel { number, weight: 60 }).expect("room");
-        inbox.recv().await.expect("a message").bury("no use");
+        inbox.recv().await.expect("a message").dead_letter("no use");
     }
     let stats = mailbox.stats();
     assert_eq!((stats.dead_lettered, stats.letters_evicted, stats.handled), (12, 11, 0));
     assert!(stats.is_conserved());
 }
 
+#[tokio::test]
+async fn a_mailbox_without_an_owner_is_closed_for_its_senders() {
+    let mailbox = Mailbox::new("m", small(1), &manual());
+    let (address, view) = (mailbox.address("test", Overflow::Wait), mailbox.view());
+    address.try_send(job(0)).expect("room");
+    let waiting = wait_in_line(&mailbox, &address, job(1)).await;
+    drop(mailbox);
+    let sent = soon("a sender in line learns it", waiting).await.expect("joined");
+    assert!(matches!(sent, Err(SendError::Closed(message)) if message == job(1)));
+    assert!(matches!(address.send(job(2)).await, Err(SendError::Closed(message)) if message == job(2)));
+    assert!(matches!(address.try_send(job(2)), Err(SendError::Closed(_))));
+    // What it had accepted is still shown, and so is that nothing was lost.
+    assert_eq!((view.stats().waiting, view.stats().senders_waiting), (1, 0));
+    assert!(view.stats().is_conserved());
+}
+
+#[tokio::test]
+async fn a_reader_outside_of_a_tree_empties_a_mailbox_whose_owner_is_gone() {
+    let mailbox = Mailbox::new("m", small(8), &manual());
+    let address = mailbox.address("test", Overflow::Wait);
+    let mut inbox = mailbox.open().expect("the only reader");
+    address.try_send(job(0)).expect("room");
+    drop(mailbox);
+    assert_eq!(take(&mut inbox).await, job(0));
+    assert!(soon("the end", inbox.recv()).await.is_none());
+}
+
+/// The ways in which a child comes to nothing.
+#[tokio::test]
+async fn the_mailbox_of_a_child_that_is_refused_or_dropped_is_closed_for_its_senders() {
+    let mailbox = |name: &str| {
+        let mailbox = Mailbox::new(name, small(8), &manual());
+        let address = mailbox.address("test", Overflow::Wait);
+        (calm(mailbox), address)
+    };
+    let is_closed = |address: &Address<Job>| matches!(address.try_send(job(0)), Err(SendError::Closed(_)));
+
+    let (child, address) = mailbox("child");
+    assert!(!is_closed(&address));
+    drop(child);
+    assert!(is_closed(&address), "its description was dropped");
+
+    let ((one, to_one), (two, to_two)) = (mailbox("same"), mailbox("same"));
+    assert!(Tree::start(vec![one, two], TreeOptions::default()).await.is_err());
+    assert!(is_closed(&to_one) && is_closed(&to_two), "its tree did not start");
+
+    let ((present, to_present), (added, to_added)) = (mailbox("child"), mailbox("child"));
+    let tree = start(&manual(), vec![present]).await;
+    assert!(tree.add_child("root", added).is_err());
+    assert!(is_closed(&to_added), "its name was taken");
+    assert!(!is_closed(&to_present), "the reader of this one is another actor");
+
+    drop(tree);
+    assert!(is_closed(&to_present), "its tree was dropped");
+}
+
 /// One step of the random run of a mailbox.
 #[derive(Clone, Debug)]
 enum Step {
-    Send { edge: usize, weight: usize },
-    Settle,
-    GiveBack,
-    Bury,
-    Fail,
-    SettleBatch,
-    SettleFirstOfBatch,
+    Send {
+        edge: usize,
+        weight: usize,
+    },
+    Ack,
+    Nack,
+    DeadLetter,
+    /// Drops the lease without an answer, of a single message or in a batch.
+    Drop,
+    DropFirstOfBatch,
+    AckBatch,
+    AckFirstOfBatch,
     Reopen,
 }
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (0_usize..2, 1_usize..40).prop_map(|(edge, weight)| Step::Send { edge, weight }),
-        3 => Just(Step::Settle),
-        1 => Just(Step::GiveBack),
-        1 => Just(Step::Bury),
-        2 => Just(Step::Fail),
-        1 => Just(Step::SettleBatch),
-        1 => Just(Step::SettleFirstOfBatch),
+        3 => Just(Step::Ack),
+        1 => Just(Step::Nack),
+        1 => Just(Step::DeadLetter),
+        2 => Just(Step::Drop),
+        1 => Just(Step::DropFirstOfBatch),
+        1 => Just(Step::AckBatch),
+        1 => Just(Step::AckFirstOfBatch),
         1 => Just(Step::Reopen),
     ]
 }
 
 proptest! {
-    /// 2 attempts; the mailbox holds 5 messages or 100 bytes; 3 may be in hand.
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// 2 attempts; the mailbox holds 5 messages or 100 bytes; 3 may be in flight.
     #[test]
     fn at_every_moment_each_message_is_in_exactly_one_place(steps in proptest::collection::vec(step(), 1..200)) {
         let limits = Limits { capacity: 5, bytes: 100, batch: 3, max_attempts: 2, dead_letters: 4 };
@@ -499,8 +582,19 @@ proptest! {
         let mut letters: VecDeque<usize> = VecDeque::new();
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         let (mut accepted, mut handled, mut dead, mut dropped, mut refused) = (0, 0, 0, 0, 0);
+        // The first message in flight was dropped without an answer, and is charged when the reader goes on.
+        let mut unanswered = false;
         for step in steps {
             let takes = !matches!(step, Step::Send { .. } | Step::Reopen);
+            if !matches!(step, Step::Send { .. }) && std::mem::take(&mut unanswered) {
+                let (parcel, attempts) = hand.pop_front().expect("the one that was dropped");
+                if attempts + 1 == limits.max_attempts {
+                    dead += 1;
+                    letters.push_back(parcel.weight);
+                } else {
+                    hand.push_front((parcel, attempts + 1));
+                }
+            }
             if takes && hand.is_empty() {
                 if waiting.is_empty() {
                     prop_assert!(inbox.try_recv().is_none());
@@ -552,37 +646,50 @@ proptest! {
                     }
                     inbox = mailbox.open().expect("the first one is gone");
                 }
-                Step::SettleBatch => {
-                    inbox.try_recv().expect("a message").give_back();
+                Step::AckBatch => {
+                    inbox.try_recv().expect("a message").nack();
                     let batch = runtime.block_on(inbox.recv_many()).expect("messages");
                     let found: Vec<_> = batch.iter().cloned().collect();
                     let expected: Vec<_> = hand.drain(..).map(|(parcel, _)| parcel).collect();
                     prop_assert_eq!(&found, &expected);
-                    batch.settle();
+                    batch.ack();
                     handled += expected.len() as u64;
                 }
-                Step::SettleFirstOfBatch => {
-                    inbox.try_recv().expect("a message").give_back();
+                Step::AckFirstOfBatch | Step::DropFirstOfBatch => {
+                    inbox.try_recv().expect("a message").nack();
                     let mut batch = runtime.block_on(inbox.recv_many()).expect("messages");
                     prop_assert_eq!(batch.len(), hand.len());
-                    let (parcel, attempts) = hand.pop_front().expect("filled above");
                     let lease = batch.lease().expect("a message");
-                    prop_assert_eq!((&*lease, lease.attempt()), (&parcel, attempts + 1));
-                    lease.settle();
-                    handled += 1;
+                    let (parcel, attempts) = hand.front().expect("filled above");
+                    prop_assert_eq!((&*lease, lease.attempt()), (parcel, attempts + 1));
+                    if matches!(step, Step::AckFirstOfBatch) {
+                        lease.ack();
+                        hand.pop_front();
+                        handled += 1;
+                    } else {
+                        drop(lease);
+                        unanswered = true;
+                    }
                 }
-                Step::Settle | Step::GiveBack | Step::Bury | Step::Fail => {
-                    let (parcel, attempts) = hand.pop_front().expect("filled above");
+                Step::Ack | Step::Nack | Step::DeadLetter | Step::Drop => {
                     let lease = inbox.try_recv().expect("a message");
-                    prop_assert_eq!((&*lease, lease.attempt()), (&parcel, attempts + 1));
+                    let (parcel, attempts) = hand.front().expect("filled above");
+                    prop_assert_eq!((&*lease, lease.attempt()), (parcel, attempts + 1));
                     match step {
-                        Step::Settle => { lease.settle(); handled += 1; }
-                        Step::GiveBack => { lease.give_back(); hand.push_front((parcel, attempts)); }
-                        Step::Bury => { lease.bury("no use"); dead += 1; letters.push_back(parcel.weight); }
+                        Step::Ack => {
+                            lease.ack();
+                            hand.pop_front();
+                            handled += 1;
+                        }
+                        Step::Nack => lease.nack(),
+                        Step::DeadLetter => {
+                            lease.dead_letter("no use");
+                            dead += 1;
+                            letters.extend(hand.pop_front().map(|(parcel, _)| parcel.weight));
+                        }
                         _ => {
                             drop(lease);
-                            if attempts + 1 == limits.max_attempts { dead += 1; letters.push_back(parcel.weight); }
-                            else { hand.push_front((parcel, attempts + 1)); }
+                            unanswered = true;
                         }
                     }
                 }
@@ -591,7 +698,7 @@ proptest! {
             prop_assert!(stats.is_conserved(), "{:?}", stats);
             prop_assert_eq!(stats.bytes, waiting.iter().map(|(parcel, _)| parcel.weight as u64).sum::<u64>());
             prop_assert_eq!(
-                (stats.accepted, stats.waiting, stats.in_hand, stats.handled, stats.dead_lettered, stats.dropped, stats.refused),
+                (stats.accepted, stats.waiting, stats.in_flight, stats.handled, stats.dead_lettered, stats.dropped, stats.refused),
                 (accepted, waiting.len() as u64, hand.len() as u64, handled, dead, dropped, refused)
             );
             prop_assert!(stats.waiting as usize <= limits.capacity + limits.batch);

@@ -1,44 +1,17 @@
 //! The process does not grow, however slow a receiver is: measured at the allocator, alone in its process.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
-#![allow(unsafe_code, reason = "an allocator that counts is unsafe by its trait")]
 
+#[path = "common/allocator.rs"]
+mod allocator;
 mod common;
 
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
-};
+use std::sync::Arc;
 
+use allocator::growth;
 use common::{HOUR, MINUTE, MS, all_run, attempts, eventually, policy, start};
 use serde::{Deserialize, Serialize};
-use supervision::{Actor, Child, Clock, Context, Failure, Limits, Mailbox, Message, Overflow};
+use supervision::{Actor, Child, Clock, Context, Failure, Inbox, Limits, Mailbox, Message, Overflow};
 use tokio::sync::Semaphore;
-
-struct Counting;
-
-static LIVE: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: all calls go to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        PEAK.fetch_max(LIVE.fetch_add(layout.size(), Relaxed) + layout.size(), Relaxed);
-        // SAFETY: as above.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        LIVE.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: as above.
-        unsafe { System.dealloc(block, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// 4 KiB, and of one kind, so that an edge may merge it.
 #[derive(Clone, Serialize, Deserialize)]
@@ -62,32 +35,24 @@ fn heavy() -> Heavy {
     Heavy(vec![7; HEAVY])
 }
 
-/// Fails over every hundredth message, gives up every tenth, and handles only as many as it is let. (It does
+/// Fails over every hundredth message, dead-letters every tenth, and handles only as many as it has permits for. (It does
 /// not panic: the first backtrace of a process reads its debug information into memory, once.)
 struct Slow(Arc<Semaphore>);
 
 impl Actor for Slow {
     type Message = Heavy;
 
-    async fn run(&mut self, cx: &mut Context<Heavy>) -> Result<(), Failure> {
-        while let Some(lease) = cx.recv().await {
+    async fn run(&mut self, _: &Context, inbox: &mut Inbox<Heavy>) -> Result<(), Failure> {
+        while let Some(lease) = inbox.recv().await {
             self.0.acquire().await?.forget();
             match lease.sequence() {
                 sequence if sequence.is_multiple_of(100) => return Err("a hundredth message".into()),
-                sequence if sequence.is_multiple_of(10) => lease.bury("a tenth message"),
-                _ => lease.settle(),
+                sequence if sequence.is_multiple_of(10) => lease.dead_letter("a tenth message"),
+                _ => lease.ack(),
             }
         }
         Ok(())
     }
-}
-
-/// The most bytes that were alive during `work`, beyond those that were before.
-async fn growth(work: impl Future<Output = ()>) -> usize {
-    let before = LIVE.load(Relaxed);
-    PEAK.store(before, Relaxed);
-    work.await;
-    PEAK.load(Relaxed) - before
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -97,8 +62,9 @@ async fn a_slow_receiver_does_not_make_the_process_grow() {
     let clock = Clock::system();
     for overflow in [Overflow::Wait, Overflow::CoalesceOrWait, Overflow::DropOldest] {
         let mailbox = Mailbox::new("slow", limits, &clock);
+        let (address, view) = (mailbox.address("test", overflow), mailbox.view());
         let allowed = Arc::new(Semaphore::new(0));
-        let slow = Child::actor("slow", &mailbox, {
+        let slow = Child::actor(mailbox, {
             let allowed = allowed.clone();
             move || Slow(allowed.clone())
         });
@@ -106,19 +72,18 @@ async fn a_slow_receiver_does_not_make_the_process_grow() {
         all_run(&tree).await;
         let mut most_waiting = 0;
         let grown = growth(async {
-            let address = mailbox.address("test", overflow);
             let sending = tokio::spawn(async move {
                 for _ in 0..MESSAGES {
                     address.send(heavy()).await.expect("accepted");
                 }
             });
             eventually("the sender is far ahead, or waits", || {
-                mailbox.stats().senders_waiting == 1 || mailbox.stats().accepted > 10_000
+                view.stats().senders_waiting == 1 || view.stats().accepted > 10_000
             })
             .await;
             // From now on the receiver handles a few messages at a time.
             eventually("all are sent", || {
-                most_waiting = most_waiting.max(mailbox.stats().waiting);
+                most_waiting = most_waiting.max(view.stats().waiting);
                 allowed.add_permits(100);
                 sending.is_finished()
             })
@@ -126,7 +91,7 @@ async fn a_slow_receiver_does_not_make_the_process_grow() {
             sending.await.expect("the sender does not fail");
         })
         .await;
-        let stats = mailbox.stats();
+        let stats = view.stats();
         assert_eq!(stats.accepted, MESSAGES);
         assert!(stats.is_conserved(), "{stats:?}");
         assert!(stats.high_water <= 32 && most_waiting <= 32 + 8, "{stats:?}");
@@ -140,7 +105,7 @@ async fn a_slow_receiver_does_not_make_the_process_grow() {
                 assert!(stats.dropped > 0 && stats.waits + stats.coalesced == 0, "{stats:?}")
             }
         }
-        // Room, hand, letters, and what the sender holds: 60 messages. The rest are timers of restarts.
+        // Those that wait, are in flight, are dead letters, and what the sender holds: 60 messages. The rest are timers of restarts.
         let messages = (32 + 8 + 16 + 4) * (HEAVY + 64);
         println!("{overflow:?}: grew by {grown} bytes, of which {messages} may be messages");
         assert!(grown < messages + (1 << 20), "{overflow:?} grew by {grown} bytes");

@@ -5,11 +5,14 @@ mod common;
 
 use std::{future::pending, sync::Arc};
 
-use common::{HOUR, Job, Log, MINUTE, MS, all_run, attempts, eventually, job, policy, record, soon, start};
-use supervision::{Actor, Child, Clock, Context, ExitKind, Failure, Mailbox, Overflow, Policy, State};
+use common::{
+    Ends, HOUR, Job, Log, MINUTE, MS, all_run, attempts, eventually, job, new_mailbox, policy, record, soon,
+    start,
+};
+use supervision::{Actor, Child, Clock, Context, ExitKind, Failure, Inbox, Policy, Shutdown, State};
 use tokio::sync::Semaphore;
 
-/// An event: the actor, and what happened.
+/// Each event: the actor, and what happened.
 type Events = Log<(&'static str, &'static str)>;
 
 /// Records its starts and stops, handles messages while there are permits, and fails at message 13.
@@ -24,26 +27,25 @@ struct Works {
 impl Actor for Works {
     type Message = Job;
 
-    async fn pre_start(&mut self, _: &mut Context<Job>) -> Result<(), Failure> {
+    async fn pre_start(&mut self, _: &Context) -> Result<(), Failure> {
         self.events.note((self.name, "starts"));
         Ok(())
     }
 
-    async fn run(&mut self, cx: &mut Context<Job>) -> Result<(), Failure> {
-        let stop = cx.stop_token();
-        while let Some(lease) = cx.recv().await {
+    async fn run(&mut self, cx: &Context, inbox: &mut Inbox<Job>) -> Result<(), Failure> {
+        while let Some(lease) = inbox.recv().await {
             if lease.number == 13 {
                 return Err("13".into());
             }
             assert_eq!(lease.attempt(), 1, "nothing is charged");
             tokio::select! {
                 permit = self.permits.acquire() => permit?.forget(),
-                () = stop.cancelled() => {
-                    lease.give_back();
+                () = cx.stopped() => {
+                    lease.nack();
                     break;
                 }
             }
-            lease.settle();
+            lease.ack();
         }
         if self.stubborn && self.permits.available_permits() == 0 {
             pending::<()>().await;
@@ -51,7 +53,7 @@ impl Actor for Works {
         Ok(())
     }
 
-    async fn post_stop(&mut self, _: &mut Context<Job>) -> Result<(), Failure> {
+    async fn post_stop(&mut self, _: &Context) -> Result<(), Failure> {
         self.events.note((self.name, "stops"));
         Ok(())
     }
@@ -59,7 +61,7 @@ impl Actor for Works {
 
 struct Group {
     tree: supervision::Tree,
-    mailboxes: [Mailbox<Job>; 4],
+    mailboxes: [Ends; 4],
     permits: [Arc<Semaphore>; 4],
     events: Events,
 }
@@ -70,25 +72,28 @@ async fn group(stubborn: &'static str) -> Group {
     let clock = Clock::system();
     let names = ["a", "b", "c", "d"];
     let (events, permits) = (Events::default(), names.map(|_| Arc::new(Semaphore::new(0))));
-    let mailboxes = names.map(|name| Mailbox::new(name, attempts(1), &clock));
-    let mut children = names.iter().zip(&mailboxes).zip(&permits).map(|((&name, mailbox), permits)| {
+    let mut mailboxes = Vec::new();
+    let mut children = names.into_iter().zip(&permits).map(|(name, permits)| {
+        let (mailbox, ends) = new_mailbox(name, attempts(1), &clock);
+        mailboxes.push(ends);
         let (permits, events) = (permits.clone(), events.clone());
         let stubborn = name == stubborn;
         let make = move || Works { name, permits: permits.clone(), events: events.clone(), stubborn };
-        Child::actor(name, mailbox, make)
-            .policy(Policy { stop_within: 50 * MS, ..policy((100, HOUR), (MS, MS)) })
+        Child::actor(mailbox, make)
+            .policy(Policy { shutdown: Shutdown::Within(50 * MS), ..policy((100, HOUR), (MS, MS)) })
     });
     let [a, b, c, d] = std::array::from_fn(|_| children.next().expect("one each"));
     let inner = Child::supervisor("inner", vec![d]);
     let tree = start(&clock, vec![Child::rest_for_one("group", vec![a, b, c, inner])]).await;
     all_run(&tree).await;
     drop(children);
+    let mailboxes = mailboxes.try_into().unwrap_or_else(|_| unreachable!("one each"));
     Group { tree, mailboxes, permits, events }
 }
 
 impl Group {
     async fn send(&self, to: usize, number: u64) {
-        self.mailboxes[to].address("test", Overflow::Wait).send(job(number)).await.expect("accepted");
+        self.mailboxes[to].send(number).await;
     }
 
     fn generations(&self) -> [u64; 5] {
@@ -106,7 +111,7 @@ async fn those_behind_a_child_that_falls_start_again_behind_it_and_lose_nothing(
             group.send(actor, number).await;
         }
     }
-    eventually("all work", || group.mailboxes.iter().all(|mailbox| mailbox.stats().in_hand > 0)).await;
+    eventually("all work", || group.mailboxes.iter().all(|ends| ends.stats().in_flight > 0)).await;
     let before = group.events.all().len();
     // `b` fails at its fourth message.
     group.send(1, 13).await;
@@ -131,13 +136,13 @@ async fn those_behind_a_child_that_falls_start_again_behind_it_and_lose_nothing(
         group.permits[actor].add_permits(10);
     }
     eventually("all is handled", || {
-        let handled = group.mailboxes.each_ref().map(|mailbox| mailbox.stats().handled);
+        let handled = group.mailboxes.each_ref().map(|ends| ends.stats().handled);
         handled == [4, 4, 4, 4]
     })
     .await;
-    assert!(group.mailboxes.iter().all(|mailbox| mailbox.stats().is_conserved()));
+    assert!(group.mailboxes.iter().all(|ends| ends.stats().is_conserved()));
     let letters: Vec<_> = group.tree.dead_letters().into_iter().map(|letter| letter.mailbox).collect();
-    assert_eq!(letters, ["b"], "the one that made it fall");
+    assert_eq!(letters, ["group/b"], "the one that made it fall");
     assert_eq!(group.tree.stop(MINUTE).await.left_behind, 0);
 }
 
@@ -145,7 +150,7 @@ async fn those_behind_a_child_that_falls_start_again_behind_it_and_lose_nothing(
 async fn one_behind_that_does_not_stop_is_killed_and_not_charged() {
     let group = group("c").await;
     group.send(2, 0).await;
-    eventually("it works", || group.mailboxes[2].stats().in_hand > 0).await;
+    eventually("it works", || group.mailboxes[2].stats().in_flight > 0).await;
     group.send(1, 13).await;
     eventually("those behind are back", || group.generations() == [1, 2, 2, 2, 2]).await;
     all_run(&group.tree).await;
@@ -158,7 +163,7 @@ async fn one_behind_that_does_not_stop_is_killed_and_not_charged() {
     eventually("it is asked to stop", || record(&group.tree, "group/c").state == State::Stopping).await;
     let report = soon("the stop", group.tree.stop(MINUTE)).await;
     assert_eq!((report.left_behind, report.abandoned), (0, vec![]));
-    for mailbox in &group.mailboxes {
-        assert!(mailbox.address("test", Overflow::Wait).try_send(job(1)).is_err(), "it is closed");
+    for ends in &group.mailboxes {
+        assert!(ends.to.try_send(job(1)).is_err(), "it is closed");
     }
 }

@@ -12,12 +12,12 @@ use std::{
 };
 
 use common::{
-    HOUR, Hangs, Hold, HoldsAtOnce, Idles, Job, Lowered, MS, SECOND, all_run, attempts, eventually, job,
-    policy, record, stalls_after, start,
+    HOUR, Hangs, Hold, HoldsAtOnce, Idles, Job, Lowered, MS, SECOND, all_run, attempts, eventually,
+    new_mailbox, policy, record, stalls_after, start,
 };
 use supervision::{
-    Actor, Child, Clock, Context, ExitKind, Failure, Mailbox, NoMessage, Overflow, State, Tree, TreeOptions,
-    WatchSettings,
+    Actor, Child, Clock, Context, ExitKind, Failure, Inbox, Policy, State, Tree, TreeOptions, WatchSettings,
+    Worker,
 };
 
 /// Returns its message uncharged, for ever, and waits for nothing.
@@ -29,14 +29,14 @@ struct Returns {
 impl Actor for Returns {
     type Message = Job;
 
-    async fn run(&mut self, cx: &mut Context<Job>) -> Result<(), Failure> {
+    async fn run(&mut self, _: &Context, inbox: &mut Inbox<Job>) -> Result<(), Failure> {
         while self.hold.is_raised() {
             if self.batches {
-                let Some(batch) = cx.recv_many().await else { return Ok(()) };
-                batch.give_back();
+                let Some(batch) = inbox.recv_many().await else { return Ok(()) };
+                batch.nack();
             } else {
-                let Some(lease) = cx.recv().await else { return Ok(()) };
-                lease.give_back();
+                let Some(lease) = inbox.recv().await else { return Ok(()) };
+                lease.nack();
             }
         }
         Ok(())
@@ -48,14 +48,14 @@ async fn an_actor_that_returns_its_message_again_and_again_lets_others_run() {
     for batches in [false, true] {
         let hold = Hold::raised();
         let _lowered = Lowered(hold.clone());
-        let mailbox = Mailbox::new("returns", attempts(1), &Clock::system());
-        let returns = Child::actor("returns", &mailbox, {
+        let (mailbox, ends) = new_mailbox("returns", attempts(1), &Clock::system());
+        let returns = Child::actor(mailbox, {
             let hold = hold.clone();
             move || Returns { hold: hold.clone(), batches }
         });
         let tree = start(&Clock::system(), vec![returns]).await;
         all_run(&tree).await;
-        mailbox.address("test", Overflow::Wait).send(job(0)).await.expect("accepted");
+        ends.send(0).await;
         // There is one worker: this task runs on it only when the actor yields.
         tokio::spawn(async {}).await.expect("it runs");
         assert!(tree.kill("returns"));
@@ -68,11 +68,42 @@ async fn a_child_that_holds_its_thread_at_once_does_not_hold_its_supervisor() {
     for _ in 0..10 {
         let hold = Hold::raised();
         let _lowered = Lowered(hold.clone());
-        let holds = Child::source("holds", {
+        let holds = Child::worker("holds", {
             let hold = hold.clone();
             move || HoldsAtOnce(hold.clone())
         });
-        let tree = start(&Clock::system(), vec![holds, Child::source("next", || Idles)]).await;
+        let tree = start(&Clock::system(), vec![holds, Child::worker("next", || Idles)]).await;
+        eventually("the next one runs", || record(&tree, "next").state == State::Running).await;
+        assert!(hold.is_raised());
+    }
+}
+
+/// Holds its thread in its start.
+struct HoldsItsStart(Hold);
+
+impl Worker for HoldsItsStart {
+    async fn pre_start(&mut self, _: &Context) -> Result<(), Failure> {
+        self.0.hold();
+        Ok(())
+    }
+
+    async fn run(&mut self, cx: &Context) -> Result<(), Failure> {
+        cx.idle(cx.stopped()).await;
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_child_that_holds_its_thread_in_its_start_does_not_hold_its_supervisor() {
+    for _ in 0..10 {
+        let hold = Hold::raised();
+        let _lowered = Lowered(hold.clone());
+        let holds = Child::worker("holds", {
+            let hold = hold.clone();
+            move || HoldsItsStart(hold.clone())
+        });
+        let holds = holds.policy(Policy { start_within: MS, ..policy((1, HOUR), (MS, MS)) });
+        let tree = start(&Clock::system(), vec![holds, Child::worker("next", || Idles)]).await;
         eventually("the next one runs", || record(&tree, "next").state == State::Running).await;
         assert!(hold.is_raised());
     }
@@ -87,10 +118,8 @@ impl Drop for DropsSlowly {
     }
 }
 
-impl Actor for DropsSlowly {
-    type Message = NoMessage;
-
-    async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
+impl Worker for DropsSlowly {
+    async fn run(&mut self, cx: &Context) -> Result<(), Failure> {
         cx.idle(pending()).await
     }
 }
@@ -99,7 +128,7 @@ impl Actor for DropsSlowly {
 async fn a_drop_that_blocks_during_a_kill_is_reported_as_never_yielding() {
     let hold = Hold::raised();
     let _lowered = Lowered(hold.clone());
-    let drops = Child::source("drops", {
+    let drops = Child::worker("drops", {
         let hold = hold.clone();
         move || DropsSlowly(hold.clone())
     });
@@ -123,13 +152,13 @@ fn looks(tree: &Tree) -> u64 {
 async fn a_successor_that_waits_for_a_wedged_predecessor_is_not_killed_in_its_place() {
     let hold = Hold::raised();
     let _lowered = Lowered(hold.clone());
-    let wedges = Child::source("wedges", {
+    let wedges = Child::worker("wedges", {
         let hold = hold.clone();
         move || HoldsAtOnce(hold.clone())
     });
-    let other = Child::source("other", || Idles);
+    let other = Child::worker("other", || Idles);
     let group = vec![other, wedges.policy(stalls_after(20 * MS))];
-    let canary = Child::source("canary", || Hangs).policy(stalls_after(20 * MS));
+    let canary = Child::worker("canary", || Hangs).policy(stalls_after(20 * MS));
     let group = Child::supervisor("group", group).policy(policy((1_000, HOUR), (MS, MS)));
     let tree = start(&Clock::system(), vec![group, canary]).await;
     eventually("it wedges", || record(&tree, "group/wedges").state == State::Running).await;
@@ -152,7 +181,7 @@ async fn a_successor_that_waits_for_a_wedged_predecessor_is_not_killed_in_its_pl
 async fn a_reaction_that_panics_does_not_end_the_watch() {
     let hold = Hold::raised();
     let _lowered = Lowered(hold.clone());
-    let holds = Child::source("holds", {
+    let holds = Child::worker("holds", {
         let hold = hold.clone();
         move || HoldsAtOnce(hold.clone())
     });
@@ -166,7 +195,7 @@ async fn a_reaction_that_panics_does_not_end_the_watch() {
     };
     let watch = WatchSettings { every: MS, report_after: 10 * MS, wedged_after: 20 * MS, on_wedged };
     let options = TreeOptions { watch, ..TreeOptions::default() };
-    let canary = Child::source("canary", || Hangs).policy(stalls_after(20 * MS));
+    let canary = Child::worker("canary", || Hangs).policy(stalls_after(20 * MS));
     let tree = Tree::start(vec![holds, canary], options).await.expect("the root starts");
     eventually("the owner is told", || told.load(Relaxed)).await;
     let before = looks(&tree);

@@ -27,7 +27,7 @@ fn health(path: &str, generation: u64) -> ActorHealth {
         state: if path.ends_with("listener") { State::BackingOff } else { State::Running },
         degraded: false,
         generation,
-        exits: [0; 7],
+        exits: [0; ExitKind::ALL.len()],
         last_crash: (generation > 1).then_some(crash),
         activity: Activity::Idle,
         wedged: false,

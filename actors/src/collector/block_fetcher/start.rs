@@ -7,7 +7,7 @@ use domain::{
     collector::{Following, Note, Old, Stretch},
 };
 use store_collector::BLOCK_HASH_TTL;
-use supervision::{Budget, Context, NoMessage};
+use supervision::{Budget, Context};
 
 use super::{BlockFetcher, StepOutcome, deadline};
 use crate::collector::{
@@ -24,7 +24,7 @@ impl BlockFetcher {
     /// Writes the first checkpoint: the block before the first one to follow. It is not counted as accepted.
     pub(super) async fn begin(
         &mut self,
-        cx: &Context<NoMessage>,
+        cx: &Context,
         page: &mut Page,
         head: BlockRef,
         budget: &Budget,
@@ -96,7 +96,7 @@ impl BlockFetcher {
     /// Adds markets that were not followed before, at the checkpoint.
     pub(super) async fn join(
         &mut self,
-        cx: &Context<NoMessage>,
+        cx: &Context,
         page: &mut Page,
         checkpoint: BlockRef,
         head: BlockRef,
@@ -112,7 +112,7 @@ impl BlockFetcher {
     /// The chain state after this block with the new markets taken over, and the notes of that.
     async fn taken_up(
         &self,
-        cx: &Context<NoMessage>,
+        cx: &Context,
         page: &mut Page,
         block: BlockRef,
         head: BlockRef,

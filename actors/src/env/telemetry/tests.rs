@@ -30,7 +30,7 @@ fn actor(path: &str, mailbox: Option<MailboxStats>) -> ActorHealth {
         state: State::Running,
         degraded: false,
         generation: 3,
-        exits: [0, 0, 1, 1, 0, 0, 0],
+        exits: [0, 0, 1, 0, 1, 0, 0, 0],
         last_crash: None,
         activity: Activity::Idle,
         wedged: false,

@@ -175,7 +175,7 @@ mod tests {
         let nobody =
             Mailbox::<Wake>::new("nobody", Limits::default(), &clock).address("test", Overflow::Coalesce);
         let keys = MarketKeys::new(&domain::Address::new("P"), &domain::Address::new(name));
-        MarketEdges { keys, aggregator: nobody.clone(), epoch_tracker: nobody, chain_to_epoch_tracker: None }
+        MarketEdges { keys, aggregator: nobody.clone(), epoch_tracker: nobody }
     }
 
     fn keys(name: &str) -> IndexKeys {
@@ -207,7 +207,7 @@ mod tests {
             assert_counted(&telemetry, "unattributed", unattributed);
             assert_counted(&telemetry, "oversized", 1);
             assert_counted(&telemetry, "ignored", 1);
-            heard.settle();
+            heard.ack();
         }
     }
 
@@ -235,7 +235,7 @@ mod tests {
         while let Some(heard) = inbox.try_recv() {
             dropped += edge.take(heard.number, heard.events.len() as u64);
             taken += heard.events.len() as u64;
-            heard.settle();
+            heard.ack();
         }
         assert_eq!(taken + dropped, EVENTS);
         assert!(taken > 1000, "only {taken} were held");

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use serde::Serialize;
 
-use super::{Entry, Message, nanos};
+use super::{entry::Entry, message::Message};
 
 /// A dead letter as an operator sees it.
 #[derive(Clone, Debug, Serialize)]
@@ -31,8 +31,6 @@ pub(super) struct Letter<M> {
     sequence: u64,
     attempts: u32,
     reason: String,
-    /// The reason is general: the message was charged before the crash of its actor was recorded, which completes it.
-    vague: bool,
     written_at: u64,
 }
 
@@ -41,8 +39,8 @@ pub(super) struct Letters<M> {
     bytes: usize,
     max_kept: usize,
     max_bytes: usize,
-    total: u64,
-    evicted: u64,
+    pub(super) total: u64,
+    pub(super) evicted: u64,
 }
 
 impl<M: Message> Letters<M> {
@@ -50,13 +48,11 @@ impl<M: Message> Letters<M> {
         Self { kept: VecDeque::new(), bytes: 0, max_kept, max_bytes, total: 0, evicted: 0 }
     }
 
-    pub(super) fn write(&mut self, entry: Entry<M>, reason: Option<String>, now: u64) {
+    pub(super) fn write(&mut self, entry: Entry<M>, reason: String, now: u64) {
         let Entry { message, weight, sequence, attempts, .. } = entry;
-        let vague = reason.is_none();
-        let reason = reason.unwrap_or_else(|| "its handler dropped it without acknowledging it".to_owned());
         self.total += 1;
         self.bytes += weight;
-        self.kept.push_back(Letter { message, weight, sequence, attempts, reason, vague, written_at: now });
+        self.kept.push_back(Letter { message, weight, sequence, attempts, reason, written_at: now });
         // After the letter was added: a single letter that exceeds the bytes evicts itself, and is counted.
         while self.kept.len() > self.max_kept || self.bytes > self.max_bytes {
             let Some(oldest) = self.kept.pop_front() else {
@@ -65,20 +61,6 @@ impl<M: Message> Letters<M> {
             self.bytes -= oldest.weight;
             self.evicted += 1;
         }
-    }
-
-    pub(super) fn explain(&mut self, since: u64, reason: &str) {
-        // From the newest, since letters are in the order of their time.
-        for letter in self.kept.iter_mut().rev().take_while(|letter| letter.written_at >= since) {
-            if std::mem::take(&mut letter.vague) {
-                reason.clone_into(&mut letter.reason);
-            }
-        }
-    }
-
-    /// Makes vague reasons final: their actor has taken another message since, so no later exit explains them.
-    pub(super) fn close_reasons(&mut self) {
-        self.kept.iter_mut().rev().for_each(|letter| letter.vague = false);
     }
 
     pub(super) fn weight_of(&self, sequence: u64) -> Option<usize> {
@@ -98,19 +80,11 @@ impl<M: Message> Letters<M> {
             sequence: letter.sequence,
             attempts: letter.attempts,
             reason: letter.reason.clone(),
-            written_at: nanos(letter.written_at),
+            written_at: Duration::from_nanos(letter.written_at),
             message: serde_json::to_value(&letter.message).unwrap_or_else(|error| {
                 serde_json::Value::String(format!("can't be shown as JSON: {error}"))
             }),
         };
         self.kept.iter().map(show).collect()
-    }
-
-    pub(super) fn total(&self) -> u64 {
-        self.total
-    }
-
-    pub(super) fn evicted(&self) -> u64 {
-        self.evicted
     }
 }

@@ -13,8 +13,9 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use supervision::{
-    Actor, ActorHealth, Backoff, Child, Clock, Context, Failure, Intensity, Lease, Limits, Mailbox, Message,
-    NoMessage, Policy, State, StopReport, Tree, TreeOptions, WatchSettings,
+    Actor, ActorHealth, Address, Backoff, Child, Clock, Context, Failure, Inbox, Intensity, Lease, Limits,
+    Mailbox, MailboxStats, MailboxView, Message, Overflow, Policy, State, StopReport, Tree, TreeOptions,
+    WatchSettings, Worker,
 };
 
 pub(crate) const MS: Duration = Duration::from_millis(1);
@@ -43,6 +44,36 @@ pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 /// Waits for `work`, which must end.
 pub(crate) async fn soon<F: Future>(what: &str, work: F) -> F::Output {
     tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| panic!("it never came to this: {what}"))
+}
+
+/// Waits until every task of this runtime waits for something: what was going to happen without more time has happened.
+/// It needs a runtime on one thread, and panics on another one.
+pub(crate) async fn quiet() {
+    struct Resume;
+    impl Drop for Resume {
+        fn drop(&mut self) {
+            tokio::time::resume();
+        }
+    }
+    // tokio moves a paused time only when no task can run.
+    tokio::time::pause();
+    let _resume = Resume;
+    tokio::time::sleep(MS).await;
+}
+
+/// Moves a manual clock in steps until `work` resolves. Everything that can happen happens between two steps, so the time at
+/// the end is exact. It needs a runtime on one thread, as [`quiet`] does.
+pub(crate) async fn while_time_passes<F: Future>(clock: &Clock, step: Duration, work: F) -> F::Output {
+    let (mut work, began) = (std::pin::pin!(work), Instant::now());
+    loop {
+        tokio::select! {
+            biased;
+            output = &mut work => return output,
+            () = quiet() => {}
+        }
+        assert!(began.elapsed() < PATIENCE, "it never came to an end");
+        clock.advance(step);
+    }
 }
 
 /// Moves a manual clock in steps until `holds`, where the exact moment does not matter.
@@ -118,6 +149,33 @@ pub(crate) fn job(number: u64) -> Job {
     Job { sender: 0, number }
 }
 
+/// What a test keeps of a mailbox when the mailbox has gone into a child.
+pub(crate) struct Ends {
+    pub(crate) to: Address<Job>,
+    pub(crate) view: MailboxView,
+}
+
+impl Ends {
+    pub(crate) fn of(mailbox: &Mailbox<Job>) -> Self {
+        Self { to: mailbox.address("test", Overflow::Wait), view: mailbox.view() }
+    }
+
+    pub(crate) fn stats(&self) -> MailboxStats {
+        self.view.stats()
+    }
+
+    pub(crate) async fn send(&self, number: u64) {
+        soon("a send ends", self.to.send(job(number))).await.expect("accepted");
+    }
+}
+
+/// A mailbox, and what the test keeps of it.
+pub(crate) fn new_mailbox(name: &str, limits: Limits, clock: &Clock) -> (Mailbox<Job>, Ends) {
+    let mailbox = Mailbox::new(name, limits, clock);
+    let ends = Ends::of(&mailbox);
+    (mailbox, ends)
+}
+
 /// Limits with this many attempts, and the batch and capacity that most tests need.
 pub(crate) fn attempts(max_attempts: u32) -> Limits {
     Limits { capacity: 1_024, bytes: 1 << 20, batch: 64, max_attempts, dead_letters: 128 }
@@ -136,8 +194,8 @@ where
 {
     type Message = M;
 
-    async fn run(&mut self, cx: &mut Context<M>) -> Result<(), Failure> {
-        while let Some(lease) = cx.recv().await {
+    async fn run(&mut self, _: &Context, inbox: &mut Inbox<M>) -> Result<(), Failure> {
+        while let Some(lease) = inbox.recv().await {
             (self.handle)(lease)?;
         }
         Ok(())
@@ -146,17 +204,16 @@ where
 
 /// A child that hands each message of `mailbox` to `handle`.
 pub(crate) fn each<M: Message>(
-    name: &str,
-    mailbox: &Mailbox<M>,
+    mailbox: Mailbox<M>,
     handle: impl FnMut(Lease<'_, M>) -> Result<(), Failure> + Clone + Send + Sync + 'static,
 ) -> Child {
-    Child::actor(name, mailbox, move || Each { handle: handle.clone(), message: std::marker::PhantomData })
+    Child::actor(mailbox, move || Each { handle: handle.clone(), message: std::marker::PhantomData })
 }
 
-/// A child that settles every message.
-pub(crate) fn calm(name: &str, mailbox: &Mailbox<Job>) -> Child {
-    each(name, mailbox, |lease| {
-        lease.settle();
+/// A child that acknowledges every message.
+pub(crate) fn calm(mailbox: Mailbox<Job>) -> Child {
+    each(mailbox, |lease| {
+        lease.ack();
         Ok(())
     })
 }
@@ -178,6 +235,11 @@ impl<T: Clone> Log<T> {
 
     pub(crate) fn all(&self) -> Vec<T> {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// The events since the last call.
+    pub(crate) fn take(&self) -> Vec<T> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -221,10 +283,8 @@ pub(crate) fn stalls_after(limit: Duration) -> Policy {
 /// Hangs at once.
 pub(crate) struct Hangs;
 
-impl Actor for Hangs {
-    type Message = NoMessage;
-
-    async fn run(&mut self, _: &mut Context<NoMessage>) -> Result<(), Failure> {
+impl Worker for Hangs {
+    async fn run(&mut self, _: &Context) -> Result<(), Failure> {
         pending().await
     }
 }
@@ -232,10 +292,8 @@ impl Actor for Hangs {
 /// Does nothing until it is stopped.
 pub(crate) struct Idles;
 
-impl Actor for Idles {
-    type Message = NoMessage;
-
-    async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
+impl Worker for Idles {
+    async fn run(&mut self, cx: &Context) -> Result<(), Failure> {
         cx.idle(cx.stopped()).await;
         Ok(())
     }
@@ -276,10 +334,8 @@ impl Drop for Lowered {
 /// Holds its thread from its first poll on.
 pub(crate) struct HoldsAtOnce(pub(crate) Hold);
 
-impl Actor for HoldsAtOnce {
-    type Message = NoMessage;
-
-    async fn run(&mut self, cx: &mut Context<NoMessage>) -> Result<(), Failure> {
+impl Worker for HoldsAtOnce {
+    async fn run(&mut self, cx: &Context) -> Result<(), Failure> {
         self.0.hold();
         cx.idle(cx.stopped()).await;
         Ok(())

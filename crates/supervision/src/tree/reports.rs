@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use crate::edges::WaitingCycle;
+use crate::{child::BadDescription, edges::WaitingCycle, exit::Failure};
 
 /// How a tree ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It stopped as asked.
     Stopped,
-    /// A mandatory actor stayed degraded for too long.
+    /// A mandatory actor stayed degraded for too long, or a child of the root exceeded its restart limit and its policy is
+    /// [`OnLimit::Escalate`](crate::OnLimit::Escalate).
     GaveUp {
         /// The actor.
         path: String,
@@ -36,25 +37,6 @@ pub struct StopReport {
     pub took: Duration,
 }
 
-/// A description of children that can't become a tree.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadDescription {
-    /// Two children of one supervisor have this path.
-    #[error("two children have the path {0}: give each child of a supervisor its own name")]
-    Duplicate(String),
-    /// A name is empty, or has a slash, which separates the names of a path.
-    #[error("`{0}` is no name of a child: it must not be empty or have a slash")]
-    BadName(String),
-    /// Two children read one mailbox.
-    #[error("{first} and {second} read the same mailbox: give each actor its own")]
-    SharedMailbox {
-        /// The path of the first.
-        first: String,
-        /// The path of the second.
-        second: String,
-    },
-}
-
 /// Why a tree did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -66,7 +48,18 @@ pub enum StartError {
     Cycle(#[from] WaitingCycle),
     /// The root supervisor could not be spawned.
     #[error("the root supervisor could not be spawned")]
-    Spawn(#[source] crate::Failure),
+    Spawn(#[source] Failure),
+}
+
+/// The ordered start of a tree is over, and not every actor became ready.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotStarted {
+    /// Actors failed before they were ready, or took longer than their policy allows. They are restarted, or still start.
+    #[error("{}", .0.iter().map(|(path, why)| format!("{path}: {why}")).collect::<Vec<_>>().join("; "))]
+    Failed(Vec<(String, String)>),
+    /// The tree ended before its start was over.
+    #[error("the tree ended before all of its actors were started")]
+    Ended,
 }
 
 /// How a member left a running tree.

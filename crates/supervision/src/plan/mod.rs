@@ -1,83 +1,45 @@
 //! The decisions of a supervisor, as a pure state machine: events in, actions out.
 //!
 //! One for one: a failed child is restarted and its siblings continue. Rest for one: the children after it are stopped too, one
-//! after the other in reverse order; when the failed child is back, they are started again in order. Only the failed child has
-//! a restart charged.
+//! after the other in reverse order; when the failed child is back, they are started again in order. One for all: all others are
+//! stopped in reverse order, and all are started again in order. Only the failed child has a restart charged.
 //!
 //! It never waits and touches nothing. A child keeps its number while others are added and removed; numbers grow, and give the
 //! start order. Each child has a token that changes with every change of its state, and a timer has the token of the moment
 //! when it was armed. A late timer is recognised by its old token and ignored, so that no stale restart starts a second
 //! incarnation.
 
+mod action;
 mod child;
 
 use std::{
     collections::BTreeMap,
     ops::Bound,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+pub(crate) use self::action::{Action, Index, KILL_GRACE, Timer};
 use self::child::Child;
 use crate::{
-    health::{ExitKind, State},
-    policy::{Policy, Restart, Strategy},
+    policy::{Chance, Policy, Restart, Strategy},
+    state::{ExitKind, State},
 };
-
-/// A child by its number in the start order.
-pub(crate) type Index = usize;
-
-/// A reminder that the plan asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Timer {
-    /// The pause before a restart is over.
-    Restart,
-    /// The child took too long to become ready; the next sibling does not wait longer.
-    StartOverdue,
-    /// The child has run long enough to count as healthy.
-    Healthy,
-    /// The child took too long to stop.
-    StopOverdue,
-    /// The child did not end even when it was killed.
-    KillOverdue,
-    /// A mandatory child may have been degraded for too long.
-    GiveUp,
-}
-
-/// A task for the supervisor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Action {
-    /// Start an incarnation.
-    Spawn(Index),
-    /// Remind the plan after `after`.
-    Arm { child: Index, timer: Timer, token: u64, after: Duration },
-    /// Ask the child to stop for good.
-    Stop(Index),
-    /// Ask the child to stop because a sibling before it has failed; it will be started again.
-    Pause(Index),
-    /// Kill the child.
-    Kill(Index),
-    /// An ordered start is finished: the first one, or one after a failure.
-    Started,
-    /// A mandatory child has been degraded for too long.
-    GiveUp(Index),
-    /// A leaving child has ended, or could not be ended.
-    Gone(Index),
-    /// Every child has ended.
-    Finished,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// The ordered start waits for this child.
     Starting(Index),
     Running,
-    /// The child `from` has failed, and the children after it are being stopped; `at` is stopping now. `due`: the pause before
-    /// the restart is over.
+    /// The child `from` has failed, and the children that depend on it are being stopped; `at` is stopping now. `due`: the pause
+    /// before the restart is over.
     Falling {
         from: Index,
         at: Index,
         due: bool,
     },
+    /// One for all: all children have ended, and the pause of this one is not over yet.
+    Pausing(Index),
     /// The ordered stop waits for this child.
     Stopping(Index),
     Finished,
@@ -89,22 +51,35 @@ pub(crate) struct Plan {
     strategy: Strategy,
     phase: Phase,
     children: BTreeMap<Index, Child>,
+    chance: Chance,
+    /// The children whose states may have changed since they were last shown.
+    touched: Vec<Index>,
 }
 
-/// How long a killed child has to end before the stop continues without it.
-pub(crate) const KILL_GRACE: Duration = Duration::from_millis(500);
-
 impl Plan {
-    pub(crate) fn new(strategy: Strategy, children: impl IntoIterator<Item = (Index, Policy)>) -> Self {
+    pub(crate) fn new(
+        strategy: Strategy,
+        children: impl IntoIterator<Item = (Index, Arc<Policy>)>,
+        chance: Chance,
+    ) -> Self {
         let children = children.into_iter().map(|(index, policy)| (index, Child::new(policy)));
-        Self { strategy, phase: Phase::Starting(0), children: children.collect() }
+        let phase = Phase::Starting(0);
+        Self { strategy, phase, children: children.collect(), chance, touched: Vec::new() }
     }
 
-    /// The state of a child, and whether it is degraded.
-    pub(crate) fn state(&self, child: Index) -> (State, bool) {
-        self.children
-            .get(&child)
-            .map_or((State::Stopped, false), |child| (child.state, child.degraded_since.is_some()))
+    /// The children whose states may have changed since the last call.
+    pub(crate) fn take_touched(&mut self) -> Vec<Index> {
+        std::mem::take(&mut self.touched)
+    }
+
+    /// The state of a child, and whether it is degraded; `None` for an unknown one.
+    pub(crate) fn state(&self, child: Index) -> Option<(State, bool)> {
+        self.children.get(&child).map(|child| (child.state, child.degraded))
+    }
+
+    /// Whether a child has not changed its state since `token` was given out.
+    pub(crate) fn is_current(&self, child: Index, token: u64) -> bool {
+        self.children.get(&child).is_some_and(|child| child.token == token)
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -119,15 +94,16 @@ impl Plan {
     }
 
     /// Adds a child, unless it is known already. It is started in its place of a running ordered start, else at once.
-    pub(crate) fn add(&mut self, index: Index, policy: Policy) -> Vec<Action> {
+    pub(crate) fn add(&mut self, index: Index, policy: Arc<Policy>) -> Vec<Action> {
         let mut actions = Vec::new();
         if self.children.contains_key(&index) {
             return actions;
         }
+        self.touched.push(index);
         let child = self.children.entry(index).or_insert_with(|| Child::new(policy));
         match self.phase {
             // The ordered start reaches it, since its number is the highest.
-            Phase::Starting(_) | Phase::Falling { .. } => {}
+            Phase::Starting(_) | Phase::Falling { .. } | Phase::Pausing(_) => {}
             Phase::Running => child.spawn(index, &mut actions),
             Phase::Stopping(_) | Phase::Finished => child.state = State::Stopped,
         }
@@ -138,6 +114,7 @@ impl Plan {
     pub(crate) fn remove(&mut self, index: Index) -> Vec<Action> {
         let mut actions = Vec::new();
         let stopping = self.is_stopping();
+        self.touched.push(index);
         let Some(child) = self.children.get_mut(&index) else {
             return actions;
         };
@@ -149,9 +126,7 @@ impl Plan {
         // Makes its armed timers void, above all a restart.
         child.token += 1;
         if child.lives() {
-            child.state = State::Stopping;
-            actions.push(Action::Stop(index));
-            child.arm(index, Timer::StopOverdue, child.policy.stop_within, &mut actions);
+            child.stop(index, Action::Stop(index), &mut actions);
         } else {
             self.gone(index, &mut actions);
         }
@@ -163,11 +138,15 @@ impl Plan {
         actions.push(Action::Gone(index));
         self.started(index, actions);
         self.fall_on(index, actions);
+        if self.phase == Phase::Pausing(index) {
+            self.start_next(Bound::Unbounded, actions);
+        }
     }
 
     /// A child's `pre_start` is done.
     pub(crate) fn ready(&mut self, index: Index) -> Vec<Action> {
         let mut actions = Vec::new();
+        self.touched.push(index);
         let Some(child) = self.children.get_mut(&index) else {
             return actions;
         };
@@ -183,7 +162,8 @@ impl Plan {
     pub(crate) fn exited(&mut self, index: Index, exit: ExitKind, now: Instant) -> Vec<Action> {
         let mut actions = Vec::new();
         let stopping = self.is_stopping();
-        let falls_with = matches!(self.phase, Phase::Falling { from, .. } if index > from);
+        let falls_with = matches!(self.phase, Phase::Falling { from, .. } if self.depends(index, from));
+        self.touched.push(index);
         let Some(child) = self.children.get_mut(&index) else {
             return actions;
         };
@@ -217,30 +197,44 @@ impl Plan {
             child.state = State::Waiting;
             self.fall_on(index, &mut actions);
         } else {
-            child.plan_restart(index, now, &mut actions);
+            child.plan_restart(index, exit, now, &mut self.chance, &mut actions);
+            if actions.contains(&Action::Escalate(index)) {
+                actions.extend(self.stop());
+                return actions;
+            }
             match self.strategy {
                 Strategy::OneForOne => self.started(index, &mut actions),
-                Strategy::RestForOne => self.fall(index, &mut actions),
+                Strategy::RestForOne | Strategy::OneForAll => self.fall(index, &mut actions),
             }
         }
         actions
     }
 
+    /// Whether the child `index` depends on `other`.
+    fn depends(&self, index: Index, other: Index) -> bool {
+        match self.strategy {
+            Strategy::OneForOne => false,
+            Strategy::RestForOne => index > other,
+            Strategy::OneForAll => index != other,
+        }
+    }
+
     /// A timer went off.
-    pub(crate) fn due(&mut self, index: Index, timer: Timer, token: u64, now: Instant) -> Vec<Action> {
+    pub(crate) fn due(&mut self, index: Index, timer: Timer, token: u64) -> Vec<Action> {
         let mut actions = Vec::new();
         let stopping = self.is_stopping();
+        self.touched.push(index);
         let Some(child) = self.children.get_mut(&index) else {
             return actions;
         };
         match timer {
-            // Without its token: a degraded child is restarted again and again while this timer runs.
+            // It has a token of its own: a degraded child is restarted again and again while this timer runs. It alone says how
+            // long the child was degraded, since it does not count time in which the process did not run.
             Timer::GiveUp => {
-                let limit = child.policy.give_up_after;
-                let down = child.degraded_since.map(|since| now.saturating_duration_since(since));
-                let is_over = limit.zip(down).is_some_and(|(limit, down)| down >= limit);
+                let is_over = child.degraded && child.give_up.0 == token;
                 // One that runs, or is stopped for a sibling, is not down: its next fall decides, or its health.
                 let runs = matches!(child.state, State::Running | State::Stopping);
+                child.give_up.1 |= is_over;
                 if is_over && !stopping && !child.leaving && !runs {
                     actions.push(Action::GiveUp(index));
                 }
@@ -250,6 +244,11 @@ impl Plan {
             Timer::Restart => match &mut self.phase {
                 // Not all children after it have stopped yet: the restart follows when they have.
                 Phase::Falling { from, due, .. } if *from == index => *due = true,
+                // It is started in its place of the order.
+                Phase::Pausing(pausing) if *pausing == index => {
+                    child.state = State::Waiting;
+                    self.start_next(Bound::Unbounded, &mut actions);
+                }
                 _ => child.spawn(index, &mut actions),
             },
             // The child continues to start; only its siblings stop waiting for it.
@@ -258,13 +257,9 @@ impl Plan {
                 // The token is still that of its start, so it has not crashed since.
                 child.restarts.clear();
                 child.pauses.reset();
-                child.degraded_since = None;
+                child.degraded = false;
             }
-            Timer::StopOverdue => {
-                // The second deadline: a child that does not yield can't be killed, and the stop has to go on.
-                actions.push(Action::Kill(index));
-                child.arm(index, Timer::KillOverdue, KILL_GRACE, &mut actions);
-            }
+            Timer::StopOverdue => child.kill(index, &mut actions),
             Timer::KillOverdue if stopping => {
                 child.state = State::Abandoned;
                 self.stop_on(index, &mut actions);
@@ -274,7 +269,7 @@ impl Plan {
                 self.gone(index, &mut actions);
             }
             Timer::KillOverdue => {
-                // Its successor waits at the turnstile until it ends; its siblings don't wait.
+                // Its successor waits at the gate until it ends; its siblings don't wait.
                 child.token += 1;
                 child.state = State::Waiting;
                 self.fall_on(index, &mut actions);
@@ -289,11 +284,12 @@ impl Plan {
         if self.is_stopping() {
             return actions;
         }
-        for child in self.children.values_mut() {
+        for (&index, child) in &mut self.children {
             // Makes its armed timers void, above all a restart.
             child.token += 1;
             if !child.lives() {
                 child.state = State::Stopped;
+                self.touched.push(index);
             }
         }
         self.stop_from(Bound::Unbounded, &mut actions);
@@ -313,6 +309,7 @@ impl Plan {
         match behind.find(|(_, child)| child.state == State::Waiting) {
             Some((&index, child)) => {
                 self.phase = Phase::Starting(index);
+                self.touched.push(index);
                 if child.begun {
                     // This is a restart, which needs a permit: the timer brings one.
                     child.arm(index, Timer::Restart, Duration::ZERO, actions);
@@ -327,22 +324,27 @@ impl Plan {
         }
     }
 
-    /// `from` has failed: the children after it are stopped too.
+    /// `from` has failed: the children that depend on it are stopped too.
     fn fall(&mut self, from: Index, actions: &mut Vec<Action>) {
-        let behind = self.children.range_mut((Bound::Excluded(from), Bound::Unbounded));
-        for (_, child) in behind.filter(|(_, child)| !child.lives() && child.state != State::Stopped) {
+        let first =
+            if self.strategy == Strategy::OneForAll { Bound::Unbounded } else { Bound::Excluded(from) };
+        let dependants =
+            self.children.range_mut((first, Bound::Unbounded)).filter(|(index, _)| **index != from);
+        for (&index, child) in dependants.filter(|(_, child)| !child.lives() && child.state != State::Stopped)
+        {
             // Makes its armed timers void, above all a restart: it waits for `from` now.
             child.token += 1;
             child.state = State::Waiting;
+            self.touched.push(index);
         }
         match &mut self.phase {
-            // A child after both is being stopped already; that stop continues.
+            // A child that depends on both is being stopped already; that stop continues.
             Phase::Falling { from: before, due, .. } => (*before, *due) = (from, false),
             _ => self.fall_from(from, false, Bound::Unbounded, actions),
         }
     }
 
-    /// Continues the stop of the children after a failed one if it waits for `index`.
+    /// Continues the stop of the children that depend on a failed one if it waits for `index`.
     fn fall_on(&mut self, index: Index, actions: &mut Vec<Action>) {
         if let Phase::Falling { from, at, due } = self.phase
             && at == index
@@ -351,25 +353,38 @@ impl Plan {
         }
     }
 
-    /// Stops the last living child between `from` and `end`. When there is none, the ordered start waits for `from` to be
-    /// restarted.
+    /// Stops the last living child before `end` that depends on `from`. When there is none, the ordered start waits for `from` to
+    /// be restarted.
     fn fall_from(&mut self, from: Index, due: bool, end: Bound<Index>, actions: &mut Vec<Action>) {
-        let behind = self.children.range_mut((Bound::Excluded(from), end)).rev();
-        let living = behind.into_iter().find(|(_, child)| child.lives() && !child.leaving);
+        let for_all = self.strategy == Strategy::OneForAll;
+        let first = if for_all { Bound::Unbounded } else { Bound::Excluded(from) };
+        let dependants = self.children.range_mut((first, end)).rev().filter(|(index, _)| **index != from);
+        let living = dependants.into_iter().find(|(_, child)| child.lives() && !child.leaving);
         if let Some((&at, child)) = living {
             child.token += 1;
-            child.state = State::Stopping;
-            actions.push(Action::Pause(at));
-            child.arm(at, Timer::StopOverdue, child.policy.stop_within, actions);
+            child.stop(at, Action::Pause(at), actions);
+            self.touched.push(at);
             self.phase = Phase::Falling { from, at, due };
             return;
         }
-        self.phase = Phase::Starting(from);
-        match self.children.get(&from) {
-            // The first permit was returned while the others were being stopped: the timer brings a new one.
-            Some(child) if due => child.arm(from, Timer::Restart, Duration::ZERO, actions),
-            Some(_) => {}
-            None => self.start_next(Bound::Excluded(from), actions),
+        match self.children.get_mut(&from) {
+            None => {
+                let after = if for_all { Bound::Unbounded } else { Bound::Excluded(from) };
+                self.start_next(after, actions);
+            }
+            Some(child) if for_all && due => {
+                child.state = State::Waiting;
+                self.touched.push(from);
+                self.start_next(Bound::Unbounded, actions);
+            }
+            Some(_) if for_all => self.phase = Phase::Pausing(from),
+            Some(child) => {
+                self.phase = Phase::Starting(from);
+                if due {
+                    // The first permit was returned while the others were being stopped: the timer brings a new one.
+                    child.arm(from, Timer::Restart, Duration::ZERO, actions);
+                }
+            }
         }
     }
 
@@ -389,9 +404,8 @@ impl Plan {
             return actions.push(Action::Finished);
         };
         self.phase = Phase::Stopping(index);
-        child.state = State::Stopping;
-        actions.push(Action::Stop(index));
-        child.arm(index, Timer::StopOverdue, child.policy.stop_within, actions);
+        child.stop(index, Action::Stop(index), actions);
+        self.touched.push(index);
     }
 }
 

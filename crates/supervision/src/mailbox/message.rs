@@ -1,0 +1,102 @@
+//! What a message is, the limits of a mailbox, and its counts.
+
+use serde::Serialize;
+
+/// A message of a mailbox. It is serialisable, so that a dead letter can be shown.
+pub trait Message: Serialize + Send + 'static {
+    /// Bytes that the message holds, heap included. The default counts the value itself only.
+    fn weight(&self) -> usize {
+        size_of_val(self)
+    }
+
+    /// Merges a newer message into this one, on edges that coalesce. A message must not grow with the number of merges.
+    ///
+    /// # Errors
+    /// Returns the newer message when the two can't be merged. The default never merges.
+    fn merge(&mut self, newer: Self) -> Result<(), Self>
+    where
+        Self: Sized,
+    {
+        Err(newer)
+    }
+}
+
+/// The message type of an actor without messages: it has no values.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) enum NoMessage {}
+
+impl Message for NoMessage {}
+
+/// The limits of a mailbox.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The most waiting messages.
+    pub capacity: usize,
+    /// The most waiting bytes, as [`Message::weight`] counts them.
+    pub bytes: usize,
+    /// The most messages in flight.
+    pub batch: usize,
+    /// The number of charged attempts after which a message becomes a dead letter.
+    pub max_attempts: u32,
+    /// The most dead letters that are kept; older ones are evicted, and counted.
+    pub dead_letters: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { capacity: 1024, bytes: 4 << 20, batch: 64, max_attempts: 2, dead_letters: 128 }
+    }
+}
+
+/// The counts of a mailbox at one moment, over all incarnations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct MailboxStats {
+    /// Messages accepted from senders, including replayed dead letters.
+    pub accepted: u64,
+    /// Messages acknowledged.
+    pub handled: u64,
+    /// Messages that wait.
+    pub waiting: u64,
+    /// Messages in flight: taken by the present incarnation and not acknowledged.
+    pub in_flight: u64,
+    /// Messages merged into an earlier one.
+    pub coalesced: u64,
+    /// Messages that became dead letters, including evicted ones.
+    pub dead_lettered: u64,
+    /// Dead letters that were evicted.
+    pub letters_evicted: u64,
+    /// Messages dropped by an edge that drops the oldest.
+    pub dropped: u64,
+    /// Messages refused because the mailbox was full; their senders kept them.
+    pub refused: u64,
+    /// Messages that an incarnation returned at its end.
+    pub redelivered: u64,
+    /// The most messages that may wait.
+    pub capacity: u64,
+    /// The most messages that ever waited.
+    pub high_water: u64,
+    /// Bytes that wait.
+    pub bytes: u64,
+    /// Sends that had to wait for room.
+    pub waits: u64,
+    /// How long those sends waited in all, in nanoseconds.
+    pub waited_nanos: u64,
+    /// Sends that wait for room now.
+    pub senders_waiting: u64,
+    /// Age of the oldest message that waits or is in flight, in nanoseconds; 0 without one.
+    pub oldest_age_nanos: u64,
+}
+
+impl MailboxStats {
+    /// Whether no message was lost or doubled: the first promise of the module.
+    #[must_use]
+    pub fn is_conserved(&self) -> bool {
+        self.accepted
+            == self.handled
+                + self.waiting
+                + self.in_flight
+                + self.coalesced
+                + self.dead_lettered
+                + self.dropped
+    }
+}

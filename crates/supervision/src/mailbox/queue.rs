@@ -1,0 +1,276 @@
+//! The messages of one mailbox and the rules for them, without locks, wakers or tasks: what is accepted, merged, dropped,
+//! taken, returned and dead-lettered.
+
+use std::collections::VecDeque;
+
+use super::{
+    entry::Entry,
+    letters::Letters,
+    message::{Limits, MailboxStats, Message},
+    overflow::{Overflow, SendError, Sent},
+};
+
+pub(super) struct Queue<M> {
+    pub(super) waiting: VecDeque<Entry<M>>,
+    bytes: usize,
+    /// Room that is granted to senders that waited for it and have not used it yet: messages, and bytes.
+    granted: (usize, usize),
+    pub(super) closed: bool,
+    /// The number of messages at the front that were in flight as a batch when their reader failed. They are taken one by one.
+    suspects: usize,
+    last_sequence: u64,
+    pub(super) counts: Counts,
+    pub(super) letters: Letters<M>,
+}
+
+#[derive(Default)]
+pub(super) struct Counts {
+    accepted: u64,
+    taken: u64,
+    returned: u64,
+    dead_in_flight: u64,
+    coalesced: u64,
+    dropped: u64,
+    refused: u64,
+    high_water: u64,
+    pub(super) waits: u64,
+    pub(super) waited_nanos: u64,
+}
+
+/// Where the sender of a message stands among those that wait for room.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// It has waited, and room was kept for it. What a reader returned meanwhile does not take that room away.
+    Granted,
+    /// Nobody waits: it overtakes no other sender.
+    First,
+    /// Others wait, so it may use no room but what it makes.
+    Behind,
+}
+
+/// A message that is to be accepted.
+pub(super) struct Offer<M> {
+    pub(super) message: M,
+    pub(super) weight: usize,
+    pub(super) overflow: Overflow,
+    pub(super) place: Place,
+}
+
+impl<M: Message> Queue<M> {
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            bytes: 0,
+            granted: (0, 0),
+            closed: false,
+            suspects: 0,
+            last_sequence: 0,
+            counts: Counts::default(),
+            letters: Letters::new(limits.dead_letters, limits.bytes),
+        }
+    }
+
+    fn has_room(&self, weight: usize, limits: &Limits) -> bool {
+        let (messages, bytes) = self.granted;
+        self.waiting.len() + messages < limits.capacity && self.bytes + bytes + weight <= limits.bytes
+    }
+
+    /// Keeps room for a message of a sender that waits, if there is any.
+    pub(super) fn grant(&mut self, weight: usize, limits: &Limits) -> bool {
+        let has_room = self.has_room(weight, limits);
+        if has_room {
+            self.granted = (self.granted.0 + 1, self.granted.1 + weight);
+        }
+        has_room
+    }
+
+    /// Room that was granted is used now, or given up.
+    pub(super) fn release(&mut self, weight: usize) {
+        self.granted = (self.granted.0 - 1, self.granted.1 - weight);
+    }
+
+    /// Accepts a message that came at `now`, or says why not. The only place that decides that.
+    pub(super) fn admit(&mut self, offer: Offer<M>, now: u64, limits: &Limits) -> Result<Sent, SendError<M>> {
+        let Offer { mut message, weight, overflow, place } = offer;
+        if self.closed {
+            return Err(SendError::Closed(message));
+        }
+        // It would wait for ever: no amount of room is enough.
+        if weight > limits.bytes {
+            return Err(SendError::TooLarge { message, weight, limit: limits.bytes });
+        }
+        // The weight of a merged message is known only afterwards. One merge may exceed the limit; then none follows.
+        if overflow.merges() && self.bytes <= limits.bytes {
+            match self.merge(message) {
+                Ok(()) => return Ok(Sent::Coalesced),
+                Err(unmerged) => message = unmerged,
+            }
+        }
+        let droppable = overflow == Overflow::DropOldest;
+        if place == Place::Granted || (place == Place::First && self.has_room(weight, limits)) {
+            self.push(message, weight, now, droppable);
+            return Ok(Sent::Queued);
+        }
+        let Some(dropped) =
+            droppable.then(|| self.drop_oldest(weight, limits, place == Place::First)).flatten()
+        else {
+            return Err(SendError::Full(message));
+        };
+        self.push(message, weight, now, droppable);
+        Ok(Sent::Displaced(dropped))
+    }
+
+    /// Counts a message that stays with its sender because the mailbox is full.
+    pub(super) fn refused(&mut self, error: &SendError<M>) {
+        self.counts.refused += u64::from(matches!(error, SendError::Full(_)));
+    }
+
+    fn push(&mut self, message: M, weight: usize, now: u64, droppable: bool) {
+        self.last_sequence += 1;
+        self.counts.accepted += 1;
+        self.bytes += weight;
+        let sequence = self.last_sequence;
+        self.waiting.push_back(Entry { message, weight, sequence, attempts: 0, accepted_at: now, droppable });
+        self.counts.high_water = self.counts.high_water.max(self.waiting.len() as u64);
+    }
+
+    /// Merges a message into the newest waiting one that takes it.
+    fn merge(&mut self, mut message: M) -> Result<(), M> {
+        // Not into a message with a charged attempt: the new one would become a dead letter with it.
+        for entry in self.waiting.iter_mut().rev().filter(|entry| entry.attempts == 0) {
+            match entry.message.merge(message) {
+                Ok(()) => {
+                    let merged = entry.message.weight();
+                    self.bytes = self.bytes + merged - entry.weight;
+                    entry.weight = merged;
+                    self.counts.accepted += 1;
+                    self.counts.coalesced += 1;
+                    return Ok(());
+                }
+                Err(unmerged) => message = unmerged,
+            }
+        }
+        Err(message)
+    }
+
+    /// Drops the oldest droppable messages until one of `weight` has room, and tells how many; none, where all of them
+    /// would not be enough. Behind others it may use only what it has freed.
+    fn drop_oldest(&mut self, weight: usize, limits: &Limits, is_first: bool) -> Option<usize> {
+        let (mut dropped, mut freed) = (0, 0);
+        let is_enough = |dropped: usize, freed: usize| {
+            let (messages, bytes) = self.granted;
+            let has_room = self.waiting.len() - dropped + messages < limits.capacity
+                && self.bytes - freed + bytes + weight <= limits.bytes;
+            has_room && (is_first || (dropped > 0 && freed >= weight))
+        };
+        for entry in self.waiting.iter().filter(|entry| entry.droppable) {
+            if is_enough(dropped, freed) {
+                break;
+            }
+            dropped += 1;
+            freed += entry.weight;
+        }
+        if !is_enough(dropped, freed) {
+            return None;
+        }
+        let mut left = dropped;
+        while left > 0 && self.waiting.front().is_some_and(|entry| entry.droppable) {
+            self.waiting.pop_front();
+            left -= 1;
+        }
+        if left > 0 {
+            // The others stand behind messages of edges that wait.
+            self.waiting.retain(|entry| {
+                let goes = left > 0 && entry.droppable;
+                left -= usize::from(goes);
+                !goes
+            });
+        }
+        self.bytes -= freed;
+        self.counts.dropped += dropped as u64;
+        Some(dropped)
+    }
+
+    /// Moves waiting messages to `hand`, which is empty. Returns whether the one that was taken is a suspect; those are taken one
+    /// by one.
+    pub(super) fn take(&mut self, hand: &mut VecDeque<Entry<M>>, limits: &Limits) -> bool {
+        let suspect = self.suspects > 0;
+        self.suspects = self.suspects.saturating_sub(1);
+        let batch = if suspect { 1 } else { limits.batch.max(1) };
+        // A swap takes everything without a copy, and gives the mailbox the empty buffer of the last batch.
+        if self.waiting.len() <= batch {
+            std::mem::swap(hand, &mut self.waiting);
+            self.bytes = 0;
+        } else {
+            hand.extend(self.waiting.drain(..batch));
+            self.bytes -= hand.iter().map(|entry| entry.weight).sum::<usize>();
+        }
+        self.counts.taken += hand.len() as u64;
+        suspect
+    }
+
+    /// Puts messages in flight back to the front, in their order. `suspects`: one of them made their reader fail.
+    pub(super) fn put_back(&mut self, hand: &mut VecDeque<Entry<M>>, suspects: bool) {
+        self.counts.returned += hand.len() as u64;
+        if suspects {
+            self.suspects += hand.len();
+        }
+        // In reverse, each to the front: that keeps the order in which the messages were accepted.
+        for entry in hand.drain(..).rev() {
+            self.bytes += entry.weight;
+            self.waiting.push_front(entry);
+        }
+    }
+
+    /// Makes a message in flight a dead letter.
+    pub(super) fn dead_letter(&mut self, entry: Entry<M>, reason: String, now: u64) {
+        self.counts.dead_in_flight += 1;
+        self.letters.write(entry, reason, now);
+    }
+
+    /// Accepts a dead letter again as a new message, if there is room for it.
+    pub(super) fn replay(&mut self, sequence: u64, now: u64, limits: &Limits) -> bool {
+        // Checked before the letter is taken: a replay that is refused must not lose it.
+        let has_room = |weight| !self.closed && self.has_room(weight, limits);
+        if !self.letters.weight_of(sequence).is_some_and(has_room) {
+            return false;
+        }
+        let Some(letter) = self.letters.take(sequence) else {
+            return false;
+        };
+        self.push(letter.message, letter.weight, now, false);
+        true
+    }
+
+    /// The counts at `now`. `handled` and `oldest_in_flight` are what the reader has published.
+    pub(super) fn stats(
+        &self,
+        now: u64,
+        limits: &Limits,
+        handled: u64,
+        oldest_in_flight: u64,
+    ) -> MailboxStats {
+        let counts = &self.counts;
+        let oldest = [oldest_in_flight, self.waiting.front().map_or(0, |entry| entry.accepted_at)];
+        let oldest = oldest.into_iter().filter(|&at| at != 0).min();
+        MailboxStats {
+            accepted: counts.accepted,
+            handled,
+            waiting: self.waiting.len() as u64,
+            in_flight: counts.taken - counts.returned - counts.dead_in_flight - handled,
+            coalesced: counts.coalesced,
+            dead_lettered: self.letters.total,
+            letters_evicted: self.letters.evicted,
+            dropped: counts.dropped,
+            refused: counts.refused,
+            redelivered: counts.returned,
+            capacity: limits.capacity as u64,
+            high_water: counts.high_water,
+            bytes: self.bytes as u64,
+            waits: counts.waits,
+            waited_nanos: counts.waited_nanos,
+            senders_waiting: 0,
+            oldest_age_nanos: oldest.map_or(0, |at| now.saturating_sub(at)),
+        }
+    }
+}

@@ -60,23 +60,40 @@ struct Record {
     degraded: bool,
     wedged: Wedged,
     exits: [u64; ExitKind::COUNT],
-    /// The last ones, with the backtraces of panics.
-    crashes: VecDeque<(Crash, Option<Arc<Backtrace>>)>,
-    last_crash_id: u64,
+    /// What happened to it that happens to few actors; see [`Record::incidents`].
+    incidents: Option<Box<Incidents>>,
     /// Of the last incarnation that was spawned, to kill it from outside.
     switch: Option<Arc<dyn Switch>>,
     /// It has entered. Until then the one before it may still be ending.
     inside: bool,
     /// The present incarnation's `pre_start` is done.
     ready: bool,
+    /// How the last incarnation ended, until its supervisor has taken note.
+    exit: Option<ExitKind>,
+}
+
+/// Crashes and kills. Made at the first of them: most actors have none, and there may be very many actors.
+#[derive(Default)]
+struct Incidents {
+    /// The last crashes, with the backtraces of panics.
+    crashes: VecDeque<(Crash, Option<Arc<Backtrace>>)>,
+    last_crash_id: u64,
     /// Why the first incarnation ended before it was ready.
     failed_start: Option<String>,
     /// Why the last incarnation that was spawned is being killed.
     kill: Option<(ExitKind, String)>,
     /// Why the one before it was killed, which is still inside.
     abandoned: Option<(ExitKind, String)>,
-    /// How the last incarnation ended, until its supervisor has taken note.
-    exit: Option<ExitKind>,
+}
+
+impl Record {
+    fn incidents(&mut self) -> &mut Incidents {
+        self.incidents.get_or_insert_default()
+    }
+
+    fn last_crash(&self) -> Option<&Crash> {
+        self.incidents.as_ref()?.crashes.back().map(|(crash, _)| crash)
+    }
 }
 
 /// How many crash reports a slot keeps.
@@ -126,7 +143,7 @@ impl Slot {
         {
             let mut record = self.record();
             record.inside = true;
-            record.abandoned = None;
+            record.incidents.iter_mut().for_each(|incidents| incidents.abandoned = None);
         }
         self.returns.store(false, Relaxed);
         self.generation.fetch_add(1, Relaxed);
@@ -186,9 +203,11 @@ impl Slot {
     pub(crate) fn spawned(&self, switch: Arc<dyn Switch>) {
         let is_inside = self.gate.is_taken();
         let mut record = self.record();
-        let killed = record.kill.take();
-        if is_inside {
-            record.abandoned = killed.or(record.abandoned.take());
+        if let Some(incidents) = &mut record.incidents {
+            let killed = incidents.kill.take();
+            if is_inside {
+                incidents.abandoned = killed.or(incidents.abandoned.take());
+            }
         }
         record.exit = None;
         record.wedged = Wedged::No;
@@ -204,7 +223,7 @@ impl Slot {
 
     /// Why the first incarnation ended before it was ready, if it did.
     pub(crate) fn failed_start(&self) -> Option<String> {
-        self.record().failed_start.clone()
+        self.record().incidents.as_ref()?.failed_start.clone()
     }
 
     /// Kills the incarnation that makes no progress. One that waits for its predecessor to end is not killed in its place.
@@ -219,11 +238,11 @@ impl Slot {
         let switch = {
             let mut record = self.record();
             // The first reason stays: the watch checks a wedged actor again and again.
-            if record.kill.is_some() {
+            if record.incidents.as_ref().is_some_and(|incidents| incidents.kill.is_some()) {
                 return false;
             }
             let Some(switch) = record.switch.clone() else { return false };
-            record.kill = Some((kind, why));
+            record.incidents().kill = Some((kind, why));
             switch
         };
         switch.kill();
@@ -269,12 +288,14 @@ impl Slot {
         }
         record.exit = Some(exit.kind);
         if is_crash {
-            if self.generation() == 1 && !record.ready {
-                record.failed_start = Some(exit.message.clone());
+            let is_failed_start = self.generation() == 1 && !record.ready;
+            let incidents = record.incidents();
+            if is_failed_start {
+                incidents.failed_start = Some(exit.message.clone());
             }
-            record.last_crash_id += 1;
+            incidents.last_crash_id += 1;
             let crash = Crash {
-                id: record.last_crash_id,
+                id: incidents.last_crash_id,
                 at: self.env().clock.unix().as_secs_f64(),
                 generation: self.generation(),
                 kind: exit.kind,
@@ -282,10 +303,10 @@ impl Slot {
                 location,
                 backtrace: None,
             };
-            record.crashes.push_back((crash, backtrace));
+            incidents.crashes.push_back((crash, backtrace));
             // Backtraces are long: a crash loop must not fill the memory.
-            if record.crashes.len() > CRASHES_KEPT {
-                record.crashes.pop_front();
+            if incidents.crashes.len() > CRASHES_KEPT {
+                incidents.crashes.pop_front();
             }
         }
         self.tell(What::Ended(exit.kind));
@@ -297,7 +318,7 @@ impl Slot {
     }
 
     pub(crate) fn crashes(&self) -> Vec<Crash> {
-        let crashes = self.record().crashes.clone();
+        let crashes = self.record().incidents.as_ref().map_or_else(VecDeque::new, |all| all.crashes.clone());
         // Outside of the lock, for which the actor would wait.
         let shown = |(crash, backtrace): (Crash, Option<Arc<Backtrace>>)| Crash {
             backtrace: backtrace.map(|backtrace| backtrace.to_string()),
@@ -308,7 +329,7 @@ impl Slot {
 
     /// The message of the last crash.
     pub(crate) fn last_crash(&self) -> Option<String> {
-        self.record().crashes.back().map(|(crash, _)| crash.message.clone())
+        self.record().last_crash().map(|crash| crash.message.clone())
     }
 
     /// The declared edges to it from actors and from senders outside the tree, ordered by their senders.
@@ -332,7 +353,7 @@ impl Slot {
             degraded: record.degraded,
             generation: self.generation(),
             exits: record.exits,
-            last_crash: record.crashes.back().map(|(crash, _)| crash.clone()),
+            last_crash: record.last_crash().cloned(),
             activity: self.progress().activity(),
             wedged: record.wedged != Wedged::No,
             quiet: Duration::from_nanos(self.progress().quiet_for(self.progress().now())),
@@ -385,7 +406,8 @@ impl Drop for Incarnation {
             Some(exit) if self.ended || exit.kind.is_crash() => exit,
             _ => {
                 let mut record = slot.record();
-                let kill = record.abandoned.take().or_else(|| record.kill.take());
+                let incidents = record.incidents.as_mut();
+                let kill = incidents.and_then(|all| all.abandoned.take().or_else(|| all.kill.take()));
                 drop(record);
                 let (kind, why) = kill.unwrap_or((ExitKind::Killed, "its supervisor ended".to_owned()));
                 Exit::new(kind, why)

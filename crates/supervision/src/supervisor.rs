@@ -411,8 +411,7 @@ impl Work<'_> {
             Timer::StartOverdue | Timer::KillOverdue | Timer::GiveUp => (Time::Awake, after),
         };
         let Begun { alarm, plan, .. } = &mut *self.begun;
-        let is_void =
-            |known: &Reminder| known.timer != Timer::GiveUp && !plan.is_current(known.child, known.token);
+        let is_void = |known: &Reminder| plan.is_void(known.child, known.timer, known.token);
         alarm.arm(after, time, reminder, is_void);
     }
 

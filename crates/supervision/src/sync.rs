@@ -12,7 +12,7 @@ pub(crate) use std::sync::{
     atomic::{AtomicBool, AtomicU32, AtomicU64},
 };
 #[cfg(not(all(test, kit_loom)))]
-pub(crate) use tokio::{spawn, sync::Notify, task::AbortHandle};
+pub(crate) use tokio::{spawn, task::AbortHandle};
 #[cfg(not(all(test, kit_loom)))]
 pub(crate) use tokio_util::sync::CancellationToken;
 
@@ -22,7 +22,7 @@ pub(crate) use loom::sync::{
     atomic::{AtomicBool, AtomicU32, AtomicU64},
 };
 #[cfg(all(test, kit_loom))]
-pub(crate) use modelled::{AbortHandle, CancellationToken, Notify, block_on, spawn};
+pub(crate) use modelled::{AbortHandle, CancellationToken, block_on, spawn};
 
 pub(crate) use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 

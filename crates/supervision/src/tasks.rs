@@ -2,9 +2,10 @@
 
 use std::{
     collections::BTreeMap,
+    future::poll_fn,
     pin::{Pin, pin},
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use tokio::sync::oneshot;
@@ -15,7 +16,7 @@ use crate::{
     current::{self, Identity},
     progress::Progress,
     slot::Presence,
-    sync::{AbortHandle, Mutex, Notify, lock, spawn},
+    sync::{AbortHandle, Mutex, lock, spawn},
 };
 
 /// The most sub-tasks of one incarnation at a time.
@@ -65,11 +66,7 @@ pub enum SpawnError {
 }
 
 #[derive(Default)]
-pub(crate) struct Tasks {
-    state: Mutex<State>,
-    /// One has panicked, or the last one has ended.
-    changed: Notify,
-}
+pub(crate) struct Tasks(Mutex<State>);
 
 #[derive(Default)]
 struct State {
@@ -79,6 +76,18 @@ struct State {
     closed: bool,
     /// Boxed: it is large, and there is none in nearly all incarnations.
     panicked: Option<Box<Panicked>>,
+    /// The incarnation, which waits until one has panicked, or the last one has ended.
+    waiter: Option<Waker>,
+}
+
+impl State {
+    /// Has the incarnation woken at the next change.
+    fn wait(&mut self, cx: &Context<'_>) {
+        match &mut self.waiter {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+    }
 }
 
 impl Tasks {
@@ -124,7 +133,7 @@ impl Tasks {
         // Not under the lock, which the end of a sub-task takes: a runtime that shuts down ends it here.
         let abort = spawn(task.in_current_span()).abort_handle();
         let is_late = {
-            let mut state = lock(&self.state);
+            let mut state = lock(&self.0);
             let is_closed = state.closed;
             // It is not among them if it has ended by now.
             if let Some(running) = state.running.get_mut(&number) {
@@ -141,7 +150,7 @@ impl Tasks {
 
     /// Makes a new sub-task one of those that run, so that one that ends at once finds itself among them.
     fn register(&self) -> Result<u64, SpawnError> {
-        let mut state = lock(&self.state);
+        let mut state = lock(&self.0);
         if state.closed {
             return Err(SpawnError::Ended);
         }
@@ -155,42 +164,58 @@ impl Tasks {
     }
 
     fn panicked(&self, panicked: Panicked) {
-        lock(&self.state).panicked.get_or_insert_with(|| Box::new(panicked));
-        self.changed.notify_waiters();
-        self.changed.notify_one();
+        self.change(|state| {
+            state.panicked.get_or_insert_with(|| Box::new(panicked));
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let waiter = {
+            let mut state = lock(&self.0);
+            change(&mut state);
+            state.waiter.take()
+        };
+        // Outside of the lock, which the incarnation takes at once.
+        waiter.into_iter().for_each(Waker::wake);
     }
 
     /// Resolves when a sub-task has panicked.
     pub(crate) async fn crashed(&self) -> Panicked {
-        loop {
-            let changed = self.changed.notified();
-            if let Some(panicked) = self.take_panic() {
-                return panicked;
+        poll_fn(|cx| {
+            let mut state = lock(&self.0);
+            match state.panicked.take() {
+                Some(panicked) => Poll::Ready(*panicked),
+                None => {
+                    state.wait(cx);
+                    Poll::Pending
+                }
             }
-            changed.await;
-        }
+        })
+        .await
     }
 
     /// The first panic of a sub-task that has not been taken.
     pub(crate) fn take_panic(&self) -> Option<Panicked> {
-        lock(&self.state).panicked.take().map(|panicked| *panicked)
+        lock(&self.0).panicked.take().map(|panicked| *panicked)
     }
 
     /// Ends all sub-tasks, and waits until they have ended.
     pub(crate) async fn end(&self) {
         self.close();
-        loop {
-            let changed = self.changed.notified();
-            if lock(&self.state).running.is_empty() {
-                return;
+        poll_fn(|cx| {
+            let mut state = lock(&self.0);
+            if state.running.is_empty() {
+                return Poll::Ready(());
             }
-            changed.await;
-        }
+            state.wait(cx);
+            Poll::Pending
+        })
+        .await;
     }
 
     /// Ends all sub-tasks at their next await; there will be no other.
     pub(crate) fn close(&self) {
-        let mut state = lock(&self.state);
+        let mut state = lock(&self.0);
         state.closed = true;
         state.running.values().flatten().for_each(AbortHandle::abort);
     }
@@ -212,7 +237,6 @@ struct Ending {
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        lock(&self.tasks.state).running.remove(&self.number);
-        self.tasks.changed.notify_one();
+        self.tasks.change(|state| drop(state.running.remove(&self.number)));
     }
 }

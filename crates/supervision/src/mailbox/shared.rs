@@ -41,8 +41,8 @@ pub(super) struct Reading {
     pub(super) oldest_in_flight: AtomicU64,
 }
 
-/// On its own cache lines, so that the writes of the reader and of the senders do not invalidate each other's caches.
-#[repr(align(128))]
+/// On its own cache lines of 64 bytes, so that the writes of the reader and of the senders do not invalidate each other's caches.
+#[repr(align(64))]
 pub(super) struct Apart<T>(pub(super) T);
 
 pub(super) struct State<M> {

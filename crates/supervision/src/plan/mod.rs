@@ -82,6 +82,17 @@ impl Plan {
         self.children.get(&child).is_some_and(|child| child.token == token)
     }
 
+    /// Whether a timer of a child that was armed with `token` reminds of nothing any more.
+    pub(crate) fn is_void(&self, child: Index, timer: Timer, token: u64) -> bool {
+        let Some(known) = self.children.get(&child) else { return true };
+        match timer {
+            // It has a token of its own.
+            Timer::GiveUp => false,
+            Timer::StartOverdue => known.token != token || known.state != State::Starting,
+            _ => known.token != token,
+        }
+    }
+
     pub(crate) fn is_stopping(&self) -> bool {
         matches!(self.phase, Phase::Stopping(_) | Phase::Finished)
     }

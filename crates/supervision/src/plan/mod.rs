@@ -201,6 +201,8 @@ impl Plan {
         };
         if !comes_back {
             child.state = State::Stopped;
+            // It has ended as its policy expects, so nobody waits for it to become healthy.
+            child.degraded = false;
             self.started(index, &mut actions);
             self.fall_on(index, &mut actions);
         } else if falls_with {

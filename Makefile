@@ -4,7 +4,7 @@
 CARGO ?= cargo
 FEATURES = --features state-tracker/failure-points,state-tracker/demo
 
-.PHONY: demo docs test test-all lint loom mutants bench state-tracker image-check clean
+.PHONY: demo docs test test-all lint loom mutants faults bench state-tracker image-check clean
 
 # The service with a private Redis, producers and crashes. DEMO="--calm", DEMO="--check --for 30s"
 demo:
@@ -23,6 +23,7 @@ test: lint
 # The slow tests too.
 test-all: test loom
 	$(CARGO) test --workspace $(FEATURES) -- --ignored
+	SUPERVISION_SEEDS=10000 $(CARGO) test --package supervision --test simulation
 
 lint:
 	$(CARGO) fmt --all --check
@@ -40,6 +41,10 @@ loom:
 mutants:
 	$(CARGO) mutants --package supervision --iterate --profile mutants --timeout 60 --no-shuffle \
 		$(if $(SHARD),--shard $(SHARD)) -- --lib --test quick
+
+# Puts known faults into a copy of the actor kit, one by one, and shows that its simulation catches each.
+faults:
+	scripts/faults
 
 # Benchmarks; their figures are comparable within a run only.
 bench:

@@ -29,18 +29,22 @@ lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets $(FEATURES) -- -D warnings
 	$(CARGO) check --quiet --package state-tracker
+	$(MODELLED) check --quiet --package supervision --lib --profile test
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --workspace --no-deps --document-private-items $(FEATURES)
 
 # The interleavings of the actor kit's locks, explored by a model checker in small cases. A flag of the compiler, and not a feature,
-# gives the kit other locks, so that no other build can have them. LOOM_MAX_PREEMPTIONS=2 is a quick run.
+# gives the kit other locks, so that no other build can have them; all crates are built anew for it, in a folder of their own.
+# LOOM_MAX_PREEMPTIONS=2 is a quick run.
+MODELLED = RUSTFLAGS="$$RUSTFLAGS --cfg kit_loom" CARGO_TARGET_DIR=$${CARGO_TARGET_DIR:-target}/loom $(CARGO)
 loom:
-	RUSTFLAGS="$$RUSTFLAGS --cfg kit_loom" $(CARGO) test --package supervision --lib models:: -- --nocapture
+	$(MODELLED) test --package supervision --lib models:: -- --nocapture
 
 # Mutation tests of the actor kit: each small change of its code must make a quick test fail. SHARD=k/n runs a part;
 # a run that was interrupted continues, and mutants that were caught before are skipped. Survivors: mutants.out/missed.txt
+# More threads than cores, since many tests wait.
 mutants:
-	$(CARGO) mutants --package supervision --iterate --profile mutants --timeout 60 --no-shuffle \
-		$(if $(SHARD),--shard $(SHARD)) -- --lib --test quick
+	RUST_TEST_THREADS=8 SUPERVISION_SEEDS=40 $(CARGO) mutants --package supervision --iterate --profile mutants --timeout 40 \
+		--no-shuffle --jobs 2 --cargo-arg=--lib --cargo-arg=--test=quick $(if $(SHARD),--shard $(SHARD))
 
 # Puts known faults into a copy of the actor kit, one by one, and shows that its simulation catches each.
 faults:

@@ -24,9 +24,21 @@ use std::{
     task::Poll,
 };
 
-use loom::model::Builder;
+use loom::{cell::UnsafeCell, model::Builder};
 
 use crate::sync::block_on;
+
+/// What only one thread at a time may use: `loom` fails where two uses are not ordered.
+#[derive(Default)]
+struct Alone(UnsafeCell<u64>);
+
+impl Alone {
+    #[allow(unsafe_code)]
+    fn step(&self) {
+        // SAFETY: one thread at a time uses it, which is what `loom` checks here.
+        self.0.with_mut(|steps| unsafe { *steps += 1 });
+    }
+}
 
 /// Explores `case` with at most `preemptions` involuntary switches of threads; `None`: with any number of them.
 fn explore(preemptions: Option<usize>, case: impl Fn() + Send + Sync + 'static) {

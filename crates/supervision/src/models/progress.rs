@@ -48,10 +48,10 @@ fn an_actor_that_waited_long_does_not_seem_to_have_worked_long() {
 fn an_actor_that_goes_from_one_wait_to_another_does_not_seem_to_work() {
     explore(None, || {
         let (pulse, progress) = quiet_actor();
-        progress.blocked();
+        let wait = progress.blocked();
         pulse.beat(LOOKS.0);
         let watch = look(&pulse, &progress);
-        progress.unblocked();
+        progress.unblocked(wait);
         let idling = progress.idling();
         drop(idling);
         progress.blocked();

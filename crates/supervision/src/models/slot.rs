@@ -5,24 +5,24 @@
 
 use std::{
     future::{pending, poll_fn},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::Ordering::Relaxed},
     task::Poll,
     time::Duration,
 };
 
-use loom::{cell::UnsafeCell, thread};
+use loom::{
+    sync::atomic::{AtomicBool, Ordering::SeqCst},
+    thread,
+};
 
-use super::explore;
+use super::{Alone, explore};
 use crate::{
     Clock, ExitKind, Policy,
     env::Env,
     exit::Exit,
     progress::Progress,
     slot::{Slot, Switch},
-    sync::{AbortHandle, block_on},
+    sync::{AbortHandle, CancellationToken, block_on},
     tasks::{SpawnError, Tasks},
 };
 
@@ -40,18 +40,6 @@ impl Switch for Kill {
 
     fn as_any(&self) -> &dyn std::any::Any {
         self
-    }
-}
-
-/// What only one incarnation at a time may use: `loom` fails where two uses are not ordered.
-#[derive(Default)]
-struct Alone(UnsafeCell<u64>);
-
-impl Alone {
-    #[allow(unsafe_code)]
-    fn step(&self) {
-        // SAFETY: the slot has one incarnation at a time, which is what `loom` checks here.
-        self.0.with_mut(|steps| unsafe { *steps += 1 });
     }
 }
 
@@ -137,34 +125,38 @@ fn a_successor_that_is_killed_while_it_waits_keeps_nobody_out() {
     });
 }
 
-/// Counts itself while it exists.
-struct Counted(Arc<AtomicUsize>);
-
-impl Counted {
-    fn new(alive: &Arc<AtomicUsize>) -> Self {
-        alive.fetch_add(1, Relaxed);
-        Self(alive.clone())
-    }
+/// What a sub-task has. It notes whether it was dropped after the next incarnation began.
+struct Belonging {
+    next_began: Arc<AtomicBool>,
+    dropped_late: Arc<std::sync::atomic::AtomicBool>,
+    dropped: CancellationToken,
 }
 
-impl Drop for Counted {
+impl Drop for Belonging {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
+        self.dropped_late.store(self.next_began.load(SeqCst), Relaxed);
+        self.dropped.cancel();
     }
 }
 
 /// An incarnation that another thread starts two sub-tasks of, one of which ends by itself, while it ends or is killed.
 fn sub_tasks_and_an_end(is_killed: bool) {
     explore(Some(3), move || {
-        let (slot, tasks, alive) = (slot(), Arc::<Tasks>::default(), Arc::default());
+        let (slot, tasks) = (slot(), Arc::<Tasks>::default());
+        let (next_began, dropped_late) = (Arc::new(AtomicBool::new(false)), Arc::default());
+        let dropped = CancellationToken::new();
         let mut incarnation = block_on(slot.enter());
+        let progress = slot.identity.progress.clone();
         let starter = {
-            let (tasks, alive, presence) = (tasks.clone(), Arc::clone(&alive), incarnation.presence());
-            let progress = slot.identity.progress.clone();
+            let (tasks, progress, presence) = (tasks.clone(), progress.clone(), incarnation.presence());
+            let belonging = Belonging {
+                next_began: next_began.clone(),
+                dropped_late: Arc::clone(&dropped_late),
+                dropped: dropped.clone(),
+            };
             thread::spawn(move || {
-                let counted = Counted::new(&alive);
                 let endless = async move {
-                    let _counted = counted;
+                    let _belonging = belonging;
                     pending().await
                 };
                 let first = tasks.start(presence.clone(), progress.clone(), endless);
@@ -172,6 +164,7 @@ fn sub_tasks_and_an_end(is_killed: bool) {
                 // What was refused once is refused from then on.
                 let is_refused = |started: &Result<_, _>| matches!(started, Err(SpawnError::Ended));
                 assert!(!is_refused(&first) || is_refused(&second));
+                first.is_ok()
             })
         };
         if is_killed {
@@ -179,14 +172,18 @@ fn sub_tasks_and_an_end(is_killed: bool) {
             drop(incarnation);
         } else {
             block_on(tasks.end());
+            let late = tasks.start(incarnation.presence(), progress, async {});
+            assert!(matches!(late, Err(SpawnError::Ended)));
             incarnation.ending(Exit::new(ExitKind::Finished, "it is done"));
             incarnation.end();
         }
         // The next one begins when the last sub-task has ended, and with it all that it had.
         let next = block_on(slot.enter());
-        assert_eq!(alive.load(Relaxed), 0);
+        next_began.store(true, SeqCst);
         drop(next);
-        starter.join().unwrap();
+        let is_started = starter.join().unwrap();
+        block_on(dropped.cancelled());
+        assert!(!is_started || !dropped_late.load(Relaxed));
         assert!(!slot.has_incarnation());
         assert_eq!(*slot.env().live.borrow(), 0);
     });

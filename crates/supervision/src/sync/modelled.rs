@@ -4,9 +4,8 @@
 #![allow(unreachable_pub)] // A part of the public interface has tokio's type here.
 
 use std::{
-    collections::BTreeMap,
     future::poll_fn,
-    pin::{Pin, pin},
+    pin::pin,
     sync::{Arc, PoisonError},
     task::{Context, Poll, Wake, Waker},
 };

@@ -45,6 +45,20 @@ impl Heartbeat {
         HEARTBEAT.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// One more watch beats it, from `now` on.
+    fn begin(&mut self, now: u64) {
+        if self.beaters == 0 {
+            // What was before, nobody has watched.
+            self.last = now;
+        }
+        self.beaters += 1;
+    }
+
+    /// One of the watches has ended.
+    fn end(&mut self) {
+        self.beaters -= 1;
+    }
+
     /// Beats at `now`, and returns the nanoseconds in which the process ran.
     fn beat(&mut self, now: u64) -> u64 {
         let gap = now.saturating_sub(self.last);
@@ -65,18 +79,14 @@ pub(crate) struct Beater(());
 
 impl Beater {
     pub(crate) fn begin() -> Self {
-        let mut heartbeat = Heartbeat::lock();
-        if heartbeat.beaters == 0 {
-            heartbeat.last = as_nanos(ORIGIN.elapsed());
-        }
-        heartbeat.beaters += 1;
+        Heartbeat::lock().begin(as_nanos(ORIGIN.elapsed()));
         Self(())
     }
 }
 
 impl Drop for Beater {
     fn drop(&mut self) {
-        Heartbeat::lock().beaters -= 1;
+        Heartbeat::lock().end();
     }
 }
 
@@ -307,7 +317,17 @@ impl<F: FnMut()> Drop for OnDrop<F> {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        pin::{Pin, pin},
+        sync::atomic::{AtomicUsize, Ordering::Relaxed},
+        task::Context,
+    };
+
     use super::*;
+
+    fn is_ready(future: Pin<&mut impl Future<Output = ()>>) -> bool {
+        future.poll(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
 
     #[tokio::test]
     async fn a_manual_clock_wakes_exactly_those_whose_time_has_come() {
@@ -329,6 +349,30 @@ mod tests {
     }
 
     #[test]
+    fn time_between_two_beats_that_come_late_is_frozen_but_for_one_pause() {
+        let beat = as_nanos(BEAT);
+        let mut heartbeat = Heartbeat { beaters: 0, last: 0, frozen: 0 };
+        // Nobody beats it, so a late beat means nothing.
+        assert_eq!(heartbeat.beat(50 * beat), 50 * beat);
+        heartbeat.begin(90 * beat);
+        // Late by at most one pause: the thread had to wait for its turn.
+        assert_eq!(heartbeat.beat(92 * beat), 92 * beat);
+        // 10 pauses: 9 of them were frozen.
+        assert_eq!(heartbeat.beat(102 * beat), 93 * beat);
+        assert_eq!(heartbeat.beat(103 * beat), 94 * beat);
+        // Another watch begins in between, and one that read the clock before comes after.
+        heartbeat.begin(104 * beat);
+        assert_eq!(heartbeat.beat(102 * beat), 93 * beat);
+        // A second freeze adds to the first.
+        assert_eq!(heartbeat.beat(105 * beat + 1), 95 * beat);
+        // One of the watches is left, which beats it again.
+        heartbeat.end();
+        assert_eq!(heartbeat.beat(115 * beat + 1), 96 * beat);
+        heartbeat.end();
+        assert_eq!(heartbeat.beat(125 * beat + 1), 106 * beat);
+    }
+
+    #[test]
     fn system_clocks_that_were_made_apart_agree() {
         let early = Clock::system();
         let began = early.now();
@@ -338,6 +382,46 @@ mod tests {
         let late = Clock::system();
         let (before, between, after) = (early.nanos(), late.nanos(), early.nanos());
         assert!(before <= between && between <= after, "{before}, {between}, {after}");
+        assert!(after > 20_000_000, "the time since the first of them: {after}");
+    }
+
+    #[tokio::test]
+    async fn a_sleep_of_no_time_on_the_system_clock_does_not_wait_for_a_timer() {
+        assert!(is_ready(pin!(Clock::system().sleep(Duration::ZERO))));
+        assert!(!is_ready(pin!(Clock::system().sleep(Duration::from_nanos(1)))));
+    }
+
+    #[tokio::test]
+    async fn a_sleep_until_a_time_ends_then_and_at_once_where_it_has_passed() {
+        let clock = Clock::manual(Duration::ZERO);
+        let (before, after) = (clock.now(), clock.now() + Duration::from_secs(1));
+        assert!(is_ready(pin!(clock.sleep_until(before))));
+        let mut sleep = pin!(clock.sleep_until(after));
+        assert!(!is_ready(sleep.as_mut()));
+        clock.advance(Duration::from_secs(1));
+        assert!(is_ready(sleep.as_mut()));
+    }
+
+    #[test]
+    fn a_manual_clock_calls_the_hooks_that_exist_and_forgets_the_others() {
+        let clock = Clock::manual(Duration::ZERO);
+        let Source::Manual(manual) = &clock.0 else { unreachable!("it is one") };
+        let calls = Arc::new(AtomicUsize::new(0));
+        let hook = || -> Arc<OnMove> {
+            let calls = calls.clone();
+            Arc::new(move || {
+                calls.fetch_add(1, Relaxed);
+            })
+        };
+        let (kept, gone) = (hook(), hook());
+        clock.on_move(&kept);
+        clock.on_move(&gone);
+        drop(gone);
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(calls.load(Relaxed), 1);
+        clock.on_move(&kept);
+        assert_eq!(manual.lock().on_move.len(), 2);
+        assert_eq!(format!("{manual:?}"), "Manual(1s)");
     }
 
     #[tokio::test]

@@ -101,3 +101,19 @@ impl From<&Name> for Name {
         name.clone()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_sends_on_waiting_edges_from_the_first_to_the_last_of_them() {
+        let name = Name::new("a");
+        let sends = |begins| {
+            name.count_waiting_edge(begins);
+            name.sends_waiting()
+        };
+        assert!(!name.sends_waiting());
+        assert_eq!([true, true, false, false].map(sends), [true, true, true, false]);
+    }
+}

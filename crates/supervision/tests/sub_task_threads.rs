@@ -92,6 +92,8 @@ async fn the_successor_of_a_killed_actor_begins_after_the_last_sub_task_has_ende
     let hold = Hold::raised();
     let _lowered = Lowered(hold.clone());
     let (tree, events) = holding(&hold, Ends::Never, quick(), often()).await;
+    // Else its own start could be taken for that of its successor.
+    eventually("it runs", || record(&tree, "group/holds").state == State::Running).await;
     assert!(tree.kill("group/holds"));
     eventually("its successor waits", || record(&tree, "group/holds").state == State::Starting).await;
     looks(&tree).await;

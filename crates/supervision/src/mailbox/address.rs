@@ -88,17 +88,17 @@ impl<M: Message> Address<M> {
     pub fn try_send(&self, message: M) -> Result<Sent, SendError<M>> {
         let shared = self.shared();
         let (weight, now) = (message.weight(), shared.now());
-        let (sent, receiver, next) = {
+        let (accepted, receiver, next) = {
             let mut state = shared.lock();
             let place = if state.senders.is_empty() { Place::First } else { Place::Behind };
             let offer = Offer { message, weight, overflow: self.0.overflow, place };
-            let sent = state.queue.admit(offer, now, &shared.limits);
-            let sent = sent.inspect_err(|error| state.queue.refused(error))?;
-            (sent, state.receiver.take(), state.grant(&shared.limits))
+            let accepted = state.queue.admit(offer, now, &shared.limits);
+            let accepted = accepted.inspect_err(|error| state.queue.refused(error))?;
+            (accepted, state.receiver.take(), state.grant(&shared.limits))
         };
         // Woken outside of the lock, which the receiver takes at once.
         wake(receiver);
         wake(next);
-        Ok(sent)
+        Ok(accepted.sent())
     }
 }

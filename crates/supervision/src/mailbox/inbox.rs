@@ -161,8 +161,7 @@ impl<M: Message> Inbox<M> {
 
     pub(super) fn dead_letter(&mut self, entry: Entry<M>, reason: String) {
         self.returned = false;
-        let now = self.shared.now();
-        self.shared.lock().queue.dead_letter(entry, reason, now);
+        self.shared.dead_letter(entry, reason);
         self.publish_oldest();
     }
 
@@ -214,10 +213,11 @@ fn poll_take<M: Message>(
 fn take<M: Message>(shared: &Shared<M>, hand: &mut VecDeque<Entry<M>>) -> bool {
     let mut state = shared.lock();
     let suspect = state.queue.take(hand, &shared.limits);
-    let next = state.grant(&shared.limits);
-    drop(state);
+    // Under the lock, so that the messages do not seem to be nowhere meanwhile.
     let oldest = hand.front().map_or(0, |entry| entry.accepted_at);
     shared.reading.0.oldest_in_flight.store(oldest, Relaxed);
+    let next = state.grant(&shared.limits);
+    drop(state);
     wake(next);
     suspect
 }

@@ -39,36 +39,33 @@ pub(super) struct Letters<M> {
     bytes: usize,
     max_kept: usize,
     max_bytes: usize,
-    pub(super) total: u64,
-    pub(super) evicted: u64,
 }
 
 impl<M: Message> Letters<M> {
     pub(super) fn new(max_kept: usize, max_bytes: usize) -> Self {
-        Self { kept: VecDeque::new(), bytes: 0, max_kept, max_bytes, total: 0, evicted: 0 }
+        Self { kept: VecDeque::new(), bytes: 0, max_kept, max_bytes }
     }
 
-    pub(super) fn write(&mut self, entry: Entry<M>, reason: String, now: u64) {
+    /// Adds a letter, and returns those that it evicts.
+    pub(super) fn write(&mut self, entry: Entry<M>, reason: String, now: u64) -> Vec<Letter<M>> {
         let Entry { message, weight, sequence, attempts, .. } = entry;
-        self.total += 1;
         self.bytes += weight;
         self.kept.push_back(Letter { message, weight, sequence, attempts, reason, written_at: now });
         // After the letter was added: a single letter that exceeds the bytes evicts itself, and is counted.
+        let mut evicted = Vec::new();
         while self.kept.len() > self.max_kept || self.bytes > self.max_bytes {
             let Some(oldest) = self.kept.pop_front() else {
                 break;
             };
             self.bytes -= oldest.weight;
-            self.evicted += 1;
+            evicted.push(oldest);
         }
+        evicted
     }
 
-    pub(super) fn weight_of(&self, sequence: u64) -> Option<usize> {
-        self.kept.iter().find(|letter| letter.sequence == sequence).map(|letter| letter.weight)
-    }
-
-    pub(super) fn take(&mut self, sequence: u64) -> Option<Letter<M>> {
-        let at = self.kept.iter().position(|letter| letter.sequence == sequence)?;
+    /// Takes a letter out, if one of its weight fits where it shall go.
+    pub(super) fn take_if(&mut self, sequence: u64, fits: impl Fn(usize) -> bool) -> Option<Letter<M>> {
+        let at = self.kept.iter().position(|letter| letter.sequence == sequence && fits(letter.weight))?;
         let letter = self.kept.remove(at)?;
         self.bytes -= letter.weight;
         Some(letter)

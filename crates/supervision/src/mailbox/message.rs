@@ -3,6 +3,9 @@
 use serde::Serialize;
 
 /// A message of a mailbox. It is serialisable, so that a dead letter can be shown.
+///
+/// `weight` and `merge` run while its mailbox is locked: they are short, and must not use that mailbox. Its `Drop` may send to it,
+/// and its `Serialize`, too, but that must not ask for the dead letters.
 pub trait Message: Serialize + Send + 'static {
     /// Bytes that the message holds, heap included. The default counts the value itself only.
     fn weight(&self) -> usize {

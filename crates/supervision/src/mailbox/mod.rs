@@ -13,7 +13,9 @@
 //!   the second;
 //! - messages of one sender are leased in the order in which they were accepted, redelivered ones included;
 //! - a message that does not fit waits, is refused, or takes the room of older ones as its edge declares: [`Overflow`].
-//!   Whatever other edges do, what an edge that waits has handed over is never dropped, and its line is never overtaken.
+//!   Whatever other edges do, what an edge that waits has handed over is never dropped, and room goes to the senders that wait
+//!   for it in the order in which they came, and then to others. (A sender whose room is kept may use it after another one has
+//!   found more room: between senders no order of messages is promised.)
 
 mod address;
 mod ask;

@@ -1,11 +1,11 @@
 //! The messages of one mailbox and the rules for them, without locks, wakers or tasks: what is accepted, merged, dropped,
-//! taken, returned and dead-lettered.
+//! taken and returned. Of dead letters it has the counts.
 
 use std::collections::VecDeque;
 
 use super::{
     entry::Entry,
-    letters::Letters,
+    letters::Letter,
     message::{Limits, MailboxStats, Message},
     overflow::{Overflow, SendError, Sent},
 };
@@ -20,7 +20,6 @@ pub(super) struct Queue<M> {
     suspects: usize,
     last_sequence: u64,
     pub(super) counts: Counts,
-    pub(super) letters: Letters<M>,
 }
 
 #[derive(Default)]
@@ -28,7 +27,8 @@ pub(super) struct Counts {
     accepted: u64,
     taken: u64,
     returned: u64,
-    dead_in_flight: u64,
+    dead_lettered: u64,
+    letters_evicted: u64,
     coalesced: u64,
     dropped: u64,
     refused: u64,
@@ -56,8 +56,28 @@ pub(super) struct Offer<M> {
     pub(super) place: Place,
 }
 
+/// How a message was accepted.
+pub(super) enum Accepted<M> {
+    Queued,
+    Coalesced,
+    /// These older messages were removed for it. They are dropped outside of the mailbox's lock, since the drop of a message is code
+    /// of its owner, which may use the mailbox.
+    Displaced(Vec<Entry<M>>),
+}
+
+impl<M> Accepted<M> {
+    /// What its sender learns. Drops what was displaced.
+    pub(super) fn sent(self) -> Sent {
+        match self {
+            Self::Queued => Sent::Queued,
+            Self::Coalesced => Sent::Coalesced,
+            Self::Displaced(dropped) => Sent::Displaced(dropped.len()),
+        }
+    }
+}
+
 impl<M: Message> Queue<M> {
-    pub(super) fn new(limits: &Limits) -> Self {
+    pub(super) fn new() -> Self {
         Self {
             waiting: VecDeque::new(),
             bytes: 0,
@@ -66,7 +86,6 @@ impl<M: Message> Queue<M> {
             suspects: 0,
             last_sequence: 0,
             counts: Counts::default(),
-            letters: Letters::new(limits.dead_letters, limits.bytes),
         }
     }
 
@@ -90,7 +109,12 @@ impl<M: Message> Queue<M> {
     }
 
     /// Accepts a message that came at `now`, or says why not. The only place that decides that.
-    pub(super) fn admit(&mut self, offer: Offer<M>, now: u64, limits: &Limits) -> Result<Sent, SendError<M>> {
+    pub(super) fn admit(
+        &mut self,
+        offer: Offer<M>,
+        now: u64,
+        limits: &Limits,
+    ) -> Result<Accepted<M>, SendError<M>> {
         let Offer { mut message, weight, overflow, place } = offer;
         if self.closed {
             return Err(SendError::Closed(message));
@@ -102,14 +126,14 @@ impl<M: Message> Queue<M> {
         // The weight of a merged message is known only afterwards. One merge may exceed the limit; then none follows.
         if overflow.merges() && self.bytes <= limits.bytes {
             match self.merge(message) {
-                Ok(()) => return Ok(Sent::Coalesced),
+                Ok(()) => return Ok(Accepted::Coalesced),
                 Err(unmerged) => message = unmerged,
             }
         }
         let droppable = overflow == Overflow::DropOldest;
         if place == Place::Granted || (place == Place::First && self.has_room(weight, limits)) {
             self.push(message, weight, now, droppable);
-            return Ok(Sent::Queued);
+            return Ok(Accepted::Queued);
         }
         let Some(dropped) =
             droppable.then(|| self.drop_oldest(weight, limits, place == Place::First)).flatten()
@@ -117,7 +141,7 @@ impl<M: Message> Queue<M> {
             return Err(SendError::Full(message));
         };
         self.push(message, weight, now, droppable);
-        Ok(Sent::Displaced(dropped))
+        Ok(Accepted::Displaced(dropped))
     }
 
     /// Counts a message that stays with its sender because the mailbox is full.
@@ -153,9 +177,9 @@ impl<M: Message> Queue<M> {
         Err(message)
     }
 
-    /// Drops the oldest droppable messages until one of `weight` has room, and tells how many; none, where all of them
-    /// would not be enough. Behind others it may use only what it has freed.
-    fn drop_oldest(&mut self, weight: usize, limits: &Limits, is_first: bool) -> Option<usize> {
+    /// Removes the oldest droppable messages until one of `weight` has room; none, where all of them would not be enough.
+    /// Behind others it may use only what it has freed.
+    fn drop_oldest(&mut self, weight: usize, limits: &Limits, is_first: bool) -> Option<Vec<Entry<M>>> {
         let (mut dropped, mut freed) = (0, 0);
         let is_enough = |dropped: usize, freed: usize| {
             let (messages, bytes) = self.granted;
@@ -173,22 +197,23 @@ impl<M: Message> Queue<M> {
         if !is_enough(dropped, freed) {
             return None;
         }
-        let mut left = dropped;
-        while left > 0 && self.waiting.front().is_some_and(|entry| entry.droppable) {
-            self.waiting.pop_front();
-            left -= 1;
+        let mut removed = Vec::with_capacity(dropped);
+        while removed.len() < dropped
+            && let Some(oldest) = self.waiting.pop_front_if(|entry| entry.droppable)
+        {
+            removed.push(oldest);
         }
-        if left > 0 {
+        if removed.len() < dropped {
             // The others stand behind messages of edges that wait.
-            self.waiting.retain(|entry| {
-                let goes = left > 0 && entry.droppable;
-                left -= usize::from(goes);
-                !goes
-            });
+            for _ in 0..self.waiting.len() {
+                let Some(entry) = self.waiting.pop_front() else { break };
+                let goes = entry.droppable && removed.len() < dropped;
+                if goes { removed.push(entry) } else { self.waiting.push_back(entry) }
+            }
         }
         self.bytes -= freed;
         self.counts.dropped += dropped as u64;
-        Some(dropped)
+        Some(removed)
     }
 
     /// Moves waiting messages to `hand`, which is empty. Returns whether the one that was taken is a suspect; those are taken one
@@ -222,24 +247,20 @@ impl<M: Message> Queue<M> {
         }
     }
 
-    /// Makes a message in flight a dead letter.
-    pub(super) fn dead_letter(&mut self, entry: Entry<M>, reason: String, now: u64) {
-        self.counts.dead_in_flight += 1;
-        self.letters.write(entry, reason, now);
+    /// A message in flight became a dead letter, and `evicted` older letters made room for it.
+    pub(super) fn dead_lettered(&mut self, evicted: usize) {
+        self.counts.dead_lettered += 1;
+        self.counts.letters_evicted += evicted as u64;
     }
 
-    /// Accepts a dead letter again as a new message, if there is room for it.
-    pub(super) fn replay(&mut self, sequence: u64, now: u64, limits: &Limits) -> bool {
-        // Checked before the letter is taken: a replay that is refused must not lose it.
-        let has_room = |weight| !self.closed && self.has_room(weight, limits);
-        if !self.letters.weight_of(sequence).is_some_and(has_room) {
-            return false;
-        }
-        let Some(letter) = self.letters.take(sequence) else {
-            return false;
-        };
+    /// Whether there is room to accept a dead letter of this weight again.
+    pub(super) fn can_replay(&self, weight: usize, limits: &Limits) -> bool {
+        !self.closed && self.has_room(weight, limits)
+    }
+
+    /// Accepts a dead letter again, as a new message.
+    pub(super) fn replay(&mut self, letter: Letter<M>, now: u64) {
         self.push(letter.message, letter.weight, now, false);
-        true
     }
 
     /// The counts at `now`. `handled` and `oldest_in_flight` are what the reader has published.
@@ -257,10 +278,10 @@ impl<M: Message> Queue<M> {
             accepted: counts.accepted,
             handled,
             waiting: self.waiting.len() as u64,
-            in_flight: counts.taken - counts.returned - counts.dead_in_flight - handled,
+            in_flight: counts.taken - counts.returned - counts.dead_lettered - handled,
             coalesced: counts.coalesced,
-            dead_lettered: self.letters.total,
-            letters_evicted: self.letters.evicted,
+            dead_lettered: counts.dead_lettered,
+            letters_evicted: counts.letters_evicted,
             dropped: counts.dropped,
             refused: counts.refused,
             redelivered: counts.returned,

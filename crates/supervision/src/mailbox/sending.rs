@@ -9,7 +9,7 @@ use super::{
     address::Address,
     message::Message,
     overflow::{SendError, Sent},
-    queue::{Offer, Place},
+    queue::{Accepted, Offer, Place},
     shared::{Ticket, wake},
 };
 use crate::current::{self, Blocked};
@@ -108,7 +108,7 @@ impl<M: Message> Future for Sending<'_, M> {
                 drop(state);
                 wake(receiver);
                 wake(next);
-                Poll::Ready(done)
+                Poll::Ready(done.map(Accepted::sent))
             }
         }
     }

@@ -7,7 +7,8 @@ use std::{
 };
 
 use super::{
-    letters::DeadLetter,
+    entry::Entry,
+    letters::{DeadLetter, Letters},
     message::{Limits, MailboxStats, Message},
     overflow::Overflow,
     queue::Queue,
@@ -27,6 +28,8 @@ pub(super) struct Shared<M: Message> {
     pulse: OnceLock<Arc<Pulse>>,
     /// The edges whose addresses exist.
     pub(super) edges: Mutex<Edges>,
+    /// Under a lock of their own: showing them takes long, and runs code of the messages. It is taken before that of the queue.
+    letters: Mutex<Letters<M>>,
     pub(super) reading: Apart<Reading>,
     state: Apart<Mutex<State<M>>>,
 }
@@ -75,9 +78,10 @@ impl<M: Message> Shared<M> {
             clock: clock.clone(),
             pulse: OnceLock::new(),
             edges: Mutex::default(),
+            letters: Mutex::new(Letters::new(limits.dead_letters, limits.bytes)),
             reading: Apart(Reading { handled: AtomicU64::new(0), oldest_in_flight: AtomicU64::new(0) }),
             state: Apart(Mutex::new(State {
-                queue: Queue::new(&limits),
+                queue: Queue::new(),
                 open: false,
                 receiver: None,
                 senders: VecDeque::new(),
@@ -89,6 +93,17 @@ impl<M: Message> Shared<M> {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State<M>> {
         lock(&self.state.0)
+    }
+
+    /// Makes a message in flight a dead letter.
+    pub(super) fn dead_letter(&self, entry: Entry<M>, reason: String) {
+        let now = self.now();
+        let mut letters = lock(&self.letters);
+        let evicted = letters.write(entry, reason, now);
+        self.lock().queue.dead_lettered(evicted.len());
+        drop(letters);
+        // Dropped without a lock, as what is displaced: see `Accepted`.
+        drop(evicted);
     }
 
     /// Nanoseconds with which messages are stamped, never 0.
@@ -165,16 +180,19 @@ impl<M: Message> AnyMailbox for Shared<M> {
     }
 
     fn dead_letters(&self) -> Vec<DeadLetter> {
-        self.lock().queue.letters.show(self.name.shown())
+        lock(&self.letters).show(self.name.shown())
     }
 
     fn replay(&self, sequence: u64) -> bool {
         let now = self.now();
         let receiver = {
+            let mut letters = lock(&self.letters);
             let mut state = self.lock();
-            if !state.queue.replay(sequence, now, &self.limits) {
+            let fits = |weight| state.queue.can_replay(weight, &self.limits);
+            let Some(letter) = letters.take_if(sequence, fits) else {
                 return false;
-            }
+            };
+            state.queue.replay(letter, now);
             state.receiver.take()
         };
         wake(receiver);

@@ -25,6 +25,8 @@ mod incarnations;
 mod isolation;
 #[path = "../mailbox.rs"]
 mod mailbox;
+#[path = "../message_code.rs"]
+mod message_code;
 #[path = "../names.rs"]
 mod names;
 #[path = "../one_for_all.rs"]

@@ -43,8 +43,8 @@ loom:
 # a run that was interrupted continues, and mutants that were caught before are skipped. Survivors: mutants.out/missed.txt
 # More threads than cores, since many tests wait.
 mutants:
-	RUST_TEST_THREADS=8 SUPERVISION_SEEDS=40 $(CARGO) mutants --package supervision --iterate --profile mutants --timeout 40 \
-		--no-shuffle --jobs 2 --cargo-arg=--lib --cargo-arg=--test=quick $(if $(SHARD),--shard $(SHARD))
+	RUST_TEST_THREADS=8 SUPERVISION_SEEDS=40 PROPTEST_CASES=100 $(CARGO) mutants --package supervision --iterate \
+		--profile mutants --timeout 30 --no-shuffle --jobs 3 --cargo-arg=--lib --cargo-arg=--test=quick $(if $(SHARD),--shard $(SHARD))
 
 # Puts known faults into a copy of the actor kit, one by one, and shows that its simulation catches each.
 faults:

@@ -94,3 +94,17 @@ impl Changes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_end_of_another_actor_is_not_that_of_the_one_that_is_waited_for() {
+        let (changes, other, path): (_, Arc<str>, Arc<str>) = (Changes::new(), "a".into(), "b".into());
+        let mut subscription = changes.subscribe();
+        changes.tell(&other, 1, What::Ended(ExitKind::Failed));
+        changes.tell(&path, 1, What::Ended(ExitKind::Panicked));
+        assert_eq!(subscription.ended("b").await, Some(ExitKind::Panicked));
+    }
+}

@@ -11,12 +11,16 @@ use std::{
     },
 };
 
-use common::{HOUR, Job, MS, Random, attempts, eventually, policy, record, start};
+use common::{HOUR, Job, MS, Random, attempts, eventually, policy, record, size, start};
 use supervision::{
     Actor, Child, Clock, Context, ExitKind, Failure, Inbox, Lease, Limits, Mailbox, Overflow, State,
 };
 
-const MESSAGES: u64 = 1_000_000;
+/// A million, or a tenth of that among the quick tests.
+fn messages() -> u64 {
+    size(1_000_000)
+}
+
 /// Panic at both attempts: 160 panics.
 const POISONED: usize = 80;
 /// Panic at the first attempt only: 40 panics.
@@ -35,7 +39,7 @@ struct Ledger {
 
 impl Ledger {
     fn new(random: &mut Random, senders: usize) -> Self {
-        let each = MESSAGES / senders as u64;
+        let each = messages() / senders as u64;
         let mut places = BTreeSet::new();
         while places.len() < POISONED + FAIL_ONCE {
             places.insert((random.below(senders as u64) as usize, random.below(each)));
@@ -114,7 +118,7 @@ async fn a_million_messages_survive_two_hundred_panics(senders: usize) {
         .enumerate()
         .map(|(sender, address)| {
             tokio::spawn(async move {
-                for number in 0..MESSAGES / senders as u64 {
+                for number in 0..messages() / senders as u64 {
                     address.send(Job { sender, number }).await.expect("accepted");
                 }
             })
@@ -139,9 +143,9 @@ async fn a_million_messages_survive_two_hundred_panics(senders: usize) {
 
     let stats = view.stats();
     assert!(stats.is_conserved(), "{stats:?}");
-    assert_eq!(stats.accepted, MESSAGES);
+    assert_eq!(stats.accepted, messages());
     assert_eq!(stats.dead_lettered, POISONED as u64);
-    assert_eq!(stats.handled, MESSAGES - POISONED as u64);
+    assert_eq!(stats.handled, messages() - POISONED as u64);
     assert_eq!((stats.dropped, stats.coalesced, stats.refused, stats.letters_evicted), (0, 0, 0, 0));
     // The same, counted by the actors that did the work.
     for (sender, effects) in ledger.effects.iter().enumerate() {

@@ -10,7 +10,7 @@ use std::sync::{
 
 use common::{
     HOUR, Hold, HoldsAtOnce, Idles, Job, Lowered, MS, Random, all_run, attempts, eventually, policy, record,
-    start,
+    size, start,
 };
 use supervision::{
     Actor, Child, Clock, Context, ExitKind, Failure, Inbox, Mailbox, Outcome, Overflow, Policy, Shutdown,
@@ -97,7 +97,7 @@ async fn two_incarnations_of_an_actor_never_run_at_once() {
     let victims = ["alone", "group/a", "group/inner/b", "group/inner", "group"];
     // Until each has come back often enough to mean something, however the strikes fall.
     let mut strikes = 0;
-    while strikes < 300 || rooms.iter().any(|room| room.entered.load(SeqCst) <= 20) {
+    while strikes < size(300) || rooms.iter().any(|room| room.entered.load(SeqCst) <= 20) {
         strikes += 1;
         assert!(strikes < 100_000, "an actor does not come back");
         let victim = victims[random.below(victims.len() as u64) as usize];

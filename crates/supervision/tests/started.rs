@@ -8,7 +8,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
-use common::{HOUR, Hold, Idles, Lowered, MINUTE, MS, SECOND, manual, policy, quiet, record, soon};
+use common::{HOUR, Hold, Idles, Lowered, MINUTE, MS, SECOND, manual, policy, quiet, record, size, soon};
 use supervision::{
     Child, Clock, Context, ExitKind, Failure, NotStarted, OnLimit, Outcome, Policy, Restart, State, Tree,
     TreeOptions, Worker,
@@ -241,7 +241,7 @@ async fn a_restart_of_a_supervisor_during_the_start_does_not_hold_the_start() {
 /// In many trees, since the last actor becomes ready in the same moment in which the start is over.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn when_the_start_is_over_every_actor_is_shown_as_running() {
-    for tree in 0..2_000 {
+    for tree in 0..size(2_000) {
         let group = Child::supervisor("group", vec![Child::worker("last", || Idles)]);
         let tree_of = Tree::start(vec![Child::worker("first", || Idles), group], TreeOptions::default());
         let running = tree_of.await.expect("the root starts");

@@ -52,8 +52,13 @@ fn strategy() -> impl Strategist<Value = Strategy> {
     prop::sample::select(vec![Strategy::OneForOne, Strategy::RestForOne, Strategy::OneForAll])
 }
 
+/// `PROPTEST_CASES`, or 1,000.
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").map_or(1_000, |cases| cases.parse().expect("PROPTEST_CASES is a number"))
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
     /// `World` itself asserts: never two incarnations of a child, nothing of stale timers, one stop after the other, no
     /// restart beyond the limit, pauses that grow, no kill before its time.

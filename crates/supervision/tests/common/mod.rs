@@ -247,6 +247,11 @@ impl<T: Clone> Log<T> {
     }
 }
 
+/// The size of a long test: `all`, or a tenth of it among the quick tests of `make mutants`.
+pub(crate) fn size(all: u64) -> u64 {
+    if module_path!().starts_with("quick") { all / 10 } else { all }
+}
+
 /// Splitmix64: small, seeded, good enough to choose places.
 pub(crate) struct Random(u64);
 

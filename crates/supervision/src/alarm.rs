@@ -148,3 +148,68 @@ impl<T> Timers<T> {
         (ready, wait)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    impl<T> Alarm<T> {
+        fn len(&self) -> usize {
+            let timers = lock(&self.shared.timers);
+            timers.passed.len() + timers.awake.len()
+        }
+    }
+
+    /// Arms a timer for each of these numbers; those that `is_needed` does not name are void.
+    fn arm(alarm: &mut Alarm<u32>, time: Time, numbers: std::ops::Range<u32>, is_needed: fn(u32) -> bool) {
+        for number in numbers {
+            alarm.arm(SECOND, time, number, |number| !is_needed(*number));
+        }
+    }
+
+    #[tokio::test]
+    async fn timers_that_nobody_needs_are_removed_and_all_others_ring() {
+        for (first, second) in
+            [(Time::Passed, Time::Passed), (Time::Awake, Time::Awake), (Time::Passed, Time::Awake)]
+        {
+            let clock = Clock::manual(Duration::ZERO);
+            let rung = Arc::new(Mutex::new(Vec::new()));
+            let mut alarm = Alarm::new(&clock, {
+                let rung = rung.clone();
+                move |number| lock(&rung).push(number)
+            });
+            // One of a hundred is needed.
+            arm(&mut alarm, first, 0..1_000, |number| number % 100 == 0);
+            assert!(alarm.len() <= SWEEP_AT + 10, "{}", alarm.len());
+            arm(&mut alarm, second, 1_000..20_000, |number| number % 100 == 0);
+            assert!(alarm.len() <= 2 * 200 + SWEEP_AT, "{}", alarm.len());
+            while clock.sleepers() == 0 {
+                tokio::task::yield_now().await;
+            }
+            clock.advance(SECOND);
+            while alarm.len() > 0 {
+                tokio::task::yield_now().await;
+            }
+            let needed: Vec<_> = lock(&rung).iter().copied().filter(|number| number % 100 == 0).collect();
+            assert_eq!(needed, (0..200).map(|hundred| 100 * hundred).collect::<Vec<_>>());
+        }
+    }
+
+    #[tokio::test]
+    async fn many_timers_that_are_all_needed_are_not_looked_through_again_and_again() {
+        let mut alarm = Alarm::new(&Clock::manual(Duration::ZERO), drop::<u32>);
+        let asked = Arc::new(AtomicUsize::new(0));
+        for number in 0..10_000 {
+            alarm.arm(SECOND, Time::Passed, number, |_| {
+                asked.fetch_add(1, Relaxed);
+                false
+            });
+        }
+        // Doubling: 64 + 128 + … + 8,192.
+        assert!(asked.load(Relaxed) < 20_000, "{asked:?}");
+    }
+}

@@ -170,3 +170,52 @@ fn member_kind<A: Actor>(
         Box::pin(actor::live(slot, mailbox.clone(), make.clone(), stop, ready))
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Context, Failure, plan::KILL_GRACE};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    struct Idle;
+
+    impl Worker for Idle {
+        async fn run(&mut self, cx: &Context) -> Result<(), Failure> {
+            cx.stopped().await;
+            Ok(())
+        }
+    }
+
+    fn child(name: &str, shutdown: Shutdown) -> Child {
+        let policy = Policy { shutdown, start_within: 7 * SECOND, ..Policy::default() };
+        Child::worker(name, || Idle).policy(policy)
+    }
+
+    #[test]
+    fn a_supervisor_has_the_time_that_its_children_need_whatever_its_own_policy_says() {
+        let two = || vec![child("a", Shutdown::Within(3 * SECOND)), child("b", Shutdown::AtOnce)];
+        let needed = SECOND + 3 * SECOND + 2 * KILL_GRACE;
+        let own = Policy {
+            shutdown: Shutdown::AtOnce,
+            start_within: SECOND,
+            stall_after: Some(SECOND),
+            restart: crate::Restart::Temporary,
+            ..Policy::default()
+        };
+        for group in [Child::supervisor("group", two()), Child::supervisor("group", two()).policy(own)] {
+            let Policy { shutdown, start_within, stall_after, .. } = *group.policy;
+            assert_eq!((shutdown, start_within, stall_after), (Shutdown::Within(needed), 15 * SECOND, None));
+        }
+        // The rest of it counts.
+        assert_eq!(Child::supervisor("group", two()).policy(own).policy.restart, crate::Restart::Temporary);
+        let endless = vec![child("a", Shutdown::Unlimited)];
+        assert_eq!(Child::supervisor("group", endless).policy.shutdown, Shutdown::Unlimited);
+    }
+
+    #[test]
+    fn children_without_a_policy_of_their_own_share_one() {
+        let [one, other] = ["a", "b"].map(|name| Child::worker(name, || Idle).policy);
+        assert!(Arc::ptr_eq(&one, &other));
+    }
+}

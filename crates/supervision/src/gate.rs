@@ -94,3 +94,53 @@ impl Drop for Place<'_> {
         next.into_iter().for_each(Waker::wake);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        pin::{Pin, pin},
+        sync::atomic::{AtomicUsize, Ordering::Relaxed},
+        task::{Context, Wake},
+    };
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn poll(future: Pin<&mut impl Future<Output = Pass>>, woken: &Arc<Woken>) -> Option<Pass> {
+        match future.poll(&mut Context::from_waker(&woken.clone().into())) {
+            Poll::Ready(pass) => Some(pass),
+            Poll::Pending => None,
+        }
+    }
+
+    #[test]
+    fn one_that_waits_has_one_place_in_the_line_and_is_woken_where_it_was_polled_last() {
+        let gate = Arc::<Gate>::default();
+        let wakers = [(); 4].map(|()| Arc::new(Woken::default()));
+        let (mut inside, mut first, mut second) =
+            (pin!(gate.enter()), pin!(gate.enter()), pin!(gate.enter()));
+        let pass = poll(inside.as_mut(), &wakers[0]).expect("nobody is inside");
+        assert!(gate.is_taken());
+        assert!(poll(first.as_mut(), &wakers[0]).is_none() && poll(second.as_mut(), &wakers[1]).is_none());
+        // Both again, elsewhere.
+        assert!(poll(first.as_mut(), &wakers[2]).is_none() && poll(second.as_mut(), &wakers[3]).is_none());
+        assert_eq!(lock(&gate.0).line.len(), 2);
+        let woken = || wakers.each_ref().map(|waker| waker.0.load(Relaxed));
+        drop(pass);
+        assert_eq!(woken(), [0, 0, 1, 0]);
+        assert!(poll(second.as_mut(), &wakers[3]).is_none(), "its turn has not come");
+        let pass = poll(first.as_mut(), &wakers[2]).expect("its turn");
+        drop(pass);
+        assert_eq!(woken(), [0, 0, 1, 1]);
+        drop(poll(second.as_mut(), &wakers[3]).expect("its turn"));
+        assert!(!gate.is_taken() && lock(&gate.0).line.is_empty());
+    }
+}

@@ -149,8 +149,11 @@ async fn a_sub_task_returns_its_output_and_can_be_aborted_or_forgotten() {
                     let _noted = noted;
                     pending::<()>().await;
                 })?;
-                tokio::task::yield_now().await;
-                assert!(!endless.is_finished());
+                let done = cx.spawn(async {})?;
+                for _ in 0..20 {
+                    tokio::task::yield_now().await;
+                }
+                assert!(done.is_finished() && !endless.is_finished());
                 endless.abort();
                 let forgotten = log.clone();
                 drop(cx.spawn(async move {
@@ -370,6 +373,40 @@ async fn a_context_that_outlives_its_incarnation_starts_nothing_and_does_not_hol
     let report = soon("the stop", tree.stop(MINUTE)).await;
     assert_eq!(report.left_behind, 0, "neither of them counts as running");
     assert_eq!(new.spawn(async {}).err(), Some(SpawnError::Ended));
+}
+
+#[tokio::test]
+async fn a_context_that_outlives_its_incarnation_says_nothing_of_the_next_one() {
+    let clock = manual();
+    let kept = Arc::<Mutex<Vec<Context>>>::default();
+    let act = {
+        let kept = kept.clone();
+        move |cx: Context| {
+            kept.lock().unwrap().push(cx);
+            pending::<Result<(), Failure>>()
+        }
+    };
+    let tree = start(&clock, vec![does(act)]).await;
+    quiet().await;
+    assert!(tree.kill("does"));
+    quiet().await;
+    clock.advance(SECOND);
+    quiet().await;
+    let contexts = kept.lock().unwrap().clone();
+    let [old, new] = contexts.try_into().unwrap_or_else(|_| panic!("two incarnations"));
+    let waits = tokio::spawn({
+        let old = old.clone();
+        async move { old.idle(pending::<()>()).await }
+    });
+    quiet().await;
+    assert_eq!(record(&tree, "does").activity, Activity::Working);
+    waits.abort();
+    let tokens = [old.stop_token(), new.stop_token()];
+    assert_eq!(tokens.each_ref().map(|token| token.is_cancelled()), [false, false]);
+    let stop = tokio::spawn(async move { tree.stop(MINUTE).await });
+    quiet().await;
+    assert!(tokens[1].is_cancelled() && new.is_stopping());
+    stop.abort();
 }
 
 /// Starts a sub-task when its runtime has begun to shut down.

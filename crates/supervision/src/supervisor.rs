@@ -254,7 +254,8 @@ impl Work<'_> {
         for (&index, member) in &members {
             // After a crash of this supervisor: children that had ended for good have closed mailboxes, and are started again.
             member.slot.mailbox.iter().for_each(|mailbox| mailbox.reopen());
-            if member.is_leaving() {
+            // One that leaves since this incarnation has read the list is in the plan: it is removed like any other.
+            if member.is_leaving() && self.begun.plan.state(index).is_none() {
                 // First: their callers have waited through the restart.
                 actions.push(Action::Gone(index));
             }

@@ -6,12 +6,13 @@ mod common;
 use std::sync::Arc;
 
 use common::{
-    Ends, HOUR, Hold, HoldsAtOnce, Idles, Lowered, MS, all_run, attempts, calm, each, eventually, job,
-    new_mailbox, policy, record, soon, start,
+    Ends, HOUR, Hold, HoldsAtOnce, Idles, Lowered, MS, SECOND, all_run, attempts, calm, each, eventually,
+    job, manual, new_mailbox, policy, quiet, record, soon, start, while_time_passes,
 };
 use supervision::{
     BadDescription, ChangeError, Child, Clock, Context, Failure, Limits, Name, Outcome, Policy, Restart,
     SendError, Shutdown, StartError, State, Tree, TreeOptions, Worker,
+    fail::{Fault, When},
 };
 
 fn paths(tree: &Tree) -> Vec<String> {
@@ -114,6 +115,28 @@ async fn changes_during_crashes_of_the_supervisor_are_not_lost() {
     // root, markets, a and its worker, and of every second one supervisor and worker.
     assert_eq!(paths(&tree).len(), 4 + 2 * 50);
     assert_eq!(tree.stop(10 * common::SECOND).await.left_behind, 0);
+}
+
+#[tokio::test]
+async fn a_member_that_is_removed_while_its_supervisor_begins_anew_delays_no_sibling() {
+    // The next incarnation of the supervisor has read its members for a second before it starts them.
+    let clock = manual();
+    let children = ["first", "second"].map(|name| Child::worker(name, || Idles));
+    let group = Child::supervisor("group", children.into()).policy(policy((1_000, HOUR), (MS, MS)));
+    let tree = start(&clock, vec![group]).await;
+    all_run(&tree).await;
+    let points = tree.failure_points();
+    points.arm("supervisor::before_order", "group", Fault::Delay(SECOND), When::Nth(1));
+    assert!(tree.kill("group"));
+    quiet().await;
+    clock.advance(MS);
+    quiet().await;
+    let removal = tree.remove_child("group/first");
+    while_time_passes(&clock, SECOND, removal).await.expect("removed");
+    quiet().await;
+    assert_eq!(points.passages("supervisor::before_order").1, 1);
+    assert_eq!(record(&tree, "group/second").state, State::Running);
+    assert_eq!(paths(&tree), ["root", "group", "group/second"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -19,7 +19,7 @@ mod lives;
 mod mailboxes;
 #[path = "simulation/message.rs"]
 mod message;
-#[path = "simulation/random.rs"]
+#[path = "common/random.rs"]
 mod random;
 #[path = "simulation/reading.rs"]
 mod reading;

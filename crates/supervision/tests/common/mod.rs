@@ -2,15 +2,18 @@
 #![allow(dead_code, unused_macros, unused_imports, reason = "each test binary uses its part of this")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
+mod random;
+
 use std::{
     future::pending,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
+pub(crate) use random::Random;
 use serde::{Deserialize, Serialize};
 use supervision::{
     Actor, ActorHealth, Address, Backoff, Child, Clock, Context, Failure, Inbox, Intensity, Lease, Limits,
@@ -250,34 +253,6 @@ impl<T: Clone> Log<T> {
 /// The size of a long test: `all`, or a tenth of it among the quick tests of `make mutants`.
 pub(crate) fn size(all: u64) -> u64 {
     if module_path!().starts_with("quick") { all / 10 } else { all }
-}
-
-/// Splitmix64: small, seeded, good enough to choose places.
-pub(crate) struct Random(u64);
-
-impl Random {
-    /// From `SUPERVISION_SEED`, else from the wall clock. The seed is printed, so that a failure can be
-    /// repeated.
-    pub(crate) fn seeded() -> Self {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let seed = std::env::var("SUPERVISION_SEED")
-            .ok()
-            .map_or(now.as_nanos() as u64, |seed| seed.parse().expect("SUPERVISION_SEED is a number"));
-        println!("to repeat this: SUPERVISION_SEED={seed}");
-        Self(seed)
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    pub(crate) fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
 }
 
 /// 1,000 restarts an hour; 1 ms before each; a stall is this long.

@@ -1,10 +1,23 @@
-//! The chance of a simulation: SplitMix64.
+//! Random choices that follow from a seed, so that a failure can be repeated.
+#![allow(dead_code, reason = "each test binary uses its part of this")]
 
-/// A seeded generator, good enough to choose.
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The generator SplitMix64: small, and good enough to choose.
 pub(crate) struct Random(u64);
 
 impl Random {
     pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// From `SUPERVISION_SEED`, else from the wall clock. The seed is printed.
+    pub(crate) fn seeded() -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let seed = std::env::var("SUPERVISION_SEED")
+            .ok()
+            .map_or(now.as_nanos() as u64, |seed| seed.parse().expect("SUPERVISION_SEED is a number"));
+        println!("to repeat this: SUPERVISION_SEED={seed}");
         Self(seed)
     }
 

@@ -6,28 +6,18 @@ mod common;
 use std::{future::pending, sync::Arc};
 
 use common::{
-    HOUR, Job, Log, MINUTE, MS, SECOND, all_run, attempts, calm, each, eventually, job, manual, policy,
-    record, start,
+    HOUR, Job, Log, MINUTE, MS, SECOND, all_run, attempts, calm, each, eventually, filled, job, manual,
+    policy, record, start,
 };
 use supervision::{
-    Actor, Child, Clock, Context, ExitKind, Failure, Inbox, Lease, Limits, Mailbox, MailboxView, Overflow,
-    Policy, State, Worker,
+    Actor, Child, Clock, Context, ExitKind, Failure, Inbox, Lease, Limits, Mailbox, Overflow, Policy, State,
+    Worker,
     fail::{self, Fault, When},
 };
 
 /// 100 restarts an hour, 1 ms before each.
 fn quick() -> Policy {
     policy((100, HOUR), (MS, MS))
-}
-
-/// Messages 0 to `count` in a mailbox of its own.
-fn filled(clock: &Clock, limits: Limits, count: u64) -> (Mailbox<Job>, MailboxView) {
-    let mailbox = Mailbox::new("worker", limits, clock);
-    for number in 0..count {
-        mailbox.address("test", Overflow::Wait).try_send(job(number)).expect("room");
-    }
-    let view = mailbox.view();
-    (mailbox, view)
 }
 
 /// A handled message: its number, and the attempt.

@@ -12,8 +12,8 @@ use std::{
 };
 
 use common::{
-    Ends, HOUR, Job, Log, MINUTE, MS, SECOND, all_run, attempts, job, manual, new_mailbox, policy, quiet,
-    record, soon,
+    Ends, HOUR, Job, Log, MINUTE, MS, SECOND, all_run, attempts, handle_by_permits, job, manual, new_mailbox,
+    policy, quiet, record, soon,
 };
 use supervision::{
     Actor, Child, Clock, Context, ExitKind, Failure, Inbox, OnLimit, Outcome, Policy, SendError, Shutdown,
@@ -47,20 +47,7 @@ impl Actor for Works {
     }
 
     async fn run(&mut self, cx: &Context, inbox: &mut Inbox<Job>) -> Result<(), Failure> {
-        while let Some(lease) = inbox.recv().await {
-            if lease.number == 13 {
-                return Err("13".into());
-            }
-            assert_eq!(lease.attempt(), 1, "nothing is charged");
-            tokio::select! {
-                permit = self.shared.handles.acquire() => permit?.forget(),
-                () = cx.stopped() => {
-                    lease.nack();
-                    break;
-                }
-            }
-            lease.ack();
-        }
+        handle_by_permits(cx, inbox, &self.shared.handles).await?;
         self.shared.stops.acquire().await?.forget();
         self.shared.events.note(format!("-{}", self.name));
         Ok(())

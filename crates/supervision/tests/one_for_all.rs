@@ -9,8 +9,8 @@ use std::sync::{
 };
 
 use common::{
-    Ends, HOUR, Idles, Job, Log, MINUTE, MS, SECOND, all_run, attempts, job, manual, new_mailbox, policy,
-    quiet, record, soon,
+    Ends, HOUR, Idles, Job, Log, MINUTE, MS, SECOND, all_run, attempts, handle_by_permits, job, manual,
+    new_mailbox, policy, quiet, record, soon,
 };
 use supervision::{
     Actor, Child, Clock, Context, ExitKind, Failure, Inbox, Policy, SendError, Shutdown, State, Tree,
@@ -65,20 +65,7 @@ impl Actor for Works {
     }
 
     async fn run(&mut self, cx: &Context, inbox: &mut Inbox<Job>) -> Result<(), Failure> {
-        while let Some(lease) = inbox.recv().await {
-            if lease.number == 13 {
-                return Err("13".into());
-            }
-            assert_eq!(lease.attempt(), 1, "nothing is charged");
-            tokio::select! {
-                permit = self.behaviour.handles.acquire() => permit?.forget(),
-                () = cx.stopped() => {
-                    lease.nack();
-                    break;
-                }
-            }
-            lease.ack();
-        }
+        handle_by_permits(cx, inbox, &self.behaviour.handles).await?;
         self.behaviour.stops.acquire().await?.forget();
         if self.behaviour.crashes_at_stop.load(Relaxed) {
             return Err("it crashes at its stop".into());

@@ -4,11 +4,12 @@
 mod common;
 
 use common::{
-    HOUR, Job, Log, MS, SECOND, advance_until, attempts, each, eventually, job, manual, policy, record, start,
+    HOUR, Job, Log, MS, SECOND, advance_until, attempts, each, eventually, filled, manual, policy, record,
+    start,
 };
 use supervision::{
-    Actor, Child, Clock, Context, ExitKind, Failure, Inbox, Lease, Limits, Mailbox, MailboxView, OnLimit,
-    Overflow, Policy, State, Unavailable, Worker,
+    Actor, Child, Clock, Context, ExitKind, Failure, Inbox, Lease, OnLimit, Policy, State, Unavailable,
+    Worker,
 };
 
 /// The server that all of this depends on.
@@ -34,16 +35,6 @@ fn outage() -> Failure {
 /// No restart is tolerated; 1 ms before each.
 fn intolerant() -> Policy {
     policy((0, HOUR), (MS, MS))
-}
-
-/// Messages 0 to `count`.
-fn filled(clock: &Clock, limits: Limits, count: u64) -> (Mailbox<Job>, MailboxView) {
-    let mailbox = Mailbox::new("worker", limits, clock);
-    for number in 0..count {
-        mailbox.address("test", Overflow::Wait).try_send(job(number)).expect("room");
-    }
-    let view = mailbox.view();
-    (mailbox, view)
 }
 
 #[tokio::test]

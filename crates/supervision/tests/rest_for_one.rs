@@ -6,8 +6,8 @@ mod common;
 use std::{future::pending, sync::Arc};
 
 use common::{
-    Ends, HOUR, Job, Log, MINUTE, MS, all_run, attempts, eventually, job, new_mailbox, policy, record, soon,
-    start,
+    Ends, HOUR, Job, Log, MINUTE, MS, all_run, attempts, eventually, handle_by_permits, job, new_mailbox,
+    policy, record, soon, start,
 };
 use supervision::{Actor, Child, Clock, Context, ExitKind, Failure, Inbox, Policy, Shutdown, State};
 use tokio::sync::Semaphore;
@@ -33,20 +33,7 @@ impl Actor for Works {
     }
 
     async fn run(&mut self, cx: &Context, inbox: &mut Inbox<Job>) -> Result<(), Failure> {
-        while let Some(lease) = inbox.recv().await {
-            if lease.number == 13 {
-                return Err("13".into());
-            }
-            assert_eq!(lease.attempt(), 1, "nothing is charged");
-            tokio::select! {
-                permit = self.permits.acquire() => permit?.forget(),
-                () = cx.stopped() => {
-                    lease.nack();
-                    break;
-                }
-            }
-            lease.ack();
-        }
+        handle_by_permits(cx, inbox, &self.permits).await?;
         if self.stubborn && self.permits.available_permits() == 0 {
             pending::<()>().await;
         }

@@ -20,6 +20,7 @@ use supervision::{
     Mailbox, MailboxStats, MailboxView, Message, Overflow, Policy, State, StopReport, Tree, TreeOptions,
     WatchSettings, Worker,
 };
+use tokio::sync::Semaphore;
 
 pub(crate) const MS: Duration = Duration::from_millis(1);
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -179,6 +180,16 @@ pub(crate) fn new_mailbox(name: &str, limits: Limits, clock: &Clock) -> (Mailbox
     (mailbox, ends)
 }
 
+/// A mailbox of the actor `worker` with the messages 0 to `count`, and the view of it.
+pub(crate) fn filled(clock: &Clock, limits: Limits, count: u64) -> (Mailbox<Job>, MailboxView) {
+    let mailbox = Mailbox::new("worker", limits, clock);
+    for number in 0..count {
+        mailbox.address("test", Overflow::Wait).try_send(job(number)).expect("room");
+    }
+    let view = mailbox.view();
+    (mailbox, view)
+}
+
 /// Limits with this many attempts, and the batch and capacity that most tests need.
 pub(crate) fn attempts(max_attempts: u32) -> Limits {
     Limits { capacity: 1_024, bytes: 1 << 20, batch: 64, max_attempts, dead_letters: 128 }
@@ -219,6 +230,29 @@ pub(crate) fn calm(mailbox: Mailbox<Job>) -> Child {
         lease.ack();
         Ok(())
     })
+}
+
+/// Handles a message for each permit until the actor is stopped, and fails at message 13. No message may be charged before.
+pub(crate) async fn handle_by_permits(
+    cx: &Context,
+    inbox: &mut Inbox<Job>,
+    permits: &Semaphore,
+) -> Result<(), Failure> {
+    while let Some(lease) = inbox.recv().await {
+        if lease.number == 13 {
+            return Err("13".into());
+        }
+        assert_eq!(lease.attempt(), 1, "nothing is charged");
+        tokio::select! {
+            permit = permits.acquire() => permit?.forget(),
+            () = cx.stopped() => {
+                lease.nack();
+                break;
+            }
+        }
+        lease.ack();
+    }
+    Ok(())
 }
 
 /// Events in the order in which they happened.

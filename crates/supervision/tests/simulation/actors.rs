@@ -32,7 +32,7 @@ pub(crate) struct Player {
     _inside: Inside,
 }
 
-fn ms(millis: u64) -> Duration {
+pub(crate) fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 

@@ -6,7 +6,7 @@ use supervision::{ChangeError, Notice, Overflow};
 
 use super::{
     message::Msg,
-    steps::{Removal, Simulation},
+    steps::{Removal, Simulation, now},
     world::{Fate, Known},
 };
 
@@ -72,14 +72,14 @@ impl Simulation {
     /// Lets everything run that can, and checks what must hold then.
     pub(crate) fn settle(&mut self) {
         self.driver.settle();
-        while let Some(notice) = self.driver.run(super::steps::now(self.changes.next())).flatten() {
+        while let Some(notice) = self.driver.run(now(self.changes.next())).flatten() {
             self.world.with(|world| match notice {
                 Notice::Changed(change) => world.changed(&change),
                 Notice::Missed(missed) => world.violated("a subscriber that reads misses nothing", missed),
             });
         }
         if !self.ended
-            && let Some(outcome) = self.driver.run(super::steps::now(self.tree.ended()))
+            && let Some(outcome) = self.driver.run(now(self.tree.ended()))
         {
             self.ended = true;
             let was_stopped = self.world.with(|world| world.stopped);
@@ -145,7 +145,9 @@ impl Simulation {
             drop(sent);
             self.world.with(|world| {
                 world.letters[id].fate = Fate::Returned;
-                world.expect(closed, "every mailbox is closed at the end", || world_path(&way));
+                world.expect(closed, "every mailbox is closed at the end", || {
+                    way.address.mailbox().to_owned()
+                });
             });
         }
         self.world.with(|world| {
@@ -158,10 +160,6 @@ impl Simulation {
             world.expect(waiting == 0, "a send ends with the tree", || format!("{waiting} wait"));
         });
     }
-}
-
-fn world_path(way: &super::sending::Way) -> String {
-    way.address.mailbox().to_owned()
 }
 
 impl Known {

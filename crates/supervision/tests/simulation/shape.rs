@@ -1,13 +1,13 @@
 //! The shape of a simulated tree: supervisors, actors, policies, limits and edges, all by chance.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use supervision::{
     Backoff, Child, Clock, Intensity, Limits, Mailbox, Name, OnLimit, Overflow, Policy, Restart, Shutdown,
 };
 
 use super::{
-    actors::{Parts, Player, Source},
+    actors::{Parts, Player, Source, ms},
     lives::{Kind, Life},
     mailboxes::BoxModel,
     message::Msg,
@@ -50,10 +50,6 @@ pub(crate) struct Builder {
     mailboxes: BTreeMap<usize, Mailbox<Msg>>,
     later: Vec<Later>,
     made: u64,
-}
-
-fn ms(millis: u64) -> Duration {
-    Duration::from_millis(millis)
 }
 
 fn policy(random: &mut Random, is_top: bool) -> Policy {

@@ -12,7 +12,7 @@ use supervision::{
 };
 use tokio::task::JoinHandle;
 
-use super::{driver::Driver, lives::Kind, sending::Way, shape::Builder, world::World};
+use super::{actors::ms, driver::Driver, lives::Kind, sending::Way, shape::Builder, world::World};
 
 /// A simulated tree, and what acts on it.
 pub(crate) struct Simulation {
@@ -37,10 +37,6 @@ pub(crate) struct Removal {
     pub(crate) calm_since: u64,
     /// It was given its time again.
     pub(crate) extended: bool,
-}
-
-pub(crate) fn ms(millis: u64) -> Duration {
-    Duration::from_millis(millis)
 }
 
 impl Simulation {

@@ -166,7 +166,7 @@ impl Group {
     pub(crate) fn new(strategy: Strategy, members: impl IntoIterator<Item = Member>) -> Self {
         let group = Self { strategy, state: Mutex::default() };
         for member in members {
-            group.insert(member);
+            group.insert(Arc::new(member));
         }
         group
     }
@@ -234,7 +234,7 @@ impl Group {
     }
 
     /// Adds a member after all others; `false` when its name is taken.
-    pub(crate) fn insert(&self, member: Member) -> bool {
+    pub(crate) fn insert(&self, member: Arc<Member>) -> bool {
         let mut members = self.lock();
         if members.by_name.contains_key(member.name.as_str()) {
             return false;
@@ -242,7 +242,7 @@ impl Group {
         let index = members.next;
         members.next += 1;
         members.by_name.insert(member.name.as_str().into(), index);
-        members.present.insert(index, Arc::new(member));
+        members.present.insert(index, member);
         members.tell(index);
         true
     }
@@ -255,12 +255,6 @@ impl Group {
             members.tell(index);
         }
         member.left().clone()
-    }
-
-    /// Its members, to be put into another group.
-    pub(crate) fn into_members(self) -> Vec<Member> {
-        let members = std::mem::take(&mut *self.lock()).present;
-        members.into_values().filter_map(Arc::into_inner).collect()
     }
 
     /// Calls `visit` with every member below, in start order.

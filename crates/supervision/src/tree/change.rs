@@ -41,24 +41,24 @@ impl Tree {
         if self.member(&path).is_some() {
             return Err(ChangeError::Taken(path));
         }
-        let below = Group::new(group.strategy, [child.place(parent, &self.env)?]);
-        let mut added = Vec::new();
-        below.walk(&mut |member| added.push(member.slot.clone()));
+        let member = Arc::new(child.place(parent, &self.env)?);
+        let (mut added, mut sends_waiting) = (Vec::new(), false);
+        member.walk(&mut |member| {
+            added.push(member.slot.clone());
+            sends_waiting |= member.name.sends_waiting();
+        });
         self.check_left_behind(&added)?;
-        let mut sends_waiting = false;
-        below.walk(&mut |member| sends_waiting |= member.name.sends_waiting());
         // A new cycle leads through the new member, so it must send on an edge that waits. Then all edges of the tree matter.
         if sends_waiting {
             let mut edges = self.group.edges();
-            edges.extend(below.edges());
+            edges.extend(member.edges());
             if let Some(cycle) = waiting_cycle(&edges) {
                 return Err(cycle.into());
             }
         }
         // Before it is started: the watch must know it.
         added.iter().for_each(|slot| self.registry.register(slot));
-        let is_new = below.into_members().into_iter().all(|member| group.insert(member));
-        if is_new { Ok(()) } else { Err(ChangeError::Taken(path)) }
+        if group.insert(member) { Ok(()) } else { Err(ChangeError::Taken(path)) }
     }
 
     /// Stops the member with this path and everything below it, in order and within its deadline, and removes it from the tree; its

@@ -229,7 +229,7 @@ impl Work<'_> {
                     return Ok(Step::Continue);
                 }
                 let actions = self.begun.plan.due(child, timer, token);
-                if timer == Timer::StartOverdue && self.begun.plan.is_current(child, token) {
+                if timer == Timer::StartOverdue && !self.begun.plan.is_void(child, timer, token) {
                     // A child that never becomes ready must not keep its permit.
                     self.begun.running.get_mut(&child).and_then(|child| child.permit.take());
                 }
@@ -268,7 +268,7 @@ impl Work<'_> {
     /// Actors that crashed together restart a few at a time.
     fn wait_for_permit(&mut self, reminder: Reminder) {
         while self.begun.waiting.try_join_next().is_some() {}
-        if !self.begun.plan.is_current(reminder.child, reminder.token) {
+        if self.begun.plan.is_void(reminder.child, reminder.timer, reminder.token) {
             return;
         }
         let (permits, me) = (self.place.slot.env().restarts.clone(), self.me.clone());

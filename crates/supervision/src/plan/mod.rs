@@ -77,11 +77,6 @@ impl Plan {
         self.children.get(&child).map(|child| (child.state, child.degraded))
     }
 
-    /// Whether a child has not changed its state since `token` was given out.
-    pub(crate) fn is_current(&self, child: Index, token: u64) -> bool {
-        self.children.get(&child).is_some_and(|child| child.token == token)
-    }
-
     /// Whether a timer of a child that was armed with `token` reminds of nothing any more.
     pub(crate) fn is_void(&self, child: Index, timer: Timer, token: u64) -> bool {
         let Some(known) = self.children.get(&child) else { return true };
@@ -232,6 +227,11 @@ impl Plan {
         }
     }
 
+    /// The lower bound of the children that depend on `from`. One for all, `from` itself is beyond it too.
+    fn first_dependant(&self, from: Index) -> Bound<Index> {
+        if self.strategy == Strategy::OneForAll { Bound::Unbounded } else { Bound::Excluded(from) }
+    }
+
     /// A timer went off.
     pub(crate) fn due(&mut self, index: Index, timer: Timer, token: u64) -> Vec<Action> {
         let mut actions = Vec::new();
@@ -339,12 +339,10 @@ impl Plan {
 
     /// `from` has failed: the children that depend on it are stopped too.
     fn fall(&mut self, from: Index, actions: &mut Vec<Action>) {
-        let first =
-            if self.strategy == Strategy::OneForAll { Bound::Unbounded } else { Bound::Excluded(from) };
-        let dependants =
-            self.children.range_mut((first, Bound::Unbounded)).filter(|(index, _)| **index != from);
-        for (&index, child) in dependants.filter(|(_, child)| !child.lives() && child.state != State::Stopped)
-        {
+        let first = self.first_dependant(from);
+        let down = |child: &Child| !child.lives() && child.state != State::Stopped;
+        let others = self.children.range_mut((first, Bound::Unbounded));
+        for (&index, child) in others.filter(|(index, child)| **index != from && down(child)) {
             // Makes its armed timers void, above all a restart: it waits for `from` now.
             child.token += 1;
             child.state = State::Waiting;
@@ -370,9 +368,9 @@ impl Plan {
     /// be restarted.
     fn fall_from(&mut self, from: Index, due: bool, end: Bound<Index>, actions: &mut Vec<Action>) {
         let for_all = self.strategy == Strategy::OneForAll;
-        let first = if for_all { Bound::Unbounded } else { Bound::Excluded(from) };
-        let dependants = self.children.range_mut((first, end)).rev().filter(|(index, _)| **index != from);
-        let living = dependants.into_iter().find(|(_, child)| child.lives() && !child.leaving);
+        let first = self.first_dependant(from);
+        let mut others = self.children.range_mut((first, end)).rev();
+        let living = others.find(|(index, child)| **index != from && child.lives() && !child.leaving);
         if let Some((&at, child)) = living {
             child.token += 1;
             child.stop(at, Action::Pause(at), actions);
@@ -381,10 +379,7 @@ impl Plan {
             return;
         }
         match self.children.get_mut(&from) {
-            None => {
-                let after = if for_all { Bound::Unbounded } else { Bound::Excluded(from) };
-                self.start_next(after, actions);
-            }
+            None => self.start_next(first, actions),
             Some(child) if for_all && due => {
                 child.state = State::Waiting;
                 self.touched.push(from);

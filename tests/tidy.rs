@@ -179,7 +179,7 @@ fn folders_use_only_what_lies_below_them() {
 
 /// The layers of the actor kit, from the bottom to the top: a file uses files of its own layer and of those below.
 const KIT: [&[&str]; 5] = [
-    &["budget", "clock", "name", "policy", "state", "sync", "text"],
+    &["budget", "clock", "name", "policy", "state", "sync", "text", "weak_list"],
     &["changes", "current", "env", "fail", "progress"],
     &["edges", "mailbox"],
     &["actor", "cell", "context", "crash", "exit", "gate", "health", "slot", "tasks"],

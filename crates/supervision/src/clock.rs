@@ -13,6 +13,8 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use crate::weak_list;
+
 /// A handle to a source of time. A clone shares the source.
 #[derive(Clone, Debug)]
 pub struct Clock(Source);
@@ -259,9 +261,7 @@ impl Clock {
     /// system clock moves by itself and calls nobody.
     pub(crate) fn on_move(&self, hook: &Arc<OnMove>) {
         if let Source::Manual(manual) = &self.0 {
-            let mut state = manual.lock();
-            state.on_move.retain(|known| known.strong_count() > 0);
-            state.on_move.push(Arc::downgrade(hook));
+            weak_list::push(&mut manual.lock().on_move, hook);
         }
     }
 }

@@ -64,6 +64,7 @@ mod policy;
 mod state;
 mod sync;
 mod text;
+mod weak_list;
 
 // 2. What the code of an actor leaves behind while it runs: marks of progress, changes of its state, failure points.
 mod changes;

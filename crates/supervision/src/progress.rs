@@ -10,7 +10,10 @@ use std::sync::{Arc, Weak};
 
 use serde::Serialize;
 
-use crate::sync::{Acquire, AtomicBool, AtomicU32, AtomicU64, Mutex, Relaxed, Release, lock};
+use crate::{
+    sync::{Acquire, AtomicBool, AtomicU32, AtomicU64, Mutex, Relaxed, Release, lock},
+    weak_list,
+};
 
 /// The time of the watch's last look.
 #[derive(Debug)]
@@ -100,9 +103,7 @@ impl Progress {
     /// The progress of a new sub-task. Its marks are its own: an actor does not idle because its sub-task does.
     pub(crate) fn task(&self) -> Arc<Self> {
         let task = Arc::new(Self::new(&self.pulse));
-        let mut tasks = lock(&self.tasks);
-        tasks.retain(|task| task.strong_count() > 0);
-        tasks.push(Arc::downgrade(&task));
+        weak_list::push(&mut lock(&self.tasks), &task);
         task
     }
 

@@ -40,12 +40,10 @@ pub use armed::{BadFailurePoint, FailurePoints, Written};
 
 #[cfg(feature = "failure-points")]
 mod armed {
-    use std::{
-        collections::HashMap,
-        sync::{Mutex, PoisonError},
-    };
+    use std::collections::HashMap;
 
     use super::{Fault, When};
+    use crate::sync::{Mutex, lock};
 
     /// The text of a failure point could not be parsed.
     #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -157,7 +155,7 @@ mod armed {
         }
 
         fn with<T>(&self, work: impl FnOnce(&mut HashMap<String, Point>) -> T) -> T {
-            work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+            work(&mut lock(&self.0))
         }
 
         pub(crate) fn pass(&self, name: &str, path: &str) -> Option<Fault> {

@@ -9,7 +9,7 @@ use std::{
 use tokio::{sync::Notify, task::AbortHandle};
 
 use crate::{
-    Clock,
+    clock::{Clock, as_nanos},
     sync::{Mutex, lock},
 };
 
@@ -84,8 +84,7 @@ impl<T: Send + 'static> Alarm<T> {
                     None => return,
                 },
                 Time::Awake => {
-                    let after = u64::try_from(after.as_nanos()).unwrap_or(u64::MAX);
-                    let at = self.clock.awake_nanos().saturating_add(after);
+                    let at = self.clock.awake_nanos().saturating_add(as_nanos(after));
                     timers.awake.insert((at, number), reminder);
                     timers.first.1.is_none_or(|first| at < first)
                 }

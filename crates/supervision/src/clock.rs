@@ -267,7 +267,7 @@ impl Clock {
 }
 
 /// `u64::MAX` nanoseconds are 584 years.
-fn as_nanos(duration: Duration) -> u64 {
+pub(crate) fn as_nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 

@@ -78,11 +78,6 @@ impl Switch for Cell {
         self.actor.kill();
         self.kill_below();
     }
-
-    #[cfg(test)]
-    fn as_any(&self) -> &dyn std::any::Any {
-        self
-    }
 }
 
 /// An actor that handles orders and the ends of the cells below it, one after the other.

@@ -20,14 +20,10 @@ use crate::{
     sync::{AtomicBool, AtomicU64, Mutex, MutexGuard, Relaxed, lock},
 };
 
-/// What runs an incarnation, as the slot sees it.
-pub(crate) trait Switch: Send + Sync {
+/// What runs an incarnation, as the slot sees it. `Any`, so that a test finds the type behind it.
+pub(crate) trait Switch: std::any::Any + Send + Sync {
     /// Ends the incarnation at its next await.
     fn kill(&self);
-
-    /// The type behind it, for tests.
-    #[cfg(test)]
-    fn as_any(&self) -> &dyn std::any::Any;
 }
 
 pub(crate) struct Slot {

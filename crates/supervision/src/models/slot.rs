@@ -37,10 +37,6 @@ impl Switch for Kill {
     fn kill(&self) {
         self.0.abort();
     }
-
-    fn as_any(&self) -> &dyn std::any::Any {
-        self
-    }
 }
 
 /// An await at which an incarnation can be killed.

@@ -1,7 +1,7 @@
 //! What a tree shows agrees with the actors of ractor that run: each running path is a live cell below that of its supervisor.
 #![allow(clippy::print_stdout, reason = "a test that fails shows its seed")]
 
-use std::time::Duration;
+use std::{any::Any, sync::Arc, time::Duration};
 
 use super::{Tree, TreeOptions};
 use crate::{
@@ -72,7 +72,8 @@ async fn quiet() {
 }
 
 fn cell_of(slot: &Slot) -> Option<Cell> {
-    slot.switch()?.as_any().downcast_ref::<Cell>().cloned()
+    let switch: Arc<dyn Any + Send + Sync> = slot.switch()?;
+    switch.downcast_ref::<Cell>().cloned()
 }
 
 /// Checks all members of a group whose supervisor has this cell. Returns how many run.

@@ -170,7 +170,7 @@ pub(crate) fn live<A: Actor>(
 
 /// Lets the task run first that this one has woken. tokio's `yield_now` would keep this task for its thread until the thread has
 /// nothing else to do, which another task that holds the thread could prevent; like this, another thread can take it.
-async fn step_aside() {
+pub(crate) async fn step_aside() {
     let mut is_first = true;
     poll_fn(|cx| {
         if std::mem::take(&mut is_first) {

@@ -6,7 +6,8 @@
 //! without a bound has one. What is not modelled: the inside of tokio (see `sync::modelled`), and tasks that are polled without
 //! a wake, but for the sends and waits that `poll_once` polls.
 
-#![allow(clippy::print_stderr, clippy::unwrap_used, clippy::expect_used, clippy::arc_with_non_send_sync)]
+#![allow(clippy::print_stderr, clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![allow(clippy::arc_with_non_send_sync, reason = "`loom` runs its threads one at a time")]
 
 mod gate;
 mod mailbox;

@@ -4,9 +4,8 @@
 //! (1,500 to 18,000).
 
 use std::{
-    future::{pending, poll_fn},
+    future::pending,
     sync::{Arc, atomic::Ordering::Relaxed},
-    task::Poll,
     time::Duration,
 };
 
@@ -18,6 +17,7 @@ use loom::{
 use super::{Alone, explore};
 use crate::{
     Clock, ExitKind, Policy,
+    actor::step_aside,
     env::Env,
     exit::Exit,
     progress::Progress,
@@ -39,19 +39,6 @@ impl Switch for Kill {
     }
 }
 
-/// An await at which an incarnation can be killed.
-async fn step_aside() {
-    let mut is_first = true;
-    poll_fn(|cx| {
-        if std::mem::take(&mut is_first) {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        Poll::Ready(())
-    })
-    .await;
-}
-
 /// An incarnation as its supervisor starts it: the slot knows how to kill it before it begins. It works, and finishes.
 fn incarnate(slot: &Arc<Slot>, alone: &Arc<Alone>) -> thread::JoinHandle<()> {
     let handle = AbortHandle::default();
@@ -62,6 +49,7 @@ fn incarnate(slot: &Arc<Slot>, alone: &Arc<Alone>) -> thread::JoinHandle<()> {
             let mut incarnation = slot.enter().await;
             alone.step();
             slot.ready();
+            // It can be killed here.
             step_aside().await;
             alone.step();
             incarnation.ending(Exit::new(ExitKind::Finished, "it is done"));

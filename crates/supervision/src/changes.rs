@@ -1,7 +1,7 @@
 //! The changes of the actors' states, as a stream for those that subscribe: nobody has to poll the health records.
 //!
-//! Promises: a subscriber gets every change after its subscription, in order, or is told how many it missed because it was
-//! too slow. A slow subscriber delays no actor.
+//! Promises: a subscriber gets every change after its subscription, in order, or the number of those that it missed
+//! because it was too slow. A slow subscriber delays no actor.
 
 use std::sync::Arc;
 
@@ -74,7 +74,7 @@ impl Subscription {
     }
 }
 
-/// Where changes are told.
+/// Where changes are published.
 pub(crate) struct Changes(broadcast::Sender<Change>);
 
 impl Changes {

@@ -1,6 +1,6 @@
 //! The members that a supervisor should have, whether or not it runs now.
 //!
-//! To add or remove a member, change this list: its supervisor is told, and starts or stops the member. It touches only the
+//! To add or remove a member, change this list: its supervisor is notified, and starts or stops the member. It touches only the
 //! slots.
 
 use std::{
@@ -203,7 +203,7 @@ impl Group {
         Some((member, above))
     }
 
-    /// A supervisor begins: from now on it is told of changes by `tell`. Returns all members.
+    /// A supervisor begins: from now on `tell` notifies it of changes. Returns all members.
     pub(crate) fn begin(&self, tell: impl Fn() + Send + 'static) -> BTreeMap<Index, Arc<Member>> {
         let mut members = self.lock();
         members.on_change = Some(Box::new(tell));

@@ -50,6 +50,13 @@ pub(crate) fn install_hook() {
     });
 }
 
+/// Drops the payload of a panic, whose drop can panic again.
+fn let_go(payload: Box<dyn Any + Send>) {
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(again);
+    }
+}
+
 fn payload_text(payload: &dyn Any) -> String {
     payload
         .downcast_ref::<&str>()
@@ -76,7 +83,11 @@ impl<F> Drop for Guarded<'_, F> {
     fn drop(&mut self) {
         // What it drops may not yield either.
         self.progress.poll_began();
-        self.inner.set(None);
+        // A panic here must neither leave the mark of a poll that never ends, nor hide how the incarnation ended. The hook has
+        // printed it.
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.inner.set(None))) {
+            let_go(payload);
+        }
         self.progress.poll_ended();
     }
 }
@@ -99,6 +110,7 @@ impl<F: Future> Future for Guarded<'_, F> {
             Ok(poll) => poll.map(Ok),
             Err(payload) => {
                 let message = payload_text(&*payload);
+                let_go(payload);
                 // The hook may have captured an earlier panic that the actor caught itself, and `resume_unwind` does not call
                 // the hook: the messages have to agree.
                 let captured = CAPTURED.with_borrow_mut(Option::take).filter(|seen| seen.message == message);

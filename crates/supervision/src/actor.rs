@@ -138,6 +138,8 @@ pub(crate) fn live<A: Actor>(
                 actor.run(&cx, &mut inbox).await?;
                 actor.post_stop(&cx).await
             };
+            // The text of the error is the actor's code too: it may panic, or not yield.
+            let life = async { life.await.map_err(|failure: Failure| Exit::failed(&failure)) };
             let life = pin!(Some(current::scope(slot.identity.clone(), life)));
             let outcome = tokio::select! {
                 biased;
@@ -147,7 +149,7 @@ pub(crate) fn live<A: Actor>(
             match outcome {
                 Ok(Ok(())) if stop.is_cancelled() => Exit::new(ExitKind::Stopped, "stopped as asked"),
                 Ok(Ok(())) => Exit::new(ExitKind::Finished, "finished by itself"),
-                Ok(Err(failure)) => Exit::failed(&failure),
+                Ok(Err(failed)) => failed,
                 Err(panicked) => Exit::panicked(panicked),
             }
         };

@@ -24,6 +24,12 @@ impl Unavailable {
     }
 }
 
+/// The most causes of an error that are read.
+const MOST_CAUSES: usize = 64;
+
+/// The most bytes of the text of an exit. It is kept with each crash and each dead letter, whose number is limited.
+const MOST_TEXT: usize = 4 << 10;
+
 /// The exit of an incarnation: its kind, and the reason.
 #[derive(Debug)]
 pub(crate) struct Exit {
@@ -34,18 +40,24 @@ pub(crate) struct Exit {
 
 impl Exit {
     pub(crate) fn new(kind: ExitKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), panicked: None }
+        Self { kind, message: clipped(message.into()), panicked: None }
     }
 
     pub(crate) fn panicked(panicked: Panicked) -> Self {
-        Self { kind: ExitKind::Panicked, message: panicked.message.clone(), panicked: Some(panicked) }
+        Self {
+            kind: ExitKind::Panicked,
+            message: clipped(panicked.message.clone()),
+            panicked: Some(panicked),
+        }
     }
 
     pub(crate) fn failed(error: &Failure) -> Self {
         let mut message = error.to_string();
         let mut kind = if error.is::<Unavailable>() { ExitKind::Unavailable } else { ExitKind::Failed };
         let mut source = error.source();
-        while let Some(cause) = source {
+        // An error can be its own cause.
+        for _ in 0..MOST_CAUSES {
+            let Some(cause) = source else { break };
             let text = cause.to_string();
             // Some errors repeat their cause in their own text.
             if !message.contains(&text) {
@@ -64,4 +76,14 @@ impl Exit {
         let is_fault = matches!(self.kind, ExitKind::Failed | ExitKind::Panicked | ExitKind::Finished);
         is_fault.then(|| format!("its actor {}: {}", self.kind.as_str(), self.message))
     }
+}
+
+/// `text`, shortened where it is too long to be kept.
+fn clipped(mut text: String) -> String {
+    if text.len() > MOST_TEXT {
+        text.truncate(text.floor_char_boundary(MOST_TEXT));
+        text.push('…');
+        text.shrink_to_fit();
+    }
+    text
 }

@@ -29,13 +29,13 @@ impl Budget {
     /// A budget with no parent.
     #[must_use]
     pub fn new(clock: &Clock, operation: &'static str, allowance: Duration) -> Self {
-        Self { clock: clock.clone(), operation, deadline: clock.now() + allowance }
+        Self { clock: clock.clone(), operation, deadline: after(clock, allowance) }
     }
 
     /// The budget of a part of this work: `allowance`, but at most what is left here.
     #[must_use]
     pub fn child(&self, operation: &'static str, allowance: Duration) -> Self {
-        let deadline = (self.clock.now() + allowance).min(self.deadline);
+        let deadline = after(&self.clock, allowance).min(self.deadline);
         Self { clock: self.clock.clone(), operation, deadline }
     }
 
@@ -64,6 +64,13 @@ impl Budget {
         }
         self.clock.timeout(allowed, work).await.ok_or(exceeded)
     }
+}
+
+/// `allowance` from now. An allowance beyond what the clock can show counts as thirty years.
+fn after(clock: &Clock, allowance: Duration) -> Instant {
+    const THIRTY_YEARS: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+    let now = clock.now();
+    now.checked_add(allowance).unwrap_or_else(|| now + THIRTY_YEARS)
 }
 
 #[cfg(test)]

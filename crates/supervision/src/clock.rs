@@ -92,6 +92,9 @@ impl Drop for Beater {
     }
 }
 
+/// How far a manual clock can be moved, about 584 years: as far as its nanoseconds reach.
+const LONGEST_RUN: Duration = Duration::from_nanos(u64::MAX);
+
 /// Called at each move of a manual clock.
 pub(crate) type OnMove = dyn Fn() + Send + Sync;
 
@@ -214,7 +217,8 @@ impl Clock {
         within(self.sleep_awake(limit), work).await
     }
 
-    /// Moves a manual clock forward and wakes the sleepers that are due. On a system clock it does nothing and returns `false`.
+    /// Moves a manual clock forward and wakes the sleepers that are due; in all at most 584 years. On a system clock it does nothing
+    /// and returns `false`.
     pub fn advance(&self, by: Duration) -> bool {
         self.shift(by, Duration::ZERO)
     }
@@ -230,8 +234,10 @@ impl Clock {
         };
         let due = {
             let mut state = manual.lock();
+            // Not beyond what `now` and `unix` can show.
+            let by = by.min(LONGEST_RUN.saturating_sub(state.elapsed));
             state.elapsed += by;
-            state.frozen += frozen;
+            state.frozen += frozen.min(by);
             let limit = state.elapsed;
             // Keys begin with the deadline, so everything before the next nanosecond is due.
             let later = state.sleepers.split_off(&(limit + Duration::from_nanos(1), 0));

@@ -56,7 +56,7 @@ impl Default for WatchSettings {
     }
 }
 
-/// The running watch. Dropping it ends and joins its thread.
+/// The running watch. Dropping it ends its thread, and joins it, unless it is dropped on that thread.
 pub(crate) struct Watch {
     end: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -125,6 +125,10 @@ impl Drop for Watch {
         self.end.store(true, Relaxed);
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
+            // The owner's reaction to a wedge drops the tree: that thread can't wait for itself, and ends after the reaction.
+            if thread.thread().id() == std::thread::current().id() {
+                return;
+            }
             // Its only way to fail is a panic, which has been printed.
             let _ = thread.join();
         }
@@ -150,12 +154,13 @@ impl Looks {
     /// Checks one actor. Returns whether its poll has lasted longer than the interval of the checks.
     fn look_at(&self, slot: &Slot, now: u64) -> bool {
         let settings = &self.settings;
-        let polling = Duration::from_nanos(slot.progress().polling_for(now).unwrap_or_default());
-        let wedged = match polling.saturating_sub(self.slack) {
-            surely if surely >= settings.wedged_after => Wedged::Told,
-            surely if surely >= settings.report_after => Wedged::Reported,
+        let running_poll = slot.progress().polling_for(now).map(Duration::from_nanos);
+        let wedged = match running_poll.map(|polling| polling.saturating_sub(self.slack)) {
+            Some(surely) if surely >= settings.wedged_after => Wedged::Told,
+            Some(surely) if surely >= settings.report_after => Wedged::Reported,
             _ => Wedged::No,
         };
+        let polling = running_poll.unwrap_or_default();
         // Once for each wedge: an actor that has yielded in between can be reported again.
         if slot.set_wedged(wedged) {
             // The call before the log: the owner has to be informed even if the log blocks.
@@ -177,7 +182,7 @@ impl Looks {
         {
             slot.kill_stalled(format!("it worked for {} without a sign of progress", shown(worked)));
         }
-        polling >= settings.every
+        running_poll.is_some_and(|polling| polling >= settings.every)
     }
 }
 

@@ -94,8 +94,13 @@ impl Child {
         while self.restarts.front().is_some_and(|&at| now.saturating_duration_since(at) > intensity.within) {
             self.restarts.pop_front();
         }
-        // The list holds the restarts of one period only.
-        let too_many = self.restarts.len() > intensity.max_restarts as usize;
+        // The list holds the restarts of one period only, and of those no more than it takes to exceed the limit: a degraded child
+        // is retried for ever.
+        let most = (intensity.max_restarts as usize).saturating_add(1);
+        if self.restarts.len() > most {
+            self.restarts.pop_front();
+        }
+        let too_many = self.restarts.len() == most;
         // A degraded child stays degraded until it is healthy, even if its restarts have left the period.
         if !too_many && !self.degraded {
             self.state = State::BackingOff;

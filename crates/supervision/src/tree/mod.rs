@@ -118,11 +118,12 @@ impl Tree {
         // A task of its own, so that `ended` resolves however the root ends, also when it panics or is killed.
         tokio::spawn({
             let (root, group, link) = (root.clone(), group.clone(), link.clone());
+            // Dropped with the task where the runtime ends first: that is the end of the tree too.
+            let mut end = End { root: root.clone(), group, end, outcome: None };
             async move {
                 let outcome = see_to_the_end(&root, &link, ending).await;
-                root.show_state(State::Stopped);
-                group.end();
-                end.send_replace(Some(outcome));
+                end.outcome = Some(outcome);
+                drop(end);
             }
         });
         link.order(Order::Begin);
@@ -255,7 +256,7 @@ impl Tree {
     pub async fn ended(&self) -> Outcome {
         let mut ended = self.ended.clone();
         let outcome = ended.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
-        outcome.unwrap_or(Outcome::RootEnded { reason: "the runtime was shut down".to_owned() })
+        outcome.unwrap_or_else(runtime_ended)
     }
 
     /// Stops all actors in reverse order, each within its deadline, and kills the remaining ones after `within`.
@@ -296,6 +297,27 @@ impl Drop for Tree {
         self.group.close_mailboxes();
         drop(self.watch.take());
     }
+}
+
+/// Marks a tree as ended when it is dropped, and says how it ended. Nobody waits for its actors from then on.
+struct End {
+    root: Arc<Slot>,
+    group: Arc<Group>,
+    end: watch::Sender<Option<Outcome>>,
+    /// `None` where the runtime ended before the root.
+    outcome: Option<Outcome>,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.root.show_state(State::Stopped);
+        self.group.end();
+        self.end.send_replace(Some(self.outcome.take().unwrap_or_else(runtime_ended)));
+    }
+}
+
+fn runtime_ended() -> Outcome {
+    Outcome::RootEnded { reason: "the runtime was shut down".to_owned() }
 }
 
 /// Waits for the end of the root, and stops it when the tree gives up.

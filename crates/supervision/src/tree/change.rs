@@ -58,7 +58,26 @@ impl Tree {
         }
         // Before it is started: the watch must know it.
         added.iter().for_each(|slot| self.registry.register(slot));
-        if group.insert(member) { Ok(()) } else { Err(ChangeError::Taken(path)) }
+        if !group.insert(member) {
+            return Err(ChangeError::Taken(path));
+        }
+        self.check_still_there(supervisor, &group, &path)
+    }
+
+    /// Takes a new member out again when its supervisor, or the tree, has ended since that was checked: nobody would start it or
+    /// close its mailbox. What ends after this check finds the member.
+    fn check_still_there(&self, supervisor: &str, group: &Group, path: &str) -> Result<(), ChangeError> {
+        let error = match self.supervisor(supervisor) {
+            _ if self.root.state() == State::Stopped => ChangeError::Ended,
+            Err(error @ (ChangeError::Down(_) | ChangeError::NoSupervisor(_))) => error,
+            _ => return Ok(()),
+        };
+        let name = path.rsplit('/').next().unwrap_or(path);
+        if let Some(member) = group.named(name) {
+            group.leave(&member);
+            group.dismiss_leaving();
+        }
+        Err(error)
     }
 
     /// Stops the member with this path and everything below it, in order and within its deadline, and removes it from the tree; its

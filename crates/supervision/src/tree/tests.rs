@@ -3,7 +3,7 @@
 
 use std::{any::Any, sync::Arc, time::Duration};
 
-use super::{Tree, TreeOptions};
+use super::{Tree, TreeOptions, next_boot};
 use crate::{
     Backoff, Child, Clock, Context, Failure, Intensity, OnLimit, Policy, State, Worker,
     cell::Cell,
@@ -186,4 +186,17 @@ async fn paths_and_cells_agree_after_any_kills_additions_and_removals() {
         }
     }
     recover(&clock, &tree).await;
+}
+
+#[test]
+fn boot_ids_grow_however_quickly_they_are_taken() {
+    let boots: Vec<u64> = (0..100_000).map(|_| next_boot()).collect();
+    assert!(boots.is_sorted_by(|one, next| one < next));
+}
+
+#[tokio::test]
+async fn the_watch_knows_every_actor() {
+    let options = TreeOptions { clock: Clock::manual(SECOND), ..TreeOptions::default() };
+    let tree = Tree::start(children(), options).await.expect("the root starts");
+    assert_eq!(tree.watched(), tree.health().len());
 }

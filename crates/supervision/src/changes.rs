@@ -7,7 +7,10 @@ use std::sync::Arc;
 
 use tokio::sync::broadcast::{self, error::RecvError};
 
-use crate::state::{ExitKind, State};
+use crate::{
+    state::{ExitKind, State},
+    sync::{Mutex, lock},
+};
 
 /// How many changes wait for a slow subscriber; older ones are missed, and counted.
 const KEPT: usize = 1024;
@@ -74,24 +77,30 @@ impl Subscription {
     }
 }
 
-/// Where changes are published.
-pub(crate) struct Changes(broadcast::Sender<Change>);
+/// Where changes are published, until the tree has ended: contexts of it may exist for longer.
+pub(crate) struct Changes(Mutex<Option<broadcast::Sender<Change>>>);
 
 impl Changes {
     pub(crate) fn new() -> Self {
-        Self(broadcast::Sender::new(KEPT))
+        Self(Mutex::new(Some(broadcast::Sender::new(KEPT))))
     }
 
     pub(crate) fn subscribe(&self) -> Subscription {
-        Subscription(self.0.subscribe())
+        let ended = || broadcast::channel(1).1;
+        Subscription(lock(&self.0).as_ref().map_or_else(ended, broadcast::Sender::subscribe))
     }
 
     pub(crate) fn tell(&self, path: &Arc<str>, generation: u64, what: What) {
         // Usually nobody listens.
-        if self.0.receiver_count() > 0 {
+        if let Some(sender) = lock(&self.0).as_ref().filter(|sender| sender.receiver_count() > 0) {
             // Refused only when the last subscriber has just gone.
-            let _ = self.0.send(Change { path: path.clone(), generation, what });
+            let _ = sender.send(Change { path: path.clone(), generation, what });
         }
+    }
+
+    /// The tree has ended, and nothing changes any more.
+    pub(crate) fn end(&self) {
+        *lock(&self.0) = None;
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use crate::{crash::Panicked, state::ExitKind};
+use crate::{crash::Panicked, state::ExitKind, text::clipped};
 
 /// The error with which an actor ends.
 pub type Failure = Box<dyn Error + Send + Sync>;
@@ -26,9 +26,6 @@ impl Unavailable {
 
 /// The most causes of an error that are read.
 const MOST_CAUSES: usize = 64;
-
-/// The most bytes of the text of an exit. It is kept with each crash and each dead letter, whose number is limited.
-const MOST_TEXT: usize = 4 << 10;
 
 /// The exit of an incarnation: its kind, and the reason.
 #[derive(Debug)]
@@ -76,14 +73,4 @@ impl Exit {
         let is_fault = matches!(self.kind, ExitKind::Failed | ExitKind::Panicked | ExitKind::Finished);
         is_fault.then(|| format!("its actor {}: {}", self.kind.as_str(), self.message))
     }
-}
-
-/// `text`, shortened where it is too long to be kept.
-fn clipped(mut text: String) -> String {
-    if text.len() > MOST_TEXT {
-        text.truncate(text.floor_char_boundary(MOST_TEXT));
-        text.push('…');
-        text.shrink_to_fit();
-    }
-    text
 }

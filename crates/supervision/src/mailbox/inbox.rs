@@ -10,7 +10,7 @@ use std::{
 use super::{
     entry::Entry,
     message::Message,
-    shared::{Shared, wake},
+    shared::{Reading, Shared, wake},
 };
 use crate::{
     current::Identity,
@@ -172,6 +172,16 @@ impl<M: Message> Inbox<M> {
         let handled = &self.shared.reading.0.handled;
         handled.store(handled.load(Relaxed) + count, Relaxed);
         self.publish_oldest();
+    }
+
+    /// All messages in flight were acknowledged.
+    pub(super) fn all_acknowledged(&mut self) {
+        self.returned = false;
+        let Reading { handled, oldest_in_flight } = &self.shared.reading.0;
+        handled.store(handled.load(Relaxed) + self.hand.len() as u64, Relaxed);
+        oldest_in_flight.store(0, Relaxed);
+        // They are counted before they are dropped, which may panic. All are dropped even then.
+        self.hand.clear();
     }
 
     fn publish_oldest(&self) {

@@ -3,6 +3,7 @@
 use std::ops::Deref;
 
 use super::{entry::Entry, inbox::Inbox, message::Message};
+use crate::text::clipped;
 
 impl<M: Message> Inbox<M> {
     /// The next message, in order; `None` when there will be none: its actor is stopped, or the mailbox is closed and empty. When
@@ -60,8 +61,10 @@ impl<'a, M: Message> Lease<'a, M> {
     /// Acknowledges the message: its effect is committed.
     pub fn ack(mut self) {
         self.answered = true;
-        self.inbox.hand.pop_front();
+        let handled = self.inbox.hand.pop_front();
         self.inbox.acknowledged(1);
+        // Last, as for a batch: its drop may panic.
+        drop(handled);
     }
 
     /// Returns the message without charging it, for failures that are not its fault (a server is unavailable). It is the next one
@@ -71,11 +74,11 @@ impl<'a, M: Message> Lease<'a, M> {
         self.inbox.returned = true;
     }
 
-    /// Makes the message a dead letter at once, since no attempt can succeed.
+    /// Makes the message a dead letter at once, since no attempt can succeed. Of `reason`, 4 KiB are kept.
     pub fn dead_letter(mut self, reason: impl Into<String>) {
         self.answered = true;
         if let Some(entry) = self.inbox.hand.pop_front() {
-            self.inbox.dead_letter(entry, reason.into());
+            self.inbox.dead_letter(entry, clipped(reason.into()));
         }
     }
 
@@ -143,8 +146,6 @@ impl<M: Message> Batch<'_, M> {
     /// Acknowledges all messages: their effects are committed.
     pub fn ack(self) {
         self.0.batched = false;
-        let count = self.0.hand.len() as u64;
-        self.0.hand.clear();
-        self.0.acknowledged(count);
+        self.0.all_acknowledged();
     }
 }

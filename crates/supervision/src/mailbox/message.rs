@@ -30,19 +30,30 @@ pub(crate) enum NoMessage {}
 
 impl Message for NoMessage {}
 
+/// The heaviest message, and the most bytes of a mailbox: sums of some of them do not overflow.
+pub(super) const HEAVIEST: usize = usize::MAX / 8;
+
 /// The limits of a mailbox.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// The most waiting messages.
+    /// The most waiting messages; at least one.
     pub capacity: usize,
     /// The most waiting bytes, as [`Message::weight`] counts them.
     pub bytes: usize,
-    /// The most messages in flight.
+    /// The most messages in flight; at least one.
     pub batch: usize,
     /// The number of charged attempts after which a message becomes a dead letter.
     pub max_attempts: u32,
     /// The most dead letters that are kept; older ones are evicted, and counted.
     pub dead_letters: usize,
+}
+
+impl Limits {
+    /// The limits that count: a mailbox without room for a message would let its senders wait for ever.
+    pub(super) fn usable(self) -> Self {
+        let (capacity, batch, bytes) = (self.capacity.max(1), self.batch.max(1), self.bytes.min(HEAVIEST));
+        Self { capacity, batch, bytes, ..self }
+    }
 }
 
 impl Default for Limits {

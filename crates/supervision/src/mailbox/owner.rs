@@ -29,8 +29,8 @@ impl<M: Message> Mailbox<M> {
         &self.0.name
     }
 
-    /// Declares an edge into this mailbox and returns its address, which only this sender should hold. `from` is the name of the
-    /// sending actor, or another name for a sender outside the tree. The edge also declares what happens when the mailbox is
+    /// Declares an edge into this mailbox and returns its address, which only this sender should hold. `from` is the
+    /// [`Name`] of the sending actor; a text is a new name, of a sender outside the tree, however it reads. The edge also declares what happens when the mailbox is
     /// full. Create addresses before the reader is started or added: that is when the tree checks for cycles of waiting edges.
     #[must_use]
     pub fn address(&self, from: impl Into<Name>, overflow: Overflow) -> Address<M> {

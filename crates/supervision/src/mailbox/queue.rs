@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use super::{
     entry::Entry,
     letters::Letter,
-    message::{Limits, MailboxStats, Message},
+    message::{HEAVIEST, Limits, MailboxStats, Message},
     overflow::{Overflow, SendError, Sent},
 };
 
@@ -164,9 +164,11 @@ impl<M: Message> Queue<M> {
         for entry in self.waiting.iter_mut().rev().filter(|entry| entry.attempts == 0) {
             match entry.message.merge(message) {
                 Ok(()) => {
-                    let merged = entry.message.weight();
+                    let merged = entry.message.weight().min(HEAVIEST);
                     self.bytes = self.bytes + merged - entry.weight;
                     entry.weight = merged;
+                    // An edge that drops the oldest must not drop what another one has handed over.
+                    entry.droppable = false;
                     self.counts.accepted += 1;
                     self.counts.coalesced += 1;
                     return Ok(());
@@ -221,7 +223,7 @@ impl<M: Message> Queue<M> {
     pub(super) fn take(&mut self, hand: &mut VecDeque<Entry<M>>, limits: &Limits) -> bool {
         let suspect = self.suspects > 0;
         self.suspects = self.suspects.saturating_sub(1);
-        let batch = if suspect { 1 } else { limits.batch.max(1) };
+        let batch = if suspect { 1 } else { limits.batch };
         // A swap takes everything without a copy, and gives the mailbox the empty buffer of the last batch.
         if self.waiting.len() <= batch {
             std::mem::swap(hand, &mut self.waiting);

@@ -72,6 +72,7 @@ pub(super) struct Waiting {
 
 impl<M: Message> Shared<M> {
     pub(super) fn new(name: Name, limits: Limits, clock: &Clock) -> Self {
+        let limits = limits.usable();
         Self {
             name,
             limits,

@@ -312,6 +312,7 @@ impl Drop for End {
     fn drop(&mut self) {
         self.root.show_state(State::Stopped);
         self.group.end();
+        self.root.env().changes.end();
         self.end.send_replace(Some(self.outcome.take().unwrap_or_else(runtime_ended)));
     }
 }

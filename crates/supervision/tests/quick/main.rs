@@ -19,6 +19,8 @@ mod crashes;
 mod edges;
 #[path = "../escalation.rs"]
 mod escalation;
+#[path = "../hostile_messages.rs"]
+mod hostile_messages;
 #[path = "../incarnations.rs"]
 mod incarnations;
 #[path = "../isolation.rs"]

@@ -261,6 +261,8 @@ impl Known {
         mailbox.counts.accepted += 1;
         mailbox.counts.coalesced += 1;
         if let Some(into) = self.letters[id].merged_into {
+            // It holds what another edge has handed over, which no edge may drop.
+            self.letters[into].droppable = false;
             let before = self.letters[into].weight;
             self.letters[into].weight = before.max(weight);
             mailbox.bytes += self.letters[into].weight - before;

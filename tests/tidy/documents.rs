@@ -13,7 +13,8 @@ use super::source::root;
 /// Files with words for people, by their endings; those without one are scripts and the like.
 const TEXTS: [&str; 10] = ["rs", "md", "toml", "yml", "lua", "sh", "js", "svg", "sol", ""];
 /// Folders and files that are not ours to word, or that name the banned words themselves.
-const LEFT_OUT: [&str; 6] = ["target", ".git", "docs/STYLE.md", "Cargo.lock", "tests/tidy.rs", "tests/tidy"];
+const LEFT_OUT: [&str; 7] =
+    ["target", "bin", ".git", "docs/STYLE.md", "Cargo.lock", "tests/tidy.rs", "tests/tidy"];
 
 /// Every member of the workspace with the names of the crates that it is built with, as Cargo reads its manifest.
 pub(crate) fn manifests() -> Vec<(String, Vec<String>)> {
@@ -125,7 +126,9 @@ fn collect(folder: &Path, all: &mut Vec<(PathBuf, String)>) {
     for entry in fs::read_dir(root().join(folder)).expect("a folder") {
         let entry = entry.expect("an entry");
         let path = folder.join(entry.file_name());
-        if LEFT_OUT.iter().any(|out| path == Path::new(out)) || entry.file_name() == "target" {
+        let is_output =
+            entry.file_name() == "target" || entry.file_name().to_string_lossy().starts_with("mutants.out");
+        if is_output || LEFT_OUT.iter().any(|out| path == Path::new(out)) {
             continue;
         }
         if entry.file_type().expect("a type").is_dir() {

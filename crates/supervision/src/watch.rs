@@ -32,10 +32,13 @@ use crate::{
 /// Called once for each wedge, with the path of the actor and the time for which its poll has been running.
 pub type OnWedged = Arc<dyn Fn(&str, Duration) + Send + Sync>;
 
+/// The shortest pause of the watch: without one it would take a core.
+const LEAST_PAUSE: Duration = Duration::from_millis(1);
+
 /// The settings for handlers that do not yield.
 #[derive(Clone)]
 pub struct WatchSettings {
-    /// The interval of the checks.
+    /// The interval of the checks; at least 1 ms.
     pub every: Duration,
     /// A poll that has been running for this long is reported.
     pub report_after: Duration,
@@ -43,6 +46,13 @@ pub struct WatchSettings {
     pub wedged_after: Duration,
     /// The call; the default only logs.
     pub on_wedged: OnWedged,
+}
+
+impl WatchSettings {
+    /// How long the watch rests between two beats.
+    fn pause(&self) -> Duration {
+        self.every.clamp(LEAST_PAUSE, BEAT)
+    }
 }
 
 impl Default for WatchSettings {
@@ -102,7 +112,7 @@ impl Watch {
             let _beater = Beater::begin();
             let mut since_look = Duration::ZERO;
             while !ending.load(Relaxed) {
-                let pause = BEAT.min(looks.settings.every);
+                let pause = looks.settings.pause();
                 std::thread::park_timeout(pause);
                 since_look += pause;
                 if since_look >= looks.settings.every {
@@ -198,4 +208,16 @@ fn report(actor: &str, polling: Duration) {
     };
     // Without a thread for it, only the health record shows the wedge.
     drop(std::thread::Builder::new().name("progress-report".to_owned()).spawn(log));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_watch_rests_for_at_least_a_millisecond_and_at_most_a_beat() {
+        let pause = |every| WatchSettings { every, ..WatchSettings::default() }.pause();
+        let ms = Duration::from_millis;
+        assert_eq!([ms(0), ms(7), ms(60_000)].map(pause), [ms(1), ms(7), BEAT]);
+    }
 }

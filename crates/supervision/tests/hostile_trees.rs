@@ -328,36 +328,6 @@ async fn settings_of_zero_tell_the_owner_nothing_about_actors_that_idle() {
     assert_eq!((told.load(Relaxed), health.wedged), (0, false), "{health:?}");
 }
 
-#[cfg(target_os = "linux")]
-fn cpu_of_watch() -> u64 {
-    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-    tasks
-        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok())
-        .filter(|stat| stat.contains("(progress-watch)"))
-        .filter_map(|stat| {
-            let rest = stat.rsplit_once(')')?.1.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-            Some(rest.get(11)?.parse::<u64>().ok()? + rest.get(12)?.parse::<u64>().ok()?)
-        })
-        .max()
-        .unwrap_or(0)
-}
-
-#[cfg(target_os = "linux")]
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_watch_that_should_look_all_the_time_leaves_the_core_to_others() {
-    let watch = WatchSettings { every: Duration::ZERO, ..WatchSettings::default() };
-    let options = TreeOptions { watch, ..TreeOptions::default() };
-    let tree = Tree::start(vec![idles("idles")], options).await.expect("the root starts");
-    all_run(&tree).await;
-    let before = cpu_of_watch();
-    tokio::time::sleep(2 * SECOND).await;
-    // In hundredths of a second.
-    let used = cpu_of_watch() - before;
-    println!("the watch used {used}");
-    assert!(used < 40, "the watch used {used} of 200 hundredths");
-    drop(tree);
-}
-
 // 4. Runtimes that end while a tree exists.
 
 #[test]

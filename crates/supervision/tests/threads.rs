@@ -161,7 +161,8 @@ async fn a_successor_that_waits_for_a_wedged_predecessor_is_not_killed_in_its_pl
     let canary = Child::worker("canary", || Hangs).policy(stalls_after(20 * MS));
     let group = Child::supervisor("group", group).policy(policy((1_000, HOUR), (MS, MS)));
     let tree = start(&Clock::system(), vec![group, canary]).await;
-    eventually("it wedges", || record(&tree, "group/wedges").state == State::Running).await;
+    // Not only that it runs: a kill before its first poll would find it willing to end.
+    eventually("it wedges", || tree.not_yielding(MS).iter().any(|(path, _)| path == "group/wedges")).await;
     assert!(tree.kill("group"));
     eventually("the group is back", || record(&tree, "group/other").generation == 2).await;
     let before = looks(&tree);

@@ -65,6 +65,12 @@ impl Cell {
         is_above && self.runs()
     }
 
+    /// How many cells are linked below it.
+    #[cfg(test)]
+    pub(crate) fn linked(&self) -> usize {
+        self.below.as_ref().map_or(0, |below| lock(below).len())
+    }
+
     /// Whether it runs.
     #[cfg(test)]
     pub(crate) fn runs(&self) -> bool {

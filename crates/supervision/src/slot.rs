@@ -275,8 +275,8 @@ impl Slot {
         }
         // As it was captured: to resolve its symbols takes long, and the restart would wait for it.
         let (location, backtrace) = match exit.panicked {
-            Some(panicked) if is_crash => (panicked.location, Some(Arc::new(panicked.backtrace))),
-            _ => (None, None),
+            Some(panicked) => (panicked.location, Some(Arc::new(panicked.backtrace))),
+            None => (None, None),
         };
         let mut record = self.record();
         if let Some(count) = record.exits.get_mut(exit.kind.index()) {

@@ -168,6 +168,23 @@ async fn a_sub_task_that_does_not_yield_is_reported_as_its_actor() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn an_actor_that_ended_in_order_but_for_a_sub_task_that_was_killed_was_killed() {
+    let hold = Hold::raised();
+    let _lowered = Lowered(hold.clone());
+    let policy = Policy { shutdown: Shutdown::Within(MS), ..quick() };
+    let (tree, _) = holding(&hold, Ends::AtItsStop, policy, often()).await;
+    let report = soon("the stop", tree.stop(HOUR)).await;
+    assert_eq!(report.abandoned, ["group/holds"]);
+    hold.lower();
+    let exits = |kind| record(&tree, "group/holds").exits(kind);
+    eventually("it ends", || {
+        exits(ExitKind::Killed) + exits(ExitKind::Stopped) + exits(ExitKind::Finished) == 1
+    })
+    .await;
+    assert_eq!(exits(ExitKind::Killed), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn a_sub_task_that_holds_its_thread_is_reported_by_the_stop_of_the_tree() {
     let hold = Hold::raised();
     let _lowered = Lowered(hold.clone());

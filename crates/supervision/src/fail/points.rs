@@ -194,6 +194,41 @@ mod tests {
     use super::*;
 
     #[test]
+    fn each_fault_has_its_word() {
+        for (word, fault) in
+            [("panic", Fault::Panic), ("error", Fault::Error), ("hang", Fault::Hang), ("spin", Fault::Spin)]
+        {
+            let written = Written::all(&format!("a::b@c={word}*2")).expect("it is right");
+            let (point, actor) = ("a::b".to_owned(), "c".to_owned());
+            assert_eq!(written, [Written { point, actor, fault, when: When::Times(2) }]);
+        }
+    }
+
+    #[test]
+    fn a_point_acts_at_the_passages_of_its_actor_that_it_is_armed_for() {
+        let acts = |when: When| {
+            let points = FailurePoints::default();
+            points.arm("p", "actor", Fault::Panic, when);
+            let acted: Vec<u64> = (1..=7)
+                .filter(|_| {
+                    // Passages of another actor count for nothing.
+                    assert_eq!((points.pass("p", "other"), points.pass("q", "an/actor")), (None, None));
+                    points.pass("p", "an/actor").is_some()
+                })
+                .collect();
+            assert_eq!(points.passages("p"), (14, acted.len() as u64));
+            assert!(points.is_armed("p") && !points.is_armed("q"));
+            points.disarm("p");
+            assert!(!points.is_armed("p") && points.pass("p", "an/actor").is_none());
+            acted
+        };
+        assert_eq!(acts(When::Always), [1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(acts(When::Nth(3)), [3]);
+        assert_eq!(acts(When::Times(2)), [1, 2]);
+        assert_eq!(acts(When::Every(3)), [3, 6]);
+    }
+
+    #[test]
     fn failure_points_are_armed_as_they_are_written_or_not_at_all() {
         let points = FailurePoints::default();
         assert_eq!(points.arm_all("a::b=panic*3, c::d@market/aggregator=hang,,"), Ok(()));

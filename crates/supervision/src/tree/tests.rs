@@ -78,6 +78,10 @@ fn cell_of(slot: &Slot) -> Option<Cell> {
 
 /// Checks all members of a group whose supervisor has this cell. Returns how many run.
 fn check_group(group: &Group, above: Option<&Cell>) -> usize {
+    if let Some(above) = above {
+        let running = group.members().values().filter(|member| member.slot.state() == State::Running).count();
+        assert_eq!(above.linked(), running, "those that have ended are forgotten");
+    }
     group.members().values().map(|member| check_member(member, above)).sum()
 }
 

@@ -6,10 +6,10 @@ mod common;
 use std::{future::pending, sync::Arc};
 
 use common::{
-    Ends, HOUR, Job, Log, MINUTE, MS, all_run, attempts, eventually, handle_by_permits, job, new_mailbox,
-    policy, record, soon, start,
+    Ends, HOUR, Idles, Job, Log, MINUTE, MS, all_run, attempts, eventually, handle_by_permits, job, manual,
+    new_mailbox, policy, quiet, record, soon, start,
 };
-use supervision::{Actor, Child, Clock, Context, ExitKind, Failure, Inbox, Policy, Shutdown, State};
+use supervision::{Actor, Child, Clock, Context, ExitKind, Failure, Inbox, Limits, Policy, Shutdown, State};
 use tokio::sync::Semaphore;
 
 /// Each event: the actor, and what happened.
@@ -153,4 +153,50 @@ async fn one_behind_that_does_not_stop_is_killed_and_not_charged() {
     for ends in &group.mailboxes {
         assert!(ends.to.try_send(job(1)).is_err(), "it is closed");
     }
+}
+
+/// In its first incarnation it handles a message until it is stopped, and asks for another one then. Its successors handle all.
+struct AsksAgain(Log<(u64, Option<u64>)>);
+
+impl Actor for AsksAgain {
+    type Message = Job;
+
+    async fn run(&mut self, cx: &Context, inbox: &mut Inbox<Job>) -> Result<(), Failure> {
+        if cx.generation() == 1 {
+            let first = inbox.recv().await.ok_or("a message waits")?;
+            cx.stopped().await;
+            first.ack();
+        }
+        loop {
+            let next = inbox.recv().await;
+            self.0.note((cx.generation(), next.as_ref().map(|lease| lease.number)));
+            let Some(lease) = next else { return Ok(()) };
+            lease.ack();
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_actor_that_is_stopped_for_another_leaves_what_waits_to_its_successor() {
+    let clock = manual();
+    // One message in flight at a time, so that others wait.
+    let limits = Limits { batch: 1, ..attempts(1) };
+    let (mailbox, ends) = new_mailbox("asks", limits, &clock);
+    for number in 0..3 {
+        ends.send(number).await;
+    }
+    let asked = Log::default();
+    let asks = Child::actor(mailbox, {
+        let asked = asked.clone();
+        move || AsksAgain(asked.clone())
+    });
+    let first = Child::worker("first", || Idles).policy(policy((100, HOUR), (MS, MS)));
+    let tree = start(&clock, vec![Child::rest_for_one("group", vec![first, asks])]).await;
+    quiet().await;
+    assert!(tree.kill("group/first"));
+    quiet().await;
+    assert_eq!(asked.all(), [(1, None)]);
+    clock.advance(MS);
+    quiet().await;
+    assert_eq!(asked.all(), [(1, None), (2, Some(1)), (2, Some(2))]);
 }

@@ -101,3 +101,18 @@ impl<M: Message> Address<M> {
         answered.unwrap_or_else(|| Err(AskError::Deadline { mailbox: mailbox(), within }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_shows_whether_its_answer_is_awaited() {
+        let (sender, receiver) = oneshot::channel::<u8>();
+        let reply = Reply(Mutex::new(Some(sender)));
+        assert_eq!((format!("{reply:?}"), reply.is_awaited()), ("Reply(awaited)".to_owned(), true));
+        drop(receiver);
+        assert_eq!((format!("{reply:?}"), reply.is_awaited()), ("Reply(over)".to_owned(), false));
+        assert!(!reply.send(1));
+    }
+}

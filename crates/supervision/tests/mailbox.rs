@@ -720,3 +720,19 @@ fn a_message_may_wait_for_years() {
     let mut inbox = mailbox.open().expect("the only reader");
     assert_eq!(inbox.try_recv().expect("it is still there").number, 1);
 }
+
+#[tokio::test]
+async fn a_batch_is_empty_once_all_its_messages_are_answered() {
+    let mailbox = Mailbox::new("m", small(8), &manual());
+    let address = mailbox.address("test", Overflow::Wait);
+    for number in 0..2 {
+        address.try_send(job(number)).expect("room");
+    }
+    let mut inbox = mailbox.open().expect("the only one");
+    let mut batch = inbox.recv_many().await.expect("a batch");
+    for left in [2, 1] {
+        assert_eq!((batch.len(), batch.is_empty(), batch.iter().count()), (left, false, left));
+        batch.lease().expect("one is left").ack();
+    }
+    assert!(batch.is_empty() && batch.lease().is_none());
+}

@@ -85,3 +85,32 @@ impl<M: Message> Letters<M> {
         self.kept.iter().map(show).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Serialize)]
+    struct Heavy;
+
+    impl Message for Heavy {}
+
+    fn entry(sequence: u64) -> Entry<Heavy> {
+        Entry { message: Heavy, weight: 6, sequence, attempts: 1, accepted_at: 1, droppable: false }
+    }
+
+    #[test]
+    fn a_letter_that_is_taken_out_makes_room_for_another_one() {
+        let mut letters = Letters::new(10, 12);
+        let write = |letters: &mut Letters<Heavy>, sequence| {
+            let evicted = letters.write(entry(sequence), "bad".to_owned(), 1);
+            evicted.iter().map(|letter| letter.sequence).collect::<Vec<_>>()
+        };
+        assert_eq!((write(&mut letters, 1), write(&mut letters, 2)), (vec![], vec![]));
+        assert!(letters.take_if(1, |weight| weight > 6).is_none(), "it does not fit there");
+        assert!(letters.take_if(1, |weight| weight == 6).is_some() && letters.take_if(1, |_| true).is_none());
+        assert_eq!(write(&mut letters, 3), [0; 0]);
+        assert_eq!(write(&mut letters, 4), [2]);
+        assert_eq!(letters.show("m").iter().map(|letter| letter.sequence).collect::<Vec<_>>(), [3, 4]);
+    }
+}

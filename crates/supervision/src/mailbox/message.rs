@@ -114,3 +114,37 @@ impl MailboxStats {
                 + self.dropped
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Serialize)]
+    struct Plain([u64; 3]);
+
+    impl Message for Plain {}
+
+    #[test]
+    fn a_message_weighs_what_its_value_takes_and_merges_with_none_unless_it_says_otherwise() {
+        let mut plain = Plain([0; 3]);
+        assert_eq!(plain.weight(), 24);
+        assert_eq!(plain.merge(Plain([1; 3])).map_err(|newer| newer.0), Err([1; 3]));
+    }
+
+    #[test]
+    fn counts_are_conserved_only_where_every_accepted_message_is_in_one_place() {
+        let all = MailboxStats {
+            accepted: 21,
+            handled: 1,
+            waiting: 2,
+            in_flight: 3,
+            coalesced: 4,
+            dead_lettered: 5,
+            dropped: 6,
+            ..MailboxStats::default()
+        };
+        assert!(all.is_conserved());
+        assert!(!MailboxStats { accepted: 22, ..all }.is_conserved());
+        assert!(!MailboxStats { dropped: 7, ..all }.is_conserved());
+    }
+}

@@ -70,3 +70,21 @@ impl<M> fmt::Debug for SendError<M> {
         fmt::Display::fmt(self, f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_message_need_not_be_shown_to_show_why_it_was_refused() {
+        struct Hidden;
+        let shown = |error: SendError<Hidden>| (format!("{error:?}"), error.to_string());
+        for error in [SendError::Full(Hidden), SendError::Closed(Hidden)] {
+            let (debug, text) = shown(error);
+            assert_eq!(debug, text);
+            assert!(text.starts_with("the mailbox is"), "{text}");
+        }
+        let (debug, _) = shown(SendError::TooLarge { message: Hidden, weight: 9, limit: 5 });
+        assert!(debug.contains("of 9 bytes") && debug.contains("(5 bytes)"), "{debug}");
+    }
+}

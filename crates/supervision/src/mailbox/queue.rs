@@ -297,3 +297,23 @@ impl<M: Message> Queue<M> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mailbox::message::NoMessage;
+
+    #[test]
+    fn room_that_is_granted_is_kept_until_it_is_released() {
+        let limits = Limits { capacity: 3, bytes: 20, ..Limits::default() };
+        let mut queue = Queue::<NoMessage>::new();
+        assert!(queue.grant(5, &limits) && queue.grant(7, &limits));
+        assert!(!queue.grant(9, &limits), "only 8 bytes are left");
+        queue.release(5);
+        assert_eq!(queue.granted, (1, 7));
+        assert!(queue.grant(13, &limits) && !queue.grant(1, &limits));
+        queue.release(13);
+        queue.release(7);
+        assert_eq!(queue.granted, (0, 0));
+    }
+}

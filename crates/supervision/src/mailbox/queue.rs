@@ -303,6 +303,61 @@ mod tests {
     use super::*;
     use crate::mailbox::message::NoMessage;
 
+    #[derive(serde::Serialize)]
+    struct Plain;
+
+    impl Message for Plain {}
+
+    /// A mailbox for 5 messages and 50 bytes, in which messages of 10 bytes wait, of which some may be dropped.
+    fn waiting<const N: usize>(droppable: [bool; N]) -> (Queue<Plain>, Limits) {
+        let mut queue = Queue::new();
+        droppable.into_iter().for_each(|droppable| queue.push(Plain, 10, 1, droppable));
+        (queue, Limits { capacity: 5, bytes: 50, ..Limits::default() })
+    }
+
+    /// The messages that are dropped for one of this weight, and those that wait then, by their numbers.
+    fn displaced<const N: usize>(
+        droppable: [bool; N],
+        weight: usize,
+        place: Place,
+    ) -> Option<(Vec<u64>, Vec<u64>)> {
+        let (mut queue, limits) = waiting(droppable);
+        let offer = Offer { message: Plain, weight, overflow: Overflow::DropOldest, place };
+        let dropped = match queue.admit(offer, 2, &limits) {
+            Ok(Accepted::Displaced(dropped)) => dropped,
+            Ok(_) => Vec::new(),
+            Err(_) => return None,
+        };
+        let left: usize = queue.waiting.iter().map(|entry| entry.weight).sum();
+        assert_eq!((queue.bytes, queue.counts.dropped), (left, dropped.len() as u64));
+        let numbers = |entry: &Entry<Plain>| entry.sequence;
+        Some((dropped.iter().map(numbers).collect(), queue.waiting.iter().map(numbers).collect()))
+    }
+
+    #[test]
+    fn the_oldest_that_may_go_are_dropped_and_no_more_than_it_takes() {
+        let some = |dropped: &[u64], left: &[u64]| Some((dropped.to_vec(), left.to_vec()));
+        let (keep, drop) = (false, true);
+        let mixed = [keep, drop, keep, drop, drop];
+        assert_eq!(displaced(mixed, 10, Place::First), some(&[2], &[1, 3, 4, 5, 6]));
+        assert_eq!(displaced(mixed, 20, Place::First), some(&[2, 4], &[1, 3, 5, 6]));
+        assert_eq!(displaced(mixed, 21, Place::First), some(&[2, 4, 5], &[1, 3, 6]));
+        assert_eq!(displaced(mixed, 31, Place::First), None, "all of them would not be enough");
+        assert_eq!(displaced([drop; 5], 15, Place::First), some(&[1, 2], &[3, 4, 5, 6]));
+        assert_eq!(displaced([keep; 5], 10, Place::First), None);
+        assert_eq!(displaced([drop, keep], 10, Place::First), some(&[], &[1, 2, 3]), "there is room");
+    }
+
+    #[test]
+    fn behind_senders_that_wait_only_what_was_dropped_is_room() {
+        let some = |dropped: &[u64], left: &[u64]| Some((dropped.to_vec(), left.to_vec()));
+        let (keep, drop) = (false, true);
+        assert_eq!(displaced([keep, drop, drop], 10, Place::Behind), some(&[2], &[1, 3, 4]));
+        assert_eq!(displaced([keep, drop, drop], 11, Place::Behind), some(&[2, 3], &[1, 4]));
+        assert_eq!(displaced([keep, drop, drop], 21, Place::Behind), None);
+        assert_eq!(displaced([keep, keep], 0, Place::Behind), None, "not even one that weighs nothing");
+    }
+
     #[test]
     fn room_that_is_granted_is_kept_until_it_is_released() {
         let limits = Limits { capacity: 3, bytes: 20, ..Limits::default() };

@@ -41,11 +41,8 @@ impl Exit {
     }
 
     pub(crate) fn panicked(panicked: Panicked) -> Self {
-        Self {
-            kind: ExitKind::Panicked,
-            message: clipped(panicked.message.clone()),
-            panicked: Some(panicked),
-        }
+        let exit = Self::new(ExitKind::Panicked, panicked.message.clone());
+        Self { panicked: Some(panicked), ..exit }
     }
 
     pub(crate) fn failed(error: &Failure) -> Self {

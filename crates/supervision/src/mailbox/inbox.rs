@@ -10,7 +10,7 @@ use std::{
 use super::{
     entry::Entry,
     message::Message,
-    shared::{Reading, Shared, wake},
+    shared::{Shared, wake},
 };
 use crate::{
     current::Identity,
@@ -162,30 +162,21 @@ impl<M: Message> Inbox<M> {
     pub(super) fn dead_letter(&mut self, entry: Entry<M>, reason: String) {
         self.returned = false;
         self.shared.dead_letter(entry, reason);
-        self.publish_oldest();
+        self.publish_oldest(0);
     }
 
-    /// `count` messages were acknowledged.
-    pub(super) fn acknowledged(&mut self, count: u64) {
+    /// The first `count` messages in flight are acknowledged. They are counted before their owner drops them, which may panic.
+    pub(super) fn acknowledged(&mut self, count: usize) {
         self.returned = false;
         // Only the inbox writes it, so a load and a store are enough; an atomic addition would cost more for each message.
         let handled = &self.shared.reading.0.handled;
-        handled.store(handled.load(Relaxed) + count, Relaxed);
-        self.publish_oldest();
+        handled.store(handled.load(Relaxed) + count as u64, Relaxed);
+        self.publish_oldest(count);
     }
 
-    /// All messages in flight were acknowledged.
-    pub(super) fn all_acknowledged(&mut self) {
-        self.returned = false;
-        let Reading { handled, oldest_in_flight } = &self.shared.reading.0;
-        handled.store(handled.load(Relaxed) + self.hand.len() as u64, Relaxed);
-        oldest_in_flight.store(0, Relaxed);
-        // They are counted before they are dropped, which may panic. All are dropped even then.
-        self.hand.clear();
-    }
-
-    fn publish_oldest(&self) {
-        let oldest = self.hand.front().map_or(0, |entry| entry.accepted_at);
+    /// Publishes the age of the oldest message in flight behind the first `count`.
+    fn publish_oldest(&self, count: usize) {
+        let oldest = self.hand.get(count).map_or(0, |entry| entry.accepted_at);
         self.shared.reading.0.oldest_in_flight.store(oldest, Relaxed);
     }
 }

@@ -61,10 +61,8 @@ impl<'a, M: Message> Lease<'a, M> {
     /// Acknowledges the message: its effect is committed.
     pub fn ack(mut self) {
         self.answered = true;
-        let handled = self.inbox.hand.pop_front();
         self.inbox.acknowledged(1);
-        // Last, as for a batch: its drop may panic.
-        drop(handled);
+        self.inbox.hand.pop_front();
     }
 
     /// Returns the message without charging it, for failures that are not its fault (a server is unavailable). It is the next one
@@ -146,6 +144,7 @@ impl<M: Message> Batch<'_, M> {
     /// Acknowledges all messages: their effects are committed.
     pub fn ack(self) {
         self.0.batched = false;
-        self.0.all_acknowledged();
+        self.0.acknowledged(self.0.hand.len());
+        self.0.hand.clear();
     }
 }

@@ -30,8 +30,8 @@ impl<M: Message> Mailbox<M> {
     }
 
     /// Declares an edge into this mailbox and returns its address, which only this sender should hold. `from` is the
-    /// [`Name`] of the sending actor; a text is a new name, of a sender outside the tree, however it reads. The edge also declares what happens when the mailbox is
-    /// full. Create addresses before the reader is started or added: that is when the tree checks for cycles of waiting edges.
+    /// [`Name`] of the sending actor; a text is a new name, of a sender outside the tree, however it reads. The edge also declares
+    /// what happens when the mailbox is full. Create addresses before the reader is started or added: that is when the tree checks for cycles of waiting edges.
     #[must_use]
     pub fn address(&self, from: impl Into<Name>, overflow: Overflow) -> Address<M> {
         Address::declare(self.0.clone(), from.into(), overflow)

@@ -150,12 +150,17 @@ fn has_a_deadline(policy: Policy) -> Policy {
     Policy { shutdown: Shutdown::Within(limit), ..policy }
 }
 
-fn at(plan: &mut Plan, actions: &[Action], timer: Timer) -> Vec<Action> {
+/// The child and the token of a timer that was armed.
+fn armed(actions: &[Action], timer: Timer) -> (Index, u64) {
     let armed = actions.iter().find_map(|action| match *action {
         Action::Arm { child, timer: armed, token, .. } if armed == timer => Some((child, token)),
         _ => None,
     });
-    let (child, token) = armed.expect("the timer was set");
+    armed.expect("the timer was set")
+}
+
+fn at(plan: &mut Plan, actions: &[Action], timer: Timer) -> Vec<Action> {
+    let (child, token) = armed(actions, timer);
     plan.due(child, timer, token)
 }
 
@@ -360,31 +365,22 @@ fn a_child_is_stopped_as_its_policy_says() {
     assert_eq!(stop(Shutdown::AtOnce), (killed, vec![(Timer::KillOverdue, KILL_GRACE)]));
 }
 
-/// Timer and token of a timer that was armed for `child`.
-fn armed(actions: &[Action], child: Index, timer: Timer) -> u64 {
-    let token = actions.iter().find_map(|action| match *action {
-        Action::Arm { child: of, timer: armed, token, .. } if (of, armed) == (child, timer) => Some(token),
-        _ => None,
-    });
-    token.expect("the timer was set")
-}
-
 #[test]
 fn a_timer_is_void_once_its_child_has_gone_on_and_not_before() {
     // One restart is tolerated; then it is degraded.
     let intensity = Intensity { max_restarts: 0, within: 10 * SECOND };
     let mut plan = one(Policy { intensity, give_up_after: Some(60 * SECOND), ..Policy::default() });
     let now = Instant::now();
-    let start = armed(&plan.start(), 0, Timer::StartOverdue);
+    let start = armed(&plan.start(), Timer::StartOverdue).1;
     assert!(!plan.is_void(0, Timer::StartOverdue, start));
-    let healthy = armed(&plan.ready(0), 0, Timer::Healthy);
+    let healthy = armed(&plan.ready(0), Timer::Healthy).1;
     assert!(plan.is_void(0, Timer::StartOverdue, start), "it has started");
     assert!(!plan.is_void(0, Timer::Healthy, healthy));
     let fell = plan.exited(0, ExitKind::Failed, now);
     assert!(plan.is_void(0, Timer::Healthy, healthy), "it has ended");
-    let (restart, give_up) = (armed(&fell, 0, Timer::Restart), armed(&fell, 0, Timer::GiveUp));
+    let (restart, give_up) = (armed(&fell, Timer::Restart).1, armed(&fell, Timer::GiveUp).1);
     assert!(!plan.is_void(0, Timer::Restart, restart));
-    let again = armed(&plan.due(0, Timer::Restart, restart), 0, Timer::StartOverdue);
+    let again = armed(&plan.due(0, Timer::Restart, restart), Timer::StartOverdue).1;
     assert!(plan.is_void(0, Timer::Restart, restart), "it was started");
     assert!(plan.is_void(0, Timer::StartOverdue, start) && !plan.is_void(0, Timer::StartOverdue, again));
     // This one lasts over restarts.
@@ -401,7 +397,7 @@ fn the_timers_of_a_child_that_is_stopped_for_another_are_void() {
     );
     plan.start();
     plan.ready(0);
-    let healthy = armed(&plan.ready(1), 1, Timer::Healthy);
+    let healthy = armed(&plan.ready(1), Timer::Healthy).1;
     assert!(!plan.is_void(1, Timer::Healthy, healthy));
     assert_eq!(only(&plan.exited(0, ExitKind::Failed, Instant::now())), [Action::Pause(1)]);
     assert!(plan.is_void(1, Timer::Healthy, healthy));

@@ -1,15 +1,12 @@
-//! Messages that misbehave: whose drop, merge, weight or serialisation panics or uses the mailbox that has them.
+//! Messages that misbehave: whose drop, merge or weight panics or lies, or that have addresses of their own mailbox. What their
+//! code may do with their mailbox is tested in `message_code`.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests that can't continue panic")]
 
 mod common;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, Ordering::Relaxed},
-        mpsc,
-    },
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -20,16 +17,6 @@ use supervision::{
     Overflow, Reply, SendError, Sent,
 };
 
-/// Runs `work` on a thread of its own; `false` when it does not come back.
-fn comes_back(work: impl FnOnce() + Send + 'static) -> bool {
-    let (sender, done) = mpsc::channel();
-    std::thread::spawn(move || {
-        let _ = catch_unwind(AssertUnwindSafe(work));
-        let _ = sender.send(());
-    });
-    done.recv_timeout(Duration::from_secs(10)).is_ok()
-}
-
 type Callback = Arc<dyn Fn() + Send + Sync>;
 
 /// A message that calls a function where it is used.
@@ -39,7 +26,6 @@ struct Hostile {
     #[expect(dead_code, reason = "it is dropped")]
     on_drop: OnDrop,
     on_merge: Option<Callback>,
-    on_show: Option<Callback>,
     merges: bool,
     number: u64,
 }
@@ -60,7 +46,6 @@ impl Drop for OnDrop {
 
 impl Serialize for Hostile {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.on_show.iter().for_each(|call| call());
         serializer.serialize_u64(self.number)
     }
 }
@@ -142,88 +127,7 @@ async fn what_was_merged_into_a_droppable_message_is_not_dropped_with_it() {
     );
 }
 
-// 3. Messages that use their own mailbox.
-
-#[test]
-fn a_message_that_uses_its_mailbox_when_it_is_dropped_for_another_one_blocks_nobody() {
-    assert!(comes_back(|| {
-        let mailbox = Mailbox::<Hostile>::new("reader", limits(1, 1 << 20), &Clock::system());
-        let to = mailbox.address("test", Overflow::DropOldest);
-        let view = mailbox.view();
-        let uses: Callback = Arc::new(move || {
-            let _ = view.stats();
-        });
-        let _ = to.try_send(Hostile { on_drop: OnDrop(Some(uses)), ..hostile(1) });
-        let _ = to.try_send(hostile(2));
-    }));
-}
-
-#[test]
-fn a_dead_letter_that_uses_its_mailbox_when_it_is_evicted_blocks_nobody() {
-    assert!(comes_back(|| {
-        let mailbox = Mailbox::<Hostile>::new("reader", limits(8, 1 << 20), &Clock::system());
-        let to = mailbox.address("test", Overflow::Wait);
-        let view = mailbox.view();
-        let uses: Callback = Arc::new(move || {
-            let _ = view.stats();
-        });
-        let _ = to.try_send(Hostile { on_drop: OnDrop(Some(uses)), ..hostile(1) });
-        let _ = to.try_send(hostile(2));
-        let mut inbox = mailbox.open().unwrap();
-        inbox.try_recv().unwrap().dead_letter("first");
-        inbox.try_recv().unwrap().dead_letter("second");
-    }));
-}
-
-#[test]
-fn a_dead_letter_that_uses_its_mailbox_when_it_is_shown_blocks_nobody() {
-    assert!(comes_back(|| {
-        let mailbox = Mailbox::<Hostile>::new("reader", limits(8, 1 << 20), &Clock::system());
-        let to = mailbox.address("test", Overflow::Wait);
-        let view = mailbox.view();
-        let uses: Callback = Arc::new({
-            let view = view.clone();
-            move || {
-                let _ = view.stats();
-            }
-        });
-        let _ = to.try_send(Hostile { on_show: Some(uses), ..hostile(1) });
-        let mut inbox = mailbox.open().unwrap();
-        inbox.try_recv().unwrap().dead_letter("first");
-        drop(view.dead_letters());
-    }));
-}
-
-#[test]
-fn a_dead_letter_that_is_slow_to_show_delays_no_sender() {
-    let mailbox = Mailbox::<Hostile>::new("reader", limits(8, 1 << 20), &Clock::system());
-    let to = mailbox.address("test", Overflow::Wait);
-    let view = mailbox.view();
-    let (held, shows) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(false)));
-    let slow: Callback = Arc::new({
-        let (held, shows) = (held.clone(), shows.clone());
-        move || {
-            shows.store(true, Relaxed);
-            while held.load(Relaxed) {
-                std::thread::sleep(MS);
-            }
-        }
-    });
-    to.try_send(Hostile { on_show: Some(slow), ..hostile(1) }).unwrap();
-    let mut inbox = mailbox.open().unwrap();
-    inbox.try_recv().unwrap().dead_letter("first");
-    let shower = std::thread::spawn(move || drop(view.dead_letters()));
-    while !shows.load(Relaxed) {
-        std::thread::sleep(MS);
-    }
-    let sender = to.clone();
-    let sent = comes_back(move || drop(sender.try_send(hostile(2))));
-    held.store(false, Relaxed);
-    shower.join().unwrap();
-    assert!(sent, "a sender waited for the serialisation of a dead letter");
-}
-
-// 4. Panics under the lock.
+// 3. Panics under the lock.
 
 #[tokio::test]
 async fn a_drop_that_panics_for_another_message_leaves_the_counts_right() {
@@ -265,7 +169,7 @@ async fn a_merge_that_panics_leaves_the_counts_right_and_the_mailbox_usable() {
     assert_eq!(inbox.recv().await.unwrap().number, 4);
 }
 
-// 5. Weights.
+// 4. Weights.
 
 #[tokio::test]
 async fn weights_at_their_extremes_do_not_overflow() {
@@ -298,7 +202,7 @@ async fn limits_of_zero_block_nobody_for_ever() {
     assert_eq!(inbox.recv_many().await.unwrap().len(), 1);
 }
 
-// 6. Dead letters: the memory of their reasons.
+// 5. Dead letters: the memory of their reasons.
 
 #[tokio::test]
 async fn the_reasons_of_dead_letters_are_bounded() {
@@ -314,7 +218,7 @@ async fn the_reasons_of_dead_letters_are_bounded() {
     assert!(held <= 1 << 20, "a mailbox of 64 KiB keeps {held} bytes of reasons");
 }
 
-// 7. Questions.
+// 6. Questions.
 
 struct Question {
     reply: Reply<u64>,
@@ -372,7 +276,7 @@ async fn a_question_held_over_a_crash_is_answered_once() {
     assert_eq!(tree.stop(Duration::from_secs(5)).await.left_behind, 0);
 }
 
-// 8. Cancel safety under load, on threads.
+// 7. Cancel safety under load, on threads.
 
 struct Selects {
     log: Arc<std::sync::Mutex<Vec<u64>>>,

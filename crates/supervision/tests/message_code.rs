@@ -71,12 +71,12 @@ fn without_a_deadlock<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
     })
 }
 
-/// Sends one more message to the same mailbox, and whether that was accepted.
-fn sends(address: &Address<Active>) -> (Deed, Arc<AtomicBool>) {
-    let (address, sent) = (address.clone(), Arc::new(AtomicBool::new(false)));
+/// Reads the counts of this mailbox and sends one more message to it, and whether both went well.
+fn uses(mailbox: &Mailbox<Active>, address: &Address<Active>) -> (Deed, Arc<AtomicBool>) {
+    let (view, address, sent) = (mailbox.view(), address.clone(), Arc::new(AtomicBool::new(false)));
     let deed = {
         let sent = sent.clone();
-        move || sent.store(address.try_send(plain()).is_ok(), SeqCst)
+        move || sent.store(view.stats().is_conserved() && address.try_send(plain()).is_ok(), SeqCst)
     };
     (Arc::new(deed), sent)
 }
@@ -94,10 +94,10 @@ fn lasts() -> (Deed, mpsc::Receiver<()>, mpsc::Sender<()>) {
 }
 
 #[test]
-fn a_message_that_is_displaced_may_send_to_its_mailbox_when_it_is_dropped() {
+fn a_message_that_is_displaced_may_use_its_mailbox_when_it_is_dropped() {
     let mailbox = mailbox(1, 1);
     let address = mailbox.address("test", Overflow::DropOldest);
-    let (deed, sent) = sends(&address);
+    let (deed, sent) = uses(&mailbox, &address);
     address.try_send(at_its_drop(deed)).expect("room");
     let displaced = without_a_deadlock(move || address.try_send(plain()).map_err(|_| ()));
     assert_eq!(displaced, Ok(Sent::Displaced(1)));
@@ -107,23 +107,31 @@ fn a_message_that_is_displaced_may_send_to_its_mailbox_when_it_is_dropped() {
 }
 
 #[test]
-fn a_dead_letter_that_is_evicted_may_send_to_its_mailbox_when_it_is_dropped() {
-    let mailbox = mailbox(4, 0);
-    let address = mailbox.address("test", Overflow::Wait);
-    let (deed, sent) = sends(&address);
-    address.try_send(at_its_drop(deed)).expect("room");
-    let mut inbox = mailbox.open().expect("the only one");
-    without_a_deadlock(move || inbox.try_recv().expect("a message").dead_letter("it is bad"));
-    assert!(sent.load(SeqCst));
-    let stats = mailbox.stats();
-    assert_eq!((stats.dead_lettered, stats.letters_evicted, stats.waiting), (1, 1, 1));
+fn a_dead_letter_that_is_evicted_may_use_its_mailbox_when_it_is_dropped() {
+    // By itself, and by a later one.
+    for (kept, letters) in [(0, 1), (1, 2)] {
+        let mailbox = mailbox(4, kept);
+        let address = mailbox.address("test", Overflow::Wait);
+        let (deed, sent) = uses(&mailbox, &address);
+        address.try_send(at_its_drop(deed)).expect("room");
+        for _ in 1..letters {
+            address.try_send(plain()).expect("room");
+        }
+        let mut inbox = mailbox.open().expect("the only one");
+        without_a_deadlock(move || {
+            (0..letters).for_each(|_| inbox.try_recv().expect("a message").dead_letter("it is bad"));
+        });
+        assert!(sent.load(SeqCst));
+        let stats = mailbox.stats();
+        assert_eq!((stats.dead_lettered, stats.letters_evicted, stats.waiting), (letters, 1, 1));
+    }
 }
 
 #[test]
-fn a_dead_letter_may_send_to_its_mailbox_when_it_is_shown() {
+fn a_dead_letter_may_use_its_mailbox_when_it_is_shown() {
     let mailbox = mailbox(4, 4);
     let address = mailbox.address("test", Overflow::Wait);
-    let (deed, sent) = sends(&address);
+    let (deed, sent) = uses(&mailbox, &address);
     address.try_send(when_shown(deed)).expect("room");
     mailbox.open().expect("the only one").try_recv().expect("a message").dead_letter("it is bad");
     let view = mailbox.view();

@@ -58,25 +58,22 @@ impl Tree {
         }
         // Before it is started: the watch must know it.
         added.iter().for_each(|slot| self.registry.register(slot));
-        if !group.insert(member) {
+        if !group.insert(member.clone()) {
             return Err(ChangeError::Taken(path));
         }
-        self.check_still_there(supervisor, &group, &path)
+        self.check_still_there(supervisor, &group, &member)
     }
 
     /// Takes a new member out again when its supervisor, or the tree, has ended since that was checked: nobody would start it or
     /// close its mailbox. What ends after this check finds the member.
-    fn check_still_there(&self, supervisor: &str, group: &Group, path: &str) -> Result<(), ChangeError> {
+    fn check_still_there(&self, supervisor: &str, group: &Group, member: &Member) -> Result<(), ChangeError> {
         let error = match self.supervisor(supervisor) {
             _ if self.root.state() == State::Stopped => ChangeError::Ended,
             Err(error @ (ChangeError::Down(_) | ChangeError::NoSupervisor(_))) => error,
             _ => return Ok(()),
         };
-        let name = path.rsplit('/').next().unwrap_or(path);
-        if let Some(member) = group.named(name) {
-            group.leave(&member);
-            group.dismiss_leaving();
-        }
+        group.leave(member);
+        group.dismiss_leaving();
         Err(error)
     }
 

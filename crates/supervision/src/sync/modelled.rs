@@ -10,12 +10,16 @@ use std::{
     task::{Context, Poll, Wake, Waker},
 };
 
-use loom::{
-    sync::{Condvar, Mutex},
-    thread,
+pub(crate) use loom::sync::{
+    Mutex, MutexGuard,
+    atomic::{AtomicBool, AtomicU32, AtomicU64},
 };
+use loom::{sync::Condvar, thread};
 
-use super::lock;
+/// Locks `mutex`.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A thread that drives a future. Unlike that of `loom`, it is never woken without a wake, and its wakers are no objects of the
 /// model: both would multiply the executions.

@@ -10,11 +10,11 @@ use std::{
 use super::{
     entry::Entry,
     message::Message,
-    shared::{Shared, wake},
+    shared::{Shared, State, wake},
 };
 use crate::{
     current::Identity,
-    sync::{CancellationToken, Relaxed},
+    sync::{CancellationToken, MutexGuard, Relaxed},
 };
 
 /// The reading end. Dropping it returns the messages in flight to the front of the mailbox, in order.
@@ -128,7 +128,8 @@ impl<M: Message> Inbox<M> {
     pub(super) fn fill(&mut self) {
         self.charge_unanswered();
         if self.hand.is_empty() {
-            self.suspect = take(&self.shared, &mut self.hand);
+            let shared = &*self.shared;
+            self.suspect = take(shared, shared.lock(), &mut self.hand);
         }
     }
 
@@ -190,29 +191,29 @@ fn poll_take<M: Message>(
 ) -> Poll<bool> {
     // Without a budget the reader of a mailbox that is never empty would never yield.
     let budget = std::task::ready!(tokio::task::coop::poll_proceed(cx));
-    {
-        let mut state = shared.lock();
-        if state.queue.waiting.is_empty() {
-            // Only after the waiting messages: a closed mailbox is emptied first.
-            if state.queue.closed {
-                return Poll::Ready(false);
-            }
-            match &mut state.receiver {
-                Some(waker) => waker.clone_from(cx.waker()),
-                none => *none = Some(cx.waker().clone()),
-            }
-            return Poll::Pending;
+    let mut state = shared.lock();
+    if state.queue.waiting.is_empty() {
+        // Only after the waiting messages: a closed mailbox is emptied first.
+        if state.queue.closed {
+            return Poll::Ready(false);
         }
+        match &mut state.receiver {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        return Poll::Pending;
     }
-    // Nobody else takes messages, so they still wait.
-    *suspect = take(shared, hand);
+    *suspect = take(shared, state, hand);
     budget.made_progress();
     Poll::Ready(true)
 }
 
-/// Takes waiting messages, and wakes a sender, since there is room. Returns whether it took a suspect.
-fn take<M: Message>(shared: &Shared<M>, hand: &mut VecDeque<Entry<M>>) -> bool {
-    let mut state = shared.lock();
+/// Takes waiting messages, and wakes senders, since there is room. Returns whether it took a suspect.
+fn take<M: Message>(
+    shared: &Shared<M>,
+    mut state: MutexGuard<'_, State<M>>,
+    hand: &mut VecDeque<Entry<M>>,
+) -> bool {
     let suspect = state.queue.take(hand, &shared.limits);
     // Under the lock, so that the messages do not seem to be nowhere meanwhile.
     let oldest = hand.front().map_or(0, |entry| entry.accepted_at);

@@ -126,20 +126,24 @@ pub(crate) fn live<A: Actor>(
         let _end_of_tasks = EndOfTasks(&cx);
         let exit = {
             let life = async {
-                // tokio keeps the task that was woken last for this thread. It is the supervisor, which was informed that the cell
-                // runs. An actor that held the thread at once would hold the supervisor too.
-                step_aside().await;
-                let mut actor = make();
-                actor.pre_start(&cx).await?;
-                slot.ready();
-                ready();
-                // Again, since `ready` has woken the supervisor.
-                step_aside().await;
-                actor.run(&cx, &mut inbox).await?;
-                actor.post_stop(&cx).await
+                // Awaited where it is made: a future that is moved into another one takes its room twice.
+                let ended: Result<(), Failure> = async {
+                    // tokio keeps the task that was woken last for this thread. It is the supervisor, which was informed that the
+                    // cell runs. An actor that held the thread at once would hold the supervisor too.
+                    step_aside().await;
+                    let mut actor = make();
+                    actor.pre_start(&cx).await?;
+                    slot.ready();
+                    ready();
+                    // Again, since `ready` has woken the supervisor.
+                    step_aside().await;
+                    actor.run(&cx, &mut inbox).await?;
+                    actor.post_stop(&cx).await
+                }
+                .await;
+                // The text of the error is the actor's code too: it may panic, or not yield.
+                ended.map_err(|failure| Exit::failed(&failure))
             };
-            // The text of the error is the actor's code too: it may panic, or not yield.
-            let life = async { life.await.map_err(|failure: Failure| Exit::failed(&failure)) };
             let life = pin!(Some(current::scope(slot.identity.clone(), life)));
             let outcome = tokio::select! {
                 biased;

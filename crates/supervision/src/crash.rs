@@ -93,7 +93,8 @@ impl<F> Drop for Guarded<'_, F> {
 }
 
 impl<F: Future> Future for Guarded<'_, F> {
-    type Output = Result<F::Output, Panicked>;
+    // Boxed, since futures that wait for it have room for it all the time.
+    type Output = Result<F::Output, Box<Panicked>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
@@ -114,11 +115,12 @@ impl<F: Future> Future for Guarded<'_, F> {
                 // The hook may have captured an earlier panic that the actor caught itself, and `resume_unwind` does not call
                 // the hook: the messages have to agree.
                 let captured = CAPTURED.with_borrow_mut(Option::take).filter(|seen| seen.message == message);
-                Poll::Ready(Err(captured.unwrap_or_else(|| Panicked {
+                let panicked = captured.unwrap_or_else(|| Panicked {
                     message,
                     location: None,
                     backtrace: Backtrace::disabled(),
-                })))
+                });
+                Poll::Ready(Err(Box::new(panicked)))
             }
         }
     }

@@ -32,7 +32,7 @@ const MOST_CAUSES: usize = 64;
 pub(crate) struct Exit {
     pub(crate) kind: ExitKind,
     pub(crate) message: String,
-    pub(crate) panicked: Option<Panicked>,
+    pub(crate) panicked: Option<Box<Panicked>>,
 }
 
 impl Exit {
@@ -40,7 +40,7 @@ impl Exit {
         Self { kind, message: clipped(message.into()), panicked: None }
     }
 
-    pub(crate) fn panicked(panicked: Panicked) -> Self {
+    pub(crate) fn panicked(panicked: Box<Panicked>) -> Self {
         let exit = Self::new(ExitKind::Panicked, panicked.message.clone());
         Self { panicked: Some(panicked), ..exit }
     }

@@ -143,7 +143,7 @@ impl Supervisor {
     }
 
     /// Ends this supervisor when a step has finished the stop, failed or panicked.
-    fn conclude(&mut self, outcome: Result<Result<Step, Failure>, Panicked>) -> Next {
+    fn conclude(&mut self, outcome: Result<Result<Step, Failure>, Box<Panicked>>) -> Next {
         let exit = match outcome {
             Ok(Ok(Step::Continue)) => return Next::Continue,
             Ok(Ok(Step::Finished)) => match self.begun.as_mut().and_then(|begun| begun.escalates.take()) {

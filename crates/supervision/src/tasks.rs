@@ -74,7 +74,6 @@ struct State {
     /// Those that have not ended, and how to end them: not known in the moment between registering one and starting it.
     running: BTreeMap<u64, Option<AbortHandle>>,
     closed: bool,
-    /// Boxed: it is large, and there is none in nearly all incarnations.
     panicked: Option<Box<Panicked>>,
     /// The incarnation, which waits until one has panicked, or the last one has ended.
     waiter: Option<Waker>,
@@ -163,9 +162,9 @@ impl Tasks {
         Ok(number)
     }
 
-    fn panicked(&self, panicked: Panicked) {
+    fn panicked(&self, panicked: Box<Panicked>) {
         self.change(|state| {
-            state.panicked.get_or_insert_with(|| Box::new(panicked));
+            state.panicked.get_or_insert(panicked);
         });
     }
 
@@ -180,11 +179,11 @@ impl Tasks {
     }
 
     /// Resolves when a sub-task has panicked.
-    pub(crate) async fn crashed(&self) -> Panicked {
+    pub(crate) async fn crashed(&self) -> Box<Panicked> {
         poll_fn(|cx| {
             let mut state = lock(&self.0);
             match state.panicked.take() {
-                Some(panicked) => Poll::Ready(*panicked),
+                Some(panicked) => Poll::Ready(panicked),
                 None => {
                     state.wait(cx);
                     Poll::Pending
@@ -195,8 +194,8 @@ impl Tasks {
     }
 
     /// The first panic of a sub-task that has not been taken.
-    pub(crate) fn take_panic(&self) -> Option<Panicked> {
-        lock(&self.0).panicked.take().map(|panicked| *panicked)
+    pub(crate) fn take_panic(&self) -> Option<Box<Panicked>> {
+        lock(&self.0).panicked.take()
     }
 
     /// Ends all sub-tasks, and waits until they have ended.

@@ -10,6 +10,10 @@ use std::{
     io::{PipeReader, PipeWriter, Read, Write},
     net::SocketAddr,
     process::Stdio,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -99,13 +103,33 @@ fn closed_pipe() -> Stdio {
     std::io::pipe().expect("a pipe").1.into()
 }
 
+/// The reader of a pipe that is full.
+struct Stuck {
+    reader: PipeReader,
+    is_stuck: Arc<AtomicBool>,
+}
+
+impl Stuck {
+    /// Reads everything that is written from now on, until all writers have ended.
+    fn read(mut self) -> String {
+        self.is_stuck.store(false, Ordering::Relaxed);
+        let mut text = Vec::new();
+        self.reader.read_to_end(&mut text).expect("read");
+        String::from_utf8_lossy(&text).trim().to_owned()
+    }
+}
+
 /// A pipe that is full, and stays so until it is read from.
-fn full_pipe() -> (PipeReader, Stdio) {
+fn full_pipe() -> (Stuck, Stdio) {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     let mut filling: PipeWriter = writer.try_clone().expect("a second end");
-    // What does not fit waits on this thread, and keeps the pipe full. It ends with the reader.
-    std::thread::spawn(move || while filling.write_all(&[b'\n'; 4_096]).is_ok() {});
-    (reader, writer.into())
+    let is_stuck = Arc::new(AtomicBool::new(true));
+    let stuck = Stuck { reader, is_stuck: is_stuck.clone() };
+    // What does not fit waits on this thread, and keeps the pipe full.
+    std::thread::spawn(move || {
+        while is_stuck.load(Ordering::Relaxed) && filling.write_all(&[b'\n'; 4_096]).is_ok() {}
+    });
+    (stuck, writer.into())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -144,22 +168,14 @@ async fn a_stuck_log_reader_blocks_neither_actors_nor_the_stop() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lines_logged_while_the_reader_was_stuck_are_read_later() {
     let redis = RedisServer::start().await.expect("a Redis server");
-    let (mut reader, stderr) = full_pipe();
+    let (stuck, stderr) = full_pipe();
     let mut service = Unread::ready(&redis, &[("LOG_LEVEL", "info")], stderr).await;
-    let log = std::thread::spawn(move || {
-        let (mut text, mut part) = (String::new(), [0; 65_536]);
-        while !text.contains("\"stopped\"") && !text.contains("stopped took") {
-            let some = reader.read(&mut part).expect("read");
-            assert!(some > 0, "it ended without its last line: {}", text.trim());
-            text += &String::from_utf8_lossy(&part[..some]);
-        }
-        text
-    });
+    let log = std::thread::spawn(|| stuck.read());
     service.signal("TERM").await;
     assert_eq!(service.ended().await.0, Some(0));
     let log = log.join().expect("read");
-    for line in ["starting", "endpoints are open", "SIGTERM: stopping"] {
-        assert!(log.contains(line), "no {line:?} in {}", log.trim());
+    for line in ["starting", "endpoints are open", "SIGTERM: stopping", "stopped"] {
+        assert!(log.contains(line), "no {line:?} in {log}");
     }
 }
 

@@ -158,9 +158,7 @@ pub(crate) fn live<A: Actor>(
             }
         };
         // The life is dropped, so nothing is being handled any more. Only now is it known why it ended.
-        if let Some(reason) = exit.charge() {
-            inbox.failed(&reason);
-        }
+        exit.charge().into_iter().for_each(|reason| inbox.failed(&reason));
         drop(inbox);
         let is_crash = exit.kind.is_crash();
         incarnation.ending(exit);

@@ -359,6 +359,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_dropped_makes_room_beside_that_which_is_granted() {
+        let (mut queue, limits) = waiting([true; 4]);
+        let limits = Limits { capacity: 9, ..limits };
+        assert!(queue.grant(10, &limits), "40 of 50 bytes wait");
+        let offer = Offer { message: Plain, weight: 10, overflow: Overflow::DropOldest, place: Place::First };
+        let Ok(Accepted::Displaced(dropped)) = queue.admit(offer, 2, &limits) else { panic!("it is full") };
+        assert_eq!((dropped.len(), queue.bytes, queue.granted), (1, 40, (1, 10)));
+    }
+
+    #[test]
     fn room_that_is_granted_is_kept_until_it_is_released() {
         let limits = Limits { capacity: 3, bytes: 20, ..Limits::default() };
         let mut queue = Queue::<NoMessage>::new();

@@ -205,7 +205,7 @@ async fn each_fault_of_a_ledger_is_found() {
     let [meta, sums, sealed, open] =
         ["meta", "sums", "sealed", "open"].map(|part| format!("{{{PROTOCOL}:{MARKET}}}:tracker:{part}"));
     let (timeline, now) = (key(MARKET, "metrics:epochs:timeline"), unix_now());
-    let made = format!("HSET {meta} schema 1 born 1");
+    let made = format!("HSET {meta} schema 2 born 1");
     for (lines, severity, check, object) in [
         (vec![format!("HSET {meta} schema 99")], "error", "ledger_schema", meta.clone()),
         (vec![format!("HSET {sums} entries 5")], "error", "ledger_torn", sealed),

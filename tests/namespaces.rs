@@ -101,8 +101,10 @@ async fn a_second_namespace_named_for_one_market_is_shown_in_its_summary_and_in_
     for market in MARKETS {
         let mut producers = MarketProducer::new(producer(market), &redis.url()).expect("producers");
         producers.open_epoch(7, now - 60).await.expect("opened");
-        let state = (key(market, "epoch:7:state"), "level2_status", "completed");
-        run::<()>(&mut connection, "HSET", state).await;
+        producers.close_epoch(7, now - 40).await.expect("closed");
+        for level in ["level1_status", "level2_status"] {
+            run::<()>(&mut connection, "HSET", (key(market, "epoch:7:state"), level, "completed")).await;
+        }
     }
     run::<()>(&mut connection, "HSET", ("Q:N:epoch:7:state", "onchain_status", "confirmed")).await;
 

@@ -33,6 +33,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("retry", &[]),
     ("supervision", &[]),
     ("testkit", &[]),
+    // It judges the tracker, so it shares no code with it.
+    ("reference", &[]),
     ("domain", &[]),
     ("http-client", &[]),
     ("store-redis", &["errors", "retry"]),
@@ -101,6 +103,7 @@ const PURE: &[(&str, &[&str])] = &[
     ("domain", &["humantime", "serde", "serde_json", "sha3", "thiserror"]),
     ("errors", &["humantime"]),
     ("retry", &[]),
+    ("reference", &["serde_json"]),
 ];
 
 #[test]

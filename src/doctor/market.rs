@@ -66,8 +66,12 @@ pub(super) fn judge(facts: &MarketFacts) -> Vec<Finding> {
     let mut findings = Vec::new();
     match &facts.pass {
         Ok(pass) => {
-            findings.extend(pass.faults.iter().map(|fault| unreadable(facts, fault)));
-            findings.extend(floor(facts, pass));
+            let floor = floor(facts, pass);
+            // What a pass says of the market as a whole has findings of its own, which say more.
+            let is_told = !facts.ahead.is_empty() || floor.is_some();
+            let faults = pass.faults.iter().filter(|fault| !is_told || fault.key != facts.name);
+            findings.extend(faults.map(|fault| unreadable(facts, fault)));
+            findings.extend(floor);
         }
         // The missing right is reported already.
         Err(error) if facts.lacks_rights && matches!(error.kind, ErrorKind::Denied | ErrorKind::Refused) => {}
@@ -136,7 +140,7 @@ fn future(facts: &MarketFacts, ahead: &Ahead) -> Finding {
         return Finding::warning("future", &ahead.key, problem, remedy);
     }
     let problem = format!("{entries} later than now, by up to {:.0} s", ahead.highest - facts.now);
-    let remedy = "synchronise the producers' clocks; the entries count when their time has come";
+    let remedy = "synchronise the producers' clocks: a time up to 5 minutes ahead is waited for, a later one counts as unknown";
     Finding::warning("future", &ahead.key, problem, remedy)
 }
 

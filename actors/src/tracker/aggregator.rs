@@ -7,17 +7,18 @@
 //! to notice when Redis has lost them.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     time::{Duration, Instant},
 };
 
 use domain::{
     Number,
-    tracker::{Datasets, Due, Summary, Sums, Totals},
+    tracker::{Datasets, Due, HOUR, HourStats, Summary, Sums, Totals},
 };
 use retry::{RetryPolicy, table::AGGREGATOR};
+use store_redis::{ErrorKind, Session, StoreError};
 use store_tracker::{
-    Dataset, MarketKeys, MarketStore, Outputs, Pass, Reach, Scope, Written,
+    Dataset, Early, MarketKeys, MarketStore, Outputs, Pass, Reach, Scope, Written,
     datasets::{DAILY, HOURLY, SUMMARY},
     operations::READ_TIMELINES,
 };
@@ -43,10 +44,16 @@ pub struct Aggregator {
     /// its numbers.
     original: bool,
     reach: Reach,
+    /// What the last pass has left unread of the timelines.
+    early: Option<Early>,
     /// When the last successful pass began, in Unix seconds.
     passed: Option<f64>,
-    /// When the statistics of hours and of days are due; `None` is at once, as after a start.
-    hourly_due: Option<Instant>,
+    /// When the statistics of hours are due, and the hour that ran when they were written; they are due when it is over, too.
+    /// `None` is at once, as after a start.
+    hourly_due: Option<(Instant, u64)>,
+    /// Hours that are over, by their starts, whose statistics have changed since they were written. A new incarnation writes all.
+    stale_hours: BTreeSet<u64>,
+    /// When those of the day are due.
     daily_due: Option<Instant>,
     last_good: HashMap<String, (Number, f64)>,
     /// The ledger's time of creation and its sums at the last pass.
@@ -65,8 +72,10 @@ impl Aggregator {
             market,
             original: false,
             reach: Reach::Full,
+            early: None,
             passed,
             hourly_due,
+            stale_hours: BTreeSet::new(),
             daily_due,
             last_good,
             ledger,
@@ -145,6 +154,71 @@ impl Aggregator {
     }
 }
 
+/// How long after `now`, in Unix time, the next hour begins.
+fn next_hour(now: Duration) -> Duration {
+    let hour = Duration::from_secs(HOUR);
+    hour - Duration::from_nanos((now.as_nanos() % hour.as_nanos()) as u64)
+}
+
+impl Aggregator {
+    /// What a pass at `now` (Unix seconds) is made for.
+    fn scope(&mut self, wake: Option<&Wake>, now: f64, at: Instant) -> Scope {
+        // After a long pause (a suspended machine, a long interval) a recent pass would not reach back to the last one.
+        let was_long_ago = self.passed.is_some_and(|passed| now - passed > RECENT);
+        if was_long_ago || wake.is_some_and(|wake| wake.gap) {
+            self.reach = Reach::Full;
+        }
+        let is_due = |due: Option<Instant>| due.is_none_or(|due| at >= due);
+        let running = HourStats::hours(now as u64)[1].0;
+        let hourly = self.hourly_due.is_none_or(|(due, hour)| is_due(Some(due)) || hour != running);
+        let due = Due { hourly: hourly || !self.stale_hours.is_empty(), daily: is_due(self.daily_due) };
+        Scope { reach: self.reach, due, hours: self.stale_hours.clone(), early: self.early }
+    }
+
+    /// Reads everything that a pass needs. A ledger of an earlier version is upgraded before: only here, since a command that only
+    /// reads must not write.
+    async fn read(&self, session: &mut Session, now: f64, scope: Scope) -> Result<Pass, StoreError> {
+        match self.market.read(session, now, scope.clone()).await {
+            Err(error) if error.kind == ErrorKind::Foreign && self.market.upgrade(session, now).await? => {
+                tracing::info!(market = self.market(), "upgraded the ledger");
+                self.market.read(session, now, scope).await
+            }
+            read => read,
+        }
+    }
+
+    /// Remembers a pass that was committed, with the statistics that it has written; returns when the next one is due.
+    fn plan(
+        &mut self,
+        pass: &Pass,
+        totals: &Totals,
+        (datasets, due): (&Datasets, Due),
+        clock: &Clock,
+    ) -> Next {
+        let (timing, now) = (&self.tracker.timing, pass.seen.now as u64);
+        // From now and not from the last due time: after an outage one write is enough.
+        if due.hourly {
+            let running = HourStats::hours(clock.unix().as_secs())[1].0;
+            self.hourly_due = Some((clock.now() + HOURLY.interval(&timing.intervals), running));
+            self.stale_hours.clear();
+        }
+        if due.daily {
+            self.daily_due = Some(clock.now() + DAILY.interval(&timing.intervals));
+        }
+        // An epoch of an hour that is over changes what was written of it.
+        let is_written = |start: &u64| datasets.hours.iter().any(|hour| hour.start == *start);
+        let changed = totals.changed_hours();
+        let past = HourStats::past(now).filter(|start| !is_written(start));
+        self.stale_hours.extend(past.filter(|start| changed.contains(start)));
+        // The begin of the pass: inputs that arrived while it ran belong to the next one.
+        self.passed = Some(pass.seen.now);
+        self.early = pass.early;
+        self.reach = if pass.is_incomplete() { Reach::Full } else { Reach::Recent };
+        // The hours are written when one turns, too.
+        if pass.is_incomplete() { Next::AtOnce } else { Next::Within(next_hour(clock.unix())) }
+    }
+}
+
 impl Passes for Aggregator {
     const DATASET: Dataset = SUMMARY;
     const RETRY: RetryPolicy = AGGREGATOR;
@@ -163,23 +237,15 @@ impl Passes for Aggregator {
     }
 
     async fn pass(&mut self, wake: Option<&Wake>, clock: &Clock) -> Result<Next, PassError> {
-        if wake.is_some_and(|wake| wake.gap) {
-            self.reach = Reach::Full;
-        }
         // Durations are measured in real time; dates come from the tree's clock, which tests control.
         let (began, wall) = (Instant::now(), clock.unix());
         let now = wall.as_secs_f64();
-        // After a long pause (a suspended machine, a long interval) a recent pass would not reach back to the last one.
-        if self.passed.is_some_and(|passed| now - passed > RECENT) {
-            self.reach = Reach::Full;
-        }
+        let scope = self.scope(wake, now, clock.now());
         points::AGGREGATOR_BEFORE_READ.pass().await?;
         let services = self.tracker.services.clone();
         let mut session = services.store.session(READ_TIMELINES).await?;
         services.telemetry.pool_waited(began.elapsed());
-        let is_due = |due: Option<Instant>| due.is_none_or(|due| clock.now() >= due);
-        let due = Due { hourly: is_due(self.hourly_due), daily: is_due(self.daily_due) };
-        let pass = self.market.read(&mut session, now, Scope { reach: self.reach, due }).await?;
+        let pass = self.read(&mut session, now, scope).await?;
         services.note_faults(&pass.faults);
         points::AGGREGATOR_AFTER_READ.pass().await?;
 
@@ -189,9 +255,7 @@ impl Passes for Aggregator {
         self.notice_loss(&pass, &totals);
         // Statistics are written only from complete totals: incomplete ones would stay for an interval of up to an hour. The pass
         // with all epochs follows at once and writes them.
-        // A full pass is not repeated for missed epochs: it has read everything that there is.
-        let again = pass.partial || (pass.missed_epochs && self.reach == Reach::Recent);
-        let due = if again { Due::NONE } else { due };
+        let due = if pass.is_incomplete() { Due::NONE } else { pass.scope.due };
         let window = timing.measurement_window.as_secs_f64();
         let mut datasets = Datasets::of(&pass.seen, &totals, window, due);
         self.fill(&mut datasets.summary, &pass);
@@ -210,19 +274,9 @@ impl Passes for Aggregator {
         points::AGGREGATOR_AFTER_COMMIT.pass().await?;
         // After the commit: if it fails, the statistics stay due and the pass is repeated with the same reach.
         services.note_faults(&written.faults);
-        // From now and not from the last due time: after an outage one write is enough.
-        if due.hourly {
-            self.hourly_due = Some(clock.now() + HOURLY.interval(&timing.intervals));
-        }
-        if due.daily {
-            self.daily_due = Some(clock.now() + DAILY.interval(&timing.intervals));
-        }
         services.telemetry.round_trips("summary", session.round_trips());
         self.note(&totals, &written, wall, began.elapsed());
-        // The begin of the pass: inputs that arrived while it ran belong to the next one.
-        self.passed = Some(now);
-        self.reach = if again { Reach::Full } else { Reach::Recent };
-        Ok(if again { Next::AtOnce } else { Next::Interval })
+        Ok(self.plan(&pass, &totals, (&datasets, due), clock))
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use domain::{
     chain::ContractAddress,
-    tracker::{current_epoch, learn_from_chain},
+    tracker::{CurrentEpoch, Phase, current_epoch, learn_from_chain},
 };
 use retry::{RetryPolicy, table::EPOCH_TRACKER};
 use store_collector::{ChainKeys, windows};
@@ -16,11 +16,26 @@ use store_tracker::{
 use supervision::{Actor, Clock, Context, Failure, Inbox};
 
 use super::{
-    passes::{Next, PassError, Passes, keep_passing},
+    passes::{Next, PassError, Passes, keep_passing, running_interval},
     points,
     services::TrackerServices,
 };
 use crate::env::messages::Wake;
+
+/// How often the dataset is written while a window is open, so that its remaining time is never far off.
+const REFRESH: Duration = Duration::from_secs(5);
+
+/// When the dataset is to be written again: at the end of an open window at the latest.
+fn refresh(current: &CurrentEpoch) -> Next {
+    match current.phase {
+        Phase::Submission => {
+            // The remaining time is in whole seconds, so the end comes within the next one.
+            let end = Duration::from_secs(current.time_remaining + 1);
+            Next::Within(REFRESH.min(end))
+        }
+        _ => Next::Regular,
+    }
+}
 
 /// The TTL of the dataset with the original's numbers.
 const ORIGINAL_TTL: Duration = Duration::from_secs(30);
@@ -35,6 +50,8 @@ pub struct EpochTracker {
     chain: Option<(ChainKeys, ContractAddress)>,
     /// The time before which a message starts no pass.
     rested: Option<Instant>,
+    /// The interval in which the dataset was written last, and when it expires, in Unix time.
+    until: Option<(u64, Duration)>,
 }
 
 impl EpochTracker {
@@ -42,13 +59,27 @@ impl EpochTracker {
     #[must_use]
     pub fn new(tracker: TrackerServices, keys: MarketKeys) -> Self {
         let market = MarketStore::new(keys, &tracker.validator);
-        Self { tracker, market, original: false, chain: None, rested: None }
+        Self { tracker, market, original: false, chain: None, rested: None, until: None }
     }
 
     /// Chooses whether the dataset shows the original's numbers.
     #[must_use]
     pub fn as_original(self, original: bool) -> Self {
         Self { original, ..self }
+    }
+
+    /// How long the dataset lives if it is written now. The passes within one interval don't prolong it: so it expires together with
+    /// the datasets of the aggregator, whose regular passes come at the same time.
+    fn lifetime(&mut self, now: Duration) -> Duration {
+        let intervals = &self.tracker.timing.intervals;
+        let (interval, ttl) = (CURRENT_EPOCH.interval(intervals), CURRENT_EPOCH.ttl(intervals));
+        let (running, _) = running_interval(now, interval, self.market());
+        let (_, until) = match self.until {
+            Some(known) if known.0 == running => known,
+            _ => (running, now + ttl),
+        };
+        self.until = Some((running, until));
+        until.saturating_sub(now)
     }
 
     /// Adds the windows of the chain as a source of released epochs.
@@ -79,10 +110,11 @@ impl Passes for EpochTracker {
         self.rested = Some(clock.now() + self.tracker.timing.wake_debounce);
         let (began, now) = (Instant::now(), clock.unix());
         points::EPOCH_TRACKER_BEFORE_READ.pass().await?;
-        let services = &self.tracker.services;
+        let services = self.tracker.services.clone();
         let mut session = services.store.session(READ_NEWEST_EPOCHS).await?;
         services.telemetry.pool_waited(began.elapsed());
         let second = now.as_secs_f64();
+        let mut next = Next::Regular;
         let (current, ttl, faults) = if self.original {
             let (current, faults) = self.market.original_current(&mut session, second).await?;
             (current, ORIGINAL_TTL, faults)
@@ -90,11 +122,12 @@ impl Passes for EpochTracker {
             let (mut candidates, faults) = self.market.latest(&mut session, second).await?;
             if let Some((keys, market)) = &self.chain {
                 // Adds to the producers' keys, which may come later than the release, or not at all.
-                learn_from_chain(&mut candidates, &windows(&mut session, keys, market).await?);
+                learn_from_chain(&mut candidates, &windows(&mut session, keys, market).await?, second);
             }
-            let current =
-                current_epoch(&candidates, second).map(|current| current.to_json(second).to_string());
-            (current, CURRENT_EPOCH.ttl(&self.tracker.timing.intervals), faults)
+            let current = current_epoch(&candidates, second);
+            next = current.as_ref().map_or(next, refresh);
+            let current = current.map(|current| current.to_json(second).to_string());
+            (current, self.lifetime(now), faults)
         };
         services.note_faults(&faults);
         points::EPOCH_TRACKER_BEFORE_COMMIT.pass().await?;
@@ -107,7 +140,7 @@ impl Passes for EpochTracker {
         points::EPOCH_TRACKER_AFTER_COMMIT.pass().await?;
         services.telemetry.round_trips("current_epoch", session.round_trips());
         self.tracker.metrics.pass_took(&CURRENT_EPOCH, began.elapsed());
-        Ok(Next::Interval)
+        Ok(next)
     }
 }
 

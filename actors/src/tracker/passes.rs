@@ -1,7 +1,7 @@
 //! The loop of passes of a market's actors: a pass at every interval, and earlier when a message asks for one or the last
 //! pass failed. A message is acknowledged when the pass that it asked for is committed.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use retry::{Attempts, RetryPolicy};
 use store_redis::StoreError;
@@ -40,12 +40,31 @@ pub(super) trait Passes: Send {
     fn interrupted(&mut self) {}
 }
 
-/// When the next pass is due.
+/// When the next pass is due, beside the regular ones.
 pub(super) enum Next {
-    /// One interval after this pass began.
-    Interval,
+    /// There is no other one.
+    Regular,
+    /// After this time, if no regular one comes before.
+    Within(Duration),
     /// At once, because this pass did not see all inputs.
     AtOnce,
+}
+
+/// The number of the interval that runs at `now` (Unix time), and how long it still lasts. A regular pass comes at the begin of each
+/// one. They are shifted by a part that follows from the market's name: so those of different markets are spread, and those of one
+/// market come together, so that its datasets are of the same age.
+pub(super) fn running_interval(now: Duration, interval: Duration, market: &str) -> (u64, Duration) {
+    let interval = interval.as_nanos().max(1);
+    let shifted = now.as_nanos() + u128::from(fnv(market)) % interval;
+    let left = interval - shifted % interval;
+    let number = |nanos: u128| u64::try_from(nanos).unwrap_or(u64::MAX);
+    (number(shifted / interval), Duration::from_nanos(number(left)))
+}
+
+/// A hash that is the same in every process: FNV-1a.
+fn fnv(text: &str) -> u64 {
+    text.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// Why a pass failed.
@@ -90,7 +109,6 @@ pub(super) async fn keep_passing<P: Passes>(
             cx.pause(clock.sleep_until(rested.min(next))).await;
         }
         let Ok(wake) = wait(inbox, clock, next).await else { break };
-        let began = clock.now();
         let pass = tokio::select! {
             biased;
             // A pass can be cancelled at any await: its only write is the commit at its end.
@@ -108,9 +126,10 @@ pub(super) async fn keep_passing<P: Passes>(
                 if let Some(condition) = P::DATASET.readiness {
                     actor.tracker().services.readiness.written(actor.market(), condition);
                 }
+                let (_, regular) = running_interval(clock.unix(), interval, actor.market());
                 next = match when {
-                    // From the begin, so that the time a pass takes does not stretch the interval.
-                    Next::Interval => (began + interval).max(clock.now()),
+                    Next::Regular => clock.now() + regular,
+                    Next::Within(other) => clock.now() + regular.min(other),
                     Next::AtOnce => clock.now(),
                 };
                 continue;
@@ -148,5 +167,30 @@ async fn wait<'a>(
         biased;
         wake = inbox.recv() => wake.map(Some).ok_or(Stop),
         () = clock.sleep_until(next) => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn regular_passes_of_a_market_come_at_the_same_part_of_every_interval_and_those_of_many_are_spread() {
+        let interval = Duration::from_secs(30);
+        let second = |at: u64| Duration::from_secs(at);
+        let mut parts = [0; 6];
+        for market in 0..600 {
+            let market = format!("0x{market:040x}");
+            let first = second(1_000) + running_interval(second(1_000), interval, &market).1;
+            assert!(first > second(1_000) && first <= second(1_030));
+            for later in [1_003, 1_031, 9_999_999] {
+                let (number, left) = running_interval(second(later), interval, &market);
+                let next = second(later) + left;
+                assert_eq!((next - first).as_nanos() % interval.as_nanos(), 0, "{market}");
+                assert_eq!(running_interval(next, interval, &market), (number + 1, interval));
+            }
+            parts[(first.as_secs() % 30 / 5) as usize] += 1;
+        }
+        assert!(parts.iter().all(|part| (50..150).contains(part)), "{parts:?}");
     }
 }

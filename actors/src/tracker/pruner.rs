@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use retry::table::PRUNER;
-use store_redis::{ErrorKind, Session, StoreError};
+use store_redis::{Session, StoreError};
 use store_tracker::{
     Index, IndexPart, MarketKeys, Retention, forget_sealed,
     operations::{PRUNE_INDEX, PRUNE_TIMELINE},
@@ -73,20 +73,17 @@ impl Pruner {
                     match prune(&mut session, &prunable, SLICE).await {
                         Ok(0) => break,
                         Ok(more) => removed += more,
-                        // Waiting does not mend a key of another type, so it must not keep the other keys from being pruned.
-                        Err(error) if error.kind == ErrorKind::WrongType => {
-                            self.tracker.services.report(&error);
+                        Err(error) => {
+                            self.set_aside(error)?;
                             break;
                         }
-                        Err(error) => return Err(error),
                     }
                     rest(cx).await;
                 }
             }
             match self.forget(cx, &mut session, keys, now.saturating_sub(self.retention.sealed)).await {
                 Ok(more) => removed += more,
-                Err(error) if error.kind == ErrorKind::WrongType => self.tracker.services.report(&error),
-                Err(error) => return Err(error),
+                Err(error) => self.set_aside(error)?,
             }
         }
         for keys in self.indexes.iter().flat_map(Indexes::now) {
@@ -96,6 +93,16 @@ impl Pruner {
         }
         // One line a run, even for 0: it shows operators that pruning works.
         tracing::info!(removed, "removed entries that are older than their retention");
+        Ok(())
+    }
+
+    /// Reports an error about one key: to wait does not mend it, so it must not keep other keys and other markets from being
+    /// pruned. An error of the server as a whole ends the run, which is repeated.
+    fn set_aside(&self, error: StoreError) -> Result<(), StoreError> {
+        if error.kind.is_outage() {
+            return Err(error);
+        }
+        self.tracker.services.report(&error);
         Ok(())
     }
 

@@ -1,15 +1,16 @@
-//! A model test: random producers, and a tracker of real actors that crashes, loses its connection and is restarted, on the
-//! clock of the test. Every dataset is compared with a slow, obvious reference.
+//! A model test: random producers, and trackers of real actors that crash, lose their connections, pause and are restarted, on the
+//! clock of the test, over a real Redis whose keys expire with that clock. At every look each dataset is compared with what the
+//! crate `reference` derives from what the producers did.
 //!
-//! A failed run prints its seed. `MODEL_SEED=… cargo test --test model` runs that history again (or several, separated by
-//! commas); `MODEL_HISTORIES=…` sets the number of histories of the long form.
+//! A failed run prints its seed. `MODEL_SEED=… cargo test -p actors --test model` runs that history again (or several, separated
+//! by commas); `MODEL_HISTORIES=…` sets the number of histories of the long form.
 
 #![allow(clippy::expect_used, clippy::panic, unreachable_pub)] // A test that can't continue panics.
 
-mod history;
-mod reference;
+mod aging;
+mod consumer;
+mod reading;
 mod run;
-mod shown;
 mod small;
 mod tracker;
 
@@ -18,7 +19,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use run::Run;
 
 /// Histories of the quick form, and how many run at once.
-const HISTORIES: u64 = 32;
+const HISTORIES: u64 = 40;
 const AT_ONCE: u64 = 4;
 
 /// Runs these histories, some at once.

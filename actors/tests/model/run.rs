@@ -1,7 +1,7 @@
-//! One history: producers, a tracker with faults, and the comparison.
+//! One history: producers, trackers with faults, and the comparison.
 //!
-//! Nothing here waits for a duration. The clock is moved only when nothing is under way, so everything due at a moment
-//! was done at that moment, or failed at it; then the datasets are right at once, or never.
+//! Nothing here waits for a duration. The clock is moved only when nothing is under way, so everything due at a moment was done at
+//! that moment, or failed at it; then the datasets are right at once, or never.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -9,6 +9,7 @@ use std::{
 };
 
 use redis::aio::MultiplexedConnection;
+use reference::{DAY, Effect, HOUR, Producers, Truth};
 use supervision::{
     Clock,
     fail::{Fault, When},
@@ -16,10 +17,9 @@ use supervision::{
 use testkit::{FaultProxy, RedisServer};
 
 use super::{
-    history::History,
-    reference::{Reference, Sight},
-    shown::{Compared, Shown, difference},
-    tracker::{NEVER, POLL, Tracker},
+    aging::age,
+    reading::read,
+    tracker::{self, NEVER, POLL, Passed, Tracker},
 };
 
 /// Ten minutes before an hour.
@@ -28,14 +28,17 @@ const BEGIN: i64 = 1_795_341_600 - 600;
 const STEPS: usize = 40;
 /// How many passes in a row may fail.
 const ATTEMPTS: usize = 10;
-
-/// The most possible states at a time.
-const MOST_REFERENCES: usize = 200;
+/// The steps that the report of a failure shows.
+const TOLD: usize = 120;
+/// "looks again every minute", and a pass more.
+const SPELLINGS: i64 = 63;
+/// No dataset lapses when the tracker passes so often, in seconds.
+const INTERVAL: i64 = 30;
 
 /// An address without a server.
 const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
-/// Redis' clients beside the tracker: the producers, which also read the datasets.
+/// Redis' clients beside the trackers: the producers, which also read the datasets.
 const OWN_CLIENTS: u64 = 1;
 
 const POINTS: [&str; 7] = [
@@ -56,19 +59,24 @@ enum Break {
     Tracker,
 }
 
-/// One history with its tracker.
+/// One history with its trackers.
 pub struct Run {
     seed: u64,
-    history: History,
-    /// The possible states: several, while it is not known whether a failed pass had an effect.
-    references: Vec<Reference>,
+    producers: Producers,
+    truth: Truth,
     clock: Clock,
     redis: RedisServer,
     proxy: FaultProxy,
     connection: MultiplexedConnection,
-    tracker: Option<Tracker>,
-    /// What passes may have seen since all spellings were read.
-    sights: Vec<Sight>,
+    trackers: Vec<Tracker>,
+    /// How many trackers serve the market when all are up, and how many pruners run at once.
+    number: usize,
+    /// How long the ledger keeps an epoch.
+    kept: i64,
+    /// The history takes days.
+    is_long: bool,
+    /// All datasets were written at this moment.
+    written: Option<i64>,
 }
 
 /// The number of Redis clients.
@@ -83,89 +91,110 @@ impl Run {
         let redis = RedisServer::start().await.expect("a Redis server");
         let proxy = FaultProxy::start(redis.addr()).await.expect("a proxy");
         let connection = redis.connection().await.expect("a connection");
-        let history = History::new(seed, BEGIN);
+        let mut producers = Producers::new(seed, BEGIN);
+        let kept = producers.random.pick(&[28 * HOUR, 3 * DAY, 8 * DAY]);
+        let number = if producers.random.chance(30) { 2 } else { 1 };
+        let is_long = producers.random.chance(20);
         let clock = Clock::manual(Duration::from_secs(BEGIN as u64));
-        let references = vec![Reference::default()];
-        Self { seed, history, references, clock, redis, proxy, connection, tracker: None, sights: Vec::new() }
+        Self {
+            seed,
+            producers,
+            truth: Truth::new(kept),
+            clock,
+            redis,
+            proxy,
+            connection,
+            trackers: Vec::new(),
+            number,
+            kept,
+            is_long,
+            written: None,
+        }
     }
 
     fn fail(&self, why: &str) -> ! {
-        let told = &self.history.told;
-        let last = told[told.len().saturating_sub(400)..].join("\n  ");
+        let told = &self.producers.told;
+        let last = told[told.len().saturating_sub(TOLD)..].join("\n  ");
         panic!(
-            "the history of MODEL_SEED={} (spelled {:?}) at {}: {why}\nwhat was done:\n  {last}",
-            self.seed, self.history.spelled, self.history.now
+            "the history of MODEL_SEED={} ({}, {} trackers, kept {} s) at {}:\n{why}\nthe last steps:\n  {last}\n\
+             the history of MODEL_SEED={} at {}:\n{why}",
+            self.seed,
+            self.producers.describe(),
+            self.number,
+            self.kept,
+            self.producers.now,
+            self.seed,
+            self.producers.now
         )
     }
 
     fn tell(&mut self, what: &str) {
-        self.history.told.push(format!("{}: -- {what}", self.history.now));
-    }
-
-    async fn start(&mut self) {
-        self.tell("the tracker starts");
-        let url = self.redis.url_at(self.proxy.addr());
-        let spelling = usize::from(!self.history.has_one_spelling());
-        self.tracker = Some(Tracker::start(url, &self.clock, spelling).await);
-    }
-
-    async fn stop(&mut self) {
-        if let Some(tracker) = self.tracker.take() {
-            tracker.stop().await;
-            self.tell("the tracker is stopped");
-        }
-    }
-
-    /// Moves the clock.
-    async fn pass(&mut self, seconds: i64) {
-        self.history.pass(seconds, &mut self.connection).await;
-        self.clock.advance(Duration::from_secs(seconds as u64));
+        self.producers.tell(&format!("-- {what}"));
     }
 
     pub async fn run(mut self) {
         for step in 0..STEPS {
-            let is_down = step == 0 || self.history.rng.chance(12);
-            let mut cut = false;
+            let is_down = step == 0 || self.producers.random.chance(12);
+            let cut = is_down && step > 0 && self.producers.random.chance(50);
             if is_down {
-                // The tracker is away, or cut off, for some steps.
-                cut = step > 0 && self.history.rng.chance(50);
-                if cut {
-                    self.cut();
-                    self.tell("the tracker is cut off");
-                } else {
-                    self.stop().await;
-                }
-                for _ in 0..self.history.rng.within(0, 5) {
-                    self.produce().await;
-                    let seconds = self.seconds();
-                    self.pass(seconds).await;
-                    self.rest().await;
-                }
+                self.be_away(cut).await;
             }
             self.produce().await;
             let seconds = self.seconds();
             let broken = if is_down { None } else { self.disturb().await };
-            self.history.pass(seconds, &mut self.connection).await;
+            self.age(seconds).await;
             if cut {
                 self.proxy.set_upstream(self.redis.addr());
             }
             self.clock.advance(Duration::from_secs(seconds as u64));
-            if self.tracker.is_none() {
-                self.start().await;
-            }
+            self.start().await;
             if let Some((after, how)) = broken {
                 // In the middle of a pass or not: both outcomes have to be right.
                 tokio::time::sleep(after).await;
                 self.break_off(how).await;
             }
-            self.check().await;
-            if self.history.rng.chance(10) {
-                let tracker = self.tracker.as_ref().expect("it runs");
-                self.history.pruned = tracker.prune(self.history.now as u64).await as i64;
+            self.look().await;
+            if self.producers.random.chance(12) {
+                let url = self.redis.url();
+                let (now, spelling) = (self.producers.now, self.producers.configured);
+                tracker::prune(&url, now, spelling, self.kept, self.number).await;
                 self.tell("pruned");
             }
         }
         self.stop().await;
+    }
+
+    /// The trackers are away, or cut off, for some steps.
+    async fn be_away(&mut self, cut: bool) {
+        if cut {
+            self.cut();
+            self.tell("the trackers are cut off");
+        } else {
+            self.stop().await;
+        }
+        for _ in 0..self.producers.random.within(0, 5) {
+            self.produce().await;
+            let seconds = self.seconds();
+            self.age(seconds).await;
+            self.clock.advance(Duration::from_secs(seconds as u64));
+            self.rest().await;
+        }
+    }
+
+    async fn start(&mut self) {
+        while self.trackers.len() < self.number {
+            let url = self.redis.url_at(self.proxy.addr());
+            self.trackers.push(Tracker::start(url, &self.clock, self.producers.configured).await);
+            self.tell("a tracker starts");
+        }
+    }
+
+    async fn stop(&mut self) {
+        while let Some(tracker) = self.trackers.pop() {
+            // A pass that is under way may take effect or not.
+            tracker.stop(2 * self.trackers.len()).await;
+            self.tell("a tracker is stopped");
+        }
     }
 
     /// Cuts all connections; new ones reach no server. The proxy keeps its port, which another process might take.
@@ -174,12 +203,11 @@ impl Run {
         self.proxy.cut();
     }
 
-    /// Injects a fault, then cuts all connections, so that everything on its way has reached Redis or is lost before
-    /// the next step.
+    /// Injects a fault, then cuts all connections, so that everything on its way has reached Redis or is lost before the next step.
     async fn break_off(&mut self, how: Break) {
         match how {
             Break::Connections => {}
-            Break::Actor(path) => self.tracker.as_ref().expect("it runs").kill(path).await,
+            Break::Actor(path) => self.trackers[0].kill(path).await,
             Break::Tracker => self.stop().await,
         }
         self.cut();
@@ -192,42 +220,51 @@ impl Run {
             tokio::time::sleep(POLL).await;
         }
         self.proxy.set_upstream(self.redis.addr());
-        if self.tracker.is_none() {
-            let shown = Shown::read(&self.history, &mut self.connection).await;
-            self.doubt(&shown);
-            self.start().await;
-        }
+        self.record(Effect::Perhaps);
+        self.start().await;
     }
 
     async fn produce(&mut self) {
-        for _ in 0..self.history.rng.within(0, 6) {
-            self.history.act(&mut self.connection).await;
+        for _ in 0..self.producers.random.within(0, 6) {
+            let commands = self.producers.act();
+            if commands.is_empty() {
+                continue;
+            }
+            let mut pipe = redis::pipe();
+            pipe.atomic();
+            for command in commands {
+                let (name, args) = command.split_first().expect("a command has a name");
+                pipe.cmd(name).arg(args);
+            }
+            pipe.query_async::<()>(&mut self.connection).await.expect("the producers' commands are right");
         }
     }
 
     fn seconds(&mut self) -> i64 {
-        match self.history.rng.within(0, 99) {
-            0..=59 => self.history.rng.within(1, 20),
-            60..=84 => self.history.rng.within(30, 200),
-            85..=96 => self.history.rng.within(600, 3000),
-            97..=98 => self.history.rng.within(3600, 3 * 3600),
-            _ => self.history.rng.within(4 * 3600, 9 * 3600),
+        let random = &mut self.producers.random;
+        match random.within(0, 99) {
+            _ if self.is_long && random.chance(25) => random.within(2 * HOUR, 30 * HOUR),
+            0..=59 => random.within(1, 20),
+            60..=84 => random.within(30, 200),
+            85..=95 => random.within(600, 3000),
+            96..=97 => random.within(HOUR, 3 * HOUR),
+            98 => random.within(4 * HOUR, 9 * HOUR),
+            _ => random.within(10 * HOUR, 30 * HOUR),
         }
     }
 
     /// Injects a fault into the next pass; with a time, that long after its beginning.
     async fn disturb(&mut self) -> Option<(Duration, Break)> {
-        let what = self.history.rng.within(0, 99);
+        let what = self.producers.random.within(0, 99);
         match what {
             0..=24 => {
-                let point = *self.history.rng.pick(&POINTS);
-                let fault = *self.history.rng.pick(&[Fault::Panic, Fault::Error]);
-                let tracker = self.tracker.as_ref().expect("it runs");
-                tracker.tree.failure_points().arm(point, "", fault, When::Nth(1));
+                let point = self.producers.random.pick(&POINTS);
+                let fault = self.producers.random.pick(&[Fault::Panic, Fault::Error]);
+                self.trackers[0].tree.failure_points().arm(point, "", fault, When::Nth(1));
                 self.tell(&format!("{point} fails"));
             }
             25..=39 | 50..=59 => {
-                let after = Duration::from_micros(self.history.rng.within(0, 6000) as u64);
+                let after = Duration::from_micros(self.producers.random.within(0, 6000) as u64);
                 let how = match what {
                     50..=52 => Break::Actor("aggregator"),
                     53..=54 => Break::Actor("epoch-tracker"),
@@ -238,136 +275,93 @@ impl Run {
                 return Some((after, how));
             }
             40..=44 => {
-                redis::cmd("SCRIPT")
-                    .arg("FLUSH")
-                    .query_async::<()>(&mut self.connection)
-                    .await
-                    .expect("flushed");
+                let mut command = redis::cmd("SCRIPT");
+                command.arg("FLUSH").query_async::<()>(&mut self.connection).await.expect("flushed");
                 self.tell("the server forgets its scripts");
             }
-            45..=49 => {
-                self.stop().await;
-            }
+            45..=49 => self.stop().await,
             _ => {}
         }
         None
     }
 
-    /// Compares the datasets with the references once all of them can be right.
-    async fn check(&mut self) {
-        let unheard = self.history.epochs.values().any(|made| !made.in_timeline && made.closed.is_none());
-        if !self.history.has_one_spelling() {
-            // Spellings that are not in use are read once a minute.
-            self.settle(Compared::Nothing).await;
-            self.pass_quietly(61);
-        } else if unheard {
-            // The epoch tracker knows an epoch that is in no timeline from the ledger, and may have passed before the
-            // aggregator.
-            self.settle(Compared::ButCurrent).await;
-            self.pass_quietly(1);
+    /// Lets the keys grow older: Redis, and the reference.
+    async fn age(&mut self, seconds: i64) {
+        self.producers.pass(seconds);
+        age(&mut self.connection, seconds).await;
+        if self.written.is_some_and(|at| self.producers.now - at <= INTERVAL) {
+            let shown = read(&mut self.connection, &[]).await;
+            let datasets = [&shown.summary, &shown.participation, &shown.current];
+            if datasets.iter().any(|dataset| dataset.is_null()) || shown.stats.is_empty() {
+                self.fail(&format!("Lapse: a dataset lapses within {INTERVAL} s: {shown:#?}"));
+            }
         }
-        self.settle(Compared::Everything).await;
-        self.sights = self.references.iter().flat_map(|reference| reference.sights(&self.history)).collect();
     }
 
-    /// Lets some seconds pass without a step of the producers.
-    fn pass_quietly(&mut self, seconds: u64) {
-        self.history.now += seconds as i64;
-        self.clock.advance(Duration::from_secs(seconds));
+    /// Lets some seconds pass without an act of the producers.
+    async fn pass_quietly(&mut self, seconds: i64) {
+        self.age(seconds).await;
+        self.clock.advance(Duration::from_secs(seconds as u64));
     }
 
-    /// Waits until all actors have passed without a failure at one moment, and compares what they wrote. A failed pass
-    /// is made again with the next second.
-    async fn settle(&mut self, compared: Compared) {
+    /// Waits until all actors have passed without a failure twice in a row, and compares what they wrote. The first of the two passes
+    /// may have been made by the epoch tracker before the aggregator found an epoch. A failed pass is made again with the next
+    /// second.
+    async fn look(&mut self) {
+        if self.producers.is_mixed() {
+            self.settle().await;
+            self.pass_quietly(SPELLINGS).await;
+        }
+        self.settle().await;
+        self.pass_quietly(1).await;
+        self.settle().await;
+        let states = self.producers.states();
+        let shown = read(&mut self.connection, &states).await;
+        self.written = (!shown.current.is_null()).then_some(self.producers.now);
+        let found = self.truth.look(&shown);
+        if !found.is_empty() {
+            let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+            self.fail(&found.join("\n"));
+        }
+    }
+
+    async fn settle(&mut self) {
         for _ in 0..ATTEMPTS {
             self.rest().await;
-            let tracker = self.tracker.as_ref().expect("it runs");
-            let passed = tracker.passed();
-            let shown = Shown::read(&self.history, &mut self.connection).await;
-            if passed.totals {
-                let compared = if passed.current { compared } else { compared.without_current() };
-                match self.judge(&shown, compared) {
-                    Ok(references) => self.believe(references),
-                    Err(why) => self.fail(&why),
-                }
-                if passed.current {
-                    return;
-                }
-            } else {
-                self.doubt(&shown);
+            let passed = self.record(Effect::None);
+            if passed.totals && passed.current {
+                return;
             }
-            self.pass_quietly(1);
+            self.pass_quietly(1).await;
         }
-        let health = self.tracker.as_ref().map(|tracker| tracker.tree.health());
+        let health: Vec<_> = self.trackers.iter().map(|tracker| tracker.tree.health()).collect();
         self.fail(&format!("no pass of {ATTEMPTS} ends well: {health:#?}"));
+    }
+
+    /// Records the passes of this moment, of which at least this effect is to be assumed.
+    fn record(&mut self, least: Effect) -> Passed {
+        let all: Vec<Passed> = self.trackers.iter().map(Tracker::passed).collect();
+        let broken = if all.is_empty() { least } else { Effect::Perhaps };
+        let effect = |passed: bool| if passed { Effect::Whole } else { broken };
+        let any = |which: fn(&Passed) -> bool| effect(all.iter().any(which));
+        let (totals, current) = (any(|passed| passed.totals), any(|passed| passed.current));
+        let (now, is_mixed) = (self.producers.now, self.producers.is_mixed());
+        self.truth.pass(now, &self.producers.database, is_mixed, totals, current);
+        if totals != Effect::None {
+            self.producers.database.renew_vpa(now + 7 * DAY);
+        }
+        // All of them, so that none overwrites a dataset later.
+        Passed {
+            totals: all.iter().all(|passed| passed.totals),
+            current: all.iter().all(|passed| passed.current),
+        }
     }
 
     /// Waits until nothing is under way at this moment.
     async fn rest(&self) {
-        if let Some(tracker) = &self.tracker
-            && let Err(why) = tracker.rest().await
+        if let Err(why) = tracker::rest(self.trackers.iter().map(|tracker| &tracker.tree), &self.clock).await
         {
             self.fail(&format!("the actors do not come to rest: {why}"));
         }
-    }
-
-    /// A pass at this moment was interrupted.
-    fn doubt(&mut self, shown: &Shown) {
-        let after = |reference: &Reference| reference.after_broken(&self.history, shown, &self.sights);
-        let references: Vec<_> = self.references.iter().flat_map(after).collect();
-        if references.is_empty() {
-            self.fail(&format!("no pass that broke off leaves this: {shown:#?}"));
-        }
-        self.believe(references);
-    }
-
-    /// One of these states is the true one.
-    fn believe(&mut self, references: Vec<Reference>) {
-        self.references.clear();
-        for reference in references {
-            if !self.references.iter().any(|known| known.is_like(&reference)) {
-                self.references.push(reference);
-            }
-        }
-        // Each later pass excludes some of them: this many are a fault of the model.
-        if self.references.len() > MOST_REFERENCES {
-            self.fail(&format!("{} things may be true", self.references.len()));
-        }
-    }
-
-    /// The references that agree with the datasets, or why none does.
-    fn judge(&self, shown: &Shown, compared: Compared) -> Result<Vec<Reference>, String> {
-        if let Some(name) = shown.stale(self.history.now) {
-            return Err(format!("{name}: not written by a pass that ended well: {shown:#?}"));
-        }
-        let (mut agreed, mut why) = (Vec::new(), String::new());
-        for reference in &self.references {
-            if compared == Compared::Nothing {
-                agreed.extend(reference.after_narrow(&self.history, shown, &self.sights));
-            }
-            for after in [[false; 2], [true; 2], [true, false], [false, true]] {
-                let mut reference = reference.clone();
-                match reference.shown(&self.history, &shown.sealed, shown.began(), after) {
-                    Ok(_) if compared == Compared::Nothing => {
-                        agreed.push(reference);
-                        break;
-                    }
-                    Ok(expected) => {
-                        let fading = reference.fading(self.history.now);
-                        let difference = difference(&expected, shown, &fading, compared);
-                        if difference.is_empty() {
-                            // A second pass at one moment shows more, but excludes no state.
-                            agreed.push(reference);
-                            break;
-                        }
-                        if why.is_empty() {
-                            why = difference;
-                        }
-                    }
-                    Err(error) => why = error,
-                }
-            }
-        }
-        if agreed.is_empty() { Err(why) } else { Ok(agreed) }
     }
 }

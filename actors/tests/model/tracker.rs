@@ -1,39 +1,67 @@
-//! The tracker of the history's market, with its real actors on the test's own clock.
+//! Trackers and pruners of the history's market, with their real actors on the test's own clock.
 
 use std::time::{Duration, Instant};
 
 use actors::{
     env::{Services, Wake, telemetry::Telemetry},
-    tracker::{Aggregator, EpochTracker, Timing, TrackerServices},
+    tracker::{Aggregator, EpochTracker, MarketEdges, MarketRegistry, Pruner, Timing, TrackerServices},
 };
 use domain::Address;
 use redis::IntoConnectionInfo;
+use reference::{DAY, MARKET, OWN, PROTOCOL};
 use store_redis::{RedisSettings, Store};
 use store_tracker::{
     DATASETS, Dataset, Intervals, MarketKeys, Retention,
     datasets::{CURRENT_EPOCH, SUMMARY},
-    forget_sealed, prune,
 };
-use supervision::{Backoff, Child, Clock, Intensity, Limits, Mailbox, Policy, State, Tree, TreeOptions};
-
-use super::history::{MARKET, OWN, PROTOCOL};
+use supervision::{
+    Backoff, Child, Clock, Intensity, Limits, Mailbox, Overflow, Policy, State, Tree, TreeOptions,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
-const DAY: u64 = 86_400;
+/// The intervals of a service that sets none.
+pub const USUAL: Intervals = Intervals {
+    summary: Duration::from_secs(30),
+    hourly: Duration::from_secs(300),
+    daily: Duration::from_secs(3600),
+    current_epoch: Duration::from_secs(30),
+};
 /// Nothing in a history takes long, so none of these limits is reached, however busy the machine is.
 pub const NEVER: Duration = Duration::from_secs(120);
+
+/// The limit of a connection and of a command. A pass that reaches it has failed and is made again, so it may be reached.
+const COMMAND: Duration = Duration::from_secs(5);
 
 /// How often a condition is checked.
 pub const POLL: Duration = Duration::from_micros(200);
 
-/// Everything is due with each second of the clock.
-fn timing() -> Timing {
+/// The steps that a pruner makes in one run are fewer than this.
+const SLICES: usize = 60;
+/// The pruner's pause after each of them.
+const SLICE_PAUSE: Duration = Duration::from_millis(2);
+
+fn timing(intervals: Intervals) -> Timing {
     Timing {
-        intervals: Intervals { summary: SECOND, hourly: SECOND, daily: SECOND, current_epoch: SECOND },
+        intervals,
         wake_debounce: Duration::ZERO,
         seal_after: Duration::from_secs(3600),
-        measurement_window: Duration::from_secs(DAY),
+        measurement_window: Duration::from_secs(DAY as u64),
         reconnect_within: Duration::from_millis(200),
+    }
+}
+
+/// Restarts with the next second of the clock, and no timers for anything that is not tested here.
+fn policy() -> Policy {
+    Policy {
+        intensity: Intensity { max_restarts: 1000, within: SECOND },
+        backoff: Backoff {
+            max: Duration::from_millis(200),
+            reset_after: Duration::ZERO,
+            ..Policy::default().backoff
+        },
+        start_within: Duration::ZERO,
+        stall_after: None,
+        ..Policy::default()
     }
 }
 
@@ -58,7 +86,49 @@ pub async fn until(so: impl Fn() -> bool) -> Result<(), Late> {
     Ok(())
 }
 
+/// How many sleepers the clock has when each actor of a tree sleeps until its next pass, or waits for its restart; `None` while one of
+/// them is neither running nor waiting. Each running actor has one, and their supervisor has one for all restarts. There are no
+/// other timers; see the policy.
+fn sleepers_at_rest(tree: &Tree) -> Option<usize> {
+    let health = tree.health();
+    let actors = || health.iter().filter(|known| !known.supervisor);
+    let (running, waiting): (Vec<_>, Vec<_>) = actors().partition(|known| known.state == State::Running);
+    let all_wait = waiting.iter().all(|known| is_down(known.state));
+    all_wait.then(|| running.len() + usize::from(!waiting.is_empty()))
+}
+
+/// Waits until nothing is under way at this moment of the clock: everything due has ended, with or without a failure. An error
+/// names what does not end.
+pub async fn rest<'a>(trees: impl Iterator<Item = &'a Tree> + Clone, clock: &Clock) -> Result<(), String> {
+    let is_at_rest = || {
+        let expected: Option<usize> = trees.clone().map(sleepers_at_rest).sum();
+        expected == Some(clock.sleepers())
+    };
+    until(is_at_rest).await.map_err(|Late| {
+        let health: Vec<_> = trees.clone().map(Tree::health).collect();
+        format!("{} sleep: {health:#?}", clock.sleepers())
+    })
+}
+
+fn services(url: String, clock: &Clock) -> Services {
+    let settings = RedisSettings {
+        servers: url.as_str().into_connection_info().expect("a URL").into(),
+        certificates: None,
+        address: url,
+        pool_size: 4,
+        connect_timeout: COMMAND,
+        command_timeout: COMMAND,
+    };
+    let telemetry = Telemetry::new().expect("metrics");
+    Services::new(Store::new(settings).expect("settings"), telemetry, clock)
+}
+
+fn keys(spelling: usize) -> MarketKeys {
+    MarketKeys::new(&Address::new(PROTOCOL[spelling]), &Address::new(MARKET[spelling]))
+}
+
 /// The actor whose pass succeeded.
+#[derive(Clone, Copy, Debug)]
 pub struct Passed {
     /// The aggregator's.
     pub totals: bool,
@@ -66,73 +136,40 @@ pub struct Passed {
     pub current: bool,
 }
 
+/// A tracker.
 pub struct Tracker {
     pub tree: Tree,
     services: Services,
-    keys: MarketKeys,
     clock: Clock,
 }
 
 impl Tracker {
+    /// One for which everything is due with each second of the clock.
     pub async fn start(url: String, clock: &Clock, spelling: usize) -> Self {
-        let settings = RedisSettings {
-            servers: url.as_str().into_connection_info().expect("a URL").into(),
-            certificates: None,
-            address: url,
-            pool_size: 4,
-            connect_timeout: NEVER,
-            command_timeout: NEVER,
-        };
-        let telemetry = Telemetry::new().expect("metrics");
-        let store = Store::new(settings).expect("settings");
-        let services = Services::new(store, telemetry, clock);
+        let each = Intervals { summary: SECOND, hourly: SECOND, daily: SECOND, current_epoch: SECOND };
+        Self::start_with(url, clock, spelling, each).await
+    }
+
+    /// One with these intervals.
+    pub async fn start_with(url: String, clock: &Clock, spelling: usize, intervals: Intervals) -> Self {
+        let (services, keys) = (services(url, clock), keys(spelling));
         for condition in DATASETS.iter().filter_map(|dataset| dataset.readiness) {
             // A dataset is fresh if it was written at this moment.
-            services.readiness.expect(MARKET[0], condition, Duration::ZERO);
+            services.readiness.expect(keys.market().checksummed(), condition, Duration::ZERO);
         }
-        let tracker = TrackerServices::new(services.clone(), timing(), OWN.to_owned(), clock);
-        let keys = MarketKeys::new(&Address::new(PROTOCOL[spelling]), &Address::new(MARKET[spelling]));
+        let tracker = TrackerServices::new(services.clone(), timing(intervals), OWN.to_owned(), clock);
         let mailbox = |name: &str| Mailbox::<Wake>::new(name, Limits::default(), clock);
-        let policy = Policy {
-            intensity: Intensity { max_restarts: 1000, within: SECOND },
-            // Restarts with the next second of the clock, and no timers for anything that is not tested here.
-            backoff: Backoff {
-                max: Duration::from_millis(200),
-                reset_after: Duration::ZERO,
-                ..Policy::default().backoff
-            },
-            start_within: Duration::ZERO,
-            stall_after: None,
-            ..Policy::default()
-        };
-        let (first, second) = ((tracker.clone(), keys.clone()), (tracker, keys.clone()));
+        let (first, second) = ((tracker.clone(), keys.clone()), (tracker, keys));
         let children = vec![
             Child::actor(mailbox("aggregator"), move || Aggregator::new(first.0.clone(), first.1.clone())),
             Child::actor(mailbox("epoch-tracker"), move || {
                 EpochTracker::new(second.0.clone(), second.1.clone())
             }),
         ];
-        let children = children.into_iter().map(|child| child.policy(policy)).collect();
+        let children = children.into_iter().map(|child| child.policy(policy())).collect();
         let options = TreeOptions { clock: clock.clone(), ..TreeOptions::default() };
         let tree = Tree::start(children, options).await.expect("the tree starts");
-        Self { tree, services, keys, clock: clock.clone() }
-    }
-
-    /// Waits until nothing is under way at this moment of the clock: everything due has ended, with or without a
-    /// failure. An error names what does not end.
-    pub async fn rest(&self) -> Result<(), String> {
-        let sleeps = || format!("{} sleep: {:#?}", self.clock.sleepers(), self.tree.health());
-        until(|| self.is_at_rest()).await.map_err(|Late| sleeps())
-    }
-
-    /// Whether each actor sleeps until its next pass, or waits for its restart. The clock has a sleeper for each that runs, and one
-    /// of their supervisor for all restarts. There are no other timers; see the policy.
-    fn is_at_rest(&self) -> bool {
-        let health = self.tree.health();
-        let actors = || health.iter().filter(|known| !known.supervisor);
-        let (running, waiting): (Vec<_>, Vec<_>) = actors().partition(|known| known.state == State::Running);
-        waiting.iter().all(|known| is_down(known.state))
-            && self.clock.sleepers() == running.len() + usize::from(!waiting.is_empty())
+        Self { tree, services, clock: clock.clone() }
     }
 
     /// Kills an actor, and waits until it has ended. An actor that is being restarted can't be killed.
@@ -160,28 +197,39 @@ impl Tracker {
         Passed { totals: has_passed("aggregator", &SUMMARY), current }
     }
 
-    /// Prunes as the pruner does, with the default retention; returns the start of the kept timelines.
-    pub async fn prune(&self, now: u64) -> u64 {
-        let retention = Retention { timelines: DAY, priorities: 7 * DAY, sealed: 28 * 3600 };
-        let mut session =
-            self.services.store.session(store_tracker::operations::PRUNE_TIMELINE).await.expect("a session");
-        for prunable in retention.of_market(&self.keys, OWN, now) {
-            while prune(&mut session, &prunable, 3).await.expect("pruned") > 0 {}
-        }
-        let (mut cursor, before) = (0, now - retention.sealed);
-        loop {
-            (cursor, _) =
-                forget_sealed(&mut session, &self.keys, cursor, before, 3).await.expect("forgotten");
-            if cursor == 0 {
-                return now - retention.timelines;
-            }
-        }
-    }
-
-    pub async fn stop(self) {
+    /// Stops it; `others` sleep on the same clock.
+    pub async fn stop(self, others: usize) {
         let report = self.tree.stop(5 * SECOND).await;
         assert_eq!(report.abandoned, Vec::<String>::new());
         // Its timers must not count as sleepers of the next one.
-        until(|| self.clock.sleepers() == 0).await.expect("its timers end");
+        until(|| self.clock.sleepers() <= others).await.expect("its timers end");
+    }
+}
+
+/// Lets so many pruners make one run each at the same time, on a clock of their own, since they pause between slices.
+pub async fn prune(url: &str, now: i64, spelling: usize, kept: i64, pruners: usize) {
+    let clock = Clock::manual(Duration::from_secs(now as u64) - SECOND);
+    let retention = Retention { timelines: DAY as u64, priorities: 7 * DAY as u64, sealed: kept as u64 };
+    let mut trees = Vec::new();
+    for _ in 0..pruners {
+        let tracker =
+            TrackerServices::new(services(url.to_owned(), &clock), timing(USUAL), OWN.to_owned(), &clock);
+        let nobody = Mailbox::<Wake>::new("nobody", Limits::default(), &clock);
+        let to_nobody = || nobody.address("test", Overflow::Coalesce);
+        let edges = MarketEdges { keys: keys(spelling), aggregator: to_nobody(), epoch_tracker: to_nobody() };
+        let registry = MarketRegistry::new(vec![edges]);
+        let make = move || Pruner::new(tracker.clone(), registry.clone(), SECOND, retention);
+        let options = TreeOptions { clock: clock.clone(), ..TreeOptions::default() };
+        let children = vec![Child::worker("pruner", make).policy(policy())];
+        trees.push(Tree::start(children, options).await.expect("the tree starts"));
+    }
+    rest(trees.iter(), &clock).await.expect("it waits for its first run");
+    clock.advance(SECOND);
+    for _ in 0..SLICES {
+        rest(trees.iter(), &clock).await.expect("a slice ends");
+        clock.advance(SLICE_PAUSE);
+    }
+    for tree in trees {
+        tree.stop(5 * SECOND).await;
     }
 }

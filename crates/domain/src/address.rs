@@ -40,7 +40,8 @@ impl fmt::Display for Address {
 
 /// EIP-55: a hex letter is upper case where the nibble of the hash of the lower-case address is 8 or more.
 fn checksum(address: &str) -> Option<String> {
-    let digits = address.strip_prefix("0x").or_else(|| address.strip_prefix("0X"))?;
+    // Producers accept 40 digits alone too.
+    let digits = address.strip_prefix("0x").or_else(|| address.strip_prefix("0X")).unwrap_or(address);
     if digits.len() != 40 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return None;
     }
@@ -68,6 +69,7 @@ mod tests {
             "0xde709f2102306220921060314715629080e2fb77",
         ] {
             assert_eq!(Address::new(&vector.to_lowercase()).checksummed(), vector);
+            assert_eq!(Address::new(&vector[2..]).checksummed(), vector, "without 0x");
             assert_eq!(Address::new(&vector.to_uppercase().replacen("0X", "0x", 1)).checksummed(), vector);
         }
     }

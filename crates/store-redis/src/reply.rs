@@ -108,6 +108,21 @@ impl Replies {
         }
     }
 
+    /// The next answer as a `T`; `None` without a fault if it is an error or of another form, where another answer about the same key
+    /// reports that.
+    ///
+    /// # Errors
+    /// As [`Replies::raw`].
+    pub fn unreported<T: FromRedisValue>(
+        &mut self,
+        key: impl Display + Copy,
+    ) -> Result<Option<T>, StoreError> {
+        let faults = self.faults.len();
+        let taken = self.take(key);
+        self.faults.truncate(faults);
+        taken
+    }
+
     /// The next answer as a `T`; `None` with a fault if it is an error or of another form.
     pub fn take<T: FromRedisValue>(&mut self, key: impl Display + Copy) -> Result<Option<T>, StoreError> {
         let Some(value) = self.raw(key)? else { return Ok(None) };
@@ -141,6 +156,8 @@ fn is_absent(answer: &Value) -> bool {
         Value::Nil | Value::Int(0) | Value::Boolean(false) => true,
         Value::Array(items) | Value::Set(items) => items.iter().all(is_absent),
         Value::Map(fields) => fields.is_empty(),
+        // What a part of a missing text is.
+        Value::BulkString(bytes) => bytes.is_empty(),
         _ => false,
     }
 }

@@ -127,7 +127,7 @@ domain::table! {
         dated: Some("timestamp"),
         fields: fields_of!(Participation),
         ..plain(
-            family("metrics:participation", Text, Ttl::Intervals { times: 3, least: 60 },
+            family("metrics:participation", Text, SUMMARY.family.ttl,
                 "The own validator's part in the batches of the last 24 hours, as a JSON object."),
             Interval::Summary,
         )
@@ -141,7 +141,7 @@ domain::table! {
         dated: Some("timestamp"),
         fields: fields_of!(CurrentEpoch),
         ..plain(
-            family("metrics:current_epoch", Text, Ttl::Intervals { times: 3, least: 30 },
+            family("metrics:current_epoch", Text, Ttl::Intervals { times: 2, least: 60 },
                 "The current epoch, as a JSON object; no key where no epoch was ever opened."),
             Interval::CurrentEpoch,
         )
@@ -332,7 +332,10 @@ mod tests {
         }
         let longer = Intervals { summary: Duration::from_secs(50), ..INTERVALS };
         assert_eq!((SUMMARY.ttl(&INTERVALS).as_secs(), SUMMARY.ttl(&longer).as_secs()), (60, 100));
-        assert_eq!(PARTICIPATION.ttl(&INTERVALS).as_secs(), 90);
+        // All of a market's datasets expire together.
+        let together =
+            [&STATS, &PARTICIPATION, &CURRENT_EPOCH].map(|dataset| dataset.ttl(&INTERVALS).as_secs());
+        assert_eq!(together, [60; 3]);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::datasets::{Dataset, SUMMARY, key_of};
 pub(crate) use index::INDEX;
 pub use index::IndexKeys;
 pub(crate) use inputs::{EPOCH_VALIDATORS, INPUTS, InputKeys, PRIORITIES};
-pub(crate) use ledger::{LEDGER, VALIDATORS_KEPT};
+pub(crate) use ledger::{HOURS_KEPT, LEDGER};
 
 /// The channel on which producers tell of changes, of all markets.
 pub const EVENTS: &str = "state:change";

@@ -1,22 +1,25 @@
 -- Stores entries of the epoch ledger, and seals finished ones: each exactly once.
 -- All keys share one hash slot.
--- KEYS: 1 open, 2 sealed, 3 sums, 4 meta, 5 opened, 6 aggregated, 7 included, 8 prefix of the hours' validators
--- ARGV: 1 schema version, 2 now, 3 seconds that an hour's validators are kept,
+-- KEYS: 1 open, 2 sealed, 3 sums, 4 meta, 5 hours, 6 ended, 7 opened, 8 local, 9 aggregated, 10 listed, 11 included,
+--   12 prefix of the hours' validators
+-- ARGV: 1 schema version, 2 now, 3 seconds that hours are kept,
 --   4 members of epochs:active that are known when this run is over ('' for unknown),
---   5 number of entries to store, then for each: epoch, entry as it was read ('' for none), new entry;
+--   5 the highest of the epochs to seal that has a time ('' for none), 6 its entry,
+--   7 number of entries to store, then for each: epoch, entry as it was read ('' for none), new entry, its hour ('' for unknown), the
+--   number of validators in its aggregated batch, and these;
 --   then the number of late changes, for each: epoch, what is stored of it as it was read, and what shall be;
 --   then for each entry to seal: epoch, entry as it was read, final entry, seven numbers in the order of NAMES,
---   when it was opened and aggregated ('' for unknown), its hour ('' for unknown), the number of validators in its
---   aggregated batch, and these.
+--   six times in the order of MOMENTS ('' for unknown), its hour, the number of validators and these as above; the number of hours that it adds to, for each: hour, epochs, batches, submissions.
 -- An entry that another tracker changed since it was read is left alone: the next pass merges and tries again.
 -- Returns how many entries were stored and how many were sealed.
 local NAMES = { 'epochs', 'submissions', 'local', 'aggregated', 'included', 'unaccounted', 'late' }
-local open, sealed, sums, meta = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local opened, aggregated, included, validators = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
+-- The keys from the sixth on: the end of the window, and five moments.
+local MOMENTS = { 6, 7, 8, 9, 10, 11 }
+local open, sealed, sums, meta, hours, validators = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[12]
 
 -- A script that fails half-way leaves its first half behind: so nothing may fail once something is written.
-for number = 1, 7 do
-  local expected = number <= 4 and 'hash' or 'zset'
+for number = 1, 11 do
+  local expected = number <= 5 and 'hash' or 'zset'
   local kind = redis.call('TYPE', KEYS[number]).ok
   if kind ~= 'none' and kind ~= expected then
     return redis.error_reply('WRONGTYPE the ledger key ' .. KEYS[number] .. ' holds a ' .. kind .. ', it should be a ' .. expected)
@@ -31,7 +34,7 @@ if not schema then
   redis.call('HSET', meta, 'schema', ARGV[1], 'born', ARGV[2])
 end
 
-local at = 5
+local at = 7
 local function take()
   at = at + 1
   return ARGV[at - 1]
@@ -41,13 +44,29 @@ local function unchanged(epoch, read)
   return (redis.call('HGET', open, epoch) or '') == read and redis.call('HEXISTS', sealed, epoch) == 0
 end
 
+local oldest = tonumber(ARGV[2]) - tonumber(ARGV[3])
+local named = {}
+-- Takes the validators of an epoch.
+local function take_validators(fresh)
+  local hour = take()
+  for _ = 1, tonumber(take()) do
+    local validator = take()
+    if fresh and hour ~= '' and tonumber(hour) >= oldest then
+      named[hour] = named[hour] or {}
+      named[hour][validator] = true
+    end
+  end
+end
+
 local stored, done = 0, 0
 for _ = 1, tonumber(take()) do
   local epoch, read, entry = take(), take(), take()
-  if unchanged(epoch, read) then
+  local fresh = unchanged(epoch, read)
+  if fresh then
     redis.call('HSET', open, epoch, entry)
     stored = stored + 1
   end
+  take_validators(fresh)
 end
 
 for _ = 1, tonumber(take()) do
@@ -60,7 +79,7 @@ end
 
 -- What is sealed is gathered first and written at the end, with one call for all epochs: so nothing can fail between
 -- two of them, and Redis is held up for a fraction of the time.
-local entries, names, moments, hours, added = {}, {}, { {}, {}, {} }, {}, {}
+local entries, names, moments, added, by_hour = {}, {}, {}, {}, {}
 local function push(list, ...)
   for _, value in ipairs({ ... }) do
     list[#list + 1] = value
@@ -68,36 +87,35 @@ local function push(list, ...)
 end
 while ARGV[at] do
   local epoch, read, entry = take(), take(), take()
-  local numbers = {}
-  for number = 1, #NAMES do
-    numbers[number] = tonumber(take())
+  local fresh = unchanged(epoch, read)
+  for _, name in ipairs(NAMES) do
+    local number = tonumber(take())
+    if fresh then
+      added[name] = (added[name] or 0) + number
+    end
   end
-  local opened_at, aggregated_at, hour = take(), take(), take()
-  local named = {}
-  for number = 1, tonumber(take()) do
-    named[number] = take()
+  for _, key in ipairs(MOMENTS) do
+    local moment = take()
+    if fresh and moment ~= '' then
+      moments[key] = moments[key] or {}
+      push(moments[key], moment, epoch)
+    end
   end
-  if unchanged(epoch, read) then
+  take_validators(fresh)
+  for _ = 1, tonumber(take()) do
+    local start = take()
+    for _, name in ipairs({ 'epochs', 'batches', 'submissions' }) do
+      local number = tonumber(take())
+      -- Older hours are read by nobody.
+      if fresh and number > 0 and tonumber(start) >= oldest then
+        local field = start .. ':' .. name
+        by_hour[field] = (by_hour[field] or 0) + number
+      end
+    end
+  end
+  if fresh then
     push(entries, epoch, entry)
     push(names, epoch)
-    for number, name in ipairs(NAMES) do
-      added[name] = (added[name] or 0) + numbers[number]
-    end
-    if opened_at ~= '' then
-      push(moments[1], opened_at, epoch)
-    end
-    if aggregated_at ~= '' then
-      push(moments[2], aggregated_at, epoch)
-      if numbers[5] > 0 then
-        push(moments[3], aggregated_at, epoch)
-      end
-    end
-    if hour ~= '' then
-      hours[hour] = hours[hour] or {}
-      for _, validator in ipairs(named) do
-        hours[hour][validator] = true
-      end
-    end
     done = done + 1
   end
 end
@@ -111,18 +129,37 @@ if done > 0 then
       redis.call('HINCRBY', sums, name, string.format('%.0f', added[name]))
     end
   end
-  for number, key in ipairs({ opened, aggregated, included }) do
-    if #moments[number] > 0 then
-      redis.call('ZADD', key, unpack(moments[number]))
+  for key, list in pairs(moments) do
+    redis.call('ZADD', KEYS[key], unpack(list))
+  end
+  for field, number in pairs(by_hour) do
+    redis.call('HINCRBY', hours, field, string.format('%.0f', number))
+  end
+  -- Three fields an hour: more than those of the hours that are kept means that old ones are left.
+  if redis.call('HLEN', hours) > 3 * (tonumber(ARGV[3]) / 3600 + 6) then
+    for _, field in ipairs(redis.call('HKEYS', hours)) do
+      if (tonumber(string.match(field, '^%d+')) or 0) < oldest then
+        redis.call('HDEL', hours, field)
+      end
     end
   end
-  for hour, set in pairs(hours) do
-    local key = validators .. ':' .. hour
-    for validator in pairs(set) do
-      -- A damaged set of an hour must not tear the sums; who reads the hour reports it.
-      redis.pcall('SADD', key, validator)
-    end
-    redis.call('EXPIRE', key, ARGV[3])
+end
+for hour, set in pairs(named) do
+  local key = validators .. ':' .. hour
+  for validator in pairs(set) do
+    -- A damaged set of an hour must not tear the sums; who reads the hour reports it.
+    redis.pcall('SADD', key, validator)
+  end
+  redis.call('EXPIRE', key, ARGV[3])
+end
+-- As numbers of any size: ids have no leading zeros.
+local function is_above(one, other)
+  return #one > #other or (#one == #other and one > other)
+end
+if ARGV[5] ~= '' then
+  local latest = redis.call('HGET', meta, 'latest')
+  if not latest or is_above(ARGV[5], latest) then
+    redis.call('HSET', meta, 'latest', ARGV[5], 'latest_entry', ARGV[6])
   end
 end
 if ARGV[4] ~= '' then

@@ -4,14 +4,18 @@ use std::{collections::BTreeMap, sync::LazyLock};
 
 use domain::{
     EpochId,
-    tracker::{Entry, EpochFacts, MeasurementWindow, Sealed, Sums, Totals},
+    tracker::{Entry, EpochFacts, HourSums, MeasurementWindow, Sealed, Sums, Totals},
 };
 
-use crate::keys::{MarketKeys, VALIDATORS_KEPT};
+use crate::keys::{HOURS_KEPT, MarketKeys};
+use redis::Cmd;
 use store_redis::{Batch, Lua};
 
 /// The version of the ledger's layout.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
+
+/// The earlier version that can be upgraded.
+pub(crate) const UPGRADABLE: &str = "1";
 
 /// How many entries one run of the script takes, so that it never blocks Redis for long.
 const ENTRIES_A_RUN: usize = 500;
@@ -30,6 +34,8 @@ pub struct LedgerMark {
     pub active_known: Option<u64>,
     /// The measurement window.
     pub window: Option<MeasurementWindow>,
+    /// When the last pass began whose datasets were all written, in Unix seconds.
+    pub passed: Option<f64>,
     /// The highest epoch that has been forgotten after it was sealed: ids up to it need no entry.
     pub floor: Option<EpochId>,
 }
@@ -43,6 +49,7 @@ impl LedgerMark {
                 "born" => mark.born = value.parse().ok(),
                 "schema" => mark.foreign_schema = (value != SCHEMA.to_string()).then_some(value),
                 "floor" => mark.floor = EpochId::parse(&value).ok(),
+                "passed" => mark.passed = value.parse().ok(),
                 "active_known" => mark.active_known = value.parse().ok(),
                 "window" => {
                     for (slot, part) in window.iter_mut().zip(value.split(',')) {
@@ -100,17 +107,36 @@ impl Run<'_> {
         runs.len()
     }
 
+    /// The validators in an epoch's aggregated batch, after its hour and their number. They are kept from the first sight on, since
+    /// their list may have expired when the epoch is sealed.
+    fn validators(&self, command: &mut Cmd, epoch: &EpochId, entry: &Entry) {
+        let facts = self.facts.get(epoch);
+        let named = facts.and_then(|facts| facts.batch_validators.value()).map_or(&[][..], Vec::as_slice);
+        command.arg(text(entry.hour())).arg(named.len()).arg(named);
+    }
+
     fn command(&self, batch: &mut Batch, steps: &[Step<'_>], active_known: Option<u64>) {
         let (ledger, validators) = (self.keys.of_ledger(), self.keys.validators_prefix());
         let keys: Vec<&str> = ledger.iter().chain([&validators]).map(String::as_str).collect();
         let command = SCRIPT.run(batch, &keys);
-        command.arg(SCHEMA).arg(self.now).arg(VALIDATORS_KEPT);
+        command.arg(SCHEMA).arg(self.now).arg(HOURS_KEPT);
         command.arg(active_known.map_or_else(String::new, |known| known.to_string()));
+        // The highest of an ascending list. One without a time of its window may be anybody's stray.
+        let latest = steps.iter().rev().find_map(|step| match step {
+            Step::Seal(epoch, entry) if entry.opened.at().or(entry.closed.at()).is_some() => {
+                Some((epoch, entry))
+            }
+            _ => None,
+        });
+        let latest = latest.map(|(epoch, entry)| (epoch.as_str().to_owned(), entry.encode()));
+        let (epoch, entry) = latest.unwrap_or_default();
+        command.arg(epoch).arg(entry);
         let stored = |epoch: &EpochId| self.stored.get(epoch).map_or("", String::as_str);
         command.arg(steps.iter().filter(|step| matches!(step, Step::Store(..))).count());
         for step in steps {
             if let Step::Store(epoch, entry) = step {
                 command.arg(epoch.as_str()).arg(stored(epoch)).arg(entry.encode());
+                self.validators(command, epoch, entry);
             }
         }
         command.arg(steps.iter().filter(|step| matches!(step, Step::Late(..))).count());
@@ -126,23 +152,49 @@ impl Run<'_> {
             for (_, value) in entry.sums().fields() {
                 command.arg(value);
             }
-            let time =
-                |at: Option<u64>| at.filter(|&at| at > 0).map_or_else(String::new, |at| at.to_string());
-            command.arg(time(entry.opened)).arg(time(entry.aggregated)).arg(time(entry.hour()));
-            let named = self
-                .facts
-                .get(*epoch)
-                .and_then(|facts| facts.batch_validators.as_deref())
-                .unwrap_or_default();
-            command.arg(named.len()).arg(named);
+            // That of an id without a trace is its first sight, which says nothing of gaps.
+            let end = Some(entry.end_of_window()).filter(|_| !entry.is_bare());
+            let aggregated = entry.aggregated.at();
+            let [listed, included] = [entry.listed, entry.included].map(|is| aggregated.filter(|_| is));
+            for at in [end, entry.opened.at(), entry.local.at(), aggregated, listed, included] {
+                command.arg(text(at));
+            }
+            self.validators(command, epoch, entry);
+            let hours = entry.hours();
+            command.arg(hours.len());
+            for (start, HourSums { epochs, batches, submissions }) in hours {
+                command.arg(start).arg(epochs).arg(batches).arg(submissions);
+            }
         }
     }
+}
+
+fn text(at: Option<u64>) -> String {
+    at.map_or_else(String::new, |at| at.to_string())
 }
 
 /// The stored form of a measurement window.
 pub(crate) fn encode_window(window: &MeasurementWindow) -> String {
     let MeasurementWindow { began, submissions, epochs, batches } = window;
     format!("{began},{submissions},{epochs},{batches}")
+}
+
+/// Reads the hash of hours; what names no hour or no sum is ignored.
+pub(crate) fn hours(fields: &[(String, u64)]) -> BTreeMap<u64, HourSums> {
+    let mut hours = BTreeMap::<u64, HourSums>::new();
+    for (field, count) in fields {
+        let Some((Ok(start), name)) = field.split_once(':').map(|(start, name)| (start.parse(), name)) else {
+            continue;
+        };
+        let sums = hours.entry(start).or_default();
+        match name {
+            "epochs" => sums.epochs = *count,
+            "batches" => sums.batches = *count,
+            "submissions" => sums.submissions = *count,
+            _ => {}
+        }
+    }
+    hours
 }
 
 /// Reads the hash of sums.

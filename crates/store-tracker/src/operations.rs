@@ -5,6 +5,7 @@ errors::table! {
     ALL: Operation;
     READ_TIMELINES: "read_timelines", "read the timelines";
     READ_LEDGER: "read_ledger", "read the ledger";
+    UPGRADE_LEDGER: "upgrade_ledger", "upgrade the ledger";
     READ_EPOCHS: "read_epochs", "read the epochs";
     READ_NEWEST_EPOCHS: "read_newest_epochs", "read the newest epochs";
     READ_CURRENT_EPOCH: "read_current_epoch", "read the current epoch";

@@ -1,13 +1,16 @@
 //! Retention: what is removed from a market's keys, in slices so small that no other client has to wait.
 
+use std::sync::LazyLock;
+
 use domain::{EpochId, tracker::Sealed};
 
 use crate::{keys::MarketKeys, operations};
-use store_redis::{Age, Batch, Family, Removal, Replies, Retention as Kept, Session, StoreError};
+use store_redis::{Age, Batch, Family, Lua, Removal, Replies, Retention as Kept, Session, StoreError};
 
-const SOURCE: &str = include_str!("prune.lua");
+/// Removes the oldest members of a zset.
+static PRUNE: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("prune.lua")));
 /// Forgets sealed entries, each once.
-const FORGET: &str = include_str!("forget.lua");
+static FORGET: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("forget.lua")));
 
 /// What is to be kept of the producers' timelines, in seconds.
 #[derive(Clone, Copy, Debug)]
@@ -66,9 +69,10 @@ impl Retention {
 /// [`StoreError`] when the key can't be pruned.
 pub async fn prune(session: &mut Session, prunable: &Prunable, slice: usize) -> Result<u64, StoreError> {
     let (operation, key) = (operations::PRUNE_TIMELINE, prunable.key.as_str());
-    let mut batch = Batch::new();
-    batch.script("EVAL", SOURCE, &[key]).arg(prunable.before).arg(slice);
-    Replies::new(operation, session.run(operation, key, batch).await?).required(key)
+    let fill = |batch: &mut Batch| {
+        PRUNE.run(batch, &[key]).arg(prunable.before).arg(slice);
+    };
+    Replies::new(operation, session.run_scripts(operation, key, fill).await?).required(key)
 }
 
 /// Forgets a slice of the ledger's sealed entries that are older than `before`; the cursor to go on with, 0
@@ -91,22 +95,30 @@ pub async fn forget_sealed(
     let mut replies = Replies::new(operation, session.run(operation, &key, batch).await?);
     let (cursor, page): (u64, Vec<(String, String)>) = replies.required(&key)?;
     let floor: Option<String> = replies.required(&keys.meta())?;
-    let is_old = |sealed: &Sealed| sealed.known().last_sign() < before;
-    let old: Vec<EpochId> = page
-        .iter()
-        .filter(|(_, entry)| Sealed::decode(entry).as_ref().is_ok_and(is_old))
-        .filter_map(|(epoch, _)| EpochId::parse(epoch).ok())
-        .collect();
+    let floor = floor.and_then(|floor| EpochId::parse(&floor).ok());
+    let (mut old, mut timeless) = (Vec::new(), Vec::new());
+    for (epoch, entry) in page {
+        let (Ok(epoch), Ok(entry)) = (EpochId::parse(&epoch), Sealed::decode(&entry)) else { continue };
+        match entry.known().last_time() {
+            Some(at) if at < before => old.push(epoch),
+            Some(_) => {}
+            None => timeless.push(epoch),
+        }
+    }
+    // Ids grow with time, so those below one that is old are old. An id without a time proves nothing of others: it is forgotten
+    // only when it is below the floor, since it may be anybody's stray.
+    let floor = old.iter().max().cloned().max(floor);
+    old.extend(timeless.into_iter().filter(|epoch| floor.as_ref().is_some_and(|floor| epoch <= floor)));
     if old.is_empty() {
         return Ok((cursor, 0));
     }
-    let floor = floor.and_then(|floor| EpochId::parse(&floor).ok());
-    let floor = old.iter().chain(&floor).max().map_or("", EpochId::as_str);
-    let mut batch = Batch::new();
-    let forget = batch.script("EVAL", FORGET, &[&key, &keys.sums(), &keys.meta()]);
-    forget.arg(floor).arg(old.iter().map(EpochId::as_str).collect::<Vec<_>>());
-    let forgotten = Replies::new(operation, session.run(operation, &key, batch).await?).required(&key)?;
-    Ok((cursor, forgotten))
+    let floor = floor.as_ref().map_or("", EpochId::as_str);
+    let names: Vec<&str> = old.iter().map(EpochId::as_str).collect();
+    let fill = |batch: &mut Batch| {
+        FORGET.run(batch, &[&key, &keys.sums(), &keys.meta()]).arg(floor).arg(&names);
+    };
+    let answers = session.run_scripts(operation, &key, fill).await?;
+    Ok((cursor, Replies::new(operation, answers).required(&key)?))
 }
 
 #[cfg(test)]
@@ -148,9 +160,9 @@ mod tests {
         let priorities = ["Q:N", "P:M"].into_iter().flat_map(|space| {
             ["priority", "submission"].map(|name| (format!("{space}:vpa:{name}:timeline"), 20))
         });
-        let own: Vec<(String, u64)> = ["opened", "aggregated", "included"]
-            .map(|name| (format!("{{P:M}}:tracker:{name}"), 108_000))
-            .to_vec();
+        let own = ["opened", "ended", "local", "aggregated", "listed", "included"];
+        let age = |name| if name == "ended" { 3_600 } else { 108_000 };
+        let own: Vec<(String, u64)> = own.map(|name| (format!("{{P:M}}:tracker:{name}"), age(name))).to_vec();
         let expected: Vec<_> = timelines.chain(priorities).chain(own.clone()).collect();
         assert_eq!(pruned(&keys), expected);
         let output = crate::Output { prefix: "s".to_owned(), ..crate::Output::default() };

@@ -37,7 +37,7 @@ async fn a_ledger_of_another_version_is_refused_with_a_clear_error_and_nothing_i
         let before = dump(&mut scene).await;
         let error = tracker.try_pass(NOW as f64, reach).await.expect_err("another version");
         assert!(
-            error.to_string().contains("version 7") && error.to_string().contains("version 1"),
+            error.to_string().contains("version 7") && error.to_string().contains("version 2"),
             "{error}"
         );
         assert_eq!(dump(&mut scene).await, before);

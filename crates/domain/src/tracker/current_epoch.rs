@@ -8,7 +8,7 @@ use super::fields::{Field, ValueOf, field, object, whole_second};
 use crate::{
     EpochId, Number,
     chain::{Window, WindowState},
-    tracker::{DEFAULT_WINDOW, EpochFacts, LONGEST_WINDOW},
+    tracker::{DEFAULT_WINDOW, Entry, EpochFacts, LONGEST_WINDOW, Moment, Moments, Reading},
 };
 
 /// The phase of an epoch, as readers know it.
@@ -47,54 +47,82 @@ pub struct Candidate {
     pub epoch: EpochId,
     /// What was read of its keys.
     pub facts: EpochFacts,
+    /// What the ledger knows of it: more than its keys, once they have expired.
+    pub known: Option<Entry>,
 }
 
 impl Candidate {
-    /// Whether its window is open: by its status, else by the timeline; `None` when neither says so.
+    /// Whether its window is open at `now`: by its status, else by the timeline, else by the ledger; `None` when none says so.
     #[must_use]
-    pub fn is_open(&self) -> Option<bool> {
-        let timeline = &self.facts.timeline;
+    pub fn is_open(&self, now: f64) -> Option<bool> {
+        let Moments { opened, closed, .. } = self.facts.timeline;
         let by_timeline =
-            (timeline.opened.is_some() || timeline.closed.is_some()).then_some(timeline.closed.is_none());
-        self.facts.open.or(by_timeline)
+            match (opened.map(|at| Moment::claimed(at, now)), closed.map(|at| Moment::claimed(at, now))) {
+                (_, Some(closed)) if closed.has_happened() => Some(false),
+                (Some(opened), _) if opened.has_happened() => Some(true),
+                _ => None,
+            };
+        let by_ledger = || {
+            let known = self.known.as_ref()?;
+            let is_over = known.due > 0 && now >= known.due as f64;
+            // Without a plan nothing says how long it lasts.
+            (known.closed.has_happened() || known.due > 0).then_some(!known.closed.has_happened() && !is_over)
+        };
+        self.facts.open.or(by_timeline).or_else(by_ledger)
     }
 
-    /// Its phase.
+    /// Its phase at `now`. A level is done when any of state, timeline, metadata and ledger says so.
     #[must_use]
-    pub fn phase(&self) -> Phase {
-        let EpochFacts { timeline, local_batch, aggregated_batch, .. } = &self.facts;
-        // Either is proof enough: metadata and timeline entry expire on their own.
-        let local = *local_batch || timeline.local.is_some();
-        let aggregated = *aggregated_batch || timeline.aggregated.is_some();
-        match self.is_open() {
+    pub fn phase(&self, now: f64) -> Phase {
+        let known = |of: fn(&Entry) -> Moment| self.known.as_ref().map(of).unwrap_or_default();
+        let local = self.facts.local(now).max(known(|entry| entry.local)).has_happened();
+        let aggregated = self.facts.aggregated(now).max(known(|entry| entry.aggregated)).has_happened();
+        match self.is_open(now) {
             // An open window wins over batches: readers count the remaining time down in this phase only.
             Some(true) => Phase::Submission,
             None if !local && !aggregated => Phase::Unknown,
-            _ if !local => Phase::Finalization,
+            _ if !local && !self.facts.is_skipped() => Phase::Finalization,
             _ if !aggregated => Phase::Aggregation,
             _ => Phase::Complete,
         }
     }
 
-    /// The latest known time of its window in Unix seconds; 0 when none is known.
-    fn last_sign(&self) -> f64 {
-        let EpochFacts { timeline, start, .. } = &self.facts;
-        let times = [timeline.opened, timeline.closed, *start];
-        times.into_iter().flatten().fold(0.0, f64::max)
+    /// Its processed submissions; `None` when they could not be read.
+    fn submissions(&self) -> Option<u64> {
+        let known = self.known.as_ref().map_or(0, |known| known.submissions);
+        match self.facts.submissions {
+            Reading::Value(count) => Some(count.max(known)),
+            Reading::Absent => Some(known),
+            Reading::Unreadable => (known > 0).then_some(known),
+        }
+    }
+
+    /// When its window opened, else closed, else its batches were made, in Unix seconds; 0 when none of it is known.
+    fn when(&self, now: f64) -> u64 {
+        let of = |facts: fn(&EpochFacts, f64) -> Moment, entry: fn(&Entry) -> Moment| {
+            facts(&self.facts, now).max(self.known.as_ref().map(entry).unwrap_or_default()).at()
+        };
+        let opened = of(EpochFacts::opened, |entry| entry.opened);
+        let closed = || of(EpochFacts::closed, |entry| entry.closed);
+        let batches = || {
+            of(EpochFacts::local, |entry| entry.local)
+                .max(of(EpochFacts::aggregated, |entry| entry.aggregated))
+        };
+        opened.or_else(closed).or_else(batches).unwrap_or(0)
     }
 }
 
 /// Adds the epochs that the chain has released. What producers wrote of an epoch wins; the chain fills in what they did
 /// not write.
-pub fn learn_from_chain(candidates: &mut Vec<Candidate>, windows: &BTreeMap<u64, Window>) {
+pub fn learn_from_chain(candidates: &mut Vec<Candidate>, windows: &BTreeMap<u64, Window>, now: f64) {
     for (number, window) in windows {
         let Ok(epoch) = EpochId::parse(&number.to_string()) else { continue };
         let at = candidates.iter().position(|candidate| candidate.epoch == epoch).unwrap_or_else(|| {
-            candidates.push(Candidate { epoch, facts: EpochFacts::default() });
+            candidates.push(Candidate { epoch, facts: EpochFacts::default(), known: None });
             candidates.len() - 1
         });
         let candidate = &mut candidates[at];
-        if candidate.is_open().is_none() {
+        if candidate.is_open(now).is_none() {
             // A waiting window is open too: its limit runs from the release, and only our own limit of windows makes
             // it wait.
             candidate.facts.open = Some(!matches!(window.state, WindowState::Closed { .. }));
@@ -179,24 +207,21 @@ impl CurrentEpoch {
 pub fn current_epoch(candidates: &[Candidate], now: f64) -> Option<CurrentEpoch> {
     let open = candidates
         .iter()
-        .filter(|candidate| candidate.is_open() == Some(true))
+        .filter(|candidate| candidate.is_open(now) == Some(true))
         .max_by_key(|open| &open.epoch);
     // By time before id: an id of which only `epochs:active` tells has no time (0), and is current only when no other
     // epoch is known.
-    let newest = || {
-        candidates
-            .iter()
-            .max_by(|a, b| a.last_sign().total_cmp(&b.last_sign()).then_with(|| a.epoch.cmp(&b.epoch)))
-    };
+    let newest = || candidates.iter().max_by_key(|one| (one.when(now), &one.epoch));
     let current = open.or_else(newest)?;
     let facts = &current.facts;
-    let start = facts.start.or(facts.timeline.opened);
+    let opened = current.known.as_ref().and_then(|known| known.opened.at()).map(|at| at as f64);
+    let start = facts.start.or(facts.timeline.opened).or(opened);
     let between = |(start, end): (f64, f64)| (end > start).then_some(end - start);
     let believed = |window: &f64| *window <= LONGEST_WINDOW;
     // Of an open window `end` is the plan. Of a closed one it is the time of closing, which may be any time.
-    let by_plan = start.zip(facts.end.filter(|_| current.is_open() == Some(true))).and_then(between);
+    let by_plan = start.zip(facts.end.filter(|_| current.is_open(now) == Some(true))).and_then(between);
     let window = facts.duration.or(by_plan).filter(believed).unwrap_or(DEFAULT_WINDOW);
-    let phase = current.phase();
+    let phase = current.phase(now);
     // A start ahead of our clock must not show more than the whole window.
     let left = start.map_or(window, |start| (start + window - now).max(0.0)).min(window);
     Some(CurrentEpoch {
@@ -204,7 +229,7 @@ pub fn current_epoch(candidates: &[Candidate], now: f64) -> Option<CurrentEpoch>
         phase,
         time_remaining: if phase == Phase::Submission { left as u64 } else { 0 },
         window,
-        submissions: facts.submissions,
+        submissions: current.submissions(),
         data_market: facts.data_market.clone(),
     })
 }
@@ -212,7 +237,7 @@ pub fn current_epoch(candidates: &[Candidate], now: f64) -> Option<CurrentEpoch>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tracker::Moments;
+    use crate::tracker::StateHash;
     use proptest::prelude::*;
 
     /// Any facts that decide about the current epoch.
@@ -243,7 +268,7 @@ mod tests {
         ) {
             let all: Vec<_> = all.into_iter().map(|(epoch, facts)| candidate(&epoch.to_string(), facts)).collect();
             let number = |epoch: &EpochId| epoch.as_str().parse::<u64>().expect("a number");
-            let open = all.iter().filter(|one| one.phase() == Phase::Submission);
+            let open = all.iter().filter(|one| one.phase(now) == Phase::Submission);
             let highest = open.map(|one| number(&one.epoch)).max();
             let current = current_epoch(&all, now);
             prop_assert_eq!(current.is_some(), !all.is_empty());
@@ -267,7 +292,7 @@ mod tests {
         fn an_epoch_goes_through_its_phases_in_order_as_facts_come_in(window: bool, first: bool, second: bool) {
             let phase = |open, local_batch, aggregated_batch| {
                 let facts = EpochFacts { open: Some(open), local_batch, aggregated_batch, ..EpochFacts::default() };
-                candidate("1", facts).phase() as u8
+                candidate("1", facts).phase(0.0) as u8
             };
             let now = phase(window, first, second);
             prop_assert!(phase(false, first, second) >= now);
@@ -276,7 +301,7 @@ mod tests {
     }
 
     fn candidate(epoch: &str, facts: EpochFacts) -> Candidate {
-        Candidate { epoch: EpochId::parse(epoch).expect(epoch), facts }
+        Candidate { epoch: EpochId::parse(epoch).expect(epoch), facts, known: None }
     }
 
     fn status(open: bool) -> EpochFacts {
@@ -306,7 +331,7 @@ mod tests {
     fn the_phase_follows_window_and_batches() {
         let phase = |open, local_batch, aggregated_batch| {
             candidate("1", EpochFacts { open, local_batch, aggregated_batch, ..EpochFacts::default() })
-                .phase()
+                .phase(0.0)
         };
         assert_eq!(phase(Some(true), true, true), Phase::Submission);
         assert_eq!(phase(Some(false), false, false), Phase::Finalization);
@@ -317,9 +342,57 @@ mod tests {
     }
 
     #[test]
+    fn a_level_is_done_when_state_timeline_metadata_or_ledger_says_so() {
+        let closed = || EpochFacts { open: Some(false), ..EpochFacts::default() };
+        let state = |level1: &str, level2: &str| {
+            let (level1, level2) = (Some(level1.to_owned()), Some(level2.to_owned()));
+            EpochFacts {
+                state: Reading::Value(StateHash { level1, level2, ..StateHash::default() }),
+                ..closed()
+            }
+        };
+        let timeline = |local, aggregated| EpochFacts {
+            timeline: Moments { local, aggregated, ..Moments::default() },
+            ..closed()
+        };
+        for (facts, phase) in [
+            (state("pending", "pending"), Phase::Finalization),
+            (state("completed", "pending"), Phase::Aggregation),
+            (state("skipped", "pending"), Phase::Aggregation),
+            (state("completed", "completed"), Phase::Complete),
+            (state("skipped", "completed"), Phase::Complete),
+            (timeline(Some(900.0), None), Phase::Aggregation),
+            (timeline(Some(900.0), Some(910.0)), Phase::Complete),
+            (timeline(Some(900.0), Some(1_004.0)), Phase::Aggregation),
+        ] {
+            assert_eq!(candidate("1", facts.clone()).phase(1_000.0), phase, "{facts:?}");
+        }
+        // A quiet market: only the ledger knows the epoch.
+        let known = Entry {
+            opened: Moment::At(500),
+            closed: Moment::At(560),
+            local: Moment::At(570),
+            aggregated: Moment::At(580),
+            submissions: 4,
+            ..Entry::default()
+        };
+        let quiet = Candidate { known: Some(known), ..candidate("1", EpochFacts::default()) };
+        let current = current_epoch(&[quiet], 90_000.0).expect("there is one");
+        assert_eq!((current.phase, current.submissions), (Phase::Complete, Some(4)));
+    }
+
+    #[test]
+    fn an_id_with_a_known_time_is_preferred_to_a_higher_one_without() {
+        let timed = EpochFacts { start: Some(500.0), open: Some(false), ..EpochFacts::default() };
+        let all = [candidate("7", timed), candidate("99999999", EpochFacts::default())];
+        assert_eq!(current_epoch(&all, 1_000.0).expect("one").epoch.as_str(), "7");
+        assert_eq!(current_epoch(&all[1..], 1_000.0).expect("one").epoch.as_str(), "99999999");
+    }
+
+    #[test]
     fn the_remaining_time_counts_from_the_start_and_never_falls_below_zero() {
         let open = |start, duration| {
-            let facts = EpochFacts { start, duration, submissions: Some(3), ..status(true) };
+            let facts = EpochFacts { start, duration, submissions: Reading::Value(3), ..status(true) };
             current_epoch(&[candidate("5", facts)], 1000.0).expect("one")
         };
         assert_eq!(open(Some(990.0), Some(600.0)).time_remaining, 590);
@@ -341,15 +414,19 @@ mod tests {
     #[test]
     fn what_the_chain_released_is_current_before_a_producer_has_written_of_it() {
         let mut candidates = vec![candidate("7", EpochFacts { open: Some(false), ..EpochFacts::default() })];
-        learn_from_chain(&mut candidates, &BTreeMap::from([(8, window(1_000, 60, WindowState::Open))]));
+        learn_from_chain(
+            &mut candidates,
+            &BTreeMap::from([(8, window(1_000, 60, WindowState::Open))]),
+            1_010.0,
+        );
         let current = current_epoch(&candidates, 1_010.0).expect("there is one");
         assert_eq!((current.epoch.as_str(), current.phase), ("8", Phase::Submission));
         assert_eq!((current.window, current.time_remaining), (60.0, 50));
         // The chain has closed it, and nothing else is known of it.
         let mut candidates = Vec::new();
         let closed = window(1_000, 60, WindowState::Closed { block: 2 });
-        learn_from_chain(&mut candidates, &BTreeMap::from([(8, closed)]));
-        assert_eq!(candidates[0].phase(), Phase::Finalization);
+        learn_from_chain(&mut candidates, &BTreeMap::from([(8, closed)]), 1_100.0);
+        assert_eq!(candidates[0].phase(1_100.0), Phase::Finalization);
     }
 
     proptest! {
@@ -360,14 +437,14 @@ mod tests {
             let state = if closed { WindowState::Closed { block: 2 } } else { WindowState::Open };
             let before = candidate("8", facts);
             let mut after = vec![before.clone()];
-            learn_from_chain(&mut after, &BTreeMap::from([(8, window(released, length, state))]));
+            learn_from_chain(&mut after, &BTreeMap::from([(8, window(released, length, state))]), 2e9);
             prop_assert_eq!(after.len(), 1);
             let after = &after[0];
-            if before.is_open().is_some() {
-                prop_assert_eq!(after.is_open(), before.is_open());
-                prop_assert_eq!(after.phase(), before.phase());
+            if before.is_open(2e9).is_some() {
+                prop_assert_eq!(after.is_open(2e9), before.is_open(2e9));
+                prop_assert_eq!(after.phase(2e9), before.phase(2e9));
             } else {
-                prop_assert_eq!(after.is_open(), Some(!closed));
+                prop_assert_eq!(after.is_open(2e9), Some(!closed));
             }
             let known = |before: Option<f64>, after: Option<f64>| before.is_none() || before == after;
             prop_assert!(known(before.facts.start, after.facts.start));

@@ -4,8 +4,8 @@ use super::fields::whole_second;
 use crate::{
     EpochId,
     tracker::{
-        DayStats, Gap, HourStats, MeasurementWindow, Observation, Participation, Summary, SummaryInput,
-        Totals,
+        DayStats, GAP_SHOWN, Gap, HOUR, HourStats, MeasurementWindow, Observation, Participation, Summary,
+        SummaryInput, Totals,
     },
 };
 
@@ -49,16 +49,35 @@ impl Datasets {
     #[must_use]
     pub fn of(seen: &Observation, totals: &Totals, window_length: f64, due: Due) -> Self {
         let (now, second) = (seen.now, whole_second(seen.now));
+        let gaps = gaps(seen, totals);
         let window = MeasurementWindow::at(seen.window, &totals.all, now, window_length);
-        let hours = || HourStats::hours(second).map(|hour| HourStats::of(seen, totals, hour)).to_vec();
+        let hours = seen.hour_validators.keys();
+        let hours = hours.map(|&start| HourStats::of(seen, totals, (start, second.min(start + HOUR))));
+        // Of the earlier hours only those of which something is known: nothing is said of the others.
+        let two = HourStats::hours(second).map(|(start, _)| start);
+        let unfinished = HourStats::unfinished(seen.passed, second);
+        let hours = hours
+            .filter(|hour| two.contains(&hour.start) || unfinished == Some(hour.start) || !hour.is_empty());
         Self {
             now,
             window,
-            summary: Summary::of(&SummaryInput::of(seen, totals, window)),
+            summary: Summary::of(&SummaryInput::of(seen, totals, window, gaps.len() as u64)),
             participation: Participation::of(seen, totals),
-            hours: if due.hourly { hours() } else { Vec::new() },
+            hours: hours.collect(),
             day: due.daily.then(|| DayStats::of(seen, totals, second)),
-            gaps: seen.gaps().collect(),
+            gaps,
         }
     }
+}
+
+/// The gaps of the epochs whose window closed within the last hour, at most one each.
+fn gaps(seen: &Observation, totals: &Totals) -> Vec<(EpochId, Gap)> {
+    let late = |epoch: &EpochId| totals.late.iter().find(|(late, _)| late == epoch).map(|(_, sealed)| sealed);
+    let sealed = |epoch: &EpochId| Some(late(epoch).or_else(|| seen.sealed.get(epoch))?.known());
+    let entry = |epoch: &EpochId| totals.known(epoch).or_else(|| sealed(epoch));
+    let shown = seen
+        .facts
+        .iter()
+        .filter(|(epoch, _)| entry(epoch).is_some_and(|entry| entry.closed_within(GAP_SHOWN, seen.now)));
+    shown.filter_map(|(epoch, facts)| Some((epoch.clone(), Gap::of(facts, seen.now)?))).collect()
 }

@@ -4,26 +4,30 @@
 //! does not matter who computes an entry, how often or in which order, and an expired key never takes back what it had
 //! shown.
 
-use crate::tracker::{DEFAULT_WINDOW, EpochFacts, LONGEST_WINDOW};
+use std::collections::BTreeMap;
 
-/// What is known of one epoch. Times are whole Unix seconds; the time 0 means that it happened at an unknown time.
+use crate::tracker::{DEFAULT_WINDOW, EpochFacts, HOUR, LONGEST_WINDOW, Moment, Reading};
+
+/// What is known of one epoch. Times are whole Unix seconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
     /// When the tracker first saw it.
     pub seen: u64,
     /// When it was opened.
-    pub opened: Option<u64>,
+    pub opened: Moment,
     /// When its window closed.
-    pub closed: Option<u64>,
+    pub closed: Moment,
     /// When its window closes by plan; 0 when unknown.
     pub due: u64,
     /// Its processed submissions.
     pub submissions: u64,
     /// When its local batch was made.
-    pub local: Option<u64>,
+    pub local: Moment,
     /// When its aggregated batch was made.
-    pub aggregated: Option<u64>,
-    /// Whether its aggregated batch names this validator.
+    pub aggregated: Moment,
+    /// Whether the validators in its aggregated batch are known.
+    pub listed: bool,
+    /// Whether these include this validator.
     pub included: bool,
     /// Whether all of its submissions are known: they were read after its window had closed, from a key that existed or
     /// could not have expired yet.
@@ -45,39 +49,52 @@ impl Entry {
     /// What the facts of one pass prove about an epoch.
     #[must_use]
     pub fn observed(facts: &EpochFacts, validator: &str, now: f64) -> Self {
-        // A time in the future proves only that it happened. If it were read as now, it would move with every pass, and
-        // the epoch would never be over.
-        let second = |at: f64| if at <= now { at.max(0.0) as u64 } else { 0 };
-        let opened = facts.timeline.opened.or(facts.start).map(second);
-        // Each of these implies that it was opened, at an unknown time.
-        let was_opened = facts.active || facts.open.is_some() || facts.timeline.closed.is_some();
-        // `end` counts with a closed status only: of an open window it is a plan.
-        let closed_by_status = (facts.open == Some(false)).then(|| facts.end.map_or(0, second));
-        let closed = facts.timeline.closed.map(second).or(closed_by_status);
+        let present = now.max(0.0) as u64;
+        let (opened, closed) = (facts.opened(now), facts.closed(now));
         let duration =
             facts.duration.filter(|&duration| duration <= LONGEST_WINDOW).unwrap_or(DEFAULT_WINDOW);
-        let by_plan = opened.filter(|&at| at > 0).map(|at| at as f64 + duration);
+        let by_plan = opened.at().map(|at| at as f64 + duration);
         // A plan further ahead than the longest window is an error of units; the epoch would never be due.
-        let end = facts.end.filter(|&end| end <= now + LONGEST_WINDOW);
-        let due = end.or(by_plan).map_or(0, |at| at.max(0.0) as u64);
-        let batch = |at: Option<f64>, exists: bool| at.map(second).or(exists.then_some(0));
-        let named = |validators: &Vec<String>| validators.iter().any(|named| named == validator);
-        let present = second(now);
-        // A missing key means no submissions only as long as it can't have expired.
-        let young = opened.is_some_and(|at| present < at.saturating_add(SUBMISSIONS_KEPT));
-        let over = closed.is_some() || (due > 0 && present >= due);
-        let counted = facts.has_submissions_key || (young && facts.submissions.is_some());
-        Self {
+        let end = facts.end.filter(|&end| end > 0.0 && end <= now + LONGEST_WINDOW);
+        let due = end.or(by_plan).map_or(0, |at| at as u64);
+        let named = facts.batch_validators.value();
+        let mut entry = Self {
             seen: present,
-            opened: opened.or(was_opened.then_some(0)),
+            opened,
             closed,
             due,
-            submissions: facts.submissions.unwrap_or(0),
-            local: batch(facts.timeline.local, facts.local_batch),
-            aggregated: batch(facts.timeline.aggregated, facts.aggregated_batch),
-            included: facts.batch_validators.as_ref().is_some_and(named),
-            accounted: over && counted,
-        }
+            submissions: facts.submissions.value().copied().unwrap_or(0),
+            local: facts.local(now),
+            aggregated: facts.aggregated(now),
+            listed: named.is_some(),
+            included: named.is_some_and(|named| named.iter().any(|named| named == validator)),
+            accounted: false,
+        };
+        let counted = match facts.submissions {
+            Reading::Value(_) => true,
+            // No key means no submissions only where it can't have expired yet, and where there would be one.
+            Reading::Absent => entry.is_young(now) && !entry.lacks_submissions(),
+            Reading::Unreadable => false,
+        };
+        entry.accounted = counted && entry.is_window_over(now);
+        entry
+    }
+
+    /// Whether the shorter-lived key of its submissions can't have expired yet.
+    fn is_young(&self, now: f64) -> bool {
+        self.opened.at().is_some_and(|at| (now.max(0.0) as u64) < at.saturating_add(SUBMISSIONS_KEPT))
+    }
+
+    /// Whether it must have had submissions, and none were read: its local batch was made of some. There are producers that write
+    /// no key of submissions.
+    fn lacks_submissions(&self) -> bool {
+        self.local.has_happened() && self.submissions == 0
+    }
+
+    /// Whether its submissions are not known, although their key could not have expired: they must not count as none.
+    #[must_use]
+    pub fn has_unwritten_submissions(&self, facts: &EpochFacts, now: f64) -> bool {
+        self.lacks_submissions() && self.is_young(now) && facts.submissions == Reading::Absent
     }
 
     /// The most that either entry knows.
@@ -91,26 +108,29 @@ impl Entry {
             } else {
                 self.seen.min(other.seen)
             },
-            // `None` is below `Some(0)`, and an unknown time below any known one.
             opened: self.opened.max(other.opened),
             closed: self.closed.max(other.closed),
             due: self.due.max(other.due),
             submissions: self.submissions.max(other.submissions),
             local: self.local.max(other.local),
             aggregated: self.aggregated.max(other.aggregated),
+            listed: self.listed || other.listed,
             included: self.included || other.included,
             accounted: self.accounted || other.accounted,
         }
+    }
+
+    /// Whether its window is closed, or would be by plan.
+    fn is_window_over(&self, now: f64) -> bool {
+        self.closed.has_happened() || (self.due > 0 && now.max(0.0) as u64 >= self.due)
     }
 
     /// Whether the epoch is finished: its window is closed and both batches exist, or `seal_after` seconds
     /// have passed since the window closed.
     #[must_use]
     pub fn is_finished(&self, now: f64, seal_after: f64) -> bool {
-        let present = now.max(0.0) as u64;
-        let window_over = self.closed.is_some() || (self.due > 0 && present >= self.due);
-        let both = self.local.is_some() && self.aggregated.is_some();
-        both && window_over || self.is_long_over(now, seal_after)
+        let both = self.local.has_happened() && self.aggregated.has_happened();
+        both && self.is_window_over(now) || self.is_long_over(now, seal_after)
     }
 
     /// Whether `seal_after` seconds have passed since the window closed: nothing is waited for any more.
@@ -123,68 +143,96 @@ impl Entry {
     /// now may be readable later, and the validators of an aggregated batch may be written a moment after it.
     pub(super) fn is_complete(&self, facts: &EpochFacts, now: f64) -> bool {
         // Older producers write no list of validators, so the wait must end.
-        let waited = |at: u64| at > 0 && now.max(0.0) as u64 >= at.saturating_add(VALIDATORS_WITHIN);
-        let listed = facts.batch_validators.is_some() || self.aggregated.is_some_and(waited);
-        listed && facts.submissions.is_some()
+        let waited = |at: u64| now.max(0.0) as u64 >= at.saturating_add(VALIDATORS_WITHIN);
+        let listed = self.listed || self.aggregated.at().is_some_and(waited);
+        listed && !facts.submissions.is_unreadable()
     }
 
     /// Whether nothing but its id is known.
     #[must_use]
     pub fn is_bare(&self) -> bool {
-        let timeless = |at: Option<u64>| at.is_none_or(|at| at == 0);
-        timeless(self.opened)
-            && timeless(self.closed)
-            && self.due == 0
-            && self.submissions == 0
-            && self.local.is_none()
-            && self.aggregated.is_none()
+        self.times().all(|at| at.is_none()) && self.due == 0 && self.submissions == 0 && !self.has_batch()
     }
 
-    // The best known end: the close, the plan, the opening and the usual length, a batch; else the first sight, so
-    // that an epoch without any time is over one day too.
-    fn end_of_window(&self) -> u64 {
-        let known = |at: Option<u64>| at.filter(|&at| at > 0);
-        known(self.closed)
-            .or(known(Some(self.due)))
-            .or(known(self.opened).map(|at| at.saturating_add(DEFAULT_WINDOW as u64)))
-            .or(known(self.local.max(self.aggregated)))
+    fn has_batch(&self) -> bool {
+        self.local.has_happened() || self.aggregated.has_happened()
+    }
+
+    fn times(&self) -> impl Iterator<Item = Option<u64>> {
+        [self.opened, self.closed, self.local, self.aggregated].into_iter().map(Moment::at)
+    }
+
+    /// The best known end of its window, in Unix seconds: the close, the plan, the opening and the usual length, a batch; else the
+    /// first sight, so that an epoch without any time is over one day too.
+    #[must_use]
+    pub fn end_of_window(&self) -> u64 {
+        let planned = Some(self.due).filter(|&due| due > 0);
+        self.closed
+            .at()
+            .or(planned)
+            .or(self.opened.at().map(|at| at.saturating_add(DEFAULT_WINDOW as u64)))
+            .or(self.local.max(self.aggregated).at())
             .unwrap_or(self.seen)
     }
 
-    /// The latest known time.
+    /// Whether its window closed within `seconds` before `now`, by its best known end; an open one counts too.
     #[must_use]
-    pub fn last_sign(&self) -> u64 {
-        let times = [Some(self.seen), self.opened, self.closed, self.local, self.aggregated];
-        times.into_iter().flatten().max().unwrap_or(0)
+    pub fn closed_within(&self, seconds: u64, now: f64) -> bool {
+        self.end_of_window().saturating_add(seconds) > now.max(0.0) as u64
     }
 
-    /// The start of the hour that its numbers belong to: the one in which it was opened. `None` when that is
+    /// When something of it happened last, where that is known.
+    #[must_use]
+    pub fn last_time(&self) -> Option<u64> {
+        self.times().flatten().max()
+    }
+
+    /// The start of the hour that its submissions and validators belong to: the one in which it was opened. `None` when that is
     /// not known.
     #[must_use]
     pub fn hour(&self) -> Option<u64> {
-        self.opened.filter(|&at| at > 0).map(|at| at - at % 3600)
+        self.opened.at().map(hour_of)
+    }
+
+    /// What it adds to the hours, by their starts: each batch to the hour in which it was made.
+    #[must_use]
+    pub fn hours(&self) -> BTreeMap<u64, HourSums> {
+        let mut hours = BTreeMap::<u64, HourSums>::new();
+        if let Some(hour) = self.hour() {
+            let sums = hours.entry(hour).or_default();
+            (sums.epochs, sums.submissions) = (1, self.submissions);
+        }
+        for at in [self.local.at(), self.aggregated.at()].into_iter().flatten() {
+            hours.entry(hour_of(at)).or_default().batches += 1;
+        }
+        hours
     }
 
     /// What it adds to the sums.
     #[must_use]
     pub fn sums(&self) -> Sums {
         Sums {
-            epochs: self.opened.is_some().into(),
+            epochs: self.opened.has_happened().into(),
             submissions: self.submissions,
-            local: self.local.is_some().into(),
-            aggregated: self.aggregated.is_some().into(),
+            local: self.local.has_happened().into(),
+            aggregated: self.aggregated.has_happened().into(),
             included: self.included.into(),
-            unaccounted: (self.opened.is_some() && !self.accounted).into(),
+            unaccounted: (self.opened.has_happened() && !self.accounted).into(),
             late: 0,
         }
     }
 
-    /// The stored form: `seen,opened,closed,due,submissions,local,aggregated,flags`, with `-` for what did not happen.
+    /// The stored form: `seen,opened,closed,due,submissions,local,aggregated,flags`, with `-` for what did not happen and `0` for
+    /// what happened at an unknown time.
     #[must_use]
     pub fn encode(&self) -> String {
-        let time = |at: Option<u64>| at.map_or("-".to_owned(), |at| at.to_string());
+        let time = |moment: Moment| match moment {
+            Moment::Never => "-".to_owned(),
+            Moment::Sometime => "0".to_owned(),
+            Moment::At(second) => second.to_string(),
+        };
         format!(
-            "{},{},{},{},{},{},{},{}{}",
+            "{},{},{},{},{},{},{},{}{}{}",
             self.seen,
             time(self.opened),
             time(self.closed),
@@ -194,6 +242,7 @@ impl Entry {
             time(self.aggregated),
             if self.included { "i" } else { "" },
             if self.accounted { "a" } else { "" },
+            if self.listed { "l" } else { "" },
         )
     }
 
@@ -204,13 +253,16 @@ impl Entry {
     pub fn decode(text: &str) -> Result<Self, BadEntry> {
         let read = || {
             let number = |text: &str| text.parse::<u64>().ok();
-            let time = |text: &str| if text == "-" { Some(None) } else { number(text).map(Some) };
+            let time = |text: &str| match text {
+                "-" => Some(Moment::Never),
+                _ => number(text).map(|at| if at == 0 { Moment::Sometime } else { Moment::At(at) }),
+            };
             let parts: Vec<&str> = text.split(',').collect();
             let [seen, opened, closed, due, submissions, local, aggregated, flags] = parts[..] else {
                 return None;
             };
             // A newer version may write more flags; reading its entry without them would drop what it knows.
-            if flags.chars().any(|flag| !"ia".contains(flag)) {
+            if flags.chars().any(|flag| !"ial".contains(flag)) {
                 return None;
             }
             Some(Self {
@@ -223,9 +275,39 @@ impl Entry {
                 aggregated: time(aggregated)?,
                 included: flags.contains('i'),
                 accounted: flags.contains('a'),
+                // Entries of the first version have no such flag.
+                listed: flags.contains('l') || flags.contains('i'),
             })
         };
         read().ok_or_else(|| BadEntry(text.chars().take(100).collect()))
+    }
+}
+
+fn hour_of(at: u64) -> u64 {
+    at - at % HOUR
+}
+
+/// What happened in one hour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HourSums {
+    /// Epochs opened.
+    pub epochs: u64,
+    /// Local and aggregated batches made.
+    pub batches: u64,
+    /// Submissions of the epochs opened.
+    pub submissions: u64,
+}
+
+impl HourSums {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, more: Self) -> Self {
+        // Saturating: a damaged number in Redis must neither panic nor wrap around.
+        Self {
+            epochs: self.epochs.saturating_add(more.epochs),
+            batches: self.batches.saturating_add(more.batches),
+            submissions: self.submissions.saturating_add(more.submissions),
+        }
     }
 }
 

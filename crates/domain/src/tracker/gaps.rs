@@ -1,28 +1,18 @@
 //! Gaps in the life of an epoch: a step that should have been taken and was not.
 
-use crate::EpochId;
+use crate::{EpochId, tracker::EpochFacts};
 
-/// The statuses of an epoch's steps, as its state hash has them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Steps {
-    /// The state hash says that the window is closed.
-    pub window_closed: bool,
-    /// `level1_status`
-    pub level1: Option<String>,
-    /// `level2_status`
-    pub level2: Option<String>,
-    /// `onchain_status`
-    pub onchain: Option<String>,
-}
+/// How long after its window closed the gap of an epoch is shown, in seconds.
+pub const GAP_SHOWN: u64 = 3600;
 
 /// Which step is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Gap {
-    /// The window is closed, and level 1 is neither in progress nor completed.
+    /// The window is closed, and level 1 is neither in progress, completed nor skipped.
     Level1,
-    /// Level 1 is completed, and level 2 is neither collecting, aggregating nor completed.
+    /// The window is closed, level 1 is completed, and level 2 is neither collecting, aggregating nor completed.
     Level2,
-    /// Level 2 is completed, and nothing was queued, submitted or confirmed on the chain.
+    /// The window is closed, level 2 is completed, and nothing was queued, submitted or confirmed on the chain.
     Onchain,
 }
 
@@ -30,26 +20,25 @@ impl Gap {
     /// Every kind of gap.
     pub const ALL: [Self; 3] = [Self::Level1, Self::Level2, Self::Onchain];
 
-    /// The gaps of an epoch.
+    /// The gap of an epoch at `now` (Unix seconds): the first that applies. None without a state hash, since only that says what is
+    /// under way.
     #[must_use]
-    pub fn of(steps: &Steps) -> Vec<Self> {
+    pub fn of(facts: &EpochFacts, now: f64) -> Option<Self> {
+        let state = facts.state.value()?;
+        if !facts.closed(now).has_happened() {
+            return None;
+        }
+        // `pending`, `failed` and no status at all are gaps alike: only the listed ones show that the step is under way.
         let is = |status: &Option<String>, any: &[&str]| {
             status.as_deref().is_some_and(|status| any.contains(&status))
         };
-        // `pending`, `failed` and no status at all are gaps alike: only the listed ones show that the step is under
-        // way or done.
-        let missing = |gap: &Self| match gap {
-            Self::Level1 => steps.window_closed && !is(&steps.level1, &["in_progress", "completed"]),
-            Self::Level2 => {
-                is(&steps.level1, &["completed"])
-                    && !is(&steps.level2, &["collecting", "aggregating", "completed"])
-            }
-            Self::Onchain => {
-                is(&steps.level2, &["completed"])
-                    && !is(&steps.onchain, &["queued", "submitted", "confirmed"])
-            }
+        let (local, aggregated) = (facts.local(now).has_happened(), facts.aggregated(now).has_happened());
+        let applies = |gap: &Self| match gap {
+            Self::Level1 => !local && !is(&state.level1, &["in_progress", "skipped"]),
+            Self::Level2 => local && !aggregated && !is(&state.level2, &["collecting", "aggregating"]),
+            Self::Onchain => aggregated && !is(&state.onchain, &["queued", "submitted", "confirmed"]),
         };
-        Self::ALL.into_iter().filter(missing).collect()
+        Self::ALL.into_iter().find(applies)
     }
 
     /// The member of `epochs:gaps`.
@@ -67,29 +56,60 @@ impl Gap {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tracker::{Moments, Reading, StateHash};
 
-    fn gaps(window_closed: bool, level1: &str, level2: &str, onchain: &str) -> Vec<Gap> {
+    fn facts(open: bool, level1: &str, level2: &str, onchain: &str) -> EpochFacts {
         let status = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-        Gap::of(&Steps {
-            window_closed,
-            level1: status(level1),
-            level2: status(level2),
-            onchain: status(onchain),
-        })
+        let (level1, level2, onchain) = (status(level1), status(level2), status(onchain));
+        let state = Reading::Value(StateHash { level1, level2, onchain, ..StateHash::default() });
+        EpochFacts { open: Some(open), state, ..EpochFacts::default() }
     }
 
     #[test]
-    fn each_step_is_missed_when_the_one_before_it_is_done() {
-        assert_eq!(gaps(false, "pending", "pending", "pending"), []);
-        assert_eq!(gaps(true, "pending", "pending", "pending"), [Gap::Level1]);
-        assert_eq!(gaps(true, "", "", ""), [Gap::Level1]);
-        assert_eq!(gaps(true, "failed", "", ""), [Gap::Level1]);
-        assert_eq!(gaps(true, "in_progress", "pending", ""), []);
-        assert_eq!(gaps(true, "completed", "pending", ""), [Gap::Level2]);
-        assert_eq!(gaps(true, "completed", "collecting", ""), []);
-        assert_eq!(gaps(true, "completed", "completed", "pending"), [Gap::Onchain]);
-        assert_eq!(gaps(true, "completed", "completed", "failed"), [Gap::Onchain]);
-        assert_eq!(gaps(true, "completed", "completed", "queued"), []);
+    fn an_epoch_has_the_first_gap_that_applies() {
+        for (open, level1, level2, onchain, gap) in [
+            (true, "pending", "pending", "pending", None),
+            (true, "completed", "pending", "", None),
+            (true, "completed", "completed", "pending", None),
+            (false, "pending", "pending", "pending", Some(Gap::Level1)),
+            (false, "", "", "", Some(Gap::Level1)),
+            (false, "failed", "", "", Some(Gap::Level1)),
+            (false, "failed", "completed", "", Some(Gap::Level1)),
+            (false, "in_progress", "pending", "", None),
+            (false, "skipped", "pending", "", None),
+            (false, "skipped", "completed", "", Some(Gap::Onchain)),
+            (false, "skipped", "completed", "queued", None),
+            (false, "completed", "pending", "", Some(Gap::Level2)),
+            (false, "completed", "failed", "", Some(Gap::Level2)),
+            (false, "completed", "collecting", "", None),
+            (false, "completed", "aggregating", "", None),
+            (false, "completed", "completed", "pending", Some(Gap::Onchain)),
+            (false, "completed", "completed", "failed", Some(Gap::Onchain)),
+            (false, "completed", "completed", "submitted", None),
+            (false, "completed", "completed", "confirmed", None),
+        ] {
+            let found = Gap::of(&facts(open, level1, level2, onchain), 1000.0);
+            assert_eq!(found, gap, "open {open}, {level1}, {level2}, {onchain}");
+        }
         assert_eq!(Gap::Level2.member(&EpochId::parse("7").expect("an id")), "7:missing_level2");
+    }
+
+    #[test]
+    fn a_level_that_timeline_or_metadata_show_is_done_whatever_the_state_says() {
+        let pending = || facts(false, "pending", "pending", "");
+        let timeline = Moments { local: Some(900.0), ..Moments::default() };
+        assert_eq!(Gap::of(&EpochFacts { timeline, ..pending() }, 1000.0), Some(Gap::Level2));
+        let both = EpochFacts { local_batch: true, aggregated_batch: true, ..pending() };
+        assert_eq!(Gap::of(&both, 1000.0), Some(Gap::Onchain));
+    }
+
+    #[test]
+    fn without_a_state_nothing_is_said_to_be_missing() {
+        for state in [Reading::Absent, Reading::Unreadable] {
+            assert_eq!(
+                Gap::of(&EpochFacts { state, open: Some(false), ..EpochFacts::default() }, 1000.0),
+                None
+            );
+        }
     }
 }

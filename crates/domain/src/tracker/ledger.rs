@@ -4,6 +4,8 @@
 //! the stored one. A finished epoch is sealed: its entry is added to the [`Sums`], once. A total is always sealed sums
 //! plus unsealed entries.
 
+use std::collections::BTreeSet;
+
 use crate::{
     EpochId,
     tracker::{Entry, EpochFacts, Observation, Sealed, Sums},
@@ -24,15 +26,16 @@ pub struct Totals {
     pub unfinished_submissions: u64,
     /// How many epochs are not sealed.
     pub unfinished: u64,
-    /// Epochs that have never shown a submission, and whose submissions could not be read.
-    pub unread_submissions: u64,
+    /// Epochs that have never shown a submission, and whose submissions could not be read, or have no key though there must be
+    /// some.
+    pub unknown_submissions: u64,
     /// Entries that are to be stored because they changed.
     pub changed: Vec<(EpochId, Entry)>,
     /// Entries of finished epochs, to be sealed.
     pub finished: Vec<(EpochId, Entry)>,
     /// Epochs that would be sealed if this pass had read them under every spelling.
     pub held: Vec<EpochId>,
-    /// All unsealed entries, those of `finished` included.
+    /// All unsealed entries, those of `finished` included, in the order of their ids.
     pub unsealed: Vec<(EpochId, Entry)>,
     /// Sealed epochs of which more is known now: changes that came too late to be counted.
     pub late: Vec<(EpochId, Sealed)>,
@@ -61,8 +64,8 @@ impl Totals {
         for (epoch, sealed) in &seen.sealed {
             let Some(facts) = seen.facts.get(epoch) else { continue };
             let known = sealed.known().merge(&Entry::observed(facts, validator, seen.now));
-            // Only what would add to a total is a late change.
-            let counts = |entry: &Entry| Sums { unaccounted: 0, ..entry.sums() };
+            // Only what would add to a total is a late change, and a close: the gaps of an epoch are shown as of that.
+            let counts = |entry: &Entry| (Sums { unaccounted: 0, ..entry.sums() }, entry.closed);
             if counts(&known) != counts(sealed.known()) {
                 let late = Sealed { counted: sealed.counted.clone(), late: Some(known) };
                 totals.late.push((epoch.clone(), late));
@@ -79,7 +82,8 @@ impl Totals {
             let was_finished = |stored: &Entry| stored.is_finished(seen.now, seal_after);
             let in_order = !seen.scattered || is_over || seen.stored.get(epoch).is_some_and(was_finished);
             // Not if it was read under some spellings only: the other keys would come too late to be counted.
-            let is_sealed = is_ripe && in_order && !facts.partly;
+            // Nor while a producer's clock is ahead, and some of its times are not yet true.
+            let is_sealed = is_ripe && in_order && !facts.partly && !facts.is_ahead(seen.now);
             if is_ripe && facts.partly {
                 totals.held.push(epoch.clone());
             }
@@ -97,11 +101,35 @@ impl Totals {
                 totals.unfinished_submissions =
                     totals.unfinished_submissions.saturating_add(entry.submissions);
             }
-            totals.unread_submissions += u64::from(facts.submissions.is_none() && entry.submissions == 0);
+            let is_unread = facts.submissions.is_unreadable() && entry.submissions == 0;
+            let is_unknown = is_unread || entry.has_unwritten_submissions(facts, seen.now);
+            totals.unknown_submissions += u64::from(is_unknown);
             if seen.stored.get(epoch) != Some(&entry) {
                 totals.changed.push((epoch.clone(), entry));
             }
         }
         totals
+    }
+
+    /// What is known of an epoch that is not sealed.
+    #[must_use]
+    pub fn known(&self, epoch: &EpochId) -> Option<&Entry> {
+        // They are in the order of their ids.
+        let at = self.unsealed.binary_search_by(|(id, _)| id.cmp(epoch)).ok()?;
+        self.unsealed.get(at).map(|(_, entry)| entry)
+    }
+
+    /// The hours, by their starts, whose statistics this pass has changed.
+    #[must_use]
+    pub fn changed_hours(&self) -> BTreeSet<u64> {
+        let entries = self.changed.iter().chain(&self.finished);
+        entries.flat_map(|(_, entry)| entry.hours().into_keys()).collect()
+    }
+
+    /// Whether a sum of submissions says nothing, since none were ever read of epochs that must have had some.
+    #[must_use]
+    pub fn lack_submissions(&self) -> bool {
+        self.unknown_submissions > 0
+            || (self.all.submissions == 0 && self.all.unaccounted > 0 && self.all.local > 0)
     }
 }

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     EpochId,
     tracker::{
-        BatchMember, Day, Entry, EpochFacts, EpochMember, Gap, MeasurementWindow, Priorities, Recent, Sealed,
-        Sums, Timed,
+        BatchMember, Day, Entry, EpochFacts, EpochMember, HourSums, MeasurementWindow, Priorities, Reading,
+        Recent, Sealed, Sums, Timed,
     },
 };
 
@@ -26,24 +26,32 @@ pub struct Observation {
     pub batches_timeline: Option<Vec<Timed<BatchMember>>>,
     /// Submissions waiting.
     pub queue: Option<u64>,
-    /// Distinct validators of the unfinished epochs.
-    pub validators: Option<u64>,
+    /// The validators of the unfinished epochs; `None`: some could not be read.
+    pub validators: Option<BTreeSet<String>>,
     /// The epochs whose keys were read: all unfinished ones, and the sealed ones of the last minutes.
     pub facts: BTreeMap<EpochId, EpochFacts>,
+    /// The validators in the recent aggregated batches of other epochs, whose ids are not above the floor.
+    pub other_batches: BTreeMap<EpochId, Reading<Vec<String>>>,
     /// Those of them that are sealed.
     pub sealed: BTreeMap<EpochId, Sealed>,
     /// The unsealed entries as the ledger had them.
     pub stored: BTreeMap<EpochId, Entry>,
     /// The sealed sums.
     pub sums: Sums,
+    /// When the last pass began whose datasets were all written, in Unix seconds.
+    pub passed: Option<f64>,
     /// The measurement window, once there is one.
     pub window: Option<MeasurementWindow>,
     /// What the ledger's sealed epochs and the validator's own timeline say of the last 24 hours.
     pub day: Day,
-    /// The counted entries of the sealed epochs of the statistics' period, when statistics are due.
-    pub past: Vec<Entry>,
-    /// The validators that were sealed for the running hour and the one before, by the start of the hour.
+    /// The sums of the sealed epochs by the start of the hour, when statistics of hours are due; `None`: could not be read.
+    pub hours: Option<BTreeMap<u64, HourSums>>,
+    /// The validators that were sealed for these hours, by the start of the hour.
     pub hour_validators: BTreeMap<u64, Option<BTreeSet<String>>>,
+    /// The counted entries of the sealed epochs that were opened in the day, when statistics of the day are due.
+    pub past: Vec<Entry>,
+    /// The batches of sealed epochs that were made in the day, when its statistics are due; `None`: could not be read.
+    pub past_batches: Option<u64>,
     /// The counts of priorities.
     pub priorities: Priorities,
 }
@@ -67,7 +75,7 @@ impl Observation {
             match entry.what {
                 BatchMember::Local(_) => keep_first(&mut facts.timeline.local, entry.at),
                 BatchMember::Aggregated(_) => keep_first(&mut facts.timeline.aggregated, entry.at),
-                BatchMember::Foreign => {}
+                BatchMember::Validator(..) | BatchMember::Foreign => {}
             }
         }
     }
@@ -92,9 +100,10 @@ impl Observation {
         for facts in self.facts.values() {
             // A plain set has no times: its submissions count as of the epoch's opening.
             let opened = facts.timeline.opened.or(facts.start);
-            let as_of_opening = |seconds| {
-                let submissions = facts.submissions?;
-                Some(if opened.is_some_and(|at| within(at, seconds)) { submissions } else { 0 })
+            let as_of_opening = |seconds| match facts.submissions {
+                Reading::Unreadable => None,
+                Reading::Value(count) if opened.is_some_and(|at| within(at, seconds)) => Some(count),
+                Reading::Value(_) | Reading::Absent => Some(0),
             };
             let (in_one, in_five) = match facts.submissions_recent {
                 Some((one, five)) => (Some(one), Some(five)),
@@ -114,40 +123,57 @@ impl Observation {
         }
     }
 
-    /// The gaps of all examined epochs.
-    pub fn gaps(&self) -> impl Iterator<Item = (EpochId, Gap)> + '_ {
-        let facts = self.facts.iter();
-        facts
-            .flat_map(|(epoch, facts)| Gap::of(&facts.steps).into_iter().map(move |gap| (epoch.clone(), gap)))
-    }
-
-    /// How many gaps there are; `None` while a state could not be read.
+    /// Whether the state of every examined epoch could be read: else the number of gaps is not known.
     #[must_use]
-    pub fn gap_count(&self) -> Option<u64> {
-        let readable = !self.facts.values().any(|facts| facts.state_unread);
-        readable.then(|| self.gaps().count() as u64)
+    pub fn has_all_states(&self) -> bool {
+        !self.facts.values().any(|facts| facts.state.is_unreadable())
     }
 
-    /// Distinct validators over the unfinished epochs; when there are none, over the aggregated batches of
-    /// the last five minutes.
+    /// The epochs of the aggregated batches of the last five minutes that are not examined.
+    #[must_use]
+    pub fn other_aggregated(&self) -> BTreeSet<EpochId> {
+        let entries = self.batches_timeline.iter().flatten().filter(|entry| self.is_active(entry.at));
+        let epochs = entries.filter_map(|entry| match &entry.what {
+            BatchMember::Aggregated(epoch) => Some(epoch),
+            _ => None,
+        });
+        epochs.filter(|epoch| !self.facts.contains_key(*epoch)).cloned().collect()
+    }
+
+    /// Whether a batch of this time makes its validators active ones.
+    fn is_active(&self, at: f64) -> bool {
+        at > self.now - 300.0 && at <= self.now
+    }
+
+    /// Distinct validators over the unfinished epochs and the aggregated batches of the last five minutes, together.
     #[must_use]
     pub fn active_validators(&self) -> Option<u64> {
-        if self.facts.keys().any(|epoch| !self.sealed.contains_key(epoch)) {
-            return self.validators;
-        }
+        let mut validators = self.validators.clone()?;
         let timeline = self.batches_timeline.as_ref()?;
-        let mut validators = BTreeSet::new();
-        for entry in timeline.iter().filter(|entry| entry.at > self.now - 300.0 && entry.at <= self.now) {
+        let recent = timeline.iter().filter(|entry| self.is_active(entry.at));
+        let mut is_unlisted = false;
+        for entry in recent.clone() {
             let BatchMember::Aggregated(epoch) = &entry.what else { continue };
-            // An aggregated batch whose validators were not read: the count is unknown.
-            let facts = self.facts.get(epoch)?;
-            if facts.batch_validators_unread {
-                return None;
+            let of_facts = self.facts.get(epoch).map(|facts| &facts.batch_validators);
+            match of_facts.or(self.other_batches.get(epoch)) {
+                Some(Reading::Value(named)) => validators.extend(named.iter().cloned()),
+                Some(Reading::Absent) | None => is_unlisted = true,
+                // An aggregated batch whose validators were not read: the count is unknown.
+                Some(Reading::Unreadable) => return None,
             }
-            let named = facts.batch_validators.as_ref();
-            validators.extend(named.into_iter().flatten().filter(|validator| !validator.is_empty()));
         }
-        Some(validators.len() as u64)
+        // Older producers write no validators of epochs and batches; the timeline names those that made a local batch.
+        if validators.is_empty() {
+            let members = recent.filter_map(|entry| match &entry.what {
+                BatchMember::Validator(validator, _) => Some(validator.clone()),
+                _ => None,
+            });
+            validators.extend(members);
+        }
+        // No validator is empty.
+        validators.remove("");
+        // Somebody made the batches, so nobody is no answer.
+        (!validators.is_empty() || !is_unlisted).then_some(validators.len() as u64)
     }
 }
 
@@ -155,6 +181,43 @@ impl Observation {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn the_active_validators_are_those_of_unfinished_epochs_and_recent_batches_together() {
+        let id = |number: u64| EpochId::parse(&number.to_string()).expect("a number");
+        let set = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<BTreeSet<_>>();
+        let aggregated = |epoch, at| Timed { at, what: BatchMember::Aggregated(id(epoch)) };
+        let local =
+            |validator: &str, at| Timed { at, what: BatchMember::Validator(validator.to_owned(), id(1)) };
+        let named = |names: &[&str]| EpochFacts {
+            batch_validators: Reading::Value(names.iter().map(|&name| name.to_owned()).collect()),
+            ..EpochFacts::default()
+        };
+        let count = |validators: &[&str], batches: Vec<Timed<BatchMember>>, facts: EpochFacts| {
+            let seen = Observation {
+                now: 1_000.0,
+                validators: Some(set(validators)),
+                batches_timeline: Some(batches),
+                facts: [(id(1), facts)].into(),
+                ..Observation::default()
+            };
+            seen.active_validators()
+        };
+        // A window has just opened, and nobody was heard of in it.
+        assert_eq!(count(&[], vec![aggregated(1, 900.0)], named(&["a", "b", "c"])), Some(3));
+        assert_eq!(count(&["a", "d"], vec![aggregated(1, 900.0)], named(&["a", "b"])), Some(3));
+        assert_eq!(count(&["a"], vec![aggregated(1, 700.0)], named(&["b"])), Some(1), "six minutes ago");
+        assert_eq!(
+            count(&["", "a"], vec![aggregated(1, 900.0)], named(&["", "a"])),
+            Some(1),
+            "none is empty"
+        );
+        // Older producers list nobody, but the timeline names who made a local batch.
+        let batches = || vec![aggregated(1, 900.0), local("a", 890.0), local("b", 891.0), local("c", 600.0)];
+        assert_eq!(count(&[], batches(), EpochFacts::default()), Some(2));
+        assert_eq!(count(&[], vec![aggregated(1, 900.0)], EpochFacts::default()), None, "somebody made it");
+        assert_eq!(count(&[], Vec::new(), EpochFacts::default()), Some(0));
+    }
 
     fn at(now: f64, opened: &[u64], batched: &[u64]) -> Recent {
         let epoch = |number: usize| EpochId::parse(&number.to_string()).expect("a number");

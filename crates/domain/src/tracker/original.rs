@@ -11,8 +11,8 @@ use serde_json::{Map, Value, json};
 use crate::{
     Number,
     tracker::{
-        DEFAULT_WINDOW,
-        statistics::{DAY, HOUR, hour_of_day, rfc3339},
+        DAY, DEFAULT_WINDOW, HOUR,
+        statistics::{hour_of_day, rfc3339},
     },
 };
 

@@ -51,11 +51,12 @@ impl From<Entry> for Sealed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tracker::Moment;
 
     #[test]
     fn what_was_counted_and_what_was_late_are_read_back_as_they_were_written() {
-        let counted = Entry { seen: 900, opened: Some(900), submissions: 3, ..Entry::default() };
-        let late = Entry { submissions: 5, local: Some(950), ..counted.clone() };
+        let counted = Entry { seen: 900, opened: Moment::At(900), submissions: 3, ..Entry::default() };
+        let late = Entry { submissions: 5, local: Moment::At(950), ..counted.clone() };
         for late in [None, Some(late)] {
             let sealed = Sealed { counted: counted.clone(), late };
             assert_eq!(Sealed::decode(&sealed.encode()), Ok(sealed));

@@ -13,13 +13,11 @@ use serde_json::{Value, json};
 use super::fields::{Field, ValueOf, field, object, whole_second};
 use crate::{
     Number,
-    tracker::{Entry, Observation, Totals},
+    tracker::{DAY, Entry, HOUR, HourSums, Moment, Observation, Reading, Totals},
 };
 
-/// An hour, in seconds.
-pub const HOUR: u64 = 3600;
-/// A day, in seconds.
-pub const DAY: u64 = 24 * HOUR;
+/// How many hours readers ask for.
+const HOURS_READ: u64 = 48;
 
 /// The dataset `metrics:participation`, over the last 24 hours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,20 +38,23 @@ impl Participation {
     pub fn of(seen: &Observation, totals: &Totals) -> Self {
         // `(now - 24 h, now]`, as Redis has counted the sealed ones.
         let day = (seen.now - DAY as f64).max(0.0) as u64 + 1..seen.now.max(0.0) as u64 + 1;
-        let unsealed = |moment: fn(&Entry) -> Option<u64>| {
-            totals
-                .unsealed
-                .iter()
-                .filter(|(_, entry)| moment(entry).is_some_and(|at| day.contains(&at)))
-                .count() as u64
+        let unsealed = |of: fn(&Entry) -> Moment| {
+            let entries = totals.unsealed.iter();
+            entries.filter(|(_, entry)| of(entry).at().is_some_and(|at| day.contains(&at))).count() as u64
         };
         let aggregated = unsealed(|entry| entry.aggregated);
-        let included = unsealed(|entry| entry.aggregated.filter(|_| entry.included));
+        let listed = unsealed(|entry| if entry.listed { entry.aggregated } else { Moment::Never });
+        let included = unsealed(|entry| if entry.included { entry.aggregated } else { Moment::Never });
+        let aggregated = seen.day.aggregated.map(|sealed| sealed + aggregated);
+        let listed = seen.day.listed.map(|sealed| sealed + listed);
+        // Older producers list no validators of a batch: then nobody knows who is included.
+        let is_unlisted = aggregated.is_some_and(|count| count > 0) && listed == Some(0);
+        let inclusions = seen.day.included.map(|sealed| sealed + included).filter(|_| !is_unlisted);
         Self {
             epochs: seen.day.opened.map(|sealed| sealed + unsealed(|entry| entry.opened)),
             level1: seen.day.level1,
-            aggregated: seen.day.aggregated.map(|sealed| sealed + aggregated),
-            inclusions: seen.day.included.map(|sealed| sealed + included),
+            aggregated,
+            inclusions,
         }
     }
 
@@ -132,15 +133,47 @@ impl HourStats {
         [(start.saturating_sub(HOUR), start), (start, now)]
     }
 
+    /// The hours that readers ask for: the running one and the 47 before it, the earliest first.
+    #[must_use]
+    pub fn all(now: u64) -> Vec<(u64, u64)> {
+        Self::past(now).map(|start| (start, start + HOUR)).chain([(now - now % HOUR, now)]).collect()
+    }
+
+    /// The starts of the 47 hours before the running one, the earliest first.
+    pub fn past(now: u64) -> impl Iterator<Item = u64> {
+        let running = now - now % HOUR;
+        (1..HOURS_READ).rev().filter_map(move |back| running.checked_sub(back * HOUR))
+    }
+
+    /// The start of the hour that ran at the last pass: what was written of it ends there, even if nothing happened since.
+    #[must_use]
+    pub fn unfinished(passed: Option<f64>, now: u64) -> Option<u64> {
+        let second = passed? as u64;
+        Self::past(now).find(|start| *start == second - second % HOUR)
+    }
+
+    /// Whether nothing happened in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        [self.epochs, self.batches, self.submissions].iter().all(|count| *count == Some(0))
+    }
+
     /// The statistics of one hour, from the sealed entries of its time and the unsealed ones.
     #[must_use]
     pub fn of(seen: &Observation, totals: &Totals, (start, end): (u64, u64)) -> Self {
-        let counts = Counts::of(entries(seen, totals), start, end);
+        let unsealed = totals.unsealed.iter().filter_map(|(_, entry)| entry.hours().get(&start).copied());
+        let sums = seen
+            .hours
+            .as_ref()
+            .map(|sealed| unsealed.fold(sealed.get(&start).copied().unwrap_or_default(), HourSums::plus));
         let sealed = seen.hour_validators.get(&start).cloned().flatten();
         // The ledger keeps the validators of an hour from the seal on; until then they are known from the batches.
         let unsealed = totals.unsealed.iter().filter(|(_, entry)| entry.hour() == Some(start));
-        let named =
-            unsealed.filter_map(|(epoch, _)| seen.facts.get(epoch)?.batch_validators.clone()).flatten();
+        let named = unsealed.filter_map(|(epoch, _)| match &seen.facts.get(epoch)?.batch_validators {
+            Reading::Value(named) => Some(named.clone()),
+            Reading::Absent | Reading::Unreadable => None,
+        });
+        let named = named.flatten();
         let validators = sealed.map(|sealed| {
             let all: BTreeSet<String> = sealed.into_iter().chain(named).collect();
             // An empty member of a set is not a validator.
@@ -149,9 +182,9 @@ impl HourStats {
         Self {
             start,
             end,
-            epochs: Some(counts.epochs),
-            batches: Some(counts.batches),
-            submissions: Some(counts.submissions),
+            epochs: sums.map(|sums| sums.epochs),
+            batches: sums.map(|sums| sums.batches),
+            submissions: sums.map(|sums| sums.submissions),
             unique_validators: validators,
         }
     }
@@ -208,6 +241,12 @@ pub struct DayStats {
 }
 
 impl DayStats {
+    /// The 24 hours before `now`: their start, and their end, which is no part of them.
+    #[must_use]
+    pub fn period(now: u64) -> (u64, u64) {
+        (now.saturating_sub(DAY), now)
+    }
+
     /// The 24 hours that end at `end`, the earliest first.
     pub fn hours(end: u64) -> impl Iterator<Item = (u64, u64)> {
         let start = end.saturating_sub(DAY);
@@ -217,12 +256,26 @@ impl DayStats {
     /// The statistics of the 24 hours that end at `end`.
     #[must_use]
     pub fn of(seen: &Observation, totals: &Totals, end: u64) -> Self {
-        let whole = Counts::of(entries(seen, totals), end.saturating_sub(DAY), end);
-        let mut epochs = [None; 24];
-        for (slot, (start, end)) in epochs.iter_mut().zip(Self::hours(end)) {
-            *slot = Some(Counts::of(entries(seen, totals), start, end).epochs);
+        let within = |at: Option<u64>| at.filter(|&at| at >= end.saturating_sub(DAY) && at < end);
+        let (mut submissions, mut hours) = (0_u64, [0; 24]);
+        let unsealed = || totals.unsealed.iter().map(|(_, entry)| entry);
+        for entry in seen.past.iter().chain(unsealed()) {
+            let Some(at) = within(entry.opened.at()) else { continue };
+            submissions = submissions.saturating_add(entry.submissions);
+            let hour = (at - end.saturating_sub(DAY)) / HOUR;
+            // Of 24, as `at` is within the day.
+            if let Some(count) = usize::try_from(hour).ok().and_then(|hour| hours.get_mut(hour)) {
+                *count += 1;
+            }
         }
-        Self { end, batches: Some(whole.batches), submissions: Some(whole.submissions), epochs }
+        let batches = unsealed().flat_map(|entry| [entry.local, entry.aggregated]);
+        let batches = batches.filter(|batch| within(batch.at()).is_some()).count() as u64;
+        Self {
+            end,
+            batches: seen.past_batches.map(|sealed| sealed + batches),
+            submissions: Some(submissions),
+            epochs: hours.map(Some),
+        }
     }
 
     /// The fields of the dataset.
@@ -271,35 +324,6 @@ impl DayStats {
     pub fn to_json(&self, now: f64) -> Value {
         object(Self::FIELDS, self, now)
     }
-}
-
-/// What happened in `[start, end)`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Counts {
-    epochs: u64,
-    batches: u64,
-    submissions: u64,
-}
-
-impl Counts {
-    fn of<'a>(entries: impl Iterator<Item = &'a Entry>, start: u64, end: u64) -> Self {
-        let within = |at: Option<u64>| at.is_some_and(|at| at >= start && at < end);
-        let mut counts = Self::default();
-        for entry in entries {
-            // A batch counts at its own time, the submissions of an epoch at its opening.
-            counts.batches += u64::from(within(entry.local)) + u64::from(within(entry.aggregated));
-            if within(entry.opened) {
-                counts.epochs += 1;
-                counts.submissions += entry.submissions;
-            }
-        }
-        counts
-    }
-}
-
-/// The sealed entries of the period, and all unsealed ones.
-fn entries<'a>(seen: &'a Observation, totals: &'a Totals) -> impl Iterator<Item = &'a Entry> {
-    seen.past.iter().chain(totals.unsealed.iter().map(|(_, entry)| entry))
 }
 
 pub(crate) fn rfc3339(unix: u64) -> String {

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::fields::{Field, field, whole_second};
 use crate::{
     Number,
-    tracker::{MeasurementWindow, Observation, Priorities, Recent, Totals},
+    tracker::{MeasurementWindow, Observation, Priorities, Reading, Recent, Totals},
 };
 
 /// The smallest divisor of a rate, in seconds.
@@ -24,7 +24,7 @@ pub struct SummaryInput<'a> {
     pub queue: Option<u64>,
     /// Distinct active validators.
     pub active_validators: Option<u64>,
-    /// How many gaps the examined epochs have.
+    /// How many epochs have a gap.
     pub gaps: Option<u64>,
     /// The counts of the keys `vpa:*`.
     pub priorities: Priorities,
@@ -35,14 +35,14 @@ pub struct SummaryInput<'a> {
 impl<'a> SummaryInput<'a> {
     /// Everything that one pass saw, with the ledger and the window that follow from it.
     #[must_use]
-    pub fn of(seen: &Observation, totals: &'a Totals, window: MeasurementWindow) -> Self {
+    pub fn of(seen: &Observation, totals: &'a Totals, window: MeasurementWindow, gaps: u64) -> Self {
         Self {
             totals,
             window,
             recent: seen.recent(),
             queue: seen.queue,
             active_validators: seen.active_validators(),
-            gaps: seen.gap_count(),
+            gaps: seen.has_all_states().then_some(gaps),
             priorities: seen.priorities,
             now: seen.now,
         }
@@ -64,9 +64,9 @@ impl SummaryInput<'_> {
         Some(Number::Real(total.saturating_sub(at_start) as f64 / self.elapsed().max(LEAST_DIVISOR)))
     }
 
-    /// A sum without the unread submissions would look like a drop: it is unknown instead.
+    /// A sum without the submissions that are not known would look like a drop: it is unknown instead.
     fn whole(&self, number: Option<Number>) -> Option<Number> {
-        number.filter(|_| self.totals.unread_submissions == 0)
+        number.filter(|_| !self.totals.lack_submissions())
     }
 
     fn gap_rate(&self) -> Option<Number> {
@@ -76,8 +76,11 @@ impl SummaryInput<'_> {
 
     /// No rate without submissions; an unknown rate when a count can't be read.
     fn success_rate(&self) -> Option<Option<Number>> {
-        let (succeeded, failed) = self.priorities.succeeded.zip(self.priorities.failed)?;
-        let Some((succeeded, failed)) = succeeded.zip(failed) else { return Some(None) };
+        let (succeeded, failed) = match (self.priorities.succeeded, self.priorities.failed) {
+            (Reading::Absent, _) | (_, Reading::Absent) => return None,
+            (Reading::Value(succeeded), Reading::Value(failed)) => (succeeded, failed),
+            _ => return Some(None),
+        };
         // As floats: the sum of two large counts would overflow.
         let (succeeded, failed) = (succeeded as f64, failed as f64);
         let rate = 100.0 * succeeded / (succeeded + failed);
@@ -95,6 +98,15 @@ fn count(count: u64) -> Option<Number> {
 
 fn read(count: Option<u64>) -> Option<Option<Number>> {
     Some(count.map(Number::Count))
+}
+
+/// A count that some producers write.
+fn written(count: Reading<u64>) -> Option<Option<Number>> {
+    match count {
+        Reading::Absent => None,
+        Reading::Unreadable => Some(None),
+        Reading::Value(count) => Some(Some(Number::Count(count))),
+    }
 }
 
 /// The fields of the summary, in the order of their names.
@@ -128,7 +140,7 @@ impl Summary {
         field(
             "epoch_gaps_count",
             |input| read(input.gaps),
-            "The number of gaps that the examined epochs have.",
+            "The number of gaps, at most one an epoch, of epochs whose window closed in the last hour.",
         ),
         field(
             "epoch_gaps_rate",
@@ -190,7 +202,7 @@ impl Summary {
         ),
         field(
             "vpa_no_priority_count",
-            |input| input.priorities.none.map(|known| known.map(Number::Count)),
+            |input| written(input.priorities.none),
             "The producers' count of epochs without a priority; absent where they have none.",
         ),
         field(
@@ -200,7 +212,7 @@ impl Summary {
         ),
         field(
             "vpa_priority_assignments_total",
-            |input| input.priorities.assignments.map(|known| known.map(Number::Count)),
+            |input| written(input.priorities.assignments),
             "The producers' count of assigned priorities; absent where they have none.",
         ),
         field(
@@ -215,12 +227,12 @@ impl Summary {
         ),
         field(
             "vpa_submissions_failed",
-            |input| input.priorities.failed.map(|known| known.map(Number::Count)),
+            |input| written(input.priorities.failed),
             "The producers' count of failed submissions with a priority; absent where they have none.",
         ),
         field(
             "vpa_submissions_success",
-            |input| input.priorities.succeeded.map(|known| known.map(Number::Count)),
+            |input| written(input.priorities.succeeded),
             "The producers' count of successful submissions with a priority; absent where they have none.",
         ),
     ];
@@ -296,7 +308,7 @@ mod tests {
     fn summary(totals: &Totals, window: MeasurementWindow, now: f64) -> Value {
         let recent = Recent { epochs_5m: Some(3), ..Recent::default() };
         let priorities =
-            Priorities { succeeded: Some(Some(3)), failed: Some(Some(1)), ..Priorities::default() };
+            Priorities { succeeded: Reading::Value(3), failed: Reading::Value(1), ..Priorities::default() };
         let (queue, active_validators, gaps) = (None, Some(2), Some(2));
         let input = SummaryInput { totals, window, recent, queue, active_validators, gaps, priorities, now };
         Summary::of(&input).to_json()
@@ -344,11 +356,12 @@ mod tests {
             };
             Summary::of(&input).to_json().get("vpa_submission_success_rate").cloned()
         };
-        assert_eq!(rate(Some(Some(1)), Some(Some(3))), Some(25.into()));
-        assert_eq!(rate(Some(Some(u64::MAX)), Some(Some(u64::MAX))), Some(50.into()));
-        assert_eq!(rate(Some(Some(0)), Some(Some(0))), None);
-        assert_eq!((rate(None, Some(Some(3))), rate(Some(Some(3)), None)), (None, None));
-        assert_eq!(rate(Some(None), Some(Some(3))), Some(Value::Null));
+        use Reading::{Absent, Unreadable, Value as Is};
+        assert_eq!(rate(Is(1), Is(3)), Some(25.into()));
+        assert_eq!(rate(Is(u64::MAX), Is(u64::MAX)), Some(50.into()));
+        assert_eq!(rate(Is(0), Is(0)), None);
+        assert_eq!((rate(Absent, Is(3)), rate(Is(3), Absent)), (None, None));
+        assert_eq!(rate(Unreadable, Is(3)), Some(Value::Null));
     }
 
     #[test]

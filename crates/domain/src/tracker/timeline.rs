@@ -28,7 +28,9 @@ pub enum BatchMember {
     Local(EpochId),
     /// `aggregated:E`
     Aggregated(EpochId),
-    /// `validator:V:E`, `peer_discovery:N:TIME`: no batch of ours.
+    /// `validator:V:E`: the local batch of another validator.
+    Validator(String, EpochId),
+    /// `peer_discovery:N:TIME` and the like: no batch.
     Foreign,
 }
 
@@ -56,14 +58,21 @@ impl EpochMember {
 }
 
 impl BatchMember {
-    /// Reads a member; everything but `local:` and `aggregated:` is foreign.
+    /// Reads a member; everything but `local:`, `aggregated:` and `validator:` is foreign.
     ///
     /// # Errors
-    /// [`BadEpoch`] when it is a batch of ours that names no epoch.
+    /// [`BadEpoch`] when it is a batch that names no epoch or no validator.
     pub fn parse(member: &str) -> Result<Self, BadEpoch> {
         match member.split_once(':') {
             Some(("local", epoch)) => EpochId::parse(epoch).map(Self::Local),
             Some(("aggregated", epoch)) => EpochId::parse(epoch).map(Self::Aggregated),
+            // A validator's id may hold colons, an epoch's doesn't.
+            Some(("validator", rest)) => match rest.rsplit_once(':') {
+                Some((validator, epoch)) if !validator.is_empty() => {
+                    Ok(Self::Validator(validator.to_owned(), EpochId::parse(epoch)?))
+                }
+                _ => Err(BadEpoch(member.chars().take(100).collect())),
+            },
             _ => Ok(Self::Foreign),
         }
     }
@@ -73,7 +82,7 @@ impl BatchMember {
     pub fn epoch(&self) -> Option<&EpochId> {
         match self {
             Self::Local(epoch) | Self::Aggregated(epoch) => Some(epoch),
-            Self::Foreign => None,
+            Self::Validator(..) | Self::Foreign => None,
         }
     }
 }
@@ -94,7 +103,12 @@ mod tests {
         assert!(EpochMember::parse("opened:1").is_err());
         assert!(EpochMember::parse("open:1:2").is_err());
         assert_eq!(BatchMember::parse("aggregated:7"), Ok(BatchMember::Aggregated(id("7"))));
-        assert_eq!(BatchMember::parse("validator:v-a:7"), Ok(BatchMember::Foreign));
+        let of = |validator: &str| Ok(BatchMember::Validator(validator.to_owned(), id("7")));
+        assert_eq!(
+            (BatchMember::parse("validator:v-a:7"), BatchMember::parse("validator:v:a:7")),
+            (of("v-a"), of("v:a"))
+        );
+        assert!(BatchMember::parse("validator::7").is_err() && BatchMember::parse("validator:v").is_err());
         assert_eq!(BatchMember::parse("peer_discovery:4:1795340104"), Ok(BatchMember::Foreign));
         assert!(BatchMember::parse("local:x").is_err());
     }

@@ -11,13 +11,15 @@ use crate::{
 };
 
 /// How a market's keys are read.
-const READS: [(&str, &[&str]); 17] = [
+const READS: [(&str, &[&str]); 20] = [
     ("GET", &[]),
+    ("GETRANGE", &["0", "1"]),
     ("EXISTS", &[]),
     ("LLEN", &[]),
     ("SCARD", &[]),
     ("SMEMBERS", &[]),
-    ("SUNION", &[]),
+    ("SISMEMBER", &[PROBE_ARGUMENT]),
+    ("SRANDMEMBER", &["1"]),
     ("SMISMEMBER", &[PROBE_ARGUMENT]),
     ("HGET", &[PROBE_ARGUMENT]),
     ("HGETALL", &[]),
@@ -27,6 +29,7 @@ const READS: [(&str, &[&str]); 17] = [
     ("HEXISTS", &[PROBE_ARGUMENT]),
     ("ZCARD", &[]),
     ("ZCOUNT", &["0", "1"]),
+    ("ZSCORE", &[PROBE_ARGUMENT]),
     ("ZRANGEBYSCORE", &["0", "1"]),
     ("ZREVRANGE", &["0", "0"]),
 ];
@@ -92,6 +95,7 @@ impl MarketKeys {
         need.probe("HINCRBY", &self.sums(), &["field", PROBE_ARGUMENT]);
         need.probe("HDEL", &self.open(), &[PROBE_ARGUMENT]);
         need.probe("ZADD", &self.opened(), &[PROBE_ARGUMENT, PROBE_ARGUMENT]);
+        need.probe("ZREM", &self.opened(), &[PROBE_ARGUMENT]);
         need.probe("ZREMRANGEBYRANK", &self.opened(), &[PROBE_ARGUMENT, PROBE_ARGUMENT]);
         need.probe("EXPIRE", &unused, &[PROBE_ARGUMENT]);
         need.probe_without_sending("SADD", &unused);

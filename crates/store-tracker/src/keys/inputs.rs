@@ -156,11 +156,6 @@ impl<'a> InputKeys<'a> {
         self.of_epoch(&EPOCH_VALIDATORS, epoch)
     }
 
-    /// How the validators of several epochs are named in a report.
-    pub(crate) fn validators_of_any(self) -> String {
-        EPOCH_VALIDATORS.key(self.space, &[&'*'])
-    }
-
     pub(crate) fn submission_ids(self, epoch: &(impl AsRef<str> + ?Sized)) -> String {
         self.of_epoch(&SUBMISSION_IDS, epoch)
     }

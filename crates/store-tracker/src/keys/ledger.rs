@@ -9,12 +9,14 @@ use store_redis::{
     Writer,
 };
 
+use domain::tracker::GAP_SHOWN;
+
 use super::MarketKeys;
 
 /// How long the times of sealed epochs are kept, in seconds: the statistics look back 27 hours.
 const TIMES_KEPT: u64 = 30 * 3600;
-/// How long the validators of an hour are kept, in seconds: as long as its statistics are read, and an hour more.
-pub(crate) const VALIDATORS_KEPT: u64 = 50 * 3600;
+/// How long the sums and the validators of an hour are kept, in seconds: as long as its statistics are read, and an hour more.
+pub(crate) const HOURS_KEPT: u64 = 50 * 3600;
 
 const fn ledger(
     name: &'static str,
@@ -38,11 +40,19 @@ domain::table! {
         "Schema version, birth, measurement window, floor, and marks of the last pass.");
     OPENED = ledger("tracker:opened", Zset, Forbidden, Pruned(Age::Seconds(TIMES_KEPT)),
         "Sealed epochs by the time of their opening.");
+    ENDED = ledger("tracker:ended", Zset, Forbidden, Pruned(Age::Seconds(GAP_SHOWN)),
+        "Sealed epochs by the end of their windows: those of the last hour may have a gap.");
+    LOCAL = ledger("tracker:local", Zset, Forbidden, Pruned(Age::Seconds(TIMES_KEPT)),
+        "Sealed epochs by the time of their local batch.");
     AGGREGATED = ledger("tracker:aggregated", Zset, Forbidden, Pruned(Age::Seconds(TIMES_KEPT)),
         "Sealed epochs by the time of their aggregated batch.");
+    LISTED = ledger("tracker:listed", Zset, Forbidden, Pruned(Age::Seconds(TIMES_KEPT)),
+        "The same, where the validators of the aggregated batch are known.");
     INCLUDED = ledger("tracker:included", Zset, Forbidden, Pruned(Age::Seconds(TIMES_KEPT)),
-        "The same, where the aggregated batch names the own validator.");
-    HOUR_VALIDATORS = ledger("tracker:validators:*", Set, Fixed(VALIDATORS_KEPT), Expiry,
+        "The same, where they include the own validator.");
+    HOURS = ledger("tracker:hours", Hash, Forbidden, Bounded,
+        "The sums of sealed epochs by hours: `HOUR:epochs`, `HOUR:batches`, `HOUR:submissions`.");
+    HOUR_VALIDATORS = ledger("tracker:validators:*", Set, Fixed(HOURS_KEPT), Expiry,
         "The validators in the aggregated batches of an hour's sealed epochs.");
 }
 
@@ -57,8 +67,9 @@ impl MarketKeys {
     }
 
     /// The keys of the ledger but those of single hours, in the order in which its script takes them.
-    pub(crate) fn of_ledger(&self) -> [String; 7] {
-        [OPEN, SEALED, SUMS, META, OPENED, AGGREGATED, INCLUDED].map(|family| self.of_family(&family))
+    pub(crate) fn of_ledger(&self) -> [String; 11] {
+        let all = [OPEN, SEALED, SUMS, META, HOURS, ENDED, OPENED, LOCAL, AGGREGATED, LISTED, INCLUDED];
+        all.map(|family| self.of_family(&family))
     }
 
     pub(crate) fn open(&self) -> String {
@@ -85,8 +96,25 @@ impl MarketKeys {
         self.of_family(&AGGREGATED)
     }
 
-    pub(crate) fn included(&self) -> String {
-        self.of_family(&INCLUDED)
+    /// The times of sealed epochs that are counted over the last day: opened, aggregated, listed, included.
+    pub(crate) fn of_day(&self) -> [String; 4] {
+        [OPENED, AGGREGATED, LISTED, INCLUDED].map(|family| self.of_family(&family))
+    }
+
+    pub(crate) fn local(&self) -> String {
+        self.of_family(&LOCAL)
+    }
+
+    pub(crate) fn listed(&self) -> String {
+        self.of_family(&LISTED)
+    }
+
+    pub(crate) fn ended(&self) -> String {
+        self.of_family(&ENDED)
+    }
+
+    pub(crate) fn hours(&self) -> String {
+        self.of_family(&HOURS)
     }
 
     /// The key of an hour's validators.

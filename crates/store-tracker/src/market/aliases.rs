@@ -15,6 +15,8 @@ use crate::keys::InputKeys;
 
 /// The number of epochs whose other forms are kept; the lowest epochs are forgotten first.
 const EPOCHS: usize = 1_000;
+/// The number of newest epochs whose forms are handed on through Redis.
+const ENCODED: usize = 64;
 /// The most other forms of one epoch: each is read in every pass.
 const FORMS: usize = 4;
 
@@ -46,6 +48,20 @@ impl Aliases {
 }
 
 impl Forms {
+    /// The forms of the newest epochs as a text; `None` where there are none.
+    pub(super) fn encode(&self) -> Option<String> {
+        let newest = self.0.iter().rev().take(ENCODED);
+        let all = newest.flat_map(|(epoch, forms)| forms.iter().map(move |form| format!("{epoch}={form}")));
+        let all: Vec<String> = all.collect();
+        (!all.is_empty()).then(|| all.join(" "))
+    }
+
+    /// Reads what [`Forms::encode`] has written; what is no form is ignored.
+    pub(super) fn decode(text: &str) -> impl Iterator<Item = (EpochId, String)> {
+        let forms = text.split(' ').filter_map(|form| form.split_once('='));
+        forms.filter_map(|(epoch, form)| Some((EpochId::parse(epoch).ok()?, form.to_owned())))
+    }
+
     /// The keys of an epoch under one spelling: by its id, and by each other form of it.
     pub(super) fn under<'a>(
         &'a self,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use domain::tracker::{Datasets, Gap, Totals};
+use domain::tracker::{Datasets, Gap, HourStats, Totals};
 use redis::from_redis_value;
 
 use super::{MarketStore, OriginalDatasets, Pass};
@@ -14,8 +14,6 @@ use crate::{
 };
 use store_redis::{Batch, Fault, Session, StoreError};
 
-/// How long a gap stays in the set after a pass last saw it, in seconds.
-const GAP_KEPT: f64 = 3600.0;
 /// The TTL of `vpa:stats` from the last pass on, in seconds.
 const PRIORITIES_TTL: u64 = 7 * 24 * 3600;
 
@@ -123,6 +121,15 @@ impl MarketStore {
                 let window = ledger::encode_window(&datasets.window);
                 batch.cmd("HSET", self.keys.meta()).arg("window").arg(window);
             }
+            if let Some(forms) = pass.chosen.forms.encode() {
+                batch.cmd("HSET", self.keys.meta()).arg("forms").arg(forms);
+            }
+            // Until the hour that ran at the last pass is written to its end, that pass is the last one.
+            let unfinished = HourStats::unfinished(pass.mark.passed, pass.seen.now.max(0.0) as u64);
+            let is_told = |start: u64| datasets.hours.iter().any(|hour| hour.start == start);
+            if !pass.partial && unfinished.is_none_or(is_told) {
+                batch.cmd("HSET", self.keys.meta()).arg("passed").arg(pass.seen.now);
+            }
             summary.into_iter().for_each(|made| self.write(batch, made));
         });
         statistics.into_iter().for_each(|made| self.write(batch, made));
@@ -155,18 +162,24 @@ impl MarketStore {
         outputs: Outputs<'_>,
     ) -> Vec<String> {
         let mut keys = Vec::new();
-        let (open, closed) = gaps(pass, outputs.datasets);
+        let gaps = Gaps::of(pass, outputs.datasets);
         let ttl = GAPS.ttl(outputs.intervals).as_secs();
         for output in self.keys.outputs() {
-            let gaps = GapsOf { key: &output.dataset(&GAPS, None), now: pass.seen.now, ttl };
-            gaps.write(batch, &mut keys, &open, &closed);
+            gaps.write(batch, &mut keys, &output.dataset(&GAPS, None), ttl);
+        }
+        // A window that closed after the seal: its gaps are shown as of that.
+        let late = totals.late.iter().map(|(epoch, sealed)| (sealed.known().end_of_window(), epoch.as_str()));
+        let late: Vec<(u64, &str)> = late.collect();
+        if !late.is_empty() {
+            batch.cmd("ZADD", self.keys.ended()).arg(late);
+            keys.push(self.keys.ended());
         }
         // The keys below belong to the producers: a shadow changes none of them.
         if self.keys.is_shadow() {
             return keys;
         }
         for (epoch, entry) in &totals.unsealed {
-            let state = pass.seen.facts.get(epoch).and_then(|facts| facts.state);
+            let state = pass.seen.facts.get(epoch).and_then(|facts| facts.state.value());
             if state.is_none_or(|state| state.submissions_count == Some(entry.submissions)) {
                 continue;
             }
@@ -185,40 +198,50 @@ impl MarketStore {
     }
 }
 
-/// The members of open gaps, and of gaps that are closed now.
-fn gaps(pass: &Pass, datasets: &Datasets) -> (BTreeSet<String>, Vec<String>) {
-    let open: BTreeSet<String> = datasets.gaps.iter().map(|(epoch, gap)| gap.member(epoch)).collect();
-    // An epoch whose state could not be read keeps the gaps that it has.
-    let read = pass.seen.facts.iter().filter(|(_, facts)| !facts.state_unread).map(|(epoch, _)| epoch);
-    let all = read.flat_map(|epoch| Gap::ALL.map(|gap| gap.member(epoch)));
-    let closed = all.filter(|member| !open.contains(member)).collect();
-    (open, closed)
+/// The gaps as a pass found them.
+struct Gaps {
+    now: u64,
+    /// The members of the set.
+    open: BTreeSet<String>,
+    /// Of the epochs whose state could not be read, which keep the gaps that they have: `None` where every state was read, and the
+    /// set is just the open ones.
+    others: Option<Vec<String>>,
 }
 
-/// The set of gaps under one spelling.
-struct GapsOf<'a> {
-    key: &'a str,
-    now: f64,
-    ttl: u64,
-}
+impl Gaps {
+    fn of(pass: &Pass, datasets: &Datasets) -> Self {
+        let open: BTreeSet<String> = datasets.gaps.iter().map(|(epoch, gap)| gap.member(epoch)).collect();
+        let now = pass.seen.now.max(0.0) as u64;
+        if pass.seen.has_all_states() {
+            return Self { now, open, others: None };
+        }
+        let read = pass.seen.facts.iter().filter(|(_, facts)| !facts.state.is_unreadable());
+        let closed = read.flat_map(|(epoch, _)| Gap::ALL.map(|gap| gap.member(epoch)));
+        let closed = closed.filter(|member| !open.contains(member)).collect();
+        Self { now, open, others: Some(closed) }
+    }
 
-impl GapsOf<'_> {
-    /// Adds open gaps, and removes those that are closed or were not seen for an hour.
-    fn write(&self, batch: &mut Batch, keys: &mut Vec<String>, open: &BTreeSet<String>, closed: &[String]) {
-        let Self { key, now, ttl } = *self;
-        batch.cmd("ZREMRANGEBYSCORE", key).arg("-inf").arg(format!("({}", now - GAP_KEPT));
-        keys.push(key.to_owned());
-        if !open.is_empty() {
-            let add = batch.cmd("ZADD", key);
-            open.iter().for_each(|member| {
-                add.arg(now as u64).arg(member);
-            });
-            batch.cmd("EXPIRE", key).arg(ttl);
-            keys.extend([key.to_owned(), key.to_owned()]);
-        }
-        if !closed.is_empty() {
-            batch.cmd("ZREM", key).arg(closed);
-            keys.push(key.to_owned());
-        }
+    /// Makes the set what it is now: at no moment it lacks a gap that stays.
+    fn write(&self, batch: &mut Batch, keys: &mut Vec<String>, key: &str, ttl: u64) {
+        let before = batch.len();
+        batch.transaction(|batch| {
+            match &self.others {
+                None => {
+                    batch.cmd("DEL", key);
+                }
+                Some(closed) if closed.is_empty() => {}
+                Some(closed) => {
+                    batch.cmd("ZREM", key).arg(closed);
+                }
+            }
+            if !self.open.is_empty() {
+                let add = batch.cmd("ZADD", key);
+                self.open.iter().for_each(|member| {
+                    add.arg(self.now).arg(member);
+                });
+                batch.cmd("EXPIRE", key).arg(ttl);
+            }
+        });
+        keys.extend((before..batch.len()).map(|_| key.to_owned()));
     }
 }

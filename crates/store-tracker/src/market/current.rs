@@ -1,14 +1,18 @@
 //! The current epoch: its candidates with their keys, and the dataset.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use domain::{
     EpochId,
-    tracker::{Candidate, Entry, EpochMember, Observation, Timed},
+    tracker::{Candidate, Entry, EpochMember, Moment, Observation, Sealed, Timed},
 };
 
 use super::{
-    Joined, MarketStore,
+    Chosen, Joined, MarketStore,
+    aliases::Forms,
     members::{self, OtherForms},
 };
 use crate::{datasets::CURRENT_EPOCH, operations};
@@ -18,6 +22,8 @@ use store_redis::{Batch, Fault, Replies, Session, StoreError};
 const NEWEST_ENTRIES: isize = 64;
 /// The most candidates among the epochs that may be open, and the most among those of which nothing is known.
 const MOST_CANDIDATES: usize = 32;
+/// How many of the most recent epochs of the ledger are candidates, open or not.
+const MOST_RECENT: usize = 2;
 
 impl MarketStore {
     /// The epochs that may be the current one, with what was read of their keys: two round trips.
@@ -29,9 +35,54 @@ impl MarketStore {
         session: &mut Session,
         now: f64,
     ) -> Result<(Vec<Candidate>, Vec<Fault>), StoreError> {
+        let (mut seen, mut chosen, mut faults) = self.find_candidates(session, now).await?;
+        let epochs: Vec<EpochId> = seen.facts.keys().cloned().collect();
+        if epochs.is_empty() {
+            self.current_spellings.learn(&chosen);
+            return Ok((Vec::new(), faults));
+        }
+        chosen.widen(&epochs);
+        let mut batch = Batch::new();
+        let names: Vec<_> = epochs.iter().map(EpochId::as_str).collect();
+        batch.cmd("HMGET", self.keys.sealed()).arg(names);
+        for epoch in &epochs {
+            self.ask_facts(&mut batch, &chosen, epoch, now);
+        }
+        let operation = operations::READ_CURRENT_EPOCH;
+        let answers = session.run(operation, self.name(), batch).await?;
+        let mut replies = Replies::new(operation, answers).noting_present(chosen.finds_out());
+        let sealed = replies.take::<Vec<Option<String>>>(&self.keys.sealed())?.unwrap_or_default();
+        for (epoch, text) in epochs.iter().zip(sealed) {
+            if let Some(Ok(sealed)) = text.map(|text| Sealed::decode(&text)) {
+                seen.stored.insert(epoch.clone(), sealed.known().clone());
+            }
+        }
+        for epoch in &epochs {
+            seen.facts.insert(epoch.clone(), self.take_facts(&mut replies, &chosen, epoch)?);
+        }
+        chosen.note(&self.keys, &replies.present());
+        self.current_spellings.learn(&chosen);
+        seen.attach_timelines();
+        faults.extend(replies.into_faults());
+        let known = |epoch: &EpochId| seen.stored.get(epoch).cloned();
+        let candidates = seen.facts.iter().map(|(epoch, facts)| Candidate {
+            epoch: epoch.clone(),
+            facts: facts.clone(),
+            known: known(epoch),
+        });
+        Ok((candidates.collect(), faults))
+    }
+
+    /// The first of the two round trips: which epochs are candidates, and what the ledger knows of them.
+    async fn find_candidates(
+        &self,
+        session: &mut Session,
+        now: f64,
+    ) -> Result<(Observation, Chosen, Vec<Fault>), StoreError> {
         let mut chosen = self.current_spellings.choose(&self.keys, now, false);
         let mut batch = Batch::new();
         batch.cmd("HGETALL", self.keys.open());
+        batch.cmd("HMGET", self.keys.meta()).arg(&["latest", "latest_entry", "forms"]);
         for input in chosen.inputs(&self.keys) {
             let newest = batch.cmd("ZREVRANGE", input.epochs_timeline());
             newest.arg(0).arg(NEWEST_ENTRIES - 1).arg("WITHSCORES");
@@ -40,15 +91,13 @@ impl MarketStore {
         let answers = session.run(operation, self.name(), batch).await?;
         let mut replies = Replies::new(operation, answers).noting_present(chosen.finds_out());
         let mut seen = Observation { now, ..Observation::default() };
-        let (mut unsealed, mut bare) = (BTreeSet::new(), BTreeSet::new());
         for (epoch, entry) in replies.take::<Vec<(String, String)>>(&self.keys.open())?.unwrap_or_default() {
             // The ledger is one source of two here, and the aggregator reports what is unreadable in it.
-            let (Ok(epoch), Ok(entry)) = (EpochId::parse(&epoch), Entry::decode(&entry)) else { continue };
-            // A closed epoch is a candidate by the timeline only, where the most recent ones are.
-            if entry.closed.is_none() {
-                (if entry.is_bare() { &mut bare } else { &mut unsealed }).insert(epoch);
+            if let (Ok(epoch), Ok(entry)) = (EpochId::parse(&epoch), Entry::decode(&entry)) {
+                seen.stored.insert(epoch, entry);
             }
         }
+        let meta = replies.take::<Vec<Option<String>>>(&self.keys.meta())?.unwrap_or_default();
         let (mut timeline, mut forms) = (Joined::default(), OtherForms::new());
         for input in chosen.inputs(&self.keys) {
             let key = input.epochs_timeline();
@@ -56,36 +105,25 @@ impl MarketStore {
         }
         seen.epochs_timeline = timeline.known();
         chosen.note(&self.keys, &replies.present());
+        if let [latest, entry, known] = &meta[..] {
+            // The aggregator finds forms where these passes don't look.
+            forms.extend(Forms::decode(known.as_deref().unwrap_or_default()));
+            // A market that was quiet for a day has no other epoch with a time, and one that is in no timeline of epochs may be sealed.
+            let latest = latest.as_deref().and_then(|latest| EpochId::parse(latest).ok());
+            let entry = entry.as_deref().and_then(|entry| Entry::decode(entry).ok());
+            seen.stored.extend(latest.zip(entry));
+        }
         chosen.forms = self.aliases.learn(forms);
-        let mut faults = replies.into_faults();
-        for epoch in choose(seen.epochs_timeline.as_deref().unwrap_or_default(), unsealed, bare) {
+        let faults = replies.into_faults();
+        let timeline = seen.epochs_timeline.as_deref().unwrap_or_default();
+        for epoch in choose(timeline, &seen.stored) {
             seen.facts.insert(epoch, Default::default());
         }
-        let epochs: Vec<EpochId> = seen.facts.keys().cloned().collect();
-        if let (true, None, Some(fault)) = (epochs.is_empty(), &seen.epochs_timeline, faults.first()) {
+        if let (true, None, Some(fault)) = (seen.facts.is_empty(), &seen.epochs_timeline, faults.first()) {
             // An epoch may exist in what could not be read: `metrics:current_epoch` must not vanish for that.
             return Err(StoreError::new(operation, &fault.key, fault.kind, &fault.detail));
         }
-        if epochs.is_empty() {
-            self.current_spellings.learn(&chosen);
-            return Ok((Vec::new(), faults));
-        }
-        chosen.widen(&epochs);
-        let mut batch = Batch::new();
-        for epoch in &epochs {
-            self.ask_facts(&mut batch, &chosen, epoch, now);
-        }
-        let operation = operations::READ_CURRENT_EPOCH;
-        let answers = session.run(operation, self.name(), batch).await?;
-        let mut replies = Replies::new(operation, answers).noting_present(chosen.finds_out());
-        for epoch in &epochs {
-            seen.facts.insert(epoch.clone(), self.take_facts(&mut replies, &chosen, epoch)?);
-        }
-        chosen.note(&self.keys, &replies.present());
-        self.current_spellings.learn(&chosen);
-        seen.attach_timelines();
-        faults.extend(replies.into_faults());
-        Ok((seen.facts.into_iter().map(|(epoch, facts)| Candidate { epoch, facts }).collect(), faults))
+        Ok((seen, chosen, faults))
     }
 
     /// Writes `metrics:current_epoch`: one round trip.
@@ -115,23 +153,25 @@ impl MarketStore {
 
 /// The candidates: all epochs that may be open, the highest first, and the most recent ones. Ids of which nothing is
 /// known have places of their own, since `epochs:active` keeps such ids for ever and they would displace the others.
-fn choose(
-    timeline: &[Timed<EpochMember>],
-    unsealed: BTreeSet<EpochId>,
-    bare: BTreeSet<EpochId>,
-) -> BTreeSet<EpochId> {
+fn choose(timeline: &[Timed<EpochMember>], stored: &BTreeMap<EpochId, Entry>) -> BTreeSet<EpochId> {
     let closed: BTreeSet<&EpochId> = timeline
         .iter()
         .filter(|entry| matches!(entry.what, EpochMember::Closed(_)))
         .map(|entry| entry.what.epoch())
         .collect();
     let opened = timeline.iter().map(|entry| entry.what.epoch()).filter(|epoch| !closed.contains(epoch));
-    let open: BTreeSet<EpochId> = opened.cloned().chain(unsealed).collect();
+    let unclosed = stored.iter().filter(|(_, entry)| !entry.closed.has_happened());
+    let (bare, unsealed): (Vec<_>, Vec<_>) = unclosed.partition(|(_, entry)| entry.is_bare());
+    let open: BTreeSet<&EpochId> = opened.chain(unsealed.into_iter().map(|(epoch, _)| epoch)).collect();
+    let bare = bare.into_iter().map(|(epoch, _)| epoch).rev().filter(|epoch| !open.contains(epoch));
     let mut recent: Vec<&Timed<EpochMember>> = timeline.iter().collect();
     recent.sort_by(|a, b| b.at.total_cmp(&a.at));
     // Usually the openings and closes of the two newest epochs.
-    let recent = recent.into_iter().take(4).map(|entry| entry.what.epoch().clone());
-    let bare = bare.into_iter().rev().filter(|epoch| !open.contains(epoch)).take(MOST_CANDIDATES);
-    let bare: Vec<EpochId> = bare.collect();
-    open.into_iter().rev().take(MOST_CANDIDATES).chain(bare).chain(recent).collect()
+    let recent = recent.into_iter().take(4).map(|entry| entry.what.epoch());
+    let known = stored.iter().map(|(epoch, entry)| (entry.opened.max(entry.closed), epoch));
+    let mut known: Vec<(Moment, &EpochId)> = known.filter(|(when, _)| when.at().is_some()).collect();
+    known.sort_unstable();
+    let known = known.into_iter().rev().take(MOST_RECENT).map(|(_, epoch)| epoch);
+    let open = open.iter().copied().rev().take(MOST_CANDIDATES);
+    open.chain(bare.take(MOST_CANDIDATES)).chain(recent).chain(known).cloned().collect()
 }

@@ -2,23 +2,25 @@
 
 use std::collections::BTreeSet;
 
-use super::{Chosen, MarketStore, Pass, facts};
+use super::{Chosen, MarketStore, Pass, Reach, facts, facts::MOST_VALIDATORS};
 use crate::{keys::InputKeys, ledger, operations};
 use domain::{
     EpochId,
-    tracker::{DAY, HourStats, Priorities, Sealed},
+    tracker::{DAY, Day, DayStats, Entry, EpochFacts, HOUR, HourStats, Moment, Priorities, Reading, Sealed},
 };
 use store_redis::{Batch, ErrorKind, Replies, Session, StoreError};
 
 /// The epochs that are asked for, in the order of the commands.
 struct Asked {
-    /// Those that the ledger has as unsealed.
-    known: Vec<EpochId>,
     /// Those that are new, or sealed.
     unknown: Vec<EpochId>,
-    /// Both.
+    /// These, and those that the ledger has as unsealed.
     all: Vec<EpochId>,
-    /// Both, and the sealed ones that the statistics need.
+    /// Those that are sealed, and of which only the state is read, since it may show a gap.
+    ended: Vec<EpochId>,
+    /// Those of which only the validators of the aggregated batch are read.
+    others: Vec<EpochId>,
+    /// All of these, and the sealed ones that the statistics need.
     of_ledger: Vec<EpochId>,
     /// The last 24 hours as bounds of scores: after the first, up to the second.
     day: (String, f64),
@@ -26,19 +28,36 @@ struct Asked {
     hours: Vec<u64>,
 }
 
+/// The most epochs of which only the validators are read.
+const MOST_OTHERS: usize = 100;
+
 impl Asked {
     fn new(pass: &Pass) -> Self {
         let now = pass.seen.now;
         let all: Vec<EpochId> = pass.seen.facts.keys().cloned().collect();
-        let past = pass.past.iter().filter(|epoch| !pass.seen.facts.contains_key(epoch));
-        let hours = HourStats::hours(now.max(0.0) as u64).map(|(start, _)| start);
+        let unread = |epoch: &&EpochId| !pass.seen.facts.contains_key(*epoch);
+        let ended: Vec<EpochId> = pass.ended.iter().filter(unread).cloned().collect();
+        let others: BTreeSet<&EpochId> = ended.iter().chain(pass.past.iter().filter(unread)).collect();
+        let second = now.max(0.0) as u64;
+        let hours = match (pass.scope.due.hourly, pass.scope.reach) {
+            (false, _) => Vec::new(),
+            // After an absence the hours of that time are written too.
+            (true, Reach::Full) => HourStats::all(second),
+            (true, Reach::Recent) => {
+                let unfinished = HourStats::unfinished(pass.mark.passed, second);
+                let older = pass.scope.hours.iter().copied().chain(unfinished);
+                let older = older.map(|start| (start, start + HOUR));
+                older.chain(HourStats::hours(second)).collect()
+            }
+        };
         Self {
-            known: pass.seen.stored.keys().cloned().collect(),
             unknown: pass.unknown.iter().cloned().collect(),
-            of_ledger: all.iter().chain(past).cloned().collect(),
+            of_ledger: all.iter().chain(others).cloned().collect(),
+            ended,
+            others: pass.seen.other_aggregated().into_iter().take(MOST_OTHERS).collect(),
             all,
             day: (format!("({}", now - DAY as f64), now),
-            hours: if pass.scope.due.hourly { hours.to_vec() } else { Vec::new() },
+            hours: hours.into_iter().map(|(start, _)| start).collect::<BTreeSet<_>>().into_iter().collect(),
         }
     }
 }
@@ -53,9 +72,18 @@ impl MarketStore {
         let (operation, asked) = (operations::READ_EPOCHS, Asked::new(pass));
         pass.chosen.widen(&asked.all);
         let mut batch = Batch::new();
-        self.ask_ledger(&mut batch, &asked);
+        self.ask_ledger(&mut batch, &asked, pass.scope.due.daily);
         for epoch in &asked.all {
             self.ask_facts(&mut batch, &pass.chosen, epoch, pass.seen.now);
+        }
+        for epoch in &asked.ended {
+            pass.chosen
+                .inputs_of(&self.keys, epoch)
+                .for_each(|input| facts::ask_state(&mut batch, input, epoch));
+        }
+        for epoch in &asked.others {
+            let inputs = pass.chosen.inputs_of(&self.keys, epoch);
+            inputs.for_each(|input| facts::ask_batch_validators(&mut batch, input, epoch));
         }
         self.ask_validators(&mut batch, &pass.chosen, &asked, pass.active.is_none());
         self.ask_priorities(&mut batch, &pass.chosen, &asked);
@@ -67,29 +95,48 @@ impl MarketStore {
             let facts = self.take_facts(&mut replies, &pass.chosen, epoch)?;
             pass.seen.facts.insert(epoch.clone(), facts);
         }
+        for epoch in &asked.ended {
+            let facts = self.take_ended(&mut replies, pass, epoch)?;
+            // One without an entry was forgotten: with facts, it would count as a new epoch.
+            if pass.seen.sealed.contains_key(epoch) {
+                pass.seen.facts.insert(epoch.clone(), facts);
+            }
+        }
+        for epoch in &asked.others {
+            let mut named = Reading::Absent;
+            for input in pass.chosen.inputs_of(&self.keys, epoch) {
+                named = named.or(facts::take_batch_validators(&mut replies, input, epoch)?);
+            }
+            pass.seen.other_batches.insert(epoch.clone(), named);
+        }
         self.take_validators(&mut replies, pass, &asked)?;
         pass.seen.priorities = self.take_priorities(&mut replies, &pass.chosen)?;
         pass.chosen.note(&self.keys, &replies.present());
         self.spellings.learn(&pass.chosen);
-        if let Some(active) = &pass.active {
-            for (epoch, facts) in &mut pass.seen.facts {
-                facts.active = active.contains(epoch);
-            }
-        }
         pass.seen.attach_timelines();
         pass.faults.extend(replies.into_faults());
+        pass.note_odd_epochs(self.keys.market().checksummed());
         Ok(())
     }
 
-    fn ask_ledger(&self, batch: &mut Batch, asked: &Asked) {
+    fn ask_ledger(&self, batch: &mut Batch, asked: &Asked, daily: bool) {
         let (since, now) = &asked.day;
         // One transaction: another tracker may seal meanwhile, and an epoch must count either as sealed or as unsealed.
         batch.transaction(|batch| {
             batch.cmd("HGETALL", self.keys.sums());
             batch.cmd("HLEN", self.keys.sealed());
             batch.cmd("HEXISTS", self.keys.meta()).arg("born");
-            for times in [self.keys.opened(), self.keys.aggregated(), self.keys.included()] {
+            for times in self.keys.of_day() {
                 batch.cmd("ZCOUNT", times).arg(since).arg(*now);
+            }
+            if !asked.hours.is_empty() {
+                batch.cmd("HGETALL", self.keys.hours());
+            }
+            if daily {
+                let (since, until) = DayStats::period(*now as u64);
+                for batches in [self.keys.local(), self.keys.aggregated()] {
+                    batch.cmd("ZCOUNT", batches).arg(since).arg(format!("({until}"));
+                }
             }
             if !asked.of_ledger.is_empty() {
                 let names: Vec<_> = asked.of_ledger.iter().map(EpochId::as_str).collect();
@@ -122,13 +169,18 @@ impl MarketStore {
             return Err(torn(self.keys.meta(), "it is missing, while the ledger's sums exist"));
         }
         pass.seen.sums = ledger::sums(&fields);
-        let counts = [&mut pass.seen.day.opened, &mut pass.seen.day.aggregated, &mut pass.seen.day.included];
-        let keys = [self.keys.opened(), self.keys.aggregated(), self.keys.included()];
-        for (count, key) in counts.into_iter().zip(keys) {
-            match replies.required(&key) {
-                Ok(read) => *count = Some(read),
-                Err(error) => replies.fault(&key, error.kind, error.detail()),
-            }
+        let Day { opened, aggregated, listed, included, .. } = &mut pass.seen.day;
+        for (count, key) in [opened, aggregated, listed, included].into_iter().zip(self.keys.of_day()) {
+            *count = replies.take(&key)?;
+        }
+        if !asked.hours.is_empty() {
+            let fields = replies.take::<Vec<(String, u64)>>(&self.keys.hours())?;
+            pass.seen.hours = fields.map(|fields| ledger::hours(&fields));
+        }
+        if pass.scope.due.daily {
+            let local = replies.take::<u64>(&self.keys.local())?;
+            let aggregated = replies.take::<u64>(&self.keys.aggregated())?;
+            pass.seen.past_batches = local.zip(aggregated).map(|(local, aggregated)| local + aggregated);
         }
         if !asked.of_ledger.is_empty() {
             let entries: Vec<Option<String>> = replies.required(&self.keys.sealed())?;
@@ -143,13 +195,40 @@ impl MarketStore {
             // Only sealed epochs: the statistics get the unsealed ones from their own entries.
             let past = pass.past.iter().filter_map(|epoch| pass.seen.sealed.get(epoch));
             pass.seen.past = past.map(|sealed| sealed.counted.clone()).collect();
-            pass.seen.sealed.retain(|epoch, _| pass.seen.facts.contains_key(epoch));
+            let is_examined = |epoch: &EpochId| {
+                pass.seen.facts.contains_key(epoch) || asked.ended.binary_search(epoch).is_ok()
+            };
+            pass.seen.sealed.retain(|epoch, _| is_examined(epoch));
         }
         for &hour in &asked.hours {
             let validators = replies.take::<BTreeSet<String>>(&self.keys.hour_validators(hour))?;
             pass.seen.hour_validators.insert(hour, validators);
         }
         Ok(())
+    }
+
+    /// What is known of a sealed epoch of which only the state was read.
+    fn take_ended(
+        &self,
+        replies: &mut Replies,
+        pass: &Pass,
+        epoch: &EpochId,
+    ) -> Result<EpochFacts, StoreError> {
+        let (mut open, mut state) = (None, Reading::Absent);
+        for input in pass.chosen.inputs_of(&self.keys, epoch) {
+            let (is_open, read) = facts::take_state(replies, input, epoch)?;
+            (open, state) = (open.or(is_open), state.or(read));
+        }
+        let known = pass.seen.sealed.get(epoch).map(Sealed::known);
+        let has = |of: fn(&Entry) -> Moment| known.is_some_and(|known| of(known).has_happened());
+        Ok(EpochFacts {
+            // It may be sealed since its window was over by plan, although nobody has said that it is closed.
+            open: if has(|entry| entry.closed) { Some(false) } else { open },
+            local_batch: has(|entry| entry.local),
+            aggregated_batch: has(|entry| entry.aggregated),
+            state,
+            ..EpochFacts::default()
+        })
     }
 
     pub(super) fn ask_facts(&self, batch: &mut Batch, chosen: &Chosen, epoch: &EpochId, now: f64) {
@@ -165,7 +244,7 @@ impl MarketStore {
         replies: &mut Replies,
         chosen: &Chosen,
         epoch: &EpochId,
-    ) -> Result<domain::tracker::EpochFacts, StoreError> {
+    ) -> Result<EpochFacts, StoreError> {
         let mut merged = facts::Gathered::default();
         for input in chosen.inputs_of(&self.keys, epoch) {
             merged.add(facts::take(replies, input, epoch)?);
@@ -177,20 +256,17 @@ impl MarketStore {
             let status = replies.take::<Option<String>>(&second.state(epoch))?.flatten();
             onchain = onchain.or(status);
         }
-        facts.steps.onchain = onchain.or(facts.steps.onchain);
+        if let (Reading::Value(state), Some(onchain)) = (&mut facts.state, onchain) {
+            state.onchain = Some(onchain);
+        }
         Ok(facts)
     }
 
     fn ask_validators(&self, batch: &mut Batch, chosen: &Chosen, asked: &Asked, recent: bool) {
         for (at, input) in chosen.numbered(&self.keys) {
-            // One union for the unsealed epochs. The others singly, since whether they are sealed, and so don't
-            // count, is known only with these answers.
-            let keys: Vec<_> = chosen.validators(at, input, &asked.known).map(|(_, key)| key).collect();
-            if !keys.is_empty() {
-                batch.union(&keys);
-            }
-            for (_, key) in chosen.validators(at, input, &asked.unknown) {
-                batch.cmd("SMEMBERS", key);
+            for (_, key) in chosen.validators(at, input, &asked.all) {
+                // A command with a limit; one more member than that shows that there are too many.
+                batch.cmd("SRANDMEMBER", key).arg(MOST_VALIDATORS + 1);
             }
             // A recent pass has not read the members of `epochs:active`.
             if recent && !asked.unknown.is_empty() {
@@ -209,49 +285,32 @@ impl MarketStore {
         asked: &Asked,
     ) -> Result<(), StoreError> {
         let (mut validators, mut readable) = (BTreeSet::new(), true);
-        let (mut listed, mut new, mut level1) = (BTreeSet::new(), 0, Vec::new());
+        let (mut new, mut level1) = (0, Vec::new());
         let recent = pass.active.is_none();
-        let mut take = |replies: &mut Replies, key: &str, counts: bool| -> Result<(), StoreError> {
-            match replies.take::<Vec<Vec<u8>>>(key)? {
-                Some(members) if counts => validators.extend(members),
-                Some(_) => {}
-                None => readable = false,
-            }
-            Ok(())
-        };
         for (at, input) in pass.chosen.numbered(&self.keys) {
-            match &pass.chosen.validators(at, input, &asked.known).collect::<Vec<_>>()[..] {
-                [] => {}
-                [(_, one)] => take(replies, one, true)?,
-                // The server does not say which key of the union is at fault.
-                _ => take(replies, &input.validators_of_any(), true)?,
-            }
-            for (epoch, key) in pass.chosen.validators(at, input, &asked.unknown) {
-                take(replies, &key, !pass.seen.sealed.contains_key(epoch))?;
+            for (epoch, key) in pass.chosen.validators(at, input, &asked.all) {
+                let members = take_members(replies, &key)?;
+                // Those of sealed epochs don't count any more.
+                if !pass.seen.sealed.contains_key(epoch) {
+                    readable &= members.is_some();
+                    validators.extend(members.into_iter().flatten());
+                }
             }
             if recent && !asked.unknown.is_empty() {
                 let membership = replies.take::<Vec<bool>>(&input.active())?.unwrap_or_default();
                 let members = asked.unknown.iter().zip(membership).filter(|(_, member)| *member);
-                for (epoch, _) in members {
-                    // `active_count` adds up the sets of all spellings, so an epoch in two of them is two members.
-                    new += u64::from(!pass.seen.sealed.contains_key(epoch));
-                    listed.insert(epoch);
-                }
+                // `active_count` adds up the sets of all spellings, so an epoch in two of them is two members.
+                new += members.filter(|(epoch, _)| !pass.seen.sealed.contains_key(*epoch)).count() as u64;
             }
             let own = replies.take::<u64>(&input.own_batches(&self.validator))?;
             level1.push(own);
         }
         pass.seen.day.level1 = first_kept(&level1);
-        pass.seen.validators = readable.then_some(validators.len() as u64);
+        pass.seen.validators = readable.then_some(validators);
         if recent {
             // More members than that: some epochs joined without any other trace, and a full pass must find them.
             let explained = pass.mark.active_known.map(|known| known + new);
-            pass.missed_epochs = pass.active_count.is_some() && pass.active_count != explained;
-            for epoch in listed {
-                if let Some(facts) = pass.seen.facts.get_mut(epoch) {
-                    facts.active = true;
-                }
-            }
+            pass.missed_epochs |= pass.active_count.is_some() && pass.active_count != explained;
         }
         Ok(())
     }
@@ -273,7 +332,9 @@ impl MarketStore {
             let fields = take_numbers(replies, space)?;
             let slots = [&mut all.assignments, &mut all.none, &mut all.succeeded, &mut all.failed];
             for (slot, field) in slots.into_iter().zip(fields) {
-                *slot = slot.or(field);
+                if *slot == Reading::Absent {
+                    *slot = field;
+                }
             }
             assignments.push(replies.take::<u64>(&space.vpa_assignments())?);
             submissions.push(replies.take::<u64>(&space.vpa_submissions())?);
@@ -281,6 +342,21 @@ impl MarketStore {
         (all.assignments_24h, all.submissions_24h) = (first_kept(&assignments), first_kept(&submissions));
         Ok(all)
     }
+}
+
+/// The validators of an epoch; `None` where they can't be read, or are too many.
+fn take_members(replies: &mut Replies, key: &str) -> Result<Option<Vec<String>>, StoreError> {
+    let Some(members) = replies.take::<Vec<Vec<u8>>>(key)? else { return Ok(None) };
+    if members.len() > MOST_VALIDATORS {
+        let detail = format!("it has more than {MOST_VALIDATORS} validators");
+        replies.fault(key, ErrorKind::Malformed, detail);
+        return Ok(None);
+    }
+    let (some, empty): (Vec<_>, Vec<_>) = members.into_iter().partition(|member| !member.is_empty());
+    if !empty.is_empty() {
+        replies.fault(key, ErrorKind::Malformed, "a validator is empty, and left out");
+    }
+    Ok(Some(some.iter().map(|member| String::from_utf8_lossy(member).into_owned()).collect()))
 }
 
 /// The first count that is not 0. An unreadable one is not 0, and makes the result unknown.
@@ -295,15 +371,16 @@ pub(super) const PRIORITY_FIELDS: [&str; 4] = [
     "total_submissions_failed",
 ];
 
-/// The outer `None`: there is no such field; the inner one: it can't be read.
-fn take_numbers(replies: &mut Replies, space: InputKeys<'_>) -> Result<[Option<Option<u64>>; 4], StoreError> {
+fn take_numbers(replies: &mut Replies, space: InputKeys<'_>) -> Result<[Reading<u64>; 4], StoreError> {
     let key = space.vpa_stats();
-    let Some(fields) = replies.take::<Vec<Option<String>>>(&key)? else { return Ok([Some(None); 4]) };
-    let mut numbers = [None; 4];
+    let Some(fields) = replies.take::<Vec<Option<String>>>(&key)? else {
+        return Ok([Reading::Unreadable; 4]);
+    };
+    let mut numbers = [Reading::Absent; 4];
     for ((slot, field), name) in numbers.iter_mut().zip(fields).zip(PRIORITY_FIELDS) {
         let Some(text) = field else { continue };
-        *slot = Some(text.parse().ok());
-        if *slot == Some(None) {
+        *slot = text.parse().map_or(Reading::Unreadable, Reading::Value);
+        if slot.is_unreadable() {
             replies.fault(&key, ErrorKind::Malformed, format!("{name} is `{text}`, a count is expected"));
         }
     }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use domain::{
     EpochId, parse_seconds,
-    tracker::{EpochFacts, LONGEST_WINDOW, StateHash, Steps},
+    tracker::{EpochFacts, LONGEST_WINDOW, Reading, StateHash},
 };
 
 use crate::keys::InputKeys;
@@ -13,17 +13,24 @@ use store_redis::{Batch, ErrorKind, Replies, StoreError};
 const INFO_FIELDS: [&str; 6] = ["status", "start", "timestamp", "end", "duration", "data_market"];
 
 /// Fields of the state hash. The last two only help to see whether the hash exists.
-const STATE_FIELDS: [&str; 9] = [
+const STATE_FIELDS: [&str; 11] = [
     "window_status",
     "window_opened_at",
     "window_closes_at",
     "level1_status",
+    "level1_completed_at",
     "level2_status",
+    "level2_completed_at",
     "onchain_status",
     "submissions_count",
     "phase",
     "last_updated",
 ];
+
+/// The most bytes of a list of validators that are read: a longer one is none.
+const LONGEST_LIST: usize = 256 << 10;
+/// The most validators of one epoch or batch: more are not read.
+pub(super) const MOST_VALIDATORS: usize = 5_000;
 
 /// Asks for everything about an epoch. What proves that it is finished is asked for first: then whatever was
 /// written before that is in the counts that follow.
@@ -32,13 +39,26 @@ pub(super) fn ask(batch: &mut Batch, input: InputKeys<'_>, epoch: &EpochId, now:
     batch.cmd("HMGET", input.state(epoch)).arg(&STATE_FIELDS);
     batch.cmd("EXISTS", input.local_batch(epoch));
     batch.cmd("EXISTS", input.aggregated_batch(epoch));
-    batch.cmd("GET", input.batch_validators(epoch));
+    ask_batch_validators(batch, input, epoch);
     let ids = input.submission_ids(epoch);
     batch.cmd("ZCARD", &ids);
     for seconds in [60.0, 300.0] {
         batch.cmd("ZCOUNT", &ids).arg(format!("({}", now - seconds)).arg(now);
     }
     batch.cmd("SCARD", input.processed(epoch));
+    // No submission is empty, but a producer may have written one.
+    batch.cmd("ZSCORE", &ids).arg("");
+    batch.cmd("SISMEMBER", input.processed(epoch)).arg("");
+}
+
+/// Asks for the validators in an epoch's aggregated batch, and a byte more than is accepted.
+pub(super) fn ask_batch_validators(batch: &mut Batch, input: InputKeys<'_>, epoch: &EpochId) {
+    batch.cmd("GETRANGE", input.batch_validators(epoch)).arg(0).arg(LONGEST_LIST);
+}
+
+/// Asks for an epoch's state alone.
+pub(super) fn ask_state(batch: &mut Batch, input: InputKeys<'_>, epoch: &EpochId) {
+    batch.cmd("HMGET", input.state(epoch)).arg(&STATE_FIELDS);
 }
 
 /// The name of a key of an epoch, made only when it is shown: a pass takes nine answers for each epoch.
@@ -66,7 +86,7 @@ pub(super) fn take(
     take_hashes(replies, key(InputKeys::info), key(InputKeys::state), &mut facts)?;
     facts.local_batch = replies.take::<bool>(key(InputKeys::local_batch))?.unwrap_or(false);
     facts.aggregated_batch = replies.take::<bool>(key(InputKeys::aggregated_batch))?.unwrap_or(false);
-    take_batch_validators(replies, key(InputKeys::batch_validators), &mut facts)?;
+    facts.batch_validators = take_batch_validators(replies, input, epoch)?;
     take_submissions(replies, key(InputKeys::submission_ids), key(InputKeys::processed), &mut facts)?;
     Ok(facts)
 }
@@ -78,21 +98,16 @@ fn take_hashes(
     state_key: KeyOf<'_>,
     facts: &mut EpochFacts,
 ) -> Result<(), StoreError> {
-    let info = take_fields(replies, info_key)?.unwrap_or_else(|| vec![None; INFO_FIELDS.len()]);
-    let state = take_fields(replies, state_key)?;
-    facts.state_unread = state.is_none();
-    let state = state.unwrap_or_else(|| vec![None; STATE_FIELDS.len()]);
-    // Redis answers as many fields as were asked for; any other number leaves everything unknown.
-    if let ([status, start, timestamp, end, duration, data_market], [window, opened_at, closes_at, ..]) =
-        (&info[..], &state[..])
+    let info = take_fields(replies, info_key, INFO_FIELDS.len())?;
+    let state = take_fields(replies, state_key, STATE_FIELDS.len())?;
+    if let Reading::Value(info) = &info
+        && let [status, start, timestamp, end, duration, data_market] = &info[..]
     {
-        facts.open = is_open(status).or(is_open(window));
+        facts.open = is_open(status);
         // Most producers write `start`, some `timestamp`.
-        let start =
-            seconds(replies, info_key, "start", start).or(seconds(replies, info_key, "timestamp", timestamp));
-        facts.start = start.or(seconds(replies, state_key, "window_opened_at", opened_at));
-        let end = seconds(replies, info_key, "end", end);
-        facts.end = end.or(seconds(replies, state_key, "window_closes_at", closes_at));
+        let start_of = |name, field, replies: &mut Replies| seconds(replies, info_key, name, field);
+        facts.start = start_of("start", start, replies).or_else(|| start_of("timestamp", timestamp, replies));
+        facts.end = seconds(replies, info_key, "end", end);
         let length = seconds(replies, info_key, "duration", duration).filter(|&duration| duration > 0.0);
         // Some producer counts in milliseconds: reported, and unknown.
         if let Some(length) = length.filter(|&length| length > LONGEST_WINDOW) {
@@ -102,27 +117,77 @@ fn take_hashes(
         facts.duration = length.filter(|&length| length <= LONGEST_WINDOW);
         facts.data_market = data_market.clone().filter(|market| !market.is_empty());
     }
-    if let [window, _, _, level1, level2, onchain, count, ..] = &state[..] {
-        let window_closed = is_open(window) == Some(false);
-        let (level1, level2, onchain) = (level1.clone(), level2.clone(), onchain.clone());
-        facts.steps = Steps { window_closed, level1, level2, onchain };
-        let count = count.as_deref().and_then(|count| count.parse().ok());
-        // HMGET answers nulls for a missing hash: it exists if any field does.
-        facts.state = state.iter().any(Option::is_some).then_some(StateHash { submissions_count: count });
+    if let Reading::Value(state) = &state
+        && let [window, opened_at, closes_at, ..] = &state[..]
+    {
+        facts.open = facts.open.or(is_open(window));
+        let [opens, closes] = [("window_opened_at", opened_at), ("window_closes_at", closes_at)]
+            .map(|(name, field)| seconds(replies, state_key, name, field));
+        facts.start = facts.start.or(opens);
+        facts.end = facts.end.or(closes);
+        let length = opens.zip(closes).map(|(opens, closes)| closes - opens);
+        facts.duration = facts.duration.or(length.filter(|&length| length > 0.0 && length <= LONGEST_WINDOW));
     }
+    facts.state = read_state(replies, state_key, state);
     Ok(())
 }
 
-/// Fields of a hash as texts; `None` where the hash can't be read. A field that is not UTF-8 leaves the others
-/// readable.
-fn take_fields(replies: &mut Replies, key: KeyOf<'_>) -> Result<Option<Vec<Option<String>>>, StoreError> {
-    let Some(fields) = replies.take::<Vec<Option<Vec<u8>>>>(key)? else { return Ok(None) };
+/// Whether the window of an epoch is open, and its state, as [`ask_state`] asks for it.
+pub(super) fn take_state(
+    replies: &mut Replies,
+    input: InputKeys<'_>,
+    epoch: &EpochId,
+) -> Result<(Option<bool>, Reading<StateHash>), StoreError> {
+    let key = KeyOf { input, epoch, of: InputKeys::state };
+    let fields = take_fields(replies, key, STATE_FIELDS.len())?;
+    let open = fields.value().and_then(|fields| is_open(fields.first()?));
+    Ok((open, read_state(replies, key, fields)))
+}
+
+fn read_state(
+    replies: &mut Replies,
+    key: KeyOf<'_>,
+    fields: Reading<Vec<Option<String>>>,
+) -> Reading<StateHash> {
+    let fields = match fields {
+        Reading::Absent => return Reading::Absent,
+        Reading::Unreadable => return Reading::Unreadable,
+        Reading::Value(fields) => fields,
+    };
+    let [_, _, _, level1, level1_at, level2, level2_at, onchain, count, ..] = &fields[..] else {
+        return Reading::Unreadable;
+    };
+    Reading::Value(StateHash {
+        submissions_count: count.as_deref().and_then(|count| count.parse().ok()),
+        level1: level1.clone(),
+        level1_at: seconds(replies, key, "level1_completed_at", level1_at),
+        level2: level2.clone(),
+        level2_at: seconds(replies, key, "level2_completed_at", level2_at),
+        onchain: onchain.clone(),
+    })
+}
+
+/// Fields of a hash as texts. A field that is not UTF-8 leaves the others readable.
+fn take_fields(
+    replies: &mut Replies,
+    key: KeyOf<'_>,
+    expected: usize,
+) -> Result<Reading<Vec<Option<String>>>, StoreError> {
+    let fields = replies.take::<Vec<Option<Vec<u8>>>>(key)?;
+    // Redis answers as many fields as were asked for.
+    let Some(fields) = fields.filter(|fields| fields.len() == expected) else {
+        return Ok(Reading::Unreadable);
+    };
+    // HMGET answers nulls for a missing hash: it exists if any field does.
+    if fields.iter().all(Option::is_none) {
+        return Ok(Reading::Absent);
+    }
     let mut read = |field: Option<Vec<u8>>| {
         String::from_utf8(field?)
             .map_err(|error| replies.fault(key, ErrorKind::Malformed, format!("a field is no text: {error}")))
             .ok()
     };
-    Ok(Some(fields.into_iter().map(&mut read).collect()))
+    Ok(Reading::Value(fields.into_iter().map(&mut read).collect()))
 }
 
 fn seconds(replies: &mut Replies, key: KeyOf<'_>, name: &str, field: &Option<String>) -> Option<f64> {
@@ -142,23 +207,39 @@ fn is_open(status: &Option<String>) -> Option<bool> {
     }
 }
 
-fn take_batch_validators(
+/// The validators in an epoch's aggregated batch, as [`ask_batch_validators`] asks for them.
+pub(super) fn take_batch_validators(
     replies: &mut Replies,
-    key: KeyOf<'_>,
-    facts: &mut EpochFacts,
-) -> Result<(), StoreError> {
-    match replies.take::<Option<Vec<u8>>>(key)? {
-        Some(Some(json)) => match serde_json::from_slice(&json) {
-            Ok(named) => facts.batch_validators = Some(named),
-            Err(error) => {
-                replies.fault(key, ErrorKind::Malformed, error);
-                facts.batch_validators_unread = true;
-            }
-        },
-        Some(None) => {}
-        None => facts.batch_validators_unread = true,
+    input: InputKeys<'_>,
+    epoch: &EpochId,
+) -> Result<Reading<Vec<String>>, StoreError> {
+    let key = KeyOf { input, epoch, of: InputKeys::batch_validators };
+    let Some(json) = replies.take::<Vec<u8>>(key)? else { return Ok(Reading::Unreadable) };
+    // GETRANGE answers nothing for a missing key.
+    if json.is_empty() {
+        return Ok(Reading::Absent);
     }
-    Ok(())
+    let read = match json.len() > LONGEST_LIST {
+        true => Err(format!("it is longer than {LONGEST_LIST} bytes")),
+        false => serde_json::from_slice::<Vec<String>>(&json).map_err(|error| error.to_string()),
+    };
+    let mut named = match read {
+        Ok(named) if named.len() <= MOST_VALIDATORS => named,
+        Ok(named) => {
+            replies.fault(key, ErrorKind::Malformed, format!("{} validators are too many", named.len()));
+            return Ok(Reading::Unreadable);
+        }
+        Err(error) => {
+            replies.fault(key, ErrorKind::Malformed, error);
+            return Ok(Reading::Unreadable);
+        }
+    };
+    let count = named.len();
+    named.retain(|validator| !validator.is_empty());
+    if named.len() < count {
+        replies.fault(key, ErrorKind::Malformed, "a validator is empty, and left out");
+    }
+    Ok(Reading::Value(named))
 }
 
 /// Processed submissions: the ordered set is preferred; the plain set is used when the ordered one is missing.
@@ -172,12 +253,28 @@ fn take_submissions(
     let one = replies.take::<u64>(ids)?;
     let five = replies.take::<u64>(ids)?;
     let plain = replies.take::<u64>(processed)?;
-    // The counts of a missing key are 0, so only a count above 0 proves that the key exists.
-    let is_ordered = ordered.is_some_and(|count| count > 0);
-    facts.submissions = if is_ordered { ordered } else { plain.filter(|&count| count > 0).or(ordered) };
-    facts.has_submissions_key = facts.submissions.is_some_and(|count| count > 0);
-    let plain_only = !is_ordered && facts.has_submissions_key;
-    facts.submissions_recent = if plain_only { None } else { one.zip(five) };
+    let has_empty = [
+        replies.take::<Option<f64>>(ids)?.flatten().is_some(),
+        replies.take::<bool>(processed)?.unwrap_or(false),
+    ];
+    let empty = "a submission is empty, and left out";
+    if has_empty[0] {
+        replies.fault(ids, ErrorKind::Malformed, empty);
+    }
+    if has_empty[1] {
+        replies.fault(processed, ErrorKind::Malformed, empty);
+    }
+    let count = |known: Option<u64>, has_empty: bool| {
+        match known.map(|count| count.saturating_sub(has_empty.into())) {
+            None => Reading::Unreadable,
+            // Of a missing key, the count is 0.
+            Some(0) => Reading::Absent,
+            Some(count) => Reading::Value(count),
+        }
+    };
+    let (ordered, plain) = (count(ordered, has_empty[0]), count(plain, has_empty[1]));
+    facts.submissions = ordered.or(plain);
+    facts.submissions_recent = if ordered.is_there() || !plain.is_there() { one.zip(five) } else { None };
     Ok(())
 }
 
@@ -193,40 +290,25 @@ impl Gathered {
             return;
         };
         // An ordered set before a plain one, both before no set. Unread before no set, since it must not become 0.
-        let worth = |facts: &EpochFacts| match (
-            facts.has_submissions_key,
-            facts.submissions_recent,
-            facts.submissions,
-        ) {
-            (true, Some(_), _) => 3,
-            (true, None, _) => 2,
-            (false, _, None) => 1,
-            (false, _, Some(_)) => 0,
+        let worth = |facts: &EpochFacts| match (facts.submissions, facts.submissions_recent) {
+            (Reading::Value(_), Some(_)) => 3,
+            (Reading::Value(_), None) => 2,
+            (Reading::Unreadable, _) => 1,
+            (Reading::Absent, _) => 0,
         };
-        let is_better = worth(&facts) > worth(known);
+        if worth(&facts) > worth(known) {
+            known.submissions = facts.submissions;
+            known.submissions_recent = facts.submissions_recent;
+        }
         known.open = known.open.or(facts.open);
         known.start = known.start.or(facts.start);
         known.end = known.end.or(facts.end);
         known.duration = known.duration.or(facts.duration);
-        if known.state.is_none() {
-            known.state = facts.state;
-            known.steps = facts.steps;
-        }
-        // One readable state is enough.
-        known.state_unread |= facts.state_unread;
-        known.state_unread &= known.state.is_none();
+        known.state = std::mem::take(&mut known.state).or(facts.state);
         known.data_market = known.data_market.take().or(facts.data_market);
         known.local_batch |= facts.local_batch;
         known.aggregated_batch |= facts.aggregated_batch;
-        known.batch_validators = known.batch_validators.take().or(facts.batch_validators);
-        // Likewise one readable list.
-        known.batch_validators_unread |= facts.batch_validators_unread;
-        known.batch_validators_unread &= known.batch_validators.is_none();
-        if is_better {
-            known.submissions = facts.submissions;
-            known.submissions_recent = facts.submissions_recent;
-            known.has_submissions_key = facts.has_submissions_key;
-        }
+        known.batch_validators = std::mem::take(&mut known.batch_validators).or(facts.batch_validators);
     }
 
     pub(super) fn finish(self) -> EpochFacts {

@@ -2,7 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, clippy::expect_used)] // Each test binary uses its part.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use domain::{
     Address, EpochId,
@@ -144,7 +144,10 @@ impl Tracker {
 
     /// Reads without writing.
     pub async fn look(&self, session: &mut Session, now: f64, reach: Reach) -> Result<Pass, StoreError> {
-        let mut pass = self.market.discover(session, now, Scope { reach, due: Due::ALL }).await?;
+        let mut pass = self
+            .market
+            .discover(session, now, Scope { reach, due: Due::ALL, hours: BTreeSet::new(), early: None })
+            .await?;
         self.market.examine(session, &mut pass).await?;
         Ok(pass)
     }

@@ -1,23 +1,28 @@
 //! Entries and the ledger that is made of them.
 
 use super::*;
-use crate::tracker::Moments;
+use crate::tracker::{HourSums, Moment, Moments, Reading, StateHash};
 use proptest::prelude::*;
 
 fn entries() -> impl Strategy<Value = Entry> {
-    let time = || proptest::option::of(0_u64..2_000_000_000);
+    let time = || {
+        prop_oneof![Just(Moment::Never), Just(Moment::Sometime), (1_u64..2_000_000_000).prop_map(Moment::At)]
+    };
     let numbers = (1_u64..2_000_000_000, 0_u64..2_000_000_000, 0_u64..1_000_000);
-    (numbers, time(), time(), time(), time(), any::<(bool, bool)>()).prop_map(
-        |((seen, due, submissions), opened, closed, local, aggregated, (included, accounted))| Entry {
-            seen,
-            opened,
-            closed,
-            due,
-            submissions,
-            local,
-            aggregated,
-            included,
-            accounted,
+    (numbers, time(), time(), time(), time(), any::<(bool, bool, bool)>()).prop_map(
+        |((seen, due, submissions), opened, closed, local, aggregated, (included, accounted, listed))| {
+            Entry {
+                seen,
+                opened,
+                closed,
+                due,
+                submissions,
+                local,
+                aggregated,
+                listed: listed || included,
+                included,
+                accounted,
+            }
         },
     )
 }
@@ -65,7 +70,7 @@ proptest! {
         let timeline = Moments { opened, closed, local, aggregated };
         let facts = EpochFacts { start, end, duration, timeline, ..EpochFacts::default() };
         let (seen, opened, due) = stored;
-        let stored = Entry { seen, opened: Some(opened), closed: Some(opened), due, submissions: due, ..Entry::default() };
+        let stored = Entry { seen, opened: Moment::At(opened), closed: Moment::At(opened), due, submissions: due, ..Entry::default() };
         let id = EpochId::parse("7").expect("an id");
         let seen = Observation {
             now, facts: [(id.clone(), facts)].into(), stored: [(id, stored)].into(),
@@ -99,10 +104,9 @@ proptest! {
 
 #[test]
 fn an_expired_key_does_not_turn_into_a_zero() {
-    let live =
-        EpochFacts { active: true, start: Some(1000.0), submissions: Some(7), ..EpochFacts::default() };
+    let live = EpochFacts { start: Some(1000.0), submissions: Reading::Value(7), ..EpochFacts::default() };
     let stored = Entry::observed(&live, "v", 1010.0);
-    let gone = Entry::observed(&EpochFacts { submissions: Some(0), ..EpochFacts::default() }, "v", 9000.0);
+    let gone = Entry::observed(&EpochFacts::default(), "v", 9000.0);
     assert_eq!(stored.merge(&gone).submissions, 7);
     assert_eq!(stored.merge(&gone).seen, 1010);
 }
@@ -113,8 +117,8 @@ fn at_its_end() -> EpochFacts {
         open: Some(false),
         local_batch: true,
         aggregated_batch: true,
-        batch_validators: Some(Vec::new()),
-        submissions: Some(3),
+        batch_validators: Reading::Value(Vec::new()),
+        submissions: Reading::Value(3),
         ..EpochFacts::default()
     }
 }
@@ -150,22 +154,29 @@ fn an_epoch_on_several_servers_is_sealed_one_pass_after_its_end() {
 
 #[test]
 fn an_epoch_is_finished_by_both_batches_or_by_time() {
-    let entry = Entry { seen: 1000, opened: Some(1000), closed: Some(1060), due: 1060, ..Entry::default() };
+    let entry = Entry {
+        seen: 1000,
+        opened: Moment::At(1000),
+        closed: Moment::At(1060),
+        due: 1060,
+        ..Entry::default()
+    };
     assert!(!entry.is_finished(1061.0, 3600.0));
     assert!(!entry.is_finished(4659.0, 3600.0));
     assert!(entry.is_finished(4660.0, 3600.0));
-    let batched = Entry { local: Some(1070), aggregated: Some(1080), ..entry.clone() };
+    let batched = Entry { local: Moment::At(1070), aggregated: Moment::At(1080), ..entry.clone() };
     assert!(batched.is_finished(1081.0, 3600.0));
-    assert!(!Entry { aggregated: None, ..batched.clone() }.is_finished(1081.0, 3600.0));
-    let still_open = Entry { closed: None, due: 2000, ..batched };
+    assert!(!Entry { aggregated: Moment::Never, ..batched.clone() }.is_finished(1081.0, 3600.0));
+    let still_open = Entry { closed: Moment::Never, due: 2000, ..batched };
     assert!(!still_open.is_finished(1081.0, 3600.0));
 }
 
 #[test]
 fn what_comes_after_sealing_is_late_and_changes_no_total() {
     let id = EpochId::parse("7").expect("an id");
-    let facts = EpochFacts { submissions: Some(5), has_submissions_key: true, ..EpochFacts::default() };
-    let sealed = Entry { seen: 900, opened: Some(900), submissions: 3, accounted: true, ..Entry::default() };
+    let facts = EpochFacts { submissions: Reading::Value(5), ..EpochFacts::default() };
+    let sealed =
+        Entry { seen: 900, opened: Moment::At(900), submissions: 3, accounted: true, ..Entry::default() };
     let mut seen = Observation { now: 1000.0, sums: sealed.sums(), ..Observation::default() };
     seen.facts.insert(id.clone(), facts);
     seen.sealed.insert(id.clone(), sealed.clone().into());
@@ -187,7 +198,7 @@ fn a_time_in_the_future_does_not_move_with_the_clock() {
         ..EpochFacts::default()
     };
     let (first, later) = (Entry::observed(&facts, "v", 1000.0), Entry::observed(&facts, "v", 4600.0));
-    assert_eq!((first.opened, first.closed, first.due), (Some(0), Some(0), 0));
+    assert_eq!((first.opened, first.closed, first.due), (Moment::Sometime, Moment::Sometime, 0));
     let merged = first.merge(&later);
     assert_eq!(merged, Entry { seen: 1000, ..later });
     assert!(!merged.is_finished(4599.0, 3600.0) && merged.is_finished(4600.0, 3600.0));
@@ -198,8 +209,7 @@ fn a_finished_epoch_waits_for_what_can_still_be_read() {
     let id = EpochId::parse("1").expect("an id");
     let timeline =
         Moments { opened: Some(1000.0), local: Some(1070.0), aggregated: Some(1080.0), closed: Some(1060.0) };
-    let facts =
-        EpochFacts { timeline, submissions: Some(3), has_submissions_key: true, ..EpochFacts::default() };
+    let facts = EpochFacts { timeline, submissions: Reading::Value(3), ..EpochFacts::default() };
     let sealed = |facts: &EpochFacts, now: f64| {
         let seen = Observation { now, facts: [(id.clone(), facts.clone())].into(), ..Observation::default() };
         let totals = Totals::of(&seen, "v", 3600.0);
@@ -208,16 +218,16 @@ fn a_finished_epoch_waits_for_what_can_still_be_read() {
     };
     assert!(!sealed(&facts, 1081.0), "its validators may be written in a moment");
     assert!(sealed(&facts, 1140.0), "an older producer lists none");
-    let listed = EpochFacts { batch_validators: Some(vec!["v".to_owned()]), ..facts };
+    let listed = EpochFacts { batch_validators: Reading::Value(vec!["v".to_owned()]), ..facts };
     assert!(sealed(&listed, 1081.0));
-    let unread = EpochFacts { submissions: None, has_submissions_key: false, ..listed };
+    let unread = EpochFacts { submissions: Reading::Unreadable, ..listed };
     assert!(!sealed(&unread, 1081.0) && !sealed(&unread, 4659.0) && sealed(&unread, 4660.0));
 }
 
 #[test]
 fn ids_without_a_trace_below_very_many_others_are_given_up() {
     let id = |number: usize| EpochId::parse(&number.to_string()).expect("a number");
-    let bare = EpochFacts { active: true, ..EpochFacts::default() };
+    let bare = EpochFacts::default();
     let mut seen = Observation { now: 1e9, ..Observation::default() };
     seen.facts = (1..=EXPECTED + 10).map(|number| (id(number), bare.clone())).collect();
     let totals = Totals::of(&seen, "v", 3600.0);
@@ -228,7 +238,7 @@ fn ids_without_a_trace_below_very_many_others_are_given_up() {
 fn an_id_without_a_trace_is_given_up_only_when_newer_epochs_are_long_over() {
     let id = |text: &str| EpochId::parse(text).expect(text);
     let now = 100_000.0;
-    let bare = EpochFacts { active: true, ..EpochFacts::default() };
+    let bare = EpochFacts::default();
     let old = EpochFacts { start: Some(now - 5000.0), ..bare.clone() };
     let mut seen = Observation { now, ..Observation::default() };
     seen.facts = [(id("9"), bare.clone()), (id("10"), old), (id("11"), bare)].into();
@@ -236,4 +246,95 @@ fn an_id_without_a_trace_is_given_up_only_when_newer_epochs_are_long_over() {
     let finished: Vec<_> = totals.finished.iter().map(|(epoch, _)| epoch.as_str()).collect();
     assert_eq!(finished, ["9", "10"]);
     assert_eq!((totals.unfinished, totals.all.epochs, totals.all.unaccounted), (1, 3, 2));
+}
+
+/// An epoch with both batches, closed, its validators listed, by producers whose clock is `ahead` seconds ahead of 100,000.
+fn finished_ahead(ahead: f64) -> EpochFacts {
+    let at = |before: f64| Some(100_000.0 + ahead - before);
+    let timeline = Moments { opened: at(60.0), closed: at(3.0), local: at(2.0), aggregated: at(1.0) };
+    EpochFacts {
+        timeline,
+        submissions: Reading::Value(3),
+        local_batch: true,
+        aggregated_batch: true,
+        ..at_its_end()
+    }
+}
+
+#[test]
+fn an_epoch_whose_times_are_a_little_ahead_is_sealed_when_they_have_come_and_with_these_times() {
+    let id = EpochId::parse("7").expect("an id");
+    for ahead in [2.0, 4.0, 5.0, 299.0] {
+        let facts = finished_ahead(ahead);
+        let mut seen = Observation { now: 100_000.0, ..Observation::default() };
+        seen.facts.insert(id.clone(), facts.clone());
+        let early = Totals::of(&seen, "v", 3600.0);
+        assert_eq!((early.finished.len(), early.all.epochs), (0, 1), "{ahead} s ahead");
+        // The next pass merges what this one has stored.
+        seen.stored.extend(early.changed);
+        seen.now += ahead;
+        let totals = Totals::of(&seen, "v", 3600.0);
+        let [(_, entry)] = &totals.finished[..] else { panic!("it is sealed: {totals:?}") };
+        let second = |before: f64| Moment::At((100_000.0 + ahead - before) as u64);
+        assert_eq!((entry.local, entry.aggregated), (second(2.0), second(1.0)));
+        assert_eq!((entry.opened, entry.closed), (second(60.0), second(3.0)));
+    }
+}
+
+#[test]
+fn a_time_that_is_far_ahead_holds_nothing_up_and_is_told() {
+    let facts = finished_ahead(400.0);
+    let names: Vec<_> = facts.unreadable_times(100_000.0).map(|(name, _)| name).collect();
+    assert_eq!(names.len(), 4, "{names:?}");
+    let mut seen = Observation { now: 100_000.0, ..Observation::default() };
+    seen.facts.insert(EpochId::parse("7").expect("an id"), facts);
+    let totals = Totals::of(&seen, "v", 3600.0);
+    assert_eq!((totals.all.epochs, totals.all.local, totals.all.aggregated), (1, 1, 1));
+}
+
+#[test]
+fn a_batch_counts_in_the_hour_in_which_it_was_made_whether_or_not_the_opening_is_known() {
+    let unopened = Entry {
+        opened: Moment::Sometime,
+        local: Moment::At(7_199),
+        aggregated: Moment::At(7_200),
+        submissions: 5,
+        ..Entry::default()
+    };
+    let batch = HourSums { batches: 1, ..HourSums::default() };
+    assert_eq!(unopened.hours(), [(3_600, batch), (7_200, batch)].into());
+    let opened = Entry { opened: Moment::At(3_700), ..unopened };
+    assert_eq!(opened.hours()[&3_600], HourSums { epochs: 1, batches: 1, submissions: 5 });
+}
+
+#[test]
+fn an_epoch_is_one_whatever_tells_of_it_alone() {
+    let alone = [
+        EpochFacts::default(),
+        EpochFacts { open: Some(true), ..EpochFacts::default() },
+        EpochFacts { local_batch: true, ..EpochFacts::default() },
+        EpochFacts { submissions: Reading::Value(2), ..EpochFacts::default() },
+        EpochFacts { state: Reading::Value(StateHash::default()), ..EpochFacts::default() },
+    ];
+    for facts in alone {
+        assert_eq!(Entry::observed(&facts, "v", 1000.0).sums().epochs, 1, "{facts:?}");
+    }
+}
+
+#[test]
+fn submissions_that_no_producer_wrote_are_unknown_and_not_none() {
+    let batched = |now: f64, submissions| {
+        let timeline = Moments { opened: Some(1000.0), local: Some(1060.0), ..Moments::default() };
+        let facts = EpochFacts { timeline, open: Some(false), submissions, ..EpochFacts::default() };
+        let mut seen = Observation { now, ..Observation::default() };
+        seen.facts.insert(EpochId::parse("7").expect("an id"), facts);
+        Totals::of(&seen, "v", 3600.0)
+    };
+    let unwritten = batched(1100.0, Reading::Absent);
+    assert!(unwritten.lack_submissions());
+    // Sealed by time, it is on record as unaccounted, and the total is still no 0.
+    let sealed = batched(9000.0, Reading::Absent);
+    assert_eq!((sealed.finished.len(), sealed.all.unaccounted), (1, 1));
+    assert!(sealed.lack_submissions());
+    assert!(!batched(1100.0, Reading::Value(3)).lack_submissions());
 }

@@ -1,0 +1,96 @@
+//! The truth: all passes of the tracker with what they could see, and what follows for the datasets.
+
+mod current;
+mod gaps;
+mod look;
+mod participation;
+mod pass;
+mod periods;
+mod sums;
+mod time;
+
+use std::collections::BTreeSet;
+
+use crate::{
+    account::Effect,
+    check::{Difference, Report},
+    database::Database,
+    shown::Shown,
+    view::View,
+};
+use look::Look;
+use pass::Before;
+pub use pass::Pass;
+
+/// Keys that are younger than this may be unknown under a spelling that is looked for "again every minute".
+const SPELLING: i64 = 62;
+
+/// All passes so far.
+#[derive(Debug, Default)]
+pub struct Truth {
+    /// How long the ledger keeps an epoch, in seconds.
+    pub kept: i64,
+    passes: Vec<Pass>,
+    before: Option<Before>,
+}
+
+impl Truth {
+    /// No pass was made yet; the ledger keeps an epoch for so many seconds.
+    #[must_use]
+    pub fn new(kept: i64) -> Self {
+        Self { kept, ..Self::default() }
+    }
+
+    /// The tracker has passed at `now` over these keys. `is_mixed`: they have other spellings than the first that is looked for.
+    pub fn pass(&mut self, now: i64, database: &Database, is_mixed: bool, totals: Effect, current: Effect) {
+        let least = View::of(database, if is_mixed { now - SPELLING } else { now });
+        let most = View::of(database, now);
+        let mut accounts = self.passes.last().map(|pass| pass.accounts.clone()).unwrap_or_default();
+        let mut newer_end: Option<i64> = None;
+        let forgotten = accounts
+            .iter()
+            .filter(|(_, account)| account.may_be_sealed && account.last_sign < now - self.kept)
+            .map(|(epoch, _)| *epoch)
+            .max();
+        let epochs: Vec<u64> = most.epochs.keys().chain(accounts.keys()).copied().collect();
+        for epoch in epochs.into_iter().collect::<BTreeSet<_>>().into_iter().rev() {
+            let account = accounts.entry(epoch).or_default();
+            let is_new = account.found.possible.is_none();
+            account.pass(now, totals, least.epochs.get(&epoch), most.epochs.get(&epoch), newer_end);
+            // "below the floor": ids up to a forgotten one are taken for forgotten ones.
+            if is_new && forgotten.is_some_and(|floor| epoch <= floor) || account.may_be_forgotten {
+                account.doubt();
+            }
+            if account.opened_at.possible.is_some() {
+                newer_end = newer_end.into_iter().chain(account.ends.map(|ends| ends.0)).min();
+            }
+        }
+        self.passes.push(Pass { time: now, totals, current, least, most, accounts });
+    }
+
+    /// Compares what readers see now with the truth, after a pass that ended well.
+    pub fn look(&mut self, shown: &Shown) -> Vec<Difference> {
+        let mut report = Report::default();
+        let Some(at) = self.passes.len().checked_sub(1) else { return Vec::new() };
+        let before = sums::check(&self.at(at), self.before.as_ref(), shown, &mut report);
+        let look = self.at(at);
+        participation::check(&look, shown, &mut report);
+        periods::check(&look, shown, &mut report);
+        gaps::check(&look, shown, &mut report);
+        current::check(&look, shown, &mut report);
+        look.check_ttls(shown, &mut report);
+        self.before = before;
+        report.0
+    }
+
+    /// What is known after a pass.
+    fn at(&self, at: usize) -> Look<'_> {
+        Look { passes: &self.passes, at, kept: self.kept }
+    }
+
+    /// How many passes were recorded.
+    #[must_use]
+    pub fn passes(&self) -> usize {
+        self.passes.len()
+    }
+}

@@ -37,8 +37,6 @@ enum Keys {
     One,
     /// Several keys of one slot, after a script and their number.
     Script,
-    /// All words after the name, in any slots: the command asks for the union of these sets.
-    Union,
 }
 
 /// Fits a command with a market's key and a few short arguments, so that most commands need no further allocation.
@@ -71,11 +69,6 @@ impl Batch {
     /// Adds a command without a key.
     pub fn keyless(&mut self, name: &str) -> &mut Cmd {
         self.push(Keys::None).arg(name)
-    }
-
-    /// Adds a query for the members of all these sets, with one answer. In a cluster the answer may name a member twice.
-    pub fn union(&mut self, keys: &[String]) {
-        self.push(Keys::Union).arg("SUNION").arg(keys);
     }
 
     /// Adds a call of a script (`EVAL` with its text, `EVALSHA` with its hash) over keys of one hash slot.
@@ -177,19 +170,10 @@ impl Batch {
         // By transaction and slot, the unit that collects the commands, even if commands of other slots stand between them.
         let mut parts: BTreeMap<(u16, u16), usize> = BTreeMap::new();
         for (at, Command { cmd, keys, transaction, .. }) in self.commands.into_iter().enumerate() {
-            // A node refuses SUNION over keys of different slots, so each set is read by itself; `Answers::add` joins them.
-            if let Keys::Union = keys {
-                units.extend(words(&cmd).skip(1).map(|key| {
-                    let mut members = Cmd::with_capacity(COMMAND_ARGUMENTS, COMMAND_BYTES);
-                    members.arg("SMEMBERS").arg(key);
-                    Unit { slot: Some(slot_of(key)), commands: vec![(at, members)] }
-                }));
-                continue;
-            }
             let key = match keys {
                 Keys::One => words(&cmd).nth(1),
                 Keys::Script => words(&cmd).nth(3),
-                Keys::None | Keys::Union => None,
+                Keys::None => None,
             };
             let slot = key.map(&slot_of);
             // A node refuses a transaction over different slots, so it becomes one transaction for each slot.
@@ -257,13 +241,12 @@ impl Answers {
         Self((0..commands).map(|_| None).collect())
     }
 
-    /// Adds a unit's answers. If a command went to several nodes, their lists are joined, and an error of one node is the answer.
-    /// Other answers (`PONG`, `OK`) are the same on each node, and the first is kept.
+    /// Adds a unit's answers. If a command went to several nodes, an error of one node is the answer; other answers (`PONG`, `OK`) are
+    /// the same on each node, and the first is kept.
     pub(crate) fn add(&mut self, unit: &Unit, answers: Vec<RedisResult<Value>>) {
         for ((at, _), answer) in unit.commands.iter().zip(answers) {
             let Some(known) = self.0.get_mut(*at) else { continue };
-            match (known.as_mut(), answer) {
-                (Some(Ok(Value::Array(members))), Ok(Value::Array(more))) => members.extend(more),
+            match (known.as_ref(), answer) {
                 (Some(Err(_)), _) | (Some(Ok(_)), Ok(_)) => {}
                 (_, answer) => *known = Some(answer),
             }
@@ -272,8 +255,9 @@ impl Answers {
 
     /// One answer a command.
     pub(crate) fn finish(self) -> Vec<RedisResult<Value>> {
-        // Only a union of no keys has no answer, since it is sent to no node: its result is empty.
-        self.0.into_iter().map(|answer| answer.unwrap_or_else(|| Ok(Value::Array(Vec::new())))).collect()
+        let missing =
+            || Err(make_extension_error("NOANSWER".to_owned(), Some("no node answered it".to_owned())));
+        self.0.into_iter().map(|answer| answer.unwrap_or_else(missing)).collect()
     }
 }
 

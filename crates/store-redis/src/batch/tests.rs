@@ -98,29 +98,6 @@ fn only_calls_of_unknown_scripts_are_repeated_with_their_text() {
 }
 
 #[test]
-fn in_a_cluster_a_union_is_read_key_by_key_and_one_error_is_its_answer() {
-    let mut batch = Batch::new();
-    batch.union(&["a".to_owned(), "b".to_owned()]);
-    batch.union(&[]);
-    let units = batch.into_units(slot);
-    assert_eq!(units.iter().map(sent).collect::<Vec<_>>(), ["SMEMBERS a", "SMEMBERS b"]);
-    let members = |names: &[&str]| Value::Array(names.iter().map(|name| text(name)).collect());
-    let answer = |sent: [Value; 2]| {
-        let mut answers = Answers::new(2);
-        for (unit, value) in units.iter().zip(sent) {
-            let read = unit.read(&mut std::iter::once(value));
-            answers.add(unit, read);
-        }
-        answers.finish()
-    };
-    let both = answer([members(&["x", "y"]), members(&["y"])]);
-    assert_eq!(both, [Ok(members(&["x", "y", "y"])), Ok(members(&[]))]);
-    for sent in [[error("WRONGTYPE"), members(&["y"])], [members(&["x"]), error("WRONGTYPE")]] {
-        assert_eq!(answer(sent)[0].as_ref().err().and_then(|error| error.code()), Some("WRONGTYPE"));
-    }
-}
-
-#[test]
 fn each_command_has_its_own_answer_inside_and_outside_a_transaction() {
     let queued = || text("QUEUED");
     let two = Value::Array(vec![Value::Int(2), error("WRONGTYPE")]);

@@ -223,32 +223,76 @@ async fn the_hours_of_an_absence_are_written_from_what_the_ledger_knows() {
     }
 }
 
+/// A ledger that was recorded, without any key of the producers.
+async fn restore(scene: &mut Scene, recorded: &str) {
+    for line in recorded.lines().filter(|line| !line.starts_with('#')) {
+        let words: Vec<&str> = line.split(' ').collect();
+        let [command, part, words @ ..] = &words[..] else { panic!("{line}") };
+        scene.run::<()>(command, &[&[ledger(part).as_str()], words].concat()).await;
+    }
+}
+
 #[tokio::test]
-async fn the_ledger_of_the_first_version_is_upgraded_with_its_hours() {
+async fn a_ledger_that_the_first_version_left_goes_on_with_its_totals_hours_and_rates() {
     let mut scene = Scene::new().await;
-    let (tracker, mut market) = (scene.tracker(), scene.producer());
-    finished_epoch(&mut market, 5, 3, NOW).await;
-    let before = tracker.full(NOW + 120).await;
-    // As the first version would have left it.
-    scene.del(&["hours", "local", "listed", "ended"].map(ledger)).await;
-    scene.run::<()>("HSET", &[ledger("meta"), "schema".to_owned(), "1".to_owned()]).await;
-    let sealed: String = scene.run("HGET", &[ledger("sealed"), "5".to_owned()]).await;
-    scene.run::<()>("HSET", &[ledger("sealed"), "5".to_owned(), sealed.replace('l', "")]).await;
-    assert!(
-        tracker.try_pass((NOW + 150) as f64, store_tracker::Reach::Full).await.is_err(),
-        "not by reading"
-    );
+    let tracker = scene.tracker();
+    restore(&mut scene, include_str!("ledger_v1.txt")).await;
+    // When it was recorded, and the start of the first of its hours.
+    let (now, start) = (1_795_341_550, 1_795_334_400);
+    let refused = tracker.try_pass(now as f64, store_tracker::Reach::Full).await.expect_err("not by reading");
+    assert!(refused.to_string().contains("upgrades it"), "{refused}");
     let mut session = tracker.session().await;
     for upgraded in [true, false] {
-        assert_eq!(
-            tracker.market.upgrade(&mut session, (NOW + 150) as f64).await.expect("upgraded"),
-            upgraded
-        );
+        assert_eq!(tracker.market.upgrade(&mut session, now as f64).await.expect("upgraded"), upgraded);
     }
-    assert_eq!(tracker.full(NOW + 180).await.totals(), before.totals());
-    let hour = dataset(&scene, &format!("stats:hourly:{}", NOW - NOW % 3_600)).await;
-    assert_eq!((&hour["epochs"], &hour["batches"], &hour["submissions"]), (&1.into(), &2.into(), &3.into()));
-    assert_eq!(participation(&scene).await["participation_rate"], 100);
+    // All keys of the producers have expired.
+    let shown = tracker.full(now).await;
+    assert_eq!(shown.totals(), [Some(82), Some(14), Some(24)]);
+    assert_eq!(shown.summary["measurement_duration"], 7_150);
+    for (hour, epochs, submissions, batches) in [(start, 6, 21, 12), (start + 3_600, 7, 61, 12)] {
+        let shown = dataset(&scene, &format!("stats:hourly:{hour}")).await;
+        assert_eq!((&shown["epochs"], &shown["submissions"]), (&epochs.into(), &submissions.into()));
+        assert_eq!((&shown["batches"], &shown["unique_validators"]), (&batches.into(), &2.into()));
+    }
+    let rates = participation(&scene).await;
+    assert_eq!((&rates["level2_inclusions_24h"], &rates["participation_rate"]), (&12.into(), &100.into()));
+    // It goes on: a new epoch counts once.
+    let mut market = scene.producer();
+    finished_epoch(&mut market, 120, 2, now + 60).await;
+    tracker.full(now + 90).await;
+    assert_eq!(tracker.full(now + 200).await.totals(), [Some(84), Some(15), Some(26)]);
+}
+
+#[tokio::test]
+async fn a_ledger_of_the_present_version_is_read_as_it_was_recorded() {
+    let mut scene = Scene::new().await;
+    let tracker = scene.tracker();
+    restore(&mut scene, include_str!("ledger_v2.txt")).await;
+    let shown = tracker.full(1_795_341_550).await;
+    assert_eq!(shown.totals(), [Some(82), Some(14), Some(24)]);
+    let hour = dataset(&scene, "stats:hourly:1795338000").await;
+    assert_eq!(
+        (&hour["epochs"], &hour["submissions"], &hour["batches"]),
+        (&7.into(), &61.into(), &12.into())
+    );
+    let mut session = tracker.session().await;
+    let (candidates, _) = tracker.market.latest(&mut session, 1_795_341_550.0).await.expect("read");
+    let current = domain::tracker::current_epoch(&candidates, 1_795_341_550.0).expect("there is one");
+    assert_eq!((current.epoch.as_str(), current.submissions), ("112", Some(4)));
+}
+
+#[tokio::test]
+async fn an_upgrade_that_was_interrupted_is_repeated() {
+    let mut scene = Scene::new().await;
+    let tracker = scene.tracker();
+    restore(&mut scene, include_str!("ledger_v1.txt")).await;
+    // It had written times, and sums of hours of other entries, when it was killed.
+    scene.zadd(&ledger("local"), 1_795_334_460, "100").await;
+    scene.run::<()>("HSET", &[ledger("hours").as_str(), "1795334400:epochs", "5"]).await;
+    let mut session = tracker.session().await;
+    assert!(tracker.market.upgrade(&mut session, 1_795_341_550.0).await.expect("upgraded"));
+    let epochs: u64 = scene.run("HGET", &[ledger("hours").as_str(), "1795334400:epochs"]).await;
+    assert_eq!((epochs, scene.run::<u64>("ZCARD", ledger("local")).await), (6, 12));
 }
 
 #[tokio::test]

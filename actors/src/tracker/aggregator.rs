@@ -188,28 +188,20 @@ impl Aggregator {
     }
 
     /// Remembers a pass that was committed, with the statistics that it has written; returns when the next one is due.
-    fn plan(
-        &mut self,
-        pass: &Pass,
-        totals: &Totals,
-        (datasets, due): (&Datasets, Due),
-        clock: &Clock,
-    ) -> Next {
+    fn plan(&mut self, pass: &Pass, datasets: &Datasets, due: Due, clock: &Clock) -> Next {
         let (timing, now) = (&self.tracker.timing, pass.seen.now as u64);
         // From now and not from the last due time: after an outage one write is enough.
         if due.hourly {
             let running = HourStats::hours(clock.unix().as_secs())[1].0;
             self.hourly_due = Some((clock.now() + HOURLY.interval(&timing.intervals), running));
-            self.stale_hours.clear();
         }
         if due.daily {
             self.daily_due = Some(clock.now() + DAILY.interval(&timing.intervals));
         }
-        // An epoch of an hour that is over changes what was written of it.
+        // Those that readers ask for, and that were not written now.
+        let past = HourStats::past(now).filter(|start| self.stale_hours.contains(start));
         let is_written = |start: &u64| datasets.hours.iter().any(|hour| hour.start == *start);
-        let changed = totals.changed_hours();
-        let past = HourStats::past(now).filter(|start| !is_written(start));
-        self.stale_hours.extend(past.filter(|start| changed.contains(start)));
+        self.stale_hours = past.filter(|start| !is_written(start)).collect();
         // The begin of the pass: inputs that arrived while it ran belong to the next one.
         self.passed = Some(pass.seen.now);
         self.early = pass.early;
@@ -229,11 +221,6 @@ impl Passes for Aggregator {
 
     fn market(&self) -> &str {
         self.market.keys().market().checksummed()
-    }
-
-    fn interrupted(&mut self) {
-        // The outage may have lasted longer than a recent pass reads back.
-        self.reach = Reach::Full;
     }
 
     async fn pass(&mut self, wake: Option<&Wake>, clock: &Clock) -> Result<Next, PassError> {
@@ -269,6 +256,8 @@ impl Passes for Aggregator {
         }
         let outputs =
             Outputs { datasets: &datasets, intervals: &timing.intervals, original: original.as_ref() };
+        // Before the commit, which may take effect although its answer is lost: no later pass would see the change.
+        self.stale_hours.extend(totals.changed_hours());
         points::AGGREGATOR_BEFORE_COMMIT.pass().await?;
         let written = self.market.commit(&mut session, &pass, &totals, outputs).await?;
         points::AGGREGATOR_AFTER_COMMIT.pass().await?;
@@ -276,7 +265,7 @@ impl Passes for Aggregator {
         services.note_faults(&written.faults);
         services.telemetry.round_trips("summary", session.round_trips());
         self.note(&totals, &written, wall, began.elapsed());
-        Ok(self.plan(&pass, &totals, (&datasets, due), clock))
+        Ok(self.plan(&pass, &datasets, due, clock))
     }
 }
 

@@ -35,9 +35,6 @@ pub(super) trait Passes: Send {
     fn rests_until(&self) -> Option<Instant> {
         None
     }
-
-    /// Called when a pass failed because of Redis: inputs may have been missed.
-    fn interrupted(&mut self) {}
 }
 
 /// When the next pass is due, beside the regular ones.
@@ -146,7 +143,6 @@ pub(super) async fn keep_passing<P: Passes>(
         if let Some(condition) = P::DATASET.readiness {
             services.readiness.failed(actor.market(), condition, services.line(&error));
         }
-        actor.interrupted();
         next = clock.now() + attempts.failed();
         // Without this pause `wait` would take the returned message at once and skip the backoff.
         cx.pause(clock.sleep_until(next)).await;

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 /// The most digits that an epoch id may have. Chains use at most 78 (256 bits).
 const MAX_DIGITS: usize = 96;
 
+/// The most bytes of a text that names an epoch. Leading zeros would allow any length, and the text becomes a part of key names.
+const MAX_TEXT: usize = 128;
+
 /// An epoch id: a non-negative integer of any size as a decimal string, ordered as a number. An id that some
 /// producer wrote in scientific notation is normalised.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -16,7 +19,8 @@ pub struct EpochId(Box<str>);
 /// A text that is not an epoch id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is not an epoch id: expected a whole number of at most {MAX_DIGITS} digits; 2.3e+07 is allowed"
+    "`{0}` is not an epoch id: expected a whole number of at most {MAX_DIGITS} digits, in at most {MAX_TEXT} bytes; \
+     2.3e+07 is allowed"
 )]
 pub struct BadEpoch(pub String);
 
@@ -27,6 +31,9 @@ impl EpochId {
     /// [`BadEpoch`], with at most the first 100 characters of the text.
     pub fn parse(text: &str) -> Result<Self, BadEpoch> {
         let bad = || BadEpoch(text.chars().take(100).collect());
+        if text.len() > MAX_TEXT {
+            return Err(bad());
+        }
         // Not `str::parse`, which accepts `+1`, and not `char::is_numeric`, which accepts digits of other scripts: an
         // epoch must not have two ids.
         let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -144,6 +151,8 @@ mod tests {
         }
         assert!(EpochId::parse(&"9".repeat(97)).is_err());
         assert!(EpochId::parse(&"9".repeat(80)).is_ok());
+        assert!(EpochId::parse(&format!("{:0>128}", 7)).is_ok());
+        assert!(EpochId::parse(&format!("{:0>129}", 7)).is_err(), "longer than any form of an id");
     }
 
     proptest! {

@@ -34,6 +34,9 @@ pub enum BatchMember {
     Foreign,
 }
 
+/// The most bytes of a validator's id in a member: a longer one names none.
+const LONGEST_VALIDATOR: usize = 128;
+
 impl EpochMember {
     /// Reads a member.
     ///
@@ -68,7 +71,7 @@ impl BatchMember {
             Some(("aggregated", epoch)) => EpochId::parse(epoch).map(Self::Aggregated),
             // A validator's id may hold colons, an epoch's doesn't.
             Some(("validator", rest)) => match rest.rsplit_once(':') {
-                Some((validator, epoch)) if !validator.is_empty() => {
+                Some((validator, epoch)) if (1..=LONGEST_VALIDATOR).contains(&validator.len()) => {
                     Ok(Self::Validator(validator.to_owned(), EpochId::parse(epoch)?))
                 }
                 _ => Err(BadEpoch(member.chars().take(100).collect())),
@@ -109,6 +112,8 @@ mod tests {
             (of("v-a"), of("v:a"))
         );
         assert!(BatchMember::parse("validator::7").is_err() && BatchMember::parse("validator:v").is_err());
+        let long = |length: usize| BatchMember::parse(&format!("validator:{}:7", "v".repeat(length)));
+        assert!(long(128).is_ok() && long(129).is_err());
         assert_eq!(BatchMember::parse("peer_discovery:4:1795340104"), Ok(BatchMember::Foreign));
         assert!(BatchMember::parse("local:x").is_err());
     }

@@ -280,8 +280,7 @@ fn conclude(pass: Pass) -> PassFacts {
     let floor = pass.mark.floor;
     let is_below = |epoch: &&domain::EpochId| floor.as_ref().is_some_and(|floor| *epoch <= floor);
     let below_floor = opened.filter(is_below).cloned().collect();
-    let has_epochs = !pass.seen.facts.is_empty()
-        || pass.seen.epochs_timeline.as_ref().is_some_and(|timeline| !timeline.is_empty());
+    let has_epochs = !pass.seen.facts.is_empty() || pass.has_timeline;
     PassFacts { faults: pass.faults, has_epochs, floor, below_floor }
 }
 

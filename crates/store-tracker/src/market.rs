@@ -1,5 +1,5 @@
-//! One market in Redis: what a pass reads and what it writes, each step one round trip whatever the number of
-//! epochs.
+//! One market in Redis: what a pass reads and what it writes. Each step of a recent pass is one round trip whatever the number of
+//! epochs; a full pass reads long keys in pages, one round trip each.
 //!
 //! A pass is three steps: [`MarketStore::discover`] (ledger, timelines, active epochs), [`MarketStore::examine`]
 //! (the keys of the epochs that matter), [`MarketStore::commit`]. A pass of the current epoch is
@@ -8,10 +8,13 @@
 mod aliases;
 mod commit;
 mod current;
+mod discover;
 mod examine;
 mod facts;
+mod found;
 mod members;
 mod original;
+mod pages;
 mod spellings;
 mod upgrade;
 
@@ -22,21 +25,16 @@ use std::{
 
 use domain::{
     EpochId,
-    tracker::{BatchMember, Claim, DayStats, Due, Entry, EpochMember, GAP_SHOWN, Observation},
+    tracker::{DayStats, Due, Observation},
 };
 
 use aliases::Aliases;
 pub use commit::{Outputs, Written};
-use members::OtherForms;
 pub use original::OriginalDatasets;
 use spellings::{Chosen, Spellings};
 
-use crate::{
-    keys::MarketKeys,
-    ledger::{self, LedgerMark},
-    operations,
-};
-use store_redis::{Batch, ErrorKind, Fault, Replies, Session, StoreError};
+use crate::{keys::MarketKeys, ledger::LedgerMark};
+use store_redis::{ErrorKind, Fault, Session, StoreError};
 
 /// How far a pass looks back for epochs that the ledger may not know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,15 +87,10 @@ impl Scope {
     }
 }
 
-/// How far a full pass looks back, in seconds: timelines are kept for a day.
-const FULL_REACH: f64 = 86_400.0;
 /// How far a recent pass looks back, in seconds: the five minutes of the recent counts, and five more for late entries.
 const RECENT_REACH: f64 = 600.0;
-/// The most new epochs that one pass adds to the ledger, the highest first; each needs some 10 kB during the pass.
-const NEW_EPOCHS_A_PASS: usize = 5_000;
-
-/// The most sealed epochs of the last hour of which the state is read, the last ones first.
-const MOST_ENDED: usize = 2_000;
+/// The most unsealed epochs in the ledger: no new ones are added beyond that, until some are sealed. A market has some hundred.
+const MOST_UNSEALED: usize = 20_000;
 
 /// What one pass has read so far.
 #[derive(Debug)]
@@ -112,6 +105,10 @@ pub struct Pass {
     pub faults: Vec<Fault>,
     /// There are more new epochs than one pass takes: another full pass is due, and totals lack epochs until then.
     pub partial: bool,
+    /// The ledger has as many unsealed epochs as it may have, and there are new ones: totals lack these until others are sealed.
+    pub ledger_full: bool,
+    /// Whether the timeline of epochs has an entry within what was read of it.
+    pub has_timeline: bool,
     /// Epochs of the last minutes that are not above the ledger's floor, and so are not counted: their ids began anew, or the floor
     /// came from an id that was no real one.
     pub below_floor: BTreeSet<EpochId>,
@@ -130,8 +127,7 @@ pub struct Pass {
     past: Vec<EpochId>,
     /// Sealed epochs whose window closed within the last hour.
     ended: BTreeSet<EpochId>,
-    /// The members of `epochs:active`, read by a full pass only.
-    active: Option<BTreeSet<EpochId>>,
+    /// How many members `epochs:active` has.
     active_count: Option<u64>,
     /// The spellings that are read.
     chosen: Chosen,
@@ -168,7 +164,7 @@ impl MarketStore {
         self.keys.market().checksummed()
     }
 
-    /// Both round trips in which a pass reads: [`MarketStore::discover`] and [`MarketStore::examine`].
+    /// Both steps in which a pass reads: [`MarketStore::discover`] and [`MarketStore::examine`].
     ///
     /// # Errors
     /// [`StoreError`] when Redis as a whole fails, or when the ledger can't be read.
@@ -176,179 +172,6 @@ impl MarketStore {
         let mut pass = self.discover(session, now, scope).await?;
         self.examine(session, &mut pass).await?;
         Ok(pass)
-    }
-
-    /// First round trip: the ledger's unsealed entries, the timelines, the active epochs, the queue.
-    ///
-    /// # Errors
-    /// [`StoreError`] when Redis as a whole fails, or when the ledger is of another version.
-    pub async fn discover(&self, session: &mut Session, now: f64, scope: Scope) -> Result<Pass, StoreError> {
-        let full = scope.reach == Reach::Full;
-        let mut chosen = self.spellings.choose(&self.keys, now, full);
-        let past = scope.past(now.max(0.0) as u64);
-        let mut batch = self.ask_to_discover(&chosen, now, full, past);
-        let recent = now - RECENT_REACH;
-        let before = scope.early.map_or(recent, |early| early.before);
-        self.ask_early(&mut batch, [before, recent]);
-        let operation = operations::READ_TIMELINES;
-        let mut replies = Replies::new(operation, session.run(operation, self.name(), batch).await?);
-        replies = replies.noting_present(chosen.finds_out());
-        let mut pass = Pass::new(scope, now);
-        pass.seen.scattered = session.spans_servers();
-        self.take_ledger(&mut replies, &mut pass)?;
-        let mut sealed = BTreeSet::new();
-        if full {
-            // A recent pass does without the list: it asks for the few epochs of its timelines in the second round
-            // trip.
-            let fields = replies.required::<Vec<String>>(&self.keys.sealed())?;
-            sealed.extend(fields.iter().filter_map(|epoch| EpochId::parse(epoch).ok()));
-            // Only a source of last good values: this pass writes it anew, so unreadable JSON does not matter.
-            let shown = replies.take::<Option<Vec<u8>>>(&self.keys.shown())?.flatten();
-            pass.shown = shown.and_then(|json| serde_json::from_slice(&json).ok());
-        }
-        if past.is_some() {
-            let past = replies.required::<Vec<String>>(&self.keys.opened())?;
-            pass.past = past.iter().filter_map(|epoch| EpochId::parse(epoch).ok()).collect();
-        }
-        let ended = replies.take::<Vec<String>>(&self.keys.ended())?.unwrap_or_default();
-        pass.ended = ended.iter().filter_map(|epoch| EpochId::parse(epoch).ok()).collect();
-        let mut forms = OtherForms::new();
-        let (active, active_count) = self.take_timelines(&mut replies, &chosen, &mut pass, &mut forms)?;
-        let [then, entries] = self.take_early(&mut replies)?;
-        pass.early = entries.map(|entries| Early { before: recent, entries });
-        // A full pass has read everything that there is.
-        let expected = pass.scope.early.filter(|_| !full).map(|early| early.entries);
-        pass.missed_epochs = expected.zip(then).is_some_and(|(expected, found)| expected != found);
-        // Learnt before the second round trip, which reads the epochs' keys under the other forms too.
-        chosen.note(&self.keys, &replies.present());
-        chosen.forms = self.aliases.learn(forms);
-        pass.chosen = chosen;
-        pass.faults.extend(replies.into_faults());
-        pass.find_epochs(&sealed, active.as_ref());
-        (pass.active, pass.active_count) = (active, active_count);
-        Ok(pass)
-    }
-
-    fn ask_to_discover(&self, chosen: &Chosen, now: f64, full: bool, past: Option<(u64, u64)>) -> Batch {
-        // The answers are taken in the order of these commands, in `discover` and below.
-        let since = now - if full { FULL_REACH } else { RECENT_REACH };
-        let mut batch = Batch::new();
-        batch.cmd("HGETALL", self.keys.open());
-        batch.cmd("HGETALL", self.keys.meta());
-        if full {
-            batch.cmd("HKEYS", self.keys.sealed());
-            batch.cmd("GET", self.keys.shown());
-        }
-        if let Some((since, until)) = past {
-            batch.cmd("ZRANGEBYSCORE", self.keys.opened()).arg(since).arg(format!("({until}"));
-        }
-        let ended = batch.cmd("ZREVRANGEBYSCORE", self.keys.ended()).arg("+inf").arg(now - GAP_SHOWN as f64);
-        ended.arg("LIMIT").arg(0).arg(MOST_ENDED);
-        for input in chosen.inputs(&self.keys) {
-            // Producers never remove from `epochs:active`. A recent pass compares the number of its members with the
-            // last one, and reads none of them.
-            batch.cmd(if full { "SMEMBERS" } else { "SCARD" }, input.active());
-            for timeline in [input.epochs_timeline(), input.batches_timeline()] {
-                // Half open, as all periods.
-                batch.cmd("ZRANGEBYSCORE", timeline).arg(format!("({since}")).arg("+inf").arg("WITHSCORES");
-            }
-            batch.cmd("LLEN", input.queue());
-        }
-        batch
-    }
-
-    /// Takes timelines, queue and active epochs under the chosen spellings. Returns the members of `epochs:active`, in
-    /// a full pass, and their number.
-    fn take_timelines(
-        &self,
-        replies: &mut Replies,
-        chosen: &Chosen,
-        pass: &mut Pass,
-        forms: &mut OtherForms,
-    ) -> Result<(Option<BTreeSet<EpochId>>, Option<u64>), StoreError> {
-        let full = pass.scope.reach == Reach::Full;
-        let (mut active, mut active_count) = (full.then(BTreeSet::new), Some(0));
-        let (mut epochs_timeline, mut batches_timeline) = (Joined::default(), Joined::default());
-        let mut queue = Joined::default();
-        for input in chosen.inputs(&self.keys) {
-            if let Some(active) = &mut active {
-                let members = members::epochs(replies, &input.active(), forms)?;
-                active_count = active_count.zip(members.as_ref()).map(|(sum, (_, more))| sum + more);
-                active.extend(members.into_iter().flat_map(|(members, _)| members));
-            } else {
-                let members = replies.take::<u64>(&input.active())?;
-                active_count = active_count.zip(members).map(|(sum, more)| sum + more);
-            }
-            let (epochs, batches) = (input.epochs_timeline(), input.batches_timeline());
-            epochs_timeline.add(members::timeline(replies, &epochs, EpochMember::parse, forms)?);
-            batches_timeline.add(members::timeline(replies, &batches, BatchMember::parse, forms)?);
-            let length = replies.take::<u64>(&input.queue())?;
-            // No length instead of 0: an empty queue under one spelling must not hide that another one could not be
-            // read.
-            queue.add(length.map(|length| vec![length; usize::from(length > 0)]));
-        }
-        pass.seen.epochs_timeline = epochs_timeline.known();
-        pass.seen.batches_timeline = batches_timeline.known();
-        pass.seen.queue = queue.known().map(|lengths| lengths.iter().sum());
-        Ok((active, active_count))
-    }
-
-    /// Asks for the numbers of timeline entries before these moments, under every spelling.
-    fn ask_early(&self, batch: &mut Batch, moments: [f64; 2]) {
-        for input in self.keys.inputs() {
-            for timeline in [input.epochs_timeline(), input.batches_timeline()] {
-                for before in moments {
-                    batch.cmd("ZCOUNT", &timeline).arg("-inf").arg(before);
-                }
-            }
-        }
-    }
-
-    fn take_early(&self, replies: &mut Replies) -> Result<[Option<u64>; 2], StoreError> {
-        let mut sums = [Some(0); 2];
-        for input in self.keys.inputs() {
-            for timeline in [input.epochs_timeline(), input.batches_timeline()] {
-                for sum in &mut sums {
-                    let count = replies.unreported::<u64>(&timeline)?;
-                    *sum = sum.zip(count).map(|(sum, count)| sum + count);
-                }
-            }
-        }
-        Ok(sums)
-    }
-
-    fn take_ledger(&self, replies: &mut Replies, pass: &mut Pass) -> Result<(), StoreError> {
-        // Without the ledger's own keys every total would be wrong: an error of `own` ends the pass.
-        let open = self.keys.open();
-        for (epoch, text) in replies.required::<Vec<(String, String)>>(&open)? {
-            let Ok(epoch) = EpochId::parse(&epoch) else {
-                replies.fault(&open, ErrorKind::Malformed, format!("the field `{epoch}` names no epoch"));
-                continue;
-            };
-            // An unreadable entry is recomputed from the inputs, and replaced.
-            let entry = Entry::decode(&text);
-            if let Err(error) = &entry {
-                replies.fault(&open, ErrorKind::Malformed, error);
-            }
-            pass.seen.stored.insert(epoch.clone(), entry.unwrap_or_default());
-            pass.stored_text.insert(epoch, text);
-        }
-        pass.mark = LedgerMark::from_fields(replies.required(&self.keys.meta())?);
-        pass.seen.window = pass.mark.window;
-        pass.seen.passed = pass.mark.passed;
-        if let Some(schema) = &pass.mark.foreign_schema {
-            let upgraded =
-                if schema == ledger::UPGRADABLE { ": its tracker's first pass upgrades it" } else { "" };
-            let detail =
-                format!("it has version {schema}, this program knows version {}{upgraded}", ledger::SCHEMA);
-            return Err(StoreError::new(
-                operations::READ_LEDGER,
-                self.keys.meta(),
-                ErrorKind::Foreign,
-                detail,
-            ));
-        }
-        Ok(())
     }
 }
 
@@ -370,12 +193,13 @@ impl Pass {
             missed_epochs: false,
             early: None,
             partial: false,
+            ledger_full: false,
+            has_timeline: false,
             shown: None,
             stored_text: BTreeMap::new(),
             unknown: BTreeSet::new(),
             past: Vec::new(),
             ended: BTreeSet::new(),
-            active: None,
             active_count: None,
             chosen: Chosen::default(),
         }
@@ -392,6 +216,13 @@ impl Pass {
                 format!("{} times are no times of the past, one is {name} of epoch {epoch}: {at}", odd.len());
             self.faults.push(Fault::new(market, ErrorKind::Malformed, detail));
         }
+        if self.ledger_full {
+            let detail = format!(
+                "{} epochs are unsealed, {MOST_UNSEALED} are the limit: new ones are not counted until some are sealed",
+                self.seen.stored.len()
+            );
+            self.faults.push(Fault::new(market, ErrorKind::Malformed, detail));
+        }
         if let (Some(epoch), Some(floor)) = (self.below_floor.first(), &self.mark.floor) {
             let detail = format!(
                 "{} new epochs, one is {epoch}, are not above {floor}, up to which all were sealed and forgotten: they are not \
@@ -402,46 +233,30 @@ impl Pass {
         }
     }
 
-    /// Decides which epochs are examined: the unsealed ones, those of the last minutes, and those that are new.
-    fn find_epochs(&mut self, sealed: &BTreeSet<EpochId>, active: Option<&BTreeSet<EpochId>>) {
-        let full = active.is_some();
-        let recent = self.seen.now - RECENT_REACH;
-        // Up to the floor every epoch is sealed, though its entry may be forgotten.
-        let floor = self.mark.floor.as_ref();
-        // A sealed epoch counts as long as its timeline entries are recent, so that late changes are noticed. What is a little ahead
-        // is not yet true.
-        let counts = |at: f64, epoch: &EpochId| {
-            floor.is_none_or(|floor| epoch > floor)
-                && (at > recent || !sealed.contains(epoch))
-                && Claim::of(at, self.seen.now) != Claim::Ahead
-        };
-        let opened = self.seen.epochs_timeline.iter().flatten();
-        let opened =
-            opened.filter(|entry| counts(entry.at, entry.what.epoch())).map(|entry| entry.what.epoch());
-        let batched = self.seen.batches_timeline.iter().flatten();
-        let batched = batched.filter_map(|entry| entry.what.epoch().filter(|epoch| counts(entry.at, epoch)));
-        let listed = active.into_iter().flatten().filter(|epoch| counts(0.0, epoch));
-        let unknown = opened.chain(batched).chain(listed);
-        let unknown: BTreeSet<EpochId> =
-            unknown.filter(|epoch| !self.seen.stored.contains_key(*epoch)).cloned().collect();
-        let (again, new): (BTreeSet<_>, BTreeSet<_>) =
-            unknown.into_iter().partition(|epoch| sealed.contains(epoch));
-        // The next full pass takes the rest, since those of this one are stored by then. A recent pass needs no
-        // limit: its timelines are ten minutes long.
-        let below = |at: f64, epoch: &EpochId| at > recent && floor.is_some_and(|floor| epoch <= floor);
-        self.below_floor = self
-            .seen
-            .epochs_timeline
-            .iter()
-            .flatten()
-            .filter(|entry| below(entry.at, entry.what.epoch()))
-            .map(|entry| entry.what.epoch().clone())
-            .collect();
-        self.partial = full && new.len() > NEW_EPOCHS_A_PASS;
-        let most = if full { NEW_EPOCHS_A_PASS } else { new.len() };
-        self.unknown = again.into_iter().chain(new.into_iter().rev().take(most)).collect();
-        let all = self.seen.stored.keys().chain(&self.unknown);
-        self.seen.facts = all.map(|epoch| (epoch.clone(), Default::default())).collect();
+    /// Whether it looks back as far as it can.
+    pub(crate) fn is_full(&self) -> bool {
+        self.scope.reach == Reach::Full
+    }
+
+    /// Up to the floor every epoch is sealed, though its entry may be forgotten.
+    fn is_below_floor(&self, epoch: &EpochId) -> bool {
+        self.mark.floor.as_ref().is_some_and(|floor| epoch <= floor)
+    }
+
+    /// How many epochs can be added to the ledger.
+    fn room(&self) -> usize {
+        MOST_UNSEALED.saturating_sub(self.seen.stored.len())
+    }
+
+    /// Gives up the new epochs that the ledger has no room for, the lowest ones, once it is known which are new.
+    fn shut_out(&mut self) {
+        let new = self.unknown.iter().filter(|epoch| !self.seen.sealed.contains_key(*epoch));
+        let shut_out: Vec<EpochId> = new.rev().skip(self.room()).cloned().collect();
+        self.ledger_full |= !shut_out.is_empty();
+        for epoch in shut_out {
+            self.unknown.remove(&epoch);
+            self.seen.facts.remove(&epoch);
+        }
     }
 }
 

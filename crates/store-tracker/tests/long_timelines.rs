@@ -1,4 +1,5 @@
-//! Timelines that were never pruned: a pass reads their recent part only, and takes as long as without the rest.
+//! Timelines, active sets and ledgers of any size: a pass reads them in pages, no command holds up Redis, and what is kept of them in
+//! memory is bounded.
 
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 
@@ -6,21 +7,35 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{NOW, Scene, Tracker, finished_epoch, key};
+use common::{NOW, Scene, Shown, Tracker, finished_epoch, key, ledger};
+use store_redis::ErrorKind;
 use store_tracker::Reach;
 
-/// Old entries of each timeline.
+/// Entries of each long key.
 const ENTRIES: u32 = 1_000_000;
 /// How often a pass is measured; the quickest one counts, since the machine is shared.
 const PASSES: usize = 15;
 /// How much longer a pass may take, within the error of the measurement.
 const TIMES: u32 = 3;
 const NOISE: Duration = Duration::from_millis(5);
+/// The longest that a command may hold up Redis, in microseconds, and how many passes are tried: a command may wait for the processor.
+const LONGEST: u64 = 50_000;
+const ATTEMPTS: usize = 5;
+/// By how many kilobytes the process may grow in a pass.
+const GROWTH: u64 = 100_000;
 
-/// Adds members to a timeline on the server's side, all of them older than a day.
+/// Adds entries to a timeline on the server's side, one a score downwards from the first argument: `before NUMBER after`.
 const FILL: &str = "for number = 1, tonumber(ARGV[2]) do
-  redis.call('ZADD', KEYS[1], ARGV[1] - number, ARGV[3] .. number)
+  local at = ARGV[1] - math.floor(number / ARGV[5])
+  redis.call('ZADD', KEYS[1], at, ARGV[3] .. number .. ARGV[4])
 end";
+
+/// `ENTRIES` entries of the last day, `equal` of each second, older than what a recent pass reads.
+async fn fill(scene: &mut Scene, timeline: &str, member: [&str; 2], entries: u32, equal: u32) {
+    let (newest, entries, equal) = ((NOW - 700).to_string(), entries.to_string(), equal.to_string());
+    let arguments = [FILL, "1", &key(timeline), &newest, &entries, member[0], member[1], &equal];
+    scene.run::<()>("EVAL", &arguments).await;
+}
 
 async fn quickest(tracker: &Tracker, reach: Reach) -> Duration {
     let mut quickest = Duration::MAX;
@@ -34,28 +49,136 @@ async fn quickest(tracker: &Tracker, reach: Reach) -> Duration {
     quickest
 }
 
+/// Makes full passes until one had no command that held up Redis for long.
+async fn unnoticed_pass(scene: &mut Scene, tracker: &Tracker) -> Shown {
+    scene.run::<()>("CONFIG", &["SET", "slowlog-log-slower-than", &LONGEST.to_string()]).await;
+    let mut slow = Vec::new();
+    for _ in 0..ATTEMPTS {
+        scene.run::<()>("SLOWLOG", "RESET").await;
+        let shown = tracker.full(NOW).await;
+        slow = scene.run::<Vec<redis::Value>>("SLOWLOG", "GET").await;
+        if slow.is_empty() {
+            return shown;
+        }
+    }
+    panic!("these commands took more than {LONGEST} us: {slow:?}");
+}
+
+/// The most memory that this process has used, in kilobytes.
+fn peak() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
 #[tokio::test]
-async fn a_pass_is_as_quick_over_a_timeline_of_a_million_entries_as_over_a_short_one() {
+async fn a_recent_pass_over_a_day_of_a_million_entries_is_as_quick_as_over_a_short_one() {
     let mut scene = Scene::new().await;
     let (mut market, tracker) = (scene.producer(), scene.tracker());
     finished_epoch(&mut market, 23_000_000, 4, NOW - 20).await;
     tracker.full(NOW).await;
-    let mut short = Vec::new();
-    for reach in [Reach::Recent, Reach::Full] {
-        short.push((reach, quickest(&tracker, reach).await));
+    let short = quickest(&tracker, Reach::Recent).await;
+    fill(&mut scene, "metrics:epochs:timeline", ["open:", ""], ENTRIES, 12).await;
+    fill(&mut scene, "metrics:batches:timeline", ["aggregated:", ""], ENTRIES, 12).await;
+    for timeline in ["metrics:epochs:timeline", "metrics:batches:timeline"] {
+        let (day, recent) = ((NOW - 86_400).to_string(), (NOW - 600).to_string());
+        let found: u32 = scene.run("ZCOUNT", &[key(timeline), day, recent]).await;
+        assert_eq!(found, ENTRIES, "all of them are of this day");
     }
-    for (timeline, member) in
-        [("metrics:epochs:timeline", "open:"), ("metrics:batches:timeline", "aggregated:")]
-    {
-        let (newest, entries) = ((NOW - 90_000).to_string(), ENTRIES.to_string());
-        scene.run::<()>("EVAL", &[FILL, "1", &key(timeline), &newest, &entries, member]).await;
-        assert!(scene.run::<u32>("ZCARD", key(timeline)).await > ENTRIES);
+    let long = quickest(&tracker, Reach::Recent).await;
+    println!("{short:?} without, {long:?} with {ENTRIES} entries of the day in each of two timelines");
+    assert!(long <= TIMES * short + NOISE, "{long:?} with, {short:?} without them");
+}
+
+#[tokio::test]
+async fn a_full_pass_reads_a_day_of_a_million_batches_of_validators_without_holding_up_redis() {
+    let mut scene = Scene::new().await;
+    let (mut market, tracker) = (scene.producer(), scene.tracker());
+    // Older than all of them, so that it is in the last page.
+    finished_epoch(&mut market, 23_000_000, 4, NOW - 86_000).await;
+    finished_epoch(&mut market, 23_000_001, 2, NOW - 20).await;
+    fill(&mut scene, "metrics:batches:timeline", ["validator:v", ":22999999"], ENTRIES, 12).await;
+    fill(&mut scene, "metrics:batches:timeline", ["peer_discovery:", ":1"], 30_000, 30_000).await;
+    let before = peak();
+    let shown = unnoticed_pass(&mut scene, &tracker).await;
+    let growth = peak() - before;
+    assert!(growth < GROWTH, "{growth} kB");
+    assert_eq!(shown.totals(), [Some(6), Some(2), Some(4)]);
+    assert_eq!((shown.pass.partial, shown.pass.faults), (false, Vec::new()));
+    let kept = shown.pass.seen.batches_timeline.expect("read").len();
+    assert!(kept < 10, "{kept} entries are kept");
+}
+
+#[tokio::test]
+async fn a_full_pass_asks_a_million_sealed_epochs_in_the_active_set_page_by_page() {
+    let mut scene = Scene::new().await;
+    let (mut market, tracker) = (scene.producer(), scene.tracker());
+    finished_epoch(&mut market, 23_000_000, 4, NOW - 20).await;
+    tracker.full(NOW).await;
+    let fill = "for id = 1, tonumber(ARGV[1]) do
+      redis.call('SADD', KEYS[1], id)
+      redis.call('HSET', KEYS[2], id, 'sealed by another version')
+    end
+    redis.call('HINCRBY', KEYS[3], 'entries', ARGV[1])";
+    let keys = [key("epochs:active"), ledger("sealed"), ledger("sums")];
+    scene.run::<()>("EVAL", &[fill, "3", &keys[0], &keys[1], &keys[2], &ENTRIES.to_string()]).await;
+    let before = peak();
+    let shown = unnoticed_pass(&mut scene, &tracker).await;
+    let growth = peak() - before;
+    assert!(growth < GROWTH, "{growth} kB");
+    assert_eq!((shown.totals(), shown.pass.partial), ([Some(4), Some(1), Some(2)], false));
+    assert!(!tracker.recent(NOW + 1).await.pass.missed_epochs, "all members are known");
+}
+
+#[tokio::test]
+async fn any_number_of_new_epochs_is_taken_up_in_portions_and_the_ledger_has_a_limit() {
+    const EPOCHS: u64 = 30_000;
+    const MOST: u64 = 20_000;
+    let mut scene = Scene::new().await;
+    let tracker = scene.tracker();
+    let (at, count) = ((NOW - 20).to_string(), EPOCHS.to_string());
+    let arguments = [FILL, "1", &key("metrics:epochs:timeline"), &at, &count, "open:", "", &count];
+    scene.run::<()>("EVAL", &arguments).await;
+    let mut shown = tracker.recent(NOW).await;
+    let mut unsealed = 0;
+    while shown.pass.partial {
+        unsealed += 5_000;
+        assert_eq!(shown.totals()[1], Some(unsealed), "a portion of each pass, recent or full");
+        shown = tracker.full(NOW).await;
     }
-    for (reach, short) in short {
-        let long = quickest(&tracker, reach).await;
-        println!(
-            "{reach:?}: {short:?} without, {long:?} with {ENTRIES} old entries in each of two timelines"
-        );
-        assert!(long <= TIMES * short + NOISE, "{reach:?}: {long:?} with, {short:?} without them");
+    let refuses = |shown: &Shown| {
+        let all = shown.pass.faults.iter();
+        all.filter(|fault| fault.detail.contains("20000 are the limit")).count() == 1
+    };
+    assert_eq!((shown.totals()[1], refuses(&shown), shown.pass.is_incomplete()), (Some(MOST), true, false));
+    // A recent pass adds none either, however few they are.
+    scene.zadd(&key("metrics:epochs:timeline"), NOW + 700, "open:40000").await;
+    let shown = tracker.recent(NOW + 701).await;
+    assert_eq!((shown.totals()[1], refuses(&shown)), (Some(MOST), true));
+    assert_eq!(scene.run::<u64>("HLEN", ledger("open")).await, MOST);
+    // When they are sealed the others follow, and each counts once.
+    let later = NOW + 7_200;
+    let mut shown = tracker.full(later).await;
+    assert_eq!((shown.written.sealed, refuses(&shown)), (MOST, true));
+    for _ in 0..3 {
+        shown = tracker.full(later).await;
     }
+    assert_eq!((shown.totals()[1], shown.pass.partial, refuses(&shown)), (Some(EPOCHS + 1), false, false));
+}
+
+#[tokio::test]
+async fn an_id_in_a_form_of_any_length_is_set_aside_and_written_nowhere() {
+    let mut scene = Scene::new().await;
+    let (mut market, tracker) = (scene.producer(), scene.tracker());
+    finished_epoch(&mut market, 23_000_000, 4, NOW - 20).await;
+    let form = format!("{}30000000", "0".repeat(1_000_000));
+    scene.zadd(&key("metrics:epochs:timeline"), NOW - 10, format!("open:{form}")).await;
+    scene.run::<()>("SADD", &[&key("epochs:active"), &form]).await;
+    for reach in [Reach::Full, Reach::Recent] {
+        let shown = tracker.try_pass(NOW as f64, reach).await.expect("a pass");
+        assert_eq!(shown.totals(), [Some(4), Some(1), Some(2)], "{reach:?}");
+        assert!(shown.has_fault(&key("metrics:epochs:timeline"), ErrorKind::Malformed), "{reach:?}");
+        assert!(shown.pass.faults.iter().all(|fault| fault.detail.len() < 300));
+    }
+    assert_eq!(scene.run::<Option<String>>("HGET", &[ledger("meta"), "forms".to_owned()]).await, None);
 }

@@ -141,7 +141,8 @@ impl Observation {
     }
 
     /// Whether a batch of this time makes its validators active ones.
-    fn is_active(&self, at: f64) -> bool {
+    #[must_use]
+    pub fn is_active(&self, at: f64) -> bool {
         at > self.now - 300.0 && at <= self.now
     }
 

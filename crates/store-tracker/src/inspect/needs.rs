@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// How a market's keys are read.
-const READS: [(&str, &[&str]); 20] = [
+const READS: [(&str, &[&str]); 22] = [
     ("GET", &[]),
     ("GETRANGE", &["0", "1"]),
     ("EXISTS", &[]),
@@ -21,6 +21,7 @@ const READS: [(&str, &[&str]); 20] = [
     ("SISMEMBER", &[PROBE_ARGUMENT]),
     ("SRANDMEMBER", &["1"]),
     ("SMISMEMBER", &[PROBE_ARGUMENT]),
+    ("SSCAN", &["0"]),
     ("HGET", &[PROBE_ARGUMENT]),
     ("HGETALL", &[]),
     ("HMGET", &[PROBE_ARGUMENT]),
@@ -32,6 +33,7 @@ const READS: [(&str, &[&str]); 20] = [
     ("ZSCORE", &[PROBE_ARGUMENT]),
     ("ZRANGEBYSCORE", &["0", "1"]),
     ("ZREVRANGE", &["0", "0"]),
+    ("ZREVRANGEBYSCORE", &["1", "0"]),
 ];
 
 fn read(need: &mut Need, key: &str) {

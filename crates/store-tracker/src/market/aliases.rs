@@ -29,7 +29,7 @@ pub(super) struct Aliases(Mutex<Forms>);
 pub(super) struct Forms(BTreeMap<EpochId, BTreeSet<String>>);
 
 impl Aliases {
-    /// Adds forms, and returns all that are known.
+    /// Adds forms, which are short since they name an epoch, and returns all that are known.
     pub(super) fn learn(&self, forms: OtherForms) -> Forms {
         // A poisoned lock is used on: each change is complete in itself.
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);

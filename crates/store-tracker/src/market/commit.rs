@@ -58,10 +58,11 @@ impl MarketStore {
     ) -> Result<Written, StoreError> {
         // A full pass comes at a start or after a failure, when the server may not know the scripts: loading them saves
         // it a fourth round trip.
-        let loads = if pass.active.is_some() { 2 } else { 0 };
+        let loads = if pass.is_full() { 2 } else { 0 };
         let (facts, sealed) = (&pass.seen.facts, &pass.seen.sealed);
         // Only a pass that has found every member may record their number: a larger one would hide the missed epochs.
-        let active_known = pass.active_count.filter(|_| !pass.missed_epochs && !pass.partial);
+        let is_whole = !pass.missed_epochs && !pass.partial && !pass.ledger_full;
+        let active_known = pass.active_count.filter(|_| is_whole);
         let (stored, now) = (&pass.stored_text, pass.seen.now);
         let run = Run { keys: &self.keys, totals, facts, stored, sealed, now, active_known };
         let all = made(outputs.datasets, outputs.intervals);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Chosen, MarketStore, Pass, Reach, facts, facts::MOST_VALIDATORS};
+use super::{Chosen, MarketStore, Pass, Reach, discover::IDS_A_COMMAND, facts, facts::MOST_VALIDATORS};
 use crate::{keys::InputKeys, ledger, operations};
 use domain::{
     EpochId,
@@ -28,6 +28,8 @@ struct Asked {
     hours: Vec<u64>,
 }
 
+/// The most epochs whose keys one round trip reads.
+const EPOCHS_A_TRIP: usize = 5_000;
 /// The most epochs of which only the validators are read.
 const MOST_OTHERS: usize = 100;
 
@@ -63,19 +65,18 @@ impl Asked {
 }
 
 impl MarketStore {
-    /// Second round trip: the sealed sums, the keys of all epochs that [`MarketStore::discover`] found, and what
-    /// the scope of the pass needs.
+    /// Second step: the sealed sums, the keys of all epochs that [`MarketStore::discover`] found, and what the scope of the pass
+    /// needs. One round trip, and one more for each further 5,000 epochs.
     ///
     /// # Errors
     /// [`StoreError`] when Redis as a whole fails, or the ledger can't be read.
     pub async fn examine(&self, session: &mut Session, pass: &mut Pass) -> Result<(), StoreError> {
         let (operation, asked) = (operations::READ_EPOCHS, Asked::new(pass));
         pass.chosen.widen(&asked.all);
+        let (first, others) = asked.all.split_at(asked.all.len().min(EPOCHS_A_TRIP));
         let mut batch = Batch::new();
         self.ask_ledger(&mut batch, &asked, pass.scope.due.daily);
-        for epoch in &asked.all {
-            self.ask_facts(&mut batch, &pass.chosen, epoch, pass.seen.now);
-        }
+        self.ask_epochs(&mut batch, pass, first);
         for epoch in &asked.ended {
             pass.chosen
                 .inputs_of(&self.keys, epoch)
@@ -85,16 +86,14 @@ impl MarketStore {
             let inputs = pass.chosen.inputs_of(&self.keys, epoch);
             inputs.for_each(|input| facts::ask_batch_validators(&mut batch, input, epoch));
         }
-        self.ask_validators(&mut batch, &pass.chosen, &asked, pass.active.is_none());
+        self.ask_activity(&mut batch, &pass.chosen, &asked, !pass.is_full());
         self.ask_priorities(&mut batch, &pass.chosen, &asked);
 
         let answers = session.run(operation, self.name(), batch).await?;
         let mut replies = Replies::new(operation, answers).noting_present(pass.chosen.finds_out());
         self.take_sealed(&mut replies, pass, &asked)?;
-        for epoch in &asked.all {
-            let facts = self.take_facts(&mut replies, &pass.chosen, epoch)?;
-            pass.seen.facts.insert(epoch.clone(), facts);
-        }
+        pass.seen.validators = Some(BTreeSet::new());
+        self.take_epochs(&mut replies, pass, first)?;
         for epoch in &asked.ended {
             let facts = self.take_ended(&mut replies, pass, epoch)?;
             // One without an entry was forgotten: with facts, it would count as a new epoch.
@@ -109,13 +108,63 @@ impl MarketStore {
             }
             pass.seen.other_batches.insert(epoch.clone(), named);
         }
-        self.take_validators(&mut replies, pass, &asked)?;
+        self.take_activity(&mut replies, pass, &asked)?;
         pass.seen.priorities = self.take_priorities(&mut replies, &pass.chosen)?;
         pass.chosen.note(&self.keys, &replies.present());
-        self.spellings.learn(&pass.chosen);
-        pass.seen.attach_timelines();
         pass.faults.extend(replies.into_faults());
+        // A ledger with so many unsealed epochs is exceptional: their answers must not be in memory at once.
+        for epochs in others.chunks(EPOCHS_A_TRIP) {
+            let mut batch = Batch::new();
+            self.ask_epochs(&mut batch, pass, epochs);
+            let answers = session.run(operation, self.name(), batch).await?;
+            let mut replies = Replies::new(operation, answers).noting_present(pass.chosen.finds_out());
+            self.take_epochs(&mut replies, pass, epochs)?;
+            pass.chosen.note(&self.keys, &replies.present());
+            pass.faults.extend(replies.into_faults());
+        }
+        self.spellings.learn(&pass.chosen);
+        pass.shut_out();
+        pass.seen.attach_timelines();
         pass.note_odd_epochs(self.keys.market().checksummed());
+        Ok(())
+    }
+
+    /// Asks for the keys of these epochs.
+    fn ask_epochs(&self, batch: &mut Batch, pass: &Pass, epochs: &[EpochId]) {
+        for epoch in epochs {
+            self.ask_facts(batch, &pass.chosen, epoch, pass.seen.now);
+        }
+        for (at, input) in pass.chosen.numbered(&self.keys) {
+            for (_, key) in pass.chosen.validators(at, input, epochs) {
+                // A command with a limit; one more member than that shows that there are too many.
+                batch.cmd("SRANDMEMBER", key).arg(MOST_VALIDATORS + 1);
+            }
+        }
+    }
+
+    fn take_epochs(
+        &self,
+        replies: &mut Replies,
+        pass: &mut Pass,
+        epochs: &[EpochId],
+    ) -> Result<(), StoreError> {
+        for epoch in epochs {
+            let facts = self.take_facts(replies, &pass.chosen, epoch)?;
+            pass.seen.facts.insert(epoch.clone(), facts);
+        }
+        for (at, input) in pass.chosen.numbered(&self.keys) {
+            for (epoch, key) in pass.chosen.validators(at, input, epochs) {
+                let members = take_members(replies, &key)?;
+                // Those of sealed epochs don't count any more.
+                if !pass.seen.sealed.contains_key(epoch) {
+                    pass.seen.validators =
+                        pass.seen.validators.take().zip(members).map(|(mut all, members)| {
+                            all.extend(members);
+                            all
+                        });
+                }
+            }
+        }
         Ok(())
     }
 
@@ -138,8 +187,8 @@ impl MarketStore {
                     batch.cmd("ZCOUNT", batches).arg(since).arg(format!("({until}"));
                 }
             }
-            if !asked.of_ledger.is_empty() {
-                let names: Vec<_> = asked.of_ledger.iter().map(EpochId::as_str).collect();
+            for epochs in asked.of_ledger.chunks(IDS_A_COMMAND) {
+                let names: Vec<_> = epochs.iter().map(EpochId::as_str).collect();
                 batch.cmd("HMGET", self.keys.sealed()).arg(names);
             }
         });
@@ -183,7 +232,10 @@ impl MarketStore {
             pass.seen.past_batches = local.zip(aggregated).map(|(local, aggregated)| local + aggregated);
         }
         if !asked.of_ledger.is_empty() {
-            let entries: Vec<Option<String>> = replies.required(&self.keys.sealed())?;
+            let mut entries: Vec<Option<String>> = Vec::with_capacity(asked.of_ledger.len());
+            for _ in asked.of_ledger.chunks(IDS_A_COMMAND) {
+                entries.extend(replies.required::<Vec<Option<String>>>(&self.keys.sealed())?);
+            }
             for (epoch, text) in asked.of_ledger.iter().zip(entries) {
                 let Some(text) = text else { continue };
                 let sealed = Sealed::decode(&text);
@@ -262,12 +314,8 @@ impl MarketStore {
         Ok(facts)
     }
 
-    fn ask_validators(&self, batch: &mut Batch, chosen: &Chosen, asked: &Asked, recent: bool) {
-        for (at, input) in chosen.numbered(&self.keys) {
-            for (_, key) in chosen.validators(at, input, &asked.all) {
-                // A command with a limit; one more member than that shows that there are too many.
-                batch.cmd("SRANDMEMBER", key).arg(MOST_VALIDATORS + 1);
-            }
+    fn ask_activity(&self, batch: &mut Batch, chosen: &Chosen, asked: &Asked, recent: bool) {
+        for input in chosen.inputs(&self.keys) {
             // A recent pass has not read the members of `epochs:active`.
             if recent && !asked.unknown.is_empty() {
                 let names: Vec<_> = asked.unknown.iter().map(EpochId::as_str).collect();
@@ -278,24 +326,10 @@ impl MarketStore {
         }
     }
 
-    fn take_validators(
-        &self,
-        replies: &mut Replies,
-        pass: &mut Pass,
-        asked: &Asked,
-    ) -> Result<(), StoreError> {
-        let (mut validators, mut readable) = (BTreeSet::new(), true);
+    fn take_activity(&self, replies: &mut Replies, pass: &mut Pass, asked: &Asked) -> Result<(), StoreError> {
         let (mut new, mut level1) = (0, Vec::new());
-        let recent = pass.active.is_none();
-        for (at, input) in pass.chosen.numbered(&self.keys) {
-            for (epoch, key) in pass.chosen.validators(at, input, &asked.all) {
-                let members = take_members(replies, &key)?;
-                // Those of sealed epochs don't count any more.
-                if !pass.seen.sealed.contains_key(epoch) {
-                    readable &= members.is_some();
-                    validators.extend(members.into_iter().flatten());
-                }
-            }
+        let recent = !pass.is_full();
+        for input in pass.chosen.inputs(&self.keys) {
             if recent && !asked.unknown.is_empty() {
                 let membership = replies.take::<Vec<bool>>(&input.active())?.unwrap_or_default();
                 let members = asked.unknown.iter().zip(membership).filter(|(_, member)| *member);
@@ -306,7 +340,6 @@ impl MarketStore {
             level1.push(own);
         }
         pass.seen.day.level1 = first_kept(&level1);
-        pass.seen.validators = readable.then_some(validators);
         if recent {
             // More members than that: some epochs joined without any other trace, and a full pass must find them.
             let explained = pass.mark.active_known.map(|known| known + new);

@@ -2,20 +2,36 @@
 //! such members, and the others are read.
 
 use domain::{EpochId, tracker::Timed};
-use store_redis::{ErrorKind, Replies, StoreError};
+use store_redis::{ErrorKind, Fault, Replies, StoreError};
 
 /// Epochs that a member named in another form than the normal one (`2.3e+07` for `23000000`), with that form.
 pub(super) type OtherForms = Vec<(EpochId, String)>;
 
-/// The next answer as a set of epoch ids, and how many members it has.
-pub(super) fn epochs(
-    replies: &mut Replies,
-    key: &str,
-    forms: &mut OtherForms,
-) -> Result<Option<(Vec<EpochId>, u64)>, StoreError> {
-    let Some(members) = replies.take::<Vec<Vec<u8>>>(key)? else { return Ok(None) };
-    let count = members.len() as u64;
-    let (mut epochs, mut unread) = (Vec::with_capacity(members.len()), Vec::new());
+/// The members of a key that name no epoch: how many, and the beginning of the first one.
+#[derive(Debug, Default)]
+pub(super) struct Unread {
+    count: usize,
+    first: String,
+}
+
+impl Unread {
+    fn add(&mut self, member: &[u8]) {
+        if self.count == 0 {
+            self.first = String::from_utf8_lossy(&member[..member.len().min(240)]).chars().take(60).collect();
+        }
+        self.count += 1;
+    }
+
+    /// One fault a key: a set may hold a million such members.
+    pub(super) fn fault(&self, key: &str) -> Option<Fault> {
+        let detail = || format!("{} members name no epoch, one is `{}`", self.count, self.first);
+        (self.count > 0).then(|| Fault::new(key, ErrorKind::Malformed, detail()))
+    }
+}
+
+/// The epoch ids among the members of a set.
+pub(super) fn epochs(members: Vec<Vec<u8>>, unread: &mut Unread, forms: &mut OtherForms) -> Vec<EpochId> {
+    let mut epochs = Vec::with_capacity(members.len());
     // As bytes: a member that is not UTF-8 must not make the whole set unreadable.
     for member in members {
         let text = std::str::from_utf8(&member).ok();
@@ -26,11 +42,31 @@ pub(super) fn epochs(
                 }
                 epochs.push(epoch);
             }
-            None => unread.push(member),
+            None => unread.add(&member),
         }
     }
-    report_unread(replies, key, &unread);
-    Ok(Some((epochs, count)))
+    epochs
+}
+
+/// The members of a timeline with their scores, read by `parse`.
+pub(super) fn timed<T, E>(
+    members: Vec<(Vec<u8>, f64)>,
+    parse: impl Fn(&str) -> Result<T, E>,
+    unread: &mut Unread,
+    forms: &mut OtherForms,
+) -> Vec<Timed<T>> {
+    let mut timeline = Vec::with_capacity(members.len());
+    for (member, at) in members {
+        let text = std::str::from_utf8(&member).ok();
+        match text.and_then(|text| parse(text).ok()) {
+            Some(what) => {
+                forms.extend(text.and_then(other_form));
+                timeline.push(Timed { at, what });
+            }
+            None => unread.add(&member),
+        }
+    }
+    timeline
 }
 
 /// The next answer as the members of a timeline with their scores, read by `parse`.
@@ -41,31 +77,12 @@ pub(super) fn timeline<T, E>(
     forms: &mut OtherForms,
 ) -> Result<Option<Vec<Timed<T>>>, StoreError> {
     let Some(members) = replies.take::<Vec<(Vec<u8>, f64)>>(key)? else { return Ok(None) };
-    let (mut timeline, mut unread) = (Vec::with_capacity(members.len()), Vec::new());
-    for (member, at) in members {
-        let text = std::str::from_utf8(&member).ok();
-        match text.and_then(|text| parse(text).ok()) {
-            Some(what) => {
-                forms.extend(text.and_then(other_form));
-                timeline.push(Timed { at, what });
-            }
-            None => unread.push(member),
-        }
+    let mut unread = Unread::default();
+    let timeline = timed(members, parse, &mut unread, forms);
+    if let Some(Fault { kind, detail, .. }) = unread.fault(key) {
+        replies.fault(key, kind, detail);
     }
-    report_unread(replies, key, &unread);
     Ok(Some(timeline))
-}
-
-fn report_unread(replies: &mut Replies, key: &str, members: &[Vec<u8>]) {
-    // One fault a key: a set may hold a million such members.
-    if let Some(first) = members.first() {
-        let first = String::from_utf8_lossy(first).chars().take(60).collect::<String>();
-        replies.fault(
-            key,
-            ErrorKind::Malformed,
-            format!("{} members name no epoch, one is `{first}`", members.len()),
-        );
-    }
 }
 
 /// The epoch of a member `what:ID`, where the id has another form than the normal one.

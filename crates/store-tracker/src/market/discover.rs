@@ -1,0 +1,370 @@
+//! The first step of a pass: which epochs matter.
+//!
+//! One round trip reads the ledger's unsealed entries and the first pages of the timelines. A recent pass rarely needs more. A full
+//! pass reads the further pages and `epochs:active`, a page of each key a round trip, and asks meanwhile which of the epochs found
+//! before are sealed.
+
+use std::collections::BTreeSet;
+
+use domain::{
+    EpochId,
+    tracker::{BatchMember, DAY, Entry, EpochMember, GAP_SHOWN, Timed},
+};
+
+use super::{
+    Chosen, Early, Joined, MarketStore, Pass, RECENT_REACH, Scope,
+    found::{Found, Selection},
+    members::OtherForms,
+    pages::{ActiveSet, Timeline},
+};
+use crate::{
+    ledger::{self, LedgerMark},
+    operations,
+};
+use store_redis::{Batch, ErrorKind, Fault, Replies, Session, StoreError};
+
+/// The most sealed epochs of the last hour of which the state is read, the last ones first.
+const MOST_ENDED: usize = 2_000;
+/// The most ids that one command asks for.
+pub(super) const IDS_A_COMMAND: usize = 1_000;
+/// The most entries of the day that are kept of epochs up to the floor: a few show that there are some.
+const MOST_BELOW_FLOOR: usize = 1_000;
+/// The most validators of local batches that are kept.
+const MOST_BATCH_VALIDATORS: usize = 10_000;
+
+impl MarketStore {
+    /// First step: the ledger's unsealed entries, the timelines, the active epochs, the queue. One round trip; of a full pass two more,
+    /// and of both kinds one more for each further page of 10,000 entries.
+    ///
+    /// # Errors
+    /// [`StoreError`] when Redis as a whole fails, or when the ledger is of another version.
+    pub async fn discover(&self, session: &mut Session, now: f64, scope: Scope) -> Result<Pass, StoreError> {
+        let mut pass = Pass::new(scope, now);
+        let mut chosen = self.spellings.choose(&self.keys, now, pass.is_full());
+        let mut keys = LongKeys::new(&chosen, self, &pass);
+        let before = pass.scope.early.map_or(now - RECENT_REACH, |early| early.before);
+        let mut batch = Batch::new();
+        self.ask_to_discover(&mut batch, &chosen, &pass, [before, now - RECENT_REACH]);
+        keys.ask_timelines(&mut batch);
+        let operation = operations::READ_TIMELINES;
+        let mut replies = Replies::new(operation, session.run(operation, self.name(), batch).await?);
+        replies = replies.noting_present(chosen.finds_out());
+        pass.seen.scattered = session.spans_servers();
+        self.take_discovered(&mut replies, &chosen, &mut pass)?;
+        let mut forms = OtherForms::new();
+        keys.take_timelines(&mut replies, &pass, &mut forms)?;
+        chosen.note(&self.keys, &replies.present());
+        pass.faults.extend(replies.into_faults());
+        self.read_pages(session, &mut keys, &mut pass, &mut forms).await?;
+        // Learnt before the second step, which reads the epochs' keys under the other forms too.
+        chosen.forms = self.aliases.learn(forms);
+        pass.chosen = chosen;
+        let found = keys.finish(&mut pass);
+        pass.select(found);
+        Ok(pass)
+    }
+
+    fn ask_to_discover(&self, batch: &mut Batch, chosen: &Chosen, pass: &Pass, moments: [f64; 2]) {
+        // The answers are taken in the order of these commands, in `take_discovered`.
+        let now = pass.seen.now;
+        batch.cmd("HGETALL", self.keys.open());
+        batch.cmd("HGETALL", self.keys.meta());
+        if pass.is_full() {
+            batch.cmd("GET", self.keys.shown());
+        }
+        if let Some((since, until)) = pass.scope.past(now.max(0.0) as u64) {
+            batch.cmd("ZRANGEBYSCORE", self.keys.opened()).arg(since).arg(format!("({until}"));
+        }
+        let ended = batch.cmd("ZREVRANGEBYSCORE", self.keys.ended()).arg("+inf").arg(now - GAP_SHOWN as f64);
+        ended.arg("LIMIT").arg(0).arg(MOST_ENDED);
+        // Before the timelines are read: what is written late meanwhile makes the next pass find another number.
+        for input in self.keys.inputs() {
+            for timeline in [input.epochs_timeline(), input.batches_timeline()] {
+                for before in moments {
+                    batch.cmd("ZCOUNT", &timeline).arg("-inf").arg(before);
+                }
+            }
+        }
+        for input in chosen.inputs(&self.keys) {
+            // Producers never remove from `epochs:active`. A recent pass compares the number of its members with the last one, and
+            // reads none of them. A full pass asks before it reads them: one that joins meanwhile is not counted as known.
+            batch.cmd("SCARD", input.active());
+            batch.cmd("LLEN", input.queue());
+        }
+    }
+
+    fn take_discovered(
+        &self,
+        replies: &mut Replies,
+        chosen: &Chosen,
+        pass: &mut Pass,
+    ) -> Result<(), StoreError> {
+        self.take_ledger(replies, pass)?;
+        if pass.is_full() {
+            // Only a source of last good values: this pass writes it anew, so unreadable JSON does not matter.
+            let shown = replies.take::<Option<Vec<u8>>>(&self.keys.shown())?.flatten();
+            pass.shown = shown.and_then(|json| serde_json::from_slice(&json).ok());
+        }
+        if pass.scope.past(pass.seen.now.max(0.0) as u64).is_some() {
+            let past = replies.required::<Vec<String>>(&self.keys.opened())?;
+            pass.past = past.iter().filter_map(|epoch| EpochId::parse(epoch).ok()).collect();
+        }
+        let ended = replies.take::<Vec<String>>(&self.keys.ended())?.unwrap_or_default();
+        pass.ended = ended.iter().filter_map(|epoch| EpochId::parse(epoch).ok()).collect();
+        let [then, entries] = self.take_early(replies)?;
+        pass.early = entries.map(|entries| Early { before: pass.seen.now - RECENT_REACH, entries });
+        // A full pass reads everything that there is.
+        let expected = pass.scope.early.filter(|_| !pass.is_full()).map(|early| early.entries);
+        pass.missed_epochs = expected.zip(then).is_some_and(|(expected, found)| expected != found);
+        let (mut members, mut queue) = (Some(0), Joined::default());
+        for input in chosen.inputs(&self.keys) {
+            let count = replies.take::<u64>(&input.active())?;
+            members = members.zip(count).map(|(sum, more)| sum + more);
+            let length = replies.take::<u64>(&input.queue())?;
+            // No length instead of 0: an empty queue under one spelling must not hide that another one could not be read.
+            queue.add(length.map(|length| vec![length; usize::from(length > 0)]));
+        }
+        pass.active_count = members;
+        pass.seen.queue = queue.known().map(|lengths| lengths.iter().sum());
+        Ok(())
+    }
+
+    fn take_early(&self, replies: &mut Replies) -> Result<[Option<u64>; 2], StoreError> {
+        let mut sums = [Some(0); 2];
+        for input in self.keys.inputs() {
+            for timeline in [input.epochs_timeline(), input.batches_timeline()] {
+                for sum in &mut sums {
+                    let count = replies.unreported::<u64>(&timeline)?;
+                    *sum = sum.zip(count).map(|(sum, count)| sum + count);
+                }
+            }
+        }
+        Ok(sums)
+    }
+
+    fn take_ledger(&self, replies: &mut Replies, pass: &mut Pass) -> Result<(), StoreError> {
+        // Without the ledger's own keys every total would be wrong: an error of `own` ends the pass.
+        let open = self.keys.open();
+        for (epoch, text) in replies.required::<Vec<(String, String)>>(&open)? {
+            let Ok(epoch) = EpochId::parse(&epoch) else {
+                replies.fault(&open, ErrorKind::Malformed, format!("the field `{epoch}` names no epoch"));
+                continue;
+            };
+            // An unreadable entry is recomputed from the inputs, and replaced.
+            let entry = Entry::decode(&text);
+            if let Err(error) = &entry {
+                replies.fault(&open, ErrorKind::Malformed, error);
+            }
+            pass.seen.stored.insert(epoch.clone(), entry.unwrap_or_default());
+            pass.stored_text.insert(epoch, text);
+        }
+        pass.mark = LedgerMark::from_fields(replies.required(&self.keys.meta())?);
+        pass.seen.window = pass.mark.window;
+        pass.seen.passed = pass.mark.passed;
+        if let Some(schema) = &pass.mark.foreign_schema {
+            let upgraded =
+                if schema == ledger::UPGRADABLE { ": its tracker's first pass upgrades it" } else { "" };
+            let detail =
+                format!("it has version {schema}, this program knows version {}{upgraded}", ledger::SCHEMA);
+            return Err(StoreError::new(
+                operations::READ_LEDGER,
+                self.keys.meta(),
+                ErrorKind::Foreign,
+                detail,
+            ));
+        }
+        Ok(())
+    }
+
+    /// The further round trips, until no page is left and every epoch that was found is settled.
+    async fn read_pages(
+        &self,
+        session: &mut Session,
+        keys: &mut LongKeys,
+        pass: &mut Pass,
+        forms: &mut OtherForms,
+    ) -> Result<(), StoreError> {
+        loop {
+            let mut batch = Batch::new();
+            let asked = keys.ask_sealed(&mut batch, &self.keys.sealed());
+            keys.ask_timelines(&mut batch);
+            keys.active.iter().for_each(|active| active.ask(&mut batch));
+            if batch.is_empty() {
+                return Ok(());
+            }
+            let operation = operations::READ_TIMELINES;
+            let mut replies = Replies::new(operation, session.run(operation, self.name(), batch).await?);
+            keys.take_sealed(&mut replies, &self.keys.sealed(), pass, asked)?;
+            keys.take_timelines(&mut replies, pass, forms)?;
+            for active in &mut keys.active {
+                for epoch in active.take(&mut replies, forms)? {
+                    keys.found.note(pass, None, &epoch);
+                }
+            }
+            pass.faults.extend(replies.into_faults());
+            // So that the forms of any number of pages take bounded memory.
+            self.aliases.learn(std::mem::take(forms));
+        }
+    }
+}
+
+impl Pass {
+    /// Takes the epochs to examine from those that were found.
+    fn select(&mut self, found: Found) {
+        // Whether those of a recent pass are sealed shows only later: see `Pass::shut_out`.
+        let Selection { unknown, partial, is_full } =
+            found.select(if self.is_full() { self.room() } else { usize::MAX });
+        (self.unknown, self.partial, self.ledger_full) = (unknown, partial, is_full);
+        let recent = self.seen.now - RECENT_REACH;
+        let timeline = self.seen.epochs_timeline.iter().flatten();
+        let below = timeline.filter(|entry| entry.at > recent && self.is_below_floor(entry.what.epoch()));
+        self.below_floor = below.map(|entry| entry.what.epoch().clone()).collect();
+        let all = self.seen.stored.keys().chain(&self.unknown);
+        self.seen.facts = all.map(|epoch| (epoch.clone(), Default::default())).collect();
+    }
+}
+
+/// The keys that are read in pages, under all chosen spellings, and what was found in them.
+struct LongKeys {
+    epochs: Vec<Timeline<EpochMember>>,
+    batches: Vec<Timeline<BatchMember>>,
+    active: Vec<ActiveSet>,
+    found: Found,
+    has_timeline: bool,
+    /// How many older entries there are of epochs up to the floor.
+    below_floor: usize,
+    /// Those that made the local batches of the last minutes.
+    validators: BTreeSet<String>,
+    batches_key: String,
+}
+
+impl LongKeys {
+    fn new(chosen: &Chosen, market: &MarketStore, pass: &Pass) -> Self {
+        let since = pass.seen.now - if pass.is_full() { DAY as f64 } else { RECENT_REACH };
+        let inputs = || chosen.inputs(&market.keys);
+        Self {
+            epochs: inputs().map(|input| Timeline::new(input.epochs_timeline(), since)).collect(),
+            batches: inputs().map(|input| Timeline::new(input.batches_timeline(), since)).collect(),
+            active: inputs().filter(|_| pass.is_full()).map(|input| ActiveSet::new(input.active())).collect(),
+            found: Found::default(),
+            has_timeline: false,
+            below_floor: 0,
+            validators: BTreeSet::new(),
+            batches_key: inputs().next().map(|input| input.batches_timeline()).unwrap_or_default(),
+        }
+    }
+
+    fn ask_timelines(&self, batch: &mut Batch) {
+        self.epochs.iter().for_each(|timeline| timeline.ask(batch));
+        self.batches.iter().for_each(|timeline| timeline.ask(batch));
+    }
+
+    fn take_timelines(
+        &mut self,
+        replies: &mut Replies,
+        pass: &Pass,
+        forms: &mut OtherForms,
+    ) -> Result<(), StoreError> {
+        let recent = pass.seen.now - RECENT_REACH;
+        for timeline in &mut self.epochs {
+            for entry in timeline.take(replies, EpochMember::parse, forms)? {
+                let Timed { at, what } = &entry;
+                self.has_timeline = true;
+                if *at <= recent && pass.is_below_floor(what.epoch()) {
+                    self.below_floor += 1;
+                    if self.below_floor > MOST_BELOW_FLOOR {
+                        continue;
+                    }
+                }
+                self.found.note(pass, Some(*at), what.epoch());
+                timeline.kept.push(entry);
+            }
+        }
+        for timeline in &mut self.batches {
+            for entry in timeline.take(replies, BatchMember::parse, forms)? {
+                let is_kept = match &entry.what {
+                    BatchMember::Local(epoch) | BatchMember::Aggregated(epoch) => {
+                        self.found.note(pass, Some(entry.at), epoch);
+                        entry.at > recent || !pass.is_below_floor(epoch)
+                    }
+                    // There may be millions in a day; only the distinct ones of the last minutes are counted.
+                    BatchMember::Validator(validator, _) => {
+                        pass.seen.is_active(entry.at)
+                            && self.validators.len() < MOST_BATCH_VALIDATORS
+                            && self.validators.insert(validator.clone())
+                    }
+                    BatchMember::Foreign => false,
+                };
+                if is_kept {
+                    timeline.kept.push(entry);
+                }
+            }
+        }
+        if !pass.is_full() {
+            // Whether they are sealed is asked with their keys.
+            self.settle(pass, std::iter::repeat(false));
+        }
+        Ok(())
+    }
+
+    /// Asks which of the epochs that were found are sealed; returns the number of commands.
+    fn ask_sealed(&self, batch: &mut Batch, sealed: &str) -> usize {
+        let pending = self.found.pending();
+        let commands = pending.chunks(IDS_A_COMMAND);
+        let count = commands.len();
+        commands.for_each(|ids| {
+            batch.cmd("HMGET", sealed).arg(ids);
+        });
+        count
+    }
+
+    fn take_sealed(
+        &mut self,
+        replies: &mut Replies,
+        sealed: &str,
+        pass: &Pass,
+        commands: usize,
+    ) -> Result<(), StoreError> {
+        let mut are_sealed = Vec::new();
+        for _ in 0..commands {
+            let entries = replies.required::<Vec<Option<Vec<u8>>>>(sealed)?;
+            are_sealed.extend(entries.iter().map(Option::is_some));
+        }
+        self.settle(pass, are_sealed);
+        Ok(())
+    }
+
+    /// Sorts the pending epochs, and drops the entries of those that don't matter.
+    fn settle(&mut self, pass: &Pass, sealed: impl IntoIterator<Item = bool>) {
+        let found = &mut self.found;
+        found.settle(sealed);
+        for timeline in &mut self.epochs {
+            timeline.kept.retain(|entry| found.needs(pass, entry.at, entry.what.epoch()));
+        }
+        for timeline in &mut self.batches {
+            let needs = |entry: &Timed<BatchMember>| {
+                entry.what.epoch().is_none_or(|epoch| found.needs(pass, entry.at, epoch))
+            };
+            timeline.kept.retain(needs);
+        }
+    }
+
+    /// Hands what was read to the pass; returns the epochs that were found.
+    fn finish(self, pass: &mut Pass) -> Found {
+        let (mut epochs, mut batches) = (Joined::default(), Joined::default());
+        self.epochs.into_iter().for_each(|timeline| epochs.add(timeline.finish(&mut pass.faults)));
+        self.batches.into_iter().for_each(|timeline| batches.add(timeline.finish(&mut pass.faults)));
+        (pass.seen.epochs_timeline, pass.seen.batches_timeline) = (epochs.known(), batches.known());
+        for active in self.active {
+            if !active.finish(&mut pass.faults) {
+                pass.active_count = None;
+            }
+        }
+        if self.validators.len() >= MOST_BATCH_VALIDATORS {
+            let detail = format!("more than {MOST_BATCH_VALIDATORS} validators made local batches");
+            pass.faults.push(Fault::new(&self.batches_key, ErrorKind::Malformed, detail));
+        }
+        pass.has_timeline = self.has_timeline;
+        self.found
+    }
+}

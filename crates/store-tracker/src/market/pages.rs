@@ -1,0 +1,191 @@
+//! Keys of any size, read in pages: each command reads at most one page, so that none blocks Redis for long, and a pass
+//! keeps only what it needs of each page.
+
+use domain::{EpochId, tracker::Timed};
+use store_redis::{Batch, ErrorKind, Fault, Replies, StoreError};
+
+use super::members::{self, OtherForms, Unread};
+
+/// The most entries that one command reads.
+pub(super) const PAGE: usize = 10_000;
+/// The most pages of one key that a pass reads: 20 million entries.
+const MOST_PAGES: usize = 2_000;
+/// The most entries of one timeline that a pass keeps.
+const MOST_KEPT: usize = 200_000;
+
+/// A timeline, read from its newest entry to the oldest one that matters.
+pub(super) struct Timeline<T> {
+    key: String,
+    /// Entries up to this moment are not read.
+    since: f64,
+    /// Where the next page begins; `None` at the end.
+    next: Option<Position>,
+    pages: usize,
+    unread: Unread,
+    /// Why older entries were not read.
+    cut: Option<String>,
+    /// Whether a page could not be read.
+    failed: bool,
+    /// What is kept of the pages.
+    pub(super) kept: Vec<Timed<T>>,
+}
+
+/// The scores from this one downwards, without the first entries of it.
+#[derive(Clone, Copy)]
+struct Position {
+    score: f64,
+    offset: usize,
+}
+
+impl<T> Timeline<T> {
+    pub(super) fn new(key: String, since: f64) -> Self {
+        let next = Some(Position { score: f64::INFINITY, offset: 0 });
+        let (pages, unread, cut, failed, kept) = (0, Unread::default(), None, false, Vec::new());
+        Self { key, since, next, pages, unread, cut, failed, kept }
+    }
+
+    /// Asks for the next page, if there is one.
+    pub(super) fn ask(&self, batch: &mut Batch) {
+        if let Some(Position { score, offset }) = self.next {
+            let page = batch.cmd("ZREVRANGEBYSCORE", &self.key);
+            page.arg(score.to_string()).arg(format!("({}", self.since)).arg("WITHSCORES");
+            page.arg("LIMIT").arg(offset).arg(PAGE);
+        }
+    }
+
+    /// The entries of the page that was asked for. An entry may be in two pages.
+    pub(super) fn take<E>(
+        &mut self,
+        replies: &mut Replies,
+        parse: impl Fn(&str) -> Result<T, E>,
+        forms: &mut OtherForms,
+    ) -> Result<Vec<Timed<T>>, StoreError> {
+        let Some(from) = self.next.take() else { return Ok(Vec::new()) };
+        let Some(members) = replies.take::<Vec<(Vec<u8>, f64)>>(&self.key)? else {
+            self.failed = true;
+            return Ok(Vec::new());
+        };
+        self.pages += 1;
+        self.next = from.after(&members);
+        if self.next.is_some() && self.pages >= MOST_PAGES {
+            self.stop(format!("it has more than {} entries", MOST_PAGES * PAGE));
+        } else if self.next.is_some() && self.kept.len() > MOST_KEPT {
+            self.stop(format!("it has more than {MOST_KEPT} entries of new or unsealed epochs"));
+        }
+        Ok(members::timed(members, parse, &mut self.unread, forms))
+    }
+
+    fn stop(&mut self, why: String) {
+        self.next = None;
+        self.cut = Some(why);
+    }
+
+    /// What was kept; `None` if a page could not be read. Faults are added to these.
+    pub(super) fn finish(self, faults: &mut Vec<Fault>) -> Option<Vec<Timed<T>>> {
+        faults.extend(self.unread.fault(&self.key));
+        let cut =
+            |why| Fault::new(&self.key, ErrorKind::Malformed, format!("{why}: older ones are not read"));
+        faults.extend(self.cut.map(cut));
+        (!self.failed || !self.kept.is_empty()).then_some(self.kept)
+    }
+}
+
+impl Position {
+    /// The position behind this page; `None` when it was the last one.
+    ///
+    /// The score advances, so that the cost of a page does not grow with the number of pages before it. Where few entries share the
+    /// last score they are read again: an offset would skip one if another of them was removed in between.
+    fn after<M>(self, page: &[(M, f64)]) -> Option<Self> {
+        let score = page.last().filter(|_| page.len() >= PAGE)?.1;
+        let equal = page.iter().rev().take_while(|entry| entry.1 == score).count();
+        let before = if score == self.score { self.offset } else { 0 };
+        let equal = before + equal;
+        Some(Self { score, offset: if equal < PAGE / 2 { 0 } else { equal } })
+    }
+}
+
+/// A set of epoch ids, read in the order of the server.
+pub(super) struct ActiveSet {
+    key: String,
+    cursor: Option<u64>,
+    pages: usize,
+    unread: Unread,
+    cut: bool,
+}
+
+impl ActiveSet {
+    pub(super) fn new(key: String) -> Self {
+        Self { key, cursor: Some(0), pages: 0, unread: Unread::default(), cut: false }
+    }
+
+    /// Asks for the next page, if there is one.
+    pub(super) fn ask(&self, batch: &mut Batch) {
+        if let Some(cursor) = self.cursor {
+            batch.cmd("SSCAN", &self.key).arg(cursor).arg("COUNT").arg(PAGE);
+        }
+    }
+
+    /// The ids of the page that was asked for; an id may be in two pages.
+    pub(super) fn take(
+        &mut self,
+        replies: &mut Replies,
+        forms: &mut OtherForms,
+    ) -> Result<Vec<EpochId>, StoreError> {
+        if self.cursor.take().is_none() {
+            return Ok(Vec::new());
+        }
+        // The number of its members was asked for before, and has reported a key that can't be read.
+        let Some((next, members)) = replies.unreported::<(u64, Vec<Vec<u8>>)>(&self.key)? else {
+            return Ok(Vec::new());
+        };
+        self.pages += 1;
+        self.cut = next > 0 && self.pages >= MOST_PAGES;
+        self.cursor = Some(next).filter(|next| *next > 0 && !self.cut);
+        Ok(members::epochs(members, &mut self.unread, forms))
+    }
+
+    /// Adds its faults to these; returns whether all of it was read.
+    pub(super) fn finish(self, faults: &mut Vec<Fault>) -> bool {
+        faults.extend(self.unread.fault(&self.key));
+        if self.cut {
+            let detail = format!("it has more than {} members: the others are not read", MOST_PAGES * PAGE);
+            faults.push(Fault::new(&self.key, ErrorKind::Malformed, detail));
+        }
+        !self.cut
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads scores, which are in descending order, page by page; returns how often each was read, and the highest offset.
+    fn read(scores: &[f64]) -> (Vec<usize>, usize) {
+        let (mut times, mut offsets, mut before) = (vec![0; scores.len()], 0, None);
+        let mut from = Some(Position { score: f64::INFINITY, offset: 0 });
+        while let Some(position) = from {
+            let rest = scores.iter().enumerate().filter(|(_, score)| **score <= position.score);
+            let page: Vec<(usize, f64)> =
+                rest.skip(position.offset).take(PAGE).map(|(at, score)| (at, *score)).collect();
+            page.iter().for_each(|(at, _)| times[*at] += 1);
+            offsets = offsets.max(position.offset);
+            let after = position.after(&page);
+            let reached = after.map(|after| (after.score, after.offset));
+            assert!(reached.is_none() || reached != before, "it goes on");
+            (from, before) = (after, reached);
+        }
+        (times, offsets)
+    }
+
+    #[test]
+    fn pages_cover_every_entry_whatever_scores_are_equal() {
+        for equal in [1, 2, 7, 4_999, 5_000, 5_001, 9_999, 10_000, 10_001, 25_000, 60_000] {
+            for entries in [0, 1, 9_999, 10_000, 10_001, 35_000] {
+                let scores: Vec<f64> = (0..entries).rev().map(|number| f64::from(number / equal)).collect();
+                let (times, offset) = read(&scores);
+                assert!(times.iter().all(|times| *times > 0), "{entries} entries, {equal} with each score");
+                assert!(offset <= equal as usize);
+            }
+        }
+    }
+}

@@ -205,7 +205,10 @@ impl Aggregator {
         // The begin of the pass: inputs that arrived while it ran belong to the next one.
         self.passed = Some(pass.seen.now);
         self.early = pass.early;
-        self.reach = if pass.is_incomplete() { Reach::Full } else { Reach::Recent };
+        // Epochs that the ledger had no room for may be in the older part of the timelines. There is none before others are sealed, so
+        // the regular pass is soon enough.
+        let is_full = pass.is_incomplete() || pass.ledger_full;
+        self.reach = if is_full { Reach::Full } else { Reach::Recent };
         // The hours are written when one turns, too.
         if pass.is_incomplete() { Next::AtOnce } else { Next::Within(next_hour(clock.unix())) }
     }

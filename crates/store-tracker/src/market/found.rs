@@ -121,3 +121,46 @@ impl Found {
         Selection { unknown, partial: are_more && !is_full, is_full }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Scope;
+
+    fn id(number: usize) -> EpochId {
+        EpochId::parse(&number.to_string()).expect("a number")
+    }
+
+    #[test]
+    fn epochs_with_a_time_are_taken_up_before_ids_without_one_and_the_highest_first() {
+        const NOW: f64 = 1_000_000.0;
+        let pass = Pass::new(Scope::everything(), NOW);
+        let (timed, bare) = (1..=3_000, 10_000..=18_000);
+        let mut found = Found::default();
+        for page in bare.collect::<Vec<_>>().chunks(1_000) {
+            page.iter().for_each(|&number| found.note(&pass, None, &id(number)));
+            assert_eq!(found.pending().len(), page.len());
+            found.settle(std::iter::repeat(false));
+        }
+        timed.for_each(|number| found.note(&pass, Some(NOW - 80_000.0), &id(number)));
+        // What is a little ahead is no trace yet.
+        found.note(&pass, Some(NOW + 1.0), &id(9_999));
+        found.settle(std::iter::repeat(false));
+        let Selection { unknown, partial, is_full } = found.select(usize::MAX);
+        let expected: BTreeSet<EpochId> = (1..=3_000).chain(16_001..=18_000).map(id).collect();
+        assert!(unknown == expected && partial && !is_full, "{} epochs", unknown.len());
+    }
+
+    #[test]
+    fn sealed_epochs_are_new_never_and_examined_only_while_their_entries_are_recent() {
+        const NOW: f64 = 1_000_000.0;
+        let pass = Pass::new(Scope::everything(), NOW);
+        let mut found = Found::default();
+        for (number, at) in [(1, Some(NOW - 601.0)), (2, Some(NOW - 599.0)), (3, None), (4, None)] {
+            found.note(&pass, at, &id(number));
+        }
+        found.settle([true, true, true, false]);
+        let Selection { unknown, partial, is_full } = found.select(0);
+        assert_eq!((unknown, partial, is_full), ([id(2)].into(), false, true), "there is no room for 4");
+    }
+}

@@ -24,6 +24,9 @@ const ATTEMPTS: usize = 10;
 /// By how many kilobytes the process may grow in a pass.
 const GROWTH: u64 = 100_000;
 
+/// One test at a time: they measure the memory of the process, and the time of commands.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// Older than what a recent pass reads.
 const OLDER: i64 = NOW - 700;
 /// How many entries one call of a script adds: the test's own connection has a time limit too.
@@ -94,6 +97,7 @@ fn peak() -> u64 {
 
 #[tokio::test]
 async fn a_recent_pass_over_a_day_of_a_million_entries_is_as_quick_as_over_a_short_one() {
+    let _alone = ALONE.lock().await;
     let mut scene = Scene::new().await;
     let (mut market, tracker) = (scene.producer(), scene.tracker());
     finished_epoch(&mut market, 23_000_000, 4, NOW - 20).await;
@@ -113,6 +117,7 @@ async fn a_recent_pass_over_a_day_of_a_million_entries_is_as_quick_as_over_a_sho
 
 #[tokio::test]
 async fn a_full_pass_reads_a_day_of_a_million_batches_of_validators_without_holding_up_redis() {
+    let _alone = ALONE.lock().await;
     let mut scene = Scene::new().await;
     let (mut market, tracker) = (scene.producer(), scene.tracker());
     // Older than all of them, so that it is in the last page.
@@ -132,6 +137,7 @@ async fn a_full_pass_reads_a_day_of_a_million_batches_of_validators_without_hold
 
 #[tokio::test]
 async fn a_full_pass_asks_a_million_sealed_epochs_in_the_active_set_page_by_page() {
+    let _alone = ALONE.lock().await;
     let mut scene = Scene::new().await;
     let (mut market, tracker) = (scene.producer(), scene.tracker());
     finished_epoch(&mut market, 23_000_000, 4, NOW - 20).await;
@@ -155,6 +161,7 @@ async fn a_full_pass_asks_a_million_sealed_epochs_in_the_active_set_page_by_page
 
 #[tokio::test]
 async fn any_number_of_new_epochs_is_taken_up_in_portions_and_the_ledger_has_a_limit() {
+    let _alone = ALONE.lock().await;
     const EPOCHS: u64 = 30_000;
     const MOST: u64 = 20_000;
     let mut scene = Scene::new().await;
@@ -190,6 +197,7 @@ async fn any_number_of_new_epochs_is_taken_up_in_portions_and_the_ledger_has_a_l
 
 #[tokio::test]
 async fn an_id_in_a_form_of_any_length_is_set_aside_and_written_nowhere() {
+    let _alone = ALONE.lock().await;
     let mut scene = Scene::new().await;
     let (mut market, tracker) = (scene.producer(), scene.tracker());
     finished_epoch(&mut market, 23_000_000, 4, NOW - 20).await;

@@ -172,7 +172,7 @@ impl Aggregator {
         let running = HourStats::hours(now as u64)[1].0;
         let hourly = self.hourly_due.is_none_or(|(due, hour)| is_due(Some(due)) || hour != running);
         let due = Due { hourly: hourly || !self.stale_hours.is_empty(), daily: is_due(self.daily_due) };
-        Scope { reach: self.reach, due, hours: self.stale_hours.clone(), early: self.early }
+        Scope { reach: self.reach, due, hours: self.stale_hours.clone(), early: self.early.clone() }
     }
 
     /// Reads everything that a pass needs. A ledger of an earlier version is upgraded before: only here, since a command that only
@@ -204,7 +204,7 @@ impl Aggregator {
         self.stale_hours = past.filter(|start| !is_written(start)).collect();
         // The begin of the pass: inputs that arrived while it ran belong to the next one.
         self.passed = Some(pass.seen.now);
-        self.early = pass.early;
+        self.early = pass.early.clone();
         // Epochs that the ledger had no room for may be in the older part of the timelines. There is none before others are sealed, so
         // the regular pass is soon enough.
         let is_full = pass.is_incomplete() || pass.ledger_full;

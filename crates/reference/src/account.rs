@@ -82,6 +82,8 @@ pub struct Account {
     pub is_sealed: bool,
     /// Its id may be taken for one that was forgotten.
     pub may_be_forgotten: bool,
+    /// Its entry may have been forgotten: its numbers stay in the totals, and nothing new of it is noticed.
+    pub may_be_pruned: bool,
     ids: BTreeSet<String>,
     held: Option<Proof>,
     window_closed: bool,
@@ -189,7 +191,8 @@ impl Account {
         self.may_be_sealed |= may_seal;
         if let Some(seen) = least.filter(|_| whole) {
             self.window_closed |= seen.closed().any(|at| at <= now) || seen.statuses().any(|closed| closed);
-            let times = [seen.local_at, seen.aggregated_at].map(|at| at_most(at, now));
+            let young = |at: Option<i64>| at_most(at, now).filter(|at| *at > now - DAY);
+            let times = [seen.local_at, seen.aggregated_at].map(young);
             self.batch_times = [self.batch_times[0].or(times[0]), self.batch_times[1].or(times[1])];
         }
         // "waited for (not yet true)": a tracker may wait with the seal, too.
@@ -252,7 +255,11 @@ impl Account {
         ends.extend(seen.info.as_ref().and_then(|info| info.end));
         let times = [seen.local_at, seen.aggregated_at].into_iter().flatten();
         self.last_sign = ends.iter().copied().chain(times.clone()).fold(self.last_sign, i64::max);
-        self.has_window |= !ends.is_empty();
+        // "timelines 24 h": of older entries a tracker need not know.
+        let young = [seen.open_at, seen.close_at].into_iter().flatten().any(|at| at > now - DAY);
+        let others = seen.state.as_ref().and_then(|state| state.closes_at);
+        let others = others.or(seen.info.as_ref().and_then(|info| info.end));
+        self.has_window |= young || others.is_some() || seen.opened_without_timeline().next().is_some();
         if !self.has_window {
             // Without any time of its window: its batches, or the moment at which it was found.
             ends.extend(times.chain(self.ends.is_none().then_some(now)));

@@ -135,7 +135,7 @@ impl Report {
             return None;
         }
         // While it can't be computed, it may keep an older value.
-        let range = if null == Null::No { range } else { Range::new(0, range.most) };
+        let range = if null == Null::No { range } else { Range::new(0, u64::MAX) };
         self.within(check, dataset, field, range)
     }
 

@@ -56,6 +56,7 @@ impl Truth {
         for epoch in epochs.into_iter().collect::<BTreeSet<_>>().into_iter().rev() {
             let account = accounts.entry(epoch).or_default();
             let is_new = account.found.possible.is_none();
+            account.may_be_pruned |= account.may_be_sealed && account.last_sign < now - self.kept;
             account.pass(now, totals, least.epochs.get(&epoch), most.epochs.get(&epoch), newer_end);
             // "below the floor": ids up to a forgotten one are taken for forgotten ones.
             if is_new && forgotten.is_some_and(|floor| epoch <= floor) || account.may_be_forgotten {

@@ -34,6 +34,8 @@ pub struct LedgerMark {
     pub active_known: Option<u64>,
     /// The measurement window.
     pub window: Option<MeasurementWindow>,
+    /// Other forms of the newest ids, as text.
+    pub(crate) forms: String,
     /// When the last pass began whose datasets were all written, in Unix seconds.
     pub passed: Option<f64>,
     /// The highest epoch that has been forgotten after it was sealed: ids up to it need no entry.
@@ -49,6 +51,7 @@ impl LedgerMark {
                 "born" => mark.born = value.parse().ok(),
                 "schema" => mark.foreign_schema = (value != SCHEMA.to_string()).then_some(value),
                 "floor" => mark.floor = EpochId::parse(&value).ok(),
+                "forms" => mark.forms = value,
                 "passed" => mark.passed = value.parse().ok(),
                 "active_known" => mark.active_known = value.parse().ok(),
                 "window" => {
@@ -121,11 +124,9 @@ impl Run<'_> {
         let command = SCRIPT.run(batch, &keys);
         command.arg(SCHEMA).arg(self.now).arg(HOURS_KEPT);
         command.arg(active_known.map_or_else(String::new, |known| known.to_string()));
-        // The highest of an ascending list. One without a time of its window may be anybody's stray.
+        // The highest of an ascending list. One without a time may be anybody's stray.
         let latest = steps.iter().rev().find_map(|step| match step {
-            Step::Seal(epoch, entry) if entry.opened.at().or(entry.closed.at()).is_some() => {
-                Some((epoch, entry))
-            }
+            Step::Seal(epoch, entry) if entry.last_time().is_some() => Some((epoch, entry)),
             _ => None,
         });
         let latest = latest.map(|(epoch, entry)| (epoch.as_str().to_owned(), entry.encode()));

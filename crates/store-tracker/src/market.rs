@@ -25,7 +25,7 @@ use std::{
 
 use domain::{
     EpochId,
-    tracker::{DayStats, Due, Observation},
+    tracker::{DayStats, Due, GAP_SHOWN, Observation},
 };
 
 use aliases::Aliases;
@@ -58,14 +58,14 @@ pub struct Scope {
     pub early: Option<Early>,
 }
 
-/// How many entries the timelines of a market have before a moment. A later pass that finds another number there has missed some, which
+/// How many entries the timelines of a market have up to a moment. A later pass that finds other numbers there has missed some, which
 /// were written late, or were pruned.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Early {
     /// The moment, in Unix seconds.
     pub before: f64,
-    /// How many entries.
-    pub entries: u64,
+    /// How many entries each timeline has under each spelling.
+    pub entries: Vec<u64>,
 }
 
 impl Scope {
@@ -176,6 +176,18 @@ impl MarketStore {
 }
 
 impl Pass {
+    /// Since when a recent pass reads the timelines, in Unix seconds: from where the pass before has counted them.
+    fn since(&self) -> f64 {
+        let recent = self.seen.now - RECENT_REACH;
+        self.scope.early.as_ref().map_or(recent, |early| early.before.min(recent))
+    }
+
+    /// Since when changes of sealed epochs are noticed, in Unix seconds. After an absence a full pass has to find a close of the last
+    /// hour, since the gaps of such an epoch are shown.
+    fn changes_since(&self) -> f64 {
+        self.seen.now - if self.is_full() { GAP_SHOWN as f64 } else { RECENT_REACH }
+    }
+
     /// Whether another pass that reads everything is due at once. It is not repeated for missed epochs: it has read everything that
     /// there is.
     #[must_use]

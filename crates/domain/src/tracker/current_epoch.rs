@@ -68,6 +68,9 @@ impl Candidate {
             // Without a plan nothing says how long it lasts.
             (known.closed.has_happened() || known.due > 0).then_some(!known.closed.has_happened() && !is_over)
         };
+        // An opening that was written late opens no epoch that was closed.
+        let was_closed = self.known.as_ref().is_some_and(|known| known.closed.has_happened());
+        let by_timeline = if was_closed { Some(false) } else { by_timeline };
         self.facts.open.or(by_timeline).or_else(by_ledger)
     }
 

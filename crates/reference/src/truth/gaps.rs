@@ -26,7 +26,7 @@ pub(super) fn check(look: &Look<'_>, shown: &Shown, report: &mut Report) {
             })
             .collect();
         report.demand(Check::GapFalse, listed.len() <= 1, || format!("{epoch} has several gaps: {listed:?}"));
-        let is_found = account.found.certain.is_some() && !account.may_be_forgotten;
+        let is_found = account.found.certain.is_some() && !account.may_be_forgotten && !account.may_be_pruned;
         if let Some(kind) = least.filter(|_| is_found).and_then(|seen| certain(seen, look.now())) {
             report.demand(Check::GapMissing, listed.contains(&kind), || {
                 format!("{epoch}:{kind} is not listed, but {listed:?}")

@@ -136,6 +136,11 @@ impl<'a> InputKeys<'a> {
         self.of(&EPOCHS_TIMELINE)
     }
 
+    /// A member of a timeline about an epoch, such as `local:E`.
+    pub(crate) fn member(self, what: &str, epoch: &EpochId) -> String {
+        format!("{what}:{}", self.id.unwrap_or_else(|| epoch.as_str()))
+    }
+
     pub(crate) fn batches_timeline(self) -> String {
         self.of(&BATCHES_TIMELINE)
     }

@@ -7,7 +7,7 @@ use std::{
 
 use domain::{
     EpochId,
-    tracker::{Candidate, Entry, EpochMember, Moment, Observation, Sealed, Timed},
+    tracker::{Candidate, Entry, EpochMember, Moments, Observation, Sealed, Timed},
 };
 
 use super::{
@@ -47,6 +47,10 @@ impl MarketStore {
         batch.cmd("HMGET", self.keys.sealed()).arg(names);
         for epoch in &epochs {
             self.ask_facts(&mut batch, &chosen, epoch, now);
+            for input in chosen.inputs_of(&self.keys, epoch) {
+                let batches = ["local", "aggregated"].map(|what| input.member(what, epoch));
+                batch.cmd("ZMSCORE", input.batches_timeline()).arg(&batches);
+            }
         }
         let operation = operations::READ_CURRENT_EPOCH;
         let answers = session.run(operation, self.name(), batch).await?;
@@ -58,7 +62,15 @@ impl MarketStore {
             }
         }
         for epoch in &epochs {
-            seen.facts.insert(epoch.clone(), self.take_facts(&mut replies, &chosen, epoch)?);
+            let mut facts = self.take_facts(&mut replies, &chosen, epoch)?;
+            for input in chosen.inputs_of(&self.keys, epoch) {
+                let times = replies.take::<Vec<Option<f64>>>(&input.batches_timeline())?.unwrap_or_default();
+                if let [local, aggregated] = times[..] {
+                    let Moments { local: first, aggregated: second, .. } = &mut facts.timeline;
+                    (*first, *second) = (first.or(local), second.or(aggregated));
+                }
+            }
+            seen.facts.insert(epoch.clone(), facts);
         }
         chosen.note(&self.keys, &replies.present());
         self.current_spellings.learn(&chosen);
@@ -168,10 +180,11 @@ fn choose(timeline: &[Timed<EpochMember>], stored: &BTreeMap<EpochId, Entry>) ->
     recent.sort_by(|a, b| b.at.total_cmp(&a.at));
     // Usually the openings and closes of the two newest epochs.
     let recent = recent.into_iter().take(4).map(|entry| entry.what.epoch());
-    let known = stored.iter().map(|(epoch, entry)| (entry.opened.max(entry.closed), epoch));
-    let mut known: Vec<(Moment, &EpochId)> = known.filter(|(when, _)| when.at().is_some()).collect();
+    let known =
+        stored.iter().map(|(epoch, entry)| (entry.opened.max(entry.closed), entry.last_time(), epoch));
+    let mut known: Vec<_> = known.filter(|(_, last, _)| last.is_some()).collect();
     known.sort_unstable();
-    let known = known.into_iter().rev().take(MOST_RECENT).map(|(_, epoch)| epoch);
+    let known = known.into_iter().rev().take(MOST_RECENT).map(|(_, _, epoch)| epoch);
     let open = open.iter().copied().rev().take(MOST_CANDIDATES);
     open.chain(bare.take(MOST_CANDIDATES)).chain(recent).chain(known).cloned().collect()
 }

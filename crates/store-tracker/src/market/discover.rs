@@ -13,6 +13,7 @@ use domain::{
 
 use super::{
     Chosen, Early, Joined, MarketStore, Pass, RECENT_REACH, Scope,
+    aliases::Forms,
     found::{Found, Selection},
     members::OtherForms,
     pages::{ActiveSet, Timeline},
@@ -42,7 +43,7 @@ impl MarketStore {
         let mut pass = Pass::new(scope, now);
         let mut chosen = self.spellings.choose(&self.keys, now, pass.is_full());
         let mut keys = LongKeys::new(&chosen, self, &pass);
-        let before = pass.scope.early.map_or(now - RECENT_REACH, |early| early.before);
+        let before = pass.since();
         let mut batch = Batch::new();
         self.ask_to_discover(&mut batch, &chosen, &pass, [before, now - RECENT_REACH]);
         keys.ask_timelines(&mut batch);
@@ -114,8 +115,8 @@ impl MarketStore {
         let [then, entries] = self.take_early(replies)?;
         pass.early = entries.map(|entries| Early { before: pass.seen.now - RECENT_REACH, entries });
         // A full pass reads everything that there is.
-        let expected = pass.scope.early.filter(|_| !pass.is_full()).map(|early| early.entries);
-        pass.missed_epochs = expected.zip(then).is_some_and(|(expected, found)| expected != found);
+        let expected = pass.scope.early.as_ref().filter(|_| !pass.is_full()).map(|early| &early.entries);
+        pass.missed_epochs = expected.zip(then).is_some_and(|(expected, found)| *expected != found);
         let (mut members, mut queue) = (Some(0), Joined::default());
         for input in chosen.inputs(&self.keys) {
             let count = replies.take::<u64>(&input.active())?;
@@ -129,17 +130,17 @@ impl MarketStore {
         Ok(())
     }
 
-    fn take_early(&self, replies: &mut Replies) -> Result<[Option<u64>; 2], StoreError> {
-        let mut sums = [Some(0); 2];
+    fn take_early(&self, replies: &mut Replies) -> Result<[Option<Vec<u64>>; 2], StoreError> {
+        let mut all = [(); 2].map(|()| Some(Vec::new()));
         for input in self.keys.inputs() {
             for timeline in [input.epochs_timeline(), input.batches_timeline()] {
-                for sum in &mut sums {
+                for counts in &mut all {
                     let count = replies.unreported::<u64>(&timeline)?;
-                    *sum = sum.zip(count).map(|(sum, count)| sum + count);
+                    *counts = counts.take().zip(count).map(|(counts, count)| [counts, vec![count]].concat());
                 }
             }
         }
-        Ok(sums)
+        Ok(all)
     }
 
     fn take_ledger(&self, replies: &mut Replies, pass: &mut Pass) -> Result<(), StoreError> {
@@ -161,6 +162,8 @@ impl MarketStore {
         pass.mark = LedgerMark::from_fields(replies.required(&self.keys.meta())?);
         pass.seen.window = pass.mark.window;
         pass.seen.passed = pass.mark.passed;
+        // What an earlier process has found in members that are too old now.
+        self.aliases.learn(Forms::decode(&pass.mark.forms).collect());
         if let Some(schema) = &pass.mark.foreign_schema {
             let upgraded =
                 if schema == ledger::UPGRADABLE { ": its tracker's first pass upgrades it" } else { "" };
@@ -240,7 +243,7 @@ struct LongKeys {
 
 impl LongKeys {
     fn new(chosen: &Chosen, market: &MarketStore, pass: &Pass) -> Self {
-        let since = pass.seen.now - if pass.is_full() { DAY as f64 } else { RECENT_REACH };
+        let since = if pass.is_full() { pass.seen.now - DAY as f64 } else { pass.since() };
         let inputs = || chosen.inputs(&market.keys);
         Self {
             epochs: inputs().map(|input| Timeline::new(input.epochs_timeline(), since)).collect(),

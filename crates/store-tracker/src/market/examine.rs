@@ -125,6 +125,10 @@ impl MarketStore {
         self.spellings.learn(&pass.chosen);
         pass.shut_out();
         pass.seen.attach_timelines();
+        if pass.is_incomplete() && !pass.partial {
+            // What was missed may be of any of them: the pass that follows has it, and seals.
+            pass.seen.facts.values_mut().for_each(|facts| facts.partly = true);
+        }
         pass.note_odd_epochs(self.keys.market().checksummed());
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{EpochId, tracker::Claim};
 
-use super::{Pass, RECENT_REACH};
+use super::Pass;
 
 /// The most new epochs that one pass adds to the ledger, those with a time before the others and the highest first; each needs some
 /// 10 kB during the pass.
@@ -76,7 +76,7 @@ impl Found {
         }
         let trace = self.pending.entry(epoch.clone()).or_default();
         trace.is_timed |= at.is_some();
-        trace.is_recent |= at.is_some_and(|at| at > pass.seen.now - RECENT_REACH);
+        trace.is_recent |= at.is_some_and(|at| at > pass.changes_since());
     }
 
     /// The epochs of which it has to be asked whether they are sealed, in the order of [`Found::settle`].
@@ -100,7 +100,7 @@ impl Found {
 
     /// Whether the entry of a timeline is needed after the pending epochs are settled.
     pub(super) fn needs(&self, pass: &Pass, at: f64, epoch: &EpochId) -> bool {
-        at > pass.seen.now - RECENT_REACH
+        at > pass.changes_since()
             || self.timed.ids.contains(epoch)
             || pass.seen.stored.contains_key(epoch)
             // Those in which a close after the seal may show.
@@ -125,7 +125,7 @@ impl Found {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Scope;
+    use crate::{Reach, Scope};
 
     fn id(number: usize) -> EpochId {
         EpochId::parse(&number.to_string()).expect("a number")
@@ -154,13 +154,17 @@ mod tests {
     #[test]
     fn sealed_epochs_are_new_never_and_examined_only_while_their_entries_are_recent() {
         const NOW: f64 = 1_000_000.0;
-        let pass = Pass::new(Scope::everything(), NOW);
-        let mut found = Found::default();
-        for (number, at) in [(1, Some(NOW - 601.0)), (2, Some(NOW - 599.0)), (3, None), (4, None)] {
-            found.note(&pass, at, &id(number));
+        // After an absence, a close of the last hour matters.
+        for (reach, since) in [(Reach::Recent, 600.0), (Reach::Full, 3_600.0)] {
+            let pass = Pass::new(Scope::summary(reach), NOW);
+            let mut found = Found::default();
+            let (before, after) = (NOW - since - 1.0, NOW - since + 1.0);
+            for (number, at) in [(1, Some(before)), (2, Some(after)), (3, None), (4, None)] {
+                found.note(&pass, at, &id(number));
+            }
+            found.settle([true, true, true, false]);
+            let Selection { unknown, partial, is_full } = found.select(0);
+            assert_eq!((unknown, partial, is_full), ([id(2)].into(), false, true), "there is no room for 4");
         }
-        found.settle([true, true, true, false]);
-        let Selection { unknown, partial, is_full } = found.select(0);
-        assert_eq!((unknown, partial, is_full), ([id(2)].into(), false, true), "there is no room for 4");
     }
 }

@@ -151,7 +151,8 @@ impl<'a> Examination<'a> {
         let began = Instant::now();
         // Before and after the long census: two reads some seconds apart already show whether two programs write in turn.
         let mut looks = vec![shown(&self.store, &self.keys).await?];
-        let missing = rights::ask(&self.store, &self.needs, channels(&self.keys)).await?;
+        let missing =
+            rights::ask(&self.store, &self.needs, channels(&self.keys), &self.scope.config.output).await?;
         let lacks_rights = !missing.is_empty();
         self.findings.extend(
             missing

@@ -16,7 +16,7 @@ use domain::collector::TooDeep;
 use errors::{Kind, without_causes};
 use evm::{BadLog, ChainError, FaultKind, NodeFault};
 use http_client::{HttpError, TrustError};
-use store_redis::{ErrorKind, Family, Fault, StoreError, Writer};
+use store_redis::{ErrorKind, Family, Fault, StoreError, Writer, operations::PROVE_SUBSCRIPTION};
 use supervision::DeadlineExceeded;
 
 use crate::{contracts::ContractError, rights};
@@ -115,6 +115,9 @@ pub fn of_store(error: &StoreError) -> String {
         }
         (ErrorKind::Refused, Some("MISCONF")) => {
             "see the log of Redis, which can't save its data: a full disk, or no permission"
+        }
+        (ErrorKind::Unavailable, _) if error.operation == PROVE_SUBSCRIPTION => {
+            "check that every new connection to the address of Redis reaches the same master"
         }
         // The tracker may use a cluster, the collector may not: only for its operations is this the remedy.
         (ErrorKind::Topology, _) if store_collector::operations::ALL.contains(&error.operation) => {

@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use color_eyre::eyre::Result;
 use store_redis::{
-    Access, Denied, ErrorKind, MissingRight, Need, Servers, Store, StoreError, escape_pattern,
-    missing_rights, operations::READ_RIGHTS,
+    Access, Denied, ErrorKind, MissingRight, Need, PROBE_ARGUMENT, Servers, Store, StoreError,
+    escape_pattern, missing_rights, operations::READ_RIGHTS,
 };
-use store_tracker::{IndexKeys, MarketKeys, channels};
+use store_tracker::{IndexKeys, MarketKeys, Output, channels, echo_channel};
 
 use crate::{
     config::Config,
@@ -91,6 +91,7 @@ impl AccessList {
                 // Patterns of channels are globs too: a name with a star would grant other channels.
                 .map(|channel| quoted(&format!("&{}", escape_pattern(channel)))),
         );
+        words.push(quoted(&format!("&{}", echo_pattern(&config.output))));
         words.push(CATEGORIES.to_owned());
         words.push(match &servers {
             Servers::Single(_) => String::new(),
@@ -145,6 +146,11 @@ fn subscribed_channels(config: &Config, markets: &[String]) -> Vec<String> {
     channels(&keys)
 }
 
+/// The pattern of the channels on which trackers receive their own messages.
+fn echo_pattern(output: &Output) -> String {
+    format!("{}*", escape_pattern(&echo_channel(output, "")))
+}
+
 /// A right that the user lacks, as a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missing {
@@ -159,29 +165,43 @@ pub struct Missing {
 /// # Errors
 /// Invalid settings, or a [`StoreError`] if Redis does not answer.
 pub async fn missing(config: &Config, store: &Store, markets: &[String]) -> Result<Vec<Missing>> {
-    Ok(ask(store, &needs(config, markets)?, subscribed_channels(config, markets)).await?)
+    Ok(ask(store, &needs(config, markets)?, subscribed_channels(config, markets), &config.output).await?)
 }
 
-/// The same for given needs and channels.
+/// The same for given needs and channels, and for the channel of own messages.
 pub(crate) async fn ask(
     store: &Store,
     needs: &[Need],
     channels: Vec<String>,
+    output: &Output,
 ) -> Result<Vec<Missing>, StoreError> {
     let mut session = store.session(READ_RIGHTS).await?;
     let mut all = missing_rights(&mut session, needs).await?;
     drop(session);
-    let shown = channels.join(", ");
+    let (shown, echo) = (channels.join(", "), echo_channel(output, PROBE_ARGUMENT));
     // Channels can only be tested by a subscription, which changes nothing.
-    match store.subscribe(channels).await {
-        Ok(_) => {}
-        // Only a denial is a missing right. Any other error ends the check.
-        Err(error) if error.kind == ErrorKind::Denied => {
-            all.push(MissingRight::new("SUBSCRIBE", shown, error.detail()))
-        }
-        Err(error) => return Err(error),
-    }
+    all.extend(denied("SUBSCRIBE", &shown, store.subscribe(channels).await.map(drop))?);
+    let subscribed = store.subscribe(vec![echo.clone()]).await.map(drop);
+    all.extend(denied("SUBSCRIBE", &echo_pattern(output), subscribed)?);
+    // No tracker has this channel.
+    let published = store.publish(&echo, PROBE_ARGUMENT).await;
+    all.extend(denied("PUBLISH", &echo_pattern(output), published)?);
     Ok(sentences(&all))
+}
+
+/// The missing right in an answer. Only a denial is one; any other error ends the check.
+fn denied(
+    command: &'static str,
+    pattern: &str,
+    answer: Result<(), StoreError>,
+) -> Result<Option<MissingRight>, StoreError> {
+    match answer {
+        Ok(()) => Ok(None),
+        Err(error) if error.kind == ErrorKind::Denied => {
+            Ok(Some(MissingRight::new(command, pattern, error.detail())))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// One sentence for each command that is denied as such, and for each pattern of keys or channels that is denied.
@@ -242,6 +262,7 @@ mod tests {
             assert!(command.contains(&format!(" &{space}:state:change ")), "{space}: {command}");
         }
         assert!(command.contains(&format!(" ~{{{p}:{m}}}:tracker:* ")), "{command}");
+        assert!(command.contains(" &state-tracker:echo:* "), "{command}");
         assert!(command.ends_with("+@pubsub -@dangerous"), "{command}");
         assert!(
             !command.contains("finalizerQueue") && notes.iter().all(|note| !note.contains("names no user"))
@@ -270,6 +291,7 @@ mod tests {
         let AccessList { command, notes } = list(&prefix);
         let writable: Vec<&str> = command.split(' ').filter(|word| word.starts_with('~')).collect();
         assert_eq!(writable, ["~shadow:*"], "{command}");
+        assert!(command.contains(" &shadow:state-tracker:echo:* "), "{command}");
         assert!(command.contains(&format!(" %R~{P}:{M}:* ")) && command.contains("%R~SnapshotCollector."));
         assert!(notes.iter().any(|note| note.contains("Redis 7")));
     }

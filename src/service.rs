@@ -207,9 +207,9 @@ fn children(
         Child::actor(inbox, make).policy(policy)
     });
     let listen = {
-        let (tracker, registry) = (tracker.clone(), registry.clone());
+        let (tracker, registry, echo) = (tracker.clone(), registry.clone(), tracker::own_channel(config));
         Child::worker(listener, move || {
-            let listener = Listener::new(tracker.clone(), registry.clone());
+            let listener = Listener::new(tracker.clone(), registry.clone()).with_echo(echo.clone());
             match &feed {
                 Some(feed) => listener.with_index(feed.clone()),
                 None => listener,

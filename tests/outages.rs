@@ -236,3 +236,153 @@ async fn a_hanging_redis_empties_no_dataset_and_is_logged_once_a_minute_by_kind(
     }
     assert!(!told.is_empty() && told.values().all(|lines| *lines == 1), "{told:?}");
 }
+
+/// Intervals too long to matter: the pool's connections are idle between events.
+const NO_POLLING: [(&str, &str); 2] =
+    [("STATE_TRACKER__INTERVALS__SUMMARY", "1h"), ("STATE_TRACKER__INTERVALS__CURRENT_EPOCH", "1h")];
+
+/// The time in which a subscription on the wrong server must be noticed and replaced: two intervals of pings, and a pause.
+const NOTICED: Duration = Duration::from_secs(15);
+
+async fn run(redis: &RedisServer, words: &[&str]) {
+    let mut connection = redis.connection().await.expect("a connection");
+    let mut command = redis::cmd(words[0]);
+    command.arg(&words[1..]).exec_async(&mut connection).await.expect("done");
+}
+
+/// The number of subscribers at this server.
+async fn listeners(redis: &RedisServer) -> u64 {
+    let mut connection = redis.connection().await.expect("a connection");
+    let mut ask = redis::cmd("PUBSUB");
+    let counted = ask.arg("NUMSUB").arg("state:change").query_async::<(String, u64)>(&mut connection);
+    counted.await.expect("counted").1
+}
+
+/// The sum of a metric over its labels.
+async fn metric(process: &Process, name: &str) -> f64 {
+    let (_, text) = get(process.metrics, "/metrics").await;
+    let of_metric = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+    let values = text.lines().filter(of_metric);
+    values.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+}
+
+/// Waits until the subscription has proven itself.
+async fn is_proven(process: &Process) {
+    wait_until("the subscription is proven", SOON, async || {
+        metric(process, "state_tracker_subscription_proven").await > 0.0
+    })
+    .await;
+}
+
+/// A process behind one address that leads to the first of two servers, with its subscription proven and its pool idle.
+async fn behind_one_address() -> ([RedisServer; 2], FaultProxy, Process) {
+    let old = RedisServer::start().await.expect("a Redis server");
+    let new = RedisServer::start().await.expect("a Redis server");
+    let proxy = FaultProxy::start(old.addr()).await.expect("a proxy");
+    let mut environment = environment(proxy.addr());
+    environment.extend(NO_POLLING.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    let process = Process::start(&environment).await;
+    process.wait_ready().await;
+    is_proven(&process).await;
+    let mut before = proxy.counts().round_trips;
+    wait_until("the first passes are over", SOON, async || {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        std::mem::replace(&mut before, proxy.counts().round_trips) == proxy.counts().round_trips
+    })
+    .await;
+    ([old, new], proxy, process)
+}
+
+/// Whether events that are published on this server are received, without a crash and with a gap counted.
+async fn hears(process: &Process, redis: &RedisServer) {
+    let before = metric(process, "state_tracker_events_received_total").await;
+    one_epoch(redis, MARKETS[0]).await;
+    wait_until("its events are received", SOON, async || {
+        metric(process, "state_tracker_events_received_total").await > before
+    })
+    .await;
+    process.wait_ready().await;
+    is_proven(process).await;
+    assert!(metric(process, "state_tracker_subscription_gaps_total").await >= 1.0);
+    assert_eq!(crashes(process).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_on_a_former_master_that_lives_on_is_noticed_and_replaced() {
+    let ([old, new], proxy, process) = behind_one_address().await;
+    proxy.set_upstream(new.addr());
+    let moved = Instant::now();
+    proxy.reset_counts();
+    // The pool's connections alone: the old server still answers the subscription's pings.
+    run(&old, &["CLIENT", "KILL", "TYPE", "normal"]).await;
+    let published = || proxy.counts().command_names.get("PUBLISH").copied().unwrap_or(0);
+    wait_until("the own message is published on the new server", SOON, async || published() > 0).await;
+    assert_eq!((listeners(&old).await, listeners(&new).await), (1, 0));
+    // Nothing new is let in, so that the state between two subscriptions can be seen.
+    proxy.refuse(true).await.expect("refusing");
+    not_ready(&process, "events are not received").await;
+    proxy.refuse(false).await.expect("accepting");
+    wait_until("the subscription is on the new server", SOON, async || listeners(&new).await == 1).await;
+    assert!(moved.elapsed() < NOTICED, "{:?}", moved.elapsed());
+    assert!(process.log.borrow().contains("its own message did not arrive"));
+    hears(&process, &new).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_error_that_moves_the_pool_to_another_master_moves_the_subscription_too() {
+    let ([old, new], proxy, process) = behind_one_address().await;
+    proxy.set_upstream(new.addr());
+    // Each event causes a pass with something to write.
+    one_epoch(&new, MARKETS[0]).await;
+    // A replica delivers what is published on its master, own messages included, so that only the refused write tells.
+    run(&old, &["REPLICAOF", "127.0.0.1", &new.port().to_string()]).await;
+    wait_until("the old server follows the new one", SOON, async || {
+        run(&new, &["PUBLISH", "state:change", "epoch:open:1"]).await;
+        metric(&process, "state_tracker_events_received_total").await > 0.0
+    })
+    .await;
+    let refused = Instant::now();
+    wait_until("the subscription is on the new server", SOON, async || listeners(&new).await == 1).await;
+    assert!(refused.elapsed() < NOTICED, "{:?}", refused.elapsed());
+    run(&old, &["REPLICAOF", "NO", "ONE"]).await;
+    hears(&process, &new).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_that_may_not_publish_is_logged_once_and_hears_events_without_a_proof() {
+    let channels = MARKETS.map(|market| format!("&{}", common::key(market, "state:change")));
+    let no_channel = ["+@all", "resetchannels", "&state:change", &channels[0], &channels[1]];
+    for rights in [&["+@all", "&*", "-publish"][..], &no_channel] {
+        let redis = RedisServer::start().await.expect("a Redis server");
+        let user = ["ACL", "SETUSER", "tracker", "on", ">secret", "~*"];
+        run(&redis, &[&user[..], rights].concat()).await;
+        let mut environment = environment(redis.addr());
+        let login = [("REDIS_USERNAME", "tracker"), ("REDIS_PASSWORD", "secret")];
+        environment.extend(login.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let process = Process::start(&environment).await;
+        process.wait_ready().await;
+        // Twice, so that the second subscription meets the same refusal.
+        for subscriptions in 1..=2 {
+            wait_until("it is subscribed, without a proof", SOON, async || {
+                let gaps = metric(&process, "state_tracker_subscription_gaps_total").await;
+                let (status, body) = get(process.metrics, "/readyz?verbose").await;
+                gaps + 1.0 >= f64::from(subscriptions) && status == 200 && body.contains("without a proof")
+            })
+            .await;
+            let before = metric(&process, "state_tracker_events_received_total").await;
+            run(&redis, &["PUBLISH", "state:change", "epoch:open:1"]).await;
+            wait_until("events are received", SOON, async || {
+                metric(&process, "state_tracker_events_received_total").await > before
+            })
+            .await;
+            assert!(metric(&process, "state_tracker_subscription_proven").await < 1.0);
+            if subscriptions == 1 {
+                run(&redis, &["CLIENT", "KILL", "TYPE", "pubsub"]).await;
+            }
+        }
+        let log = process.log.borrow().clone();
+        let lines: Vec<&str> = log.lines().filter(|line| line.contains("can't prove")).collect();
+        assert!(lines.len() == 1 && lines[0].contains("doctor --acl"), "{lines:?}");
+        assert_eq!(crashes(&process).await, 0);
+    }
+}

@@ -182,6 +182,7 @@ async fn a_denied_command_is_found() {
     for command in [
         "multi", "exec", "eval", "evalsha", "set", "hset", "hget", "del", "sadd", "srem", "zadd", "lpush",
         "incrby", "hsetnx", "unlink", "expire", "scan", "hscan", "smembers", "zcount", "type", "script",
+        "publish",
     ] {
         let denied = [format!("-{command}")];
         set_user(&mut admin, &[&words[..], &denied].concat()).await;

@@ -5,7 +5,7 @@ use actors::{
     tracker::{Aggregator, EpochTracker, Indexes, MarketEdges, MarketRegistry, TrackerServices},
 };
 use domain::Address;
-use store_tracker::{DATASETS, IndexKeys, Intervals, MarketKeys, Retention};
+use store_tracker::{DATASETS, IndexKeys, Intervals, MarketKeys, Retention, echo_channel};
 use supervision::{Child, Clock, Mailbox, Name, Overflow};
 
 use super::{
@@ -90,6 +90,13 @@ pub(crate) fn market_keys(config: &Config, market: &str) -> MarketKeys {
         Some(second) => keys.with_priority(&Address::new(&second.protocol), &Address::new(&second.market)),
         None => keys,
     }
+}
+
+/// The channel on which the listener of this process receives its own messages.
+pub(super) fn own_channel(config: &Config) -> String {
+    // A fraction of 53 bits: other trackers on the same Redis must have other channels.
+    let id = (retry::random() * (1_u64 << 53) as f64) as u64;
+    echo_channel(&config.output, &format!("{id:014x}"))
 }
 
 pub(super) fn retention(settings: &config::Retention) -> Retention {

@@ -151,6 +151,11 @@ async fn the_death_of_the_subscribed_node_moves_subscription_and_datasets() {
     let service = service(&environment).await;
     reaches_on(&mut cluster.client(), &market.truth()).await;
     have_settled(&service, MARKETS[0]).await;
+    // In a cluster one node publishes and another one is listened to.
+    wait_until("the subscription is proven", SOON, async || {
+        metric(&service, "state_tracker_subscription_proven").await > 0.0
+    })
+    .await;
     let mut heard_at = None;
     for node in 0..3 {
         if listeners(cluster.node(node)).await > 0 {

@@ -39,6 +39,10 @@ pub struct Readiness {
 struct Facts {
     /// Why the subscription is down; `None` while it is up.
     subscription: Option<String>,
+    /// Whether it is down because it was on another server than the one that is written to.
+    is_deaf: bool,
+    /// Why it can't be proven that it is on the server that is written to.
+    unproven: Option<String>,
     subscribed_once: bool,
     datasets: BTreeMap<(String, &'static str), Freshness>,
 }
@@ -93,12 +97,25 @@ impl Readiness {
     pub fn subscribed(&self) {
         let mut facts = self.facts();
         facts.subscription = None;
+        facts.unproven = None;
         facts.subscribed_once = true;
+    }
+
+    /// Records that nothing proves that the subscription is on the server that is written to. It is shown, and fails nothing.
+    pub fn unproven(&self, why: impl ToString) {
+        self.facts().unproven = Some(why.to_string());
+    }
+
+    /// Records that the subscription receives no events, because it is on another server than the one that is written to.
+    pub fn deaf(&self, why: impl ToString) {
+        let mut facts = self.facts();
+        (facts.subscription, facts.is_deaf) = (Some(why.to_string()), true);
     }
 
     /// Records that the subscription is down.
     pub fn unsubscribed(&self, why: impl ToString) {
-        self.facts().subscription = Some(why.to_string());
+        let mut facts = self.facts();
+        (facts.subscription, facts.is_deaf) = (Some(why.to_string()), false);
     }
 
     /// Records that a dataset was written, or that the market has none to write.
@@ -137,7 +154,13 @@ impl Readiness {
             name: "redis".to_owned(),
             ok: facts.subscription.is_none(),
             detail: match (&facts.subscription, facts.subscribed_once) {
-                (None, _) => "connected and subscribed to events".to_owned(),
+                (None, _) => match &facts.unproven {
+                    None => "connected and subscribed to events".to_owned(),
+                    Some(why) => format!("connected and subscribed to events, without a proof: {why}"),
+                },
+                (Some(why), _) if facts.is_deaf => {
+                    format!("events are not received, subscribing again: {why}")
+                }
                 (Some(why), false) => format!("waiting for Redis: {why}"),
                 (Some(why), true) => format!("Redis is away, reconnecting: {why}"),
             },

@@ -6,9 +6,12 @@
 //! - markets are added and removed while it listens: it changes its channels, and the other markets miss nothing;
 //! - events that Redis' client dropped because the listener read too slowly are counted, and every market makes a full pass;
 //! - it notices a dead or half-open connection, and reconnects with backoff without end: an outage of Redis is no crash;
+//! - it notices when the subscription is on another server than the one that is written to, and subscribes again;
 //! - with a state index, it sends the index's events to the indexer; when the indexer is too slow, the oldest are dropped.
 
+mod echo;
 mod index_feed;
+mod timers;
 
 use std::{
     collections::HashMap,
@@ -28,12 +31,15 @@ use super::{
     services::TrackerServices,
 };
 use crate::env::messages::Wake;
+use echo::{ECHO_WITHIN, Echo, published};
 use index_feed::Feed;
 pub use index_feed::IndexEdge;
+use timers::Timers;
 
 /// How long events are collected before the actors are woken.
 const COLLECT: Duration = Duration::from_millis(5);
-/// The interval of pings. A half-open connection delivers no events and no error; only a ping finds it.
+/// The interval of pings and own messages. A half-open connection delivers no events and no error; only a ping finds it. A former
+/// master answers pings; only the listener's own message finds it.
 const PING_EVERY: Duration = Duration::from_secs(5);
 /// The shortest time between two full passes because of dropped events: in a storm, full passes would add to the load.
 const WAKE_AFTER_DROPS_EVERY: Duration = Duration::from_secs(1);
@@ -59,6 +65,12 @@ pub struct Listener {
     woken: Option<Instant>,
     /// The events for the indexer, with a state index.
     feed: Option<Feed>,
+    /// The listener's own messages, by which it proves its subscription.
+    echo: Option<Echo>,
+    /// Whether the last subscription was on another server. The next one counts as a subscription once it is proven.
+    doubted: bool,
+    /// Whether the log says already that the subscription can't be proven.
+    unproven_logged: bool,
 }
 
 /// What the listener waits for.
@@ -67,6 +79,8 @@ enum Occurrence {
     Event(String, Vec<u8>),
     /// The markets of the registry have changed.
     Markets,
+    /// The listener's own message is published, or is not.
+    Published(Result<(), StoreError>),
     /// A timer is due.
     Time,
     /// The subscription or the actor ends.
@@ -79,6 +93,8 @@ enum End {
     Stop,
     /// The connection is lost, for this reason.
     Lost(String),
+    /// The subscription is on another server than the one that is written to.
+    Deaf(String),
 }
 
 impl Listener {
@@ -96,6 +112,9 @@ impl Listener {
             missed: false,
             woken: None,
             feed: None,
+            echo: None,
+            doubted: false,
+            unproven_logged: false,
         };
         listener.take_markets();
         listener
@@ -141,6 +160,12 @@ impl Listener {
         self
     }
 
+    /// Adds the proof of the subscription by own messages on this channel, which no other program uses.
+    #[must_use]
+    pub fn with_echo(self, channel: String) -> Self {
+        Self { echo: Some(Echo::new(channel)), ..self }
+    }
+
     /// Reports an error of the subscription's connection, which ends the subscription.
     fn report_lost(&self, error: &StoreError) -> End {
         self.tracker.services.report(error);
@@ -148,8 +173,107 @@ impl Listener {
     }
 
     fn lost(&self, why: &str) {
-        self.tracker.services.readiness.unsubscribed(why);
+        if self.doubted {
+            self.tracker.services.readiness.deaf(why);
+        } else {
+            self.tracker.services.readiness.unsubscribed(why);
+        }
         self.tracker.metrics.subscribed(false);
+        self.tracker.metrics.proven(false);
+    }
+
+    /// Records that events are received.
+    fn note_subscribed(&mut self) {
+        self.doubted = false;
+        self.tracker.services.readiness.subscribed();
+        self.tracker.metrics.subscribed(true);
+    }
+
+    /// Starts the proof of a new subscription.
+    async fn start_proof(&mut self, subscriber: &mut Subscriber) -> Result<(), StoreError> {
+        // After a deaf subscription only a proof says that events are received again.
+        if !self.doubted || self.echo.is_none() {
+            self.note_subscribed();
+        }
+        let Some(echo) = &mut self.echo else { return Ok(()) };
+        echo.restart();
+        // Apart from the other channels: Redis refuses all channels of a command because of one.
+        match subscriber.change(vec![echo.channel().to_owned()], Vec::new()).await {
+            Ok(()) => echo.publish(&self.tracker.services.store),
+            Err(error) if error.kind.is_outage() => return Err(error),
+            Err(error) => self.continue_unproven(&error),
+        }
+        Ok(())
+    }
+
+    /// Continues without the proof, because the server refuses it.
+    fn continue_unproven(&mut self, error: &StoreError) {
+        if let Some(echo) = &mut self.echo {
+            echo.turn_off();
+        }
+        self.note_subscribed();
+        let services = &self.tracker.services;
+        services.readiness.unproven(services.line(error));
+        services.telemetry.error(error.operation, error.kind.row());
+        if !std::mem::replace(&mut self.unproven_logged, true) {
+            let line = services.line(error);
+            tracing::warn!("can't prove that the subscription is on the server that is written to: {line}");
+        }
+    }
+
+    /// Notes that the own message is published, or is not.
+    fn note_published(&mut self, published: Result<(), StoreError>, clock: &Clock) {
+        if let Some(echo) = &mut self.echo {
+            echo.note_published(published.is_ok(), clock.now());
+        }
+        match published {
+            Ok(()) => {}
+            // The next ping tries again. That nothing can be written is reported by the actors that write.
+            Err(error) if error.kind.is_outage() => self.tracker.services.report(&error),
+            Err(error) => self.continue_unproven(&error),
+        }
+    }
+
+    /// Pings, and publishes the next own message.
+    async fn ping(&mut self, subscriber: &mut Subscriber) -> Option<End> {
+        if let Err(error) = subscriber.ping().await {
+            return Some(self.report_lost(&error));
+        }
+        if let Some(echo) = &mut self.echo {
+            echo.publish(&self.tracker.services.store);
+        }
+        None
+    }
+
+    /// Whether the own message is overdue, so that the subscription is on another server.
+    fn overdue(&mut self, subscriber: &Subscriber, events: &EventStream, clock: &Clock) -> Option<End> {
+        let echo = self.echo.as_mut()?;
+        echo.deadline().filter(|at| clock.now() >= *at)?;
+        if events.waiting() > 0 {
+            // It may be among the events that were not read yet.
+            echo.excuse();
+            return None;
+        }
+        let error = subscriber.missed_message(ECHO_WITHIN);
+        self.tracker.services.report(&error);
+        Some(End::Deaf(self.tracker.services.line(&error)))
+    }
+
+    /// Makes every market do a full pass after a new subscription, and reads events until the connection or the actor ends.
+    async fn follow(
+        &mut self,
+        cx: &Context,
+        subscriber: &mut Subscriber,
+        events: &mut EventStream,
+        changes: &mut Changes,
+    ) -> Result<End, Failure> {
+        // Drops of the previous subscription: the full pass that follows covers them.
+        self.tracker.metrics.events_dropped(self.tracker.services.store.take_dropped_events());
+        points::LISTENER_AFTER_SUBSCRIBE.pass().await?;
+        // The wake below is a full pass, and covers earlier drops.
+        self.missed = false;
+        wake(self.markets.iter());
+        self.listen(cx, subscriber, events, changes).await
     }
 
     /// Reads events until the connection or the actor ends.
@@ -161,17 +285,16 @@ impl Listener {
         changes: &mut Changes,
     ) -> Result<End, Failure> {
         let clock = cx.clock();
-        let mut hand_over_at = None;
-        let mut drops_at = None;
-        let mut ping_at = clock.now() + PING_EVERY;
+        let mut timers = Timers { hand_over: None, drops: None, ping: clock.now() + PING_EVERY };
         loop {
-            let wake_at = [hand_over_at, drops_at].into_iter().flatten().min().unwrap_or(ping_at);
+            let wake_at = timers.next(self.echo.as_ref().and_then(Echo::deadline));
             let next = cx.idle(async {
                 tokio::select! {
                     biased;
                     // In this order, so that a storm of events delays neither the stop nor a change of markets.
                     () = cx.stopped() => Occurrence::End(End::Stop),
                     () = changes.next() => Occurrence::Markets,
+                    published = published(self.echo.as_mut()) => Occurrence::Published(published),
                     event = events.next() => match event {
                         Some((channel, payload)) => Occurrence::Event(channel, payload),
                         None => Occurrence::End(End::Lost("the connection was closed".to_owned())),
@@ -179,46 +302,45 @@ impl Listener {
                     () = clock.sleep_until(wake_at) => Occurrence::Time,
                 }
             });
+            let mut end = None;
             match next.await {
-                Occurrence::End(end) => {
-                    // Events that were received before the end are still counted and passed on.
-                    self.hand_over(clock).await?;
-                    return Ok(end);
-                }
+                Occurrence::End(ended) => end = Some(ended),
                 Occurrence::Markets => {
                     // Before the positions of the markets change, by which events are collected.
-                    hand_over_at = None;
+                    timers.hand_over = None;
                     self.hand_over(clock).await?;
-                    drops_at = self.wake_after_drops(clock);
-                    if let Err(error) = self.follow_registry(subscriber).await {
-                        return Ok(self.report_lost(&error));
-                    }
+                    timers.drops = self.wake_after_drops(clock);
+                    end = self.follow_registry(subscriber).await.err().map(|error| self.report_lost(&error));
                 }
+                Occurrence::Published(published) => self.note_published(published, clock),
                 Occurrence::Event(channel, payload) => {
                     self.collect(&channel, &payload, clock);
                     // From the first event of a collection: steady events must not put the hand-over off for ever.
-                    hand_over_at.get_or_insert_with(|| clock.now() + COLLECT);
+                    timers.hand_over.get_or_insert_with(|| clock.now() + COLLECT);
                     // Ready events skip `select!`, which in a storm costs more than the event itself.
                     for _ in 0..EVENTS_A_TURN {
                         let Some((channel, payload)) = events.next_ready() else { break };
                         self.collect(&channel, &payload, clock);
                     }
                 }
-                Occurrence::Time if hand_over_at.is_some() || drops_at.is_some() => {}
-                Occurrence::Time => {
-                    ping_at = clock.now() + PING_EVERY;
-                    if let Err(error) = cx.idle(subscriber.ping()).await {
-                        return Ok(self.report_lost(&error));
-                    }
-                }
+                Occurrence::Time => {}
             }
             let is_due = |at: Option<Instant>| at.is_some_and(|at| clock.now() >= at);
-            if is_due(hand_over_at) {
-                hand_over_at = None;
+            if is_due(timers.hand_over) {
+                timers.hand_over = None;
                 self.hand_over(clock).await?;
-                drops_at = self.wake_after_drops(clock);
-            } else if is_due(drops_at) {
-                drops_at = self.wake_after_drops(clock);
+                timers.drops = self.wake_after_drops(clock);
+            } else if is_due(timers.drops) {
+                timers.drops = self.wake_after_drops(clock);
+            }
+            if end.is_none() && is_due(Some(timers.ping)) {
+                timers.ping = clock.now() + PING_EVERY;
+                end = cx.idle(self.ping(subscriber)).await;
+            }
+            if let Some(end) = end.or_else(|| self.overdue(subscriber, events, clock)) {
+                // Events that were received before the end are still counted and passed on.
+                self.hand_over(clock).await?;
+                return Ok(end);
             }
         }
     }
@@ -230,6 +352,10 @@ impl Listener {
         let dropped = self.tracker.services.store.take_dropped_events();
         self.tracker.metrics.events_dropped(dropped);
         self.missed |= dropped > 0;
+        if let Some(echo) = self.echo.as_mut().filter(|_| dropped > 0) {
+            // The own message may be among them.
+            echo.excuse();
+        }
         if !self.missed {
             return None;
         }
@@ -243,6 +369,13 @@ impl Listener {
     }
 
     fn collect(&mut self, channel: &str, payload: &[u8], clock: &Clock) {
+        if let Some(echo) = self.echo.as_mut().filter(|echo| echo.is_own(channel)) {
+            if echo.note_arrived(payload) {
+                self.note_subscribed();
+                self.tracker.metrics.proven(true);
+            }
+            return;
+        }
         // Counted even when malformed: the metric shows what the channel delivers.
         let entity = Entity::of(payload);
         self.collected.add(entity);
@@ -335,23 +468,18 @@ impl Worker for Listener {
                         redis = ?self.tracker.services.store,
                         "subscribed to the channels; every market makes a full pass"
                     );
-                    self.tracker.services.readiness.subscribed();
-                    self.tracker.metrics.subscribed(true);
                     // A later loss begins with the shortest pause again.
                     attempts.succeeded();
-                    // Drops of the previous subscription: the full pass that follows covers them.
-                    self.tracker.metrics.events_dropped(self.tracker.services.store.take_dropped_events());
-                    points::LISTENER_AFTER_SUBSCRIBE.pass().await?;
-                    // The wake below is a full pass, and covers earlier drops.
-                    self.missed = false;
-                    wake(self.markets.iter());
-                    match self.listen(cx, &mut subscriber, &mut events, &mut changes).await? {
-                        End::Stop => return Ok(()),
-                        End::Lost(why) => {
-                            tracing::warn!("lost the subscription, the listener subscribes again: {why}");
-                            why
-                        }
-                    }
+                    let end = match cx.idle(self.start_proof(&mut subscriber)).await {
+                        Ok(()) => self.follow(cx, &mut subscriber, &mut events, &mut changes).await?,
+                        Err(error) => self.report_lost(&error),
+                    };
+                    self.doubted |= matches!(end, End::Deaf(_));
+                    let (End::Lost(why) | End::Deaf(why)) = end else { return Ok(()) };
+                    // The pool may be connected to the same server.
+                    subscriber.outdate_pool();
+                    tracing::warn!("lost the subscription, the listener subscribes again: {why}");
+                    why
                 }
             };
             // Before the pause: readiness must not stay true while the listener waits to reconnect.

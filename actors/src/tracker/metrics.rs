@@ -53,6 +53,8 @@ domain::table! {
         "Redis serves the subscription (1) or not (0).");
     SUBSCRIBED = Metric::gauge("state_tracker_subscription_connected", &[], "0 or 1",
         "The listener is subscribed to state changes (1) or not (0).");
+    PROVEN = Metric::gauge("state_tracker_subscription_proven", &[], "0 or 1",
+        "The listener received its own message from the server that is written to (1), or it did not or may not (0).");
     GAPS = Metric::counter("state_tracker_subscription_gaps_total", &[], "interruptions",
         "The listener subscribed again this many times after an interruption; a full pass follows each time.");
     DROPPED = Metric::counter("state_tracker_events_dropped_total", &[], "events",
@@ -161,6 +163,7 @@ struct Instruments {
     pass_duration: Histogram,
     redis_up: Gauge,
     subscribed: Gauge,
+    proven: Gauge,
     gaps: Counter,
     dropped: Counter,
     unaccounted: Counter,
@@ -182,6 +185,7 @@ impl TrackerMetrics {
             pass_duration: meter.histogram(&PASS_DURATION),
             redis_up: meter.gauge(&REDIS_UP),
             subscribed: meter.gauge(&SUBSCRIBED),
+            proven: meter.gauge(&PROVEN),
             gaps: meter.counter(&GAPS),
             dropped: meter.counter(&DROPPED),
             unaccounted: meter.counter(&UNACCOUNTED),
@@ -222,6 +226,11 @@ impl TrackerMetrics {
     pub fn subscribed(&self, up: bool) {
         self.0.redis_up.set(u64::from(up), []);
         self.0.subscribed.set(u64::from(up), []);
+    }
+
+    /// Records whether the subscription is proven to be on the server that is written to.
+    pub fn proven(&self, is_proven: bool) {
+        self.0.proven.set(u64::from(is_proven), []);
     }
 
     /// Counts an interruption of the subscription, during which events were missed.

@@ -8,6 +8,7 @@ errors::table! {
     SUBSCRIBE: "subscribe", "subscribe to the channels";
     CHANGE_SUBSCRIPTION: "change_subscription", "change the subscription";
     PING_SUBSCRIPTION: "ping_subscription", "ping the subscription";
+    PROVE_SUBSCRIPTION: "prove_subscription", "prove the subscription";
     CONNECT_SERVERS: "connect_servers", "connect to each server";
     SCAN_KEYS: "scan_keys", "scan the keys";
     EXAMINE_KEYS: "examine_keys", "examine keys";

@@ -29,6 +29,15 @@ pub fn channels(markets: &[MarketKeys]) -> Vec<String> {
     std::iter::once(EVENTS.to_owned()).chain(markets.iter().flat_map(MarketKeys::events)).collect()
 }
 
+/// The family of the channels on which trackers receive their own messages, under the prefix of the outputs.
+const ECHO: &str = "state-tracker:echo:";
+
+/// The channel on which a tracker receives its own messages; `id` keeps it apart from other trackers.
+#[must_use]
+pub fn echo_channel(output: &Output, id: &str) -> String {
+    format!("{}{ECHO}{id}", output.before())
+}
+
 /// Where outputs are written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]

@@ -27,6 +27,7 @@ fn metrics_of_the_trackers_actors_have_their_exact_names() {
     metrics.pass_took(&SUMMARY, Duration::from_millis(20));
     metrics.pass_took(&PARTICIPATION, Duration::from_millis(20));
     metrics.subscribed(true);
+    metrics.proven(true);
     metrics.subscription_gap();
     metrics.events_dropped(6);
     metrics.unaccounted_epochs(1);
@@ -48,6 +49,7 @@ fn metrics_of_the_trackers_actors_have_their_exact_names() {
         r#"state_tracker_aggregation_duration_seconds_count{aggregation_type="current_metrics"} 1"#,
         "state_tracker_redis_up 1",
         "state_tracker_subscription_connected 1",
+        "state_tracker_subscription_proven 1",
         "state_tracker_subscription_gaps_total 1",
         "state_tracker_events_dropped_total 6",
         "state_tracker_unaccounted_epochs_total 1",

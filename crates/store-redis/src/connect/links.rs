@@ -20,7 +20,8 @@ use crate::{batch::Batch, events::EventQueue};
 /// Makes, checks and outdates links.
 pub(super) struct Links {
     servers: Deployment,
-    /// Rises when a link's error says that another server may be the master; the pool drops links of earlier generations.
+    /// Rises when the error of a link or of a subscription says that another server may be the master; links and subscriptions of
+    /// earlier generations are replaced.
     generation: AtomicU64,
     /// The number of subscriptions, so that each tries another node of a cluster.
     subscriptions: AtomicUsize,
@@ -181,8 +182,19 @@ impl Links {
         answers
     }
 
-    /// Retires the links of this generation and of earlier ones.
-    fn outdate(&self, generation: u64) {
+    /// The generation of a connection that is about to be made.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Relaxed)
+    }
+
+    /// Whether an error has shown, since a connection of this generation was made, that another server may be the master. In a
+    /// cluster the map decides instead ([`Links::is_master`]): one node's error says nothing of the others.
+    pub(super) fn is_outdated(&self, generation: u64) -> bool {
+        !matches!(self.servers, Deployment::Cluster(_)) && generation != self.generation()
+    }
+
+    /// Retires the links and subscriptions of this generation and of earlier ones.
+    pub(super) fn outdate(&self, generation: u64) {
         // Compared, so that many links that meet one failover retire one generation, and not the new links too.
         let _ = self.generation.compare_exchange(
             generation,
@@ -212,7 +224,7 @@ impl Manager for LinkManager {
 
     async fn create(&self) -> Result<Link, ConnectError> {
         // Before connecting: a failover meanwhile must retire this link too.
-        let generation = self.0.generation.load(Ordering::Relaxed);
+        let generation = self.0.generation();
         let connections = match &self.0.servers {
             Deployment::Single(_, Some(manager)) => Connections::Server(manager.create().await?),
             Deployment::Single(connector, None) => Connections::Server(connector.connect().await?),
@@ -224,7 +236,7 @@ impl Manager for LinkManager {
     }
 
     async fn recycle(&self, link: &mut Link, metrics: &Metrics) -> RecycleResult<ConnectError> {
-        if link.generation != self.0.generation.load(Ordering::Relaxed) {
+        if link.generation != self.0.generation() {
             // The pool then drops this link and makes a new one.
             return Err(RecycleError::message("made before the last failure"));
         }

@@ -2,6 +2,9 @@
 //!
 //! Redis keeps no events for a subscriber that is away. After a subscription has ended, its holder must subscribe again and
 //! then read the keys. Nothing here reconnects by itself.
+//!
+//! Behind one address the master can change while the old server lives on. So an error of the pool that makes it connect again
+//! outdates the subscription, and a lost subscription outdates the pool's connections.
 
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -13,6 +16,7 @@ use redis::{RedisResult, Value, aio::MultiplexedConnection};
 
 use super::{Store, links::Links, slots::Node};
 use crate::{
+    batch::Batch,
     error::{ErrorKind, StoreError},
     events::{EventQueue, EventStream},
     operations,
@@ -47,13 +51,31 @@ impl Store {
         queue: EventQueue,
     ) -> Result<(MultiplexedConnection, SubscribedServer), StoreError> {
         let object = || self.settings.address.clone();
+        // Before connecting: an error of the pool meanwhile concerns this connection too.
+        let generation = self.links.generation();
         // Covers finding the master or a node too, whose connections each have this limit by themselves.
         let connecting = tokio::time::timeout(self.settings.connect_timeout, self.links.listen(queue)).await;
         let within = self.settings.connect_timeout;
         let late = |_| late(operation, object(), within);
         let (connection, node) =
             connecting.map_err(late)?.map_err(|error| error.into_error(operation, object()))?;
-        Ok((connection, SubscribedServer { links: self.links.clone(), node }))
+        Ok((connection, SubscribedServer { links: self.links.clone(), node, generation }))
+    }
+
+    /// Publishes a message by a connection of the pool, as producers do by theirs. In a cluster every node forwards it to the others.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the server does not answer, or refuses.
+    pub async fn publish(&self, channel: &str, payload: &str) -> Result<(), StoreError> {
+        let operation = operations::PROVE_SUBSCRIPTION;
+        let mut session = self.session(operation).await?;
+        let mut batch = Batch::new();
+        // As a command with a key, though a channel is none: it goes to one node of a cluster, and not to all.
+        batch.cmd("PUBLISH", channel).arg(payload);
+        for answer in session.run(operation, channel, batch).await? {
+            answer.map_err(|error| StoreError::redis(operation, channel, &error))?;
+        }
+        Ok(())
     }
 
     /// Returns and resets the number of dropped events of all subscriptions. A drop is a gap like an interrupted connection. All
@@ -106,15 +128,29 @@ impl Subscriber {
     /// [`StoreError`] without an answer in time, or if the server does not receive every event any more.
     pub async fn ping(&mut self) -> Result<(), StoreError> {
         let operation = operations::PING_SUBSCRIPTION;
-        // A node that lost its slots may have left the cluster, and then receives nothing from it, while pings still work.
-        if !self.subscribed.receives_all() {
-            let detail = "the node has no slots of the cluster any more";
-            return Err(StoreError::new(operation, self.server.clone(), ErrorKind::Unavailable, detail));
+        if let Some(doubt) = self.subscribed.doubt() {
+            return Err(StoreError::new(operation, self.server.clone(), ErrorKind::Unavailable, doubt));
         }
         let (ping, connection) = (redis::cmd("PING"), &mut self.connection);
         // Allowed on a subscribed connection, since it speaks RESP3.
         let answer = ping.query_async::<Value>(connection);
         in_time(self.timeout, operation, &self.server, answer).await.map(drop)
+    }
+
+    /// The error of a subscription that did not receive its own message within this time.
+    #[must_use]
+    pub fn missed_message(&self, within: Duration) -> StoreError {
+        let detail = format!(
+            "its own message did not arrive within {}: it is on another server than the one that is written to",
+            rounded(within)
+        );
+        StoreError::new(operations::PROVE_SUBSCRIPTION, self.server.clone(), ErrorKind::Unavailable, detail)
+    }
+
+    /// Makes the pool connect again, since this subscription was lost: its server may be the master no more. Connections that were
+    /// made after another error are kept.
+    pub fn outdate_pool(&self) {
+        self.subscribed.links.outdate(self.subscribed.generation);
     }
 }
 
@@ -123,11 +159,19 @@ struct SubscribedServer {
     links: Arc<Links>,
     /// The node, if Redis is a cluster.
     node: Option<Node>,
+    /// The generation of the pool's links when the subscription was made.
+    generation: u64,
 }
 
 impl SubscribedServer {
-    /// Whether the server still receives every published event, by the last map.
-    fn receives_all(&self) -> bool {
-        self.node.as_ref().is_none_or(|node| self.links.is_master(node))
+    /// Why the server may not receive every published event any more, by the cluster's last map or by an error of the pool.
+    fn doubt(&self) -> Option<&'static str> {
+        // A node that lost its slots may have left the cluster, and then receives nothing from it, while pings still work.
+        if self.node.as_ref().is_some_and(|node| !self.links.is_master(node)) {
+            return Some("the node has no slots of the cluster any more");
+        }
+        // A former master may live on behind the same address, and answer pings.
+        let outdated = self.links.is_outdated(self.generation);
+        outdated.then_some("another connection met an error, so that another server may be the master now")
     }
 }

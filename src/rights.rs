@@ -36,6 +36,9 @@ pub(crate) fn needs(config: &Config, markets: &[String]) -> Result<Vec<Need>> {
     let keys: Vec<MarketKeys> = markets.iter().map(|market| market_keys(config, market)).collect();
     let mut all = vec![Need::of_any_key()];
     all.extend(keys.iter().flat_map(MarketKeys::needs));
+    if !config.retention.active.is_zero() {
+        all.extend(keys.iter().flat_map(MarketKeys::needs_of_active));
+    }
     match (config.index.enabled, config.index.namespaced) {
         // Without the index none of its keys is granted: least privilege.
         (false, _) => {}

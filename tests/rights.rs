@@ -66,6 +66,7 @@ fn settings(redis: &RedisServer, world: &World) -> Environment {
             ("STATE_TRACKER__INTERVALS__PRUNE", "100ms"),
             ("STATE_TRACKER__COLLECTOR__CLEANUP_INTERVAL", "100ms"),
             ("STATE_TRACKER__INDEX__ENABLED", "true"),
+            ("STATE_TRACKER__RETENTION__ACTIVE", "8days"),
         ],
     )
 }
@@ -182,7 +183,7 @@ async fn a_denied_command_is_found() {
     for command in [
         "multi", "exec", "eval", "evalsha", "set", "hset", "hget", "del", "sadd", "srem", "zadd", "lpush",
         "incrby", "hsetnx", "unlink", "expire", "scan", "hscan", "smembers", "zcount", "type", "script",
-        "publish",
+        "publish", "sscan",
     ] {
         let denied = [format!("-{command}")];
         set_user(&mut admin, &[&words[..], &denied].concat()).await;

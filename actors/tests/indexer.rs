@@ -87,7 +87,8 @@ impl Tracker {
             }),
             Child::actor(inbox, move || Indexer::new(of_indexer.clone(), feed.clone(), kept)),
             Child::worker("pruner", move || {
-                let retention = Retention { timelines: 86_400, priorities: 86_400, sealed: 8 * 86_400 };
+                let retention =
+                    Retention { timelines: 86_400, priorities: 86_400, sealed: 8 * 86_400, active: None };
                 let every = Duration::from_millis(100);
                 let pruner =
                     Pruner::new(of_pruner.clone(), MarketRegistry::new(Vec::new()), every, retention);

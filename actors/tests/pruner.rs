@@ -11,7 +11,10 @@ use actors::{
     tracker::{MarketEdges, MarketRegistry, Pruner},
 };
 use common::timing;
-use domain::Address;
+use domain::{
+    Address,
+    tracker::{Entry, Moment},
+};
 use redis::aio::MultiplexedConnection;
 use store_tracker::{MarketKeys, Retention};
 use supervision::{Child, Clock, Limits, Mailbox, Overflow, Tree, TreeOptions};
@@ -21,6 +24,10 @@ const SOON: Duration = Duration::from_secs(30);
 const MARKETS: [&str; 2] = ["one", "two"];
 
 async fn pruning(redis: &RedisServer) -> Tree {
+    pruning_active(redis, None).await
+}
+
+async fn pruning_active(redis: &RedisServer, active: Option<u64>) -> Tree {
     let clock = Clock::system();
     let services =
         common::tracker(&redis.url(), Duration::from_secs(5), timing(Duration::from_secs(1)), &clock);
@@ -32,7 +39,7 @@ async fn pruning(redis: &RedisServer) -> Tree {
         epoch_tracker: nobody.clone(),
     };
     let registry = MarketRegistry::new(MARKETS.iter().map(edges).collect());
-    let retention = Retention { timelines: 86_400, priorities: 86_400, sealed: 8 * 86_400 };
+    let retention = Retention { timelines: 86_400, priorities: 86_400, sealed: 8 * 86_400, active };
     let make = move || Pruner::new(services.clone(), registry.clone(), Duration::from_millis(20), retention);
     let options = TreeOptions { clock, ..TreeOptions::default() };
     Tree::start(vec![Child::worker("pruner", make)], options).await.expect("a tree")
@@ -97,5 +104,40 @@ async fn another_client_is_served_during_a_long_run_of_the_pruner_and_a_kill_onl
         assert!(Instant::now() < deadline, "{members} members are left");
     }
     assert!(killed && served > 200, "served {served} times, at the slowest in {slowest:?}");
+    assert_eq!(tree.stop(SOON).await.left_behind, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sealed_epochs_leave_the_set_of_active_ones_where_that_is_configured() {
+    const SEALED: u64 = 1_200;
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut connection = redis.connection().await.expect("a connection");
+    let old = u64::try_from(unix_now()).expect("after 1970") - 2 * 86_400;
+    let entry = Entry { seen: old, opened: Moment::At(old), ..Entry::default() }.encode();
+    let (mut sealed, mut active) = (redis::cmd("HSET"), redis::cmd("SADD"));
+    sealed.arg("{P:one}:tracker:sealed");
+    active.arg("P:one:epochs:active").arg(SEALED);
+    for epoch in 0..SEALED {
+        sealed.arg(epoch).arg(&entry);
+        active.arg(epoch);
+    }
+    sealed.query_async::<()>(&mut connection).await.expect("written");
+    active.query_async::<()>(&mut connection).await.expect("written");
+    let members = async || -> u64 {
+        let mut ask = redis::cmd("SCARD");
+        ask.arg("P:one:epochs:active")
+            .query_async(&mut redis.connection().await.expect("a connection"))
+            .await
+            .expect("counted")
+    };
+    let key = "P:two:metrics:submissions:timeline";
+    fill(&mut connection, key, 10).await;
+    let tree = pruning(&redis).await;
+    // The markets are pruned in this order.
+    wait_until("both markets are pruned", SOON, async || left(&mut connection, key).await == 1).await;
+    assert_eq!(members().await, SEALED + 1, "it is off by default");
+    assert_eq!(tree.stop(SOON).await.left_behind, 0);
+    let tree = pruning_active(&redis, Some(86_400)).await;
+    wait_until("the unsealed epoch alone is left", SOON, async || members().await == 1).await;
     assert_eq!(tree.stop(SOON).await.left_behind, 0);
 }

@@ -70,6 +70,7 @@ fn setting(retention: Retention) -> &'static str {
         Retention::Timelines => "retention.timelines",
         Retention::Priorities => "retention.priorities",
         Retention::Ledger => "retention.ledger",
+        Retention::Active => "retention.active",
         Retention::Index => "retention.index",
         Retention::Undo => "collector.max_reorg_depth",
     }

@@ -104,5 +104,6 @@ pub(super) fn retention(settings: &config::Retention) -> Retention {
         timelines: settings.timelines.as_secs(),
         priorities: settings.priorities.as_secs(),
         sealed: settings.ledger.as_secs(),
+        active: (!settings.active.is_zero()).then_some(settings.active.as_secs()),
     }
 }

@@ -1,5 +1,5 @@
 //! The pruner: removes entries of all markets' timelines that are older than their retention, and forgets old sealed entries
-//! of the ledger and the state index.
+//! of the ledger and the state index, and sealed epochs of `epochs:active` where that is configured.
 //!
 //! It touches the keys of the pruned families ([`Retention::of_market`]), the ledger's sealed entries, and the state index. It
 //! works in slices with pauses, so that no other client of Redis waits for it. It can stop or crash between any two slices: the
@@ -10,9 +10,9 @@ use std::time::Duration;
 use retry::table::PRUNER;
 use store_redis::{Session, StoreError};
 use store_tracker::{
-    Index, IndexPart, MarketKeys, Retention, forget_sealed,
+    Index, IndexPart, MarketKeys, Prunable, Retention, forget_sealed,
     operations::{PRUNE_INDEX, PRUNE_TIMELINE},
-    prune,
+    prune, prune_active,
 };
 use supervision::{Context, Failure, Worker};
 
@@ -81,6 +81,13 @@ impl Pruner {
                     rest(cx).await;
                 }
             }
+            // Before entries are forgotten: they have the times.
+            for set in self.retention.of_active(keys, now) {
+                match self.prune_active(cx, &mut session, keys, &set).await {
+                    Ok(more) => removed += more,
+                    Err(error) => self.set_aside(error)?,
+                }
+            }
             match self.forget(cx, &mut session, keys, now.saturating_sub(self.retention.sealed)).await {
                 Ok(more) => removed += more,
                 Err(error) => self.set_aside(error)?,
@@ -129,6 +136,26 @@ impl Pruner {
         loop {
             let (next, more, faults) = index.forget_validators(session, cursor, before, INDEX_SLICE).await?;
             self.tracker.services.note_unwritten(PRUNE_INDEX, &faults);
+            removed += more;
+            if next == 0 {
+                return Ok(removed);
+            }
+            cursor = next;
+            rest(cx).await;
+        }
+    }
+
+    /// Removes sealed epochs from one set of active ones.
+    async fn prune_active(
+        &self,
+        cx: &Context,
+        session: &mut Session,
+        keys: &MarketKeys,
+        set: &Prunable,
+    ) -> Result<u64, StoreError> {
+        let (mut cursor, mut removed) = (0, 0);
+        loop {
+            let (next, more) = prune_active(session, keys, &set.key, cursor, set.before, SLICE).await?;
             removed += more;
             if next == 0 {
                 return Ok(removed);

@@ -209,7 +209,12 @@ impl Tracker {
 /// Lets so many pruners make one run each at the same time, on a clock of their own, since they pause between slices.
 pub async fn prune(url: &str, now: i64, spelling: usize, kept: i64, pruners: usize) {
     let clock = Clock::manual(Duration::from_secs(now as u64) - SECOND);
-    let retention = Retention { timelines: DAY as u64, priorities: 7 * DAY as u64, sealed: kept as u64 };
+    let retention = Retention {
+        timelines: DAY as u64,
+        priorities: 7 * DAY as u64,
+        sealed: kept as u64,
+        active: (pruners == 1).then_some(kept as u64),
+    };
     let mut trees = Vec::new();
     for _ in 0..pruners {
         let tracker =

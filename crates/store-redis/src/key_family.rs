@@ -135,6 +135,8 @@ pub enum Retention {
     Priorities,
     /// Of sealed epochs in the ledger.
     Ledger,
+    /// Of sealed epochs in the producers' set of active ones.
+    Active,
     /// Of the state index.
     Index,
     /// Of the undo log: the deepest reorganisation, in blocks.

@@ -26,4 +26,4 @@ pub use index::{Index, IndexPart, Indexed};
 pub use keys::{EVENTS, IndexKeys, MarketKeys, Output, OutputKeys, Spelling, channels, echo_channel};
 pub use ledger::{LedgerMark, SCHEMA};
 pub use market::{Early, MarketStore, OriginalDatasets, Outputs, Pass, Reach, Scope, Written};
-pub use prune::{Prunable, Retention, forget_sealed, prune};
+pub use prune::{Prunable, Retention, forget_sealed, prune, prune_active};

@@ -14,6 +14,7 @@ errors::table! {
     READ_ORIGINALS_INPUTS: "read_originals_inputs", "read the original's inputs";
     READ_ORIGINALS_EPOCH: "read_originals_epoch", "read the original's current epoch";
     PRUNE_TIMELINE: "prune_timeline", "prune a timeline";
+    PRUNE_ACTIVE_EPOCHS: "prune_active_epochs", "prune the active epochs";
     FORGET_SEALED_EPOCHS: "forget_sealed_epochs", "forget sealed epochs";
     INDEX_EVENTS: "index_events", "write events to the state index";
     PRUNE_INDEX: "prune_index", "prune the state index";

@@ -1,11 +1,15 @@
 //! Retention: what is removed from a market's keys, in slices so small that no other client has to wait.
 
+mod active;
+
 use std::sync::LazyLock;
 
 use domain::{EpochId, tracker::Sealed};
 
 use crate::{keys::MarketKeys, operations};
 use store_redis::{Age, Batch, Family, Lua, Removal, Replies, Retention as Kept, Session, StoreError};
+
+pub use active::prune_active;
 
 /// Removes the oldest members of a zset.
 static PRUNE: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("prune.lua")));
@@ -21,6 +25,8 @@ pub struct Retention {
     pub priorities: u64,
     /// Of the ledger's sealed entries.
     pub sealed: u64,
+    /// Of sealed epochs in `epochs:active`, at most as long as `sealed`; `None` keeps them.
+    pub active: Option<u64>,
 }
 
 /// A zset and the score below which its members go.
@@ -39,8 +45,17 @@ impl Retention {
             Kept::Timelines => Some(self.timelines),
             Kept::Priorities => Some(self.priorities),
             Kept::Ledger => Some(self.sealed),
-            Kept::Index | Kept::Undo => None,
+            Kept::Active | Kept::Index | Kept::Undo => None,
         }
+    }
+
+    /// The sets of active epochs that are pruned, under every spelling; none in a shadow, or without a retention. What is sealed and
+    /// was last seen before the time goes, in place of a score.
+    #[must_use]
+    pub fn of_active(&self, keys: &MarketKeys, now: u64) -> Vec<Prunable> {
+        let Some(kept) = self.active.filter(|_| !keys.is_shadow()) else { return Vec::new() };
+        let before = now.saturating_sub(kept);
+        keys.inputs().map(|input| Prunable { key: input.active(), before }).collect()
     }
 
     /// Everything of a market that is pruned, at `now` in Unix seconds, as its families say: of a shadow only what is its
@@ -128,7 +143,7 @@ mod tests {
     use super::*;
     use crate::families::key_families;
 
-    const RETENTION: Retention = Retention { timelines: 10, priorities: 20, sealed: 30 };
+    const RETENTION: Retention = Retention { timelines: 10, priorities: 20, sealed: 30, active: Some(25) };
 
     #[test]
     fn every_retention_that_a_family_is_pruned_by_is_known() {
@@ -167,6 +182,15 @@ mod tests {
         assert_eq!(pruned(&keys), expected);
         let output = crate::Output { prefix: "s".to_owned(), ..crate::Output::default() };
         let own: Vec<_> = own.into_iter().map(|(key, age)| (format!("s:{key}"), age)).collect();
-        assert_eq!(pruned(&keys.with_output(&output)), own);
+        let shadow = keys.with_output(&output);
+        assert_eq!((pruned(&shadow), RETENTION.of_active(&shadow, 200_000)), (own, Vec::new()));
+    }
+
+    #[test]
+    fn active_epochs_are_pruned_by_their_setting_alone_and_under_every_spelling() {
+        let keys = MarketKeys::new(&Address::new(&format!("0x{}", "ab".repeat(20))), &Address::new("M"));
+        let sets = RETENTION.of_active(&keys, 100);
+        assert!(sets.len() == 2 && sets.iter().all(|set| set.before == 75), "{sets:?}");
+        assert_eq!(Retention { active: None, ..RETENTION }.of_active(&keys, 100), Vec::new());
     }
 }

@@ -10,7 +10,7 @@ use common::{MARKET, NOW, PROTOCOL, Tracker, finished_epoch, key, ledger, writte
 use domain::Address;
 use redis::{ConnectionInfo, IntoConnectionInfo, Value, cmd};
 use store_redis::{ErrorKind, RedisSettings, Servers};
-use store_tracker::{MarketKeys, Reach, channels, forget_sealed, prune};
+use store_tracker::{MarketKeys, Reach, channels, forget_sealed, prune, prune_active};
 use testkit::{ClusterClient, FaultProxy, MarketProducer, ProducerConfig, RedisCluster, wait_until};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -402,7 +402,8 @@ async fn statistics_and_pruning_work_on_a_cluster() {
     assert_eq!(hourly["epochs"], scene.market.truth().epochs_total());
     let keys = MarketKeys::new(&Address::new(PROTOCOL), &Address::new(MARKET));
     let day = 86_400;
-    let retention = store_tracker::Retention { timelines: day, priorities: 7 * day, sealed: 8 * day };
+    let retention =
+        store_tracker::Retention { timelines: day, priorities: 7 * day, sealed: 8 * day, active: Some(day) };
     let later = NOW as u64 + 9 * day;
     let mut session = scene.tracker.session().await;
     let mut removed = 0;
@@ -414,6 +415,16 @@ async fn statistics_and_pruning_work_on_a_cluster() {
     assert!(removed > 0);
     let left: u64 = scene.client.run(cmd("ZCARD").arg(key("metrics:epochs:timeline"))).await.expect("read");
     assert_eq!(left, 0);
+    // Set and ledger lie on different nodes.
+    let set = key("epochs:active");
+    let before: u64 = scene.client.run(cmd("SCARD").arg(&set)).await.expect("read");
+    let mut active = 0;
+    for prunable in retention.of_active(&keys, later) {
+        let pruned = prune_active(&mut session, &keys, &prunable.key, 0, prunable.before, 500).await;
+        active += pruned.expect("pruned").1;
+    }
+    let left: u64 = scene.client.run(cmd("SCARD").arg(&set)).await.expect("read");
+    assert_eq!((active, left), (4, before - 4), "the sealed ones");
     let (cursor, forgotten) =
         forget_sealed(&mut session, &keys, 0, later - 8 * day, 500).await.expect("forgotten");
     assert_eq!((cursor, forgotten), (0, 4));

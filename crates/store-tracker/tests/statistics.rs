@@ -207,7 +207,8 @@ async fn pruning_keeps_what_is_young_and_what_was_forgotten_is_not_counted_again
     }
     scene.zadd(&lower("metrics:submissions:timeline"), NOW - 2 * day, "old").await;
 
-    let retention = Retention { timelines: day as u64, priorities: 7 * day as u64, sealed: 8 * day as u64 };
+    let retention =
+        Retention { timelines: day as u64, priorities: 7 * day as u64, sealed: 8 * day as u64, active: None };
     let keys = tracker.market.keys();
     let mut session = tracker.session().await;
     for prunable in retention.of_market(keys, common::VALIDATOR, NOW as u64) {

@@ -80,6 +80,20 @@ impl MarketKeys {
         all
     }
 
+    /// The rights that the pruning of `epochs:active` needs beside these.
+    #[must_use]
+    pub fn needs_of_active(&self) -> Vec<Need> {
+        let of_input = |space: &str, unused: &str| {
+            let mut need = Need::new(format!("{}:*", escape_pattern(space)), Access::Write);
+            need.probe("SSCAN", unused, &["0"]);
+            need.probe("SREM", unused, &[PROBE_ARGUMENT]);
+            need
+        };
+        // A shadow removes nothing.
+        let inputs = self.inputs().filter(|_| !self.is_shadow());
+        inputs.map(|input| of_input(input.space(), &input.unused())).collect()
+    }
+
     /// The ledger, and what its scripts do with it.
     fn ledger_need(&self) -> Need {
         let pattern = match self.prefix() {

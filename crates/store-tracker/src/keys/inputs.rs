@@ -13,6 +13,9 @@ use store_redis::{
 };
 
 /// Timelines are pruned after this setting.
+/// The pruner removes sealed epochs, where that is configured.
+const ACTIVE_PRUNED: Removal =
+    Removal::Actor { name: "pruner", age: Some(Age::Configured(Retention::Active)) };
 const TIMELINES: Removal = Pruned(Age::Configured(Retention::Timelines));
 /// The same for those of priorities.
 const PRIORITY_TIMELINES: Removal = Pruned(Age::Configured(Retention::Priorities));
@@ -37,7 +40,7 @@ domain::table! {
     pub(crate) INPUTS: Family;
     QUEUE = input("submissionQueue", List, Optional, AGGREGATOR, OtherPrograms,
         "The submissions that wait for the dequeuer.");
-    ACTIVE = input("epochs:active", Set, Required, AGGREGATOR, Expiry,
+    ACTIVE = input("epochs:active", Set, Required, AGGREGATOR, ACTIVE_PRUNED,
         "The ids of epochs that were opened; producers never remove one.");
     pub(crate) EPOCH_VALIDATORS = input("epoch:*:validators", Set, Required, AGGREGATOR, Expiry,
         "The remote validators that sent a batch of an epoch.");

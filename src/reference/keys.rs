@@ -1,6 +1,7 @@
 //! The page of key families.
 
 use store_redis::{Age, Family, Removal, Retention, Ttl, Writer};
+use store_tracker::NOT_WRITTEN;
 
 use super::markdown::{code, head, table};
 use crate::key_families;
@@ -15,6 +16,9 @@ pub(super) fn page() -> String {
         let columns = ["key", "type", "TTL", "written by", "read by", "removed by", "content"];
         page += &table(columns, family_table.rows.iter().map(|family| row(family_table.space, family)));
     }
+    page += "\n## Not written\n\nThe original's description names these keys of the state index too.\n\n";
+    page +=
+        &table(["key", "reason"], NOT_WRITTEN.iter().map(|(key, reason)| [code(key), (*reason).to_owned()]));
     page
 }
 
@@ -95,6 +99,14 @@ mod tests {
     fn durations_are_short() {
         let all = [60, 90, 300, 3_600, 176_400].map(duration);
         assert_eq!(all, ["60 s", "90 s", "5 min", "1 h", "49 h"]);
+    }
+
+    #[test]
+    fn a_key_that_is_not_written_has_no_family_and_a_reason() {
+        for (key, reason) in NOT_WRITTEN {
+            assert!(store_tracker::family_of(key).is_none() && reason.ends_with('.'), "{key}: {reason}");
+            assert!(page().contains(key), "{key}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use store_redis::Family;
 use crate::datasets::{Dataset, SUMMARY, key_of};
 
 pub(crate) use index::INDEX;
-pub use index::IndexKeys;
+pub use index::{IndexKeys, NOT_WRITTEN};
 pub(crate) use inputs::{EPOCH_VALIDATORS, INPUTS, InputKeys, PRIORITIES};
 pub(crate) use ledger::{HOURS_KEPT, LEDGER};
 

@@ -23,7 +23,9 @@ mod scripts;
 pub use datasets::{DATASETS, Dataset, Intervals};
 pub use families::{family_of, key_families};
 pub use index::{Index, IndexPart, Indexed};
-pub use keys::{EVENTS, IndexKeys, MarketKeys, Output, OutputKeys, Spelling, channels, echo_channel};
+pub use keys::{
+    EVENTS, IndexKeys, MarketKeys, NOT_WRITTEN, Output, OutputKeys, Spelling, channels, echo_channel,
+};
 pub use ledger::{LedgerMark, SCHEMA};
 pub use market::{Early, MarketStore, OriginalDatasets, Outputs, Pass, Reach, Scope, Written};
 pub use prune::{Prunable, Retention, forget_sealed, prune, prune_active};

@@ -43,7 +43,7 @@ domain::table! {
     STATE_VALIDATOR = index("state:validator:*", Hash, Required, "The state of a validator and its times.");
     LAST_SEEN = index("validators:last_seen", Hash, Forbidden, "When each validator was last seen.");
     PEER_MAPPING = index("validators:peer_mapping", Hash, Forbidden,
-        "The peer of each validator, where one is named.");
+        "The validators whose id is a peer id, each as its own peer; no event names a validator and its peer.");
     PENDING_EPOCHS = index("pending:epochs", Set, Forbidden, "Epochs in the state pending.");
     ACTIVE_EPOCHS = index("active:epochs", Set, Forbidden,
         "Epochs in the states processing, finalizing, aggregating.");
@@ -54,10 +54,15 @@ domain::table! {
         "Submissions in the state rejected.");
     FINALIZED_SUBMISSIONS = index("finalized:submissions", Set, Forbidden,
         "Submissions in the state finalized.");
-    ONLINE_VALIDATORS = index("online:validators", Set, Forbidden, "Validators that are not offline.");
+    ONLINE_VALIDATORS = index("online:validators", Set, Forbidden,
+        "Validators that sent a batch in the last hour; producers send no other sign of a validator.");
     ACTIVE_VALIDATORS = index("active:validators", Set, Forbidden, "Validators in the state active.");
     OFFLINE_VALIDATORS = index("offline:validators", Set, Forbidden, "Validators in the state offline.");
 }
+
+/// The keys that the original's description promises and that have no source, each with the reason.
+pub const NOT_WRITTEN: &[(&str, &str)] =
+    &[("validators:by_stake", "No event and no key of the producers names a validator's stake.")];
 
 /// The keys of one index.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -77,7 +77,7 @@ section! {
         /// How long the ledger keeps the entry of a sealed epoch; its numbers stay in the totals. It must be longer than
         /// producers keep the state of an epoch (7 days).
         ledger: Duration = duration("8days", WEEK..=YEAR),
-        /// How long `epochs:active` keeps an epoch after it was sealed and last changed, such as `8days`; 0 keeps it for ever, as
+        /// How long `epochs:active` keeps an epoch after it was sealed and last changed, such as `8days`; `0s` keeps it for ever, as
         /// producers do. A shadow removes nothing. With `compat = "go"` the datasets count the members of this set.
         active: Duration = duration("0s", Duration::ZERO..=YEAR).at_most("retention.ledger"),
         /// How long the state index keeps an epoch or a submission after its first event, and a validator after its last.

@@ -2,6 +2,7 @@
 //! local port and connect to the upstream; its tasks end when it is dropped.
 
 mod counts;
+mod refusal;
 mod resp;
 
 use std::io;
@@ -23,6 +24,7 @@ pub use counts::{ConnectionCounts, ProxyCounts};
 use crate::hold::Hold;
 use crate::local_port::free_port;
 use counts::Meter;
+use refusal::Refusal;
 
 const PORT_ATTEMPTS: usize = 20;
 const BACKLOG: u32 = 1024;
@@ -64,11 +66,12 @@ struct Shared {
     state: Mutex<State>,
 }
 
-/// What is held back: requests, or the answers to them.
+/// What is held back, requests or the answers to them, and what is refused.
 #[derive(Debug, Default)]
 struct Holds {
     requests: Hold,
     answers: Hold,
+    refusal: Refusal,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -212,6 +215,24 @@ impl FaultProxy {
         self.shared.holds.answers.release();
     }
 
+    /// Answers one command with this error line (without `-`), and does not forward it: the next one of this name, or of any for
+    /// `None`, after `skip` others. In a transaction the server then aborts it, as for a command that it refuses to queue. Call it
+    /// while no command is under way.
+    pub fn refuse_command(&self, command: Option<&str>, skip: u64, answer: &str) {
+        self.shared.holds.refusal.arm(command, skip, answer);
+    }
+
+    /// Refuses no further command.
+    pub fn stop_refusing_commands(&self) {
+        self.shared.holds.refusal.disarm();
+    }
+
+    /// How many commands were refused so far.
+    #[must_use]
+    pub fn refused_commands(&self) -> u64 {
+        self.shared.holds.refusal.refused()
+    }
+
     /// How many requests and answers were held back so far.
     #[must_use]
     pub fn held(&self) -> u64 {
@@ -338,6 +359,7 @@ async fn pump(
     direction: Direction,
 ) -> io::Result<()> {
     let mut buffer = vec![0; CHUNK];
+    let mut pending = Vec::new();
     loop {
         pass(&mut faults).await;
         let length = from.read(&mut buffer).await?;
@@ -348,10 +370,16 @@ async fn pump(
         // Again: the black hole may have begun during the read or the delay.
         pass(&mut faults).await;
         if length == 0 {
+            to.write_all(&pending).await?;
             return to.shutdown().await;
         }
         passage.see(&buffer[..length], direction).await;
-        to.write_all(&buffer[..length]).await?;
+        pending.extend_from_slice(&buffer[..length]);
+        let bytes = match direction {
+            Direction::Requests => passage.holds.refusal.requests(&mut pending),
+            Direction::Answers => passage.holds.refusal.answers(&mut pending),
+        };
+        to.write_all(&bytes).await?;
     }
 }
 

@@ -194,3 +194,25 @@ async fn an_answer_that_is_held_belongs_to_what_the_server_has_done() {
     proxy.release();
     set.await.unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn one_command_of_a_pipeline_or_transaction_is_refused_and_the_others_are_answered() {
+    let redis = RedisServer::start().await.unwrap();
+    let proxy = FaultProxy::start(redis.addr()).await.unwrap();
+    let client = redis::Client::open(format!("redis://127.0.0.1:{}/0", proxy.port())).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    for atomic in [false, true] {
+        let mut pipeline = redis::pipe();
+        if atomic {
+            pipeline.atomic();
+        }
+        pipeline.cmd("SET").arg("a").arg(1).cmd("INCR").arg("n").cmd("SET").arg("b").arg(2);
+        proxy.refuse_command(Some("set"), 1, "OOM no memory");
+        let error = pipeline.query_async::<Vec<redis::Value>>(&mut connection).await.unwrap_err();
+        assert!(error.to_string().contains("OOM"), "{error}");
+        let values: (Option<u64>, Option<u64>, Option<u64>) =
+            redis::cmd("MGET").arg(&["a", "n", "b"]).query_async(&mut connection).await.unwrap();
+        assert_eq!(values, (Some(1), Some(1), None), "atomic: {atomic}");
+    }
+    assert_eq!(proxy.refused_commands(), 2);
+}

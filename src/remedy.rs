@@ -110,14 +110,17 @@ pub fn of_store(error: &StoreError) -> String {
     // The kind is too coarse for these: the code of the server decides between a full memory and a full disk.
     let remedy = match (error.kind, cause.and_then(redis::RedisError::code)) {
         (ErrorKind::Denied, Some("NOPERM")) => rights::REMEDY,
-        (ErrorKind::Refused, Some("OOM")) => {
+        (ErrorKind::WritesRefused, Some("OOM")) => {
             "raise maxmemory of Redis, or find out what fills it: `state-tracker doctor` lists the memory by family"
         }
-        (ErrorKind::Refused, Some("MISCONF")) => {
+        (ErrorKind::WritesRefused, Some("MISCONF")) => {
             "see the log of Redis, which can't save its data: a full disk, or no permission"
         }
         (ErrorKind::Unavailable, _) if error.operation == PROVE_SUBSCRIPTION => {
             "check that every new connection to the address of Redis reaches the same master"
+        }
+        (ErrorKind::WritesRefused, Some("NOREPLICAS")) => {
+            "check the replicas of Redis, or lower min-replicas-to-write"
         }
         // The tracker may use a cluster, the collector may not: only for its operations is this the remedy.
         (ErrorKind::Topology, _) if store_collector::operations::ALL.contains(&error.operation) => {
@@ -187,6 +190,9 @@ pub fn of_kind(kind: ErrorKind) -> &'static str {
             "name the nodes of a cluster in redis.cluster, and a single server in redis.host"
         }
         ErrorKind::ReadOnly => "point redis.host at the master, or name the sentinels in redis.sentinels",
+        ErrorKind::WritesRefused => {
+            "see the message of Redis: raise maxmemory, free the disk, or check its replicas"
+        }
         ErrorKind::WrongType => "find out which program writes it, and stop or fix that program",
         ErrorKind::Torn => RESET_LEDGER,
         ErrorKind::Foreign => {

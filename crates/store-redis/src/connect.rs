@@ -24,11 +24,7 @@ use deadpool::{
 use errors::{Operation, rounded};
 use redis::{RedisResult, Value, aio::MultiplexedConnection};
 
-use crate::{
-    batch::Batch,
-    error::{ErrorKind, StoreError},
-    operations,
-};
+use crate::{batch::Batch, error::StoreError, kind::ErrorKind, operations};
 use connector::ConnectError;
 use links::{LinkManager, Links};
 pub use sentinel::SentinelView;

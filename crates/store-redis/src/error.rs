@@ -1,46 +1,11 @@
-//! The errors of Redis and of the connections to it, sorted by kind.
+//! A failed operation on Redis, with its kind and cause.
 
 use std::{error::Error, fmt, sync::Arc};
 
 use errors::{Operation, sanitise};
 use redis::RedisError;
 
-errors::kinds! {
-    /// The kinds of errors, as metrics and decisions distinguish them.
-    pub enum ErrorKind;
-    Unavailable: "unavailable", "Redis cannot be reached, or the connection broke";
-    Timeout: "timeout", "An answer, or the end of a step, did not come in time";
-    PoolExhausted: "pool_exhausted", "No connection of the pool became free in time";
-    Loading: "loading", "Redis is loading its data, or a cluster is not complete";
-    Denied: "denied", "Redis refused the user name, the password, or a command or key that the user may not use";
-    SentinelDenied: "sentinel_denied", "A sentinel refused the user name or the password";
-    UnknownMaster: "unknown_master", "The sentinels know no master by this name";
-    Tls: "tls", "Server and client could not agree on TLS";
-    Topology: "topology", "A node of a cluster was used as a single server, or a single server as a node";
-    ReadOnly: "read_only", "The server is a replica, or takes no writes";
-    WrongType: "wrong_type", "A key is of another type than it must be";
-    Torn: "torn", "A part of a ledger is missing while the rest is there";
-    Foreign: "foreign", "The data belongs to another version of this program, or to another chain or contract";
-    Malformed: "malformed", "A value cannot be read as what it must be";
-    Refused: "refused", "Redis refused for another reason, which its message gives";
-}
-
-impl ErrorKind {
-    /// Whether the server as a whole is unavailable, so that the caller can only wait.
-    #[must_use]
-    pub fn is_outage(self) -> bool {
-        matches!(
-            self,
-            Self::Unavailable | Self::Timeout | Self::PoolExhausted | Self::Loading | Self::ReadOnly
-        )
-    }
-
-    /// Whether the error concerns the server, its connection or the user's rights, so that other answers of the batch may be
-    /// incomplete too.
-    pub(crate) fn invalidates_batch(self) -> bool {
-        self.is_outage() || matches!(self, Self::Denied | Self::Topology)
-    }
-}
+use crate::{answers::kind_of, kind::ErrorKind};
 
 /// A failed operation. Shown as `operation: object: kind: cause`, with at most 200 characters of text from outside; the cause
 /// itself is the source.
@@ -117,61 +82,6 @@ impl Error for StoreError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.cause.as_deref().map(|cause| cause as &(dyn Error + 'static))
     }
-}
-
-/// The kind of an error of the client library.
-#[must_use]
-pub fn kind_of(error: &RedisError) -> ErrorKind {
-    use redis::{ErrorKind as Client, ServerErrorKind as Server};
-    // Both before the kinds: the library files timeouts and failures of TLS under errors of input and output.
-    if error.is_timeout() {
-        return ErrorKind::Timeout;
-    }
-    if is_tls_error(error) {
-        return ErrorKind::Tls;
-    }
-    match error.kind() {
-        Client::Io => ErrorKind::Unavailable,
-        Client::AuthenticationFailed | Client::Server(Server::NoPerm) => ErrorKind::Denied,
-        // All of these pass by themselves: a restart, a failover, a slot that moves.
-        Client::Server(Server::BusyLoading | Server::MasterDown | Server::TryAgain | Server::ClusterDown) => {
-            ErrorKind::Loading
-        }
-        Client::Server(Server::ReadOnly) => ErrorKind::ReadOnly,
-        // A cluster's redirections are followed before they get here: these come from a node that is used as a single server.
-        Client::Server(Server::Moved | Server::Ask | Server::CrossSlot) => ErrorKind::Topology,
-        Client::Parse | Client::UnexpectedReturnType => ErrorKind::Malformed,
-        _ => match error.code() {
-            // The server runs some client's long script, and answers no other command until it ends.
-            Some("BUSY") => ErrorKind::Timeout,
-            Some("WRONGTYPE") => ErrorKind::WrongType,
-            // The stores' own scripts return this code for keys of another schema version.
-            Some("SCHEMA") => ErrorKind::Foreign,
-            Some("WRONGPASS" | "NOAUTH" | "NOPERM") => ErrorKind::Denied,
-            _ if error.is_connection_dropped() || error.is_io_error() => ErrorKind::Unavailable,
-            _ => ErrorKind::Refused,
-        },
-    }
-}
-
-/// Whether the TLS handshake failed, or the system's authorities could not be read: the TLS library's error lies within that of the
-/// socket.
-fn is_tls_error(error: &RedisError) -> bool {
-    let mut cause = Error::source(error);
-    while let Some(error) = cause {
-        if error.is::<rustls::Error>() || error.is::<rustls_native_certs::Error>() {
-            return true;
-        }
-        // `source()` skips both wrappers: the client's `Arc`, and the inner error of an `io::Error`.
-        let shared = error.downcast_ref::<Arc<dyn Error + Send + Sync>>();
-        if let Some(shared) = shared {
-            cause = Some(&**shared);
-            continue;
-        }
-        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        cause = inner.map(|inner| inner as &(dyn Error + 'static)).or(error.source());
-    }
-    false
 }
 
 #[cfg(test)]

@@ -13,11 +13,7 @@ use redis::{RedisResult, Value, aio::MultiplexedConnection, from_redis_value};
 pub use server::{ServerClock, ServerFacts};
 
 use crate::{
-    batch::Batch,
-    connect::Store,
-    error::{StoreError, kind_of},
-    key_family::KeyType,
-    operations,
+    answers::kind_of, batch::Batch, connect::Store, error::StoreError, key_family::KeyType, operations,
     reply::Replies,
 };
 

@@ -7,24 +7,28 @@
 
 #![warn(clippy::print_stdout, clippy::print_stderr)] // They panic when the pipe is closed.
 
+mod answers;
 mod batch;
 mod connect;
 mod error;
 mod events;
 mod inspect;
 mod key_family;
+mod kind;
 pub mod operations;
 mod reply;
 mod rights;
 mod script;
 
+pub use answers::{ANSWERS, Answer, Consequence, UNKNOWN, answer_of, consequence_of, kind_of};
 pub use batch::Batch;
 pub use connect::{PoolStatus, RedisSettings, SentinelView, Servers, Session, Store, Subscriber};
-pub use error::{ErrorKind, StoreError, kind_of};
+pub use error::StoreError;
 pub use errors::Operation;
 pub use events::EventStream;
 pub use inspect::{Inspector, KeyFacts, KeyRequest, ServerClock, ServerFacts};
 pub use key_family::{Age, Family, FamilyTable, KeyType, Removal, Retention, Ttl, Writer};
+pub use kind::ErrorKind;
 pub use reply::{Fault, Replies};
 pub use rights::{Access, Denied, MissingRight, Need, PROBE_ARGUMENT, escape_pattern, missing_rights};
 pub use script::Lua;

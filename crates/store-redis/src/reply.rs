@@ -6,7 +6,11 @@ use std::fmt::Display;
 use errors::{Operation, sanitise};
 use redis::{FromRedisValue, RedisResult, Value, from_redis_value};
 
-use crate::error::{ErrorKind, StoreError, kind_of};
+use crate::{
+    answers::{consequence_of, kind_of},
+    error::StoreError,
+    kind::ErrorKind,
+};
 
 /// One key that could not be read or written, or could only be read in part.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -76,7 +80,7 @@ impl Replies {
     /// The next answer, unparsed.
     ///
     /// # Errors
-    /// [`StoreError`] for an error of the server as a whole, or a missing right: then the answers of the batch may be incomplete.
+    /// [`StoreError`] for an error that voids the batch by the table of answers.
     pub fn raw(&mut self, key: impl Display + Copy) -> Result<Option<Value>, StoreError> {
         match self.answers.next() {
             Some(Ok(value)) => {
@@ -88,7 +92,7 @@ impl Replies {
             Some(Err(error)) => {
                 let kind = kind_of(&error);
                 // A pass that took such errors for missing keys would write totals that are too low.
-                if kind.invalidates_batch() {
+                if consequence_of(&error).voids_batch() {
                     return Err(StoreError::redis(self.operation, key.to_string(), &error));
                 }
                 // An error about one key, such as WRONGTYPE, comes from a key that exists.

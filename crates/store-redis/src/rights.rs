@@ -7,10 +7,7 @@
 use redis::{RedisResult, Value};
 
 use crate::{
-    batch::Batch,
-    connect::Session,
-    error::{ErrorKind, StoreError, kind_of},
-    operations,
+    answers::kind_of, batch::Batch, connect::Session, error::StoreError, kind::ErrorKind, operations,
 };
 
 /// The argument of probes. It is no number, so that numeric commands refuse it, and names no key, field or member that exists.

@@ -121,7 +121,7 @@ async fn a_server_that_takes_no_writes_is_an_error_and_never_done() {
     // A replica, and a server whose memory is full: the error, and the remedy.
     for (spoil, mend, kind, said) in [
         ("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE", ErrorKind::ReadOnly, "read only replica"),
-        ("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0", ErrorKind::Refused, "maxmemory"),
+        ("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0", ErrorKind::WritesRefused, "maxmemory"),
     ] {
         let mut chain = Chain::with("", true).await;
         chain.accept(3, 0, vec![]).await;

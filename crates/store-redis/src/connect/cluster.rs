@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     batch::{Answers, Batch, Unit},
-    error::ErrorKind,
+    kind::ErrorKind,
 };
 
 /// The slot map of a cluster, and how to connect to its nodes.

@@ -8,10 +8,7 @@ use redis::{
     TlsCertificates, aio::MultiplexedConnection, io::tcp::TcpSettings,
 };
 
-use crate::{
-    error::{ErrorKind, StoreError, kind_of},
-    events::EventQueue,
-};
+use crate::{answers::kind_of, error::StoreError, events::EventQueue, kind::ErrorKind};
 
 /// Why a server can't be used.
 #[derive(Debug, thiserror::Error)]

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
-use redis::{ConnectionInfo, ErrorKind, RedisResult, ServerErrorKind, Value, aio::MultiplexedConnection};
+use redis::{ConnectionInfo, RedisResult, Value, aio::MultiplexedConnection};
 
 use super::{
     cluster::{Cluster, Nodes},
@@ -15,7 +15,11 @@ use super::{
     settings::{RedisSettings, Servers},
     slots::Node,
 };
-use crate::{batch::Batch, events::EventQueue};
+use crate::{
+    answers::{Consequence, consequence_of},
+    batch::Batch,
+    events::EventQueue,
+};
 
 /// Makes, checks and outdates links.
 pub(super) struct Links {
@@ -176,7 +180,7 @@ impl Links {
             (Connections::Cluster(_), _) => unreachable!("a link to a cluster without a cluster"),
         };
         // A broken connection counts too: after a failover the former master may be gone, and answer nothing.
-        if answers.as_ref().map_or(true, |answers| answers.iter().any(is_from_former_master)) {
+        if answers.as_ref().map_or(true, |answers| answers.iter().any(needs_renewal)) {
             self.outdate(generation);
         }
         answers
@@ -208,11 +212,9 @@ impl Links {
     }
 }
 
-/// Whether an answer shows that its server is no master any more: it is a replica by now, or cut off from its cluster.
-fn is_from_former_master(answer: &RedisResult<Value>) -> bool {
-    use ServerErrorKind::{ClusterDown, MasterDown, ReadOnly};
-    let kind = answer.as_ref().err().map(redis::RedisError::kind);
-    matches!(kind, Some(ErrorKind::Server(ReadOnly | MasterDown | ClusterDown)))
+/// Whether an answer shows that new connections are needed: the server is no master any more, or the connection lost its rights.
+fn needs_renewal(answer: &RedisResult<Value>) -> bool {
+    answer.as_ref().err().is_some_and(|error| consequence_of(error) == Consequence::Renew)
 }
 
 /// The pool's side of [`Links`].

@@ -7,7 +7,7 @@ use futures_util::future::{BoxFuture, FutureExt, join_all, select_ok};
 use redis::{RedisError, RedisResult, Value, aio::MultiplexedConnection};
 
 use super::connector::{ConnectError, Connector};
-use crate::error::ErrorKind;
+use crate::kind::ErrorKind;
 
 /// A sentinel's view of the master.
 #[derive(Clone, Debug, PartialEq, Eq)]

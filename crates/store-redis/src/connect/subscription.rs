@@ -17,8 +17,9 @@ use redis::{RedisResult, Value, aio::MultiplexedConnection};
 use super::{Store, links::Links, slots::Node};
 use crate::{
     batch::Batch,
-    error::{ErrorKind, StoreError},
+    error::StoreError,
     events::{EventQueue, EventStream},
+    kind::ErrorKind,
     operations,
 };
 

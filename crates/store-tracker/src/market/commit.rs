@@ -12,7 +12,7 @@ use crate::{
     operations,
     scripts::SET_IN_EXISTING_HASH,
 };
-use store_redis::{Batch, Fault, Session, StoreError};
+use store_redis::{Batch, Fault, Session, StoreError, consequence_of};
 
 /// The TTL of `vpa:stats` from the last pass on, in seconds.
 const PRIORITIES_TTL: u64 = 7 * 24 * 3600;
@@ -96,7 +96,7 @@ impl MarketStore {
                     written.sealed += sealed;
                 }
                 Ok(_) => {}
-                Err(error) if at < essential => {
+                Err(error) if at < essential || consequence_of(&error).voids_batch() => {
                     return Err(StoreError::redis(operation, self.name(), &error));
                 }
                 Err(error) => {

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use retry::table::PRUNER;
-use store_redis::{Session, StoreError};
+use store_redis::{ErrorKind, Session, StoreError};
 use store_tracker::{
     Index, IndexPart, MarketKeys, Prunable, Retention, forget_sealed,
     operations::{PRUNE_INDEX, PRUNE_TIMELINE},
@@ -66,6 +66,7 @@ impl Pruner {
         let mut session = self.tracker.services.store.session(PRUNE_TIMELINE).await?;
         // One moment for the whole run, so that all markets have the same boundary.
         let now = cx.clock().unix().as_secs();
+        let mut unfinished = None;
         // The markets of this moment: one that is added meanwhile is pruned by the next run.
         for MarketEdges { keys, .. } in &*self.registry.now() {
             for prunable in self.retention.of_market(keys, &self.tracker.validator, now) {
@@ -74,7 +75,7 @@ impl Pruner {
                         Ok(0) => break,
                         Ok(more) => removed += more,
                         Err(error) => {
-                            self.set_aside(error)?;
+                            self.set_aside(error, &mut unfinished)?;
                             break;
                         }
                     }
@@ -85,31 +86,39 @@ impl Pruner {
             for set in self.retention.of_active(keys, now) {
                 match self.prune_active(cx, &mut session, keys, &set).await {
                     Ok(more) => removed += more,
-                    Err(error) => self.set_aside(error)?,
+                    Err(error) => self.set_aside(error, &mut unfinished)?,
                 }
             }
             match self.forget(cx, &mut session, keys, now.saturating_sub(self.retention.sealed)).await {
                 Ok(more) => removed += more,
-                Err(error) => self.set_aside(error)?,
+                Err(error) => self.set_aside(error, &mut unfinished)?,
             }
         }
         for keys in self.indexes.iter().flat_map(Indexes::now) {
             let index = Index::new(keys, self.index_kept);
-            removed +=
-                self.prune_index(cx, &mut session, &index, now.saturating_sub(self.index_kept)).await?;
+            match self.prune_index(cx, &mut session, &index, now.saturating_sub(self.index_kept)).await {
+                Ok(more) => removed += more,
+                Err(error) => self.set_aside(error, &mut unfinished)?,
+            }
         }
         // One line a run, even for 0: it shows operators that pruning works.
         tracing::info!(removed, "removed entries that are older than their retention");
-        Ok(())
+        unfinished.map_or(Ok(()), Err)
     }
 
-    /// Reports an error about one key: to wait does not mend it, so it must not keep other keys and other markets from being
-    /// pruned. An error of the server as a whole ends the run, which is repeated.
-    fn set_aside(&self, error: StoreError) -> Result<(), StoreError> {
+    /// Goes on after an error of one step, so that it keeps no other key and no other market from being pruned. An error of the
+    /// server as a whole ends the run, which is repeated. Refused writes don't end it, since removing entries is what frees a full
+    /// memory; the run is repeated afterwards.
+    fn set_aside(&self, error: StoreError, unfinished: &mut Option<StoreError>) -> Result<(), StoreError> {
         if error.kind.is_outage() {
             return Err(error);
         }
-        self.tracker.services.report(&error);
+        // The caller of the run reports the error that it returns.
+        if error.kind == ErrorKind::WritesRefused && unfinished.is_none() {
+            *unfinished = Some(error);
+        } else {
+            self.tracker.services.report(&error);
+        }
         Ok(())
     }
 

@@ -2,7 +2,11 @@
 
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, clippy::expect_used)] // Each test binary uses its part.
 
-use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    time::Duration,
+};
 
 use domain::{
     Address, EpochId,
@@ -10,7 +14,7 @@ use domain::{
 };
 use redis::{FromRedisValue, IntoConnectionInfo, ToRedisArgs, aio::MultiplexedConnection};
 use serde_json::Value;
-use store_redis::{ErrorKind, RedisSettings, Session, Store, StoreError};
+use store_redis::{ANSWERS, Answer, ErrorKind, RedisSettings, Session, Store, StoreError, UNKNOWN};
 use store_tracker::{Intervals, MarketKeys, MarketStore, Outputs, Pass, Reach, Scope, Written};
 use testkit::{MarketProducer, ProducerConfig, RedisServer, Truth};
 
@@ -59,6 +63,30 @@ impl Scene {
         self.run::<()>("DEL", keys).await;
     }
 
+    /// All of Redis without expiry times.
+    pub async fn dump(&mut self) -> Dump {
+        let mut dump = Dump::new();
+        for key in self.run::<Vec<String>>("KEYS", "*").await {
+            let kind: String = self.run("TYPE", &key).await;
+            let content: Vec<String> = match kind.as_str() {
+                "string" => vec![self.run("GET", &key).await],
+                "set" => self.run("SMEMBERS", &key).await,
+                "zset" => {
+                    let members: Vec<(String, f64)> =
+                        self.run("ZRANGE", &[&key, "0", "-1", "WITHSCORES"]).await;
+                    members.into_iter().map(|(member, score)| format!("{member} {score}")).collect()
+                }
+                "hash" => {
+                    let fields: Vec<(String, String)> = self.run("HGETALL", &key).await;
+                    fields.into_iter().map(|(field, value)| format!("{field}={value}")).collect()
+                }
+                other => vec![other.to_owned()],
+            };
+            dump.insert(key, content.into_iter().collect());
+        }
+        dump
+    }
+
     /// Writes a string to a key that should have another type.
     pub async fn spoil(&mut self, key: &str) {
         self.del(&[key.to_owned()]).await;
@@ -76,6 +104,20 @@ impl Scene {
     pub fn tracker(&self) -> Tracker {
         Tracker::new(self.redis.addr(), MARKET)
     }
+}
+
+/// The keys of a server with their contents.
+pub type Dump = BTreeMap<String, BTreeSet<String>>;
+
+/// One answer of the table for each pair of kind and consequence, by which alone code decides; as a server words it.
+pub fn answers() -> Vec<(&'static Answer, String)> {
+    let mut pairs = BTreeSet::new();
+    let rows = ANSWERS.iter().chain([&UNKNOWN]).filter(|row| pairs.insert((row.kind, row.consequence)));
+    rows.map(|row| {
+        let word = if row.word.contains(' ') { "STRANGE" } else { row.word };
+        (row, format!("{word} {} by the test", row.text))
+    })
+    .collect()
 }
 
 /// The key `P:M:rest`.

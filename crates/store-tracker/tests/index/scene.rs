@@ -1,7 +1,6 @@
 //! A server, an index in it, and the events that tests are made of.
 
-use std::collections::{BTreeMap, BTreeSet};
-
+pub(crate) use crate::common::Dump;
 use crate::common::{MARKET, PROTOCOL, Scene, settings};
 use domain::{
     Address,
@@ -15,9 +14,6 @@ pub(crate) const NOW: u64 = 1_800_000_000;
 pub(crate) const WEEK: u64 = 7 * 86_400;
 pub(crate) const CID: &str = "QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWKPbdG";
 pub(crate) const PEER: &str = "12D3KooWD3bfmNbuuuVCYwkjnFt3ukm3qaB3hDED3peHHXawvRAi";
-
-/// All of Redis without expiry times.
-pub(crate) type Dump = BTreeMap<String, BTreeSet<String>>;
 
 pub(crate) struct Indexing {
     pub(crate) scene: Scene,
@@ -67,25 +63,7 @@ impl Indexing {
     }
 
     pub(crate) async fn dump(&mut self) -> Dump {
-        let mut dump = Dump::new();
-        for key in self.keys().await {
-            let kind: String = self.scene.run("TYPE", &key).await;
-            let content: Vec<String> = match kind.as_str() {
-                "set" => self.scene.run("SMEMBERS", &key).await,
-                "zset" => {
-                    let members: Vec<(String, f64)> =
-                        self.scene.run("ZRANGE", &[&key, "0", "-1", "WITHSCORES"]).await;
-                    members.into_iter().map(|(member, score)| format!("{member} {score}")).collect()
-                }
-                "hash" => {
-                    let fields: Vec<(String, String)> = self.scene.run("HGETALL", &key).await;
-                    fields.into_iter().map(|(field, value)| format!("{field}={value}")).collect()
-                }
-                other => vec![other.to_owned()],
-            };
-            dump.insert(key, content.into_iter().collect());
-        }
-        dump
+        self.scene.dump().await
     }
 }
 

@@ -1,0 +1,143 @@
+//! Every answer of Redis to every command of a market's passes and its pruning: a pass after a refused one shows what it would show
+//! without the refusal.
+
+#![allow(clippy::expect_used)] // A test that can not go on panics.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{Dump, NOW, Scene, Tracker, VALIDATOR, answers, finished_epoch, ledger, settings};
+use domain::Address;
+use serde_json::Value;
+use store_redis::StoreError;
+use store_tracker::{MarketKeys, Reach, Retention, forget_sealed, prune};
+use testkit::{FaultProxy, MarketProducer};
+
+const JSON: &str = "{}";
+const LATER: i64 = NOW + 30;
+
+struct Walk {
+    scene: Scene,
+    proxy: FaultProxy,
+}
+
+impl Walk {
+    async fn new() -> Self {
+        let scene = Scene::new().await;
+        let proxy = FaultProxy::start(scene.redis.addr()).await.expect("a proxy");
+        Self { scene, proxy }
+    }
+
+    /// A market with finished epochs and an open one, a first pass, and what has happened since; with a tracker behind the proxy.
+    async fn begin(&mut self) -> (Arc<Tracker>, Value) {
+        self.scene.run::<()>("FLUSHALL", "SYNC").await;
+        let mut market: MarketProducer = self.scene.producer();
+        finished_epoch(&mut market, 1, 2, NOW - 100).await;
+        market.open_epoch(2, NOW - 60).await.expect("opened");
+        market.submit(2, 3, NOW - 50).await.expect("submitted");
+        let tracker = Tracker::with(settings(self.proxy.addr()), common::PROTOCOL, common::MARKET);
+        let shown = tracker.full(NOW).await;
+        market.close_epoch(2, NOW + 5).await.expect("closed");
+        finished_epoch(&mut market, 3, 4, NOW + 10).await;
+        market.open_epoch(4, NOW + 20).await.expect("opened");
+        (tracker.into(), shown.summary)
+    }
+
+    /// Learns a step's commands and its results; then refuses each of its commands in each way, makes the step again, and compares.
+    async fn through<F: Future<Output = Result<Option<Value>, StoreError>>>(
+        &mut self,
+        step: impl Fn(Arc<Tracker>) -> F,
+    ) {
+        // Before anything is counted, so that the server knows the scripts.
+        step(self.begin().await.0).await.expect("done");
+        let (tracker, _) = self.begin().await;
+        self.proxy.reset_counts();
+        step(tracker.clone()).await.expect("done");
+        let (commands, whole): (u64, Dump) = (self.proxy.counts().commands, self.scene.dump().await);
+        // What a refused step had already stored is old to the next one, as if it came after a good one.
+        step(tracker).await.expect("done");
+        let repeated = self.scene.dump().await;
+        for (row, line) in answers() {
+            for skip in 0..commands {
+                let (tracker, before) = self.begin().await;
+                let refused = self.proxy.refused_commands();
+                self.proxy.refuse_command(None, skip, &line);
+                let answered = step(tracker.clone()).await;
+                self.proxy.stop_refusing_commands();
+                assert_eq!(self.proxy.refused_commands(), refused + 1, "{line} at {skip}");
+                if let Ok(Some(after)) = &answered {
+                    // Unknown is null, and never 0.
+                    let total = |summary: &Value, name: &str| summary[name].as_u64();
+                    for name in ["submissions_total", "epochs_total", "batches_total"] {
+                        assert!(
+                            total(after, name).is_none_or(|now| Some(now) >= total(&before, name)),
+                            "{line} at {skip}: {name} of {after}"
+                        );
+                    }
+                }
+                if answered.is_ok() && row.consequence.voids_batch() {
+                    assert_eq!(self.scene.dump().await, whole, "{line} at {skip} was taken for done");
+                }
+                step(tracker.clone()).await.expect("done");
+                let now = self.scene.dump().await;
+                // A key that was unreadable once may have delayed when an entry is due, which no dataset shows.
+                // `submissions_count` in the producers' hash of an epoch is written in the pass that seals the epoch, and in no later one.
+                let is_compared = |key: &str| {
+                    !key.ends_with(":state")
+                        && (row.consequence.voids_batch()
+                            || ![ledger("meta"), ledger("sealed")].contains(&key.to_owned()))
+                };
+                for (key, content) in now.iter().filter(|(key, _)| is_compared(key)) {
+                    let expected = [whole.get(key), repeated.get(key)];
+                    assert!(
+                        expected.contains(&Some(content)),
+                        "{line} at {skip}: {key}: {content:?}, not {expected:?}"
+                    );
+                }
+                assert_eq!(now.len(), whole.len(), "{line} at {skip}");
+                step(tracker).await.expect("done");
+                let now = self.scene.dump().await;
+                for (key, content) in repeated.iter().filter(|(key, _)| is_compared(key)) {
+                    assert_eq!(now.get(key), Some(content), "{line} at {skip}: {key}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_pass_after_a_refused_one_shows_what_it_would_show_without() {
+    let pass = |tracker: Arc<Tracker>| async move {
+        let shown = tracker.try_pass(LATER as f64, Reach::Full).await?;
+        Ok(Some(shown.summary))
+    };
+    Walk::new().await.through(pass).await;
+}
+
+#[tokio::test]
+async fn the_current_epoch_is_written_or_the_refusal_is_an_error() {
+    let write = |tracker: Arc<Tracker>| async move {
+        let mut session = tracker.session().await;
+        let (candidates, faults) = tracker.market.latest(&mut session, LATER as f64).await?;
+        assert!(!candidates.is_empty() || !faults.is_empty());
+        tracker.market.write_current_epoch(&mut session, JSON, std::time::Duration::from_secs(60)).await?;
+        Ok(None)
+    };
+    Walk::new().await.through(write).await;
+}
+
+#[tokio::test]
+async fn pruning_after_a_refused_run_removes_the_same() {
+    let prune_all = |tracker: Arc<Tracker>| async move {
+        let keys = MarketKeys::new(&Address::new(common::PROTOCOL), &Address::new(common::MARKET));
+        let mut session = tracker.session().await;
+        let retention = Retention { timelines: 0, priorities: 0, sealed: 0, active: None };
+        for prunable in retention.of_market(&keys, VALIDATOR, LATER as u64) {
+            while prune(&mut session, &prunable, 2).await? > 0 {}
+        }
+        forget_sealed(&mut session, &keys, 0, LATER as u64, 100).await?;
+        Ok(None)
+    };
+    Walk::new().await.through(prune_all).await;
+}

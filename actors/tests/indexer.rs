@@ -344,6 +344,29 @@ async fn an_indexer_whose_redis_is_away_stops_without_being_killed_and_charges_n
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_that_a_full_redis_refuses_are_neither_counted_nor_charged_and_are_indexed_later() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut connection = redis.connection().await.expect("a connection");
+    let tracker = Tracker::start(redis.url(), Setup::default()).await;
+    let limit = async |connection: &mut MultiplexedConnection, bytes: u64| {
+        let mut command = redis::cmd("CONFIG");
+        command.arg(&["SET", "maxmemory"]).arg(bytes);
+        command.query_async::<()>(connection).await.expect("set");
+    };
+    limit(&mut connection, 1).await;
+    publish(&mut connection, COMMON, &bytes(&["epoch:open:1"])).await;
+    wait_until("the indexer is refused twice", SOON, async || tracker.failed_commits() > 1.0).await;
+    assert_eq!(tracker.events("indexed"), 0.0);
+    let mailbox = tracker.indexer().mailbox.expect("it has one");
+    assert_eq!((mailbox.waiting + mailbox.in_flight, mailbox.dead_lettered), (1, 0), "{mailbox:?}");
+    limit(&mut connection, 0).await;
+    wait_until("the event is indexed", SOON, async || tracker.events("indexed") == 1.0).await;
+    assert_eq!(members(&mut connection, "active:epochs").await, BTreeSet::from(["1".to_owned()]));
+    assert_eq!(tracker.indexer().mailbox.expect("it has one").dead_lettered, 0);
+    tracker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_market_has_its_own_index_and_events_of_the_common_channel_are_unattributed() {
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut connection = redis.connection().await.expect("a connection");

@@ -16,7 +16,7 @@ errors::kinds! {
     Retry: "retry", "The batch is void, nothing of it is acknowledged, and it is retried with growing backoff";
     Renew: "renew", "As retry, and the pool replaces its connections, which finds the present master or slot map";
     Load: "load", "The calls that were refused are repeated with the script's text; a second refusal voids the batch";
-    Operator: "operator", "As retry, but it fails until an operator acts; the log says ERROR, and readiness fails meanwhile";
+    Operator: "operator", "As retry, but it fails until an operator acts; the log says ERROR, and readiness fails once datasets are stale";
 }
 
 impl Consequence {
@@ -213,6 +213,13 @@ mod tests {
         }
         let error = said("STRANGE things happen");
         assert_eq!((kind_of(&error), consequence_of(&error)), (UNKNOWN.kind, UNKNOWN.consequence));
+    }
+
+    #[test]
+    fn only_an_error_about_one_key_spares_the_batch() {
+        let spared = ANSWERS.iter().chain([&UNKNOWN]).filter(|row| !row.consequence.voids_batch());
+        let spared: Vec<_> = spared.map(|row| (row.word, row.text)).collect();
+        assert_eq!(spared, [("WRONGTYPE", ""), ("ERR", "")]);
     }
 
     #[test]

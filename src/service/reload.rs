@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use actors::collector::COLLECTOR;
-use color_eyre::eyre::{Result, WrapErr};
+use color_eyre::eyre::{Result, WrapErr, bail};
 use domain::Address;
 use supervision::ChangeError;
 
@@ -54,11 +54,19 @@ impl Service {
     /// the collector are replaced.
     ///
     /// # Errors
-    /// The tree can't add or remove a child, for example during a stop. The changes up to then stay, and the next reload
-    /// continues from them.
+    /// The state index that runs has room for one market only: nothing is changed. The tree can't add or remove a child, for example
+    /// during a stop: the changes up to then stay, and the next reload continues from them.
     pub async fn reload(&self, new: &Config) -> Result<Reloaded> {
         let mut in_effect = self.in_effect.lock().await;
         let InEffect { config, collector_is_outdated } = &mut *in_effect;
+        // The settings of the index take effect with a restart, so those of the start count.
+        if config.index.enabled && !config.index.namespaced && new.tracker.markets.len() > 1 {
+            bail!(
+                "can't serve {} markets: the state index that runs has no market in its keys, and would mix them; set \
+                 index.namespaced and restart the service",
+                new.tracker.markets.len()
+            );
+        }
         let changes = Reloaded::between(config, new);
         // Removals first: a replaced market has the same path in the tree as its successor.
         for name in changes.removed.iter().chain(&changes.replaced) {

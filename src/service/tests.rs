@@ -98,6 +98,18 @@ async fn every_edge_after_a_reload_is_declared_by_an_actor_of_the_tree_and_none_
     service.stop().await;
 }
 
+#[tokio::test]
+async fn a_reload_never_puts_two_markets_into_an_index_without_names() {
+    let [first, _] = MARKETS;
+    let service = start(&config(&[first], &[("STATE_TRACKER__INDEX__NAMESPACED", "false")])).await;
+    let before = edges(&service);
+    // The configuration is allowed; the index that runs is still the one of the start.
+    let error = service.reload(&config(&MARKETS, &[])).await.expect_err("refused");
+    assert!(error.to_string().contains("index.namespaced"), "{error:#}");
+    assert_eq!(edges(&service), before, "nothing is changed");
+    service.stop().await;
+}
+
 #[cfg(feature = "failure-points")]
 #[tokio::test]
 async fn the_list_of_actors_is_that_of_the_tree_that_runs() {

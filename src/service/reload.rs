@@ -60,11 +60,13 @@ impl Service {
         let mut in_effect = self.in_effect.lock().await;
         let InEffect { config, collector_is_outdated } = &mut *in_effect;
         // The settings of the index take effect with a restart, so those of the start count.
-        if config.index.enabled && !config.index.namespaced && new.tracker.markets.len() > 1 {
+        if config.index.enabled
+            && !config.index.namespaced
+            && described(config).keys().ne(described(new).keys())
+        {
             bail!(
-                "can't serve {} markets: the state index that runs has no market in its keys, and would mix them; set \
-                 index.namespaced and restart the service",
-                new.tracker.markets.len()
+                "can't serve other markets: the state index that runs has no market in its keys, and would mix them; set \
+                 index.namespaced and restart the service"
             );
         }
         let changes = Reloaded::between(config, new);

@@ -100,18 +100,15 @@ impl Candidate {
         }
     }
 
-    /// When its window opened, else closed, else its batches were made, in Unix seconds; 0 when none of it is known.
-    fn when(&self, now: f64) -> u64 {
+    /// When its window opened and closed, and when its last batch was made, in Unix seconds. The greater one is the more recent epoch:
+    /// by the opening, where that is known.
+    fn when(&self, now: f64) -> [Option<u64>; 3] {
         let of = |facts: fn(&EpochFacts, f64) -> Moment, entry: fn(&Entry) -> Moment| {
             facts(&self.facts, now).max(self.known.as_ref().map(entry).unwrap_or_default()).at()
         };
-        let opened = of(EpochFacts::opened, |entry| entry.opened);
-        let closed = || of(EpochFacts::closed, |entry| entry.closed);
-        let batches = || {
-            of(EpochFacts::local, |entry| entry.local)
-                .max(of(EpochFacts::aggregated, |entry| entry.aggregated))
-        };
-        opened.or_else(closed).or_else(batches).unwrap_or(0)
+        let local = of(EpochFacts::local, |entry| entry.local);
+        let batches = local.max(of(EpochFacts::aggregated, |entry| entry.aggregated));
+        [of(EpochFacts::opened, |entry| entry.opened), of(EpochFacts::closed, |entry| entry.closed), batches]
     }
 }
 

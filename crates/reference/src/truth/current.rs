@@ -38,7 +38,8 @@ impl Candidate<'_> {
             seen.is_some_and(|seen| seen.opened().chain(seen.closed()).any(|at| at <= now))
         };
         let ledger = &self.account.opened_at;
-        let found = self.account.found.certain.is_some();
+        // The pass that finds an epoch may come after that of the current epoch.
+        let found = self.account.found.certain.is_some_and(|at| at < now);
         let any = |seen: &Seen| {
             seen.opened().chain(seen.closed()).next().is_some()
                 || seen.local_at.or(seen.aggregated_at).is_some()

@@ -180,11 +180,13 @@ fn choose(timeline: &[Timed<EpochMember>], stored: &BTreeMap<EpochId, Entry>) ->
     recent.sort_by(|a, b| b.at.total_cmp(&a.at));
     // Usually the openings and closes of the two newest epochs.
     let recent = recent.into_iter().take(4).map(|entry| entry.what.epoch());
-    let known =
-        stored.iter().map(|(epoch, entry)| (entry.opened.max(entry.closed), entry.last_time(), epoch));
-    let mut known: Vec<_> = known.filter(|(_, last, _)| last.is_some()).collect();
+    // As the most recent one is chosen.
+    let known = stored.iter().filter(|(_, entry)| entry.last_time().is_some());
+    let mut known: Vec<_> = known
+        .map(|(epoch, entry)| ([entry.opened.at(), entry.closed.at(), entry.last_time()], epoch))
+        .collect();
     known.sort_unstable();
-    let known = known.into_iter().rev().take(MOST_RECENT).map(|(_, _, epoch)| epoch);
+    let known = known.into_iter().rev().take(MOST_RECENT).map(|(_, epoch)| epoch);
     let open = open.iter().copied().rev().take(MOST_CANDIDATES);
     open.chain(bare.take(MOST_CANDIDATES)).chain(recent).chain(known).cloned().collect()
 }

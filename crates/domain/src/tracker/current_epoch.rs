@@ -59,7 +59,10 @@ impl Candidate {
         let by_timeline =
             match (opened.map(|at| Moment::claimed(at, now)), closed.map(|at| Moment::claimed(at, now))) {
                 (_, Some(closed)) if closed.has_happened() => Some(false),
-                (Some(opened), _) if opened.has_happened() => Some(true),
+                // No window is longer: an opening that was written days late opens none.
+                (Some(opened), _) if opened.has_happened() => {
+                    Some(opened.at().is_none_or(|at| now < at as f64 + LONGEST_WINDOW))
+                }
                 _ => None,
             };
         let by_ledger = || {

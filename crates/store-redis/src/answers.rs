@@ -194,10 +194,11 @@ fn is_tls_error(error: &RedisError) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn said(answer: &str) -> RedisError {
+    /// The client's error for an answer of the server, as its parser builds it.
+    pub(crate) fn said(answer: &str) -> RedisError {
         match redis::parse_redis_value(format!("-{answer}\r\n").as_bytes()) {
             Ok(redis::Value::ServerError(error)) => error.into(),
             other => panic!("{other:?}"),

@@ -89,14 +89,8 @@ mod tests {
     use errors::one_line;
 
     use super::*;
+    use crate::answers::tests::said;
     use crate::operations::PING_REDIS;
-
-    fn said(answer: &str) -> RedisError {
-        match redis::parse_redis_value(format!("-{answer}\r\n").as_bytes()) {
-            Ok(redis::Value::ServerError(error)) => error.into(),
-            other => panic!("{other:?}"),
-        }
-    }
 
     #[test]
     fn the_clients_error_is_the_source() {

@@ -3,17 +3,9 @@
 --   epochs.
 -- Returns how many were forgotten.
 
--- A script that fails half-way leaves its first half behind: so nothing may fail once something is written.
-for number = 1, 3 do
-  local kind = redis.call('TYPE', KEYS[number]).ok
-  if kind ~= 'none' and kind ~= 'hash' then
-    return redis.error_reply('WRONGTYPE the ledger key ' .. KEYS[number] .. ' holds a ' .. kind .. ', it should be a hash')
-  end
-end
-
--- As numbers of any size: ids have no leading zeros.
-local function is_above(one, other)
-  return #one > #other or (#one == #other and one > other)
+local misplaced = wrong_type(1, 3, 'hash')
+if misplaced then
+  return misplaced
 end
 
 -- The floor comes first: no epoch is ever unknown in between. It only rises: another pruner may be further.

@@ -17,13 +17,9 @@ local NAMES = { 'epochs', 'submissions', 'local', 'aggregated', 'included', 'una
 local MOMENTS = { 6, 7, 8, 9, 10, 11 }
 local open, sealed, sums, meta, hours, validators = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[12]
 
--- A script that fails half-way leaves its first half behind: so nothing may fail once something is written.
-for number = 1, 11 do
-  local expected = number <= 5 and 'hash' or 'zset'
-  local kind = redis.call('TYPE', KEYS[number]).ok
-  if kind ~= 'none' and kind ~= expected then
-    return redis.error_reply('WRONGTYPE the ledger key ' .. KEYS[number] .. ' holds a ' .. kind .. ', it should be a ' .. expected)
-  end
+local misplaced = wrong_type(1, 5, 'hash') or wrong_type(6, 11, 'zset')
+if misplaced then
+  return misplaced
 end
 
 local schema = redis.call('HGET', meta, 'schema')
@@ -151,10 +147,6 @@ for hour, set in pairs(named) do
     redis.pcall('SADD', key, validator)
   end
   redis.call('EXPIRE', key, ARGV[3])
-end
--- As numbers of any size: ids have no leading zeros.
-local function is_above(one, other)
-  return #one > #other or (#one == #other and one > other)
 end
 if ARGV[5] ~= '' then
   local latest = redis.call('HGET', meta, 'latest')

@@ -21,7 +21,8 @@ pub(crate) const UPGRADABLE: &str = "1";
 const ENTRIES_A_RUN: usize = 500;
 
 /// The script that stores and seals.
-pub(crate) static SCRIPT: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("ledger.lua")));
+pub(crate) static SCRIPT: LazyLock<Lua> =
+    LazyLock::new(|| Lua::new(concat!(include_str!("ledger_common.lua"), include_str!("ledger.lua"))));
 
 /// What the ledger says of itself.
 #[derive(Clone, Debug, Default, PartialEq)]

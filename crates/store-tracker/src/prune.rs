@@ -14,7 +14,8 @@ pub use active::prune_active;
 /// Removes the oldest members of a zset.
 static PRUNE: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("prune.lua")));
 /// Forgets sealed entries, each once.
-static FORGET: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("forget.lua")));
+static FORGET: LazyLock<Lua> =
+    LazyLock::new(|| Lua::new(concat!(include_str!("ledger_common.lua"), include_str!("forget.lua"))));
 
 /// What is to be kept of the producers' timelines, in seconds.
 #[derive(Clone, Copy, Debug)]

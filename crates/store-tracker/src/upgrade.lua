@@ -2,12 +2,9 @@
 -- KEYS: 1 sums, 2 meta, 3 hours. ARGV: 1 the number of sealed entries that the hours were computed from; then field and value of
 --   each hour. Returns whether the ledger has version 2 now.
 
--- A script that fails half-way leaves its first half behind: so nothing may fail once something is written.
-for number = 1, 3 do
-  local kind = redis.call('TYPE', KEYS[number]).ok
-  if kind ~= 'none' and kind ~= 'hash' then
-    return redis.error_reply('WRONGTYPE the ledger key ' .. KEYS[number] .. ' holds a ' .. kind .. ', it should be a hash')
-  end
+local misplaced = wrong_type(1, 3, 'hash')
+if misplaced then
+  return misplaced
 end
 
 local schema = redis.call('HGET', KEYS[2], 'schema')

@@ -16,7 +16,8 @@ use crate::{keys::HOURS_KEPT, ledger::UPGRADABLE, operations};
 use store_redis::{Batch, ErrorKind, Lua, Replies, Session, StoreError};
 
 /// Ends the upgrade.
-static UPGRADE: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("../upgrade.lua")));
+static UPGRADE: LazyLock<Lua> =
+    LazyLock::new(|| Lua::new(concat!(include_str!("../ledger_common.lua"), include_str!("../upgrade.lua"))));
 
 /// How many entries are read at once.
 const PAGE: usize = 1_000;

@@ -63,7 +63,7 @@ fn config(port: u16, more: &[(&str, &str)]) -> Config {
     Config::load(None, environment).expect("a valid configuration").config
 }
 
-/// Makes one pass; returns whether another full one is due.
+/// Makes one pass; returns whether another one is due at once.
 async fn pass(market: &MarketStore, store: &Store, reach: Reach) -> bool {
     let now = unix_now() as f64;
     let mut session =
@@ -107,14 +107,14 @@ async fn passes(epochs: u64) {
     }
     let (market, store) = (market(), service::connect(&config(redis.port(), &[])).expect("a pool"));
     let began = Instant::now();
-    pass(&market, &store, Reach::Full).await;
+    pass(&market, &store, Reach::Everything).await;
     let first = began.elapsed();
     let all: Vec<u64> = (FIRST..FIRST + epochs).collect();
     let mut raw = Raw::new(&redis, &[Reads { epochs: &all, full: false }]).await;
     let (mut times, mut ratios) = (Vec::new(), Vec::new());
     for _ in 0..PASSES {
         let began = Instant::now();
-        pass(&market, &store, Reach::Recent).await;
+        pass(&market, &store, Reach::New).await;
         times.push(began.elapsed());
         // Pass and raw reads by turns, so that a busy moment of the machine meets both.
         ratios.push(times[times.len() - 1].as_secs_f64() / raw.run().await.as_secs_f64());
@@ -123,10 +123,10 @@ async fn passes(epochs: u64) {
     // Counted by a proxy in front of the server, after a first pass has opened the connection.
     let proxy = FaultProxy::start(redis.addr()).await.expect("a proxy");
     let counted = service::connect(&config(proxy.port(), &[])).expect("a pool");
-    pass(&market, &counted, Reach::Full).await;
+    pass(&market, &counted, Reach::Everything).await;
     proxy.reset_counts();
     for _ in 0..10 {
-        pass(&market, &counted, Reach::Recent).await;
+        pass(&market, &counted, Reach::New).await;
     }
     let counts = proxy.counts();
     let (p50, p99) = percentiles(&mut times);
@@ -173,7 +173,7 @@ async fn first() {
         }
         let store = service::connect(&config(redis.port(), &[])).expect("a pool");
         let began = Instant::now();
-        while pass(&market, &store, Reach::Full).await {}
+        while pass(&market, &store, Reach::Everything).await {}
         times.push(began.elapsed());
         bare.push(raw.run().await);
         ratios.push(times[times.len() - 1].as_secs_f64() / bare[bare.len() - 1].as_secs_f64());
@@ -206,11 +206,11 @@ async fn finished() {
                 .await
                 .expect("added");
         }
-        while pass(&market, &store, Reach::Full).await {}
+        while pass(&market, &store, Reach::Everything).await {}
         let mut times = Vec::new();
         for _ in 0..PASSES {
             let began = Instant::now();
-            pass(&market, &store, Reach::Recent).await;
+            pass(&market, &store, Reach::New).await;
             times.push(began.elapsed());
         }
         p50s.push(percentiles(&mut times).0);

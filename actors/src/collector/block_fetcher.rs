@@ -302,7 +302,7 @@ impl BlockFetcher {
             // A refusal needs no handling: the actor is stopped, or messages that wake it already wait.
             let wake = |edges: &[MarketEdge], market: &ContractAddress| {
                 for edge in edges.iter().filter(|edge| edge.market == *market) {
-                    drop(edge.actor.try_send(Wake { gap: false }));
+                    drop(edge.actor.try_send(Wake::default()));
                 }
             };
             match &note {

@@ -1,23 +1,35 @@
 //! The messages between actors.
 
+use std::collections::BTreeSet;
+
 use domain::tracker::index::IndexEvent;
 use serde::{Deserialize, Serialize};
 use store_tracker::IndexKeys;
 use supervision::Message;
 
-/// Wakes an actor: something may have changed in Redis. It carries no data, so to lose, merge or repeat one changes no
-/// result.
+/// Wakes an actor: something may have changed in Redis. To lose, merge or repeat one changes no result, since passes depend on what
+/// is in Redis alone, and the finder finds an epoch again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wake {
-    /// Events may have been missed, so a full pass is needed.
-    pub gap: bool,
+    /// Epochs that keys name which no pass reads by itself, in the form in which they name them.
+    pub named: BTreeSet<String>,
 }
+
+/// The most epochs that one message names.
+const MOST_NAMED: usize = 5_000;
 
 impl Message for Wake {
     fn merge(&mut self, newer: Self) -> Result<(), Self> {
-        // A merged message must ask for no less than either of the two.
-        self.gap |= newer.gap;
+        // A merged message must ask for no less than either of the two, within its limit.
+        self.named.extend(newer.named);
+        while self.named.len() > MOST_NAMED {
+            self.named.pop_first();
+        }
         Ok(())
+    }
+
+    fn weight(&self) -> usize {
+        size_of::<Self>() + self.named.iter().map(|name| size_of::<String>() + name.len()).sum::<usize>()
     }
 }
 

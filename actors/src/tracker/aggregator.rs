@@ -18,7 +18,7 @@ use domain::{
 use retry::{RetryPolicy, table::AGGREGATOR};
 use store_redis::{ErrorKind, Session, StoreError};
 use store_tracker::{
-    Dataset, Early, MarketKeys, MarketStore, Outputs, Pass, Reach, Scope, Written,
+    Dataset, MarketKeys, MarketStore, Outputs, Pass, Reach, Scope, Written,
     datasets::{DAILY, HOURLY, SUMMARY},
     operations::READ_TIMELINES,
 };
@@ -32,10 +32,6 @@ use super::{
 };
 use crate::env::messages::Wake;
 
-/// After this many seconds without a pass, the next one is a full pass. Other passes read twice as far back, so that inputs
-/// which arrive some minutes late are found too.
-const RECENT: f64 = 300.0;
-
 /// The actor.
 pub struct Aggregator {
     tracker: TrackerServices,
@@ -43,11 +39,8 @@ pub struct Aggregator {
     /// Whether the datasets show the original's numbers. The ledger is maintained all the same, so that a market can return to
     /// its numbers.
     original: bool,
-    reach: Reach,
-    /// What the last pass has left unread of the timelines.
-    early: Option<Early>,
-    /// When the last successful pass began, in Unix seconds.
-    passed: Option<f64>,
+    /// Whether this incarnation has made no pass yet.
+    is_first: bool,
     /// When the statistics of hours are due, and the hour that ran when they were written; they are due when it is over, too.
     /// `None` is at once, as after a start.
     hourly_due: Option<(Instant, u64)>,
@@ -66,17 +59,14 @@ impl Aggregator {
     pub fn new(tracker: TrackerServices, keys: MarketKeys) -> Self {
         let market = MarketStore::new(keys, &tracker.validator);
         let (last_good, ledger) = (HashMap::new(), None);
-        let (passed, hourly_due, daily_due) = (None, None, None);
         Self {
             tracker,
             market,
             original: false,
-            reach: Reach::Full,
-            early: None,
-            passed,
-            hourly_due,
+            is_first: true,
+            hourly_due: None,
             stale_hours: BTreeSet::new(),
-            daily_due,
+            daily_due: None,
             last_good,
             ledger,
         }
@@ -120,18 +110,19 @@ impl Aggregator {
     }
 
     /// Reports a ledger that is younger, or counts less, than at the last pass: Redis was emptied, or restored from an older
-    /// state.
-    fn notice_loss(&mut self, pass: &Pass, totals: &Totals) {
+    /// state. Then every dataset is due at once, as after a start.
+    fn notice_loss(&mut self, pass: &Pass, totals: &Totals) -> bool {
         let (born, sums) = (pass.mark.born, &totals.all);
         let lost =
             self.ledger.as_ref().and_then(|known| LedgerLost::between(self.market(), known, born, sums));
-        if let Some(lost) = lost {
+        if let Some(lost) = &lost {
             // Only reported: the pass goes on with what Redis has, since no other source could restore it.
-            self.tracker.services.report(&lost);
+            self.tracker.services.report(lost);
         }
         // `None` before the ledger exists: this pass can't record a time of creation, since another tracker may create the
         // ledger a moment earlier.
         self.ledger = born.map(|born| (born, *sums));
+        lost.is_some()
     }
 
     /// Records what a pass has written and how long it took.
@@ -162,17 +153,13 @@ fn next_hour(now: Duration) -> Duration {
 
 impl Aggregator {
     /// What a pass at `now` (Unix seconds) is made for.
-    fn scope(&mut self, wake: Option<&Wake>, now: f64, at: Instant) -> Scope {
-        // After a long pause (a suspended machine, a long interval) a recent pass would not reach back to the last one.
-        let was_long_ago = self.passed.is_some_and(|passed| now - passed > RECENT);
-        if was_long_ago || wake.is_some_and(|wake| wake.gap) {
-            self.reach = Reach::Full;
-        }
+    fn scope(&self, wake: Option<&Wake>, now: f64, at: Instant) -> Scope {
         let is_due = |due: Option<Instant>| due.is_none_or(|due| at >= due);
         let running = HourStats::hours(now as u64)[1].0;
         let hourly = self.hourly_due.is_none_or(|(due, hour)| is_due(Some(due)) || hour != running);
         let due = Due { hourly: hourly || !self.stale_hours.is_empty(), daily: is_due(self.daily_due) };
-        Scope { reach: self.reach, due, hours: self.stale_hours.clone(), early: self.early.clone() }
+        let named = wake.map(|wake| wake.named.clone()).unwrap_or_default();
+        Scope { reach: Reach::New, first: self.is_first, due, hours: self.stale_hours.clone(), named }
     }
 
     /// Reads everything that a pass needs. A ledger of an earlier version is upgraded before: only here, since a command that only
@@ -202,13 +189,7 @@ impl Aggregator {
         let past = HourStats::past(now).filter(|start| self.stale_hours.contains(start));
         let is_written = |start: &u64| datasets.hours.iter().any(|hour| hour.start == *start);
         self.stale_hours = past.filter(|start| !is_written(start)).collect();
-        // The begin of the pass: inputs that arrived while it ran belong to the next one.
-        self.passed = Some(pass.seen.now);
-        self.early = pass.early.clone();
-        // Epochs that the ledger had no room for may be in the older part of the timelines. There is none before others are sealed, so
-        // the regular pass is soon enough.
-        let is_full = pass.is_incomplete() || pass.ledger_full;
-        self.reach = if is_full { Reach::Full } else { Reach::Recent };
+        self.is_first = false;
         // The hours are written when one turns, too.
         if pass.is_incomplete() { Next::AtOnce } else { Next::Within(next_hour(clock.unix())) }
     }
@@ -242,7 +223,7 @@ impl Passes for Aggregator {
         let timing = self.tracker.timing.clone();
         // Nothing is written before the commit: a crash in between leaves no trace in Redis.
         let totals = Totals::of(&pass.seen, &self.tracker.validator, timing.seal_after.as_secs_f64());
-        self.notice_loss(&pass, &totals);
+        let is_lost = self.notice_loss(&pass, &totals);
         // Statistics are written only from complete totals: incomplete ones would stay for an interval of up to an hour. The pass
         // with all epochs follows at once and writes them.
         let due = if pass.is_incomplete() { Due::NONE } else { pass.scope.due };
@@ -268,7 +249,13 @@ impl Passes for Aggregator {
         services.note_faults(&written.faults);
         services.telemetry.round_trips("summary", session.round_trips());
         self.note(&totals, &written, wall, began.elapsed());
-        Ok(self.plan(&pass, &datasets, due, clock))
+        let next = self.plan(&pass, &datasets, due, clock);
+        if is_lost {
+            // The statistics were lost with the ledger, and this pass was not made for them.
+            (self.is_first, self.hourly_due, self.daily_due) = (true, None, None);
+            return Ok(Next::AtOnce);
+        }
+        Ok(next)
     }
 }
 

@@ -2,9 +2,9 @@
 //!
 //! It touches the connection of the subscription, and the mailboxes of the markets' actors and of the indexer. Promises:
 //! - it never waits for another actor: it sends messages every few milliseconds, and a full mailbox merges them;
-//! - each new subscription wakes every market with `gap`, since events of the interruption were missed;
+//! - each new subscription wakes every market, since events of the interruption were missed;
 //! - markets are added and removed while it listens: it changes its channels, and the other markets miss nothing;
-//! - events that Redis' client dropped because the listener read too slowly are counted, and every market makes a full pass;
+//! - events that Redis' client dropped because the listener read too slowly are counted, and every market makes a pass;
 //! - it notices a dead or half-open connection, and reconnects with backoff without end: an outage of Redis is no crash;
 //! - it notices when the subscription is on another server than the one that is written to, and subscribes again;
 //! - with a state index, it sends the index's events to the indexer; when the indexer is too slow, the oldest are dropped.
@@ -41,7 +41,7 @@ const COLLECT: Duration = Duration::from_millis(5);
 /// The interval of pings and own messages. A half-open connection delivers no events and no error; only a ping finds it. A former
 /// master answers pings; only the listener's own message finds it.
 const PING_EVERY: Duration = Duration::from_secs(5);
-/// The shortest time between two full passes because of dropped events: in a storm, full passes would add to the load.
+/// The shortest time between two passes because of dropped events: in a storm, they would add to the load.
 const WAKE_AFTER_DROPS_EVERY: Duration = Duration::from_secs(1);
 /// The most events read in a row, before the stop, the markets and the timers are checked again.
 const EVENTS_A_TURN: usize = 256;
@@ -143,7 +143,7 @@ impl Listener {
         // Only the difference: to subscribe again to everything would miss events of the other markets meanwhile.
         let more = self.channels.keys().filter(|name| !channels.contains_key(*name)).cloned().collect();
         let gone = channels.into_keys().filter(|name| !self.channels.contains_key(name)).collect();
-        // Before the new markets are woken: an event between the two is received, and one before is found by the full pass.
+        // Before the new markets are woken: an event between the two is received, and one before is found by the pass.
         subscriber.change(more, gone).await?;
         let is_known = |market: &&MarketEdges| {
             let name = market.keys.market();
@@ -259,7 +259,7 @@ impl Listener {
         Some(End::Deaf(self.tracker.services.line(&error)))
     }
 
-    /// Makes every market do a full pass after a new subscription, and reads events until the connection or the actor ends.
+    /// Makes every market do a pass after a new subscription, and reads events until the connection or the actor ends.
     async fn follow(
         &mut self,
         cx: &Context,
@@ -267,10 +267,10 @@ impl Listener {
         events: &mut EventStream,
         changes: &mut Changes,
     ) -> Result<End, Failure> {
-        // Drops of the previous subscription: the full pass that follows covers them.
+        // Drops of the previous subscription: the pass that follows covers them.
         self.tracker.metrics.events_dropped(self.tracker.services.store.take_dropped_events());
         points::LISTENER_AFTER_SUBSCRIBE.pass().await?;
-        // The wake below is a full pass, and covers earlier drops.
+        // The wake below causes a pass, which covers earlier drops.
         self.missed = false;
         wake(self.markets.iter());
         self.listen(cx, subscriber, events, changes).await
@@ -346,7 +346,7 @@ impl Listener {
     }
 
     /// Counts the events that were dropped because the listener read too slowly. They are missed as in an interruption, so every
-    /// market makes a full pass, but at most one in `WAKE_AFTER_DROPS_EVERY`. Returns when the markets have to be woken, if not
+    /// market makes a pass, but at most one in `WAKE_AFTER_DROPS_EVERY`. Returns when the markets have to be woken, if not
     /// now.
     fn wake_after_drops(&mut self, clock: &Clock) -> Option<Instant> {
         let dropped = self.tracker.services.store.take_dropped_events();
@@ -402,7 +402,7 @@ impl Listener {
 
     /// Counts the collected events, wakes the epoch trackers, and sends the indexer its events.
     async fn hand_over(&mut self, clock: &Clock) -> Result<(), Failure> {
-        // After a crash here the events are lost, and the next subscription wakes every market for a full pass.
+        // After a crash here the events are lost, and the next subscription wakes every market.
         points::LISTENER_BEFORE_HAND_OVER.pass().await?;
         let collected = std::mem::take(&mut self.collected);
         for (entity, count) in collected.iter() {
@@ -413,7 +413,7 @@ impl Listener {
             // `|`, not `||`: the flag has to be reset in either case.
             if common | std::mem::take(own) {
                 // Refused only when the market is being stopped: then no pass is needed.
-                let _ = market.epoch_tracker.try_send(Wake { gap: false });
+                let _ = market.epoch_tracker.try_send(Wake::default());
             }
         }
         if let Some(feed) = &mut self.feed {
@@ -424,12 +424,12 @@ impl Listener {
     }
 }
 
-/// Makes markets do a full pass.
+/// Makes markets do a pass.
 fn wake<'a>(markets: impl IntoIterator<Item = &'a MarketEdges>) {
     for market in markets {
         for edge in [&market.aggregator, &market.epoch_tracker] {
             // Refused only when the market is being stopped: then no pass is needed.
-            let _ = edge.try_send(Wake { gap: true });
+            let _ = edge.try_send(Wake::default());
         }
     }
 }
@@ -466,7 +466,7 @@ impl Worker for Listener {
                     }
                     tracing::info!(
                         redis = ?self.tracker.services.store,
-                        "subscribed to the channels; every market makes a full pass"
+                        "subscribed to the channels; every market makes a pass"
                     );
                     // A later loss begins with the shortest pause again.
                     attempts.succeeded();

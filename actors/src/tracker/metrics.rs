@@ -56,9 +56,9 @@ domain::table! {
     PROVEN = Metric::gauge("state_tracker_subscription_proven", &[], "0 or 1",
         "The listener received its own message from the server that is written to (1), or it did not or may not (0).");
     GAPS = Metric::counter("state_tracker_subscription_gaps_total", &[], "interruptions",
-        "The listener subscribed again this many times after an interruption; a full pass follows each time.");
+        "The listener subscribed again this many times after an interruption; a pass follows each time.");
     DROPPED = Metric::counter("state_tracker_events_dropped_total", &[], "events",
-        "The listener dropped this many events because its queue was full; a full pass follows.");
+        "The listener dropped this many events because its queue was full; a pass follows.");
     UNACCOUNTED = Metric::counter("state_tracker_unaccounted_epochs_total", &[], "epochs",
         "The aggregators sealed this many epochs without knowing their submissions.");
     LATE = Metric::counter("state_tracker_late_changes_total", &[], "changes",

@@ -133,3 +133,20 @@ async fn a_skipped_epoch_that_others_aggregated_is_complete() {
     );
     scene.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_dataset_is_written_again_with_the_next_pass_after_redis_lost_its_data() {
+    let mut scene = scene().await;
+    open(&mut scene, "1", BEGIN, 20).await;
+    scene.advance(60).await;
+    redis::cmd("FLUSHALL").query_async::<()>(&mut scene.connection).await.expect("flushed");
+    open(&mut scene, "2", BEGIN + 60, 20).await;
+    scene.advance(30).await;
+    let hour = format!("stats:hourly:{}", BEGIN - BEGIN % HOUR);
+    for (dataset, field) in
+        [("dashboard:summary", "epochs_total"), ("stats:daily", "epochs_total"), (&hour, "epochs")]
+    {
+        assert_eq!(scene.dataset(dataset).await[field], 1, "{dataset}");
+    }
+    scene.end().await;
+}

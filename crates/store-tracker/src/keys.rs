@@ -185,6 +185,11 @@ impl MarketKeys {
         self.second.iter().map(|prefix| InputKeys::new(prefix))
     }
 
+    /// The timelines of epochs and batches under every spelling, in a fixed order.
+    pub(crate) fn timelines(&self) -> impl Iterator<Item = String> {
+        self.inputs().flat_map(|input| [input.epochs_timeline(), input.batches_timeline()])
+    }
+
     /// Where outputs are written, at least one; the first is what the tracker itself reads back.
     pub fn outputs(&self) -> impl Iterator<Item = OutputKeys<'_>> {
         self.outputs.iter().map(|prefix| OutputKeys(prefix))

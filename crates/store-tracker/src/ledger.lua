@@ -3,14 +3,17 @@
 -- KEYS: 1 open, 2 sealed, 3 sums, 4 meta, 5 hours, 6 ended, 7 opened, 8 local, 9 aggregated, 10 listed, 11 included,
 --   12 prefix of the hours' validators
 -- ARGV: 1 schema version, 2 now, 3 seconds that hours are kept,
---   4 members of epochs:active that are known when this run is over ('' for unknown),
---   5 the highest of the epochs to seal that has a time ('' for none), 6 its entry,
---   7 number of entries to store, then for each: epoch, entry as it was read ('' for none), new entry, its hour ('' for unknown), the
+--   4 name of the commit, 5 and 6 whether this is its first and its last run ('1' or '0'), and for the last run the mark from which
+--   the next pass reads on: 7 early entries of the timelines, 8 members of epochs:active ('' for unknown),
+--   9 the highest of the epochs to seal that has a time ('' for none), 10 its entry,
+--   11 number of entries to store, then for each: epoch, entry as it was read ('' for none), new entry, its hour ('' for unknown), the
 --   number of validators in its aggregated batch, and these;
 --   then the number of late changes, for each: epoch, what is stored of it as it was read, and what shall be;
 --   then for each entry to seal: epoch, entry as it was read, final entry, seven numbers in the order of NAMES,
---   six times in the order of MOMENTS ('' for unknown), its hour, the number of validators and these as above; the number of hours that it adds to, for each: hour, epochs, batches, submissions.
--- An entry that another tracker changed since it was read is left alone: the next pass merges and tries again.
+--   six times in the order of MOMENTS ('' for unknown), its hour, the number of validators and these as above; the number of hours
+--   that it adds to, for each: hour, epochs, batches, submissions.
+-- An entry that another tracker changed since it was read is left alone: the next pass merges and tries again. Since it has to read
+-- again what this one knows of the entry, the mark stays where it was.
 -- Returns how many entries were stored and how many were sealed.
 local NAMES = { 'epochs', 'submissions', 'local', 'aggregated', 'included', 'unaccounted', 'late' }
 -- The keys from the sixth on: the end of the window, and five moments.
@@ -30,14 +33,29 @@ if not schema then
   redis.call('HSET', meta, 'schema', ARGV[1], 'born', ARGV[2])
 end
 
-local at = 7
+local at = 11
 local function take()
   at = at + 1
   return ARGV[at - 1]
 end
 
+if ARGV[5] == '1' then
+  redis.call('HSET', meta, 'pending', ARGV[4])
+end
+
+-- Whether something is as it was read.
+local function is_same(held, read)
+  if held ~= read then
+    redis.call('HDEL', meta, 'pending')
+  end
+  return held == read
+end
+
 local function unchanged(epoch, read)
-  return (redis.call('HGET', open, epoch) or '') == read and redis.call('HEXISTS', sealed, epoch) == 0
+  if redis.call('HEXISTS', sealed, epoch) == 1 then
+    return is_same(nil, read)
+  end
+  return is_same(redis.call('HGET', open, epoch) or '', read)
 end
 
 local oldest = tonumber(ARGV[2]) - tonumber(ARGV[3])
@@ -67,7 +85,7 @@ end
 
 for _ = 1, tonumber(take()) do
   local epoch, read, entry = take(), take(), take()
-  if redis.call('HGET', sealed, epoch) == read then
+  if is_same(redis.call('HGET', sealed, epoch), read) then
     redis.call('HSET', sealed, epoch, entry)
     redis.call('HINCRBY', sums, 'late', 1)
   end
@@ -148,13 +166,21 @@ for hour, set in pairs(named) do
   end
   redis.call('EXPIRE', key, ARGV[3])
 end
-if ARGV[5] ~= '' then
+if ARGV[9] ~= '' then
   local latest = redis.call('HGET', meta, 'latest')
-  if not latest or is_above(ARGV[5], latest) then
-    redis.call('HSET', meta, 'latest', ARGV[5], 'latest_entry', ARGV[6])
+  if not latest or is_above(ARGV[9], latest) then
+    redis.call('HSET', meta, 'latest', ARGV[9], 'latest_entry', ARGV[10])
   end
 end
-if ARGV[4] ~= '' then
-  redis.call('HSET', meta, 'active_known', ARGV[4])
+if ARGV[6] == '1' then
+  local is_whole = redis.call('HGET', meta, 'pending') == ARGV[4]
+  for number, field in pairs({ [7] = 'early', [8] = 'active_known' }) do
+    if ARGV[number] == '' then
+      redis.call('HDEL', meta, field)
+    elseif is_whole then
+      redis.call('HSET', meta, field, ARGV[number])
+    end
+  end
+  redis.call('HDEL', meta, 'pending')
 end
 return { stored, done }

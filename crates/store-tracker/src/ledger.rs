@@ -1,10 +1,14 @@
 //! The epoch ledger in Redis: what is written of it, and how.
 
-use std::{collections::BTreeMap, sync::LazyLock};
+use std::{
+    collections::BTreeMap,
+    hash::{BuildHasher, RandomState},
+    sync::LazyLock,
+};
 
 use domain::{
     EpochId,
-    tracker::{Entry, EpochFacts, HourSums, MeasurementWindow, Sealed, Sums, Totals},
+    tracker::{Early, Entry, EpochFacts, HourSums, MeasurementWindow, Sealed, Sums, Totals},
 };
 
 use crate::keys::{HOURS_KEPT, MarketKeys};
@@ -31,7 +35,9 @@ pub struct LedgerMark {
     pub born: Option<f64>,
     /// Its layout, when it is another than [`SCHEMA`].
     pub foreign_schema: Option<String>,
-    /// How many members `epochs:active` had at the last pass that knew them all.
+    /// How many entries the timelines had at the last pass, if it had found everything.
+    pub early: Option<Early>,
+    /// How many members `epochs:active` had at the last pass, if it knew them all.
     pub active_known: Option<u64>,
     /// The measurement window.
     pub window: Option<MeasurementWindow>,
@@ -54,6 +60,7 @@ impl LedgerMark {
                 "floor" => mark.floor = EpochId::parse(&value).ok(),
                 "forms" => mark.forms = value,
                 "passed" => mark.passed = value.parse().ok(),
+                "early" => mark.early = Early::parse(&value),
                 "active_known" => mark.active_known = value.parse().ok(),
                 "window" => {
                     for (slot, part) in window.iter_mut().zip(value.split(',')) {
@@ -83,8 +90,18 @@ pub(crate) struct Run<'a> {
     /// The sealed epochs as they were read.
     pub(crate) sealed: &'a BTreeMap<EpochId, Sealed>,
     pub(crate) now: f64,
-    /// Members of `epochs:active` that are accounted for when this is written, where that is known.
-    pub(crate) active_known: Option<u64>,
+    /// What the pass leaves for the next one.
+    pub(crate) mark: NextMark<'a>,
+}
+
+/// From where the next pass reads on. It is written only if every entry is: what is known of one that another tracker changed
+/// meanwhile has to be read again.
+#[derive(Clone, Copy)]
+pub(crate) struct NextMark<'a> {
+    /// The entries of the timelines that need not be read again; `None`: the next pass reads everything.
+    pub(crate) early: Option<&'a Early>,
+    /// The members of `epochs:active` that are accounted for; `None`: the next pass reads them.
+    pub(crate) active: Option<u64>,
 }
 
 enum Step<'a> {
@@ -104,9 +121,10 @@ impl Run<'_> {
         // An empty run still makes the ledger, so that its birth is on record.
         let runs: Vec<&[Step<'_>]> =
             if steps.is_empty() { vec![&[]] } else { steps.chunks(ENTRIES_A_RUN).collect() };
+        // Tells this commit from those of other trackers, whose runs may come in between.
+        let commit = format!("{:016x}", RandomState::new().hash_one(self.now.to_bits()));
         for (at, steps) in runs.iter().enumerate() {
-            let known = self.active_known.filter(|_| at + 1 == runs.len());
-            self.command(batch, steps, known);
+            self.command(batch, steps, &commit, [at == 0, at + 1 == runs.len()]);
         }
         runs.len()
     }
@@ -119,12 +137,13 @@ impl Run<'_> {
         command.arg(text(entry.hour())).arg(named.len()).arg(named);
     }
 
-    fn command(&self, batch: &mut Batch, steps: &[Step<'_>], active_known: Option<u64>) {
+    fn command(&self, batch: &mut Batch, steps: &[Step<'_>], commit: &str, [first, last]: [bool; 2]) {
         let (ledger, validators) = (self.keys.of_ledger(), self.keys.validators_prefix());
         let keys: Vec<&str> = ledger.iter().chain([&validators]).map(String::as_str).collect();
         let command = SCRIPT.run(batch, &keys);
         command.arg(SCHEMA).arg(self.now).arg(HOURS_KEPT);
-        command.arg(active_known.map_or_else(String::new, |known| known.to_string()));
+        command.arg(commit).arg(u8::from(first)).arg(u8::from(last));
+        command.arg(self.mark.early.map(Early::to_string).unwrap_or_default()).arg(text(self.mark.active));
         // The highest of an ascending list. One without a time may be anybody's stray.
         let latest = steps.iter().rev().find_map(|step| match step {
             Step::Seal(epoch, entry) if entry.last_time().is_some() => Some((epoch, entry)),

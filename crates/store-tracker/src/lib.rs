@@ -27,5 +27,5 @@ pub use keys::{
     EVENTS, IndexKeys, MarketKeys, NOT_WRITTEN, Output, OutputKeys, Spelling, channels, echo_channel,
 };
 pub use ledger::{LedgerMark, SCHEMA};
-pub use market::{Early, MarketStore, OriginalDatasets, Outputs, Pass, Reach, Scope, Written};
+pub use market::{MarketStore, OriginalDatasets, Outputs, Pass, Reach, Scope, Written};
 pub use prune::{Prunable, Retention, forget_sealed, prune, prune_active};

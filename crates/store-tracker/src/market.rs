@@ -1,5 +1,5 @@
-//! One market in Redis: what a pass reads and what it writes. Each step of a recent pass is one round trip whatever the number of
-//! epochs; a full pass reads long keys in pages, one round trip each.
+//! One market in Redis: what a pass reads and what it writes. Each step is one round trip whatever the number of epochs; after an
+//! absence, long keys are read in pages, one round trip each.
 //!
 //! A pass is three steps: [`MarketStore::discover`] (ledger, timelines, active epochs), [`MarketStore::examine`]
 //! (the keys of the epochs that matter), [`MarketStore::commit`]. A pass of the current epoch is
@@ -11,7 +11,6 @@ mod current;
 mod discover;
 mod examine;
 mod facts;
-mod found;
 mod members;
 mod original;
 mod pages;
@@ -25,7 +24,7 @@ use std::{
 
 use domain::{
     EpochId,
-    tracker::{DayStats, Due, GAP_SHOWN, Observation},
+    tracker::{DayStats, Due, Early, Known, Observation, RECENT, Span},
 };
 
 use aliases::Aliases;
@@ -36,49 +35,42 @@ use spellings::{Chosen, Spellings};
 use crate::{keys::MarketKeys, ledger::LedgerMark};
 use store_redis::{ErrorKind, Fault, Session, StoreError};
 
-/// How far a pass looks back for epochs that the ledger may not know.
+/// Which epochs a pass looks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// Everything that is still there: at the start, and when something may have been missed.
-    Full,
-    /// The last minutes.
-    Recent,
+    /// All of which there is still a trace.
+    Everything,
+    /// Those that the passes before, by the ledger's mark, have not seen; without a mark, everything.
+    New,
 }
 
 /// What a pass is made for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scope {
-    /// How far it looks back for epochs.
+    /// Which epochs it looks for.
     pub reach: Reach,
+    /// It is the first one of its process: it reads the summary of the process before, loads the scripts, and writes all hours.
+    pub first: bool,
     /// Which statistics are due.
     pub due: Due,
     /// Earlier hours, by their starts, whose statistics are due with those of the last two.
     pub hours: BTreeSet<u64>,
-    /// What the pass before knew of the earlier parts of the timelines.
-    pub early: Option<Early>,
-}
-
-/// How many entries the timelines of a market have up to a moment. A later pass that finds other numbers there has missed some, which
-/// were written late, or were pruned.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Early {
-    /// The moment, in Unix seconds.
-    pub before: f64,
-    /// How many entries each timeline has under each spelling.
-    pub entries: Vec<u64>,
+    /// Epochs that other keys name, in whatever form: the pass takes up those that are new.
+    pub named: BTreeSet<String>,
 }
 
 impl Scope {
-    /// A pass for all datasets that looks back as far as it can, as the first one after a start.
+    /// A pass for all datasets that looks for everything.
     #[must_use]
     pub fn everything() -> Self {
-        Self { reach: Reach::Full, due: Due::ALL, hours: BTreeSet::new(), early: None }
+        Self { due: Due::ALL, ..Self::summary(Reach::Everything) }
     }
 
     /// A pass for the summary alone.
     #[must_use]
     pub fn summary(reach: Reach) -> Self {
-        Self { reach, due: Due::NONE, hours: BTreeSet::new(), early: None }
+        let first = reach == Reach::Everything;
+        Self { reach, first, due: Due::NONE, hours: BTreeSet::new(), named: BTreeSet::new() }
     }
 
     /// When the sealed epochs were opened that the statistics need, in Unix seconds: from the first on, before the second.
@@ -87,8 +79,6 @@ impl Scope {
     }
 }
 
-/// How far a recent pass looks back, in seconds: the five minutes of the recent counts, and five more for late entries.
-const RECENT_REACH: f64 = 600.0;
 /// The most unsealed epochs in the ledger: no new ones are added beyond that, until some are sealed. A market has some hundred.
 const MOST_UNSEALED: usize = 20_000;
 
@@ -103,7 +93,7 @@ pub struct Pass {
     pub mark: LedgerMark,
     /// Inputs that could not be read.
     pub faults: Vec<Fault>,
-    /// There are more new epochs than one pass takes: another full pass is due, and totals lack epochs until then.
+    /// There are more new epochs than one pass takes: another pass is due at once, and totals lack epochs until then.
     pub partial: bool,
     /// The ledger has as many unsealed epochs as it may have, and there are new ones: totals lack these until others are sealed.
     pub ledger_full: bool,
@@ -112,12 +102,15 @@ pub struct Pass {
     /// Epochs of the last minutes that are not above the ledger's floor, and so are not counted: their ids began anew, or the floor
     /// came from an id that was no real one.
     pub below_floor: BTreeSet<EpochId>,
-    /// Whether `epochs:active` grew by more than the epochs that were found, or the earlier parts of the timelines changed: a full
-    /// pass is due.
-    pub missed_epochs: bool,
-    /// How many entries the timelines have before what a recent pass reads; `None`: could not be read.
-    pub early: Option<Early>,
-    /// The summary in Redis, read by a full pass only.
+    /// What it reads of the long keys.
+    pub span: Span,
+    /// Whether there are entries of timelines that no pass has read: the next one reads everything.
+    pub missed_entries: bool,
+    /// Whether `epochs:active` grew by more than the epochs that were found: the next pass reads its members.
+    pub missed_members: bool,
+    /// How many entries the timelines have before the last minutes.
+    pub early: Early,
+    /// The summary in Redis, read by the first pass of a process.
     pub shown: Option<serde_json::Value>,
     /// The stored entries as text, by which the script notices a change by another tracker.
     stored_text: BTreeMap<EpochId, String>,
@@ -176,23 +169,22 @@ impl MarketStore {
 }
 
 impl Pass {
-    /// Since when a recent pass reads the timelines, in Unix seconds: from where the pass before has counted them.
-    fn since(&self) -> f64 {
-        let recent = self.seen.now - RECENT_REACH;
-        self.scope.early.as_ref().map_or(recent, |early| early.before.min(recent))
-    }
-
-    /// Since when changes of sealed epochs are noticed, in Unix seconds. After an absence a full pass has to find a close of the last
-    /// hour, since the gaps of such an epoch are shown.
-    fn changes_since(&self) -> f64 {
-        self.seen.now - if self.is_full() { GAP_SHOWN as f64 } else { RECENT_REACH }
-    }
-
-    /// Whether another pass that reads everything is due at once. It is not repeated for missed epochs: it has read everything that
-    /// there is.
+    /// Whether another pass is due at once, since this one has not read everything.
     #[must_use]
     pub fn is_incomplete(&self) -> bool {
-        self.partial || (self.missed_epochs && self.scope.reach == Reach::Recent)
+        self.partial || self.missed_entries || self.missed_members
+    }
+
+    /// What is known before epochs are looked for.
+    fn known(&self) -> Known<'_> {
+        let Self { seen, span, ended, mark, .. } = self;
+        Known { now: seen.now, span: *span, stored: &seen.stored, ended, floor: mark.floor.as_ref() }
+    }
+
+    /// What an earlier pass has counted, where this one reads on from there.
+    fn followed(&self) -> Option<&Early> {
+        let early = self.mark.early.as_ref().filter(|_| self.scope.reach == Reach::New);
+        early.filter(|early| self.span.follows(early))
     }
 
     fn new(scope: Scope, now: f64) -> Self {
@@ -202,8 +194,10 @@ impl Pass {
             mark: LedgerMark::default(),
             faults: Vec::new(),
             below_floor: BTreeSet::new(),
-            missed_epochs: false,
-            early: None,
+            span: Span::everything(now),
+            missed_entries: false,
+            missed_members: false,
+            early: Early { before: now - RECENT, entries: Vec::new() },
             partial: false,
             ledger_full: false,
             has_timeline: false,
@@ -245,16 +239,6 @@ impl Pass {
         }
     }
 
-    /// Whether it looks back as far as it can.
-    pub(crate) fn is_full(&self) -> bool {
-        self.scope.reach == Reach::Full
-    }
-
-    /// Up to the floor every epoch is sealed, though its entry may be forgotten.
-    fn is_below_floor(&self, epoch: &EpochId) -> bool {
-        self.mark.floor.as_ref().is_some_and(|floor| epoch <= floor)
-    }
-
     /// How many epochs can be added to the ledger.
     fn room(&self) -> usize {
         MOST_UNSEALED.saturating_sub(self.seen.stored.len())
@@ -264,7 +248,9 @@ impl Pass {
     fn shut_out(&mut self) {
         let new = self.unknown.iter().filter(|epoch| !self.seen.sealed.contains_key(*epoch));
         let shut_out: Vec<EpochId> = new.rev().skip(self.room()).cloned().collect();
-        self.ledger_full |= !shut_out.is_empty();
+        self.ledger_full = !shut_out.is_empty();
+        // Another pass would find no room either.
+        self.partial &= !self.ledger_full;
         for epoch in shut_out {
             self.unknown.remove(&epoch);
             self.seen.facts.remove(&epoch);

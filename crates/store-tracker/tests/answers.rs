@@ -109,7 +109,7 @@ impl Walk {
 #[tokio::test]
 async fn a_pass_after_a_refused_one_shows_what_it_would_show_without() {
     let pass = |tracker: Arc<Tracker>| async move {
-        let shown = tracker.try_pass(LATER as f64, Reach::Full).await?;
+        let shown = tracker.try_pass(LATER as f64, Reach::Everything).await?;
         Ok(Some(shown.summary))
     };
     Walk::new().await.through(pass).await;

@@ -38,7 +38,7 @@ impl Scene {
         Self { client: cluster.client(), tracker, market, cluster }
     }
 
-    /// A full pass shows what was written.
+    /// A pass over everything shows what was written.
     async fn is_right(&self, now: i64) {
         let shown = self.tracker.full(now).await;
         assert_eq!(shown.totals(), written(&self.market.truth()));
@@ -142,7 +142,7 @@ async fn a_market_on_three_masters_is_read_and_written_in_three_round_trips() {
     }
     assert_eq!(all.len(), 2, "the ledger lies on one of them");
     let mut session = scene.tracker.session().await;
-    let pass = scene.tracker.look(&mut session, (NOW + 2) as f64, Reach::Recent).await.expect("read");
+    let pass = scene.tracker.look(&mut session, (NOW + 2) as f64, Reach::New).await.expect("read");
     let shown = scene.tracker.commit(&mut session, pass).await.expect("written");
     assert_eq!(shown.totals(), written(&scene.market.truth()));
     assert_eq!(session.round_trips(), 3);
@@ -210,7 +210,7 @@ async fn passes_in_the_middle_of_a_resharding_show_what_was_written() {
     }
     // Redirections are remembered: no more round trips than without a resharding.
     let mut session = scene.tracker.session().await;
-    let pass = scene.tracker.look(&mut session, now as f64, Reach::Recent).await.expect("read");
+    let pass = scene.tracker.look(&mut session, now as f64, Reach::New).await.expect("read");
     scene.tracker.commit(&mut session, pass).await.expect("written");
     assert_eq!(session.round_trips(), 3);
     assert_eq!(scene.summary().await["submissions_total"], scene.market.truth().submissions_total());
@@ -224,7 +224,7 @@ async fn a_pass_while_the_ledger_itself_is_halfway_waits_and_breaks_nothing() {
     let to = (scene.cluster.owner(slot).await.expect("an owner") + 1) % 3;
     scene.cluster.begin_move(slot, to).await.expect("begun");
     assert_eq!(scene.cluster.move_some_keys(slot, to, 2).await.expect("moved"), 2);
-    let error = scene.tracker.try_pass((NOW + 1) as f64, Reach::Recent).await.expect_err("it is halfway");
+    let error = scene.tracker.try_pass((NOW + 1) as f64, Reach::New).await.expect_err("it is halfway");
     assert_eq!(error.kind, ErrorKind::Loading, "{error}");
     assert!(error.kind.is_outage(), "it is waited for");
     while scene.cluster.move_some_keys(slot, to, 10).await.expect("moved") > 0 {}
@@ -293,7 +293,7 @@ async fn half_a_pass_is_written(ledger_dies: bool) {
     let (dying, living) = if ledger_dies { (of_ledger, of_summary) } else { (of_summary, of_ledger) };
     let heir = scene.cluster.replicate(dying).await.expect("a replica");
     let mut session = scene.tracker.session().await;
-    let pass = scene.tracker.look(&mut session, (NOW + 1) as f64, Reach::Full).await.expect("read");
+    let pass = scene.tracker.look(&mut session, (NOW + 1) as f64, Reach::Everything).await.expect("read");
     scene.cluster.replicated(dying, heir).await.expect("replicated");
     proxies[dying].blackhole(true);
     let mut direct = scene.cluster.node(living).connection().await.expect("a connection");
@@ -323,8 +323,10 @@ async fn half_a_pass_is_written(ledger_dies: bool) {
     let written_by_then = if ledger_dies { (0, 0) } else { (4, 3 + 4 + 5 + 6) };
     assert_eq!(sealed(&mut scene.client).await, written_by_then);
     let tracker = &scene.tracker;
-    wait_until("passes go on", SOON, async || tracker.try_pass((NOW + 2) as f64, Reach::Full).await.is_ok())
-        .await;
+    wait_until("passes go on", SOON, async || {
+        tracker.try_pass((NOW + 2) as f64, Reach::Everything).await.is_ok()
+    })
+    .await;
     for pass in 3..6 {
         scene.is_right(NOW + pass).await;
         assert_eq!(sealed(&mut scene.client).await, (4, 3 + 4 + 5 + 6), "each of them once");
@@ -352,11 +354,13 @@ async fn a_cluster_without_one_of_its_masters_is_waited_for() {
     quick.command_timeout = Duration::from_millis(300);
     quick.connect_timeout = Duration::from_millis(300);
     let tracker = Tracker::with(quick, PROTOCOL, MARKET);
-    let error = tracker.try_pass((NOW + 1) as f64, Reach::Full).await.expect_err("a master hangs");
+    let error = tracker.try_pass((NOW + 1) as f64, Reach::Everything).await.expect_err("a master hangs");
     assert!(error.kind.is_outage(), "{error}");
     scene.cluster.node_mut(1).resume().expect("goes on");
-    wait_until("passes go on", SOON, async || tracker.try_pass((NOW + 2) as f64, Reach::Full).await.is_ok())
-        .await;
+    wait_until("passes go on", SOON, async || {
+        tracker.try_pass((NOW + 2) as f64, Reach::Everything).await.is_ok()
+    })
+    .await;
     scene.is_right(NOW + 3).await;
 }
 
@@ -435,8 +439,10 @@ async fn a_node_that_is_taken_for_a_single_server_and_the_reverse_are_told_apart
     let scene = Scene::new().await;
     let mut single = settings(Vec::new());
     single.servers = seeds(&scene.cluster)[0].clone().into();
-    let error =
-        Tracker::with(single, PROTOCOL, MARKET).try_pass(NOW as f64, Reach::Full).await.expect_err("a node");
+    let error = Tracker::with(single, PROTOCOL, MARKET)
+        .try_pass(NOW as f64, Reach::Everything)
+        .await
+        .expect_err("a node");
     assert_eq!(error.kind, ErrorKind::Topology, "{error}");
 
     let server = testkit::RedisServer::start().await.expect("a server");

@@ -48,12 +48,12 @@ async fn a_key_of_the_wrong_type_is_reported_and_only_its_own_fields_are_unknown
         ("epoch:2:state", &["epoch_gaps_count", "epoch_gaps_rate"]),
         ("metrics:batch:1:validators", &["active_validators"]),
     ];
-    for reach in [Reach::Full, Reach::Recent] {
+    for reach in [Reach::Everything, Reach::New] {
         for (spoilt, unknown) in cases {
             let mut scene = scene().await;
             let tracker = scene.tracker();
-            // The first pass of a tracker is a full one; the ledger knows the epochs when it looks back less.
-            let before = (reach == Reach::Recent).then_some(tracker.full(NOW).await);
+            // The first pass of a tracker reads everything; the ledger knows the epochs when it looks back less.
+            let before = (reach == Reach::New).then_some(tracker.full(NOW).await);
             let right = match before {
                 Some(_) => tracker.recent(NOW).await,
                 None => self::scene().await.tracker().full(NOW).await,
@@ -222,7 +222,7 @@ async fn members_of_any_bytes_are_set_aside_and_reported_once_a_key() {
         scene.zadd(&key("epoch:2:submissions:ids"), NOW, member).await;
     }
     let tracker = scene.tracker();
-    for reach in [Reach::Full, Reach::Recent] {
+    for reach in [Reach::Everything, Reach::New] {
         let shown = tracker.try_pass(NOW as f64, reach).await.expect("the pass goes on");
         // An empty member is no submission.
         assert_eq!(shown.totals(), [Some(10), Some(2), Some(2)]);
@@ -232,7 +232,7 @@ async fn members_of_any_bytes_are_set_aside_and_reported_once_a_key() {
             assert_eq!(faults.clone().count(), 1, "{timeline}");
             assert!(faults.into_iter().all(|fault| fault.detail.len() < 300));
         }
-        assert!(!shown.pass.missed_epochs, "{reach:?}");
+        assert!(!shown.pass.is_incomplete(), "{reach:?}");
     }
 }
 
@@ -258,7 +258,7 @@ async fn a_user_who_may_not_read_an_input_gets_an_error_that_says_so_and_no_data
     let mut settings = common::settings(scene.redis.addr());
     let url = format!("redis://weak:word@{}/0", scene.redis.addr());
     settings.servers = redis::IntoConnectionInfo::into_connection_info(url).expect("a URL").into();
-    let error = Tracker::with(settings, PROTOCOL, MARKET).try_pass(NOW as f64, Reach::Full).await;
+    let error = Tracker::with(settings, PROTOCOL, MARKET).try_pass(NOW as f64, Reach::Everything).await;
     let error = error.expect_err("denied");
     assert_eq!(error.kind, ErrorKind::Denied);
     assert!(error.to_string().contains("submissionQueue"), "{error}");
@@ -280,7 +280,7 @@ async fn a_server_that_is_busy_with_a_script_is_an_outage_and_not_empty() {
     });
     let mut kind = None;
     for _ in 0..200 {
-        if let Err(error) = tracker.look(&mut session, NOW as f64 + 1.0, Reach::Recent).await {
+        if let Err(error) = tracker.look(&mut session, NOW as f64 + 1.0, Reach::New).await {
             kind = Some(error.kind);
             break;
         }

@@ -239,7 +239,8 @@ async fn a_ledger_that_the_first_version_left_goes_on_with_its_totals_hours_and_
     restore(&mut scene, include_str!("ledger_v1.txt")).await;
     // When it was recorded, and the start of the first of its hours.
     let (now, start) = (1_795_341_550, 1_795_334_400);
-    let refused = tracker.try_pass(now as f64, store_tracker::Reach::Full).await.expect_err("not by reading");
+    let refused =
+        tracker.try_pass(now as f64, store_tracker::Reach::Everything).await.expect_err("not by reading");
     assert!(refused.to_string().contains("upgrades it"), "{refused}");
     let mut session = tracker.session().await;
     for upgraded in [true, false] {

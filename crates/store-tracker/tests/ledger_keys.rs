@@ -27,7 +27,7 @@ async fn dump(scene: &mut Scene) -> BTreeMap<String, Vec<u8>> {
 
 #[tokio::test]
 async fn a_ledger_of_another_version_is_refused_with_a_clear_error_and_nothing_is_written() {
-    for reach in [Reach::Full, Reach::Recent] {
+    for reach in [Reach::Everything, Reach::New] {
         let mut scene = Scene::new().await;
         let (mut market, tracker) = (scene.producer(), scene.tracker());
         finished_epoch(&mut market, 1, 4, NOW).await;
@@ -50,7 +50,7 @@ async fn a_ledger_that_changes_its_version_between_reading_and_writing_is_not_to
     let (mut market, tracker) = (scene.producer(), scene.tracker());
     finished_epoch(&mut market, 1, 4, NOW).await;
     let mut session = tracker.session().await;
-    let pass = tracker.look(&mut session, NOW as f64, Reach::Full).await.expect("read");
+    let pass = tracker.look(&mut session, NOW as f64, Reach::Everything).await.expect("read");
     scene.run::<()>("HSET", &[ledger("meta"), "schema".into(), "7".into()]).await;
     let error = tracker.commit(&mut session, pass).await.expect_err("another version");
     assert!(error.kind == ErrorKind::Foreign && error.to_string().contains("version 7"), "{error}");
@@ -63,7 +63,7 @@ async fn a_ledger_that_changes_its_version_between_reading_and_writing_is_not_to
 #[tokio::test]
 async fn a_ledger_key_of_another_type_is_an_error_and_never_a_wrong_total() {
     for part in PARTS {
-        for reach in [Reach::Full, Reach::Recent] {
+        for reach in [Reach::Everything, Reach::New] {
             let mut scene = Scene::new().await;
             let (mut market, tracker) = (scene.producer(), scene.tracker());
             finished_epoch(&mut market, 1, 4, NOW).await;
@@ -148,7 +148,7 @@ async fn forgotten_scripts_are_sent_by_the_same_pass_in_a_fourth_round_trip() {
     market.submit(2, 3, NOW).await.expect("submitted");
     scene.run::<()>("HSET", &[&key("epoch:2:state"), "window_status", "open"]).await;
     let mut session = tracker.session().await;
-    let pass = tracker.look(&mut session, NOW as f64 + 1.0, Reach::Recent).await.expect("read");
+    let pass = tracker.look(&mut session, NOW as f64 + 1.0, Reach::New).await.expect("read");
     scene.run::<()>("SCRIPT", "FLUSH").await;
     let shown = tracker.commit(&mut session, pass).await.expect("written");
     assert_eq!(session.round_trips(), 4);
@@ -159,7 +159,7 @@ async fn forgotten_scripts_are_sent_by_the_same_pass_in_a_fourth_round_trip() {
     assert_eq!(scene.run::<u64>("HGET", &[&key("epoch:2:state"), "submissions_count"]).await, 3);
     // The next one finds them there.
     let mut session = tracker.session().await;
-    let pass = tracker.look(&mut session, NOW as f64 + 2.0, Reach::Recent).await.expect("read");
+    let pass = tracker.look(&mut session, NOW as f64 + 2.0, Reach::New).await.expect("read");
     assert_eq!(tracker.commit(&mut session, pass).await.expect("written").totals(), written(&market.truth()));
     assert_eq!(session.round_trips(), 3);
 }
@@ -172,11 +172,11 @@ async fn a_failed_commit_explains_no_epoch_away_that_it_did_not_store() {
     scene.run::<()>("SADD", &[key("epochs:active"), "5".to_owned()]).await;
     // One finds it, and the server takes the rest of the pipeline but not the script.
     let mut session = one.session().await;
-    let pass = one.look(&mut session, NOW as f64, Reach::Full).await.expect("read");
+    let pass = one.look(&mut session, NOW as f64, Reach::Everything).await.expect("read");
     scene.run::<()>("SET", &[ledger("opened"), "foreign".to_owned()]).await;
     one.commit(&mut session, pass).await.expect_err("refused");
     scene.del(&[ledger("opened")]).await;
-    assert!(two.recent(NOW + 1).await.pass.missed_epochs, "two still wonders what the new member is");
+    assert!(two.recent(NOW + 1).await.pass.is_incomplete(), "two still wonders what the new member is");
 }
 
 #[tokio::test]
@@ -187,15 +187,9 @@ async fn a_redis_that_was_emptied_is_counted_anew_from_what_is_there() {
     tracker.full(NOW).await;
     scene.run::<()>("FLUSHALL", "SYNC").await;
     scene.run::<()>("SADD", &[key("epochs:active"), "9".to_owned()]).await;
-    let shown = tracker.try_pass(NOW as f64 + 1.0, Reach::Recent).await;
-    if let Ok(shown) = shown {
-        assert!(shown.pass.missed_epochs);
-    }
-    let full = tracker.full(NOW + 2).await;
-    assert_eq!(
-        (full.totals(), full.pass.mark.born.is_none_or(|born| born > NOW as f64)),
-        ([Some(0), Some(1), Some(0)], true)
-    );
+    let shown = tracker.recent(NOW + 1).await;
+    assert_eq!((shown.totals(), shown.pass.is_incomplete()), ([Some(0), Some(1), Some(0)], false));
+    assert!(tracker.recent(NOW + 2).await.pass.mark.born.is_some_and(|born| born > NOW as f64));
 }
 
 #[tokio::test]
@@ -206,7 +200,7 @@ async fn a_lost_part_of_the_ledger_is_an_error_and_its_epochs_are_not_counted_ag
         finished_epoch(&mut market, 1, 4, NOW).await;
         tracker.full(NOW).await;
         scene.del(&[ledger(part)]).await;
-        for reach in [Reach::Recent, Reach::Full] {
+        for reach in [Reach::New, Reach::Everything] {
             let error = tracker.try_pass(NOW as f64 + 1.0, reach).await.expect_err(part);
             assert_eq!(error.kind, ErrorKind::Torn, "{part}: {error}");
             assert!(error.to_string().contains(&format!("market {MARKET}")), "{error}");

@@ -66,7 +66,7 @@ async fn keys_that_expire_after_a_pass_take_nothing_back() {
     let gone = ["epoch:1:submissions:ids", "metrics:epoch:1:info", "epoch:1:state", "metrics:batch:local:1"];
     scene.del(&gone.map(key)).await;
     scene.del(&[key("metrics:epochs:timeline"), key("metrics:batches:timeline"), key("epochs:active")]).await;
-    for (at, reach) in [(NOW + 2, Reach::Recent), (NOW + 3, Reach::Full), (NOW + 7200, Reach::Recent)] {
+    for (at, reach) in [(NOW + 2, Reach::New), (NOW + 3, Reach::Everything), (NOW + 7200, Reach::New)] {
         let shown = tracker.try_pass(at as f64, reach).await.expect("a pass");
         assert_eq!(shown.totals(), written(&market.truth()), "at {at}");
     }
@@ -85,20 +85,21 @@ async fn an_epoch_that_is_only_in_the_active_set_is_found() {
 }
 
 #[tokio::test]
-async fn epochs_in_the_active_set_alone_are_found_by_the_next_full_pass() {
+async fn epochs_in_the_active_set_alone_are_found_by_the_next_pass() {
     let mut scene = Scene::new().await;
     let (mut market, tracker) = (scene.producer(), scene.tracker());
     market.open_epoch(1, NOW).await.expect("opened");
     tracker.full(NOW).await;
-    assert!(!tracker.recent(NOW + 1).await.pass.missed_epochs);
+    assert!(!tracker.recent(NOW + 1).await.pass.is_incomplete());
     scene.run::<()>("SADD", &[key("epochs:active"), "2".to_owned(), "3".to_owned()]).await;
     market.open_epoch(4, NOW + 2).await.expect("opened");
     let recent = tracker.recent(NOW + 2).await;
-    assert!(recent.pass.missed_epochs);
+    assert!(recent.pass.is_incomplete());
     assert_eq!(recent.totals()[1], Some(2));
-    assert!(tracker.recent(NOW + 3).await.pass.missed_epochs, "not forgotten before a full pass");
-    assert_eq!(tracker.full(NOW + 4).await.totals()[1], Some(4));
-    assert!(!tracker.recent(NOW + 5).await.pass.missed_epochs);
+    for at in [NOW + 3, NOW + 4] {
+        let next = tracker.recent(at).await;
+        assert_eq!((next.totals()[1], next.pass.is_incomplete()), (Some(4), false));
+    }
 }
 
 #[tokio::test]
@@ -110,12 +111,15 @@ async fn epochs_that_come_and_go_as_usual_need_no_full_pass() {
         let at = NOW + 60 * number;
         let id = u64::try_from(number).expect("small");
         market.open_epoch(id, at).await.expect("opened");
-        assert!(!tracker.recent(at + 1).await.pass.missed_epochs, "opened {id}");
+        assert!(!tracker.recent(at + 1).await.pass.is_incomplete(), "opened {id}");
         finished_epoch(&mut market, id, 2, at + 20).await;
         let sealed = tracker.recent(at + 21).await;
-        assert!(!sealed.pass.missed_epochs && sealed.written.sealed == 1, "finished {id}");
+        assert!(!sealed.pass.is_incomplete() && sealed.written.sealed == 1, "finished {id}");
         finished_epoch(&mut market, 100 + id, 2, at + 30).await;
-        assert!(!tracker.recent(at + 31).await.pass.missed_epochs, "opened and finished between two passes");
+        assert!(
+            !tracker.recent(at + 31).await.pass.is_incomplete(),
+            "opened and finished between two passes"
+        );
     }
     assert_eq!(tracker.recent(NOW + 400).await.totals(), written(&market.truth()));
 }
@@ -129,9 +133,9 @@ async fn a_member_that_names_no_epoch_does_not_make_every_pass_a_full_one() {
         scene.run::<()>("SADD", &[key("epochs:active").as_bytes(), member]).await;
     }
     assert_eq!(tracker.full(NOW).await.totals()[1], Some(1));
-    assert!(!tracker.recent(NOW + 1).await.pass.missed_epochs);
+    assert!(!tracker.recent(NOW + 1).await.pass.is_incomplete());
     market.open_epoch(2, NOW).await.expect("opened");
-    assert!(!tracker.recent(NOW + 2).await.pass.missed_epochs);
+    assert!(!tracker.recent(NOW + 2).await.pass.is_incomplete());
 }
 
 #[tokio::test]
@@ -154,7 +158,7 @@ async fn ids_in_scientific_notation_are_the_epoch_that_they_name() {
     let recent = ["epochs_1m", "batches_1m", "submissions_1m"].map(|name| shown.summary[name].as_u64());
     assert_eq!(recent, [Some(1), Some(2), Some(1)]);
     let again = tracker.recent(NOW + 1).await;
-    assert_eq!((again.totals(), again.pass.missed_epochs), ([Some(1), Some(1), Some(2)], false));
+    assert_eq!((again.totals(), again.pass.is_incomplete()), ([Some(1), Some(1), Some(2)], false));
 }
 
 #[tokio::test]
@@ -183,7 +187,7 @@ async fn a_market_whose_keys_are_spelled_in_lower_case_counts_the_same() {
     }
     market.open_epoch(9, NOW).await.expect("opened");
     let shown = tracker.recent(NOW + 1).await;
-    assert_eq!((shown.totals(), shown.pass.missed_epochs), (written(&market.truth()), false));
+    assert_eq!((shown.totals(), shown.pass.is_incomplete()), (written(&market.truth()), false));
 }
 
 #[tokio::test]
@@ -207,7 +211,7 @@ async fn a_market_that_mixes_both_spellings_counts_everything_once() {
     assert_eq!(shown.totals(), [Some(10), Some(2), Some(4)]);
     assert_eq!((&shown.summary["epochs_1m"], &shown.summary["batches_1m"]), (&2.into(), &4.into()));
     assert_eq!(shown.summary["submissions_1m"], 10);
-    assert!(!shown.pass.missed_epochs, "an epoch in both active sets is no surprise");
+    assert!(!shown.pass.is_incomplete(), "an epoch in both active sets is no surprise");
     assert_eq!(tracker.recent(NOW + 2).await.totals(), [Some(10), Some(2), Some(4)]);
     // The ordered set under the other spelling wins over the plain one under the preferred spelling.
     scene.run::<()>("SADD", &[key("epoch:3:processed"), "a".to_owned()]).await;
@@ -274,9 +278,12 @@ async fn a_clock_that_is_set_back_changes_no_total() {
     finished_epoch(&mut market, 1, 3, NOW).await;
     market.open_epoch(2, NOW).await.expect("opened");
     tracker.full(NOW + 1).await;
-    for (at, reach) in
-        [(NOW - 7200, Reach::Recent), (NOW - 7200, Reach::Full), (60, Reach::Full), (0, Reach::Full)]
-    {
+    for (at, reach) in [
+        (NOW - 7200, Reach::New),
+        (NOW - 7200, Reach::Everything),
+        (60, Reach::Everything),
+        (0, Reach::Everything),
+    ] {
         let shown = tracker.try_pass(at as f64, reach).await.expect("a pass");
         assert_eq!(shown.totals(), written(&market.truth()), "at {at}");
     }
@@ -320,10 +327,10 @@ async fn five_thousand_finished_epochs_are_sealed_in_the_first_pass_and_once() {
     let first = tracker.full(NOW).await;
     assert_eq!((first.totals(), first.written.sealed), (expected, EPOCHS));
     assert_eq!(scene.run::<u64>("HLEN", ledger("sealed")).await, EPOCHS);
-    for reach in [Reach::Recent, Reach::Full] {
+    for reach in [Reach::New, Reach::Everything] {
         let shown = tracker.try_pass(NOW as f64 + 1.0, reach).await.expect("a pass");
         assert_eq!((shown.totals(), shown.written.sealed), (expected, 0), "{reach:?}");
-        assert!(!shown.pass.missed_epochs && shown.pass.seen.facts.len() < 100, "{reach:?}");
+        assert!(!shown.pass.is_incomplete() && shown.pass.seen.facts.len() < 100, "{reach:?}");
     }
     for times in ["opened", "aggregated"] {
         assert_eq!(scene.run::<u64>("ZCARD", ledger(times)).await, EPOCHS, "{times}");
@@ -393,7 +400,7 @@ async fn a_history_of_any_length_is_taken_up_in_portions_until_the_totals_are_wh
     };
     assert_eq!(whole.totals(), [Some(7), Some(EPOCHS + 1), Some(2)]);
     let next = tracker.recent(NOW + 10).await;
-    assert_eq!((next.totals(), next.pass.missed_epochs), (whole.totals(), false));
+    assert_eq!((next.totals(), next.pass.is_incomplete()), (whole.totals(), false));
     assert_eq!(next.summary["epoch_rate"], 0, "what was there before is no growth");
     assert!(next.pass.seen.facts.len() < 1_100, "{} are still looked at", next.pass.seen.facts.len());
 }
@@ -415,7 +422,7 @@ async fn keys_that_are_named_by_an_id_in_scientific_notation_are_those_of_the_ep
     scene.run::<()>("SADD", &[&key("epoch:23000001:validators"), "validator2"]).await;
     scene.run::<()>("SADD", &[&key(&format!("epoch:{odd}:validators")), "validator3"]).await;
     scene.run::<()>("HSET", &[&key(&format!("epoch:{odd}:state")), "window_status", "open"]).await;
-    for reach in [Reach::Full, Reach::Recent] {
+    for reach in [Reach::Everything, Reach::New] {
         let shown = tracker.try_pass(NOW as f64, reach).await.expect("a pass");
         assert_eq!(shown.totals(), [Some(3), Some(1), Some(0)], "{reach:?}");
         assert_eq!(shown.summary["active_validators"], 2, "{reach:?}");

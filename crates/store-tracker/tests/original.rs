@@ -18,7 +18,7 @@ async fn original(scene: &Scene) -> (Value, Value) {
     );
     let mut session =
         tracker.store.session(store_redis::Operation::new("test", "test")).await.expect("a session");
-    let scope = Scope::summary(Reach::Full);
+    let scope = Scope::summary(Reach::Everything);
     let mut pass = tracker.market.discover(&mut session, NOW as f64, scope).await.expect("read");
     tracker.market.examine(&mut session, &mut pass).await.expect("read");
     let heard = HeardSince { began: NOW as f64 - DAY, ..HeardSince::default() };

@@ -89,19 +89,19 @@ async fn a_pass_after_the_pruning_misses_no_epoch() {
     let tracker = scene.tracker();
     let total = history(&mut scene, &tracker).await;
     let mut session = tracker.session().await;
-    let before = tracker.look(&mut session, NOW as f64 + 1.0, Reach::Recent).await.expect("read");
-    assert!(!before.missed_epochs);
+    let before = tracker.look(&mut session, NOW as f64 + 1.0, Reach::New).await.expect("read");
+    assert!(!before.is_incomplete());
     assert_eq!(prune(&tracker, tracker.market.keys(), 8, NOW).await, 2);
-    let after = tracker.look(&mut session, NOW as f64 + 2.0, Reach::Recent).await.expect("read");
-    assert!(!after.missed_epochs, "the count of known members was lowered in the same step");
-    // A pass that had read the set before the pruning stores the former count. One full pass repairs that.
+    let after = tracker.look(&mut session, NOW as f64 + 2.0, Reach::New).await.expect("read");
+    assert!(!after.is_incomplete(), "the count of known members was lowered in the same step");
+    // A pass that had read the set before the pruning stores the former count. One more pass repairs that.
     let late = tracker.commit(&mut session, before).await.expect("written");
     assert_eq!(late.totals(), total);
-    let next = tracker.look(&mut session, NOW as f64 + 3.0, Reach::Recent).await.expect("read");
-    assert!(next.missed_epochs);
+    let next = tracker.look(&mut session, NOW as f64 + 3.0, Reach::New).await.expect("read");
+    assert!(next.is_incomplete());
     tracker.full(NOW + 4).await;
-    let last = tracker.look(&mut session, NOW as f64 + 5.0, Reach::Recent).await.expect("read");
-    assert!(!last.missed_epochs);
+    let last = tracker.look(&mut session, NOW as f64 + 5.0, Reach::New).await.expect("read");
+    assert!(!last.is_incomplete());
 }
 
 #[tokio::test]

@@ -33,8 +33,8 @@ async fn a_spelling_in_use_is_read_alone_until_all_are_looked_at_again() {
     }
     let (narrow, wide) = (commands[0], commands[2]);
     assert_eq!(narrow, commands[1]);
-    // Of the newest eight epochs two hashes each, and one of the market, under three more spellings.
-    assert_eq!(wide - narrow, (8 * 2 + 1) * 3, "{commands:?} readings of hashes");
+    // Of the twenty epochs two hashes each, and one of the market, under three more spellings.
+    assert_eq!(wide - narrow, (20 * 2 + 1) * 3, "{commands:?} readings of hashes");
 }
 
 #[tokio::test]

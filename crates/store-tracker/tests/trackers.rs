@@ -27,7 +27,7 @@ async fn two_trackers_that_pass_at_the_same_moment_seal_each_epoch_once() {
         }
         finished_epoch(&mut market, 2 * round, 3, at).await;
         market.open_epoch(2 * round + 1, at).await.expect("opened");
-        let reach = |n: u64| if (round + n).is_multiple_of(5) { Reach::Full } else { Reach::Recent };
+        let reach = |n: u64| if (round + n).is_multiple_of(5) { Reach::Everything } else { Reach::New };
         let (first, second) =
             tokio::join!(one.try_pass(at as f64 + 0.5, reach(0)), two.try_pass(at as f64 + 0.7, reach(2)),);
         let (first, second) = (first.expect("a pass"), second.expect("a pass"));
@@ -65,9 +65,9 @@ async fn trackers_beside_living_producers_never_show_too_much_or_fall_back() {
             while !truth.read(ended) {
                 let least = truth.read(written);
                 let reach = if passes == 0 || (passes + index).is_multiple_of(7) {
-                    Reach::Full
+                    Reach::Everything
                 } else {
-                    Reach::Recent
+                    Reach::New
                 };
                 let now = testkit::producers::unix_now() as f64 + 0.999;
                 let shown = tracker.try_pass(now, reach).await.expect("a pass").totals();
@@ -101,7 +101,7 @@ async fn an_entry_that_another_tracker_changed_is_skipped_until_the_next_pass() 
     slow.full(NOW).await;
     // The slow one reads, the quick one stores more, and only then the slow one writes.
     let mut session = slow.session().await;
-    let behind = slow.look(&mut session, NOW as f64 + 1.0, Reach::Recent).await.expect("read");
+    let behind = slow.look(&mut session, NOW as f64 + 1.0, Reach::New).await.expect("read");
     market.submit(1, 3, NOW).await.expect("submitted");
     market.local_batch(1, NOW).await.expect("batched");
     assert_eq!(quick.recent(NOW + 2).await.written.stored, 1);
@@ -114,10 +114,10 @@ async fn an_entry_that_another_tracker_changed_is_skipped_until_the_next_pass() 
     // The same when the slow one wants to seal.
     market.close_epoch(1, NOW + 3).await.expect("closed");
     market.aggregated_batch(1, &["validator1"], NOW + 3).await.expect("aggregated");
-    let behind = slow.look(&mut session, NOW as f64 + 4.0, Reach::Recent).await.expect("read");
+    let behind = slow.look(&mut session, NOW as f64 + 4.0, Reach::New).await.expect("read");
     market.submit(1, 1, NOW + 4).await.expect("one that was late");
     let mut session_of_quick = quick.session().await;
-    let mut ahead = quick.look(&mut session_of_quick, NOW as f64 + 4.0, Reach::Recent).await.expect("read");
+    let mut ahead = quick.look(&mut session_of_quick, NOW as f64 + 4.0, Reach::New).await.expect("read");
     // The quick one stores without sealing: it still waits for something.
     for facts in ahead.seen.facts.values_mut() {
         facts.aggregated_batch = false;
@@ -147,7 +147,7 @@ async fn a_pass_that_read_before_another_sealed_counts_nothing_twice() {
         // Sealed by the other between the two readings …
         let mut pass = slow
             .market
-            .discover(&mut session, NOW as f64 + 1.0, Scope::summary(Reach::Full))
+            .discover(&mut session, NOW as f64 + 1.0, Scope::summary(Reach::Everything))
             .await
             .expect("read");
         assert_eq!(quick.full(NOW + 1).await.written.sealed, 1);
@@ -156,7 +156,7 @@ async fn a_pass_that_read_before_another_sealed_counts_nothing_twice() {
         assert_eq!((shown.totals(), shown.written.sealed), (expected, 0), "known: {known}");
         // … and between reading and writing.
         finished_epoch(&mut market, id + 10, 4, NOW + 2).await;
-        let pass = slow.look(&mut session, NOW as f64 + 3.0, Reach::Recent).await.expect("read");
+        let pass = slow.look(&mut session, NOW as f64 + 3.0, Reach::New).await.expect("read");
         quick.recent(NOW + 3).await;
         let shown = slow.commit(&mut session, pass).await.expect("written");
         assert_eq!(
@@ -199,7 +199,7 @@ async fn an_epoch_whose_submissions_expired_while_nobody_looked_is_counted_as_un
     assert_eq!(shown.totals.all.unaccounted, 0, "what is still open can still be counted");
     market.close_epoch(2, NOW + 20).await.expect("closed");
     let mut session = tracker.session().await;
-    let mut pass = tracker.look(&mut session, NOW as f64 + 21.0, Reach::Recent).await.expect("read");
+    let mut pass = tracker.look(&mut session, NOW as f64 + 21.0, Reach::New).await.expect("read");
     pass.seen.facts.remove(&common::epoch("1"));
     pass.seen.stored.remove(&common::epoch("1"));
     tracker.commit(&mut session, pass).await.expect("written");

@@ -153,7 +153,7 @@ async fn a_wrong_type_at_any_key_is_reported_and_makes_only_its_own_fields_unkno
     let mut scene = scene().await;
     let tracker = tracker(&scene);
     tracker.full(NOW).await;
-    for reach in [Reach::Full, Reach::Recent] {
+    for reach in [Reach::Everything, Reach::New] {
         let (right, faults) = pass(&mut scene, &tracker, reach).await;
         assert_eq!((faults.len(), &right["gaps.members"]), (0, &Value::from(vec!["4:missing_level1"])));
         assert_eq!(right["state.3"], "2");
@@ -209,7 +209,7 @@ async fn scores_that_are_no_times_make_epochs_that_count_and_belong_to_no_hour()
         scene.run::<()>("ZADD", &[&key("metrics:batches:timeline"), score, member]).await;
     }
     for pass in 0..3 {
-        let shown = tracker.try_pass((NOW + pass) as f64, Reach::Full).await.expect("a pass");
+        let shown = tracker.try_pass((NOW + pass) as f64, Reach::Everything).await.expect("a pass");
         // An entry older than the day is found by the set of active epochs only, a batch not at all.
         assert_eq!(shown.totals(), [Some(0), Some(5), Some(2)], "pass {pass}");
         let hour: String = scene.run("GET", key(&format!("stats:hourly:{THIS}"))).await;

@@ -48,7 +48,7 @@ section! {
         cluster: Vec<String> = list(Kind::Servers).variable("REDIS_CLUSTER"),
         /// Connections in the shared pool. The subscription has one more.
         pool_size: usize = integer(8, "a number of connections", 1..=1_024),
-        /// How many bytes of events may wait for the listener. Further events are dropped and counted, and a full pass follows.
+        /// How many bytes of events may wait for the listener. Further events are dropped and counted, and a pass follows.
         event_queue_bytes: usize = integer(16_777_216, "a number of bytes", 65_536..=1_073_741_824),
         /// How long opening a connection may take.
         connect_timeout: Duration = duration("2s", millis(10)..=MINUTE),

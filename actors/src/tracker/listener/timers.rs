@@ -6,7 +6,7 @@ use std::time::Instant;
 pub(super) struct Timers {
     /// The hand-over of collected events.
     pub(super) hand_over: Option<Instant>,
-    /// The next full pass because of dropped events.
+    /// The next pass because of dropped events.
     pub(super) drops: Option<Instant>,
     /// The next ping and own message.
     pub(super) ping: Instant,

@@ -5,8 +5,6 @@ use crate::tracker::{Claim, Moment, Reading};
 /// What was read of the keys of one epoch. Times are Unix seconds as they were written, by clocks that are not ours.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct EpochFacts {
-    /// Its keys were read under some of their spellings only: this pass must not seal it.
-    pub partly: bool,
     /// `status` of its info, else `window_status` of its state: whether its window is open.
     pub open: Option<bool>,
     /// When its window opened, by info or state.

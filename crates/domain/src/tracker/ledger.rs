@@ -33,8 +33,6 @@ pub struct Totals {
     pub changed: Vec<(EpochId, Entry)>,
     /// Entries of finished epochs, to be sealed.
     pub finished: Vec<(EpochId, Entry)>,
-    /// Epochs that would be sealed if this pass had read them under every spelling.
-    pub held: Vec<EpochId>,
     /// All unsealed entries, those of `finished` included, in the order of their ids.
     pub unsealed: Vec<(EpochId, Entry)>,
     /// Sealed epochs of which more is known now: changes that came too late to be counted.
@@ -81,12 +79,8 @@ impl Totals {
             // pass over several servers reads both at once; then the pass before must have seen the end.
             let was_finished = |stored: &Entry| stored.is_finished(seen.now, seal_after);
             let in_order = !seen.scattered || is_over || seen.stored.get(epoch).is_some_and(was_finished);
-            // Not if it was read under some spellings only: the other keys would come too late to be counted.
-            // Nor while a producer's clock is ahead, and some of its times are not yet true.
-            let is_sealed = is_ripe && in_order && !facts.partly && !facts.is_ahead(seen.now);
-            if is_ripe && facts.partly {
-                totals.held.push(epoch.clone());
-            }
+            // Not while a producer's clock is ahead, and some of its times are not yet true.
+            let is_sealed = is_ripe && in_order && !seen.partly && !facts.is_ahead(seen.now);
             // Before it is sealed, its submissions may still be read.
             let unaccounted = if is_sealed { entry.sums().unaccounted } else { 0 };
             totals.all = totals.all.plus(Sums { unaccounted, ..entry.sums() });

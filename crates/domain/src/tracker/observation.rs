@@ -18,6 +18,9 @@ use crate::{
 pub struct Observation {
     /// When, in Unix seconds.
     pub now: f64,
+    /// Keys were not read under all their spellings, or entries were missed: nothing is sealed, since what is read later would come too
+    /// late to be counted.
+    pub partly: bool,
     /// The keys of an epoch lie on several servers: the proof of its end was not read before its numbers.
     pub scattered: bool,
     /// The recent part of the epochs timeline.

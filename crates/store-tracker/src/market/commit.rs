@@ -8,7 +8,7 @@ use redis::from_redis_value;
 use super::{MarketStore, OriginalDatasets, Pass};
 use crate::{
     datasets::{Content, Dataset, GAPS, Interval, Intervals, Made, made},
-    ledger::{self, Run},
+    ledger::{self, NextMark, Run},
     operations,
     scripts::SET_IN_EXISTING_HASH,
 };
@@ -56,15 +56,11 @@ impl MarketStore {
         totals: &Totals,
         outputs: Outputs<'_>,
     ) -> Result<Written, StoreError> {
-        // A full pass comes at a start or after a failure, when the server may not know the scripts: loading them saves
-        // it a fourth round trip.
-        let loads = if pass.is_full() { 2 } else { 0 };
+        // The server may not know the scripts when a process starts: loading them saves its first pass a round trip.
+        let loads = if pass.scope.first { 2 } else { 0 };
         let (facts, sealed) = (&pass.seen.facts, &pass.seen.sealed);
-        // Only a pass that has found every member may record their number: a larger one would hide the missed epochs.
-        let is_whole = !pass.missed_epochs && !pass.partial && !pass.ledger_full;
-        let active_known = pass.active_count.filter(|_| is_whole);
         let (stored, now) = (&pass.stored_text, pass.seen.now);
-        let run = Run { keys: &self.keys, totals, facts, stored, sealed, now, active_known };
+        let run = Run { keys: &self.keys, totals, facts, stored, sealed, now, mark: pass.next_mark() };
         let all = made(outputs.datasets, outputs.intervals);
         let all = outputs.original.map_or_else(|| all.clone(), |original| original.in_place_of(&all));
         let (mut runs, mut essential, mut extras) = (0, 0, Vec::new());
@@ -80,8 +76,6 @@ impl MarketStore {
             extras = self.write_extras(batch, pass, totals, outputs);
         };
 
-        // The next pass that reads all spellings reads these epochs under all of them.
-        self.spellings.hold(&totals.held);
         let operation = operations::WRITE_DATASETS;
         let answers = session.run_scripts(operation, self.name(), fill).await?;
         let mut written =
@@ -196,6 +190,17 @@ impl MarketStore {
             keys.push(space.vpa_stats());
         }
         keys
+    }
+}
+
+impl Pass {
+    /// From where the next pass reads on. Only a pass that has found everything hides from the next one what it has read.
+    fn next_mark(&self) -> NextMark<'_> {
+        let is_whole = !self.partial && !self.ledger_full;
+        NextMark {
+            early: Some(&self.early).filter(|_| is_whole && !self.missed_entries),
+            active: self.active_count.filter(|_| is_whole && !self.missed_members),
+        }
     }
 }
 

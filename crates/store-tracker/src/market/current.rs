@@ -41,7 +41,6 @@ impl MarketStore {
             self.current_spellings.learn(&chosen);
             return Ok((Vec::new(), faults));
         }
-        chosen.widen(&epochs);
         let mut batch = Batch::new();
         let names: Vec<_> = epochs.iter().map(EpochId::as_str).collect();
         batch.cmd("HMGET", self.keys.sealed()).arg(names);

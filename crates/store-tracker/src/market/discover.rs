@@ -1,21 +1,20 @@
 //! The first step of a pass: which epochs matter.
 //!
-//! One round trip reads the ledger's unsealed entries and the first pages of the timelines. A recent pass rarely needs more. A full
-//! pass reads the further pages and `epochs:active`, a page of each key a round trip, and asks meanwhile which of the epochs found
-//! before are sealed.
+//! One round trip reads the ledger's unsealed entries, its mark and the newest page of the timelines. Usually that is all. After an
+//! absence, further round trips read the entries since the mark, a page of each key a round trip; without a mark those of a day and
+//! `epochs:active`. They ask meanwhile which of the epochs found before are sealed.
 
 use std::collections::BTreeSet;
 
 use domain::{
     EpochId,
-    tracker::{BatchMember, DAY, Entry, EpochMember, GAP_SHOWN, Timed},
+    tracker::{BatchMember, Entry, EpochMember, Found, GAP_SHOWN, Known, RECENT, Selection, Span, Timed},
 };
 
 use super::{
-    Chosen, Early, Joined, MarketStore, Pass, RECENT_REACH, Scope,
+    Chosen, Joined, MarketStore, Pass, Reach, Scope,
     aliases::Forms,
-    found::{Found, Selection},
-    members::OtherForms,
+    members::{self, OtherForms, Unread},
     pages::{ActiveSet, Timeline},
 };
 use crate::{
@@ -24,6 +23,9 @@ use crate::{
 };
 use store_redis::{Batch, ErrorKind, Fault, Replies, Session, StoreError};
 
+/// How far the first round trip reads the timelines, in seconds: to where the pass before has counted them, if it was made within the
+/// last five minutes. A page that reaches further back takes another round trip.
+const FIRST_SPAN: f64 = RECENT + 300.0;
 /// The most sealed epochs of the last hour of which the state is read, the last ones first.
 const MOST_ENDED: usize = 2_000;
 /// The most ids that one command asks for.
@@ -34,18 +36,17 @@ const MOST_BELOW_FLOOR: usize = 1_000;
 const MOST_BATCH_VALIDATORS: usize = 10_000;
 
 impl MarketStore {
-    /// First step: the ledger's unsealed entries, the timelines, the active epochs, the queue. One round trip; of a full pass two more,
-    /// and of both kinds one more for each further page of 10,000 entries.
+    /// First step: the ledger's unsealed entries, the timelines, the active epochs, the queue. One round trip; after an absence one
+    /// more for each further page of 10,000 entries.
     ///
     /// # Errors
     /// [`StoreError`] when Redis as a whole fails, or when the ledger is of another version.
     pub async fn discover(&self, session: &mut Session, now: f64, scope: Scope) -> Result<Pass, StoreError> {
         let mut pass = Pass::new(scope, now);
-        let mut chosen = self.spellings.choose(&self.keys, now, pass.is_full());
-        let mut keys = LongKeys::new(&chosen, self, &pass);
-        let before = pass.since();
+        let mut chosen = self.spellings.choose(&self.keys, now, pass.scope.reach == Reach::Everything);
+        let mut keys = LongKeys::new(&chosen, self, now - FIRST_SPAN);
         let mut batch = Batch::new();
-        self.ask_to_discover(&mut batch, &chosen, &pass, [before, now - RECENT_REACH]);
+        self.ask_to_discover(&mut batch, &chosen, &pass);
         keys.ask_timelines(&mut batch);
         let operation = operations::READ_TIMELINES;
         let mut replies = Replies::new(operation, session.run(operation, self.name(), batch).await?);
@@ -53,24 +54,27 @@ impl MarketStore {
         pass.seen.scattered = session.spans_servers();
         self.take_discovered(&mut replies, &chosen, &mut pass)?;
         let mut forms = OtherForms::new();
-        keys.take_timelines(&mut replies, &pass, &mut forms)?;
+        keys.take_timelines(&mut replies, &mut pass, &mut forms)?;
+        keys.extend(pass.span);
         chosen.note(&self.keys, &replies.present());
         pass.faults.extend(replies.into_faults());
+        keys.note_named(&pass, &mut forms);
         self.read_pages(session, &mut keys, &mut pass, &mut forms).await?;
         // Learnt before the second step, which reads the epochs' keys under the other forms too.
         chosen.forms = self.aliases.learn(forms);
+        pass.seen.partly = !chosen.is_whole();
         pass.chosen = chosen;
         let found = keys.finish(&mut pass);
         pass.select(found);
         Ok(pass)
     }
 
-    fn ask_to_discover(&self, batch: &mut Batch, chosen: &Chosen, pass: &Pass, moments: [f64; 2]) {
+    fn ask_to_discover(&self, batch: &mut Batch, chosen: &Chosen, pass: &Pass) {
         // The answers are taken in the order of these commands, in `take_discovered`.
         let now = pass.seen.now;
         batch.cmd("HGETALL", self.keys.open());
         batch.cmd("HGETALL", self.keys.meta());
-        if pass.is_full() {
+        if pass.scope.first {
             batch.cmd("GET", self.keys.shown());
         }
         if let Some((since, until)) = pass.scope.past(now.max(0.0) as u64) {
@@ -79,16 +83,10 @@ impl MarketStore {
         let ended = batch.cmd("ZREVRANGEBYSCORE", self.keys.ended()).arg("+inf").arg(now - GAP_SHOWN as f64);
         ended.arg("LIMIT").arg(0).arg(MOST_ENDED);
         // Before the timelines are read: what is written late meanwhile makes the next pass find another number.
-        for input in self.keys.inputs() {
-            for timeline in [input.epochs_timeline(), input.batches_timeline()] {
-                for before in moments {
-                    batch.cmd("ZCOUNT", &timeline).arg("-inf").arg(before);
-                }
-            }
-        }
+        self.ask_early(batch, pass.early.before);
         for input in chosen.inputs(&self.keys) {
-            // Producers never remove from `epochs:active`. A recent pass compares the number of its members with the last one, and
-            // reads none of them. A full pass asks before it reads them: one that joins meanwhile is not counted as known.
+            // Producers never remove from `epochs:active`. A pass compares the number of its members with that of the mark, and reads
+            // none of them where it is explained. It asks before it reads them: one that joins meanwhile is not counted as known.
             batch.cmd("SCARD", input.active());
             batch.cmd("LLEN", input.queue());
         }
@@ -101,7 +99,7 @@ impl MarketStore {
         pass: &mut Pass,
     ) -> Result<(), StoreError> {
         self.take_ledger(replies, pass)?;
-        if pass.is_full() {
+        if pass.scope.first {
             // Only a source of last good values: this pass writes it anew, so unreadable JSON does not matter.
             let shown = replies.take::<Option<Vec<u8>>>(&self.keys.shown())?.flatten();
             pass.shown = shown.and_then(|json| serde_json::from_slice(&json).ok());
@@ -112,11 +110,10 @@ impl MarketStore {
         }
         let ended = replies.take::<Vec<String>>(&self.keys.ended())?.unwrap_or_default();
         pass.ended = ended.iter().filter_map(|epoch| EpochId::parse(epoch).ok()).collect();
-        let [then, entries] = self.take_early(replies)?;
-        pass.early = entries.map(|entries| Early { before: pass.seen.now - RECENT_REACH, entries });
-        // A full pass reads everything that there is.
-        let expected = pass.scope.early.as_ref().filter(|_| !pass.is_full()).map(|early| &early.entries);
-        pass.missed_epochs = expected.zip(then).is_some_and(|(expected, found)| *expected != found);
+        pass.early.entries = self.take_early(replies)?;
+        if pass.scope.reach == Reach::New {
+            pass.span = Span::after(pass.mark.early.as_ref(), pass.mark.active_known, pass.seen.now);
+        }
         let (mut members, mut queue) = (Some(0), Joined::default());
         for input in chosen.inputs(&self.keys) {
             let count = replies.take::<u64>(&input.active())?;
@@ -130,17 +127,16 @@ impl MarketStore {
         Ok(())
     }
 
-    fn take_early(&self, replies: &mut Replies) -> Result<[Option<Vec<u64>>; 2], StoreError> {
-        let mut all = [(); 2].map(|()| Some(Vec::new()));
-        for input in self.keys.inputs() {
-            for timeline in [input.epochs_timeline(), input.batches_timeline()] {
-                for counts in &mut all {
-                    let count = replies.unreported::<u64>(&timeline)?;
-                    *counts = counts.take().zip(count).map(|(counts, count)| [counts, vec![count]].concat());
-                }
-            }
+    /// Asks how many entries the timelines have up to a moment, under all spellings.
+    pub(super) fn ask_early(&self, batch: &mut Batch, before: f64) {
+        for timeline in self.keys.timelines() {
+            batch.cmd("ZCOUNT", timeline).arg("-inf").arg(before);
         }
-        Ok(all)
+    }
+
+    pub(super) fn take_early(&self, replies: &mut Replies) -> Result<Vec<Option<u64>>, StoreError> {
+        // Who reads the timelines reports one that can't be read.
+        self.keys.timelines().map(|timeline| replies.unreported::<u64>(&timeline)).collect()
     }
 
     fn take_ledger(&self, replies: &mut Replies, pass: &mut Pass) -> Result<(), StoreError> {
@@ -197,11 +193,11 @@ impl MarketStore {
             }
             let operation = operations::READ_TIMELINES;
             let mut replies = Replies::new(operation, session.run(operation, self.name(), batch).await?);
-            keys.take_sealed(&mut replies, &self.keys.sealed(), pass, asked)?;
+            keys.take_sealed(&mut replies, &self.keys.sealed(), &pass.known(), asked)?;
             keys.take_timelines(&mut replies, pass, forms)?;
             for active in &mut keys.active {
                 for epoch in active.take(&mut replies, forms)? {
-                    keys.found.note(pass, None, &epoch);
+                    keys.found.note(&pass.known(), None, &epoch);
                 }
             }
             pass.faults.extend(replies.into_faults());
@@ -212,16 +208,15 @@ impl MarketStore {
 }
 
 impl Pass {
-    /// Takes the epochs to examine from those that were found.
+    /// Takes the epochs to examine from those that were found. Which of the recent ones are sealed shows only later: see
+    /// `Pass::shut_out`.
     fn select(&mut self, found: Found) {
-        // Whether those of a recent pass are sealed shows only later: see `Pass::shut_out`.
-        let Selection { unknown, partial, is_full } =
-            found.select(if self.is_full() { self.room() } else { usize::MAX });
-        (self.unknown, self.partial, self.ledger_full) = (unknown, partial, is_full);
-        let recent = self.seen.now - RECENT_REACH;
+        let Selection { unknown, partial } = found.select();
+        let (known, recent) = (self.known(), self.seen.now - RECENT);
         let timeline = self.seen.epochs_timeline.iter().flatten();
-        let below = timeline.filter(|entry| entry.at > recent && self.is_below_floor(entry.what.epoch()));
-        self.below_floor = below.map(|entry| entry.what.epoch().clone()).collect();
+        let below = timeline.filter(|entry| entry.at > recent && known.is_below_floor(entry.what.epoch()));
+        let below_floor = below.map(|entry| entry.what.epoch().clone()).collect();
+        (self.unknown, self.partial, self.below_floor) = (unknown, partial, below_floor);
         let all = self.seen.stored.keys().chain(&self.unknown);
         self.seen.facts = all.map(|epoch| (epoch.clone(), Default::default())).collect();
     }
@@ -238,22 +233,38 @@ struct LongKeys {
     below_floor: usize,
     /// Those that made the local batches of the last minutes.
     validators: BTreeSet<String>,
-    batches_key: String,
 }
 
 impl LongKeys {
-    fn new(chosen: &Chosen, market: &MarketStore, pass: &Pass) -> Self {
-        let since = if pass.is_full() { pass.seen.now - DAY as f64 } else { pass.since() };
+    /// The timelines from `since` on, and the active sets, of which nothing is read yet.
+    fn new(chosen: &Chosen, market: &MarketStore, since: f64) -> Self {
         let inputs = || chosen.inputs(&market.keys);
         Self {
             epochs: inputs().map(|input| Timeline::new(input.epochs_timeline(), since)).collect(),
             batches: inputs().map(|input| Timeline::new(input.batches_timeline(), since)).collect(),
-            active: inputs().filter(|_| pass.is_full()).map(|input| ActiveSet::new(input.active())).collect(),
+            active: inputs().map(|input| ActiveSet::new(input.active())).collect(),
             found: Found::default(),
             has_timeline: false,
             below_floor: 0,
             validators: BTreeSet::new(),
-            batches_key: inputs().next().map(|input| input.batches_timeline()).unwrap_or_default(),
+        }
+    }
+
+    /// Extends what is read, now that the mark is known.
+    fn extend(&mut self, span: Span) {
+        self.epochs.iter_mut().for_each(|timeline| timeline.extend(span.since));
+        self.batches.iter_mut().for_each(|timeline| timeline.extend(span.since));
+        if !span.active {
+            self.active.clear();
+        }
+    }
+
+    /// Notes the epochs that the pass was told of.
+    fn note_named(&mut self, pass: &Pass, forms: &mut OtherForms) {
+        let named = pass.scope.named.iter().map(|name| name.as_bytes().to_vec()).collect();
+        // The names were read by the finder already, so one that names no epoch is no fault.
+        for epoch in members::epochs(named, &mut Unread::default(), forms) {
+            self.found.note(&pass.known(), None, &epoch);
         }
     }
 
@@ -265,47 +276,60 @@ impl LongKeys {
     fn take_timelines(
         &mut self,
         replies: &mut Replies,
-        pass: &Pass,
+        pass: &mut Pass,
         forms: &mut OtherForms,
     ) -> Result<(), StoreError> {
-        let recent = pass.seen.now - RECENT_REACH;
+        let (known, seen) = (pass.known(), &pass.seen);
+        let recent = seen.now - RECENT;
         for timeline in &mut self.epochs {
             for entry in timeline.take(replies, EpochMember::parse, forms)? {
                 let Timed { at, what } = &entry;
+                if *at <= known.span.since {
+                    continue;
+                }
                 self.has_timeline = true;
-                if *at <= recent && pass.is_below_floor(what.epoch()) {
+                if *at <= recent && known.is_below_floor(what.epoch()) {
                     self.below_floor += 1;
                     if self.below_floor > MOST_BELOW_FLOOR {
                         continue;
                     }
                 }
-                self.found.note(pass, Some(*at), what.epoch());
+                self.found.note(&known, Some(*at), what.epoch());
                 timeline.kept.push(entry);
             }
         }
+        let mut are_too_many = None;
         for timeline in &mut self.batches {
             for entry in timeline.take(replies, BatchMember::parse, forms)? {
+                if entry.at <= known.span.since {
+                    continue;
+                }
                 let is_kept = match &entry.what {
                     BatchMember::Local(epoch) | BatchMember::Aggregated(epoch) => {
-                        self.found.note(pass, Some(entry.at), epoch);
-                        entry.at > recent || !pass.is_below_floor(epoch)
+                        self.found.note(&known, Some(entry.at), epoch);
+                        entry.at > recent || !known.is_below_floor(epoch)
                     }
                     // There may be millions in a day; only the distinct ones of the last minutes are counted.
-                    BatchMember::Validator(validator, _) => {
-                        pass.seen.is_active(entry.at)
-                            && self.validators.len() < MOST_BATCH_VALIDATORS
-                            && self.validators.insert(validator.clone())
+                    BatchMember::Validator(validator, _) if seen.is_active(entry.at) => {
+                        let has_room = self.validators.len() < MOST_BATCH_VALIDATORS;
+                        let is_new = !self.validators.contains(validator);
+                        if is_new && !has_room {
+                            are_too_many = Some(timeline.key.clone());
+                        } else if is_new {
+                            self.validators.insert(validator.clone());
+                        }
+                        is_new && has_room
                     }
-                    BatchMember::Foreign => false,
+                    BatchMember::Validator(..) | BatchMember::Foreign => false,
                 };
                 if is_kept {
                     timeline.kept.push(entry);
                 }
             }
         }
-        if !pass.is_full() {
-            // Whether they are sealed is asked with their keys.
-            self.settle(pass, std::iter::repeat(false));
+        if let Some(key) = are_too_many {
+            let detail = format!("more than {MOST_BATCH_VALIDATORS} validators made local batches");
+            pass.faults.push(Fault::new(&key, ErrorKind::Malformed, detail));
         }
         Ok(())
     }
@@ -325,7 +349,7 @@ impl LongKeys {
         &mut self,
         replies: &mut Replies,
         sealed: &str,
-        pass: &Pass,
+        known: &Known<'_>,
         commands: usize,
     ) -> Result<(), StoreError> {
         let mut are_sealed = Vec::new();
@@ -333,20 +357,20 @@ impl LongKeys {
             let entries = replies.required::<Vec<Option<Vec<u8>>>>(sealed)?;
             are_sealed.extend(entries.iter().map(Option::is_some));
         }
-        self.settle(pass, are_sealed);
+        self.settle(known, are_sealed);
         Ok(())
     }
 
     /// Sorts the pending epochs, and drops the entries of those that don't matter.
-    fn settle(&mut self, pass: &Pass, sealed: impl IntoIterator<Item = bool>) {
+    fn settle(&mut self, known: &Known<'_>, sealed: impl IntoIterator<Item = bool>) {
         let found = &mut self.found;
         found.settle(sealed);
         for timeline in &mut self.epochs {
-            timeline.kept.retain(|entry| found.needs(pass, entry.at, entry.what.epoch()));
+            timeline.kept.retain(|entry| found.needs(known, entry.at, entry.what.epoch()));
         }
         for timeline in &mut self.batches {
             let needs = |entry: &Timed<BatchMember>| {
-                entry.what.epoch().is_none_or(|epoch| found.needs(pass, entry.at, epoch))
+                entry.what.epoch().is_none_or(|epoch| found.needs(known, entry.at, epoch))
             };
             timeline.kept.retain(needs);
         }
@@ -358,15 +382,7 @@ impl LongKeys {
         self.epochs.into_iter().for_each(|timeline| epochs.add(timeline.finish(&mut pass.faults)));
         self.batches.into_iter().for_each(|timeline| batches.add(timeline.finish(&mut pass.faults)));
         (pass.seen.epochs_timeline, pass.seen.batches_timeline) = (epochs.known(), batches.known());
-        for active in self.active {
-            if !active.finish(&mut pass.faults) {
-                pass.active_count = None;
-            }
-        }
-        if self.validators.len() >= MOST_BATCH_VALIDATORS {
-            let detail = format!("more than {MOST_BATCH_VALIDATORS} validators made local batches");
-            pass.faults.push(Fault::new(&self.batches_key, ErrorKind::Malformed, detail));
-        }
+        self.active.into_iter().for_each(|active| active.finish(&mut pass.faults));
         pass.has_timeline = self.has_timeline;
         self.found
     }

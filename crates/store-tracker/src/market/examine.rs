@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Chosen, MarketStore, Pass, Reach, discover::IDS_A_COMMAND, facts, facts::MOST_VALIDATORS};
+use super::{Chosen, MarketStore, Pass, discover::IDS_A_COMMAND, facts, facts::MOST_VALIDATORS};
 use crate::{keys::InputKeys, ledger, operations};
 use domain::{
     EpochId,
@@ -41,11 +41,12 @@ impl Asked {
         let ended: Vec<EpochId> = pass.ended.iter().filter(unread).cloned().collect();
         let others: BTreeSet<&EpochId> = ended.iter().chain(pass.past.iter().filter(unread)).collect();
         let second = now.max(0.0) as u64;
-        let hours = match (pass.scope.due.hourly, pass.scope.reach) {
-            (false, _) => Vec::new(),
-            // After an absence the hours of that time are written too.
-            (true, Reach::Full) => HourStats::all(second),
-            (true, Reach::Recent) => {
+        // After an absence, or where another process may have left hours unwritten, all of them.
+        let was_away = pass.mark.passed.is_none_or(|passed| now - passed > HOUR as f64);
+        let hours = match pass.scope.due.hourly {
+            false => Vec::new(),
+            true if pass.scope.first || was_away => HourStats::all(second),
+            true => {
                 let unfinished = HourStats::unfinished(pass.mark.passed, second);
                 let older = pass.scope.hours.iter().copied().chain(unfinished);
                 let older = older.map(|start| (start, start + HOUR));
@@ -72,7 +73,6 @@ impl MarketStore {
     /// [`StoreError`] when Redis as a whole fails, or the ledger can't be read.
     pub async fn examine(&self, session: &mut Session, pass: &mut Pass) -> Result<(), StoreError> {
         let (operation, asked) = (operations::READ_EPOCHS, Asked::new(pass));
-        pass.chosen.widen(&asked.all);
         let (first, others) = asked.all.split_at(asked.all.len().min(EPOCHS_A_TRIP));
         let mut batch = Batch::new();
         self.ask_ledger(&mut batch, &asked, pass.scope.due.daily);
@@ -86,7 +86,8 @@ impl MarketStore {
             let inputs = pass.chosen.inputs_of(&self.keys, epoch);
             inputs.for_each(|input| facts::ask_batch_validators(&mut batch, input, epoch));
         }
-        self.ask_activity(&mut batch, &pass.chosen, &asked, !pass.is_full());
+        self.ask_missed(&mut batch, pass, &asked);
+        self.ask_activity(&mut batch, &pass.chosen, &asked);
         self.ask_priorities(&mut batch, &pass.chosen, &asked);
 
         let answers = session.run(operation, self.name(), batch).await?;
@@ -108,7 +109,8 @@ impl MarketStore {
             }
             pass.seen.other_batches.insert(epoch.clone(), named);
         }
-        self.take_activity(&mut replies, pass, &asked)?;
+        self.take_missed(&mut replies, pass, &asked)?;
+        self.take_activity(&mut replies, pass)?;
         pass.seen.priorities = self.take_priorities(&mut replies, &pass.chosen)?;
         pass.chosen.note(&self.keys, &replies.present());
         pass.faults.extend(replies.into_faults());
@@ -125,10 +127,8 @@ impl MarketStore {
         self.spellings.learn(&pass.chosen);
         pass.shut_out();
         pass.seen.attach_timelines();
-        if pass.is_incomplete() && !pass.partial {
-            // What was missed may be of any of them: the pass that follows has it, and seals.
-            pass.seen.facts.values_mut().for_each(|facts| facts.partly = true);
-        }
+        // What was missed may be of any epoch: the pass that follows has it, and seals.
+        pass.seen.partly |= pass.missed_entries || pass.missed_members;
         pass.note_odd_epochs(self.keys.market().checksummed());
         Ok(())
     }
@@ -138,10 +138,10 @@ impl MarketStore {
         for epoch in epochs {
             self.ask_facts(batch, &pass.chosen, epoch, pass.seen.now);
         }
-        for (at, input) in pass.chosen.numbered(&self.keys) {
-            for (_, key) in pass.chosen.validators(at, input, epochs) {
+        for epoch in epochs {
+            for input in pass.chosen.inputs_of(&self.keys, epoch) {
                 // A command with a limit; one more member than that shows that there are too many.
-                batch.cmd("SRANDMEMBER", key).arg(MOST_VALIDATORS + 1);
+                batch.cmd("SRANDMEMBER", input.validators(epoch)).arg(MOST_VALIDATORS + 1);
             }
         }
     }
@@ -156,16 +156,16 @@ impl MarketStore {
             let facts = self.take_facts(replies, &pass.chosen, epoch)?;
             pass.seen.facts.insert(epoch.clone(), facts);
         }
-        for (at, input) in pass.chosen.numbered(&self.keys) {
-            for (epoch, key) in pass.chosen.validators(at, input, epochs) {
-                let members = take_members(replies, &key)?;
-                // Those of sealed epochs don't count any more.
-                if !pass.seen.sealed.contains_key(epoch) {
-                    pass.seen.validators =
-                        pass.seen.validators.take().zip(members).map(|(mut all, members)| {
-                            all.extend(members);
-                            all
-                        });
+        for epoch in epochs {
+            // Those of sealed epochs don't count any more.
+            let is_sealed = pass.seen.sealed.contains_key(epoch);
+            for input in pass.chosen.inputs_of(&self.keys, epoch) {
+                let members = take_members(replies, &input.validators(epoch))?;
+                let validators = &mut pass.seen.validators;
+                match (members, validators.as_mut()) {
+                    _ if is_sealed => {}
+                    (Some(members), Some(all)) => all.extend(members),
+                    _ => *validators = None,
                 }
             }
         }
@@ -306,7 +306,6 @@ impl MarketStore {
             merged.add(facts::take(replies, input, epoch)?);
         }
         let mut facts = merged.finish();
-        facts.partly = chosen.reads_partly(epoch);
         let mut onchain = None;
         for second in self.keys.second().flat_map(|second| chosen.forms.under(second, epoch)) {
             let status = replies.take::<Option<String>>(&second.state(epoch))?.flatten();
@@ -318,37 +317,52 @@ impl MarketStore {
         Ok(facts)
     }
 
-    fn ask_activity(&self, batch: &mut Batch, chosen: &Chosen, asked: &Asked, recent: bool) {
-        for input in chosen.inputs(&self.keys) {
-            // A recent pass has not read the members of `epochs:active`.
-            if recent && !asked.unknown.is_empty() {
-                let names: Vec<_> = asked.unknown.iter().map(EpochId::as_str).collect();
-                batch.cmd("SMISMEMBER", input.active()).arg(names);
+    /// Asks for what shows that the pass has missed something: the number of entries that an earlier pass counted, and which of the
+    /// new epochs are members of `epochs:active`.
+    fn ask_missed(&self, batch: &mut Batch, pass: &Pass, asked: &Asked) {
+        if let Some(early) = pass.followed() {
+            self.ask_early(batch, early.before);
+        }
+        if !pass.span.active && !asked.unknown.is_empty() {
+            let names: Vec<_> = asked.unknown.iter().map(EpochId::as_str).collect();
+            for input in pass.chosen.inputs(&self.keys) {
+                batch.cmd("SMISMEMBER", input.active()).arg(&names);
             }
-            let (since, now) = &asked.day;
-            batch.cmd("ZCOUNT", input.own_batches(&self.validator)).arg(since).arg(*now);
         }
     }
 
-    fn take_activity(&self, replies: &mut Replies, pass: &mut Pass, asked: &Asked) -> Result<(), StoreError> {
-        let (mut new, mut level1) = (0, Vec::new());
-        let recent = !pass.is_full();
-        for input in pass.chosen.inputs(&self.keys) {
-            if recent && !asked.unknown.is_empty() {
+    fn take_missed(&self, replies: &mut Replies, pass: &mut Pass, asked: &Asked) -> Result<(), StoreError> {
+        if let Some(expected) = pass.followed().map(|early| early.entries.clone()) {
+            pass.missed_entries = self.take_early(replies)? != expected;
+        }
+        let Some(known) = pass.mark.active_known.filter(|_| !pass.span.active) else { return Ok(()) };
+        let mut new = 0;
+        if !asked.unknown.is_empty() {
+            for input in pass.chosen.inputs(&self.keys) {
                 let membership = replies.take::<Vec<bool>>(&input.active())?.unwrap_or_default();
                 let members = asked.unknown.iter().zip(membership).filter(|(_, member)| *member);
                 // `active_count` adds up the sets of all spellings, so an epoch in two of them is two members.
                 new += members.filter(|(epoch, _)| !pass.seen.sealed.contains_key(*epoch)).count() as u64;
             }
-            let own = replies.take::<u64>(&input.own_batches(&self.validator))?;
-            level1.push(own);
+        }
+        // More members than that: some epochs joined without any other trace. Fewer: some left, and others may have joined.
+        pass.missed_members = pass.active_count.is_some_and(|count| count != known + new);
+        Ok(())
+    }
+
+    fn ask_activity(&self, batch: &mut Batch, chosen: &Chosen, asked: &Asked) {
+        for input in chosen.inputs(&self.keys) {
+            let (since, now) = &asked.day;
+            batch.cmd("ZCOUNT", input.own_batches(&self.validator)).arg(since).arg(*now);
+        }
+    }
+
+    fn take_activity(&self, replies: &mut Replies, pass: &mut Pass) -> Result<(), StoreError> {
+        let mut level1 = Vec::new();
+        for input in pass.chosen.inputs(&self.keys) {
+            level1.push(replies.take::<u64>(&input.own_batches(&self.validator))?);
         }
         pass.seen.day.level1 = first_kept(&level1);
-        if recent {
-            // More members than that: some epochs joined without any other trace, and a full pass must find them.
-            let explained = pass.mark.active_known.map(|known| known + new);
-            pass.missed_epochs |= pass.active_count.is_some() && pass.active_count != explained;
-        }
         Ok(())
     }
 

@@ -15,7 +15,7 @@ const MOST_KEPT: usize = 200_000;
 
 /// A timeline, read from its newest entry to the oldest one that matters.
 pub(super) struct Timeline<T> {
-    key: String,
+    pub(super) key: String,
     /// Entries up to this moment are not read.
     since: f64,
     /// Where the next page begins; `None` at the end.
@@ -42,6 +42,15 @@ impl<T> Timeline<T> {
         let next = Some(Position { score: f64::INFINITY, offset: 0 });
         let (pages, unread, cut, failed, kept) = (0, Unread::default(), None, false, Vec::new());
         Self { key, since, next, pages, unread, cut, failed, kept }
+    }
+
+    /// Reads on to this moment, if it is earlier.
+    pub(super) fn extend(&mut self, since: f64) {
+        let was_over = self.next.is_none() && !self.failed && self.cut.is_none();
+        if since < self.since && was_over {
+            self.next = Some(Position { score: self.since, offset: 0 });
+        }
+        self.since = self.since.min(since);
     }
 
     /// Asks for the next page, if there is one.
@@ -144,14 +153,13 @@ impl ActiveSet {
         Ok(members::epochs(members, &mut self.unread, forms))
     }
 
-    /// Adds its faults to these; returns whether all of it was read.
-    pub(super) fn finish(self, faults: &mut Vec<Fault>) -> bool {
+    /// Adds its faults to these.
+    pub(super) fn finish(self, faults: &mut Vec<Fault>) {
         faults.extend(self.unread.fault(&self.key));
         if self.cut {
             let detail = format!("it has more than {} members: the others are not read", MOST_PAGES * PAGE);
             faults.push(Fault::new(&self.key, ErrorKind::Malformed, detail));
         }
-        !self.cut
     }
 }
 

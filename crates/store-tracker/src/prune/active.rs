@@ -98,7 +98,7 @@ async fn remove(session: &mut Session, keys: &MarketKeys, set: &str, old: &[Old]
     }
     if session.spans_servers() {
         // Set and ledger lie on different nodes, so no script can see both. A sealed epoch is never opened again, and the next pass
-        // is a full one because the set has shrunk.
+        // reads the set again because it has shrunk.
         let members: Vec<&str> = old.iter().map(|old| old.member.as_str()).collect();
         let mut batch = Batch::new();
         batch.cmd("SREM", set).arg(members);

@@ -186,10 +186,8 @@ impl Tracker {
 
     /// Reads without writing.
     pub async fn look(&self, session: &mut Session, now: f64, reach: Reach) -> Result<Pass, StoreError> {
-        let mut pass = self
-            .market
-            .discover(session, now, Scope { reach, due: Due::ALL, hours: BTreeSet::new(), early: None })
-            .await?;
+        let mut pass =
+            self.market.discover(session, now, Scope { due: Due::ALL, ..Scope::summary(reach) }).await?;
         self.market.examine(session, &mut pass).await?;
         Ok(pass)
     }
@@ -211,11 +209,11 @@ impl Tracker {
     }
 
     pub async fn full(&self, now: i64) -> Shown {
-        self.try_pass(now as f64, Reach::Full).await.expect("a full pass")
+        self.try_pass(now as f64, Reach::Everything).await.expect("a full pass")
     }
 
     pub async fn recent(&self, now: i64) -> Shown {
-        self.try_pass(now as f64, Reach::Recent).await.expect("a pass")
+        self.try_pass(now as f64, Reach::New).await.expect("a pass")
     }
 }
 

@@ -1,0 +1,330 @@
+//! What a pass reads, and which epochs it examines: pure rules over the ledger's mark and what was found so far.
+//!
+//! **The mark.** Each pass that has found everything writes down how many entries the timelines had up to a moment ([`Early`]), and how
+//! many members `epochs:active` has. The next pass, of whatever process, reads on from there ([`Span`]): what a crash or an
+//! interruption costs is what happened since. A pass without a mark reads everything that is still there.
+//!
+//! **The epochs.** Timelines and `epochs:active` come in pages, newest first. [`Found`] collects their epochs in bounded memory, and
+//! tells which of them the ledger must be asked about: those of the last minutes are examined, sealed or not, since changes after
+//! the seal are noticed; of the others only new ones matter.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use crate::{
+    EpochId,
+    tracker::{Claim, DAY, Entry, GAP_SHOWN},
+};
+
+/// How far every pass looks back, in seconds: the five minutes of the recent counts, and five more for late entries.
+pub const RECENT: f64 = 600.0;
+
+/// The most new epochs that one pass adds to the ledger, those with a time before the others and the highest first; each needs some
+/// 10 kB during the pass.
+const NEW_EPOCHS_A_PASS: usize = 5_000;
+
+/// How many entries the timelines of a market have up to a moment. A later pass that counts other numbers there has missed some, which
+/// were written late, or were pruned.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Early {
+    /// The moment, in Unix seconds.
+    pub before: f64,
+    /// How many entries each timeline has under each spelling; `None`: it can't be read.
+    pub entries: Vec<Option<u64>>,
+}
+
+impl fmt::Display for Early {
+    /// The stored form: the moment and the counts, `?` for one that is not known, between blanks.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.before)?;
+        self.entries.iter().try_for_each(|count| match count {
+            Some(count) => write!(f, " {count}"),
+            None => write!(f, " ?"),
+        })
+    }
+}
+
+impl Early {
+    /// Reads the stored form; `None` for another text, with which everything is read.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (before, counts) = text.split_once(' ')?;
+        let before = before.parse().ok().filter(|before: &f64| before.is_finite())?;
+        let count = |text: &str| match text {
+            "?" => Some(None),
+            count => count.parse().ok().map(Some),
+        };
+        Some(Self { before, entries: counts.split(' ').map(count).collect::<Option<_>>()? })
+    }
+}
+
+/// What a pass reads of the keys that have no limit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Span {
+    /// Entries of timelines after this moment, in Unix seconds.
+    pub since: f64,
+    /// The members of `epochs:active`.
+    pub active: bool,
+}
+
+impl Span {
+    /// Everything that is still there, at `now` (Unix seconds).
+    #[must_use]
+    pub fn everything(now: f64) -> Self {
+        Self { since: now - DAY as f64, active: true }
+    }
+
+    /// What a pass at `now` has not seen according to the ledger's mark.
+    #[must_use]
+    pub fn after(early: Option<&Early>, active_known: Option<u64>, now: f64) -> Self {
+        let day = Self::everything(now).since;
+        let since = early.map_or(day, |early| early.before.clamp(day, now - RECENT));
+        Self { since, active: active_known.is_none() }
+    }
+
+    /// Whether earlier entries exist that an earlier pass has counted.
+    #[must_use]
+    pub fn follows(&self, early: &Early) -> bool {
+        self.since <= early.before
+    }
+
+    /// Since when changes of sealed epochs are noticed, in Unix seconds: after an absence a close of the last hour has to be found,
+    /// since the gaps of such an epoch are shown.
+    #[must_use]
+    pub fn changes_since(&self, now: f64) -> f64 {
+        self.since.max(now - GAP_SHOWN as f64)
+    }
+}
+
+/// What is known before epochs are looked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    /// When the pass began, in Unix seconds.
+    pub now: f64,
+    /// What it reads.
+    pub span: Span,
+    /// The unsealed entries.
+    pub stored: &'a BTreeMap<EpochId, Entry>,
+    /// Sealed epochs whose window closed within the last hour.
+    pub ended: &'a BTreeSet<EpochId>,
+    /// Up to here every epoch is sealed, though its entry may be forgotten.
+    pub floor: Option<&'a EpochId>,
+}
+
+impl Known<'_> {
+    /// Whether an epoch is not above the floor.
+    #[must_use]
+    pub fn is_below_floor(&self, epoch: &EpochId) -> bool {
+        self.floor.is_some_and(|floor| epoch <= floor)
+    }
+
+    fn is_recent(&self, at: f64) -> bool {
+        at > self.span.changes_since(self.now)
+    }
+}
+
+/// The epochs that were found so far, beside the unsealed ones.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Those of the last pages, of which it is not known whether they are sealed, and whether a timeline names them.
+    pending: BTreeMap<EpochId, bool>,
+    /// Those that a timeline names and that are new, or recent and sealed or not.
+    timed: Highest,
+    /// New epochs without a time.
+    bare: Highest,
+}
+
+/// The highest of all ids that were added.
+#[derive(Debug, Default)]
+struct Highest {
+    ids: BTreeSet<EpochId>,
+    /// Whether there were more.
+    are_more: bool,
+}
+
+impl Highest {
+    fn add(&mut self, epoch: EpochId) {
+        if self.ids.contains(&epoch) {
+            return;
+        }
+        self.ids.insert(epoch);
+        if self.ids.len() > NEW_EPOCHS_A_PASS {
+            // An id that goes here never comes back: all that stay are higher. So the entries of those that stay are complete.
+            self.ids.pop_first();
+            self.are_more = true;
+        }
+    }
+}
+
+/// The epochs that a pass examines beside the unsealed ones.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Selection {
+    /// Those that are new, or sealed.
+    pub unknown: BTreeSet<EpochId>,
+    /// There are more new epochs than one pass takes.
+    pub partial: bool,
+}
+
+impl Found {
+    /// Notes that a timeline names an epoch with this time, or that another key does without one.
+    pub fn note(&mut self, known: &Known<'_>, at: Option<f64>, epoch: &EpochId) {
+        // What is a little ahead is not yet true.
+        let is_ahead = at.is_some_and(|at| Claim::of(at, known.now) == Claim::Ahead);
+        let is_known = known.stored.contains_key(epoch) || self.timed.ids.contains(epoch);
+        if is_ahead || is_known || known.is_below_floor(epoch) {
+            return;
+        }
+        match at {
+            Some(at) if known.is_recent(at) => self.timed.add(epoch.clone()),
+            at => *self.pending.entry(epoch.clone()).or_default() |= at.is_some(),
+        }
+    }
+
+    /// The epochs of which it has to be asked whether they are sealed, in the order of [`Found::settle`].
+    #[must_use]
+    pub fn pending(&self) -> Vec<&str> {
+        self.pending.keys().map(EpochId::as_str).collect()
+    }
+
+    /// Sorts the pending epochs by whether they are sealed.
+    pub fn settle(&mut self, sealed: impl IntoIterator<Item = bool>) {
+        for ((epoch, is_timed), is_sealed) in std::mem::take(&mut self.pending).into_iter().zip(sealed) {
+            match (is_sealed, is_timed) {
+                (true, _) => {}
+                (false, true) => self.timed.add(epoch),
+                (false, false) => self.bare.add(epoch),
+            }
+        }
+    }
+
+    /// Whether the entry of a timeline is needed after the pending epochs are settled.
+    #[must_use]
+    pub fn needs(&self, known: &Known<'_>, at: f64, epoch: &EpochId) -> bool {
+        known.is_recent(at)
+            || self.timed.ids.contains(epoch)
+            || known.stored.contains_key(epoch)
+            // Those in which a close after the seal may show.
+            || known.ended.contains(epoch)
+            || known.is_below_floor(epoch)
+    }
+
+    /// The epochs to examine.
+    #[must_use]
+    pub fn select(self) -> Selection {
+        let Self { timed, bare, .. } = self;
+        let bare_ids: Vec<EpochId> =
+            bare.ids.into_iter().filter(|epoch| !timed.ids.contains(epoch)).collect();
+        let are_too_many = timed.ids.len() + bare_ids.len() > NEW_EPOCHS_A_PASS;
+        let highest = timed.ids.into_iter().rev().chain(bare_ids.into_iter().rev());
+        Selection {
+            unknown: highest.take(NEW_EPOCHS_A_PASS).collect(),
+            partial: timed.are_more || bare.are_more || are_too_many,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: f64 = 1_000_000.0;
+
+    fn id(number: usize) -> EpochId {
+        EpochId::parse(&number.to_string()).expect("a number")
+    }
+
+    fn known(span: Span) -> Known<'static> {
+        static NONE: (BTreeMap<EpochId, Entry>, BTreeSet<EpochId>) = (BTreeMap::new(), BTreeSet::new());
+        Known { now: NOW, span, stored: &NONE.0, ended: &NONE.1, floor: None }
+    }
+
+    #[test]
+    fn a_mark_is_read_back_as_it_was_written_and_damage_is_no_mark() {
+        for entries in [vec![Some(3), None, Some(0)], vec![None]] {
+            let early = Early { before: 1_795_341_600.25, entries };
+            assert_eq!(Early::parse(&early.to_string()), Some(early));
+        }
+        for text in
+            ["", "1795341600", "1795341600 ", "x 1", "NaN 1", "inf 1", "1795341600 1 -1", "1795341600 1  2"]
+        {
+            assert_eq!(Early::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_pass_reads_on_from_the_mark_but_the_last_minutes_always_and_never_more_than_a_day() {
+        let early = |before| Early { before, entries: Vec::new() };
+        let day = NOW - 86_400.0;
+        for (before, since) in [
+            (NOW - 630.0, NOW - 630.0),
+            (NOW - 500.0, NOW - 600.0),
+            (NOW + 50.0, NOW - 600.0),
+            (NOW - 90_000.0, day),
+        ] {
+            let early = early(before);
+            let span = Span::after(Some(&early), Some(7), NOW);
+            assert_eq!((span, span.follows(&early)), (Span { since, active: false }, since <= before));
+        }
+        assert_eq!(Span::after(None, None, NOW), Span::everything(NOW));
+        assert!(Span::after(Some(&early(NOW - 630.0)), None, NOW).active);
+        // After an absence the changes of the last hour matter.
+        let changes = [630.0, 3_600.0, 7_200.0].map(|ago| Span { since: NOW - ago, active: false });
+        assert_eq!(changes.map(|span| NOW - span.changes_since(NOW)), [630.0, 3_600.0, 3_600.0]);
+    }
+
+    #[test]
+    fn epochs_with_a_time_are_taken_up_before_ids_without_one_and_the_highest_first() {
+        let known = known(Span::everything(NOW));
+        let (timed, bare) = (1..=3_000, 10_000..=18_000);
+        let mut found = Found::default();
+        for page in bare.collect::<Vec<_>>().chunks(1_000) {
+            page.iter().for_each(|&number| found.note(&known, None, &id(number)));
+            assert_eq!(found.pending().len(), page.len());
+            found.settle(std::iter::repeat(false));
+        }
+        timed.for_each(|number| found.note(&known, Some(NOW - 80_000.0), &id(number)));
+        // What is a little ahead is no trace yet.
+        found.note(&known, Some(NOW + 1.0), &id(9_999));
+        found.settle(std::iter::repeat(false));
+        let Selection { unknown, partial } = found.select();
+        let expected: BTreeSet<EpochId> = (1..=3_000).chain(16_001..=18_000).map(id).collect();
+        assert!(unknown == expected && partial, "{} epochs", unknown.len());
+    }
+
+    #[test]
+    fn recent_epochs_are_examined_sealed_or_not_and_older_ones_only_if_they_are_new() {
+        // After an absence, a close of the last hour matters.
+        for (since, changes) in [(630.0, 630.0), (90_000.0, 3_600.0)] {
+            let known = known(Span { since: NOW - since, active: true });
+            let mut found = Found::default();
+            let (before, after) = (NOW - changes - 1.0, NOW - changes + 1.0);
+            for (number, at) in [(1, Some(before)), (2, Some(after)), (3, None), (4, None), (5, Some(before))]
+            {
+                found.note(&known, at, &id(number));
+            }
+            assert_eq!(found.pending(), ["1", "3", "4", "5"]);
+            // The newest entries of an epoch come first, but two timelines are read side by side.
+            found.note(&known, Some(after), &id(5));
+            found.settle([true, true, false, true]);
+            let needs = [1, 2, 5].map(|number| found.needs(&known, before, &id(number)));
+            assert_eq!(needs, [false, true, true]);
+            assert_eq!(found.select(), Selection { unknown: [2, 4, 5].map(id).into(), partial: false });
+        }
+    }
+
+    #[test]
+    fn unsealed_epochs_and_those_up_to_the_floor_are_not_found_again() {
+        let (stored, ended) = ([(id(8), Entry::default())].into(), BTreeSet::new());
+        let (span, floor) = (Span::everything(NOW), id(5));
+        let known = Known { now: NOW, span, stored: &stored, ended: &ended, floor: Some(&floor) };
+        let mut found = Found::default();
+        for number in [4, 5, 6, 8] {
+            found.note(&known, Some(NOW - 1.0), &id(number));
+            found.note(&known, None, &id(number));
+        }
+        assert_eq!(found.pending(), Vec::<&str>::new());
+        assert_eq!(found.select().unknown, [id(6)].into());
+    }
+}

@@ -1,0 +1,116 @@
+//! The mark that each pass leaves in the ledger, and from which the next one reads on, of whatever process.
+
+#![allow(clippy::expect_used)] // A test that can not go on panics.
+
+mod common;
+
+use common::{NOW, Scene, Tracker, finished_epoch, key, ledger, written};
+use store_tracker::Reach;
+use testkit::FaultProxy;
+
+/// The entries of a day that a tracker has seen, in each timeline.
+const DAY: usize = 5_000;
+
+async fn mark(scene: &mut Scene) -> Vec<Option<String>> {
+    scene.run("HMGET", &[ledger("meta").as_str(), "early", "active_known", "pending"]).await
+}
+
+/// Adds entries that name no epoch of ours.
+async fn add_foreign(scene: &mut Scene, first: usize, count: usize, at: i64) {
+    let mut arguments = vec![key("metrics:batches:timeline")];
+    for number in first..first + count {
+        arguments.extend([at.to_string(), format!("peer_discovery:{number}:{at}")]);
+    }
+    scene.run::<()>("ZADD", &arguments).await;
+}
+
+#[tokio::test]
+async fn a_restarted_tracker_reads_what_happened_since_and_not_a_day() {
+    let mut scene = Scene::new().await;
+    let mut market = scene.producer();
+    add_foreign(&mut scene, 0, DAY, NOW - 50_000).await;
+    finished_epoch(&mut market, 1, 4, NOW - 20).await;
+    scene.tracker().recent(NOW).await;
+    // Two hours without a tracker.
+    finished_epoch(&mut market, 2, 3, NOW + 1_000).await;
+    finished_epoch(&mut market, 3, 2, NOW + 7_000).await;
+    let proxy = FaultProxy::start(scene.redis.addr()).await.expect("a proxy");
+    let mut bytes = Vec::new();
+    for reach in [Reach::New, Reach::Everything] {
+        proxy.reset_counts();
+        let restarted = Tracker::new(proxy.addr(), common::MARKET);
+        let shown = restarted.try_pass((NOW + 7_200) as f64, reach).await.expect("a pass");
+        assert_eq!(
+            (shown.totals(), shown.pass.is_incomplete()),
+            (written(&market.truth()), false),
+            "{reach:?}"
+        );
+        bytes.push(proxy.counts().bytes_to_client);
+    }
+    assert!(bytes[1] > bytes[0] + 20 * DAY as u64, "{bytes:?} bytes: since the mark, and everything");
+}
+
+#[tokio::test]
+async fn an_entry_that_was_written_late_is_found_and_one_that_was_removed_hides_none() {
+    let mut scene = Scene::new().await;
+    add_foreign(&mut scene, 0, 10, NOW - 5_000).await;
+    let tracker = scene.tracker();
+    tracker.recent(NOW).await;
+    // One more and one less in another timeline.
+    add_foreign(&mut scene, 10, 1, NOW - 4_000).await;
+    scene.zadd(&key("metrics:epochs:timeline"), NOW - 4_000, "open:7").await;
+    let late = tracker.recent(NOW + 30).await;
+    assert_eq!((late.totals()[1], late.pass.missed_entries, late.written.sealed), (Some(0), true, 0));
+    assert_eq!(mark(&mut scene).await, [None, Some("0".to_owned()), None]);
+    let next = tracker.recent(NOW + 31).await;
+    assert_eq!((next.totals()[1], next.pass.is_incomplete()), (Some(1), false));
+    assert!(!tracker.recent(NOW + 32).await.pass.is_incomplete());
+}
+
+#[tokio::test]
+async fn the_mark_stays_where_it_was_when_another_tracker_has_changed_an_entry_meanwhile() {
+    // With 600 epochs a commit takes several runs of its script; the entry that changes is in the first one.
+    for epochs in [1, 600] {
+        let mut scene = Scene::new().await;
+        let tracker = scene.tracker();
+        tracker.recent(NOW).await;
+        let before = mark(&mut scene).await;
+        assert!(before[0].is_some() && before[2].is_none(), "{before:?}");
+        for epoch in 1..=epochs {
+            scene.zadd(&key("metrics:epochs:timeline"), NOW + 100, &format!("open:{epoch}")).await;
+        }
+        let mut session = tracker.session().await;
+        let pass = tracker.look(&mut session, (NOW + 7_200) as f64, Reach::New).await.expect("read");
+        let other = scene.tracker().recent(NOW + 101).await;
+        assert_eq!((other.written.stored, other.written.left), (epochs, 0));
+        scene.run::<()>("HDEL", &[ledger("meta").as_str(), "early", "active_known"]).await;
+        scene.run::<()>("HSET", &[ledger("meta").as_str(), "early", "kept", "active_known", "9"]).await;
+        let shown = tracker.commit(&mut session, pass).await.expect("written");
+        assert_eq!(shown.written.left, epochs, "all of them were changed");
+        assert_eq!(mark(&mut scene).await, [Some("kept".to_owned()), Some("9".to_owned()), None]);
+        let next = tracker.recent(NOW + 7_201).await;
+        assert_eq!(next.totals()[1], Some(epochs));
+        assert!(mark(&mut scene).await[0].as_ref().is_some_and(|early| early != "kept"));
+    }
+}
+
+#[tokio::test]
+async fn a_mark_that_is_damaged_or_of_another_time_costs_a_pass_over_everything() {
+    for damage in ["", "x", "1795341600", "-1 0", "99999999999 0 0"] {
+        let mut scene = Scene::new().await;
+        let (mut market, tracker) = (scene.producer(), scene.tracker());
+        finished_epoch(&mut market, 1, 4, NOW - 5_000).await;
+        tracker.recent(NOW).await;
+        finished_epoch(&mut market, 2, 4, NOW - 4_000).await;
+        scene.run::<()>("HSET", &[ledger("meta").as_str(), "early", damage]).await;
+        let mut shown = tracker.recent(NOW + 1).await;
+        if shown.pass.is_incomplete() {
+            shown = tracker.recent(NOW + 2).await;
+        }
+        assert_eq!(
+            (shown.totals(), shown.pass.is_incomplete()),
+            (written(&market.truth()), false),
+            "{damage}"
+        );
+    }
+}

@@ -291,7 +291,7 @@ async fn count_keys(store: &Store, census: &mut Census, deadline: Instant) -> Re
         let mut cursor = 0;
         loop {
             // SCAN and not KEYS, which would block the server for the whole census.
-            let (next, keys) = inspector.scan(cursor, SLICE).await?;
+            let (next, keys) = inspector.scan(cursor, "*", SLICE).await?;
             let asked: Vec<(Vec<u8>, bool)> = keys
                 .into_iter()
                 .filter_map(|key| match census.count(&key) {

@@ -14,12 +14,13 @@
 //! │  ├─ batch-preparer
 //! │  │  └─ 0x…         one a market
 //! │  └─ cleaner
+//! ├─ finder             unless `intervals.find` is 0
 //! └─ pruner
 //! ```
 //!
 //! The mailboxes are created first, so that every actor gets its edges before any actor exists. Each edge is declared with its
-//! sender, and the tree refuses to start if edges with backpressure form a cycle. Senders are the listener, the block fetcher and
-//! the batch preparers; all of their edges conflate or drop the oldest message, and none waits.
+//! sender, and the tree refuses to start if edges with backpressure form a cycle. Senders are the listener, the finder, the block
+//! fetcher and the batch preparers; all of their edges conflate or drop the oldest message, and none waits.
 
 #[cfg(feature = "failure-points")]
 pub(crate) mod actor_list;
@@ -36,7 +37,9 @@ use std::sync::{Arc, OnceLock};
 use actors::{
     collector::{CollectorServices, ProgressSnapshot},
     env::{Services, telemetry::Telemetry},
-    tracker::{IndexEdge, Indexer, Listener, MarketEdges, MarketRegistry, Pruner, Timing, TrackerServices},
+    tracker::{
+        Finder, IndexEdge, Indexer, Listener, MarketEdges, MarketRegistry, Pruner, Timing, TrackerServices,
+    },
 };
 use color_eyre::eyre::{Result, WrapErr};
 use store_redis::{RedisSettings, Store};
@@ -71,6 +74,8 @@ pub struct Service {
     registry: MarketRegistry,
     /// The listener's name, for its edges to markets that a reload adds.
     listener: Name,
+    /// The same of the finder.
+    finder: Name,
     /// The configuration in effect. Its lock lets one reload run at a time.
     in_effect: tokio::sync::Mutex<InEffect>,
 }
@@ -90,8 +95,9 @@ impl Service {
         let followed = config.collector.is_enabled().then(|| Followed::new(&services, &clock));
         let (metrics, operator) = (config.http.metrics_address(), config.http.operator_address);
         let http = HttpServers::bind(metrics, operator, vitals.clone()).await?;
-        let listener = Name::new("listener");
-        let (registry, children) = children(config, &tracker, followed.as_ref(), &listener, &clock)?;
+        let (listener, finder) = (Name::new("listener"), Name::new("finder"));
+        let (registry, children) =
+            children(config, &tracker, followed.as_ref(), [&listener, &finder], &clock)?;
         let simultaneous_restarts = config.supervision.simultaneous_restarts;
         let options = TreeOptions { clock: clock.clone(), simultaneous_restarts, ..options };
         let tree = Tree::start(children, options).await;
@@ -106,7 +112,7 @@ impl Service {
         // A lock of tokio, since a reload holds it over awaits.
         let in_effect =
             tokio::sync::Mutex::new(InEffect { config: config.clone(), collector_is_outdated: false });
-        Ok(Self { tree, http, tracker, followed, clock, registry, listener, in_effect })
+        Ok(Self { tree, http, tracker, followed, clock, registry, listener, finder, in_effect })
     }
 
     /// The tree.
@@ -184,13 +190,14 @@ fn children(
     config: &Config,
     tracker: &TrackerServices,
     followed: Option<&Followed>,
-    listener: &Name,
+    [listener, finder]: [&Name; 2],
     clock: &Clock,
 ) -> Result<(MarketRegistry, Vec<Child>)> {
     let policy = policy(&config.supervision);
     let mandatory = mandatory(&config.supervision);
     let limits = limits(&config.mailbox);
-    let markets = config.tracker.markets.iter().map(|name| market(config, name, tracker, listener, clock));
+    let markets = config.tracker.markets.iter();
+    let markets = markets.map(|name| market(config, name, tracker, [listener, finder], clock));
     let (edges, markets): (Vec<MarketEdges>, Vec<Child>) = markets.unzip();
     let registry = MarketRegistry::new(edges);
     let (indexes, index_kept) = (indexes(config, &registry), config.retention.index);
@@ -235,9 +242,17 @@ fn children(
     if let Some(followed) = followed {
         children.extend(collector::children(config, &tracker.services, followed, &registry, clock)?);
     }
+    children.extend(find(config, tracker, finder, &registry));
     // Children start in this order and stop in reverse.
     children.push(prune.policy(policy));
     Ok((registry, children))
+}
+
+/// The finder, unless it is switched off.
+fn find(config: &Config, tracker: &TrackerServices, name: &Name, registry: &MarketRegistry) -> Option<Child> {
+    let (tracker, registry, every) = (tracker.clone(), registry.clone(), config.intervals.find);
+    let make = move || Finder::new(tracker.clone(), registry.clone(), every);
+    (!every.is_zero()).then(|| Child::worker(name, make).policy(policy(&config.supervision)))
 }
 
 /// The store of Redis for commands, which run no service.

@@ -31,6 +31,7 @@ fn places(path: &str) -> &'static [&'static str] {
             "aggregator::before_commit",
             "aggregator::after_commit",
         ],
+        Some("finder") => &["finder::before_pause", "finder::before_round", "finder::after_round"],
         Some("pruner") => &["pruner::before_pause", "pruner::before_round", "pruner::after_round"],
         Some("epoch-tracker") => {
             &["epoch_tracker::before_read", "epoch_tracker::before_commit", "epoch_tracker::after_commit"]
@@ -45,6 +46,7 @@ async fn two_hundred_crashes_of_each_actor_touch_no_sibling_and_change_no_total(
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut environment = environment(redis.addr());
     environment.insert("STATE_TRACKER__INTERVALS__PRUNE".to_owned(), "100ms".to_owned());
+    environment.insert("STATE_TRACKER__INTERVALS__FIND".to_owned(), "100ms".to_owned());
     for (name, value) in
         [("MAX_RESTARTS", "1000"), ("RESTART_WINDOW", "1s"), ("BACKOFF_FIRST", "1ms"), ("BACKOFF_MAX", "5ms")]
     {

@@ -13,6 +13,7 @@ use actors::{
     env::IndexEvents,
     tracker::{
         IndexEdge, Indexer, Indexes, Listener, MarketEdges, MarketRegistry, Pruner, Timing, TrackerServices,
+        WakeEdges,
     },
 };
 use common::timing;
@@ -66,8 +67,8 @@ impl Tracker {
             .iter()
             .map(|keys| MarketEdges {
                 keys: keys.clone(),
-                aggregator: nobody.address("test", Overflow::Coalesce),
-                epoch_tracker: nobody.address("test", Overflow::Coalesce),
+                listener: WakeEdges::new(&Name::new("test"), &nobody, &nobody),
+                finder: WakeEdges::new(&Name::new("test"), &nobody, &nobody),
             })
             .collect();
         let registry = MarketRegistry::new(edges);

@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use actors::{
     env::Wake,
-    tracker::{Aggregator, EpochTracker, Listener, MarketEdges, MarketRegistry, Timing, TrackerServices},
+    tracker::{
+        Aggregator, EpochTracker, Listener, MarketEdges, MarketRegistry, Timing, TrackerServices, WakeEdges,
+    },
 };
 use domain::Address;
 use serde_json::Value;
 use store_tracker::{DATASETS, Intervals, MarketKeys};
 use supervision::{
-    ActorHealth, Child, Clock, ExitKind, Intensity, Limits, Mailbox, Name, Overflow, Policy, Tree,
-    TreeOptions,
+    ActorHealth, Child, Clock, ExitKind, Intensity, Limits, Mailbox, Name, Policy, Tree, TreeOptions,
 };
 use testkit::{
     FaultProxy, MarketProducer, ProducerConfig, RedisServer, Truth, producers::unix_now, wait_until,
@@ -60,8 +61,8 @@ impl Tracker {
         let (aggregator, epoch_tracker) = (mailbox("aggregator"), mailbox("epoch-tracker"));
         let edges = MarketEdges {
             keys: keys.clone(),
-            aggregator: aggregator.address(&listener, Overflow::Coalesce),
-            epoch_tracker: epoch_tracker.address(&listener, Overflow::Coalesce),
+            listener: WakeEdges::new(&listener, &aggregator, &epoch_tracker),
+            finder: WakeEdges::new(&Name::new("finder"), &aggregator, &epoch_tracker),
         };
         let policy = Policy {
             intensity: Intensity { max_restarts: 100, within: Duration::from_secs(1) },

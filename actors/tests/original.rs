@@ -14,13 +14,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actors::tracker::{Aggregator, EpochTracker, Listener, MarketEdges, MarketRegistry, TrackerServices};
+use actors::tracker::{
+    Aggregator, EpochTracker, Listener, MarketEdges, MarketRegistry, TrackerServices, WakeEdges,
+};
 use common::timing;
 use domain::{Address, tracker::go_json};
 use redis::aio::MultiplexedConnection;
 use serde_json::Value;
 use store_tracker::MarketKeys;
-use supervision::{Child, Clock, Limits, Mailbox, Name, Overflow, Tree, TreeOptions};
+use supervision::{Child, Clock, Limits, Mailbox, Name, Tree, TreeOptions};
 use testkit::{RedisServer, wait_until};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -99,8 +101,8 @@ impl Tracker {
         let listener = Name::new("l");
         let edges = MarketEdges {
             keys: keys.clone(),
-            aggregator: aggregator.address(&listener, Overflow::Coalesce),
-            epoch_tracker: epochs.address(&listener, Overflow::Coalesce),
+            listener: WakeEdges::new(&listener, &aggregator, &epochs),
+            finder: WakeEdges::new(&Name::new("finder"), &aggregator, &epochs),
         };
         let registry = MarketRegistry::new(vec![edges]);
         let (of_aggregator, of_epochs, of_listener) = (services.clone(), services.clone(), services.clone());

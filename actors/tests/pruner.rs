@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use actors::{
     env::Wake,
-    tracker::{MarketEdges, MarketRegistry, Pruner},
+    tracker::{MarketEdges, MarketRegistry, Pruner, WakeEdges},
 };
 use common::timing;
 use domain::{
@@ -17,7 +17,7 @@ use domain::{
 };
 use redis::aio::MultiplexedConnection;
 use store_tracker::{MarketKeys, Retention};
-use supervision::{Child, Clock, Limits, Mailbox, Overflow, Tree, TreeOptions};
+use supervision::{Child, Clock, Limits, Mailbox, Name, Tree, TreeOptions};
 use testkit::{RedisServer, producers::unix_now, wait_until};
 
 const SOON: Duration = Duration::from_secs(30);
@@ -31,12 +31,12 @@ async fn pruning_active(redis: &RedisServer, active: Option<u64>) -> Tree {
     let clock = Clock::system();
     let services =
         common::tracker(&redis.url(), Duration::from_secs(5), timing(Duration::from_secs(1)), &clock);
-    let nobody =
-        Mailbox::<Wake>::new("nobody", Limits::default(), &clock).address("test", Overflow::Coalesce);
+    let nobody = Mailbox::<Wake>::new("nobody", Limits::default(), &clock);
+    let nobody = WakeEdges::new(&Name::new("test"), &nobody, &nobody);
     let edges = |name: &&str| MarketEdges {
         keys: MarketKeys::new(&Address::new("P"), &Address::new(name)),
-        aggregator: nobody.clone(),
-        epoch_tracker: nobody.clone(),
+        listener: nobody.clone(),
+        finder: nobody.clone(),
     };
     let registry = MarketRegistry::new(MARKETS.iter().map(edges).collect());
     let retention = Retention { timelines: 86_400, priorities: 86_400, sealed: 8 * 86_400, active };

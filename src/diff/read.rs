@@ -133,7 +133,7 @@ impl Market<'_> {
         // A new store for each moment, since a store caches the spellings and ids of earlier reads.
         let reader = MarketStore::new(self.keys.clone(), validator);
         let pass = reader.read(self.session, at, Scope::everything()).await?;
-        let (candidates, _) = reader.latest(self.session, at).await?;
+        let (candidates, _) = reader.latest(self.session, at, &BTreeSet::new()).await?;
 
         let totals = Totals::of(&pass.seen, validator, ledger.seal_delay.as_secs_f64());
         let window = ledger.measurement_window.as_secs_f64();

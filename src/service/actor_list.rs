@@ -45,6 +45,9 @@ pub(crate) fn actor_list(config: &Config) -> Vec<ListedActor> {
         }
         add("collector/cleaner", "cleaner");
     }
+    if !config.intervals.find.is_zero() {
+        add("finder", "finder");
+    }
     add("pruner", "pruner");
     all
 }

@@ -94,7 +94,7 @@ pub(super) fn children(
 /// current epoch, so the block fetcher wakes the epoch tracker too.
 fn epoch_tracker(edges: &MarketEdges, fetcher: &Name) -> Option<MarketEdge> {
     let market = edges.keys.market().checksummed().parse().ok()?;
-    Some(MarketEdge { market, actor: edges.epoch_tracker.for_sender(fetcher) })
+    Some(MarketEdge { market, actor: edges.listener.epoch_tracker.for_sender(fetcher) })
 }
 
 fn contract(setting: &str, text: &str) -> Result<ContractAddress> {

@@ -74,7 +74,7 @@ impl Service {
         for name in changes.removed.iter().chain(&changes.replaced) {
             // Before the first step that may fail, so that the next reload restarts the collector.
             *collector_is_outdated = true;
-            // The registry first: listener and pruner must not use a market whose actors are stopping.
+            // The registry first: listener, finder and pruner must not use a market whose actors are stopping.
             self.registry.remove(name);
             self.remove(&format!("markets/{name}")).await?;
             // Readiness and metrics must not wait for, or show, datasets that no actor writes any more.
@@ -90,7 +90,8 @@ impl Service {
             }
             *collector_is_outdated = true;
             config.markets.insert(configured.clone(), new.market(configured));
-            let (edges, child) = market(config, configured, &self.tracker, &self.listener, &self.clock);
+            let (edges, child) =
+                market(config, configured, &self.tracker, [&self.listener, &self.finder], &self.clock);
             expect_datasets(config, &self.tracker.services, configured);
             let added = self.tree.add_child("markets", child);
             added.wrap_err_with(|| format!("market {name} could not be added"))?;

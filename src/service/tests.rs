@@ -45,13 +45,15 @@ fn edges(service: &Service) -> Vec<Declared> {
 
 /// Every edge of a tree without a chain.
 fn of_markets(markets: &[&str]) -> Vec<Declared> {
-    let to = |path: String, overflow| ("listener".to_owned(), path, overflow);
-    let mut expected: Vec<_> = markets
+    let actors = markets
         .iter()
-        .flat_map(|market| ["aggregator", "epoch-tracker"].map(|actor| format!("markets/{market}/{actor}")))
-        .map(|path| to(path, Overflow::Coalesce))
+        .flat_map(|market| ["aggregator", "epoch-tracker"].map(|actor| format!("markets/{market}/{actor}")));
+    let mut expected: Vec<_> = actors
+        .flat_map(|path| {
+            ["listener", "finder"].map(|from| (from.to_owned(), path.clone(), Overflow::Coalesce))
+        })
         .collect();
-    expected.push(to("indexer".to_owned(), Overflow::DropOldest));
+    expected.push(("listener".to_owned(), "indexer".to_owned(), Overflow::DropOldest));
     expected.sort();
     expected
 }

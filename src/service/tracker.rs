@@ -2,11 +2,11 @@
 
 use actors::{
     env::{Services, stale_after},
-    tracker::{Aggregator, EpochTracker, Indexes, MarketEdges, MarketRegistry, TrackerServices},
+    tracker::{Aggregator, EpochTracker, Indexes, MarketEdges, MarketRegistry, TrackerServices, WakeEdges},
 };
 use domain::Address;
 use store_tracker::{DATASETS, IndexKeys, Intervals, MarketKeys, Retention, echo_channel};
-use supervision::{Child, Clock, Mailbox, Name, Overflow};
+use supervision::{Child, Clock, Mailbox, Name};
 
 use super::{
     collector,
@@ -31,12 +31,12 @@ pub(super) fn expect_datasets(config: &Config, services: &Services, market: &str
     }
 }
 
-/// The actors of one market, and the edges of this listener to them.
+/// The actors of one market, and the edges of listener and finder to them.
 pub(super) fn market(
     config: &Config,
     market: &str,
     tracker: &TrackerServices,
-    listener: &Name,
+    [listener, finder]: [&Name; 2],
     clock: &Clock,
 ) -> (MarketEdges, Child) {
     let mandatory = mandatory(&config.supervision);
@@ -47,12 +47,9 @@ pub(super) fn market(
     let mailbox = |actor: &str| Mailbox::new(actor, limits, clock);
     let of_chain = collector::of_market(config, market);
     let (aggregator, epoch_tracker) = (mailbox("aggregator"), mailbox("epoch-tracker"));
-    let edges = MarketEdges {
-        keys: keys.clone(),
-        // Messages to these actors are only wake-ups: merging two of them loses nothing.
-        aggregator: aggregator.address(listener, Overflow::Coalesce),
-        epoch_tracker: epoch_tracker.address(listener, Overflow::Coalesce),
-    };
+    let [listener, finder] =
+        [listener, finder].map(|sender| WakeEdges::new(sender, &aggregator, &epoch_tracker));
+    let edges = MarketEdges { keys: keys.clone(), listener, finder };
     let aggregate = {
         let (tracker, keys) = (tracker.clone(), keys.clone());
         // The closure runs again for each restart: every incarnation starts with

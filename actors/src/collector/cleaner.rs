@@ -59,6 +59,7 @@ impl Cleaner {
 impl Worker for Cleaner {
     async fn run(&mut self, cx: &Context) -> Result<(), Failure> {
         let (services, every) = (&self.chain.services, self.chain.settings.clean_every);
-        run_periodically(cx, services, every, CLEANER, &CLEANER_POINTS, || self.run_once(cx)).await
+        // Not at the start: a crash loop would repeat it with every restart.
+        run_periodically(cx, services, [every; 2], CLEANER, &CLEANER_POINTS, || self.run_once(cx)).await
     }
 }

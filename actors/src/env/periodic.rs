@@ -1,4 +1,4 @@
-//! Periodic jobs: the loop of the pruner and the cleaner.
+//! Periodic jobs: the loop of the finder, the pruner and the cleaner.
 
 use std::{future::Future, time::Duration};
 
@@ -15,19 +15,18 @@ pub(crate) struct Points {
     pub(crate) after_round: &'static FailurePoint,
 }
 
-/// Runs `job` at the interval `every` until the actor is stopped. A stop cancels a running job at its next await; a failed
-/// job is reported and retried with backoff.
+/// Runs `job` at the interval `every`, for the first time after `first`, until the actor is stopped. A stop cancels a running job at
+/// its next await; a failed job is reported and retried with backoff.
 pub(crate) async fn run_periodically<F: Future<Output = Result<(), StoreError>>>(
     cx: &Context,
     services: &Services,
-    every: Duration,
+    [first, every]: [Duration; 2],
     retry: RetryPolicy,
     points: &Points,
     job: impl Fn() -> F,
 ) -> Result<(), Failure> {
     let clock = cx.clock();
-    // No run at the start: a crash loop would repeat it with every restart.
-    let mut pause = every;
+    let mut pause = first;
     // A retry must not come later than the next regular run.
     let mut attempts = Attempts::new(retry.at_most(every));
     loop {

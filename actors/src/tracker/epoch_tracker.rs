@@ -2,7 +2,10 @@
 //!
 //! It touches the market's keys in Redis, reads the market's windows of the chain, and keeps only the time of its last pass.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use domain::{
     chain::ContractAddress,
@@ -35,6 +38,12 @@ fn refresh(current: &CurrentEpoch) -> Next {
         }
         _ => Next::Regular,
     }
+}
+
+/// The epochs that a message names.
+fn named(wake: Option<&Wake>) -> &BTreeSet<String> {
+    static NONE: BTreeSet<String> = BTreeSet::new();
+    wake.map_or(&NONE, |wake| &wake.named)
 }
 
 /// The TTL of the dataset with the original's numbers.
@@ -105,7 +114,7 @@ impl Passes for EpochTracker {
         self.rested
     }
 
-    async fn pass(&mut self, _look: Option<&Wake>, clock: &Clock) -> Result<Next, PassError> {
+    async fn pass(&mut self, wake: Option<&Wake>, clock: &Clock) -> Result<Next, PassError> {
         // Set at the begin, so that failed passes are limited too.
         self.rested = Some(clock.now() + self.tracker.timing.wake_debounce);
         let (began, now) = (Instant::now(), clock.unix());
@@ -119,7 +128,7 @@ impl Passes for EpochTracker {
             let (current, faults) = self.market.original_current(&mut session, second).await?;
             (current, ORIGINAL_TTL, faults)
         } else {
-            let (mut candidates, faults) = self.market.latest(&mut session, second).await?;
+            let (mut candidates, faults) = self.market.latest(&mut session, second, named(wake)).await?;
             if let Some((keys, market)) = &self.chain {
                 // Adds to the producers' keys, which may come later than the release, or not at all.
                 learn_from_chain(&mut candidates, &windows(&mut session, keys, market).await?, second);

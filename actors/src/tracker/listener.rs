@@ -413,7 +413,7 @@ impl Listener {
             // `|`, not `||`: the flag has to be reset in either case.
             if common | std::mem::take(own) {
                 // Refused only when the market is being stopped: then no pass is needed.
-                let _ = market.epoch_tracker.try_send(Wake::default());
+                let _ = market.listener.epoch_tracker.try_send(Wake::default());
             }
         }
         if let Some(feed) = &mut self.feed {
@@ -426,12 +426,7 @@ impl Listener {
 
 /// Makes markets do a pass.
 fn wake<'a>(markets: impl IntoIterator<Item = &'a MarketEdges>) {
-    for market in markets {
-        for edge in [&market.aggregator, &market.epoch_tracker] {
-            // Refused only when the market is being stopped: then no pass is needed.
-            let _ = edge.try_send(Wake::default());
-        }
-    }
+    markets.into_iter().for_each(|market| market.listener.wake(&Wake::default()));
 }
 
 impl Worker for Listener {

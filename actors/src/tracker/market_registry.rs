@@ -1,4 +1,4 @@
-//! The market registry: the markets that are served now, for the listener and the pruner, which serve all of them.
+//! The market registry: the markets that are served now, for the listener, the finder and the pruner, which serve all of them.
 //!
 //! It is shared state and no message, because it changes seldom: an actor reads it when it begins some work, or waits for a
 //! change. It belongs to the tree, so a restarted actor finds the present markets and not those of the start. It does no I/O.
@@ -6,20 +6,47 @@
 use std::sync::Arc;
 
 use store_tracker::{IndexKeys, MarketKeys};
-use supervision::Address;
+use supervision::{Address, Mailbox, Name, Overflow};
 use tokio::sync::watch;
 
 use crate::env::messages::Wake;
 
-/// A market, and the listener's edges to its actors.
+/// A market, and the edges to its actors.
 #[derive(Clone)]
 pub struct MarketEdges {
     /// The market's keys.
     pub keys: MarketKeys,
-    /// To the aggregator, which is woken only after a gap.
+    /// Those of the listener. It wakes the epoch tracker at every event, and both after a new subscription.
+    pub listener: WakeEdges,
+    /// Those of the finder, which wakes both when it has found epochs.
+    pub finder: WakeEdges,
+}
+
+/// One sender's edges to the actors of a market.
+#[derive(Clone)]
+pub struct WakeEdges {
+    /// To the aggregator.
     pub aggregator: Address<Wake>,
-    /// To the epoch tracker, which every event wakes.
+    /// To the epoch tracker.
     pub epoch_tracker: Address<Wake>,
+}
+
+impl WakeEdges {
+    /// The edges of this sender to the actors of these mailboxes. Messages are only wake-ups: merging two of them loses nothing.
+    #[must_use]
+    pub fn new(sender: &Name, aggregator: &Mailbox<Wake>, epoch_tracker: &Mailbox<Wake>) -> Self {
+        Self {
+            aggregator: aggregator.address(sender, Overflow::Coalesce),
+            epoch_tracker: epoch_tracker.address(sender, Overflow::Coalesce),
+        }
+    }
+
+    /// Wakes both. A full mailbox merges the message; it is refused only when the market is being stopped, and then no pass is needed.
+    pub(crate) fn wake(&self, wake: &Wake) {
+        for edge in [&self.aggregator, &self.epoch_tracker] {
+            let _ = edge.try_send(wake.clone());
+        }
+    }
 }
 
 /// The markets of a tree. A clone is the same registry.

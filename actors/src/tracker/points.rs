@@ -6,6 +6,7 @@ const AGGREGATOR: &str = "aggregator";
 const EPOCH_TRACKER: &str = "epoch tracker";
 const LISTENER: &str = "listener";
 const INDEXER: &str = "indexer";
+const FINDER: &str = "finder";
 const PRUNER: &str = "pruner";
 
 domain::table! {
@@ -35,12 +36,25 @@ domain::table! {
         "The indexer holds messages of which it has written nothing.");
     pub(super) INDEXER_AFTER_COMMIT = FailurePoint::new("indexer::after_commit", INDEXER,
         "The indexer has written what its messages change and has not acknowledged them.");
+    FINDER_BEFORE_PAUSE = FailurePoint::new("finder::before_pause", FINDER,
+        "The finder is about to wait for its next round.");
+    FINDER_BEFORE_ROUND = FailurePoint::new("finder::before_round", FINDER,
+        "A round of the finder has read nothing.");
+    FINDER_AFTER_ROUND = FailurePoint::new("finder::after_round", FINDER,
+        "A round of the finder is finished, and what it found is on its way.");
     PRUNER_BEFORE_PAUSE = FailurePoint::new("pruner::before_pause", PRUNER,
         "The pruner is about to wait for its next run.");
     PRUNER_BEFORE_ROUND = FailurePoint::new("pruner::before_round", PRUNER,
         "A run of the pruner has removed nothing.");
     PRUNER_AFTER_ROUND = FailurePoint::new("pruner::after_round", PRUNER, "A run of the pruner is finished.");
 }
+
+/// The failure points of the finder's loop.
+pub(super) const FINDER_POINTS: Points = Points {
+    before_pause: &FINDER_BEFORE_PAUSE,
+    before_round: &FINDER_BEFORE_ROUND,
+    after_round: &FINDER_AFTER_ROUND,
+};
 
 /// The failure points of the pruner's loop.
 pub(super) const PRUNER_POINTS: Points = Points {

@@ -204,6 +204,7 @@ async fn rest(cx: &Context) {
 impl Worker for Pruner {
     async fn run(&mut self, cx: &Context) -> Result<(), Failure> {
         let services = &self.tracker.services;
-        run_periodically(cx, services, self.every, PRUNER, &PRUNER_POINTS, || self.run_once(cx)).await
+        // Not at the start: a crash loop would repeat it with every restart.
+        run_periodically(cx, services, [self.every; 2], PRUNER, &PRUNER_POINTS, || self.run_once(cx)).await
     }
 }

@@ -220,7 +220,7 @@ impl Run {
             tokio::time::sleep(POLL).await;
         }
         self.proxy.set_upstream(self.redis.addr());
-        self.record(Effect::Perhaps);
+        self.record(Effect::Perhaps, false);
         self.start().await;
     }
 
@@ -313,6 +313,7 @@ impl Run {
             self.pass_quietly(SPELLINGS).await;
         }
         self.settle().await;
+        self.search().await;
         self.pass_quietly(1).await;
         self.settle().await;
         let states = self.producers.states();
@@ -325,10 +326,18 @@ impl Run {
         }
     }
 
+    /// Searches the names of all keys, and waits until a pass has taken up what was found.
+    async fn search(&mut self) {
+        let (url, now, spelling) = (self.redis.url(), self.producers.now, self.producers.configured);
+        self.trackers[0].search(&url, now, spelling).await;
+        self.rest().await;
+        self.record(Effect::None, true);
+    }
+
     async fn settle(&mut self) {
         for _ in 0..ATTEMPTS {
             self.rest().await;
-            let passed = self.record(Effect::None);
+            let passed = self.record(Effect::None, false);
             if passed.totals && passed.current {
                 return;
             }
@@ -338,15 +347,16 @@ impl Run {
         self.fail(&format!("no pass of {ATTEMPTS} ends well: {health:#?}"));
     }
 
-    /// Records the passes of this moment, of which at least this effect is to be assumed.
-    fn record(&mut self, least: Effect) -> Passed {
+    /// Records the passes of this moment, of which at least this effect is to be assumed, and whether keys were searched before.
+    fn record(&mut self, least: Effect, are_keys_searched: bool) -> Passed {
         let all: Vec<Passed> = self.trackers.iter().map(Tracker::passed).collect();
         let broken = if all.is_empty() { least } else { Effect::Perhaps };
         let effect = |passed: bool| if passed { Effect::Whole } else { broken };
         let any = |which: fn(&Passed) -> bool| effect(all.iter().any(which));
         let (totals, current) = (any(|passed| passed.totals), any(|passed| passed.current));
         let (now, is_mixed) = (self.producers.now, self.producers.is_mixed());
-        self.truth.pass(now, &self.producers.database, is_mixed, totals, current);
+        let (database, how) = (&self.producers.database, [is_mixed, are_keys_searched]);
+        self.truth.pass(now, database, how, [totals, current]);
         if totals != Effect::None {
             self.producers.database.renew_vpa(now + 7 * DAY);
         }

@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use actors::{
     env::{Services, Wake, telemetry::Telemetry},
-    tracker::{Aggregator, EpochTracker, MarketEdges, MarketRegistry, Pruner, Timing, TrackerServices},
+    tracker::{
+        Aggregator, EpochTracker, Finder, MarketEdges, MarketRegistry, Pruner, Timing, TrackerServices,
+        WakeEdges,
+    },
 };
 use domain::Address;
 use redis::IntoConnectionInfo;
@@ -15,7 +18,7 @@ use store_tracker::{
     datasets::{CURRENT_EPOCH, SUMMARY},
 };
 use supervision::{
-    Backoff, Child, Clock, Intensity, Limits, Mailbox, Overflow, Policy, State, Tree, TreeOptions,
+    Backoff, Child, Clock, Intensity, Limits, Mailbox, MailboxView, Name, Policy, State, Tree, TreeOptions,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -37,6 +40,8 @@ pub const POLL: Duration = Duration::from_micros(200);
 
 /// The steps that a pruner makes in one run are fewer than this.
 const SLICES: usize = 60;
+/// A finder scans all keys in fewer slices than these, with pauses of at most a second.
+const SEARCHES: usize = 3;
 /// The pruner's pause after each of them.
 const SLICE_PAUSE: Duration = Duration::from_millis(2);
 
@@ -141,6 +146,9 @@ pub struct Tracker {
     pub tree: Tree,
     services: Services,
     clock: Clock,
+    /// The finder's edges to its actors, and their mailboxes.
+    finder: WakeEdges,
+    mailboxes: [MailboxView; 2],
 }
 
 impl Tracker {
@@ -160,16 +168,17 @@ impl Tracker {
         let tracker = TrackerServices::new(services.clone(), timing(intervals), OWN.to_owned(), clock);
         let mailbox = |name: &str| Mailbox::<Wake>::new(name, Limits::default(), clock);
         let (first, second) = ((tracker.clone(), keys.clone()), (tracker, keys));
+        let (aggregator, epoch_tracker) = (mailbox("aggregator"), mailbox("epoch-tracker"));
+        let finder = WakeEdges::new(&Name::new("finder"), &aggregator, &epoch_tracker);
+        let mailboxes = [aggregator.view(), epoch_tracker.view()];
         let children = vec![
-            Child::actor(mailbox("aggregator"), move || Aggregator::new(first.0.clone(), first.1.clone())),
-            Child::actor(mailbox("epoch-tracker"), move || {
-                EpochTracker::new(second.0.clone(), second.1.clone())
-            }),
+            Child::actor(aggregator, move || Aggregator::new(first.0.clone(), first.1.clone())),
+            Child::actor(epoch_tracker, move || EpochTracker::new(second.0.clone(), second.1.clone())),
         ];
         let children = children.into_iter().map(|child| child.policy(policy())).collect();
         let options = TreeOptions { clock: clock.clone(), ..TreeOptions::default() };
         let tree = Tree::start(children, options).await.expect("the tree starts");
-        Self { tree, services, clock: clock.clone() }
+        Self { tree, services, clock: clock.clone(), finder, mailboxes }
     }
 
     /// Kills an actor, and waits until it has ended. An actor that is being restarted can't be killed.
@@ -197,6 +206,31 @@ impl Tracker {
         Passed { totals: has_passed("aggregator", &SUMMARY), current }
     }
 
+    /// Lets a finder make one round, on a clock of its own, and waits until the actors have taken up what it found. A message is
+    /// acknowledged when its pass is committed.
+    pub async fn search(&self, url: &str, now: i64, spelling: usize) {
+        let clock = Clock::manual(Duration::from_secs(now as u64));
+        let tracker =
+            TrackerServices::new(services(url.to_owned(), &clock), timing(USUAL), OWN.to_owned(), &clock);
+        let edges =
+            MarketEdges { keys: keys(spelling), listener: self.finder.clone(), finder: self.finder.clone() };
+        let registry = MarketRegistry::new(vec![edges]);
+        let make = move || Finder::new(tracker.clone(), registry.clone(), Duration::from_secs(3600));
+        let children = vec![Child::worker("finder", make).policy(policy())];
+        let options = TreeOptions { clock: clock.clone(), ..TreeOptions::default() };
+        let tree = Tree::start(children, options).await.expect("the tree starts");
+        for _ in 0..SEARCHES {
+            rest([&tree].into_iter(), &clock).await.expect("a slice ends");
+            clock.advance(SECOND);
+        }
+        tree.stop(5 * SECOND).await;
+        let is_taken = |mailbox: &MailboxView| {
+            let stats = mailbox.stats();
+            stats.waiting == 0 && stats.in_flight == 0
+        };
+        until(|| self.mailboxes.iter().all(is_taken)).await.expect("what was found is taken up");
+    }
+
     /// Stops it; `others` sleep on the same clock.
     pub async fn stop(self, others: usize) {
         let report = self.tree.stop(5 * SECOND).await;
@@ -220,8 +254,8 @@ pub async fn prune(url: &str, now: i64, spelling: usize, kept: i64, pruners: usi
         let tracker =
             TrackerServices::new(services(url.to_owned(), &clock), timing(USUAL), OWN.to_owned(), &clock);
         let nobody = Mailbox::<Wake>::new("nobody", Limits::default(), &clock);
-        let to_nobody = || nobody.address("test", Overflow::Coalesce);
-        let edges = MarketEdges { keys: keys(spelling), aggregator: to_nobody(), epoch_tracker: to_nobody() };
+        let to_nobody = WakeEdges::new(&Name::new("test"), &nobody, &nobody);
+        let edges = MarketEdges { keys: keys(spelling), listener: to_nobody.clone(), finder: to_nobody };
         let registry = MarketRegistry::new(vec![edges]);
         let make = move || Pruner::new(tracker.clone(), registry.clone(), SECOND, retention);
         let options = TreeOptions { clock: clock.clone(), ..TreeOptions::default() };

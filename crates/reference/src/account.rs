@@ -138,19 +138,30 @@ impl Proof {
     }
 }
 
-/// "Epochs are found through the epochs and batches timelines and `epochs:active`", timelines of 24 hours.
-fn is_findable(seen: &Seen, now: i64) -> bool {
+/// "Epochs are found through the epochs and batches timelines and `epochs:active`", timelines of 24 hours; by the names of their other
+/// keys where these were searched.
+fn is_findable(seen: &Seen, now: i64, are_keys_searched: bool) -> bool {
     let times = [seen.open_at, seen.close_at, seen.local_at, seen.aggregated_at];
-    seen.active || times.into_iter().flatten().any(|at| at <= now && at > now - DAY)
+    let has_keys = seen.has_local
+        || seen.has_aggregated
+        || seen.named.is_some()
+        || seen.ids.is_some()
+        || seen.processed.is_some()
+        || seen.info.is_some()
+        || seen.state.is_some();
+    seen.active
+        || times.into_iter().flatten().any(|at| at <= now && at > now - DAY)
+        || are_keys_searched && has_keys
 }
 
 impl Account {
-    /// A pass at `now` has read this: `least` is what it certainly saw, `most` what it may have seen. `newer_end` is the earliest
-    /// end of the window of a newer epoch.
+    /// A pass at `now` has read this: `least` is what it certainly saw, `most` what it may have seen. Before it, all keys may have been
+    /// searched. `newer_end` is the earliest end of the window of a newer epoch.
     pub fn pass(
         &mut self,
         now: i64,
         effect: Effect,
+        are_keys_searched: bool,
         least: Option<&Seen>,
         most: Option<&Seen>,
         newer_end: Option<i64>,
@@ -167,7 +178,8 @@ impl Account {
             self.possible(seen, now);
         }
         let whole = effect == Effect::Whole;
-        if whole && self.found.certain.is_none() && least.is_some_and(|seen| is_findable(seen, now)) {
+        let is_findable = |seen: &Seen| is_findable(seen, now, are_keys_searched);
+        if whole && self.found.certain.is_none() && least.is_some_and(is_findable) {
             self.found.certain = Some(now);
         }
         if self.found.possible.is_none() {

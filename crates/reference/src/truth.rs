@@ -42,7 +42,14 @@ impl Truth {
     }
 
     /// The tracker has passed at `now` over these keys. `is_mixed`: they have other spellings than the first that is looked for.
-    pub fn pass(&mut self, now: i64, database: &Database, is_mixed: bool, totals: Effect, current: Effect) {
+    /// `are_keys_searched`: before the pass, the tracker has searched the names of all keys.
+    pub fn pass(
+        &mut self,
+        now: i64,
+        database: &Database,
+        [is_mixed, are_keys_searched]: [bool; 2],
+        [totals, current]: [Effect; 2],
+    ) {
         let least = View::of(database, if is_mixed { now - SPELLING } else { now });
         let most = View::of(database, now);
         let mut accounts = self.passes.last().map(|pass| pass.accounts.clone()).unwrap_or_default();
@@ -57,7 +64,8 @@ impl Truth {
             let account = accounts.entry(epoch).or_default();
             let is_new = account.found.possible.is_none();
             account.may_be_pruned |= account.may_be_sealed && account.last_sign < now - self.kept;
-            account.pass(now, totals, least.epochs.get(&epoch), most.epochs.get(&epoch), newer_end);
+            let [sure, possible] = [&least, &most].map(|view| view.epochs.get(&epoch));
+            account.pass(now, totals, are_keys_searched, sure, possible, newer_end);
             // "below the floor": ids up to a forgotten one are taken for forgotten ones.
             if is_new && forgotten.is_some_and(|floor| epoch <= floor) || account.may_be_forgotten {
                 account.doubt();

@@ -79,15 +79,20 @@ impl Inspector {
         &self.server
     }
 
-    /// The next names of keys, and the cursor of the next call. The first cursor is 0; a returned 0 ends the scan.
+    /// The next names of keys that match a pattern, and the cursor of the next call. The first cursor is 0; a returned 0 ends the scan.
     ///
     /// # Errors
     /// [`StoreError`] if the server does not answer, or refuses.
-    pub async fn scan(&mut self, cursor: u64, count: usize) -> Result<(u64, Vec<Vec<u8>>), StoreError> {
+    pub async fn scan(
+        &mut self,
+        cursor: u64,
+        pattern: &str,
+        count: usize,
+    ) -> Result<(u64, Vec<Vec<u8>>), StoreError> {
         let operation = operations::SCAN_KEYS;
         let mut batch = Batch::new();
         // Sent to this one server, also in a cluster: a cursor is valid on the server that gave it.
-        batch.keyless("SCAN").arg(cursor).arg("COUNT").arg(count);
+        batch.keyless("SCAN").arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(count);
         let answers = self.run(operation, batch).await?;
         Replies::new(operation, answers).required(&self.server)
     }

@@ -17,7 +17,7 @@ use crate::datasets::{Dataset, SUMMARY, key_of};
 
 pub(crate) use index::INDEX;
 pub use index::{IndexKeys, NOT_WRITTEN};
-pub(crate) use inputs::{EPOCH_VALIDATORS, INPUTS, InputKeys, PRIORITIES};
+pub(crate) use inputs::{EPOCH_VALIDATORS, INPUTS, InputKeys, PRIORITIES, epoch_of};
 pub(crate) use ledger::{HOURS_KEPT, LEDGER};
 
 /// The channel on which producers tell of changes, of all markets.

@@ -11,6 +11,7 @@
 
 pub mod datasets;
 mod families;
+mod find;
 mod index;
 pub mod inspect;
 mod keys;
@@ -22,6 +23,7 @@ mod scripts;
 
 pub use datasets::{DATASETS, Dataset, Intervals};
 pub use families::{family_of, key_families};
+pub use find::{EPOCH_KEYS, EpochNames, unknown_epochs};
 pub use index::{Index, IndexPart, Indexed};
 pub use keys::{
     EVENTS, IndexKeys, MarketKeys, NOT_WRITTEN, Output, OutputKeys, Spelling, channels, echo_channel,

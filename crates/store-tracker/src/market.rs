@@ -79,6 +79,8 @@ impl Scope {
     }
 }
 
+/// By how much the clock of one producer may be behind that of another, in seconds.
+const CLOCKS: f64 = 60.0;
 /// The most unsealed epochs in the ledger: no new ones are added beyond that, until some are sealed. A market has some hundred.
 const MOST_UNSEALED: usize = 20_000;
 
@@ -179,6 +181,14 @@ impl Pass {
     fn known(&self) -> Known<'_> {
         let Self { seen, span, ended, mark, .. } = self;
         Known { now: seen.now, span: *span, stored: &seen.stored, ended, floor: mark.floor.as_ref() }
+    }
+
+    /// Whether the entries of an epoch in the timelines are read by their names: some may be older than what is read of the timelines,
+    /// and the number of early entries does not tell where one was added and another one moved.
+    fn asks_entries(&self, epoch: &EpochId) -> bool {
+        let opened = self.seen.stored.get(epoch).map(|entry| entry.opened.at());
+        let is_young = |at: u64| at as f64 > self.seen.now - RECENT + CLOCKS;
+        self.scope.reach == Reach::New && opened.is_some_and(|at| !at.is_some_and(is_young))
     }
 
     /// What an earlier pass has counted, where this one reads on from there.

@@ -13,6 +13,7 @@ errors::table! {
     WRITE_DATASETS: "write_datasets", "write the datasets";
     READ_ORIGINALS_INPUTS: "read_originals_inputs", "read the original's inputs";
     READ_ORIGINALS_EPOCH: "read_originals_epoch", "read the original's current epoch";
+    FIND_EPOCHS: "find_epochs", "find epochs by the names of their keys";
     PRUNE_TIMELINE: "prune_timeline", "prune a timeline";
     PRUNE_ACTIVE_EPOCHS: "prune_active_epochs", "prune the active epochs";
     FORGET_SEALED_EPOCHS: "forget_sealed_epochs", "forget sealed epochs";

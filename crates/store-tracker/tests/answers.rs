@@ -5,6 +5,8 @@
 
 mod common;
 
+use std::collections::BTreeSet;
+
 use std::sync::Arc;
 
 use common::{Dump, NOW, Scene, Tracker, VALIDATOR, answers, finished_epoch, ledger, settings};
@@ -119,7 +121,8 @@ async fn a_pass_after_a_refused_one_shows_what_it_would_show_without() {
 async fn the_current_epoch_is_written_or_the_refusal_is_an_error() {
     let write = |tracker: Arc<Tracker>| async move {
         let mut session = tracker.session().await;
-        let (candidates, faults) = tracker.market.latest(&mut session, LATER as f64).await?;
+        let (candidates, faults) =
+            tracker.market.latest(&mut session, LATER as f64, &BTreeSet::new()).await?;
         assert!(!candidates.is_empty() || !faults.is_empty());
         tracker.market.write_current_epoch(&mut session, JSON, std::time::Duration::from_secs(60)).await?;
         Ok(None)

@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::collections::BTreeSet;
+
 use std::time::Duration;
 
 use common::{NOW, Scene, Tracker, finished_epoch, key};
@@ -12,7 +14,8 @@ use store_redis::Fault;
 
 async fn current(tracker: &Tracker, now: i64) -> (Option<CurrentEpoch>, Vec<Fault>) {
     let mut session = tracker.session().await;
-    let (candidates, faults) = tracker.market.latest(&mut session, now as f64).await.expect("read");
+    let (candidates, faults) =
+        tracker.market.latest(&mut session, now as f64, &BTreeSet::new()).await.expect("read");
     (current_epoch(&candidates, now as f64), faults)
 }
 
@@ -145,7 +148,8 @@ async fn a_timeline_that_can_not_be_read_is_an_error_where_nothing_else_names_an
     let tracker = scene.tracker();
     scene.spoil(&key("metrics:epochs:timeline")).await;
     let mut session = tracker.session().await;
-    let error = tracker.market.latest(&mut session, NOW as f64).await.expect_err("nobody knows");
+    let error =
+        tracker.market.latest(&mut session, NOW as f64, &BTreeSet::new()).await.expect_err("nobody knows");
     assert!(error.to_string().contains(&key("metrics:epochs:timeline")), "{error}");
     assert_eq!(error.kind, store_redis::ErrorKind::WrongType);
 }

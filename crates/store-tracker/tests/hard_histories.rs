@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::collections::BTreeSet;
+
 use common::{MARKET, NOW, PROTOCOL, Scene, finished_epoch, key, ledger};
 use domain::Address;
 use serde_json::Value;
@@ -277,7 +279,8 @@ async fn a_ledger_of_the_present_version_is_read_as_it_was_recorded() {
         (&7.into(), &61.into(), &12.into())
     );
     let mut session = tracker.session().await;
-    let (candidates, _) = tracker.market.latest(&mut session, 1_795_341_550.0).await.expect("read");
+    let (candidates, _) =
+        tracker.market.latest(&mut session, 1_795_341_550.0, &BTreeSet::new()).await.expect("read");
     let current = domain::tracker::current_epoch(&candidates, 1_795_341_550.0).expect("there is one");
     assert_eq!((current.epoch.as_str(), current.submissions), ("112", Some(4)));
 }

@@ -38,7 +38,7 @@ async fn keys_are_named_once_with_type_life_and_size_where_asked_for() {
     let mut inspector = inspector(&scene.tracker()).await;
     let (mut cursor, mut names) = (0, Vec::new());
     loop {
-        let (next, more) = inspector.scan(cursor, 100).await.expect("scanned");
+        let (next, more) = inspector.scan(cursor, "*", 100).await.expect("scanned");
         names.extend(more);
         if next == 0 {
             break;

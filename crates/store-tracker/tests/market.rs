@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::collections::BTreeSet;
+
 use common::{MARKET, NOW, PROTOCOL, Scene, Tracker, epoch, finished_epoch, key, ledger, lower, written};
 use domain::tracker::MeasurementWindow;
 use store_tracker::Reach;
@@ -431,7 +433,8 @@ async fn keys_that_are_named_by_an_id_in_scientific_notation_are_those_of_the_ep
     let count: String = scene.run("HGET", &[&key(&format!("epoch:{odd}:state")), "submissions_count"]).await;
     assert_eq!(count, "3");
     let mut session = tracker.session().await;
-    let (candidates, _) = tracker.market.latest(&mut session, NOW as f64).await.expect("read");
+    let (candidates, _) =
+        tracker.market.latest(&mut session, NOW as f64, &BTreeSet::new()).await.expect("read");
     let current = domain::tracker::current_epoch(&candidates, NOW as f64).expect("there is one");
     assert_eq!((current.epoch.as_str(), current.submissions, current.window), ("23000001", Some(3), 20.0));
     // And the batches, which are known by the existence of their metadata only.

@@ -27,7 +27,8 @@ async fn write_all(scene: &Scene, tracker: &Tracker) {
     let shown = tracker.full(NOW).await;
     assert_eq!((shown.totals()[1], shown.written.faults), (Some(1), vec![]));
     let mut session = tracker.session().await;
-    let (candidates, _) = tracker.market.latest(&mut session, NOW as f64).await.expect("read");
+    let (candidates, _) =
+        tracker.market.latest(&mut session, NOW as f64, &BTreeSet::new()).await.expect("read");
     let current = current_epoch(&candidates, NOW as f64).expect("there is one");
     let (now, ttl) = (NOW as f64, Duration::from_secs(90));
     tracker

@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::collections::BTreeSet;
+
 use common::{MARKET, NOW, PROTOCOL, Scene, Tracker, ledger, settings, written};
 use domain::tracker::current_epoch;
 use testkit::{FaultProxy, ProducerConfig};
@@ -77,7 +79,8 @@ async fn the_current_epoch_is_found_under_a_mixed_spelling() {
     scene.zadd(&format!("{mixed}:epoch:7:submissions:ids"), NOW, "a").await;
     for now in [NOW + 1, NOW + 2] {
         let mut session = tracker.session().await;
-        let (candidates, _) = tracker.market.latest(&mut session, now as f64).await.expect("read");
+        let (candidates, _) =
+            tracker.market.latest(&mut session, now as f64, &BTreeSet::new()).await.expect("read");
         let current = current_epoch(&candidates, now as f64).expect("there is one");
         assert_eq!((current.epoch.as_str(), current.submissions), ("7", Some(1)));
     }

@@ -5,7 +5,7 @@
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use common::{MARKET, NOW, PROTOCOL, Scene, Tracker, finished_epoch, key, ledger, settings};
 use domain::{Address, tracker::current_epoch};
@@ -56,7 +56,8 @@ async fn pass(scene: &mut Scene, tracker: &Tracker, reach: Reach) -> (BTreeMap<S
     let shown = tracker.try_pass(NOW as f64, reach).await.expect("a pass goes on");
     let mut faults = [shown.pass.faults, shown.written.faults].concat();
     let mut session = tracker.session().await;
-    let (candidates, more) = tracker.market.latest(&mut session, NOW as f64).await.expect("read");
+    let (candidates, more) =
+        tracker.market.latest(&mut session, NOW as f64, &BTreeSet::new()).await.expect("read");
     faults.extend(more);
     let current = current_epoch(&candidates, NOW as f64).expect("there is one");
     let minute = std::time::Duration::from_secs(60);

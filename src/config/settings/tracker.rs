@@ -48,6 +48,9 @@ section! {
         daily: Duration = duration("1h", SECOND..=DAY),
         /// Time between two runs of the pruner, which removes what is older than its retention. It does not run at start.
         prune: Duration = duration("1h", millis(100)..=DAY),
+        /// Time between two searches for epochs that only the names of their keys tell of (`epoch:E:state` and the like), in neither
+        /// timelines nor `epochs:active`. A search scans all keys of Redis, slowly; `0s` makes none.
+        find: Duration = duration("1m", Duration::ZERO..=DAY),
         /// Time between two computations of the current epoch that no event caused.
         current_epoch: Duration = duration("30s", millis(100)..=DAY),
         /// Shortest time between two computations of the current epoch that events cause. The first event causes one at once, and

@@ -145,12 +145,12 @@ mod tests {
     use std::time::Duration;
 
     use store_tracker::{MarketKeys, Output};
-    use supervision::{Clock, Limits, Mailbox, Overflow};
+    use supervision::{Clock, Limits, Mailbox, Name, Overflow};
 
     use super::*;
     use crate::{
         env::{messages::Wake, telemetry::Telemetry},
-        tracker::market_registry::MarketRegistry,
+        tracker::market_registry::{MarketRegistry, WakeEdges},
     };
 
     fn mailbox(limits: Limits) -> Mailbox<IndexEvents> {
@@ -172,10 +172,10 @@ mod tests {
 
     fn market(name: &str) -> MarketEdges {
         let clock = Clock::manual(Duration::ZERO);
-        let nobody =
-            Mailbox::<Wake>::new("nobody", Limits::default(), &clock).address("test", Overflow::Coalesce);
+        let nobody = Mailbox::<Wake>::new("nobody", Limits::default(), &clock);
+        let nobody = WakeEdges::new(&Name::new("test"), &nobody, &nobody);
         let keys = MarketKeys::new(&domain::Address::new("P"), &domain::Address::new(name));
-        MarketEdges { keys, aggregator: nobody.clone(), epoch_tracker: nobody }
+        MarketEdges { keys, listener: nobody.clone(), finder: nobody }
     }
 
     fn keys(name: &str) -> IndexKeys {

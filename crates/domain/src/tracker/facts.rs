@@ -61,6 +61,20 @@ pub struct Moments {
     pub aggregated: Option<f64>,
 }
 
+impl Moments {
+    /// Of each what is told first: two spellings, or two forms of an id, can give an epoch two entries.
+    #[must_use]
+    pub fn merge(self, other: Self) -> Self {
+        let first = |one: Option<f64>, other: Option<f64>| one.into_iter().chain(other).reduce(f64::min);
+        Self {
+            opened: first(self.opened, other.opened),
+            closed: first(self.closed, other.closed),
+            local: first(self.local, other.local),
+            aggregated: first(self.aggregated, other.aggregated),
+        }
+    }
+}
+
 impl EpochFacts {
     fn level1_status(&self) -> Option<&str> {
         self.state.value()?.level1.as_deref()

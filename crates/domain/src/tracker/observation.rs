@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     EpochId,
     tracker::{
-        BatchMember, Day, Entry, EpochFacts, EpochMember, HourSums, MeasurementWindow, Priorities, Reading,
-        Recent, Sealed, Sums, Timed,
+        BatchMember, Day, Entry, EpochFacts, EpochMember, HourSums, MeasurementWindow, Moments, Priorities,
+        Reading, Recent, Sealed, Sums, Timed,
     },
 };
 
@@ -62,23 +62,19 @@ pub struct Observation {
 impl Observation {
     /// Copies the times of the timelines into the facts of their epochs.
     pub fn attach_timelines(&mut self) {
-        let facts = &mut self.facts;
-        // The first of several: two spellings, or two forms of an id, can give an epoch two entries.
-        let keep_first =
-            |slot: &mut Option<f64>, at: f64| *slot = Some(slot.map_or(at, |known| known.min(at)));
-        for entry in self.epochs_timeline.iter().flatten() {
-            let Some(facts) = facts.get_mut(entry.what.epoch()) else { continue };
-            match entry.what {
-                EpochMember::Opened(_) => keep_first(&mut facts.timeline.opened, entry.at),
-                EpochMember::Closed(_) => keep_first(&mut facts.timeline.closed, entry.at),
-            }
-        }
-        for entry in self.batches_timeline.iter().flatten() {
-            let Some(facts) = entry.what.epoch().and_then(|epoch| facts.get_mut(epoch)) else { continue };
-            match entry.what {
-                BatchMember::Local(_) => keep_first(&mut facts.timeline.local, entry.at),
-                BatchMember::Aggregated(_) => keep_first(&mut facts.timeline.aggregated, entry.at),
-                BatchMember::Validator(..) | BatchMember::Foreign => {}
+        let none = Moments::default();
+        let opened_or_closed = self.epochs_timeline.iter().flatten().map(|entry| match &entry.what {
+            EpochMember::Opened(epoch) => (epoch, Moments { opened: Some(entry.at), ..none }),
+            EpochMember::Closed(epoch) => (epoch, Moments { closed: Some(entry.at), ..none }),
+        });
+        let batched = self.batches_timeline.iter().flatten().filter_map(|entry| match &entry.what {
+            BatchMember::Local(epoch) => Some((epoch, Moments { local: Some(entry.at), ..none })),
+            BatchMember::Aggregated(epoch) => Some((epoch, Moments { aggregated: Some(entry.at), ..none })),
+            BatchMember::Validator(..) | BatchMember::Foreign => None,
+        });
+        for (epoch, moments) in opened_or_closed.chain(batched) {
+            if let Some(facts) = self.facts.get_mut(epoch) {
+                facts.timeline = facts.timeline.merge(moments);
             }
         }
     }
@@ -158,8 +154,9 @@ impl Observation {
         let mut is_unlisted = false;
         for entry in recent.clone() {
             let BatchMember::Aggregated(epoch) = &entry.what else { continue };
-            let of_facts = self.facts.get(epoch).map(|facts| &facts.batch_validators);
-            match of_facts.or(self.other_batches.get(epoch)) {
+            // Of a sealed epoch perhaps only the state was read, and its batch apart from that.
+            let of_facts = || self.facts.get(epoch).map(|facts| &facts.batch_validators);
+            match self.other_batches.get(epoch).or_else(of_facts) {
                 Some(Reading::Value(named)) => validators.extend(named.iter().cloned()),
                 Some(Reading::Absent) | None => is_unlisted = true,
                 // An aggregated batch whose validators were not read: the count is unknown.

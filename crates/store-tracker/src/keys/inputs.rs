@@ -12,10 +12,10 @@ use store_redis::{
     Writer,
 };
 
-/// Timelines are pruned after this setting.
 /// The pruner removes sealed epochs, where that is configured.
 const ACTIVE_PRUNED: Removal =
     Removal::Actor { name: "pruner", age: Some(Age::Configured(Retention::Active)) };
+/// Timelines are pruned after this setting.
 const TIMELINES: Removal = Pruned(Age::Configured(Retention::Timelines));
 /// The same for those of priorities.
 const PRIORITY_TIMELINES: Removal = Pruned(Age::Configured(Retention::Priorities));
@@ -83,6 +83,26 @@ domain::table! {
         "When priorities were assigned.");
     VPA_SUBMISSIONS = input("vpa:submission:timeline", Zset, Optional, AGGREGATOR, PRIORITY_TIMELINES,
         "When batches were submitted with a priority.");
+}
+
+/// The families whose names tell of an epoch. Not `epoch:*:validators`, since a state index of the market has keys of this name too.
+const OF_EPOCHS: [&Family; 7] = [
+    &EPOCH_INFO,
+    &EPOCH_STATE,
+    &LOCAL_BATCH,
+    &AGGREGATED_BATCH,
+    &BATCH_VALIDATORS,
+    &SUBMISSION_IDS,
+    &PROCESSED,
+];
+
+/// What stands for the epoch in the name of a key behind `P:M:`, if it is one of an epoch; it may be no id.
+pub(crate) fn epoch_of(name: &str) -> Option<&str> {
+    let id_of = |family: &&Family| {
+        let (before, behind) = family.name.split_once('*')?;
+        name.strip_prefix(before)?.strip_suffix(behind)
+    };
+    OF_EPOCHS.iter().find_map(id_of).filter(|id| !id.is_empty() && !id.contains(':'))
 }
 
 /// The keys that producers write, under one spelling of `P:M`. Where the original reads a key of an epoch, its id may be

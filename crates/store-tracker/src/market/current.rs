@@ -7,7 +7,7 @@ use std::{
 
 use domain::{
     EpochId,
-    tracker::{Candidate, Entry, EpochMember, Moments, Observation, Sealed, Timed},
+    tracker::{Candidate, Entry, EpochMember, Observation, Sealed, Timed},
 };
 
 use super::{
@@ -26,7 +26,8 @@ const MOST_CANDIDATES: usize = 32;
 const MOST_RECENT: usize = 2;
 
 impl MarketStore {
-    /// The epochs that may be the current one, with what was read of their keys: two round trips.
+    /// The epochs that may be the current one, with what was read of their keys: two round trips. Those that keys name are among them,
+    /// though the ledger may not know them yet.
     ///
     /// # Errors
     /// [`StoreError`] when Redis as a whole fails, or when no epoch is found and an input could not be read.
@@ -34,8 +35,9 @@ impl MarketStore {
         &self,
         session: &mut Session,
         now: f64,
+        named: &BTreeSet<String>,
     ) -> Result<(Vec<Candidate>, Vec<Fault>), StoreError> {
-        let (mut seen, mut chosen, mut faults) = self.find_candidates(session, now).await?;
+        let (mut seen, mut chosen, mut faults) = self.find_candidates(session, now, named).await?;
         let epochs: Vec<EpochId> = seen.facts.keys().cloned().collect();
         if epochs.is_empty() {
             self.current_spellings.learn(&chosen);
@@ -45,11 +47,7 @@ impl MarketStore {
         let names: Vec<_> = epochs.iter().map(EpochId::as_str).collect();
         batch.cmd("HMGET", self.keys.sealed()).arg(names);
         for epoch in &epochs {
-            self.ask_facts(&mut batch, &chosen, epoch, now);
-            for input in chosen.inputs_of(&self.keys, epoch) {
-                let batches = ["local", "aggregated"].map(|what| input.member(what, epoch));
-                batch.cmd("ZMSCORE", input.batches_timeline()).arg(&batches);
-            }
+            self.ask_facts(&mut batch, &chosen, epoch, now, true);
         }
         let operation = operations::READ_CURRENT_EPOCH;
         let answers = session.run(operation, self.name(), batch).await?;
@@ -61,14 +59,7 @@ impl MarketStore {
             }
         }
         for epoch in &epochs {
-            let mut facts = self.take_facts(&mut replies, &chosen, epoch)?;
-            for input in chosen.inputs_of(&self.keys, epoch) {
-                let times = replies.take::<Vec<Option<f64>>>(&input.batches_timeline())?.unwrap_or_default();
-                if let [local, aggregated] = times[..] {
-                    let Moments { local: first, aggregated: second, .. } = &mut facts.timeline;
-                    (*first, *second) = (first.or(local), second.or(aggregated));
-                }
-            }
+            let facts = self.take_facts(&mut replies, &chosen, epoch, true)?;
             seen.facts.insert(epoch.clone(), facts);
         }
         chosen.note(&self.keys, &replies.present());
@@ -89,6 +80,7 @@ impl MarketStore {
         &self,
         session: &mut Session,
         now: f64,
+        named: &BTreeSet<String>,
     ) -> Result<(Observation, Chosen, Vec<Fault>), StoreError> {
         let mut chosen = self.current_spellings.choose(&self.keys, now, false);
         let mut batch = Batch::new();
@@ -124,10 +116,12 @@ impl MarketStore {
             let entry = entry.as_deref().and_then(|entry| Entry::decode(entry).ok());
             seen.stored.extend(latest.zip(entry));
         }
+        let named = members::named(named, &mut forms);
         chosen.forms = self.aliases.learn(forms);
         let faults = replies.into_faults();
         let timeline = seen.epochs_timeline.as_deref().unwrap_or_default();
-        for epoch in choose(timeline, &seen.stored) {
+        let named = named.into_iter().rev().take(MOST_CANDIDATES);
+        for epoch in choose(timeline, &seen.stored).into_iter().chain(named) {
             seen.facts.insert(epoch, Default::default());
         }
         if let (true, None, Some(fault)) = (seen.facts.is_empty(), &seen.epochs_timeline, faults.first()) {

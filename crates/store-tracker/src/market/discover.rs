@@ -14,7 +14,7 @@ use domain::{
 use super::{
     Chosen, Joined, MarketStore, Pass, Reach, Scope,
     aliases::Forms,
-    members::{self, OtherForms, Unread},
+    members::{self, OtherForms},
     pages::{ActiveSet, Timeline},
 };
 use crate::{
@@ -261,11 +261,8 @@ impl LongKeys {
 
     /// Notes the epochs that the pass was told of.
     fn note_named(&mut self, pass: &Pass, forms: &mut OtherForms) {
-        let named = pass.scope.named.iter().map(|name| name.as_bytes().to_vec()).collect();
-        // The names were read by the finder already, so one that names no epoch is no fault.
-        for epoch in members::epochs(named, &mut Unread::default(), forms) {
-            self.found.note(&pass.known(), None, &epoch);
-        }
+        let named = members::named(&pass.scope.named, forms);
+        named.iter().for_each(|epoch| self.found.note(&pass.known(), None, epoch));
     }
 
     fn ask_timelines(&self, batch: &mut Batch) {

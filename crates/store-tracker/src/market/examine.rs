@@ -136,7 +136,7 @@ impl MarketStore {
     /// Asks for the keys of these epochs.
     fn ask_epochs(&self, batch: &mut Batch, pass: &Pass, epochs: &[EpochId]) {
         for epoch in epochs {
-            self.ask_facts(batch, &pass.chosen, epoch, pass.seen.now);
+            self.ask_facts(batch, &pass.chosen, epoch, pass.seen.now, pass.asks_entries(epoch));
         }
         for epoch in epochs {
             for input in pass.chosen.inputs_of(&self.keys, epoch) {
@@ -153,7 +153,7 @@ impl MarketStore {
         epochs: &[EpochId],
     ) -> Result<(), StoreError> {
         for epoch in epochs {
-            let facts = self.take_facts(replies, &pass.chosen, epoch)?;
+            let facts = self.take_facts(replies, &pass.chosen, epoch, pass.asks_entries(epoch))?;
             pass.seen.facts.insert(epoch.clone(), facts);
         }
         for epoch in epochs {
@@ -287,8 +287,21 @@ impl MarketStore {
         })
     }
 
-    pub(super) fn ask_facts(&self, batch: &mut Batch, chosen: &Chosen, epoch: &EpochId, now: f64) {
-        chosen.inputs_of(&self.keys, epoch).for_each(|input| facts::ask(batch, input, epoch, now));
+    /// Asks for the keys of an epoch, and perhaps for its entries in the timelines.
+    pub(super) fn ask_facts(
+        &self,
+        batch: &mut Batch,
+        chosen: &Chosen,
+        epoch: &EpochId,
+        now: f64,
+        with_entries: bool,
+    ) {
+        for input in chosen.inputs_of(&self.keys, epoch) {
+            facts::ask(batch, input, epoch, now);
+            if with_entries {
+                facts::ask_entries(batch, input, epoch);
+            }
+        }
         // The on-chain status may be under the second namespace alone.
         for second in self.keys.second().flat_map(|second| chosen.forms.under(second, epoch)) {
             batch.cmd("HGET", second.state(epoch)).arg("onchain_status");
@@ -300,10 +313,15 @@ impl MarketStore {
         replies: &mut Replies,
         chosen: &Chosen,
         epoch: &EpochId,
+        with_entries: bool,
     ) -> Result<EpochFacts, StoreError> {
         let mut merged = facts::Gathered::default();
         for input in chosen.inputs_of(&self.keys, epoch) {
-            merged.add(facts::take(replies, input, epoch)?);
+            let mut facts = facts::take(replies, input, epoch)?;
+            if with_entries {
+                facts.timeline = facts::take_entries(replies, input)?;
+            }
+            merged.add(facts);
         }
         let mut facts = merged.finish();
         let mut onchain = None;

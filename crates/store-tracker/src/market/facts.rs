@@ -4,7 +4,7 @@ use std::fmt;
 
 use domain::{
     EpochId, parse_seconds,
-    tracker::{EpochFacts, LONGEST_WINDOW, Reading, StateHash},
+    tracker::{EpochFacts, LONGEST_WINDOW, Moments, Reading, StateHash},
 };
 
 use crate::keys::InputKeys;
@@ -54,6 +54,29 @@ pub(super) fn ask(batch: &mut Batch, input: InputKeys<'_>, epoch: &EpochId, now:
 /// Asks for the validators in an epoch's aggregated batch, and a byte more than is accepted.
 pub(super) fn ask_batch_validators(batch: &mut Batch, input: InputKeys<'_>, epoch: &EpochId) {
     batch.cmd("GETRANGE", input.batch_validators(epoch)).arg(0).arg(LONGEST_LIST);
+}
+
+/// Asks for the entries of an epoch in the timelines.
+pub(super) fn ask_entries(batch: &mut Batch, input: InputKeys<'_>, epoch: &EpochId) {
+    for (timeline, members) in entries(input) {
+        batch.cmd("ZMSCORE", timeline).arg(&members.map(|what| input.member(what, epoch)));
+    }
+}
+
+/// The timelines that name epochs, with what their members begin with.
+fn entries(input: InputKeys<'_>) -> [(String, [&'static str; 2]); 2] {
+    [(input.epochs_timeline(), ["open", "close"]), (input.batches_timeline(), ["local", "aggregated"])]
+}
+
+/// Reads the answers to [`ask_entries`].
+pub(super) fn take_entries(replies: &mut Replies, input: InputKeys<'_>) -> Result<Moments, StoreError> {
+    let mut times = [None; 4];
+    for ((timeline, _), times) in entries(input).into_iter().zip(times.chunks_mut(2)) {
+        let found = replies.take::<Vec<Option<f64>>>(&timeline)?.unwrap_or_default();
+        times.iter_mut().zip(found).for_each(|(time, found)| *time = found);
+    }
+    let [opened, closed, local, aggregated] = times;
+    Ok(Moments { opened, closed, local, aggregated })
 }
 
 /// Asks for an epoch's state alone.
@@ -300,6 +323,7 @@ impl Gathered {
             known.submissions = facts.submissions;
             known.submissions_recent = facts.submissions_recent;
         }
+        known.timeline = known.timeline.merge(facts.timeline);
         known.open = known.open.or(facts.open);
         known.start = known.start.or(facts.start);
         known.end = known.end.or(facts.end);

@@ -1,6 +1,8 @@
 //! Members of sets and timelines that name epochs. A member that names none is reported, once a key with the number of
 //! such members, and the others are read.
 
+use std::collections::BTreeSet;
+
 use domain::{EpochId, tracker::Timed};
 use store_redis::{ErrorKind, Fault, Replies, StoreError};
 
@@ -46,6 +48,12 @@ pub(super) fn epochs(members: Vec<Vec<u8>>, unread: &mut Unread, forms: &mut Oth
         }
     }
     epochs
+}
+
+/// The epochs that names tell of, in the order of their ids. What names none is left out: these names were read before.
+pub(super) fn named(names: &BTreeSet<String>, forms: &mut OtherForms) -> BTreeSet<EpochId> {
+    let names = names.iter().map(|name| name.as_bytes().to_vec()).collect();
+    epochs(names, &mut Unread::default(), forms).into_iter().collect()
 }
 
 /// The members of a timeline with their scores, read by `parse`.

@@ -31,6 +31,7 @@ pub(crate) use report::{WATCHED, counted};
 
 use crate::{
     config::{Compat, Config},
+    producers::{self, Advice, Place, Search},
     remedy, rights, service,
 };
 use census::{Census, Question};
@@ -160,6 +161,11 @@ impl<'a> Examination<'a> {
                 .map(|missing| Finding::error("acl", missing.object, missing.problem, rights::REMEDY)),
         );
         let mut markets = self.markets(lacks_rights).await?;
+        // With a right missing the absence of keys proves nothing.
+        let search = match lacks_rights {
+            true => Search::default(),
+            false => or_denied(producers::search(&self.store, &self.keys).await)?,
+        };
         self.take_census().await?;
         looks.push(shown(&self.store, &self.keys).await?);
         while let Some(left) = self.scope.watch.checked_sub(began.elapsed()) {
@@ -167,8 +173,13 @@ impl<'a> Examination<'a> {
             looks.push(shown(&self.store, &self.keys).await?);
         }
         // The findings of the census first: it knows the type of a key that a pass could not read, and the report keeps the first one.
-        let is_empty = |market: usize| matches!(&markets[market].pass, Ok(pass) if !pass.has_epochs);
+        // A market whose keys are in another database is not mistyped.
+        let is_elsewhere = |market: usize| matches!(search.places.get(market), Some(Place::Database(..)));
+        let is_empty = |market: usize| {
+            matches!(&markets[market].pass, Ok(pass) if !pass.has_epochs) && !is_elsewhere(market)
+        };
         self.findings.extend(self.census.findings(is_empty));
+        self.findings.extend(absent_producers(&search, &self.census, &self.keys));
         let mut of_datasets = Vec::new();
         for (at, facts) in markets.iter_mut().enumerate() {
             facts.shown = looks.iter().filter_map(|look| look.get(at).cloned()).collect();
@@ -248,6 +259,23 @@ impl<'a> Examination<'a> {
         let report = Report::new(redis, self.at, self.findings, self.examined, self.census.memory());
         Report { watched: self.watched, ..report }
     }
+}
+
+/// The findings about markets whose producers write elsewhere, or nowhere.
+fn absent_producers(search: &Search, census: &Census, keys: &[MarketKeys]) -> Vec<Finding> {
+    let finding = |(at, place): (usize, &Place)| {
+        let Advice { problem, remedy } = search.advice(place)?;
+        let object = format!("market {}", keys[at].market().configured());
+        match place {
+            Place::Database(..) => Some(Finding::error("other_database", object, problem, remedy)),
+            Place::Nowhere if !census.has_keys(at) => {
+                Some(Finding::note("no_producer", object, problem, remedy))
+            }
+            // The census reports names in a spelling that the tracker does not read.
+            Place::Here | Place::Spelling(_) | Place::Nowhere => None,
+        }
+    };
+    search.places.iter().enumerate().filter_map(finding).collect()
 }
 
 fn or_denied<T: Default>(answer: Result<T, StoreError>) -> Result<T, StoreError> {

@@ -17,6 +17,7 @@ pub mod escape;
 pub mod exit;
 pub mod http;
 pub mod key_families;
+mod producers;
 pub mod reference;
 pub mod remedy;
 pub mod rights;

@@ -4,7 +4,8 @@ use std::{collections::BTreeSet, time::Duration};
 
 use color_eyre::eyre::Result;
 use serde::Serialize;
-use store_tracker::channels;
+use store_redis::Store;
+use store_tracker::{MarketKeys, channels};
 use supervision::Clock;
 use tokio::time::Instant;
 
@@ -12,6 +13,7 @@ use crate::{
     config::{Config, Secret},
     contracts::submission_windows,
     escape::escaped,
+    producers::{self, Advice, Place},
     remedy,
     rights::{self, Missing},
     service,
@@ -40,7 +42,7 @@ impl Connection {
 /// # Errors
 /// Settings that make no connection. A server that does not answer is a connection that is not ok.
 pub(super) async fn connect(config: &Config) -> Result<Vec<Connection>> {
-    let (mut connections, mut ids) = (vec![redis(config).await?], BTreeSet::new());
+    let (mut connections, mut ids) = (redis(config).await?, BTreeSet::new());
     for node in config.collector.nodes.iter().chain(&config.collector.archive_nodes) {
         connections.extend(check_node(config, node, &mut ids).await?);
     }
@@ -54,25 +56,42 @@ pub(super) async fn connect(config: &Config) -> Result<Vec<Connection>> {
     Ok(connections)
 }
 
-async fn redis(config: &Config) -> Result<Connection> {
+async fn redis(config: &Config) -> Result<Vec<Connection>> {
     let store = service::connect(config)?;
     let server = format!("redis {store:?}");
     if let Err(error) =
         // PING needs no right to any key and SUBSCRIBE uses a connection of its own: both must work before rights are examined.
         tokio::try_join!(store.ping(), async { store.subscribe(channels(&[])).await.map(drop) })
     {
-        return Ok(Connection::new(server, false, remedy::line(&error)));
+        return Ok(vec![Connection::new(server, false, remedy::line(&error))]);
     }
     let missing = rights::missing(config, &store, &config.tracker.markets).await?;
     let named: Vec<String> =
         missing.iter().map(|Missing { object, problem }| format!("{object}: {problem}")).collect();
-    Ok(match named.is_empty() {
-        true => Connection::new(server, true, "answers, accepts a subscription and grants all rights"),
-        false => {
-            let detail = format!("rights are missing: {}; {}", named.join("; "), rights::REMEDY);
-            Connection::new(server, false, escaped(&detail))
-        }
-    })
+    if !named.is_empty() {
+        let detail = format!("rights are missing: {}; {}", named.join("; "), rights::REMEDY);
+        return Ok(vec![Connection::new(server, false, escaped(&detail))]);
+    }
+    let answers =
+        Connection::new(server.clone(), true, "answers, accepts a subscription and grants all rights");
+    Ok(std::iter::once(answers).chain(check_producers(config, &store, &server).await).collect())
+}
+
+/// Reports the markets that have no producers' key where the tracker reads.
+async fn check_producers(config: &Config, store: &Store, server: &str) -> Vec<Connection> {
+    let keys: Vec<MarketKeys> =
+        config.tracker.markets.iter().map(|market| service::market_keys(config, market)).collect();
+    let search = match producers::search(store, &keys).await {
+        Ok(search) => search,
+        Err(error) => return vec![Connection::new(server, false, remedy::line(&error))],
+    };
+    let report = |(keys, place): (&MarketKeys, &Place)| {
+        let Advice { problem, remedy } = search.advice(place)?;
+        // A market may be configured before its producers start; keys that exist elsewhere show a wrong setting.
+        let server = format!("{server} market {}", keys.market());
+        Some(Connection::new(server, *place == Place::Nowhere, escaped(&format!("{problem}; {remedy}"))))
+    };
+    keys.iter().zip(&search.places).filter_map(report).collect()
 }
 
 /// Asks one node for its newest block, and the contract on it for the submission windows.

@@ -224,6 +224,12 @@ impl Census {
         None
     }
 
+    /// Whether it has met producers' keys of this market, in any spelling.
+    #[must_use]
+    pub(super) fn has_keys(&self, market: usize) -> bool {
+        self.produced.get(market).is_some_and(|&keys| keys > 0) || self.faults.is_misspelt(market)
+    }
+
     /// Counts a producers' key of an unconfigured market.
     fn neighbour(&mut self, name: &str) {
         let Some((end, _)) = name.match_indices(':').nth(1) else { return };

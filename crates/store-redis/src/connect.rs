@@ -104,6 +104,16 @@ impl Store {
         Ok(Session { link, links: self.links.clone(), round_trips: 0 })
     }
 
+    /// The number of the configured database; `None` for a cluster, which has one only.
+    #[must_use]
+    pub fn database(&self) -> Option<i64> {
+        match &self.settings.servers {
+            Servers::Single(server) => Some(server.redis_settings().db()),
+            Servers::Sentinel { node, .. } => Some(node.redis_settings().db()),
+            Servers::Cluster(_) => None,
+        }
+    }
+
     /// Pings the server, or every master of a cluster.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 //!
 //! Nothing here writes or draws conclusions. Reads are made in slices, so that the caller can pause between them.
 
+mod databases;
 mod server;
 
 use std::time::Duration;
@@ -154,7 +155,11 @@ impl Inspector {
         Ok(counts.into_iter().map(|(_, count)| count).collect())
     }
 
-    async fn run(
+    /// Sends a batch to this server; returns one answer a command.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the server does not answer.
+    pub async fn run(
         &mut self,
         operation: Operation,
         batch: Batch,

@@ -190,6 +190,20 @@ impl MarketKeys {
         self.inputs().flat_map(|input| [input.epochs_timeline(), input.batches_timeline()])
     }
 
+    /// Every spelling of `P:M` that a producer may use, and whether the tracker reads it: those that it reads first, then lower case.
+    pub(crate) fn every_spelling(&self) -> Vec<(String, bool)> {
+        let mut all: Vec<(String, bool)> = self.inputs.iter().map(|space| (space.clone(), true)).collect();
+        let market = self.market.checksummed();
+        let protocol = self.inputs[0].strip_suffix(market).unwrap_or_default();
+        let [p, m] = [protocol, market].map(str::to_lowercase);
+        for space in [format!("{p}{m}"), format!("{p}{market}"), format!("{protocol}{m}")] {
+            if !all.iter().any(|(known, _)| *known == space) {
+                all.push((space, false));
+            }
+        }
+        all
+    }
+
     /// Where outputs are written, at least one; the first is what the tracker itself reads back.
     pub fn outputs(&self) -> impl Iterator<Item = OutputKeys<'_>> {
         self.outputs.iter().map(|prefix| OutputKeys(prefix))

@@ -56,7 +56,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
         server: Server::Metrics,
         path: "/readyz",
         query: "?verbose",
-        answer: "200, or 503 with a line for each condition that fails; `verbose` shows all conditions",
+        answer: "200, or 503 with a line for each condition that fails; `verbose` shows all conditions, and notes",
         route: || get(readyz),
     },
     Endpoint {
@@ -138,6 +138,9 @@ async fn readyz(
         let detail = detail.replace('\n', " ");
         let _ = writeln!(body, "{word}: {name}{separator}{}", escaped(&detail));
     }
+    for note in vitals.notes().iter().filter(|_| verbose(&query)) {
+        let _ = writeln!(body, "note: {}", escaped(note));
+    }
     body.push_str(if ready { "ready\n" } else { "not ready\n" });
     text(status, body)
 }
@@ -183,6 +186,7 @@ struct Health {
     version: &'static str,
     uptime_seconds: f64,
     conditions: Vec<Condition>,
+    notes: Vec<String>,
     actors: Vec<ActorHealth>,
 }
 
@@ -194,6 +198,7 @@ async fn health(State(EndpointState { vitals, began }): State<EndpointState>) ->
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: began.elapsed().as_secs_f64(),
         conditions,
+        notes: vitals.notes(),
         actors,
     })
 }

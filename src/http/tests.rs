@@ -14,13 +14,15 @@ use super::*;
 /// Vitals that a test sets.
 struct Fixed {
     conditions: Mutex<Vec<Condition>>,
+    notes: Vec<String>,
     actors: Vec<ActorHealth>,
     metrics: Result<&'static str, &'static str>,
 }
 
 impl Default for Fixed {
     fn default() -> Self {
-        Self { conditions: Mutex::default(), actors: vec![actor("listener")], metrics: Ok("up 1\n") }
+        let (conditions, notes) = Default::default();
+        Self { conditions, notes, actors: vec![actor("listener")], metrics: Ok("up 1\n") }
     }
 }
 
@@ -33,6 +35,10 @@ impl Fixed {
 impl Vitals for Fixed {
     fn conditions(&self) -> Vec<Condition> {
         self.conditions.lock().unwrap().clone()
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.notes.clone()
     }
 
     fn actors(&self) -> Vec<ActorHealth> {
@@ -160,6 +166,19 @@ async fn readiness_follows_the_conditions_and_names_what_is_missing() {
     let ready = get(address, "/readyz").await;
     assert_eq!((ready.status, &*ready.body), (200, "ready\n"));
     assert_eq!(get(address, "/readyz?verbose=1").await.body, "ok: redis: answers\nok: subscription\nready\n");
+}
+
+#[tokio::test]
+async fn notes_are_shown_on_request_and_change_no_status() {
+    let (servers, vitals) =
+        servers(Fixed { notes: vec!["no\x1b[2J key".to_owned()], ..Fixed::default() }).await;
+    vitals.set([Condition::new("redis", true, "")]);
+    let ready = get(servers.metrics_address(), "/readyz").await;
+    assert_eq!((ready.status, &*ready.body), (200, "ready\n"));
+    let verbose = get(servers.metrics_address(), "/readyz?verbose").await;
+    assert_eq!((verbose.status, &*verbose.body), (200, "ok: redis\nnote: no\\u{1b}[2J key\nready\n"));
+    let health = get(servers.operator_address(), "/health").await.json();
+    assert_eq!((&health["status"], &health["notes"][0]), (&"ready".into(), &"no\x1b[2J key".into()));
 }
 
 #[tokio::test]

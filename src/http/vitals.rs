@@ -7,6 +7,8 @@ use supervision::{ActorHealth, Crash, DeadLetter, Failure};
 pub trait Vitals: Send + Sync + 'static {
     /// The readiness conditions.
     fn conditions(&self) -> Vec<Condition>;
+    /// What an operator should know although every condition may hold; one line each.
+    fn notes(&self) -> Vec<String>;
     /// The health records of all actors.
     fn actors(&self) -> Vec<ActorHealth>;
     /// The kept dead letters.

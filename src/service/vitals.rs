@@ -43,6 +43,16 @@ impl Vitals for ServiceVitals {
             .collect()
     }
 
+    fn notes(&self) -> Vec<String> {
+        let note = |market: String| {
+            format!(
+                "market {market}: the last pass found no key of its producers; `state-tracker doctor` looks for them in other \
+                 databases (redis.db) and under similar names"
+            )
+        };
+        self.services.readiness.without_producers().into_iter().map(note).collect()
+    }
+
     fn actors(&self) -> Vec<ActorHealth> {
         self.tree().map_or_else(Vec::new, |tree| tree.health())
     }

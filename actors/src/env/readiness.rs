@@ -4,7 +4,7 @@
 //! `/readyz` answers while Redis hangs.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -45,6 +45,8 @@ struct Facts {
     unproven: Option<String>,
     subscribed_once: bool,
     datasets: BTreeMap<(String, &'static str), Freshness>,
+    /// The markets of which the last pass found no producers' key.
+    unproduced: BTreeSet<String>,
 }
 
 struct Freshness {
@@ -90,7 +92,27 @@ impl Readiness {
 
     /// Removes the conditions of a market that is no longer tracked.
     pub fn forget(&self, market: &str) {
-        self.facts().datasets.retain(|(name, _), _| name != market);
+        let mut facts = self.facts();
+        facts.datasets.retain(|(name, _), _| name != market);
+        facts.unproduced.remove(market);
+    }
+
+    /// Records whether a pass found keys of the market's producers. It fails no condition: a market may wait for its producers.
+    pub fn produced(&self, market: &str, has_keys: bool) {
+        let mut facts = self.facts();
+        // Unknown after `forget`, as in `written`.
+        let is_expected = facts.datasets.keys().any(|(name, _)| name == market);
+        if is_expected && !has_keys {
+            facts.unproduced.insert(market.to_owned());
+        } else {
+            facts.unproduced.remove(market);
+        }
+    }
+
+    /// The markets of which the last pass found no producers' key.
+    #[must_use]
+    pub fn without_producers(&self) -> Vec<String> {
+        self.facts().unproduced.iter().cloned().collect()
     }
 
     /// Records that the subscription is established.
@@ -212,6 +234,23 @@ mod tests {
         readiness.forget("m");
         readiness.written("m", "summary");
         assert_eq!(ok(&readiness), [false], "a removed market has no conditions");
+    }
+
+    #[test]
+    fn a_market_without_keys_of_its_producers_is_named_and_fails_no_condition() {
+        let readiness = Readiness::new(&Clock::manual(Duration::ZERO));
+        readiness.subscribed();
+        readiness.expect("m", "summary", Duration::from_secs(90));
+        readiness.written("m", "summary");
+        assert_eq!(readiness.without_producers(), [""; 0]);
+        readiness.produced("m", false);
+        assert_eq!((readiness.without_producers(), ok(&readiness)), (vec!["m".to_owned()], vec![true, true]));
+        readiness.produced("m", true);
+        assert_eq!(readiness.without_producers(), [""; 0]);
+        readiness.produced("m", false);
+        readiness.forget("m");
+        readiness.produced("m", false);
+        assert_eq!(readiness.without_producers(), [""; 0], "a removed market is not named");
     }
 
     #[test]

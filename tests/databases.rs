@@ -1,5 +1,5 @@
-//! Producers that write to another database, or under another spelling, than the configured one: `doctor` and `check
-//! --connect` say so.
+//! Producers that write to another database, or under another spelling, than the configured one: `doctor`, `check --connect` and
+//! `/readyz?verbose` say so.
 
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 
@@ -7,10 +7,10 @@ mod common;
 
 use std::{collections::BTreeMap, process::Output};
 
-use common::{MARKETS, PROTOCOL, SOON, environment, producer};
+use common::{MARKETS, PROTOCOL, Process, SOON, environment, producer};
 use redis::cmd;
 use serde_json::Value;
-use testkit::{MarketProducer, RedisCluster, RedisServer, contents::dumps, producers::unix_now};
+use testkit::{MarketProducer, RedisCluster, RedisServer, contents::dumps, producers::unix_now, wait_until};
 use tokio::process::Command;
 
 type Environment = BTreeMap<String, String>;
@@ -146,4 +146,24 @@ async fn a_cluster_has_one_database_and_its_keys_are_found() {
     market.open_epoch(7, unix_now()).await.expect("opened");
     let (code, said) = run(&environment, &["check", "--connect"]).await;
     assert!(code == Some(0) && !said.contains("of this market's producers"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readiness_notes_a_market_without_producers_until_their_first_key() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    produce(&redis, 0).await;
+    let process = Process::start(&in_database_3(&redis)).await;
+    process.wait_ready().await;
+    let note = format!("note: market {}: the last pass found no key of its producers", MARKETS[0]);
+    wait_until("the note is shown, and the service ready", SOON, async || {
+        let (status, text) = process.get(process.metrics, "/readyz?verbose").await;
+        status == 200 && text.contains(&note)
+    })
+    .await;
+    produce(&redis, 3).await;
+    wait_until("the note is gone", SOON, async || {
+        let (status, text) = process.get(process.metrics, "/readyz?verbose").await;
+        status == 200 && !text.contains("note:")
+    })
+    .await;
 }

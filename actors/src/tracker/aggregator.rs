@@ -248,6 +248,7 @@ impl Passes for Aggregator {
         // After the commit: if it fails, the statistics stay due and the pass is repeated with the same reach.
         services.note_faults(&written.faults);
         services.telemetry.round_trips("summary", session.round_trips());
+        services.readiness.produced(self.market(), pass.has_producers());
         self.note(&totals, &written, wall, began.elapsed());
         let next = self.plan(&pass, &datasets, due, clock);
         if is_lost {

@@ -39,13 +39,8 @@ pub async fn diff(config: &Config, market: &str) -> Result<Vec<Row>> {
 
     // The stored datasets first: an input that arrives in between is then newer than they are, which explains a difference.
     let mut stored: Datasets = inspect::stands(&mut session, &keys, &hours).await?.into_iter().collect();
-    let gaps;
-    let mut computed = {
-        let mut market = Market { config, keys: &keys, session: &mut session };
-        let (datasets, open) = market.computed(now).await?;
-        gaps = open;
-        datasets
-    };
+    let Computed { datasets: mut computed, gaps, ledger_born } =
+        Market { config, keys: &keys, session: &mut session }.computed(now).await?;
     let mut original = original(&mut session, config, &keys, now, gaps).await?;
     let written: BTreeSet<u64> =
         stored.values().filter_map(versions::written).filter(|written| *written <= second).collect();
@@ -53,8 +48,8 @@ pub async fn diff(config: &Config, market: &str) -> Result<Vec<Row>> {
     for second in &written {
         // A dataset says in which second it was written, so it is computed for the start and the end of that second.
         let mut market = Market { config, keys: &keys, session: &mut session };
-        let begin = market.computed(*second as f64).await?.0;
-        let end = market.computed((*second as f64 + 0.999).min(now)).await?.0;
+        let begin = market.computed(*second as f64).await?.datasets;
+        let end = market.computed((*second as f64 + 0.999).min(now)).await?.datasets;
         then.insert(*second, [begin, end]);
     }
     // Datasets of one pass share their second, so a few moments are enough for all of them.
@@ -88,7 +83,8 @@ pub async fn diff(config: &Config, market: &str) -> Result<Vec<Row>> {
         .collect();
     let compat = config.market(market).compat == Compat::Go;
     let since = moments.into_iter().zip(since).collect();
-    Ok(compare(&all, &Facts { now: second, compat, trackers, entries, since }))
+    let ledger_age = ledger_born.map(|born| (now - born).max(0.0) as u64);
+    Ok(compare(&all, &Facts { now: second, compat, trackers, ledger_age, entries, since }))
 }
 
 /// How many trackers are subscribed to the market's channel; `None` if the user may not ask.
@@ -118,6 +114,15 @@ fn by_name(all: &[Made], current: Value) -> Datasets {
     made.chain([(CURRENT_EPOCH.name().to_owned(), current)]).collect()
 }
 
+/// What a tracker would write.
+struct Computed {
+    datasets: Datasets,
+    /// The number of open gaps.
+    gaps: u64,
+    /// When the ledger was created, in Unix seconds; `None` if there is none.
+    ledger_born: Option<f64>,
+}
+
 /// A market that is read in the same way as by a tracker.
 struct Market<'a> {
     config: &'a Config,
@@ -126,8 +131,8 @@ struct Market<'a> {
 }
 
 impl Market<'_> {
-    /// The datasets for the moment `at`, computed from the present keys, and the number of open gaps.
-    async fn computed(&mut self, at: f64) -> Result<(Datasets, u64), StoreError> {
+    /// The datasets for the moment `at`, computed from the present keys.
+    async fn computed(&mut self, at: f64) -> Result<Computed, StoreError> {
         let validator = &self.config.tracker.sequencer_id;
         let ledger = &self.config.ledger;
         // A new store for each moment, since a store caches the spellings and ids of earlier reads.
@@ -140,7 +145,7 @@ impl Market<'_> {
         let datasets = domain::tracker::Datasets::of(&pass.seen, &totals, window, Due::ALL);
         let current = current_epoch(&candidates, at).map_or(Value::Null, |current| current.to_json(at));
         let all = by_name(&made(&datasets, &intervals(self.config)), current);
-        Ok((all, datasets.gaps.len() as u64))
+        Ok(Computed { datasets: all, gaps: datasets.gaps.len() as u64, ledger_born: pass.mark.born })
     }
 }
 

@@ -96,10 +96,16 @@ pub(super) fn why_stored_differs(
 /// Why a dataset is missing in Redis.
 fn missing(versions: &Versions, facts: &Facts, summary: Option<&Versions>) -> (String, bool) {
     match summary {
-        // After a start, or after a loss of data in Redis, each dataset returns with its own interval.
+        // After a start, each dataset is written with its own interval.
         Some(summary) if versions.interval > summary.interval => {
             let interval = humantime::format_duration(versions.interval);
-            (format!("not written yet: the tracker writes it every {interval}"), true)
+            let young = facts.ledger_age.filter(|age| *age <= versions.interval.as_secs());
+            let since = young.map_or_else(String::new, |age| {
+                format!(
+                    " since the ledger was created {age} s ago (Redis has lost its data, or the market is new)"
+                )
+            });
+            (format!("not written yet{since}: the tracker writes it every {interval}"), true)
         }
         _ => (format!("not stored: {}", no_writer(facts, summary)), false),
     }
@@ -107,13 +113,18 @@ fn missing(versions: &Versions, facts: &Facts, summary: Option<&Versions>) -> (S
 
 /// Why nothing writes a dataset.
 fn no_writer(facts: &Facts, summary: Option<&Versions>) -> &'static str {
-    match (summary, facts.trackers) {
-        (Some(_), _) => "the tracker writes the summary and not this dataset: see its log",
-        (None, Some(0)) => "no tracker runs for this market",
-        (None, Some(_)) => {
+    match (summary, facts.trackers, facts.ledger_age) {
+        (Some(_), ..) => "the tracker writes the summary and not this dataset: see its log",
+        // A tracker that lost its connection is not subscribed either.
+        (None, Some(0), _) => "no tracker runs for this market, or it is connecting again",
+        (None, Some(_), None) => {
+            "a tracker is subscribed, and Redis has no ledger of this market: it has lost its data and the next pass writes both, or the \
+             tracker writes under another output.prefix"
+        }
+        (None, Some(_), Some(_)) => {
             "a tracker is subscribed and does not write here: see its /readyz?verbose, and compare output.prefix"
         }
-        (None, None) => "no tracker writes here: none runs, or its output.prefix differs",
+        (None, None, _) => "no tracker writes here: none runs, or its output.prefix differs",
     }
 }
 
@@ -194,7 +205,8 @@ mod tests {
     const NOW: u64 = 1_795_341_600;
 
     fn facts(trackers: Option<u64>) -> Facts {
-        Facts { now: NOW, compat: false, trackers, entries: [[0; 2]; 2], since: BTreeMap::new() }
+        let (entries, since) = ([[0; 2]; 2], BTreeMap::new());
+        Facts { now: NOW, compat: false, trackers, ledger_age: Some(86_400), entries, since }
     }
 
     fn dataset(name: &str, seconds: u64, stored: Value) -> Versions {
@@ -235,6 +247,28 @@ mod tests {
         assert!(explained && text == "not written yet: the tracker writes it every 1h", "{text}");
         let (text, explained) = why(30, None, Some(&summary));
         assert!(!explained && text.contains("the tracker writes the summary and not this dataset"), "{text}");
+    }
+
+    #[test]
+    fn a_loss_of_data_is_the_reason_while_the_ledger_is_young_or_missing() {
+        let why = |name, seconds, ledger_age, summary| {
+            let facts = Facts { ledger_age, ..facts(Some(1)) };
+            why_stored_differs(&dataset(name, seconds, Value::Null), "epochs_total", &facts, summary)
+        };
+        let of_day = |age, summary| why("stats:daily", 3_600, age, summary);
+        let summary = summary();
+        let (text, explained) = of_day(Some(2_280), Some(&summary));
+        assert!(
+            explained && text.contains("the ledger was created 2280 s ago (Redis has lost its data"),
+            "{text}"
+        );
+        let (text, _) = of_day(Some(3_601), Some(&summary));
+        assert!(!text.contains("ledger"), "{text}");
+        let (text, explained) = why("dashboard:summary", 30, None, None);
+        assert!(
+            !explained && text.contains("Redis has no ledger of this market: it has lost its data"),
+            "{text}"
+        );
     }
 
     #[test]

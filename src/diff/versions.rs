@@ -13,6 +13,8 @@ pub struct Facts {
     pub compat: bool,
     /// How many trackers are subscribed to the market's channel; `None` if the user may not ask.
     pub trackers: Option<u64>,
+    /// How many seconds ago the market's ledger was created; `None` if there is none.
+    pub ledger_age: Option<u64>,
     /// Of the timelines of epochs and batches in the last 24 hours: all entries, and those that count as epochs and batches.
     pub entries: [[u64; 2]; 2],
     /// How many entries all timelines have had since each moment at which a dataset was written.

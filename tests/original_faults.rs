@@ -325,34 +325,37 @@ async fn an_hour_counts_its_own_epochs_and_a_boundary_belongs_to_one_hour() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_timeline_is_pruned() {
     let mut scene = Scene::new().await;
-    let timelines = [
-        "metrics:epochs:timeline",
-        "metrics:batches:timeline",
-        "metrics:submissions:timeline",
-        "metrics:validations:timeline",
-        "metrics:parts:timeline",
-        "metrics:validator:validator1:batches",
-    ];
-    let priorities = ["vpa:priority:timeline", "vpa:submission:timeline"];
-    for name in timelines {
-        scene.timeline(name, &[("open:1", DAY + 60), ("open:2", DAY - 60), ("open:3", 5)]).await;
+    let timelines = ["epochs", "batches", "submissions", "validations", "parts"];
+    let timelines = timelines.into_iter().map(|name| format!("metrics:{name}:timeline"));
+    // The own validator, and two that only the batches timeline names.
+    let validators = ["validator1", "v:2", "v3"].map(|name| format!("metrics:validator:{name}:batches"));
+    let priorities = ["vpa:priority:timeline", "vpa:submission:timeline"].map(str::to_owned);
+    let [p, m] = [common::PROTOCOL, MARKET].map(str::to_lowercase);
+    let (mut all, other) = (Vec::new(), |name: &String| format!("{p}:{m}:{name}"));
+    let by_day = timelines.chain(validators).map(|name| (name, DAY));
+    for (name, kept) in by_day.chain(priorities.map(|name| (name, 7 * DAY))) {
+        for key in [key(MARKET, &name), other(&name)] {
+            for (member, ago) in [("open:1", kept + 60), ("open:2", kept - 60), ("open:3", 5)] {
+                scene.run(&["ZADD", &key, &(scene.now - ago).to_string(), member]).await;
+            }
+            all.push(key);
+        }
     }
-    for name in priorities {
-        scene.timeline(name, &[("1:1:ok", 7 * DAY + 60), ("2:1:ok", 7 * DAY - 60), ("3:1:ok", 5)]).await;
+    let batches = "metrics:batches:timeline".to_owned();
+    for (key, member) in [(key(MARKET, &batches), "validator:v:2:1"), (other(&batches), "validator:v3:1")] {
+        scene.run(&["ZADD", &key, &(scene.now - DAY - 30).to_string(), member]).await;
     }
     let mut environment = scene.environment();
     environment.insert("STATE_TRACKER__INTERVALS__PRUNE".to_owned(), "100ms".to_owned());
+    environment.insert("PROTOCOL_STATE_CONTRACT".to_owned(), p.clone());
+    environment.insert("DATA_MARKET_ADDRESSES".to_owned(), m.clone());
     let service = service(&environment).await;
-    for (name, left) in timelines
-        .map(|name| (name, ["open:2", "open:3"]))
-        .into_iter()
-        .chain(priorities.map(|name| (name, ["2:1:ok", "3:1:ok"])))
-    {
-        let command = redis::cmd("ZRANGE").arg(key(MARKET, name)).arg(0).arg(-1).to_owned();
-        wait_until(&format!("{name} is pruned"), SOON, async || {
+    for key in all {
+        let command = redis::cmd("ZRANGE").arg(&key).arg(0).arg(-1).to_owned();
+        wait_until(&format!("{key} is pruned"), SOON, async || {
             let members: Vec<String> =
                 command.query_async(&mut scene.connection.clone()).await.expect("read");
-            members == left
+            members == ["open:2", "open:3"]
         })
         .await;
     }

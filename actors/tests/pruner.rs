@@ -141,3 +141,34 @@ async fn sealed_epochs_leave_the_set_of_active_ones_where_that_is_configured() {
     wait_until("the unsealed epoch alone is left", SOON, async || members().await == 1).await;
     assert_eq!(tree.stop(SOON).await.left_behind, 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn timelines_of_many_validators_are_pruned_before_the_entries_that_name_them() {
+    const VALIDATORS: u64 = 1_200;
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut connection = redis.connection().await.expect("a connection");
+    let (old, young) = (unix_now() - 2 * 86_400, unix_now());
+    let timeline = |validator: &str| format!("P:one:metrics:validator:{validator}:batches");
+    let mut pipeline = redis::pipe();
+    let names = (0..VALIDATORS).map(|number| format!("v:{number}"));
+    for name in names.chain(["spoilt".to_owned()]) {
+        pipeline.zadd("P:one:metrics:batches:timeline", format!("validator:{name}:7"), old).ignore();
+        pipeline.zadd(timeline(&name), 7, old).zadd(timeline(&name), 8, young).ignore();
+    }
+    pipeline.zadd("P:one:metrics:batches:timeline", "validator:late:9", young).ignore();
+    pipeline.zadd(timeline("late"), 7, old).ignore();
+    pipeline.set(timeline("spoilt"), "of another type").ignore();
+    pipeline.query_async::<()>(&mut connection).await.expect("written");
+    let tree = pruning(&redis).await;
+    wait_until("the batches timeline is pruned", SOON, async || {
+        left(&mut connection, "P:one:metrics:batches:timeline").await == 1
+    })
+    .await;
+    for number in 0..VALIDATORS {
+        let key = timeline(&format!("v:{number}"));
+        assert_eq!(left(&mut connection, &key).await, 1, "{key}: it is pruned before");
+    }
+    assert_eq!(left(&mut connection, &timeline("late")).await, 1, "only old entries name validators");
+    assert_eq!(tree.health().iter().map(|actor| actor.restarts()).sum::<u64>(), 0);
+    assert_eq!(tree.stop(SOON).await.left_behind, 0);
+}

@@ -1,18 +1,18 @@
-//! The pruner: removes entries of all markets' timelines that are older than their retention, and forgets old sealed entries
-//! of the ledger and the state index, and sealed epochs of `epochs:active` where that is configured.
+//! The pruner: removes entries of all markets' timelines that are older than their retention, those of every validator included, and
+//! forgets old sealed entries of the ledger and the state index, and sealed epochs of `epochs:active` where that is configured.
 //!
 //! It touches the keys of the pruned families ([`Retention::of_market`]), the ledger's sealed entries, and the state index. It
 //! works in slices with pauses, so that no other client of Redis waits for it. It can stop or crash between any two slices: the
 //! next run continues.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use retry::table::PRUNER;
-use store_redis::{ErrorKind, Session, StoreError};
+use store_redis::{ErrorKind, Fault, Session, StoreError};
 use store_tracker::{
-    Index, IndexPart, MarketKeys, Prunable, Retention, forget_sealed,
+    Index, IndexPart, MarketKeys, Prunable, Retention, forget_sealed, old_validators,
     operations::{PRUNE_INDEX, PRUNE_TIMELINE},
-    prune, prune_active,
+    prunable_validators, prune, prune_active,
 };
 use supervision::{Context, Failure, Worker};
 
@@ -27,6 +27,10 @@ use crate::env::periodic::run_periodically;
 const SLICE: usize = 500;
 /// The most entries of the index removed in one step; smaller, because each entry is in several keys.
 const INDEX_SLICE: usize = 100;
+/// How many validators one step asks about.
+const VALIDATORS_A_STEP: usize = 100;
+/// The most validators of one market whose timelines one run prunes.
+const MOST_VALIDATORS: usize = 10_000;
 /// The pause after each step, in which Redis serves other clients.
 const PAUSE: Duration = Duration::from_millis(2);
 
@@ -69,19 +73,7 @@ impl Pruner {
         let mut unfinished = None;
         // The markets of this moment: one that is added meanwhile is pruned by the next run.
         for MarketEdges { keys, .. } in &*self.registry.now() {
-            for prunable in self.retention.of_market(keys, &self.tracker.validator, now) {
-                loop {
-                    match prune(&mut session, &prunable, SLICE).await {
-                        Ok(0) => break,
-                        Ok(more) => removed += more,
-                        Err(error) => {
-                            self.set_aside(error, &mut unfinished)?;
-                            break;
-                        }
-                    }
-                    rest(cx).await;
-                }
-            }
+            removed += self.prune_timelines(cx, &mut session, keys, now, &mut unfinished).await?;
             // Before entries are forgotten: they have the times.
             for set in self.retention.of_active(keys, now) {
                 match self.prune_active(cx, &mut session, keys, &set).await {
@@ -104,6 +96,102 @@ impl Pruner {
         // One line a run, even for 0: it shows operators that pruning works.
         tracing::info!(removed, "removed entries that are older than their retention");
         unfinished.map_or(Ok(()), Err)
+    }
+
+    /// Prunes the timelines of one market.
+    async fn prune_timelines(
+        &self,
+        cx: &Context,
+        session: &mut Session,
+        keys: &MarketKeys,
+        now: u64,
+        unfinished: &mut Option<StoreError>,
+    ) -> Result<u64, StoreError> {
+        let naming_validators = self.retention.of_batches(keys, now);
+        // The own validator's timeline is one of those that every market has.
+        let (mut removed, mut done) = (0, BTreeSet::from([self.tracker.validator.clone()]));
+        for prunable in self.retention.of_market(keys, &self.tracker.validator, now) {
+            let pruned = match naming_validators.contains(&prunable) {
+                true => self.prune_batches(cx, session, keys, &prunable, &mut done).await,
+                false => self.prune_whole(cx, session, &prunable).await,
+            };
+            match pruned {
+                Ok(more) => removed += more,
+                Err(error) => self.set_aside(error, unfinished)?,
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Prunes one timeline, slice by slice.
+    async fn prune_whole(
+        &self,
+        cx: &Context,
+        session: &mut Session,
+        prunable: &Prunable,
+    ) -> Result<u64, StoreError> {
+        let mut removed = 0;
+        loop {
+            match prune(session, prunable, SLICE).await? {
+                0 => return Ok(removed),
+                more => removed += more,
+            }
+            rest(cx).await;
+        }
+    }
+
+    /// Prunes a batches timeline; before each slice of it, the timelines of the validators that the slice names. `done` are the
+    /// validators whose timelines this run has pruned.
+    async fn prune_batches(
+        &self,
+        cx: &Context,
+        session: &mut Session,
+        keys: &MarketKeys,
+        timeline: &Prunable,
+        done: &mut BTreeSet<String>,
+    ) -> Result<u64, StoreError> {
+        let (mut removed, mut left_out) = (0, false);
+        loop {
+            let mut named = BTreeSet::from_iter(old_validators(session, timeline, SLICE).await?);
+            named.retain(|validator| !done.contains(validator));
+            let room = MOST_VALIDATORS.saturating_sub(done.len());
+            if named.len() > room && !std::mem::replace(&mut left_out, true) {
+                let detail = format!(
+                    "it names more than {MOST_VALIDATORS} validators: the timelines of the others are not pruned in this run"
+                );
+                let fault = Fault::new(&timeline.key, ErrorKind::Malformed, detail);
+                self.tracker.services.note_unwritten(PRUNE_TIMELINE, &[fault]);
+            }
+            let new: Vec<String> = named.into_iter().take(room).collect();
+            removed += self.prune_validators(cx, session, keys, &new, timeline.before).await?;
+            done.extend(new);
+            match prune(session, timeline, SLICE).await? {
+                0 => return Ok(removed),
+                more => removed += more,
+            }
+            rest(cx).await;
+        }
+    }
+
+    /// Prunes the timelines of these validators.
+    async fn prune_validators(
+        &self,
+        cx: &Context,
+        session: &mut Session,
+        keys: &MarketKeys,
+        validators: &[String],
+        before: u64,
+    ) -> Result<u64, StoreError> {
+        let mut removed = 0;
+        for validators in validators.chunks(VALIDATORS_A_STEP) {
+            let (timelines, faults) = prunable_validators(session, keys, validators, before).await?;
+            self.tracker.services.note_unwritten(PRUNE_TIMELINE, &faults);
+            for timeline in timelines {
+                removed += self.prune_whole(cx, session, &timeline).await?;
+            }
+            rest(cx).await;
+        }
+        Ok(removed)
     }
 
     /// Goes on after an error of one step, so that it keeps no other key and no other market from being pruned. An error of the

@@ -30,4 +30,6 @@ pub use keys::{
 };
 pub use ledger::{LedgerMark, SCHEMA};
 pub use market::{MarketStore, OriginalDatasets, Outputs, Pass, Reach, Scope, Written};
-pub use prune::{Prunable, Retention, forget_sealed, prune, prune_active};
+pub use prune::{
+    Prunable, Retention, forget_sealed, old_validators, prunable_validators, prune, prune_active,
+};

@@ -1,6 +1,7 @@
 //! Retention: what is removed from a market's keys, in slices so small that no other client has to wait.
 
 mod active;
+mod validators;
 
 use std::sync::LazyLock;
 
@@ -10,6 +11,7 @@ use crate::{keys::MarketKeys, operations};
 use store_redis::{Age, Batch, Family, Lua, Removal, Replies, Retention as Kept, Session, StoreError};
 
 pub use active::prune_active;
+pub use validators::{old_validators, prunable_validators};
 
 /// Removes the oldest members of a zset.
 static PRUNE: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("prune.lua")));
@@ -60,7 +62,7 @@ impl Retention {
     }
 
     /// Everything of a market that is pruned, at `now` in Unix seconds, as its families say: of a shadow only what is its
-    /// own.
+    /// own. Of the timelines of validators it has that of this one; [`prunable_validators`] finds the others.
     #[must_use]
     pub fn of_market(&self, keys: &MarketKeys, validator: &str, now: u64) -> Vec<Prunable> {
         let inputs = keys.pruned_inputs(validator).filter(|_| !keys.is_shadow());
@@ -183,8 +185,13 @@ mod tests {
         assert_eq!(pruned(&keys), expected);
         let output = crate::Output { prefix: "s".to_owned(), ..crate::Output::default() };
         let own: Vec<_> = own.into_iter().map(|(key, age)| (format!("s:{key}"), age)).collect();
+        // The actor recognises those that name validators in the whole list.
+        let (all, batches) =
+            (RETENTION.of_market(&keys, "v:1", 200_000), RETENTION.of_batches(&keys, 200_000));
+        assert!(batches.len() == 1 && all.contains(&batches[0]), "{batches:?}");
         let shadow = keys.with_output(&output);
         assert_eq!((pruned(&shadow), RETENTION.of_active(&shadow, 200_000)), (own, Vec::new()));
+        assert_eq!(RETENTION.of_batches(&shadow, 200_000), Vec::new());
     }
 
     #[test]

@@ -63,7 +63,7 @@ domain::table! {
     PARTS_TIMELINE = input("metrics:parts:timeline", Zset, Optional, PRUNER, TIMELINES,
         "When parts of local batches were made.");
     VALIDATOR_BATCHES = input("metrics:validator:*:batches", Zset, Optional, AGGREGATOR, TIMELINES,
-        "The epochs of which a validator made a local batch; only those of the own validator are read and pruned.");
+        "The epochs of which a validator made a local batch; only those of the own validator are read.");
     LOCAL_BATCH = input("metrics:batch:local:*", Text, Required, BOTH, Expiry,
         "Metadata of an epoch's local batch; its existence says that level 1 is done.");
     AGGREGATED_BATCH = input("metrics:batch:aggregated:*", Text, Required, BOTH, Expiry,

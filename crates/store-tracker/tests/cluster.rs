@@ -435,6 +435,26 @@ async fn statistics_and_pruning_work_on_a_cluster() {
 }
 
 #[tokio::test]
+async fn new_ids_in_place_of_pruned_ones_are_found_on_a_cluster() {
+    let mut scene = Scene::new().await;
+    scene.is_right(NOW).await;
+    scene.is_right(NOW + 1).await;
+    let (keys, set) = (scene.tracker.market.keys(), key("epochs:active"));
+    let mut session = scene.tracker.session().await;
+    let later = (NOW + 86_400) as u64;
+    let pruned = prune_active(&mut session, keys, &set, 0, later, 500).await;
+    assert_eq!(pruned.expect("pruned").1, 4);
+    // As many as have left, and without any other trace: the number of members is the same as before.
+    let ids = ["901", "902", "903", "904"];
+    scene.client.run::<()>(cmd("SADD").arg(&set).arg(&ids)).await.expect("added");
+    let next = scene.tracker.look(&mut session, NOW as f64 + 2.0, Reach::Recent).await.expect("read");
+    assert!(next.missed_epochs, "a full pass follows");
+    let full = scene.tracker.full(NOW + 3).await;
+    let [_, epochs, _] = written(&scene.market.truth());
+    assert_eq!(full.totals()[1], epochs.map(|epochs| epochs + 4));
+}
+
+#[tokio::test]
 async fn a_node_that_is_taken_for_a_single_server_and_the_reverse_are_told_apart() {
     let scene = Scene::new().await;
     let mut single = settings(Vec::new());

@@ -97,12 +97,7 @@ async fn remove(session: &mut Session, keys: &MarketKeys, set: &str, old: &[Old]
         return Ok(0);
     }
     if session.spans_servers() {
-        // Set and ledger lie on different nodes, so no script can see both. A sealed epoch is never opened again, and the next pass
-        // reads the set again because it has shrunk.
-        let members: Vec<&str> = old.iter().map(|old| old.member.as_str()).collect();
-        let mut batch = Batch::new();
-        batch.cmd("SREM", set).arg(members);
-        return Replies::new(operation, session.run(operation, set, batch).await?).required(set);
+        return remove_from_another_node(session, keys, set, old).await;
     }
     let [sealed, open, meta] = [keys.sealed(), keys.open(), keys.meta()];
     let fill = |batch: &mut Batch| {
@@ -112,4 +107,36 @@ async fn remove(session: &mut Session, keys: &MarketKeys, set: &str, old: &[Old]
         }
     };
     Replies::new(operation, session.run_scripts(operation, set, fill).await?).required(set)
+}
+
+/// The same on a cluster: set and ledger lie on different nodes, so no script can see both.
+///
+/// Nothing checks once more that the ids are sealed. They were when they were read, and nothing but a reset or a loss of the ledger
+/// takes that back: what is left then is the same as if they had been removed a moment before the reset. A producer that adds one of them
+/// again meanwhile adds an epoch that is sealed, and counts for nothing.
+///
+/// The number of known members can't be lowered in the same step either. A number that is too high would hide as many ids that join
+/// before the next pass. So it is forgotten, and the next pass is a full one: before the removal, since this run may end in between,
+/// and behind it, since a full pass in between records the former number.
+async fn remove_from_another_node(
+    session: &mut Session,
+    keys: &MarketKeys,
+    set: &str,
+    old: &[Old],
+) -> Result<u64, StoreError> {
+    let members: Vec<&str> = old.iter().map(|old| old.member.as_str()).collect();
+    forget_known(session, keys).await?;
+    let (operation, mut batch) = (operations::PRUNE_ACTIVE_EPOCHS, Batch::new());
+    batch.cmd("SREM", set).arg(members);
+    let removed = Replies::new(operation, session.run(operation, set, batch).await?).required(set)?;
+    forget_known(session, keys).await?;
+    Ok(removed)
+}
+
+/// Forgets how many members the set had at the last pass that knew them all.
+async fn forget_known(session: &mut Session, keys: &MarketKeys) -> Result<(), StoreError> {
+    let (operation, meta, mut batch) = (operations::PRUNE_ACTIVE_EPOCHS, keys.meta(), Batch::new());
+    batch.cmd("HDEL", &meta).arg("active_known");
+    let answers = session.run(operation, &meta, batch).await?;
+    Replies::new(operation, answers).required::<u64>(&meta).map(drop)
 }

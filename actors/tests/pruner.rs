@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use actors::{
     env::Wake,
-    tracker::{MarketEdges, MarketRegistry, Pruner, WakeEdges},
+    tracker::{MarketEdges, MarketRegistry, Pruner, TrackerServices, WakeEdges},
 };
 use common::timing;
 use domain::{
@@ -29,8 +29,14 @@ async fn pruning(redis: &RedisServer) -> Tree {
 
 async fn pruning_active(redis: &RedisServer, active: Option<u64>) -> Tree {
     let clock = Clock::system();
-    let services =
-        common::tracker(&redis.url(), Duration::from_secs(5), timing(Duration::from_secs(1)), &clock);
+    pruning_with(services(redis, &clock), clock, active).await
+}
+
+fn services(redis: &RedisServer, clock: &Clock) -> TrackerServices {
+    common::tracker(&redis.url(), Duration::from_secs(5), timing(Duration::from_secs(1)), clock)
+}
+
+async fn pruning_with(services: TrackerServices, clock: Clock, active: Option<u64>) -> Tree {
     let nobody = Mailbox::<Wake>::new("nobody", Limits::default(), &clock);
     let nobody = WakeEdges::new(&Name::new("test"), &nobody, &nobody);
     let edges = |name: &&str| MarketEdges {
@@ -170,5 +176,37 @@ async fn timelines_of_many_validators_are_pruned_before_the_entries_that_name_th
     }
     assert_eq!(left(&mut connection, &timeline("late")).await, 1, "only old entries name validators");
     assert_eq!(tree.health().iter().map(|actor| actor.restarts()).sum::<u64>(), 0);
+    assert_eq!(tree.stop(SOON).await.left_behind, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_validators_than_one_run_prunes_are_reported() {
+    const MOST: u64 = 10_000;
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut connection = redis.connection().await.expect("a connection");
+    let old = unix_now() - 2 * 86_400;
+    let timeline = |number: u64| format!("P:one:metrics:validator:{number}:batches");
+    let mut pipeline = redis::pipe();
+    for number in 0..=MOST {
+        pipeline.zadd("P:one:metrics:batches:timeline", format!("validator:{number}:7"), old).ignore();
+        pipeline.zadd(timeline(number), 7, old).ignore();
+    }
+    pipeline.query_async::<()>(&mut connection).await.expect("written");
+    let clock = Clock::system();
+    let services = services(&redis, &clock);
+    let tree = pruning_with(services.clone(), clock, None).await;
+    wait_until("the batches timeline is pruned", 2 * SOON, async || {
+        left(&mut connection, "P:one:metrics:batches:timeline").await == 0
+    })
+    .await;
+    // A timeline is gone with its last entry.
+    let mut ask = redis::cmd("EXISTS");
+    (0..=MOST).for_each(|number| {
+        ask.arg(timeline(number));
+    });
+    assert_eq!(ask.query_async::<u64>(&mut connection).await.expect("counted"), 1);
+    let metrics = services.services.telemetry.render().expect("metrics");
+    let is_counted = |line: &str| line.contains("prune_timeline") && line.contains("kind=\"malformed\"");
+    assert!(metrics.lines().any(|line| is_counted(line) && line.ends_with(" 1")), "{metrics}");
     assert_eq!(tree.stop(SOON).await.left_behind, 0);
 }

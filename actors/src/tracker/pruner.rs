@@ -108,8 +108,7 @@ impl Pruner {
         unfinished: &mut Option<StoreError>,
     ) -> Result<u64, StoreError> {
         let naming_validators = self.retention.of_batches(keys, now);
-        // The own validator's timeline is one of those that every market has.
-        let (mut removed, mut done) = (0, BTreeSet::from([self.tracker.validator.clone()]));
+        let (mut removed, mut done) = (0, BTreeSet::new());
         for prunable in self.retention.of_market(keys, &self.tracker.validator, now) {
             let pruned = match naming_validators.contains(&prunable) {
                 true => self.prune_batches(cx, session, keys, &prunable, &mut done).await,
@@ -132,9 +131,10 @@ impl Pruner {
     ) -> Result<u64, StoreError> {
         let mut removed = 0;
         loop {
-            match prune(session, prunable, SLICE).await? {
-                0 => return Ok(removed),
-                more => removed += more,
+            let more = prune(session, prunable, SLICE).await?;
+            removed += more;
+            if more < SLICE as u64 {
+                return Ok(removed);
             }
             rest(cx).await;
         }
@@ -153,7 +153,8 @@ impl Pruner {
         let (mut removed, mut left_out) = (0, false);
         loop {
             let mut named = BTreeSet::from_iter(old_validators(session, timeline, SLICE).await?);
-            named.retain(|validator| !done.contains(validator));
+            // The own timeline is one of those that every market has.
+            named.retain(|validator| *validator != self.tracker.validator && !done.contains(validator));
             let room = MOST_VALIDATORS.saturating_sub(done.len());
             if named.len() > room && !std::mem::replace(&mut left_out, true) {
                 let detail = format!(
@@ -165,15 +166,16 @@ impl Pruner {
             let new: Vec<String> = named.into_iter().take(room).collect();
             removed += self.prune_validators(cx, session, keys, &new, timeline.before).await?;
             done.extend(new);
-            match prune(session, timeline, SLICE).await? {
-                0 => return Ok(removed),
-                more => removed += more,
+            let more = prune(session, timeline, SLICE).await?;
+            removed += more;
+            if more < SLICE as u64 {
+                return Ok(removed);
             }
             rest(cx).await;
         }
     }
 
-    /// Prunes the timelines of these validators.
+    /// Prunes the timelines of these validators, and pauses after each step: nearly all of them have few old entries.
     async fn prune_validators(
         &self,
         cx: &Context,

@@ -42,6 +42,10 @@ fn fix_the_producer(family: &Family) -> String {
     }
 }
 
+fn is_dataset(family: &Family) -> bool {
+    store_tracker::DATASETS.iter().any(|dataset| dataset.family.name == family.name)
+}
+
 /// The remedy for a key whose type is not that of its family.
 pub(crate) fn wrong_type(family: &Family, is_of_collector: bool) -> String {
     let right = family.kind.as_str();
@@ -50,10 +54,14 @@ pub(crate) fn wrong_type(family: &Family, is_of_collector: bool) -> String {
             "{}, and it must be a {right}. Leave the key where it is: neither rename nor delete it, since it may hold the only copy",
             fix_the_producer(family)
         ),
-        (Writer::Outputs, false) => {
+        (Writer::Outputs, false) if is_dataset(family) => {
             // Safe to remove: a dataset is computed from the ledger and the inputs with the next pass.
             "stop the program that wrote it, then UNLINK it: the tracker computes the dataset again".to_owned()
         }
+        // The state index is kept from events, and nothing computes it again.
+        (Writer::Outputs, false) => format!(
+            "stop the program that wrote it, then RENAME it: the indexer writes a {right} with the next event, and earlier ones are missing"
+        ),
         (Writer::Outputs, true) => format!(
             // Renamed and not deleted: finalizers may not have read the batches in it yet.
             "stop the program that wrote it, then RENAME it: the collector writes a {right} with its next block"
@@ -138,6 +146,16 @@ mod tests {
         }
         let names: BTreeSet<_> = documented.iter().map(|(family, ..)| family.name).collect();
         assert_eq!(names, PRODUCERS.iter().map(|(name, ..)| *name).collect());
+    }
+
+    #[test]
+    fn only_a_dataset_is_removed_and_a_key_of_the_index_is_kept_under_another_name() {
+        let remedy = |rest: &str| wrong_type(store_tracker::family_of(rest).expect("a family"), false);
+        assert!(remedy("stats:hourly:7").contains("UNLINK"), "{}", remedy("stats:hourly:7"));
+        for rest in ["active:epochs", "metrics:epochs:by_time", "validator:a:b:stats"] {
+            let remedy = remedy(rest);
+            assert!(remedy.contains("RENAME") && !remedy.contains("UNLINK"), "{rest}: {remedy}");
+        }
     }
 
     #[test]

@@ -271,7 +271,10 @@ fn absent_producers(search: &Search, census: &Census, keys: &[MarketKeys]) -> Ve
             Place::Nowhere if !census.has_keys(at) => {
                 Some(Finding::note("no_producer", object, problem, remedy))
             }
-            // The census reports names in a spelling that the tracker does not read.
+            // If the census was a sample, or denied; else it has reported names in a spelling that the tracker does not read.
+            Place::Spelling(_) if !census.has_keys(at) => {
+                Some(Finding::error("spelling", object, problem, remedy))
+            }
             Place::Here | Place::Spelling(_) | Place::Nowhere => None,
         }
     };

@@ -1,7 +1,7 @@
 //! A census of all keys: their families, types and TTLs, misspelt names of markets, and the memory of each family.
 //! Pure, and of bounded size for any number of keys.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde::Serialize;
 use store_redis::{Family, KeyFacts, KeyType, Ttl, Writer};
@@ -74,6 +74,8 @@ pub(super) struct Census {
     folded: HashMap<String, usize>,
     /// The names of the markets, in lower case.
     names: Vec<String>,
+    /// The same as a set: there may be thousands, and very many keys of others.
+    known: HashSet<String>,
     /// The prefix of the collector's keys, with its colon.
     prefix: String,
     /// How many keys of producers each market has.
@@ -100,7 +102,8 @@ impl Census {
             }
         }
         let depths = spaces.keys().map(|space| space.split(':').count()).collect();
-        let names = markets.iter().map(|keys| keys.market().configured().to_lowercase()).collect();
+        let names: Vec<String> =
+            markets.iter().map(|keys| keys.market().configured().to_lowercase()).collect();
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}:") };
         Self {
             markets: markets.to_vec(),
@@ -108,6 +111,7 @@ impl Census {
             spaces,
             depths,
             folded,
+            known: names.iter().cloned().collect(),
             names,
             prefix,
             produced: vec![0; markets.len()],
@@ -235,7 +239,11 @@ impl Census {
         let Some((end, _)) = name.match_indices(':').nth(1) else { return };
         if key_families::of_market(&name[end + 1..]).is_some_and(|family| family.writer == Writer::Producers)
         {
-            self.neighbours.add(&name[..end]);
+            let space = &name[..end];
+            let is_related = space.split_once(':').is_some_and(|(protocol, market)| {
+                protocol.eq_ignore_ascii_case(&self.protocol) || self.known.contains(&market.to_lowercase())
+            });
+            self.neighbours.add(space, is_related);
         }
     }
 
@@ -392,6 +400,17 @@ mod tests {
         assert_eq!((found(&census, true), found(&census, false)), (vec!["unknown_market"], vec![]));
         census.count(format!("P:{CHECKSUM}:submissionQueue").as_bytes());
         assert_eq!(found(&census, true), Vec::<&str>::new(), "a market with keys is known");
+    }
+
+    #[test]
+    fn a_mistyped_protocol_is_found_among_any_number_of_other_markets() {
+        let mut census = census();
+        for number in 0..1_000 {
+            census.count(format!("R{number}:market:epochs:active").as_bytes());
+        }
+        census.count(format!("Q:{MARKET}:epochs:active").as_bytes());
+        let findings = census.findings(|market| market == 1);
+        assert!(findings[0].remedy.contains("PROTOCOL_STATE_CONTRACT) to Q"), "{findings:?}");
     }
 
     #[test]

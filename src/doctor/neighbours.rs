@@ -16,13 +16,19 @@ const TYPO: usize = 4;
 
 /// The number of keys for each unconfigured `P:M`.
 #[derive(Default)]
-pub(super) struct Neighbours(BTreeMap<String, u64>);
+pub(super) struct Neighbours {
+    /// Those that share the protocol or the market with a configured one.
+    related: BTreeMap<String, u64>,
+    others: BTreeMap<String, u64>,
+}
 
 impl Neighbours {
-    /// Adds a producers' key of a market that is not configured.
-    pub(super) fn add(&mut self, space: &str) {
-        if space.len() <= LONGEST && (self.0.len() < MOST || self.0.contains_key(space)) {
-            *self.0.entry(space.to_owned()).or_default() += 1;
+    /// Adds a producers' key of a market that is not configured. The related ones have room of their own: with many markets in the
+    /// database a mistyped protocol must be found too.
+    pub(super) fn add(&mut self, space: &str, is_related: bool) {
+        let known = if is_related { &mut self.related } else { &mut self.others };
+        if space.len() <= LONGEST && (known.len() < MOST || known.contains_key(space)) {
+            *known.entry(space.to_owned()).or_default() += 1;
         }
     }
 
@@ -36,7 +42,8 @@ impl Neighbours {
                 |here: &str, there: &str| damerau_levenshtein(&here.to_lowercase(), &there.to_lowercase());
             Some((one(protocol, p), one(market, m)))
         };
-        let all = self.0.iter().filter_map(|(space, keys)| Some((distance(space)?, space, keys)));
+        let all = self.related.iter().chain(&self.others);
+        let all = all.filter_map(|(space, keys)| Some((distance(space)?, space, keys)));
         let ((p, m), space, keys) =
             // Among equally near ones the market with the most keys: it is the one in use.
             all.min_by_key(|((p, m), space, keys)| (p + m, std::cmp::Reverse(**keys), *space))?;
@@ -76,7 +83,7 @@ mod tests {
 
     fn judged(spaces: &[String]) -> Option<(Severity, String)> {
         let mut neighbours = Neighbours::default();
-        spaces.iter().for_each(|space| neighbours.add(space));
+        spaces.iter().for_each(|space| neighbours.add(space, false));
         let keys = MarketKeys::new(&Address::new(P), &Address::new(M));
         neighbours.judge(&keys, P).map(|finding| (finding.severity, finding.remedy))
     }
@@ -104,8 +111,10 @@ mod tests {
     #[test]
     fn any_number_of_markets_takes_bounded_room() {
         let mut neighbours = Neighbours::default();
-        (0..10_000).for_each(|number| neighbours.add(&format!("p:{number}")));
-        neighbours.add(&format!("p:{}", "x".repeat(1_000)));
-        assert_eq!(neighbours.0.len(), MOST);
+        for is_related in [false, true] {
+            (0..10_000).for_each(|number| neighbours.add(&format!("p:{number}"), is_related));
+            neighbours.add(&format!("p:{}", "x".repeat(1_000)), is_related);
+        }
+        assert_eq!((neighbours.others.len(), neighbours.related.len()), (MOST, MOST));
     }
 }

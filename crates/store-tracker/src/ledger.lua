@@ -5,8 +5,8 @@
 -- ARGV: 1 schema version, 2 now, 3 seconds that hours are kept,
 --   4 name of the commit, 5 and 6 whether this is its first and its last run ('1' or '0'), and for the last run the mark from which
 --   the next pass reads on: 7 early entries of the timelines, 8 members of epochs:active ('' for unknown),
---   9 the highest of the epochs to seal that has a time ('' for none), 10 its entry,
---   11 number of entries to store, then for each: epoch, entry as it was read ('' for none), new entry, its hour ('' for unknown), the
+--   9 the highest of the epochs to seal, one with a time before those without ('' for none), 10 its entry, 11 whether it has a time,
+--   12 number of entries to store, then for each: epoch, entry as it was read ('' for none), new entry, its hour ('' for unknown), the
 --   number of validators in its aggregated batch, and these;
 --   then the number of late changes, for each: epoch, what is stored of it as it was read, and what shall be;
 --   then for each entry to seal: epoch, entry as it was read, final entry, seven numbers in the order of NAMES,
@@ -33,7 +33,7 @@ if not schema then
   redis.call('HSET', meta, 'schema', ARGV[1], 'born', ARGV[2])
 end
 
-local at = 11
+local at = 12
 local function take()
   at = at + 1
   return ARGV[at - 1]
@@ -168,8 +168,10 @@ for hour, set in pairs(named) do
 end
 if ARGV[9] ~= '' then
   local latest = redis.call('HGET', meta, 'latest')
-  if not latest or is_above(ARGV[9], latest) then
-    redis.call('HSET', meta, 'latest', ARGV[9], 'latest_entry', ARGV[10])
+  local timed = redis.call('HGET', meta, 'latest_timed') or '1'
+  local is_later = not latest or ARGV[11] > timed or (ARGV[11] == timed and is_above(ARGV[9], latest))
+  if is_later then
+    redis.call('HSET', meta, 'latest', ARGV[9], 'latest_entry', ARGV[10], 'latest_timed', ARGV[11])
   end
 end
 if ARGV[6] == '1' then

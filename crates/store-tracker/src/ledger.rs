@@ -144,14 +144,17 @@ impl Run<'_> {
         command.arg(SCHEMA).arg(self.now).arg(HOURS_KEPT);
         command.arg(commit).arg(u8::from(first)).arg(u8::from(last));
         command.arg(self.mark.early.map(Early::to_string).unwrap_or_default()).arg(text(self.mark.active));
-        // The highest of an ascending list. One without a time may be anybody's stray.
-        let latest = steps.iter().rev().find_map(|step| match step {
-            Step::Seal(epoch, entry) if entry.last_time().is_some() => Some((epoch, entry)),
+        // The last of an ascending list. One without a time may be anybody's stray, and counts where no other is known.
+        let seals = steps.iter().filter_map(|step| match step {
+            Step::Seal(epoch, entry) => Some((entry.last_time().is_some(), epoch, entry)),
             _ => None,
         });
-        let latest = latest.map(|(epoch, entry)| (epoch.as_str().to_owned(), entry.encode()));
-        let (epoch, entry) = latest.unwrap_or_default();
-        command.arg(epoch).arg(entry);
+        match seals.max_by_key(|(is_timed, ..)| *is_timed) {
+            Some((is_timed, epoch, entry)) => {
+                command.arg(epoch.as_str()).arg(entry.encode()).arg(u8::from(is_timed))
+            }
+            None => command.arg("").arg("").arg(""),
+        };
         let stored = |epoch: &EpochId| self.stored.get(epoch).map_or("", String::as_str);
         command.arg(steps.iter().filter(|step| matches!(step, Step::Store(..))).count());
         for step in steps {

@@ -197,12 +197,12 @@ impl Pass {
         early.filter(|early| self.span.follows(early))
     }
 
-    /// Whether it found any key of the market's producers, or one that it could not read: timelines, active epochs, queue.
+    /// Whether it found any key of the market's producers, or one that it could not read: epochs, timelines, active epochs, queue.
     #[must_use]
     pub fn has_producers(&self) -> bool {
-        let has_entries = |early: &Early| early.entries.iter().any(|&entries| entries > 0);
-        self.has_timeline
-            || self.early.as_ref().is_none_or(has_entries)
+        !self.seen.facts.is_empty()
+            || self.has_timeline
+            || self.early.entries.iter().any(|entries| *entries != Some(0))
             || self.active_count != Some(0)
             || self.seen.queue != Some(0)
     }

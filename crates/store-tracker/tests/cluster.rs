@@ -447,8 +447,8 @@ async fn new_ids_in_place_of_pruned_ones_are_found_on_a_cluster() {
     // As many as have left, and without any other trace: the number of members is the same as before.
     let ids = ["901", "902", "903", "904"];
     scene.client.run::<()>(cmd("SADD").arg(&set).arg(&ids)).await.expect("added");
-    let next = scene.tracker.look(&mut session, NOW as f64 + 2.0, Reach::Recent).await.expect("read");
-    assert!(next.missed_epochs, "a full pass follows");
+    let next = scene.tracker.look(&mut session, NOW as f64 + 2.0, Reach::New).await.expect("read");
+    assert!(next.span.active, "the next pass reads the set");
     let full = scene.tracker.full(NOW + 3).await;
     let [_, epochs, _] = written(&scene.market.truth());
     assert_eq!(full.totals()[1], epochs.map(|epochs| epochs + 4));

@@ -4,9 +4,7 @@
 
 mod common;
 
-use std::collections::BTreeMap;
-
-use common::{MARKET, NOW, Scene, finished_epoch, key, ledger, written};
+use common::{Dump, MARKET, NOW, Scene, finished_epoch, key, ledger, written};
 use store_redis::ErrorKind;
 use store_tracker::Reach;
 
@@ -14,14 +12,12 @@ const PARTS: [&str; 7] = ["open", "sealed", "sums", "meta", "opened", "aggregate
 /// The keys that are used only when writing.
 const TIMES: [&str; 3] = ["opened", "aggregated", "included"];
 
-/// Everything that Redis holds under the ledger's names, and whether there is a summary.
-async fn dump(scene: &mut Scene) -> BTreeMap<String, Vec<u8>> {
-    let mut all = BTreeMap::new();
-    for name in PARTS.map(ledger).into_iter().chain([key("dashboard:summary"), key("stats:current")]) {
-        if let Some(bytes) = scene.run::<Option<Vec<u8>>>("DUMP", &name).await {
-            all.insert(name, bytes);
-        }
-    }
+/// What the ledger and the summary hold.
+async fn dump(scene: &mut Scene) -> Dump {
+    let names: Vec<String> =
+        PARTS.map(ledger).into_iter().chain([key("dashboard:summary"), key("stats:current")]).collect();
+    let mut all = scene.dump().await;
+    all.retain(|name, _| names.contains(name));
     all
 }
 

@@ -116,8 +116,8 @@ async fn remove(session: &mut Session, keys: &MarketKeys, set: &str, old: &[Old]
 /// again meanwhile adds an epoch that is sealed, and counts for nothing.
 ///
 /// The number of known members can't be lowered in the same step either. A number that is too high would hide as many ids that join
-/// before the next pass. So it is forgotten, and the next pass is a full one: before the removal, since this run may end in between,
-/// and behind it, since a full pass in between records the former number.
+/// before the next pass. So it is forgotten, and the next pass reads the set: before the removal, since this run may end in between,
+/// and behind it, since a pass in between records the former number.
 async fn remove_from_another_node(
     session: &mut Session,
     keys: &MarketKeys,

@@ -4,9 +4,10 @@
 --   12 prefix of the hours' validators
 -- ARGV: 1 schema version, 2 now, 3 seconds that hours are kept,
 --   4 name of the commit, 5 and 6 whether this is its first and its last run ('1' or '0'), and for the last run the mark from which
---   the next pass reads on: 7 early entries of the timelines, 8 members of epochs:active ('' for unknown),
---   9 the highest of the epochs to seal, one with a time before those without ('' for none), 10 its entry, 11 whether it has a time,
---   12 number of entries to store, then for each: epoch, entry as it was read ('' for none), new entry, its hour ('' for unknown), the
+--   the next pass reads on: 7 early entries of the timelines, 8 members of epochs:active ('' for unknown), 9 and 10 both as they were
+--   read ('' for none),
+--   11 the highest of the epochs to seal, one with a time before those without ('' for none), 12 its entry, 13 whether it has a time,
+--   14 number of entries to store, then for each: epoch, entry as it was read ('' for none), new entry, its hour ('' for unknown), the
 --   number of validators in its aggregated batch, and these;
 --   then the number of late changes, for each: epoch, what is stored of it as it was read, and what shall be;
 --   then for each entry to seal: epoch, entry as it was read, final entry, seven numbers in the order of NAMES,
@@ -33,14 +34,24 @@ if not schema then
   redis.call('HSET', meta, 'schema', ARGV[1], 'born', ARGV[2])
 end
 
-local at = 12
+local at = 14
 local function take()
   at = at + 1
   return ARGV[at - 1]
 end
 
+-- Where the mark is another one than the pass has read, it stays: another tracker has moved it, or the ledger was reset or imported
+-- meanwhile, and what this pass has read is not in it.
+local function is_same_mark()
+  return (redis.call('HGET', meta, 'early') or '') == ARGV[9] and (redis.call('HGET', meta, 'active_known') or '') == ARGV[10]
+end
+
 if ARGV[5] == '1' then
-  redis.call('HSET', meta, 'pending', ARGV[4])
+  if is_same_mark() then
+    redis.call('HSET', meta, 'pending', ARGV[4])
+  else
+    redis.call('HDEL', meta, 'pending')
+  end
 end
 
 -- Whether something is as it was read.
@@ -166,12 +177,12 @@ for hour, set in pairs(named) do
   end
   redis.call('EXPIRE', key, ARGV[3])
 end
-if ARGV[9] ~= '' then
+if ARGV[11] ~= '' then
   local latest = redis.call('HGET', meta, 'latest')
   local timed = redis.call('HGET', meta, 'latest_timed') or '1'
-  local is_later = not latest or ARGV[11] > timed or (ARGV[11] == timed and is_above(ARGV[9], latest))
+  local is_later = not latest or ARGV[13] > timed or (ARGV[13] == timed and is_above(ARGV[11], latest))
   if is_later then
-    redis.call('HSET', meta, 'latest', ARGV[9], 'latest_entry', ARGV[10], 'latest_timed', ARGV[11])
+    redis.call('HSET', meta, 'latest', ARGV[11], 'latest_entry', ARGV[12], 'latest_timed', ARGV[13])
   end
 end
 if ARGV[6] == '1' then

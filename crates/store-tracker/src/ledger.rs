@@ -39,6 +39,8 @@ pub struct LedgerMark {
     pub early: Option<Early>,
     /// How many members `epochs:active` had at the last pass, if it knew them all.
     pub active_known: Option<u64>,
+    /// Both as text, as they were read.
+    pub(crate) read: [String; 2],
     /// The measurement window.
     pub window: Option<MeasurementWindow>,
     /// Other forms of the newest ids, as text.
@@ -60,8 +62,14 @@ impl LedgerMark {
                 "floor" => mark.floor = EpochId::parse(&value).ok(),
                 "forms" => mark.forms = value,
                 "passed" => mark.passed = value.parse().ok(),
-                "early" => mark.early = Early::parse(&value),
-                "active_known" => mark.active_known = value.parse().ok(),
+                "early" => {
+                    mark.early = Early::parse(&value);
+                    mark.read[0] = value;
+                }
+                "active_known" => {
+                    mark.active_known = value.parse().ok();
+                    mark.read[1] = value;
+                }
                 "window" => {
                     for (slot, part) in window.iter_mut().zip(value.split(',')) {
                         *slot = part.parse::<f64>().ok();
@@ -102,6 +110,8 @@ pub(crate) struct NextMark<'a> {
     pub(crate) early: Option<&'a Early>,
     /// The members of `epochs:active` that are accounted for; `None`: the next pass reads them.
     pub(crate) active: Option<u64>,
+    /// The mark that this pass has read, which it moves.
+    pub(crate) read: &'a [String; 2],
 }
 
 enum Step<'a> {
@@ -144,6 +154,7 @@ impl Run<'_> {
         command.arg(SCHEMA).arg(self.now).arg(HOURS_KEPT);
         command.arg(commit).arg(u8::from(first)).arg(u8::from(last));
         command.arg(self.mark.early.map(Early::to_string).unwrap_or_default()).arg(text(self.mark.active));
+        command.arg(self.mark.read);
         // The last of an ascending list. One without a time may be anybody's stray, and counts where no other is known.
         let seals = steps.iter().filter_map(|step| match step {
             Step::Seal(epoch, entry) => Some((entry.last_time().is_some(), epoch, entry)),

@@ -200,6 +200,7 @@ impl Pass {
         NextMark {
             early: Some(&self.early).filter(|_| is_whole && !self.missed_entries),
             active: self.active_count.filter(|_| is_whole && !self.missed_members),
+            read: &self.mark.read,
         }
     }
 }

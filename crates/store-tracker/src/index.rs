@@ -12,6 +12,7 @@
 mod apply;
 mod forget;
 mod place;
+mod remove;
 mod rounds;
 
 use store_redis::Fault;

@@ -6,6 +6,7 @@
 mod index;
 mod inputs;
 mod ledger;
+mod parts;
 #[cfg(test)]
 mod tests;
 
@@ -18,7 +19,8 @@ use crate::datasets::{Dataset, SUMMARY, key_of};
 pub(crate) use index::INDEX;
 pub use index::{IndexKeys, NOT_WRITTEN};
 pub(crate) use inputs::{EPOCH_VALIDATORS, INPUTS, InputKeys, PRIORITIES, epoch_of};
-pub(crate) use ledger::{HOURS_KEPT, LEDGER};
+pub(crate) use ledger::{HOURS, HOURS_KEPT, LEDGER, META, OPEN, SEALED, STAGED_KEPT, SUMS};
+pub(crate) use parts::{LedgerPart, hours_with_keys};
 
 /// The channel on which producers tell of changes, of all markets.
 pub const EVENTS: &str = "state:change";

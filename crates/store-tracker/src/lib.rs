@@ -20,6 +20,7 @@ mod market;
 pub mod operations;
 mod prune;
 mod scripts;
+mod transfer;
 
 pub use datasets::{DATASETS, Dataset, Intervals};
 pub use families::{family_of, key_families};
@@ -32,4 +33,8 @@ pub use ledger::{LedgerMark, SCHEMA};
 pub use market::{MarketStore, OriginalDatasets, Outputs, Pass, Reach, Scope, Written};
 pub use prune::{
     Prunable, Retention, forget_sealed, old_validators, prunable_validators, prune, prune_active,
+};
+pub use transfer::{
+    Archive, ArchiveError, Head, Import, Imported, MOST_ELEMENTS, TransferError, export_ledger,
+    import_ledger, remove_datasets, remove_index, reset_ledger,
 };

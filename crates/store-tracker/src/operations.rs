@@ -24,4 +24,8 @@ errors::table! {
     READ_DATASETS: "read_datasets", "read the datasets";
     COUNT_ENTRIES: "count_entries", "count new entries";
     COUNT_FUTURE_ENTRIES: "count_future_entries", "count entries in the future";
+    EXPORT_LEDGER: "export_ledger", "export the ledger";
+    IMPORT_LEDGER: "import_ledger", "import the ledger";
+    RESET_LEDGER: "reset_ledger", "reset the ledger";
+    REMOVE_DATASETS: "remove_datasets", "remove the datasets";
 }

@@ -17,6 +17,8 @@ use super::MarketKeys;
 const TIMES_KEPT: u64 = 30 * 3600;
 /// How long the sums and the validators of an hour are kept, in seconds: as long as its statistics are read, and an hour more.
 pub(crate) const HOURS_KEPT: u64 = 50 * 3600;
+/// How long the keys of an import live that was broken off, in seconds.
+pub(crate) const STAGED_KEPT: u64 = 600;
 
 const fn ledger(
     name: &'static str,
@@ -28,15 +30,21 @@ const fn ledger(
     Family { name, kind, ttl, writer: Writer::State, reader: "aggregator", removal, sentence }
 }
 
+/// A key of a ledger that is being imported; its id is that of the import, with the name of the part that it becomes.
+const fn staged(name: &'static str, kind: KeyType) -> Family {
+    let sentence = "A part of a ledger that `ledger import` writes, until all parts take effect in one step.";
+    Family { reader: "ledger import", ..ledger(name, kind, Fixed(STAGED_KEPT), Expiry, sentence) }
+}
+
 domain::table! {
     /// What the tracker keeps of a market for itself, behind `{P:M}:`.
     pub(crate) LEDGER: Family;
-    OPEN = ledger("tracker:open", Hash, Forbidden, Actor { name: "aggregator", age: None },
+    pub(crate) OPEN = ledger("tracker:open", Hash, Forbidden, Actor { name: "aggregator", age: None },
         "The entries of the epochs that are not sealed, by their ids; the aggregator seals them.");
-    SEALED = ledger("tracker:sealed", Hash, Forbidden, Actor { name: "pruner", age: Some(Age::Configured(Retention::Ledger)) },
+    pub(crate) SEALED = ledger("tracker:sealed", Hash, Forbidden, Actor { name: "pruner", age: Some(Age::Configured(Retention::Ledger)) },
         "The entries of the sealed epochs, by their ids.");
-    SUMS = ledger("tracker:sums", Hash, Forbidden, Bounded, "The sums of all sealed epochs.");
-    META = ledger("tracker:meta", Hash, Forbidden, Bounded,
+    pub(crate) SUMS = ledger("tracker:sums", Hash, Forbidden, Bounded, "The sums of all sealed epochs.");
+    pub(crate) META = ledger("tracker:meta", Hash, Forbidden, Bounded,
         "Schema version, birth, measurement window, floor, and marks of the last pass.");
     OPENED = ledger("tracker:opened", Zset, Forbidden, Pruned(Age::Seconds(TIMES_KEPT)),
         "Sealed epochs by the time of their opening.");
@@ -50,10 +58,13 @@ domain::table! {
         "The same, where the validators of the aggregated batch are known.");
     INCLUDED = ledger("tracker:included", Zset, Forbidden, Pruned(Age::Seconds(TIMES_KEPT)),
         "The same, where they include the own validator.");
-    HOURS = ledger("tracker:hours", Hash, Forbidden, Bounded,
+    pub(crate) HOURS = ledger("tracker:hours", Hash, Forbidden, Bounded,
         "The sums of sealed epochs by hours: `HOUR:epochs`, `HOUR:batches`, `HOUR:submissions`.");
-    HOUR_VALIDATORS = ledger("tracker:validators:*", Set, Fixed(HOURS_KEPT), Expiry,
+    pub(crate) HOUR_VALIDATORS = ledger("tracker:validators:*", Set, Fixed(HOURS_KEPT), Expiry,
         "The validators in the aggregated batches of an hour's sealed epochs.");
+    pub(crate) STAGED_HASH = staged("tracker:import:hash:*", Hash);
+    pub(crate) STAGED_ZSET = staged("tracker:import:zset:*", Zset);
+    pub(crate) STAGED_SET = staged("tracker:import:set:*", Set);
 }
 
 impl MarketKeys {

@@ -12,6 +12,7 @@ mod failure_points;
 mod failures;
 mod healthcheck;
 mod last_resort;
+mod ledger;
 mod log_writer;
 mod logging;
 #[cfg(not(feature = "failure-points"))]
@@ -29,5 +30,6 @@ pub use diff::diff;
 pub use doctor::{access_list, doctor};
 pub use failures::{exit_code, install_reports};
 pub use healthcheck::healthcheck;
+pub use ledger::ledger;
 pub use output::{ignoring_closed_pipe, print, print_to_stderr};
 pub use run::run;

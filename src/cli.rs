@@ -51,6 +51,8 @@ pub enum Command {
     Diff(DiffArgs),
     /// Examine Redis: rights, keys, settings, ledger, datasets; only reads
     Doctor(DoctorArgs),
+    /// Export, import, reset or remove what the tracker keeps of a market
+    Ledger(LedgerArgs),
     /// Show the service at work, with servers of its own
     #[cfg(feature = "demo")]
     Demo(DemoArgs),
@@ -104,6 +106,69 @@ pub struct DoctorArgs {
     /// The configured markets to examine [default: all]
     #[arg(value_name = "MARKET")]
     pub markets: Vec<String>,
+}
+
+/// The arguments of `ledger`.
+#[derive(Clone, Debug, Args)]
+pub struct LedgerArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub action: LedgerAction,
+}
+
+/// A command about a market's ledger.
+#[derive(Clone, Debug, Subcommand)]
+pub enum LedgerAction {
+    /// Write the ledger of a market as text, as of one moment
+    Export(ExportArgs),
+    /// Restore the ledger of a market from an export, in one step
+    Import(ImportArgs),
+    /// Delete the ledger of a market: its totals begin anew
+    Reset(ResetArgs),
+    /// Delete the ledger, the datasets and the state index of a market that has left the configuration
+    Remove(ResetArgs),
+}
+
+/// The arguments of `ledger export`.
+#[derive(Clone, Debug, Args)]
+pub struct ExportArgs {
+    /// The market, by its address in any spelling or by its name
+    pub market: String,
+    /// A new file to write [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    pub to: Option<PathBuf>,
+}
+
+/// The arguments of `ledger import`.
+#[derive(Clone, Debug, Args)]
+pub struct ImportArgs {
+    /// A market of the configuration
+    pub market: String,
+    /// The file to read [default: standard input]
+    #[arg(long, value_name = "FILE")]
+    pub from: Option<PathBuf>,
+    /// Replace the ledger that the market has
+    #[arg(long)]
+    pub replace: bool,
+    /// Accept the ledger of another market
+    #[arg(long)]
+    pub other_market: bool,
+    /// Print one JSON object instead of a text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The arguments of `ledger reset` and of `ledger remove`.
+#[derive(Clone, Debug, Args)]
+pub struct ResetArgs {
+    /// The market, by its address in any spelling or by its name; it need not be in the configuration
+    pub market: String,
+    /// Don't ask for a confirmation; needed where standard input is no terminal
+    #[arg(long)]
+    pub yes: bool,
+    /// Print one JSON object instead of a text
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// The arguments of `backfill`.

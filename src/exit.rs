@@ -54,7 +54,7 @@ exits! {
     ERRORS = 4, "errors", ["doctor"], None, "There are errors";
     GAVE_UP = 70, "gave up", ["run"], Some(true),
         "A mandatory actor stayed down, or an actor did not yield its thread";
-    CONFIGURATION = 78, "configuration", ["run", "check", "backfill", "diff", "doctor", "healthcheck"], Some(false),
+    CONFIGURATION = 78, "configuration", ["run", "check", "backfill", "diff", "doctor", "ledger", "healthcheck"], Some(false),
         "The configuration has errors; all are listed, and nothing was started";
     STOPPED_TWICE = 130, "stopped twice", ["run"], Some(false),
         "A second SIGTERM or SIGINT came before the stop had ended";

@@ -20,19 +20,33 @@ pub(super) fn page() -> String {
         }),
     );
     for command in cli.get_subcommands() {
-        page += &section(command);
+        page += &section(command, command.get_name(), command.get_name());
+        for action in command.get_subcommands() {
+            page += &section(
+                action,
+                &format!("{} {}", command.get_name(), action.get_name()),
+                command.get_name(),
+            );
+        }
     }
     page
 }
 
-fn section(command: &Command) -> String {
-    let name = command.get_name();
+/// `title` is its whole name, `name` that of the command that it belongs to, by which exit codes are listed.
+fn section(command: &Command, title: &str, name: &str) -> String {
     let usage = command.clone().render_usage().to_string();
     let usage = usage.trim_start_matches("Usage: ");
-    let mut section = format!("\n## {name}\n\n{}.\n\n```\n{usage}\n```\n\n", about(command));
+    let mut section = format!("\n## {title}\n\n{}.\n\n```\n{usage}\n```\n\n", about(command));
     // Every command has --help, which clap adds.
     let arguments: Vec<_> = command.get_arguments().filter(|argument| argument.get_id() != "help").collect();
     section += &table(["argument", "default", "meaning"], arguments.into_iter().map(row));
+    if command.has_subcommands() {
+        let actions = command.get_subcommands().map(|action| {
+            let action_name = action.get_name();
+            [format!("[`{title} {action_name}`](#{title}-{action_name})"), about(action)]
+        });
+        section += &format!("\n{}", table(["command", "does"], actions));
+    }
     let codes = EXITS.iter().filter(|exit| exit.commands.is_empty() || exit.commands.contains(&name));
     let codes: Vec<String> = codes.map(|exit| exit.code.to_string()).collect();
     section + &format!("\n[Exit codes](exit-codes.md): {}.\n", codes.join(", "))

@@ -24,8 +24,8 @@ use crate::{contracts::ContractError, rights};
 /// How many causes of an error are examined, so that the search ends for any error.
 const DEEPEST: usize = 16;
 
-const RESET_LEDGER: &str = "restore Redis from a backup, or reset the market's ledger (docs/operations.md, \"The ledger\"): a reset \
-     counts again what the timelines of the last 24 hours prove";
+const RESET_LEDGER: &str = "restore Redis from a backup, or reset the market's ledger (`state-tracker ledger reset`, docs/operations.md, \"The ledger\"): \
+     a reset counts again what the timelines of the last 24 hours prove";
 const RESET_CHAIN: &str = "restore Redis from a backup, or delete the keys tracker:chain:* (docs/operations.md, \"The chain state\")";
 const TOO_DEEP: &str = "check that collector.nodes are on the right chain; if they are, raise collector.max_reorg_depth for the next \
      time, and delete the keys tracker:chain:* (docs/operations.md, \"The chain state\"): the collector then starts as without a checkpoint";
@@ -196,8 +196,8 @@ pub fn of_kind(kind: ErrorKind) -> &'static str {
         ErrorKind::WrongType => "find out which program writes it, and stop or fix that program",
         ErrorKind::Torn => RESET_LEDGER,
         ErrorKind::Foreign => {
-            "run the version that wrote it, or reset the market's ledger (docs/operations.md, \"The ledger\"): a reset counts again what \
-             the timelines of the last 24 hours prove"
+            "run the version that wrote it, or reset the market's ledger (`state-tracker ledger reset`, docs/operations.md, \"The ledger\"): \
+             a reset counts again what the timelines of the last 24 hours prove"
         }
         ErrorKind::Malformed => "find out which program writes it, and stop or fix that program",
         ErrorKind::Refused => "see the message of Redis",

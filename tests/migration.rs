@@ -17,20 +17,21 @@ async fn the_documented_removal_takes_exactly_the_keys_of_its_pattern() {
     let mut connection = redis.connection().await.expect("a connection");
     // Names that a careless command would split, and the names that it would then hit.
     let removed: [&[u8]; 8] = [
-        b"{P:M}:tracker:open",
-        b"{P:M}:tracker:with victim",
-        b"{P:M}:tracker:line\nvictim",
-        b"{P:M}:tracker:return\r\nvictim",
-        b"{P:M}:tracker:\"quoted\" 'twice'",
-        b"{P:M}:tracker:back\\slash",
-        b"{P:M}:tracker:$(touch victim)",
-        b"{P:M}:tracker:\xff\x00\x01",
+        b"shadow:open",
+        b"shadow:with victim",
+        b"shadow:line\nvictim",
+        b"shadow:return\r\nvictim",
+        b"shadow:\"quoted\" 'twice'",
+        b"shadow:back\\slash",
+        b"shadow:$(touch victim)",
+        b"shadow:\xff\x00\x01",
     ];
-    let kept: [&[u8]; 4] = [b"victim", b"P:M:tracker:open", b"{P:M2}:tracker:open", b"x{P:M}:tracker:open"];
+    let kept: [&[u8]; 4] = [b"victim", b"P:M:tracker:open", b"shadows:open", b"x:shadow:open"];
     for key in removed.iter().chain(&kept) {
         let set = redis::cmd("SET").arg(key).arg("1").query_async::<()>(&mut connection).await;
         set.expect("written");
     }
+    assert!(PAGE.contains("| `'shadow:*'`: the prefix, a colon and a star |"), "the pattern of this test");
     // As the page assumes, redis-cli reaches the server without options.
     let directory = tempfile::tempdir().expect("a directory");
     let wrapper = directory.path().join("redis-cli");
@@ -40,7 +41,7 @@ async fn the_documented_removal_takes_exactly_the_keys_of_its_pattern() {
     std::fs::set_permissions(&wrapper, Permissions::from_mode(0o755)).expect("executable");
     let path = std::env::var("PATH").expect("a path");
     let mut command = Command::new("sh");
-    command.arg("-c").arg(removal).env("P", "P").env("M", "M");
+    command.arg("-c").arg(removal).env("PATTERN", "shadow:*");
     command.env("PATH", format!("{}:{path}", directory.path().display()));
     let output = command.output().await.expect("it runs");
     let answers = String::from_utf8_lossy(&output.stdout);

@@ -23,6 +23,10 @@ Examples:
   Find faults in Redis, each with its remedy:
     state-tracker doctor
 
+  Back up the totals of a market, and restore them:
+    state-tracker ledger export 0x… --to ledger.jsonl
+    state-tracker ledger import 0x… --from ledger.jsonl --replace
+
   Count the events in a range of blocks, without writing:
     state-tracker backfill --from 1200300 --to latest --dry-run
 ";

@@ -123,7 +123,7 @@ fn floor(facts: &MarketFacts, pass: &PassFacts) -> Option<Finding> {
          epochs up to that id as sealed, and does not count them again",
         pass.below_floor.len()
     );
-    let remedy = "if epoch ids started again from low numbers, reset the market's ledger: docs/operations.md, \"The ledger\"";
+    let remedy = "if epoch ids started again from low numbers, reset the market's ledger: `state-tracker ledger reset`";
     Some(Finding::warning("ledger_floor", format!("market {}", facts.name), problem, remedy))
 }
 

@@ -162,6 +162,33 @@ impl Aggregator {
         Scope { reach: Reach::New, first: self.is_first, due, hours: self.stale_hours.clone(), named }
     }
 
+    /// Reads everything that a pass needs, and computes the ledger from it.
+    async fn read_totals(
+        &self,
+        session: &mut Session,
+        now: f64,
+        scope: Scope,
+    ) -> Result<(Pass, Totals), StoreError> {
+        let mut pass = self.read(session, now, scope).await?;
+        let (validator, seal_after) = (&self.tracker.validator, self.tracker.timing.seal_after.as_secs_f64());
+        let totals = Totals::of(&pass.seen, validator, seal_after);
+        let unaccounted: Vec<_> = totals.unaccounted().cloned().collect();
+        if unaccounted.is_empty() {
+            return Ok((pass, totals));
+        }
+        let epochs = self.market.recover(session, &mut pass, &unaccounted).await?;
+        if epochs == 0 {
+            return Ok((pass, totals));
+        }
+        tracing::info!(
+            market = self.market(),
+            epochs,
+            "took expired submissions from the timeline of validations"
+        );
+        let totals = Totals::of(&pass.seen, validator, seal_after);
+        Ok((pass, totals))
+    }
+
     /// Reads everything that a pass needs. A ledger of an earlier version is upgraded before: only here, since a command that only
     /// reads must not write.
     async fn read(&self, session: &mut Session, now: f64, scope: Scope) -> Result<Pass, StoreError> {
@@ -216,13 +243,12 @@ impl Passes for Aggregator {
         let services = self.tracker.services.clone();
         let mut session = services.store.session(READ_TIMELINES).await?;
         services.telemetry.pool_waited(began.elapsed());
-        let pass = self.read(&mut session, now, scope).await?;
+        let (pass, totals) = self.read_totals(&mut session, now, scope).await?;
         services.note_faults(&pass.faults);
         points::AGGREGATOR_AFTER_READ.pass().await?;
 
         let timing = self.tracker.timing.clone();
         // Nothing is written before the commit: a crash in between leaves no trace in Redis.
-        let totals = Totals::of(&pass.seen, &self.tracker.validator, timing.seal_after.as_secs_f64());
         let is_lost = self.notice_loss(&pass, &totals);
         // Statistics are written only from complete totals: incomplete ones would stay for an interval of up to an hour. The pass
         // with all epochs follows at once and writes them.

@@ -246,9 +246,9 @@ impl Account {
         most(&mut self.listed, aggregated && seen.named.is_some());
         // The counts of two forms, or of a key that was written anew after it had expired, can't be joined from counts alone.
         // Not more than the distinct ones, though.
-        self.ids.extend(
-            seen.ids.iter().flat_map(|ids| ids.keys()).chain(seen.processed.iter().flatten()).cloned(),
-        );
+        let own = seen.ids.iter().flat_map(|ids| ids.keys()).chain(seen.processed.iter().flatten());
+        // "taken from the validations timeline" where that is proven.
+        self.ids.extend(own.chain(seen.validated.keys()).cloned());
         self.submissions.most = self.submissions.most.max(self.ids.len() as u64);
         self.opened_at.possible = self.opened_at.possible.or(opened_at);
         self.local_at.possible = self.local_at.possible.or(local_at);

@@ -64,6 +64,8 @@ pub struct Seen {
     pub info: Option<Info>,
     /// The state.
     pub state: Option<State>,
+    /// What the timeline of validations names, with times.
+    pub validated: BTreeMap<String, i64>,
 }
 
 impl Seen {
@@ -164,6 +166,14 @@ impl View {
             (Key::Epochs | Key::Batches, Content::Zset(members)) => {
                 for (member, at) in members {
                     self.of_timeline(member, *at);
+                }
+            }
+            (Key::Validations, Content::Zset(members)) => {
+                for (member, at) in members {
+                    let Some(epoch) = member.split_once('-').and_then(|(epoch, _)| id(epoch)) else {
+                        continue;
+                    };
+                    self.epochs.entry(epoch).or_default().validated.insert(member.clone(), *at);
                 }
             }
             (Key::BatchesOf(OWN), Content::Zset(members)) => {

@@ -14,6 +14,7 @@ mod facts;
 mod members;
 mod original;
 mod pages;
+mod recover;
 mod spellings;
 mod upgrade;
 

@@ -105,6 +105,11 @@ impl Totals {
         totals
     }
 
+    /// The epochs that are to be sealed without all of their submissions.
+    pub fn unaccounted(&self) -> impl Iterator<Item = &(EpochId, Entry)> {
+        self.finished.iter().filter(|(_, entry)| entry.sums().unaccounted > 0)
+    }
+
     /// What is known of an epoch that is not sealed.
     #[must_use]
     pub fn known(&self, epoch: &EpochId) -> Option<&Entry> {

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// How a market's keys are read.
-const READS: [(&str, &[&str]); 22] = [
+const READS: [(&str, &[&str]); 23] = [
     ("GET", &[]),
     ("GETRANGE", &["0", "1"]),
     ("EXISTS", &[]),
@@ -31,6 +31,7 @@ const READS: [(&str, &[&str]); 22] = [
     ("ZCARD", &[]),
     ("ZCOUNT", &["0", "1"]),
     ("ZSCORE", &[PROBE_ARGUMENT]),
+    ("ZRANGE", &["0", "0"]),
     ("ZRANGEBYSCORE", &["0", "1"]),
     ("ZREVRANGE", &["0", "0"]),
     ("ZREVRANGEBYSCORE", &["1", "0"]),

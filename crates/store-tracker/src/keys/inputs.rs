@@ -58,8 +58,8 @@ domain::table! {
         "When local and aggregated batches were made.");
     SUBMISSIONS_TIMELINE = input("metrics:submissions:timeline", Zset, Optional, PRUNER, TIMELINES,
         "When submissions were received, several members each; only `compat = \"go\"` counts them.");
-    VALIDATIONS_TIMELINE = input("metrics:validations:timeline", Zset, Optional, PRUNER, TIMELINES,
-        "When submissions were validated.");
+    VALIDATIONS_TIMELINE = input("metrics:validations:timeline", Zset, Optional, "aggregator, pruner", TIMELINES,
+        "When submissions were validated; read for epochs whose submissions expired while no tracker ran.");
     PARTS_TIMELINE = input("metrics:parts:timeline", Zset, Optional, PRUNER, TIMELINES,
         "When parts of local batches were made.");
     VALIDATOR_BATCHES = input("metrics:validator:*:batches", Zset, Optional, AGGREGATOR, TIMELINES,
@@ -166,6 +166,10 @@ impl<'a> InputKeys<'a> {
 
     pub(crate) fn batches_timeline(self) -> String {
         self.of(&BATCHES_TIMELINE)
+    }
+
+    pub(crate) fn validations_timeline(self) -> String {
+        self.of(&VALIDATIONS_TIMELINE)
     }
 
     pub(crate) fn submissions_timeline(self) -> String {

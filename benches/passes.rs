@@ -163,14 +163,9 @@ async fn first() {
     for _ in 0..FIRST_PASSES {
         let market = market();
         let mut connection = redis.connection().await.expect("a connection");
-        let ledger = format!("{{{PROTOCOL}:{MARKET}}}:tracker:");
-        for part in ["open", "sealed", "sums", "meta", "opened", "aggregated", "included"] {
-            let _: u64 = redis::cmd("DEL")
-                .arg(format!("{ledger}{part}"))
-                .query_async(&mut connection)
-                .await
-                .expect("deleted");
-        }
+        let delete =
+            "for _, key in ipairs(redis.call('KEYS', '{*}:tracker:*')) do redis.call('DEL', key) end";
+        redis::cmd("EVAL").arg(delete).arg(0).query_async::<()>(&mut connection).await.expect("deleted");
         let store = service::connect(&config(redis.port(), &[])).expect("a pool");
         let began = Instant::now();
         while pass(&market, &store, Reach::Everything).await {}

@@ -20,7 +20,7 @@ mod upgrade;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use domain::{
@@ -30,6 +30,7 @@ use domain::{
 
 use aliases::Aliases;
 pub use commit::{Outputs, Written};
+use facts::Wanted;
 pub use original::OriginalDatasets;
 use spellings::{Chosen, Spellings};
 
@@ -127,6 +128,8 @@ pub struct Pass {
     active_count: Option<u64>,
     /// The spellings that are read.
     chosen: Chosen,
+    /// The epochs whose plain set of submissions is not asked for.
+    ordered: Arc<BTreeSet<EpochId>>,
 }
 
 /// One market. Clones share what they know of its spellings.
@@ -140,14 +143,34 @@ pub struct MarketStore {
     current_spellings: Arc<Spellings>,
     /// Other forms of epoch ids, found by passes of both kinds.
     aliases: Arc<Aliases>,
+    /// The epochs whose plain set of submissions is not asked for.
+    ordered: Arc<Ordered>,
+}
+
+/// The epochs whose submissions the last pass has found in an ordered set.
+#[derive(Debug, Default)]
+struct Ordered(Mutex<Arc<BTreeSet<EpochId>>>);
+
+impl Ordered {
+    fn known(&self) -> Arc<BTreeSet<EpochId>> {
+        // A poisoned lock is used on: each change is one assignment.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn learn(&self, seen: &Observation) {
+        let ordered = seen.facts.iter().filter(|(_, facts)| facts.submissions_recent.is_some());
+        let ordered = ordered.filter(|(_, facts)| facts.submissions.is_there());
+        let ordered = Arc::new(ordered.map(|(epoch, _)| epoch.clone()).collect());
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = ordered;
+    }
 }
 
 impl MarketStore {
     /// The store of the market with these keys, as this validator sees it.
     #[must_use]
     pub fn new(keys: MarketKeys, validator: &str) -> Self {
-        let (spellings, current_spellings, aliases) = Default::default();
-        Self { keys, validator: validator.to_owned(), spellings, current_spellings, aliases }
+        let (spellings, current_spellings, aliases, ordered) = Default::default();
+        Self { keys, validator: validator.to_owned(), spellings, current_spellings, aliases, ordered }
     }
 
     /// The names of its keys.
@@ -184,12 +207,20 @@ impl Pass {
         Known { now: seen.now, span: *span, stored: &seen.stored, ended, floor: mark.floor.as_ref() }
     }
 
-    /// Whether the entries of an epoch in the timelines are read by their names: some may be older than what is read of the timelines,
-    /// and the number of early entries does not tell where one was added and another one moved.
-    fn asks_entries(&self, epoch: &EpochId) -> bool {
-        let opened = self.seen.stored.get(epoch).map(|entry| entry.opened.at());
-        let is_young = |at: u64| at as f64 > self.seen.now - RECENT + CLOCKS;
-        self.scope.reach == Reach::New && opened.is_some_and(|at| !at.is_some_and(is_young))
+    /// What is asked about an epoch, of which a timeline names an aggregated batch or not.
+    fn wanted(&self, epoch: &EpochId, is_aggregated: bool) -> Wanted {
+        let stored = self.seen.stored.get(epoch);
+        let opened = stored.and_then(|entry| entry.opened.at());
+        let is_young = opened.is_some_and(|at| at as f64 > self.seen.now - RECENT + CLOCKS);
+        let is_aggregated = is_aggregated || stored.is_some_and(|entry| entry.aggregated.has_happened());
+        Wanted {
+            // Some may be older than what is read of the timelines, and the number of early entries does not tell where one was added
+            // and another one moved.
+            entries: self.scope.reach == Reach::New && stored.is_some() && !is_young,
+            // Without a batch there is no list. A batch of which only a key tells is known to the next pass.
+            validators: is_aggregated || !is_young,
+            plain: !self.ordered.contains(epoch),
+        }
     }
 
     /// What an earlier pass has counted, where this one reads on from there.
@@ -229,6 +260,7 @@ impl Pass {
             ended: BTreeSet::new(),
             active_count: None,
             chosen: Chosen::default(),
+            ordered: Arc::default(),
         }
     }
 

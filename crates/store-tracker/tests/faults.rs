@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{MARKET, NOW, PROTOCOL, Scene, Shown, Tracker, finished_epoch, key, ledger, lower};
+use common::{MARKET, NOW, PROTOCOL, Scene, Shown, Tracker, finished_epoch, key, lower};
 use serde_json::Value;
 use store_redis::ErrorKind;
 use store_tracker::Reach;
@@ -53,17 +53,15 @@ async fn a_key_of_the_wrong_type_is_reported_and_only_its_own_fields_are_unknown
             let mut scene = scene().await;
             let tracker = scene.tracker();
             // The first pass of a tracker reads everything; the ledger knows the epochs when it looks back less.
-            let before = (reach == Reach::New).then_some(tracker.full(NOW).await);
+            let before = match reach {
+                Reach::Everything => None,
+                Reach::New => Some(tracker.full(NOW).await),
+            };
             let right = match before {
                 Some(_) => tracker.recent(NOW).await,
                 None => self::scene().await.tracker().full(NOW).await,
             };
             assert_eq!(right.totals(), [Some(7), Some(2), Some(2)]);
-            if before.is_none() {
-                scene
-                    .del(&["open", "sealed", "sums", "meta", "opened", "aggregated", "included"].map(ledger))
-                    .await;
-            }
             let (name, kept) = (key(spoilt), before.is_some() && unknown == SUBMISSIONS);
             scene.del(std::slice::from_ref(&name)).await;
             scene.run::<()>("HSET", &[name.as_str(), "spoilt", "yes"]).await;
@@ -71,7 +69,14 @@ async fn a_key_of_the_wrong_type_is_reported_and_only_its_own_fields_are_unknown
                 scene.spoil(&name).await;
             }
             let shown = tracker.try_pass(NOW as f64, reach).await.expect("the pass goes on");
-            assert!(shown.has_fault(&name, ErrorKind::WrongType), "{spoilt}: {:?}", shown.pass.faults);
+            // The plain set is not read where the pass before has found an ordered one.
+            let is_read = before.is_none() || spoilt != "epoch:2:processed";
+            assert_eq!(
+                shown.has_fault(&name, ErrorKind::WrongType),
+                is_read,
+                "{spoilt}: {:?}",
+                shown.pass.faults
+            );
             // The ledger keeps what it knew.
             let unknown = if kept { &SUBMISSIONS[..2] } else { unknown };
             for (name, value) in fields(&right) {

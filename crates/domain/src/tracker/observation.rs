@@ -128,6 +128,17 @@ impl Observation {
         !self.facts.values().any(|facts| facts.state.is_unreadable())
     }
 
+    /// The epochs of which the timeline names an aggregated batch.
+    #[must_use]
+    pub fn aggregated(&self) -> BTreeSet<EpochId> {
+        let entries = self.batches_timeline.iter().flatten();
+        let epochs = entries.filter_map(|entry| match &entry.what {
+            BatchMember::Aggregated(epoch) => Some(epoch.clone()),
+            _ => None,
+        });
+        epochs.collect()
+    }
+
     /// The epochs of the aggregated batches of the last five minutes that are not examined.
     #[must_use]
     pub fn other_aggregated(&self) -> BTreeSet<EpochId> {

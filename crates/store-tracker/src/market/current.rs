@@ -13,6 +13,7 @@ use domain::{
 use super::{
     Chosen, Joined, MarketStore,
     aliases::Forms,
+    facts::Wanted,
     members::{self, OtherForms},
 };
 use crate::{datasets::CURRENT_EPOCH, operations};
@@ -24,6 +25,9 @@ const NEWEST_ENTRIES: isize = 64;
 const MOST_CANDIDATES: usize = 32;
 /// How many of the most recent epochs of the ledger are candidates, open or not.
 const MOST_RECENT: usize = 2;
+
+/// The current epoch has no list of validators.
+const WANTED: Wanted = Wanted { entries: true, validators: false, plain: true };
 
 impl MarketStore {
     /// The epochs that may be the current one, with what was read of their keys: two round trips. Those that keys name are among them,
@@ -47,7 +51,7 @@ impl MarketStore {
         let names: Vec<_> = epochs.iter().map(EpochId::as_str).collect();
         batch.cmd("HMGET", self.keys.sealed()).arg(names);
         for epoch in &epochs {
-            self.ask_facts(&mut batch, &chosen, epoch, now, true);
+            self.ask_facts(&mut batch, &chosen, epoch, now, WANTED);
         }
         let operation = operations::READ_CURRENT_EPOCH;
         let answers = session.run(operation, self.name(), batch).await?;
@@ -59,7 +63,7 @@ impl MarketStore {
             }
         }
         for epoch in &epochs {
-            let facts = self.take_facts(&mut replies, &chosen, epoch, true)?;
+            let facts = self.take_facts(&mut replies, &chosen, epoch, WANTED)?;
             seen.facts.insert(epoch.clone(), facts);
         }
         chosen.note(&self.keys, &replies.present());

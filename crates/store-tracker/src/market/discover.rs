@@ -43,6 +43,7 @@ impl MarketStore {
     /// [`StoreError`] when Redis as a whole fails, or when the ledger is of another version.
     pub async fn discover(&self, session: &mut Session, now: f64, scope: Scope) -> Result<Pass, StoreError> {
         let mut pass = Pass::new(scope, now);
+        pass.ordered = self.ordered.known();
         let mut chosen = self.spellings.choose(&self.keys, now, pass.scope.reach == Reach::Everything);
         let mut keys = LongKeys::new(&chosen, self, now - FIRST_SPAN);
         let mut batch = Batch::new();

@@ -2,7 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{Chosen, MarketStore, Pass, discover::IDS_A_COMMAND, facts, facts::MOST_VALIDATORS};
+use super::{
+    Chosen, MarketStore, Pass,
+    discover::IDS_A_COMMAND,
+    facts::{self, MOST_VALIDATORS, Wanted},
+};
 use crate::{keys::InputKeys, ledger, operations};
 use domain::{
     EpochId,
@@ -15,7 +19,7 @@ struct Asked {
     /// Those that are new, or sealed.
     unknown: Vec<EpochId>,
     /// These, and those that the ledger has as unsealed.
-    all: Vec<EpochId>,
+    all: Vec<(EpochId, Wanted)>,
     /// Those that are sealed, and of which only the state is read, since it may show a gap.
     ended: Vec<EpochId>,
     /// Those of which only the validators of the aggregated batch are read.
@@ -36,7 +40,9 @@ const MOST_OTHERS: usize = 100;
 impl Asked {
     fn new(pass: &Pass) -> Self {
         let now = pass.seen.now;
-        let all: Vec<EpochId> = pass.seen.facts.keys().cloned().collect();
+        let aggregated = pass.seen.aggregated();
+        let wanted = |epoch: &EpochId| (epoch.clone(), pass.wanted(epoch, aggregated.contains(epoch)));
+        let all: Vec<(EpochId, Wanted)> = pass.seen.facts.keys().map(wanted).collect();
         let unread = |epoch: &&EpochId| !pass.seen.facts.contains_key(*epoch);
         let ended: Vec<EpochId> = pass.ended.iter().filter(unread).cloned().collect();
         let others: BTreeSet<&EpochId> = ended.iter().chain(pass.past.iter().filter(unread)).collect();
@@ -55,7 +61,7 @@ impl Asked {
         };
         Self {
             unknown: pass.unknown.iter().cloned().collect(),
-            of_ledger: all.iter().chain(others).cloned().collect(),
+            of_ledger: all.iter().map(|(epoch, _)| epoch).chain(others).cloned().collect(),
             ended,
             others: pass.seen.other_aggregated().into_iter().take(MOST_OTHERS).collect(),
             all,
@@ -125,6 +131,7 @@ impl MarketStore {
             pass.faults.extend(replies.into_faults());
         }
         self.spellings.learn(&pass.chosen);
+        self.ordered.learn(&pass.seen);
         pass.shut_out();
         pass.seen.attach_timelines();
         // What was missed may be of any epoch: the pass that follows has it, and seals.
@@ -134,11 +141,11 @@ impl MarketStore {
     }
 
     /// Asks for the keys of these epochs.
-    fn ask_epochs(&self, batch: &mut Batch, pass: &Pass, epochs: &[EpochId]) {
-        for epoch in epochs {
-            self.ask_facts(batch, &pass.chosen, epoch, pass.seen.now, pass.asks_entries(epoch));
+    fn ask_epochs(&self, batch: &mut Batch, pass: &Pass, epochs: &[(EpochId, Wanted)]) {
+        for (epoch, wanted) in epochs {
+            self.ask_facts(batch, &pass.chosen, epoch, pass.seen.now, *wanted);
         }
-        for epoch in epochs {
+        for (epoch, _) in epochs {
             for input in pass.chosen.inputs_of(&self.keys, epoch) {
                 // A command with a limit; one more member than that shows that there are too many.
                 batch.cmd("SRANDMEMBER", input.validators(epoch)).arg(MOST_VALIDATORS + 1);
@@ -150,13 +157,13 @@ impl MarketStore {
         &self,
         replies: &mut Replies,
         pass: &mut Pass,
-        epochs: &[EpochId],
+        epochs: &[(EpochId, Wanted)],
     ) -> Result<(), StoreError> {
-        for epoch in epochs {
-            let facts = self.take_facts(replies, &pass.chosen, epoch, pass.asks_entries(epoch))?;
+        for (epoch, wanted) in epochs {
+            let facts = self.take_facts(replies, &pass.chosen, epoch, *wanted)?;
             pass.seen.facts.insert(epoch.clone(), facts);
         }
-        for epoch in epochs {
+        for (epoch, _) in epochs {
             // Those of sealed epochs don't count any more.
             let is_sealed = pass.seen.sealed.contains_key(epoch);
             for input in pass.chosen.inputs_of(&self.keys, epoch) {
@@ -287,21 +294,15 @@ impl MarketStore {
         })
     }
 
-    /// Asks for the keys of an epoch, and perhaps for its entries in the timelines.
     pub(super) fn ask_facts(
         &self,
         batch: &mut Batch,
         chosen: &Chosen,
         epoch: &EpochId,
         now: f64,
-        with_entries: bool,
+        wanted: Wanted,
     ) {
-        for input in chosen.inputs_of(&self.keys, epoch) {
-            facts::ask(batch, input, epoch, now);
-            if with_entries {
-                facts::ask_entries(batch, input, epoch);
-            }
-        }
+        chosen.inputs_of(&self.keys, epoch).for_each(|input| facts::ask(batch, input, epoch, now, wanted));
         // The on-chain status may be under the second namespace alone.
         for second in self.keys.second().flat_map(|second| chosen.forms.under(second, epoch)) {
             batch.cmd("HGET", second.state(epoch)).arg("onchain_status");
@@ -313,15 +314,11 @@ impl MarketStore {
         replies: &mut Replies,
         chosen: &Chosen,
         epoch: &EpochId,
-        with_entries: bool,
+        wanted: Wanted,
     ) -> Result<EpochFacts, StoreError> {
         let mut merged = facts::Gathered::default();
         for input in chosen.inputs_of(&self.keys, epoch) {
-            let mut facts = facts::take(replies, input, epoch)?;
-            if with_entries {
-                facts.timeline = facts::take_entries(replies, input)?;
-            }
-            merged.add(facts);
+            merged.add(facts::take(replies, input, epoch, wanted)?);
         }
         let mut facts = merged.finish();
         let mut onchain = None;

@@ -32,23 +32,41 @@ const LONGEST_LIST: usize = 256 << 10;
 /// The most validators of one epoch or batch: more are not read.
 pub(super) const MOST_VALIDATORS: usize = 5_000;
 
-/// Asks for everything about an epoch. What proves that it is finished is asked for first: then whatever was
+/// What is asked about an epoch beside the keys that every pass reads.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    /// Its entries in the timelines.
+    pub(super) entries: bool,
+    /// The validators in its aggregated batch.
+    pub(super) validators: bool,
+    /// The plain set of its submissions, which is used where there is no ordered one.
+    pub(super) plain: bool,
+}
+
+/// Asks about an epoch. What proves that it is finished is asked for first: then whatever was
 /// written before that is in the counts that follow.
-pub(super) fn ask(batch: &mut Batch, input: InputKeys<'_>, epoch: &EpochId, now: f64) {
+pub(super) fn ask(batch: &mut Batch, input: InputKeys<'_>, epoch: &EpochId, now: f64, wanted: Wanted) {
     batch.cmd("HMGET", input.info(epoch)).arg(&INFO_FIELDS);
     batch.cmd("HMGET", input.state(epoch)).arg(&STATE_FIELDS);
     batch.cmd("EXISTS", input.local_batch(epoch));
     batch.cmd("EXISTS", input.aggregated_batch(epoch));
-    ask_batch_validators(batch, input, epoch);
+    if wanted.validators {
+        ask_batch_validators(batch, input, epoch);
+    }
     let ids = input.submission_ids(epoch);
     batch.cmd("ZCARD", &ids);
     for seconds in [60.0, 300.0] {
         batch.cmd("ZCOUNT", &ids).arg(format!("({}", now - seconds)).arg(now);
     }
-    batch.cmd("SCARD", input.processed(epoch));
     // No submission is empty, but a producer may have written one.
     batch.cmd("ZSCORE", &ids).arg("");
-    batch.cmd("SISMEMBER", input.processed(epoch)).arg("");
+    if wanted.plain {
+        batch.cmd("SCARD", input.processed(epoch));
+        batch.cmd("SISMEMBER", input.processed(epoch)).arg("");
+    }
+    if wanted.entries {
+        ask_entries(batch, input, epoch);
+    }
 }
 
 /// Asks for the validators in an epoch's aggregated batch, and a byte more than is accepted.
@@ -57,7 +75,7 @@ pub(super) fn ask_batch_validators(batch: &mut Batch, input: InputKeys<'_>, epoc
 }
 
 /// Asks for the entries of an epoch in the timelines.
-pub(super) fn ask_entries(batch: &mut Batch, input: InputKeys<'_>, epoch: &EpochId) {
+fn ask_entries(batch: &mut Batch, input: InputKeys<'_>, epoch: &EpochId) {
     for (timeline, members) in entries(input) {
         batch.cmd("ZMSCORE", timeline).arg(&members.map(|what| input.member(what, epoch)));
     }
@@ -69,7 +87,7 @@ fn entries(input: InputKeys<'_>) -> [(String, [&'static str; 2]); 2] {
 }
 
 /// Reads the answers to [`ask_entries`].
-pub(super) fn take_entries(replies: &mut Replies, input: InputKeys<'_>) -> Result<Moments, StoreError> {
+fn take_entries(replies: &mut Replies, input: InputKeys<'_>) -> Result<Moments, StoreError> {
     let mut times = [None; 4];
     for ((timeline, _), times) in entries(input).into_iter().zip(times.chunks_mut(2)) {
         let found = replies.take::<Vec<Option<f64>>>(&timeline)?.unwrap_or_default();
@@ -103,14 +121,21 @@ pub(super) fn take(
     replies: &mut Replies,
     input: InputKeys<'_>,
     epoch: &EpochId,
+    wanted: Wanted,
 ) -> Result<EpochFacts, StoreError> {
     let key = |of| KeyOf { input, epoch, of };
     let mut facts = EpochFacts::default();
     take_hashes(replies, key(InputKeys::info), key(InputKeys::state), &mut facts)?;
     facts.local_batch = replies.take::<bool>(key(InputKeys::local_batch))?.unwrap_or(false);
     facts.aggregated_batch = replies.take::<bool>(key(InputKeys::aggregated_batch))?.unwrap_or(false);
-    facts.batch_validators = take_batch_validators(replies, input, epoch)?;
-    take_submissions(replies, key(InputKeys::submission_ids), key(InputKeys::processed), &mut facts)?;
+    if wanted.validators {
+        facts.batch_validators = take_batch_validators(replies, input, epoch)?;
+    }
+    let plain = wanted.plain.then(|| key(InputKeys::processed));
+    take_submissions(replies, key(InputKeys::submission_ids), plain, &mut facts)?;
+    if wanted.entries {
+        facts.timeline = take_entries(replies, input)?;
+    }
     Ok(facts)
 }
 
@@ -269,36 +294,38 @@ pub(super) fn take_batch_validators(
 fn take_submissions(
     replies: &mut Replies,
     ids: KeyOf<'_>,
-    processed: KeyOf<'_>,
+    plain: Option<KeyOf<'_>>,
     facts: &mut EpochFacts,
 ) -> Result<(), StoreError> {
     let ordered = replies.take::<u64>(ids)?;
     let one = replies.take::<u64>(ids)?;
     let five = replies.take::<u64>(ids)?;
-    let plain = replies.take::<u64>(processed)?;
-    let has_empty = [
-        replies.take::<Option<f64>>(ids)?.flatten().is_some(),
-        replies.take::<bool>(processed)?.unwrap_or(false),
-    ];
-    let empty = "a submission is empty, and left out";
-    if has_empty[0] {
-        replies.fault(ids, ErrorKind::Malformed, empty);
-    }
-    if has_empty[1] {
-        replies.fault(processed, ErrorKind::Malformed, empty);
-    }
-    let count = |known: Option<u64>, has_empty: bool| {
-        match known.map(|count| count.saturating_sub(has_empty.into())) {
-            None => Reading::Unreadable,
-            // Of a missing key, the count is 0.
-            Some(0) => Reading::Absent,
-            Some(count) => Reading::Value(count),
+    let has_empty = replies.take::<Option<f64>>(ids)?.flatten().is_some();
+    let ordered = count(replies, ids, ordered, has_empty);
+    let plain = match plain {
+        None => Reading::Absent,
+        Some(key) => {
+            let members = replies.take::<u64>(key)?;
+            let has_empty = replies.take::<bool>(key)?.unwrap_or(false);
+            count(replies, key, members, has_empty)
         }
     };
-    let (ordered, plain) = (count(ordered, has_empty[0]), count(plain, has_empty[1]));
     facts.submissions = ordered.or(plain);
     facts.submissions_recent = if ordered.is_there() || !plain.is_there() { one.zip(five) } else { None };
     Ok(())
+}
+
+/// The number of submissions in a set, without the empty one.
+fn count(replies: &mut Replies, key: KeyOf<'_>, members: Option<u64>, has_empty: bool) -> Reading<u64> {
+    if has_empty {
+        replies.fault(key, ErrorKind::Malformed, "a submission is empty, and left out");
+    }
+    match members.map(|count| count.saturating_sub(has_empty.into())) {
+        None => Reading::Unreadable,
+        // Of a missing key, the count is 0.
+        Some(0) => Reading::Absent,
+        Some(count) => Reading::Value(count),
+    }
 }
 
 /// The facts of one epoch under all spellings of its keys. The preferred spelling wins; the others fill in what it does

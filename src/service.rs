@@ -209,8 +209,8 @@ fn children(
         .map(|indexes| IndexEdge::new(inbox.address(listener, Overflow::DropOldest), indexes));
     // Without the index the mailbox has no reader and no sender, and is dropped.
     let index = feed.clone().map(|feed| {
-        let tracker = tracker.clone();
-        let make = move || Indexer::new(tracker.clone(), feed.clone(), index_kept);
+        let (tracker, quota) = (tracker.clone(), tracker::quota(&config.index));
+        let make = move || Indexer::new(tracker.clone(), feed.clone(), index_kept).with_quota(quota);
         Child::actor(inbox, make).policy(policy)
     });
     let listen = {

@@ -3,6 +3,8 @@
 #![allow(clippy::expect_used)] // A test that can't continue panics.
 
 mod common;
+#[path = "indexer/quota.rs"]
+mod quota;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,7 +19,7 @@ use actors::{
     },
 };
 use common::timing;
-use domain::Address;
+use domain::{Address, tracker::index::Quota};
 use redis::aio::MultiplexedConnection;
 use store_tracker::{IndexKeys, MarketKeys, Output, Retention};
 use supervision::{
@@ -43,12 +45,13 @@ struct Setup {
     namespaced: bool,
     limits: Limits,
     kept: Duration,
+    quota: Quota,
 }
 
 impl Default for Setup {
     fn default() -> Self {
         let limits = Limits { batch: Indexer::AT_ONCE, ..Limits::default() };
-        Self { markets: vec!["M"], namespaced: false, limits, kept: WEEK }
+        Self { markets: vec!["M"], namespaced: false, limits, kept: WEEK, quota: Quota::default() }
     }
 }
 
@@ -81,12 +84,14 @@ impl Tracker {
         let inbox = Mailbox::<IndexEvents>::new("indexer", setup.limits, &clock);
         let feed = IndexEdge::new(inbox.address(&listener, Overflow::DropOldest), indexes.clone());
         let (of_listener, of_indexer, of_pruner) = (services.clone(), services.clone(), services.clone());
-        let (to_indexer, kept) = (feed.clone(), setup.kept);
+        let (to_indexer, kept, quota) = (feed.clone(), setup.kept, setup.quota);
         let children = vec![
             Child::worker(listener, move || {
                 Listener::new(of_listener.clone(), registry.clone()).with_index(to_indexer.clone())
             }),
-            Child::actor(inbox, move || Indexer::new(of_indexer.clone(), feed.clone(), kept)),
+            Child::actor(inbox, move || {
+                Indexer::new(of_indexer.clone(), feed.clone(), kept).with_quota(quota)
+            }),
             Child::worker("pruner", move || {
                 let retention =
                     Retention { timelines: 86_400, priorities: 86_400, sealed: 8 * 86_400, active: None };

@@ -4,7 +4,7 @@ use actors::{
     env::{Services, stale_after},
     tracker::{Aggregator, EpochTracker, Indexes, MarketEdges, MarketRegistry, TrackerServices, WakeEdges},
 };
-use domain::Address;
+use domain::{Address, tracker::index::Quota};
 use store_tracker::{DATASETS, IndexKeys, Intervals, MarketKeys, Retention, echo_channel};
 use supervision::{Child, Clock, Mailbox, Name};
 
@@ -77,6 +77,11 @@ pub(super) fn indexes(config: &Config, registry: &MarketRegistry) -> Option<Inde
         (true, false) => Some(Indexes::One(IndexKeys::plain(&config.output))),
         (true, true) => Some(Indexes::OfMarkets(registry.clone())),
     }
+}
+
+/// How large each index may become.
+pub(super) fn quota(index: &config::Index) -> Quota {
+    Quota { epochs: index.max_epochs, submissions: index.max_submissions, validators: index.max_validators }
 }
 
 /// The keys of a market, with its second namespace and the configured output.

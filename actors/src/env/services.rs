@@ -2,7 +2,7 @@
 
 use std::{error::Error, sync::Arc};
 
-use errors::Operation;
+use errors::{Operation, sanitise};
 use store_redis::{Fault, Store};
 use supervision::{Clock, Failure};
 
@@ -73,6 +73,15 @@ impl Services {
     /// Counts inputs that could not be read and were skipped, and logs each at most once a minute.
     pub(crate) fn note_faults(&self, faults: &[Fault]) {
         self.note_unwritten(READ_INPUT, faults);
+    }
+
+    /// Logs a condition of an object that is no error, at most once a minute.
+    pub(crate) fn warn(&self, operation: Operation, object: &str, condition: &str) {
+        let Some(suppressed) = self.log_throttle.admit(&format!("{} {object}", operation.label)) else {
+            return;
+        };
+        let (label, object, suppressed) = (operation.label, sanitise(object), field(suppressed));
+        tracing::warn!(operation = label, suppressed, "{operation}: {object}: {condition}");
     }
 
     /// Counts keys that an operation could not read or write and therefore skipped, and logs each at most once a minute.

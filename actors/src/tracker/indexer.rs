@@ -4,6 +4,7 @@
 //! - a message is acknowledged when all its changes are written; a crash in between, a redelivery or a second indexer has no
 //!   second effect;
 //! - an outage of Redis is no crash and is charged to no message: the commit is retried;
+//! - an index that is full takes no new entities until the pruner has removed old ones; what it refuses is counted and logged;
 //! - a message that crashes the indexer again and again becomes a dead letter, and no other message does;
 //! - validators become inactive and offline as time passes, even without events.
 
@@ -12,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use domain::tracker::index::Changes;
+use domain::tracker::index::{Changes, Quota};
 use retry::{Attempts, table::INDEXER};
 use store_redis::StoreError;
 use store_tracker::{
@@ -26,6 +27,8 @@ use crate::env::messages::IndexEvents;
 
 /// The interval at which the states of validators are aged.
 const AGE_EVERY: Duration = Duration::from_secs(60);
+/// Logged while an index refuses entities.
+const FULL: &str = "the quota is full: new epochs, submissions or validators are refused until the pruner has removed old ones";
 /// The most validators aged in one step.
 const SLICE: usize = 500;
 
@@ -35,6 +38,7 @@ pub struct Indexer {
     edge: IndexEdge,
     /// The retention of the index, in seconds.
     retention: u64,
+    quota: Quota,
 }
 
 /// Why messages were not acknowledged.
@@ -64,7 +68,13 @@ impl Indexer {
     /// An indexer of the messages of this edge, with this retention.
     #[must_use]
     pub fn new(tracker: TrackerServices, edge: IndexEdge, retention: Duration) -> Self {
-        Self { tracker, edge, retention: retention.as_secs() }
+        Self { tracker, edge, retention: retention.as_secs(), quota: Quota::default() }
+    }
+
+    /// Sets how many entities each index may hold.
+    #[must_use]
+    pub fn with_quota(self, quota: Quota) -> Self {
+        Self { quota, ..self }
     }
 
     /// Writes the changes of some messages.
@@ -74,13 +84,17 @@ impl Indexer {
         let services = &self.tracker.services;
         let mut session = services.store.session(INDEX_EVENTS).await?;
         services.telemetry.pool_waited(began.elapsed());
-        let (mut indexed, mut backwards) = (0, 0);
+        let (mut indexed, mut backwards, mut refused) = (0, 0, 0);
         // One index after the other: a crash in between repeats all of them, which changes nothing the second time.
         for (keys, changes) in work.changes {
-            let index = Index::new(keys, self.retention);
-            let Indexed { backwards: more, faults } = index.apply(&mut session, &changes, now).await?;
-            services.note_unwritten(INDEX_EVENTS, &faults);
-            backwards += more;
+            let index = Index::new(keys.clone(), self.retention).with_quota(self.quota);
+            let done: Indexed = index.apply(&mut session, &changes, now).await?;
+            services.note_unwritten(INDEX_EVENTS, &done.faults);
+            if done.refused > 0 {
+                services.warn(INDEX_EVENTS, keys.name(), FULL);
+            }
+            backwards += done.backwards;
+            refused += done.refused;
             indexed += changes.events;
         }
         points::INDEXER_AFTER_COMMIT.pass().await?;
@@ -89,6 +103,7 @@ impl Indexer {
         let metrics = &self.tracker.metrics;
         metrics.index_events(IndexOutcome::Indexed, indexed);
         metrics.index_events(IndexOutcome::Backwards, backwards);
+        metrics.index_events(IndexOutcome::Refused, refused);
         metrics.index_events(IndexOutcome::Dropped, dropped);
         services.telemetry.round_trips("index", session.round_trips());
         Ok(())

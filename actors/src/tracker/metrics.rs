@@ -123,6 +123,8 @@ pub enum IndexOutcome {
     Indexed,
     /// It would have moved a state backwards and was ignored; these also count as indexed.
     Backwards,
+    /// The index is full, and so has no room for its epoch, submission or validator; these also count as indexed.
+    Refused,
     /// It came on the common channel, while each of several markets has its own index.
     Unattributed,
     /// It never reached the index: its message was dropped from a full mailbox or became a dead letter.
@@ -135,8 +137,15 @@ pub enum IndexOutcome {
 
 impl IndexOutcome {
     /// Every outcome.
-    pub const ALL: [Self; 6] =
-        [Self::Indexed, Self::Backwards, Self::Unattributed, Self::Dropped, Self::Oversized, Self::Ignored];
+    pub const ALL: [Self; 7] = [
+        Self::Indexed,
+        Self::Backwards,
+        Self::Refused,
+        Self::Unattributed,
+        Self::Dropped,
+        Self::Oversized,
+        Self::Ignored,
+    ];
 
     /// The value of the label `outcome`.
     #[must_use]
@@ -144,6 +153,7 @@ impl IndexOutcome {
         match self {
             Self::Indexed => "indexed",
             Self::Backwards => "backwards",
+            Self::Refused => "refused",
             Self::Unattributed => "unattributed",
             Self::Dropped => "dropped",
             Self::Oversized => "oversized",

@@ -6,8 +6,8 @@ use serde::Deserialize;
 
 use super::super::checks::{ID, NAME, NAME_OR_NONE};
 use super::super::setting::{
-    DAY, HOUR, Kind, MINUTE, MS, SECOND, Setting, WEEK, YEAR, choice, duration, flag, list, millis, section,
-    text,
+    DAY, HOUR, Kind, MINUTE, MS, SECOND, Setting, WEEK, YEAR, choice, duration, flag, integer, list, millis,
+    section, text,
 };
 
 const COMPAT: &[&str] = &["ledger", "go"];
@@ -97,6 +97,12 @@ section! {
         /// Whether each market has an index of its own, with `P:M:` before its keys; must be true with several markets. Events
         /// on the common channel name no market: with several markets only those of `P:M:state:change` are indexed.
         namespaced: bool = flag(false),
+        /// How many epochs an index holds. A full index refuses new epochs until old ones are removed; refused events are counted.
+        max_epochs: u64 = integer(6_000, "a number of epochs", 1..=1_000_000),
+        /// How many submissions an index holds; likewise.
+        max_submissions: u64 = integer(50_000, "a number of submissions", 1..=10_000_000),
+        /// How many validators an index holds; likewise.
+        max_validators: u64 = integer(500, "a number of validators", 1..=100_000),
     }
 }
 

@@ -22,11 +22,13 @@
 
 mod changes;
 mod event;
+mod quota;
 mod states;
 mod submission;
 
-pub use changes::{Changes, EpochChange, SubmissionChange};
-pub use event::{IndexEvent, LONGEST_ID, Unindexed};
+pub use changes::{Changes, EpochChange, Refused, SubmissionChange};
+pub use event::{IndexEvent, Unindexed};
+pub use quota::{LONGEST_EPOCH, LONGEST_ID, LONGEST_VALIDATOR, Quota, VALIDATORS_AN_EPOCH};
 pub use states::{
     EpochState, IndexSet, Machine, Move, SubmissionState, VALIDATOR_ACTIVE_FOR, VALIDATOR_ONLINE_FOR,
     ValidatorSigns, ValidatorState, backwards,

@@ -1,6 +1,6 @@
 //! Applies a batch of events: scripts move the states, plain commands add members and times.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use domain::{
     EpochId,
@@ -11,8 +11,9 @@ use store_redis::{ErrorKind, Session, StoreError};
 use crate::operations;
 
 use super::{
-    Index, Indexed, VALIDATOR_FIELD,
-    place::States,
+    Index, Indexed,
+    admit::{Link, take_links},
+    place::{Placed, States},
     rounds::{ADVANCE, Answers, RAISE, Round},
 };
 
@@ -29,12 +30,21 @@ impl Index {
         now: u64,
     ) -> Result<Indexed, StoreError> {
         let operation = operations::INDEX_EVENTS;
+        let (refused, faults) = self.admit(session, operation, changes).await?;
+        let mut indexed = Indexed { faults, ..Indexed::default() };
+        let changes = if refused.is_empty() {
+            Cow::Borrowed(changes)
+        } else {
+            let (admitted, left_out) = changes.without(&refused);
+            indexed.refused = left_out;
+            Cow::Owned(admitted)
+        };
         let fill = |round: &mut Round| {
-            self.decide(round, changes);
-            self.add(round, changes);
+            self.decide(round, &changes);
+            self.add(round, &changes);
         };
         let mut answers = self.run(session, operation, fill).await?;
-        let (mut indexed, mut states) = (Indexed::default(), States::default());
+        let mut states = States::default();
         for (epoch, change) in &changes.epochs {
             let state = take_state(&mut answers, &change.steps, "an epoch", &mut indexed.backwards)?;
             states.epochs.extend(state.map(|state| (epoch.clone(), state)));
@@ -48,9 +58,12 @@ impl Index {
                 states.validators.insert(validator.clone(), ValidatorSigns { seen, batch });
             }
         }
-        indexed.faults = answers.finish()?;
-        let counted: Vec<&str> = changes.validators.keys().map(String::as_str).collect();
-        indexed.faults.extend(self.place(session, operation, states, &counted, now).await?);
+        let (links, unlinked) = take_links(&mut answers, &changes)?;
+        indexed.refused += unlinked;
+        indexed.faults.extend(answers.finish()?);
+        let counted = changes.validators.keys().map(String::as_str).collect();
+        let placed = Placed { states, counted, members: self.of_links(&links) };
+        indexed.faults.extend(self.place(session, operation, placed, now).await?);
         // A key that can't be written fails again in every repeat.
         indexed.faults.dedup_by(|a, b| (&a.key, a.kind) == (&b.key, b.kind));
         Ok(indexed)
@@ -71,6 +84,7 @@ impl Index {
             let raise = round.script(&RAISE, self.keys.validator(validator));
             raise.arg(self.ttl).arg("last_seen").arg(signs.seen).arg("last_batch").arg(signs.batch);
         }
+        self.link(round, changes);
     }
 
     fn advance<S: Machine>(&self, round: &mut Round, key: String, steps: &[(u64, S)]) {
@@ -92,22 +106,14 @@ impl Index {
     /// The commands that only add members and times.
     fn add(&self, round: &mut Round, changes: &Changes) {
         let keys = &self.keys;
-        let epochs = changes.epochs.iter().map(|(epoch, change)| (change.first, epoch.as_str().to_owned()));
-        add_times(round, keys.epochs_by_time(), epochs);
-        let submissions = changes.submissions.iter().map(|(id, change)| (change.first, id.clone()));
-        add_times(round, keys.submissions_by_time(), submissions);
-        let finalizations = changes.epochs.iter().flat_map(|(epoch, change)| {
-            change.steps.iter().filter_map(move |&(at, to)| Some((at, finalization(epoch, to)?)))
-        });
-        add_times(round, keys.finalizations_by_time(), finalizations);
-        if !changes.validators.is_empty() {
-            let raise = round.script(&RAISE, keys.last_seen());
-            // No TTL: the hash belongs to all validators.
-            raise.arg(0);
-            for (validator, signs) in &changes.validators {
-                raise.arg(validator).arg(signs.seen);
-            }
-        }
+        let finalizations: Vec<(u64, String)> = changes
+            .epochs
+            .iter()
+            .flat_map(|(epoch, change)| {
+                change.steps.iter().filter_map(move |&(at, to)| Some((at, finalization(epoch, to)?)))
+            })
+            .collect();
+        self.add_finalizations(round, finalizations.iter().map(|(at, member)| (*at, member.as_str())));
         // Validators are named by their peer ids where they have one, so a peer maps to itself.
         let peers: Vec<&String> = changes.validators.keys().filter(|id| is_peer(id)).collect();
         if !peers.is_empty() {
@@ -117,19 +123,6 @@ impl Index {
             }
         }
         let mut members: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-        for (epoch, change) in &changes.epochs {
-            for (validator, &first) in &change.validators {
-                // Retention finds the epoch's validators in its state hash.
-                let field = format!("{VALIDATOR_FIELD}{validator}");
-                round.cmd("HSETNX", keys.epoch(epoch)).arg(field).arg(first);
-                if let Some(key) = keys.epoch_validators(epoch) {
-                    members.entry(key).or_default().push(validator);
-                }
-                for key in [keys.validator_epochs(validator), keys.validator_batches(validator)] {
-                    members.entry(key).or_default().push(epoch.as_str());
-                }
-            }
-        }
         for id in changes.submissions.keys() {
             let Some(parts) = SubmissionParts::of(id) else { continue };
             let about = round.cmd("HSET", keys.submission(id));
@@ -139,18 +132,39 @@ impl Index {
             for key in self.of_submission(&parts) {
                 members.entry(key).or_default().push(id);
             }
+            // The epoch's set is a key of the epoch: an epoch without room has none.
+            if changes.epochs.contains_key(&parts.epoch) {
+                members.entry(keys.epoch_submissions(&parts.epoch)).or_default().push(id);
+            }
         }
+        self.add_members(round, &members);
+    }
+
+    /// Adds members to sets, one command a set, so that a storm of events does not make one a member.
+    pub(super) fn add_members(&self, round: &mut Round, members: &BTreeMap<String, Vec<&str>>) {
         for (key, members) in members {
-            // One command a set, so that a storm of events does not make one a member.
             round.cmd("SADD", key.clone()).arg(members);
-            round.cmd("EXPIRE", key).arg(self.ttl);
+            round.cmd("EXPIRE", key.clone()).arg(self.ttl);
         }
     }
 
-    /// The sets that a submission belongs to by its id.
+    /// The sets that links of epochs and validators belong to.
+    fn of_links<'a>(&self, links: &[Link<'a>]) -> BTreeMap<String, Vec<&'a str>> {
+        let mut members: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        for &(epoch, validator) in links {
+            if let Some(key) = self.keys.epoch_validators(epoch) {
+                members.entry(key).or_default().push(validator);
+            }
+            for key in [self.keys.validator_epochs(validator), self.keys.validator_batches(validator)] {
+                members.entry(key).or_default().push(epoch.as_str());
+            }
+        }
+        members
+    }
+
+    /// The sets of project and slot that a submission belongs to by its id.
     pub(super) fn of_submission(&self, parts: &SubmissionParts<'_>) -> Vec<String> {
-        let mut all =
-            vec![self.keys.epoch_submissions(&parts.epoch), self.keys.project_submissions(parts.project)];
+        let mut all = vec![self.keys.project_submissions(parts.project)];
         all.extend(parts.slot.map(|slot| self.keys.snapshotter_submissions(slot)));
         all
     }
@@ -172,18 +186,6 @@ fn take_state<S: Machine>(
         answers.fault(ErrorKind::Malformed, format!("`{state}` is not a state of {entity}"));
     }
     Ok(known)
-}
-
-/// Adds members with their times. An earlier time that is known stays (`LT`): portions may be applied in any order.
-fn add_times(round: &mut Round, key: String, members: impl Iterator<Item = (u64, String)>) {
-    let mut members = members.peekable();
-    if members.peek().is_some() {
-        let command = round.cmd("ZADD", key);
-        command.arg("LT");
-        for (at, member) in members {
-            command.arg(at).arg(member);
-        }
-    }
 }
 
 /// The member of `metrics:finalizations:by_time` for an epoch that reached this state, as in the producers' timeline.

@@ -85,7 +85,9 @@ impl Index {
     ) -> Result<Vec<Fault>, StoreError> {
         let mut members: BTreeMap<String, Vec<&str>> = BTreeMap::new();
         for id in old {
-            for key in SubmissionParts::of(id).iter().flat_map(|parts| self.of_submission(parts)) {
+            let Some(parts) = SubmissionParts::of(id) else { continue };
+            let of_epoch = self.keys.epoch_submissions(&parts.epoch);
+            for key in self.of_submission(&parts).into_iter().chain([of_epoch]) {
                 members.entry(key).or_default().push(id);
             }
         }

@@ -28,6 +28,21 @@ pub(super) struct States {
     pub(super) validators: BTreeMap<String, ValidatorSigns>,
 }
 
+/// What is written to the sets.
+pub(super) struct Placed<'a> {
+    pub(super) states: States,
+    /// Validators whose statistics are written.
+    pub(super) counted: Vec<&'a str>,
+    /// Other sets, and their new members.
+    pub(super) members: BTreeMap<String, Vec<&'a str>>,
+}
+
+impl From<States> for Placed<'_> {
+    fn from(states: States) -> Self {
+        Self { states, counted: Vec::new(), members: BTreeMap::new() }
+    }
+}
+
 impl States {
     fn is_empty(&self) -> bool {
         self.epochs.is_empty() && self.submissions.is_empty() && self.validators.is_empty()
@@ -46,28 +61,31 @@ impl States {
 }
 
 impl Index {
-    /// Writes the sets of these states, again until no other index has moved one meanwhile, and the statistics of the
-    /// validators in `counted`.
+    /// Writes the members and the statistics, and the sets of the states, these again until no other index has moved one meanwhile.
     pub(super) async fn place(
         &self,
         session: &mut Session,
         operation: Operation,
-        mut states: States,
-        counted: &[&str],
+        placed: Placed<'_>,
         now: u64,
     ) -> Result<Vec<Fault>, StoreError> {
-        let (mut counted, mut faults) = (counted, Vec::new());
+        let (Placed { mut states, mut counted, mut members }, mut faults) = (placed, Vec::new());
         for _ in 0..REPEATS {
-            if states.is_empty() {
+            if states.is_empty() && members.is_empty() {
                 break;
             }
             let fill = |round: &mut Round| {
+                // Before the members are counted: commands on one key keep their order.
+                self.add_members(round, &members);
                 counted.iter().for_each(|validator| self.ask_counts(round, validator));
                 self.write_sets(round, &states, now);
             };
             let mut answers = self.run(session, operation, fill).await?;
+            for _ in 0..2 * members.len() {
+                answers.skip()?;
+            }
             let mut stats = Vec::new();
-            for &validator in counted {
+            for &validator in &counted {
                 let (batches, epochs) = take_counts(&mut answers)?;
                 stats.extend(batches.zip(epochs).map(|(batches, epochs)| (validator, batches, epochs)));
             }
@@ -88,8 +106,8 @@ impl Index {
             let found = read(&mut answers, &states)?;
             faults.extend(answers.finish()?);
             states = found.moved_since(&states, now);
-            // Statistics don't depend on states, so no repeat writes them.
-            counted = &[];
+            // Members and statistics don't depend on states, so no repeat writes them.
+            (counted, members) = Default::default();
         }
         Ok(faults)
     }
@@ -199,7 +217,7 @@ impl Index {
             }
         }
         faults.extend(answers.finish()?);
-        faults.extend(self.place(session, operation, states, &[], now).await?);
+        faults.extend(self.place(session, operation, states.into(), now).await?);
         Ok((cursor, faults))
     }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use redis::{Cmd, FromRedisValue};
+use redis::{Cmd, FromRedisValue, Value};
 
 use super::Index;
 use store_redis::{Batch, ErrorKind, Fault, Lua, Operation, Replies, Session, StoreError};
@@ -74,6 +74,14 @@ impl Answers {
         // Kept for `fault`: some answers turn out to be malformed only after they are taken.
         self.last = self.keys.next().unwrap_or_default();
         self.replies.take(&self.last)
+    }
+
+    /// Passes over the next answer, of which only an error matters.
+    ///
+    /// # Errors
+    /// As [`Answers::take`].
+    pub(super) fn skip(&mut self) -> Result<(), StoreError> {
+        self.take::<Value>().map(drop)
     }
 
     /// Notes a fault of the key whose answer was taken last.

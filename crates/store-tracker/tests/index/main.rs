@@ -11,6 +11,7 @@ mod faults;
 mod keys;
 mod load;
 mod model;
+mod quota;
 mod retention;
 mod scene;
 mod several;

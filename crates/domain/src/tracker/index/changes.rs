@@ -1,6 +1,6 @@
 //! What a batch of events changes: one change an entity, so that repeated events make no more commands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{EpochState, IndexEvent, SubmissionParts, SubmissionState, ValidatorSigns};
 use crate::EpochId;
@@ -38,7 +38,50 @@ pub struct SubmissionChange {
     pub steps: Vec<(u64, SubmissionState)>,
 }
 
+/// Entities that the index has no room for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Refused {
+    /// Epochs.
+    pub epochs: BTreeSet<EpochId>,
+    /// Submissions.
+    pub submissions: BTreeSet<String>,
+    /// Validators.
+    pub validators: BTreeSet<String>,
+}
+
+impl Refused {
+    /// Whether everything has room.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.epochs.is_empty() && self.submissions.is_empty() && self.validators.is_empty()
+    }
+}
+
 impl Changes {
+    /// The changes of all other entities, and how much was left out: the steps of refused epochs and submissions, and the batches
+    /// whose validator or epoch was refused.
+    #[must_use]
+    pub fn without(&self, refused: &Refused) -> (Self, u64) {
+        let (mut kept, mut left_out) = (self.clone(), 0);
+        kept.submissions.retain(|id, change| {
+            let is_refused = refused.submissions.contains(id);
+            left_out += if is_refused { change.steps.len() as u64 } else { 0 };
+            !is_refused
+        });
+        kept.epochs.retain(|epoch, change| {
+            let is_refused = refused.epochs.contains(epoch);
+            left_out += if is_refused { change.steps.len() as u64 } else { 0 };
+            change.validators.retain(|validator, _| {
+                let is_refused = is_refused || refused.validators.contains(validator);
+                left_out += u64::from(is_refused);
+                !is_refused
+            });
+            !is_refused
+        });
+        kept.validators.retain(|validator, _| !refused.validators.contains(validator));
+        (kept, left_out)
+    }
+
     /// Adds an event that was received at `at`, in Unix seconds.
     pub fn add(&mut self, at: u64, event: &IndexEvent) {
         self.events += 1;
@@ -99,5 +142,37 @@ mod tests {
         assert_eq!(changes.validators["a:b"], ValidatorSigns { seen: 14, batch: 14 });
         assert_eq!(changes.submissions.len(), 2);
         assert_eq!(changes.events, 6);
+    }
+
+    #[test]
+    fn refused_entities_are_left_out_with_their_links_and_counted() {
+        let mut changes = Changes::default();
+        for payload in [
+            "epoch:open:7",
+            "epoch:closed:7",
+            "batch:validator:v:7",
+            "batch:validator:v:8",
+            "batch:validator:w:8",
+            "submission:received:s",
+            "submission:validated:t",
+        ] {
+            changes.add(1, &IndexEvent::parse(payload.as_bytes()).expect(payload));
+        }
+        assert_eq!(changes.without(&Refused::default()), (changes.clone(), 0));
+        let epoch = EpochId::parse("7").expect("an epoch id");
+        let refused = Refused {
+            epochs: BTreeSet::from([epoch.clone()]),
+            submissions: BTreeSet::from(["s".to_owned()]),
+            validators: BTreeSet::from(["w".to_owned()]),
+        };
+        let (kept, left_out) = changes.without(&refused);
+        // Two steps of the epoch, its validator's batch, that of the refused validator, the submission.
+        assert_eq!(left_out, 5);
+        assert_eq!(kept.epochs.len(), 1);
+        assert!(!kept.epochs.contains_key(&epoch));
+        let of_epochs: Vec<_> = kept.epochs.values().flat_map(|change| change.validators.keys()).collect();
+        assert_eq!(of_epochs, ["v"]);
+        assert_eq!(kept.validators.keys().collect::<Vec<_>>(), ["v"]);
+        assert_eq!(kept.submissions.keys().collect::<Vec<_>>(), ["t"]);
     }
 }

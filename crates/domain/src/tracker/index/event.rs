@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{EpochState, Machine, SubmissionState};
+use super::{
+    EpochState, Machine, SubmissionState,
+    quota::{LONGEST_EPOCH, LONGEST_ID, LONGEST_VALIDATOR},
+};
 use crate::EpochId;
-
-/// The longest id of a submission or a validator, in bytes. The ids of producers have some 150.
-pub const LONGEST_ID: usize = 512;
 
 /// An event that the index understands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,7 +41,7 @@ pub enum Unindexed {
     Foreign,
     /// A known entity and action, without a valid epoch or id.
     Malformed,
-    /// An id longer than [`LONGEST_ID`].
+    /// An id that is longer than any of its kind may be.
     TooLong,
 }
 
@@ -69,13 +69,14 @@ impl IndexEvent {
             (b"batch", b"validator") => {
                 // The last colon: a validator's id may contain colons, an epoch's can't.
                 let at = id.iter().rposition(|&byte| byte == b':').ok_or(Unindexed::Malformed)?;
-                let (validator, of_epoch) = (text(&id[..at])?.to_owned(), epoch(&id[at + 1..])?);
+                let validator = text(&id[..at], LONGEST_VALIDATOR)?.to_owned();
+                let of_epoch = epoch(&id[at + 1..])?;
                 Ok(Self::ValidatorBatch { validator, epoch: of_epoch })
             }
             (b"submission" | b"validation", action) => {
                 let to = std::str::from_utf8(action).ok().and_then(SubmissionState::named);
                 let to = to.ok_or(Unindexed::Foreign)?;
-                Ok(Self::Submission { id: text(id)?.to_owned(), to })
+                Ok(Self::Submission { id: text(id, LONGEST_ID)?.to_owned(), to })
             }
             _ => Err(Unindexed::Foreign),
         }
@@ -93,9 +94,9 @@ impl IndexEvent {
     }
 }
 
-fn text(id: &[u8]) -> Result<&str, Unindexed> {
+fn text(id: &[u8], longest: usize) -> Result<&str, Unindexed> {
     // The length first: a payload of megabytes must not be read to its end for nothing.
-    if id.len() > LONGEST_ID {
+    if id.len() > longest {
         return Err(Unindexed::TooLong);
     }
     let text = std::str::from_utf8(id).map_err(|_| Unindexed::Malformed)?;
@@ -105,7 +106,9 @@ fn text(id: &[u8]) -> Result<&str, Unindexed> {
 }
 
 fn epoch(id: &[u8]) -> Result<EpochId, Unindexed> {
-    EpochId::parse(text(id)?).map_err(|_| Unindexed::Malformed)
+    let epoch = EpochId::parse(text(id, LONGEST_ID)?).map_err(|_| Unindexed::Malformed)?;
+    // By its digits: a short id in scientific notation can be a long number.
+    if epoch.as_str().len() > LONGEST_EPOCH { Err(Unindexed::TooLong) } else { Ok(epoch) }
 }
 
 #[cfg(test)]
@@ -123,11 +126,16 @@ mod tests {
         let submission = |text: &str, to| Ok(IndexEvent::Submission { id: text.to_owned(), to });
         let batch =
             |v: &str, e: &str| Ok(IndexEvent::ValidatorBatch { validator: v.to_owned(), epoch: id(e) });
-        let digits = "9".repeat(80);
+        let digits = "9".repeat(LONGEST_EPOCH);
+        let (longer, longest) = ("9".repeat(LONGEST_EPOCH + 1), "v".repeat(LONGEST_VALIDATOR));
         for (payload, read) in [
             ("epoch:open:23000001", epoch("23000001", EpochState::Processing)),
             ("epoch:open:2.3e+07", epoch("23000000", EpochState::Processing)),
             (&format!("epoch:closed:{digits}"), epoch(&digits, EpochState::Finalizing)),
+            (&format!("epoch:closed:{longer}"), Err(Unindexed::TooLong)),
+            ("epoch:closed:1e20", Err(Unindexed::TooLong)),
+            (&format!("batch:validator:{longest}:7"), batch(&longest, "7")),
+            (&format!("batch:validator:{longest}v:7"), Err(Unindexed::TooLong)),
             ("part:created:7:0", epoch("7", EpochState::Finalizing)),
             ("part:created:7", epoch("7", EpochState::Finalizing)),
             ("batch:local:7", epoch("7", EpochState::Aggregating)),

@@ -1,5 +1,6 @@
 //! The parts of a submission's id, in the forms that producers use. An id of any other form has none.
 
+use super::quota::LONGEST_EPOCH;
 use crate::EpochId;
 
 /// The parts of an id.
@@ -45,7 +46,8 @@ impl<'a> SubmissionParts<'a> {
                 return None;
             }
         };
-        (!project.is_empty()).then_some(Self { epoch, project, slot, peer })
+        let is_epoch = epoch.as_str().len() <= LONGEST_EPOCH;
+        (!project.is_empty() && is_epoch).then_some(Self { epoch, project, slot, peer })
     }
 }
 
@@ -102,6 +104,7 @@ mod tests {
             "23000001:42:project:then:peer",
             "23000001:42:project:1763900000:",
             "23000001:42:1763900000:peer",
+            "123456789012345678901:42:project:1763900000:peer",
             ":::::",
             "-----",
         ] {

@@ -1,0 +1,134 @@
+//! Admits entities within the quota of the index.
+//!
+//! Each kind has one key that holds all of its entities, from before their other keys are written until after these are removed.
+//! One script counts and adds there, so the quota holds exactly, with any number of indexers and in any hash slot.
+
+use std::sync::LazyLock;
+
+use domain::{
+    EpochId,
+    tracker::index::{Changes, EpochState, Machine, Refused, VALIDATORS_AN_EPOCH},
+};
+use store_redis::{Fault, Lua, Operation, Session, StoreError};
+
+use super::{
+    Index, VALIDATOR_FIELD,
+    rounds::{Answers, Round},
+};
+
+/// Admits members of a zset.
+static ADMIT: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("admit.lua")));
+/// Admits fields of a hash of times.
+static ADMIT_SEEN: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("admit_seen.lua")));
+/// Names validators in the hash of an epoch.
+static LINK: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("link.lua")));
+
+impl Index {
+    /// Admits the entities of these changes; returns those without room. An entity whose key can't be read has none: without the
+    /// count nothing bounds the index.
+    pub(super) async fn admit(
+        &self,
+        session: &mut Session,
+        operation: Operation,
+        changes: &Changes,
+    ) -> Result<(Refused, Vec<Fault>), StoreError> {
+        let (epochs, submissions) = (&changes.epochs, &changes.submissions);
+        let fill = |round: &mut Round| {
+            let times = epochs.iter().map(|(epoch, change)| (change.first, epoch.as_str()));
+            admit_times(round, self.keys.epochs_by_time(), self.quota.epochs, times);
+            let times = submissions.iter().map(|(id, change)| (change.first, id.as_str()));
+            admit_times(round, self.keys.submissions_by_time(), self.quota.submissions, times);
+            if !changes.validators.is_empty() {
+                let admit = round.script(&ADMIT_SEEN, self.keys.last_seen());
+                admit.arg(self.quota.validators);
+                for (validator, signs) in &changes.validators {
+                    admit.arg(validator).arg(signs.seen);
+                }
+            }
+        };
+        let mut answers = self.run(session, operation, fill).await?;
+        let refused = Refused {
+            epochs: take_refused(&mut answers, epochs.keys())?,
+            submissions: take_refused(&mut answers, submissions.keys())?,
+            validators: take_refused(&mut answers, changes.validators.keys())?,
+        };
+        Ok((refused, answers.finish()?))
+    }
+
+    /// Adds finalizations with their times.
+    pub(super) fn add_finalizations<'a>(
+        &self,
+        round: &mut Round,
+        members: impl Iterator<Item = (u64, &'a str)>,
+    ) {
+        // They are removed by their own times, and so can outlive their epoch: they have a quota of their own.
+        admit_times(round, self.keys.finalizations_by_time(), self.quota.finalizations(), members);
+    }
+
+    /// Names the validators of each epoch in its hash; [`take_links`] reads the answers.
+    pub(super) fn link(&self, round: &mut Round, changes: &Changes) {
+        for (epoch, change) in changes.epochs.iter().filter(|(_, change)| !change.validators.is_empty()) {
+            let link = round.script(&LINK, self.keys.epoch(epoch));
+            link.arg(VALIDATORS_AN_EPOCH).arg(2 + EpochState::ALL.len()).arg(&["state", "updated_at"]);
+            for state in EpochState::ALL {
+                link.arg(format!("{}_at", state.as_str()));
+            }
+            for (validator, first) in &change.validators {
+                link.arg(format!("{VALIDATOR_FIELD}{validator}")).arg(first);
+            }
+        }
+    }
+}
+
+/// An epoch and one of its validators.
+pub(super) type Link<'a> = (&'a EpochId, &'a str);
+
+/// The epochs with those of their validators that they name now, and how many they had no room for.
+pub(super) fn take_links<'a>(
+    answers: &mut Answers,
+    changes: &'a Changes,
+) -> Result<(Vec<Link<'a>>, u64), StoreError> {
+    let (mut links, mut refused) = (Vec::new(), 0);
+    for (epoch, change) in changes.epochs.iter().filter(|(_, change)| !change.validators.is_empty()) {
+        // Without an answer none is linked: the pruner finds an epoch's validators in this hash alone.
+        let Some(linked) = answers.take::<Vec<bool>>()? else { continue };
+        for (validator, is_linked) in change.validators.keys().zip(linked) {
+            if is_linked {
+                links.push((epoch, validator.as_str()));
+            } else {
+                refused += 1;
+            }
+        }
+    }
+    Ok((links, refused))
+}
+
+/// Admits members with their times.
+fn admit_times<'a>(
+    round: &mut Round,
+    key: String,
+    quota: u64,
+    members: impl Iterator<Item = (u64, &'a str)>,
+) {
+    let mut members = members.peekable();
+    if members.peek().is_some() {
+        let admit = round.script(&ADMIT, key);
+        admit.arg(quota);
+        for (at, member) in members {
+            admit.arg(at).arg(member);
+        }
+    }
+}
+
+/// Those of the asked entities that were not admitted; nothing was asked for none.
+fn take_refused<'a, T: Clone + Ord + 'a, C: FromIterator<T> + Default>(
+    answers: &mut Answers,
+    asked: impl ExactSizeIterator<Item = &'a T>,
+) -> Result<C, StoreError> {
+    if asked.len() == 0 {
+        return Ok(C::default());
+    }
+    let admitted = answers.take::<Vec<bool>>()?.unwrap_or_default();
+    let is_admitted = |at: usize| admitted.get(at).copied().unwrap_or_default();
+    Ok(asked.enumerate().filter(|&(at, _)| !is_admitted(at)).map(|(_, id)| id.clone()).collect())
+}

@@ -199,6 +199,10 @@ pub fn of_kind(kind: ErrorKind) -> &'static str {
             "run the version that wrote it, or reset the market's ledger (`state-tracker ledger reset`, docs/operations.md, \"The ledger\"): \
              a reset counts again what the timelines of the last 24 hours prove"
         }
+        ErrorKind::TooLarge => {
+            "check that the address is that of Redis and not of another server; if it is, find the key that has grown, by `state-tracker \
+             doctor` or `redis-cli --bigkeys`"
+        }
         ErrorKind::Malformed => "find out which program writes it, and stop or fix that program",
         ErrorKind::Refused => "see the message of Redis",
     }

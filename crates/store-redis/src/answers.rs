@@ -7,7 +7,7 @@ use std::{error::Error, sync::Arc};
 
 use redis::RedisError;
 
-use crate::kind::ErrorKind;
+use crate::{connect::AnswerTooLarge, kind::ErrorKind};
 
 errors::kinds! {
     /// What follows from an error answer.
@@ -154,12 +154,15 @@ pub fn consequence_of(error: &RedisError) -> Consequence {
 #[must_use]
 pub fn kind_of(error: &RedisError) -> ErrorKind {
     use redis::ErrorKind as Client;
-    // Both before the kinds: the library files timeouts and failures of TLS under errors of input and output.
+    // Before the kinds: the library files timeouts, failures of TLS and our own limit under errors of input and output.
     if error.is_timeout() {
         return ErrorKind::Timeout;
     }
     if is_tls_error(error) {
         return ErrorKind::Tls;
+    }
+    if has_cause(error, |cause| cause.is::<AnswerTooLarge>()) {
+        return ErrorKind::TooLarge;
     }
     if let Some(answer) = answer_of(error) {
         return answer.kind;
@@ -173,12 +176,16 @@ pub fn kind_of(error: &RedisError) -> ErrorKind {
     }
 }
 
-/// Whether the TLS handshake failed, or the system's authorities could not be read: the TLS library's error lies within that of the
-/// socket.
+/// Whether the TLS handshake failed, or the system's authorities could not be read.
 fn is_tls_error(error: &RedisError) -> bool {
+    has_cause(error, |cause| cause.is::<rustls::Error>() || cause.is::<rustls_native_certs::Error>())
+}
+
+/// Whether a cause of an error is wanted: the cause of an error of the connection lies within that of the socket.
+fn has_cause(error: &RedisError, is_wanted: fn(&(dyn Error + 'static)) -> bool) -> bool {
     let mut cause = Error::source(error);
     while let Some(error) = cause {
-        if error.is::<rustls::Error>() || error.is::<rustls_native_certs::Error>() {
+        if is_wanted(error) {
             return true;
         }
         // `source()` skips both wrappers: the client's `Arc`, and the inner error of an `io::Error`.

@@ -6,11 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use redis::{
-    Arg, Cmd, Pipeline, RedisError, RedisResult, Value,
-    aio::{ConnectionLike, MultiplexedConnection},
-    make_extension_error,
-};
+use crate::connect::Connection;
+use redis::{Arg, Cmd, Pipeline, RedisError, RedisResult, Value, aio::ConnectionLike, make_extension_error};
 
 /// Commands in the order in which their answers are read.
 #[derive(Default)]
@@ -122,10 +119,7 @@ impl Batch {
     ///
     /// # Errors
     /// An error of the connection, with which all answers are lost.
-    pub(crate) async fn send(
-        self,
-        connection: &mut MultiplexedConnection,
-    ) -> RedisResult<Vec<RedisResult<Value>>> {
+    pub(crate) async fn send(self, connection: &mut Connection) -> RedisResult<Vec<RedisResult<Value>>> {
         let (pipeline, layout) = self.into_pipeline();
         // The count includes MULTI and EXEC, which have answers too.
         let sent = connection.req_packed_commands(&pipeline, 0, pipeline.len()).await?;

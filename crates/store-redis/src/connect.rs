@@ -5,11 +5,14 @@
 //! queries again which server is the master, or which node has which slots.
 
 mod cluster;
+mod connection;
 mod connector;
+mod limit;
 mod links;
 mod sentinel;
 mod settings;
 mod slots;
+mod stream;
 mod subscription;
 
 use std::{
@@ -22,10 +25,12 @@ use deadpool::{
     managed::{Object, Pool, PoolError, TimeoutType},
 };
 use errors::{Operation, rounded};
-use redis::{RedisResult, Value, aio::MultiplexedConnection};
+use redis::{RedisResult, Value};
 
 use crate::{batch::Batch, error::StoreError, kind::ErrorKind, operations};
+pub(crate) use connection::Connection;
 use connector::ConnectError;
+pub(crate) use limit::{AnswerLimit, AnswerTooLarge};
 use links::{LinkManager, Links};
 pub use sentinel::SentinelView;
 pub use settings::{RedisSettings, Servers};
@@ -136,7 +141,7 @@ impl Store {
     pub(crate) async fn servers(
         &self,
         operation: Operation,
-    ) -> Result<Vec<(String, MultiplexedConnection)>, StoreError> {
+    ) -> Result<Vec<(String, Connection)>, StoreError> {
         let connected = self.links.servers().await;
         connected.map_err(|error| error.into_error(operation, self.settings.address.clone()))
     }
@@ -147,7 +152,7 @@ impl Store {
         operation: Operation,
         host: &str,
         port: u16,
-    ) -> Option<Result<MultiplexedConnection, StoreError>> {
+    ) -> Option<Result<Connection, StoreError>> {
         let connected = self.links.connect_replica(host, port).await?;
         Some(connected.map_err(|error| error.into_error(operation, format!("{host}:{port}"))))
     }

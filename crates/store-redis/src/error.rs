@@ -9,7 +9,7 @@ use crate::{answers::kind_of, kind::ErrorKind};
 
 /// A failed operation. Shown as `operation: object: kind: cause`, with at most 200 characters of text from outside; the cause
 /// itself is the source.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct StoreError {
     /// The operation that failed.
     pub operation: Operation,
@@ -68,6 +68,15 @@ impl StoreError {
             (Some(cause), false) => format!("{}: {}", self.context, sanitise(cause)),
             (None, _) => self.context.clone(),
         }
+    }
+}
+
+// Not derived: the cause's own form has the server's text, of any length and with any characters.
+impl fmt::Debug for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("StoreError");
+        shown.field("operation", &self.operation.label).field("object", &sanitise(&self.object));
+        shown.field("kind", &self.kind).field("detail", &self.detail()).finish()
     }
 }
 

@@ -11,6 +11,7 @@ use std::{
     },
 };
 
+use crate::connect::AnswerLimit;
 use redis::{
     PushInfo, PushKind, Value,
     aio::{AsyncPushSender, SendError},
@@ -45,6 +46,8 @@ pub(crate) struct EventQueue {
     limit: usize,
     /// Shared by all subscriptions of a store.
     dropped: Arc<AtomicU64>,
+    /// The limit of what the connection may receive at once, if it has one.
+    received: Option<Arc<AnswerLimit>>,
 }
 
 impl EventQueue {
@@ -52,12 +55,21 @@ impl EventQueue {
         // The channel counts events and not bytes; `send` enforces the limit.
         let (sender, arrived) = unbounded_channel();
         let waiting = Arc::<Mutex<usize>>::default();
-        (Self { sender, waiting: waiting.clone(), limit, dropped }, EventStream { arrived, waiting })
+        let stream = EventStream { arrived, waiting: waiting.clone() };
+        (Self { sender, waiting, limit, dropped, received: None }, stream)
+    }
+
+    /// The same queue, filled by a connection with this limit: each event has the whole of it.
+    pub(crate) fn within(self, received: Arc<AnswerLimit>) -> Self {
+        Self { received: Some(received), ..self }
     }
 }
 
 impl AsyncPushSender for EventQueue {
     fn send(&self, push: PushInfo) -> Result<(), SendError> {
+        if let Some(received) = &self.received {
+            received.reset();
+        }
         let mut data = push.data.into_iter();
         let (PushKind::Message, Some(Value::BulkString(channel)), Some(Value::BulkString(payload))) =
             (push.kind, data.next(), data.next())

@@ -9,18 +9,23 @@ mod server;
 use std::time::Duration;
 
 use errors::{Operation, sanitise};
-use redis::{RedisResult, Value, aio::MultiplexedConnection, from_redis_value};
+use redis::{RedisResult, Value, from_redis_value};
 
 pub use server::{ServerClock, ServerFacts};
 
 use crate::{
-    answers::kind_of, batch::Batch, connect::Store, error::StoreError, key_family::KeyType, operations,
+    answers::kind_of,
+    batch::Batch,
+    connect::{Connection, Store},
+    error::StoreError,
+    key_family::KeyType,
+    operations,
     reply::Replies,
 };
 
 /// Inspects one server over a connection of its own.
 pub struct Inspector {
-    connection: MultiplexedConnection,
+    connection: Connection,
     server: String,
 }
 

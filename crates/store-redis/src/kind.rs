@@ -17,6 +17,7 @@ errors::kinds! {
     WrongType: "wrong_type", "A key is of another type than it must be";
     Torn: "torn", "A part of a ledger is missing while the rest is there";
     Foreign: "foreign", "The data belongs to another version of this program, or to another chain or contract";
+    TooLarge: "too_large", "A server sent more in answer than its limit, and lost its connection";
     Malformed: "malformed", "A value cannot be read as what it must be";
     Refused: "refused", "Redis refused for another reason, which its message gives";
 }
@@ -27,7 +28,12 @@ impl ErrorKind {
     pub fn is_outage(self) -> bool {
         matches!(
             self,
-            Self::Unavailable | Self::Timeout | Self::PoolExhausted | Self::Loading | Self::ReadOnly
+            Self::Unavailable
+                | Self::Timeout
+                | Self::PoolExhausted
+                | Self::Loading
+                | Self::ReadOnly
+                | Self::TooLarge
         )
     }
 }

@@ -223,7 +223,7 @@ fn refusal(need: &Need, probe: &Probe, answer: RedisResult<Value>) -> Option<Mis
     // A denied EXEC has the code EXECABORT, and NOPERM in its text only.
     let is_denied = kind_of(&error) == ErrorKind::Denied || error.to_string().contains("NOPERM");
     is_denied.then(|| {
-        let refusal = MissingRight::new(command, &need.pattern, error.to_string());
+        let refusal = MissingRight::new(command, &need.pattern, errors::sanitise(&error));
         // The user may not run the script that asks, so the missing right is that of EVAL.
         let command =
             if matches!(form, Form::Asked) && refusal.denied == Denied::Command { "EVAL" } else { command };

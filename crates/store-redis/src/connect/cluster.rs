@@ -16,12 +16,13 @@ use std::{
 use futures_util::future::{BoxFuture, FutureExt, join_all, select_ok, try_join_all};
 use redis::{
     ErrorKind as Client, Pipeline, RedisError, RedisResult, ServerErrorKind as Server, Value,
-    aio::{ConnectionLike, MultiplexedConnection},
+    aio::ConnectionLike,
 };
 use retry::table::SLOT_MOVING;
 use tokio::{sync::Mutex, time::sleep};
 
 use super::{
+    connection::Connection,
     connector::{ConnectError, Connector, ping},
     slots::{Node, SlotMap, slot_of},
 };
@@ -64,11 +65,11 @@ impl Cluster {
         // Without masters there is no remainder, and `get(0)` finds none.
         let node = masters.get(turn.checked_rem(masters.len()).unwrap_or(0)).cloned();
         let node = node.ok_or_else(|| ConnectError::known(ErrorKind::Loading, "no node has any slots"))?;
-        Ok((self.connector.at(&node.host, node.port)?, node))
+        Ok((self.connector.at(&node.host, node.port), node))
     }
 
     /// Connects to each master. Returns addresses without credentials.
-    pub(super) async fn servers(&self) -> Result<Vec<(String, MultiplexedConnection)>, ConnectError> {
+    pub(super) async fn servers(&self) -> Result<Vec<(String, Connection)>, ConnectError> {
         let masters = self.map().await?.masters();
         let connecting = masters.iter().map(|node| async {
             let connection = self.connect(node).await?;
@@ -78,12 +79,12 @@ impl Cluster {
     }
 
     /// A connector to the node at this address.
-    pub(super) fn connector_to(&self, host: &str, port: u16) -> RedisResult<Connector> {
+    pub(super) fn connector_to(&self, host: &str, port: u16) -> Connector {
         self.connector.at(host, port)
     }
 
-    async fn connect(&self, node: &Node) -> Result<MultiplexedConnection, ConnectError> {
-        let connected = self.connector.at(&node.host, node.port)?.connect().await;
+    async fn connect(&self, node: &Node) -> Result<Connection, ConnectError> {
+        let connected = self.connector.at(&node.host, node.port).connect().await;
         connected.map_err(|error| node_error(node, error))
     }
 
@@ -117,8 +118,7 @@ impl Cluster {
         let masters = self.last_map().map_or_else(Vec::new, |map| map.masters());
         let masters = masters.iter().map(|node| self.connector.at(&node.host, node.port));
         // The seeds too: none of the masters of the last map may be alive any more.
-        let connectors =
-            masters.chain(self.seeds.iter().cloned().map(Ok)).collect::<RedisResult<Vec<_>>>()?;
+        let connectors: Vec<Connector> = masters.chain(self.seeds.iter().cloned()).collect();
         let asked: Vec<BoxFuture<'_, _>> =
             connectors.iter().map(|connector| ask_topology(connector).boxed()).collect();
         // Before the answer: a failure that another session meets meanwhile must mark the new map as stale.
@@ -177,7 +177,7 @@ async fn ask_topology(connector: &Connector) -> Result<SlotMap, ConnectError> {
 
 /// Connections to the nodes of a cluster.
 #[derive(Default)]
-pub(super) struct Nodes(BTreeMap<Node, MultiplexedConnection>);
+pub(super) struct Nodes(BTreeMap<Node, Connection>);
 
 /// A unit with its destination.
 struct Job {

@@ -1,13 +1,19 @@
 //! Connects to a server: address, user, password, database, TLS, timeouts; and the errors on the way.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use errors::Operation;
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ProtocolVersion, RedisError, RedisResult,
-    TlsCertificates, aio::MultiplexedConnection, io::tcp::TcpSettings,
+    AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, ProtocolVersion, RedisConnectionInfo, RedisError,
+    RedisResult,
 };
 
+use super::{
+    connection::{Connection, in_time},
+    limit::{ANSWER_BYTES, AnswerLimit},
+    settings::RedisSettings,
+    stream::{Identity, open},
+};
 use crate::{answers::kind_of, error::StoreError, events::EventQueue, kind::ErrorKind};
 
 /// Why a server can't be used.
@@ -60,52 +66,33 @@ impl ConnectError {
 /// Makes connections to one address.
 #[derive(Clone)]
 pub(super) struct Connector {
-    client: Client,
+    server: ConnectionInfo,
+    identity: Identity,
     config: AsyncConnectionConfig,
+    connect_timeout: Duration,
 }
 
 impl Connector {
-    pub(super) fn new(
-        server: &ConnectionInfo,
-        certificates: Option<&TlsCertificates>,
-        connect_timeout: Duration,
-        command_timeout: Duration,
-    ) -> RedisResult<Self> {
+    pub(super) fn new(server: &ConnectionInfo, settings: &RedisSettings) -> RedisResult<Self> {
         // CLIENT LIST shows the name, so that operators can tell whose connections they see.
         let login = server.redis_settings().clone().set_lib_name("state-tracker", env!("CARGO_PKG_VERSION"));
-        // Nagle's algorithm would hold back a batch until the previous one is acknowledged.
-        let tcp = TcpSettings::default().set_nodelay(true);
-        let info = server.clone().set_tcp_settings(tcp).set_redis_settings(login);
-        let client = match (info.addr(), certificates) {
-            (ConnectionAddr::TcpTls { .. }, Some(certificates)) => {
-                Client::build_with_tls(info, certificates.clone())?
-            }
-            _ => Client::open(info)?,
-        };
-        if matches!(client.get_connection_info().addr(), ConnectionAddr::TcpTls { .. }) {
-            // The client library takes the process's default provider, and panics without one. An error means that one is
+        let server = server.clone().set_redis_settings(login);
+        let mut identity = Identity::default();
+        if matches!(server.addr(), ConnectionAddr::TcpTls { .. }) {
+            // The TLS library takes the process's default provider, and panics without one. An error means that one is
             // installed already.
             let _ = rustls::crypto::ring::default_provider().install_default();
+            if let Some(certificates) = &settings.certificates {
+                identity = Identity::new(certificates)?;
+            }
         }
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(connect_timeout))
-            .set_response_timeout(Some(command_timeout));
-        Ok(Self { client, config })
-    }
-
-    /// A manager for the pool, which makes and checks connections with these settings.
-    pub(super) fn manager(&self) -> RedisResult<deadpool_redis::Manager> {
-        deadpool_redis::Manager::new_with_config(
-            self.client.get_connection_info().clone(),
-            self.config.clone(),
-        )
+        let config = AsyncConnectionConfig::new().set_response_timeout(Some(settings.command_timeout));
+        Ok(Self { server, identity, config, connect_timeout: settings.connect_timeout })
     }
 
     /// The same connector at another address.
-    pub(super) fn at(&self, host: &str, port: u16) -> RedisResult<Self> {
-        let info = self.client.get_connection_info();
-        let address = match info.addr() {
-            // The TLS parameters hold the configured certificates.
+    pub(super) fn at(&self, host: &str, port: u16) -> Self {
+        let address = match self.server.addr() {
             ConnectionAddr::TcpTls { insecure, tls_params, .. } => ConnectionAddr::TcpTls {
                 host: host.to_owned(),
                 port,
@@ -114,12 +101,12 @@ impl Connector {
             },
             _ => ConnectionAddr::Tcp(host.to_owned(), port),
         };
-        Ok(Self { client: Client::open(info.clone().set_addr(address))?, config: self.config.clone() })
+        Self { server: self.server.clone().set_addr(address), ..self.clone() }
     }
 
     /// Host and port; `None` for a Unix socket.
     pub(super) fn host_and_port(&self) -> Option<(&str, u16)> {
-        match self.client.get_connection_info().addr() {
+        match self.server.addr() {
             ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
                 Some((host, *port))
             }
@@ -129,25 +116,38 @@ impl Connector {
 
     /// The address without credentials.
     pub(super) fn address(&self) -> String {
-        self.client.get_connection_info().addr().to_string()
+        self.server.addr().to_string()
     }
 
     /// A connection that puts every event into the queue. It speaks RESP3, as every server from version 6 on does: of the client
     /// library's ways to receive events, only that of RESP3 lets us bound the events that wait.
-    pub(super) async fn listen(&self, queue: EventQueue) -> RedisResult<MultiplexedConnection> {
-        let info = self.client.get_connection_info().clone();
-        let login = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-        let client = Client::open(info.set_redis_settings(login))?;
-        let config = self.config.clone().set_push_sender(queue);
-        client.get_multiplexed_async_connection_with_config(&config).await
+    pub(super) async fn listen(&self, queue: EventQueue) -> RedisResult<Connection> {
+        let login = self.server.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        let limit = AnswerLimit::new(ANSWER_BYTES);
+        let config = self.config.clone().set_push_sender(queue.within(limit.clone()));
+        self.over(&login, config, limit).await
     }
 
-    pub(super) async fn connect(&self) -> RedisResult<MultiplexedConnection> {
-        self.client.get_multiplexed_async_connection_with_config(&self.config).await
+    pub(super) async fn connect(&self) -> RedisResult<Connection> {
+        let limit = AnswerLimit::new(ANSWER_BYTES);
+        self.over(self.server.redis_settings(), self.config.clone(), limit).await
+    }
+
+    async fn over(
+        &self,
+        login: &RedisConnectionInfo,
+        config: AsyncConnectionConfig,
+        limit: Arc<AnswerLimit>,
+    ) -> RedisResult<Connection> {
+        let connecting = async {
+            let stream = open(self.server.addr(), &self.identity).await?;
+            Connection::over(stream, login, config, limit).await
+        };
+        in_time(self.connect_timeout, connecting).await
     }
 }
 
 /// Pings a server over this connection.
-pub(super) async fn ping(connection: &mut MultiplexedConnection) -> RedisResult<()> {
+pub(super) async fn ping(connection: &mut Connection) -> RedisResult<()> {
     redis::cmd("PING").query_async(connection).await
 }

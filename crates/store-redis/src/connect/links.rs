@@ -6,11 +6,12 @@ use std::sync::{
 };
 
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
-use redis::{ConnectionInfo, RedisResult, Value, aio::MultiplexedConnection};
+use redis::{ConnectionInfo, RedisResult, Value};
 
 use super::{
     cluster::{Cluster, Nodes},
-    connector::{ConnectError, Connector, ping},
+    connection::Connection,
+    connector::{ConnectError, Connector},
     sentinel::{SentinelView, WatchedMaster},
     settings::{RedisSettings, Servers},
     slots::Node,
@@ -24,6 +25,8 @@ use crate::{
 /// Makes, checks and outdates links.
 pub(super) struct Links {
     servers: Deployment,
+    /// Checks the connections to one server before they are lent again.
+    checks: deadpool_redis::Manager,
     /// Rises when the error of a link or of a subscription says that another server may be the master; links and subscriptions of
     /// earlier generations are replaced.
     generation: AtomicU64,
@@ -34,9 +37,8 @@ pub(super) struct Links {
 }
 
 enum Deployment {
-    // The manager of deadpool-redis can't be given certificates, so there is none where they are configured.
-    /// One server, with the manager that makes and checks its connections.
-    Single(Box<Connector>, Option<Box<deadpool_redis::Manager>>),
+    /// One server.
+    Single(Box<Connector>),
     Sentinel(WatchedMaster),
     Cluster(Cluster),
 }
@@ -48,7 +50,7 @@ pub(super) struct Link {
 }
 
 enum Connections {
-    Server(MultiplexedConnection),
+    Server(Connection),
     Cluster(Nodes),
 }
 
@@ -60,18 +62,11 @@ impl Link {
 
 impl Links {
     pub(super) fn new(settings: &RedisSettings) -> RedisResult<Self> {
-        let connector = |server: &ConnectionInfo| {
-            let (connect, command) = (settings.connect_timeout, settings.command_timeout);
-            Connector::new(server, settings.certificates.as_ref(), connect, command)
-        };
+        let connector = |server: &ConnectionInfo| Connector::new(server, settings);
         let connectors =
             |servers: &[ConnectionInfo]| servers.iter().map(connector).collect::<RedisResult<Vec<_>>>();
         let servers = match &settings.servers {
-            Servers::Single(server) => {
-                let connector = connector(server)?;
-                let manager = settings.certificates.is_none().then(|| connector.manager()).transpose()?;
-                Deployment::Single(Box::new(connector), manager.map(Box::new))
-            }
+            Servers::Single(server) => Deployment::Single(Box::new(connector(server)?)),
             Servers::Sentinel { sentinels, master, node } => Deployment::Sentinel(WatchedMaster::new(
                 connectors(sentinels)?,
                 master.clone(),
@@ -79,8 +74,14 @@ impl Links {
             )),
             Servers::Cluster(seeds) => Deployment::Cluster(Cluster::new(connectors(seeds)?)?),
         };
+        let checks = match &settings.servers {
+            Servers::Single(server) | Servers::Sentinel { node: server, .. } => server.clone(),
+            // A link to a cluster checks its connections by itself. `Cluster::new` has refused an empty list.
+            Servers::Cluster(seeds) => seeds[0].clone(),
+        };
+        let checks = deadpool_redis::Manager::new(checks)?;
         let (generation, subscriptions, created) = Default::default();
-        Ok(Self { servers, generation, subscriptions, created })
+        Ok(Self { servers, checks, generation, subscriptions, created })
     }
 
     /// The number of links made.
@@ -89,12 +90,9 @@ impl Links {
     }
 
     /// Opens a connection for subscriptions. Returns its node if Redis is a cluster.
-    pub(super) async fn listen(
-        &self,
-        queue: EventQueue,
-    ) -> Result<(MultiplexedConnection, Option<Node>), ConnectError> {
+    pub(super) async fn listen(&self, queue: EventQueue) -> Result<(Connection, Option<Node>), ConnectError> {
         match &self.servers {
-            Deployment::Single(connector, _) => Ok((connector.listen(queue).await?, None)),
+            Deployment::Single(connector) => Ok((connector.listen(queue).await?, None)),
             Deployment::Sentinel(watch) => {
                 let (connector, _) = watch.master().await?;
                 Ok((connector.listen(queue).await?, None))
@@ -116,9 +114,9 @@ impl Links {
     }
 
     /// Connects to each server that holds keys. Returns addresses without credentials.
-    pub(super) async fn servers(&self) -> Result<Vec<(String, MultiplexedConnection)>, ConnectError> {
+    pub(super) async fn servers(&self) -> Result<Vec<(String, Connection)>, ConnectError> {
         match &self.servers {
-            Deployment::Single(connector, _) => Ok(vec![(connector.address(), connector.connect().await?)]),
+            Deployment::Single(connector) => Ok(vec![(connector.address(), connector.connect().await?)]),
             Deployment::Sentinel(watch) => {
                 let (connector, connection) = watch.master().await?;
                 Ok(vec![(connector.address(), connection)])
@@ -132,16 +130,13 @@ impl Links {
         &self,
         host: &str,
         port: u16,
-    ) -> Option<Result<MultiplexedConnection, ConnectError>> {
+    ) -> Option<Result<Connection, ConnectError>> {
         let connector = match &self.servers {
             Deployment::Single(..) => return None,
             Deployment::Sentinel(watch) => watch.connector_to(host, port),
             Deployment::Cluster(cluster) => cluster.connector_to(host, port),
         };
-        Some(match connector {
-            Ok(connector) => connector.connect().await.map_err(ConnectError::from),
-            Err(error) => Err(error.into()),
-        })
+        Some(connector.connect().await.map_err(ConnectError::from))
     }
 
     /// Each sentinel's view, by its address; empty without sentinels.
@@ -228,8 +223,7 @@ impl Manager for LinkManager {
         // Before connecting: a failover meanwhile must retire this link too.
         let generation = self.0.generation();
         let connections = match &self.0.servers {
-            Deployment::Single(_, Some(manager)) => Connections::Server(manager.create().await?),
-            Deployment::Single(connector, None) => Connections::Server(connector.connect().await?),
+            Deployment::Single(connector) => Connections::Server(connector.connect().await?),
             Deployment::Sentinel(watch) => Connections::Server(watch.master().await?.1),
             Deployment::Cluster(cluster) => Connections::Cluster(cluster.enter().await?),
         };
@@ -242,17 +236,14 @@ impl Manager for LinkManager {
             // The pool then drops this link and makes a new one.
             return Err(RecycleError::message("made before the last failure"));
         }
-        match (&mut link.connections, &self.0.servers) {
-            (Connections::Server(connection), Deployment::Single(_, Some(manager))) => {
-                manager.recycle(connection, metrics).await.map_err(|error| match error {
+        match &mut link.connections {
+            Connections::Server(connection) => {
+                self.0.checks.recycle(connection.library(), metrics).await.map_err(|error| match error {
                     RecycleError::Backend(error) => RecycleError::Backend(error.into()),
                     RecycleError::Message(why) => RecycleError::Message(why),
                 })
             }
-            (Connections::Server(connection), _) => {
-                ping(connection).await.map_err(|error| RecycleError::Backend(error.into()))
-            }
-            (Connections::Cluster(nodes), _) => {
+            Connections::Cluster(nodes) => {
                 // Broken connections are dropped and made again when needed, so the link itself stays good.
                 nodes.check().await;
                 Ok(())

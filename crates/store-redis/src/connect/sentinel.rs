@@ -4,9 +4,12 @@
 //! sentinel that was cut off may name a former master.
 
 use futures_util::future::{BoxFuture, FutureExt, join_all, select_ok};
-use redis::{RedisError, RedisResult, Value, aio::MultiplexedConnection};
+use redis::{RedisError, RedisResult, Value};
 
-use super::connector::{ConnectError, Connector};
+use super::{
+    connection::Connection,
+    connector::{ConnectError, Connector},
+};
 use crate::kind::ErrorKind;
 
 /// A sentinel's view of the master.
@@ -33,7 +36,7 @@ impl WatchedMaster {
     }
 
     /// Connects to the current master.
-    pub(super) async fn master(&self) -> Result<(Connector, MultiplexedConnection), ConnectError> {
+    pub(super) async fn master(&self) -> Result<(Connector, Connection), ConnectError> {
         let asked: Vec<BoxFuture<'_, _>> =
             self.sentinels.iter().map(|connector| self.find_master(connector).boxed()).collect();
         // `select_ok` panics without futures.
@@ -44,7 +47,7 @@ impl WatchedMaster {
     }
 
     /// A connector to the master or a replica at this address.
-    pub(super) fn connector_to(&self, host: &str, port: u16) -> RedisResult<Connector> {
+    pub(super) fn connector_to(&self, host: &str, port: u16) -> Connector {
         self.node.at(host, port)
     }
 
@@ -76,18 +79,12 @@ impl WatchedMaster {
     }
 
     /// The address that a sentinel gives for the master's name.
-    async fn master_address(
-        &self,
-        sentinel: &mut MultiplexedConnection,
-    ) -> RedisResult<Option<(String, u16)>> {
+    async fn master_address(&self, sentinel: &mut Connection) -> RedisResult<Option<(String, u16)>> {
         let mut question = redis::cmd("SENTINEL");
         question.arg("GET-MASTER-ADDR-BY-NAME").arg(&self.name).query_async(sentinel).await
     }
 
-    async fn find_master(
-        &self,
-        sentinel: &Connector,
-    ) -> Result<(Connector, MultiplexedConnection), ConnectError> {
+    async fn find_master(&self, sentinel: &Connector) -> Result<(Connector, Connection), ConnectError> {
         let mut connection = sentinel.connect().await.map_err(|error| sentinel_error(sentinel, error))?;
         let address = self.master_address(&mut connection).await;
         let address = address.map_err(|error| sentinel_error(sentinel, error))?;
@@ -96,7 +93,7 @@ impl WatchedMaster {
             let detail = format!("the sentinel at {at} knows no master by the name `{name}`");
             return Err(ConnectError::known(ErrorKind::UnknownMaster, detail));
         };
-        let master = self.node.at(&host, port)?;
+        let master = self.node.at(&host, port);
         let mut connection = master.connect().await?;
         match redis::cmd("ROLE").query_async::<Vec<Value>>(&mut connection).await {
             Ok(role) if role.first().is_some_and(is_master) => {}

@@ -12,9 +12,9 @@ use std::{
 };
 
 use errors::{Operation, rounded};
-use redis::{RedisResult, Value, aio::MultiplexedConnection};
+use redis::{RedisResult, Value};
 
-use super::{Store, links::Links, slots::Node};
+use super::{Store, connection::Connection, links::Links, slots::Node};
 use crate::{
     batch::Batch,
     error::StoreError,
@@ -25,7 +25,7 @@ use crate::{
 
 /// The controlling side of a subscription. Dropping it ends the subscription.
 pub struct Subscriber {
-    connection: MultiplexedConnection,
+    connection: Connection,
     subscribed: SubscribedServer,
     server: String,
     timeout: Duration,
@@ -50,7 +50,7 @@ impl Store {
         &self,
         operation: Operation,
         queue: EventQueue,
-    ) -> Result<(MultiplexedConnection, SubscribedServer), StoreError> {
+    ) -> Result<(Connection, SubscribedServer), StoreError> {
         let object = || self.settings.address.clone();
         // Before connecting: an error of the pool meanwhile concerns this connection too.
         let generation = self.links.generation();

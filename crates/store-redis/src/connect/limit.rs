@@ -1,0 +1,118 @@
+//! Bounds what a server may send in answer to one request, and so the memory that a hostile or broken server can take.
+//!
+//! The client library reads an answer as a whole before it returns it. So the bytes are counted where they are read, between the
+//! client library and the stream, after decryption. A server that exceeds the limit loses its connection.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
+    task::{Context, Poll, ready},
+};
+
+use redis::RedisError;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// The limit of what a server may send in answer to one request, in bytes. It is twice of what the largest pass reads from one
+/// server at once: the keys of 5,000 epochs under four spellings. A page of 10,000 entries takes a fiftieth of it.
+pub(crate) const ANSWER_BYTES: usize = 64 << 20;
+/// What a line of an answer counts beside its bytes: each line can begin a value, and a value takes more memory than its bytes, such
+/// as `:1` does.
+const LINE_WEIGHT: usize = 32;
+
+/// The error of a server that exceeded the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the server sent more than {limit} bytes in answer to one request")]
+pub(crate) struct AnswerTooLarge {
+    limit: usize,
+}
+
+/// Counts what a server has sent since the last request.
+pub(crate) struct AnswerLimit {
+    limit: usize,
+    used: AtomicUsize,
+    is_exceeded: AtomicBool,
+}
+
+impl AnswerLimit {
+    pub(crate) fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self { limit, used: AtomicUsize::new(0), is_exceeded: AtomicBool::new(false) })
+    }
+
+    /// Begins a request, or ends an event that the server has sent on its own account.
+    pub(crate) fn reset(&self) {
+        self.used.store(0, Relaxed);
+    }
+
+    /// The limit's error if it is what ended the connection, and otherwise this one. The client library passes on that a connection
+    /// ended, and not always why.
+    pub(crate) fn explain(&self, error: RedisError) -> RedisError {
+        match self.is_exceeded.load(Relaxed) {
+            true => io::Error::from(self.too_large()).into(),
+            false => error,
+        }
+    }
+
+    fn too_large(&self) -> AnswerTooLarge {
+        AnswerTooLarge { limit: self.limit }
+    }
+
+    fn count(&self, bytes: &[u8]) -> Result<(), AnswerTooLarge> {
+        let lines = bytes.iter().filter(|&&byte| byte == b'\n').count();
+        let weight = bytes.len() + lines * LINE_WEIGHT;
+        // Only the connection's own task reads, so no other thread adds in between.
+        if self.used.fetch_add(weight, Relaxed) + weight <= self.limit {
+            return Ok(());
+        }
+        self.is_exceeded.store(true, Relaxed);
+        Err(self.too_large())
+    }
+}
+
+impl From<AnswerTooLarge> for io::Error {
+    fn from(error: AnswerTooLarge) -> Self {
+        // A kind after which the client library ends the connection.
+        Self::new(io::ErrorKind::ConnectionAborted, error)
+    }
+}
+
+/// A stream whose reads are counted.
+pub(crate) struct Limited<S> {
+    stream: S,
+    limit: Arc<AnswerLimit>,
+}
+
+impl<S> Limited<S> {
+    pub(crate) fn new(stream: S, limit: Arc<AnswerLimit>) -> Self {
+        Self { stream, limit }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Limited<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        Poll::Ready(self.limit.count(&buffer.filled()[before..]).map_err(io::Error::from))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Limited<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::connect::Connection;
+use crate::{answers::consequence_of, connect::Connection};
 use redis::{Arg, Cmd, Pipeline, RedisError, RedisResult, Value, aio::ConnectionLike, make_extension_error};
 
 /// Commands in the order in which their answers are read.
@@ -280,9 +280,20 @@ fn read_transaction(
     commands: usize,
     answers: &mut Vec<RedisResult<Value>>,
 ) {
-    // The answer to MULTI is skipped: if MULTI was denied, EXEC fails too, and its error is used.
+    let begun = sent.next().map(into_result);
     let refused: Vec<Option<RedisError>> =
-        sent.by_ref().skip(1).take(commands).map(|queued| into_result(queued).err()).collect();
+        sent.by_ref().take(commands).map(|queued| into_result(queued).err()).collect();
+    if let Some(Err(error)) = begun {
+        // The commands were run one by one, and EXEC says only that there was no MULTI. An error about the transaction is none
+        // about a key, so it must void the batch.
+        let error = match consequence_of(&error).voids_batch() {
+            true => error,
+            false => make_extension_error("MULTI".to_owned(), error.detail().map(str::to_owned)),
+        };
+        sent.next();
+        answers.extend((0..commands).map(|_| Err(error.clone())));
+        return;
+    }
     // EXEC answers with one array; an error within it is that of a command that failed while it ran.
     match sent.next().map(into_result) {
         Some(Ok(Value::Array(values))) if values.len() == commands => {

@@ -1,85 +1,221 @@
-//! Every answer of Redis to every command with which the chain state moves: it is an error, and the repeat is done once.
+//! Every answer of Redis to every command of every step of the chain state: a refused step is an error or reports the key, and its
+//! repeat does the same as if nothing had been refused.
 
-use std::collections::BTreeSet;
-
-use store_collector::Outcome;
-use store_redis::{ANSWERS, Store, UNKNOWN};
+use domain::collector::{Following, Note, Stretch};
+use store_collector::{ClosedWindow, Inputs, Known, MarketTables, Outcome};
+use store_redis::{ANSWERS, Answer, Consequence, Fault, Store, StoreError, UNKNOWN};
 use testkit::FaultProxy;
 
 use crate::{
     common,
-    scene::{Chain, MARKET, arranged, blocks, released, submitted},
+    scene::{CHECKSUM, Chain, MARKET, arranged, blocks, market, released, submitted},
 };
 
-/// One line for each pair of kind and consequence, by which alone code decides.
-fn answers() -> Vec<String> {
-    let mut pairs = BTreeSet::new();
-    let rows = ANSWERS.iter().chain([&UNKNOWN]).filter(|row| pairs.insert((row.kind, row.consequence)));
-    let line = |row: &store_redis::Answer| match row.word.contains(' ') {
-        true => "STRANGE by the test".to_owned(),
-        false => format!("{} {} by the test", row.word, row.text),
-    };
-    rows.map(line).collect()
+/// What a step did, and the keys that it could not read or write.
+type Told = (String, Vec<Fault>);
+
+/// Every row of the table, as a server words it.
+fn answers() -> impl Iterator<Item = (&'static Answer, String)> {
+    ANSWERS.iter().chain([&UNKNOWN]).map(|row| {
+        let word = if row.word.contains(' ') { "STRANGE" } else { row.word };
+        (row, format!("{word} {} by the test", row.text))
+    })
+}
+
+fn told(outcome: Outcome) -> Told {
+    match outcome {
+        Outcome::Done { faults } => ("done".to_owned(), faults),
+        Outcome::Changed { key } => (format!("changed: {key}"), Vec::new()),
+    }
 }
 
 /// A chain with a closed window with submissions, which is reached through the proxy.
-async fn scene() -> (Chain, FaultProxy) {
-    let mut chain = Chain::with("", true).await;
-    chain.submit(MARKET, 7, 6, 0, &[("a", 1), ("b", 2)]).await;
-    chain.accept(17, 0, vec![released(MARKET, 7, 6)]).await;
-    let proxy = FaultProxy::start(chain.scene.redis.addr()).await.expect("a proxy");
-    chain.store = Store::new(common::settings(proxy.addr())).expect("settings");
-    (chain, proxy)
+struct Walk {
+    chain: Chain,
+    proxy: FaultProxy,
+}
+
+impl Walk {
+    async fn new() -> Self {
+        let mut chain = Chain::with("", true).await;
+        let proxy = FaultProxy::start(chain.scene.redis.addr()).await.expect("a proxy");
+        chain.store = Store::new(common::settings(proxy.addr())).expect("settings");
+        Self { chain, proxy }
+    }
+
+    async fn begin<P>(&mut self, prepare: impl AsyncFn(&Chain) -> P) -> P {
+        let chain = &mut self.chain;
+        chain.scene.run::<()>("FLUSHALL", "SYNC").await;
+        chain.submit(MARKET, 7, 6, 0, &[("a", 1), ("b", 2)]).await;
+        chain.submit(MARKET, 1, 6, 0, &[("a", 1)]).await;
+        chain.accept(17, 0, vec![released(MARKET, 7, 6), released(MARKET, 20, 7)]).await;
+        prepare(chain).await
+    }
+
+    /// Refuses each command of a step in each way, and repeats the step. Returns how often it was refused as a whole.
+    async fn through<P>(
+        &mut self,
+        is_atomic: bool,
+        prepare: impl AsyncFn(&Chain) -> P,
+        step: impl AsyncFn(&Chain, &P) -> Result<Told, StoreError>,
+    ) -> u64 {
+        // Once before anything is counted, so that the server knows the scripts.
+        let prepared = self.begin(&prepare).await;
+        step(&self.chain, &prepared).await.expect("done");
+        let prepared = self.begin(&prepare).await;
+        self.proxy.reset_counts();
+        let (whole, faults) = step(&self.chain, &prepared).await.expect("done");
+        let (commands, after) = (self.proxy.counts().commands, self.chain.contents().await);
+        assert_eq!(faults, []);
+        assert!(commands >= 3, "the check of the connection has two: {commands}");
+        let mut errors = 0;
+        for (row, line) in answers() {
+            for skip in 0..commands {
+                let prepared = self.begin(&prepare).await;
+                let before = self.chain.dump().await;
+                let refused = self.proxy.refused_commands();
+                self.proxy.refuse_command(None, skip, &line);
+                let answered = step(&self.chain, &prepared).await;
+                self.proxy.stop_refusing_commands();
+                assert_eq!(self.proxy.refused_commands(), refused + 1, "{line} at {skip}");
+                match answered {
+                    // A refused check of the connection, or a script that was loaded.
+                    Ok((shown, faults)) if faults.is_empty() => {
+                        assert_eq!(shown, whole, "{line} at {skip}");
+                        assert!(self.chain.contents().await == after, "{line} at {skip}");
+                        continue;
+                    }
+                    Ok((_, faults)) => {
+                        assert_eq!(row.consequence, Consequence::Key, "{line} at {skip}: {faults:?}");
+                    }
+                    Err(_) => {
+                        errors += 1;
+                        assert!(!is_atomic || self.chain.dump().await == before, "{line} at {skip}");
+                    }
+                }
+                let (_, faults) = step(&self.chain, &prepared).await.expect("done");
+                assert_eq!(faults, [], "{line} at {skip}");
+                assert!(self.chain.contents().await == after, "{line} at {skip}");
+            }
+        }
+        errors
+    }
+}
+
+async fn closed(chain: &Chain) -> ClosedWindow {
+    chain.closed(MARKET).await.into_iter().next().expect("one is closed")
+}
+
+#[tokio::test]
+async fn the_state_is_read_as_a_whole_whatever_redis_answers() {
+    let load = async |chain: &Chain, (): &()| {
+        let known = chain.chain.load(&mut chain.session().await).await?;
+        Ok((format!("{:?}", known.following), Vec::new()))
+    };
+    assert!(Walk::new().await.through(true, async |_| (), load).await > 100);
 }
 
 #[tokio::test]
 async fn blocks_are_accepted_once_whatever_redis_answers() {
-    let (mut chain, proxy) = scene().await;
-    for line in answers() {
-        for skip in 0..6 {
-            let known = chain.load().await;
-            let mut after = known.following.clone();
-            let (number, block) = (known.following.checkpoint.expect("one").number, known.following.clone());
-            let events = vec![submitted(MARKET, 7, "cid", number + 1)];
-            let stretch = blocks(&block, number + 1, 0, events);
-            let notes = after.accept(&stretch, &chain.rules).expect("they stand on the last one");
-            let queued = chain.scene.run::<u64>("LLEN", "attestorQueue").await;
-            let before = chain.dump().await;
-            proxy.refuse_command(None, skip, &line);
-            let outcome = chain.commit(&known, &after, Some(&stretch), &notes).await;
-            proxy.stop_refusing_commands();
-            if outcome.is_err() {
-                assert_eq!(chain.dump().await, before, "{line} at {skip}");
-                let again = chain.commit(&known, &after, Some(&stretch), &notes).await;
-                assert_eq!(again.expect("written"), Outcome::Done { faults: vec![] });
-            }
-            assert_eq!(chain.load().await.following, after, "{line} at {skip}");
-            let now = chain.scene.run::<u64>("LLEN", "attestorQueue").await;
-            assert_eq!(now, queued + 1, "{line} at {skip}");
-        }
-    }
-    assert!(proxy.refused_commands() > 0);
+    type Next = (Known, Following, Stretch, Vec<Note>);
+    let prepare = async |chain: &Chain| {
+        let known = chain.load().await;
+        let mut after = known.following.clone();
+        let stretch = blocks(&after, 18, 0, vec![submitted(MARKET, 7, "cid", 18)]);
+        let notes = after.accept(&stretch, &chain.rules).expect("they stand on the last one");
+        (known, after, stretch, notes)
+    };
+    let commit = async |chain: &Chain, (known, after, stretch, notes): &Next| {
+        Ok(told(chain.commit(known, after, Some(stretch), notes).await?))
+    };
+    assert!(Walk::new().await.through(true, prepare, commit).await > 20);
+}
+
+#[tokio::test]
+async fn closed_windows_are_found_whatever_redis_answers() {
+    let find = async |chain: &Chain, (): &()| {
+        let closed = chain.chain.closed(&mut chain.session().await, market(MARKET)).await?;
+        Ok((format!("{:?}", closed.iter().map(|closed| closed.epoch).collect::<Vec<_>>()), Vec::new()))
+    };
+    assert!(Walk::new().await.through(true, async |_| (), find).await > 60);
+}
+
+#[tokio::test]
+async fn submissions_are_read_or_the_key_is_reported_whatever_redis_answers() {
+    let read = async |chain: &Chain, closed: &ClosedWindow| {
+        let inputs = chain.chain.inputs(&mut chain.session().await, closed).await?;
+        let Inputs { submissions, missing, faults, .. } = inputs;
+        Ok((format!("{submissions:?} {missing:?}"), faults))
+    };
+    assert!(Walk::new().await.through(true, closed, read).await > 100);
 }
 
 #[tokio::test]
 async fn a_window_is_handed_over_once_whatever_redis_answers() {
-    for line in answers() {
-        for skip in 0..4 {
-            let (mut chain, proxy) = scene().await;
-            let [closed] = chain.closed(MARKET).await.try_into().expect("one");
-            let inputs = chain.inputs(&closed).await;
-            let (basis, arranged) = (inputs.basis.clone(), arranged(&closed, inputs, 2));
-            let before = chain.dump().await;
-            proxy.refuse_command(None, skip, &line);
-            let outcome = chain.hand_over(&closed, &basis, &arranged).await;
-            proxy.stop_refusing_commands();
-            if outcome.is_err() {
-                assert_eq!(chain.dump().await, before, "{line} at {skip}");
-                let again = chain.hand_over(&closed, &basis, &arranged).await.expect("written");
-                assert_eq!(again, Outcome::Done { faults: vec![] });
-            }
-            assert_eq!(chain.scene.run::<u64>("LLEN", "finalizerQueue").await, 1, "{line} at {skip}");
-            assert!(chain.closed(MARKET).await.is_empty());
-        }
-    }
+    let prepare = async |chain: &Chain| {
+        let closed = closed(chain).await;
+        let inputs = chain.inputs(&closed).await;
+        (closed, inputs)
+    };
+    let hand_over = async |chain: &Chain, (closed, inputs): &(ClosedWindow, Inputs)| {
+        let (basis, arranged) = (&inputs.basis, arranged(closed, inputs.clone(), 2));
+        Ok(told(chain.hand_over(closed, basis, &arranged).await?))
+    };
+    assert!(Walk::new().await.through(true, prepare, hand_over).await > 20);
+}
+
+#[tokio::test]
+async fn an_epoch_without_batches_ends_once_whatever_redis_answers() {
+    let give_up = async |chain: &Chain, closed: &ClosedWindow| {
+        Ok(told(chain.chain.give_up(&mut chain.session().await, closed).await?))
+    };
+    assert!(Walk::new().await.through(true, closed, give_up).await > 20);
+}
+
+#[tokio::test]
+async fn a_refused_clean_up_removes_the_rest_in_its_next_run() {
+    let prepare = async |chain: &Chain| chain.hand_over_all().await;
+    let clean = async |chain: &Chain, (): &()| {
+        let cleaned = chain.chain.clean(&mut chain.session().await, 0, 1_000).await?;
+        assert_eq!(cleaned.cursor, 0, "one slice has all");
+        Ok((format!("{} {}", cleaned.markers, cleaned.submissions), cleaned.faults))
+    };
+    assert!(Walk::new().await.through(false, prepare, clean).await > 100);
+}
+
+#[tokio::test]
+async fn contract_values_are_written_or_the_key_is_reported_whatever_redis_answers() {
+    let tables = MarketTables {
+        configured: CHECKSUM.to_owned(),
+        submission_window: Some(20),
+        day_size: Some("86400".to_owned()),
+        quota: Some("10".to_owned()),
+        epochs_in_a_day: Some("7200".to_owned()),
+    };
+    let markets = vec![(market(MARKET), tables)];
+    let write = async |chain: &Chain, (): &()| {
+        let written = chain.chain.write_tables(&mut chain.session().await, &markets, Some("321")).await;
+        Ok((String::new(), written?))
+    };
+    assert!(Walk::new().await.through(false, async |_| (), write).await > 60);
+}
+
+#[tokio::test]
+async fn what_a_predecessor_left_is_read_or_the_key_is_reported_whatever_redis_answers() {
+    let read = async |chain: &Chain, (): &()| {
+        let (left, faults) = chain.chain.left(&mut chain.session().await).await?;
+        Ok((format!("{left:?}"), faults))
+    };
+    assert!(Walk::new().await.through(true, async |_| (), read).await > 60);
+}
+
+#[tokio::test]
+async fn stored_hashes_are_read_or_left_out_whatever_redis_answers() {
+    let read = async |chain: &Chain, (): &()| {
+        let hashes = chain.chain.told_hashes(&mut chain.session().await, 10..=14).await?;
+        // A hash that can't be read is one that is not stored: a lower block is compared instead.
+        let left_out = Fault::new("a hash", store_redis::ErrorKind::Refused, "left out");
+        Ok((format!("{hashes:?}"), if hashes.len() < 5 { vec![left_out] } else { Vec::new() }))
+    };
+    assert!(Walk::new().await.through(true, async |_| (), read).await > 60);
 }

@@ -137,3 +137,27 @@ fn a_transaction_that_was_not_executed_fails_each_of_its_commands_and_no_other()
     assert_eq!(failed, [None, Some("NOPERM"), Some("NOPERM"), None, None]);
     assert_eq!(answers[2].as_ref().map_err(crate::kind_of), Err(crate::ErrorKind::Denied));
 }
+
+#[test]
+fn a_transaction_that_was_not_begun_voids_the_batch_whatever_the_error() {
+    for (word, kind) in [("NOPERM", crate::ErrorKind::Denied), ("ERR", crate::ErrorKind::Refused)] {
+        let sent = vec![
+            Value::Int(1),
+            error(word),
+            Value::Int(2),
+            Value::Int(3),
+            error("ERR"),
+            Value::Okay,
+            text("QUEUED"),
+            Value::Array(vec![Value::Int(3)]),
+            text("PONG"),
+        ];
+        let answers = mixed().answers(sent);
+        for answer in &answers[1..3] {
+            let error = answer.as_ref().expect_err("not within a transaction");
+            assert_eq!(crate::kind_of(error), kind);
+            assert!(crate::consequence_of(error).voids_batch(), "{error}");
+        }
+        assert!(answers[0].is_ok() && answers[3].is_ok() && answers[4].is_ok(), "{answers:?}");
+    }
+}

@@ -109,15 +109,20 @@ impl Scene {
 /// The keys of a server with their contents.
 pub type Dump = BTreeMap<String, BTreeSet<String>>;
 
-/// One answer of the table for each pair of kind and consequence, by which alone code decides; as a server words it.
+/// Every answer of the table, as a server words it.
 pub fn answers() -> Vec<(&'static Answer, String)> {
-    let mut pairs = BTreeSet::new();
-    let rows = ANSWERS.iter().chain([&UNKNOWN]).filter(|row| pairs.insert((row.kind, row.consequence)));
+    let rows = ANSWERS.iter().chain([&UNKNOWN]);
     rows.map(|row| {
         let word = if row.word.contains(' ') { "STRANGE" } else { row.word };
         (row, format!("{word} {} by the test", row.text))
     })
     .collect()
+}
+
+/// The first answer of the table for each pair of kind and consequence, by which code decides.
+pub fn decisions() -> Vec<(&'static Answer, String)> {
+    let mut pairs = BTreeSet::new();
+    answers().into_iter().filter(|(row, _)| pairs.insert((row.kind, row.consequence))).collect()
 }
 
 /// The key `P:M:rest`.

@@ -5,14 +5,15 @@
 
 mod common;
 
-use std::collections::BTreeSet;
-
-use std::sync::Arc;
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, LazyLock},
+};
 
 use common::{Dump, NOW, Scene, Tracker, VALIDATOR, answers, decisions, finished_epoch, ledger, settings};
 use domain::Address;
 use serde_json::Value;
-use store_redis::{Answer, StoreError};
+use store_redis::{Answer, Batch, Consequence, Lua, Operation, StoreError};
 use store_tracker::{MarketKeys, Reach, Retention, forget_sealed, prune, prune_active};
 use testkit::{FaultProxy, MarketProducer};
 
@@ -80,7 +81,7 @@ impl Walk {
                         );
                     }
                 }
-                if answered.is_ok() && row.consequence.voids_batch() {
+                if answered.is_ok() && row.consequence != Consequence::Key {
                     assert_eq!(self.scene.dump().await, whole, "{line} at {skip} was taken for done");
                 }
                 step(tracker.clone()).await.expect("done");
@@ -89,7 +90,7 @@ impl Walk {
                 // `submissions_count` in the producers' hash of an epoch is written in the pass that seals the epoch, and in no later one.
                 let is_compared = |key: &str| {
                     !key.ends_with(":state")
-                        && (row.consequence.voids_batch()
+                        && (row.consequence != Consequence::Key
                             || ![ledger("meta"), ledger("sealed")].contains(&key.to_owned()))
                 };
                 for (key, content) in now.iter().filter(|(key, _)| is_compared(key)) {
@@ -154,4 +155,57 @@ async fn pruning_after_a_refused_run_removes_the_same() {
         Ok(None)
     };
     Walk::new().await.through(answers(), prune_all).await;
+}
+
+/// The consequence of each answer, written down here once more: the table decides, and must not decide otherwise by accident.
+const EXPECTED: [(Consequence, &[&str]); 5] = [
+    (Consequence::Key, &["WRONGTYPE", "ERR"]),
+    (Consequence::Renew, &["ERR max number of clients", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "NOAUTH"]),
+    (Consequence::Load, &["NOSCRIPT"]),
+    (Consequence::Retry, &["LOADING", "BUSY", "UNKILLABLE", "TRYAGAIN", "EXECABORT", "STRANGE"]),
+    (
+        Consequence::Operator,
+        &[
+            "OOM",
+            "MISCONF",
+            "NOREPLICAS",
+            "MOVED",
+            "ASK",
+            "CROSSSLOT",
+            "NOPERM",
+            "WRONGPASS",
+            "DENIED",
+            "SCHEMA",
+        ],
+    ),
+];
+
+#[tokio::test]
+async fn each_answer_has_its_effect_on_connections_and_scripts() {
+    static ONE: LazyLock<Lua> = LazyLock::new(|| Lua::new("return 1"));
+    let walk = Walk::new().await;
+    let mut rows = answers();
+    let tracker = Tracker::with(settings(walk.proxy.addr()), common::PROTOCOL, common::MARKET);
+    for (expected, words) in EXPECTED {
+        for word in words {
+            let at = rows.iter().position(|(_, line)| line.trim_end_matches(" by the test").trim() == *word);
+            let (row, line) = rows.remove(at.expect(word));
+            assert_eq!(row.consequence, expected, "{line}");
+            let mut session = tracker.session().await;
+            let created = tracker.store.pool().created;
+            walk.proxy.refuse_command(Some("EVALSHA"), 0, &line);
+            let call = |batch: &mut Batch| {
+                ONE.run(batch, &["key"]);
+            };
+            let sent = session.run_scripts(Operation::new("test", "test"), "key", call).await;
+            let [answer] = sent.expect("answered").try_into().expect("one");
+            assert_eq!(answer.is_ok(), expected == Consequence::Load, "{line}: {answer:?}");
+            drop(session);
+            drop(tracker.session().await);
+            let renewed = tracker.store.pool().created - created;
+            assert_eq!(renewed, u64::from(expected == Consequence::Renew), "{line}");
+        }
+    }
+    let left: Vec<_> = rows.iter().map(|(row, _)| row.word).collect();
+    assert!(left.is_empty(), "without an expected consequence: {left:?}");
 }

@@ -68,14 +68,15 @@ impl Page {
         }
     }
 
-    /// The blocks of this range whose hashes a predecessor has written, the highest first; none for a trial.
+    /// The blocks of this range whose hashes a predecessor has written, the highest first, and the keys that can't be read; none for
+    /// a trial.
     pub(super) async fn told_hashes(
         &mut self,
         numbers: RangeInclusive<u64>,
-    ) -> Result<Vec<(u64, String)>, StoreError> {
+    ) -> Result<(Vec<(u64, String)>, Vec<Fault>), StoreError> {
         match &mut self.place {
             Place::Redis(there) => there.1.told_hashes(&mut there.0, numbers).await,
-            Place::Trial(_) => Ok(Vec::new()),
+            Place::Trial(_) => Ok(Default::default()),
         }
     }
 

@@ -88,7 +88,8 @@ impl ChainStore {
         Ok((left, faults))
     }
 
-    /// The blocks of this range whose hashes are stored, with the hashes, the highest block first: one round trip.
+    /// The blocks of this range whose hashes are stored, with the hashes, the highest block first, and the keys that can't be read:
+    /// one round trip.
     ///
     /// # Errors
     /// [`StoreError`] when the server does not answer.
@@ -96,11 +97,11 @@ impl ChainStore {
         &self,
         session: &mut Session,
         numbers: std::ops::RangeInclusive<u64>,
-    ) -> Result<Vec<(u64, String)>, StoreError> {
+    ) -> Result<(Vec<(u64, String)>, Vec<Fault>), StoreError> {
         let operation = operations::READ_BLOCK_HASHES;
         let keys: Vec<(u64, String)> =
             numbers.rev().map(|number| (number, self.keys.block_hash(number))).collect();
-        let Some((_, route)) = keys.first() else { return Ok(Vec::new()) };
+        let Some((_, route)) = keys.first() else { return Ok(Default::default()) };
         let mut batch = Batch::new();
         keys.iter().for_each(|(_, key)| {
             batch.cmd("GET", key);
@@ -112,6 +113,6 @@ impl ChainStore {
                 told.push((*number, hash));
             }
         }
-        Ok(told)
+        Ok((told, replies.into_faults()))
     }
 }

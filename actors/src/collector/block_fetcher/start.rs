@@ -82,8 +82,10 @@ impl BlockFetcher {
         // Older hashes have expired in Redis.
         let kept = (BLOCK_HASH_TTL as f64 / self.rules.block_time) as u64;
         let from = head.number.saturating_sub(kept.min(MOST_TOLD));
+        let (hashes, faults) = page.told_hashes(from..=first.saturating_sub(1)).await?;
+        self.chain.services.note_faults(&faults);
         // From the highest down: the first one that is still on the chain is where the predecessor stopped.
-        for (number, hash) in page.told_hashes(from..=first.saturating_sub(1)).await? {
+        for (number, hash) in hashes {
             let block = self.chain.source.block_at(number, deadline(budget)).await?;
             // The predecessor may have written the hash of a block that a reorganisation has dropped since.
             if let Some(block) = block.filter(|block| block.hash.to_string() == hash) {

@@ -7,6 +7,7 @@
 mod census;
 mod faults;
 mod finding;
+mod index;
 mod market;
 mod neighbours;
 mod replica;
@@ -18,9 +19,9 @@ use std::time::{Duration, Instant};
 use domain::tracker::EpochMember;
 use store_redis::{ErrorKind, KeyFacts, KeyRequest, Need, Store, StoreError};
 use store_tracker::{
-    MarketKeys, MarketStore, Pass, Scope as PassScope, channels,
+    Index, IndexKeys, MarketKeys, MarketStore, Pass, Scope as PassScope, channels,
     inspect::{self, Shown},
-    operations::{EXAMINE_MARKET, READ_DATASETS},
+    operations::{EXAMINE_INDEX, EXAMINE_MARKET, READ_DATASETS},
 };
 use supervision::Clock;
 
@@ -160,6 +161,7 @@ impl<'a> Examination<'a> {
                 .into_iter()
                 .map(|missing| Finding::error("acl", missing.object, missing.problem, rights::REMEDY)),
         );
+        self.indexes().await?;
         let mut markets = self.markets(lacks_rights).await?;
         // With a right missing the absence of keys proves nothing.
         let search = match lacks_rights {
@@ -197,6 +199,25 @@ impl<'a> Examination<'a> {
         });
         self.findings.extend(of_datasets);
         self.findings.extend(self.denied_keys());
+        Ok(())
+    }
+
+    /// The state indexes of the examined markets.
+    async fn indexes(&mut self) -> Result<(), StoreError> {
+        let config = self.scope.config;
+        let keys: Vec<IndexKeys> = match (config.index.enabled, config.index.namespaced) {
+            (false, _) => return Ok(()),
+            (true, false) => vec![IndexKeys::plain(&config.output)],
+            (true, true) => self.keys.iter().map(IndexKeys::of_market).collect(),
+        };
+        for keys in keys {
+            let index = Index::new(keys, config.retention.index.as_secs());
+            let index = index.with_quota(service::quota(&config.index));
+            let mut session = self.store.session(EXAMINE_INDEX).await?;
+            // A denied read is reported as a missing right.
+            let usage = or_denied(index.usage(&mut session).await)?;
+            self.findings.extend(index::judge(index.name(), &usage));
+        }
         Ok(())
     }
 

@@ -53,7 +53,7 @@ pub(crate) use policy::run_to_completion;
 use policy::{limits, mandatory, policy};
 pub use reload::Reloaded;
 use tracker::{expect_datasets, indexes, market, retention};
-pub(crate) use tracker::{intervals, market_keys};
+pub(crate) use tracker::{intervals, market_keys, quota};
 use vitals::ServiceVitals;
 
 /// The configuration that is in effect.

@@ -485,3 +485,15 @@ async fn a_server_that_is_away_and_a_market_that_is_not_configured_are_no_findin
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("unavailable"), "{}", text(&output.stderr));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_state_index_is_found() {
+    let redis = recommended().start().await.expect("a Redis server");
+    let mut connection = redis.connection().await.expect("a connection");
+    run::<()>(&mut connection, "ZADD metrics:epochs:by_time 1 7").await;
+    let mut settings = settings(&redis);
+    settings.insert("STATE_TRACKER__INDEX__ENABLED".to_owned(), "true".to_owned());
+    settings.insert("STATE_TRACKER__INDEX__MAX_EPOCHS".to_owned(), "1".to_owned());
+    let (report, _) = report(&settings, &[]).await;
+    assert!(found(&report).iter().any(|(_, check, _)| check == "index_full"), "{report}");
+}

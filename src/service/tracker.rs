@@ -80,7 +80,7 @@ pub(super) fn indexes(config: &Config, registry: &MarketRegistry) -> Option<Inde
 }
 
 /// How large each index may become.
-pub(super) fn quota(index: &config::Index) -> Quota {
+pub(crate) fn quota(index: &config::Index) -> Quota {
     Quota { epochs: index.max_epochs, submissions: index.max_submissions, validators: index.max_validators }
 }
 

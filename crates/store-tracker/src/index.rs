@@ -54,6 +54,12 @@ impl Index {
         Self { keys, ttl: LIVES * retention.max(1), quota: Quota::default() }
     }
 
+    /// Its name in reports.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.keys.name()
+    }
+
     /// Sets how many entities it may hold.
     #[must_use]
     pub fn with_quota(self, quota: Quota) -> Self {

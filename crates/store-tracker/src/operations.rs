@@ -21,6 +21,7 @@ errors::table! {
     PRUNE_INDEX: "prune_index", "prune the state index";
     AGE_VALIDATORS: "age_validators", "age the validators of the state index";
     EXAMINE_MARKET: "examine_market", "examine a market";
+    EXAMINE_INDEX: "examine_index", "examine a state index";
     READ_DATASETS: "read_datasets", "read the datasets";
     COUNT_ENTRIES: "count_entries", "count new entries";
     COUNT_FUTURE_ENTRIES: "count_future_entries", "count entries in the future";

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use domain::{
     EpochId,
-    tracker::index::{Changes, EpochState, Machine, Refused, VALIDATORS_AN_EPOCH},
+    tracker::index::{Changes, EpochState, Machine, Quota, Refused, VALIDATORS_AN_EPOCH},
 };
 use store_redis::{Fault, Lua, Operation, Session, StoreError};
 
@@ -15,6 +15,7 @@ use super::{
     Index, VALIDATOR_FIELD,
     rounds::{Answers, Round},
 };
+use crate::operations;
 
 /// Admits members of a zset.
 static ADMIT: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("admit.lua")));
@@ -53,6 +54,28 @@ impl Index {
             validators: take_refused(&mut answers, changes.validators.keys())?,
         };
         Ok((refused, answers.finish()?))
+    }
+
+    /// How many epochs, submissions and validators it has, and its quota; `None` for a count that can't be read.
+    ///
+    /// # Errors
+    /// [`StoreError`] when Redis as a whole fails.
+    pub async fn usage(
+        &self,
+        session: &mut Session,
+    ) -> Result<[(&'static str, Option<u64>, u64); 3], StoreError> {
+        let fill = |round: &mut Round| {
+            round.cmd("ZCARD", self.keys.epochs_by_time());
+            round.cmd("ZCARD", self.keys.submissions_by_time());
+            round.cmd("HLEN", self.keys.last_seen());
+        };
+        let mut answers = self.run(session, operations::EXAMINE_INDEX, fill).await?;
+        let Quota { epochs, submissions, validators } = self.quota;
+        Ok([
+            ("epochs", answers.take()?, epochs),
+            ("submissions", answers.take()?, submissions),
+            ("validators", answers.take()?, validators),
+        ])
     }
 
     /// Adds finalizations with their times.

@@ -1,7 +1,8 @@
 //! Admits entities within the quota of the index.
 //!
 //! Each kind has one key that holds all of its entities, from before their other keys are written until after these are removed.
-//! One script counts and adds there, so the quota holds exactly, with any number of indexers and in any hash slot.
+//! One script counts and adds there, so the quota holds exactly, with any number of indexers and in any hash slot. An epoch or
+//! submission that is about to be removed is not admitted: its keys could be written while the pruner removes them, and would stay.
 
 use std::sync::LazyLock;
 
@@ -12,10 +13,14 @@ use domain::{
 use store_redis::{Fault, Lua, Operation, Session, StoreError};
 
 use super::{
-    Index, VALIDATOR_FIELD,
+    Index, LIVES, VALIDATOR_FIELD,
     rounds::{Answers, Round},
 };
 use crate::operations;
+
+/// How long before its removal an entity takes its last event, in seconds: longer than a commit takes, and than clocks differ. With
+/// a retention of less than ten minutes it is a tenth of that.
+const BEFORE_REMOVAL: u64 = 60;
 
 /// Admits members of a zset.
 static ADMIT: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("admit.lua")));
@@ -32,13 +37,15 @@ impl Index {
         session: &mut Session,
         operation: Operation,
         changes: &Changes,
+        now: u64,
     ) -> Result<(Refused, Vec<Fault>), StoreError> {
         let (epochs, submissions) = (&changes.epochs, &changes.submissions);
+        let oldest = self.oldest(now);
         let fill = |round: &mut Round| {
             let times = epochs.iter().map(|(epoch, change)| (change.first, epoch.as_str()));
-            admit_times(round, self.keys.epochs_by_time(), self.quota.epochs, times);
+            admit_times(round, self.keys.epochs_by_time(), [self.quota.epochs, oldest], times);
             let times = submissions.iter().map(|(id, change)| (change.first, id.as_str()));
-            admit_times(round, self.keys.submissions_by_time(), self.quota.submissions, times);
+            admit_times(round, self.keys.submissions_by_time(), [self.quota.submissions, oldest], times);
             if !changes.validators.is_empty() {
                 let admit = round.script(&ADMIT_SEEN, self.keys.last_seen());
                 admit.arg(self.quota.validators);
@@ -54,6 +61,12 @@ impl Index {
             validators: take_refused(&mut answers, changes.validators.keys())?,
         };
         Ok((refused, answers.finish()?))
+    }
+
+    /// The time before which an entity is not admitted any more.
+    fn oldest(&self, now: u64) -> u64 {
+        let retention = self.ttl / LIVES;
+        now.saturating_sub(retention) + (retention / 10).min(BEFORE_REMOVAL)
     }
 
     /// How many epochs, submissions and validators it has, and its quota; `None` for a count that can't be read.
@@ -85,7 +98,7 @@ impl Index {
         members: impl Iterator<Item = (u64, &'a str)>,
     ) {
         // They are removed by their own times, and so can outlive their epoch: they have a quota of their own.
-        admit_times(round, self.keys.finalizations_by_time(), self.quota.finalizations(), members);
+        admit_times(round, self.keys.finalizations_by_time(), [self.quota.finalizations(), 0], members);
     }
 
     /// Names the validators of each epoch in its hash; [`take_links`] reads the answers.
@@ -130,13 +143,13 @@ pub(super) fn take_links<'a>(
 fn admit_times<'a>(
     round: &mut Round,
     key: String,
-    quota: u64,
+    quota_and_oldest: [u64; 2],
     members: impl Iterator<Item = (u64, &'a str)>,
 ) {
     let mut members = members.peekable();
     if members.peek().is_some() {
         let admit = round.script(&ADMIT, key);
-        admit.arg(quota);
+        admit.arg(&quota_and_oldest);
         for (at, member) in members {
             admit.arg(at).arg(member);
         }

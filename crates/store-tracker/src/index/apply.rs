@@ -30,7 +30,7 @@ impl Index {
         now: u64,
     ) -> Result<Indexed, StoreError> {
         let operation = operations::INDEX_EVENTS;
-        let (refused, faults) = self.admit(session, operation, changes).await?;
+        let (refused, faults) = self.admit(session, operation, changes, now).await?;
         let mut indexed = Indexed { faults, ..Indexed::default() };
         let changes = if refused.is_empty() {
             Cow::Borrowed(changes)

@@ -201,6 +201,25 @@ async fn an_earlier_time_of_a_known_entity_replaces_a_later_one() {
 }
 
 #[tokio::test]
+async fn an_entity_that_is_about_to_be_removed_takes_no_event() {
+    let mut scene = Indexing::plain().await;
+    let known = ["epoch:open:1", "submission:received:s"];
+    scene.hear(NOW, &known).await;
+    let moved = ["epoch:closed:1", "submission:validated:s"];
+    assert_eq!(scene.hear(NOW + WEEK - 60, &moved).await.refused, 0);
+    let late = ["batch:local:1", "submission:finalized:s", "batch:validator:v:1"];
+    assert_eq!(scene.hear(NOW + WEEK - 59, &late).await.refused, 3);
+    assert_eq!(scene.field("state:epoch:1", "state").await.as_deref(), Some("finalizing"));
+    let mut session = scene.session().await;
+    for part in IndexPart::ALL {
+        scene.index.forget(&mut session, part, NOW + 1, 100).await.expect("forgotten");
+    }
+    // After the removal it is a new one.
+    assert_eq!(scene.hear(NOW + WEEK + 1, &["epoch:open:1"]).await.refused, 0);
+    assert_eq!(scene.members("active:epochs").await, ["1"]);
+}
+
+#[tokio::test]
 async fn each_index_has_a_quota_of_its_own() {
     let quota = Quota { epochs: 1, ..SMALL };
     let scene = with_quota(Indexing::plain().await, quota).await;

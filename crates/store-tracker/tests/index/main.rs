@@ -7,6 +7,7 @@
 mod common;
 
 mod answers;
+mod cluster;
 mod faults;
 mod keys;
 mod load;

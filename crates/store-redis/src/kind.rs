@@ -28,12 +28,7 @@ impl ErrorKind {
     pub fn is_outage(self) -> bool {
         matches!(
             self,
-            Self::Unavailable
-                | Self::Timeout
-                | Self::PoolExhausted
-                | Self::Loading
-                | Self::ReadOnly
-                | Self::TooLarge
+            Self::Unavailable | Self::Timeout | Self::PoolExhausted | Self::Loading | Self::ReadOnly
         )
     }
 }

@@ -168,7 +168,7 @@ impl MarketKeys {
     }
 
     /// The spellings of `P:M` under which producers may write, the preferred one first.
-    pub(crate) fn inputs(&self) -> impl Iterator<Item = InputKeys<'_>> {
+    pub(crate) fn inputs(&self) -> impl Iterator<Item = InputKeys<'_>> + Clone {
         self.inputs.iter().map(|prefix| InputKeys::new(prefix))
     }
 

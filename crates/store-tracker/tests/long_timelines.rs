@@ -163,6 +163,35 @@ async fn a_full_pass_asks_a_million_sealed_epochs_in_the_active_set_page_by_page
 }
 
 #[tokio::test]
+async fn an_epoch_with_a_million_validators_holds_up_nothing_and_is_set_aside() {
+    let _alone = ALONE.lock().await;
+    let mut scene = Scene::new().await;
+    let (mut market, tracker) = (scene.producer(), scene.tracker());
+    finished_epoch(&mut market, 23_000_000, 4, NOW - 20).await;
+    market.open_epoch(23_000_001, NOW - 10).await.expect("opened");
+    let fill =
+        "for id = ARGV[1], ARGV[2] do redis.call('SADD', KEYS[1], 'validator-of-some-length-' .. id) end";
+    let (remote, listed) = (key("epoch:23000001:validators"), key("metrics:batch:23000000:validators"));
+    for [first, last] in calls(ENTRIES) {
+        scene.run::<()>("EVAL", &[fill, "1", &remote, &first, &last]).await;
+    }
+    let names: Vec<String> = (0..ENTRIES).map(|id| format!("validator-of-some-length-{id}")).collect();
+    scene.run::<()>("SET", &[&listed, &serde_json::json!(names).to_string()]).await;
+    let before = peak();
+    let shown = unnoticed_pass(&mut scene, &tracker).await;
+    let growth = peak() - before;
+    assert!(growth < GROWTH, "{growth} kB");
+    // Its numbers count; only who took part is not known.
+    assert_eq!(
+        (shown.totals(), &shown.summary["active_validators"]),
+        ([Some(4), Some(2), Some(2)], &serde_json::Value::Null)
+    );
+    for name in [&remote, &listed] {
+        assert!(shown.has_fault(name, ErrorKind::Malformed), "{name}: {:?}", shown.pass.faults);
+    }
+}
+
+#[tokio::test]
 async fn any_number_of_new_epochs_is_taken_up_in_portions_and_the_ledger_has_a_limit() {
     let _alone = ALONE.lock().await;
     const EPOCHS: u64 = 30_000;

@@ -85,3 +85,29 @@ async fn the_current_epoch_is_found_under_a_mixed_spelling() {
         assert_eq!((current.epoch.as_str(), current.submissions), ("7", Some(1)));
     }
 }
+
+#[tokio::test]
+async fn the_end_of_an_epoch_is_read_under_every_spelling_before_its_numbers() {
+    let mut scene = Scene::new().await;
+    let tracker = tracker(scene.redis.addr());
+    let lower = format!("{}:{}", PROTOCOL.to_lowercase(), MARKET.to_lowercase());
+    scene.zadd(&format!("{lower}:metrics:epochs:timeline"), NOW, "open:7").await;
+    // It logs every command.
+    scene.run::<()>("CONFIG", &["SET", "slowlog-log-slower-than", "0", "slowlog-max-len", "10000"]).await;
+    tracker.full(NOW + 1).await;
+    let logged: Vec<(i64, i64, i64, Vec<String>, String, String)> =
+        scene.run("SLOWLOG", &["GET", "-1"]).await;
+    // The newest command comes first.
+    let keys: Vec<String> =
+        logged.into_iter().rev().filter_map(|(.., words, _, _)| words.get(1).cloned()).collect();
+    let places = |rest: &str| {
+        let of_epoch = keys.iter().enumerate().filter(|(_, key)| key.ends_with(rest));
+        of_epoch.map(|(at, _)| at).collect::<Vec<_>>()
+    };
+    let ends =
+        ["metrics:epoch:7:info", "epoch:7:state", "metrics:batch:local:7", "metrics:batch:aggregated:7"];
+    let ends: Vec<usize> = ends.into_iter().flat_map(places).collect();
+    let numbers = [places("epoch:7:submissions:ids"), places("epoch:7:processed")].concat();
+    assert!(ends.len() >= 4 * 4 && numbers.len() >= 2 * 4, "{ends:?} and {numbers:?} under four spellings");
+    assert!(ends.iter().max() < numbers.iter().min(), "{ends:?} before {numbers:?}");
+}

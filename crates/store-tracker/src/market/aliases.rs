@@ -67,7 +67,7 @@ impl Forms {
         &'a self,
         input: InputKeys<'a>,
         epoch: &EpochId,
-    ) -> impl Iterator<Item = InputKeys<'a>> + use<'a> {
+    ) -> impl Iterator<Item = InputKeys<'a>> + Clone + use<'a> {
         let forms = self.0.get(epoch).into_iter().flatten();
         std::iter::once(input).chain(forms.map(move |form| input.with_id(form)))
     }

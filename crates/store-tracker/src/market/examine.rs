@@ -302,7 +302,7 @@ impl MarketStore {
         now: f64,
         wanted: Wanted,
     ) {
-        chosen.inputs_of(&self.keys, epoch).for_each(|input| facts::ask(batch, input, epoch, now, wanted));
+        facts::ask(batch, chosen.inputs_of(&self.keys, epoch), epoch, now, wanted);
         // The on-chain status may be under the second namespace alone.
         for second in self.keys.second().flat_map(|second| chosen.forms.under(second, epoch)) {
             batch.cmd("HGET", second.state(epoch)).arg("onchain_status");
@@ -316,11 +316,7 @@ impl MarketStore {
         epoch: &EpochId,
         wanted: Wanted,
     ) -> Result<EpochFacts, StoreError> {
-        let mut merged = facts::Gathered::default();
-        for input in chosen.inputs_of(&self.keys, epoch) {
-            merged.add(facts::take(replies, input, epoch, wanted)?);
-        }
-        let mut facts = merged.finish();
+        let mut facts = facts::take(replies, chosen.inputs_of(&self.keys, epoch), epoch, wanted)?;
         let mut onchain = None;
         for second in self.keys.second().flat_map(|second| chosen.forms.under(second, epoch)) {
             let status = replies.take::<Option<String>>(&second.state(epoch))?.flatten();

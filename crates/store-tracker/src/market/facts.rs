@@ -43,9 +43,20 @@ pub(super) struct Wanted {
     pub(super) plain: bool,
 }
 
-/// Asks about an epoch. What proves that it is finished is asked for first: then whatever was
-/// written before that is in the counts that follow.
-pub(super) fn ask(batch: &mut Batch, input: InputKeys<'_>, epoch: &EpochId, now: f64, wanted: Wanted) {
+/// Asks about an epoch under all of these spellings. What proves that it is finished is asked for first, under every spelling: then
+/// whatever was written before that is in the counts that follow.
+pub(super) fn ask<'a>(
+    batch: &mut Batch,
+    inputs: impl Iterator<Item = InputKeys<'a>> + Clone,
+    epoch: &EpochId,
+    now: f64,
+    wanted: Wanted,
+) {
+    inputs.clone().for_each(|input| ask_proof(batch, input, epoch, wanted));
+    inputs.for_each(|input| ask_submissions(batch, input, epoch, now, wanted));
+}
+
+fn ask_proof(batch: &mut Batch, input: InputKeys<'_>, epoch: &EpochId, wanted: Wanted) {
     batch.cmd("HMGET", input.info(epoch)).arg(&INFO_FIELDS);
     batch.cmd("HMGET", input.state(epoch)).arg(&STATE_FIELDS);
     batch.cmd("EXISTS", input.local_batch(epoch));
@@ -53,6 +64,12 @@ pub(super) fn ask(batch: &mut Batch, input: InputKeys<'_>, epoch: &EpochId, now:
     if wanted.validators {
         ask_batch_validators(batch, input, epoch);
     }
+    if wanted.entries {
+        ask_entries(batch, input, epoch);
+    }
+}
+
+fn ask_submissions(batch: &mut Batch, input: InputKeys<'_>, epoch: &EpochId, now: f64, wanted: Wanted) {
     let ids = input.submission_ids(epoch);
     batch.cmd("ZCARD", &ids);
     for seconds in [60.0, 300.0] {
@@ -63,9 +80,6 @@ pub(super) fn ask(batch: &mut Batch, input: InputKeys<'_>, epoch: &EpochId, now:
     if wanted.plain {
         batch.cmd("SCARD", input.processed(epoch));
         batch.cmd("SISMEMBER", input.processed(epoch)).arg("");
-    }
-    if wanted.entries {
-        ask_entries(batch, input, epoch);
     }
 }
 
@@ -117,7 +131,25 @@ impl fmt::Display for KeyOf<'_> {
 }
 
 /// Reads the answers to [`ask`], in its order.
-pub(super) fn take(
+pub(super) fn take<'a>(
+    replies: &mut Replies,
+    inputs: impl Iterator<Item = InputKeys<'a>> + Clone,
+    epoch: &EpochId,
+    wanted: Wanted,
+) -> Result<EpochFacts, StoreError> {
+    let proofs: Result<Vec<EpochFacts>, _> =
+        inputs.clone().map(|input| take_proof(replies, input, epoch, wanted)).collect();
+    let mut merged = Gathered::default();
+    for (input, mut facts) in inputs.zip(proofs?) {
+        let key = |of| KeyOf { input, epoch, of };
+        let plain = wanted.plain.then(|| key(InputKeys::processed));
+        take_submissions(replies, key(InputKeys::submission_ids), plain, &mut facts)?;
+        merged.add(facts);
+    }
+    Ok(merged.0.unwrap_or_default())
+}
+
+fn take_proof(
     replies: &mut Replies,
     input: InputKeys<'_>,
     epoch: &EpochId,
@@ -131,8 +163,6 @@ pub(super) fn take(
     if wanted.validators {
         facts.batch_validators = take_batch_validators(replies, input, epoch)?;
     }
-    let plain = wanted.plain.then(|| key(InputKeys::processed));
-    take_submissions(replies, key(InputKeys::submission_ids), plain, &mut facts)?;
     if wanted.entries {
         facts.timeline = take_entries(replies, input)?;
     }
@@ -331,10 +361,10 @@ fn count(replies: &mut Replies, key: KeyOf<'_>, members: Option<u64>, has_empty:
 /// The facts of one epoch under all spellings of its keys. The preferred spelling wins; the others fill in what it does
 /// not have.
 #[derive(Default)]
-pub(super) struct Gathered(Option<EpochFacts>);
+struct Gathered(Option<EpochFacts>);
 
 impl Gathered {
-    pub(super) fn add(&mut self, facts: EpochFacts) {
+    fn add(&mut self, facts: EpochFacts) {
         let Some(known) = &mut self.0 else {
             self.0 = Some(facts);
             return;
@@ -360,9 +390,5 @@ impl Gathered {
         known.local_batch |= facts.local_batch;
         known.aggregated_batch |= facts.aggregated_batch;
         known.batch_validators = std::mem::take(&mut known.batch_validators).or(facts.batch_validators);
-    }
-
-    pub(super) fn finish(self) -> EpochFacts {
-        self.0.unwrap_or_default()
     }
 }

@@ -68,7 +68,7 @@ pub(super) struct Chosen {
 
 impl Chosen {
     /// The spellings that are read, the preferred one first.
-    pub(super) fn inputs<'a>(&'a self, keys: &'a MarketKeys) -> impl Iterator<Item = InputKeys<'a>> {
+    pub(super) fn inputs<'a>(&'a self, keys: &'a MarketKeys) -> impl Iterator<Item = InputKeys<'a>> + Clone {
         keys.inputs().zip(&self.read).filter_map(|(input, is_read)| is_read.then_some(input))
     }
 
@@ -77,7 +77,7 @@ impl Chosen {
         &'a self,
         keys: &'a MarketKeys,
         epoch: &'a EpochId,
-    ) -> impl Iterator<Item = InputKeys<'a>> {
+    ) -> impl Iterator<Item = InputKeys<'a>> + Clone {
         self.inputs(keys).flat_map(|input| self.forms.under(input, epoch))
     }
 

@@ -68,7 +68,9 @@ mod tests {
             "0x52908400098527886E0F7030069857D2E4169EE7",
             "0xde709f2102306220921060314715629080e2fb77",
         ] {
-            assert_eq!(Address::new(&vector.to_lowercase()).checksummed(), vector);
+            let address = Address::new(&vector.to_lowercase());
+            assert_eq!((address.checksummed(), address.to_string().as_str()), (vector, vector));
+            assert_eq!(address.configured(), vector.to_lowercase());
             assert_eq!(Address::new(&vector[2..]).checksummed(), vector, "without 0x");
             assert_eq!(Address::new(&vector.to_uppercase().replacen("0X", "0x", 1)).checksummed(), vector);
         }

@@ -223,6 +223,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_event_is_named_as_in_its_contract() {
+        let (epoch, time) = (1, 2);
+        let completed = ChainEvent::BatchSubmissionsCompleted { epoch, time };
+        let released = ChainEvent::EpochReleased { epoch, begin: 0, end: 0, time };
+        let started = ChainEvent::DayStarted { day: 1, time };
+        assert_eq!(
+            [completed, released, started].map(|event| event.name()),
+            ["BatchSubmissionsCompleted", "EpochReleased", "DayStartedEvent"]
+        );
+    }
+
+    #[test]
     fn addresses_are_compared_as_addresses_and_spelled_as_each_reader_wants() {
         let mixed: ContractAddress = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed".parse().unwrap();
         let lower: ContractAddress = "0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaed".parse().unwrap();

@@ -136,8 +136,15 @@ mod tests {
             ("5.0e00", "5"),
             ("007", "7"),
             ("0", "0"),
+            ("1e0001", "10"),
+            ("0e96", "0"),
         ] {
-            assert_eq!(EpochId::parse(text).expect(text).as_str(), id);
+            let epoch = EpochId::parse(text).expect(text);
+            assert_eq!((epoch.as_str(), epoch.as_ref()), (id, id));
+            assert_eq!(
+                (epoch.to_string(), format!("{epoch:?}"), String::from(epoch)),
+                (id.into(), id.into(), id.into())
+            );
         }
     }
 
@@ -145,7 +152,7 @@ mod tests {
     fn what_names_no_whole_number_is_refused() {
         for text in [
             "", "-1", "+1", "1.5", "2.35e1", "123e", "e5", "1e-3", ".5e1", "1e99999", "<1&2>", "٣", " 1",
-            "1e+",
+            "1e+", "1e++5", "1e00001", "0e97",
         ] {
             assert!(EpochId::parse(text).is_err(), "{text}");
         }

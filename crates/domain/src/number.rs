@@ -69,6 +69,13 @@ mod tests {
     }
 
     #[test]
+    fn the_text_of_a_number_is_that_of_its_json() {
+        for number in [Number::Count(7), Number::Real(30.0), Number::Real(0.5)] {
+            assert_eq!(number.to_text(), number.to_json().to_string());
+        }
+    }
+
+    #[test]
     fn odd_durations_are_no_numbers() {
         assert_eq!(parse_seconds("20"), Some(20.0));
         assert_eq!(parse_seconds("20.5"), Some(20.5));

@@ -331,6 +331,48 @@ mod tests {
     }
 
     #[test]
+    fn a_window_is_open_by_its_status_then_by_the_timeline_then_by_the_ledger() {
+        const NOW: f64 = 1_000_000.0;
+        let is_open = |open, opened, closed, known| {
+            let timeline = Moments { opened, closed, ..Moments::default() };
+            let facts = EpochFacts { open, timeline, ..EpochFacts::default() };
+            Candidate { known, ..candidate("1", facts) }.is_open(NOW)
+        };
+        let by_timeline = |opened, closed| is_open(None, opened, closed, None);
+        let entry = |closed, due| Some(Entry { closed, due, ..Entry::default() });
+        let by_ledger = |closed, due| is_open(None, None, None, entry(closed, due));
+        assert_eq!(is_open(Some(true), None, Some(NOW - 5.0), None), Some(true));
+        assert_eq!(is_open(Some(false), Some(NOW - 5.0), None, None), Some(false));
+        for (opened, closed, open) in [
+            (None, None, None),
+            (Some(NOW - 10.0), None, Some(true)),
+            // Not yet, and at an unknown time.
+            (Some(NOW + 10.0), None, None),
+            (Some(NOW + 10_000.0), None, Some(true)),
+            (Some(NOW - 10.0), Some(NOW - 5.0), Some(false)),
+            (Some(NOW - 10.0), Some(NOW + 5.0), Some(true)),
+            (None, Some(NOW - 5.0), Some(false)),
+            (Some(NOW - LONGEST_WINDOW), None, Some(false)),
+            (Some(NOW - LONGEST_WINDOW + 1.0), None, Some(true)),
+        ] {
+            assert_eq!(by_timeline(opened, closed), open, "{opened:?}, {closed:?}");
+        }
+        for (closed, due, open) in [
+            (Moment::Never, 0, None),
+            (Moment::Never, 1_000_001, Some(true)),
+            (Moment::Never, 1_000_000, Some(false)),
+            (Moment::Sometime, 0, Some(false)),
+            (Moment::Sometime, 1_000_001, Some(false)),
+            (Moment::At(5), 0, Some(false)),
+        ] {
+            assert_eq!(by_ledger(closed, due), open, "{closed:?}, due {due}");
+        }
+        // An opening that was written late opens no epoch that was closed.
+        assert_eq!(is_open(None, Some(NOW - 5.0), None, entry(Moment::At(5), 0)), Some(false));
+        assert_eq!(is_open(None, Some(NOW - 5.0), None, entry(Moment::Never, 5)), Some(true));
+    }
+
+    #[test]
     fn the_phase_follows_window_and_batches() {
         let phase = |open, local_batch, aggregated_batch| {
             candidate("1", EpochFacts { open, local_batch, aggregated_batch, ..EpochFacts::default() })

@@ -70,6 +70,47 @@ fn states(following: &Following, market: ContractAddress) -> Vec<(u64, WindowSta
 }
 
 #[test]
+fn a_market_that_is_not_followed_is_taken_over_with_what_its_predecessor_has_handed_over() {
+    let (mut all, rules) = (following(), rules());
+    assert_eq!(all.newcomers().collect::<Vec<_>>(), [MARKET, OTHER]);
+    let beginning = Beginning {
+        epochs: BTreeMap::from([(1, (3, 1_000)), (2, (4, 1_010)), (3, (5, 1_020))]),
+        handed: [2].into(),
+        ..Beginning::default()
+    };
+    // The submissions of the first one are gone.
+    let head = 1_000 + LENGTH + 1_201;
+    let notes = all.take_up(MARKET, &beginning, head, &rules);
+    let window = all.markets[&MARKET].windows[&3];
+    assert_eq!(
+        notes,
+        [Note::Expired { market: MARKET, epoch: 1 }, Note::TakenUp { market: MARKET, epoch: 3, window }]
+    );
+    assert_eq!(states(&all, MARKET), [(3, WindowState::Open)]);
+    assert!([1, 2].iter().all(|epoch| all.markets[&MARKET].done.contains(*epoch)));
+    assert_eq!(all.newcomers().collect::<Vec<_>>(), [OTHER]);
+    assert_eq!(all.take_up(MARKET, &beginning, head, &rules), [], "none is taken up twice");
+}
+
+#[test]
+fn a_segment_of_events_has_one_block_and_follows_the_last_one() {
+    let (mut all, rules) = (following(), rules());
+    all.accept(&next(&all, 5, vec![]), &rules).unwrap();
+    let parent = all.checkpoint.unwrap().hash;
+    let segment = |first, blocks: std::ops::RangeInclusive<u64>| {
+        let mut stretch = next(&all, *blocks.end(), vec![]);
+        stretch.blocks.retain(|block| blocks.contains(&block.number));
+        Stretch { old: Some(Old { first, parent }), ..stretch }
+    };
+    for (first, blocks) in [(7, 9..=9), (5, 9..=9), (6, 8..=9)] {
+        let refused = all.clone().accept(&segment(first, blocks), &rules);
+        assert_eq!(refused, Err(Refused::Gap { expected: 6, found: Some(first) }));
+    }
+    assert_eq!(all.clone().accept(&segment(6, 6..=6), &rules), Ok(vec![]));
+    assert_eq!(all.clone().accept(&segment(6, 9..=9), &rules), Ok(vec![]));
+}
+
+#[test]
 fn a_window_closes_with_the_first_block_at_its_limit_or_after_it() {
     let (mut all, rules) = (following(), rules());
     let notes = all.accept(&next(&all, 5, vec![released(MARKET, 3, 5)]), &rules).unwrap();

@@ -427,6 +427,28 @@ mod tests {
     }
 
     #[test]
+    fn submissions_that_can_not_be_read_are_those_of_the_ledger_and_not_none() {
+        let count = |submissions, known| {
+            let facts = EpochFacts { submissions, ..status(true) };
+            let known = Some(Entry { submissions: known, ..Entry::default() });
+            Candidate { known, ..candidate("1", facts) }.submissions()
+        };
+        assert_eq!((count(Reading::Unreadable, 0), count(Reading::Unreadable, 4)), (None, Some(4)));
+        assert_eq!((count(Reading::Absent, 0), count(Reading::Absent, 4)), (Some(0), Some(4)));
+        assert_eq!((count(Reading::Value(3), 4), count(Reading::Value(5), 4)), (Some(4), Some(5)));
+    }
+
+    #[test]
+    fn the_length_of_an_open_window_is_that_of_its_plan() {
+        let length = |open, end| {
+            let facts = EpochFacts { start: Some(990.0), end: Some(end), ..status(open) };
+            current_epoch(&[candidate("5", facts)], 1000.0).expect("one").window
+        };
+        assert_eq!((length(true, 1_020.0), length(true, 990.0), length(true, 980.0)), (30.0, 60.0, 60.0));
+        assert_eq!(length(false, 995.0), 60.0, "the end of a closed one may be any time");
+    }
+
+    #[test]
     fn an_id_with_a_known_time_is_preferred_to_a_higher_one_without() {
         let timed = EpochFacts { start: Some(500.0), open: Some(false), ..EpochFacts::default() };
         let all = [candidate("7", timed), candidate("99999999", EpochFacts::default())];

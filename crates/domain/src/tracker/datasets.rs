@@ -81,3 +81,57 @@ fn gaps(seen: &Observation, totals: &Totals) -> Vec<(EpochId, Gap)> {
         .filter(|(epoch, _)| entry(epoch).is_some_and(|entry| entry.closed_within(GAP_SHOWN, seen.now)));
     shown.filter_map(|(epoch, facts)| Some((epoch.clone(), Gap::of(facts, seen.now)?))).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+    use crate::tracker::{Entry, EpochFacts, HourSums, Moment, Reading, Sealed, StateHash};
+
+    const RUNNING: u64 = 1_000 * HOUR;
+    const NOW: u64 = RUNNING + 600;
+
+    #[test]
+    fn of_the_hours_that_were_asked_for_those_with_something_are_written_and_the_last_two_and_the_unfinished_one()
+     {
+        let asked = [1, 2, 3, 4, 0].map(|back| RUNNING - back * HOUR);
+        let sums = HourSums { epochs: 1, ..HourSums::default() };
+        let seen = Observation {
+            now: NOW as f64,
+            // It ran three hours ago; two and four hours ago nothing is known, or something.
+            passed: Some((RUNNING - 3 * HOUR) as f64 + 5.0),
+            hours: Some(BTreeMap::from([(RUNNING - 4 * HOUR, sums)])),
+            hour_validators: asked.map(|start| (start, Some(BTreeSet::new()))).into(),
+            ..Observation::default()
+        };
+        let datasets = Datasets::of(&seen, &Totals::default(), 86_400.0, Due::NONE);
+        let written: Vec<(u64, u64)> = datasets.hours.iter().map(|hour| (hour.start, hour.end)).collect();
+        let whole = |back| (RUNNING - back * HOUR, RUNNING - (back - 1) * HOUR);
+        assert_eq!(written, [whole(4), whole(3), whole(1), (RUNNING, NOW)]);
+        assert!(datasets.day.is_none() && datasets.gaps.is_empty());
+    }
+
+    #[test]
+    fn gaps_are_those_of_unsealed_sealed_and_late_epochs_whose_window_closed_within_the_hour() {
+        let id = |number: u64| EpochId::parse(&number.to_string()).expect("a number");
+        let closed = |ago| Entry { closed: Moment::At(NOW - ago), ..Entry::default() };
+        let state = Reading::Value(StateHash::default());
+        let facts = || EpochFacts { open: Some(false), state: state.clone(), ..EpochFacts::default() };
+        let late = Sealed { counted: closed(9_000), late: Some(closed(5)) };
+        let seen = Observation {
+            now: NOW as f64,
+            facts: (1..=5).map(|number| (id(number), facts())).collect(),
+            sealed: [(id(2), closed(5).into()), (id(3), closed(3_600).into()), (id(4), closed(9_000).into())]
+                .into(),
+            ..Observation::default()
+        };
+        let totals =
+            Totals { unsealed: vec![(id(1), closed(5))], late: vec![(id(4), late)], ..Totals::default() };
+        let gaps = Datasets::of(&seen, &totals, 86_400.0, Due::NONE).gaps;
+        let found: Vec<&str> = gaps.iter().map(|(epoch, _)| epoch.as_str()).collect();
+        // The fifth one is in no ledger.
+        assert_eq!(found, ["1", "2", "4"]);
+        assert!(gaps.iter().all(|(_, gap)| *gap == Gap::Level1));
+    }
+}

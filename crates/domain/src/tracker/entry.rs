@@ -8,6 +8,9 @@ use std::collections::BTreeMap;
 
 use crate::tracker::{DEFAULT_WINDOW, EpochFacts, HOUR, LONGEST_WINDOW, Moment, Reading};
 
+#[cfg(test)]
+mod tests;
+
 /// What is known of one epoch. Times are whole Unix seconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Entry {

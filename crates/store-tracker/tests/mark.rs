@@ -130,3 +130,36 @@ async fn a_pass_that_a_loss_of_the_ledger_overtakes_leaves_no_mark_in_the_new_on
     assert_eq!(mark(&mut scene).await, [None, None, None]);
     assert_eq!(tracker.recent(NOW + 20).await.totals(), written(&market.truth()));
 }
+
+#[tokio::test]
+async fn epochs_with_times_far_ahead_keep_no_pass_from_its_end_once_they_are_sealed() {
+    const EPOCHS: u64 = 5_200;
+    let mut scene = Scene::new().await;
+    // Their producer writes milliseconds.
+    for first in (1..=EPOCHS).step_by(400) {
+        let mut arguments = vec![key("metrics:epochs:timeline")];
+        for epoch in first..first + 400 {
+            let at = 1_000 * (NOW - 100_000) as u64 + epoch;
+            arguments.extend([
+                at.to_string(),
+                format!("open:{epoch}"),
+                at.to_string(),
+                format!("close:{epoch}"),
+            ]);
+        }
+        scene.run::<()>("ZADD", &arguments).await;
+    }
+    let tracker = scene.tracker();
+    // More than one pass takes; all of them are sealed in the end.
+    let (mut at, mut sealed) = (NOW, 0);
+    while sealed < EPOCHS {
+        sealed += tracker.recent(at).await.written.sealed;
+        at += 1_000;
+        assert!(at < NOW + 20_000, "{sealed} are sealed");
+    }
+    scene.zadd(&key("metrics:epochs:timeline"), at, "open:6000").await;
+    for after in [1, 2] {
+        let shown = tracker.recent(at + after).await;
+        assert_eq!((shown.totals()[1], shown.pass.is_incomplete()), (Some(EPOCHS + 1), false));
+    }
+}

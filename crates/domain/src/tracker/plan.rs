@@ -120,8 +120,16 @@ impl Known<'_> {
         self.floor.is_some_and(|floor| epoch <= floor)
     }
 
+    /// Whether a time lies within what every pass reads; one that is far ahead can't be read, and does not.
+    #[must_use]
+    pub fn is_new(&self, at: f64) -> bool {
+        at > self.now - RECENT && Claim::of(at, self.now) != Claim::Unreadable
+    }
+
+    /// Whether changes at this time are noticed, sealed or not. Not at one that is far ahead: it would stay recent, and all epochs with
+    /// such times together may be more than a pass takes.
     fn is_recent(&self, at: f64) -> bool {
-        at > self.span.changes_since(self.now)
+        at > self.span.changes_since(self.now) && Claim::of(at, self.now) != Claim::Unreadable
     }
 }
 
@@ -312,6 +320,23 @@ mod tests {
             assert_eq!(needs, [false, true, true]);
             assert_eq!(found.select(), Selection { unknown: [2, 4, 5].map(id).into(), partial: false });
         }
+    }
+
+    #[test]
+    fn sealed_epochs_with_times_far_ahead_are_not_examined_again_however_many_there_are() {
+        let known =
+            known(Span::after(Some(&Early { before: NOW - 630.0, entries: Vec::new() }), Some(7), NOW));
+        let mut found = Found::default();
+        let far = 1_000.0 * NOW;
+        (1..=NEW_EPOCHS_A_PASS + 1).for_each(|number| found.note(&known, Some(far), &id(number)));
+        found.settle((1..=NEW_EPOCHS_A_PASS + 1).map(|number| number > 1));
+        // The ids are in the order of numbers, so that the first is the one that is not sealed.
+        assert_eq!([1, 2].map(|number| found.needs(&known, far, &id(number))), [true, false]);
+        assert_eq!(found.select(), Selection { unknown: [id(1)].into(), partial: false });
+        assert_eq!(
+            [NOW - 599.0, NOW + 299.0, NOW - 601.0, far].map(|at| known.is_new(at)),
+            [true, true, false, false]
+        );
     }
 
     #[test]

@@ -213,9 +213,10 @@ impl Pass {
     /// `Pass::shut_out`.
     fn select(&mut self, found: Found) {
         let Selection { unknown, partial } = found.select();
-        let (known, recent) = (self.known(), self.seen.now - RECENT);
+        let known = self.known();
         let timeline = self.seen.epochs_timeline.iter().flatten();
-        let below = timeline.filter(|entry| entry.at > recent && known.is_below_floor(entry.what.epoch()));
+        let below =
+            timeline.filter(|entry| known.is_new(entry.at) && known.is_below_floor(entry.what.epoch()));
         let below_floor = below.map(|entry| entry.what.epoch().clone()).collect();
         (self.unknown, self.partial, self.below_floor) = (unknown, partial, below_floor);
         let all = self.seen.stored.keys().chain(&self.unknown);
@@ -278,7 +279,6 @@ impl LongKeys {
         forms: &mut OtherForms,
     ) -> Result<(), StoreError> {
         let (known, seen) = (pass.known(), &pass.seen);
-        let recent = seen.now - RECENT;
         for timeline in &mut self.epochs {
             for entry in timeline.take(replies, EpochMember::parse, forms)? {
                 let Timed { at, what } = &entry;
@@ -286,7 +286,7 @@ impl LongKeys {
                     continue;
                 }
                 self.has_timeline = true;
-                if *at <= recent && known.is_below_floor(what.epoch()) {
+                if !known.is_new(*at) && known.is_below_floor(what.epoch()) {
                     self.below_floor += 1;
                     if self.below_floor > MOST_BELOW_FLOOR {
                         continue;
@@ -305,7 +305,7 @@ impl LongKeys {
                 let is_kept = match &entry.what {
                     BatchMember::Local(epoch) | BatchMember::Aggregated(epoch) => {
                         self.found.note(&known, Some(entry.at), epoch);
-                        entry.at > recent || !known.is_below_floor(epoch)
+                        known.is_new(entry.at) || !known.is_below_floor(epoch)
                     }
                     // There may be millions in a day; only the distinct ones of the last minutes are counted.
                     BatchMember::Validator(validator, _) if seen.is_active(entry.at) => {

@@ -111,3 +111,36 @@ async fn the_end_of_an_epoch_is_read_under_every_spelling_before_its_numbers() {
     assert!(ends.len() >= 4 * 4 && numbers.len() >= 2 * 4, "{ends:?} and {numbers:?} under four spellings");
     assert!(ends.iter().max() < numbers.iter().min(), "{ends:?} before {numbers:?}");
 }
+
+#[tokio::test]
+async fn an_entry_that_was_written_late_under_an_unused_spelling_is_found() {
+    // The second one lies before the mark of the next pass, and behind the mark of the pass before.
+    for late in [NOW - 2_000, NOW - 580] {
+        let mut scene = Scene::new().await;
+        let tracker = tracker(scene.redis.addr());
+        let mut old =
+            scene.producer_with(ProducerConfig::new(PROTOCOL.to_lowercase(), MARKET.to_lowercase()));
+        old.open_epoch(1, NOW - 100).await.expect("opened");
+        tracker.recent(NOW).await;
+        tracker.recent(NOW + 1).await;
+        scene.zadd(&format!("{PROTOCOL}:{MARKET}:metrics:epochs:timeline"), late, "open:20").await;
+        for after in [30, 31, 61] {
+            tracker.recent(NOW + after).await;
+        }
+        let shown = tracker.recent(NOW + 91).await;
+        assert_eq!((shown.totals()[1], shown.pass.is_incomplete()), (Some(2), false), "written at {late}");
+    }
+}
+
+#[tokio::test]
+async fn the_pass_after_one_that_missed_something_reads_all_spellings() {
+    let mut scene = Scene::new().await;
+    let tracker = tracker(scene.redis.addr());
+    let mut old = scene.producer_with(ProducerConfig::new(PROTOCOL.to_lowercase(), MARKET.to_lowercase()));
+    old.open_epoch(1, NOW - 100).await.expect("opened");
+    tracker.recent(NOW).await;
+    scene.zadd(&format!("{PROTOCOL}:{MARKET}:metrics:epochs:timeline"), NOW - 2_000, "open:20").await;
+    assert!(tracker.recent(NOW + 1).await.pass.missed_entries);
+    let next = tracker.recent(NOW + 2).await;
+    assert_eq!((next.totals()[1], next.pass.is_incomplete()), (Some(2), false));
+}

@@ -197,8 +197,11 @@ impl Pass {
     /// From where the next pass reads on. Only a pass that has found everything hides from the next one what it has read.
     fn next_mark(&self) -> NextMark<'_> {
         let is_whole = !self.partial && !self.ledger_full;
+        // Entries are counted under all spellings. A pass that has not read all of these leaves the mark where it was: entries under
+        // the others that were written late would never be read.
+        let early = if self.chosen.is_whole() { Some(&self.early) } else { self.mark.early.as_ref() };
         NextMark {
-            early: Some(&self.early).filter(|_| is_whole && !self.missed_entries),
+            early: early.filter(|_| is_whole && !self.missed_entries),
             active: self.active_count.filter(|_| is_whole && !self.missed_members),
             read: &self.mark.read,
         }

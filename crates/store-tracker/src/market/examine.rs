@@ -132,6 +132,10 @@ impl MarketStore {
         }
         self.spellings.learn(&pass.chosen);
         self.ordered.learn(&pass.seen);
+        if pass.missed_entries || pass.missed_members {
+            // Which may be under a spelling that was not in use.
+            self.spellings.look_again();
+        }
         pass.shut_out();
         pass.seen.attach_timelines();
         // What was missed may be of any epoch: the pass that follows has it, and seals.

@@ -1,8 +1,8 @@
 //! Under which spellings of its name a market's keys are read. Most markets have one spelling; producers of different
 //! age use different ones.
 //!
-//! Spellings in use are read in every pass, all of them once a minute. Only such a pass seals epochs: so keys under a spelling that
-//! was not in use are found late, but not lost.
+//! Spellings in use are read in every pass, all of them once a minute, and after a pass that has missed something. Only such a pass
+//! seals epochs and moves the mark: so keys under a spelling that was not in use are found late, but not lost.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -46,6 +46,11 @@ impl Spellings {
             known.used.clone_from(&chosen.used);
             known.looked = Some(chosen.now);
         }
+    }
+
+    /// Makes the next pass read all spellings.
+    pub(super) fn look_again(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).looked = None;
     }
 
     /// The position of the first spelling in use.

@@ -5,9 +5,9 @@
 -- ARGV: 1 schema version, 2 now, 3 seconds that hours are kept,
 --   4 name of the commit, 5 and 6 whether this is its first and its last run ('1' or '0'), and for the last run the mark from which
 --   the next pass reads on: 7 early entries of the timelines, 8 members of epochs:active ('' for unknown), 9 and 10 both as they were
---   read ('' for none),
---   11 the highest of the epochs to seal, one with a time before those without ('' for none), 12 its entry, 13 whether it has a time,
---   14 number of entries to store, then for each: epoch, entry as it was read ('' for none), new entry, its hour ('' for unknown), the
+--   read ('' for none), 11 when the ledger was made, as it was read ('' for none),
+--   12 the highest of the epochs to seal, one with a time before those without ('' for none), 13 its entry, 14 whether it has a time,
+--   15 number of entries to store, then for each: epoch, entry as it was read ('' for none), new entry, its hour ('' for unknown), the
 --   number of validators in its aggregated batch, and these;
 --   then the number of late changes, for each: epoch, what is stored of it as it was read, and what shall be;
 --   then for each entry to seal: epoch, entry as it was read, final entry, seven numbers in the order of NAMES,
@@ -30,20 +30,22 @@ local schema = redis.call('HGET', meta, 'schema')
 if schema and schema ~= ARGV[1] then
   return redis.error_reply('SCHEMA the ledger has version ' .. schema .. ', this program writes version ' .. ARGV[1])
 end
+local born = redis.call('HGET', meta, 'born') or ''
 if not schema then
   redis.call('HSET', meta, 'schema', ARGV[1], 'born', ARGV[2])
 end
 
-local at = 14
+local at = 15
 local function take()
   at = at + 1
   return ARGV[at - 1]
 end
 
--- Where the mark is another one than the pass has read, it stays: another tracker has moved it, or the ledger was reset or imported
--- meanwhile, and what this pass has read is not in it.
+-- Where the mark is another one than the pass has read, or that of another ledger, it stays: another tracker has moved it, or the ledger
+-- was reset or imported meanwhile, and what this pass has read is not in it.
 local function is_same_mark()
-  return (redis.call('HGET', meta, 'early') or '') == ARGV[9] and (redis.call('HGET', meta, 'active_known') or '') == ARGV[10]
+  local early, known = redis.call('HGET', meta, 'early') or '', redis.call('HGET', meta, 'active_known') or ''
+  return early == ARGV[9] and known == ARGV[10] and born == ARGV[11]
 end
 
 if ARGV[5] == '1' then
@@ -177,12 +179,12 @@ for hour, set in pairs(named) do
   end
   redis.call('EXPIRE', key, ARGV[3])
 end
-if ARGV[11] ~= '' then
+if ARGV[12] ~= '' then
   local latest = redis.call('HGET', meta, 'latest')
   local timed = redis.call('HGET', meta, 'latest_timed') or '1'
-  local is_later = not latest or ARGV[13] > timed or (ARGV[13] == timed and is_above(ARGV[11], latest))
+  local is_later = not latest or ARGV[14] > timed or (ARGV[14] == timed and is_above(ARGV[12], latest))
   if is_later then
-    redis.call('HSET', meta, 'latest', ARGV[11], 'latest_entry', ARGV[12], 'latest_timed', ARGV[13])
+    redis.call('HSET', meta, 'latest', ARGV[12], 'latest_entry', ARGV[13], 'latest_timed', ARGV[14])
   end
 end
 if ARGV[6] == '1' then

@@ -39,8 +39,8 @@ pub struct LedgerMark {
     pub early: Option<Early>,
     /// How many members `epochs:active` had at the last pass, if it knew them all.
     pub active_known: Option<u64>,
-    /// Both as text, as they were read.
-    pub(crate) read: [String; 2],
+    /// Both as text, as they were read, and when the ledger was made.
+    pub(crate) read: [String; 3],
     /// The measurement window.
     pub window: Option<MeasurementWindow>,
     /// Other forms of the newest ids, as text.
@@ -57,7 +57,10 @@ impl LedgerMark {
         let mut window = [None; 4];
         for (name, value) in fields {
             match name.as_str() {
-                "born" => mark.born = value.parse().ok(),
+                "born" => {
+                    mark.born = value.parse().ok();
+                    mark.read[2] = value;
+                }
                 "schema" => mark.foreign_schema = (value != SCHEMA.to_string()).then_some(value),
                 "floor" => mark.floor = EpochId::parse(&value).ok(),
                 "forms" => mark.forms = value,
@@ -110,8 +113,8 @@ pub(crate) struct NextMark<'a> {
     pub(crate) early: Option<&'a Early>,
     /// The members of `epochs:active` that are accounted for; `None`: the next pass reads them.
     pub(crate) active: Option<u64>,
-    /// The mark that this pass has read, which it moves.
-    pub(crate) read: &'a [String; 2],
+    /// The mark that this pass has read, which it moves, and when the ledger was made that it has read.
+    pub(crate) read: &'a [String; 3],
 }
 
 enum Step<'a> {

@@ -117,18 +117,24 @@ async fn a_mark_that_is_damaged_or_of_another_time_costs_a_pass_over_everything(
 
 #[tokio::test]
 async fn a_pass_that_a_loss_of_the_ledger_overtakes_leaves_no_mark_in_the_new_one() {
-    let mut scene = Scene::new().await;
-    let (mut market, tracker) = (scene.producer(), scene.tracker());
-    finished_epoch(&mut market, 1, 4, NOW - 20).await;
-    tracker.full(NOW).await;
-    let mut session = tracker.session().await;
-    // It finds nothing new, so that it has no entry by which its commit could notice.
-    let pass = tracker.look(&mut session, (NOW + 10) as f64, Reach::New).await.expect("read");
-    let names: Vec<String> = scene.run("KEYS", "{*}:tracker:*").await;
-    scene.del(&names).await;
-    tracker.commit(&mut session, pass).await.expect("written");
-    assert_eq!(mark(&mut scene).await, [None, None, None]);
-    assert_eq!(tracker.recent(NOW + 20).await.totals(), written(&market.truth()));
+    // The second pass is one after a pass that has missed something, and reads no mark.
+    for has_mark in [true, false] {
+        let mut scene = Scene::new().await;
+        let (mut market, tracker) = (scene.producer(), scene.tracker());
+        finished_epoch(&mut market, 1, 4, NOW - 20).await;
+        tracker.full(NOW).await;
+        if !has_mark {
+            scene.run::<()>("HDEL", &[ledger("meta").as_str(), "early", "active_known"]).await;
+        }
+        let mut session = tracker.session().await;
+        // It finds nothing new, so that it has no entry by which its commit could notice.
+        let pass = tracker.look(&mut session, (NOW + 10) as f64, Reach::New).await.expect("read");
+        let names: Vec<String> = scene.run("KEYS", "{*}:tracker:*").await;
+        scene.del(&names).await;
+        tracker.commit(&mut session, pass).await.expect("written");
+        assert_eq!(mark(&mut scene).await, [None, None, None]);
+        assert_eq!(tracker.recent(NOW + 20).await.totals(), written(&market.truth()));
+    }
 }
 
 #[tokio::test]

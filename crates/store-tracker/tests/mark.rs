@@ -169,3 +169,15 @@ async fn epochs_with_times_far_ahead_keep_no_pass_from_its_end_once_they_are_sea
         assert_eq!((shown.totals()[1], shown.pass.is_incomplete()), (Some(EPOCHS + 1), false));
     }
 }
+
+#[tokio::test]
+async fn an_active_set_that_expired_in_an_absence_and_has_as_many_other_members_is_read() {
+    let mut scene = Scene::new().await;
+    let (active, tracker) = (key("epochs:active"), scene.tracker());
+    scene.run::<()>("SADD", &[active.as_str(), "1", "2", "3"]).await;
+    tracker.recent(NOW).await;
+    scene.del(std::slice::from_ref(&active)).await;
+    scene.run::<()>("SADD", &[active.as_str(), "11", "12", "13"]).await;
+    let shown = scene.tracker().recent(NOW + 172_800).await;
+    assert_eq!((shown.totals()[1], shown.pass.is_incomplete()), (Some(6), false));
+}

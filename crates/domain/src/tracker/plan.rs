@@ -2,7 +2,7 @@
 //!
 //! **The mark.** Each pass that has found everything writes down how many entries the timelines had up to a moment ([`Early`]), and how
 //! many members `epochs:active` has. The next pass, of whatever process, reads on from there ([`Span`]): what a crash or an
-//! interruption costs is what happened since. A pass without a mark reads everything that is still there.
+//! interruption costs is what happened since, and the members of `epochs:active` after an absence of minutes. A pass without a mark reads everything that is still there.
 //!
 //! **The epochs.** Timelines and `epochs:active` come in pages, newest first. [`Found`] collects their epochs in bounded memory, and
 //! tells which of them the ledger must be asked about: those of the last minutes are examined, sealed or not, since changes after
@@ -20,6 +20,9 @@ use crate::{
 
 /// How far every pass looks back, in seconds: the five minutes of the recent counts, and five more for late entries.
 pub const RECENT: f64 = 600.0;
+
+/// How long ago a pass may have been, in seconds, so that the next one reads little more than the last minutes.
+pub const ABSENCE: f64 = 300.0;
 
 /// The most new epochs that one pass adds to the ledger, those with a time before the others and the highest first; each needs some
 /// 10 kB during the pass.
@@ -81,7 +84,9 @@ impl Span {
     pub fn after(early: Option<&Early>, active_known: Option<u64>, now: f64) -> Self {
         let day = Self::everything(now).since;
         let since = early.map_or(day, |early| early.before.clamp(day, now - RECENT));
-        Self { since, active: active_known.is_none() }
+        // After an absence the set may have expired and been filled anew: then the number of its members says nothing.
+        let was_absent = since < now - RECENT - ABSENCE;
+        Self { since, active: active_known.is_none() || was_absent }
     }
 
     /// Whether earlier entries exist that an earlier pass has counted.
@@ -265,15 +270,17 @@ mod tests {
     fn a_pass_reads_on_from_the_mark_but_the_last_minutes_always_and_never_more_than_a_day() {
         let early = |before| Early { before, entries: Vec::new() };
         let day = NOW - 86_400.0;
-        for (before, since) in [
-            (NOW - 630.0, NOW - 630.0),
-            (NOW - 500.0, NOW - 600.0),
-            (NOW + 50.0, NOW - 600.0),
-            (NOW - 90_000.0, day),
+        for (before, since, active) in [
+            (NOW - 630.0, NOW - 630.0, false),
+            (NOW - 500.0, NOW - 600.0, false),
+            (NOW + 50.0, NOW - 600.0, false),
+            (NOW - 900.0, NOW - 900.0, false),
+            (NOW - 901.0, NOW - 901.0, true),
+            (NOW - 90_000.0, day, true),
         ] {
             let early = early(before);
             let span = Span::after(Some(&early), Some(7), NOW);
-            assert_eq!((span, span.follows(&early)), (Span { since, active: false }, since <= before));
+            assert_eq!((span, span.follows(&early)), (Span { since, active }, since <= before));
         }
         assert_eq!(Span::after(None, None, NOW), Span::everything(NOW));
         assert!(Span::after(Some(&early(NOW - 630.0)), None, NOW).active);

@@ -1,14 +1,16 @@
 //! The first step of a pass: which epochs matter.
 //!
 //! One round trip reads the ledger's unsealed entries, its mark and the newest page of the timelines. Usually that is all. After an
-//! absence, further round trips read the entries since the mark, a page of each key a round trip; without a mark those of a day and
-//! `epochs:active`. They ask meanwhile which of the epochs found before are sealed.
+//! absence, further round trips read the entries since the mark and `epochs:active`, a page of each key a round trip; without a mark
+//! the entries of a day. They ask meanwhile which of the epochs found before are sealed.
 
 use std::collections::BTreeSet;
 
 use domain::{
     EpochId,
-    tracker::{BatchMember, Entry, EpochMember, Found, GAP_SHOWN, Known, RECENT, Selection, Span, Timed},
+    tracker::{
+        ABSENCE, BatchMember, Entry, EpochMember, Found, GAP_SHOWN, Known, RECENT, Selection, Span, Timed,
+    },
 };
 
 use super::{
@@ -25,7 +27,7 @@ use store_redis::{Batch, ErrorKind, Fault, Replies, Session, StoreError};
 
 /// How far the first round trip reads the timelines, in seconds: to where the pass before has counted them, if it was made within the
 /// last five minutes. A page that reaches further back takes another round trip.
-const FIRST_SPAN: f64 = RECENT + 300.0;
+const FIRST_SPAN: f64 = RECENT + ABSENCE;
 /// The most sealed epochs of the last hour of which the state is read, the last ones first.
 const MOST_ENDED: usize = 2_000;
 /// The most ids that one command asks for.

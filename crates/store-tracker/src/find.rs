@@ -45,7 +45,8 @@ impl EpochNames {
 }
 
 /// Which of these epochs the ledgers of their markets do not know, in the form and the order in which they are given: one round trip.
-/// Of a ledger that can't be read, none; that is a fault.
+/// An unsealed one in another form than the normal one is among them: perhaps no member of a key that passes read has this form, and
+/// its keys would not be read. Of a ledger that can't be read, none; that is a fault.
 ///
 /// # Errors
 /// [`StoreError`] when Redis as a whole fails.
@@ -75,11 +76,18 @@ pub async fn unknown_epochs(
         };
         let floor = floor.and_then(|floor| EpochId::parse(&floor).ok());
         let entries = open.into_iter().zip(sealed);
-        let are_known = entries.map(|(open, sealed)| open.is_some() || sealed.is_some());
-        let new = epochs(names)
-            .zip(are_known)
-            .filter(|((epoch, _), is_known)| !is_known && floor.as_ref().is_none_or(|floor| epoch > floor));
-        unknown.push(new.map(|((_, name), _)| name.clone()).collect());
+        let mut new = BTreeSet::new();
+        for ((epoch, name), (open, sealed)) in epochs(names).zip(entries) {
+            let is_unread = match open {
+                // Sealed in between, if it is in both.
+                Some(_) => sealed.is_none() && name != epoch.as_str(),
+                None => sealed.is_none() && floor.as_ref().is_none_or(|floor| epoch > *floor),
+            };
+            if is_unread {
+                new.insert(name.clone());
+            }
+        }
+        unknown.push(new);
     }
     Ok((unknown, replies.into_faults()))
 }

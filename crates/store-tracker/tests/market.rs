@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use common::{MARKET, NOW, PROTOCOL, Scene, Tracker, epoch, finished_epoch, key, ledger, lower, written};
 use domain::tracker::MeasurementWindow;
-use store_tracker::Reach;
+use store_tracker::{Reach, Scope, unknown_epochs};
 use testkit::{MarketProducer, ProducerConfig, SubmissionStore};
 
 #[tokio::test]
@@ -448,4 +448,25 @@ async fn keys_that_are_named_by_an_id_in_scientific_notation_are_those_of_the_ep
         assert_eq!((shown.totals(), shown.totals.all.included), ([Some(3), Some(1), Some(2)], included));
         assert_eq!(shown.written.sealed, included);
     }
+}
+
+#[tokio::test]
+async fn keys_in_another_form_than_every_member_are_read_once_their_names_were_found() {
+    let mut scene = Scene::new().await;
+    let tracker = scene.tracker();
+    scene.zadd(&key("metrics:epochs:timeline"), NOW - 10, "open:23000000").await;
+    scene.zadd(&key("epoch:2.3e+07:submissions:ids"), NOW - 5, "a").await;
+    assert_eq!(tracker.recent(NOW).await.totals()[0], Some(0), "no member has this form");
+    let mut session = tracker.session().await;
+    let names = ["23000000", "2.3e+07"].map(str::to_owned);
+    let asked = [(tracker.market.keys(), names.into())];
+    let (unknown, _) = unknown_epochs(&mut session, &asked).await.expect("answered");
+    assert_eq!(unknown, [["2.3e+07".to_owned()].into()]);
+    let scope = Scope { named: unknown[0].clone(), ..Scope::summary(Reach::New) };
+    let pass = tracker.market.read(&mut session, (NOW + 1) as f64, scope).await.expect("read");
+    assert_eq!(tracker.commit(&mut session, pass).await.expect("written").totals()[0], Some(1));
+    // Once it is sealed its keys don't count any more.
+    tracker.full(NOW + 10_000).await;
+    let (unknown, _) = unknown_epochs(&mut session, &asked).await.expect("answered");
+    assert_eq!(unknown, [BTreeSet::new()]);
 }

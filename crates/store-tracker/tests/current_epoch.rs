@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use std::time::Duration;
 
-use common::{NOW, Scene, Tracker, finished_epoch, key};
+use common::{NOW, Scene, Tracker, finished_epoch, key, ledger};
 use domain::tracker::{CurrentEpoch, Phase, current_epoch};
 use store_redis::Fault;
 
@@ -152,4 +152,24 @@ async fn a_timeline_that_can_not_be_read_is_an_error_where_nothing_else_names_an
         tracker.market.latest(&mut session, NOW as f64, &BTreeSet::new()).await.expect_err("nobody knows");
     assert!(error.to_string().contains(&key("metrics:epochs:timeline")), "{error}");
     assert_eq!(error.kind, store_redis::ErrorKind::WrongType);
+}
+
+#[tokio::test]
+async fn the_epoch_that_was_opened_last_is_shown_though_no_key_tells_of_it_any_more_and_a_higher_one_is_sealed()
+ {
+    let mut scene = Scene::new().await;
+    let tracker = scene.tracker();
+    let timeline = key("metrics:epochs:timeline");
+    for (member, ago) in [("open:6", 5_000), ("close:6", 4_900), ("close:9", 3_000)] {
+        scene.zadd(&timeline, NOW - ago, member).await;
+    }
+    let info = key("metrics:epoch:8:info");
+    let [start, end] = [NOW - 4_000, NOW - 3_900].map(|at| at.to_string());
+    scene.run::<()>("HSET", &[info.as_str(), "status", "closed", "start", &start, "end", &end]).await;
+    scene.run::<()>("SADD", &[key("epochs:active").as_str(), "8"]).await;
+    tracker.full(NOW).await;
+    assert_eq!(tracker.full(NOW + 1_000).await.totals()[1], Some(3));
+    assert_eq!(scene.run::<u64>("HLEN", ledger("open")).await, 0, "all are sealed");
+    scene.del(&[info]).await;
+    assert_eq!(shown(&tracker, NOW + 1_001).await.epoch.as_str(), "8");
 }

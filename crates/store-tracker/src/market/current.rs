@@ -90,6 +90,8 @@ impl MarketStore {
         let mut batch = Batch::new();
         batch.cmd("HGETALL", self.keys.open());
         batch.cmd("HMGET", self.keys.meta()).arg(&["latest", "latest_entry", "forms"]);
+        let recent = batch.cmd("ZREVRANGE", self.keys.opened());
+        recent.arg(0).arg(MOST_RECENT - 1);
         for input in chosen.inputs(&self.keys) {
             let newest = batch.cmd("ZREVRANGE", input.epochs_timeline());
             newest.arg(0).arg(NEWEST_ENTRIES - 1).arg("WITHSCORES");
@@ -105,6 +107,7 @@ impl MarketStore {
             }
         }
         let meta = replies.take::<Vec<Option<String>>>(&self.keys.meta())?.unwrap_or_default();
+        let opened = replies.take::<Vec<String>>(&self.keys.opened())?.unwrap_or_default();
         let (mut timeline, mut forms) = (Joined::default(), OtherForms::new());
         for input in chosen.inputs(&self.keys) {
             let key = input.epochs_timeline();
@@ -125,7 +128,9 @@ impl MarketStore {
         let faults = replies.into_faults();
         let timeline = seen.epochs_timeline.as_deref().unwrap_or_default();
         let named = named.into_iter().rev().take(MOST_CANDIDATES);
-        for epoch in choose(timeline, &seen.stored).into_iter().chain(named) {
+        // The highest sealed epoch may lack its opening, and these be in no timeline.
+        let opened = opened.iter().filter_map(|epoch| EpochId::parse(epoch).ok());
+        for epoch in choose(timeline, &seen.stored).into_iter().chain(opened).chain(named) {
             seen.facts.insert(epoch, Default::default());
         }
         if let (true, None, Some(fault)) = (seen.facts.is_empty(), &seen.epochs_timeline, faults.first()) {

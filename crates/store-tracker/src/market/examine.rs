@@ -130,18 +130,24 @@ impl MarketStore {
             pass.chosen.note(&self.keys, &replies.present());
             pass.faults.extend(replies.into_faults());
         }
+        self.conclude(pass);
+        Ok(())
+    }
+
+    /// What follows once everything was read.
+    fn conclude(&self, pass: &mut Pass) {
         self.spellings.learn(&pass.chosen);
         self.ordered.learn(&pass.seen);
-        if pass.missed_entries || pass.missed_members {
+        let has_missed = pass.missed_entries || pass.missed_members;
+        if has_missed {
             // Which may be under a spelling that was not in use.
             self.spellings.look_again();
         }
+        // What was missed may be of any epoch: the pass that follows has it, and seals.
+        pass.seen.partly |= has_missed;
         pass.shut_out();
         pass.seen.attach_timelines();
-        // What was missed may be of any epoch: the pass that follows has it, and seals.
-        pass.seen.partly |= pass.missed_entries || pass.missed_members;
         pass.note_odd_epochs(self.keys.market().checksummed());
-        Ok(())
     }
 
     /// Asks for the keys of these epochs.

@@ -1,10 +1,11 @@
 //! The aggregator: maintains a market's ledger and writes the datasets that are computed from it: `dashboard:summary`,
 //! `stats:current`, `metrics:participation`, the statistics of hours and days, the gaps.
 //!
-//! It touches the market's keys in Redis and nothing else. Each pass takes three round trips, whatever the number of epochs,
-//! and depends on no earlier pass: neither a crash between any two steps nor two aggregators at once change a total. No total
-//! depends on its memory, which holds the last good values of fields whose input can't be read now, and the ledger's last sums,
-//! to notice when Redis has lost them.
+//! It touches the market's keys in Redis and nothing else. A usual pass takes three round trips; after an absence it reads long keys
+//! in pages. A pass reads on from the mark that the last committed pass has left in the ledger, whichever process made that pass. So
+//! neither a crash between any two steps nor two aggregators at once change a total. No total depends on the memory of this actor,
+//! which holds the last good values of fields whose input can't be read now, the ledger's last sums, to notice when Redis has lost
+//! them, and which statistics are due.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -36,20 +37,22 @@ use crate::env::messages::Wake;
 pub struct Aggregator {
     tracker: TrackerServices,
     market: MarketStore,
-    /// Whether the datasets show the original's numbers. The ledger is maintained all the same, so that a market can return to
-    /// its numbers.
+    /// Whether the datasets show the original's numbers. The ledger is maintained all the same, so that a market can switch back
+    /// to the ledger's numbers.
     original: bool,
     /// Whether this incarnation has made no pass yet.
     is_first: bool,
-    /// When the statistics of hours are due, and the hour that ran when they were written; they are due when it is over, too.
-    /// `None` is at once, as after a start.
+    /// When the statistics of hours are due, and the start (Unix seconds) of the hour in which they were written last: they are also
+    /// due when that hour is over. `None`: at once, as after a start.
     hourly_due: Option<(Instant, u64)>,
-    /// Hours that are over, by their starts, whose statistics have changed since they were written. A new incarnation writes all.
+    /// Earlier hours, by their starts in Unix seconds, whose statistics have changed since they were written. The first pass of an
+    /// incarnation writes all hours.
     stale_hours: BTreeSet<u64>,
-    /// When those of the day are due.
+    /// When the statistics of the day are due; `None`: at once.
     daily_due: Option<Instant>,
+    /// The last known value of each field of the summary, and when it was computed, in Unix seconds.
     last_good: HashMap<String, (Number, f64)>,
-    /// The ledger's time of creation and its sums at the last pass.
+    /// When the ledger was created, in Unix seconds, and its totals at the last pass.
     ledger: Option<(f64, Sums)>,
 }
 
@@ -99,10 +102,10 @@ impl Aggregator {
 
     /// Takes over the last good values of the previous incarnation, from the dataset that it wrote.
     fn remember(&mut self, pass: &Pass) {
-        let Some(shown) = pass.shown.as_ref().filter(|_| self.last_good.is_empty()) else { return };
+        let Some(written) = pass.last_summary.as_ref().filter(|_| self.last_good.is_empty()) else { return };
         // Their age counts from the dataset, not from this start: a restart must not prolong an old value.
-        let Some(at) = shown["updated_at"].as_f64() else { return };
-        for (name, value) in shown.as_object().into_iter().flatten() {
+        let Some(at) = written["updated_at"].as_f64() else { return };
+        for (name, value) in written.as_object().into_iter().flatten() {
             if let Some(value) = Number::from_json(value) {
                 self.last_good.insert(name.clone(), (value, at));
             }
@@ -271,7 +274,7 @@ impl Passes for Aggregator {
         points::AGGREGATOR_BEFORE_COMMIT.pass().await?;
         let written = self.market.commit(&mut session, &pass, &totals, outputs).await?;
         points::AGGREGATOR_AFTER_COMMIT.pass().await?;
-        // After the commit: if it fails, the statistics stay due and the pass is repeated with the same reach.
+        // After the commit: if it fails, the statistics stay due for the pass that follows.
         services.note_faults(&written.faults);
         services.telemetry.round_trips("summary", session.round_trips());
         services.readiness.produced(self.market(), pass.has_producers());

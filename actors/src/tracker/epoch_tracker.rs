@@ -1,6 +1,7 @@
 //! The epoch tracker: writes `metrics:current_epoch` at every interval, and earlier when an event wakes it.
 //!
-//! It touches the market's keys in Redis, reads the market's windows of the chain, and keeps only the time of its last pass.
+//! It touches the market's keys in Redis, and reads the market's windows that the collector has stored. It keeps the time of its last
+//! pass and the end of the dataset's TTL.
 
 use std::{
     collections::BTreeSet,

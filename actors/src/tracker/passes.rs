@@ -24,7 +24,7 @@ pub(super) trait Passes: Send {
     /// The market's address in checksum form.
     fn market(&self) -> &str;
 
-    /// One pass. It depends on no earlier pass and can be repeated.
+    /// One pass. It reads what it needs of earlier passes from Redis, and can be repeated.
     fn pass(
         &mut self,
         wake: Option<&Wake>,

@@ -22,10 +22,10 @@ pub(crate) use inputs::{EPOCH_VALIDATORS, INPUTS, InputKeys, PRIORITIES, epoch_o
 pub(crate) use ledger::{HOURS, HOURS_KEPT, LEDGER, META, OPEN, SEALED, STAGED_KEPT, SUMS};
 pub(crate) use parts::{LedgerPart, hours_with_keys};
 
-/// The channel on which producers tell of changes, of all markets.
+/// The channel on which producers publish the events of all markets.
 pub const EVENTS: &str = "state:change";
 
-/// The channels on which events of these markets may be heard: the common one, and those of each market.
+/// The channels on which events of these markets are published: the common one, and those of each market.
 #[must_use]
 pub fn channels(markets: &[MarketKeys]) -> Vec<String> {
     std::iter::once(EVENTS.to_owned()).chain(markets.iter().flat_map(MarketKeys::events)).collect()
@@ -211,8 +211,8 @@ impl MarketKeys {
         self.outputs.iter().map(|prefix| OutputKeys(prefix))
     }
 
-    /// The summary that the tracker itself reads back: that of the first output.
-    pub(crate) fn shown(&self) -> String {
+    /// The key of the summary that the tracker itself reads back: that of the first output.
+    pub(crate) fn last_summary(&self) -> String {
         OutputKeys(&self.outputs[0]).dataset(&SUMMARY, None)
     }
 

@@ -1,11 +1,12 @@
-//! The tracker's side in Redis: the names of its keys, and what is read and written in one round trip.
+//! The tracker's side in Redis: the names of its keys, and the commands that read and write them.
 //!
-//! Each function is one batch of commands: it knows how, and neither when nor why. It hands what it reads to `domain`
-//! as an [`Observation`](domain::tracker::Observation); an input that can't be read is left out and reported as a
+//! It knows how keys are read and written; the caller decides when. A pass hands what it read to `domain` as an
+//! [`Observation`](domain::tracker::Observation); an input that can't be read is left out and reported as a
 //! [`Fault`](store_redis::Fault).
 //!
-//! **Invariant:** every key of the tracker is named in this crate and nowhere else. It has no clock, no retry and no
-//! state but what saves questions (spellings and forms of ids). It knows nothing of the collector.
+//! **Invariant:** every key of the tracker is named in this crate and nowhere else. It reads no clock and retries nothing. It remembers
+//! only what saves commands: the spellings in use, other forms of epoch ids, and which epochs have an ordered set of submissions. It
+//! knows nothing of the collector.
 
 #![warn(clippy::print_stdout, clippy::print_stderr)] // They panic when the pipe is closed.
 

@@ -1,9 +1,11 @@
-//! One market in Redis: what a pass reads and what it writes. Each step is one round trip whatever the number of epochs; after an
-//! absence, long keys are read in pages, one round trip each.
+//! One market in Redis: what a pass reads and what it writes.
 //!
-//! A pass is three steps: [`MarketStore::discover`] (ledger, timelines, active epochs), [`MarketStore::examine`]
-//! (the keys of the epochs that matter), [`MarketStore::commit`]. A pass of the current epoch is
-//! [`MarketStore::latest`] and [`MarketStore::write_current_epoch`].
+//! A pass of the summary has three steps: [`MarketStore::discover`] (ledger, timelines, active epochs), [`MarketStore::examine`]
+//! (the keys of the epochs that matter) and [`MarketStore::commit`]. Each takes one round trip. More are needed after an absence, when
+//! `discover` reads long keys in pages, and for more than 5,000 unsealed epochs, whose keys `examine` reads in parts. Where epochs would
+//! be sealed without their submissions, [`MarketStore::recover`] reads the timeline of validations before the commit.
+//!
+//! A pass of the current epoch is [`MarketStore::latest`] and [`MarketStore::write_current_epoch`].
 
 mod aliases;
 mod commit;
@@ -40,9 +42,9 @@ use store_redis::{ErrorKind, Fault, Session, StoreError};
 /// Which epochs a pass looks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// All of which there is still a trace.
+    /// All of which there is still a trace. For readers without a ledger's mark: `doctor`, `diff`, tests.
     Everything,
-    /// Those that the passes before, by the ledger's mark, have not seen; without a mark, everything.
+    /// Those that no earlier pass has seen, by the ledger's mark; without a mark, all.
     New,
 }
 
@@ -51,13 +53,14 @@ pub enum Reach {
 pub struct Scope {
     /// Which epochs it looks for.
     pub reach: Reach,
-    /// It is the first one of its process: it reads the summary of the process before, loads the scripts, and writes all hours.
+    /// It is the first one of an incarnation of its actor: it reads the last summary from Redis, loads the scripts, and writes all
+    /// hours.
     pub first: bool,
     /// Which statistics are due.
     pub due: Due,
-    /// Earlier hours, by their starts, whose statistics are due with those of the last two.
+    /// Earlier hours, by their starts in Unix seconds, whose statistics are due with those of the last two.
     pub hours: BTreeSet<u64>,
-    /// Epochs that other keys name, in whatever form: the pass takes up those that are new.
+    /// Ids of epochs that the finder has found in the names of keys, in any form: the pass takes up those that are new.
     pub named: BTreeSet<String>,
 }
 
@@ -75,13 +78,14 @@ impl Scope {
         Self { reach, first, due: Due::NONE, hours: BTreeSet::new(), named: BTreeSet::new() }
     }
 
-    /// When the sealed epochs were opened that the statistics need, in Unix seconds: from the first on, before the second.
+    /// The period in which the sealed epochs were opened that the statistics of the day need: its start, and its end, which is no part
+    /// of it, in Unix seconds. `None` when these statistics are not due.
     fn past(&self, now: u64) -> Option<(u64, u64)> {
         self.due.daily.then(|| DayStats::period(now))
     }
 }
 
-/// By how much the clock of one producer may be behind that of another, in seconds.
+/// How far the clock of one producer may be behind that of another, in seconds.
 const CLOCKS: f64 = 60.0;
 /// The most unsealed epochs in the ledger: no new ones are added beyond that, until some are sealed. A market has some hundred.
 const MOST_UNSEALED: usize = 20_000;
@@ -93,20 +97,20 @@ pub struct Pass {
     pub scope: Scope,
     /// What it saw.
     pub seen: Observation,
-    /// The ledger's own data.
+    /// The fields of the ledger's `meta`.
     pub mark: LedgerMark,
     /// Inputs that could not be read.
     pub faults: Vec<Fault>,
     /// There are more new epochs than one pass takes: another pass is due at once, and totals lack epochs until then.
     pub partial: bool,
-    /// The ledger has as many unsealed epochs as it may have, and there are new ones: totals lack these until others are sealed.
+    /// The ledger has as many unsealed epochs as its limit allows, and there are new ones: totals lack these until others are sealed.
     pub ledger_full: bool,
-    /// Whether the timeline of epochs has an entry within what was read of it.
+    /// Whether the part of the epochs timeline that was read has an entry.
     pub has_timeline: bool,
-    /// Epochs of the last minutes that are not above the ledger's floor, and so are not counted: their ids began anew, or the floor
-    /// came from an id that was no real one.
+    /// Epochs of the last minutes that are not above the ledger's floor, and so are not counted: the ids started again from low
+    /// numbers, or a producer's wrong id has raised the floor.
     pub below_floor: BTreeSet<EpochId>,
-    /// What it reads of the long keys.
+    /// How much it reads of the timelines and of `epochs:active`.
     pub span: Span,
     /// Whether there are entries of timelines that no pass has read: the next one reads everything.
     pub missed_entries: bool,
@@ -114,11 +118,11 @@ pub struct Pass {
     pub missed_members: bool,
     /// How many entries the timelines have before the last minutes.
     pub early: Early,
-    /// The summary in Redis, read by the first pass of a process.
-    pub shown: Option<serde_json::Value>,
+    /// The last summary in Redis; read only by the first pass of an incarnation.
+    pub last_summary: Option<serde_json::Value>,
     /// The stored entries as text, by which the script notices a change by another tracker.
     stored_text: BTreeMap<EpochId, String>,
-    /// Epochs that the ledger did not know as unsealed.
+    /// Epochs that were found and that the ledger does not have as unsealed: new ones and sealed ones.
     unknown: BTreeSet<EpochId>,
     /// Sealed epochs that the statistics need.
     past: Vec<EpochId>,
@@ -126,9 +130,9 @@ pub struct Pass {
     ended: BTreeSet<EpochId>,
     /// How many members `epochs:active` has.
     active_count: Option<u64>,
-    /// The spellings that are read.
+    /// The spellings that this pass reads.
     chosen: Chosen,
-    /// The epochs whose plain set of submissions is not asked for.
+    /// The epochs whose plain set of submissions is not read, since the last pass has found their ordered set.
     ordered: Arc<BTreeSet<EpochId>>,
 }
 
@@ -143,7 +147,7 @@ pub struct MarketStore {
     current_spellings: Arc<Spellings>,
     /// Other forms of epoch ids, found by passes of both kinds.
     aliases: Arc<Aliases>,
-    /// The epochs whose plain set of submissions is not asked for.
+    /// The epochs whose submissions the last pass has found in an ordered set.
     ordered: Arc<Ordered>,
 }
 
@@ -207,29 +211,29 @@ impl Pass {
         Known { now: seen.now, span: *span, stored: &seen.stored, ended, floor: mark.floor.as_ref() }
     }
 
-    /// What is asked about an epoch, of which a timeline names an aggregated batch or not.
+    /// Which optional keys of an epoch are read. `is_aggregated`: a timeline names its aggregated batch.
     fn wanted(&self, epoch: &EpochId, is_aggregated: bool) -> Wanted {
         let stored = self.seen.stored.get(epoch);
         let opened = stored.and_then(|entry| entry.opened.at());
         let is_young = opened.is_some_and(|at| at as f64 > self.seen.now - RECENT + CLOCKS);
         let is_aggregated = is_aggregated || stored.is_some_and(|entry| entry.aggregated.has_happened());
         Wanted {
-            // Some may be older than what is read of the timelines, and the number of early entries does not tell where one was added
-            // and another one moved.
+            // Some may be older than the part of the timelines that is read. The number of earlier entries stays the same where one is
+            // added and another one moved, so it does not show every change.
             entries: self.scope.reach == Reach::New && stored.is_some() && !is_young,
-            // Without a batch there is no list. A batch of which only a key tells is known to the next pass.
+            // Without a batch there is no list. A batch that no timeline names is in the stored entry at the next pass.
             validators: is_aggregated || !is_young,
             plain: !self.ordered.contains(epoch),
         }
     }
 
-    /// What an earlier pass has counted, where this one reads on from there.
+    /// The entries that an earlier pass has counted, if this one reads on from there.
     fn followed(&self) -> Option<&Early> {
         let early = self.mark.early.as_ref().filter(|_| self.scope.reach == Reach::New);
         early.filter(|early| self.span.follows(early))
     }
 
-    /// Whether it found any key of the market's producers, or one that it could not read: epochs, timelines, active epochs, queue.
+    /// Whether it found a key of the market's producers, readable or not: epochs, timelines, active epochs, queue.
     #[must_use]
     pub fn has_producers(&self) -> bool {
         !self.seen.facts.is_empty()
@@ -253,7 +257,7 @@ impl Pass {
             partial: false,
             ledger_full: false,
             has_timeline: false,
-            shown: None,
+            last_summary: None,
             stored_text: BTreeMap::new(),
             unknown: BTreeSet::new(),
             past: Vec::new(),
@@ -264,7 +268,8 @@ impl Pass {
         }
     }
 
-    /// Notes times that can't be read, and epochs that are not counted: one fault each, since there may be very many.
+    /// Reports times that can't be read, and epochs that are not counted: one fault for all times, one for each reason, since there
+    /// may be very many.
     fn note_odd_epochs(&mut self, market: &str) {
         let odd = self.seen.facts.iter().flat_map(|(epoch, facts)| {
             facts.unreadable_times(self.seen.now).map(move |(name, at)| (epoch, name, at))
@@ -297,14 +302,14 @@ impl Pass {
         MOST_UNSEALED.saturating_sub(self.seen.stored.len())
     }
 
-    /// Gives up the new epochs that the ledger has no room for, the lowest ones, once it is known which are new.
-    fn shut_out(&mut self) {
+    /// Drops the new epochs that the ledger has no room for, the lowest ones first. Called when it is known which epochs are sealed.
+    fn drop_beyond_limit(&mut self) {
         let new = self.unknown.iter().filter(|epoch| !self.seen.sealed.contains_key(*epoch));
-        let shut_out: Vec<EpochId> = new.rev().skip(self.room()).cloned().collect();
-        self.ledger_full = !shut_out.is_empty();
+        let dropped: Vec<EpochId> = new.rev().skip(self.room()).cloned().collect();
+        self.ledger_full = !dropped.is_empty();
         // Another pass would find no room either.
         self.partial &= !self.ledger_full;
-        for epoch in shut_out {
+        for epoch in dropped {
             self.unknown.remove(&epoch);
             self.seen.facts.remove(&epoch);
         }

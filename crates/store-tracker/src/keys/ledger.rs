@@ -13,7 +13,7 @@ use domain::tracker::GAP_SHOWN;
 
 use super::MarketKeys;
 
-/// How long the times of sealed epochs are kept, in seconds: the statistics look back 27 hours.
+/// How long the times of sealed epochs are kept, in seconds: the statistics look back 24 hours.
 const TIMES_KEPT: u64 = 30 * 3600;
 /// How long the sums and the validators of an hour are kept, in seconds: as long as its statistics are read, and an hour more.
 pub(crate) const HOURS_KEPT: u64 = 50 * 3600;

@@ -1,8 +1,8 @@
 //! The first step of a pass: which epochs matter.
 //!
-//! One round trip reads the ledger's unsealed entries, its mark and the newest page of the timelines. Usually that is all. After an
-//! absence, further round trips read the entries since the mark and `epochs:active`, a page of each key a round trip; without a mark
-//! the entries of a day. They ask meanwhile which of the epochs found before are sealed.
+//! The first round trip reads the ledger's unsealed entries, its mark and the newest page of each timeline. Usually that is all. After
+//! an absence, further round trips read the entries since the mark and `epochs:active`; without a mark the entries of a day. Each
+//! reads the next page of every key, and asks the ledger which of the epochs of the pages before are sealed.
 
 use std::collections::BTreeSet;
 
@@ -28,7 +28,7 @@ use store_redis::{Batch, ErrorKind, Fault, Replies, Session, StoreError};
 /// How far the first round trip reads the timelines, in seconds: to where the pass before has counted them, if it was made within the
 /// last five minutes. A page that reaches further back takes another round trip.
 const FIRST_SPAN: f64 = RECENT + ABSENCE;
-/// The most sealed epochs of the last hour of which the state is read, the last ones first.
+/// The most sealed epochs of the last hour whose state is read, those whose window closed last first.
 const MOST_ENDED: usize = 2_000;
 /// The most ids that one command asks for.
 pub(super) const IDS_A_COMMAND: usize = 1_000;
@@ -38,8 +38,8 @@ const MOST_BELOW_FLOOR: usize = 1_000;
 const MOST_BATCH_VALIDATORS: usize = 10_000;
 
 impl MarketStore {
-    /// First step: the ledger's unsealed entries, the timelines, the active epochs, the queue. One round trip; after an absence one
-    /// more for each further page of 10,000 entries.
+    /// First step: reads the ledger's unsealed entries, the timelines, the active epochs and the length of the queue. One round trip;
+    /// after an absence one more for each further page of 10,000 entries.
     ///
     /// # Errors
     /// [`StoreError`] when Redis as a whole fails, or when the ledger is of another version.
@@ -78,7 +78,7 @@ impl MarketStore {
         batch.cmd("HGETALL", self.keys.open());
         batch.cmd("HGETALL", self.keys.meta());
         if pass.scope.first {
-            batch.cmd("GET", self.keys.shown());
+            batch.cmd("GET", self.keys.last_summary());
         }
         if let Some((since, until)) = pass.scope.past(now.max(0.0) as u64) {
             batch.cmd("ZRANGEBYSCORE", self.keys.opened()).arg(since).arg(format!("({until}"));
@@ -88,8 +88,8 @@ impl MarketStore {
         // Before the timelines are read: what is written late meanwhile makes the next pass find another number.
         self.ask_early(batch, pass.early.before);
         for input in chosen.inputs(&self.keys) {
-            // Producers never remove from `epochs:active`. A pass compares the number of its members with that of the mark, and reads
-            // none of them where it is explained. It asks before it reads them: one that joins meanwhile is not counted as known.
+            // Producers never remove from `epochs:active`. The pass reads no member if the new epochs explain how many members were
+            // added since the mark. The number is read before the members: one that is added in between is not counted as known.
             batch.cmd("SCARD", input.active());
             batch.cmd("LLEN", input.queue());
         }
@@ -104,8 +104,8 @@ impl MarketStore {
         self.take_ledger(replies, pass)?;
         if pass.scope.first {
             // Only a source of last good values: this pass writes it anew, so unreadable JSON does not matter.
-            let shown = replies.take::<Option<Vec<u8>>>(&self.keys.shown())?.flatten();
-            pass.shown = shown.and_then(|json| serde_json::from_slice(&json).ok());
+            let summary = replies.take::<Option<Vec<u8>>>(&self.keys.last_summary())?.flatten();
+            pass.last_summary = summary.and_then(|json| serde_json::from_slice(&json).ok());
         }
         if pass.scope.past(pass.seen.now.max(0.0) as u64).is_some() {
             let past = replies.required::<Vec<String>>(&self.keys.opened())?;
@@ -130,7 +130,7 @@ impl MarketStore {
         Ok(())
     }
 
-    /// Asks how many entries the timelines have up to a moment, under all spellings.
+    /// Asks how many entries each timeline has up to `before`, in Unix seconds, under all spellings.
     pub(super) fn ask_early(&self, batch: &mut Batch, before: f64) {
         for timeline in self.keys.timelines() {
             batch.cmd("ZCOUNT", timeline).arg("-inf").arg(before);
@@ -138,7 +138,7 @@ impl MarketStore {
     }
 
     pub(super) fn take_early(&self, replies: &mut Replies) -> Result<Vec<Option<u64>>, StoreError> {
-        // Who reads the timelines reports one that can't be read.
+        // A timeline that can't be read is reported where its entries are read.
         self.keys.timelines().map(|timeline| replies.unreported::<u64>(&timeline)).collect()
     }
 
@@ -161,7 +161,7 @@ impl MarketStore {
         pass.mark = LedgerMark::from_fields(replies.required(&self.keys.meta())?);
         pass.seen.window = pass.mark.window;
         pass.seen.passed = pass.mark.passed;
-        // What an earlier process has found in members that are too old now.
+        // Forms that an earlier pass found in members which this one may not read.
         self.aliases.learn(Forms::decode(&pass.mark.forms).collect());
         if let Some(schema) = &pass.mark.foreign_schema {
             let upgraded =
@@ -178,7 +178,7 @@ impl MarketStore {
         Ok(())
     }
 
-    /// The further round trips, until no page is left and every epoch that was found is settled.
+    /// Reads further pages, until none is left and it is known of every epoch that was found whether it is sealed.
     async fn read_pages(
         &self,
         session: &mut Session,
@@ -211,8 +211,8 @@ impl MarketStore {
 }
 
 impl Pass {
-    /// Takes the epochs to examine from those that were found. Which of the recent ones are sealed shows only later: see
-    /// `Pass::shut_out`.
+    /// Selects the epochs to examine among those that were found. Which of the recent ones are sealed is known only after the second
+    /// step: see `Pass::drop_beyond_limit`.
     fn select(&mut self, found: Found) {
         let Selection { unknown, partial } = found.select();
         let known = self.known();
@@ -235,12 +235,12 @@ struct LongKeys {
     has_timeline: bool,
     /// How many older entries there are of epochs up to the floor.
     below_floor: usize,
-    /// Those that made the local batches of the last minutes.
+    /// The validators that made local batches in the last five minutes.
     validators: BTreeSet<String>,
 }
 
 impl LongKeys {
-    /// The timelines from `since` on, and the active sets, of which nothing is read yet.
+    /// The timelines after `since` (Unix seconds), and the active sets. Nothing is read yet.
     fn new(chosen: &Chosen, market: &MarketStore, since: f64) -> Self {
         let inputs = || chosen.inputs(&market.keys);
         Self {
@@ -254,7 +254,7 @@ impl LongKeys {
         }
     }
 
-    /// Extends what is read, now that the mark is known.
+    /// Extends the span that is read, now that the mark is known.
     fn extend(&mut self, span: Span) {
         self.epochs.iter_mut().for_each(|timeline| timeline.extend(span.since));
         self.batches.iter_mut().for_each(|timeline| timeline.extend(span.since));
@@ -263,7 +263,7 @@ impl LongKeys {
         }
     }
 
-    /// Notes the epochs that the pass was told of.
+    /// Notes the epochs that the finder has named.
     fn note_named(&mut self, pass: &Pass, forms: &mut OtherForms) {
         let named = members::named(&pass.scope.named, forms);
         named.iter().for_each(|epoch| self.found.note(&pass.known(), None, epoch));
@@ -376,7 +376,7 @@ impl LongKeys {
         }
     }
 
-    /// Hands what was read to the pass; returns the epochs that were found.
+    /// Moves what was read into the pass; returns the epochs that were found.
     fn finish(self, pass: &mut Pass) -> Found {
         let (mut epochs, mut batches) = (Joined::default(), Joined::default());
         self.epochs.into_iter().for_each(|timeline| epochs.add(timeline.finish(&mut pass.faults)));

@@ -14,21 +14,21 @@ use domain::{
 };
 use store_redis::{Batch, ErrorKind, Replies, Session, StoreError};
 
-/// The epochs that are asked for, in the order of the commands.
+/// What the second step asks for.
 struct Asked {
-    /// Those that are new, or sealed.
+    /// The epochs that were found and are not unsealed: new or sealed.
     unknown: Vec<EpochId>,
-    /// These, and those that the ledger has as unsealed.
+    /// These and the unsealed epochs, with the keys that are read of each.
     all: Vec<(EpochId, Wanted)>,
-    /// Those that are sealed, and of which only the state is read, since it may show a gap.
+    /// Sealed epochs of which only the state is read, since it may show a gap.
     ended: Vec<EpochId>,
-    /// Those of which only the validators of the aggregated batch are read.
+    /// Epochs of which only the validators of the aggregated batch are read.
     others: Vec<EpochId>,
-    /// All of these, and the sealed ones that the statistics need.
+    /// The epochs whose sealed entries are read: `all`, `ended`, and those that the statistics need.
     of_ledger: Vec<EpochId>,
-    /// The last 24 hours as bounds of scores: after the first, up to the second.
+    /// The last 24 hours as bounds of scores, in Unix seconds: after the first, up to the second.
     day: (String, f64),
-    /// The hours whose validators are needed.
+    /// The hours, by their starts in Unix seconds, whose validators are read.
     hours: Vec<u64>,
 }
 
@@ -72,7 +72,7 @@ impl Asked {
 }
 
 impl MarketStore {
-    /// Second step: the sealed sums, the keys of all epochs that [`MarketStore::discover`] found, and what the scope of the pass
+    /// Second step: reads the sealed sums, the keys of all epochs that [`MarketStore::discover`] found, and what the scope of the pass
     /// needs. One round trip, and one more for each further 5,000 epochs.
     ///
     /// # Errors
@@ -143,9 +143,9 @@ impl MarketStore {
             // Which may be under a spelling that was not in use.
             self.spellings.look_again();
         }
-        // What was missed may be of any epoch: the pass that follows has it, and seals.
+        // The missed entries may belong to any epoch: the pass that follows reads them, and seals.
         pass.seen.partly |= has_missed;
-        pass.shut_out();
+        pass.drop_beyond_limit();
         pass.seen.attach_timelines();
         pass.note_odd_epochs(self.keys.market().checksummed());
     }
@@ -174,7 +174,7 @@ impl MarketStore {
             pass.seen.facts.insert(epoch.clone(), facts);
         }
         for (epoch, _) in epochs {
-            // Those of sealed epochs don't count any more.
+            // The validators of sealed epochs are not counted.
             let is_sealed = pass.seen.sealed.contains_key(epoch);
             for input in pass.chosen.inputs_of(&self.keys, epoch) {
                 let members = take_members(replies, &input.validators(epoch))?;
@@ -295,7 +295,7 @@ impl MarketStore {
         let known = pass.seen.sealed.get(epoch).map(Sealed::known);
         let has = |of: fn(&Entry) -> Moment| known.is_some_and(|known| of(known).has_happened());
         Ok(EpochFacts {
-            // It may be sealed since its window was over by plan, although nobody has said that it is closed.
+            // It may have been sealed by the planned end of its window, without a key that says that it is closed.
             open: if has(|entry| entry.closed) { Some(false) } else { open },
             local_batch: has(|entry| entry.local),
             aggregated_batch: has(|entry| entry.aggregated),
@@ -338,8 +338,8 @@ impl MarketStore {
         Ok(facts)
     }
 
-    /// Asks for what shows that the pass has missed something: the number of entries that an earlier pass counted, and which of the
-    /// new epochs are members of `epochs:active`.
+    /// Asks for what shows that the pass has missed entries or members: the number of entries that an earlier pass has counted, and
+    /// which of the new epochs are members of `epochs:active`.
     fn ask_missed(&self, batch: &mut Batch, pass: &Pass, asked: &Asked) {
         if let Some(early) = pass.followed() {
             self.ask_early(batch, early.before);
@@ -383,7 +383,7 @@ impl MarketStore {
         for input in pass.chosen.inputs(&self.keys) {
             level1.push(replies.take::<u64>(&input.own_batches(&self.validator))?);
         }
-        pass.seen.day.level1 = first_kept(&level1);
+        pass.seen.day.level1 = first_not_zero(&level1);
         Ok(())
     }
 
@@ -397,7 +397,7 @@ impl MarketStore {
         }
     }
 
-    /// The first namespace with a value wins; one whose key can't be read counts as having an unknown value.
+    /// Each count is that of the first namespace that has one; a namespace whose key can't be read makes it unknown.
     fn take_priorities(&self, replies: &mut Replies, chosen: &Chosen) -> Result<Priorities, StoreError> {
         let (mut all, mut assignments, mut submissions) = (Priorities::default(), Vec::new(), Vec::new());
         for space in chosen.priorities(&self.keys) {
@@ -411,7 +411,8 @@ impl MarketStore {
             assignments.push(replies.take::<u64>(&space.vpa_assignments())?);
             submissions.push(replies.take::<u64>(&space.vpa_submissions())?);
         }
-        (all.assignments_24h, all.submissions_24h) = (first_kept(&assignments), first_kept(&submissions));
+        (all.assignments_24h, all.submissions_24h) =
+            (first_not_zero(&assignments), first_not_zero(&submissions));
         Ok(all)
     }
 }
@@ -432,7 +433,7 @@ fn take_members(replies: &mut Replies, key: &str) -> Result<Option<Vec<String>>,
 }
 
 /// The first count that is not 0. An unreadable one is not 0, and makes the result unknown.
-fn first_kept(counts: &[Option<u64>]) -> Option<u64> {
+fn first_not_zero(counts: &[Option<u64>]) -> Option<u64> {
     counts.iter().copied().find(|count| *count != Some(0)).unwrap_or(Some(0))
 }
 

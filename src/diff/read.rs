@@ -7,7 +7,7 @@ use std::{
 
 use actors::env::stale_after;
 use color_eyre::eyre::Result;
-use domain::tracker::{Due, HeardSince, HourStats, Totals, current_epoch};
+use domain::tracker::{Due, EventsSinceStart, HourStats, Totals, current_epoch};
 use serde_json::Value;
 use store_redis::{ErrorKind, Session, Store, StoreError};
 use store_tracker::{
@@ -159,7 +159,7 @@ async fn original(
 ) -> Result<Datasets, StoreError> {
     let reader = MarketStore::new(keys.clone(), &config.tracker.sequencer_id);
     // The original keeps its totals in memory: they are unknown, so it is compared as if it had just started.
-    let heard = HeardSince { began: now, ..HeardSince::default() };
+    let heard = EventsSinceStart { began: now, ..EventsSinceStart::default() };
     let (datasets, _) = reader.original(session, now, &heard, gaps).await?;
     let (current, _) = reader.original_current(session, now).await?;
     let current = current.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();

@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use domain::tracker::{Entity, HeardSince};
+use domain::tracker::{Entity, EventsSinceStart};
 use supervision::Clock;
 
 /// The event counters.
@@ -38,10 +38,10 @@ impl EventCounters {
 
     /// The counts at this moment.
     #[must_use]
-    pub fn counts(&self) -> HeardSince {
+    pub fn counts(&self) -> EventsSinceStart {
         let read = |count: &AtomicU64| count.load(Relaxed);
         let (submissions, epochs, batches) =
             (read(&self.submissions), read(&self.epochs), read(&self.batches));
-        HeardSince { began: self.began, submissions, epochs, batches }
+        EventsSinceStart { began: self.began, submissions, epochs, batches }
     }
 }

@@ -155,11 +155,11 @@ struct Work {
 impl Work {
     fn of<'a>(messages: impl Iterator<Item = &'a IndexEvents>) -> Self {
         let mut work = Self::default();
-        for heard in messages {
-            work.numbers.push((heard.number, heard.events.len() as u64));
+        for message in messages {
+            work.numbers.push((message.number, message.events.len() as u64));
             // Merged by index, so that a storm of small messages costs one write each commit.
-            let changes = work.changes.entry(heard.index.clone()).or_default();
-            heard.events.iter().for_each(|event| changes.add(heard.at, event));
+            let changes = work.changes.entry(message.index.clone()).or_default();
+            message.events.iter().for_each(|event| changes.add(message.at, event));
         }
         work
     }

@@ -435,7 +435,7 @@ impl Worker for Listener {
         let mut changes = self.registry.changes();
         let mut attempts = Attempts::new(LISTENER.at_most(self.tracker.timing.reconnect_within));
         // An earlier incarnation may have been subscribed: its end was an interruption, and counts as a gap.
-        let mut heard_before = cx.generation() > 1;
+        let mut was_subscribed = cx.generation() > 1;
         loop {
             // The registry may have changed while there was no subscription.
             self.take_markets();
@@ -456,7 +456,7 @@ impl Worker for Listener {
                     self.tracker.services.line(&error)
                 }
                 Some(Ok((mut subscriber, mut events))) => {
-                    if std::mem::replace(&mut heard_before, true) {
+                    if std::mem::replace(&mut was_subscribed, true) {
                         self.tracker.metrics.subscription_gap();
                     }
                     tracing::info!(

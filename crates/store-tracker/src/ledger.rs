@@ -28,24 +28,24 @@ const ENTRIES_A_RUN: usize = 500;
 pub(crate) static SCRIPT: LazyLock<Lua> =
     LazyLock::new(|| Lua::new(concat!(include_str!("ledger_common.lua"), include_str!("ledger.lua"))));
 
-/// What the ledger says of itself.
+/// The fields of the ledger's `meta`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LedgerMark {
-    /// When it was made, in Unix seconds; `None` where there is no ledger yet.
+    /// When the ledger was created, in Unix seconds; `None`: there is none yet.
     pub born: Option<f64>,
-    /// Its layout, when it is another than [`SCHEMA`].
+    /// Its version, if it is not [`SCHEMA`].
     pub foreign_schema: Option<String>,
-    /// How many entries the timelines had at the last pass, if it had found everything.
+    /// How many entries the timelines had at the last pass, if it found all epochs.
     pub early: Option<Early>,
-    /// How many members `epochs:active` had at the last pass, if it knew them all.
+    /// How many members `epochs:active` had at the last pass, if it knew all of them.
     pub active_known: Option<u64>,
-    /// Both as text, as they were read, and when the ledger was made.
+    /// The texts of `early`, `active_known` and `born` as they were read; empty if missing.
     pub(crate) read: [String; 3],
     /// The measurement window.
     pub window: Option<MeasurementWindow>,
     /// Other forms of the newest ids, as text.
     pub(crate) forms: String,
-    /// When the last pass began whose datasets were all written, in Unix seconds.
+    /// When the last pass began that wrote all its datasets, in Unix seconds.
     pub passed: Option<f64>,
     /// The highest epoch that has been forgotten after it was sealed: ids up to it need no entry.
     pub floor: Option<EpochId>,
@@ -90,7 +90,7 @@ impl LedgerMark {
     }
 }
 
-/// What a run of the script is given, beside the entries themselves.
+/// A commit to the ledger: one or more runs of the script.
 pub(crate) struct Run<'a> {
     pub(crate) keys: &'a MarketKeys,
     pub(crate) totals: &'a Totals,
@@ -105,8 +105,8 @@ pub(crate) struct Run<'a> {
     pub(crate) mark: NextMark<'a>,
 }
 
-/// From where the next pass reads on. It is written only if every entry is: what is known of one that another tracker changed
-/// meanwhile has to be read again.
+/// The mark from which the next pass reads on. It is written only if every entry is: if another tracker changed one meanwhile, the
+/// next pass has to read again what belongs to it.
 #[derive(Clone, Copy)]
 pub(crate) struct NextMark<'a> {
     /// The entries of the timelines that need not be read again; `None`: the next pass reads everything.
@@ -142,8 +142,8 @@ impl Run<'_> {
         runs.len()
     }
 
-    /// The validators in an epoch's aggregated batch, after its hour and their number. They are kept from the first sight on, since
-    /// their list may have expired when the epoch is sealed.
+    /// Adds the epoch's hour, the number of validators in its aggregated batch, and these. They are written as soon as they are read,
+    /// since their list may have expired when the epoch is sealed.
     fn validators(&self, command: &mut Cmd, epoch: &EpochId, entry: &Entry) {
         let facts = self.facts.get(epoch);
         let named = facts.and_then(|facts| facts.batch_validators.value()).map_or(&[][..], Vec::as_slice);
@@ -158,7 +158,8 @@ impl Run<'_> {
         command.arg(commit).arg(u8::from(first)).arg(u8::from(last));
         command.arg(self.mark.early.map(Early::to_string).unwrap_or_default()).arg(text(self.mark.active));
         command.arg(self.mark.read);
-        // The last of an ascending list. One without a time may be anybody's stray, and counts where no other is known.
+        // `max_by_key` returns the last of equal ones, and ids ascend. An id without a time may be a producer's mistake: it is used only if
+        // no other is sealed.
         let seals = steps.iter().filter_map(|step| match step {
             Step::Seal(epoch, entry) => Some((entry.last_time().is_some(), epoch, entry)),
             _ => None,
@@ -190,7 +191,7 @@ impl Run<'_> {
             for (_, value) in entry.sums().fields() {
                 command.arg(value);
             }
-            // That of an id without a trace is its first sight, which says nothing of gaps.
+            // For an id without a trace it is the time when the tracker first saw it, which says nothing of gaps.
             let end = Some(entry.end_of_window()).filter(|_| !entry.is_bare());
             let aggregated = entry.aggregated.at();
             let [listed, included] = [entry.listed, entry.included].map(|is| aggregated.filter(|_| is));

@@ -5,7 +5,7 @@
 mod common;
 
 use common::{DAY, NOW, Scene, key, lower};
-use domain::tracker::HeardSince;
+use domain::tracker::EventsSinceStart;
 use serde_json::Value;
 use store_tracker::{Reach, Scope};
 
@@ -21,7 +21,7 @@ async fn original(scene: &Scene) -> (Value, Value) {
     let scope = Scope::summary(Reach::Everything);
     let mut pass = tracker.market.discover(&mut session, NOW as f64, scope).await.expect("read");
     tracker.market.examine(&mut session, &mut pass).await.expect("read");
-    let heard = HeardSince { began: NOW as f64 - DAY, ..HeardSince::default() };
+    let heard = EventsSinceStart { began: NOW as f64 - DAY, ..EventsSinceStart::default() };
     let before = session.round_trips();
     let (datasets, faults) =
         tracker.market.original(&mut session, NOW as f64, &heard, 0).await.expect("read");

@@ -198,16 +198,16 @@ mod tests {
             feed.collect(None, long.as_bytes());
             feed.hand_over(7, &metrics);
             let mut inbox = mailbox.open().expect("free");
-            let heard = inbox.try_recv().expect("a message");
-            assert_eq!(heard.events.len(), if several { 1 } else { 2 });
+            let message = inbox.try_recv().expect("a message");
+            assert_eq!(message.events.len(), if several { 1 } else { 2 });
             assert_eq!(
-                heard.index,
+                message.index,
                 if several { IndexKeys::of_market(&markets[1].keys) } else { keys("one") }
             );
             assert_counted(&telemetry, "unattributed", unattributed);
             assert_counted(&telemetry, "oversized", 1);
             assert_counted(&telemetry, "ignored", 1);
-            heard.ack();
+            message.ack();
         }
     }
 
@@ -232,10 +232,10 @@ mod tests {
         assert!(stats.dropped > 0 && stats.is_conserved(), "{stats:?}");
         let mut inbox = mailbox.open().expect("free");
         let (mut taken, mut dropped) = (0, 0);
-        while let Some(heard) = inbox.try_recv() {
-            dropped += edge.take(heard.number, heard.events.len() as u64);
-            taken += heard.events.len() as u64;
-            heard.ack();
+        while let Some(message) = inbox.try_recv() {
+            dropped += edge.take(message.number, message.events.len() as u64);
+            taken += message.events.len() as u64;
+            message.ack();
         }
         assert_eq!(taken + dropped, EVENTS);
         assert!(taken > 1000, "only {taken} were held");

@@ -14,13 +14,13 @@ mod tests;
 /// What is known of one epoch. Times are whole Unix seconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
-    /// When the tracker first saw it.
+    /// When the tracker first saw the epoch.
     pub seen: u64,
     /// When it was opened.
     pub opened: Moment,
     /// When its window closed.
     pub closed: Moment,
-    /// When its window closes by plan; 0 when unknown.
+    /// The planned end of its window; 0 when unknown.
     pub due: u64,
     /// Its processed submissions.
     pub submissions: u64,
@@ -104,7 +104,7 @@ impl Entry {
     #[must_use]
     pub fn merge(&self, other: &Self) -> Self {
         Self {
-            // The only time of which the earlier one wins. 0 is an entry that could not be read, and must not win as
+            // The only time of which the earlier one is kept. 0 is an entry that could not be read, and must not win as
             // the earliest.
             seen: if self.seen == 0 || other.seen == 0 {
                 self.seen.max(other.seen)
@@ -133,12 +133,12 @@ impl Entry {
     #[must_use]
     pub fn is_finished(&self, now: f64, seal_after: f64) -> bool {
         let both = self.local.has_happened() && self.aggregated.has_happened();
-        both && self.is_window_over(now) || self.is_long_over(now, seal_after)
+        both && self.is_window_over(now) || self.is_past_seal_delay(now, seal_after)
     }
 
-    /// Whether `seal_after` seconds have passed since the window closed: nothing is waited for any more.
+    /// Whether `seal_after` seconds have passed since the window closed: the epoch is sealed even if something is missing.
     #[must_use]
-    pub fn is_long_over(&self, now: f64, seal_after: f64) -> bool {
+    pub fn is_past_seal_delay(&self, now: f64, seal_after: f64) -> bool {
         now.max(0.0) as u64 >= self.end_of_window().saturating_add(seal_after as u64)
     }
 
@@ -165,8 +165,8 @@ impl Entry {
         [self.opened, self.closed, self.local, self.aggregated].into_iter().map(Moment::at)
     }
 
-    /// The best known end of its window, in Unix seconds: the close, the plan, the opening and the usual length, a batch; else the
-    /// first sight, so that an epoch without any time is over one day too.
+    /// The best known end of its window, in Unix seconds: the close, the planned end, the opening plus the default length, or a batch;
+    /// else when the tracker first saw it, so that an epoch without any time is sealed too.
     #[must_use]
     pub fn end_of_window(&self) -> u64 {
         let planned = Some(self.due).filter(|&due| due > 0);
@@ -184,7 +184,7 @@ impl Entry {
         self.end_of_window().saturating_add(seconds) > now.max(0.0) as u64
     }
 
-    /// When something of it happened last, where that is known.
+    /// The latest of its known times, in Unix seconds.
     #[must_use]
     pub fn last_time(&self) -> Option<u64> {
         self.times().flatten().max()

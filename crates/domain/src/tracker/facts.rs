@@ -62,7 +62,7 @@ pub struct Moments {
 }
 
 impl Moments {
-    /// Of each what is told first: two spellings, or two forms of an id, can give an epoch two entries.
+    /// The earlier time of each: two spellings, or two forms of an id, can give an epoch two entries.
     #[must_use]
     pub fn merge(self, other: Self) -> Self {
         let first = |one: Option<f64>, other: Option<f64>| one.into_iter().chain(other).reduce(f64::min);
@@ -80,7 +80,7 @@ impl EpochFacts {
         self.state.value()?.level1.as_deref()
     }
 
-    /// Whether and when it was opened. An epoch that anything tells of was.
+    /// Whether and when it was opened. Any trace of an epoch proves that it was.
     #[must_use]
     pub fn opened(&self, now: f64) -> Moment {
         best([self.timeline.opened, self.start], now).max(Moment::Sometime)
@@ -90,8 +90,8 @@ impl EpochFacts {
     #[must_use]
     pub fn closed(&self, now: f64) -> Moment {
         let by_status = self.open == Some(false);
-        // Of a window that is closed, `end` is when. Of an open one it is the plan; a plan that is still ahead says nothing of a
-        // window that was closed early.
+        // For a closed window `end` is the time of the close; for an open one it is the planned end. A planned end in the future says
+        // nothing about a window that was closed early.
         let end = self.end.filter(|_| by_status).filter(|&end| matches!(Claim::of(end, now), Claim::Past(_)));
         best([self.timeline.closed, end], now).max(Moment::if_so(by_status))
     }
@@ -120,7 +120,7 @@ impl EpochFacts {
         self.level1_status() == Some("skipped")
     }
 
-    /// The times that tell of what has happened, with their names.
+    /// The times at which something of this epoch happened, as producers wrote them, with their names.
     fn claims(&self) -> impl Iterator<Item = (&'static str, f64)> {
         let Moments { opened, closed, local, aggregated } = self.timeline;
         let state = self.state.value();
@@ -136,7 +136,7 @@ impl EpochFacts {
         times.into_iter().filter_map(|(name, at)| Some((name, at?)))
     }
 
-    /// Whether something is about to come true: a producer's clock is ahead, and what it wrote is waited for.
+    /// Whether one of its times is ahead of our clock by at most [`AHEAD`](crate::tracker::AHEAD): that event still has to happen.
     #[must_use]
     pub fn is_ahead(&self, now: f64) -> bool {
         self.claims().any(|(_, at)| Claim::of(at, now) == Claim::Ahead)

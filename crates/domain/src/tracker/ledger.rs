@@ -26,7 +26,7 @@ pub struct Totals {
     pub unfinished_submissions: u64,
     /// How many epochs are not sealed.
     pub unfinished: u64,
-    /// Epochs that have never shown a submission, and whose submissions could not be read, or have no key though there must be
+    /// Epochs without a known submission, whose submissions could not be read, or have no key although a local batch was made of
     /// some.
     pub unknown_submissions: u64,
     /// Entries that are to be stored because they changed.
@@ -52,17 +52,17 @@ impl Totals {
             })
             .collect();
         // Ids grow with time. So an id without a trace, below an epoch whose window ended long ago or below very many
-        // others, is older than these and will show no trace any more. `epochs:active` keeps such ids for ever.
-        let long_over = entries
+        // others, is older than these, and no trace of it will come. `epochs:active` keeps such ids for ever.
+        let past_delay = entries
             .iter()
-            .filter(|(_, _, entry)| !entry.is_bare() && entry.is_long_over(seen.now, seal_after));
+            .filter(|(_, _, entry)| !entry.is_bare() && entry.is_past_seal_delay(seen.now, seal_after));
         let crowded = entries.iter().rev().nth(EXPECTED);
-        let horizon = long_over.chain(crowded).map(|(epoch, _, _)| *epoch).max();
+        let horizon = past_delay.chain(crowded).map(|(epoch, _, _)| *epoch).max();
         let mut totals = Self { all: seen.sums, ..Self::default() };
         for (epoch, sealed) in &seen.sealed {
             let Some(facts) = seen.facts.get(epoch) else { continue };
             let known = sealed.known().merge(&Entry::observed(facts, validator, seen.now));
-            // Only what would add to a total is a late change, and a close: the gaps of an epoch are shown as of that.
+            // A late change is what would have added to a total, and a close, since the gaps of an epoch depend on its end.
             let counts = |entry: &Entry| (Sums { unaccounted: 0, ..entry.sums() }, entry.closed);
             if counts(&known) != counts(sealed.known()) {
                 let late = Sealed { counted: sealed.counted.clone(), late: Some(known) };
@@ -71,16 +71,17 @@ impl Totals {
         }
         for (epoch, facts, entry) in entries {
             totals.unsealed.push((epoch.clone(), entry.clone()));
-            let is_gone = entry.is_bare() && horizon.is_some_and(|horizon| epoch < horizon);
-            let is_over = is_gone || entry.is_long_over(seen.now, seal_after);
-            let is_finished = is_over || entry.is_finished(seen.now, seal_after);
-            let is_ripe = is_over || is_finished && entry.is_complete(facts, seen.now);
+            let is_given_up = entry.is_bare() && horizon.is_some_and(|horizon| epoch < horizon);
+            let waits_no_longer = is_given_up || entry.is_past_seal_delay(seen.now, seal_after);
+            let is_finished = waits_no_longer || entry.is_finished(seen.now, seal_after);
+            let can_be_sealed = waits_no_longer || is_finished && entry.is_complete(facts, seen.now);
             // The numbers of an epoch must be read after the proof of its end, or they may lack the last submissions. A
             // pass over several servers reads both at once; then the pass before must have seen the end.
             let was_finished = |stored: &Entry| stored.is_finished(seen.now, seal_after);
-            let in_order = !seen.scattered || is_over || seen.stored.get(epoch).is_some_and(was_finished);
-            // Not while a producer's clock is ahead, and some of its times are not yet true.
-            let is_sealed = is_ripe && in_order && !seen.partly && !facts.is_ahead(seen.now);
+            let in_order =
+                !seen.spans_servers || waits_no_longer || seen.stored.get(epoch).is_some_and(was_finished);
+            // Not while a time of it is ahead of our clock, because a producer's clock is: that event still has to happen.
+            let is_sealed = can_be_sealed && in_order && !seen.may_lack_keys && !facts.is_ahead(seen.now);
             // Before it is sealed, its submissions may still be read.
             let unaccounted = if is_sealed { entry.sums().unaccounted } else { 0 };
             totals.all = totals.all.plus(Sums { unaccounted, ..entry.sums() });
@@ -125,7 +126,7 @@ impl Totals {
         entries.flat_map(|(_, entry)| entry.hours().into_keys()).collect()
     }
 
-    /// Whether a sum of submissions says nothing, since none were ever read of epochs that must have had some.
+    /// Whether the total of submissions is unknown, since epochs that must have had submissions have shown none.
     #[must_use]
     pub fn lack_submissions(&self) -> bool {
         self.unknown_submissions > 0

@@ -30,7 +30,7 @@ pub use gaps::{GAP_SHOWN, Gap};
 pub use ledger::Totals;
 pub use moment::{AHEAD, Claim, DAY, HOUR, Moment};
 pub use observation::Observation;
-pub use original::{Entries, HeardSince, OriginalEpoch, OriginalSeen, go_json, original_open};
+pub use original::{Entries, EventsSinceStart, OriginalEpoch, OriginalSeen, go_json, original_open};
 pub use plan::{ABSENCE, Early, Found, Known, RECENT, Selection, Span};
 pub use rates::{MeasurementWindow, Recent};
 pub use reading::Reading;

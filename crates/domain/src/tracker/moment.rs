@@ -1,7 +1,7 @@
-//! Whether and when something happened, and what a time that a producer wrote is worth.
+//! Whether and when something happened, and how a time that a producer wrote is judged.
 //!
-//! A producer's clock is never quite ours. A time that is a little ahead is not yet true: it is waited for, and nothing is concluded
-//! from it before. One that is far ahead, or no time at all, can't be read; what it stands at has happened, at an unknown time.
+//! A producer's clock may be ahead of ours. A time up to [`AHEAD`] in the future counts only once our clock has reached it. A time that
+//! is further ahead, or no number, can't be read: its event counts as having happened at an unknown time.
 
 /// An hour, in seconds.
 pub const HOUR: u64 = 3600;
@@ -56,12 +56,12 @@ impl Moment {
     }
 }
 
-/// What a time that somebody wrote is worth.
+/// How a time that a producer wrote is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claim {
     /// It has come; in whole Unix seconds.
     Past(u64),
-    /// It comes within [`AHEAD`].
+    /// It is ahead of our clock, by at most [`AHEAD`] seconds.
     Ahead,
     /// It is no time: not after 1970, no number, or further ahead.
     Unreadable,

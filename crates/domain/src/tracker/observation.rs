@@ -18,16 +18,17 @@ use crate::{
 pub struct Observation {
     /// When, in Unix seconds.
     pub now: f64,
-    /// Keys were not read under all their spellings, or entries were missed: nothing is sealed, since what is read later would come too
-    /// late to be counted.
-    pub partly: bool,
-    /// The keys of an epoch lie on several servers: the proof of its end was not read before its numbers.
-    pub scattered: bool,
+    /// Some spellings of the keys were not read, or entries were missed: nothing is sealed, since what a later pass reads of a sealed
+    /// epoch adds to no total.
+    pub may_lack_keys: bool,
+    /// The keys of an epoch may lie on several servers, which are read at the same time: so the proof of its end was not read before
+    /// its numbers.
+    pub spans_servers: bool,
     /// The recent part of the epochs timeline.
     pub epochs_timeline: Option<Vec<Timed<EpochMember>>>,
     /// The recent part of the batches timeline.
     pub batches_timeline: Option<Vec<Timed<BatchMember>>>,
-    /// Submissions waiting.
+    /// The length of the queue of submissions; `None`: could not be read.
     pub queue: Option<u64>,
     /// The validators of the unfinished epochs; `None`: some could not be read.
     pub validators: Option<BTreeSet<String>>,
@@ -35,13 +36,13 @@ pub struct Observation {
     pub facts: BTreeMap<EpochId, EpochFacts>,
     /// The validators in the recent aggregated batches of other epochs, whose ids are not above the floor.
     pub other_batches: BTreeMap<EpochId, Reading<Vec<String>>>,
-    /// Those of them that are sealed.
+    /// The sealed ones among the epochs of `facts`.
     pub sealed: BTreeMap<EpochId, Sealed>,
     /// The unsealed entries as the ledger had them.
     pub stored: BTreeMap<EpochId, Entry>,
     /// The sealed sums.
     pub sums: Sums,
-    /// When the last pass began whose datasets were all written, in Unix seconds.
+    /// When the last pass began that wrote all its datasets, in Unix seconds.
     pub passed: Option<f64>,
     /// The measurement window, once there is one.
     pub window: Option<MeasurementWindow>,

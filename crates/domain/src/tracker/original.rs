@@ -18,7 +18,7 @@ use crate::{
 
 /// Events received since the process began.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct HeardSince {
+pub struct EventsSinceStart {
     /// When it began, in Unix seconds.
     pub began: f64,
     /// Events about submissions, of any kind.
@@ -76,32 +76,32 @@ pub struct OriginalSeen {
 impl OriginalSeen {
     /// The fields of `dashboard:summary` and `stats:current`, by name.
     #[must_use]
-    pub fn summary(&self, heard: &HeardSince) -> Vec<(&'static str, Number)> {
-        let elapsed = (self.now - heard.began).max(0.0);
+    pub fn summary(&self, events: &EventsSinceStart) -> Vec<(&'static str, Number)> {
+        let elapsed = (self.now - events.began).max(0.0);
         let rate = |count: u64| if elapsed > 0.0 { count as f64 / elapsed } else { 0.0 };
         let gap_rate = self.gaps as f64 / (self.epochs.five as f64 + 1.0);
         let validators = self.unique_validators(self.now - 300.0, self.now);
         let mut fields = vec![
             ("active_validators", Number::Count(validators)),
-            ("batch_rate", Number::Real(rate(heard.batches))),
+            ("batch_rate", Number::Real(rate(events.batches))),
             ("batches_1m", Number::Count(self.batches.one)),
             ("batches_5m", Number::Count(self.batches.five)),
-            ("batches_total", Number::Count(heard.batches)),
+            ("batches_total", Number::Count(events.batches)),
             ("epoch_gaps_count", Number::Count(self.gaps)),
             ("epoch_gaps_rate", Number::Real(gap_rate)),
-            ("epoch_rate", Number::Real(rate(heard.epochs))),
+            ("epoch_rate", Number::Real(rate(events.epochs))),
             ("epochs_1m", Number::Count(self.epochs.one)),
             ("epochs_5m", Number::Count(self.epochs.five)),
-            ("epochs_total", Number::Count(heard.epochs)),
+            ("epochs_total", Number::Count(events.epochs)),
             ("measurement_duration", Number::Real(elapsed)),
             ("processed_submissions", Number::Count(self.processed)),
-            ("submission_rate", Number::Real(rate(heard.submissions))),
+            ("submission_rate", Number::Real(rate(events.submissions))),
             ("submissions_1m", Number::Count(self.submissions.0)),
             ("submissions_5m", Number::Count(self.submissions.1)),
             ("submissions_queue", Number::Count(self.queue)),
             // The original adds the events that it has received to what is processed, so a submission counts several
             // times.
-            ("submissions_total", Number::Count(heard.submissions + self.processed)),
+            ("submissions_total", Number::Count(events.submissions + self.processed)),
             ("updated_at", Number::Count(second(self.now))),
             ("vpa_priority_assignments_24h", Number::Count(self.priorities.0)),
             ("vpa_submissions_24h", Number::Count(self.priorities.1)),

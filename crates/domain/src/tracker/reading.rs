@@ -1,6 +1,6 @@
-//! What reading a key came to.
+//! The result of reading a key.
 
-/// What reading a key came to. That there is none, and that it can't be read, are two things: only the first may count as nothing.
+/// The result of reading a key. A missing key may count as empty; a key that can't be read may not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reading<T> {
     /// There is no such key.

@@ -54,7 +54,7 @@ impl MarketStore {
         let operation = operations::READ_TIMELINES;
         let mut replies = Replies::new(operation, session.run(operation, self.name(), batch).await?);
         replies = replies.noting_present(chosen.finds_out());
-        pass.seen.scattered = session.spans_servers();
+        pass.seen.spans_servers = session.spans_servers();
         self.take_discovered(&mut replies, &chosen, &mut pass)?;
         let mut forms = OtherForms::new();
         keys.take_timelines(&mut replies, &mut pass, &mut forms)?;
@@ -65,7 +65,7 @@ impl MarketStore {
         self.read_pages(session, &mut keys, &mut pass, &mut forms).await?;
         // Learnt before the second step, which reads the epochs' keys under the other forms too.
         chosen.forms = self.aliases.learn(forms);
-        pass.seen.partly = !chosen.is_whole();
+        pass.seen.may_lack_keys = !chosen.is_whole();
         pass.chosen = chosen;
         let found = keys.finish(&mut pass);
         pass.select(found);

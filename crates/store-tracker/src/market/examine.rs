@@ -144,7 +144,7 @@ impl MarketStore {
             self.spellings.look_again();
         }
         // The missed entries may belong to any epoch: the pass that follows reads them, and seals.
-        pass.seen.partly |= has_missed;
+        pass.seen.may_lack_keys |= has_missed;
         pass.drop_beyond_limit();
         pass.seen.attach_timelines();
         pass.note_odd_epochs(self.keys.market().checksummed());

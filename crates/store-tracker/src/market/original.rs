@@ -4,7 +4,9 @@
 //! epochs, beside those of the pass that keeps the ledger. What can't be read is 0, as in the original, and is
 //! reported.
 
-use domain::tracker::{DAY, Entries, HOUR, HeardSince, OriginalEpoch, OriginalSeen, go_json, original_open};
+use domain::tracker::{
+    DAY, Entries, EventsSinceStart, HOUR, OriginalEpoch, OriginalSeen, go_json, original_open,
+};
 
 use super::{MarketStore, examine::PRIORITY_FIELDS};
 use crate::{
@@ -81,7 +83,7 @@ impl MarketStore {
         &self,
         session: &mut Session,
         now: f64,
-        heard: &HeardSince,
+        events: &EventsSinceStart,
         gaps: u64,
     ) -> Result<(OriginalDatasets, Vec<Fault>), StoreError> {
         let (input, second) = (self.in_use(), now.max(0.0) as u64);
@@ -133,7 +135,7 @@ impl MarketStore {
         }
         let mut faults = replies.into_faults();
         faults.extend(self.original_validators(session, input, &active, entries, &mut seen).await?);
-        Ok((self.texts_of(&seen, heard), faults))
+        Ok((self.texts_of(&seen, events), faults))
     }
 
     /// The second round trip: submissions and validators of the active epochs, and the validators of aggregated
@@ -178,8 +180,8 @@ impl MarketStore {
         Ok(replies.into_faults())
     }
 
-    fn texts_of(&self, seen: &OriginalSeen, heard: &HeardSince) -> OriginalDatasets {
-        let summary = seen.summary(heard);
+    fn texts_of(&self, seen: &OriginalSeen, events: &EventsSinceStart) -> OriginalDatasets {
+        let summary = seen.summary(events);
         let object = summary.iter().map(|(name, number)| ((*name).to_owned(), number.to_json()));
         let hour = |which| {
             let (start, value) = seen.hour(which);

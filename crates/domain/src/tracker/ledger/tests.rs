@@ -47,7 +47,7 @@ proptest! {
         entry in entries(), now in 0_f64..2_100_000_000.0, later in 0_f64..1e9, seal_after in 0_f64..1e6,
     ) {
         prop_assert!(!entry.is_finished(now, seal_after) || entry.is_finished(now + later, seal_after));
-        prop_assert!(!entry.is_long_over(now, seal_after) || entry.is_finished(now, seal_after));
+        prop_assert!(!entry.is_past_seal_delay(now, seal_after) || entry.is_finished(now, seal_after));
         prop_assert!(entry.is_finished(5e9, seal_after), "everything is over one day");
     }
 
@@ -126,11 +126,11 @@ fn at_its_end() -> EpochFacts {
 #[test]
 fn an_epoch_is_sealed_only_when_everything_was_read() {
     let id = EpochId::parse("7").expect("an id");
-    let mut seen = Observation { now: 1000.0, partly: true, ..Observation::default() };
+    let mut seen = Observation { now: 1000.0, may_lack_keys: true, ..Observation::default() };
     seen.facts.insert(id, at_its_end());
-    let partly = Totals::of(&seen, "v", 3600.0);
-    assert_eq!((partly.finished.len(), partly.unfinished, partly.all.submissions), (0, 1, 3));
-    seen.partly = false;
+    let without_all = Totals::of(&seen, "v", 3600.0);
+    assert_eq!((without_all.finished.len(), without_all.unfinished, without_all.all.submissions), (0, 1, 3));
+    seen.may_lack_keys = false;
     let whole = Totals::of(&seen, "v", 3600.0);
     assert_eq!((whole.finished.len(), whole.unfinished, whole.all.submissions), (1, 0, 3));
 }
@@ -138,14 +138,14 @@ fn an_epoch_is_sealed_only_when_everything_was_read() {
 #[test]
 fn an_epoch_on_several_servers_is_sealed_one_pass_after_its_end() {
     let (id, facts) = (EpochId::parse("7").expect("an id"), at_its_end());
-    let mut seen = Observation { now: 1000.0, scattered: true, ..Observation::default() };
+    let mut seen = Observation { now: 1000.0, spans_servers: true, ..Observation::default() };
     seen.facts.insert(id.clone(), facts);
     let first = Totals::of(&seen, "validator1", 3600.0);
     assert_eq!((first.finished.len(), first.unfinished_submissions), (0, 0), "it counts as finished");
     let [(_, entry)] = &first.changed[..] else { panic!("it is stored: {first:?}") };
     seen.stored.insert(id, entry.clone());
     assert_eq!(Totals::of(&seen, "validator1", 3600.0).finished.len(), 1);
-    seen.scattered = false;
+    seen.spans_servers = false;
     seen.stored.clear();
     assert_eq!(Totals::of(&seen, "validator1", 3600.0).finished.len(), 1);
 }

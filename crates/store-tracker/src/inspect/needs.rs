@@ -74,7 +74,6 @@ impl MarketKeys {
             need.probe("EXPIRE", &gaps, &[PROBE_ARGUMENT]);
             need.probe("ZADD", &gaps, &[PROBE_ARGUMENT, PROBE_ARGUMENT]);
             need.probe("ZREM", &gaps, &[PROBE_ARGUMENT]);
-            need.probe("ZREMRANGEBYSCORE", &gaps, &[PROBE_ARGUMENT, PROBE_ARGUMENT]);
             all.push(need);
         }
         all.push(self.ledger_need());

@@ -1,19 +1,11 @@
 -- Removes ids from `epochs:active` that are still sealed in the epoch ledger.
--- KEYS: 1 epochs:active, 2 sealed, 3 open, 4 meta. ARGV: for each id: the member as it is in the set, the id, its sealed entry as it
---   was read ('' for an entry that was forgotten).
+-- KEYS: 1 epochs:active, 2 sealed, 3 open, 4 meta.
+-- ARGV: for each id: the member of the set, the id, its sealed entry as it was read ('' for a forgotten one).
 -- Returns how many members were removed.
 
--- A script that fails half-way leaves its first half behind: so nothing may fail once something is written.
-for number, expected in ipairs({ 'set', 'hash', 'hash', 'hash' }) do
-  local kind = redis.call('TYPE', KEYS[number]).ok
-  if kind ~= 'none' and kind ~= expected then
-    return redis.error_reply('WRONGTYPE the key ' .. KEYS[number] .. ' holds a ' .. kind .. ', it should be a ' .. expected)
-  end
-end
-
--- As numbers of any size: ids have no leading zeros.
-local function is_above(one, other)
-  return #one > #other or (#one == #other and one > other)
+local misplaced = wrong_type(1, 1, 'set') or wrong_type(2, 4, 'hash')
+if misplaced then
+  return misplaced
 end
 
 local floor = redis.call('HGET', KEYS[4], 'floor')
@@ -36,7 +28,7 @@ if #removed == 0 then
 end
 local known = tonumber(redis.call('HGET', KEYS[4], 'active_known') or '')
 local count = redis.call('SREM', KEYS[1], unpack(removed))
--- In the same step, so that the next pass does not search for the epochs that have left the set.
+-- In the same step, so that the next pass does not take the removed ids for a change that it missed.
 if known then
   redis.call('HSET', KEYS[4], 'active_known', string.format('%.0f', math.max(known - count, 0)))
 end

@@ -10,8 +10,9 @@ use store_redis::{Batch, Lua, Replies, Session, StoreError};
 
 use crate::{keys::MarketKeys, operations};
 
-/// Removes ids that are still sealed.
-static PRUNE_ACTIVE: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("active.lua")));
+/// Removes the given ids if they are still sealed.
+static PRUNE_ACTIVE: LazyLock<Lua> =
+    LazyLock::new(|| Lua::new(concat!(include_str!("../ledger_common.lua"), include_str!("active.lua"))));
 
 /// A member that may be removed.
 struct Old {
@@ -111,13 +112,13 @@ async fn remove(session: &mut Session, keys: &MarketKeys, set: &str, old: &[Old]
 
 /// The same on a cluster: set and ledger lie on different nodes, so no script can see both.
 ///
-/// Nothing checks once more that the ids are sealed. They were when they were read, and nothing but a reset or a loss of the ledger
-/// takes that back: what is left then is the same as if they had been removed a moment before the reset. A producer that adds one of them
-/// again meanwhile adds an epoch that is sealed, and counts for nothing.
+/// Whether the ids are sealed is not checked a second time. They were sealed when they were read, and only a reset or a loss of the ledger
+/// changes that: then the result is the same as if they had been removed just before the reset. If a producer adds one of them again
+/// meanwhile, it adds a sealed epoch, which changes no total.
 ///
-/// The number of known members can't be lowered in the same step either. A number that is too high would hide as many ids that join
-/// before the next pass. So it is forgotten, and the next pass reads the set: before the removal, since this run may end in between,
-/// and behind it, since a pass in between records the former number.
+/// The number of known members can't be lowered in the same step either. If it were too high, the next pass would miss as many new ids.
+/// So it is deleted, and the next pass reads the set. It is deleted before the removal, since this run may end in between, and again
+/// after it, since a pass in between records the former number.
 async fn remove_from_another_node(
     session: &mut Session,
     keys: &MarketKeys,

@@ -29,7 +29,7 @@ const STEPS: usize = 40;
 /// How many passes in a row may fail.
 const ATTEMPTS: usize = 10;
 /// The steps that the report of a failure shows.
-const TOLD: usize = 120;
+const LAST_ACTS: usize = 120;
 /// "looks again every minute", and a pass more.
 const SPELLINGS: i64 = 63;
 /// No dataset lapses when the tracker passes so often, in seconds.
@@ -113,8 +113,8 @@ impl Run {
     }
 
     fn fail(&self, why: &str) -> ! {
-        let told = &self.producers.told;
-        let last = told[told.len().saturating_sub(TOLD)..].join("\n  ");
+        let acts = &self.producers.acts;
+        let last = acts[acts.len().saturating_sub(LAST_ACTS)..].join("\n  ");
         panic!(
             "the history of MODEL_SEED={} ({}, {} trackers, kept {} s) at {}:\n{why}\nthe last steps:\n  {last}\n\
              the history of MODEL_SEED={} at {}:\n{why}",

@@ -1,4 +1,4 @@
-//! What a right tracker knows of one epoch, by the passes that it has made: certainly and possibly.
+//! What a correct tracker knows of one epoch, by the passes that it has made: certainly and possibly.
 //!
 //! The contract leaves open: at which pass after its end an epoch is sealed ("when it is finished it is sealed"), so whatever
 //! comes between the end and [`GRACE`] may count or be late; whether a broken pass had an effect; what a timeless id counts for.

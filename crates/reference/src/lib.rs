@@ -1,4 +1,4 @@
-//! What a right tracker shows, derived from what its producers did. For tests only.
+//! What a correct tracker shows, derived from what its producers did. For tests only.
 //!
 //! **Invariant:** it uses no crate of the workspace and knows nothing of how the tracker works: no entries, no merging, no
 //! scripts. A reference that copied the tracker's rules would agree with its mistakes. It does no I/O and reads no clock.

@@ -54,7 +54,7 @@ pub struct Producers {
     /// What the keys hold.
     pub database: Database,
     /// What was done, for the report of a failure.
-    pub told: Vec<String>,
+    pub acts: Vec<String>,
     /// The form in which the market is configured.
     pub configured: usize,
     epochs: BTreeMap<u64, Epoch>,
@@ -92,7 +92,7 @@ impl Producers {
             random,
             now,
             database: Database::default(),
-            told: Vec::new(),
+            acts: Vec::new(),
             configured,
             epochs: BTreeMap::new(),
             postponed: Vec::new(),
@@ -150,7 +150,7 @@ impl Producers {
 
     /// A line of the report.
     pub fn tell(&mut self, what: &str) {
-        self.told.push(format!("{}: {what}", self.now));
+        self.acts.push(format!("{}: {what}", self.now));
     }
 
     /// The time on the clock of a producer.
@@ -194,7 +194,7 @@ mod tests {
                 commands.extend(producers.act());
                 producers.pass(30);
             }
-            (commands, producers.told)
+            (commands, producers.acts)
         };
         assert_eq!(history(7), history(7));
         assert_ne!(history(7), history(8));

@@ -73,7 +73,7 @@ impl fmt::Display for Range {
 /// A value that is known certainly, or only possibly.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Maybe<T> {
-    /// The value that a right tracker knows.
+    /// The value that a correct tracker certainly knows.
     pub certain: Option<T>,
     /// The value that it may know.
     pub possible: Option<T>,

@@ -19,7 +19,7 @@ use crate::{
     view::View,
 };
 use look::Look;
-use pass::Before;
+use pass::LastSums;
 pub use pass::Pass;
 
 /// Keys that are younger than this may be unknown under a spelling that is looked for "again every minute".
@@ -31,18 +31,18 @@ pub struct Truth {
     /// How long the ledger keeps an epoch, in seconds.
     pub kept: i64,
     passes: Vec<Pass>,
-    before: Option<Before>,
+    before: Option<LastSums>,
 }
 
 impl Truth {
-    /// No pass was made yet; the ledger keeps an epoch for so many seconds.
+    /// The truth before the first pass. The ledger keeps an epoch for `kept` seconds.
     #[must_use]
     pub fn new(kept: i64) -> Self {
         Self { kept, ..Self::default() }
     }
 
-    /// The tracker has passed at `now` over these keys. `is_mixed`: they have other spellings than the first that is looked for.
-    /// `are_keys_searched`: before the pass, the tracker has searched the names of all keys.
+    /// Records a pass of the tracker at `now` over these keys. `is_mixed`: some have another spelling than the preferred one.
+    /// `are_keys_searched`: before the pass, the tracker has scanned the names of all keys.
     pub fn pass(
         &mut self,
         now: i64,

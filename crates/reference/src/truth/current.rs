@@ -15,7 +15,7 @@ use crate::{
     view::Seen,
 };
 
-/// What can be said of an epoch's being open.
+/// Whether an epoch's window is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Open {
     Yes,

@@ -1,4 +1,4 @@
-//! One look: the passes up to it, and what they let a right tracker know.
+//! One look: the passes up to it, and what a correct tracker knows from them.
 
 use std::collections::BTreeMap;
 
@@ -15,11 +15,13 @@ use crate::{
 const TOGETHER: [&str; 4] =
     ["dashboard:summary", "stats:current", "metrics:participation", "metrics:current_epoch"];
 
-/// What is known at one look.
+/// What is known at one look at the datasets.
 #[derive(Clone, Copy)]
 pub(super) struct Look<'a> {
     pub(super) passes: &'a [Pass],
+    /// The position of its pass.
     pub(super) at: usize,
+    /// How long the ledger keeps an epoch, in seconds.
     pub(super) kept: i64,
 }
 
@@ -48,7 +50,7 @@ impl<'a> Look<'a> {
         (self.least().epochs.get(&epoch), self.most().epochs.get(&epoch))
     }
 
-    /// The last pass that wrote the totals.
+    /// Whether its pass has certainly written the totals.
     pub(super) fn written(self) -> bool {
         self.pass().totals == Effect::Whole
     }
@@ -61,7 +63,7 @@ impl<'a> Look<'a> {
         let most = together.iter().map(|(_, ttl)| *ttl).max().unwrap_or(0);
         report.demand(Check::Ttl, most - least <= 10, || format!("not within 10 s: {together:?}"));
         let summary = ttl("dashboard:summary").unwrap_or(0);
-        // The table gives 24 h, the sentence of all datasets what the summary has.
+        // The contract's table says 24 h; its sentence about all datasets says the TTL of the summary.
         let gaps = ttl("epochs:gaps")
             .is_none_or(|ttl| (DAY - 10..=DAY).contains(&ttl) || (ttl - summary).abs() <= 10);
         report.demand(Check::Ttl, gaps, || format!("epochs:gaps expires in {:?}", ttl("epochs:gaps")));

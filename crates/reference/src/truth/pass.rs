@@ -9,10 +9,10 @@ use crate::{
     view::View,
 };
 
-/// A moment at which the tracker passed.
+/// A pass of the tracker.
 #[derive(Clone, Debug)]
 pub struct Pass {
-    /// When.
+    /// When it was made, in Unix seconds.
     pub time: i64,
     /// Whether the totals and the datasets of the summary were written.
     pub totals: Effect,
@@ -26,11 +26,13 @@ pub struct Pass {
     pub(super) accounts: BTreeMap<u64, Account>,
 }
 
-/// The sums that the last look has shown.
+/// The sums that the last look found.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Before {
+pub(super) struct LastSums {
     pub(super) at: usize,
+    /// The totals of epochs, batches and submissions.
     pub(super) totals: [u64; 3],
+    /// When the measurement window began, in Unix seconds.
     pub(super) began: i64,
     /// Whether the submissions were not known.
     pub(super) unread: Null,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::{look::Look, pass::Before};
+use super::{look::Look, pass::LastSums};
 use crate::{
     account::{Account, Effect},
     check::{Check, Null, Report},
@@ -22,10 +22,10 @@ const RATES: [&str; 3] = ["epoch_rate", "batch_rate", "submission_rate"];
 /// Compares the summary; returns what the next look must fit.
 pub(super) fn check(
     look: &Look<'_>,
-    before: Option<&Before>,
+    before: Option<&LastSums>,
     shown: &Shown,
     report: &mut Report,
-) -> Option<Before> {
+) -> Option<LastSums> {
     let summary = &shown.summary;
     if summary.is_null() {
         report.note(Check::Fresh, "there is no summary");
@@ -56,11 +56,11 @@ pub(super) fn check(
     priorities(look, summary, report);
     gap_counts(shown, report);
     stats(shown, report);
-    Some(Before { at: look.at, totals, began, unread })
+    Some(LastSums { at: look.at, totals, began, unread })
 }
 
 /// Totals never fall, and what is sealed moves no more.
-fn moves(look: &Look<'_>, before: &Before, totals: [u64; 3], unread: Null, report: &mut Report) {
+fn moves(look: &Look<'_>, before: &LastSums, totals: [u64; 3], unread: Null, report: &mut Report) {
     let mut growth = [Range::default(); 3];
     let earlier = &look.passes[before.at].accounts;
     for (epoch, account) in look.accounts() {
@@ -93,7 +93,7 @@ fn moves(look: &Look<'_>, before: &Before, totals: [u64; 3], unread: Null, repor
 /// "per second over the measurement window, divisor at least 1 s"; "a new one every 24 h; survives restarts".
 fn rates(
     look: &Look<'_>,
-    before: Option<&Before>,
+    before: Option<&LastSums>,
     (began, totals, unread): (i64, [u64; 3], Null),
     summary: &Value,
     report: &mut Report,

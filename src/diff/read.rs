@@ -38,7 +38,7 @@ pub async fn diff(config: &Config, market: &str) -> Result<Vec<Row>> {
     let hours = HourStats::hours(second).map(|(start, _)| start);
 
     // The stored datasets first: an input that arrives in between is then newer than they are, which explains a difference.
-    let mut stored: Datasets = inspect::stands(&mut session, &keys, &hours).await?.into_iter().collect();
+    let mut stored: Datasets = inspect::datasets(&mut session, &keys, &hours).await?.into_iter().collect();
     let Computed { datasets: mut computed, gaps, ledger_born } =
         Market { config, keys: &keys, session: &mut session }.computed(now).await?;
     let mut original = original(&mut session, config, &keys, now, gaps).await?;

@@ -137,10 +137,10 @@ impl Aggregator {
         }
         metrics.late_changes(totals.late.len() as u64);
         metrics.unfinished_epochs(self.market(), totals.unfinished);
-        if written.left > 0 {
+        if written.skipped > 0 {
             // The other tracker may have sealed some of them, and has counted those. The next pass reads the rest again.
-            let (market, left) = (self.market(), written.left);
-            tracing::debug!(market, epochs = left, "another tracker changed these epochs first");
+            let (market, epochs) = (self.market(), written.skipped);
+            tracing::debug!(market, epochs, "another tracker changed these epochs first");
         } else {
             let unaccounted = totals.finished.iter().map(|(_, entry)| entry.sums().unaccounted).sum();
             metrics.unaccounted_epochs(unaccounted);
@@ -215,12 +215,12 @@ impl Aggregator {
         if due.daily {
             self.daily_due = Some(clock.now() + DAILY.interval(&timing.intervals));
         }
-        // Those that readers ask for, and that were not written now.
+        // Changed hours that readers still read, and that this pass did not write.
         let past = HourStats::past(now).filter(|start| self.stale_hours.contains(start));
         let is_written = |start: &u64| datasets.hours.iter().any(|hour| hour.start == *start);
         self.stale_hours = past.filter(|start| !is_written(start)).collect();
         self.is_first = false;
-        // The hours are written when one turns, too.
+        // A pass when the next hour begins, since the statistics of hours are due then.
         if pass.is_incomplete() { Next::AtOnce } else { Next::Within(next_hour(clock.unix())) }
     }
 }

@@ -59,9 +59,9 @@ pub struct EpochTracker {
     /// The keys of the market's windows, when the chain is followed.
     chain: Option<(ChainKeys, ContractAddress)>,
     /// The time before which a message starts no pass.
-    rested: Option<Instant>,
-    /// The interval in which the dataset was written last, and when it expires, in Unix time.
-    until: Option<(u64, Duration)>,
+    rests_until: Option<Instant>,
+    /// The number of the interval in which the dataset was written last, and when it expires, in Unix time.
+    expiry: Option<(u64, Duration)>,
 }
 
 impl EpochTracker {
@@ -69,7 +69,7 @@ impl EpochTracker {
     #[must_use]
     pub fn new(tracker: TrackerServices, keys: MarketKeys) -> Self {
         let market = MarketStore::new(keys, &tracker.validator);
-        Self { tracker, market, original: false, chain: None, rested: None, until: None }
+        Self { tracker, market, original: false, chain: None, rests_until: None, expiry: None }
     }
 
     /// Chooses whether the dataset shows the original's numbers.
@@ -84,11 +84,11 @@ impl EpochTracker {
         let intervals = &self.tracker.timing.intervals;
         let (interval, ttl) = (CURRENT_EPOCH.interval(intervals), CURRENT_EPOCH.ttl(intervals));
         let (running, _) = running_interval(now, interval, self.market());
-        let (_, until) = match self.until {
+        let (_, until) = match self.expiry {
             Some(known) if known.0 == running => known,
             _ => (running, now + ttl),
         };
-        self.until = Some((running, until));
+        self.expiry = Some((running, until));
         until.saturating_sub(now)
     }
 
@@ -112,12 +112,12 @@ impl Passes for EpochTracker {
     }
 
     fn rests_until(&self) -> Option<Instant> {
-        self.rested
+        self.rests_until
     }
 
     async fn pass(&mut self, wake: Option<&Wake>, clock: &Clock) -> Result<Next, PassError> {
-        // Set at the begin, so that failed passes are limited too.
-        self.rested = Some(clock.now() + self.tracker.timing.wake_debounce);
+        // Set before the work, so that failed passes are limited too.
+        self.rests_until = Some(clock.now() + self.tracker.timing.wake_debounce);
         let (began, now) = (Instant::now(), clock.unix());
         points::EPOCH_TRACKER_BEFORE_READ.pass().await?;
         let services = self.tracker.services.clone();

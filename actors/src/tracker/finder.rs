@@ -1,9 +1,8 @@
-//! The finder: finds epochs that only the names of their keys tell of, and names them to the actors of their market.
+//! The finder: finds epochs that only the names of their keys show, and names them to the actors of their market.
 //!
 //! It scans the names of all keys of each server, and asks the ledgers which of the epochs they don't know. It writes nothing and
-//! remembers nothing: a round that a crash or a stop ends is made again from its beginning, and an epoch that nobody took up is found
-//! again. It works in slices with pauses, of which Redis is at most a fiftieth of the time busy with it, and holds the names of one
-//! slice.
+//! remembers nothing: an interrupted scan starts again from its beginning, and an epoch that no pass has taken up is found again. It
+//! works in slices with pauses, so that Redis spends at most a fiftieth of the time on it, and holds the names of one slice at a time.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -37,15 +36,15 @@ pub struct Finder {
 }
 
 impl Finder {
-    /// A finder for the markets of this registry, with this interval between two rounds.
+    /// A finder for the markets of this registry, with this interval between two scans.
     #[must_use]
     pub fn new(tracker: TrackerServices, registry: MarketRegistry, every: Duration) -> Self {
         Self { tracker, registry, every }
     }
 
-    /// One round over all keys.
+    /// One scan of all keys.
     async fn run_once(&self, cx: &Context) -> Result<(), StoreError> {
-        // The markets of this moment: one that is added meanwhile is searched by the next round.
+        // A market that is added meanwhile is searched by the next scan.
         let markets = self.registry.now();
         let names = EpochNames::of(markets.iter().map(|market| &market.keys));
         for mut server in self.tracker.services.store.inspectors().await? {
@@ -75,7 +74,7 @@ impl Finder {
         }
     }
 
-    /// Names the epochs that these keys tell of, and that the ledgers don't know, to the actors of their markets.
+    /// Names the epochs of these keys that the ledgers don't have to the actors of their markets.
     async fn name(
         &self,
         keys: &[Vec<u8>],

@@ -37,19 +37,19 @@ pub(super) trait Passes: Send {
     }
 }
 
-/// When the next pass is due, beside the regular ones.
+/// When the next pass is due.
 pub(super) enum Next {
-    /// There is no other one.
+    /// At the next regular one.
     Regular,
-    /// After this time, if no regular one comes before.
+    /// After this time, unless a regular one comes before.
     Within(Duration),
     /// At once, because this pass did not see all inputs.
     AtOnce,
 }
 
-/// The number of the interval that runs at `now` (Unix time), and how long it still lasts. A regular pass comes at the begin of each
-/// one. They are shifted by a part that follows from the market's name: so those of different markets are spread, and those of one
-/// market come together, so that its datasets are of the same age.
+/// The number of the interval that runs at `now` (Unix time), and how long it still lasts. A regular pass is made at the start of
+/// each interval. Intervals are shifted by an offset that follows from the market's name: so the passes of different markets are spread,
+/// and those of one market's actors coincide, which keeps its datasets of the same age.
 pub(super) fn running_interval(now: Duration, interval: Duration, market: &str) -> (u64, Duration) {
     let interval = interval.as_nanos().max(1);
     let shifted = now.as_nanos() + u128::from(fnv(market)) % interval;

@@ -196,7 +196,7 @@ impl Pruner {
         Ok(removed)
     }
 
-    /// Goes on after an error of one step, so that it keeps no other key and no other market from being pruned. An error of the
+    /// Continues after an error of one step, so that it keeps no other key and no other market from being pruned. An error of the
     /// server as a whole ends the run, which is repeated. Refused writes don't end it, since removing entries is what frees a full
     /// memory; the run is repeated afterwards.
     fn set_aside(&self, error: StoreError, unfinished: &mut Option<StoreError>) -> Result<(), StoreError> {

@@ -219,7 +219,7 @@ impl Dataset {
     }
 }
 
-/// What stands under the key of a dataset.
+/// The value of a dataset.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Content {
     /// A string that holds JSON.
@@ -263,7 +263,7 @@ pub struct Made {
     pub dataset: &'static Dataset,
     /// The start of its hour, where its key has one.
     pub id: Option<u64>,
-    /// What stands under its key.
+    /// Its value.
     pub content: Content,
     /// How long it lives, in seconds.
     pub ttl: u64,

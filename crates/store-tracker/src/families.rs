@@ -25,7 +25,7 @@ pub fn key_families() -> Vec<FamilyTable> {
     ]
 }
 
-/// The family of a key by what stands behind `P:M:`, or behind `{P:M}:` in the keys of a ledger.
+/// The family of a key by its name behind `P:M:`, or behind `{P:M}:` for a key of a ledger.
 #[must_use]
 pub fn family_of(rest: &str) -> Option<&'static Family> {
     let datasets = DATASETS.iter().map(|dataset| &dataset.family);

@@ -1,4 +1,4 @@
-//! Epochs that only the names of their keys tell of.
+//! Epochs that only the names of their keys show.
 //!
 //! A producer may write an epoch's info, state or batches and neither a timeline nor `epochs:active`. Only a scan of all keys finds
 //! such an epoch. It reads names and the ledger, and writes nothing: the passes take up what it finds.
@@ -13,13 +13,13 @@ use crate::{
     operations,
 };
 
-/// Matches every name that [`EpochNames`] reads, and few others: `:epoch:` or `:batch:` stands in it.
+/// A pattern for `SCAN` that matches every name that [`EpochNames`] reads, and few others: names with `:epoch:` or `:batch:`.
 pub const EPOCH_KEYS: &str = "*:[eb][pa][ot]ch:*";
 
 /// Reads the names of epochs' keys.
 #[derive(Clone, Debug, Default)]
 pub struct EpochNames {
-    /// What stands before the name of a family, and the position of its market.
+    /// The part before the name of a family (`P:M`), and the position of its market.
     spaces: HashMap<String, usize>,
 }
 
@@ -32,8 +32,8 @@ impl EpochNames {
         Self { spaces: spaces.collect() }
     }
 
-    /// The market, by its position, and the epoch that the name of a key tells of; `None` for any other key. The epoch is in the form
-    /// in which the key has it.
+    /// The position of the market, and the epoch id in the name of a key, in the form in which the key has it; `None` for any other
+    /// key.
     #[must_use]
     pub fn read<'a>(&self, key: &'a [u8]) -> Option<(usize, &'a str)> {
         let key = std::str::from_utf8(key).ok()?;
@@ -44,9 +44,9 @@ impl EpochNames {
     }
 }
 
-/// Which of these epochs the ledgers of their markets do not know, in the form and the order in which they are given: one round trip.
-/// An unsealed one in another form than the normal one is among them: perhaps no member of a key that passes read has this form, and
-/// its keys would not be read. Of a ledger that can't be read, none; that is a fault.
+/// The epochs that the ledgers of their markets do not have, in the form and order in which they are given: one round trip. Unsealed
+/// ones in another form than the normal one are among them: no member that passes read may have this form, and the epoch's keys of
+/// this form would not be read. None for a ledger that can't be read, which is a fault.
 ///
 /// # Errors
 /// [`StoreError`] when Redis as a whole fails.

@@ -1,6 +1,6 @@
 -- Forgets sealed entries of the epoch ledger; their numbers stay in the sums.
--- KEYS: 1 sealed, 2 sums, 3 meta. ARGV: 1 the floor: ids up to it are known to have been sealed, '' for no new one; then the
---   epochs.
+-- KEYS: 1 sealed, 2 sums, 3 meta.
+-- ARGV: 1 the floor, up to which ids are known to be sealed ('' for no new one); then the epochs.
 -- Returns how many were forgotten.
 
 local misplaced = wrong_type(1, 3, 'hash')
@@ -8,7 +8,7 @@ if misplaced then
   return misplaced
 end
 
--- The floor comes first: no epoch is ever unknown in between. It only rises: another pruner may be further.
+-- The floor only rises: another pruner may have set a higher one.
 local floor = redis.call('HGET', KEYS[3], 'floor')
 if ARGV[1] ~= '' and (not floor or is_above(ARGV[1], floor)) then
   redis.call('HSET', KEYS[3], 'floor', ARGV[1])

@@ -1,7 +1,7 @@
 //! The state index in Redis: what a batch of events changes, in a constant number of round trips.
 //!
-//! Its keys lie in any number of hash slots, and a script may touch only one slot of a cluster. So no command depends
-//! on another one of the same round trip, and every step may be repeated:
+//! Its keys lie in many hash slots, and a script may touch only one slot of a cluster. So no command depends on another one
+//! of the same round trip, and every step may be repeated:
 //! 1. Scripts admit the entities, each kind in the one key that holds all of its kind. They count there, so no number of indexers
 //!    exceeds the quota. An entity without room is left out of the steps below.
 //! 2. The script `advance.lua` moves each state within its own hash, and returns the state. Commands that only add
@@ -16,7 +16,7 @@ mod apply;
 mod forget;
 mod place;
 mod remove;
-mod rounds;
+mod round_trip;
 
 use domain::tracker::index::Quota;
 use store_redis::Fault;
@@ -24,14 +24,14 @@ use store_redis::Fault;
 use crate::keys::IndexKeys;
 pub use forget::IndexPart;
 
-/// The TTL of an entity's keys is this many retentions from its last event on. The pruner removes them earlier; they
-/// expire where no pruner runs.
+/// The TTL of an entity's keys, in retentions from its last event on. The pruner removes them earlier; without a pruner they expire.
 const LIVES: u64 = 2;
 
 /// Where the index is written, how long it is kept, and how large it may become.
 #[derive(Clone, Debug)]
 pub struct Index {
     keys: IndexKeys,
+    /// In seconds.
     ttl: u64,
     quota: Quota,
 }

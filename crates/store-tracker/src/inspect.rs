@@ -1,13 +1,14 @@
-//! What doctor, diff and check ask about a market without being part of the service: the needed rights, the datasets that
-//! readers see, entries ahead of the clock. Nothing here writes, and nothing is concluded here.
+//! What `doctor`, `diff`, `check` and `ledger` read of a market, beside the service: the needed rights, the datasets that readers see, the
+//! spellings that producers use, subscribers, entries ahead of the clock. Only reads; the callers draw the conclusions.
 
+mod entries;
 mod needs;
 mod produced;
 mod shown;
-mod stands;
+
 mod subscribers;
 
+pub use entries::{datasets, entries_since, raw_entries};
 pub use produced::{Produced, Producers, produced, produced_at};
 pub use shown::{Ahead, Shown, ahead, shown};
-pub use stands::{entries_since, raw_entries, stands};
 pub use subscribers::subscribers;

@@ -44,7 +44,7 @@ pub fn echo_channel(output: &Output, id: &str) -> String {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Output {
-    /// Stands before every key that is written, with a colon between; empty for nothing. With a prefix the tracker
+    /// The prefix of every key that is written, without the colon behind it; empty for none. With a prefix the tracker
     /// is a shadow: it changes no key of the producers.
     pub prefix: String,
     /// How addresses are spelled.
@@ -52,7 +52,7 @@ pub struct Output {
 }
 
 impl Output {
-    /// What stands before each key, with its colon.
+    /// The prefix with its colon.
     fn before(&self) -> String {
         if self.prefix.is_empty() { String::new() } else { format!("{}:", self.prefix) }
     }
@@ -77,7 +77,7 @@ pub struct MarketKeys {
     market: Address,
     /// In checksum form, as configured, then mixed forms.
     inputs: Vec<String>,
-    /// The second namespace, under which newer producers write priorities and what became of them on the chain.
+    /// The second namespace, under which newer producers write priorities and the on-chain status.
     second: Vec<String>,
     outputs: Vec<String>,
     /// `{P:M}`, with its prefix.
@@ -216,8 +216,8 @@ impl MarketKeys {
         OutputKeys(&self.outputs[0]).dataset(&SUMMARY, None)
     }
 
-    /// Everything that may stand before the name of a family, without the colon behind it: `P:M` of inputs and outputs in
-    /// each spelling, the second namespace, `{P:M}` of the ledger.
+    /// Every possible part before the name of a family, without the colon behind it: `P:M` of inputs and outputs in each
+    /// spelling, the second namespace, `{P:M}` of the ledger.
     #[must_use]
     pub fn spaces(&self) -> Vec<String> {
         let inputs = self.inputs.iter().chain(&self.second);

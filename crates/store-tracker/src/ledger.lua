@@ -2,19 +2,19 @@
 -- All keys share one hash slot.
 -- KEYS: 1 open, 2 sealed, 3 sums, 4 meta, 5 hours, 6 ended, 7 opened, 8 local, 9 aggregated, 10 listed, 11 included,
 --   12 prefix of the hours' validators
--- ARGV: 1 schema version, 2 now, 3 seconds that hours are kept,
---   4 name of the commit, 5 and 6 whether this is its first and its last run ('1' or '0'), and for the last run the mark from which
---   the next pass reads on: 7 early entries of the timelines, 8 members of epochs:active ('' for unknown), 9 and 10 both as they were
---   read ('' for none), 11 when the ledger was made, as it was read ('' for none),
---   12 the highest of the epochs to seal, one with a time before those without ('' for none), 13 its entry, 14 whether it has a time,
---   15 number of entries to store, then for each: epoch, entry as it was read ('' for none), new entry, its hour ('' for unknown), the
---   number of validators in its aggregated batch, and these;
---   then the number of late changes, for each: epoch, what is stored of it as it was read, and what shall be;
---   then for each entry to seal: epoch, entry as it was read, final entry, seven numbers in the order of NAMES,
---   six times in the order of MOMENTS ('' for unknown), its hour, the number of validators and these as above; the number of hours
---   that it adds to, for each: hour, epochs, batches, submissions.
--- An entry that another tracker changed since it was read is left alone: the next pass merges and tries again. Since it has to read
--- again what this one knows of the entry, the mark stays where it was.
+-- ARGV, times and hours in Unix seconds, '' for what is unknown or missing:
+--   1 schema version, 2 now, 3 seconds that hours are kept
+--   4 name of the commit, 5 and 6 whether this is its first and its last run ('1' or '0')
+--   the mark from which the next pass reads on: 7 earlier entries of the timelines, 8 members of epochs:active
+--   the mark that this pass has read: 9 and 10, the same; 11 when the ledger was created, as it was read
+--   12 the highest epoch to seal that has a time, else the highest one, 13 its entry, 14 whether it has a time ('1' or '0')
+--   15 the number of entries to store; for each: epoch, entry as it was read, new entry, VALIDATORS
+--   the number of late changes; for each: epoch, sealed entry as it was read, new sealed entry
+--   for each entry to seal, up to the end: epoch, entry as it was read, final entry, seven numbers in the order of NAMES, six times in
+--     the order of MOMENTS, VALIDATORS, the number of hours that it adds to; for each hour: its start, epochs, batches, submissions
+--   VALIDATORS: the epoch's hour, the number of validators in its aggregated batch, and these
+-- An entry that another tracker changed since it was read stays as it is: the next pass merges and tries again. That pass has to read
+-- again what belongs to the entry, so the mark stays where it was.
 -- Returns how many entries were stored and how many were sealed.
 local NAMES = { 'epochs', 'submissions', 'local', 'aggregated', 'included', 'unaccounted', 'late' }
 -- The keys from the sixth on: the end of the window, and five moments.
@@ -41,8 +41,8 @@ local function take()
   return ARGV[at - 1]
 end
 
--- Where the mark is another one than the pass has read, or that of another ledger, it stays: another tracker has moved it, or the ledger
--- was reset or imported meanwhile, and what this pass has read is not in it.
+-- If the mark is not the one that the pass has read, or that of another ledger, it stays: another tracker has moved it, or the ledger
+-- was reset or imported meanwhile and lacks what this pass has seen.
 local function is_same_mark()
   local early, known = redis.call('HGET', meta, 'early') or '', redis.call('HGET', meta, 'active_known') or ''
   return early == ARGV[9] and known == ARGV[10] and born == ARGV[11]
@@ -56,7 +56,7 @@ if ARGV[5] == '1' then
   end
 end
 
--- Whether something is as it was read.
+-- Whether a value is as it was read; if not, this commit does not move the mark.
 local function is_same(held, read)
   if held ~= read then
     redis.call('HDEL', meta, 'pending')
@@ -73,7 +73,7 @@ end
 
 local oldest = tonumber(ARGV[2]) - tonumber(ARGV[3])
 local named = {}
--- Takes the validators of an epoch.
+-- Takes VALIDATORS.
 local function take_validators(fresh)
   local hour = take()
   for _ = 1, tonumber(take()) do
@@ -104,8 +104,8 @@ for _ = 1, tonumber(take()) do
   end
 end
 
--- What is sealed is gathered first and written at the end, with one call for all epochs: so nothing can fail between
--- two of them, and Redis is held up for a fraction of the time.
+-- Sealed epochs are gathered first and written at the end, with one call for all: so nothing can fail between two of them, and Redis
+-- is blocked for a fraction of the time.
 local entries, names, moments, added, by_hour = {}, {}, {}, {}, {}
 local function push(list, ...)
   for _, value in ipairs({ ... }) do
@@ -133,7 +133,7 @@ while ARGV[at] do
     local start = take()
     for _, name in ipairs({ 'epochs', 'batches', 'submissions' }) do
       local number = tonumber(take())
-      -- Older hours are read by nobody.
+      -- No dataset shows older hours.
       if fresh and number > 0 and tonumber(start) >= oldest then
         local field = start .. ':' .. name
         by_hour[field] = (by_hour[field] or 0) + number
@@ -174,7 +174,7 @@ end
 for hour, set in pairs(named) do
   local key = validators .. ':' .. hour
   for validator in pairs(set) do
-    -- A damaged set of an hour must not tear the sums; who reads the hour reports it.
+    -- A damaged set of an hour must not tear the sums; a pass that reads the hour reports it.
     redis.pcall('SADD', key, validator)
   end
   redis.call('EXPIRE', key, ARGV[3])

@@ -8,7 +8,7 @@ use std::{
 
 use domain::{
     EpochId,
-    tracker::{Early, Entry, EpochFacts, HourSums, MeasurementWindow, Sealed, Sums, Totals},
+    tracker::{EarlyCounts, Entry, EpochFacts, HourSums, MeasurementWindow, Sealed, Sums, Totals},
 };
 
 use crate::keys::{HOURS_KEPT, MarketKeys};
@@ -36,7 +36,7 @@ pub struct LedgerMark {
     /// Its version, if it is not [`SCHEMA`].
     pub foreign_schema: Option<String>,
     /// How many entries the timelines had at the last pass, if it found all epochs.
-    pub early: Option<Early>,
+    pub early: Option<EarlyCounts>,
     /// How many members `epochs:active` had at the last pass, if it knew all of them.
     pub active_known: Option<u64>,
     /// The texts of `early`, `active_known` and `born` as they were read; empty if missing.
@@ -66,7 +66,7 @@ impl LedgerMark {
                 "forms" => mark.forms = value,
                 "passed" => mark.passed = value.parse().ok(),
                 "early" => {
-                    mark.early = Early::parse(&value);
+                    mark.early = EarlyCounts::parse(&value);
                     mark.read[0] = value;
                 }
                 "active_known" => {
@@ -110,7 +110,7 @@ pub(crate) struct Run<'a> {
 #[derive(Clone, Copy)]
 pub(crate) struct NextMark<'a> {
     /// The entries of the timelines that need not be read again; `None`: the next pass reads everything.
-    pub(crate) early: Option<&'a Early>,
+    pub(crate) early: Option<&'a EarlyCounts>,
     /// The members of `epochs:active` that are accounted for; `None`: the next pass reads them.
     pub(crate) active: Option<u64>,
     /// The mark that this pass has read, which it moves, and when the ledger was made that it has read.
@@ -156,7 +156,9 @@ impl Run<'_> {
         let command = SCRIPT.run(batch, &keys);
         command.arg(SCHEMA).arg(self.now).arg(HOURS_KEPT);
         command.arg(commit).arg(u8::from(first)).arg(u8::from(last));
-        command.arg(self.mark.early.map(Early::to_string).unwrap_or_default()).arg(text(self.mark.active));
+        command
+            .arg(self.mark.early.map(EarlyCounts::to_string).unwrap_or_default())
+            .arg(text(self.mark.active));
         command.arg(self.mark.read);
         // `max_by_key` returns the last of equal ones, and ids ascend. An id without a time may be a producer's mistake: it is used only if
         // no other is sealed.

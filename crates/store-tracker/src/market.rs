@@ -27,7 +27,7 @@ use std::{
 
 use domain::{
     EpochId,
-    tracker::{DayStats, Due, Early, Known, Observation, RECENT, Span},
+    tracker::{DayStats, Due, EarlyCounts, Known, Observation, RECENT, Span},
 };
 
 use aliases::Aliases;
@@ -117,7 +117,7 @@ pub struct Pass {
     /// Whether `epochs:active` grew by more than the epochs that were found: the next pass reads its members.
     pub missed_members: bool,
     /// How many entries the timelines have before the last minutes.
-    pub early: Early,
+    pub early: EarlyCounts,
     /// The last summary in Redis; read only by the first pass of an incarnation.
     pub last_summary: Option<serde_json::Value>,
     /// The stored entries as text, by which the script notices a change by another tracker.
@@ -205,7 +205,7 @@ impl Pass {
         self.partial || self.missed_entries || self.missed_members
     }
 
-    /// What is known before epochs are looked for.
+    /// What is known before the pass looks for epochs.
     fn known(&self) -> Known<'_> {
         let Self { seen, span, ended, mark, .. } = self;
         Known { now: seen.now, span: *span, stored: &seen.stored, ended, floor: mark.floor.as_ref() }
@@ -228,7 +228,7 @@ impl Pass {
     }
 
     /// The entries that an earlier pass has counted, if this one reads on from there.
-    fn followed(&self) -> Option<&Early> {
+    fn followed(&self) -> Option<&EarlyCounts> {
         let early = self.mark.early.as_ref().filter(|_| self.scope.reach == Reach::New);
         early.filter(|early| self.span.follows(early))
     }
@@ -253,7 +253,7 @@ impl Pass {
             span: Span::everything(now),
             missed_entries: false,
             missed_members: false,
-            early: Early { before: now - RECENT, entries: Vec::new() },
+            early: EarlyCounts { before: now - RECENT, entries: Vec::new() },
             partial: false,
             ledger_full: false,
             has_timeline: false,

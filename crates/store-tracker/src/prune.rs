@@ -32,7 +32,7 @@ pub struct Retention {
     pub active: Option<u64>,
 }
 
-/// A zset and the score below which its members go.
+/// A zset and the score below which its members are removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prunable {
     /// The key.
@@ -52,8 +52,8 @@ impl Retention {
         }
     }
 
-    /// The sets of active epochs that are pruned, under every spelling; none in a shadow, or without a retention. What is sealed and
-    /// was last seen before the time goes, in place of a score.
+    /// The sets of active epochs that are pruned, under every spelling; none in a shadow, or without a retention. Sealed epochs whose
+    /// last known time is before `before` are removed.
     #[must_use]
     pub fn of_active(&self, keys: &MarketKeys, now: u64) -> Vec<Prunable> {
         let Some(kept) = self.active.filter(|_| !keys.is_shadow()) else { return Vec::new() };
@@ -61,8 +61,8 @@ impl Retention {
         keys.inputs().map(|input| Prunable { key: input.active(), before }).collect()
     }
 
-    /// Everything of a market that is pruned, at `now` in Unix seconds, as its families say: of a shadow only what is its
-    /// own. Of the timelines of validators it has that of this one; [`prunable_validators`] finds the others.
+    /// The zsets of a market that are pruned at `now` (Unix seconds), by the table of key families; of a shadow only the keys of
+    /// its ledger. Among the timelines of validators it has that of this one; [`prunable_validators`] finds the others.
     #[must_use]
     pub fn of_market(&self, keys: &MarketKeys, validator: &str, now: u64) -> Vec<Prunable> {
         let inputs = keys.pruned_inputs(validator).filter(|_| !keys.is_shadow());
@@ -81,7 +81,7 @@ impl Retention {
     }
 }
 
-/// Removes one slice; how many members that were. 0 means that nothing is left to remove.
+/// Removes one slice; returns the number of removed members, 0 when none is left to remove.
 ///
 /// # Errors
 /// [`StoreError`] when the key can't be pruned.
@@ -93,9 +93,9 @@ pub async fn prune(session: &mut Session, prunable: &Prunable, slice: usize) -> 
     Replies::new(operation, session.run_scripts(operation, key, fill).await?).required(key)
 }
 
-/// Forgets a slice of the ledger's sealed entries that are older than `before`; the cursor to go on with, 0
-/// at the end, and how many were forgotten. The highest forgotten id becomes the ledger's floor: ids up to
-/// it are known to have been sealed.
+/// Forgets those of a slice of the ledger's sealed entries that are older than `before` (Unix seconds). Returns the cursor of the next
+/// slice, 0 at the end, and how many were forgotten. The highest forgotten id with a time becomes the ledger's floor: ids up to it are
+/// known to be sealed.
 ///
 /// # Errors
 /// [`StoreError`] when the ledger can't be read or written.
@@ -124,7 +124,7 @@ pub async fn forget_sealed(
         }
     }
     // Ids grow with time, so those below one that is old are old. An id without a time proves nothing of others: it is forgotten
-    // only when it is below the floor, since it may be anybody's stray.
+    // only when it is not above the floor, since it may be a producer's mistake.
     let floor = old.iter().max().cloned().max(floor);
     old.extend(timeless.into_iter().filter(|epoch| floor.as_ref().is_some_and(|floor| epoch <= floor)));
     if old.is_empty() {

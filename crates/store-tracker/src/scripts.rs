@@ -1,4 +1,4 @@
-//! Scripts that more than one part of the tracker's side runs.
+//! Scripts that more than one module of this crate runs.
 
 use std::sync::LazyLock;
 

@@ -1,6 +1,7 @@
--- Ends the upgrade of a ledger from version 1 to version 2: sets the sums of hours, unless an epoch was sealed meanwhile.
--- KEYS: 1 sums, 2 meta, 3 hours. ARGV: 1 the number of sealed entries that the hours were computed from; then field and value of
---   each hour. Returns whether the ledger has version 2 now.
+-- The last step of the upgrade of a ledger from version 1 to version 2: sets the sums of hours, unless an epoch was sealed meanwhile.
+-- KEYS: 1 sums, 2 meta, 3 hours.
+-- ARGV: 1 the number of sealed entries that the hours were computed from; then field and value of each hour.
+-- Returns whether the ledger has version 2 now.
 
 local misplaced = wrong_type(1, 3, 'hash')
 if misplaced then

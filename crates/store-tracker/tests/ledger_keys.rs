@@ -109,7 +109,7 @@ async fn an_entry_that_can_not_be_read_is_reported_and_made_anew_from_the_inputs
         assert!(shown.has_fault(&ledger("open"), ErrorKind::Malformed), "{damage}");
         assert_eq!((shown.totals(), shown.written.stored), (written(&market.truth()), 1), "{damage}");
         let next = tracker.recent(NOW + 2).await;
-        assert_eq!((next.totals(), next.written.left), (written(&market.truth()), 0), "{damage}");
+        assert_eq!((next.totals(), next.written.skipped), (written(&market.truth()), 0), "{damage}");
     }
 }
 
@@ -150,7 +150,7 @@ async fn forgotten_scripts_are_sent_by_the_same_pass_in_a_fourth_round_trip() {
     assert_eq!(session.round_trips(), 4);
     assert_eq!(shown.totals(), written(&market.truth()));
     // Of each script one run: the ledger's, with its answer, and that of the counts.
-    assert_eq!((shown.written.sealed, shown.written.left, shown.written.faults), (1, 0, vec![]));
+    assert_eq!((shown.written.sealed, shown.written.skipped, shown.written.faults), (1, 0, vec![]));
     assert_eq!(scene.run::<u64>("HLEN", ledger("sealed")).await, 1);
     assert_eq!(scene.run::<u64>("HGET", &[&key("epoch:2:state"), "submissions_count"]).await, 3);
     // The next one finds them there.

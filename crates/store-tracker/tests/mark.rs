@@ -82,11 +82,11 @@ async fn the_mark_stays_where_it_was_when_another_tracker_has_changed_an_entry_m
         let mut session = tracker.session().await;
         let pass = tracker.look(&mut session, (NOW + 7_200) as f64, Reach::New).await.expect("read");
         let other = scene.tracker().recent(NOW + 101).await;
-        assert_eq!((other.written.stored, other.written.left), (epochs, 0));
+        assert_eq!((other.written.stored, other.written.skipped), (epochs, 0));
         scene.run::<()>("HDEL", &[ledger("meta").as_str(), "early", "active_known"]).await;
         scene.run::<()>("HSET", &[ledger("meta").as_str(), "early", "kept", "active_known", "9"]).await;
         let shown = tracker.commit(&mut session, pass).await.expect("written");
-        assert_eq!(shown.written.left, epochs, "all of them were changed");
+        assert_eq!(shown.written.skipped, epochs, "all of them were changed");
         assert_eq!(mark(&mut scene).await, [Some("kept".to_owned()), Some("9".to_owned()), None]);
         let next = tracker.recent(NOW + 7_201).await;
         assert_eq!(next.totals()[1], Some(epochs));

@@ -126,7 +126,7 @@ async fn an_entry_that_another_tracker_changed_is_skipped_until_the_next_pass() 
     }
     assert_eq!(quick.commit(&mut session_of_quick, ahead).await.expect("written").written.stored, 1);
     let left = slow.commit(&mut session, behind).await.expect("written").written;
-    assert_eq!((left.sealed, left.left), (0, 1));
+    assert_eq!((left.sealed, left.skipped), (0, 1));
     let next = slow.recent(NOW + 5).await;
     assert_eq!((next.written.sealed, next.totals()), (1, written(&market.truth())));
 }
@@ -160,7 +160,7 @@ async fn a_pass_that_read_before_another_sealed_counts_nothing_twice() {
         quick.recent(NOW + 3).await;
         let shown = slow.commit(&mut session, pass).await.expect("written");
         assert_eq!(
-            (shown.totals(), shown.written.sealed, shown.written.left),
+            (shown.totals(), shown.written.sealed, shown.written.skipped),
             (written(&market.truth()), 0, 1)
         );
     }

@@ -157,7 +157,7 @@ pub struct CurrentEpoch {
     pub window: f64,
     /// Processed submissions; `None` when they could not be read.
     pub submissions: Option<u64>,
-    /// Its market, where its info names one.
+    /// Its market, if its info names one.
     pub data_market: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What one pass makes for readers.
+//! The datasets that one pass makes for readers.
 
 use super::fields::whole_second;
 use crate::{
@@ -25,7 +25,7 @@ impl Due {
     pub const NONE: Self = Self { hourly: false, daily: false };
 }
 
-/// What one pass makes for readers.
+/// The datasets of one pass.
 #[derive(Clone, Debug)]
 pub struct Datasets {
     /// The moment that it is made for, in Unix seconds.
@@ -45,7 +45,7 @@ pub struct Datasets {
 }
 
 impl Datasets {
-    /// What follows from what a pass saw; rates are measured over windows of `window_length` seconds.
+    /// Computes the datasets from what a pass saw. Rates are measured over windows of `window_length` seconds.
     #[must_use]
     pub fn of(seen: &Observation, totals: &Totals, window_length: f64, due: Due) -> Self {
         let (now, second) = (seen.now, whole_second(seen.now));

@@ -31,7 +31,7 @@ pub use ledger::Totals;
 pub use moment::{AHEAD, Claim, DAY, HOUR, Moment};
 pub use observation::Observation;
 pub use original::{Entries, EventsSinceStart, OriginalEpoch, OriginalSeen, go_json, original_open};
-pub use plan::{ABSENCE, Early, Found, Known, RECENT, Selection, Span};
+pub use plan::{ABSENCE, EarlyCounts, Found, Known, RECENT, Selection, Span};
 pub use rates::{MeasurementWindow, Recent};
 pub use reading::Reading;
 pub use sealed::Sealed;

@@ -1,12 +1,13 @@
-//! What a pass reads, and which epochs it examines: pure rules over the ledger's mark and what was found so far.
+//! What a pass reads, and which epochs it examines: pure rules over the ledger's mark and the epochs found so far.
 //!
-//! **The mark.** Each pass that has found everything writes down how many entries the timelines had up to a moment ([`Early`]), and how
-//! many members `epochs:active` has. The next pass, of whatever process, reads on from there ([`Span`]): what a crash or an
-//! interruption costs is what happened since, and the members of `epochs:active` after an absence of minutes. A pass without a mark reads everything that is still there.
+//! **The mark.** Each pass that has found everything writes down how many entries the timelines had up to a moment ([`EarlyCounts`]),
+//! and how many members `epochs:active` has. The next pass, of any process, reads on from there ([`Span`]): after a crash or an
+//! interruption it reads only what happened since, and after an absence of minutes the members of `epochs:active`. A pass without a
+//! mark reads everything that is still there.
 //!
 //! **The epochs.** Timelines and `epochs:active` come in pages, newest first. [`Found`] collects their epochs in bounded memory, and
-//! tells which of them the ledger must be asked about: those of the last minutes are examined, sealed or not, since changes after
-//! the seal are noticed; of the others only new ones matter.
+//! returns those about which the ledger must be asked. Epochs of the last minutes are examined whether they are sealed or not, since
+//! changes after the seal are counted; of the others only new ones are.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,18 +29,18 @@ pub const ABSENCE: f64 = 300.0;
 /// 10 kB during the pass.
 const NEW_EPOCHS_A_PASS: usize = 5_000;
 
-/// How many entries the timelines of a market have up to a moment. A later pass that counts other numbers there has missed some, which
-/// were written late, or were pruned.
+/// How many entries the timelines of a market have up to a moment. If a later pass counts another number, entries were written late, or
+/// were pruned.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Early {
+pub struct EarlyCounts {
     /// The moment, in Unix seconds.
     pub before: f64,
     /// How many entries each timeline has under each spelling; `None`: it can't be read.
     pub entries: Vec<Option<u64>>,
 }
 
-impl fmt::Display for Early {
-    /// The stored form: the moment and the counts, `?` for one that is not known, between blanks.
+impl fmt::Display for EarlyCounts {
+    /// The stored form: the moment and the counts, separated by blanks; `?` for an unknown count.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.before)?;
         self.entries.iter().try_for_each(|count| match count {
@@ -49,8 +50,8 @@ impl fmt::Display for Early {
     }
 }
 
-impl Early {
-    /// Reads the stored form; `None` for another text, with which everything is read.
+impl EarlyCounts {
+    /// Reads the stored form; `None` for any other text, as if there were no mark.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (before, counts) = text.split_once(' ')?;
@@ -63,12 +64,12 @@ impl Early {
     }
 }
 
-/// What a pass reads of the keys that have no limit.
+/// How much a pass reads of the timelines and of `epochs:active`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Span {
-    /// Entries of timelines after this moment, in Unix seconds.
+    /// It reads the entries of timelines after this moment, in Unix seconds.
     pub since: f64,
-    /// The members of `epochs:active`.
+    /// Whether it reads the members of `epochs:active`.
     pub active: bool,
 }
 
@@ -79,9 +80,9 @@ impl Span {
         Self { since: now - DAY as f64, active: true }
     }
 
-    /// What a pass at `now` has not seen according to the ledger's mark.
+    /// What no earlier pass has read according to the ledger's mark, at `now` (Unix seconds).
     #[must_use]
-    pub fn after(early: Option<&Early>, active_known: Option<u64>, now: f64) -> Self {
+    pub fn after(early: Option<&EarlyCounts>, active_known: Option<u64>, now: f64) -> Self {
         let day = Self::everything(now).since;
         let since = early.map_or(day, |early| early.before.clamp(day, now - RECENT));
         // After an absence the set may have expired and been filled anew: then the number of its members says nothing.
@@ -89,21 +90,21 @@ impl Span {
         Self { since, active: active_known.is_none() || was_absent }
     }
 
-    /// Whether earlier entries exist that an earlier pass has counted.
+    /// Whether it includes all entries after those that an earlier pass has counted.
     #[must_use]
-    pub fn follows(&self, early: &Early) -> bool {
+    pub fn follows(&self, early: &EarlyCounts) -> bool {
         self.since <= early.before
     }
 
-    /// Since when changes of sealed epochs are noticed, in Unix seconds: after an absence a close of the last hour has to be found,
-    /// since the gaps of such an epoch are shown.
+    /// The moment, in Unix seconds, since which changes of sealed epochs are looked for: after an absence a close within the last hour has
+    /// to be found, since the gaps of such an epoch are shown.
     #[must_use]
     pub fn changes_since(&self, now: f64) -> f64 {
         self.since.max(now - GAP_SHOWN as f64)
     }
 }
 
-/// What is known before epochs are looked for.
+/// What a pass knows before it looks for epochs.
 #[derive(Clone, Copy, Debug)]
 pub struct Known<'a> {
     /// When the pass began, in Unix seconds.
@@ -114,7 +115,7 @@ pub struct Known<'a> {
     pub stored: &'a BTreeMap<EpochId, Entry>,
     /// Sealed epochs whose window closed within the last hour.
     pub ended: &'a BTreeSet<EpochId>,
-    /// Up to here every epoch is sealed, though its entry may be forgotten.
+    /// The ledger's floor: every epoch up to it is sealed, though its entry may be forgotten.
     pub floor: Option<&'a EpochId>,
 }
 
@@ -141,9 +142,9 @@ impl Known<'_> {
 /// The epochs that were found so far, beside the unsealed ones.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// Those of the last pages, of which it is not known whether they are sealed, and whether a timeline names them.
+    /// Epochs of the last pages, and whether a timeline names them. It is not known yet whether they are sealed.
     pending: BTreeMap<EpochId, bool>,
-    /// Those that a timeline names and that are new, or recent and sealed or not.
+    /// Epochs that a timeline names: new ones, and all recent ones.
     timed: Highest,
     /// New epochs without a time.
     bare: Highest,
@@ -164,7 +165,7 @@ impl Highest {
         }
         self.ids.insert(epoch);
         if self.ids.len() > NEW_EPOCHS_A_PASS {
-            // An id that goes here never comes back: all that stay are higher. So the entries of those that stay are complete.
+            // A removed id is never added again, since all that stay are higher. So no entry of those that stay is missing.
             self.ids.pop_first();
             self.are_more = true;
         }
@@ -174,7 +175,7 @@ impl Highest {
 /// The epochs that a pass examines beside the unsealed ones.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Selection {
-    /// Those that are new, or sealed.
+    /// New epochs, and recent ones that are sealed.
     pub unknown: BTreeSet<EpochId>,
     /// There are more new epochs than one pass takes.
     pub partial: bool,
@@ -183,7 +184,7 @@ pub struct Selection {
 impl Found {
     /// Notes that a timeline names an epoch with this time, or that another key does without one.
     pub fn note(&mut self, known: &Known<'_>, at: Option<f64>, epoch: &EpochId) {
-        // What is a little ahead is not yet true.
+        // A time ahead of our clock does not count yet.
         let is_ahead = at.is_some_and(|at| Claim::of(at, known.now) == Claim::Ahead);
         let is_known = known.stored.contains_key(epoch) || self.timed.ids.contains(epoch);
         if is_ahead || is_known || known.is_below_floor(epoch) {
@@ -218,7 +219,7 @@ impl Found {
         known.is_recent(at)
             || self.timed.ids.contains(epoch)
             || known.stored.contains_key(epoch)
-            // Those in which a close after the seal may show.
+            // A close after the seal may follow.
             || known.ended.contains(epoch)
             || known.is_below_floor(epoch)
     }
@@ -256,19 +257,19 @@ mod tests {
     #[test]
     fn a_mark_is_read_back_as_it_was_written_and_damage_is_no_mark() {
         for entries in [vec![Some(3), None, Some(0)], vec![None]] {
-            let early = Early { before: 1_795_341_600.25, entries };
-            assert_eq!(Early::parse(&early.to_string()), Some(early));
+            let early = EarlyCounts { before: 1_795_341_600.25, entries };
+            assert_eq!(EarlyCounts::parse(&early.to_string()), Some(early));
         }
         for text in
             ["", "1795341600", "1795341600 ", "x 1", "NaN 1", "inf 1", "1795341600 1 -1", "1795341600 1  2"]
         {
-            assert_eq!(Early::parse(text), None, "{text}");
+            assert_eq!(EarlyCounts::parse(text), None, "{text}");
         }
     }
 
     #[test]
     fn a_pass_reads_on_from_the_mark_but_the_last_minutes_always_and_never_more_than_a_day() {
-        let early = |before| Early { before, entries: Vec::new() };
+        let early = |before| EarlyCounts { before, entries: Vec::new() };
         let day = NOW - 86_400.0;
         for (before, since, active) in [
             (NOW - 630.0, NOW - 630.0, false),

@@ -10,7 +10,7 @@ const BESIDE: char = ';';
 pub struct Sealed {
     /// The entry as it was counted. It never changes, so that the numbers of a past hour don't either.
     pub counted: Entry,
-    /// Everything known of it, once that is more than what was counted.
+    /// All that is known of it, if that is more than what was counted.
     pub late: Option<Entry>,
 }
 

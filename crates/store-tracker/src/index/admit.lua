@@ -1,6 +1,6 @@
 -- Admits entities to the index while its quota has room. The zset holds every admitted entity, and when it was first named.
--- KEYS: 1 the zset. ARGV: 1 the quota, 2 the time before which an entity is about to be removed; then for each entity: its time, its
--- id.
+-- KEYS: 1 the zset.
+-- ARGV: 1 the quota, 2 the time before which entities are about to be removed; then for each entity: its time, its id.
 -- Returns for each entity 1 if it is in the index now and stays, else 0. An earlier time replaces a later one.
 local room, oldest, admitted = tonumber(ARGV[1]) - redis.call('ZCARD', KEYS[1]), tonumber(ARGV[2]), {}
 for at = 3, #ARGV, 2 do

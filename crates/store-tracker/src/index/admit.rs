@@ -14,12 +14,12 @@ use store_redis::{Fault, Lua, Operation, Session, StoreError};
 
 use super::{
     Index, LIVES, VALIDATOR_FIELD,
-    rounds::{Answers, Round},
+    round_trip::{Answers, RoundTrip},
 };
 use crate::operations;
 
-/// How long before its removal an entity takes its last event, in seconds: longer than a commit takes, and than clocks differ. With
-/// a retention of less than ten minutes it is a tenth of that.
+/// How long before its removal an entity accepts no more events, in seconds: longer than a commit takes, and than clocks differ. With a
+/// retention of less than ten minutes it is a tenth of the retention.
 const BEFORE_REMOVAL: u64 = 60;
 
 /// Admits members of a zset.
@@ -41,7 +41,7 @@ impl Index {
     ) -> Result<(Refused, Vec<Fault>), StoreError> {
         let (epochs, submissions) = (&changes.epochs, &changes.submissions);
         let oldest = self.oldest(now);
-        let fill = |round: &mut Round| {
+        let fill = |round: &mut RoundTrip| {
             let times = epochs.iter().map(|(epoch, change)| (change.first, epoch.as_str()));
             admit_times(round, self.keys.epochs_by_time(), [self.quota.epochs, oldest], times);
             let times = submissions.iter().map(|(id, change)| (change.first, id.as_str()));
@@ -77,7 +77,7 @@ impl Index {
         &self,
         session: &mut Session,
     ) -> Result<[(&'static str, Option<u64>, u64); 3], StoreError> {
-        let fill = |round: &mut Round| {
+        let fill = |round: &mut RoundTrip| {
             round.cmd("ZCARD", self.keys.epochs_by_time());
             round.cmd("ZCARD", self.keys.submissions_by_time());
             round.cmd("HLEN", self.keys.last_seen());
@@ -94,7 +94,7 @@ impl Index {
     /// Adds finalizations with their times.
     pub(super) fn add_finalizations<'a>(
         &self,
-        round: &mut Round,
+        round: &mut RoundTrip,
         members: impl Iterator<Item = (u64, &'a str)>,
     ) {
         // They are removed by their own times, and so can outlive their epoch: they have a quota of their own.
@@ -102,7 +102,7 @@ impl Index {
     }
 
     /// Names the validators of each epoch in its hash; [`take_links`] reads the answers.
-    pub(super) fn link(&self, round: &mut Round, changes: &Changes) {
+    pub(super) fn link(&self, round: &mut RoundTrip, changes: &Changes) {
         for (epoch, change) in changes.epochs.iter().filter(|(_, change)| !change.validators.is_empty()) {
             let link = round.script(&LINK, self.keys.epoch(epoch));
             link.arg(VALIDATORS_AN_EPOCH).arg(2 + EpochState::ALL.len()).arg(&["state", "updated_at"]);
@@ -141,7 +141,7 @@ pub(super) fn take_links<'a>(
 
 /// Admits members with their times.
 fn admit_times<'a>(
-    round: &mut Round,
+    round: &mut RoundTrip,
     key: String,
     quota_and_oldest: [u64; 2],
     members: impl Iterator<Item = (u64, &'a str)>,
@@ -156,7 +156,7 @@ fn admit_times<'a>(
     }
 }
 
-/// Those of the asked entities that were not admitted; nothing was asked for none.
+/// The entities that were not admitted. For an empty list no command was sent.
 fn take_refused<'a, T: Clone + Ord + 'a, C: FromIterator<T> + Default>(
     answers: &mut Answers,
     asked: impl ExactSizeIterator<Item = &'a T>,

@@ -14,7 +14,7 @@ use super::{
     Index, Indexed,
     admit::{Link, take_links},
     place::{Placed, States},
-    rounds::{ADVANCE, Answers, RAISE, Round},
+    round_trip::{ADVANCE, Answers, RAISE, RoundTrip},
 };
 
 impl Index {
@@ -39,7 +39,7 @@ impl Index {
             indexed.refused = left_out;
             Cow::Owned(admitted)
         };
-        let fill = |round: &mut Round| {
+        let fill = |round: &mut RoundTrip| {
             self.decide(round, &changes);
             self.add(round, &changes);
         };
@@ -70,7 +70,7 @@ impl Index {
     }
 
     /// The scripts that move states, in the order in which their answers are read.
-    fn decide(&self, round: &mut Round, changes: &Changes) {
+    fn decide(&self, round: &mut RoundTrip, changes: &Changes) {
         for (epoch, change) in &changes.epochs {
             // An epoch that is only named is pending.
             let named = [(change.first, EpochState::Pending)];
@@ -87,7 +87,7 @@ impl Index {
         self.link(round, changes);
     }
 
-    fn advance<S: Machine>(&self, round: &mut Round, key: String, steps: &[(u64, S)]) {
+    fn advance<S: Machine>(&self, round: &mut RoundTrip, key: String, steps: &[(u64, S)]) {
         let command = round.script(&ADVANCE, key);
         command.arg(self.ttl);
         let mut sent: Vec<S> = Vec::new();
@@ -104,7 +104,7 @@ impl Index {
     }
 
     /// The commands that only add members and times.
-    fn add(&self, round: &mut Round, changes: &Changes) {
+    fn add(&self, round: &mut RoundTrip, changes: &Changes) {
         let keys = &self.keys;
         let finalizations: Vec<(u64, String)> = changes
             .epochs
@@ -141,7 +141,7 @@ impl Index {
     }
 
     /// Adds members to sets, one command a set, so that a storm of events does not make one a member.
-    pub(super) fn add_members(&self, round: &mut Round, members: &BTreeMap<String, Vec<&str>>) {
+    pub(super) fn add_members(&self, round: &mut RoundTrip, members: &BTreeMap<String, Vec<&str>>) {
         for (key, members) in members {
             round.cmd("SADD", key.clone()).arg(members);
             round.cmd("EXPIRE", key.clone()).arg(self.ttl);

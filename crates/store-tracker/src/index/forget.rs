@@ -1,5 +1,5 @@
 //! Retention of the index: old entities are removed slice by slice from every key that names them, and last from the
-//! key by which they are found. So a slice that broke off is found again.
+//! key by which they are found. So an interrupted slice is found again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use domain::{
     tracker::index::{EpochState, Machine, SubmissionParts, SubmissionState, ValidatorState},
 };
 
-use super::{Index, VALIDATOR_FIELD, place::take_counts, rounds::Round};
+use super::{Index, VALIDATOR_FIELD, place::take_counts, round_trip::RoundTrip};
 use crate::{operations, scripts::SET_IN_EXISTING_HASH};
 use store_redis::{Fault, Operation, Session, StoreError};
 
@@ -53,7 +53,7 @@ impl Index {
         slice: usize,
     ) -> Result<(u64, Vec<Fault>), StoreError> {
         let by_time = self.by_time(part);
-        let fill = |round: &mut Round| {
+        let fill = |round: &mut RoundTrip| {
             let range = round.cmd("ZRANGEBYSCORE", by_time.clone());
             range.arg("-inf").arg(format!("({before}")).arg("LIMIT").arg(0).arg(slice);
         };
@@ -69,7 +69,7 @@ impl Index {
             // No other key names them.
             IndexPart::Finalizations => Vec::new(),
         });
-        let fill = |round: &mut Round| {
+        let fill = |round: &mut RoundTrip| {
             round.cmd("ZREM", by_time.clone()).arg(&old);
         };
         let mut answers = self.run(session, OPERATION, fill).await?;
@@ -91,7 +91,7 @@ impl Index {
                 members.entry(key).or_default().push(id);
             }
         }
-        let fill = |round: &mut Round| {
+        let fill = |round: &mut RoundTrip| {
             for &set in SubmissionState::SETS {
                 round.cmd("SREM", self.keys.set(set)).arg(old);
             }
@@ -109,7 +109,7 @@ impl Index {
     async fn forget_epochs(&self, session: &mut Session, old: &[String]) -> Result<Vec<Fault>, StoreError> {
         // A member that names no epoch has no keys of its own; it leaves the sets with the others.
         let epochs: Vec<EpochId> = old.iter().filter_map(|epoch| EpochId::parse(epoch).ok()).collect();
-        let fill = |round: &mut Round| {
+        let fill = |round: &mut RoundTrip| {
             for epoch in &epochs {
                 round.cmd("HKEYS", self.keys.epoch(epoch));
             }
@@ -125,7 +125,7 @@ impl Index {
         }
         let mut faults = answers.finish()?;
 
-        let fill = |round: &mut Round| {
+        let fill = |round: &mut RoundTrip| {
             for &set in EpochState::SETS {
                 round.cmd("SREM", self.keys.set(set)).arg(old);
             }
@@ -144,7 +144,7 @@ impl Index {
         faults.extend(self.count_again(session, of_validators.keys()).await?);
 
         // The state hash names the validators of an epoch, so it goes last.
-        let fill = |round: &mut Round| {
+        let fill = |round: &mut RoundTrip| {
             for epoch in &epochs {
                 round.cmd("UNLINK", self.keys.epoch(epoch));
             }
@@ -159,7 +159,7 @@ impl Index {
         session: &mut Session,
         validators: impl Iterator<Item = &String> + Clone,
     ) -> Result<Vec<Fault>, StoreError> {
-        let fill = |round: &mut Round| {
+        let fill = |round: &mut RoundTrip| {
             validators.clone().for_each(|validator| self.ask_counts(round, validator));
         };
         let mut answers = self.run(session, OPERATION, fill).await?;
@@ -168,7 +168,7 @@ impl Index {
             counted.push((validator, take_counts(&mut answers)?));
         }
         let mut faults = answers.finish()?;
-        let fill = |round: &mut Round| {
+        let fill = |round: &mut RoundTrip| {
             for &(validator, (batches, epochs)) in &counted {
                 for (field, count) in [("batches", batches), ("epochs", epochs)] {
                     let Some(count) = count else { continue };
@@ -206,7 +206,7 @@ impl Index {
         if old.is_empty() {
             return Ok((cursor, 0, faults));
         }
-        let fill = |round: &mut Round| {
+        let fill = |round: &mut RoundTrip| {
             for &set in ValidatorState::SETS {
                 round.cmd("SREM", self.keys.set(set)).arg(&old);
             }
@@ -220,7 +220,7 @@ impl Index {
             }
         };
         faults.extend(self.run(session, OPERATION, fill).await?.finish()?);
-        let fill = |round: &mut Round| {
+        let fill = |round: &mut RoundTrip| {
             // The key by which validators are found: last.
             round.cmd("HDEL", self.keys.last_seen()).arg(&old);
         };

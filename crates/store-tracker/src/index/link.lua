@@ -1,6 +1,6 @@
 -- Names validators in the hash of an epoch, up to a limit. Each field holds the time of the validator's first batch.
--- KEYS: 1 the hash. ARGV: 1 the limit, 2 the number of the fields that name no validator, and these; then for each validator: its
--- field, the time.
+-- KEYS: 1 the hash.
+-- ARGV: 1 the limit, 2 the number of fields that name no validator, and these; then for each validator: its field, the time.
 -- Returns for each validator 1 if the epoch names it now, else 0.
 local others = tonumber(ARGV[2])
 local room, linked = tonumber(ARGV[1]) - redis.call('HLEN', KEYS[1]), {}

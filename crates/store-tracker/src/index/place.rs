@@ -9,7 +9,7 @@ use domain::{
 
 use super::{
     Index,
-    rounds::{Answers, RAISE, Round},
+    round_trip::{Answers, RAISE, RoundTrip},
 };
 use crate::operations;
 use store_redis::{Fault, Operation, Session, StoreError};
@@ -28,7 +28,7 @@ pub(super) struct States {
     pub(super) validators: BTreeMap<String, ValidatorSigns>,
 }
 
-/// What is written to the sets.
+/// The states and members to write to the sets.
 pub(super) struct Placed<'a> {
     pub(super) states: States,
     /// Validators whose statistics are written.
@@ -61,7 +61,8 @@ impl States {
 }
 
 impl Index {
-    /// Writes the members and the statistics, and the sets of the states, these again until no other index has moved one meanwhile.
+    /// Writes the members, the statistics and the sets of the states. The sets are written again as long as another index has moved a
+    /// state meanwhile.
     pub(super) async fn place(
         &self,
         session: &mut Session,
@@ -74,7 +75,7 @@ impl Index {
             if states.is_empty() && members.is_empty() {
                 break;
             }
-            let fill = |round: &mut Round| {
+            let fill = |round: &mut RoundTrip| {
                 // Before the members are counted: commands on one key keep their order.
                 self.add_members(round, &members);
                 counted.iter().for_each(|validator| self.ask_counts(round, validator));
@@ -92,7 +93,7 @@ impl Index {
             faults.extend(answers.finish()?);
 
             // Read in a round trip of its own, after the sets are written: only then a move in between is seen.
-            let fill = |round: &mut Round| {
+            let fill = |round: &mut RoundTrip| {
                 self.ask(round, &states);
                 for &(validator, batches, epochs) in &stats {
                     // Raised and not set: two indexes may have counted at different moments.
@@ -112,7 +113,7 @@ impl Index {
         Ok(faults)
     }
 
-    fn write_sets(&self, round: &mut Round, states: &States, now: u64) {
+    fn write_sets(&self, round: &mut RoundTrip, states: &States, now: u64) {
         let epochs: Vec<_> = states.epochs.iter().map(|(id, &state)| (id.as_str(), state)).collect();
         self.write_states(round, EpochState::SETS, &epochs, EpochState::is_in);
         let submissions: Vec<_> =
@@ -132,7 +133,7 @@ impl Index {
     /// Adds each entity to the sets of its state, and removes it from the others, in whichever it may have been.
     fn write_states<S: Copy>(
         &self,
-        round: &mut Round,
+        round: &mut RoundTrip,
         sets: &[IndexSet],
         states: &[(&str, S)],
         is_in: fn(S, IndexSet) -> bool,
@@ -148,7 +149,7 @@ impl Index {
         }
     }
 
-    fn ask(&self, round: &mut Round, states: &States) {
+    fn ask(&self, round: &mut RoundTrip, states: &States) {
         for epoch in states.epochs.keys() {
             round.cmd("HGET", self.keys.epoch(epoch)).arg("state");
         }
@@ -161,7 +162,7 @@ impl Index {
     }
 
     /// Asks how many batches and epochs are known of a validator; [`take_counts`] reads the answers.
-    pub(super) fn ask_counts(&self, round: &mut Round, validator: &str) {
+    pub(super) fn ask_counts(&self, round: &mut RoundTrip, validator: &str) {
         round.cmd("SCARD", self.keys.validator_batches(validator));
         round.cmd("SCARD", self.keys.validator_epochs(validator));
     }
@@ -175,7 +176,7 @@ impl Index {
         cursor: u64,
         slice: usize,
     ) -> Result<(Option<SeenSlice>, Vec<Fault>), StoreError> {
-        let fill = |round: &mut Round| {
+        let fill = |round: &mut RoundTrip| {
             // COUNT is a hint: Redis returns a small hash as a whole.
             round.cmd("HSCAN", self.keys.last_seen()).arg(cursor).arg("COUNT").arg(slice);
         };
@@ -197,9 +198,9 @@ impl Index {
     ) -> Result<(u64, Vec<Fault>), StoreError> {
         let operation = operations::AGE_VALIDATORS;
         let (page, mut faults) = self.seen_validators(session, operation, cursor, slice).await?;
-        // Without the list this round ends; the next one begins anew.
+        // Without the list this run ends; the next one starts again.
         let Some((cursor, validators)) = page else { return Ok((0, faults)) };
-        let fill = |round: &mut Round| {
+        let fill = |round: &mut RoundTrip| {
             for (validator, _) in &validators {
                 let fields = ["last_seen", "last_batch", "state"];
                 round.cmd("HMGET", self.keys.validator(validator)).arg(&fields);

@@ -2,7 +2,7 @@
 
 use store_redis::{Fault, Session, StoreError};
 
-use super::{Index, IndexPart, rounds::Round};
+use super::{Index, IndexPart, round_trip::RoundTrip};
 use crate::{keys::INDEX, operations};
 
 /// How many entities one step removes.
@@ -40,7 +40,7 @@ impl Index {
                 break;
             }
         }
-        let fill = |round: &mut Round| {
+        let fill = |round: &mut RoundTrip| {
             for family in INDEX.iter().filter(|family| family.ids() == 0) {
                 round.cmd("UNLINK", family.key(self.keys.space(), &[]));
             }

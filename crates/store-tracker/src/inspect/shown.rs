@@ -1,4 +1,4 @@
-//! What readers of a market see, and what stands in the future of its timelines.
+//! The datasets that readers of a market see, and entries of its timelines that lie in the future.
 
 use redis::Value;
 use serde_json::Value as Json;
@@ -17,9 +17,9 @@ pub struct Shown {
     pub dataset: &'static Dataset,
     /// Its key.
     pub key: String,
-    /// What stands there: `None` for nothing, and for what is no JSON.
+    /// Its value; `None` if the key is missing, or holds no JSON.
     pub json: Option<Json>,
-    /// Whether there is something.
+    /// Whether the key exists.
     pub exists: bool,
 }
 
@@ -30,7 +30,7 @@ pub struct Ahead {
     pub key: String,
     /// How many entries.
     pub entries: u64,
-    /// The highest score.
+    /// The highest score, in Unix seconds.
     pub highest: f64,
 }
 
@@ -52,7 +52,7 @@ pub async fn shown(session: &mut Session, keys: &MarketKeys) -> Result<Vec<Vec<S
     let answers = session.run(operation, keys.market().checksummed(), batch).await?;
     let mut replies = Replies::new(operation, answers);
     let mut take = |(dataset, key): (&'static Dataset, String)| -> Result<Shown, StoreError> {
-        // One of another type is there too.
+        // A key of another type exists, too.
         let answer = replies.raw(&key)?;
         let exists = answer.as_ref() != Some(&Value::Nil);
         let json = match answer {

@@ -1,4 +1,4 @@
-//! Who listens to the channels of markets.
+//! The number of subscribers of the channels of markets.
 
 use store_redis::{Inspector, StoreError};
 

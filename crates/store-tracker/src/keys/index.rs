@@ -67,7 +67,7 @@ pub const NOT_WRITTEN: &[(&str, &str)] =
 /// The keys of one index.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct IndexKeys {
-    /// What stands before each key, without a colon; empty for nothing.
+    /// The prefix of each key, without the colon behind it; empty for none.
     space: String,
     /// Whether it is the index of one market under its name.
     namespaced: bool,
@@ -86,7 +86,7 @@ impl IndexKeys {
         Self { space: keys.outputs[0].clone(), namespaced: true }
     }
 
-    /// How it is shown: what stands before its keys.
+    /// Its name in reports: the prefix of its keys.
     #[must_use]
     pub fn name(&self) -> &str {
         if self.space.is_empty() { "without a market" } else { &self.space }

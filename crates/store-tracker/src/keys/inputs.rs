@@ -96,7 +96,7 @@ const OF_EPOCHS: [&Family; 7] = [
     &PROCESSED,
 ];
 
-/// What stands for the epoch in the name of a key behind `P:M:`, if it is one of an epoch; it may be no id.
+/// The text in the place of the epoch id in the name of a key behind `P:M:`; `None` for a key of no epoch. It may be no valid id.
 pub(crate) fn epoch_of(name: &str) -> Option<&str> {
     let id_of = |family: &&Family| {
         let (before, behind) = family.name.split_once('*')?;
@@ -142,7 +142,7 @@ impl<'a> InputKeys<'a> {
         format!("{}:tracker:unused", self.space)
     }
 
-    /// Whether a key stands under this spelling.
+    /// Whether the name of a key begins with this spelling.
     pub(crate) fn has(self, key: &str) -> bool {
         key.strip_prefix(self.space).is_some_and(|rest| rest.starts_with(':'))
     }

@@ -15,9 +15,9 @@ use crate::keys::InputKeys;
 
 /// The number of epochs whose other forms are kept; the lowest epochs are forgotten first.
 const EPOCHS: usize = 1_000;
-/// The number of newest epochs whose forms are handed on through Redis.
+/// The number of newest epochs whose forms are kept in the ledger, for other passes and processes.
 const ENCODED: usize = 64;
-/// The most other forms of one epoch: each is read in every pass.
+/// The most other forms of one epoch: each adds keys to every pass.
 const FORMS: usize = 4;
 
 /// The forms that the passes of a market have found.
@@ -29,7 +29,7 @@ pub(super) struct Aliases(Mutex<Forms>);
 pub(super) struct Forms(BTreeMap<EpochId, BTreeSet<String>>);
 
 impl Aliases {
-    /// Adds forms, which are short since they name an epoch, and returns all that are known.
+    /// Adds forms and returns all that are known. Each is short, since a text that names an epoch is.
     pub(super) fn learn(&self, forms: OtherForms) -> Forms {
         // A poisoned lock is used on: each change is complete in itself.
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -56,7 +56,7 @@ impl Forms {
         (!all.is_empty()).then(|| all.join(" "))
     }
 
-    /// Reads what [`Forms::encode`] has written; what is no form is ignored.
+    /// Reads a text of [`Forms::encode`]; invalid parts are ignored.
     pub(super) fn decode(text: &str) -> impl Iterator<Item = (EpochId, String)> {
         let forms = text.split(' ').filter_map(|form| form.split_once('='));
         forms.filter_map(|(epoch, form)| Some((EpochId::parse(epoch).ok()?, form.to_owned())))

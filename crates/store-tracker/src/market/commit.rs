@@ -14,7 +14,7 @@ use crate::{
 };
 use store_redis::{Batch, Fault, Session, StoreError, consequence_of};
 
-/// The TTL of `vpa:stats` from the last pass on, in seconds.
+/// The TTL of `vpa:stats`, in seconds; each pass renews it.
 const PRIORITIES_TTL: u64 = 7 * 24 * 3600;
 
 /// What a pass writes beside the ledger.
@@ -22,7 +22,7 @@ const PRIORITIES_TTL: u64 = 7 * 24 * 3600;
 pub struct Outputs<'a> {
     /// The datasets.
     pub datasets: &'a Datasets,
-    /// How often they are written, which decides how long they live.
+    /// How often they are written: their TTLs follow from that.
     pub intervals: &'a Intervals,
     /// Written in place of these datasets when the market is set to the original's numbers.
     pub original: Option<&'a OriginalDatasets>,
@@ -38,14 +38,14 @@ pub struct Written {
     /// Entries sealed.
     pub sealed: u64,
     /// Entries skipped because another tracker had changed them.
-    pub left: u64,
+    pub skipped: u64,
     /// Writes beside the datasets that were refused, such as to a key of another type.
     pub faults: Vec<Fault>,
 }
 
 impl MarketStore {
-    /// Third round trip: stores and seals entries, and writes the datasets; `dashboard:summary`, `stats:current` and
-    /// `metrics:participation` in one transaction. A fourth one where the server had forgotten the scripts.
+    /// Third step: stores and seals entries, and writes the datasets; `dashboard:summary`, `stats:current` and
+    /// `metrics:participation` in one transaction. One round trip, and one more if the server does not know the scripts.
     ///
     /// # Errors
     /// [`StoreError`] when the ledger or a dataset could not be written. All of it may be written again.
@@ -100,11 +100,11 @@ impl MarketStore {
             }
         }
         let asked = (totals.changed.len() + totals.finished.len()) as u64;
-        written.left = asked.saturating_sub(written.stored + written.sealed);
+        written.skipped = asked.saturating_sub(written.stored + written.sealed);
         Ok(written)
     }
 
-    /// Writes what is made with each summary in one transaction, and the statistics.
+    /// Writes the datasets of the summary's interval in one transaction, and then the statistics.
     fn write_datasets(&self, batch: &mut Batch, pass: &Pass, datasets: &Datasets, all: &[Made]) {
         let (summary, statistics): (Vec<&Made>, Vec<&Made>) =
             all.iter().partition(|made| made.dataset.interval == Interval::Summary);
@@ -119,10 +119,10 @@ impl MarketStore {
             if let Some(forms) = pass.chosen.forms.encode() {
                 batch.cmd("HSET", self.keys.meta()).arg("forms").arg(forms);
             }
-            // Until the hour that ran at the last pass is written to its end, that pass is the last one.
+            // `passed` moves only after the hour in which it lies is written to its end.
             let unfinished = HourStats::unfinished(pass.mark.passed, pass.seen.now.max(0.0) as u64);
-            let is_told = |start: u64| datasets.hours.iter().any(|hour| hour.start == start);
-            if !pass.partial && unfinished.is_none_or(is_told) {
+            let is_written = |start: u64| datasets.hours.iter().any(|hour| hour.start == start);
+            if !pass.partial && unfinished.is_none_or(is_written) {
                 batch.cmd("HSET", self.keys.meta()).arg("passed").arg(pass.seen.now);
             }
             summary.into_iter().for_each(|made| self.write(batch, made));
@@ -130,7 +130,7 @@ impl MarketStore {
         statistics.into_iter().for_each(|made| self.write(batch, made));
     }
 
-    /// Replaces a dataset under each spelling. The members of a zset are no whole: they are added and removed.
+    /// Replaces a dataset under each spelling. Those with members are written by [`MarketStore::write_extras`].
     fn write(&self, batch: &mut Batch, made: &Made) {
         for output in self.keys.outputs() {
             let key = made.key(output.space());
@@ -148,7 +148,7 @@ impl MarketStore {
         }
     }
 
-    /// Writes what no dataset depends on; returns the keys in the order of the commands, to name a fault.
+    /// Writes the keys whose failure leaves the datasets valid; returns them in the order of the commands, to name a fault.
     fn write_extras(
         &self,
         batch: &mut Batch,
@@ -162,7 +162,7 @@ impl MarketStore {
         for output in self.keys.outputs() {
             gaps.write(batch, &mut keys, &output.dataset(&GAPS, None), ttl);
         }
-        // A window that closed after the seal: its gaps are shown as of that.
+        // A window that closed after the seal: the gaps of its epoch are shown for an hour from then on.
         let late = totals.late.iter().map(|(epoch, sealed)| (sealed.known().end_of_window(), epoch.as_str()));
         let late: Vec<(u64, &str)> = late.collect();
         if !late.is_empty() {
@@ -194,7 +194,8 @@ impl MarketStore {
 }
 
 impl Pass {
-    /// From where the next pass reads on. Only a pass that has found everything hides from the next one what it has read.
+    /// The mark for the next pass. Only a pass that found everything writes one, since the next pass does not read again what the mark
+    /// covers.
     fn next_mark(&self) -> NextMark<'_> {
         let is_whole = !self.partial && !self.ledger_full;
         // Entries are counted under all spellings. A pass that has not read all of these leaves the mark where it was: entries under
@@ -211,11 +212,11 @@ impl Pass {
 /// The gaps as a pass found them.
 struct Gaps {
     now: u64,
-    /// The members of the set.
+    /// The members that the set must have.
     open: BTreeSet<String>,
-    /// Of the epochs whose state could not be read, which keep the gaps that they have: `None` where every state was read, and the
-    /// set is just the open ones.
-    others: Option<Vec<String>>,
+    /// The members to remove, if the state of some epochs could not be read: their members stay. `None`: every state was read, and the
+    /// set is replaced by the open gaps.
+    closed: Option<Vec<String>>,
 }
 
 impl Gaps {
@@ -223,19 +224,19 @@ impl Gaps {
         let open: BTreeSet<String> = datasets.gaps.iter().map(|(epoch, gap)| gap.member(epoch)).collect();
         let now = pass.seen.now.max(0.0) as u64;
         if pass.seen.has_all_states() {
-            return Self { now, open, others: None };
+            return Self { now, open, closed: None };
         }
         let read = pass.seen.facts.iter().filter(|(_, facts)| !facts.state.is_unreadable());
         let closed = read.flat_map(|(epoch, _)| Gap::ALL.map(|gap| gap.member(epoch)));
         let closed = closed.filter(|member| !open.contains(member)).collect();
-        Self { now, open, others: Some(closed) }
+        Self { now, open, closed: Some(closed) }
     }
 
-    /// Makes the set what it is now: at no moment it lacks a gap that stays.
+    /// Updates the set in one transaction: no reader misses a gap that stays.
     fn write(&self, batch: &mut Batch, keys: &mut Vec<String>, key: &str, ttl: u64) {
         let before = batch.len();
         batch.transaction(|batch| {
-            match &self.others {
+            match &self.closed {
                 None => {
                     batch.cmd("DEL", key);
                 }

@@ -21,7 +21,7 @@ use store_redis::{Batch, Fault, Replies, Session, StoreError};
 
 /// How many of the newest timeline entries are read.
 const NEWEST_ENTRIES: isize = 64;
-/// The most candidates among the epochs that may be open, and the most among those of which nothing is known.
+/// The most candidates among the epochs that may be open, and the most among those without any trace but their id.
 const MOST_CANDIDATES: usize = 32;
 /// How many of the most recent epochs of the ledger are candidates, open or not.
 const MOST_RECENT: usize = 2;
@@ -30,8 +30,8 @@ const MOST_RECENT: usize = 2;
 const WANTED: Wanted = Wanted { entries: true, validators: false, plain: true };
 
 impl MarketStore {
-    /// The epochs that may be the current one, with what was read of their keys: two round trips. Those that keys name are among them,
-    /// though the ledger may not know them yet.
+    /// The epochs that may be the current one, with what was read of their keys: two round trips. The epochs of `named`, which the
+    /// finder has found, are among them, since the ledger may not have them yet.
     ///
     /// # Errors
     /// [`StoreError`] when Redis as a whole fails, or when no epoch is found and an input could not be read.
@@ -55,7 +55,7 @@ impl MarketStore {
         }
         let operation = operations::READ_CURRENT_EPOCH;
         let answers = session.run(operation, self.name(), batch).await?;
-        let mut replies = Replies::new(operation, answers).noting_present(chosen.finds_out());
+        let mut replies = Replies::new(operation, answers).noting_present(chosen.detects_use());
         let sealed = replies.take::<Vec<Option<String>>>(&self.keys.sealed())?.unwrap_or_default();
         for (epoch, text) in epochs.iter().zip(sealed) {
             if let Some(Ok(sealed)) = text.map(|text| Sealed::decode(&text)) {
@@ -98,7 +98,7 @@ impl MarketStore {
         }
         let operation = operations::READ_NEWEST_EPOCHS;
         let answers = session.run(operation, self.name(), batch).await?;
-        let mut replies = Replies::new(operation, answers).noting_present(chosen.finds_out());
+        let mut replies = Replies::new(operation, answers).noting_present(chosen.detects_use());
         let mut seen = Observation { now, ..Observation::default() };
         for (epoch, entry) in replies.take::<Vec<(String, String)>>(&self.keys.open())?.unwrap_or_default() {
             // The ledger is one source of two here, and the aggregator reports what is unreadable in it.
@@ -116,9 +116,9 @@ impl MarketStore {
         seen.epochs_timeline = timeline.known();
         chosen.note(&self.keys, &replies.present());
         if let [latest, entry, known] = &meta[..] {
-            // The aggregator finds forms where these passes don't look.
+            // The aggregator finds forms in keys that these passes don't read.
             forms.extend(Forms::decode(known.as_deref().unwrap_or_default()));
-            // A market that was quiet for a day has no other epoch with a time, and one that is in no timeline of epochs may be sealed.
+            // After a day without epochs, the highest sealed epoch is the only one with a time.
             let latest = latest.as_deref().and_then(|latest| EpochId::parse(latest).ok());
             let entry = entry.as_deref().and_then(|entry| Entry::decode(entry).ok());
             seen.stored.extend(latest.zip(entry));
@@ -134,7 +134,7 @@ impl MarketStore {
             seen.facts.insert(epoch, Default::default());
         }
         if let (true, None, Some(fault)) = (seen.facts.is_empty(), &seen.epochs_timeline, faults.first()) {
-            // An epoch may exist in what could not be read: `metrics:current_epoch` must not vanish for that.
+            // An epoch may exist in the key that could not be read: `metrics:current_epoch` must not expire because of that.
             return Err(StoreError::new(operation, &fault.key, fault.kind, &fault.detail));
         }
         Ok((seen, chosen, faults))
@@ -166,7 +166,7 @@ impl MarketStore {
 }
 
 /// The candidates: all epochs that may be open, the highest first, and the most recent ones. Ids of which nothing is
-/// known have places of their own, since `epochs:active` keeps such ids for ever and they would displace the others.
+/// known but the id have a limit of their own, since `epochs:active` keeps such ids for ever and they would displace the others.
 fn choose(timeline: &[Timed<EpochMember>], stored: &BTreeMap<EpochId, Entry>) -> BTreeSet<EpochId> {
     let closed: BTreeSet<&EpochId> = timeline
         .iter()
@@ -182,7 +182,7 @@ fn choose(timeline: &[Timed<EpochMember>], stored: &BTreeMap<EpochId, Entry>) ->
     recent.sort_by(|a, b| b.at.total_cmp(&a.at));
     // Usually the openings and closes of the two newest epochs.
     let recent = recent.into_iter().take(4).map(|entry| entry.what.epoch());
-    // As the most recent one is chosen.
+    // In the order by which `domain` chooses the most recent one.
     let known = stored.iter().filter(|(_, entry)| entry.last_time().is_some());
     let mut known: Vec<_> = known
         .map(|(epoch, entry)| ([entry.opened.at(), entry.closed.at(), entry.last_time()], epoch))

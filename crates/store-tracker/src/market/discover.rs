@@ -53,7 +53,7 @@ impl MarketStore {
         keys.ask_timelines(&mut batch);
         let operation = operations::READ_TIMELINES;
         let mut replies = Replies::new(operation, session.run(operation, self.name(), batch).await?);
-        replies = replies.noting_present(chosen.finds_out());
+        replies = replies.noting_present(chosen.detects_use());
         pass.seen.spans_servers = session.spans_servers();
         self.take_discovered(&mut replies, &chosen, &mut pass)?;
         let mut forms = OtherForms::new();

@@ -97,7 +97,7 @@ impl MarketStore {
         self.ask_priorities(&mut batch, &pass.chosen, &asked);
 
         let answers = session.run(operation, self.name(), batch).await?;
-        let mut replies = Replies::new(operation, answers).noting_present(pass.chosen.finds_out());
+        let mut replies = Replies::new(operation, answers).noting_present(pass.chosen.detects_use());
         self.take_sealed(&mut replies, pass, &asked)?;
         pass.seen.validators = Some(BTreeSet::new());
         self.take_epochs(&mut replies, pass, first)?;
@@ -125,7 +125,7 @@ impl MarketStore {
             let mut batch = Batch::new();
             self.ask_epochs(&mut batch, pass, epochs);
             let answers = session.run(operation, self.name(), batch).await?;
-            let mut replies = Replies::new(operation, answers).noting_present(pass.chosen.finds_out());
+            let mut replies = Replies::new(operation, answers).noting_present(pass.chosen.detects_use());
             self.take_epochs(&mut replies, pass, epochs)?;
             pass.chosen.note(&self.keys, &replies.present());
             pass.faults.extend(replies.into_faults());

@@ -27,12 +27,12 @@ const STATE_FIELDS: [&str; 11] = [
     "last_updated",
 ];
 
-/// The most bytes of a list of validators that are read: a longer one is none.
+/// The most bytes of a list of validators: a longer one counts as unreadable.
 const LONGEST_LIST: usize = 256 << 10;
-/// The most validators of one epoch or batch: more are not read.
+/// The most validators of one epoch or batch: a longer list counts as unreadable.
 pub(super) const MOST_VALIDATORS: usize = 5_000;
 
-/// What is asked about an epoch beside the keys that every pass reads.
+/// Which optional keys of an epoch are read, beside those that every pass reads.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wanted {
     /// Its entries in the timelines.
@@ -43,8 +43,8 @@ pub(super) struct Wanted {
     pub(super) plain: bool,
 }
 
-/// Asks about an epoch under all of these spellings. What proves that it is finished is asked for first, under every spelling: then
-/// whatever was written before that is in the counts that follow.
+/// Asks for the keys of an epoch under all of these spellings. What proves that it is finished is asked for first, under every
+/// spelling: then the counts that follow include all that was written before.
 pub(super) fn ask<'a>(
     batch: &mut Batch,
     inputs: impl Iterator<Item = InputKeys<'a>> + Clone,
@@ -58,7 +58,7 @@ pub(super) fn ask<'a>(
 
 fn ask_proof(batch: &mut Batch, input: InputKeys<'_>, epoch: &EpochId, wanted: Wanted) {
     batch.cmd("HMGET", input.info(epoch)).arg(&INFO_FIELDS);
-    batch.cmd("HMGET", input.state(epoch)).arg(&STATE_FIELDS);
+    ask_state(batch, input, epoch);
     batch.cmd("EXISTS", input.local_batch(epoch));
     batch.cmd("EXISTS", input.aggregated_batch(epoch));
     if wanted.validators {
@@ -116,7 +116,7 @@ pub(super) fn ask_state(batch: &mut Batch, input: InputKeys<'_>, epoch: &EpochId
     batch.cmd("HMGET", input.state(epoch)).arg(&STATE_FIELDS);
 }
 
-/// The name of a key of an epoch, made only when it is shown: a pass takes nine answers for each epoch.
+/// The name of a key of an epoch. The text is made only for a fault, since a pass takes some ten answers for each epoch.
 #[derive(Clone, Copy)]
 struct KeyOf<'a> {
     input: InputKeys<'a>,
@@ -187,7 +187,7 @@ fn take_hashes(
         facts.start = start_of("start", start, replies).or_else(|| start_of("timestamp", timestamp, replies));
         facts.end = seconds(replies, info_key, "end", end);
         let length = seconds(replies, info_key, "duration", duration).filter(|&duration| duration > 0.0);
-        // Some producer counts in milliseconds: reported, and unknown.
+        // Such as milliseconds: reported, and unknown.
         if let Some(length) = length.filter(|&length| length > LONGEST_WINDOW) {
             let detail = format!("duration is {length:e} s, at most {LONGEST_WINDOW} s are accepted");
             replies.fault(info_key, ErrorKind::Malformed, detail);
@@ -369,14 +369,15 @@ impl Gathered {
             self.0 = Some(facts);
             return;
         };
-        // An ordered set before a plain one, both before no set. Unread before no set, since it must not become 0.
-        let worth = |facts: &EpochFacts| match (facts.submissions, facts.submissions_recent) {
+        // An ordered set is preferred to a plain one, both to no set. An unreadable one is preferred to no set, since it must not count
+        // as 0.
+        let rank = |facts: &EpochFacts| match (facts.submissions, facts.submissions_recent) {
             (Reading::Value(_), Some(_)) => 3,
             (Reading::Value(_), None) => 2,
             (Reading::Unreadable, _) => 1,
             (Reading::Absent, _) => 0,
         };
-        if worth(&facts) > worth(known) {
+        if rank(&facts) > rank(known) {
             known.submissions = facts.submissions;
             known.submissions_recent = facts.submissions_recent;
         }

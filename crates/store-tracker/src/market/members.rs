@@ -50,7 +50,7 @@ pub(super) fn epochs(members: Vec<Vec<u8>>, unread: &mut Unread, forms: &mut Oth
     epochs
 }
 
-/// The epochs that names tell of, in the order of their ids. What names none is left out: these names were read before.
+/// The epochs with these names. Texts that name none are left out without a fault, since the finder has parsed these names.
 pub(super) fn named(names: &BTreeSet<String>, forms: &mut OtherForms) -> BTreeSet<EpochId> {
     let names = names.iter().map(|name| name.as_bytes().to_vec()).collect();
     epochs(names, &mut Unread::default(), forms).into_iter().collect()

@@ -138,8 +138,7 @@ impl MarketStore {
         Ok((self.texts_of(&seen, events), faults))
     }
 
-    /// The second round trip: submissions and validators of the active epochs, and the validators of aggregated
-    /// batches.
+    /// The second round trip: reads submissions and validators of the active epochs, and the validators of aggregated batches.
     async fn original_validators(
         &self,
         session: &mut Session,

@@ -16,7 +16,7 @@ const MOST_KEPT: usize = 200_000;
 /// A timeline, read from its newest entry to the oldest one that matters.
 pub(super) struct Timeline<T> {
     pub(super) key: String,
-    /// Entries up to this moment are not read.
+    /// Entries up to this moment (Unix seconds) are not read.
     since: f64,
     /// Where the next page begins; `None` at the end.
     next: Option<Position>,
@@ -30,7 +30,7 @@ pub(super) struct Timeline<T> {
     pub(super) kept: Vec<Timed<T>>,
 }
 
-/// The scores from this one downwards, without the first entries of it.
+/// Where a page begins: at this score, downwards, after `offset` entries of it.
 #[derive(Clone, Copy)]
 struct Position {
     score: f64,
@@ -44,10 +44,10 @@ impl<T> Timeline<T> {
         Self { key, since, next, pages, unread, cut, failed, kept }
     }
 
-    /// Reads on to this moment, if it is earlier.
+    /// Extends the span to this moment (Unix seconds), if it is earlier.
     pub(super) fn extend(&mut self, since: f64) {
-        let was_over = self.next.is_none() && !self.failed && self.cut.is_none();
-        if since < self.since && was_over {
+        let was_read = self.next.is_none() && !self.failed && self.cut.is_none();
+        if since < self.since && was_read {
             self.next = Some(Position { score: self.since, offset: 0 });
         }
         self.since = self.since.min(since);
@@ -89,7 +89,7 @@ impl<T> Timeline<T> {
         self.cut = Some(why);
     }
 
-    /// What was kept; `None` if a page could not be read. Faults are added to these.
+    /// The entries that were kept; `None` if a page could not be read and none were. Adds its faults to `faults`.
     pub(super) fn finish(self, faults: &mut Vec<Fault>) -> Option<Vec<Timed<T>>> {
         faults.extend(self.unread.fault(&self.key));
         let cut =
@@ -153,7 +153,7 @@ impl ActiveSet {
         Ok(members::epochs(members, &mut self.unread, forms))
     }
 
-    /// Adds its faults to these.
+    /// Adds its faults to `faults`.
     pub(super) fn finish(self, faults: &mut Vec<Fault>) {
         faults.extend(self.unread.fault(&self.key));
         if self.cut {

@@ -1,8 +1,8 @@
 //! Submissions of epochs whose own keys have expired, from the timeline of validations.
 //!
-//! The keys of an epoch's submissions live for an hour or two, the timeline for a day. After a longer absence it may still say how many
-//! submissions an epoch had. It is believed only where its ids are those of the expired keys, which depends on the producers: so it is
-//! compared with those epochs that both still know. What it does not prove stays unaccounted.
+//! The keys of an epoch's submissions live for an hour or two, the entries of the timeline for a day. After a longer absence the timeline
+//! may still show how many submissions an epoch had. It counts only if its ids are those of the expired keys, which depends on the
+//! producers: so the pass compares both for epochs whose keys still exist. Submissions without this proof stay unaccounted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +19,7 @@ use crate::operations;
 const COMPARED: usize = 3;
 /// The most submissions of an epoch that is compared.
 const MOST_COMPARED: u64 = 1_000;
-/// How long after its window closed nothing is validated any more of an epoch that is compared, in seconds.
+/// How long after its window closed an epoch is compared, in seconds: until then submissions may still be validated.
 const SETTLED: u64 = 120;
 /// The most entries of the timeline that are kept.
 const MOST_KEPT: usize = 200_000;
@@ -38,8 +38,9 @@ impl Validation {
 }
 
 impl MarketStore {
-    /// Reads the submissions of these epochs, which are about to be sealed without them, and adds those that are proven to what the
-    /// pass has seen. Returns of how many epochs they are. Two round trips, and one more for each further 10,000 entries.
+    /// Reads the submissions of these epochs, which are about to be sealed without them, and adds the proven ones to what the pass has
+    /// seen. Returns for how many epochs. Two round trips, and one more for each further 10,000 entries; none if there is no epoch to
+    /// compare.
     ///
     /// # Errors
     /// [`StoreError`] when Redis as a whole fails.
@@ -86,7 +87,7 @@ impl MarketStore {
         Ok(recovered)
     }
 
-    /// The ids that the timeline has of these epochs since a moment; `None` if it can't be read, or has too many.
+    /// The ids of these epochs in the timeline since a moment (Unix seconds); `None` if it can't be read, or has too many.
     async fn read_validations(
         &self,
         session: &mut Session,

@@ -1,8 +1,8 @@
-//! Under which spellings of its name a market's keys are read. Most markets have one spelling; producers of different
-//! age use different ones.
+//! The spellings of its name under which a market's keys are read. Most markets have one; producers of different versions use
+//! different ones.
 //!
-//! Spellings in use are read in every pass, all of them once a minute, and after a pass that has missed something. Only such a pass
-//! seals epochs and moves the mark: so keys under a spelling that was not in use are found late, but not lost.
+//! Spellings in use are read in every pass, all spellings once a minute and after a pass that has missed something. Only a pass that
+//! reads all of them seals epochs and moves the mark: so keys under a spelling that was not in use are found late, but not lost.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -12,39 +12,40 @@ use super::aliases::Forms;
 use crate::keys::{InputKeys, MarketKeys};
 
 /// How often all spellings are read, in seconds.
-const LOOK_EVERY: f64 = 60.0;
+const CHECK_EVERY: f64 = 60.0;
 
-/// What the passes of one kind have found.
+/// The spellings in use, as the passes of one kind have found them.
 #[derive(Debug, Default)]
-pub(super) struct Spellings(Mutex<Known>);
+pub(super) struct Spellings(Mutex<InUse>);
 
 #[derive(Debug, Default)]
-struct Known {
+struct InUse {
     /// In the order of [`MarketKeys::inputs`].
     used: Vec<bool>,
-    looked: Option<f64>,
+    /// When all spellings were read last, in Unix seconds.
+    checked: Option<f64>,
 }
 
 impl Spellings {
-    /// What a pass at `now` (Unix seconds) reads; with `all`, everything under all spellings.
+    /// The spellings that a pass at `now` (Unix seconds) reads; with `all`, all of them.
     pub(super) fn choose(&self, keys: &MarketKeys, now: f64, all: bool) -> Chosen {
         // A poisoned lock is used on: each change is one assignment.
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let every = vec![true; keys.inputs().count()];
         // The lower bound: after the clock was set back all spellings are due too.
-        let is_recent = known.looked.is_some_and(|looked| (looked..looked + LOOK_EVERY).contains(&now));
+        let is_recent = known.checked.is_some_and(|checked| (checked..checked + CHECK_EVERY).contains(&now));
         // While nothing is in use, which is also the case at the start, every spelling is read.
         let some = is_recent && !all && known.used.contains(&true);
         let read = if some { known.used.clone() } else { every.clone() };
         Chosen { now, used: vec![false; every.len()], read, forms: Forms::default() }
     }
 
-    /// Remembers what a pass found; one that did not read all spellings knows nothing of the others.
+    /// Remembers what a pass has found, if it has read all spellings.
     pub(super) fn learn(&self, chosen: &Chosen) {
         if chosen.is_whole() {
             let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             known.used.clone_from(&chosen.used);
-            known.looked = Some(chosen.now);
+            known.checked = Some(chosen.now);
         }
     }
 
@@ -60,7 +61,7 @@ impl Spellings {
     }
 }
 
-/// The spellings that one pass reads, and under which of them there was something.
+/// The spellings that one pass reads, and those of them under which it has found a key.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Chosen {
     now: f64,
@@ -96,8 +97,8 @@ impl Chosen {
         keys.second().chain(self.inputs(keys))
     }
 
-    /// Whether the pass finds out which spellings are in use: it reads all of several.
-    pub(super) fn finds_out(&self) -> bool {
+    /// Whether the pass detects which spellings are in use: there are several, and it reads all.
+    pub(super) fn detects_use(&self) -> bool {
         self.read.len() > 1 && self.is_whole()
     }
 

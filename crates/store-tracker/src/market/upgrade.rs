@@ -1,8 +1,8 @@
 //! The upgrade of a ledger that an earlier version of this program has written.
 //!
-//! Version 1 had no sums of hours, no times of local batches, and did not know of which batches the validators are known. The first
-//! two follow from its sealed entries. It can be repeated and interrupted anywhere; a tracker of version 1 that still runs refuses
-//! the ledger from then on, and writes nothing.
+//! Version 1 had no sums of hours and no times of local batches, and did not record for which batches the validators are known. The first
+//! two follow from its sealed entries. The upgrade can be repeated and interrupted anywhere. Afterwards a tracker of version 1 that still
+//! runs refuses the ledger, and writes nothing.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,22 +15,22 @@ use super::MarketStore;
 use crate::{keys::HOURS_KEPT, ledger::UPGRADABLE, operations};
 use store_redis::{Batch, ErrorKind, Lua, Replies, Session, StoreError};
 
-/// Ends the upgrade.
+/// The last step of the upgrade.
 static UPGRADE: LazyLock<Lua> =
     LazyLock::new(|| Lua::new(concat!(include_str!("../ledger_common.lua"), include_str!("../upgrade.lua"))));
 
-/// How many entries are read at once.
+/// How many entries one round trip reads.
 const PAGE: usize = 1_000;
 
-/// How often it is tried, where another tracker seals epochs meanwhile.
+/// How often it is tried if another tracker seals epochs meanwhile.
 const ATTEMPTS: usize = 5;
 
 impl MarketStore {
-    /// Brings a ledger of the first version to the present one: a round trip for each thousand sealed epochs. `false` where it has
+    /// Upgrades a ledger of version 1 to the present version: two round trips for each thousand sealed epochs. `false` if the ledger has
     /// another version.
     ///
     /// # Errors
-    /// [`StoreError`] when Redis fails, or another tracker does not stop to seal epochs.
+    /// [`StoreError`] when Redis fails, or another tracker seals epochs during every attempt.
     pub async fn upgrade(&self, session: &mut Session, now: f64) -> Result<bool, StoreError> {
         let mut batch = Batch::new();
         batch.cmd("HGET", self.keys.meta()).arg("schema");
@@ -92,7 +92,7 @@ impl MarketStore {
                     let sums = hours.entry(start).or_default();
                     *sums = sums.plus(more);
                 }
-                // Version 1 does not say of which batches the validators are known: of all of them, as it took it.
+                // Version 1 does not record for which batches the validators are known, and counted all of them as known.
                 for (key, at) in [(self.keys.local(), entry.local), (self.keys.listed(), entry.aggregated)] {
                     if let Some(at) = at.at() {
                         batch.cmd("ZADD", key).arg(at).arg(&epoch);

@@ -1,4 +1,4 @@
--- Puts a ledger that was written under other names into the place of the present one, in one step.
+-- Replaces the present ledger by one that was written under other names, in one step.
 -- KEYS: the staged keys, then the key that each of them becomes, then every key that a ledger of this market may have.
 -- ARGV: 1 the number of staged keys, 2 '1' to replace a ledger; then for each staged key: the command that counts its elements, their
 --   number, its TTL in milliseconds ('' for none).
@@ -20,8 +20,8 @@ for number = 1, staged do
   end
 end
 
--- A script that fails half-way leaves its first half behind. So a command that the user may not run fails here, on a staged key, which
--- expires; UNLINK is the first one that the ledger notices.
+-- A script that fails half-way has written its first half. So a command that the user may not run fails here, on a staged key, which
+-- expires; UNLINK is the first command that changes the ledger.
 redis.call('RENAME', KEYS[1], KEYS[1])
 redis.call('PERSIST', KEYS[1])
 redis.call('PEXPIRE', KEYS[1], 60000)

@@ -1,4 +1,4 @@
-//! How large a state index may become. Everybody who may publish on the channel can name new entities, so each kind of entity has
+//! The largest size of a state index. Any client that may publish on the channel can name new entities, so each kind of entity has
 //! a quota, and each id a limit of bytes. Together they bound the keys and the bytes of an index.
 
 /// The longest id of a submission, in bytes. Those of producers have some 180.

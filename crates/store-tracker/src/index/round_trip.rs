@@ -1,5 +1,5 @@
-//! One round trip of the index: commands of one key each, and their answers. An error in one answer leaves the others
-//! readable.
+//! One round trip of the index: commands, each of one key, and their answers. After an error in one answer the others can still be
+//! read.
 
 use std::sync::LazyLock;
 
@@ -15,12 +15,12 @@ pub(super) static RAISE: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!(
 
 /// The commands of a round trip.
 #[derive(Default)]
-pub(super) struct Round {
+pub(super) struct RoundTrip {
     batch: Batch,
     keys: Vec<String>,
 }
 
-impl Round {
+impl RoundTrip {
     /// A command with its key.
     pub(super) fn cmd(&mut self, name: &str, key: String) -> &mut Cmd {
         let command = self.batch.cmd(name, &key);
@@ -42,12 +42,12 @@ impl Index {
         &self,
         session: &mut Session,
         operation: Operation,
-        fill: impl Fn(&mut Round),
+        fill: impl Fn(&mut RoundTrip),
     ) -> Result<Answers, StoreError> {
         // `run_scripts` may fill the batch twice: each time anew, so that keys and answers stay side by side.
         let mut keys = Vec::new();
         let fill = |batch: &mut Batch| {
-            let mut round = Round::default();
+            let mut round = RoundTrip::default();
             fill(&mut round);
             *batch = round.batch;
             keys = round.keys;

@@ -1,4 +1,4 @@
-//! Everything that stands in a market's outputs.
+//! The datasets in a market's first output, and the number of entries in its timelines.
 
 use redis::Value as Answer;
 use serde_json::Value;
@@ -10,13 +10,12 @@ use crate::{
 };
 use store_redis::{Batch, KeyType, Replies, Session, StoreError};
 
-/// The datasets that readers of the first output find, by the names of their keys behind `P:M:`, hash fields and
-/// gaps as an object each; null where nothing stands that can be read. `hours` are the starts of the hours that are
-/// read. One round trip.
+/// The datasets that readers of the first output find, by the names of their keys behind `P:M:`. Hashes and gaps are an object each; a
+/// missing or unreadable dataset is null. `hours` are the starts, in Unix seconds, of the hours that are read. One round trip.
 ///
 /// # Errors
 /// [`StoreError`] when the server does not answer.
-pub async fn stands(
+pub async fn datasets(
     session: &mut Session,
     keys: &MarketKeys,
     hours: &[u64],
@@ -62,8 +61,8 @@ pub async fn stands(
     all.into_iter().map(value).collect()
 }
 
-/// How many raw entries the timelines of epochs and batches have in the last 24 hours, and how many of these are
-/// openings of epochs, and batches of ours, under all spellings: one round trip.
+/// For the timelines of epochs and of batches: how many entries they have since `since` (Unix seconds), and how many of these count
+/// (openings, local and aggregated batches), under all spellings. One round trip.
 ///
 /// # Errors
 /// [`StoreError`] when the server does not answer.
@@ -82,14 +81,14 @@ pub async fn raw_entries(
     let answers = session.run(operation, keys.market().checksummed(), batch).await?;
     let mut replies = Replies::new(operation, answers);
     let mut counts = [[0; 2]; 2];
-    let ours: [&[&str]; 2] = [&["open:"], &["local:", "aggregated:"]];
+    let counted: [&[&str]; 2] = [&["open:"], &["local:", "aggregated:"]];
     for (kind, key) in &timelines {
         let members: Vec<Vec<u8>> = replies.take(key)?.unwrap_or_default();
-        let is_ours =
-            |member: &&Vec<u8>| ours[*kind].iter().any(|prefix| member.starts_with(prefix.as_bytes()));
-        let [all, of_ours] = &mut counts[*kind];
+        let is_counted =
+            |member: &&Vec<u8>| counted[*kind].iter().any(|prefix| member.starts_with(prefix.as_bytes()));
+        let [all, of_counted] = &mut counts[*kind];
         *all += members.len() as u64;
-        *of_ours += members.iter().filter(is_ours).count() as u64;
+        *of_counted += members.iter().filter(is_counted).count() as u64;
     }
     Ok(counts)
 }

@@ -20,7 +20,7 @@ use domain::tracker::EpochMember;
 use store_redis::{ErrorKind, KeyFacts, KeyRequest, Need, Store, StoreError};
 use store_tracker::{
     Index, IndexKeys, MarketKeys, MarketStore, Pass, Scope as PassScope, channels,
-    inspect::{self, Shown},
+    inspect::{self, WatchedDataset},
     operations::{EXAMINE_INDEX, EXAMINE_MARKET, READ_DATASETS},
 };
 use supervision::Clock;
@@ -309,11 +309,11 @@ fn or_denied<T: Default>(answer: Result<T, StoreError>) -> Result<T, StoreError>
     }
 }
 
-async fn shown(store: &Store, markets: &[MarketKeys]) -> Result<Vec<Vec<Vec<Shown>>>, StoreError> {
+async fn shown(store: &Store, markets: &[MarketKeys]) -> Result<Vec<Vec<Vec<WatchedDataset>>>, StoreError> {
     let mut session = store.session(READ_DATASETS).await?;
     let mut all = Vec::new();
     for keys in markets {
-        all.push(or_denied(inspect::shown(&mut session, keys).await)?);
+        all.push(or_denied(inspect::watched_datasets(&mut session, keys).await)?);
     }
     Ok(all)
 }

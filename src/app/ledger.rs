@@ -93,7 +93,7 @@ impl Market {
 
     /// The notes about trackers that serve it now.
     async fn notes(&self, session: &mut Session, effect: &str) -> Result<Vec<String>> {
-        let shown = inspect::shown(session, &self.keys).await?;
+        let shown = inspect::watched_datasets(session, &self.keys).await?;
         let shown = shown.into_iter().flatten().find(|shown| shown.exists);
         Ok(shown.map_or_else(Vec::new, |shown| {
             let key = escaped(&shown.key).into_owned();

@@ -8,7 +8,7 @@ use store_redis::{ErrorKind, Family, Fault, StoreError};
 use store_tracker::{
     Intervals,
     datasets::{CURRENT_EPOCH, SUMMARY},
-    inspect::{Ahead, Shown},
+    inspect::{Ahead, WatchedDataset},
 };
 
 use super::finding::Finding;
@@ -38,7 +38,7 @@ pub(super) struct MarketFacts {
     /// The result of reading the inputs of a pass.
     pub(super) pass: Result<PassFacts, StoreError>,
     /// The datasets that readiness depends on: for each moment, for each spelling.
-    pub(super) shown: Vec<Vec<Vec<Shown>>>,
+    pub(super) shown: Vec<Vec<Vec<WatchedDataset>>>,
     /// How many trackers are subscribed to the market's channel; `None` if the user may not ask. Each tracker subscribes to it.
     pub(super) subscribers: Option<u64>,
     /// Timelines with entries more than a minute ahead of the clock.
@@ -176,16 +176,16 @@ pub(super) fn judge_datasets(facts: &MarketFacts) -> Vec<Finding> {
 }
 
 /// The age of a dataset in seconds, by the time that it contains.
-fn age_of(shown: &Shown, now: f64) -> Option<f64> {
+fn age_of(shown: &WatchedDataset, now: f64) -> Option<f64> {
     Some(now - shown.json.as_ref()?.get(shown.dataset.dated?)?.as_f64()?)
 }
 
 /// The greatest age of a dataset in seconds.
-fn limit(facts: &MarketFacts, shown: &Shown) -> f64 {
+fn limit(facts: &MarketFacts, shown: &WatchedDataset) -> f64 {
     stale_after(shown.dataset.interval(&facts.intervals)).as_secs_f64()
 }
 
-fn age(facts: &MarketFacts, shown: &Shown) -> Option<Finding> {
+fn age(facts: &MarketFacts, shown: &WatchedDataset) -> Option<Finding> {
     if shown.exists && shown.json.is_none() {
         let problem = "it is not JSON: its readers show nothing";
         let remedy = "stop the program that writes it; the tracker replaces it with its next pass";
@@ -208,7 +208,7 @@ fn age(facts: &MarketFacts, shown: &Shown) -> Option<Finding> {
 }
 
 /// The finding that another program writes the summary. `seen` is the summary at each read.
-fn writer(facts: &MarketFacts, last: &Shown, seen: &[&Shown]) -> Option<Finding> {
+fn writer(facts: &MarketFacts, last: &WatchedDataset, seen: &[&WatchedDataset]) -> Option<Finding> {
     let looks: Vec<_> = seen.iter().filter_map(|shown| shown.json.as_ref()).collect();
     let ours = looks.iter().filter(|json| json.get(OWN_FIELD).is_some()).count();
     // By the same limit as readiness: what `/readyz` accepts is young.
@@ -245,12 +245,12 @@ mod tests {
 
     const NOW: f64 = 1_795_341_600.0;
 
-    fn shown(dataset: &'static Dataset, json: Option<Value>) -> Shown {
+    fn shown(dataset: &'static Dataset, json: Option<Value>) -> WatchedDataset {
         let (key, exists) = (dataset.name().to_owned(), json.is_some());
-        Shown { dataset, key, exists, json: json.filter(|json| !json.is_null()) }
+        WatchedDataset { dataset, key, exists, json: json.filter(|json| !json.is_null()) }
     }
 
-    fn look(summary: Option<Value>, current: Option<Value>) -> Vec<Vec<Shown>> {
+    fn look(summary: Option<Value>, current: Option<Value>) -> Vec<Vec<WatchedDataset>> {
         vec![vec![shown(&SUMMARY, summary), shown(&CURRENT_EPOCH, current)]]
     }
 

@@ -4,11 +4,11 @@
 mod entries;
 mod needs;
 mod produced;
-mod shown;
+mod watched;
 
 mod subscribers;
 
 pub use entries::{datasets, entries_since, raw_entries};
 pub use produced::{Produced, Producers, produced, produced_at};
-pub use shown::{Ahead, Shown, ahead, shown};
 pub use subscribers::subscribers;
+pub use watched::{Ahead, WatchedDataset, ahead, watched_datasets};

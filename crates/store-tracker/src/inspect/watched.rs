@@ -10,9 +10,9 @@ use crate::{
 };
 use store_redis::{Batch, Replies, Session, StoreError};
 
-/// One dataset as its readers find it.
+/// A dataset that readiness depends on, as its readers find it.
 #[derive(Clone, Debug)]
-pub struct Shown {
+pub struct WatchedDataset {
     /// Which one.
     pub dataset: &'static Dataset,
     /// Its key.
@@ -38,7 +38,10 @@ pub struct Ahead {
 ///
 /// # Errors
 /// [`StoreError`] when the server does not answer.
-pub async fn shown(session: &mut Session, keys: &MarketKeys) -> Result<Vec<Vec<Shown>>, StoreError> {
+pub async fn watched_datasets(
+    session: &mut Session,
+    keys: &MarketKeys,
+) -> Result<Vec<Vec<WatchedDataset>>, StoreError> {
     let operation = operations::READ_DATASETS;
     let watched = || DATASETS.iter().filter(|dataset| dataset.readiness.is_some());
     let keys_of = |output: OutputKeys<'_>| -> Vec<(&'static Dataset, String)> {
@@ -51,7 +54,7 @@ pub async fn shown(session: &mut Session, keys: &MarketKeys) -> Result<Vec<Vec<S
     }
     let answers = session.run(operation, keys.market().checksummed(), batch).await?;
     let mut replies = Replies::new(operation, answers);
-    let mut take = |(dataset, key): (&'static Dataset, String)| -> Result<Shown, StoreError> {
+    let mut take = |(dataset, key): (&'static Dataset, String)| -> Result<WatchedDataset, StoreError> {
         // A key of another type exists, too.
         let answer = replies.raw(&key)?;
         let exists = answer.as_ref() != Some(&Value::Nil);
@@ -59,7 +62,7 @@ pub async fn shown(session: &mut Session, keys: &MarketKeys) -> Result<Vec<Vec<S
             Some(Value::BulkString(text)) => serde_json::from_slice(&text).ok(),
             _ => None,
         };
-        Ok(Shown { dataset, key, json, exists })
+        Ok(WatchedDataset { dataset, key, json, exists })
     };
     outputs.into_iter().map(|output| output.into_iter().map(&mut take).collect()).collect()
 }

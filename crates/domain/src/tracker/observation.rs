@@ -216,7 +216,7 @@ mod tests {
             };
             seen.active_validators()
         };
-        // A window has just opened, and nobody was heard of in it.
+        // A window has just opened, and no key names a validator of its epoch yet.
         assert_eq!(count(&[], vec![aggregated(1, 900.0)], named(&["a", "b", "c"])), Some(3));
         assert_eq!(count(&["a", "d"], vec![aggregated(1, 900.0)], named(&["a", "b"])), Some(3));
         assert_eq!(count(&["a"], vec![aggregated(1, 700.0)], named(&["b"])), Some(1), "six minutes ago");

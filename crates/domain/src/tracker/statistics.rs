@@ -47,7 +47,7 @@ impl Participation {
         let included = unsealed(|entry| if entry.included { entry.aggregated } else { Moment::Never });
         let aggregated = seen.day.aggregated.map(|sealed| sealed + aggregated);
         let listed = seen.day.listed.map(|sealed| sealed + listed);
-        // Older producers list no validators of a batch: then nobody knows who is included.
+        // Older producers list no validators of a batch: then inclusions are unknown.
         let is_unlisted = aggregated.is_some_and(|count| count > 0) && listed == Some(0);
         let inclusions = seen.day.included.map(|sealed| sealed + included).filter(|_| !is_unlisted);
         Self {
@@ -113,7 +113,7 @@ fn percent(part: Option<u64>, whole: Option<u64>) -> Value {
 pub struct HourStats {
     /// Its start, in Unix seconds.
     pub start: u64,
-    /// Its end, or now for the running hour.
+    /// Its end, or now for the running hour, in Unix seconds.
     pub end: u64,
     /// Epochs opened in it.
     pub epochs: Option<u64>,
@@ -145,7 +145,7 @@ impl HourStats {
         (1..HOURS_READ).rev().filter_map(move |back| running.checked_sub(back * HOUR))
     }
 
-    /// The start of the hour that ran at the last pass: what was written of it ends there, even if nothing happened since.
+    /// The start of the hour in which the last pass was made: its statistics end with that pass, even if nothing happened since.
     #[must_use]
     pub fn unfinished(passed: Option<f64>, now: u64) -> Option<u64> {
         let second = passed? as u64;

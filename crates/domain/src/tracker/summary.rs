@@ -14,7 +14,7 @@ const LEAST_DIVISOR: f64 = 1.0;
 /// The inputs of a summary.
 #[derive(Clone, Copy, Debug)]
 pub struct SummaryInput<'a> {
-    /// The ledger.
+    /// The totals of the ledger.
     pub totals: &'a Totals,
     /// The measurement window.
     pub window: MeasurementWindow,
@@ -28,7 +28,7 @@ pub struct SummaryInput<'a> {
     pub gaps: Option<u64>,
     /// The counts of the keys `vpa:*`.
     pub priorities: Priorities,
-    /// Unix seconds.
+    /// When the pass began, in Unix seconds.
     pub now: f64,
 }
 
@@ -64,7 +64,7 @@ impl SummaryInput<'_> {
         Some(Number::Real(total.saturating_sub(at_start) as f64 / self.elapsed().max(LEAST_DIVISOR)))
     }
 
-    /// A sum without the submissions that are not known would look like a drop: it is unknown instead.
+    /// A total of submissions; unknown if some are, since a total without them would look like a drop.
     fn whole(&self, number: Option<Number>) -> Option<Number> {
         number.filter(|_| !self.totals.lack_submissions())
     }

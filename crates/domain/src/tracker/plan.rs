@@ -333,7 +333,7 @@ mod tests {
     #[test]
     fn sealed_epochs_with_times_far_ahead_are_not_examined_again_however_many_there_are() {
         let known =
-            known(Span::after(Some(&Early { before: NOW - 630.0, entries: Vec::new() }), Some(7), NOW));
+            known(Span::after(Some(&EarlyCounts { before: NOW - 630.0, entries: Vec::new() }), Some(7), NOW));
         let mut found = Found::default();
         let far = 1_000.0 * NOW;
         (1..=NEW_EPOCHS_A_PASS + 1).for_each(|number| found.note(&known, Some(far), &id(number)));

@@ -122,6 +122,8 @@ mod tests {
             ("submission", Entity::Malformed),
             ("epoch:", Entity::Malformed),
             ("epoch:open:", Entity::Malformed),
+            ("epoch::1", Entity::Malformed),
+            (":open:1", Entity::Malformed),
             ("::::::", Entity::Malformed),
             ("", Entity::Malformed),
         ] {
@@ -139,5 +141,9 @@ mod tests {
         let expected: Vec<_> = Entity::ALL.into_iter().zip(1..).collect();
         assert_eq!(counts.iter().collect::<Vec<_>>(), expected);
         assert_eq!((counts.total(), counts.meaningful()), (36, 28));
+        let mut one = EventCounts::default();
+        one.add(Entity::Batch);
+        let named: Vec<_> = one.iter().map(|(entity, count)| (entity.as_str(), count)).collect();
+        assert_eq!(named, [("batch", 1)], "those of which there was none are left out");
     }
 }

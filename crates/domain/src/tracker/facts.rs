@@ -186,3 +186,16 @@ pub struct Priorities {
     /// Submissions of the last 24 hours; `None`: could not be read.
     pub submissions_24h: Option<u64>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_entries_about_the_same_the_earlier_one_counts() {
+        let one = Moments { opened: Some(5.0), closed: Some(9.0), local: None, aggregated: None };
+        let other = Moments { opened: Some(7.0), closed: Some(8.0), local: Some(3.0), aggregated: None };
+        let both = Moments { opened: Some(5.0), closed: Some(8.0), local: Some(3.0), aggregated: None };
+        assert_eq!((one.merge(other), other.merge(one)), (both, both));
+    }
+}

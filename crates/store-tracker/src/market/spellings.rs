@@ -51,7 +51,7 @@ impl Spellings {
 
     /// Makes the next pass read all spellings.
     pub(super) fn look_again(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).looked = None;
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).checked = None;
     }
 
     /// The position of the first spelling in use.

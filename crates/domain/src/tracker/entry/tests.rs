@@ -142,14 +142,14 @@ fn the_end_of_a_window_is_the_best_known_one() {
         seen: 900,
         opened: Moment::At(100),
         closed: Moment::At(170),
-        due: 160,
+        due: 165,
         local: Moment::At(300),
         aggregated: Moment::At(400),
         ..Entry::default()
     };
     assert_eq!((all.end_of_window(), all.last_time()), (170, Some(400)));
     let unclosed = Entry { closed: Moment::Sometime, ..all };
-    assert_eq!(unclosed.end_of_window(), 160);
+    assert_eq!(unclosed.end_of_window(), 165);
     let without_plan = Entry { due: 0, ..unclosed };
     assert_eq!(without_plan.end_of_window(), 160, "60 seconds after it was opened");
     let batched = Entry { opened: Moment::Sometime, ..without_plan };
@@ -165,4 +165,31 @@ fn a_window_closed_within_some_seconds_or_is_still_open() {
     let closed = |at| Entry { closed: Moment::At(at), ..Entry::default() };
     let within = [996_399, 996_400, 996_401, 1_000_050].map(|at| closed(at).closed_within(3_600, NOW));
     assert_eq!(within, [false, false, true, true]);
+}
+
+#[test]
+fn submissions_are_unaccounted_of_opened_epochs_alone() {
+    let unaccounted = |opened, accounted| Entry { opened, accounted, ..Entry::default() }.sums().unaccounted;
+    let opened = Moment::Sometime;
+    assert_eq!((unaccounted(opened, false), unaccounted(opened, true)), (1, 0));
+    assert_eq!((unaccounted(Moment::Never, false), unaccounted(Moment::Never, true)), (0, 0));
+}
+
+#[test]
+fn sums_are_read_back_under_the_names_under_which_they_were_stored() {
+    let sums =
+        Sums { epochs: 1, submissions: 2, local: 3, aggregated: 4, included: 5, unaccounted: 6, late: 7 };
+    let names = ["epochs", "submissions", "local", "aggregated", "included", "unaccounted", "late"];
+    assert_eq!(sums.fields().to_vec(), names.into_iter().zip(1..).collect::<Vec<_>>());
+    assert_eq!(Sums::from_fields(sums.fields().into_iter().chain([("entries", 9)])), sums);
+    let twice = sums.plus(sums).fields().map(|(_, value)| value);
+    assert_eq!(twice, [2, 4, 6, 8, 10, 12, 14]);
+}
+
+#[test]
+fn the_sums_of_hours_add_up() {
+    let hour = HourSums { epochs: 1, batches: 2, submissions: 3 };
+    assert_eq!(hour.plus(hour), HourSums { epochs: 2, batches: 4, submissions: 6 });
+    let most = HourSums { epochs: u64::MAX, ..hour };
+    assert_eq!(most.plus(hour).epochs, u64::MAX, "a damaged number does not wrap around");
 }

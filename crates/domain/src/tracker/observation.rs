@@ -232,6 +232,87 @@ mod tests {
         assert_eq!(count(&[], Vec::new(), EpochFacts::default()), Some(0));
     }
 
+    fn id(number: u64) -> EpochId {
+        EpochId::parse(&number.to_string()).expect("a number")
+    }
+
+    #[test]
+    fn submissions_without_times_count_as_of_the_opening_and_one_unread_epoch_makes_the_sum_unknown() {
+        const NOW: f64 = 1_000.0;
+        let recent = |facts: Vec<EpochFacts>| {
+            let facts = (1..).map(id).zip(facts).collect();
+            let recent = Observation { now: NOW, facts, ..Observation::default() }.recent();
+            recent.submissions_1m.zip(recent.submissions_5m)
+        };
+        let plain = |opened: f64| EpochFacts {
+            submissions: Reading::Value(4),
+            timeline: Moments { opened: Some(opened), ..Moments::default() },
+            ..EpochFacts::default()
+        };
+        let timed = |counts| EpochFacts {
+            submissions: Reading::Value(9),
+            submissions_recent: Some(counts),
+            ..EpochFacts::default()
+        };
+        for (ago, counts) in
+            [(0.0, (4, 4)), (59.0, (4, 4)), (60.0, (0, 4)), (299.0, (0, 4)), (300.0, (0, 0)), (-1.0, (0, 0))]
+        {
+            assert_eq!(recent(vec![plain(NOW - ago)]), Some(counts), "{ago}");
+        }
+        let by_info = EpochFacts { start: Some(NOW - 5.0), timeline: Moments::default(), ..plain(0.0) };
+        assert_eq!(recent(vec![by_info, timed((1, 2)), timed((3, 5))]), Some((8, 11)));
+        let unread = EpochFacts { submissions: Reading::Unreadable, ..plain(NOW) };
+        assert_eq!(recent(vec![timed((1, 2)), unread]), None);
+        assert_eq!(recent(Vec::new()), Some((0, 0)));
+    }
+
+    #[test]
+    fn whether_all_states_were_read_and_which_batches_are_of_epochs_that_were_not_examined() {
+        let aggregated = |epoch, at| Timed { at, what: BatchMember::Aggregated(id(epoch)) };
+        let local = Timed { at: 990.0, what: BatchMember::Local(id(9)) };
+        let mut seen = Observation {
+            now: 1_000.0,
+            batches_timeline: Some(vec![
+                aggregated(1, 990.0),
+                aggregated(2, 990.0),
+                aggregated(3, 600.0),
+                local,
+            ]),
+            facts: [(id(1), EpochFacts::default())].into(),
+            ..Observation::default()
+        };
+        assert!(seen.has_all_states());
+        assert_eq!(seen.aggregated(), [1, 2, 3].map(id).into());
+        assert_eq!(seen.other_aggregated(), [id(2)].into());
+        let unread = EpochFacts { state: Reading::Unreadable, ..EpochFacts::default() };
+        seen.facts.insert(id(4), unread);
+        assert!(!seen.has_all_states());
+    }
+
+    #[test]
+    fn the_entries_of_the_timelines_are_attached_to_their_epochs_the_earliest_first() {
+        let epoch = |at, what| Timed { at, what };
+        let mut seen = Observation {
+            epochs_timeline: Some(vec![
+                epoch(2.0, EpochMember::Opened(id(1))),
+                epoch(1.0, EpochMember::Opened(id(1))),
+                epoch(3.0, EpochMember::Closed(id(1))),
+                epoch(9.0, EpochMember::Opened(id(7))),
+            ]),
+            batches_timeline: Some(vec![
+                Timed { at: 4.0, what: BatchMember::Local(id(1)) },
+                Timed { at: 5.0, what: BatchMember::Aggregated(id(1)) },
+                Timed { at: 6.0, what: BatchMember::Validator("v".to_owned(), id(1)) },
+            ]),
+            facts: [(id(1), EpochFacts::default())].into(),
+            ..Observation::default()
+        };
+        seen.attach_timelines();
+        let moments =
+            Moments { opened: Some(1.0), closed: Some(3.0), local: Some(4.0), aggregated: Some(5.0) };
+        assert_eq!((seen.facts.len(), seen.facts[&id(1)].timeline), (1, moments));
+    }
+
     fn at(now: f64, opened: &[u64], batched: &[u64]) -> Recent {
         let epoch = |number: usize| EpochId::parse(&number.to_string()).expect("a number");
         let epochs = opened.iter().enumerate();

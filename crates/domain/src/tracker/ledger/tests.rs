@@ -336,3 +336,83 @@ fn submissions_that_no_producer_wrote_are_unknown_and_not_none() {
     assert!(sealed.lack_submissions());
     assert!(!batched(1100.0, Reading::Value(3)).lack_submissions());
 }
+
+#[test]
+fn only_an_epoch_with_a_trace_gives_up_the_ids_below_it() {
+    let id = |number: u64| EpochId::parse(&number.to_string()).expect("an id");
+    let open = EpochFacts { start: Some(990.0), duration: Some(100.0), ..EpochFacts::default() };
+    let over = EpochFacts { start: Some(100.0), duration: Some(10.0), ..EpochFacts::default() };
+    let sealed = |facts: EpochFacts| {
+        let facts = [(id(1), EpochFacts::default()), (id(2), facts)].into();
+        let stored = [(id(1), Entry { seen: 999, opened: Moment::Sometime, ..Entry::default() })].into();
+        let seen = Observation { now: 1_000.0, facts, stored, ..Observation::default() };
+        let finished = Totals::of(&seen, "v", 500.0).finished;
+        finished.iter().map(|(epoch, _)| epoch.as_str().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(sealed(over), ["1", "2"]);
+    assert_eq!(sealed(open), [""; 0]);
+    assert_eq!(sealed(EpochFacts::default()), [""; 0], "another bare id says nothing");
+}
+
+#[test]
+fn submissions_that_become_accounted_are_no_late_change() {
+    let id = EpochId::parse("7").expect("an id");
+    let sealed = Entry {
+        seen: 900,
+        opened: Moment::At(900),
+        submissions: 3,
+        closed: Moment::At(960),
+        ..Entry::default()
+    };
+    let facts = EpochFacts { submissions: Reading::Value(3), ..EpochFacts::default() };
+    let mut seen = Observation { now: 1_000.0, ..Observation::default() };
+    seen.facts.insert(id.clone(), facts);
+    seen.sealed.insert(id.clone(), sealed.clone().into());
+    assert_eq!(Totals::of(&seen, "v", 3_600.0).late, []);
+    // A close is one, since the gaps of an epoch depend on its end.
+    seen.sealed.insert(id, Entry { closed: Moment::Never, ..sealed }.into());
+    seen.facts.values_mut().for_each(|facts| facts.timeline.closed = Some(960.0));
+    assert_eq!(Totals::of(&seen, "v", 3_600.0).late.len(), 1);
+}
+
+#[test]
+fn a_total_of_submissions_is_unknown_where_there_must_have_been_some() {
+    let lacks = |unknown_submissions, submissions, unaccounted, local| {
+        let all = Sums { submissions, unaccounted, local, ..Sums::default() };
+        Totals { unknown_submissions, all, ..Totals::default() }.lack_submissions()
+    };
+    assert!(lacks(1, 5, 0, 0) && lacks(0, 0, 1, 1));
+    assert!(!lacks(0, 0, 0, 1) && !lacks(0, 0, 1, 0) && !lacks(0, 1, 1, 1) && !lacks(0, 0, 0, 0));
+}
+
+#[test]
+fn submissions_are_unknown_where_they_can_not_be_read_and_none_were_ever_read() {
+    let id = EpochId::parse("7").expect("an id");
+    let unknown = |submissions, known| {
+        let facts = EpochFacts { submissions, start: Some(990.0), ..EpochFacts::default() };
+        let stored = [(id.clone(), Entry { submissions: known, ..Entry::default() })].into();
+        let seen = Observation {
+            now: 1_000.0,
+            facts: [(id.clone(), facts)].into(),
+            stored,
+            ..Observation::default()
+        };
+        Totals::of(&seen, "v", 3_600.0).unknown_submissions
+    };
+    assert_eq!((unknown(Reading::Unreadable, 0), unknown(Reading::Unreadable, 3)), (1, 0));
+    assert_eq!((unknown(Reading::Absent, 0), unknown(Reading::Value(0), 0)), (0, 0));
+}
+
+#[test]
+fn what_is_sealed_unaccounted_and_which_hours_have_changed() {
+    let id = |number: u64| EpochId::parse(&number.to_string()).expect("an id");
+    let entry = |opened, accounted| Entry { opened: Moment::At(opened), accounted, ..Entry::default() };
+    let totals = Totals {
+        finished: vec![(id(1), entry(7_300, true)), (id(2), entry(11_000, false))],
+        changed: vec![(id(3), Entry { local: Moment::At(18_100), ..entry(14_500, false) })],
+        ..Totals::default()
+    };
+    let unaccounted: Vec<&str> = totals.unaccounted().map(|(epoch, _)| epoch.as_str()).collect();
+    assert_eq!(unaccounted, ["2"]);
+    assert_eq!(totals.changed_hours(), [7_200, 10_800, 14_400, 18_000].into());
+}

@@ -204,8 +204,8 @@ async fn any_number_of_new_epochs_is_taken_up_in_portions_and_the_ledger_has_a_l
     let mut unsealed = 0;
     while shown.pass.partial {
         unsealed += 5_000;
-        assert_eq!(shown.totals()[1], Some(unsealed), "a portion of each pass, recent or full");
-        shown = tracker.full(NOW).await;
+        assert_eq!(shown.totals()[1], Some(unsealed), "a portion of each pass");
+        shown = tracker.recent(NOW).await;
     }
     let refuses = |shown: &Shown| {
         let all = shown.pass.faults.iter();
@@ -219,10 +219,10 @@ async fn any_number_of_new_epochs_is_taken_up_in_portions_and_the_ledger_has_a_l
     assert_eq!(scene.run::<u64>("HLEN", ledger("open")).await, MOST);
     // When they are sealed the others follow, and each counts once.
     let later = NOW + 7_200;
-    let mut shown = tracker.full(later).await;
+    let mut shown = tracker.recent(later).await;
     assert_eq!((shown.written.sealed, refuses(&shown)), (MOST, true));
     for _ in 0..3 {
-        shown = tracker.full(later).await;
+        shown = tracker.recent(later).await;
     }
     assert_eq!((shown.totals()[1], shown.pass.partial, refuses(&shown)), (Some(EPOCHS + 1), false, false));
 }

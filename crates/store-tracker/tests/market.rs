@@ -392,7 +392,7 @@ async fn a_history_of_any_length_is_taken_up_in_portions_until_the_totals_are_wh
     let whole = loop {
         passes += 1;
         assert!(passes < 5, "it comes to an end");
-        let shown = tracker.full(NOW + passes).await;
+        let shown = tracker.recent(NOW + passes).await;
         assert!(shown.pass.seen.facts.len() < 7_000, "{} at once", shown.pass.seen.facts.len());
         assert_eq!(shown.totals()[0], Some(7), "the newest come first");
         if !shown.pass.partial {

@@ -27,7 +27,7 @@ use std::{
 
 use domain::{
     EpochId,
-    tracker::{DayStats, Due, EarlyCounts, Known, Observation, RECENT, Span},
+    tracker::{DayStats, Due, EarlyCounts, Known, Moments, Observation, RECENT, Span},
 };
 
 use aliases::Aliases;
@@ -211,19 +211,23 @@ impl Pass {
         Known { now: seen.now, span: *span, stored: &seen.stored, ended, floor: mark.floor.as_ref() }
     }
 
-    /// Which optional keys of an epoch are read. `is_aggregated`: a timeline names its aggregated batch.
-    fn wanted(&self, epoch: &EpochId, is_aggregated: bool) -> Wanted {
+    /// Which optional keys of an epoch are read, by what the ledger and the timelines say of it.
+    fn wanted(&self, epoch: &EpochId, by_timelines: Moments) -> Wanted {
         let stored = self.seen.stored.get(epoch);
         let opened = stored.and_then(|entry| entry.opened.at());
         let is_young = opened.is_some_and(|at| at as f64 > self.seen.now - RECENT + CLOCKS);
-        let is_aggregated = is_aggregated || stored.is_some_and(|entry| entry.aggregated.has_happened());
+        let is_stored = stored.is_some_and(|entry| entry.aggregated.has_happened());
+        let Moments { closed, local, aggregated, .. } = by_timelines;
+        let is_past = |at: Option<f64>| at.is_some_and(|at| at <= self.seen.now - RECENT);
         Wanted {
             // Some may be older than the part of the timelines that is read. The number of earlier entries stays the same where one is
             // added and another one moved, so it does not show every change.
             entries: self.scope.reach == Reach::New && stored.is_some() && !is_young,
             // Without a batch there is no list. A batch that no timeline names is in the stored entry at the next pass.
-            validators: is_aggregated || !is_young,
+            validators: aggregated.is_some() || is_stored || !is_young,
             plain: !self.ordered.contains(epoch),
+            // One that was finished before is found only after an absence, and is sealed.
+            recent: ![closed, local, aggregated].into_iter().all(is_past),
         }
     }
 

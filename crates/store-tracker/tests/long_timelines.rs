@@ -28,7 +28,7 @@ const GROWTH: u64 = 100_000;
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// Older than what every pass reads.
-const OLDER: i64 = NOW - 700;
+const OLDER: i64 = NOW - 1_000;
 /// How many entries one call of a script adds: the test's own connection has a time limit too.
 const ENTRIES_A_CALL: u32 = 50_000;
 

@@ -63,17 +63,7 @@ pub struct Observation {
 impl Observation {
     /// Copies the times of the timelines into the facts of their epochs.
     pub fn attach_timelines(&mut self) {
-        let none = Moments::default();
-        let opened_or_closed = self.epochs_timeline.iter().flatten().map(|entry| match &entry.what {
-            EpochMember::Opened(epoch) => (epoch, Moments { opened: Some(entry.at), ..none }),
-            EpochMember::Closed(epoch) => (epoch, Moments { closed: Some(entry.at), ..none }),
-        });
-        let batched = self.batches_timeline.iter().flatten().filter_map(|entry| match &entry.what {
-            BatchMember::Local(epoch) => Some((epoch, Moments { local: Some(entry.at), ..none })),
-            BatchMember::Aggregated(epoch) => Some((epoch, Moments { aggregated: Some(entry.at), ..none })),
-            BatchMember::Validator(..) | BatchMember::Foreign => None,
-        });
-        for (epoch, moments) in opened_or_closed.chain(batched) {
+        for (epoch, moments) in moments(&self.epochs_timeline, &self.batches_timeline) {
             if let Some(facts) = self.facts.get_mut(epoch) {
                 facts.timeline = facts.timeline.merge(moments);
             }
@@ -129,15 +119,15 @@ impl Observation {
         !self.facts.values().any(|facts| facts.state.is_unreadable())
     }
 
-    /// The epochs of which the timeline names an aggregated batch.
+    /// What the timelines say of each epoch that they name.
     #[must_use]
-    pub fn aggregated(&self) -> BTreeSet<EpochId> {
-        let entries = self.batches_timeline.iter().flatten();
-        let epochs = entries.filter_map(|entry| match &entry.what {
-            BatchMember::Aggregated(epoch) => Some(epoch.clone()),
-            _ => None,
-        });
-        epochs.collect()
+    pub fn by_timelines(&self) -> BTreeMap<EpochId, Moments> {
+        let mut all = BTreeMap::<EpochId, Moments>::new();
+        for (epoch, moments) in moments(&self.epochs_timeline, &self.batches_timeline) {
+            let known = all.entry(epoch.clone()).or_default();
+            *known = known.merge(moments);
+        }
+        all
     }
 
     /// The epochs of the aggregated batches of the last five minutes that are not examined.
@@ -188,6 +178,24 @@ impl Observation {
         // Somebody made the batches, so nobody is no answer.
         (!validators.is_empty() || !is_unlisted).then_some(validators.len() as u64)
     }
+}
+
+/// The entries of both timelines that name an epoch of ours.
+fn moments<'a>(
+    epochs: &'a Option<Vec<Timed<EpochMember>>>,
+    batches: &'a Option<Vec<Timed<BatchMember>>>,
+) -> impl Iterator<Item = (&'a EpochId, Moments)> {
+    let none = Moments::default();
+    let opened_or_closed = epochs.iter().flatten().map(move |entry| match &entry.what {
+        EpochMember::Opened(epoch) => (epoch, Moments { opened: Some(entry.at), ..none }),
+        EpochMember::Closed(epoch) => (epoch, Moments { closed: Some(entry.at), ..none }),
+    });
+    let batched = batches.iter().flatten().filter_map(move |entry| match &entry.what {
+        BatchMember::Local(epoch) => Some((epoch, Moments { local: Some(entry.at), ..none })),
+        BatchMember::Aggregated(epoch) => Some((epoch, Moments { aggregated: Some(entry.at), ..none })),
+        BatchMember::Validator(..) | BatchMember::Foreign => None,
+    });
+    opened_or_closed.chain(batched)
 }
 
 #[cfg(test)]
@@ -282,7 +290,8 @@ mod tests {
             ..Observation::default()
         };
         assert!(seen.has_all_states());
-        assert_eq!(seen.aggregated(), [1, 2, 3].map(id).into());
+        let moments = Moments { aggregated: Some(990.0), ..Moments::default() };
+        assert_eq!((seen.by_timelines().len(), seen.by_timelines()[&id(2)]), (4, moments));
         assert_eq!(seen.other_aggregated(), [id(2)].into());
         let unread = EpochFacts { state: Reading::Unreadable, ..EpochFacts::default() };
         seen.facts.insert(id(4), unread);

@@ -27,7 +27,7 @@ const MOST_CANDIDATES: usize = 32;
 const MOST_RECENT: usize = 2;
 
 /// The current epoch has no list of validators.
-const WANTED: Wanted = Wanted { entries: true, validators: false, plain: true };
+const WANTED: Wanted = Wanted { entries: true, validators: false, plain: true, recent: false };
 
 impl MarketStore {
     /// The epochs that may be the current one, with what was read of their keys: two round trips. The epochs of `named`, which the

@@ -40,8 +40,9 @@ const MOST_OTHERS: usize = 100;
 impl Asked {
     fn new(pass: &Pass) -> Self {
         let now = pass.seen.now;
-        let aggregated = pass.seen.aggregated();
-        let wanted = |epoch: &EpochId| (epoch.clone(), pass.wanted(epoch, aggregated.contains(epoch)));
+        let timelines = pass.seen.by_timelines();
+        let moments = |epoch: &EpochId| timelines.get(epoch).copied().unwrap_or_default();
+        let wanted = |epoch: &EpochId| (epoch.clone(), pass.wanted(epoch, moments(epoch)));
         let all: Vec<(EpochId, Wanted)> = pass.seen.facts.keys().map(wanted).collect();
         let unread = |epoch: &&EpochId| !pass.seen.facts.contains_key(*epoch);
         let ended: Vec<EpochId> = pass.ended.iter().filter(unread).cloned().collect();
@@ -155,7 +156,7 @@ impl MarketStore {
         for (epoch, wanted) in epochs {
             self.ask_facts(batch, &pass.chosen, epoch, pass.seen.now, *wanted);
         }
-        for (epoch, _) in epochs {
+        for (epoch, _) in epochs.iter().filter(|(_, wanted)| wanted.recent) {
             for input in pass.chosen.inputs_of(&self.keys, epoch) {
                 // A command with a limit; one more member than that shows that there are too many.
                 batch.cmd("SRANDMEMBER", input.validators(epoch)).arg(MOST_VALIDATORS + 1);
@@ -173,7 +174,7 @@ impl MarketStore {
             let facts = self.take_facts(replies, &pass.chosen, epoch, *wanted)?;
             pass.seen.facts.insert(epoch.clone(), facts);
         }
-        for (epoch, _) in epochs {
+        for (epoch, _) in epochs.iter().filter(|(_, wanted)| wanted.recent) {
             // The validators of sealed epochs are not counted.
             let is_sealed = pass.seen.sealed.contains_key(epoch);
             for input in pass.chosen.inputs_of(&self.keys, epoch) {

@@ -41,6 +41,8 @@ pub(super) struct Wanted {
     pub(super) validators: bool,
     /// The plain set of its submissions, which is used where there is no ordered one.
     pub(super) plain: bool,
+    /// What counts for the last minutes: the times of its submissions, and its remote validators.
+    pub(super) recent: bool,
 }
 
 /// Asks for the keys of an epoch under all of these spellings. What proves that it is finished is asked for first, under every
@@ -72,7 +74,7 @@ fn ask_proof(batch: &mut Batch, input: InputKeys<'_>, epoch: &EpochId, wanted: W
 fn ask_submissions(batch: &mut Batch, input: InputKeys<'_>, epoch: &EpochId, now: f64, wanted: Wanted) {
     let ids = input.submission_ids(epoch);
     batch.cmd("ZCARD", &ids);
-    for seconds in [60.0, 300.0] {
+    for seconds in [60.0, 300.0].into_iter().filter(|_| wanted.recent) {
         batch.cmd("ZCOUNT", &ids).arg(format!("({}", now - seconds)).arg(now);
     }
     // No submission is empty, but a producer may have written one.
@@ -143,7 +145,7 @@ pub(super) fn take<'a>(
     for (input, mut facts) in inputs.zip(proofs?) {
         let key = |of| KeyOf { input, epoch, of };
         let plain = wanted.plain.then(|| key(InputKeys::processed));
-        take_submissions(replies, key(InputKeys::submission_ids), plain, &mut facts)?;
+        take_submissions(replies, key(InputKeys::submission_ids), plain, wanted.recent, &mut facts)?;
         merged.add(facts);
     }
     Ok(merged.0.unwrap_or_default())
@@ -325,11 +327,14 @@ fn take_submissions(
     replies: &mut Replies,
     ids: KeyOf<'_>,
     plain: Option<KeyOf<'_>>,
+    is_recent: bool,
     facts: &mut EpochFacts,
 ) -> Result<(), StoreError> {
     let ordered = replies.take::<u64>(ids)?;
-    let one = replies.take::<u64>(ids)?;
-    let five = replies.take::<u64>(ids)?;
+    let (mut one, mut five) = (Some(0), Some(0));
+    if is_recent {
+        (one, five) = (replies.take::<u64>(ids)?, replies.take::<u64>(ids)?);
+    }
     let has_empty = replies.take::<Option<f64>>(ids)?.flatten().is_some();
     let ordered = count(replies, ids, ordered, has_empty);
     let plain = match plain {

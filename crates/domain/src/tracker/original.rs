@@ -16,6 +16,9 @@ use crate::{
     },
 };
 
+#[cfg(test)]
+mod tests;
+
 /// Events received since the process began.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct EventsSinceStart {
@@ -312,42 +315,4 @@ fn go_text(text: &str) -> String {
     };
     // serde_json writes these characters as themselves, so each is escaped once.
     Value::from(text).to_string().chars().map(escaped).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_and_texts_are_written_as_the_original_wrote_them() {
-        for (value, text) in [
-            (json!(1e21), "1e+21"),
-            (json!(2.5e-7), "2.5e-7"),
-            (json!(0.000_325_649), "0.000325649"),
-            (json!(20.5), "20.5"),
-            (json!(7), "7"),
-            (
-                json!({ "b": "<&>\u{2028}é\"\\", "a": [true, null] }),
-                "{\"a\":[true,null],\"b\":\"\\u003c\\u0026\\u003e\\u2028é\\\"\\\\\"}",
-            ),
-        ] {
-            assert_eq!(go_json(&value), text);
-        }
-    }
-
-    #[test]
-    fn an_epoch_is_taken_for_closed_by_the_close_of_one_that_begins_alike() {
-        let entry = |member: &str| (member.to_owned(), 1.0);
-        assert_eq!(original_open(&[entry("open:230"), entry("close:2301")]), None);
-        assert_eq!(original_open(&[entry("open:2301"), entry("close:230")]), Some(("2301".to_owned(), 1.0)));
-    }
-
-    #[test]
-    fn durations_are_read_in_all_forms_of_the_original() {
-        assert_eq!(
-            (go_float("0x1p5"), go_float("0x1.8p1"), go_float("20")),
-            (Some(32.0), Some(3.0), Some(20.0))
-        );
-        assert_eq!((go_float("inf"), go_float("1m"), go_float("0x1")), (None, None, None));
-    }
 }

@@ -16,6 +16,9 @@ use crate::{
     tracker::{DAY, Entry, HOUR, HourSums, Moment, Observation, Reading, Totals},
 };
 
+#[cfg(test)]
+mod tests;
+
 /// How many hours readers ask for.
 const HOURS_READ: u64 = 48;
 
@@ -335,77 +338,4 @@ pub(crate) fn rfc3339(unix: u64) -> String {
 /// `HH:MM`, UTC.
 pub(crate) fn hour_of_day(unix: u64) -> String {
     format!("{:02}:{:02}", unix % DAY / HOUR, unix % HOUR / 60)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn participation_divides_by_aggregated_batches_and_inclusion_by_own_ones() {
-        let some =
-            Participation { epochs: Some(9), level1: Some(4), aggregated: Some(5), inclusions: Some(2) };
-        let json = some.to_json(100.9);
-        assert_eq!((&json["participation_rate"], &json["inclusion_rate"]), (&json!(40), &json!(50)));
-        assert_eq!((&json["epochs_participated_24h"], &json["epochs_total_24h"]), (&json!(4), &json!(9)));
-        assert_eq!(json["timestamp"], 100);
-    }
-
-    #[test]
-    fn a_rate_is_at_most_100_and_of_nothing_0_and_of_the_unknown_null() {
-        let rate = |inclusions, level1| {
-            Participation { inclusions, level1, ..Participation::default() }.to_json(0.0)["inclusion_rate"]
-                .clone()
-        };
-        assert_eq!(rate(Some(7), Some(5)), json!(100));
-        assert_eq!(rate(Some(0), Some(0)), json!(0));
-        assert_eq!(rate(None, Some(5)), Value::Null);
-    }
-
-    #[test]
-    fn hours_have_the_form_that_readers_know() {
-        let hour =
-            HourStats { start: 1_795_338_000, end: 1_795_340_103, epochs: Some(3), ..HourStats::default() };
-        let json = hour.to_json(1_795_340_103.0);
-        assert_eq!(
-            (&json["hour_start"], &json["hour_end"]),
-            (&json!("2026-11-22T09:00:00Z"), &json!("2026-11-22T09:35:03Z"))
-        );
-        assert_eq!((&json["epochs"], &json["batches"]), (&json!(3), &Value::Null));
-    }
-
-    #[test]
-    fn a_day_begins_24_hours_ago_and_sums_up_its_hours() {
-        let mut day =
-            DayStats { end: 1_795_340_103, batches: Some(7), submissions: Some(0), ..DayStats::default() };
-        day.epochs = [Some(0); 24];
-        day.epochs[23] = Some(3);
-        let json = day.to_json(1_795_340_103.0);
-        assert_eq!(json["period_start"], "2026-11-21T09:35:03Z");
-        assert_eq!(json["epochs_total"], 3);
-        let hours = json["hourly_breakdown"].as_array().expect("an array");
-        assert_eq!(
-            (hours.len(), &hours[0]["hour"], &hours[23]),
-            (24, &json!("09:35"), &json!({ "hour": "08:35", "epochs": 3 }))
-        );
-        day.epochs[5] = None;
-        assert_eq!(day.to_json(0.0)["epochs_total"], Value::Null);
-    }
-
-    proptest! {
-        #[test]
-        fn every_moment_of_a_day_belongs_to_exactly_one_of_its_hours(end in DAY..4_000_000_000_u64, back in 1..=DAY) {
-            let moment = end - back;
-            let holding = DayStats::hours(end).filter(|&(start, end)| start <= moment && moment < end).count();
-            prop_assert_eq!(holding, 1);
-        }
-
-        #[test]
-        fn the_two_hours_of_a_moment_touch_and_do_not_overlap(now in HOUR..4_000_000_000_u64) {
-            let [(before, end), (start, until)] = HourStats::hours(now);
-            prop_assert_eq!((end, end - before, until), (start, HOUR, now));
-            prop_assert!(start <= now && now < start + HOUR && start.is_multiple_of(HOUR));
-        }
-    }
 }

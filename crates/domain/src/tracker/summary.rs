@@ -391,4 +391,80 @@ mod tests {
         assert_eq!(MeasurementWindow::at(Some(first), &many.all, 99.0, 60.0).began, 99.0);
         assert_eq!(MeasurementWindow::at(Some(first), &totals(0, 0, 0, 0).all, 130.0, 60.0).began, 130.0);
     }
+
+    #[test]
+    fn every_field_shows_its_own_input() {
+        let all =
+            Sums { epochs: 30, submissions: 50, local: 3, aggregated: 4, unaccounted: 9, ..Sums::default() };
+        let totals = Totals { all, unfinished_submissions: 8, ..Totals::default() };
+        let input = SummaryInput {
+            totals: &totals,
+            window: MeasurementWindow { began: 1_000.0, submissions: 20, epochs: 5, batches: 1 },
+            recent: Recent {
+                epochs_1m: Some(11),
+                epochs_5m: Some(12),
+                batches_1m: Some(13),
+                batches_5m: Some(14),
+                submissions_1m: Some(15),
+                submissions_5m: Some(16),
+            },
+            queue: Some(17),
+            active_validators: Some(18),
+            gaps: Some(26),
+            priorities: Priorities {
+                assignments: Reading::Value(19),
+                none: Reading::Value(21),
+                succeeded: Reading::Value(3),
+                failed: Reading::Value(1),
+                assignments_24h: Some(22),
+                submissions_24h: Some(23),
+            },
+            now: 1_010.9,
+        };
+        let expected = serde_json::json!({
+            "active_validators": 18, "batches_1m": 13, "batches_5m": 14, "batches_total": 7, "epoch_gaps_count": 26,
+            "epoch_gaps_rate": 2, "epochs_1m": 11, "epochs_5m": 12, "epochs_total": 30, "processed_submissions": 8,
+            "submissions_1m": 15, "submissions_5m": 16, "submissions_queue": 17, "submissions_total": 50,
+            "unaccounted_epochs": 9, "updated_at": 1_010, "vpa_no_priority_count": 21,
+            "vpa_priority_assignments_24h": 22, "vpa_priority_assignments_total": 19,
+            "vpa_submission_success_rate": 75, "vpa_submissions_24h": 23, "vpa_submissions_failed": 1,
+            "vpa_submissions_success": 3,
+        });
+        let mut shown = Summary::of(&input).to_json();
+        let rates = ["batch_rate", "epoch_rate", "submission_rate", "measurement_duration"];
+        let rates = rates.map(|name| shown.as_object_mut().and_then(|fields| fields.remove(name)));
+        assert!(rates.iter().all(Option::is_some), "{rates:?}");
+        assert_eq!(shown, expected);
+        // A total without the submissions that are unknown would look like a drop.
+        let lacking = Totals { unknown_submissions: 1, ..totals.clone() };
+        let shown = Summary::of(&SummaryInput { totals: &lacking, ..input }).to_json();
+        for name in ["submissions_total", "submission_rate", "processed_submissions"] {
+            assert!(shown[name].is_null(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_field_without_a_value_is_filled_and_one_with_a_value_is_not() {
+        let mut summary = Summary(vec![("a", None), ("b", count(1)), ("c", None)]);
+        summary.fill_from(|name| (name != "c").then_some(Number::Count(7)));
+        let fields: Vec<_> = summary.fields().collect();
+        assert_eq!(fields, [("a", count(7)), ("b", count(1)), ("c", None)]);
+        assert_eq!(summary.to_hash(), [("a", "7".to_owned()), ("b", "1".to_owned())]);
+    }
+
+    #[test]
+    fn the_number_of_gaps_is_unknown_where_a_state_could_not_be_read() {
+        use crate::{EpochId, tracker::EpochFacts};
+        let totals = totals(1, 1, 1, 1);
+        let window = MeasurementWindow::at(None, &totals.all, 5.0, 60.0);
+        let gaps = |state| {
+            let epoch = EpochId::parse("7").expect("an id");
+            let facts = [(epoch, EpochFacts { state, ..EpochFacts::default() })].into();
+            let seen = Observation { now: 5.0, queue: Some(4), facts, ..Observation::default() };
+            let input = SummaryInput::of(&seen, &totals, window, 3);
+            assert_eq!((input.queue, input.now), (Some(4), 5.0));
+            input.gaps
+        };
+        assert_eq!((gaps(Reading::Absent), gaps(Reading::Unreadable)), (Some(3), None));
+    }
 }

@@ -225,20 +225,11 @@ async fn the_hours_of_an_absence_are_written_from_what_the_ledger_knows() {
     }
 }
 
-/// A ledger that was recorded, without any key of the producers.
-async fn restore(scene: &mut Scene, recorded: &str) {
-    for line in recorded.lines().filter(|line| !line.starts_with('#')) {
-        let words: Vec<&str> = line.split(' ').collect();
-        let [command, part, words @ ..] = &words[..] else { panic!("{line}") };
-        scene.run::<()>(command, &[&[ledger(part).as_str()], words].concat()).await;
-    }
-}
-
 #[tokio::test]
 async fn a_ledger_that_the_first_version_left_goes_on_with_its_totals_hours_and_rates() {
     let mut scene = Scene::new().await;
     let tracker = scene.tracker();
-    restore(&mut scene, include_str!("ledger_v1.txt")).await;
+    scene.restore(include_str!("ledger_v1.txt")).await;
     // When it was recorded, and the start of the first of its hours.
     let (now, start) = (1_795_341_550, 1_795_334_400);
     let refused =
@@ -270,7 +261,7 @@ async fn a_ledger_that_the_first_version_left_goes_on_with_its_totals_hours_and_
 async fn a_ledger_of_the_present_version_is_read_as_it_was_recorded() {
     let mut scene = Scene::new().await;
     let tracker = scene.tracker();
-    restore(&mut scene, include_str!("ledger_v2.txt")).await;
+    scene.restore(include_str!("ledger_v2.txt")).await;
     let shown = tracker.full(1_795_341_550).await;
     assert_eq!(shown.totals(), [Some(82), Some(14), Some(24)]);
     let hour = dataset(&scene, "stats:hourly:1795338000").await;
@@ -289,7 +280,7 @@ async fn a_ledger_of_the_present_version_is_read_as_it_was_recorded() {
 async fn an_upgrade_that_was_interrupted_is_repeated() {
     let mut scene = Scene::new().await;
     let tracker = scene.tracker();
-    restore(&mut scene, include_str!("ledger_v1.txt")).await;
+    scene.restore(include_str!("ledger_v1.txt")).await;
     // It had written times, and sums of hours of other entries, when it was killed.
     scene.zadd(&ledger("local"), 1_795_334_460, "100").await;
     scene.run::<()>("HSET", &[ledger("hours").as_str(), "1795334400:epochs", "5"]).await;

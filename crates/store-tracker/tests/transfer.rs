@@ -67,15 +67,6 @@ async fn with_ledger() -> (Scene, Tracker, MarketProducer) {
     (scene, tracker, market)
 }
 
-/// A ledger that was recorded.
-async fn restore(scene: &mut Scene, recorded: &str) {
-    for line in recorded.lines().filter(|line| !line.starts_with('#')) {
-        let words: Vec<&str> = line.split(' ').collect();
-        let [command, part, words @ ..] = &words[..] else { panic!("{line}") };
-        scene.run::<()>(command, &[&[ledger(part).as_str()], words].concat()).await;
-    }
-}
-
 #[tokio::test]
 async fn an_export_a_reset_and_an_import_give_the_same_ledger() {
     let (mut scene, tracker, market) = with_ledger().await;
@@ -159,7 +150,7 @@ async fn validators_of_hours_that_have_expired_are_left_out_and_others_expire_in
 async fn a_ledger_of_the_first_version_is_exported_and_imported_as_it_is_and_upgraded_later() {
     let mut scene = Scene::new().await;
     let tracker = scene.tracker();
-    restore(&mut scene, include_str!("ledger_v1.txt")).await;
+    scene.restore(include_str!("ledger_v1.txt")).await;
     let before = ledgers(&mut scene).await;
     let text = export(&tracker).await.expect("exported").to_text();
     reset(&tracker).await;

@@ -63,6 +63,15 @@ impl Scene {
         self.run::<()>("DEL", keys).await;
     }
 
+    /// Writes a ledger that was recorded, without any key of the producers.
+    pub async fn restore(&mut self, recorded: &str) {
+        for line in recorded.lines().filter(|line| !line.starts_with('#')) {
+            let words: Vec<&str> = line.split(' ').collect();
+            let [command, part, words @ ..] = &words[..] else { panic!("{line}") };
+            self.run::<()>(command, &[&[ledger(part).as_str()], words].concat()).await;
+        }
+    }
+
     /// All of Redis without expiry times.
     pub async fn dump(&mut self) -> Dump {
         let mut dump = Dump::new();

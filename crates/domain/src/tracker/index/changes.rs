@@ -145,6 +145,18 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_refused_only_if_no_entity_of_any_kind_is() {
+        assert!(Refused::default().is_empty());
+        for refused in [
+            Refused { epochs: BTreeSet::from([EpochId::parse("7").expect("an id")]), ..Refused::default() },
+            Refused { submissions: BTreeSet::from(["a".to_owned()]), ..Refused::default() },
+            Refused { validators: BTreeSet::from(["v".to_owned()]), ..Refused::default() },
+        ] {
+            assert!(!refused.is_empty(), "{refused:?}");
+        }
+    }
+
+    #[test]
     fn refused_entities_are_left_out_with_their_links_and_counted() {
         let mut changes = Changes::default();
         for payload in [

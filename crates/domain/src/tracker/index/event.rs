@@ -121,6 +121,18 @@ mod tests {
     }
 
     #[test]
+    fn an_event_weighs_its_own_size_and_that_of_its_texts() {
+        for (payload, held) in [
+            ("epoch:open:23000001", 8),
+            ("submission:received:1:2:p:3:peer", 12),
+            ("batch:validator:v-a:23000001", 11),
+        ] {
+            let event = IndexEvent::parse(payload.as_bytes()).expect(payload);
+            assert_eq!(event.weight(), size_of::<IndexEvent>() + held, "{payload}");
+        }
+    }
+
+    #[test]
     fn every_known_event_is_read_for_what_it_moves() {
         let epoch = |text: &str, to| Ok(IndexEvent::Epoch { epoch: id(text), to });
         let submission = |text: &str, to| Ok(IndexEvent::Submission { id: text.to_owned(), to });

@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn a_quota_bounds_keys_and_bytes() {
         let quota = Quota { epochs: 10, submissions: 100, validators: 2 };
-        assert_eq!(quota.most_keys(), 14 + 30 + 300 + 8);
+        assert_eq!((quota.finalizations(), quota.most_keys()), (20, 14 + 30 + 300 + 8));
         assert_eq!(quota.most_bytes(0), 10 * (1_200 + 2 * 500) + 450_000 + 2_400);
         assert_eq!(quota.most_bytes(100) - quota.most_bytes(0), 100 * quota.most_keys());
         let many = Quota { validators: 1_000, ..quota };

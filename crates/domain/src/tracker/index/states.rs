@@ -295,6 +295,8 @@ mod tests {
     fn a_state_stands_in_one_set_and_an_active_validator_is_online_too() {
         one_set::<EpochState>();
         one_set::<SubmissionState>();
+        let names = ValidatorState::ALL.map(ValidatorState::as_str);
+        assert_eq!(names, ["offline", "online", "active", "inactive"]);
         let in_sets = |state: ValidatorState| {
             ValidatorState::SETS.iter().filter(|&&set| state.is_in(set)).copied().collect::<Vec<_>>()
         };

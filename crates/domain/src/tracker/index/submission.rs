@@ -83,6 +83,7 @@ mod tests {
             (format!("23000001-{project}-1763900000000000000"), parts(None, None)),
             (format!("23000001-{project}-42-{CID}"), parts(Some("42"), None)),
             (format!("2.3000001e+07-{project}-42-{CID}"), parts(Some("42"), None)),
+            (format!("23000001-{project}-42-bafy12345"), parts(Some("42"), None)),
             (format!("23000001:42:{project}:1763900000:12D3Koo"), parts(Some("42"), Some("12D3Koo"))),
         ] {
             assert_eq!(SubmissionParts::of(&id), read, "{id}");
@@ -100,6 +101,7 @@ mod tests {
             "23000001-project-7",
             "23000001--1763900000000000000",
             "23000001-project-slot-QmYwAPJzv5CZsnA",
+            "23000001-project-42-bafy1234",
             "23000001:slot:project:1763900000:peer",
             "23000001:42:project:then:peer",
             "23000001:42:project:1763900000:",

@@ -110,7 +110,7 @@ async fn passes(epochs: u64) {
     pass(&market, &store, Reach::Everything).await;
     let first = began.elapsed();
     let all: Vec<u64> = (FIRST..FIRST + epochs).collect();
-    let mut raw = Raw::new(&redis, &[Reads { epochs: &all, full: false }]).await;
+    let mut raw = Raw::new(&redis, &Reads { epochs: &all, full: false }).await;
     let (mut times, mut ratios) = (Vec::new(), Vec::new());
     for _ in 0..PASSES {
         let began = Instant::now();
@@ -139,7 +139,7 @@ async fn passes(epochs: u64) {
     );
 }
 
-/// The first passes of a tracker that finds a day of epochs, until none is new.
+/// The first pass of a tracker that finds a day of epochs.
 async fn first() {
     let (unfinished, batches) = (1_000, 7_200);
     let redis = RedisServer::start().await.expect("a Redis server");
@@ -152,13 +152,8 @@ async fn first() {
     for number in batches..batches + unfinished {
         open(&mut producer, FIRST + number, now).await;
     }
-    // A pass takes 5,000 new epochs, the highest first; the second one takes the rest.
     let all: Vec<u64> = (FIRST..FIRST + batches + unfinished).collect();
-    let (later, sooner) = all.split_at(all.len() - 5_000);
-    let second: Vec<u64> =
-        later.iter().chain(&sooner[sooner.len() - unfinished as usize..]).copied().collect();
-    let reads = [Reads { epochs: sooner, full: true }, Reads { epochs: &second, full: true }];
-    let mut raw = Raw::new(&redis, &reads).await;
+    let mut raw = Raw::new(&redis, &Reads { epochs: &all, full: true }).await;
     let (mut times, mut bare, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..FIRST_PASSES {
         let market = market();
@@ -226,23 +221,20 @@ struct Reads<'a> {
     full: bool,
 }
 
-/// The same reads as raw pipelines, one a pass, whose answers are not read.
+/// The same reads as one raw pipeline, whose answers are not read.
 struct Raw {
     connection: redis::aio::MultiplexedConnection,
-    pipelines: Vec<redis::Pipeline>,
+    pipeline: redis::Pipeline,
 }
 
 impl Raw {
-    async fn new(redis: &RedisServer, passes: &[Reads<'_>]) -> Self {
-        let connection = redis.connection().await.expect("a connection");
-        Self { connection, pipelines: passes.iter().map(bare).collect() }
+    async fn new(redis: &RedisServer, reads: &Reads<'_>) -> Self {
+        Self { connection: redis.connection().await.expect("a connection"), pipeline: bare(reads) }
     }
 
     async fn run(&mut self) -> Duration {
         let began = Instant::now();
-        for pipeline in &self.pipelines {
-            let _: Vec<redis::Value> = pipeline.query_async(&mut self.connection).await.expect("read");
-        }
+        let _: Vec<redis::Value> = self.pipeline.query_async(&mut self.connection).await.expect("read");
         began.elapsed()
     }
 }

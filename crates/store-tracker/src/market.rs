@@ -2,7 +2,7 @@
 //!
 //! A pass of the summary has three steps: [`MarketStore::discover`] (ledger, timelines, active epochs), [`MarketStore::examine`]
 //! (the keys of the epochs that matter) and [`MarketStore::commit`]. Each takes one round trip. More are needed after an absence, when
-//! `discover` reads long keys in pages, and for more than 5,000 unsealed epochs, whose keys `examine` reads in parts. Where epochs would
+//! `discover` reads long keys in pages, and for more than 1,000 unsealed epochs, whose keys `examine` reads in portions. Where epochs would
 //! be sealed without their submissions, [`MarketStore::recover`] reads the timeline of validations before the commit.
 //!
 //! A pass of the current epoch is [`MarketStore::latest`] and [`MarketStore::write_current_epoch`].
@@ -16,6 +16,7 @@ mod facts;
 mod members;
 mod original;
 mod pages;
+mod priorities;
 mod recover;
 mod spellings;
 mod upgrade;

@@ -377,13 +377,13 @@ async fn ids_of_any_length_and_order_are_kept_apart() {
 
 #[tokio::test]
 async fn a_history_of_any_length_is_taken_up_in_portions_until_the_totals_are_whole() {
-    const EPOCHS: u64 = 12_000;
+    const EPOCHS: u64 = 24_000;
     let mut scene = Scene::new().await;
     let tracker = scene.tracker();
     scene
         .run::<()>(
             "EVAL",
-            &["for id = 1, 12000 do redis.call('SADD', KEYS[1], id) end", "1", &key("epochs:active")],
+            &["for id = 1, 24000 do redis.call('SADD', KEYS[1], id) end", "1", &key("epochs:active")],
         )
         .await;
     let mut market = scene.producer();
@@ -393,7 +393,7 @@ async fn a_history_of_any_length_is_taken_up_in_portions_until_the_totals_are_wh
         passes += 1;
         assert!(passes < 5, "it comes to an end");
         let shown = tracker.recent(NOW + passes).await;
-        assert!(shown.pass.seen.facts.len() < 7_000, "{} at once", shown.pass.seen.facts.len());
+        assert!(shown.pass.seen.facts.len() < 12_000, "{} at once", shown.pass.seen.facts.len());
         assert_eq!(shown.totals()[0], Some(7), "the newest come first");
         if !shown.pass.partial {
             break shown;

@@ -121,10 +121,10 @@ impl Observation {
 
     /// What the timelines say of each epoch that they name.
     #[must_use]
-    pub fn by_timelines(&self) -> BTreeMap<EpochId, Moments> {
-        let mut all = BTreeMap::<EpochId, Moments>::new();
+    pub fn by_timelines(&self) -> BTreeMap<&EpochId, Moments> {
+        let mut all = BTreeMap::<&EpochId, Moments>::new();
         for (epoch, moments) in moments(&self.epochs_timeline, &self.batches_timeline) {
-            let known = all.entry(epoch.clone()).or_default();
+            let known = all.entry(epoch).or_default();
             *known = known.merge(moments);
         }
         all

@@ -27,7 +27,7 @@ pub const ABSENCE: f64 = 300.0;
 
 /// The most new epochs that one pass adds to the ledger, those with a time before the others and the highest first; each needs some
 /// 10 kB during the pass.
-const NEW_EPOCHS_A_PASS: usize = 5_000;
+const NEW_EPOCHS_A_PASS: usize = 10_000;
 
 /// How many entries the timelines of a market have up to a moment. If a later pass counts another number, entries were written late, or
 /// were pruned.
@@ -142,8 +142,10 @@ impl Known<'_> {
 /// The epochs that were found so far, beside the unsealed ones.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// Epochs of the last pages, and whether a timeline names them. It is not known yet whether they are sealed.
+    /// Epochs of the last page, and whether a timeline names them. It is not known yet whether they are sealed.
     pending: BTreeMap<EpochId, bool>,
+    /// Those of the page before, about which the ledger is being asked.
+    asked: BTreeMap<EpochId, bool>,
     /// Epochs that a timeline names: new ones, and all recent ones.
     timed: Highest,
     /// New epochs without a time.
@@ -192,19 +194,23 @@ impl Found {
         }
         match at {
             Some(at) if known.is_recent(at) => self.timed.add(epoch.clone()),
-            at => *self.pending.entry(epoch.clone()).or_default() |= at.is_some(),
+            at => {
+                let known = self.asked.get_mut(epoch);
+                *known.unwrap_or_else(|| self.pending.entry(epoch.clone()).or_default()) |= at.is_some();
+            }
         }
     }
 
-    /// The epochs of which it has to be asked whether they are sealed, in the order of [`Found::settle`].
-    #[must_use]
-    pub fn pending(&self) -> Vec<&str> {
-        self.pending.keys().map(EpochId::as_str).collect()
+    /// The epochs of which it has to be asked whether they are sealed, in the order of [`Found::settle`]. Others may be noted before
+    /// the answer is there.
+    pub fn ask(&mut self) -> Vec<&str> {
+        self.asked.append(&mut self.pending);
+        self.asked.keys().map(EpochId::as_str).collect()
     }
 
-    /// Sorts the pending epochs by whether they are sealed.
+    /// Sorts the epochs that were asked about by whether they are sealed.
     pub fn settle(&mut self, sealed: impl IntoIterator<Item = bool>) {
-        for ((epoch, is_timed), is_sealed) in std::mem::take(&mut self.pending).into_iter().zip(sealed) {
+        for ((epoch, is_timed), is_sealed) in std::mem::take(&mut self.asked).into_iter().zip(sealed) {
             match (is_sealed, is_timed) {
                 (true, _) => {}
                 (false, true) => self.timed.add(epoch),
@@ -213,11 +219,12 @@ impl Found {
         }
     }
 
-    /// Whether the entry of a timeline is needed after the pending epochs are settled.
+    /// Whether the entry of a timeline is needed after epochs are settled.
     #[must_use]
     pub fn needs(&self, known: &Known<'_>, at: f64, epoch: &EpochId) -> bool {
         known.is_recent(at)
             || self.timed.ids.contains(epoch)
+            || self.pending.contains_key(epoch)
             || known.stored.contains_key(epoch)
             // A close after the seal may follow.
             || known.ended.contains(epoch)
@@ -293,19 +300,20 @@ mod tests {
     #[test]
     fn epochs_with_a_time_are_taken_up_before_ids_without_one_and_the_highest_first() {
         let known = known(Span::everything(NOW));
-        let (timed, bare) = (1..=3_000, 10_000..=18_000);
+        let (timed, bare) = (1..=6_000, 10_000..=26_000);
         let mut found = Found::default();
         for page in bare.collect::<Vec<_>>().chunks(1_000) {
             page.iter().for_each(|&number| found.note(&known, None, &id(number)));
-            assert_eq!(found.pending().len(), page.len());
+            assert_eq!(found.ask().len(), page.len());
             found.settle(std::iter::repeat(false));
         }
         timed.for_each(|number| found.note(&known, Some(NOW - 80_000.0), &id(number)));
         // What is a little ahead is no trace yet.
         found.note(&known, Some(NOW + 1.0), &id(9_999));
+        assert_eq!(found.ask().len(), 6_000);
         found.settle(std::iter::repeat(false));
         let Selection { unknown, partial } = found.select();
-        let expected: BTreeSet<EpochId> = (1..=3_000).chain(16_001..=18_000).map(id).collect();
+        let expected: BTreeSet<EpochId> = (1..=6_000).chain(22_001..=26_000).map(id).collect();
         assert!(unknown == expected && partial, "{} epochs", unknown.len());
     }
 
@@ -320,7 +328,7 @@ mod tests {
             {
                 found.note(&known, at, &id(number));
             }
-            assert_eq!(found.pending(), ["1", "3", "4", "5"]);
+            assert_eq!(found.ask(), ["1", "3", "4", "5"]);
             // The newest entries of an epoch come first, but two timelines are read side by side.
             found.note(&known, Some(after), &id(5));
             found.settle([true, true, false, true]);
@@ -331,12 +339,29 @@ mod tests {
     }
 
     #[test]
+    fn entries_that_are_read_while_the_ledger_is_asked_stay_until_it_is_asked_about_them() {
+        let (known, old) = (known(Span::everything(NOW)), NOW - 80_000.0);
+        let mut found = Found::default();
+        [1, 2].iter().for_each(|&number| found.note(&known, Some(old), &id(number)));
+        assert_eq!(found.ask(), ["1", "2"]);
+        // 2 is named again, and gets no second question.
+        [2, 3].iter().for_each(|&number| found.note(&known, Some(old), &id(number)));
+        found.settle([true, false]);
+        let needs = |found: &Found| [1, 2, 3].map(|number| found.needs(&known, old, &id(number)));
+        assert_eq!(needs(&found), [false, true, true]);
+        assert_eq!(found.ask(), ["3"]);
+        found.settle([true]);
+        assert_eq!(needs(&found), [false, true, false]);
+    }
+
+    #[test]
     fn sealed_epochs_with_times_far_ahead_are_not_examined_again_however_many_there_are() {
         let known =
             known(Span::after(Some(&EarlyCounts { before: NOW - 630.0, entries: Vec::new() }), Some(7), NOW));
         let mut found = Found::default();
         let far = 1_000.0 * NOW;
         (1..=NEW_EPOCHS_A_PASS + 1).for_each(|number| found.note(&known, Some(far), &id(number)));
+        assert_eq!(found.ask().len(), NEW_EPOCHS_A_PASS + 1);
         found.settle((1..=NEW_EPOCHS_A_PASS + 1).map(|number| number > 1));
         // The ids are in the order of numbers, so that the first is the one that is not sealed.
         assert_eq!([1, 2].map(|number| found.needs(&known, far, &id(number))), [true, false]);
@@ -357,7 +382,7 @@ mod tests {
             found.note(&known, Some(NOW - 1.0), &id(number));
             found.note(&known, None, &id(number));
         }
-        assert_eq!(found.pending(), Vec::<&str>::new());
+        assert_eq!(found.ask(), Vec::<&str>::new());
         assert_eq!(found.select().unknown, [id(6)].into());
     }
 }

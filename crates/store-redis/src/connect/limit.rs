@@ -16,8 +16,8 @@ use std::{
 use redis::RedisError;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// The limit of what a server may send in answer to one request, in bytes. It is twice of what the largest pass reads from one
-/// server at once: the keys of 5,000 epochs under four spellings. A page of 10,000 entries takes a fiftieth of it.
+/// The limit of what a server may send in answer to one request, in bytes. It is ten times of what a pass reads from one
+/// server at once: the keys of 1,000 epochs under four spellings. A page of 10,000 entries takes a fiftieth of it.
 pub(crate) const ANSWER_BYTES: usize = 64 << 20;
 /// What a line of an answer counts beside its bytes: each line can begin a value, and a value takes more memory than its bytes, such
 /// as `:1` does.

@@ -2,7 +2,8 @@
 //!
 //! The first round trip reads the ledger's unsealed entries, its mark and the newest page of each timeline. Usually that is all. After
 //! an absence, further round trips read the entries since the mark and `epochs:active`; without a mark the entries of a day. Each
-//! reads the next page of every key, and asks the ledger which of the epochs of the pages before are sealed.
+//! reads the next page of every key, and asks the ledger which of the epochs of the pages before are sealed. While Redis answers it,
+//! the entries of the page before are read.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +18,7 @@ use super::{
     Chosen, Joined, MarketStore, Pass, Reach, Scope,
     aliases::Forms,
     members::{self, OtherForms},
-    pages::{ActiveSet, Timeline},
+    pages::{ActiveSet, Page, Timeline},
 };
 use crate::{
     ledger::{self, LedgerMark},
@@ -56,13 +57,13 @@ impl MarketStore {
         replies = replies.noting_present(chosen.detects_use());
         pass.seen.spans_servers = session.spans_servers();
         self.take_discovered(&mut replies, &chosen, &mut pass)?;
-        let mut forms = OtherForms::new();
-        keys.take_timelines(&mut replies, &mut pass, &mut forms)?;
+        let first = keys.take_timelines(&mut replies)?;
         keys.extend(pass.span);
         chosen.note(&self.keys, &replies.present());
         pass.faults.extend(replies.into_faults());
+        let mut forms = OtherForms::new();
         keys.note_named(&pass, &mut forms);
-        self.read_pages(session, &mut keys, &mut pass, &mut forms).await?;
+        self.read_pages(session, &mut keys, &mut pass, first, &mut forms).await?;
         // Learnt before the second step, which reads the epochs' keys under the other forms too.
         chosen.forms = self.aliases.learn(forms);
         pass.seen.may_lack_keys = !chosen.is_whole();
@@ -178,34 +179,48 @@ impl MarketStore {
         Ok(())
     }
 
-    /// Reads further pages, until none is left and it is known of every epoch that was found whether it is sealed.
+    /// Reads the first pages, and further ones, until none is left and it is known of every epoch that was found whether it is sealed.
     async fn read_pages(
         &self,
         session: &mut Session,
         keys: &mut LongKeys,
         pass: &mut Pass,
+        first: Pages,
         forms: &mut OtherForms,
     ) -> Result<(), StoreError> {
+        let (operation, mut pages) = (operations::READ_TIMELINES, Some(first));
         loop {
             let mut batch = Batch::new();
             let asked = keys.ask_sealed(&mut batch, &self.keys.sealed());
             keys.ask_timelines(&mut batch);
             keys.active.iter().for_each(|active| active.ask(&mut batch));
-            if batch.is_empty() {
+            if batch.is_empty() && pages.is_none() {
                 return Ok(());
             }
-            let operation = operations::READ_TIMELINES;
-            let mut replies = Replies::new(operation, session.run(operation, self.name(), batch).await?);
-            keys.take_sealed(&mut replies, &self.keys.sealed(), &pass.known(), asked)?;
-            keys.take_timelines(&mut replies, pass, forms)?;
-            for active in &mut keys.active {
-                for epoch in active.take(&mut replies, forms)? {
-                    keys.found.note(&pass.known(), None, &epoch);
+            let sending = async {
+                if batch.is_empty() {
+                    Ok(None)
+                } else {
+                    session.run(operation, self.name(), batch).await.map(Some)
                 }
-            }
-            pass.faults.extend(replies.into_faults());
+            };
+            // The future that sends comes first, and so is polled first: the commands are on their way before the pages are read.
+            let (sent, ()) = tokio::join!(sending, async {
+                if let Some(pages) = pages.take() {
+                    keys.read(pages, pass, forms);
+                }
+            });
             // So that the forms of any number of pages take bounded memory.
             self.aliases.learn(std::mem::take(forms));
+            let Some(answers) = sent? else { continue };
+            let mut replies = Replies::new(operation, answers);
+            keys.take_sealed(&mut replies, &self.keys.sealed(), &pass.known(), asked)?;
+            let mut taken = keys.take_timelines(&mut replies)?;
+            for active in &mut keys.active {
+                taken.active.push(active.take(&mut replies)?);
+            }
+            pages = Some(taken);
+            pass.faults.extend(replies.into_faults());
         }
     }
 }
@@ -224,6 +239,14 @@ impl Pass {
         let all = self.seen.stored.keys().chain(&self.unknown);
         self.seen.facts = all.map(|epoch| (epoch.clone(), Default::default())).collect();
     }
+}
+
+/// The pages of one round trip, in the order of their keys.
+#[derive(Default)]
+struct Pages {
+    epochs: Vec<Page>,
+    batches: Vec<Page>,
+    active: Vec<Vec<Vec<u8>>>,
 }
 
 /// The keys that are read in pages, under all chosen spellings, and what was found in them.
@@ -274,15 +297,28 @@ impl LongKeys {
         self.batches.iter().for_each(|timeline| timeline.ask(batch));
     }
 
-    fn take_timelines(
-        &mut self,
-        replies: &mut Replies,
-        pass: &mut Pass,
-        forms: &mut OtherForms,
-    ) -> Result<(), StoreError> {
-        let (known, seen) = (pass.known(), &pass.seen);
-        for timeline in &mut self.epochs {
-            for entry in timeline.take(replies, EpochMember::parse, forms)? {
+    fn take_timelines(&mut self, replies: &mut Replies) -> Result<Pages, StoreError> {
+        let epochs =
+            self.epochs.iter_mut().map(|timeline| timeline.take(replies)).collect::<Result<_, _>>()?;
+        let batches =
+            self.batches.iter_mut().map(|timeline| timeline.take(replies)).collect::<Result<_, _>>()?;
+        Ok(Pages { epochs, batches, active: Vec::new() })
+    }
+
+    /// Notes the epochs of these pages, and keeps the entries that may matter.
+    fn read(&mut self, pages: Pages, pass: &mut Pass, forms: &mut OtherForms) {
+        self.read_epochs(pages.epochs, &pass.known(), forms);
+        self.read_batches(pages.batches, pass, forms);
+        for (active, page) in self.active.iter_mut().zip(pages.active) {
+            for epoch in active.read(page, forms) {
+                self.found.note(&pass.known(), None, &epoch);
+            }
+        }
+    }
+
+    fn read_epochs(&mut self, pages: Vec<Page>, known: &Known<'_>, forms: &mut OtherForms) {
+        for (timeline, page) in self.epochs.iter_mut().zip(pages) {
+            for entry in timeline.read(page, EpochMember::parse, forms) {
                 let Timed { at, what } = &entry;
                 if *at <= known.span.since {
                     continue;
@@ -294,13 +330,17 @@ impl LongKeys {
                         continue;
                     }
                 }
-                self.found.note(&known, Some(*at), what.epoch());
+                self.found.note(known, Some(*at), what.epoch());
                 timeline.kept.push(entry);
             }
         }
+    }
+
+    fn read_batches(&mut self, pages: Vec<Page>, pass: &mut Pass, forms: &mut OtherForms) {
+        let (known, seen) = (pass.known(), &pass.seen);
         let mut are_too_many = None;
-        for timeline in &mut self.batches {
-            for entry in timeline.take(replies, BatchMember::parse, forms)? {
+        for (timeline, page) in self.batches.iter_mut().zip(pages) {
+            for entry in timeline.read(page, BatchMember::parse, forms) {
                 if entry.at <= known.span.since {
                     continue;
                 }
@@ -331,13 +371,12 @@ impl LongKeys {
             let detail = format!("more than {MOST_BATCH_VALIDATORS} validators made local batches");
             pass.faults.push(Fault::new(&key, ErrorKind::Malformed, detail));
         }
-        Ok(())
     }
 
     /// Asks which of the epochs that were found are sealed; returns the number of commands.
-    fn ask_sealed(&self, batch: &mut Batch, sealed: &str) -> usize {
-        let pending = self.found.pending();
-        let commands = pending.chunks(IDS_A_COMMAND);
+    fn ask_sealed(&mut self, batch: &mut Batch, sealed: &str) -> usize {
+        let asked = self.found.ask();
+        let commands = asked.chunks(IDS_A_COMMAND);
         let count = commands.len();
         commands.for_each(|ids| {
             batch.cmd("HMGET", sealed).arg(ids);
@@ -361,7 +400,7 @@ impl LongKeys {
         Ok(())
     }
 
-    /// Sorts the pending epochs, and drops the entries of those that don't matter.
+    /// Sorts the epochs that were asked about, and drops the entries of those that don't matter.
     fn settle(&mut self, known: &Known<'_>, sealed: impl IntoIterator<Item = bool>) {
         let found = &mut self.found;
         found.settle(sealed);

@@ -7,11 +7,12 @@ use super::{
     discover::IDS_A_COMMAND,
     facts::{self, MOST_VALIDATORS, Wanted},
 };
-use crate::{keys::InputKeys, ledger, operations};
+use crate::{ledger, operations};
 use domain::{
     EpochId,
-    tracker::{DAY, Day, DayStats, Entry, EpochFacts, HOUR, HourStats, Moment, Priorities, Reading, Sealed},
+    tracker::{DAY, Day, DayStats, Entry, EpochFacts, HOUR, HourStats, Moment, Reading, Sealed},
 };
+use redis::{RedisResult, Value};
 use store_redis::{Batch, ErrorKind, Replies, Session, StoreError};
 
 /// What the second step asks for.
@@ -32,8 +33,22 @@ struct Asked {
     hours: Vec<u64>,
 }
 
-/// The most epochs whose keys one round trip reads.
-const EPOCHS_A_TRIP: usize = 5_000;
+/// The commands of one round trip.
+struct Request<'a> {
+    batch: Batch,
+    portion: Portion<'a>,
+}
+
+/// What the commands of one round trip ask for.
+#[derive(Clone, Copy)]
+struct Portion<'a> {
+    epochs: &'a [(EpochId, Wanted)],
+    /// Whether they also ask for everything that is no key of these epochs.
+    is_first: bool,
+}
+
+/// The most epochs whose keys one round trip reads. The answers of two round trips are in memory at once.
+const EPOCHS_A_TRIP: usize = 1_000;
 /// The most epochs of which only the validators are read.
 const MOST_OTHERS: usize = 100;
 
@@ -74,16 +89,49 @@ impl Asked {
 
 impl MarketStore {
     /// Second step: reads the sealed sums, the keys of all epochs that [`MarketStore::discover`] found, and what the scope of the pass
-    /// needs. One round trip, and one more for each further 5,000 epochs.
+    /// needs. One round trip, and one more for each further 1,000 epochs.
     ///
     /// # Errors
     /// [`StoreError`] when Redis as a whole fails, or the ledger can't be read.
     pub async fn examine(&self, session: &mut Session, pass: &mut Pass) -> Result<(), StoreError> {
-        let (operation, asked) = (operations::READ_EPOCHS, Asked::new(pass));
-        let (first, others) = asked.all.split_at(asked.all.len().min(EPOCHS_A_TRIP));
+        let (asked, chosen) = (Asked::new(pass), pass.chosen.clone());
+        let mut portions = asked.all.chunks(EPOCHS_A_TRIP);
+        pass.seen.validators = Some(BTreeSet::new());
+        let mut next = Some(self.ask_first(pass, &asked, portions.next().unwrap_or_default()));
+        let mut answered = None;
+        // While Redis answers one portion, the answers to the portion before are read, and the next commands are made.
+        while next.is_some() || answered.is_some() {
+            let request = next.take();
+            let sending = async {
+                let Some(Request { batch, portion }) = request else { return Ok(None) };
+                let answers = session.run(operations::READ_EPOCHS, self.name(), batch).await?;
+                Ok(Some((portion, answers)))
+            };
+            let working = async {
+                if let Some((portion, answers)) = answered.take() {
+                    self.take(pass, &asked, portion, answers)?;
+                }
+                next = portions.next().map(|epochs| {
+                    let mut batch = Batch::new();
+                    self.ask_epochs(&mut batch, &chosen, pass.seen.now, epochs);
+                    Request { batch, portion: Portion { epochs, is_first: false } }
+                });
+                Ok(())
+            };
+            // The future that sends comes first, and so is polled first: the commands are on their way before the work begins.
+            let (sent, worked) = tokio::join!(sending, working);
+            worked?;
+            answered = sent?;
+        }
+        self.conclude(pass);
+        Ok(())
+    }
+
+    /// The request of the first round trip.
+    fn ask_first<'a>(&self, pass: &Pass, asked: &Asked, epochs: &'a [(EpochId, Wanted)]) -> Request<'a> {
         let mut batch = Batch::new();
-        self.ask_ledger(&mut batch, &asked, pass.scope.due.daily);
-        self.ask_epochs(&mut batch, pass, first);
+        self.ask_ledger(&mut batch, asked, pass.scope.due.daily);
+        self.ask_epochs(&mut batch, &pass.chosen, pass.seen.now, epochs);
         for epoch in &asked.ended {
             pass.chosen
                 .inputs_of(&self.keys, epoch)
@@ -93,17 +141,37 @@ impl MarketStore {
             let inputs = pass.chosen.inputs_of(&self.keys, epoch);
             inputs.for_each(|input| facts::ask_batch_validators(&mut batch, input, epoch));
         }
-        self.ask_missed(&mut batch, pass, &asked);
-        self.ask_activity(&mut batch, &pass.chosen, &asked);
-        self.ask_priorities(&mut batch, &pass.chosen, &asked);
+        self.ask_missed(&mut batch, pass, asked);
+        self.ask_activity(&mut batch, &pass.chosen, &asked.day);
+        self.ask_priorities(&mut batch, &pass.chosen, &asked.day);
+        Request { batch, portion: Portion { epochs, is_first: true } }
+    }
 
-        let answers = session.run(operation, self.name(), batch).await?;
-        let mut replies = Replies::new(operation, answers).noting_present(pass.chosen.detects_use());
-        self.take_sealed(&mut replies, pass, &asked)?;
-        pass.seen.validators = Some(BTreeSet::new());
-        self.take_epochs(&mut replies, pass, first)?;
+    /// Takes the answers of one round trip.
+    fn take(
+        &self,
+        pass: &mut Pass,
+        asked: &Asked,
+        portion: Portion<'_>,
+        answers: Vec<RedisResult<Value>>,
+    ) -> Result<(), StoreError> {
+        let mut replies = Replies::new(operations::READ_EPOCHS, answers);
+        replies = replies.noting_present(pass.chosen.detects_use());
+        if portion.is_first {
+            self.take_sealed(&mut replies, pass, asked)?;
+        }
+        self.take_epochs(&mut replies, pass, portion.epochs)?;
+        if portion.is_first {
+            self.take_others(&mut replies, pass, asked)?;
+        }
+        pass.chosen.note(&self.keys, &replies.present());
+        pass.faults.extend(replies.into_faults());
+        Ok(())
+    }
+
+    fn take_others(&self, replies: &mut Replies, pass: &mut Pass, asked: &Asked) -> Result<(), StoreError> {
         for epoch in &asked.ended {
-            let facts = self.take_ended(&mut replies, pass, epoch)?;
+            let facts = self.take_ended(replies, pass, epoch)?;
             // One without an entry was forgotten: with facts, it would count as a new epoch.
             if pass.seen.sealed.contains_key(epoch) {
                 pass.seen.facts.insert(epoch.clone(), facts);
@@ -112,26 +180,13 @@ impl MarketStore {
         for epoch in &asked.others {
             let mut named = Reading::Absent;
             for input in pass.chosen.inputs_of(&self.keys, epoch) {
-                named = named.or(facts::take_batch_validators(&mut replies, input, epoch)?);
+                named = named.or(facts::take_batch_validators(replies, input, epoch)?);
             }
             pass.seen.other_batches.insert(epoch.clone(), named);
         }
-        self.take_missed(&mut replies, pass, &asked)?;
-        self.take_activity(&mut replies, pass)?;
-        pass.seen.priorities = self.take_priorities(&mut replies, &pass.chosen)?;
-        pass.chosen.note(&self.keys, &replies.present());
-        pass.faults.extend(replies.into_faults());
-        // A ledger with so many unsealed epochs is exceptional: their answers must not be in memory at once.
-        for epochs in others.chunks(EPOCHS_A_TRIP) {
-            let mut batch = Batch::new();
-            self.ask_epochs(&mut batch, pass, epochs);
-            let answers = session.run(operation, self.name(), batch).await?;
-            let mut replies = Replies::new(operation, answers).noting_present(pass.chosen.detects_use());
-            self.take_epochs(&mut replies, pass, epochs)?;
-            pass.chosen.note(&self.keys, &replies.present());
-            pass.faults.extend(replies.into_faults());
-        }
-        self.conclude(pass);
+        self.take_missed(replies, pass, asked)?;
+        self.take_activity(replies, pass)?;
+        pass.seen.priorities = self.take_priorities(replies, &pass.chosen)?;
         Ok(())
     }
 
@@ -152,12 +207,12 @@ impl MarketStore {
     }
 
     /// Asks for the keys of these epochs.
-    fn ask_epochs(&self, batch: &mut Batch, pass: &Pass, epochs: &[(EpochId, Wanted)]) {
+    fn ask_epochs(&self, batch: &mut Batch, chosen: &Chosen, now: f64, epochs: &[(EpochId, Wanted)]) {
         for (epoch, wanted) in epochs {
-            self.ask_facts(batch, &pass.chosen, epoch, pass.seen.now, *wanted);
+            self.ask_facts(batch, chosen, epoch, now, *wanted);
         }
         for (epoch, _) in epochs.iter().filter(|(_, wanted)| wanted.recent) {
-            for input in pass.chosen.inputs_of(&self.keys, epoch) {
+            for input in chosen.inputs_of(&self.keys, epoch) {
                 // A command with a limit; one more member than that shows that there are too many.
                 batch.cmd("SRANDMEMBER", input.validators(epoch)).arg(MOST_VALIDATORS + 1);
             }
@@ -371,51 +426,6 @@ impl MarketStore {
         pass.missed_members = pass.active_count.is_some_and(|count| count != known + new);
         Ok(())
     }
-
-    fn ask_activity(&self, batch: &mut Batch, chosen: &Chosen, asked: &Asked) {
-        for input in chosen.inputs(&self.keys) {
-            let (since, now) = &asked.day;
-            batch.cmd("ZCOUNT", input.own_batches(&self.validator)).arg(since).arg(*now);
-        }
-    }
-
-    fn take_activity(&self, replies: &mut Replies, pass: &mut Pass) -> Result<(), StoreError> {
-        let mut level1 = Vec::new();
-        for input in pass.chosen.inputs(&self.keys) {
-            level1.push(replies.take::<u64>(&input.own_batches(&self.validator))?);
-        }
-        pass.seen.day.level1 = first_not_zero(&level1);
-        Ok(())
-    }
-
-    fn ask_priorities(&self, batch: &mut Batch, chosen: &Chosen, asked: &Asked) {
-        let (since, now) = &asked.day;
-        for space in chosen.priorities(&self.keys) {
-            batch.cmd("HMGET", space.vpa_stats()).arg(&PRIORITY_FIELDS);
-            for timeline in [space.vpa_assignments(), space.vpa_submissions()] {
-                batch.cmd("ZCOUNT", timeline).arg(since).arg(*now);
-            }
-        }
-    }
-
-    /// Each count is that of the first namespace that has one; a namespace whose key can't be read makes it unknown.
-    fn take_priorities(&self, replies: &mut Replies, chosen: &Chosen) -> Result<Priorities, StoreError> {
-        let (mut all, mut assignments, mut submissions) = (Priorities::default(), Vec::new(), Vec::new());
-        for space in chosen.priorities(&self.keys) {
-            let fields = take_numbers(replies, space)?;
-            let slots = [&mut all.assignments, &mut all.none, &mut all.succeeded, &mut all.failed];
-            for (slot, field) in slots.into_iter().zip(fields) {
-                if *slot == Reading::Absent {
-                    *slot = field;
-                }
-            }
-            assignments.push(replies.take::<u64>(&space.vpa_assignments())?);
-            submissions.push(replies.take::<u64>(&space.vpa_submissions())?);
-        }
-        (all.assignments_24h, all.submissions_24h) =
-            (first_not_zero(&assignments), first_not_zero(&submissions));
-        Ok(all)
-    }
 }
 
 /// The validators of an epoch; `None` where they can't be read, or are too many.
@@ -431,32 +441,4 @@ fn take_members(replies: &mut Replies, key: &str) -> Result<Option<Vec<String>>,
         replies.fault(key, ErrorKind::Malformed, "a validator is empty, and left out");
     }
     Ok(Some(some.iter().map(|member| String::from_utf8_lossy(member).into_owned()).collect()))
-}
-
-/// The first count that is not 0. An unreadable one is not 0, and makes the result unknown.
-fn first_not_zero(counts: &[Option<u64>]) -> Option<u64> {
-    counts.iter().copied().find(|count| *count != Some(0)).unwrap_or(Some(0))
-}
-
-pub(super) const PRIORITY_FIELDS: [&str; 4] = [
-    "total_priority_assignments",
-    "no_priority_count",
-    "total_submissions_success",
-    "total_submissions_failed",
-];
-
-fn take_numbers(replies: &mut Replies, space: InputKeys<'_>) -> Result<[Reading<u64>; 4], StoreError> {
-    let key = space.vpa_stats();
-    let Some(fields) = replies.take::<Vec<Option<String>>>(&key)? else {
-        return Ok([Reading::Unreadable; 4]);
-    };
-    let mut numbers = [Reading::Absent; 4];
-    for ((slot, field), name) in numbers.iter_mut().zip(fields).zip(PRIORITY_FIELDS) {
-        let Some(text) = field else { continue };
-        *slot = text.parse().map_or(Reading::Unreadable, Reading::Value);
-        if slot.is_unreadable() {
-            replies.fault(&key, ErrorKind::Malformed, format!("{name} is `{text}`, a count is expected"));
-        }
-    }
-    Ok(numbers)
 }

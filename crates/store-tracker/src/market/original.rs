@@ -8,7 +8,7 @@ use domain::tracker::{
     DAY, Entries, EventsSinceStart, HOUR, OriginalEpoch, OriginalSeen, go_json, original_open,
 };
 
-use super::{MarketStore, examine::PRIORITY_FIELDS};
+use super::{MarketStore, priorities::PRIORITY_FIELDS};
 use crate::{
     datasets::{Content, DAILY, HOURLY, Made, PARTICIPATION, STATS, SUMMARY},
     keys::InputKeys,

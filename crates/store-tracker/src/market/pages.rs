@@ -13,6 +13,9 @@ const MOST_PAGES: usize = 2_000;
 /// The most entries of one timeline that a pass keeps.
 const MOST_KEPT: usize = 200_000;
 
+/// The members of a page with their scores.
+pub(super) type Page = Vec<(Vec<u8>, f64)>;
+
 /// A timeline, read from its newest entry to the oldest one that matters.
 pub(super) struct Timeline<T> {
     pub(super) key: String,
@@ -62,13 +65,8 @@ impl<T> Timeline<T> {
         }
     }
 
-    /// The entries of the page that was asked for. An entry may be in two pages.
-    pub(super) fn take<E>(
-        &mut self,
-        replies: &mut Replies,
-        parse: impl Fn(&str) -> Result<T, E>,
-        forms: &mut OtherForms,
-    ) -> Result<Vec<Timed<T>>, StoreError> {
+    /// Takes the page that was asked for, and finds where the next one begins.
+    pub(super) fn take(&mut self, replies: &mut Replies) -> Result<Page, StoreError> {
         let Some(from) = self.next.take() else { return Ok(Vec::new()) };
         let Some(members) = replies.take::<Vec<(Vec<u8>, f64)>>(&self.key)? else {
             self.failed = true;
@@ -81,7 +79,17 @@ impl<T> Timeline<T> {
         } else if self.next.is_some() && self.kept.len() > MOST_KEPT {
             self.stop(format!("it has more than {MOST_KEPT} entries of new or unsealed epochs"));
         }
-        Ok(members::timed(members, parse, &mut self.unread, forms))
+        Ok(members)
+    }
+
+    /// Reads the entries of a page. An entry may be in two pages.
+    pub(super) fn read<E>(
+        &mut self,
+        page: Page,
+        parse: impl Fn(&str) -> Result<T, E>,
+        forms: &mut OtherForms,
+    ) -> Vec<Timed<T>> {
+        members::timed(page, parse, &mut self.unread, forms)
     }
 
     fn stop(&mut self, why: String) {
@@ -134,12 +142,8 @@ impl ActiveSet {
         }
     }
 
-    /// The ids of the page that was asked for; an id may be in two pages.
-    pub(super) fn take(
-        &mut self,
-        replies: &mut Replies,
-        forms: &mut OtherForms,
-    ) -> Result<Vec<EpochId>, StoreError> {
+    /// Takes the members of the page that was asked for.
+    pub(super) fn take(&mut self, replies: &mut Replies) -> Result<Vec<Vec<u8>>, StoreError> {
         if self.cursor.take().is_none() {
             return Ok(Vec::new());
         }
@@ -150,7 +154,12 @@ impl ActiveSet {
         self.pages += 1;
         self.cut = next > 0 && self.pages >= MOST_PAGES;
         self.cursor = Some(next).filter(|next| *next > 0 && !self.cut);
-        Ok(members::epochs(members, &mut self.unread, forms))
+        Ok(members)
+    }
+
+    /// The ids among the members of a page; an id may be in two pages.
+    pub(super) fn read(&mut self, members: Vec<Vec<u8>>, forms: &mut OtherForms) -> Vec<EpochId> {
+        members::epochs(members, &mut self.unread, forms)
     }
 
     /// Adds its faults to `faults`.

@@ -110,7 +110,8 @@ impl MarketStore {
             let mut replies = Replies::new(operation, session.run(operation, self.name(), batch).await?);
             for timeline in &mut timelines {
                 // Forms of ids are learnt from other timelines.
-                for entry in timeline.take(&mut replies, Validation::parse, &mut OtherForms::new())? {
+                let page = timeline.take(&mut replies)?;
+                for entry in timeline.read(page, Validation::parse, &mut OtherForms::new()) {
                     if epochs.contains(&entry.what.epoch) {
                         count +=
                             usize::from(found.entry(entry.what.epoch).or_default().insert(entry.what.id));

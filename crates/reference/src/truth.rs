@@ -70,7 +70,9 @@ impl Truth {
             if is_new && forgotten.is_some_and(|floor| epoch <= floor) || account.may_be_forgotten {
                 account.doubt();
             }
-            if account.opened_at.possible.is_some() {
+            // A batch is made when the window has closed, so its time is as good as that of the opening.
+            let times = [&account.opened_at, &account.local_at, &account.aggregated_at];
+            if times.into_iter().any(|at| at.possible.is_some()) {
                 newer_end = newer_end.into_iter().chain(account.ends.map(|ends| ends.0)).min();
             }
         }

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use common::{MARKET, NOW, PROTOCOL, Scene, Tracker, ledger, settings, written};
 use domain::tracker::current_epoch;
+use store_tracker::{Reach, Scope};
 use testkit::{FaultProxy, ProducerConfig};
 
 /// A tracker of the market as it is configured in lower case.
@@ -143,4 +144,34 @@ async fn the_pass_after_one_that_missed_something_reads_all_spellings() {
     assert!(tracker.recent(NOW + 1).await.pass.missed_entries);
     let next = tracker.recent(NOW + 2).await;
     assert_eq!((next.totals()[1], next.pass.is_incomplete()), (Some(2), false));
+}
+
+#[tokio::test]
+async fn an_epoch_that_was_found_by_the_names_of_its_keys_is_read_under_every_spelling() {
+    let mut scene = Scene::new().await;
+    let tracker = tracker(scene.redis.addr());
+    let mut market = scene.producer_with(ProducerConfig::new(PROTOCOL.to_lowercase(), MARKET.to_lowercase()));
+    market.open_epoch(7, NOW - 30).await.expect("opened");
+    let current = async |now: i64, named: &BTreeSet<String>| {
+        let mut session = tracker.session().await;
+        let (candidates, _) = tracker.market.latest(&mut session, now as f64, named).await.expect("read");
+        current_epoch(&candidates, now as f64).expect("there is one").epoch.to_string()
+    };
+    let nothing = BTreeSet::new();
+    tracker.full(NOW).await;
+    assert_eq!(current(NOW, &nothing).await, "7");
+    // Only its info tells of it, under a spelling that is not in use.
+    let info = format!("{PROTOCOL}:{MARKET}:metrics:epoch:9:info");
+    let start = (NOW - 5).to_string();
+    scene.run::<()>("HSET", &[info.as_str(), "status", "open", "start", start.as_str()]).await;
+    let named = BTreeSet::from(["9".to_owned()]);
+    assert_eq!(current(NOW + 1, &named).await, "9", "the epoch tracker may be woken before the aggregator");
+    let mut session = tracker.session().await;
+    let scope = Scope { named, ..Scope::summary(Reach::New) };
+    let pass = tracker.market.read(&mut session, (NOW + 1) as f64, scope).await.expect("read");
+    let shown = tracker.commit(&mut session, pass).await.expect("written");
+    assert_eq!(shown.totals()[1], Some(2));
+    let entry: String = scene.run("HGET", (ledger("open"), "9")).await;
+    assert!(entry.contains(&start), "{entry}: it knows when it was opened");
+    assert_eq!(current(NOW + 2, &nothing).await, "9");
 }

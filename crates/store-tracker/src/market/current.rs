@@ -86,7 +86,8 @@ impl MarketStore {
         now: f64,
         named: &BTreeSet<String>,
     ) -> Result<(Observation, Chosen, Vec<Fault>), StoreError> {
-        let mut chosen = self.current_spellings.choose(&self.keys, now, false);
+        // The finder has found its epochs under any spelling.
+        let mut chosen = self.current_spellings.choose(&self.keys, now, !named.is_empty());
         let mut batch = Batch::new();
         batch.cmd("HGETALL", self.keys.open());
         batch.cmd("HMGET", self.keys.meta()).arg(&["latest", "latest_entry", "forms"]);

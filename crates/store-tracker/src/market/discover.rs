@@ -47,7 +47,9 @@ impl MarketStore {
     pub async fn discover(&self, session: &mut Session, now: f64, scope: Scope) -> Result<Pass, StoreError> {
         let mut pass = Pass::new(scope, now);
         pass.ordered = self.ordered.known();
-        let mut chosen = self.spellings.choose(&self.keys, now, pass.scope.reach == Reach::Everything);
+        // The finder has found its epochs under any spelling.
+        let all = pass.scope.reach == Reach::Everything || !pass.scope.named.is_empty();
+        let mut chosen = self.spellings.choose(&self.keys, now, all);
         let mut keys = LongKeys::new(&chosen, self, now - FIRST_SPAN);
         let mut batch = Batch::new();
         self.ask_to_discover(&mut batch, &chosen, &pass);

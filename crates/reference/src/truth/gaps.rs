@@ -27,7 +27,10 @@ pub(super) fn check(look: &Look<'_>, shown: &Shown, report: &mut Report) {
             .collect();
         report.demand(Check::GapFalse, listed.len() <= 1, || format!("{epoch} has several gaps: {listed:?}"));
         let is_found = account.found.certain.is_some() && !account.may_be_forgotten && !account.may_be_pruned;
-        if let Some(kind) = least.filter(|_| is_found).and_then(|seen| certain(seen, look.now())) {
+        // Changes after the seal are late. A close that the timeline tells of is noticed, one in another key alone need not be.
+        let is_noticed = |seen: &&Seen| !account.may_be_sealed || seen.close_at.is_some();
+        let seen = least.filter(|_| is_found).filter(is_noticed);
+        if let Some(kind) = seen.and_then(|seen| certain(seen, look.now())) {
             report.demand(Check::GapMissing, listed.contains(&kind), || {
                 format!("{epoch}:{kind} is not listed, but {listed:?}")
             });

@@ -147,7 +147,7 @@ impl Run<'_> {
     fn validators(&self, command: &mut Cmd, epoch: &EpochId, entry: &Entry) {
         let facts = self.facts.get(epoch);
         let named = facts.and_then(|facts| facts.batch_validators.value()).map_or(&[][..], Vec::as_slice);
-        command.arg(text(entry.hour())).arg(named.len()).arg(named);
+        command.arg(text(entry.hour_of_validators())).arg(named.len()).arg(named);
     }
 
     fn command(&self, batch: &mut Batch, steps: &[Step<'_>], commit: &str, [first, last]: [bool; 2]) {

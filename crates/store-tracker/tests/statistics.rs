@@ -234,3 +234,22 @@ async fn pruning_keeps_what_is_young_and_what_was_forgotten_is_not_counted_again
         (0, 0)
     );
 }
+
+#[tokio::test]
+async fn validators_of_a_batch_are_kept_for_their_hour_though_the_opening_is_told_later() {
+    let mut scene = Scene::new().await;
+    let tracker = scene.tracker();
+    let list = key("metrics:batch:7:validators");
+    scene.zadd(&key("metrics:batches:timeline"), NOW - 20, "aggregated:7").await;
+    scene.run::<()>("SET", &[list.as_str(), r#"["v1","v2"]"#]).await;
+    tracker.full(NOW).await;
+    // Hours later the list has expired, and only then the opening is told.
+    scene.run::<()>("DEL", &list).await;
+    let start = (NOW - 60).to_string();
+    scene
+        .run::<()>("HSET", &[&key("metrics:epoch:7:info"), "status", "closed", "start", start.as_str()])
+        .await;
+    tracker.full(NOW + 5 * HOUR).await;
+    let hour = json_at(&mut scene, &key(&format!("stats:hourly:{THIS}"))).await;
+    assert_eq!([&hour["epochs"], &hour["batches"], &hour["unique_validators"]], [1, 1, 2], "{hour}");
+}

@@ -190,18 +190,18 @@ impl Entry {
         self.times().flatten().max()
     }
 
-    /// The start of the hour that its submissions and validators belong to: the one in which it was opened. `None` when that is
-    /// not known.
+    /// The start of the hour to which the validators of its batch belong: that of its opening. While the opening is not known, that of
+    /// the batch, since the list of validators may expire before the opening is told.
     #[must_use]
-    pub fn hour(&self) -> Option<u64> {
-        self.opened.at().map(hour_of)
+    pub fn hour_of_validators(&self) -> Option<u64> {
+        self.opened.at().or(self.aggregated.at()).map(hour_of)
     }
 
     /// What it adds to the hours, by their starts: each batch to the hour in which it was made.
     #[must_use]
     pub fn hours(&self) -> BTreeMap<u64, HourSums> {
         let mut hours = BTreeMap::<u64, HourSums>::new();
-        if let Some(hour) = self.hour() {
+        if let Some(hour) = self.opened.at().map(hour_of) {
             let sums = hours.entry(hour).or_default();
             (sums.epochs, sums.submissions) = (1, self.submissions);
         }

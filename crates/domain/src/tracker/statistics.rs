@@ -124,7 +124,8 @@ pub struct HourStats {
     pub batches: Option<u64>,
     /// Submissions of the epochs opened in it.
     pub submissions: Option<u64>,
-    /// Distinct validators in the aggregated batches of the epochs opened in it.
+    /// Distinct validators in the aggregated batches of the epochs opened in it, and in those that were made in it for epochs whose
+    /// opening is not known.
     pub unique_validators: Option<u64>,
 }
 
@@ -171,7 +172,7 @@ impl HourStats {
             .map(|sealed| unsealed.fold(sealed.get(&start).copied().unwrap_or_default(), HourSums::plus));
         let sealed = seen.hour_validators.get(&start).cloned().flatten();
         // The ledger keeps the validators of an hour from the seal on; until then they are known from the batches.
-        let unsealed = totals.unsealed.iter().filter(|(_, entry)| entry.hour() == Some(start));
+        let unsealed = totals.unsealed.iter().filter(|(_, entry)| entry.hour_of_validators() == Some(start));
         let named = unsealed.filter_map(|(epoch, _)| match &seen.facts.get(epoch)?.batch_validators {
             Reading::Value(named) => Some(named.clone()),
             Reading::Absent | Reading::Unreadable => None,
@@ -214,7 +215,7 @@ impl HourStats {
         field(
             "unique_validators",
             |hour, _| Some(json!(hour.unique_validators)),
-            "The distinct validators in the aggregated batches of the epochs that were opened in the hour.",
+            "The distinct validators in the aggregated batches of the epochs that were opened in the hour; if an epoch's opening is not known, in the hour of its batch.",
         ),
         field(
             "updated_at",

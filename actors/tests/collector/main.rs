@@ -13,6 +13,7 @@ mod tracker;
 use std::time::Duration;
 
 use domain::chain::WindowState;
+use evm::StartBlock;
 use supervision::fail::{Fault, When};
 use testkit::{
     Emission, RedisServer,
@@ -157,6 +158,22 @@ async fn a_reorganisation_beyond_the_limit_stops_only_the_fetcher_and_changes_no
     let others = tracker.tree.health();
     assert!(others.iter().filter(|actor| actor.path != "block-fetcher").all(|actor| !actor.degraded));
     assert_same(&world.left(&mut connection).await, &before);
+    tracker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reorganisation_that_drops_the_first_block_right_after_the_start_is_followed() {
+    let mut world = World::new(9).await;
+    world.grow(30).await;
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let first = world.height().await;
+    let setup = Setup { start: StartBlock::Number(first), ..Setup::default() };
+    let tracker = Tracker::start(&redis.url(), &world.anvil.url(), &world.contracts, setup).await;
+    reach_head(&world, &tracker).await;
+    world.reorganise(4).await;
+    world.grow(2).await;
+    reach_head(&world, &tracker).await;
+    assert_eq!((tracker.restarts(), tracker.chain.progress.now().reorganisations), (0, 1));
     tracker.stop().await;
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Both take over from a predecessor: its open windows stay open, and an epoch that it delivered is not delivered again.
 
+use std::{collections::BTreeMap, time::Duration};
+
 use domain::{
     chain::BlockRef,
     collector::{Following, Note, Old, Stretch},
@@ -17,6 +19,8 @@ use crate::collector::{
     take_over::beginnings,
 };
 
+/// How long the ancestors of the first block are waited for.
+const ANCESTORS_WITHIN: Duration = Duration::from_secs(10);
 /// The most blocks in which the hashes of a predecessor are searched.
 const MOST_TOLD: u64 = 5_000;
 
@@ -54,10 +58,12 @@ impl BlockFetcher {
             self.chain.services.report(&CollectorProblem::StartBlockAhead { first, newest });
             return Ok(StepOutcome::Waiting);
         };
+        let blocks = cx.idle(self.with_ancestors(block, budget)).await;
+        let Some(lowest) = blocks.first() else { return Ok(StepOutcome::Waiting) };
         let stretch = Stretch {
-            blocks: vec![block],
-            // Its own events are before the start. As an old block it brings none.
-            old: Some(Old { first: block.number, parent: block.parent }),
+            // Their own events are before the start. As old blocks they bring none.
+            old: Some(Old { first: lowest.number, parent: lowest.parent }),
+            blocks,
             events: Vec::new(),
             head_time: head.time,
         };
@@ -68,6 +74,32 @@ impl BlockFetcher {
             tracing::info!(block = block.number + 1, "follows the chain from this block on");
         }
         Ok(StepOutcome::Progressed)
+    }
+
+    /// A block with as many of its ancestors as a reorganisation may drop, the lowest first: without them in the undo log, one that drops
+    /// the first blocks could not be followed. Those that no node has are left out.
+    async fn with_ancestors(&self, block: BlockRef, budget: &Budget) -> Vec<BlockRef> {
+        let numbers: Vec<u64> =
+            (block.number.saturating_sub(self.rules.max_reorg_depth)..block.number).collect();
+        // A part of the time is left for the step itself.
+        let soon = deadline(budget).min(tokio::time::Instant::now() + ANCESTORS_WITHIN);
+        let known = self.chain.source.blocks_at(&numbers, soon).await.unwrap_or_else(|error| {
+            tracing::warn!(
+                block = block.number, %error,
+                "the blocks before the first one can't be read: a reorganisation that drops it could not be followed"
+            );
+            BTreeMap::new()
+        });
+        let mut blocks = vec![block];
+        // By hash: the answers may be of two branches.
+        for ancestor in known.into_values().rev() {
+            if blocks.last().is_some_and(|child| child.parent != ancestor.hash) {
+                break;
+            }
+            blocks.push(ancestor);
+        }
+        blocks.reverse();
+        blocks
     }
 
     /// The last block whose hash a predecessor has written, if it is before `first`: to start at `first` would lose the epochs

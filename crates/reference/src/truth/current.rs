@@ -97,12 +97,12 @@ pub(super) fn check(look: &Look<'_>, shown: &Shown, report: &mut Report) {
         })
         .collect();
     let current = &shown.current;
+    let is_kept = |one: &&Candidate<'_>| {
+        let known = one.account.found.certain.is_some() && !one.account.may_be_forgotten;
+        known && one.account.last_sign.max(one.account.found.certain.unwrap_or(0)) > now - look.kept
+    };
+    let known: Vec<u64> = all.iter().filter(is_kept).map(|one| one.epoch).collect();
     if current.is_null() {
-        let is_kept = |one: &Candidate<'_>| {
-            let known = one.account.found.certain.is_some() && !one.account.may_be_forgotten;
-            known && one.account.last_sign.max(one.account.found.certain.unwrap_or(0)) > now - look.kept
-        };
-        let known: Vec<u64> = all.iter().filter(|one| is_kept(one)).map(|one| one.epoch).collect();
         report.demand(Check::CurrentExists, known.is_empty(), || {
             format!(
                 "there is no current epoch, though {:?} are known",
@@ -111,7 +111,8 @@ pub(super) fn check(look: &Look<'_>, shown: &Shown, report: &mut Report) {
         });
         return;
     }
-    if look.pass().current == Effect::Whole {
+    // An epoch older than a day of which only a timeline told is not kept: without it the dataset stays until it lapses.
+    if look.pass().current == Effect::Whole && !known.is_empty() {
         let dated = report.integer(current, "timestamp").unwrap_or(0) as i64;
         report.demand(Check::Fresh, dated == now, || format!("the current epoch is of {dated}"));
         if dated != now {

@@ -4,11 +4,12 @@
 //! - batches, counters and the end of the epoch are written in one step, by compare-and-set. After a kill between any two steps
 //!   it starts again, and the same submissions give the same batches;
 //! - unreadable submissions and blocks whose hash has expired are counted and reported; the others are prepared;
+//! - an epoch that can't be prepared, such as one with a broken key, holds up no other: it is tried again with growing pauses;
 //! - an epoch whose submissions have expired is reported and never delivered in part, and an epoch that another program
 //!   has delivered is not delivered again;
 //! - it waits for a worker no longer than `worker`, and works on an epoch no longer than its budget.
 
-use std::time::Instant;
+use std::{collections::BTreeMap, time::Instant};
 
 use domain::{chain::ContractAddress, collector::Arrangement};
 use retry::{Attempts, table::BATCH_PREPARER};
@@ -16,7 +17,7 @@ use store_collector::{
     ChainStore, ClosedWindow, Outcome,
     operations::{COUNT_SUBMISSIONS, FIND_CLOSED_WINDOWS, READ_SUBMISSIONS},
 };
-use store_redis::{Session, StoreError};
+use store_redis::{ErrorKind, Session, StoreError};
 use supervision::{
     Actor, Budget, Clock, Context, DeadlineExceeded, Failure, Inbox, Lease, fail::InjectedFailure,
 };
@@ -31,6 +32,8 @@ use crate::{
 pub struct BatchPreparer {
     chain: CollectorServices,
     market: ContractAddress,
+    /// The closed epochs that could not be prepared, with their failed attempts, and when they are tried again.
+    failing: BTreeMap<u64, (Attempts, Instant)>,
 }
 
 /// Why a run ended before every closed window was prepared.
@@ -50,21 +53,35 @@ enum PrepareError {
     Injected(#[from] InjectedFailure),
 }
 
+impl PrepareError {
+    /// Whether it concerns the keys or the size of one epoch, and not the server or the actor.
+    fn is_of_epoch(&self) -> bool {
+        match self {
+            Self::Store(error) => matches!(
+                error.kind,
+                ErrorKind::WrongType | ErrorKind::Malformed | ErrorKind::Denied | ErrorKind::TooLarge
+            ),
+            Self::Deadline(_) => true,
+            Self::NoWorker(_) | Self::Injected(_) => false,
+        }
+    }
+}
+
 impl BatchPreparer {
     /// A preparer of this market.
     #[must_use]
     pub fn new(chain: CollectorServices, market: ContractAddress) -> Self {
-        Self { chain, market }
+        Self { chain, market, failing: BTreeMap::new() }
     }
 
     /// Prepares all closed windows, once a worker is free.
-    async fn run_once(&self, cx: &Context) -> Result<(), PrepareError> {
-        let clock = cx.clock();
-        let budgets = &self.chain.settings.budgets;
+    async fn run_once(&mut self, cx: &Context) -> Result<(), PrepareError> {
+        let (clock, settings) = (cx.clock(), self.chain.settings.clone());
+        let budgets = &settings.budgets;
         let budget = budgets.preparation(clock);
         let began = Instant::now();
         // Idle: a wait for other preparers is no stall.
-        let permit = cx.idle(clock.timeout(budgets.worker, self.chain.workers.acquire())).await;
+        let permit = cx.idle(clock.timeout(budgets.worker, self.chain.workers.clone().acquire_owned())).await;
         let waited = began.elapsed();
         self.chain.metrics.worker_waited(waited);
         let Some(Ok(_permit)) = permit else {
@@ -79,42 +96,74 @@ impl BatchPreparer {
         budget.run(Box::pin(self.all(cx, &budget))).await?
     }
 
-    async fn all(&self, cx: &Context, budget: &Budget) -> Result<(), PrepareError> {
+    async fn all(&mut self, cx: &Context, budget: &Budget) -> Result<(), PrepareError> {
         loop {
             points::PREPARER_BEFORE_READ.pass().await?;
             let mut session = self.chain.services.store.session(FIND_CLOSED_WINDOWS).await?;
             // Read again for each epoch: the end of one changes the values that the hand-over of the next is compared with.
             let Some(store) = self.chain.chain_store() else { return Ok(()) };
-            let closed = store.closed(&mut session, self.market).await?;
+            let (closed, now) = store.closed(&mut session, self.market).await?;
             // Returns the connection: the pool is small, and the hand-over takes its own session.
             drop(session);
-            let Some(closed) = closed.into_iter().next() else { return Ok(()) };
+            self.failing.retain(|epoch, _| closed.iter().any(|closed| closed.epoch == *epoch));
+            let is_due = |closed: &ClosedWindow| {
+                self.failing.get(&closed.epoch).is_none_or(|(_, until)| *until <= cx.clock().now())
+            };
+            let Some(closed) = closed.into_iter().find(is_due) else { return Ok(()) };
             let market = self.chain.settings.budgets.market(budget);
-            // A conflict ends the run. The closed windows are found again at the next message or interval.
-            if !market.run(self.one(&store, &closed, &market)).await?? {
-                return Ok(());
+            let prepared = match market.run(self.one(&store, &closed, now, &market)).await {
+                Ok(prepared) => prepared,
+                Err(late) => Err(late.into()),
+            };
+            match prepared {
+                Ok(true) => {}
+                // A conflict ends the run. The closed windows are found again at the next message or interval.
+                Ok(false) => return Ok(()),
+                Err(error) if error.is_of_epoch() => self.set_aside(cx, closed.epoch, &error),
+                Err(error) => return Err(error),
             }
             cx.progress();
         }
     }
 
-    /// Prepares one epoch. Returns whether the epoch is finished; if not, another program changed its keys meanwhile.
+    /// Reports that an epoch can't be prepared, and tries it again after a pause: the others go on.
+    fn set_aside(&mut self, cx: &Context, epoch: u64, error: &PrepareError) {
+        self.report(error);
+        let every = self.chain.settings.prepare_every;
+        let new = || (Attempts::new(BATCH_PREPARER.at_most(every)), cx.clock().now());
+        let (attempts, until) = self.failing.entry(epoch).or_insert_with(new);
+        *until = cx.clock().now() + attempts.failed();
+    }
+
+    fn report(&self, error: &PrepareError) {
+        let services = &self.chain.services;
+        match error {
+            PrepareError::Store(error) => services.report(error),
+            PrepareError::NoWorker(problem) => services.report(problem),
+            PrepareError::Deadline(cause) => {
+                let (market, cause) = (self.market, cause.clone());
+                services.report(&CollectorProblem::PreparationLate { market, cause });
+            }
+            // It crashes the actor, which is reported there.
+            PrepareError::Injected(_) => {}
+        }
+    }
+
+    /// Prepares one epoch at `now`, by the clock of Redis in Unix seconds. Returns whether the epoch is finished; if not, another
+    /// program changed its keys meanwhile.
     async fn one(
         &self,
         store: &ChainStore,
         closed: &ClosedWindow,
+        now: u64,
         budget: &Budget,
     ) -> Result<bool, PrepareError> {
         let ClosedWindow { market, epoch, window, .. } = closed;
         let CollectorServices { services, settings, progress, .. } = &self.chain;
         let mut session = services.store.session(READ_SUBMISSIONS).await?;
         // Before anything is read: of expired submissions an unknown part is still there, and would be delivered as the whole.
-        if self.now().is_some_and(|now| window.has_expired(now, settings.rules.inputs_live)) {
-            let text = format!(
-                "epoch {epoch} of market {market} was closed too long ago: its submissions have expired, it gets no batches"
-            );
-            let notice = Notice::new("epoch_expired", Severity::High, text);
-            return self.give_up(store, &mut session, closed, |all| all.expired += 1, notice).await;
+        if window.has_expired(now) {
+            return self.expired(store, &mut session, closed).await;
         }
         let inputs = store.inputs(&mut session, closed).await?;
         services.note_faults(&inputs.faults);
@@ -132,10 +181,14 @@ impl BatchPreparer {
             let notice = Notice::new("handed_over_elsewhere", Severity::Medium, text);
             return self.give_up(store, &mut session, closed, |all| all.elsewhere += 1, notice).await;
         }
-        let Outcome::Done { faults } = outcome else {
+        let faults = match outcome {
+            Outcome::Done { faults } => faults,
+            Outcome::Late => return self.expired(store, &mut session, closed).await,
             // A reorganisation has undone the window, or another tracker was ahead: the next run reads it again.
-            progress.with(|state| state.conflicts += 1);
-            return Ok(false);
+            Outcome::Changed { .. } => {
+                progress.with(|state| state.conflicts += 1);
+                return Ok(false);
+            }
         };
         services.note_unwritten(COUNT_SUBMISSIONS, &faults);
         let many: u64 = arrangement.slots.values().sum();
@@ -149,6 +202,21 @@ impl BatchPreparer {
         tracing::info!(%market, epoch, batches = arrangement.batches.len(), submissions = many, "delivered the batches of an epoch");
         self.report_losses(closed, &arrangement, &inputs.missing);
         Ok(true)
+    }
+
+    /// Ends an epoch whose submissions have begun to expire.
+    async fn expired(
+        &self,
+        store: &ChainStore,
+        session: &mut Session,
+        closed: &ClosedWindow,
+    ) -> Result<bool, PrepareError> {
+        let ClosedWindow { market, epoch, .. } = closed;
+        let text = format!(
+            "epoch {epoch} of market {market} was closed too long ago: its submissions have expired, it gets no batches"
+        );
+        let notice = Notice::new("epoch_expired", Severity::High, text);
+        self.give_up(store, session, closed, |all| all.expired += 1, notice).await
     }
 
     /// Sends notices of what was left out of the batches of an epoch.
@@ -196,11 +264,6 @@ impl BatchPreparer {
         Ok(is_over)
     }
 
-    /// The chain's time, once a node has reported a block.
-    fn now(&self) -> Option<u64> {
-        self.chain.progress.chain_time()
-    }
-
     fn count(&self, change: impl FnOnce(&mut Prepared)) {
         self.chain.progress.with(|state| change(state.prepared.entry(self.market).or_default()));
     }
@@ -223,11 +286,6 @@ impl Actor for BatchPreparer {
             if wait(inbox, clock, next).await.is_none() {
                 break;
             }
-            // Without the chain's time it is unknown which submissions have expired.
-            if self.now().is_none() {
-                next = clock.now() + attempts.failed();
-                continue;
-            }
             let done = tokio::select! {
                 biased;
                 // A run can be cancelled at any await: each epoch is written in one step.
@@ -236,21 +294,15 @@ impl Actor for BatchPreparer {
             };
             // Set before the outcome is examined, for the branches that continue.
             next = clock.now() + every;
-            let services = &self.chain.services;
             match done {
-                Ok(()) => {
-                    attempts.succeeded();
-                    continue;
-                }
+                Ok(()) => attempts.succeeded(),
                 // The only error that is a crash: all others pass by themselves.
                 Err(PrepareError::Injected(error)) => return Err(error.into()),
-                Err(PrepareError::Store(error)) => services.report(&error),
-                Err(PrepareError::NoWorker(problem)) => services.report(&problem),
-                Err(PrepareError::Deadline(cause)) => {
-                    services.report(&CollectorProblem::PreparationLate { market: self.market, cause });
+                Err(error) => {
+                    self.report(&error);
+                    next = clock.now() + attempts.failed();
                 }
             }
-            next = clock.now() + attempts.failed();
         }
         Ok(())
     }

@@ -17,7 +17,7 @@ use std::{
 
 use domain::{
     chain::{BlockRef, ContractAddress},
-    collector::{Following, Note, Rules, Stretch},
+    collector::{Clocks, Following, Note, Rules, Stretch},
 };
 use evm::{Block, ChainError, Next};
 use retry::{Attempts, table::BLOCK_FETCHER};
@@ -162,14 +162,17 @@ impl BlockFetcher {
                 self.note_bad_logs(bad_logs.len(), at.number);
                 let events = events.into_iter().map(|event| (at.number, event)).collect();
                 // A lagging node can report a head that is older than the block itself.
-                let head_time = head.time.max(at.time);
-                let stretch = Stretch { blocks: vec![at], old: None, events, head_time };
+                let now = Clocks { chain: head.time.max(at.time), redis: page.known.now };
+                let stretch = Stretch { blocks: vec![at], old: None, events, now };
                 self.accept(&mut page, stretch).await
             }
-            // Only here, where every existing block is accepted: else the clock could close a window too early.
             Next::NotYet { head } => {
                 self.saw(cx, head);
-                self.close_by_clock(&mut page).await
+                // A shorter chain may have dropped the block that released an epoch.
+                let is_newest = head.hash == checkpoint.hash;
+                let now = self.chain.progress.chain_time().filter(|_| is_newest);
+                self.close_by_clock(&mut page, now).await?;
+                Ok(if is_newest { StepOutcome::CaughtUp } else { StepOutcome::Waiting })
             }
             Next::Reorganised { tip } => {
                 // The remembered head may be on the dropped branch.
@@ -233,7 +236,7 @@ impl BlockFetcher {
         let Some(mut part) = cx.idle(old.after(&checkpoint, deadline)).await? else { return Ok(false) };
         let Some(last) = part.last() else { return Ok(false) };
         // The segment may have been read ahead, when the head was older.
-        part.stretch.head_time = head.time;
+        part.stretch.now = Clocks { chain: head.time, redis: page.known.now };
         self.note_bad_logs(part.bad_logs, checkpoint.number + 1);
         let asked = self.head.map(|(_, asked)| asked);
         let is_due = asked.is_none_or(|asked| cx.clock().now() >= asked + OBSERVE_EVERY);
@@ -288,6 +291,8 @@ impl BlockFetcher {
                 tracing::debug!(key, "another tracker was ahead; the state is read again");
                 return Ok(false);
             }
+            // Only hand-overs have a last moment.
+            Outcome::Late => return Ok(false),
         }
         self.chain.progress.followed(after);
         // Only after the write: an actor that is woken earlier would find nothing.
@@ -320,16 +325,24 @@ impl BlockFetcher {
         }
     }
 
-    /// Closes windows by the clock, when the chain has no further block to close them.
-    async fn close_by_clock(&mut self, page: &mut Page) -> Result<StepOutcome, StepError> {
-        let Some(now) = self.chain.progress.chain_time() else { return Ok(StepOutcome::CaughtUp) };
+    /// Closes windows by the clock. `chain` is the chain's time if the checkpoint is its newest block, see
+    /// [`Following::close_by_clock`].
+    async fn close_by_clock(&mut self, page: &mut Page, chain: Option<u64>) -> Result<(), StepError> {
         let mut after = page.known.following.clone();
-        let notes = after.close_by_clock(now, &self.rules);
+        let notes = after.close_by_clock(chain, page.known.now, &self.rules);
         // Without a note there is nothing to write: this runs at every poll of an idle chain.
         if !notes.is_empty() {
             self.commit(page, &after, None, notes).await?;
         }
-        Ok(StepOutcome::CaughtUp)
+        Ok(())
+    }
+
+    /// While no node answers: closes the windows whose submissions would otherwise expire.
+    async fn close_before_loss(&mut self) -> Result<(), StepError> {
+        // Of which chain the state is, a node has to have said.
+        let Some(store) = self.chain.chain_store() else { return Ok(()) };
+        let mut page = self.book.read(store).await?;
+        self.close_by_clock(&mut page, None).await
     }
 
     async fn reorganise(
@@ -420,6 +433,9 @@ impl Worker for BlockFetcher {
                         readiness.failed(super::COLLECTOR, super::BLOCKS_CONDITION, why);
                     } else {
                         readiness.hindered(super::COLLECTOR, super::BLOCKS_CONDITION, why);
+                        if let Err(error) = self.close_before_loss().await {
+                            self.chain.services.report(&error);
+                        }
                     }
                 }
             }

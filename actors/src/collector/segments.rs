@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use domain::{
     chain::BlockRef,
-    collector::{Old, Stretch},
+    collector::{Clocks, Old, Stretch},
 };
 use errors::rounded;
 use evm::{ChainError, Source, Step, range::Range};
@@ -95,8 +95,8 @@ impl OldBlocks {
             .into_iter()
             .flat_map(|(number, events, _)| events.into_iter().map(move |event| (number, event)))
             .collect();
-        // The time of the head is set when the segment is accepted, which may be later.
-        Ok(Some(Part { stretch: Stretch { blocks, old, events, head_time: 0 }, bad_logs }))
+        // The moment is set when the segment is accepted, which may be later.
+        Ok(Some(Part { stretch: Stretch { blocks, old, events, now: Clocks::default() }, bad_logs }))
     }
 
     /// Records that this many blocks up to `last` were accepted.

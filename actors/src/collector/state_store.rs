@@ -47,7 +47,8 @@ impl Book {
                 Ok(Page { known, place: Place::Redis(Box::new((session, chain))) })
             }
             Self::Trial(following) => {
-                let known = Known::of(locked(following).clone());
+                // A trial hands nothing over, so no time passes for its submissions.
+                let known = Known::of(locked(following).clone(), 0);
                 Ok(Page { known, place: Place::Trial(following.clone()) })
             }
         }

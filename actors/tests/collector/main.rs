@@ -9,6 +9,7 @@ mod cleaning;
 mod common;
 mod taking_up;
 mod tracker;
+mod windows;
 
 use std::time::Duration;
 

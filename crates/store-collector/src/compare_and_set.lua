@@ -1,9 +1,10 @@
 -- Writes only if everything still stands as it was read, and nothing else than what is expected lies under the keys that
 -- are written. KEYS[1]: the key that the answer is routed by. ARGV, all in one row:
+--   until: the last moment to write, in Unix seconds of this server, or ''
 --   guards: how many, then each: key, field ('' for a plain value), '1' or '0' for there or not, value
 --   types:  how many, then each: key, type
 --   writes: to the end, each: how many words, the words of the command
--- Answers {'done', faults…}, {'changed', key}, {'type', key, type that stands there} or {'denied', key, command}; only
+-- Answers {'done', faults…}, {'late'}, {'changed', key}, {'type', key, type that stands there} or {'denied', key, command}; only
 -- with 'done' anything was written. A fault is a key and what the server said: a counter that holds no number is left, the
 -- others go on. What a server refuses altogether (it is a replica, its memory is full), it refuses at the first write: that
 -- is the answer then, and nothing was written either.
@@ -13,6 +14,10 @@ local function take()
   return ARGV[at]
 end
 
+local last = take()
+if last ~= '' and tonumber(redis.call('TIME')[1]) > tonumber(last) then
+  return { 'late' }
+end
 local guards = {}
 for index = 1, tonumber(take()) do
   guards[index] = { take(), take(), take(), take() }

@@ -22,6 +22,8 @@ pub enum Outcome {
         /// The key.
         key: String,
     },
+    /// Nothing was written: its time was over.
+    Late,
 }
 
 /// Commands to be run together, and what must stand for that.
@@ -30,6 +32,8 @@ pub(super) struct Guarded {
     guards: Vec<[Vec<u8>; 4]>,
     types: BTreeMap<String, KeyType>,
     writes: Vec<Vec<u8>>,
+    /// Up to which moment it may be written, by the clock of Redis in Unix seconds.
+    until: Option<u64>,
 }
 
 impl Guarded {
@@ -53,6 +57,17 @@ impl Guarded {
         self.writes.extend(arguments.iter().map(|argument| argument.word()));
     }
 
+    /// Nothing is written after this moment, by the clock of Redis in Unix seconds.
+    pub(super) fn until(&mut self, redis: u64) {
+        self.until = Some(redis);
+    }
+
+    /// Adds a number to a counter of other programs. One that holds something else is a fault, and holds up nothing: so its type is not
+    /// checked before.
+    pub(super) fn count(&mut self, key: &str, many: &u64) {
+        self.writes.extend([b"3".to_vec(), b"INCRBY".to_vec(), key.as_bytes().to_vec(), many.word()]);
+    }
+
     /// One round trip; two where the server had forgotten the script.
     ///
     /// # Errors
@@ -67,6 +82,7 @@ impl Guarded {
         let answers = session
             .run_scripts(operation, route, |batch| {
                 let command = GUARD.run(batch, &[route]);
+                command.arg(self.until.map_or_else(String::new, |until| until.to_string()));
                 command.arg(self.guards.len());
                 self.guards.iter().flatten().for_each(|word| {
                     command.arg(word);
@@ -86,6 +102,7 @@ impl Guarded {
                 let fault = |pair: &[&str]| Fault::new(pair[0], ErrorKind::Malformed, pair[1]);
                 Ok(Outcome::Done { faults: faults.chunks_exact(2).map(fault).collect() })
             }
+            ["late"] => Ok(Outcome::Late),
             ["changed", key] => Ok(Outcome::Changed { key: (*key).to_owned() }),
             ["type", key, there] => {
                 let detail = format!("it is a {there}; nothing was written");

@@ -83,6 +83,8 @@ domain::table! {
     };
     pub(crate) IDENTITY = state("tracker:chain:identity", Text, Bounded,
         "The chain and the contract that are followed.");
+    pub(crate) VERSION = state("tracker:chain:version", Text, Bounded,
+        "How often the chain state was changed: a change that was computed from another version is refused.");
     pub(crate) CHECKPOINT = state("tracker:chain:checkpoint", Text, Bounded, "The last accepted block.");
     pub(crate) UNDO = state("tracker:chain:deeds", Hash, Actor { name: "block fetcher", age: Some(Age::Configured(Retention::Undo)) },
         "What each of the last accepted blocks has changed, by their numbers.");
@@ -159,6 +161,10 @@ impl ChainKeys {
 
     pub(super) fn identity(&self) -> String {
         self.of(&IDENTITY)
+    }
+
+    pub(super) fn version(&self) -> String {
+        self.of(&VERSION)
     }
 
     pub(super) fn checkpoint(&self) -> String {

@@ -21,7 +21,7 @@ mod submissions;
 mod values;
 mod windows;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use domain::{
     chain::{BlockRef, ContractAddress, Window},
@@ -39,7 +39,7 @@ pub use windows::windows;
 
 use compare_and_set::Guarded;
 use store_redis::{Batch, ErrorKind, KeyType, Operation, Replies, Session, StoreError};
-use values::{details_of, parse, read, text};
+use values::{details_of, parse, read, take_json, take_time, text};
 use windows::take_windows;
 
 /// The chain's side of some markets.
@@ -51,33 +51,24 @@ pub struct ChainStore {
     attest: bool,
 }
 
-/// What following the chain has come to, as it was read: what is written later is compared with it.
+/// What following the chain has come to, as it was read: what is written later follows from it.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
     /// What it means.
     pub following: Following,
-    identity: Option<String>,
-    checkpoint: Option<String>,
-    kept: Option<String>,
-    followed: Option<String>,
-    markets: BTreeMap<ContractAddress, Texts>,
+    /// When it was read, by the clock of Redis, in Unix seconds.
+    pub now: u64,
+    has_identity: bool,
+    /// The version, which each writer raises.
+    version: Option<String>,
 }
 
 impl Known {
-    /// What is known without Redis, as in a trial: it can't be written.
+    /// What is known without Redis, as in a trial, at this time in Unix seconds: it can't be written.
     #[must_use]
-    pub fn of(following: Following) -> Self {
-        Self { following, ..Self::default() }
+    pub fn of(following: Following, now: u64) -> Self {
+        Self { following, now, ..Self::default() }
     }
-}
-
-/// A market as it stands.
-#[derive(Clone, Debug, Default)]
-struct Texts {
-    windows: BTreeMap<u64, String>,
-    done: Option<String>,
-    current: Option<String>,
-    day: Option<String>,
 }
 
 impl ChainStore {
@@ -111,7 +102,9 @@ impl ChainStore {
         let keys = &self.keys;
         let mut batch = Batch::new();
         batch.transaction(|batch| {
+            batch.keyless("TIME");
             batch.cmd("GET", keys.identity());
+            batch.cmd("GET", keys.version());
             batch.cmd("GET", keys.checkpoint());
             batch.cmd("GET", keys.kept());
             batch.cmd("GET", keys.followed());
@@ -121,43 +114,36 @@ impl ChainStore {
                 batch.cmd("HMGET", keys.market(market)).arg(&["done", "current", "day"]);
             }
         });
-        let checkpoint = keys.checkpoint();
-        let mut replies = Replies::new(operation, session.run(operation, &checkpoint, batch).await?);
-        let mut known = Known {
-            identity: replies.required(&keys.identity()).map_err(of_single)?,
-            checkpoint: replies.required(&checkpoint)?,
-            kept: replies.required(&keys.kept())?,
-            followed: replies.required(&keys.followed())?,
-            ..Known::default()
+        let key = keys.checkpoint();
+        let mut replies = Replies::new(operation, session.run(operation, &key, batch).await?);
+        let now = take_time(&mut replies, &key).map_err(of_single)?;
+        let identity: Option<String> = replies.required(&keys.identity()).map_err(of_single)?;
+        self.check_identity(operation, identity.as_deref())?;
+        let version = replies.required(&keys.version())?;
+        let mut following = Following {
+            checkpoint: take_json(&mut replies, &key)?,
+            kept: take_json(&mut replies, &keys.kept())?.unwrap_or_default(),
+            followed: take_json::<BTreeSet<_>>(&mut replies, &keys.followed())?.unwrap_or_default(),
+            ..Following::default()
         };
-        self.check_identity(operation, known.identity.as_deref())?;
-        let following = &mut known.following;
-        following.checkpoint = known.checkpoint.as_deref().map(|text| read(&checkpoint, text)).transpose()?;
-        following.kept =
-            known.kept.as_deref().map(|text| read(&keys.kept(), text)).transpose()?.unwrap_or_default();
-        let followed = known.followed.as_deref().map(|text| read::<BTreeSet<_>>(&keys.followed(), text));
-        following.followed = followed.transpose()?.unwrap_or_default();
         for (_, text) in replies.required::<Vec<(String, String)>>(&keys.deeds())? {
             following.deeds.push(read::<Deeds>(&keys.deeds(), &text)?);
         }
         following.deeds.sort_unstable_by_key(|deeds| deeds.block.number);
         for market in &self.markets {
-            let key = keys.windows(market);
-            let mut texts = Texts::default();
-            let mut there = Market::default();
-            for (epoch, (window, text)) in take_windows(&mut replies, &key)? {
-                there.windows.insert(epoch, window);
-                texts.windows.insert(epoch, text);
-            }
+            let windows = take_windows(&mut replies, &keys.windows(market))?;
+            let windows = windows.into_iter().map(|(epoch, (window, _))| (epoch, window)).collect();
             let key = keys.market(market);
-            [texts.done, texts.current, texts.day] = replies.required::<[Option<String>; 3]>(&key)?;
-            there.done = parse(&key, texts.done.as_deref())?.unwrap_or_default();
-            there.current = parse(&key, texts.current.as_deref())?;
-            there.day = parse(&key, texts.day.as_deref())?;
-            following.markets.insert(*market, there);
-            known.markets.insert(*market, texts);
+            let [done, current, day] = replies.required::<[Option<String>; 3]>(&key)?;
+            let known = Market {
+                windows,
+                done: parse(&key, done.as_deref())?.unwrap_or_default(),
+                current: parse(&key, current.as_deref())?,
+                day: parse(&key, day.as_deref())?,
+            };
+            following.markets.insert(*market, known);
         }
-        Ok(known)
+        Ok(Known { following, now, has_identity: identity.is_some(), version })
     }
 
     /// Refuses what is of another chain or contract.
@@ -167,8 +153,8 @@ impl ChainStore {
         Err(StoreError::new(operation, self.keys.identity(), ErrorKind::Foreign, detail))
     }
 
-    /// Writes what became of it: the checkpoint with all effects. `stretch` is what was accepted, where something was;
-    /// `notes` are what came of it.
+    /// Writes what became of it: the checkpoint with all effects, if nobody has changed the state since it was read. `stretch` is what
+    /// was accepted, where something was; `notes` are what came of it.
     ///
     /// # Errors
     /// [`StoreError`] when it is not known whether it was written, or when a key holds another type than it should: then
@@ -183,27 +169,26 @@ impl ChainStore {
     ) -> Result<Outcome, StoreError> {
         let (keys, before) = (&self.keys, &known.following);
         let mut all = Guarded::default();
-        all.expect(&keys.identity(), known.identity.as_deref());
-        if known.identity.is_none() {
+        all.expect(&keys.identity(), known.has_identity.then_some(self.identity.as_str()));
+        // Whoever changes any part of the state raises it.
+        all.expect(&keys.version(), known.version.as_deref());
+        self.raise_version(&mut all);
+        if !known.has_identity {
             all.write("SET", &keys.identity(), KeyType::String, &[&self.identity]);
         }
-        all.expect(&keys.checkpoint(), known.checkpoint.as_deref());
         if let Some(checkpoint) = after.checkpoint.filter(|_| after.checkpoint != before.checkpoint) {
             all.write("SET", &keys.checkpoint(), KeyType::String, &[&text(&checkpoint)]);
         }
         if after.kept != before.kept {
-            all.expect(&keys.kept(), known.kept.as_deref());
             all.write("SET", &keys.kept(), KeyType::String, &[&text(&after.kept)]);
         }
         if after.followed != before.followed {
-            all.expect(&keys.followed(), known.followed.as_deref());
             all.write("SET", &keys.followed(), KeyType::String, &[&text(&after.followed)]);
         }
         self.write_blocks(&mut all, before, after, stretch);
         for (market, there) in &after.markets {
             let was = before.markets.get(market).cloned().unwrap_or_default();
-            let texts = known.markets.get(market).cloned().unwrap_or_default();
-            self.write_market(&mut all, market, &was, there, &texts);
+            self.write_market(&mut all, market, &was, there);
         }
         for note in notes.iter().filter(|_| self.attest) {
             if let Note::Submitted(Handed { market, epoch, batch_cid }) = note {
@@ -214,6 +199,11 @@ impl ChainStore {
             }
         }
         all.run(session, operations::MOVE_CHECKPOINT, &keys.checkpoint()).await
+    }
+
+    /// Makes every change of the state that was computed from an earlier one fail.
+    fn raise_version(&self, all: &mut Guarded) {
+        all.write("INCRBY", &self.keys.version(), KeyType::String, &[&1]);
     }
 
     /// Hashes of blocks that came and went, and what is kept to undo them.
@@ -255,14 +245,7 @@ impl ChainStore {
     }
 
     /// What changed of a market: its windows with their markers, and the rest.
-    fn write_market(
-        &self,
-        all: &mut Guarded,
-        market: &ContractAddress,
-        was: &Market,
-        there: &Market,
-        texts: &Texts,
-    ) {
+    fn write_market(&self, all: &mut Guarded, market: &ContractAddress, was: &Market, there: &Market) {
         let keys = &self.keys;
         let windows = keys.windows(market);
         let mut epochs: Vec<u64> = was.windows.keys().chain(there.windows.keys()).copied().collect();
@@ -273,8 +256,6 @@ impl ChainStore {
             if old == new {
                 continue;
             }
-            let known = texts.windows.get(&epoch).map(String::as_str);
-            all.expect_field(&windows, &epoch.to_string(), known);
             match new {
                 Some(window) => all.write("HSET", &windows, KeyType::Hash, &[&epoch, &text(window)]),
                 None => all.write("HDEL", &windows, KeyType::Hash, &[&epoch]),
@@ -283,18 +264,12 @@ impl ChainStore {
         }
         let key = keys.market(market);
         if there.done != was.done {
-            all.expect_field(&key, "done", texts.done.as_deref());
             all.write("HSET", &key, KeyType::Hash, &[&"done", &there.done.to_string()]);
         }
-        let fields = [
-            ("current", was.current, there.current, &texts.current),
-            ("day", was.day, there.day, &texts.day),
-        ];
-        for (field, old, new, known) in fields {
+        for (field, old, new) in [("current", was.current, there.current), ("day", was.day, there.day)] {
             if old == new {
                 continue;
             }
-            all.expect_field(&key, field, known.as_deref());
             match new {
                 Some(new) => all.write("HSET", &key, KeyType::Hash, &[&field, &new]),
                 None => all.write("HDEL", &key, KeyType::Hash, &[&field]),

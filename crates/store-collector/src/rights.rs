@@ -100,10 +100,11 @@ impl ChainStore {
             ("SET", SET),
             ("HSET", HSET),
             ("HDEL", &[PROBE_ARGUMENT]),
+            ("INCRBY", &[PROBE_ARGUMENT]),
         ] {
             need.probe(command, &key, arguments);
         }
-        need.probe_script(&key);
+        need.probe_keyless("TIME", &[]).probe_script(&key);
         need
     }
 

@@ -13,7 +13,7 @@ use crate::{
     compare_and_set::{Guarded, Outcome},
     keys::{BATCH_TTL, COUNT_TTL, ChainKeys, DETAILS_TTL},
     operations,
-    values::{details_of, parse},
+    values::{details_of, parse, take_time},
     windows::take_windows,
 };
 use store_redis::{Batch, Fault, KeyType, Replies, Session, StoreError};
@@ -55,7 +55,7 @@ pub struct Inputs {
 pub struct Basis(Option<Option<String>>);
 
 impl ChainStore {
-    /// The closed windows of a market, in the order of their release: one round trip.
+    /// The closed windows of a market, in the order of their release, and the time of Redis in Unix seconds: one round trip.
     ///
     /// # Errors
     /// [`StoreError`] when the server does not answer, or when the chain state can't be read or belongs to another
@@ -64,17 +64,19 @@ impl ChainStore {
         &self,
         session: &mut Session,
         market: ContractAddress,
-    ) -> Result<Vec<ClosedWindow>, StoreError> {
+    ) -> Result<(Vec<ClosedWindow>, u64), StoreError> {
         let operation = operations::FIND_CLOSED_WINDOWS;
         let (windows, key) = (self.keys.windows(&market), self.keys.market(&market));
         let identity = self.keys.identity();
         let mut batch = Batch::new();
         batch.transaction(|batch| {
+            batch.keyless("TIME");
             batch.cmd("GET", &identity);
             batch.cmd("HGETALL", &windows);
             batch.cmd("HGET", &key).arg("done");
         });
         let mut replies = Replies::new(operation, session.run(operation, &windows, batch).await?);
+        let now = take_time(&mut replies, &windows)?;
         self.check_identity(operation, replies.required::<Option<String>>(&identity)?.as_deref())?;
         let all = take_windows(&mut replies, &windows)?;
         let done_text: Option<String> = replies.required(&key)?;
@@ -87,7 +89,7 @@ impl ChainStore {
             }
         }
         closed.sort_unstable_by_key(|closed| (closed.window.release_block, closed.epoch));
-        Ok(closed)
+        Ok((closed, now))
     }
 
     /// The submissions at the blocks of a window: two round trips for each thousand blocks.
@@ -141,8 +143,8 @@ impl ChainStore {
     }
 
     /// Queues the batches of an epoch for the finalizers, counts its submissions by slot, and ends the epoch: all or
-    /// nothing, once, and only while the basis is unchanged and no other program has written the number of its batches.
-    /// One round trip.
+    /// nothing, once, and only while the basis is unchanged, no submission can have expired, and no other program has written the
+    /// number of its batches. One round trip.
     ///
     /// # Errors
     /// [`StoreError`] when it is not known whether it was done, or when a key has the wrong type: then nothing was
@@ -156,6 +158,8 @@ impl ChainStore {
     ) -> Result<Outcome, StoreError> {
         let (keys, ClosedWindow { market, epoch, window, .. }) = (&self.keys, closed);
         let mut all = self.ending(closed);
+        // Checked in the step itself: the submissions were read before, and a set that expired meanwhile would be missing.
+        all.until(window.expires);
         // The window's text is no proof: after a reorganisation a block of the same number may have closed it again.
         if let Basis(Some(hash)) = basis {
             all.expect(&keys.block_hash(window.last_block()), hash.as_deref());
@@ -178,7 +182,7 @@ impl ChainStore {
         for (slot, many) in window.day.into_iter().flat_map(|day| {
             arrangement.slots.iter().map(move |(slot, many)| (keys.slot(market, day, *slot), many))
         }) {
-            all.write("INCRBY", &slot, KeyType::String, &[many]);
+            all.count(&slot, many);
         }
         all.run(session, operations::DELIVER_BATCHES, &keys.windows(market)).await
     }
@@ -211,6 +215,7 @@ impl ChainStore {
         all.expect_field(&windows, &epoch.to_string(), Some(text));
         // The whole set is written below: of two epochs that end at once, the second must read it again.
         all.expect_field(&of_market, "done", closed.done_text.as_deref());
+        self.raise_version(&mut all);
         all.write("HDEL", &windows, KeyType::Hash, &[epoch]);
         all.write("HSET", &of_market, KeyType::Hash, &[&"done", &done.to_string()]);
         all.write("SREM", &keys.marked(market), KeyType::Set, &[epoch]);

@@ -5,7 +5,7 @@ use std::error::Error;
 use domain::chain::Window;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
-use store_redis::{ErrorKind, StoreError};
+use store_redis::{ErrorKind, Replies, StoreError};
 
 use crate::operations::READ_CHECKPOINT;
 
@@ -24,6 +24,21 @@ pub(crate) fn details_of(window: &Window) -> String {
 pub(crate) fn text(value: &impl Serialize) -> String {
     // Plain data with texts for keys always has a JSON form.
     serde_json::to_string(value).unwrap_or_default()
+}
+
+/// The next answer, that of `TIME`, in Unix seconds.
+pub(crate) fn take_time(replies: &mut Replies, route: &str) -> Result<u64, StoreError> {
+    let (seconds, _): (u64, u64) = replies.required(route)?;
+    Ok(seconds)
+}
+
+/// The next answer as something of ours; `None` if there is none.
+pub(crate) fn take_json<T: DeserializeOwned>(
+    replies: &mut Replies,
+    key: &str,
+) -> Result<Option<T>, StoreError> {
+    let text: Option<String> = replies.required(key)?;
+    text.map(|text| read(key, &text)).transpose()
 }
 
 /// Something of ours.

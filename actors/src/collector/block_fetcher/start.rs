@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use domain::{
     chain::BlockRef,
-    collector::{Following, Note, Old, Stretch},
+    collector::{Clocks, Following, Note, Old, Stretch},
 };
 use store_collector::BLOCK_HASH_TTL;
 use supervision::{Budget, Context};
@@ -65,7 +65,7 @@ impl BlockFetcher {
             old: Some(Old { first: lowest.number, parent: lowest.parent }),
             blocks,
             events: Vec::new(),
-            head_time: head.time,
+            now: Clocks { chain: head.time, redis: page.known.now },
         };
         let (mut after, mut notes) = self.taken_up(cx, page, block, head, budget).await?;
         // After the take-over: the windows have to exist when the first checkpoint is written with them, in one step.
@@ -156,9 +156,10 @@ impl BlockFetcher {
         let beginnings = beginnings(&self.chain, page, &newcomers, block, head, deadline(budget));
         let beginnings = cx.idle(beginnings).await?;
         let (mut after, mut notes) = (page.known.following.clone(), Vec::new());
+        let now = Clocks { chain: head.time, redis: page.known.now };
         // All new markets in one write: a crash in between leaves none of them half taken over.
         for (market, beginning) in beginnings {
-            notes.extend(after.take_up(market, &beginning, head.time, &self.rules));
+            notes.extend(after.take_up(market, &beginning, now, &self.rules));
         }
         Ok((after, notes))
     }

@@ -19,6 +19,8 @@ pub struct Window {
     pub limit: u64,
     /// The number of the block that is expected to be the last one.
     pub limit_block: u64,
+    /// Up to this moment by the clock of Redis, in Unix seconds, all of its submissions are certainly there.
+    pub expires: u64,
     /// The market's day at the release, once one is known.
     pub day: Option<u64>,
     /// Its state.
@@ -56,11 +58,11 @@ impl Window {
         }
     }
 
-    /// Whether its submissions, which live `inputs_live` seconds, have expired at `now`, the chain's time in Unix
-    /// seconds. Its batches would lack submissions then, and are not made.
+    /// Whether some of its submissions may have expired at `redis`, the clock of Redis in Unix seconds. Its batches would lack
+    /// submissions then, and are not made.
     #[must_use]
-    pub fn has_expired(&self, now: u64, inputs_live: u64) -> bool {
-        now > self.limit.saturating_add(inputs_live)
+    pub fn has_expired(&self, redis: u64) -> bool {
+        redis > self.expires
     }
 }
 
@@ -185,6 +187,7 @@ mod tests {
             released: 100,
             limit: 160,
             limit_block: 40,
+            expires: 1_300,
             day: None,
             state: WindowState::Open,
         };
@@ -192,6 +195,6 @@ mod tests {
         let waiting = Window { state: WindowState::Waiting, ..window };
         assert_eq!([window, closed, waiting].map(|window| window.is_marked()), [true, true, false]);
         assert_eq!([window, closed, waiting].map(|window| window.last_block()), [40, 38, 40]);
-        assert!(!window.has_expired(160 + 1_200, 1_200) && window.has_expired(160 + 1_201, 1_200));
+        assert!(!window.has_expired(1_300) && window.has_expired(1_301));
     }
 }

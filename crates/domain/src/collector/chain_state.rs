@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::chain::{BlockRef, ChainEvent, ContractAddress, EpochSet, Hash, MarketEvent, Window, WindowState};
 pub use notes::{Handed, Note};
-pub use rules::{Old, Rules, Stretch};
+pub use rules::{Clocks, Old, Rules, Stretch};
 
 /// The chain state: everything known of a chain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -130,7 +130,7 @@ impl Following {
             let its = events.partition_point(|(number, _)| *number <= block.number);
             let (now, later) = events.split_at(its);
             events = later;
-            let mut step = BlockStep { following: self, rules, head: stretch.head_time, notes: &mut notes };
+            let mut step = BlockStep { following: self, rules, now: stretch.now, notes: &mut notes };
             step.accept(*block, now);
         }
         // One entry more than the depth: undoing that many blocks ends at the block before them, whose entry must be
@@ -150,12 +150,12 @@ impl Following {
     }
 
     /// Takes a market over at the checkpoint, or before the first block: from a predecessor, or after a time in which
-    /// it was not followed. `head` is the time of the newest known block, in Unix seconds.
+    /// it was not followed.
     pub fn take_up(
         &mut self,
         market: ContractAddress,
         beginning: &Beginning,
-        head: u64,
+        now: Clocks,
         rules: &Rules,
     ) -> Vec<Note> {
         self.followed.insert(market);
@@ -168,17 +168,19 @@ impl Following {
             known.done.insert(epoch);
         });
         let mut notes = Vec::new();
-        for (&epoch, &(block, released)) in &beginning.epochs {
+        for (&epoch, &release) in &beginning.epochs {
             if known.windows.contains_key(&epoch) || known.done.contains(epoch) {
                 continue;
             }
-            let window = rules.window(market, block, released, known.open_windows(), known.day);
-            if window.has_expired(head, rules.inputs_live) {
-                known.done.insert(epoch);
-                notes.push(Note::Expired { market, epoch });
-            } else {
-                known.windows.insert(epoch, window);
-                notes.push(Note::TakenUp { market, epoch, window });
+            match rules.window(market, release, known.open_windows(), known.day, now) {
+                None => {
+                    known.done.insert(epoch);
+                    notes.push(Note::Expired { market, epoch });
+                }
+                Some(window) => {
+                    known.windows.insert(epoch, window);
+                    notes.push(Note::TakenUp { market, epoch, window });
+                }
             }
         }
         notes
@@ -270,12 +272,16 @@ impl Following {
         Ok(notes)
     }
 
-    /// Closes the windows whose limit passed at least `rules.silence` seconds before `now` without a block that closed
-    /// them. The caller must have accepted every block that exists.
-    pub fn close_by_clock(&mut self, now: u64, rules: &Rules) -> Vec<Note> {
+    /// Closes the windows whose limit passed at least `rules.silence` seconds before the chain's time without a block that closed
+    /// them. `chain` is that time in Unix seconds, if the last accepted block is the chain's newest one: else a block that counts may
+    /// be missing, or was dropped. Then only those windows are closed whose submissions are about to expire at `redis`, the time of
+    /// Redis: their batches would be lost.
+    pub fn close_by_clock(&mut self, chain: Option<u64>, redis: u64, rules: &Rules) -> Vec<Note> {
         let Some(checkpoint) = self.checkpoint else { return Vec::new() };
         let mut notes = Vec::new();
-        let due = |window: &Window| window.limit.saturating_add(rules.silence) <= now;
+        let is_over =
+            |window: &Window| chain.is_some_and(|now| window.limit.saturating_add(rules.silence) <= now);
+        let due = |window: &Window| is_over(window) || rules.is_last_call(window, redis);
         for (market, known) in &mut self.markets {
             // Nothing for the undo log: no block did this, see `undo_to`.
             known.close(*market, checkpoint.number, rules, due, true, &mut notes, &mut |_, _| {});
@@ -291,8 +297,7 @@ const MOST_KEPT: usize = 1_000;
 struct BlockStep<'a> {
     following: &'a mut Following,
     rules: &'a Rules,
-    /// The time of the newest known block.
-    head: u64,
+    now: Clocks,
     notes: &'a mut Vec<Note>,
 }
 
@@ -332,14 +337,14 @@ impl BlockStep<'_> {
                 }
                 // The limit counts from the event's own time, but not from one after its block: no window may stay
                 // open longer than its length.
-                let window =
-                    self.rules.window(market, number, (*time).min(at), known.open_windows(), known.day);
+                let release = (number, (*time).min(at));
+                let window = self.rules.window(market, release, known.open_windows(), known.day, self.now);
                 // No undo entry: the submissions are gone on every branch, so the epoch stays finished.
-                if window.has_expired(self.head, self.rules.inputs_live) {
+                let Some(window) = window else {
                     known.done.insert(epoch);
                     self.notes.push(Note::Expired { market, epoch });
                     return;
-                }
+                };
                 before.keep(epoch, None);
                 known.windows.insert(epoch, window);
                 self.notes.push(Note::Released { market, epoch, window });

@@ -5,5 +5,5 @@ mod chain_state;
 
 pub use batches::{Arrangement, BadSubmission, Batch, Submission};
 pub use chain_state::{
-    Before, Beginning, Deeds, Following, Handed, Market, Note, Old, Refused, Rules, Stretch, TooDeep,
+    Before, Beginning, Clocks, Deeds, Following, Handed, Market, Note, Old, Refused, Rules, Stretch, TooDeep,
 };

@@ -26,6 +26,7 @@ fn told(outcome: Outcome) -> Told {
     match outcome {
         Outcome::Done { faults } => ("done".to_owned(), faults),
         Outcome::Changed { key } => (format!("changed: {key}"), Vec::new()),
+        Outcome::Late => ("late".to_owned(), Vec::new()),
     }
 }
 
@@ -134,7 +135,7 @@ async fn blocks_are_accepted_once_whatever_redis_answers() {
 #[tokio::test]
 async fn closed_windows_are_found_whatever_redis_answers() {
     let find = async |chain: &Chain, (): &()| {
-        let closed = chain.chain.closed(&mut chain.session().await, market(MARKET)).await?;
+        let (closed, _) = chain.chain.closed(&mut chain.session().await, market(MARKET)).await?;
         Ok((format!("{:?}", closed.iter().map(|closed| closed.epoch).collect::<Vec<_>>()), Vec::new()))
     };
     assert!(Walk::new().await.through(true, async |_| (), find).await > 60);

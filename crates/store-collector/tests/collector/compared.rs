@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use domain::collector::{Arrangement, Following};
+use domain::collector::{Arrangement, Clocks, Following};
 use store_collector::{Basis, Known, Outcome};
 use store_redis::{ErrorKind, Store};
 use testkit::{FaultProxy, wait_until};
 
 use crate::{
     common,
-    scene::{Chain, IDENTITY, MARKET, OTHER, arranged, blocks, chain_store, released, submitted},
+    scene::{Chain, IDENTITY, MARKET, OTHER, arranged, blocks, chain_store, released, submitted, time_of},
 };
 
 /// A chain with a closed window with submissions, and an open one.
@@ -43,13 +43,13 @@ async fn of_two_who_have_read_the_same_one_writes_and_the_other_learns_it() {
     // Another branch, the same once more, a reorganisation, and the clock.
     for (after, stretch, notes) in [&other, &one] {
         let outcome = chain.commit(&second, after, Some(stretch), notes).await.expect("answered");
-        assert_eq!(changed(outcome), "tracker:chain:checkpoint");
+        assert_eq!(changed(outcome), "tracker:chain:version");
     }
     let mut undone = second.following.clone();
     let notes = undone.undo_to(10, &chain.rules).expect("not too deep");
     changed(chain.commit(&second, &undone, None, &notes).await.expect("answered"));
     let mut clock = second.following.clone();
-    assert_eq!(clock.close_by_clock(u64::MAX, &chain.rules).len(), 1);
+    assert_eq!(clock.close_by_clock(Some(u64::MAX), 0, &chain.rules).len(), 1);
     changed(chain.commit(&second, &clock, None, &[]).await.expect("answered"));
     assert_eq!(chain.dump().await, before);
     assert_eq!(chain.load().await.following, one.0);
@@ -264,4 +264,46 @@ async fn what_is_of_another_chain_or_contract_is_refused_and_not_touched() {
     // Under a prefix another chain can be followed beside it.
     let beside = chain_store("beside", "chain 2 contract 0xab", false);
     assert_eq!(beside.load(&mut session).await.expect("loaded").following.checkpoint, None);
+}
+
+#[tokio::test]
+async fn a_state_that_was_left_and_reached_again_is_another_one() {
+    let chain = scene().await;
+    let early = chain.load().await;
+    // Another writer goes on, and a reorganisation leads back to the same blocks: every value is as it was.
+    chain.accept(18, 0, vec![]).await;
+    chain.undo(17).await;
+    let later = chain.load().await;
+    assert_eq!(later.following.checkpoint, early.following.checkpoint);
+    assert_eq!(later.following.markets, early.following.markets);
+    let stretch = blocks(&early.following, 18, 1, vec![]);
+    let mut after = early.following.clone();
+    after.accept(&stretch, &chain.rules).expect("they stand on the last one");
+    let outcome = chain.commit(&early, &after, Some(&stretch), &[]).await.expect("answered");
+    assert_eq!(changed(outcome), "tracker:chain:version");
+    let outcome = chain.commit(&later, &after, Some(&stretch), &[]).await.expect("answered");
+    assert_eq!(outcome, Outcome::Done { faults: vec![] });
+}
+
+#[tokio::test]
+async fn batches_are_handed_over_only_while_no_submission_can_have_expired() {
+    let mut chain = Chain::new().await;
+    let now = testkit::producers::unix_now() as u64;
+    // The epochs are released at blocks 5 and 6, of which the first is exactly as old as all of its submissions certainly live.
+    chain
+        .change(|all| {
+            let mut stretch = blocks(all, 17, 0, vec![released(MARKET, 7, 5), released(MARKET, 8, 6)]);
+            stretch.now = Clocks { chain: time_of(5) + 1_140, redis: now - 1 };
+            let notes = all.accept(&stretch, &chain.rules).expect("they stand on the last one");
+            (notes.clone(), Some(stretch), notes)
+        })
+        .await;
+    let [seven, eight] = chain.closed(MARKET).await.try_into().expect("two");
+    assert_eq!([seven.window.expires, eight.window.expires], [now - 1, now + 1]);
+    let before = chain.dump().await;
+    let none = Arrangement::default();
+    let late = chain.hand_over(&seven, &Basis::default(), &none).await.expect("answered");
+    assert_eq!((late, chain.dump().await == before), (Outcome::Late, true));
+    let given_up = chain.chain.give_up(&mut chain.session().await, &seven).await.expect("answered");
+    assert_eq!(given_up, Outcome::Done { faults: vec![] });
 }

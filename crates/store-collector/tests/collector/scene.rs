@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, num::NonZeroUsize};
 
 use domain::{
     chain::{BlockRef, ChainEvent, ContractAddress, Hash, MarketEvent},
-    collector::{Arrangement, Following, Note, Rules, Stretch},
+    collector::{Arrangement, Clocks, Following, Note, Rules, Stretch},
 };
 use store_collector::{Basis, ChainKeys, ChainStore, ClosedWindow, Inputs, Known, Outcome};
 use store_redis::{Session, Store, StoreError};
@@ -85,7 +85,9 @@ pub fn blocks(after: &Following, to: u64, branch: u64, events: Vec<(u64, MarketE
         parent = block.hash;
         blocks.push(block);
     }
-    Stretch { blocks, events, ..Stretch::default() }
+    // So late that no submission has expired.
+    let now = Clocks { chain: 0, redis: 4_000_000_000 };
+    Stretch { blocks, events, now, ..Stretch::default() }
 }
 
 impl Chain {
@@ -150,7 +152,7 @@ impl Chain {
     }
 
     pub async fn closed(&self, of: &str) -> Vec<ClosedWindow> {
-        self.chain.closed(&mut self.session().await, market(of)).await.expect("read")
+        self.chain.closed(&mut self.session().await, market(of)).await.expect("read").0
     }
 
     pub async fn inputs(&self, closed: &ClosedWindow) -> Inputs {

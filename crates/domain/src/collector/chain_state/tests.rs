@@ -78,9 +78,9 @@ fn a_market_that_is_not_followed_is_taken_over_with_what_its_predecessor_has_han
         handed: [2].into(),
         ..Beginning::default()
     };
-    // The submissions of the first one are gone.
-    let head = 1_000 + LENGTH + 1_201;
-    let notes = all.take_up(MARKET, &beginning, head, &rules);
+    // The submissions of the first one may be gone: they live 1,200 s from its release at the least, and 60 s are the margin.
+    let now = Clocks { chain: 1_000 + 1_141, redis: 5_000 };
+    let notes = all.take_up(MARKET, &beginning, now, &rules);
     let window = all.markets[&MARKET].windows[&3];
     assert_eq!(
         notes,
@@ -89,7 +89,8 @@ fn a_market_that_is_not_followed_is_taken_over_with_what_its_predecessor_has_han
     assert_eq!(states(&all, MARKET), [(3, WindowState::Open)]);
     assert!([1, 2].iter().all(|epoch| all.markets[&MARKET].done.contains(*epoch)));
     assert_eq!(all.newcomers().collect::<Vec<_>>(), [OTHER]);
-    assert_eq!(all.take_up(MARKET, &beginning, head, &rules), [], "none is taken up twice");
+    assert_eq!(all.take_up(MARKET, &beginning, now, &rules), [], "none is taken up twice");
+    assert_eq!(window.expires, 5_000 + 19);
 }
 
 #[test]
@@ -145,16 +146,34 @@ fn more_windows_than_may_be_open_wait_their_turn_and_none_is_refused() {
 fn a_clock_closes_what_no_block_closes_and_not_before_the_silence_is_over() {
     let (mut all, rules) = (following(), rules());
     all.accept(&next(&all, 5, vec![released(MARKET, 3, 5)]), &rules).unwrap();
-    assert_eq!(all.close_by_clock(1_010 + LENGTH + 29, &rules), []);
+    assert_eq!(all.close_by_clock(Some(1_010 + LENGTH + 29), 0, &rules), []);
     let closed = Note::Closed { market: MARKET, epoch: 3, block: 5, by_clock: true };
-    assert_eq!(all.close_by_clock(1_010 + LENGTH + 30, &rules), [closed]);
+    assert_eq!(all.close_by_clock(Some(1_010 + LENGTH + 30), 0, &rules), [closed]);
+}
+
+#[test]
+fn a_clock_closes_a_window_that_a_block_may_still_close_only_before_its_submissions_expire() {
+    let (mut all, rules) = (following(), rules());
+    // OTHER has windows that are longer than its submissions live.
+    let rules = Rules { windows: [(MARKET, LENGTH), (OTHER, 1_100)].into(), ..rules };
+    let mut stretch = next(&all, 5, vec![released(MARKET, 3, 5), released(OTHER, 4, 5)]);
+    stretch.now = Clocks { chain: 1_010, redis: 50_000 };
+    all.accept(&stretch, &rules).unwrap();
+    let expires = 50_000 + 1_140;
+    assert_eq!(all.markets[&MARKET].windows[&3].expires, expires);
+    assert_eq!(all.close_by_clock(None, expires - 61, &rules), []);
+    let closed = |market, epoch| Note::Closed { market, epoch, block: 5, by_clock: true };
+    assert_eq!(all.close_by_clock(None, expires - 60, &rules), [closed(MARKET, 3)]);
+    assert_eq!(all.close_by_clock(None, 50_000 + 1_099, &rules), [], "its time is not over");
+    assert_eq!(all.close_by_clock(None, 50_000 + 1_100, &rules), [closed(OTHER, 4)]);
 }
 
 #[test]
 fn an_epoch_whose_submissions_are_gone_gets_no_window() {
     let (mut all, rules) = (following(), rules());
-    let mut stretch = next(&all, 5, vec![released(MARKET, 3, 5), released(OTHER, 4, 5)]);
-    stretch.head_time = 1_010 + LENGTH + 1_201;
+    let mut stretch = next(&all, 5, vec![released(MARKET, 3, 4), released(OTHER, 4, 5)]);
+    // The first one was released 1,141 s ago.
+    stretch.now = Clocks { chain: 1_008 + 1_141, redis: 5_000 };
     let notes = all.accept(&stretch, &rules).unwrap();
     assert_eq!(notes[0], Note::Expired { market: MARKET, epoch: 3 });
     assert!(matches!(notes[1], Note::Released { market: OTHER, epoch: 4, .. }));
@@ -227,7 +246,7 @@ fn a_window_that_the_clock_closed_at_a_block_that_is_dropped_is_open_again() {
     let (mut all, rules) = (following(), rules());
     all.accept(&next(&all, 8, vec![released(MARKET, 3, 5)]), &rules).unwrap();
     let open = all.markets[&MARKET].clone();
-    assert_eq!(all.close_by_clock(1_010 + LENGTH + 30, &rules).len(), 1);
+    assert_eq!(all.close_by_clock(Some(1_010 + LENGTH + 30), 0, &rules).len(), 1);
     assert_eq!(states(&all, MARKET), [(3, WindowState::Closed { block: 8 })]);
     assert_eq!(all.undo_to(8, &rules), Ok(vec![]));
     assert_eq!(states(&all, MARKET), [(3, WindowState::Closed { block: 8 })]);

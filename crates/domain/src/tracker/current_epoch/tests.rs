@@ -229,7 +229,7 @@ fn the_remaining_time_counts_from_the_start_and_never_falls_below_zero() {
 
 fn window(released: u64, length: u64, state: WindowState) -> Window {
     let limit = released + length;
-    Window { release_block: 1, released, limit, limit_block: 2, day: None, state }
+    Window { release_block: 1, released, limit, limit_block: 2, expires: u64::MAX, day: None, state }
 }
 
 #[test]

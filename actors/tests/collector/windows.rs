@@ -1,0 +1,105 @@
+//! Windows whose end is in doubt, and epochs that can't be prepared.
+
+use std::time::Duration;
+
+use actors::collector::Budgets;
+use domain::chain::WindowState;
+use testkit::{Emission, RedisServer, contents::query, wait_until, world::World};
+
+use crate::{
+    reach_head,
+    tracker::{SOON, Setup, Tracker},
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_clock_closes_no_window_while_the_chain_is_shorter_than_what_was_accepted() {
+    let mut world = World::new(11).await;
+    world.set_window(3).await;
+    let market = world.contracts.markets[0].clone();
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut connection = redis.connection().await.expect("a connection");
+    let setup = Setup { silence: 1, ..Setup::default() };
+    let tracker = Tracker::start(&redis.url(), &world.anvil.url(), &world.contracts, setup).await;
+    world.emit(&market, &Emission::EpochReleased { epoch: 77, begin: 0, end: 1 }).await;
+    world.mine().await;
+    reach_head(&world, &tracker).await;
+    // The chain loses the block that released the epoch, and stays shorter.
+    world.anvil.roll_back(1).await.expect("rolled back");
+    let window = async || {
+        let following = tracker.following().await;
+        following.markets[&market.parse().expect("an address")].windows.get(&77).copied()
+    };
+    let limit = window().await.expect("it is open").limit;
+    wait_until("the limit and the silence are over", SOON, async || {
+        tracker.chain.progress.chain_time().is_some_and(|now| now > limit + setup.silence + 1)
+    })
+    .await;
+    assert_eq!(window().await.map(|window| window.state), Some(WindowState::Open));
+    let count = format!("BatchCountKey.{market}.77");
+    assert_eq!(query::<Option<u64>>(&mut connection, &["GET", &count]).await, None);
+    tracker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_node_a_window_is_closed_before_its_submissions_expire() {
+    let mut world = World::new(12).await;
+    world.set_window(2).await;
+    let market = world.contracts.markets[0].clone();
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut connection = redis.connection().await.expect("a connection");
+    // The submissions live 20 s, of which two seconds are the margin: so the last moment to close is 16 s after the release.
+    let budgets = Budgets { events: Duration::from_secs(1), ..Budgets::default() };
+    let setup = Setup { inputs_live: 20, budgets, ..Setup::default() };
+    let proxy = testkit::FaultProxy::start(world.anvil.addr()).await.expect("a proxy");
+    let node = format!("http://{}", proxy.addr());
+    let tracker = Tracker::start(&redis.url(), &node, &world.contracts, setup).await;
+    world.emit(&market, &Emission::EpochReleased { epoch: 77, begin: 0, end: 1 }).await;
+    world.mine().await;
+    reach_head(&world, &tracker).await;
+    proxy.set_upstream("127.0.0.1:1".parse().expect("an address"));
+    proxy.cut();
+    let count = format!("BatchCountKey.{market}.77");
+    wait_until("its batches are counted", SOON, async || {
+        query::<Option<u64>>(&mut connection.clone(), &["GET", &count]).await == Some(0)
+    })
+    .await;
+    let expired = tracker.chain.progress.now().prepared.values().map(|all| all.expired).sum::<u64>();
+    assert_eq!(expired, 0);
+    let _: u64 = query(&mut connection, &["DEL", &count]).await;
+    tracker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_epoch_with_a_broken_key_holds_up_no_other_and_is_prepared_once_it_is_mended() {
+    let mut world = World::new(13).await;
+    world.grow(60).await;
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut connection = redis.connection().await.expect("a connection");
+    world.collect(&mut connection, 0).await;
+    let market = world.contracts.markets[0].clone();
+    // The first epoch of the market.
+    let broken = format!("BatchCountKey.{market}.100");
+    let _: u64 = query(&mut connection, &["SADD", &broken, "a member"]).await;
+    let tracker = Tracker::start(&redis.url(), &world.anvil.url(), &world.contracts, Setup::default()).await;
+    let closed = async || {
+        let following = tracker.following().await;
+        let windows = &following.markets[&market.parse().expect("an address")].windows;
+        let is_closed = |state: &WindowState| matches!(state, WindowState::Closed { .. });
+        windows.iter().filter(|(_, window)| is_closed(&window.state)).map(|(epoch, _)| *epoch).collect()
+    };
+    let height = world.height().await;
+    wait_until("all other epochs are handed over", SOON, async || {
+        let accepted = tracker.following().await.checkpoint.is_some_and(|at| at.number == height);
+        let left: Vec<u64> = closed().await;
+        accepted && left == [100]
+    })
+    .await;
+    let _: u64 = query(&mut connection, &["DEL", &broken]).await;
+    wait_until("it is handed over too", Duration::from_secs(60), async || {
+        let left: Vec<u64> = closed().await;
+        left.is_empty()
+    })
+    .await;
+    assert_eq!(tracker.restarts(), 0);
+    tracker.stop().await;
+}

@@ -21,9 +21,10 @@ pub(crate) async fn post(
         _ if status.is_success() => return Ok(body),
         // By the status alone: a proxy in front of the node may answer with a page of HTML.
         429 => (FaultKind::RateLimited, Hint::Doubt),
-        401..=403 => (FaultKind::Refused, Hint::None),
+        401 | 402 => (FaultKind::Refused, Hint::None),
         // Some nodes send JSON-RPC errors with an error status; the body says more than the status.
         _ if has_error(&body) => return Ok(body),
+        403 => (FaultKind::Refused, Hint::None),
         // 524 is Cloudflare's for a server that is too slow.
         408 | 504 | 524 => (FaultKind::Timeout, Hint::Late),
         400 | 413 | 414 | 422 | 501 => (FaultKind::Server, Hint::Large),

@@ -229,7 +229,9 @@ impl Source {
             }
             Ok(Logs { logs, first, last })
         };
-        let want = NodeRequirements { block: Some(to), measure, except, ..NodeRequirements::default() };
+        // The end that the node decides is not known yet, and a lagging node may have it although it lacks the end of the range.
+        let block = Some(to.min(from.saturating_add(self.pool.config().max_log_range)));
+        let want = NodeRequirements { block, measure, except, ..NodeRequirements::default() };
         self.pool.ask_sized(want, deadline, calls, read).await
     }
 

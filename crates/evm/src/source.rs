@@ -198,11 +198,16 @@ impl Source {
                 // From the node that reported the head, if possible: another one may be on another branch.
                 _ => self.header_at(after.number + 1, Some(node), deadline).await?,
             };
-            let Some((child, node)) = child else {
+            let Some((child, answered)) = child else {
                 self.pause_without_child(after.number + 1, node, deadline).await;
                 continue;
             };
             if child.block().parent != after.hash {
+                // Only the node with the head decides: the one that answered in its place may lag, on a dropped branch.
+                if answered != node {
+                    self.pause_after_contradiction(deadline).await;
+                    continue;
+                }
                 // By hash: at our height a node that is stuck on the dropped branch would answer with the old block for ever.
                 let tip = match self.block_of(child.block().parent, deadline).await {
                     Ok(tip) if tip.number == after.number => tip,

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use evm::{FaultKind, Next, Source};
-use node::{Generated, TestNode, config_of};
+use node::{Generated, Reply, TestNode, config_of};
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 fn deadline() -> Instant {
@@ -47,6 +48,24 @@ async fn a_lagging_node_on_another_branch_causes_no_reorganisation() {
         let Next::Block { block, .. } = next else { panic!("after {number}: {next:?}") };
         assert_eq!(block.at, chain.block(number + 1));
     }
+    assert_eq!(source.counters().reorganisations(), 0);
+}
+
+#[tokio::test]
+async fn a_lagging_node_decides_nothing_while_the_node_with_the_head_fails() {
+    let stray = Generated::new(47);
+    let chain = stray.branch(40, 1, 52);
+    let stuck = TestNode::good(&stray).await;
+    let failing = TestNode::start(&chain, |calls, before| {
+        let error = json!({ "code": -32_000, "message": "try again" });
+        let is_by_height =
+            |call: &Value| call["method"] == "eth_getBlockByNumber" && call["params"][0] != "latest";
+        (before < 12 && calls.iter().any(is_by_height)).then_some(Reply::Whole(200, error))
+    });
+    let failing = failing.await;
+    let source = Source::new(config_of(&[&failing, &stuck])).unwrap();
+    let next = source.next(&chain.block(44), deadline()).await.unwrap();
+    assert!(matches!(&next, Next::Block { block, .. } if block.at == chain.block(45)), "{next:?}");
     assert_eq!(source.counters().reorganisations(), 0);
 }
 

@@ -136,6 +136,17 @@ async fn a_late_node_does_not_slow_down_a_good_one() {
 }
 
 #[tokio::test]
+async fn a_silent_node_leaves_time_for_another_one() {
+    let chain = Generated::new(3);
+    let silent = TestNode::start(&chain, |_, _| Some(Reply::Late(PATIENCE))).await;
+    let good = TestNode::good(&chain).await;
+    // The limit of a request is longer than the time of the call.
+    let source = Source::new(config_of(&[&silent, &good])).unwrap();
+    let head = source.head(Instant::now() + Duration::from_secs(4)).await;
+    assert_eq!(head.unwrap(), chain.block(3));
+}
+
+#[tokio::test]
 async fn the_limits_of_a_node_are_found_once_and_remembered() {
     let chain = Generated::new(200);
     let rule = |calls: &[Value], _| {

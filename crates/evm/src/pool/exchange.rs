@@ -36,7 +36,7 @@ impl Pool {
             let rest = &calls[results.len()..];
             let chunk = &rest[..rest.len().min(usize::try_from(most).unwrap_or(usize::MAX))];
             let of_chunk = |fault: Fault| Fault { calls: chunk.len() as u64, ..fault };
-            let texts = self.send(node, chunk, deadline).await.map_err(of_chunk)?;
+            let texts = self.send(index, chunk, deadline).await.map_err(of_chunk)?;
             let found = results_of(node, &texts, chunk, want.about, blocks);
             let found = found.map_err(|failure| match failure {
                 Failure::Fault(fault) => Failure::Fault(of_chunk(fault)),
@@ -52,8 +52,8 @@ impl Pool {
     }
 
     /// Sends one request.
-    async fn send(&self, node: &Node, calls: &[Call], deadline: Instant) -> Result<Texts, Fault> {
-        let config = &self.inner.config;
+    async fn send(&self, index: usize, calls: &[Call], deadline: Instant) -> Result<Texts, Fault> {
+        let (node, config) = (&self.inner.nodes[index], &self.inner.config);
         if let Some(rate) = config.rate_limit {
             // The slots are used up even if the deadline comes first: callers behind this one have been given later ones already.
             let slot = node.take_slots(rate.get(), u32::try_from(calls.len()).unwrap_or(u32::MAX));
@@ -62,7 +62,10 @@ impl Pool {
                 return Err(Fault::new(FaultKind::Timeout, detail));
             }
         }
-        let limit = config.request_timeout.min(deadline.saturating_duration_since(Instant::now()));
+        let left = deadline.saturating_duration_since(Instant::now());
+        // A node that hangs leaves time for another one, even if the configured limit is longer than the question's time.
+        let most = if self.has_other_usable(index) { left.min((left / 2).max(FAIR_TIME)) } else { left };
+        let limit = config.request_timeout.min(most);
         self.inner.counters.add_request();
         node.send(calls, config.max_answer, limit).await.map_err(|fault| {
             let is_fair = limit >= config.request_timeout.min(FAIR_TIME);

@@ -86,7 +86,7 @@ pub enum ChainError {
         #[source]
         last: Option<NodeFault>,
     },
-    /// The contract reverted, or no node serves the method.
+    /// The contract reverted, no node serves the method, or all nodes have discarded the state.
     #[error("{method}: {node}: it refused with {code} `{message}`")]
     Rejected {
         /// The JSON-RPC method.

@@ -19,7 +19,7 @@ pub(crate) struct Fault {
     pub(crate) cause: Option<Arc<dyn Error + Send + Sync>>,
 }
 
-/// What a failure says about the size of the request.
+/// What a failure says about the request, above all about its size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Hint {
     /// Nothing.
@@ -37,6 +37,8 @@ pub(crate) enum Hint {
     Late,
     /// The node does not serve the method.
     Unserved,
+    /// The node has discarded the history or the state for good.
+    Discarded,
 }
 
 impl Fault {

@@ -32,6 +32,10 @@ const LEAST_TIME: Duration = Duration::from_millis(10);
 /// The least time between two ends of a wait: a node can notify of heads that don't exist.
 const LEAST_WAIT: Duration = Duration::from_millis(50);
 
+/// The codes of JSON-RPC and of EIP-4444 for what no node serves or has.
+const METHOD_NOT_FOUND: i64 = -32_601;
+const PRUNED: i64 = 4_444;
+
 /// The nodes of a chain. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Pool {
@@ -97,6 +101,8 @@ struct Trial {
     last: Option<NodeFault>,
     /// The nodes that lack the block or state. For this question only: a node that lacks one block has others.
     missing: Vec<bool>,
+    /// Whether all of them have discarded it.
+    discarded: bool,
 }
 
 /// The next step of a request.
@@ -333,7 +339,7 @@ impl Pool {
 impl Trial {
     fn new(want: NodeRequirements, method: &'static str, deadline: Instant, nodes: usize) -> Self {
         let (started, missing) = (Instant::now(), vec![false; nodes]);
-        Self { want, method, started, deadline, attempts: 0, last: None, missing }
+        Self { want, method, started, deadline, attempts: 0, last: None, missing, discarded: true }
     }
 
     fn no_answer(&self) -> ChainError {
@@ -348,15 +354,22 @@ impl Trial {
 
     /// The error when every usable node lacks the answer.
     fn all_lack_it(&self, node: &NodeUrl) -> ChainError {
+        let rejected = |code, message| {
+            let node = self.last.as_ref().map_or(node, |last| &last.node).clone();
+            ChainError::Rejected { method: self.method, node, code, message }
+        };
         let lacks_block = self.last.as_ref().is_some_and(|last| last.kind == FaultKind::Pruned);
-        match self.want.hash {
-            Some(_) if self.want.about == About::Receipts && !lacks_block => {
-                let node = self.last.as_ref().map_or(node, |last| &last.node).clone();
-                let message = "no node serves it".to_owned();
-                ChainError::Rejected { method: self.method, node, code: -32_601, message }
+        // A node in a pause may still have the state.
+        let all_asked = self.missing.iter().all(|missing| *missing);
+        match (self.want.about, self.want.hash) {
+            (About::Receipts, Some(_)) if !lacks_block => {
+                rejected(METHOD_NOT_FOUND, "no node serves it".to_owned())
             }
-            Some(hash) => ChainError::BlockGone { hash },
-            None => self.no_answer(),
+            (About::View, None) if all_asked && self.discarded => {
+                rejected(PRUNED, self.last.as_ref().map(|last| last.detail.clone()).unwrap_or_default())
+            }
+            (_, Some(hash)) => ChainError::BlockGone { hash },
+            (_, None) => self.no_answer(),
         }
     }
 }

@@ -49,7 +49,7 @@ impl ErrorBody {
             return fault(FaultKind::Lagging);
         }
         if says(&PRUNED) || self.code == 4_444 {
-            return fault(FaultKind::Pruned);
+            return Meaning::Fault(FaultKind::Pruned, Hint::Discarded);
         }
         if matches!(about, About::Range(_) | About::Batch) {
             // A node can refuse a range by one error for the batch that contains it.
@@ -147,7 +147,7 @@ const AHEAD: [&str; 11] = [
     "greater than latest",
     "greater than the latest",
 ];
-const PRUNED: [&str; 12] = [
+const PRUNED: [&str; 13] = [
     "prun",
     "missing trie node",
     "state not available",
@@ -160,6 +160,8 @@ const PRUNED: [&str; 12] = [
     "but data before",
     "no state available",
     "archive",
+    // anvil's, for a block whose state it does not have.
+    "blockoutofrange",
 ];
 const TOO_LARGE: [&str; 16] = [
     "range",
@@ -247,13 +249,14 @@ mod tests {
         for (code, message, kind) in [
             (-32_602, "block range extends beyond current head block", FaultKind::Lagging),
             (-32_602, "invalid block range params", FaultKind::Lagging),
-            (4_444, "pruned history unavailable", FaultKind::Pruned),
             (-32_000, "Unauthorized: You must authenticate", FaultKind::Refused),
             (-32_000, "header not found", FaultKind::Pruned),
         ] {
             let found = meaning(code, message, About::Range(2_000));
             assert_eq!(found, Meaning::Fault(kind, Hint::None), "{message}");
         }
+        let pruned = Meaning::Fault(FaultKind::Pruned, Hint::Discarded);
+        assert_eq!(meaning(4_444, "pruned history unavailable", About::Range(2_000)), pruned);
         let limited = Meaning::Fault(FaultKind::RateLimited, Hint::Doubt);
         for (code, message) in [(-32_005, "limit exceeded"), (-32_012, "credits limited to 6000/sec")] {
             assert_eq!(meaning(code, message, About::Range(2_000)), limited, "{message}");

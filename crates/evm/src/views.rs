@@ -48,7 +48,7 @@ pub struct Views<'a> {
 
 impl Source {
     /// The view functions at a moment; each call ends at the deadline. Their errors: [`ChainError::NoAnswer`],
-    /// [`ChainError::Rejected`] if the contract reverts, [`ChainError::View`] if the answer is no 64-bit number.
+    /// [`ChainError::Rejected`] if the contract reverts or all nodes have discarded the state, [`ChainError::View`] if the answer is no 64-bit number.
     #[must_use]
     pub fn views(&self, moment: Moment, deadline: Instant) -> Views<'_> {
         Views { source: self, moment, deadline }

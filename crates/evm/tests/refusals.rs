@@ -101,6 +101,29 @@ async fn only_a_revert_of_a_view_function_ends_its_question() {
     }
 }
 
+#[tokio::test]
+async fn a_state_that_all_nodes_have_discarded_is_reported_at_once() {
+    let chain = Generated::new(5);
+    let market = "0x00000000000000000000000000000000000000bb".parse().unwrap();
+    for message in
+        ["missing trie node 4711 (path )", "BlockOutOfRangeError: block height is 15 but requested was 5"]
+    {
+        let rule = move |calls: &[Value], _| refuse(calls, "eth_call", -32_000, message);
+        let (first, second) = (TestNode::start(&chain, rule).await, TestNode::start(&chain, rule).await);
+        let source = Source::new(config_of(&[&first, &second])).unwrap();
+        let started = Instant::now();
+        let error = source.views(Moment::Block(2), deadline()).day_counter(market).await.unwrap_err();
+        assert!(matches!(error, ChainError::Rejected { .. }), "{error}");
+        assert!(started.elapsed() < PATIENCE / 4 && error.is_lasting());
+        // The state of a block that no node knows may come.
+        let rule = move |calls: &[Value], _| refuse(calls, "eth_call", -32_000, "header not found");
+        let third = TestNode::start(&chain, rule).await;
+        let source = Source::new(config_of(&[&first, &third])).unwrap();
+        let error = source.views(Moment::Block(2), deadline()).day_counter(market).await.unwrap_err();
+        assert!(matches!(error, ChainError::NoAnswer { .. }), "{error}");
+    }
+}
+
 /// The time limit of a request to a node that never answers in time, and of a call: too short to find the node's size at once.
 const LATE: Duration = Duration::from_millis(300);
 const CALL: Duration = Duration::from_millis(900);

@@ -48,6 +48,7 @@ impl Pool {
             (FaultKind::Pruned, _) => {
                 self.inner.counters.add_fault(fault.kind);
                 trial.missing[index] = true;
+                trial.discarded &= fault.hint == Hint::Discarded;
             }
             (FaultKind::Lagging, _) => {
                 self.inner.counters.add_fault(fault.kind);

@@ -35,7 +35,7 @@
 //!         }
 //!     }
 //! }
-//! let mut range = source.range(to);                           // for blocks far behind the head
+//! let range = source.range(to);                               // for blocks far behind the head
 //! match range.events(&checkpoint, deadline).await? {          // or `blocks`, with every header
 //!     Step::Part(part) => commit(part.last, part.blocks),
 //!     Step::Mismatch | Step::Done => continue_with_next(),

@@ -28,8 +28,8 @@ pub(crate) struct Node {
     pub(crate) archive: bool,
     transport: Transport,
     state: Mutex<State>,
-    /// The log lines about requested pauses.
-    pub(crate) pauses: Throttle,
+    /// The log lines about it, by kind of fault.
+    lines: [Throttle; FaultKind::ALL.len()],
 }
 
 #[derive(Debug)]
@@ -92,7 +92,7 @@ impl Node {
             Transport::Http(http.clone(), target)
         };
         let state = Mutex::new(State::new(config));
-        Ok(Self { url, archive, transport, state, pauses: Throttle::default() })
+        Ok(Self { url, archive, transport, state, lines: Default::default() })
     }
 
     /// Sends `calls`, and waits for the answers for at most `limit`.
@@ -121,6 +121,11 @@ impl Node {
                 Err(Fault::new(FaultKind::Timeout, detail).hint(Hint::Late))
             }
         }
+    }
+
+    /// Whether to log a fault of this kind now; returns the number of lines left out since the last one.
+    pub(crate) fn should_log(&self, kind: FaultKind) -> Option<u64> {
+        self.lines[kind as usize].should_log()
     }
 
     // Held for single statements, and never across an await. A poisoned state is used all the same: it is only about health.

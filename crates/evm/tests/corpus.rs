@@ -1,5 +1,9 @@
 //! Real messages of clients and providers, each found in public, played by a node in front of generated blocks. Following goes
 //! on with that node alone, and with a good one beside it. The same holds for messages that nobody knows.
+//!
+//! A row of `corpus/messages.json` has the client or provider, what its error is about (`range`, `batch`, `rate`, `busy`,
+//! `history`, `method`, `ahead`, `auth`), `code`, `message`, `data` and HTTP `status` as far as they are known (a missing code is
+//! played as -32000), the `form` of a refused batch, and the place where the message was found.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
 #[path = "support/node.rs"]

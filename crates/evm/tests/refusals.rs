@@ -235,6 +235,25 @@ async fn bad_logs_without_end_cause_one_line_a_minute() {
 }
 
 #[tokio::test]
+async fn a_node_that_stays_wrong_causes_one_line_a_minute() {
+    let chain = Generated::new(60);
+    let wrong = TestNode::start(&chain, |calls, _| {
+        let of_logs = calls.iter().any(|call| call["method"] == "eth_getLogs");
+        of_logs.then(|| Reply::Text(200, "<html>".to_owned()))
+    });
+    let (wrong, good) = (wrong.await, TestNode::good(&chain).await);
+    let config =
+        evm::ChainConfig { probe_interval: Duration::from_millis(20), ..config_of(&[&wrong, &good]) };
+    let source = Source::new(config).unwrap();
+    let warnings = Warnings::default();
+    let _guard = warnings.collect();
+    while source.counters().faults(FaultKind::Malformed) < 4 {
+        follow(&source, &chain, 50).await;
+    }
+    assert_eq!(warnings.count(), 1);
+}
+
+#[tokio::test]
 async fn saturated_bloom_filters_cost_neither_seconds_nor_lines() {
     for (form, receipts) in [
         (BloomForm::Saturated, false),

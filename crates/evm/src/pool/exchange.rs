@@ -42,9 +42,9 @@ impl Pool {
                 Failure::Fault(fault) => Failure::Fault(of_chunk(fault)),
                 end => end,
             })?;
-            // A batch that was smaller than allowed says nothing about larger ones.
-            if chunk.len() as u64 == most && rest.len() > 1 {
-                node.state().batch.fitted(most);
+            // One call alone is no batch.
+            if rest.len() > 1 {
+                node.state().batch.fitted(chunk.len() as u64);
             }
             results.extend(found);
         }

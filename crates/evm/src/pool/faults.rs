@@ -71,10 +71,14 @@ impl Pool {
         let pause = node.failed(fault, &self.inner.config, retry::random());
         if fault.kind.is_wrong_answer() {
             self.inner.counters.add_set_aside();
-            tracing::warn!(
-                node = %node.url, kind = fault.kind.label(), problem = fault.detail,
-                "setting a node aside for {}", rounded(pause)
-            );
+            // Between two faults the node answers probes, so the pauses of a node that stays wrong are short.
+            if let Some(suppressed) = node.should_log(fault.kind) {
+                tracing::warn!(
+                    node = %node.url, kind = fault.kind.label(), problem = fault.detail,
+                    suppressed = Some(suppressed).filter(|&lines| lines > 0),
+                    "setting a node aside for {}", rounded(pause)
+                );
+            }
             return;
         }
         tracing::debug!(
@@ -87,7 +91,7 @@ impl Pool {
             None => return,
         };
         // An operator should see that a provider's quota is too small; other failures show in metrics and in the caller's error.
-        if let Some(suppressed) = node.pauses.should_log() {
+        if let Some(suppressed) = node.should_log(fault.kind) {
             tracing::warn!(
                 node = %node.url, suppressed = Some(suppressed).filter(|&lines| lines > 0), problem = fault.detail,
                 "a node asked for {asked}; the next request to it follows in {}", rounded(pause)

@@ -97,7 +97,12 @@ impl Pool {
                 }
                 if self.note_head(index, header.number.to()) && !lagged {
                     self.fault(index, &Fault::new(FaultKind::Lagging, "it is behind the others"));
-                    tracing::warn!(node = %node.url, "a node lags, and is passed over until it has caught up");
+                    if let Some(suppressed) = node.should_log(FaultKind::Lagging) {
+                        tracing::warn!(
+                            node = %node.url, suppressed = Some(suppressed).filter(|&lines| lines > 0),
+                            "a node lags, and is passed over until it has caught up"
+                        );
+                    }
                 }
             }
             Err(Failure::Fault(fault)) => self.fault(index, &fault),

@@ -72,7 +72,16 @@ impl Message {
         };
         let of_logs = |call: &Value| call["method"] == "eth_getLogs";
         match &*self.about {
-            "range" => refusing(&|call| blocks_of(call).is_some_and(|blocks| blocks > MOST_BLOCKS)),
+            "range" => {
+                let refused = refusing(&|call| blocks_of(call).is_some_and(|blocks| blocks > MOST_BLOCKS))?;
+                // Also of the whole batch, and without JSON.
+                Some(match &*self.form {
+                    "whole" => Reply::Whole(self.status, self.error.clone()),
+                    "status" => Reply::Text(self.status, "no".to_owned()),
+                    "drop" => Reply::Drop,
+                    _ => refused,
+                })
+            }
             "batch" if calls.len() <= MOST_CALLS => None,
             "batch" => Some(match &*self.form {
                 "each" => Reply::Calls(self.status, vec![Some(self.error.clone()); calls.len()]),
@@ -234,7 +243,7 @@ async fn following_goes_on_with_messages_that_nobody_knows() {
     };
     let texts: Vec<[String; 2]> = (0..40).map(|_| [words(), words()]).collect();
     let abouts = ["range", "batch", "busy", "method", "ahead"];
-    let forms = ["each", "whole", "first", "rest", "drop"];
+    let forms = ["each", "whole", "first", "rest", "drop", "status"];
     let statuses = [200, 200, 200, 400, 413, 500, 503];
     let mut pick = |count: usize| dice.roll(count as u64) as usize;
     let messages: Vec<Message> = texts
@@ -242,8 +251,11 @@ async fn following_goes_on_with_messages_that_nobody_knows() {
         .map(|[message, data]| {
             let code = pick(100_000) as i64 - 50_000;
             let error = json!({ "code": code, "message": message, "data": { "reason": data } });
-            let (about, form) = (abouts[pick(5)].to_owned(), forms[pick(5)].to_owned());
-            let status = statuses[pick(7)];
+            let (about, form) = (abouts[pick(5)].to_owned(), forms[pick(6)].to_owned());
+            let mut status = statuses[pick(7)];
+            if form == "status" && status == 200 {
+                status = 502;
+            }
             let name = format!("SEED={seed} {about} {form} {status} {error}");
             Message { about, error, status, form, name }
         })

@@ -6,6 +6,7 @@ mod lines;
 #[path = "support/node.rs"]
 mod node;
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use evm::{ChainError, FaultKind, Moment, Next, Source, Step};
@@ -124,6 +125,23 @@ async fn a_state_that_all_nodes_have_discarded_is_reported_at_once() {
     }
 }
 
+#[tokio::test]
+async fn a_node_that_lacks_the_newest_blocks_is_asked_again_after_a_pause() {
+    let chain = Generated::new(60);
+    let behind = TestNode::start(&chain, |calls, _| {
+        refuse(calls, "eth_getLogs", -32_602, "block range extends beyond current head block")
+    });
+    let behind = behind.await;
+    let source = Source::new(config_of(&[&behind])).unwrap();
+    let soon = Instant::now() + Duration::from_secs(1);
+    let error = source.range(60).events(&chain.block(0), soon).await.unwrap_err();
+    assert!(matches!(error, ChainError::NoAnswer { .. }), "{error}");
+    let requests = behind.seen().len();
+    assert!((3..=12).contains(&requests), "{requests} requests in a second");
+    behind.mend();
+    assert_eq!(read_events(&source, &chain, 60).await, 20);
+}
+
 /// The time limit of a request to a node that never answers in time, and of a call: too short to find the node's size at once.
 const LATE: Duration = Duration::from_millis(300);
 const CALL: Duration = Duration::from_millis(900);
@@ -220,6 +238,20 @@ async fn a_batch_whose_answer_is_too_large_is_halved() {
     let source = Source::new(config).unwrap();
     assert_eq!(read_blocks(&source, &chain, 200).await, 200);
     assert_eq!(source.counters().set_aside(), 0);
+}
+
+#[tokio::test]
+async fn a_configured_rate_counts_calls_and_not_requests() {
+    let chain = Generated::new(60);
+    let node = TestNode::good(&chain).await;
+    let config = evm::ChainConfig { rate_limit: NonZeroU32::new(20), ..config_of(&[&node]) };
+    let source = Source::new(config).unwrap();
+    let started = Instant::now();
+    assert_eq!(read_blocks(&source, &chain, 60).await, 60);
+    // A quarter of a second's calls and one batch may come at once.
+    let calls = node.calls().values().sum::<usize>();
+    let least = Duration::from_secs(1) / 20 * u32::try_from(calls - 5 - 20).unwrap();
+    assert!(calls > 60 && started.elapsed() >= least, "{calls} calls within {:?}", started.elapsed());
 }
 
 #[tokio::test]

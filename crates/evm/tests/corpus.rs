@@ -23,9 +23,8 @@ use tokio::time::{Instant, sleep};
 /// The height of the chain, and the end of its old blocks.
 const HEIGHT: u64 = 60;
 const OLD: u64 = 50;
-/// The limits of refusing nodes: blocks in a range, calls in a batch, the first block with history.
+/// The limits of refusing nodes: blocks in a range, the first block with history.
 const MOST_BLOCKS: u64 = 7;
-const MOST_CALLS: usize = 3;
 const HISTORY: u64 = 20;
 /// The pause before the service repeats a call without an answer.
 const SERVICE_PAUSE: Duration = Duration::from_millis(100);
@@ -39,6 +38,8 @@ struct Message {
     error: Value,
     status: u16,
     form: String,
+    /// The limit of calls in a batch; 1 means no batches at all.
+    most_calls: usize,
     name: String,
 }
 
@@ -47,7 +48,8 @@ fn corpus() -> Vec<Value> {
 }
 
 impl Message {
-    fn of(row: &Value) -> Self {
+    /// The message of a row, once for each limit that it may be about.
+    fn of(row: &Value) -> Vec<Self> {
         let mut error = json!({ "code": row["code"].as_i64().unwrap_or(-32_000) });
         for field in ["message", "data"] {
             if !row[field].is_null() {
@@ -56,7 +58,15 @@ impl Message {
         }
         let text = |field: &str| row[field].as_str().unwrap_or_default().to_owned();
         let status = row["status"].as_u64().map_or(200, |status| u16::try_from(status).unwrap());
-        Self { about: text("about"), error, status, form: text("form"), name: format!("{row}") }
+        let message = |most_calls| Self {
+            about: text("about"),
+            error: error.clone(),
+            status,
+            form: text("form"),
+            most_calls,
+            name: format!("{row} {most_calls}"),
+        };
+        if row["about"] == "batch" { (1..=3).map(message).collect() } else { vec![message(3)] }
     }
 
     /// Whether a node with this message can serve nothing, or not its old blocks.
@@ -82,14 +92,14 @@ impl Message {
                     _ => refused,
                 })
             }
-            "batch" if calls.len() <= MOST_CALLS => None,
+            "batch" if calls.len() <= self.most_calls => None,
             "batch" => Some(match &*self.form {
                 "each" => Reply::Calls(self.status, vec![Some(self.error.clone()); calls.len()]),
                 "whole" => Reply::Whole(self.status, self.error.clone()),
                 "first" => Reply::First(self.error.clone()),
                 "rest" => {
                     let errors =
-                        (0..calls.len()).map(|place| (place >= MOST_CALLS).then(|| self.error.clone()));
+                        (0..calls.len()).map(|place| (place >= self.most_calls).then(|| self.error.clone()));
                     Reply::Calls(self.status, errors.collect())
                 }
                 "status" => Reply::Text(self.status, String::new()),
@@ -223,7 +233,7 @@ async fn play(messages: &[Message]) {
 
 #[tokio::test]
 async fn following_goes_on_with_every_real_message() {
-    let messages: Vec<Message> = corpus().iter().map(Message::of).collect();
+    let messages: Vec<Message> = corpus().iter().flat_map(Message::of).collect();
     play(&messages).await;
 }
 
@@ -256,8 +266,9 @@ async fn following_goes_on_with_messages_that_nobody_knows() {
             if form == "status" && status == 200 {
                 status = 502;
             }
-            let name = format!("SEED={seed} {about} {form} {status} {error}");
-            Message { about, error, status, form, name }
+            let most_calls = 1 + pick(3);
+            let name = format!("SEED={seed} {about} {form} {status} {most_calls} {error}");
+            Message { about, error, status, form, most_calls, name }
         })
         .collect();
     play(&messages).await;

@@ -264,7 +264,6 @@ fn of_chain(error: &ChainError) -> Option<&'static str> {
         ChainError::BadUrl { .. } => Some("correct the URL in collector.nodes or collector.archive_nodes"),
         ChainError::NoAnswer { last: None, .. } => Some("add nodes to collector.nodes, or wait"),
         ChainError::Rejected { .. } | ChainError::View { .. } => Some(CONTRACTS),
-        ChainError::RangeTooLarge { .. } => Some("lower collector.max_log_range"),
         ChainError::ReorganisedTooDeep { .. } => Some(TOO_DEEP),
         // The cause of the first one has the remedy; after the second one the fetcher reads the chain again.
         ChainError::NoAnswer { .. } | ChainError::BlockGone { .. } => None,

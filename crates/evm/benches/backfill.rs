@@ -108,7 +108,7 @@ async fn raw_headers(anvil: &Anvil, height: u64) -> Duration {
 
 async fn our_events(source: &Source, genesis: &BlockRef, height: u64) -> Duration {
     let started = Instant::now();
-    let (mut range, mut last, mut found) = (source.range(height), *genesis, 0);
+    let (range, mut last, mut found) = (source.range(height), *genesis, 0);
     while let Step::Part(part) = range.events(&last, deadline()).await.expect("events") {
         found += part.blocks.len() as u64;
         last = part.last;
@@ -119,7 +119,7 @@ async fn our_events(source: &Source, genesis: &BlockRef, height: u64) -> Duratio
 
 async fn our_blocks(source: &Source, genesis: &BlockRef, height: u64) -> Duration {
     let started = Instant::now();
-    let (mut range, mut last, mut found) = (source.range(height), *genesis, 0);
+    let (range, mut last, mut found) = (source.range(height), *genesis, 0);
     while let Step::Part(blocks) = range.blocks(&last, deadline()).await.expect("blocks") {
         found += blocks.iter().map(|block| block.events.len() as u64).sum::<u64>();
         last = blocks.last().expect("a part has blocks").at;

@@ -77,6 +77,11 @@ impl ChainConfig {
     }
 }
 
+/// Shorter parts of a path, such as `v2` and `rpc`, are no keys.
+const SHORTEST_KEY: usize = 10;
+/// Shorter passwords would hide parts of ordinary words.
+const SHORTEST_PASSWORD: usize = 4;
+
 /// The URL of a node. It displays scheme, host and port only: providers put API keys into paths and queries.
 #[derive(Clone, PartialEq, Eq)]
 pub struct NodeUrl(Arc<Url>);
@@ -93,6 +98,19 @@ impl NodeUrl {
     #[must_use]
     pub fn with_credentials(&self) -> &Url {
         &self.0
+    }
+
+    /// `text` without the credentials of this URL, for the words of a node that repeats its request.
+    pub(crate) fn redact(&self, text: &str) -> String {
+        let queries: Vec<_> = self.0.query_pairs().map(|(_, value)| value.into_owned()).collect();
+        let segments = self.0.path().split('/').filter(|segment| segment.len() >= SHORTEST_KEY);
+        let queries = queries.iter().map(String::as_str).filter(|value| value.len() >= SHORTEST_PASSWORD);
+        let user = [self.0.username(), self.0.password().unwrap_or_default()];
+        let user = user.into_iter().filter(|part| part.len() >= SHORTEST_PASSWORD);
+        let mut secrets: Vec<&str> = segments.chain(queries).chain(user).collect();
+        // The longest first: one may contain another.
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
     }
 
     /// Whether the scheme is `ws` or `wss`.
@@ -142,6 +160,14 @@ mod tests {
         let node: NodeUrl = "https://user:secret@rpc.example.org:8443/v3/secret?key=secret".parse().unwrap();
         assert_eq!(node.to_string(), "https://rpc.example.org:8443");
         assert_eq!(format!("{node:?}"), "https://rpc.example.org:8443");
+    }
+
+    #[test]
+    fn a_nodes_words_are_shown_without_its_credentials() {
+        let node: NodeUrl =
+            "https://user:hunter2@rpc.example.org/v3/0123456789abcdef?key=s3cret".parse().unwrap();
+        let text = node.redact("POST /v3/0123456789abcdef?key=s3cret of user:hunter2 is limited");
+        assert_eq!(text, "POST /v3/***?key=*** of ***:*** is limited");
     }
 
     #[test]

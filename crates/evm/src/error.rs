@@ -86,7 +86,7 @@ pub enum ChainError {
         #[source]
         last: Option<NodeFault>,
     },
-    /// A node refused the request itself, as every other node would.
+    /// The contract reverted, no node serves the method, or all nodes have discarded the state.
     #[error("{method}: {node}: it refused with {code} `{message}`")]
     Rejected {
         /// The JSON-RPC method.
@@ -97,12 +97,6 @@ pub enum ChainError {
         code: i64,
         /// The node's message, at most 200 characters.
         message: String,
-    },
-    /// A query for logs covers more blocks or logs than the node answers at once.
-    #[error("eth_getLogs: {node}: the range holds too many logs for one answer")]
-    RangeTooLarge {
-        /// The node.
-        node: NodeUrl,
     },
     /// No node has a block with this hash any more.
     #[error("read the chain: block {hash}: no node has it, a reorganisation dropped it")]
@@ -137,7 +131,7 @@ impl ChainError {
     #[must_use]
     pub fn is_lasting(&self) -> bool {
         // Errors that are not listed are lasting: a new kind must reach an operator before anybody decides to retry it.
-        !matches!(self, Self::NoAnswer { .. } | Self::RangeTooLarge { .. } | Self::BlockGone { .. })
+        !matches!(self, Self::NoAnswer { .. } | Self::BlockGone { .. })
     }
 }
 

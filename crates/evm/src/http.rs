@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use errors::one_line;
-use http_client::{Answer, Bytes, HttpClient, HttpError, HttpTarget, StatusCode};
+use http_client::{Answer, Bytes, HttpClient, HttpError, HttpTarget};
 
 use crate::counters::FaultKind;
-use crate::json_rpc::Fault;
+use crate::fault::{Fault, Hint};
+use crate::json_rpc::has_error;
 
 /// Posts a JSON-RPC text to a node; returns the body of its answer.
 pub(crate) async fn post(
@@ -16,37 +17,39 @@ pub(crate) async fn post(
     max_answer: usize,
 ) -> Result<Bytes, Fault> {
     let Answer { status, retry_after, body } = client.post(target, text, max_answer).await?;
-    match status {
-        status if status.is_success() => Ok(body),
+    let (kind, hint) = match status.as_u16() {
+        _ if status.is_success() => return Ok(body),
         // By the status alone: a proxy in front of the node may answer with a page of HTML.
-        StatusCode::TOO_MANY_REQUESTS => {
-            let detail = "it asked for fewer requests (429)";
-            Err(Fault { retry_after, ..Fault::new(FaultKind::RateLimited, detail) })
-        }
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            Err(Fault::new(FaultKind::Refused, format!("it refused the credentials ({status})")))
-        }
+        429 => (FaultKind::RateLimited, Hint::Doubt),
+        401 | 402 => (FaultKind::Refused, Hint::None),
         // Some nodes send JSON-RPC errors with an error status; the body says more than the status.
-        _ if is_error_answer(&body) => Ok(body),
-        status => {
-            let detail = format!("it answered {status}");
-            Err(Fault { retry_after, ..Fault::new(FaultKind::Server, detail) })
-        }
-    }
-}
-
-fn is_error_answer(body: &[u8]) -> bool {
-    matches!(crate::json_rpc::outcomes(body, 1).as_deref(), Ok([Err(_)]))
+        _ if has_error(&body) => return Ok(body),
+        403 => (FaultKind::Refused, Hint::None),
+        // 524 is Cloudflare's for a server that is too slow.
+        408 | 504 | 524 => (FaultKind::Timeout, Hint::Late),
+        400 | 413 | 414 | 422 | 501 => (FaultKind::Server, Hint::Large),
+        _ => (FaultKind::Server, Hint::Doubt),
+    };
+    let detail = match kind {
+        FaultKind::RateLimited => "it asked for fewer requests (429)".to_owned(),
+        FaultKind::Refused => format!("it refused the credentials ({status})"),
+        _ => format!("it answered {status}"),
+    };
+    // The pauses after a refusal of the credentials are our own.
+    let retry_after = retry_after.filter(|_| kind != FaultKind::Refused);
+    Err(Fault { retry_after, ..Fault::new(kind, detail).hint(hint) })
 }
 
 impl From<HttpError> for Fault {
     fn from(error: HttpError) -> Self {
-        let kind = match error {
-            HttpError::Oversized { .. } => FaultKind::Oversized,
-            _ => FaultKind::Unreachable,
+        let (kind, hint) = match error {
+            HttpError::Oversized { .. } => (FaultKind::Oversized, Hint::Large),
+            // Some nodes drop the connection of a batch or an answer that is too large.
+            HttpError::Connection(_) | HttpError::Incomplete(_) => (FaultKind::Unreachable, Hint::Doubt),
+            _ => (FaultKind::Unreachable, Hint::None),
         };
         // The whole chain of causes: the outermost text is only "the connection failed".
         let detail = one_line(&error);
-        Self { cause: Some(Arc::new(error)), ..Self::new(kind, detail) }
+        Self { cause: Some(Arc::new(error)), ..Self::new(kind, detail).hint(hint) }
     }
 }

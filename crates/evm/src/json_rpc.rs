@@ -1,13 +1,11 @@
-//! JSON-RPC 2.0: requests, answers, and the meaning of error messages of various nodes. Pure.
+//! JSON-RPC 2.0: requests, and answers in the forms that nodes give them. Pure.
 
-use std::{error::Error, fmt, sync::Arc, time::Duration};
-
-use errors::{one_line, sanitise};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::{config::NodeUrl, counters::FaultKind, error::NodeFault};
+use crate::counters::FaultKind;
+use crate::fault::Fault;
 
 /// One request.
 #[derive(Clone, Debug)]
@@ -16,41 +14,17 @@ pub(crate) struct Call {
     pub(crate) params: Value,
 }
 
-/// A fault of a node, without the node's name.
-#[derive(Clone)]
-pub(crate) struct Fault {
-    pub(crate) kind: FaultKind,
-    pub(crate) detail: String,
-    pub(crate) retry_after: Option<Duration>,
-    /// The library's error, if a library found the fault.
-    pub(crate) cause: Option<Arc<dyn Error + Send + Sync>>,
-}
-
-// Without the cause: errors of libraries may contain the URL, and with it credentials.
-impl fmt::Debug for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Fault({:?}, {}, {:?})", self.kind, self.detail, self.retry_after)
-    }
-}
-
 /// The error of one answer.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ErrorBody {
     pub(crate) code: i64,
-    #[serde(default)]
     pub(crate) message: String,
+    /// The texts in `data`: some nodes give their reason only there.
+    pub(crate) data: String,
 }
 
-/// What the caller does about an error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Meaning {
-    /// Ask another node, or this one later.
-    Fault(FaultKind),
-    /// Ask for a smaller range of logs.
-    RangeTooLarge,
-    /// Give up: every node would refuse the request.
-    Rejected,
-}
+/// The limit of the texts of `data`, in bytes: reasons are short, and the rest is a repeated request.
+const MOST_DATA: usize = 1_000;
 
 #[derive(Deserialize)]
 struct Answer<'a> {
@@ -61,7 +35,7 @@ struct Answer<'a> {
     #[serde(default, borrow, deserialize_with = "keep_null")]
     result: Option<&'a RawValue>,
     #[serde(default)]
-    error: Option<ErrorBody>,
+    error: Option<Value>,
 }
 
 /// Keeps `null` as a result: `eth_getBlockByNumber` answers it for an unknown block, and serde would drop it.
@@ -70,6 +44,15 @@ fn keep_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de R
 }
 
 pub(crate) type Outcome<'a> = Result<&'a RawValue, ErrorBody>;
+
+/// The outcomes of the calls of one request.
+#[derive(Debug)]
+pub(crate) enum Outcomes<'a> {
+    /// One for each call, in the order of the calls; `None` where the node left the answer out.
+    Each(Vec<Option<Outcome<'a>>>),
+    /// One error for the whole batch.
+    Whole(ErrorBody),
+}
 
 impl Call {
     pub(crate) fn new(method: &'static str, params: Value) -> Self {
@@ -93,8 +76,8 @@ pub(crate) fn request_text(calls: &[Call]) -> String {
     }
 }
 
-/// The outcomes of the `count` calls of a [`request_text`], in their order.
-pub(crate) fn outcomes(text: &[u8], count: usize) -> Result<Vec<Outcome<'_>>, Fault> {
+/// The outcomes of the `count` calls of a [`request_text`].
+pub(crate) fn outcomes(text: &[u8], count: usize) -> Result<Outcomes<'_>, Fault> {
     let malformed = |detail: &str| Fault::new(FaultKind::Malformed, detail);
     let not_json =
         |source: serde_json::Error| Fault::caused(FaultKind::Malformed, "its answer can't be read", source);
@@ -102,106 +85,75 @@ pub(crate) fn outcomes(text: &[u8], count: usize) -> Result<Vec<Outcome<'_>>, Fa
         let answer: Answer<'_> = serde_json::from_slice(text).map_err(not_json)?;
         // A node that refuses a whole batch, for its rate for example, answers with one error without a list.
         return match (outcome(answer)?, count) {
-            (outcome, 1) => Ok(vec![outcome]),
-            (Err(error), count) => Ok(vec![Err(error); count]),
+            (outcome, 1) => Ok(Outcomes::Each(vec![Some(outcome)])),
+            (Err(error), _) => Ok(Outcomes::Whole(error)),
             (Ok(_), _) => Err(malformed("one answer to a batch")),
         };
     }
     let answers: Vec<Answer<'_>> = serde_json::from_slice(text).map_err(not_json)?;
     let mut ordered: Vec<Option<Outcome<'_>>> = vec![None; count];
     for answer in answers {
+        let id = answer.id;
+        let outcome = outcome(answer)?;
         // By id: the specification allows any order of the answers.
-        let place = answer.id.and_then(|id| usize::try_from(id).ok()?.checked_sub(1));
+        let place = id.and_then(|id| usize::try_from(id).ok()?.checked_sub(1));
         // Ids count from 1; another id belongs to no call of this batch.
-        let place = place.and_then(|place| ordered.get_mut(place));
-        *place.ok_or_else(|| malformed("an answer to nothing that was asked"))? = Some(outcome(answer)?);
+        match (place.and_then(|place| ordered.get_mut(place)), outcome) {
+            (Some(place), outcome) => *place = Some(outcome),
+            (None, Err(error)) => return Ok(Outcomes::Whole(error)),
+            (None, Ok(_)) => return Err(malformed("an answer to nothing that was asked")),
+        }
     }
-    let complete: Option<Vec<Outcome<'_>>> = ordered.into_iter().collect();
-    complete.ok_or_else(|| malformed("answers to a batch are missing"))
+    Ok(Outcomes::Each(ordered))
+}
+
+/// Whether a text is an error, or a list that has one.
+pub(crate) fn has_error(text: &[u8]) -> bool {
+    let is_error = |value: &Value| value.get("error").is_some_and(|error| !error.is_null());
+    match serde_json::from_slice::<Value>(text) {
+        Ok(Value::Array(answers)) => answers.iter().any(is_error),
+        Ok(value) => is_error(&value),
+        Err(_) => false,
+    }
 }
 
 fn outcome(answer: Answer<'_>) -> Result<Outcome<'_>, Fault> {
     // The error first: a node may send `"result": null` beside it.
     match (answer.result, answer.error) {
-        (_, Some(error)) => Ok(Err(error)),
+        (_, Some(error)) => Ok(Err(ErrorBody::new(&error))),
         (Some(result), None) => Ok(Ok(result)),
         (None, None) => Err(Fault::new(FaultKind::Malformed, "neither a result nor an error")),
     }
 }
 
-impl Fault {
-    pub(crate) fn new(kind: FaultKind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: sanitise(detail.into()), retry_after: None, cause: None }
-    }
-
-    /// A fault with its cause. `what` precedes the cause's text.
-    pub(crate) fn caused(
-        kind: FaultKind,
-        what: &str,
-        cause: impl Into<Box<dyn Error + Send + Sync>>,
-    ) -> Self {
-        let cause: Arc<dyn Error + Send + Sync> = Arc::from(cause.into());
-        Self { cause: Some(cause.clone()), ..Self::new(kind, format!("{what}: {}", one_line(&*cause))) }
-    }
-
-    /// The fault with the node's name.
-    pub(crate) fn of(&self, node: &NodeUrl) -> NodeFault {
-        let Self { kind, detail, cause, .. } = self.clone();
-        NodeFault { node: node.clone(), kind, detail, cause }
-    }
-}
-
 impl ErrorBody {
-    /// The meaning, mostly by the message: providers agree on few codes.
-    pub(crate) fn meaning(&self) -> Meaning {
-        let text = self.message.to_lowercase();
-        let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
-        // The order matters: providers use -32005 for limits of both rate and range, and only the words tell them apart.
-        if says(&RANGE_TOO_LARGE) {
-            Meaning::RangeTooLarge
-        } else if matches!(self.code, 429 | -32005 | -32029) || says(&RATE_LIMITED) {
-            Meaning::Fault(FaultKind::RateLimited)
-        } else if says(&LACKING) || self.code == -32001 {
-            Meaning::Fault(FaultKind::Pruned)
-        } else if says(&["unauthorized", "forbidden", "invalid api key", "must be authenticated"]) {
-            Meaning::Fault(FaultKind::Refused)
-        } else if matches!(self.code, 3 | -32601 | -32602 | -32600) || says(&["revert", "invalid opcode"]) {
-            // 3 is geth's code of a revert; the others are those of JSON-RPC for an unknown method or wrong parameters.
-            Meaning::Rejected
-        } else {
-            Meaning::Fault(FaultKind::Server)
-        }
+    /// Reads an error leniently: some nodes send the code as a text, or only a text.
+    fn new(error: &Value) -> Self {
+        let code = match &error["code"] {
+            Value::String(text) => text.parse().unwrap_or(0),
+            code => code.as_i64().unwrap_or(0),
+        };
+        let message = error["message"].as_str().or(error.as_str()).unwrap_or_default().to_owned();
+        let mut data = String::new();
+        collect_texts(&error["data"], &mut data);
+        Self { code, message, data }
     }
 }
 
-// Parts of the messages of known providers, in lower case.
-const RANGE_TOO_LARGE: [&str; 12] = [
-    "too many results",
-    "query returned more than",
-    "more than 10000 results",
-    "response size",
-    "block range",
-    "range is too large",
-    "range too large",
-    "exceed maximum block range",
-    "limited to a",
-    "result set too large",
-    "too many logs",
-    "query timeout exceeded",
-];
-const RATE_LIMITED: [&str; 5] =
-    ["rate limit", "too many requests", "request limit", "capacity exceeded", "exceeded its throughput"];
-const LACKING: [&str; 9] = [
-    "unknown block",
-    "header not found",
-    "block not found",
-    "block does not exist",
-    "blocknotfound",
-    "missing trie node",
-    "state not available",
-    "pruned",
-    "old data not available",
-];
+fn collect_texts(value: &Value, texts: &mut String) {
+    if texts.len() > MOST_DATA {
+        return;
+    }
+    match value {
+        Value::String(text) => {
+            texts.push(' ');
+            texts.extend(text.chars().take(MOST_DATA));
+        }
+        Value::Array(values) => values.iter().for_each(|value| collect_texts(value, texts)),
+        Value::Object(fields) => fields.values().for_each(|value| collect_texts(value, texts)),
+        _ => {}
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -215,9 +167,10 @@ mod tests {
     fn answers_to_a_batch_are_put_in_the_order_of_its_calls() {
         assert!(request_text(&[call("a"), call("b")]).starts_with('['));
         let text = br#"[{"jsonrpc":"2.0","id":2,"result":"two"},{"jsonrpc":"2.0","id":1,"result":null}]"#;
-        let found = outcomes(text, 2).unwrap();
-        assert_eq!(found[0].as_ref().unwrap().get(), "null");
-        assert_eq!(found[1].as_ref().unwrap().get(), "\"two\"");
+        let Outcomes::Each(found) = outcomes(text, 2).unwrap() else { panic!("no list") };
+        let texts: Vec<&str> =
+            found.iter().map(|outcome| outcome.as_ref().unwrap().as_ref().unwrap().get()).collect();
+        assert_eq!(texts, ["null", "\"two\""]);
     }
 
     #[test]
@@ -225,38 +178,28 @@ mod tests {
         for text in ["", "<html>", "{}", "[]", r#"{"id":1}"#, r#"{"id":1,"result":"#, "nul"] {
             assert_eq!(outcomes(text.as_bytes(), 1).unwrap_err().kind, FaultKind::Malformed, "{text}");
         }
-        for text in ["[]", r#"[{"id":1,"result":1}]"#, r#"[{"id":7,"result":1}]"#, r#"{"id":1,"result":1}"#] {
+        for text in [r#"[{"id":7,"result":1}]"#, r#"{"id":1,"result":1}"#, "<html>"] {
             assert_eq!(outcomes(text.as_bytes(), 2).unwrap_err().kind, FaultKind::Malformed, "{text}");
         }
     }
 
     #[test]
-    fn messages_of_known_providers_are_classified() {
-        let meaning = |code, message: &str| ErrorBody { code, message: message.to_owned() }.meaning();
-        for (code, message) in [
-            (-32005, "query returned more than 10000 results"),
-            (
-                -32602,
-                "Log response size exceeded. You can make eth_getLogs requests with up to a 2K block range",
-            ),
-            (-32000, "exceed maximum block range: 5000"),
-            (-32000, "eth_getLogs is limited to a 10,000 range"),
-        ] {
-            assert_eq!(meaning(code, message), Meaning::RangeTooLarge, "{message}");
+    fn a_batch_may_be_refused_as_a_whole_or_answered_in_part() {
+        for text in [r#"{"id":null,"error":{"code":1}}"#, r#"[{"id":null,"error":{"code":1}}]"#] {
+            assert!(matches!(outcomes(text.as_bytes(), 2).unwrap(), Outcomes::Whole(_)), "{text}");
         }
-        let fault = |code, message: &str| match meaning(code, message) {
-            Meaning::Fault(kind) => kind,
-            other => panic!("{message}: {other:?}"),
+        let Outcomes::Each(found) = outcomes(br#"[{"id":1,"error":{"code":-32600}}]"#, 2).unwrap() else {
+            panic!("a list")
         };
-        assert_eq!(fault(429, "Your app has exceeded its compute units per second"), FaultKind::RateLimited);
-        assert_eq!(
-            fault(-32005, "daily request count exceeded, request rate limited"),
-            FaultKind::RateLimited
-        );
-        assert_eq!(fault(-32000, "header not found"), FaultKind::Pruned);
-        assert_eq!(fault(-32000, "missing trie node 4711"), FaultKind::Pruned);
-        assert_eq!(fault(-32603, "Internal error"), FaultKind::Server);
-        assert_eq!(meaning(3, "execution reverted"), Meaning::Rejected);
-        assert_eq!(meaning(-32601, "the method eth_foo does not exist"), Meaning::Rejected);
+        assert!(matches!(found[..], [Some(Err(_)), None]));
+    }
+
+    #[test]
+    fn an_error_of_another_form_is_an_error() {
+        let read = |text: &str| ErrorBody::new(&serde_json::from_str(text).unwrap());
+        assert_eq!(read(r#""no""#), ErrorBody { message: "no".to_owned(), ..ErrorBody::default() });
+        assert_eq!(read(r#"{"code":"-32005"}"#), ErrorBody { code: -32_005, ..ErrorBody::default() });
+        let deep = read(r#"{"code":1.5,"message":7,"data":{"why":[{"is":"the range"},3]}}"#);
+        assert_eq!(deep, ErrorBody { data: " the range".to_owned(), ..ErrorBody::default() });
     }
 }

@@ -35,7 +35,7 @@
 //!         }
 //!     }
 //! }
-//! let mut range = source.range(to);                           // for blocks far behind the head
+//! let range = source.range(to);                               // for blocks far behind the head
 //! match range.events(&checkpoint, deadline).await? {          // or `blocks`, with every header
 //!     Step::Part(part) => commit(part.last, part.blocks),
 //!     Step::Mismatch | Step::Done => continue_with_next(),
@@ -48,15 +48,18 @@ pub mod config;
 pub mod counters;
 pub mod error;
 pub mod events;
+mod fault;
 mod http;
 mod json_rpc;
-mod log_range;
 mod logs;
 mod node;
 pub mod pool;
 pub mod range;
+mod refusal;
+mod request_size;
 pub mod source;
 mod start_block;
+mod throttle;
 pub mod views;
 mod websocket;
 mod wire;

@@ -11,8 +11,10 @@ use tokio::time::{Instant, sleep};
 use crate::counters::FaultKind;
 use crate::error::ChainError;
 use crate::events::{BadLog, is_read, topics_of_events};
-use crate::json_rpc::{Call, Fault};
+use crate::fault::Fault;
+use crate::json_rpc::Call;
 use crate::pool::{Failure, NodeRequirements, typed};
+use crate::refusal::About;
 use crate::source::{Block, Source};
 use crate::wire::{Header, RawLog, Receipt};
 
@@ -39,10 +41,12 @@ impl Source {
         node: usize,
         deadline: Instant,
     ) -> Result<Block, ChainError> {
+        // A filter that allows nearly everything is no reason to search on: each block would cost a second.
+        let attempts = if header.has_telling_bloom() { LOGS_MISSING.attempts } else { 1 };
         let found = 'search: {
-            for attempt in 0..LOGS_MISSING.attempts {
+            for attempt in 0..attempts {
                 // A node that is asked again gets time first: it may have its logs a moment after the block.
-                if attempt > 0 || !self.pool.has_other_usable(node) {
+                if attempt > 0 || (!self.pool.has_other_usable(node) && header.has_telling_bloom()) {
                     let pause = LOGS_MISSING.pause(attempt.saturating_sub(1), retry::random());
                     // Not past the deadline: the request below then reports it.
                     sleep(pause.min(deadline.saturating_duration_since(Instant::now()))).await;
@@ -56,10 +60,15 @@ impl Source {
                 }
             }
             // A false positive of the filter must not stop the chain, so the search ends.
-            tracing::warn!(
-                block = %header.block().number, node = %self.pool.node_name(node),
-                "a block is accepted as empty: its bloom filter allows events, but neither logs nor receipts have any"
-            );
+            if header.has_telling_bloom()
+                && let Some(suppressed) = self.lines.doubtful_blocks.should_log()
+            {
+                tracing::warn!(
+                    block = %header.block().number, node = %self.pool.node_name(node),
+                    suppressed = Some(suppressed).filter(|&lines| lines > 0),
+                    "a block is accepted as empty: its bloom filter allows events, but neither logs nor receipts have any"
+                );
+            }
             Vec::new()
         };
         if !found.is_empty() {
@@ -123,11 +132,10 @@ impl Source {
         deadline: Instant,
     ) -> Result<Option<Vec<RawLog>>, ChainError> {
         let hash = header.block().hash;
-        // As a range, so that an answer above the limit is an error of this request and no fault of the node.
         let want = NodeRequirements {
             hash: Some(hash),
             except: Some(node),
-            range: true,
+            about: About::Receipts,
             ..NodeRequirements::default()
         };
         let contracts = self.decoder.contracts();
@@ -147,7 +155,7 @@ impl Source {
         match self.pool.ask(&[call], want, deadline, read).await {
             Ok((logs, _)) => Ok(Some(logs)),
             // `eth_getBlockReceipts` is no part of the older interface, and some providers refuse it.
-            Err(ChainError::Rejected { .. } | ChainError::RangeTooLarge { .. }) => Ok(None),
+            Err(ChainError::Rejected { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -189,7 +197,10 @@ impl Source {
     pub(crate) fn report_bad_logs(&self, bad_logs: &[BadLog]) {
         for bad in bad_logs {
             self.counters().add_log_fault(bad.kind);
-            tracing::warn!("{bad}");
+            // Everybody can make a contract emit logs, and each would be a line.
+            if let Some(suppressed) = self.lines.bad_logs.should_log() {
+                tracing::warn!(suppressed = Some(suppressed).filter(|&lines| lines > 0), "{bad}");
+            }
         }
     }
 }

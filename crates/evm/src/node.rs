@@ -10,12 +10,17 @@ use tokio::time::{Instant, timeout};
 use crate::config::{ChainConfig, NodeUrl};
 use crate::counters::{Counters, FaultKind};
 use crate::error::ChainError;
+use crate::fault::{Fault, Hint};
 use crate::http::post;
-use crate::json_rpc::{Call, Fault, request_text};
+use crate::json_rpc::{Call, request_text};
+use crate::request_size::RequestSize;
+use crate::throttle::Throttle;
 use crate::websocket::WebSocketNode;
 
-/// The interval between log lines about a node that requests pauses again and again.
-const LOG_INTERVAL: Duration = Duration::from_secs(60);
+/// The limit of calls in one batch, for nodes that have no lower limit.
+const MOST_CALLS: u64 = 100;
+/// How long a node is not asked again for a method that it does not serve.
+const UNSERVED_FOR: Duration = Duration::from_secs(600);
 
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -23,6 +28,8 @@ pub(crate) struct Node {
     pub(crate) archive: bool,
     transport: Transport,
     state: Mutex<State>,
+    /// The log lines about it, by kind of fault.
+    lines: [Throttle; FaultKind::ALL.len()],
 }
 
 #[derive(Debug)]
@@ -32,7 +39,7 @@ enum Transport {
 }
 
 /// The state of a node.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct State {
     /// The end of its pause: no request is sent before.
     pub(crate) not_before: Option<Instant>,
@@ -50,10 +57,12 @@ pub(crate) struct State {
     pub(crate) lagging: bool,
     /// When its rate limit allows the next request.
     next_slot: Option<Instant>,
-    /// When a requested pause was last logged.
-    logged: Option<Instant>,
-    /// The number of requested pauses since then.
-    suppressed: u64,
+    /// The number of blocks that it answers in one query for logs.
+    pub(crate) blocks: RequestSize,
+    /// The number of calls that it takes at once.
+    pub(crate) batch: RequestSize,
+    /// Until when it is not asked for receipts, since it does not serve them.
+    pub(crate) no_receipts_until: Option<Instant>,
 }
 
 /// The answer of a node: one text for all calls (HTTP), or one for each call (WebSocket).
@@ -74,8 +83,7 @@ impl Node {
         counters: &Arc<Counters>,
     ) -> Result<Self, ChainError> {
         let transport = if url.is_websocket() {
-            let (url, heads, counters) =
-                (url.with_credentials().clone(), Arc::clone(heads), Arc::clone(counters));
+            let (url, heads, counters) = (url.clone(), Arc::clone(heads), Arc::clone(counters));
             let trust = trust.clone();
             Transport::WebSocket(WebSocketNode::new(url, config.max_answer, trust, heads, counters))
         } else {
@@ -83,7 +91,8 @@ impl Node {
             let target = target.map_err(|cause| ChainError::BadUrl { node: url.clone(), cause })?;
             Transport::Http(http.clone(), target)
         };
-        Ok(Self { url, archive, transport, state: Mutex::default() })
+        let state = Mutex::new(State::new(config));
+        Ok(Self { url, archive, transport, state, lines: Default::default() })
     }
 
     /// Sends `calls`, and waits for the answers for at most `limit`.
@@ -108,21 +117,15 @@ impl Node {
                 if let Transport::WebSocket(node) = &self.transport {
                     node.reset().await;
                 }
-                Err(Fault::new(FaultKind::Timeout, format!("no answer within {}", errors::rounded(limit))))
+                let detail = format!("no answer within {}", errors::rounded(limit));
+                Err(Fault::new(FaultKind::Timeout, detail).hint(Hint::Late))
             }
         }
     }
 
-    /// Whether to log a requested pause, which happens once a minute at most; returns the number of lines left out since.
-    pub(crate) fn should_log(&self) -> Option<u64> {
-        let now = Instant::now();
-        let mut state = self.state();
-        if state.logged.is_some_and(|logged| now.saturating_duration_since(logged) < LOG_INTERVAL) {
-            state.suppressed += 1;
-            return None;
-        }
-        state.logged = Some(now);
-        Some(std::mem::take(&mut state.suppressed))
+    /// Whether to log a fault of this kind now; returns the number of lines left out since the last one.
+    pub(crate) fn should_log(&self, kind: FaultKind) -> Option<u64> {
+        self.lines[kind as usize].should_log()
     }
 
     // Held for single statements, and never across an await. A poisoned state is used all the same: it is only about health.
@@ -130,10 +133,10 @@ impl Node {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reserves the next moment at which a rate of `per_second` allows a request, and returns it.
-    pub(crate) fn take_slot(&self, per_second: u32) -> Instant {
+    /// Reserves the time of `calls` calls at a rate of `per_second`, and returns the moment of the first.
+    pub(crate) fn take_slots(&self, per_second: u32, calls: u32) -> Instant {
         let interval = Duration::from_secs(1) / per_second.max(1);
-        // A quarter of a second's requests may be sent at once: a block needs several requests, one after the other.
+        // A quarter of a second's calls may be sent at once: a block needs several requests, one after the other.
         // With a rate below 4 this is 0, and requests are spread evenly.
         let burst = interval * (per_second / 4);
         let now = Instant::now();
@@ -141,8 +144,50 @@ impl Node {
         // A slot in the past is unused allowance; only that of the burst is kept.
         let earliest = now.checked_sub(burst).unwrap_or(now);
         let slot = state.next_slot.map_or(earliest, |slot| slot.max(earliest));
-        state.next_slot = Some(slot + interval);
+        state.next_slot = Some(slot + interval.saturating_mul(calls));
         slot.max(now)
+    }
+
+    /// Starts a short pause, for a node that may have the block soon.
+    pub(crate) fn pause(&self, pause: Duration) {
+        let until = Instant::now() + pause;
+        let mut state = self.state();
+        state.not_before = Some(state.not_before.map_or(until, |before| before.max(until)));
+    }
+
+    /// Notes that the node does not serve receipts.
+    pub(crate) fn lacks_receipts(&self) {
+        self.state().no_receipts_until = Some(Instant::now() + UNSERVED_FOR);
+    }
+
+    /// Adapts the sizes of the next requests to a fault of one for `blocks` blocks. Returns whether the size explains the fault, so
+    /// that the node is asked for less at once.
+    pub(crate) fn shrink(&self, fault: &Fault, blocks: u64) -> bool {
+        let mut state = self.state();
+        let calls = fault.calls;
+        // The range before the batch: the logs are most of an answer, and few requests have both.
+        match fault.hint {
+            Hint::Range(suggested) if blocks > 1 => state.blocks.too_large(blocks, suggested),
+            Hint::Large if blocks > 1 => state.blocks.too_large(blocks, None),
+            Hint::Late if blocks > 1 => return state.blocks.too_slow(blocks),
+            Hint::Batch(answered) if calls > 1 => {
+                state.batch.too_large(calls, answered);
+                // The pause of a rate limit is kept.
+                return fault.kind != FaultKind::RateLimited;
+            }
+            Hint::Range(_) | Hint::Large if calls > 1 => state.batch.too_large(calls, None),
+            Hint::Late if calls > 1 => return state.batch.too_slow(calls),
+            Hint::Doubt => {
+                if blocks > 1 {
+                    state.blocks.doubt(blocks);
+                } else if calls > 1 {
+                    state.batch.doubt(calls);
+                }
+                return false;
+            }
+            _ => return false,
+        }
+        true
     }
 
     /// Notes a right answer to a request of the moment `asked`. Faults since then stay.
@@ -177,6 +222,26 @@ impl Node {
             state.verified = None;
         }
         pause
+    }
+}
+
+impl State {
+    fn new(config: &ChainConfig) -> Self {
+        // A larger batch would exceed the rate by itself.
+        let calls = config.rate_limit.map_or(MOST_CALLS, |rate| MOST_CALLS.min(rate.get().into()));
+        Self {
+            not_before: None,
+            fault: None,
+            failed_at: None,
+            streak: 0,
+            head: None,
+            verified: None,
+            lagging: false,
+            next_slot: None,
+            blocks: RequestSize::new(config.max_log_range),
+            batch: RequestSize::new(calls),
+            no_receipts_until: None,
+        }
     }
 }
 
@@ -257,14 +322,6 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn requested_pauses_are_logged_once_a_minute() {
-        let (node, _) = node();
-        assert_eq!([(); 3].map(|()| node.should_log()), [Some(0), None, None]);
-        tokio::time::advance(LOG_INTERVAL).await;
-        assert_eq!([(); 2].map(|()| node.should_log()), [Some(2), None]);
-    }
-
-    #[tokio::test(start_paused = true)]
     async fn an_answer_to_an_earlier_request_does_not_end_a_later_pause() {
         let (node, config) = node();
         let asked = Instant::now();
@@ -288,7 +345,40 @@ mod tests {
     async fn requests_are_spread_over_the_second_after_a_short_burst() {
         let (node, _) = node();
         let start = Instant::now();
-        let waits: Vec<u128> = (0..6).map(|_| (node.take_slot(10) - start).as_millis()).collect();
+        let waits: Vec<u128> = (0..6).map(|_| (node.take_slots(10, 1) - start).as_millis()).collect();
         assert_eq!(waits, [0, 0, 0, 100, 200, 300]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rate_limit_counts_each_call_of_a_batch() {
+        let (node, _) = node();
+        let start = Instant::now();
+        let waits: Vec<u128> =
+            [5, 10, 1].map(|calls| (node.take_slots(10, calls) - start).as_millis()).into();
+        assert_eq!(waits, [0, 300, 1_300]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_shrinks_the_range_or_the_batch() {
+        let (node, _) = node();
+        let sizes = || {
+            let state = node.state();
+            (state.blocks.get(), state.batch.get())
+        };
+        let of = |hint, calls| Fault { calls, ..Fault::new(FaultKind::Server, "").hint(hint) };
+        assert!(node.shrink(&of(Hint::Range(None), 3), 2_000));
+        assert_eq!(sizes(), (1_000, 100));
+        assert!(node.shrink(&of(Hint::Batch(Some(7)), 100), 1));
+        assert_eq!(sizes(), (1_000, 7));
+        assert!(node.shrink(&of(Hint::Large, 3), 1_000));
+        assert!(node.shrink(&of(Hint::Large, 7), 1));
+        assert_eq!(sizes(), (500, 3));
+        assert!(node.shrink(&of(Hint::Late, 3), 500), "the size is doubted first");
+        assert!(!node.shrink(&of(Hint::Late, 3), 250), "the second time the node is");
+        assert_eq!(sizes(), (125, 3));
+        assert!(!node.shrink(&of(Hint::Range(None), 1), 1), "one call for one block can't be smaller");
+        let limited = Fault { calls: 3, ..Fault::new(FaultKind::RateLimited, "").hint(Hint::Batch(None)) };
+        assert!(!node.shrink(&limited, 1), "the pause of a rate limit is kept");
+        assert_eq!(sizes(), (125, 1));
     }
 }

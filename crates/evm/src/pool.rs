@@ -4,6 +4,8 @@
 //! answers wrongly after a longer pause; meanwhile the next node is asked at once. A probe of all nodes every few seconds
 //! finds nodes that have recovered, follow another chain, or lag.
 
+mod exchange;
+mod faults;
 mod node_choice;
 mod node_health;
 
@@ -12,20 +14,27 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use domain::chain::Hash;
-use errors::rounded;
 use http_client::{HttpClient, Trust};
 use serde_json::value::RawValue;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use crate::config::{ChainConfig, NodeUrl};
 use crate::counters::{Counters, FaultKind};
 use crate::error::{ChainError, NodeFault};
-use crate::json_rpc::{Call, Fault, Meaning, Outcome, outcomes};
-use crate::node::{Node, Texts};
+use crate::fault::Fault;
+use crate::json_rpc::Call;
+use crate::node::Node;
+use crate::refusal::About;
 
 /// The least time before a deadline that is worth one more request.
 const LEAST_TIME: Duration = Duration::from_millis(10);
+/// The least time between two ends of a wait: a node can notify of heads that don't exist.
+const LEAST_WAIT: Duration = Duration::from_millis(50);
+
+/// The codes of JSON-RPC and of EIP-4444 for what no node serves or has.
+const METHOD_NOT_FOUND: i64 = -32_601;
+const PRUNED: i64 = 4_444;
 
 /// The nodes of a chain. Clones share them.
 #[derive(Clone, Debug)]
@@ -44,6 +53,8 @@ struct Inner {
     /// Set while a probe runs, so that slow nodes don't make probes pile up.
     probing: AtomicBool,
     last_probe: std::sync::Mutex<Option<Instant>>,
+    /// The end of the last wait for a head.
+    last_wait: std::sync::Mutex<Option<Instant>>,
 }
 
 /// The conditions that a node must meet for a request.
@@ -57,10 +68,41 @@ pub(crate) struct NodeRequirements {
     pub(crate) archive: bool,
     /// The request is about the head of the chain: a lagging node is passed over.
     pub(crate) at_head: bool,
-    /// The request is for a range of blocks, which the caller can make smaller.
-    pub(crate) range: bool,
+    /// What is asked, which decides what an error means.
+    pub(crate) about: About,
+    /// What a node may limit.
+    pub(crate) measure: Measure,
     /// Not this node, unless there is no other: its answer is being verified.
     pub(crate) except: Option<usize>,
+    /// This node, unless it fails: its answer to another request belongs to this one.
+    pub(crate) prefer: Option<usize>,
+}
+
+/// What a question measures, with the most that is wanted. Each node has its own limit.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum Measure {
+    /// Nothing: the question has one form.
+    #[default]
+    Fixed,
+    /// Blocks of a range.
+    Blocks(u64),
+    /// Calls in a batch.
+    Calls(u64),
+}
+
+/// One question: its requests so far.
+#[derive(Debug)]
+struct Trial {
+    want: NodeRequirements,
+    method: &'static str,
+    started: Instant,
+    deadline: Instant,
+    attempts: u32,
+    last: Option<NodeFault>,
+    /// The nodes that lack the block or state. For this question only: a node that lacks one block has others.
+    missing: Vec<bool>,
+    /// Whether all of them have discarded it.
+    discarded: bool,
 }
 
 /// The next step of a request.
@@ -135,6 +177,7 @@ impl Pool {
             chain_id,
             probing: AtomicBool::new(false),
             last_probe: std::sync::Mutex::default(),
+            last_wait: std::sync::Mutex::default(),
             config,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -166,11 +209,19 @@ impl Pool {
 
     /// Waits for the poll interval, or until a WebSocket notifies of a new head.
     pub async fn wait(&self) {
+        let ended = || self.inner.last_wait.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let poll = Instant::now() + self.inner.config.poll_interval;
+        let earliest = ended().map(|ended| ended + LEAST_WAIT);
         tokio::select! {
-            () = sleep(self.inner.config.poll_interval) => {}
+            () = sleep_until(poll) => {}
             // `notify_one` stores one permit, so that a head between two waits is not missed.
-            () = self.inner.heads.notified() => {}
+            () = self.inner.heads.notified() => {
+                if let Some(earliest) = earliest {
+                    sleep_until(earliest.min(poll)).await;
+                }
+            }
         }
+        *ended() = Some(Instant::now());
     }
 
     pub(crate) fn config(&self) -> &ChainConfig {
@@ -188,6 +239,15 @@ impl Pool {
         self.inner.nodes.iter().enumerate().any(|(other, node)| other != index && usable(node))
     }
 
+    /// The size of the next request to the node that is asked next.
+    pub(crate) fn likely_size(&self, measure: Measure) -> u64 {
+        let index = match self.choose(&NodeRequirements::default(), &vec![false; self.inner.nodes.len()]) {
+            Choice::Node(index) => index,
+            Choice::Wait(_) | Choice::AllLackIt => 0,
+        };
+        measure.of(&self.inner.nodes[index])
+    }
+
     /// Sends `calls` to the best node, and to others as long as nodes fail or `read` reports a fault. Returns the value of `read`,
     /// and the node that answered.
     pub(crate) async fn ask<T>(
@@ -197,98 +257,54 @@ impl Pool {
         deadline: Instant,
         read: impl Fn(&[&RawValue]) -> Result<T, Failure>,
     ) -> Result<(T, usize), ChainError> {
-        let started = Instant::now();
-        let method = calls.first().map_or("nothing", |call| call.method);
-        let mut attempts = 0;
-        let mut last = None;
-        // For this request only: a node that lacks one block has others.
-        let mut missing = vec![false; self.inner.nodes.len()];
-        let no_answer = |attempts, last: Option<NodeFault>| {
-            let waited = started.elapsed();
-            ChainError::NoAnswer { method, block: want.block, waited, attempts, last }
-        };
+        self.ask_sized(want, deadline, |_| calls.to_vec(), |_, results| read(results)).await
+    }
+
+    /// As [`Pool::ask`], for a question that nodes answer in parts. `calls` and `read` are given the size that the node takes.
+    pub(crate) async fn ask_sized<T>(
+        &self,
+        want: NodeRequirements,
+        deadline: Instant,
+        calls: impl Fn(u64) -> Vec<Call>,
+        read: impl Fn(u64, &[&RawValue]) -> Result<T, Failure>,
+    ) -> Result<(T, usize), ChainError> {
+        let method = calls(1).first().map_or("nothing", |call| call.method);
+        let mut trial = Trial::new(want, method, deadline, self.inner.nodes.len());
         loop {
-            let index = match self.choose(&want, &missing) {
-                Choice::Node(index) => index,
-                Choice::Wait(until) if until < deadline => {
-                    // Lagging nodes may have caught up; only a probe notices it.
-                    self.probe_when_due();
-                    sleep_until(until).await;
-                    continue;
-                }
-                Choice::Wait(_) => {
-                    // Every pause outlasts the deadline, so the caller gets its error now and not at the deadline.
-                    return Err(no_answer(attempts, last));
-                }
-                Choice::AllLackIt => match want.hash {
-                    Some(hash) => return Err(ChainError::BlockGone { hash }),
-                    None => return Err(no_answer(attempts, last)),
-                },
-            };
-            if attempts > 0 {
+            let index = self.next_node(&trial).await?;
+            if trial.attempts > 0 {
                 if deadline.saturating_duration_since(Instant::now()) < LEAST_TIME {
                     // A request without time would only hide the last fault behind its own.
-                    return Err(no_answer(attempts, last));
+                    return Err(trial.no_answer());
                 }
                 self.inner.counters.add_retry();
             }
-            attempts += 1;
-            match self.attempt(index, calls, &want, deadline, &read).await {
+            trial.attempts += 1;
+            let size = want.measure.of(&self.inner.nodes[index]);
+            let (blocks, calls) = (want.measure.blocks(size), calls(size));
+            let asked = self.attempt(index, &calls, &want, blocks, deadline, |results| read(size, results));
+            match asked.await {
                 Ok(value) => return Ok((value, index)),
                 Err(Failure::Final(error)) => return Err(error),
-                Err(Failure::Fault(fault)) => {
-                    let node = &self.inner.nodes[index];
-                    if Instant::now() >= deadline && fault.kind == FaultKind::Timeout {
-                        // The deadline was shorter than the request's time limit, which is no fault of the node: the fault
-                        // before, if there was one, is the cause.
-                        return Err(no_answer(attempts, last.or_else(|| Some(fault.of(&node.url)))));
-                    }
-                    last = Some(fault.of(&node.url));
-                    // A pruned node is healthy. It is skipped for this request only, and not set aside.
-                    if fault.kind == FaultKind::Pruned {
-                        self.inner.counters.add_fault(fault.kind);
-                        missing[index] = true;
-                    } else {
-                        self.fault(index, &fault);
-                    }
-                }
+                Err(Failure::Fault(fault)) => self.failed(index, fault, blocks, &mut trial)?,
             }
         }
     }
 
-    /// Counts and logs a fault of a node, and starts its pause.
-    pub(crate) fn fault(&self, index: usize, fault: &Fault) {
-        self.inner.counters.add_fault(fault.kind);
-        let node = &self.inner.nodes[index];
-        // A lagging node gets no pause: it is passed over by its head, and may still answer for older blocks.
-        if fault.kind == FaultKind::Lagging {
-            node.state().lagging = true;
-            return;
-        }
-        let pause = node.failed(fault, &self.inner.config, retry::random());
-        if fault.kind.is_wrong_answer() {
-            self.inner.counters.add_set_aside();
-            tracing::warn!(
-                node = %node.url, kind = fault.kind.label(), problem = fault.detail,
-                "setting a node aside for {}", rounded(pause)
-            );
-            return;
-        }
-        tracing::debug!(
-            node = %node.url, kind = fault.kind.label(), problem = fault.detail,
-            "retrying a node in {}", rounded(pause)
-        );
-        let asked = match fault.retry_after {
-            Some(asked) => format!("a pause of {}", rounded(asked)),
-            None if fault.kind == FaultKind::RateLimited => "fewer requests".to_owned(),
-            None => return,
-        };
-        // An operator should see that a provider's quota is too small; other failures show in metrics and in the caller's error.
-        if let Some(suppressed) = node.should_log() {
-            tracing::warn!(
-                node = %node.url, suppressed = Some(suppressed).filter(|&lines| lines > 0), problem = fault.detail,
-                "a node asked for {asked}; the next request to it follows in {}", rounded(pause)
-            );
+    /// The node of the next request; waits while all usable nodes are in a pause.
+    async fn next_node(&self, trial: &Trial) -> Result<usize, ChainError> {
+        loop {
+            match self.choose(&trial.want, &trial.missing) {
+                Choice::Node(index) => return Ok(index),
+                Choice::Wait(until) if until < trial.deadline => {
+                    // Lagging nodes may have caught up; only a probe notices it.
+                    self.probe_when_due();
+                    sleep_until(until).await;
+                }
+                // Every pause outlasts the deadline, so the caller gets its error now and not at the deadline.
+                Choice::Wait(_) => return Err(trial.no_answer()),
+                Choice::AllLackIt => return Err(trial.all_lack_it(&self.inner.nodes[0].url)),
+            }
         }
     }
 
@@ -297,95 +313,64 @@ impl Pool {
         index: usize,
         calls: &[Call],
         want: &NodeRequirements,
+        blocks: u64,
         deadline: Instant,
-        read: &impl Fn(&[&RawValue]) -> Result<T, Failure>,
+        read: impl Fn(&[&RawValue]) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         // Taken before the request: `answered` compares it with faults of other requests meanwhile.
         let asked = Instant::now();
         self.verify_chain(index, deadline).await?;
-        let value = self.exchange(index, calls, want.range, deadline, read).await?;
-        self.inner.nodes[index].answered(asked);
-        Ok(value)
-    }
-
-    /// Sends one request to one node, within its rate limit.
-    async fn exchange<T>(
-        &self,
-        index: usize,
-        calls: &[Call],
-        range: bool,
-        deadline: Instant,
-        read: &impl Fn(&[&RawValue]) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
+        let results = self.exchange(index, calls, want, blocks, deadline).await?;
+        let results: Vec<&RawValue> = results.iter().map(AsRef::as_ref).collect();
+        let value = read(&results)?;
         let node = &self.inner.nodes[index];
-        let config = &self.inner.config;
-        if let Some(rate) = config.rate_limit {
-            // The slot is used up even if the deadline comes first: callers behind this one have been given later slots already.
-            let slot = node.take_slot(rate.get());
-            if timeout_at(deadline, sleep_until(slot)).await.is_err() {
-                let detail = "its rate limit allows no request before the deadline";
-                return Err(Fault::new(FaultKind::Timeout, detail).into());
-            }
+        node.answered(asked);
+        if matches!(want.measure, Measure::Blocks(_)) {
+            node.state().blocks.fitted(blocks);
         }
-        let limit = config.request_timeout.min(deadline.saturating_duration_since(Instant::now()));
-        self.inner.counters.add_request();
-        let texts = match node.send(calls, config.max_answer, limit).await {
-            Ok(texts) => texts,
-            // The node may answer for a smaller range. At the deadline there is no time for one, so it stays a timeout.
-            Err(Fault { kind: FaultKind::Timeout | FaultKind::Oversized, .. })
-                if range && Instant::now() < deadline =>
-            {
-                return Err(Failure::Final(ChainError::RangeTooLarge { node: node.url.clone() }));
-            }
-            Err(fault) => return Err(fault.into()),
-        };
-        let outcomes = match &texts {
-            Texts::Whole(text) => outcomes(text, calls.len())?,
-            Texts::Each(texts) => {
-                let each = texts.iter().map(|text| outcomes(text, 1));
-                each.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect()
-            }
-        };
-        let results = outcomes.into_iter().zip(calls);
-        let results: Vec<&RawValue> = results
-            .map(|(outcome, call)| self.result_of(outcome, call, node, range))
-            .collect::<Result<_, _>>()?;
-        read(&results)
-    }
-
-    fn result_of<'a>(
-        &self,
-        outcome: Outcome<'a>,
-        call: &Call,
-        node: &Node,
-        range: bool,
-    ) -> Result<&'a RawValue, Failure> {
-        let error = match outcome {
-            Ok(result) => return Ok(result),
-            Err(error) => error,
-        };
-        let message = errors::sanitise(&error.message);
-        match error.meaning() {
-            Meaning::Fault(kind) => {
-                Err(Fault::new(kind, format!("it answered {} `{message}`", error.code)).into())
-            }
-            Meaning::RangeTooLarge if range => {
-                Err(Failure::Final(ChainError::RangeTooLarge { node: node.url.clone() }))
-            }
-            // The caller can't ask for less than one block.
-            Meaning::RangeTooLarge => {
-                let detail = format!("it answered {} `{message}` to a question for one block", error.code);
-                Err(Fault::new(FaultKind::Server, detail).into())
-            }
-            Meaning::Rejected => {
-                let (method, node, code) = (call.method, node.url.clone(), error.code);
-                Err(Failure::Final(ChainError::Rejected { method, node, code, message }))
-            }
-        }
+        Ok(value)
     }
 
     pub(crate) fn known_chain_id(&self) -> Option<u64> {
         Some(self.inner.chain_id.load(Ordering::Acquire)).filter(|id| *id != 0)
+    }
+}
+
+impl Trial {
+    fn new(want: NodeRequirements, method: &'static str, deadline: Instant, nodes: usize) -> Self {
+        let (started, missing) = (Instant::now(), vec![false; nodes]);
+        Self { want, method, started, deadline, attempts: 0, last: None, missing, discarded: true }
+    }
+
+    fn no_answer(&self) -> ChainError {
+        ChainError::NoAnswer {
+            method: self.method,
+            block: self.want.block,
+            waited: self.started.elapsed(),
+            attempts: self.attempts,
+            last: self.last.clone(),
+        }
+    }
+
+    /// The error when every usable node lacks the answer.
+    fn all_lack_it(&self, node: &NodeUrl) -> ChainError {
+        let rejected = |code, message| {
+            let node = self.last.as_ref().map_or(node, |last| &last.node).clone();
+            ChainError::Rejected { method: self.method, node, code, message }
+        };
+        let lacks_block = self.last.as_ref().is_some_and(|last| last.kind == FaultKind::Pruned);
+        // A node in a pause may still have the state.
+        let all_asked = self.missing.iter().all(|missing| *missing);
+        match (self.want.about, self.want.hash) {
+            (About::Receipts, Some(_)) if !lacks_block => {
+                rejected(METHOD_NOT_FOUND, "no node serves it".to_owned())
+            }
+            (About::View, None) if all_asked && self.discarded => {
+                rejected(PRUNED, self.last.as_ref().map(|last| last.detail.clone()).unwrap_or_default())
+            }
+            (_, Some(hash)) => ChainError::BlockGone { hash },
+            (_, None) => self.no_answer(),
+        }
     }
 }
 

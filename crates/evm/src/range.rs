@@ -13,9 +13,9 @@ use tokio::time::Instant;
 use crate::counters::FaultKind;
 use crate::error::ChainError;
 use crate::events::{BadLog, topics_of_events};
-use crate::json_rpc::{Call, Fault};
-use crate::log_range::LogRangeSize;
-use crate::pool::{Failure, NodeRequirements};
+use crate::fault::Fault;
+use crate::json_rpc::Call;
+use crate::pool::{Failure, Measure, NodeRequirements};
 use crate::source::{Block, Source, by_number, read_header};
 use crate::wire::{Header, RawLog};
 
@@ -28,13 +28,17 @@ struct Logs {
 
 /// The limit of blocks in one part with headers, which are held in memory together.
 const MOST_BLOCKS: u64 = 500;
+/// The limit of requests for the headers of one part: with a node that takes no batches, a longer part would not be read before
+/// its deadline.
+const MOST_REQUESTS: u64 = 20;
+/// The limit of queries that verify the logs of one. A node with a lower limit than the other makes parts shorter.
+const MOST_PIECES: usize = 8;
 
 /// Reads a range of blocks, part by part.
 #[derive(Debug)]
 pub struct Range {
     source: Source,
     to: u64,
-    log_range: LogRangeSize,
 }
 
 /// The result of one read.
@@ -76,7 +80,7 @@ impl Source {
     /// A range up to block `to`, which should lie some blocks behind the head, where reorganisations are rare.
     #[must_use]
     pub fn range(&self, to: u64) -> Range {
-        Range { source: self.clone(), to, log_range: LogRangeSize::new(self.pool.config().max_log_range) }
+        Range { source: self.clone(), to }
     }
 }
 
@@ -86,22 +90,12 @@ impl Range {
     ///
     /// # Errors
     /// [`ChainError::NoAnswer`] at the deadline.
-    pub async fn events(
-        &mut self,
-        after: &BlockRef,
-        deadline: Instant,
-    ) -> Result<Step<EventsPart>, ChainError> {
+    pub async fn events(&self, after: &BlockRef, deadline: Instant) -> Result<Step<EventsPart>, ChainError> {
         if after.number >= self.to {
             return Ok(Step::Done);
         }
         let (source, from) = (&self.source, after.number + 1);
-        let Logs { logs, first, last } = loop {
-            let end = *self.log_range.range(from, self.to).end();
-            let read = source.logs_between(from, end, deadline).await;
-            if let Some(read) = fitting(&mut self.log_range, end - from + 1, read) {
-                break read?;
-            }
-        };
+        let Logs { logs, first, last } = source.logs_between(from, self.to, deadline).await?;
         // Links within the part are unknown without headers. The hash of the last block is known, and the next part must continue it.
         if first.block().parent != after.hash {
             return Ok(Step::Mismatch);
@@ -114,25 +108,20 @@ impl Range {
     ///
     /// # Errors
     /// [`ChainError::NoAnswer`] at the deadline.
-    pub async fn blocks(
-        &mut self,
-        after: &BlockRef,
-        deadline: Instant,
-    ) -> Result<Step<Vec<Block>>, ChainError> {
+    pub async fn blocks(&self, after: &BlockRef, deadline: Instant) -> Result<Step<Vec<Block>>, ChainError> {
         if after.number >= self.to {
             return Ok(Step::Done);
         }
         let (source, from) = (&self.source, after.number + 1);
-        let to = self.to.min(after.number + MOST_BLOCKS);
-        let (Logs { logs, .. }, headers) = loop {
-            let end = *self.log_range.range(from, to).end();
-            let logs = source.logs_between(from, end, deadline);
-            // Both at once: neither depends on the other, and `assemble` compares their hashes.
-            let read = try_join(logs, source.headers(from, end, deadline)).await;
-            if let Some(read) = fitting(&mut self.log_range, end - from + 1, read) {
-                break read?;
-            }
-        };
+        let most = MOST_REQUESTS.saturating_mul(source.pool.likely_size(Measure::Calls(MOST_BLOCKS)));
+        let to = self.to.min(after.number + MOST_BLOCKS.min(most));
+        // The node decides about the end of the logs. Asking for the headers up to the end that it decided last saves a round trip.
+        let likely = source.pool.likely_size(Measure::Blocks(to - after.number));
+        let logs = source.logs_between(from, to, deadline);
+        let headers = source.headers(from, after.number + likely, deadline);
+        // Both at once: neither depends on the other, and `assemble` compares their hashes.
+        let (Logs { logs, last, .. }, mut headers) = try_join(logs, headers).await?;
+        headers.retain(|header| header.number <= last.number);
         if headers.first().is_none_or(|first| first.block().parent != after.hash) {
             return Ok(Step::Mismatch);
         }
@@ -140,33 +129,20 @@ impl Range {
     }
 }
 
-/// Adapts the size of the next query to a result; `None` if the query must be repeated with fewer blocks.
-fn fitting<T>(
-    log_range: &mut LogRangeSize,
-    blocks: u64,
-    read: Result<T, ChainError>,
-) -> Option<Result<T, ChainError>> {
-    match &read {
-        Err(ChainError::RangeTooLarge { .. }) => {
-            log_range.too_large(blocks);
-            return None;
-        }
-        Ok(_) => log_range.fitted(blocks),
-        // Other errors say nothing about the size.
-        Err(_) => {}
-    }
-    Some(read)
-}
-
 impl Source {
-    /// The logs of a range, compared between two nodes if there are two.
+    /// The logs of the first blocks of a range, as many as a node answers at once, compared with another node if there is one.
     async fn logs_between(&self, from: u64, to: u64, deadline: Instant) -> Result<Logs, ChainError> {
         let (mut found, node) = self.logs_in(from, to, None, deadline).await?;
-        if !self.pool.has_other_usable(node) {
-            return Ok(found);
+        let other = match self.pool.has_other_usable(node) {
+            true => self.logs_of_another(from, &found, node, deadline).await?,
+            false => None,
+        };
+        let Some((others, other)) = other else { return Ok(found) };
+        if others.last.number < found.last.number {
+            found.logs.retain(|log| log.block_number <= others.last.number);
+            found.last = others.last.clone();
         }
-        let (others, other) = self.logs_in(from, to, Some(node), deadline).await?;
-        if other == node || others.logs == found.logs {
+        if others.logs == found.logs {
             return Ok(found);
         }
         // The node with fewer logs left some out. If a reorganisation came between instead, the caller's comparison of hashes finds
@@ -175,13 +151,50 @@ impl Source {
         if others.logs.len() > found.logs.len() {
             (found, lacking) = (others, node);
         }
-        let detail = format!("it left out logs of the blocks {from} to {to} that another node has");
+        let end = found.last.number;
+        let detail = format!("it left out logs of the blocks {from} to {end} that another node has");
         self.pool.fault(lacking, &Fault::new(FaultKind::MissingLogs, detail));
         Ok(found)
     }
 
-    /// Reads the logs of a range, and the headers of both ends in the same batch: a node that has not reached `to` answers a query
-    /// for logs with those that it has, and without an error.
+    /// The logs of the same blocks from another node than `node`, or of the first of them; `None` if no other node answers.
+    async fn logs_of_another(
+        &self,
+        from: u64,
+        found: &Logs,
+        node: usize,
+        deadline: Instant,
+    ) -> Result<Option<(Logs, usize)>, ChainError> {
+        // Not the caller's whole time: without an answer of another node, the first one stands.
+        let soon = deadline.min(Instant::now() + 2 * self.pool.config().request_timeout);
+        let (mut next, to) = (from, found.last.number.to::<u64>());
+        let mut all: Option<(Logs, usize)> = None;
+        for _ in 0..MOST_PIECES {
+            let (piece, other) = match self.logs_in(next, to, Some(node), soon).await {
+                Ok(piece) => piece,
+                Err(ChainError::NoAnswer { .. }) => break,
+                Err(error) => return Err(error),
+            };
+            next = piece.last.number.to::<u64>() + 1;
+            match &mut all {
+                // The node itself, since no other one answers: that verifies nothing.
+                _ if other == node => break,
+                Some((_, first)) if *first != other => break,
+                Some((logs, _)) => {
+                    logs.logs.extend(piece.logs);
+                    logs.last = piece.last;
+                }
+                None => all = Some((piece, other)),
+            }
+            if next > to {
+                break;
+            }
+        }
+        Ok(all)
+    }
+
+    /// Reads the logs of the first blocks of a range, as many as the node answers at once, and the headers of both ends in the same
+    /// batch: a node that has not reached the end answers a query for logs with those that it has, and without an error.
     async fn logs_in(
         &self,
         from: u64,
@@ -189,21 +202,25 @@ impl Source {
         except: Option<usize>,
         deadline: Instant,
     ) -> Result<(Logs, usize), ChainError> {
-        let filter = json!({
-            "fromBlock": format!("{from:#x}"), "toBlock": format!("{to:#x}"),
-            "address": self.decoder.contracts(), "topics": [topics_of_events()],
-        });
-        let want =
-            NodeRequirements { block: Some(to), range: from < to, except, ..NodeRequirements::default() };
-        // `range` is false for one block: it can't be divided, so a refusal is the node's fault and another node is asked.
-        let read = |results: &[&RawValue]| {
+        let measure = Measure::Blocks(to - from + 1);
+        let calls = |size| {
+            let end = from + size - 1;
+            let filter = json!({
+                "fromBlock": format!("{from:#x}"), "toBlock": format!("{end:#x}"),
+                "address": self.decoder.contracts(), "topics": [topics_of_events()],
+            });
+            // The headers first: a node that takes no batches answers one call after the other, and has reached the end by then.
+            vec![by_number(from), by_number(end), Call::new("eth_getLogs", json!([filter]))]
+        };
+        let read = |size, results: &[&RawValue]| {
+            let end = from + size - 1;
             let header = |result: &RawValue, number| {
                 let lacks = || Fault::new(FaultKind::Pruned, format!("it lacks block {number}"));
                 Ok::<Header, Failure>(read_header(result, number)?.ok_or_else(lacks)?)
             };
-            let (first, last) = (header(results[1], from)?, header(results[2], to)?);
-            let logs = self.typed_logs(results[0])?;
-            let within = |log: &RawLog| (from..=to).contains(&log.block_number.to::<u64>());
+            let (first, last) = (header(results[0], from)?, header(results[1], end)?);
+            let logs = self.typed_logs(results[2])?;
+            let within = |log: &RawLog| (from..=end).contains(&log.block_number.to::<u64>());
             // A load balancer may answer the parts of a batch from different servers; the hashes show it.
             let known = [&first, &last].map(|header| (header.number.to::<u64>(), header.hash));
             if !logs.iter().all(within) || !one_hash_a_block(&logs) || !agree(&logs, &known) {
@@ -212,8 +229,10 @@ impl Source {
             }
             Ok(Logs { logs, first, last })
         };
-        let calls = [Call::new("eth_getLogs", json!([filter])), by_number(from), by_number(to)];
-        self.pool.ask(&calls, want, deadline, read).await
+        // The end that the node decides is not known yet, and a lagging node may have it although it lacks the end of the range.
+        let block = Some(to.min(from.saturating_add(self.pool.config().max_log_range)));
+        let want = NodeRequirements { block, measure, except, ..NodeRequirements::default() };
+        self.pool.ask_sized(want, deadline, calls, read).await
     }
 
     fn logged_blocks(&self, logs: &[RawLog]) -> Vec<LoggedBlock> {
@@ -246,7 +265,8 @@ impl Source {
         for header in headers {
             let logs = by_block.get(&header.number.to()).copied().unwrap_or_default();
             let doubtful = match logs {
-                [] => self.decoder.may_have_events_in(header),
+                // Without a bloom filter that tells something, an empty answer is as good as that of a range without headers.
+                [] => header.has_telling_bloom() && self.decoder.may_have_events_in(header),
                 [log, ..] => log.block_hash != header.hash,
             };
             let decoded = if doubtful { None } else { Some(self.decode(logs)) };

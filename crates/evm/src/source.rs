@@ -13,18 +13,28 @@ use crate::config::ChainConfig;
 use crate::counters::{Counters, FaultKind};
 use crate::error::ChainError;
 use crate::events::{BadLog, Decoder};
-use crate::json_rpc::{Call, Fault};
-use crate::pool::{Failure, NodeRequirements, NodeStatus, Pool, typed};
+use crate::fault::Fault;
+use crate::json_rpc::Call;
+use crate::pool::{Failure, Measure, NodeRequirements, NodeStatus, Pool, typed};
+use crate::throttle::Throttle;
 use crate::wire::Header;
 
-/// The limit of headers in one batch.
-const HEADERS_AT_ONCE: usize = 100;
+/// The limit of headers that are requested together.
+const MOST_HEADERS: usize = 100;
 
 /// Reads one chain. Cheap to clone; clones share nodes and counters.
 #[derive(Clone, Debug)]
 pub struct Source {
     pub(crate) pool: Pool,
     pub(crate) decoder: Arc<Decoder>,
+    pub(crate) lines: Arc<Lines>,
+}
+
+/// The log lines that a node or a contract can cause with each block.
+#[derive(Debug, Default)]
+pub(crate) struct Lines {
+    pub(crate) bad_logs: Throttle,
+    pub(crate) doubtful_blocks: Throttle,
 }
 
 /// A block with its events.
@@ -78,7 +88,7 @@ impl Source {
     /// [`ChainError`] without a node or market, or for a URL that can't be used.
     pub fn new(config: ChainConfig) -> Result<Self, ChainError> {
         let decoder = Arc::new(Decoder::new(&config.contracts));
-        Ok(Self { pool: Pool::new(config)?, decoder })
+        Ok(Self { pool: Pool::new(config)?, decoder, lines: Arc::default() })
     }
 
     /// The chain's id, if it is configured or a node has reported it.
@@ -123,7 +133,7 @@ impl Source {
     /// # Errors
     /// [`ChainError::NoAnswer`] at the deadline.
     pub async fn block_at(&self, number: u64, deadline: Instant) -> Result<Option<BlockRef>, ChainError> {
-        Ok(self.header_at(number, deadline).await?.map(|header| header.block()))
+        Ok(self.header_at(number, None, deadline).await?.map(|(header, _)| header.block()))
     }
 
     /// The blocks of these heights, which the chain must have reached.
@@ -136,9 +146,11 @@ impl Source {
         deadline: Instant,
     ) -> Result<BTreeMap<u64, BlockRef>, ChainError> {
         let mut blocks = BTreeMap::new();
-        for numbers in numbers.chunks(HEADERS_AT_ONCE) {
-            let headers = self.headers_of(numbers, deadline).await?;
+        let mut rest = numbers;
+        while !rest.is_empty() {
+            let headers = self.headers_of(rest, deadline).await?;
             blocks.extend(headers.iter().map(|header| (header.number.to(), header.block())));
+            rest = &rest[headers.len()..];
         }
         Ok(blocks)
     }
@@ -182,28 +194,34 @@ impl Source {
                     }
                 }
                 // At the head, the usual case, the header is known already and saves a request.
-                at if at.number == after.number + 1 => Some(head.clone()),
-                _ => self.header_at(after.number + 1, deadline).await?,
+                at if at.number == after.number + 1 => Some((head.clone(), node)),
+                // From the node that reported the head, if possible: another one may be on another branch.
+                _ => self.header_at(after.number + 1, Some(node), deadline).await?,
             };
-            // The second request went to a node that has not reached the head yet.
-            let Some(child) = child else {
-                self.pause_after_contradiction(deadline).await;
+            let Some((child, answered)) = child else {
+                self.pause_without_child(after.number + 1, node, deadline).await;
                 continue;
             };
             if child.block().parent != after.hash {
-                // The child's parent must be the block at our height now, or the answers come from different branches.
-                let tip = self.block_at(after.number, deadline).await?;
-                match tip.filter(|tip| tip.hash == child.block().parent) {
-                    Some(tip) => {
-                        match self.confirm_reorganisation(after, tip, head.block(), node, deadline).await? {
-                            Some(next) => return Ok(next),
-                            None => continue,
-                        }
-                    }
-                    // Two nodes disagree, or a reorganisation happened between the two requests.
-                    None => self.pause_after_contradiction(deadline).await,
+                // Only the node with the head decides: the one that answered in its place may lag, on a dropped branch.
+                if answered != node {
+                    self.pause_after_contradiction(deadline).await;
+                    continue;
                 }
-                continue;
+                // By hash: at our height a node that is stuck on the dropped branch would answer with the old block for ever.
+                let tip = match self.block_of(child.block().parent, deadline).await {
+                    Ok(tip) if tip.number == after.number => tip,
+                    // The branch was dropped meanwhile, or the heights don't fit.
+                    Ok(_) | Err(ChainError::BlockGone { .. }) => {
+                        self.pause_after_contradiction(deadline).await;
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                };
+                match self.confirm_reorganisation(after, tip, head.block(), node, deadline).await? {
+                    Some(next) => return Ok(next),
+                    None => continue,
+                }
             }
             match self.read_block(&child, deadline).await {
                 Ok(block) => return Ok(Next::Block { block, head: head.block() }),
@@ -286,7 +304,8 @@ impl Source {
         Err(ChainError::ReorganisedTooDeep { depth: tip.number - block.number, number: block.number })
     }
 
-    /// The headers of these heights, each the parent of the next; fewer if a reorganisation broke the chain of parents.
+    /// The headers of these heights, each the parent of the next; fewer if a reorganisation broke the chain of parents, or if the
+    /// deadline came.
     pub(crate) async fn headers(
         &self,
         from: u64,
@@ -294,41 +313,69 @@ impl Source {
         deadline: Instant,
     ) -> Result<Vec<Header>, ChainError> {
         let mut headers: Vec<Header> = Vec::new();
-        let mut next = from;
-        while next <= to {
-            let end = to.min(next + HEADERS_AT_ONCE as u64 - 1);
-            let numbers: Vec<u64> = (next..=end).collect();
-            for header in self.headers_of(&numbers, deadline).await? {
+        let mut rest = from..=to;
+        while !rest.is_empty() {
+            let numbers: Vec<u64> = rest.clone().take(MOST_HEADERS).collect();
+            let found = match self.headers_of(&numbers, deadline).await {
+                Ok(found) => found,
+                // What a slow node has answered counts, or a range that needs many requests would never be read.
+                Err(ChainError::NoAnswer { .. }) if !headers.is_empty() => break,
+                Err(error) => return Err(error),
+            };
+            rest = *rest.start() + found.len() as u64..=to;
+            for header in found {
                 // Batches may come from different nodes, so the link between them is checked.
                 if headers.last().is_some_and(|last| last.hash != header.parent_hash) {
                     return Ok(headers);
                 }
                 headers.push(header);
             }
-            next = end + 1;
         }
         Ok(headers)
     }
 
-    /// The headers of these heights from one node, in their order.
+    /// The headers of the first of these heights from one node, in their order: as many as it answers at once.
     async fn headers_of(&self, numbers: &[u64], deadline: Instant) -> Result<Vec<Header>, ChainError> {
-        let calls: Vec<Call> = numbers.iter().copied().map(by_number).collect();
-        let want = NodeRequirements { block: numbers.iter().max().copied(), ..NodeRequirements::default() };
-        let read = |results: &[&serde_json::value::RawValue]| {
-            let header = |(result, number): (&_, &u64)| read_header(result, *number);
+        let want = NodeRequirements {
+            block: numbers.iter().max().copied(),
+            measure: Measure::Calls(numbers.len() as u64),
+            ..NodeRequirements::default()
+        };
+        let first = |size: u64| numbers.iter().copied().take(usize::try_from(size).unwrap_or(usize::MAX));
+        let calls = |size| first(size).map(by_number).collect();
+        let read = |size, results: &[&serde_json::value::RawValue]| {
+            let header = |(result, number): (_, u64)| read_header(result, number);
             let headers: Result<Vec<Option<Header>>, Failure> =
-                results.iter().copied().zip(numbers).map(header).collect();
+                results.iter().copied().zip(first(size)).map(header).collect();
             // A node with gaps counts as pruned: another node is asked for all of them.
             let headers: Option<Vec<Header>> = headers?.into_iter().collect();
             Ok(headers.ok_or_else(|| Fault::new(FaultKind::Pruned, "it lacks some of the blocks"))?)
         };
-        Ok(self.pool.ask(&calls, want, deadline, read).await?.0)
+        Ok(self.pool.ask_sized(want, deadline, calls, read).await?.0)
     }
 
-    async fn header_at(&self, number: u64, deadline: Instant) -> Result<Option<Header>, ChainError> {
-        let want = NodeRequirements { block: Some(number), ..NodeRequirements::default() };
+    /// The header of this height, and the node that answered.
+    async fn header_at(
+        &self,
+        number: u64,
+        prefer: Option<usize>,
+        deadline: Instant,
+    ) -> Result<Option<(Header, usize)>, ChainError> {
+        let want = NodeRequirements { block: Some(number), prefer, ..NodeRequirements::default() };
         let read = |results: &[&serde_json::value::RawValue]| read_header(results[0], number);
-        Ok(self.pool.ask(&[by_number(number)], want, deadline, read).await?.0)
+        let (header, node) = self.pool.ask(&[by_number(number)], want, deadline, read).await?;
+        Ok(header.map(|header| (header, node)))
+    }
+
+    /// Waits a moment after a node did not have a child below its head: a load balancer may have asked another server. A node that
+    /// is alone with its head and lacks the child is at fault.
+    async fn pause_without_child(&self, child: u64, node: usize, deadline: Instant) {
+        if self.pool.claims_alone(node, Some(child)) {
+            let detail = format!("it lacks block {child} below its head");
+            self.pool.fault(node, &Fault::new(FaultKind::Inconsistent, detail));
+            return;
+        }
+        self.pause_after_contradiction(deadline).await;
     }
 
     /// Waits a moment after answers that contradict each other.

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::error::ChainError;
 use crate::json_rpc::Call;
 use crate::pool::{NodeRequirements, typed};
+use crate::refusal::About;
 use crate::source::Source;
 
 // The functions that are called; the contracts have more.
@@ -47,7 +48,7 @@ pub struct Views<'a> {
 
 impl Source {
     /// The view functions at a moment; each call ends at the deadline. Their errors: [`ChainError::NoAnswer`],
-    /// [`ChainError::Rejected`] if the contract reverts, [`ChainError::View`] if the answer is no 64-bit number.
+    /// [`ChainError::Rejected`] if the contract reverts or all nodes have discarded the state, [`ChainError::View`] if the answer is no 64-bit number.
     #[must_use]
     pub fn views(&self, moment: Moment, deadline: Instant) -> Views<'_> {
         Views { source: self, moment, deadline }
@@ -142,6 +143,7 @@ impl Views<'_> {
         call: &impl SolCall,
     ) -> Result<u64, ChainError> {
         let (tag, want) = self.block_tag();
+        let want = NodeRequirements { about: About::View, ..want };
         let params = json!([{ "to": contract.lower(), "data": Bytes::from(call.abi_encode()) }, tag]);
         let read = |results: &[&RawValue]| Ok(typed::<Bytes>(results[0])?);
         let call = Call::new("eth_call", params);

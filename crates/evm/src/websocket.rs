@@ -6,18 +6,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use http_client::{HttpError, Trust, retry_after};
+use http_client::{HttpError, Trust, basic_authorization, retry_after};
 use serde::Deserialize;
 use tokio::net::TcpStream;
 use tokio::sync::{Mutex, Notify, mpsc, oneshot};
 use tokio::time::{Instant, interval_at};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::http::header::AUTHORIZATION;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Bytes, Error, Message};
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
-use url::Url;
 
+use crate::config::NodeUrl;
 use crate::counters::{Counters, FaultKind};
-use crate::json_rpc::{Call, Fault};
+use crate::fault::{Fault, Hint};
+use crate::json_rpc::{Call, has_error};
 
 /// The limit of requests that wait to be written.
 const QUEUE: usize = 256;
@@ -26,12 +30,14 @@ const PING: Duration = Duration::from_secs(15);
 /// The id of the subscription's request; other requests count from 1.
 const SUBSCRIBE: u64 = 0;
 
+/// The requests without an answer, by their ids.
+type Waiting = HashMap<u64, oneshot::Sender<Result<Message, Fault>>>;
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// A node with a WebSocket URL.
 #[derive(Debug)]
 pub(crate) struct WebSocketNode {
-    url: Url,
+    url: NodeUrl,
     max_answer: usize,
     trust: Trust,
     connection: Mutex<Option<Connection>>,
@@ -63,7 +69,7 @@ struct Head {
 impl WebSocketNode {
     /// A node that is not connected yet. While it is, it notifies `heads` of each new head.
     pub(crate) fn new(
-        url: Url,
+        url: NodeUrl,
         max_answer: usize,
         trust: Trust,
         heads: Arc<Notify>,
@@ -111,13 +117,21 @@ impl WebSocketNode {
         let config = WebSocketConfig::default()
             .max_message_size(Some(self.max_answer))
             .max_frame_size(Some(self.max_answer));
-        let connector = match self.url.scheme() {
+        let url = self.url.with_credentials();
+        let connector = match url.scheme() {
             "wss" => Connector::Rustls(self.trust.config().await.map_err(HttpError::from)?),
             _ => Connector::Plain,
         };
-        let (url, connector) = (self.url.as_str(), Some(connector));
+        let mut request = url
+            .as_str()
+            .into_client_request()
+            .map_err(|source| failed("its URL can't be requested", source))?;
+        // The library sends no credentials of its own.
+        if let Some(value) = basic_authorization(url).and_then(|text| HeaderValue::from_str(&text).ok()) {
+            request.headers_mut().insert(AUTHORIZATION, value);
+        }
         // `true` disables Nagle's algorithm.
-        let connected = connect_async_tls_with_config(url, Some(config), true, connector).await;
+        let connected = connect_async_tls_with_config(request, Some(config), true, Some(connector)).await;
         let (mut socket, _) = connected.map_err(|source| match source {
             Error::Http(response) if matches!(response.status().as_u16(), 401 | 403) => {
                 Fault::new(FaultKind::Refused, format!("it refused the credentials ({})", response.status()))
@@ -148,7 +162,7 @@ async fn serve(
     heads: Arc<Notify>,
     counters: Arc<Counters>,
 ) {
-    let mut waiting: HashMap<u64, oneshot::Sender<Result<Message, Fault>>> = HashMap::new();
+    let mut waiting = Waiting::new();
     let mut ping = interval_at(Instant::now() + PING, PING);
     let mut last_heard = Instant::now();
     let fault = loop {
@@ -170,28 +184,16 @@ async fn serve(
                 acknowledge(&socket);
                 match message {
                     Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => {
-                        let head: Result<Head, _> = serde_json::from_slice(&message.clone().into_data());
-                        match head {
-                            Ok(Head { method: Some(_), .. }) => {
-                                // A message with a method is a notification, and the only subscription is that of heads. The
-                                // header in it is not used: it comes from one node without verification.
-                                counters.add_wake();
-                                heads.notify_one();
-                            }
-                            Ok(Head { id: Some(id), .. }) => {
-                                if let Some(answer) = waiting.remove(&id) {
-                                    // Fails if the caller reached its deadline.
-                                    let _ = answer.send(Ok(message));
-                                }
-                            }
-                            // Without an id the request is unknown, so all requests of this connection fail.
-                            _ => break Fault::new(FaultKind::Malformed, "its message is no answer"),
+                        if let Err(fault) = pass_on(message, &mut waiting, &heads, &counters) {
+                            break fault;
                         }
                     }
                     Some(Ok(Message::Close(_))) | None => break lost("it closed the connection"),
                     // Pings and pongs: tungstenite answers them.
                     Some(Ok(_)) => {}
-                    Some(Err(Error::Capacity(source))) => break Fault::caused(FaultKind::Oversized, "its answer is too large", source),
+                    Some(Err(Error::Capacity(source))) => {
+                        break Fault::caused(FaultKind::Oversized, "its answer is too large", source).hint(Hint::Large);
+                    }
                     Some(Err(source)) => break failed("the connection failed", source),
                 }
             }
@@ -205,6 +207,40 @@ async fn serve(
     for (_, answer) in waiting {
         let _ = answer.send(Err(fault.clone()));
     }
+}
+
+/// Passes a message on to the request that it answers, or notifies of a head.
+fn pass_on(
+    message: Message,
+    waiting: &mut Waiting,
+    heads: &Notify,
+    counters: &Counters,
+) -> Result<(), Fault> {
+    let data = message.clone().into_data();
+    match serde_json::from_slice(&data) {
+        Ok(Head { method: Some(_), .. }) => {
+            // A message with a method is a notification, and the only subscription is that of heads. The header in it is not used:
+            // it comes from one node without verification.
+            counters.add_wake();
+            heads.notify_one();
+        }
+        Ok(Head { id: Some(id), .. }) => {
+            if let Some(answer) = waiting.remove(&id) {
+                // Fails if the caller reached its deadline.
+                let _ = answer.send(Ok(message));
+            }
+        }
+        // An error whose request the node could not read. It may belong to each of those that wait, and says nothing about the
+        // connection.
+        Ok(Head { id: None, .. }) if has_error(&data) => {
+            for (_, answer) in waiting.drain() {
+                let _ = answer.send(Ok(message.clone()));
+            }
+        }
+        // Without an id the request is unknown, so all requests of this connection fail.
+        _ => return Err(Fault::new(FaultKind::Malformed, "its message is no answer")),
+    }
+    Ok(())
 }
 
 /// Acknowledges received data at once. A node with Nagle's algorithm holds its notification of a head back until its last message is

@@ -9,6 +9,7 @@
 
 mod trust;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -41,7 +42,6 @@ pub struct HttpClient {
 }
 
 /// The URL of requests without its credentials, and the header that carries these.
-#[derive(Debug)]
 pub struct HttpTarget {
     uri: Uri,
     authorization: Option<String>,
@@ -144,12 +144,24 @@ impl HttpTarget {
         let _ = bare.set_password(None);
         bare.set_fragment(None);
         let uri = bare.as_str().parse().map_err(HttpError::Url)?;
-        let authorization = (!url.username().is_empty() || url.password().is_some()).then(|| {
-            let credentials = format!("{}:{}", url.username(), url.password().unwrap_or_default());
-            format!("Basic {}", base64(&percent_decode(&credentials)))
-        });
-        Ok(Self { uri, authorization })
+        Ok(Self { uri, authorization: basic_authorization(url) })
     }
+}
+
+// Not derived: a path may hold a key, and the header holds the password.
+impl fmt::Debug for HttpTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HttpTarget({})", self.uri.host().unwrap_or_default())
+    }
+}
+
+/// The header of basic authentication with the user name and password of a URL, if it has any.
+#[must_use]
+pub fn basic_authorization(url: &Url) -> Option<String> {
+    (!url.username().is_empty() || url.password().is_some()).then(|| {
+        let credentials = format!("{}:{}", url.username(), url.password().unwrap_or_default());
+        format!("Basic {}", base64(&percent_decode(&credentials)))
+    })
 }
 
 fn tcp() -> HttpConnector {

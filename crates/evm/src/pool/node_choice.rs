@@ -6,7 +6,9 @@ use retry::table::NODE_BEHIND;
 use tokio::time::Instant;
 
 use super::{Choice, NodeRequirements, Pool};
+use crate::counters::FaultKind;
 use crate::node::Node;
+use crate::refusal::About;
 
 /// How long a reported head counts for comparing nodes. Without a limit, a node that reports a wrong head and dies would make all
 /// others lag for good.
@@ -20,11 +22,15 @@ impl Pool {
         let best = self.best_head(now);
         let mut earliest: Option<Instant> = None;
         let mut found: Option<(u8, usize)> = None;
+        let mut lacking = false;
         for (index, node) in self.inner.nodes.iter().enumerate() {
-            if missing[index] {
+            let state = node.state();
+            let serves =
+                want.about != About::Receipts || state.no_receipts_until.is_none_or(|until| until <= now);
+            if missing[index] || !serves {
+                lacking = true;
                 continue;
             }
-            let state = node.state();
             let later = match state.not_before {
                 Some(until) if until > now => Some(until),
                 _ if self.is_behind(&state.head, best, want) => Some(now + NODE_BEHIND.first),
@@ -36,10 +42,12 @@ impl Pool {
             }
             let unhealthy = state.fault.is_some();
             let verified_before = want.except == Some(index);
+            let other = want.prefer.is_some_and(|preferred| preferred != index);
             // The lowest rank wins. The bits are ordered by weight: a node that is being verified comes last even if it is the only
             // healthy one, and health counts more than being an archive.
-            let rank = u8::from(verified_before) << 2
-                | u8::from(unhealthy) << 1
+            let rank = u8::from(verified_before) << 3
+                | u8::from(unhealthy) << 2
+                | u8::from(other) << 1
                 | u8::from(node.archive != want.archive);
             if found.is_none_or(|(lowest, _)| rank < lowest) {
                 found = Some((rank, index));
@@ -49,19 +57,27 @@ impl Pool {
             (Some((_, index)), _) => Choice::Node(index),
             // If a healthy node lacks the block, nodes in a pause are not waited for: the block is probably gone, and the caller
             // should hear of it soon.
-            (None, Some(until)) if !missing.contains(&true) => Choice::Wait(until),
+            (None, Some(until)) if !lacking => Choice::Wait(until),
             (None, _) => Choice::AllLackIt,
         }
     }
 
     /// The highest head that a node reported lately.
     pub(super) fn best_head(&self, now: Instant) -> u64 {
-        let head = |node: &Node| {
-            let (number, at) = node.state().head?;
-            (now.saturating_duration_since(at) < HEAD_KNOWN_FOR).then_some(number)
-        };
         // Without a report the highest head is 0, and no node lags.
-        self.inner.nodes.iter().filter_map(head).max().unwrap_or(0)
+        self.inner.nodes.iter().filter_map(|node| known_head(node, now)).max().unwrap_or(0)
+    }
+
+    /// Whether this node alone claims to have this block: its head is above all others by more than the allowed lag, and none of the
+    /// others reaches the block.
+    pub(crate) fn claims_alone(&self, index: usize, block: Option<u64>) -> bool {
+        let now = Instant::now();
+        let others = self.inner.nodes.iter().enumerate().filter(|(other, _)| *other != index);
+        // Without another head there is nothing to compare with.
+        let Some(highest) = others.filter_map(|(_, node)| known_head(node, now)).max() else { return false };
+        let limit = highest.saturating_add(self.inner.config.max_lag);
+        let head = known_head(&self.inner.nodes[index], now);
+        head.is_some_and(|head| head > limit) && block.is_some_and(|block| block > highest)
     }
 
     /// The highest head that a node reported lately, without a request.
@@ -86,4 +102,14 @@ impl Pool {
         self.inner.nodes[index].state().lagging = lags;
         lags
     }
+}
+
+/// The head that a node reported lately. A node that answered wrongly has no say, or a wrong head would make all others lag.
+fn known_head(node: &Node, now: Instant) -> Option<u64> {
+    let state = node.state();
+    if state.fault.is_some_and(FaultKind::is_wrong_answer) {
+        return None;
+    }
+    let (number, at) = state.head?;
+    (now.saturating_duration_since(at) < HEAD_KNOWN_FOR).then_some(number)
 }

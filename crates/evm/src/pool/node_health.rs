@@ -5,17 +5,20 @@ use std::sync::atomic::Ordering;
 use alloy_core::primitives::U64;
 use futures_util::future::join_all;
 use serde_json::json;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
 use super::{Failure, NodeRequirements, Pool, typed};
 use crate::counters::FaultKind;
 use crate::error::ChainError;
-use crate::json_rpc::{Call, Fault};
+use crate::fault::Fault;
+use crate::json_rpc::Call;
 use crate::wire::Header;
 
 /// How long a verified chain id counts: a provider may move an address to another chain.
 const VERIFIED_FOR: Duration = Duration::from_secs(60);
+/// By how much the time of a head may be ahead of this machine's clock without being doubted. Clocks differ by seconds.
+const MOST_AHEAD: Duration = Duration::from_secs(900);
 
 impl Pool {
     /// The head of a node that does not lag, and the node.
@@ -24,12 +27,31 @@ impl Pool {
         loop {
             let want = NodeRequirements { at_head: true, ..NodeRequirements::default() };
             let (header, index) = self.ask(&[latest()], want, deadline, read_header).await?;
+            if is_ahead_of_clock(&header) && self.is_denied(index, deadline).await {
+                // Set aside, so the loop ends.
+                let detail = "the time of its head is far ahead of the clock, and another node's is not";
+                self.fault(index, &Fault::new(FaultKind::Inconsistent, detail));
+                continue;
+            }
             if !self.note_head(index, header.number.to()) {
                 return Ok((header, index));
             }
             // `choose` passes it over from now on, so the loop ends.
             self.fault(index, &Fault::new(FaultKind::Lagging, "it is behind the others"));
         }
+    }
+
+    /// Whether another node has a head whose time is not ahead of the clock. Without an answer of another node, a head is believed: a
+    /// single node is the only source there is, and the clock of this machine may be wrong.
+    async fn is_denied(&self, index: usize, deadline: Instant) -> bool {
+        if !self.has_other_usable(index) {
+            return false;
+        }
+        let want = NodeRequirements { except: Some(index), ..NodeRequirements::default() };
+        // Not the caller's whole time: a second node that hangs must not hold up the first.
+        let soon = deadline.min(Instant::now() + self.inner.config.request_timeout);
+        let other = self.ask(&[latest()], want, soon, read_header).await;
+        other.is_ok_and(|(header, other)| other != index && !is_ahead_of_clock(&header))
     }
 
     /// Starts a probe of all nodes without a pause, unless one ran lately or still runs.
@@ -60,16 +82,27 @@ impl Pool {
         let deadline = now + 2 * self.inner.config.request_timeout;
         let look = async {
             self.verify_chain(index, deadline).await?;
-            self.exchange(index, &[latest()], false, deadline, &read_header).await
+            let want = NodeRequirements::default();
+            let results = self.exchange(index, &[latest()], &want, 1, deadline).await?;
+            read_header(&[&results[0]])
         };
         match look.await {
             Ok(header) => {
                 node.answered(now);
                 // Counted and logged at the change only, and not at each probe.
                 let lagged = node.state().lagging;
+                if is_ahead_of_clock(&header) {
+                    // Not noted: it would make the others lag before it was compared with theirs.
+                    return;
+                }
                 if self.note_head(index, header.number.to()) && !lagged {
                     self.fault(index, &Fault::new(FaultKind::Lagging, "it is behind the others"));
-                    tracing::warn!(node = %node.url, "a node lags, and is passed over until it has caught up");
+                    if let Some(suppressed) = node.should_log(FaultKind::Lagging) {
+                        tracing::warn!(
+                            node = %node.url, suppressed = Some(suppressed).filter(|&lines| lines > 0),
+                            "a node lags, and is passed over until it has caught up"
+                        );
+                    }
                 }
             }
             Err(Failure::Fault(fault)) => self.fault(index, &fault),
@@ -87,8 +120,8 @@ impl Pool {
             return Ok(());
         }
         let call = Call::new("eth_chainId", json!([]));
-        let read = |results: &[&serde_json::value::RawValue]| Ok(typed::<U64>(results[0])?.to::<u64>());
-        let id = self.exchange(index, &[call], false, deadline, &read).await?;
+        let results = self.exchange(index, &[call], &NodeRequirements::default(), 1, deadline).await?;
+        let id = typed::<U64>(&results[0])?.to::<u64>();
         // Several nodes may answer at once; exactly one of them sets the id.
         let first = self.inner.chain_id.compare_exchange(0, id, Ordering::AcqRel, Ordering::Acquire);
         let wanted = match first {
@@ -102,6 +135,11 @@ impl Pool {
         node.state().verified = Some(Instant::now());
         Ok(())
     }
+}
+
+fn is_ahead_of_clock(header: &Header) -> bool {
+    let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    header.block().time > clock.saturating_add(MOST_AHEAD).as_secs()
 }
 
 fn latest() -> Call {

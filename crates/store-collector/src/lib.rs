@@ -170,7 +170,7 @@ impl ChainStore {
         let (keys, before) = (&self.keys, &known.following);
         let mut all = Guarded::default();
         all.expect(&keys.identity(), known.has_identity.then_some(self.identity.as_str()));
-        // Whoever changes any part of the state raises it.
+        // Each change of any part of the state raises it.
         all.expect(&keys.version(), known.version.as_deref());
         self.raise_version(&mut all);
         if !known.has_identity {

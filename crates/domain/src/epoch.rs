@@ -53,6 +53,16 @@ impl EpochId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The form in which producers write ids that they hold as floating-point numbers: `2.3000001e+07` for 23000001.
+    #[must_use]
+    pub fn scientific(&self) -> String {
+        let exponent = self.0.len().saturating_sub(1);
+        let (first, rest) = self.0.split_at(1.min(self.0.len()));
+        let rest = rest.trim_end_matches('0');
+        let point = if rest.is_empty() { "" } else { "." };
+        format!("{first}{point}{rest}e+{exponent:02}")
+    }
 }
 
 /// `2.3e+07` → `23000000`; `None` for another form, and for a number that is not whole.
@@ -125,6 +135,21 @@ impl fmt::Debug for EpochId {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn an_id_has_one_scientific_form_which_is_read_as_the_same_id() {
+        for (id, form) in [
+            ("0", "0e+00"),
+            ("7", "7e+00"),
+            ("10", "1e+01"),
+            ("23000000", "2.3e+07"),
+            ("23000001", "2.3000001e+07"),
+            ("10000000000000000000000", "1e+22"),
+        ] {
+            let epoch = EpochId::parse(id).expect(id);
+            assert_eq!((epoch.scientific(), EpochId::parse(form)), (form.to_owned(), Ok(epoch)));
+        }
+    }
 
     #[test]
     fn scientific_notation_is_normalised() {

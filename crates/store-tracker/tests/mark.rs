@@ -250,3 +250,20 @@ async fn the_mark_stays_where_it_was_when_another_tracker_has_noted_a_late_chang
     tracker.commit(&mut session, pass).await.expect("written");
     assert_eq!(mark(&mut scene).await, before);
 }
+
+#[tokio::test]
+async fn a_late_entry_in_another_form_is_found_though_the_number_of_entries_is_the_same() {
+    let mut scene = Scene::new().await;
+    let tracker = scene.tracker();
+    let timeline = key("metrics:batches:timeline");
+    scene.zadd(&key("metrics:epochs:timeline"), NOW - 1_800, "open:23000000").await;
+    scene.zadd(&timeline, NOW - 1_700, "peer_discovery:1:1").await;
+    tracker.recent(NOW).await;
+    // One is written late, and another one moves.
+    scene.zadd(&timeline, NOW - 1_750, "local:2.3e+07").await;
+    scene.zadd(&timeline, NOW + 50, "peer_discovery:1:1").await;
+    let shown = tracker.recent(NOW + 100).await;
+    let entry: String = scene.run("HGET", (ledger("open"), "23000000")).await;
+    assert!(entry.contains(&(NOW - 1_750).to_string()), "{entry}");
+    assert_eq!(shown.totals()[2], Some(1));
+}

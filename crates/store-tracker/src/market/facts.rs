@@ -90,10 +90,14 @@ pub(super) fn ask_batch_validators(batch: &mut Batch, input: InputKeys<'_>, epoc
     batch.cmd("GETRANGE", input.batch_validators(epoch)).arg(0).arg(LONGEST_LIST);
 }
 
-/// Asks for the entries of an epoch in the timelines.
+/// Asks for the entries of an epoch in the timelines. Also for those with its scientific form, which no member that was read before
+/// need have.
 fn ask_entries(batch: &mut Batch, input: InputKeys<'_>, epoch: &EpochId) {
+    let scientific = epoch.scientific();
+    let forms = [input, input.with_id(&scientific)];
     for (timeline, members) in entries(input) {
-        batch.cmd("ZMSCORE", timeline).arg(&members.map(|what| input.member(what, epoch)));
+        let members = forms.iter().flat_map(|form| members.map(|what| form.member(what, epoch)));
+        batch.cmd("ZMSCORE", timeline).arg(members.collect::<Vec<_>>());
     }
 }
 
@@ -104,13 +108,17 @@ fn entries(input: InputKeys<'_>) -> [(String, [&'static str; 2]); 2] {
 
 /// Reads the answers to [`ask_entries`].
 fn take_entries(replies: &mut Replies, input: InputKeys<'_>) -> Result<Moments, StoreError> {
-    let mut times = [None; 4];
-    for ((timeline, _), times) in entries(input).into_iter().zip(times.chunks_mut(2)) {
+    // By form, and then as in `entries`.
+    let mut times = [[None; 4]; 2];
+    for (at, (timeline, members)) in entries(input).into_iter().enumerate() {
         let found = replies.take::<Vec<Option<f64>>>(&timeline)?.unwrap_or_default();
-        times.iter_mut().zip(found).for_each(|(time, found)| *time = found);
+        for (times, found) in times.iter_mut().zip(found.chunks(members.len())) {
+            times.iter_mut().skip(at * members.len()).zip(found).for_each(|(time, found)| *time = *found);
+        }
     }
-    let [opened, closed, local, aggregated] = times;
-    Ok(Moments { opened, closed, local, aggregated })
+    let [one, other] =
+        times.map(|[opened, closed, local, aggregated]| Moments { opened, closed, local, aggregated });
+    Ok(one.merge(other))
 }
 
 /// Asks for an epoch's state alone.

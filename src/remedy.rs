@@ -231,6 +231,9 @@ fn of_collector(error: &CollectorProblem) -> Option<&'static str> {
         CollectorProblem::DayUnknown { cause: None, .. } => {
             Some("set collector.archive_nodes, or a later collector.start_block")
         }
+        CollectorProblem::ReleaseMissing { .. } => {
+            Some("set collector.archive_nodes if the epochs are recent; stale markers need nothing")
+        }
         CollectorProblem::BadLogs { .. } => Some(
             "check that the contracts are of the version that this program knows; state_tracker_chain_faults_total counts the faults",
         ),

@@ -154,8 +154,14 @@ pub(super) fn collector_services(
         settings: Arc::new(collector_settings(settings, named)),
         notifier,
         // One semaphore for all preparers, also over their restarts: a crash releases its permit.
-        workers: Arc::new(tokio::sync::Semaphore::new(settings.workers)),
+        workers: Arc::new(tokio::sync::Semaphore::new(workers(settings.workers))),
     })
+}
+
+/// How many markets are prepared at once.
+fn workers(configured: usize) -> usize {
+    let processors = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    if configured == 0 { processors() } else { configured }
 }
 
 fn nodes(settings: &config::Collector, contracts: Contracts) -> Result<ChainConfig> {

@@ -118,6 +118,18 @@ pub enum CollectorProblem {
         #[source]
         cause: Option<ChainError>,
     },
+    /// A predecessor's markers whose release blocks no node has.
+    #[error(
+        "{}: block {block}: no node has it, nor {} others that released marked epochs; these epochs are not taken over",
+        FOLLOW_CHAIN,
+        count - 1
+    )]
+    ReleaseMissing {
+        /// The newest of the blocks.
+        block: u64,
+        /// The number of blocks.
+        count: usize,
+    },
     /// Logs that can't be read as events.
     #[error("{}: block {block} or later: {count} logs can't be read and are set aside", READ_EVENTS)]
     BadLogs {
@@ -148,7 +160,7 @@ pub enum CollectorProblem {
 impl Report for CollectorProblem {
     fn operation(&self) -> Operation {
         match self {
-            Self::StartBlockAhead { .. } => FOLLOW_CHAIN,
+            Self::StartBlockAhead { .. } | Self::ReleaseMissing { .. } => FOLLOW_CHAIN,
             Self::View(_) | Self::DayUnknown { .. } => QUERY_CONTRACTS,
             Self::BadLogs { .. } => READ_EVENTS,
             Self::NoWorker { .. } | Self::PreparationLate { .. } => PREPARE_BATCHES,
@@ -159,7 +171,7 @@ impl Report for CollectorProblem {
         match self {
             Self::StartBlockAhead { .. } => AHEAD,
             Self::View(_) | Self::DayUnknown { .. } => VIEW,
-            Self::BadLogs { .. } => ErrorKind::Malformed.row(),
+            Self::BadLogs { .. } | Self::ReleaseMissing { .. } => ErrorKind::Malformed.row(),
             Self::NoWorker { .. } | Self::PreparationLate { .. } => ErrorKind::Timeout.row(),
         }
     }
@@ -169,7 +181,10 @@ impl Report for CollectorProblem {
             Self::DayUnknown { market, .. }
             | Self::NoWorker { market, .. }
             | Self::PreparationLate { market, .. } => market.to_string(),
-            Self::StartBlockAhead { .. } | Self::View(_) | Self::BadLogs { .. } => String::new(),
+            Self::StartBlockAhead { .. }
+            | Self::ReleaseMissing { .. }
+            | Self::View(_)
+            | Self::BadLogs { .. } => String::new(),
         }
     }
 }

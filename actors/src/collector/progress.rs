@@ -13,6 +13,14 @@ use domain::{
 use evm::{Counters, FaultKind, LogFaultKind, NodeStatus};
 use supervision::Clock;
 
+/// How far the head of one node may be behind that of another, in seconds, before the other one is taken for wrong.
+const MOST_BEHIND: u64 = 600;
+
+/// A time in Unix seconds, and what has passed `since`.
+fn counted_on(at: u64, since: Instant, now: Instant) -> u64 {
+    at.saturating_add(now.saturating_duration_since(since).as_secs())
+}
+
 /// The progress, shared by the collector's actors.
 pub struct Progress {
     clock: Clock,
@@ -24,8 +32,10 @@ pub struct Progress {
 pub struct ProgressSnapshot {
     /// The last accepted block.
     pub checkpoint: Option<BlockRef>,
-    /// The newest block that a node has reported, and when it was first reported.
+    /// The block that a node has reported last as the newest one, and when it was first reported.
     pub head: Option<(BlockRef, Instant)>,
+    /// The time of a block in Unix seconds, and when it was reported: the chain's time is counted on from it.
+    anchor: Option<(u64, Instant)>,
     /// The last block of the backfill; `None` when there is none.
     pub backfill: Option<u64>,
     /// Blocks a second, as a moving average over segments.
@@ -103,19 +113,26 @@ impl Progress {
     pub(super) fn head(&self, head: BlockRef) {
         let now = self.clock.now();
         self.with(|state| {
-            // An unchanged head keeps its time of arrival, from which the chain's time is counted on.
             if state.head.is_none_or(|(known, _)| known.hash != head.hash) {
                 state.head = Some((head, now));
+            }
+            // The time only goes forward: nodes behind a balancer may report another head each time, and the time would stand still.
+            // An anchor that is far ahead of the head was a mistake of a node.
+            let is_kept = state.anchor.is_some_and(|(at, since)| {
+                counted_on(at, since, now) >= head.time && at <= head.time.saturating_add(MOST_BEHIND)
+            });
+            if !is_kept {
+                state.anchor = Some((head.time, now));
             }
         });
     }
 
-    /// The chain's time, in Unix seconds: the time of the newest block plus the time since it arrived. It does not depend on the
+    /// The chain's time, in Unix seconds: the time of the newest block plus the time since it arrived. It never goes back. It does not depend on the
     /// wall clock of this machine, which may be wrong; windows are closed by it.
     #[must_use]
     pub fn chain_time(&self) -> Option<u64> {
-        let (head, since) = self.with(|state| state.head)?;
-        Some(head.time.saturating_add(self.clock.now().saturating_duration_since(since).as_secs()))
+        let (at, since) = self.with(|state| state.anchor)?;
+        Some(counted_on(at, since, self.clock.now()))
     }
 
     /// Records the chain state that was read or written.
@@ -209,8 +226,23 @@ mod tests {
         // The same head again does not set the time back.
         progress.head(block(1, 1_000_000));
         assert_eq!(progress.chain_time(), Some(1_000_007));
-        progress.head(block(2, 1_000_005));
-        assert_eq!(progress.chain_time(), Some(1_000_005));
+        progress.head(block(2, 1_000_009));
+        assert_eq!(progress.chain_time(), Some(1_000_009));
+    }
+
+    #[test]
+    fn the_chains_time_goes_on_while_nodes_report_different_heads_and_recovers_from_a_wrong_one() {
+        let clock = Clock::manual(Duration::from_secs(1_000_000));
+        let progress = Progress::new(&clock);
+        for second in 0..40 {
+            progress.head(block(20 - second % 2, 1_000_020 - second % 2));
+            assert_eq!(progress.chain_time(), Some(1_000_020 + second));
+            clock.advance(Duration::from_secs(1));
+        }
+        progress.head(block(21, 2_000_000));
+        assert_eq!(progress.chain_time(), Some(2_000_000));
+        progress.head(block(21, 1_000_070));
+        assert_eq!(progress.chain_time(), Some(1_000_070));
     }
 
     #[test]

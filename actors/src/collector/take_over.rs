@@ -3,7 +3,7 @@
 //!
 //! It only reads.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use domain::{
     chain::{BlockRef, ContractAddress},
@@ -20,6 +20,10 @@ use super::{
     problem::{CollectorProblem, StepError},
     state_store::Page,
 };
+
+/// How long the blocks of all markers are waited for together, and then each by itself.
+const TOGETHER_WITHIN: Duration = Duration::from_secs(5);
+const SINGLE_WITHIN: Duration = Duration::from_secs(2);
 
 /// The state of each of these markets after this block. What can't be read is reported and left out.
 ///
@@ -42,7 +46,7 @@ pub(super) async fn beginnings(
     // Several markets can be released in one block: each block is requested once.
     numbers.dedup();
     // The times of the releases: markers have only their block numbers.
-    let blocks = chain.source.blocks_at(&numbers, deadline).await?;
+    let blocks = released_at(chain, &numbers, deadline).await?;
     let mut all = BTreeMap::new();
     for market in newcomers {
         let left = left.remove(market).unwrap_or_default();
@@ -56,6 +60,35 @@ pub(super) async fn beginnings(
         all.insert(*market, beginning);
     }
     Ok(all)
+}
+
+/// The blocks of these numbers. One that no node has is left out: a predecessor may have left a marker of long ago, whose block the nodes
+/// have discarded since.
+async fn released_at(
+    chain: &CollectorServices,
+    numbers: &[u64],
+    deadline: Instant,
+) -> Result<BTreeMap<u64, BlockRef>, ChainError> {
+    // Usually all of them are there.
+    let soon = |within| deadline.min(Instant::now() + within);
+    if let Ok(blocks) = chain.source.blocks_at(numbers, soon(TOGETHER_WITHIN)).await {
+        return Ok(blocks);
+    }
+    let (mut blocks, mut missing) = (BTreeMap::new(), Vec::new());
+    // The newest first: the windows of old ones have expired.
+    for &number in numbers.iter().rev() {
+        match chain.source.block_at(number, soon(SINGLE_WITHIN)).await {
+            Ok(Some(block)) => drop(blocks.insert(number, block)),
+            Ok(None) => missing.push(number),
+            // Without any node the take-over waits; with one that lacks the block it goes on.
+            Err(error) if chain.source.head(soon(SINGLE_WITHIN)).await.is_err() => return Err(error),
+            Err(_) => missing.push(number),
+        }
+    }
+    if let Some(&first) = missing.first() {
+        chain.services.report(&CollectorProblem::ReleaseMissing { block: first, count: missing.len() });
+    }
+    Ok(blocks)
 }
 
 /// The market's day after this block; `None` when no node has the state of that block.

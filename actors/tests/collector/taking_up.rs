@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use evm::StartBlock;
 use testkit::{
-    Emission, RedisServer,
+    Emission, RedisServer, RpcFault, RpcProxy,
     contents::{Contents, assert_same, query},
     wait_until,
     world::{WINDOW, World},
@@ -143,4 +143,30 @@ async fn a_market_that_returns_is_taken_over_at_the_checkpoint_on_the_current_da
     assert_eq!(query::<Option<u64>>(&mut connection, &["GET", &of_day(8)]).await, Some(1));
     assert_eq!(query::<Option<u64>>(&mut connection, &["GET", &of_day(7)]).await, None);
     both.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_marker_whose_release_block_was_discarded_is_left_out_and_following_begins() {
+    let mut world = World::new(23).await;
+    world.grow(40).await;
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut connection = redis.connection().await.expect("a connection");
+    let market = world.contracts.markets[0].clone();
+    let height = world.height().await;
+    // One release block is there, the other is not.
+    for (epoch, block) in [(9_001, 5), (9_002, height - 3)] {
+        let details = format!("{{\"EpochReleaseBlockNumber\":{block},\"SubmissionLimitBlockNumber\":0}}");
+        query::<()>(&mut connection, &["SADD", &format!("EpochMarkerSetKey.{market}"), &epoch.to_string()])
+            .await;
+        query::<()>(&mut connection, &["SET", &format!("EpochMarkerDetailsKey.{market}.{epoch}"), &details])
+            .await;
+    }
+    let node = RpcProxy::start(world.anvil.addr()).await.expect("a proxy");
+    node.set(RpcFault::Pruned(height - 10));
+    let setup = Setup { start: StartBlock::Latest { back: 0 }, max_reorg_depth: 5, ..Setup::default() };
+    let tracker = Tracker::start(&redis.url(), &node.url(), &world.contracts, setup).await;
+    reach_head(&world, &tracker).await;
+    let windows = tracker.following().await.markets[&market.parse().expect("an address")].windows.clone();
+    assert_eq!(windows.keys().copied().collect::<Vec<_>>(), [9_002]);
+    tracker.stop().await;
 }

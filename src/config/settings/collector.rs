@@ -34,8 +34,8 @@ section! {
         max_windows: usize = integer(100, "a number of windows", 1..=10_000),
         /// How many projects a batch may have.
         batch_size: NonZeroUsize = integer(20, "a number of projects", 1..=100_000).variable("BATCH_SIZE"),
-        /// How many markets are prepared at once. Each one uses a connection of the shared pool for that time.
-        workers: usize = integer(4, "a number of markets", 1..=1_024),
+        /// How many markets are prepared at once; 0 means as many as processors. Each one uses a connection of the shared pool for that time.
+        workers: usize = integer(0, "a number of markets", 0..=1_024),
         /// Whether submitted batches are also queued for the attestor.
         attestor_queue: bool = flag(false).variable("ATTESTOR_QUEUE_PUSH_ENABLED"),
         /// Address of the contract that assigns priorities; empty for none.

@@ -96,6 +96,8 @@ impl AccessList {
         );
         words.push(quoted(&format!("&{}", echo_pattern(&config.output))));
         words.push(CATEGORIES.to_owned());
+        // It is in none of these categories.
+        words.extend(config.collector.is_enabled().then(|| "+time".to_owned()));
         words.push(match &servers {
             Servers::Single(_) => String::new(),
             // The client finds masters by these: ROLE is in @dangerous, and CLUSTER in none of the granted categories.

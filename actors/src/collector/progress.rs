@@ -35,7 +35,7 @@ pub struct ProgressSnapshot {
     /// The block that a node has reported last as the newest one, and when it was first reported.
     pub head: Option<(BlockRef, Instant)>,
     /// The time of a block in Unix seconds, and when it was reported: the chain's time is counted on from it.
-    anchor: Option<(u64, Instant)>,
+    pub anchor: Option<(u64, Instant)>,
     /// The last block of the backfill; `None` when there is none.
     pub backfill: Option<u64>,
     /// Blocks a second, as a moving average over segments.

@@ -173,3 +173,17 @@ async fn the_epoch_that_was_opened_last_is_shown_though_no_key_tells_of_it_any_m
     scene.del(&[info]).await;
     assert_eq!(shown(&tracker, NOW + 1_001).await.epoch.as_str(), "8");
 }
+
+#[tokio::test]
+async fn an_opening_of_a_forgotten_epoch_that_was_written_days_late_makes_it_not_the_current_one() {
+    let mut scene = Scene::new().await;
+    let (mut market, tracker) = (scene.producer(), scene.tracker());
+    finished_epoch(&mut market, 57, 2, NOW - 2_000).await;
+    tracker.full(NOW).await;
+    scene.run::<()>("HSET", &[&ledger("meta"), "floor", "50"]).await;
+    scene.zadd(&key("metrics:epochs:timeline"), NOW - 200_000, "open:26").await;
+    assert_eq!(shown(&tracker, NOW + 1).await.epoch.as_str(), "57");
+    // The ids started again.
+    scene.zadd(&key("metrics:epochs:timeline"), NOW, "open:27").await;
+    assert_eq!(shown(&tracker, NOW + 1).await.epoch.as_str(), "27");
+}

@@ -7,7 +7,7 @@ use std::{
 
 use domain::{
     EpochId,
-    tracker::{Candidate, Entry, EpochMember, Observation, Sealed, Timed},
+    tracker::{Candidate, DAY, Entry, EpochMember, Observation, Sealed, Timed},
 };
 
 use super::{
@@ -90,7 +90,7 @@ impl MarketStore {
         let mut chosen = self.current_spellings.choose(&self.keys, now, !named.is_empty());
         let mut batch = Batch::new();
         batch.cmd("HGETALL", self.keys.open());
-        batch.cmd("HMGET", self.keys.meta()).arg(&["latest", "latest_entry", "forms"]);
+        batch.cmd("HMGET", self.keys.meta()).arg(&["latest", "latest_entry", "forms", "floor"]);
         let recent = batch.cmd("ZREVRANGE", self.keys.opened());
         recent.arg(0).arg(MOST_RECENT - 1);
         for input in chosen.inputs(&self.keys) {
@@ -116,7 +116,8 @@ impl MarketStore {
         }
         seen.epochs_timeline = timeline.known();
         chosen.note(&self.keys, &replies.present());
-        if let [latest, entry, known] = &meta[..] {
+        if let [latest, entry, known, floor] = &meta[..] {
+            drop_forgotten(&mut seen, floor.as_deref());
             // The aggregator finds forms in keys that these passes don't read.
             forms.extend(Forms::decode(known.as_deref().unwrap_or_default()));
             // After a day without epochs, the highest sealed epoch is the only one with a time.
@@ -163,6 +164,16 @@ impl MarketStore {
             answer.map_err(|error| StoreError::redis(operation, key, &error))?;
         }
         Ok(())
+    }
+}
+
+/// Drops entries more than a day old of epochs up to the floor, which were sealed and forgotten: one that was written late must not make
+/// its epoch the current one. A recent entry may: the ids started again.
+fn drop_forgotten(seen: &mut Observation, floor: Option<&str>) {
+    let Some(floor) = floor.and_then(|floor| EpochId::parse(floor).ok()) else { return };
+    let oldest = seen.now - DAY as f64;
+    if let Some(timeline) = &mut seen.epochs_timeline {
+        timeline.retain(|entry| entry.at > oldest || *entry.what.epoch() > floor);
     }
 }
 

@@ -125,7 +125,7 @@ pub enum LedgerAction {
     Import(ImportArgs),
     /// Delete the ledger of a market: its totals begin anew
     Reset(ResetArgs),
-    /// Delete the ledger, the datasets and the state index of a market that has left the configuration
+    /// Delete the ledger, datasets, submission windows and state index of a market that has left the configuration
     Remove(ResetArgs),
 }
 

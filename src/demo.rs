@@ -159,7 +159,7 @@ impl Demo<'_> {
                 (self.datasets().await?, Deliveries::read(&mut self.connection).await?);
             // The queue may be complete before the windows on the screen are 0: the fetcher counts them with its next step.
             let is_over =
-                service.chain_progress().is_none_or(|now| now.windows.values().all(|all| *all == [0; 3]));
+                service.chain_progress().is_none_or(|now| now.windows.values().all(|all| *all == [0; 4]));
             let is_settled = is_over && self.judge.is_settled(&datasets, &expected, &deliveries);
             // After the time limit the judge decides too: its findings say what is missing.
             if is_settled || Instant::now() >= until {

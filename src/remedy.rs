@@ -241,6 +241,7 @@ fn of_collector(error: &CollectorProblem) -> Option<&'static str> {
         // Their causes have the remedy.
         CollectorProblem::View(_)
         | CollectorProblem::DayUnknown { .. }
+        | CollectorProblem::LengthUnknown { .. }
         | CollectorProblem::PreparationLate { .. } => None,
     }
 }
@@ -263,7 +264,6 @@ fn of_contract(error: &ContractError) -> Option<&'static str> {
 fn of_chain(error: &ChainError) -> Option<&'static str> {
     match error {
         ChainError::NoNode => Some("set collector.nodes (RPC_NODES)"),
-        ChainError::NoMarket => Some("set tracker.markets (DATA_MARKET_ADDRESSES)"),
         ChainError::BadUrl { .. } => Some("correct the URL in collector.nodes or collector.archive_nodes"),
         ChainError::NoAnswer { last: None, .. } => Some("add nodes to collector.nodes, or wait"),
         ChainError::Rejected { .. } | ChainError::View { .. } => Some(CONTRACTS),

@@ -47,7 +47,7 @@ use supervision::{Child, Clock, Limits, Mailbox, Name, Overflow, StopReport, Tre
 
 use crate::{config::Config, http::HttpServers, remedy};
 
-use collector::Followed;
+use collector::AcrossReloads;
 pub(crate) use collector::{protocol_state, store as collector_store};
 pub(crate) use policy::run_to_completion;
 use policy::{limits, mandatory, policy};
@@ -69,7 +69,7 @@ pub struct Service {
     http: HttpServers,
     tracker: TrackerServices,
     /// Progress and metrics of the collector, if it runs.
-    followed: Option<Followed>,
+    followed: Option<AcrossReloads>,
     clock: Clock,
     registry: MarketRegistry,
     /// The listener's name, for its edges to markets that a reload adds.
@@ -92,7 +92,7 @@ impl Service {
         // The ports first: a second instance that is started by mistake ends here, before it has connected to anything.
         let vitals = Arc::new(ServiceVitals { tree: OnceLock::new(), services: services.clone() });
         let tracker = tracker_services(config, services.clone(), &clock);
-        let followed = config.collector.is_enabled().then(|| Followed::new(&services, &clock));
+        let followed = config.collector.is_enabled().then(|| AcrossReloads::new(&services, &clock));
         let (metrics, operator) = (config.http.metrics_address(), config.http.operator_address);
         let http = HttpServers::bind(metrics, operator, vitals.clone()).await?;
         let (listener, finder) = (Name::new("listener"), Name::new("finder"));
@@ -189,7 +189,7 @@ fn tracker_services(config: &Config, services: Services, clock: &Clock) -> Track
 fn children(
     config: &Config,
     tracker: &TrackerServices,
-    followed: Option<&Followed>,
+    followed: Option<&AcrossReloads>,
     [listener, finder]: [&Name; 2],
     clock: &Clock,
 ) -> Result<(MarketRegistry, Vec<Child>)> {
@@ -274,5 +274,5 @@ pub(crate) fn standalone_collector(config: &Config, clock: &Clock) -> Result<Col
     let notices =
         Mailbox::new("notifier", limits(&config.mailbox), clock).address(BACKFILL, Overflow::DropOldest);
     let services = services(config, clock)?;
-    collector::collector_services(config, &services, &Followed::new(&services, clock), notices)
+    collector::collector_services(config, &services, &AcrossReloads::new(&services, clock), notices)
 }

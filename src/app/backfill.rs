@@ -125,7 +125,10 @@ async fn blocks(
     ensure!(from <= to, "--from {from} is after --to {to}: give the first block and the last one");
     ensure!(to <= head, "block {to} of --to does not exist yet: the newest block is {head}");
     // The fetcher retries a wrong contract without end, since in a service a later answer may be right. A backfill must end.
-    submission_windows(chain, service::protocol_state(config)?, deadline).await?;
+    for (market, length) in submission_windows(chain, service::protocol_state(config)?, deadline).await? {
+        // The actor of the contract values, which keeps them, belongs to the service.
+        chain.lengths.set(market, length.as_secs());
+    }
     if args.dry_run {
         return Ok(Some((from, to)));
     }
@@ -172,8 +175,11 @@ fn summary(chain: &CollectorServices, blocks: u64, is_dry_run: bool, took: Durat
     for (kind, count) in &state.notes {
         text += &format!("{count:>10} {}\n", kind.replace('_', " "));
     }
-    for (market, [waiting, open, closed]) in &state.windows {
+    for (market, [unmeasured, waiting, open, closed]) in &state.windows {
         text += &format!("market {market}: windows {waiting} waiting, {open} open, {closed} closed\n");
+        if *unmeasured > 0 {
+            text += &format!("  {unmeasured} more wait for their length, which the contract did not tell\n");
+        }
     }
     for (kind, count) in chain.faults().filter(|(_, count)| *count > 0) {
         text += &format!("{count:>10} faults of nodes or logs: {kind}\n");

@@ -9,8 +9,8 @@ use std::{
     process::ExitCode,
 };
 
-use color_eyre::eyre::{Result, WrapErr, ensure};
-use domain::Address;
+use color_eyre::eyre::{Result, WrapErr, bail, ensure};
+use domain::{Address, chain::ContractAddress};
 use serde::Serialize;
 use store_redis::{ErrorKind, Fault, Operation, Session, StoreError};
 use store_tracker::{
@@ -33,6 +33,8 @@ use crate::{
 /// Only an export that is unchanged has a ledger that can be trusted.
 const BAD_ARCHIVE: &str =
     "nothing was written: give a file that `state-tracker ledger export` has written, whole and unchanged";
+/// How often a market is tried to be removed from the chain state, which other trackers change meanwhile.
+const ATTEMPTS: usize = 20;
 /// What a reset means for the numbers.
 const ANEW: &str =
     "totals begin anew: the next full pass of a tracker counts what the producers' keys still show";
@@ -238,6 +240,9 @@ struct Done {
     /// How many entities of the state index were deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
     index: Option<u64>,
+    /// Whether the market was followed on the chain, until now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    followed: Option<bool>,
     notes: Vec<String>,
 }
 
@@ -262,7 +267,7 @@ async fn remove(args: &ResetArgs, config: &Config, extent: Extent) -> Result<Exi
     let (what, effect) = match extent {
         Extent::Ledger => ("the ledger", "it reports once that the ledger was lost, and goes on"),
         Extent::Everything => (
-            "ledger, datasets and state index",
+            "ledger, datasets, submission windows and state index",
             "it writes all of it again, until the market has left its configuration",
         ),
     };
@@ -327,13 +332,36 @@ async fn remove_all(
         }
     }
     done.notes.extend(faults.iter().map(|fault| format!("not deleted: {}", escaped(&fault.to_string()))));
+    let followed = stop_following(session, config, market).await?;
+    let windows = if followed { ", its submission windows" } else { "" };
     let text = format!(
-        "deleted {} keys of the ledger, {} datasets and {index} entities of the state index; keys of producers stay",
+        "deleted {} keys of the ledger, {} datasets{windows} and {index} entities of the state index; keys of producers stay",
         ledger.len(),
         datasets.len()
     );
     (done.ledger, done.datasets, done.index) = (Some(ledger), Some(datasets), Some(index));
+    done.followed = Some(followed);
     Ok(text)
+}
+
+/// Removes a market from the chain state, where a chain is followed; returns whether it was in it. Every tracker on that state follows
+/// the markets of all others, also of those that are gone.
+async fn stop_following(session: &mut Session, config: &Config, market: &Market) -> Result<bool> {
+    let Ok(address) = market.keys.market().checksummed().parse::<ContractAddress>() else { return Ok(false) };
+    if !config.collector.is_enabled() {
+        return Ok(false);
+    }
+    let store = service::collector_store(config)?;
+    for _ in 0..ATTEMPTS {
+        // A tracker that accepts a block between the read and the write makes it start again.
+        if let Some(followed) = store.remove(session, address).await? {
+            return Ok(followed);
+        }
+    }
+    bail!(
+        "{} is still followed: the trackers changed the chain state {ATTEMPTS} times meanwhile; repeat the command",
+        market.name()
+    )
 }
 
 /// Datasets, entities of the index, and faults of the index, under one spelling.

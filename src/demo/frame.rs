@@ -199,7 +199,8 @@ fn chain(following: &ProgressSnapshot, is_wide: bool) -> String {
 fn windows(following: &ProgressSnapshot, market: &str) -> [u64; 3] {
     let market = market.parse().ok();
     let windows = market.and_then(|market: ContractAddress| following.windows.get(&market));
-    windows.copied().unwrap_or_default()
+    let [unmeasured, waiting, open, closed] = windows.copied().unwrap_or_default();
+    [unmeasured + waiting, open, closed]
 }
 
 fn wide_market(market: &MarketView<'_>, [waiting, open, closed]: [u64; 3]) -> Vec<(Rank, String)> {

@@ -43,6 +43,7 @@ pub(crate) fn actor_list(config: &Config) -> Vec<ListedActor> {
         for market in markets.iter().filter_map(|market| market.parse::<ContractAddress>().ok()) {
             add(&format!("collector/batch-preparer/{market}"), "batch preparer");
         }
+        add("collector/contract-values", "contract values");
         add("collector/cleaner", "cleaner");
     }
     if !config.intervals.find.is_zero() {

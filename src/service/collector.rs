@@ -1,18 +1,22 @@
-//! The collector's part of the tree, if nodes are configured: the block fetcher, a batch preparer for each market, the cleaner,
-//! and the notifier.
+//! The collector's part of the tree, if nodes are configured: the block fetcher, a batch preparer for each market, the contract
+//! values, the cleaner, and the notifier.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use actors::{
     collector::{
         BLOCKS_CONDITION, BatchPreparer, BlockFetcher, COLLECTOR, Cleaner, CollectorMetrics,
-        CollectorServices, CollectorSettings, MarketEdge, Notice, Notifier, Progress,
+        CollectorServices, CollectorSettings, ContractValues, MarketEdge, Notice, Notifier, Progress,
+        WindowLengths,
     },
     env::{Services, stale_after},
     tracker::{MarketEdges, MarketRegistry},
 };
 use color_eyre::eyre::{Result, WrapErr};
-use domain::{chain::ContractAddress, collector::Rules};
+use domain::{
+    chain::ContractAddress,
+    collector::{Followed, Rules},
+};
 use evm::{ChainConfig, Contracts, NodeUrl, Source};
 use store_collector::{BLOCK_HASH_TTL, ChainKeys, ChainStore};
 use supervision::{Address, Child, Clock, Mailbox, Name, Overflow};
@@ -26,16 +30,17 @@ pub(super) fn of_market(config: &Config, market: &str) -> Option<(ChainKeys, Con
     Some((ChainKeys::new(&config.output.prefix), market))
 }
 
-/// Progress and metrics of the collector. One for a process: a reload replaces the actors, and a metric can be registered once.
-pub(super) struct Followed {
+/// Progress, metrics and window lengths of the collector. One for a process: a reload replaces the actors, and a metric can be registered once.
+pub(super) struct AcrossReloads {
     pub(super) progress: Arc<Progress>,
+    lengths: Arc<WindowLengths>,
     metrics: CollectorMetrics,
 }
 
-impl Followed {
+impl AcrossReloads {
     pub(super) fn new(services: &Services, clock: &Clock) -> Self {
         let metrics = CollectorMetrics::register(services.telemetry.meter());
-        Self { progress: Arc::new(Progress::new(clock)), metrics }
+        Self { progress: Arc::new(Progress::new(clock)), lengths: Arc::default(), metrics }
     }
 }
 
@@ -46,7 +51,7 @@ impl Followed {
 pub(super) fn children(
     config: &Config,
     services: &Services,
-    followed: &Followed,
+    followed: &AcrossReloads,
     registry: &MarketRegistry,
     clock: &Clock,
 ) -> Result<Vec<Child>> {
@@ -75,6 +80,10 @@ pub(super) fn children(
         let make = move || BatchPreparer::new(shared.clone(), market);
         preparers.push(Child::actor(mailbox, make).policy(policy));
     }
+    let values = {
+        let shared = shared.clone();
+        Child::worker("contract-values", move || ContractValues::new(shared.clone()))
+    };
     let clean = {
         let shared = shared.clone();
         Child::worker("cleaner", move || Cleaner::new(shared.clone()))
@@ -85,7 +94,7 @@ pub(super) fn children(
     let fetch =
         Child::worker(fetcher, move || BlockFetcher::new(shared.clone(), edges.clone(), trackers.clone()));
     let prepare = Child::supervisor("batch-preparer", preparers).policy(policy);
-    let members = vec![fetch.policy(policy), prepare, clean.policy(policy)];
+    let members = vec![fetch.policy(policy), prepare, values.policy(policy), clean.policy(policy)];
     let notify = Child::actor(notices, || Notifier).policy(policy);
     Ok(vec![notify, Child::supervisor(COLLECTOR, members).policy(policy)])
 }
@@ -133,7 +142,7 @@ pub(crate) fn store(config: &Config) -> Result<ChainStore> {
 pub(super) fn collector_services(
     config: &Config,
     services: &Services,
-    followed: &Followed,
+    followed: &AcrossReloads,
     notifier: Address<Notice>,
 ) -> Result<CollectorServices> {
     let settings = &config.collector;
@@ -143,12 +152,12 @@ pub(super) fn collector_services(
         priorities => Some(contract("collector.priorities_contract", priorities)?),
     };
     let protocol_state = protocol_state(config)?;
-    let markets = named.iter().map(|(market, _)| *market).collect();
-    let contracts = Contracts { protocol_state, priorities, markets };
+    let contracts = Contracts { protocol_state, priorities };
     Ok(CollectorServices {
         services: services.clone(),
         store: store(config)?,
         source: Source::new(nodes(settings, contracts)?).wrap_err("the chain can't be followed")?,
+        lengths: followed.lengths.clone(),
         progress: followed.progress.clone(),
         metrics: followed.metrics.clone(),
         settings: Arc::new(collector_settings(settings, named)),
@@ -190,8 +199,9 @@ fn collector_settings(
         start: settings.start_block,
         markets,
         rules: Rules {
-            // Read from the contracts before the first block.
+            // Read from the contracts.
             windows: BTreeMap::new(),
+            followed: Followed { attest: settings.attestor_queue },
             max_windows: settings.max_windows,
             max_reorg_depth: settings.max_reorg_depth,
             inputs_live: settings.submissions_ttl.as_secs(),

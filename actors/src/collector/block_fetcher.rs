@@ -7,6 +7,9 @@
 //! - a reorganisation deeper than the undo log is an error and changes nothing;
 //! - an outage of nodes or Redis is no crash: the step is retried.
 
+mod measure;
+mod others;
+mod seen;
 mod start;
 
 use std::{
@@ -24,9 +27,11 @@ use retry::{Attempts, table::BLOCK_FETCHER};
 use store_collector::{Outcome, operations::MOVE_CHECKPOINT};
 use supervision::{Budget, Context, Failure, Worker};
 
+use self::seen::Seen;
 use super::{
     CollectorServices, FAR_BEHIND, MarketEdge,
-    contract_values::{ask, write},
+    budgets::deadline,
+    contract_values::at_releases,
     points,
     problem::{CollectorProblem, StepError},
     segments::{OldBlocks, boundary},
@@ -55,8 +60,12 @@ pub struct BlockFetcher {
     until: Option<u64>,
     /// The newest block that a node has reported, and when; `None` after a start or a failure, so that it is read again.
     head: Option<(BlockRef, Instant)>,
-    /// When the contracts are queried again; `None` is at once, as after a start.
-    refresh: Option<Instant>,
+    /// What this fetcher has last seen of the chain state: what another tracker changed since then is told to our actors.
+    seen: Seen,
+    /// Whether the chain state has what the configuration wants for our markets.
+    has_wanted: bool,
+    /// When windows are measured again; `None` is at once.
+    measure_after: Option<Instant>,
     /// The reader of segments, while the checkpoint is far behind.
     old: Option<OldBlocks>,
 }
@@ -91,7 +100,9 @@ impl BlockFetcher {
             book,
             until: None,
             head: None,
-            refresh: None,
+            seen: Seen::default(),
+            has_wanted: false,
+            measure_after: None,
             old: None,
         }
     }
@@ -129,13 +140,13 @@ impl BlockFetcher {
                 head
             }
         };
-        // Before the state is read: the first release can't be accepted without the length of its window.
-        self.refresh(cx, budget).await?;
+        self.rules.windows = self.chain.lengths.now();
         // The head came from a node that has also reported its chain id, so the keys are those of that chain. State of another
         // chain is never continued.
         let store = self.chain.chain_store().unwrap_or_else(|| self.chain.store.clone());
         let mut page = self.book.read(store).await?;
-        self.chain.progress.followed(&page.known.following);
+        self.chain.progress.followed(&page.known.following, self.chain.store.markets());
+        self.wake_for_others(&page.known.following);
         let Some(checkpoint) = page.known.following.checkpoint else {
             return self.begin(cx, &mut page, head, &events).await;
         };
@@ -147,6 +158,12 @@ impl BlockFetcher {
         if page.known.following.newcomers().next().is_some() {
             return self.join(cx, &mut page, checkpoint, head, &events).await;
         }
+        if !self.has_wanted && self.want(&mut page).await? {
+            return Ok(StepOutcome::Progressed);
+        }
+        if self.measure(cx, &mut page, checkpoint, &events).await? {
+            return Ok(StepOutcome::Progressed);
+        }
         let left = head.number.min(goal).saturating_sub(checkpoint.number);
         if left <= FAR_BEHIND {
             // Single blocks from here on: they are checked for reorganisations one by one.
@@ -155,15 +172,16 @@ impl BlockFetcher {
         } else if Box::pin(self.old_part(cx, &mut page, checkpoint, head, &events)).await? {
             return Ok(StepOutcome::Progressed);
         }
-        let next = cx.idle(self.chain.source.next(&checkpoint, deadline(&events))).await?;
-        match next {
+        let until = deadline(&events);
+        match cx.idle(self.chain.source.next(&checkpoint, until)).await? {
             Next::Block { block: Block { at, events, bad_logs }, head } => {
                 self.saw(cx, head);
                 self.note_bad_logs(bad_logs.len(), at.number);
                 let events = events.into_iter().map(|event| (at.number, event)).collect();
                 // A lagging node can report a head that is older than the block itself.
                 let now = Clocks { chain: head.time.max(at.time), redis: page.known.now };
-                let stretch = Stretch { blocks: vec![at], old: None, events, now };
+                let mut stretch = Stretch { blocks: vec![at], events, now, ..Stretch::default() };
+                cx.idle(self.ask_contracts(&page, &mut stretch, head, until)).await;
                 self.accept(&mut page, stretch).await
             }
             Next::NotYet { head } => {
@@ -188,25 +206,6 @@ impl BlockFetcher {
         self.chain.progress.head(head);
     }
 
-    /// Queries the contracts when that is due, and writes their values for other programs.
-    async fn refresh(&mut self, cx: &Context, budget: &Budget) -> Result<(), StepError> {
-        let now = cx.clock().now();
-        if self.refresh.is_some_and(|due| now < due) {
-            return Ok(());
-        }
-        let budget = self.chain.settings.budgets.contract_values(budget);
-        // Idle, as every request to a node: a node that hangs until the deadline is no stall of the actor.
-        let answers = cx.idle(ask(&self.chain, &self.rules.windows, deadline(&budget))).await?;
-        // Other programs read these tables, and a trial must change nothing that they see.
-        if !self.book.is_trial() {
-            write(&self.chain, &answers).await;
-        }
-        // A market without an answer keeps its known length.
-        self.rules.windows.extend(answers.windows());
-        self.refresh = Some(now + self.chain.settings.refresh_every);
-        Ok(())
-    }
-
     /// Accepts the next segment, and reads the one after it meanwhile. Returns whether there was one; if not, the next block has
     /// to be read singly.
     async fn old_part(
@@ -224,10 +223,10 @@ impl BlockFetcher {
         let mut old = match self.old.take().filter(|old| old.to() > checkpoint.number) {
             Some(old) => old,
             None => {
-                // A block is old only when no window of it can still get batches: the preparer needs the hashes of its blocks.
-                let longest = self.rules.windows.values().max().copied().unwrap_or(0);
-                let needed = Duration::from_secs(self.rules.inputs_live.saturating_add(longest));
-                let old_after = self.chain.settings.old_after.max(needed);
+                // A block is old only when no window of it can still get batches, for which the preparer needs the hashes of its blocks:
+                // when the submissions of every epoch that was released before it have expired.
+                let old_after =
+                    self.chain.settings.old_after.max(Duration::from_secs(self.rules.inputs_live));
                 let to = cx.idle(boundary(&source, checkpoint, head, old_after, deadline)).await?;
                 let (to, by_events) = to.map_or((head.number - MARGIN, false), |to| (to, true));
                 OldBlocks::new(&source, to.min(goal), by_events, cx.clock())
@@ -238,6 +237,7 @@ impl BlockFetcher {
         // The segment may have been read ahead, when the head was older.
         part.stretch.now = Clocks { chain: head.time, redis: page.known.now };
         self.note_bad_logs(part.bad_logs, checkpoint.number + 1);
+        cx.idle(self.ask_contracts(page, &mut part.stretch, head, deadline)).await;
         let asked = self.head.map(|(_, asked)| asked);
         let is_due = asked.is_none_or(|asked| cx.clock().now() >= asked + OBSERVE_EVERY);
         let observed = async {
@@ -257,6 +257,27 @@ impl BlockFetcher {
         old.accepted(last.number - checkpoint.number, last.number, &self.chain.progress);
         self.old = Some(old);
         Ok(true)
+    }
+
+    /// Asks the contracts of the windows that a segment opens, at the blocks that released their epochs.
+    async fn ask_contracts(
+        &self,
+        page: &Page,
+        stretch: &mut Stretch,
+        head: BlockRef,
+        deadline: tokio::time::Instant,
+    ) {
+        let releases = page.known.following.releases(stretch, &self.rules);
+        if !releases.is_empty() {
+            stretch.releases = at_releases(&self.chain, &releases, head, deadline).await;
+        }
+    }
+
+    fn wake(&self, edges: &[MarketEdge], market: &ContractAddress) {
+        for edge in edges.iter().filter(|edge| edge.market == *market) {
+            // A refusal needs no handling: the actor is stopped, or messages that wake it already wait.
+            drop(edge.actor.try_send(Wake::default()));
+        }
     }
 
     /// Accepts blocks: writes their effects and the checkpoint in one step.
@@ -294,7 +315,8 @@ impl BlockFetcher {
             // Only hand-overs have a last moment.
             Outcome::Late => return Ok(false),
         }
-        self.chain.progress.followed(after);
+        self.chain.progress.followed(after, self.chain.store.markets());
+        drop(self.seen.update(self.chain.store.markets(), after));
         // Only after the write: an actor that is woken earlier would find nothing.
         self.tell(notes);
         points::FETCHER_AFTER_CHECKPOINT.pass().await?;
@@ -304,15 +326,11 @@ impl BlockFetcher {
     /// Wakes batch preparers and epoch trackers, and sends notices.
     fn tell(&self, notes: Vec<Note>) {
         for note in notes {
-            // A refusal needs no handling: the actor is stopped, or messages that wake it already wait.
-            let wake = |edges: &[MarketEdge], market: &ContractAddress| {
-                for edge in edges.iter().filter(|edge| edge.market == *market) {
-                    drop(edge.actor.try_send(Wake::default()));
-                }
-            };
             match &note {
-                Note::Closed { market, .. } => wake(&self.preparers, market),
-                Note::Released { market, .. } => wake(&self.epoch_trackers, market),
+                Note::Closed { market, .. } => self.wake(&self.preparers, market),
+                Note::Released { market, .. } | Note::Measured { market, .. } => {
+                    self.wake(&self.epoch_trackers, market);
+                }
                 // Counted here and not by a preparer, which never sees an epoch that had expired before its release was read.
                 Note::Expired { market, .. } => {
                     self.chain.progress.with(|all| all.prepared.entry(*market).or_default().expired += 1);
@@ -383,11 +401,6 @@ impl BlockFetcher {
             self.chain.services.report(&CollectorProblem::BadLogs { block, count: many });
         }
     }
-}
-
-/// The deadline as `evm` takes it. Nodes answer in real time, whatever the clock of the tree.
-fn deadline(budget: &Budget) -> tokio::time::Instant {
-    tokio::time::Instant::now() + budget.remaining()
 }
 
 impl Worker for BlockFetcher {

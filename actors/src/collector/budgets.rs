@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! block 300 s ⊃ events 30 s
-//!             ⊃ contract values 30 s
+//! contract values 30 s
 //! preparation 60 s ⊃ market 30 s ⊃ batch 120 s
 //! ```
 
@@ -16,7 +16,7 @@ pub mod steps {
     pub const ACCEPT_BLOCKS: &str = "accepting blocks";
     /// Within that: reading its events.
     pub const READ_EVENTS: &str = "reading events";
-    /// Within that: querying contracts.
+    /// Querying the contracts.
     pub const QUERY_CONTRACTS: &str = "querying contracts";
     /// Preparing all closed windows of a market.
     pub const PREPARE_MARKET: &str = "preparing the batches of a market";
@@ -74,9 +74,9 @@ impl Budgets {
         block.child(steps::READ_EVENTS, self.events)
     }
 
-    /// The part of a fetcher's step for querying contracts.
-    pub(super) fn contract_values(&self, block: &Budget) -> Budget {
-        block.child(steps::QUERY_CONTRACTS, self.contract_values)
+    /// The budget of one round of the contract values.
+    pub(super) fn contract_values(&self, clock: &Clock) -> Budget {
+        Budget::new(clock, steps::QUERY_CONTRACTS, self.contract_values)
     }
 
     /// The budget of one run of a preparer.
@@ -95,6 +95,11 @@ impl Budgets {
     }
 }
 
+/// The deadline as `evm` takes it. Nodes answer in real time, whatever the clock of the tree.
+pub(super) fn deadline(budget: &Budget) -> tokio::time::Instant {
+    tokio::time::Instant::now() + budget.remaining()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -109,7 +114,6 @@ mod tests {
             let clock = Clock::manual(Duration::ZERO);
             let block = budgets.block(&clock);
             prop_assert!(budgets.events(&block).deadline() <= block.deadline());
-            prop_assert!(budgets.contract_values(&block).deadline() <= block.deadline());
             let preparation = budgets.preparation(&clock);
             let market = budgets.market(&preparation);
             prop_assert!(market.deadline() <= preparation.deadline());

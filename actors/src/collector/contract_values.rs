@@ -1,83 +1,163 @@
-//! The contract values of the markets: the lengths of windows, which the fetcher needs, and the tables that other programs read.
+//! The contract values: asks the contracts of each market, keeps the lengths of the submission windows for the block fetcher, and
+//! writes the tables that other programs read.
+//!
+//! It touches the nodes, and those tables in Redis. Promises:
+//! - a market whose contract fails or hangs holds up neither another market nor the blocks;
+//! - a value that can't be read is reported and left as it is; while the length of a window is not known it asks again soon.
 
-use std::collections::BTreeMap;
+use std::time::Duration;
 
-use domain::chain::ContractAddress;
-use evm::ChainError;
-use evm::views::Moment;
+use domain::{
+    chain::{BlockRef, ContractAddress},
+    collector::{AtRelease, Releases},
+};
+use evm::{
+    ChainError,
+    views::{Moment, RECENT_STATE_BLOCKS},
+};
+use futures_util::{StreamExt as _, stream};
+use retry::table::CONTRACT_VALUES;
 use store_collector::{MarketTables, operations::WRITE_CONTRACT_VALUES};
+use supervision::{Context, Failure, Worker};
 use tokio::time::Instant;
 
-use super::{CollectorServices, problem::CollectorProblem};
+use super::{
+    CollectorServices, budgets::deadline, points::CONTRACT_VALUES_POINTS, problem::CollectorProblem,
+};
+use crate::env::periodic::run_periodically;
 
-/// The contract values of all markets.
-pub(super) struct Answers {
-    markets: Vec<(ContractAddress, MarketTables)>,
-    /// `getTotalNodeCount`, in decimal digits.
-    nodes: Option<String>,
-}
+/// How many markets are asked at once.
+const AT_ONCE: usize = 8;
+/// How long the values at the blocks of releases are waited for: the blocks wait too.
+const AT_RELEASES_WITHIN: Duration = Duration::from_secs(2);
 
-impl Answers {
-    /// The length of each market's submission window, in seconds.
-    pub(super) fn windows(&self) -> BTreeMap<ContractAddress, u64> {
-        let window = |(market, tables): &(ContractAddress, MarketTables)| {
-            tables.submission_window.map(|seconds| (*market, seconds))
-        };
-        self.markets.iter().filter_map(window).collect()
-    }
-}
-
-/// Queries the contracts. A value that can't be read is reported and left out.
-///
-/// # Errors
-/// [`ChainError`] when the length of a market's windows can't be read and is not `known`: without it no epoch of the market
-/// can be followed, and no block accepted.
-pub(super) async fn ask(
+/// What the contracts said at the blocks that released epochs. What can't be read is left out: the last known length and day count
+/// then, and without a length the window waits for it.
+pub(super) async fn at_releases(
     chain: &CollectorServices,
-    known: &BTreeMap<ContractAddress, u64>,
+    releases: &[(ContractAddress, u64)],
+    head: BlockRef,
     deadline: Instant,
-) -> Result<Answers, ChainError> {
-    let views = chain.source.views(Moment::Latest, deadline);
-    let number = |answer: Result<u64, ChainError>| match answer {
-        Ok(number) => Some(number),
-        Err(error) => {
-            chain.services.report(&CollectorProblem::View(error));
-            None
+) -> Releases {
+    let soon = deadline.min(Instant::now() + AT_RELEASES_WITHIN);
+    // Nodes that are no archives discard state after `RECENT_STATE_BLOCKS` blocks: the request could only fail, on every node.
+    let is_kept =
+        |block: u64| head.number.saturating_sub(block) <= RECENT_STATE_BLOCKS || chain.source.has_archive();
+    let mut asked = Vec::new();
+    for (market, block) in releases.iter().copied().filter(|(_, block)| is_kept(*block)) {
+        asked.push(async move {
+            let views = chain.source.views(Moment::Block(block), soon);
+            let (length, day) = tokio::join!(views.submission_window(market), views.day_counter(market));
+            let length = length.ok().map(|length| length.as_secs());
+            ((market, block), AtRelease { length, day: day.ok() })
+        });
+    }
+    stream::iter(asked).buffer_unordered(AT_ONCE).collect().await
+}
+
+/// The actor.
+pub struct ContractValues {
+    chain: CollectorServices,
+}
+
+impl ContractValues {
+    /// An actor for the markets of this tracker.
+    #[must_use]
+    pub fn new(chain: CollectorServices) -> Self {
+        Self { chain }
+    }
+
+    /// Asks for the values of every market, and writes each market's as soon as they are there.
+    async fn run_once(&self, cx: &Context) -> Result<(), CollectorProblem> {
+        let deadline = deadline(&self.chain.settings.budgets.contract_values(cx.clock()));
+        let mut asked = Vec::new();
+        for (market, configured) in &self.chain.settings.markets {
+            asked.push(self.market(*market, configured, deadline));
         }
-    };
-    let told = |answer| number(answer).map(|number| number.to_string());
-    let mut markets = Vec::new();
-    for (market, configured) in &chain.settings.markets {
-        let window = match views.submission_window(*market).await {
-            // Known lengths stay valid: an outage of the nodes must not stop markets that are followed already.
-            Err(error) if !known.contains_key(market) => return Err(error),
-            window => number(window.map(|window| window.as_secs())),
+        let markets = async {
+            let mut failed = None;
+            let mut markets = stream::iter(asked).buffer_unordered(AT_ONCE);
+            while let Some(asked) = markets.next().await {
+                failed = failed.or(asked.err());
+                cx.progress();
+            }
+            failed
+        };
+        let nodes = async {
+            let views = self.chain.source.views(Moment::Latest, deadline);
+            if let Some(nodes) = self.digits(views.total_node_count().await) {
+                self.write(&[], Some(&nodes)).await;
+            }
+        };
+        // Idle, as every request to a node: a node that hangs until the deadline is no stall of the actor.
+        let (failed, ()) = cx.idle(async { tokio::join!(markets, nodes) }).await;
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Asks for the values of one market and writes them.
+    ///
+    /// # Errors
+    /// [`CollectorProblem::LengthUnknown`] if the length of its windows could not be read, now or before.
+    async fn market(
+        &self,
+        market: ContractAddress,
+        configured: &str,
+        deadline: Instant,
+    ) -> Result<(), CollectorProblem> {
+        let views = self.chain.source.views(Moment::Latest, deadline);
+        let window = views.submission_window(market).await.map(|window| window.as_secs());
+        if let Ok(seconds) = window {
+            self.chain.lengths.set(market, seconds);
+        }
+        let (window, unknown) = match window {
+            Err(cause) if !self.chain.lengths.now().contains_key(&market) => {
+                (None, Err(CollectorProblem::LengthUnknown { market, cause }))
+            }
+            window => (self.number(window), Ok(())),
         };
         // The contract counts in microseconds, and other programs read its number as it is.
-        let day_size =
-            views.day_size(*market).await.map(|size| u64::try_from(size.as_micros()).unwrap_or(u64::MAX));
+        let day_size = views.day_size(market).await;
+        let day_size = day_size.map(|size| u64::try_from(size.as_micros()).unwrap_or(u64::MAX));
         let tables = MarketTables {
-            configured: configured.clone(),
+            configured: configured.to_owned(),
             submission_window: window,
-            day_size: told(day_size),
-            quota: told(views.daily_snapshot_quota(*market).await),
-            epochs_in_a_day: told(views.epochs_in_a_day(*market).await),
+            day_size: self.digits(day_size),
+            quota: self.digits(views.daily_snapshot_quota(market).await),
+            epochs_in_a_day: self.digits(views.epochs_in_a_day(market).await),
         };
-        markets.push((*market, tables));
+        self.write(&[(market, tables)], None).await;
+        unknown
     }
-    Ok(Answers { markets, nodes: told(views.total_node_count().await) })
+
+    fn number(&self, answer: Result<u64, ChainError>) -> Option<u64> {
+        answer.map_err(|error| self.chain.services.report(&CollectorProblem::View(error))).ok()
+    }
+
+    fn digits(&self, answer: Result<u64, ChainError>) -> Option<String> {
+        self.number(answer).map(|number| number.to_string())
+    }
+
+    /// Writes contract values to Redis, and reports what can't be written.
+    async fn write(&self, markets: &[(ContractAddress, MarketTables)], nodes: Option<&str>) {
+        let (chain, operation) = (&self.chain, WRITE_CONTRACT_VALUES);
+        let written = async {
+            let mut session = chain.services.store.session(operation).await?;
+            chain.store.write_tables(&mut session, markets, nodes).await
+        };
+        match written.await {
+            Ok(faults) => chain.services.note_unwritten(operation, &faults),
+            // Only reported: no decision depends on these tables, and the next round writes them.
+            Err(error) => chain.services.report(&error),
+        }
+    }
 }
 
-/// Writes the contract values to Redis, and reports what can't be written.
-pub(super) async fn write(chain: &CollectorServices, answers: &Answers) {
-    let operation = WRITE_CONTRACT_VALUES;
-    let written = async {
-        let mut session = chain.services.store.session(operation).await?;
-        chain.store.write_tables(&mut session, &answers.markets, answers.nodes.as_deref()).await
-    };
-    match written.await {
-        Ok(faults) => chain.services.note_unwritten(operation, &faults),
-        // Only reported: no decision depends on these tables, and in an outage the fetcher's own step fails next and is retried.
-        Err(error) => chain.services.report(&error),
+impl Worker for ContractValues {
+    async fn run(&mut self, cx: &Context) -> Result<(), Failure> {
+        let (services, every) = (&self.chain.services, self.chain.settings.refresh_every);
+        let pauses = [Duration::ZERO, every];
+        // Boxed: the nested futures of several markets are deep.
+        let round = || Box::pin(self.run_once(cx));
+        run_periodically(cx, services, pauses, CONTRACT_VALUES, &CONTRACT_VALUES_POINTS, round).await
     }
 }

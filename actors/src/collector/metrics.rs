@@ -20,7 +20,7 @@ use crate::env::{
 
 const MARKET: Label = Label { name: "market", values: Values::Configuration };
 const WINDOW_STATE: Label =
-    Label { name: "state", values: Values::Known(|| vec!["waiting", "open", "closed"]) };
+    Label { name: "state", values: Values::Known(|| vec!["unmeasured", "waiting", "open", "closed"]) };
 const OUTCOME: Label =
     Label { name: "outcome", values: Values::Known(|| vec!["handed_over", "expired", "elsewhere"]) };
 const CLEANED: Label = Label { name: "kind", values: Values::Known(|| vec!["markers", "submissions"]) };
@@ -121,9 +121,9 @@ pub(crate) static OBSERVED: &[Observed<Watch>] = &[
         "windows",
         |chain, emit| {
             chain.state(|state| {
-                for (market, [waiting, open, closed]) in &state.windows {
+                for (market, counts) in &state.windows {
                     // Emitted at 0 too, so that an alert can compare with 0.
-                    for (state, many) in [("waiting", waiting), ("open", open), ("closed", closed)] {
+                    for (state, many) in ["unmeasured", "waiting", "open", "closed"].into_iter().zip(counts) {
                         emit(*many as f64, &[named(market), state.into()]);
                     }
                 }

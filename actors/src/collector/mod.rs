@@ -1,4 +1,4 @@
-//! The actors of the collector: a block fetcher, a batch preparer for each market, a cleaner, and the notifier.
+//! The actors of the collector: a block fetcher, a batch preparer for each market, the contract values, a cleaner, and the notifier.
 //!
 //! ```text
 //! node → block fetcher → effects and checkpoint, in one step → "a window is closed" → batch preparer → batches, once
@@ -20,6 +20,7 @@ mod progress;
 mod segments;
 mod state_store;
 mod take_over;
+mod window_lengths;
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
@@ -33,11 +34,13 @@ pub use batch_preparer::BatchPreparer;
 pub use block_fetcher::BlockFetcher;
 pub use budgets::{Budgets, steps};
 pub use cleaner::Cleaner;
+pub use contract_values::ContractValues;
 pub use metrics::CollectorMetrics;
 pub use notifier::{Notice, Notifier, Severity};
 pub use problem::CollectorProblem;
 use progress::faults;
 pub use progress::{Cleaned, Prepared, Progress, ProgressSnapshot};
+pub use window_lengths::WindowLengths;
 
 use crate::env::{messages::Wake, services::Services};
 
@@ -58,6 +61,8 @@ pub struct CollectorServices {
     pub store: ChainStore,
     /// The nodes of the chain.
     pub source: Source,
+    /// The lengths of the submission windows.
+    pub lengths: Arc<WindowLengths>,
     /// The progress of the collector.
     pub progress: Arc<Progress>,
     /// The metrics of the collector.

@@ -55,8 +55,10 @@ fn kind_of(note: &Note) -> (&'static str, Severity) {
     match note {
         Note::Released { .. } => ("epoch_released", Low),
         Note::TakenUp { .. } => ("epoch_taken_up", Low),
+        Note::Measured { .. } => ("window_measured", Low),
         Note::ReleasedAgain { .. } => ("epoch_released_again", Low),
         Note::Expired { .. } => ("epoch_expired", High),
+        Note::Abandoned { .. } => ("epoch_abandoned", Medium),
         Note::Closed { by_clock: false, .. } => ("window_closed", Low),
         Note::Closed { by_clock: true, .. } => ("window_closed_by_clock", Medium),
         Note::Submitted(_) => ("batch_submitted", Low),
@@ -71,7 +73,10 @@ fn kind_of(note: &Note) -> (&'static str, Severity) {
 
 fn text_of(note: &Note) -> String {
     match note {
-        Note::Released { market, epoch, window } => {
+        Note::Released { market, epoch, window } if window.length().is_none() => format!(
+            "epoch {epoch} of market {market} accepts submissions; how long is not known yet, so its window waits for that"
+        ),
+        Note::Released { market, epoch, window } | Note::Measured { market, epoch, window } => {
             format!("epoch {epoch} of market {market} accepts submissions until {}", window.limit)
         }
         Note::TakenUp { market, epoch, window } => format!(
@@ -83,7 +88,11 @@ fn text_of(note: &Note) -> String {
             format!("epoch {epoch} of market {market} was released again; nothing changed")
         }
         Note::Expired { market, epoch } => format!(
-            "epoch {epoch} of market {market} was found after its submissions had expired; it gets no batches"
+            "the submissions of epoch {epoch} of market {market} expired before its batches could be made; it gets none"
+        ),
+        Note::Abandoned { market, epoch } => format!(
+            "no tracker has made the batches of epoch {epoch} of market {market}, and its submissions have expired; if the \
+             market has left for good, remove it by `state-tracker ledger remove {market}`"
         ),
         Note::Closed { market, epoch, block, by_clock: false } => {
             format!("epoch {epoch} of market {market} accepted submissions up to block {block}")

@@ -5,6 +5,7 @@ use crate::env::{FailurePoint, periodic::Points};
 const FETCHER: &str = "block fetcher";
 const PREPARER: &str = "batch preparer";
 const CLEANER: &str = "cleaner";
+const VALUES: &str = "contract values";
 
 domain::table! {
     /// The failure points of the collector's actors.
@@ -23,6 +24,12 @@ domain::table! {
         "The batch preparer has made the batches of an epoch and handed over none.");
     pub(super) PREPARER_AFTER_WRITE = FailurePoint::new("batch_preparer::after_write", PREPARER,
         "The batch preparer has the answer of Redis and has neither counted nor reported it.");
+    VALUES_BEFORE_PAUSE = FailurePoint::new("contract_values::before_pause", VALUES,
+        "The actor of the contract values is about to wait for its next round.");
+    VALUES_BEFORE_ROUND = FailurePoint::new("contract_values::before_round", VALUES,
+        "A round of the actor of the contract values has asked for nothing.");
+    VALUES_AFTER_ROUND = FailurePoint::new("contract_values::after_round", VALUES,
+        "A round of the actor of the contract values is finished.");
     CLEANER_BEFORE_PAUSE = FailurePoint::new("cleaner::before_pause", CLEANER,
         "The cleaner is about to wait for its next run.");
     CLEANER_BEFORE_ROUND = FailurePoint::new("cleaner::before_round", CLEANER,
@@ -30,6 +37,13 @@ domain::table! {
     CLEANER_AFTER_ROUND = FailurePoint::new("cleaner::after_round", CLEANER,
         "A run of the cleaner is finished.");
 }
+
+/// The failure points of the loop of the contract values.
+pub(super) const CONTRACT_VALUES_POINTS: Points = Points {
+    before_pause: &VALUES_BEFORE_PAUSE,
+    before_round: &VALUES_BEFORE_ROUND,
+    after_round: &VALUES_AFTER_ROUND,
+};
 
 /// The failure points of the cleaner's loop.
 pub(super) const CLEANER_POINTS: Points = Points {

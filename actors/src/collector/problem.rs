@@ -104,9 +104,21 @@ pub enum CollectorProblem {
     /// A contract gave no usable value.
     #[error("{step}: {0}", step = QUERY_CONTRACTS)]
     View(#[from] ChainError),
+    /// The length of a market's windows has never been read.
+    #[error(
+        "{}: market {market}: the length of its submission windows is not known, so its windows wait: {cause}; check its address",
+        QUERY_CONTRACTS
+    )]
+    LengthUnknown {
+        /// The market.
+        market: ContractAddress,
+        /// Why it can't be read.
+        #[source]
+        cause: ChainError,
+    },
     /// The day of a market is unknown.
     #[error(
-        "{}: market {market}: its day after block {block} is unknown, so submissions are not counted for slots until the next day",
+        "{}: market {market}: its day after block {block} is unknown, so submissions of its open windows are not counted for slots",
         QUERY_CONTRACTS
     )]
     DayUnknown {
@@ -161,7 +173,7 @@ impl Report for CollectorProblem {
     fn operation(&self) -> Operation {
         match self {
             Self::StartBlockAhead { .. } | Self::ReleaseMissing { .. } => FOLLOW_CHAIN,
-            Self::View(_) | Self::DayUnknown { .. } => QUERY_CONTRACTS,
+            Self::View(_) | Self::LengthUnknown { .. } | Self::DayUnknown { .. } => QUERY_CONTRACTS,
             Self::BadLogs { .. } => READ_EVENTS,
             Self::NoWorker { .. } | Self::PreparationLate { .. } => PREPARE_BATCHES,
         }
@@ -170,7 +182,7 @@ impl Report for CollectorProblem {
     fn kind(&self) -> Kind {
         match self {
             Self::StartBlockAhead { .. } => AHEAD,
-            Self::View(_) | Self::DayUnknown { .. } => VIEW,
+            Self::View(_) | Self::LengthUnknown { .. } | Self::DayUnknown { .. } => VIEW,
             Self::BadLogs { .. } | Self::ReleaseMissing { .. } => ErrorKind::Malformed.row(),
             Self::NoWorker { .. } | Self::PreparationLate { .. } => ErrorKind::Timeout.row(),
         }
@@ -178,7 +190,8 @@ impl Report for CollectorProblem {
 
     fn subject(&self) -> String {
         match self {
-            Self::DayUnknown { market, .. }
+            Self::LengthUnknown { market, .. }
+            | Self::DayUnknown { market, .. }
             | Self::NoWorker { market, .. }
             | Self::PreparationLate { market, .. } => market.to_string(),
             Self::StartBlockAhead { .. }

@@ -48,8 +48,8 @@ pub struct ProgressSnapshot {
     pub conflicts: u64,
     /// The number of effects of blocks, by the kind of their notice.
     pub notes: BTreeMap<String, u64>,
-    /// For each market the number of waiting, open and closed windows.
-    pub windows: BTreeMap<ContractAddress, [u64; 3]>,
+    /// For each market the number of windows of unknown length, and of waiting, open and closed ones.
+    pub windows: BTreeMap<ContractAddress, [u64; 4]>,
     /// For each market the counts of its batch preparer.
     pub prepared: BTreeMap<ContractAddress, Prepared>,
     /// How often no worker became free in time.
@@ -135,13 +135,15 @@ impl Progress {
         Some(counted_on(at, since, self.clock.now()))
     }
 
-    /// Records the chain state that was read or written.
-    pub(super) fn followed(&self, following: &Following) {
-        let windows = following.markets.iter().map(|(market, there)| {
+    /// Records the chain state that was read or written, of the markets of this tracker.
+    pub(super) fn followed(&self, following: &Following, markets: &[ContractAddress]) {
+        let own = following.markets.iter().filter(|(market, _)| markets.contains(market));
+        let windows = own.map(|(market, there)| {
             let count = |is: fn(&WindowState) -> bool| {
                 there.windows.values().filter(|window| is(&window.state)).count() as u64
             };
             let counts = [
+                count(|state| matches!(state, WindowState::Unmeasured)),
                 count(|state| matches!(state, WindowState::Waiting)),
                 count(|state| matches!(state, WindowState::Open)),
                 count(|state| matches!(state, WindowState::Closed { .. })),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use domain::{
     chain::BlockRef,
-    collector::{Clocks, Old, Stretch},
+    collector::{Old, Stretch},
 };
 use errors::rounded;
 use evm::{ChainError, Source, Step, range::Range};
@@ -96,7 +96,7 @@ impl OldBlocks {
             .flat_map(|(number, events, _)| events.into_iter().map(move |event| (number, event)))
             .collect();
         // The moment is set when the segment is accepted, which may be later.
-        Ok(Some(Part { stretch: Stretch { blocks, old, events, now: Clocks::default() }, bad_logs }))
+        Ok(Some(Part { stretch: Stretch { blocks, old, events, ..Stretch::default() }, bad_logs }))
     }
 
     /// Records that this many blocks up to `last` were accepted.
@@ -202,8 +202,7 @@ mod tests {
     #[tokio::test]
     async fn a_segment_that_was_read_ahead_is_used_only_after_the_block_that_it_follows() {
         let nobody = "http://127.0.0.1:1".parse().expect("a URL");
-        let (protocol_state, markets) = (ContractAddress([1; 20]), vec![ContractAddress([2; 20])]);
-        let contracts = Contracts { protocol_state, priorities: None, markets };
+        let contracts = Contracts { protocol_state: ContractAddress([1; 20]), priorities: None };
         let source = Source::new(ChainConfig::new(vec![nobody], contracts)).expect("a source");
         let mut old = OldBlocks::new(&source, 100, true, &Clock::system());
         let part =

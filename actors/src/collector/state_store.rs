@@ -33,11 +33,6 @@ enum Place {
 }
 
 impl Book {
-    /// Whether it is the store of a trial, which touches nothing in Redis.
-    pub(super) fn is_trial(&self) -> bool {
-        matches!(self, Self::Trial(_))
-    }
-
     /// Reads the present state; in Redis under the keys of `chain`.
     pub(super) async fn read(&self, chain: ChainStore) -> Result<Page, StoreError> {
         match self {

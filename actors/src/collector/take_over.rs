@@ -13,6 +13,7 @@ use evm::{
     ChainError,
     views::{Moment, RECENT_STATE_BLOCKS},
 };
+use futures_util::{StreamExt as _, stream};
 use tokio::time::Instant;
 
 use super::{
@@ -24,6 +25,10 @@ use super::{
 /// How long the blocks of all markers are waited for together, and then each by itself.
 const TOGETHER_WITHIN: Duration = Duration::from_secs(5);
 const SINGLE_WITHIN: Duration = Duration::from_secs(2);
+/// How long the days of all markets are waited for together.
+const DAYS_WITHIN: Duration = Duration::from_secs(5);
+/// How many markets are asked at once.
+const AT_ONCE: usize = 8;
 
 /// The state of each of these markets after this block. What can't be read is reported and left out.
 ///
@@ -47,17 +52,23 @@ pub(super) async fn beginnings(
     numbers.dedup();
     // The times of the releases: markers have only their block numbers.
     let blocks = released_at(chain, &numbers, deadline).await?;
+    let until = deadline.min(Instant::now() + DAYS_WITHIN);
+    let mut asked = Vec::new();
+    for &market in newcomers {
+        asked.push(async move { (market, day(chain, market, block, head, until).await) });
+    }
+    let days: Vec<_> = stream::iter(asked).buffer_unordered(AT_ONCE).collect().await;
     let mut all = BTreeMap::new();
-    for market in newcomers {
-        let left = left.remove(market).unwrap_or_default();
+    for (market, day) in days {
+        let left = left.remove(&market).unwrap_or_default();
         // A marker whose block no node has any more is skipped: without its time the limit of the window is unknown.
         let released = |(epoch, number)| Some((epoch, (number, blocks.get(&number)?.time)));
         let beginning = Beginning {
-            day: day(chain, *market, block, head, deadline).await?,
+            day,
             epochs: left.marked.into_iter().filter_map(released).collect(),
             handed: left.handed,
         };
-        all.insert(*market, beginning);
+        all.insert(market, beginning);
     }
     Ok(all)
 }
@@ -91,29 +102,29 @@ async fn released_at(
     Ok(blocks)
 }
 
-/// The market's day after this block; `None` when no node has the state of that block.
+/// The market's day after this block; `None` when the contract or the nodes do not tell it. The block that releases the market's next
+/// epoch is asked again.
 async fn day(
     chain: &CollectorServices,
     market: ContractAddress,
     block: BlockRef,
     head: BlockRef,
     deadline: Instant,
-) -> Result<Option<u64>, ChainError> {
+) -> Option<u64> {
     let unknown = |cause| {
         chain.services.report(&CollectorProblem::DayUnknown { market, block: block.number, cause });
     };
     // Nodes that are no archives discard state after `RECENT_STATE_BLOCKS` blocks: the request could only fail, on every node.
     if head.number.saturating_sub(block.number) > RECENT_STATE_BLOCKS && !chain.source.has_archive() {
         unknown(None);
-        return Ok(None);
+        return None;
     }
     match chain.source.views(Moment::Block(block.number), deadline).day_counter(market).await {
-        Ok(day) => Ok(Some(day)),
-        // The contract itself gave no day: a retry would not change that, so the market is followed without one.
-        Err(error @ (ChainError::Rejected { .. } | ChainError::View { .. })) => {
+        Ok(day) => Some(day),
+        // The market is followed without one: it must not hold up the others.
+        Err(error) => {
             unknown(Some(error));
-            Ok(None)
+            None
         }
-        Err(error) => Err(error),
     }
 }

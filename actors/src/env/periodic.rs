@@ -1,12 +1,11 @@
-//! Periodic jobs: the loop of the finder, the pruner and the cleaner.
+//! Periodic jobs: the loop of the finder, the pruner, the cleaner and the contract values.
 
 use std::{future::Future, time::Duration};
 
 use retry::{Attempts, RetryPolicy};
-use store_redis::StoreError;
 use supervision::{Context, Failure};
 
-use crate::env::{failure_point::FailurePoint, services::Services};
+use crate::env::{failure_point::FailurePoint, report::Report, services::Services};
 
 /// The failure points of a periodic job.
 pub(crate) struct Points {
@@ -17,7 +16,7 @@ pub(crate) struct Points {
 
 /// Runs `job` at the interval `every`, for the first time after `first`, until the actor is stopped. A stop cancels a running job at
 /// its next await; a failed job is reported and retried with backoff.
-pub(crate) async fn run_periodically<F: Future<Output = Result<(), StoreError>>>(
+pub(crate) async fn run_periodically<E: Report, F: Future<Output = Result<(), E>>>(
     cx: &Context,
     services: &Services,
     [first, every]: [Duration; 2],

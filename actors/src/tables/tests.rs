@@ -63,8 +63,7 @@ fn registered() -> Telemetry {
     tracker.pass_took(&store_tracker::datasets::SUMMARY, Duration::ZERO);
     tracker.unfinished_epochs("m", 1);
     let collector = CollectorMetrics::register(telemetry.meter());
-    let (protocol_state, markets) = (ContractAddress([1; 20]), vec![ContractAddress([2; 20])]);
-    let contracts = Contracts { protocol_state, priorities: None, markets };
+    let contracts = Contracts { protocol_state: ContractAddress([1; 20]), priorities: None };
     let nobody = "http://127.0.0.1:1".parse().expect("a URL");
     let source = Source::new(ChainConfig::new(vec![nobody], contracts)).expect("a source");
     collector.observe(source, Arc::new(Progress::new(&clock)));

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use evm::StartBlock;
+use redis::aio::MultiplexedConnection;
 use testkit::{
     Emission, RedisServer, RpcFault, RpcProxy,
     contents::{Contents, assert_same, query},
@@ -95,7 +96,7 @@ async fn epochs_that_another_program_hands_over_are_reported_and_not_handed_over
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_market_that_returns_is_taken_over_at_the_checkpoint_on_the_current_day() {
+async fn a_market_whose_tracker_is_away_is_followed_by_the_other_one_and_loses_no_epoch() {
     let mut world = World::new(23).await;
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut connection = redis.connection().await.expect("a connection");
@@ -107,7 +108,7 @@ async fn a_market_that_returns_is_taken_over_at_the_checkpoint_on_the_current_da
     let both = Tracker::start(&url, &node, &world.contracts, setup).await;
     reach_head(&world, &both).await;
     both.stop().await;
-    // The other market is removed while its day changes and an epoch of it is released.
+    // The tracker of the other market is away while its day changes and an epoch of it is released.
     let alone = Tracker::start(&url, &node, &first_alone, setup).await;
     for market in [&one, &other] {
         let views = [WINDOW, 86_400_000_000, 10, 8, 7_200];
@@ -116,33 +117,33 @@ async fn a_market_that_returns_is_taken_over_at_the_checkpoint_on_the_current_da
         world.emit(market, &Emission::EpochReleased { epoch: 1, begin: 0, end: 1 }).await;
     }
     world.mine().await;
+    collect(&world, &mut connection, &other, 1, 18).await;
     reach_head(&world, &alone).await;
     alone.stop().await;
 
     let both = Tracker::start(&url, &node, &world.contracts, setup).await;
-    let address = other.parse().expect("an address");
-    wait_until("it is followed again", SOON, async || both.following().await.followed.contains(&address))
-        .await;
     world.emit(&other, &Emission::EpochReleased { epoch: 2, begin: 0, end: 1 }).await;
     world.mine().await;
-    let block = world.anvil.block(world.height().await).await.expect("asked").expect("the head").0;
-    let key = format!("SnapshotCollector.{other}.2.{block}");
-    query::<()>(&mut connection, &["SADD", &key, &format!("{other}.2.project.17")]).await;
+    collect(&world, &mut connection, &other, 2, 17).await;
     for _ in 0..=WINDOW {
         world.mine().await;
     }
     reach_head(&world, &both).await;
     let count = |epoch: u64| format!("BatchCountKey.{other}.{epoch}");
-    assert_eq!(query::<Option<u64>>(&mut connection, &["GET", &count(2)]).await, Some(1));
-    assert_eq!(
-        query::<Option<u64>>(&mut connection, &["GET", &count(1)]).await,
-        None,
-        "the market was not followed then"
-    );
-    let of_day = |day: u64| format!("SlotSubmissionsKey.{other}.{day}.17");
-    assert_eq!(query::<Option<u64>>(&mut connection, &["GET", &of_day(8)]).await, Some(1));
-    assert_eq!(query::<Option<u64>>(&mut connection, &["GET", &of_day(7)]).await, None);
+    for (epoch, slot) in [(1, 18), (2, 17)] {
+        assert_eq!(query::<Option<u64>>(&mut connection, &["GET", &count(epoch)]).await, Some(1));
+        let of_day = |day: u64| format!("SlotSubmissionsKey.{other}.{day}.{slot}");
+        assert_eq!(query::<Option<u64>>(&mut connection, &["GET", &of_day(8)]).await, Some(1));
+        assert_eq!(query::<Option<u64>>(&mut connection, &["GET", &of_day(7)]).await, None);
+    }
     both.stop().await;
+}
+
+/// Submits for an epoch at the newest block.
+async fn collect(world: &World, connection: &mut MultiplexedConnection, market: &str, epoch: u64, slot: u64) {
+    let block = world.anvil.block(world.height().await).await.expect("asked").expect("the head").0;
+    let key = format!("SnapshotCollector.{market}.{epoch}.{block}");
+    query::<()>(connection, &["SADD", &key, &format!("{market}.{epoch}.project.{slot}")]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use actors::collector::{
     BatchPreparer, BlockFetcher, Budgets, Cleaner, CollectorMetrics, CollectorServices, CollectorSettings,
-    MarketEdge, Notice, Notifier, Progress,
+    ContractValues, MarketEdge, Notice, Notifier, Progress,
 };
 use domain::{
     chain::{ContractAddress, WindowState},
-    collector::{Following, Rules},
+    collector::{Followed, Following, Rules},
 };
 use evm::StartBlock;
 use evm::{ChainConfig, Source};
@@ -37,6 +37,7 @@ pub struct Setup {
     pub budgets: Budgets,
     /// The number of workers; with 0, no market is prepared before the test allows it.
     pub workers: usize,
+    pub refresh_every: Duration,
     pub policy: Policy,
 }
 
@@ -63,10 +64,13 @@ impl Default for Setup {
             clean_every: day,
             budgets: Budgets::default(),
             workers: 2,
+            refresh_every: Duration::from_secs(3_600),
             policy,
         }
     }
 }
+
+const TEST: store_redis::Operation = store_redis::Operation::new("test", "test");
 
 pub struct Tracker {
     pub tree: Tree,
@@ -94,6 +98,9 @@ impl Tracker {
         }
         let mut children = vec![Child::actor(notices, || Notifier).policy(setup.policy)];
         children.extend(preparers);
+        let of_values = chain.clone();
+        let values = Child::worker("contract-values", move || ContractValues::new(of_values.clone()));
+        children.push(values.policy(setup.policy));
         let of_cleaner = chain.clone();
         let clean = Child::worker("cleaner", move || Cleaner::new(of_cleaner.clone()));
         children.push(clean.policy(setup.policy));
@@ -106,18 +113,23 @@ impl Tracker {
     }
 
     pub async fn following(&self) -> Following {
-        let mut session = self
-            .chain
-            .services
-            .store
-            .session(store_redis::Operation::new("test", "test"))
-            .await
-            .expect("a session");
+        let mut session = self.chain.services.store.session(TEST).await.expect("a session");
         self.chain.store.of_chain(31_337).load(&mut session).await.expect("loaded").following
     }
 
-    /// Waits until all blocks up to this one are accepted, and all closed windows are handed over.
+    /// Waits until all blocks up to this one are accepted, all closed windows are handed over, and the contract values are written.
     pub async fn caught_up(&self, height: u64, hash: &str) {
+        wait_until("the contract values are written", SOON, async || {
+            let mut session = self.chain.services.store.session(TEST).await.expect("a session");
+            let mut batch = store_redis::Batch::new();
+            batch.cmd("HLEN", "DaySizeTableKey");
+            batch.cmd("EXISTS", "TotalNodesCount");
+            let answers = session.run(TEST, "TotalNodesCount", batch).await.expect("answered");
+            let mut replies = store_redis::Replies::new(TEST, answers);
+            let [markets, nodes] = [(); 2].map(|()| replies.required::<usize>("").expect("a number"));
+            markets >= self.chain.settings.markets.len() && nodes == 1
+        })
+        .await;
         wait_until(&format!("block {height} is accepted"), SOON, async || {
             let following = self.following().await;
             let closed = |state: &WindowState| matches!(state, WindowState::Closed { .. });
@@ -161,7 +173,7 @@ fn services(
     let services = common::services(redis, Duration::from_secs(10), clock);
     let metrics = CollectorMetrics::register(services.telemetry.meter());
     let protocol_state = contracts.protocol_state.parse().expect("an address");
-    let contracts = evm::Contracts { protocol_state, priorities: None, markets: markets.to_vec() };
+    let contracts = evm::Contracts { protocol_state, priorities: None };
     let mut config = ChainConfig::new(vec![node.parse().expect("a URL")], contracts);
     config.poll_interval = Duration::from_millis(20);
     config.max_log_range = setup.max_chunk;
@@ -170,6 +182,7 @@ fn services(
         services,
         store: ChainStore::new(ChainKeys::new(""), protocol_state.to_string(), markets.to_vec(), true),
         source: Source::new(config).expect("a source"),
+        lengths: Arc::default(),
         progress: Arc::new(Progress::new(clock)),
         metrics,
         settings: Arc::new(CollectorSettings {
@@ -177,6 +190,7 @@ fn services(
             markets: markets.iter().map(|market| (*market, market.lower())).collect(),
             rules: Rules {
                 windows: BTreeMap::new(),
+                followed: Followed { attest: true },
                 max_windows: setup.max_windows,
                 max_reorg_depth: setup.max_reorg_depth,
                 inputs_live: setup.inputs_live,
@@ -187,7 +201,7 @@ fn services(
             batch_size: NonZeroUsize::new(5).expect("more than none"),
             budgets: setup.budgets,
             prepare_every: Duration::from_millis(50),
-            refresh_every: Duration::from_secs(3_600),
+            refresh_every: setup.refresh_every,
             clean_every: setup.clean_every,
         }),
         notifier: nobody.address("nobody", Overflow::DropOldest),

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use actors::collector::Budgets;
 use domain::chain::WindowState;
-use testkit::{Emission, RedisServer, contents::query, wait_until, world::World};
+use supervision::fail::{Fault, When};
+use testkit::{Emission, RedisServer, RpcFault, RpcProxy, contents::query, wait_until, world::World};
 
 use crate::{
     reach_head,
@@ -101,5 +102,90 @@ async fn an_epoch_with_a_broken_key_holds_up_no_other_and_is_prepared_once_it_is
     })
     .await;
     assert_eq!(tracker.restarts(), 0);
+    tracker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_market_whose_contract_reverts_or_hangs_holds_up_no_other_and_loses_no_epoch() {
+    for hangs in [false, true] {
+        let mut world = World::new(14).await;
+        world.set_window(3).await;
+        let [bad, good] = [0, 1].map(|index| world.contracts.markets[index].clone());
+        let node = RpcProxy::start(world.anvil.addr()).await.expect("a proxy");
+        let argument = bad.to_lowercase().replace("0x", "");
+        if hangs {
+            // With the zeros before it, only the argument of a view function holds the address.
+            node.hold(&format!("{:0>64}", argument));
+        } else {
+            node.set(RpcFault::Reverts(argument));
+        }
+        let redis = RedisServer::start().await.expect("a Redis server");
+        let connection = redis.connection().await.expect("a connection");
+        let budgets = Budgets { contract_values: Duration::from_secs(3), ..Budgets::default() };
+        let setup = Setup { budgets, ..Setup::default() };
+        let tracker = Tracker::start(&redis.url(), &node.url(), &world.contracts, setup).await;
+        wait_until("both markets are followed", SOON, async || tracker.following().await.followed.len() == 2)
+            .await;
+        for market in [&bad, &good] {
+            world.emit(market, &Emission::EpochReleased { epoch: 77, begin: 0, end: 1 }).await;
+        }
+        for _ in 0..5 {
+            world.mine().await;
+        }
+        let counted = async |market: &str| {
+            let count = format!("BatchCountKey.{market}.77");
+            query::<Option<u64>>(&mut connection.clone(), &["GET", &count]).await == Some(0)
+        };
+        wait_until("the other market is prepared", SOON, async || counted(&good).await).await;
+        let following = tracker.following().await;
+        let windows = &following.markets[&bad.parse().expect("an address")].windows;
+        assert_eq!(windows[&77].state, WindowState::Unmeasured);
+        assert!(tracker.metrics().contains("operation=\"query_contracts\"") || hangs);
+        // Its contract answers at last.
+        node.clear();
+        node.release();
+        wait_until("the market is prepared", SOON, async || counted(&bad).await).await;
+        assert_eq!(tracker.restarts(), 0);
+        tracker.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_window_lasts_as_long_as_the_contract_said_when_its_epoch_was_released() {
+    let mut world = World::new(15).await;
+    let market = world.contracts.markets[0].clone();
+    for (epoch, seconds) in [(77, 30), (78, 50)] {
+        world.set_window(seconds).await;
+        world.emit(&market, &Emission::EpochReleased { epoch, begin: 0, end: 1 }).await;
+        world.mine().await;
+    }
+    let redis = RedisServer::start().await.expect("a Redis server");
+    // When it begins, the contract says 50.
+    let tracker = Tracker::start(&redis.url(), &world.anvil.url(), &world.contracts, Setup::default()).await;
+    reach_head(&world, &tracker).await;
+    let following = tracker.following().await;
+    let windows = &following.markets[&market.parse().expect("an address")].windows;
+    assert_eq!([77, 78].map(|epoch| windows[&epoch].length()), [Some(30), Some(50)]);
+    tracker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn contract_values_are_read_though_their_actor_crashes_at_every_point() {
+    let mut world = World::new(16).await;
+    world.grow(30).await;
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let setup = Setup { refresh_every: Duration::from_millis(20), ..Setup::default() };
+    let tracker = Tracker::start(&redis.url(), &world.anvil.url(), &world.contracts, setup).await;
+    let points =
+        ["contract_values::before_pause", "contract_values::before_round", "contract_values::after_round"];
+    for point in points {
+        tracker.tree.failure_points().arm(point, "", Fault::Panic, When::Every(2));
+    }
+    wait_until("every point has acted", SOON, async || {
+        points.iter().all(|point| tracker.tree.failure_points().passages(point).1 > 0)
+    })
+    .await;
+    reach_head(&world, &tracker).await;
+    assert_eq!(tracker.chain.lengths.now().len(), 2);
     tracker.stop().await;
 }

@@ -37,11 +37,8 @@ async fn main() {
         parent: parent.parse().expect("a hash"),
         time,
     };
-    let configured = Contracts {
-        protocol_state: contracts.protocol_state.parse().expect("an address"),
-        priorities: None,
-        markets: vec![contracts.markets[0].parse().expect("an address")],
-    };
+    let configured =
+        Contracts { protocol_state: contracts.protocol_state.parse().expect("an address"), priorities: None };
     let config = ChainConfig::new(vec![anvil.url().parse().expect("a URL")], configured);
     let source = Source::new(config).expect("a source");
 

@@ -50,8 +50,6 @@ pub struct Contracts {
     pub protocol_state: ContractAddress,
     /// The contract that assigns priorities, if one is configured.
     pub priorities: Option<ContractAddress>,
-    /// The data markets; events of other markets are ignored.
-    pub markets: Vec<ContractAddress>,
 }
 
 impl ChainConfig {

@@ -106,7 +106,7 @@ impl Counters {
         retries, add_retry;
         /// How often a node was set aside.
         set_aside, add_set_aside;
-        /// Logs of unknown events or of markets that are not configured.
+        /// Logs of unknown events.
         ignored_logs, add_ignored_log;
         /// Reorganisations found.
         reorganisations, add_reorganisation;

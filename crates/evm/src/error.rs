@@ -54,9 +54,6 @@ pub enum ChainError {
     /// No node is configured.
     #[error("read the chain: no node is given")]
     NoNode,
-    /// No data market is configured.
-    #[error("read the chain: no data market is given")]
-    NoMarket,
     /// A node's URL can't be used for requests.
     #[error("read the chain: {node}: its URL can't be requested")]
     BadUrl {

@@ -1,7 +1,6 @@
 //! Decodes logs to events. Pure. A log that can't be decoded is reported with its kind and never interpreted in part; a log of
-//! another market, contract or event is no fault and is ignored.
-
-use std::collections::BTreeSet;
+//! another contract or event is no fault and is ignored. Events of every market are read: which of them count changes while blocks
+//! are read ahead, so the caller that applies them decides.
 
 use alloy_core::primitives::{B256, U256};
 use alloy_core::sol;
@@ -33,7 +32,7 @@ sol! {
 /// The limit of a content id, in bytes. Real ones have 46 to 62.
 const LONGEST_CID: usize = 1024;
 
-/// A log of a configured market that can't be decoded.
+/// A log of a known event that can't be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "log {log_index} of block {block} from contract {contract}: {event} with {topics} topics and {bytes} bytes of data \
@@ -57,29 +56,24 @@ pub struct BadLog {
     pub bytes: usize,
 }
 
-/// Decodes the logs of the configured contracts and markets.
+/// Decodes the logs of the configured contracts.
 #[derive(Clone, Debug)]
 pub struct Decoder {
     protocol_state: ContractAddress,
     priorities: Option<ContractAddress>,
-    markets: BTreeSet<ContractAddress>,
 }
 
 impl Decoder {
     /// A decoder for these contracts.
     #[must_use]
     pub fn new(contracts: &Contracts) -> Self {
-        Self {
-            protocol_state: contracts.protocol_state,
-            priorities: contracts.priorities,
-            markets: contracts.markets.iter().copied().collect(),
-        }
+        Self { protocol_state: contracts.protocol_state, priorities: contracts.priorities }
     }
 
-    /// Decodes a log; `None` for an unknown event, and for contracts and markets that are not configured.
+    /// Decodes a log; `None` for an unknown event, and for contracts that are not configured.
     ///
     /// # Errors
-    /// [`BadLog`] for a known event of a configured market that can't be decoded.
+    /// [`BadLog`] for a known event that can't be decoded.
     pub fn decode(&self, log: &RawLog) -> Result<Option<MarketEvent>, BadLog> {
         // An anonymous event has no topic with its signature.
         let Some(topic) = log.topics.first() else { return Ok(None) };
@@ -101,12 +95,8 @@ impl Decoder {
             topics: log.topics.len(),
             bytes: log.data.len(),
         };
-        // The market before the rest: a bad log of another market is not ours to report.
         let market = log.topics.get(1).ok_or_else(|| bad(LogFaultKind::TooFewTopics))?;
         let market = address(market).ok_or_else(|| bad(LogFaultKind::Invalid))?;
-        if !self.markets.contains(&market) {
-            return Ok(None);
-        }
         let event = (known.read)(log).map_err(bad)?;
         Ok(Some(MarketEvent { market, log_index: log.log_index.to(), event }))
     }
@@ -119,15 +109,14 @@ impl Decoder {
         contracts
     }
 
-    /// Whether the block's bloom filter allows an event of a configured market. `true` may be wrong, `false` is certain.
+    /// Whether the block's bloom filter allows an event that is read. `true` may be wrong, `false` is certain.
     pub(crate) fn may_have_events_in(&self, header: &Header) -> bool {
         let has_event_of = |contract: ContractAddress, of_priorities: bool| {
             let mut own = EVENTS.iter().filter(|known| known.of_priorities == of_priorities);
             header.may_hold(&contract.0) && own.any(|known| header.may_hold(known.topic.as_slice()))
         };
-        let from_a_contract = has_event_of(self.protocol_state, false)
-            || self.priorities.is_some_and(|contract| has_event_of(contract, true));
-        from_a_contract && self.markets.iter().any(|market| header.may_hold(&as_topic(*market)))
+        has_event_of(self.protocol_state, false)
+            || self.priorities.is_some_and(|contract| has_event_of(contract, true))
     }
 }
 
@@ -276,12 +265,6 @@ fn address(topic: &B256) -> Option<ContractAddress> {
     let (zeros, bytes) = topic.split_at(12);
     // A topic has 32 bytes and an address 20; other leading bytes mean that the topic is none.
     zeros.iter().all(|byte| *byte == 0).then(|| bytes.try_into().ok().map(ContractAddress))?
-}
-
-fn as_topic(address: ContractAddress) -> [u8; 32] {
-    let mut topic = [0; 32];
-    topic[12..].copy_from_slice(&address.0);
-    topic
 }
 
 #[cfg(test)]

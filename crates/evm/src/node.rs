@@ -267,7 +267,7 @@ mod tests {
 
     fn node() -> (Node, ChainConfig) {
         let address = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed".parse().unwrap();
-        let contracts = Contracts { protocol_state: address, priorities: None, markets: vec![address] };
+        let contracts = Contracts { protocol_state: address, priorities: None };
         let url: NodeUrl = "http://127.0.0.1:1".parse().unwrap();
         let config = ChainConfig::new(vec![url.clone()], contracts);
         let trust = Trust::default();

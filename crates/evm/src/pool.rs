@@ -152,13 +152,10 @@ impl Pool {
     /// Sets up the nodes without connecting.
     ///
     /// # Errors
-    /// [`ChainError`] without a node or market, or for a URL that can't be used.
+    /// [`ChainError`] without a node, or for a URL that can't be used.
     pub fn new(config: ChainConfig) -> Result<Self, ChainError> {
         if config.nodes.is_empty() {
             return Err(ChainError::NoNode);
-        }
-        if config.contracts.markets.is_empty() {
-            return Err(ChainError::NoMarket);
         }
         // One for all nodes, so that the system's certificates are read once.
         let trust = Trust::default();

@@ -70,9 +70,9 @@ pub struct LoggedBlock {
     pub number: u64,
     /// Its hash.
     pub hash: Hash,
-    /// The events of configured markets, in the order of their logs.
+    /// The events, in the order of their logs.
     pub events: Vec<MarketEvent>,
-    /// Logs of configured markets that can't be decoded.
+    /// Logs that can't be decoded.
     pub bad_logs: Vec<BadLog>,
 }
 

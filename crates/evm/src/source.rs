@@ -42,9 +42,9 @@ pub(crate) struct Lines {
 pub struct Block {
     /// Its place in the chain.
     pub at: BlockRef,
-    /// The events of configured markets, in the order of their logs.
+    /// The events, in the order of their logs.
     pub events: Vec<MarketEvent>,
-    /// Logs of configured markets that can't be decoded, on every node that was asked.
+    /// Logs that can't be decoded, on every node that was asked.
     pub bad_logs: Vec<BadLog>,
 }
 

@@ -54,6 +54,8 @@ table! {
         "The block fetcher repeats a step that failed because of the nodes or Redis."
     BATCH_PREPARER: s(1) => s(1), None, UNLIMITED;
         "A batch preparer repeats its round; at most the interval between two rounds."
+    CONTRACT_VALUES: s(1) => s(60), Double, UNLIMITED;
+        "The lengths of submission windows that are not known are asked for again; at most the interval between two rounds."
     CLEANER: s(60) => s(60), None, UNLIMITED;
         "The cleaner repeats a round that failed; at most the interval between two rounds."
 

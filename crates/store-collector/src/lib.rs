@@ -21,7 +21,10 @@ mod submissions;
 mod values;
 mod windows;
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use domain::{
     chain::{BlockRef, ContractAddress, Window},
@@ -42,13 +45,15 @@ use store_redis::{Batch, ErrorKind, KeyType, Operation, Replies, Session, StoreE
 use values::{details_of, parse, read, take_json, take_time, text};
 use windows::take_windows;
 
-/// The chain's side of some markets.
+/// The chain's side of some markets. Clones share what they know of other trackers.
 #[derive(Clone, Debug)]
 pub struct ChainStore {
     keys: ChainKeys,
     identity: String,
     markets: Vec<ContractAddress>,
     attest: bool,
+    /// The markets of other trackers, as of the last read: asking for them at once saves a round trip.
+    others: Arc<Mutex<BTreeSet<ContractAddress>>>,
 }
 
 /// What following the chain has come to, as it was read: what is written later follows from it.
@@ -73,10 +78,16 @@ impl Known {
 
 impl ChainStore {
     /// The chain's side of these markets under these keys. The identity names chain and contract: the keys of another one
-    /// are not touched. With `attest`, submitted batches are handed to the attestor.
+    /// are not touched. With `attest`, submitted batches may be handed to the attestor; see [`domain::collector::Followed`].
     #[must_use]
     pub fn new(keys: ChainKeys, identity: String, markets: Vec<ContractAddress>, attest: bool) -> Self {
-        Self { keys, identity, markets, attest }
+        Self { keys, identity, markets, attest, others: Arc::default() }
+    }
+
+    /// The markets of this tracker.
+    #[must_use]
+    pub fn markets(&self) -> &[ContractAddress] {
+        &self.markets
     }
 
     /// The same for the chain of this id.
@@ -92,12 +103,40 @@ impl ChainStore {
         Following { markets, ..Following::default() }
     }
 
-    /// Reads all that is known: one round trip, at one moment.
+    /// Reads all that is known of this tracker's markets, and of all markets that others follow: one round trip, at one moment;
+    /// one more when another tracker has added a market.
     ///
     /// # Errors
     /// [`StoreError`] when the server does not answer, when something of ours can't be read, or when it is of another
     /// chain or contract.
     pub async fn load(&self, session: &mut Session) -> Result<Known, StoreError> {
+        let mut others = self.others().clone();
+        // Each round asks for at least one more market.
+        loop {
+            let asked: BTreeSet<_> = self.markets.iter().chain(&others).copied().collect();
+            let mut known = self.load_markets(session, &asked).await?;
+            let Following { followed, markets, .. } = &mut known.following;
+            others = followed.keys().filter(|market| !self.markets.contains(market)).copied().collect();
+            if !others.is_subset(&asked) {
+                continue;
+            }
+            // What was removed since the last read is no more of the state.
+            markets.retain(|market, _| self.markets.contains(market) || others.contains(market));
+            self.others().clone_from(&others);
+            return Ok(known);
+        }
+    }
+
+    fn others(&self) -> std::sync::MutexGuard<'_, BTreeSet<ContractAddress>> {
+        // Poisoning is ignored: the set is only replaced as a whole.
+        self.others.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn load_markets(
+        &self,
+        session: &mut Session,
+        markets: &BTreeSet<ContractAddress>,
+    ) -> Result<Known, StoreError> {
         let operation = operations::READ_CHECKPOINT;
         let keys = &self.keys;
         let mut batch = Batch::new();
@@ -109,7 +148,7 @@ impl ChainStore {
             batch.cmd("GET", keys.kept());
             batch.cmd("GET", keys.followed());
             batch.cmd("HGETALL", keys.deeds());
-            for market in &self.markets {
+            for market in markets {
                 batch.cmd("HGETALL", keys.windows(market));
                 batch.cmd("HMGET", keys.market(market)).arg(&["done", "current", "day"]);
             }
@@ -123,14 +162,14 @@ impl ChainStore {
         let mut following = Following {
             checkpoint: take_json(&mut replies, &key)?,
             kept: take_json(&mut replies, &keys.kept())?.unwrap_or_default(),
-            followed: take_json::<BTreeSet<_>>(&mut replies, &keys.followed())?.unwrap_or_default(),
+            followed: take_json(&mut replies, &keys.followed())?.unwrap_or_default(),
             ..Following::default()
         };
         for (_, text) in replies.required::<Vec<(String, String)>>(&keys.deeds())? {
             following.deeds.push(read::<Deeds>(&keys.deeds(), &text)?);
         }
         following.deeds.sort_unstable_by_key(|deeds| deeds.block.number);
-        for market in &self.markets {
+        for market in markets {
             let windows = take_windows(&mut replies, &keys.windows(market))?;
             let windows = windows.into_iter().map(|(epoch, (window, _))| (epoch, window)).collect();
             let key = keys.market(market);
@@ -144,6 +183,36 @@ impl ChainStore {
             following.markets.insert(*market, known);
         }
         Ok(Known { following, now, has_identity: identity.is_some(), version })
+    }
+
+    /// Removes a market from the chain state: its windows and markers go, its finished epochs stay. Returns whether it was followed;
+    /// `None` when another tracker changed the state meanwhile, so that nothing was written. Three round trips.
+    ///
+    /// # Errors
+    /// As [`Self::load`] and [`Self::commit`]; the id of the chain need not be known.
+    pub async fn remove(
+        &self,
+        session: &mut Session,
+        market: ContractAddress,
+    ) -> Result<Option<bool>, StoreError> {
+        let (operation, key) = (operations::REMOVE_MARKET, self.keys.identity());
+        let mut batch = Batch::new();
+        batch.cmd("GET", &key);
+        let mut replies = Replies::new(operation, session.run(operation, &key, batch).await?);
+        let Some(there) = replies.required::<Option<String>>(&key)? else { return Ok(Some(false)) };
+        let of_chain = match there.split_once(':') {
+            Some((id, contract)) if contract == self.identity => {
+                Self { identity: format!("{id}:{contract}"), ..self.clone() }
+            }
+            _ => self.clone(),
+        };
+        let known = of_chain.load(session).await?;
+        let mut after = known.following.clone();
+        if !after.remove(market) {
+            return Ok(Some(false));
+        }
+        let outcome = of_chain.commit(session, &known, &after, None, &[]).await?;
+        Ok(matches!(outcome, Outcome::Done { .. }).then_some(true))
     }
 
     /// Refuses what is of another chain or contract.
@@ -190,8 +259,10 @@ impl ChainStore {
             let was = before.markets.get(market).cloned().unwrap_or_default();
             self.write_market(&mut all, market, &was, there);
         }
-        for note in notes.iter().filter(|_| self.attest) {
-            if let Note::Submitted(Handed { market, epoch, batch_cid }) = note {
+        for note in notes {
+            if let Note::Submitted(Handed { market, epoch, batch_cid }) = note
+                && after.followed.get(market).is_some_and(|followed| followed.attest)
+            {
                 let batch = json!({
                     "DataMarketAddress": market, "BatchCID": batch_cid, "EpochID": epoch,
                 });
@@ -216,19 +287,23 @@ impl ChainStore {
     ) {
         let keys = &self.keys;
         let deeds = keys.deeds();
-        let has =
-            |following: &Following, block: BlockRef| following.deeds.iter().any(|deeds| deeds.block == block);
-        for Deeds { block, .. } in &before.deeds {
-            let gone = !has(after, *block);
-            let replaced = after.deeds.iter().any(|deeds| deeds.block.number == block.number);
-            if gone && !replaced {
-                all.write("HDEL", &deeds, KeyType::Hash, &[&block.number]);
+        let by_number = |following: &Following| -> BTreeMap<u64, BlockRef> {
+            following.deeds.iter().map(|deeds| (deeds.block.number, deeds.block)).collect()
+        };
+        let (was, is) = (by_number(before), by_number(after));
+        for (number, block) in &was {
+            let now = is.get(number);
+            if now == Some(block) {
+                continue;
             }
-            if gone && after.checkpoint.is_some_and(|checkpoint| block.number > checkpoint.number) {
-                all.write("DEL", &keys.block_hash(block.number), KeyType::String, &[]);
+            if now.is_none() {
+                all.write("HDEL", &deeds, KeyType::Hash, &[number]);
+            }
+            if after.checkpoint.is_some_and(|checkpoint| *number > checkpoint.number) {
+                all.write("DEL", &keys.block_hash(*number), KeyType::String, &[]);
             }
         }
-        for done in after.deeds.iter().filter(|deeds| !has(before, deeds.block)) {
+        for done in after.deeds.iter().filter(|deeds| was.get(&deeds.block.number) != Some(&deeds.block)) {
             all.write("HSET", &deeds, KeyType::Hash, &[&done.block.number, &text(done)]);
         }
         let accepted =

@@ -5,6 +5,7 @@ errors::table! {
     ALL: Operation;
     READ_CHECKPOINT: "read_checkpoint", "read the checkpoint";
     MOVE_CHECKPOINT: "move_checkpoint", "move the checkpoint";
+    REMOVE_MARKET: "remove_market", "remove a market from the chain state";
     READ_WINDOWS: "read_windows", "read the submission windows";
     FIND_CLOSED_WINDOWS: "find_closed_windows", "find closed submission windows";
     READ_SUBMISSIONS: "read_submissions", "read the submissions";

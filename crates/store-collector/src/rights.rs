@@ -32,24 +32,25 @@ impl ChainStore {
         of(BLOCK_HASH.name, &|need, key| {
             need.probe("GET", key, &[]).probe("TYPE", key, &[]).probe("SET", key, SET).probe("DEL", key, &[]);
         });
+        // Of every market: each tracker writes what blocks change of the markets of all trackers.
+        of(CURRENT_EPOCH.name, &|need, key| {
+            need.probe("SET", key, SET).probe_without_sending("DEL", key);
+        });
+        of(MARKED.name, &|need, key| {
+            need.probe("SMEMBERS", key, &[])
+                .probe("SREM", key, &[PROBE_ARGUMENT])
+                .probe_without_sending("SADD", key);
+        });
+        of(DETAILS.name, &|need, key| {
+            need.probe("GET", key, &[]).probe("SET", key, SET).probe("DEL", key, &[]).probe(
+                "EXPIRE",
+                key,
+                &[PROBE_ARGUMENT],
+            );
+        });
         for market in &self.markets {
             let market = market.lower();
             let mut of = |family: &Family, ask: &dyn Fn(&mut Need, &str)| of(&named(family, &market), ask);
-            of(&CURRENT_EPOCH, &|need, key| {
-                need.probe("SET", key, SET).probe_without_sending("DEL", key);
-            });
-            of(&MARKED, &|need, key| {
-                need.probe("SMEMBERS", key, &[])
-                    .probe("SREM", key, &[PROBE_ARGUMENT])
-                    .probe_without_sending("SADD", key);
-            });
-            of(&DETAILS, &|need, key| {
-                need.probe("GET", key, &[]).probe("SET", key, SET).probe("DEL", key, &[]).probe(
-                    "EXPIRE",
-                    key,
-                    &[PROBE_ARGUMENT],
-                );
-            });
             of(&BATCH_COUNT, &|need, key| {
                 need.probe("GET", key, &[]).probe("EXISTS", key, &[]).probe("SET", key, SET);
             });

@@ -11,9 +11,11 @@ use domain::{
 use store_collector::BLOCK_HASH_TTL;
 use supervision::{Budget, Context};
 
-use super::{BlockFetcher, StepOutcome, deadline};
+use super::{BlockFetcher, StepOutcome};
 use crate::collector::{
     StartBlock,
+    budgets::deadline,
+    contract_values::at_releases,
     problem::{CollectorProblem, StepError},
     state_store::Page,
     take_over::beginnings,
@@ -64,8 +66,8 @@ impl BlockFetcher {
             // Their own events are before the start. As old blocks they bring none.
             old: Some(Old { first: lowest.number, parent: lowest.parent }),
             blocks,
-            events: Vec::new(),
             now: Clocks { chain: head.time, redis: page.known.now },
+            ..Stretch::default()
         };
         let (mut after, mut notes) = self.taken_up(cx, page, block, head, budget).await?;
         // After the take-over: the windows have to exist when the first checkpoint is written with them, in one step.
@@ -155,11 +157,16 @@ impl BlockFetcher {
         let newcomers: Vec<_> = page.known.following.newcomers().collect();
         let beginnings = beginnings(&self.chain, page, &newcomers, block, head, deadline(budget));
         let beginnings = cx.idle(beginnings).await?;
+        let releases: Vec<_> = beginnings
+            .iter()
+            .flat_map(|(market, all)| all.epochs.values().map(|(number, _)| (*market, *number)))
+            .collect();
+        let releases = cx.idle(at_releases(&self.chain, &releases, head, deadline(budget))).await;
         let (mut after, mut notes) = (page.known.following.clone(), Vec::new());
         let now = Clocks { chain: head.time, redis: page.known.now };
         // All new markets in one write: a crash in between leaves none of them half taken over.
         for (market, beginning) in beginnings {
-            notes.extend(after.take_up(market, &beginning, now, &self.rules));
+            notes.extend(after.take_up(market, &beginning, &releases, now, &self.rules));
         }
         Ok((after, notes))
     }

@@ -65,14 +65,13 @@ impl Stage {
             Phase { hold, short, over, prepares, accepted: self.head, expected }
         };
         let events = Budgets { events: SHORT, ..all };
-        let (views, block) = (Budgets { contract_values: SHORT, ..all }, Budgets { block: SHORT, ..all });
+        let block = Budgets { block: SHORT, ..all };
         let (market, batch) = (Budgets { market: SHORT, ..all }, Budgets { batch: SHORT, ..all });
         let (before, accepted) = ((self.head - 1, &self.before), (self.head, &self.accepted));
         // While no preparer has a worker, only the fetcher names a block's hash.
         let (block_hash, count) = ("BlockHashByNumberKey", "BatchCountKey");
         let phases = [
             of_fetcher(Hold::Node("[\"latest\",false]"), events, Over::Nodes, before),
-            of_fetcher(Hold::Node("eth_call"), views, Over::Nodes, before),
             of_fetcher(Hold::Node("eth_getLogs"), events, Over::Nodes, before),
             of_fetcher(Hold::Request(block_hash), block, Over::Step, before),
             of_fetcher(Hold::Answer(block_hash), block, Over::Step, accepted),

@@ -15,7 +15,7 @@ pub struct Window {
     pub release_block: u64,
     /// When it was released, in Unix seconds.
     pub released: u64,
-    /// It closes with the first block at this time or after it, in Unix seconds.
+    /// It closes with the first block at this time or after it, in Unix seconds. The release while its length is not known.
     pub limit: u64,
     /// The number of the block that is expected to be the last one.
     pub limit_block: u64,
@@ -31,6 +31,8 @@ pub struct Window {
 /// then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WindowState {
+    /// The contract has not told how long it lasts. It accepts submissions meanwhile.
+    Unmeasured,
     /// The limit of open windows is reached; it opens when another one closes.
     Waiting,
     /// It accepts submissions.
@@ -43,10 +45,16 @@ pub enum WindowState {
 }
 
 impl Window {
-    /// Whether other programs see a marker of its epoch: once it has opened, not while it waits.
+    /// Whether other programs see a marker of its epoch: once it has opened, not while it waits or its length is not known.
     #[must_use]
     pub fn is_marked(&self) -> bool {
-        self.state != WindowState::Waiting
+        !matches!(self.state, WindowState::Unmeasured | WindowState::Waiting)
+    }
+
+    /// Its length in seconds; `None` while it is not known.
+    #[must_use]
+    pub fn length(&self) -> Option<u64> {
+        (self.state != WindowState::Unmeasured).then(|| self.limit.saturating_sub(self.released))
     }
 
     /// The last block whose submissions count: known once it is closed, an estimate before.
@@ -54,7 +62,7 @@ impl Window {
     pub fn last_block(&self) -> u64 {
         match self.state {
             WindowState::Closed { block } => block,
-            WindowState::Waiting | WindowState::Open => self.limit_block,
+            WindowState::Unmeasured | WindowState::Waiting | WindowState::Open => self.limit_block,
         }
     }
 
@@ -193,7 +201,10 @@ mod tests {
         };
         let closed = Window { state: WindowState::Closed { block: 38 }, ..window };
         let waiting = Window { state: WindowState::Waiting, ..window };
-        assert_eq!([window, closed, waiting].map(|window| window.is_marked()), [true, true, false]);
+        let unmeasured = Window { state: WindowState::Unmeasured, ..window };
+        let all = [window, closed, waiting, unmeasured];
+        assert_eq!(all.map(|window| window.is_marked()), [true, true, false, false]);
+        assert_eq!(all.map(|window| window.length()), [Some(60), Some(60), Some(60), None]);
         assert_eq!([window, closed, waiting].map(|window| window.last_block()), [40, 38, 40]);
         assert!(!window.has_expired(1_300) && window.has_expired(1_301));
     }

@@ -4,18 +4,20 @@
 //! the clock and finishing an epoch change it in memory. The store writes the result by compare-and-set, so each of
 //! these happens once. Times are Unix seconds of the chain.
 
+mod measure;
 mod notes;
 mod rules;
 #[cfg(test)]
 mod tests;
+mod undo;
+mod undo_log;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
-
 use crate::chain::{BlockRef, ChainEvent, ContractAddress, EpochSet, Hash, MarketEvent, Window, WindowState};
 pub use notes::{Handed, Note};
-pub use rules::{Clocks, Old, Rules, Stretch};
+pub use rules::{AtRelease, Clocks, Followed, Old, Releases, Rules, Stretch};
+pub use undo_log::{Before, Deeds, TooDeep};
 
 /// The chain state: everything known of a chain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,10 +28,11 @@ pub struct Following {
     pub deeds: Vec<Deeds>,
     /// Orphaned deliveries: batches of dropped blocks that the attestor has. They are not delivered again.
     pub kept: Vec<Handed>,
-    /// The markets that are followed.
+    /// The markets of this tracker and of all others on the same chain state. Each tracker applies the events of all of them: a block
+    /// is accepted once, by whichever tracker comes first.
     pub markets: BTreeMap<ContractAddress, Market>,
-    /// The markets that are followed up to the checkpoint; the others are taken over there.
-    pub followed: BTreeSet<ContractAddress>,
+    /// The markets that are followed up to the checkpoint; the others are taken over there. A market stays until it is removed.
+    pub followed: BTreeMap<ContractAddress, Followed>,
 }
 
 /// What is known of one market.
@@ -43,30 +46,6 @@ pub struct Market {
     pub current: Option<u64>,
     /// The day that began last.
     pub day: Option<u64>,
-}
-
-/// An entry of the undo log: an accepted block, and the state before it of what it changed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Deeds {
-    /// The block.
-    pub block: BlockRef,
-    /// The markets that it changed, as they were.
-    pub before: Vec<Before>,
-    /// The batches that it delivered to the attestor.
-    pub handed: Vec<Handed>,
-}
-
-/// The state of a market before a block.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Before {
-    /// The market.
-    pub market: ContractAddress,
-    /// The highest epoch that was released.
-    pub current: Option<u64>,
-    /// The day that began last.
-    pub day: Option<u64>,
-    /// The windows that the block changed, as they were; `None` for one that it opened.
-    pub windows: Vec<(u64, Option<Window>)>,
 }
 
 /// What a take-over knows of a market before the first block is accepted for it.
@@ -104,18 +83,6 @@ pub enum Refused {
     },
 }
 
-/// A reorganisation reaches back further than anything that can be undone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("cannot roll back from block {from} to block {to}: at most {depth} blocks can be undone")]
-pub struct TooDeep {
-    /// The last accepted block.
-    pub from: u64,
-    /// Where the chains part, or before.
-    pub to: u64,
-    /// How deep a reorganisation may be, in blocks.
-    pub depth: u64,
-}
-
 impl Following {
     /// Accepts the next blocks with their events.
     ///
@@ -130,23 +97,55 @@ impl Following {
             let its = events.partition_point(|(number, _)| *number <= block.number);
             let (now, later) = events.split_at(its);
             events = later;
-            let mut step = BlockStep { following: self, rules, now: stretch.now, notes: &mut notes };
+            let mut step = BlockStep { following: self, rules, stretch, notes: &mut notes };
             step.accept(*block, now);
         }
+        self.give_up_abandoned(stretch.now.redis, rules, &mut notes);
         // One entry more than the depth: undoing that many blocks ends at the block before them, whose entry must be
         // there too.
         let most = usize::try_from(rules.max_reorg_depth).unwrap_or(usize::MAX).saturating_add(1);
         let old = self.deeds.len().saturating_sub(most);
         self.deeds.drain(..old);
-        // A market that is removed and added again must be taken over: its events in between were not applied.
-        let markets = &self.markets;
-        self.followed.retain(|market| markets.contains_key(market));
         Ok(notes)
+    }
+
+    /// The markets and blocks of the releases in a segment whose windows will be opened: what the contracts said there is needed.
+    #[must_use]
+    pub fn releases(&self, stretch: &Stretch, rules: &Rules) -> Vec<(ContractAddress, u64)> {
+        let opens = |(number, event): &(u64, MarketEvent)| {
+            let ChainEvent::EpochReleased { epoch, time, .. } = event.event else { return None };
+            let known = self.markets.get(&event.market)?;
+            let is_known = known.windows.contains_key(&epoch) || known.done.contains(epoch);
+            (!is_known && !rules.is_past(time, stretch.now)).then_some((event.market, *number))
+        };
+        let mut all: Vec<_> = stretch.events.iter().filter_map(opens).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// Ends the epochs whose windows nobody will use any more.
+    fn give_up_abandoned(&mut self, redis: u64, rules: &Rules, notes: &mut Vec<Note>) {
+        for (&market, known) in &mut self.markets {
+            let Market { windows, done, .. } = known;
+            // No undo entry: the submissions are gone on every branch, so the epoch stays finished.
+            windows.retain(|&epoch, window| {
+                let is_kept = !rules.is_abandoned(window, redis);
+                if !is_kept {
+                    done.insert(epoch);
+                    notes.push(match window.state {
+                        WindowState::Unmeasured => Note::Expired { market, epoch },
+                        _ => Note::Abandoned { market, epoch },
+                    });
+                }
+                is_kept
+            });
+        }
     }
 
     /// The markets that must be taken over before the next block is accepted.
     pub fn newcomers(&self) -> impl Iterator<Item = ContractAddress> {
-        self.markets.keys().filter(|market| !self.followed.contains(market)).copied()
+        self.markets.keys().filter(|market| !self.followed.contains_key(market)).copied()
     }
 
     /// Takes a market over at the checkpoint, or before the first block: from a predecessor, or after a time in which
@@ -155,10 +154,11 @@ impl Following {
         &mut self,
         market: ContractAddress,
         beginning: &Beginning,
+        releases: &Releases,
         now: Clocks,
         rules: &Rules,
     ) -> Vec<Note> {
-        self.followed.insert(market);
+        self.followed.insert(market, rules.followed);
         let known = self.markets.entry(market).or_default();
         // The day known so far may be over, and slots counted under a wrong day are worse than slots not counted.
         known.day = beginning.day;
@@ -172,7 +172,8 @@ impl Following {
             if known.windows.contains_key(&epoch) || known.done.contains(epoch) {
                 continue;
             }
-            match rules.window(market, release, known.open_windows(), known.day, now) {
+            let at = rules.at_release(releases, market, release.0, known.day);
+            match rules.window(at, release, known.open_windows(), now) {
                 None => {
                     known.done.insert(epoch);
                     notes.push(Note::Expired { market, epoch });
@@ -184,6 +185,23 @@ impl Following {
             }
         }
         notes
+    }
+
+    /// Sets what is wanted for these markets, as far as they are followed; returns whether that changed something.
+    pub fn want(&mut self, markets: &[ContractAddress], rules: &Rules) -> bool {
+        let before = self.followed.clone();
+        let own = self.followed.iter_mut().filter(|(market, _)| markets.contains(market));
+        own.for_each(|(_, followed)| *followed = rules.followed);
+        self.followed != before
+    }
+
+    /// Removes a market with its windows. Its finished epochs stay, so that none is handed over again if it is followed once more.
+    /// Returns whether it was followed.
+    pub fn remove(&mut self, market: ContractAddress) -> bool {
+        if let Some(known) = self.markets.get_mut(&market) {
+            *known = Market { done: std::mem::take(&mut known.done), ..Market::default() };
+        }
+        self.followed.remove(&market).is_some()
     }
 
     fn check(&self, stretch: &Stretch) -> Result<(), Refused> {
@@ -220,58 +238,6 @@ impl Following {
         Ok(())
     }
 
-    /// Undoes all accepted blocks after the block of this number, which stays. What was handed over stays too.
-    ///
-    /// # Errors
-    /// [`TooDeep`] when more than `rules.max_reorg_depth` blocks would be undone, or the block is not in the undo log;
-    /// nothing has changed then.
-    pub fn undo_to(&mut self, number: u64, rules: &Rules) -> Result<Vec<Note>, TooDeep> {
-        let depth = rules.max_reorg_depth;
-        let Some(checkpoint) = self.checkpoint else { return Ok(Vec::new()) };
-        let too_deep = TooDeep { from: checkpoint.number, to: number, depth };
-        let at = self.deeds.iter().position(|deeds| deeds.block.number == number).ok_or(too_deep)?;
-        if checkpoint.number - number > depth {
-            return Err(too_deep);
-        }
-        let (mut notes, mut stays) = (Vec::new(), BTreeSet::new());
-        // The newest first: each entry restores the state before its own block.
-        for Deeds { before, handed, .. } in self.deeds.drain(at + 1..).rev() {
-            for Before { market, current, day, windows } in before {
-                // The market may have been removed since: nothing of it is kept.
-                let Some(known) = self.markets.get_mut(&market) else { continue };
-                (known.current, known.day) = (current, day);
-                for (epoch, window) in windows {
-                    // Handed over meanwhile: the finalizers have the batches, so the epoch stays finished. It is
-                    // reported once, if the block released it (no window before) or closed its window (open before).
-                    if known.done.contains(epoch) {
-                        let made_of_it = window.is_none_or(|window| window.state == WindowState::Open);
-                        if made_of_it && stays.insert((market, epoch)) {
-                            notes.push(Note::StaysHandedOver { market, epoch });
-                        }
-                        continue;
-                    }
-                    match window {
-                        Some(window) => known.windows.insert(epoch, window),
-                        None => known.windows.remove(&epoch),
-                    };
-                }
-            }
-            notes.extend(handed.iter().cloned().map(Note::StaysSubmitted));
-            self.kept.extend(handed);
-        }
-        // The undo log has no entry for what the clock closed. Windows that it closed at a dropped block open again,
-        // and a new block or the clock closes them.
-        for window in self.markets.values_mut().flat_map(|known| known.windows.values_mut()) {
-            if matches!(window.state, WindowState::Closed { block } if block > number) {
-                window.state = WindowState::Open;
-            }
-        }
-        let many = self.kept.len().saturating_sub(MOST_KEPT);
-        self.kept.drain(..many);
-        self.checkpoint = self.deeds.last().map(|deeds| deeds.block);
-        Ok(notes)
-    }
-
     /// Closes the windows whose limit passed at least `rules.silence` seconds before the chain's time without a block that closed
     /// them. `chain` is that time in Unix seconds, if the last accepted block is the chain's newest one: else a block that counts may
     /// be missing, or was dropped. Then only those windows are closed whose submissions are about to expire at `redis`, the time of
@@ -286,18 +252,17 @@ impl Following {
             // Nothing for the undo log: no block did this, see `undo_to`.
             known.close(*market, checkpoint.number, rules, due, true, &mut notes, &mut |_, _| {});
         }
+        self.give_up_abandoned(redis, rules, &mut notes);
         notes
     }
 }
-
-/// The most orphaned deliveries that are remembered; the oldest are forgotten first.
-const MOST_KEPT: usize = 1_000;
 
 /// The acceptance of one block.
 struct BlockStep<'a> {
     following: &'a mut Following,
     rules: &'a Rules,
-    now: Clocks,
+    /// The segment of the block.
+    stretch: &'a Stretch,
     notes: &'a mut Vec<Note>,
 }
 
@@ -338,7 +303,9 @@ impl BlockStep<'_> {
                 // The limit counts from the event's own time, but not from one after its block: no window may stay
                 // open longer than its length.
                 let release = (number, (*time).min(at));
-                let window = self.rules.window(market, release, known.open_windows(), known.day, self.now);
+                let at = self.rules.at_release(&self.stretch.releases, market, number, known.day);
+                known.day = at.day;
+                let window = self.rules.window(at, release, known.open_windows(), self.stretch.now);
                 // No undo entry: the submissions are gone on every branch, so the epoch stays finished.
                 let Some(window) = window else {
                     known.done.insert(epoch);
@@ -419,27 +386,6 @@ impl Market {
                     window.state = WindowState::Open;
                 }
             }
-        }
-    }
-}
-
-impl Deeds {
-    /// The record of a market before this block; made before the block's first change of it.
-    fn of(&mut self, market: ContractAddress, (current, day): (Option<u64>, Option<u64>)) -> &mut Before {
-        let at = self.before.iter().position(|before| before.market == market);
-        let at = at.unwrap_or_else(|| {
-            self.before.push(Before { market, current, day, windows: Vec::new() });
-            self.before.len() - 1
-        });
-        &mut self.before[at]
-    }
-}
-
-impl Before {
-    /// Records a window as it was, unless an earlier change of the same block has recorded it.
-    fn keep(&mut self, epoch: u64, window: Option<Window>) {
-        if self.windows.iter().all(|(known, _)| *known != epoch) {
-            self.windows.push((epoch, window));
         }
     }
 }

@@ -5,5 +5,6 @@ mod chain_state;
 
 pub use batches::{Arrangement, BadSubmission, Batch, Submission};
 pub use chain_state::{
-    Before, Beginning, Clocks, Deeds, Following, Handed, Market, Note, Old, Refused, Rules, Stretch, TooDeep,
+    AtRelease, Before, Beginning, Clocks, Deeds, Followed, Following, Handed, Market, Note, Old, Refused,
+    Releases, Rules, Stretch, TooDeep,
 };

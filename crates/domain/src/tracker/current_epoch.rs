@@ -131,7 +131,11 @@ pub fn learn_from_chain(candidates: &mut Vec<Candidate>, windows: &BTreeMap<u64,
         if candidate.is_open(now).is_none() {
             // A waiting window is open too: its limit runs from the release, and only our own limit of windows makes
             // it wait.
-            candidate.facts.open = Some(!matches!(window.state, WindowState::Closed { .. }));
+            candidate.facts.open = Some(match window.state {
+                WindowState::Closed { .. } => false,
+                WindowState::Waiting | WindowState::Open => true,
+                WindowState::Unmeasured => now < window.released as f64 + DEFAULT_WINDOW,
+            });
         }
         let facts = &mut candidate.facts;
         if facts.start.is_none() && facts.timeline.opened.is_none() {
@@ -139,7 +143,7 @@ pub fn learn_from_chain(candidates: &mut Vec<Candidate>, windows: &BTreeMap<u64,
         }
         // An end is enough to compute the length, and a second source might contradict it.
         if facts.duration.is_none() && facts.end.is_none() {
-            facts.duration = Some(window.limit.saturating_sub(window.released) as f64);
+            facts.duration = window.length().map(|length| length as f64);
         }
     }
 }

@@ -48,8 +48,7 @@ impl Chain {
     pub(crate) fn config(&self, urls: &[&str]) -> ChainConfig {
         let nodes = urls.iter().map(|url| url.parse().unwrap()).collect();
         let protocol_state = self.contracts.protocol_state.parse().unwrap();
-        let markets = self.contracts.markets.iter().map(|market| market.parse().unwrap()).collect();
-        let contracts = evm::Contracts { protocol_state, priorities: Some(protocol_state), markets };
+        let contracts = evm::Contracts { protocol_state, priorities: Some(protocol_state) };
         ChainConfig {
             poll_interval: Duration::from_millis(20),
             request_timeout: Duration::from_secs(20),

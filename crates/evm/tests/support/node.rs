@@ -359,11 +359,7 @@ async fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
 /// A configuration with these nodes and short pauses.
 pub(crate) fn config_of(nodes: &[&TestNode]) -> ChainConfig {
     let urls = nodes.iter().map(|node| node.url().parse().unwrap()).collect();
-    let contracts = Contracts {
-        protocol_state: CONTRACT.parse().unwrap(),
-        priorities: None,
-        markets: vec![MARKET.parse().unwrap()],
-    };
+    let contracts = Contracts { protocol_state: CONTRACT.parse().unwrap(), priorities: None };
     let pauses = |policy: RetryPolicy, first, longest| {
         let [first, longest] = [first, longest].map(Duration::from_millis);
         RetryPolicy { first, longest, ..policy }

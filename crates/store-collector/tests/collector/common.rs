@@ -1,13 +1,13 @@
 //! A private Redis server, and a connection to it.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use redis::{FromRedisValue, IntoConnectionInfo, ToRedisArgs, aio::MultiplexedConnection};
 use store_redis::RedisSettings;
 use testkit::RedisServer;
 
 pub struct Scene {
-    pub redis: RedisServer,
+    pub redis: Arc<RedisServer>,
     pub connection: MultiplexedConnection,
 }
 
@@ -15,7 +15,13 @@ impl Scene {
     pub async fn new() -> Self {
         let redis = RedisServer::start().await.expect("a Redis server");
         let connection = redis.connection().await.expect("a connection");
-        Self { redis, connection }
+        Self { redis: Arc::new(redis), connection }
+    }
+
+    /// The same server once more.
+    pub async fn again(&self) -> Self {
+        let connection = self.redis.connection().await.expect("a connection");
+        Self { redis: self.redis.clone(), connection }
     }
 
     /// Runs a command given as words.

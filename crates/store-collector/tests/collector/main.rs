@@ -14,3 +14,4 @@ mod keys;
 mod load;
 mod refused;
 mod scene;
+mod union;

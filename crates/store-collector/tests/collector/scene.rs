@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, num::NonZeroUsize};
 
 use domain::{
     chain::{BlockRef, ChainEvent, ContractAddress, Hash, MarketEvent},
-    collector::{Arrangement, Clocks, Following, Note, Rules, Stretch},
+    collector::{Arrangement, Beginning, Clocks, Followed, Following, Note, Releases, Rules, Stretch},
 };
 use store_collector::{Basis, ChainKeys, ChainStore, ClosedWindow, Inputs, Known, Outcome};
 use store_redis::{Session, Store, StoreError};
@@ -33,13 +33,18 @@ pub fn market(text: &str) -> ContractAddress {
 }
 
 pub fn chain_store(prefix: &str, identity: &str, attest: bool) -> ChainStore {
-    let markets = vec![market(MARKET), market(OTHER)];
+    store_of(&[MARKET, OTHER], prefix, identity, attest)
+}
+
+pub fn store_of(markets: &[&str], prefix: &str, identity: &str, attest: bool) -> ChainStore {
+    let markets = markets.iter().map(|of| market(of)).collect();
     ChainStore::new(ChainKeys::new(prefix), identity.to_owned(), markets, attest)
 }
 
 pub fn rules() -> Rules {
     Rules {
         windows: BTreeMap::from([(market(MARKET), LENGTH), (market(OTHER), 2 * LENGTH)]),
+        followed: Followed::default(),
         max_windows: 3,
         max_reorg_depth: 12,
         inputs_live: 1_200,
@@ -56,7 +61,7 @@ pub fn hash(number: u64, branch: u64) -> Hash {
 }
 
 pub fn time_of(block: u64) -> u64 {
-    1_000_000 + 2 * block
+    4_000_000_000 + 2 * block
 }
 
 fn event(block: u64, of: &str, event: ChainEvent) -> (u64, MarketEvent) {
@@ -95,10 +100,19 @@ impl Chain {
         Self::with("", false).await
     }
 
+    /// Another tracker on the same server, with these markets.
+    pub async fn beside(&self, markets: &[&str], attest: bool) -> Self {
+        let scene = self.scene.again().await;
+        let store = Store::new(common::settings(scene.redis.addr())).expect("settings");
+        let rules = Rules { followed: Followed { attest }, ..rules() };
+        Self { scene, store, chain: store_of(markets, "", IDENTITY, attest), rules }
+    }
+
     pub async fn with(prefix: &str, attest: bool) -> Self {
         let scene = Scene::new().await;
         let store = Store::new(common::settings(scene.redis.addr())).expect("settings");
-        Self { scene, store, chain: chain_store(prefix, IDENTITY, attest), rules: rules() }
+        let rules = Rules { followed: Followed { attest }, ..rules() };
+        Self { scene, store, chain: chain_store(prefix, IDENTITY, attest), rules }
     }
 
     pub async fn session(&self) -> Session {
@@ -133,10 +147,13 @@ impl Chain {
         self.chain.commit(&mut self.session().await, known, after, stretch, notes).await
     }
 
-    /// Accepts the blocks up to this one.
+    /// Accepts the blocks up to this one, for the markets of this tracker and those that others follow.
     pub async fn accept(&self, to: u64, branch: u64, events: Vec<(u64, MarketEvent)>) -> Vec<Note> {
         self.change(|all| {
             let stretch = blocks(all, to, branch, events);
+            for market in all.newcomers().collect::<Vec<_>>() {
+                all.take_up(market, &Beginning::default(), &Releases::new(), stretch.now, &self.rules);
+            }
             let notes = all.accept(&stretch, &self.rules).expect("they stand on the last one");
             (notes.clone(), Some(stretch), notes)
         })

@@ -39,6 +39,8 @@ pub enum RpcFault {
     Pruned(u64),
     /// No logs, though the block has some.
     NoLogs,
+    /// Reverts of the view functions of this market; its address in lower case without `0x`.
+    Reverts(String),
     /// Neither logs nor receipts.
     NoLogsNorReceipts,
     /// Logs whose data end early.
@@ -108,6 +110,14 @@ impl RpcFault {
         match self {
             Self::WrongForm if method != "eth_chainId" => return result(json!(7)),
             Self::ChainId(id) if method == "eth_chainId" => return result(json!(format!("{id:#x}"))),
+            Self::Reverts(market)
+                if method == "eth_call"
+                    && call["params"][0].to_string().to_lowercase().contains(market.as_str()) =>
+            {
+                return Ok(json!({
+                    "jsonrpc": "2.0", "id": call["id"], "error": { "code": 3, "message": "execution reverted", "data": "0x" },
+                }));
+            }
             Self::NoLogs | Self::NoLogsNorReceipts if of_logs => return result(json!([])),
             Self::NoLogsNorReceipts if method == "eth_getBlockReceipts" => {
                 return Ok(json!({

@@ -36,6 +36,15 @@ pub enum Note {
         /// Its window.
         window: Window,
     },
+    /// The contract has told how long the window of an epoch lasts.
+    Measured {
+        /// The market.
+        market: ContractAddress,
+        /// The epoch.
+        epoch: u64,
+        /// Its window.
+        window: Window,
+    },
     /// An epoch was released once more: nothing changed.
     ReleasedAgain {
         /// The market.
@@ -43,8 +52,15 @@ pub enum Note {
         /// The epoch.
         epoch: u64,
     },
-    /// An epoch was found so late that its submissions have expired: it gets no batches.
+    /// The submissions of an epoch have expired before it was found, or before the length of its window was known: it gets no batches.
     Expired {
+        /// The market.
+        market: ContractAddress,
+        /// The epoch.
+        epoch: u64,
+    },
+    /// The submissions of an epoch have expired long ago, and no tracker has made its batches: its market seems to have left.
+    Abandoned {
         /// The market.
         market: ContractAddress,
         /// The epoch.

@@ -2,13 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::chain::{BlockRef, ContractAddress, Hash, MarketEvent, Window, WindowState};
 
 /// Values from the configuration and the contracts. Times are seconds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rules {
-    /// The length of each market's submission window: `snapshotSubmissionWindow`.
+    /// The last known length of each market's submission window: `snapshotSubmissionWindow`. It counts for epochs whose release
+    /// block was not asked for its own.
     pub windows: BTreeMap<ContractAddress, u64>,
+    /// What is wanted for the markets of this tracker.
+    pub followed: Followed,
     /// How many windows of a market are open at once.
     pub max_windows: usize,
     /// How many blocks may be undone.
@@ -21,6 +26,13 @@ pub struct Rules {
     pub block_time: f64,
 }
 
+/// What a tracker wants for a market that it follows, whichever tracker accepts its blocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Followed {
+    /// Whether its submitted batches go to the attestor.
+    pub attest: bool,
+}
+
 /// A segment: consecutive blocks with their events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stretch {
@@ -30,8 +42,22 @@ pub struct Stretch {
     pub old: Option<Old>,
     /// The events of all blocks with the blocks' numbers, in the chain's order.
     pub events: Vec<(u64, MarketEvent)>,
+    /// What the contracts said at the blocks that released epochs, as far as it is known.
+    pub releases: Releases,
     /// When it is accepted, by which expired epochs are recognised.
     pub now: Clocks,
+}
+
+/// What the contract of each market said at blocks, by their numbers.
+pub type Releases = BTreeMap<(ContractAddress, u64), AtRelease>;
+
+/// What a contract said of a market after a block.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AtRelease {
+    /// `snapshotSubmissionWindow`, in seconds.
+    pub length: Option<u64>,
+    /// `dayCounter`.
+    pub day: Option<u64>,
 }
 
 /// A moment by two clocks, in Unix seconds.
@@ -41,6 +67,14 @@ pub struct Clocks {
     pub chain: u64,
     /// The clock of Redis, which expires the submissions.
     pub redis: u64,
+}
+
+impl Clocks {
+    /// How many seconds have passed since a time of the chain, by the clock that is further ahead: a chain that halts has no newer
+    /// block, and of a chain whose time runs ahead the clock of Redis knows too little.
+    fn since(self, at: u64) -> u64 {
+        self.chain.max(self.redis).saturating_sub(at)
+    }
 }
 
 /// How long before the first submissions can expire an epoch counts as expired, in seconds; at most a tenth of their life. The batches
@@ -66,6 +100,35 @@ impl Rules {
         self.inputs_live - self.margin()
     }
 
+    /// Whether the submissions of an epoch that was released at this time of the chain may have expired.
+    #[must_use]
+    pub fn is_past(&self, released: u64, now: Clocks) -> bool {
+        now.since(released) > self.complete_for()
+    }
+
+    /// Whether nobody will use a window at this time of Redis: without a length it can't close before its submissions expire, and once it
+    /// is closed the tracker of its market would have ended it long ago.
+    pub(super) fn is_abandoned(&self, window: &Window, redis: u64) -> bool {
+        match window.state {
+            WindowState::Unmeasured => window.has_expired(redis),
+            WindowState::Closed { .. } => window.has_expired(redis.saturating_sub(self.inputs_live)),
+            WindowState::Waiting | WindowState::Open => false,
+        }
+    }
+
+    /// The window with this length.
+    pub(super) fn measured(&self, window: Window, length: u64, state: WindowState) -> Window {
+        // An estimate for other programs. A block time of 0 adds no blocks: infinity as an integer is `u64::MAX`.
+        let blocks = (length as f64 / self.block_time).ceil();
+        let blocks = if blocks.is_finite() && blocks > 0.0 { blocks as u64 } else { 0 };
+        Window {
+            limit: window.released.saturating_add(length),
+            limit_block: window.release_block.saturating_add(blocks),
+            state,
+            ..window
+        }
+    }
+
     /// Whether a window has to be closed at this time of Redis, though it is not known that no block comes before its limit: its
     /// submissions are about to expire, and its length has passed.
     pub(super) fn is_last_call(&self, window: &Window, redis: u64) -> bool {
@@ -75,29 +138,42 @@ impl Rules {
     }
 
     /// The window of an epoch that was released, while `open` windows of its market are open; `None` if its submissions may have
-    /// expired.
+    /// expired. Without a length it is not measured.
     pub(super) fn window(
         &self,
-        market: ContractAddress,
+        AtRelease { length, day }: AtRelease,
         (block, released): (u64, u64),
         open: usize,
-        day: Option<u64>,
         now: Clocks,
     ) -> Option<Window> {
-        let age = now.chain.saturating_sub(released);
-        let left = self.complete_for().checked_sub(age)?;
-        let length = self.windows.get(&market).copied().unwrap_or(0);
-        // An estimate for other programs. A block time of 0 adds no blocks: infinity as an integer is `u64::MAX`.
-        let blocks = (length as f64 / self.block_time).ceil();
-        let blocks = if blocks.is_finite() && blocks > 0.0 { blocks as u64 } else { 0 };
-        Some(Window {
+        let left = self.complete_for().checked_sub(now.since(released))?;
+        let window = Window {
             release_block: block,
             released,
-            limit: released.saturating_add(length),
-            limit_block: block.saturating_add(blocks),
+            limit: released,
+            limit_block: block,
             expires: now.redis.saturating_add(left),
             day,
-            state: if open < self.max_windows { WindowState::Open } else { WindowState::Waiting },
-        })
+            state: WindowState::Unmeasured,
+        };
+        let Some(length) = length else { return Some(window) };
+        let state = if open < self.max_windows { WindowState::Open } else { WindowState::Waiting };
+        Some(self.measured(window, length, state))
+    }
+
+    /// The length of the window of an epoch that this block released, and the day; `None` where that is not known.
+    pub(super) fn at_release(
+        &self,
+        releases: &Releases,
+        market: ContractAddress,
+        block: u64,
+        last_day: Option<u64>,
+    ) -> AtRelease {
+        let AtRelease { length, day } = releases.get(&(market, block)).copied().unwrap_or_default();
+        AtRelease {
+            length: length.or_else(|| self.windows.get(&market).copied()),
+            // Not every deployment announces its days by events.
+            day: day.or(last_day),
+        }
     }
 }

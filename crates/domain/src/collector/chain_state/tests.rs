@@ -12,6 +12,7 @@ const LENGTH: u64 = 20;
 fn rules() -> Rules {
     Rules {
         windows: BTreeMap::from([(MARKET, LENGTH), (OTHER, 3 * LENGTH)]),
+        followed: Followed { attest: true },
         max_windows: 3,
         max_reorg_depth: 12,
         inputs_live: 1_200,
@@ -79,8 +80,8 @@ fn a_market_that_is_not_followed_is_taken_over_with_what_its_predecessor_has_han
         ..Beginning::default()
     };
     // The submissions of the first one may be gone: they live 1,200 s from its release at the least, and 60 s are the margin.
-    let now = Clocks { chain: 1_000 + 1_141, redis: 5_000 };
-    let notes = all.take_up(MARKET, &beginning, now, &rules);
+    let now = Clocks { chain: 1_000 + 1_141, redis: 500 };
+    let notes = all.take_up(MARKET, &beginning, &Releases::new(), now, &rules);
     let window = all.markets[&MARKET].windows[&3];
     assert_eq!(
         notes,
@@ -89,8 +90,8 @@ fn a_market_that_is_not_followed_is_taken_over_with_what_its_predecessor_has_han
     assert_eq!(states(&all, MARKET), [(3, WindowState::Open)]);
     assert!([1, 2].iter().all(|epoch| all.markets[&MARKET].done.contains(*epoch)));
     assert_eq!(all.newcomers().collect::<Vec<_>>(), [OTHER]);
-    assert_eq!(all.take_up(MARKET, &beginning, now, &rules), [], "none is taken up twice");
-    assert_eq!(window.expires, 5_000 + 19);
+    assert_eq!(all.take_up(MARKET, &beginning, &Releases::new(), now, &rules), [], "none is taken up twice");
+    assert_eq!(window.expires, 500 + 19);
 }
 
 #[test]
@@ -157,15 +158,15 @@ fn a_clock_closes_a_window_that_a_block_may_still_close_only_before_its_submissi
     // OTHER has windows that are longer than its submissions live.
     let rules = Rules { windows: [(MARKET, LENGTH), (OTHER, 1_100)].into(), ..rules };
     let mut stretch = next(&all, 5, vec![released(MARKET, 3, 5), released(OTHER, 4, 5)]);
-    stretch.now = Clocks { chain: 1_010, redis: 50_000 };
+    stretch.now = Clocks { chain: 1_010, redis: 500 };
     all.accept(&stretch, &rules).unwrap();
-    let expires = 50_000 + 1_140;
+    let expires = 500 + 1_140;
     assert_eq!(all.markets[&MARKET].windows[&3].expires, expires);
     assert_eq!(all.close_by_clock(None, expires - 61, &rules), []);
     let closed = |market, epoch| Note::Closed { market, epoch, block: 5, by_clock: true };
     assert_eq!(all.close_by_clock(None, expires - 60, &rules), [closed(MARKET, 3)]);
-    assert_eq!(all.close_by_clock(None, 50_000 + 1_099, &rules), [], "its time is not over");
-    assert_eq!(all.close_by_clock(None, 50_000 + 1_100, &rules), [closed(OTHER, 4)]);
+    assert_eq!(all.close_by_clock(None, 500 + 1_099, &rules), [], "its time is not over");
+    assert_eq!(all.close_by_clock(None, 500 + 1_100, &rules), [closed(OTHER, 4)]);
 }
 
 #[test]
@@ -173,11 +174,21 @@ fn an_epoch_whose_submissions_are_gone_gets_no_window() {
     let (mut all, rules) = (following(), rules());
     let mut stretch = next(&all, 5, vec![released(MARKET, 3, 4), released(OTHER, 4, 5)]);
     // The first one was released 1,141 s ago.
-    stretch.now = Clocks { chain: 1_008 + 1_141, redis: 5_000 };
+    stretch.now = Clocks { chain: 1_008 + 1_141, redis: 500 };
     let notes = all.accept(&stretch, &rules).unwrap();
     assert_eq!(notes[0], Note::Expired { market: MARKET, epoch: 3 });
     assert!(matches!(notes[1], Note::Released { market: OTHER, epoch: 4, .. }));
     assert!(all.markets[&MARKET].done.contains(3));
+}
+
+#[test]
+fn the_age_of_an_epoch_is_known_while_the_chain_halts() {
+    let (mut all, rules) = (following(), rules());
+    let mut stretch = next(&all, 5, vec![released(MARKET, 3, 5)]);
+    // The newest block is the one that released it, and it came long ago.
+    stretch.now = Clocks { chain: 1_010, redis: 1_010 + 1_141 };
+    assert_eq!(all.releases(&stretch, &rules), []);
+    assert_eq!(all.accept(&stretch, &rules), Ok(vec![Note::Expired { market: MARKET, epoch: 3 }]));
 }
 
 #[test]
@@ -272,6 +283,80 @@ fn what_blocks_did_to_a_market_that_is_not_followed_any_more_is_not_undone() {
     all.markets.remove(&OTHER);
     assert_eq!(all.undo_to(4, &rules), Ok(vec![]));
     assert_eq!(all.markets, BTreeMap::from([(MARKET, Market::default())]));
+}
+
+#[test]
+fn a_window_has_the_length_and_the_day_at_the_block_that_released_its_epoch() {
+    let (mut all, rules) = (following(), rules());
+    let mut stretch =
+        next(&all, 6, vec![released(MARKET, 3, 5), released(OTHER, 4, 6), released(MARKET, 5, 6)]);
+    assert_eq!(all.releases(&stretch, &rules), [(MARKET, 5), (MARKET, 6), (OTHER, 6)]);
+    // The length of the market became 50 with block 6, and its day 8. Of the other market nothing is known.
+    let at = |length, day| AtRelease { length: Some(length), day: Some(day) };
+    stretch.releases = [((MARKET, 5), at(40, 7)), ((MARKET, 6), at(50, 8))].into();
+    all.accept(&stretch, &rules).unwrap();
+    let length = |market, epoch: u64| all.markets[&market].windows[&epoch].length();
+    assert_eq!(
+        [length(MARKET, 3), length(MARKET, 5), length(OTHER, 4)],
+        [Some(40), Some(50), Some(3 * LENGTH)]
+    );
+    let day = |market, epoch: u64| all.markets[&market].windows[&epoch].day;
+    assert_eq!([day(MARKET, 3), day(MARKET, 5), day(OTHER, 4)], [Some(7), Some(8), None]);
+    assert_eq!(all.releases(&stretch, &rules), [], "they are known");
+    let mut late = next(&all, 8, vec![released(MARKET, 6, 7)]);
+    late.now.chain = 1_014 + 1_141;
+    assert_eq!(all.releases(&late, &rules), [], "it gets no window");
+}
+
+#[test]
+fn a_market_whose_windows_have_no_known_length_holds_up_no_other_and_loses_no_epoch() {
+    let (mut all, known) = (following(), rules());
+    let unknown = Rules { windows: [(OTHER, LENGTH)].into(), ..known.clone() };
+    let mut stretch = next(&all, 5, vec![released(MARKET, 3, 5), released(OTHER, 4, 5)]);
+    stretch.now = Clocks { chain: 1_010, redis: 500 };
+    all.accept(&stretch, &unknown).unwrap();
+    all.accept(&next(&all, 30, vec![]), &unknown).unwrap();
+    assert_eq!(states(&all, MARKET), [(3, WindowState::Unmeasured)]);
+    assert_eq!(states(&all, OTHER), [(4, WindowState::Closed { block: 15 })]);
+    let before = all.clone();
+    assert_eq!(all.measurable(&unknown), []);
+    let [measured] = all.measurable(&known).try_into().expect("one");
+    assert_eq!((measured.0, measured.1, measured.2.limit), (MARKET, 3, 1_030));
+    // It ends where it would have ended, however late its length becomes known; and with the next block if it has not ended.
+    let closed = Note::Closed { market: MARKET, epoch: 3, block: 15, by_clock: false };
+    let notes = all.measure(measured, Some(15));
+    assert!(matches!(notes[0], Note::Measured { .. }) && notes[1..] == [closed]);
+    all.undo_to(18, &known).unwrap();
+    assert_eq!(states(&all, MARKET), [(3, WindowState::Closed { block: 15 })]);
+    let mut all = before.clone();
+    assert_eq!(all.measure(measured, None).len(), 1);
+    assert_eq!(states(&all, MARKET), [(3, WindowState::Waiting)]);
+    all.accept(&next(&all, 31, vec![]), &known).unwrap();
+    assert_eq!(states(&all, MARKET), [(3, WindowState::Closed { block: 31 })]);
+    let mut all = before;
+    // Its submissions expire before anybody tells it.
+    let expired = 500 + 1_140 + 1;
+    assert_eq!(all.close_by_clock(None, expired - 1, &unknown), []);
+    let note = Note::Expired { market: MARKET, epoch: 3 };
+    assert_eq!(all.close_by_clock(None, expired, &unknown), [note]);
+    assert!(all.markets[&MARKET].done.contains(3) && all.markets[&MARKET].windows.is_empty());
+}
+
+#[test]
+fn the_windows_of_a_market_that_no_tracker_prepares_are_given_up_long_after_they_expired() {
+    let (mut all, rules) = (following(), rules());
+    let mut stretch = next(&all, 5, vec![released(MARKET, 3, 5)]);
+    stretch.now = Clocks { chain: 1_010, redis: 500 };
+    all.accept(&stretch, &rules).unwrap();
+    all.accept(&next(&all, 30, vec![]), &rules).unwrap();
+    let given_up = 500 + 1_140 + 1_200;
+    let mut later = next(&all, 31, vec![]);
+    later.now.redis = given_up;
+    assert_eq!(all.accept(&later, &rules), Ok(vec![]), "its own preparer tells of it");
+    let mut later = next(&all, 32, vec![]);
+    later.now.redis = given_up + 1;
+    assert_eq!(all.accept(&later, &rules), Ok(vec![Note::Abandoned { market: MARKET, epoch: 3 }]));
+    assert!(all.markets[&MARKET].done.contains(3));
 }
 
 /// One branch of a chain: which epochs each block releases.

@@ -239,6 +239,17 @@ fn what_the_chain_released_is_current_before_a_producer_has_written_of_it() {
     let current = current_epoch(&candidates, 1_010.0).expect("there is one");
     assert_eq!((current.epoch.as_str(), current.phase), ("8", Phase::Submission));
     assert_eq!((current.window, current.time_remaining), (60.0, 50));
+    // Its length is not known: it is open for the usual time.
+    for (now, phase) in [(1_059.0, Phase::Submission), (1_060.0, Phase::Finalization)] {
+        let mut candidates = Vec::new();
+        learn_from_chain(
+            &mut candidates,
+            &BTreeMap::from([(8, window(1_000, 0, WindowState::Unmeasured))]),
+            now,
+        );
+        let current = current_epoch(&candidates, now).expect("there is one");
+        assert_eq!((current.phase, current.window), (phase, DEFAULT_WINDOW));
+    }
     // The chain has closed it, and nothing else is known of it.
     let mut candidates = Vec::new();
     let closed = window(1_000, 60, WindowState::Closed { block: 2 });

@@ -155,6 +155,22 @@ async fn a_timeline_that_can_not_be_read_is_an_error_where_nothing_else_names_an
 }
 
 #[tokio::test]
+async fn a_ledger_that_can_not_be_read_is_an_error_where_nothing_else_names_an_epoch() {
+    for part in ["open", "meta", "opened"] {
+        let mut scene = Scene::new().await;
+        let tracker = scene.tracker();
+        scene.spoil(&ledger(part)).await;
+        let mut session = tracker.session().await;
+        let latest = tracker.market.latest(&mut session, NOW as f64, &BTreeSet::new()).await;
+        let error = latest.expect_err("nobody knows");
+        assert!(error.to_string().contains(&ledger(part)), "{error}");
+        // Another source is enough.
+        scene.zadd(&key("metrics:epochs:timeline"), NOW, "open:7").await;
+        assert_eq!(shown(&tracker, NOW + 1).await.epoch.as_str(), "7");
+    }
+}
+
+#[tokio::test]
 async fn the_epoch_that_was_opened_last_is_shown_though_no_key_tells_of_it_any_more_and_a_higher_one_is_sealed()
  {
     let mut scene = Scene::new().await;

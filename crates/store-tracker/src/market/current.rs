@@ -101,20 +101,25 @@ impl MarketStore {
         let answers = session.run(operation, self.name(), batch).await?;
         let mut replies = Replies::new(operation, answers).noting_present(chosen.detects_use());
         let mut seen = Observation { now, ..Observation::default() };
-        for (epoch, entry) in replies.take::<Vec<(String, String)>>(&self.keys.open())?.unwrap_or_default() {
+        let open = replies.take::<Vec<(String, String)>>(&self.keys.open())?;
+        let mut is_unread = open.is_none();
+        for (epoch, entry) in open.unwrap_or_default() {
             // The ledger is one source of two here, and the aggregator reports what is unreadable in it.
             if let (Ok(epoch), Ok(entry)) = (EpochId::parse(&epoch), Entry::decode(&entry)) {
                 seen.stored.insert(epoch, entry);
             }
         }
-        let meta = replies.take::<Vec<Option<String>>>(&self.keys.meta())?.unwrap_or_default();
-        let opened = replies.take::<Vec<String>>(&self.keys.opened())?.unwrap_or_default();
+        let meta = replies.take::<Vec<Option<String>>>(&self.keys.meta())?;
+        let opened = replies.take::<Vec<String>>(&self.keys.opened())?;
+        is_unread |= meta.is_none() || opened.is_none();
+        let (meta, opened) = (meta.unwrap_or_default(), opened.unwrap_or_default());
         let (mut timeline, mut forms) = (Joined::default(), OtherForms::new());
         for input in chosen.inputs(&self.keys) {
             let key = input.epochs_timeline();
             timeline.add(members::timeline(&mut replies, &key, EpochMember::parse, &mut forms)?);
         }
         seen.epochs_timeline = timeline.known();
+        is_unread |= seen.epochs_timeline.is_none();
         chosen.note(&self.keys, &replies.present());
         if let [latest, entry, known, floor] = &meta[..] {
             drop_forgotten(&mut seen, floor.as_deref());
@@ -135,7 +140,7 @@ impl MarketStore {
         for epoch in choose(timeline, &seen.stored).into_iter().chain(opened).chain(named) {
             seen.facts.insert(epoch, Default::default());
         }
-        if let (true, None, Some(fault)) = (seen.facts.is_empty(), &seen.epochs_timeline, faults.first()) {
+        if let (true, true, Some(fault)) = (seen.facts.is_empty(), is_unread, faults.first()) {
             // An epoch may exist in the key that could not be read: `metrics:current_epoch` must not expire because of that.
             return Err(StoreError::new(operation, &fault.key, fault.kind, &fault.detail));
         }

@@ -10,7 +10,9 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use common::{Dump, NOW, Scene, Tracker, VALIDATOR, answers, decisions, finished_epoch, ledger, settings};
+use common::{
+    Dump, NOW, Scene, Tracker, VALIDATOR, answers, decisions, finished_epoch, key, ledger, settings,
+};
 use domain::Address;
 use serde_json::Value;
 use store_redis::{Answer, Batch, Consequence, Lua, Operation, StoreError};
@@ -124,6 +126,44 @@ async fn a_pass_after_a_refused_one_shows_what_it_would_show_without() {
 #[ignore = "slow: every row of the table"]
 async fn a_pass_after_any_refused_one_shows_what_it_would_show_without() {
     Walk::new().await.through(answers(), pass).await;
+}
+
+/// Traces of three epochs, each in one key that is read in pages, older than what every pass reads.
+async fn write_traces(scene: &mut Scene) {
+    scene.zadd(&key("metrics:epochs:timeline"), NOW - 2_000, "open:7").await;
+    scene.zadd(&key("metrics:batches:timeline"), NOW - 2_000, "local:8").await;
+    scene.run::<()>("SADD", &[&key("epochs:active"), "9"]).await;
+}
+
+#[tokio::test]
+async fn a_page_that_was_refused_is_read_by_a_later_pass_and_reported() {
+    let mut walk = Walk::new().await;
+    let expected = [Some(0), Some(3), Some(1)];
+    write_traces(&mut walk.scene).await;
+    let tracker = || Tracker::with(settings(walk.proxy.addr()), common::PROTOCOL, common::MARKET);
+    // The first pass after a start makes the scripts known.
+    assert_eq!(tracker().recent(NOW).await.totals()[1..], expected[1..]);
+    for (command, count) in [("ZREVRANGEBYSCORE", 5), ("SSCAN", 1), ("SCARD", 1), ("ZCOUNT", 4)] {
+        for line in ["WRONGTYPE by the test", "ERR by the test"] {
+            for skip in 0..count {
+                walk.scene.run::<()>("FLUSHALL", "SYNC").await;
+                write_traces(&mut walk.scene).await;
+                let (tracker, refused) = (tracker(), walk.proxy.refused_commands());
+                walk.proxy.refuse_command(Some(command), skip, line);
+                let first = tracker.try_pass(NOW as f64, Reach::New).await;
+                walk.proxy.stop_refusing_commands();
+                assert_eq!(walk.proxy.refused_commands(), refused + 1, "{command} {skip}");
+                // A timeline that can't be counted is reported where it is read. Of a key of the ledger the refusal is an error.
+                let is_reported = first.map_or(true, |first| !first.pass.faults.is_empty());
+                assert!(is_reported || command == "ZCOUNT", "{line}: {command} {skip}");
+                let mut last = tracker.recent(NOW + 30).await;
+                while last.pass.is_incomplete() {
+                    last = tracker.recent(NOW + 30).await;
+                }
+                assert_eq!(last.totals()[1..], expected[1..], "{line}: {command} {skip}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -70,6 +70,7 @@ impl MarketStore {
         chosen.forms = self.aliases.learn(forms);
         pass.seen.may_lack_keys = !chosen.is_whole();
         pass.chosen = chosen;
+        self.note_unread(&keys, &mut pass);
         let found = keys.finish(&mut pass);
         pass.select(found);
         Ok(pass)
@@ -143,6 +144,21 @@ impl MarketStore {
     pub(super) fn take_early(&self, replies: &mut Replies) -> Result<Vec<Option<u64>>, StoreError> {
         // A timeline that can't be read is reported where its entries are read.
         self.keys.timelines().map(|timeline| replies.unreported::<u64>(&timeline)).collect()
+    }
+
+    /// What could not be read although it could be counted is not counted: so the mark does not cover it, and a later pass reads it.
+    fn note_unread(&self, keys: &LongKeys, pass: &mut Pass) {
+        let epochs =
+            keys.epochs.iter().filter(|timeline| timeline.has_failed()).map(|timeline| &timeline.key);
+        let batches =
+            keys.batches.iter().filter(|timeline| timeline.has_failed()).map(|timeline| &timeline.key);
+        let unread: BTreeSet<&String> = epochs.chain(batches).collect();
+        for (timeline, count) in self.keys.timelines().zip(&mut pass.early.entries) {
+            *count = count.filter(|_| !unread.contains(&timeline));
+        }
+        if keys.active.iter().any(ActiveSet::has_failed) {
+            pass.active_count = None;
+        }
     }
 
     fn take_ledger(&self, replies: &mut Replies, pass: &mut Pass) -> Result<(), StoreError> {
@@ -219,7 +235,7 @@ impl MarketStore {
             keys.take_sealed(&mut replies, &self.keys.sealed(), &pass.known(), asked)?;
             let mut taken = keys.take_timelines(&mut replies)?;
             for active in &mut keys.active {
-                taken.active.push(active.take(&mut replies)?);
+                taken.active.push(active.take(&mut replies, pass.active_count.is_none())?);
             }
             pages = Some(taken);
             pass.faults.extend(replies.into_faults());

@@ -97,6 +97,11 @@ impl<T> Timeline<T> {
         self.cut = Some(why);
     }
 
+    /// Whether a page could not be read.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed
+    }
+
     /// The entries that were kept; `None` if a page could not be read and none were. Adds its faults to `faults`.
     pub(super) fn finish(self, faults: &mut Vec<Fault>) -> Option<Vec<Timed<T>>> {
         faults.extend(self.unread.fault(&self.key));
@@ -128,11 +133,13 @@ pub(super) struct ActiveSet {
     pages: usize,
     unread: Unread,
     cut: bool,
+    /// Whether a page could not be read.
+    failed: bool,
 }
 
 impl ActiveSet {
     pub(super) fn new(key: String) -> Self {
-        Self { key, cursor: Some(0), pages: 0, unread: Unread::default(), cut: false }
+        Self { key, cursor: Some(0), pages: 0, unread: Unread::default(), cut: false, failed: false }
     }
 
     /// Asks for the next page, if there is one.
@@ -142,13 +149,22 @@ impl ActiveSet {
         }
     }
 
-    /// Takes the members of the page that was asked for.
-    pub(super) fn take(&mut self, replies: &mut Replies) -> Result<Vec<Vec<u8>>, StoreError> {
+    /// Takes the members of the page that was asked for. A page that can't be read is a fault, unless one was reported when the number
+    /// of members was asked for.
+    pub(super) fn take(
+        &mut self,
+        replies: &mut Replies,
+        is_reported: bool,
+    ) -> Result<Vec<Vec<u8>>, StoreError> {
         if self.cursor.take().is_none() {
             return Ok(Vec::new());
         }
-        // The number of its members was asked for before, and has reported a key that can't be read.
-        let Some((next, members)) = replies.unreported::<(u64, Vec<Vec<u8>>)>(&self.key)? else {
+        let page = match is_reported {
+            true => replies.unreported::<(u64, Vec<Vec<u8>>)>(&self.key)?,
+            false => replies.take(&self.key)?,
+        };
+        let Some((next, members)) = page else {
+            self.failed = true;
             return Ok(Vec::new());
         };
         self.pages += 1;
@@ -160,6 +176,11 @@ impl ActiveSet {
     /// The ids among the members of a page; an id may be in two pages.
     pub(super) fn read(&mut self, members: Vec<Vec<u8>>, forms: &mut OtherForms) -> Vec<EpochId> {
         members::epochs(members, &mut self.unread, forms)
+    }
+
+    /// Whether a page could not be read.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed
     }
 
     /// Adds its faults to `faults`.

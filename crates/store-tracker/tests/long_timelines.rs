@@ -244,3 +244,30 @@ async fn an_id_in_a_form_of_any_length_is_set_aside_and_written_nowhere() {
     }
     assert_eq!(scene.run::<Option<String>>("HGET", &[ledger("meta"), "forms".to_owned()]).await, None);
 }
+
+#[tokio::test]
+async fn any_number_of_sealed_epochs_whose_entries_are_written_again_ends_in_a_whole_pass() {
+    let _alone = ALONE.lock().await;
+    const EPOCHS: u32 = 12_000;
+    let mut scene = Scene::new().await;
+    let tracker = scene.tracker();
+    scene.zadd(&key("metrics:epochs:timeline"), NOW - 20, "open:23000000").await;
+    tracker.recent(NOW).await;
+    let fill = "for id = 1, tonumber(ARGV[1]) do
+      redis.call('HSET', KEYS[1], string.format('%d', 30000000 + id), '1,1,1,1,0,1,1,a')
+      redis.call('HINCRBY', KEYS[2], 'entries', 1)
+      redis.call('ZADD', KEYS[3], ARGV[2], string.format('close:%d', 30000000 + id))
+    end";
+    let keys = [ledger("sealed"), ledger("sums"), key("metrics:epochs:timeline")];
+    let (epochs, at) = (EPOCHS.to_string(), (NOW - 10).to_string());
+    scene.run::<()>("EVAL", &[fill, "3", &keys[0], &keys[1], &keys[2], &epochs, &at]).await;
+    scene.zadd(&key("metrics:epochs:timeline"), NOW - 5, "open:23000001").await;
+    let mut passes = 1;
+    let mut shown = tracker.recent(NOW).await;
+    while shown.pass.is_incomplete() {
+        passes += 1;
+        assert!(passes < 5, "{:?}", shown.totals());
+        shown = tracker.recent(NOW).await;
+    }
+    assert_eq!(shown.totals.unsealed.len(), 2);
+}

@@ -29,6 +29,11 @@ pub const ABSENCE: f64 = 300.0;
 /// 10 kB during the pass.
 const NEW_EPOCHS_A_PASS: usize = 10_000;
 
+/// The most epochs of the last minutes that a pass examines without having asked whether they are sealed; about the others it asks, and
+/// examines the new ones. Fewer than [`NEW_EPOCHS_A_PASS`], so that each pass has room for new epochs, however many sealed ones are
+/// named again.
+const RECENT_EPOCHS_A_PASS: usize = 5_000;
+
 /// How many entries the timelines of a market have up to a moment. If a later pass counts another number, entries were written late, or
 /// were pruned.
 #[derive(Clone, Debug, PartialEq)]
@@ -146,7 +151,9 @@ pub struct Found {
     pending: BTreeMap<EpochId, bool>,
     /// Those of the page before, about which the ledger is being asked.
     asked: BTreeMap<EpochId, bool>,
-    /// Epochs that a timeline names: new ones, and all recent ones.
+    /// Epochs that a timeline has named recently, sealed or not; those with the newest entries if there are very many.
+    recent: BTreeSet<EpochId>,
+    /// Other new epochs that a timeline names.
     timed: Highest,
     /// New epochs without a time.
     bare: Highest,
@@ -188,12 +195,15 @@ impl Found {
     pub fn note(&mut self, known: &Known<'_>, at: Option<f64>, epoch: &EpochId) {
         // A time ahead of our clock does not count yet.
         let is_ahead = at.is_some_and(|at| Claim::of(at, known.now) == Claim::Ahead);
-        let is_known = known.stored.contains_key(epoch) || self.timed.ids.contains(epoch);
-        if is_ahead || is_known || known.is_below_floor(epoch) {
+        let is_found = self.recent.contains(epoch) || self.timed.ids.contains(epoch);
+        if is_ahead || is_found || known.stored.contains_key(epoch) || known.is_below_floor(epoch) {
             return;
         }
+        let has_room = self.recent.len() < RECENT_EPOCHS_A_PASS;
         match at {
-            Some(at) if known.is_recent(at) => self.timed.add(epoch.clone()),
+            Some(at) if known.is_recent(at) && has_room => {
+                self.recent.insert(epoch.clone());
+            }
             at => {
                 let known = self.asked.get_mut(epoch);
                 *known.unwrap_or_else(|| self.pending.entry(epoch.clone()).or_default()) |= at.is_some();
@@ -223,6 +233,7 @@ impl Found {
     #[must_use]
     pub fn needs(&self, known: &Known<'_>, at: f64, epoch: &EpochId) -> bool {
         known.is_recent(at)
+            || self.recent.contains(epoch)
             || self.timed.ids.contains(epoch)
             || self.pending.contains_key(epoch)
             || known.stored.contains_key(epoch)
@@ -234,15 +245,17 @@ impl Found {
     /// The epochs to examine.
     #[must_use]
     pub fn select(self) -> Selection {
-        let Self { timed, bare, .. } = self;
-        let bare_ids: Vec<EpochId> =
-            bare.ids.into_iter().filter(|epoch| !timed.ids.contains(epoch)).collect();
-        let are_too_many = timed.ids.len() + bare_ids.len() > NEW_EPOCHS_A_PASS;
-        let highest = timed.ids.into_iter().rev().chain(bare_ids.into_iter().rev());
-        Selection {
-            unknown: highest.take(NEW_EPOCHS_A_PASS).collect(),
-            partial: timed.are_more || bare.are_more || are_too_many,
-        }
+        let Self { recent, timed, bare, .. } = self;
+        let room = NEW_EPOCHS_A_PASS - recent.len();
+        let bare_ids = bare.ids.into_iter().rev().filter(|epoch| !timed.ids.contains(epoch));
+        let highest = timed.ids.iter().rev().cloned().chain(bare_ids);
+        // A recent one may have been asked about before its recent entry was read.
+        let mut highest = highest.filter(|epoch| !recent.contains(epoch));
+        let new: Vec<EpochId> = highest.by_ref().take(room).collect();
+        let are_too_many = highest.next().is_some();
+        let partial = timed.are_more || bare.are_more || are_too_many;
+        drop(highest);
+        Selection { unknown: recent.into_iter().chain(new).collect(), partial }
     }
 }
 
@@ -336,6 +349,22 @@ mod tests {
             assert_eq!(needs, [false, true, true]);
             assert_eq!(found.select(), Selection { unknown: [2, 4, 5].map(id).into(), partial: false });
         }
+    }
+
+    #[test]
+    fn new_epochs_are_taken_up_though_very_many_sealed_ones_were_named_again() {
+        let known = known(Span::everything(NOW));
+        let mut found = Found::default();
+        (20_001..=40_000).for_each(|number| found.note(&known, Some(NOW - 1.0), &id(number)));
+        // A new one has the oldest entry and the lowest id, another one no time at all.
+        found.note(&known, Some(NOW - 500.0), &id(7));
+        found.note(&known, None, &id(8));
+        let asked = found.ask().len();
+        assert_eq!(asked, 15_002, "all but those that are examined anyway");
+        found.settle((0..asked).map(|at| at > 1));
+        let Selection { unknown, partial } = found.select();
+        assert_eq!((unknown.len(), partial), (5_002, false));
+        assert!([7, 8, 20_001].into_iter().all(|number| unknown.contains(&id(number))));
     }
 
     #[test]

@@ -384,6 +384,17 @@ mod tests {
     }
 
     #[test]
+    fn older_entries_of_a_sealed_epoch_stay_while_its_gap_may_be_shown() {
+        let ended = [id(1)].into();
+        let known = Known { ended: &ended, ..known(Span::everything(NOW)) };
+        let (mut found, old) = (Found::default(), NOW - 80_000.0);
+        [1, 2].iter().for_each(|&number| found.note(&known, Some(old), &id(number)));
+        assert_eq!(found.ask(), ["1", "2"]);
+        found.settle([true, true]);
+        assert_eq!([1, 2].map(|number| found.needs(&known, old, &id(number))), [true, false]);
+    }
+
+    #[test]
     fn sealed_epochs_with_times_far_ahead_are_not_examined_again_however_many_there_are() {
         let known =
             known(Span::after(Some(&EarlyCounts { before: NOW - 630.0, entries: Vec::new() }), Some(7), NOW));

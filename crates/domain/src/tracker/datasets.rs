@@ -4,8 +4,8 @@ use super::fields::whole_second;
 use crate::{
     EpochId,
     tracker::{
-        DayStats, GAP_SHOWN, Gap, HOUR, HourStats, MeasurementWindow, Observation, Participation, Summary,
-        SummaryInput, Totals,
+        DayStats, EpochFacts, GAP_SHOWN, Gap, HOUR, HourStats, MeasurementWindow, Observation, Participation,
+        Summary, SummaryInput, Totals,
     },
 };
 
@@ -75,11 +75,11 @@ fn gaps(seen: &Observation, totals: &Totals) -> Vec<(EpochId, Gap)> {
     let late = |epoch: &EpochId| totals.late.iter().find(|(late, _)| late == epoch).map(|(_, sealed)| sealed);
     let sealed = |epoch: &EpochId| Some(late(epoch).or_else(|| seen.sealed.get(epoch))?.known());
     let entry = |epoch: &EpochId| totals.known(epoch).or_else(|| sealed(epoch));
-    let shown = seen
-        .facts
-        .iter()
-        .filter(|(epoch, _)| entry(epoch).is_some_and(|entry| entry.closed_within(GAP_SHOWN, seen.now)));
-    shown.filter_map(|(epoch, facts)| Some((epoch.clone(), Gap::of(facts, seen.now)?))).collect()
+    let of_one = |(epoch, facts): (&EpochId, &EpochFacts)| {
+        let known = entry(epoch).filter(|entry| entry.closed_within(GAP_SHOWN, seen.now))?;
+        Some((epoch.clone(), Gap::of(facts, known, seen.now)?))
+    };
+    seen.facts.iter().filter_map(of_one).collect()
 }
 
 #[cfg(test)]
@@ -87,7 +87,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
-    use crate::tracker::{Entry, EpochFacts, HourSums, Moment, Reading, Sealed, StateHash};
+    use crate::tracker::{Entry, HourSums, Moment, Reading, Sealed, StateHash};
 
     const RUNNING: u64 = 1_000 * HOUR;
     const NOW: u64 = RUNNING + 600;

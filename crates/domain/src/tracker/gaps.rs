@@ -1,6 +1,9 @@
 //! Gaps in the life of an epoch: a step that should have been taken and was not.
 
-use crate::{EpochId, tracker::EpochFacts};
+use crate::{
+    EpochId,
+    tracker::{Entry, EpochFacts},
+};
 
 /// How long after its window closed the gap of an epoch is shown, in seconds.
 pub const GAP_SHOWN: u64 = 3600;
@@ -21,9 +24,9 @@ impl Gap {
     pub const ALL: [Self; 3] = [Self::Level1, Self::Level2, Self::Onchain];
 
     /// The gap of an epoch at `now` (Unix seconds): the first that applies. None without a state hash, since only that says what is
-    /// under way.
+    /// under way. A level that the ledger knows as done is done, also when the key that has shown it has expired.
     #[must_use]
-    pub fn of(facts: &EpochFacts, now: f64) -> Option<Self> {
+    pub fn of(facts: &EpochFacts, known: &Entry, now: f64) -> Option<Self> {
         let state = facts.state.value()?;
         if !facts.closed(now).has_happened() {
             return None;
@@ -32,7 +35,8 @@ impl Gap {
         let is = |status: &Option<String>, any: &[&str]| {
             status.as_deref().is_some_and(|status| any.contains(&status))
         };
-        let (local, aggregated) = (facts.local(now).has_happened(), facts.aggregated(now).has_happened());
+        let local = facts.local(now).max(known.local).has_happened();
+        let aggregated = facts.aggregated(now).max(known.aggregated).has_happened();
         let applies = |gap: &Self| match gap {
             Self::Level1 => !local && !is(&state.level1, &["in_progress", "skipped"]),
             Self::Level2 => local && !aggregated && !is(&state.level2, &["collecting", "aggregating"]),
@@ -56,7 +60,7 @@ impl Gap {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tracker::{Moments, Reading, StateHash};
+    use crate::tracker::{Moment, Moments, Reading, StateHash};
 
     fn facts(open: bool, level1: &str, level2: &str, onchain: &str) -> EpochFacts {
         let status = |text: &str| (!text.is_empty()).then(|| text.to_owned());
@@ -88,7 +92,7 @@ mod tests {
             (false, "completed", "completed", "submitted", None),
             (false, "completed", "completed", "confirmed", None),
         ] {
-            let found = Gap::of(&facts(open, level1, level2, onchain), 1000.0);
+            let found = Gap::of(&facts(open, level1, level2, onchain), &Entry::default(), 1000.0);
             assert_eq!(found, gap, "open {open}, {level1}, {level2}, {onchain}");
         }
         assert_eq!(Gap::Level2.member(&EpochId::parse("7").expect("an id")), "7:missing_level2");
@@ -98,18 +102,32 @@ mod tests {
     fn a_level_that_timeline_or_metadata_show_is_done_whatever_the_state_says() {
         let pending = || facts(false, "pending", "pending", "");
         let timeline = Moments { local: Some(900.0), ..Moments::default() };
-        assert_eq!(Gap::of(&EpochFacts { timeline, ..pending() }, 1000.0), Some(Gap::Level2));
+        let of = |facts| Gap::of(&facts, &Entry::default(), 1000.0);
+        assert_eq!(of(EpochFacts { timeline, ..pending() }), Some(Gap::Level2));
         let both = EpochFacts { local_batch: true, aggregated_batch: true, ..pending() };
-        assert_eq!(Gap::of(&both, 1000.0), Some(Gap::Onchain));
+        assert_eq!(of(both), Some(Gap::Onchain));
+    }
+
+    #[test]
+    fn a_level_that_the_ledger_knows_is_done_after_its_key_has_expired() {
+        let local = Entry { local: Moment::Sometime, ..Entry::default() };
+        let both = Entry { aggregated: Moment::At(900), ..local.clone() };
+        for (level2, known, gap) in [
+            ("", Entry::default(), Gap::Level1),
+            ("", local.clone(), Gap::Level2),
+            ("", both, Gap::Onchain),
+            ("completed", Entry::default(), Gap::Level1),
+            ("completed", local, Gap::Onchain),
+        ] {
+            assert_eq!(Gap::of(&facts(false, "", level2, ""), &known, 1000.0), Some(gap), "{known:?}");
+        }
     }
 
     #[test]
     fn without_a_state_nothing_is_said_to_be_missing() {
         for state in [Reading::Absent, Reading::Unreadable] {
-            assert_eq!(
-                Gap::of(&EpochFacts { state, open: Some(false), ..EpochFacts::default() }, 1000.0),
-                None
-            );
+            let facts = EpochFacts { state, open: Some(false), ..EpochFacts::default() };
+            assert_eq!(Gap::of(&facts, &Entry::default(), 1000.0), None);
         }
     }
 }

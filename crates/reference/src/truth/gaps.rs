@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use super::look::Look;
 use crate::{
+    account::Account,
     check::{Check, Report},
     keys::HOUR,
     shown::Shown,
@@ -30,12 +31,12 @@ pub(super) fn check(look: &Look<'_>, shown: &Shown, report: &mut Report) {
         // Changes after the seal are late. A close that the timeline tells of is noticed, one in another key alone need not be.
         let is_noticed = |seen: &&Seen| !account.may_be_sealed || seen.close_at.is_some();
         let seen = least.filter(|_| is_found).filter(is_noticed);
-        if let Some(kind) = seen.and_then(|seen| certain(seen, look.now())) {
+        if let Some(kind) = seen.and_then(|seen| certain(seen, account, look.now())) {
             report.demand(Check::GapMissing, listed.contains(&kind), || {
                 format!("{epoch}:{kind} is not listed, but {listed:?}")
             });
         }
-        let allowed = most.map(|seen| possible(seen, look.now())).unwrap_or_default();
+        let allowed = most.map(|seen| possible(seen, account, look.now())).unwrap_or_default();
         for kind in listed.iter().filter(|kind| !allowed.contains(*kind)) {
             report.note(Check::GapFalse, format!("{epoch}:{kind} is listed, but {allowed:?} is right"));
         }
@@ -58,20 +59,23 @@ fn first(level1: &str, level2: &str, on_chain: &str) -> Option<&'static str> {
     }
 }
 
-/// The levels that keys beside the state show as done.
-fn done(seen: &Seen) -> [bool; 2] {
-    [seen.local_at.is_some() || seen.has_local, seen.aggregated_at.is_some() || seen.has_aggregated]
+/// The statuses of the levels: by the state alone, with what other keys show as done, and with what the ledger knows beside them, since
+/// "an expired key never takes back what it had shown". What the ledger certainly knows is done by each.
+fn levels<'a>(seen: &'a Seen, account: &Account) -> [[&'a str; 2]; 3] {
+    let by_keys =
+        [seen.local_at.is_some() || seen.has_local, seen.aggregated_at.is_some() || seen.has_aggregated];
+    let of_ledger = [account.local, account.aggregated];
+    let is_kept = !account.may_be_forgotten && !account.may_be_pruned;
+    let certain = of_ledger.map(|range| is_kept && range.least > 0);
+    let possible = of_ledger.map(|range| range.most > 0);
+    let with = |is_done: [bool; 2]| {
+        [0, 1].map(|at| if certain[at] || is_done[at] { "completed" } else { seen.step(at) })
+    };
+    [with([false; 2]), with(by_keys), with([0, 1].map(|at| by_keys[at] || possible[at]))]
 }
 
-/// The statuses with what other keys show as done.
-fn joined(seen: &Seen) -> [&str; 3] {
-    let [local, aggregated] = done(seen);
-    let level = |is_done: bool, at: usize| if is_done { "completed" } else { seen.step(at) };
-    [level(local, 0), level(aggregated, 1), seen.step(2)]
-}
-
-/// The gap that must be listed: by the state alone and with what other keys say, and certainly within the hour.
-fn certain(seen: &Seen, now: i64) -> Option<&'static str> {
+/// The gap that must be listed: whatever shows the levels as done, and certainly within the hour.
+fn certain(seen: &Seen, account: &Account, now: i64) -> Option<&'static str> {
     seen.state.as_ref()?;
     // A status without a time, or one that another key contradicts, leaves open whether and when the window closed.
     if seen.statuses().any(|closed| !closed) || seen.statuses().next().is_none() {
@@ -82,13 +86,13 @@ fn certain(seen: &Seen, now: i64) -> Option<&'static str> {
     if !times.all(|at| at > now - HOUR + 1 && at <= now) {
         return None;
     }
-    let by_state = first(seen.step(0), seen.step(1), seen.step(2))?;
-    let [level1, level2, on_chain] = joined(seen);
-    (first(level1, level2, on_chain) == Some(by_state)).then_some(by_state)
+    let [gap, others @ ..] =
+        levels(seen, account).map(|[level1, level2]| first(level1, level2, seen.step(2)));
+    gap.filter(|_| others.into_iter().all(|other| other == gap))
 }
 
 /// The gaps that may be listed.
-fn possible(seen: &Seen, now: i64) -> BTreeSet<&'static str> {
+fn possible(seen: &Seen, account: &Account, now: i64) -> BTreeSet<&'static str> {
     // Of a window that is over by plan, producers may not have said so yet.
     let planned = seen.opened().flat_map(|at| seen.lengths().chain([60]).map(move |length| at + length));
     let planned = planned.filter(|at| *at <= now + 10);
@@ -102,8 +106,7 @@ fn possible(seen: &Seen, now: i64) -> BTreeSet<&'static str> {
     if says_open || !is_unknown && !times.any(|at| at >= now - HOUR && at <= now + 10) {
         return BTreeSet::new();
     }
-    let [level1, level2, on_chain] = joined(seen);
-    let mixed =
-        [(seen.step(0), seen.step(1)), (level1, level2), (level1, seen.step(1)), (seen.step(0), level2)];
-    mixed.into_iter().filter_map(|(level1, level2)| first(level1, level2, on_chain)).collect()
+    let all = levels(seen, account);
+    let mixed = all.iter().flat_map(|[level1, _]| all.iter().map(move |[_, level2]| (level1, level2)));
+    mixed.filter_map(|(level1, level2)| first(level1, level2, seen.step(2))).collect()
 }

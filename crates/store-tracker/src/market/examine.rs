@@ -10,7 +10,7 @@ use super::{
 use crate::{ledger, operations};
 use domain::{
     EpochId,
-    tracker::{DAY, Day, DayStats, Entry, EpochFacts, HOUR, HourStats, Moment, Reading, Sealed},
+    tracker::{DAY, Day, DayStats, EpochFacts, HOUR, HourStats, Reading, Sealed},
 };
 use redis::{RedisResult, Value};
 use store_redis::{Batch, ErrorKind, Replies, Session, StoreError};
@@ -349,15 +349,9 @@ impl MarketStore {
             (open, state) = (open.or(is_open), state.or(read));
         }
         let known = pass.seen.sealed.get(epoch).map(Sealed::known);
-        let has = |of: fn(&Entry) -> Moment| known.is_some_and(|known| of(known).has_happened());
-        Ok(EpochFacts {
-            // It may have been sealed by the planned end of its window, without a key that says that it is closed.
-            open: if has(|entry| entry.closed) { Some(false) } else { open },
-            local_batch: has(|entry| entry.local),
-            aggregated_batch: has(|entry| entry.aggregated),
-            state,
-            ..EpochFacts::default()
-        })
+        let was_closed = known.is_some_and(|known| known.closed.has_happened());
+        // It may have been sealed by the planned end of its window, without a key that says that it is closed.
+        Ok(EpochFacts { open: if was_closed { Some(false) } else { open }, state, ..EpochFacts::default() })
     }
 
     pub(super) fn ask_facts(

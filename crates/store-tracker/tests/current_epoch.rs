@@ -203,3 +203,21 @@ async fn an_opening_of_a_forgotten_epoch_that_was_written_days_late_makes_it_not
     scene.zadd(&key("metrics:epochs:timeline"), NOW, "open:27").await;
     assert_eq!(shown(&tracker, NOW + 1).await.epoch.as_str(), "27");
 }
+
+#[tokio::test]
+async fn a_close_of_a_low_epoch_that_was_written_days_late_makes_it_not_the_current_one() {
+    let mut scene = Scene::new().await;
+    let (mut market, tracker) = (scene.producer(), scene.tracker());
+    finished_epoch(&mut market, 15, 2, NOW - 600_000).await;
+    tracker.full(NOW - 590_000).await;
+    // Of the newest one a batch is known, and no opening.
+    scene.zadd(&key("metrics:batches:timeline"), NOW - 50_000, "aggregated:60").await;
+    tracker.full(NOW - 49_000).await;
+    tracker.full(NOW).await;
+    assert_eq!(scene.run::<u64>("HLEN", ledger("sealed")).await, 2);
+    // The pruner keeps 30 hours of them, and a day of the timeline.
+    scene.del(&[ledger("opened"), key("metrics:epochs:timeline")]).await;
+    assert_eq!(shown(&tracker, NOW + 1).await.epoch.as_str(), "60");
+    scene.zadd(&key("metrics:epochs:timeline"), NOW - 599_000, "close:15").await;
+    assert_eq!(shown(&tracker, NOW + 2).await.epoch.as_str(), "60");
+}

@@ -122,12 +122,15 @@ impl MarketStore {
         is_unread |= seen.epochs_timeline.is_none();
         chosen.note(&self.keys, &replies.present());
         if let [latest, entry, known, floor] = &meta[..] {
-            drop_forgotten(&mut seen, floor.as_deref());
             // The aggregator finds forms in keys that these passes don't read.
             forms.extend(Forms::decode(known.as_deref().unwrap_or_default()));
             // After a day without epochs, the highest sealed epoch is the only one with a time.
             let latest = latest.as_deref().and_then(|latest| EpochId::parse(latest).ok());
             let entry = entry.as_deref().and_then(|entry| Entry::decode(entry).ok());
+            let timed =
+                latest.as_ref().filter(|_| entry.as_ref().is_some_and(|entry| entry.last_time().is_some()));
+            let floor = floor.as_deref().and_then(|floor| EpochId::parse(floor).ok());
+            drop_outdated(&mut seen, timed.max(floor.as_ref()));
             seen.stored.extend(latest.zip(entry));
         }
         let named = members::named(named, &mut forms);
@@ -172,14 +175,12 @@ impl MarketStore {
     }
 }
 
-/// Drops entries more than a day old of epochs up to the floor, which were sealed and forgotten: one that was written late must not make
-/// its epoch the current one. A recent entry may: the ids started again.
-fn drop_forgotten(seen: &mut Observation, floor: Option<&str>) {
-    let Some(floor) = floor.and_then(|floor| EpochId::parse(floor).ok()) else { return };
+/// Drops entries more than a day old of epochs up to `newest`, the highest one with a time that was sealed: one that was written late
+/// must not make its epoch the current one, and unsealed ones are candidates without it. A recent entry may: the ids started again.
+fn drop_outdated(seen: &mut Observation, newest: Option<&EpochId>) {
+    let (Some(timeline), Some(newest)) = (&mut seen.epochs_timeline, newest) else { return };
     let oldest = seen.now - DAY as f64;
-    if let Some(timeline) = &mut seen.epochs_timeline {
-        timeline.retain(|entry| entry.at > oldest || *entry.what.epoch() > floor);
-    }
+    timeline.retain(|entry| entry.at > oldest || entry.what.epoch() > newest);
 }
 
 /// The candidates: all epochs that may be open, the highest first, and the most recent ones. Ids of which nothing is

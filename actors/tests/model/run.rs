@@ -310,6 +310,11 @@ impl Run {
     async fn look(&mut self) {
         if self.producers.is_mixed() {
             self.settle().await;
+            if self.number > 1 {
+                // "looks again every minute": a tracker that learns of an epoch from the ledger, since the finder of another one has found
+                // it, may read its keys under the other spelling a minute later.
+                self.search().await;
+            }
             self.pass_quietly(SPELLINGS).await;
         }
         self.settle().await;

@@ -74,6 +74,9 @@ pub struct Account {
     pub ends: Option<(i64, i64)>,
     /// The most submissions that were visible at any pass, before or after the seal.
     pub visible: u64,
+    /// Whether level 1, and level 2, was visible as done at any pass, before or after the seal: what comes after it changes no total, but
+    /// "is stored in its sealed entry", so that phase and gap may depend on it.
+    pub visibly_done: [bool; 2],
     /// The latest time that any key tells.
     pub last_sign: i64,
     /// It may be sealed.
@@ -93,6 +96,13 @@ pub struct Account {
 
 fn at_most(at: Option<i64>, now: i64) -> Option<i64> {
     at.filter(|at| *at <= now)
+}
+
+/// Whether the keys may be taken to say that level 1, and level 2, is done.
+fn done(seen: &Seen, now: i64) -> [bool; 2] {
+    let local = at_most(seen.local_at, now).is_some() || seen.has_local;
+    let aggregated = at_most(seen.aggregated_at, now).is_some() || seen.has_aggregated;
+    [local || seen.step(0) == "completed", aggregated || seen.named.is_some() || seen.step(1) == "completed"]
 }
 
 impl Proof {
@@ -170,6 +180,8 @@ impl Account {
             return;
         }
         self.visible = self.visible.max(most.map_or(0, Seen::submissions));
+        let [local, aggregated] = most.map(|seen| done(seen, now)).unwrap_or_default();
+        self.visibly_done = [self.visibly_done[0] || local, self.visibly_done[1] || aggregated];
         if self.is_sealed {
             return;
         }
@@ -229,11 +241,7 @@ impl Account {
         let opened_at = seen.opened().filter(|at| *at <= now).max();
         let local_at = at_most(seen.local_at, now);
         let aggregated_at = at_most(seen.aggregated_at, now);
-        let local = local_at.is_some() || seen.has_local || seen.step(0) == "completed";
-        let aggregated = aggregated_at.is_some()
-            || seen.has_aggregated
-            || seen.named.is_some()
-            || seen.step(1) == "completed";
+        let [local, aggregated] = done(seen, now);
         // An id that only other keys tell of was opened at an unknown time: it may count.
         let other = seen.active || seen.info.is_some() || seen.state.is_some() || local || aggregated;
         let more = other || at_most(seen.close_at, now).is_some() || seen.submissions() > 0;

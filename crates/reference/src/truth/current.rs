@@ -247,7 +247,7 @@ fn phases(one: &Candidate<'_>, now: i64) -> BTreeSet<&'static str> {
     // What the ledger has forgotten, after its retention, only the keys still tell.
     let is_kept = !one.account.may_be_pruned;
     let certain = [0, 1].map(|at| done(one.least, at, true) || is_kept && known[at].least > 0);
-    let possible = [0, 1].map(|at| done(one.most, at, false) || known[at].most > 0 || certain[at]);
+    let possible = [0, 1].map(|at| done(one.most, at, false) || one.account.visibly_done[at] || certain[at]);
     if open != Open::Yes {
         for level1 in [certain[0], possible[0]] {
             for level2 in [certain[1], possible[1]] {

@@ -64,14 +64,12 @@ fn first(level1: &str, level2: &str, on_chain: &str) -> Option<&'static str> {
 fn levels<'a>(seen: &'a Seen, account: &Account) -> [[&'a str; 2]; 3] {
     let by_keys =
         [seen.local_at.is_some() || seen.has_local, seen.aggregated_at.is_some() || seen.has_aggregated];
-    let of_ledger = [account.local, account.aggregated];
     let is_kept = !account.may_be_forgotten && !account.may_be_pruned;
-    let certain = of_ledger.map(|range| is_kept && range.least > 0);
-    let possible = of_ledger.map(|range| range.most > 0);
+    let certain = [account.local, account.aggregated].map(|range| is_kept && range.least > 0);
     let with = |is_done: [bool; 2]| {
         [0, 1].map(|at| if certain[at] || is_done[at] { "completed" } else { seen.step(at) })
     };
-    [with([false; 2]), with(by_keys), with([0, 1].map(|at| by_keys[at] || possible[at]))]
+    [with([false; 2]), with(by_keys), with([0, 1].map(|at| by_keys[at] || account.visibly_done[at]))]
 }
 
 /// The gap that must be listed: whatever shows the levels as done, and certainly within the hour.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use redis::aio::MultiplexedConnection;
-use reference::{DAY, Effect, HOUR, Producers, Truth};
+use reference::{DAY, Effect, HOUR, Producers, Shown, Truth};
 use supervision::{
     Clock,
     fail::{Fault, When},
@@ -32,6 +32,8 @@ const ATTEMPTS: usize = 10;
 const LAST_ACTS: usize = 120;
 /// "looks again every minute", and a pass more.
 const SPELLINGS: i64 = 63;
+/// The datasets are read so many seconds after they were written at most: less than the 10 s by which the checks let a TTL run down.
+const PROMPT: i64 = 5;
 /// No dataset lapses when the tracker passes so often, in seconds.
 const INTERVAL: i64 = 30;
 
@@ -84,6 +86,12 @@ async fn clients(connection: &mut MultiplexedConnection) -> u64 {
     let mut command = redis::cmd("INFO");
     let info: redis::InfoDict = command.arg("clients").query_async(connection).await.expect("answered");
     info.get("connected_clients").expect("a number of clients")
+}
+
+/// The clock by which Redis lets keys expire, in seconds.
+async fn clock_of(connection: &mut MultiplexedConnection) -> i64 {
+    let (seconds, _): (i64, i64) = redis::cmd("TIME").query_async(connection).await.expect("answered");
+    seconds
 }
 
 impl Run {
@@ -319,16 +327,29 @@ impl Run {
         }
         self.settle().await;
         self.search().await;
-        self.pass_quietly(1).await;
-        self.settle().await;
-        let states = self.producers.states();
-        let shown = read(&mut self.connection, &states).await;
+        let shown = self.read_promptly().await;
         self.written = (!shown.current.is_null()).then_some(self.producers.now);
         let found = self.truth.look(&shown);
         if !found.is_empty() {
             let found: Vec<String> = found.iter().map(ToString::to_string).collect();
             self.fail(&found.join("\n"));
         }
+    }
+
+    /// Reads what another pass has written. Where Redis' own clock went on in between, since the machine stood still or its clock was set,
+    /// TTLs have run down by that: then another one is made.
+    async fn read_promptly(&mut self) -> Shown {
+        for _ in 0..ATTEMPTS {
+            self.pass_quietly(1).await;
+            let began = clock_of(&mut self.connection).await;
+            self.settle().await;
+            let states = self.producers.states();
+            let shown = read(&mut self.connection, &states).await;
+            if clock_of(&mut self.connection).await - began < PROMPT {
+                return shown;
+            }
+        }
+        self.fail(&format!("{ATTEMPTS} times what was written could not be read within {PROMPT} s"))
     }
 
     /// Searches the names of all keys, and waits until a pass has taken up what was found.

@@ -258,9 +258,11 @@ fn phases(one: &Candidate<'_>, now: i64) -> BTreeSet<&'static str> {
                 });
             }
         }
-        let window = one
-            .least
-            .is_some_and(|seen| seen.statuses().next().is_some() || seen.close_at.or(seen.open_at).is_some());
+        // "timelines 24 h": an older entry may be pruned at any moment, and then no key tells of a window.
+        let young = |at: Option<i64>| at.is_some_and(|at| at > now - DAY);
+        let window = one.least.is_some_and(|seen| {
+            seen.statuses().next().is_some() || young(seen.close_at) || young(seen.open_at)
+        });
         if !window {
             phases.insert("unknown");
         }

@@ -22,7 +22,7 @@ use supervision::{
     Actor, Budget, Clock, Context, DeadlineExceeded, Failure, Inbox, Lease, fail::InjectedFailure,
 };
 
-use super::{CollectorServices, points, problem::CollectorProblem, progress::Prepared};
+use super::{CollectorServices, metrics::Processing, points, problem::CollectorProblem, progress::Prepared};
 use crate::{
     collector::notifier::{Notice, Severity},
     env::messages::Wake,
@@ -97,6 +97,8 @@ impl BatchPreparer {
     }
 
     async fn all(&mut self, cx: &Context, budget: &Budget) -> Result<(), PrepareError> {
+        let (clock, metrics) = (cx.clock(), self.chain.metrics.clone());
+        let (began, mut epochs) = (clock.now(), 0);
         loop {
             points::PREPARER_BEFORE_READ.pass().await?;
             let mut session = self.chain.services.store.session(FIND_CLOSED_WINDOWS).await?;
@@ -109,14 +111,24 @@ impl BatchPreparer {
             let is_due = |closed: &ClosedWindow| {
                 self.failing.get(&closed.epoch).is_none_or(|(_, until)| *until <= cx.clock().now())
             };
-            let Some(closed) = closed.into_iter().find(is_due) else { return Ok(()) };
+            let Some(closed) = closed.into_iter().find(is_due) else {
+                // Most runs find no epoch: they would hide the time that the others take.
+                if epochs > 0 {
+                    metrics.processed(Processing::Preparation, began, clock);
+                }
+                return Ok(());
+            };
+            let began = clock.now();
             let market = self.chain.settings.budgets.market(budget);
-            let prepared = match market.run(self.one(&store, &closed, now, &market)).await {
+            let prepared = match market.run(self.one(cx, &store, &closed, now, &market)).await {
                 Ok(prepared) => prepared,
                 Err(late) => Err(late.into()),
             };
             match prepared {
-                Ok(true) => {}
+                Ok(true) => {
+                    epochs += 1;
+                    metrics.processed(Processing::Market, began, clock);
+                }
                 // A conflict ends the run. The closed windows are found again at the next message or interval.
                 Ok(false) => return Ok(()),
                 Err(error) if error.is_of_epoch() => self.set_aside(cx, closed.epoch, &error),
@@ -153,13 +165,14 @@ impl BatchPreparer {
     /// program changed its keys meanwhile.
     async fn one(
         &self,
+        cx: &Context,
         store: &ChainStore,
         closed: &ClosedWindow,
         now: u64,
         budget: &Budget,
     ) -> Result<bool, PrepareError> {
         let ClosedWindow { market, epoch, window, .. } = closed;
-        let CollectorServices { services, settings, progress, .. } = &self.chain;
+        let CollectorServices { services, settings, progress, metrics, .. } = &self.chain;
         let mut session = services.store.session(READ_SUBMISSIONS).await?;
         // Before anything is read: of expired submissions an unknown part is still there, and would be delivered as the whole.
         if window.has_expired(now) {
@@ -170,6 +183,7 @@ impl BatchPreparer {
         points::PREPARER_AFTER_READ.pass().await?;
         let arrangement = Arrangement::of(inputs.submissions, &market.lower(), *epoch, settings.batch_size);
         points::PREPARER_BEFORE_WRITE.pass().await?;
+        let began = cx.clock().now();
         let handing = store.hand_over(&mut session, closed, &inputs.basis, &arrangement);
         let outcome = settings.budgets.batch(budget).run(handing).await??;
         points::PREPARER_AFTER_WRITE.pass().await?;
@@ -190,6 +204,7 @@ impl BatchPreparer {
                 return Ok(false);
             }
         };
+        metrics.processed(Processing::Batch, began, cx.clock());
         services.note_unwritten(COUNT_SUBMISSIONS, &faults);
         let many: u64 = arrangement.slots.values().sum();
         self.count(|all| {

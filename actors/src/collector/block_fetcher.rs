@@ -32,6 +32,7 @@ use super::{
     CollectorServices, FAR_BEHIND, MarketEdge,
     budgets::deadline,
     contract_values::at_releases,
+    metrics::Processing,
     points,
     problem::{CollectorProblem, StepError},
     segments::{OldBlocks, boundary},
@@ -125,8 +126,19 @@ impl BlockFetcher {
     /// Makes one step, within its budget: a block, a segment, or a reorganisation.
     async fn step(&mut self, cx: &Context) -> Result<StepOutcome, StepError> {
         let budget = self.chain.settings.budgets.block(cx.clock());
+        let (began, before) = (cx.clock().now(), self.accepted());
         // Boxed: the future of the nested steps is large, and each frame above would hold it by value.
-        budget.run(Box::pin(self.within(cx, &budget))).await?
+        let outcome = budget.run(Box::pin(self.within(cx, &budget))).await??;
+        // The polls at the head would be most of the steps, and are as fast as the node.
+        if self.accepted() > before {
+            self.chain.metrics.processed(Processing::Block, began, cx.clock());
+        }
+        Ok(outcome)
+    }
+
+    /// How many blocks were accepted so far.
+    fn accepted(&self) -> u64 {
+        self.chain.progress.with(|state| state.blocks)
     }
 
     async fn within(&mut self, cx: &Context, budget: &Budget) -> Result<StepOutcome, StepError> {
@@ -182,7 +194,7 @@ impl BlockFetcher {
                 let now = Clocks { chain: head.time.max(at.time), redis: page.known.now };
                 let mut stretch = Stretch { blocks: vec![at], events, now, ..Stretch::default() };
                 cx.idle(self.ask_contracts(&page, &mut stretch, head, until)).await;
-                self.accept(&mut page, stretch).await
+                self.accept(cx, &mut page, stretch).await
             }
             Next::NotYet { head } => {
                 self.saw(cx, head);
@@ -249,7 +261,7 @@ impl BlockFetcher {
         let meanwhile = Box::pin(async { tokio::join!(old.read_ahead(&last, deadline), observed).1 });
         // Reading ahead never fails the step: the segment at hand is written in any case.
         let meanwhile = async { Ok::<_, StepError>(cx.idle(meanwhile).await) };
-        let (_, seen) = tokio::try_join!(Box::pin(self.accept(page, part.stretch)), meanwhile)?;
+        let (_, seen) = tokio::try_join!(Box::pin(self.accept(cx, page, part.stretch)), meanwhile)?;
         if let Some(seen) = seen {
             self.saw(cx, seen);
         }
@@ -281,7 +293,13 @@ impl BlockFetcher {
     }
 
     /// Accepts blocks: writes their effects and the checkpoint in one step.
-    async fn accept(&mut self, page: &mut Page, stretch: Stretch) -> Result<StepOutcome, StepError> {
+    async fn accept(
+        &mut self,
+        cx: &Context,
+        page: &mut Page,
+        stretch: Stretch,
+    ) -> Result<StepOutcome, StepError> {
+        let began = cx.clock().now();
         // A copy: the store writes the difference of the two, and compares Redis with the first.
         let mut after = page.known.following.clone();
         let notes = after.accept(&stretch, &self.rules)?;
@@ -290,6 +308,9 @@ impl BlockFetcher {
         // A conflict is no error: the next step starts from what the other fetcher wrote.
         if self.commit(page, &after, Some(&stretch), notes).await? {
             self.chain.progress.with(|state| state.blocks += now.saturating_sub(before));
+            if !stretch.events.is_empty() {
+                self.chain.metrics.processed(Processing::Events, began, cx.clock());
+            }
         }
         Ok(StepOutcome::Progressed)
     }

@@ -6,11 +6,12 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use evm::{FaultKind, LogFaultKind, Source};
 use opentelemetry::Value;
+use supervision::Clock;
 
 use super::progress::{Prepared, Progress, ProgressSnapshot, faults, nodes};
 use crate::env::{
@@ -33,6 +34,47 @@ const FAULT: Label = Label {
 };
 const NODE_STATE: Label =
     Label { name: "state", values: Values::Known(|| nodes(&[]).map(|(state, _)| state).collect()) };
+
+const PROCESSING: Label = Label {
+    name: "operation",
+    values: Values::Known(|| Processing::ALL.iter().map(|operation| operation.label()).collect()),
+};
+
+/// The bucket boundaries of the durations of the collector's operations, in seconds. The last one is the longest time limit.
+const PROCESSING_SECONDS: &[f64] =
+    &[0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0, 300.0];
+
+/// An operation whose duration is measured. One that failed or gave way to another tracker is not: a node that refuses at
+/// once or hangs until its deadline says nothing about the time that the work takes, and errors are counted by themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Processing {
+    /// A step of the block fetcher that accepted a block or a segment, from the first question to the nodes on.
+    Block,
+    /// Within that: computing and writing the effects of its events, where it has any.
+    Events,
+    /// A run of a batch preparer that had an epoch to prepare, without its wait for a worker.
+    Preparation,
+    /// Within that: one epoch of the market, until it is over.
+    Market,
+    /// Within that: writing its batches.
+    Batch,
+}
+
+impl Processing {
+    const ALL: [Self; 5] = [Self::Block, Self::Events, Self::Preparation, Self::Market, Self::Batch];
+
+    /// The value of the metric's label. They are the names of the time limits in [`super::Budgets`]; only `events` is another
+    /// part of a block: the limit is that of reading them.
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Block => "block",
+            Self::Events => "events",
+            Self::Preparation => "preparation",
+            Self::Market => "market",
+            Self::Batch => "batch",
+        }
+    }
+}
 
 /// Reads a metric and emits its series.
 type Read = fn(&Watch, Emit<'_>);
@@ -62,6 +104,9 @@ domain::table! {
     pub(crate) METRICS: Metric;
     WORKER_WAIT = Metric::histogram("state_tracker_worker_wait_seconds", &[], WAIT_SECONDS,
         "A market waited this long for a worker.");
+    PROCESSING_DURATION = Metric::histogram("state_tracker_processing_duration_seconds", &[PROCESSING], PROCESSING_SECONDS,
+        "The operation took this long: accepting a block or a segment, applying its events, preparing what a market has due, \
+         preparing one epoch, writing its batches; failed ones are left out.");
 }
 
 /// The metrics that are read during a scrape.
@@ -288,6 +333,7 @@ fn named(market: &impl ToString) -> Value {
 pub struct CollectorMetrics {
     watch: Arc<Watch>,
     worker_wait: Arc<Histogram>,
+    processing: Arc<Histogram>,
 }
 
 /// Counts a worker as busy until it is dropped, so that a cancelled run is counted off too.
@@ -299,7 +345,8 @@ impl CollectorMetrics {
     pub fn register(meter: &Meter) -> Self {
         let watch = Arc::default();
         meter.observe(OBSERVED, &watch);
-        Self { watch, worker_wait: Arc::new(meter.histogram(&WORKER_WAIT)) }
+        let worker_wait = Arc::new(meter.histogram(&WORKER_WAIT));
+        Self { watch, worker_wait, processing: Arc::new(meter.histogram(&PROCESSING_DURATION)) }
     }
 
     /// Exposes this chain, instead of the one before.
@@ -310,6 +357,12 @@ impl CollectorMetrics {
     /// Records how long a market waited for a worker.
     pub(super) fn worker_waited(&self, waited: Duration) {
         self.worker_wait.record(waited, []);
+    }
+
+    /// Records how long an operation took that began at this moment of the actor's clock.
+    pub(super) fn processed(&self, operation: Processing, began: Instant, clock: &Clock) {
+        let took = clock.now().saturating_duration_since(began);
+        self.processing.record(took, [operation.label()]);
     }
 
     /// Counts a worker as busy.

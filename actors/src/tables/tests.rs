@@ -82,7 +82,13 @@ fn every_metric_is_in_the_table_and_is_exposed_with_its_kind_and_sentence() {
     // These have no series before there is a checkpoint, a window, a batch, or a market that waited for a worker.
     let of_collector: Vec<&str> = collector::metrics::metrics().map(|row| row.name).collect();
     let needs_a_value = |row: &Metric| {
-        let suffixes = ["block_height", "block_lag", "backfill_estimate_seconds", "worker_wait_seconds"];
+        let suffixes = [
+            "block_height",
+            "block_lag",
+            "backfill_estimate_seconds",
+            "worker_wait_seconds",
+            "processing_duration_seconds",
+        ];
         let has_market = row.labels.iter().any(|label| label.name == "market");
         let is_late = has_market || suffixes.iter().any(|name| row.name.ends_with(name));
         is_late && of_collector.contains(&row.name)

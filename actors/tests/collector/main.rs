@@ -7,6 +7,7 @@ mod cancelled;
 mod cleaning;
 #[path = "../common/mod.rs"]
 mod common;
+mod durations;
 mod taking_up;
 mod tracker;
 mod windows;

@@ -46,6 +46,37 @@ fn every_alert_is_explained_to_operators() {
 }
 
 #[test]
+fn every_alert_of_the_chain_says_what_to_do_and_links_to_its_section() {
+    let (rules, tests) = (read("config/alerts.yml"), read("config/alerts.test.yml"));
+    let operations = read("docs/operations.md");
+    let (_, rules) = rules.split_once("- name: state-tracker-chain\n").expect("a group");
+    let alerts: Vec<&str> = rules.split("- alert: ").skip(1).collect();
+    assert!(alerts.len() >= 5, "{alerts:#?}");
+    for alert in alerts {
+        let name = alert.lines().next().expect("a name");
+        let annotation = |key: &str| {
+            let begin = format!("{key}: \"");
+            alert.lines().find_map(|line| line.trim().strip_prefix(&begin)?.strip_suffix('"'))
+        };
+        let action = annotation("action").unwrap_or_default();
+        assert!(action.len() > 40, "{name} says nothing to do: {action:?}");
+        let (page, anchor) = annotation("runbook").and_then(|link| link.split_once('#')).expect("a link");
+        let headings = operations.lines().filter(|line| line.starts_with('#'));
+        let mut anchors =
+            headings.map(|heading| heading.trim_start_matches('#').trim().to_lowercase().replace(' ', "-"));
+        assert!(page == "docs/operations.md" && anchors.any(|known| known == anchor), "{name}: #{anchor}");
+        let tested = |expected: bool| {
+            let cases = tests
+                .split("alertname: ")
+                .skip(1)
+                .filter(|case| case.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '\n'])));
+            cases.filter(|case| case[name.len()..].trim_start().starts_with("exp_alerts") == expected).count()
+        };
+        assert!(tested(true) > 0 && tested(false) > 0, "{name} is not tested to fire and to be silent");
+    }
+}
+
+#[test]
 fn the_tests_of_the_rules_pass_where_promtool_is_installed() {
     let mut promtool = Command::new("promtool");
     promtool.args(["test", "rules", "config/alerts.test.yml"]).current_dir(env!("CARGO_MANIFEST_DIR"));

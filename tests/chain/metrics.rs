@@ -220,6 +220,10 @@ async fn each_metric_of_the_chain_tells_what_happened() {
     mine(&mut world, 3).await;
     exported.shows(&[("block_lag", 3), ("block_height", height)]).await;
     nodes.iter().for_each(RpcProxy::release);
-    exported.shows(&[("block_lag", 0), ("block_height", height + 3)]).await;
+    exported.shows(&[("block_lag", 0), ("block_height", height + 3), ("block_lead", 0)]).await;
+
+    // The chain gets shorter than what was accepted.
+    world.anvil.roll_back(1).await.expect("rolled back");
+    exported.shows(&[("block_lead", 1), ("block_lag", 0), ("block_height", height + 3)]).await;
     service.stop().await;
 }

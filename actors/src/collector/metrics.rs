@@ -139,6 +139,13 @@ pub(crate) static OBSERVED: &[Observed<Watch>] = &[
         |chain, emit| chain.value(emit, |state| Some(state.estimate()?.as_secs())),
         "The rest of the backfill takes this long at the present speed.",
     ),
+    gauge(
+        "state_tracker_block_lead",
+        &[],
+        "blocks",
+        |chain, emit| chain.value(emit, ProgressSnapshot::lead),
+        "The checkpoint is this many blocks ahead of the head: the nodes report a shorter chain than the accepted one.",
+    ),
     counter(
         "state_tracker_blocks_total",
         &[],

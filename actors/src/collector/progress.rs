@@ -167,6 +167,12 @@ impl ProgressSnapshot {
         Some(self.head?.0.number.saturating_sub(self.checkpoint?.number))
     }
 
+    /// How many accepted blocks are above the head. A node that is a few blocks behind makes it more than 0 for a moment.
+    #[must_use]
+    pub fn lead(&self) -> Option<u64> {
+        Some(self.checkpoint?.number.saturating_sub(self.head?.0.number))
+    }
+
     /// The number of blocks that are left of the backfill.
     #[must_use]
     pub fn remaining(&self) -> u64 {
@@ -190,13 +196,14 @@ pub(super) fn faults(counters: &Counters) -> impl Iterator<Item = (&'static str,
     of_nodes.chain(LogFaultKind::ALL.iter().map(|kind| (kind.label(), counters.log_faults(*kind))))
 }
 
-/// The number of nodes in each state. A node has one state: the first that applies of set aside, lagging, unknown, up.
+/// The number of nodes in each state. A node has one state: the first that applies of set aside, lagging, unknown, up. After its
+/// pause a node stays set aside until it has answered: one that hangs would count as up during each of its requests.
 pub(super) fn nodes(nodes: &[NodeStatus]) -> impl Iterator<Item = (&'static str, u64)> {
     let mut counts = [("up", 0), ("lagging", 0), ("set_aside", 0), ("unknown", 0)];
     for node in nodes {
         let state = match node {
             // First: what a node reported before it was set aside does not count.
-            node if !node.set_aside_for.is_zero() => 2,
+            node if !node.set_aside_for.is_zero() || node.fault.is_some() => 2,
             node if node.lagging => 1,
             node if node.head.is_none() => 3,
             _ => 0,
@@ -251,15 +258,18 @@ mod tests {
     fn lag_and_estimate_are_known_once_their_inputs_are() {
         let mut state = ProgressSnapshot::default();
         assert_eq!((state.lag(), state.remaining(), state.estimate()), (None, 0, None));
+        assert_eq!(state.lead(), None);
         state.checkpoint = Some(block(40, 1_000_040));
         state.head = Some((block(47, 1_000_047), Instant::now()));
         (state.backfill, state.speed) = (Some(1_040), 250.0);
         let four_seconds = Some(Duration::from_secs(4));
         assert_eq!((state.lag(), state.remaining(), state.estimate()), (Some(7), 1_000, four_seconds));
+        assert_eq!(state.lead(), Some(0));
         // A node that is behind the checkpoint.
         state.head = Some((block(39, 1_000_039), Instant::now()));
         state.backfill = None;
         assert_eq!((state.lag(), state.remaining(), state.estimate()), (Some(0), 0, Some(Duration::ZERO)));
+        assert_eq!(state.lead(), Some(1));
     }
 
     #[test]
@@ -278,8 +288,10 @@ mod tests {
             node(Some(3), true, 9),
             node(None, false, 9),
             node(None, false, 0),
+            // Its pause is over, and it has not answered since.
+            NodeStatus { fault: Some(FaultKind::Timeout), ..node(Some(7), false, 0) },
         ];
         let states: Vec<_> = nodes(&all).collect();
-        assert_eq!(states, [("up", 1), ("lagging", 1), ("set_aside", 2), ("unknown", 1)]);
+        assert_eq!(states, [("up", 1), ("lagging", 1), ("set_aside", 3), ("unknown", 1)]);
     }
 }

@@ -85,6 +85,7 @@ fn every_metric_is_in_the_table_and_is_exposed_with_its_kind_and_sentence() {
         let suffixes = [
             "block_height",
             "block_lag",
+            "block_lead",
             "backfill_estimate_seconds",
             "worker_wait_seconds",
             "processing_duration_seconds",

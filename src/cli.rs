@@ -190,9 +190,12 @@ pub struct BackfillArgs {
 #[cfg(feature = "demo")]
 #[derive(Clone, Debug, Default, Args)]
 pub struct DemoArgs {
-    /// Inject no failures and no reorganisations
+    /// Inject no failures, no reorganisations and no lies of a node
     #[arg(long)]
     pub calm: bool,
+    /// Repeat the lies of the node that lies, by the seed that a run has shown
+    #[arg(long, value_name = "NUMBER")]
+    pub seed: Option<u64>,
     /// Compare totals and batches with what was written; exit 1 when they differ
     #[arg(long)]
     pub check: bool,

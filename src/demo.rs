@@ -2,19 +2,23 @@
 //!
 //! It starts a Redis server and an EVM node of its own on free ports, producers for two markets, a chain that releases their
 //! epochs and sometimes reorganises, a collector that writes submissions for its blocks, and the whole tree. It shows the
-//! datasets in Redis, crashes an actor every few seconds, and with `--check` compares the results with the inputs.
+//! datasets in Redis, crashes an actor every few seconds, lets one of the chain's two nodes lie now and then, and with `--check` compares the results with the inputs.
 //! It leaves no process, file or key behind.
 
 mod collector;
 mod frame;
 mod judge;
+mod liar;
 mod screen;
 mod seen;
 mod servers;
 mod victims;
 mod world;
 
-use std::{process::ExitCode, time::Duration};
+use std::{
+    process::ExitCode,
+    time::{Duration, SystemTime},
+};
 
 use color_eyre::eyre::Result;
 use redis::aio::MultiplexedConnection;
@@ -25,6 +29,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use self::{
     collector::Collector,
     judge::Judge,
+    liar::Liar,
     screen::{Look, Screen},
     seen::{Datasets, Deliveries, Tally},
     servers::Servers,
@@ -71,6 +76,7 @@ pub async fn demo(args: DemoArgs) -> Result<ExitCode> {
         screen: Screen::new(&servers, service.http()),
         tally: Tally::default(),
         judge: Judge::new(markets.clone(), truths),
+        liar: Liar::new(&servers.liar, args.seed.unwrap_or_else(any_seed), args.calm),
     };
     demo.play(&args, &signals, &mut world, &service).await?;
 
@@ -78,6 +84,7 @@ pub async fn demo(args: DemoArgs) -> Result<ExitCode> {
     for producer in producers {
         producer.stop().await?;
     }
+    demo.liar.end();
     if args.check {
         world.finish().await?;
         demo.conclude(&world, &service).await?;
@@ -85,8 +92,11 @@ pub async fn demo(args: DemoArgs) -> Result<ExitCode> {
     // Counted before the stop, which ends the actors and their records.
     let restarts: u64 = service.tree().health().iter().map(|actor| actor.restarts()).sum();
     let stopped = service.stop().await;
-    let Demo { screen, judge, .. } = demo;
+    let Demo { screen, judge, liar, .. } = demo;
     screen.conclude(&format!("stopped in {:.1?}, {restarts} restarts in all", stopped.took));
+    if let Some(summary) = liar.summary() {
+        screen.conclude(&summary);
+    }
     if !args.check {
         return Ok(SUCCESS.into());
     }
@@ -101,6 +111,13 @@ struct Demo<'a> {
     screen: Screen<'a>,
     tally: Tally,
     judge: Judge,
+    liar: Liar<'a>,
+}
+
+/// A seed that differs from run to run, short enough to be typed.
+fn any_seed() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::from(now.subsec_micros())
 }
 
 impl Demo<'_> {
@@ -127,6 +144,7 @@ impl Demo<'_> {
                     if let Some(news) = world.next_block().await? {
                         self.screen.say(&news);
                     }
+                    self.liar.next(world.height());
                     // A block is no look: the screen keeps its own interval.
                     continue;
                 }
@@ -138,7 +156,8 @@ impl Demo<'_> {
             let datasets = self.datasets().await?;
             self.tally.count_new(&mut self.connection).await?;
             self.judge.look(&datasets);
-            let look = Look { datasets: &datasets, tally: &self.tally, judge: &self.judge };
+            let nodes = self.liar.shown();
+            let look = Look { datasets: &datasets, tally: &self.tally, judge: &self.judge, nodes: &nodes };
             self.screen.show(&look, service);
             if end.is_some_and(|end| Instant::now() >= end) {
                 return Ok(());
@@ -165,7 +184,9 @@ impl Demo<'_> {
             if is_settled || Instant::now() >= until {
                 self.judge.conclude(&datasets, &expected, &deliveries);
                 self.tally.count_new(&mut self.connection).await?;
-                let look = Look { datasets: &datasets, tally: &self.tally, judge: &self.judge };
+                let nodes = self.liar.shown();
+                let look =
+                    Look { datasets: &datasets, tally: &self.tally, judge: &self.judge, nodes: &nodes };
                 self.screen.show_now(&look, service);
                 return Ok(());
             }

@@ -28,6 +28,8 @@ pub(super) struct View<'a> {
     /// Addresses of the servers and of the endpoints.
     pub(super) addresses: &'a [String; 2],
     pub(super) following: &'a ProgressSnapshot,
+    /// What the lying node does.
+    pub(super) nodes: &'a str,
     pub(super) markets: Vec<MarketView<'a>>,
     pub(super) actors: &'a [ActorHealth],
     pub(super) findings: Vec<&'a str>,
@@ -160,6 +162,8 @@ fn rows(view: &View<'_>, is_wide: bool) -> Vec<Row> {
     }
     add(Rank::Detail, String::new());
     add(Rank::Chain, chain(following, is_wide));
+    let label = if is_wide { format!("{:<23}  ", "nodes") } else { String::new() };
+    add(Rank::Windows, format!("{label}{}", view.nodes));
     for market in &view.markets {
         let windows = windows(following, market.name);
         match is_wide {

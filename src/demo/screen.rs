@@ -36,6 +36,8 @@ pub(super) struct Look<'a> {
     /// The content of the finalizers' queue.
     pub(super) tally: &'a Tally,
     pub(super) judge: &'a Judge,
+    /// What the lying node does.
+    pub(super) nodes: &'a str,
 }
 
 impl<'a> Screen<'a> {
@@ -88,6 +90,7 @@ impl<'a> Screen<'a> {
             elapsed: self.began.elapsed().as_secs_f64(),
             addresses: &self.addresses,
             following: &following,
+            nodes: look.nodes,
             markets: markets.collect(),
             actors: &actors,
             findings: look.judge.findings().map(String::as_str).collect(),

@@ -1,11 +1,13 @@
-//! The servers of the demo: Redis, an EVM node with the contracts, and the configuration of a service for both. They end when
+//! The servers of the demo: Redis, an EVM node with the contracts, a second one that may lie, and the configuration of a service for both. They end when
 //! they are dropped or when the process is killed.
 
 use std::time::Duration;
 
 use color_eyre::eyre::{Result, WrapErr};
 use domain::Address;
-use testkit::{Anvil, Contracts, Emission, LiveHandle, LiveRate, ProducerConfig, RedisServer, run_live};
+use testkit::{
+    Anvil, Contracts, Emission, LiveHandle, LiveRate, ProducerConfig, RedisServer, RpcProxy, run_live,
+};
 
 use crate::config::Config;
 
@@ -38,6 +40,8 @@ const SETTINGS: [(&str, &str); 11] = [
 pub(super) struct Servers {
     pub(super) redis: RedisServer,
     pub(super) anvil: Anvil,
+    /// The second node: a proxy in front of the first.
+    pub(super) liar: RpcProxy,
     /// In checksum form, the spelling of the configuration and the producers.
     pub(super) contracts: Contracts,
 }
@@ -63,7 +67,8 @@ impl Servers {
             anvil.emit(&contracts, market, &Emission::DayStarted { day: DAY }).await?;
         }
         anvil.mine().await?;
-        Ok(Self { redis, anvil, contracts })
+        let liar = RpcProxy::start(anvil.addr()).await?;
+        Ok(Self { redis, anvil, liar, contracts })
     }
 
     /// The configuration of a service that uses these servers.
@@ -73,7 +78,8 @@ impl Servers {
             ("REDIS_PORT", self.redis.port().to_string()),
             ("PROTOCOL_STATE_CONTRACT", self.contracts.protocol_state.clone()),
             ("DATA_MARKET_ADDRESSES", self.contracts.markets.join(",")),
-            ("RPC_NODES", self.anvil.url()),
+            // The lying node first: it is asked whenever it is not set aside.
+            ("RPC_NODES", format!("{},{}", self.liar.url(), self.anvil.url())),
             ("BATCH_SIZE", BATCH_SIZE.to_string()),
         ];
         let settings = SETTINGS.iter().map(|(name, value)| (*name, (*value).to_owned()));

@@ -25,7 +25,8 @@ const DEEPEST: u64 = 3;
 const REORGANISE_EVERY: u64 = 7;
 
 /// A hand-over stays even if a reorganisation drops its blocks (an orphaned delivery). The judge expects the submissions of the
-/// final chain only, so no reorganisation may reach a block of a closed window for which the collector has written.
+/// final chain only, so no reorganisation may reach a block of a closed window for which the collector has written. The blocks of
+/// another branch that the lying node shows are the newest ones, and fewer than those of a reorganisation.
 const _: () = assert!(SUBMITTED_WITHIN + DEEPEST <= WINDOW);
 
 pub(super) struct World<'a> {
@@ -145,6 +146,11 @@ impl<'a> World<'a> {
             }
         }
         Ok(expected)
+    }
+
+    /// The number of the newest block.
+    pub(super) fn height(&self) -> u64 {
+        self.height
     }
 
     /// A market as the collector's keys spell it.

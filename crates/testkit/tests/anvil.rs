@@ -107,3 +107,34 @@ async fn a_node_that_is_frozen_shows_nothing_above_its_height() {
     proxy.clear();
     assert_eq!(ask("latest").await["number"], "0x5");
 }
+
+#[tokio::test]
+async fn a_node_on_another_branch_has_other_blocks_from_its_height_on_and_lacks_the_real_ones() {
+    let anvil = Anvil::start().await.unwrap();
+    anvil.mine_many(5, 1).await.unwrap();
+    let proxy = RpcProxy::start(anvil.addr()).await.unwrap();
+    let lying = proxy.url().trim_start_matches("http://").parse().unwrap();
+    let by_number = async |addr, number: &str| {
+        testkit::anvil::request(addr, "eth_getBlockByNumber", json!([number, false])).await.unwrap()
+    };
+    let by_hash = async |hash: &serde_json::Value| {
+        testkit::anvil::request(lying, "eth_getBlockByHash", json!([hash, false])).await.unwrap()
+    };
+    proxy.set(RpcFault::OtherBranch(4));
+    let (mut real, mut other) = (Vec::new(), Vec::new());
+    for number in ["0x3", "0x4", "latest"] {
+        real.push(by_number(anvil.addr(), number).await);
+        other.push(by_number(lying, number).await);
+    }
+    assert_eq!(other[0], real[0]);
+    for at in [1, 2] {
+        assert_ne!(other[at]["hash"], real[at]["hash"]);
+        assert_eq!(
+            (&other[at]["parentHash"], &other[at]["number"]),
+            (&other[at - 1]["hash"], &real[at]["number"])
+        );
+        assert_eq!(by_hash(&other[at]["hash"]).await, other[at]);
+        assert!(by_hash(&real[at]["hash"]).await.is_null());
+    }
+    assert_eq!(by_hash(&real[0]["hash"]).await, real[0]);
+}

@@ -94,6 +94,7 @@ impl Worst {
             elapsed: 3_600.0,
             addresses: &self.addresses,
             following: &self.following,
+            nodes: "one of the two nodes lies now and then (seed 987654): 4711 lies, now it reports an old block as the newest",
             markets: MARKETS.map(market).into(),
             actors: &self.actors,
             findings: self.findings.iter().map(String::as_str).collect(),
@@ -138,6 +139,7 @@ fn a_terminal_of_200_by_60_shows_everything() {
     assert_eq!(lines.len(), rows(&worst.view(), true).len());
     let text = lines.join("\n");
     for part in [
+        "nodes                    one of the two nodes lies",
         "dashboard:summary      submissions 987654",
         "stats:current",
         "handed over: epochs 1",

@@ -35,6 +35,8 @@ pub enum RpcFault {
     ChainId(u64),
     /// As if the chain ended at this height: it lags.
     Frozen(u64),
+    /// As if the chain had branched below this height: that block and those above it have other hashes, and the same contents.
+    OtherBranch(u64),
     /// As if blocks and states below this height had been pruned.
     Pruned(u64),
     /// No logs, though the block has some.
@@ -141,6 +143,12 @@ impl RpcFault {
             _ => {}
         }
         let mut call = call.clone();
+        if let Self::OtherBranch(from) = self
+            && !ask_for_twin(node, &mut call, *from).await?
+        {
+            // The block is on the real branch, which this node does not know.
+            return if of_logs { error("unknown block") } else { result(Value::Null) };
+        }
         if let Self::Frozen(at) = self {
             let at_text = json!(format!("{at:#x}"));
             if call["params"][0] == "latest" {
@@ -156,6 +164,7 @@ impl RpcFault {
         let answer = post(node, &call.to_string()).await?;
         let mut answer: Value = serde_json::from_slice(&answer)?;
         match self {
+            Self::OtherBranch(from) => rename(&mut answer["result"], *from),
             Self::Frozen(at) if method == "eth_blockNumber" => answer["result"] = json!(format!("{at:#x}")),
             Self::Pruned(below)
                 if number(&answer["result"]["number"]).is_some_and(|height| height < *below) =>
@@ -173,6 +182,55 @@ impl RpcFault {
             _ => {}
         }
         Ok(answer)
+    }
+}
+
+/// The name of a block on the other branch, and back.
+fn twin(hash: &Value) -> Option<Value> {
+    let text = hash.as_str().filter(|text| text.len() == 66)?;
+    let (start, last) = text.split_at(65);
+    let last = u8::from_str_radix(last, 16).ok()? ^ 1;
+    Some(json!(format!("{start}{last:x}")))
+}
+
+/// Puts the real name of a block into a call that asks for one of the other branch. Returns whether that branch has the block.
+async fn ask_for_twin(node: SocketAddr, call: &mut Value, from: u64) -> std::io::Result<bool> {
+    let asked = [&call["params"][0]["blockHash"], &call["params"][1]["blockHash"], &call["params"][0]];
+    let Some((hash, other)) = asked.into_iter().find_map(|hash| Some((hash.clone(), twin(hash)?))) else {
+        return Ok(true);
+    };
+    if height_of(node, &hash).await?.is_some_and(|height| height >= from) {
+        return Ok(false);
+    }
+    if height_of(node, &other).await?.is_some_and(|height| height >= from) {
+        let text =
+            call.to_string().replace(hash.as_str().unwrap_or_default(), other.as_str().unwrap_or_default());
+        *call = serde_json::from_str(&text)?;
+    }
+    Ok(true)
+}
+
+/// Gives blocks, logs and receipts of the other branch their names there.
+fn rename(value: &mut Value, from: u64) {
+    if let Value::Array(items) = value {
+        items.iter_mut().for_each(|item| rename(item, from));
+        return;
+    }
+    let Some(fields) = value.as_object_mut() else { return };
+    let block = fields.get("number").and_then(number);
+    let of_block = fields.get("blockNumber").and_then(number);
+    for (name, height, first) in
+        [("hash", block, from), ("parentHash", block, from + 1), ("blockHash", of_block, from)]
+    {
+        if height.is_some_and(|height| height >= first)
+            && let Some(hash) = fields.get_mut(name)
+            && let Some(other) = twin(hash)
+        {
+            *hash = other;
+        }
+    }
+    if let Some(logs) = fields.get_mut("logs") {
+        rename(logs, from);
     }
 }
 

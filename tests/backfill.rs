@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, process::Output};
 
 use common::{SOON, checkpoint, following};
 use redis::aio::MultiplexedConnection;
-use testkit::{Authority, RedisServer, TlsFront, wait_until, world::World};
+use testkit::{Authority, RedisServer, RpcFault, RpcProxy, TlsFront, wait_until, world::World};
 use tokio::process::Command;
 
 /// The environment of a command that reads a world's chain; nothing listens at the port of its Redis.
@@ -210,4 +210,25 @@ async fn old_blocks_are_accepted_up_to_the_given_one_too() {
     let hashes: Vec<String> = testkit::contents::query(&mut connection, &["KEYS", "BlockHash*"]).await;
     // Steps of single blocks store their hashes.
     assert!(hashes.len() < 20, "{hashes:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_answers_for_few_blocks_at_once_is_reported_once() {
+    let mut world = World::new(37).await;
+    world.grow(150).await;
+    let node = RpcProxy::start(world.anvil.addr()).await.expect("a proxy");
+    let mut environment = reading(&world);
+    environment.insert("RPC_NODES".to_owned(), node.url());
+    let hints = async |limit: u64| {
+        node.set(RpcFault::LogRange(limit));
+        let (code, _, log) = run(&environment, &["--from", "1", "--to", "latest", "--dry-run"]).await;
+        assert_eq!(code, Some(0), "{log}");
+        let hints = log.matches("use a node or a plan that allows larger ranges").count();
+        assert!(hints == 0 || log.contains(&node.url()), "the node is named: {log}");
+        hints
+    };
+    assert_eq!(hints(5).await, 1);
+    // Not every size that is halved is a limit of ten blocks.
+    assert_eq!(hints(15).await, 0);
+    assert_eq!(hints(1_000).await, 0);
 }

@@ -392,6 +392,53 @@ async fn each_node_is_tried_before_a_rollout_and_the_contract_behind_it() {
     assert!(told.contains("tracker.protocol"), "{told}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn check_warns_of_a_window_that_leaves_no_time_for_its_batches() {
+    let mut world = World::new(17).await;
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut environment = following(redis.addr(), &world);
+    // Submissions of a minute are certainly there for 54 s. A window that no block closes needs 10 s more.
+    for (name, value) in [("SUBMISSIONS_TTL", "1m"), ("CLOSE_GRACE", "4s")] {
+        environment.insert(format!("STATE_TRACKER__COLLECTOR__{name}"), value.to_owned());
+    }
+    let check = async |more: &[&str]| {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_state-tracker"));
+        command.args(["check", "--connect"]).args(more).env_clear().envs(&environment);
+        let output = command.output().await.expect("it runs");
+        assert!(output.status.success(), "a warning is no failure");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    for (length, warning) in [
+        (44, None),
+        (45, Some("only 9s are left for the batches, and up to 10s are needed")),
+        (54, Some("its epochs get no batches")),
+        (600, Some("its epochs get no batches")),
+    ] {
+        world.set_window(length).await;
+        let told = check(&[]).await;
+        let verdict = told.lines().next().unwrap_or_default();
+        match warning {
+            None => {
+                assert!(verdict.ends_with("every server answers.") && !told.contains("\nwarn "), "{told}")
+            }
+            Some(warning) => {
+                assert!(verdict.ends_with("every server answers, with 2 warnings."), "{told}");
+                let lines: Vec<&str> = told.lines().filter(|line| line.starts_with("warn ")).collect();
+                let is_whole =
+                    |line: &&str| line.contains(warning) && line.contains("raise collector.submissions_ttl");
+                assert!(lines.len() == 2 && lines.iter().all(is_whole), "{told}");
+            }
+        }
+    }
+    let json: serde_json::Value = serde_json::from_str(&check(&["--json"]).await).expect("JSON");
+    let connections = json["connections"].as_array().expect("a list");
+    assert_eq!(
+        connections.iter().filter(|connection| connection["warning"].is_string()).count(),
+        2,
+        "{json}"
+    );
+}
+
 #[test]
 fn a_chain_is_refused_where_it_can_not_be_followed() {
     let with = |name: &str, value: &str| {

@@ -92,6 +92,10 @@ fn text(loaded: &Loaded, armed: &[Armed], connections: Option<&[Connection]>) ->
             0 => " and every server answers".to_owned(),
             _ => format!(", but {failed} of {} connections failed", connections.len()),
         };
+        verdict += &match connections.iter().filter(|connection| connection.warning.is_some()).count() {
+            0 => String::new(),
+            warnings => format!(", with {}", counted(warnings, "warning")),
+        };
     }
     // In the verdict, since such a configuration is valid for a test only.
     verdict += &match armed.len() {
@@ -113,9 +117,12 @@ fn text(loaded: &Loaded, armed: &[Armed], connections: Option<&[Connection]>) ->
             let _ = write!(text, "\n{head}:\n{lines}");
         }
     };
-    let connected = connections.unwrap_or_default().iter().map(|Connection { server, ok, detail }| {
-        format!("{:6}  {server}: {detail}\n", if *ok { "ok" } else { "failed" })
-    });
+    let connected =
+        connections.unwrap_or_default().iter().map(|Connection { server, ok, detail, warning }| {
+            let warning = warning.iter().map(|warning| format!("{:6}  {server}: {warning}\n", "warn"));
+            format!("{:6}  {server}: {detail}\n", if *ok { "ok" } else { "failed" })
+                + &warning.collect::<String>()
+        });
     let points = armed.iter().map(|armed| format!("{armed}\n"));
     // Most surprising first: what will fail on purpose, what failed to connect, then what somebody changed, then the long list of defaults.
     block("Failure points", &points.collect::<String>());

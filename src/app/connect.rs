@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use color_eyre::eyre::Result;
+use domain::collector::Rules;
 use serde::Serialize;
 use store_redis::Store;
 use store_tracker::{MarketKeys, channels};
@@ -29,11 +30,14 @@ pub(super) struct Connection {
     pub(super) server: String,
     pub(super) ok: bool,
     pub(super) detail: String,
+    /// What works, but not well, and what to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) warning: Option<String>,
 }
 
 impl Connection {
     fn new(server: impl Into<String>, ok: bool, detail: impl Into<String>) -> Self {
-        Self { server: server.into(), ok, detail: detail.into() }
+        Self { server: server.into(), ok, detail: detail.into(), warning: None }
     }
 }
 
@@ -115,14 +119,31 @@ async fn check_node(config: &Config, node: &Secret, ids: &mut BTreeSet<u64>) -> 
         vec![Connection::new(node.clone(), true, format!("is at block {}, chain id {id}", head.number))];
     match submission_windows(&chain, service::protocol_state(config)?, deadline).await {
         Ok(windows) => connections.extend(windows.into_iter().map(|(market, window)| {
-            let window = errors::rounded(window);
-            Connection::new(
-                format!("{node} market {market}"),
-                true,
-                format!("submissions are accepted for {window}"),
-            )
+            let detail = format!("submissions are accepted for {}", errors::rounded(window));
+            let warning = of_window(&chain.settings.rules, window);
+            Connection { warning, ..Connection::new(format!("{node} market {market}"), true, detail) }
         })),
         Err(error) => connections.push(Connection::new(node, false, remedy::line(&error))),
     }
     Ok(connections)
+}
+
+/// The warning about a submission window that is nearly as long as its submissions live.
+fn of_window(rules: &Rules, window: Duration) -> Option<String> {
+    let (left, needed) = (rules.left_for_batches(window.as_secs()), rules.needed_for_batches());
+    let shown = |seconds| errors::rounded(Duration::from_secs(seconds));
+    let consequence = match left {
+        left if left >= needed => return None,
+        0 => "its epochs get no batches".to_owned(),
+        left => format!(
+            "only {} are left for the batches, and up to {} are needed: epochs may get none",
+            shown(left),
+            shown(needed)
+        ),
+    };
+    let lives = shown(rules.inputs_live);
+    Some(format!(
+        "the window is nearly as long as its submissions live (collector.submissions_ttl, {lives}), so {consequence}; \
+         shorten the window, or let the collectors keep submissions longer and raise collector.submissions_ttl with them"
+    ))
 }

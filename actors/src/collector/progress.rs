@@ -40,6 +40,8 @@ pub struct ProgressSnapshot {
     pub backfill: Option<u64>,
     /// Blocks a second, as a moving average over segments.
     pub speed: f64,
+    /// Whether it was reported that a node answers for so few blocks at once that the backfill is slow.
+    pub is_narrow_reported: bool,
     /// Blocks accepted.
     pub blocks: u64,
     /// Reorganisations followed.
@@ -281,6 +283,7 @@ mod tests {
             lagging,
             fault: None,
             set_aside_for: Duration::from_secs(seconds),
+            log_range: None,
         };
         let all = [
             node(Some(7), false, 0),

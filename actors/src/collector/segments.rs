@@ -3,7 +3,10 @@
 //! It queries nodes and writes nothing. A segment that was read ahead is valid only after the block for which it was read: when
 //! another block was accepted meanwhile, the segment is read again.
 
-use std::time::{Duration, Instant};
+use std::{
+    mem,
+    time::{Duration, Instant},
+};
 
 use domain::{
     chain::BlockRef,
@@ -19,8 +22,17 @@ use super::{FAR_BEHIND, Progress};
 /// The shortest time between two log lines about the backfill.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
 
+/// A node that answers for at most this many blocks at once makes a backfill slow.
+const NARROW: u64 = 10;
+/// The number of segments in a row after which a small range is the node's limit. After a late answer or one with very many
+/// logs it grows again.
+const NARROW_FOR: u32 = 5;
+
 /// The reader of segments.
 pub(super) struct OldBlocks {
+    source: Source,
+    /// The segments in a row during which a node answered for few blocks at once.
+    narrow: u32,
     /// The last block to read.
     to: u64,
     /// Whether the blocks are read by their events alone, since their hashes would have expired.
@@ -47,7 +59,8 @@ impl Part {
 
 impl OldBlocks {
     pub(super) fn new(source: &Source, to: u64, by_events: bool, clock: &Clock) -> Self {
-        Self { to, by_events, range: source.range(to), ahead: None, pace: Pace::new(clock) }
+        let (range, source) = (source.range(to), source.clone());
+        Self { source, narrow: 0, to, by_events, range, ahead: None, pace: Pace::new(clock) }
     }
 
     /// The last block to read.
@@ -103,12 +116,36 @@ impl OldBlocks {
     pub(super) fn accepted(&mut self, many: u64, last: u64, progress: &Progress) {
         let speed = self.pace.accepted(many);
         progress.with(|state| state.speed = speed);
+        self.hint(progress);
         if self.pace.should_log() {
             let state = progress.now();
             let (blocks_per_second, left) = (speed as u64, state.remaining());
             let time_left = state.estimate().map_or("unknown".to_owned(), |left| rounded(left).to_string());
             tracing::info!(block = last, left, blocks_per_second, time_left, "the backfill reads old blocks");
         }
+    }
+
+    /// Reports once that a node allows so few blocks a query that the backfill is slow.
+    fn hint(&mut self, progress: &Progress) {
+        let usable = self.source.status().into_iter().filter(|node| node.set_aside_for.is_zero());
+        let ranges = usable.filter_map(|node| Some((node.log_range?, node.node)));
+        let narrow = ranges.min_by_key(|(blocks, _)| *blocks).filter(|(blocks, _)| *blocks <= NARROW);
+        let Some((blocks, node)) = narrow else {
+            self.narrow = 0;
+            return;
+        };
+        self.narrow = self.narrow.saturating_add(1);
+        if self.narrow < NARROW_FOR
+            || progress.with(|state| mem::replace(&mut state.is_narrow_reported, true))
+        {
+            return;
+        }
+        let left = progress.now().remaining();
+        tracing::warn!(
+            %node, blocks, left,
+            "a node answers a query for logs of a few blocks only, so the backfill may not catch up with the chain; \
+             use a node or a plan that allows larger ranges, at least until the backfill is done"
+        );
     }
 }
 

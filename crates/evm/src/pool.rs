@@ -146,6 +146,8 @@ pub struct NodeStatus {
     pub fault: Option<FaultKind>,
     /// The rest of its pause.
     pub set_aside_for: Duration,
+    /// The number of blocks that it is asked for in one query for logs; `None` while that is the configured limit.
+    pub log_range: Option<u64>,
 }
 
 impl Pool {
@@ -199,6 +201,7 @@ impl Pool {
                 lagging: state.lagging,
                 fault: state.fault,
                 set_aside_for: state.not_before.map_or(Duration::ZERO, |until| until - now.min(until)),
+                log_range: Some(state.blocks.get()).filter(|size| *size < self.inner.config.max_log_range),
             }
         };
         self.inner.nodes.iter().map(status).collect()

@@ -129,6 +129,20 @@ impl Rules {
         }
     }
 
+    /// How much time is left for the batches of an epoch when a submission window of this length ends, both in seconds. Without any it
+    /// gets no batches: its submissions have begun to expire.
+    #[must_use]
+    pub fn left_for_batches(&self, window: u64) -> u64 {
+        self.complete_for().saturating_sub(window)
+    }
+
+    /// How much time the batches of an epoch need after the end of its window, in seconds: where no block closes it, the clock
+    /// does after a while, and then they are made.
+    #[must_use]
+    pub fn needed_for_batches(&self) -> u64 {
+        self.silence.saturating_add(self.margin())
+    }
+
     /// Whether a window has to be closed at this time of Redis, though it is not known that no block comes before its limit: its
     /// submissions are about to expire, and its length has passed.
     pub(super) fn is_last_call(&self, window: &Window, redis: u64) -> bool {

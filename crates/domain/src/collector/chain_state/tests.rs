@@ -437,3 +437,20 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    #[test]
+    fn a_window_has_time_left_for_batches_until_its_submissions_expire(
+        length in 0_u64..2_000, inputs_live in 60_u64..2_000, silence in 1_u64..60,
+    ) {
+        let windows = BTreeMap::from([(MARKET, length)]);
+        let rules = Rules { windows, inputs_live, silence, ..rules() };
+        let left = rules.left_for_batches(length);
+        let now = Clocks { chain: 500, redis: 9_000 };
+        let window = rules.window(MARKET, (1, 500), 0, None, now).expect("it was released just now");
+        // When the window has ended and all of this time has passed.
+        prop_assert!(left == 0 || !window.has_expired(9_000 + length + left));
+        prop_assert!(window.has_expired(9_000 + length + left + 1));
+        prop_assert!(rules.needed_for_batches() > silence, "the clock closes it after that time only");
+    }
+}

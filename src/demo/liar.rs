@@ -35,24 +35,26 @@ pub(super) struct Liar<'a> {
     /// With `--calm` it never lies.
     calm: bool,
     now: Option<Lie>,
-    /// At how many blocks it told each lie.
+    /// How many requests it had when it chose this.
+    asked: u64,
+    /// At how many blocks it told each lie. While it is set aside nobody asks, and nothing is told.
     told: [u64; Lie::ALL.len()],
 }
 
 impl<'a> Liar<'a> {
     pub(super) fn new(node: &'a RpcProxy, seed: u64, calm: bool) -> Self {
-        Self { node, dice: Dice::new(seed), seed, calm, now: None, told: [0; Lie::ALL.len()] }
+        Self { node, dice: Dice::new(seed), seed, calm, now: None, asked: 0, told: [0; Lie::ALL.len()] }
     }
 
     /// Chooses what it does while the block of this height is the newest one: the truth at every second block, on average.
     pub(super) fn next(&mut self, height: u64) {
+        self.count();
         let rolled = self.dice.roll(2 * Lie::ALL.len() as u64) as usize;
         // Rolled before, so that a seed gives the same lies at the same blocks whatever is chosen.
         let refusal = self.dice.roll(3);
         let behind = BEHIND + self.dice.roll(BEHIND);
         self.now = Lie::ALL.get(rolled).copied().filter(|_| !self.calm);
         let Some(lie) = self.now else { return self.node.clear() };
-        self.told[rolled] += 1;
         self.node.set(match (lie, refusal) {
             (Lie::Refuses, 0) => RpcFault::Status(503),
             (Lie::Refuses, 1) => RpcFault::TooManyRequests { retry_after: None },
@@ -66,8 +68,19 @@ impl<'a> Liar<'a> {
 
     /// Tells the truth from now on: of the newest block of all nothing could tell a wrong branch.
     pub(super) fn end(&mut self) {
+        self.count();
         self.now = None;
         self.node.clear();
+    }
+
+    /// Counts the present lie, if a request was answered with it.
+    fn count(&mut self) {
+        let asked = self.node.requests();
+        let lie = self.now.filter(|_| asked > self.asked);
+        for (_, told) in Lie::ALL.iter().zip(&mut self.told).filter(|(known, _)| Some(**known) == lie) {
+            *told += 1;
+        }
+        self.asked = asked;
     }
 
     /// The row of the screen.

@@ -446,8 +446,9 @@ proptest! {
         let windows = BTreeMap::from([(MARKET, length)]);
         let rules = Rules { windows, inputs_live, silence, ..rules() };
         let left = rules.left_for_batches(length);
-        let now = Clocks { chain: 500, redis: 9_000 };
-        let window = rules.window(MARKET, (1, 500), 0, None, now).expect("it was released just now");
+        let now = Clocks { chain: 9_000, redis: 9_000 };
+        let at = AtRelease { length: rules.windows.get(&MARKET).copied(), day: None };
+        let window = rules.window(at, (1, 9_000), 0, now).expect("it was released just now");
         // When the window has ended and all of this time has passed.
         prop_assert!(left == 0 || !window.has_expired(9_000 + length + left));
         prop_assert!(window.has_expired(9_000 + length + left + 1));

@@ -1,0 +1,156 @@
+//! The collector's actors in a tree on the clock of the test.
+
+use std::{collections::BTreeMap, num::NonZeroUsize, sync::Arc, time::Duration};
+
+use actors::collector::{
+    BatchPreparer, BlockFetcher, Budgets, Cleaner, CollectorMetrics, CollectorServices, CollectorSettings,
+    MarketEdge, Notice, Notifier, Progress,
+};
+use domain::{chain::ContractAddress, collector::Rules};
+use evm::{ChainConfig, Source, StartBlock};
+use retry::RetryPolicy;
+use store_collector::{ChainKeys, ChainStore};
+use supervision::{
+    Backoff, Child, Clock, Intensity, Limits, Mailbox, Name, Outcome, Overflow, Policy, Tree, TreeOptions,
+    fail::{Fault, When},
+};
+
+use super::{
+    common,
+    script::{CONTRACT, MARKETS},
+    settings::Settings,
+};
+
+/// The collector's failure points.
+const POINTS: [&str; 7] = [
+    "block_fetcher::before_write",
+    "block_fetcher::after_write",
+    "block_fetcher::after_checkpoint",
+    "batch_preparer::before_read",
+    "batch_preparer::after_read",
+    "batch_preparer::before_write",
+    "batch_preparer::after_write",
+];
+
+pub struct Tracker {
+    pub tree: Tree,
+    pub progress: Arc<Progress>,
+}
+
+/// Restarts within milliseconds of the clock, and no timers for anything that is not tested here.
+fn policy() -> Policy {
+    Policy {
+        intensity: Intensity { max_restarts: 100_000, within: Duration::from_secs(1) },
+        backoff: Backoff {
+            first: Duration::from_millis(1),
+            max: Duration::from_millis(5),
+            ..Policy::default().backoff
+        },
+        start_within: Duration::ZERO,
+        stall_after: None,
+        ..Policy::default()
+    }
+}
+
+impl Tracker {
+    pub async fn start(
+        redis: &str,
+        nodes: &[String],
+        markets: &[usize],
+        settings: &Settings,
+        clock: &Clock,
+    ) -> Self {
+        let addresses: Vec<ContractAddress> =
+            markets.iter().map(|market| MARKETS[*market].parse().expect("an address")).collect();
+        let chain = services(redis, nodes, &addresses, settings, clock);
+        let fetcher = Name::new("block-fetcher");
+        let notices = Mailbox::<Notice>::new("notifier", Limits::default(), clock);
+        let notifies = |sender: &Name| notices.address(sender, Overflow::DropOldest);
+        let chain = CollectorServices { notifier: notifies(&fetcher), ..chain };
+        let (mut preparers, mut edges) = (Vec::new(), Vec::new());
+        for market in addresses {
+            let mailbox = Mailbox::new(format!("preparer-{market}"), Limits::default(), clock);
+            edges.push(MarketEdge { market, actor: mailbox.address(&fetcher, Overflow::Coalesce) });
+            let of_preparer = CollectorServices { notifier: notifies(mailbox.name()), ..chain.clone() };
+            preparers.push(Child::actor(mailbox, move || BatchPreparer::new(of_preparer.clone(), market)));
+        }
+        let mut children = vec![Child::actor(notices, || Notifier)];
+        children.extend(preparers);
+        let (of_cleaner, of_fetcher) = (chain.clone(), chain.clone());
+        children.push(Child::worker("cleaner", move || Cleaner::new(of_cleaner.clone())));
+        let fetch = move || BlockFetcher::new(of_fetcher.clone(), edges.clone(), Vec::new());
+        children.push(Child::worker(fetcher, fetch));
+        let children = children.into_iter().map(|child| child.policy(policy())).collect();
+        let options = TreeOptions { clock: clock.clone(), ..TreeOptions::default() };
+        let tree = Tree::start(children, options).await.expect("the tree starts");
+        Self { tree, progress: chain.progress }
+    }
+
+    /// Makes the actors crash or fail at some points from now on; with 0 never again.
+    pub fn arm(&self, every: u64) {
+        for (index, point) in POINTS.into_iter().enumerate() {
+            let fault = if index % 2 == 0 { Fault::Panic } else { Fault::Error };
+            match every {
+                0 => drop(self.tree.failure_points().disarm(point)),
+                every => self.tree.failure_points().arm(point, "", fault, When::Every(every + index as u64)),
+            }
+        }
+    }
+
+    pub async fn stop(self) {
+        let report = self.tree.stop(Duration::from_secs(10)).await;
+        assert_eq!((report.outcome, report.left_behind), (Outcome::Stopped, 0));
+    }
+}
+
+fn services(
+    redis: &str,
+    nodes: &[String],
+    markets: &[ContractAddress],
+    settings: &Settings,
+    clock: &Clock,
+) -> CollectorServices {
+    let services = common::services(redis, Duration::from_secs(10), clock);
+    let metrics = CollectorMetrics::register(services.telemetry.meter());
+    let protocol_state = CONTRACT.parse().expect("an address");
+    let contracts = evm::Contracts { protocol_state, priorities: None, markets: markets.to_vec() };
+    let urls = nodes.iter().map(|node| node.parse().expect("a URL")).collect();
+    let mut config = ChainConfig::new(urls, contracts);
+    // Nodes answer in real time, so their pauses are short.
+    let soon = |policy: RetryPolicy| policy.at_most(Duration::from_millis(10));
+    config.poll_interval = Duration::from_millis(4);
+    config.probe_interval = Duration::from_millis(150);
+    config.max_log_range = settings.log_range;
+    config.after_failure = soon(config.after_failure);
+    config.after_rate_limit = soon(config.after_rate_limit);
+    config.after_wrong_answer = soon(config.after_wrong_answer);
+    let nobody = Mailbox::<Notice>::new("nobody", Limits::default(), clock);
+    let seconds = Duration::from_secs;
+    CollectorServices {
+        services,
+        store: ChainStore::new(ChainKeys::new(""), protocol_state.to_string(), markets.to_vec(), true),
+        source: Source::new(config).expect("a source"),
+        progress: Arc::new(Progress::new(clock)),
+        metrics,
+        settings: Arc::new(CollectorSettings {
+            start: StartBlock::Number(settings.start),
+            markets: markets.iter().map(|market| (*market, market.lower())).collect(),
+            rules: Rules {
+                windows: BTreeMap::new(),
+                max_windows: settings.max_windows,
+                max_reorg_depth: settings.max_reorg_depth,
+                inputs_live: 1_200,
+                silence: 30,
+                block_time: 2.0,
+            },
+            old_after: seconds(1_800),
+            batch_size: NonZeroUsize::new(settings.batch_size).expect("more than none"),
+            budgets: Budgets::default(),
+            prepare_every: seconds(1),
+            refresh_every: seconds(600),
+            clean_every: seconds(600),
+        }),
+        notifier: nobody.address("nobody", Overflow::DropOldest),
+        workers: Arc::new(tokio::sync::Semaphore::new(2)),
+    }
+}

@@ -3,10 +3,10 @@
 use std::{collections::BTreeMap, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use actors::collector::{
-    BatchPreparer, BlockFetcher, Budgets, Cleaner, CollectorMetrics, CollectorServices, CollectorSettings,
+    BatchPreparer, BlockFetcher, Budgets, Cleaner, CollectorMetrics, CollectorServices, CollectorSettings, ContractValues,
     MarketEdge, Notice, Notifier, Progress,
 };
-use domain::{chain::ContractAddress, collector::Rules};
+use domain::{chain::ContractAddress, collector::{Followed, Rules}};
 use evm::{ChainConfig, Source, StartBlock};
 use retry::RetryPolicy;
 use store_collector::{ChainKeys, ChainStore};
@@ -76,7 +76,8 @@ impl Tracker {
         }
         let mut children = vec![Child::actor(notices, || Notifier)];
         children.extend(preparers);
-        let (of_cleaner, of_fetcher) = (chain.clone(), chain.clone());
+        let (of_values, of_cleaner, of_fetcher) = (chain.clone(), chain.clone(), chain.clone());
+        children.push(Child::worker("contract-values", move || ContractValues::new(of_values.clone())));
         children.push(Child::worker("cleaner", move || Cleaner::new(of_cleaner.clone())));
         let fetch = move || BlockFetcher::new(of_fetcher.clone(), edges.clone(), Vec::new());
         children.push(Child::worker(fetcher, fetch));
@@ -91,7 +92,7 @@ impl Tracker {
         for (index, point) in POINTS.into_iter().enumerate() {
             let fault = if index % 2 == 0 { Fault::Panic } else { Fault::Error };
             match every {
-                0 => drop(self.tree.failure_points().disarm(point)),
+                0 => self.tree.failure_points().disarm(point),
                 every => self.tree.failure_points().arm(point, "", fault, When::Every(every + index as u64)),
             }
         }
@@ -113,7 +114,7 @@ fn services(
     let services = common::services(redis, Duration::from_secs(10), clock);
     let metrics = CollectorMetrics::register(services.telemetry.meter());
     let protocol_state = CONTRACT.parse().expect("an address");
-    let contracts = evm::Contracts { protocol_state, priorities: None, markets: markets.to_vec() };
+    let contracts = evm::Contracts { protocol_state, priorities: None };
     let urls = nodes.iter().map(|node| node.parse().expect("a URL")).collect();
     let mut config = ChainConfig::new(urls, contracts);
     // Nodes answer in real time, so their pauses are short.
@@ -130,6 +131,7 @@ fn services(
         services,
         store: ChainStore::new(ChainKeys::new(""), protocol_state.to_string(), markets.to_vec(), true),
         source: Source::new(config).expect("a source"),
+        lengths: Arc::default(),
         progress: Arc::new(Progress::new(clock)),
         metrics,
         settings: Arc::new(CollectorSettings {
@@ -137,6 +139,7 @@ fn services(
             markets: markets.iter().map(|market| (*market, market.lower())).collect(),
             rules: Rules {
                 windows: BTreeMap::new(),
+                followed: Followed { attest: true },
                 max_windows: settings.max_windows,
                 max_reorg_depth: settings.max_reorg_depth,
                 inputs_live: 1_200,

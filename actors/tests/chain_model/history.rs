@@ -623,10 +623,9 @@ impl History {
                 (last, marks, since) = (digest, polls, self.now);
                 continue;
             }
-            let polled = polls
-                .iter()
-                .zip(&marks)
-                .all(|(polls, mark)| *polls >= mark + POLLS + 2 * self.nodes.len() as u64);
+            // A step that crashes has asked too, and is made again.
+            let needed = POLLS * if self.settings.crashes > 0 { 4 } else { 1 } + 2 * self.nodes.len() as u64;
+            let polled = polls.iter().zip(&marks).all(|(polls, mark)| *polls >= mark + needed);
             let rested = self.now >= since + if is_silent { 3_000 } else { 500 };
             let hindered = self.hindered.len() as u64;
             let is_there = |tracker: &Tracker| {

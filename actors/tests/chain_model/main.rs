@@ -25,7 +25,7 @@ use std::{
 use history::History;
 
 /// Histories of the quick form, and how many run at once.
-const HISTORIES: u64 = 8;
+const HISTORIES: u64 = 4;
 const AT_ONCE: usize = 4;
 
 /// Runs these histories, some at once; prints what all of them have seen.

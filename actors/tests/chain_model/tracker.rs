@@ -3,10 +3,13 @@
 use std::{collections::BTreeMap, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use actors::collector::{
-    BatchPreparer, BlockFetcher, Budgets, Cleaner, CollectorMetrics, CollectorServices, CollectorSettings, ContractValues,
-    MarketEdge, Notice, Notifier, Progress,
+    BatchPreparer, BlockFetcher, Budgets, Cleaner, CollectorMetrics, CollectorServices, CollectorSettings,
+    ContractValues, MarketEdge, Notice, Notifier, Progress,
 };
-use domain::{chain::ContractAddress, collector::{Followed, Rules}};
+use domain::{
+    chain::ContractAddress,
+    collector::{Followed, Rules},
+};
 use evm::{ChainConfig, Source, StartBlock};
 use retry::RetryPolicy;
 use store_collector::{ChainKeys, ChainStore};

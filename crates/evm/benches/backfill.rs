@@ -1,20 +1,38 @@
-//! The speed of reading old blocks, as a ratio to bare requests for the same blocks in the same run, from a real node
-//! on this machine. Run it by `cargo bench --package evm --bench backfill`.
+//! The speed of reading old blocks, as a ratio to bare requests for the same blocks in the same run. The node is one of
+//! generated blocks in this process, since a chain of this length can't be mined in a minute. The bare requests use one
+//! kept connection and read nothing but the number of results. Run it by
+//!
+//! ```text
+//! cargo bench --package evm --bench backfill [-- old | young | limited]
+//! ```
 #![allow(clippy::expect_used, missing_docs)] // A failed measurement ends the run.
 
+use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use domain::chain::BlockRef;
-use evm::{ChainConfig, Contracts, Source, Step};
+use domain::chain::{BlockRef, Hash};
+use evm::{ChainConfig, ChainError, Contracts, Source, Step};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
-use testkit::{Anvil, Emission};
+use testkit::generated_node::KeptConnection;
+use testkit::{GeneratedChain, GeneratedNode, NodeLimits};
 
-const BLOCKS: u64 = 10_000;
-/// One block in this many releases an epoch.
-const EVERY: u64 = 10;
-const CHUNK: u64 = 2_000;
+/// One block in this many releases an epoch, and the next one ends an epoch: 2 events in 20 blocks.
+const EVERY: u64 = 20;
+const INTERVAL: u64 = 2;
+const RANGE: u64 = 2_000;
 const HEADERS_AT_ONCE: u64 = 100;
-const RUNS: usize = 7;
+/// The blocks of a part with headers, for which the logs are asked at once.
+const PART: u64 = 500;
+const ROUNDS: usize = 7;
+
+const OLD: u64 = 400_000;
+const YOUNG: u64 = 40_000;
+/// Of the node with low limits: blocks in a query, calls in a second, seconds of a round.
+const FEW_BLOCKS: u64 = 10;
+const CALLS: u64 = 200;
+const SECONDS: u64 = 8;
 
 #[tokio::main]
 async fn main() {
@@ -22,107 +40,223 @@ async fn main() {
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
-    let anvil = Anvil::start().await.expect("a node");
-    let contracts = anvil.deploy(1).await.expect("contracts");
-    for epoch in 1..=BLOCKS / EVERY {
-        let release = Emission::EpochReleased { epoch, begin: 0, end: 1 };
-        anvil.emit(&contracts, &contracts.markets[0], &release).await.expect("emitted");
-        anvil.mine_many(EVERY, 1).await.expect("mined");
-    }
-    let height = anvil.height().await.expect("a height");
-    let (hash, parent, time) = anvil.block(0).await.expect("asked").expect("the first block");
-    let genesis = BlockRef {
-        number: 0,
-        hash: hash.parse().expect("a hash"),
-        parent: parent.parse().expect("a hash"),
-        time,
-    };
-    let configured =
-        Contracts { protocol_state: contracts.protocol_state.parse().expect("an address"), priorities: None };
-    let config = ChainConfig::new(vec![anvil.url().parse().expect("a URL")], configured);
-    let source = Source::new(config).expect("a source");
-
-    let (mut logs, mut events, mut bare, mut blocks) = (vec![], vec![], vec![], vec![]);
-    for run in 0..=RUNS {
-        // Alternating, so that a busy moment of the machine affects all four; the first run warms up.
-        let figures = [
-            raw_logs(&anvil, &contracts.protocol_state, height).await,
-            our_events(&source, &genesis, height).await,
-            raw_logs(&anvil, &contracts.protocol_state, height).await + raw_headers(&anvil, height).await,
-            our_blocks(&source, &genesis, height).await,
-        ];
-        if run > 0 {
-            for (all, figure) in [&mut logs, &mut events, &mut bare, &mut blocks].into_iter().zip(figures) {
-                all.push(figure);
-            }
+    let named: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let wanted = |name: &str| named.is_empty() || named.iter().any(|named| named == name);
+    for latency in [0, 5].map(Duration::from_millis) {
+        if wanted("old") {
+            old(latency).await;
+        }
+        if wanted("young") {
+            young(latency).await;
         }
     }
-    println!("{height} blocks, an epoch in every {EVERY}th; median of {RUNS}:");
-    report("old: events by ranges", "bare eth_getLogs", height, &events, &logs);
-    report("young: blocks with headers", "bare batched headers, then eth_getLogs", height, &blocks, &bare);
-}
-
-fn report(what: &str, base: &str, height: u64, ours: &[Duration], raw: &[Duration]) {
-    let median = |times: &[Duration]| {
-        let mut times = times.to_vec();
-        times.sort();
-        times[times.len() / 2].as_secs_f64()
-    };
-    let rate = |times: &[Duration]| height as f64 / median(times);
-    println!(
-        "{what}: {:.0} blocks/s; {base}: {:.0} blocks/s; {:.2} of it",
-        rate(ours),
-        rate(raw),
-        rate(ours) / rate(raw)
-    );
-}
-
-async fn raw_logs(anvil: &Anvil, contract: &str, height: u64) -> Duration {
-    let started = Instant::now();
-    let mut found = 0;
-    for from in (1..=height).step_by(CHUNK as usize) {
-        let to = height.min(from + CHUNK - 1);
-        let filter = json!([{ "address": contract, "fromBlock": format!("{from:#x}"), "toBlock": format!("{to:#x}") }]);
-        let logs = anvil.request("eth_getLogs", filter).await.expect("logs");
-        found += logs.as_array().expect("a list").len();
+    if wanted("limited") {
+        limited(true).await;
+        limited(false).await;
     }
-    assert_eq!(found as u64, BLOCKS / EVERY);
-    started.elapsed()
 }
 
-async fn raw_headers(anvil: &Anvil, height: u64) -> Duration {
-    let started = Instant::now();
-    for from in (1..=height).step_by(HEADERS_AT_ONCE as usize) {
-        let to = height.min(from + HEADERS_AT_ONCE - 1);
+struct Bench {
+    node: GeneratedNode,
+    genesis: BlockRef,
+    chain: GeneratedChain,
+    connection: KeptConnection,
+}
+
+impl Bench {
+    async fn new(blocks: u64, limits: NodeLimits) -> Self {
+        let chain = GeneratedChain::new(blocks, EVERY, INTERVAL);
+        let node = GeneratedNode::start(chain.clone(), limits).expect("a node");
+        let genesis =
+            BlockRef { number: 0, hash: Hash(chain.hash(0)), parent: Hash([0; 32]), time: chain.time(0) };
+        let connection = KeptConnection::open(node.addr()).await.expect("a connection");
+        Self { node, genesis, chain, connection }
+    }
+
+    fn config(&self) -> ChainConfig {
+        let contracts = self.node.contracts();
+        let configured = Contracts {
+            protocol_state: contracts.protocol_state.parse().expect("an address"),
+            priorities: None,
+            markets: vec![contracts.markets[0].parse().expect("an address")],
+        };
+        ChainConfig::new(vec![self.node.url().parse().expect("a URL")], configured)
+    }
+
+    fn source(&self) -> Source {
+        Source::new(self.config()).expect("a source")
+    }
+
+    async fn bare_logs(&mut self, from: u64, to: u64) -> u64 {
+        let filter = json!([{
+            "address": self.node.contracts().protocol_state,
+            "fromBlock": format!("{from:#x}"), "toBlock": format!("{to:#x}"),
+        }]);
+        let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "eth_getLogs", "params": filter });
+        let (_, answer) = self.connection.post(&call.to_string()).await.expect("answered");
+        results(answer)
+    }
+
+    async fn bare_headers(&mut self, from: u64, to: u64) {
         let call = |number: u64| json!({ "jsonrpc": "2.0", "id": number, "method": "eth_getBlockByNumber", "params": [format!("{number:#x}"), false] });
         let batch = Value::Array((from..=to).map(call).collect());
-        let answer = testkit::anvil::post(anvil.addr(), &batch.to_string()).await.expect("answered");
-        let answers: Vec<Value> = serde_json::from_slice(&answer).expect("a batch");
+        let (_, answer) = self.connection.post(&batch.to_string()).await.expect("answered");
+        let answers: Vec<IgnoredAny> = serde_json::from_slice(answer).expect("a batch");
         assert_eq!(answers.len() as u64, to - from + 1);
     }
-    started.elapsed()
+
+    async fn bare_events(&mut self, to: u64, range: u64) -> u64 {
+        let mut found = 0;
+        for from in (1..=to).step_by(range as usize) {
+            found += self.bare_logs(from, to.min(from + range - 1)).await;
+        }
+        found
+    }
+
+    async fn bare_blocks(&mut self, to: u64) -> u64 {
+        let mut found = 0;
+        for from in (1..=to).step_by(PART as usize) {
+            let end = to.min(from + PART - 1);
+            found += self.bare_logs(from, end).await;
+            for from in (from..=end).step_by(HEADERS_AT_ONCE as usize) {
+                self.bare_headers(from, end.min(from + HEADERS_AT_ONCE - 1)).await;
+            }
+        }
+        found
+    }
+
+    async fn our_events(&self, source: &Source, to: u64) -> u64 {
+        let (range, mut last, mut found) = (source.range(to), self.genesis, 0);
+        loop {
+            match range.events(&last, deadline()).await {
+                Ok(Step::Part(part)) => {
+                    found += part.blocks.iter().map(|block| block.events.len() as u64).sum::<u64>();
+                    last = part.last;
+                }
+                Ok(Step::Done) => break,
+                // The service repeats a call without an answer after a second.
+                Err(ChainError::NoAnswer { .. }) => tokio::time::sleep(Duration::from_secs(1)).await,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!((last.number, last.hash), (to, Hash(self.chain.hash(to))));
+        found
+    }
+
+    async fn our_blocks(&self, source: &Source, to: u64) -> u64 {
+        let (range, mut last, mut found) = (source.range(to), self.genesis, 0);
+        while let Step::Part(blocks) = range.blocks(&last, deadline()).await.expect("blocks") {
+            found += blocks.iter().map(|block| block.events.len() as u64).sum::<u64>();
+            last = blocks.last().expect("a part has blocks").at;
+        }
+        assert_eq!((last.number, last.hash), (to, Hash(self.chain.hash(to))));
+        found
+    }
 }
 
-async fn our_events(source: &Source, genesis: &BlockRef, height: u64) -> Duration {
-    let started = Instant::now();
-    let (range, mut last, mut found) = (source.range(height), *genesis, 0);
-    while let Step::Part(part) = range.events(&last, deadline()).await.expect("events") {
-        found += part.blocks.len() as u64;
-        last = part.last;
+/// Events by ranges, beside bare queries with ranges of the same size.
+async fn old(latency: Duration) {
+    let mut bench = Bench::new(OLD, NodeLimits { latency, ..NodeLimits::default() }).await;
+    let (source, events) = (bench.source(), bench.chain.events(OLD));
+    let mut figures = Figures::default();
+    for _ in 0..=ROUNDS {
+        let (bare, ours) = (Instant::now(), bench.bare_events(OLD, RANGE).await);
+        assert_eq!(ours, events);
+        let bare = bare.elapsed();
+        let (ours, found) = (Instant::now(), bench.our_events(&source, OLD).await);
+        assert_eq!(found, events);
+        figures.add(OLD, ours.elapsed(), bare);
     }
-    assert_eq!((last.number, found), (height, BLOCKS / EVERY));
-    started.elapsed()
+    figures
+        .print(&format!("old, {latency:?} latency: {OLD} blocks by their events; limit: bare eth_getLogs"));
 }
 
-async fn our_blocks(source: &Source, genesis: &BlockRef, height: u64) -> Duration {
-    let started = Instant::now();
-    let (range, mut last, mut found) = (source.range(height), *genesis, 0);
-    while let Step::Part(blocks) = range.blocks(&last, deadline()).await.expect("blocks") {
-        found += blocks.iter().map(|block| block.events.len() as u64).sum::<u64>();
-        last = blocks.last().expect("a part has blocks").at;
+/// Blocks with headers, beside bare batches of the same size.
+async fn young(latency: Duration) {
+    let mut bench = Bench::new(YOUNG, NodeLimits { latency, ..NodeLimits::default() }).await;
+    let (source, events) = (bench.source(), bench.chain.events(YOUNG));
+    let mut figures = Figures::default();
+    for _ in 0..=ROUNDS {
+        let (bare, found) = (Instant::now(), bench.bare_blocks(YOUNG).await);
+        assert_eq!(found, events);
+        let bare = bare.elapsed();
+        let (ours, found) = (Instant::now(), bench.our_blocks(&source, YOUNG).await);
+        assert_eq!(found, events);
+        figures.add(YOUNG, ours.elapsed(), bare);
     }
-    assert_eq!((last.number, found), (height, BLOCKS / EVERY));
-    started.elapsed()
+    figures.print(&format!("young, {latency:?} latency: {YOUNG} blocks with headers; limit: bare batches of {HEADERS_AT_ONCE} headers, and eth_getLogs"));
+}
+
+/// A node that takes no batches, few blocks and few calls a second. The limit are its own limits, in arithmetic.
+async fn limited(is_configured: bool) {
+    let blocks = FEW_BLOCKS * CALLS * SECONDS;
+    let limits = NodeLimits {
+        blocks: Some(FEW_BLOCKS),
+        no_batches: true,
+        calls_per_second: Some(CALLS),
+        latency: Duration::from_millis(1),
+    };
+    let mut figures = Figures::default();
+    let mut counts = String::new();
+    for _ in 0..=3 {
+        // A new node each time, so that each round has to find the limits.
+        let bench = Bench::new(blocks, limits).await;
+        let rate_limit = is_configured.then(|| NonZeroU32::new(CALLS as u32)).flatten();
+        let source = Source::new(ChainConfig { rate_limit, ..bench.config() }).expect("a source");
+        let ours = Instant::now();
+        assert_eq!(bench.our_events(&source, blocks).await, bench.chain.events(blocks));
+        figures.add(blocks, ours.elapsed(), Duration::from_secs(SECONDS));
+        counts = format!("{:?}", bench.node.counts());
+    }
+    let configured = if is_configured { "its rate configured" } else { "its rate unknown" };
+    figures.print(&format!(
+        "limited, {configured}: no batches, {FEW_BLOCKS} blocks a query, {CALLS} calls a second; limit: these alone"
+    ));
+    println!("    {counts}");
+}
+
+/// Blocks a second in each round, but for the first one, which warms up.
+#[derive(Default)]
+struct Figures {
+    ours: Vec<f64>,
+    limit: Vec<f64>,
+    is_warm: bool,
+}
+
+impl Figures {
+    fn add(&mut self, blocks: u64, ours: Duration, limit: Duration) {
+        if std::mem::replace(&mut self.is_warm, true) {
+            self.ours.push(blocks as f64 / ours.as_secs_f64());
+            self.limit.push(blocks as f64 / limit.as_secs_f64());
+        }
+    }
+
+    fn print(&self, what: &str) {
+        let ratios: Vec<f64> = self.ours.iter().zip(&self.limit).map(|(ours, limit)| ours / limit).collect();
+        println!(
+            "{what}\n    ours {} blocks/s, limit {} blocks/s, ratio {}",
+            spread(&self.ours, 0),
+            spread(&self.limit, 0),
+            spread(&ratios, 2)
+        );
+    }
+}
+
+/// Median, least and most.
+fn spread(values: &[f64], digits: usize) -> String {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    let (middle, last) = (values.len() / 2, values.len() - 1);
+    format!("{:.digits$} ({:.digits$} to {:.digits$})", values[middle], values[0], values[last])
+}
+
+/// The number of results of an answer.
+fn results(answer: &[u8]) -> u64 {
+    #[derive(Deserialize)]
+    struct Answer {
+        result: Vec<IgnoredAny>,
+    }
+    serde_json::from_slice::<Answer>(answer).expect("an answer").result.len() as u64
 }
 
 fn deadline() -> tokio::time::Instant {

@@ -17,6 +17,7 @@
 //! | [`cluster`] | a Redis Cluster whose slots move while clients work |
 //! | [`proxy`] | a TCP proxy in front of a server: counts round trips, cuts, refuses, delays, holds back, goes silent |
 //! | [`anvil`] | an EVM node that mines and reorganises on demand, with our contract on it |
+//! | [`generated_node`] | a node of generated blocks, for chains that `anvil` would mine too slowly |
 //! | [`rpc_proxy`] | a JSON-RPC proxy in front of the node, whose answers fail, lag, are wrong or are held back |
 //! | [`producers`] | epochs, submissions and batches as the producers write them, with the truth of what was written |
 //! | [`contents`] | the contents of a Redis, to compare what two runs have left |
@@ -36,6 +37,7 @@ pub mod cluster;
 pub mod collector;
 pub mod contents;
 pub mod dice;
+pub mod generated_node;
 mod hold;
 mod local_port;
 mod process;
@@ -56,6 +58,7 @@ pub use anvil::{Anvil, AnvilError, Contracts, Emission};
 pub use authority::Authority;
 pub use cluster::{ClusterClient, RedisCluster};
 pub use dice::Dice;
+pub use generated_node::{GeneratedChain, GeneratedNode, NodeCounts, NodeLimits};
 pub use producers::{
     EpochTruth, LiveHandle, LiveRate, MarketProducer, ProducerConfig, ProducerError, SharedTruth,
     StormReport, SubmissionStore, Truth, event_storm, run_live,

@@ -32,7 +32,7 @@ const YOUNG: u64 = 40_000;
 /// Of the node with low limits: blocks in a query, calls in a second, seconds of a round.
 const FEW_BLOCKS: u64 = 10;
 const CALLS: u64 = 200;
-const SECONDS: u64 = 8;
+const SECONDS: u64 = 20;
 
 #[tokio::main]
 async fn main() {
@@ -201,14 +201,15 @@ async fn limited(is_configured: bool) {
     for _ in 0..=3 {
         // A new node each time, so that each round has to find the limits.
         let bench = Bench::new(blocks, limits).await;
-        let rate_limit = is_configured.then(|| NonZeroU32::new(CALLS as u32)).flatten();
+        // A little less than the node allows: requests that are sent evenly do not arrive evenly.
+        let rate_limit = is_configured.then(|| NonZeroU32::new(CALLS as u32 * 19 / 20)).flatten();
         let source = Source::new(ChainConfig { rate_limit, ..bench.config() }).expect("a source");
         let ours = Instant::now();
         assert_eq!(bench.our_events(&source, blocks).await, bench.chain.events(blocks));
         figures.add(blocks, ours.elapsed(), Duration::from_secs(SECONDS));
         counts = format!("{:?}", bench.node.counts());
     }
-    let configured = if is_configured { "its rate configured" } else { "its rate unknown" };
+    let configured = if is_configured { "95 % of its rate configured" } else { "its rate unknown" };
     figures.print(&format!(
         "limited, {configured}: no batches, {FEW_BLOCKS} blocks a query, {CALLS} calls a second; limit: these alone"
     ));

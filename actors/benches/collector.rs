@@ -95,17 +95,17 @@ async fn backfill(blocks: u64, is_old: bool, latency: Duration) {
     let ratio = |ours: &[f64]| spread(ours.iter().zip(&bare).map(|(ours, bare)| ours / bare).collect(), 2);
     let (of_whole, of_alone) = (ratio(&whole), ratio(&alone));
     let kind = if is_old { "old blocks, by their events" } else { "young blocks, by their headers" };
-    let hours = |speeds: &[f64]| BLOCKS_A_YEAR / median(speeds) / 3_600.0;
+    let seconds = |speeds: &[f64]| BLOCKS_A_YEAR / median(speeds);
     println!(
         "backfill of {blocks} {kind}, a node with {latency:?} latency, in blocks/s:\n    bare requests {}\n    evm alone {}, \
-         ratio {of_alone}\n    nodes to Redis {}, ratio {of_whole}\n    a year of blocks every 2 s: {:.2} h, of which evm alone \
-         {:.2} h, and bare requests {:.2} h",
+         ratio {of_alone}\n    nodes to Redis {}, ratio {of_whole}\n    a year of blocks every 2 s: {:.0} s, of which evm alone \
+         {:.0} s, and bare requests {:.0} s",
         spread(bare.clone(), 0),
         spread(alone.clone(), 0),
         spread(whole.clone(), 0),
-        hours(&whole),
-        hours(&alone),
-        hours(&bare)
+        seconds(&whole),
+        seconds(&alone),
+        seconds(&bare)
     );
 }
 

@@ -137,7 +137,6 @@ async fn evm_alone(node: &GeneratedNode, chain: &GeneratedChain, head: u64, is_o
     let configured = evm::Contracts {
         protocol_state: contracts.protocol_state.parse().expect("an address"),
         priorities: None,
-        markets: vec![contracts.markets[0].parse().expect("an address")],
     };
     let config = evm::ChainConfig::new(vec![node.url().parse().expect("a URL")], configured);
     let source = evm::Source::new(evm::ChainConfig { max_log_range: CHUNK, ..config }).expect("a source");

@@ -78,7 +78,6 @@ impl Bench {
         let configured = Contracts {
             protocol_state: contracts.protocol_state.parse().expect("an address"),
             priorities: None,
-            markets: vec![contracts.markets[0].parse().expect("an address")],
         };
         ChainConfig::new(vec![self.node.url().parse().expect("a URL")], configured)
     }

@@ -11,10 +11,7 @@ use domain::{
     chain::{BlockRef, ContractAddress},
     collector::{AtRelease, Releases},
 };
-use evm::{
-    ChainError,
-    views::{Moment, RECENT_STATE_BLOCKS},
-};
+use evm::{ChainError, views::Moment};
 use futures_util::{StreamExt as _, stream};
 use retry::table::CONTRACT_VALUES;
 use store_collector::{MarketTables, operations::WRITE_CONTRACT_VALUES};
@@ -27,7 +24,7 @@ use super::{
 use crate::env::periodic::run_periodically;
 
 /// How many markets are asked at once.
-const AT_ONCE: usize = 8;
+pub(super) const AT_ONCE: usize = 8;
 /// How long the values at the blocks of releases are waited for: the blocks wait too.
 const AT_RELEASES_WITHIN: Duration = Duration::from_secs(2);
 
@@ -40,9 +37,7 @@ pub(super) async fn at_releases(
     deadline: Instant,
 ) -> Releases {
     let soon = deadline.min(Instant::now() + AT_RELEASES_WITHIN);
-    // Nodes that are no archives discard state after `RECENT_STATE_BLOCKS` blocks: the request could only fail, on every node.
-    let is_kept =
-        |block: u64| head.number.saturating_sub(block) <= RECENT_STATE_BLOCKS || chain.source.has_archive();
+    let is_kept = |block: u64| chain.source.may_have_state(block, head.number);
     let mut asked = Vec::new();
     for (market, block) in releases.iter().copied().filter(|(_, block)| is_kept(*block)) {
         asked.push(async move {

@@ -3,10 +3,7 @@
 //! It queries nodes and writes nothing. A segment that was read ahead is valid only after the block for which it was read: when
 //! another block was accepted meanwhile, the segment is read again.
 
-use std::{
-    mem,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use domain::{
     chain::BlockRef,
@@ -127,6 +124,9 @@ impl OldBlocks {
 
     /// Reports once that a node allows so few blocks a query that the backfill is slow.
     fn hint(&mut self, progress: &Progress) {
+        if progress.with(|state| state.is_narrow_reported) {
+            return;
+        }
         let usable = self.source.status().into_iter().filter(|node| node.set_aside_for.is_zero());
         let ranges = usable.filter_map(|node| Some((node.log_range?, node.node)));
         let narrow = ranges.min_by_key(|(blocks, _)| *blocks).filter(|(blocks, _)| *blocks <= NARROW);
@@ -135,11 +135,10 @@ impl OldBlocks {
             return;
         };
         self.narrow = self.narrow.saturating_add(1);
-        if self.narrow < NARROW_FOR
-            || progress.with(|state| mem::replace(&mut state.is_narrow_reported, true))
-        {
+        if self.narrow < NARROW_FOR {
             return;
         }
+        progress.with(|state| state.is_narrow_reported = true);
         let left = progress.now().remaining();
         tracing::warn!(
             %node, blocks, left,

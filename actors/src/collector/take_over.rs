@@ -9,15 +9,13 @@ use domain::{
     chain::{BlockRef, ContractAddress},
     collector::Beginning,
 };
-use evm::{
-    ChainError,
-    views::{Moment, RECENT_STATE_BLOCKS},
-};
+use evm::{ChainError, views::Moment};
 use futures_util::{StreamExt as _, stream};
 use tokio::time::Instant;
 
 use super::{
     CollectorServices,
+    contract_values::AT_ONCE,
     problem::{CollectorProblem, StepError},
     state_store::Page,
 };
@@ -27,8 +25,6 @@ const TOGETHER_WITHIN: Duration = Duration::from_secs(5);
 const SINGLE_WITHIN: Duration = Duration::from_secs(2);
 /// How long the days of all markets are waited for together.
 const DAYS_WITHIN: Duration = Duration::from_secs(5);
-/// How many markets are asked at once.
-const AT_ONCE: usize = 8;
 
 /// The state of each of these markets after this block. What can't be read is reported and left out.
 ///
@@ -114,8 +110,7 @@ async fn day(
     let unknown = |cause| {
         chain.services.report(&CollectorProblem::DayUnknown { market, block: block.number, cause });
     };
-    // Nodes that are no archives discard state after `RECENT_STATE_BLOCKS` blocks: the request could only fail, on every node.
-    if head.number.saturating_sub(block.number) > RECENT_STATE_BLOCKS && !chain.source.has_archive() {
+    if !chain.source.may_have_state(block.number, head.number) {
         unknown(None);
         return None;
     }

@@ -15,25 +15,13 @@ use retry::RetryPolicy;
 use store_collector::{ChainKeys, ChainStore};
 use supervision::{
     Backoff, Child, Clock, Intensity, Limits, Mailbox, Name, Outcome, Overflow, Policy, Tree, TreeOptions,
-    fail::{Fault, When},
 };
 
 use super::{
-    common,
+    common::{self, COLLECTOR_POINTS},
     script::{CONTRACT, MARKETS},
     settings::Settings,
 };
-
-/// The collector's failure points.
-const POINTS: [&str; 7] = [
-    "block_fetcher::before_write",
-    "block_fetcher::after_write",
-    "block_fetcher::after_checkpoint",
-    "batch_preparer::before_read",
-    "batch_preparer::after_read",
-    "batch_preparer::before_write",
-    "batch_preparer::after_write",
-];
 
 pub struct Tracker {
     pub tree: Tree,
@@ -92,13 +80,10 @@ impl Tracker {
 
     /// Makes the actors crash or fail at some points from now on; with 0 never again.
     pub fn arm(&self, every: u64) {
-        for (index, point) in POINTS.into_iter().enumerate() {
-            let fault = if index % 2 == 0 { Fault::Panic } else { Fault::Error };
-            match every {
-                0 => self.tree.failure_points().disarm(point),
-                every => self.tree.failure_points().arm(point, "", fault, When::Every(every + index as u64)),
-            }
+        if every > 0 {
+            return common::arm_collector(&self.tree, every);
         }
+        COLLECTOR_POINTS.iter().for_each(|point| self.tree.failure_points().disarm(point));
     }
 
     pub async fn stop(self) {

@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use domain::chain::WindowState;
 use evm::StartBlock;
-use supervision::fail::{Fault, When};
 use testkit::{
     Emission, RedisServer,
     contents::{Contents, assert_same, query},
@@ -24,16 +23,6 @@ use testkit::{
     world::{WINDOW, World},
 };
 use tracker::{SOON, Setup, Tracker};
-
-const POINTS: [&str; 7] = [
-    "block_fetcher::before_write",
-    "block_fetcher::after_write",
-    "block_fetcher::after_checkpoint",
-    "batch_preparer::before_read",
-    "batch_preparer::after_read",
-    "batch_preparer::before_write",
-    "batch_preparer::after_write",
-];
 
 /// The state that an undisturbed run over the present chain leaves in Redis.
 async fn undisturbed(world: &World, setup: Setup) -> Contents {
@@ -53,14 +42,6 @@ async fn reach_head(world: &World, tracker: &Tracker) {
     tracker.caught_up(height, &hash).await;
 }
 
-/// Makes every failure point fail now and then, with a panic or an error.
-fn arm(tracker: &Tracker, every: u64) {
-    for (index, point) in POINTS.into_iter().enumerate() {
-        let fault = if index % 2 == 0 { Fault::Panic } else { Fault::Error };
-        tracker.tree.failure_points().arm(point, "", fault, When::Every(every + index as u64));
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn crashes_at_every_step_leave_the_state_of_an_undisturbed_run() {
     let setup = Setup::default();
@@ -74,10 +55,10 @@ async fn crashes_at_every_step_leave_the_state_of_an_undisturbed_run() {
     let mut connection = redis.connection().await.expect("a connection");
     world.collect(&mut connection, 0).await;
     let tracker = Tracker::start(&redis.url(), &world.anvil.url(), &world.contracts, setup).await;
-    arm(&tracker, 3);
+    common::arm_collector(&tracker.tree, 3);
     reach_head(&world, &tracker).await;
     assert!(tracker.restarts() > 100, "{} restarts", tracker.restarts());
-    for point in POINTS {
+    for point in common::COLLECTOR_POINTS {
         let (_, failures) = tracker.tree.failure_points().passages(point);
         assert!(failures > 0, "{point} never failed");
     }
@@ -94,7 +75,7 @@ async fn reorganisations_of_any_depth_between_crashes_leave_the_state_of_the_fin
     world.grow(40).await;
     world.collect(&mut connection, 0).await;
     let tracker = Tracker::start(&redis.url(), &world.anvil.url(), &world.contracts, setup).await;
-    arm(&tracker, 4);
+    common::arm_collector(&tracker.tree, 4);
     for depth in (1..=12).chain((1..=12).rev()) {
         // At odd depths the tracker may be at any block when the chain is reorganised.
         if depth % 2 == 0 {

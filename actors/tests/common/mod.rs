@@ -11,7 +11,10 @@ use actors::{
 use redis::IntoConnectionInfo;
 use store_redis::{RedisSettings, Store};
 use store_tracker::Intervals;
-use supervision::Clock;
+use supervision::{
+    Clock, Tree,
+    fail::{Fault, When},
+};
 
 /// The services of a tracker at the server of this URL, with this command timeout.
 pub(crate) fn tracker(url: &str, answers_within: Duration, timing: Timing, clock: &Clock) -> TrackerServices {
@@ -45,5 +48,24 @@ pub(crate) fn timing(every: Duration) -> Timing {
         seal_after: Duration::from_secs(3600),
         measurement_window: Duration::from_secs(86_400),
         reconnect_within: Duration::from_millis(200),
+    }
+}
+
+/// The failure points of the block fetcher and the batch preparers.
+pub(crate) const COLLECTOR_POINTS: [&str; 7] = [
+    "block_fetcher::before_write",
+    "block_fetcher::after_write",
+    "block_fetcher::after_checkpoint",
+    "batch_preparer::before_read",
+    "batch_preparer::after_read",
+    "batch_preparer::before_write",
+    "batch_preparer::after_write",
+];
+
+/// Makes each of [`COLLECTOR_POINTS`] fail now and then, with a panic or an error.
+pub(crate) fn arm_collector(tree: &Tree, every: u64) {
+    for (index, point) in COLLECTOR_POINTS.into_iter().enumerate() {
+        let fault = if index % 2 == 0 { Fault::Panic } else { Fault::Error };
+        tree.failure_points().arm(point, "", fault, When::Every(every + index as u64));
     }
 }

@@ -27,7 +27,11 @@ sol! {
 }
 
 /// The number of blocks behind the head whose state every node keeps. For older state only archive nodes are reliable.
-pub const RECENT_STATE_BLOCKS: u64 = 128;
+const RECENT_STATE_BLOCKS: u64 = 128;
+
+fn is_old(block: u64, head: u64) -> bool {
+    block.saturating_add(RECENT_STATE_BLOCKS) < head
+}
 
 /// The block at which a view function is evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +56,13 @@ impl Source {
     #[must_use]
     pub fn views(&self, moment: Moment, deadline: Instant) -> Views<'_> {
         Views { source: self, moment, deadline }
+    }
+
+    /// Whether a node may have the state after this block when the newest one is `head`. Nodes that are no archives discard it after
+    /// some blocks: a request could only fail then, on every node.
+    #[must_use]
+    pub fn may_have_state(&self, block: u64, head: u64) -> bool {
+        !is_old(block, head) || self.has_archive()
     }
 }
 
@@ -128,7 +139,7 @@ impl Views<'_> {
         };
         // The known head, without a request: a wrong guess costs only one question to a node that has pruned the state.
         let head = self.source.pool.highest_head();
-        let archive = block.is_some_and(|block| block.saturating_add(RECENT_STATE_BLOCKS) < head);
+        let archive = block.is_some_and(|block| is_old(block, head));
         (tag, NodeRequirements { block, archive, ..NodeRequirements::default() })
     }
 

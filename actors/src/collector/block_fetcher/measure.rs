@@ -15,7 +15,7 @@ const MEASURE_EVERY: Duration = Duration::from_secs(10);
 
 impl BlockFetcher {
     /// Measures the windows whose length has become known, and closes them with the block that would have closed them. Returns whether
-    /// something was written.
+    /// it wrote, or another tracker was ahead.
     pub(super) async fn measure(
         &mut self,
         cx: &Context,
@@ -41,7 +41,11 @@ impl BlockFetcher {
                 None => self.measure_after = Some(cx.clock().now() + MEASURE_EVERY),
             }
         }
-        Ok(!notes.is_empty() && self.commit(page, &after, None, notes).await?)
+        if notes.is_empty() {
+            return Ok(false);
+        }
+        self.commit(page, &after, None, notes).await?;
+        Ok(true)
     }
 
     /// The first accepted block at the limit of a window that is over, by binary search; `None` if the nodes do not answer.

@@ -114,7 +114,7 @@ impl History {
 
     fn fail(&self, why: &str) -> ! {
         let acts = self.acts.join("\n  ");
-        panic!("CHAIN_SEED={}: {:?}\n  {acts}\nCHAIN_SEED={}: {why}", self.seed, self.settings, self.seed)
+        panic!("CHAIN_SEED={}: {why}\n{:?}\n  {acts}\nCHAIN_SEED={}", self.seed, self.settings, self.seed)
     }
 
     fn chance(&mut self, percent: u64) -> bool {

@@ -100,9 +100,17 @@ struct Done {
 struct Choices {
     /// Open or waiting.
     open: bool,
-    /// Closed with this block, and hindered.
-    hindered: Option<u64>,
+    /// Closed with one of these blocks, and hindered.
+    hindered: Vec<u64>,
     done: Vec<Done>,
+}
+
+impl Choices {
+    /// Adds how it may have ended elsewhere.
+    fn extend(&mut self, elsewhere: Self) {
+        self.done.extend(elsewhere.done);
+        self.hindered.extend(elsewhere.hindered);
+    }
 }
 
 /// What the end of a branch is at a look.
@@ -126,6 +134,8 @@ pub struct Judge {
     /// Other heads that were seen since the last look.
     pub visited: Vec<Id>,
     done: BTreeMap<(usize, u64), Done>,
+    /// With which block hindered windows were closed: they stay so while it is on the branch.
+    closed: BTreeMap<(usize, u64), Id>,
     /// The accepted blocks by their numbers, and when they were accepted.
     hashes: BTreeMap<u64, (Id, (u64, u64))>,
     /// The highest epoch of each market at any time.
@@ -143,6 +153,7 @@ impl Judge {
             tip: None,
             visited: Vec::new(),
             done: BTreeMap::new(),
+            closed: BTreeMap::new(),
             hashes: BTreeMap::new(),
             highest: BTreeMap::new(),
             foreign: Seen::new(),
@@ -247,25 +258,29 @@ impl Look<'_> {
                 let highest = self.judge.highest.entry(market).or_default();
                 *highest = (*highest).max(epoch);
                 let choices = self.choices(market, epoch, &branch, at, place);
-                elsewhere.entry(epoch).or_default().done.extend(choices.done);
+                elsewhere.entry(epoch).or_default().extend(choices);
             }
         }
         let (mut open, mut hindered) = (Vec::new(), Vec::new());
         let place = if is_head { Place::Head } else { Place::Halted };
         for (epoch, at) in &releases {
             let mut choices = self.choices(market, *epoch, branch, *at, place);
-            choices.done.extend(elsewhere.remove(epoch).unwrap_or_default().done);
+            choices.extend(elsewhere.remove(epoch).unwrap_or_default());
             if self.judge.is_done(market, *epoch) || self.take(market, *epoch, &choices, &marked) {
                 continue;
             }
             let release = self.script.blocks[branch[*at]].number;
             let details = self.seen.get(&format!("EpochMarkerDetailsKey.{name}.{epoch}"));
-            let is_so = |limit: &u64| {
+            let is_so = |limit: &&u64| {
                 let text = details.and_then(|held| held.words.first());
-                !choices.open || text.is_some_and(|text| same_json(text, &details_of(release, *limit)))
+                text.is_some_and(|text| same_json(text, &details_of(release, **limit)))
             };
-            match choices.hindered.filter(is_so) {
-                Some(limit) => hindered.push((*epoch, release, limit)),
+            let shown = choices.hindered.iter().find(is_so);
+            match shown.or(choices.hindered.first().filter(|_| !choices.open)) {
+                Some(limit) => {
+                    hindered.push((*epoch, release, *limit));
+                    self.judge.closed.extend(branch.get(*limit as usize).map(|id| ((market, *epoch), *id)));
+                }
                 None => open.push((*epoch, release)),
             }
         }
@@ -305,12 +320,14 @@ impl Look<'_> {
         let may_last = rest.to + ROUNDING >= released + INPUTS_LIVE - 2 * MARGIN;
         let must_clock = place == Place::Head && rest.closed_to >= limit + SILENCE;
         let mut choices = Choices { open: by_block.is_none() && !must_clock, ..Choices::default() };
-        let ends = match by_block {
+        let mut ends = match by_block {
             Some(end) => vec![end],
             None if place == Place::Passed && may_clock => (at..branch.len()).collect(),
             None if may_clock || may_last => vec![branch.len() - 1],
-            None => return choices,
+            None => Vec::new(),
         };
+        let closed = self.judge.closed.get(&(market, epoch));
+        ends.extend(branch.iter().position(|id| Some(id) == closed).filter(|end| *end >= at));
         let may_expire = rest.to + ROUNDING >= released + INPUTS_LIVE - MARGIN;
         for end in ends {
             let (batches, is_whole) = self.batches(market, epoch, &branch[at..=end]);
@@ -322,7 +339,7 @@ impl Look<'_> {
                 at: (rest.from, rest.to),
             };
             if rest.hindered.contains(&(market, epoch)) {
-                choices.hindered = Some(done.limit);
+                choices.hindered.push(done.limit);
             } else if is_whole {
                 choices.done.push(Done { batches: Some(batches), ..done.clone() });
             }
@@ -361,7 +378,7 @@ impl Look<'_> {
         let is_counted = self.seen.get(&count).is_some_and(|held| held.kind == "string");
         if !is_counted {
             let given_up = choices.done.iter().find(|done| done.batches.is_none());
-            let is_open = (choices.open || choices.hindered.is_some())
+            let is_open = (choices.open || !choices.hindered.is_empty())
                 && (marked.contains(&epoch) || given_up.is_none());
             if is_open {
                 return false;

@@ -175,3 +175,30 @@ async fn an_epoch_that_was_found_by_the_names_of_its_keys_is_read_under_every_sp
     assert!(entry.contains(&start), "{entry}: it knows when it was opened");
     assert_eq!(current(NOW + 2, &nothing).await, "9");
 }
+
+#[tokio::test]
+async fn an_epoch_that_the_ledger_tells_of_is_read_under_every_spelling_at_once() {
+    let mut scene = Scene::new().await;
+    let tracker = tracker(scene.redis.addr());
+    let lower = format!("{}:{}", PROTOCOL.to_lowercase(), MARKET.to_lowercase());
+    let mut market = scene.producer_with(ProducerConfig::new(PROTOCOL.to_lowercase(), MARKET.to_lowercase()));
+    market.open_epoch(7, NOW - 30).await.expect("opened");
+    let current = async |now: i64| {
+        let mut session = tracker.session().await;
+        let (candidates, _) =
+            tracker.market.latest(&mut session, now as f64, &BTreeSet::new()).await.expect("read");
+        let current = current_epoch(&candidates, now as f64).expect("there is one");
+        (current.epoch.to_string(), current.data_market)
+    };
+    tracker.full(NOW).await;
+    assert_eq!(current(NOW).await.0, "7");
+    // The set that tells of it has a spelling in use, its other keys have not. The aggregator finds it first.
+    scene.run::<()>("SADD", &[format!("{lower}:epochs:active"), "9".to_owned()]).await;
+    let (info, start) = (format!("{PROTOCOL}:{MARKET}:metrics:epoch:9:info"), (NOW - 5).to_string());
+    let fields = [info.as_str(), "status", "open", "start", start.as_str(), "data_market", MARKET];
+    scene.run::<()>("HSET", &fields).await;
+    tracker.full(NOW + 20).await;
+    for now in [NOW + 21, NOW + 22] {
+        assert_eq!(current(now).await, ("9".to_owned(), Some(MARKET.to_owned())), "not a minute later");
+    }
+}

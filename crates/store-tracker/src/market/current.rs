@@ -50,12 +50,13 @@ impl MarketStore {
         let mut batch = Batch::new();
         let names: Vec<_> = epochs.iter().map(EpochId::as_str).collect();
         batch.cmd("HMGET", self.keys.sealed()).arg(names);
+        let mut wide = self.current_spellings.widen(&chosen, &epochs);
         for epoch in &epochs {
-            self.ask_facts(&mut batch, &chosen, epoch, now, WANTED);
+            self.ask_facts(&mut batch, &wide, epoch, now, WANTED);
         }
         let operation = operations::READ_CURRENT_EPOCH;
         let answers = session.run(operation, self.name(), batch).await?;
-        let mut replies = Replies::new(operation, answers).noting_present(chosen.detects_use());
+        let mut replies = Replies::new(operation, answers).noting_present(wide.detects_use());
         let sealed = replies.take::<Vec<Option<String>>>(&self.keys.sealed())?.unwrap_or_default();
         for (epoch, text) in epochs.iter().zip(sealed) {
             if let Some(Ok(sealed)) = text.map(|text| Sealed::decode(&text)) {
@@ -63,11 +64,14 @@ impl MarketStore {
             }
         }
         for epoch in &epochs {
-            let facts = self.take_facts(&mut replies, &chosen, epoch, WANTED)?;
+            let facts = self.take_facts(&mut replies, &wide, epoch, WANTED)?;
             seen.facts.insert(epoch.clone(), facts);
         }
-        chosen.note(&self.keys, &replies.present());
+        let present = replies.present();
+        chosen.note(&self.keys, &present);
+        wide.note(&self.keys, &present);
         self.current_spellings.learn(&chosen);
+        self.current_spellings.learn_candidates(&chosen, &wide, epochs);
         seen.attach_timelines();
         faults.extend(replies.into_faults());
         let known = |epoch: &EpochId| seen.stored.get(epoch).cloned();

@@ -2,9 +2,13 @@
 //! different ones.
 //!
 //! Spellings in use are read in every pass, all spellings once a minute and after a pass that has missed something. Only a pass that
-//! reads all of them seals epochs and moves the mark: so keys under a spelling that was not in use are found late, but not lost.
+//! reads all of them seals epochs and moves the mark: so keys under a spelling that was not in use are found late, but not lost. An
+//! epoch that becomes a candidate for the current one is read under all spellings at once.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, PoisonError},
+};
 
 use domain::EpochId;
 
@@ -24,6 +28,8 @@ struct InUse {
     used: Vec<bool>,
     /// When all spellings were read last, in Unix seconds.
     checked: Option<f64>,
+    /// The candidates of the last pass, all of which were read under all spellings once.
+    candidates: BTreeSet<EpochId>,
 }
 
 impl Spellings {
@@ -52,6 +58,26 @@ impl Spellings {
     /// Makes the next pass read all spellings.
     pub(super) fn look_again(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).checked = None;
+    }
+
+    /// `chosen`, or all spellings where one of these candidates is new.
+    pub(super) fn widen(&self, chosen: &Chosen, candidates: &[EpochId]) -> Chosen {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = candidates.iter().all(|epoch| known.candidates.contains(epoch));
+        let mut wide = chosen.clone();
+        wide.read.iter_mut().for_each(|read| *read |= !is_known);
+        wide
+    }
+
+    /// Remembers the candidates of a pass that has read them under `wide`. Where it was meant to read fewer spellings, the next pass
+    /// reads all, since an epoch may have keys under a spelling that was not in use.
+    pub(super) fn learn_candidates(&self, chosen: &Chosen, wide: &Chosen, candidates: Vec<EpochId>) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.candidates = candidates.into_iter().collect();
+        let is_unused_in_use = wide.used.iter().zip(&chosen.read).any(|(used, read)| *used && !read);
+        if is_unused_in_use {
+            known.checked = None;
+        }
     }
 
     /// The position of the first spelling in use.

@@ -3,7 +3,8 @@
 //!
 //! It touches the nodes, and those tables in Redis. Promises:
 //! - a market whose contract fails or hangs holds up neither another market nor the blocks;
-//! - a value that can't be read is reported and left as it is; while the length of a window is not known it asks again soon.
+//! - a value that can't be read is reported and left as it is. While nodes fail, or the length of a window is not known, it asks again
+//!   soon.
 
 use std::time::Duration;
 
@@ -80,19 +81,22 @@ impl ContractValues {
         };
         let nodes = async {
             let views = self.chain.source.views(Moment::Latest, deadline);
-            if let Some(nodes) = self.digits(views.total_node_count().await) {
+            let mut failed = None;
+            if let Some(nodes) = self.digits(views.total_node_count().await, &mut failed) {
                 self.write(&[], Some(&nodes)).await;
             }
+            failed
         };
         // Idle, as every request to a node: a node that hangs until the deadline is no stall of the actor.
-        let (failed, ()) = cx.idle(async { tokio::join!(markets, nodes) }).await;
-        failed.map_or(Ok(()), Err)
+        let (markets, nodes) = cx.idle(async { tokio::join!(markets, nodes) }).await;
+        markets.or(nodes).map_or(Ok(()), Err)
     }
 
     /// Asks for the values of one market and writes them.
     ///
     /// # Errors
-    /// [`CollectorProblem::LengthUnknown`] if the length of its windows could not be read, now or before.
+    /// [`CollectorProblem::LengthUnknown`] if the length of its windows could not be read, now or before; [`CollectorProblem::View`] if
+    /// nodes failed.
     async fn market(
         &self,
         market: ContractAddress,
@@ -104,11 +108,13 @@ impl ContractValues {
         if let Ok(seconds) = window {
             self.chain.lengths.set(market, seconds);
         }
-        let (window, unknown) = match window {
+        let mut failed = None;
+        let window = match window {
             Err(cause) if !self.chain.lengths.now().contains_key(&market) => {
-                (None, Err(CollectorProblem::LengthUnknown { market, cause }))
+                failed = Some(CollectorProblem::LengthUnknown { market, cause });
+                None
             }
-            window => (self.number(window), Ok(())),
+            window => self.number(window, &mut failed),
         };
         // The contract counts in microseconds, and other programs read its number as it is.
         let day_size = views.day_size(market).await;
@@ -116,20 +122,30 @@ impl ContractValues {
         let tables = MarketTables {
             configured: configured.to_owned(),
             submission_window: window,
-            day_size: self.digits(day_size),
-            quota: self.digits(views.daily_snapshot_quota(market).await),
-            epochs_in_a_day: self.digits(views.epochs_in_a_day(market).await),
+            day_size: self.digits(day_size, &mut failed),
+            quota: self.digits(views.daily_snapshot_quota(market).await, &mut failed),
+            epochs_in_a_day: self.digits(views.epochs_in_a_day(market).await, &mut failed),
         };
         self.write(&[(market, tables)], None).await;
-        unknown
+        failed.map_or(Ok(()), Err)
     }
 
-    fn number(&self, answer: Result<u64, ChainError>) -> Option<u64> {
-        answer.map_err(|error| self.chain.services.report(&CollectorProblem::View(error))).ok()
+    /// The number, if there is one. What asking again can't help is reported; anything else fails the round, which is made again soon.
+    fn number(&self, answer: Result<u64, ChainError>, failed: &mut Option<CollectorProblem>) -> Option<u64> {
+        match answer {
+            Ok(number) => return Some(number),
+            Err(error) if error.is_lasting() => self.chain.services.report(&CollectorProblem::View(error)),
+            Err(error) => drop(failed.get_or_insert(CollectorProblem::View(error))),
+        }
+        None
     }
 
-    fn digits(&self, answer: Result<u64, ChainError>) -> Option<String> {
-        self.number(answer).map(|number| number.to_string())
+    fn digits(
+        &self,
+        answer: Result<u64, ChainError>,
+        failed: &mut Option<CollectorProblem>,
+    ) -> Option<String> {
+        self.number(answer, failed).map(|number| number.to_string())
     }
 
     /// Writes contract values to Redis, and reports what can't be written.

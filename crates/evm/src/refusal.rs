@@ -45,7 +45,7 @@ impl ErrorBody {
         if about == About::View && says(&REVERTED) {
             return Meaning::Reverted;
         }
-        if says(&AHEAD) {
+        if says(&AHEAD) || is_ahead(&text) {
             return fault(FaultKind::Lagging);
         }
         if says(&PRUNED) || self.code == 4_444 {
@@ -79,6 +79,12 @@ impl ErrorBody {
             About::Single | About::View => fault(FaultKind::Server),
         }
     }
+}
+
+/// Whether a text of anvil's says that a block is above its head: it has the same words for blocks that it has discarded.
+fn is_ahead(text: &str) -> bool {
+    let Some((_, text)) = text.split_once("block height is ") else { return false };
+    matches!(&numbers(text)[..], [height, requested, ..] if requested.value > height.value)
 }
 
 /// The number of blocks of the range that a text suggests: the first range in it that is smaller than the refused one.
@@ -251,12 +257,17 @@ mod tests {
             (-32_602, "invalid block range params", FaultKind::Lagging),
             (-32_000, "Unauthorized: You must authenticate", FaultKind::Refused),
             (-32_000, "header not found", FaultKind::Pruned),
+            (-32_602, "BlockOutOfRangeError: block height is 42 but requested was 43", FaultKind::Lagging),
         ] {
             let found = meaning(code, message, About::Range(2_000));
             assert_eq!(found, Meaning::Fault(kind, Hint::None), "{message}");
         }
         let pruned = Meaning::Fault(FaultKind::Pruned, Hint::Discarded);
-        assert_eq!(meaning(4_444, "pruned history unavailable", About::Range(2_000)), pruned);
+        for message in
+            ["pruned history unavailable", "BlockOutOfRangeError: block height is 9000 but requested was 43"]
+        {
+            assert_eq!(meaning(4_444, message, About::Range(2_000)), pruned, "{message}");
+        }
         let limited = Meaning::Fault(FaultKind::RateLimited, Hint::Doubt);
         for (code, message) in [(-32_005, "limit exceeded"), (-32_012, "credits limited to 6000/sec")] {
             assert_eq!(meaning(code, message, About::Range(2_000)), limited, "{message}");

@@ -8,7 +8,7 @@ pub(crate) mod keys;
 use std::error::Error;
 
 use actors::{
-    collector::{CollectorProblem, steps},
+    collector::{CollectorProblem, NoWorker, steps},
     operations,
     tracker::LedgerLost,
 };
@@ -98,6 +98,7 @@ fn of_link(error: &(dyn Error + 'static)) -> Option<String> {
     let known = [
         (error.is::<TooDeep>(), TOO_DEEP),
         (error.is::<LedgerLost>(), LOST),
+        (error.is::<NoWorker>(), "raise collector.workers, or collector.worker_timeout"),
         (error.is::<BadLog>(), "check that the contracts are of the version that this program knows"),
     ];
     known.into_iter().find_map(|(is_it, remedy)| is_it.then(|| remedy.to_owned()))
@@ -237,12 +238,10 @@ fn of_collector(error: &CollectorProblem) -> Option<&'static str> {
         CollectorProblem::BadLogs { .. } => Some(
             "check that the contracts are of the version that this program knows; state_tracker_chain_faults_total counts the faults",
         ),
-        CollectorProblem::NoWorker { .. } => Some("raise collector.workers, or collector.worker_timeout"),
         // Their causes have the remedy.
         CollectorProblem::View(_)
         | CollectorProblem::DayUnknown { .. }
-        | CollectorProblem::LengthUnknown { .. }
-        | CollectorProblem::PreparationLate { .. } => None,
+        | CollectorProblem::LengthUnknown { .. } => None,
     }
 }
 

@@ -134,7 +134,7 @@ async fn blocks(
     }
     let mut session = chain.services.store.session(READ_CHECKPOINT).await?;
     let known = chain.chain_store().unwrap_or_else(|| chain.store.clone()).load(&mut session).await?;
-    let Some(checkpoint) = known.following.checkpoint else { return Ok(Some((from, to))) };
+    let Some(checkpoint) = known.state.checkpoint else { return Ok(Some((from, to))) };
     let next = checkpoint.number + 1;
     ensure!(
         from <= next,

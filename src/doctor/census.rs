@@ -341,7 +341,7 @@ mod tests {
             ("s:BlockHashByNumberKey.7".to_owned(), KeyType::String, Some(60)),
             (format!("s:EpochMarkerDetailsKey.{MARKET}.7"), KeyType::String, None),
             (format!("SnapshotCollector.{MARKET}.7.0xab"), KeyType::Set, None),
-            ("s:tracker:chain:deeds".to_owned(), KeyType::Hash, None),
+            ("s:tracker:chain:undo".to_owned(), KeyType::Hash, None),
             // Without the prefix it belongs to another program.
             ("BlockHashByNumberKey.7".to_owned(), KeyType::String, None),
             (format!("P:{CHECKSUM}:something:else"), KeyType::Hash, None),

@@ -11,21 +11,29 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
-use domain::{chain::ContractAddress, collector::Arrangement};
+use domain::{
+    chain::{ContractAddress, Window},
+    collector::Arrangement,
+};
 use retry::{Attempts, table::BATCH_PREPARER};
 use store_collector::{
-    ChainStore, ClosedWindow, Outcome,
-    operations::{COUNT_SUBMISSIONS, FIND_CLOSED_WINDOWS, READ_SUBMISSIONS},
+    ChainStore, MarketSnapshot, Outcome,
+    operations::{COUNT_SUBMISSIONS, FIND_CLOSED_WINDOWS},
 };
-use store_redis::{ErrorKind, Session, StoreError};
-use supervision::{
-    Actor, Budget, Clock, Context, DeadlineExceeded, Failure, Inbox, Lease, fail::InjectedFailure,
-};
+use store_redis::Session;
+use supervision::{Actor, Budget, Clock, Context, Failure, Inbox, Lease};
 
-use super::{CollectorServices, metrics::Processing, points, problem::CollectorProblem, progress::Prepared};
+use super::{
+    CollectorServices,
+    metrics::Processing,
+    points,
+    progress::Prepared,
+    step_error::{Cause, NoWorker, StepError},
+};
 use crate::{
     collector::notifier::{Notice, Severity},
-    env::messages::Wake,
+    env::{messages::Wake, report::Place},
+    operations::PREPARE_BATCHES,
 };
 
 /// The actor.
@@ -36,37 +44,6 @@ pub struct BatchPreparer {
     failing: BTreeMap<u64, (Attempts, Instant)>,
 }
 
-/// Why a run ended before every closed window was prepared.
-#[derive(Debug, thiserror::Error)]
-enum PrepareError {
-    /// Redis failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The budget ran out.
-    #[error(transparent)]
-    Deadline(#[from] DeadlineExceeded),
-    /// No worker became free in time.
-    #[error(transparent)]
-    NoWorker(CollectorProblem),
-    /// A failure point was armed.
-    #[error("{0}")]
-    Injected(#[from] InjectedFailure),
-}
-
-impl PrepareError {
-    /// Whether it concerns the keys or the size of one epoch, and not the server or the actor.
-    fn is_of_epoch(&self) -> bool {
-        match self {
-            Self::Store(error) => matches!(
-                error.kind,
-                ErrorKind::WrongType | ErrorKind::Malformed | ErrorKind::Denied | ErrorKind::TooLarge
-            ),
-            Self::Deadline(_) => true,
-            Self::NoWorker(_) | Self::Injected(_) => false,
-        }
-    }
-}
-
 impl BatchPreparer {
     /// A preparer of this market.
     #[must_use]
@@ -75,7 +52,7 @@ impl BatchPreparer {
     }
 
     /// Prepares all closed windows, once a worker is free.
-    async fn run_once(&mut self, cx: &Context) -> Result<(), PrepareError> {
+    async fn run_once(&mut self, cx: &Context) -> Result<(), Cause> {
         let (clock, settings) = (cx.clock(), self.chain.settings.clone());
         let budgets = &settings.budgets;
         let budget = budgets.preparation(clock);
@@ -87,8 +64,7 @@ impl BatchPreparer {
         let Some(Ok(_permit)) = permit else {
             // A permit that comes later is not used: the market is prepared at the next attempt.
             self.chain.progress.with(|state| state.worker_timeouts += 1);
-            let problem = CollectorProblem::NoWorker { market: self.market, waited };
-            return Err(PrepareError::NoWorker(problem));
+            return Err(NoWorker { waited }.into());
         };
         // Held until the run ends, like the permit.
         let _busy = self.chain.metrics.busy();
@@ -96,22 +72,20 @@ impl BatchPreparer {
         budget.run(Box::pin(self.all(cx, &budget))).await?
     }
 
-    async fn all(&mut self, cx: &Context, budget: &Budget) -> Result<(), PrepareError> {
+    async fn all(&mut self, cx: &Context, budget: &Budget) -> Result<(), Cause> {
         let (clock, metrics) = (cx.clock(), self.chain.metrics.clone());
         let (began, mut epochs) = (clock.now(), 0);
         loop {
             points::PREPARER_BEFORE_READ.pass().await?;
             let mut session = self.chain.services.store.session(FIND_CLOSED_WINDOWS).await?;
-            // Read again for each epoch: the end of one changes the values that the hand-over of the next is compared with.
+            // Read again for each epoch: the end of one changes the version upon which the next one is handed over.
             let Some(store) = self.chain.chain_store() else { return Ok(()) };
-            let (closed, now) = store.closed(&mut session, self.market).await?;
-            // Returns the connection: the pool is small, and the hand-over takes its own session.
-            drop(session);
-            self.failing.retain(|epoch, _| closed.iter().any(|closed| closed.epoch == *epoch));
-            let is_due = |closed: &ClosedWindow| {
-                self.failing.get(&closed.epoch).is_none_or(|(_, until)| *until <= cx.clock().now())
-            };
-            let Some(closed) = closed.into_iter().find(is_due) else {
+            let snapshot = store.market(&mut session, self.market).await?;
+            let closed = snapshot.known.closed();
+            self.failing.retain(|failing, _| closed.iter().any(|(epoch, _)| epoch == failing));
+            let is_due =
+                |epoch: u64| self.failing.get(&epoch).is_none_or(|(_, until)| *until <= cx.clock().now());
+            let Some((epoch, window)) = closed.into_iter().find(|(epoch, _)| is_due(*epoch)) else {
                 // Most runs find no epoch: they would hide the time that the others take.
                 if epochs > 0 {
                     metrics.processed(Processing::Preparation, began, clock);
@@ -120,7 +94,8 @@ impl BatchPreparer {
             };
             let began = clock.now();
             let market = self.chain.settings.budgets.market(budget);
-            let prepared = match market.run(self.one(cx, &store, &closed, now, &market)).await {
+            let mut step = Preparation { preparer: self, session, store, snapshot, epoch, window };
+            let prepared = match market.run(step.run(cx, &market)).await {
                 Ok(prepared) => prepared,
                 Err(late) => Err(late.into()),
             };
@@ -131,75 +106,80 @@ impl BatchPreparer {
                 }
                 // A conflict ends the run. The closed windows are found again at the next message or interval.
                 Ok(false) => return Ok(()),
-                Err(error) if error.is_of_epoch() => self.set_aside(cx, closed.epoch, &error),
-                Err(error) => return Err(error),
+                Err(cause) if cause.is_of_epoch() => self.set_aside(cx, epoch, cause),
+                Err(cause) => return Err(cause),
             }
             cx.progress();
         }
     }
 
     /// Reports that an epoch can't be prepared, and tries it again after a pause: the others go on.
-    fn set_aside(&mut self, cx: &Context, epoch: u64, error: &PrepareError) {
-        self.report(error);
+    fn set_aside(&mut self, cx: &Context, epoch: u64, cause: Cause) {
+        self.chain.services.report(&self.error(Some(epoch), cause));
         let every = self.chain.settings.prepare_every;
         let new = || (Attempts::new(BATCH_PREPARER.at_most(every)), cx.clock().now());
         let (attempts, until) = self.failing.entry(epoch).or_insert_with(new);
         *until = cx.clock().now() + attempts.failed();
     }
 
-    fn report(&self, error: &PrepareError) {
-        let services = &self.chain.services;
-        match error {
-            PrepareError::Store(error) => services.report(error),
-            PrepareError::NoWorker(problem) => services.report(problem),
-            PrepareError::Deadline(cause) => {
-                let (market, cause) = (self.market, cause.clone());
-                services.report(&CollectorProblem::PreparationLate { market, cause });
-            }
-            // It crashes the actor, which is reported there.
-            PrepareError::Injected(_) => {}
-        }
+    fn error(&self, epoch: Option<u64>, cause: Cause) -> StepError {
+        StepError { operation: PREPARE_BATCHES, place: self.place(epoch), cause }
     }
 
-    /// Prepares one epoch at `now`, by the clock of Redis in Unix seconds. Returns whether the epoch is finished; if not, another
-    /// program changed its keys meanwhile.
-    async fn one(
-        &self,
-        cx: &Context,
-        store: &ChainStore,
-        closed: &ClosedWindow,
-        now: u64,
-        budget: &Budget,
-    ) -> Result<bool, PrepareError> {
-        let ClosedWindow { market, epoch, window, .. } = closed;
-        let CollectorServices { services, settings, progress, metrics, .. } = &self.chain;
-        let mut session = services.store.session(READ_SUBMISSIONS).await?;
+    fn place(&self, epoch: Option<u64>) -> Place {
+        Place { market: Some(self.market), epoch, block: None }
+    }
+
+    fn count(&self, change: impl FnOnce(&mut Prepared)) {
+        self.chain.progress.with(|state| change(state.prepared.entry(self.market).or_default()));
+    }
+}
+
+/// The preparation of one epoch.
+struct Preparation<'a> {
+    preparer: &'a BatchPreparer,
+    session: Session,
+    store: ChainStore,
+    /// The market as it was read; upon its version the epoch ends.
+    snapshot: MarketSnapshot,
+    epoch: u64,
+    window: Window,
+}
+
+impl Preparation<'_> {
+    /// Returns whether the epoch is finished; if not, another program changed the market meanwhile.
+    async fn run(&mut self, cx: &Context, budget: &Budget) -> Result<bool, Cause> {
+        let CollectorServices { services, settings, progress, metrics, .. } = &self.preparer.chain;
+        let (market, epoch, window) = (self.preparer.market, self.epoch, self.window);
         // Before anything is read: of expired submissions an unknown part is still there, and would be delivered as the whole.
-        if window.has_expired(now) {
-            return self.expired(store, &mut session, closed).await;
+        if window.has_expired(self.snapshot.now) {
+            return self.expired().await;
         }
-        let inputs = store.inputs(&mut session, closed).await?;
+        let inputs = self.store.inputs(&mut self.session, market, epoch, &window).await?;
         services.note_faults(&inputs.faults);
         points::PREPARER_AFTER_READ.pass().await?;
-        let arrangement = Arrangement::of(inputs.submissions, &market.lower(), *epoch, settings.batch_size);
+        let arrangement = Arrangement::of(inputs.submissions, &market.lower(), epoch, settings.batch_size);
         points::PREPARER_BEFORE_WRITE.pass().await?;
         let began = cx.clock().now();
-        let handing = store.hand_over(&mut session, closed, &inputs.basis, &arrangement);
+        let effects = self.snapshot.known.hand_over(market, epoch, &arrangement, inputs.submitted_at);
+        // Checked in the step itself: the submissions were read before, and a set that expired meanwhile would be missing.
+        let until = Some(window.expires);
+        let handing = self.store.commit(&mut self.session, &self.snapshot.basis, &effects, until);
         let outcome = settings.budgets.batch(budget).run(handing).await??;
         points::PREPARER_AFTER_WRITE.pass().await?;
-        // Before the general conflict: this one does not go away by reading again.
-        if store.is_handed_over_elsewhere(closed, &outcome) {
-            let text = format!(
-                "another program has already counted the batches of epoch {epoch} of market {market}: they are not handed over again; stop that program"
-            );
-            let notice = Notice::new("handed_over_elsewhere", Severity::Medium, text);
-            return self.give_up(store, &mut session, closed, |all| all.elsewhere += 1, notice).await;
-        }
         let faults = match outcome {
             Outcome::Done { faults } => faults,
-            Outcome::Late => return self.expired(store, &mut session, closed).await,
+            Outcome::Late => return self.expired().await,
+            Outcome::HandedOverElsewhere => {
+                let text = format!(
+                    "another program has already counted the batches of epoch {epoch} of market {market}: they are not handed over again; stop that program"
+                );
+                return self
+                    .give_up(|all| all.elsewhere += 1, "handed_over_elsewhere", Severity::Medium, text)
+                    .await;
+            }
             // A reorganisation has undone the window, or another tracker was ahead: the next run reads it again.
-            Outcome::Changed { .. } => {
+            Outcome::Changed => {
                 progress.with(|state| state.conflicts += 1);
                 return Ok(false);
             }
@@ -207,7 +187,7 @@ impl BatchPreparer {
         metrics.processed(Processing::Batch, began, cx.clock());
         services.note_unwritten(COUNT_SUBMISSIONS, &faults);
         let many: u64 = arrangement.slots.values().sum();
-        self.count(|all| {
+        self.preparer.count(|all| {
             all.epochs += 1;
             all.batches += arrangement.batches.len() as u64;
             all.submissions += many;
@@ -215,28 +195,22 @@ impl BatchPreparer {
             all.missing += inputs.missing.len() as u64;
         });
         tracing::info!(%market, epoch, batches = arrangement.batches.len(), submissions = many, "delivered the batches of an epoch");
-        self.report_losses(closed, &arrangement, &inputs.missing);
+        self.report_losses(&arrangement, &inputs.missing);
         Ok(true)
     }
 
     /// Ends an epoch whose submissions have begun to expire.
-    async fn expired(
-        &self,
-        store: &ChainStore,
-        session: &mut Session,
-        closed: &ClosedWindow,
-    ) -> Result<bool, PrepareError> {
-        let ClosedWindow { market, epoch, .. } = closed;
+    async fn expired(&mut self) -> Result<bool, Cause> {
+        let (market, epoch) = (self.preparer.market, self.epoch);
         let text = format!(
             "epoch {epoch} of market {market} was closed too long ago: its submissions have expired, it gets no batches"
         );
-        let notice = Notice::new("epoch_expired", Severity::High, text);
-        self.give_up(store, session, closed, |all| all.expired += 1, notice).await
+        self.give_up(|all| all.expired += 1, "epoch_expired", Severity::High, text).await
     }
 
     /// Sends notices of what was left out of the batches of an epoch.
-    fn report_losses(&self, closed: &ClosedWindow, arrangement: &Arrangement, missing: &[u64]) {
-        let ClosedWindow { market, epoch, window, .. } = closed;
+    fn report_losses(&self, arrangement: &Arrangement, missing: &[u64]) {
+        let (market, epoch) = (self.preparer.market, self.epoch);
         // One notice for all of them, with an example: a broken producer writes thousands.
         if let Some((key, why)) = arrangement.bad.first() {
             let bad = arrangement.bad.len();
@@ -253,7 +227,7 @@ impl BatchPreparer {
             ));
         }
         // Without submissions there is nothing that could be missing from a slot.
-        if window.day.is_none() && !arrangement.slots.is_empty() {
+        if self.window.day.is_none() && !arrangement.slots.is_empty() {
             self.tell("day_unknown", Severity::Medium, format!(
                 "the day of epoch {epoch} of market {market} is unknown: its submissions are not counted for their slots"
             ));
@@ -262,29 +236,27 @@ impl BatchPreparer {
 
     /// Ends an epoch that gets no batches. Returns whether it is finished; then it is counted and reported.
     async fn give_up(
-        &self,
-        store: &ChainStore,
-        session: &mut Session,
-        closed: &ClosedWindow,
+        &mut self,
         count: impl FnOnce(&mut Prepared),
-        notice: Notice,
-    ) -> Result<bool, PrepareError> {
+        kind: &str,
+        severity: Severity,
+        text: String,
+    ) -> Result<bool, Cause> {
+        let effects = self.snapshot.known.give_up(self.preparer.market, self.epoch);
+        let outcome = self.store.commit(&mut self.session, &self.snapshot.basis, &effects, None).await?;
         // Counted and reported only after the write: a crash before it repeats the attempt, not the report.
-        let is_over = matches!(store.give_up(session, closed).await?, Outcome::Done { .. });
+        let is_over = matches!(outcome, Outcome::Done { .. });
         if is_over {
-            self.count(count);
-            // The edge drops the oldest notice, so this is refused only while the notifier is being stopped.
-            let _ = self.chain.notifier.try_send(notice);
+            self.preparer.count(count);
+            self.tell(kind, severity, text);
         }
         Ok(is_over)
     }
 
-    fn count(&self, change: impl FnOnce(&mut Prepared)) {
-        self.chain.progress.with(|state| change(state.prepared.entry(self.market).or_default()));
-    }
-
     fn tell(&self, kind: &str, severity: Severity, text: String) {
-        let _ = self.chain.notifier.try_send(Notice::new(kind, severity, text));
+        let notice = Notice::new(kind, severity, self.preparer.place(Some(self.epoch)), text);
+        // The edge drops the oldest notice, so this is refused only while the notifier is being stopped.
+        let _ = self.preparer.chain.notifier.try_send(notice);
     }
 }
 
@@ -312,9 +284,11 @@ impl Actor for BatchPreparer {
             match done {
                 Ok(()) => attempts.succeeded(),
                 // The only error that is a crash: all others pass by themselves.
-                Err(PrepareError::Injected(error)) => return Err(error.into()),
-                Err(error) => {
-                    self.report(&error);
+                Err(cause) if cause.is_fatal() => {
+                    return Err(self.chain.services.fatal(self.error(None, cause)));
+                }
+                Err(cause) => {
+                    self.chain.services.report(&self.error(None, cause));
                     next = clock.now() + attempts.failed();
                 }
             }

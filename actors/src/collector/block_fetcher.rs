@@ -1,6 +1,6 @@
 //! The block fetcher: accepts blocks in order from the checkpoint on, with their events.
 //!
-//! It touches the nodes and the chain's keys in Redis. Promises:
+//! It touches the nodes, by its block stream, and the chain's keys in Redis. Promises:
 //! - no block is skipped. The checkpoint and the effects of the blocks are written in one step, by compare-and-set: a crash
 //!   between any two steps, a lost answer or a second fetcher leaves out no block and repeats none;
 //! - each step begins with the state in Redis. What it keeps in memory between two steps only saves requests to nodes;
@@ -13,40 +13,34 @@ mod seen;
 mod start;
 
 use std::{
-    collections::BTreeMap,
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use domain::{
     chain::{BlockRef, ContractAddress},
-    collector::{Clocks, Following, Note, Rules, Stretch},
+    collector::{ChainState, Note, Rules, Segment, Transition},
 };
-use evm::{Block, ChainError, Next};
 use retry::{Attempts, table::BLOCK_FETCHER};
-use store_collector::{Outcome, operations::MOVE_CHECKPOINT};
+use store_collector::{Basis, Outcome, Snapshot, operations::MOVE_CHECKPOINT};
 use supervision::{Budget, Context, Failure, Worker};
 
 use self::seen::Seen;
 use super::{
-    CollectorServices, FAR_BEHIND, MarketEdge,
+    CollectorServices, MarketEdge,
+    block_stream::{Advance, BlockStream},
     budgets::deadline,
     contract_values::at_releases,
     metrics::Processing,
     points,
-    problem::{CollectorProblem, StepError},
-    segments::{OldBlocks, boundary},
-    state_store::{Book, Page},
+    state_store::{StateSession, StateStore},
+    step_error::{Cause, StepError},
 };
 use crate::{
     collector::notifier::{Notice, Severity},
-    env::messages::Wake,
+    env::{messages::Wake, report::Place},
+    operations::FOLLOW_CHAIN,
 };
-
-/// Segments end this many blocks before the head: most reorganisations drop only the newest blocks.
-const MARGIN: u64 = 2;
-/// The interval at which the head is read during a backfill.
-const OBSERVE_EVERY: Duration = Duration::from_secs(5);
 
 /// The actor.
 pub struct BlockFetcher {
@@ -56,19 +50,18 @@ pub struct BlockFetcher {
     /// Edges to epoch trackers, which a release wakes.
     epoch_trackers: Vec<MarketEdge>,
     rules: Rules,
-    book: Book,
+    states: StateStore,
+    stream: BlockStream,
     /// The last block to accept; `None` without a limit.
     until: Option<u64>,
-    /// The newest block that a node has reported, and when; `None` after a start or a failure, so that it is read again.
-    head: Option<(BlockRef, Instant)>,
+    /// The last accepted block of the state that the present step has read.
+    checkpoint: Option<BlockRef>,
     /// What this fetcher has last seen of the chain state: what another tracker changed since then is told to our actors.
     seen: Seen,
     /// Whether the chain state has what the configuration wants for our markets.
     has_wanted: bool,
     /// When windows are measured again; `None` is at once.
     measure_after: Option<Instant>,
-    /// The reader of segments, while the checkpoint is far behind.
-    old: Option<OldBlocks>,
 }
 
 /// The outcome of a step.
@@ -83,6 +76,15 @@ enum StepOutcome {
     Done,
 }
 
+/// The chain state as a step has read it, and the connection by which its successor is written.
+struct Open {
+    session: StateSession,
+    state: ChainState,
+    basis: Basis,
+    /// When it was read, by the clock of Redis, in Unix seconds.
+    now: u64,
+}
+
 impl BlockFetcher {
     /// A fetcher that wakes these batch preparers and epoch trackers.
     #[must_use]
@@ -91,27 +93,27 @@ impl BlockFetcher {
         preparers: Vec<MarketEdge>,
         epoch_trackers: Vec<MarketEdge>,
     ) -> Self {
-        let (rules, book) =
-            (chain.settings.rules.clone(), Book::Redis(Box::new(chain.services.store.clone())));
+        let (rules, states) =
+            (chain.settings.rules.clone(), StateStore::Redis(Box::new(chain.services.store.clone())));
         Self {
+            stream: BlockStream::new(&chain, None),
             chain,
             preparers,
             epoch_trackers,
             rules,
-            book,
+            states,
             until: None,
-            head: None,
+            checkpoint: None,
             seen: Seen::default(),
             has_wanted: false,
             measure_after: None,
-            old: None,
         }
     }
 
     /// Makes the fetcher end after this block.
     #[must_use]
     pub fn until(self, block: u64) -> Self {
-        Self { until: Some(block), ..self }
+        Self { until: Some(block), stream: BlockStream::new(&self.chain, Some(block)), ..self }
     }
 
     /// Makes the fetcher a trial: it starts without a checkpoint, keeps its state in memory, and touches nothing in Redis.
@@ -119,8 +121,8 @@ impl BlockFetcher {
     pub fn as_trial(self) -> Self {
         // The state of a trial is lost with its incarnation, so its progress starts again too.
         self.chain.progress.reset();
-        let book = Book::Trial(Arc::new(Mutex::new(self.chain.store.nothing())));
-        Self { book, ..self }
+        let states = StateStore::Trial(Arc::new(Mutex::new(self.chain.store.nothing())));
+        Self { states, ..self }
     }
 
     /// Makes one step, within its budget: a block, a segment, or a reorganisation.
@@ -128,7 +130,8 @@ impl BlockFetcher {
         let budget = self.chain.settings.budgets.block(cx.clock());
         let (began, before) = (cx.clock().now(), self.accepted());
         // Boxed: the future of the nested steps is large, and each frame above would hold it by value.
-        let outcome = budget.run(Box::pin(self.within(cx, &budget))).await??;
+        let outcome = budget.run(Box::pin(self.within(cx, &budget))).await;
+        let outcome = outcome.map_err(Cause::from).flatten().map_err(|cause| self.error(cause))?;
         // The polls at the head would be most of the steps, and are as fast as the node.
         if self.accepted() > before {
             self.chain.metrics.processed(Processing::Block, began, cx.clock());
@@ -136,152 +139,78 @@ impl BlockFetcher {
         Ok(outcome)
     }
 
+    /// The error of a step, with the block that it was about: the one after the last accepted block.
+    fn error(&self, cause: Cause) -> StepError {
+        let block = self.checkpoint.map(|block| block.number.saturating_add(1));
+        StepError { operation: FOLLOW_CHAIN, place: Place { block, ..Place::default() }, cause }
+    }
+
     /// How many blocks were accepted so far.
     fn accepted(&self) -> u64 {
         self.chain.progress.with(|state| state.blocks)
     }
 
-    async fn within(&mut self, cx: &Context, budget: &Budget) -> Result<StepOutcome, StepError> {
+    async fn within(&mut self, cx: &Context, budget: &Budget) -> Result<StepOutcome, Cause> {
         let events = self.chain.settings.budgets.events(budget);
-        // The remembered head saves a request for each block of a catch-up; it is replaced by every answer that has a newer one.
-        let head = match self.head {
-            Some((head, _)) => head,
-            None => {
-                let head = cx.idle(self.chain.source.head(deadline(&events))).await?;
-                self.saw(cx, head);
-                head
-            }
-        };
+        let head = cx.idle(self.stream.head(deadline(&events))).await?;
         self.rules.windows = self.chain.lengths.now();
-        // The head came from a node that has also reported its chain id, so the keys are those of that chain. State of another
-        // chain is never continued.
-        let store = self.chain.chain_store().unwrap_or_else(|| self.chain.store.clone());
-        let mut page = self.book.read(store).await?;
-        self.chain.progress.followed(&page.known.following, self.chain.store.markets());
-        self.wake_for_others(&page.known.following);
-        let Some(checkpoint) = page.known.following.checkpoint else {
-            return self.begin(cx, &mut page, head, &events).await;
+        let mut open = self.open().await?;
+        self.wake_for_others(&open.state);
+        let Some(checkpoint) = open.state.checkpoint else {
+            return self.begin(cx, open, head, &events).await;
         };
-        let goal = self.until.unwrap_or(u64::MAX);
-        if checkpoint.number >= goal {
+        if self.until.is_some_and(|until| checkpoint.number >= until) {
             return Ok(StepOutcome::Done);
         }
         // Before the next block: its events of a new market have to meet the windows that were taken over.
-        if page.known.following.newcomers().next().is_some() {
-            return self.join(cx, &mut page, checkpoint, head, &events).await;
+        if open.state.newcomers().next().is_some() {
+            return self.join(cx, open, checkpoint, head, &events).await;
         }
-        if !self.has_wanted && self.want(&mut page).await? {
+        if !self.has_wanted {
+            let after = open.state.clone().want(self.chain.store.markets(), &self.rules);
+            // After a conflict or an error the next step tries again.
+            self.has_wanted = after.effects.is_empty() || self.commit(&mut open, after).await?;
             return Ok(StepOutcome::Progressed);
         }
-        if self.measure(cx, &mut page, checkpoint, &events).await? {
+        let measured = self.measured(cx, &open.state, checkpoint, &events).await;
+        if !measured.is_empty() {
+            let after = std::mem::take(&mut open.state).measure(&measured);
+            self.commit(&mut open, after).await?;
             return Ok(StepOutcome::Progressed);
         }
-        let left = head.number.min(goal).saturating_sub(checkpoint.number);
-        if left <= FAR_BEHIND {
-            // Single blocks from here on: they are checked for reorganisations one by one.
-            self.old = None;
-            self.chain.progress.with(|state| state.backfill = None);
-        } else if Box::pin(self.old_part(cx, &mut page, checkpoint, head, &events)).await? {
-            return Ok(StepOutcome::Progressed);
-        }
-        let until = deadline(&events);
-        match cx.idle(self.chain.source.next(&checkpoint, until)).await? {
-            Next::Block { block: Block { at, events, bad_logs }, head } => {
-                self.saw(cx, head);
-                self.note_bad_logs(bad_logs.len(), at.number);
-                let events = events.into_iter().map(|event| (at.number, event)).collect();
-                // A lagging node can report a head that is older than the block itself.
-                let now = Clocks { chain: head.time.max(at.time), redis: page.known.now };
-                let mut stretch = Stretch { blocks: vec![at], events, now, ..Stretch::default() };
-                cx.idle(self.ask_contracts(&page, &mut stretch, head, until)).await;
-                self.accept(cx, &mut page, stretch).await
-            }
-            Next::NotYet { head } => {
-                self.saw(cx, head);
-                // A shorter chain may have dropped the block that released an epoch.
-                let is_newest = head.hash == checkpoint.hash;
+        match cx.idle(self.stream.next(&open.state, deadline(&events))).await? {
+            Advance::Segment { segment, head } => self.accept(cx, open, segment, head, &events).await,
+            Advance::Fork { ancestor } => self.reorganise(open, checkpoint, ancestor).await,
+            Advance::Idle { is_newest } => {
                 let now = self.chain.progress.chain_time().filter(|_| is_newest);
-                self.close_by_clock(&mut page, now).await?;
+                self.close_by_clock(open, now).await?;
                 Ok(if is_newest { StepOutcome::CaughtUp } else { StepOutcome::Waiting })
             }
-            Next::Reorganised { tip } => {
-                // The remembered head may be on the dropped branch.
-                self.head = None;
-                self.reorganise(cx, &mut page, tip, &events).await
-            }
         }
     }
 
-    /// Records the head that a node reported.
-    fn saw(&mut self, cx: &Context, head: BlockRef) {
-        self.head = Some((head, cx.clock().now()));
-        self.chain.progress.head(head);
-    }
-
-    /// Accepts the next segment, and reads the one after it meanwhile. Returns whether there was one; if not, the next block has
-    /// to be read singly.
-    async fn old_part(
-        &mut self,
-        cx: &Context,
-        page: &mut Page,
-        checkpoint: BlockRef,
-        head: BlockRef,
-        budget: &Budget,
-    ) -> Result<bool, StepError> {
-        let (source, deadline) = (self.chain.source.clone(), deadline(budget));
-        let goal = self.until.unwrap_or(u64::MAX).min(head.number);
-        self.chain.progress.with(|state| state.backfill = Some(goal));
-        // A reader whose last block is accepted is finished; the blocks after it need a new one.
-        let mut old = match self.old.take().filter(|old| old.to() > checkpoint.number) {
-            Some(old) => old,
-            None => {
-                // A block is old only when no window of it can still get batches, for which the preparer needs the hashes of its blocks:
-                // when the submissions of every epoch that was released before it have expired.
-                let old_after =
-                    self.chain.settings.old_after.max(Duration::from_secs(self.rules.inputs_live));
-                let to = cx.idle(boundary(&source, checkpoint, head, old_after, deadline)).await?;
-                let (to, by_events) = to.map_or((head.number - MARGIN, false), |to| (to, true));
-                OldBlocks::new(&source, to.min(goal), by_events, cx.clock())
-            }
-        };
-        let Some(mut part) = cx.idle(old.after(&checkpoint, deadline)).await? else { return Ok(false) };
-        let Some(last) = part.last() else { return Ok(false) };
-        // The segment may have been read ahead, when the head was older.
-        part.stretch.now = Clocks { chain: head.time, redis: page.known.now };
-        self.note_bad_logs(part.bad_logs, checkpoint.number + 1);
-        cx.idle(self.ask_contracts(page, &mut part.stretch, head, deadline)).await;
-        let asked = self.head.map(|(_, asked)| asked);
-        let is_due = asked.is_none_or(|asked| cx.clock().now() >= asked + OBSERVE_EVERY);
-        let observed = async {
-            // An error is ignored: the head is only shown here, and a step that needs it reads it again.
-            if is_due { source.head(deadline).await.ok() } else { None }
-        };
-        // Reading and writing overlap, so the slower of the two sets the speed. `try_join` drops the read when the write fails: the
-        // next step starts from another state.
-        let meanwhile = Box::pin(async { tokio::join!(old.read_ahead(&last, deadline), observed).1 });
-        // Reading ahead never fails the step: the segment at hand is written in any case.
-        let meanwhile = async { Ok::<_, StepError>(cx.idle(meanwhile).await) };
-        let (_, seen) = tokio::try_join!(Box::pin(self.accept(cx, page, part.stretch)), meanwhile)?;
-        if let Some(seen) = seen {
-            self.saw(cx, seen);
-        }
-        // Put back only after success: after an error the read-ahead may belong to a dropped branch.
-        old.accepted(last.number - checkpoint.number, last.number, &self.chain.progress);
-        self.old = Some(old);
-        Ok(true)
+    /// Reads the chain state. A node has reported the chain id before, so the keys are those of that chain: state of another chain
+    /// is never continued.
+    async fn open(&mut self) -> Result<Open, Cause> {
+        let store = self.chain.chain_store().unwrap_or_else(|| self.chain.store.clone());
+        let mut session = self.states.session(store).await?;
+        let Snapshot { state, basis, now } = session.load().await?;
+        self.chain.progress.followed(&state, self.chain.store.markets());
+        self.checkpoint = state.checkpoint;
+        Ok(Open { session, state, basis, now })
     }
 
     /// Asks the contracts of the windows that a segment opens, at the blocks that released their epochs.
     async fn ask_contracts(
         &self,
-        page: &Page,
-        stretch: &mut Stretch,
+        state: &ChainState,
+        segment: &mut Segment,
         head: BlockRef,
-        deadline: tokio::time::Instant,
+        budget: &Budget,
     ) {
-        let releases = page.known.following.releases(stretch, &self.rules);
+        let releases = state.releases(segment, &self.rules);
         if !releases.is_empty() {
-            stretch.releases = at_releases(&self.chain, &releases, head, deadline).await;
+            segment.releases = at_releases(&self.chain, &releases, head, deadline(budget)).await;
         }
     }
 
@@ -296,50 +225,45 @@ impl BlockFetcher {
     async fn accept(
         &mut self,
         cx: &Context,
-        page: &mut Page,
-        stretch: Stretch,
-    ) -> Result<StepOutcome, StepError> {
+        mut open: Open,
+        mut segment: Segment,
+        head: BlockRef,
+        budget: &Budget,
+    ) -> Result<StepOutcome, Cause> {
+        segment.now.redis = open.now;
+        cx.idle(self.ask_contracts(&open.state, &mut segment, head, budget)).await;
         let began = cx.clock().now();
-        // A copy: the store writes the difference of the two, and compares Redis with the first.
-        let mut after = page.known.following.clone();
-        let notes = after.accept(&stretch, &self.rules)?;
-        let [before, now] =
-            [&page.known.following, &after].map(|all| all.checkpoint.map_or(0, |block| block.number));
+        let before = open.state.checkpoint.map_or(0, |block| block.number);
+        let after = std::mem::take(&mut open.state).apply(&segment, &self.rules)?;
+        let Some(last) = after.state.checkpoint else { return Ok(StepOutcome::Waiting) };
         // A conflict is no error: the next step starts from what the other fetcher wrote.
-        if self.commit(page, &after, Some(&stretch), notes).await? {
-            self.chain.progress.with(|state| state.blocks += now.saturating_sub(before));
-            if !stretch.events.is_empty() {
+        if self.commit(&mut open, after).await? {
+            let many = last.number.saturating_sub(before);
+            self.stream.accepted(many, last);
+            self.chain.progress.with(|state| state.blocks += many);
+            if !segment.events.is_empty() {
                 self.chain.metrics.processed(Processing::Events, began, cx.clock());
             }
         }
         Ok(StepOutcome::Progressed)
     }
 
-    async fn commit(
-        &mut self,
-        page: &mut Page,
-        after: &Following,
-        stretch: Option<&Stretch>,
-        notes: Vec<Note>,
-    ) -> Result<bool, StepError> {
+    /// Writes a transition of the state that was read. Returns whether it was written; if not, another tracker was ahead.
+    async fn commit(&mut self, open: &mut Open, after: Transition) -> Result<bool, Cause> {
         points::FETCHER_BEFORE_WRITE.pass().await?;
-        let outcome = page.write(after, stretch, &notes).await?;
+        let outcome = open.session.commit(&open.basis, &after).await?;
         points::FETCHER_AFTER_WRITE.pass().await?;
-        match outcome {
-            Outcome::Done { faults } => self.chain.services.note_unwritten(MOVE_CHECKPOINT, &faults),
-            Outcome::Changed { key } => {
-                // Another fetcher, or a preparer that ended an epoch meanwhile. The next step reads the state again.
-                self.chain.progress.with(|state| state.conflicts += 1);
-                tracing::debug!(key, "another tracker was ahead; the state is read again");
-                return Ok(false);
-            }
-            // Only hand-overs have a last moment.
-            Outcome::Late => return Ok(false),
-        }
-        self.chain.progress.followed(after, self.chain.store.markets());
-        drop(self.seen.update(self.chain.store.markets(), after));
+        let Outcome::Done { faults } = outcome else {
+            // Another fetcher, or a preparer that ended an epoch meanwhile. The next step reads the state again.
+            self.chain.progress.with(|state| state.conflicts += 1);
+            tracing::debug!("another tracker was ahead; the state is read again");
+            return Ok(false);
+        };
+        self.chain.services.note_unwritten(MOVE_CHECKPOINT, &faults);
+        self.chain.progress.followed(&after.state, self.chain.store.markets());
+        drop(self.seen.update(self.chain.store.markets(), &after.state));
         // Only after the write: an actor that is woken earlier would find nothing.
-        self.tell(notes);
+        self.tell(after.notes);
         points::FETCHER_AFTER_CHECKPOINT.pass().await?;
         Ok(true)
     }
@@ -365,61 +289,62 @@ impl BlockFetcher {
     }
 
     /// Closes windows by the clock. `chain` is the chain's time if the checkpoint is its newest block, see
-    /// [`Following::close_by_clock`].
-    async fn close_by_clock(&mut self, page: &mut Page, chain: Option<u64>) -> Result<(), StepError> {
-        let mut after = page.known.following.clone();
-        let notes = after.close_by_clock(chain, page.known.now, &self.rules);
-        // Without a note there is nothing to write: this runs at every poll of an idle chain.
-        if !notes.is_empty() {
-            self.commit(page, &after, None, notes).await?;
+    /// [`ChainState::close`].
+    async fn close_by_clock(&mut self, mut open: Open, chain: Option<u64>) -> Result<(), Cause> {
+        let after = std::mem::take(&mut open.state).close(chain, open.now, &self.rules);
+        // Without an effect there is nothing to write: this runs at every poll of an idle chain.
+        if !after.effects.is_empty() {
+            self.commit(&mut open, after).await?;
         }
         Ok(())
     }
 
     /// While no node answers: closes the windows whose submissions would otherwise expire.
-    async fn close_before_loss(&mut self) -> Result<(), StepError> {
+    async fn close_before_loss(&mut self) -> Result<(), Cause> {
         // Of which chain the state is, a node has to have said.
-        let Some(store) = self.chain.chain_store() else { return Ok(()) };
-        let mut page = self.book.read(store).await?;
-        self.close_by_clock(&mut page, None).await
+        if self.chain.chain_store().is_none() {
+            return Ok(());
+        }
+        let open = self.open().await?;
+        self.close_by_clock(open, None).await
     }
 
     async fn reorganise(
         &mut self,
-        cx: &Context,
-        page: &mut Page,
-        tip: BlockRef,
-        budget: &Budget,
-    ) -> Result<StepOutcome, StepError> {
-        let following = &page.known.following;
-        let accepted: BTreeMap<u64, _> =
-            following.deeds.iter().map(|deeds| (deeds.block.number, deeds.block.hash)).collect();
-        let depth = self.rules.max_reorg_depth;
-        let fork = match cx.idle(self.chain.source.fork(&tip, &accepted, depth, deadline(budget))).await {
-            Ok(fork) => fork,
-            // The new branch was dropped again meanwhile: the next step asks for the next block again.
-            Err(ChainError::BlockGone { .. }) => return Ok(StepOutcome::Waiting),
-            Err(error) => return Err(error.into()),
-        };
-        let mut after = following.clone();
-        let notes = after.undo_to(fork.ancestor.number, &self.rules)?;
-        let from = following.checkpoint.map_or(0, |checkpoint| checkpoint.number);
-        let depth = from.saturating_sub(fork.ancestor.number);
-        if self.commit(page, &after, None, notes).await? {
+        mut open: Open,
+        checkpoint: BlockRef,
+        ancestor: BlockRef,
+    ) -> Result<StepOutcome, Cause> {
+        let after = std::mem::take(&mut open.state).revert(ancestor.number, &self.rules)?;
+        if self.commit(&mut open, after).await? {
             self.chain.progress.with(|state| state.reorganisations += 1);
-            let text = format!(
-                "a reorganisation dropped the blocks {} to {from}; their effects are undone",
-                fork.ancestor.number + 1
+            let (first, from) = (ancestor.number + 1, checkpoint.number);
+            let text =
+                format!("a reorganisation dropped the blocks {first} to {from}; their effects are undone");
+            let place = Place { block: Some(first), ..Place::default() };
+            let notice = Notice::new("reorganisation", Severity::Medium, place, text);
+            let _ = self.chain.notifier.try_send(notice);
+            tracing::info!(
+                depth = from - ancestor.number,
+                ancestor = ancestor.number,
+                "followed a reorganisation"
             );
-            let _ = self.chain.notifier.try_send(Notice::new("reorganisation", Severity::Medium, text));
-            tracing::info!(depth, ancestor = fork.ancestor.number, "followed a reorganisation");
         }
         Ok(StepOutcome::Progressed)
     }
 
-    fn note_bad_logs(&self, many: usize, block: u64) {
-        if many > 0 {
-            self.chain.services.report(&CollectorProblem::BadLogs { block, count: many });
+    /// Reports a failed step that is retried.
+    async fn report(&mut self, error: StepError) {
+        let services = &self.chain.services;
+        services.report(&error);
+        let why = services.line(&error);
+        // Failures of nodes make readiness fail only by the age of the last success.
+        if matches!(error.cause, Cause::Store(_)) {
+            return services.readiness.failed(super::COLLECTOR, super::BLOCKS_CONDITION, why);
+        }
+        services.readiness.hindered(super::COLLECTOR, super::BLOCKS_CONDITION, why);
+        if let Err(cause) = self.close_before_loss().await {
+            self.chain.services.report(&self.error(cause));
         }
     }
 }
@@ -437,43 +362,29 @@ impl Worker for BlockFetcher {
             };
             // A finished step is progress, whatever its outcome: a fetcher that fails again and again is not stalled.
             cx.progress();
-            match &step {
-                Ok(_) => attempts.succeeded(),
-                // The remembered head or segment may be the cause, for example from a node with wrong data.
-                Err(_) => (self.head, self.old) = (None, None),
-            }
+            let readiness = &self.chain.services.readiness;
             match step {
                 Ok(StepOutcome::Done) => return Ok(()),
                 Ok(StepOutcome::Progressed) => {
-                    self.chain.services.readiness.written(super::COLLECTOR, super::BLOCKS_CONDITION);
-                    continue;
+                    attempts.succeeded();
+                    readiness.written(super::COLLECTOR, super::BLOCKS_CONDITION);
                 }
                 Ok(outcome @ (StepOutcome::CaughtUp | StepOutcome::Waiting)) => {
+                    attempts.succeeded();
                     // `Waiting` is no success: without the next block readiness has to fail after a while.
                     if matches!(outcome, StepOutcome::CaughtUp) {
-                        self.chain.services.readiness.written(super::COLLECTOR, super::BLOCKS_CONDITION);
+                        readiness.written(super::COLLECTOR, super::BLOCKS_CONDITION);
                     }
                     cx.pause(source.wait()).await;
-                    continue;
                 }
                 // A crash, so that the restart limit and the health record show it: waiting does not help.
-                Err(error) if error.is_fatal() => return Err(self.chain.services.fatal(error)),
+                Err(error) if error.cause.is_fatal() => return Err(self.chain.services.fatal(error)),
                 Err(error) => {
-                    self.chain.services.report(&error);
-                    let why = self.chain.services.line(&error);
-                    let readiness = &self.chain.services.readiness;
-                    // Failures of nodes make readiness fail only by the age of the last success.
-                    if matches!(error, StepError::Store(_)) {
-                        readiness.failed(super::COLLECTOR, super::BLOCKS_CONDITION, why);
-                    } else {
-                        readiness.hindered(super::COLLECTOR, super::BLOCKS_CONDITION, why);
-                        if let Err(error) = self.close_before_loss().await {
-                            self.chain.services.report(&error);
-                        }
-                    }
+                    self.stream.forget();
+                    self.report(error).await;
+                    cx.pause(cx.clock().sleep(attempts.failed())).await;
                 }
             }
-            cx.pause(cx.clock().sleep(attempts.failed())).await;
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! The cleaner: removes the markers of finished epochs and the submissions of old ones, for the followed markets.
 //!
 //! It touches only those keys in Redis. It works in slices with pauses, so that no other client of Redis waits for it. It can
-//! stop or crash between any two slices: the next run starts from the beginning.
+//! stop or crash between any two slices: the next run removes the rest.
 
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use supervision::{Context, Failure, Worker};
 use super::{CollectorServices, points::CLEANER_POINTS};
 use crate::env::periodic::run_periodically;
 
-/// The number of keys that one step scans.
-const SLICE: usize = 500;
+/// The number of markets that one step cleans up.
+const SLICE: usize = 50;
 /// The pause after each step, in which Redis serves other clients.
 const PAUSE: Duration = Duration::from_millis(2);
 
@@ -30,13 +30,13 @@ impl Cleaner {
         Self { chain }
     }
 
-    /// One run over all keys. It does nothing before a node has reported the chain id, which is part of the keys' names.
+    /// One run over all markets. It does nothing before a node has reported the chain id, which is part of the keys' names.
     async fn run_once(&self, cx: &Context) -> Result<(), StoreError> {
         let Some(store) = self.chain.chain_store() else { return Ok(()) };
         let mut session = self.chain.services.store.session(CLEAN_UP).await?;
-        let (mut cursor, mut markers, mut submissions) = (0, 0, 0);
-        loop {
-            let cleaned = store.clean(&mut session, cursor, SLICE).await?;
+        let (mut markers, mut submissions) = (0, 0);
+        for markets in store.markets().chunks(SLICE) {
+            let cleaned = store.clean(&mut session, markets).await?;
             self.chain.services.note_unwritten(CLEAN_UP, &cleaned.faults);
             // After each slice: a run that is cancelled has removed these all the same.
             self.chain.progress.with(|state| {
@@ -45,14 +45,11 @@ impl Cleaner {
             });
             markers += cleaned.markers;
             submissions += cleaned.submissions;
-            cursor = cleaned.cursor;
-            if cursor == 0 {
-                tracing::info!(markers, submissions, "removed the markers and submissions of past epochs");
-                return Ok(());
-            }
             cx.clock().sleep(PAUSE).await;
             cx.progress();
         }
+        tracing::info!(markers, submissions, "removed the markers and submissions of past epochs");
+        Ok(())
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod batch_preparer;
 mod block_fetcher;
+mod block_stream;
 mod budgets;
 mod cleaner;
 mod contract_values;
@@ -19,6 +20,7 @@ mod problem;
 mod progress;
 mod segments;
 mod state_store;
+mod step_error;
 mod take_over;
 mod window_lengths;
 
@@ -40,6 +42,7 @@ pub use notifier::{Notice, Notifier, Severity};
 pub use problem::CollectorProblem;
 use progress::faults;
 pub use progress::{Cleaned, Prepared, Progress, ProgressSnapshot};
+pub use step_error::NoWorker;
 pub use window_lengths::WindowLengths;
 
 use crate::env::{messages::Wake, services::Services};

@@ -7,7 +7,10 @@ use domain::{chain::ChainEvent, collector::Note};
 use serde::{Deserialize, Serialize};
 use supervision::{Actor, Context, Failure, Inbox, Message};
 
-use crate::env::log_throttle::{LogThrottle, field};
+use crate::env::{
+    log_throttle::{LogThrottle, field},
+    report::Place,
+};
 
 /// The most log lines of one kind a minute.
 const LINES: u32 = 20;
@@ -31,6 +34,8 @@ pub struct Notice {
     pub kind: String,
     /// Its severity.
     pub severity: Severity,
+    /// Where in the chain.
+    pub place: Place,
     /// What happened to which object, and what to do about it.
     pub text: String,
 }
@@ -38,15 +43,15 @@ pub struct Notice {
 impl Notice {
     /// A notice of this kind.
     #[must_use]
-    pub fn new(kind: &str, severity: Severity, text: String) -> Self {
-        Self { kind: kind.to_owned(), severity, text }
+    pub fn new(kind: &str, severity: Severity, place: Place, text: String) -> Self {
+        Self { kind: kind.to_owned(), severity, place, text }
     }
 
     /// The notice of a note of the chain.
     #[must_use]
     pub fn of(note: &Note) -> Self {
         let (kind, severity) = kind_of(note);
-        Self::new(kind, severity, text_of(note))
+        Self::new(kind, severity, place_of(note), text_of(note))
     }
 }
 
@@ -69,6 +74,22 @@ fn kind_of(note: &Note) -> (&'static str, Severity) {
             _ => ("event", Low),
         },
     }
+}
+
+fn place_of(note: &Note) -> Place {
+    let (market, epoch, block) = match note {
+        Note::Released { market, epoch, window }
+        | Note::TakenUp { market, epoch, window }
+        | Note::Measured { market, epoch, window } => (market, Some(*epoch), Some(window.release_block)),
+        Note::ReleasedAgain { market, epoch }
+        | Note::Expired { market, epoch }
+        | Note::Abandoned { market, epoch }
+        | Note::StaysHandedOver { market, epoch } => (market, Some(*epoch), None),
+        Note::Closed { market, epoch, block, .. } => (market, Some(*epoch), Some(*block)),
+        Note::Submitted(batch) | Note::StaysSubmitted(batch) => (&batch.market, Some(batch.epoch), None),
+        Note::Other { block, event } => (&event.market, None, Some(*block)),
+    };
+    Place { market: Some(*market), epoch, block }
 }
 
 fn text_of(note: &Note) -> String {
@@ -101,16 +122,16 @@ fn text_of(note: &Note) -> String {
             "no block came to close the window of epoch {epoch} of market {market}, so the clock closed it with \
              block {block}; check whether the chain has stopped"
         ),
-        Note::Submitted(handed) => {
-            let (market, epoch, cid) = (handed.market, handed.epoch, &handed.batch_cid);
+        Note::Submitted(batch) => {
+            let (market, epoch, cid) = (batch.market, batch.epoch, &batch.batch_cid);
             format!("batch {cid} of epoch {epoch} of market {market} was submitted")
         }
         Note::StaysHandedOver { market, epoch } => format!(
             "a reorganisation dropped the release of epoch {epoch} of market {market} after its window had closed; its \
              batches stay delivered"
         ),
-        Note::StaysSubmitted(handed) => {
-            let (market, epoch, cid) = (handed.market, handed.epoch, &handed.batch_cid);
+        Note::StaysSubmitted(batch) => {
+            let (market, epoch, cid) = (batch.market, batch.epoch, &batch.batch_cid);
             format!(
                 "a reorganisation dropped batch {cid} of epoch {epoch} of market {market} after it had been queued for \
                  the attestor; it stays queued"
@@ -142,16 +163,17 @@ impl Actor for Notifier {
         // By kind and not by text, since every notice of an epoch has another text.
         let lines = LogThrottle::allowing(LINES, cx.clock());
         while let Some(notice) = inbox.recv().await {
-            let Notice { kind, severity, text } = &*notice;
+            let Notice { kind, severity, place: Place { market, epoch, block }, text } = &*notice;
+            let market = market.map(|market| market.to_string());
             match (severity, lines.admit(kind)) {
                 // Not limited by the throttle: DEBUG is off in operation.
-                (Severity::Low, _) => tracing::debug!(kind, "{text}"),
+                (Severity::Low, _) => tracing::debug!(kind, market, epoch, block, "{text}"),
                 (_, None) => {}
                 (Severity::Medium, Some(suppressed)) => {
-                    tracing::warn!(kind, suppressed = field(suppressed), "{text}")
+                    tracing::warn!(kind, market, epoch, block, suppressed = field(suppressed), "{text}")
                 }
                 (Severity::High, Some(suppressed)) => {
-                    tracing::error!(kind, suppressed = field(suppressed), "{text}")
+                    tracing::error!(kind, market, epoch, block, suppressed = field(suppressed), "{text}")
                 }
             }
             notice.ack();

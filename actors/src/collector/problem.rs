@@ -1,91 +1,14 @@
-//! The errors that the collector's actors report in addition to those of the stores.
+//! The problems that the collector's actors report and that fail no step.
 
-use std::time::Duration;
-
-use domain::{
-    chain::ContractAddress,
-    collector::{Refused, TooDeep},
-};
-use errors::{Kind, Operation, rounded};
+use domain::chain::ContractAddress;
+use errors::{Kind, Operation};
 use evm::ChainError;
-use store_redis::{ErrorKind, StoreError};
-use supervision::{DeadlineExceeded, fail};
+use store_redis::ErrorKind;
 
 use crate::{
-    env::report::Report,
-    operations::{
-        AHEAD, FOLLOW_CHAIN, INJECTED, NODE, PREPARE_BATCHES, QUERY_CONTRACTS, READ_EVENTS, REORGANISED,
-        TOO_DEEP, VIEW,
-    },
+    env::report::{Place, Report},
+    operations::{AHEAD, FOLLOW_CHAIN, QUERY_CONTRACTS, READ_EVENTS, VIEW},
 };
-
-/// Why a step of the block fetcher failed.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum StepError {
-    /// Redis failed: the step is retried.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The nodes failed: the step is retried.
-    #[error("{step}: {0}", step = FOLLOW_CHAIN)]
-    Chain(#[from] ChainError),
-    /// The budget of the step ran out.
-    #[error("{step}: {0}", step = FOLLOW_CHAIN)]
-    Deadline(#[from] DeadlineExceeded),
-    /// A reorganisation is deeper than the undo log.
-    #[error("{step}: {0}", step = FOLLOW_CHAIN)]
-    TooDeep(#[from] TooDeep),
-    /// The nodes gave blocks that do not follow the last accepted one: they are read again.
-    #[error("{step}: {0}", step = FOLLOW_CHAIN)]
-    Refused(#[from] Refused),
-    /// A failure point was armed.
-    #[error("{0}")]
-    Injected(#[from] fail::InjectedFailure),
-}
-
-impl StepError {
-    /// Whether the actor has to crash, because waiting can't help.
-    pub(super) fn is_fatal(&self) -> bool {
-        matches!(
-            self,
-            Self::TooDeep(_) | Self::Injected(_) | Self::Chain(ChainError::ReorganisedTooDeep { .. })
-        )
-    }
-}
-
-impl Report for StepError {
-    fn operation(&self) -> Operation {
-        match self {
-            Self::Store(error) => error.operation,
-            _ => FOLLOW_CHAIN,
-        }
-    }
-
-    fn kind(&self) -> Kind {
-        match self {
-            Self::Store(error) => error.kind.row(),
-            Self::Chain(_) => NODE,
-            Self::Deadline(_) => ErrorKind::Timeout.row(),
-            Self::TooDeep(_) => TOO_DEEP,
-            Self::Refused(_) => REORGANISED,
-            Self::Injected(_) => INJECTED,
-        }
-    }
-
-    fn subject(&self) -> String {
-        match self {
-            Self::Store(error) => error.subject(),
-            _ => String::new(),
-        }
-    }
-
-    fn needs_operator(&self) -> bool {
-        match self {
-            Self::Store(error) => error.needs_operator(),
-            Self::Chain(error) => error.is_lasting(),
-            other => other.is_fatal(),
-        }
-    }
-}
 
 /// A problem of the collector that an operator should see.
 #[derive(Debug, thiserror::Error)]
@@ -150,23 +73,6 @@ pub enum CollectorProblem {
         /// The number of logs.
         count: usize,
     },
-    /// All workers were busy for too long.
-    #[error("{}: market {market}: no worker became free within {}", PREPARE_BATCHES, rounded(*waited))]
-    NoWorker {
-        /// The market.
-        market: ContractAddress,
-        /// How long the market waited.
-        waited: Duration,
-    },
-    /// The preparation of a market took too long.
-    #[error("{}: market {market}: {cause}", PREPARE_BATCHES)]
-    PreparationLate {
-        /// The market.
-        market: ContractAddress,
-        /// The step that ran out of time.
-        #[source]
-        cause: DeadlineExceeded,
-    },
 }
 
 impl Report for CollectorProblem {
@@ -175,7 +81,6 @@ impl Report for CollectorProblem {
             Self::StartBlockAhead { .. } | Self::ReleaseMissing { .. } => FOLLOW_CHAIN,
             Self::View(_) | Self::LengthUnknown { .. } | Self::DayUnknown { .. } => QUERY_CONTRACTS,
             Self::BadLogs { .. } => READ_EVENTS,
-            Self::NoWorker { .. } | Self::PreparationLate { .. } => PREPARE_BATCHES,
         }
     }
 
@@ -184,20 +89,24 @@ impl Report for CollectorProblem {
             Self::StartBlockAhead { .. } => AHEAD,
             Self::View(_) | Self::LengthUnknown { .. } | Self::DayUnknown { .. } => VIEW,
             Self::BadLogs { .. } | Self::ReleaseMissing { .. } => ErrorKind::Malformed.row(),
-            Self::NoWorker { .. } | Self::PreparationLate { .. } => ErrorKind::Timeout.row(),
         }
     }
 
     fn subject(&self) -> String {
-        match self {
-            Self::LengthUnknown { market, .. }
-            | Self::DayUnknown { market, .. }
-            | Self::NoWorker { market, .. }
-            | Self::PreparationLate { market, .. } => market.to_string(),
-            Self::StartBlockAhead { .. }
-            | Self::ReleaseMissing { .. }
-            | Self::View(_)
-            | Self::BadLogs { .. } => String::new(),
+        self.place().market.map(|market| market.to_string()).unwrap_or_default()
+    }
+
+    fn place(&self) -> Place {
+        let nowhere = Place::default();
+        match *self {
+            Self::LengthUnknown { market, .. } => Place { market: Some(market), ..nowhere },
+            Self::DayUnknown { market, block, .. } => {
+                Place { market: Some(market), block: Some(block), ..nowhere }
+            }
+            Self::StartBlockAhead { first: block, .. }
+            | Self::ReleaseMissing { block, .. }
+            | Self::BadLogs { block, .. } => Place { block: Some(block), ..nowhere },
+            Self::View(_) => nowhere,
         }
     }
 }

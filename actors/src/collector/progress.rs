@@ -8,7 +8,7 @@ use std::{
 
 use domain::{
     chain::{BlockRef, ContractAddress, WindowState},
-    collector::Following,
+    collector::ChainState,
 };
 use evm::{Counters, FaultKind, LogFaultKind, NodeStatus};
 use supervision::Clock;
@@ -95,6 +95,10 @@ impl Progress {
         Self { clock: clock.clone(), state: Mutex::default() }
     }
 
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     /// A copy of the progress now.
     #[must_use]
     pub fn now(&self) -> ProgressSnapshot {
@@ -138,8 +142,8 @@ impl Progress {
     }
 
     /// Records the chain state that was read or written, of the markets of this tracker.
-    pub(super) fn followed(&self, following: &Following, markets: &[ContractAddress]) {
-        let own = following.markets.iter().filter(|(market, _)| markets.contains(market));
+    pub(super) fn followed(&self, chain: &ChainState, markets: &[ContractAddress]) {
+        let own = chain.markets.iter().filter(|(market, _)| markets.contains(market));
         let windows = own.map(|(market, there)| {
             let count = |is: fn(&WindowState) -> bool| {
                 there.windows.values().filter(|window| is(&window.state)).count() as u64
@@ -155,7 +159,7 @@ impl Progress {
         // Counted before the lock, which scrapes and other actors wait for.
         let windows = windows.collect();
         self.with(|state| {
-            state.checkpoint = following.checkpoint;
+            state.checkpoint = chain.checkpoint;
             state.windows = windows;
         });
     }

@@ -1,13 +1,12 @@
 //! Segments: consecutive blocks far behind the head. The next segment is read while the present one is written.
 //!
-//! It queries nodes and writes nothing. A segment that was read ahead is valid only after the block for which it was read: when
-//! another block was accepted meanwhile, the segment is read again.
+//! It queries nodes and writes nothing.
 
 use std::time::{Duration, Instant};
 
 use domain::{
     chain::BlockRef,
-    collector::{Old, Stretch},
+    collector::{EventsOnly, Segment},
 };
 use errors::rounded;
 use evm::{ChainError, Source, Step, range::Range};
@@ -26,7 +25,7 @@ const NARROW: u64 = 10;
 const NARROW_FOR: u32 = 5;
 
 /// The reader of segments.
-pub(super) struct OldBlocks {
+pub(super) struct SegmentReader {
     source: Source,
     /// The segments in a row during which a node answered for few blocks at once.
     narrow: u32,
@@ -35,29 +34,21 @@ pub(super) struct OldBlocks {
     /// Whether the blocks are read by their events alone, since their hashes would have expired.
     by_events: bool,
     range: Range,
-    /// The segment that was read ahead, and the block that it follows.
-    ahead: Option<(BlockRef, Part)>,
     pace: Pace,
 }
 
 /// One segment.
 pub(super) struct Part {
     /// Its blocks (the last one only, when they are read by their events alone) and their events.
-    pub(super) stretch: Stretch,
+    pub(super) segment: Segment,
     /// The number of logs that can't be read as events.
     pub(super) bad_logs: usize,
 }
 
-impl Part {
-    pub(super) fn last(&self) -> Option<BlockRef> {
-        self.stretch.blocks.last().copied()
-    }
-}
-
-impl OldBlocks {
+impl SegmentReader {
     pub(super) fn new(source: &Source, to: u64, by_events: bool, clock: &Clock) -> Self {
         let (range, source) = (source.range(to), source.clone());
-        Self { source, narrow: 0, to, by_events, range, ahead: None, pace: Pace::new(clock) }
+        Self { source, narrow: 0, to, by_events, range, pace: Pace::new(clock) }
     }
 
     /// The last block to read.
@@ -68,32 +59,15 @@ impl OldBlocks {
     /// The segment that follows this block; `None` when the next block has to be read singly.
     pub(super) async fn after(
         &mut self,
-        checkpoint: &BlockRef,
+        after: &BlockRef,
         deadline: Deadline,
     ) -> Result<Option<Part>, ChainError> {
-        // Taken in every case: a segment for another block will never be valid again.
-        match self.ahead.take() {
-            // Compared with the hash: after a reorganisation the number is the same and the branch is another.
-            Some((after, part)) if after == *checkpoint => Ok(Some(part)),
-            _ => self.read(checkpoint, deadline).await,
-        }
-    }
-
-    /// Reads the segment after this block, which is being accepted. An error is ignored: `after` reads the segment again and
-    /// returns it.
-    pub(super) async fn read_ahead(&mut self, after: &BlockRef, deadline: Deadline) {
-        if let Ok(Some(part)) = self.read(after, deadline).await {
-            self.ahead = Some((*after, part));
-        }
-    }
-
-    async fn read(&mut self, after: &BlockRef, deadline: Deadline) -> Result<Option<Part>, ChainError> {
-        let (blocks, old, logged): (Vec<_>, _, Vec<_>) = if self.by_events {
+        let (blocks, events_only, logged): (Vec<_>, _, Vec<_>) = if self.by_events {
             let Step::Part(part) = self.range.events(after, deadline).await? else { return Ok(None) };
-            let old = Old { first: part.from, parent: after.hash };
+            let events_only = EventsOnly { first: part.from, parent: after.hash };
             let logged = part.blocks.into_iter().map(|block| (block.number, block.events, block.bad_logs));
             // Only the last header is read: the checkpoint needs its hash, and no window needs the hashes before it.
-            (vec![part.last], Some(old), logged.collect())
+            (vec![part.last], Some(events_only), logged.collect())
         } else {
             let Step::Part(part) = self.range.blocks(after, deadline).await? else { return Ok(None) };
             let blocks = part.iter().map(|block| block.at).collect();
@@ -105,8 +79,7 @@ impl OldBlocks {
             .into_iter()
             .flat_map(|(number, events, _)| events.into_iter().map(move |event| (number, event)))
             .collect();
-        // The moment is set when the segment is accepted, which may be later.
-        Ok(Some(Part { stretch: Stretch { blocks, old, events, ..Stretch::default() }, bad_logs }))
+        Ok(Some(Part { segment: Segment { blocks, events_only, events, ..Segment::default() }, bad_logs }))
     }
 
     /// Records that this many blocks up to `last` were accepted.
@@ -226,34 +199,7 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
-    use domain::chain::{ContractAddress, Hash};
-    use evm::{ChainConfig, Contracts};
-
     use super::*;
-
-    fn block(number: u64, branch: u8) -> BlockRef {
-        BlockRef { number, hash: Hash([branch; 32]), parent: Hash([0; 32]), time: number }
-    }
-
-    #[tokio::test]
-    async fn a_segment_that_was_read_ahead_is_used_only_after_the_block_that_it_follows() {
-        let nobody = "http://127.0.0.1:1".parse().expect("a URL");
-        let contracts = Contracts { protocol_state: ContractAddress([1; 20]), priorities: None };
-        let source = Source::new(ChainConfig::new(vec![nobody], contracts)).expect("a source");
-        let mut old = OldBlocks::new(&source, 100, true, &Clock::system());
-        let part =
-            || Part { stretch: Stretch { blocks: vec![block(8, 7)], ..Stretch::default() }, bad_logs: 0 };
-        let soon = || Deadline::now() + Duration::from_millis(1);
-        old.ahead = Some((block(7, 7), part()));
-        let found = old.after(&block(7, 7), soon()).await.expect("it was read").expect("there is one");
-        assert_eq!(found.last(), Some(block(8, 7)));
-        // The same number on another branch, and a checkpoint that another tracker has moved.
-        for other in [block(7, 8), block(9, 7)] {
-            old.ahead = Some((block(7, 7), part()));
-            assert!(old.after(&other, soon()).await.is_err(), "it is read again, and no node answers");
-            assert!(old.ahead.is_none());
-        }
-    }
 
     #[test]
     fn the_speed_is_a_moving_average_of_reading_and_writing_together() {

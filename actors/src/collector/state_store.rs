@@ -8,86 +8,85 @@ use std::{
 
 use domain::{
     chain::ContractAddress,
-    collector::{Following, Note, Stretch},
+    collector::{ChainState, Transition},
 };
-use store_collector::{ChainStore, Known, Left, Outcome, operations::READ_CHECKPOINT};
+use store_collector::{Basis, ChainStore, Left, Outcome, Snapshot, operations::READ_CHECKPOINT};
 use store_redis::{Fault, Session, Store, StoreError};
 
-/// The store of the chain state.
-pub(super) enum Book {
-    /// The state in Redis, shared with other programs.
+/// The store.
+pub(super) enum StateStore {
+    /// Redis, shared with other programs.
     Redis(Box<Store>),
-    /// The state of a trial, in memory.
-    Trial(Arc<Mutex<Following>>),
+    /// The memory of a trial.
+    Trial(Arc<Mutex<ChainState>>),
 }
 
-/// A snapshot of the chain state, and where its successor is written.
-pub(super) struct Page {
-    pub(super) known: Known,
-    place: Place,
-}
-
-enum Place {
+/// A connection to the store.
+pub(super) enum StateSession {
     Redis(Box<(Session, ChainStore)>),
-    Trial(Arc<Mutex<Following>>),
+    Trial(Arc<Mutex<ChainState>>),
 }
 
-impl Book {
-    /// Reads the present state; in Redis under the keys of `chain`.
-    pub(super) async fn read(&self, chain: ChainStore) -> Result<Page, StoreError> {
-        match self {
+impl StateStore {
+    /// A connection; in Redis under the keys of `chain`.
+    pub(super) async fn session(&self, chain: ChainStore) -> Result<StateSession, StoreError> {
+        Ok(match self {
             Self::Redis(redis) => {
-                let mut session = redis.session(READ_CHECKPOINT).await?;
-                let known = chain.load(&mut session).await?;
-                Ok(Page { known, place: Place::Redis(Box::new((session, chain))) })
+                StateSession::Redis(Box::new((redis.session(READ_CHECKPOINT).await?, chain)))
             }
-            Self::Trial(following) => {
-                // A trial hands nothing over, so no time passes for its submissions.
-                let known = Known::of(locked(following).clone(), 0);
-                Ok(Page { known, place: Place::Trial(following.clone()) })
-            }
-        }
+            Self::Trial(state) => StateSession::Trial(state.clone()),
+        })
     }
 }
 
-fn locked(following: &Mutex<Following>) -> std::sync::MutexGuard<'_, Following> {
+fn locked(state: &Mutex<ChainState>) -> std::sync::MutexGuard<'_, ChainState> {
     // Poisoning is ignored: the value is only replaced as a whole.
-    following.lock().unwrap_or_else(PoisonError::into_inner)
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Page {
+impl StateSession {
+    /// Reads the present state.
+    pub(super) async fn load(&mut self) -> Result<Snapshot, StoreError> {
+        match self {
+            Self::Redis(there) => there.1.load(&mut there.0).await,
+            // A trial hands nothing over, so no time passes for its submissions.
+            Self::Trial(state) => Ok(Snapshot { state: locked(state).clone(), ..Snapshot::default() }),
+        }
+    }
+
     /// What a predecessor has left of each market; nothing for a trial.
-    pub(super) async fn left(&mut self) -> Result<(BTreeMap<ContractAddress, Left>, Vec<Fault>), StoreError> {
-        match &mut self.place {
-            Place::Redis(there) => there.1.left(&mut there.0).await,
-            Place::Trial(_) => Ok(Default::default()),
+    pub(super) async fn predecessor(
+        &mut self,
+    ) -> Result<(BTreeMap<ContractAddress, Left>, Vec<Fault>), StoreError> {
+        match self {
+            Self::Redis(there) => there.1.left(&mut there.0).await,
+            Self::Trial(_) => Ok(Default::default()),
         }
     }
 
     /// The blocks of this range whose hashes a predecessor has written, the highest first, and the keys that can't be read; none for
     /// a trial.
-    pub(super) async fn told_hashes(
+    pub(super) async fn stored_hashes(
         &mut self,
         numbers: RangeInclusive<u64>,
     ) -> Result<(Vec<(u64, String)>, Vec<Fault>), StoreError> {
-        match &mut self.place {
-            Place::Redis(there) => there.1.told_hashes(&mut there.0, numbers).await,
-            Place::Trial(_) => Ok(Default::default()),
+        match self {
+            Self::Redis(there) => there.1.stored_hashes(&mut there.0, numbers).await,
+            Self::Trial(_) => Ok(Default::default()),
         }
     }
 
-    /// Writes the successor of this snapshot, unless the state was changed since it was read; see [`ChainStore::commit`].
-    pub(super) async fn write(
+    /// Writes a transition of the state that was read upon this basis; see [`ChainStore::commit`].
+    pub(super) async fn commit(
         &mut self,
-        after: &Following,
-        stretch: Option<&Stretch>,
-        notes: &[Note],
+        basis: &Basis,
+        transition: &Transition,
     ) -> Result<Outcome, StoreError> {
-        match &mut self.place {
-            Place::Redis(there) => there.1.commit(&mut there.0, &self.known, after, stretch, notes).await,
-            Place::Trial(following) => {
+        match self {
+            Self::Redis(there) => there.1.commit(&mut there.0, basis, &transition.effects, None).await,
+            Self::Trial(state) => {
                 // Nothing to compare: a trial has one writer.
-                locked(following).clone_from(after);
+                locked(state).clone_from(&transition.state);
                 Ok(Outcome::Done { faults: Vec::new() })
             }
         }

@@ -7,17 +7,15 @@ use std::{collections::BTreeMap, time::Duration};
 
 use domain::{
     chain::{BlockRef, ContractAddress},
-    collector::Beginning,
+    collector::TakeOver,
 };
 use evm::{ChainError, views::Moment};
 use futures_util::{StreamExt as _, stream};
 use tokio::time::Instant;
 
 use super::{
-    CollectorServices,
-    contract_values::AT_ONCE,
-    problem::{CollectorProblem, StepError},
-    state_store::Page,
+    CollectorServices, contract_values::AT_ONCE, problem::CollectorProblem, state_store::StateSession,
+    step_error::Cause,
 };
 
 /// How long the blocks of all markers are waited for together, and then each by itself.
@@ -29,16 +27,16 @@ const DAYS_WITHIN: Duration = Duration::from_secs(5);
 /// The state of each of these markets after this block. What can't be read is reported and left out.
 ///
 /// # Errors
-/// [`StepError`] when Redis or the nodes do not answer.
-pub(super) async fn beginnings(
+/// [`Cause`] when Redis or the nodes do not answer.
+pub(super) async fn take_overs(
     chain: &CollectorServices,
-    page: &mut Page,
+    session: &mut StateSession,
     newcomers: &[ContractAddress],
     block: BlockRef,
     head: BlockRef,
     deadline: Instant,
-) -> Result<BTreeMap<ContractAddress, Beginning>, StepError> {
-    let (mut left, faults) = page.left().await?;
+) -> Result<BTreeMap<ContractAddress, TakeOver>, Cause> {
+    let (mut left, faults) = session.predecessor().await?;
     chain.services.note_faults(&faults);
     // Windows of later blocks come from the chain itself, when those blocks are accepted.
     left.values_mut().for_each(|left| left.marked.retain(|_, number| *number <= block.number));
@@ -59,12 +57,8 @@ pub(super) async fn beginnings(
         let left = left.remove(&market).unwrap_or_default();
         // A marker whose block no node has any more is skipped: without its time the limit of the window is unknown.
         let released = |(epoch, number)| Some((epoch, (number, blocks.get(&number)?.time)));
-        let beginning = Beginning {
-            day,
-            epochs: left.marked.into_iter().filter_map(released).collect(),
-            handed: left.handed,
-        };
-        all.insert(market, beginning);
+        let epochs = left.marked.into_iter().filter_map(released).collect();
+        all.insert(market, TakeOver { day, epochs, handed: left.handed });
     }
     Ok(all)
 }

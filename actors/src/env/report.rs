@@ -1,12 +1,40 @@
 //! Errors that an actor reports and survives, and their log line: operation, object, kind, cause, remedy.
 
-use std::error::Error;
+use std::{error::Error, fmt};
 
+use domain::chain::ContractAddress;
 use errors::{Kind, Operation, one_line};
+use serde::{Deserialize, Serialize};
 use store_redis::StoreError;
 
 /// Finds the remedy for an error. The program at the edge passes it in, because only the edge knows the settings.
 pub type Remedy = fn(&(dyn Error + 'static)) -> Option<String>;
+
+/// Where in the chain something happened, as far as it is known. Its text stands before that of a cause.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The market.
+    pub market: Option<ContractAddress>,
+    /// The epoch.
+    pub epoch: Option<u64>,
+    /// The number of the block.
+    pub block: Option<u64>,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(market) = self.market {
+            write!(f, "market {market}: ")?;
+        }
+        if let Some(epoch) = self.epoch {
+            write!(f, "epoch {epoch}: ")?;
+        }
+        match self.block {
+            Some(block) => write!(f, "block {block}: "),
+            None => Ok(()),
+        }
+    }
+}
 
 /// An error that an actor reports and survives.
 pub(crate) trait Report: Error + 'static {
@@ -18,6 +46,11 @@ pub(crate) trait Report: Error + 'static {
 
     /// Its subject. The log throttle admits one line a minute for each operation, kind and subject.
     fn subject(&self) -> String;
+
+    /// Where in the chain it happened.
+    fn place(&self) -> Place {
+        Place::default()
+    }
 
     /// Whether an operator has to act. Then it is logged as an error, else as a warning.
     fn needs_operator(&self) -> bool {

@@ -6,7 +6,7 @@ use errors::{Operation, sanitise};
 use store_redis::{Fault, Store};
 use supervision::{Clock, Failure};
 
-use super::report::{Advised, Remedy, Report, line};
+use super::report::{Advised, Place, Remedy, Report, line};
 use crate::{
     env::{
         log_throttle::{LogThrottle, field},
@@ -63,10 +63,12 @@ impl Services {
         let subject = format!("{} {} {}", operation.label, kind.label, error.subject());
         let Some(suppressed) = self.log_throttle.admit(&subject) else { return };
         let (operation, kind, suppressed) = (operation.label, kind.label, field(suppressed));
+        let Place { market, epoch, block } = error.place();
+        let market = market.map(|market| market.to_string());
         if error.needs_operator() {
-            tracing::error!(operation, kind, suppressed, "{}", self.line(error));
+            tracing::error!(operation, kind, market, epoch, block, suppressed, "{}", self.line(error));
         } else {
-            tracing::warn!(operation, kind, suppressed, "{}", self.line(error));
+            tracing::warn!(operation, kind, market, epoch, block, suppressed, "{}", self.line(error));
         }
     }
 

@@ -178,7 +178,7 @@ impl Surroundings {
 /// Waits until the blocks up to this one are accepted.
 async fn accepts(tracker: &Tracker, height: u64) {
     wait_until(&format!("block {height} is accepted"), SOON, async || {
-        tracker.following().await.checkpoint.is_some_and(|checkpoint| checkpoint.number == height)
+        tracker.chain_state().await.checkpoint.is_some_and(|checkpoint| checkpoint.number == height)
     })
     .await;
 }

@@ -28,12 +28,12 @@ async fn only_submissions_of_old_epochs_are_removed_even_if_the_cleaner_crashes(
     }
     reach_head(&world, &tracker).await;
 
-    let following = tracker.following().await;
+    let state = tracker.chain_state().await;
     let is_kept = |key: &str| {
         let mut parts = key.split('.').skip(1);
         let (Some(market), Some(epoch)) = (parts.next(), parts.next()) else { return true };
         let market = market.parse().expect("an address");
-        let Some(known) = following.markets.get(&market) else { return true };
+        let Some(known) = state.markets.get(&market) else { return true };
         let epoch: u64 = epoch.parse().expect("a number");
         known.windows.contains_key(&epoch) || known.current.is_none_or(|current| current <= epoch + 10)
     };

@@ -132,7 +132,7 @@ async fn trackers_with_different_markets_leave_the_state_of_one_with_all_of_them
     // Both are there before the first block is followed, so that none has epochs to take over.
     let [one, other] = trackers;
     let (one, other) = tokio::join!(one, other);
-    wait_until("both markets are followed", SOON, async || one.following().await.followed.len() == 2).await;
+    wait_until("both markets are followed", SOON, async || one.chain_state().await.followed.len() == 2).await;
     for _ in 0..5 {
         world.grow_collected(10, &mut connection).await;
         reach_head(&world, &one).await;
@@ -259,8 +259,8 @@ async fn a_hundred_open_windows_keep_their_limits_through_a_restart() {
     for half in [1, WINDOW / 2] {
         let tracker = Tracker::start(&redis.url(), &world.anvil.url(), &world.contracts, setup).await;
         reach_head(&world, &tracker).await;
-        let following = tracker.following().await;
-        let windows = &following.markets[&market.parse().expect("an address")].windows;
+        let state = tracker.chain_state().await;
+        let windows = &state.markets[&market.parse().expect("an address")].windows;
         let count = |state| windows.values().filter(|window| window.state == state).count() as u64;
         open.push(count(WindowState::Open));
         waiting.push(count(WindowState::Waiting));

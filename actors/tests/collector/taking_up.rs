@@ -167,7 +167,7 @@ async fn a_marker_whose_release_block_was_discarded_is_left_out_and_following_be
     let setup = Setup { start: StartBlock::Latest { back: 0 }, max_reorg_depth: 5, ..Setup::default() };
     let tracker = Tracker::start(&redis.url(), &node.url(), &world.contracts, setup).await;
     reach_head(&world, &tracker).await;
-    let windows = tracker.following().await.markets[&market.parse().expect("an address")].windows.clone();
+    let windows = tracker.chain_state().await.markets[&market.parse().expect("an address")].windows.clone();
     assert_eq!(windows.keys().copied().collect::<Vec<_>>(), [9_002]);
     tracker.stop().await;
 }

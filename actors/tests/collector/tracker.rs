@@ -8,7 +8,7 @@ use actors::collector::{
 };
 use domain::{
     chain::{ContractAddress, WindowState},
-    collector::{Followed, Following, Rules},
+    collector::{ChainState, Followed, Rules},
 };
 use evm::StartBlock;
 use evm::{ChainConfig, Source};
@@ -112,9 +112,9 @@ impl Tracker {
         Self { tree, chain }
     }
 
-    pub async fn following(&self) -> Following {
+    pub async fn chain_state(&self) -> ChainState {
         let mut session = self.chain.services.store.session(TEST).await.expect("a session");
-        self.chain.store.of_chain(31_337).load(&mut session).await.expect("loaded").following
+        self.chain.store.of_chain(31_337).load(&mut session).await.expect("loaded").state
     }
 
     /// Waits until all blocks up to this one are accepted, all closed windows are handed over, and the contract values are written.
@@ -131,13 +131,13 @@ impl Tracker {
         })
         .await;
         wait_until(&format!("block {height} is accepted"), SOON, async || {
-            let following = self.following().await;
+            let state = self.chain_state().await;
             let closed = |state: &WindowState| matches!(state, WindowState::Closed { .. });
-            let prepared = following
+            let prepared = state
                 .markets
                 .values()
                 .all(|market| market.windows.values().all(|window| !closed(&window.state)));
-            let checkpoint = following.checkpoint;
+            let checkpoint = state.checkpoint;
             prepared && checkpoint.is_some_and(|at| at.number == height && at.hash.to_string() == hash)
         })
         .await;

@@ -27,8 +27,8 @@ async fn the_clock_closes_no_window_while_the_chain_is_shorter_than_what_was_acc
     // The chain loses the block that released the epoch, and stays shorter.
     world.anvil.roll_back(1).await.expect("rolled back");
     let window = async || {
-        let following = tracker.following().await;
-        following.markets[&market.parse().expect("an address")].windows.get(&77).copied()
+        let state = tracker.chain_state().await;
+        state.markets[&market.parse().expect("an address")].windows.get(&77).copied()
     };
     let limit = window().await.expect("it is open").limit;
     wait_until("the limit and the silence are over", SOON, async || {
@@ -83,14 +83,14 @@ async fn an_epoch_with_a_broken_key_holds_up_no_other_and_is_prepared_once_it_is
     let _: u64 = query(&mut connection, &["SADD", &broken, "a member"]).await;
     let tracker = Tracker::start(&redis.url(), &world.anvil.url(), &world.contracts, Setup::default()).await;
     let closed = async || {
-        let following = tracker.following().await;
-        let windows = &following.markets[&market.parse().expect("an address")].windows;
+        let state = tracker.chain_state().await;
+        let windows = &state.markets[&market.parse().expect("an address")].windows;
         let is_closed = |state: &WindowState| matches!(state, WindowState::Closed { .. });
         windows.iter().filter(|(_, window)| is_closed(&window.state)).map(|(epoch, _)| *epoch).collect()
     };
     let height = world.height().await;
     wait_until("all other epochs are handed over", SOON, async || {
-        let accepted = tracker.following().await.checkpoint.is_some_and(|at| at.number == height);
+        let accepted = tracker.chain_state().await.checkpoint.is_some_and(|at| at.number == height);
         let left: Vec<u64> = closed().await;
         accepted && left == [100]
     })
@@ -124,8 +124,10 @@ async fn a_market_whose_contract_reverts_or_hangs_holds_up_no_other_and_loses_no
         let budgets = Budgets { contract_values: Duration::from_secs(3), ..Budgets::default() };
         let setup = Setup { budgets, ..Setup::default() };
         let tracker = Tracker::start(&redis.url(), &node.url(), &world.contracts, setup).await;
-        wait_until("both markets are followed", SOON, async || tracker.following().await.followed.len() == 2)
-            .await;
+        wait_until("both markets are followed", SOON, async || {
+            tracker.chain_state().await.followed.len() == 2
+        })
+        .await;
         for market in [&bad, &good] {
             world.emit(market, &Emission::EpochReleased { epoch: 77, begin: 0, end: 1 }).await;
         }
@@ -137,8 +139,8 @@ async fn a_market_whose_contract_reverts_or_hangs_holds_up_no_other_and_loses_no
             query::<Option<u64>>(&mut connection.clone(), &["GET", &count]).await == Some(0)
         };
         wait_until("the other market is prepared", SOON, async || counted(&good).await).await;
-        let following = tracker.following().await;
-        let windows = &following.markets[&bad.parse().expect("an address")].windows;
+        let state = tracker.chain_state().await;
+        let windows = &state.markets[&bad.parse().expect("an address")].windows;
         assert_eq!(windows[&77].state, WindowState::Unmeasured);
         assert!(tracker.metrics().contains("operation=\"query_contracts\"") || hangs);
         // Its contract answers at last.
@@ -163,8 +165,8 @@ async fn a_window_lasts_as_long_as_the_contract_said_when_its_epoch_was_released
     // When it begins, the contract says 50.
     let tracker = Tracker::start(&redis.url(), &world.anvil.url(), &world.contracts, Setup::default()).await;
     reach_head(&world, &tracker).await;
-    let following = tracker.following().await;
-    let windows = &following.markets[&market.parse().expect("an address")].windows;
+    let state = tracker.chain_state().await;
+    let windows = &state.markets[&market.parse().expect("an address")].windows;
     assert_eq!([77, 78].map(|epoch| windows[&epoch].length()), [Some(30), Some(50)]);
     tracker.stop().await;
 }
@@ -187,5 +189,39 @@ async fn contract_values_are_read_though_their_actor_crashes_at_every_point() {
     .await;
     reach_head(&world, &tracker).await;
     assert_eq!(tracker.chain.lengths.now().len(), 2);
+    tracker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_contract_value_that_no_node_gave_is_asked_for_again_soon() {
+    let mut world = World::new(17).await;
+    world.grow(5).await;
+    let node = RpcProxy::start(world.anvil.addr()).await.expect("a proxy");
+    // `epochsInADay`: the lengths of the windows, which are asked for again in any case, are there.
+    node.hold("0x0a1b7227");
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut connection = redis.connection().await.expect("a connection");
+    let budgets = Budgets { contract_values: Duration::from_secs(2), ..Budgets::default() };
+    // The next regular round is an hour away.
+    let setup = Setup { budgets, ..Setup::default() };
+    let tracker = Tracker::start(&redis.url(), &node.url(), &world.contracts, setup).await;
+    wait_until("both markets are followed", SOON, async || tracker.chain_state().await.followed.len() == 2)
+        .await;
+    let failures = || {
+        let metrics = tracker.metrics();
+        let counts = metrics.lines().filter(|line| line.contains("operation=\"query_contracts\""));
+        counts.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum::<u64>()
+    };
+    let before = failures();
+    wait_until("a round has failed", SOON, async || node.held() > 0 && failures() > before).await;
+    assert_eq!(tracker.chain.lengths.now().len(), 2);
+    node.release();
+    let market = world.contracts.markets[0].clone();
+    let key = format!("ProtocolState.{}.EpochsInADay", tracker.chain.settings.markets[0].1);
+    wait_until("it is there", SOON, async || {
+        query::<Option<String>>(&mut connection, &["GET", &key]).await.is_some()
+    })
+    .await;
+    assert!(key.to_lowercase().contains(&market.to_lowercase()));
     tracker.stop().await;
 }

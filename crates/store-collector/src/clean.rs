@@ -1,23 +1,26 @@
-//! Clean-up: removes the markers of finished epochs and the submissions of epochs long past, and nothing else.
+//! Clean-up: removes the markers of finished epochs and the submissions of epochs long past, and nothing else. The submissions are
+//! found by the hashes that the hand-over has left of each epoch, so no key is searched.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use domain::chain::{ContractAddress, EpochSet};
 
 use crate::{
     ChainStore,
-    keys::{ChainKeys, DETAILS_TTL, EPOCHS_KEPT, SUBMITTED},
+    keys::{ChainKeys, DETAILS_TTL, EPOCHS_KEPT},
     operations,
     values::parse,
 };
-use store_redis::{Batch, Fault, Replies, Session, StoreError};
+use store_redis::{Batch, ErrorKind, Fault, Replies, Session, StoreError};
 
-/// The result of one slice of the clean-up.
+/// The most keys that one command removes.
+const KEYS_A_COMMAND: usize = 500;
+/// The most ended epochs of a market whose submissions are kept, whatever its current epoch is.
+const MOST_ENDED: usize = 1_000;
+
+/// The result of one clean-up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[must_use = "the clean-up continues at its cursor"]
 pub struct Cleaned {
-    /// The cursor of the next slice; 0 at the end.
-    pub cursor: u64,
     /// How many markers were removed.
     pub markers: u64,
     /// How many sets of submissions were removed.
@@ -26,32 +29,19 @@ pub struct Cleaned {
     pub faults: Vec<Fault>,
 }
 
-/// What a command of the clean-up removes.
+/// What a command of the clean-up does.
 enum Removal {
+    /// It removes markers.
     Markers,
-    Submissions,
+    /// It removes submissions of this epoch.
+    Submissions(ContractAddress, u64),
+    /// It removes nothing.
     Nothing,
 }
 
-/// The state of a market, as far as the clean-up needs it.
-struct MarketState {
-    done: EpochSet,
-    current: Option<u64>,
-    /// Epochs with a waiting, open or closed window.
-    windows: BTreeSet<u64>,
-}
-
-impl MarketState {
-    fn needs_no_submissions(&self, epoch: u64) -> bool {
-        let is_old = self.current.is_some_and(|current| current.saturating_sub(epoch) > EPOCHS_KEPT);
-        is_old && !self.windows.contains(&epoch)
-    }
-}
-
 impl ChainStore {
-    /// Cleans up a slice of about `slice` keys, beginning with cursor 0: markers of finished epochs, and submissions of
-    /// epochs that are long past and have no window. Only followed markets are cleaned. A shadow removes no
-    /// submissions, since other programs still read them. Two round trips.
+    /// Cleans up some markets: markers of finished epochs, and submissions of epochs that are long past. A shadow removes no
+    /// submissions, since other programs still read them. At most three round trips.
     ///
     /// # Errors
     /// [`StoreError`] when the server does not answer, or when the chain state can't be read or belongs to another
@@ -59,86 +49,95 @@ impl ChainStore {
     pub async fn clean(
         &self,
         session: &mut Session,
-        cursor: u64,
-        slice: usize,
+        markets: &[ContractAddress],
     ) -> Result<Cleaned, StoreError> {
-        let (operation, keys, begins) = (operations::CLEAN_UP, &self.keys, cursor == 0);
-        let batch = self.ask_to_clean(cursor, slice);
-        let mut replies = Replies::new(operation, session.run(operation, SUBMITTED, batch).await?);
-        let identity = keys.identity();
-        self.check_identity(operation, replies.required::<Option<String>>(&identity)?.as_deref())?;
-        let mut removals = Removals::default();
-        let mut states = HashMap::new();
-        for market in &self.markets {
-            let state = self.take_state(&mut replies, market)?;
-            // Markers are few, so the first slice takes all of them.
-            if begins {
-                let marked = replies.take(&keys.marked(market))?.unwrap_or_default();
-                removals.add_markers(keys, market, &state, marked);
+        let (operation, keys, route) = (operations::CLEAN_UP, &self.keys, self.keys.identity());
+        let mut batch = Batch::new();
+        batch.transaction(|batch| {
+            batch.cmd("GET", &route);
+            for market in markets {
+                batch.cmd("HMGET", keys.market(market)).arg(&["done", "current"]);
+                batch.cmd("SMEMBERS", keys.marked(market));
+                batch.cmd("HGETALL", keys.ended(market));
             }
-            states.insert(market.lower(), state);
-        }
-        let mut cleaned = Cleaned::default();
-        if !keys.is_shadow() {
-            let (next, found): (u64, Vec<Vec<u8>>) = replies.required(SUBMITTED)?;
-            cleaned.cursor = next;
-            // SCAN finds every key with the prefix; one that is not text is not a collector's.
-            for key in found.into_iter().filter_map(|key| String::from_utf8(key).ok()) {
-                let of = ChainKeys::read_submitted(&key);
-                let state = of.and_then(|(market, epoch)| Some((states.get(market)?, epoch)));
-                if state.is_some_and(|(state, epoch)| state.needs_no_submissions(epoch)) {
-                    // UNLINK frees memory in the background: a set may be large.
-                    removals.batch.cmd("UNLINK", &key);
-                    removals.keys.push((key, Removal::Submissions));
-                }
-            }
-        }
-        cleaned.faults = replies.into_faults();
-        if removals.keys.is_empty() {
-            return Ok(cleaned);
-        }
-        let mut replies = Replies::new(operation, session.run(operation, SUBMITTED, removals.batch).await?);
-        for (key, removal) in &removals.keys {
-            let removed: u64 = replies.take(key)?.unwrap_or_default();
+        });
+        let mut replies = Replies::new(operation, session.run(operation, &route, batch).await?);
+        self.check_identity(operation, replies.required::<Option<String>>(&route)?.as_deref())?;
+        let mut removals = self.take_removals(&mut replies, markets)?;
+        let mut cleaned = Cleaned { faults: replies.into_faults(), ..Cleaned::default() };
+        let answers = match removals.keys.is_empty() {
+            true => Vec::new(),
+            false => session.run(operation, &route, removals.batch).await?,
+        };
+        let mut replies = Replies::new(operation, answers);
+        for (key, removal) in removals.keys {
+            let removed: Option<u64> = replies.take(&key)?;
             match removal {
-                Removal::Markers => cleaned.markers += removed,
-                Removal::Submissions => cleaned.submissions += removed,
+                Removal::Markers => cleaned.markers += removed.unwrap_or_default(),
+                Removal::Submissions(market, epoch) if removed.is_none() => {
+                    // What was refused is removed by the next clean-up, which has to find it.
+                    removals.ended.remove(&(market, epoch));
+                }
+                Removal::Submissions(..) => cleaned.submissions += removed.unwrap_or_default(),
                 Removal::Nothing => {}
             }
+        }
+        cleaned.faults.extend(replies.into_faults());
+        if removals.ended.is_empty() {
+            return Ok(cleaned);
+        }
+        let mut batch = Batch::new();
+        for (market, epoch) in &removals.ended {
+            batch.cmd("HDEL", keys.ended(market)).arg(epoch);
+        }
+        let mut replies = Replies::new(operation, session.run(operation, &route, batch).await?);
+        for (market, _) in &removals.ended {
+            replies.take::<u64>(&keys.ended(market))?;
         }
         cleaned.faults.extend(replies.into_faults());
         Ok(cleaned)
     }
 
-    fn ask_to_clean(&self, cursor: u64, slice: usize) -> Batch {
-        let (keys, begins) = (&self.keys, cursor == 0);
-        let mut batch = Batch::new();
-        batch.transaction(|batch| {
-            batch.cmd("GET", keys.identity());
-            // One transaction: an epoch leaves `windows` and joins `done` in one step, and must be seen in one of
-            // them.
-            for market in &self.markets {
-                batch.cmd("HKEYS", keys.windows(market));
-                batch.cmd("HMGET", keys.market(market)).arg(&["done", "current"]);
-                if begins {
-                    batch.cmd("SMEMBERS", keys.marked(market));
-                }
+    /// What is to be removed of some markets.
+    fn take_removals(
+        &self,
+        replies: &mut Replies,
+        markets: &[ContractAddress],
+    ) -> Result<Removals, StoreError> {
+        let (keys, mut removals) = (&self.keys, Removals::default());
+        for market in markets {
+            let key = keys.market(market);
+            let [done, current] = replies.required::<[Option<String>; 2]>(&key)?;
+            let done = parse::<EpochSet>(&key, done.as_deref())?.unwrap_or_default();
+            let current: Option<u64> = parse(&key, current.as_deref())?;
+            let marked = replies.take(&keys.marked(market))?.unwrap_or_default();
+            removals.add_markers(keys, market, &done, marked);
+            let ended = keys.ended(market);
+            let all: Vec<(u64, String)> = replies.take(&ended)?.unwrap_or_default();
+            for (epoch, hashes) in old_ones(all, current) {
+                // Its sets expire by themselves.
+                let hashes: Vec<String> = serde_json::from_str(&hashes).unwrap_or_else(|error| {
+                    let detail = format!("the hashes of epoch {epoch} can't be read: {error}");
+                    replies.fault(&ended, ErrorKind::Malformed, detail);
+                    Vec::new()
+                });
+                removals.add_submissions(*market, epoch, &hashes);
             }
-        });
-        if !keys.is_shadow() {
-            let scan = batch.keyless("SCAN").arg(cursor);
-            scan.arg("MATCH").arg(format!("{SUBMITTED}*")).arg("COUNT").arg(slice).arg("TYPE").arg("set");
         }
-        batch
+        Ok(removals)
     }
+}
 
-    fn take_state(&self, replies: &mut Replies, market: &ContractAddress) -> Result<MarketState, StoreError> {
-        let windows = replies.required(&self.keys.windows(market))?;
-        let key = self.keys.market(market);
-        let [done, current] = replies.required::<[Option<String>; 2]>(&key)?;
-        let done = parse::<EpochSet>(&key, done.as_deref())?.unwrap_or_default();
-        Ok(MarketState { done, current: parse(&key, current.as_deref())?, windows })
-    }
+/// The ended epochs that are long past, with what is known of them.
+fn old_ones(mut ended: Vec<(u64, String)>, current: Option<u64>) -> impl Iterator<Item = (u64, String)> {
+    ended.sort_unstable();
+    let surplus = ended.len().saturating_sub(MOST_ENDED);
+    let is_old = move |epoch: u64| current.is_some_and(|at| at.saturating_sub(epoch) > EPOCHS_KEPT);
+    ended
+        .into_iter()
+        .enumerate()
+        .filter(move |(at, (epoch, _))| *at < surplus || is_old(*epoch))
+        .map(|(_, it)| it)
 }
 
 /// The removals: the commands, and for each command its key and what it removes.
@@ -146,6 +145,8 @@ impl ChainStore {
 struct Removals {
     batch: Batch,
     keys: Vec<(String, Removal)>,
+    /// The epochs that are forgotten once their submissions are removed.
+    ended: BTreeSet<(ContractAddress, u64)>,
 }
 
 impl Removals {
@@ -154,11 +155,11 @@ impl Removals {
         &mut self,
         keys: &ChainKeys,
         market: &ContractAddress,
-        state: &MarketState,
+        done: &EpochSet,
         mut marked: Vec<Vec<u8>>,
     ) {
         let epoch = |member: &[u8]| std::str::from_utf8(member).ok()?.parse::<u64>().ok();
-        marked.retain(|member| epoch(member).is_some_and(|epoch| state.done.contains(epoch)));
+        marked.retain(|member| epoch(member).is_some_and(|epoch| done.contains(epoch)));
         // Our hand-over gives the details a TTL; another program's may not have.
         for details in marked.iter().filter_map(|member| Some(keys.details(market, epoch(member)?))) {
             self.batch.cmd("EXPIRE", &details).arg(DETAILS_TTL);
@@ -169,5 +170,17 @@ impl Removals {
             self.batch.cmd("SREM", &key).arg(marked);
             self.keys.push((key, Removal::Markers));
         }
+    }
+
+    /// Removes the submissions of an epoch at these blocks.
+    fn add_submissions(&mut self, market: ContractAddress, epoch: u64, hashes: &[String]) {
+        let sets: Vec<String> =
+            hashes.iter().map(|hash| ChainKeys::submitted(&market, epoch, hash)).collect();
+        for sets in sets.chunks(KEYS_A_COMMAND) {
+            // UNLINK frees memory in the background: a set may be large.
+            self.batch.cmd("UNLINK", &sets[0]).arg(&sets[1..]);
+            self.keys.push((sets[0].clone(), Removal::Submissions(market, epoch)));
+        }
+        self.ended.insert((market, epoch));
     }
 }

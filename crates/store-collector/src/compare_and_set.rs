@@ -8,27 +8,26 @@ use store_redis::{ErrorKind, Fault, KeyType, Lua, Operation, Replies, Session, S
 
 static GUARD: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("compare_and_set.lua")));
 
-/// What came of writes that were guarded.
+/// What was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[must_use = "what was changed by others has to be read again"]
-pub enum Outcome {
-    /// Everything was written, but for counters that hold no number.
-    Done {
+pub(super) enum Written {
+    /// Everything, but for counters that hold no number.
+    All {
         /// Those counters.
         faults: Vec<Fault>,
     },
-    /// Nothing was written: somebody else has changed this key since it was read.
+    /// Nothing: this key does not hold what is expected.
     Changed {
         /// The key.
         key: String,
     },
-    /// Nothing was written: its time was over.
+    /// Nothing: its time was over.
     Late,
 }
 
 /// Commands to be run together, and what must stand for that.
 #[derive(Default)]
-pub(super) struct Guarded {
+pub(super) struct CompareAndSet {
     guards: Vec<[Vec<u8>; 4]>,
     types: BTreeMap<String, KeyType>,
     writes: Vec<Vec<u8>>,
@@ -36,7 +35,12 @@ pub(super) struct Guarded {
     until: Option<u64>,
 }
 
-impl Guarded {
+impl CompareAndSet {
+    /// With `until`, nothing is written after that moment, by the clock of Redis in Unix seconds.
+    pub(super) fn new(until: Option<u64>) -> Self {
+        Self { until, ..Self::default() }
+    }
+
     /// The value of a key must be this one; `None`: there must be none.
     pub(super) fn expect(&mut self, key: &str, value: Option<&str>) {
         self.expect_field(key, "", value);
@@ -57,11 +61,6 @@ impl Guarded {
         self.writes.extend(arguments.iter().map(|argument| argument.word()));
     }
 
-    /// Nothing is written after this moment, by the clock of Redis in Unix seconds.
-    pub(super) fn until(&mut self, redis: u64) {
-        self.until = Some(redis);
-    }
-
     /// Adds a number to a counter of other programs. One that holds something else is a fault, and holds up nothing: so its type is not
     /// checked before.
     pub(super) fn count(&mut self, key: &str, many: &u64) {
@@ -78,7 +77,7 @@ impl Guarded {
         session: &mut Session,
         operation: Operation,
         route: &str,
-    ) -> Result<Outcome, StoreError> {
+    ) -> Result<Written, StoreError> {
         let answers = session
             .run_scripts(operation, route, |batch| {
                 let command = GUARD.run(batch, &[route]);
@@ -100,10 +99,10 @@ impl Guarded {
         match words.as_slice() {
             ["done", faults @ ..] => {
                 let fault = |pair: &[&str]| Fault::new(pair[0], ErrorKind::Malformed, pair[1]);
-                Ok(Outcome::Done { faults: faults.chunks_exact(2).map(fault).collect() })
+                Ok(Written::All { faults: faults.chunks_exact(2).map(fault).collect() })
             }
-            ["late"] => Ok(Outcome::Late),
-            ["changed", key] => Ok(Outcome::Changed { key: (*key).to_owned() }),
+            ["late"] => Ok(Written::Late),
+            ["changed", key] => Ok(Written::Changed { key: (*key).to_owned() }),
             ["type", key, there] => {
                 let detail = format!("it is a {there}; nothing was written");
                 Err(StoreError::new(operation, *key, ErrorKind::WrongType, detail))

@@ -22,8 +22,6 @@ pub(crate) const COUNT_TTL: u64 = 24 * 60 * 60;
 pub(crate) const BATCH_TTL: u64 = 5 * 60;
 /// Submissions of an epoch are kept until the market's current epoch is more than this many ahead.
 pub(crate) const EPOCHS_KEPT: u64 = 10;
-/// What stands before the names of sets of submissions.
-pub(crate) const SUBMITTED: &str = "SnapshotCollector.";
 
 const fn output(
     name: &'static str,
@@ -86,9 +84,9 @@ domain::table! {
     pub(crate) VERSION = state("tracker:chain:version", Text, Bounded,
         "How often the chain state was changed: a change that was computed from another version is refused.");
     pub(crate) CHECKPOINT = state("tracker:chain:checkpoint", Text, Bounded, "The last accepted block.");
-    pub(crate) UNDO = state("tracker:chain:deeds", Hash, Actor { name: "block fetcher", age: Some(Age::Configured(Retention::Undo)) },
+    pub(crate) UNDO_LOG = state("tracker:chain:undo", Hash, Actor { name: "block fetcher", age: Some(Age::Configured(Retention::Undo)) },
         "What each of the last accepted blocks has changed, by their numbers.");
-    pub(crate) ORPHANED = state("tracker:chain:kept", Text, Bounded,
+    pub(crate) ORPHANED = state("tracker:chain:orphaned", Text, Bounded,
         "Hand-overs whose blocks a reorganisation dropped.");
     pub(crate) FOLLOWED = state("tracker:chain:followed", Text, Bounded,
         "The markets that are followed up to the checkpoint.");
@@ -96,6 +94,10 @@ domain::table! {
         "The windows of a market, by their epochs.");
     pub(crate) MARKET = state("tracker:chain:*:market", Hash, Bounded,
         "Finished epochs, current epoch and day of a market.");
+    pub(crate) MARKET_VERSION = state("tracker:chain:*:version", Text, Bounded,
+        "How often the windows or finished epochs of a market were changed: batches that were prepared from another version are refused.");
+    pub(crate) ENDED = state("tracker:chain:*:ended", Hash, Actor { name: "cleaner", age: Some(Age::Epochs(EPOCHS_KEPT)) },
+        "The hashes of the blocks at which something was submitted for ended epochs: by them the submissions are found and removed.");
 }
 
 /// Every table of the collector.
@@ -171,11 +173,11 @@ impl ChainKeys {
         self.of(&CHECKPOINT)
     }
 
-    pub(super) fn deeds(&self) -> String {
-        self.of(&UNDO)
+    pub(super) fn undo_log(&self) -> String {
+        self.of(&UNDO_LOG)
     }
 
-    pub(super) fn kept(&self) -> String {
+    pub(super) fn orphaned(&self) -> String {
         self.of(&ORPHANED)
     }
 
@@ -190,6 +192,15 @@ impl ChainKeys {
     /// A hash of `done`, `current` and `day`.
     pub(super) fn market(&self, market: &ContractAddress) -> String {
         self.of_market(&MARKET, market)
+    }
+
+    pub(super) fn version_of(&self, market: &ContractAddress) -> String {
+        self.of_market(&MARKET_VERSION, market)
+    }
+
+    /// A hash with a list of hashes of blocks for each epoch.
+    pub(super) fn ended(&self, market: &ContractAddress) -> String {
+        self.of_market(&ENDED, market)
     }
 
     pub(super) fn block_hash(&self, number: u64) -> String {
@@ -231,15 +242,6 @@ impl ChainKeys {
     /// What was submitted for an epoch at a block; the collectors write it.
     pub(super) fn submitted(market: &ContractAddress, epoch: u64, hash: &str) -> String {
         SUBMISSIONS.key("", &[&market.lower(), &epoch, &hash])
-    }
-
-    /// The market, in lower case, and the epoch for which something was submitted under this key.
-    pub(super) fn read_submitted(key: &str) -> Option<(&str, u64)> {
-        let mut parts = key.strip_prefix(SUBMITTED)?.split('.');
-        let (market, epoch, hash) = (parts.next()?, parts.next()?, parts.next()?);
-        let is_number = !epoch.is_empty() && epoch.bytes().all(|byte| byte.is_ascii_digit());
-        let epoch = epoch.parse().ok().filter(|_| is_number && !hash.is_empty() && parts.next().is_none())?;
-        Some((market, epoch))
     }
 
     pub(super) fn submission_limits(&self) -> String {
@@ -323,7 +325,6 @@ mod tests {
             assert_eq!((family.kind, family.ttl), (kind, ttl), "{key}");
         }
         assert_eq!(ChainKeys::new("s").checkpoint(), "s:tracker:chain:checkpoint");
-        assert!(SUBMISSIONS.name.starts_with(SUBMITTED));
     }
 
     #[test]

@@ -93,7 +93,7 @@ impl ChainStore {
     ///
     /// # Errors
     /// [`StoreError`] when the server does not answer.
-    pub async fn told_hashes(
+    pub async fn stored_hashes(
         &self,
         session: &mut Session,
         numbers: std::ops::RangeInclusive<u64>,

@@ -79,11 +79,6 @@ impl ChainStore {
             });
         }
         all.extend(self.markets.iter().map(|market| self.submissions_need(&market.lower())));
-        if !keys.is_shadow() {
-            let mut scan = Need::new("", Access::Read);
-            scan.probe_keyless("SCAN", &["0", "COUNT", "1"]);
-            all.push(scan);
-        }
         all
     }
 
@@ -96,12 +91,12 @@ impl ChainStore {
             ("HGET", &[PROBE_ARGUMENT]),
             ("HGETALL", &[]),
             ("HMGET", &[PROBE_ARGUMENT]),
-            ("HKEYS", &[]),
             ("TYPE", &[]),
             ("SET", SET),
             ("HSET", HSET),
             ("HDEL", &[PROBE_ARGUMENT]),
             ("INCRBY", &[PROBE_ARGUMENT]),
+            ("DEL", &[]),
         ] {
             need.probe(command, &key, arguments);
         }

@@ -27,8 +27,10 @@ pub async fn query<T: FromRedisValue>(connection: &mut MultiplexedConnection, wo
     command.query_async(connection).await.expect("answered")
 }
 
-/// The version of the chain state, which differs between runs that come to the same state.
-const VERSION: &str = "tracker:chain:version";
+/// Whether a key is a version of the chain state, which differs between runs that come to the same state.
+fn is_version(key: &str) -> bool {
+    key.contains("tracker:chain:") && key.ends_with(":version")
+}
 
 /// A text without the moment `"expires":…,` at which the submissions of a window expire: it follows from the time of the run.
 fn without_moment(text: &str) -> String {
@@ -41,7 +43,7 @@ fn without_moment(text: &str) -> String {
 pub async fn contents(connection: &mut MultiplexedConnection, wanted: impl Fn(&str) -> bool) -> Contents {
     let mut all = Contents::new();
     for key in query::<Vec<String>>(connection, &["KEYS", "*"]).await {
-        if !wanted(&key) || key.ends_with(VERSION) {
+        if !wanted(&key) || is_version(&key) {
             continue;
         }
         let kind: String = query(connection, &["TYPE", &key]).await;

@@ -2,50 +2,48 @@
 
 use std::time::Duration;
 
-use domain::chain::{BlockRef, Window};
+use domain::{
+    chain::{BlockRef, Window},
+    collector::{ChainState, Measured},
+};
 use supervision::{Budget, Context};
 use tokio::time::Instant;
 
 use super::BlockFetcher;
-use crate::collector::{budgets::deadline, problem::StepError, state_store::Page};
+use crate::collector::budgets::deadline;
 
 /// How long the blocks that close measured windows are waited for, and the pause after that was in vain.
 const MEASURED_WITHIN: Duration = Duration::from_secs(5);
 const MEASURE_EVERY: Duration = Duration::from_secs(10);
 
 impl BlockFetcher {
-    /// Measures the windows whose length has become known, and closes them with the block that would have closed them. Returns whether
-    /// it wrote, or another tracker was ahead.
-    pub(super) async fn measure(
+    /// The windows whose length has become known, each with the block that would have closed it, if there is one.
+    pub(super) async fn measured(
         &mut self,
         cx: &Context,
-        page: &mut Page,
+        state: &ChainState,
         checkpoint: BlockRef,
         budget: &Budget,
-    ) -> Result<bool, StepError> {
-        let measured = page.known.following.measurable(&self.rules);
-        if measured.is_empty() || self.measure_after.is_some_and(|after| cx.clock().now() < after) {
-            return Ok(false);
+    ) -> Vec<(Measured, Option<u64>)> {
+        let measurable = state.measurable(&self.rules);
+        if measurable.is_empty() || self.measure_after.is_some_and(|after| cx.clock().now() < after) {
+            return Vec::new();
         }
-        let (mut after, mut notes) = (page.known.following.clone(), Vec::new());
-        for (market, epoch, window) in measured {
+        let mut measured = Vec::new();
+        for it in measurable {
             let closing = async {
-                if checkpoint.time < window.limit {
+                if checkpoint.time < it.window.limit {
                     return Some(None);
                 }
-                self.closing_block(&window, checkpoint, deadline(budget)).await.map(Some)
+                self.closing_block(&it.window, checkpoint, deadline(budget)).await.map(Some)
             };
             match cx.idle(closing).await {
-                Some(closed_at) => notes.extend(after.measure((market, epoch, window), closed_at)),
+                Some(closed_at) => measured.push((it, closed_at)),
                 // Tried again after a while: the blocks and the other markets go on.
                 None => self.measure_after = Some(cx.clock().now() + MEASURE_EVERY),
             }
         }
-        if notes.is_empty() {
-            return Ok(false);
-        }
-        self.commit(page, &after, None, notes).await?;
-        Ok(true)
+        measured
     }
 
     /// The first accepted block at the limit of a window that is over, by binary search; `None` if the nodes do not answer.
@@ -64,7 +62,7 @@ impl BlockFetcher {
                 // The node that answered lags: the block is accepted, so another one has it.
                 Ok(None) => return None,
                 Err(error) => {
-                    self.chain.services.report(&StepError::from(error));
+                    self.chain.services.report(&self.error(error.into()));
                     return None;
                 }
             }

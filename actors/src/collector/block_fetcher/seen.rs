@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use domain::{
     chain::{ContractAddress, Window, WindowState},
-    collector::Following,
+    collector::ChainState,
 };
 
 /// The last seen epoch and closed windows of each of our markets.
@@ -13,14 +13,10 @@ pub(super) struct Seen(BTreeMap<ContractAddress, (Option<u64>, Vec<u64>)>);
 
 impl Seen {
     /// The markets of which something is new.
-    pub(super) fn update(
-        &mut self,
-        markets: &[ContractAddress],
-        following: &Following,
-    ) -> Vec<ContractAddress> {
+    pub(super) fn update(&mut self, markets: &[ContractAddress], state: &ChainState) -> Vec<ContractAddress> {
         let is_closed = |window: &Window| matches!(window.state, WindowState::Closed { .. });
         let is_new = |market: &&ContractAddress| {
-            let Some(known) = following.markets.get(market) else { return false };
+            let Some(known) = state.markets.get(market) else { return false };
             let closed =
                 known.windows.iter().filter(|(_, window)| is_closed(window)).map(|(epoch, _)| *epoch);
             let now = (known.current, closed.collect());

@@ -6,19 +6,15 @@ use std::{collections::BTreeMap, time::Duration};
 
 use domain::{
     chain::BlockRef,
-    collector::{Clocks, Following, Note, Old, Stretch},
+    collector::{Clocks, EventsOnly, Segment, Transition},
 };
 use store_collector::BLOCK_HASH_TTL;
 use supervision::{Budget, Context};
 
-use super::{BlockFetcher, StepOutcome};
+use super::{BlockFetcher, Open, StepOutcome};
 use crate::collector::{
-    StartBlock,
-    budgets::deadline,
-    contract_values::at_releases,
-    problem::{CollectorProblem, StepError},
-    state_store::Page,
-    take_over::beginnings,
+    StartBlock, budgets::deadline, contract_values::at_releases, problem::CollectorProblem,
+    state_store::StateSession, step_error::Cause, take_over::take_overs,
 };
 
 /// How long the ancestors of the first block are waited for.
@@ -31,15 +27,15 @@ impl BlockFetcher {
     pub(super) async fn begin(
         &mut self,
         cx: &Context,
-        page: &mut Page,
+        mut open: Open,
         head: BlockRef,
         budget: &Budget,
-    ) -> Result<StepOutcome, StepError> {
+    ) -> Result<StepOutcome, Cause> {
         // `latest` is resolved here, with the head of this moment, and never again: from now on the checkpoint decides.
         let first = self.chain.settings.start.number(head.number);
         let before = match self.chain.settings.start {
             StartBlock::Latest { .. } => {
-                cx.idle(self.resume_after_predecessor(page, first, head, budget)).await?
+                cx.idle(self.resume_after_predecessor(&mut open.session, first, head, budget)).await?
             }
             // An operator who names the block wants exactly that one.
             StartBlock::Number(_) => None,
@@ -55,24 +51,24 @@ impl BlockFetcher {
         let Some(block) = before else {
             // The start block is in the future. The head is read again until it exists.
             // Forgotten, so that the next step asks for the head again.
-            self.head = None;
+            self.stream.forget();
             let newest = head.number;
             self.chain.services.report(&CollectorProblem::StartBlockAhead { first, newest });
             return Ok(StepOutcome::Waiting);
         };
         let blocks = cx.idle(self.with_ancestors(block, budget)).await;
         let Some(lowest) = blocks.first() else { return Ok(StepOutcome::Waiting) };
-        let stretch = Stretch {
+        let segment = Segment {
             // Their own events are before the start. As old blocks they bring none.
-            old: Some(Old { first: lowest.number, parent: lowest.parent }),
+            events_only: Some(EventsOnly { first: lowest.number, parent: lowest.parent }),
             blocks,
-            now: Clocks { chain: head.time, redis: page.known.now },
-            ..Stretch::default()
+            now: Clocks { chain: head.time, redis: open.now },
+            ..Segment::default()
         };
-        let (mut after, mut notes) = self.taken_up(cx, page, block, head, budget).await?;
-        // After the take-over: the windows have to exist when the first checkpoint is written with them, in one step.
-        notes.extend(after.accept(&stretch, &self.rules)?);
-        if self.commit(page, &after, Some(&stretch), notes).await? {
+        // First the take-over: the windows have to exist when the first checkpoint is written with them, in one step.
+        let taken = self.taken_over(cx, &mut open, block, head, budget).await?;
+        let after = taken.then(|state| state.apply(&segment, &self.rules))?;
+        if self.commit(&mut open, after).await? {
             tracing::info!(block = block.number + 1, "follows the chain from this block on");
         }
         Ok(StepOutcome::Progressed)
@@ -108,15 +104,15 @@ impl BlockFetcher {
     /// released in between.
     async fn resume_after_predecessor(
         &self,
-        page: &mut Page,
+        session: &mut StateSession,
         first: u64,
         head: BlockRef,
         budget: &Budget,
-    ) -> Result<Option<BlockRef>, StepError> {
+    ) -> Result<Option<BlockRef>, Cause> {
         // Older hashes have expired in Redis.
         let kept = (BLOCK_HASH_TTL as f64 / self.rules.block_time) as u64;
         let from = head.number.saturating_sub(kept.min(MOST_TOLD));
-        let (hashes, faults) = page.told_hashes(from..=first.saturating_sub(1)).await?;
+        let (hashes, faults) = session.stored_hashes(from..=first.saturating_sub(1)).await?;
         self.chain.services.note_faults(&faults);
         // From the highest down: the first one that is still on the chain is where the predecessor stopped.
         for (number, hash) in hashes {
@@ -133,41 +129,37 @@ impl BlockFetcher {
     pub(super) async fn join(
         &mut self,
         cx: &Context,
-        page: &mut Page,
+        mut open: Open,
         checkpoint: BlockRef,
         head: BlockRef,
         budget: &Budget,
-    ) -> Result<StepOutcome, StepError> {
-        let (after, notes) = self.taken_up(cx, page, checkpoint, head, budget).await?;
-        if self.commit(page, &after, None, notes).await? {
+    ) -> Result<StepOutcome, Cause> {
+        let after = self.taken_over(cx, &mut open, checkpoint, head, budget).await?;
+        if self.commit(&mut open, after).await? {
             tracing::info!(block = checkpoint.number + 1, "follows new markets from this block on");
         }
         Ok(StepOutcome::Progressed)
     }
 
-    /// The chain state after this block with the new markets taken over, and the notes of that.
-    async fn taken_up(
+    /// The chain state after this block with the new markets taken over: all of them in one transition, so that a crash in between
+    /// leaves none half taken over.
+    async fn taken_over(
         &self,
         cx: &Context,
-        page: &mut Page,
+        open: &mut Open,
         block: BlockRef,
         head: BlockRef,
         budget: &Budget,
-    ) -> Result<(Following, Vec<Note>), StepError> {
-        let newcomers: Vec<_> = page.known.following.newcomers().collect();
-        let beginnings = beginnings(&self.chain, page, &newcomers, block, head, deadline(budget));
-        let beginnings = cx.idle(beginnings).await?;
-        let releases: Vec<_> = beginnings
+    ) -> Result<Transition, Cause> {
+        let newcomers: Vec<_> = open.state.newcomers().collect();
+        let markets = take_overs(&self.chain, &mut open.session, &newcomers, block, head, deadline(budget));
+        let markets = cx.idle(markets).await?;
+        let releases: Vec<_> = markets
             .iter()
             .flat_map(|(market, all)| all.epochs.values().map(|(number, _)| (*market, *number)))
             .collect();
         let releases = cx.idle(at_releases(&self.chain, &releases, head, deadline(budget))).await;
-        let (mut after, mut notes) = (page.known.following.clone(), Vec::new());
-        let now = Clocks { chain: head.time, redis: page.known.now };
-        // All new markets in one write: a crash in between leaves none of them half taken over.
-        for (market, beginning) in beginnings {
-            notes.extend(after.take_up(market, &beginning, &releases, now, &self.rules));
-        }
-        Ok((after, notes))
+        let now = Clocks { chain: head.time, redis: open.now };
+        Ok(std::mem::take(&mut open.state).take_over(&markets, &releases, now, &self.rules))
     }
 }

@@ -5,6 +5,6 @@ mod chain_state;
 
 pub use batches::{Arrangement, BadSubmission, Batch, Submission};
 pub use chain_state::{
-    AtRelease, Before, Beginning, Clocks, Deeds, Followed, Following, Handed, Market, Note, Old, Refused,
-    Releases, Rules, Stretch, TooDeep,
+    AtRelease, ChainState, Clocks, Effect, EventsOnly, Followed, Market, MarketBefore, Measured, Note,
+    Refused, Releases, Rules, Segment, SubmittedBatch, TakeOver, TooDeep, Transition, UndoEntry,
 };

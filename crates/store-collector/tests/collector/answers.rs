@@ -1,14 +1,14 @@
 //! Every answer of Redis to every command of every step of the chain state: a refused step is an error or reports the key, and its
 //! repeat does the same as if nothing had been refused.
 
-use domain::collector::{Following, Note, Stretch};
-use store_collector::{ClosedWindow, Inputs, Known, MarketTables, Outcome};
+use domain::collector::Transition;
+use store_collector::{Basis, Inputs, MarketTables, Outcome, Snapshot};
 use store_redis::{ANSWERS, Answer, Consequence, Fault, Store, StoreError, UNKNOWN};
 use testkit::FaultProxy;
 
 use crate::{
     common,
-    scene::{CHECKSUM, Chain, MARKET, arranged, blocks, market, released, submitted},
+    scene::{CHECKSUM, Chain, Closed, MARKET, OTHER, arranged, blocks, market, released, submitted},
 };
 
 /// What a step did, and the keys that it could not read or write.
@@ -25,7 +25,8 @@ fn answers() -> impl Iterator<Item = (&'static Answer, String)> {
 fn told(outcome: Outcome) -> Told {
     match outcome {
         Outcome::Done { faults } => ("done".to_owned(), faults),
-        Outcome::Changed { key } => (format!("changed: {key}"), Vec::new()),
+        Outcome::Changed => ("changed".to_owned(), Vec::new()),
+        Outcome::HandedOverElsewhere => ("handed over elsewhere".to_owned(), Vec::new()),
         Outcome::Late => ("late".to_owned(), Vec::new()),
     }
 }
@@ -103,7 +104,7 @@ impl Walk {
     }
 }
 
-async fn closed(chain: &Chain) -> ClosedWindow {
+async fn closed(chain: &Chain) -> Closed {
     chain.closed(MARKET).await.into_iter().next().expect("one is closed")
 }
 
@@ -111,23 +112,20 @@ async fn closed(chain: &Chain) -> ClosedWindow {
 async fn the_state_is_read_as_a_whole_whatever_redis_answers() {
     let load = async |chain: &Chain, (): &()| {
         let known = chain.chain.load(&mut chain.session().await).await?;
-        Ok((format!("{:?}", known.following), Vec::new()))
+        Ok((format!("{:?}", known.state), Vec::new()))
     };
     assert!(Walk::new().await.through(true, async |_| (), load).await > 100);
 }
 
 #[tokio::test]
 async fn blocks_are_accepted_once_whatever_redis_answers() {
-    type Next = (Known, Following, Stretch, Vec<Note>);
     let prepare = async |chain: &Chain| {
-        let known = chain.load().await;
-        let mut after = known.following.clone();
-        let stretch = blocks(&after, 18, 0, vec![submitted(MARKET, 7, "cid", 18)]);
-        let notes = after.accept(&stretch, &chain.rules).expect("they stand on the last one");
-        (known, after, stretch, notes)
+        let Snapshot { state, basis, .. } = chain.load().await;
+        let segment = blocks(&state, 18, 0, vec![submitted(MARKET, 7, "cid", 18)]);
+        (basis, state.apply(&segment, &chain.rules).expect("they stand on the last one"))
     };
-    let commit = async |chain: &Chain, (known, after, stretch, notes): &Next| {
-        Ok(told(chain.commit(known, after, Some(stretch), notes).await?))
+    let commit = async |chain: &Chain, (basis, after): &(Basis, Transition)| {
+        Ok(told(chain.commit(basis, &after.effects).await?))
     };
     assert!(Walk::new().await.through(true, prepare, commit).await > 20);
 }
@@ -135,16 +133,17 @@ async fn blocks_are_accepted_once_whatever_redis_answers() {
 #[tokio::test]
 async fn closed_windows_are_found_whatever_redis_answers() {
     let find = async |chain: &Chain, (): &()| {
-        let (closed, _) = chain.chain.closed(&mut chain.session().await, market(MARKET)).await?;
-        Ok((format!("{:?}", closed.iter().map(|closed| closed.epoch).collect::<Vec<_>>()), Vec::new()))
+        let snapshot = chain.chain.market(&mut chain.session().await, market(MARKET)).await?;
+        Ok((format!("{:?}", snapshot.known.closed()), Vec::new()))
     };
     assert!(Walk::new().await.through(true, async |_| (), find).await > 60);
 }
 
 #[tokio::test]
 async fn submissions_are_read_or_the_key_is_reported_whatever_redis_answers() {
-    let read = async |chain: &Chain, closed: &ClosedWindow| {
-        let inputs = chain.chain.inputs(&mut chain.session().await, closed).await?;
+    let read = async |chain: &Chain, closed: &Closed| {
+        let Closed { market, epoch, window, .. } = closed;
+        let inputs = chain.chain.inputs(&mut chain.session().await, *market, *epoch, window).await?;
         let Inputs { submissions, missing, faults, .. } = inputs;
         Ok((format!("{submissions:?} {missing:?}"), faults))
     };
@@ -158,18 +157,19 @@ async fn a_window_is_handed_over_once_whatever_redis_answers() {
         let inputs = chain.inputs(&closed).await;
         (closed, inputs)
     };
-    let hand_over = async |chain: &Chain, (closed, inputs): &(ClosedWindow, Inputs)| {
-        let (basis, arranged) = (&inputs.basis, arranged(closed, inputs.clone(), 2));
-        Ok(told(chain.hand_over(closed, basis, &arranged).await?))
+    let hand_over = async |chain: &Chain, (closed, inputs): &(Closed, Inputs)| {
+        let arranged = arranged(closed, inputs.clone(), 2);
+        let Closed { market, epoch, snapshot, .. } = closed;
+        let submitted_at = inputs.submitted_at.clone();
+        let effects = snapshot.known.hand_over(*market, *epoch, &arranged, submitted_at);
+        Ok(told(chain.commit(&snapshot.basis, &effects).await?))
     };
     assert!(Walk::new().await.through(true, prepare, hand_over).await > 20);
 }
 
 #[tokio::test]
 async fn an_epoch_without_batches_ends_once_whatever_redis_answers() {
-    let give_up = async |chain: &Chain, closed: &ClosedWindow| {
-        Ok(told(chain.chain.give_up(&mut chain.session().await, closed).await?))
-    };
+    let give_up = async |chain: &Chain, closed: &Closed| Ok(told(chain.give_up(closed).await?));
     assert!(Walk::new().await.through(true, closed, give_up).await > 20);
 }
 
@@ -177,8 +177,8 @@ async fn an_epoch_without_batches_ends_once_whatever_redis_answers() {
 async fn a_refused_clean_up_removes_the_rest_in_its_next_run() {
     let prepare = async |chain: &Chain| chain.hand_over_all().await;
     let clean = async |chain: &Chain, (): &()| {
-        let cleaned = chain.chain.clean(&mut chain.session().await, 0, 1_000).await?;
-        assert_eq!(cleaned.cursor, 0, "one slice has all");
+        let markets = [market(MARKET), market(OTHER)];
+        let cleaned = chain.chain.clean(&mut chain.session().await, &markets).await?;
         Ok((format!("{} {}", cleaned.markers, cleaned.submissions), cleaned.faults))
     };
     assert!(Walk::new().await.through(false, prepare, clean).await > 100);
@@ -213,7 +213,7 @@ async fn what_a_predecessor_left_is_read_or_the_key_is_reported_whatever_redis_a
 #[tokio::test]
 async fn stored_hashes_are_read_or_the_key_is_reported_whatever_redis_answers() {
     let read = async |chain: &Chain, (): &()| {
-        let (hashes, faults) = chain.chain.told_hashes(&mut chain.session().await, 10..=14).await?;
+        let (hashes, faults) = chain.chain.stored_hashes(&mut chain.session().await, 10..=14).await?;
         Ok((format!("{hashes:?}"), faults))
     };
     assert!(Walk::new().await.through(true, async |_| (), read).await > 60);

@@ -53,8 +53,8 @@ async fn a_hand_over_queues_batches_in_order_and_writes_every_documented_key() {
     let [closed] = chain.closed(MARKET).await.try_into().expect("one");
     let inputs = chain.inputs(&closed).await;
     assert_eq!((&inputs.missing, &inputs.faults), (&vec![], &vec![]));
-    let (basis, arranged) = (inputs.basis.clone(), arranged(&closed, inputs, 2));
-    let _ = chain.hand_over(&closed, &basis, &arranged).await.expect("handed over");
+    let arranged = arranged(&closed, inputs, 2);
+    let _ = chain.hand_over(&closed, &arranged).await.expect("handed over");
 
     let key = |project: &str, slot: u64| format!("{MARKET}.7.{project}.{slot}");
     let first = json!({ "a:pair": [key("a:pair", 42)], "b:pair": [key("b:pair", 42)] });
@@ -83,7 +83,7 @@ async fn a_hand_over_queues_batches_in_order_and_writes_every_documented_key() {
     lives(&mut chain, &details, HALF_AN_HOUR).await;
     let expected = json!({ "EpochReleaseBlockNumber": 6, "SubmissionLimitBlockNumber": 16 });
     assert_eq!(json(&mut chain, "GET", &details).await, Some(expected));
-    let after = chain.load().await.following;
+    let after = chain.load().await.state;
     assert!(after.markets[&market(MARKET)].done.contains(7));
     assert!(after.markets[&market(MARKET)].windows.is_empty());
 }
@@ -115,8 +115,8 @@ async fn an_epoch_that_is_given_up_ends_without_batches_and_without_a_count() {
     let mut chain = Chain::new().await;
     chain.accept(17, 0, vec![released(MARKET, 7, 6)]).await;
     let [closed] = chain.closed(MARKET).await.try_into().expect("one");
-    let _ = chain.chain.give_up(&mut chain.session().await, &closed).await.expect("ended");
-    assert!(chain.load().await.following.markets[&market(MARKET)].done.contains(7));
+    let _ = chain.give_up(&closed).await.expect("ended");
+    assert!(chain.load().await.state.markets[&market(MARKET)].done.contains(7));
     let gone =
         ["finalizerQueue", &format!("BatchCountKey.{MARKET}.7"), &format!("EpochMarkerSetKey.{MARKET}")]
             .map(str::to_owned);

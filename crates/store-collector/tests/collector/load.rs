@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use domain::{
     chain::ContractAddress,
-    collector::{Following, Market},
+    collector::{ChainState, Market},
 };
 use store_collector::{ChainKeys, ChainStore, Outcome};
 
@@ -23,11 +23,11 @@ async fn ten_markets_with_ten_thousand_submissions_each_are_handed_over_whole() 
     chain.rules.windows = markets.iter().map(|market| (*market, 20)).collect();
     let known = chain.load().await;
     let followed = markets.iter().map(|market| (*market, Market { day: Some(3), ..Market::default() }));
-    let mut after = Following { markets: followed.collect(), ..known.following.clone() };
+    let all = ChainState { markets: followed.collect(), ..known.state };
     let events = markets.iter().map(|market| released(&market.lower(), 7, 6)).collect();
-    let stretch = blocks(&after, 17, 0, events);
-    let notes = after.accept(&stretch, &chain.rules).expect("the first ones");
-    let outcome = chain.commit(&known, &after, Some(&stretch), &notes).await.expect("written");
+    let segment = blocks(&all, 17, 0, events);
+    let after = all.apply(&segment, &chain.rules).expect("the first ones");
+    let outcome = chain.commit(&known.basis, &after.effects).await.expect("written");
     assert_eq!(outcome, Outcome::Done { faults: vec![] });
     for of in markets.iter().map(ContractAddress::lower) {
         let key = |number: u64| format!("{of}.7.p{}.{number}", number % PROJECTS);
@@ -38,10 +38,9 @@ async fn ten_markets_with_ten_thousand_submissions_each_are_handed_over_whole() 
     let began = Instant::now();
     for of in markets.iter().map(ContractAddress::lower) {
         let [closed] = chain.closed(&of).await.try_into().expect("one");
-        let inputs = chain.inputs(&closed).await;
-        let (basis, arranged) = (inputs.basis.clone(), arranged(&closed, inputs, 20));
+        let arranged = arranged(&closed, chain.inputs(&closed).await, 20);
         assert_eq!(arranged.batches.len(), 25);
-        let outcome = chain.hand_over(&closed, &basis, &arranged).await.expect("handed over");
+        let outcome = chain.hand_over(&closed, &arranged).await.expect("handed over");
         assert_eq!(outcome, Outcome::Done { faults: vec![] });
     }
     println!("{MARKETS} markets with {SUBMISSIONS} submissions each: {:?}", began.elapsed());

@@ -18,17 +18,16 @@ async fn a_key_of_another_type_is_named_and_nothing_at_all_is_written() {
         format!("EpochMarkerSetKey.{MARKET}"),
         format!("EpochMarkerDetailsKey.{MARKET}.9"),
         "attestorQueue".to_owned(),
-        "tracker:chain:deeds".to_owned(),
+        "tracker:chain:undo".to_owned(),
         format!("tracker:chain:{MARKET}:windows"),
         format!("tracker:chain:{MARKET}:market"),
         "tracker:chain:checkpoint".to_owned(),
         "tracker:chain:identity".to_owned(),
     ] {
         let known = chain.load().await;
-        let mut after = known.following.clone();
         let events = vec![released(MARKET, 9, 4), submitted(MARKET, 9, "cid", 4), day(MARKET, 2, 5)];
-        let stretch = blocks(&after, 5, 0, events);
-        let notes = after.accept(&stretch, &chain.rules).expect("accepted");
+        let segment = blocks(&known.state, 5, 0, events);
+        let after = known.state.apply(&segment, &chain.rules).expect("accepted");
         // The old value is put aside.
         let stood: bool = chain.scene.run("EXISTS", &key).await;
         if stood {
@@ -36,7 +35,7 @@ async fn a_key_of_another_type_is_named_and_nothing_at_all_is_written() {
         }
         chain.scene.run::<()>("ZADD", &[&key, "1", "member"]).await;
         let before = chain.dump().await;
-        let error = chain.commit(&known, &after, Some(&stretch), &notes).await.expect_err("refused");
+        let error = chain.commit(&known.basis, &after.effects).await.expect_err("refused");
         assert_eq!((error.kind, &error.object), (ErrorKind::WrongType, &key), "{error}");
         assert_eq!(chain.dump().await, before, "{key}");
         chain.scene.run::<()>("DEL", &key).await;
@@ -53,8 +52,7 @@ async fn a_hand_over_is_whole_or_not_at_all_and_counters_that_hold_no_number_are
     chain.submit(MARKET, 7, 6, 0, &[("a", 1), ("b", 2)]).await;
     chain.accept(17, 0, vec![released(MARKET, 7, 6)]).await;
     let closed = chain.closed(MARKET).await.pop().expect("one is closed");
-    let inputs = chain.inputs(&closed).await;
-    let (basis, arrangement) = (inputs.basis.clone(), arranged(&closed, inputs, 1));
+    let arrangement = arranged(&closed, chain.inputs(&closed).await, 1);
     assert_eq!(arrangement.batches.len(), 2);
     for key in [
         "finalizerQueue".to_owned(),
@@ -62,10 +60,12 @@ async fn a_hand_over_is_whole_or_not_at_all_and_counters_that_hold_no_number_are
         format!("BatchSubmissionsKey.{MARKET}.7.2"),
         format!("EpochMarkerSetKey.{MARKET}"),
         format!("EpochMarkerDetailsKey.{MARKET}.7"),
-        "BlockHashByNumberKey.16".to_owned(),
         "tracker:chain:identity".to_owned(),
+        "tracker:chain:version".to_owned(),
         format!("tracker:chain:{MARKET}:windows"),
         format!("tracker:chain:{MARKET}:market"),
+        format!("tracker:chain:{MARKET}:version"),
+        format!("tracker:chain:{MARKET}:ended"),
     ] {
         let stood: bool = chain.scene.run("EXISTS", &key).await;
         if stood {
@@ -73,7 +73,7 @@ async fn a_hand_over_is_whole_or_not_at_all_and_counters_that_hold_no_number_are
         }
         chain.scene.run::<()>("ZADD", &[&key, "1", "member"]).await;
         let before = chain.dump().await;
-        let error = chain.hand_over(&closed, &basis, &arrangement).await.expect_err("refused");
+        let error = chain.hand_over(&closed, &arrangement).await.expect_err("refused");
         assert_eq!((error.kind, &error.object), (ErrorKind::WrongType, &key), "{error}");
         assert_eq!(chain.dump().await, before, "{key}");
         chain.scene.run::<()>("DEL", &key).await;
@@ -85,8 +85,7 @@ async fn a_hand_over_is_whole_or_not_at_all_and_counters_that_hold_no_number_are
     chain.scene.run::<()>("SET", &[&broken, "no number"]).await;
     let other = format!("SlotSubmissionsKey.{MARKET}.2.2");
     chain.scene.run::<()>("ZADD", &[&other, "1", "member"]).await;
-    let Outcome::Done { faults } = chain.hand_over(&closed, &basis, &arrangement).await.expect("handed over")
-    else {
+    let Outcome::Done { faults } = chain.hand_over(&closed, &arrangement).await.expect("handed over") else {
         panic!("somebody else has changed it");
     };
     assert_eq!(faults.iter().map(|fault| &fault.key).collect::<Vec<_>>(), [&broken, &other]);
@@ -127,19 +126,19 @@ async fn a_server_that_takes_no_writes_is_an_error_and_never_done() {
         let mut chain = Chain::with("", true).await;
         chain.accept(3, 0, vec![]).await;
         let known = chain.load().await;
-        let mut after = known.following.clone();
-        let stretch = blocks(&after, 5, 0, vec![released(MARKET, 9, 4), submitted(MARKET, 9, "cid", 4)]);
-        let notes = after.accept(&stretch, &chain.rules).expect("accepted");
+        let events = vec![released(MARKET, 9, 4), submitted(MARKET, 9, "cid", 4)];
+        let segment = blocks(&known.state, 5, 0, events);
+        let after = known.state.apply(&segment, &chain.rules).expect("accepted");
         let before = chain.dump().await;
         run(&mut chain, spoil).await;
-        let error = chain.commit(&known, &after, Some(&stretch), &notes).await.expect_err("refused");
+        let error = chain.commit(&known.basis, &after.effects).await.expect_err("refused");
         assert_eq!(error.kind, kind, "{error}");
         assert!(error.to_string().contains(said), "{error}");
         assert_eq!(chain.dump().await, before, "{spoil}");
         run(&mut chain, mend).await;
-        let done = chain.commit(&known, &after, Some(&stretch), &notes).await.expect("written");
+        let done = chain.commit(&known.basis, &after.effects).await.expect("written");
         assert_eq!(done, Outcome::Done { faults: vec![] });
-        assert_eq!(chain.load().await.following, after);
+        assert_eq!(chain.load().await.state, after.state);
     }
 }
 
@@ -149,8 +148,7 @@ async fn a_user_who_may_not_write_one_of_the_keys_writes_none() {
     chain.submit(MARKET, 7, 6, 0, &[("a", 1)]).await;
     chain.accept(17, 0, vec![released(MARKET, 7, 6)]).await;
     let closed = chain.closed(MARKET).await.pop().expect("one is closed");
-    let inputs = chain.inputs(&closed).await;
-    let (basis, arrangement) = (inputs.basis.clone(), arranged(&closed, inputs, 1));
+    let arrangement = arranged(&closed, chain.inputs(&closed).await, 1);
     run(&mut chain, "ACL SETUSER weak on >word ~* &* +@all -lpush").await;
     let mut settings = common::settings(chain.scene.redis.addr());
     let url = format!("redis://weak:word@{}/0", chain.scene.redis.addr());
@@ -158,7 +156,7 @@ async fn a_user_who_may_not_write_one_of_the_keys_writes_none() {
     let weak = Store::new(settings).expect("settings");
     let mut session = weak.session(store_redis::Operation::new("test", "test")).await.expect("a session");
     let before = chain.dump().await;
-    let error = chain.chain.hand_over(&mut session, &closed, &basis, &arrangement).await.expect_err("denied");
+    let error = chain.hand_over_by(&mut session, &closed, &arrangement).await.expect_err("denied");
     assert_eq!((error.kind, error.object.as_str()), (ErrorKind::Denied, "finalizerQueue"), "{error}");
     assert_eq!(chain.dump().await, before);
 }

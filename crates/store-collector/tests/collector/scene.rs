@@ -3,10 +3,13 @@
 use std::{collections::BTreeMap, num::NonZeroUsize};
 
 use domain::{
-    chain::{BlockRef, ChainEvent, ContractAddress, Hash, MarketEvent},
-    collector::{Arrangement, Beginning, Clocks, Followed, Following, Note, Releases, Rules, Stretch},
+    chain::{BlockRef, ChainEvent, ContractAddress, Hash, MarketEvent, Window},
+    collector::{
+        Arrangement, ChainState, Clocks, Effect, Followed, Note, Releases, Rules, Segment, TakeOver,
+        Transition,
+    },
 };
-use store_collector::{Basis, ChainKeys, ChainStore, ClosedWindow, Inputs, Known, Outcome};
+use store_collector::{Basis, ChainKeys, ChainStore, Inputs, MarketSnapshot, Outcome, Snapshot};
 use store_redis::{Session, Store, StoreError};
 use testkit::contents::{Contents, Dump, contents, dumps};
 
@@ -19,6 +22,15 @@ pub const OTHER: &str = "0xfb6916095ca1df60bb79ce92ce3ea74c37c5d359";
 pub const IDENTITY: &str = "chain 1 contract 0xab";
 /// How long a window is, in seconds; a block takes two.
 pub const LENGTH: u64 = 20;
+
+/// A closed window, as it was read.
+#[derive(Clone, Debug)]
+pub struct Closed {
+    pub market: ContractAddress,
+    pub epoch: u64,
+    pub window: Window,
+    pub snapshot: MarketSnapshot,
+}
 
 /// The rules of the chain state.
 pub struct Chain {
@@ -82,7 +94,7 @@ pub fn submitted(of: &str, epoch: u64, cid: &str, block: u64) -> (u64, MarketEve
 }
 
 /// The blocks after the last accepted one (from 1 if there is none), up to this number, on this branch.
-pub fn blocks(after: &Following, to: u64, branch: u64, events: Vec<(u64, MarketEvent)>) -> Stretch {
+pub fn blocks(after: &ChainState, to: u64, branch: u64, events: Vec<(u64, MarketEvent)>) -> Segment {
     let (first, mut parent) = after.checkpoint.map_or((1, hash(0, 0)), |at| (at.number + 1, at.hash));
     let mut blocks = Vec::new();
     for number in first..=to {
@@ -92,7 +104,7 @@ pub fn blocks(after: &Following, to: u64, branch: u64, events: Vec<(u64, MarketE
     }
     // So late that no submission has expired.
     let now = Clocks { chain: 0, redis: 4_000_000_000 };
-    Stretch { blocks, events, now, ..Stretch::default() }
+    Segment { blocks, events, now, ..Segment::default() }
 }
 
 impl Chain {
@@ -119,70 +131,74 @@ impl Chain {
         self.store.session(store_redis::Operation::new("test", "test")).await.expect("a session")
     }
 
-    pub async fn load(&self) -> Known {
+    pub async fn load(&self) -> Snapshot {
         self.chain.load(&mut self.session().await).await.expect("loaded")
     }
 
-    /// Writes a change of the state, and checks that it is read as it was written.
-    pub async fn change<T>(
-        &self,
-        change: impl FnOnce(&mut Following) -> (T, Option<Stretch>, Vec<Note>),
-    ) -> T {
+    /// Writes a transition, and checks that the state is read as it was written.
+    pub async fn change(&self, change: impl FnOnce(ChainState) -> Transition) -> Vec<Note> {
         let known = self.load().await;
-        let mut after = known.following.clone();
-        let (told, stretch, notes) = change(&mut after);
-        let outcome = self.commit(&known, &after, stretch.as_ref(), &notes).await;
+        let after = change(known.state);
+        let outcome = self.commit(&known.basis, &after.effects).await;
         assert_eq!(outcome.expect("written"), Outcome::Done { faults: vec![] });
-        assert_eq!(self.load().await.following, after);
-        told
+        assert_eq!(self.load().await.state, after.state);
+        after.notes
     }
 
-    pub async fn commit(
-        &self,
-        known: &Known,
-        after: &Following,
-        stretch: Option<&Stretch>,
-        notes: &[Note],
-    ) -> Result<Outcome, StoreError> {
-        self.chain.commit(&mut self.session().await, known, after, stretch, notes).await
+    pub async fn commit(&self, basis: &Basis, effects: &[Effect]) -> Result<Outcome, StoreError> {
+        self.chain.commit(&mut self.session().await, basis, effects, None).await
     }
 
     /// Accepts the blocks up to this one, for the markets of this tracker and those that others follow.
     pub async fn accept(&self, to: u64, branch: u64, events: Vec<(u64, MarketEvent)>) -> Vec<Note> {
         self.change(|all| {
-            let stretch = blocks(all, to, branch, events);
-            for market in all.newcomers().collect::<Vec<_>>() {
-                all.take_up(market, &Beginning::default(), &Releases::new(), stretch.now, &self.rules);
-            }
-            let notes = all.accept(&stretch, &self.rules).expect("they stand on the last one");
-            (notes.clone(), Some(stretch), notes)
+            let segment = blocks(&all, to, branch, events);
+            let newcomers: BTreeMap<_, _> = all.newcomers().map(|it| (it, TakeOver::default())).collect();
+            let all = if newcomers.is_empty() {
+                Transition { state: all, ..Transition::default() }
+            } else {
+                all.take_over(&newcomers, &Releases::new(), segment.now, &self.rules)
+            };
+            all.then(|all| all.apply(&segment, &self.rules)).expect("they stand on the last one")
         })
         .await
     }
 
     pub async fn undo(&self, to: u64) -> Vec<Note> {
-        self.change(|all| {
-            let notes = all.undo_to(to, &self.rules).expect("not too deep");
-            (notes.clone(), None, notes)
-        })
-        .await
+        self.change(|all| all.revert(to, &self.rules).expect("not too deep")).await
     }
 
-    pub async fn closed(&self, of: &str) -> Vec<ClosedWindow> {
-        self.chain.closed(&mut self.session().await, market(of)).await.expect("read").0
+    pub async fn closed(&self, of: &str) -> Vec<Closed> {
+        let market = market(of);
+        let snapshot = self.chain.market(&mut self.session().await, market).await.expect("read");
+        let closed = |(epoch, window)| Closed { market, epoch, window, snapshot: snapshot.clone() };
+        snapshot.known.closed().into_iter().map(closed).collect()
     }
 
-    pub async fn inputs(&self, closed: &ClosedWindow) -> Inputs {
-        self.chain.inputs(&mut self.session().await, closed).await.expect("read")
+    pub async fn inputs(&self, closed: &Closed) -> Inputs {
+        let Closed { market, epoch, window, .. } = closed;
+        self.chain.inputs(&mut self.session().await, *market, *epoch, window).await.expect("read")
     }
 
-    pub async fn hand_over(
+    pub async fn hand_over(&self, closed: &Closed, arrangement: &Arrangement) -> Result<Outcome, StoreError> {
+        self.hand_over_by(&mut self.session().await, closed, arrangement).await
+    }
+
+    pub async fn hand_over_by(
         &self,
-        closed: &ClosedWindow,
-        basis: &Basis,
+        session: &mut Session,
+        closed: &Closed,
         arrangement: &Arrangement,
     ) -> Result<Outcome, StoreError> {
-        self.chain.hand_over(&mut self.session().await, closed, basis, arrangement).await
+        let Closed { market, epoch, window, snapshot } = closed;
+        let submitted_at = self.inputs(closed).await.submitted_at;
+        let effects = snapshot.known.hand_over(*market, *epoch, arrangement, submitted_at);
+        self.chain.commit(session, &snapshot.basis, &effects, Some(window.expires)).await
+    }
+
+    pub async fn give_up(&self, closed: &Closed) -> Result<Outcome, StoreError> {
+        let effects = closed.snapshot.known.give_up(closed.market, closed.epoch);
+        self.commit(&closed.snapshot.basis, &effects).await
     }
 
     /// Hands over all closed windows in order. Reads them anew each time, since the end of one epoch changes what the
@@ -190,9 +206,8 @@ impl Chain {
     pub async fn hand_over_all(&self) {
         for of in [MARKET, OTHER] {
             while let Some(closed) = self.closed(of).await.into_iter().next() {
-                let inputs = self.inputs(&closed).await;
-                let (basis, arranged) = (inputs.basis.clone(), arranged(&closed, inputs, 2));
-                let outcome = self.hand_over(&closed, &basis, &arranged).await.expect("handed over");
+                let arranged = arranged(&closed, self.inputs(&closed).await, 2);
+                let outcome = self.hand_over(&closed, &arranged).await.expect("handed over");
                 assert_eq!(outcome, Outcome::Done { faults: vec![] });
             }
         }
@@ -222,7 +237,7 @@ pub fn collected(of: &str, epoch: u64, block: u64, branch: u64) -> String {
     format!("SnapshotCollector.{of}.{epoch}.{}", hash(block, branch))
 }
 
-pub fn arranged(closed: &ClosedWindow, inputs: Inputs, size: usize) -> Arrangement {
+pub fn arranged(closed: &Closed, inputs: Inputs, size: usize) -> Arrangement {
     let size = NonZeroUsize::new(size).expect("not 0");
     Arrangement::of(inputs.submissions, &closed.market.lower(), closed.epoch, size)
 }

@@ -16,14 +16,14 @@ async fn two() -> [Chain; 2] {
 #[tokio::test]
 async fn whoever_accepts_a_block_applies_it_for_the_markets_of_all() {
     let [mut one, two] = two().await;
-    assert_eq!(two.load().await.following.newcomers().collect::<Vec<_>>(), [market(OTHER)]);
+    assert_eq!(two.load().await.state.newcomers().collect::<Vec<_>>(), [market(OTHER)]);
     two.accept(4, 0, vec![released(MARKET, 1, 4), released(OTHER, 2, 4)]).await;
     // The first one reads of the other market without having been told of it.
-    assert_eq!(one.load().await.following, two.load().await.following);
+    assert_eq!(one.load().await.state, two.load().await.state);
     let events = vec![released(MARKET, 3, 5), released(OTHER, 4, 5)];
     one.accept(30, 0, events).await;
     for tracker in [&one, &two] {
-        let all = tracker.load().await.following;
+        let all = tracker.load().await.state;
         for (of, epochs) in [(MARKET, [1, 3]), (OTHER, [2, 4])] {
             let windows = &all.markets[&market(of)].windows;
             assert!(windows.keys().eq(&epochs), "{windows:?}");
@@ -58,7 +58,7 @@ async fn a_market_is_followed_until_it_is_removed_and_its_finished_epochs_stay()
     two.accept(4, 0, vec![released(OTHER, 2, 4), released(OTHER, 3, 4), released(MARKET, 1, 4)]).await;
     two.accept(30, 0, vec![]).await;
     let closed = two.closed(OTHER).await.into_iter().next().expect("one");
-    let _ = two.chain.give_up(&mut two.session().await, &closed).await.expect("ended");
+    let _ = two.give_up(&closed).await.expect("ended");
     let keys = async |one: &mut Chain| -> Vec<String> {
         one.scene.run::<Vec<String>>("KEYS", format!("*{OTHER}*")).await
     };
@@ -72,13 +72,14 @@ async fn a_market_is_followed_until_it_is_removed_and_its_finished_epochs_stay()
     let mut left = keys(&mut one).await;
     left.sort_unstable();
     // The details of a finished epoch expire by themselves.
-    assert_eq!(left, [format!("EpochMarkerDetailsKey.{OTHER}.2"), format!("tracker:chain:{OTHER}:market")]);
-    let all = one.load().await.following;
+    let kept = ["market", "version"].map(|what| format!("tracker:chain:{OTHER}:{what}"));
+    assert_eq!(left, [&[format!("EpochMarkerDetailsKey.{OTHER}.2")][..], &kept].concat());
+    let all = one.load().await.state;
     assert!(all.markets.keys().eq([&market(MARKET)]), "{all:?}");
     assert_eq!(all.markets[&market(MARKET)].windows.len(), 1);
     // It comes back: it has to be taken over, and its finished epoch gets no second window.
-    let all = two.load().await.following;
+    let all = two.load().await.state;
     assert_eq!(all.newcomers().collect::<Vec<_>>(), [market(OTHER)]);
     two.accept(31, 0, vec![released(OTHER, 2, 31)]).await;
-    assert!(two.load().await.following.markets[&market(OTHER)].windows.is_empty());
+    assert!(two.load().await.state.markets[&market(OTHER)].windows.is_empty());
 }

@@ -6,7 +6,7 @@ use crate::chain::{ContractAddress, MarketEvent, Window};
 
 /// A submitted batch that is handed to the attestor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Handed {
+pub struct SubmittedBatch {
     /// The market.
     pub market: ContractAddress,
     /// The epoch.
@@ -78,7 +78,7 @@ pub enum Note {
         by_clock: bool,
     },
     /// A batch was submitted: it goes to the attestor.
-    Submitted(Handed),
+    Submitted(SubmittedBatch),
     /// Another event, which has no effect here.
     Other {
         /// In which block.
@@ -94,5 +94,5 @@ pub enum Note {
         epoch: u64,
     },
     /// A dropped block had this batch; it was handed to the attestor already, and stays.
-    StaysSubmitted(Handed),
+    StaysSubmitted(SubmittedBatch),
 }

@@ -2,62 +2,80 @@
 
 use std::collections::BTreeSet;
 
-use super::{Before, Deeds, Following, Note, Rules, TooDeep};
-use crate::chain::WindowState;
+use super::{ChainState, MarketBefore, Note, Rules, TooDeep, Transition, UndoEntry, transition::Change};
+use crate::chain::{ContractAddress, Window, WindowState};
 
 /// The most orphaned deliveries that are remembered; the oldest are forgotten first.
-const MOST_KEPT: usize = 1_000;
+const MOST_ORPHANED: usize = 1_000;
 
-impl Following {
+impl ChainState {
     /// Undoes all accepted blocks after the block of this number, which stays. What was handed over stays too.
     ///
     /// # Errors
-    /// [`TooDeep`] when more than `rules.max_reorg_depth` blocks would be undone, or the block is not in the undo log;
-    /// nothing has changed then.
-    pub fn undo_to(&mut self, number: u64, rules: &Rules) -> Result<Vec<Note>, TooDeep> {
+    /// [`TooDeep`] when more than `rules.max_reorg_depth` blocks would be undone, or the block is not in the undo log.
+    pub fn revert(self, number: u64, rules: &Rules) -> Result<Transition, TooDeep> {
         let depth = rules.max_reorg_depth;
-        let Some(checkpoint) = self.checkpoint else { return Ok(Vec::new()) };
+        let Some(checkpoint) = self.checkpoint else {
+            return Ok(Transition { state: self, ..Transition::default() });
+        };
         let too_deep = TooDeep { from: checkpoint.number, to: number, depth };
-        let at = self.deeds.iter().position(|deeds| deeds.block.number == number).ok_or(too_deep)?;
+        let at = self.undo_log.iter().position(|entry| entry.block.number == number).ok_or(too_deep)?;
         if checkpoint.number - number > depth {
             return Err(too_deep);
         }
-        let (mut notes, mut stays) = (Vec::new(), BTreeSet::new());
+        let (mut change, mut stays) = (Change::new(self), BTreeSet::new());
         // The newest first: each entry restores the state before its own block.
-        for Deeds { before, handed, .. } in self.deeds.drain(at + 1..).rev() {
-            for Before { market, current, day, windows } in before {
-                // The market may have been removed since: nothing of it is kept.
-                let Some(known) = self.markets.get_mut(&market) else { continue };
-                (known.current, known.day) = (current, day);
-                for (epoch, window) in windows {
-                    // Handed over meanwhile: the finalizers have the batches, so the epoch stays finished. It is
-                    // reported once, if the block released it (no window before) or closed its window (open before).
-                    if known.done.contains(epoch) {
-                        let made_of_it = window.is_none_or(|window| window.state == WindowState::Open);
-                        if made_of_it && stays.insert((market, epoch)) {
-                            notes.push(Note::StaysHandedOver { market, epoch });
-                        }
-                        continue;
-                    }
-                    match window {
-                        Some(window) => known.windows.insert(epoch, window),
-                        None => known.windows.remove(&epoch),
-                    };
-                }
+        for UndoEntry { before, submitted, .. } in change.drop_blocks(at + 1) {
+            for (market, before) in before {
+                change.restore(market, before, &mut stays);
             }
-            notes.extend(handed.iter().cloned().map(Note::StaysSubmitted));
-            self.kept.extend(handed);
+            if submitted.is_empty() {
+                continue;
+            }
+            change.notes.extend(submitted.iter().cloned().map(Note::StaysSubmitted));
+            let orphaned = change.orphaned();
+            orphaned.extend(submitted);
+            let surplus = orphaned.len().saturating_sub(MOST_ORPHANED);
+            orphaned.drain(..surplus);
         }
-        // The undo log has no entry for what the clock closed. Windows that it closed at a dropped block open again,
-        // and a new block or the clock closes them.
-        for window in self.markets.values_mut().flat_map(|known| known.windows.values_mut()) {
-            if matches!(window.state, WindowState::Closed { block } if block > number) {
-                window.state = WindowState::Open;
+        change.reopen(number);
+        Ok(change.end())
+    }
+}
+
+impl Change {
+    /// Restores what one block has changed of a market. `stays` has what was reported.
+    fn restore(
+        &mut self,
+        market: ContractAddress,
+        MarketBefore { current, day, windows }: MarketBefore,
+        stays: &mut BTreeSet<(ContractAddress, u64)>,
+    ) {
+        self.set_current(market, current);
+        self.set_day(market, day);
+        for (epoch, window) in windows {
+            // The market may have been removed since: nothing of it is kept.
+            let Some(known) = self.market(market) else { return };
+            if !known.done.contains(epoch) {
+                self.set_window(market, epoch, window);
+                continue;
+            }
+            // Handed over meanwhile: the finalizers have the batches, so the epoch stays finished. It is reported once, if the block
+            // released it (no window before) or closed its window (open before).
+            let made_of_it = window.is_none_or(|window| window.state == WindowState::Open);
+            if made_of_it && stays.insert((market, epoch)) {
+                self.notes.push(Note::StaysHandedOver { market, epoch });
             }
         }
-        let many = self.kept.len().saturating_sub(MOST_KEPT);
-        self.kept.drain(..many);
-        self.checkpoint = self.deeds.last().map(|deeds| deeds.block);
-        Ok(notes)
+    }
+
+    /// The undo log has no entry for what the clock closed. Windows that it closed after the block of this number open again, and a
+    /// new block or the clock closes them.
+    fn reopen(&mut self, number: u64) {
+        let is_dropped =
+            |window: &Window| matches!(window.state, WindowState::Closed { block } if block > number);
+        for (market, epoch, window) in self.windows_where(is_dropped) {
+            self.set_window(market, epoch, Some(Window { state: WindowState::Open, ..window }));
+        }
     }
 }

@@ -1,10 +1,10 @@
-//! The rules of the chain state, and the segments that it accepts.
+//! The rules of the chain state.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::chain::{BlockRef, ContractAddress, Hash, MarketEvent, Window, WindowState};
+use crate::chain::{ContractAddress, Window, WindowState};
 
 /// Values from the configuration and the contracts. Times are seconds.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,21 +31,6 @@ pub struct Rules {
 pub struct Followed {
     /// Whether its submitted batches go to the attestor.
     pub attest: bool,
-}
-
-/// A segment: consecutive blocks with their events.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Stretch {
-    /// The blocks, in ascending order; the first one follows the last accepted one.
-    pub blocks: Vec<BlockRef>,
-    /// Set for an events-only segment, of which `blocks` holds only the last block.
-    pub old: Option<Old>,
-    /// The events of all blocks with the blocks' numbers, in the chain's order.
-    pub events: Vec<(u64, MarketEvent)>,
-    /// What the contracts said at the blocks that released epochs, as far as it is known.
-    pub releases: Releases,
-    /// When it is accepted, by which expired epochs are recognised.
-    pub now: Clocks,
 }
 
 /// What the contract of each market said at blocks, by their numbers.
@@ -80,15 +65,6 @@ impl Clocks {
 /// How long before the first submissions can expire an epoch counts as expired, in seconds; at most a tenth of their life. The batches
 /// are read and handed over in this time, and collectors may learn of a release sooner than we do.
 const MARGIN: u64 = 60;
-
-/// The start of an events-only segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Old {
-    /// The number of its first block.
-    pub first: u64,
-    /// The hash of the block before it.
-    pub parent: Hash,
-}
 
 impl Rules {
     fn margin(&self) -> u64 {

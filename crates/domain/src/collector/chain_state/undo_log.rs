@@ -1,32 +1,32 @@
 //! The undo log: what each of the last accepted blocks has changed.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use super::Handed;
+use super::SubmittedBatch;
 use crate::chain::{BlockRef, ContractAddress, Window};
 
 /// An entry of the undo log: an accepted block, and the state before it of what it changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Deeds {
+pub struct UndoEntry {
     /// The block.
     pub block: BlockRef,
     /// The markets that it changed, as they were.
-    pub before: Vec<Before>,
+    pub before: BTreeMap<ContractAddress, MarketBefore>,
     /// The batches that it delivered to the attestor.
-    pub handed: Vec<Handed>,
+    pub submitted: Vec<SubmittedBatch>,
 }
 
-/// The state of a market before a block.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Before {
-    /// The market.
-    pub market: ContractAddress,
+/// The state of a market before a change, as far as it was changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MarketBefore {
     /// The highest epoch that was released.
     pub current: Option<u64>,
     /// The day that began last.
     pub day: Option<u64>,
-    /// The windows that the block changed, as they were; `None` for one that it opened.
-    pub windows: Vec<(u64, Option<Window>)>,
+    /// The windows that were changed, as they were; `None` for one that was opened.
+    pub windows: BTreeMap<u64, Option<Window>>,
 }
 
 /// A reorganisation reaches back further than anything that can be undone.
@@ -41,27 +41,9 @@ pub struct TooDeep {
     pub depth: u64,
 }
 
-impl Deeds {
-    /// The record of a market before this block; made before the block's first change of it.
-    pub(super) fn of(
-        &mut self,
-        market: ContractAddress,
-        (current, day): (Option<u64>, Option<u64>),
-    ) -> &mut Before {
-        let at = self.before.iter().position(|before| before.market == market);
-        let at = at.unwrap_or_else(|| {
-            self.before.push(Before { market, current, day, windows: Vec::new() });
-            self.before.len() - 1
-        });
-        &mut self.before[at]
-    }
-}
-
-impl Before {
-    /// Records a window as it was, unless an earlier change of the same block has recorded it.
-    pub(super) fn keep(&mut self, epoch: u64, window: Option<Window>) {
-        if self.windows.iter().all(|(known, _)| *known != epoch) {
-            self.windows.push((epoch, window));
-        }
+impl UndoEntry {
+    /// The entry of a block that has changed nothing yet.
+    pub(super) fn new(block: BlockRef) -> Self {
+        Self { block, before: BTreeMap::new(), submitted: Vec::new() }
     }
 }

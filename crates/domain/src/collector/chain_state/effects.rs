@@ -1,0 +1,109 @@
+//! What a transition of the chain state writes.
+
+use std::collections::BTreeMap;
+
+use super::{Followed, SubmittedBatch, UndoEntry};
+use crate::{
+    chain::{BlockRef, ContractAddress, EpochSet, Window},
+    collector::Batch,
+};
+
+/// A write. Applied to the stored state before a transition, its effects give the state after it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// This is the last accepted block.
+    Checkpoint(BlockRef),
+    /// The hash of an accepted block can be asked for by its number.
+    BlockHash(BlockRef),
+    /// The undo log has an entry for an accepted block.
+    Logged(UndoEntry),
+    /// The block of this number is too old to be undone: its entry leaves the undo log.
+    Unlogged(u64),
+    /// The block of this number was dropped: its hash and its entry in the undo log go.
+    Dropped(u64),
+    /// These are the orphaned deliveries.
+    Orphaned(Vec<SubmittedBatch>),
+    /// These are the followed markets.
+    Followed(BTreeMap<ContractAddress, Followed>),
+    /// A window is new, changed, or gone.
+    Window {
+        /// The market.
+        market: ContractAddress,
+        /// The epoch.
+        epoch: u64,
+        /// The window; `None` when it is gone.
+        window: Option<Window>,
+        /// Whether others have seen it, see [`Window::is_marked`].
+        was_marked: bool,
+    },
+    /// These epochs of a market are finished.
+    Done {
+        /// The market.
+        market: ContractAddress,
+        /// All of them.
+        done: EpochSet,
+    },
+    /// This is the highest epoch of a market that was released.
+    Current {
+        /// The market.
+        market: ContractAddress,
+        /// The epoch, if there is one.
+        epoch: Option<u64>,
+    },
+    /// This is the day of a market.
+    Day {
+        /// The market.
+        market: ContractAddress,
+        /// The day, if it is known.
+        day: Option<u64>,
+    },
+    /// A submitted batch goes to the attestor.
+    Attest(SubmittedBatch),
+    /// An epoch has ended: its window goes, and its details stay for a while.
+    Ended {
+        /// The market.
+        market: ContractAddress,
+        /// The epoch.
+        epoch: u64,
+        /// Its window.
+        window: Window,
+        /// The hashes of the blocks at which something was submitted for it: by them the cleaner finds the submissions.
+        submitted_at: Vec<String>,
+    },
+    /// A market was removed: nothing more of it is cleaned up.
+    Removed {
+        /// The market.
+        market: ContractAddress,
+    },
+    /// The batches of an epoch go to the finalizers. They must not have got them before.
+    Batches {
+        /// The market.
+        market: ContractAddress,
+        /// The epoch.
+        epoch: u64,
+        /// The batches, the first one is number 1.
+        batches: Vec<Batch>,
+    },
+    /// Slots have this many submissions more in a day.
+    SlotCounts {
+        /// The market.
+        market: ContractAddress,
+        /// The day.
+        day: u64,
+        /// The numbers by slots.
+        slots: BTreeMap<u64, u64>,
+    },
+}
+
+impl Effect {
+    /// The market whose windows or finished epochs it changes.
+    #[must_use]
+    pub fn of_windows(&self) -> Option<ContractAddress> {
+        match self {
+            Self::Window { market, .. } | Self::Done { market, .. } | Self::Ended { market, .. } => {
+                Some(*market)
+            }
+            _ => None,
+        }
+    }
+}

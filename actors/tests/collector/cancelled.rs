@@ -93,6 +93,24 @@ impl Surroundings {
         world.left(&mut self.redis.connection().await.expect("a connection")).await
     }
 
+    /// Compares what is left of an interrupted step. The contract values are written by an actor of their own meanwhile.
+    async fn assert_left(&self, world: &World, expected: &Contents) {
+        let steps = |contents: &Contents| -> Contents {
+            let is_value = |key: &str| {
+                key.ends_with("Table")
+                    || key.ends_with("TableKey")
+                    || key.starts_with("ProtocolState.")
+                    || key == "TotalNodesCount"
+            };
+            contents
+                .iter()
+                .filter(|(key, _)| !is_value(key))
+                .map(|(key, it)| (key.clone(), it.clone()))
+                .collect()
+        };
+        assert_same(&steps(&self.left(world).await), &steps(expected));
+    }
+
     /// A tracker that uses the proxies.
     async fn tracker(&self, world: &World, setup: Setup) -> Tracker {
         let url = format!("redis://{}/0", self.to_redis.addr());
@@ -140,7 +158,7 @@ impl Surroundings {
         match by {
             Interruption::Stop => {
                 tracker.stop().await;
-                assert_same(&self.left(world).await, expected);
+                self.assert_left(world, expected).await;
                 // The next tracker uses no proxies, so held requests and answers stay held.
                 let url = self.redis.url();
                 let next = Tracker::start(&url, &world.anvil.url(), &world.contracts, Setup::default()).await;
@@ -158,7 +176,7 @@ impl Surroundings {
                     tracker.metrics().lines().any(|line| line.starts_with(&error))
                 })
                 .await;
-                assert_same(&self.left(world).await, expected);
+                self.assert_left(world, expected).await;
                 self.to_node.release();
                 self.to_redis.release();
                 tracker.chain.workers.add_permits(1);

@@ -11,7 +11,7 @@ use store_redis::{
     Access, Denied, ErrorKind, MissingRight, Need, PROBE_ARGUMENT, Servers, Store, StoreError,
     escape_pattern, missing_rights, operations::READ_RIGHTS,
 };
-use store_tracker::{IndexKeys, MarketKeys, Output, channels, echo_channel};
+use store_tracker::{IndexKeys, MarketKeys, Output, channels, echo_channel, inspect::need_of_finder};
 
 use crate::{
     config::Config,
@@ -38,6 +38,9 @@ pub(crate) fn needs(config: &Config, markets: &[String]) -> Result<Vec<Need>> {
     all.extend(keys.iter().flat_map(MarketKeys::needs));
     if !config.retention.active.is_zero() {
         all.extend(keys.iter().flat_map(MarketKeys::needs_of_active));
+    }
+    if !config.intervals.find.is_zero() {
+        all.push(need_of_finder());
     }
     match (config.index.enabled, config.index.namespaced) {
         // Without the index none of its keys is granted: least privilege.

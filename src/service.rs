@@ -76,6 +76,8 @@ pub struct Service {
     listener: Name,
     /// The same of the finder.
     finder: Name,
+    /// The edge to the indexer, if it runs.
+    indexer: Option<IndexEdge>,
     /// The configuration in effect. Its lock lets one reload run at a time.
     in_effect: tokio::sync::Mutex<InEffect>,
 }
@@ -96,7 +98,7 @@ impl Service {
         let (metrics, operator) = (config.http.metrics_address(), config.http.operator_address);
         let http = HttpServers::bind(metrics, operator, vitals.clone()).await?;
         let (listener, finder) = (Name::new("listener"), Name::new("finder"));
-        let (registry, children) =
+        let (registry, indexer, children) =
             children(config, &tracker, followed.as_ref(), [&listener, &finder], &clock)?;
         let simultaneous_restarts = config.supervision.simultaneous_restarts;
         let options = TreeOptions { clock: clock.clone(), simultaneous_restarts, ..options };
@@ -112,7 +114,7 @@ impl Service {
         // A lock of tokio, since a reload holds it over awaits.
         let in_effect =
             tokio::sync::Mutex::new(InEffect { config: config.clone(), collector_is_outdated: false });
-        Ok(Self { tree, http, tracker, followed, clock, registry, listener, finder, in_effect })
+        Ok(Self { tree, http, tracker, followed, clock, registry, listener, finder, indexer, in_effect })
     }
 
     /// The tree.
@@ -185,14 +187,14 @@ fn tracker_services(config: &Config, services: Services, clock: &Clock) -> Track
     TrackerServices::new(services, timing, config.tracker.sequencer_id.clone(), clock)
 }
 
-/// The children of the root, and the market registry that they share.
+/// The children of the root, with the market registry that they share and the edge to the indexer, if it runs.
 fn children(
     config: &Config,
     tracker: &TrackerServices,
     followed: Option<&AcrossReloads>,
     [listener, finder]: [&Name; 2],
     clock: &Clock,
-) -> Result<(MarketRegistry, Vec<Child>)> {
+) -> Result<(MarketRegistry, Option<IndexEdge>, Vec<Child>)> {
     let policy = policy(&config.supervision);
     let mandatory = mandatory(&config.supervision);
     let limits = limits(&config.mailbox);
@@ -208,6 +210,7 @@ fn children(
         // The listener must not wait for the index. A dropped event is missing in the index, and counted.
         .map(|indexes| IndexEdge::new(inbox.address(listener, Overflow::DropOldest), indexes));
     // Without the index the mailbox has no reader and no sender, and is dropped.
+    let indexer = feed.clone();
     let index = feed.clone().map(|feed| {
         let (tracker, quota) = (tracker.clone(), tracker::quota(&config.index));
         let make = move || Indexer::new(tracker.clone(), feed.clone(), index_kept).with_quota(quota);
@@ -240,12 +243,13 @@ fn children(
     let mut children = vec![listen.policy(mandatory), markets.policy(mandatory)];
     children.extend(index);
     if let Some(followed) = followed {
-        children.extend(collector::children(config, &tracker.services, followed, &registry, clock)?);
+        let indexer = indexer.as_ref();
+        children.extend(collector::children(config, tracker, followed, &registry, indexer, clock)?);
     }
     children.extend(find(config, tracker, finder, &registry));
     // Children start in this order and stop in reverse.
     children.push(prune.policy(policy));
-    Ok((registry, children))
+    Ok((registry, indexer, children))
 }
 
 /// The finder, unless it is switched off.

@@ -4,6 +4,8 @@
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 
 mod common;
+#[path = "chain/finalized.rs"]
+mod finalized;
 #[path = "chain/metrics.rs"]
 mod metrics;
 

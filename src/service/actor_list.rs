@@ -45,6 +45,9 @@ pub(crate) fn actor_list(config: &Config) -> Vec<ListedActor> {
         }
         add("collector/contract-values", "contract values");
         add("collector/cleaner", "cleaner");
+        if config.index.enabled {
+            add("collector/finalized-batches", "finalized batches");
+        }
     }
     if !config.intervals.find.is_zero() {
         add("finder", "finder");

@@ -1,5 +1,5 @@
 //! The collector's part of the tree, if nodes are configured: the block fetcher, a batch preparer for each market, the contract
-//! values, the cleaner, and the notifier.
+//! values, the cleaner, the finalized batches if there is a state index, and the notifier.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -9,8 +9,8 @@ use actors::{
         CollectorServices, CollectorSettings, ContractValues, MarketEdge, Notice, Notifier, Progress,
         WindowLengths,
     },
-    env::{Services, stale_after},
-    tracker::{MarketEdges, MarketRegistry},
+    env::{BatchFinalized, Services, stale_after},
+    tracker::{FinalizedBatches, IndexEdge, MarketEdges, MarketRegistry, TrackerServices},
 };
 use color_eyre::eyre::{Result, WrapErr};
 use domain::{
@@ -50,11 +50,13 @@ impl AcrossReloads {
 /// Invalid URLs or addresses, which a loaded configuration does not have.
 pub(super) fn children(
     config: &Config,
-    services: &Services,
+    tracker: &TrackerServices,
     followed: &AcrossReloads,
     registry: &MarketRegistry,
+    indexer: Option<&IndexEdge>,
     clock: &Clock,
 ) -> Result<Vec<Child>> {
+    let services = &tracker.services;
     // A new name for each call: a reload replaces the collector, and a name is that of one actor.
     let fetcher = Name::new("block-fetcher");
     let notices = Mailbox::<Notice>::new("notifier", limits(&config.mailbox), clock);
@@ -91,12 +93,42 @@ pub(super) fn children(
     // A copy of the registry is enough: a reload that changes the markets replaces all actors of the collector.
     let trackers =
         registry.now().iter().filter_map(|edges| epoch_tracker(edges, &fetcher)).collect::<Vec<_>>();
-    let fetch =
-        Child::worker(fetcher, move || BlockFetcher::new(shared.clone(), edges.clone(), trackers.clone()));
+    let (finalized, told) = match indexer {
+        Some(indexer) => {
+            let (child, edge) = finalized_batches(config, tracker, indexer, &fetcher, clock);
+            (Some(child.policy(policy)), Some(edge))
+        }
+        None => (None, None),
+    };
+    let fetch = Child::worker(fetcher, move || {
+        let fetcher = BlockFetcher::new(shared.clone(), edges.clone(), trackers.clone());
+        match &told {
+            Some(edge) => fetcher.telling_of_finalized(edge.clone()),
+            None => fetcher,
+        }
+    });
     let prepare = Child::supervisor("batch-preparer", preparers).policy(policy);
-    let members = vec![fetch.policy(policy), prepare, values.policy(policy), clean.policy(policy)];
+    let mut members = vec![fetch.policy(policy), prepare, values.policy(policy), clean.policy(policy)];
+    members.extend(finalized);
     let notify = Child::actor(notices, || Notifier).policy(policy);
     Ok(vec![notify, Child::supervisor(COLLECTOR, members).policy(policy)])
+}
+
+/// The finalized batches, which tell the indexer, and the block fetcher's edge to them.
+fn finalized_batches(
+    config: &Config,
+    tracker: &TrackerServices,
+    indexer: &IndexEdge,
+    fetcher: &Name,
+    clock: &Clock,
+) -> (Child, Address<BatchFinalized>) {
+    let mailbox = Mailbox::new("finalized-batches", limits(&config.mailbox), clock);
+    // The blocks must not wait for the index.
+    let edge = mailbox.address(fetcher, Overflow::DropOldest);
+    let (tracker, keys) = (tracker.clone(), ChainKeys::new(&config.output.prefix));
+    let indexer = indexer.for_sender(mailbox.name());
+    let make = move || FinalizedBatches::new(tracker.clone(), keys.clone(), indexer.clone());
+    (Child::actor(mailbox, make), edge)
 }
 
 /// The block fetcher's edge to the epoch tracker of a market, if its name is a contract address. Windows of the chain change the

@@ -109,8 +109,8 @@ impl Service {
     /// Replaces the actors of the collector, if it runs, by actors for the present markets. They read their state from Redis.
     async fn restart_collector(&self, config: &Config) -> Result<()> {
         let Some(followed) = &self.followed else { return Ok(()) };
-        let services = &self.tracker.services;
-        let children = collector::children(config, services, followed, &self.registry, &self.clock)?;
+        let (tracker, indexer) = (&self.tracker, self.indexer.as_ref());
+        let children = collector::children(config, tracker, followed, &self.registry, indexer, &self.clock)?;
         // The new children were built first: if that fails, the running collector stays.
         for name in [COLLECTOR, "notifier"] {
             self.remove(name).await?;

@@ -63,6 +63,9 @@ fn of_chain(markets: &[&str]) -> Vec<Declared> {
     let mut expected = of_markets(markets);
     let fetcher = || "collector/block-fetcher".to_owned();
     expected.push((fetcher(), "notifier".to_owned(), Overflow::DropOldest));
+    let finalized = || "collector/finalized-batches".to_owned();
+    expected.push((fetcher(), finalized(), Overflow::DropOldest));
+    expected.push((finalized(), "indexer".to_owned(), Overflow::DropOldest));
     for market in markets {
         let preparer = format!("collector/batch-preparer/{market}");
         expected.push((fetcher(), format!("markets/{market}/epoch-tracker"), Overflow::Coalesce));

@@ -188,6 +188,9 @@ async fn each_metric_of_the_chain_tells_what_happened() {
             .await;
     }
     assert_eq!(query::<u64>(&mut connection, &["LLEN", "finalizerQueue"]).await, 3);
+    exported.shows(&[("chain_cleaned_total{kind=\"submissions\"}", 0)]).await;
+    release(&mut world, 0, FIRST + 11).await;
+    world.mine().await;
     exported.shows(&[("chain_cleaned_total{kind=\"submissions\"}", 1)]).await;
 
     // One node lags, one answers nonsense, one works.

@@ -19,11 +19,11 @@ use std::{
 
 use domain::{
     chain::{BlockRef, ContractAddress},
-    collector::{ChainState, Note, Rules, Segment, Transition},
+    collector::{ChainState, FinalizedBatch, Note, Rules, Segment, Transition},
 };
 use retry::{Attempts, table::BLOCK_FETCHER};
 use store_collector::{Basis, Outcome, Snapshot, operations::MOVE_CHECKPOINT};
-use supervision::{Budget, Context, Failure, Worker};
+use supervision::{Address, Budget, Context, Failure, Worker};
 
 use self::seen::Seen;
 use super::{
@@ -38,7 +38,10 @@ use super::{
 };
 use crate::{
     collector::notifier::{Notice, Severity},
-    env::{messages::Wake, report::Place},
+    env::{
+        messages::{BatchFinalized, Wake},
+        report::Place,
+    },
     operations::FOLLOW_CHAIN,
 };
 
@@ -49,6 +52,8 @@ pub struct BlockFetcher {
     preparers: Vec<MarketEdge>,
     /// Edges to epoch trackers, which a release wakes.
     epoch_trackers: Vec<MarketEdge>,
+    /// The edge to the finalized batches of the state index, if there is one.
+    finalized: Option<Address<BatchFinalized>>,
     rules: Rules,
     states: StateStore,
     stream: BlockStream,
@@ -100,6 +105,7 @@ impl BlockFetcher {
             chain,
             preparers,
             epoch_trackers,
+            finalized: None,
             rules,
             states,
             until: None,
@@ -108,6 +114,12 @@ impl BlockFetcher {
             has_wanted: false,
             measure_after: None,
         }
+    }
+
+    /// Makes the fetcher tell of finalised batches.
+    #[must_use]
+    pub fn telling_of_finalized(self, finalized: Address<BatchFinalized>) -> Self {
+        Self { finalized: Some(finalized), ..self }
     }
 
     /// Makes the fetcher end after this block.
@@ -275,6 +287,11 @@ impl BlockFetcher {
                 Note::Closed { market, .. } => self.wake(&self.preparers, market),
                 Note::Released { market, .. } | Note::Measured { market, .. } => {
                     self.wake(&self.epoch_trackers, market);
+                }
+                Note::Finalized { batch: FinalizedBatch { market, epoch, .. }, .. } => {
+                    let message = BatchFinalized { market: *market, epoch: *epoch };
+                    // The edge drops the oldest message: the index is best effort.
+                    let _ = self.finalized.as_ref().map(|edge| edge.try_send(message));
                 }
                 // Counted here and not by a preparer, which never sees an epoch that had expired before its release was read.
                 Note::Expired { market, .. } => {

@@ -3,7 +3,10 @@
 //! It touches nothing else. The lines of each kind are limited, since a backfill can produce thousands. Its edges drop the
 //! oldest notice when the mailbox is full, so no decision may depend on a notice.
 
-use domain::{chain::ChainEvent, collector::Note};
+use domain::{
+    chain::ChainEvent,
+    collector::{FinalizedBatch, Note},
+};
 use serde::{Deserialize, Serialize};
 use supervision::{Actor, Context, Failure, Inbox, Message};
 
@@ -69,6 +72,7 @@ fn kind_of(note: &Note) -> (&'static str, Severity) {
         Note::Submitted(_) => ("batch_submitted", Low),
         Note::StaysHandedOver { .. } => ("epoch_dropped", High),
         Note::StaysSubmitted(_) => ("batch_dropped", Medium),
+        Note::Finalized { .. } => ("batch_finalized", Low),
         Note::Other { event, .. } => match event.event {
             ChainEvent::DayStarted { .. } => ("day_started", Low),
             _ => ("event", Low),
@@ -87,6 +91,7 @@ fn place_of(note: &Note) -> Place {
         | Note::StaysHandedOver { market, epoch } => (market, Some(*epoch), None),
         Note::Closed { market, epoch, block, .. } => (market, Some(*epoch), Some(*block)),
         Note::Submitted(batch) | Note::StaysSubmitted(batch) => (&batch.market, Some(batch.epoch), None),
+        Note::Finalized { block, batch } => (&batch.market, Some(batch.epoch), Some(*block)),
         Note::Other { block, event } => (&event.market, None, Some(*block)),
     };
     Place { market: Some(*market), epoch, block }
@@ -137,6 +142,9 @@ fn text_of(note: &Note) -> String {
                  the attestor; it stays queued"
             )
         }
+        Note::Finalized { block, batch: FinalizedBatch { market, epoch, batch } } => format!(
+            "a batch of epoch {epoch} of market {market}, whose content id has the hash {batch}, is final with block {block}"
+        ),
         Note::Other { block, event } => match event.event {
             ChainEvent::DayStarted { day, .. } => {
                 format!("day {day} of market {} began at block {block}", event.market)

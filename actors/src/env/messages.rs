@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use domain::tracker::index::IndexEvent;
+use domain::{chain::ContractAddress, tracker::index::IndexEvent};
 use serde::{Deserialize, Serialize};
 use store_tracker::IndexKeys;
 use supervision::Message;
@@ -32,6 +32,17 @@ impl Message for Wake {
         size_of::<Self>() + self.named.iter().map(|name| size_of::<String>() + name.len()).sum::<usize>()
     }
 }
+
+/// The chain has finalised a batch of an epoch. To repeat it changes nothing; a dropped one is lost for the state index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchFinalized {
+    /// The market.
+    pub market: ContractAddress,
+    /// The epoch.
+    pub epoch: u64,
+}
+
+impl Message for BatchFinalized {}
 
 /// Events for the state index, as the listener received them. Best effort: a dropped event is lost for the index.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

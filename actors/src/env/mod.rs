@@ -13,7 +13,7 @@ pub(crate) mod services;
 pub mod telemetry;
 
 pub use failure_point::FailurePoint;
-pub use messages::{IndexEvents, Wake};
+pub use messages::{BatchFinalized, IndexEvents, Wake};
 pub use readiness::{Readiness, ReadinessCondition, stale_after};
-pub use report::Remedy;
+pub use report::{Place, Remedy};
 pub use services::Services;

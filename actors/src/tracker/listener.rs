@@ -32,6 +32,7 @@ use super::{
 };
 use crate::env::messages::Wake;
 use echo::{ECHO_WITHIN, Echo, published};
+pub(super) use index_feed::EVENTS_A_MESSAGE;
 use index_feed::Feed;
 pub use index_feed::IndexEdge;
 use timers::Timers;

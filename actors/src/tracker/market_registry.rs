@@ -116,6 +116,18 @@ impl Indexes {
         }
     }
 
+    /// The index of a market, by its address in checksum form, if there is one.
+    pub(crate) fn of_market(&self, market: &str) -> Option<IndexKeys> {
+        match self {
+            Self::One(keys) => Some(keys.clone()),
+            Self::OfMarkets(registry) => {
+                let markets = registry.now();
+                let edges = markets.iter().find(|edges| edges.keys.market().checksummed() == market);
+                edges.map(|edges| IndexKeys::of_market(&edges.keys))
+            }
+        }
+    }
+
     /// The indexes of these markets, in the same order; for [`Indexes::One`] that one index.
     pub(crate) fn of_these(&self, markets: &[MarketEdges]) -> Vec<IndexKeys> {
         match self {

@@ -6,6 +6,7 @@ const AGGREGATOR: &str = "aggregator";
 const EPOCH_TRACKER: &str = "epoch tracker";
 const LISTENER: &str = "listener";
 const INDEXER: &str = "indexer";
+const FINALIZED_BATCHES: &str = "finalized batches";
 const FINDER: &str = "finder";
 const PRUNER: &str = "pruner";
 
@@ -36,6 +37,10 @@ domain::table! {
         "The indexer holds messages of which it has written nothing.");
     pub(super) INDEXER_AFTER_COMMIT = FailurePoint::new("indexer::after_commit", INDEXER,
         "The indexer has written what its messages change and has not acknowledged them.");
+    pub(super) FINALIZED_BATCHES_BEFORE_READ = FailurePoint::new("finalized_batches::before_read", FINALIZED_BATCHES,
+        "The finalized batches hold a message and have read nothing.");
+    pub(super) FINALIZED_BATCHES_AFTER_SEND = FailurePoint::new("finalized_batches::after_send", FINALIZED_BATCHES,
+        "The finalized batches have sent their events and have not acknowledged their message.");
     FINDER_BEFORE_PAUSE = FailurePoint::new("finder::before_pause", FINDER,
         "The finder is about to wait for its next round.");
     FINDER_BEFORE_ROUND = FailurePoint::new("finder::before_round", FINDER,

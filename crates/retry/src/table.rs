@@ -68,6 +68,8 @@ table! {
         "An epoch tracker repeats a pass that failed; at most its interval."
     INDEXER: s(1) => s(1), None, UNLIMITED;
         "The indexer repeats a commit, or the ageing of validators."
+    FINALIZED_BATCHES: s(1) => s(1), None, UNLIMITED;
+        "The finalized batches take a message again that failed because of Redis."
     FINDER: s(1) => s(60), Double, UNLIMITED;
         "The finder repeats a round that failed; at most its interval."
     PRUNER: s(60) => s(60), None, UNLIMITED;

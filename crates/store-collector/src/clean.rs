@@ -121,7 +121,7 @@ impl ChainStore {
                     replies.fault(&ended, ErrorKind::Malformed, detail);
                     Vec::new()
                 });
-                removals.add_submissions(*market, epoch, &hashes);
+                removals.add_submissions(*market, epoch, &hashes, keys.is_shadow());
             }
         }
         Ok(removals)
@@ -173,9 +173,11 @@ impl Removals {
     }
 
     /// Removes the submissions of an epoch at these blocks.
-    fn add_submissions(&mut self, market: ContractAddress, epoch: u64, hashes: &[String]) {
+    fn add_submissions(&mut self, market: ContractAddress, epoch: u64, hashes: &[String], is_shadow: bool) {
         let sets: Vec<String> =
             hashes.iter().map(|hash| ChainKeys::submitted(&market, epoch, hash)).collect();
+        // A shadow removes no submissions, since other programs still read them.
+        let sets = if is_shadow { &[][..] } else { &sets[..] };
         for sets in sets.chunks(KEYS_A_COMMAND) {
             // UNLINK frees memory in the background: a set may be large.
             self.batch.cmd("UNLINK", &sets[0]).arg(&sets[1..]);

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use domain::{
     chain::{ContractAddress, Window},
-    collector::{Batch as Projects, Effect, SubmittedBatch},
+    collector::{Batch as Projects, Effect, FinalizedBatch, SubmittedBatch},
 };
 use serde_json::json;
 use store_redis::{KeyType, Operation, Session, StoreError};
@@ -105,6 +105,14 @@ impl ChainStore {
             Effect::Ended { market, epoch, window, submitted_at } => {
                 self.add_end(all, market, *epoch, window, submitted_at);
             }
+            Effect::Finalized(FinalizedBatch { market, epoch, batch }) => {
+                let key = keys.finalized(market, *epoch);
+                all.write("SADD", &key, KeyType::Set, &[&batch.to_string()]);
+                all.write("EXPIRE", &key, KeyType::Set, &[&COUNT_TTL]);
+            }
+            Effect::NotFinalized(FinalizedBatch { market, epoch, batch }) => {
+                all.write("SREM", &keys.finalized(market, *epoch), KeyType::Set, &[&batch.to_string()]);
+            }
             Effect::Removed { market } => all.write("DEL", &keys.ended(market), Hash, &[]),
             Effect::Batches { market, epoch, batches } => self.add_batches(all, market, *epoch, batches),
             Effect::SlotCounts { market, day, slots } => {
@@ -163,8 +171,7 @@ impl ChainStore {
         all.write("SREM", &keys.marked(market), KeyType::Set, &[&epoch]);
         let details = keys.details(market, epoch);
         all.write("SET", &details, KeyType::String, &[&details_of(window), &"EX", &DETAILS_TTL]);
-        // A shadow removes no submissions, since other programs still read them.
-        if !keys.is_shadow() && !submitted_at.is_empty() {
+        if !submitted_at.is_empty() {
             all.write(
                 "HSET",
                 &keys.ended(market),

@@ -96,6 +96,11 @@ domain::table! {
         "Finished epochs, current epoch and day of a market.");
     pub(crate) MARKET_VERSION = state("tracker:chain:*:version", Text, Bounded,
         "How often the windows or finished epochs of a market were changed: batches that were prepared from another version are refused.");
+    pub(crate) FINALIZED = Family {
+        ttl: Fixed(COUNT_TTL),
+        ..state("tracker:chain:finalized.*.*", Set, Expiry,
+            "The hashes of the content ids of an epoch's batches that the chain has finalised.")
+    };
     pub(crate) ENDED = state("tracker:chain:*:ended", Hash, Actor { name: "cleaner", age: Some(Age::Epochs(EPOCHS_KEPT)) },
         "The hashes of the blocks at which something was submitted for ended epochs: by them the submissions are found and removed.");
 }
@@ -196,6 +201,10 @@ impl ChainKeys {
 
     pub(super) fn version_of(&self, market: &ContractAddress) -> String {
         self.of_market(&MARKET_VERSION, market)
+    }
+
+    pub(super) fn finalized(&self, market: &ContractAddress, epoch: u64) -> String {
+        self.of_epoch(&FINALIZED, market, epoch)
     }
 
     /// A hash with a list of hashes of blocks for each epoch.

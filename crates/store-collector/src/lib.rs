@@ -15,6 +15,7 @@ mod clean;
 mod commit;
 mod compare_and_set;
 mod contract_values;
+mod finalized;
 mod keys;
 mod market;
 pub mod operations;
@@ -37,6 +38,7 @@ use domain::{
 pub use basis::{Basis, Outcome};
 pub use clean::Cleaned;
 pub use contract_values::MarketTables;
+pub use finalized::{FinalizedEpoch, finalized_epoch};
 pub use keys::{BLOCK_HASH_TTL, ChainKeys, family_of, key_families};
 pub use market::MarketSnapshot;
 pub use predecessor::Left;

@@ -97,6 +97,10 @@ impl ChainStore {
             ("HDEL", &[PROBE_ARGUMENT]),
             ("INCRBY", &[PROBE_ARGUMENT]),
             ("DEL", &[]),
+            ("SADD", &[]),
+            ("SREM", &[PROBE_ARGUMENT]),
+            ("SCARD", &[]),
+            ("EXPIRE", &[PROBE_ARGUMENT]),
         ] {
             need.probe(command, &key, arguments);
         }

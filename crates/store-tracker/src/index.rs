@@ -17,6 +17,7 @@ mod forget;
 mod place;
 mod remove;
 mod round_trip;
+mod submissions;
 
 use domain::tracker::index::Quota;
 use store_redis::Fault;

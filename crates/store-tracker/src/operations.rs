@@ -18,6 +18,7 @@ errors::table! {
     PRUNE_ACTIVE_EPOCHS: "prune_active_epochs", "prune the active epochs";
     FORGET_SEALED_EPOCHS: "forget_sealed_epochs", "forget sealed epochs";
     INDEX_EVENTS: "index_events", "write events to the state index";
+    READ_SUBMISSION_IDS: "read_submission_ids", "read the submissions of an epoch in the state index";
     PRUNE_INDEX: "prune_index", "prune the state index";
     AGE_VALIDATORS: "age_validators", "age the validators of the state index";
     EXAMINE_MARKET: "examine_market", "examine a market";

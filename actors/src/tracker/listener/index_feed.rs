@@ -4,13 +4,13 @@
 //! many events were in it. The events held between two hand-overs are bounded in number and bytes, even in a storm of long ids.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex, PoisonError,
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
 use domain::tracker::index::{IndexEvent, Unindexed};
 use store_tracker::IndexKeys;
-use supervision::{Address, SendError};
+use supervision::{Address, Name, SendError};
 
 use crate::{
     env::messages::IndexEvents,
@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The most events of one message.
-const EVENTS_A_MESSAGE: usize = 128;
+pub(in crate::tracker) const EVENTS_A_MESSAGE: usize = 128;
 /// The most bytes of one message.
 const BYTES_A_MESSAGE: usize = 32 << 10;
 
@@ -31,7 +31,7 @@ pub struct IndexEdge {
     address: Address<IndexEvents>,
     indexes: Indexes,
     /// The number of events sent. It outlives the incarnations of both actors, as the mailbox does.
-    sent: Arc<AtomicU64>,
+    sent: Arc<Mutex<u64>>,
     /// The number of events that the indexer has accounted for.
     taken: Arc<AtomicU64>,
 }
@@ -42,6 +42,27 @@ impl IndexEdge {
     pub fn new(address: Address<IndexEvents>, indexes: Indexes) -> Self {
         let (sent, taken) = (Arc::default(), Arc::default());
         Self { address, indexes, sent, taken }
+    }
+
+    /// The same edge for another sender.
+    #[must_use]
+    pub fn for_sender(&self, from: impl Into<Name>) -> Self {
+        Self { address: self.address.for_sender(from), ..self.clone() }
+    }
+
+    /// Sends events, as received at this time, in Unix seconds.
+    pub(crate) fn send(&self, index: &IndexKeys, at: u64, events: Vec<IndexEvent>) {
+        // Held over both steps: the numbers of two senders have to come in their order. Poisoning is ignored, each change is one addition.
+        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = *sent;
+        // Numbered before the message is sent: a refused message leaves a hole, too.
+        *sent += events.len() as u64;
+        match self.address.try_send(IndexEvents { number, at, index: index.clone(), events }) {
+            Ok(_) => {}
+            // The events are lost, and the number of the next message shows it. Without a next one the indexer is being
+            // stopped.
+            Err(SendError::TooLarge { .. } | SendError::Full(_) | SendError::Closed(_)) => {}
+        }
     }
 
     /// The indexes.
@@ -116,15 +137,7 @@ impl Feed {
             if events.is_empty() {
                 continue;
             }
-            let (events, index) = (std::mem::take(events), index.clone());
-            // Numbered before the message is sent: a refused message leaves a hole, too.
-            let number = self.edge.sent.fetch_add(events.len() as u64, Relaxed);
-            match self.edge.address.try_send(IndexEvents { number, at, index, events }) {
-                Ok(_) => {}
-                // The events are lost, and the number of the next message shows it. Without a next one the indexer is being
-                // stopped.
-                Err(SendError::TooLarge { .. } | SendError::Full(_) | SendError::Closed(_)) => {}
-            }
+            self.edge.send(index, at, std::mem::take(events));
         }
         let counts = [
             (IndexOutcome::Unattributed, &mut self.unattributed),

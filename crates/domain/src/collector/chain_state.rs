@@ -24,7 +24,7 @@ use crate::chain::{BlockRef, ContractAddress, Hash};
 pub use effects::Effect;
 pub use market::Market;
 pub use measure::Measured;
-pub use notes::{Note, SubmittedBatch};
+pub use notes::{FinalizedBatch, Note, SubmittedBatch};
 pub use rules::{AtRelease, Clocks, Followed, Releases, Rules};
 pub use segment::{EventsOnly, Segment};
 pub use take_over::TakeOver;

@@ -5,6 +5,7 @@ mod chain_state;
 
 pub use batches::{Arrangement, BadSubmission, Batch, Submission};
 pub use chain_state::{
-    AtRelease, ChainState, Clocks, Effect, EventsOnly, Followed, Market, MarketBefore, Measured, Note,
-    Refused, Releases, Rules, Segment, SubmittedBatch, TakeOver, TooDeep, Transition, UndoEntry,
+    AtRelease, ChainState, Clocks, Effect, EventsOnly, FinalizedBatch, Followed, Market, MarketBefore,
+    Measured, Note, Refused, Releases, Rules, Segment, SubmittedBatch, TakeOver, TooDeep, Transition,
+    UndoEntry,
 };

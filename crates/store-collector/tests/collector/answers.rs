@@ -1,14 +1,16 @@
 //! Every answer of Redis to every command of every step of the chain state: a refused step is an error or reports the key, and its
 //! repeat does the same as if nothing had been refused.
 
-use domain::collector::Transition;
-use store_collector::{Basis, Inputs, MarketTables, Outcome, Snapshot};
+use domain::collector::{Effect, FinalizedBatch, Transition};
+use store_collector::{
+    Basis, ChainKeys, FinalizedEpoch, Inputs, MarketTables, Outcome, Snapshot, finalized_epoch,
+};
 use store_redis::{ANSWERS, Answer, Consequence, Fault, Store, StoreError, UNKNOWN};
 use testkit::FaultProxy;
 
 use crate::{
     common,
-    scene::{CHECKSUM, Chain, Closed, MARKET, OTHER, arranged, blocks, market, released, submitted},
+    scene::{CHECKSUM, Chain, Closed, MARKET, OTHER, arranged, blocks, hash, market, released, submitted},
 };
 
 /// What a step did, and the keys that it could not read or write.
@@ -182,6 +184,25 @@ async fn a_refused_clean_up_removes_the_rest_in_its_next_run() {
         Ok((format!("{} {}", cleaned.markers, cleaned.submissions), cleaned.faults))
     };
     assert!(Walk::new().await.through(false, prepare, clean).await > 100);
+}
+
+#[tokio::test]
+async fn what_is_finalised_is_read_or_the_key_is_reported_whatever_redis_answers() {
+    let prepare = async |chain: &Chain| {
+        chain.hand_over_all().await;
+        let batch = FinalizedBatch { market: market(MARKET), epoch: 7, batch: hash(1, 1) };
+        let basis = chain.load().await.basis;
+        let written = chain.commit(&basis, &[Effect::Finalized(batch)]).await;
+        assert_eq!(written.expect("written"), Outcome::Done { faults: vec![] });
+    };
+    let read = async |chain: &Chain, (): &()| {
+        let (mut session, keys) = (chain.session().await, ChainKeys::new(""));
+        Ok(match finalized_epoch(&mut session, &keys, &market(MARKET), 7).await? {
+            FinalizedEpoch::Whole(submissions, faults) => (format!("{submissions:?}"), faults),
+            other => (format!("{other:?}"), Vec::new()),
+        })
+    };
+    assert!(Walk::new().await.through(true, prepare, read).await > 60);
 }
 
 #[tokio::test]

@@ -120,6 +120,14 @@ impl MarketKeys {
     }
 }
 
+/// The right that the finder needs beside those of its markets: to read the names of all keys.
+#[must_use]
+pub fn need_of_finder() -> Need {
+    let mut scan = Need::new("", Access::Read);
+    scan.probe_keyless("SCAN", &["0", "COUNT", "1"]);
+    scan
+}
+
 impl IndexKeys {
     /// The rights that the indexer needs to keep this index.
     #[must_use]
@@ -152,6 +160,7 @@ impl IndexKeys {
                 ("HKEYS", &[]),
                 ("HSCAN", &["0"]),
                 ("SCARD", &[]),
+                ("SSCAN", &["0"]),
                 ("ZRANGEBYSCORE", &["0", "1"]),
                 ("HSET", &["field", "value", "field without a value"]),
                 ("HDEL", &[PROBE_ARGUMENT]),

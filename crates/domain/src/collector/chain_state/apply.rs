@@ -1,8 +1,8 @@
 //! The acceptance of blocks with their events.
 
 use super::{
-    ChainState, Clocks, Effect, Note, Refused, Rules, Segment, SubmittedBatch, Transition, UndoEntry,
-    segment::EventsOnly, transition::Change,
+    ChainState, Clocks, Effect, FinalizedBatch, Note, Refused, Rules, Segment, SubmittedBatch, Transition,
+    UndoEntry, segment::EventsOnly, transition::Change,
 };
 use crate::chain::{BlockRef, ChainEvent, ContractAddress, MarketEvent, Window};
 
@@ -119,6 +119,14 @@ impl Step<'_> {
             }
             ChainEvent::SnapshotBatchSubmitted { epoch, batch_cid, .. } => {
                 self.submit(SubmittedBatch { market, epoch: *epoch, batch_cid: batch_cid.clone() });
+            }
+            ChainEvent::SnapshotBatchFinalized { epoch, batch_cid_hash, .. } => {
+                let batch = FinalizedBatch { market, epoch: *epoch, batch: *batch_cid_hash };
+                self.change.add(Effect::Finalized(batch));
+                if let Some(entry) = &mut self.change.entry {
+                    entry.finalized.push(batch);
+                }
+                self.change.notes.push(Note::Finalized { block: number, batch });
             }
             other => {
                 if let ChainEvent::DayStarted { day, .. } = other {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Followed, SubmittedBatch, UndoEntry};
+use super::{FinalizedBatch, Followed, SubmittedBatch, UndoEntry};
 use crate::{
     chain::{BlockRef, ContractAddress, EpochSet, Window},
     collector::Batch,
@@ -59,6 +59,10 @@ pub enum Effect {
     },
     /// A submitted batch goes to the attestor.
     Attest(SubmittedBatch),
+    /// The chain has finalised a batch.
+    Finalized(FinalizedBatch),
+    /// The block that finalised a batch was dropped.
+    NotFinalized(FinalizedBatch),
     /// An epoch has ended: its window goes, and its details stay for a while.
     Ended {
         /// The market.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::chain::{ContractAddress, MarketEvent, Window};
+use crate::chain::{ContractAddress, Hash, MarketEvent, Window};
 
 /// A submitted batch that is handed to the attestor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +13,17 @@ pub struct SubmittedBatch {
     pub epoch: u64,
     /// The content id of the batch.
     pub batch_cid: String,
+}
+
+/// A submitted batch that the chain has finalised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FinalizedBatch {
+    /// The market.
+    pub market: ContractAddress,
+    /// The epoch.
+    pub epoch: u64,
+    /// The hash of its content id.
+    pub batch: Hash,
 }
 
 /// A report of something that happened. The state has changed already; a note causes no further change of it.
@@ -79,6 +90,13 @@ pub enum Note {
     },
     /// A batch was submitted: it goes to the attestor.
     Submitted(SubmittedBatch),
+    /// A batch was finalised.
+    Finalized {
+        /// In which block.
+        block: u64,
+        /// The batch.
+        batch: FinalizedBatch,
+    },
     /// Another event, which has no effect here.
     Other {
         /// In which block.

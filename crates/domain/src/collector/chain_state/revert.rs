@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{ChainState, MarketBefore, Note, Rules, TooDeep, Transition, UndoEntry, transition::Change};
+use super::{
+    ChainState, Effect, MarketBefore, Note, Rules, TooDeep, Transition, UndoEntry, transition::Change,
+};
 use crate::chain::{ContractAddress, Window, WindowState};
 
 /// The most orphaned deliveries that are remembered; the oldest are forgotten first.
@@ -25,7 +27,8 @@ impl ChainState {
         }
         let (mut change, mut stays) = (Change::new(self), BTreeSet::new());
         // The newest first: each entry restores the state before its own block.
-        for UndoEntry { before, submitted, .. } in change.drop_blocks(at + 1) {
+        for UndoEntry { before, submitted, finalized, .. } in change.drop_blocks(at + 1) {
+            finalized.into_iter().for_each(|batch| change.add(Effect::NotFinalized(batch)));
             for (market, before) in before {
                 change.restore(market, before, &mut stays);
             }

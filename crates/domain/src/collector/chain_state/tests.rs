@@ -92,6 +92,7 @@ fn stored(before: &ChainState, effects: &[Effect]) -> ChainState {
             Effect::Current { market, epoch } => all.markets.entry(market).or_default().current = epoch,
             Effect::Day { market, day } => all.markets.entry(market).or_default().day = day,
             Effect::BlockHash(_) | Effect::Attest(_) | Effect::Batches { .. } => {}
+            Effect::Finalized(_) | Effect::NotFinalized(_) => {}
             Effect::SlotCounts { .. } | Effect::Removed { .. } => {}
         }
     }
@@ -479,4 +480,18 @@ fn a_market_that_is_removed_keeps_its_finished_epochs_alone() {
     assert_eq!(all.markets[&MARKET], Market { done, ..Market::default() });
     assert_eq!(all.followed, BTreeMap::new());
     assert_eq!(all.clone().remove(MARKET).effects, [], "there is nothing left to remove");
+}
+
+#[test]
+fn a_batch_is_finalised_with_its_block_and_no_longer_when_that_is_dropped() {
+    let (mut all, rules) = (chain_state(), rules());
+    let event = ChainEvent::SnapshotBatchFinalized { epoch: 7, batch_cid_hash: hash(1, 1), time: 0 };
+    let event = (6, MarketEvent { market: MARKET, log_index: 0, event });
+    apply(&next(&all, 5, vec![]), &mut all, &rules).unwrap();
+    let batch = FinalizedBatch { market: MARKET, epoch: 7, batch: hash(1, 1) };
+    let after = all.clone().apply(&next(&all, 6, vec![event]), &rules).unwrap();
+    assert!(after.effects.contains(&Effect::Finalized(batch)));
+    assert_eq!(take(&mut all, after), [Note::Finalized { block: 6, batch }]);
+    let after = all.clone().revert(5, &rules).unwrap();
+    assert!(after.effects.contains(&Effect::NotFinalized(batch)));
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::SubmittedBatch;
+use super::{FinalizedBatch, SubmittedBatch};
 use crate::chain::{BlockRef, ContractAddress, Window};
 
 /// An entry of the undo log: an accepted block, and the state before it of what it changed.
@@ -16,6 +16,8 @@ pub struct UndoEntry {
     pub before: BTreeMap<ContractAddress, MarketBefore>,
     /// The batches that it delivered to the attestor.
     pub submitted: Vec<SubmittedBatch>,
+    /// The batches that it finalised.
+    pub finalized: Vec<FinalizedBatch>,
 }
 
 /// The state of a market before a change, as far as it was changed.
@@ -44,6 +46,6 @@ pub struct TooDeep {
 impl UndoEntry {
     /// The entry of a block that has changed nothing yet.
     pub(super) fn new(block: BlockRef) -> Self {
-        Self { block, before: BTreeMap::new(), submitted: Vec::new() }
+        Self { block, before: BTreeMap::new(), submitted: Vec::new(), finalized: Vec::new() }
     }
 }

@@ -4,6 +4,8 @@ use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use errors::{one_line, sanitise};
 
+use tokio::time::Instant;
+
 use crate::{config::NodeUrl, counters::FaultKind, error::NodeFault};
 
 /// A fault of a node, without the node's name.
@@ -15,6 +17,8 @@ pub(crate) struct Fault {
     pub(crate) hint: Hint,
     /// The calls that were sent together.
     pub(crate) calls: u64,
+    /// When they were sent, if the fault lies in the answer to them alone.
+    pub(crate) sent: Option<Instant>,
     /// The library's error, if a library found the fault.
     pub(crate) cause: Option<Arc<dyn Error + Send + Sync>>,
 }
@@ -44,7 +48,7 @@ pub(crate) enum Hint {
 impl Fault {
     pub(crate) fn new(kind: FaultKind, detail: impl Into<String>) -> Self {
         let detail = sanitise(detail.into());
-        Self { kind, detail, retry_after: None, hint: Hint::None, calls: 1, cause: None }
+        Self { kind, detail, retry_after: None, hint: Hint::None, calls: 1, sent: None, cause: None }
     }
 
     /// A fault with its cause. `what` precedes the cause's text.

@@ -55,6 +55,7 @@ mod logs;
 mod node;
 pub mod pool;
 pub mod range;
+mod rate;
 mod refusal;
 mod request_size;
 pub mod source;

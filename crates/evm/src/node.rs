@@ -13,12 +13,15 @@ use crate::error::ChainError;
 use crate::fault::{Fault, Hint};
 use crate::http::post;
 use crate::json_rpc::{Call, request_text};
+use crate::rate::Rate;
 use crate::request_size::RequestSize;
 use crate::throttle::Throttle;
 use crate::websocket::WebSocketNode;
 
 /// The limit of calls in one batch, for nodes that have no lower limit.
 const MOST_CALLS: u64 = 100;
+/// The limit of queries that are joined to one part.
+const MOST_JOINED: u64 = 256;
 /// How long a node is not asked again for a method that it does not serve.
 const UNSERVED_FOR: Duration = Duration::from_secs(600);
 
@@ -55,12 +58,14 @@ pub(crate) struct State {
     pub(crate) verified: Option<Instant>,
     /// Whether it was behind at the last probe.
     pub(crate) lagging: bool,
-    /// When its rate limit allows the next request.
-    next_slot: Option<Instant>,
+    /// The calls that it allows in a second.
+    rate: Rate,
     /// The number of blocks that it answers in one query for logs.
     pub(crate) blocks: RequestSize,
     /// The number of calls that it takes at once.
     pub(crate) batch: RequestSize,
+    /// The number of queries that are joined, as long as it answers for few blocks at once.
+    pub(crate) joined: RequestSize,
     /// Until when it is not asked for receipts, since it does not serve them.
     pub(crate) no_receipts_until: Option<Instant>,
 }
@@ -133,19 +138,32 @@ impl Node {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reserves the time of `calls` calls at a rate of `per_second`, and returns the moment of the first.
-    pub(crate) fn take_slots(&self, per_second: u32, calls: u32) -> Instant {
-        let interval = Duration::from_secs(1) / per_second.max(1);
-        // A quarter of a second's calls may be sent at once: a block needs several requests, one after the other.
-        // With a rate below 4 this is 0, and requests are spread evenly.
-        let burst = interval * (per_second / 4);
-        let now = Instant::now();
-        let mut state = self.state();
-        // A slot in the past is unused allowance; only that of the burst is kept.
-        let earliest = now.checked_sub(burst).unwrap_or(now);
-        let slot = state.next_slot.map_or(earliest, |slot| slot.max(earliest));
-        state.next_slot = Some(slot + interval.saturating_mul(calls));
-        slot.max(now)
+    /// Reserves the time of `calls` calls at the rate that the node allows, and returns the moment of the first.
+    pub(crate) fn take_slots(&self, calls: u32) -> Instant {
+        self.state().rate.take(calls, Instant::now())
+    }
+
+    /// Notes that so many calls were answered, though perhaps with errors. Refusals for the rate are none.
+    pub(crate) fn answered_calls(&self, calls: u32) {
+        self.state().rate.answered(calls, Instant::now());
+    }
+
+    /// The end of its pause, if it is in one.
+    pub(crate) fn paused_until(&self) -> Option<Instant> {
+        self.state().not_before.filter(|until| *until > Instant::now())
+    }
+
+    /// Whether a fault of the same kind came after the moment `sent`. Requests that run at the same time fail together, and count
+    /// as one failure.
+    pub(crate) fn has_failed_since(&self, sent: Instant, kind: FaultKind) -> bool {
+        let state = self.state();
+        state.fault == Some(kind) && state.failed_at.is_some_and(|failed| failed > sent)
+    }
+
+    /// Prolongs a pause to what the node asks for.
+    pub(crate) fn prolong(&self, asked: Option<Duration>) {
+        let Some(asked) = asked else { return };
+        self.pause(retry::clamp_requested(asked, Duration::ZERO));
     }
 
     /// Starts a short pause, for a node that may have the block soon.
@@ -205,6 +223,9 @@ impl Node {
     /// Notes a fault; returns the pause before the next request. `random` (0 to 1) is the jitter.
     pub(crate) fn failed(&self, fault: &Fault, config: &ChainConfig, random: f64) -> Duration {
         let mut state = self.state();
+        if fault.kind == FaultKind::RateLimited {
+            state.rate.refused(Instant::now());
+        }
         let policy = match fault.kind {
             FaultKind::RateLimited => &config.after_rate_limit,
             kind if kind.is_wrong_answer() => &config.after_wrong_answer,
@@ -237,9 +258,10 @@ impl State {
             head: None,
             verified: None,
             lagging: false,
-            next_slot: None,
+            rate: Rate::new(config.rate_limit),
             blocks: RequestSize::new(config.max_log_range),
             batch: RequestSize::new(calls),
+            joined: RequestSize::new(MOST_JOINED),
             no_receipts_until: None,
         }
     }
@@ -264,6 +286,12 @@ impl FaultKind {
 mod tests {
     use super::*;
     use crate::config::Contracts;
+
+    fn node_with_rate(per_second: u32) -> Node {
+        let (node, _) = node();
+        node.state().rate = Rate::new(std::num::NonZeroU32::new(per_second));
+        node
+    }
 
     fn node() -> (Node, ChainConfig) {
         let address = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed".parse().unwrap();
@@ -343,19 +371,19 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn requests_are_spread_over_the_second_after_a_short_burst() {
-        let (node, _) = node();
+        let node = node_with_rate(10);
         let start = Instant::now();
-        let waits: Vec<u128> = (0..6).map(|_| (node.take_slots(10, 1) - start).as_millis()).collect();
+        let waits: Vec<u128> = (0..6).map(|_| (node.take_slots(1) - start).as_millis()).collect();
         assert_eq!(waits, [0, 0, 0, 100, 200, 300]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_rate_limit_counts_each_call_of_a_batch() {
-        let (node, _) = node();
+        let node = node_with_rate(10);
         let start = Instant::now();
-        let waits: Vec<u128> =
-            [5, 10, 1].map(|calls| (node.take_slots(10, calls) - start).as_millis()).into();
-        assert_eq!(waits, [0, 300, 1_300]);
+        // The second request has a whole second's calls, so the first one has to be a second old.
+        let waits = [5, 10, 1].map(|calls| (node.take_slots(calls) - start).as_millis());
+        assert_eq!(waits, [0, 1_000, 2_000]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -76,6 +76,8 @@ pub(crate) struct NodeRequirements {
     pub(crate) except: Option<usize>,
     /// This node, unless it fails: its answer to another request belongs to this one.
     pub(crate) prefer: Option<usize>,
+    /// No other node than this one: the answers are joined, and have to be of one branch.
+    pub(crate) only: Option<usize>,
 }
 
 /// What a question measures, with the most that is wanted. Each node has its own limit.
@@ -123,6 +125,8 @@ pub(crate) enum Failure {
     Fault(Fault),
     /// The request ends, since no other node would answer better.
     Final(ChainError),
+    /// The node began a pause before the request was sent.
+    Paused,
 }
 
 impl From<Fault> for Failure {
@@ -248,6 +252,29 @@ impl Pool {
         measure.of(&self.inner.nodes[index])
     }
 
+    /// The number of queries of this many blocks that are joined: 1 unless it is the settled size of a node, since a search for a
+    /// node's limit is no reason to send many.
+    pub(crate) fn joined_queries(&self, blocks: u64) -> u64 {
+        let joined = self.inner.nodes.iter().map(|node| {
+            let state = node.state();
+            let is_of_it = state.blocks.is_settled() && state.blocks.get() == blocks;
+            if is_of_it { state.joined.get() } else { 1 }
+        });
+        joined.max().unwrap_or(1)
+    }
+
+    /// Notes whether so many joined queries were of use. A node that refuses before their end has to be asked for fewer, or none
+    /// of its answers would ever count.
+    pub(crate) fn note_joined(&self, index: usize, queries: u64, is_of_use: bool) {
+        let mut state = self.inner.nodes[index].state();
+        if is_of_use { state.joined.fitted(queries) } else { state.joined.too_large(queries, None) }
+    }
+
+    /// The number of calls that a node takes at once.
+    pub(crate) fn batch_of(&self, index: usize) -> u64 {
+        self.inner.nodes[index].state().batch.get()
+    }
+
     /// Sends `calls` to the best node, and to others as long as nodes fail or `read` reports a fault. Returns the value of `read`,
     /// and the node that answered.
     pub(crate) async fn ask<T>(
@@ -286,6 +313,8 @@ impl Pool {
             match asked.await {
                 Ok(value) => return Ok((value, index)),
                 Err(Failure::Final(error)) => return Err(error),
+                // Nothing was sent. `next_node` waits for the end of the pause, or takes another node.
+                Err(Failure::Paused) => trial.attempts -= 1,
                 Err(Failure::Fault(fault)) => self.failed(index, fault, blocks, &mut trial)?,
             }
         }

@@ -6,8 +6,10 @@
 pub(crate) struct RequestSize {
     size: u64,
     max: u64,
-    /// The smallest size that was refused lately; sizes above it are tried only after [`PATIENCE`] answers.
+    /// The smallest size that was refused lately; sizes above it are tried only after `patience` answers.
     ceiling: Option<u64>,
+    /// Answers before a refused size is tried again: more each time that it is refused again.
+    patience: u32,
     /// The largest size that was answered since a smaller one was refused.
     fit: u64,
     fitting: u32,
@@ -17,8 +19,10 @@ pub(crate) struct RequestSize {
     doubtful: u32,
 }
 
-/// A refused size is tried again after this many answered requests: the density of logs changes along the chain.
+/// A refused size is tried again after this many answered requests, and at last after the second number: the density of logs
+/// changes along the chain, but a fixed limit would cost every thirtieth request.
 const PATIENCE: u32 = 32;
+const LONGEST_PATIENCE: u32 = 2_048;
 /// After this many doubtful failures in a row the size is assumed to be the cause.
 const DOUBTFUL: u32 = 3;
 
@@ -26,7 +30,7 @@ impl RequestSize {
     /// Starts with the largest size, which most nodes answer.
     pub(crate) fn new(max: u64) -> Self {
         let max = max.max(1);
-        Self { size: max, max, ceiling: None, fit: 0, fitting: 0, late: 0, doubtful: 0 }
+        Self { size: max, max, ceiling: None, patience: PATIENCE, fit: 0, fitting: 0, late: 0, doubtful: 0 }
     }
 
     /// The size of the next request, which is at least 1.
@@ -34,17 +38,33 @@ impl RequestSize {
         self.size
     }
 
+    /// Whether the size was answered and is the largest that is tried for now, so that the next requests have it too.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.fit >= self.size && self.size >= self.allowed()
+    }
+
+    /// The largest size that is tried for now.
+    fn allowed(&self) -> u64 {
+        // Within a thirty-second of the limit the search stops: larger requests would gain less than the refusals cost.
+        let half_way =
+            |ceiling: u64| self.fit + (ceiling.saturating_sub(self.fit) / 2).saturating_sub(self.fit / 32);
+        self.ceiling.map_or(self.max, half_way).clamp(1, self.max)
+    }
+
     /// Notes that a request of `size` was refused. The next size is the one that the node suggests, the largest that was
     /// answered, or half.
     pub(crate) fn too_large(&mut self, size: u64, suggested: Option<u64>) {
         // A size that was once answered is refused now: older answers say nothing any more.
         if self.fit >= size {
-            self.fit = 0;
+            (self.fit, self.patience) = (0, PATIENCE);
+        } else if self.ceiling.is_none() && self.fit > 0 {
+            self.patience = (self.patience * 4).min(LONGEST_PATIENCE);
         }
         let next = suggested.unwrap_or((size / 2).max(self.fit));
         // Below the refused size, whatever a node suggests: otherwise the same request would be repeated for ever.
         let next = next.clamp(1, size.saturating_sub(1).max(1));
-        self.ceiling = Some(size);
+        // Not raised by the refusal of an older, larger request.
+        self.ceiling = Some(self.ceiling.map_or(size, |ceiling| ceiling.min(size)));
         // Requests run at the same time: a refusal of an older, larger request must not raise the size again.
         self.size = next.min(self.size);
         self.fitting = 0;
@@ -54,6 +74,10 @@ impl RequestSize {
     /// Notes that a request of `size` was not answered in time. Returns whether it is the first one in a row: only the size is
     /// doubted then, and not the node.
     pub(crate) fn too_slow(&mut self, size: u64) -> bool {
+        // It was sent before the one whose lateness made the requests smaller, and says nothing new.
+        if size > self.size {
+            return true;
+        }
         self.too_large(size, None);
         self.late = self.late.saturating_add(1);
         self.late == 1
@@ -61,6 +85,10 @@ impl RequestSize {
 
     /// Notes a failure whose cause may be the size.
     pub(crate) fn doubt(&mut self, size: u64) {
+        // It was sent before the others made the requests smaller.
+        if size > self.size {
+            return;
+        }
         self.doubtful += 1;
         if self.doubtful >= DOUBTFUL {
             self.too_large(size, None);
@@ -74,18 +102,17 @@ impl RequestSize {
         if size < self.size {
             return;
         }
+        if self.ceiling.is_none() && size > self.fit {
+            self.patience = PATIENCE;
+        }
         self.fit = self.fit.max(size);
         self.fitting += 1;
-        if self.fitting >= PATIENCE {
+        if self.fitting >= self.patience {
             self.ceiling = None;
             self.fitting = 0;
         }
-        // Within a thirty-second of the limit the search stops: larger requests would gain less than the refusals cost.
-        let half_way =
-            |ceiling: u64| self.fit + (ceiling.saturating_sub(self.fit) / 2).saturating_sub(self.fit / 32);
-        let allowed = self.ceiling.map_or(self.max, half_way).clamp(1, self.max);
         // Plus one, since an eighth of a small size is 0.
-        self.size = (self.size + self.size / 8 + 1).min(allowed);
+        self.size = (self.size + self.size / 8 + 1).min(self.allowed());
     }
 }
 
@@ -177,5 +204,47 @@ mod tests {
         size.fitted(25);
         size.doubt(26);
         assert!(size.get() > 25, "an answer between ends the row");
+    }
+
+    #[test]
+    fn a_fixed_limit_is_met_more_and_more_seldom() {
+        let (sizes, failed) = read(&mut RequestSize::new(2_000), 100_000, 10);
+        // The search, and then a trial after 32 answers, after 128, 512, and each 2,048.
+        assert!(failed <= 24, "{failed} of {} queries were too large", sizes.len());
+        assert!(sizes.len() - failed <= 10_030, "{}", sizes.len() - failed);
+    }
+
+    #[test]
+    fn requests_that_fail_together_halve_once() {
+        let failures: [fn(&mut RequestSize); 3] = [
+            |size| size.too_large(100, None),
+            |size| size.doubt(100),
+            |size| {
+                size.too_slow(100);
+            },
+        ];
+        for fail in failures {
+            let mut size = RequestSize::new(100);
+            (0..6).for_each(|_| fail(&mut size));
+            assert_eq!(size.get(), 50);
+            // Nor do they raise the limit that a smaller request has found.
+            size.too_large(50, None);
+            fail(&mut size);
+            assert_eq!((size.get(), size.ceiling), (25, Some(50)));
+        }
+        let mut size = RequestSize::new(100);
+        assert!([100, 100, 100].map(|sent| size.too_slow(sent)).iter().all(|first| *first));
+    }
+
+    #[test]
+    fn a_size_is_settled_once_no_larger_one_is_tried() {
+        let mut size = RequestSize::new(100);
+        assert!(!size.is_settled(), "nothing was answered yet");
+        size.fitted(100);
+        assert!(size.is_settled());
+        size.too_large(100, None);
+        assert!(!size.is_settled());
+        read(&mut size, 300, 10);
+        assert!(size.is_settled(), "{size:?}");
     }
 }

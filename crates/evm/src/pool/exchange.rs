@@ -35,9 +35,16 @@ impl Pool {
             let most = node.state().batch.get();
             let rest = &calls[results.len()..];
             let chunk = &rest[..rest.len().min(usize::try_from(most).unwrap_or(usize::MAX))];
-            let of_chunk = |fault: Fault| Fault { calls: chunk.len() as u64, ..fault };
+            self.wait_for_turn(index, chunk, results.is_empty(), deadline).await?;
+            let sent = Some(Instant::now());
+            let of_chunk = |fault: Fault| Fault { calls: chunk.len() as u64, sent, ..fault };
             let texts = self.send(index, chunk, deadline).await.map_err(of_chunk)?;
             let found = results_of(node, &texts, chunk, want.about, blocks);
+            let is_refused =
+                matches!(&found, Err(Failure::Fault(fault)) if fault.kind == FaultKind::RateLimited);
+            if !is_refused {
+                node.answered_calls(u32::try_from(chunk.len()).unwrap_or(u32::MAX));
+            }
             let found = found.map_err(|failure| match failure {
                 Failure::Fault(fault) => Failure::Fault(of_chunk(fault)),
                 end => end,
@@ -51,17 +58,34 @@ impl Pool {
         Ok(results)
     }
 
+    /// Waits until the node's rate allows these calls, and until the end of a pause that another request's refusal began meanwhile.
+    /// The first request of a question does not wait for that: another node may answer it at once.
+    async fn wait_for_turn(
+        &self,
+        index: usize,
+        calls: &[Call],
+        is_first: bool,
+        deadline: Instant,
+    ) -> Result<(), Failure> {
+        let node = &self.inner.nodes[index];
+        loop {
+            // The slots are used up even if the deadline comes first: callers behind this one have been given later ones already.
+            let slot = node.take_slots(u32::try_from(calls.len()).unwrap_or(u32::MAX));
+            if slot > Instant::now() && timeout_at(deadline, sleep_until(slot)).await.is_err() {
+                let detail = "its rate limit allows no request before the deadline";
+                return Err(Fault::new(FaultKind::Timeout, detail).into());
+            }
+            match node.paused_until() {
+                None => return Ok(()),
+                Some(until) if !is_first && until < deadline => sleep_until(until).await,
+                Some(_) => return Err(Failure::Paused),
+            }
+        }
+    }
+
     /// Sends one request.
     async fn send(&self, index: usize, calls: &[Call], deadline: Instant) -> Result<Texts, Fault> {
         let (node, config) = (&self.inner.nodes[index], &self.inner.config);
-        if let Some(rate) = config.rate_limit {
-            // The slots are used up even if the deadline comes first: callers behind this one have been given later ones already.
-            let slot = node.take_slots(rate.get(), u32::try_from(calls.len()).unwrap_or(u32::MAX));
-            if timeout_at(deadline, sleep_until(slot)).await.is_err() {
-                let detail = "its rate limit allows no request before the deadline";
-                return Err(Fault::new(FaultKind::Timeout, detail));
-            }
-        }
         let left = deadline.saturating_duration_since(Instant::now());
         // A node that hangs leaves time for another one, even if the configured limit is longer than the question's time.
         let most = if self.has_other_usable(index) { left.min((left / 2).max(FAIR_TIME)) } else { left };

@@ -21,7 +21,9 @@ impl Pool {
     ) -> Result<(), ChainError> {
         let node = &self.inner.nodes[index];
         let fault = Fault { detail: node.url.redact(&fault.detail), ..fault };
-        let asks_for_less = node.shrink(&fault, blocks);
+        let is_known = fault.sent.is_some_and(|sent| node.has_failed_since(sent, fault.kind));
+        // Requests that were refused together cast one doubt on their size.
+        let asks_for_less = !(is_known && fault.hint == Hint::Doubt) && node.shrink(&fault, blocks);
         if Instant::now() >= trial.deadline && fault.kind == FaultKind::Timeout {
             // The deadline was shorter than the request's time limit, which is no fault of the node: the fault before, if there
             // was one, is the cause.
@@ -53,6 +55,11 @@ impl Pool {
             (FaultKind::Lagging, _) => {
                 self.inner.counters.add_fault(fault.kind);
                 node.pause(NODE_BEHIND.first);
+            }
+            // Its pause has begun; only a longer one that the node asks for counts.
+            _ if is_known => {
+                self.inner.counters.add_fault(fault.kind);
+                node.prolong(fault.retry_after);
             }
             _ => self.fault(index, &fault),
         }

@@ -24,6 +24,9 @@ impl Pool {
         let mut found: Option<(u8, usize)> = None;
         let mut lacking = false;
         for (index, node) in self.inner.nodes.iter().enumerate() {
+            if want.only.is_some_and(|only| only != index) {
+                continue;
+            }
             let state = node.state();
             let serves =
                 want.about != About::Receipts || state.no_receipts_until.is_none_or(|until| until <= now);

@@ -106,6 +106,8 @@ impl Pool {
                 }
             }
             Err(Failure::Fault(fault)) => self.fault(index, &fault),
+            // Another request was refused before this one was sent.
+            Err(Failure::Paused) => {}
             // A node that rejects these two standard methods is faulty, whatever its reason.
             Err(Failure::Final(error)) => {
                 self.fault(index, &Fault::new(FaultKind::Server, errors::one_line(&error)));

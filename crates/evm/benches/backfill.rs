@@ -27,6 +27,9 @@ const HEADERS_AT_ONCE: u64 = 100;
 const PART: u64 = 500;
 const ROUNDS: usize = 7;
 
+/// The time for one part.
+const TIME: Duration = Duration::from_secs(60);
+
 const OLD: u64 = 400_000;
 const YOUNG: u64 = 40_000;
 /// Of the node with low limits: blocks in a query, calls in a second, seconds of a round.
@@ -125,9 +128,9 @@ impl Bench {
     }
 
     async fn our_events(&self, source: &Source, to: u64) -> u64 {
-        let (range, mut last, mut found) = (source.range(to), self.genesis, 0);
+        let (mut ahead, mut last, mut found) = (source.range(to).events_ahead(TIME), self.genesis, 0);
         loop {
-            match range.events(&last, deadline()).await {
+            match ahead.next(&last, deadline()).await {
                 Ok(Step::Part(part)) => {
                     found += part.blocks.iter().map(|block| block.events.len() as u64).sum::<u64>();
                     last = part.last;
@@ -143,8 +146,8 @@ impl Bench {
     }
 
     async fn our_blocks(&self, source: &Source, to: u64) -> u64 {
-        let (range, mut last, mut found) = (source.range(to), self.genesis, 0);
-        while let Step::Part(blocks) = range.blocks(&last, deadline()).await.expect("blocks") {
+        let (mut ahead, mut last, mut found) = (source.range(to).blocks_ahead(TIME), self.genesis, 0);
+        while let Step::Part(blocks) = ahead.next(&last, deadline()).await.expect("blocks") {
             found += blocks.iter().map(|block| block.events.len() as u64).sum::<u64>();
             last = blocks.last().expect("a part has blocks").at;
         }
@@ -260,5 +263,5 @@ fn results(answer: &[u8]) -> u64 {
 }
 
 fn deadline() -> tokio::time::Instant {
-    tokio::time::Instant::now() + Duration::from_secs(60)
+    tokio::time::Instant::now() + TIME
 }

@@ -11,6 +11,7 @@
 //! | [`config`] | nodes, contracts, limits |
 //! | [`source`] | the head, the next block with its events, the fork after a reorganisation |
 //! | [`range`] | old blocks, in chunks that fit the node |
+//! | [`ahead`] | the same, read before they are asked for |
 //! | [`views`] | the contracts' view functions, with their units |
 //! | [`events`] | decodes logs to events |
 //! | [`pool`] | the choice of a node: failover, retries, setting aside |
@@ -44,6 +45,7 @@
 
 #![warn(clippy::print_stdout, clippy::print_stderr)] // They panic when the pipe is closed.
 
+pub mod ahead;
 pub mod config;
 pub mod counters;
 pub mod error;
@@ -65,6 +67,7 @@ pub mod views;
 mod websocket;
 mod wire;
 
+pub use ahead::Ahead;
 pub use config::{ChainConfig, Contracts, NodeUrl};
 pub use counters::{Counters, FaultKind, LogFaultKind};
 pub use error::{ChainError, NodeFault};

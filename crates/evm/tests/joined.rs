@@ -4,6 +4,7 @@
 #[path = "support/node.rs"]
 mod node;
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -241,6 +242,39 @@ async fn nothing_is_sent_in_the_pause_of_a_refusal_and_fewer_queries_are_joined_
         }
     }
     assert!(refusals >= 2, "{refusals}");
+}
+
+#[tokio::test]
+async fn requests_that_wait_for_their_turn_are_not_sent_in_a_pause_that_began_meanwhile() {
+    let chain = Generated::new(HEIGHT);
+    let refused = Arc::new(AtomicUsize::new(0));
+    let rule = {
+        let refused = Arc::clone(&refused);
+        move |calls: &[Value], _| {
+            // Once, within the joined queries.
+            let is_joined = calls.iter().any(|call| first_block_of(call).is_some_and(|first| first > 120));
+            let is_refused = is_joined && refused.fetch_add(1, Ordering::Relaxed) == 0;
+            let limited = json!({ "code": -32_005, "message": "too many requests" });
+            if is_refused { Some(Reply::Whole(429, limited)) } else { limits(calls, 1) }
+        }
+    };
+    let node = TestNode::start(&chain, rule).await;
+    let pause = Duration::from_secs(1);
+    let mut config = ChainConfig { max_log_range: FEW, ..config_of(&[&node]) };
+    config.rate_limit = NonZeroU32::new(40);
+    config.after_rate_limit = RetryPolicy { first: pause, longest: pause, ..table::NODE_RATE_LIMITED };
+    let source = Source::new(config).unwrap();
+    let (range, mut last) = (source.range(300), chain.block(0));
+    while let Step::Part(part) = range.events(&last, Instant::now() + PATIENCE).await.unwrap() {
+        last = part.last;
+    }
+    assert_eq!(last, chain.block(300));
+    let seen = node.seen();
+    let limited = |calls: &[Value]| calls.iter().any(|call| first_block_of(call).is_some_and(|it| it > 120));
+    let refusal = seen.iter().find(|seen| seen.refused && limited(&seen.calls)).unwrap().at;
+    // The others wait for their turns of 25 ms each; one may have been on its way.
+    let within = seen.iter().filter(|seen| seen.at > refusal && seen.at < refusal + pause / 2).count();
+    assert!(within <= 1, "{within} requests in the pause");
 }
 
 #[tokio::test]

@@ -59,6 +59,8 @@ pub(super) struct BlockStream {
     progress: Arc<Progress>,
     /// The age beyond which blocks are read by their events alone.
     old_after: Duration,
+    /// The time for reading a segment.
+    events_within: Duration,
     /// How many blocks may be undone.
     max_reorg_depth: u64,
     /// The last block to give.
@@ -82,6 +84,7 @@ impl BlockStream {
             clock: chain.progress.clock().clone(),
             progress: chain.progress.clone(),
             old_after,
+            events_within: settings.budgets.events,
             max_reorg_depth: settings.rules.max_reorg_depth,
             until: until.unwrap_or(u64::MAX),
             head: None,
@@ -174,7 +177,7 @@ impl BlockStream {
             None => {
                 let old = boundary(&self.source, checkpoint, head, self.old_after, deadline).await?;
                 let (to, by_events) = old.map_or((head.number - MARGIN, false), |to| (to, true));
-                SegmentReader::new(&self.source, to.min(goal), by_events, &self.clock)
+                SegmentReader::new(&self.source, to.min(goal), by_events, self.events_within, &self.clock)
             }
         };
         let asked = self.head.map(|(_, asked)| asked);

@@ -1,4 +1,4 @@
-//! Segments: consecutive blocks far behind the head. The next segment is read while the present one is written.
+//! Segments: consecutive blocks far behind the head. Those after the present one are read while it is written.
 //!
 //! It queries nodes and writes nothing.
 
@@ -9,7 +9,7 @@ use domain::{
     collector::{EventsOnly, Segment},
 };
 use errors::rounded;
-use evm::{ChainError, Source, Step, range::Range};
+use evm::{Ahead, Block, ChainError, EventsPart, Source, Step};
 use supervision::Clock;
 use tokio::time::Instant as Deadline;
 
@@ -31,10 +31,16 @@ pub(super) struct SegmentReader {
     narrow: u32,
     /// The last block to read.
     to: u64,
-    /// Whether the blocks are read by their events alone, since their hashes would have expired.
-    by_events: bool,
-    range: Range,
+    ahead: Parts,
     pace: Pace,
+}
+
+/// What is read ahead.
+enum Parts {
+    /// The events alone, since the hashes of the blocks would have expired.
+    Events(Ahead<EventsPart>),
+    /// The blocks with their events.
+    Blocks(Ahead<Vec<Block>>),
 }
 
 /// One segment.
@@ -46,9 +52,14 @@ pub(super) struct Part {
 }
 
 impl SegmentReader {
-    pub(super) fn new(source: &Source, to: u64, by_events: bool, clock: &Clock) -> Self {
-        let (range, source) = (source.range(to), source.clone());
-        Self { source, narrow: 0, to, by_events, range, pace: Pace::new(clock) }
+    /// A reader up to this block, by the events alone or with the blocks. Each segment is read within this time.
+    pub(super) fn new(source: &Source, to: u64, by_events: bool, within: Duration, clock: &Clock) -> Self {
+        let range = source.range(to);
+        let ahead = match by_events {
+            true => Parts::Events(range.events_ahead(within)),
+            false => Parts::Blocks(range.blocks_ahead(within)),
+        };
+        Self { source: source.clone(), narrow: 0, to, ahead, pace: Pace::new(clock) }
     }
 
     /// The last block to read.
@@ -56,23 +67,27 @@ impl SegmentReader {
         self.to
     }
 
-    /// The segment that follows this block; `None` when the next block has to be read singly.
+    /// The segment that follows this block; `None` when the next block has to be read singly. Those after it are read meanwhile.
     pub(super) async fn after(
         &mut self,
         after: &BlockRef,
         deadline: Deadline,
     ) -> Result<Option<Part>, ChainError> {
-        let (blocks, events_only, logged): (Vec<_>, _, Vec<_>) = if self.by_events {
-            let Step::Part(part) = self.range.events(after, deadline).await? else { return Ok(None) };
-            let events_only = EventsOnly { first: part.from, parent: after.hash };
-            let logged = part.blocks.into_iter().map(|block| (block.number, block.events, block.bad_logs));
-            // Only the last header is read: the checkpoint needs its hash, and no window needs the hashes before it.
-            (vec![part.last], Some(events_only), logged.collect())
-        } else {
-            let Step::Part(part) = self.range.blocks(after, deadline).await? else { return Ok(None) };
-            let blocks = part.iter().map(|block| block.at).collect();
-            let logged = part.into_iter().map(|block| (block.at.number, block.events, block.bad_logs));
-            (blocks, None, logged.collect())
+        let (blocks, events_only, logged): (Vec<_>, _, Vec<_>) = match &mut self.ahead {
+            Parts::Events(ahead) => {
+                let Step::Part(part) = ahead.next(after, deadline).await? else { return Ok(None) };
+                let events_only = EventsOnly { first: part.from, parent: after.hash };
+                let blocks = part.blocks.into_iter();
+                let logged = blocks.map(|block| (block.number, block.events, block.bad_logs)).collect();
+                // Only the last header is read: the checkpoint needs its hash, and no window needs the hashes before it.
+                (vec![part.last], Some(events_only), logged)
+            }
+            Parts::Blocks(ahead) => {
+                let Step::Part(part) = ahead.next(after, deadline).await? else { return Ok(None) };
+                let blocks = part.iter().map(|block| block.at).collect();
+                let logged = part.into_iter().map(|block| (block.at.number, block.events, block.bad_logs));
+                (blocks, None, logged.collect())
+            }
         };
         let bad_logs = logged.iter().map(|(_, _, bad)| bad.len()).sum();
         let events = logged

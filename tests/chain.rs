@@ -6,6 +6,8 @@
 mod common;
 #[path = "chain/finalized.rs"]
 mod finalized;
+#[path = "chain/lost_writes.rs"]
+mod lost_writes;
 #[path = "chain/metrics.rs"]
 mod metrics;
 

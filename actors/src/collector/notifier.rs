@@ -65,6 +65,7 @@ fn kind_of(note: &Note) -> (&'static str, Severity) {
         Note::TakenUp { .. } => ("epoch_taken_up", Low),
         Note::Measured { .. } => ("window_measured", Low),
         Note::ReleasedAgain { .. } => ("epoch_released_again", Low),
+        Note::Implausible { .. } => ("epoch_implausible", High),
         Note::Expired { .. } => ("epoch_expired", High),
         Note::Abandoned { .. } => ("epoch_abandoned", Medium),
         Note::Closed { by_clock: false, .. } => ("window_closed", Low),
@@ -86,6 +87,7 @@ fn place_of(note: &Note) -> Place {
         | Note::TakenUp { market, epoch, window }
         | Note::Measured { market, epoch, window } => (market, Some(*epoch), Some(window.release_block)),
         Note::ReleasedAgain { market, epoch }
+        | Note::Implausible { market, epoch }
         | Note::Expired { market, epoch }
         | Note::Abandoned { market, epoch }
         | Note::StaysHandedOver { market, epoch } => (market, Some(*epoch), None),
@@ -113,6 +115,10 @@ fn text_of(note: &Note) -> String {
         Note::ReleasedAgain { market, epoch } => {
             format!("epoch {epoch} of market {market} was released again; nothing changed")
         }
+        Note::Implausible { market, epoch } => format!(
+            "the release of epoch {epoch} of market {market} is set aside: its id is too far ahead of the others; check the nodes and \
+             the contract"
+        ),
         Note::Expired { market, epoch } => format!(
             "the submissions of epoch {epoch} of market {market} expired before its batches could be made; it gets none"
         ),

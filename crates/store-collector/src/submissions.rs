@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use domain::chain::{ContractAddress, Window};
 
 use crate::{ChainStore, keys::ChainKeys, operations};
-use store_redis::{Batch, Fault, Replies, Session, StoreError};
+use store_redis::{Batch, ErrorKind, Fault, Replies, Session, StoreError};
 
+/// The most blocks of a window.
+const MOST_BLOCKS: u64 = 1_000_000;
 /// The most hashes that are remembered of an epoch.
 const MOST_HASHES: usize = 10_000;
 /// Blocks of one round trip.
@@ -39,7 +41,13 @@ impl ChainStore {
     ) -> Result<Inputs, StoreError> {
         let operation = operations::READ_SUBMISSIONS;
         let mut inputs = Inputs::default();
-        let numbers: Vec<u64> = (window.release_block..=window.last_block()).collect();
+        let (first, last) = (window.release_block, window.last_block());
+        // No chain is that fast. Our own key is not believed either: such a window would fill the memory.
+        if last < first || last - first >= MOST_BLOCKS {
+            let detail = format!("the window of epoch {epoch} has the blocks {first} to {last}");
+            return Err(StoreError::new(operation, self.keys.windows(&market), ErrorKind::Malformed, detail));
+        }
+        let numbers: Vec<u64> = (first..=last).collect();
         for numbers in numbers.chunks(SLICE) {
             let mut batch = Batch::new();
             let keys: Vec<String> = numbers.iter().map(|number| self.keys.block_hash(*number)).collect();

@@ -74,7 +74,11 @@ impl Window {
     }
 }
 
-/// A set of epochs, stored as ranges: it stays small while epochs follow each other.
+/// The most ranges of a set of epochs.
+const MOST_RANGES: usize = 1_000;
+
+/// A set of epochs, stored as ranges: it stays small while epochs follow each other. Where their ids have gaps, it keeps a limited
+/// number of ranges, the highest; all epochs below them count as members.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EpochSet(Vec<(u64, u64)>);
 
@@ -105,12 +109,17 @@ impl EpochSet {
             (false, true) => self.0[at].0 = epoch,
             (false, false) => self.0.insert(at, (epoch, epoch)),
         }
+        // The lowest gap is the oldest one: nobody will release an epoch in it.
+        if self.0.len() > MOST_RANGES {
+            self.0[1].0 = self.0[0].0;
+            self.0.remove(0);
+        }
         true
     }
 
     /// The number of ranges.
     #[must_use]
-    pub fn stretches(&self) -> usize {
+    pub fn ranges(&self) -> usize {
         self.0.len()
     }
 }
@@ -175,9 +184,20 @@ mod tests {
             }
             // As few ranges as possible.
             let starts = reference.iter().filter(|epoch| **epoch == 0 || !reference.contains(&(**epoch - 1)));
-            prop_assert_eq!(set.stretches(), starts.count());
+            prop_assert_eq!(set.ranges(), starts.count());
             prop_assert_eq!(set.to_string().parse::<EpochSet>(), Ok(set));
         }
+    }
+
+    #[test]
+    fn a_set_with_gaps_stays_small_and_what_is_old_is_in_it() {
+        let mut set = EpochSet::default();
+        for epoch in (0..10_000).step_by(2) {
+            assert!(set.insert(epoch));
+        }
+        assert_eq!(set.ranges(), MOST_RANGES);
+        assert!(set.contains(7) && set.contains(9_998) && !set.contains(9_997));
+        assert_eq!(set.to_string().parse::<EpochSet>(), Ok(set));
     }
 
     #[test]

@@ -1,8 +1,27 @@
 //! Reading submissions, readable and unreadable ones.
 
+use domain::chain::{Window, WindowState};
 use store_redis::ErrorKind;
 
 use crate::scene::{Chain, MARKET, arranged, collected, released};
+
+#[tokio::test]
+async fn a_window_that_can_not_be_is_an_error_that_names_it_and_fills_no_memory() {
+    let chain = Chain::new().await;
+    chain.accept(17, 0, vec![released(MARKET, 7, 5)]).await;
+    let closed = chain.closed(MARKET).await.pop().expect("one is closed");
+    for block in [4, 1_000_005, u64::MAX] {
+        let window = Window { state: WindowState::Closed { block }, ..closed.window };
+        let mut session = chain.session().await;
+        let read = chain.chain.inputs(&mut session, closed.market, 7, &window).await;
+        let error = read.expect_err("refused");
+        assert_eq!(error.kind, ErrorKind::Malformed);
+        assert!(
+            error.to_string().contains(&format!("the window of epoch 7 has the blocks 5 to {block}")),
+            "{error}"
+        );
+    }
+}
 
 #[tokio::test]
 async fn what_can_not_be_read_is_told_and_the_rest_goes_on() {

@@ -2,7 +2,7 @@
 
 use super::{
     ChainState, Clocks, Effect, FinalizedBatch, Note, Refused, Rules, Segment, SubmittedBatch, Transition,
-    UndoEntry, segment::EventsOnly, transition::Change,
+    UndoEntry, rules::is_plausible, segment::EventsOnly, transition::Change,
 };
 use crate::chain::{BlockRef, ChainEvent, ContractAddress, MarketEvent, Window};
 
@@ -41,7 +41,8 @@ impl ChainState {
         let opens = |(number, event): &(u64, MarketEvent)| {
             let ChainEvent::EpochReleased { epoch, time, .. } = event.event else { return None };
             let known = self.markets.get(&event.market)?;
-            (!known.knows(epoch) && !rules.is_past(time, segment.now)).then_some((event.market, *number))
+            let opens = !known.knows(epoch) && is_plausible(epoch, known.current);
+            (opens && !rules.is_past(time, segment.now)).then_some((event.market, *number))
         };
         let mut all: Vec<_> = segment.events.iter().filter_map(opens).collect();
         all.sort_unstable();
@@ -142,6 +143,10 @@ impl Step<'_> {
         let Some(known) = change.market(market) else { return };
         let (current, day, open, is_known) =
             (known.current, known.day, known.open_windows(), known.knows(epoch));
+        if !is_plausible(epoch, current) {
+            change.notes.push(Note::Implausible { market, epoch });
+            return;
+        }
         // Also for a finished epoch: its first release may have been dropped, and this one replaces it.
         change.set_current(market, current.max(Some(epoch)));
         if is_known {

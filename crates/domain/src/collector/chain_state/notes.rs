@@ -56,6 +56,13 @@ pub enum Note {
         /// Its window.
         window: Window,
     },
+    /// An epoch was released whose id is too far ahead to be believed: nothing changed.
+    Implausible {
+        /// The market.
+        market: ContractAddress,
+        /// The epoch.
+        epoch: u64,
+    },
     /// An epoch was released once more: nothing changed.
     ReleasedAgain {
         /// The market.

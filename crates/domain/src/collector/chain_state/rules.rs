@@ -62,9 +62,19 @@ impl Clocks {
     }
 }
 
+/// The highest epoch that is believed: other programs read epochs as numbers of JSON, which are exact up to here.
+const HIGHEST_EPOCH: u64 = (1 << 53) - 1;
+/// How far an epoch may be ahead of the market's highest one. A contract counts them one by one.
+const MOST_AHEAD: u64 = 1_000_000_000;
+
 /// How long before the first submissions can expire an epoch counts as expired, in seconds; at most a tenth of their life. The batches
 /// are read and handed over in this time, and collectors may learn of a release sooner than we do.
 const MARGIN: u64 = 60;
+
+/// Whether the id of an epoch is believed, after this one. One that is not would stay the current epoch for ever.
+pub(super) fn is_plausible(epoch: u64, current: Option<u64>) -> bool {
+    epoch <= current.map_or(HIGHEST_EPOCH, |current| current.saturating_add(MOST_AHEAD).min(HIGHEST_EPOCH))
+}
 
 impl Rules {
     fn margin(&self) -> u64 {

@@ -1,3 +1,4 @@
+mod ends;
 mod properties;
 
 use std::collections::BTreeSet;
@@ -434,64 +435,4 @@ fn the_windows_of_a_market_that_no_tracker_prepares_are_given_up_long_after_they
     later.now.redis = given_up + 1;
     assert_eq!(apply(&later, &mut all, &rules), Ok(vec![Note::Abandoned { market: MARKET, epoch: 3 }]));
     assert!(all.markets[&MARKET].done.contains(3));
-}
-
-#[test]
-fn a_hand_over_ends_its_epoch_for_the_store_and_the_finalizers_in_one_step() {
-    let (mut all, rules) = (chain_state(), rules());
-    let mut segment = next(&all, 5, vec![released(MARKET, 3, 5)]);
-    segment.releases = [((MARKET, 5), AtRelease { length: Some(LENGTH), day: Some(7) })].into();
-    apply(&segment, &mut all, &rules).unwrap();
-    apply(&next(&all, 15, vec![]), &mut all, &rules).unwrap();
-    let window = all.markets[&MARKET].windows[&3];
-    assert_eq!(all.markets[&MARKET].closed(), [(3, window)]);
-    let batch = BTreeMap::from([("project".to_owned(), BTreeSet::from(["key".to_owned()]))]);
-    let arrangement =
-        Arrangement { batches: vec![batch.clone()], slots: [(42, 1)].into(), ..Arrangement::default() };
-    let (market, epoch) = (MARKET, 3);
-    let mut done = EpochSet::default();
-    done.insert(3);
-    let ended = |submitted_at: &[String]| {
-        let submitted_at = submitted_at.to_vec();
-        [Effect::Ended { market, epoch, window, submitted_at }, Effect::Done { market, done: done.clone() }]
-    };
-    let at = ["0xab".to_owned()];
-    let handed = [
-        Effect::Batches { market, epoch, batches: vec![batch] },
-        Effect::SlotCounts { market, day: 7, slots: [(42, 1)].into() },
-    ];
-    let of_market = &all.markets[&MARKET];
-    let effects = of_market.hand_over(MARKET, 3, &arrangement, at.to_vec());
-    assert_eq!(effects, [&ended(&at)[..], &handed[..]].concat());
-    assert_eq!(of_market.give_up(MARKET, 3), ended(&[]));
-    assert_eq!(of_market.hand_over(MARKET, 4, &arrangement, Vec::new()), [], "it has no window");
-}
-
-#[test]
-fn a_market_that_is_removed_keeps_its_finished_epochs_alone() {
-    let (mut all, rules) = (chain_state(), rules());
-    all.followed = [(MARKET, rules.followed)].into();
-    apply(&next(&all, 20, vec![released(MARKET, 3, 5), released(MARKET, 4, 19)]), &mut all, &rules).unwrap();
-    assert!(hand_over(&mut all, MARKET, 3));
-    let after = all.clone().remove(MARKET);
-    assert_eq!(take(&mut all, after), []);
-    let done = all.markets[&MARKET].done.clone();
-    assert!(done.contains(3) && !done.contains(4));
-    assert_eq!(all.markets[&MARKET], Market { done, ..Market::default() });
-    assert_eq!(all.followed, BTreeMap::new());
-    assert_eq!(all.clone().remove(MARKET).effects, [], "there is nothing left to remove");
-}
-
-#[test]
-fn a_batch_is_finalised_with_its_block_and_no_longer_when_that_is_dropped() {
-    let (mut all, rules) = (chain_state(), rules());
-    let event = ChainEvent::SnapshotBatchFinalized { epoch: 7, batch_cid_hash: hash(1, 1), time: 0 };
-    let event = (6, MarketEvent { market: MARKET, log_index: 0, event });
-    apply(&next(&all, 5, vec![]), &mut all, &rules).unwrap();
-    let batch = FinalizedBatch { market: MARKET, epoch: 7, batch: hash(1, 1) };
-    let after = all.clone().apply(&next(&all, 6, vec![event]), &rules).unwrap();
-    assert!(after.effects.contains(&Effect::Finalized(batch)));
-    assert_eq!(take(&mut all, after), [Note::Finalized { block: 6, batch }]);
-    let after = all.clone().revert(5, &rules).unwrap();
-    assert!(after.effects.contains(&Effect::NotFinalized(batch)));
 }

@@ -1,0 +1,81 @@
+//! Ends of epochs and markets, and what is not believed.
+
+use super::*;
+
+#[test]
+fn a_hand_over_ends_its_epoch_for_the_store_and_the_finalizers_in_one_step() {
+    let (mut all, rules) = (chain_state(), rules());
+    let mut segment = next(&all, 5, vec![released(MARKET, 3, 5)]);
+    segment.releases = [((MARKET, 5), AtRelease { length: Some(LENGTH), day: Some(7) })].into();
+    apply(&segment, &mut all, &rules).unwrap();
+    apply(&next(&all, 15, vec![]), &mut all, &rules).unwrap();
+    let window = all.markets[&MARKET].windows[&3];
+    assert_eq!(all.markets[&MARKET].closed(), [(3, window)]);
+    let batch = BTreeMap::from([("project".to_owned(), BTreeSet::from(["key".to_owned()]))]);
+    let arrangement =
+        Arrangement { batches: vec![batch.clone()], slots: [(42, 1)].into(), ..Arrangement::default() };
+    let (market, epoch) = (MARKET, 3);
+    let mut done = EpochSet::default();
+    done.insert(3);
+    let ended = |submitted_at: &[String]| {
+        let submitted_at = submitted_at.to_vec();
+        [Effect::Ended { market, epoch, window, submitted_at }, Effect::Done { market, done: done.clone() }]
+    };
+    let at = ["0xab".to_owned()];
+    let handed = [
+        Effect::Batches { market, epoch, batches: vec![batch] },
+        Effect::SlotCounts { market, day: 7, slots: [(42, 1)].into() },
+    ];
+    let of_market = &all.markets[&MARKET];
+    let effects = of_market.hand_over(MARKET, 3, &arrangement, at.to_vec());
+    assert_eq!(effects, [&ended(&at)[..], &handed[..]].concat());
+    assert_eq!(of_market.give_up(MARKET, 3), ended(&[]));
+    assert_eq!(of_market.hand_over(MARKET, 4, &arrangement, Vec::new()), [], "it has no window");
+}
+
+#[test]
+fn a_market_that_is_removed_keeps_its_finished_epochs_alone() {
+    let (mut all, rules) = (chain_state(), rules());
+    all.followed = [(MARKET, rules.followed)].into();
+    apply(&next(&all, 20, vec![released(MARKET, 3, 5), released(MARKET, 4, 19)]), &mut all, &rules).unwrap();
+    assert!(hand_over(&mut all, MARKET, 3));
+    let after = all.clone().remove(MARKET);
+    assert_eq!(take(&mut all, after), []);
+    let done = all.markets[&MARKET].done.clone();
+    assert!(done.contains(3) && !done.contains(4));
+    assert_eq!(all.markets[&MARKET], Market { done, ..Market::default() });
+    assert_eq!(all.followed, BTreeMap::new());
+    assert_eq!(all.clone().remove(MARKET).effects, [], "there is nothing left to remove");
+}
+
+#[test]
+fn a_batch_is_finalised_with_its_block_and_no_longer_when_that_is_dropped() {
+    let (mut all, rules) = (chain_state(), rules());
+    let event = ChainEvent::SnapshotBatchFinalized { epoch: 7, batch_cid_hash: hash(1, 1), time: 0 };
+    let event = (6, MarketEvent { market: MARKET, log_index: 0, event });
+    apply(&next(&all, 5, vec![]), &mut all, &rules).unwrap();
+    let batch = FinalizedBatch { market: MARKET, epoch: 7, batch: hash(1, 1) };
+    let after = all.clone().apply(&next(&all, 6, vec![event]), &rules).unwrap();
+    assert!(after.effects.contains(&Effect::Finalized(batch)));
+    assert_eq!(take(&mut all, after), [Note::Finalized { block: 6, batch }]);
+    let after = all.clone().revert(5, &rules).unwrap();
+    assert!(after.effects.contains(&Effect::NotFinalized(batch)));
+}
+
+#[test]
+fn an_epoch_whose_id_can_not_be_is_set_aside_and_the_next_one_is_the_current_one() {
+    let (mut all, rules) = (chain_state(), rules());
+    let released_at = |epoch, block| released(MARKET, epoch, block);
+    let implausible = |epoch| Note::Implausible { market: MARKET, epoch };
+    let notes =
+        apply(&next(&all, 5, vec![released_at(u64::MAX, 5), released_at(1 << 53, 5)]), &mut all, &rules);
+    assert_eq!(notes, Ok(vec![implausible(u64::MAX), implausible(1 << 53)]));
+    assert_eq!(all.markets[&MARKET], Market::default());
+    let events = vec![released_at(7, 6), released_at(1_000_000_008, 6), released_at(8, 6)];
+    let segment = next(&all, 6, events);
+    assert_eq!(all.releases(&segment, &rules).len(), 1, "of one block");
+    let notes = apply(&segment, &mut all, &rules).unwrap();
+    assert_eq!(notes[1], implausible(1_000_000_008));
+    assert_eq!(all.markets[&MARKET].current, Some(8));
+    assert!(states(&all, MARKET).iter().map(|(epoch, _)| *epoch).eq([7, 8]));
+}

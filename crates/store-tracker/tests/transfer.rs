@@ -3,6 +3,8 @@
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 
 mod common;
+#[path = "transfer/refused.rs"]
+mod refused;
 
 use std::collections::{BTreeMap, BTreeSet};
 

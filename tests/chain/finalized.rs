@@ -36,7 +36,9 @@ async fn submissions_are_finalized_in_the_index_once_the_chain_has_finalised_all
     }
     let service = service(&environment).await;
     let points = service.tree().failure_points();
-    points.arm("finalized_batches::after_send", "", Fault::Panic, When::Nth(1));
+    for point in ["finalized_batches::before_read", "finalized_batches::after_send"] {
+        points.arm(point, "", Fault::Panic, When::Nth(1));
+    }
     let market = world.contracts.markets[0].clone();
     let [protocol, address] = [&world.contracts.protocol_state, &market].map(|it| Address::new(it));
     let space = format!("{}:{}", protocol.checksummed(), address.checksummed());
@@ -94,6 +96,8 @@ async fn submissions_are_finalized_in_the_index_once_the_chain_has_finalised_all
     let of = |set: &str| format!("{space}:{set}:submissions");
     assert_eq!(members(&mut connection, &of("rejected")).await, [rejected.0].into());
     assert_eq!(members(&mut connection, &of("active")).await, [left_out.0].into());
-    assert!(points.passages("finalized_batches::after_send").1 > 0, "it has crashed once");
+    for point in ["finalized_batches::before_read", "finalized_batches::after_send"] {
+        assert!(points.passages(point).1 > 0, "it has crashed at {point}");
+    }
     service.stop().await;
 }

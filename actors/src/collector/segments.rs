@@ -20,15 +20,15 @@ const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// A node that answers for at most this many blocks at once makes a backfill slow.
 const NARROW: u64 = 10;
-/// The number of segments in a row after which a small range is the node's limit. After a late answer or one with very many
+/// The number of queries in a row after which a small range is the node's limit. After a late answer or one with very many
 /// logs it grows again.
-const NARROW_FOR: u32 = 5;
+const NARROW_FOR: u64 = 5;
 
 /// The reader of segments.
 pub(super) struct SegmentReader {
     source: Source,
-    /// The segments in a row during which a node answered for few blocks at once.
-    narrow: u32,
+    /// The queries in a row, at the least, in which a node answered for few blocks at once.
+    narrow: u64,
     /// The last block to read.
     to: u64,
     ahead: Parts,
@@ -101,7 +101,7 @@ impl SegmentReader {
     pub(super) fn accepted(&mut self, many: u64, last: u64, progress: &Progress) {
         let speed = self.pace.accepted(many);
         progress.with(|state| state.speed = speed);
-        self.hint(progress);
+        self.hint(many, progress);
         if self.pace.should_log() {
             let state = progress.now();
             let (blocks_per_second, left) = (speed as u64, state.remaining());
@@ -111,7 +111,7 @@ impl SegmentReader {
     }
 
     /// Reports once that a node allows so few blocks a query that the backfill is slow.
-    fn hint(&mut self, progress: &Progress) {
+    fn hint(&mut self, many: u64, progress: &Progress) {
         if progress.with(|state| state.is_narrow_reported) {
             return;
         }
@@ -122,7 +122,8 @@ impl SegmentReader {
             self.narrow = 0;
             return;
         };
-        self.narrow = self.narrow.saturating_add(1);
+        // A segment may have been read by many queries.
+        self.narrow = self.narrow.saturating_add(many.div_ceil(NARROW));
         if self.narrow < NARROW_FOR {
             return;
         }

@@ -173,10 +173,12 @@ impl Step<'_> {
         match change.state().orphaned.iter().position(|orphaned| *orphaned == batch) {
             Some(at) => drop(change.orphaned().remove(at)),
             None => {
-                if change.state().followed.get(&batch.market).is_some_and(|followed| followed.attest) {
-                    change.add(Effect::Attest(batch.clone()));
-                }
                 change.notes.push(Note::Submitted(batch.clone()));
+                // What nobody wanted was not delivered: if its block is dropped and it comes again, somebody may want it then.
+                if change.state().followed.get(&batch.market).is_none_or(|followed| !followed.attest) {
+                    return;
+                }
+                change.add(Effect::Attest(batch.clone()));
             }
         }
         // In either case, so that the next reorganisation keeps it as an orphan again.

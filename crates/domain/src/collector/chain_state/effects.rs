@@ -15,7 +15,7 @@ pub enum Effect {
     Checkpoint(BlockRef),
     /// The hash of an accepted block can be asked for by its number.
     BlockHash(BlockRef),
-    /// The undo log has an entry for an accepted block.
+    /// The undo log has this entry for an accepted block, instead of an earlier one.
     Logged(UndoEntry),
     /// The block of this number is too old to be undone: its entry leaves the undo log.
     Unlogged(u64),

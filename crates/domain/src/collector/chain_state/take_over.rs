@@ -76,8 +76,8 @@ impl ChainState {
         }
     }
 
-    /// Removes a market with its windows. Its finished epochs stay, so that none is handed over again if it is followed once more.
-    /// Without an effect there was nothing to remove.
+    /// Removes a market with its windows, and what blocks have changed of it. Its finished epochs stay, so that none is handed over
+    /// again if it is followed once more. Without an effect there was nothing to remove.
     #[must_use]
     pub fn remove(self, market: ContractAddress) -> Transition {
         let mut followed = self.followed.clone();
@@ -86,6 +86,7 @@ impl ChainState {
         if was_followed {
             change.add(Effect::Followed(change.state().followed.clone()));
             change.add(Effect::Removed { market });
+            change.forget(market);
         }
         let epochs: Vec<u64> =
             change.market(market).into_iter().flat_map(|known| known.windows.keys().copied()).collect();

@@ -42,6 +42,11 @@ fn released(market: ContractAddress, epoch: u64, block: u64) -> (u64, MarketEven
     (block, MarketEvent { market, log_index: 0, event })
 }
 
+fn submitted(block: u64) -> (u64, MarketEvent) {
+    let event = ChainEvent::SnapshotBatchSubmitted { epoch: 1, batch_cid: "cid".to_owned(), time: 0 };
+    (block, MarketEvent { market: MARKET, log_index: 1, event })
+}
+
 fn chain_state() -> ChainState {
     let markets = [MARKET, OTHER].map(|market| (market, Market::default()));
     ChainState { markets: markets.into(), ..ChainState::default() }
@@ -69,7 +74,11 @@ fn stored(before: &ChainState, effects: &[Effect]) -> ChainState {
     for effect in effects {
         match effect.clone() {
             Effect::Checkpoint(block) => all.checkpoint = Some(block),
-            Effect::Logged(entry) => all.undo_log.push(entry),
+            Effect::Logged(entry) => {
+                all.undo_log.retain(|known| known.block.number != entry.block.number);
+                all.undo_log.push(entry);
+                all.undo_log.sort_unstable_by_key(|entry| entry.block.number);
+            }
             Effect::Unlogged(number) | Effect::Dropped(number) => {
                 let known = all.undo_log.len();
                 all.undo_log.retain(|entry| entry.block.number != number);
@@ -309,10 +318,7 @@ fn deeper_than_the_limit_nothing_is_undone() {
 fn what_was_handed_over_stays_when_its_blocks_go_and_is_not_done_again() {
     let (mut all, rules) = (chain_state(), rules());
     let handed = SubmittedBatch { market: MARKET, epoch: 1, batch_cid: "cid".to_owned() };
-    let submitted = |block| {
-        let event = ChainEvent::SnapshotBatchSubmitted { epoch: 1, batch_cid: "cid".to_owned(), time: 0 };
-        (block, MarketEvent { market: MARKET, log_index: 1, event })
-    };
+    all.followed = [(MARKET, rules.followed)].into();
     apply(&next(&all, 9, vec![]), &mut all, &rules).unwrap();
     let notes =
         apply(&next(&all, 20, vec![released(MARKET, 1, 10), submitted(11)]), &mut all, &rules).unwrap();
@@ -328,6 +334,18 @@ fn what_was_handed_over_stays_when_its_blocks_go_and_is_not_done_again() {
     assert_eq!(notes, [Note::ReleasedAgain { market: MARKET, epoch: 1 }]);
     assert_eq!(all.orphaned, []);
     assert_eq!(all.markets[&MARKET].current, Some(1), "it is as if its first release had never been");
+}
+
+#[test]
+fn a_batch_that_was_not_delivered_before_its_block_was_dropped_is_delivered_once_it_is_wanted() {
+    let (mut all, rules) = (chain_state(), rules());
+    all.followed = [(MARKET, Followed { attest: false })].into();
+    apply(&next(&all, 9, vec![]), &mut all, &rules).unwrap();
+    apply(&next(&all, 12, vec![submitted(11)]), &mut all, &rules).unwrap();
+    all.followed = [(MARKET, Followed { attest: true })].into();
+    assert_eq!(revert(&mut all, 9, &rules), Ok(vec![]), "the attestor has nothing of it");
+    let after = all.clone().apply(&next(&all, 12, vec![submitted(12)]), &rules).unwrap();
+    assert!(after.effects.iter().any(|effect| matches!(effect, Effect::Attest(_))), "{after:?}");
 }
 
 #[test]

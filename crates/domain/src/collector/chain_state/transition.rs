@@ -153,6 +153,15 @@ impl Change {
         self.effects.extend(new.cloned().map(Effect::Logged));
     }
 
+    /// Removes from the undo log how a market was: if it is followed again, a reorganisation must bring nothing of it back.
+    pub(super) fn forget(&mut self, market: ContractAddress) {
+        for entry in &mut self.state.undo_log {
+            if entry.before.remove(&market).is_some() {
+                self.effects.push(Effect::Logged(entry.clone()));
+            }
+        }
+    }
+
     /// Adds an effect on something that is not in the state.
     pub(super) fn add(&mut self, effect: Effect) {
         self.effects.push(effect);

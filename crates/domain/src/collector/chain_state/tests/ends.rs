@@ -79,3 +79,20 @@ fn an_epoch_whose_id_can_not_be_is_set_aside_and_the_next_one_is_the_current_one
     assert_eq!(all.markets[&MARKET].current, Some(8));
     assert!(states(&all, MARKET).iter().map(|(epoch, _)| *epoch).eq([7, 8]));
 }
+
+#[test]
+fn a_reorganisation_brings_back_nothing_of_a_market_that_was_removed_and_is_followed_again() {
+    let (mut all, rules) = (chain_state(), rules());
+    all.followed = [(MARKET, rules.followed)].into();
+    apply(&next(&all, 4, vec![]), &mut all, &rules).unwrap();
+    apply(&next(&all, 8, vec![released(MARKET, 3, 5)]), &mut all, &rules).unwrap();
+    apply(&next(&all, 20, vec![released(MARKET, 4, 19)]), &mut all, &rules).unwrap();
+    let after = all.clone().remove(MARKET);
+    take(&mut all, after);
+    let taken = BTreeMap::from([(MARKET, TakeOver::default())]);
+    let after = all.clone().take_over(&taken, &Releases::new(), Clocks::default(), &rules);
+    take(&mut all, after);
+    // Block 15 had closed the window of epoch 3, and before block 19 that epoch was the current one.
+    assert_eq!(revert(&mut all, 10, &rules), Ok(vec![]));
+    assert_eq!(all.markets[&MARKET], Market::default());
+}

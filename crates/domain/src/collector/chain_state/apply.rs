@@ -141,8 +141,7 @@ impl Step<'_> {
     fn release(&mut self, market: ContractAddress, epoch: u64, release: (u64, u64), now: Clocks) {
         let change = &mut self.change;
         let Some(known) = change.market(market) else { return };
-        let (current, day, open, is_known) =
-            (known.current, known.day, known.open_windows(), known.knows(epoch));
+        let (current, day, ahead, is_known) = (known.current, known.day, known.ahead(), known.knows(epoch));
         if !is_plausible(epoch, current) {
             change.notes.push(Note::Implausible { market, epoch });
             return;
@@ -155,7 +154,7 @@ impl Step<'_> {
         }
         let at = self.rules.at_release(&self.segment.releases, market, release.0, day);
         change.set_day(market, at.day);
-        match self.rules.window(at, release, open, now) {
+        match self.rules.window(at, release, ahead, now) {
             Some(window) => {
                 change.set_window(market, epoch, Some(window));
                 change.notes.push(Note::Released { market, epoch, window });

@@ -80,6 +80,12 @@ impl Market {
         self.windows.values().filter(|window| window.state == WindowState::Open).count()
     }
 
+    /// How many of its windows are open, or wait for that: a new one waits behind them, also where a reorganisation has made room.
+    pub(super) fn ahead(&self) -> usize {
+        let is_ahead = |window: &&Window| matches!(window.state, WindowState::Open | WindowState::Waiting);
+        self.windows.values().filter(is_ahead).count()
+    }
+
     /// The waiting windows that may open.
     pub(super) fn next_to_open(&self, rules: &Rules) -> Vec<(u64, Window)> {
         let is_waiting = |window: &Window| window.state == WindowState::Waiting;

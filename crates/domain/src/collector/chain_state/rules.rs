@@ -137,13 +137,13 @@ impl Rules {
             && since_release >= window.limit.saturating_sub(window.released)
     }
 
-    /// The window of an epoch that was released, while `open` windows of its market are open; `None` if its submissions may have
+    /// The window of an epoch that was released, while `ahead` windows of its market are open or wait; `None` if its submissions may have
     /// expired. Without a length it is not measured.
     pub(super) fn window(
         &self,
         AtRelease { length, day }: AtRelease,
         (block, released): (u64, u64),
-        open: usize,
+        ahead: usize,
         now: Clocks,
     ) -> Option<Window> {
         let left = self.complete_for().checked_sub(now.since(released))?;
@@ -157,7 +157,7 @@ impl Rules {
             state: WindowState::Unmeasured,
         };
         let Some(length) = length else { return Some(window) };
-        let state = if open < self.max_windows { WindowState::Open } else { WindowState::Waiting };
+        let state = if ahead < self.max_windows { WindowState::Open } else { WindowState::Waiting };
         Some(self.measured(window, length, state))
     }
 

@@ -47,7 +47,7 @@ impl ChainState {
             for (&epoch, &release) in &left.epochs {
                 let Some(known) = change.market(market).filter(|known| !known.knows(epoch)) else { continue };
                 let at = rules.at_release(releases, market, release.0, known.day);
-                match rules.window(at, release, known.open_windows(), now) {
+                match rules.window(at, release, known.ahead(), now) {
                     None => {
                         change.finish(market, epoch);
                         change.notes.push(Note::Expired { market, epoch });

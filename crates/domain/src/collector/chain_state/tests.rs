@@ -229,6 +229,21 @@ fn more_windows_than_may_be_open_wait_their_turn_and_none_is_refused() {
 }
 
 #[test]
+fn after_a_reorganisation_a_new_window_waits_behind_those_that_waited_before() {
+    let (mut all, mut rules) = (chain_state(), rules());
+    rules.max_windows = 1;
+    apply(&next(&all, 9, vec![]), &mut all, &rules).unwrap();
+    apply(&next(&all, 12, vec![released(MARKET, 1, 10), released(MARKET, 2, 12)]), &mut all, &rules).unwrap();
+    apply(&next(&all, 20, vec![]), &mut all, &rules).unwrap();
+    assert!(hand_over(&mut all, MARKET, 1));
+    // Block 20, with which the first window closed and the second opened, is dropped; the first one stays handed over.
+    revert(&mut all, 19, &rules).unwrap();
+    assert_eq!(states(&all, MARKET), [(2, WindowState::Waiting)]);
+    apply(&next(&all, 20, vec![released(MARKET, 3, 20)]), &mut all, &rules).unwrap();
+    assert_eq!(states(&all, MARKET), [(2, WindowState::Open), (3, WindowState::Waiting)]);
+}
+
+#[test]
 fn a_clock_closes_what_no_block_closes_and_not_before_the_silence_is_over() {
     let (mut all, rules) = (chain_state(), rules());
     apply(&next(&all, 5, vec![released(MARKET, 3, 5)]), &mut all, &rules).unwrap();

@@ -5,7 +5,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use serde_json::{Value, json};
@@ -15,11 +18,12 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::script::{CONTRACT, Event, Id, MARKETS, Script};
+use super::script::{CONTRACT, Event, Id, MARKETS, Script, cid};
 
 /// keccak256 of the events' signatures.
 const RELEASED: &str = "0xf7d2257d4a1c445138ab52bd3c22425bfed29da81d0173961c697dc14fcba60c";
 const DAY_STARTED: &str = "0x9bf380fe36617cd5d995968abb4ae6d3657a763c126535d590b4503ff2542426";
+const SUBMITTED: &str = "0xcbd08c0021940d15cc732c670afbb27d5170795ee3a4ba0e47368452fae58c5d";
 const COMPLETED: &str = "0x5ed90e6a0e12831302fecf13a2cc6f7e9439fed821340d0bddc4ae305dbf9c30";
 
 /// What the contract's view functions say, but for the day.
@@ -33,8 +37,10 @@ pub const NODES: u64 = 40;
 pub struct Behaviour {
     /// Its heads, by turns of the requests; empty: it drops every connection.
     pub heads: Vec<Id>,
-    /// The length of windows that the contract gives.
+    /// The length of windows that the contracts give at first.
     pub window: u64,
+    /// The markets of which the contract answers nothing.
+    pub failing: BTreeSet<usize>,
     pub serves_receipts: bool,
     pub has_bloom: bool,
 }
@@ -47,6 +53,8 @@ struct Shared {
     /// Requests for the head, by the path of the URL.
     polls: Mutex<BTreeMap<String, u64>>,
     requests: Mutex<usize>,
+    /// How often contracts were asked.
+    calls: AtomicU64,
 }
 
 pub struct Node {
@@ -75,6 +83,7 @@ impl Node {
             known: Mutex::default(),
             polls: Mutex::default(),
             requests: Mutex::default(),
+            calls: AtomicU64::new(0),
         });
         shared.learn();
         let serving = shared.clone();
@@ -108,6 +117,13 @@ impl Node {
     }
 }
 
+impl Node {
+    /// How often contracts were asked.
+    pub fn calls(&self) -> u64 {
+        self.shared.calls.load(Ordering::Relaxed)
+    }
+}
+
 impl Shared {
     fn learn(&self) {
         let heads = lock(&self.behaviour).heads.clone();
@@ -129,6 +145,9 @@ impl Shared {
         let view = View { script: &script, branch: script.branch(head), behaviour: &behaviour, shared: self };
         let mut answers = Vec::new();
         for call in calls {
+            if call["method"] == "eth_call" {
+                self.calls.fetch_add(1, Ordering::Relaxed);
+            }
             if call["params"][0] == "latest" {
                 *lock(&self.polls).entry(path.to_owned()).or_default() += 1;
             }
@@ -157,6 +176,13 @@ fn word(number: u64) -> String {
 
 fn number(value: &Value) -> Option<u64> {
     u64::from_str_radix(value.as_str()?.strip_prefix("0x")?, 16).ok()
+}
+
+/// The data of a submitted batch: a text and a time.
+fn submitted(cid: &str, time: u64) -> String {
+    let bytes: String = cid.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let padded = bytes.len().div_ceil(64) * 64;
+    format!("{}{}{}{bytes:0<padded$}", word(64), word(time), word(cid.len() as u64))
 }
 
 impl View<'_> {
@@ -189,8 +215,14 @@ impl View<'_> {
                 let data = params[0]["data"].as_str().or(params[0]["input"].as_str()).unwrap_or_default();
                 let at = self.at(&params[1]).ok_or((-32_000, "header not found"))?;
                 let market = MARKETS.iter().position(|market| data.ends_with(&market[2..]));
+                if market.is_some_and(|market| self.behaviour.failing.contains(&market)) {
+                    return Err((3, "execution reverted"));
+                }
                 let answer = match data.get(..10).unwrap_or_default() {
-                    "0xf3354db0" => self.behaviour.window,
+                    "0xf3354db0" => {
+                        let market = market.ok_or((3, "execution reverted"))?;
+                        self.script.length(market, at).unwrap_or(self.behaviour.window)
+                    }
                     "0x04a0a5bb" => DAY_SIZE,
                     "0x095cb210" => QUOTA,
                     "0x02143405" => self.script.day(market.ok_or((3, "execution reverted"))?, at),
@@ -227,7 +259,7 @@ impl View<'_> {
         });
         // A filter with all bits or none needs no hashing, and never denies a log that is there.
         if self.behaviour.has_bloom {
-            let bits = if block.events.is_empty() { "00" } else { "ff" };
+            let bits = if self.logs(id).is_empty() { "00" } else { "ff" };
             header["logsBloom"] = json!(format!("0x{}", bits.repeat(256)));
         }
         header
@@ -236,22 +268,28 @@ impl View<'_> {
     fn logs(&self, id: Id) -> Vec<Value> {
         let block = &self.script.blocks[id];
         let log = |(index, event): (usize, &Event)| {
+            let words = |all: &[u64]| all.iter().copied().map(word).collect::<String>();
             let (market, topic, epoch, data) = match event {
-                Event::Released { market, epoch } => (market, RELEASED, Some(epoch), vec![1, 2, block.time]),
-                Event::Broken { market, epoch } => (market, RELEASED, Some(epoch), vec![1]),
-                Event::Completed { market, epoch } => (market, COMPLETED, Some(epoch), vec![block.time]),
-                Event::Day { market, day } => (market, DAY_STARTED, None, vec![*day, block.time]),
+                Event::Released { market, epoch } => {
+                    (market, RELEASED, Some(epoch), words(&[1, 2, block.time]))
+                }
+                Event::Broken { market, epoch } => (market, RELEASED, Some(epoch), words(&[1])),
+                Event::Completed { market, epoch } => (market, COMPLETED, Some(epoch), words(&[block.time])),
+                Event::Day { market, day } => (market, DAY_STARTED, None, words(&[*day, block.time])),
+                Event::Submitted { market, epoch, batch } => {
+                    (market, SUBMITTED, Some(epoch), submitted(&cid((*market, *epoch, *batch)), block.time))
+                }
+                Event::Length { .. } => return None,
             };
             let mut topics = vec![topic.to_owned(), format!("0x{:0>64}", &MARKETS[*market][2..])];
             topics.extend(epoch.map(|epoch| format!("0x{}", word(*epoch))));
-            json!({
-                "address": CONTRACT, "topics": topics,
-                "data": format!("0x{}", data.into_iter().map(word).collect::<String>()),
+            Some(json!({
+                "address": CONTRACT, "topics": topics, "data": format!("0x{data}"),
                 "blockNumber": format!("{:#x}", block.number), "blockHash": self.script.hash(id),
                 "logIndex": format!("{index:#x}"), "removed": false,
-            })
+            }))
         };
-        block.events.iter().enumerate().map(log).collect()
+        block.events.iter().enumerate().filter_map(log).collect()
     }
 }
 

@@ -1,6 +1,6 @@
 //! The scripted chain: a tree of blocks, of which nodes serve branches. Pure; no code of the product.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A block of the tree.
 pub type Id = usize;
@@ -22,7 +22,15 @@ pub const CHECKSUM: [&str; 3] = [
 /// The day of each market before the first change.
 pub const FIRST_DAY: u64 = 7;
 
-/// An event of a market.
+/// A submitted batch: market, epoch, and which one.
+pub type Submitted = (usize, u64, u64);
+
+/// The content id of a submitted batch.
+pub fn cid((market, epoch, batch): Submitted) -> String {
+    format!("bafy-{market}-{epoch}-{batch}")
+}
+
+/// An event of a market, or a change of its contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// An epoch is released.
@@ -33,6 +41,10 @@ pub enum Event {
     Completed { market: usize, epoch: u64 },
     /// A release whose data are cut off.
     Broken { market: usize, epoch: u64 },
+    /// A finalizer has submitted a batch.
+    Submitted { market: usize, epoch: u64, batch: u64 },
+    /// The contract gives windows another length from this block on, in seconds. There is no log of it.
+    Length { market: usize, seconds: u64 },
 }
 
 #[derive(Clone, Debug)]
@@ -127,6 +139,45 @@ impl Script {
             }
         }
         day
+    }
+
+    /// The length of windows that the contract gives at a block, if it was changed once.
+    pub fn length(&self, market: usize, at: Id) -> Option<u64> {
+        let branch = self.branch(at);
+        let events = branch.iter().rev().flat_map(|block| self.blocks[*block].events.iter().rev());
+        let lengths = events.filter_map(|event| match event {
+            Event::Length { market: of, seconds } if *of == market => Some(*seconds),
+            _ => None,
+        });
+        lengths.into_iter().next()
+    }
+
+    /// Every length that the contract has ever given, on any branch.
+    pub fn lengths(&self, market: usize, first: u64) -> BTreeSet<u64> {
+        let events = self.blocks.iter().flat_map(|block| &block.events);
+        let changes = events.filter_map(|event| match event {
+            Event::Length { market: of, seconds } if *of == market => Some(*seconds),
+            _ => None,
+        });
+        changes.chain([first]).collect()
+    }
+
+    /// The submitted batches of some markets on a branch, in their order: the block, the place in it, and the batch.
+    pub fn submitted(&self, branch: &[Id]) -> Vec<(Id, usize, Submitted)> {
+        let mut all = Vec::new();
+        for block in branch {
+            for (place, event) in self.blocks[*block].events.iter().enumerate() {
+                if let Event::Submitted { market, epoch, batch } = event {
+                    all.push((*block, place, (*market, *epoch, *batch)));
+                }
+            }
+        }
+        all
+    }
+
+    /// The number of the last block that two branches share.
+    pub fn fork(&self, one: Id, other: Id) -> u64 {
+        self.blocks[one].number - self.dropped(one, other)
     }
 
     /// The first release of each epoch of a market on a branch, in their order: the index of the block on the branch.

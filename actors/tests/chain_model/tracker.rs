@@ -1,6 +1,11 @@
 //! The collector's actors in a tree on the clock of the test.
 
-use std::{collections::BTreeMap, num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroUsize,
+    sync::Arc,
+    time::Duration,
+};
 
 use actors::collector::{
     BatchPreparer, BlockFetcher, Budgets, Cleaner, CollectorMetrics, CollectorServices, CollectorSettings,
@@ -12,7 +17,7 @@ use domain::{
 };
 use evm::{ChainConfig, Source, StartBlock};
 use retry::RetryPolicy;
-use store_collector::{ChainKeys, ChainStore};
+use store_collector::{ChainKeys, ChainStore, operations::REMOVE_MARKET};
 use supervision::{
     Backoff, Child, Clock, Intensity, Limits, Mailbox, Name, Outcome, Overflow, Policy, Tree, TreeOptions,
 };
@@ -22,6 +27,31 @@ use super::{
     script::{CONTRACT, MARKETS},
     settings::Settings,
 };
+
+/// What the configuration of a tracker says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    pub markets: BTreeSet<usize>,
+    /// Whether submitted batches go to the attestor.
+    pub attest: bool,
+}
+
+pub fn address(market: usize) -> ContractAddress {
+    MARKETS[market].parse().expect("an address")
+}
+
+/// Removes a market from the chain state, as `state-tracker ledger remove` does: again if a tracker was ahead.
+pub async fn remove(redis: &str, market: usize, clock: &Clock) {
+    let services = common::services(redis, Duration::from_secs(10), clock);
+    let protocol_state: ContractAddress = CONTRACT.parse().expect("an address");
+    let store = ChainStore::new(ChainKeys::new(""), protocol_state.to_string(), Vec::new(), true);
+    loop {
+        let mut session = services.store.session(REMOVE_MARKET).await.expect("a session");
+        if let Some(was_followed) = store.remove(&mut session, address(market)).await.expect("removed") {
+            return assert!(was_followed, "market {market} was not followed");
+        }
+    }
+}
 
 pub struct Tracker {
     pub tree: Tree,
@@ -47,13 +77,12 @@ impl Tracker {
     pub async fn start(
         redis: &str,
         nodes: &[String],
-        markets: &[usize],
+        wanted: &Wanted,
         settings: &Settings,
         clock: &Clock,
     ) -> Self {
-        let addresses: Vec<ContractAddress> =
-            markets.iter().map(|market| MARKETS[*market].parse().expect("an address")).collect();
-        let chain = services(redis, nodes, &addresses, settings, clock);
+        let addresses: Vec<ContractAddress> = wanted.markets.iter().map(|market| address(*market)).collect();
+        let chain = services(redis, nodes, &addresses, wanted.attest, settings, clock);
         let fetcher = Name::new("block-fetcher");
         let notices = Mailbox::<Notice>::new("notifier", Limits::default(), clock);
         let notifies = |sender: &Name| notices.address(sender, Overflow::DropOldest);
@@ -96,6 +125,7 @@ fn services(
     redis: &str,
     nodes: &[String],
     markets: &[ContractAddress],
+    attest: bool,
     settings: &Settings,
     clock: &Clock,
 ) -> CollectorServices {
@@ -117,7 +147,7 @@ fn services(
     let seconds = Duration::from_secs;
     CollectorServices {
         services,
-        store: ChainStore::new(ChainKeys::new(""), protocol_state.to_string(), markets.to_vec(), true),
+        store: ChainStore::new(ChainKeys::new(""), protocol_state.to_string(), markets.to_vec(), attest),
         source: Source::new(config).expect("a source"),
         lengths: Arc::default(),
         progress: Arc::new(Progress::new(clock)),
@@ -127,7 +157,7 @@ fn services(
             markets: markets.iter().map(|market| (*market, market.lower())).collect(),
             rules: Rules {
                 windows: BTreeMap::new(),
-                followed: Followed { attest: true },
+                followed: Followed { attest },
                 max_windows: settings.max_windows,
                 max_reorg_depth: settings.max_reorg_depth,
                 inputs_live: 1_200,

@@ -81,6 +81,7 @@ impl History {
                 heads: vec![head],
                 window: settings.window,
                 failing: BTreeSet::new(),
+                tells_days: settings.tells_days,
                 serves_receipts: dice.roll(2) == 0,
                 has_bloom: dice.roll(3) > 0,
             };
@@ -151,7 +152,7 @@ impl History {
                 // What they accept now may be dropped by what comes next.
                 self.look().await;
             }
-            match self.dice.roll(26) {
+            match self.dice.roll(28) {
                 0..=7 => self.grow().await,
                 8..=10 => self.reorganise().await,
                 11 => self.fall_back(),
@@ -162,10 +163,10 @@ impl History {
                 17 => self.hinder().await,
                 18 => self.be_silent().await,
                 19 => self.disagree().await,
-                20..=21 if self.settings.markets_vary => self.reconfigure().await,
-                22 if self.settings.contracts_vary => self.vary_contract(),
-                23 => self.plant().await,
-                24 => self.pass(606_000),
+                20..=22 if self.settings.markets_vary => self.reconfigure().await,
+                23..=24 if self.settings.contracts_vary => self.vary_contract(),
+                25 => self.plant().await,
+                26 => self.pass(606_000),
                 _ => self.grow().await,
             }
             self.show_head();

@@ -99,8 +99,8 @@ struct Done {
     batches: Option<Vec<Batch>>,
     release: u64,
     limit: u64,
-    /// The days that the contract may have given; one of them once its slots were looked at.
-    days: Vec<u64>,
+    /// The days that the contract may have given; one of them once its slots were looked at. `None`: nobody knows it.
+    days: Vec<Option<u64>>,
     at: (u64, u64),
     /// The blocks of its window.
     blocks: BTreeSet<Id>,

@@ -41,6 +41,8 @@ pub struct Behaviour {
     pub window: u64,
     /// The markets of which the contract answers nothing.
     pub failing: BTreeSet<usize>,
+    /// Whether the contracts tell the day.
+    pub tells_days: bool,
     pub serves_receipts: bool,
     pub has_bloom: bool,
 }
@@ -225,6 +227,7 @@ impl View<'_> {
                     }
                     "0x04a0a5bb" => DAY_SIZE,
                     "0x095cb210" => QUOTA,
+                    "0x02143405" if !self.behaviour.tells_days => return Err((3, "execution reverted")),
                     "0x02143405" => self.script.day(market.ok_or((3, "execution reverted"))?, at),
                     "0x0a1b7227" => EPOCHS_IN_A_DAY,
                     "0x4110fe25" => NODES,

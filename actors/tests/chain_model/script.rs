@@ -141,6 +141,17 @@ impl Script {
         day
     }
 
+    /// The day that was announced last up to a block, from the block of a number on.
+    pub fn announced_day(&self, market: usize, at: Id, first: u64) -> Option<u64> {
+        let branch = self.branch(at);
+        let events = branch.iter().skip(first as usize).flat_map(|block| self.blocks[*block].events.iter());
+        let days = events.filter_map(|event| match event {
+            Event::Day { market: of, day } if *of == market => Some(*day),
+            _ => None,
+        });
+        days.last()
+    }
+
     /// The length of windows that the contract gives at a block, if it was changed once.
     pub fn length(&self, market: usize, at: Id) -> Option<u64> {
         let branch = self.branch(at);

@@ -18,6 +18,8 @@ pub struct Settings {
     /// Whether the contracts change the length of windows, or answer nothing for a while. Only where no window waits for another one:
     /// of a window that waits beyond its own end the contract does not say when it closes.
     pub contracts_vary: bool,
+    /// Whether the contracts tell the day. Else it is known from the events of days alone.
+    pub tells_days: bool,
     /// Whether the trackers get other markets during the history.
     pub markets_vary: bool,
     /// Every how many passages the actors crash at a failure point; 0 for never.
@@ -31,6 +33,7 @@ impl Settings {
         Self {
             contracts_vary: max_windows > 2 && one_of(&[0, 1]) == 1,
             markets_vary: one_of(&[0, 1]) == 1,
+            tells_days: one_of(&[0, 1, 1]) == 1,
             max_windows,
             start: one_of(&[1, 1, 5]),
             markets: one_of(&[1, 2, 3]) as usize,

@@ -175,7 +175,11 @@ impl History {
     }
 
     pub(super) async fn wait(&mut self) {
+        // Windows that nobody prepares are given up long after they have expired.
+        let prepared = self.prepared(|_| true);
+        let is_left = (0..self.settings.markets).any(|it| self.judge.follows(it) && !prepared.contains(&it));
         let seconds = match self.dice.roll(10) {
+            0..=3 if is_left && !prepared.is_empty() => self.within(1_150, 2_400),
             0..=5 => self.within(1, 60),
             6..=7 => self.within(60, 400),
             8 => self.within(1_000, 1_300),
@@ -214,6 +218,15 @@ impl History {
         self.judge.foreign.insert(key.clone(), held);
         self.hindered.insert((market, epoch));
         self.tell(format!("{key} is a set"));
+        if self.chance(50) {
+            // The clock closes the window, and the block with which it does so is dropped.
+            self.look().await;
+            let seconds = self.within(30, 95);
+            self.tell(format!("{seconds} s pass"));
+            self.pass(seconds * 1_000);
+            self.look().await;
+            self.reorganise().await;
+        }
     }
 
     pub(super) async fn mend(&mut self) {

@@ -109,7 +109,7 @@ impl History {
             self.judge.follows(*market) && !self.wanted.iter().any(|it| it.markets.contains(market))
         });
         for market in left {
-            if self.chance(40) {
+            if self.chance(60) {
                 remove(&self.redis.server.url(), market, &self.clock).await;
                 let first = self.script().blocks[tip].number + 1;
                 self.judge.remove(market, first);

@@ -143,7 +143,7 @@ impl Look<'_> {
         &mut self,
         market: usize,
         epoch: u64,
-        days: &[u64],
+        days: &[Option<u64>],
         batches: &[Batch],
         all: &mut BTreeMap<String, u64>,
     ) {
@@ -153,9 +153,10 @@ impl Look<'_> {
             *slots.entry(slot).or_default() += 1;
         }
         let key = |day: u64, slot: u64| format!("SlotSubmissionsKey.{}.{day}.{slot}", MARKETS[market]);
-        let has_room = |day: &&u64| {
+        let has_room = |day: &&Option<u64>| {
+            let Some(day) = day else { return true };
             slots.iter().all(|(slot, many)| {
-                let key = key(**day, *slot);
+                let key = key(*day, *slot);
                 let held = self.seen.get(&key).and_then(|held| held.words.first()?.parse::<u64>().ok());
                 held.unwrap_or(0) >= all.get(&key).copied().unwrap_or(0) + many
             })
@@ -164,6 +165,8 @@ impl Look<'_> {
         if let Some(done) = self.judge.done.get_mut(&(market, epoch)) {
             done.days = vec![day];
         }
+        // "Without a known day nothing is counted."
+        let Some(day) = day else { return };
         slots.into_iter().for_each(|(slot, many)| *all.entry(key(day, slot)).or_default() += many);
     }
 

@@ -275,9 +275,14 @@ impl Look<'_> {
     }
 
     /// The days that the contract may have given for a block, the right one first.
-    fn days(&self, market: usize, block: Id) -> Vec<u64> {
+    fn days(&self, market: usize, block: Id) -> Vec<Option<u64>> {
+        if !self.judge.settings.tells_days {
+            // The last one that was announced since the market is followed.
+            let first = self.judge.followed[market].first().unwrap_or(0).max(self.judge.settings.start);
+            return vec![self.script.announced_day(market, block, first)];
+        }
         let mut days = Vec::new();
-        for day in self.states(block).into_iter().map(|block| self.script.day(market, block)) {
+        for day in self.states(block).into_iter().map(|block| Some(self.script.day(market, block))) {
             if !days.contains(&day) {
                 days.push(day);
             }

@@ -300,9 +300,10 @@ impl Look<'_> {
         branches.push(last);
         for block in accepted {
             for market in 0..self.judge.settings.markets {
-                if self.rest.failing.contains(&market) {
+                // A node on a branch that is lower knows nothing of the block, and two seconds may pass so.
+                if turmoil || self.rest.failing.contains(&market) {
                     self.judge.unasked.insert((market, block));
-                } else if !turmoil {
+                } else {
                     self.judge.unasked.remove(&(market, block));
                 }
             }

@@ -149,7 +149,7 @@ impl Script {
             Event::Day { market: of, day } if *of == market => Some(*day),
             _ => None,
         });
-        days.last()
+        days.fold(None, |_, day| Some(day))
     }
 
     /// The length of windows that the contract gives at a block, if it was changed once.

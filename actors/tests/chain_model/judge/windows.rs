@@ -377,8 +377,11 @@ impl Look<'_> {
         let is_counted = self.seen.get(&count).is_some_and(|held| held.kind == "string");
         if !is_counted {
             let given_up = choices.done.iter().find(|done| done.batches.is_none());
+            let details = self.seen.get(&format!("EpochMarkerDetailsKey.{}.{epoch}", MARKETS[market]));
+            // Details that expire are those of an epoch that is over.
+            let is_over = details.is_some_and(|held| held.expires.is_some());
             let is_open = (choices.open || !choices.hindered.is_empty())
-                && (marked.contains(&epoch) || choices.unmarked || given_up.is_none());
+                && (marked.contains(&epoch) || given_up.is_none() || (choices.unmarked && !is_over));
             if is_open {
                 return false;
             }

@@ -57,8 +57,6 @@ pub struct BlockFetcher {
     rules: Rules,
     states: StateStore,
     stream: BlockStream,
-    /// The last block to accept; `None` without a limit.
-    until: Option<u64>,
     /// The last accepted block of the state that the present step has read.
     checkpoint: Option<BlockRef>,
     /// What this fetcher has last seen of the chain state: what another tracker changed since then is told to our actors.
@@ -108,7 +106,6 @@ impl BlockFetcher {
             finalized: None,
             rules,
             states,
-            until: None,
             checkpoint: None,
             seen: Seen::default(),
             has_wanted: false,
@@ -125,7 +122,7 @@ impl BlockFetcher {
     /// Makes the fetcher end after this block.
     #[must_use]
     pub fn until(self, block: u64) -> Self {
-        Self { until: Some(block), stream: BlockStream::new(&self.chain, Some(block)), ..self }
+        Self { stream: BlockStream::new(&self.chain, Some(block)), ..self }
     }
 
     /// Makes the fetcher a trial: it starts without a checkpoint, keeps its state in memory, and touches nothing in Redis.
@@ -171,7 +168,7 @@ impl BlockFetcher {
         let Some(checkpoint) = open.state.checkpoint else {
             return self.begin(cx, open, head, &events).await;
         };
-        if self.until.is_some_and(|until| checkpoint.number >= until) {
+        if self.stream.ends_with(&checkpoint) {
             return Ok(StepOutcome::Done);
         }
         // Before the next block: its events of a new market have to meet the windows that were taken over.

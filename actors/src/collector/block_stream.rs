@@ -92,6 +92,11 @@ impl BlockStream {
         }
     }
 
+    /// Whether this block is the last one to give.
+    pub(super) fn ends_with(&self, block: &BlockRef) -> bool {
+        block.number >= self.until
+    }
+
     /// The newest block, as it was last reported. It saves a request for each block of a catch-up; every answer that has a newer one
     /// replaces it.
     pub(super) async fn head(&mut self, deadline: Deadline) -> Result<BlockRef, ChainError> {
@@ -119,7 +124,9 @@ impl BlockStream {
         let Some(checkpoint) = state.checkpoint else { return Ok(Advance::Idle { is_newest: false }) };
         let head = self.head(deadline).await?;
         let left = head.number.min(self.until).saturating_sub(checkpoint.number);
-        if left <= FAR_BEHIND {
+        // What a reader has begun to read ahead is used: to drop it would ask for the same blocks again.
+        let is_reading = self.segments.as_ref().is_some_and(|segments| segments.to() > checkpoint.number);
+        if left <= FAR_BEHIND && !is_reading {
             // Single blocks from here on: they are checked for reorganisations one by one.
             self.segments = None;
             self.progress.with(|state| state.backfill = None);

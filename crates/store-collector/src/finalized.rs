@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use domain::chain::ContractAddress;
 use store_redis::{Batch, ErrorKind, Fault, Replies, Session, StoreError};
 
-use crate::{keys::ChainKeys, operations::READ_FINALIZED};
+use crate::{keys::ChainKeys, operations::READ_FINALIZED, submissions::Inputs};
 
 /// What is known of an epoch of which a batch was finalised.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub enum FinalizedEpoch {
     Unknown,
 }
 
-/// What is known of an epoch of which a batch was finalised: two round trips.
+/// What is known of an epoch of which a batch was finalised: one round trip, and one for each thousand blocks with submissions.
 ///
 /// # Errors
 /// [`StoreError`] when the server does not answer, or what is known can't be read.
@@ -49,20 +49,10 @@ pub async fn finalized_epoch(
     }
     let hashes: Vec<String> = serde_json::from_str(&hashes)
         .map_err(|error| StoreError::caused(operation, &ended, ErrorKind::Malformed, error))?;
-    let sets: Vec<String> = hashes.iter().map(|hash| ChainKeys::submitted(market, epoch, hash)).collect();
-    let Some(route) = sets.first() else { return Ok(FinalizedEpoch::Unknown) };
-    let mut batch = Batch::new();
-    sets.iter().for_each(|set| {
-        batch.cmd("SMEMBERS", set);
-    });
-    let mut replies = Replies::new(operation, session.run(operation, route, batch).await?);
-    let mut submissions = BTreeSet::new();
-    for set in &sets {
-        let members: Vec<Vec<u8>> = replies.take(set)?.unwrap_or_default();
-        submissions.extend(members.into_iter().filter_map(|member| String::from_utf8(member).ok()));
-    }
-    let faults = replies.into_faults();
-    // They have expired since.
+    let mut inputs = Inputs::default();
+    inputs.read(session, operation, (market, epoch), hashes).await?;
+    let Inputs { submissions, faults, .. } = inputs;
+    // Without any they have expired since.
     let is_known = !submissions.is_empty() || !faults.is_empty();
     Ok(if is_known { FinalizedEpoch::Whole(submissions, faults) } else { FinalizedEpoch::Unknown })
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use domain::chain::{ContractAddress, Window};
 
 use crate::{ChainStore, keys::ChainKeys, operations};
-use store_redis::{Batch, ErrorKind, Fault, Replies, Session, StoreError};
+use store_redis::{Batch, ErrorKind, Fault, Operation, Replies, Session, StoreError};
 
 /// The most blocks of a window.
 const MOST_BLOCKS: u64 = 1_000_000;
@@ -56,31 +56,48 @@ impl ChainStore {
                 batch.cmd("GET", key);
             });
             let mut replies = Replies::new(operation, session.run(operation, &keys[0], batch).await?);
-            let mut sets = Vec::new();
+            let mut hashes = Vec::new();
             for (number, key) in numbers.iter().zip(&keys) {
                 match replies.take::<Option<String>>(key)?.flatten() {
-                    Some(hash) => sets.push((ChainKeys::submitted(&market, epoch, &hash), hash)),
+                    Some(hash) => hashes.push(hash),
                     None => inputs.missing.push(*number),
                 }
             }
             inputs.faults.extend(replies.into_faults());
-            let Some((first, _)) = sets.first() else { continue };
+            inputs.read(session, operation, (&market, epoch), hashes).await?;
+        }
+        Ok(inputs)
+    }
+}
+
+impl Inputs {
+    /// Reads the submissions of an epoch at the blocks with these hashes: a round trip for each thousand.
+    pub(crate) async fn read(
+        &mut self,
+        session: &mut Session,
+        operation: Operation,
+        (market, epoch): (&ContractAddress, u64),
+        hashes: Vec<String>,
+    ) -> Result<(), StoreError> {
+        for hashes in hashes.chunks(SLICE) {
+            let sets: Vec<String> =
+                hashes.iter().map(|hash| ChainKeys::submitted(market, epoch, hash)).collect();
             let mut batch = Batch::new();
-            sets.iter().for_each(|(key, _)| {
-                batch.cmd("SMEMBERS", key);
+            sets.iter().for_each(|set| {
+                batch.cmd("SMEMBERS", set);
             });
-            let mut replies = Replies::new(operation, session.run(operation, first, batch).await?);
-            for (key, hash) in sets {
-                let members: Vec<Vec<u8>> = replies.take(&key)?.unwrap_or_default();
-                if !members.is_empty() && inputs.submitted_at.len() < MOST_HASHES {
-                    inputs.submitted_at.push(hash);
+            let mut replies = Replies::new(operation, session.run(operation, &sets[0], batch).await?);
+            for (set, hash) in sets.iter().zip(hashes) {
+                let members: Vec<Vec<u8>> = replies.take(set)?.unwrap_or_default();
+                if !members.is_empty() && self.submitted_at.len() < MOST_HASHES {
+                    self.submitted_at.push(hash.clone());
                 }
                 // A member that is not text is malformed, and reported with the other malformed ones.
                 let members = members.iter().map(|member| String::from_utf8_lossy(member).into_owned());
-                inputs.submissions.extend(members);
+                self.submissions.extend(members);
             }
-            inputs.faults.extend(replies.into_faults());
+            self.faults.extend(replies.into_faults());
         }
-        Ok(inputs)
+        Ok(())
     }
 }

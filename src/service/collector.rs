@@ -196,6 +196,7 @@ pub(super) fn collector_services(
         notifier,
         // One semaphore for all preparers, also over their restarts: a crash releases its permit.
         workers: Arc::new(tokio::sync::Semaphore::new(workers(settings.workers))),
+        hand_overs: Arc::default(),
     })
 }
 

@@ -13,14 +13,14 @@ use std::{collections::BTreeMap, time::Instant};
 
 use domain::{
     chain::{ContractAddress, Window},
-    collector::Arrangement,
+    collector::{Arrangement, Effect},
 };
 use retry::{Attempts, table::BATCH_PREPARER};
 use store_collector::{
     ChainStore, MarketSnapshot, Outcome,
     operations::{COUNT_SUBMISSIONS, FIND_CLOSED_WINDOWS},
 };
-use store_redis::Session;
+use store_redis::{Session, StoreError};
 use supervision::{Actor, Budget, Clock, Context, Failure, Inbox, Lease};
 
 use super::{
@@ -164,8 +164,7 @@ impl Preparation<'_> {
         let effects = self.snapshot.known.hand_over(market, epoch, &arrangement, inputs.submitted_at);
         // Checked in the step itself: the submissions were read before, and a set that expired meanwhile would be missing.
         let until = Some(window.expires);
-        let handing = self.store.commit(&mut self.session, &self.snapshot.basis, &effects, until);
-        let outcome = settings.budgets.batch(budget).run(handing).await??;
+        let outcome = settings.budgets.batch(budget).run(self.commit(&effects, until)).await??;
         points::PREPARER_AFTER_WRITE.pass().await?;
         let faults = match outcome {
             Outcome::Done { faults } => faults,
@@ -197,6 +196,11 @@ impl Preparation<'_> {
         tracing::info!(%market, epoch, batches = arrangement.batches.len(), submissions = many, "delivered the batches of an epoch");
         self.report_losses(&arrangement, &inputs.missing);
         Ok(true)
+    }
+
+    async fn commit(&mut self, effects: &[Effect], until: Option<u64>) -> Result<Outcome, StoreError> {
+        let _turn = self.preparer.chain.hand_overs.read().await;
+        self.store.commit(&mut self.session, &self.snapshot.basis, effects, until).await
     }
 
     /// Ends an epoch whose submissions have begun to expire.
@@ -243,7 +247,7 @@ impl Preparation<'_> {
         text: String,
     ) -> Result<bool, Cause> {
         let effects = self.snapshot.known.give_up(self.preparer.market, self.epoch);
-        let outcome = self.store.commit(&mut self.session, &self.snapshot.basis, &effects, None).await?;
+        let outcome = self.commit(&effects, None).await?;
         // Counted and reported only after the write: a crash before it repeats the attempt, not the report.
         let is_over = matches!(outcome, Outcome::Done { .. });
         if is_over {

@@ -11,6 +11,7 @@ mod measure;
 mod others;
 mod seen;
 mod start;
+mod write;
 
 use std::{
     sync::{Arc, Mutex},
@@ -18,11 +19,11 @@ use std::{
 };
 
 use domain::{
-    chain::{BlockRef, ContractAddress},
-    collector::{ChainState, FinalizedBatch, Note, Rules, Segment, Transition},
+    chain::BlockRef,
+    collector::{ChainState, Rules, Segment},
 };
 use retry::{Attempts, table::BLOCK_FETCHER};
-use store_collector::{Basis, Outcome, Snapshot, operations::MOVE_CHECKPOINT};
+use store_collector::{Basis, Snapshot};
 use supervision::{Address, Budget, Context, Failure, Worker};
 
 use self::seen::Seen;
@@ -32,16 +33,12 @@ use super::{
     budgets::deadline,
     contract_values::at_releases,
     metrics::Processing,
-    points,
     state_store::{StateSession, StateStore},
     step_error::{Cause, StepError},
 };
 use crate::{
     collector::notifier::{Notice, Severity},
-    env::{
-        messages::{BatchFinalized, Wake},
-        report::Place,
-    },
+    env::{messages::BatchFinalized, report::Place},
     operations::FOLLOW_CHAIN,
 };
 
@@ -176,15 +173,15 @@ impl BlockFetcher {
             return self.join(cx, open, checkpoint, head, &events).await;
         }
         if !self.has_wanted {
-            let after = open.state.clone().want(self.chain.store.markets(), &self.rules);
+            let markets = self.chain.store.markets().to_vec();
             // After a conflict or an error the next step tries again.
-            self.has_wanted = after.effects.is_empty() || self.commit(&mut open, after).await?;
+            self.has_wanted =
+                self.write(&mut open, |state, _, rules| Ok(state.want(&markets, rules))).await?;
             return Ok(StepOutcome::Progressed);
         }
         let measured = self.measured(cx, &open.state, checkpoint, &events).await;
         if !measured.is_empty() {
-            let after = std::mem::take(&mut open.state).measure(&measured);
-            self.commit(&mut open, after).await?;
+            self.write(&mut open, |state, _, _| Ok(state.measure(&measured))).await?;
             return Ok(StepOutcome::Progressed);
         }
         match cx.idle(self.stream.next(&open.state, deadline(&events))).await? {
@@ -223,13 +220,6 @@ impl BlockFetcher {
         }
     }
 
-    fn wake(&self, edges: &[MarketEdge], market: &ContractAddress) {
-        for edge in edges.iter().filter(|edge| edge.market == *market) {
-            // A refusal needs no handling: the actor is stopped, or messages that wake it already wait.
-            drop(edge.actor.try_send(Wake::default()));
-        }
-    }
-
     /// Accepts blocks: writes their effects and the checkpoint in one step.
     async fn accept(
         &mut self,
@@ -239,14 +229,16 @@ impl BlockFetcher {
         head: BlockRef,
         budget: &Budget,
     ) -> Result<StepOutcome, Cause> {
-        segment.now.redis = open.now;
         cx.idle(self.ask_contracts(&open.state, &mut segment, head, budget)).await;
         let began = cx.clock().now();
         let before = open.state.checkpoint.map_or(0, |block| block.number);
-        let after = std::mem::take(&mut open.state).apply(&segment, &self.rules)?;
-        let Some(last) = after.state.checkpoint else { return Ok(StepOutcome::Waiting) };
+        let Some(&last) = segment.blocks.last() else { return Ok(StepOutcome::Waiting) };
+        let apply = |state: ChainState, now, rules: &Rules| {
+            segment.now.redis = now;
+            Ok(state.apply(&segment, rules)?)
+        };
         // A conflict is no error: the next step starts from what the other fetcher wrote.
-        if self.commit(&mut open, after).await? {
+        if self.write(&mut open, apply).await? {
             let many = last.number.saturating_sub(before);
             self.stream.accepted(many, last);
             self.chain.progress.with(|state| state.blocks += many);
@@ -257,59 +249,10 @@ impl BlockFetcher {
         Ok(StepOutcome::Progressed)
     }
 
-    /// Writes a transition of the state that was read. Returns whether it was written; if not, another tracker was ahead.
-    async fn commit(&mut self, open: &mut Open, after: Transition) -> Result<bool, Cause> {
-        points::FETCHER_BEFORE_WRITE.pass().await?;
-        let outcome = open.session.commit(&open.basis, &after).await?;
-        points::FETCHER_AFTER_WRITE.pass().await?;
-        let Outcome::Done { faults } = outcome else {
-            // Another fetcher, or a preparer that ended an epoch meanwhile. The next step reads the state again.
-            self.chain.progress.with(|state| state.conflicts += 1);
-            tracing::debug!("another tracker was ahead; the state is read again");
-            return Ok(false);
-        };
-        self.chain.services.note_unwritten(MOVE_CHECKPOINT, &faults);
-        self.chain.progress.followed(&after.state, self.chain.store.markets());
-        drop(self.seen.update(self.chain.store.markets(), &after.state));
-        // Only after the write: an actor that is woken earlier would find nothing.
-        self.tell(after.notes);
-        points::FETCHER_AFTER_CHECKPOINT.pass().await?;
-        Ok(true)
-    }
-
-    /// Wakes batch preparers and epoch trackers, and sends notices.
-    fn tell(&self, notes: Vec<Note>) {
-        for note in notes {
-            match &note {
-                Note::Closed { market, .. } => self.wake(&self.preparers, market),
-                Note::Released { market, .. } | Note::Measured { market, .. } => {
-                    self.wake(&self.epoch_trackers, market);
-                }
-                Note::Finalized { batch: FinalizedBatch { market, epoch, .. }, .. } => {
-                    let message = BatchFinalized { market: *market, epoch: *epoch };
-                    // The edge drops the oldest message: the index is best effort.
-                    let _ = self.finalized.as_ref().map(|edge| edge.try_send(message));
-                }
-                // Counted here and not by a preparer, which never sees an epoch that had expired before its release was read.
-                Note::Expired { market, .. } => {
-                    self.chain.progress.with(|all| all.prepared.entry(*market).or_default().expired += 1);
-                }
-                _ => {}
-            }
-            let notice = Notice::of(&note);
-            self.chain.progress.with(|state| *state.notes.entry(notice.kind.clone()).or_default() += 1);
-            let _ = self.chain.notifier.try_send(notice);
-        }
-    }
-
     /// Closes windows by the clock. `chain` is the chain's time if the checkpoint is its newest block, see
     /// [`ChainState::close`].
     async fn close_by_clock(&mut self, mut open: Open, chain: Option<u64>) -> Result<(), Cause> {
-        let after = std::mem::take(&mut open.state).close(chain, open.now, &self.rules);
-        // Without an effect there is nothing to write: this runs at every poll of an idle chain.
-        if !after.effects.is_empty() {
-            self.commit(&mut open, after).await?;
-        }
+        self.write(&mut open, |state, now, rules| Ok(state.close(chain, now, rules))).await?;
         Ok(())
     }
 
@@ -329,8 +272,8 @@ impl BlockFetcher {
         checkpoint: BlockRef,
         ancestor: BlockRef,
     ) -> Result<StepOutcome, Cause> {
-        let after = std::mem::take(&mut open.state).revert(ancestor.number, &self.rules)?;
-        if self.commit(&mut open, after).await? {
+        let revert = |state: ChainState, _, rules: &Rules| Ok(state.revert(ancestor.number, rules)?);
+        if self.write(&mut open, revert).await? {
             self.chain.progress.with(|state| state.reorganisations += 1);
             let (first, from) = (ancestor.number + 1, checkpoint.number);
             let text =

@@ -30,7 +30,7 @@ use domain::{chain::ContractAddress, collector::Rules};
 use evm::{Source, StartBlock};
 use store_collector::ChainStore;
 use supervision::Address;
-use tokio::sync::Semaphore;
+use tokio::sync::{RwLock, Semaphore};
 
 pub use batch_preparer::BatchPreparer;
 pub use block_fetcher::BlockFetcher;
@@ -76,6 +76,8 @@ pub struct CollectorServices {
     pub notifier: Address<Notice>,
     /// The workers: a preparer holds a permit while it prepares, which limits the markets that are prepared at once.
     pub workers: Arc<Semaphore>,
+    /// Held for reading by each hand-over, and whole by the block fetcher when hand-overs follow each other faster than it writes.
+    pub hand_overs: Arc<RwLock<()>>,
 }
 
 impl CollectorServices {

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use domain::{
     chain::BlockRef,
-    collector::{Clocks, EventsOnly, Segment, Transition},
+    collector::{ChainState, Clocks, EventsOnly, Rules, Segment, Transition},
 };
 use store_collector::BLOCK_HASH_TTL;
 use supervision::{Budget, Context};
@@ -66,9 +66,11 @@ impl BlockFetcher {
             ..Segment::default()
         };
         // First the take-over: the windows have to exist when the first checkpoint is written with them, in one step.
-        let taken = self.taken_over(cx, &mut open, block, head, budget).await?;
-        let after = taken.then(|state| state.apply(&segment, &self.rules))?;
-        if self.commit(&mut open, after).await? {
+        let mut take_over = self.take_over(cx, &mut open, block, head, budget).await?;
+        let begin = |state, now, rules: &Rules| {
+            Ok(take_over(state, now, rules).then(|state| state.apply(&segment, rules))?)
+        };
+        if self.write(&mut open, begin).await? {
             tracing::info!(block = block.number + 1, "follows the chain from this block on");
         }
         Ok(StepOutcome::Progressed)
@@ -134,23 +136,23 @@ impl BlockFetcher {
         head: BlockRef,
         budget: &Budget,
     ) -> Result<StepOutcome, Cause> {
-        let after = self.taken_over(cx, &mut open, checkpoint, head, budget).await?;
-        if self.commit(&mut open, after).await? {
+        let mut take_over = self.take_over(cx, &mut open, checkpoint, head, budget).await?;
+        if self.write(&mut open, |state, now, rules| Ok(take_over(state, now, rules))).await? {
             tracing::info!(block = checkpoint.number + 1, "follows new markets from this block on");
         }
         Ok(StepOutcome::Progressed)
     }
 
-    /// The chain state after this block with the new markets taken over: all of them in one transition, so that a crash in between
-    /// leaves none half taken over.
-    async fn taken_over(
+    /// How the new markets are taken over after this block: all of them in one transition, so that a crash in between leaves none half
+    /// taken over.
+    async fn take_over(
         &self,
         cx: &Context,
         open: &mut Open,
         block: BlockRef,
         head: BlockRef,
         budget: &Budget,
-    ) -> Result<Transition, Cause> {
+    ) -> Result<impl FnMut(ChainState, u64, &Rules) -> Transition + use<>, Cause> {
         let newcomers: Vec<_> = open.state.newcomers().collect();
         let markets = take_overs(&self.chain, &mut open.session, &newcomers, block, head, deadline(budget));
         let markets = cx.idle(markets).await?;
@@ -159,7 +161,8 @@ impl BlockFetcher {
             .flat_map(|(market, all)| all.epochs.values().map(|(number, _)| (*market, *number)))
             .collect();
         let releases = cx.idle(at_releases(&self.chain, &releases, head, deadline(budget))).await;
-        let now = Clocks { chain: head.time, redis: open.now };
-        Ok(std::mem::take(&mut open.state).take_over(&markets, &releases, now, &self.rules))
+        Ok(move |state: ChainState, redis, rules: &Rules| {
+            state.take_over(&markets, &releases, Clocks { chain: head.time, redis }, rules)
+        })
     }
 }

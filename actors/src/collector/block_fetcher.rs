@@ -214,7 +214,13 @@ impl BlockFetcher {
         head: BlockRef,
         budget: &Budget,
     ) {
-        let releases = state.releases(segment, &self.rules);
+        // Of old blocks that are read by their events alone, the hashes are not known.
+        let hash = |number| {
+            let at = segment.blocks.binary_search_by_key(&number, |block| block.number).ok()?;
+            Some(segment.blocks[at].hash)
+        };
+        let releases = state.releases(segment, &self.rules).into_iter();
+        let releases: Vec<_> = releases.map(|(market, block)| (market, block, hash(block))).collect();
         if !releases.is_empty() {
             segment.releases = at_releases(&self.chain, &releases, head, deadline(budget)).await;
         }

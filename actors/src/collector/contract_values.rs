@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use domain::{
-    chain::{BlockRef, ContractAddress},
+    chain::{BlockRef, ContractAddress, Hash},
     collector::{AtRelease, Releases},
 };
 use evm::{ChainError, views::Moment};
@@ -33,16 +33,16 @@ const AT_RELEASES_WITHIN: Duration = Duration::from_secs(2);
 /// then, and without a length the window waits for it.
 pub(super) async fn at_releases(
     chain: &CollectorServices,
-    releases: &[(ContractAddress, u64)],
+    releases: &[(ContractAddress, u64, Option<Hash>)],
     head: BlockRef,
     deadline: Instant,
 ) -> Releases {
     let soon = deadline.min(Instant::now() + AT_RELEASES_WITHIN);
     let is_kept = |block: u64| chain.source.may_have_state(block, head.number);
     let mut asked = Vec::new();
-    for (market, block) in releases.iter().copied().filter(|(_, block)| is_kept(*block)) {
+    for (market, block, hash) in releases.iter().copied().filter(|(_, block, _)| is_kept(*block)) {
         asked.push(async move {
-            let views = chain.source.views(Moment::Block(block), soon);
+            let views = chain.source.views(Moment::Block { number: block, hash }, soon);
             let (length, day) = tokio::join!(views.submission_window(market), views.day_counter(market));
             let length = length.ok().map(|length| length.as_secs());
             ((market, block), AtRelease { length, day: day.ok() })

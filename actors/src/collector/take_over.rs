@@ -7,14 +7,17 @@ use std::{collections::BTreeMap, time::Duration};
 
 use domain::{
     chain::{BlockRef, ContractAddress},
-    collector::TakeOver,
+    collector::{Releases, TakeOver},
 };
 use evm::{ChainError, views::Moment};
 use futures_util::{StreamExt as _, stream};
 use tokio::time::Instant;
 
 use super::{
-    CollectorServices, contract_values::AT_ONCE, problem::CollectorProblem, state_store::StateSession,
+    CollectorServices,
+    contract_values::{AT_ONCE, at_releases},
+    problem::CollectorProblem,
+    state_store::StateSession,
     step_error::Cause,
 };
 
@@ -24,7 +27,8 @@ const SINGLE_WITHIN: Duration = Duration::from_secs(2);
 /// How long the days of all markets are waited for together.
 const DAYS_WITHIN: Duration = Duration::from_secs(5);
 
-/// The state of each of these markets after this block. What can't be read is reported and left out.
+/// The state of each of these markets after this block, and what the contracts said at the blocks that released its windows. What
+/// can't be read is reported and left out.
 ///
 /// # Errors
 /// [`Cause`] when Redis or the nodes do not answer.
@@ -35,7 +39,7 @@ pub(super) async fn take_overs(
     block: BlockRef,
     head: BlockRef,
     deadline: Instant,
-) -> Result<BTreeMap<ContractAddress, TakeOver>, Cause> {
+) -> Result<(BTreeMap<ContractAddress, TakeOver>, Releases), Cause> {
     let (mut left, faults) = session.predecessor().await?;
     chain.services.note_faults(&faults);
     // Windows of later blocks come from the chain itself, when those blocks are accepted.
@@ -52,15 +56,17 @@ pub(super) async fn take_overs(
         asked.push(async move { (market, day(chain, market, block, head, until).await) });
     }
     let days: Vec<_> = stream::iter(asked).buffer_unordered(AT_ONCE).collect().await;
-    let mut all = BTreeMap::new();
+    let (mut all, mut releases) = (BTreeMap::new(), Vec::new());
     for (market, day) in days {
         let left = left.remove(&market).unwrap_or_default();
         // A marker whose block no node has any more is skipped: without its time the limit of the window is unknown.
-        let released = |(epoch, number)| Some((epoch, (number, blocks.get(&number)?.time)));
-        let epochs = left.marked.into_iter().filter_map(released).collect();
+        let released = |(epoch, number)| Some((epoch, *blocks.get(&number)?));
+        let epochs: BTreeMap<_, _> = left.marked.into_iter().filter_map(released).collect();
+        releases.extend(epochs.values().map(|block| (market, block.number, Some(block.hash))));
+        let epochs = epochs.into_iter().map(|(epoch, block)| (epoch, (block.number, block.time))).collect();
         all.insert(market, TakeOver { day, epochs, handed: left.handed });
     }
-    Ok(all)
+    Ok((all, at_releases(chain, &releases, head, deadline).await))
 }
 
 /// The blocks of these numbers. One that no node has is left out: a predecessor may have left a marker of long ago, whose block the nodes
@@ -108,7 +114,12 @@ async fn day(
         unknown(None);
         return None;
     }
-    match chain.source.views(Moment::Block(block.number), deadline).day_counter(market).await {
+    match chain
+        .source
+        .views(Moment::Block { number: block.number, hash: Some(block.hash) }, deadline)
+        .day_counter(market)
+        .await
+    {
         Ok(day) => Some(day),
         // The market is followed without one: it must not hold up the others.
         Err(error) => {

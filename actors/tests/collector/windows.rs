@@ -225,3 +225,21 @@ async fn a_contract_value_that_no_node_gave_is_asked_for_again_soon() {
     assert!(key.to_lowercase().contains(&market.to_lowercase()));
     tracker.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_contract_is_asked_at_the_very_block_that_released_an_epoch() {
+    let mut world = World::new(19).await;
+    let node = RpcProxy::start(world.anvil.addr()).await.expect("a proxy");
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let tracker = Tracker::start(&redis.url(), &node.url(), &world.contracts, Setup::default()).await;
+    reach_head(&world, &tracker).await;
+    // By its hash: a node on another branch would tell another day of a block with the same number.
+    node.hold("},{\"blockHash\"");
+    let market = world.contracts.markets[0].clone();
+    world.emit(&market, &Emission::EpochReleased { epoch: 77, begin: 0, end: 1 }).await;
+    world.mine().await;
+    wait_until("it is asked for length and day", SOON, async || node.held() >= 2).await;
+    node.release();
+    reach_head(&world, &tracker).await;
+    tracker.stop().await;
+}

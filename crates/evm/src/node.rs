@@ -14,6 +14,7 @@ use crate::fault::{Fault, Hint};
 use crate::http::post;
 use crate::json_rpc::{Call, request_text};
 use crate::rate::Rate;
+use crate::refusal::About;
 use crate::request_size::RequestSize;
 use crate::throttle::Throttle;
 use crate::websocket::WebSocketNode;
@@ -66,8 +67,8 @@ pub(crate) struct State {
     pub(crate) batch: RequestSize,
     /// The number of queries that are joined, as long as it answers for few blocks at once.
     pub(crate) joined: RequestSize,
-    /// Until when it is not asked for receipts, since it does not serve them.
-    pub(crate) no_receipts_until: Option<Instant>,
+    /// Until when it is not asked for what it does not serve.
+    unserved: Vec<(About, Instant)>,
 }
 
 /// The answer of a node: one text for all calls (HTTP), or one for each call (WebSocket).
@@ -173,9 +174,11 @@ impl Node {
         state.not_before = Some(state.not_before.map_or(until, |before| before.max(until)));
     }
 
-    /// Notes that the node does not serve receipts.
-    pub(crate) fn lacks_receipts(&self) {
-        self.state().no_receipts_until = Some(Instant::now() + UNSERVED_FOR);
+    /// Notes that the node does not serve this.
+    pub(crate) fn does_not_serve(&self, about: About) {
+        let mut state = self.state();
+        state.unserved.retain(|(known, _)| *known != about);
+        state.unserved.push((about, Instant::now() + UNSERVED_FOR));
     }
 
     /// Adapts the sizes of the next requests to a fault of one for `blocks` blocks. Returns whether the size explains the fault, so
@@ -262,8 +265,13 @@ impl State {
             blocks: RequestSize::new(config.max_log_range),
             batch: RequestSize::new(calls),
             joined: RequestSize::new(MOST_JOINED),
-            no_receipts_until: None,
+            unserved: Vec::new(),
         }
+    }
+
+    /// Whether the node may serve this, as far as it is known.
+    pub(crate) fn serves(&self, about: About, now: Instant) -> bool {
+        !self.unserved.iter().any(|(known, until)| *known == about && *until > now)
     }
 }
 

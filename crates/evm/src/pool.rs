@@ -33,7 +33,7 @@ const LEAST_TIME: Duration = Duration::from_millis(10);
 const LEAST_WAIT: Duration = Duration::from_millis(50);
 
 /// The codes of JSON-RPC and of EIP-4444 for what no node serves or has.
-const METHOD_NOT_FOUND: i64 = -32_601;
+pub(crate) const METHOD_NOT_FOUND: i64 = -32_601;
 const PRUNED: i64 = 4_444;
 
 /// The nodes of a chain. Clones share them.
@@ -391,10 +391,10 @@ impl Trial {
         // A node in a pause may still have the state.
         let all_asked = self.missing.iter().all(|missing| *missing);
         match (self.want.about, self.want.hash) {
-            (About::Receipts, Some(_)) if !lacks_block => {
+            (About::Receipts | About::ViewByHash, Some(_)) if !lacks_block => {
                 rejected(METHOD_NOT_FOUND, "no node serves it".to_owned())
             }
-            (About::View, None) if all_asked && self.discarded => {
+            (About::View | About::ViewByHash, _) if all_asked && self.discarded => {
                 rejected(PRUNED, self.last.as_ref().map(|last| last.detail.clone()).unwrap_or_default())
             }
             (_, Some(hash)) => ChainError::BlockGone { hash },

@@ -13,6 +13,8 @@ pub(crate) enum About {
     Single,
     /// A view function, which can revert.
     View,
+    /// A view function at the block of a hash (EIP-1898), which not every node serves.
+    ViewByHash,
     /// Receipts, which not every node serves.
     Receipts,
     /// The logs of a range of this many blocks.
@@ -40,9 +42,10 @@ impl ErrorBody {
             About::Range(blocks) => Hint::Range(suggested(&text, blocks)),
             _ => Hint::Range(None),
         };
+        let is_view = matches!(about, About::View | About::ViewByHash);
         // The order matters: "requested block range is pruned" is about history, "block range limit exceeded" is not about the
         // rate, and -32005 is the code of limits of both.
-        if about == About::View && says(&REVERTED) {
+        if is_view && says(&REVERTED) {
             return Meaning::Reverted;
         }
         if says(&AHEAD) || is_ahead(&text) {
@@ -70,9 +73,9 @@ impl ErrorBody {
             return fault(FaultKind::Pruned);
         }
         match about {
-            About::Receipts => Meaning::Fault(FaultKind::Server, Hint::Unserved),
             // 3 is geth's code of a revert.
-            About::View if self.code == 3 => Meaning::Reverted,
+            About::View | About::ViewByHash if self.code == 3 => Meaning::Reverted,
+            About::Receipts | About::ViewByHash => Meaning::Fault(FaultKind::Server, Hint::Unserved),
             About::Range(_) if self.code == -32_601 => fault(FaultKind::Server),
             About::Range(_) => Meaning::Fault(FaultKind::Server, range()),
             About::Batch => Meaning::Fault(FaultKind::Server, Hint::Batch(None)),

@@ -5,14 +5,14 @@ use std::time::Duration;
 use alloy_core::primitives::{Address, Bytes, U256};
 use alloy_core::sol;
 use alloy_core::sol_types::SolCall;
-use domain::chain::ContractAddress;
-use serde_json::json;
+use domain::chain::{ContractAddress, Hash};
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::error::ChainError;
 use crate::json_rpc::Call;
-use crate::pool::{NodeRequirements, typed};
+use crate::pool::{METHOD_NOT_FOUND, NodeRequirements, typed};
 use crate::refusal::About;
 use crate::source::Source;
 
@@ -38,8 +38,14 @@ fn is_old(block: u64, head: u64) -> bool {
 pub enum Moment {
     /// The head of the node that answers.
     Latest,
-    /// The state after this block; for an old block archive nodes are asked first.
-    Block(u64),
+    /// The state after this block; for an old block archive nodes are asked first. With its hash a node on another branch gives no
+    /// number, unless no node takes a hash (EIP-1898).
+    Block {
+        /// The block's number.
+        number: u64,
+        /// Its hash, where it is known.
+        hash: Option<Hash>,
+    },
 }
 
 /// The view functions of the protocol-state contract. Made by [`Source::views`].
@@ -131,11 +137,19 @@ impl Views<'_> {
         Ok(!code.is_empty())
     }
 
-    /// The block parameter of a request, and the requirements for a node.
+    /// The block's hash, where it is known.
+    fn hash(&self) -> Option<Hash> {
+        match self.moment {
+            Moment::Block { hash, .. } => hash,
+            Moment::Latest => None,
+        }
+    }
+
+    /// The block parameter of a request by number, and the requirements for a node.
     fn block_tag(&self) -> (String, NodeRequirements) {
         let (tag, block) = match self.moment {
             Moment::Latest => ("latest".to_owned(), None),
-            Moment::Block(number) => (format!("{number:#x}"), Some(number)),
+            Moment::Block { number, .. } => (format!("{number:#x}"), Some(number)),
         };
         // The known head, without a request: a wrong guess costs only one question to a node that has pruned the state.
         let head = self.source.pool.highest_head();
@@ -154,11 +168,25 @@ impl Views<'_> {
         call: &impl SolCall,
     ) -> Result<u64, ChainError> {
         let (tag, want) = self.block_tag();
-        let want = NodeRequirements { about: About::View, ..want };
-        let params = json!([{ "to": contract.lower(), "data": Bytes::from(call.abi_encode()) }, tag]);
-        let read = |results: &[&RawValue]| Ok(typed::<Bytes>(results[0])?);
-        let call = Call::new("eth_call", params);
-        let (bytes, _) = self.source.pool.ask(&[call], want, self.deadline, read).await?;
+        let call = json!({ "to": contract.lower(), "data": Bytes::from(call.abi_encode()) });
+        let ask = async |tag: Value, want: NodeRequirements| {
+            let read = |results: &[&RawValue]| Ok(typed::<Bytes>(results[0])?);
+            let call = Call::new("eth_call", json!([call, tag]));
+            self.source.pool.ask(&[call], want, self.deadline, read).await
+        };
+        let by_hash = match self.hash() {
+            Some(hash) => {
+                let want = NodeRequirements { about: About::ViewByHash, hash: Some(hash), ..want };
+                Some(ask(json!({ "blockHash": hash }), want).await)
+            }
+            None => None,
+        };
+        let (bytes, _) = match by_hash {
+            Some(Err(ChainError::Rejected { code: METHOD_NOT_FOUND, .. })) | None => {
+                ask(json!(tag), NodeRequirements { about: About::View, ..want }).await
+            }
+            Some(answer) => answer,
+        }?;
         // The ABI encodes a number as one word of 32 bytes.
         let problem = match <[u8; 32]>::try_from(bytes.as_ref()) {
             Ok(word) => match u64::try_from(U256::from_be_bytes(word)) {

@@ -177,8 +177,29 @@ async fn view_functions_return_numbers_with_their_units() {
     assert_eq!(views.day_counter(address).await.unwrap(), 5);
     assert_eq!(views.epochs_in_a_day(address).await.unwrap(), 720);
     assert_eq!(views.total_node_count().await.unwrap(), 1234);
-    let before = source.views(Moment::Block(1), deadline());
+    let before = source.views(Moment::Block { number: 1, hash: None }, deadline());
     assert_eq!(before.day_counter(address).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_view_at_a_block_is_of_its_branch_whichever_node_answers_first() {
+    let chain = Chain::start().await;
+    let (contracts, market) = (&chain.contracts, chain.market());
+    let stray = chain.anvil.copy().await.unwrap();
+    for (node, day) in [(&chain.anvil, 5), (&stray, 7)] {
+        node.set_market(contracts, market, [61, 86_400_000_000, 24, day, 720]).await.unwrap();
+        node.mine_many(2, day).await.unwrap();
+    }
+    let block = chain.at(chain.anvil.height().await.unwrap()).await;
+    assert_ne!(stray.block(block.number).await.unwrap().unwrap().0, block.hash.to_string());
+    let at = Moment::Block { number: block.number, hash: Some(block.hash) };
+    let address = market.parse().unwrap();
+    let source = chain.source(&[&stray.url(), &chain.anvil.url()]);
+    assert_eq!(source.views(at, deadline()).day_counter(address).await.unwrap(), 5);
+    // The stray node alone gives no day rather than another branch's.
+    let alone = chain.source(&[&stray.url()]);
+    let error = alone.views(at, deadline()).day_counter(address).await.unwrap_err();
+    assert!(matches!(error, ChainError::BlockGone { hash } if hash == block.hash), "{error}");
 }
 
 #[tokio::test]

@@ -167,7 +167,7 @@ async fn pruned_data_come_from_an_archive_node_without_setting_the_node_aside() 
     let parts = events_of(&mut source.range(HEIGHT), &genesis).await;
     let found: Vec<u64> = places_of_parts(&parts).into_iter().flat_map(|(_, epochs)| epochs).collect();
     assert_eq!(found, (1..=33).collect::<Vec<u64>>());
-    let views = source.views(evm::Moment::Block(2), deadline());
+    let views = source.views(evm::Moment::Block { number: 2, hash: None }, deadline());
     assert_eq!(views.day_counter(market).await.unwrap(), 0);
     assert_eq!(source.counters().set_aside(), 0);
     // The node itself serves recent blocks.

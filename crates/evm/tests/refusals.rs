@@ -103,6 +103,36 @@ async fn only_a_revert_of_a_view_function_ends_its_question() {
 }
 
 #[tokio::test]
+async fn nodes_that_take_no_block_hash_in_a_view_are_asked_by_number_and_are_not_at_fault() {
+    let chain = Generated::new(5);
+    let market = "0x00000000000000000000000000000000000000bb".parse().unwrap();
+    for (code, message) in [
+        (-32_602, "invalid argument 1: json: cannot unmarshal object into Go value of type string"),
+        (-32_602, "Invalid params"),
+        (-32_000, "entirely unknown"),
+    ] {
+        let rule = move |calls: &[Value], _| {
+            let by_hash = calls.iter().any(|call| call["params"][1].is_object());
+            if by_hash { refuse(calls, "eth_call", code, message) } else { None }
+        };
+        let (first, second) = (TestNode::start(&chain, rule).await, TestNode::start(&chain, rule).await);
+        let source = Source::new(config_of(&[&first, &second])).unwrap();
+        let at = Moment::Block { number: 3, hash: Some(chain.block(3).hash) };
+        for _ in 0..3 {
+            assert_eq!(source.views(at, deadline()).day_counter(market).await.unwrap(), 7, "{message}");
+        }
+        // Once by hash, and each time by number.
+        assert_eq!((first.calls()["eth_call"], second.calls()["eth_call"]), (4, 1), "{message}");
+        assert!(source.status().iter().all(|node| node.fault.is_none()), "{:?}", source.status());
+        // One of them serves it: that one is asked.
+        let good = TestNode::good(&chain).await;
+        let source = Source::new(config_of(&[&first, &good])).unwrap();
+        assert_eq!(source.views(at, deadline()).day_counter(market).await.unwrap(), 7);
+        assert_eq!(good.calls()["eth_call"], 1);
+    }
+}
+
+#[tokio::test]
 async fn a_state_that_all_nodes_have_discarded_is_reported_at_once() {
     let chain = Generated::new(5);
     let market = "0x00000000000000000000000000000000000000bb".parse().unwrap();
@@ -113,14 +143,22 @@ async fn a_state_that_all_nodes_have_discarded_is_reported_at_once() {
         let (first, second) = (TestNode::start(&chain, rule).await, TestNode::start(&chain, rule).await);
         let source = Source::new(config_of(&[&first, &second])).unwrap();
         let started = Instant::now();
-        let error = source.views(Moment::Block(2), deadline()).day_counter(market).await.unwrap_err();
+        let error = source
+            .views(Moment::Block { number: 2, hash: None }, deadline())
+            .day_counter(market)
+            .await
+            .unwrap_err();
         assert!(matches!(error, ChainError::Rejected { .. }), "{error}");
         assert!(started.elapsed() < PATIENCE / 4 && error.is_lasting());
         // The state of a block that no node knows may come.
         let rule = move |calls: &[Value], _| refuse(calls, "eth_call", -32_000, "header not found");
         let third = TestNode::start(&chain, rule).await;
         let source = Source::new(config_of(&[&first, &third])).unwrap();
-        let error = source.views(Moment::Block(2), deadline()).day_counter(market).await.unwrap_err();
+        let error = source
+            .views(Moment::Block { number: 2, hash: None }, deadline())
+            .day_counter(market)
+            .await
+            .unwrap_err();
         assert!(matches!(error, ChainError::NoAnswer { .. }), "{error}");
     }
 }

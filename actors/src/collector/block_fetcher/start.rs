@@ -13,8 +13,8 @@ use supervision::{Budget, Context};
 
 use super::{BlockFetcher, Open, StepOutcome};
 use crate::collector::{
-    StartBlock, budgets::deadline, contract_values::at_releases, problem::CollectorProblem,
-    state_store::StateSession, step_error::Cause, take_over::take_overs,
+    StartBlock, budgets::deadline, problem::CollectorProblem, state_store::StateSession, step_error::Cause,
+    take_over::take_overs,
 };
 
 /// How long the ancestors of the first block are waited for.
@@ -155,12 +155,7 @@ impl BlockFetcher {
     ) -> Result<impl FnMut(ChainState, u64, &Rules) -> Transition + use<>, Cause> {
         let newcomers: Vec<_> = open.state.newcomers().collect();
         let markets = take_overs(&self.chain, &mut open.session, &newcomers, block, head, deadline(budget));
-        let markets = cx.idle(markets).await?;
-        let releases: Vec<_> = markets
-            .iter()
-            .flat_map(|(market, all)| all.epochs.values().map(|(number, _)| (*market, *number)))
-            .collect();
-        let releases = cx.idle(at_releases(&self.chain, &releases, head, deadline(budget))).await;
+        let (markets, releases) = cx.idle(markets).await?;
         Ok(move |state: ChainState, redis, rules: &Rules| {
             state.take_over(&markets, &releases, Clocks { chain: head.time, redis }, rules)
         })

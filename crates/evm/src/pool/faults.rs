@@ -38,7 +38,7 @@ impl Pool {
         // Nodes that only lack an answer are healthy. They are skipped for this question, and not set aside.
         match (fault.kind, fault.hint) {
             (_, Hint::Unserved) => {
-                node.lacks_receipts();
+                node.does_not_serve(trial.want.about);
                 trial.missing[index] = true;
             }
             // An answer above our own limit: it serves other blocks.

@@ -8,7 +8,6 @@ use tokio::time::Instant;
 use super::{Choice, NodeRequirements, Pool};
 use crate::counters::FaultKind;
 use crate::node::Node;
-use crate::refusal::About;
 
 /// How long a reported head counts for comparing nodes. Without a limit, a node that reports a wrong head and dies would make all
 /// others lag for good.
@@ -28,9 +27,7 @@ impl Pool {
                 continue;
             }
             let state = node.state();
-            let serves =
-                want.about != About::Receipts || state.no_receipts_until.is_none_or(|until| until <= now);
-            if missing[index] || !serves {
+            if missing[index] || !state.serves(want.about, now) {
                 lacking = true;
                 continue;
             }

@@ -29,7 +29,7 @@ use crate::refusal::About;
 
 /// The least time before a deadline that is worth one more request.
 const LEAST_TIME: Duration = Duration::from_millis(10);
-/// The least time between two ends of a wait: a node can notify of heads that don't exist.
+/// The least time between two waits that notifications end: a node can notify of heads that don't exist.
 const LEAST_WAIT: Duration = Duration::from_millis(50);
 
 /// The codes of JSON-RPC and of EIP-4444 for what no node serves or has.
@@ -53,8 +53,8 @@ struct Inner {
     /// Set while a probe runs, so that slow nodes don't make probes pile up.
     probing: AtomicBool,
     last_probe: std::sync::Mutex<Option<Instant>>,
-    /// The end of the last wait for a head.
-    last_wait: std::sync::Mutex<Option<Instant>>,
+    /// When a notification ended a wait for a head.
+    last_notified: std::sync::Mutex<Option<Instant>>,
 }
 
 /// The conditions that a node must meet for a request.
@@ -180,7 +180,7 @@ impl Pool {
             chain_id,
             probing: AtomicBool::new(false),
             last_probe: std::sync::Mutex::default(),
-            last_wait: std::sync::Mutex::default(),
+            last_notified: std::sync::Mutex::default(),
             config,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -213,9 +213,9 @@ impl Pool {
 
     /// Waits for the poll interval, or until a WebSocket notifies of a new head.
     pub async fn wait(&self) {
-        let ended = || self.inner.last_wait.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let last = || self.inner.last_notified.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let poll = Instant::now() + self.inner.config.poll_interval;
-        let earliest = ended().map(|ended| ended + LEAST_WAIT);
+        let earliest = last().map(|last| last + LEAST_WAIT);
         tokio::select! {
             () = sleep_until(poll) => {}
             // `notify_one` stores one permit, so that a head between two waits is not missed.
@@ -223,9 +223,9 @@ impl Pool {
                 if let Some(earliest) = earliest {
                     sleep_until(earliest.min(poll)).await;
                 }
+                *last() = Some(Instant::now());
             }
         }
-        *ended() = Some(Instant::now());
     }
 
     pub(crate) fn config(&self) -> &ChainConfig {
@@ -408,4 +408,32 @@ pub(crate) fn typed<'a, T: serde::Deserialize<'a>>(result: &'a RawValue) -> Resu
     serde_json::from_str(result.get()).map_err(|source| {
         Fault::caused(FaultKind::Malformed, "its result is not of the expected form", source)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Contracts;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_notification_ends_a_wait_at_once_but_not_the_next_one() {
+        let contracts =
+            Contracts { protocol_state: domain::chain::ContractAddress([1; 20]), priorities: None };
+        let url = "ws://127.0.0.1:1".parse().unwrap();
+        let pool = Pool::new(ChainConfig::new(vec![url], contracts)).unwrap();
+        let waited = async |notified: bool| {
+            let began = Instant::now();
+            if notified {
+                pool.inner.heads.notify_one();
+            }
+            pool.wait().await;
+            began.elapsed()
+        };
+        let poll = pool.config().poll_interval;
+        assert!(poll > LEAST_WAIT);
+        // Also right after a wait that the poll interval ended.
+        assert!(waited(false).await >= poll && waited(true).await < LEAST_WAIT / 10);
+        assert!(waited(true).await >= LEAST_WAIT - Duration::from_millis(1));
+        assert!(waited(false).await >= poll && waited(true).await < LEAST_WAIT / 10);
+    }
 }

@@ -3,10 +3,8 @@
 //! The data comes from [`Vitals`], which the service connects to its tree and metrics. The endpoints change nothing. `/livez`
 //! checks nothing: it answers while the runtime runs, so that an outage of Redis restarts no container.
 //!
-//! Slow, silent, many or large requests do no harm: request heads are limited in size and time, bodies are never read, and
-//! connections are limited in number and lifetime. A connection beyond the limit closes the oldest one.
+//! Limits, tokens, TLS, the checks of `Host` and `Origin`, and the audit log are those of the crate `http-server`.
 
-mod connections;
 mod routes;
 mod server;
 mod vitals;
@@ -20,10 +18,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use http_server::{Audit, Guard, Limits, Tls, Tokens, guarded, serve_http};
 use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use connections::Limits;
 use routes::EndpointState;
 pub use routes::{ENDPOINTS, Endpoint};
 pub use server::{BindError, Server};
@@ -31,6 +29,15 @@ pub use vitals::{Condition, Vitals};
 
 /// Time limit of [`HttpServers::stop`]. It fits into the second that a stop of the service has for everything but actors.
 const STOP_WITHIN: Duration = Duration::from_millis(900);
+
+/// What the operator's server asks of its clients.
+#[derive(Clone, Debug, Default)]
+pub struct Security {
+    /// The tokens; nobody is asked for one while there are none.
+    pub tokens: Tokens,
+    /// The certificate; without one it speaks plain HTTP.
+    pub tls: Option<Tls>,
+}
 
 /// The two running servers. Dropping them stops them in the background; [`HttpServers::stop`] waits for that.
 pub struct HttpServers {
@@ -48,27 +55,34 @@ impl HttpServers {
     pub async fn bind(
         metrics: SocketAddr,
         operator: SocketAddr,
+        security: Security,
         vitals: Arc<dyn Vitals>,
     ) -> Result<Self, BindError> {
-        Self::bind_with(Limits::default(), metrics, operator, vitals).await
+        Self::bind_with(Limits::of_process(2), metrics, operator, security, vitals).await
     }
 
     async fn bind_with(
         limits: Limits,
         metrics: SocketAddr,
         operator: SocketAddr,
+        security: Security,
         vitals: Arc<dyn Vitals>,
     ) -> Result<Self, BindError> {
         let (metrics, metrics_address) = listen(Server::Metrics, metrics).await?;
         // Both ports before any task: if the second one is taken, the first one has served nothing.
         let (operator, operator_address) = listen(Server::Operator, operator).await?;
         let stop = CancellationToken::new();
-        let shown = EndpointState { vitals, began: Instant::now() };
-        let accepting =
-            [(metrics, Server::Metrics), (operator, Server::Operator)].map(|(listener, server)| {
-                let router = routes::router(server, shown.clone());
-                tokio::spawn(connections::accept(listener, router, limits, stop.clone()))
-            });
+        let audit = Audit::default();
+        let shown = EndpointState { vitals, began: Instant::now(), audit: audit.clone() };
+        let guard = |server| Guard::new(limits, routes::access(server)).audit(audit.clone());
+        let of_metrics =
+            guarded(routes::router(Server::Metrics, shown.clone()), guard(Server::Metrics).into());
+        let of_operator = guard(Server::Operator).refuse_pages().tokens(security.tokens);
+        let of_operator = guarded(routes::router(Server::Operator, shown), of_operator.into());
+        let accepting = [
+            tokio::spawn(serve_http(metrics, of_metrics, limits, None, stop.clone())),
+            tokio::spawn(serve_http(operator, of_operator, limits, security.tls, stop.clone())),
+        ];
         Ok(Self { metrics_address, operator_address, accepting, stop: stop.drop_guard() })
     }
 

@@ -45,7 +45,11 @@ use color_eyre::eyre::{Result, WrapErr};
 use store_redis::{RedisSettings, Store};
 use supervision::{Child, Clock, Limits, Mailbox, Name, Overflow, StopReport, Tree, TreeOptions};
 
-use crate::{config::Config, http::HttpServers, remedy};
+use crate::{
+    config::Config,
+    http::{HttpServers, Security},
+    remedy,
+};
 
 use collector::AcrossReloads;
 pub(crate) use collector::{protocol_state, store as collector_store};
@@ -96,7 +100,7 @@ impl Service {
         let tracker = tracker_services(config, services.clone(), &clock);
         let followed = config.collector.is_enabled().then(|| AcrossReloads::new(&services, &clock));
         let (metrics, operator) = (config.http.metrics_address(), config.http.operator_address);
-        let http = HttpServers::bind(metrics, operator, vitals.clone()).await?;
+        let http = HttpServers::bind(metrics, operator, Security::default(), vitals.clone()).await?;
         let (listener, finder) = (Name::new("listener"), Name::new("finder"));
         let (registry, indexer, children) =
             children(config, &tracker, followed.as_ref(), [&listener, &finder], &clock)?;

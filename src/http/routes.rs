@@ -4,14 +4,13 @@ use std::{fmt::Write as _, sync::Arc, time::Instant};
 
 use axum::{
     Json, Router,
-    extract::{Query, RawQuery, State},
-    http::{
-        StatusCode,
-        header::{CACHE_CONTROL, CONTENT_TYPE},
-    },
+    extract::{Query, RawQuery, State, rejection::QueryRejection},
+    http::{StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
     routing::{MethodRouter, get},
 };
+use errors::sanitise;
+use http_server::{Access, ApiError, Audit, Role};
 use serde::{Deserialize, Serialize};
 use supervision::{ActorHealth, Crash};
 
@@ -33,8 +32,12 @@ pub struct Endpoint {
     pub query: &'static str,
     /// What it answers.
     pub answer: &'static str,
+    /// What it asks of a client, where there are tokens.
+    pub access: Access,
     route: fn() -> MethodRouter<EndpointState>,
 }
+
+const READ: Access = Access::Needs(Role::Read);
 
 /// Every endpoint.
 pub static ENDPOINTS: &[Endpoint] = &[
@@ -43,6 +46,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
         path: "/metrics",
         query: "",
         answer: "Metrics in Prometheus' text format",
+        access: Access::Open,
         route: || get(metrics),
     },
     Endpoint {
@@ -50,6 +54,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
         path: "/livez",
         query: "",
         answer: "200 while the process runs; checks nothing else",
+        access: Access::Open,
         route: || get(livez),
     },
     Endpoint {
@@ -57,6 +62,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
         path: "/readyz",
         query: "?verbose",
         answer: "200, or 503 with a line for each condition that fails; `verbose` shows all conditions, and notes",
+        access: Access::Open,
         route: || get(readyz),
     },
     Endpoint {
@@ -64,6 +70,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
         path: "/health",
         query: "",
         answer: "The tree of actors as JSON, always with 200; `status` is `ready`, `waiting` or `degraded`",
+        access: READ,
         route: || get(health),
     },
     Endpoint {
@@ -71,6 +78,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
         path: "/dead-letters",
         query: "",
         answer: "The dead letters that are kept, as JSON",
+        access: READ,
         route: || get(dead_letters),
     },
     Endpoint {
@@ -79,9 +87,34 @@ pub static ENDPOINTS: &[Endpoint] = &[
         path: "/crashes",
         query: "?actor=PATH",
         answer: "The last crashes of an actor, with backtraces, as JSON",
+        access: READ,
         route: || get(crashes),
     },
+    Endpoint {
+        server: Server::Operator,
+        path: "/audit",
+        query: "",
+        answer: "The last actions of operators and the last refusals, the newest first, as JSON",
+        access: Access::Needs(Role::Operator),
+        route: || get(audit),
+    },
+    Endpoint {
+        server: Server::Operator,
+        path: "/livez",
+        query: "",
+        answer: "200 while the process runs; checks nothing else, and asks for no token",
+        access: Access::Open,
+        route: || get(livez),
+    },
 ];
+
+/// What the paths of a server ask of a client.
+pub(super) fn access(server: Server) -> impl Iterator<Item = (&'static str, Access)> {
+    ENDPOINTS
+        .iter()
+        .filter(move |endpoint| endpoint.server == server)
+        .map(|endpoint| (endpoint.path, endpoint.access))
+}
 
 /// The state of the handlers.
 #[derive(Clone)]
@@ -89,20 +122,27 @@ pub(super) struct EndpointState {
     pub(super) vitals: Arc<dyn Vitals>,
     /// The start of the process, for its uptime.
     pub(super) began: Instant,
+    pub(super) audit: Audit,
 }
 
 /// The router of one server.
 pub(super) fn router(server: Server, shown: EndpointState) -> Router {
     let own = ENDPOINTS.iter().filter(|endpoint| endpoint.server == server);
-    let names: Vec<String> =
+    let paths: Vec<String> =
         own.clone().map(|endpoint| format!("{}{}", endpoint.path, endpoint.query)).collect();
-    let nothing = format!("not found: the paths of this server are {}\n", names.join(", "));
     own.fold(Router::new(), |router, endpoint| router.route(endpoint.path, (endpoint.route)()))
         .with_state(shown)
         // An operator who asks the wrong one of two ports learns from the answer which paths it has.
-        .fallback(async move || text(StatusCode::NOT_FOUND, nothing))
+        .fallback(async move || {
+            let message = "this server has no such path; choices has those of it";
+            ApiError::new(StatusCode::NOT_FOUND, "not_found", message).choices(paths)
+        })
         .method_not_allowed_fallback(async || {
-            text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are allowed\n")
+            ApiError::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "only GET and HEAD are allowed",
+            )
         })
 }
 
@@ -115,7 +155,8 @@ async fn metrics(State(EndpointState { vitals, .. }): State<EndpointState>) -> R
         Ok(metrics) => respond(StatusCode::OK, PROMETHEUS_TEXT, metrics),
         Err(error) => {
             tracing::error!("the metrics could not be collected: {error}");
-            text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n"))
+            ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "metrics_failed", sanitise(error))
+                .into_response()
         }
     }
 }
@@ -191,7 +232,7 @@ struct Health {
 }
 
 /// Always 200, since clients such as curl -f hide the body of an error, and operators need it most when something is wrong.
-async fn health(State(EndpointState { vitals, began }): State<EndpointState>) -> Response {
+async fn health(State(EndpointState { vitals, began, .. }): State<EndpointState>) -> Response {
     let (conditions, actors) = (vitals.conditions(), vitals.actors());
     json(&Health {
         status: Status::of(&conditions, &actors),
@@ -222,32 +263,32 @@ struct FullCrash<'a> {
 
 async fn crashes(
     State(EndpointState { vitals, .. }): State<EndpointState>,
-    Query(of): Query<CrashesOf>,
+    of: Result<Query<CrashesOf>, QueryRejection>,
 ) -> Response {
-    let known = |vitals: &Arc<dyn Vitals>| {
-        // One path a line: paths contain addresses of 42 characters.
-        let paths: Vec<_> = vitals.actors().into_iter().map(|actor| actor.path).collect();
-        paths.join("\n")
+    let refuse = |status, code, message| {
+        let paths = vitals.actors().into_iter().map(|actor| actor.path).collect();
+        ApiError::new(status, code, message).choices(paths).into_response()
     };
-    let Some(actor) = of.actor else {
-        let hint = format!("name an actor: /crashes?actor=PATH; the actors are:\n{}\n", known(&vitals));
-        return text(StatusCode::BAD_REQUEST, hint);
+    let Ok(Query(CrashesOf { actor: Some(actor) })) = of else {
+        let message = "name one actor: /crashes?actor=PATH; choices has the paths";
+        return refuse(StatusCode::BAD_REQUEST, "actor_missing", message);
     };
     let crashes = vitals.crashes(&actor);
     // An actor without crashes is an empty list; a path without an actor is probably a typing mistake.
     if crashes.is_empty() && !vitals.actors().iter().any(|known| known.path == actor) {
-        return text(
-            StatusCode::NOT_FOUND,
-            format!("no actor of that path; the actors are:\n{}\n", known(&vitals)),
-        );
+        let message = "there is no actor of that path; choices has the paths";
+        return refuse(StatusCode::NOT_FOUND, "unknown_actor", message);
     }
     let full = |crash| FullCrash { crash, backtrace: crash.backtrace.as_deref() };
     json(&crashes.iter().map(full).collect::<Vec<_>>())
 }
 
+async fn audit(State(EndpointState { audit, .. }): State<EndpointState>) -> Response {
+    json(&audit.entries())
+}
+
 fn json(value: &impl Serialize) -> Response {
-    // A proxy that caches would show a past state as the present one.
-    ([(CACHE_CONTROL, "no-store")], Json(value)).into_response()
+    Json(value).into_response()
 }
 
 fn text(status: StatusCode, body: impl Into<String>) -> Response {
@@ -255,5 +296,5 @@ fn text(status: StatusCode, body: impl Into<String>) -> Response {
 }
 
 fn respond(status: StatusCode, content_type: &'static str, body: String) -> Response {
-    (status, [(CONTENT_TYPE, content_type), (CACHE_CONTROL, "no-store")], body).into_response()
+    (status, [(CONTENT_TYPE, content_type)], body).into_response()
 }

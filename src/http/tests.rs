@@ -98,7 +98,7 @@ async fn servers(vitals: Fixed) -> (HttpServers, Arc<Fixed>) {
 
 async fn servers_with(limits: Limits, vitals: Fixed) -> (HttpServers, Arc<Fixed>) {
     let vitals = Arc::new(vitals);
-    let servers = HttpServers::bind_with(limits, ANY, ANY, vitals.clone()).await;
+    let servers = HttpServers::bind_with(limits, ANY, ANY, Security::default(), vitals.clone()).await;
     (servers.expect("any free port will do"), vitals)
 }
 
@@ -122,7 +122,7 @@ impl Answer {
 
 async fn ask(address: SocketAddr, method: &str, target: &str) -> Answer {
     let mut stream = TcpStream::connect(address).await.expect("the server listens");
-    let request = format!("{method} {target} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+    let request = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.expect("the server reads");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.expect("the server answers in UTF-8");
@@ -138,7 +138,7 @@ async fn get(address: SocketAddr, target: &str) -> Answer {
 /// A connection that was answered once and then stays open.
 async fn idle_connection(address: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.expect("the server listens");
-    stream.write_all(b"GET /livez HTTP/1.1\r\nHost: test\r\n\r\n").await.expect("the server reads");
+    stream.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").await.expect("the server reads");
     let mut answer = [0; 1024];
     let read = stream.read(&mut answer).await.expect("the server answers");
     assert!(answer[..read].starts_with(b"HTTP/1.1 200"));
@@ -193,7 +193,10 @@ async fn metrics_come_with_the_content_type_that_prometheus_expects() {
 async fn metrics_that_cannot_be_collected_are_an_error_and_not_empty() {
     let (servers, _) = servers(Fixed { metrics: Err("collecting failed"), ..Fixed::default() }).await;
     let metrics = get(servers.metrics_address(), "/metrics").await;
-    assert_eq!((metrics.status, &*metrics.body), (500, "collecting failed\n"));
+    assert_eq!(
+        (metrics.status, metrics.json()["message"].as_str().unwrap_or_default()),
+        (500, "collecting failed")
+    );
     assert_eq!(get(servers.metrics_address(), "/livez").await.body, "ok\n");
 }
 
@@ -246,7 +249,7 @@ async fn dead_letters_and_crashes_are_shown_in_full() {
     for (target, status) in [("/crashes", 400), ("/crashes?actor=nobody", 404)] {
         let answer = get(address, target).await;
         assert_eq!(answer.status, status);
-        assert!(answer.body.ends_with("the actors are:\nlistener\n"), "{}", answer.body);
+        assert_eq!(answer.json()["choices"], serde_json::json!(["listener"]));
     }
 }
 
@@ -255,13 +258,13 @@ async fn an_unknown_path_lists_the_paths_of_its_server() {
     let (servers, _) = servers(Fixed::default()).await;
     let (metrics, operator) = (servers.metrics_address(), servers.operator_address());
     for (address, target, known) in [
-        (metrics, "/", "/metrics, /livez, /readyz"),
-        (metrics, "/health", "/metrics, /livez, /readyz"),
-        (operator, "/metrics", "/health, /dead-letters, /crashes?actor=PATH"),
+        (metrics, "/", &["/metrics", "/livez", "/readyz?verbose"][..]),
+        (metrics, "/health", &["/metrics", "/livez", "/readyz?verbose"]),
+        (operator, "/metrics", &["/health", "/dead-letters", "/crashes?actor=PATH", "/audit", "/livez"]),
     ] {
         let answer = get(address, target).await;
         assert_eq!(answer.status, 404);
-        assert!(answer.body.contains(known), "{}", answer.body);
+        assert_eq!(answer.json()["choices"], serde_json::json!(known));
     }
 }
 
@@ -302,7 +305,7 @@ async fn dropping_the_servers_frees_their_ports() {
     let address = servers.metrics_address();
     drop(servers);
     timeout(Duration::from_secs(5), async {
-        while HttpServers::bind(address, ANY, vitals.clone()).await.is_err() {
+        while HttpServers::bind(address, ANY, Security::default(), vitals.clone()).await.is_err() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
@@ -367,7 +370,7 @@ async fn a_client_that_does_not_read_its_answer_is_cut_off() {
     let big = Box::leak("x".repeat(64 << 20).into_boxed_str());
     let (servers, _) = servers_with(limits, Fixed { metrics: Ok(big), ..Fixed::default() }).await;
     let mut stream = TcpStream::connect(servers.metrics_address()).await.expect("the server listens");
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n").await.expect("the server reads");
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").await.expect("the server reads");
     // Longer than its life and the moment to finish together.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let mut answer = Vec::new();
@@ -379,31 +382,35 @@ async fn a_client_that_does_not_read_its_answer_is_cut_off() {
 async fn a_body_is_not_waited_for() {
     let (servers, _) = servers(Fixed::default()).await;
     let mut stream = TcpStream::connect(servers.metrics_address()).await.expect("the server listens");
-    let request = b"POST /metrics HTTP/1.1\r\nHost: test\r\nContent-Length: 1000000000\r\n\r\n";
+    let request = b"POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000\r\n\r\n";
     stream.write_all(request).await.expect("the server reads");
     let mut answer = String::new();
     let read = timeout(Duration::from_secs(5), stream.read_to_string(&mut answer)).await;
     assert!(read.is_ok_and(|read| read.is_ok()), "the server answers and closes");
-    assert!(answer.starts_with("HTTP/1.1 405"));
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
 }
 
 #[tokio::test]
 async fn a_taken_port_is_named_with_what_to_set() {
     let (servers, vitals) = servers(Fixed::default()).await;
     let taken = servers.metrics_address();
-    let refused = HttpServers::bind(taken, ANY, vitals.clone()).await.err().expect("the port is taken");
+    let refused = HttpServers::bind(taken, ANY, Security::default(), vitals.clone())
+        .await
+        .err()
+        .expect("the port is taken");
     assert_eq!((refused.server, refused.address), (Server::Metrics, taken));
     let text = refused.to_string();
     assert!(text.starts_with(&format!("can't listen on {taken} for metrics and probes; another process")));
     assert!(text.contains("set http.metrics_port (STATE_TRACKER_METRICS_PORT) to a free port"), "{text}");
-    let refused = HttpServers::bind(ANY, taken, vitals).await.err().expect("the port is taken");
+    let refused =
+        HttpServers::bind(ANY, taken, Security::default(), vitals).await.err().expect("the port is taken");
     assert!(refused.to_string().contains("set the port of http.operator_address to a free port"));
 }
 
 #[tokio::test]
 async fn an_address_of_another_machine_is_named_with_what_to_set() {
     let elsewhere = SocketAddr::from(([192, 0, 2, 1], 0));
-    let refused = HttpServers::bind(elsewhere, ANY, Arc::new(Fixed::default())).await;
+    let refused = HttpServers::bind(elsewhere, ANY, Security::default(), Arc::new(Fixed::default())).await;
     let text = refused.err().expect("the address is for documentation").to_string();
     assert!(text.contains("this machine has no such address: set http.host to 0.0.0.0"), "{text}");
 }

@@ -1,0 +1,248 @@
+//! What each request passes before a handler sees it, and each answer before it is sent.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use axum::{
+    Router,
+    body::{Body, HttpBody as _, to_bytes},
+    extract::{MatchedPath, Request, State},
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    middleware::{Next, from_fn_with_state},
+    response::{IntoResponse as _, Response},
+};
+use errors::sanitise;
+use tokio::time::timeout;
+
+use crate::{
+    audit::{Audit, Entry, unix_now},
+    error::ApiError,
+    http::Peer,
+    limits::Limits,
+    origin::{self, Foreign},
+    rate::Rates,
+    tokens::{Role, Tokens},
+};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The most characters of a request id that a client chose.
+const LONGEST_ID: usize = 64;
+
+/// What a path asks of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Nothing, and it has no rate: a probe.
+    Open,
+    /// A token, where the port has any.
+    Needs(Role),
+}
+
+/// The checks of a port.
+#[derive(Debug)]
+pub struct Guard {
+    limits: Limits,
+    tokens: Tokens,
+    /// Whether `Host` and `Origin` are checked.
+    refuses_pages: bool,
+    access: BTreeMap<&'static str, Access>,
+    audit: Audit,
+    rates: Rates,
+    /// The first part of our request ids, and the number of the next.
+    ids: (String, AtomicU64),
+}
+
+impl Guard {
+    /// Checks for a port with these paths. Paths that are not named need [`Role::Read`], so that a stranger does not learn which there are.
+    #[must_use]
+    pub fn new(limits: Limits, access: impl IntoIterator<Item = (&'static str, Access)>) -> Self {
+        let started = format!("{:x}", (unix_now() * 1e6) as u64);
+        Self {
+            limits,
+            tokens: Tokens::default(),
+            refuses_pages: false,
+            access: access.into_iter().collect(),
+            audit: Audit::default(),
+            rates: Rates::new(limits.per_second),
+            ids: (started, AtomicU64::new(1)),
+        }
+    }
+
+    /// Asks for one of these tokens. Without any, nobody is asked.
+    #[must_use]
+    pub fn tokens(self, tokens: Tokens) -> Self {
+        Self { tokens, ..self }
+    }
+
+    /// Serves no page of another site. Where no token is asked for, `Host` has to be an IP address or `localhost` too: behind another name
+    /// may be such a page.
+    #[must_use]
+    pub fn refuse_pages(self) -> Self {
+        Self { refuses_pages: true, ..self }
+    }
+
+    /// The audit log to write.
+    #[must_use]
+    pub fn audit(self, audit: Audit) -> Self {
+        Self { audit, ..self }
+    }
+
+    /// The id of a request: the client's if it is a short word, else one of our own.
+    fn id_of(&self, request: &Request) -> String {
+        let given = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
+        let is_word = |id: &&str| {
+            let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+            (1..=LONGEST_ID).contains(&id.len()) && id.bytes().all(fits)
+        };
+        match given.filter(is_word) {
+            Some(id) => id.to_owned(),
+            None => format!("{}-{}", self.ids.0, self.ids.1.fetch_add(1, Ordering::Relaxed)),
+        }
+    }
+
+    /// Who asks, if it may.
+    fn admit(&self, request: &Request, from: IpAddr, access: Access) -> Result<&'static str, Refused> {
+        let stranger = |status, code, message: &'static str| Refused {
+            who: "anonymous",
+            is_told: true,
+            error: ApiError::new(status, code, message),
+        };
+        if self.refuses_pages {
+            origin::check(request.uri(), request.headers(), !self.tokens.is_empty()).map_err(|foreign| match foreign {
+                Foreign::Host => stranger(
+                    StatusCode::MISDIRECTED_REQUEST,
+                    "unknown_host",
+                    "the Host header names neither an IP address nor localhost: use one of these, or set up a token",
+                ),
+                Foreign::Origin => {
+                    stranger(StatusCode::FORBIDDEN, "foreign_origin", "a page of another site may not use this port")
+                }
+            })?;
+        }
+        let Access::Needs(needed) = access else { return Ok("anyone") };
+        self.rates.take(from, Instant::now()).map_err(|wait| Refused {
+            who: "anonymous",
+            is_told: false,
+            error: ApiError::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many_requests",
+                "this address asks too often",
+            )
+            .retry_after(wait.as_secs() + 1),
+        })?;
+        if self.tokens.is_empty() {
+            return Ok("local");
+        }
+        let presented = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let token = presented.and_then(|value| {
+            let (scheme, token) = value.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+        });
+        match token.and_then(|token| self.tokens.role_of(token)) {
+            Some(role) if role >= needed => Ok(name(role)),
+            Some(role) => Err(Refused {
+                who: name(role),
+                is_told: true,
+                error: ApiError::new(StatusCode::FORBIDDEN, "forbidden", "this needs the operators' token"),
+            }),
+            None => Err(stranger(
+                StatusCode::UNAUTHORIZED,
+                "unauthorized",
+                "this port needs a token: send the header Authorization: Bearer TOKEN",
+            )),
+        }
+    }
+}
+
+fn name(role: Role) -> &'static str {
+    match role {
+        Role::Read => "read",
+        Role::Operator => "operator",
+    }
+}
+
+/// A request that no handler sees.
+struct Refused {
+    who: &'static str,
+    /// Whether it is in the audit log.
+    is_told: bool,
+    error: ApiError,
+}
+
+/// A router whose requests pass the guard first. It has to have all routes and fallbacks already.
+pub fn guarded(router: Router, guard: Arc<Guard>) -> Router {
+    router.layer(from_fn_with_state(guard, pass))
+}
+
+async fn pass(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    let id = guard.id_of(&request);
+    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let access = path.and_then(|path| guard.access.get(path)).copied().unwrap_or(Access::Needs(Role::Read));
+    let from =
+        request.extensions().get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
+    let what = sanitise(format!("{} {}", request.method(), request.uri()));
+    let entry = |who, what: String| Entry {
+        at: unix_now(),
+        request_id: id.clone(),
+        who,
+        from: from.to_canonical().to_string(),
+        what,
+        outcome: 0,
+    };
+    let (noted, response) = match guard.admit(&request, from, access) {
+        Err(Refused { who, is_told, error }) => (is_told.then(|| entry(who, what)), error.into_response()),
+        Ok(who) => {
+            let noted = (access == Access::Needs(Role::Operator)).then(|| entry(who, what));
+            (noted, answer(&guard.limits, request, next).await)
+        }
+    };
+    let mut response = match response.extensions().get::<ApiError>() {
+        Some(error) => error.clone().answer(&id),
+        None => response,
+    };
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    // A proxy that caches would show a past state as the present one.
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Some(entry) = noted {
+        guard.audit.note(Entry { outcome: response.status().as_u16(), ..entry });
+    }
+    response
+}
+
+/// Reads the body of a request within its limits, and lets the handler answer within its time.
+async fn answer(limits: &Limits, request: Request, next: Next) -> Response {
+    let (head, body) = request.into_parts();
+    let too_large = || {
+        let text = format!("the body is larger than {} bytes, or was cut off", limits.body_bytes);
+        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", text).into_response()
+    };
+    // Nothing of a body that says itself that it is too large is read.
+    if body.size_hint().lower() > limits.body_bytes as u64 {
+        return too_large();
+    }
+    let body = match timeout(limits.body_within, to_bytes(body, limits.body_bytes)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(_)) => return too_large(),
+        Err(_) => {
+            let text = "the body did not arrive in time";
+            return ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", text).into_response();
+        }
+    };
+    match timeout(limits.answer_within, next.run(Request::from_parts(head, Body::from(body)))).await {
+        Ok(response) => response,
+        Err(_) => {
+            let text = "the answer was not ready in time: try again";
+            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_slow", text).retry_after(1).into_response()
+        }
+    }
+}

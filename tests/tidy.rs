@@ -331,9 +331,15 @@ fn every_crate_says_what_it_must_never_do() {
 
 #[test]
 fn every_promise_names_a_test_that_exists() {
-    let text = fs::read_to_string(root().join("docs/guarantees.md")).expect("docs/guarantees.md");
+    names_its_tests("docs/guarantees.md", 50);
+    names_its_tests("SECURITY.md", 15);
+}
+
+/// Checks that a document names at least so many tests, all of which exist, and at least one under each heading of the third level.
+fn names_its_tests(document: &str, least: usize) {
+    let text = fs::read_to_string(root().join(document)).expect(document);
     let references: Vec<(String, String)> = documents::test_references(&text).collect();
-    assert!(references.len() > 50, "only {} tests are named in docs/guarantees.md", references.len());
+    assert!(references.len() > least, "only {} tests are named in {document}", references.len());
     let mut missing = Vec::new();
     for (file, test) in references {
         let code = fs::read_to_string(root().join(&file)).unwrap_or_default();
@@ -350,10 +356,7 @@ fn every_promise_names_a_test_that_exists() {
             unproved.push(heading);
         }
     }
-    assert!(
-        unproved.is_empty(),
-        "{unproved:#?}\neach promise of docs/guarantees.md names the test that would fail"
-    );
+    assert!(unproved.is_empty(), "{unproved:#?}\neach promise of {document} names the test that would fail");
 }
 
 #[test]

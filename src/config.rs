@@ -9,10 +9,12 @@ mod checks;
 mod defaults;
 mod entry;
 mod failure_points;
+mod files;
 mod limits;
 mod loaded;
 mod markets;
 mod notes;
+mod oddity;
 mod problem;
 mod relations;
 pub(crate) mod schema;
@@ -43,7 +45,7 @@ pub use secret::Secret;
 pub(crate) use settings::SECTIONS;
 pub use settings::{
     Collector, Compat, Config, Http, Index, Intervals, Ledger, Log, LogFormat, Mailbox, MarketSettings,
-    Priority, Redis, Retention, Supervision, Tracker,
+    Priority, Redis, Retention, Supervision, Tracker, UnreadableFile,
 };
 #[cfg(feature = "failure-points")]
 pub(crate) use suggest::nearest;
@@ -109,7 +111,7 @@ impl Config {
         let misfits = [relations::problems(usable), of_tables].concat();
         problems.extend(misfits);
         if !problems.is_empty() {
-            return Err(ConfigErrors::new(problems));
+            return Err(ConfigErrors::new(problems).with_notes(&notes));
         }
 
         let mut config = typed(&entries)?;
@@ -120,6 +122,7 @@ impl Config {
         config.markets = markets::resolve(&config.tracker, &tables);
         let origins = entries.iter().map(|e| (e.setting.key, e.origin.clone()));
         let origins = origins.collect();
+        notes.extend(notes::mangled(&entries));
         notes.extend(notes::of(&config, &origins));
         let shown = entries.into_iter().map(Entry::into_shown).chain(markets::shown(&tables)).collect();
         Ok(Loaded { config, origins, notes, shown })

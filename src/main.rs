@@ -43,7 +43,8 @@ fn run() -> Result<ExitCode> {
 
 async fn dispatch(cli: Cli) -> Result<ExitCode> {
     // A closure: `run` loads again at each SIGHUP. Commands that need no configuration must work without a valid one.
-    let load = || Config::load(cli.config.as_deref(), std::env::vars_os());
+    let file = cli.config;
+    let load = move || Config::load(file.as_deref(), std::env::vars_os());
     match cli.command.unwrap_or_default() {
         Command::Run => app::run(load).await,
         Command::Backfill(args) => app::backfill(&args, &load()?).await,
@@ -52,7 +53,7 @@ async fn dispatch(cli: Cli) -> Result<ExitCode> {
             Ok(SUCCESS.into())
         }
         Command::Check(args) => {
-            let (text, code) = app::check(&args, &load()?).await?;
+            let (text, code) = app::check(&args, load()).await?;
             app::print(&text)?;
             Ok(code)
         }

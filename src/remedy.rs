@@ -16,7 +16,10 @@ use domain::collector::TooDeep;
 use errors::{Kind, without_causes};
 use evm::{BadLog, ChainError, FaultKind, NodeFault};
 use http_client::{HttpError, TrustError};
-use store_redis::{ErrorKind, Family, Fault, StoreError, Writer, operations::PROVE_SUBSCRIPTION};
+use store_redis::{
+    ErrorKind, Family, Fault, StoreError, Writer,
+    operations::{PROVE_SUBSCRIPTION, SET_UP_POOL},
+};
 use supervision::DeadlineExceeded;
 
 use crate::{contracts::ContractError, rights};
@@ -116,6 +119,9 @@ pub fn of_store(error: &StoreError) -> String {
         }
         (ErrorKind::WritesRefused, Some("MISCONF")) => {
             "see the log of Redis, which can't save its data: a full disk, or no permission"
+        }
+        _ if error.operation == SET_UP_POOL => {
+            "check redis.ca_file, and that redis.cert_file and redis.key_file belong together"
         }
         (ErrorKind::Unavailable, _) if error.operation == PROVE_SUBSCRIPTION => {
             "check that every new connection to the address of Redis reaches the same master"

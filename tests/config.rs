@@ -163,3 +163,55 @@ fn a_config_file_is_not_looked_for_in_directories_above() {
 fn an_unknown_command_is_a_usage_error() {
     assert_eq!(state_tracker(&["fly"], &[]).status.code(), Some(2));
 }
+
+#[test]
+fn check_prints_json_also_of_a_configuration_with_errors() {
+    let env = [("REDIS_PORT", "abc"), ("DATA_MARKET_ADDRESS", "a")];
+    let failing = [&ADDRESSES[..], &[("STATE_TRACKER_FAILURE_POINTS", "nowhere=panic")]].concat();
+    for (env, errors) in [(&env[..], 3), (&failing, 1)] {
+        for args in [&["check", "--json"][..], &["check", "--json", "--connect"]] {
+            let output = state_tracker(args, env);
+            assert_eq!(output.status.code(), Some(78));
+            let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+            assert_eq!(json["valid"], false);
+            assert_eq!(json["errors"].as_array().unwrap().len(), errors, "{json}");
+            assert_eq!(stderr(&output), "");
+        }
+    }
+    let json: serde_json::Value =
+        serde_json::from_slice(&state_tracker(&["check", "--json"], &env).stdout).unwrap();
+    assert!(json["notes"][0].as_str().unwrap().contains("did you mean DATA_MARKET_ADDRESSES?"), "{json}");
+}
+
+#[test]
+fn what_a_restart_can_not_cure_ends_with_78() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let [one, other] = [1, 2].map(|_| testkit::Authority::new("ours").unwrap());
+    let ((cert, _), (_, key)) = (one.client().unwrap(), other.client().unwrap());
+    let (ca, cert, key) = (file("ca", &one.certificate()), file("cert", &cert), file("key", &key));
+    let nonsense = file("nonsense", "nonsense");
+    // Nothing listens at port 1: what works would wait for ever.
+    let base = [&ADDRESSES[..], &[("REDIS_TLS", "true"), ("REDIS_PORT", "1")]].concat();
+    let [ca_file, cert_file, key_file] =
+        ["CA_FILE", "CERT_FILE", "KEY_FILE"].map(|key| format!("STATE_TRACKER__REDIS__{key}"));
+    for (more, said) in [
+        (vec![(&*ca_file, &*nonsense)], "it contains no certificate"),
+        // Only their use shows that they don't belong together.
+        (vec![(&*ca_file, &*ca), (&cert_file, &cert), (&key_file, &key)], "redis.key_file belong together"),
+        (vec![(&cert_file, &cert), (&key_file, &key)], "redis.key_file belong together"),
+        (vec![("STATE_TRACKER_CONFIG", "/dev/zero")], "a device"),
+        (vec![("STATE_TRACKER_CONFIG", &nonsense)], "not TOML"),
+    ] {
+        for command in ["run", "doctor", "diff"] {
+            let args = if command == "diff" { vec![command, "--all"] } else { vec![command] };
+            let output = state_tracker(&args, &[&base[..], &more].concat());
+            assert_eq!(output.status.code(), Some(78), "{command} {more:?}: {}", stderr(&output));
+            assert!(stderr(&output).contains(said), "{}", stderr(&output));
+        }
+    }
+}

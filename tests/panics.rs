@@ -27,7 +27,7 @@ fn the_process_that_panics() {
             ("LOG_LEVEL", "off"),
         ];
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-        let started = runtime.block_on(app::run(|| Config::load(None, settings)));
+        let started = runtime.block_on(app::run(move || Config::load(None, settings)));
         assert!(started.is_err(), "there is no such address");
     }
     let beside = std::thread::Builder::new().name("worker".to_owned());

@@ -100,6 +100,51 @@ async fn a_signal_stops_the_process_in_order_with_exit_code_0() {
     }
 }
 
+/// SIGHUP, SIGUSR1 and SIGUSR2 end a process that does not catch them. Until the configuration is read, nothing has started.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_signal_but_those_for_a_stop_ends_the_process_also_while_it_starts() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let folder = tempfile::tempdir().expect("a folder");
+    let pipe = folder.path().join("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status().await.expect("mkfifo runs");
+    assert!(made.success());
+    let mut environment = environment(redis.addr());
+    environment.insert("STATE_TRACKER_CONFIG".to_owned(), pipe.display().to_string());
+    // Returns when the process has opened the pipe to read its configuration.
+    let open = async || {
+        let pipe = pipe.clone();
+        let opened = tokio::task::spawn_blocking(move || std::fs::OpenOptions::new().write(true).open(pipe));
+        opened.await.expect("joined").expect("opened")
+    };
+    let mut command = Command::new(env!("CARGO_BIN_EXE_state-tracker"));
+    command.env_clear().envs(&environment).kill_on_drop(true).stderr(std::process::Stdio::null());
+    let signal = async |process: &tokio::process::Child, name: &str| {
+        let pid = process.id().expect("it runs").to_string();
+        let sent = Command::new("kill").args([&format!("-{name}"), &pid]).status().await;
+        assert!(sent.expect("kill runs").success());
+    };
+    let mut process = command.spawn().expect("it starts");
+    let configuration = open().await;
+    for name in ["HUP", "USR1", "USR2"] {
+        signal(&process, name).await;
+    }
+    signal(&process, "TERM").await;
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(4), process.wait()).await;
+    assert_eq!(ended.expect("before the pipe's end").expect("waited").code(), Some(0));
+    drop(configuration);
+
+    environment.remove("STATE_TRACKER_CONFIG");
+    let mut process = Process::start(&environment).await;
+    process.wait_ready().await;
+    for name in ["USR1", "USR2", "HUP"] {
+        process.signal(name).await;
+    }
+    let mut log = process.log.clone();
+    assert!(log.wait_for(|log| log.contains("SIGHUP: ")).await.is_ok(), "it still runs");
+    process.signal("TERM").await;
+    assert_eq!(process.exit_code().await, Some(0));
+}
+
 /// An environment in which failures take effect fast.
 #[cfg(feature = "failure-points")]
 fn impatient(redis: &RedisServer, failure: &str) -> std::collections::BTreeMap<String, String> {

@@ -195,3 +195,48 @@ async fn at_sighup_the_chain_is_followed_for_new_markets_too_and_shown_for_those
     process.signal("TERM").await;
     assert_eq!(process.exit_code().await, Some(0), "{}", *process.log.borrow());
 }
+
+/// The operator's mistakes with files: each is told, and changes nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_without_an_end_neither_fills_the_memory_nor_holds_a_stop() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("config.toml");
+    write(&file, &MARKETS, "");
+    let mut process = process(&redis, &file).await;
+    let become_ = |path: &Path| {
+        std::fs::remove_file(&file).expect("removed");
+        std::os::unix::fs::symlink(path, &file).expect("linked");
+    };
+    become_(Path::new("/dev/zero"));
+    reload(&process, "a device, and must be a file or a pipe").await;
+
+    // Reading the pipe takes 5 s, the stop does not wait for it.
+    let pipe = folder.path().join("pipe");
+    let made = tokio::process::Command::new("mkfifo").arg(&pipe).status().await.expect("mkfifo runs");
+    assert!(made.success());
+    become_(&pipe);
+    process.signal("HUP").await;
+    // It can be opened for writing once it is open for reading.
+    let opened =
+        tokio::task::spawn_blocking(move || std::fs::OpenOptions::new().write(true).open(pipe)).await;
+    let writer = opened.expect("joined").expect("opened");
+    let told = std::time::Instant::now();
+    process.signal("TERM").await;
+    assert_eq!(process.exit_code().await, Some(0));
+    assert!(told.elapsed() < std::time::Duration::from_secs(4), "{:?}", told.elapsed());
+    drop(writer);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn notes_on_a_new_configuration_are_logged_at_sighup() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("config.toml");
+    write(&file, &MARKETS[..1], "");
+    let process = process(&redis, &file).await;
+    // A digit of the second market is missing.
+    write(&file, &[MARKETS[0], &MARKETS[1][..41]], "");
+    reload(&process, "is nearly an address").await;
+    assert!(process.log.borrow().contains("SIGHUP: tracker.markets: "), "{}", *process.log.borrow());
+}

@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     cli::CheckArgs,
-    config::{Config, Loaded, defaults_toml},
-    exit::{Exit, FAILURE, SUCCESS},
+    config::{Config, ConfigErrors, Loaded, defaults_toml},
+    exit::{CONFIGURATION, Exit, FAILURE, SUCCESS},
 };
 
 /// A part of the service, and whether this configuration runs it.
@@ -30,13 +30,26 @@ pub fn defaults() -> String {
     defaults_toml()
 }
 
-/// Describes a valid configuration, and with `--connect` connects to its servers.
+/// Describes a configuration, and with `--connect` connects to its servers.
 ///
 /// # Errors
-/// Failure points that would never act, and settings that make no connection. A server that does not answer is reported, with exit code 1.
-pub async fn check(args: &CheckArgs, loaded: &Loaded) -> Result<(String, ExitCode)> {
+/// A configuration with errors, failure points that would never act, and settings that make no connection. A server that does not
+/// answer is reported, with exit code 1. With `--json`, errors of the configuration are part of the object too.
+pub async fn check(args: &CheckArgs, loaded: Result<Loaded, ConfigErrors>) -> Result<(String, ExitCode)> {
     // As `run` does, before anything is connected.
-    let armed = failure_points::from_environment(&loaded.config)?;
+    let checked = loaded.and_then(|loaded| {
+        let armed = failure_points::from_environment(&loaded.config)?;
+        Ok((loaded, armed))
+    });
+    let (loaded, armed) = match checked {
+        Ok(checked) => checked,
+        Err(errors) if args.json => {
+            let json =
+                serde_json::json!({ "valid": false, "errors": errors.problems(), "notes": errors.notes() });
+            return Ok((format!("{json:#}\n"), CONFIGURATION.into()));
+        }
+        Err(errors) => return Err(errors.into()),
+    };
     let connections = match args.connect {
         true => Some(connect(&loaded.config).await?),
         false => None,
@@ -45,8 +58,8 @@ pub async fn check(args: &CheckArgs, loaded: &Loaded) -> Result<(String, ExitCod
     let all_answer = connections.iter().flatten().all(|connection| connection.ok);
     let exit: Exit = if all_answer { SUCCESS } else { FAILURE };
     let text = match args.json {
-        true => format!("{:#}\n", json(loaded, &armed, connections.as_deref())),
-        false => text(loaded, &armed, connections.as_deref()),
+        true => format!("{:#}\n", json(&loaded, &armed, connections.as_deref())),
+        false => text(&loaded, &armed, connections.as_deref()),
     };
     Ok((text, exit.into()))
 }

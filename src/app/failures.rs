@@ -13,12 +13,14 @@ use std::{
 };
 
 use color_eyre::eyre::{self, EyreHandler, Result};
+use store_redis::{StoreError, operations::SET_UP_POOL};
 
 use super::{logging, output};
 use crate::{
-    config::ConfigErrors,
+    config::{ConfigErrors, UnreadableFile},
     escape::escaped,
     exit::{CONFIGURATION, FAILURE},
+    http::BindError,
     remedy,
 };
 
@@ -33,6 +35,10 @@ pub fn install_reports() {
 /// The exit code of a result. Reports its error, and waits for the last lines of the log.
 pub fn exit_code(result: Result<ExitCode>) -> ExitCode {
     let code = result.unwrap_or_else(|error| match error.downcast_ref::<ConfigErrors>() {
+        None if needs_an_operator(error.as_ref()) => {
+            logging::write_error(&remedy::line(error.as_ref()), None);
+            CONFIGURATION.into()
+        }
         // Not through the log: the configuration that says how to log is the one that is wrong.
         Some(errors) => {
             output::print_to_stderr(&format!(
@@ -47,6 +53,19 @@ pub fn exit_code(result: Result<ExitCode>) -> ExitCode {
     });
     logging::flush();
     code
+}
+
+/// Whether an error is one of the configuration that only its use has shown: a restart would fail again, and a supervisor that
+/// restarts would loop.
+fn needs_an_operator(error: &(dyn Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| (*error).source()).any(|error| {
+        // A port below 1024 without the right to it. A port that is taken may become free.
+        let bind = error.downcast_ref::<BindError>();
+        bind.is_some_and(|bind| bind.source.kind() == std::io::ErrorKind::PermissionDenied)
+            || error.is::<UnreadableFile>()
+            // Settings that make no connection: a key that does not fit its certificate.
+            || error.downcast_ref::<StoreError>().is_some_and(|store| store.operation == SET_UP_POOL)
+    })
 }
 
 /// A report without backtrace and section: only the error and its causes.

@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, process::ExitCode, sync::Arc, time::Duration};
 
-use color_eyre::eyre::Result;
+use color_eyre::eyre::{Result, WrapErr};
 use errors::rounded;
 use supervision::{Outcome, WatchSettings};
 
@@ -22,8 +22,17 @@ const STOP_SLACK: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// Anything that prevents the start.
-pub async fn run(load: impl Fn() -> Result<Loaded, ConfigErrors>) -> Result<ExitCode> {
-    let loaded = load()?;
+pub async fn run(
+    load: impl Fn() -> Result<Loaded, ConfigErrors> + Send + Sync + 'static,
+) -> Result<ExitCode> {
+    // First of all: a signal that arrives earlier ends the process by its default action, also SIGHUP.
+    let signals = Signals::catch(None)?;
+    let load: Load = Arc::new(load);
+    let loaded = tokio::select! {
+        loaded = load_apart(&load) => loaded??,
+        // Nothing has started yet.
+        _ = signals.stop_requested() => return Ok(SUCCESS.into()),
+    };
     let armed = failure_points::from_environment(&loaded.config)?;
     // Errors of the configuration are reported without a log, since it says how to log.
     let log = log_to_stderr(&loaded.config.log)?;
@@ -32,8 +41,7 @@ pub async fn run(load: impl Fn() -> Result<Loaded, ConfigErrors>) -> Result<Exit
         tracing::warn!("{note}");
     }
     let config = &loaded.config;
-    // Before anything starts: a signal that arrives earlier would end the process by its default action.
-    let signals = Signals::catch(Some(config.supervision.shutdown_timeout + STOP_SLACK))?;
+    signals.limit_stop(config.supervision.shutdown_timeout + STOP_SLACK);
     let markets = config.tracker.markets.len();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), markets, redis = config.redis.address(), "starting");
     let watch = watch(&config.supervision, signals.is_stopping());
@@ -70,24 +78,41 @@ pub async fn run(load: impl Fn() -> Result<Loaded, ConfigErrors>) -> Result<Exit
     }
 }
 
+/// Loads the configuration.
+type Load = Arc<dyn Fn() -> Result<Loaded, ConfigErrors> + Send + Sync>;
+
+/// Loads the configuration in a thread for blocking work: its files may be pipes or on a file system that hangs, and a stop must not
+/// wait for them.
+async fn load_apart(load: &Load) -> Result<Result<Loaded, ConfigErrors>> {
+    let load = load.clone();
+    let loaded = tokio::task::spawn_blocking(move || load()).await;
+    loaded.wrap_err("the thread that reads the configuration ended")
+}
+
 /// At each SIGHUP, loads the configuration, applies its markets, and logs the changes that need a restart.
-async fn keep_reloading(
-    service: &Service,
-    started: &Loaded,
-    load: &impl Fn() -> Result<Loaded, ConfigErrors>,
-    signals: &Signals,
-) -> Infallible {
+async fn keep_reloading(service: &Service, started: &Loaded, load: &Load, signals: &Signals) -> Infallible {
+    let mut noted = started.notes.clone();
     loop {
         signals.hangup().await;
-        let new = match load() {
-            Ok(new) => new,
-            Err(errors) => {
+        let new = match load_apart(load).await {
+            Ok(Ok(new)) => new,
+            Err(error) => {
+                tracing::error!("SIGHUP: nothing is changed, {}", remedy::line(error.as_ref()));
+                continue;
+            }
+            Ok(Err(errors)) => {
                 // A typing mistake must not stop a running service: it continues with the configuration in effect.
                 tracing::error!("SIGHUP: nothing is changed, {errors}");
                 continue;
             }
         };
+        for note in new.notes.iter().filter(|note| !noted.contains(note)) {
+            tracing::warn!("SIGHUP: {note}");
+        }
+        noted.clone_from(&new.notes);
         match service.reload(&new.config).await {
+            // The warning below says why.
+            Ok(changes) if changes == Reloaded::default() && new.markets_variable().is_some() => {}
             Ok(Reloaded { added, removed, replaced }) => {
                 tracing::info!(
                     ?added,

@@ -32,17 +32,20 @@ pub(crate) struct Signals {
     told: watch::Receiver<Option<&'static str>>,
     hangups: Arc<Notify>,
     tree: Arc<OnceLock<Weak<Tree>>>,
+    limit: watch::Sender<Option<Duration>>,
 }
 
 impl Signals {
-    /// Catches SIGTERM, SIGINT and SIGHUP. With `stop_within`, the process ends that long after the first SIGTERM or SIGINT
-    /// whatever it is doing, and at once at the second one. Without it, every signal after the first one is ignored.
+    /// Catches SIGTERM, SIGINT and SIGHUP, and ignores SIGUSR1 and SIGUSR2, whose default would end the process. With `stop_within`,
+    /// the process ends that long after the first SIGTERM or SIGINT whatever it is doing, and at once at the second one. Without it,
+    /// every signal after the first one is ignored; [`Self::limit_stop`] sets it later.
     ///
     /// # Errors
     /// The thread can't be started, or the system refuses a handler.
     pub(crate) fn catch(stop_within: Option<Duration>) -> Result<Self> {
         let (tell, told) = watch::channel(None);
         let (hangups, tree) = (Arc::new(Notify::new()), Arc::new(OnceLock::new()));
+        let (limit, stop_within) = watch::channel(stop_within);
         let listener = Listener { tell, hangups: hangups.clone(), tree: tree.clone(), stop_within };
         let (caught, catching) = mpsc::sync_channel(1);
         let thread = std::thread::Builder::new().name("signals".to_owned());
@@ -50,7 +53,12 @@ impl Signals {
         thread.spawn(move || listener.listen(&caught)).wrap_err("the thread for signals can't be started")?;
         // Returns only when the handlers are installed: a signal right after it must not end the process by default.
         catching.recv().wrap_err("the thread for signals ended")?.wrap_err("signals can't be caught")?;
-        Ok(Self { told, hangups, tree })
+        Ok(Self { told, hangups, tree, limit })
+    }
+
+    /// Limits the time from the first SIGTERM or SIGINT on, also from one that has arrived already.
+    pub(crate) fn limit_stop(&self, within: Duration) {
+        self.limit.send_replace(Some(within));
     }
 
     /// Names the actors of this tree that block a stop, if the stop is cut short.
@@ -86,7 +94,7 @@ struct Listener {
     tell: watch::Sender<Option<&'static str>>,
     hangups: Arc<Notify>,
     tree: Arc<OnceLock<Weak<Tree>>>,
-    stop_within: Option<Duration>,
+    stop_within: watch::Receiver<Option<Duration>>,
 }
 
 impl Listener {
@@ -109,13 +117,16 @@ impl Listener {
         });
     }
 
-    async fn handle(self, mut signals: Caught) {
+    async fn handle(mut self, mut signals: Caught) {
         let mut first: Option<Instant> = None;
         loop {
-            let deadline = first.zip(self.stop_within).map(|(first, within)| first + within);
+            let within = *self.stop_within.borrow_and_update();
+            let deadline = first.zip(within).map(|(first, within)| first + within);
             let name = tokio::select! {
                 _ = signals.terminate.recv() => "SIGTERM",
                 _ = signals.interrupt.recv() => "SIGINT",
+                // Not after the end of the sender, with that of the process.
+                Ok(()) = self.stop_within.changed() => continue,
                 _ = signals.hangup.recv() => {
                     // `notify_one` stores a permit: a SIGHUP during a reload is not lost, it starts the next one.
                     self.hangups.notify_one();
@@ -144,7 +155,7 @@ impl Listener {
 
     /// Ends the process during its stop. No data is lost: the next run computes again what was not committed.
     fn cut_short(&self) -> ! {
-        let (tree, within) = (self.tree.clone(), self.stop_within.unwrap_or_default());
+        let (tree, within) = (self.tree.clone(), self.stop_within.borrow().unwrap_or_default());
         // Success, as after a stop that had to kill actors: the stop was requested. A failure would make systemd restart it.
         last_resort::exit(i32::from(SUCCESS.code), move || {
             let tree = tree.get().and_then(Weak::upgrade);
@@ -176,6 +187,8 @@ impl Caught {
         // With a limit on the size of files, the log may reach it. The write then fails, as on a full disk, in place of this
         // signal's default action, which ends the process. The handler stays when its stream is dropped.
         drop(signal(SignalKind::from_raw(SIGXFSZ))?);
+        // Operators send these to other programs for a reload or for new log files. The handlers stay, as above.
+        drop((signal(SignalKind::user_defined1())?, signal(SignalKind::user_defined2())?));
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,

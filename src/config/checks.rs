@@ -1,12 +1,13 @@
 //! The forms of text that settings take: the description of each, and its check. Pure.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use domain::Address;
 use evm::{NodeUrl, StartBlock};
-use redis::{ConnectionInfo, IntoConnectionInfo};
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 use tracing_subscriber::EnvFilter;
 
+use super::oddity::is_invisible;
 use super::setting::Text;
 
 pub(crate) const ANY: Text = Text { what: "a text", accepts: is_anything };
@@ -32,6 +33,8 @@ pub(crate) const NAME_OR_NONE: Text = Text {
 pub(crate) const ADDRESS_OR_NONE: Text =
     Text { what: "empty, or an address (0x and 40 hex digits)", accepts: is_address_or_none };
 pub(crate) const ID: Text = Text { what: "an id without spaces and quotes", accepts: is_id };
+pub(crate) const ID_OR_NONE: Text =
+    Text { what: "empty, or a name without spaces and quotes", accepts: is_id_or_none };
 pub(crate) const PREFIX: Text = Text {
     what: "empty, or a name such as \"shadow\", without spaces and without any of { } [ ] * ? and quotes",
     accepts: is_prefix,
@@ -52,7 +55,10 @@ fn is_anything(_: &str) -> bool {
 fn is_host(text: &str) -> bool {
     // Underscores are not allowed in host names, but Docker Compose makes such names for its services.
     let of_a_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-    text.parse::<IpAddr>().is_ok() || (!text.is_empty() && text.chars().all(of_a_name))
+    // A link-local address has its interface behind it: `fe80::1%eth0`.
+    let (address, zone) = text.split_once('%').unwrap_or((text, "0"));
+    let is_v6 = address.parse::<Ipv6Addr>().is_ok() && !zone.is_empty() && zone.chars().all(of_a_name);
+    is_v6 || text.parse::<IpAddr>().is_ok() || (!text.is_empty() && text.chars().all(of_a_name))
 }
 
 fn is_ip(text: &str) -> bool {
@@ -66,18 +72,30 @@ fn is_socket_address(text: &str) -> bool {
 /// Empty, or a URL that the Redis client can parse.
 fn is_redis_url(text: &str) -> bool {
     // The client parses a negative database and would fail only when it connects.
-    let usable = |info: ConnectionInfo| info.redis_settings().db() >= 0;
+    let usable = |info: ConnectionInfo| {
+        info.redis_settings().db() >= 0
+            && match info.addr() {
+                ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. } => is_host(host),
+                // An escaped `?` belongs to the path, and with it the password that follows: logs show the path.
+                ConnectionAddr::Unix(path) => {
+                    path.to_str().is_some_and(|path| !path.contains(['?', '@', '&']))
+                }
+                _ => true,
+            }
+    };
     let schemes = ["redis://", "rediss://", "unix://", "redis+unix://"];
     // The client reads `#insecure` as: accept any certificate.
     let known = schemes.iter().any(|scheme| text.starts_with(scheme)) && !text.contains('#');
-    text.is_empty() || (known && text.into_connection_info().is_ok_and(usable))
+    // The parser drops line breaks and tabs, and escapes blanks.
+    let clean = !text.contains(is_odd);
+    text.is_empty() || (known && clean && text.into_connection_info().is_ok_and(usable))
 }
 
 /// A name that is safe between colons in a key, and in a hash tag.
 pub(crate) fn is_name(text: &str) -> bool {
     let forbidden = |c: char| {
         // Colons separate the parts of a key, braces mark a hash tag, commas, brackets and quotes are those of lists.
-        c.is_whitespace() || c.is_control() || matches!(c, ':' | ',' | '{' | '}' | '[' | ']' | '"' | '\'')
+        is_odd(c) || matches!(c, ':' | ',' | '{' | '}' | '[' | ']' | '"' | '\'')
     };
     !text.is_empty() && !text.contains(forbidden)
 }
@@ -94,18 +112,24 @@ pub(crate) fn is_same_name(one: &str, other: &str) -> bool {
 
 /// A prefix of keys. Braces would move the hash tag of a cluster, and glob characters would match other keys in SCAN and ACLs.
 fn is_prefix(text: &str) -> bool {
-    let forbidden = |c: char| {
-        c.is_whitespace()
-            || c.is_control()
-            || matches!(c, '{' | '}' | '[' | ']' | '*' | '?' | '\\' | '"' | '\'')
-    };
+    let forbidden = |c: char| is_odd(c) || matches!(c, '{' | '}' | '[' | ']' | '*' | '?' | '\\' | '"' | '\'');
     !text.contains(forbidden) && !text.starts_with(':')
 }
 
 fn is_id(text: &str) -> bool {
     // `docker run --env-file` passes quotes on as they are in the file: the id in the keys would contain them.
-    let forbidden = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'');
-    !text.is_empty() && !text.contains(forbidden)
+    let forbidden = |c: char| is_odd(c) || matches!(c, '"' | '\'');
+    // A URL is in the wrong place, and `check` would show its password.
+    !text.is_empty() && !text.contains(forbidden) && !text.contains("://")
+}
+
+fn is_id_or_none(text: &str) -> bool {
+    text.is_empty() || is_id(text)
+}
+
+/// Whether no name has this character: names that look the same must be the same.
+fn is_odd(c: char) -> bool {
+    c.is_whitespace() || c.is_control() || is_invisible(c)
 }
 
 fn is_log_level(text: &str) -> bool {
@@ -140,6 +164,32 @@ fn is_address_or_none(text: &str) -> bool {
 
 fn is_start_block(text: &str) -> bool {
     text.parse::<StartBlock>().is_ok()
+}
+
+/// What is wrong with a name that is nearly an address: a digit is missing, too many or none, or the `0x` is not there.
+pub(crate) fn nearly_an_address(name: &str) -> Option<String> {
+    /// How many digits may be missing or too many. A name of hex letters, such as `facade`, has fewer.
+    const SLIPS: usize = 8;
+    let digits = hex_digits(name);
+    // `Ox`, as some fonts invite to write it.
+    let digits = digits.or_else(|| name.strip_prefix("Ox").or_else(|| name.strip_prefix("ox")));
+    let rest = digits.unwrap_or(name);
+    let length = rest.chars().count();
+    let mut wrong = rest.chars().filter(|c| !c.is_ascii_hexdigit());
+    let (first, others) = (wrong.next(), wrong.count());
+    let fits = length.abs_diff(40) <= SLIPS && others < 4;
+    let what = match (digits, first) {
+        _ if !fits => return None,
+        (_, Some(wrong)) => format!("{wrong:?} is no hex digit"),
+        (_, None) if length != 40 => format!("it has {length} digits"),
+        (None, None) => "its 0x is missing".to_owned(),
+        (Some(_), None) if name.starts_with("0X") => "it begins with 0X, where the keys have 0x".to_owned(),
+        (Some(_), None) if !name.starts_with("0x") => {
+            "its first character is a letter and not a zero".to_owned()
+        }
+        (Some(_), None) => return None,
+    };
+    Some(what)
 }
 
 /// The address with its right checksum, if its checksum is wrong. An address in one case only has no checksum (EIP-55).

@@ -22,7 +22,7 @@ const HEAD: &str = "\
 #   - \"Env\" names the variable that sets the key below it.
 #   - Every key also has the variable STATE_TRACKER__SECTION__KEY, for example STATE_TRACKER__REDIS__POOL_SIZE=4.
 #   - A variable with _FILE after its name names a file that holds the value; one newline at its end is removed.
-#   - Lists in variables are comma lists, lists with one item a line, or JSON arrays.
+#   - Lists in variables have commas or white space between their items, or are JSON arrays.
 #   - An empty variable counts as not set.
 # `state-tracker check` prints the configuration in effect, with the source of each value.
 #

@@ -1,12 +1,18 @@
 //! The limits of each kind of setting, in words, and the check of a value against them. Reads only the certificate files that
 //! values name.
 
+use std::path::Path;
+use std::time::Duration;
+
 use figment::value::Value;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
 use super::checks;
+use super::files::{FileError, read_file};
+use super::oddity::oddity;
 use super::secret::HIDDEN;
-use super::setting::{Kind, Setting, millis};
-use super::value::{duration, is_unset, readable, shown, toml_text};
+use super::setting::{Kind, Pem, Setting, millis};
+use super::value::{duration, duration_of, is_unset, may_be_secret, readable, refused, toml_text};
 
 const FLAG: &str = "true or false";
 const NAMES: &str = "a list of names";
@@ -28,7 +34,7 @@ pub(crate) fn limits(setting: &Setting) -> Option<String> {
         Kind::Text(form) => form.what.to_owned(),
         Kind::Choice(words) => choice(words),
         Kind::Flag => FLAG.to_owned(),
-        Kind::PemFile => PEM_FILE.to_owned(),
+        Kind::PemFile(_) => PEM_FILE.to_owned(),
         Kind::Names => format!("{NAMES}, each {}", checks::NAME.what),
         Kind::Servers => SERVERS.to_owned(),
         Kind::Nodes => NODES.to_owned(),
@@ -37,7 +43,10 @@ pub(crate) fn limits(setting: &Setting) -> Option<String> {
 
 /// Every reason for which a value is refused.
 pub(crate) fn refusals(setting: &Setting, value: &Value) -> Vec<Refusal> {
-    let refuse = |allowed: &str| vec![(shown(setting, value), format!("must be {allowed}"))];
+    // The hint on what looks wrong. Quotes and line breaks are easy to miss, also where the value is shown.
+    let odd = value.as_str().and_then(oddity);
+    let hint = odd.map_or_else(String::new, |odd| format!("; this one {odd}"));
+    let refuse = |allowed: &str| vec![(refused(setting, value), format!("must be {allowed}{hint}"))];
     match (&setting.kind, value) {
         // Compared as i128: a TOML integer or an unsigned one beyond i64 must be refused, and not wrap around.
         (Kind::Integer { what, range }, _) => match value.to_i128() {
@@ -67,13 +76,13 @@ pub(crate) fn refusals(setting: &Setting, value: &Value) -> Vec<Refusal> {
             refuse("true or false, without quotes")
         }
         (Kind::Flag, _) => refuse(FLAG),
-        (Kind::PemFile, Value::String(..)) if is_unset(value) => Vec::new(),
+        (Kind::PemFile(_), Value::String(..)) if is_unset(value) => Vec::new(),
         // Refused with exit code 78, which no supervisor restarts. The service would exit with 1 and be restarted in a loop.
-        (Kind::PemFile, Value::String(_, path)) => match std::fs::read(path) {
-            Ok(_) => Vec::new(),
-            Err(error) => refuse(&format!("the path of a PEM file that this user may read: {error}")),
+        (Kind::PemFile(content), Value::String(_, path)) => match pem_problem(*content, Path::new(path)) {
+            None => Vec::new(),
+            Some(problem) => refuse(&format!("the path of a PEM file that this user may read: {problem}")),
         },
-        (Kind::PemFile, _) => refuse(&format!("{PEM_FILE}, in quotes")),
+        (Kind::PemFile(_), _) => refuse(&format!("{PEM_FILE}, in quotes")),
         (Kind::Names, Value::Array(_, items)) => refused_names(items),
         (Kind::Names, _) => refuse(NAMES),
         (Kind::Servers, Value::Array(_, items)) => refused_servers(items),
@@ -81,6 +90,21 @@ pub(crate) fn refusals(setting: &Setting, value: &Value) -> Vec<Refusal> {
         (Kind::Nodes, Value::Array(_, items)) => refused_nodes(items),
         (Kind::Nodes, _) => refuse(NODES),
     }
+}
+
+/// Why a file can't serve as the PEM file of a setting. Without this, the first connection would fail, with an error about TLS.
+fn pem_problem(content: Pem, path: &Path) -> Option<String> {
+    let bytes = match read_file(path) {
+        Ok(bytes) => bytes,
+        Err(FileError::Io(error)) => return Some(error.to_string()),
+        Err(error) => return Some(format!("it {error}")),
+    };
+    let is_certificate = |pem: Result<CertificateDer<'_>, _>| pem.is_ok();
+    let (has_it, what) = match content {
+        Pem::Certificates => (CertificateDer::pem_slice_iter(&bytes).any(is_certificate), "certificate"),
+        Pem::Key => (PrivateKeyDer::from_pem_slice(&bytes).is_ok(), "private key without a passphrase"),
+    };
+    (!has_it).then(|| format!("it contains no {what}"))
 }
 
 /// An upper limit of `i32::MAX` or more is only that of the type, and is not worth naming.
@@ -108,16 +132,21 @@ fn a_duration(setting: &Setting) -> String {
 
 /// The duration in seconds that a number without a unit probably means, if that duration is allowed.
 fn duration_hint(setting: &Setting, value: &Value) -> String {
+    let Kind::Duration(range) = &setting.kind else { return String::new() };
+    let allowed = |duration: Duration| range.contains(&duration);
     let number = match value {
+        // `M` are months, and `S` nothing: capitals are mistyped more often than a month is meant.
+        Value::String(_, text) if duration_of(&text.to_lowercase()).is_some_and(allowed) => {
+            return format!("; did you mean {:?}?", text.to_lowercase());
+        }
         Value::String(_, text) => text.trim().parse().ok(),
         Value::Num(_, n) => n.to_f64().or_else(|| n.to_i128().map(|n| n as f64)),
         _ => None,
     };
-    let Kind::Duration(range) = &setting.kind else { return String::new() };
     // No range goes further, and a larger number would overflow the conversion.
     let number = number.filter(|seconds: &f64| (0.0..1e9).contains(seconds));
     let meant = number.map(|seconds| millis((seconds * 1_000.0).round() as u64));
-    let meant = meant.filter(|meant| range.contains(meant));
+    let meant = meant.filter(|meant| allowed(*meant));
     meant.map_or_else(String::new, |meant| format!("; did you mean {:?}?", readable(meant)))
 }
 
@@ -130,13 +159,30 @@ fn integer_hint(value: &Value) -> &'static str {
 
 fn refused_servers(items: &[Value]) -> Vec<Refusal> {
     let bad = items.iter().filter(|item| item.as_str().and_then(checks::server).is_none());
-    bad.map(|item| (toml_text(item), format!("must be {SERVER}"))).collect()
+    bad.map(|item| (item_text(item, items), format!("must be {SERVER}{}", item_hint(item)))).collect()
 }
 
 /// An error names the position of a bad URL and not its text, which may hold credentials.
 fn refused_nodes(items: &[Value]) -> Vec<Refusal> {
     let bad = items.iter().enumerate().filter(|(_, item)| !item.as_str().is_some_and(checks::is_node));
-    bad.map(|(at, _)| (format!("{HIDDEN} (item {})", at + 1), format!("must be {NODE}"))).collect()
+    bad.map(|(at, item)| {
+        (format!("{HIDDEN} (item {})", at + 1), format!("must be {NODE}{}", item_hint(item)))
+    })
+    .collect()
+}
+
+/// A refused item of a list as it is shown. A password with a comma in it is several items, so all are hidden with the first.
+fn item_text(item: &Value, items: &[Value]) -> String {
+    if items.iter().any(|item| may_be_secret(item, false)) { HIDDEN.to_owned() } else { toml_text(item) }
+}
+
+/// What is wrong with an item, where it is easy to miss.
+fn item_hint(item: &Value) -> String {
+    match item.as_str() {
+        Some("") => "; nothing stands between two commas".to_owned(),
+        Some(text) => oddity(text).map_or_else(String::new, |odd| format!("; this one {odd}")),
+        None => String::new(),
+    }
 }
 
 fn refused_names(items: &[Value]) -> Vec<Refusal> {
@@ -153,8 +199,8 @@ fn refused_names(items: &[Value]) -> Vec<Refusal> {
                 }
                 seen.push(name);
             }
-            Some(_) => refusals.push((toml_text(item), format!("must be {what}"))),
-            None => refusals.push((toml_text(item), format!("must be {what}, in quotes"))),
+            Some(_) => refusals.push((item_text(item, items), format!("must be {what}{}", item_hint(item)))),
+            None => refusals.push((item_text(item, items), format!("must be {what}, in quotes"))),
         }
     }
     refusals

@@ -5,11 +5,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use store_redis::Servers;
 
 use super::checks;
+use super::entry::Entry;
 use super::loaded::DEFAULT_ORIGIN;
+use super::oddity::oddity;
 use super::settings::Config;
 
 /// The settings that `redis.url` replaces.
 const PARTS: [&str; 5] = ["redis.host", "redis.port", "redis.username", "redis.password", "redis.db"];
+
+/// Notes about secrets that look mangled. The server would only say that the password is wrong.
+pub(crate) fn mangled(entries: &[Entry]) -> Vec<String> {
+    let note = |Entry { setting, value, origin, .. }: &Entry| {
+        let odd = oddity(value.as_str().filter(|_| setting.secret)?)?;
+        Some(format!(
+            "{} (from {origin}) {odd}, which is used as a part of it: remove it there if it is none",
+            setting.key
+        ))
+    };
+    entries.iter().filter_map(note).collect()
+}
 
 pub(crate) fn of(config: &Config, origins: &BTreeMap<&'static str, String>) -> Vec<String> {
     let mut notes = addresses(config);
@@ -64,6 +78,12 @@ fn addresses(config: &Config) -> Vec<String> {
     let second: BTreeSet<_> = second.filter(|(_, name)| !own(name)).collect();
     let all = names.chain(markets.map(|market| ("tracker.markets", market))).chain(second);
     let note = |(key, name): (&str, &String)| {
+        if let Some(wrong) = checks::nearly_an_address(name) {
+            return Some(format!(
+                "{key}: {name:?} is nearly an address (0x and 40 hex digits), so it is probably mistyped: {wrong}; it is \
+                 used as it is"
+            ));
+        }
         if !checks::is_address(name) {
             return Some(format!(
                 "{key}: {name:?} is not an address (0x and 40 hex digits); it is used as it is"

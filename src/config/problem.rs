@@ -37,29 +37,43 @@ impl Problem {
 
 /// All errors of a configuration, one sentence each. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigErrors(Vec<String>);
+pub struct ConfigErrors {
+    problems: Vec<String>,
+    notes: Vec<String>,
+}
 
 impl ConfigErrors {
     pub(crate) fn new(problems: Vec<Problem>) -> Self {
-        // Names and paths come from outside and may hold anything; the line breaks of our own texts stay.
-        let shown = |text: &str| text.lines().map(escaped).collect::<Vec<_>>().join("\n");
-        Self(problems.into_iter().map(|problem| shown(&problem.text)).collect())
+        // Names and paths come from outside and may contain anything, such as a line break and another error after it.
+        let shown = |problem: Problem| escaped(&problem.text).into_owned();
+        Self { problems: problems.into_iter().map(shown).collect(), notes: Vec::new() }
+    }
+
+    /// The same with notes, which may explain an error: a variable that is missing has a namesake that is mistyped.
+    pub(crate) fn with_notes(self, notes: &[String]) -> Self {
+        Self { notes: notes.iter().map(|note| escaped(note).into_owned()).collect(), ..self }
     }
 
     /// The sentences, in the order of layers, then of settings.
     pub fn problems(&self) -> &[String] {
-        &self.0
+        &self.problems
+    }
+
+    /// Notes on the sources of the configuration.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 }
 
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.len() {
+        match self.problems.len() {
             // One error a line, so that scripts and people can count them.
             1 => f.write_str("the configuration has an error:")?,
             n => write!(f, "the configuration has {n} errors:")?,
         }
-        self.0.iter().try_for_each(|problem| write!(f, "\n  - {problem}"))
+        self.problems.iter().try_for_each(|problem| write!(f, "\n  - {problem}"))?;
+        self.notes.iter().try_for_each(|note| write!(f, "\n  note: {note}"))
     }
 }
 

@@ -9,7 +9,7 @@ use super::entry::Entry;
 use super::problem::Problem;
 use super::schema;
 use super::setting::Bound;
-use super::value::{duration, readable};
+use super::value::{duration, readable, refused};
 
 /// Every contradiction. `get` returns `None` for a setting without a usable value; its checks are skipped.
 pub(crate) fn problems<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Vec<Problem> {
@@ -91,7 +91,8 @@ fn chain_has_addresses<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Vec<Probl
         nodes.origin
     );
     // One sentence for each bad name: the list may have many markets.
-    let bad = |name: &str, entry: &Entry| entry.refused(&format!("{name:?}"), &allowed);
+    let bad =
+        |name: &str, entry: &Entry| entry.refused(&refused(entry.setting, &Value::from(name)), &allowed);
     let protocol = get("tracker.protocol").and_then(|entry| Some((entry.value.as_str()?, entry)));
     let protocol = protocol.filter(|(name, _)| !checks::is_address(name));
     let protocol = protocol.map(|(name, entry)| bad(name, entry));

@@ -51,13 +51,22 @@ pub(crate) enum Kind {
     /// Yes or no.
     Flag,
     /// The path of a PEM file, or nothing.
-    PemFile,
+    PemFile(Pem),
     /// A list of market names.
     Names,
     /// A list of servers, `host:port` each.
     Servers,
     /// A list of URLs of a chain's nodes.
     Nodes,
+}
+
+/// The content of a PEM file.
+#[derive(Clone, Copy)]
+pub(crate) enum Pem {
+    /// One certificate or several.
+    Certificates,
+    /// A private key.
+    Key,
 }
 
 /// A form of text: its description and its check.
@@ -101,8 +110,8 @@ pub(crate) const fn flag(default: bool) -> Setting {
     Setting::new(Kind::Flag, DefaultValue::Flag(default))
 }
 
-pub(crate) const fn pem_file() -> Setting {
-    Setting::new(Kind::PemFile, DefaultValue::Text(""))
+pub(crate) const fn pem_file(content: Pem) -> Setting {
+    Setting::new(Kind::PemFile(content), DefaultValue::Text(""))
 }
 
 /// A list of names, servers or nodes: empty unless set.

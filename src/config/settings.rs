@@ -19,7 +19,7 @@ use super::setting::{Section, Table};
 pub use collector::Collector;
 pub use http::Http;
 pub use log::{Log, LogFormat};
-pub use redis::Redis;
+pub use redis::{Redis, UnreadableFile};
 pub use supervision::{Mailbox, Supervision};
 pub(crate) use tracker::MARKET;
 pub use tracker::{Compat, Index, Intervals, Ledger, MarketSettings, Priority, Retention, Tracker};

@@ -12,8 +12,10 @@ use figment::value::{Dict, Map, Tag, Value};
 use figment::{Error, Metadata, Profile, Provider};
 
 use super::failure_points;
+use super::files;
 use super::loaded::DEFAULT_ORIGIN;
 use super::markets;
+use super::oddity::PEM;
 use super::problem::{Findings, Problem};
 use super::schema::{self, MARKETS};
 use super::secret::HIDDEN;
@@ -21,6 +23,7 @@ use super::service_links::{Environment, is_link_url, service_of};
 use super::setting::{DefaultValue, GENERIC_PREFIX, Kind, Section, Setting};
 use super::settings::SECTIONS;
 use super::suggest;
+use super::value::refused;
 use super::variables::{
     CONFIG_VARIABLE, FAILURES_VARIABLE, FILE_SUFFIX, OWN_PREFIX, RETENTION_DAYS, VARIABLE_ORIGIN,
 };
@@ -81,12 +84,12 @@ pub(crate) fn default_value(setting: &Setting) -> Value {
 
 /// The layer of a TOML file; `None` if the file can't be read. `named_by` is the variable that names the file.
 pub(crate) fn file(path: &Path, named_by: Option<&str>, found: &mut Findings) -> Option<Layer> {
-    let name = format!("file {}", path.display());
-    match std::fs::read_to_string(path) {
+    let name = format!("file {}", shown_path(path));
+    match files::read_text(path) {
         Ok(text) => toml(name, &text, found),
         Err(error) => {
             let by = named_by.map(|variable| format!(", named by environment variable {variable},"));
-            let problem = format!("{name}{} can't be read: {error}", by.unwrap_or_default());
+            let problem = format!("{name}{} {error}", by.unwrap_or_default());
             found.problems.push(Problem::general(problem));
             None
         }
@@ -171,6 +174,11 @@ pub(crate) fn environment(variables: &BTreeMap<OsString, OsString>, found: &mut 
         };
         match meaning(name, value, &Environment(variables)) {
             Meaning::None => {}
+            Meaning::Other if value.is_empty() => {}
+            Meaning::Other => {
+                let is_set = |name: &str| variables.contains_key(OsStr::new(name));
+                found.notes.extend(suggest::nearly_variable(name, is_set));
+            }
             // Compose files pass variables on as `NAME=${NAME:-}`: empty means not set.
             _ if value.is_empty() => {}
             Meaning::Setting(setting, by) => match value.to_str() {
@@ -242,8 +250,10 @@ enum By {
 }
 
 enum Meaning {
-    /// A variable of another program.
+    /// A variable that an orchestrator has set, or one that is read elsewhere.
     None,
+    /// A variable of another program, probably.
+    Other,
     Setting(&'static Setting, By),
     Retention,
     FailurePoints,
@@ -263,8 +273,9 @@ fn meaning(name: &str, value: &OsStr, environment: &Environment<'_>) -> Meaning 
         CONFIG_VARIABLE => Meaning::None,
         FAILURES_VARIABLE => Meaning::FailurePoints,
         // Other variables are ignored: an environment contains those of many programs.
-        _ if name.starts_with(OWN_PREFIX) && !is_service_link(name, value, environment) => Meaning::Unknown,
-        _ => Meaning::None,
+        _ if is_service_link(name, value, environment) => Meaning::None,
+        _ if name.starts_with(OWN_PREFIX) || suggest::is_own_in_small_letters(name) => Meaning::Unknown,
+        _ => Meaning::Other,
     }
 }
 
@@ -299,10 +310,12 @@ impl Source {
         let value = match self.by {
             By::Value => self.parsed(&self.value, &origin)?,
             By::File => {
-                origin = format!("file {}, named by {origin}", self.value);
+                let path = Path::new(&self.value);
+                // A password that was put here by mistake must not be shown.
+                let shown = if self.setting.secret { path_of_a_secret(path) } else { shown_path(path) };
+                origin = format!("file {shown}, named by {origin}");
                 let refused = |why: &str| Problem::of(key, format!("{key}: {origin}, {why}"));
-                let text = std::fs::read_to_string(&self.value)
-                    .map_err(|error| refused(&format!("can't be read: {error}")))?;
+                let text = files::read_text(path).map_err(|error| refused(&error.to_string()))?;
                 // Editors end a file with a newline. Only one is removed: a password may end with blanks.
                 let text = text.strip_suffix('\n').unwrap_or(&text);
                 let text = text.strip_suffix('\r').unwrap_or(text);
@@ -322,13 +335,13 @@ impl Source {
             true => in_seconds(text),
             false => Cow::Borrowed(text),
         };
-        let refused = |allowed: &str| {
-            let shown = if self.setting.secret { HIDDEN.to_owned() } else { format!("{text:?}") };
+        let refuse = |allowed: &str| {
+            let shown = refused(self.setting, &Value::from(&*text));
             Problem::bad_value(self.setting.key, &shown, origin, allowed)
         };
-        let value = value(self.setting, &text).map_err(refused)?;
+        let value = value(self.setting, &text).map_err(refuse)?;
         match (super::limits::refusals(self.setting, &value).pop(), self.collision()) {
-            (Some((_, allowed)), Some(explained)) => Err(refused(&format!("{allowed} ({explained})"))),
+            (Some((_, allowed)), Some(explained)) => Err(refuse(&format!("{allowed} ({explained})"))),
             _ => Ok(value),
         }
     }
@@ -343,6 +356,24 @@ impl Source {
         }
         let is_copied = is_link_url(&self.value);
         is_copied.then(|| format!("Kubernetes sets such a value for the port of a service: {REMEDY}"))
+    }
+}
+
+/// A path as it is shown. A URL in its place may hold a password.
+fn shown_path(path: &Path) -> String {
+    let shown = path.display().to_string();
+    if shown.contains("://") || shown.contains("-----") { HIDDEN.to_owned() } else { shown }
+}
+
+/// The path of a file with a secret, or [`HIDDEN`] if it may be the secret itself: no such file exists, nor the folder at its
+/// beginning.
+fn path_of_a_secret(path: &Path) -> String {
+    // The first folder of a path, such as `/run`. Folders below it are made when a secret is mounted, and may be missing.
+    let folders = || path.ancestors().filter(|folder| folder.file_name().is_some()).skip(1);
+    let first = folders().last();
+    match path.exists() || first.is_some_and(Path::is_dir) {
+        true => shown_path(path),
+        false => format!("{HIDDEN} (hidden, since it may be the secret itself)"),
     }
 }
 
@@ -363,7 +394,7 @@ fn value(setting: &Setting, text: &str) -> Result<Value, &'static str> {
             Err(_) => Value::from(text),
         },
         Kind::Duration(_) => Value::from(text.trim()),
-        Kind::Text(_) | Kind::Choice(_) | Kind::PemFile => Value::from(text),
+        Kind::Text(_) | Kind::Choice(_) | Kind::PemFile(_) => Value::from(text),
         Kind::Flag => match text.trim() {
             "true" => Value::from(true),
             "false" => Value::from(false),
@@ -373,33 +404,40 @@ fn value(setting: &Setting, text: &str) -> Result<Value, &'static str> {
     })
 }
 
-/// The items of a comma list, of a list with one item a line, or of a JSON array. `docker run --env-file` passes quotes on as they
-/// are in the file, so one pair around the whole is removed.
+/// The items of a list with commas or white space between them, or of a JSON array. `docker run --env-file` passes quotes on as
+/// they are in the file, so one pair around the whole or around an item is removed.
 fn names(text: &str) -> Result<Vec<Value>, &'static str> {
-    let text = unquoted(text.trim());
+    let text = text.trim_start_matches('\u{feff}').trim();
+    if text.contains(PEM) {
+        return Err("must be a list, and not the content of a PEM file");
+    }
+    let whole = unquoted(text);
+    // Quotes around each item are not quotes around the whole: `"a","b"`.
+    let text = if whole.contains(['"', '\'']) && !whole.starts_with('[') { text } else { whole };
     if text.starts_with('[') && !begins_with_ipv6(text) {
         let names: Vec<String> = serde_json::from_str(text)
-            .map_err(|_| "must be a comma list or a JSON array of names in double quotes")?;
+            .map_err(|_| "must be a list with commas or blanks between the items, or a JSON array of names in double quotes")?;
         return Ok(names.into_iter().map(Value::from).collect());
     }
-    // A comma at the end is common where lists are generated.
-    let text = text.strip_suffix(',').unwrap_or(text);
+    // Commas at the end are common where lists are generated.
+    let text = text.trim_end_matches(|c: char| c == ',' || c.is_whitespace());
     if text.is_empty() {
         return Ok(Vec::new());
     }
-    let lines = |part: &str| {
-        let lines: Vec<Value> =
-            part.lines().map(str::trim).filter(|line| !line.is_empty()).map(Value::from).collect();
+    let items = |part: &str| {
+        let items: Vec<Value> = part.split_whitespace().map(|item| Value::from(unquoted(item))).collect();
         // An empty item between two commas stays, so that it is refused with a message.
-        if lines.is_empty() { vec![Value::from("")] } else { lines }
+        if items.is_empty() { vec![Value::from("")] } else { items }
     };
-    Ok(text.split(',').flat_map(lines).collect())
+    Ok(text.split(',').flat_map(items).collect())
 }
 
 /// Whether the text begins with an IPv6 address in brackets, such as `[::1]:26379`, and is therefore not JSON.
 fn begins_with_ipv6(text: &str) -> bool {
     let bracketed = text.strip_prefix('[').and_then(|text| text.split_once(']'));
-    bracketed.is_some_and(|(address, _)| address.parse::<Ipv6Addr>().is_ok())
+    // Without the interface of a link-local address: `[fe80::1%eth0]:26379`.
+    let address = bracketed.map(|(address, _)| address.split('%').next().unwrap_or_default());
+    address.is_some_and(|address| address.parse::<Ipv6Addr>().is_ok())
 }
 
 fn unquoted(text: &str) -> &str {

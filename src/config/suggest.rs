@@ -8,7 +8,7 @@ use super::schema::{self, MARKETS};
 use super::secret::HIDDEN;
 use super::setting::{GENERIC_PREFIX, Setting};
 use super::settings::{MARKET, SECTIONS};
-use super::value::toml_text;
+use super::value::{may_be_secret, toml_text};
 use super::variables::{CONFIG_VARIABLE, FAILURES_VARIABLE, OWN_PREFIX};
 
 /// Parts of names that may be a misspelt secret: the values of such names are not shown.
@@ -55,19 +55,43 @@ pub(crate) fn unknown_market_key(path: &str, key: &str, value: &Value, origin: &
         Some(near) => format!("did you mean {near}?"),
         None => format!("the keys of a market's table are {}", keys.join(", ")),
     };
-    let shown = hidden_or_plain(key, None, value);
+    let shown = hidden_or_plain(&format!("{MARKETS}.{key}"), None, value);
     Problem::general(format!("{path}.{key}: {shown} (from {origin}) is not a known setting: {allowed}"))
+}
+
+/// The note about a variable of another program whose name is nearly that of a setting. It is no error: an environment contains the
+/// variables of many programs. Its value is not shown.
+pub(crate) fn nearly_variable(name: &str, is_set: impl Fn(&str) -> bool) -> Option<String> {
+    /// Shorter names are near to many.
+    const SHORTEST: usize = 8;
+    let known = schema::settings().filter_map(|setting| setting.variable);
+    let most = if name.len() < 12 { 1 } else { 2 };
+    // Also the beginning of one: `REDIS_PASS`, `REDIS_USER`.
+    let is_near = |known: &&str| known.starts_with(name) || damerau_levenshtein(known, name) <= most;
+    let near = known.filter(is_near).min_by_key(|known| damerau_levenshtein(known, name));
+    // Where the right one is set too, the other one is that of another program.
+    let near = near.filter(|known| name.len() >= SHORTEST && !is_set(known))?;
+    Some(format!("environment variable {name} has no effect: did you mean {near}?"))
+}
+
+/// Whether a name is that of our own variables, but not in capitals.
+pub(crate) fn is_own_in_small_letters(name: &str) -> bool {
+    !name.starts_with(OWN_PREFIX) && name.to_ascii_uppercase().starts_with(OWN_PREFIX)
 }
 
 /// An unknown variable. Its value is not shown, since it may be a secret under a misspelt name.
 pub(crate) fn unknown_variable(name: &str) -> Problem {
+    let known = |name: &str| schema::settings().any(|setting| setting.generic_variable() == name);
     let (what, near) = match name.strip_prefix(GENERIC_PREFIX) {
+        None if known(&name.to_ascii_uppercase()) => {
+            (format!("environment variable {name}"), Some(name.to_ascii_uppercase()))
+        }
         Some(path) => {
             let path = path.to_ascii_lowercase().replace("__", ".");
             let near = nearest_setting(&path).map(Setting::generic_variable);
             (format!("{path} (from environment variable {name})"), near)
         }
-        None => (format!("environment variable {name}"), nearest_variable(name)),
+        None => (format!("environment variable {name}"), nearest_variable(&name.to_ascii_uppercase())),
     };
     let allowed = match near {
         Some(near) => format!("did you mean {near}?"),
@@ -84,10 +108,20 @@ pub(crate) fn unknown_variable(name: &str) -> Problem {
 /// The value as TOML, or `***` if it may be a secret.
 pub(crate) fn hidden_or_plain(path: &str, near: Option<&Setting>, value: &Value) -> String {
     let path = path.to_ascii_lowercase();
+    let (section, key) = path.split_once('.').unwrap_or((&path, ""));
+    let is_text = matches!(value, Value::String(..) | Value::Array(..));
+    let in_section = match schema::section(section) {
+        // In a section with secrets, any unknown key may be one of them: `phrase`, `login`, `provider`.
+        Some(section) => {
+            section.settings.iter().any(|setting| setting.secret) && (is_text || !key.is_empty())
+        }
+        None => is_text && section != MARKETS,
+    };
     let suspect = near.is_some_and(|setting| setting.secret)
+        || in_section
         || SUSPECT.iter().any(|word| path.contains(word))
         // A URL may contain a password, whatever its key is called.
-        || toml_text(value).contains("://");
+        || may_be_secret(value, false);
     if suspect { HIDDEN.to_owned() } else { toml_text(value) }
 }
 

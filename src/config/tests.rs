@@ -2,6 +2,7 @@
 
 mod collector;
 mod failure_points;
+mod files;
 mod layers;
 mod markets;
 mod refusals;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use figment::value::Value;
 
 use super::secret::HIDDEN;
-use super::setting::{DAY, HOUR, MINUTE, SECOND, Setting};
+use super::service_links::is_link_url;
+use super::setting::{DAY, HOUR, Kind, MINUTE, SECOND, Setting};
 
 /// Whether the value means that the setting is not set.
 pub(crate) fn is_unset(value: &Value) -> bool {
@@ -19,6 +20,29 @@ pub(crate) fn is_unset(value: &Value) -> bool {
 /// A value as it is shown: as in TOML, or hidden.
 pub(crate) fn shown(setting: &Setting, value: &Value) -> String {
     if setting.secret && !is_unset(value) { HIDDEN.to_owned() } else { toml_text(value) }
+}
+
+/// A refused value as it is shown. A URL, a login or a key under a wrong name would show a password, so each is hidden.
+pub(crate) fn refused(setting: &Setting, value: &Value) -> String {
+    let is_path = matches!(setting.kind, Kind::PemFile(_));
+    let hidden = !is_unset(value) && (setting.secret || may_be_secret(value, is_path));
+    if hidden { HIDDEN.to_owned() } else { toml_text(value) }
+}
+
+/// Whether a value that was refused may be a secret, or contain one. Not if it is only a path, where paths are expected.
+pub(crate) fn may_be_secret(value: &Value, is_path: bool) -> bool {
+    match value {
+        Value::Array(_, items) => items.iter().any(|item| may_be_secret(item, is_path)),
+        // Nothing of a table is shown.
+        Value::String(_, text) => {
+            // `user:password@host`, `redis://host`, `host/KEY`, a key in place of its file. A link of Kubernetes has no user.
+            !is_link_url(text)
+                && (text.contains('@')
+                    || text.contains("-----")
+                    || if is_path { text.contains("://") } else { text.contains('/') })
+        }
+        _ => false,
+    }
 }
 
 /// A value as in TOML.
@@ -44,7 +68,12 @@ pub(crate) fn toml_text(value: &Value) -> String {
 
 /// The duration of a text with its unit.
 pub(crate) fn duration(value: &Value) -> Option<Duration> {
-    humantime::parse_duration(value.as_str()?).ok()
+    duration_of(value.as_str()?)
+}
+
+/// The same of a text: every form that the settings and the arguments of commands take.
+pub(crate) fn duration_of(text: &str) -> Option<Duration> {
+    humantime::parse_duration(text.trim()).ok()
 }
 
 /// A duration in its largest whole unit, in a form that a setting takes: `365 days`, `24h`, `8900ms`.
@@ -55,5 +84,9 @@ pub(crate) fn readable(duration: Duration) -> String {
         let (n, rest) = (duration.as_nanos() / unit.as_nanos(), duration.as_nanos() % unit.as_nanos());
         (rest == 0 && n >= least).then(|| format!("{n}{name}"))
     };
+    // Nothing is whole in each unit.
+    if duration.is_zero() {
+        return "0s".to_owned();
+    }
     units.into_iter().find_map(whole).unwrap_or_else(|| format!("{}ms", duration.as_millis()))
 }

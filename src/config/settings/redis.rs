@@ -1,5 +1,6 @@
 //! `[redis]`: servers, login, certificates and limits.
 
+use std::path::Path;
 use std::time::Duration;
 
 use redis::{
@@ -8,9 +9,12 @@ use redis::{
 };
 use store_redis::Servers;
 
-use super::super::checks::{ANY, HOST, ID, REDIS_URL, server};
+use super::super::checks::{ANY, HOST, ID, ID_OR_NONE, REDIS_URL, server};
+use super::super::files::{FileError, read_file};
 use super::super::secret::Secret;
-use super::super::setting::{Kind, MINUTE, duration, flag, integer, list, millis, pem_file, section, text};
+use super::super::setting::{
+    Kind, MINUTE, Pem, duration, flag, integer, list, millis, pem_file, section, text,
+};
 
 section! {
     /// The Redis server that holds the producers' keys and the datasets. Name it by host and port, by url, by its sentinels, or
@@ -21,7 +25,7 @@ section! {
         /// TCP port of the Redis server.
         port: u16 = integer(6_379, "a TCP port", 1..=65_535).variable("REDIS_PORT"),
         /// User name for Redis' access lists; empty for the default user.
-        username: String = text("", ANY).variable("REDIS_USERNAME"),
+        username: String = text("", ID_OR_NONE).variable("REDIS_USERNAME"),
         /// Password; empty for none.
         password: Secret = text("", ANY).variable("REDIS_PASSWORD").secret(),
         /// Database number; the Monitor API reads 0.
@@ -31,17 +35,17 @@ section! {
         /// Whether to use TLS with host and port, with sentinels and their master, or with a cluster. A url says it by rediss://.
         tls: bool = flag(false).variable("REDIS_TLS"),
         /// PEM file of the certificate authority to trust; empty for those of the system.
-        ca_file: String = pem_file(),
+        ca_file: String = pem_file(Pem::Certificates),
         /// PEM file of the client's certificate, for servers that require one; empty for none.
-        cert_file: String = pem_file(),
+        cert_file: String = pem_file(Pem::Certificates),
         /// PEM file of the key of the client's certificate.
-        key_file: String = pem_file(),
+        key_file: String = pem_file(Pem::Key),
         /// Sentinels that know the master. They replace host and port; username, password and db are those of the master.
         sentinels: Vec<String> = list(Kind::Servers).variable("REDIS_SENTINELS"),
         /// Name of the master at the sentinels.
         sentinel_master: String = text("mymaster", ID).variable("REDIS_SENTINEL_MASTER"),
         /// User name at the sentinels; empty for the default user.
-        sentinel_username: String = text("", ANY),
+        sentinel_username: String = text("", ID_OR_NONE),
         /// Password at the sentinels; empty for none.
         sentinel_password: Secret = text("", ANY).variable("REDIS_SENTINEL_PASSWORD").secret(),
         /// Some nodes of a Redis Cluster, which name the others. They replace host and port, and db must be 0.
@@ -112,7 +116,7 @@ impl Redis {
     pub fn certificates(&self) -> Result<Option<TlsCertificates>, UnreadableFile> {
         let read = |setting: &'static str, path: &str| {
             let unreadable = |source| UnreadableFile { setting, path: path.to_owned(), source };
-            (!path.is_empty()).then(|| std::fs::read(path).map_err(unreadable)).transpose()
+            (!path.is_empty()).then(|| read_file(Path::new(path)).map_err(unreadable)).transpose()
         };
         let root_cert = read("redis.ca_file", &self.ca_file)?;
         let client_cert = read("redis.cert_file", &self.cert_file)?;
@@ -138,14 +142,13 @@ impl Redis {
     }
 }
 
-/// A certificate file can't be read.
+/// A certificate file can't be read. It could when the configuration was loaded.
 #[derive(Debug, thiserror::Error)]
-#[error("{setting}: {path} can't be read; name a PEM file that this user may read")]
+#[error("{setting}: {path} {source}; name a PEM file that this user may read")]
 pub struct UnreadableFile {
     setting: &'static str,
     path: String,
-    #[source]
-    source: std::io::Error,
+    source: FileError,
 }
 
 fn login(db: u32, username: &str, password: &Secret) -> RedisConnectionInfo {

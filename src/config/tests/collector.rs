@@ -41,10 +41,14 @@ fn nodes_may_stand_one_a_line_and_never_become_one_url() {
     let (_dir, path) = file("http://a.example:8545\nws://b.example:8546\n");
     let loaded = from_env(&[("RPC_NODES_FILE", path.to_str().unwrap())]).unwrap();
     assert_eq!(urls(&loaded.config.collector.nodes), ["http://a.example:8545", "ws://b.example:8546"]);
-    for separator in [" ", "\t", "/x "] {
+    for separator in [" ", "\t", "/ ", "\r\n", ", "] {
         let both = format!("http://a.example:8545{separator}http://b.example:8546");
-        assert_contains(&only_problem(from_env(&[("RPC_NODES", &both)])), &["collector.nodes", "item 1"]);
+        let loaded = from_env(&[("RPC_NODES", &both)]).unwrap();
+        assert_eq!(loaded.config.collector.nodes.len(), 2, "{separator:?}");
     }
+    let both = ["http://a.example:8545 http://b.example:8546"];
+    let problem = only_problem(from_file(&format!("[collector]\nnodes = {both:?}")));
+    assert_contains(&problem, &["collector.nodes", "item 1"]);
 }
 
 #[test]

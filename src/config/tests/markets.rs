@@ -8,7 +8,7 @@ fn markets(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn markets_are_read_from_a_comma_list_from_lines_and_from_a_json_array() {
+fn markets_are_read_from_every_form_of_a_list() {
     for text in [
         "a,b",
         " a , b ",
@@ -20,6 +20,12 @@ fn markets_are_read_from_a_comma_list_from_lines_and_from_a_json_array() {
         "[ \"a\" , \"b\" ]",
         "\"a,b\"",
         "'[\"a\",\"b\"]'",
+        "a b",
+        "a\tb\n",
+        "a , b,, ,",
+        "\"a\",\"b\"",
+        "'a' 'b'",
+        "\u{feff}a,b",
     ] {
         assert_eq!(markets(text), ["a", "b"], "{text}");
     }
@@ -32,7 +38,7 @@ fn a_broken_list_is_refused_with_its_text() {
         assert_contains(&problem, &["tracker.markets", "DATA_MARKET_ADDRESSES", "JSON array"]);
     }
     let problem = only_problem(from_env(&[("DATA_MARKET_ADDRESSES", "a,,b")]));
-    assert_contains(&problem, &["tracker.markets: \"\" (from"]);
+    assert_contains(&problem, &["tracker.markets: \"\" (from", "nothing stands between two commas"]);
 }
 
 #[test]
@@ -45,7 +51,7 @@ fn an_address_can_not_be_served_twice_whatever_its_case() {
 
 #[test]
 fn names_that_would_break_a_key_are_refused() {
-    for name in ["a:b", "{a}", "a b", "a\tb"] {
+    for name in ["a:b", "{a}", "a\u{200b}b", "a\u{202e}b", "a\u{1}b"] {
         let problem = only_problem(from_env(&[("DATA_MARKET_ADDRESSES", name)]));
         assert_contains(&problem, &["tracker.markets", "DATA_MARKET_ADDRESSES", "without spaces"]);
         let problem = only_problem(from_env(&[("PROTOCOL_STATE_CONTRACT", name)]));
@@ -62,6 +68,30 @@ fn what_is_no_address_is_used_with_a_note() {
     assert_eq!(loaded.notes.len(), 4, "{:?}", loaded.notes);
     assert_contains(&loaded.notes[0], &["tracker.protocol: \"hello\" is not an address"]);
     assert_contains(&loaded.notes[1], &["tracker.markets", "0xMARKET1"]);
+}
+
+#[test]
+fn a_name_that_is_nearly_an_address_is_told_with_what_is_wrong() {
+    let digits = &MARKET[2..];
+    for (name, wrong) in [
+        (format!("0x{}", &digits[1..]), "it has 39 digits"),
+        (format!("{MARKET}0"), "it has 41 digits"),
+        (digits.to_owned(), "its 0x is missing"),
+        (format!("0X{digits}"), "it begins with 0X"),
+        (format!("Ox{digits}"), "a letter and not a zero"),
+        (MARKET.replacen("C2", "C\u{417}", 1), "'\u{417}' is no hex digit"),
+        (format!("{}O", &MARKET[..41]), "'O' is no hex digit"),
+    ] {
+        for variable in ["DATA_MARKET_ADDRESSES", "PROTOCOL_STATE_CONTRACT"] {
+            let loaded = from_env(&[(variable, &name)]).unwrap();
+            let [note] = &loaded.notes[..] else { panic!("{name}: {:?}", loaded.notes) };
+            assert_contains(note, &[&name, "is nearly an address", wrong]);
+        }
+    }
+    for name in ["facade", "0x12", "UNISWAPV2", "0xMARKET1", "a-name-that-is-as-long-as-an-address-is-ab"] {
+        let notes = from_env(&[("DATA_MARKET_ADDRESSES", name)]).unwrap().notes;
+        assert!(notes.len() == 1 && !notes[0].contains("nearly"), "{notes:?}");
+    }
 }
 
 #[test]

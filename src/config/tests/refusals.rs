@@ -116,7 +116,7 @@ fn all_problems_are_reported_at_once() {
         "[redis]\nhots = 'x'\ndb = 'many'\n[intervall]\nsummary = '1s'\n[intervals]\nsummary = 'soon'\n[mailbox]\nbatch = 2000\n",
     );
     let env =
-        [("REDIS_PORT", "abc"), ("REDIS_PASSWORD_FILE", "/nowhere"), ("DATA_MARKET_ADDRESSES", "a:b,c d")];
+        [("REDIS_PORT", "abc"), ("REDIS_PASSWORD_FILE", "/nowhere"), ("DATA_MARKET_ADDRESSES", "a:b,{c}")];
     let errors = Config::load(Some(&path), env).unwrap_err();
     let text = errors.to_string();
     assert_contains(
@@ -130,7 +130,7 @@ fn all_problems_are_reported_at_once() {
             "redis.db",
             "tracker.protocol is not set",
             "\"a:b\"",
-            "\"c d\"",
+            "\"{c}\"",
             "intervals.summary",
             "mailbox.batch",
         ],
@@ -163,10 +163,10 @@ fn servers_are_found_in_one_way_and_each_way_has_its_rules() {
         &problem,
         &["redis.cluster", "must be empty where redis.sentinels is set", "REDIS_SENTINELS"],
     );
-    let (_dir, cert) = file("a certificate");
+    let (_dir, cert) = file(&files::certificate());
     let problem = only_problem(from_env(&[("STATE_TRACKER__REDIS__CERT_FILE", cert.to_str().unwrap())]));
     assert_contains(&problem, &["redis.key_file", "redis.cert_file"]);
-    for bad in ["a", "a:0", "a:99999", "::1:6379", "redis://a:1"] {
+    for bad in ["a", "a:0", "a:99999", "::1:6379", "redis://a:1", "[::1%]:1", "a;b:1"] {
         let problem = only_problem(from_env(&[("REDIS_CLUSTER", bad)]));
         assert_contains(&problem, &["redis.cluster", "host:port"]);
     }
@@ -197,6 +197,38 @@ fn a_value_that_lacks_its_unit_is_refused_with_what_was_probably_meant() {
     assert_contains(&refusal("STATE_TRACKER__INTERVALS__SUMMARY", "30"), &["did you mean \"30s\"?"]);
     assert!(!refusal("STATE_TRACKER__INTERVALS__SUMMARY", "1000000").contains("did you mean"));
     assert_contains(&only_problem(from_file("intervals.summary = 90")), &["did you mean \"90s\"?"]);
+    for (text, meant) in [("5M", "5m"), ("30S", "30s"), ("1 Min", "1 min"), ("2H", "2h")] {
+        assert_contains(
+            &refusal("STATE_TRACKER__INTERVALS__SUMMARY", text),
+            &[&format!("did you mean {meant:?}?")],
+        );
+    }
+    assert_contains(&only_problem(from_file("intervals.find = 0")), &["did you mean \"0s\"?"]);
+}
+
+#[test]
+fn a_duration_is_read_in_every_documented_form() {
+    for (text, milliseconds) in [
+        ("250ms", 250),
+        ("30s", 30_000),
+        ("90s", 90_000),
+        ("1m 30s", 90_000),
+        ("1h30m", 5_400_000),
+        ("1.5h", 5_400_000),
+        ("24h", 86_400_000),
+        ("1 day", 86_400_000),
+        (" 5 minutes\n", 300_000),
+    ] {
+        let duration = Duration::from_millis(milliseconds);
+        let variable = ("STATE_TRACKER__INTERVALS__SUMMARY", text);
+        assert_eq!(from_env(&[variable]).unwrap().config.intervals.summary, duration, "{text:?}");
+        let loaded = from_file(&format!("intervals.summary = {text:?}"));
+        assert_eq!(loaded.unwrap().config.intervals.summary, duration, "{text:?}");
+    }
+    for zero in ["0s", "0", "0ms"] {
+        let variable = ("STATE_TRACKER__INTERVALS__FIND", zero);
+        assert_eq!(from_env(&[variable]).unwrap().config.intervals.find, Duration::ZERO);
+    }
 }
 
 #[test]
@@ -209,17 +241,108 @@ fn quotes_are_asked_for_only_where_they_would_help() {
 #[test]
 fn ids_that_name_keys_have_no_quotes() {
     for variable in ["SEQUENCER_ID", "REDIS_SENTINEL_MASTER"] {
-        for id in ["\"main\"", "'main'", "a main", "main\t"] {
+        for (id, hint) in [
+            ("\"main\"", "this one is in quotes"),
+            ("'main'", "this one is in quotes"),
+            ("main\"", "this one ends with a quotation mark"),
+            ("a main", ""),
+            ("main\t", "this one ends with a blank"),
+            ("main\r", "this one ends with a line break"),
+            ("\u{a0}main", "this one begins with a blank"),
+            ("\u{feff}main", "this one begins with a byte-order mark"),
+            ("ma\u{200d}in", "this one contains a character that can't be seen"),
+            ("ma\u{7f}in", "this one contains a control character"),
+        ] {
             let problem = only_problem(from_env(&[(variable, id)]));
-            assert_contains(&problem, &[variable, "must be an id without spaces and quotes"]);
+            assert_contains(&problem, &[variable, "must be an id without spaces and quotes", hint]);
         }
     }
+    for (variable, value) in [
+        ("REDIS_USERNAME", "\"me\""),
+        ("REDIS_HOST", "redis\n"),
+        ("REDIS_PORT", "'1'"),
+        ("LOG_LEVEL", "\"info\""),
+    ] {
+        assert_contains(&only_problem(from_env(&[(variable, value)])), &[variable, "; this one "]);
+    }
+}
+
+#[test]
+fn outside_text_begins_no_error_of_its_own() {
+    let forged = "x\n  - all is well";
+    let variable = format!("STATE_TRACKER_{forged}");
+    for errors in [
+        from_env(&[(&variable, "1")]),
+        from_env(&[("REDIS_HOST", forged)]),
+        from_env(&[("REDIS_HOST_FILE", forged)]),
+        from_file("[\"x\\n  - all is well\"]"),
+        from_file("[redis]\n\"x\\n  - all is well\" = 1"),
+    ] {
+        assert_eq!(errors.unwrap_err().to_string().lines().count(), 2);
+    }
+}
+
+#[test]
+fn a_refused_value_that_may_hold_a_secret_is_hidden() {
+    let variables = [
+        "REDIS_HOST",
+        "REDIS_PORT",
+        "REDIS_DB",
+        "REDIS_TLS",
+        "REDIS_SENTINELS",
+        "REDIS_CLUSTER",
+        "REDIS_SENTINEL_MASTER",
+        "PROTOCOL_STATE_CONTRACT",
+        "DATA_MARKET_ADDRESSES",
+        "SEQUENCER_ID",
+        "LOG_LEVEL",
+        "STATE_TRACKER__INTERVALS__SUMMARY",
+        "STATE_TRACKER__REDIS__CA_FILE",
+        "STATE_TRACKER__REDIS__KEY_FILE",
+    ];
+    for variable in variables {
+        for value in [
+            "redis://:hunter2@h:1",
+            "http://x.io/v3/hunter2",
+            "redis://:a,hunter2,b@h",
+            "-----BEGIN PRIVATE KEY-----\nhunter2",
+        ] {
+            let told = from_env(&[(variable, value)]).unwrap_err().to_string();
+            assert!(!told.contains("hunter2") && told.contains("***"), "{told}");
+            let told = from_env(&[(&format!("{variable}_FILE"), value)]).unwrap_err().to_string();
+            assert!(!told.contains("hunter2"), "{told}");
+        }
+    }
+    for (key, value) in [("host", "me:hunter2@h"), ("port", "x.io/v3/hunter2"), ("sentinels", "hunter2@h")] {
+        let told = only_problem(from_file(&format!("[redis]\n{key} = {value:?}")));
+        assert!(!told.contains("hunter2"), "{told}");
+        let told = only_problem(from_file(&format!("[redis]\n{key} = [{value:?}]")));
+        assert!(!told.contains("hunter2"), "{told}");
+    }
+    // Nor is anything that was put into a path or a host by its escapes.
+    for url in [
+        "unix:///x%3Fpass=hunter2",
+        "redis://x%3Fpass=hunter2",
+        "redis://:hunter2@h\t",
+        "redis://:hunter2@h ",
+    ] {
+        assert!(!only_problem(from_env(&[("REDIS_URL", url)])).contains("hunter2"));
+    }
+    assert_eq!(
+        from_env(&[("REDIS_URL", "unix:///run/redis.sock?pass=hunter2")]).unwrap().config.redis.address(),
+        "/run/redis.sock/0"
+    );
 }
 
 #[test]
 fn a_list_may_begin_with_an_ipv6_address() {
     let sentinels = from_env(&[("REDIS_SENTINELS", "[::1]:26379,b:26379")]).unwrap().config.redis.sentinels;
     assert_eq!(sentinels, ["[::1]:26379", "b:26379"]);
+    let redis = from_env(&[("REDIS_SENTINELS", "[fe80::1%eth0]:26379 [::2]:1")]).unwrap().config.redis;
+    assert_eq!(redis.sentinels, ["[fe80::1%eth0]:26379", "[::2]:1"]);
+    assert!(
+        matches!(redis.servers().unwrap(), store_redis::Servers::Sentinel { sentinels, .. } if sentinels.len() == 2)
+    );
 }
 
 #[test]

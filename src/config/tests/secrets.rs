@@ -37,11 +37,55 @@ fn any_other_setting_is_read_from_a_file_too() {
 
 #[test]
 fn a_secret_file_that_is_missing_or_empty_is_named() {
-    let problem = only_problem(from_env(&[("REDIS_PASSWORD_FILE", "/nowhere/pw")]));
-    assert_contains(&problem, &["redis.password", "/nowhere/pw", "REDIS_PASSWORD_FILE", "No such file"]);
     let (_dir, path) = file("\n");
+    let missing = path.with_file_name("pw");
+    let missing = missing.to_str().unwrap();
+    let problem = only_problem(from_env(&[("REDIS_PASSWORD_FILE", missing)]));
+    assert_contains(&problem, &["redis.password", missing, "REDIS_PASSWORD_FILE", "No such file"]);
     let problem = only_problem(from_env(&[("REDIS_PASSWORD_FILE", path.to_str().unwrap())]));
     assert_contains(&problem, &["redis.password", "test.toml", "is empty"]);
+}
+
+#[test]
+fn a_secret_in_place_of_the_name_of_its_file_is_not_shown() {
+    for secret in ["hunter2", "/hunter2", "/3fGh/hunter2+a==", "hunter2/x", "redis://:hunter2@h"] {
+        for variable in ["REDIS_PASSWORD_FILE", "REDIS_URL_FILE", "RPC_NODES_FILE"] {
+            let told = only_problem(from_env(&[(variable, secret)]));
+            assert!(!told.contains("hunter2"), "{told}");
+            assert_contains(&told, &[variable, "***", "can't be read"]);
+        }
+    }
+    let told = only_problem(from_env(&[("STATE_TRACKER_CONFIG", "redis://:hunter2@h")]));
+    assert!(!told.contains("hunter2"), "{told}");
+}
+
+#[test]
+fn a_secret_that_looks_mangled_is_used_with_a_note_that_does_not_show_it() {
+    for (text, odd) in [
+        ("\u{feff}hunter2\n", "begins with a byte-order mark"),
+        ("\"hunter2\"\n", "is in quotes"),
+        ("'hunter2", "begins with a quotation mark"),
+        ("hunter2\n\n", "ends with a line break"),
+        ("hunter2\nother\n", "has several lines"),
+        (" hunter2", "begins with a blank"),
+        ("hunter2 \n", "ends with a blank"),
+        ("hunter2\0", "contains a control character"),
+        ("hun\u{200b}ter2", "contains a character that can't be seen"),
+    ] {
+        let (_dir, path) = file(text);
+        for (variable, value) in [
+            ("REDIS_PASSWORD_FILE", path.to_str().unwrap()),
+            ("REDIS_SENTINEL_PASSWORD", text.strip_suffix('\n').unwrap_or(text)),
+        ] {
+            let loaded = from_env(&[(variable, value)]).unwrap();
+            let [note] = &loaded.notes[..] else { panic!("{text:?}: {:?}", loaded.notes) };
+            assert_contains(note, &[variable, odd, "password (from "]);
+            assert!(!note.contains("hun"), "{note}");
+        }
+    }
+    for fine in ["hunter2", "p\"w", "it's", "a b", "grün"] {
+        assert_eq!(from_env(&[("REDIS_PASSWORD", fine)]).unwrap().notes, [""; 0]);
+    }
 }
 
 #[test]
@@ -80,6 +124,12 @@ fn errors_do_not_show_secrets_either() {
         "[redis]\npasword = 'hunter2'\n",
         "[redis]\nurl = 'http://:hunter2@host'\n",
         "[redis]\nuri = 'redis://:hunter2@host'\n",
+        "[redis]\nphrase = 'hunter2'\n",
+        "[redis]\nlogin = ['hunter2']\n",
+        "[chain]\nprovider = 'x.io/v3/hunter2'\n",
+        "chain = 'x.io/v3/hunter2'\n",
+        "rpc = 'x.io/v3/hunter2'\n",
+        "redis = 'hunter2'\n",
         "redis = 'redis://:hunter2@host'\n",
         "[redis]\npassword = 'hunter2\n",
         "[redis]\npassword = 'a'\npassword = 'hunter2'\n",

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn an_unknown_key_is_refused_with_the_nearest_known_one() {
     let problem = only_problem(from_file("[redis]\nprot = 6380\n"));
-    assert_contains(&problem, &["redis.prot: 6380", "test.toml", "did you mean redis.port?"]);
+    assert_contains(&problem, &["redis.prot: ***", "test.toml", "did you mean redis.port?"]);
     let problem = only_problem(from_file("port = 6380\n"));
     assert_contains(&problem, &["port: 6380", "did you mean redis.port?"]);
     let problem = only_problem(from_file("[ledger]\npool_size = 6\n"));
@@ -45,6 +45,50 @@ fn an_unknown_variable_of_ours_is_refused_with_the_nearest_known_one() {
     assert_contains(&problem, &["STATE_TRACKER_METRIC_PORT", "did you mean STATE_TRACKER_METRICS_PORT?"]);
     let problem = only_problem(from_env(&[("STATE_TRACKER__LOG__LEVEL_FILES", "/x")]));
     assert_contains(&problem, &["log.level_files"]);
+}
+
+#[test]
+fn a_variable_of_ours_in_small_letters_is_refused_with_the_right_one() {
+    for name in [
+        "state_tracker__redis__pool_size",
+        "State_Tracker__Redis__Pool_Size",
+        "state_tracker_redis_pool_size",
+    ] {
+        let problem = only_problem(from_env(&[(name, "4")]));
+        assert_contains(&problem, &[name, "did you mean STATE_TRACKER__REDIS__POOL_SIZE?"]);
+    }
+}
+
+#[test]
+fn a_variable_that_is_nearly_one_of_ours_is_told() {
+    for (name, meant) in [
+        ("REDIS_PASWORD", "REDIS_PASSWORD"),
+        ("REDIS_HSOT", "REDIS_HOST"),
+        ("REDIS_PASS", "REDIS_PASSWORD"),
+        ("REDIS_USER", "REDIS_USERNAME"),
+        ("SEQUENCERID", "SEQUENCER_ID"),
+        ("RPC_NODE", "RPC_NODES"),
+    ] {
+        let notes = from_env(&[(name, "hunter2")]).unwrap().notes;
+        assert_eq!(notes, [format!("environment variable {name} has no effect: did you mean {meant}?")]);
+    }
+    let errors =
+        Config::load(None, [("DATA_MARKET_ADDRESS", "a"), ("PROTOCOL_STATE_CONTRAT", "b")]).unwrap_err();
+    assert_contains(
+        &errors.to_string(),
+        &["did you mean DATA_MARKET_ADDRESSES?", "note: ", "did you mean PROTOCOL_STATE_CONTRACT?"],
+    );
+    // Beside the right one it belongs to another program.
+    assert_eq!(from_env(&[("REDIS_PASS", "a"), ("REDIS_PASSWORD", "b")]).unwrap().notes, [""; 0]);
+    for (name, value) in [
+        ("PATH", "/bin"),
+        ("HOME", "/"),
+        ("REDIS_PORT_6379_TCP", "tcp://10.0.0.1:6379"),
+        ("HOSTNAME", "a"),
+        ("LOG_LEVE", ""),
+    ] {
+        assert_eq!(from_env(&[(name, value)]).unwrap().notes, [""; 0], "{name}");
+    }
 }
 
 #[test]

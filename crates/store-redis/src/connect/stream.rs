@@ -39,10 +39,9 @@ impl Identity {
             Ok::<_, io::Error>(Arc::new((chain, key)))
         });
         let identity = Self { authorities: authorities.map(Arc::new), client: client.transpose()? };
-        if identity.authorities.is_some() {
-            // Refuses a key that does not fit the certificate before the first connection.
-            identity.config()?;
-        }
+        // Refuses a key that does not fit the certificate before the first connection. The authorities play no part, and those of the
+        // system may be installed later.
+        identity.config_for(Arc::new(RootCertStore::empty()))?;
         Ok(identity)
     }
 
@@ -52,6 +51,10 @@ impl Identity {
             // Read for each connection: an operator may install them while the service runs.
             None => Arc::new(system_authorities()?),
         };
+        self.config_for(roots)
+    }
+
+    fn config_for(&self, roots: Arc<RootCertStore>) -> RedisResult<ClientConfig> {
         let config = ClientConfig::builder().with_root_certificates(roots);
         Ok(match self.client.as_deref() {
             Some((chain, key)) => config.with_client_auth_cert(chain.clone(), key.clone_key())?,

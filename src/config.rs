@@ -38,6 +38,7 @@ use figment::value::{Dict, Value};
 
 pub(crate) use defaults::allowed;
 pub use defaults::defaults_toml;
+pub use files::UnreadableFile;
 pub use loaded::Loaded;
 pub use markets::UnknownMarket;
 pub use problem::ConfigErrors;
@@ -45,7 +46,7 @@ pub use secret::Secret;
 pub(crate) use settings::SECTIONS;
 pub use settings::{
     Collector, Compat, Config, Http, Index, Intervals, Ledger, Log, LogFormat, Mailbox, MarketSettings,
-    Priority, Redis, Retention, Supervision, Tracker, UnreadableFile,
+    OperatorFiles, Priority, Redis, Retention, Supervision, Tracker,
 };
 #[cfg(feature = "failure-points")]
 pub(crate) use suggest::nearest;

@@ -25,6 +25,7 @@
 #[cfg(feature = "failure-points")]
 pub(crate) mod actor_list;
 mod collector;
+mod operator_files;
 mod policy;
 mod reload;
 #[cfg(test)]
@@ -44,15 +45,13 @@ use actors::{
 use color_eyre::eyre::{Result, WrapErr};
 use store_redis::{RedisSettings, Store};
 use supervision::{Child, Clock, Limits, Mailbox, Name, Overflow, StopReport, Tree, TreeOptions};
+use tokio::task::JoinSet;
 
-use crate::{
-    config::Config,
-    http::{HttpServers, Security},
-    remedy,
-};
+use crate::{config::Config, http::HttpServers, remedy};
 
 use collector::AcrossReloads;
 pub(crate) use collector::{protocol_state, store as collector_store};
+use operator_files::OperatorSecrets;
 pub(crate) use policy::run_to_completion;
 use policy::{limits, mandatory, policy};
 pub use reload::Reloaded;
@@ -84,6 +83,8 @@ pub struct Service {
     indexer: Option<IndexEdge>,
     /// The configuration in effect. Its lock lets one reload run at a time.
     in_effect: tokio::sync::Mutex<InEffect>,
+    /// Tokens and certificate of the operators' endpoints, and the task that reads them again.
+    secrets: (OperatorSecrets, JoinSet<()>),
 }
 
 impl Service {
@@ -99,8 +100,9 @@ impl Service {
         let vitals = Arc::new(ServiceVitals { tree: OnceLock::new(), services: services.clone() });
         let tracker = tracker_services(config, services.clone(), &clock);
         let followed = config.collector.is_enabled().then(|| AcrossReloads::new(&services, &clock));
+        let secrets = OperatorSecrets::read(&config.http)?;
         let (metrics, operator) = (config.http.metrics_address(), config.http.operator_address);
-        let http = HttpServers::bind(metrics, operator, Security::default(), vitals.clone()).await?;
+        let http = HttpServers::bind(metrics, operator, secrets.security(), vitals.clone()).await?;
         let (listener, finder) = (Name::new("listener"), Name::new("finder"));
         let (registry, indexer, children) =
             children(config, &tracker, followed.as_ref(), [&listener, &finder], &clock)?;
@@ -118,7 +120,20 @@ impl Service {
         // A lock of tokio, since a reload holds it over awaits.
         let in_effect =
             tokio::sync::Mutex::new(InEffect { config: config.clone(), collector_is_outdated: false });
-        Ok(Self { tree, http, tracker, followed, clock, registry, listener, finder, indexer, in_effect })
+        let secrets = (secrets.clone(), secrets.keep_reading());
+        Ok(Self {
+            secrets,
+            tree,
+            http,
+            tracker,
+            followed,
+            clock,
+            registry,
+            listener,
+            finder,
+            indexer,
+            in_effect,
+        })
     }
 
     /// The tree.

@@ -104,3 +104,21 @@ pub(crate) fn read_text(path: &Path) -> Result<String, FileError> {
         })
     })
 }
+
+/// A file that a setting names can't be read. It could when the configuration was loaded.
+#[derive(Debug, thiserror::Error)]
+#[error("{setting}: {path} {source}; name a file that this user may read")]
+pub struct UnreadableFile {
+    setting: &'static str,
+    path: String,
+    source: FileError,
+}
+
+/// The content of the file that a setting names; `None` if it names none.
+///
+/// # Errors
+/// [`UnreadableFile`].
+pub(crate) fn read_of(setting: &'static str, path: &str) -> Result<Option<Vec<u8>>, UnreadableFile> {
+    let unreadable = |source| UnreadableFile { setting, path: path.to_owned(), source };
+    (!path.is_empty()).then(|| read_file(Path::new(path)).map_err(unreadable)).transpose()
+}

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use figment::value::Value;
+use http_server::{Role, Tokens};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
 use super::checks;
@@ -21,6 +22,7 @@ const SERVER: &str = "host:port, such as \"10.0.0.1:26379\" or \"[::1]:6379\"";
 const NODES: &str = "a list of URLs, each http(s)://host:port/path or ws(s)://host:port/path";
 const NODE: &str = "the URL of a node, http(s)://host:port/path or ws(s)://host:port/path";
 const PEM_FILE: &str = "empty, or the path of a PEM file";
+const TOKEN_FILE: &str = "empty, or the path of a file with tokens, one a line";
 
 /// A refused value as it is shown, and the sentence that says what it must be.
 pub(crate) type Refusal = (String, String);
@@ -35,6 +37,7 @@ pub(crate) fn limits(setting: &Setting) -> Option<String> {
         Kind::Choice(words) => choice(words),
         Kind::Flag => FLAG.to_owned(),
         Kind::PemFile(_) => PEM_FILE.to_owned(),
+        Kind::TokenFile => TOKEN_FILE.to_owned(),
         Kind::Names => format!("{NAMES}, each {}", checks::NAME.what),
         Kind::Servers => SERVERS.to_owned(),
         Kind::Nodes => NODES.to_owned(),
@@ -76,13 +79,20 @@ pub(crate) fn refusals(setting: &Setting, value: &Value) -> Vec<Refusal> {
             refuse("true or false, without quotes")
         }
         (Kind::Flag, _) => refuse(FLAG),
-        (Kind::PemFile(_), Value::String(..)) if is_unset(value) => Vec::new(),
+        (Kind::PemFile(_) | Kind::TokenFile, Value::String(..)) if is_unset(value) => Vec::new(),
         // Refused with exit code 78, which no supervisor restarts. The service would exit with 1 and be restarted in a loop.
         (Kind::PemFile(content), Value::String(_, path)) => match pem_problem(*content, Path::new(path)) {
             None => Vec::new(),
             Some(problem) => refuse(&format!("the path of a PEM file that this user may read: {problem}")),
         },
         (Kind::PemFile(_), _) => refuse(&format!("{PEM_FILE}, in quotes")),
+        (Kind::TokenFile, Value::String(_, path)) => match token_problem(Path::new(path)) {
+            None => Vec::new(),
+            Some(problem) => {
+                refuse(&format!("the path of a file with tokens that this user may read: {problem}"))
+            }
+        },
+        (Kind::TokenFile, _) => refuse(&format!("{TOKEN_FILE}, in quotes")),
         (Kind::Names, Value::Array(_, items)) => refused_names(items),
         (Kind::Names, _) => refuse(NAMES),
         (Kind::Servers, Value::Array(_, items)) => refused_servers(items),
@@ -105,6 +115,19 @@ fn pem_problem(content: Pem, path: &Path) -> Option<String> {
         Pem::Key => (PrivateKeyDer::from_pem_slice(&bytes).is_ok(), "private key without a passphrase"),
     };
     (!has_it).then(|| format!("it contains no {what}"))
+}
+
+/// Why a file can't serve as a file with tokens.
+fn token_problem(path: &Path) -> Option<String> {
+    match read_file(path) {
+        // The role makes no difference for the form.
+        Ok(bytes) => Tokens::default()
+            .replace(Role::Read, &String::from_utf8_lossy(&bytes))
+            .err()
+            .map(|bad| bad.to_string()),
+        Err(FileError::Io(error)) => Some(error.to_string()),
+        Err(error) => Some(format!("it {error}")),
+    }
 }
 
 /// An upper limit of `i32::MAX` or more is only that of the type, and is not worth naming.

@@ -55,12 +55,12 @@ pub(crate) fn of(config: &Config, origins: &BTreeMap<&'static str, String>) -> V
             config.output.prefix
         ));
     }
-    let operator = config.http.operator_address;
-    // /health and /crashes show addresses, messages and backtraces.
-    if !operator.ip().is_loopback() {
+    let http = &config.http;
+    if !http.operator_address.ip().to_canonical().is_loopback() && http.cert_file.is_empty() {
         notes.push(format!(
-            "http.operator_address: {operator} can be reached from other machines, and its endpoints ask for no password: \
-             use 127.0.0.1, unless a firewall protects it"
+            "http.operator_address: {} can be reached from other machines, and tokens go there unencrypted: set http.cert_file and \
+             http.key_file, unless a proxy in front of it speaks TLS",
+            http.operator_address
         ));
     }
     notes

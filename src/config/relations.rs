@@ -20,7 +20,9 @@ pub(crate) fn problems<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Vec<Probl
     problems.extend(index_has_a_market(&get));
     problems.extend(one_way_to_redis(&get));
     problems.extend(cluster_has_one_database(&get));
-    problems.extend(certificate_with_its_key(&get));
+    problems.extend(certificate_with_its_key("redis.cert_file", "redis.key_file", &get));
+    problems.extend(certificate_with_its_key("http.cert_file", "http.key_file", &get));
+    problems.extend(strangers_need_a_token(&get));
     problems.extend(chain_has_one_server(&get));
     problems.extend(chain_has_addresses(&get));
     problems.extend(same_port(get));
@@ -57,8 +59,12 @@ fn cluster_has_one_database<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Opti
     (other && !cluster.is_unset()).then(|| db.refused(&db.shown, allowed))
 }
 
-fn certificate_with_its_key<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Option<Problem> {
-    let (cert, key) = (get("redis.cert_file")?, get("redis.key_file")?);
+fn certificate_with_its_key<'a>(
+    cert: &str,
+    key: &str,
+    get: impl Fn(&str) -> Option<&'a Entry>,
+) -> Option<Problem> {
+    let (cert, key) = (get(cert)?, get(key)?);
     let (lacking, other) = match (cert.is_unset(), key.is_unset()) {
         (true, false) => (cert, key),
         (false, true) => (key, cert),
@@ -142,6 +148,19 @@ fn index_has_a_market<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Option<Pro
             format!("must be true with index.enabled and several markets, and tracker.markets has {markets}");
         namespaced.refused(&namespaced.shown, &allowed)
     })
+}
+
+/// The operators' endpoints show addresses, messages and backtraces: other machines may reach them with a token only.
+fn strangers_need_a_token<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Option<Problem> {
+    let address = get("http.operator_address")?;
+    let is_local = address.value.as_str()?.parse::<SocketAddr>().ok()?.ip().to_canonical().is_loopback();
+    let has_token =
+        ["http.read_token_file", "http.operator_token_file"].map(|key| get(key).map(|file| !file.is_unset()));
+    // A token file that can't be used is a problem of its own.
+    let is_open = has_token.iter().all(|has| *has == Some(false));
+    let allowed = "must be an address of the machine itself, such as 127.0.0.1:9095, without http.read_token_file and \
+                   http.operator_token_file: other machines can reach it, and it would ask nobody for a token";
+    (!is_local && is_open).then(|| address.refused(&address.shown, allowed))
 }
 
 fn same_port<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Option<Problem> {

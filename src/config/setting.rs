@@ -52,6 +52,8 @@ pub(crate) enum Kind {
     Flag,
     /// The path of a PEM file, or nothing.
     PemFile(Pem),
+    /// The path of a file with tokens, one a line, or nothing.
+    TokenFile,
     /// A list of market names.
     Names,
     /// A list of servers, `host:port` each.
@@ -112,6 +114,10 @@ pub(crate) const fn flag(default: bool) -> Setting {
 
 pub(crate) const fn pem_file(content: Pem) -> Setting {
     Setting::new(Kind::PemFile(content), DefaultValue::Text(""))
+}
+
+pub(crate) const fn token_file() -> Setting {
+    Setting::new(Kind::TokenFile, DefaultValue::Text(""))
 }
 
 /// A list of names, servers or nodes: empty unless set.

@@ -17,9 +17,9 @@ use store_tracker::Output;
 use super::setting::{Section, Table};
 
 pub use collector::Collector;
-pub use http::Http;
+pub use http::{Http, OperatorFiles};
 pub use log::{Log, LogFormat};
-pub use redis::{Redis, UnreadableFile};
+pub use redis::Redis;
 pub use supervision::{Mailbox, Supervision};
 pub(crate) use tracker::MARKET;
 pub use tracker::{Compat, Index, Intervals, Ledger, MarketSettings, Priority, Retention, Tracker};

@@ -50,13 +50,14 @@ fn described(config: &Config) -> BTreeMap<String, (&String, MarketSettings)> {
 }
 
 impl Service {
-    /// Applies the markets of another configuration, and nothing else of it. The actors of unchanged markets continue; those of
+    /// Reads tokens and certificate of the operators' endpoints again, applies the markets of another configuration, and nothing else of it. The actors of unchanged markets continue; those of
     /// the collector are replaced.
     ///
     /// # Errors
     /// The state index that runs has room for one market only: nothing is changed. The tree can't add or remove a child, for example
     /// during a stop: the changes up to then stay, and the next reload continues from them.
     pub async fn reload(&self, new: &Config) -> Result<Reloaded> {
+        self.secrets.0.refresh().await;
         let mut in_effect = self.in_effect.lock().await;
         let InEffect { config, collector_is_outdated } = &mut *in_effect;
         // The settings of the index take effect with a restart, so those of the start count.

@@ -3,7 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::super::checks::{IP, SOCKET_ADDRESS};
-use super::super::setting::{integer, section, text};
+use super::super::files::{UnreadableFile, read_of};
+use super::super::setting::{Pem, integer, pem_file, section, text, token_file};
 
 section! {
     /// The endpoints: one address for Prometheus and probes, one for operators.
@@ -13,13 +14,56 @@ section! {
         /// TCP port of `/metrics`, `/livez` and `/readyz`; 0 for any free one.
         metrics_port: u16 = integer(9094, "a TCP port or 0", 0..=65_535)
             .variable("STATE_TRACKER_METRICS_PORT"),
-        /// IP address and port of the operator's endpoints. They ask for no password: keep them local.
-        // Local by default: the endpoints show addresses, messages and backtraces without a password.
+        /// IP address and port of the operators' endpoints. Without tokens it must be one of the machine itself.
+        // Local by default: the endpoints show addresses, messages and backtraces, and without tokens to each that asks.
         operator_address: SocketAddr = text("127.0.0.1:9095", SOCKET_ADDRESS),
+        /// File with the tokens of readers, one a line: each opens the operators' endpoints that only read. It is read again every 10 s
+        /// and at SIGHUP.
+        read_token_file: String = token_file(),
+        /// File with the tokens of operators, one a line: each opens all of the operators' endpoints. It is read again every 10 s and
+        /// at SIGHUP.
+        operator_token_file: String = token_file(),
+        /// PEM file of the certificate of the operators' endpoints, with those of its authorities; empty for HTTP without TLS. It is
+        /// read again every 10 s and at SIGHUP.
+        cert_file: String = pem_file(Pem::Certificates),
+        /// PEM file of the key of that certificate.
+        key_file: String = pem_file(Pem::Key),
     }
 }
 
+/// The content of the files of the operators' endpoints; `None` for a file that is not set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OperatorFiles {
+    /// Tokens, one a line.
+    pub read_tokens: Option<Vec<u8>>,
+    /// Tokens, one a line.
+    pub operator_tokens: Option<Vec<u8>>,
+    /// Certificates and key in PEM form.
+    pub certificate: Option<(Vec<u8>, Vec<u8>)>,
+}
+
 impl Http {
+    /// Whether the operators' endpoints have any file.
+    pub fn has_operator_files(&self) -> bool {
+        let files = [&self.read_token_file, &self.operator_token_file, &self.cert_file];
+        files.into_iter().any(|file| !file.is_empty())
+    }
+
+    /// Reads the files of the operators' endpoints.
+    ///
+    /// # Errors
+    /// A file that can't be read, with its setting.
+    pub fn operator_files(&self) -> Result<OperatorFiles, UnreadableFile> {
+        let certificate = read_of("http.cert_file", &self.cert_file)?;
+        let key = read_of("http.key_file", &self.key_file)?;
+        Ok(OperatorFiles {
+            read_tokens: read_of("http.read_token_file", &self.read_token_file)?,
+            operator_tokens: read_of("http.operator_token_file", &self.operator_token_file)?,
+            // Both or none: the configuration refuses one without the other.
+            certificate: certificate.zip(key),
+        })
+    }
+
     /// Where `/metrics`, `/livez` and `/readyz` listen.
     pub fn metrics_address(&self) -> SocketAddr {
         SocketAddr::new(self.host, self.metrics_port)

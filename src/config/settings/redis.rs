@@ -1,6 +1,5 @@
 //! `[redis]`: servers, login, certificates and limits.
 
-use std::path::Path;
 use std::time::Duration;
 
 use redis::{
@@ -10,7 +9,7 @@ use redis::{
 use store_redis::Servers;
 
 use super::super::checks::{ANY, HOST, ID, ID_OR_NONE, REDIS_URL, server};
-use super::super::files::{FileError, read_file};
+use super::super::files::{UnreadableFile, read_of};
 use super::super::secret::Secret;
 use super::super::setting::{
     Kind, MINUTE, Pem, duration, flag, integer, list, millis, pem_file, section, text,
@@ -114,13 +113,9 @@ impl Redis {
     /// # Errors
     /// A file that can't be read, with its setting.
     pub fn certificates(&self) -> Result<Option<TlsCertificates>, UnreadableFile> {
-        let read = |setting: &'static str, path: &str| {
-            let unreadable = |source| UnreadableFile { setting, path: path.to_owned(), source };
-            (!path.is_empty()).then(|| read_file(Path::new(path)).map_err(unreadable)).transpose()
-        };
-        let root_cert = read("redis.ca_file", &self.ca_file)?;
-        let client_cert = read("redis.cert_file", &self.cert_file)?;
-        let client_key = read("redis.key_file", &self.key_file)?;
+        let root_cert = read_of("redis.ca_file", &self.ca_file)?;
+        let client_cert = read_of("redis.cert_file", &self.cert_file)?;
+        let client_key = read_of("redis.key_file", &self.key_file)?;
         // Both or none: the configuration refuses one without the other.
         let client_tls = client_cert
             .zip(client_key)
@@ -140,15 +135,6 @@ impl Redis {
             Err(_) => "an invalid redis.url".to_owned(),
         }
     }
-}
-
-/// A certificate file can't be read. It could when the configuration was loaded.
-#[derive(Debug, thiserror::Error)]
-#[error("{setting}: {path} {source}; name a PEM file that this user may read")]
-pub struct UnreadableFile {
-    setting: &'static str,
-    path: String,
-    source: FileError,
 }
 
 fn login(db: u32, username: &str, password: &Secret) -> RedisConnectionInfo {

@@ -346,9 +346,26 @@ fn a_list_may_begin_with_an_ipv6_address() {
 }
 
 #[test]
-fn an_address_of_the_operator_that_others_reach_is_used_with_a_note() {
-    let at = |address| from_env(&[("STATE_TRACKER__HTTP__OPERATOR_ADDRESS", address)]).unwrap().notes;
-    assert_contains(&at("0.0.0.0:9095")[0], &["http.operator_address: 0.0.0.0:9095", "no password"]);
-    assert_eq!(at("127.0.0.2:9095"), [""; 0]);
-    assert_eq!(at("[::1]:9095"), [""; 0]);
+fn an_address_of_the_operator_that_others_reach_needs_a_token_and_tls_or_a_note() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tokens");
+    std::fs::write(&file, "the-token-of-readers").unwrap();
+    let file = file.display().to_string();
+    let address = |address| ("STATE_TRACKER__HTTP__OPERATOR_ADDRESS", address);
+    for local in ["127.0.0.2:9095", "[::1]:9095", "[::ffff:127.0.0.1]:9095"] {
+        assert_eq!(from_env(&[address(local)]).unwrap().notes, [""; 0], "{local}");
+    }
+    for open in ["0.0.0.0:9095", "[::]:9095", "10.1.2.3:9095"] {
+        let error = from_env(&[address(open)]).unwrap_err().to_string();
+        assert_contains(&error, &["http.operator_address", open, "without http.read_token_file"]);
+        for setting in ["READ", "OPERATOR"] {
+            let token = format!("STATE_TRACKER__HTTP__{setting}_TOKEN_FILE");
+            let notes = from_env(&[address(open), (&token, &file)]).unwrap().notes;
+            assert_contains(&notes[0], &["unencrypted", "http.cert_file"]);
+        }
+    }
+    std::fs::write(&file, "too-short").unwrap();
+    let error = from_env(&[("STATE_TRACKER__HTTP__READ_TOKEN_FILE", &*file)]).unwrap_err().to_string();
+    assert_contains(&error, &["http.read_token_file", "line 1 is no token: 16 to 512"]);
+    assert!(!error.contains("too-short"), "{error}");
 }

@@ -1,0 +1,101 @@
+//! The operators' port of the real program: tokens and certificate that are replaced while it runs, and pages of other sites.
+
+#![allow(clippy::expect_used)] // A test that can not go on panics.
+
+mod common;
+
+use std::{net::SocketAddr, path::Path};
+
+use common::{Process, SOON, environment};
+use serde_json::Value;
+use testkit::{RedisServer, wait_until};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+/// Asks with these lines in the head; returns status and body.
+async fn ask(address: SocketAddr, path: &str, lines: &[&str]) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).await.expect("it listens");
+    let lines = lines.join("\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nConnection: close\r\n{lines}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("it answers");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    (head[9..12].parse().expect("a status"), body.to_owned())
+}
+
+async fn with(address: SocketAddr, path: &str, token: &str) -> (u16, String) {
+    ask(address, path, &["Host: localhost", &format!("Authorization: Bearer {token}")]).await
+}
+
+fn write(file: &Path, token: &str) {
+    std::fs::write(file, format!("# a token a line\n{token}\n")).expect("written");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tokens_are_asked_for_and_follow_their_files_without_a_restart() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let folder = tempfile::tempdir().expect("a folder");
+    let [readers, operators] = ["readers", "operators"].map(|name| folder.path().join(name));
+    write(&readers, "reader-one-0123456789");
+    write(&operators, "operator-one-0123456789");
+    let mut environment = environment(redis.addr());
+    for (name, file) in [("READ", &readers), ("OPERATOR", &operators)] {
+        let name = format!("STATE_TRACKER__HTTP__{name}_TOKEN_FILE");
+        environment.insert(name, file.display().to_string());
+    }
+    let process = Process::start(&environment).await;
+    let port = process.operator;
+    assert_eq!(ask(port, "/livez", &["Host: localhost"]).await, (200, "ok\n".to_owned()));
+    for path in ["/health", "/crashes", "/dead-letters", "/audit", "/nothing"] {
+        let (status, body) = ask(port, path, &["Host: localhost"]).await;
+        let error: Value = serde_json::from_str(&body).expect("JSON");
+        assert_eq!((status, &error["error"]), (401, &"unauthorized".into()), "{path}");
+    }
+    assert_eq!(with(port, "/health", "reader-one-0123456789").await.0, 200);
+    assert_eq!(with(port, "/audit", "reader-one-0123456789").await.0, 403);
+    let audit = with(port, "/audit", "operator-one-0123456789").await.1;
+    let audit: Vec<Value> = serde_json::from_str(&audit).expect("JSON");
+    let told = |entry: &Value| (entry["who"].clone(), entry["what"].clone(), entry["outcome"].clone());
+    assert_eq!(told(&audit[0]), ("read".into(), "GET /audit".into(), 403.into()));
+    assert_eq!(told(&audit[1]), ("anonymous".into(), "GET /nothing".into(), 401.into()));
+
+    write(&readers, "reader-two-0123456789");
+    process.signal("HUP").await;
+    wait_until("the new token opens", SOON, async || {
+        with(port, "/health", "reader-two-0123456789").await.0 == 200
+    })
+    .await;
+    assert_eq!(with(port, "/health", "reader-one-0123456789").await.0, 401);
+    // A file that is torn while it is replaced, or emptied by mistake, closes nobody out and opens nothing.
+    write(&readers, "short");
+    process.signal("HUP").await;
+    let mut log = process.log.clone();
+    let told = |log: &String| log.contains("http.read_token_file: line 2 is no token");
+    let is_told = tokio::time::timeout(SOON, log.wait_for(told)).await.is_ok();
+    assert!(is_told, "{}", *process.log.borrow());
+    assert_eq!(with(port, "/health", "reader-two-0123456789").await.0, 200);
+    // Without a signal, too.
+    write(&readers, "reader-three-0123456789");
+    wait_until("the newest token opens", SOON, async || {
+        with(port, "/health", "reader-three-0123456789").await.0 == 200
+    })
+    .await;
+    let log = process.log.borrow().clone();
+    assert!(log.contains("audit") && !log.contains("0123456789"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_of_another_site_reads_nothing_and_probes_of_the_metrics_port_need_no_name() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let process = Process::start(&environment(redis.addr())).await;
+    for path in ["/health", "/crashes", "/dead-letters", "/audit", "/livez"] {
+        assert_eq!(ask(process.operator, path, &["Host: evil.example:9095"]).await.0, 421, "{path}");
+        let page = ask(process.operator, path, &["Host: localhost", "Origin: http://evil.example"]).await;
+        assert_eq!(page.0, 403, "{path}");
+    }
+    assert_eq!(ask(process.operator, "/health", &["Host: localhost"]).await.0, 200);
+    assert_eq!(ask(process.metrics, "/metrics", &["Host: state-tracker.monitoring.svc"]).await.0, 200);
+}

@@ -332,7 +332,10 @@ impl Pool {
                 }
                 // Every pause outlasts the deadline, so the caller gets its error now and not at the deadline.
                 Choice::Wait(_) => return Err(trial.no_answer()),
-                Choice::AllLackIt => return Err(trial.all_lack_it(&self.inner.nodes[0].url)),
+                Choice::AllLackIt => {
+                    let is_unserved = self.is_unserved(trial.want.about);
+                    return Err(trial.all_lack_it(&self.inner.nodes[0].url, is_unserved));
+                }
             }
         }
     }
@@ -381,8 +384,8 @@ impl Trial {
         }
     }
 
-    /// The error when every usable node lacks the answer.
-    fn all_lack_it(&self, node: &NodeUrl) -> ChainError {
+    /// The error when every usable node lacks the answer. One that does not serve what was asked may have the block.
+    fn all_lack_it(&self, node: &NodeUrl, is_unserved: bool) -> ChainError {
         let rejected = |code, message| {
             let node = self.last.as_ref().map_or(node, |last| &last.node).clone();
             ChainError::Rejected { method: self.method, node, code, message }
@@ -391,7 +394,7 @@ impl Trial {
         // A node in a pause may still have the state.
         let all_asked = self.missing.iter().all(|missing| *missing);
         match (self.want.about, self.want.hash) {
-            (About::Receipts | About::ViewByHash, Some(_)) if !lacks_block => {
+            (About::Receipts | About::ViewByHash, Some(_)) if is_unserved || !lacks_block => {
                 rejected(METHOD_NOT_FOUND, "no node serves it".to_owned())
             }
             (About::View | About::ViewByHash, _) if all_asked && self.discarded => {

@@ -69,7 +69,7 @@ impl ErrorBody {
         if says(&RIGHTS) {
             return fault(FaultKind::Refused);
         }
-        if says(&LACKING) || self.code == -32_001 {
+        if says(&LACKING) || lacks_named_block(&text) || self.code == -32_001 {
             return fault(FaultKind::Pruned);
         }
         match about {
@@ -88,6 +88,15 @@ impl ErrorBody {
 fn is_ahead(text: &str) -> bool {
     let Some((_, text)) = text.split_once("block height is ") else { return false };
     matches!(&numbers(text)[..], [height, requested, ..] if requested.value > height.value)
+}
+
+/// Whether a text of Erigon's says that it lacks the block that it names: `block 1f… not found`.
+fn lacks_named_block(text: &str) -> bool {
+    let named = text.split_once(" not found").and_then(|(before, _)| before.rsplit_once("block "));
+    named.is_some_and(|(_, name)| {
+        let digits = name.strip_prefix("0x").unwrap_or(name);
+        !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+    })
 }
 
 /// The number of blocks of the range that a text suggests: the first range in it that is smaller than the refused one.
@@ -295,6 +304,26 @@ mod tests {
         assert_eq!(meaning(3, "revert", About::Single), Meaning::Fault(FaultKind::Server, Hint::None));
         let unknown = meaning(3, "Unknown block", About::View);
         assert_eq!(unknown, Meaning::Fault(FaultKind::Pruned, Hint::None));
+    }
+
+    #[test]
+    fn a_node_that_lacks_a_block_serves_other_blocks_by_their_hashes() {
+        for (code, message) in [
+            (-32_000, "header not found"),
+            (-32_000, "header for hash not found"),
+            (-32_001, "Resource not found"),
+            (-32_000, "block 7e9b85d2c0 not found"),
+            (-32_000, "block 0x7e9b85d2c0 not found"),
+        ] {
+            let found = meaning(code, message, About::ViewByHash);
+            assert_eq!(found, Meaning::Fault(FaultKind::Pruned, Hint::None), "{message}");
+        }
+        for (code, message) in
+            [(-32_601, "method eth_call not found"), (-32_602, "block parameter not found")]
+        {
+            let found = meaning(code, message, About::ViewByHash);
+            assert_eq!(found, Meaning::Fault(FaultKind::Server, Hint::Unserved), "{message}");
+        }
     }
 
     #[test]

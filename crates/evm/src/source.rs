@@ -355,7 +355,7 @@ impl Source {
     }
 
     /// The header of this height, and the node that answered.
-    async fn header_at(
+    pub(crate) async fn header_at(
         &self,
         number: u64,
         prefer: Option<usize>,

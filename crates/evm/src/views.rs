@@ -10,11 +10,13 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use crate::counters::FaultKind;
 use crate::error::ChainError;
+use crate::fault::Fault;
 use crate::json_rpc::Call;
 use crate::pool::{METHOD_NOT_FOUND, NodeRequirements, typed};
 use crate::refusal::About;
-use crate::source::Source;
+use crate::source::{Source, by_number, read_header};
 
 // The functions that are called; the contracts have more.
 sol! {
@@ -36,10 +38,10 @@ fn is_old(block: u64, head: u64) -> bool {
 /// The block at which a view function is evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
-    /// The head of the node that answers.
+    /// The head of the node that answers, which is none that lags.
     Latest,
     /// The state after this block; for an old block archive nodes are asked first. With its hash a node on another branch gives no
-    /// number, unless no node takes a hash (EIP-1898).
+    /// number: one that takes no hash (EIP-1898) is asked by number, if it has this very block.
     Block {
         /// The block's number.
         number: u64,
@@ -154,11 +156,46 @@ impl Views<'_> {
         // The known head, without a request: a wrong guess costs only one question to a node that has pruned the state.
         let head = self.source.pool.highest_head();
         let archive = block.is_some_and(|block| is_old(block, head));
-        (tag, NodeRequirements { block, archive, ..NodeRequirements::default() })
+        // The newest values are not those of a node that lags.
+        (tag, NodeRequirements { block, archive, at_head: block.is_none(), ..NodeRequirements::default() })
     }
 
     async fn call_protocol_state(&self, view: &'static str, call: &impl SolCall) -> Result<u64, ChainError> {
         self.read(self.source.pool.config().contracts.protocol_state, view, call).await
+    }
+
+    /// Sends one call, for the state that the tag names.
+    async fn ask(
+        &self,
+        call: &Value,
+        tag: Value,
+        want: NodeRequirements,
+    ) -> Result<(Bytes, usize), ChainError> {
+        let read = |results: &[&RawValue]| Ok(typed::<Bytes>(results[0])?);
+        let call = Call::new("eth_call", json!([call, tag]));
+        self.source.pool.ask(&[call], want, self.deadline, read).await
+    }
+
+    /// The answer by number of a node that has the block of this hash, before and after it.
+    async fn ask_by_number(&self, call: &Value, hash: Hash) -> Result<Bytes, ChainError> {
+        let (tag, want) = self.block_tag();
+        let want = NodeRequirements { hash: Some(hash), ..want };
+        let node = self.node_with(hash, want).await?;
+        let want_view = NodeRequirements { about: About::View, prefer: Some(node), ..want };
+        let (bytes, node) = self.ask(call, json!(tag), want_view).await?;
+        self.node_with(hash, NodeRequirements { only: Some(node), ..want }).await?;
+        Ok(bytes)
+    }
+
+    /// A node that has the block of this hash at its number.
+    async fn node_with(&self, hash: Hash, want: NodeRequirements) -> Result<usize, ChainError> {
+        let number = want.block.unwrap_or_default();
+        let read = |results: &[&RawValue]| match read_header(results[0], number)? {
+            Some(header) if header.block().hash == hash => Ok(()),
+            _ => Err(Fault::new(FaultKind::Pruned, "it has another block of that number").into()),
+        };
+        let ((), node) = self.source.pool.ask(&[by_number(number)], want, self.deadline, read).await?;
+        Ok(node)
     }
 
     async fn read(
@@ -169,24 +206,22 @@ impl Views<'_> {
     ) -> Result<u64, ChainError> {
         let (tag, want) = self.block_tag();
         let call = json!({ "to": contract.lower(), "data": Bytes::from(call.abi_encode()) });
-        let ask = async |tag: Value, want: NodeRequirements| {
-            let read = |results: &[&RawValue]| Ok(typed::<Bytes>(results[0])?);
-            let call = Call::new("eth_call", json!([call, tag]));
-            self.source.pool.ask(&[call], want, self.deadline, read).await
-        };
-        let by_hash = match self.hash() {
+        let bytes = match self.hash() {
             Some(hash) => {
                 let want = NodeRequirements { about: About::ViewByHash, hash: Some(hash), ..want };
-                Some(ask(json!({ "blockHash": hash }), want).await)
+                match self.ask(&call, json!({ "blockHash": hash }), want).await {
+                    // By words that are not known: they may also mean that a node lacks the block.
+                    Err(ChainError::Rejected { code: METHOD_NOT_FOUND, .. }) => {
+                        self.ask_by_number(&call, hash).await?
+                    }
+                    answer => answer?.0,
+                }
             }
-            None => None,
+            None => {
+                let want = NodeRequirements { about: About::View, ..want };
+                self.ask(&call, json!(tag), want).await?.0
+            }
         };
-        let (bytes, _) = match by_hash {
-            Some(Err(ChainError::Rejected { code: METHOD_NOT_FOUND, .. })) | None => {
-                ask(json!(tag), NodeRequirements { about: About::View, ..want }).await
-            }
-            Some(answer) => answer,
-        }?;
         // The ABI encodes a number as one word of 32 bytes.
         let problem = match <[u8; 32]>::try_from(bytes.as_ref()) {
             Ok(word) => match u64::try_from(U256::from_be_bytes(word)) {

@@ -127,3 +127,79 @@ async fn a_head_far_above_all_others_is_not_believed_without_its_blocks() {
     }
     assert!(last.number >= 32, "{last:?}");
 }
+
+#[tokio::test]
+async fn logs_of_another_branch_than_their_blocks_come_from_another_node() {
+    let chain = Generated::new(60);
+    let stray = chain.branch(20, 1, 60);
+    // A balancer, one of whose servers is on another branch and answers the queries for logs.
+    let own = chain.clone();
+    let mixed = TestNode::start(&chain, move |calls, _| {
+        let answer = |call: &Value| {
+            let chain = if call["method"] == "eth_getLogs" { &stray } else { &own };
+            json!({ "jsonrpc": "2.0", "id": call["id"], "result": chain.result(call) })
+        };
+        let answers: Vec<Value> = calls.iter().map(answer).collect();
+        let body = if answers.len() == 1 { answers[0].clone() } else { json!(answers) };
+        Some(Reply::Text(200, body.to_string()))
+    });
+    let (mixed, good) = (mixed.await, TestNode::good(&chain).await);
+    for nodes in [[&mixed, &good], [&good, &mixed]] {
+        let source = Source::new(config_of(&nodes)).unwrap();
+        let (range, mut last, mut found) = (source.range(60), chain.block(0), 0);
+        while let evm::Step::Part(part) = range.events(&last, deadline()).await.unwrap() {
+            for block in &part.blocks {
+                assert_eq!(block.hash, chain.block(block.number).hash, "block {}", block.number);
+            }
+            found += part.blocks.len();
+            last = part.last;
+        }
+        assert_eq!((last.number, found), (60, Generated::epochs(1, 60).len()));
+        assert!(source.counters().faults(FaultKind::Inconsistent) >= 1);
+        assert_eq!(source.counters().faults(FaultKind::MissingLogs), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_preferred_node_that_lags_gives_no_newest_value_of_a_contract() {
+    let chain = Generated::new(60);
+    let lower = Generated { height: 5, ..chain.clone() };
+    let behind = TestNode::start(&lower, |calls, _| {
+        let call = calls.iter().find(|call| call["method"] == "eth_call")?;
+        let answer = json!({ "jsonrpc": "2.0", "id": call["id"], "result": format!("0x{:064x}", 9) });
+        Some(Reply::Text(200, answer.to_string()))
+    });
+    let (behind, good) = (behind.await, TestNode::good(&chain).await);
+    let source = Source::new(config_of(&[&behind, &good])).unwrap();
+    while source.head(deadline()).await.unwrap().number < 60 {
+        source.wait().await;
+    }
+    let market = "0x00000000000000000000000000000000000000bb".parse().unwrap();
+    assert_eq!(source.views(evm::Moment::Latest, deadline()).day_counter(market).await.unwrap(), 7);
+}
+
+#[tokio::test]
+async fn a_node_that_has_logs_a_moment_after_the_block_is_not_set_aside_because_another_one_lags() {
+    let chain = Generated::new(60);
+    let balancer = TestNode::start(&chain, |calls, before| {
+        let is_by_hash = |call: &Value| call["params"][0]["blockHash"].is_string();
+        let error = json!({ "code": -32_000, "message": "header not found" });
+        (before % 3 == 0 && calls.iter().any(is_by_hash)).then_some(Reply::Whole(200, error))
+    });
+    let lower = Generated { height: 5, ..chain.clone() };
+    let (balancer, behind) = (balancer.await, TestNode::good(&lower).await);
+    let source = Source::new(config_of(&[&balancer, &behind])).unwrap();
+    while !source.status()[1].lagging {
+        source.head(deadline()).await.unwrap();
+        source.wait().await;
+    }
+    for number in 40..60 {
+        let next = source.next(&chain.block(number), deadline()).await.unwrap();
+        assert!(
+            matches!(&next, Next::Block { block, .. } if block.at == chain.block(number + 1)),
+            "{next:?}"
+        );
+    }
+    assert!(source.counters().faults(FaultKind::Pruned) >= 3, "it was never late");
+    assert_eq!(source.counters().set_aside(), 0);
+}

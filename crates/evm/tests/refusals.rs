@@ -133,6 +133,56 @@ async fn nodes_that_take_no_block_hash_in_a_view_are_asked_by_number_and_are_not
 }
 
 #[tokio::test]
+async fn a_node_on_another_branch_gives_no_value_by_number_though_others_take_no_hash() {
+    let chain = Generated::new(5);
+    let market = "0x00000000000000000000000000000000000000bb".parse().unwrap();
+    let at = Moment::Block { number: 3, hash: Some(chain.block(3).hash) };
+    // The first one's words for a block that it does not have, or for a hash that it does not take.
+    for (code, message) in [
+        (-32_000, "header not found"),
+        (-32_000, "block 0200000000000000000000000000000000000000000000000000000000000003 not found"),
+        (-32_000, "entirely unknown"),
+        (-32_602, "Invalid params"),
+    ] {
+        let other_branch = chain.branch(3, 1, 5);
+        let stray = TestNode::start(&other_branch, move |calls, _| {
+            let [call] = calls else { return None };
+            let answer = json!({ "jsonrpc": "2.0", "id": call["id"], "result": format!("0x{:064x}", 9) });
+            refuse(calls, "eth_call", code, message)
+                .filter(|_| call["params"][1].is_object())
+                .or_else(|| (call["method"] == "eth_call").then(|| Reply::Text(200, answer.to_string())))
+        });
+        let stray = stray.await;
+        let by_number = TestNode::start(&chain, |calls, _| {
+            let by_hash = calls.iter().any(|call| call["params"][1].is_object());
+            if by_hash { refuse(calls, "eth_call", -32_602, "Invalid params") } else { None }
+        });
+        let by_number = by_number.await;
+        for nodes in [[&stray, &by_number], [&by_number, &stray]] {
+            let source = Source::new(config_of(&nodes)).unwrap();
+            for _ in 0..2 {
+                let day = source.views(at, deadline()).day_counter(market).await;
+                assert_eq!(day.unwrap(), 7, "{message}");
+            }
+        }
+        let alone = Source::new(config_of(&[&stray])).unwrap();
+        let error = alone.views(at, deadline()).day_counter(market).await.unwrap_err();
+        assert!(matches!(error, ChainError::BlockGone { .. }), "{message}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_node_without_receipts_is_enough_though_another_one_lacks_the_blocks() {
+    let chain = Generated { bloom: BloomForm::Saturated, ..Generated::new(30) };
+    let rule = |calls: &[Value], _| refuse(calls, "eth_getBlockReceipts", -32_601, "Method not found");
+    let good = TestNode::start(&chain, rule).await;
+    let behind = TestNode::good(&Generated { height: 4, ..chain.clone() }).await;
+    let source = Source::new(config_of(&[&good, &behind])).unwrap();
+    let followed = tokio::time::timeout(PATIENCE / 4, follow(&source, &chain, 10));
+    followed.await.expect("each block is accepted at once");
+}
+
+#[tokio::test]
 async fn a_state_that_all_nodes_have_discarded_is_reported_at_once() {
     let chain = Generated::new(5);
     let market = "0x00000000000000000000000000000000000000bb".parse().unwrap();

@@ -43,7 +43,10 @@ impl Pool {
             }
             // An answer above our own limit: it serves other blocks.
             (_, Hint::Large) if trial.want.about == About::Receipts => trial.missing[index] = true,
-            (FaultKind::Pruned, _) if self.claims_alone(index, trial.want.block) => {
+            // Not of a block of this hash: it may have been dropped, or another server behind the node's address does not have it yet.
+            (FaultKind::Pruned, _)
+                if trial.want.hash.is_none() && self.claims_alone(index, trial.want.block) =>
+            {
                 let detail = "it lacks a block that it alone claims to have";
                 self.fault(index, &Fault::new(FaultKind::Inconsistent, detail));
             }

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::{Choice, NodeRequirements, Pool};
 use crate::counters::FaultKind;
 use crate::node::Node;
+use crate::refusal::About;
 
 /// How long a reported head counts for comparing nodes. Without a limit, a node that reports a wrong head and dies would make all
 /// others lag for good.
@@ -78,6 +79,12 @@ impl Pool {
         let limit = highest.saturating_add(self.inner.config.max_lag);
         let head = known_head(&self.inner.nodes[index], now);
         head.is_some_and(|head| head > limit) && block.is_some_and(|block| block > highest)
+    }
+
+    /// Whether a node is known not to serve this.
+    pub(super) fn is_unserved(&self, about: About) -> bool {
+        let now = Instant::now();
+        self.inner.nodes.iter().any(|node| !node.state().serves(about, now))
     }
 
     /// The highest head that a node reported lately, without a request.

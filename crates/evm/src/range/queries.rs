@@ -1,6 +1,8 @@
 //! Reads the logs of consecutive blocks: by one query, or by many joined ones from a node that answers for few blocks at once. What
 //! one node answered is compared with another one.
 
+use std::collections::BTreeMap;
+
 use alloy_core::primitives::U64;
 use futures_util::stream::{FuturesOrdered, StreamExt};
 use serde_json::json;
@@ -88,16 +90,48 @@ impl Source {
         if others.logs == found.logs {
             return Ok(found);
         }
+        let end = found.last.number;
+        if let Some((block, is_found_stray)) = self.stray_block(&found, &others, node, deadline).await {
+            let detail = format!("its logs of block {block} are of another branch than its blocks");
+            let stray = if is_found_stray { node } else { other };
+            self.pool.fault(stray, &Fault::new(FaultKind::Inconsistent, detail));
+            return Ok(if is_found_stray { others } else { found });
+        }
         // The node with fewer logs left some out. If a reorganisation came between instead, the caller's comparison of hashes finds
         // it.
         let mut lacking = other;
         if others.logs.len() > found.logs.len() {
             (found, lacking) = (others, node);
         }
-        let end = found.last.number;
         let detail = format!("it left out logs of the blocks {from} to {end} that another node has");
         self.pool.fault(lacking, &Fault::new(FaultKind::MissingLogs, detail));
         Ok(found)
+    }
+
+    /// The first block for which two nodes gave logs of different hashes, and whether those of `found` are the wrong ones: a balancer may
+    /// have a server on another branch. `None` without such a block, or if its header is of neither hash.
+    async fn stray_block(
+        &self,
+        found: &Logs,
+        others: &Logs,
+        node: usize,
+        deadline: Instant,
+    ) -> Option<(u64, bool)> {
+        let hashes: BTreeMap<_, _> =
+            others.logs.iter().map(|log| (log.block_number, log.block_hash)).collect();
+        let differs =
+            |log: &&RawLog| hashes.get(&log.block_number).is_some_and(|hash| *hash != log.block_hash);
+        let log = found.logs.iter().find(differs)?;
+        let number: u64 = log.block_number.to();
+        let header = self.header_at(number, Some(node), deadline).await.ok()??.0;
+        let is_of = |logs: &[RawLog]| {
+            logs.iter().any(|log| log.block_number == header.number && log.block_hash == header.hash)
+        };
+        match (is_of(&found.logs), is_of(&others.logs)) {
+            (true, false) => Some((number, false)),
+            (false, true) => Some((number, true)),
+            _ => None,
+        }
     }
 
     /// The logs of the same blocks from another node than `node`, or of the first of them; `None` if no other node answers.
@@ -237,8 +271,8 @@ impl Source {
             let last = results.get(1).map(|result| read_header(result, reached)).transpose()?;
             Ok((last.unwrap_or_else(|| end.clone()), end))
         };
-        let want =
-            NodeRequirements { block: Some(number), prefer: Some(node), ..NodeRequirements::default() };
+        // Only this node: another one says nothing about the branch that it answered for.
+        let want = NodeRequirements { block: Some(number), only: Some(node), ..NodeRequirements::default() };
         let closing = self.pool.ask(&calls, want, deadline, read).await;
         let Ok(((Some(last), Some(same)), _)) = closing else { return None };
         if same.hash != end.hash {

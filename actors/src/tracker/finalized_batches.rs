@@ -61,9 +61,11 @@ impl FinalizedBatches {
             // The last batch brings the next message.
             FinalizedEpoch::Partly { .. } => return Ok(()),
             FinalizedEpoch::Unknown => {
-                let condition =
-                    "its finalised submissions are not known (any more); the state index keeps their states";
-                services.warn(READ_FINALIZED, &format!("market {name}, epoch {epoch}"), condition);
+                // One line for all epochs: each may have one.
+                let condition = format!(
+                    "the finalised submissions of epoch {epoch} are not known (any more); the state index keeps their states"
+                );
+                services.warn(READ_FINALIZED, &format!("market {name}"), &condition);
                 return Ok(());
             }
         };

@@ -121,7 +121,10 @@ impl Step<'_> {
             ChainEvent::SnapshotBatchSubmitted { epoch, batch_cid, .. } => {
                 self.submit(SubmittedBatch { market, epoch: *epoch, batch_cid: batch_cid.clone() });
             }
-            ChainEvent::SnapshotBatchFinalized { epoch, batch_cid_hash, .. } => {
+            // The submissions of old blocks are gone, so nobody asks for their batches: a backfill of years would fill Redis with them.
+            ChainEvent::SnapshotBatchFinalized { epoch, batch_cid_hash, .. }
+                if self.segment.events_only.is_none() =>
+            {
                 let batch = FinalizedBatch { market, epoch: *epoch, batch: *batch_cid_hash };
                 self.change.add(Effect::Finalized(batch));
                 if let Some(entry) = &mut self.change.entry {

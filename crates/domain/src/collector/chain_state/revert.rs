@@ -28,7 +28,12 @@ impl ChainState {
         let (mut change, mut stays) = (Change::new(self), BTreeSet::new());
         // The newest first: each entry restores the state before its own block.
         for UndoEntry { before, submitted, finalized, .. } in change.drop_blocks(at + 1) {
-            finalized.into_iter().for_each(|batch| change.add(Effect::NotFinalized(batch)));
+            for batch in finalized {
+                // A block that stays may have finalised it too.
+                if !change.state().undo_log.iter().any(|entry| entry.finalized.contains(&batch)) {
+                    change.add(Effect::NotFinalized(batch));
+                }
+            }
             for (market, before) in before {
                 change.restore(market, before, &mut stays);
             }

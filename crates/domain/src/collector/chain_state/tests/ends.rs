@@ -51,8 +51,7 @@ fn a_market_that_is_removed_keeps_its_finished_epochs_alone() {
 #[test]
 fn a_batch_is_finalised_with_its_block_and_no_longer_when_that_is_dropped() {
     let (mut all, rules) = (chain_state(), rules());
-    let event = ChainEvent::SnapshotBatchFinalized { epoch: 7, batch_cid_hash: hash(1, 1), time: 0 };
-    let event = (6, MarketEvent { market: MARKET, log_index: 0, event });
+    let event = (6, event_of_finalised(7));
     apply(&next(&all, 5, vec![]), &mut all, &rules).unwrap();
     let batch = FinalizedBatch { market: MARKET, epoch: 7, batch: hash(1, 1) };
     let after = all.clone().apply(&next(&all, 6, vec![event]), &rules).unwrap();
@@ -60,6 +59,41 @@ fn a_batch_is_finalised_with_its_block_and_no_longer_when_that_is_dropped() {
     assert_eq!(take(&mut all, after), [Note::Finalized { block: 6, batch }]);
     let after = all.clone().revert(5, &rules).unwrap();
     assert!(after.effects.contains(&Effect::NotFinalized(batch)));
+    // Finalised by two blocks, of which one stays.
+    let again = (7, event_of_finalised(7));
+    let after = all.clone().apply(&next(&all, 7, vec![again]), &rules).unwrap();
+    take(&mut all, after);
+    let after = all.clone().revert(6, &rules).unwrap();
+    assert!(!after.effects.contains(&Effect::NotFinalized(batch)));
+}
+
+fn event_of_finalised(epoch: u64) -> MarketEvent {
+    let event = ChainEvent::SnapshotBatchFinalized { epoch, batch_cid_hash: hash(1, 1), time: 0 };
+    MarketEvent { market: MARKET, log_index: 0, event }
+}
+
+#[test]
+fn batches_that_old_blocks_finalised_leave_nothing() {
+    let (mut all, rules) = (chain_state(), rules());
+    apply(&next(&all, 0, vec![]), &mut all, &rules).unwrap();
+    let segment = Segment {
+        events_only: Some(EventsOnly { first: 1, parent: hash(0, 0) }),
+        ..next(&all, 1, vec![(1, event_of_finalised(7))])
+    };
+    let after = all.apply(&segment, &rules).unwrap();
+    assert!(!after.effects.iter().any(|effect| matches!(effect, Effect::Finalized(_))), "{after:?}");
+    assert!(after.state.undo_log.iter().all(|entry| entry.finalized.is_empty()));
+    assert!(matches!(after.notes[..], [Note::Other { block: 1, .. }]), "{:?}", after.notes);
+}
+
+#[test]
+fn batches_are_due_in_the_order_in_which_their_epochs_were_released() {
+    let (mut all, rules) = (chain_state(), rules());
+    // A later epoch has the lower id, and two are of one block.
+    let events = vec![released(MARKET, 9, 5), released(MARKET, 3, 6), released(MARKET, 2, 6)];
+    apply(&next(&all, 40, events), &mut all, &rules).unwrap();
+    let due: Vec<u64> = all.markets[&MARKET].closed().iter().map(|(epoch, _)| *epoch).collect();
+    assert_eq!(due, [9, 2, 3]);
 }
 
 #[test]

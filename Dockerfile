@@ -3,7 +3,7 @@
 #   docker build -t state-tracker .
 #   docker run --read-only -p 9094:9094 -e REDIS_HOST=… -e PROTOCOL_STATE_CONTRACT=… -e DATA_MARKET_ADDRESSES=… state-tracker
 
-FROM rust:1.95-slim-bookworm AS build
+FROM docker.io/library/rust:1.95-slim-bookworm AS build
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 COPY src src
@@ -15,7 +15,7 @@ COPY tests tests
 RUN cargo build --release --locked --package state-tracker --bin state-tracker \
     && strip target/release/state-tracker
 
-FROM debian:bookworm-slim
+FROM docker.io/library/debian:bookworm-slim
 # The certificates of authorities, which nodes by https and wss and Redis by TLS are checked against.
 RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends ca-certificates \

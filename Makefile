@@ -4,7 +4,7 @@
 CARGO ?= cargo
 FEATURES = --features state-tracker/failure-points,state-tracker/demo
 
-.PHONY: demo docs test test-all lint loom mutants faults bench state-tracker image-check clean
+.PHONY: demo docs test test-all lint loom mutants faults bench state-tracker image image-check deny promtool clean
 
 # The service with a private Redis, producers and crashes. DEMO="--calm", DEMO="--check --for 30s"
 demo:
@@ -21,9 +21,14 @@ test: lint
 	$(CARGO) test --workspace $(FEATURES)
 
 # The slow tests too.
-test-all: test loom
+test-all: promtool test loom
+	promtool test rules config/alerts.test.yml
 	$(CARGO) test --workspace $(FEATURES) -- --ignored
 	SUPERVISION_SEEDS=10000 $(CARGO) test --package supervision --test simulation
+
+# With it, `make test` tests the alert rules too.
+promtool:
+	scripts/needs promtool
 
 lint:
 	$(CARGO) fmt --all --check
@@ -65,10 +70,22 @@ state-tracker:
 	mkdir -p bin
 	cp target/release/state-tracker bin/state-tracker
 
-# Does what the Dockerfile does, without a container engine: as root, in a bare Debian root, with a node and TLS.
-image-check: state-tracker
-	scripts/needs redis-server debootstrap anvil curl openssl socat
-	scripts/image-check
+# The image, by docker, podman or buildah, whichever is there. ENGINE=podman chooses, IMAGE=name names it.
+image:
+	IMAGE=$(IMAGE) ENGINE=$(ENGINE) scripts/image
+
+# Builds the image and runs it as an orchestrator would, with a chain behind TLS: as root, without a daemon or a registry.
+# BINARY=bin/state-tracker copies a built service into the image, instead of building it there.
+image-check:
+	scripts/needs redis-server debootstrap podman runc anvil curl openssl socat
+	BINARY=$(BINARY) scripts/image-check
+
+# Licences, bans and sources of the dependencies, as deny.toml has them; advisories where their database can be fetched.
+deny:
+	@command -v cargo-deny >/dev/null || { echo "install it with: cargo install --locked cargo-deny" >&2; exit 1; }
+	$(CARGO) deny --locked check licenses bans sources
+	@if $(CARGO) deny fetch db >/dev/null 2>&1; then $(CARGO) deny --locked check --disable-fetch advisories; \
+		else echo "the database of advisories can't be fetched: they are left out"; fi
 
 clean:
 	$(CARGO) clean

@@ -161,6 +161,10 @@ impl Progress {
         self.with(|state| {
             state.checkpoint = chain.checkpoint;
             state.windows = windows;
+            // From 0 on: alerts see no growth in the first sample of a series.
+            for market in markets {
+                state.prepared.entry(*market).or_default();
+            }
         });
     }
 }

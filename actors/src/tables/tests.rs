@@ -11,6 +11,7 @@ use std::{
 use domain::chain::ContractAddress;
 use evm::{ChainConfig, Contracts, Source};
 use store_redis::{RedisSettings, Store};
+use store_tracker::Intervals;
 use supervision::{Activity, ActorHealth, Clock, ExitKind, MailboxStats, State};
 
 use super::*;
@@ -59,6 +60,8 @@ fn registered() -> Telemetry {
     telemetry.round_trips("summary", 4);
     telemetry.pool_waited(Duration::from_millis(2));
     let tracker = TrackerMetrics::register(telemetry.meter(), &clock);
+    let every = Duration::from_secs(1);
+    tracker.written_every(&Intervals { summary: every, hourly: every, daily: every, current_epoch: every });
     tracker.dataset_written("m", &store_tracker::datasets::SUMMARY, Duration::ZERO);
     tracker.pass_took(&store_tracker::datasets::SUMMARY, Duration::ZERO);
     tracker.unfinished_epochs("m", 1);

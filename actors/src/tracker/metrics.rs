@@ -7,11 +7,12 @@ use std::{
 };
 
 use domain::tracker::Entity;
-use store_tracker::{DATASETS, Dataset};
+use store_tracker::{DATASETS, Dataset, Intervals};
 use supervision::Clock;
 
 use crate::env::{
     lock::lock,
+    stale_after,
     telemetry::{Counter, Gauge, Histogram, Label, Meter, Metric, Observed, Values},
 };
 
@@ -47,6 +48,8 @@ domain::table! {
         "The listener received this many events; malformed ones count as `other`.");
     DATASETS_WRITTEN = Metric::counter("state_tracker_datasets_generated_total", &[DATASET_TYPE], "datasets",
         "The tracker wrote this many datasets.");
+    STALE_AFTER = Metric::gauge("state_tracker_dataset_stale_after_seconds", &[DATASET_TYPE], "seconds",
+        "A dataset that is older is stale: its interval was missed three times.");
     PASS_DURATION = Metric::histogram("state_tracker_aggregation_duration_seconds", &[AGGREGATION_TYPE],
         PASS_SECONDS, "A pass that wrote the dataset took this long, reading included.");
     REDIS_UP = Metric::gauge("state_tracker_redis_up", &[], "0 or 1",
@@ -170,6 +173,7 @@ struct Instruments {
     changes: Counter,
     events: Counter,
     datasets: Counter,
+    stale_after: Gauge,
     pass_duration: Histogram,
     redis_up: Gauge,
     subscribed: Gauge,
@@ -192,6 +196,7 @@ impl TrackerMetrics {
             changes: meter.counter(&CHANGES),
             events: meter.counter(&EVENTS),
             datasets: meter.counter(&DATASETS_WRITTEN),
+            stale_after: meter.gauge(&STALE_AFTER),
             pass_duration: meter.histogram(&PASS_DURATION),
             redis_up: meter.gauge(&REDIS_UP),
             subscribed: meter.gauge(&SUBSCRIBED),
@@ -222,6 +227,17 @@ impl TrackerMetrics {
             self.0.markets.change(market, |market| {
                 market.written.insert(label, unix);
             });
+        }
+    }
+
+    /// Shows from which age on each dataset is stale, so that alerts need not know the intervals.
+    pub fn written_every(&self, intervals: &Intervals) {
+        for dataset in DATASETS {
+            if let Some(label) = dataset.label {
+                // Whole seconds, rounded up: an alert must not fire before the limit.
+                let limit = stale_after(dataset.interval(intervals)).as_secs_f64().ceil();
+                self.0.stale_after.set(limit as u64, [label]);
+            }
         }
     }
 

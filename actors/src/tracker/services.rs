@@ -2,11 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use store_tracker::Intervals;
+use store_redis::ErrorKind;
+use store_tracker::{Intervals, operations::READ_LEDGER};
 use supervision::Clock;
 
 use super::{event_counters::EventCounters, metrics::TrackerMetrics};
-use crate::env::Services;
+use crate::{
+    env::Services,
+    operations::{KEEP_LEDGER, LOST},
+};
 
 /// The intervals and delays of every market.
 #[derive(Clone, Debug)]
@@ -43,6 +47,9 @@ impl TrackerServices {
     #[must_use]
     pub fn new(services: Services, timing: Timing, validator: String, clock: &Clock) -> Self {
         let metrics = TrackerMetrics::register(services.telemetry.meter(), clock);
+        metrics.written_every(&timing.intervals);
+        services.telemetry.begins_at_zero(READ_LEDGER, ErrorKind::Torn.row());
+        services.telemetry.begins_at_zero(KEEP_LEDGER, LOST);
         let events = Arc::new(EventCounters::new(clock));
         Self { services, metrics, events, timing, validator }
     }

@@ -59,6 +59,21 @@ fn metrics_of_the_trackers_actors_have_their_exact_names() {
     ] {
         assert_line(&text, line);
     }
+    metrics.written_every(&Intervals {
+        summary: Duration::from_secs(30),
+        hourly: Duration::from_secs(300),
+        daily: Duration::from_secs(3600),
+        current_epoch: Duration::from_millis(100),
+    });
+    let text = render(&telemetry);
+    for (dataset, limit) in
+        [("dashboard_summary", 95), ("hourly_stats", 905), ("daily_stats", 10_805), ("current_epoch", 6)]
+    {
+        assert_line(
+            &text,
+            &format!(r#"state_tracker_dataset_stale_after_seconds{{dataset_type="{dataset}"}} {limit}"#),
+        );
+    }
     metrics.market_removed("0xAbC");
     assert!(!render(&telemetry).contains("0xAbC"), "a market that is gone leaves no series behind");
 }

@@ -94,7 +94,7 @@ pub struct DoctorArgs {
     /// Print one JSON object instead of a text
     #[arg(long)]
     pub json: bool,
-    /// Print the command that grants the tracker's user its rights, and examine nothing
+    /// Print the command that grants the tracker's user its rights, and what the present user lacks of them; examine nothing else
     #[arg(long, conflicts_with_all = ["json", "watch", "markets"])]
     pub acl: bool,
     /// Time limit for the examination of keys; keys that were examined by then are reported as a sample

@@ -5,19 +5,25 @@
 //! what it has read and are pure.
 
 mod census;
+mod chain;
 mod faults;
 mod finding;
 mod index;
 mod market;
 mod neighbours;
+mod others;
 mod replica;
 mod report;
 mod server;
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use domain::tracker::EpochMember;
-use store_redis::{ErrorKind, KeyFacts, KeyRequest, Need, Store, StoreError};
+use redis::from_redis_value;
+use store_redis::{Batch, ErrorKind, KeyFacts, KeyRequest, KeyType, Need, Store, StoreError};
 use store_tracker::{
     Index, IndexKeys, MarketKeys, MarketStore, Pass, Scope as PassScope, channels,
     inspect::{self, WatchedDataset},
@@ -33,6 +39,7 @@ pub(crate) use report::{WATCHED, counted};
 use crate::{
     config::{Compat, Config},
     producers::{self, Advice, Place, Search},
+    protocol::{self, Verdict},
     remedy, rights, service,
 };
 use census::{Census, Question};
@@ -67,7 +74,16 @@ pub struct Scope<'a> {
 pub async fn examine(scope: Scope<'_>) -> color_eyre::Result<Report> {
     let mut examination = Examination::new(scope)?;
     // Only this step may fail the command: if no server answers, there is nothing to report.
-    examination.servers().await?;
+    if let Err(error) = examination.servers().await {
+        let verdicts = protocol::verdicts(&examination.store).await;
+        if verdicts.is_empty() {
+            return Err(error.into());
+        }
+        let finding =
+            |verdict: Verdict| Finding::error("protocol", verdict.server, verdict.problem, verdict.remedy);
+        examination.findings.extend(verdicts.into_iter().map(finding));
+        return Ok(examination.report());
+    }
     if let Err(error) = examination.rest().await {
         let problem = format!("the doctor could not {}: {}: {}", error.operation, error.kind, error.detail());
         let remedy =
@@ -155,13 +171,17 @@ impl<'a> Examination<'a> {
         let mut looks = vec![shown(&self.store, &self.keys).await?];
         let missing =
             rights::ask(&self.store, &self.needs, channels(&self.keys), &self.scope.config.output).await?;
-        let lacks_rights = !missing.is_empty();
-        self.findings.extend(
-            missing
-                .into_iter()
-                .map(|missing| Finding::error("acl", missing.object, missing.problem, rights::REMEDY)),
-        );
+        let lacks_rights = missing.iter().any(|missing| !missing.is_for_operators);
+        self.findings.extend(missing.into_iter().map(|missing| match missing.is_for_operators {
+            false => Finding::error("acl", missing.object, missing.problem, rights::REMEDY),
+            true => {
+                let problem =
+                    format!("{}; the service runs without, doctor, diff and ledger don't", missing.problem);
+                Finding::note("acl", missing.object, problem, rights::REMEDY)
+            }
+        }));
         self.indexes().await?;
+        let chain_state = chain::examine(self.scope.config, &self.store).await?;
         let mut markets = self.markets(lacks_rights).await?;
         // With a right missing the absence of keys proves nothing.
         let search = match lacks_rights {
@@ -181,6 +201,12 @@ impl<'a> Examination<'a> {
             matches!(&markets[market].pass, Ok(pass) if !pass.has_epochs) && !is_elsewhere(market)
         };
         self.findings.extend(self.census.findings(is_empty));
+        let config = self.scope.config;
+        // In a sample the absence of keys proves nothing.
+        let collects = config.collector.is_enabled() && self.examined.complete;
+        let others = self.census.others();
+        self.findings.extend(others.findings(&config.output.prefix, &config.tracker.protocol, collects));
+        self.findings.extend(chain_state);
         self.findings.extend(absent_producers(&search, &self.census, &self.keys));
         let mut of_datasets = Vec::new();
         for (at, facts) in markets.iter_mut().enumerate() {
@@ -232,13 +258,16 @@ impl<'a> Examination<'a> {
             // A denied read is no error here: it is reported as a missing right.
             let ahead = or_denied(inspect::ahead(&mut session, keys, validator, now + FUTURE).await)?;
             drop(session);
+            let pass = pass(&self.store, keys, validator, now).await;
+            let types = types(&self.store, &market::mistyped(&pass)).await?;
             all.push(MarketFacts {
                 name: keys.market().checksummed().to_owned(),
                 spaces: keys.spaces(),
                 now,
                 intervals: service::intervals(config),
                 is_distinguishable: config.market(market).compat != Compat::Go,
-                pass: pass(&self.store, keys, validator, now).await,
+                pass,
+                types,
                 shown: Vec::new(),
                 subscribers: *subscribers,
                 ahead,
@@ -323,6 +352,27 @@ async fn pass(store: &Store, keys: &MarketKeys, validator: &str, now: f64) -> Re
     let market = MarketStore::new(keys.clone(), validator);
     let mut session = store.session(EXAMINE_MARKET).await?;
     Ok(conclude(market.read(&mut session, now, PassScope::everything()).await?))
+}
+
+/// The types of these keys. The census, which names them too, may be a sample.
+async fn types(store: &Store, keys: &[String]) -> Result<BTreeMap<String, KeyType>, StoreError> {
+    let mut all = BTreeMap::new();
+    if keys.is_empty() {
+        return Ok(all);
+    }
+    let mut batch = Batch::new();
+    keys.iter().for_each(|key| {
+        batch.cmd("TYPE", key);
+    });
+    let mut session = store.session(EXAMINE_MARKET).await?;
+    let answers = session.run(EXAMINE_MARKET, "keys of a wrong type", batch).await?;
+    for (key, answer) in keys.iter().zip(answers) {
+        // Without the right to ask, the type stays unknown.
+        if let Some(kind) = answer.ok().and_then(|kind| from_redis_value::<String>(kind).ok()) {
+            all.insert(key.clone(), KeyType::parse(&kind));
+        }
+    }
+    Ok(all)
 }
 
 fn conclude(pass: Pass) -> PassFacts {

@@ -18,6 +18,7 @@ pub mod exit;
 pub mod http;
 pub mod key_families;
 mod producers;
+mod protocol;
 pub mod reference;
 pub mod remedy;
 pub mod rights;

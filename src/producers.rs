@@ -41,6 +41,8 @@ pub(crate) struct Search {
     examined: Vec<i64>,
     /// What the server refused, with its message.
     refused: Option<String>,
+    /// Whether the user may not ask for spellings that the tracker does not read.
+    pub(crate) hides_spellings: bool,
 }
 
 /// A place as a problem with its remedy.
@@ -58,7 +60,9 @@ pub(crate) async fn search(store: &Store, markets: &[MarketKeys]) -> Result<Sear
     let here = produced(&mut session, markets).await?;
     // Before another connection is made: a pool of one connection is allowed.
     drop(session);
+    let hides_spellings = here.iter().any(|producers| producers.hides_spellings);
     let mut search = Search {
+        hides_spellings,
         places: here.into_iter().map(place_here).collect(),
         configured: store.database(),
         ..Search::default()
@@ -133,14 +137,19 @@ impl Search {
         Some(match place {
             Place::Here => return None,
             Place::Spelling(Produced { space, keys, .. }) => Advice {
-                problem: format!("{none_here} in a spelling that the tracker reads; {space} has {}", counted(*keys)),
+                problem: format!(
+                    "{none_here} in a spelling that the tracker reads; {space} has {}",
+                    counted(*keys)
+                ),
                 remedy: format!(
                     "spell tracker.protocol (PROTOCOL_STATE_CONTRACT) and tracker.markets (DATA_MARKET_ADDRESSES) as in {space}"
                 ),
             },
             Place::Database(database, Produced { space, keys, .. }) => Advice {
                 problem: format!("{none_here}; database {database} has {}, under {space}", counted(*keys)),
-                remedy: format!("set redis.db (REDIS_DB), or the number at the end of redis.url, to {database}"),
+                remedy: format!(
+                    "set redis.db (REDIS_DB), or the number at the end of redis.url, to {database}"
+                ),
             },
             Place::Nowhere => Advice {
                 problem: format!("{none_here}{}", self.others()),
@@ -177,8 +186,9 @@ mod tests {
 
     #[test]
     fn a_market_is_here_if_any_of_its_keys_is_read_or_if_the_server_refuses_to_say() {
-        let place =
-            |found: &[Produced], is_unknown| place_here(Producers { found: found.to_vec(), is_unknown });
+        let place = |found: &[Produced], is_unknown| {
+            place_here(Producers { found: found.to_vec(), is_unknown, hides_spellings: false })
+        };
         let (read, other) = (under("P:M", 1, true), under("p:m", 9, false));
         assert_eq!(place(&[read, other.clone()], false), Place::Here);
         assert_eq!(place(std::slice::from_ref(&other), false), Place::Spelling(other.clone()));

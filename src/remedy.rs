@@ -129,6 +129,13 @@ pub fn of_store(error: &StoreError) -> String {
         (ErrorKind::WritesRefused, Some("NOREPLICAS")) => {
             "check the replicas of Redis, or lower min-replicas-to-write"
         }
+        // An answer that is none of Redis; a value that can't be read has a cause of another kind.
+        (ErrorKind::Malformed, _) if cause.is_some_and(|cause| cause.kind() == redis::ErrorKind::Parse) => {
+            "check that a Redis server is at this address (redis.host and redis.port, or redis.url): `state-tracker doctor` says what is"
+        }
+        (ErrorKind::Refused, _) if error.detail().contains("Sentinel instances") => {
+            "name the sentinel in redis.sentinels (REDIS_SENTINELS), and the name of its master in redis.sentinel_master"
+        }
         // The tracker may use a cluster, the collector may not: only for its operations is this the remedy.
         (ErrorKind::Topology, _) if store_collector::operations::ALL.contains(&error.operation) => {
             "follow the chain with a single Redis server, or with sentinels"
@@ -143,14 +150,18 @@ pub fn of_store(error: &StoreError) -> String {
 pub fn of_key(kind: ErrorKind, key: &str) -> String {
     let Some((family, is_of_collector)) = family(key) else { return of_kind(kind).to_owned() };
     match (kind, family.writer) {
-        (ErrorKind::WrongType, _) => keys::wrong_type(family, is_of_collector),
+        // A pass is told that the type is wrong, and not which one is there.
+        (ErrorKind::WrongType, _) => {
+            format!("{}; `state-tracker doctor` says of which type it is", keys::wrong_type(family, is_of_collector))
+        }
         (ErrorKind::Malformed, Writer::Producers | Writer::Outputs) => keys::malformed(Some(family)),
         (ErrorKind::Malformed, Writer::State) => {
             let reset = if is_of_collector { RESET_CHAIN } else { RESET_LEDGER };
             format!("{}; {reset}", keys::malformed(Some(family)))
         }
         (ErrorKind::Foreign, _) if is_of_collector => {
-            "use another redis.db or output.prefix for this chain, or delete the keys tracker:chain:* \
+            "correct tracker.protocol or collector.nodes; or, if another tracker follows that chain, use another redis.db or \
+             output.prefix for this one. Only if no tracker follows it any more, delete the keys tracker:chain:* \
              (docs/operations.md, \"The chain state\")"
                 .to_owned()
         }

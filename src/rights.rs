@@ -4,6 +4,8 @@
 //! Both use one list, the needs of the subsystems that the configuration runs. A need that is missing in the list is missing in
 //! both, and the test that runs the service under the printed access list finds it.
 
+mod present;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use color_eyre::eyre::Result;
@@ -11,20 +13,32 @@ use store_redis::{
     Access, Denied, ErrorKind, MissingRight, Need, PROBE_ARGUMENT, Servers, Store, StoreError,
     escape_pattern, missing_rights, operations::READ_RIGHTS,
 };
-use store_tracker::{IndexKeys, MarketKeys, Output, channels, echo_channel, inspect::need_of_finder};
+use store_tracker::{
+    IndexKeys, MarketKeys, Output, channels, echo_channel,
+    inspect::{need_of_doctor, need_of_finder},
+};
 
 use crate::{
     config::Config,
     service::{collector_store, market_keys},
 };
 
+pub use present::present_user;
+
 /// The remedy for a missing right.
 pub(crate) const REMEDY: &str = "grant what `state-tracker doctor --acl` prints: `state-tracker doctor --acl | redis-cli`, as an administrator";
 
 /// The name of the user to create, if the configuration names none.
 const NEW_USER: &str = "state-tracker";
-/// The granted categories of commands, which apply to the listed keys only. -@dangerous comes last, since later words win.
-const CATEGORIES: &str = "-@all +@read +@write +@connection +@scripting +@transaction +@pubsub -@dangerous";
+/// The user of a client that names none.
+const DEFAULT_USER: &str = "default";
+/// The words before the granted commands. The client library needs some commands of connections, such as `CLIENT SETINFO`, which
+/// older servers don't know by name; the dangerous ones among them are taken away.
+const CONNECTION: &str = "-@all +@connection -@dangerous";
+/// The probed command that [`CONNECTION`] grants.
+const OF_CONNECTION: &str = "ping";
+/// The commands that are probed by a subscription and a message, and not by a need.
+const OF_CHANNELS: [&str; 2] = ["publish", "subscribe"];
 /// How many commands one sentence names.
 const COMMANDS_SHOWN: usize = 5;
 
@@ -51,6 +65,7 @@ pub(crate) fn needs(config: &Config, markets: &[String]) -> Result<Vec<Need>> {
     if config.collector.is_enabled() {
         all.extend(collector_store(config)?.needs(&config.tracker.markets));
     }
+    all.push(need_of_doctor());
     Ok(all)
 }
 
@@ -69,16 +84,12 @@ impl AccessList {
     /// Invalid settings of Redis, or invalid addresses.
     pub fn of(config: &Config) -> Result<Self> {
         let servers = config.redis.servers()?;
-        let configured = match &servers {
-            Servers::Sentinel { node, .. } => node.redis_settings().username(),
-            Servers::Cluster(nodes) => nodes.first().and_then(|node| node.redis_settings().username()),
-            Servers::Single(server) => server.redis_settings().username(),
-        };
         // Restricting the default user would lock out every client without a login, producers included.
-        let configured = configured.filter(|user| *user != "default");
+        let configured = configured_user(&servers).filter(|user| *user != DEFAULT_USER);
         let user = configured.unwrap_or(NEW_USER);
+        let needs = needs(config, &config.tracker.markets)?;
         let mut patterns: BTreeMap<String, Access> = BTreeMap::new();
-        for need in needs(config, &config.tracker.markets)?.iter().filter(|need| !need.pattern().is_empty()) {
+        for need in needs.iter().filter(|need| !need.pattern().is_empty()) {
             let access = patterns.entry(need.pattern().to_owned()).or_insert(need.access());
             // One pattern may be needed for reading and for writing: the stronger need counts.
             *access = need.access().max(*access);
@@ -98,18 +109,35 @@ impl AccessList {
                 .map(|channel| quoted(&format!("&{}", escape_pattern(channel)))),
         );
         words.push(quoted(&format!("&{}", echo_pattern(&config.output))));
-        words.push(CATEGORIES.to_owned());
-        // It is in none of these categories.
-        words.extend(config.collector.is_enabled().then(|| "+time".to_owned()));
+        words.push(CONNECTION.to_owned());
+        // After -@dangerous, since later words win.
+        words.extend(commands(&needs).into_iter().map(|command| format!("+{command}")));
         words.push(match &servers {
             Servers::Single(_) => String::new(),
-            // The client finds masters by these: ROLE is in @dangerous, and CLUSTER in none of the granted categories.
+            // The client finds masters by these, and follows a slot that moves.
             Servers::Sentinel { .. } => "+role".to_owned(),
-            Servers::Cluster(_) => "+cluster|info +cluster|slots".to_owned(),
+            Servers::Cluster(_) => "+asking +cluster|info +cluster|slots".to_owned(),
         });
         let command = words.join(" ").trim_end().to_owned();
         Ok(Self { command, notes: notes(user, configured.is_some(), &servers, reads_only) })
     }
+}
+
+/// The user with which the configuration logs in, if it names one.
+fn configured_user(servers: &Servers) -> Option<&str> {
+    let server = match servers {
+        Servers::Sentinel { node, .. } => Some(node),
+        Servers::Cluster(nodes) => nodes.first(),
+        Servers::Single(server) => Some(server),
+    };
+    server.and_then(|server| server.redis_settings().username())
+}
+
+/// The commands of these needs and of the channels, in the order of their names.
+fn commands(needs: &[Need]) -> BTreeSet<String> {
+    let of_channels = OF_CHANNELS.map(str::to_owned);
+    let all = needs.iter().flat_map(Need::commands).filter(|command| command != OF_CONNECTION);
+    all.chain(of_channels).collect()
 }
 
 fn notes(user: &str, is_configured: bool, servers: &Servers, reads_only: bool) -> Vec<String> {
@@ -166,6 +194,8 @@ pub struct Missing {
     pub object: String,
     /// What the user may not do.
     pub problem: String,
+    /// Whether only commands of operators need it, and the service does not.
+    pub is_for_operators: bool,
 }
 
 /// Asks Redis which rights the configured user lacks for these configured markets. No key is changed.
@@ -194,7 +224,15 @@ pub(crate) async fn ask(
     // No tracker has this channel.
     let published = store.publish(&echo, PROBE_ARGUMENT).await;
     all.extend(denied("PUBLISH", &echo_pattern(output), published)?);
-    Ok(sentences(&all))
+    let (of_operators, of_service): (Vec<_>, Vec<_>) =
+        all.into_iter().partition(|refusal| refusal.is_for_operators);
+    let mut all = sentences(&of_service);
+    // What both need is told once.
+    let of_operators = sentences(&of_operators).into_iter();
+    let more = of_operators.filter(|one| all.iter().all(|known| known.object != one.object));
+    let more = more.map(|one| Missing { is_for_operators: true, ..one }).collect::<Vec<_>>();
+    all.extend(more);
+    Ok(all)
 }
 
 /// The missing right in an answer. Only a denial is one; any other error ends the check.
@@ -225,12 +263,14 @@ fn sentences(refusals: &[MissingRight]) -> Vec<Missing> {
     let of_command = commands.into_iter().map(|(command, patterns)| {
         let on = listed(patterns.into_iter().filter(|pattern| !pattern.is_empty()));
         let on = if on.is_empty() { String::new() } else { format!(" (needed for {on})") };
-        Missing { object: format!("command {command}"), problem: format!("the user may not run it{on}") }
+        let (object, problem) = (format!("command {command}"), format!("the user may not run it{on}"));
+        Missing { object, problem, is_for_operators: false }
     });
     let of_keys = keys.into_iter().map(|((denied, pattern), commands)| {
         let what = if denied == Denied::Channel { "channel" } else { "keys" };
         let object = format!("{what} {pattern}");
-        Missing { object, problem: format!("the user may not access it by {}", listed(commands.into_iter())) }
+        let problem = format!("the user may not access it by {}", listed(commands.into_iter()));
+        Missing { object, problem, is_for_operators: false }
     });
     of_command.chain(of_keys).collect()
 }
@@ -271,7 +311,8 @@ mod tests {
         }
         assert!(command.contains(&format!(" ~{{{p}:{m}}}:tracker:* ")), "{command}");
         assert!(command.contains(" &state-tracker:echo:* "), "{command}");
-        assert!(command.ends_with("+@pubsub -@dangerous"), "{command}");
+        assert!(command.contains(" -@all +@connection -@dangerous +dbsize "), "{command}");
+        assert!(command.contains(" +script|load ") && !command.contains(" +time"), "{command}");
         assert!(
             !command.contains("finalizerQueue") && notes.iter().all(|note| !note.contains("names no user"))
         );

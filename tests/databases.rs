@@ -129,6 +129,33 @@ async fn keys_in_a_spelling_that_is_not_read_fail_the_check() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_in_another_spelling_are_found_by_a_user_with_the_least_rights() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut connection = redis.connection().await.expect("a connection");
+    let space = format!("{}:{}", PROTOCOL.to_lowercase(), MARKETS[0].to_lowercase());
+    let active = format!("{space}:epochs:active");
+    cmd("SADD").arg(&active).arg(7).exec_async(&mut connection).await.expect("added");
+    let user = [("REDIS_USERNAME", "tracker"), ("REDIS_PASSWORD", "secret"), ("REDIS_DB", "0")];
+    let checksum = with(&in_database_3(&redis), &user);
+    let (_, list) = run(&checksum, &["doctor", "--acl"]).await;
+    let words: Vec<&str> = list.split_whitespace().collect();
+    let mut set = cmd(words[0]);
+    set.arg(&words[1..]).arg(">secret").exec_async(&mut connection).await.expect("set");
+    // It may not ask for that key, and `check` says which command finds it.
+    let (code, said) = run(&checksum, &["check", "--connect"]).await;
+    assert!(
+        code == Some(0)
+            && said.contains("may not ask for keys in other spellings: `state-tracker doctor` finds them"),
+        "{said}"
+    );
+    let (code, finding) = found(&checksum, "spelling").await;
+    assert!(
+        code == Some(4) && finding.is_some_and(|finding| finding.contains("spell tracker.protocol")),
+        "{code:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_has_one_database_and_its_keys_are_found() {
     let cluster = RedisCluster::start(3).await.expect("a cluster");
     let nodes: Vec<String> = cluster.addrs().iter().map(ToString::to_string).collect();

@@ -3,10 +3,16 @@
 
 #![allow(clippy::expect_used)] // A test that can not go on panics.
 
-use std::{fs, path::Path};
+mod common;
 
+use std::{collections::BTreeMap, fs, path::Path};
+
+use common::{MARKETS, PROTOCOL, SOON};
+use serde_json::Value;
 use state_tracker::{config::defaults_toml, key_families, remedy};
-use store_redis::{ErrorKind, Writer};
+use store_redis::{ErrorKind, KeyType, Writer};
+use testkit::RedisServer;
+use tokio::process::Command;
 
 /// The crates whose errors and comments name no setting. The testkit is part of no program.
 const LIBRARIES: [&str; 10] = [
@@ -125,6 +131,61 @@ fn no_remedy_renames_or_deletes_a_producers_key() {
         }
     }
     assert!(checked > 30, "only {checked} remedies");
+}
+
+/// A key of each family, all of a wrong type, in one Redis: the doctor names for each the type that it has and must have, and who writes
+/// it, and tells nobody to delete it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_doctor_names_types_and_writer_of_a_mistyped_key_of_any_family() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut connection = redis.connection().await.expect("a connection");
+    let mut environment = common::environment(redis.addr());
+    for (name, value) in [
+        ("DATA_MARKET_ADDRESSES", MARKETS[0]),
+        ("RPC_NODES", "http://127.0.0.1:1"),
+        ("ATTESTOR_QUEUE_PUSH_ENABLED", "true"),
+        ("STATE_TRACKER__INDEX__ENABLED", "true"),
+        ("STATE_TRACKER__INDEX__NAMESPACED", "true"),
+    ] {
+        environment.insert(name.to_owned(), value.to_owned());
+    }
+    let mut written = BTreeMap::new();
+    for table in key_families::tables() {
+        let space = table.space.replace("P:M", &format!("{PROTOCOL}:{}", MARKETS[0]));
+        for family in table.rows {
+            let key = format!("{space}{}", family.name.replace('*', "7"));
+            let (command, kind) = match family.kind {
+                KeyType::List => ("SET", "string"),
+                _ => ("RPUSH", "list"),
+            };
+            redis::cmd("DEL").arg(&key).exec_async(&mut connection).await.expect("deleted");
+            redis::cmd(command).arg(&key).arg("x").exec_async(&mut connection).await.expect("written");
+            written.insert(key, (family, kind));
+        }
+    }
+    assert!(written.len() > 60, "{}", written.len());
+    let mut doctor = Command::new(env!("CARGO_BIN_EXE_state-tracker"));
+    doctor.args(["doctor", "--json"]).env_clear().envs(&environment).kill_on_drop(true);
+    let output = tokio::time::timeout(SOON, doctor.output()).await.expect("it ends").expect("it runs");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let findings = report["findings"].as_array().expect("a list");
+    assert!(findings.iter().all(|finding| finding["check"] != "redis"), "it went on to the end: {report:#}");
+    for (key, (family, kind)) in written {
+        let is_it = |finding: &&Value| finding["check"] == "wrong_type" && finding["object"] == key;
+        let finding = findings.iter().find(is_it).unwrap_or_else(|| panic!("{key}: {report:#}"));
+        let problem = format!("it is a {kind}, and must be a {}", family.kind.as_str());
+        assert_eq!(finding["problem"], problem, "{key}");
+        let remedy = finding["remedy"].as_str().expect("a text");
+        assert!(remedy.contains("this key is written by "), "{key}: {remedy}");
+        for loss in ["UNLINK", "DEL ", "delete the key"] {
+            assert!(!remedy.contains(loss), "{key}: {remedy}");
+        }
+        assert_eq!(
+            remedy.contains("RENAME it to aside:"),
+            family.writer == Writer::Outputs,
+            "{key}: {remedy}"
+        );
+    }
 }
 
 #[test]

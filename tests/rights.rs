@@ -4,7 +4,12 @@
 
 mod common;
 
-use std::{collections::BTreeMap, process::Output};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    process::Output,
+};
 
 use common::{SOON, following, have_settled};
 use domain::Address;
@@ -14,7 +19,10 @@ use state_tracker::{
     rights::missing,
     service::{Service, connect},
 };
-use testkit::{MarketProducer, ProducerConfig, RedisServer, contents::query, wait_until, world::World};
+use testkit::{
+    MarketProducer, ProducerConfig, RedisCluster, RedisServer, Sentinels, contents::query, wait_until,
+    world::World,
+};
 use tokio::process::Command;
 
 type Environment = BTreeMap<String, String>;
@@ -140,6 +148,8 @@ async fn the_printed_access_list_is_enough_for_the_whole_service() {
         let mut admin = redis.connection().await.expect("a connection");
         let environment = variants(&redis, &world)[variant].clone();
         set_user(&mut admin, &printed(&environment).await).await;
+        // The user did not exist when the list was printed, and was tested in vain.
+        query::<()>(&mut admin, &["ACL", "LOG", "RESET"]).await;
         work(&environment, &mut world, &redis).await;
         let denied: Vec<Value> = query(&mut admin, &["ACL", "LOG"]).await;
         assert!(denied.is_empty(), "{variant}: {denied:#?}");
@@ -174,23 +184,235 @@ async fn a_key_pattern_or_channel_that_is_taken_away_is_found() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_denied_command_is_found() {
+async fn each_granted_command_is_needed_and_its_loss_is_found() {
     let (world, redis) = (World::new(53).await, RedisServer::start().await.expect("a Redis server"));
     let mut admin = redis.connection().await.expect("a connection");
-    let environment = settings(&redis, &world);
-    let (words, config) = (printed(&environment).await, config(&environment));
-    let store = connect(&config).expect("a connection");
-    for command in [
-        "multi", "exec", "eval", "evalsha", "set", "hset", "hget", "del", "sadd", "srem", "zadd", "lpush",
-        "incrby", "hsetnx", "unlink", "expire", "scan", "hscan", "smembers", "zcount", "type", "script",
-        "publish", "sscan",
-    ] {
-        let denied = [format!("-{command}")];
-        set_user(&mut admin, &[&words[..], &denied].concat()).await;
-        let found = missing(&config, &store, &config.tracker.markets).await.expect("asked");
-        let object = format!("command {}", command.to_uppercase());
-        assert!(found.iter().any(|missing| missing.object == object), "{command}: {found:?}");
+    for environment in variants(&redis, &world) {
+        let (words, config) = (printed(&environment).await, config(&environment));
+        let store = connect(&config).expect("a connection");
+        let granted: Vec<&String> = words.iter().filter(|word| word.starts_with('+')).collect();
+        let categories = words.iter().filter(|word| word.starts_with("+@"));
+        assert!(granted.len() > 40 && categories.eq(["+@connection"]), "{words:?}");
+        for taken in granted {
+            let rest: Vec<String> = words.iter().filter(|word| *word != taken).cloned().collect();
+            set_user(&mut admin, &rest).await;
+            let name = match taken.trim_start_matches('+') {
+                "@connection" => "PING".to_owned(),
+                command => command.split('|').next().unwrap_or_default().to_uppercase(),
+            };
+            let found = missing(&config, &store, &config.tracker.markets).await.expect("asked");
+            let object = format!("command {name}");
+            assert!(found.iter().any(|missing| missing.object == object), "{taken}: {found:?}");
+        }
     }
+}
+
+/// Every command that the stores send, by themselves or in a script, is in the list or named here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_command_of_the_stores_is_missing_in_the_list() {
+    let (world, redis) = (World::new(55).await, RedisServer::start().await.expect("a Redis server"));
+    let words = printed(&variants(&redis, &world)[1]).await;
+    let granted: BTreeSet<String> =
+        words.iter().filter_map(|word| Some(word.strip_prefix('+')?.to_uppercase())).collect();
+    // By the rights of connections; by lines for sentinels and clusters; asked of a server by the doctor, which says what it could not ask;
+    // to sentinels, which have users of their own.
+    let others = ["PING", "SELECT", "ROLE", "CLUSTER", "ASKING", "INFO", "CONFIG", "SENTINEL"];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates");
+    let (mut commands, mut folders) = (BTreeSet::new(), vec![]);
+    for store in ["store-collector", "store-redis", "store-tracker"] {
+        folders.push(root.join(store).join("src"));
+    }
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            match path.extension().and_then(|extension| extension.to_str()) {
+                None => folders.push(path),
+                Some("rs" | "lua") => commands.extend(sent(&fs::read_to_string(path).expect("text"))),
+                Some(_) => {}
+            }
+        }
+    }
+    assert!(
+        commands.len() > 45 && commands.contains("ZMSCORE") && commands.contains("RENAME"),
+        "{commands:?}"
+    );
+    let is_known = |command: &&String| {
+        let is_container = granted.iter().any(|word| word.starts_with(&format!("{command}|")));
+        granted.contains(*command) || is_container || others.contains(&command.as_str())
+    };
+    let missing: Vec<&String> = commands.iter().filter(|command| !is_known(command)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+/// The commands in a source file: words in capitals behind the calls that send one.
+fn sent(text: &str) -> BTreeSet<String> {
+    // Tests may send anything.
+    let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let calls = [
+        ".cmd(\"",
+        ".keyless(\"",
+        ".write(\"",
+        "cmd(\"",
+        ".query_as(&[\"",
+        ".query(&[\"",
+        "script(\"",
+        "redis.call('",
+        "redis.pcall('",
+    ];
+    let behind = calls.iter().flat_map(|call| text.split(call).skip(1));
+    let words = behind.map(|rest| rest.split(['"', '\'']).next().unwrap_or_default());
+    words
+        .filter(|word| word.len() > 1 && word.bytes().all(|byte| byte.is_ascii_uppercase()))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_list_is_enough_for_the_commands_of_operators() {
+    let (world, redis) = (World::new(56).await, RedisServer::start().await.expect("a Redis server"));
+    let mut admin = redis.connection().await.expect("a connection");
+    let folder = tempfile::tempdir().expect("a folder");
+    for (number, environment) in variants(&redis, &world).into_iter().enumerate() {
+        query::<()>(&mut admin, &["FLUSHALL"]).await;
+        set_user(&mut admin, &printed(&environment).await).await;
+        let market = world.contracts.markets[0].as_str();
+        let service: Service = common::service(&environment).await;
+        let config = ProducerConfig::new(&world.contracts.protocol_state, market);
+        let mut producer = MarketProducer::new(config, &redis.url()).expect("producers");
+        producer.finish_epoch(23_000_001, 3).await.expect("produced");
+        have_settled(&service, Address::new(market).checksummed()).await;
+        service.stop().await;
+        query::<()>(&mut admin, &["ACL", "LOG", "RESET"]).await;
+        let file = folder.path().join(number.to_string());
+        let file = file.to_str().expect("a path");
+        for arguments in [
+            &["diff", market][..],
+            &["ledger", "export", market, "--to", file],
+            &["ledger", "import", market, "--from", file, "--replace"],
+            &["ledger", "reset", market, "--yes"],
+            &["ledger", "import", market, "--from", file],
+            &["ledger", "remove", market, "--yes"],
+            &["check", "--connect"],
+            &["doctor"],
+            &["backfill", "--from", "1", "--to", "3"],
+        ] {
+            let (code, said, error) = run(&environment, arguments).await;
+            assert!(code.is_some_and(|code| code != 78 && code != 2), "{arguments:?}: {said}{error}");
+            if arguments[0] == "ledger" {
+                assert_eq!(code, Some(0), "{number} {arguments:?}: {said}{error}");
+            }
+            let log: Vec<BTreeMap<String, Value>> = query(&mut admin, &["ACL", "LOG"]).await;
+            let denied: BTreeSet<String> = log
+                .iter()
+                .map(|entry| match entry.get("object") {
+                    Some(Value::BulkString(object)) => String::from_utf8_lossy(object).into_owned(),
+                    other => panic!("{other:?}"),
+                })
+                .collect();
+            // What these two say that they could not ask: the settings of the server, and which databases have keys.
+            let asked: BTreeSet<String> = match arguments[0] {
+                "doctor" => ["config|get", "info", "time"].map(str::to_owned).into(),
+                "check" => ["info".to_owned()].into(),
+                _ => BTreeSet::new(),
+            };
+            assert!(denied.is_subset(&asked), "{number} {arguments:?}: {denied:?}");
+            query::<()>(&mut admin, &["ACL", "LOG", "RESET"]).await;
+        }
+    }
+}
+
+/// Runs the service and the commands that read, as the user of the printed list on all these servers, until its summary is written.
+async fn serves_without_a_denial(environment: &Environment, servers: &[&RedisServer]) {
+    let words = printed(environment).await;
+    let mut admins = Vec::new();
+    for server in servers {
+        let mut admin = server.connection().await.expect("a connection");
+        set_user(&mut admin, &words).await;
+        query::<()>(&mut admin, &["ACL", "LOG", "RESET"]).await;
+        admins.push(admin);
+    }
+    let service: Service = common::service(environment).await;
+    have_settled(&service, common::MARKETS[0]).await;
+    service.stop().await;
+    for admin in &mut admins {
+        let denied: Vec<Value> = query(admin, &["ACL", "LOG"]).await;
+        assert!(denied.is_empty(), "{words:?}: {denied:#?}");
+    }
+    let (code, said, error) = run(environment, &["check", "--connect"]).await;
+    assert!(code == Some(0) && said.contains("grants all rights"), "{said}{error}");
+    let (code, _, notes) = run(environment, &["doctor", "--acl"]).await;
+    assert!(code == Some(0) && notes.contains("has every right of the list"), "{notes}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_list_is_enough_on_a_cluster_and_behind_sentinels() {
+    let cluster = RedisCluster::start(3).await.expect("a cluster");
+    let user = [("REDIS_USERNAME", "tracker"), ("REDIS_PASSWORD", "secret")];
+    let without_server = |environment: Environment| -> Environment {
+        let is_other = |name: &String| name != "REDIS_HOST" && name != "REDIS_PORT";
+        environment.into_iter().filter(|(name, _)| is_other(name)).collect()
+    };
+    let nodes: Vec<String> = cluster.addrs().iter().map(ToString::to_string).collect();
+    let environment = with(&common::environment(cluster.addrs()[0]), &user);
+    let environment = with(&without_server(environment), &[("REDIS_CLUSTER", &nodes.join(","))]);
+    serves_without_a_denial(&environment, &[cluster.node(0), cluster.node(1), cluster.node(2)]).await;
+
+    let sentinels = Sentinels::start(None, None).await.expect("sentinels");
+    let named: Vec<String> = sentinels.addrs().iter().map(ToString::to_string).collect();
+    let environment = with(&common::environment(sentinels.addrs()[0]), &user);
+    let settings =
+        [("REDIS_SENTINELS", named.join(",")), ("REDIS_SENTINEL_MASTER", Sentinels::MASTER.to_owned())];
+    let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let environment = with(&without_server(environment), &settings);
+    serves_without_a_denial(&environment, &[sentinels.master(), sentinels.replica()]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_present_user_is_tested_against_the_printed_list() {
+    let (world, redis) = (World::new(57).await, RedisServer::start().await.expect("a Redis server"));
+    let mut admin = redis.connection().await.expect("a connection");
+    let environment = settings(&redis, &world);
+    let notes = async |environment: &Environment| {
+        let (code, list, notes) = run(environment, &["doctor", "--acl"]).await;
+        assert!(
+            code == Some(0) && list.lines().count() == 1,
+            "the list is printed in any case: {list}{notes}"
+        );
+        notes
+    };
+    let before = notes(&environment).await;
+    assert!(
+        before.contains("the present user was not tested: ") && before.contains("redis.password"),
+        "{before}"
+    );
+    let words = printed(&environment).await;
+    set_user(&mut admin, &words).await;
+    let well = notes(&environment).await;
+    assert!(well.contains("note: the present user tracker has every right of the list"), "{well}");
+    assert!(!well.contains("may do more"), "{well}");
+    for (taken, lacks) in [
+        ("+zadd", "the present user tracker lacks command ZADD: the user may not run it"),
+        (
+            "~tracker:chain:*",
+            "the present user tracker lacks keys tracker:chain:*: the user may not access it by",
+        ),
+        ("&state-tracker:echo:*", "the present user tracker lacks channel state-tracker:echo:*"),
+        ("+rename", "the present user tracker lacks command RENAME"),
+    ] {
+        let rest: Vec<String> = words.iter().filter(|word| *word != taken).cloned().collect();
+        assert!(rest.len() < words.len(), "{taken} is in {words:?}");
+        set_user(&mut admin, &rest).await;
+        let ill = notes(&environment).await;
+        assert!(ill.contains(lacks) && !ill.contains("has every right"), "{taken}: {ill}");
+        assert_eq!(ill.contains("the service runs without"), taken == "+rename", "{ill}");
+    }
+    // The default user may do anything.
+    let default: Environment = environment
+        .into_iter()
+        .filter(|(name, _)| !["REDIS_USERNAME", "REDIS_PASSWORD"].contains(&name.as_str()))
+        .collect();
+    let more = notes(&default).await;
+    assert!(more.contains("the present user default may do more than the list grants: delete everything (FLUSHALL), write keys of other programs"), "{more}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

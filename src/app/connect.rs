@@ -5,7 +5,8 @@ use std::{collections::BTreeSet, time::Duration};
 use color_eyre::eyre::Result;
 use domain::collector::Rules;
 use serde::Serialize;
-use store_redis::Store;
+use store_collector::operations::READ_CHECKPOINT;
+use store_redis::{Store, StoreError};
 use store_tracker::{MarketKeys, channels};
 use supervision::Clock;
 use tokio::time::Instant;
@@ -15,6 +16,7 @@ use crate::{
     contracts::submission_windows,
     escape::escaped,
     producers::{self, Advice, Place},
+    protocol::{self, Verdict},
     remedy,
     rights::{self, Missing},
     service,
@@ -22,6 +24,12 @@ use crate::{
 
 /// Time limit for the answers of one node.
 const WITHIN: Duration = Duration::from_secs(10);
+
+/// What finds a mistyped market, which no name here can be asked for.
+const NEAREST: &str = ". If one is mistyped, `state-tracker doctor` names the nearest market that has keys";
+/// The same for a user with the least rights.
+const HIDDEN: &str = ". This user may not ask for keys in other spellings: `state-tracker doctor` finds them, and the nearest market that has \
+     keys, by the names of all keys";
 
 /// The result of one connection.
 #[derive(Serialize)]
@@ -57,6 +65,10 @@ pub(super) async fn connect(config: &Config) -> Result<Vec<Connection>> {
         );
         connections.push(Connection::new("nodes", false, detail));
     }
+    // Only where Redis can be used: why it can't is told already.
+    if config.collector.is_enabled() && connections.iter().take(1).all(|redis| redis.ok) {
+        connections.extend(chain_state(config, ids.first().copied()).await?);
+    }
     Ok(connections)
 }
 
@@ -67,18 +79,53 @@ async fn redis(config: &Config) -> Result<Vec<Connection>> {
         // PING needs no right to any key and SUBSCRIBE uses a connection of its own: both must work before rights are examined.
         tokio::try_join!(store.ping(), async { store.subscribe(channels(&[])).await.map(drop) })
     {
-        return Ok(vec![Connection::new(server, false, remedy::line(&error))]);
+        return Ok(failed(&store, server, remedy::line(&error)).await);
     }
-    let missing = rights::missing(config, &store, &config.tracker.markets).await?;
-    let named: Vec<String> =
-        missing.iter().map(|Missing { object, problem }| format!("{object}: {problem}")).collect();
-    if !named.is_empty() {
-        let detail = format!("rights are missing: {}; {}", named.join("; "), rights::REMEDY);
-        return Ok(vec![Connection::new(server, false, escaped(&detail))]);
+    let missing = match rights::missing(config, &store, &config.tracker.markets).await {
+        Ok(missing) => missing,
+        Err(error) => return Ok(failed(&store, server, remedy::line(error.as_ref())).await),
+    };
+    let named = |is_for_operators: bool| {
+        let missing = missing.iter().filter(|missing| missing.is_for_operators == is_for_operators);
+        let named: Vec<String> =
+            missing.map(|Missing { object, problem, .. }| format!("{object}: {problem}")).collect();
+        let detail =
+            || escaped(&format!("rights are missing: {}; {}", named.join("; "), rights::REMEDY)).into_owned();
+        (!named.is_empty()).then(detail)
+    };
+    if let Some(detail) = named(false) {
+        return Ok(vec![Connection::new(server, false, detail)]);
     }
     let answers =
         Connection::new(server.clone(), true, "answers, accepts a subscription and grants all rights");
+    let warning = named(true).map(|lacks| format!("for doctor, diff and ledger, {lacks}"));
+    let answers = Connection { warning, ..answers };
     Ok(std::iter::once(answers).chain(check_producers(config, &store, &server).await).collect())
+}
+
+/// Reports a chain state in Redis that is of another chain than the nodes, or of another contract.
+async fn chain_state(config: &Config, of_nodes: Option<u64>) -> Result<Option<Connection>> {
+    let (store, chain) = (service::connect(config)?, service::collector_store(config)?);
+    let examined = async {
+        let mut session = store.session(READ_CHECKPOINT).await?;
+        chain.examine(&mut session, config.collector.id().or(of_nodes)).await
+    };
+    let failed = |error: StoreError| {
+        Connection::new(format!("redis {store:?} chain state"), false, escaped(&remedy::line(&error)))
+    };
+    Ok(examined.await.err().map(failed))
+}
+
+/// What to report of a server that can't be used: the protocol that speaks there, if it is the wrong one, else the error.
+async fn failed(store: &Store, server: String, error: String) -> Vec<Connection> {
+    let verdicts = protocol::verdicts(store).await;
+    if verdicts.is_empty() {
+        return vec![Connection::new(server, false, error)];
+    }
+    let of_verdict = |Verdict { server, problem, remedy }| {
+        Connection::new(format!("redis {server}"), false, format!("{problem}; {remedy}"))
+    };
+    verdicts.into_iter().map(of_verdict).collect()
 }
 
 /// Reports the markets that have no producers' key where the tracker reads.
@@ -93,7 +140,13 @@ async fn check_producers(config: &Config, store: &Store, server: &str) -> Vec<Co
         let Advice { problem, remedy } = search.advice(place)?;
         // A market may be configured before its producers start; keys that exist elsewhere show a wrong setting.
         let server = format!("{server} market {}", keys.market());
-        Some(Connection::new(server, *place == Place::Nowhere, escaped(&format!("{problem}; {remedy}"))))
+        let is_nowhere = *place == Place::Nowhere;
+        let more = match (is_nowhere, search.hides_spellings) {
+            (false, _) => "",
+            (true, false) => NEAREST,
+            (true, true) => HIDDEN,
+        };
+        Some(Connection::new(server, is_nowhere, escaped(&format!("{problem}; {remedy}{more}"))))
     };
     keys.iter().zip(&search.places).filter_map(report).collect()
 }

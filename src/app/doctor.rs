@@ -9,7 +9,8 @@ use crate::{
     cli::DoctorArgs,
     config::{Loaded, UnknownMarket},
     doctor::{Finding, Report, Scope, WATCHED, counted, examine},
-    rights::AccessList,
+    escape::escaped,
+    rights::{AccessList, present_user},
 };
 
 /// Examines the configured markets, or those of the arguments. `listed` is the text of `DATA_MARKET_ADDRESSES`, if it is set.
@@ -51,10 +52,15 @@ pub async fn doctor(args: &DoctorArgs, loaded: &Loaded, listed: Option<&str>) ->
     Ok((report, code))
 }
 
-/// `doctor --acl`: the access list that the configuration needs. It does not connect to Redis.
+/// `doctor --acl`: the access list that the configuration needs, with notes that say what the present user lacks of it. The list is the
+/// same whether Redis answers or not.
 ///
 /// # Errors
 /// Settings that make no connection.
-pub fn access_list(loaded: &Loaded) -> Result<AccessList> {
-    AccessList::of(&loaded.config)
+pub async fn access_list(loaded: &Loaded) -> Result<AccessList> {
+    let mut list = AccessList::of(&loaded.config)?;
+    let notes = present_user(&loaded.config).await;
+    // The server's words are among them.
+    list.notes.extend(notes.iter().map(|note| escaped(note).into_owned()));
+    Ok(list)
 }

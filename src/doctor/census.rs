@@ -11,6 +11,7 @@ use super::{
     faults::{Fault, Faults},
     finding::Finding,
     neighbours::Neighbours,
+    others::Others,
 };
 use crate::key_families;
 
@@ -81,6 +82,7 @@ pub(super) struct Census {
     /// How many keys of producers each market has.
     produced: Vec<u64>,
     neighbours: Neighbours,
+    others: Others,
     sizes: BTreeMap<String, Size>,
     faults: Faults,
     keys: u64,
@@ -116,6 +118,7 @@ impl Census {
             prefix,
             produced: vec![0; markets.len()],
             neighbours: Neighbours::default(),
+            others: Others::default(),
             sizes: BTreeMap::new(),
             faults: Faults::default(),
             keys: 0,
@@ -135,11 +138,18 @@ impl Census {
         let name = std::str::from_utf8(key).unwrap_or_default();
         let place = self.place(name);
         match &place {
-            None => self.neighbour(name),
+            None => {
+                self.neighbour(name);
+                self.others.add(name);
+            }
             Some(Place { market: Some(market), family, misnamed: None })
                 if family.writer == Writer::Producers =>
             {
                 self.produced[*market] += 1;
+            }
+            Some(Place { family, .. }) if family.writer == Writer::State => self.others.add_own(),
+            Some(Place { market: None, family, .. }) if family.writer == Writer::Outputs => {
+                self.others.add_handed_over(name);
             }
             Some(_) => {}
         }
@@ -155,6 +165,12 @@ impl Census {
         if place.is_some() { Question::Kind } else { Question::Nothing }
     }
 
+    /// The state of other trackers that it has met.
+    #[must_use]
+    pub(super) fn others(&self) -> &Others {
+        &self.others
+    }
+
     /// How many keys the user may not read.
     #[must_use]
     pub(super) fn denied(&self) -> u64 {
@@ -165,6 +181,7 @@ impl Census {
     pub(super) fn record(&mut self, key: &[u8], facts: Option<KeyFacts>) {
         let Some(facts) = facts else {
             self.denied += 1;
+            self.record_denied(key);
             return;
         };
         // The key has expired since SCAN returned it.
@@ -193,6 +210,13 @@ impl Census {
         for fault in faults.into_iter().flatten() {
             self.faults.add(market, fault, family, name, facts.kind);
         }
+    }
+
+    /// Records the fault of the name of a key whose facts are denied, as they are to a user that may read the configured spelling alone.
+    fn record_denied(&mut self, key: &[u8]) {
+        let name = std::str::from_utf8(key).unwrap_or_default();
+        let Some(Place { market, family, misnamed: Some(fault) }) = self.place(name) else { return };
+        self.faults.add(market, fault, family, name, KeyType::None);
     }
 
     fn place(&self, key: &str) -> Option<Place> {

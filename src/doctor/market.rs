@@ -1,10 +1,12 @@
 //! Judges one market: its ledger, its unreadable inputs, its datasets with the programs that write them, and timeline entries that
 //! are ahead of the clock. Pure.
 
+use std::collections::BTreeMap;
+
 use actors::env::stale_after;
 use domain::EpochId;
 use errors::rounded;
-use store_redis::{ErrorKind, Family, Fault, StoreError};
+use store_redis::{ErrorKind, Family, Fault, KeyType, StoreError};
 use store_tracker::{
     Intervals,
     datasets::{CURRENT_EPOCH, SUMMARY},
@@ -35,6 +37,8 @@ pub(super) struct MarketFacts {
     pub(super) intervals: Intervals,
     /// Whether the tracker's summary can be told from the original's, which it can't with `compat = "go"`.
     pub(super) is_distinguishable: bool,
+    /// The types of keys that have a wrong one, by their names.
+    pub(super) types: BTreeMap<String, KeyType>,
     /// The result of reading the inputs of a pass.
     pub(super) pass: Result<PassFacts, StoreError>,
     /// The datasets that readiness depends on: for each moment, for each spelling.
@@ -81,6 +85,19 @@ pub(super) fn judge(facts: &MarketFacts) -> Vec<Finding> {
     findings
 }
 
+/// The keys of a wrong type that reading the inputs has met.
+pub(super) fn mistyped(pass: &Result<PassFacts, StoreError>) -> Vec<String> {
+    match pass {
+        Ok(pass) => {
+            let mistyped = pass.faults.iter().filter(|fault| fault.kind == ErrorKind::WrongType);
+            // A star stands for the ids of several keys.
+            mistyped.map(|fault| fault.key.clone()).filter(|key| !key.contains('*')).collect()
+        }
+        Err(error) if error.kind == ErrorKind::WrongType => vec![error.object.clone()],
+        Err(_) => Vec::new(),
+    }
+}
+
 fn family_of(facts: &MarketFacts, key: &str) -> Option<&'static Family> {
     let rest = |space: &String| key.strip_prefix(space.as_str())?.strip_prefix(':');
     // One fault may stand for several keys, with a star in place of the epoch.
@@ -90,22 +107,26 @@ fn family_of(facts: &MarketFacts, key: &str) -> Option<&'static Family> {
 fn unreadable(facts: &MarketFacts, fault: &Fault) -> Finding {
     let family = family_of(facts, &fault.key);
     if fault.kind == ErrorKind::WrongType {
-        return wrong_type(&fault.key, family, &fault.detail);
+        return wrong_type(facts, &fault.key, family, &fault.detail);
     }
     Finding::warning("unreadable", &fault.key, &fault.detail, keys::malformed(family))
 }
 
-fn wrong_type(key: &str, family: Option<&Family>, detail: &str) -> Finding {
+fn wrong_type(facts: &MarketFacts, key: &str, family: Option<&Family>, detail: &str) -> Finding {
     let right = family.map_or("another type", |family| family.kind.as_str());
     let remedy = family.map_or_else(|| keys::malformed(None), |family| keys::wrong_type(family, false));
-    Finding::error("wrong_type", key, format!("it must be a {right}, and is not: {detail}"), remedy)
+    let problem = match facts.types.get(key) {
+        Some(kind) => format!("it is a {}, and must be a {right}", kind.as_str()),
+        None => format!("it must be a {right}, and is not: {detail}"),
+    };
+    Finding::error("wrong_type", key, problem, remedy)
 }
 
 fn ledger(facts: &MarketFacts, error: &StoreError) -> Finding {
     let problem = format!("the tracker can't {}: {}", error.operation, error.detail());
     let (check, remedy) = match error.kind {
         ErrorKind::WrongType => {
-            return wrong_type(&error.object, family_of(facts, &error.object), &error.detail());
+            return wrong_type(facts, &error.object, family_of(facts, &error.object), &error.detail());
         }
         ErrorKind::Denied => ("acl", rights::REMEDY.to_owned()),
         ErrorKind::Torn => ("ledger_torn", remedy::of_store(error)),
@@ -275,6 +296,7 @@ mod tests {
     fn well() -> MarketFacts {
         MarketFacts {
             name: "M".to_owned(),
+            types: BTreeMap::new(),
             spaces: vec!["P:M".to_owned(), "{P:M}".to_owned()],
             now: NOW,
             intervals: intervals(),

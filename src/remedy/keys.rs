@@ -1,12 +1,13 @@
 //! The remedies of faulty keys, by family. Pure.
 //!
 //! **Invariant:** no remedy changes, renames or deletes a producers' key. The fault is in the producer, and the key may hold the
-//! only copy of its data.
+//! only copy of its data. A key of this program that has another type was written by somebody else: its content is kept under
+//! another name.
 
-use store_redis::{Family, Writer};
+use store_redis::{Family, Ttl, Writer};
 
 /// Which program writes a producers' key, and with which TTL: the columns of docs/producers.md.
-const PRODUCERS: [(&str, &str, &str); 20] = [
+const PRODUCERS: [(&str, &str, &str); 21] = [
     ("submissionQueue", "gateway", "none"),
     ("epochs:active", "event monitor", "24 h"),
     ("epoch:*:validators", "gateway", "2 h"),
@@ -17,6 +18,7 @@ const PRODUCERS: [(&str, &str, &str); 20] = [
     ("metrics:epochs:timeline", "event monitor", "none"),
     ("metrics:batches:timeline", "finalizer, aggregator, gateway", "none"),
     ("metrics:submissions:timeline", "gateway", "none"),
+    ("metrics:submissions:metadata:*", "gateway", "24 h"),
     ("metrics:validations:timeline", "dequeuer", "none"),
     ("metrics:parts:timeline", "finalizer", "none"),
     ("metrics:validator:*:batches", "finalizer, gateway", "none"),
@@ -46,49 +48,67 @@ fn is_dataset(family: &Family) -> bool {
     store_tracker::DATASETS.iter().any(|dataset| dataset.family.name == family.name)
 }
 
-/// The remedy for a key whose type is not that of its family.
+/// How a key is put aside. Not under a longer name, which would be one of the same family; no name has this beginning.
+const ASIDE: &str = "RENAME it to aside:NAME, which keeps its content";
+
+/// The remedy for a key whose type is not that of its family. It names who writes the key, and the right type.
 pub(crate) fn wrong_type(family: &Family, is_of_collector: bool) -> String {
     let right = family.kind.as_str();
+    let own = |part: &str| {
+        format!(
+            "this key is written by state-tracker's {part}, and it must be a {right}: stop the program that wrote this one"
+        )
+    };
     match (family.writer, is_of_collector) {
         (Writer::Producers, _) => format!(
             "{}, and it must be a {right}. Leave the key where it is: neither rename nor delete it, since it may hold the only copy",
             fix_the_producer(family)
         ),
         (Writer::Outputs, false) if is_dataset(family) => {
-            // Safe to remove: a dataset is computed from the ledger and the inputs with the next pass.
-            "stop the program that wrote it, then UNLINK it: the tracker computes the dataset again".to_owned()
+            format!("{}, then {ASIDE}; the tracker computes the dataset again", own("tracker"))
         }
         // The state index is kept from events, and nothing computes it again.
-        (Writer::Outputs, false) => format!(
-            "stop the program that wrote it, then RENAME it: the indexer writes a {right} with the next event, and earlier ones are missing"
-        ),
-        (Writer::Outputs, true) => format!(
-            // Renamed and not deleted: finalizers may not have read the batches in it yet.
-            "stop the program that wrote it, then RENAME it: the collector writes a {right} with its next block"
-        ),
-        (Writer::State, false) => {
-            "stop the program that wrote it, then restore the market's ledger from a backup or reset it (docs/operations.md, \
-             \"The ledger\"): a reset counts again what the timelines of the last 24 hours prove"
-                .to_owned()
+        (Writer::Outputs, false) => {
+            format!(
+                "{}, then {ASIDE}; the indexer writes it with the next event, and earlier ones are missing",
+                own("indexer")
+            )
         }
+        // Finalizers may not have read the batches in it yet.
+        (Writer::Outputs, true) => format!(
+            "{}, then {ASIDE}; the collector writes it with its next block, and what other programs have not read stays in the renamed key",
+            own("collector, or the original's")
+        ),
+        (Writer::State, false) => format!(
+            "{}, then restore the market's ledger from a backup or reset it (docs/operations.md, \"The ledger\"): a reset counts again \
+             what the timelines of the last 24 hours prove",
+            own("tracker")
+        ),
+        // From one backup: checkpoint, windows and undo log are written together and must be of one moment.
         (Writer::State, true) => {
-            // From one backup: checkpoint, windows and undo log are written together and must be of one moment.
-            "stop the program that wrote it, then restore all keys tracker:chain:* from one backup".to_owned()
+            format!("{}, then restore all keys tracker:chain:* from one backup", own("collector"))
         }
     }
 }
 
 /// The remedy for a key that must expire and has no TTL.
 pub(crate) fn no_ttl(family: &Family) -> String {
-    match (family.writer, producer(family)) {
-        (Writer::Producers, Some((_, program, ttl))) => format!(
+    match (family.writer, producer(family), family.ttl) {
+        (Writer::Producers, Some((_, program, ttl)), _) => format!(
             "fix the producer: {program} must set a TTL of {ttl}. A restore that drops TTLs does this too"
         ),
-        (Writer::Producers, None) => fix_the_producer(family),
-        _ => {
-            "start state-tracker: it sets the TTL with its next write. If no tracker is to run, delete the key"
+        (Writer::Producers, None, _) => fix_the_producer(family),
+        // Not deleted: its existence may say that batches are handed over, or it is a batch that nobody has read.
+        (_, _, Ttl::Fixed(seconds)) => format!(
+            "start state-tracker, which sets the TTL with its next write of this key; one that it writes no more needs EXPIRE with the \
+             {seconds} s that it would have set. A restore that drops TTLs does this"
+        ),
+        (Writer::Outputs, ..) if is_dataset(family) => {
+            "start state-tracker: it sets the TTL with its next write. If no tracker is to run, the dataset may be deleted: a tracker \
+             computes it again"
                 .to_owned()
         }
+        _ => "start state-tracker: it sets the TTL with its next write. A restore that drops TTLs does this".to_owned(),
     }
 }
 
@@ -149,12 +169,36 @@ mod tests {
     }
 
     #[test]
-    fn only_a_dataset_is_removed_and_a_key_of_the_index_is_kept_under_another_name() {
-        let remedy = |rest: &str| wrong_type(store_tracker::family_of(rest).expect("a family"), false);
-        assert!(remedy("stats:hourly:7").contains("UNLINK"), "{}", remedy("stats:hourly:7"));
-        for rest in ["active:epochs", "metrics:epochs:by_time", "validator:a:b:stats"] {
-            let remedy = remedy(rest);
-            assert!(remedy.contains("RENAME") && !remedy.contains("UNLINK"), "{rest}: {remedy}");
+    fn every_remedy_names_writer_and_type_and_none_deletes_what_somebody_else_wrote() {
+        let of_tracker = store_tracker::key_families().into_iter().map(|table| (table, false));
+        let of_collector = store_collector::key_families().into_iter().map(|table| (table, true));
+        let mut checked = 0;
+        for (table, is_of_collector) in of_tracker.chain(of_collector) {
+            for family in table.rows {
+                let (name, remedy) = (family.name, wrong_type(family, is_of_collector));
+                assert!(remedy.contains("this key is written by "), "{name}: {remedy}");
+                assert!(remedy.contains(&format!("must be a {}", family.kind.as_str())), "{name}: {remedy}");
+                assert_eq!(remedy.contains(ASIDE), family.writer == Writer::Outputs, "{name}: {remedy}");
+                for remedy in [remedy, no_ttl(family), malformed(Some(family))] {
+                    for loss in ["UNLINK", "DEL ", "delete the key", "delete it"] {
+                        assert!(
+                            !remedy.contains(loss) || remedy.contains("neither rename nor delete it"),
+                            "{name}: {remedy}"
+                        );
+                    }
+                }
+                checked += 1;
+            }
+        }
+        assert!(checked > 60, "only {checked} families");
+    }
+
+    #[test]
+    fn a_key_that_says_that_batches_are_handed_over_is_never_to_be_deleted() {
+        for key in ["BatchCountKey.0xab.7", "BatchSubmissionsKey.0xab.7.0", "BlockHashByNumberKey.7"] {
+            let family = store_collector::family_of(key).expect("a family");
+            let remedy = no_ttl(family);
+            assert!(!remedy.contains("delete") && remedy.contains("EXPIRE"), "{key}: {remedy}");
         }
     }
 

@@ -16,6 +16,7 @@ mod commit;
 mod compare_and_set;
 mod contract_values;
 mod finalized;
+mod inspect;
 mod keys;
 mod market;
 pub mod operations;
@@ -45,7 +46,7 @@ pub use predecessor::Left;
 pub use submissions::Inputs;
 pub use windows::windows;
 
-use store_redis::{Batch, ErrorKind, Operation, Replies, Session, StoreError};
+use store_redis::{Batch, ErrorKind, Replies, Session, StoreError};
 use values::{parse, read, take_json, take_time};
 use windows::take_windows;
 
@@ -189,17 +190,9 @@ impl ChainStore {
         session: &mut Session,
         market: ContractAddress,
     ) -> Result<Option<bool>, StoreError> {
-        let (operation, key) = (operations::REMOVE_MARKET, self.keys.identity());
-        let mut batch = Batch::new();
-        batch.cmd("GET", &key);
-        let mut replies = Replies::new(operation, session.run(operation, &key, batch).await?);
-        let Some(there) = replies.required::<Option<String>>(&key)? else { return Ok(Some(false)) };
-        let of_chain = match there.split_once(':') {
-            Some((id, contract)) if contract == self.identity => {
-                Self { identity: format!("{id}:{contract}"), ..self.clone() }
-            }
-            _ => self.clone(),
-        };
+        let there = self.identity_there(session, operations::REMOVE_MARKET).await?;
+        let Some(there) = there else { return Ok(Some(false)) };
+        let of_chain = self.of_identity(&there);
         let known = of_chain.load(session).await?;
         let after = known.state.remove(market);
         if after.effects.is_empty() {
@@ -207,13 +200,6 @@ impl ChainStore {
         }
         let outcome = of_chain.commit(session, &known.basis, &after.effects, None).await?;
         Ok(matches!(outcome, Outcome::Done { .. }).then_some(true))
-    }
-
-    /// Refuses what is of another chain or contract.
-    fn check_identity(&self, operation: Operation, there: Option<&str>) -> Result<(), StoreError> {
-        let Some(there) = there.filter(|there| *there != self.identity) else { return Ok(()) };
-        let detail = format!("it is of {there}, and this program follows {}", self.identity);
-        Err(StoreError::new(operation, self.keys.identity(), ErrorKind::Foreign, detail))
     }
 }
 

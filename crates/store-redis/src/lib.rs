@@ -22,7 +22,9 @@ mod script;
 
 pub use answers::{ANSWERS, Answer, Consequence, UNKNOWN, answer_of, consequence_of, kind_of};
 pub use batch::Batch;
-pub use connect::{PoolStatus, RedisSettings, SentinelView, Servers, Session, Store, Subscriber};
+pub use connect::{
+    PoolStatus, Protocol, RedisSettings, SentinelView, Servers, Session, Spoken, Store, Subscriber,
+};
 pub use error::StoreError;
 pub use errors::Operation;
 pub use events::EventStream;
@@ -30,5 +32,7 @@ pub use inspect::{Inspector, KeyFacts, KeyRequest, ServerClock, ServerFacts};
 pub use key_family::{Age, Family, FamilyTable, KeyType, Removal, Retention, Ttl, Writer};
 pub use kind::ErrorKind;
 pub use reply::{Fault, Replies};
-pub use rights::{Access, Denied, MissingRight, Need, PROBE_ARGUMENT, escape_pattern, missing_rights};
+pub use rights::{
+    Access, Denied, MissingRight, Need, PROBE_ARGUMENT, escape_pattern, may_run, missing_rights,
+};
 pub use script::Lua;

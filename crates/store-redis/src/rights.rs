@@ -4,6 +4,8 @@
 //! must refuse, or for a key, a field or a member that does not exist. A command without such a form (`SADD`, `LPUSH`) is
 //! not sent: a script asks the server whether the user may run it, which Redis supports from version 7 on.
 
+use std::collections::BTreeSet;
+
 use redis::{RedisResult, Value};
 
 use crate::{
@@ -16,6 +18,13 @@ pub const PROBE_ARGUMENT: &str = "state-tracker-doctor";
 /// Returns 1 if the user may run a command, or if the server is too old to say. KEYS: the key. ARGV: the command's words.
 const ACL_CHECK: &str =
     "if not redis.acl_check_cmd or redis.acl_check_cmd(unpack(ARGV)) then return 1 end return 0";
+
+/// The commands that are granted by their subcommands.
+const CONTAINERS: [&str; 3] = ["MEMORY", "PUBSUB", "SCRIPT"];
+
+/// Returns 1 only if the server says that the user may run a command. ARGV: the command's words.
+const ACL_ASK: &str =
+    "if redis.acl_check_cmd and redis.acl_check_cmd(unpack(ARGV)) then return 1 end return 0";
 
 /// How a program uses keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,6 +40,7 @@ pub enum Access {
 pub struct Need {
     pattern: String,
     access: Access,
+    is_for_operators: bool,
     probes: Vec<Probe>,
 }
 
@@ -47,9 +57,11 @@ struct Probe {
 enum Form {
     /// Send the command in a form without effect.
     Sent,
+    /// Rename the key to itself. It does not exist, so the server must refuse.
+    Renamed,
     /// Run [`ACL_CHECK`] instead of the command.
     Asked,
-    /// Send a command that names no key.
+    /// Send a command that names no key, or one that follows its other words.
     Keyless,
     /// Call a script that the server does not know.
     Script,
@@ -77,6 +89,8 @@ pub struct MissingRight {
     pub denied: Denied,
     /// The server's message.
     pub detail: String,
+    /// Whether only commands of operators need it, and the service does not.
+    pub is_for_operators: bool,
 }
 
 impl MissingRight {
@@ -91,7 +105,7 @@ impl MissingRight {
             () if detail.contains("channel") => Denied::Channel,
             () => Denied::Keys,
         };
-        Self { command, pattern, denied, detail }
+        Self { command, pattern, denied, detail, is_for_operators: false }
     }
 }
 
@@ -99,7 +113,13 @@ impl Need {
     /// A need of keys of this pattern, without probes.
     #[must_use]
     pub fn new(pattern: impl Into<String>, access: Access) -> Self {
-        Self { pattern: pattern.into(), access, probes: Vec::new() }
+        Self { pattern: pattern.into(), access, is_for_operators: false, probes: Vec::new() }
+    }
+
+    /// The same need, which only commands of operators have: without it the service runs.
+    #[must_use]
+    pub fn for_operators(self) -> Self {
+        Self { is_for_operators: true, ..self }
     }
 
     /// The commands that every program needs whatever its keys are: those of transactions and scripts.
@@ -107,9 +127,14 @@ impl Need {
     pub fn of_any_key() -> Self {
         let mut need = Self::new("", Access::Read);
         // MULTI with EXEC right behind it: probes queued between them would run outside a transaction where MULTI is denied.
-        for (command, arguments) in
-            [("MULTI", &[][..]), ("EXEC", &[]), ("SCRIPT", &["LOAD", "return 1"]), ("PING", &[])]
-        {
+        for (command, arguments) in [
+            ("MULTI", &[][..]),
+            ("EXEC", &[]),
+            ("SCRIPT", &["LOAD", "return 1"]),
+            ("PING", &[]),
+            // The pool sends it with each connection that it reuses.
+            ("UNWATCH", &[]),
+        ] {
             need.probe_keyless(command, arguments);
         }
         need
@@ -125,6 +150,22 @@ impl Need {
     #[must_use]
     pub fn access(&self) -> Access {
         self.access
+    }
+
+    /// The commands, as words of an access list: `get`, `script|load`.
+    #[must_use]
+    pub fn commands(&self) -> BTreeSet<String> {
+        let mut all = BTreeSet::new();
+        for Probe { command, form, arguments, .. } in &self.probes {
+            let subcommand = arguments.first().filter(|_| CONTAINERS.contains(command));
+            let words = subcommand.map_or_else(|| (*command).to_owned(), |word| format!("{command}|{word}"));
+            all.insert(words.to_lowercase());
+            // A script that the server lacks is sent with its text.
+            if matches!(form, Form::Asked | Form::Script) {
+                all.insert("eval".to_owned());
+            }
+        }
+        all
     }
 
     /// Adds a probe that sends the command. The server must refuse the arguments, or they must name nothing that exists.
@@ -151,6 +192,16 @@ impl Need {
     /// Adds a probe that sends a command without a key.
     pub fn probe_keyless(&mut self, command: &'static str, arguments: &'static [&'static str]) -> &mut Self {
         self.push(command, Form::Keyless, "", arguments)
+    }
+
+    /// Adds a probe of `RENAME`, for a key that does not exist.
+    pub fn probe_rename(&mut self, key: &str) -> &mut Self {
+        self.push("RENAME", Form::Renamed, key, &[])
+    }
+
+    /// Adds a probe of `MEMORY USAGE`.
+    pub fn probe_memory(&mut self, key: &str) -> &mut Self {
+        self.push("MEMORY", Form::Keyless, key, &["USAGE"])
     }
 
     /// Adds a probe for scripts that are called by hash with this key.
@@ -195,7 +246,9 @@ pub async fn missing_rights(session: &mut Session, needs: &[Need]) -> Result<Vec
     for (_, Probe { command, form, key, arguments }) in &probes {
         match form {
             Form::Sent => batch.cmd(command, key).arg(arguments),
-            Form::Keyless => batch.keyless(command).arg(arguments),
+            Form::Renamed => batch.cmd(command, key).arg(key),
+            Form::Keyless if key.is_empty() => batch.keyless(command).arg(arguments),
+            Form::Keyless => batch.keyless(command).arg(arguments).arg(key),
             // By EVAL, with its text: SCRIPT LOAD would need another right, for a script that runs once.
             Form::Asked => batch.script("EVAL", ACL_CHECK, &[key]).arg(command).arg(key).arg(arguments),
             // No script has this hash: with the right to run it, the answer is NOSCRIPT.
@@ -208,7 +261,26 @@ pub async fn missing_rights(session: &mut Session, needs: &[Need]) -> Result<Vec
     Ok(all.filter_map(|((need, probe), answer)| refusal(need, probe, answer)).collect())
 }
 
+/// Whether the user may run each of these commands, by what the server says of it; `false` where it does not say, as before Redis 7.
+/// None of them is run.
+///
+/// # Errors
+/// [`StoreError`] when the server does not answer.
+pub async fn may_run(session: &mut Session, commands: &[&[&str]]) -> Result<Vec<bool>, StoreError> {
+    let mut batch = Batch::new();
+    for words in commands {
+        batch.keyless("EVAL").arg(ACL_ASK).arg(0).arg(*words);
+    }
+    let answers = session.run(operations::READ_RIGHTS, "access list", batch).await?;
+    Ok(answers.into_iter().map(|answer| matches!(answer, Ok(Value::Int(1)))).collect())
+}
+
 fn refusal(need: &Need, probe: &Probe, answer: RedisResult<Value>) -> Option<MissingRight> {
+    let refused = refused(need, probe, answer)?;
+    Some(MissingRight { is_for_operators: need.is_for_operators, ..refused })
+}
+
+fn refused(need: &Need, probe: &Probe, answer: RedisResult<Value>) -> Option<MissingRight> {
     let Probe { command, form, .. } = probe;
     let error = match answer {
         Ok(Value::Int(0)) if matches!(form, Form::Asked) => {

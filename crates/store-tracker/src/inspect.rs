@@ -9,7 +9,7 @@ mod watched;
 mod subscribers;
 
 pub use entries::{datasets, entries_since, raw_entries};
-pub use needs::need_of_finder;
+pub use needs::{need_of_doctor, need_of_finder};
 pub use produced::{Produced, Producers, produced, produced_at};
 pub use subscribers::subscribers;
 pub use watched::{Ahead, WatchedDataset, ahead, watched_datasets};

@@ -2,6 +2,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 
+use errors::rounded;
 use redis::{
     AsyncConnectionConfig, Cmd, Pipeline, RedisConnectionInfo, RedisFuture, RedisResult, Value,
     aio::{ConnectionLike, MultiplexedConnection},
@@ -91,11 +92,15 @@ impl ConnectionLike for Connection {
     }
 }
 
-/// Waits for at most `within`, after which the error is that of a timeout.
+/// Waits for a connection for at most `within`. Then the error is not that of a timeout: who does not answer the first message may speak
+/// another protocol, and is no slow server.
 pub(super) async fn in_time<T>(
     within: Duration,
     connecting: impl Future<Output = RedisResult<T>>,
 ) -> RedisResult<T> {
-    let timed_out = |_| io::Error::from(io::ErrorKind::TimedOut);
-    tokio::time::timeout(within, connecting).await.map_err(timed_out)?
+    let none = |_| {
+        let why = format!("no connection was made within {}", rounded(within));
+        io::Error::new(io::ErrorKind::NotConnected, why)
+    };
+    tokio::time::timeout(within, connecting).await.map_err(none)?
 }

@@ -105,7 +105,7 @@ pub(super) async fn open(address: &ConnectionAddr, identity: &Identity) -> Redis
 }
 
 /// Connects to the first address of the host that answers.
-async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
+pub(super) async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
     let addresses: Vec<_> =
         lookup_host((host, port)).await?.map(|at| Box::pin(TcpStream::connect(at))).collect();
     // `select_ok` panics without futures.

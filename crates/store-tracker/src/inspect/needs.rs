@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// How a market's keys are read.
-const READS: [(&str, &[&str]); 23] = [
+const READS: [(&str, &[&str]); 24] = [
     ("GET", &[]),
     ("GETRANGE", &["0", "1"]),
     ("EXISTS", &[]),
@@ -31,6 +31,7 @@ const READS: [(&str, &[&str]); 23] = [
     ("ZCARD", &[]),
     ("ZCOUNT", &["0", "1"]),
     ("ZSCORE", &[PROBE_ARGUMENT]),
+    ("ZMSCORE", &[PROBE_ARGUMENT]),
     ("ZRANGE", &["0", "0"]),
     ("ZRANGEBYSCORE", &["0", "1"]),
     ("ZREVRANGE", &["0", "0"]),
@@ -77,7 +78,41 @@ impl MarketKeys {
             all.push(need);
         }
         all.push(self.ledger_need());
+        all.push(self.transfer_need());
+        let spaces =
+            self.inputs().chain(self.second()).map(|input| (input.space().to_owned(), input.unused()));
+        all.extend(spaces.map(|(space, unused)| self.examination_need(&space, &unused, access)));
         all
+    }
+
+    /// What `doctor` asks about keys. The service needs none of it.
+    fn examination_need(&self, space: &str, unused: &str, access: Access) -> Need {
+        let mut need = Need::new(format!("{}:*", escape_pattern(space)), access).for_operators();
+        need.probe("TYPE", unused, &[]).probe("PTTL", unused, &[]).probe_memory(unused);
+        need
+    }
+
+    /// What `ledger` does with a ledger beside what the service does.
+    fn transfer_need(&self) -> Need {
+        let (mut need, unused) =
+            (Need::new(self.ledger_pattern(), Access::Write).for_operators(), self.unused());
+        need.probe_rename(&unused)
+            .probe("PERSIST", &unused, &[])
+            .probe("PEXPIRE", &unused, &[PROBE_ARGUMENT])
+            .probe("PTTL", &unused, &[])
+            .probe("UNLINK", &unused, &[])
+            .probe_memory(&unused);
+        need
+    }
+
+    fn ledger_pattern(&self) -> String {
+        match self.prefix() {
+            "" => {
+                let unused = self.unused();
+                format!("{}:*", escape_pattern(unused.strip_suffix(":unused").unwrap_or(&unused)))
+            }
+            prefix => format!("{}*", escape_pattern(prefix)),
+        }
     }
 
     /// The rights that the pruning of `epochs:active` needs beside these.
@@ -96,14 +131,7 @@ impl MarketKeys {
 
     /// The ledger, and what its scripts do with it.
     fn ledger_need(&self) -> Need {
-        let pattern = match self.prefix() {
-            "" => {
-                let unused = self.unused();
-                format!("{}:*", escape_pattern(unused.strip_suffix(":unused").unwrap_or(&unused)))
-            }
-            prefix => format!("{}*", escape_pattern(prefix)),
-        };
-        let (mut need, unused) = (Need::new(pattern, Access::Write), self.unused());
+        let (mut need, unused) = (Need::new(self.ledger_pattern(), Access::Write), self.unused());
         read(&mut need, &unused);
         need.probe("HSCAN", &unused, &["0"]);
         need.probe("TYPE", &unused, &[]);
@@ -115,9 +143,21 @@ impl MarketKeys {
         need.probe("ZREMRANGEBYRANK", &self.opened(), &[PROBE_ARGUMENT, PROBE_ARGUMENT]);
         need.probe("EXPIRE", &unused, &[PROBE_ARGUMENT]);
         need.probe_without_sending("SADD", &unused);
+        // It names no key, but the script that asks must reach one node of a cluster.
+        need.probe_without_sending("UNSUBSCRIBE", &unused);
         need.probe_script(&self.open());
         need
     }
+}
+
+/// What `doctor` asks of a server beside the rights for its keys.
+#[must_use]
+pub fn need_of_doctor() -> Need {
+    let mut need = Need::new("", Access::Read).for_operators();
+    need.probe_keyless("SCAN", &["0", "COUNT", "1"]);
+    need.probe_keyless("DBSIZE", &[]);
+    need.probe_keyless("PUBSUB", &["NUMSUB"]);
+    need
 }
 
 /// The right that the finder needs beside those of its markets: to read the names of all keys.

@@ -11,6 +11,8 @@ use crate::{
     operations::EXAMINE_MARKET,
 };
 
+/// What is asked about, as errors name it.
+const OBJECT: &str = "producers' keys";
 /// How many markets one round trip asks about; each has some 70 names at most.
 const MARKETS_A_BATCH: usize = 20;
 
@@ -32,6 +34,8 @@ pub struct Producers {
     pub found: Vec<Produced>,
     /// Whether the server refused to say for a spelling that the tracker reads.
     pub is_unknown: bool,
+    /// Whether it refused for one that the tracker does not read. An access list need not grant those.
+    pub hides_spellings: bool,
 }
 
 /// The producers' keys of each market in the database of the session, in the order of `markets`.
@@ -41,8 +45,14 @@ pub struct Producers {
 pub async fn produced(session: &mut Session, markets: &[MarketKeys]) -> Result<Vec<Producers>, StoreError> {
     let mut all = Vec::with_capacity(markets.len());
     for markets in markets.chunks(MARKETS_A_BATCH) {
-        let answers = session.run(EXAMINE_MARKET, "producers' keys", ask(markets)).await?;
-        all.extend(take(markets, answers)?);
+        let answers = session.run(EXAMINE_MARKET, OBJECT, ask(markets, true)).await?;
+        let mut found = take(markets, true, answers)?;
+        let (absent, others) = others(markets, &found);
+        if !others.is_empty() {
+            let answers = session.run(EXAMINE_MARKET, OBJECT, others).await?;
+            add(&mut found, take(&absent, false, answers)?);
+        }
+        all.extend(found);
     }
     Ok(all)
 }
@@ -57,10 +67,38 @@ pub async fn produced_at(
 ) -> Result<Vec<Producers>, StoreError> {
     let mut all = Vec::with_capacity(markets.len());
     for markets in markets.chunks(MARKETS_A_BATCH) {
-        let answers = inspector.run(EXAMINE_MARKET, ask(markets)).await?;
-        all.extend(take(markets, answers)?);
+        let answers = inspector.run(EXAMINE_MARKET, ask(markets, true)).await?;
+        let mut found = take(markets, true, answers)?;
+        let (absent, others) = others(markets, &found);
+        if !others.is_empty() {
+            let answers = inspector.run(EXAMINE_MARKET, others).await?;
+            add(&mut found, take(&absent, false, answers)?);
+        }
+        all.extend(found);
     }
     Ok(all)
+}
+
+/// The markets without keys where the tracker reads, and the questions about their other spellings; none if it reads all. The other
+/// markets are not asked about: a user with the least rights would be refused in vain.
+fn others(markets: &[MarketKeys], found: &[Producers]) -> (Vec<MarketKeys>, Batch) {
+    let absent = markets.iter().zip(found).filter(|(_, producers)| producers.is_absent());
+    let absent: Vec<MarketKeys> = absent.map(|(keys, _)| keys.clone()).collect();
+    let others = ask(&absent, false);
+    (absent, others)
+}
+
+/// Adds what was found of the absent markets, in their order.
+fn add(found: &mut [Producers], more: Vec<Producers>) {
+    let absent: Vec<&mut Producers> = found.iter_mut().filter(|producers| producers.is_absent()).collect();
+    absent.into_iter().zip(more).for_each(|(producers, more)| *producers = more);
+}
+
+impl Producers {
+    /// Whether the tracker reads no spelling with keys.
+    fn is_absent(&self) -> bool {
+        self.found.is_empty() && !self.is_unknown
+    }
 }
 
 /// The families of keys that belong to a market as a whole.
@@ -69,9 +107,10 @@ fn families() -> impl Iterator<Item = &'static Family> {
 }
 
 /// One command a key: in a cluster the keys of a market are on different nodes.
-fn ask(markets: &[MarketKeys]) -> Batch {
+fn ask(markets: &[MarketKeys], read: bool) -> Batch {
     let mut batch = Batch::new();
-    for (space, _) in markets.iter().flat_map(MarketKeys::every_spelling) {
+    let spellings = markets.iter().flat_map(MarketKeys::every_spelling);
+    for (space, _) in spellings.filter(|(_, is_read)| *is_read == read) {
         for family in families() {
             batch.cmd("EXISTS", family.key(&space, &[]));
         }
@@ -79,12 +118,16 @@ fn ask(markets: &[MarketKeys]) -> Batch {
     batch
 }
 
-fn take(markets: &[MarketKeys], answers: Vec<RedisResult<Value>>) -> Result<Vec<Producers>, StoreError> {
+fn take(
+    markets: &[MarketKeys],
+    read: bool,
+    answers: Vec<RedisResult<Value>>,
+) -> Result<Vec<Producers>, StoreError> {
     let mut answers = answers.into_iter();
     let mut all = Vec::with_capacity(markets.len());
     for keys in markets {
         let mut market = Producers::default();
-        for (space, is_read) in keys.every_spelling() {
+        for (space, is_read) in keys.every_spelling().into_iter().filter(|(_, is_read)| *is_read == read) {
             let mut found = 0;
             for _ in families() {
                 match answers.next() {
@@ -92,8 +135,8 @@ fn take(markets: &[MarketKeys], answers: Vec<RedisResult<Value>>) -> Result<Vec<
                     Some(Err(error)) if kind_of(&error).is_outage() => {
                         return Err(StoreError::redis(EXAMINE_MARKET, &space, &error));
                     }
-                    // The user may lack the right to spellings that the tracker does not read.
-                    _ => market.is_unknown |= is_read,
+                    _ if is_read => market.is_unknown = true,
+                    _ => market.hides_spellings = true,
                 }
             }
             if found > 0 {

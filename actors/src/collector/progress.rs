@@ -13,14 +13,6 @@ use domain::{
 use evm::{Counters, FaultKind, LogFaultKind, NodeStatus};
 use supervision::Clock;
 
-/// How far the head of one node may be behind that of another, in seconds, before the other one is taken for wrong.
-const MOST_BEHIND: u64 = 600;
-
-/// A time in Unix seconds, and what has passed `since`.
-fn counted_on(at: u64, since: Instant, now: Instant) -> u64 {
-    at.saturating_add(now.saturating_duration_since(since).as_secs())
-}
-
 /// The progress, shared by the collector's actors.
 pub struct Progress {
     clock: Clock,
@@ -34,8 +26,8 @@ pub struct ProgressSnapshot {
     pub checkpoint: Option<BlockRef>,
     /// The block that a node has reported last as the newest one, and when it was first reported.
     pub head: Option<(BlockRef, Instant)>,
-    /// The time of a block in Unix seconds, and when it was reported: the chain's time is counted on from it.
-    pub anchor: Option<(u64, Instant)>,
+    /// When the last accepted block was first known to be it: the chain's time is counted on from then.
+    pub accepted_at: Option<Instant>,
     /// The last block of the backfill; `None` when there is none.
     pub backfill: Option<u64>,
     /// Blocks a second, as a moving average over segments.
@@ -122,23 +114,16 @@ impl Progress {
             if state.head.is_none_or(|(known, _)| known.hash != head.hash) {
                 state.head = Some((head, now));
             }
-            // The time only goes forward: nodes behind a balancer may report another head each time, and the time would stand still.
-            // An anchor that is far ahead of the head was a mistake of a node.
-            let is_kept = state.anchor.is_some_and(|(at, since)| {
-                counted_on(at, since, now) >= head.time && at <= head.time.saturating_add(MOST_BEHIND)
-            });
-            if !is_kept {
-                state.anchor = Some((head.time, now));
-            }
         });
     }
 
-    /// The chain's time, in Unix seconds: the time of the newest block plus the time since it arrived. It never goes back. It does not depend on the
-    /// wall clock of this machine, which may be wrong; windows are closed by it.
+    /// The chain's time, in Unix seconds: the time of the last accepted block plus the time since it was accepted. Windows are closed by it.
+    /// It does not depend on the wall clock of this machine, which may be wrong. Nor does it on heads that were not accepted, or on dropped
+    /// blocks: nodes behind a balancer report another head each time, and the time of one may be wrong.
     #[must_use]
     pub fn chain_time(&self) -> Option<u64> {
-        let (at, since) = self.with(|state| state.anchor)?;
-        Some(counted_on(at, since, self.clock.now()))
+        let (block, since) = self.with(|state| Some((state.checkpoint?, state.accepted_at?)))?;
+        Some(block.time.saturating_add(self.clock.now().saturating_duration_since(since).as_secs()))
     }
 
     /// Records the chain state that was read or written, of the markets of this tracker.
@@ -158,7 +143,12 @@ impl Progress {
         });
         // Counted before the lock, which scrapes and other actors wait for.
         let windows = windows.collect();
+        let now = self.clock.now();
         self.with(|state| {
+            let hash = |block: &BlockRef| block.hash;
+            if state.checkpoint.as_ref().map(hash) != chain.checkpoint.as_ref().map(hash) {
+                state.accepted_at = Some(now);
+            }
             state.checkpoint = chain.checkpoint;
             state.windows = windows;
             // From 0 on: alerts see no growth in the first sample of a series.
@@ -233,19 +223,24 @@ mod tests {
         BlockRef { number, hash: Hash([number as u8; 32]), parent: Hash([0; 32]), time }
     }
 
+    fn accept(progress: &Progress, block: BlockRef) {
+        progress.followed(&ChainState { checkpoint: Some(block), ..ChainState::default() }, &[]);
+    }
+
     #[test]
     fn the_chains_time_does_not_depend_on_the_wall_clock() {
         // A day ahead of the chain.
         let clock = Clock::manual(Duration::from_secs(1_000_000 + 86_400));
         let progress = Progress::new(&clock);
-        assert_eq!(progress.chain_time(), None);
         progress.head(block(1, 1_000_000));
+        assert_eq!(progress.chain_time(), None);
+        accept(&progress, block(1, 1_000_000));
         assert_eq!(progress.chain_time(), Some(1_000_000));
         clock.advance(Duration::from_secs(7));
-        // The same head again does not set the time back.
-        progress.head(block(1, 1_000_000));
+        // The same block again does not set the time back.
+        accept(&progress, block(1, 1_000_000));
         assert_eq!(progress.chain_time(), Some(1_000_007));
-        progress.head(block(2, 1_000_009));
+        accept(&progress, block(2, 1_000_009));
         assert_eq!(progress.chain_time(), Some(1_000_009));
     }
 
@@ -253,15 +248,25 @@ mod tests {
     fn the_chains_time_goes_on_while_nodes_report_different_heads_and_recovers_from_a_wrong_one() {
         let clock = Clock::manual(Duration::from_secs(1_000_000));
         let progress = Progress::new(&clock);
+        accept(&progress, block(20, 1_000_020));
         for second in 0..40 {
             progress.head(block(20 - second % 2, 1_000_020 - second % 2));
             assert_eq!(progress.chain_time(), Some(1_000_020 + second));
             clock.advance(Duration::from_secs(1));
         }
-        progress.head(block(21, 2_000_000));
-        assert_eq!(progress.chain_time(), Some(2_000_000));
-        progress.head(block(21, 1_000_070));
-        assert_eq!(progress.chain_time(), Some(1_000_070));
+        // Minutes ahead, and not accepted.
+        progress.head(block(21, 1_000_540));
+        assert_eq!(progress.chain_time(), Some(1_000_060));
+    }
+
+    #[test]
+    fn the_chains_time_is_that_of_the_block_that_replaced_a_dropped_one() {
+        let clock = Clock::manual(Duration::from_secs(1_000_000));
+        let progress = Progress::new(&clock);
+        accept(&progress, block(20, 1_000_540));
+        clock.advance(Duration::from_secs(2));
+        accept(&progress, BlockRef { hash: Hash([99; 32]), ..block(20, 1_000_042) });
+        assert_eq!(progress.chain_time(), Some(1_000_042));
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod cancelled;
 mod cleaning;
 #[path = "../common/mod.rs"]
 mod common;
+mod conflicts;
 mod durations;
 mod hand_overs;
 mod taking_up;
@@ -196,6 +197,29 @@ async fn a_reorganisation_that_drops_the_first_block_right_after_the_start_is_fo
     let tracker = Tracker::start(&redis.url(), &world.anvil.url(), &world.contracts, setup).await;
     reach_head(&world, &tracker).await;
     world.reorganise(4).await;
+    world.grow(2).await;
+    reach_head(&world, &tracker).await;
+    assert_eq!((tracker.restarts(), tracker.chain.progress.now().reorganisations), (0, 1));
+    tracker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lower_branch_is_not_followed_before_it_is_as_high() {
+    let mut world = World::new(23).await;
+    world.grow(30).await;
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let tracker = Tracker::start(&redis.url(), &world.anvil.url(), &world.contracts, Setup::default()).await;
+    reach_head(&world, &tracker).await;
+    let before = tracker.chain_state().await.checkpoint;
+    world.anvil.roll_back(5).await.expect("rolled back");
+    // Its blocks have other times, and so other hashes.
+    world.grow(3).await;
+    let requests = tracker.chain.source.counters().requests();
+    wait_until("the lower head was read", SOON, async || {
+        tracker.chain.source.counters().requests() > requests + 10
+    })
+    .await;
+    assert_eq!(tracker.chain_state().await.checkpoint, before);
     world.grow(2).await;
     reach_head(&world, &tracker).await;
     assert_eq!((tracker.restarts(), tracker.chain.progress.now().reorganisations), (0, 1));

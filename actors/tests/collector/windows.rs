@@ -42,6 +42,31 @@ async fn the_clock_closes_no_window_while_the_chain_is_shorter_than_what_was_acc
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dropped_block_whose_time_was_ahead_does_not_end_the_windows_after_it() {
+    let mut world = World::new(20).await;
+    let market = world.contracts.markets[0].clone();
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let tracker = Tracker::start(&redis.url(), &world.anvil.url(), &world.contracts, Setup::default()).await;
+    let time = world.anvil.block(world.height().await).await.expect("asked").expect("a head").2;
+    world.anvil.mine_at(time + 500).await.expect("mined");
+    reach_head(&world, &tracker).await;
+    world.anvil.roll_back(1).await.expect("rolled back");
+    world.emit(&market, &Emission::EpochReleased { epoch: 77, begin: 0, end: 1 }).await;
+    world.mine().await;
+    reach_head(&world, &tracker).await;
+    // A few polls at the head: at each of them the clock could close the window.
+    let requests = tracker.chain.source.counters().requests();
+    wait_until("the head was read again", SOON, async || {
+        tracker.chain.source.counters().requests() > requests + 10
+    })
+    .await;
+    let state = tracker.chain_state().await;
+    let window = state.markets[&market.parse().expect("an address")].windows.get(&77).copied();
+    assert_eq!(window.map(|window| window.state), Some(WindowState::Open));
+    tracker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_node_a_window_is_closed_before_its_submissions_expire() {
     let mut world = World::new(12).await;
     world.set_window(2).await;
@@ -67,6 +92,46 @@ async fn without_a_node_a_window_is_closed_before_its_submissions_expire() {
     let expired = tracker.chain.progress.now().prepared.values().map(|all| all.expired).sum::<u64>();
     assert_eq!(expired, 0);
     let _: u64 = query(&mut connection, &["DEL", &count]).await;
+    tracker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_epoch_that_expires_between_its_reading_and_its_hand_over_is_not_handed_over() {
+    const POINT: &str = "batch_preparer::before_write";
+    let mut world = World::new(22).await;
+    world.set_window(2).await;
+    let market = world.contracts.markets[0].clone();
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut connection = redis.connection().await.expect("a connection");
+    // Of which a second is the margin.
+    let setup = Setup { inputs_live: 10, ..Setup::default() };
+    let tracker = Tracker::start(&redis.url(), &world.anvil.url(), &world.contracts, setup).await;
+    reach_head(&world, &tracker).await;
+    let points = tracker.tree.failure_points();
+    points.arm(POINT, "", Fault::Spin, When::Times(1));
+    world.emit(&market, &Emission::EpochReleased { epoch: 77, begin: 0, end: 1 }).await;
+    for _ in 0..4 {
+        world.mine().await;
+    }
+    wait_until("the submissions are read", SOON, async || points.passages(POINT).1 > 0).await;
+    let windows = tracker.chain_state().await.markets[&market.parse().expect("an address")].windows.clone();
+    let expires = windows[&77].expires;
+    wait_until("they have expired", SOON, async || {
+        let time: Vec<String> = query(&mut connection.clone(), &["TIME"]).await;
+        time[0].parse::<u64>().expect("a time") > expires
+    })
+    .await;
+    points.disarm(POINT);
+    let prepared =
+        || tracker.chain.progress.now().prepared.values().map(|all| (all.epochs, all.expired)).collect();
+    wait_until("the epoch is over", SOON, async || {
+        let all: Vec<(u64, u64)> = prepared();
+        !all.is_empty()
+    })
+    .await;
+    assert_eq!(prepared(), [(0, 1)]);
+    let count = format!("BatchCountKey.{market}.77");
+    assert_eq!(query::<Option<u64>>(&mut connection, &["GET", &count]).await, None);
     tracker.stop().await;
 }
 

@@ -83,3 +83,18 @@ async fn a_market_is_followed_until_it_is_removed_and_its_finished_epochs_stay()
     two.accept(31, 0, vec![released(OTHER, 2, 31)]).await;
     assert!(two.load().await.state.markets[&market(OTHER)].windows.is_empty());
 }
+
+#[tokio::test]
+async fn with_a_market_goes_what_the_cleaner_would_need_of_its_epochs() {
+    let [mut one, two] = two().await;
+    one.submit(OTHER, 2, 4, 0, &[("a", 1)]).await;
+    two.accept(4, 0, vec![released(OTHER, 2, 4)]).await;
+    two.accept(30, 0, vec![]).await;
+    two.hand_over_all().await;
+    let ended = format!("tracker:chain:{OTHER}:ended");
+    assert_eq!(one.scene.run::<u64>("HLEN", &[&ended]).await, 1);
+    let command = store_of(&[MARKET], "", IDENTITY, false);
+    let removed = command.remove(&mut one.session().await, market(OTHER)).await.expect("answered");
+    assert_eq!(removed, Some(true));
+    assert_eq!(one.scene.run::<u64>("EXISTS", &[&ended]).await, 0);
+}

@@ -4,7 +4,7 @@
 CARGO ?= cargo
 FEATURES = --features state-tracker/failure-points,state-tracker/demo
 
-.PHONY: demo docs test test-all lint loom mutants faults bench state-tracker image image-check deny promtool clean
+.PHONY: demo docs test test-all lint loom mutants faults fuzz bench state-tracker image image-check deny promtool clean
 
 # The service with a private Redis, producers and crashes. DEMO="--calm", DEMO="--check --for 30s"
 demo:
@@ -54,6 +54,14 @@ mutants:
 # Puts known faults into a copy of the actor kit, one by one, and shows that its simulation catches each.
 faults:
 	scripts/faults
+
+# Fuzzes every reader of what comes from outside, for as long as FUZZ_INPUTS say; a run that fails prints its seed, and where its
+# input is. "make test" replays the kept corpus and has some seconds of it.
+fuzz:
+	scripts/needs redis-server
+	FUZZ_INPUTS=$${FUZZ_INPUTS:-1000000} $(CARGO) test --release --package fuzz -- --ignored
+	FUZZ_INPUTS=$${FUZZ_INPUTS:-1000000} $(CARGO) test --package evm --lib -- --ignored no_answer
+	FUZZ_INPUTS=$${FUZZ_INPUTS:-1000000} $(CARGO) test --package store-tracker --package store-collector -- --ignored spoilt
 
 # Benchmarks; their figures are comparable within a run only.
 bench:

@@ -1,5 +1,6 @@
 //! The forms of text that settings take: the description of each, and its check. Pure.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use domain::Address;
@@ -108,6 +109,11 @@ fn is_name_or_none(text: &str) -> bool {
 #[must_use]
 pub(crate) fn is_same_name(one: &str, other: &str) -> bool {
     one == other || (is_address(one) && one.eq_ignore_ascii_case(other))
+}
+
+/// A name in the form in which the same market has the same text, for sets.
+pub(crate) fn one_spelling(name: &str) -> Cow<'_, str> {
+    if is_address(name) { Cow::Owned(name.to_ascii_lowercase()) } else { Cow::Borrowed(name) }
 }
 
 /// A prefix of keys. Braces would move the hash tag of a cluster, and glob characters would match other keys in SCAN and ACLs.

@@ -1,6 +1,7 @@
 //! The limits of each kind of setting, in words, and the check of a value against them. Reads only the certificate files that
 //! values name.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use super::files::{FileError, read_file};
 use super::oddity::oddity;
 use super::secret::HIDDEN;
 use super::setting::{Kind, Pem, Setting, millis};
-use super::value::{duration, duration_of, is_unset, may_be_secret, readable, refused, toml_text};
+use super::value::{cut, duration, duration_of, is_unset, may_be_secret, readable, refused, toml_text};
 
 const FLAG: &str = "true or false";
 const NAMES: &str = "a list of names";
@@ -23,6 +24,11 @@ const NODES: &str = "a list of URLs, each http(s)://host:port/path or ws(s)://ho
 const NODE: &str = "the URL of a node, http(s)://host:port/path or ws(s)://host:port/path";
 const PEM_FILE: &str = "empty, or the path of a PEM file";
 const TOKEN_FILE: &str = "empty, or the path of a file with tokens, one a line";
+
+/// The most items of a list.
+const MOST_ITEMS: usize = 10_000;
+/// How many items of a list are refused one by one: a list with a wrong separator may have thousands.
+const MOST_REFUSED: usize = 10;
 
 /// A refused value as it is shown, and the sentence that says what it must be.
 pub(crate) type Refusal = (String, String);
@@ -93,11 +99,14 @@ pub(crate) fn refusals(setting: &Setting, value: &Value) -> Vec<Refusal> {
             }
         },
         (Kind::TokenFile, _) => refuse(&format!("{TOKEN_FILE}, in quotes")),
-        (Kind::Names, Value::Array(_, items)) => refused_names(items),
+        (_, Value::Array(_, items)) if items.len() > MOST_ITEMS => {
+            vec![(format!("a list of {} items", items.len()), format!("must have at most {MOST_ITEMS}"))]
+        }
+        (Kind::Names, Value::Array(_, items)) => first_of(refused_names(items)),
         (Kind::Names, _) => refuse(NAMES),
-        (Kind::Servers, Value::Array(_, items)) => refused_servers(items),
+        (Kind::Servers, Value::Array(_, items)) => first_of(refused_servers(items)),
         (Kind::Servers, _) => refuse(SERVERS),
-        (Kind::Nodes, Value::Array(_, items)) => refused_nodes(items),
+        (Kind::Nodes, Value::Array(_, items)) => first_of(refused_nodes(items)),
         (Kind::Nodes, _) => refuse(NODES),
     }
 }
@@ -181,8 +190,9 @@ fn integer_hint(value: &Value) -> &'static str {
 }
 
 fn refused_servers(items: &[Value]) -> Vec<Refusal> {
+    let hidden = may_be_secrets(items);
     let bad = items.iter().filter(|item| item.as_str().and_then(checks::server).is_none());
-    bad.map(|item| (item_text(item, items), format!("must be {SERVER}{}", item_hint(item)))).collect()
+    bad.map(|item| (item_text(item, hidden), format!("must be {SERVER}{}", item_hint(item)))).collect()
 }
 
 /// An error names the position of a bad URL and not its text, which may hold credentials.
@@ -194,9 +204,23 @@ fn refused_nodes(items: &[Value]) -> Vec<Refusal> {
     .collect()
 }
 
+fn may_be_secrets(items: &[Value]) -> bool {
+    items.iter().any(|item| may_be_secret(item, false))
+}
+
+/// The first of many refused items; the last one speaks for the others.
+fn first_of(mut refusals: Vec<Refusal>) -> Vec<Refusal> {
+    let more = refusals.len().saturating_sub(MOST_REFUSED);
+    refusals.truncate(MOST_REFUSED);
+    if let Some((shown, _)) = refusals.last_mut().filter(|_| more > 0) {
+        *shown += &format!(" and {more} more");
+    }
+    refusals
+}
+
 /// A refused item of a list as it is shown. A password with a comma in it is several items, so all are hidden with the first.
-fn item_text(item: &Value, items: &[Value]) -> String {
-    if items.iter().any(|item| may_be_secret(item, false)) { HIDDEN.to_owned() } else { toml_text(item) }
+fn item_text(item: &Value, hidden: bool) -> String {
+    if hidden { HIDDEN.to_owned() } else { cut(toml_text(item)) }
 }
 
 /// What is wrong with an item, where it is easy to miss.
@@ -209,21 +233,20 @@ fn item_hint(item: &Value) -> String {
 }
 
 fn refused_names(items: &[Value]) -> Vec<Refusal> {
-    let mut seen: Vec<&str> = Vec::new();
-    let mut refusals = Vec::new();
+    let mut seen = BTreeSet::new();
+    let (mut refusals, hidden) = (Vec::new(), may_be_secrets(items));
     for item in items {
         let what = checks::NAME.what;
         match item.as_str() {
             Some(name) if checks::is_name(name) => {
                 // Two actors for one market would write the same keys, each from its own memory.
-                if seen.iter().any(|other| checks::is_same_name(other, name)) {
+                if !seen.insert(checks::one_spelling(name)) {
                     let once = "must name each market once (upper and lower case of an address are the same)";
-                    refusals.push((toml_text(item), once.to_owned()));
+                    refusals.push((cut(toml_text(item)), once.to_owned()));
                 }
-                seen.push(name);
             }
-            Some(_) => refusals.push((item_text(item, items), format!("must be {what}{}", item_hint(item)))),
-            None => refusals.push((item_text(item, items), format!("must be {what}, in quotes"))),
+            Some(_) => refusals.push((item_text(item, hidden), format!("must be {what}{}", item_hint(item)))),
+            None => refusals.push((item_text(item, hidden), format!("must be {what}, in quotes"))),
         }
     }
     refusals

@@ -1,7 +1,7 @@
 //! The tables of single markets, `[markets."0x…"]`: their keys, the check that each belongs to one of `tracker.markets`, and the
 //! settings in effect for each market. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use figment::value::{Dict, Value};
 use serde::Deserialize;
@@ -14,7 +14,11 @@ use super::problem::Problem;
 use super::schema::MARKETS;
 use super::settings::{MARKET, MarketSettings, Priority, Tracker};
 use super::suggest;
-use super::value::toml_text;
+use super::value::{cut, toml_text};
+
+/// With how many markets, and up to which length, a name is compared for a suggestion.
+const MOST_COMPARED: usize = 100;
+const LONGEST_COMPARED: usize = 100;
 
 /// An argument names a market that is not in the configuration.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +63,7 @@ pub(crate) fn read(section: Value, origin: &str, problems: &mut Vec<Problem>) ->
     };
     let mut tables = Vec::new();
     for (name, content) in entries {
-        let path = format!("{MARKETS}.{name:?}");
+        let path = cut(format!("{MARKETS}.{name:?}"));
         match content {
             Value::Dict(_, keys) => {
                 let values = values(&path, keys, origin, problems);
@@ -115,10 +119,15 @@ fn values(path: &str, keys: Dict, origin: &str, problems: &mut Vec<Problem>) -> 
 /// Problems of tables that belong to no market of the list, or to one that has a table already.
 pub(crate) fn misfits(tables: &[Table], markets: &[&str]) -> Vec<Problem> {
     let mut problems = Vec::new();
-    for (at, Table { name, origin, .. }) in tables.iter().enumerate() {
-        // The nearest one at any distance: addresses can be compared by eye, and the list is short.
-        let nearest = markets.iter().min_by_key(|market| damerau_levenshtein(market, name));
-        if !markets.iter().any(|market| checks::is_same_name(market, name)) {
+    let known: BTreeSet<_> = markets.iter().map(|market| checks::one_spelling(market)).collect();
+    let mut seen: BTreeMap<_, &str> = BTreeMap::new();
+    for Table { name, origin, .. } in tables {
+        let spelled = checks::one_spelling(name);
+        if !known.contains(&spelled) {
+            // The nearest one at any distance: addresses can be compared by eye.
+            let compared = markets.iter().take(MOST_COMPARED).filter(|_| name.len() <= LONGEST_COMPARED);
+            let nearest = compared.min_by_key(|market| damerau_levenshtein(market, name));
+            let name = cut(name.clone());
             let nearest = nearest.map(|market| format!("; the nearest of them is {market:?}"));
             problems.push(Problem::general(format!(
                 "[{MARKETS}.{name:?}] (from {origin}) is not allowed: must be a market of tracker.markets{}",
@@ -126,11 +135,11 @@ pub(crate) fn misfits(tables: &[Table], markets: &[&str]) -> Vec<Problem> {
             )));
         }
         // TOML refuses the same table twice, but takes two spellings of an address for two tables.
-        if let Some(twin) = tables[..at].iter().find(|other| checks::is_same_name(&other.name, name)) {
+        if let Some(twin) = seen.insert(spelled, name) {
             problems.push(Problem::general(format!(
                 "[{MARKETS}.{name:?}] (from {origin}) is not allowed: must be the only table of its market, and \
                  [{MARKETS}.{:?}] is the same (upper and lower case of an address are the same)",
-                twin.name
+                twin
             )));
         }
     }
@@ -139,9 +148,11 @@ pub(crate) fn misfits(tables: &[Table], markets: &[&str]) -> Vec<Problem> {
 
 /// The settings in effect for each market: the keys of its table, else those of `[tracker]`.
 pub(crate) fn resolve(tracker: &Tracker, tables: &[Table]) -> BTreeMap<String, MarketSettings> {
+    let by_name: BTreeMap<_, &Table> =
+        tables.iter().map(|table| (checks::one_spelling(&table.name), table)).collect();
     let given = |text: &String| (!text.is_empty()).then(|| text.clone());
     let resolved = |market: &String| {
-        let table = tables.iter().find(|table| checks::is_same_name(&table.name, market));
+        let table = by_name.get(&checks::one_spelling(market));
         let text = |key: &str| table.and_then(|table| table.get::<String>(key));
         let protocol = text("priority.protocol").or_else(|| given(&tracker.priority_protocol));
         let second = text("priority.market").or_else(|| given(&tracker.priority_market));

@@ -9,6 +9,7 @@ use super::entry::Entry;
 use super::loaded::DEFAULT_ORIGIN;
 use super::oddity::oddity;
 use super::settings::Config;
+use super::value::cut;
 
 /// The settings that `redis.url` replaces.
 const PARTS: [&str; 5] = ["redis.host", "redis.port", "redis.username", "redis.password", "redis.db"];
@@ -74,8 +75,8 @@ fn addresses(config: &Config) -> Vec<String> {
     let second = second
         .flat_map(|second| [("priority.protocol", &second.protocol), ("priority.market", &second.market)]);
     // A half of a second namespace that was taken from the market is noted with the market already.
-    let own = |name: &String| *name == config.tracker.protocol || config.tracker.markets.contains(name);
-    let second: BTreeSet<_> = second.filter(|(_, name)| !own(name)).collect();
+    let own: BTreeSet<&String> = config.tracker.markets.iter().chain([&config.tracker.protocol]).collect();
+    let second: BTreeSet<_> = second.filter(|(_, name)| !own.contains(name)).collect();
     let all = names.chain(markets.map(|market| ("tracker.markets", market))).chain(second);
     let note = |(key, name): (&str, &String)| {
         if let Some(wrong) = checks::nearly_an_address(name) {
@@ -85,8 +86,9 @@ fn addresses(config: &Config) -> Vec<String> {
             ));
         }
         if !checks::is_address(name) {
+            let name = cut(format!("{name:?}"));
             return Some(format!(
-                "{key}: {name:?} is not an address (0x and 40 hex digits); it is used as it is"
+                "{key}: {name} is not an address (0x and 40 hex digits); it is used as it is"
             ));
         }
         let right = checks::right_checksum(name)?;

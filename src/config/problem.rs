@@ -12,6 +12,9 @@ pub(crate) struct Findings {
     pub(crate) notes: Vec<String>,
 }
 
+/// The most errors that are listed: a file of another kind has one a line.
+const MOST_LISTED: usize = 200;
+
 /// One error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Problem {
@@ -46,7 +49,12 @@ impl ConfigErrors {
     pub(crate) fn new(problems: Vec<Problem>) -> Self {
         // Names and paths come from outside and may contain anything, such as a line break and another error after it.
         let shown = |problem: Problem| escaped(&problem.text).into_owned();
-        Self { problems: problems.into_iter().map(shown).collect(), notes: Vec::new() }
+        let more = problems.len().saturating_sub(MOST_LISTED);
+        let mut problems: Vec<String> = problems.into_iter().take(MOST_LISTED).map(shown).collect();
+        if more > 0 {
+            problems.push(format!("{more} more errors are not listed"));
+        }
+        Self { problems, notes: Vec::new() }
     }
 
     /// The same with notes, which may explain an error: a variable that is missing has a namesake that is mistyped.

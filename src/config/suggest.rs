@@ -8,13 +8,14 @@ use super::schema::{self, MARKETS};
 use super::secret::HIDDEN;
 use super::setting::{GENERIC_PREFIX, Setting};
 use super::settings::{MARKET, SECTIONS};
-use super::value::{may_be_secret, toml_text};
+use super::value::{cut, may_be_secret, toml_text};
 use super::variables::{CONFIG_VARIABLE, FAILURES_VARIABLE, OWN_PREFIX};
 
 /// Parts of names that may be a misspelt secret: the values of such names are not shown.
 const SUSPECT: [&str; 8] = ["pass", "pw", "secret", "token", "auth", "url", "cred", "key"];
 
 pub(crate) fn unknown_section(name: &str, origin: &str) -> Problem {
+    let name = &*cut(name.to_owned());
     let nearest = nearest([sections(), vec![MARKETS]].concat(), name)
         .map(|section| format!("did you mean [{section}]? "))
         .unwrap_or_default();
@@ -35,6 +36,7 @@ pub(crate) fn section_without_table(name: &str, value: &Value, origin: &str) -> 
 }
 
 pub(crate) fn unknown_key(path: &str, value: &Value, origin: &str) -> Problem {
+    let path = &*cut(path.to_owned());
     let near = nearest_setting(path);
     let shown = hidden_or_plain(path, near, value);
     let section = path.split_once('.').map_or("", |(section, _)| section);
@@ -50,6 +52,7 @@ pub(crate) fn unknown_key(path: &str, value: &Value, origin: &str) -> Problem {
 
 /// An unknown key in the table of a market.
 pub(crate) fn unknown_market_key(path: &str, key: &str, value: &Value, origin: &str) -> Problem {
+    let key = &*cut(key.to_owned());
     let keys: Vec<&str> = MARKET.iter().map(|setting| setting.key).collect();
     let allowed = match nearest(keys.clone(), key) {
         Some(near) => format!("did you mean {near}?"),
@@ -67,8 +70,8 @@ pub(crate) fn nearly_variable(name: &str, is_set: impl Fn(&str) -> bool) -> Opti
     let known = schema::settings().filter_map(|setting| setting.variable);
     let most = if name.len() < 12 { 1 } else { 2 };
     // Also the beginning of one: `REDIS_PASS`, `REDIS_USER`.
-    let is_near = |known: &&str| known.starts_with(name) || damerau_levenshtein(known, name) <= most;
-    let near = known.filter(is_near).min_by_key(|known| damerau_levenshtein(known, name));
+    let is_near = |known: &&str| known.starts_with(name) || distance(known, name) <= most;
+    let near = known.filter(is_near).min_by_key(|known| distance(known, name));
     // Where the right one is set too, the other one is that of another program.
     let near = near.filter(|known| name.len() >= SHORTEST && !is_set(known))?;
     Some(format!("environment variable {name} has no effect: did you mean {near}?"))
@@ -81,6 +84,7 @@ pub(crate) fn is_own_in_small_letters(name: &str) -> bool {
 
 /// An unknown variable. Its value is not shown, since it may be a secret under a misspelt name.
 pub(crate) fn unknown_variable(name: &str) -> Problem {
+    let name = &*cut(name.to_owned());
     let known = |name: &str| schema::settings().any(|setting| setting.generic_variable() == name);
     let (what, near) = match name.strip_prefix(GENERIC_PREFIX) {
         None if known(&name.to_ascii_uppercase()) => {
@@ -122,7 +126,7 @@ pub(crate) fn hidden_or_plain(path: &str, near: Option<&Setting>, value: &Value)
         || SUSPECT.iter().any(|word| path.contains(word))
         // A URL may contain a password, whatever its key is called.
         || may_be_secret(value, false);
-    if suspect { HIDDEN.to_owned() } else { toml_text(value) }
+    if suspect { HIDDEN.to_owned() } else { cut(toml_text(value)) }
 }
 
 fn sections() -> Vec<&'static str> {
@@ -157,7 +161,7 @@ fn nearest_variable(name: &str) -> Option<String> {
     let known: Vec<String> =
         own.map(str::to_owned).chain(schema::settings().map(Setting::generic_variable)).collect();
     let single = |name: &str| name.replace("__", "_");
-    let distance = |known: &&String| damerau_levenshtein(&single(known), &single(name));
+    let distance = |known: &&String| distance(&single(known), &single(name));
     let near = known.iter().min_by_key(distance).filter(|known| distance(known) <= allowed_distance(name));
     let of_key = || {
         nearest_setting(&name.strip_prefix(OWN_PREFIX)?.to_ascii_lowercase()).map(Setting::generic_variable)
@@ -167,11 +171,21 @@ fn nearest_variable(name: &str) -> Option<String> {
 
 /// The candidate that a name was probably meant to be.
 pub(crate) fn nearest<'a>(candidates: Vec<&'a str>, name: &str) -> Option<&'a str> {
-    let distance = |candidate: &&'a str| damerau_levenshtein(candidate, name);
+    let distance = |candidate: &&'a str| distance(candidate, name);
     candidates.into_iter().min_by_key(distance).filter(|found| distance(found) <= allowed_distance(name))
 }
 
+/// How many edits make one name the other. Without counting where that is more than any suggestion may have: the names in a file may be
+/// of any length.
+fn distance(one: &str, other: &str) -> usize {
+    let difference = one.len().abs_diff(other.len());
+    if difference > MOST_EDITS { difference } else { damerau_levenshtein(one, other) }
+}
+
+/// The most edits of a suggestion.
+const MOST_EDITS: usize = 4;
+
 /// The largest edit distance at which a name is suggested. Short names are all similar, long ones may have several mistakes.
 fn allowed_distance(name: &str) -> usize {
-    (name.len() / 4).clamp(2, 4)
+    (name.len() / 4).clamp(2, MOST_EDITS)
 }

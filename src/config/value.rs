@@ -26,7 +26,16 @@ pub(crate) fn shown(setting: &Setting, value: &Value) -> String {
 pub(crate) fn refused(setting: &Setting, value: &Value) -> String {
     let is_path = matches!(setting.kind, Kind::PemFile(_) | Kind::TokenFile);
     let hidden = !is_unset(value) && (setting.secret || may_be_secret(value, is_path));
-    if hidden { HIDDEN.to_owned() } else { toml_text(value) }
+    if hidden { HIDDEN.to_owned() } else { cut(toml_text(value)) }
+}
+
+/// A text of an error, of a length that can be read.
+pub(crate) fn cut(text: String) -> String {
+    const MOST: usize = 200;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
 }
 
 /// Whether a value that was refused may be a secret, or contain one. Not if it is only a path, where paths are expected.

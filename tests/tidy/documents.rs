@@ -128,7 +128,9 @@ fn collect(folder: &Path, all: &mut Vec<(PathBuf, String)>) {
         let path = folder.join(entry.file_name());
         let is_output =
             entry.file_name() == "target" || entry.file_name().to_string_lossy().starts_with("mutants.out");
-        if is_output || LEFT_OUT.iter().any(|out| path == Path::new(out)) {
+        // What programs must be able to read need not be text, nor well worded.
+        let is_corpus = entry.file_name() == "corpus";
+        if is_output || is_corpus || LEFT_OUT.iter().any(|out| path == Path::new(out)) {
             continue;
         }
         if entry.file_type().expect("a type").is_dir() {

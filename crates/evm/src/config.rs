@@ -125,7 +125,8 @@ impl FromStr for NodeUrl {
         // Lists in environment variables are often written with blanks after commas.
         let url = Url::parse(text.trim()).map_err(|source| bad(format!("can't be read ({source})")))?;
         if !matches!(url.scheme(), "http" | "https" | "ws" | "wss") {
-            return Err(bad(format!("has the scheme `{}`", url.scheme())));
+            // Not the scheme itself: in `key:rest` it is the key.
+            return Err(bad("has another scheme".to_owned()));
         }
         if url.host_str().is_none_or(str::is_empty) {
             return Err(bad("has no host".to_owned()));
@@ -170,7 +171,14 @@ mod tests {
 
     #[test]
     fn a_bad_url_is_refused_without_repeating_it() {
-        for text in ["", "rpc.example.org/secret", "redis://secret@host", "http://", "http://secret host/"] {
+        for text in [
+            "",
+            "rpc.example.org/secret",
+            "redis://secret@host",
+            "secret:8545",
+            "http://",
+            "http://secret host/",
+        ] {
             let error = text.parse::<NodeUrl>().unwrap_err().to_string();
             assert!(!error.contains("secret") && error.contains("http(s)://"), "{error}");
         }

@@ -158,6 +158,9 @@ fn collect_texts(value: &Value, texts: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pool::typed;
+    use crate::refusal::About;
+    use crate::wire::{Header, RawLog, Receipt};
 
     fn call(method: &'static str) -> Call {
         Call::new(method, serde_json::json!([]))
@@ -201,5 +204,61 @@ mod tests {
         assert_eq!(read(r#"{"code":"-32005"}"#), ErrorBody { code: -32_005, ..ErrorBody::default() });
         let deep = read(r#"{"code":1.5,"message":7,"data":{"why":[{"is":"the range"},3]}}"#);
         assert_eq!(deep, ErrorBody { data: " the range".to_owned(), ..ErrorBody::default() });
+    }
+
+    /// Every reader of a node's answer, with answers that are kept and what a seed makes of them: none panics, and each error is short.
+    fn read_as_all(text: &[u8]) -> String {
+        let mut labels = Vec::new();
+        let short = |error: &dyn std::fmt::Display| {
+            let text = error.to_string();
+            assert!(text.chars().count() <= 500 && !text.contains('\n'), "{text}");
+            testkit::fuzz::label(&text)
+        };
+        for count in 1..=3 {
+            match outcomes(text, count) {
+                Ok(Outcomes::Each(each)) => {
+                    assert_eq!(each.len(), count);
+                    for outcome in each.into_iter().flatten() {
+                        match outcome {
+                            Ok(result) => {
+                                let header = typed::<Option<Header>>(result).map(|_| "header");
+                                let logs = typed::<Vec<RawLog>>(result).map(|_| "logs");
+                                let receipts = typed::<Option<Vec<Receipt>>>(result).map(|_| "receipts");
+                                for read in [header, logs, receipts] {
+                                    labels
+                                        .push(read.map_or_else(|fault| short(&fault.detail), str::to_owned));
+                                }
+                            }
+                            Err(error) => labels.push(meant(&error)),
+                        }
+                    }
+                }
+                Ok(Outcomes::Whole(error)) => labels.push(meant(&error)),
+                Err(fault) => labels.push(short(&fault.detail)),
+            }
+        }
+        labels.push(has_error(text).to_string());
+        labels.join("|")
+    }
+
+    fn meant(error: &ErrorBody) -> String {
+        assert!(error.data.len() <= 8 * MOST_DATA, "{}", error.data.len());
+        format!("{:?}", error.meaning(About::Range(7)))
+    }
+
+    fn explore(count: u64) {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/answers");
+        testkit::fuzz::Corpus::read(folder).unwrap().explore(count, read_as_all);
+    }
+
+    #[test]
+    fn no_answer_of_a_node_makes_its_reader_panic() {
+        explore(2_000);
+    }
+
+    #[test]
+    #[ignore = "minutes"]
+    fn no_answer_of_a_node_makes_its_reader_panic_for_long() {
+        explore(500_000);
     }
 }

@@ -22,11 +22,12 @@
 //! | [`producers`] | epochs, submissions and batches as the producers write them, with the truth of what was written |
 //! | [`contents`] | the contents of a Redis, to compare what two runs have left |
 //! | [`dice`] | random numbers from a seed |
+//! | [`fuzz`] | a kept corpus, and the inputs that a seed makes of it |
 //! | [`wait`] | waiting for a condition in a test |
 //! | [`collector`] | the submissions that collectors write for a block |
 //! | [`world`] | a chain with random events, and the submissions at its blocks |
 //!
-//! Only [`contents`], [`wait`] and [`world`] panic; everything else returns errors, since the demo uses it too.
+//! Only [`contents`], [`fuzz`], [`wait`] and [`world`] panic; everything else returns errors, since the demo uses it too.
 
 #![warn(clippy::print_stdout, clippy::print_stderr)] // They panic when the pipe is closed.
 
@@ -37,6 +38,7 @@ pub mod cluster;
 pub mod collector;
 pub mod contents;
 pub mod dice;
+pub mod fuzz;
 pub mod generated_node;
 mod hold;
 mod local_port;

@@ -369,3 +369,28 @@ fn an_address_of_the_operator_that_others_reach_needs_a_token_and_tls_or_a_note(
     assert_contains(&error, &["http.read_token_file", "line 1 is no token: 16 to 512"]);
     assert!(!error.contains("too-short"), "{error}");
 }
+
+#[test]
+fn errors_stay_short_and_come_soon_however_much_is_wrong() {
+    let began = std::time::Instant::now();
+    let commas = "a:b,".repeat(200_000);
+    let many: String = (0..60_000).map(|at| format!("k{at} = 1\n")).collect();
+    let long = "x".repeat(500_000);
+    let tables: String = (0..20_000).map(|at| format!("[markets.m{at}]\ncompat = 'go'\n")).collect();
+    for (result, part) in [
+        (from_env(&[("REDIS_CLUSTER", &commas)]), "a list of 200000 items"),
+        (from_env(&[("DATA_MARKET_ADDRESSES", &commas[..4 * 9_000 - 1])]), "\"a:b\" and 8990 more"),
+        (from_file(&many), "59800 more errors are not listed"),
+        (from_file(&tables), "19800 more errors are not listed"),
+        (from_env(&[("REDIS_HOST", &format!("{long}:1"))]), "…"),
+        (from_env(&[(&format!("STATE_TRACKER_{long}"), "1")]), "…"),
+        (from_file(&format!("[markets.{long}]\ncompat = 'go'\n")), "…"),
+        (from_file(&format!("{long} = '{long}'")), "…"),
+    ] {
+        let text = result.unwrap_err().to_string();
+        assert_contains(&text, &[part]);
+        assert!(text.len() < 200_000, "{} bytes", text.len());
+    }
+    // Each check takes a time that grows with the input, and not with its square.
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+}

@@ -14,4 +14,5 @@ mod keys;
 mod load;
 mod refused;
 mod scene;
+mod spoilt;
 mod union;

@@ -215,6 +215,10 @@ impl View<'_> {
             },
             "eth_call" => {
                 let data = params[0]["data"].as_str().or(params[0]["input"].as_str()).unwrap_or_default();
+                // Some nodes take no hash, and are asked by number.
+                if params[1].is_object() && !self.script.takes_hashes() {
+                    return Err((-32_602, "invalid argument 1: expected a string"));
+                }
                 let at = self.at(&params[1]).ok_or((-32_000, "header not found"))?;
                 let market = MARKETS.iter().position(|market| data.ends_with(&market[2..]));
                 if market.is_some_and(|market| self.behaviour.failing.contains(&market)) {
@@ -240,7 +244,11 @@ impl View<'_> {
         Ok(result)
     }
 
+    /// The block of a tag, or of a hash.
     fn at(&self, tag: &Value) -> Option<Id> {
+        if tag.is_object() {
+            return self.of(&tag["blockHash"]);
+        }
         match tag.as_str()? {
             "latest" => self.branch.last().copied(),
             _ => self.branch.get(number(tag)? as usize).copied(),

@@ -93,6 +93,11 @@ impl Script {
         &self.hashes[id]
     }
 
+    /// Whether its nodes evaluate view functions at a block that is named by its hash.
+    pub fn takes_hashes(&self) -> bool {
+        !self.seed.is_multiple_of(3)
+    }
+
     /// The block of this hash.
     pub fn of(&self, hash: &str) -> Option<Id> {
         self.by_hash.get(hash).copied()

@@ -117,9 +117,9 @@ impl Progress {
         });
     }
 
-    /// The chain's time, in Unix seconds: the time of the last accepted block plus the time since it was accepted. Windows are closed by it.
-    /// It does not depend on the wall clock of this machine, which may be wrong. Nor does it on heads that were not accepted, or on dropped
-    /// blocks: nodes behind a balancer report another head each time, and the time of one may be wrong.
+    /// The chain's time, in Unix seconds: the time of the last accepted block plus the time since it was accepted. Windows are closed
+    /// by it. It does not depend on the wall clock of this machine, which may be wrong. Nor does it on heads that were not accepted, or
+    /// on dropped blocks: nodes behind a balancer report another head each time, and the time of one may be wrong.
     #[must_use]
     pub fn chain_time(&self) -> Option<u64> {
         let (block, since) = self.with(|state| Some((state.checkpoint?, state.accepted_at?)))?;

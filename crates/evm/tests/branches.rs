@@ -86,12 +86,18 @@ async fn a_node_on_its_own_branch_is_set_aside_as_long_as_another_one_denies_it(
 
 #[tokio::test]
 async fn a_head_far_ahead_of_the_clock_is_not_believed_against_another_node() {
-    let chain = Generated::new(50);
+    let mut chain = Generated::new(50);
+    // Its newest block is of this moment.
+    chain.start += 100_000 - 2 * chain.height;
+    for seconds in [300, 86_400 * 365] {
+        let ahead = Generated { head_ahead: (0, seconds), ..chain.clone() };
+        let (liar, good) = (TestNode::good(&ahead).await, TestNode::good(&chain).await);
+        let source = Source::new(config_of(&[&liar, &good])).unwrap();
+        assert_eq!(source.head(deadline()).await.unwrap(), chain.block(50), "{seconds}");
+        assert_eq!(source.counters().faults(FaultKind::Inconsistent), 1, "{seconds}");
+    }
     let ahead = Generated { head_ahead: (0, 86_400 * 365), ..chain.clone() };
-    let (liar, good) = (TestNode::good(&ahead).await, TestNode::good(&chain).await);
-    let source = Source::new(config_of(&[&liar, &good])).unwrap();
-    assert_eq!(source.head(deadline()).await.unwrap(), chain.block(50));
-    assert_eq!(source.counters().faults(FaultKind::Inconsistent), 1);
+    let liar = TestNode::good(&ahead).await;
     // A chain whose time is ahead on both nodes is followed.
     let other = TestNode::good(&ahead).await;
     let source = Source::new(config_of(&[&liar, &other])).unwrap();

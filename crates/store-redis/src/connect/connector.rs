@@ -1,6 +1,13 @@
 //! Connects to a server: address, user, password, database, TLS, timeouts; and the errors on the way.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use errors::Operation;
 use redis::{
@@ -15,6 +22,10 @@ use super::{
     stream::{Identity, open},
 };
 use crate::{answers::kind_of, error::StoreError, events::EventQueue, kind::ErrorKind};
+
+/// What is said of a server that accepts connections and answers no TLS.
+const UNANSWERED_HANDSHAKE: &str =
+    "the server accepted the connection and did not answer the start of TLS: it may have none";
 
 /// Why a server can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -139,11 +150,17 @@ impl Connector {
         config: AsyncConnectionConfig,
         limit: Arc<AnswerLimit>,
     ) -> RedisResult<Connection> {
+        let in_handshake = AtomicBool::new(false);
         let connecting = async {
-            let stream = open(self.server.addr(), &self.identity).await?;
+            let stream = open(self.server.addr(), &self.identity, &in_handshake).await?;
             Connection::over(stream, login, config, limit).await
         };
-        in_time(self.connect_timeout, connecting).await
+        let connected = in_time(self.connect_timeout, connecting).await;
+        connected.map_err(|error| match error.is_timeout() && in_handshake.load(Relaxed) {
+            // Not a slow server: one without TLS waits for the rest of what it takes for a command.
+            true => io::Error::new(io::ErrorKind::ConnectionAborted, UNANSWERED_HANDSHAKE).into(),
+            false => error,
+        })
     }
 }
 

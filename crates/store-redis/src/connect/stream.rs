@@ -1,6 +1,12 @@
 //! Opens the stream to a server: TCP, TLS or a Unix socket.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
 
 use futures_util::future::select_ok;
 use redis::{ConnectionAddr, RedisResult, TlsCertificates};
@@ -88,15 +94,22 @@ fn system_authorities() -> RedisResult<RootCertStore> {
     Ok(authorities)
 }
 
-/// Connects to this address.
-pub(super) async fn open(address: &ConnectionAddr, identity: &Identity) -> RedisResult<Box<dyn Stream>> {
+/// Connects to this address. `in_handshake` is set while a handshake of TLS is under way.
+pub(super) async fn open(
+    address: &ConnectionAddr,
+    identity: &Identity,
+    in_handshake: &AtomicBool,
+) -> RedisResult<Box<dyn Stream>> {
     Ok(match address {
         ConnectionAddr::Tcp(host, port) => Box::new(tcp(host, *port).await?),
         ConnectionAddr::TcpTls { host, port, .. } => {
             let config = Arc::new(identity.config()?);
             let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
             let stream = tcp(host, *port).await?;
-            Box::new(TlsConnector::from(config).connect(name, stream).await?)
+            in_handshake.store(true, Relaxed);
+            let stream = TlsConnector::from(config).connect(name, stream).await?;
+            in_handshake.store(false, Relaxed);
+            Box::new(stream)
         }
         ConnectionAddr::Unix(path) => Box::new(UnixStream::connect(path).await?),
         // The enum may grow; the configuration knows these three.

@@ -123,6 +123,10 @@ pub fn of_store(error: &StoreError) -> String {
         _ if error.operation == SET_UP_POOL => {
             "check redis.ca_file, and that redis.cert_file and redis.key_file belong together"
         }
+        // As the server words it; it has no code of its own.
+        (ErrorKind::Unavailable, _) if error.detail().contains("max number of clients") => {
+            "raise maxclients of Redis, or find out who holds its connections (CLIENT LIST)"
+        }
         (ErrorKind::Unavailable, _) if error.operation == PROVE_SUBSCRIPTION => {
             "check that every new connection to the address of Redis reaches the same master"
         }

@@ -81,6 +81,25 @@ async fn a_check_with_connect_tells_whether_redis_answers() {
     environment.insert("REDIS_PASSWORD".to_owned(), "12345".to_owned());
     let (code, text) = check(&environment).await;
     assert!(code == Some(0) && text.contains("answers") && !text.contains("12345"), "{text}");
+
+    let mut connection = redis.connection().await.expect("a connection");
+    let maxclients = ["SET", "maxclients", "1"];
+    redis::cmd("CONFIG").arg(&maxclients).query_async::<()>(&mut connection).await.expect("set");
+    let (code, text) = check(&environment).await;
+    let said = "max number of clients reached; raise maxclients of Redis";
+    assert!(code == Some(1) && text.contains(said), "{text}");
+    let plain = ("REDIS_TLS".to_owned(), "true".to_owned());
+    environment.extend([plain]);
+    redis::cmd("CONFIG")
+        .arg(&["SET", "maxclients", "100"])
+        .query_async::<()>(&mut connection)
+        .await
+        .expect("set");
+    let (code, text) = check(&environment).await;
+    assert!(
+        code == Some(1) && text.contains("whether it wants TLS") && !text.contains("Redis busy"),
+        "{text}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,12 +6,13 @@ mod common;
 
 use std::{net::SocketAddr, path::Path};
 
-use common::{Process, SOON, environment};
+use common::{Process, SOON, environment, free_port};
 use serde_json::Value;
 use testkit::{RedisServer, wait_until};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    process::Command,
 };
 
 /// Asks with these lines in the head; returns status and body.
@@ -98,4 +99,47 @@ async fn a_page_of_another_site_reads_nothing_and_probes_of_the_metrics_port_nee
     }
     assert_eq!(ask(process.operator, "/health", &["Host: localhost"]).await.0, 200);
     assert_eq!(ask(process.metrics, "/metrics", &["Host: state-tracker.monitoring.svc"]).await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_few_file_descriptors_probes_are_answered_while_strangers_hold_connections() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut environment = environment(redis.addr());
+    let [metrics, operator] =
+        [free_port().await, free_port().await].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+    environment.insert("STATE_TRACKER_METRICS_PORT".to_owned(), metrics.port().to_string());
+    environment.insert("STATE_TRACKER__HTTP__OPERATOR_ADDRESS".to_owned(), operator.to_string());
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = folder.path().join("log");
+    let mut child = Command::new("sh")
+        .args(["-c", "ulimit -n 64 && exec \"$0\"", env!("CARGO_BIN_EXE_state-tracker")])
+        .env_clear()
+        .envs(&environment)
+        .stderr(std::fs::File::create(&log).expect("a file"))
+        .kill_on_drop(true)
+        .spawn()
+        .expect("it starts");
+    let is_alive = async |address| match TcpStream::connect(address).await {
+        Ok(_) => ask(address, "/livez", &["Host: localhost"]).await.0 == 200,
+        Err(_) => false,
+    };
+    wait_until("it answers", SOON, async || is_alive(metrics).await && is_alive(operator).await).await;
+    let mut held = Vec::new();
+    for _ in 0..50 {
+        for address in [metrics, operator] {
+            held.push(TcpStream::connect(address).await.expect("it listens"));
+        }
+        for address in [metrics, operator] {
+            let answer = ask(address, "/livez", &["Host: localhost"]);
+            let answer = tokio::time::timeout(SOON, answer).await.expect("answered in time");
+            assert_eq!(answer.0, 200);
+        }
+    }
+    wait_until("it is ready too", SOON, async || {
+        ask(metrics, "/readyz", &["Host: localhost"]).await.0 == 200
+    })
+    .await;
+    let log = std::fs::read_to_string(&log).expect("a log");
+    assert!(log.matches("could not be accepted").count() <= 1, "{log}");
+    child.kill().await.expect("it ends");
 }

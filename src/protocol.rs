@@ -22,6 +22,7 @@ fn is_wrong(spoken: &Spoken) -> bool {
     match spoken.found {
         Protocol::Unknown => false,
         Protocol::Http => true,
+        Protocol::Either => spoken.uses_tls,
         // What speaks TLS is found by the connection.
         Protocol::Tls => !spoken.uses_tls,
         Protocol::Redis => spoken.uses_tls || spoken.is_sentinel,
@@ -73,10 +74,11 @@ mod tests {
         let wrong = |is_sentinel, uses_tls, found| {
             is_wrong(&Spoken { server: String::new(), is_sentinel, uses_tls, found })
         };
-        use Protocol::{Http, Redis, Sentinel, Tls, Unknown};
+        use Protocol::{Either, Http, Redis, Sentinel, Tls, Unknown};
         assert!(wrong(false, false, Tls) && wrong(false, true, Redis) && wrong(false, false, Sentinel));
         assert!(wrong(true, false, Redis) && wrong(true, true, Sentinel) && wrong(true, true, Http));
         assert!(!wrong(false, false, Redis) && !wrong(true, false, Sentinel) && !wrong(true, true, Tls));
+        assert!(wrong(false, true, Either) && !wrong(false, false, Either) && !wrong(true, false, Either));
         assert!(!wrong(false, false, Unknown) && !wrong(true, true, Unknown));
     }
 }

@@ -97,7 +97,9 @@ async fn a_check_with_connect_tells_whether_redis_answers() {
         .expect("set");
     let (code, text) = check(&environment).await;
     assert!(
-        code == Some(1) && text.contains("whether it wants TLS") && !text.contains("Redis busy"),
+        code == Some(1)
+            && text.contains("a server without TLS answers; set redis.tls to false")
+            && !text.contains("Redis busy"),
         "{text}"
     );
 }

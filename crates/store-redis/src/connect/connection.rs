@@ -2,7 +2,6 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use errors::rounded;
 use redis::{
     AsyncConnectionConfig, Cmd, Pipeline, RedisConnectionInfo, RedisFuture, RedisResult, Value,
     aio::{ConnectionLike, MultiplexedConnection},
@@ -92,15 +91,13 @@ impl ConnectionLike for Connection {
     }
 }
 
-/// Waits for a connection for at most `within`. Then the error is not that of a timeout: who does not answer the first message may speak
-/// another protocol, and is no slow server.
+/// Waits for a connection for at most `within`. Then the error says `why`, and is not that of a timeout: a server that does not answer
+/// the first message may speak another protocol, and is no slow one.
 pub(super) async fn in_time<T>(
     within: Duration,
     connecting: impl Future<Output = RedisResult<T>>,
+    why: impl FnOnce() -> String,
 ) -> RedisResult<T> {
-    let none = |_| {
-        let why = format!("no connection was made within {}", rounded(within));
-        io::Error::new(io::ErrorKind::NotConnected, why)
-    };
+    let none = |_| io::Error::new(io::ErrorKind::NotConnected, why());
     tokio::time::timeout(within, connecting).await.map_err(none)?
 }

@@ -1,7 +1,6 @@
 //! Connects to a server: address, user, password, database, TLS, timeouts; and the errors on the way.
 
 use std::{
-    io,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -9,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use errors::Operation;
+use errors::{Operation, rounded};
 use redis::{
     AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, ProtocolVersion, RedisConnectionInfo, RedisError,
     RedisResult,
@@ -155,12 +154,12 @@ impl Connector {
             let stream = open(self.server.addr(), &self.identity, &in_handshake).await?;
             Connection::over(stream, login, config, limit).await
         };
-        let connected = in_time(self.connect_timeout, connecting).await;
-        connected.map_err(|error| match error.is_timeout() && in_handshake.load(Relaxed) {
+        in_time(self.connect_timeout, connecting, || match in_handshake.load(Relaxed) {
             // Not a slow server: one without TLS waits for the rest of what it takes for a command.
-            true => io::Error::new(io::ErrorKind::ConnectionAborted, UNANSWERED_HANDSHAKE).into(),
-            false => error,
+            true => UNANSWERED_HANDSHAKE.to_owned(),
+            false => format!("no connection was made within {}", rounded(self.connect_timeout)),
         })
+        .await
     }
 }
 

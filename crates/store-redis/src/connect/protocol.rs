@@ -28,6 +28,8 @@ pub enum Protocol {
     Redis,
     /// A sentinel without TLS.
     Sentinel,
+    /// A Redis server or a sentinel, without TLS, which refuses to answer.
+    Either,
     /// A server that expects TLS.
     Tls,
     /// A web server.
@@ -80,8 +82,15 @@ async fn protocol(host: &str, port: u16, within: Duration) -> Protocol {
     let plain = answer(host, port, QUESTION, within).await.unwrap_or_default();
     match plain.as_slice() {
         [b'+' | b'-' | b'$', ..] => {
-            let is_redis = String::from_utf8_lossy(&plain).to_lowercase().contains("unknown command");
-            return if is_redis { Protocol::Redis } else { Protocol::Sentinel };
+            let text = String::from_utf8_lossy(&plain).to_lowercase();
+            return if text.contains("unknown command") {
+                Protocol::Redis
+            } else if plain[0] == b'$' || text.starts_with("-noauth") || text.starts_with("-noperm") {
+                Protocol::Sentinel
+            } else {
+                // Such as one with too many clients, or in protected mode.
+                Protocol::Either
+            };
         }
         [b'H', b'T', b'T', b'P', ..] | [b'<', ..] => return Protocol::Http,
         _ => {}
@@ -150,6 +159,9 @@ mod tests {
             (b"-ERR unknown command `SENTINEL`\r\n", Protocol::Redis),
             (b"$40\r\n0123456789\r\n", Protocol::Sentinel),
             (b"-NOAUTH Authentication required.\r\n", Protocol::Sentinel),
+            (b"-ERR max number of clients reached\r\n", Protocol::Either),
+            (b"-DENIED Redis is running in protected mode because\r\n", Protocol::Either),
+            (b"-LOADING Redis is loading the dataset in memory\r\n", Protocol::Either),
             (b"HTTP/1.1 400 Bad Request\r\n\r\n", Protocol::Http),
             (b"<!DOCTYPE HTML>", Protocol::Http),
             (b"\x15\x03\x01\x00\x02\x02\x46", Protocol::Tls),

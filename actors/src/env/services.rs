@@ -25,7 +25,10 @@ pub struct Services {
     pub telemetry: Telemetry,
     /// The readiness conditions.
     pub readiness: Arc<Readiness>,
+    /// Of our own errors: their subjects are markets, servers and steps, which are few.
     log_throttle: Arc<LogThrottle>,
+    /// Of what is wrong with keys and members. These are as many as producers like, and must not use up the room for our errors.
+    input_throttle: Arc<LogThrottle>,
     remedy: Remedy,
 }
 
@@ -33,10 +36,11 @@ impl Services {
     /// Creates the services of one tree, without remedies, and registers the metrics of the pool.
     #[must_use]
     pub fn new(store: Store, telemetry: Telemetry, clock: &Clock) -> Self {
-        let (readiness, log_throttle) = (Arc::new(Readiness::new(clock)), Arc::new(LogThrottle::new(clock)));
+        let readiness = Arc::new(Readiness::new(clock));
+        let [log_throttle, input_throttle] = [LogThrottle::new(clock), LogThrottle::new(clock)].map(Arc::new);
         // Here, so that no tree can forget it: the pool's metrics exist from the first scrape.
         telemetry.observe_pool(store.clone());
-        Self { store, telemetry, readiness, log_throttle, remedy: |_| None }
+        Self { store, telemetry, readiness, log_throttle, input_throttle, remedy: |_| None }
     }
 
     /// Adds the function that finds remedies.
@@ -92,7 +96,7 @@ impl Services {
             let kind = fault.kind.row();
             self.telemetry.error(operation, kind);
             // By key: one broken key must not hide another.
-            let Some(suppressed) = self.log_throttle.admit(&format!("{} {kind}", fault.key)) else {
+            let Some(suppressed) = self.input_throttle.admit(&format!("{} {kind}", fault.key)) else {
                 continue;
             };
             let (label, kind, suppressed) = (operation.label, kind.label, field(suppressed));
@@ -205,6 +209,20 @@ mod tests {
         });
         assert_eq!(lines.len(), 2);
         assert_eq!(lines[1]["suppressed"], 4);
+    }
+
+    #[test]
+    fn any_number_of_spoilt_keys_hides_no_error_of_our_own_and_what_is_left_out_is_told() {
+        let services = services(&Clock::manual(Duration::ZERO));
+        let fault = |key| Fault::new(format!("key {key}"), ErrorKind::WrongType, "it is a list");
+        let spoilt: Vec<Fault> = (0..1_100).map(fault).collect();
+        let lines = Lines::of(|| {
+            services.note_faults(&spoilt);
+            services.report(&error(ErrorKind::Torn));
+        });
+        assert_eq!(lines.last().map(|line| &line["kind"]), Some(&"torn".into()));
+        let told: Vec<_> = lines.iter().filter_map(|line| line["left_out"].as_u64()).collect();
+        assert_eq!(told, [1], "the rest within the next minute");
     }
 
     #[test]

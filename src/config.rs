@@ -112,7 +112,8 @@ impl Config {
         let misfits = [relations::problems(usable), of_tables].concat();
         problems.extend(misfits);
         if !problems.is_empty() {
-            return Err(ConfigErrors::new(problems).with_notes(&notes));
+            let log_is_json = entries.iter().any(Entry::is_json_log);
+            return Err(ConfigErrors::new(problems).with_notes(&notes).with_json_log(log_is_json));
         }
 
         let mut config = typed(&entries)?;

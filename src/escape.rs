@@ -6,14 +6,15 @@
 
 use std::borrow::Cow;
 
-use errors::controls_terminal;
+use errors::{controls_terminal, redacted};
 
-/// The text with each control character, and each mark of direction, written as in `\u{1b}`.
+/// The text with each control character, and each mark of direction, written as in `\u{1b}`, and without secrets.
 #[must_use]
 pub fn escaped(text: &str) -> Cow<'_, str> {
+    let text = redacted(text);
     if !text.chars().any(controls_terminal) {
         // Nearly all names are harmless: the common case copies nothing.
-        return Cow::Borrowed(text);
+        return text;
     }
     let mut shown = String::with_capacity(text.len() + 16);
     for character in text.chars() {

@@ -27,7 +27,7 @@ fn run() -> Result<ExitCode> {
             // Through our own writer, which does not wait for a reader that is stuck.
             let text =
                 if std::io::stderr().is_terminal() { text.ansi().to_string() } else { text.to_string() };
-            app::print_to_stderr(text.trim_end());
+            app::print_usage_error(&text);
             return Ok(USAGE.into());
         }
         // Help or version, which clap reports as errors that belong on standard output. `exit` would ignore a full disk.
@@ -44,7 +44,7 @@ fn run() -> Result<ExitCode> {
 async fn dispatch(cli: Cli) -> Result<ExitCode> {
     // A closure: `run` loads again at each SIGHUP. Commands that need no configuration must work without a valid one.
     let file = cli.config;
-    let load = move || Config::load(file.as_deref(), std::env::vars_os());
+    let load = move || app::known(Config::load(file.as_deref(), std::env::vars_os()));
     match cli.command.unwrap_or_default() {
         Command::Run => app::run(load).await,
         Command::Backfill(args) => app::backfill(&args, &load()?).await,

@@ -203,3 +203,138 @@ async fn a_limit_on_the_size_of_files_ends_no_service() {
     let ended = tokio::time::timeout(std::time::Duration::from_secs(60), child.wait()).await;
     assert_eq!(ended.expect("it stops").expect("a status").code(), Some(0));
 }
+
+/// A node that refuses every request and repeats it, head and body, with more.
+fn repeating_node(more: &'static str) -> std::net::SocketAddr {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let at = listener.local_addr().expect("an address");
+    let answer = move |mut stream: std::net::TcpStream| {
+        let mut request = [0; 4_096];
+        while let Ok(read @ 1..) = stream.read(&mut request) {
+            let head = String::from_utf8_lossy(&request[..read]).into_owned();
+            let message = format!("{more} {head}");
+            let error = serde_json::json!({ "code": -32_000, "message": message });
+            let body = serde_json::json!({ "jsonrpc": "2.0", "id": 1, "error": error }).to_string();
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            if stream.write_all(answer.as_bytes()).is_err() {
+                return;
+            }
+        }
+    };
+    // Ends with the process of the test.
+    std::thread::spawn(move || {
+        listener.incoming().flatten().for_each(|stream| drop(std::thread::spawn(move || answer(stream))));
+    });
+    at
+}
+
+/// What must stand in no output, in the forms in which a server may repeat it.
+const SECRETS: [&str; 9] = [
+    "someone-here",
+    "pa%20ss%2Fw0rd",
+    "pa ss/w0rd",
+    "c29tZW9uZS1oZXJlOnBhIHNzL3cwcmQ=",
+    "abc-k3y",
+    "q%2Bs3cret",
+    "q+s3cret",
+    "redis-s3cret",
+    "key-of-another",
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_repeats_what_it_gets_puts_no_credentials_and_no_line_into_the_log() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut connection = redis.connection().await.expect("a connection");
+    let set = ["CONFIG", "SET", "requirepass", "redis-s3cret"];
+    testkit::contents::query::<()>(&mut connection, &set).await;
+    let node = repeating_node(
+        "redis-s3cret key-of-another q+s3cret pa ss/w0rd \n2026 ERROR forged\u{1b}[31m\u{2028}",
+    );
+    let mut environment = environment(redis.addr());
+    environment.remove("REDIS_HOST");
+    environment.remove("REDIS_PORT");
+    for (name, value) in [
+        ("REDIS_URL", format!("redis://:redis-s3cret@{}", redis.addr())),
+        (
+            "RPC_NODES",
+            format!(
+                "http://someone-here:pa%20ss%2Fw0rd@{node}/abc-k3y?key=q%2Bs3cret,http://{node}/v3/key-of-another"
+            ),
+        ),
+        ("BATCH_SIZE", "5".to_owned()),
+        ("LOG_LEVEL", "trace".to_owned()),
+    ] {
+        environment.insert(name.to_owned(), value);
+    }
+    let mut process = Process::start(&environment).await;
+    let mut log = process.log.clone();
+    let seen = log.wait_for(|log| log.contains("forged") && log.contains("/v3/***"));
+    drop(tokio::time::timeout(common::SOON, seen).await.expect("it tells the node's words").expect("a log"));
+    let health = common::get(process.operator, "/health").await.1;
+    let (_, checked, _) = run(&["check", "--connect"], &environment, Stdio::piped()).await;
+    process.signal("TERM").await;
+    assert_eq!(process.exit_code().await, Some(0));
+    let log = process.log.borrow().clone();
+    for secret in SECRETS {
+        for (what, text) in [("log", &log), ("/health", &health), ("check", &checked)] {
+            let line = text.lines().find(|line| line.contains(secret));
+            assert_eq!(line, None, "{secret} in {what}");
+        }
+    }
+    for line in log.lines() {
+        serde_json::from_str::<Value>(line).expect("each line is an event");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn errors_before_there_is_a_log_are_json_when_the_log_is_to_be() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("state-tracker.toml");
+    std::fs::write(&file, "[log]\nformat = \"json\"\n[redis]\nport = 99999\n").expect("written");
+    let file = file.to_str().expect("UTF-8");
+    let variable = BTreeMap::from([("STATE_TRACKER__LOG__FORMAT".to_owned(), "json".to_owned())]);
+    let none = BTreeMap::new();
+    let cases: [(&[&str], &BTreeMap<String, String>, i32, &str); 5] = [
+        (&["run"], &variable, 78, "PROTOCOL_STATE_CONTRACT"),
+        (&["--config", file, "run"], &none, 78, "redis.port"),
+        (&["--config", file, "diff", MARKETS[0]], &none, 78, "redis.port"),
+        (&["healthcheck", "--url", "http://127.0.0.1:1/"], &variable, 1, "Connection refused"),
+        (&["--nonsense"], &variable, 2, "unexpected argument"),
+    ];
+    for (args, environment, code, part) in cases {
+        let (ended, _, stderr) = run(args, environment, Stdio::null()).await;
+        assert_eq!(ended, Some(code), "{args:?}: {stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{args:?}: {stderr}");
+        let line: Value = serde_json::from_str(&stderr).expect("JSON");
+        assert_eq!(line["level"], "ERROR");
+        assert!(line["message"].as_str().is_some_and(|text| text.contains(part)), "{args:?}: {stderr}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_takes_no_more_clients_is_told_in_its_own_words() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut connection = redis.connection().await.expect("a connection");
+    testkit::contents::query::<()>(&mut connection, &["CONFIG", "SET", "maxclients", "1"]).await;
+    let environment = environment(redis.addr());
+    let words = "max number of clients reached";
+    let cases: [(&[&str], i32); 3] =
+        [(&["check", "--connect"], 1), (&["doctor"], 4), (&["diff", MARKETS[0]], 1)];
+    for (args, code) in cases {
+        let (ended, stdout, stderr) = run(args, &environment, Stdio::piped()).await;
+        let all = stdout + &stderr;
+        assert_eq!(ended, Some(code), "{args:?}: {all}");
+        assert!(all.contains(words) && all.contains("raise maxclients"), "{args:?}: {all}");
+        assert!(!all.contains("sentinel, which") && !all.contains("wants TLS"), "{args:?}: {all}");
+    }
+    let mut process = Process::start(&environment).await;
+    let mut log = process.log.clone();
+    let told = log.wait_for(|log| log.contains(words) && log.contains("raise maxclients"));
+    drop(tokio::time::timeout(common::SOON, told).await.expect("it tells").expect("a log"));
+    testkit::contents::query::<()>(&mut connection, &["CONFIG", "SET", "maxclients", "1000"]).await;
+    process.wait_ready().await;
+    process.signal("TERM").await;
+    assert_eq!(process.exit_code().await, Some(0));
+    assert!(!process.log.borrow().contains("wants TLS"), "{}", *process.log.borrow());
+}

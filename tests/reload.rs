@@ -114,6 +114,8 @@ async fn a_faulty_configuration_changes_nothing_and_other_settings_need_a_restar
     reload(&process, "SIGHUP: nothing is changed, the configuration has an error").await;
     assert!(process.log.borrow().contains("intervals.hourly"), "it says which");
     assert!(!process.log.borrow().contains("othing was started"), "the service runs");
+    // An event is one line, in a log for people too.
+    assert!(!process.log.borrow().contains("\\n"), "{}", *process.log.borrow());
     assert_eq!(generations(&process).await, before);
 
     write(&file, &MARKETS, "[retention]\nledger = \"9days\"\n");

@@ -15,7 +15,7 @@ use std::{
 use color_eyre::eyre::{self, EyreHandler, Result};
 use store_redis::{StoreError, operations::SET_UP_POOL};
 
-use super::{logging, output};
+use super::logging;
 use crate::{
     config::{ConfigErrors, UnreadableFile},
     escape::escaped,
@@ -24,8 +24,15 @@ use crate::{
     remedy,
 };
 
+/// The variable of `log.format`.
+const LOG_FORMAT: &str = "STATE_TRACKER__LOG__FORMAT";
+
 /// Installs the hooks that report errors and panics. Call it once, before anything else.
 pub fn install_reports() {
+    // Errors before the configuration is read have the form of the log too, where the environment says it.
+    logging::expect_json(
+        std::env::var(LOG_FORMAT).is_ok_and(|format| format.trim().eq_ignore_ascii_case("json")),
+    );
     // Fails only if an error was created before, and `main` calls this first.
     let _ = eyre::set_hook(Box::new(|_| Box::new(Plain)));
     // The default hook locks standard error and prints several lines: a stuck reader would block the panicking thread.
@@ -39,9 +46,9 @@ pub fn exit_code(result: Result<ExitCode>) -> ExitCode {
             logging::write_error(&remedy::line(error.as_ref()), None);
             CONFIGURATION.into()
         }
-        // Not through the log: the configuration that says how to log is the one that is wrong.
+        // There is no log: the configuration that says how to log is the one that is wrong.
         Some(errors) => {
-            output::print_to_stderr(&format!(
+            logging::write_errors(&format!(
                 "{errors}\nNothing was started. `state-tracker check --defaults` prints every setting with its limits."
             ));
             CONFIGURATION.into()
@@ -53,6 +60,11 @@ pub fn exit_code(result: Result<ExitCode>) -> ExitCode {
     });
     logging::flush();
     code
+}
+
+/// Prints an error of the command line, as the parser of the command line tells it.
+pub fn print_usage_error(text: &str) {
+    logging::write_errors(text.trim_end());
 }
 
 /// Whether an error is one of the configuration that only its use has shown: a restart would fail again, and a supervisor that

@@ -7,7 +7,10 @@ use std::{
     fs::File,
     io::{self, IsTerminal},
     os::fd::AsFd,
-    sync::OnceLock,
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -37,6 +40,8 @@ const STUCK_AFTER: Duration = Duration::from_secs(2);
 const TARGET: &str = "state_tracker::log";
 
 static LOG: OnceLock<Log> = OnceLock::new();
+/// Whether the log that does not exist yet is to be JSON.
+static EXPECTS_JSON: AtomicBool = AtomicBool::new(false);
 
 struct Log {
     writer: LogWriter,
@@ -54,15 +59,16 @@ pub(super) fn log_to_stderr(log: &config::Log) -> Result<LogWriter> {
     let notice = move |lines| own_line(format, Level::WARN, &dropped(lines), Some(lines), None);
     let writer = LogWriter::start(sink, notice).wrap_err("the thread of the log can't be started")?;
     let lines = writer.clone();
+    let is_coloured = format == LogFormat::Text && io::stderr().is_terminal();
     // tracing-subscriber prints its own errors by `eprintln`, which would block outside the queue.
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .log_internal_errors(false)
-        .with_writer(move || Line(lines.clone()));
+        .with_writer(move || Line { writer: lines.clone(), is_coloured });
     let installed = match format {
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
         // Container runtimes and journald store escape sequences as they are: colours are for terminals only.
-        LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).try_init(),
+        LogFormat::Text => builder.with_ansi(is_coloured).try_init(),
     };
     installed.map_err(|error| eyre!("the log could not be set up: {error}"))?;
     // Only after `try_init`, which fails for a second log in one process.
@@ -93,23 +99,57 @@ pub(super) fn write(text: &str) {
     }
 }
 
-/// Writes a panic, or an error that ends the process. If the log is JSON, it is a line of the log; else it reads
+/// Says in which form errors are written as long as there is no log.
+pub(super) fn expect_json(is_json: bool) {
+    EXPECTS_JSON.store(is_json, Relaxed);
+}
+
+fn is_json() -> bool {
+    LOG.get().map_or_else(|| EXPECTS_JSON.load(Relaxed), |log| log.format == LogFormat::Json)
+}
+
+/// Writes a panic, or an error that ends the process. If the log is JSON, or is to be, it is a line of the log; else it reads
 /// `state-tracker: MESSAGE`, with the backtrace below.
 pub(super) fn write_error(message: &str, backtrace: Option<&str>) {
-    match LOG.get() {
-        Some(Log { writer, format: LogFormat::Json }) => {
-            writer.line(own_line(LogFormat::Json, Level::ERROR, message, None, backtrace));
-        }
-        _ => {
-            let end = if backtrace.is_some_and(|text| !text.ends_with('\n')) { "\n" } else { "" };
-            write(&format!("state-tracker: {message}\n{}{end}", backtrace.unwrap_or_default()));
-        }
+    if is_json() {
+        write_json(message, backtrace);
+    } else {
+        let end = if backtrace.is_some_and(|text| !text.ends_with('\n')) { "\n" } else { "" };
+        write(&format!("state-tracker: {message}\n{}{end}", backtrace.unwrap_or_default()));
     }
+}
+
+/// Writes errors for people, which may take several lines. If the log is to be JSON, they are one line of it.
+pub(super) fn write_errors(text: &str) {
+    if is_json() { write_json(text, None) } else { write(&format!("{text}\n")) }
+}
+
+fn write_json(message: &str, backtrace: Option<&str>) {
+    let line = own_line(LogFormat::Json, Level::ERROR, message, None, backtrace);
+    write(&String::from_utf8_lossy(&line));
 }
 
 fn dropped(lines: u64) -> String {
     let them = if lines == 1 { "1 log line was" } else { &format!("{lines} log lines were") };
     format!("{them} dropped here: standard error did not take them")
+}
+
+/// The line of an event, whatever its fields contain: without line breaks but the last, without characters that control a terminal,
+/// and without secrets. Texts from outside are made safe where they are read; this holds for those of other libraries too.
+fn one_line(line: &[u8], is_coloured: bool) -> Vec<u8> {
+    let text = String::from_utf8_lossy(line);
+    let text = errors::redacted_line(text.strip_suffix('\n').unwrap_or(&text));
+    let mut shown = String::with_capacity(text.len() + 1);
+    for character in text.chars() {
+        // tracing-subscriber escapes this one itself where a field has it.
+        let is_colour = is_coloured && character == '\u{1b}';
+        match errors::controls_terminal(character) && !is_colour {
+            true => shown.extend(character.escape_default()),
+            false => shown.push(character),
+        }
+    }
+    shown.push('\n');
+    shown.into_bytes()
 }
 
 /// Formats a line of the log without `tracing`: no filter suppresses it, and it works during a panic in `tracing`.
@@ -147,12 +187,16 @@ fn own_line(
 }
 
 /// The writer that `tracing` uses for one line.
-struct Line(LogWriter);
+struct Line {
+    writer: LogWriter,
+    /// Whether the format has escape sequences of its own.
+    is_coloured: bool,
+}
 
 impl io::Write for Line {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         // tracing-subscriber formats into a buffer and writes each event in one call: a call is a line.
-        self.0.line(line.to_vec());
+        self.writer.line(one_line(line, self.is_coloured));
         Ok(line.len())
     }
 
@@ -211,6 +255,18 @@ mod tests {
         assert!(json["timestamp"].as_str().is_some_and(|text| text.len() == 27 && text.ends_with('Z')));
         assert_eq!(line(LogFormat::Json, None).lines().count(), 1);
         assert!(line(LogFormat::Text, None).contains("Z  WARN state_tracker::log: a \"b\""));
+    }
+
+    #[test]
+    fn an_event_is_one_line_whatever_its_fields_contain() {
+        errors::hide(["a-secret-of-this-test".to_owned()]);
+        let line =
+            |text: &str, is_coloured| String::from_utf8(one_line(text.as_bytes(), is_coloured)).unwrap();
+        let evil = "a\nb\r\u{9b}1m\u{2028}\u{202e}\u{7}a-secret-of-this-test\n";
+        let shown = "a\\nb\\r\\u{9b}1m\\u{2028}\\u{202e}\\u{7}***\n";
+        assert_eq!((line(evil, false).as_str(), line(evil, true).as_str()), (shown, shown));
+        assert_eq!(line("\u{1b}[31mERROR\n", true), "\u{1b}[31mERROR\n");
+        assert_eq!(line("\u{1b}[31mERROR\n", false), "\\u{1b}[31mERROR\n");
     }
 
     #[test]

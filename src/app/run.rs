@@ -102,7 +102,7 @@ async fn keep_reloading(service: &Service, started: &Loaded, load: &Load, signal
             }
             Ok(Err(errors)) => {
                 // A typing mistake must not stop a running service: it continues with the configuration in effect.
-                tracing::error!("SIGHUP: nothing is changed, {errors}");
+                tracing::error!("SIGHUP: nothing is changed, {}", errors.one_line());
                 continue;
             }
         };

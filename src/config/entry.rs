@@ -45,6 +45,10 @@ impl Entry {
         is_unset(&self.value)
     }
 
+    pub(crate) fn is_json_log(&self) -> bool {
+        self.setting.key == "log.format" && self.value.as_str() == Some("json")
+    }
+
     pub(crate) fn is_missing(&self) -> bool {
         self.setting.required.is_some() && self.is_unset()
     }

@@ -43,6 +43,7 @@ impl Problem {
 pub struct ConfigErrors {
     problems: Vec<String>,
     notes: Vec<String>,
+    log_is_json: bool,
 }
 
 impl ConfigErrors {
@@ -54,12 +55,27 @@ impl ConfigErrors {
         if more > 0 {
             problems.push(format!("{more} more errors are not listed"));
         }
-        Self { problems, notes: Vec::new() }
+        Self { problems, notes: Vec::new(), log_is_json: false }
     }
 
     /// The same with notes, which may explain an error: a variable that is missing has a namesake that is mistyped.
     pub(crate) fn with_notes(self, notes: &[String]) -> Self {
         Self { notes: notes.iter().map(|note| escaped(note).into_owned()).collect(), ..self }
+    }
+
+    /// The same, with what the configuration says of the log, as far as that can be read: the errors have its form.
+    pub(crate) fn with_json_log(self, log_is_json: bool) -> Self {
+        Self { log_is_json, ..self }
+    }
+
+    /// Whether the configuration asks for a log in JSON.
+    pub fn log_is_json(&self) -> bool {
+        self.log_is_json
+    }
+
+    /// All in one line, for a log.
+    pub fn one_line(&self) -> String {
+        self.to_string().replacen("\n  - ", " ", 1).replace("\n  - ", "; ").replace("\n  note: ", "; note: ")
     }
 
     /// The sentences, in the order of layers, then of settings.

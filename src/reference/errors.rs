@@ -18,10 +18,12 @@ In the log, `operation` and `kind` are fields of their own, and the lines of an 
 | field or level | meaning |
 |---|---|
 | `suppressed` | A subject that repeats is logged once a minute. This many lines about it were suppressed in the minute before. |
+| `left_out` | This many lines were left out, and no other line counts them: too many different keys were wrong within a minute, or too many requests were audited. |
 | `ERROR` | An operator has to act; waiting does not help. |
 | `WARN` | The step is retried, or it continued without the object. |
 
 Text from outside (keys, answers of servers and nodes) is cut at 200 characters, and control characters in it are escaped.
+Secrets of the configuration in it are replaced by `***`.
 `state_tracker_errors_total` counts the same errors, with the labels `operation` and `kind`.
 ";
 

@@ -7,11 +7,13 @@ use std::{
 
 use humantime::FormattedDuration;
 
+use crate::secrets;
+
 /// The limit of characters of a text from outside.
 pub const MAX_CHARS: usize = 200;
 
-/// Cuts a text from outside (a server's answer, a key, a member, the error of another library) at [`MAX_CHARS`] characters, and
-/// escapes its control characters, so that it can neither fill a log nor break its lines.
+/// Cuts a text from outside (a server's answer, a key, a member, the error of another library) at [`MAX_CHARS`] characters, hides
+/// the secrets that it repeats, and escapes its control characters, so that it can neither fill a log nor break its lines.
 #[must_use]
 pub fn sanitise(text: impl Display) -> String {
     bounded(text, MAX_CHARS)
@@ -19,7 +21,23 @@ pub fn sanitise(text: impl Display) -> String {
 
 /// [`sanitise`] with another limit, which is at least 1. A text that was cut ends with `…`.
 pub(crate) fn bounded(text: impl Display, longest: usize) -> String {
-    let mut kept = Bounded { text: String::new(), left: longest, is_cut: false };
+    if !secrets::are_known() {
+        return escaped(text, longest);
+    }
+    // Redacted before it is cut and escaped, or parts of a secret would stay.
+    let mut raw =
+        Bounded { text: String::new(), left: longest + secrets::LONGEST, is_cut: false, is_raw: true };
+    let _ = write!(raw, "{text}");
+    let redacted = secrets::redacted(&raw.text);
+    match raw.is_cut {
+        // At least a character more than is kept, so that the end shows that it was cut.
+        true => escaped(format_args!("{}…", secrets::without_begun(&redacted)), longest),
+        false => escaped(redacted, longest),
+    }
+}
+
+fn escaped(text: impl Display, longest: usize) -> String {
+    let mut kept = Bounded { text: String::new(), left: longest, is_cut: false, is_raw: false };
     // Written through a limited writer instead of `to_string()`: an answer of many megabytes must not be copied to be cut. The only
     // error is the writer's own refusal at the limit, which ends the formatting early.
     let _ = write!(kept, "{text}");
@@ -35,12 +53,13 @@ struct Bounded {
     text: String,
     left: usize,
     is_cut: bool,
+    is_raw: bool,
 }
 
 impl fmt::Write for Bounded {
     fn write_str(&mut self, more: &str) -> fmt::Result {
         for character in more.chars() {
-            if controls_terminal(character) {
+            if !self.is_raw && controls_terminal(character) {
                 // Escapes count towards the limit: a text of control characters can grow eightfold.
                 character.escape_default().try_for_each(|escaped| self.push(escaped))?;
             } else {

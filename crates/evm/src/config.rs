@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::chain::ContractAddress;
+use http_client::basic_authorization;
 use retry::{RetryPolicy, table};
-use url::Url;
+use url::{Url, form_urlencoded};
 
 /// Nodes, contracts and limits.
 #[derive(Clone, Debug)]
@@ -75,10 +76,13 @@ impl ChainConfig {
     }
 }
 
-/// Shorter parts of a path, such as `v2` and `rpc`, are no keys.
-const SHORTEST_KEY: usize = 10;
-/// Shorter passwords would hide parts of ordinary words.
-const SHORTEST_PASSWORD: usize = 4;
+/// Parts of paths that many URLs of nodes have. They hide nothing, and errors without them are hard to read.
+const ROUTES: [&str; 14] = [
+    "archive", "arbitrum", "ethereum", "http", "https", "json-rpc", "jsonrpc", "mainnet", "node", "optimism",
+    "polygon", "public", "sepolia", "testnet",
+];
+/// Shorter passwords and parts of a path would hide parts of ordinary words.
+const SHORTEST_SECRET: usize = 4;
 
 /// The URL of a node. It displays scheme, host and port only: providers put API keys into paths and queries.
 #[derive(Clone, PartialEq, Eq)]
@@ -98,17 +102,32 @@ impl NodeUrl {
         &self.0
     }
 
+    /// Every text from which a stranger could learn the credentials of this URL, as they are written in it and as they are sent: user
+    /// name, password, both as a header has them, the parts of the path and the values of the query.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<String> {
+        let url = &self.0;
+        let mut secrets = vec![url.username().to_owned(), url.password().unwrap_or_default().to_owned()];
+        secrets.extend(basic_authorization(url).map(|header| header.trim_start_matches("Basic ").to_owned()));
+        secrets.extend(url.path().split('/').filter(|part| !ROUTES.contains(part)).map(str::to_owned));
+        // A value without a name is the whole of a query such as `?KEY`.
+        let values = url.query().unwrap_or_default().split('&').map(|pair| pair.split_once('='));
+        let names = url.query().unwrap_or_default().split('&').filter(|pair| !pair.contains('='));
+        secrets.extend(values.flatten().map(|(_, value)| value).chain(names).map(str::to_owned));
+        secrets.extend(url.query_pairs().map(|(_, value)| value.into_owned()));
+        secrets.extend(url.fragment().map(str::to_owned));
+        let decoded: Vec<String> = secrets.iter().map(|secret| percent_decoded(secret)).collect();
+        secrets.extend(decoded);
+        secrets.retain(|secret| secret.len() >= SHORTEST_SECRET);
+        // The longest first: one may contain another.
+        secrets.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
+        secrets.dedup();
+        secrets
+    }
+
     /// `text` without the credentials of this URL, for the words of a node that repeats its request.
     pub(crate) fn redact(&self, text: &str) -> String {
-        let queries: Vec<_> = self.0.query_pairs().map(|(_, value)| value.into_owned()).collect();
-        let segments = self.0.path().split('/').filter(|segment| segment.len() >= SHORTEST_KEY);
-        let queries = queries.iter().map(String::as_str).filter(|value| value.len() >= SHORTEST_PASSWORD);
-        let user = [self.0.username(), self.0.password().unwrap_or_default()];
-        let user = user.into_iter().filter(|part| part.len() >= SHORTEST_PASSWORD);
-        let mut secrets: Vec<&str> = segments.chain(queries).chain(user).collect();
-        // The longest first: one may contain another.
-        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-        secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
+        self.secrets().iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "***"))
     }
 
     /// Whether the scheme is `ws` or `wss`.
@@ -116,6 +135,13 @@ impl NodeUrl {
     pub fn is_websocket(&self) -> bool {
         self.0.scheme().starts_with("ws")
     }
+}
+
+/// A part of a URL as its server reads it.
+fn percent_decoded(text: &str) -> String {
+    // The decoder of forms, with the characters kept that only forms give a meaning.
+    let text = text.replace('+', "%2B").replace('&', "%26");
+    form_urlencoded::parse(format!("x={text}").as_bytes()).map(|(_, value)| value.into_owned()).collect()
 }
 
 impl FromStr for NodeUrl {
@@ -167,6 +193,24 @@ mod tests {
             "https://user:hunter2@rpc.example.org/v3/0123456789abcdef?key=s3cret".parse().unwrap();
         let text = node.redact("POST /v3/0123456789abcdef?key=s3cret of user:hunter2 is limited");
         assert_eq!(text, "POST /v3/***?key=*** of ***:*** is limited");
+    }
+
+    #[test]
+    fn credentials_are_hidden_in_every_form_in_which_a_node_may_repeat_them() {
+        let node: NodeUrl =
+            "https://some%40one:pa%20ss%2Fw0rd@rpc.example.org/mainnet/abc-k3y?apikey=q%2Bs3cret+q&onlykey"
+                .parse()
+                .unwrap();
+        let header = basic_authorization(node.with_credentials()).unwrap();
+        for (said, shown) in [
+            ("some%40one and pa%20ss%2Fw0rd", "*** and ***"),
+            ("some@one and pa ss/w0rd", "*** and ***"),
+            (header.as_str(), "Basic ***"),
+            ("GET /mainnet/abc-k3y?apikey=q%2Bs3cret+q&onlykey", "GET /mainnet/***?apikey=***&***"),
+            ("q+s3cret q, q+s3cret+q", "***, ***"),
+        ] {
+            assert_eq!(node.redact(said), shown);
+        }
     }
 
     #[test]

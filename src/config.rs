@@ -112,8 +112,7 @@ impl Config {
         let misfits = [relations::problems(usable), of_tables].concat();
         problems.extend(misfits);
         if !problems.is_empty() {
-            let log_is_json = entries.iter().any(Entry::is_json_log);
-            return Err(ConfigErrors::new(problems).with_notes(&notes).with_json_log(log_is_json));
+            return Err(errors(problems, &notes, &entries));
         }
 
         let mut config = typed(&entries)?;
@@ -129,6 +128,12 @@ impl Config {
         let shown = entries.into_iter().map(Entry::into_shown).chain(markets::shown(&tables)).collect();
         Ok(Loaded { config, origins, notes, shown })
     }
+}
+
+/// The errors, with what the configuration says of the log as far as it can be read.
+fn errors(problems: Vec<Problem>, notes: &[String], entries: &[Entry]) -> ConfigErrors {
+    let log_is_json = entries.iter().any(Entry::is_json_log);
+    ConfigErrors::new(problems).with_notes(notes).with_json_log(log_is_json)
 }
 
 /// Converts the values to the types of the settings. A duration becomes `{secs, nanos}`, the form in which serde reads it.

@@ -78,17 +78,35 @@ struct Refused {
 }
 
 impl Refused {
-    fn note(&mut self, error: &std::io::Error) {
-        if self.logged.is_some_and(|logged| logged.elapsed() < LINE_EVERY) {
+    /// Whether a line may be written now, and how many were left out before it.
+    fn admit(&mut self, now: Instant) -> Option<u64> {
+        if self.logged.is_some_and(|logged| now.saturating_duration_since(logged) < LINE_EVERY) {
             self.left_out += 1;
-            return;
+            return None;
         }
-        self.logged = Some(Instant::now());
-        let left_out = Some(std::mem::take(&mut self.left_out)).filter(|left_out| *left_out > 0);
+        self.logged = Some(now);
+        Some(std::mem::take(&mut self.left_out))
+    }
+
+    fn note(&mut self, error: &std::io::Error) {
+        let Some(left_out) = self.admit(Instant::now()) else { return };
         tracing::warn!(
-            suppressed = left_out,
+            suppressed = Some(left_out).filter(|left_out| *left_out > 0),
             "a connection could not be accepted, and the oldest one is closed for it: {}; raise the limit of file descriptors",
             sanitise(error)
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refused_connections_have_one_line_a_minute_which_counts_the_rest() {
+        let (mut refused, start) = (Refused::default(), Instant::now());
+        assert_eq!(refused.admit(start), Some(0));
+        (1..10).for_each(|second| assert_eq!(refused.admit(start + LINE_EVERY / 10 * second), None));
+        assert_eq!(refused.admit(start + LINE_EVERY), Some(9));
     }
 }

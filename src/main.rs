@@ -3,7 +3,6 @@
 
 #![warn(clippy::print_stdout, clippy::print_stderr)] // These macros panic on a closed pipe; use `app::print`.
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -23,11 +22,8 @@ fn run() -> Result<ExitCode> {
         Ok(cli) => cli,
         // Exits with 2, like every clap program.
         Err(error) if error.use_stderr() => {
-            let text = error.render();
             // Through our own writer, which does not wait for a reader that is stuck.
-            let text =
-                if std::io::stderr().is_terminal() { text.ansi().to_string() } else { text.to_string() };
-            app::print_usage_error(&text);
+            app::print_usage_error(&error);
             return Ok(USAGE.into());
         }
         // Help or version, which clap reports as errors that belong on standard output. `exit` would ignore a full disk.

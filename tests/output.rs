@@ -338,3 +338,38 @@ async fn a_server_that_takes_no_more_clients_is_told_in_its_own_words() {
     assert_eq!(process.exit_code().await, Some(0));
     assert!(!process.log.borrow().contains("wants TLS"), "{}", *process.log.borrow());
 }
+
+/// What a program shows on a terminal.
+async fn on_a_terminal(line: &str, environment: &BTreeMap<String, String>) -> String {
+    let mut command = Command::new("script");
+    command.args(["-qec", &format!("exec {} {line}", env!("CARGO_BIN_EXE_state-tracker")), "/dev/null"]);
+    command.env_clear().envs(environment).env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    // With a closed input it would end at once.
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("`script` starts");
+    let input = child.stdin.take();
+    let output = child.wait_with_output().await.expect("it ends");
+    drop(input);
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_terminal_shows_colours_unless_its_user_wants_none() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut environment = environment(redis.addr());
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("an address").port().to_string();
+    environment.insert("STATE_TRACKER_METRICS_PORT".to_owned(), port);
+    for (value, has_colours) in [("", true), ("1", false)] {
+        environment.insert("NO_COLOR".to_owned(), value.to_owned());
+        for (line, part) in [("run", "starting"), ("--nonsense", "unexpected argument")] {
+            let shown = on_a_terminal(line, &environment).await;
+            assert!(shown.contains(part), "{shown:?}");
+            assert_eq!(shown.contains('\u{1b}'), has_colours, "{line}, NO_COLOR={value}: {shown:?}");
+        }
+    }
+}

@@ -63,7 +63,10 @@ pub fn exit_code(result: Result<ExitCode>) -> ExitCode {
 }
 
 /// Prints an error of the command line, as the parser of the command line tells it.
-pub fn print_usage_error(text: &str) {
+pub fn print_usage_error(error: &clap::Error) {
+    let text = error.render();
+    let is_coloured = logging::has_colours() && !logging::is_json();
+    let text = if is_coloured { text.ansi().to_string() } else { text.to_string() };
     logging::write_errors(text.trim_end());
 }
 

@@ -59,7 +59,7 @@ pub(super) fn log_to_stderr(log: &config::Log) -> Result<LogWriter> {
     let notice = move |lines| own_line(format, Level::WARN, &dropped(lines), Some(lines), None);
     let writer = LogWriter::start(sink, notice).wrap_err("the thread of the log can't be started")?;
     let lines = writer.clone();
-    let is_coloured = format == LogFormat::Text && io::stderr().is_terminal();
+    let is_coloured = format == LogFormat::Text && has_colours();
     // tracing-subscriber prints its own errors by `eprintln`, which would block outside the queue.
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -67,7 +67,6 @@ pub(super) fn log_to_stderr(log: &config::Log) -> Result<LogWriter> {
         .with_writer(move || Line { writer: lines.clone(), is_coloured });
     let installed = match format {
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
-        // Container runtimes and journald store escape sequences as they are: colours are for terminals only.
         LogFormat::Text => builder.with_ansi(is_coloured).try_init(),
     };
     installed.map_err(|error| eyre!("the log could not be set up: {error}"))?;
@@ -99,12 +98,19 @@ pub(super) fn write(text: &str) {
     }
 }
 
+/// Whether standard error shows colours. Container runtimes and journald store escape sequences as they are: only a terminal does, unless
+/// its user wants none (no-color.org).
+pub(super) fn has_colours() -> bool {
+    let is_refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    !is_refused && io::stderr().is_terminal()
+}
+
 /// Says in which form errors are written as long as there is no log.
 pub(super) fn expect_json(is_json: bool) {
     EXPECTS_JSON.store(is_json, Relaxed);
 }
 
-fn is_json() -> bool {
+pub(super) fn is_json() -> bool {
     LOG.get().map_or_else(|| EXPECTS_JSON.load(Relaxed), |log| log.format == LogFormat::Json)
 }
 

@@ -29,7 +29,7 @@ pub enum BadTokens {
     /// Nothing but blanks and comments.
     #[error("it holds no token")]
     None,
-    /// More than [`MOST`].
+    /// More than 16.
     #[error("it holds {0} tokens, and 16 is the most")]
     TooMany(usize),
     /// A line of the wrong length, or with characters that a header can't hold.

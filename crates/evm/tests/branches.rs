@@ -89,7 +89,7 @@ async fn a_head_far_ahead_of_the_clock_is_not_believed_against_another_node() {
     let mut chain = Generated::new(50);
     // Its newest block is of this moment.
     chain.start += 100_000 - 2 * chain.height;
-    for seconds in [300, 86_400 * 365] {
+    for seconds in [400, 86_400 * 365] {
         let ahead = Generated { head_ahead: (0, seconds), ..chain.clone() };
         let (liar, good) = (TestNode::good(&ahead).await, TestNode::good(&chain).await);
         let source = Source::new(config_of(&[&liar, &good])).unwrap();

@@ -19,7 +19,7 @@ use crate::wire::Header;
 const VERIFIED_FOR: Duration = Duration::from_secs(60);
 /// By how much the time of a head may be ahead of this machine's clock without being doubted. Clocks differ by seconds; a time that is
 /// minutes ahead ends windows that have only begun.
-const MOST_AHEAD: Duration = Duration::from_secs(120);
+const MOST_AHEAD: Duration = Duration::from_secs(300);
 
 impl Pool {
     /// The head of a node that does not lag, and the node.

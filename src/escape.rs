@@ -11,14 +11,18 @@ use errors::{controls_terminal, redacted};
 /// The text with each control character, and each mark of direction, written as in `\u{1b}`, and without secrets.
 #[must_use]
 pub fn escaped(text: &str) -> Cow<'_, str> {
-    let text = redacted(text);
-    if !text.chars().any(controls_terminal) {
-        // Nearly all names are harmless: the common case copies nothing.
+    without(redacted(text), controls_terminal)
+}
+
+/// The text with each of these characters written as in `\u{1b}`.
+pub(crate) fn without(text: Cow<'_, str>, is_unsafe: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !text.chars().any(&is_unsafe) {
+        // Nearly all texts are harmless: the common case copies nothing.
         return text;
     }
     let mut shown = String::with_capacity(text.len() + 16);
     for character in text.chars() {
-        match controls_terminal(character) {
+        match is_unsafe(character) {
             true => shown.extend(character.escape_default()),
             false => shown.push(character),
         }

@@ -30,7 +30,10 @@ use super::{
     detached::on_another_thread,
     log_writer::{LogWriter, Sink},
 };
-use crate::config::{self, LogFormat};
+use crate::{
+    config::{self, LogFormat},
+    escape::without,
+};
 
 /// How long `flush` waits for the last lines.
 const FLUSH_WITHIN: Duration = Duration::from_millis(250);
@@ -145,17 +148,12 @@ fn dropped(lines: u64) -> String {
 fn one_line(line: &[u8], is_coloured: bool) -> Vec<u8> {
     let text = String::from_utf8_lossy(line);
     let text = errors::redacted_line(text.strip_suffix('\n').unwrap_or(&text));
-    let mut shown = String::with_capacity(text.len() + 1);
-    for character in text.chars() {
-        // tracing-subscriber escapes this one itself where a field has it.
-        let is_colour = is_coloured && character == '\u{1b}';
-        match errors::controls_terminal(character) && !is_colour {
-            true => shown.extend(character.escape_default()),
-            false => shown.push(character),
-        }
-    }
-    shown.push('\n');
-    shown.into_bytes()
+    // tracing-subscriber escapes the character of colours itself where a field has it.
+    let is_colour = |character| is_coloured && character == '\u{1b}';
+    let shown = without(text, |character| errors::controls_terminal(character) && !is_colour(character));
+    let mut line = shown.into_owned();
+    line.push('\n');
+    line.into_bytes()
 }
 
 /// Formats a line of the log without `tracing`: no filter suppresses it, and it works during a panic in `tracing`.

@@ -13,7 +13,7 @@ use super::checks;
 use super::files::{FileError, read_file};
 use super::oddity::oddity;
 use super::secret::HIDDEN;
-use super::setting::{Kind, Pem, Setting, millis};
+use super::setting::{Content, Kind, Setting, millis};
 use super::value::{cut, duration, duration_of, is_unset, may_be_secret, readable, refused, toml_text};
 
 const FLAG: &str = "true or false";
@@ -22,8 +22,6 @@ const SERVERS: &str = "a list of servers, each host:port";
 const SERVER: &str = "host:port, such as \"10.0.0.1:26379\" or \"[::1]:6379\"";
 const NODES: &str = "a list of URLs, each http(s)://host:port/path or ws(s)://host:port/path";
 const NODE: &str = "the URL of a node, http(s)://host:port/path or ws(s)://host:port/path";
-const PEM_FILE: &str = "empty, or the path of a PEM file";
-const TOKEN_FILE: &str = "empty, or the path of a file with tokens, one a line";
 
 /// The most items of a list.
 const MOST_ITEMS: usize = 10_000;
@@ -42,8 +40,7 @@ pub(crate) fn limits(setting: &Setting) -> Option<String> {
         Kind::Text(form) => form.what.to_owned(),
         Kind::Choice(words) => choice(words),
         Kind::Flag => FLAG.to_owned(),
-        Kind::PemFile(_) => PEM_FILE.to_owned(),
-        Kind::TokenFile => TOKEN_FILE.to_owned(),
+        Kind::File(content) => file(*content),
         Kind::Names => format!("{NAMES}, each {}", checks::NAME.what),
         Kind::Servers => SERVERS.to_owned(),
         Kind::Nodes => NODES.to_owned(),
@@ -85,20 +82,15 @@ pub(crate) fn refusals(setting: &Setting, value: &Value) -> Vec<Refusal> {
             refuse("true or false, without quotes")
         }
         (Kind::Flag, _) => refuse(FLAG),
-        (Kind::PemFile(_) | Kind::TokenFile, Value::String(..)) if is_unset(value) => Vec::new(),
+        (Kind::File(_), Value::String(..)) if is_unset(value) => Vec::new(),
         // Refused with exit code 78, which no supervisor restarts. The service would exit with 1 and be restarted in a loop.
-        (Kind::PemFile(content), Value::String(_, path)) => match pem_problem(*content, Path::new(path)) {
-            None => Vec::new(),
-            Some(problem) => refuse(&format!("the path of a PEM file that this user may read: {problem}")),
-        },
-        (Kind::PemFile(_), _) => refuse(&format!("{PEM_FILE}, in quotes")),
-        (Kind::TokenFile, Value::String(_, path)) => match token_problem(Path::new(path)) {
+        (Kind::File(content), Value::String(_, path)) => match file_problem(*content, Path::new(path)) {
             None => Vec::new(),
             Some(problem) => {
-                refuse(&format!("the path of a file with tokens that this user may read: {problem}"))
+                refuse(&format!("the path of {} that this user may read: {problem}", kind_of_file(*content)))
             }
         },
-        (Kind::TokenFile, _) => refuse(&format!("{TOKEN_FILE}, in quotes")),
+        (Kind::File(content), _) => refuse(&format!("{}, in quotes", file(*content))),
         (_, Value::Array(_, items)) if items.len() > MOST_ITEMS => {
             vec![(format!("a list of {} items", items.len()), format!("must have at most {MOST_ITEMS}"))]
         }
@@ -111,31 +103,43 @@ pub(crate) fn refusals(setting: &Setting, value: &Value) -> Vec<Refusal> {
     }
 }
 
-/// Why a file can't serve as the PEM file of a setting. Without this, the first connection would fail, with an error about TLS.
-fn pem_problem(content: Pem, path: &Path) -> Option<String> {
+fn kind_of_file(content: Content) -> &'static str {
+    match content {
+        Content::Certificates | Content::Key => "a PEM file",
+        Content::Tokens => "a file with tokens",
+    }
+}
+
+/// The limits of a setting that names a file.
+fn file(content: Content) -> String {
+    let form = match content {
+        Content::Certificates | Content::Key => "",
+        Content::Tokens => ", one a line",
+    };
+    format!("empty, or the path of {}{form}", kind_of_file(content))
+}
+
+/// Why a file can't serve as that of a setting. Without this, the first connection would fail, with an error about TLS or none.
+fn file_problem(content: Content, path: &Path) -> Option<String> {
     let bytes = match read_file(path) {
         Ok(bytes) => bytes,
         Err(FileError::Io(error)) => return Some(error.to_string()),
         Err(error) => return Some(format!("it {error}")),
     };
     let is_certificate = |pem: Result<CertificateDer<'_>, _>| pem.is_ok();
-    let (has_it, what) = match content {
-        Pem::Certificates => (CertificateDer::pem_slice_iter(&bytes).any(is_certificate), "certificate"),
-        Pem::Key => (PrivateKeyDer::from_pem_slice(&bytes).is_ok(), "private key without a passphrase"),
-    };
-    (!has_it).then(|| format!("it contains no {what}"))
-}
-
-/// Why a file can't serve as a file with tokens.
-fn token_problem(path: &Path) -> Option<String> {
-    match read_file(path) {
+    match content {
+        Content::Certificates => {
+            let has_one = CertificateDer::pem_slice_iter(&bytes).any(is_certificate);
+            (!has_one).then(|| "it contains no certificate".to_owned())
+        }
+        Content::Key => PrivateKeyDer::from_pem_slice(&bytes)
+            .is_err()
+            .then(|| "it contains no private key without a passphrase".to_owned()),
         // The role makes no difference for the form.
-        Ok(bytes) => Tokens::default()
-            .replace(Role::Read, &String::from_utf8_lossy(&bytes))
-            .err()
-            .map(|bad| bad.to_string()),
-        Err(FileError::Io(error)) => Some(error.to_string()),
-        Err(error) => Some(format!("it {error}")),
+        Content::Tokens => {
+            let text = String::from_utf8_lossy(&bytes);
+            Tokens::default().replace(Role::Read, &text).err().map(|bad| bad.to_string())
+        }
     }
 }
 

@@ -50,10 +50,8 @@ pub(crate) enum Kind {
     Choice(&'static [&'static str]),
     /// Yes or no.
     Flag,
-    /// The path of a PEM file, or nothing.
-    PemFile(Pem),
-    /// The path of a file with tokens, one a line, or nothing.
-    TokenFile,
+    /// The path of a file, or nothing.
+    File(Content),
     /// A list of market names.
     Names,
     /// A list of servers, `host:port` each.
@@ -62,13 +60,15 @@ pub(crate) enum Kind {
     Nodes,
 }
 
-/// The content of a PEM file.
+/// The content of a file.
 #[derive(Clone, Copy)]
-pub(crate) enum Pem {
-    /// One certificate or several.
+pub(crate) enum Content {
+    /// One certificate or several, as PEM.
     Certificates,
-    /// A private key.
+    /// A private key, as PEM.
     Key,
+    /// Tokens, one a line.
+    Tokens,
 }
 
 /// A form of text: its description and its check.
@@ -112,12 +112,8 @@ pub(crate) const fn flag(default: bool) -> Setting {
     Setting::new(Kind::Flag, DefaultValue::Flag(default))
 }
 
-pub(crate) const fn pem_file(content: Pem) -> Setting {
-    Setting::new(Kind::PemFile(content), DefaultValue::Text(""))
-}
-
-pub(crate) const fn token_file() -> Setting {
-    Setting::new(Kind::TokenFile, DefaultValue::Text(""))
+pub(crate) const fn file(content: Content) -> Setting {
+    Setting::new(Kind::File(content), DefaultValue::Text(""))
 }
 
 /// A list of names, servers or nodes: empty unless set.

@@ -394,7 +394,7 @@ fn value(setting: &Setting, text: &str) -> Result<Value, &'static str> {
             Err(_) => Value::from(text),
         },
         Kind::Duration(_) => Value::from(text.trim()),
-        Kind::Text(_) | Kind::Choice(_) | Kind::PemFile(_) | Kind::TokenFile => Value::from(text),
+        Kind::Text(_) | Kind::Choice(_) | Kind::File(_) => Value::from(text),
         Kind::Flag => match text.trim() {
             "true" => Value::from(true),
             "false" => Value::from(false),

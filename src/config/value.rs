@@ -24,7 +24,7 @@ pub(crate) fn shown(setting: &Setting, value: &Value) -> String {
 
 /// A refused value as it is shown. A URL, a login or a key under a wrong name would show a password, so each is hidden.
 pub(crate) fn refused(setting: &Setting, value: &Value) -> String {
-    let is_path = matches!(setting.kind, Kind::PemFile(_) | Kind::TokenFile);
+    let is_path = matches!(setting.kind, Kind::File(_));
     let hidden = !is_unset(value) && (setting.secret || may_be_secret(value, is_path));
     if hidden { HIDDEN.to_owned() } else { cut(toml_text(value)) }
 }

@@ -77,7 +77,9 @@ impl OperatorSecrets {
     /// Reads the files again and again, until the returned set is dropped. Without any, it does nothing.
     pub(super) fn keep_reading(&self) -> JoinSet<()> {
         let mut task = JoinSet::new();
-        if self.0.http.has_operator_files() {
+        let has_files =
+            self.0.last.lock().unwrap_or_else(PoisonError::into_inner).files != OperatorFiles::default();
+        if has_files {
             let files = self.clone();
             task.spawn(async move {
                 loop {

@@ -4,16 +4,18 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant, SystemTime},
+    time::{Instant, SystemTime},
 };
 
 use serde::Serialize;
 
+use crate::rate::Bucket;
+
 /// The entries that are kept.
 const KEPT: usize = 1_000;
-/// Lines at once, and the interval in which one more is allowed: a stranger must not fill the log with refusals.
-const LINES: u32 = 20;
-const LINE_EVERY: Duration = Duration::from_secs(1);
+/// Lines at once, and lines a second: a stranger must not fill the log with refusals.
+const LINES: f64 = 20.0;
+const LINES_PER_SECOND: f64 = 1.0;
 
 /// One action of an operator, or one refusal.
 #[derive(Clone, Debug, Serialize)]
@@ -39,9 +41,8 @@ pub struct Audit(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     entries: VecDeque<Entry>,
-    /// Since when lines were allowed, and how many were written since.
-    window: Option<Instant>,
-    written: u32,
+    /// The lines that may be written; `None` before the first one.
+    lines: Option<Bucket>,
     left_out: u64,
 }
 
@@ -77,18 +78,7 @@ impl Audit {
 impl State {
     /// Whether a line may be written now.
     fn allows(&mut self, now: Instant) -> bool {
-        let window = *self.window.get_or_insert(now);
-        // At most LINES intervals are needed to forget all lines.
-        let passed =
-            (now.saturating_duration_since(window).as_millis() / LINE_EVERY.as_millis()).min(LINES.into());
-        if passed > 0 {
-            // At most 20.
-            self.written = self.written.saturating_sub(passed as u32);
-            self.window = Some(now);
-        }
-        let allowed = self.written < LINES;
-        self.written += u32::from(allowed);
-        allowed
+        self.lines.get_or_insert_with(|| Bucket::new(LINES_PER_SECOND, LINES, now)).take(now).is_ok()
     }
 }
 
@@ -99,6 +89,8 @@ pub(crate) fn unix_now() -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

@@ -17,11 +17,39 @@ pub(crate) struct Rates {
     all: Mutex<HashMap<IpAddr, Bucket>>,
 }
 
-/// Tokens that are filled up with time.
+/// An allowance that fills up with time.
 #[derive(Clone, Copy, Debug)]
-struct Bucket {
+pub(crate) struct Bucket {
+    /// What it gains a second, and the most that it has.
+    per_second: f64,
+    most: f64,
     left: f64,
     at: Instant,
+}
+
+impl Bucket {
+    /// A full one.
+    pub(crate) fn new(per_second: f64, most: f64, now: Instant) -> Self {
+        Self { per_second, most, left: most, at: now }
+    }
+
+    fn filled(&self, now: Instant) -> f64 {
+        let since = now.saturating_duration_since(self.at).as_secs_f64();
+        (self.left + since * self.per_second).min(self.most)
+    }
+
+    /// Takes one.
+    ///
+    /// # Errors
+    /// The time after which there is one again.
+    pub(crate) fn take(&mut self, now: Instant) -> Result<(), Duration> {
+        (self.left, self.at) = (self.filled(now), now);
+        if self.left < 1.0 {
+            return Err(Duration::from_secs_f64((1.0 - self.left) / self.per_second));
+        }
+        self.left -= 1.0;
+        Ok(())
+    }
 }
 
 impl Rates {
@@ -34,30 +62,18 @@ impl Rates {
     /// # Errors
     /// The time after which it may ask again.
     pub(crate) fn take(&self, address: IpAddr, now: Instant) -> Result<(), Duration> {
-        let rate = f64::from(self.per_second);
-        let most = rate * 2.0;
-        let filled = |bucket: &Bucket| {
-            let since = now.saturating_duration_since(bucket.at).as_secs_f64();
-            (bucket.left + since * rate).min(most)
-        };
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         let key = network(address);
         if !all.contains_key(&key) && all.len() >= MOST {
             // A full bucket is as good as none.
-            all.retain(|_, bucket| filled(bucket) < most);
+            all.retain(|_, bucket| bucket.filled(now) < bucket.most);
             if all.len() >= MOST {
                 // As many clients at once: which of them is forgotten makes no difference.
                 all.clear();
             }
         }
-        let bucket = all.entry(key).or_insert(Bucket { left: most, at: now });
-        let left = filled(bucket);
-        *bucket = Bucket { left, at: now };
-        if left < 1.0 {
-            return Err(Duration::from_secs_f64((1.0 - left) / rate));
-        }
-        bucket.left = left - 1.0;
-        Ok(())
+        let rate = f64::from(self.per_second);
+        all.entry(key).or_insert_with(|| Bucket::new(rate, rate * 2.0, now)).take(now)
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::super::checks::{IP, SOCKET_ADDRESS};
 use super::super::files::{UnreadableFile, read_of};
-use super::super::setting::{Pem, integer, pem_file, section, text, token_file};
+use super::super::setting::{Content, file, integer, section, text};
 
 section! {
     /// The endpoints: one address for Prometheus and probes, one for operators.
@@ -19,15 +19,15 @@ section! {
         operator_address: SocketAddr = text("127.0.0.1:9095", SOCKET_ADDRESS),
         /// File with the tokens of readers, one a line: each opens the operators' endpoints that only read. It is read again every 10 s
         /// and at SIGHUP.
-        read_token_file: String = token_file(),
+        read_token_file: String = file(Content::Tokens),
         /// File with the tokens of operators, one a line: each opens all of the operators' endpoints. It is read again every 10 s and
         /// at SIGHUP.
-        operator_token_file: String = token_file(),
+        operator_token_file: String = file(Content::Tokens),
         /// PEM file of the certificate of the operators' endpoints, with those of its authorities; empty for HTTP without TLS. It is
         /// read again every 10 s and at SIGHUP.
-        cert_file: String = pem_file(Pem::Certificates),
+        cert_file: String = file(Content::Certificates),
         /// PEM file of the key of that certificate.
-        key_file: String = pem_file(Pem::Key),
+        key_file: String = file(Content::Key),
     }
 }
 
@@ -43,12 +43,6 @@ pub struct OperatorFiles {
 }
 
 impl Http {
-    /// Whether the operators' endpoints have any file.
-    pub fn has_operator_files(&self) -> bool {
-        let files = [&self.read_token_file, &self.operator_token_file, &self.cert_file];
-        files.into_iter().any(|file| !file.is_empty())
-    }
-
     /// Reads the files of the operators' endpoints.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use super::super::checks::{ANY, HOST, ID, ID_OR_NONE, REDIS_URL, server};
 use super::super::files::{UnreadableFile, read_of};
 use super::super::secret::Secret;
 use super::super::setting::{
-    Kind, MINUTE, Pem, duration, flag, integer, list, millis, pem_file, section, text,
+    Content, Kind, MINUTE, duration, file, flag, integer, list, millis, section, text,
 };
 
 section! {
@@ -34,11 +34,11 @@ section! {
         /// Whether to use TLS with host and port, with sentinels and their master, or with a cluster. A url says it by rediss://.
         tls: bool = flag(false).variable("REDIS_TLS"),
         /// PEM file of the certificate authority to trust; empty for those of the system.
-        ca_file: String = pem_file(Pem::Certificates),
+        ca_file: String = file(Content::Certificates),
         /// PEM file of the client's certificate, for servers that require one; empty for none.
-        cert_file: String = pem_file(Pem::Certificates),
+        cert_file: String = file(Content::Certificates),
         /// PEM file of the key of the client's certificate.
-        key_file: String = pem_file(Pem::Key),
+        key_file: String = file(Content::Key),
         /// Sentinels that know the master. They replace host and port; username, password and db are those of the master.
         sentinels: Vec<String> = list(Kind::Servers).variable("REDIS_SENTINELS"),
         /// Name of the master at the sentinels.

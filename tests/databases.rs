@@ -5,24 +5,18 @@
 
 mod common;
 
-use std::{collections::BTreeMap, process::Output};
+use std::collections::BTreeMap;
 
-use common::{MARKETS, PROTOCOL, Process, SOON, environment, producer};
+use common::{MARKETS, PROTOCOL, Process, SOON, environment, producer, run, with};
 use redis::cmd;
 use serde_json::Value;
 use testkit::{MarketProducer, RedisCluster, RedisServer, contents::dumps, producers::unix_now, wait_until};
-use tokio::process::Command;
 
 type Environment = BTreeMap<String, String>;
 
 /// The environment of one market in database 3.
 fn in_database_3(redis: &RedisServer) -> Environment {
     with(&environment(redis.addr()), &[("DATA_MARKET_ADDRESSES", MARKETS[0]), ("REDIS_DB", "3")])
-}
-
-fn with(environment: &Environment, settings: &[(&str, &str)]) -> Environment {
-    let own = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    environment.clone().into_iter().chain(own).collect()
 }
 
 /// An open epoch of the market in this database.
@@ -32,17 +26,9 @@ async fn produce(redis: &RedisServer, database: u32) {
     market.open_epoch(7, unix_now()).await.expect("opened");
 }
 
-async fn run(environment: &Environment, arguments: &[&str]) -> (Option<i32>, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_state-tracker"));
-    command.args(arguments).env_clear().envs(environment).kill_on_drop(true);
-    let output = tokio::time::timeout(SOON, command.output()).await.expect("it ends");
-    let Output { status, stdout, .. } = output.expect("it runs");
-    (status.code(), String::from_utf8(stdout).expect("UTF-8"))
-}
-
 /// The problem and the remedy of the finding with this check, and the exit code of the doctor.
 async fn found(environment: &Environment, check: &str) -> (Option<i32>, Option<String>) {
-    let (code, report) = run(environment, &["doctor", "--json"]).await;
+    let (code, report, _) = run(environment, &["doctor", "--json"]).await;
     let report: Value = serde_json::from_str(&report).expect("JSON");
     let mut findings = report["findings"].as_array().expect("a list").iter();
     let finding = findings.find(|finding| finding["check"] == check);
@@ -67,13 +53,13 @@ async fn doctor_and_check_name_the_database_with_the_producers_keys() {
         "{finding}"
     );
     assert!(finding.contains("database 0 has ") && finding.contains("(REDIS_DB)"), "{finding}");
-    let (code, said) = run(&wrong, &["check", "--connect"]).await;
+    let (code, said, _) = run(&wrong, &["check", "--connect"]).await;
     assert!(code == Some(1) && said.contains("database 0 has ") && said.contains("(REDIS_DB)"), "{said}");
     assert_eq!(dumps(&mut connection).await, before, "they only read");
 
     let right = with(&wrong, &[("REDIS_DB", "0")]);
     assert_eq!(found(&right, "other_database").await.1, None);
-    let (code, said) = run(&right, &["check", "--connect"]).await;
+    let (code, said, _) = run(&right, &["check", "--connect"]).await;
     assert!(code == Some(0) && !said.contains("of this market's producers"), "{said}");
 }
 
@@ -84,7 +70,7 @@ async fn a_user_that_may_not_ask_gets_a_sentence_and_no_failure() {
     let mut connection = redis.connection().await.expect("a connection");
     let user = [("REDIS_USERNAME", "tracker"), ("REDIS_PASSWORD", "secret")];
     let wrong = with(&in_database_3(&redis), &user);
-    let (_, list) = run(&wrong, &["doctor", "--acl"]).await;
+    let (_, list, _) = run(&wrong, &["doctor", "--acl"]).await;
     let words: Vec<&str> = list.split_whitespace().collect();
     let mut set = cmd(words[0]);
     set.arg(&words[1..]).arg(">secret").exec_async(&mut connection).await.expect("set");
@@ -107,7 +93,7 @@ async fn a_user_that_may_not_ask_gets_a_sentence_and_no_failure() {
         code.is_some_and(|code| code < 4) && finding.contains("Redis refused INFO"),
         "{code:?} {finding}"
     );
-    let (code, said) = run(&none, &["check", "--connect"]).await;
+    let (code, said, _) = run(&none, &["check", "--connect"]).await;
     assert!(code == Some(0) && said.contains("Redis refused INFO"), "{code:?} {said}");
 }
 
@@ -119,12 +105,12 @@ async fn keys_in_a_spelling_that_is_not_read_fail_the_check() {
     let active = format!("{space}:epochs:active");
     cmd("SADD").arg(active).arg(7).exec_async(&mut connection).await.expect("added");
     let checksum = with(&in_database_3(&redis), &[("REDIS_DB", "0")]);
-    let (code, said) = run(&checksum, &["check", "--connect"]).await;
+    let (code, said, _) = run(&checksum, &["check", "--connect"]).await;
     assert!(code == Some(1) && said.contains(&format!("{space} has 1 key")), "{said}");
     let lower = [("PROTOCOL_STATE_CONTRACT", PROTOCOL), ("DATA_MARKET_ADDRESSES", MARKETS[0])];
     let lower = lower.map(|(name, address)| (name, address.to_lowercase()));
     let lower = lower.each_ref().map(|(name, address)| (*name, address.as_str()));
-    let (code, said) = run(&with(&checksum, &lower), &["check", "--connect"]).await;
+    let (code, said, _) = run(&with(&checksum, &lower), &["check", "--connect"]).await;
     assert_eq!(code, Some(0), "{said}");
 }
 
@@ -137,12 +123,12 @@ async fn keys_in_another_spelling_are_found_by_a_user_with_the_least_rights() {
     cmd("SADD").arg(&active).arg(7).exec_async(&mut connection).await.expect("added");
     let user = [("REDIS_USERNAME", "tracker"), ("REDIS_PASSWORD", "secret"), ("REDIS_DB", "0")];
     let checksum = with(&in_database_3(&redis), &user);
-    let (_, list) = run(&checksum, &["doctor", "--acl"]).await;
+    let (_, list, _) = run(&checksum, &["doctor", "--acl"]).await;
     let words: Vec<&str> = list.split_whitespace().collect();
     let mut set = cmd(words[0]);
     set.arg(&words[1..]).arg(">secret").exec_async(&mut connection).await.expect("set");
     // It may not ask for that key, and `check` says which command finds it.
-    let (code, said) = run(&checksum, &["check", "--connect"]).await;
+    let (code, said, _) = run(&checksum, &["check", "--connect"]).await;
     assert!(
         code == Some(0)
             && said.contains("may not ask for keys in other spellings: `state-tracker doctor` finds them"),
@@ -167,11 +153,11 @@ async fn a_cluster_has_one_database_and_its_keys_are_found() {
         .into_iter()
         .filter(|(name, _)| !["REDIS_HOST", "REDIS_PORT"].contains(&name.as_str()))
         .collect();
-    let (code, said) = run(&environment, &["check", "--connect"]).await;
+    let (code, said, _) = run(&environment, &["check", "--connect"]).await;
     assert!(code == Some(0) && said.contains("the cluster has no key of this market's producers"), "{said}");
     let mut market = MarketProducer::to_cluster(producer(MARKETS[0]), cluster.client());
     market.open_epoch(7, unix_now()).await.expect("opened");
-    let (code, said) = run(&environment, &["check", "--connect"]).await;
+    let (code, said, _) = run(&environment, &["check", "--connect"]).await;
     assert!(code == Some(0) && !said.contains("of this market's producers"), "{said}");
 }
 

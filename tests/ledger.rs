@@ -11,7 +11,9 @@ use std::{
     process::Stdio,
 };
 
-use common::{MARKETS, PROTOCOL, SOON, environment, free_port, key, producer, service, totals_reach};
+use common::{
+    MARKETS, PROTOCOL, SOON, environment, free_port, key, producer, run, service, totals_reach, with,
+};
 use redis::aio::MultiplexedConnection;
 use serde_json::{Value, json};
 use testkit::{
@@ -27,19 +29,6 @@ type Environment = BTreeMap<String, String>;
 /// Runs `ledger`; exit code, standard output, standard error.
 async fn ledger(environment: &Environment, arguments: &[&str]) -> (Option<i32>, String, String) {
     run(environment, &[&["ledger"], arguments].concat()).await
-}
-
-async fn run(environment: &Environment, arguments: &[&str]) -> (Option<i32>, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_state-tracker"));
-    command.args(arguments).env_clear().envs(environment).stdin(Stdio::null()).kill_on_drop(true);
-    let output = tokio::time::timeout(SOON, command.output()).await.expect("it ends").expect("it runs");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
-    (output.status.code(), text(output.stdout), text(output.stderr))
-}
-
-fn with(environment: &Environment, settings: &[(&str, &str)]) -> Environment {
-    let own = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    environment.clone().into_iter().chain(own).collect()
 }
 
 /// Finished epochs and an open one.

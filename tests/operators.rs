@@ -6,26 +6,10 @@ mod common;
 
 use std::{net::SocketAddr, path::Path};
 
-use common::{Process, SOON, environment, free_port};
+use common::{Process, SOON, ask, environment, free_port};
 use serde_json::Value;
 use testkit::{RedisServer, wait_until};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-    process::Command,
-};
-
-/// Asks with these lines in the head; returns status and body.
-async fn ask(address: SocketAddr, path: &str, lines: &[&str]) -> (u16, String) {
-    let mut stream = TcpStream::connect(address).await.expect("it listens");
-    let lines = lines.join("\r\n");
-    let request = format!("GET {path} HTTP/1.1\r\nConnection: close\r\n{lines}\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.expect("it reads");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.expect("it answers");
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
-    (head[9..12].parse().expect("a status"), body.to_owned())
-}
+use tokio::{net::TcpStream, process::Command};
 
 async fn with(address: SocketAddr, path: &str, token: &str) -> (u16, String) {
     ask(address, path, &["Host: localhost", &format!("Authorization: Bearer {token}")]).await

@@ -4,27 +4,18 @@
 
 mod common;
 
-use std::{collections::BTreeMap, process::Output};
+use std::collections::BTreeMap;
 
-use common::{MARKETS, PROTOCOL, SOON, following};
+use common::{MARKETS, PROTOCOL, SOON, following, run, with};
 use redis::{aio::MultiplexedConnection, cmd};
 use serde_json::Value;
 use testkit::{RedisServer, contents::dumps, wait_until, world::World};
-use tokio::process::Command;
 
 type Environment = BTreeMap<String, String>;
 
-async fn run(environment: &Environment, arguments: &[&str]) -> (Option<i32>, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_state-tracker"));
-    command.args(arguments).env_clear().envs(environment).kill_on_drop(true);
-    let output = tokio::time::timeout(SOON, command.output()).await.expect("it ends");
-    let Output { status, stdout, .. } = output.expect("it runs");
-    (status.code(), String::from_utf8(stdout).expect("UTF-8"))
-}
-
 /// What is found with this check: severity, object, problem and remedy.
 async fn found(environment: &Environment, check: &str) -> Vec<[String; 4]> {
-    let (_, report) = run(environment, &["doctor", "--json"]).await;
+    let (_, report, _) = run(environment, &["doctor", "--json"]).await;
     let report: Value = serde_json::from_str(&report).expect("JSON");
     let findings = report["findings"].as_array().expect("a list").iter();
     let text = |finding: &Value, name: &str| finding[name].as_str().expect("a text").to_owned();
@@ -36,11 +27,6 @@ async fn found(environment: &Environment, check: &str) -> Vec<[String; 4]> {
 
 async fn send(connection: &mut MultiplexedConnection, words: &[&str]) {
     cmd(words[0]).arg(&words[1..]).exec_async(connection).await.expect("sent");
-}
-
-fn with(environment: &Environment, settings: &[(&str, &str)]) -> Environment {
-    let own = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    environment.clone().into_iter().chain(own).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -55,7 +41,7 @@ async fn a_chain_state_of_another_chain_or_contract_is_an_error_before_the_servi
         .await;
     service.stop().await;
     assert_eq!(found(&environment, "chain_identity").await, Vec::<[String; 4]>::new());
-    let (code, said) = run(&environment, &["check", "--connect"]).await;
+    let (code, said, _) = run(&environment, &["check", "--connect"]).await;
     assert_eq!(code, Some(0), "{said}");
     let identity: String =
         cmd("GET").arg("tracker:chain:identity").query_async(&mut connection).await.expect("an identity");
@@ -74,7 +60,7 @@ async fn a_chain_state_of_another_chain_or_contract_is_an_error_before_the_servi
         remedy.contains("another redis.db or output.prefix") && remedy.contains("Only if no tracker follows"),
         "{remedy}"
     );
-    let (code, said) = run(&environment, &["check", "--connect"]).await;
+    let (code, said, _) = run(&environment, &["check", "--connect"]).await;
     let line = said.lines().find(|line| line.starts_with("failed")).unwrap_or_default();
     assert!(
         code == Some(1) && line.contains("chain state") && line.contains(&format!("it is of {other}")),

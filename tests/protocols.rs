@@ -5,9 +5,9 @@
 
 mod common;
 
-use std::{collections::BTreeMap, net::SocketAddr, process::Output};
+use std::{collections::BTreeMap, net::SocketAddr};
 
-use common::{MARKETS, SOON, environment};
+use common::{MARKETS, SOON, environment, run};
 use serde_json::Value;
 use testkit::{Authority, RedisServer, Sentinels, TlsFront};
 use tokio::{
@@ -18,13 +18,10 @@ use tokio::{
 
 type Environment = BTreeMap<String, String>;
 
-async fn run(environment: &Environment, arguments: &[&str]) -> (Option<i32>, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_state-tracker"));
-    command.args(arguments).env_clear().envs(environment).kill_on_drop(true);
-    let output = tokio::time::timeout(SOON, command.output()).await.expect("it ends");
-    let Output { status, stdout, stderr } = output.expect("it runs");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (status.code(), if stdout.is_empty() { text(&stderr) } else { text(&stdout) })
+/// What a command says: on standard output, or else on standard error.
+async fn said_by(environment: &Environment, arguments: &[&str]) -> (Option<i32>, String) {
+    let (code, output, errors) = run(environment, arguments).await;
+    (code, if output.is_empty() { errors } else { output })
 }
 
 fn at(server: SocketAddr, settings: &[(&str, String)]) -> Environment {
@@ -108,7 +105,7 @@ async fn what_speaks_at_an_address_is_named_with_the_setting_to_correct() {
         ),
         (as_sentinel(tls.addr()), tls.addr(), "a server that expects TLS answers", "redis.tls to true"),
     ] {
-        let (code, report) = run(&environment, &["doctor", "--json"]).await;
+        let (code, report) = said_by(&environment, &["doctor", "--json"]).await;
         let report: Value = serde_json::from_str(&report).unwrap_or_else(|_| panic!("{server}: {report}"));
         let findings = report["findings"].as_array().expect("a list");
         let finding = findings.iter().find(|finding| finding["check"] == "protocol");
@@ -117,7 +114,7 @@ async fn what_speaks_at_an_address_is_named_with_the_setting_to_correct() {
         assert_eq!((code, text("object")), (Some(4), server.to_string()));
         assert!(text("problem").contains(found), "{found}: {report:#}");
         assert!(text("remedy").contains(remedy), "{remedy}: {report:#}");
-        let (code, said) = run(&environment, &["check", "--connect"]).await;
+        let (code, said) = said_by(&environment, &["check", "--connect"]).await;
         let line = said.lines().find(|line| line.starts_with("failed")).unwrap_or_default();
         assert!(code == Some(1) && line.contains(&format!("redis {server}")), "{server}: {said}");
         assert!(line.contains(found) && line.contains(remedy), "{server}: {said}");
@@ -128,14 +125,14 @@ async fn what_speaks_at_an_address_is_named_with_the_setting_to_correct() {
 async fn a_server_of_the_right_protocol_has_its_own_error() {
     let redis = RedisServer::start().await.expect("a Redis server");
     let wrong = at(redis.addr(), &[("REDIS_PASSWORD", "wrong".to_owned())]);
-    let (code, said) = run(&wrong, &["doctor"]).await;
+    let (code, said) = said_by(&wrong, &["doctor"]).await;
     assert!(
         code == Some(1) && said.contains("redis.password") && !said.contains("expects"),
         "{code:?} {said}"
     );
     // Nothing listens here.
     let nowhere = at(SocketAddr::from(([127, 0, 0, 1], common::free_port().await)), &[]);
-    let (code, said) = run(&nowhere, &["doctor"]).await;
+    let (code, said) = said_by(&nowhere, &["doctor"]).await;
     assert!(code == Some(1) && said.contains("unavailable") && !said.contains("expects"), "{code:?} {said}");
 }
 

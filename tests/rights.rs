@@ -8,10 +8,9 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::Path,
-    process::Output,
 };
 
-use common::{SOON, following, have_settled};
+use common::{SOON, following, have_settled, run, with};
 use domain::Address;
 use redis::{Value, aio::MultiplexedConnection, cmd};
 use state_tracker::{
@@ -23,18 +22,8 @@ use testkit::{
     MarketProducer, ProducerConfig, RedisCluster, RedisServer, Sentinels, contents::query, wait_until,
     world::World,
 };
-use tokio::process::Command;
 
 type Environment = BTreeMap<String, String>;
-
-async fn run(environment: &Environment, arguments: &[&str]) -> (Option<i32>, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_state-tracker"));
-    command.args(arguments).env_clear().envs(environment).kill_on_drop(true);
-    let output = tokio::time::timeout(SOON, command.output()).await.expect("it ends");
-    let Output { status, stdout, stderr } = output.expect("it runs");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
-    (status.code(), text(stdout), text(stderr))
-}
 
 /// The words of the command that `doctor --acl` prints.
 async fn printed(environment: &Environment) -> Vec<String> {
@@ -50,11 +39,6 @@ async fn set_user(connection: &mut MultiplexedConnection, words: &[String]) {
     let mut command = cmd(&head[0]);
     command.arg(&head[1..]).arg("reset").arg(rules).arg(">secret");
     command.exec_async(connection).await.expect("the server takes the list");
-}
-
-fn with(environment: &Environment, settings: &[(&str, &str)]) -> Environment {
-    let own = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    environment.clone().into_iter().chain(own).collect()
 }
 
 fn config(environment: &Environment) -> Config {

@@ -240,10 +240,34 @@ impl Process {
     }
 }
 
+/// The environment with these settings.
+pub fn with(environment: &BTreeMap<String, String>, settings: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let own = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    environment.clone().into_iter().chain(own).collect()
+}
+
+/// Runs a command of the program until it ends: its exit code, standard output and standard error.
+pub async fn run(
+    environment: &BTreeMap<String, String>,
+    arguments: &[&str],
+) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_state-tracker"));
+    command.args(arguments).env_clear().envs(environment).stdin(Stdio::null()).kill_on_drop(true);
+    let output = tokio::time::timeout(SOON, command.output()).await.expect("it ends").expect("it runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
 /// A plain HTTP GET: status and body.
 pub async fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    ask(address, path, &["Host: localhost"]).await
+}
+
+/// An HTTP GET with these lines in its head: status and body.
+pub async fn ask(address: SocketAddr, path: &str, lines: &[&str]) -> (u16, String) {
     let mut stream = TcpStream::connect(address).await.expect("the endpoint is open");
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    let lines = lines.join("\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\n{lines}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.expect("sent");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.expect("answered");

@@ -46,7 +46,7 @@ pub use secret::Secret;
 pub(crate) use settings::SECTIONS;
 pub use settings::{
     Collector, Compat, Config, Http, Index, Intervals, Ledger, Log, LogFormat, Mailbox, MarketSettings,
-    OperatorFiles, Priority, Redis, Retention, Supervision, Tracker,
+    OperatorFiles, Priority, Redis, Relayer, Retention, Supervision, Tracker,
 };
 #[cfg(feature = "failure-points")]
 pub(crate) use suggest::nearest;

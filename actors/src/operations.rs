@@ -12,6 +12,7 @@ errors::table! {
     READ_EVENTS: "read_events", "read the events of blocks";
     QUERY_CONTRACTS: "query_contracts", "query the contracts";
     PREPARE_BATCHES: "prepare_batches", "prepare the batches";
+    CALL_RELAYER: "call_relayer", "call the relayer";
 }
 
 errors::table! {
@@ -22,6 +23,7 @@ errors::table! {
     REORGANISED: "reorganised", "A block does not follow the last accepted one; the blocks are read again";
     TOO_DEEP: "too_deep", "A reorganisation is deeper than the undo log";
     AHEAD: "ahead", "The first block to follow does not exist yet";
+    RELAYER: "relayer", "The relayer did not accept a call";
     VIEW: "view", "A contract gave no usable value";
     INJECTED: "injected", "An armed failure point raised this error";
 }

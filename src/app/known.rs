@@ -27,7 +27,15 @@ fn secrets(config: &Config) -> Vec<String> {
     let nodes = config.collector.nodes.iter().chain(&config.collector.archive_nodes).map(Secret::reveal);
     // A checked configuration has only URLs of nodes here.
     let nodes = nodes.filter_map(|url| url.parse::<evm::NodeUrl>().ok()).flat_map(|url| url.secrets());
-    passwords.into_iter().chain(of_redis_url(redis.url.reveal())).chain(nodes).collect()
+    let relayer = &config.relayer;
+    let relayer = of_url(relayer.url.reveal()).into_iter().chain([relayer.token.reveal().to_owned()]);
+    passwords.into_iter().chain(of_redis_url(redis.url.reveal())).chain(nodes).chain(relayer).collect()
+}
+
+/// The password of a URL, as it is written.
+fn of_url(url: &str) -> Vec<String> {
+    let Ok(url) = url.parse::<url::Url>() else { return Vec::new() };
+    url.password().map(str::to_owned).into_iter().collect()
 }
 
 /// The password of a URL of Redis, as it is written and as it is sent.

@@ -7,6 +7,7 @@ use domain::Address;
 use evm::{NodeUrl, StartBlock};
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 use tracing_subscriber::EnvFilter;
+use url::Url;
 
 use super::oddity::is_invisible;
 use super::setting::Text;
@@ -21,6 +22,10 @@ pub(crate) const REDIS_URL: Text = Text {
     what: "redis://[user:password@]host[:port][/db], the same with rediss:// for TLS, or \
            unix:///path?db=0&user=…&pass=…",
     accepts: is_redis_url,
+};
+pub(crate) const HTTP_URL_OR_NONE: Text = Text {
+    what: "empty, or http://HOST or https://HOST with a path or without",
+    accepts: is_http_url_or_none,
 };
 pub(crate) const NAME: Text = Text {
     what: "an address (0x and 40 hex digits) or a name without spaces and without any of : , { } [ ] and quotes",
@@ -90,6 +95,13 @@ fn is_redis_url(text: &str) -> bool {
     // The parser drops line breaks and tabs, and escapes blanks.
     let clean = !text.contains(is_odd);
     text.is_empty() || (known && clean && text.into_connection_info().is_ok_and(usable))
+}
+
+fn is_http_url_or_none(text: &str) -> bool {
+    // The parser drops line breaks and tabs, and escapes blanks. Behind a `?` or a `#` there is no room for the name of a call.
+    let is_clean = !text.contains(|c| is_odd(c) || matches!(c, '?' | '#'));
+    let is_http = |url: Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+    text.is_empty() || (is_clean && text.parse::<Url>().is_ok_and(is_http))
 }
 
 /// A name that is safe between colons in a key, and in a hash tag.

@@ -56,6 +56,7 @@ pub(crate) fn of(config: &Config, origins: &BTreeMap<&'static str, String>) -> V
             config.output.prefix
         ));
     }
+    notes.extend(relayer(config));
     let http = &config.http;
     if !http.operator_address.ip().to_canonical().is_loopback() && http.cert_file.is_empty() {
         notes.push(format!(
@@ -65,6 +66,27 @@ pub(crate) fn of(config: &Config, origins: &BTreeMap<&'static str, String>) -> V
         ));
     }
     notes
+}
+
+/// A relayer that would be told nothing, or that would not let us in.
+fn relayer(config: &Config) -> Option<String> {
+    let note = match &config.relayer {
+        relayer if !relayer.is_enabled() => return None,
+        _ if !config.collector.is_enabled() => {
+            "relayer.url has no effect without collector.nodes: only the collector tells the relayer something"
+        }
+        _ if !config.output.prefix.is_empty() => {
+            "relayer.url has no effect under output.prefix: a shadow tells the relayer nothing"
+        }
+        relayer if relayer.token.is_empty() => {
+            "relayer.token is empty: most relayers deny access without it, and then the calls wait"
+        }
+        relayer if relayer.url.reveal().starts_with("http:") => {
+            "relayer.url begins with http: token and calls go there unencrypted"
+        }
+        _ => return None,
+    };
+    Some(note.to_owned())
 }
 
 /// Notes about names of contracts that are probably mistyped.

@@ -6,6 +6,7 @@ mod http;
 mod log;
 mod output;
 mod redis;
+mod relayer;
 mod supervision;
 mod tracker;
 
@@ -20,6 +21,7 @@ pub use collector::Collector;
 pub use http::{Http, OperatorFiles};
 pub use log::{Log, LogFormat};
 pub use redis::Redis;
+pub use relayer::Relayer;
 pub use supervision::{Mailbox, Supervision};
 pub(crate) use tracker::MARKET;
 pub use tracker::{Compat, Index, Intervals, Ledger, MarketSettings, Priority, Retention, Tracker};
@@ -52,6 +54,7 @@ sections! {
     retention: Retention,
     index: Index,
     collector: Collector,
+    relayer: Relayer,
     supervision: Supervision,
     mailbox: Mailbox,
     http: Http,

@@ -1,5 +1,5 @@
 //! The collector's part of the tree, if nodes are configured: the block fetcher, a batch preparer for each market, the contract
-//! values, the cleaner, the finalized batches if there is a state index, and the notifier.
+//! values, the cleaner, the finalized batches if there is a state index, a lane for each market if there is a relayer, and the notifier.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -7,9 +7,9 @@ use actors::{
     collector::{
         BLOCKS_CONDITION, BatchPreparer, BlockFetcher, COLLECTOR, Cleaner, CollectorMetrics,
         CollectorServices, CollectorSettings, ContractValues, MarketEdge, Notice, Notifier, Progress,
-        WindowLengths,
+        Relayer, WindowLengths,
     },
-    env::{BatchFinalized, Services, stale_after},
+    env::{BatchFinalized, Services, Wake, stale_after},
     tracker::{FinalizedBatches, IndexEdge, MarketEdges, MarketRegistry, TrackerServices},
 };
 use color_eyre::eyre::{Result, WrapErr};
@@ -18,7 +18,8 @@ use domain::{
     collector::{Followed, Rules},
 };
 use evm::{ChainConfig, Contracts, NodeUrl, Source};
-use store_collector::{BLOCK_HASH_TTL, ChainKeys, ChainStore};
+use relay_client::RelayClient;
+use store_collector::{BLOCK_HASH_TTL, ChainKeys, ChainStore, outbox::Outbox};
 use supervision::{Address, Child, Clock, Mailbox, Name, Overflow};
 
 use super::policy::{limits, policy};
@@ -73,13 +74,23 @@ pub(super) fn children(
     // Not mandatory: if the chain can't be followed, the datasets must still be written.
     let policy = policy(&config.supervision);
     let (mut edges, mut preparers) = (Vec::new(), Vec::new());
+    let relayer = relays(config).then(|| config.relayer.client()).transpose()?;
+    let mut lanes = Vec::new();
     for (market, _) in shared.settings.markets.clone() {
         let mailbox = Mailbox::new(market.to_string(), limits(&config.mailbox), clock);
         edges.push(MarketEdge { market, actor: mailbox.address(&fetcher, Overflow::Coalesce) });
         // Each sender has an address of its own, by which the tree knows its edges.
         let notifier = notices.address(mailbox.name(), Overflow::DropOldest);
         let shared = CollectorServices { notifier, ..shared.clone() };
-        let make = move || BatchPreparer::new(shared.clone(), market);
+        let told = relayer.clone().map(|client| {
+            let (lane, told) = lane(config, &shared, &notices, (client, market), mailbox.name(), clock);
+            lanes.push(lane.policy(policy));
+            told
+        });
+        let make = move || match &told {
+            Some(relayer) => BatchPreparer::new(shared.clone(), market).waking(relayer.clone()),
+            None => BatchPreparer::new(shared.clone(), market),
+        };
         preparers.push(Child::actor(mailbox, make).policy(policy));
     }
     let values = {
@@ -110,8 +121,35 @@ pub(super) fn children(
     let prepare = Child::supervisor("batch-preparer", preparers).policy(policy);
     let mut members = vec![fetch.policy(policy), prepare, values.policy(policy), clean.policy(policy)];
     members.extend(finalized);
+    if relayer.is_some() {
+        members.push(Child::supervisor("relayer", lanes).policy(policy));
+    }
     let notify = Child::actor(notices, || Notifier).policy(policy);
     Ok(vec![notify, Child::supervisor(COLLECTOR, members).policy(policy)])
+}
+
+/// Whether the relayer is told something: a shadow leaves that to the program beside it.
+fn relays(config: &Config) -> bool {
+    config.relayer.is_enabled() && config.output.prefix.is_empty()
+}
+
+/// A market's lane of the relayer, and the edge to it of the batch preparer of this name.
+fn lane(
+    config: &Config,
+    shared: &CollectorServices,
+    notices: &Mailbox<Notice>,
+    (client, market): (RelayClient, ContractAddress),
+    preparer: &Name,
+    clock: &Clock,
+) -> (Child, Address<Wake>) {
+    let mailbox = Mailbox::new(market.to_string(), limits(&config.mailbox), clock);
+    // The call is in Redis: a message only wakes the lane.
+    let told = mailbox.address(preparer, Overflow::Coalesce);
+    let notifier = notices.address(mailbox.name(), Overflow::DropOldest);
+    let shared = CollectorServices { notifier, ..shared.clone() };
+    let outbox = Outbox::new(ChainKeys::new(&config.output.prefix));
+    let make = move || Relayer::new(shared.clone(), client.clone(), outbox.clone(), market);
+    (Child::actor(mailbox, make), told)
 }
 
 /// The finalized batches, which tell the indexer, and the block fetcher's edge to them.
@@ -197,6 +235,7 @@ pub(super) fn collector_services(
         // One semaphore for all preparers, also over their restarts: a crash releases its permit.
         workers: Arc::new(tokio::sync::Semaphore::new(workers(settings.workers))),
         hand_overs: Arc::default(),
+        tells_relayer: relays(config),
     })
 }
 

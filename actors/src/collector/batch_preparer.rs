@@ -21,7 +21,7 @@ use store_collector::{
     operations::{COUNT_SUBMISSIONS, FIND_CLOSED_WINDOWS},
 };
 use store_redis::{Session, StoreError};
-use supervision::{Actor, Budget, Clock, Context, Failure, Inbox, Lease};
+use supervision::{Actor, Address, Budget, Clock, Context, Failure, Inbox, Lease};
 
 use super::{
     CollectorServices,
@@ -40,6 +40,8 @@ use crate::{
 pub struct BatchPreparer {
     chain: CollectorServices,
     market: ContractAddress,
+    /// The edge to the market's lane of the relayer, if the relayer is told of hand-overs.
+    relayer: Option<Address<Wake>>,
     /// The closed epochs that could not be prepared, with their failed attempts, and when they are tried again.
     failing: BTreeMap<u64, (Attempts, Instant)>,
 }
@@ -48,7 +50,13 @@ impl BatchPreparer {
     /// A preparer of this market.
     #[must_use]
     pub fn new(chain: CollectorServices, market: ContractAddress) -> Self {
-        Self { chain, market, failing: BTreeMap::new() }
+        Self { chain, market, relayer: None, failing: BTreeMap::new() }
+    }
+
+    /// With an edge to the market's lane of the relayer.
+    #[must_use]
+    pub fn waking(self, relayer: Address<Wake>) -> Self {
+        Self { relayer: Some(relayer), ..self }
     }
 
     /// Prepares all closed windows, once a worker is free.
@@ -161,7 +169,13 @@ impl Preparation<'_> {
         let arrangement = Arrangement::of(inputs.submissions, &market.lower(), epoch, settings.batch_size);
         points::PREPARER_BEFORE_WRITE.pass().await?;
         let began = cx.clock().now();
-        let effects = self.snapshot.known.hand_over(market, epoch, &arrangement, inputs.submitted_at);
+        let effects = self.snapshot.known.hand_over(
+            market,
+            epoch,
+            &arrangement,
+            inputs.submitted_at,
+            self.preparer.chain.tells_relayer,
+        );
         // Checked in the step itself: the submissions were read before, and a set that expired meanwhile would be missing.
         let until = Some(window.expires);
         let outcome = settings.budgets.batch(budget).run(self.commit(&effects, until)).await??;
@@ -184,6 +198,10 @@ impl Preparation<'_> {
             }
         };
         metrics.processed(Processing::Batch, began, cx.clock());
+        if let Some(relayer) = &self.preparer.relayer {
+            // The edge coalesces, so this is refused only while the lane is being stopped. The call is in Redis.
+            let _ = relayer.try_send(Wake::default());
+        }
         services.note_unwritten(COUNT_SUBMISSIONS, &faults);
         let many: u64 = arrangement.slots.values().sum();
         self.preparer.count(|all| {

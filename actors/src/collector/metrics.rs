@@ -9,11 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use domain::chain::ContractAddress;
 use evm::{FaultKind, LogFaultKind, Source};
 use opentelemetry::Value;
+use store_collector::outbox::Stage;
 use supervision::Clock;
 
-use super::progress::{Prepared, Progress, ProgressSnapshot, faults, nodes};
+use super::progress::{CallOutcome, Prepared, Progress, ProgressSnapshot, Relayed, faults, nodes};
 use crate::env::{
     lock::lock,
     telemetry::{Emit, Histogram, Label, Meter, Metric, Observed, Values, WAIT_SECONDS},
@@ -24,6 +26,15 @@ const WINDOW_STATE: Label =
     Label { name: "state", values: Values::Known(|| vec!["unmeasured", "waiting", "open", "closed"]) };
 const OUTCOME: Label =
     Label { name: "outcome", values: Values::Known(|| vec!["handed_over", "expired", "elsewhere"]) };
+const STAGE: Label = Label {
+    name: "stage",
+    values: Values::Known(|| Stage::ALL.iter().map(|stage| stage.as_str()).collect()),
+};
+const CALL_OUTCOME: Label = Label {
+    name: "outcome",
+    values: Values::Known(|| CallOutcome::ALL.iter().map(|outcome| outcome.label()).collect()),
+};
+const HELD_BY: Label = Label { name: "by", values: Values::Known(|| vec!["operator", "relayer"]) };
 const CLEANED: Label = Label { name: "kind", values: Values::Known(|| vec!["markers", "submissions"]) };
 const FAULT: Label = Label {
     name: "kind",
@@ -107,6 +118,8 @@ domain::table! {
     PROCESSING_DURATION = Metric::histogram("state_tracker_processing_duration_seconds", &[PROCESSING], PROCESSING_SECONDS,
         "The operation took this long: accepting a block or a segment, applying its events, preparing what a market has due, \
          preparing one epoch, writing its batches; failed ones are left out.");
+    RELAYER_CALL = Metric::histogram("state_tracker_relayer_call_seconds", &[], WAIT_SECONDS,
+        "The relayer took this long to accept a call.");
 }
 
 /// The metrics that are read during a scrape.
@@ -245,6 +258,57 @@ pub(crate) static OBSERVED: &[Observed<Watch>] = &[
         |chain, emit| chain.value(emit, |state| Some(state.worker_timeouts)),
         "No worker became free in time for a market this many times.",
     ),
+    gauge(
+        "state_tracker_outbox_calls",
+        &[MARKET, STAGE],
+        "calls",
+        |chain, emit| {
+            chain.relayed(|market, lane| {
+                for (stage, depth) in Stage::ALL.into_iter().zip(lane.depths) {
+                    emit(depth as f64, &[named(market), stage.as_str().into()]);
+                }
+            });
+        },
+        "The outbox of the market has this many calls of the relayer at this stage.",
+    ),
+    gauge(
+        "state_tracker_outbox_oldest_seconds",
+        &[MARKET],
+        "seconds",
+        |chain, emit| {
+            let now = chain.clock_now();
+            chain.relayed(|market, lane| {
+                emit(now.map(|now| lane.oldest(now)).unwrap_or_default().as_secs_f64(), &[named(market)]);
+            });
+        },
+        "The first call of the market's lane has waited for the relayer this long; 0 without one.",
+    ),
+    gauge(
+        "state_tracker_outbox_held",
+        &[MARKET, HELD_BY],
+        "0 or 1",
+        |chain, emit| {
+            chain.relayed(|market, lane| {
+                for (by, is_held) in [("operator", lane.is_paused), ("relayer", lane.is_denied)] {
+                    emit(f64::from(u8::from(is_held)), &[named(market), by.into()]);
+                }
+            });
+        },
+        "The lane of the market sends nothing: an operator has paused it, or the relayer denies access.",
+    ),
+    counter(
+        "state_tracker_relayer_calls_total",
+        &[MARKET, CALL_OUTCOME],
+        "calls",
+        |chain, emit| {
+            chain.relayed(|market, lane| {
+                for (outcome, many) in CallOutcome::ALL.into_iter().zip(lane.outcomes) {
+                    emit(many as f64, &[named(market), outcome.label().into()]);
+                }
+            });
+        },
+        "This many attempts at calls of the relayer had this outcome; `buried` ones went to the dead calls.",
+    ),
     counter(
         "state_tracker_chain_cleaned_total",
         &[CLEANED],
@@ -324,6 +388,14 @@ impl Watch {
         self.state(|state| read(state).into_iter().for_each(|value| emit(value as f64, &[])));
     }
 
+    fn relayed(&self, mut see: impl FnMut(&ContractAddress, &Relayed)) {
+        self.state(|state| state.relayed.iter().for_each(|(market, lane)| see(market, lane)));
+    }
+
+    fn clock_now(&self) -> Option<Instant> {
+        self.now().map(|followed| followed.progress.clock().now())
+    }
+
     fn prepared(&self, emit: Emit<'_>, read: fn(&Prepared) -> u64) {
         self.state(|state| {
             state.prepared.iter().for_each(|(market, done)| emit(read(done) as f64, &[named(market)]));
@@ -341,6 +413,7 @@ pub struct CollectorMetrics {
     watch: Arc<Watch>,
     worker_wait: Arc<Histogram>,
     processing: Arc<Histogram>,
+    relayer_call: Arc<Histogram>,
 }
 
 /// Counts a worker as busy until it is dropped, so that a cancelled run is counted off too.
@@ -353,7 +426,12 @@ impl CollectorMetrics {
         let watch = Arc::default();
         meter.observe(OBSERVED, &watch);
         let worker_wait = Arc::new(meter.histogram(&WORKER_WAIT));
-        Self { watch, worker_wait, processing: Arc::new(meter.histogram(&PROCESSING_DURATION)) }
+        Self {
+            watch,
+            worker_wait,
+            processing: Arc::new(meter.histogram(&PROCESSING_DURATION)),
+            relayer_call: Arc::new(meter.histogram(&RELAYER_CALL)),
+        }
     }
 
     /// Exposes this chain, instead of the one before.
@@ -370,6 +448,11 @@ impl CollectorMetrics {
     pub(super) fn processed(&self, operation: Processing, began: Instant, clock: &Clock) {
         let took = clock.now().saturating_duration_since(began);
         self.processing.record(took, [operation.label()]);
+    }
+
+    /// Records how long the relayer took to accept a call.
+    pub(super) fn relayed(&self, took: Duration) {
+        self.relayer_call.record(took, []);
     }
 
     /// Counts a worker as busy.

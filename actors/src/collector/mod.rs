@@ -1,7 +1,9 @@
-//! The actors of the collector: a block fetcher, a batch preparer for each market, the contract values, a cleaner, and the notifier.
+//! The actors of the collector: a block fetcher, a batch preparer and a lane of the relayer for each
+//! market, the contract values, a cleaner, and the notifier.
 //!
 //! ```text
-//! node → block fetcher → effects and checkpoint, in one step → "a window is closed" → batch preparer → batches, once
+//! node → block fetcher → effects and checkpoint, in one step → "a window is closed" → batch preparer → batches and outbox, once
+//!      → relayer: one lane of the outbox a market, at least once, in order
 //! ```
 //!
 //! Only the fetcher moves the checkpoint and only the preparers hand over. Both write by compare-and-set, so a second fetcher
@@ -18,6 +20,7 @@ mod notifier;
 pub(crate) mod points;
 mod problem;
 mod progress;
+mod relayer;
 mod segments;
 mod state_store;
 mod step_error;
@@ -41,7 +44,8 @@ pub use metrics::CollectorMetrics;
 pub use notifier::{Notice, Notifier, Severity};
 pub use problem::CollectorProblem;
 use progress::faults;
-pub use progress::{Cleaned, Prepared, Progress, ProgressSnapshot};
+pub use progress::{CallOutcome, Cleaned, Prepared, Progress, ProgressSnapshot, Relayed};
+pub use relayer::Relayer;
 pub use step_error::NoWorker;
 pub use window_lengths::WindowLengths;
 
@@ -78,6 +82,8 @@ pub struct CollectorServices {
     pub workers: Arc<Semaphore>,
     /// Held for reading by each hand-over, and whole by the block fetcher when hand-overs follow each other faster than it writes.
     pub hand_overs: Arc<RwLock<()>>,
+    /// Whether the relayer is told of hand-overs.
+    pub tells_relayer: bool,
 }
 
 impl CollectorServices {

@@ -5,6 +5,7 @@ use crate::env::{FailurePoint, periodic::Points};
 const FETCHER: &str = "block fetcher";
 const PREPARER: &str = "batch preparer";
 const CLEANER: &str = "cleaner";
+const RELAYER: &str = "relayer";
 const VALUES: &str = "contract values";
 
 domain::table! {
@@ -24,6 +25,12 @@ domain::table! {
         "The batch preparer has made the batches of an epoch and handed over none.");
     pub(super) PREPARER_AFTER_WRITE = FailurePoint::new("batch_preparer::after_write", PREPARER,
         "The batch preparer has the answer of Redis and has neither counted nor reported it.");
+    pub(super) RELAYER_BEFORE_CALL = FailurePoint::new("relayer::before_call", RELAYER,
+        "The relayer's lane has read a call and not made it.");
+    pub(super) RELAYER_AFTER_CALL = FailurePoint::new("relayer::after_call", RELAYER,
+        "The relayer has accepted a call, and the lane has not noted it.");
+    pub(super) RELAYER_AFTER_WRITE = FailurePoint::new("relayer::after_write", RELAYER,
+        "The lane has noted that the relayer has a call.");
     VALUES_BEFORE_PAUSE = FailurePoint::new("contract_values::before_pause", VALUES,
         "The actor of the contract values is about to wait for its next round.");
     VALUES_BEFORE_ROUND = FailurePoint::new("contract_values::before_round", VALUES,

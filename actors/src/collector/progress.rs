@@ -8,9 +8,11 @@ use std::{
 
 use domain::{
     chain::{BlockRef, ContractAddress, WindowState},
-    collector::ChainState,
+    collector::{ChainState, Verdict},
 };
 use evm::{Counters, FaultKind, LogFaultKind, NodeStatus};
+use relay_client::CallError;
+use store_collector::outbox::{Lane, Stage};
 use supervision::Clock;
 
 /// The progress, shared by the collector's actors.
@@ -50,6 +52,8 @@ pub struct ProgressSnapshot {
     pub worker_timeouts: u64,
     /// The counts of the cleaner.
     pub cleaned: Cleaned,
+    /// For each market what its lane of the outbox has done, and how it stood when it was read last.
+    pub relayed: BTreeMap<ContractAddress, Relayed>,
 }
 
 /// The counts of the cleaner: what it has removed.
@@ -78,6 +82,86 @@ pub struct Prepared {
     pub malformed: u64,
     /// Blocks whose hash had expired.
     pub missing: u64,
+}
+
+/// What came of a call of the relayer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallOutcome {
+    /// The relayer has accepted it.
+    Accepted,
+    /// There was no whole answer in time.
+    NoAnswer,
+    /// The relayer could not take it, and it is made again.
+    Unavailable,
+    /// The relayer denied access.
+    Denied,
+    /// The relayer refused it, and it is made again for a while.
+    Refused,
+    /// It went to the dead calls.
+    Buried,
+}
+
+impl CallOutcome {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Accepted, Self::NoAnswer, Self::Unavailable, Self::Denied, Self::Refused, Self::Buried];
+
+    /// The value of the metric's label.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::NoAnswer => "no_answer",
+            Self::Unavailable => "unavailable",
+            Self::Denied => "denied",
+            Self::Refused => "refused",
+            Self::Buried => "buried",
+        }
+    }
+
+    /// That of a call that was not accepted.
+    pub(super) fn of(error: &CallError) -> Self {
+        match (error, error.verdict()) {
+            (CallError::NoAnswer { .. } | CallError::Late { .. }, _) => Self::NoAnswer,
+            (_, Verdict::Denied) => Self::Denied,
+            (_, Verdict::Refused) => Self::Refused,
+            _ => Self::Unavailable,
+        }
+    }
+}
+
+/// What the lane of a market has done, and how it stood when it was read last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Relayed {
+    /// How many calls there were at each stage, in the order of [`Stage::ALL`].
+    pub depths: [u64; 4],
+    /// How long the first call had waited, and when that was.
+    pub oldest: Option<(Duration, Instant)>,
+    /// Whether an operator has paused it.
+    pub is_paused: bool,
+    /// Whether the relayer has denied access.
+    pub is_denied: bool,
+    /// How often each outcome came, in the order of [`CallOutcome::ALL`].
+    pub outcomes: [u64; 6],
+}
+
+impl Relayed {
+    /// Takes a lane as it was read at this moment.
+    pub(super) fn seen(&mut self, lane: &Lane, now: Instant) {
+        self.depths = Stage::ALL.map(|stage| lane.depth(stage));
+        self.oldest = lane.oldest().map(|oldest| (Duration::from_millis(oldest), now));
+        (self.is_paused, self.is_denied) = (lane.holds.paused.is_some(), lane.holds.denied.is_some());
+    }
+
+    pub(super) fn count(&mut self, outcome: CallOutcome) {
+        self.outcomes[outcome as usize] += 1;
+    }
+
+    /// How long the first call has waited by this moment.
+    #[must_use]
+    pub fn oldest(&self, now: Instant) -> Duration {
+        self.oldest.map(|(oldest, at)| oldest + now.saturating_duration_since(at)).unwrap_or_default()
+    }
 }
 
 impl Progress {

@@ -2,18 +2,19 @@
 
 use std::{error::Error, fmt, time::Duration};
 
-use domain::collector::{Refused, TooDeep};
+use domain::collector::{Refused, TooDeep, Verdict};
 use errors::{Kind, Operation, rounded};
 use evm::ChainError;
+use relay_client::CallError;
 use store_redis::{ErrorKind, StoreError};
 use supervision::{DeadlineExceeded, fail::InjectedFailure};
 
 use crate::{
     env::report::{Place, Report},
-    operations::{INJECTED, NODE, REORGANISED, TOO_DEEP},
+    operations::{INJECTED, NODE, RELAYER, REORGANISED, TOO_DEEP},
 };
 
-/// Why a step of the block fetcher or of a batch preparer failed.
+/// Why a step of the block fetcher, of a batch preparer or of a relayer failed.
 #[derive(Debug)]
 pub(super) struct StepError {
     /// What was attempted.
@@ -45,6 +46,9 @@ pub(super) enum Cause {
     /// The nodes gave blocks that do not follow the last accepted one: they are read again.
     #[error(transparent)]
     Refused(#[from] Refused),
+    /// The relayer did not accept a call.
+    #[error(transparent)]
+    Relayer(#[from] CallError),
     /// A failure point was armed.
     #[error(transparent)]
     Injected(#[from] InjectedFailure),
@@ -67,6 +71,7 @@ impl Cause {
             Self::NoWorker(error) => error,
             Self::TooDeep(error) => error,
             Self::Refused(error) => error,
+            Self::Relayer(error) => error,
             Self::Injected(error) => error,
         }
     }
@@ -119,6 +124,7 @@ impl Report for StepError {
             Cause::Deadline(_) | Cause::NoWorker(_) => ErrorKind::Timeout.row(),
             Cause::TooDeep(_) => TOO_DEEP,
             Cause::Refused(_) => REORGANISED,
+            Cause::Relayer(_) => RELAYER,
             Cause::Injected(_) => INJECTED,
         }
     }
@@ -140,6 +146,7 @@ impl Report for StepError {
         match &self.cause {
             Cause::Store(error) => error.needs_operator(),
             Cause::Chain(error) => error.is_lasting(),
+            Cause::Relayer(error) => matches!(error.verdict(), Verdict::Denied | Verdict::Refused),
             other => other.is_fatal(),
         }
     }

@@ -174,5 +174,6 @@ fn services(
         notifier: nobody.address("nobody", Overflow::DropOldest),
         workers: Arc::new(tokio::sync::Semaphore::new(2)),
         hand_overs: Arc::default(),
+        tells_relayer: false,
     }
 }

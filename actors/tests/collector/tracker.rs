@@ -207,5 +207,6 @@ fn services(
         notifier: nobody.address("nobody", Overflow::DropOldest),
         workers: Arc::new(tokio::sync::Semaphore::new(setup.workers)),
         hand_overs: Arc::default(),
+        tells_relayer: false,
     }
 }

@@ -115,9 +115,36 @@ impl HttpClient {
         json: String,
         max_answer: usize,
     ) -> Result<Answer, HttpError> {
+        self.send(target, json, None, max_answer).await
+    }
+
+    /// The same with a key in the header `Idempotency-Key`, by which the server knows a request that is repeated.
+    ///
+    /// # Errors
+    /// As [`Self::post`]; [`HttpError::Request`] for a key that is no value of a header.
+    pub async fn post_once(
+        &self,
+        target: &HttpTarget,
+        json: String,
+        key: &str,
+        max_answer: usize,
+    ) -> Result<Answer, HttpError> {
+        self.send(target, json, Some(key), max_answer).await
+    }
+
+    async fn send(
+        &self,
+        target: &HttpTarget,
+        json: String,
+        key: Option<&str>,
+        max_answer: usize,
+    ) -> Result<Answer, HttpError> {
         let mut request = Request::post(&target.uri).header(CONTENT_TYPE, "application/json");
         if let Some(authorization) = &target.authorization {
             request = request.header(AUTHORIZATION, authorization);
+        }
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
         }
         let request = request.body(Full::from(json)).map_err(HttpError::Request)?;
         let response = match target.uri.scheme() == Some(&Scheme::HTTPS) {

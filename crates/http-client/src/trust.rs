@@ -1,5 +1,5 @@
-//! The certificate authorities that servers are checked against: those of the system. Its files are read at the first
-//! connection by TLS (`https`, `wss`), so that a system without them can still use plain connections.
+//! The certificate authorities that servers are checked against: those of the system, or those that the caller names. The system's
+//! files are read at the first connection by TLS (`https`, `wss`), so that a system without them can still use plain connections.
 
 use std::env;
 use std::ffi::OsString;
@@ -7,6 +7,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::Mutex;
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
@@ -43,6 +44,9 @@ pub enum TrustError {
         /// The file.
         path: String,
     },
+    /// A named certificate can't be read.
+    #[error("the certificates of authorities can't be read as PEM: {0}")]
+    Pem(String),
     /// The TLS library refused the configuration.
     #[error("TLS can't be set up: {0}")]
     Tls(#[from] rustls::Error),
@@ -52,6 +56,25 @@ pub enum TrustError {
 }
 
 impl Trust {
+    /// Trusts only the authorities whose certificates this PEM text has, in place of the system's.
+    ///
+    /// # Errors
+    /// [`TrustError::Pem`] without a certificate, or for one that can't be read.
+    pub fn only(pem: &[u8]) -> Result<Self, TrustError> {
+        let unreadable = |error: &dyn std::fmt::Display| TrustError::Pem(error.to_string());
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(pem) {
+            roots
+                .add(certificate.map_err(|error| unreadable(&error))?)
+                .map_err(|error| unreadable(&error))?;
+        }
+        if roots.is_empty() {
+            return Err(TrustError::Pem("it holds no certificate".to_owned()));
+        }
+        let shared = Shared { config: Arc::new(trusting(roots)?).into(), ..Shared::default() };
+        Ok(Self(Arc::new(shared)))
+    }
+
     /// The TLS configuration. Only success is kept: after an error the next call reads the files again.
     ///
     /// # Errors
@@ -91,6 +114,10 @@ fn read(file: Option<OsString>) -> Result<ClientConfig, TrustError> {
         return Err(TrustError::NoAuthorities(problem));
     }
     tracing::debug!(usable, "read the certificates of the system's authorities{problem}");
+    Ok(trusting(roots)?)
+}
+
+fn trusting(roots: RootCertStore) -> Result<ClientConfig, rustls::Error> {
     // Named explicitly: without a default of the process rustls panics unless its features name exactly one provider.
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;

@@ -59,6 +59,11 @@ table! {
     CLEANER: s(60) => s(60), None, UNLIMITED;
         "The cleaner repeats a round that failed; at most the interval between two rounds."
 
+    RELAYER: s(1) => s(4), None, UNLIMITED;
+        "A call of the relayer is repeated, and a step of its lane that failed because of Redis."
+    RELAYER_AWAY: s(4) => s(30), Quarter, UNLIMITED;
+        "A call of the relayer is repeated after it has failed for 10 s."
+
     // The tracker. The actors also limit the first four rows to the configured longest pause between connections to Redis.
     LISTENER: ms(50) => s(60), Double, UNLIMITED;
         "The listener subscribes again after it lost its connection."

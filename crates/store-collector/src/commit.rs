@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use domain::{
     chain::{ContractAddress, Window},
-    collector::{Batch as Projects, Effect, FinalizedBatch, SubmittedBatch},
+    collector::{Batch as Projects, Effect, FinalizedBatch, RelayCall, SubmittedBatch},
 };
 use serde_json::json;
 use store_redis::{KeyType, Operation, Session, StoreError};
@@ -19,6 +19,7 @@ use crate::{
     compare_and_set::{CompareAndSet, Written},
     keys::{BATCH_TTL, BLOCK_HASH_TTL, COUNT_TTL, DETAILS_TTL},
     operations::{DELIVER_BATCHES, END_EPOCH, MOVE_CHECKPOINT},
+    outbox::{CALL_FIELD, KEY_FIELD, Stage},
     values::{details_of, text},
 };
 
@@ -118,6 +119,7 @@ impl ChainStore {
             Effect::SlotCounts { market, day, slots } => {
                 slots.iter().for_each(|(slot, many)| all.count(&keys.slot(market, *day, *slot), many));
             }
+            Effect::Relay { market, call } => self.add_call(all, market, call),
         }
     }
 
@@ -202,6 +204,15 @@ impl ChainStore {
         // A number of batches means that another program has handed this epoch over.
         all.expect(&count, None);
         all.write("SET", &count, KeyType::String, &[&batches.len(), &"EX", &COUNT_TTL]);
+    }
+
+    /// A call joins the lane of its market. Its idempotency key is made here, once: it is the same at each attempt.
+    fn add_call(&self, all: &mut CompareAndSet, market: &ContractAddress, call: &RelayCall) {
+        let keys = &self.keys;
+        let key = format!("{}:{}:{}", self.identity, market.lower(), call.id());
+        all.write("SADD", &keys.lanes(), KeyType::Set, &[&market.lower()]);
+        let lane = keys.stage(market, Stage::Waiting);
+        all.write("XADD", &lane, KeyType::Stream, &[&"*", &KEY_FIELD, &key, &CALL_FIELD, &text(call)]);
     }
 
     fn add_attest(

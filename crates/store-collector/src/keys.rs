@@ -2,9 +2,11 @@
 //! have colons and `tracker`.
 
 use domain::chain::ContractAddress;
+
+use crate::outbox::Stage;
 use store_redis::{
     Age, Family, FamilyTable,
-    KeyType::{self, Hash, List, Set, String as Text},
+    KeyType::{self, Hash, List, Set, Stream, String as Text},
     PROBE_ARGUMENT,
     Removal::{self, Actor, Bounded, Expiry, OtherPrograms},
     Retention,
@@ -20,6 +22,12 @@ pub(crate) const DETAILS_TTL: u64 = 30 * 60;
 pub(crate) const COUNT_TTL: u64 = 24 * 60 * 60;
 /// How long a batch can be asked for, in seconds.
 pub(crate) const BATCH_TTL: u64 = 5 * 60;
+/// The most delivered calls of a market that are kept, so that they can be sent again.
+pub(crate) const MOST_SENT: usize = 1_000;
+/// The most calls of a market that are kept among the dead ones, and among those that are sent again.
+pub(crate) const MOST_ASIDE: usize = 10_000;
+/// The most actions on the outbox that its audit log keeps.
+pub(crate) const MOST_AUDITED: usize = 10_000;
 /// Submissions of an epoch are kept until the market's current epoch is more than this many ahead.
 pub(crate) const EPOCHS_KEPT: u64 = 10;
 
@@ -37,6 +45,10 @@ const fn output(
 const fn state(name: &'static str, kind: KeyType, removal: Removal, sentence: &'static str) -> Family {
     let (ttl, writer, reader) = (Forbidden, Writer::State, "block fetcher, batch preparer");
     Family { name, kind, ttl, writer, reader, removal, sentence }
+}
+
+const fn outbox(name: &'static str, kind: KeyType, removal: Removal, sentence: &'static str) -> Family {
+    Family { reader: "relayer", ..state(name, kind, removal, sentence) }
 }
 
 const FINALIZERS: &str = "finalizers";
@@ -103,6 +115,20 @@ domain::table! {
     };
     pub(crate) ENDED = state("tracker:chain:*:ended", Hash, Actor { name: "cleaner", age: Some(Age::Epochs(EPOCHS_KEPT)) },
         "The hashes of the blocks at which something was submitted for ended epochs: by them the submissions are found and removed.");
+    pub(crate) LANES = outbox("tracker:chain:lanes", Set, Bounded,
+        "The markets of which the relayer was to be told something.");
+    pub(crate) WAITING = outbox("tracker:chain:*:outbox", Stream, Actor { name: "relayer", age: None },
+        "The calls that wait for the relayer, in their order: those of the market's lane.");
+    pub(crate) SENT = outbox("tracker:chain:*:sent", Stream, Bounded,
+        "The last 1,000 calls that the relayer has accepted; they can be sent again.");
+    pub(crate) DEAD = outbox("tracker:chain:*:dead", Stream, Bounded,
+        "Calls that the relayer refused for good, with its answer: the last 10,000.");
+    pub(crate) AGAIN = outbox("tracker:chain:*:again", Stream, Actor { name: "relayer", age: None },
+        "Calls that an operator sends again, in their order, whenever the lane is empty.");
+    pub(crate) HOLD = outbox("tracker:chain:*:lane", Hash, Bounded,
+        "Why the lane of a market is paused, if it is: by an operator, or because the relayer denies access.");
+    pub(crate) AUDIT = outbox("tracker:chain:audit", Stream, Bounded,
+        "The last 10,000 actions of operators on the outbox.");
 }
 
 /// Every table of the collector.
@@ -210,6 +236,23 @@ impl ChainKeys {
     /// A hash with a list of hashes of blocks for each epoch.
     pub(super) fn ended(&self, market: &ContractAddress) -> String {
         self.of_market(&ENDED, market)
+    }
+
+    pub(super) fn lanes(&self) -> String {
+        self.of(&LANES)
+    }
+
+    pub(super) fn stage(&self, market: &ContractAddress, stage: Stage) -> String {
+        self.of_market(stage.family(), market)
+    }
+
+    /// A hash of `paused` and `denied`.
+    pub(super) fn hold(&self, market: &ContractAddress) -> String {
+        self.of_market(&HOLD, market)
+    }
+
+    pub(super) fn audit(&self) -> String {
+        self.of(&AUDIT)
     }
 
     pub(super) fn block_hash(&self, number: u64) -> String {

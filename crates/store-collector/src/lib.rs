@@ -20,6 +20,7 @@ mod inspect;
 mod keys;
 mod market;
 pub mod operations;
+pub mod outbox;
 mod predecessor;
 mod rights;
 mod submissions;

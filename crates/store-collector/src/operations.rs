@@ -16,5 +16,7 @@ errors::table! {
     READ_BLOCK_HASHES: "read_block_hashes", "read the hashes of blocks";
     WRITE_CONTRACT_VALUES: "write_contract_values", "write the values of contracts";
     READ_FINALIZED: "read_finalized", "read which batches the chain has finalised";
+    READ_OUTBOX: "read_outbox", "read the outbox";
+    CHANGE_OUTBOX: "change_outbox", "change the outbox";
     CLEAN_UP: "clean_up", "clean up markers and submissions";
 }

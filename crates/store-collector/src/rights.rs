@@ -101,6 +101,12 @@ impl ChainStore {
             ("SREM", &[PROBE_ARGUMENT]),
             ("SCARD", &[]),
             ("EXPIRE", &[PROBE_ARGUMENT]),
+            ("SMEMBERS", &[]),
+            ("XADD", &[PROBE_ARGUMENT, "field", "value", "field without a value"]),
+            ("XDEL", &[PROBE_ARGUMENT]),
+            ("XLEN", &[]),
+            ("XRANGE", &["-", PROBE_ARGUMENT]),
+            ("XREVRANGE", &["+", PROBE_ARGUMENT]),
         ] {
             need.probe(command, &key, arguments);
         }

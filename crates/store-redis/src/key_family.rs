@@ -20,7 +20,9 @@ pub enum KeyType {
     Zset,
     /// A hash.
     Hash,
-    /// A stream, or a type of a module.
+    /// A stream.
+    Stream,
+    /// A type of a module.
     Other,
     /// The key does not exist.
     None,
@@ -36,6 +38,7 @@ impl KeyType {
             Self::Set => "set",
             Self::Zset => "zset",
             Self::Hash => "hash",
+            Self::Stream => "stream",
             Self::Other => "other type",
             Self::None => "none",
         }
@@ -50,6 +53,7 @@ impl KeyType {
             "set" => Self::Set,
             "zset" => Self::Zset,
             "hash" => Self::Hash,
+            "stream" => Self::Stream,
             "none" => Self::None,
             _ => Self::Other,
         }

@@ -1,7 +1,9 @@
-//! The rules of the collector: following a chain through reorganisations, and arranging submissions into batches.
+//! The rules of the collector: following a chain through reorganisations, arranging submissions into batches, and what
+//! the relayer is told of them.
 
 mod batches;
 mod chain_state;
+mod relay;
 
 pub use batches::{Arrangement, BadSubmission, Batch, Submission};
 pub use chain_state::{
@@ -9,3 +11,4 @@ pub use chain_state::{
     Measured, Note, Refused, Releases, Rules, Segment, SubmittedBatch, TakeOver, TooDeep, Transition,
     UndoEntry,
 };
+pub use relay::{RelayCall, Verdict};

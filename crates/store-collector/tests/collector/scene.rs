@@ -192,7 +192,7 @@ impl Chain {
     ) -> Result<Outcome, StoreError> {
         let Closed { market, epoch, window, snapshot } = closed;
         let submitted_at = self.inputs(closed).await.submitted_at;
-        let effects = snapshot.known.hand_over(*market, *epoch, arrangement, submitted_at);
+        let effects = snapshot.known.hand_over(*market, *epoch, arrangement, submitted_at, false);
         self.chain.commit(session, &snapshot.basis, &effects, Some(window.expires)).await
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{FinalizedBatch, Followed, SubmittedBatch, UndoEntry};
 use crate::{
     chain::{BlockRef, ContractAddress, EpochSet, Window},
-    collector::Batch,
+    collector::{Batch, RelayCall},
 };
 
 /// A write. Applied to the stored state before a transition, its effects give the state after it.
@@ -96,6 +96,13 @@ pub enum Effect {
         day: u64,
         /// The numbers by slots.
         slots: BTreeMap<u64, u64>,
+    },
+    /// The relayer is to be told this, after all that it was told of the market before.
+    Relay {
+        /// The market.
+        market: ContractAddress,
+        /// What it is told.
+        call: RelayCall,
     },
 }
 

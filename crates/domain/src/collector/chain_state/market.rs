@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Effect, Rules};
 use crate::{
     chain::{ContractAddress, EpochSet, Window, WindowState},
-    collector::Arrangement,
+    collector::{Arrangement, RelayCall},
 };
 
 /// What is known of one market.
@@ -33,7 +33,7 @@ impl Market {
     }
 
     /// Hands the batches of an epoch over, and ends it; none if it has no window. `submitted_at` are the hashes of the blocks at which
-    /// their submissions came.
+    /// their submissions came. With `tells_relayer`, the relayer is told how many batches there are.
     #[must_use]
     pub fn hand_over(
         &self,
@@ -41,6 +41,7 @@ impl Market {
         epoch: u64,
         arrangement: &Arrangement,
         submitted_at: Vec<String>,
+        tells_relayer: bool,
     ) -> Vec<Effect> {
         let Some(window) = self.windows.get(&epoch) else { return Vec::new() };
         let mut effects = self.end(market, epoch, *window, submitted_at);
@@ -48,6 +49,10 @@ impl Market {
         // Without a known day nothing is counted: a wrong day would be worse.
         let slots = arrangement.slots.clone();
         effects.extend(window.day.map(|day| Effect::SlotCounts { market, day, slots }));
+        if tells_relayer {
+            let call = RelayCall::BatchSize { epoch, batches: arrangement.batches.len() as u64 };
+            effects.push(Effect::Relay { market, call });
+        }
         effects
     }
 

@@ -143,7 +143,7 @@ fn measure(all: &mut ChainState, measured: Measured, closed_at: Option<u64>) -> 
 
 /// Hands the batches of an epoch over; whether it had a window.
 fn hand_over(all: &mut ChainState, market: ContractAddress, epoch: u64) -> bool {
-    let effects = all.markets[&market].hand_over(market, epoch, &Arrangement::default(), Vec::new());
+    let effects = all.markets[&market].hand_over(market, epoch, &Arrangement::default(), Vec::new(), false);
     *all = stored(all, &effects);
     !effects.is_empty()
 }

@@ -27,10 +27,13 @@ fn a_hand_over_ends_its_epoch_for_the_store_and_the_finalizers_in_one_step() {
         Effect::SlotCounts { market, day: 7, slots: [(42, 1)].into() },
     ];
     let of_market = &all.markets[&MARKET];
-    let effects = of_market.hand_over(MARKET, 3, &arrangement, at.to_vec());
+    let effects = of_market.hand_over(MARKET, 3, &arrangement, at.to_vec(), false);
     assert_eq!(effects, [&ended(&at)[..], &handed[..]].concat());
+    let told = Effect::Relay { market, call: RelayCall::BatchSize { epoch, batches: 1 } };
+    let effects = of_market.hand_over(MARKET, 3, &arrangement, at.to_vec(), true);
+    assert_eq!(effects, [&ended(&at)[..], &handed[..], &[told]].concat());
     assert_eq!(of_market.give_up(MARKET, 3), ended(&[]));
-    assert_eq!(of_market.hand_over(MARKET, 4, &arrangement, Vec::new()), [], "it has no window");
+    assert_eq!(of_market.hand_over(MARKET, 4, &arrangement, Vec::new(), true), [], "it has no window");
 }
 
 #[test]

@@ -1,12 +1,15 @@
 //! The command line: commands, their arguments and `--help`. It only parses; `main` runs the commands.
 
 mod help;
+mod outbox;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use evm::StartBlock;
+
+pub use outbox::{ListArgs, OrderArgs, OutboxAction, OutboxArgs};
 
 const ABOUT: &str = "Keeps the live state of off-chain systems for the dashboards that read it";
 
@@ -53,6 +56,8 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Export, import, reset or remove what the tracker keeps of a market
     Ledger(LedgerArgs),
+    /// Show the calls that the relayer is to get, and pause, retry, drop or replay them
+    Outbox(OutboxArgs),
     /// Show the service at work, with servers of its own
     #[cfg(feature = "demo")]
     Demo(DemoArgs),

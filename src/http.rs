@@ -1,10 +1,11 @@
 //! The HTTP endpoints: one server for monitoring, one for operators. [`ENDPOINTS`] lists the paths of both.
 //!
-//! The data comes from [`Vitals`], which the service connects to its tree and metrics. The endpoints change nothing. `/livez`
+//! The data comes from [`Vitals`], which the service connects to its tree and metrics. Only `/outbox/orders` changes something. `/livez`
 //! checks nothing: it answers while the runtime runs, so that an outage of Redis restarts no container.
 //!
 //! Limits, tokens, TLS, the checks of `Host` and `Origin`, and the audit log are those of the crate `http-server`.
 
+mod outbox;
 mod routes;
 mod server;
 mod vitals;

@@ -17,6 +17,7 @@ pub mod escape;
 pub mod exit;
 pub mod http;
 pub mod key_families;
+pub mod outbox;
 mod producers;
 mod protocol;
 pub mod reference;

@@ -13,6 +13,8 @@
 //! │  ├─ block-fetcher
 //! │  ├─ batch-preparer
 //! │  │  └─ 0x…         one a market
+//! │  ├─ relayer         when a relayer is configured
+//! │  │  └─ 0x…         one lane a market
 //! │  └─ cleaner
 //! ├─ finder             unless `intervals.find` is 0
 //! └─ pruner
@@ -43,11 +45,12 @@ use actors::{
     },
 };
 use color_eyre::eyre::{Result, WrapErr};
+use store_collector::{ChainKeys, outbox::Outbox};
 use store_redis::{RedisSettings, Store};
 use supervision::{Child, Clock, Limits, Mailbox, Name, Overflow, StopReport, Tree, TreeOptions};
 use tokio::task::JoinSet;
 
-use crate::{config::Config, http::HttpServers, remedy};
+use crate::{config::Config, http::HttpServers, outbox::OutboxDesk, remedy};
 
 use collector::AcrossReloads;
 pub(crate) use collector::{protocol_state, store as collector_store};
@@ -97,7 +100,11 @@ impl Service {
         let clock = Clock::system();
         let services = services(config, &clock)?;
         // The ports first: a second instance that is started by mistake ends here, before it has connected to anything.
-        let vitals = Arc::new(ServiceVitals { tree: OnceLock::new(), services: services.clone() });
+        let vitals = Arc::new(ServiceVitals {
+            tree: OnceLock::new(),
+            services: services.clone(),
+            outbox: outbox_desk(config, &services),
+        });
         let tracker = tracker_services(config, services.clone(), &clock);
         let followed = config.collector.is_enabled().then(|| AcrossReloads::new(&services, &clock));
         let secrets = OperatorSecrets::read(&config.http)?;
@@ -173,6 +180,12 @@ impl Service {
         self.http.stop().await;
         report
     }
+}
+
+/// The outbox for operators, where the collector runs. A shadow has none.
+fn outbox_desk(config: &Config, services: &Services) -> Option<OutboxDesk> {
+    let has_outbox = config.collector.is_enabled() && config.output.prefix.is_empty();
+    has_outbox.then(|| OutboxDesk::new(services.store.clone(), Outbox::new(ChainKeys::new(""))))
 }
 
 fn services(config: &Config, clock: &Clock) -> Result<Services> {

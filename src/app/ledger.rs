@@ -4,7 +4,7 @@
 
 use std::{
     fs::File,
-    io::{self, BufRead as _, BufReader, IsTerminal, Read as _, Write as _},
+    io::{self, BufReader, IsTerminal, Write as _},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -21,7 +21,10 @@ use store_tracker::{
 };
 use supervision::Clock;
 
-use super::output::{print, print_to_stderr};
+use super::{
+    consent::{Consent, consent},
+    output::{print, print_to_stderr},
+};
 use crate::{
     cli::{ExportArgs, ImportArgs, LedgerAction, ResetArgs},
     config::{Config, Loaded},
@@ -387,27 +390,4 @@ fn with_rights<T>(market: &Market, outcome: Result<T>) -> Result<T> {
         ))),
         outcome => outcome,
     }
-}
-
-/// Whether a user agrees.
-enum Consent {
-    Given,
-    Refused,
-    /// There is no terminal to ask on.
-    Unasked,
-}
-
-/// Asks on the terminal, after the notes.
-fn consent(question: &str, notes: &[String], is_given: bool) -> Result<Consent> {
-    if is_given {
-        return Ok(Consent::Given);
-    }
-    if !io::stdin().is_terminal() {
-        return Ok(Consent::Unasked);
-    }
-    notes.iter().for_each(|note| print_to_stderr(&format!("note: {note}")));
-    print_to_stderr(&format!("{question} Type yes to go on:"));
-    let mut answer = String::new();
-    io::stdin().lock().take(64).read_line(&mut answer).wrap_err("the answer can't be read; use --yes")?;
-    Ok(if answer.trim() == "yes" { Consent::Given } else { Consent::Refused })
 }

@@ -7,13 +7,14 @@ use axum::{
     extract::{Query, RawQuery, State, rejection::QueryRejection},
     http::{StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
-    routing::{MethodRouter, get},
+    routing::{MethodRouter, get, post},
 };
 use errors::sanitise;
 use http_server::{Access, ApiError, Audit, Role};
 use serde::{Deserialize, Serialize};
 use supervision::{ActorHealth, Crash};
 
+use super::outbox;
 use super::server::Server;
 use super::vitals::{Condition, Vitals};
 use crate::escape::escaped;
@@ -100,6 +101,39 @@ pub static ENDPOINTS: &[Endpoint] = &[
     },
     Endpoint {
         server: Server::Operator,
+        path: "/outbox",
+        query: "",
+        answer: "The lanes of the relayer in short, as JSON",
+        access: READ,
+        route: || get(outbox::lanes),
+    },
+    Endpoint {
+        server: Server::Operator,
+        path: "/outbox/calls",
+        query: "?market=ADDRESS&stage=waiting&from=ID&count=20",
+        answer: "The calls of a lane at a stage (waiting, sent, dead, again), as JSON",
+        access: READ,
+        route: || get(outbox::calls),
+    },
+    Endpoint {
+        server: Server::Operator,
+        path: "/outbox/audit",
+        query: "?count=20",
+        answer: "The last actions of operators on the outbox, the latest first, as JSON",
+        access: READ,
+        route: || get(outbox::audit),
+    },
+    Endpoint {
+        server: Server::Operator,
+        path: "/outbox/orders",
+        query: "",
+        answer: "`POST` of an order as JSON: `market`; `action`, which is pause, resume, retry, drop or replay; `why`; `stage`; the calls by \
+                 `all`, `ids`, or `from_epoch` and `to_epoch`; `preview` to be told only",
+        access: Access::Needs(Role::Operator),
+        route: || post(outbox::order),
+    },
+    Endpoint {
+        server: Server::Operator,
         path: "/livez",
         query: "",
         answer: "200 while the process runs; checks nothing else, and asks for no token",
@@ -141,7 +175,7 @@ pub(super) fn router(server: Server, shown: EndpointState) -> Router {
             ApiError::new(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method_not_allowed",
-                "only GET and HEAD are allowed",
+                "only GET and HEAD are allowed, and POST for orders",
             )
         })
 }

@@ -10,6 +10,7 @@ use tokio::{
 };
 
 use super::*;
+use crate::outbox::OutboxDesk;
 
 /// Vitals that a test sets.
 struct Fixed {
@@ -43,6 +44,10 @@ impl Vitals for Fixed {
 
     fn actors(&self) -> Vec<ActorHealth> {
         self.actors.clone()
+    }
+
+    fn outbox(&self) -> Option<OutboxDesk> {
+        None
     }
 
     fn dead_letters(&self) -> Vec<DeadLetter> {

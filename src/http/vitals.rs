@@ -3,7 +3,10 @@
 use serde::Serialize;
 use supervision::{ActorHealth, Crash, DeadLetter, Failure};
 
-/// The data behind the endpoints. Each method runs on the task of a request, so it must answer from memory without waiting.
+use crate::outbox::OutboxDesk;
+
+/// The data behind the endpoints. Each method runs on the task of a request, so it must answer from memory without
+/// waiting.
 pub trait Vitals: Send + Sync + 'static {
     /// The readiness conditions.
     fn conditions(&self) -> Vec<Condition>;
@@ -15,6 +18,8 @@ pub trait Vitals: Send + Sync + 'static {
     fn dead_letters(&self) -> Vec<DeadLetter>;
     /// The last crashes of the actor with this path, with their backtraces.
     fn crashes(&self, actor: &str) -> Vec<Crash>;
+    /// The outbox, if the service has one: its methods ask Redis, and may wait for it.
+    fn outbox(&self) -> Option<OutboxDesk>;
     /// The metrics in Prometheus' text format.
     ///
     /// # Errors

@@ -5,13 +5,18 @@ use std::sync::{Arc, OnceLock, Weak};
 use actors::env::Services;
 use supervision::{ActorHealth, Crash, DeadLetter, Failure, State, Tree};
 
-use crate::http::{Condition, Vitals};
+use crate::{
+    http::{Condition, Vitals},
+    outbox::OutboxDesk,
+};
 
 /// The data behind the endpoints. Without a tree, before its start and after its stop, the lists are empty.
 pub(super) struct ServiceVitals {
     /// Set once the tree is started. The endpoints answer before that, and are then not ready.
     pub(super) tree: OnceLock<Weak<Tree>>,
     pub(super) services: Services,
+    /// The outbox, where the collector runs; a shadow has none.
+    pub(super) outbox: Option<OutboxDesk>,
 }
 
 impl ServiceVitals {
@@ -59,6 +64,10 @@ impl Vitals for ServiceVitals {
 
     fn dead_letters(&self) -> Vec<DeadLetter> {
         self.tree().map_or_else(Vec::new, |tree| tree.dead_letters())
+    }
+
+    fn outbox(&self) -> Option<OutboxDesk> {
+        self.outbox.clone()
     }
 
     fn crashes(&self, actor: &str) -> Vec<Crash> {

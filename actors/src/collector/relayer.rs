@@ -9,10 +9,7 @@
 
 mod attempts;
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use domain::{
     chain::ContractAddress,
@@ -25,7 +22,6 @@ use store_collector::{
     operations::{CHANGE_OUTBOX, READ_OUTBOX},
     outbox::{Entry, Hold, Holds, Lane, Outbox, Stage},
 };
-use store_redis::{Store, StoreError};
 use supervision::{Actor, Context, Failure, Inbox};
 
 use self::attempts::LaneAttempts;
@@ -56,8 +52,8 @@ pub struct Relayer {
     client: RelayClient,
     outbox: Outbox,
     market: ContractAddress,
-    /// Accepted calls that could not be noted as such: they are not made again.
-    accepted: BTreeSet<(Stage, String)>,
+    /// An accepted call that is not noted as such yet. Where that fails, the call is not made again.
+    accepted: Option<(Stage, String)>,
     attempts: LaneAttempts,
     /// Whether a denial that stands in Redis was tried once since the start of this actor.
     has_tried: bool,
@@ -90,7 +86,7 @@ impl Relayer {
             client,
             outbox,
             market,
-            accepted: BTreeSet::new(),
+            accepted: None,
             attempts: LaneAttempts::new(),
             has_tried: false,
             again_at: now,
@@ -111,7 +107,7 @@ impl Relayer {
         }
         self.has_tried = true;
         if !lane.waiting.is_empty() {
-            return self.drain(cx, lane).await;
+            return self.drain(cx, &lane).await;
         }
         let Some(again) = lane.again else { return Ok(Next::Idle(LOOK_EVERY)) };
         let wait = self.again_at.saturating_duration_since(cx.clock().now());
@@ -122,10 +118,7 @@ impl Relayer {
         if let Some(next) = self.deliver(cx, Stage::Again, &again, &lane.holds).await? {
             return Ok(next);
         }
-        let mut session = self.chain.services.store.session(CHANGE_OUTBOX).await?;
-        self.outbox.delivered(&mut session, &self.market, Stage::Again, &again.id).await?;
-        self.accepted.remove(&(Stage::Again, again.id));
-        points::RELAYER_AFTER_WRITE.pass().await?;
+        self.note(Stage::Again, &again).await?;
         Ok(Next::Idle(AGAIN_EVERY))
     }
 
@@ -137,31 +130,25 @@ impl Relayer {
         Ok(lane)
     }
 
-    /// Makes the calls that wait. While one is under way, the one before it is noted as accepted: a kill repeats two calls at most.
-    async fn drain(&mut self, cx: &Context, lane: Lane) -> Result<Next, Cause> {
-        let mut accepted: Option<&Entry> = None;
+    /// Makes the calls that wait, and notes each as accepted before the next one: a repeated call never comes after a later one.
+    async fn drain(&mut self, cx: &Context, lane: &Lane) -> Result<Next, Cause> {
         for entry in &lane.waiting {
-            let note =
-                note(self.outbox.clone(), self.chain.services.store.clone(), self.market, accepted.take());
-            let (next, noted) = tokio::join!(self.deliver(cx, Stage::Waiting, entry, &lane.holds), note);
-            let holds = self.take_noted(noted).await?;
-            if let Some(next) = next? {
+            if let Some(next) = self.deliver(cx, Stage::Waiting, entry, &lane.holds).await? {
                 return Ok(next);
             }
-            accepted = Some(entry);
-            if !holds.is_free() {
+            if !self.note(Stage::Waiting, entry).await?.is_free() {
                 break;
             }
         }
-        let noted = note(self.outbox.clone(), self.chain.services.store.clone(), self.market, accepted).await;
-        self.take_noted(noted).await?;
         Ok(Next::Now)
     }
 
-    /// Takes the answer of [`note`]: what keeps the lane from sending more.
-    async fn take_noted(&mut self, noted: Result<Noted, StoreError>) -> Result<Holds, Cause> {
-        let Some((id, holds)) = noted? else { return Ok(Holds::default()) };
-        self.accepted.remove(&(Stage::Waiting, id));
+    /// Notes that the relayer has accepted a call. Returns what keeps the lane from sending more.
+    async fn note(&mut self, stage: Stage, entry: &Entry) -> Result<Holds, Cause> {
+        // A connection for this alone: a slow relayer must hold none.
+        let mut session = self.chain.services.store.session(CHANGE_OUTBOX).await?;
+        let holds = self.outbox.delivered(&mut session, &self.market, stage, &entry.id).await?;
+        self.accepted = None;
         points::RELAYER_AFTER_WRITE.pass().await?;
         Ok(holds)
     }
@@ -175,7 +162,7 @@ impl Relayer {
         holds: &Holds,
     ) -> Result<Option<Next>, Cause> {
         let place = (stage, entry.id.clone());
-        if self.accepted.contains(&place) {
+        if self.accepted.as_ref() == Some(&place) {
             return Ok(None);
         }
         let call = match entry.parsed() {
@@ -191,7 +178,7 @@ impl Relayer {
         match cx.idle(self.client.call(&self.market, &call, &entry.key)).await {
             Ok(()) => {
                 points::RELAYER_AFTER_CALL.pass().await?;
-                self.accepted.insert(place);
+                self.accepted = Some(place);
                 self.chain.metrics.relayed(began.elapsed());
                 self.count(|all| all.count(CallOutcome::Accepted));
                 if let Some(failed) = self.attempts.accepted(cx.clock().now()) {
@@ -290,22 +277,6 @@ impl Relayer {
     fn count(&self, change: impl FnOnce(&mut Relayed)) {
         self.chain.progress.with(|state| change(state.relayed.entry(self.market).or_default()));
     }
-}
-
-/// A call that was noted as accepted, and what keeps the lane from sending more.
-type Noted = Option<(String, Holds)>;
-
-/// Notes that the relayer has accepted a call that waited. It takes a connection for that alone: a slow relayer must hold none.
-async fn note(
-    outbox: Outbox,
-    store: Store,
-    market: ContractAddress,
-    accepted: Option<&Entry>,
-) -> Result<Noted, StoreError> {
-    let Some(entry) = accepted else { return Ok(None) };
-    let mut session = store.session(CHANGE_OUTBOX).await?;
-    let holds = outbox.delivered(&mut session, &market, Stage::Waiting, &entry.id).await?;
-    Ok(Some((entry.id.clone(), holds)))
 }
 
 impl Actor for Relayer {

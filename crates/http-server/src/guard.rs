@@ -44,6 +44,15 @@ pub enum Access {
     Needs(Role),
 }
 
+/// Who sends a request that the guard has let through: an extension of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The role of its token, or that it has none.
+    pub who: &'static str,
+    /// Its address.
+    pub from: IpAddr,
+}
+
 /// The checks of a port.
 #[derive(Debug)]
 pub struct Guard {
@@ -180,7 +189,7 @@ pub fn guarded(router: Router, guard: Arc<Guard>) -> Router {
     router.layer(from_fn_with_state(guard, pass))
 }
 
-async fn pass(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+async fn pass(State(guard): State<Arc<Guard>>, mut request: Request, next: Next) -> Response {
     let id = guard.id_of(&request);
     let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     let access = path.and_then(|path| guard.access.get(path)).copied().unwrap_or(Access::Needs(Role::Read));
@@ -199,6 +208,7 @@ async fn pass(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> 
         Err(Refused { who, is_told, error }) => (is_told.then(|| entry(who, what)), error.into_response()),
         Ok(who) => {
             let noted = (access == Access::Needs(Role::Operator)).then(|| entry(who, what));
+            request.extensions_mut().insert(Caller { who, from: from.to_canonical() });
             (noted, answer(&guard.limits, request, next).await)
         }
     };

@@ -23,7 +23,7 @@ mod tokens;
 pub use accept::accept;
 pub use audit::{Audit, Entry};
 pub use error::ApiError;
-pub use guard::{Access, Guard, guarded};
+pub use guard::{Access, Caller, Guard, guarded};
 pub use http::{Peer, serve_http};
 pub use limits::Limits;
 pub use tls::{BadCertificate, Tls};

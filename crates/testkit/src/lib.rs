@@ -19,6 +19,7 @@
 //! | [`anvil`] | an EVM node that mines and reorganises on demand, with our contract on it |
 //! | [`generated_node`] | a node of generated blocks, for chains that `anvil` would mine too slowly |
 //! | [`rpc_proxy`] | a JSON-RPC proxy in front of the node, whose answers fail, lag, are wrong or are held back |
+//! | [`relayer_server`] | a relayer that writes down each call, and answers as it is told |
 //! | [`producers`] | epochs, submissions and batches as the producers write them, with the truth of what was written |
 //! | [`contents`] | the contents of a Redis, to compare what two runs have left |
 //! | [`dice`] | random numbers from a seed |
@@ -46,6 +47,7 @@ mod process;
 pub mod producers;
 pub mod proxy;
 pub mod redis_server;
+pub mod relayer_server;
 mod replication;
 pub mod rpc_proxy;
 pub mod sentinels;
@@ -67,6 +69,7 @@ pub use producers::{
 };
 pub use proxy::{ConnectionCounts, FaultProxy, ProxyCounts, ProxyError};
 pub use redis_server::{RedisServer, RedisServerBuilder, RedisServerError};
+pub use relayer_server::{RelayerAnswer, RelayerCall, RelayerServer};
 pub use rpc_proxy::{RpcFault, RpcProxy};
 pub use sentinels::Sentinels;
 pub use tls::Tls;

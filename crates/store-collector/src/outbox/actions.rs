@@ -64,7 +64,7 @@ pub enum Action {
     /// Throws calls away that are not sent yet, or dead.
     Drop(Stage, Selection),
     /// Sends calls again that the relayer has accepted, in their order and with their keys, while no others wait.
-    Repeat(Selection),
+    Replay(Selection),
 }
 
 impl Action {
@@ -74,7 +74,7 @@ impl Action {
             Self::Pause { .. } | Self::Resume => None,
             Self::Retry(selection) => Some((Stage::Dead, Some(Stage::Waiting), selection)),
             Self::Drop(stage, selection) => Some((*stage, None, selection)),
-            Self::Repeat(selection) => Some((Stage::Sent, Some(Stage::Again), selection)),
+            Self::Replay(selection) => Some((Stage::Sent, Some(Stage::Again), selection)),
         }
     }
 }
@@ -86,7 +86,7 @@ impl std::fmt::Display for Action {
             Self::Resume => f.write_str("resume"),
             Self::Retry(selection) => write!(f, "retry: {selection}"),
             Self::Drop(stage, selection) => write!(f, "drop from {}: {selection}", stage.as_str()),
-            Self::Repeat(selection) => write!(f, "repeat: {selection}"),
+            Self::Replay(selection) => write!(f, "replay: {selection}"),
         }
     }
 }

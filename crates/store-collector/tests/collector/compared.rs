@@ -255,7 +255,7 @@ async fn what_is_of_another_chain_or_contract_is_refused_and_not_touched() {
             assert!(says.contains(word), "{says}");
         }
     }
-    let effects = closed.snapshot.known.hand_over(closed.market, 7, &Arrangement::default(), vec![]);
+    let effects = closed.snapshot.known.hand_over(closed.market, 7, &Arrangement::default(), vec![], false);
     let outcome = other.commit(&mut session, &closed.snapshot.basis, &effects, None).await;
     assert_eq!(outcome.expect("answered"), Outcome::Changed);
     // A writer that has read before there was anything is refused too.

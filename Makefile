@@ -71,6 +71,7 @@ bench:
 	$(CARGO) bench --package evm --bench backfill
 	$(CARGO) bench --package state-tracker --bench passes $(FEATURES)
 	$(CARGO) bench --package state-tracker --bench operation $(FEATURES)
+	$(CARGO) bench --package state-tracker --bench relayer $(FEATURES)
 
 # The service itself, without failure points, as bin/state-tracker.
 state-tracker:

@@ -2,13 +2,14 @@
 //!
 //! It starts a Redis server and an EVM node of its own on free ports, producers for two markets, a chain that releases their
 //! epochs and sometimes reorganises, a collector that writes submissions for its blocks, and the whole tree. It shows the
-//! datasets in Redis, crashes an actor every few seconds, lets one of the chain's two nodes lie now and then, and with `--check` compares the results with the inputs.
+//! datasets in Redis, crashes an actor every few seconds, lets one of the chain's two nodes lie and its relayer fail now and then, and with `--check` compares the results with the inputs.
 //! It leaves no process, file or key behind.
 
 mod collector;
 mod frame;
 mod judge;
 mod liar;
+mod relayer;
 mod screen;
 mod seen;
 mod servers;
@@ -68,6 +69,7 @@ pub async fn demo(args: DemoArgs) -> Result<ExitCode> {
     let truths: Vec<SharedTruth> = producers.iter().map(LiveHandle::shared_truth).collect();
     let collector = Collector::new(servers.redis.connection().await?);
     let mut world = World::new(&servers, truths.clone(), collector, args.calm).await?;
+    relayer::start_to_fail(&servers.relayer, args.calm);
     let service = Service::start(&servers.config()?, TreeOptions::default()).await?;
     let markets = &servers.contracts.markets;
     let mut demo = Demo {
@@ -85,6 +87,7 @@ pub async fn demo(args: DemoArgs) -> Result<ExitCode> {
         producer.stop().await?;
     }
     demo.liar.end();
+    relayer::start_to_fail(&servers.relayer, true);
     if args.check {
         world.finish().await?;
         demo.conclude(&world, &service).await?;
@@ -156,8 +159,9 @@ impl Demo<'_> {
             let datasets = self.datasets().await?;
             self.tally.count_new(&mut self.connection).await?;
             self.judge.look(&datasets);
-            let nodes = self.liar.shown();
-            let look = Look { datasets: &datasets, tally: &self.tally, judge: &self.judge, nodes: &nodes };
+            let (nodes, relayer) = (self.liar.shown(), relayer::shown(&self.servers.relayer.calls()));
+            let (tally, judge) = (&self.tally, &self.judge);
+            let look = Look { datasets: &datasets, tally, judge, nodes: &nodes, relayer: &relayer };
             self.screen.show(&look, service);
             if end.is_some_and(|end| Instant::now() >= end) {
                 return Ok(());
@@ -176,17 +180,18 @@ impl Demo<'_> {
         loop {
             let (datasets, deliveries) =
                 (self.datasets().await?, Deliveries::read(&mut self.connection).await?);
+            let calls = self.servers.relayer.calls();
             // The queue may be complete before the windows on the screen are 0: the fetcher counts them with its next step.
             let is_over =
                 service.chain_progress().is_none_or(|now| now.windows.values().all(|all| *all == [0; 4]));
-            let is_settled = is_over && self.judge.is_settled(&datasets, &expected, &deliveries);
+            let is_settled = is_over && self.judge.is_settled(&datasets, &expected, &deliveries, &calls);
             // After the time limit the judge decides too: its findings say what is missing.
             if is_settled || Instant::now() >= until {
-                self.judge.conclude(&datasets, &expected, &deliveries);
+                self.judge.conclude(&datasets, &expected, &deliveries, &calls);
                 self.tally.count_new(&mut self.connection).await?;
-                let nodes = self.liar.shown();
-                let look =
-                    Look { datasets: &datasets, tally: &self.tally, judge: &self.judge, nodes: &nodes };
+                let (nodes, relayer) = (self.liar.shown(), relayer::shown(&calls));
+                let (tally, judge) = (&self.tally, &self.judge);
+                let look = Look { datasets: &datasets, tally, judge, nodes: &nodes, relayer: &relayer };
                 self.screen.show_now(&look, service);
                 return Ok(());
             }

@@ -30,6 +30,8 @@ pub(super) struct View<'a> {
     pub(super) following: &'a ProgressSnapshot,
     /// What the lying node does.
     pub(super) nodes: &'a str,
+    /// What the relayer got.
+    pub(super) relayer: &'a str,
     pub(super) markets: Vec<MarketView<'a>>,
     pub(super) actors: &'a [ActorHealth],
     pub(super) findings: Vec<&'a str>,
@@ -164,6 +166,8 @@ fn rows(view: &View<'_>, is_wide: bool) -> Vec<Row> {
     add(Rank::Chain, chain(following, is_wide));
     let label = if is_wide { format!("{:<23}  ", "nodes") } else { String::new() };
     add(Rank::Windows, format!("{label}{}", view.nodes));
+    let label = if is_wide { format!("{:<23}  ", "relayer") } else { String::new() };
+    add(Rank::Windows, format!("{label}{}", view.relayer));
     for market in &view.markets {
         let windows = windows(following, market.name);
         match is_wide {

@@ -1,11 +1,12 @@
 //! Compares the results in Redis with the inputs: at every look the datasets with those of the producers, and at the end the
-//! batches for the finalizers with those of the collector. Pure.
+//! batches for the finalizers with those of the collector, and what the relayer got with what was handed over. Pure.
 
 mod batches;
 mod findings;
+mod relayer;
 mod totals;
 
-use testkit::SharedTruth;
+use testkit::{RelayerCall, SharedTruth};
 
 use super::{
     seen::{Datasets, Deliveries},
@@ -16,12 +17,17 @@ use batches::Comparison;
 pub(super) struct Judge {
     totals: totals::Judge,
     batches: Comparison,
+    relayer: relayer::Comparison,
 }
 
 impl Judge {
     /// A judge of these markets, with the record of the producers of each.
     pub(super) fn new(markets: Vec<String>, truths: Vec<SharedTruth>) -> Self {
-        Self { totals: totals::Judge::new(markets, truths), batches: Comparison::default() }
+        Self {
+            totals: totals::Judge::new(markets, truths),
+            batches: Comparison::default(),
+            relayer: relayer::Comparison::default(),
+        }
     }
 
     /// Judges the datasets of the previous look, and keeps these for the next.
@@ -35,19 +41,30 @@ impl Judge {
         datasets: &[Datasets],
         expected: &Expected,
         deliveries: &Deliveries,
+        calls: &[RelayerCall],
     ) -> bool {
         // Only equality ends the wait. A wrong result waits for the time limit, and is then a finding.
-        self.totals.is_settled(datasets) && Comparison::of(expected, deliveries).findings.all().is_empty()
+        self.totals.is_settled(datasets)
+            && Comparison::of(expected, deliveries).findings.all().is_empty()
+            && relayer::Comparison::of(deliveries, calls).findings.all().is_empty()
     }
 
     /// Judges the final state.
-    pub(super) fn conclude(&mut self, datasets: &[Datasets], expected: &Expected, deliveries: &Deliveries) {
+    pub(super) fn conclude(
+        &mut self,
+        datasets: &[Datasets],
+        expected: &Expected,
+        deliveries: &Deliveries,
+        calls: &[RelayerCall],
+    ) {
         self.totals.conclude(datasets);
         self.batches = Comparison::of(expected, deliveries);
+        self.relayer = relayer::Comparison::of(deliveries, calls);
     }
 
     pub(super) fn findings(&self) -> impl Iterator<Item = &String> {
-        self.totals.findings.all().iter().chain(self.batches.findings.all())
+        let of_chain = self.batches.findings.all().iter().chain(self.relayer.findings.all());
+        self.totals.findings.all().iter().chain(of_chain)
     }
 
     pub(super) fn found_nothing(&self) -> bool {
@@ -63,8 +80,8 @@ impl Judge {
         format!(
             "check passed: {} comparisons of totals with the producers, all equal; {compared} of the chain with the collector, all \
              equal: {epochs} epochs, {batches} batches, {submissions} submissions, {left_out} malformed ones left out, checkpoint \
-             at the head, block {head}",
-            self.totals.compared,
+             at the head, block {head}; the relayer was told of {} epochs in their order, by {} attempts",
+            self.totals.compared, self.relayer.epochs, self.relayer.attempts,
         )
     }
 }

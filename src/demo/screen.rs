@@ -38,6 +38,8 @@ pub(super) struct Look<'a> {
     pub(super) judge: &'a Judge,
     /// What the lying node does.
     pub(super) nodes: &'a str,
+    /// What the relayer got.
+    pub(super) relayer: &'a str,
 }
 
 impl<'a> Screen<'a> {
@@ -91,6 +93,7 @@ impl<'a> Screen<'a> {
             addresses: &self.addresses,
             following: &following,
             nodes: look.nodes,
+            relayer: look.relayer,
             markets: markets.collect(),
             actors: &actors,
             findings: look.judge.findings().map(String::as_str).collect(),

@@ -1,4 +1,4 @@
-//! The servers of the demo: Redis, an EVM node with the contracts, a second one that may lie, and the configuration of a service for both. They end when
+//! The servers of the demo: Redis, an EVM node with the contracts, a second one that may lie, a relayer, and the configuration of a service for both. They end when
 //! they are dropped or when the process is killed.
 
 use std::time::Duration;
@@ -6,9 +6,11 @@ use std::time::Duration;
 use color_eyre::eyre::{Result, WrapErr};
 use domain::Address;
 use testkit::{
-    Anvil, Contracts, Emission, LiveHandle, LiveRate, ProducerConfig, RedisServer, RpcProxy, run_live,
+    Anvil, Contracts, Emission, LiveHandle, LiveRate, ProducerConfig, RedisServer, RelayerServer, RpcProxy,
+    run_live,
 };
 
+use super::relayer;
 use crate::config::Config;
 
 /// The submission window in seconds, for producers and chain.
@@ -42,6 +44,7 @@ pub(super) struct Servers {
     pub(super) anvil: Anvil,
     /// The second node: a proxy in front of the first.
     pub(super) liar: RpcProxy,
+    pub(super) relayer: RelayerServer,
     /// In checksum form, the spelling of the configuration and the producers.
     pub(super) contracts: Contracts,
 }
@@ -68,7 +71,8 @@ impl Servers {
         }
         anvil.mine().await?;
         let liar = RpcProxy::start(anvil.addr()).await?;
-        Ok(Self { redis, anvil, liar, contracts })
+        let relayer = RelayerServer::start().await.wrap_err("the demo needs a port for its relayer")?;
+        Ok(Self { redis, anvil, liar, relayer, contracts })
     }
 
     /// The configuration of a service that uses these servers.
@@ -81,6 +85,8 @@ impl Servers {
             // The lying node first: it is asked whenever it is not set aside.
             ("RPC_NODES", format!("{},{}", self.liar.url(), self.anvil.url())),
             ("BATCH_SIZE", BATCH_SIZE.to_string()),
+            ("TX_RELAYER_URL", self.relayer.url()),
+            ("TX_RELAYER_AUTH_WRITE_TOKEN", relayer::TOKEN.to_owned()),
         ];
         let settings = SETTINGS.iter().map(|(name, value)| (*name, (*value).to_owned()));
         let environment = settings.chain(own).map(|(name, value)| (name.to_owned(), value));

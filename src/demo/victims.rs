@@ -4,20 +4,23 @@ use crate::service::Service;
 
 const FETCHER: &str = "collector/block-fetcher";
 const PREPARER: &str = "collector/batch-preparer";
+const RELAYER: &str = "collector/relayer";
 
 /// Actors without their markets, each with one of its failure points. Neighbours in the list are different actors.
-const PLACES: [(&str, &str); 12] = [
+const PLACES: [(&str, &str); 14] = [
     (FETCHER, "block_fetcher::after_write"),
     (PREPARER, "batch_preparer::before_write"),
     ("aggregator", "aggregator::before_commit"),
     ("listener", "listener::before_hand_over"),
     (PREPARER, "batch_preparer::after_write"),
     ("epoch-tracker", "epoch_tracker::before_commit"),
+    (RELAYER, "relayer::after_call"),
     (FETCHER, "block_fetcher::before_write"),
     ("aggregator", "aggregator::after_commit"),
     (PREPARER, "batch_preparer::after_read"),
     ("epoch-tracker", "epoch_tracker::before_read"),
     (FETCHER, "block_fetcher::after_checkpoint"),
+    (RELAYER, "relayer::after_write"),
     (PREPARER, "batch_preparer::before_read"),
 ];
 
@@ -40,7 +43,7 @@ impl<'a> Victims<'a> {
         let market = &self.markets[turn % self.markets.len()];
         let path = match actor {
             "listener" | FETCHER => actor.to_owned(),
-            PREPARER => format!("{PREPARER}/{market}"),
+            PREPARER | RELAYER => format!("{actor}/{market}"),
             _ => format!("markets/{market}/{actor}"),
         };
         self.next += 1;

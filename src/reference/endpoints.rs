@@ -12,8 +12,9 @@ use super::markdown::{head, table};
 pub(super) fn page() -> String {
     let mut page = head("Endpoints", "src/http/routes.rs");
     page += "Two servers: one for Prometheus and probes, which asks for no token, and one for operators, by default on the machine \
-             itself. Both answer `GET` and `HEAD` only and change nothing.\n\nThe column *token* says which token a path of the \
-             operators' server asks for, where tokens are set up; that of operators opens what that of readers does. An error is \
+             itself. Both answer `GET` and `HEAD` only and change nothing, but for `/outbox/orders`, which takes `POST`.\n\nThe column *token* says which token a path of the \
+             operators' server asks for, where tokens are set up; that of operators opens what that of readers does. What changes something \
+             needs it always: without tokens nobody may. An error is \
              JSON: `error` is a word for programs, `message` says what to do, `choices` what would be right, and `request_id` is \
              also the header `X-Request-ID`.\n";
     for (server, title, settings) in [
@@ -30,6 +31,7 @@ pub(super) fn page() -> String {
             Access::Open => "none",
             Access::Needs(Role::Read) => "reader",
             Access::Needs(Role::Operator) => "operator",
+            Access::Acts => "operator, always",
         };
         let rows = own.map(|endpoint| {
             let path = format!("`{}{}`", endpoint.path, endpoint.query);

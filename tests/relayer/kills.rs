@@ -78,7 +78,7 @@ async fn kill_again_and_again(kills: u64, seed: u64) -> u64 {
     let height = world.height().await;
     let mut process = Process::start(&environment).await;
     for market in &world.contracts.markets {
-        let lane = format!("tracker:chain:{}:outbox", market.to_lowercase());
+        let lane = format!("tracker:relayer:{}:waiting", market.to_lowercase());
         let windows = format!("tracker:chain:{}:windows", market.to_lowercase());
         wait_until("the lane is empty, and no window waits for its batches", 4 * SOON, async || {
             let mut connection = connection.clone();

@@ -15,6 +15,9 @@ use super::{
     handed_over, judge, of_market, telling,
 };
 
+/// The operators' token.
+const OPERATOR: &str = "the-token-of-an-operator";
+
 /// A world whose chain has released epochs of both markets, whose windows have closed.
 async fn told_of(seed: u64) -> (World, RedisServer, MultiplexedConnection, RelayerServer) {
     let mut world = World::new(seed).await;
@@ -153,7 +156,7 @@ async fn a_wrong_token_pauses_the_lane_and_a_restart_with_the_right_one_goes_on(
     })
     .await;
     drop(process);
-    let values: Vec<String> = query(&mut connection, &["KEYS", "tracker:chain:*"]).await;
+    let values: Vec<String> = query(&mut connection, &["KEYS", "tracker:*"]).await;
     for key in values {
         let dump: Vec<u8> = redis::cmd("DUMP").arg(&key).query_async(&mut connection).await.expect("a key");
         assert!(!String::from_utf8_lossy(&dump).contains(super::TOKEN), "{key} holds the token");
@@ -195,7 +198,12 @@ async fn operators_pause_drop_and_replay_by_command_and_port_and_the_audit_log_t
     let (world, redis, connection, relayer) = told_of(34).await;
     let market = world.contracts.markets[0].clone();
     let environment = telling(redis.addr(), &world, &relayer);
-    let service = service(&environment).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("tokens");
+    std::fs::write(&file, OPERATOR).expect("written");
+    let with_tokens =
+        with(&environment, &[("STATE_TRACKER__HTTP__OPERATOR_TOKEN_FILE", file.to_str().expect("UTF-8"))]);
+    let service = service(&with_tokens).await;
     all_told(&connection, &world, &relayer, &market).await;
     let port = service.http().operator_address();
     // Accepted calls are sent again, with their keys, once they were looked at.
@@ -280,7 +288,7 @@ async fn operators_pause_drop_and_replay_by_command_and_port_and_the_audit_log_t
     );
     assert!(told[3].starts_with("replay: epochs 101 to 102") && told.len() == 4, "{told:?}");
     assert!(audit[0]["who"].as_str().is_some_and(|who| who.contains("command line")), "{audit}");
-    assert!(audit[2]["who"].as_str().is_some_and(|who| who.contains("local at 127.0.0.1")), "{audit}");
+    assert!(audit[2]["who"].as_str().is_some_and(|who| who.contains("operator at 127.0.0.1")), "{audit}");
     stopped(service).await;
 }
 
@@ -299,7 +307,7 @@ async fn without_a_relayer_and_in_a_shadow_nothing_is_kept_for_it() {
         })
         .await;
     }
-    let kept: Vec<String> = query(&mut connection, &["KEYS", "*tracker:chain:*outbox"]).await;
+    let kept: Vec<String> = query(&mut connection, &["KEYS", "*tracker:relayer:*"]).await;
     assert!(kept.is_empty() && relayer.calls().is_empty(), "{kept:?}");
     stopped(shadow).await;
     stopped(silent).await;
@@ -327,7 +335,8 @@ async fn a_relayer_behind_tls_is_called_only_if_its_authority_is_trusted() {
 }
 
 async fn get(port: std::net::SocketAddr, path: &str) -> (u16, Value) {
-    let (status, body) = super::common::get(port, path).await;
+    let token = format!("Authorization: Bearer {OPERATOR}");
+    let (status, body) = super::common::ask(port, path, &["Host: localhost", &token]).await;
     (status, serde_json::from_str(&body).expect("JSON"))
 }
 
@@ -335,7 +344,7 @@ async fn post(port: std::net::SocketAddr, order: &Value) -> (u16, Value) {
     let mut stream = tokio::net::TcpStream::connect(port).await.expect("the port is open");
     let body = order.to_string();
     let request = format!(
-        "POST /outbox/orders HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        "POST /outbox/orders HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {OPERATOR}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()
     );
     stream.write_all(request.as_bytes()).await.expect("sent");

@@ -42,6 +42,8 @@ pub enum Access {
     Open,
     /// A token, where the port has any.
     Needs(Role),
+    /// A token of operators: it changes something. Where the port has no tokens, nobody may.
+    Acts,
 }
 
 /// Who sends a request that the guard has let through: an extension of it.
@@ -134,7 +136,11 @@ impl Guard {
                 }
             })?;
         }
-        let Access::Needs(needed) = access else { return Ok("anyone") };
+        let needed = match access {
+            Access::Open => return Ok("anyone"),
+            Access::Needs(role) => role,
+            Access::Acts => Role::Operator,
+        };
         self.rates.take(from, Instant::now()).map_err(|wait| Refused {
             who: "anonymous",
             is_told: false,
@@ -146,7 +152,14 @@ impl Guard {
             .retry_after(wait.as_secs() + 1),
         })?;
         if self.tokens.is_empty() {
-            return Ok("local");
+            return match access {
+                Access::Acts => Err(stranger(
+                    StatusCode::FORBIDDEN,
+                    "no_tokens",
+                    "this changes something, and needs the operators' token: this port has none set up",
+                )),
+                _ => Ok("local"),
+            };
         }
         let presented = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token = presented.and_then(|value| {
@@ -207,7 +220,8 @@ async fn pass(State(guard): State<Arc<Guard>>, mut request: Request, next: Next)
     let (noted, response) = match guard.admit(&request, from, access) {
         Err(Refused { who, is_told, error }) => (is_told.then(|| entry(who, what)), error.into_response()),
         Ok(who) => {
-            let noted = (access == Access::Needs(Role::Operator)).then(|| entry(who, what));
+            let noted =
+                matches!(access, Access::Acts | Access::Needs(Role::Operator)).then(|| entry(who, what));
             request.extensions_mut().insert(Caller { who, from: from.to_canonical() });
             (noted, answer(&guard.limits, request, next).await)
         }

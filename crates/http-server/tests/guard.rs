@@ -33,12 +33,14 @@ impl Port {
             .route("/livez", get(async || "ok"))
             .route("/shown", get(async || "shown"))
             .route("/lanes/{lane}", post(async |body: Bytes| body.len().to_string()))
+            .route("/orders", post(async || "done"))
             .route("/slow", get(async || tokio::time::sleep(Duration::from_secs(60)).await))
             .fallback(async || ApiError::new(axum::http::StatusCode::NOT_FOUND, "not_found", "no such path"));
         let access = [
             ("/livez", Access::Open),
             ("/shown", Access::Needs(Role::Read)),
             ("/lanes/{lane}", Access::Needs(Role::Operator)),
+            ("/orders", Access::Acts),
         ];
         let audit = Audit::default();
         let guard = Guard::new(limits, access).refuse_pages().tokens(tokens).audit(audit.clone());
@@ -107,6 +109,8 @@ async fn a_token_opens_what_its_role_may_do_and_nothing_else() {
         ("POST /lanes/7", "", 401),
         ("POST /lanes/7", "Bearer the-token-of-readers", 403),
         ("POST /lanes/7", "Bearer the-token-of-operators", 200),
+        ("POST /orders", "Bearer the-token-of-readers", 403),
+        ("POST /orders", "Bearer the-token-of-operators", 200),
         // Nobody learns which paths there are.
         ("GET /nothing", "", 401),
         ("GET /nothing", "Bearer the-token-of-readers", 404),
@@ -118,6 +122,15 @@ async fn a_token_opens_what_its_role_may_do_and_nothing_else() {
             assert_eq!(answer.error(), (401, "unauthorized".to_owned()));
             assert!(answer.head.contains("www-authenticate: Bearer"), "{}", answer.head);
         }
+    }
+}
+
+#[tokio::test]
+async fn without_tokens_nobody_changes_something() {
+    let port = Port::start(Limits::default(), Tokens::default(), None).await;
+    for (request, expected) in [("GET /shown", 200), ("POST /lanes/7", 200), ("POST /orders", 403)] {
+        let answer = port.ask(&format!("{request} HTTP/1.1\r\nHost: localhost")).await;
+        assert_eq!(answer.status, expected, "{request}");
     }
 }
 

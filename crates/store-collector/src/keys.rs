@@ -115,19 +115,19 @@ domain::table! {
     };
     pub(crate) ENDED = state("tracker:chain:*:ended", Hash, Actor { name: "cleaner", age: Some(Age::Epochs(EPOCHS_KEPT)) },
         "The hashes of the blocks at which something was submitted for ended epochs: by them the submissions are found and removed.");
-    pub(crate) LANES = outbox("tracker:chain:lanes", Set, Bounded,
+    pub(crate) LANES = outbox("tracker:relayer:lanes", Set, Bounded,
         "The markets of which the relayer was to be told something.");
-    pub(crate) WAITING = outbox("tracker:chain:*:outbox", Stream, Actor { name: "relayer", age: None },
+    pub(crate) WAITING = outbox("tracker:relayer:*:waiting", Stream, Actor { name: "relayer", age: None },
         "The calls that wait for the relayer, in their order: those of the market's lane.");
-    pub(crate) SENT = outbox("tracker:chain:*:sent", Stream, Bounded,
+    pub(crate) SENT = outbox("tracker:relayer:*:sent", Stream, Bounded,
         "The last 1,000 calls that the relayer has accepted; they can be sent again.");
-    pub(crate) DEAD = outbox("tracker:chain:*:dead", Stream, Bounded,
+    pub(crate) DEAD = outbox("tracker:relayer:*:dead", Stream, Bounded,
         "Calls that the relayer refused for good, with its answer: the last 10,000.");
-    pub(crate) AGAIN = outbox("tracker:chain:*:again", Stream, Actor { name: "relayer", age: None },
+    pub(crate) AGAIN = outbox("tracker:relayer:*:again", Stream, Actor { name: "relayer", age: None },
         "Calls that an operator sends again, in their order, whenever the lane is empty.");
-    pub(crate) HOLD = outbox("tracker:chain:*:lane", Hash, Bounded,
+    pub(crate) HOLD = outbox("tracker:relayer:*:hold", Hash, Bounded,
         "Why the lane of a market is paused, if it is: by an operator, or because the relayer denies access.");
-    pub(crate) AUDIT = outbox("tracker:chain:audit", Stream, Bounded,
+    pub(crate) AUDIT = outbox("tracker:relayer:audit", Stream, Bounded,
         "The last 10,000 actions of operators on the outbox.");
 }
 
@@ -136,7 +136,13 @@ domain::table! {
 pub fn key_families() -> Vec<FamilyTable> {
     let (own, others): (Vec<_>, Vec<_>) = FAMILIES.iter().partition(|family| family.writer == Writer::State);
     let table = |title, rows| FamilyTable { title, space: "", rows };
-    vec![table("Keys that the collector shares with other programs", others), table("The chain state", own)]
+    let (outbox, own): (Vec<&Family>, Vec<&Family>) =
+        own.into_iter().partition(|family: &&Family| family.name.starts_with("tracker:relayer:"));
+    vec![
+        table("Keys that the collector shares with other programs", others),
+        table("The chain state", own),
+        table("The outbox", outbox),
+    ]
 }
 
 /// The family of a key of the collector, given without its prefix.

@@ -24,6 +24,9 @@ impl ChainStore {
     pub fn needs(&self, spelled: &[String]) -> Vec<Need> {
         let keys = &self.keys;
         let mut all = vec![self.own_need()];
+        if !keys.is_shadow() {
+            all.push(self.outbox_need());
+        }
         let mut of = |name: &str, ask: &dyn Fn(&mut Need, &str)| {
             let mut need = Need::new(keys.pattern(name), Access::Write);
             ask(&mut need, &keys.probe(name));
@@ -101,6 +104,23 @@ impl ChainStore {
             ("SREM", &[PROBE_ARGUMENT]),
             ("SCARD", &[]),
             ("EXPIRE", &[PROBE_ARGUMENT]),
+        ] {
+            need.probe(command, &key, arguments);
+        }
+        need.probe_keyless("TIME", &[]).probe_script(&key);
+        need
+    }
+
+    /// What the relayer is told; a shadow tells it nothing.
+    fn outbox_need(&self) -> Need {
+        let name = "tracker:relayer:*";
+        let (mut need, key) = (Need::new(self.keys.pattern(name), Access::Write), self.keys.probe(name));
+        for (command, arguments) in [
+            ("TYPE", &[][..]),
+            ("HMGET", &[PROBE_ARGUMENT]),
+            ("HSET", HSET),
+            ("HDEL", &[PROBE_ARGUMENT]),
+            ("SADD", &[]),
             ("SMEMBERS", &[]),
             ("XADD", &[PROBE_ARGUMENT, "field", "value", "field without a value"]),
             ("XDEL", &[PROBE_ARGUMENT]),

@@ -136,6 +136,12 @@ impl RelayerServer {
         self.shared.calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// How many calls came.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.shared.calls.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// Goes away: the port refuses connections, and those that are open break.
     pub fn go_away(&mut self) {
         self.serving = None;

@@ -95,6 +95,7 @@ impl Worst {
             addresses: &self.addresses,
             following: &self.following,
             nodes: "one of the two nodes lies now and then (seed 987654): 4711 lies, now it reports an old block as the newest",
+            relayer: "the relayer has taken 41 calls; 12 of 60 attempts failed",
             markets: MARKETS.map(market).into(),
             actors: &self.actors,
             findings: self.findings.iter().map(String::as_str).collect(),

@@ -103,7 +103,7 @@ fn stored(before: &ChainState, effects: &[Effect]) -> ChainState {
             Effect::Day { market, day } => all.markets.entry(market).or_default().day = day,
             Effect::BlockHash(_) | Effect::Attest(_) | Effect::Batches { .. } => {}
             Effect::Finalized(_) | Effect::NotFinalized(_) => {}
-            Effect::SlotCounts { .. } | Effect::Removed { .. } => {}
+            Effect::SlotCounts { .. } | Effect::Removed { .. } | Effect::Relay { .. } => {}
         }
     }
     all

@@ -1,6 +1,7 @@
 //! Ends of epochs and markets, and what is not believed.
 
 use super::*;
+use crate::collector::RelayCall;
 
 #[test]
 fn a_hand_over_ends_its_epoch_for_the_store_and_the_finalizers_in_one_step() {

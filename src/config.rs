@@ -45,8 +45,8 @@ pub use problem::ConfigErrors;
 pub use secret::Secret;
 pub(crate) use settings::SECTIONS;
 pub use settings::{
-    Collector, Compat, Config, Http, Index, Intervals, Ledger, Log, LogFormat, Mailbox, MarketSettings,
-    OperatorFiles, Priority, Redis, Relayer, Retention, Supervision, Tracker,
+    Alerts, Collector, Compat, Config, Http, Index, Intervals, Ledger, Log, LogFormat, Mailbox,
+    MarketSettings, OperatorFiles, Priority, Redis, Relayer, Retention, Supervision, Tracker,
 };
 #[cfg(feature = "failure-points")]
 pub(crate) use suggest::nearest;

@@ -94,6 +94,7 @@ pub async fn demo(args: DemoArgs) -> Result<ExitCode> {
     }
     // Counted before the stop, which ends the actors and their records.
     let restarts: u64 = service.tree().health().iter().map(|actor| actor.restarts()).sum();
+    demo.judge.reported(&servers.receiver.calls(), restarts > 0);
     let stopped = service.stop().await;
     let Demo { screen, judge, liar, .. } = demo;
     screen.conclude(&format!("stopped in {:.1?}, {restarts} restarts in all", stopped.took));
@@ -159,7 +160,7 @@ impl Demo<'_> {
             let datasets = self.datasets().await?;
             self.tally.count_new(&mut self.connection).await?;
             self.judge.look(&datasets);
-            let (nodes, relayer) = (self.liar.shown(), relayer::shown(&self.servers.relayer.calls()));
+            let (nodes, relayer) = (self.liar.shown(), self.relayer());
             let (tally, judge) = (&self.tally, &self.judge);
             let look = Look { datasets: &datasets, tally, judge, nodes: &nodes, relayer: &relayer };
             self.screen.show(&look, service);
@@ -189,7 +190,7 @@ impl Demo<'_> {
             if is_settled || Instant::now() >= until {
                 self.judge.conclude(&datasets, &expected, &deliveries, &calls);
                 self.tally.count_new(&mut self.connection).await?;
-                let (nodes, relayer) = (self.liar.shown(), relayer::shown(&calls));
+                let (nodes, relayer) = (self.liar.shown(), self.relayer());
                 let (tally, judge) = (&self.tally, &self.judge);
                 let look = Look { datasets: &datasets, tally, judge, nodes: &nodes, relayer: &relayer };
                 self.screen.show_now(&look, service);
@@ -197,6 +198,12 @@ impl Demo<'_> {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+    }
+
+    /// The row of the relayer and of the alerts.
+    fn relayer(&self) -> String {
+        let alerts = self.servers.receiver.count();
+        format!("{}; {alerts} alerts", relayer::shown(&self.servers.relayer.calls()))
     }
 
     async fn datasets(&mut self) -> Result<Vec<Datasets>> {

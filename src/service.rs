@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! root
+//! ├─ alerts             when a webhook is configured
 //! ├─ listener
 //! ├─ markets
 //! │  └─ 0x…            one supervisor a market
@@ -26,6 +27,7 @@
 
 #[cfg(feature = "failure-points")]
 pub(crate) mod actor_list;
+mod alerts;
 mod collector;
 mod operator_files;
 mod policy;
@@ -35,10 +37,10 @@ mod tests;
 mod tracker;
 mod vitals;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use actors::{
-    collector::{CollectorServices, ProgressSnapshot},
+    collector::{CollectorServices, Notice, ProgressSnapshot},
     env::{Services, telemetry::Telemetry},
     tracker::{
         Finder, IndexEdge, Indexer, Listener, MarketEdges, MarketRegistry, Pruner, Timing, TrackerServices,
@@ -47,7 +49,7 @@ use actors::{
 use color_eyre::eyre::{Result, WrapErr};
 use store_collector::{ChainKeys, outbox::Outbox};
 use store_redis::{RedisSettings, Store};
-use supervision::{Child, Clock, Limits, Mailbox, Name, Overflow, StopReport, Tree, TreeOptions};
+use supervision::{Address, Child, Clock, Limits, Mailbox, Name, Overflow, StopReport, Tree, TreeOptions};
 use tokio::task::JoinSet;
 
 use crate::{config::Config, http::HttpServers, outbox::OutboxDesk, remedy};
@@ -84,6 +86,8 @@ pub struct Service {
     finder: Name,
     /// The edge to the indexer, if it runs.
     indexer: Option<IndexEdge>,
+    /// The edge to the alerts, if there is a webhook.
+    alerts: Option<Address<Notice>>,
     /// The configuration in effect. Its lock lets one reload run at a time.
     in_effect: tokio::sync::Mutex<InEffect>,
     /// Tokens and certificate of the operators' endpoints, and the task that reads them again.
@@ -101,7 +105,7 @@ impl Service {
         let services = services(config, &clock)?;
         // The ports first: a second instance that is started by mistake ends here, before it has connected to anything.
         let vitals = Arc::new(ServiceVitals {
-            tree: OnceLock::new(),
+            tree: Arc::default(),
             services: services.clone(),
             outbox: outbox_desk(config, &services),
         });
@@ -111,8 +115,11 @@ impl Service {
         let (metrics, operator) = (config.http.metrics_address(), config.http.operator_address);
         let http = HttpServers::bind(metrics, operator, secrets.security(), vitals.clone()).await?;
         let (listener, finder) = (Name::new("listener"), Name::new("finder"));
+        let (alerts, alerting) = alerts::child(config, &services, &vitals.tree, &clock)?.unzip();
         let (registry, indexer, children) =
-            children(config, &tracker, followed.as_ref(), [&listener, &finder], &clock)?;
+            children(config, &tracker, followed.as_ref(), [&listener, &finder], alerting.as_ref(), &clock)?;
+        // First, so that it stops last: the others may have something to tell until then.
+        let children = alerts.into_iter().chain(children).collect();
         let simultaneous_restarts = config.supervision.simultaneous_restarts;
         let options = TreeOptions { clock: clock.clone(), simultaneous_restarts, ..options };
         let tree = Tree::start(children, options).await;
@@ -139,6 +146,7 @@ impl Service {
             listener,
             finder,
             indexer,
+            alerts: alerting,
             in_effect,
         })
     }
@@ -225,6 +233,7 @@ fn children(
     tracker: &TrackerServices,
     followed: Option<&AcrossReloads>,
     [listener, finder]: [&Name; 2],
+    alerts: Option<&Address<Notice>>,
     clock: &Clock,
 ) -> Result<(MarketRegistry, Option<IndexEdge>, Vec<Child>)> {
     let policy = policy(&config.supervision);
@@ -276,7 +285,7 @@ fn children(
     children.extend(index);
     if let Some(followed) = followed {
         let indexer = indexer.as_ref();
-        children.extend(collector::children(config, tracker, followed, &registry, indexer, clock)?);
+        children.extend(collector::children(config, tracker, followed, &registry, indexer, alerts, clock)?);
     }
     children.extend(find(config, tracker, finder, &registry));
     // Children start in this order and stop in reverse.

@@ -41,6 +41,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("http-client", &[]),
     ("relay-client", &["domain", "errors", "http-client"]),
+    ("webhook", &["errors", "http-client"]),
     ("http-server", &["errors", "retry"]),
     ("store-redis", &["errors", "retry"]),
     ("evm", &["domain", "errors", "http-client", "retry"]),
@@ -58,6 +59,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "store-redis",
             "store-tracker",
             "supervision",
+            "webhook",
         ],
     ),
 ];
@@ -65,8 +67,8 @@ const LAYERS: &[(&str, &[&str])] = &[
 /// Folders of one crate, and the folders of it that they may not use.
 const FOLDERS: &[(&str, &[&str])] = &[
     ("actors/src/env", &["actors/src/tracker", "actors/src/collector"]),
-    ("actors/src/tracker", &["actors/src/collector"]),
-    ("actors/src/collector", &["actors/src/tracker"]),
+    ("actors/src/tracker", &["actors/src/collector", "actors/src/alerts"]),
+    ("actors/src/collector", &["actors/src/tracker", "actors/src/alerts"]),
     ("crates/domain/src/chain", &["crates/domain/src/tracker", "crates/domain/src/collector"]),
     ("crates/domain/src/tracker", &["crates/domain/src/collector"]),
     ("crates/domain/src/collector", &["crates/domain/src/tracker"]),

@@ -13,6 +13,7 @@ errors::table! {
     QUERY_CONTRACTS: "query_contracts", "query the contracts";
     PREPARE_BATCHES: "prepare_batches", "prepare the batches";
     CALL_RELAYER: "call_relayer", "call the relayer";
+    SEND_ALERT: "send_alert", "send an alert";
 }
 
 errors::table! {
@@ -24,6 +25,7 @@ errors::table! {
     TOO_DEEP: "too_deep", "A reorganisation is deeper than the undo log";
     AHEAD: "ahead", "The first block to follow does not exist yet";
     RELAYER: "relayer", "The relayer did not accept a call";
+    WEBHOOK_FAILED: "webhook", "The receiver of the alerts did not accept one";
     VIEW: "view", "A contract gave no usable value";
     INJECTED: "injected", "An armed failure point raised this error";
 }

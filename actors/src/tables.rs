@@ -1,7 +1,7 @@
 //! The joined tables of all actors: metrics and failure points. The reference pages are generated from them.
 
 use crate::{
-    collector,
+    alerts, collector,
     env::{
         FailurePoint,
         telemetry::{self, Metric},
@@ -26,11 +26,12 @@ static OF_SUPERVISORS: [FailurePoint; 2] = [
 
 /// Every metric, grouped by the part that records it.
 #[must_use]
-pub fn metrics_by_part() -> [(&'static str, Vec<&'static Metric>); 3] {
+pub fn metrics_by_part() -> [(&'static str, Vec<&'static Metric>); 4] {
     [
         ("The process and its actors", telemetry::metrics().collect()),
         ("The tracker", tracker::metrics::metrics().collect()),
         ("The collector", collector::metrics::metrics().collect()),
+        ("The alerts", alerts::metrics::metrics().collect()),
     ]
 }
 

@@ -29,6 +29,9 @@ fn secrets(config: &Config) -> Vec<String> {
     let nodes = nodes.filter_map(|url| url.parse::<evm::NodeUrl>().ok()).flat_map(|url| url.secrets());
     let relayer = &config.relayer;
     let relayer = of_url(relayer.url.reveal()).into_iter().chain([relayer.token.reveal().to_owned()]);
+    // Whoever has the path of a webhook may write there.
+    let webhook = config.alerts.url.reveal().parse::<url::Url>().ok().map(|url| url.path().to_owned());
+    let relayer = relayer.chain(webhook).chain(of_url(config.alerts.url.reveal()));
     passwords.into_iter().chain(of_redis_url(redis.url.reveal())).chain(nodes).chain(relayer).collect()
 }
 

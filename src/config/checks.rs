@@ -27,6 +27,8 @@ pub(crate) const HTTP_URL_OR_NONE: Text = Text {
     what: "empty, or http://HOST or https://HOST with a path or without",
     accepts: is_http_url_or_none,
 };
+pub(crate) const HTTP_HOOK_OR_NONE: Text =
+    Text { what: "empty, or a URL that begins with http:// or https://", accepts: is_http_hook_or_none };
 pub(crate) const NAME: Text = Text {
     what: "an address (0x and 40 hex digits) or a name without spaces and without any of : , { } [ ] and quotes",
     accepts: is_name,
@@ -98,10 +100,14 @@ fn is_redis_url(text: &str) -> bool {
 }
 
 fn is_http_url_or_none(text: &str) -> bool {
-    // The parser drops line breaks and tabs, and escapes blanks. Behind a `?` or a `#` there is no room for the name of a call.
-    let is_clean = !text.contains(|c| is_odd(c) || matches!(c, '?' | '#'));
+    // Behind a `?` or a `#` there is no room for the name of a call.
+    !text.contains(['?', '#']) && is_http_hook_or_none(text)
+}
+
+fn is_http_hook_or_none(text: &str) -> bool {
     let is_http = |url: Url| matches!(url.scheme(), "http" | "https") && url.has_host();
-    text.is_empty() || (is_clean && text.parse::<Url>().is_ok_and(is_http))
+    // The parser drops line breaks and tabs, and escapes blanks.
+    text.is_empty() || (!text.contains(is_odd) && text.parse::<Url>().is_ok_and(is_http))
 }
 
 /// A name that is safe between colons in a key, and in a hash tag.

@@ -1,6 +1,7 @@
 //! The typed and checked settings, as the rest of the program uses them. Each file below holds the tables of some sections; a new
 //! setting is a row there.
 
+mod alerts;
 mod collector;
 mod http;
 mod log;
@@ -17,6 +18,7 @@ use store_tracker::Output;
 
 use super::setting::{Section, Table};
 
+pub use alerts::Alerts;
 pub use collector::Collector;
 pub use http::{Http, OperatorFiles};
 pub use log::{Log, LogFormat};
@@ -55,6 +57,7 @@ sections! {
     index: Index,
     collector: Collector,
     relayer: Relayer,
+    alerts: Alerts,
     supervision: Supervision,
     mailbox: Mailbox,
     http: Http,

@@ -4,6 +4,7 @@
 mod batches;
 mod findings;
 mod relayer;
+mod reports;
 mod totals;
 
 use testkit::{RelayerCall, SharedTruth};
@@ -18,6 +19,7 @@ pub(super) struct Judge {
     totals: totals::Judge,
     batches: Comparison,
     relayer: relayer::Comparison,
+    reports: (usize, findings::Findings),
 }
 
 impl Judge {
@@ -27,6 +29,7 @@ impl Judge {
             totals: totals::Judge::new(markets, truths),
             batches: Comparison::default(),
             relayer: relayer::Comparison::default(),
+            reports: Default::default(),
         }
     }
 
@@ -62,8 +65,14 @@ impl Judge {
         self.relayer = relayer::Comparison::of(deliveries, calls);
     }
 
+    /// Judges what the receiver of alerts got until the end.
+    pub(super) fn reported(&mut self, reports: &[RelayerCall], has_crashed: bool) {
+        self.reports = (reports.len(), reports::findings(reports, has_crashed));
+    }
+
     pub(super) fn findings(&self) -> impl Iterator<Item = &String> {
         let of_chain = self.batches.findings.all().iter().chain(self.relayer.findings.all());
+        let of_chain = of_chain.chain(self.reports.1.all());
         self.totals.findings.all().iter().chain(of_chain)
     }
 
@@ -80,8 +89,8 @@ impl Judge {
         format!(
             "check passed: {} comparisons of totals with the producers, all equal; {compared} of the chain with the collector, all \
              equal: {epochs} epochs, {batches} batches, {submissions} submissions, {left_out} malformed ones left out, checkpoint \
-             at the head, block {head}; the relayer was told of {} epochs in their order, by {} attempts",
-            self.totals.compared, self.relayer.epochs, self.relayer.attempts,
+             at the head, block {head}; the relayer was told of {} epochs in their order, by {} attempts; {} alerts came",
+            self.totals.compared, self.relayer.epochs, self.relayer.attempts, self.reports.0,
         )
     }
 }

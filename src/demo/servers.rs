@@ -45,6 +45,8 @@ pub(super) struct Servers {
     /// The second node: a proxy in front of the first.
     pub(super) liar: RpcProxy,
     pub(super) relayer: RelayerServer,
+    /// The receiver of the alerts, which takes any post.
+    pub(super) receiver: RelayerServer,
     /// In checksum form, the spelling of the configuration and the producers.
     pub(super) contracts: Contracts,
 }
@@ -72,7 +74,8 @@ impl Servers {
         anvil.mine().await?;
         let liar = RpcProxy::start(anvil.addr()).await?;
         let relayer = RelayerServer::start().await.wrap_err("the demo needs a port for its relayer")?;
-        Ok(Self { redis, anvil, liar, relayer, contracts })
+        let receiver = RelayerServer::start().await.wrap_err("the demo needs a port for its alerts")?;
+        Ok(Self { redis, anvil, liar, relayer, receiver, contracts })
     }
 
     /// The configuration of a service that uses these servers.
@@ -87,6 +90,7 @@ impl Servers {
             ("BATCH_SIZE", BATCH_SIZE.to_string()),
             ("TX_RELAYER_URL", self.relayer.url()),
             ("TX_RELAYER_AUTH_WRITE_TOKEN", relayer::TOKEN.to_owned()),
+            ("SLACK_REPORTING_URL", format!("{}/alerts", self.receiver.url())),
         ];
         let settings = SETTINGS.iter().map(|(name, value)| (*name, (*value).to_owned()));
         let environment = settings.chain(own).map(|(name, value)| (name.to_owned(), value));

@@ -55,6 +55,7 @@ pub(super) fn children(
     followed: &AcrossReloads,
     registry: &MarketRegistry,
     indexer: Option<&IndexEdge>,
+    alerts: Option<&Address<Notice>>,
     clock: &Clock,
 ) -> Result<Vec<Child>> {
     let services = &tracker.services;
@@ -124,7 +125,8 @@ pub(super) fn children(
     if relayer.is_some() {
         members.push(Child::supervisor("relayer", lanes).policy(policy));
     }
-    let notify = Child::actor(notices, || Notifier).policy(policy);
+    let alerts = alerts.map(|alerts| alerts.for_sender(notices.name()));
+    let notify = Child::actor(notices, move || Notifier::passing_on(alerts.clone())).policy(policy);
     Ok(vec![notify, Child::supervisor(COLLECTOR, members).policy(policy)])
 }
 

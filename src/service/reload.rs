@@ -111,7 +111,9 @@ impl Service {
     async fn restart_collector(&self, config: &Config) -> Result<()> {
         let Some(followed) = &self.followed else { return Ok(()) };
         let (tracker, indexer) = (&self.tracker, self.indexer.as_ref());
-        let children = collector::children(config, tracker, followed, &self.registry, indexer, &self.clock)?;
+        let alerts = self.alerts.as_ref();
+        let children =
+            collector::children(config, tracker, followed, &self.registry, indexer, alerts, &self.clock)?;
         // The new children were built first: if that fails, the running collector stays.
         for name in [COLLECTOR, "notifier"] {
             self.remove(name).await?;

@@ -13,7 +13,7 @@ use crate::{
 /// The data behind the endpoints. Without a tree, before its start and after its stop, the lists are empty.
 pub(super) struct ServiceVitals {
     /// Set once the tree is started. The endpoints answer before that, and are then not ready.
-    pub(super) tree: OnceLock<Weak<Tree>>,
+    pub(super) tree: Arc<OnceLock<Weak<Tree>>>,
     pub(super) services: Services,
     /// The outbox, where the collector runs; a shadow has none.
     pub(super) outbox: Option<OutboxDesk>,

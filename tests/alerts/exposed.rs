@@ -9,10 +9,10 @@ use std::{
 };
 
 use redis::aio::MultiplexedConnection;
-use testkit::{Emission, RedisServer, contents::query, wait_until, world::World};
+use testkit::{Emission, RedisServer, RelayerServer, contents::query, wait_until, world::World};
 
 use super::{
-    common::{MARKETS, Process, SOON, environment, following},
+    common::{MARKETS, Process, SOON, environment, following, with},
     read,
 };
 
@@ -135,11 +135,17 @@ fn joined(mut names: Vec<(usize, String)>, (at, character): (usize, &str)) -> Ve
 }
 
 /// A process that follows a chain, once it has accepted all blocks and written every dataset.
-async fn with_a_chain(world: &World, redis: &RedisServer) -> (Process, Exposed) {
-    let process = Process::start(&following(redis.addr(), world)).await;
+async fn with_a_chain(world: &World, redis: &RedisServer, relayer: &RelayerServer) -> (Process, Exposed) {
+    let told = [("TX_RELAYER_URL", &*relayer.url()), ("TX_RELAYER_AUTH_WRITE_TOKEN", "a-token-of-this-test")];
+    let process = Process::start(&with(&following(redis.addr(), world), &told)).await;
     process.wait_ready().await;
-    let has_all =
-        ["block_lag 0\n", "block_lead 0\n", "dataset_type=\"current_epoch\",market=", "\"expired\"} 0\n"];
+    let has_all = [
+        "block_lag 0\n",
+        "block_lead 0\n",
+        "dataset_type=\"current_epoch\",market=",
+        "\"expired\"} 0\n",
+        "stage=\"dead\"} 0\n",
+    ];
     let mut text = String::new();
     wait_until("everything is written and accepted", SOON, async || {
         text = process.get(process.metrics, "/metrics").await.1;
@@ -156,7 +162,8 @@ async fn every_series_that_an_alert_reads_is_there_before_anything_goes_wrong() 
     world.emit(&market, &Emission::EpochReleased { epoch: 7, begin: 0, end: 1 }).await;
     world.mine().await;
     let redis = RedisServer::start().await.expect("a Redis server");
-    let (_process, exposed) = with_a_chain(&world, &redis).await;
+    let relayer = RelayerServer::start().await.expect("a relayer");
+    let (_process, exposed) = with_a_chain(&world, &redis, &relayer).await;
     let rules = read("config/alerts.yml");
     let expressions = expressions(&rules);
     assert!(expressions.len() >= 19, "{expressions:?}");
@@ -242,7 +249,8 @@ async fn no_alert_fires_for_a_healthy_process_with_or_without_a_chain_nor_after_
     world.mine().await;
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut connection = redis.connection().await.expect("a connection");
-    let (following, with) = with_a_chain(&world, &redis).await;
+    let relayer = RelayerServer::start().await.expect("a relayer");
+    let (following, with) = with_a_chain(&world, &redis, &relayer).await;
     drop(following);
     let (_process, without) = without_a_chain(&redis, &mut connection).await;
     let names: BTreeSet<&str> = without.series.iter().map(|series| series.name.as_str()).collect();

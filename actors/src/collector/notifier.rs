@@ -1,4 +1,4 @@
-//! The notifier: writes events that operators should see to the log.
+//! The notifier: writes events that operators should see to the log, and passes them on to the alerts, where there are any.
 //!
 //! It touches nothing else. The lines of each kind are limited, since a backfill can produce thousands. Its edges drop the
 //! oldest notice when the mailbox is full, so no decision may depend on a notice.
@@ -8,7 +8,7 @@ use domain::{
     collector::{FinalizedBatch, Note},
 };
 use serde::{Deserialize, Serialize};
-use supervision::{Actor, Context, Failure, Inbox, Message};
+use supervision::{Actor, Address, Context, Failure, Inbox, Message};
 
 use crate::env::{
     log_throttle::{LogThrottle, field},
@@ -168,7 +168,17 @@ impl Message for Notice {
 
 /// The actor.
 #[derive(Default)]
-pub struct Notifier;
+pub struct Notifier {
+    alerts: Option<Address<Notice>>,
+}
+
+impl Notifier {
+    /// A notifier that passes notices on to the alerts.
+    #[must_use]
+    pub fn passing_on(alerts: Option<Address<Notice>>) -> Self {
+        Self { alerts }
+    }
+}
 
 impl Actor for Notifier {
     type Message = Notice;
@@ -177,6 +187,10 @@ impl Actor for Notifier {
         // By kind and not by text, since every notice of an epoch has another text.
         let lines = LogThrottle::allowing(LINES, cx.clock());
         while let Some(notice) = inbox.recv().await {
+            if let Some(alerts) = &self.alerts {
+                // The edge drops the oldest notice, so this is refused only while the alerts are being stopped.
+                let _ = alerts.try_send((*notice).clone());
+            }
             let Notice { kind, severity, place: Place { market, epoch, block }, text } = &*notice;
             let market = market.map(|market| market.to_string());
             match (severity, lines.admit(kind)) {

@@ -181,16 +181,15 @@ impl Relayer {
                 self.accepted = Some(place);
                 self.chain.metrics.relayed(began.elapsed());
                 self.count(|all| all.count(CallOutcome::Accepted));
-                if let Some(failed) = self.attempts.accepted(cx.clock().now()) {
+                let failed = self.attempts.accepted(cx.clock().now());
+                if failed.is_some() || holds.denied.is_some() {
+                    let after =
+                        failed.map(|failed| format!(", after {}", rounded(failed))).unwrap_or_default();
                     self.tell(
                         "relayer_back",
                         Severity::Medium,
                         Some(&call),
-                        format!(
-                            "the relayer accepts calls of market {} again, after {}",
-                            self.market,
-                            rounded(failed)
-                        ),
+                        format!("the relayer accepts calls of market {} again{after}", self.market),
                     );
                 }
                 cx.progress();

@@ -94,7 +94,7 @@ impl Tracker {
             let of_preparer = CollectorServices { notifier: notifies(mailbox.name()), ..chain.clone() };
             preparers.push(Child::actor(mailbox, move || BatchPreparer::new(of_preparer.clone(), market)));
         }
-        let mut children = vec![Child::actor(notices, || Notifier)];
+        let mut children = vec![Child::actor(notices, Notifier::default)];
         children.extend(preparers);
         let (of_values, of_cleaner, of_fetcher) = (chain.clone(), chain.clone(), chain.clone());
         children.push(Child::worker("contract-values", move || ContractValues::new(of_values.clone())));

@@ -96,7 +96,7 @@ impl Tracker {
             let make = move || BatchPreparer::new(of_preparer.clone(), market);
             preparers.push(Child::actor(mailbox, make).policy(setup.policy));
         }
-        let mut children = vec![Child::actor(notices, || Notifier).policy(setup.policy)];
+        let mut children = vec![Child::actor(notices, Notifier::default).policy(setup.policy)];
         children.extend(preparers);
         let of_values = chain.clone();
         let values = Child::worker("contract-values", move || ContractValues::new(of_values.clone()));

@@ -80,6 +80,10 @@ table! {
     PRUNER: s(60) => s(60), None, UNLIMITED;
         "The pruner repeats a round that failed; at most its interval."
 
+    // Alerts.
+    WEBHOOK: s(1) => s(60), Quarter, 10;
+        "An alert is sent again after its receiver has not accepted it."
+
     // Redis and the endpoints.
     SLOT_MOVING: ms(5) => ms(200), None, 10;
         "A command is sent again while a cluster moves its slot to another node."

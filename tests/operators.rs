@@ -127,3 +127,33 @@ async fn with_few_file_descriptors_probes_are_answered_while_strangers_hold_conn
     assert!(log.matches("could not be accepted").count() <= 1, "{log}");
     child.kill().await.expect("it ends");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tokens_are_hidden_where_clients_show_them_also_new_ones() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let folder = tempfile::tempdir().expect("a folder");
+    let operators = folder.path().join("operators");
+    write(&operators, "operator-one-0123456789");
+    let mut environment = environment(redis.addr());
+    let file = operators.display().to_string();
+    environment.insert("STATE_TRACKER__HTTP__OPERATOR_TOKEN_FILE".to_owned(), file);
+    let process = Process::start(&environment).await;
+    // In the query, where a client has put it by mistake, and there it opens nothing.
+    let misplaced = async |token: &str| {
+        let status = ask(process.operator, &format!("/health?token={token}"), &["Host: localhost"]).await.0;
+        assert_eq!(status, 401);
+    };
+    misplaced("operator-one-0123456789").await;
+    write(&operators, "operator-two-0123456789");
+    let mut log = process.log.clone();
+    let is_read = |log: &String| log.contains("are those of their files again");
+    assert!(tokio::time::timeout(SOON, log.wait_for(is_read)).await.is_ok(), "{}", *process.log.borrow());
+    misplaced("operator-two-0123456789").await;
+    let audit = with(process.operator, "/audit", "operator-two-0123456789").await.1;
+    assert_eq!(audit.matches("GET /health?token=***").count(), 2, "{audit}");
+    let told = |log: &String| log.matches("GET /health?token=***").count() == 2;
+    let mut log = process.log.clone();
+    let is_told = tokio::time::timeout(SOON, log.wait_for(told)).await.is_ok();
+    let log = process.log.borrow().clone();
+    assert!(is_told && !log.contains("0123456789") && !audit.contains("0123456789"), "{log}\n{audit}");
+}

@@ -6,7 +6,8 @@ use std::{
     time::Duration,
 };
 
-use http_server::{BadCertificate, BadTokens, Role, Tls, Tokens};
+use errors::SecretsOf;
+use http_server::{BadCertificate, BadTokens, Role, Tls, Tokens, tokens_of};
 use tokio::{task::JoinSet, time::sleep};
 
 use crate::{
@@ -140,7 +141,10 @@ fn set_tokens(tokens: &Tokens, files: &OperatorFiles) -> Result<(), BadFile> {
     ] {
         if let Some(content) = content {
             let bad = |source| BadFile::Tokens { setting, source };
-            tokens.replace(role, &String::from_utf8_lossy(content)).map_err(bad)?;
+            let text = String::from_utf8_lossy(content);
+            // Before they open anything: a client may send one where it is shown, and a panic may repeat it.
+            errors::hide(SecretsOf::Tokens, tokens_of(&text).map_err(bad)?.into_iter().map(str::to_owned));
+            tokens.replace(role, &text).map_err(bad)?;
         }
     }
     Ok(())

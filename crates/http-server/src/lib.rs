@@ -27,4 +27,4 @@ pub use guard::{Access, Guard, guarded};
 pub use http::{Peer, serve_http};
 pub use limits::Limits;
 pub use tls::{BadCertificate, Tls};
-pub use tokens::{BadTokens, Role, Tokens};
+pub use tokens::{BadTokens, Role, Tokens, tokens_of};

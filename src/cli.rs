@@ -212,7 +212,7 @@ pub struct DemoArgs {
 /// The arguments of `healthcheck`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct HealthcheckArgs {
-    /// The URL to ask [default: /readyz at the configured metrics port]
+    /// The URL to ask [default: /readyz at the configured metrics port]; for https it must show the configured certificate
     #[arg(long)]
     pub url: Option<String>,
 }

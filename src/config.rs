@@ -6,6 +6,7 @@
 //! reference are derived. This module reads files that it is given; the environment is an argument. It starts nothing.
 
 mod checks;
+mod credentials;
 mod defaults;
 mod entry;
 mod failure_points;

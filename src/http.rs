@@ -31,13 +31,15 @@ pub use vitals::{Condition, Vitals};
 /// Time limit of [`HttpServers::stop`]. It fits into the second that a stop of the service has for everything but actors.
 const STOP_WITHIN: Duration = Duration::from_millis(900);
 
-/// What the operator's server asks of its clients.
+/// What the servers ask of their clients.
 #[derive(Clone, Debug, Default)]
 pub struct Security {
-    /// The tokens; nobody is asked for one while there are none.
+    /// The tokens of the operator's server; nobody is asked for one while there are none.
     pub tokens: Tokens,
-    /// The certificate; without one it speaks plain HTTP.
-    pub tls: Option<Tls>,
+    /// The certificate of the operator's server; without one it speaks plain HTTP.
+    pub operator_tls: Option<Tls>,
+    /// The same of the metrics server.
+    pub metrics_tls: Option<Tls>,
 }
 
 /// The two running servers. Dropping them stops them in the background; [`HttpServers::stop`] waits for that.
@@ -81,8 +83,8 @@ impl HttpServers {
         let of_operator = guard(Server::Operator).refuse_pages().tokens(security.tokens);
         let of_operator = guarded(routes::router(Server::Operator, shown), of_operator.into());
         let accepting = [
-            tokio::spawn(serve_http(metrics, of_metrics, limits, None, stop.clone())),
-            tokio::spawn(serve_http(operator, of_operator, limits, security.tls, stop.clone())),
+            tokio::spawn(serve_http(metrics, of_metrics, limits, security.metrics_tls, stop.clone())),
+            tokio::spawn(serve_http(operator, of_operator, limits, security.operator_tls, stop.clone())),
         ];
         Ok(Self { metrics_address, operator_address, accepting, stop: stop.drop_guard() })
     }

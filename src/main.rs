@@ -59,10 +59,7 @@ async fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Outbox(args) => app::outbox(&args.action, &load()?).await,
         #[cfg(feature = "demo")]
         Command::Demo(args) => state_tracker::demo::demo(args).await,
-        Command::Healthcheck(HealthcheckArgs { url: Some(url) }) => app::healthcheck(&url).await,
-        Command::Healthcheck(HealthcheckArgs { url: None }) => {
-            app::healthcheck(&load()?.config.http.local_url("/readyz")).await
-        }
+        Command::Healthcheck(HealthcheckArgs { url }) => app::healthcheck(url.as_deref(), load).await,
     }
 }
 

@@ -4,6 +4,7 @@
 // Clippy's exception for tests leaves out the helpers of integration tests.
 #![allow(clippy::unwrap_used)]
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -214,4 +215,59 @@ fn what_a_restart_can_not_cure_ends_with_78() {
             assert!(stderr(&output).contains(said), "{}", stderr(&output));
         }
     }
+}
+
+#[test]
+fn a_port_without_the_right_to_it_ends_with_78() {
+    const FIRST_FREE: &str = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
+    let first_free: u16 = std::fs::read_to_string(FIRST_FREE).unwrap().trim().parse().unwrap();
+    let is_root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
+    // Without the right, also as root: it is taken from the process. Containers may give it to everybody; a network of its own does
+    // not.
+    let without_right = ["setpriv", "--bounding-set=-net_bind_service", "--inh-caps=-net_bind_service"];
+    let in_own_network = ["unshare", "--map-root-user", "--net"];
+    let way: Vec<&str> = match (first_free <= 1, is_root) {
+        (true, _) => [&in_own_network[..], &without_right].concat(),
+        (false, true) => without_right.to_vec(),
+        (false, false) => vec!["env"],
+    };
+    for (variable, value, remedy) in [
+        (
+            "STATE_TRACKER_METRICS_PORT",
+            "1",
+            "set http.metrics_port (STATE_TRACKER_METRICS_PORT) to 1024 or above",
+        ),
+        (
+            "STATE_TRACKER__HTTP__OPERATOR_ADDRESS",
+            "127.0.0.1:1",
+            "set the port of http.operator_address to 1024 or above",
+        ),
+    ] {
+        let mut command = Command::new(way[0]);
+        command.args(&way[1..]).arg(env!("CARGO_BIN_EXE_state-tracker")).env_clear();
+        command.envs(ADDRESSES).env("STATE_TRACKER_METRICS_PORT", "0").env(variable, value);
+        let output = command.output().unwrap();
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(78), "by {way:?}: {said}");
+        assert!(said.contains("Permission denied") && said.contains(remedy), "{said}");
+    }
+}
+
+#[test]
+fn a_key_of_another_certificate_at_the_ports_ends_with_78() {
+    let folder = tempfile::tempdir().unwrap();
+    let [one, other] = [1, 2].map(|_| testkit::Authority::new("ours").unwrap().server().unwrap());
+    let [cert, key] = [("cert", one.certificate), ("key", other.key)].map(|(name, text)| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    });
+    let files = [("STATE_TRACKER__HTTP__CERT_FILE", &*cert), ("STATE_TRACKER__HTTP__KEY_FILE", &*key)];
+    let output = state_tracker(&["run"], &[&ADDRESSES[..], &files].concat());
+    assert_eq!(output.status.code(), Some(78), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("http.cert_file and http.key_file can't be used"),
+        "{}",
+        stderr(&output)
+    );
 }

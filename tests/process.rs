@@ -60,6 +60,20 @@ async fn a_healthcheck_tells_ready_from_waiting_and_from_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn faults_of_ledgers_begin_at_0_for_each_market_before_any_pass() {
+    let away = ([127, 0, 0, 1], free_port().await).into();
+    let process = Process::start(&environment(away)).await;
+    let metrics = get(process.metrics, "/metrics").await.1;
+    for market in MARKETS {
+        for kind in ["torn", "lost"] {
+            let zero =
+                format!("state_tracker_ledger_faults_total{{kind=\"{kind}\",market=\"{market}\"}} 0\n");
+            assert!(metrics.contains(&zero), "{zero} is missing in\n{metrics}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_check_with_connect_tells_whether_redis_answers() {
     let redis = RedisServer::builder().password("12345").start().await.expect("a Redis server");
     let mut environment = environment(redis.addr());

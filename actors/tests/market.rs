@@ -187,6 +187,28 @@ async fn a_spoilt_ledger_stops_datasets_and_readiness_until_it_is_repaired_and_c
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_torn_ledger_and_a_lost_one_are_counted_for_their_market() {
+    let redis = RedisServer::start().await.expect("a Redis server");
+    let mut market = producer(&redis);
+    let tracker = Tracker::start(&redis, timing(), SOON).await;
+    market.finish_epoch(1, 5).await.expect("written");
+    totals_reach(&redis, &market.truth()).await;
+    let name = Address::new(MARKET).checksummed().to_owned();
+    let faults = |kind: &str| {
+        tracker.metric(&format!("state_tracker_ledger_faults_total{{kind=\"{kind}\",market=\"{name}\"}}"))
+    };
+    assert_eq!((faults("torn"), faults("lost")), (0.0, 0.0));
+    run(&redis, &["RENAME", &ledger("sums"), "kept"]).await;
+    wait_until("the torn ledger is counted", SOON, async || faults("torn") > 0.0).await;
+    run(&redis, &["RENAME", "kept", &ledger("sums")]).await;
+    wait_until("ready again", SOON, async || tracker.is_ready()).await;
+    assert_eq!(faults("lost"), 0.0);
+    run(&redis, &["FLUSHALL"]).await;
+    wait_until("the lost ledger is counted", SOON, async || faults("lost") == 1.0).await;
+    tracker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_debounce_longer_than_a_stall_is_no_stall() {
     let redis = RedisServer::start().await.expect("a Redis server");
     let mut market = producer(&redis);

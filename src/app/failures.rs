@@ -13,6 +13,7 @@ use std::{
 };
 
 use color_eyre::eyre::{self, EyreHandler, Result};
+use http_server::{BadCertificate, BadTokens};
 use store_redis::{StoreError, operations::SET_UP_POOL};
 
 use super::logging;
@@ -78,6 +79,9 @@ fn needs_an_operator(error: &(dyn Error + 'static)) -> bool {
         let bind = error.downcast_ref::<BindError>();
         bind.is_some_and(|bind| bind.source.kind() == std::io::ErrorKind::PermissionDenied)
             || error.is::<UnreadableFile>()
+            // What a file holds: its use shows more than its check.
+            || error.is::<BadCertificate>()
+            || error.is::<BadTokens>()
             // Settings that make no connection: a key that does not fit its certificate.
             || error.downcast_ref::<StoreError>().is_some_and(|store| store.operation == SET_UP_POOL)
     })

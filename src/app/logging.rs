@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     fn an_event_is_one_line_whatever_its_fields_contain() {
-        errors::hide(["a-secret-of-this-test".to_owned()]);
+        errors::hide(errors::SecretsOf::Configuration, ["a-secret-of-this-test".to_owned()]);
         let line =
             |text: &str, is_coloured| String::from_utf8(one_line(text.as_bytes(), is_coloured)).unwrap();
         let evil = "a\nb\r\u{9b}1m\u{2028}\u{202e}\u{7}a-secret-of-this-test\n";

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use figment::value::Value;
-use http_server::{Role, Tokens};
+use http_server::tokens_of;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
 use super::checks;
@@ -135,11 +135,7 @@ fn file_problem(content: Content, path: &Path) -> Option<String> {
         Content::Key => PrivateKeyDer::from_pem_slice(&bytes)
             .is_err()
             .then(|| "it contains no private key without a passphrase".to_owned()),
-        // The role makes no difference for the form.
-        Content::Tokens => {
-            let text = String::from_utf8_lossy(&bytes);
-            Tokens::default().replace(Role::Read, &text).err().map(|bad| bad.to_string())
-        }
+        Content::Tokens => tokens_of(&String::from_utf8_lossy(&bytes)).err().map(|bad| bad.to_string()),
     }
 }
 

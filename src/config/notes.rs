@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use store_redis::Servers;
 
 use super::checks;
+use super::credentials;
 use super::entry::Entry;
 use super::loaded::DEFAULT_ORIGIN;
 use super::oddity::oddity;
@@ -28,6 +29,7 @@ pub(crate) fn mangled(entries: &[Entry]) -> Vec<String> {
 
 pub(crate) fn of(config: &Config, origins: &BTreeMap<&'static str, String>) -> Vec<String> {
     let mut notes = addresses(config);
+    notes.extend(credentials::short(config));
     let redis = &config.redis;
     if redis.url.is_empty() {
         if !redis.username.is_empty() && redis.password.is_empty() {

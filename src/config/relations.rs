@@ -22,6 +22,7 @@ pub(crate) fn problems<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Vec<Probl
     problems.extend(cluster_has_one_database(&get));
     problems.extend(certificate_with_its_key("redis.cert_file", "redis.key_file", &get));
     problems.extend(certificate_with_its_key("http.cert_file", "http.key_file", &get));
+    problems.extend(tls_has_a_certificate(&get));
     problems.extend(strangers_need_a_token(&get));
     problems.extend(chain_has_one_server(&get));
     problems.extend(chain_has_addresses(&get));
@@ -73,6 +74,12 @@ fn certificate_with_its_key<'a>(
     let allowed =
         format!("must be set where {} is set: a certificate and its key belong together", other.setting.key);
     Some(lacking.refused(&lacking.shown, &allowed))
+}
+
+fn tls_has_a_certificate<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Option<Problem> {
+    let (tls, cert) = (get("http.metrics_tls")?, get("http.cert_file")?);
+    let allowed = "must be false without http.cert_file and http.key_file: TLS needs a certificate";
+    (matches!(tls.value, Value::Bool(_, true)) && cert.is_unset()).then(|| tls.refused(&tls.shown, allowed))
 }
 
 /// One script writes the checkpoint together with its effects, and a cluster refuses scripts whose keys are in several slots.

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize, Serializer};
 
 /// The text that replaces a secret.
-pub(crate) const HIDDEN: &str = "***";
+pub(crate) use errors::HIDDEN;
 
 /// A password or a URL that may hold one. `Debug`, `Display` and `Serialize` show `***`.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]

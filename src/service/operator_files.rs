@@ -1,12 +1,13 @@
-//! Tokens and certificate of the operators' endpoints, which are read again while the service runs: a rotation of secrets replaces
+//! Tokens and certificate of the endpoints, which are read again while the service runs: a rotation of secrets replaces
 //! files, and often sends no signal. Reads the files that the configuration names; what can't be used changes nothing.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
-use http_server::{BadCertificate, BadTokens, Role, Tls, Tokens};
+use errors::SecretsOf;
+use http_server::{BadCertificate, BadTokens, Role, Tls, Tokens, expires, tokens_of};
 use tokio::{task::JoinSet, time::sleep};
 
 use crate::{
@@ -15,7 +16,11 @@ use crate::{
 };
 
 /// The interval in which the files are read again.
-const EVERY: Duration = Duration::from_secs(10);
+// Less than the health check waits where the certificate has just been replaced.
+const EVERY: Duration = Duration::from_secs(2);
+
+/// A certificate that expires within this time is told.
+const SOON: Duration = Duration::from_hours(7 * 24);
 
 /// A file holds what can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +56,18 @@ struct Last {
     files: OperatorFiles,
     /// The last line about a file that can't be used, so that it is logged once.
     told: Option<String>,
+    /// The same about the end of a certificate.
+    told_end: Option<String>,
+}
+
+impl Last {
+    fn tell_end(&mut self) {
+        let end = ends(&self.files, SystemTime::now());
+        if let Some(line) = end.as_ref().filter(|_| self.told_end != end) {
+            tracing::warn!("{line}");
+        }
+        self.told_end = end;
+    }
 }
 
 impl OperatorSecrets {
@@ -60,13 +77,14 @@ impl OperatorSecrets {
     /// [`BadFile`]; the configuration was loaded with files that could be used.
     pub(super) fn read(http: &Http) -> Result<Self, BadFile> {
         let files = http.operator_files()?;
-        let security = Security {
-            tokens: Tokens::default(),
-            tls: files.certificate.as_ref().map(|(pem, key)| Tls::new(pem, key)).transpose()?,
-        };
+        let tls = files.certificate.as_ref().map(|(pem, key)| Tls::new(pem, key)).transpose()?;
+        // Clones share the certificate: it is replaced at both.
+        let metrics_tls = tls.clone().filter(|_| http.metrics_tls);
+        let security = Security { tokens: Tokens::default(), operator_tls: tls, metrics_tls };
         set_tokens(&security.tokens, &files)?;
-        let last = Mutex::new(Last { files, told: None });
-        Ok(Self(Arc::new(Inner { http: http.clone(), security, last })))
+        let mut last = Last { files, ..Last::default() };
+        last.tell_end();
+        Ok(Self(Arc::new(Inner { http: http.clone(), security, last: Mutex::new(last) })))
     }
 
     /// What the endpoints ask of their clients; it follows the files.
@@ -104,9 +122,9 @@ impl OperatorSecrets {
             Ok(None) => last.told = None,
             Ok(Some(files)) => {
                 tracing::info!(
-                    "the tokens and the certificate of the operators' endpoints are those of their files again"
+                    "the tokens and the certificate of the endpoints are those of their files again"
                 );
-                *last = Last { files, told: None };
+                *last = Last { files, ..Last::default() };
             }
             Err(error) => {
                 let line = errors::one_line(&error);
@@ -116,6 +134,7 @@ impl OperatorSecrets {
                 }
             }
         }
+        last.tell_end();
     }
 
     /// What the files hold now, if it has changed; then it is in use.
@@ -125,7 +144,7 @@ impl OperatorSecrets {
             return Ok(None);
         }
         // The certificate first: each part changes as a whole, and a bad one is tried again with the next round.
-        if let (Some(tls), Some((pem, key))) = (&self.0.security.tls, &files.certificate) {
+        if let (Some(tls), Some((pem, key))) = (&self.0.security.operator_tls, &files.certificate) {
             tls.replace(pem, key)?;
         }
         set_tokens(&self.0.security.tokens, &files)?;
@@ -140,8 +159,24 @@ fn set_tokens(tokens: &Tokens, files: &OperatorFiles) -> Result<(), BadFile> {
     ] {
         if let Some(content) = content {
             let bad = |source| BadFile::Tokens { setting, source };
-            tokens.replace(role, &String::from_utf8_lossy(content)).map_err(bad)?;
+            let text = String::from_utf8_lossy(content);
+            // Before they open anything: a client may send one where it is shown, and a panic may repeat it.
+            errors::hide(SecretsOf::Tokens, tokens_of(&text).map_err(bad)?.into_iter().map(str::to_owned));
+            tokens.replace(role, &text).map_err(bad)?;
         }
     }
     Ok(())
+}
+
+/// What an operator has to know of a certificate's end, from a week before it on.
+fn ends(files: &OperatorFiles, now: SystemTime) -> Option<String> {
+    let (pem, _) = files.certificate.as_ref()?;
+    let end = expires(pem)?;
+    let shown = humantime::format_rfc3339_seconds(end);
+    let text = match end.duration_since(now) {
+        Err(_) => format!("has expired at {shown}, and clients refuse it"),
+        Ok(left) if left < SOON => format!("expires at {shown}"),
+        Ok(_) => return None,
+    };
+    Some(format!("the certificate of http.cert_file {text}; replace it with its key"))
 }

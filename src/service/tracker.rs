@@ -44,6 +44,7 @@ pub(super) fn market(
     let keys = market_keys(config, market);
     let original = config.market(market).compat == config::Compat::Go;
     let name = keys.market().checksummed().to_owned();
+    tracker.metrics.market_added(&name);
     let mailbox = |actor: &str| Mailbox::new(actor, limits, clock);
     let of_chain = collector::of_market(config, market);
     let (aggregator, epoch_tracker) = (mailbox("aggregator"), mailbox("epoch-tracker"));

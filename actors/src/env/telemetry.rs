@@ -142,12 +142,6 @@ impl Telemetry {
         self.0.process.errors.add(1, [operation.label, kind.label]);
     }
 
-    /// Begins the count of an error at 0: alerts for a single error need the 0, since `increase()` sees no growth in the first
-    /// sample of a series.
-    pub fn begins_at_zero(&self, operation: Operation, kind: errors::Kind) {
-        self.0.process.errors.add(0, [operation.label, kind.label]);
-    }
-
     /// Counts `n` round trips to Redis of this operation.
     pub fn round_trips(&self, operation: &'static str, n: u64) {
         self.0.process.round_trips.add(n, [operation]);

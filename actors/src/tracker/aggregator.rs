@@ -26,6 +26,7 @@ use store_tracker::{
 use supervision::{Actor, Clock, Context, Failure, Inbox};
 
 use super::{
+    metrics::LedgerFault,
     passes::{Next, PassError, Passes, keep_passing},
     points,
     problem::LedgerLost,
@@ -121,6 +122,7 @@ impl Aggregator {
         if let Some(lost) = &lost {
             // Only reported: the pass goes on with what Redis has, since no other source could restore it.
             self.tracker.services.report(lost);
+            self.tracker.metrics.ledger_fault(self.market(), LedgerFault::Lost);
         }
         // `None` before the ledger exists: this pass can't record a time of creation, since another tracker may create the
         // ledger a moment earlier.

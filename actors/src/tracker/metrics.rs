@@ -7,13 +7,17 @@ use std::{
 };
 
 use domain::tracker::Entity;
+use store_redis::ErrorKind;
 use store_tracker::{DATASETS, Dataset, Intervals};
 use supervision::Clock;
 
-use crate::env::{
-    lock::lock,
-    stale_after,
-    telemetry::{Counter, Gauge, Histogram, Label, Meter, Metric, Observed, Values},
+use crate::{
+    env::{
+        lock::lock,
+        stale_after,
+        telemetry::{Counter, Gauge, Histogram, Label, Meter, Metric, Observed, Values},
+    },
+    operations::LOST,
 };
 
 /// Buckets for passes, in seconds: from a pass without news to one on an overloaded server.
@@ -38,6 +42,9 @@ const AGGREGATION_TYPE: Label = Label {
 };
 const OUTCOME: Label =
     Label { name: "outcome", values: Values::Known(|| IndexOutcome::ALL.map(IndexOutcome::as_str).to_vec()) };
+
+const LEDGER_FAULT: Label =
+    Label { name: "kind", values: Values::Known(|| LedgerFault::ALL.map(LedgerFault::as_str).to_vec()) };
 
 domain::table! {
     /// The metrics that the tracker's actors record.
@@ -104,6 +111,21 @@ pub(crate) static OF_MARKETS: &[Observed<Markets>] = &[
             }
         },
     },
+    Observed {
+        metric: Metric::counter(
+            "state_tracker_ledger_faults_total",
+            &[LEDGER_FAULT, MARKET],
+            "faults",
+            "Passes found the ledger of the market torn, or younger or smaller than before, this many times.",
+        ),
+        read: |markets, emit| {
+            for (name, market) in &*lock(&markets.known) {
+                for (fault, many) in LedgerFault::ALL.into_iter().zip(market.ledger_faults) {
+                    emit(many as f64, &[fault.as_str().into(), name.clone().into()]);
+                }
+            }
+        },
+    },
 ];
 
 /// The observations of each market.
@@ -115,8 +137,33 @@ pub(crate) struct Markets {
 #[derive(Default)]
 struct Market {
     unfinished: Option<u64>,
+    /// In the order of [`LedgerFault::ALL`].
+    ledger_faults: [u64; LedgerFault::ALL.len()],
     /// When each dataset was last written (since the Unix epoch), by its label.
     written: BTreeMap<&'static str, Duration>,
+}
+
+/// What is wrong with a ledger. Its metric has the market too, which that of all errors has not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LedgerFault {
+    /// A part of it is missing while the rest is there.
+    Torn,
+    /// Redis has lost a part of it, or all of it.
+    Lost,
+}
+
+impl LedgerFault {
+    /// Every fault.
+    pub const ALL: [Self; 2] = [Self::Torn, Self::Lost];
+
+    /// The value of the label `kind`, as that of all errors has it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Torn => ErrorKind::Torn.as_str(),
+            Self::Lost => LOST.label,
+        }
+    }
 }
 
 /// The outcome of an event for the state index.
@@ -287,6 +334,17 @@ impl TrackerMetrics {
     /// Records how many epochs of a market's ledger are not sealed.
     pub fn unfinished_epochs(&self, market: &str, n: u64) {
         self.0.markets.change(market, |market| market.unfinished = Some(n));
+    }
+
+    /// Begins the counts of a market at 0: alerts for a single fault need the 0, since `increase()` sees no growth in the first sample
+    /// of a series.
+    pub fn market_added(&self, market: &str) {
+        self.0.markets.change(market, |_| {});
+    }
+
+    /// Counts a fault of a market's ledger.
+    pub fn ledger_fault(&self, market: &str, fault: LedgerFault) {
+        self.0.markets.change(market, |market| market.ledger_faults[fault as usize] += 1);
     }
 
     /// Removes the series of a market that is no longer tracked.

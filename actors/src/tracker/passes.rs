@@ -4,11 +4,11 @@
 use std::time::{Duration, Instant};
 
 use retry::{Attempts, RetryPolicy};
-use store_redis::StoreError;
+use store_redis::{ErrorKind, StoreError};
 use store_tracker::Dataset;
 use supervision::{Clock, Context, Failure, Inbox, Lease, fail::InjectedFailure};
 
-use super::services::TrackerServices;
+use super::{metrics::LedgerFault, services::TrackerServices};
 use crate::env::messages::Wake;
 
 /// An actor that makes one pass after the other.
@@ -139,6 +139,9 @@ pub(super) async fn keep_passing<P: Passes>(
         let _ = wake.map(Lease::nack);
         let services = &actor.tracker().services;
         services.report(&error);
+        if error.kind == ErrorKind::Torn {
+            actor.tracker().metrics.ledger_fault(actor.market(), LedgerFault::Torn);
+        }
         // Readiness fails with the first failed pass, and recovers with the next good one.
         if let Some(condition) = P::DATASET.readiness {
             services.readiness.failed(actor.market(), condition, services.line(&error));

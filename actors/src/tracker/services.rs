@@ -2,15 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use store_redis::ErrorKind;
-use store_tracker::{Intervals, operations::READ_LEDGER};
+use store_tracker::Intervals;
 use supervision::Clock;
 
 use super::{event_counters::EventCounters, metrics::TrackerMetrics};
-use crate::{
-    env::Services,
-    operations::{KEEP_LEDGER, LOST},
-};
+use crate::env::Services;
 
 /// The intervals and delays of every market.
 #[derive(Clone, Debug)]
@@ -48,8 +44,6 @@ impl TrackerServices {
     pub fn new(services: Services, timing: Timing, validator: String, clock: &Clock) -> Self {
         let metrics = TrackerMetrics::register(services.telemetry.meter(), clock);
         metrics.written_every(&timing.intervals);
-        services.telemetry.begins_at_zero(READ_LEDGER, ErrorKind::Torn.row());
-        services.telemetry.begins_at_zero(KEEP_LEDGER, LOST);
         let events = Arc::new(EventCounters::new(clock));
         Self { services, metrics, events, timing, validator }
     }

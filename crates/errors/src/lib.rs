@@ -12,6 +12,6 @@ mod table;
 mod text;
 
 pub use line::{one_line, repeats, without_causes};
-pub use secrets::{hide, redacted, redacted_line};
+pub use secrets::{HIDDEN, SHORTEST_SECRET, SecretsOf, hide, redacted, redacted_line, without_secrets};
 pub use table::{Kind, Operation};
 pub use text::{MAX_CHARS, controls_terminal, rounded, sanitise};

@@ -81,7 +81,8 @@ const ROUTES: [&str; 14] = [
     "archive", "arbitrum", "ethereum", "http", "https", "json-rpc", "jsonrpc", "mainnet", "node", "optimism",
     "polygon", "public", "sepolia", "testnet",
 ];
-/// Shorter passwords and parts of a path would hide parts of ordinary words.
+/// Shorter passwords and parts of a path would hide parts of ordinary words. It is less than for all texts from outside
+/// (`errors::hide`): these are the words of the one server that got the secret.
 const SHORTEST_SECRET: usize = 4;
 
 /// The URL of a node. It displays scheme, host and port only: providers put API keys into paths and queries.
@@ -127,7 +128,8 @@ impl NodeUrl {
 
     /// `text` without the credentials of this URL, for the words of a node that repeats its request.
     pub(crate) fn redact(&self, text: &str) -> String {
-        self.secrets().iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "***"))
+        let secrets = self.secrets();
+        errors::without_secrets(text, secrets.iter().map(String::as_str)).into_owned()
     }
 
     /// Whether the scheme is `ws` or `wss`.

@@ -51,8 +51,9 @@ async fn serve(
     // Fails only if the connection is already closed, which is found below.
     let _ = stream.set_nodelay(true);
     let Some(tls) = tls else { return serve_on(stream, peer, router, limits, stop).await };
-    // A client that does not finish the handshake, or that speaks no TLS, is no event for an operator.
-    if let Ok(Ok(stream)) = timeout(limits.head_within, tls.acceptor().accept(stream)).await {
+    let handshake = timeout(limits.head_within, tls.acceptor().accept(stream));
+    // A client that does not finish the handshake, or that speaks no TLS, is no event for an operator. A stop waits for none.
+    if let Some(Ok(Ok(stream))) = stop.run_until_cancelled(handshake).await {
         serve_on(stream, peer, router, limits, stop).await;
     }
 }

@@ -11,6 +11,7 @@
 
 mod accept;
 mod audit;
+mod client;
 mod error;
 mod guard;
 mod http;
@@ -22,9 +23,10 @@ mod tokens;
 
 pub use accept::accept;
 pub use audit::{Audit, Entry};
+pub use client::{ConnectError, connect};
 pub use error::ApiError;
 pub use guard::{Access, Caller, Guard, guarded};
 pub use http::{Peer, serve_http};
 pub use limits::Limits;
-pub use tls::{BadCertificate, Tls};
-pub use tokens::{BadTokens, Role, Tokens};
+pub use tls::{BadCertificate, Tls, expires};
+pub use tokens::{BadTokens, Role, Tokens, tokens_of};

@@ -1,10 +1,15 @@
 //! TLS of a port, with a certificate that can be replaced.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::{Duration, SystemTime},
+};
 
 use rustls::{
-    ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    CertificateError, RootCertStore, ServerConfig,
+    client::verify_server_cert_signed_by_trust_anchor,
+    pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject},
+    server::ParsedCertificate,
 };
 use tokio_rustls::TlsAcceptor;
 
@@ -57,14 +62,9 @@ impl Tls {
 }
 
 fn config(certificates: &[u8], key: &[u8]) -> Result<ServerConfig, BadCertificate> {
-    let bad = |part| move |source| BadCertificate::Pem { part, source };
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(certificates)
-        .collect::<Result<_, _>>()
-        .map_err(bad("the certificate"))?;
-    if chain.is_empty() {
-        return Err(BadCertificate::NoCertificate);
-    }
-    let key = PrivateKeyDer::from_pem_slice(key).map_err(bad("the key"))?;
+    let chain = chain(certificates)?;
+    let key = PrivateKeyDer::from_pem_slice(key)
+        .map_err(|source| BadCertificate::Pem { part: "the key", source })?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -74,4 +74,31 @@ fn config(certificates: &[u8], key: &[u8]) -> Result<ServerConfig, BadCertificat
         .map_err(BadCertificate::Unusable)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
+}
+
+/// The certificates of a text, at least one.
+pub(crate) fn chain(certificates: &[u8]) -> Result<Vec<CertificateDer<'static>>, BadCertificate> {
+    let bad = |source| BadCertificate::Pem { part: "the certificate", source };
+    let chain: Vec<_> =
+        CertificateDer::pem_slice_iter(certificates).collect::<Result<_, _>>().map_err(bad)?;
+    if chain.is_empty() { Err(BadCertificate::NoCertificate) } else { Ok(chain) }
+}
+
+/// When the first of these certificates expires; `None` if it never does, or can't be read.
+#[must_use]
+pub fn expires(certificates: &[u8]) -> Option<SystemTime> {
+    /// The last second of the year 9999, which stands for never.
+    const NEVER: UnixTime = UnixTime::since_unix_epoch(Duration::from_secs(253_402_300_799));
+    let chain = chain(certificates).ok()?;
+    let first = ParsedCertificate::try_from(chain.first()?).ok()?;
+    let algorithms = rustls::crypto::ring::default_provider().signature_verification_algorithms.all;
+    // The check of a chain names the date where the certificate is too old, and looks at the date first.
+    let checked =
+        verify_server_cert_signed_by_trust_anchor(&first, &RootCertStore::empty(), &[], NEVER, algorithms);
+    match checked {
+        Err(rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. })) => {
+            SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(not_after.as_secs()))
+        }
+        _ => None,
+    }
 }

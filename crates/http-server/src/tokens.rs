@@ -54,24 +54,7 @@ impl Tokens {
     /// # Errors
     /// [`BadTokens`], which shows none of them; then the former ones stay.
     pub fn replace(&self, role: Role, text: &str) -> Result<(), BadTokens> {
-        let mut found = Vec::new();
-        for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
-            let token = line.trim();
-            if token.is_empty() || token.starts_with('#') {
-                continue;
-            }
-            let fits = (SHORTEST..=LONGEST).contains(&token.len())
-                && token.bytes().all(|byte| byte.is_ascii_graphic());
-            if !fits {
-                return Err(BadTokens::Form { line: index + 1 });
-            }
-            found.push((role, hash(token)));
-        }
-        match found.len() {
-            0 => return Err(BadTokens::None),
-            1..=MOST => {}
-            many => return Err(BadTokens::TooMany(many)),
-        }
+        let mut found = tokens_of(text)?.into_iter().map(|token| (role, hash(token))).collect();
         let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
         all.retain(|(of, _)| *of != role);
         all.append(&mut found);
@@ -97,6 +80,31 @@ impl Tokens {
             }
         }
         found
+    }
+}
+
+/// The tokens of a text, in its order.
+///
+/// # Errors
+/// [`BadTokens`].
+pub fn tokens_of(text: &str) -> Result<Vec<&str>, BadTokens> {
+    let mut found = Vec::new();
+    for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+        let token = line.trim();
+        if token.is_empty() || token.starts_with('#') {
+            continue;
+        }
+        let fits =
+            (SHORTEST..=LONGEST).contains(&token.len()) && token.bytes().all(|byte| byte.is_ascii_graphic());
+        if !fits {
+            return Err(BadTokens::Form { line: index + 1 });
+        }
+        found.push(token);
+    }
+    match found.len() {
+        0 => Err(BadTokens::None),
+        1..=MOST => Ok(found),
+        many => Err(BadTokens::TooMany(many)),
     }
 }
 

@@ -293,6 +293,25 @@ async fn a_certificate_is_replaced_while_the_port_is_open() {
     assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_stop_does_not_wait_for_a_client_that_never_ends_its_handshake() {
+    let one = Certificate::new();
+    let tls = Tls::new(one.pem.as_bytes(), one.key.as_bytes()).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stop = CancellationToken::new();
+    let serving = serve_http(listener, Router::new(), Limits::default(), Some(tls), stop.clone());
+    let serving = tokio::spawn(serving);
+    let mut client = TcpStream::connect(address).await.unwrap();
+    client.write_all(b"\x16\x03\x01").await.unwrap();
+    // This clock goes on only once every task waits: then the connection has been accepted.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let began = tokio::time::Instant::now();
+    stop.cancel();
+    serving.await.unwrap();
+    assert!(began.elapsed() < Duration::from_millis(100), "{:?}", began.elapsed());
+}
+
 /// A self-signed certificate for `localhost`.
 struct Certificate {
     pem: String,

@@ -1,6 +1,9 @@
 //! A private authority that signs certificates for servers and clients on this machine. No I/O.
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
+    date_time_ymd,
+};
 
 use crate::tls::Tls;
 
@@ -31,7 +34,7 @@ impl Authority {
     /// # Errors
     /// When no key can be made.
     pub fn client(&self) -> Result<(String, String), rcgen::Error> {
-        self.sign("client")
+        self.sign("client", &["localhost", "127.0.0.1"], (4096, 1, 1))
     }
 
     /// The identity of a server on this machine.
@@ -39,12 +42,27 @@ impl Authority {
     /// # Errors
     /// When no key can be made.
     pub fn server(&self) -> Result<Tls, rcgen::Error> {
-        let (certificate, key) = self.sign("server")?;
+        self.server_of(&["localhost", "127.0.0.1"], (4096, 1, 1))
+    }
+
+    /// The identity of a server with these names, whose certificate ends at the begin of this day: year, month, day.
+    ///
+    /// # Errors
+    /// When no key can be made.
+    pub fn server_of(&self, names: &[&str], end: (i32, u8, u8)) -> Result<Tls, rcgen::Error> {
+        let (certificate, key) = self.sign("server", names, end)?;
         Ok(Tls { authority: self.certificate(), certificate, key, asks_clients: false })
     }
 
-    fn sign(&self, name: &str) -> Result<(String, String), rcgen::Error> {
-        let mut params = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()])?;
+    fn sign(
+        &self,
+        name: &str,
+        names: &[&str],
+        (year, month, day): (i32, u8, u8),
+    ) -> Result<(String, String), rcgen::Error> {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names)?;
+        params.not_after = date_time_ymd(year, month, day);
         params.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.0)?;

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::super::checks::{IP, SOCKET_ADDRESS};
 use super::super::files::{UnreadableFile, read_of};
-use super::super::setting::{Content, file, integer, section, text};
+use super::super::setting::{Content, file, flag, integer, section, text};
 
 section! {
     /// The endpoints: one address for Prometheus and probes, one for operators.
@@ -17,17 +17,20 @@ section! {
         /// IP address and port of the operators' endpoints. Without tokens it must be one of the machine itself.
         // Local by default: the endpoints show addresses, messages and backtraces, and without tokens to each that asks.
         operator_address: SocketAddr = text("127.0.0.1:9095", SOCKET_ADDRESS),
-        /// File with the tokens of readers, one a line: each opens the operators' endpoints that only read. It is read again every 10 s
+        /// File with the tokens of readers, one a line: each opens the operators' endpoints that only read. It is read again every 2 s
         /// and at SIGHUP.
         read_token_file: String = file(Content::Tokens),
-        /// File with the tokens of operators, one a line: each opens all of the operators' endpoints. It is read again every 10 s and
+        /// File with the tokens of operators, one a line: each opens all of the operators' endpoints. It is read again every 2 s and
         /// at SIGHUP.
         operator_token_file: String = file(Content::Tokens),
         /// PEM file of the certificate of the operators' endpoints, with those of its authorities; empty for HTTP without TLS. It is
-        /// read again every 10 s and at SIGHUP.
+        /// read again every 2 s and at SIGHUP.
         cert_file: String = file(Content::Certificates),
         /// PEM file of the key of that certificate.
         key_file: String = file(Content::Key),
+        /// Whether `/metrics`, `/livez` and `/readyz` are served by TLS only, with the same certificate.
+        // Off by default: Prometheus and probes have to be told of it.
+        metrics_tls: bool = flag(false),
     }
 }
 
@@ -48,7 +51,7 @@ impl Http {
     /// # Errors
     /// A file that can't be read, with its setting.
     pub fn operator_files(&self) -> Result<OperatorFiles, UnreadableFile> {
-        let certificate = read_of("http.cert_file", &self.cert_file)?;
+        let certificate = self.certificate()?;
         let key = read_of("http.key_file", &self.key_file)?;
         Ok(OperatorFiles {
             read_tokens: read_of("http.read_token_file", &self.read_token_file)?,
@@ -56,6 +59,14 @@ impl Http {
             // Both or none: the configuration refuses one without the other.
             certificate: certificate.zip(key),
         })
+    }
+
+    /// The certificate of the endpoints, which their clients on this machine expect; `None` without TLS.
+    ///
+    /// # Errors
+    /// A file that can't be read.
+    pub fn certificate(&self) -> Result<Option<Vec<u8>>, UnreadableFile> {
+        read_of("http.cert_file", &self.cert_file)
     }
 
     /// Where `/metrics`, `/livez` and `/readyz` listen.
@@ -71,6 +82,7 @@ impl Http {
             IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
             ip => ip,
         };
-        format!("http://{}{path}", SocketAddr::new(host, self.metrics_port))
+        let scheme = if self.metrics_tls { "https" } else { "http" };
+        format!("{scheme}://{}{path}", SocketAddr::new(host, self.metrics_port))
     }
 }

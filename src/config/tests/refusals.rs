@@ -371,6 +371,25 @@ fn an_address_of_the_operator_that_others_reach_needs_a_token_and_tls_or_a_note(
 }
 
 #[test]
+fn tls_at_the_metrics_port_needs_a_certificate() {
+    let tls = ("STATE_TRACKER__HTTP__METRICS_TLS", "true");
+    let error = from_env(&[tls]).unwrap_err().to_string();
+    assert_contains(&error, &["http.metrics_tls: true", "without http.cert_file"]);
+    let folder = tempfile::tempdir().unwrap();
+    let identity = testkit::Authority::new("ours").unwrap().server().unwrap();
+    let [cert, key] = [("cert", identity.certificate), ("key", identity.key)].map(|(name, text)| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    });
+    let files = [("STATE_TRACKER__HTTP__CERT_FILE", &*cert), ("STATE_TRACKER__HTTP__KEY_FILE", &*key)];
+    let http = from_env(&[&files[..], &[tls]].concat()).unwrap().config.http;
+    assert_eq!(http.local_url("/readyz"), "https://127.0.0.1:9094/readyz");
+    let http = from_env(&files).unwrap().config.http;
+    assert_eq!(http.local_url("/readyz"), "http://127.0.0.1:9094/readyz");
+}
+
+#[test]
 fn errors_stay_short_and_come_soon_however_much_is_wrong() {
     let began = std::time::Instant::now();
     let commas = "a:b,".repeat(200_000);

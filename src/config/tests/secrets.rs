@@ -83,8 +83,26 @@ fn a_secret_that_looks_mangled_is_used_with_a_note_that_does_not_show_it() {
             assert!(!note.contains("hun"), "{note}");
         }
     }
-    for fine in ["hunter2", "p\"w", "it's", "a b", "grün"] {
+    for fine in ["hunter2", "hunter\"2", "it's mine", "a b c d", "grüner"] {
         assert_eq!(from_env(&[("REDIS_PASSWORD", fine)]).unwrap().notes, [""; 0]);
+    }
+}
+
+#[test]
+fn a_password_that_is_too_short_to_be_hidden_is_told_and_not_shown() {
+    for (variable, value, key) in [
+        ("REDIS_PASSWORD", "zq9!x", "redis.password"),
+        ("REDIS_SENTINEL_PASSWORD", "zq9!x", "redis.sentinel_password"),
+        ("REDIS_URL", "redis://me:zq9!x@host", "redis.url"),
+        ("RPC_NODES", "https://me:zq9!x@host", "collector.nodes"),
+    ] {
+        let loaded = from_env(&[(variable, value)]).unwrap();
+        let told: Vec<&String> =
+            loaded.notes.iter().filter(|note| note.contains("fewer than 6 bytes")).collect();
+        let [note] = &told[..] else { panic!("{variable}: {:?}", loaded.notes) };
+        assert!(note.starts_with(&format!("{key}: ")) && !note.contains("zq9"), "{note}");
+        let longer = from_env(&[(variable, &value.replace("zq9!x", "zq9!xy"))]).unwrap();
+        assert!(!longer.notes.iter().any(|note| note.contains("bytes")), "{:?}", longer.notes);
     }
 }
 

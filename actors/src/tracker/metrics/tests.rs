@@ -33,6 +33,8 @@ fn metrics_of_the_trackers_actors_have_their_exact_names() {
     metrics.unaccounted_epochs(1);
     metrics.late_changes(5);
     metrics.unfinished_epochs("0xAbC", 7);
+    metrics.market_added("0xAbC");
+    metrics.ledger_fault("0xAbC", LedgerFault::Lost);
     metrics.index_events(IndexOutcome::Backwards, 3);
     let text = render(&telemetry);
     for line in [
@@ -55,6 +57,8 @@ fn metrics_of_the_trackers_actors_have_their_exact_names() {
         "state_tracker_unaccounted_epochs_total 1",
         "state_tracker_late_changes_total 5",
         r#"state_tracker_unfinished_epochs{market="0xAbC"} 7"#,
+        r#"state_tracker_ledger_faults_total{kind="lost",market="0xAbC"} 1"#,
+        r#"state_tracker_ledger_faults_total{kind="torn",market="0xAbC"} 0"#,
         r#"state_tracker_index_events_total{outcome="backwards"} 3"#,
     ] {
         assert_line(&text, line);

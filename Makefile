@@ -4,7 +4,7 @@
 CARGO ?= cargo
 FEATURES = --features state-tracker/failure-points,state-tracker/demo
 
-.PHONY: demo docs test test-all lint loom mutants faults fuzz bench state-tracker image image-check deny promtool clean
+.PHONY: demo docs test test-all lint loom mutants faults fuzz bench state-tracker image image-check compose-check deny promtool clean
 
 # The service with a private Redis, producers and crashes. DEMO="--calm", DEMO="--check --for 30s"
 demo:
@@ -61,7 +61,7 @@ fuzz:
 	scripts/needs redis-server
 	FUZZ_INPUTS=$${FUZZ_INPUTS:-1000000} $(CARGO) test --release --package fuzz -- --ignored
 	FUZZ_INPUTS=$${FUZZ_INPUTS:-1000000} $(CARGO) test --package evm --lib -- --ignored no_answer
-	FUZZ_INPUTS=$${FUZZ_INPUTS:-1000000} $(CARGO) test --package store-tracker --package store-collector -- --ignored spoilt
+	FUZZ_INPUTS=$${FUZZ_INPUTS:-1000000} $(CARGO) test --package store-tracker --package store-collector -- --ignored spoilt no_answer
 
 # Benchmarks; their figures are comparable within a run only.
 bench:
@@ -88,6 +88,11 @@ image:
 image-check:
 	scripts/needs redis-server debootstrap podman runc anvil curl openssl socat
 	BINARY=$(BINARY) scripts/image-check
+
+# Runs the composition of docker-compose.monitoring.yml as a whole, by podman-compose: as root, without a daemon or a registry of images.
+compose-check:
+	scripts/needs debootstrap podman netavark aardvark-dns iptables runc curl python3
+	BINARY=$${BINARY:-bin/state-tracker} scripts/compose-check
 
 # Licences, bans and sources of the dependencies, as deny.toml has them; advisories where their database can be fetched.
 deny:

@@ -31,6 +31,8 @@ pub use backfill::backfill;
 pub use check::{check, defaults};
 pub use diff::diff;
 pub use doctor::{access_list, doctor};
+#[cfg(feature = "failure-points")]
+pub use failure_points::armed_by;
 pub use failures::{exit_code, install_reports, print_usage_error};
 pub use healthcheck::healthcheck;
 pub use known::known;

@@ -102,6 +102,9 @@ pub struct DoctorArgs {
     /// Print the command that grants the tracker's user its rights, and what the present user lacks of them; examine nothing else
     #[arg(long, conflicts_with_all = ["json", "watch", "markets"])]
     pub acl: bool,
+    /// With --acl: the major version of the Redis that is to understand the command [default: that of the server, else 7]
+    #[arg(long, value_name = "VERSION", requires = "acl", value_parser = clap::value_parser!(u8).range(6..=99))]
+    pub redis: Option<u8>,
     /// Time limit for the examination of keys; keys that were examined by then are reported as a sample
     #[arg(long = "for", value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
     pub within: Duration,

@@ -71,7 +71,7 @@ async fn diff(args: &DiffArgs, loaded: &Loaded) -> Result<ExitCode> {
 
 async fn doctor(args: &DoctorArgs, loaded: &Loaded) -> Result<ExitCode> {
     if args.acl {
-        let list = app::access_list(loaded).await?;
+        let list = app::access_list(args, loaded).await?;
         app::print(&format!("{}\n", list.command))?;
         // On standard error: standard output is piped into redis-cli.
         list.notes.iter().for_each(|note| app::print_to_stderr(&format!("note: {note}")));

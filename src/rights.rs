@@ -5,12 +5,13 @@
 //! both, and the test that runs the service under the printed access list finds it.
 
 mod present;
+mod rule;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use color_eyre::eyre::Result;
 use store_redis::{
-    Access, Denied, ErrorKind, MissingRight, Need, PROBE_ARGUMENT, Servers, Store, StoreError,
+    Denied, ErrorKind, MissingRight, Need, PROBE_ARGUMENT, Servers, Store, StoreError, covers,
     escape_pattern, missing_rights, operations::READ_RIGHTS,
 };
 use store_tracker::{
@@ -23,7 +24,8 @@ use crate::{
     service::{collector_store, market_keys},
 };
 
-pub use present::present_user;
+pub use present::{Present, present_user};
+pub use rule::Dialect;
 
 /// The remedy for a missing right.
 pub(crate) const REMEDY: &str = "grant what `state-tracker doctor --acl` prints: `state-tracker doctor --acl | redis-cli`, as an administrator";
@@ -32,13 +34,6 @@ pub(crate) const REMEDY: &str = "grant what `state-tracker doctor --acl` prints:
 const NEW_USER: &str = "state-tracker";
 /// The user of a client that names none.
 const DEFAULT_USER: &str = "default";
-/// The words before the granted commands. The client library needs some commands of connections, such as `CLIENT SETINFO`, which
-/// older servers don't know by name; the dangerous ones among them are taken away.
-const CONNECTION: &str = "-@all +@connection -@dangerous";
-/// The probed command that [`CONNECTION`] grants.
-const OF_CONNECTION: &str = "ping";
-/// The commands that are probed by a subscription and a message, and not by a need.
-const OF_CHANNELS: [&str; 2] = ["publish", "subscribe"];
 /// How many commands one sentence names.
 const COMMANDS_SHOWN: usize = 5;
 
@@ -65,8 +60,20 @@ pub(crate) fn needs(config: &Config, markets: &[String]) -> Result<Vec<Need>> {
     if config.collector.is_enabled() {
         all.extend(collector_store(config)?.needs(&config.tracker.markets));
     }
+    let examined = examinations(&all);
+    all.extend(examined);
     all.push(need_of_doctor());
     Ok(all)
+}
+
+/// What the doctor asks about the keys of these needs.
+fn examinations(needs: &[Need]) -> Vec<Need> {
+    let mut all: BTreeMap<&str, &Need> = BTreeMap::new();
+    for need in needs.iter().filter(|need| !need.pattern().is_empty()) {
+        all.entry(need.pattern()).or_insert(need);
+    }
+    let is_covered = |pattern: &str| all.keys().any(|other| covers(other, pattern));
+    all.iter().filter(|(pattern, _)| !is_covered(pattern)).map(|(_, need)| need.examination()).collect()
 }
 
 /// The command that grants a user exactly the rights that the configuration needs.
@@ -78,48 +85,32 @@ pub struct AccessList {
 }
 
 impl AccessList {
-    /// The access list for this configuration. It does not connect to Redis.
+    /// The access list for this configuration, as servers of this dialect understand it. It does not connect to Redis.
     ///
     /// # Errors
     /// Invalid settings of Redis, or invalid addresses.
-    pub fn of(config: &Config) -> Result<Self> {
+    pub fn of(config: &Config, dialect: Dialect) -> Result<Self> {
         let servers = config.redis.servers()?;
         // Restricting the default user would lock out every client without a login, producers included.
         let configured = configured_user(&servers).filter(|user| *user != DEFAULT_USER);
         let user = configured.unwrap_or(NEW_USER);
         let needs = needs(config, &config.tracker.markets)?;
-        let mut patterns: BTreeMap<String, Access> = BTreeMap::new();
-        for need in needs.iter().filter(|need| !need.pattern().is_empty()) {
-            let access = patterns.entry(need.pattern().to_owned()).or_insert(need.access());
-            // One pattern may be needed for reading and for writing: the stronger need counts.
-            *access = need.access().max(*access);
-        }
-        // %R~ is a pattern for reading only.
-        let reads_only = patterns.values().any(|access| *access == Access::Read);
-        let mut words: Vec<String> = ["ACL", "SETUSER", user, "on", "resetkeys"].map(quoted).into();
-        words.extend(patterns.iter().map(|(pattern, access)| {
-            quoted(&format!("{}{pattern}", if *access == Access::Read { "%R~" } else { "~" }))
-        }));
-        // `resetkeys` and `resetchannels` make the command repeatable: rights of an earlier configuration are revoked.
-        words.push("resetchannels".to_owned());
-        words.extend(
-            subscribed_channels(config, &config.tracker.markets)
-                .iter()
-                // Patterns of channels are globs too: a name with a star would grant other channels.
-                .map(|channel| quoted(&format!("&{}", escape_pattern(channel)))),
-        );
-        words.push(quoted(&format!("&{}", echo_pattern(&config.output))));
-        words.push(CONNECTION.to_owned());
-        // After -@dangerous, since later words win.
-        words.extend(commands(&needs).into_iter().map(|command| format!("+{command}")));
-        words.push(match &servers {
-            Servers::Single(_) => String::new(),
+        // Patterns of channels are globs too: a name with a star would grant other channels.
+        let mut channels: Vec<String> = subscribed_channels(config, &config.tracker.markets)
+            .iter()
+            .map(|channel| escape_pattern(channel))
+            .collect();
+        channels.push(echo_pattern(&config.output));
+        let of_servers = match &servers {
+            Servers::Single(_) => "",
             // The client finds masters by these, and follows a slot that moves.
-            Servers::Sentinel { .. } => "+role".to_owned(),
-            Servers::Cluster(_) => "+asking +cluster|info +cluster|slots".to_owned(),
-        });
-        let command = words.join(" ").trim_end().to_owned();
-        Ok(Self { command, notes: notes(user, configured.is_some(), &servers, reads_only) })
+            Servers::Sentinel { .. } => "+role",
+            Servers::Cluster(_) => "+asking +cluster|info +cluster|slots",
+        };
+        let head = ["ACL", "SETUSER", user].map(str::to_owned);
+        let words = head.into_iter().chain(dialect.words(&needs, channels, of_servers));
+        let command = words.map(|word| quoted(&word)).collect::<Vec<_>>().join(" ");
+        Ok(Self { command, notes: notes(user, configured.is_some(), &servers, dialect) })
     }
 }
 
@@ -133,14 +124,7 @@ fn configured_user(servers: &Servers) -> Option<&str> {
     server.and_then(|server| server.redis_settings().username())
 }
 
-/// The commands of these needs and of the channels, in the order of their names.
-fn commands(needs: &[Need]) -> BTreeSet<String> {
-    let of_channels = OF_CHANNELS.map(str::to_owned);
-    let all = needs.iter().flat_map(Need::commands).filter(|command| command != OF_CONNECTION);
-    all.chain(of_channels).collect()
-}
-
-fn notes(user: &str, is_configured: bool, servers: &Servers, reads_only: bool) -> Vec<String> {
+fn notes(user: &str, is_configured: bool, servers: &Servers, dialect: Dialect) -> Vec<String> {
     let mut notes = vec![format!(
         "the user keeps its passwords; a new user needs one: ACL SETUSER {} \">PASSWORD\"",
         quoted(user)
@@ -150,11 +134,16 @@ fn notes(user: &str, is_configured: bool, servers: &Servers, reads_only: bool) -
             "the configuration names no user: set redis.username to {user} (REDIS_USERNAME) and its password, once it exists"
         ));
     }
-    if reads_only {
-        notes.push(
-            "%R~ needs Redis 7; on an older Redis write ~ instead, which also allows writing".to_owned(),
-        );
-    }
+    notes.push(match dialect {
+        Dialect::Redis7 => {
+            "it is written for Redis 7, and grants each family of keys its own commands; `doctor --acl --redis 6` prints one for an older \
+             server, which knows neither %R~ nor selectors"
+        }
+        Dialect::Redis6 => {
+            "it is written for Redis 6, which knows neither %R~ nor selectors: with it each of these commands may be used on each of these \
+             keys, those of the producers included; from Redis 7 on print it again"
+        }
+    }.to_owned());
     match servers {
         Servers::Single(_) => {}
         Servers::Sentinel { .. } => {
@@ -297,16 +286,18 @@ mod tests {
         let required = [("PROTOCOL_STATE_CONTRACT", P), ("DATA_MARKET_ADDRESSES", M)];
         let config =
             Config::load(None, required.into_iter().chain(more.iter().copied())).expect("allowed").config;
-        AccessList::of(&config).expect("a list")
+        AccessList::of(&config, Dialect::Redis7).expect("a list")
     }
 
     #[test]
     fn the_list_names_every_spelling_of_an_address_and_the_ledger() {
         let [p, m] = [P, M].map(|address| Address::new(address).checksummed().to_owned());
         let AccessList { command, notes } = list(&[("REDIS_USERNAME", "tracker")]);
-        assert!(command.starts_with("ACL SETUSER tracker on resetkeys ~"), "{command}");
+        assert!(command.starts_with("ACL SETUSER tracker on clearselectors resetkeys %R~"), "{command}");
         for space in [format!("{P}:{M}"), format!("{p}:{m}"), format!("{P}:{m}"), format!("{p}:{M}")] {
-            assert!(command.contains(&format!(" ~{space}:* ")), "{space}: {command}");
+            assert!(command.contains(&format!(" %R~{space}:* ")), "{space}: {command}");
+            assert!(command.contains(&format!(" ~{space}:metrics:epochs:timeline ")), "{space}: {command}");
+            assert!(!command.contains(&format!(" ~{space}:* ")), "{space}: {command}");
             assert!(command.contains(&format!(" &{space}:state:change ")), "{space}: {command}");
         }
         assert!(command.contains(&format!(" ~{{{p}:{m}}}:tracker:* ")), "{command}");
@@ -336,15 +327,63 @@ mod tests {
         assert!(list(&[nodes, ("ATTESTOR_QUEUE_PUSH_ENABLED", "true")]).command.contains(" ~attestorQueue "));
     }
 
+    /// The words behind the first parenthesis: what is granted to change keys.
+    fn changing(command: &str) -> &str {
+        command.split_once(" ( ").expect("a selector").1
+    }
+
     #[test]
     fn a_shadow_may_write_under_its_prefix_alone() {
         let prefix = [("STATE_TRACKER__OUTPUT__PREFIX", "shadow"), ("RPC_NODES", "http://127.0.0.1:1")];
         let AccessList { command, notes } = list(&prefix);
         let writable: Vec<&str> = command.split(' ').filter(|word| word.starts_with('~')).collect();
-        assert_eq!(writable, ["~shadow:*"], "{command}");
+        assert!(
+            writable.len() > 20 && writable.iter().all(|word| word.starts_with("~shadow:")),
+            "{writable:?}"
+        );
         assert!(command.contains(" &shadow:state-tracker:echo:* "), "{command}");
         assert!(command.contains(&format!(" %R~{P}:{M}:* ")) && command.contains("%R~SnapshotCollector."));
         assert!(notes.iter().any(|note| note.contains("Redis 7")));
+    }
+
+    #[test]
+    fn only_the_families_that_the_tracker_changes_are_granted_for_that() {
+        let command = list(&[("STATE_TRACKER__RETENTION__ACTIVE", "8days")]).command;
+        let granted: BTreeSet<&str> = changing(&command).split(' ').collect();
+        for family in [
+            "epoch:*:state",
+            "epochs:active",
+            "metrics:batches:timeline",
+            "metrics:epochs:timeline",
+            "metrics:parts:timeline",
+            "metrics:submissions:timeline",
+            "metrics:validations:timeline",
+            "metrics:validator:*:batches",
+            "vpa:priority:timeline",
+            "vpa:stats",
+            "vpa:submission:timeline",
+        ] {
+            assert!(granted.contains(&*format!("~{P}:{M}:{family}")), "{family}: {command}");
+        }
+        let of_producers = granted.iter().filter(|word| word.starts_with(&format!("~{P}:{M}:")));
+        assert_eq!(of_producers.count(), 11, "{command}");
+        assert!(!changing(&list(&[]).command).contains("epochs:active"), "only where it is pruned");
+    }
+
+    #[test]
+    fn a_list_for_redis_6_has_each_key_and_command_once_and_no_word_of_redis_7() {
+        let words =
+            [("PROTOCOL_STATE_CONTRACT", P), ("DATA_MARKET_ADDRESSES", M), ("RPC_NODES", "http://h:1")];
+        let config = Config::load(None, words).expect("allowed").config;
+        let AccessList { command, notes } = AccessList::of(&config, Dialect::Redis6).expect("a list");
+        let words: Vec<&str> = command.split(' ').collect();
+        assert!(
+            !words.iter().any(|word| ["(", ")", "clearselectors"].contains(word) || word.starts_with('%'))
+        );
+        let different: BTreeSet<&str> = words.iter().copied().collect();
+        assert_eq!(different.len(), words.len(), "{command}");
+        assert!(words.contains(&&*format!("~{P}:{M}:*")) && !command.contains(":metrics:"), "{command}");
+        assert!(notes.iter().any(|note| note.contains("written for Redis 6")), "{notes:?}");
     }
 
     #[test]

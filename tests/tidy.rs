@@ -35,7 +35,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("retry", &[]),
     ("supervision", &[]),
     ("testkit", &[]),
-    ("fuzz", &["domain", "evm", "state-tracker", "store-tracker", "testkit"]),
+    ("fuzz", &["domain", "evm", "http-client", "retry", "state-tracker", "store-tracker", "testkit"]),
     // It judges the tracker, so it shares no code with it.
     ("reference", &[]),
     ("domain", &[]),

@@ -10,7 +10,7 @@ use crate::{
     config::{Loaded, UnknownMarket},
     doctor::{Finding, Report, Scope, WATCHED, counted, examine},
     escape::escaped,
-    rights::{AccessList, present_user},
+    rights::{AccessList, Dialect, Present, present_user},
 };
 
 /// Examines the configured markets, or those of the arguments. `listed` is the text of `DATA_MARKET_ADDRESSES`, if it is set.
@@ -52,14 +52,19 @@ pub async fn doctor(args: &DoctorArgs, loaded: &Loaded, listed: Option<&str>) ->
     Ok((report, code))
 }
 
-/// `doctor --acl`: the access list that the configuration needs, with notes that say what the present user lacks of it. The list is the
-/// same whether Redis answers or not.
+/// `doctor --acl`: the access list that the configuration needs, with notes that say what the present user lacks of it. It is written
+/// for the asked version of Redis, else for that of the server, else for Redis 7: nothing else about it depends on the server.
 ///
 /// # Errors
 /// Settings that make no connection.
-pub async fn access_list(loaded: &Loaded) -> Result<AccessList> {
-    let mut list = AccessList::of(&loaded.config)?;
-    let notes = present_user(&loaded.config).await;
+pub async fn access_list(args: &DoctorArgs, loaded: &Loaded) -> Result<AccessList> {
+    let Present { notes, dialect } = present_user(&loaded.config).await;
+    let asked = args.redis.map(|version| if version < 7 { Dialect::Redis6 } else { Dialect::Redis7 });
+    let mut list = AccessList::of(&loaded.config, asked.or(dialect).unwrap_or(Dialect::Redis7))?;
+    if asked == Some(Dialect::Redis7) && dialect == Some(Dialect::Redis6) {
+        list.notes
+            .push("this server is older than Redis 7 and refuses it: print it without --redis 7".to_owned());
+    }
     // The server's words are among them.
     list.notes.extend(notes.iter().map(|note| escaped(note).into_owned()));
     Ok(list)

@@ -72,6 +72,14 @@ pub(super) fn from_environment(config: &Config) -> Result<Vec<Armed>, ConfigErro
     }
 }
 
+/// What this text of the variable arms, a sentence for each point: what `check` shows. Nothing is armed.
+///
+/// # Errors
+/// As when the program starts with it.
+pub fn armed_by(config: &Config, text: &str) -> Result<Vec<String>, ConfigErrors> {
+    Ok(parse(text, &actor_list(config))?.iter().map(ToString::to_string).collect())
+}
+
 /// The options of a tree in which they are armed before the first actor starts.
 pub(super) fn options(all: &[Armed], watch: WatchSettings) -> TreeOptions {
     for armed in all {

@@ -12,7 +12,7 @@ use std::{
 use color_eyre::eyre::{Result, WrapErr, bail, ensure};
 use domain::{Address, chain::ContractAddress};
 use serde::Serialize;
-use store_redis::{ErrorKind, Fault, Operation, Session, StoreError};
+use store_redis::{ErrorKind, Operation, Session, StoreError};
 use store_tracker::{
     Archive, Import, MarketKeys, Output, SCHEMA, Spelling, TransferError, export_ledger, import_ledger,
     inspect,
@@ -320,16 +320,25 @@ async fn remove_all(
 ) -> Result<String> {
     let ledger = reset_ledger(session, &market.keys, now()).await?;
     let (mut datasets, mut index, mut faults) = (Vec::new(), 0, Vec::new());
+    let has_index = config.index.enabled && config.index.namespaced;
     for (at, keys) in market.spelled(config).iter().enumerate() {
-        match remove_outputs(session, keys).await {
-            Ok((removed, entities, more)) => {
-                datasets.extend(removed);
+        // A tracker with these rights has never written under such names.
+        let is_foreign = |error: &StoreError, never: bool| never && error.kind == ErrorKind::Denied;
+        let mut not_examined = |error: StoreError| {
+            done.notes.push(format!("not examined: {}", escaped(&error.to_string())));
+        };
+        match remove_datasets(session, keys, now()).await {
+            Ok(removed) => datasets.extend(removed),
+            Err(error) if is_foreign(&error, at > 0) => not_examined(error),
+            Err(error) => return Err(error.into()),
+        }
+        match remove_index(session, keys).await {
+            Ok((entities, more)) => {
                 index += entities;
                 faults.extend(more);
             }
-            // A tracker with these rights has never written under such names.
-            Err(error) if at > 0 && error.kind == ErrorKind::Denied => {
-                done.notes.push(format!("not examined: {}", escaped(&error.to_string())));
+            Err(error) if is_foreign(&error, at > 0 || market.is_configured && !has_index) => {
+                not_examined(error)
             }
             Err(error) => return Err(error.into()),
         }
@@ -365,16 +374,6 @@ async fn stop_following(session: &mut Session, config: &Config, market: &Market)
         "{} is still followed: the trackers changed the chain state {ATTEMPTS} times meanwhile; repeat the command",
         market.name()
     )
-}
-
-/// Datasets, entities of the index, and faults of the index, under one spelling.
-async fn remove_outputs(
-    session: &mut Session,
-    keys: &MarketKeys,
-) -> Result<(Vec<String>, u64, Vec<Fault>), StoreError> {
-    let datasets = remove_datasets(session, keys, now()).await?;
-    let (entities, faults) = remove_index(session, keys).await?;
-    Ok((datasets, entities, faults))
 }
 
 /// Says which user may delete the keys of a market that the access list of this configuration does not name.

@@ -2,7 +2,7 @@
 //! same value after writing and reading again, errors that are short, on one line, and name their place.
 //!
 //! `tests/explore.rs` feeds them the kept corpus in `corpus/` and what a seed makes of it. Answers of nodes and
-//! values in Redis are fuzzed where their readers are: in `evm`, `store-tracker` and `store-collector`.
+//! of Redis, and values in Redis, are fuzzed where their readers are: in `evm`, `store-tracker` and `store-collector`.
 //!
 //! **Invariant:** no shipped binary links this crate, and no target reaches a network or starts a thread.
 #![allow(
@@ -13,7 +13,9 @@
 )]
 
 mod configuration;
+mod failure_points;
 mod refused;
+mod retry_after;
 mod text;
 
 use std::path::PathBuf;
@@ -33,9 +35,11 @@ pub static TARGETS: &[Target] = &[
     Target { name: "configuration", run: configuration::file },
     Target { name: "environment", run: configuration::environment },
     Target { name: "events", run: text::event },
+    Target { name: "failure_points", run: failure_points::text },
     Target { name: "ledger", run: text::ledger },
     Target { name: "logs", run: text::logs },
     Target { name: "names", run: text::name },
+    Target { name: "retry_after", run: retry_after::header },
     Target { name: "urls", run: text::url },
 ];
 

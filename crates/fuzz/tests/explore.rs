@@ -44,8 +44,10 @@ explored! {
     configuration configuration_for_long 400 20_000,
     environment environment_for_long 400 20_000,
     events events_for_long 10_000 300_000,
+    failure_points failure_points_for_long 2_000 100_000,
     ledger ledger_for_long 3_000 100_000,
     logs logs_for_long 3_000 100_000,
     names names_for_long 3_000 100_000,
+    retry_after retry_after_for_long 10_000 300_000,
     urls urls_for_long 5_000 300_000,
 }

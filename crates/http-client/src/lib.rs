@@ -25,8 +25,8 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::OnceCell;
 use url::Url;
 
-pub use hyper::StatusCode;
 pub use hyper::body::Bytes;
+pub use hyper::{StatusCode, header};
 pub use trust::{Trust, TrustError};
 
 /// How long a connection stays open without a request.

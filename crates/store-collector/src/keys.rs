@@ -174,10 +174,9 @@ impl ChainKeys {
         !self.prefix.is_empty()
     }
 
-    /// The pattern by which an access list names keys of this name, in which a `*` is any id: everything under the
-    /// prefix, where there is one.
+    /// The pattern by which an access list names keys of this name, in which a `*` is any id.
     pub(super) fn pattern(&self, name: &str) -> String {
-        if self.is_shadow() { format!("{}:*", escape_pattern(&self.prefix)) } else { name.to_owned() }
+        if self.is_shadow() { format!("{}:{name}", escape_pattern(&self.prefix)) } else { name.to_owned() }
     }
 
     /// A key of this name that nobody uses, where the name has a `*`.

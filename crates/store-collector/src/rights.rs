@@ -3,7 +3,7 @@
 //! A command that is missing here is not granted by the access list that the doctor prints. So whatever this crate sends to
 //! Redis, by itself or in a script, must have a line here.
 
-use store_redis::{Access, Family, Need, PROBE_ARGUMENT};
+use store_redis::{Family, Need, PROBE_ARGUMENT};
 
 use crate::{
     ChainStore,
@@ -19,7 +19,7 @@ const SET: &[&str] = &[PROBE_ARGUMENT, "EX", PROBE_ARGUMENT];
 const HSET: &[&str] = &["field", "value", "field without a value"];
 
 impl ChainStore {
-    /// The rights that the collector needs; `spelled` are the markets as the configuration spells them.
+    /// The rights that the collector needs, each family of keys by itself; `spelled` are the markets as the configuration spells them.
     #[must_use]
     pub fn needs(&self, spelled: &[String]) -> Vec<Need> {
         let keys = &self.keys;
@@ -28,12 +28,14 @@ impl ChainStore {
             all.push(self.outbox_need());
         }
         let mut of = |name: &str, ask: &dyn Fn(&mut Need, &str)| {
-            let mut need = Need::new(keys.pattern(name), Access::Write);
-            ask(&mut need, &keys.probe(name));
+            let (mut need, key) = (Need::new(keys.pattern(name)), keys.probe(name));
+            // A commit looks at the types of all keys that it writes, before it writes one.
+            need.probe("TYPE", &key, &[]);
+            ask(&mut need, &key);
             all.push(need);
         };
         of(BLOCK_HASH.name, &|need, key| {
-            need.probe("GET", key, &[]).probe("TYPE", key, &[]).probe("SET", key, SET).probe("DEL", key, &[]);
+            need.probe("GET", key, &[]).probe("SET", key, SET).probe("DEL", key, &[]);
         });
         // Of every market: each tracker writes what blocks change of the markets of all trackers.
         of(CURRENT_EPOCH.name, &|need, key| {
@@ -67,7 +69,7 @@ impl ChainStore {
         let queues = [Some(FINALIZER_QUEUE), Some(ATTESTOR_QUEUE).filter(|_| self.attest)];
         for queue in queues.into_iter().flatten() {
             of(queue.name, &|need, key| {
-                need.probe("TYPE", key, &[]).probe_without_sending("LPUSH", key);
+                need.probe_without_sending("LPUSH", key);
             });
         }
         for table in [SUBMISSION_LIMITS, DAY_SIZES, QUOTAS] {
@@ -85,10 +87,10 @@ impl ChainStore {
         all
     }
 
-    /// What is known of the chain.
+    /// What is known of the chain. Families of one market have its name in the middle, so all of them are one pattern.
     fn own_need(&self) -> Need {
         let name = "tracker:chain:*";
-        let (mut need, key) = (Need::new(self.keys.pattern(name), Access::Write), self.keys.probe(name));
+        let (mut need, key) = (Need::new(self.keys.pattern(name)), self.keys.probe(name));
         for (command, arguments) in [
             ("GET", &[][..]),
             ("HGET", &[PROBE_ARGUMENT]),
@@ -105,7 +107,10 @@ impl ChainStore {
             ("SCARD", &[]),
             ("EXPIRE", &[PROBE_ARGUMENT]),
         ] {
-            need.probe(command, &key, arguments);
+            match command {
+                "SADD" => need.probe_without_sending(command, &key),
+                _ => need.probe(command, &key, arguments),
+            };
         }
         need.probe_keyless("TIME", &[]).probe_script(&key);
         need
@@ -136,11 +141,8 @@ impl ChainStore {
 
     /// What the collectors write. A shadow removes none of it.
     fn submissions_need(&self, market: &str) -> Need {
-        let access = if self.keys.is_shadow() { Access::Read } else { Access::Write };
-        let (mut need, key) = (
-            Need::new(named(&SUBMISSIONS, market), access),
-            SUBMISSIONS.key("", &[&market, &0, &PROBE_ARGUMENT]),
-        );
+        let mut need = Need::new(named(&SUBMISSIONS, market));
+        let key = SUBMISSIONS.key("", &[&market, &0, &PROBE_ARGUMENT]);
         need.probe("SMEMBERS", &key, &[]);
         if !self.keys.is_shadow() {
             need.probe("UNLINK", &key, &[]);

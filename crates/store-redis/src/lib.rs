@@ -33,6 +33,7 @@ pub use key_family::{Age, Family, FamilyTable, KeyType, Removal, Retention, Ttl,
 pub use kind::ErrorKind;
 pub use reply::{Fault, Replies};
 pub use rights::{
-    Access, Denied, MissingRight, Need, PROBE_ARGUMENT, escape_pattern, may_run, missing_rights,
+    Denied, MissingRight, Need, PROBE_ARGUMENT, changes_keys, covers, escape_pattern, may_run,
+    missing_rights, server_version,
 };
 pub use script::Lua;

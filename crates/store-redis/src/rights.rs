@@ -4,9 +4,9 @@
 //! must refuse, or for a key, a field or a member that does not exist. A command without such a form (`SADD`, `LPUSH`) is
 //! not sent: a script asks the server whether the user may run it, which Redis supports from version 7 on.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
-use redis::{RedisResult, Value};
+use redis::{RedisResult, Value, from_redis_value};
 
 use crate::{
     answers::kind_of, batch::Batch, connect::Session, error::StoreError, kind::ErrorKind, operations,
@@ -15,7 +15,7 @@ use crate::{
 /// The argument of probes. It is no number, so that numeric commands refuse it, and names no key, field or member that exists.
 pub const PROBE_ARGUMENT: &str = "state-tracker-doctor";
 
-/// Returns 1 if the user may run a command, or if the server is too old to say. KEYS: the key. ARGV: the command's words.
+/// Returns 1 if the user may run a command, or if the server is too old to say. ARGV: the command's words.
 const ACL_CHECK: &str =
     "if not redis.acl_check_cmd or redis.acl_check_cmd(unpack(ARGV)) then return 1 end return 0";
 
@@ -26,20 +26,39 @@ const CONTAINERS: [&str; 3] = ["MEMORY", "PUBSUB", "SCRIPT"];
 const ACL_ASK: &str =
     "if redis.acl_check_cmd and redis.acl_check_cmd(unpack(ARGV)) then return 1 end return 0";
 
-/// How a program uses keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Access {
-    /// It only reads them.
-    Read,
-    /// It reads and writes them.
-    Write,
+/// The commands, of those that this program sends, that change keys. Scripts are among them: the server can't know what they do.
+const CHANGING: [&str; 19] = [
+    "del",
+    "eval",
+    "evalsha",
+    "expire",
+    "hdel",
+    "hincrby",
+    "hset",
+    "incrby",
+    "lpush",
+    "persist",
+    "pexpire",
+    "rename",
+    "sadd",
+    "set",
+    "srem",
+    "unlink",
+    "zadd",
+    "zrem",
+    "zremrangebyrank",
+];
+
+/// Whether a command, as a word of an access list, changes keys.
+#[must_use]
+pub fn changes_keys(command: &str) -> bool {
+    CHANGING.contains(&command)
 }
 
 /// Keys that a program uses, and a probe for each command that it uses them with.
 #[derive(Clone, Debug)]
 pub struct Need {
     pattern: String,
-    access: Access,
     is_for_operators: bool,
     probes: Vec<Probe>,
 }
@@ -63,7 +82,7 @@ enum Form {
     Asked,
     /// Send a command that names no key, or one that follows its other words.
     Keyless,
-    /// Call a script that the server does not know.
+    /// Call a script without effect, or one that the server does not know.
     Script,
 }
 
@@ -112,8 +131,8 @@ impl MissingRight {
 impl Need {
     /// A need of keys of this pattern, without probes.
     #[must_use]
-    pub fn new(pattern: impl Into<String>, access: Access) -> Self {
-        Self { pattern: pattern.into(), access, is_for_operators: false, probes: Vec::new() }
+    pub fn new(pattern: impl Into<String>) -> Self {
+        Self { pattern: pattern.into(), is_for_operators: false, probes: Vec::new() }
     }
 
     /// The same need, which only commands of operators have: without it the service runs.
@@ -125,7 +144,7 @@ impl Need {
     /// The commands that every program needs whatever its keys are: those of transactions and scripts.
     #[must_use]
     pub fn of_any_key() -> Self {
-        let mut need = Self::new("", Access::Read);
+        let mut need = Self::new("");
         // MULTI with EXEC right behind it: probes queued between them would run outside a transaction where MULTI is denied.
         for (command, arguments) in [
             ("MULTI", &[][..]),
@@ -134,6 +153,8 @@ impl Need {
             ("PING", &[]),
             // The pool sends it with each connection that it reuses.
             ("UNWATCH", &[]),
+            // A script without keys asks the server about rights.
+            ("EVAL", &["return 1", "0"]),
         ] {
             need.probe_keyless(command, arguments);
         }
@@ -146,24 +167,14 @@ impl Need {
         &self.pattern
     }
 
-    /// How the program uses the keys.
-    #[must_use]
-    pub fn access(&self) -> Access {
-        self.access
-    }
-
     /// The commands, as words of an access list: `get`, `script|load`.
     #[must_use]
     pub fn commands(&self) -> BTreeSet<String> {
         let mut all = BTreeSet::new();
-        for Probe { command, form, arguments, .. } in &self.probes {
+        for Probe { command, arguments, .. } in &self.probes {
             let subcommand = arguments.first().filter(|_| CONTAINERS.contains(command));
             let words = subcommand.map_or_else(|| (*command).to_owned(), |word| format!("{command}|{word}"));
             all.insert(words.to_lowercase());
-            // A script that the server lacks is sent with its text.
-            if matches!(form, Form::Asked | Form::Script) {
-                all.insert("eval".to_owned());
-            }
         }
         all
     }
@@ -180,12 +191,11 @@ impl Need {
 
     /// Adds a probe for a command that changes the key whatever its arguments are: the server is asked, and the command not sent.
     pub fn probe_without_sending(&mut self, command: &'static str, key: &str) -> &mut Self {
-        let arguments: &[&str] = if command == "HSETNX" { &[PROBE_ARGUMENT, "1"] } else { &["1"] };
         self.push(
             command,
             Form::Asked,
             key,
-            if command == "DEL" || command == "UNLINK" { &[] } else { arguments },
+            if command == "DEL" || command == "UNLINK" { &[] } else { &["1"] },
         )
     }
 
@@ -204,9 +214,18 @@ impl Need {
         self.push("MEMORY", Form::Keyless, key, &["USAGE"])
     }
 
-    /// Adds a probe for scripts that are called by hash with this key.
+    /// Adds probes for scripts with this key: they are called by hash, and a server that lacks one is sent its text.
     pub fn probe_script(&mut self, key: &str) -> &mut Self {
-        self.push("EVALSHA", Form::Script, key, &[])
+        self.push("EVALSHA", Form::Script, key, &[]).push("EVAL", Form::Script, key, &[])
+    }
+
+    /// What the doctor asks about any key of this pattern. The service needs none of it.
+    #[must_use]
+    pub fn examination(&self) -> Self {
+        let mut need = Self::new(&self.pattern).for_operators();
+        let key = self.probes.first().map_or("", |probe| probe.key.as_str());
+        need.probe("TYPE", key, &[]).probe("PTTL", key, &[]).probe_memory(key);
+        need
     }
 
     fn push(
@@ -235,6 +254,16 @@ pub fn escape_pattern(text: &str) -> String {
     pattern
 }
 
+/// Whether a pattern of an access list matches every key that another one matches. `false` where that takes more than a look at
+/// their beginnings.
+#[must_use]
+pub fn covers(pattern: &str, other: &str) -> bool {
+    pattern.strip_suffix('*').is_some_and(|prefix| {
+        // `\\*` at the end is a star of the name.
+        !prefix.ends_with('\\') && pattern != other && other.starts_with(prefix)
+    })
+}
+
 /// The rights that the user lacks, found in one round trip.
 ///
 /// # Errors
@@ -249,8 +278,10 @@ pub async fn missing_rights(session: &mut Session, needs: &[Need]) -> Result<Vec
             Form::Renamed => batch.cmd(command, key).arg(key),
             Form::Keyless if key.is_empty() => batch.keyless(command).arg(arguments),
             Form::Keyless => batch.keyless(command).arg(arguments).arg(key),
-            // By EVAL, with its text: SCRIPT LOAD would need another right, for a script that runs once.
-            Form::Asked => batch.script("EVAL", ACL_CHECK, &[key]).arg(command).arg(key).arg(arguments),
+            // By EVAL, with its text: SCRIPT LOAD would need another right, for a script that runs once. Without a key, since the right
+            // to pass this key to scripts is another one.
+            Form::Asked => batch.keyless("EVAL").arg(ACL_CHECK).arg(0).arg(command).arg(key).arg(arguments),
+            Form::Script if *command == "EVAL" => batch.script("EVAL", "return 1", &[key]),
             // No script has this hash: with the right to run it, the answer is NOSCRIPT.
             Form::Script => batch.script("EVALSHA", &"0".repeat(40), &[key]),
         };
@@ -273,6 +304,21 @@ pub async fn may_run(session: &mut Session, commands: &[&[&str]]) -> Result<Vec<
     }
     let answers = session.run(operations::READ_RIGHTS, "access list", batch).await?;
     Ok(answers.into_iter().map(|answer| matches!(answer, Ok(Value::Int(1)))).collect())
+}
+
+/// The version of the server, such as `7.0.15`; `None` where it does not say. Every user may ask.
+///
+/// # Errors
+/// [`StoreError`] when the server does not answer.
+pub async fn server_version(session: &mut Session) -> Result<Option<String>, StoreError> {
+    let mut batch = Batch::new();
+    // Without words it changes nothing. `INFO` is another right.
+    batch.keyless("HELLO");
+    let answers = session.run(operations::READ_RIGHTS, "access list", batch).await?;
+    let facts =
+        answers.into_iter().next().and_then(Result::ok).map(from_redis_value::<HashMap<String, Value>>);
+    let version = facts.and_then(Result::ok).and_then(|mut facts| facts.remove("version"));
+    Ok(version.and_then(|version| from_redis_value(version).ok()))
 }
 
 fn refusal(need: &Need, probe: &Probe, answer: RedisResult<Value>) -> Option<MissingRight> {
@@ -311,6 +357,16 @@ mod tests {
     fn a_literal_pattern_matches_its_text_alone() {
         assert_eq!(escape_pattern("P:0xAB"), "P:0xAB");
         assert_eq!(escape_pattern(r"a*b?[c]\ d"), r"a\*b\?\[c\]\\?d");
+    }
+
+    #[test]
+    fn a_pattern_covers_those_that_begin_like_it() {
+        assert!(covers("P:M:*", "P:M:epochs:active") && covers("P:M:*", "P:M:epoch:*:state"));
+        for (pattern, other) in
+            [("P:M:*", "P:M:*"), ("P:M:*", "P:N:a"), (r"a\*", r"a\*b"), ("*:b", "a:b"), ("a", "ab")]
+        {
+            assert!(!covers(pattern, other), "{pattern} {other}");
+        }
     }
 
     #[test]

@@ -18,7 +18,9 @@ use crate::datasets::{Dataset, SUMMARY, key_of};
 
 pub(crate) use index::INDEX;
 pub use index::{IndexKeys, NOT_WRITTEN};
-pub(crate) use inputs::{EPOCH_VALIDATORS, INPUTS, InputKeys, PRIORITIES, epoch_of};
+pub(crate) use inputs::{
+    ACTIVE, EPOCH_STATE, EPOCH_VALIDATORS, INPUTS, InputKeys, PRIORITIES, VPA_STATS, epoch_of,
+};
 pub(crate) use ledger::{HOURS, HOURS_KEPT, LEDGER, META, OPEN, SEALED, STAGED_KEPT, SUMS};
 pub(crate) use parts::{LedgerPart, hours_with_keys};
 
@@ -155,9 +157,9 @@ impl MarketKeys {
         self.shadow
     }
 
-    /// The prefix of everything that is written, with its colon; empty for none.
+    /// The prefix of everything that is written, without a colon behind it; empty for none.
     pub(crate) fn prefix(&self) -> &str {
-        let own = format!("{{{}}}", self.inputs[0]);
+        let own = format!(":{{{}}}", self.inputs[0]);
         self.ledger.strip_suffix(&own).unwrap_or_default()
     }
 
@@ -250,11 +252,6 @@ impl OutputKeys<'_> {
     /// `P:M`, with its prefix.
     pub(crate) fn space(&self) -> &str {
         self.0
-    }
-
-    /// A key of this spelling that nobody uses.
-    pub(crate) fn unused(self) -> String {
-        format!("{}:tracker:unused", self.0)
     }
 
     /// The key of a dataset; those of hours have the start of the hour as their id.

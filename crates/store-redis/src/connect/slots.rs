@@ -66,10 +66,12 @@ pub(super) struct SlotMap {
 }
 
 impl SlotMap {
-    /// Parses an answer to `CLUSTER SLOTS`.
+    /// Parses an answer to `CLUSTER SLOTS`. There are as many ranges as slots at most: what is more is not read, since the work grows
+    /// with the square of them.
     pub(super) fn read(answer: Value, sender: &Node) -> RedisResult<Self> {
         let ranges: Vec<(usize, usize, Vec<Value>)> = from_redis_value::<Vec<Vec<Value>>>(answer)?
             .into_iter()
+            .take(SLOTS)
             .filter_map(|range| {
                 let mut parts = range.into_iter();
                 let first = from_redis_value(parts.next()?).ok()?;
@@ -177,6 +179,44 @@ mod tests {
         assert_eq!(at(&map, 300), Some(("b".to_owned(), 5)));
         (100..200).for_each(|slot| map.assign(slot, node("b", 5)));
         assert_eq!(map.masters(), [node("a", 1), node("asked", 3), node("b", 5)]);
+    }
+
+    #[test]
+    fn a_map_of_more_ranges_than_slots_is_read_up_to_their_number() {
+        let range = |port| {
+            let master = Value::Array(vec![Value::BulkString(b"a".to_vec()), Value::Int(port)]);
+            Value::Array(vec![Value::Int(0), Value::Int(16_383), master])
+        };
+        let answer = Value::Array((0..60_000).map(range).collect());
+        let map = SlotMap::read(answer, &node("asked", 7)).expect("an answer");
+        assert_eq!((map.nodes.len(), map.masters()), (SLOTS, vec![node("a", 16_383)]));
+    }
+
+    fn maps_of(count: u64) {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/corpus/slots");
+        let asked = node("asked", 7);
+        testkit::fuzz::Corpus::read(folder).expect("a corpus").explore(count, |input| {
+            let Ok(answer) = redis::parse_redis_value(input) else { return "no answer".to_owned() };
+            match SlotMap::read(answer, &asked) {
+                Ok(map) => {
+                    let masters = map.masters();
+                    assert!((0..16_384).filter_map(|slot| map.node(slot)).all(|node| masters.contains(node)));
+                    format!("{} masters", masters.len().min(4))
+                }
+                Err(error) => testkit::fuzz::label(&error.to_string()),
+            }
+        });
+    }
+
+    #[test]
+    fn no_answer_makes_the_reader_of_slots_panic() {
+        maps_of(5_000);
+    }
+
+    #[test]
+    #[ignore = "minutes"]
+    fn no_answer_makes_the_reader_of_slots_panic_for_long() {
+        maps_of(200_000);
     }
 
     #[test]

@@ -40,9 +40,25 @@ impl Index {
                 break;
             }
         }
+        // Only what is there is deleted: the rights for an index that this configuration does not have are none.
+        let whole = INDEX.iter().filter(|family| family.ids() == 0);
+        let mut left: Vec<String> = whole.map(|family| family.key(self.keys.space(), &[])).collect();
         let fill = |round: &mut RoundTrip| {
-            for family in INDEX.iter().filter(|family| family.ids() == 0) {
-                round.cmd("UNLINK", family.key(self.keys.space(), &[]));
+            for key in &left {
+                round.cmd("EXISTS", key.clone());
+            }
+        };
+        let mut answers = self.run(session, operations::PRUNE_INDEX, fill).await?;
+        let mut there = Vec::with_capacity(left.len());
+        for _ in &left {
+            there.push(answers.take::<bool>()? == Some(true));
+        }
+        note(&mut faults, answers.finish()?);
+        let mut there = there.into_iter();
+        left.retain(|_| there.next() == Some(true));
+        let fill = |round: &mut RoundTrip| {
+            for key in &left {
+                round.cmd("UNLINK", key.clone());
             }
         };
         note(&mut faults, self.run(session, operations::PRUNE_INDEX, fill).await?.finish()?);

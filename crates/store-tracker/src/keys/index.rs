@@ -97,6 +97,11 @@ impl IndexKeys {
         &self.space
     }
 
+    /// Whether it is the index of one market under its name.
+    pub(crate) fn is_namespaced(&self) -> bool {
+        self.namespaced
+    }
+
     fn key(&self, family: &Family) -> String {
         family.key(&self.space, &[])
     }

@@ -40,7 +40,7 @@ domain::table! {
     pub(crate) INPUTS: Family;
     QUEUE = input("submissionQueue", List, Optional, AGGREGATOR, OtherPrograms,
         "The submissions that wait for the dequeuer.");
-    ACTIVE = input("epochs:active", Set, Required, AGGREGATOR, ACTIVE_PRUNED,
+    pub(crate) ACTIVE = input("epochs:active", Set, Required, AGGREGATOR, ACTIVE_PRUNED,
         "The ids of epochs that were opened; producers never remove one.");
     pub(crate) EPOCH_VALIDATORS = input("epoch:*:validators", Set, Required, AGGREGATOR, Expiry,
         "The remote validators that sent a batch of an epoch.");
@@ -48,7 +48,7 @@ domain::table! {
         "The processed submissions of an epoch, by their times.");
     PROCESSED = input("epoch:*:processed", Set, Required, BOTH, Expiry,
         "The processed submissions of an epoch, from older dequeuers.");
-    EPOCH_STATE = input("epoch:*:state", Hash, Required, BOTH, Expiry,
+    pub(crate) EPOCH_STATE = input("epoch:*:state", Hash, Required, BOTH, Expiry,
         "The state of an epoch; the aggregator updates its field `submissions_count`.");
     EPOCH_INFO = input("metrics:epoch:*:info", Hash, Required, BOTH, Expiry,
         "Start, end and status of an epoch's window.");
@@ -77,7 +77,7 @@ domain::table! {
 domain::table! {
     /// What producers write about priorities, behind `P:M:` or behind the second namespace of a market.
     pub(crate) PRIORITIES: Family;
-    VPA_STATS = input("vpa:stats", Hash, Optional, AGGREGATOR, Expiry,
+    pub(crate) VPA_STATS = input("vpa:stats", Hash, Optional, AGGREGATOR, Expiry,
         "Counts of priorities and of the submissions made with them; the aggregator renews its TTL of 7 days.");
     VPA_ASSIGNMENTS = input("vpa:priority:timeline", Zset, Optional, AGGREGATOR, PRIORITY_TIMELINES,
         "When priorities were assigned.");

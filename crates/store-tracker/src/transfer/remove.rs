@@ -38,6 +38,31 @@ pub async fn reset_ledger(
     Ok(removed)
 }
 
+/// Those of these datasets to which this command answers with a 1.
+async fn answered(
+    session: &mut Session,
+    command: &str,
+    keys: &MarketKeys,
+    all: Vec<String>,
+) -> Result<Vec<String>, StoreError> {
+    let mut batch = Batch::new();
+    for key in &all {
+        batch.cmd(command, key);
+    }
+    if batch.is_empty() {
+        return Ok(all);
+    }
+    let answers = session.run(REMOVE_DATASETS, keys.market().checksummed(), batch).await?;
+    let mut replies = Replies::new(REMOVE_DATASETS, answers);
+    let mut yes = Vec::new();
+    for key in all {
+        if replies.required(&key)? {
+            yes.push(key);
+        }
+    }
+    Ok(yes)
+}
+
 /// Deletes the datasets of a market under every spelling of its outputs; returns the keys that were there.
 ///
 /// # Errors
@@ -56,19 +81,9 @@ pub async fn remove_datasets(
             }
         }
     }
-    let mut batch = Batch::new();
-    for key in &all {
-        batch.cmd("UNLINK", key);
-    }
-    let answers = session.run(REMOVE_DATASETS, keys.market().checksummed(), batch).await?;
-    let mut replies = Replies::new(REMOVE_DATASETS, answers);
-    let mut removed = Vec::new();
-    for key in all {
-        if replies.required(&key)? {
-            removed.push(key);
-        }
-    }
-    Ok(removed)
+    // Only what is there is deleted: in spellings under which this configuration does not write, the tracker has no right to.
+    let all = answered(session, "EXISTS", keys, all).await?;
+    answered(session, "UNLINK", keys, all).await
 }
 
 /// Deletes the state index of a market, under the first spelling of its outputs, slice by slice; returns how many entities it had, and

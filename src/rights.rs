@@ -58,7 +58,7 @@ pub(crate) fn needs(config: &Config, markets: &[String]) -> Result<Vec<Need>> {
         (true, true) => all.extend(keys.iter().flat_map(|keys| IndexKeys::of_market(keys).needs())),
     }
     if config.collector.is_enabled() {
-        all.extend(collector_store(config)?.needs(&config.tracker.markets));
+        all.extend(collector_store(config)?.needs(&config.tracker.markets, config.relays()));
     }
     let examined = examinations(&all);
     all.extend(examined);

@@ -21,8 +21,9 @@ impl Config {
 
 /// A note for each setting whose password is too short to be hidden: in texts from outside it may be a part of any word.
 pub(crate) fn short(config: &Config) -> Vec<String> {
-    let of_nodes =
-        nodes(config).chain(receivers(config)).filter_map(|(key, url)| Some((key, url.with_credentials().password()?.to_owned())));
+    let of_nodes = nodes(config)
+        .chain(receivers(config))
+        .filter_map(|(key, url)| Some((key, url.with_credentials().password()?.to_owned())));
     let all = passwords(config).into_iter().chain(of_nodes);
     let is_short = |text: &str| (1..SHORTEST_SECRET).contains(&text.len());
     let mut keys: Vec<&str> = all.filter(|(_, text)| is_short(text)).map(|(key, _)| key).collect();

@@ -65,6 +65,11 @@ sections! {
 }
 
 impl Config {
+    /// Whether the relayer is told something: a shadow leaves that to the program beside it.
+    pub fn relays(&self) -> bool {
+        self.collector.is_enabled() && self.relayer.is_enabled() && self.output.prefix.is_empty()
+    }
+
     /// The settings in effect for a market, by its name in `tracker.markets`. An unknown market has the defaults.
     pub fn market(&self, name: &str) -> MarketSettings {
         self.markets.get(name).cloned().unwrap_or_default()

@@ -75,7 +75,7 @@ pub(super) fn children(
     // Not mandatory: if the chain can't be followed, the datasets must still be written.
     let policy = policy(&config.supervision);
     let (mut edges, mut preparers) = (Vec::new(), Vec::new());
-    let relayer = relays(config).then(|| config.relayer.client()).transpose()?;
+    let relayer = config.relays().then(|| config.relayer.client()).transpose()?;
     let mut lanes = Vec::new();
     for (market, _) in shared.settings.markets.clone() {
         let mailbox = Mailbox::new(market.to_string(), limits(&config.mailbox), clock);
@@ -128,11 +128,6 @@ pub(super) fn children(
     let alerts = alerts.map(|alerts| alerts.for_sender(notices.name()));
     let notify = Child::actor(notices, move || Notifier::passing_on(alerts.clone())).policy(policy);
     Ok(vec![notify, Child::supervisor(COLLECTOR, members).policy(policy)])
-}
-
-/// Whether the relayer is told something: a shadow leaves that to the program beside it.
-fn relays(config: &Config) -> bool {
-    config.relayer.is_enabled() && config.output.prefix.is_empty()
 }
 
 /// A market's lane of the relayer, and the edge to it of the batch preparer of this name.
@@ -237,7 +232,7 @@ pub(super) fn collector_services(
         // One semaphore for all preparers, also over their restarts: a crash releases its permit.
         workers: Arc::new(tokio::sync::Semaphore::new(workers(settings.workers))),
         hand_overs: Arc::default(),
-        tells_relayer: relays(config),
+        tells_relayer: config.relays(),
     })
 }
 

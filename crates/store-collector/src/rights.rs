@@ -19,12 +19,13 @@ const SET: &[&str] = &[PROBE_ARGUMENT, "EX", PROBE_ARGUMENT];
 const HSET: &[&str] = &["field", "value", "field without a value"];
 
 impl ChainStore {
-    /// The rights that the collector needs, each family of keys by itself; `spelled` are the markets as the configuration spells them.
+    /// The rights that the collector needs, each family of keys by itself; `spelled` are the markets as the configuration
+    /// spells them. Where it tells the relayer, it needs the outbox too.
     #[must_use]
-    pub fn needs(&self, spelled: &[String]) -> Vec<Need> {
+    pub fn needs(&self, spelled: &[String], tells_relayer: bool) -> Vec<Need> {
         let keys = &self.keys;
         let mut all = vec![self.own_need()];
-        if !keys.is_shadow() {
+        if tells_relayer {
             all.push(self.outbox_need());
         }
         let mut of = |name: &str, ask: &dyn Fn(&mut Need, &str)| {
@@ -116,10 +117,10 @@ impl ChainStore {
         need
     }
 
-    /// What the relayer is told; a shadow tells it nothing.
+    /// What the relayer is told.
     fn outbox_need(&self) -> Need {
         let name = "tracker:relayer:*";
-        let (mut need, key) = (Need::new(self.keys.pattern(name), Access::Write), self.keys.probe(name));
+        let (mut need, key) = (Need::new(self.keys.pattern(name)), self.keys.probe(name));
         for (command, arguments) in [
             ("TYPE", &[][..]),
             ("HMGET", &[PROBE_ARGUMENT]),
@@ -133,7 +134,10 @@ impl ChainStore {
             ("XRANGE", &["-", PROBE_ARGUMENT]),
             ("XREVRANGE", &["+", PROBE_ARGUMENT]),
         ] {
-            need.probe(command, &key, arguments);
+            match command {
+                "SADD" => need.probe_without_sending(command, &key),
+                _ => need.probe(command, &key, arguments),
+            };
         }
         need.probe_keyless("TIME", &[]).probe_script(&key);
         need

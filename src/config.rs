@@ -45,7 +45,7 @@ pub use problem::ConfigErrors;
 pub use secret::Secret;
 pub(crate) use settings::SECTIONS;
 pub use settings::{
-    Collector, Compat, Config, Http, Index, Intervals, Ledger, Log, LogFormat, Mailbox, MarketSettings,
+    Api, Collector, Compat, Config, Http, Index, Intervals, Ledger, Log, LogFormat, Mailbox, MarketSettings,
     OperatorFiles, Priority, Redis, Retention, Supervision, Tracker,
 };
 #[cfg(feature = "failure-points")]

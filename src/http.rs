@@ -37,6 +37,8 @@ pub struct Security {
     pub tokens: Tokens,
     /// The certificate; without one it speaks plain HTTP.
     pub tls: Option<Tls>,
+    /// The audit log, which other ports share.
+    pub audit: Audit,
 }
 
 /// The two running servers. Dropping them stops them in the background; [`HttpServers::stop`] waits for that.
@@ -58,7 +60,7 @@ impl HttpServers {
         security: Security,
         vitals: Arc<dyn Vitals>,
     ) -> Result<Self, BindError> {
-        Self::bind_with(Limits::of_process(2), metrics, operator, security, vitals).await
+        Self::bind_with(Limits::of_process(3), metrics, operator, security, vitals).await
     }
 
     async fn bind_with(
@@ -72,7 +74,7 @@ impl HttpServers {
         // Both ports before any task: if the second one is taken, the first one has served nothing.
         let (operator, operator_address) = listen(Server::Operator, operator).await?;
         let stop = CancellationToken::new();
-        let audit = Audit::default();
+        let audit = security.audit;
         let shown = EndpointState { vitals, began: Instant::now(), audit: audit.clone() };
         let guard = |server| Guard::new(limits, routes::access(server)).audit(audit.clone());
         let of_metrics =

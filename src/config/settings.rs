@@ -1,6 +1,7 @@
 //! The typed and checked settings, as the rest of the program uses them. Each file below holds the tables of some sections; a new
 //! setting is a row there.
 
+mod api;
 mod collector;
 mod http;
 mod log;
@@ -16,6 +17,7 @@ use store_tracker::Output;
 
 use super::setting::{Section, Table};
 
+pub use api::Api;
 pub use collector::Collector;
 pub use http::{Http, OperatorFiles};
 pub use log::{Log, LogFormat};
@@ -52,6 +54,7 @@ sections! {
     retention: Retention,
     index: Index,
     collector: Collector,
+    api: Api,
     supervision: Supervision,
     mailbox: Mailbox,
     http: Http,

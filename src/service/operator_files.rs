@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use http_server::{BadCertificate, BadTokens, Role, Tls, Tokens};
+use http_server::{Audit, BadCertificate, BadTokens, Role, Tls, Tokens};
 use tokio::{task::JoinSet, time::sleep};
 
 use crate::{
@@ -63,6 +63,7 @@ impl OperatorSecrets {
         let security = Security {
             tokens: Tokens::default(),
             tls: files.certificate.as_ref().map(|(pem, key)| Tls::new(pem, key)).transpose()?,
+            audit: Audit::default(),
         };
         set_tokens(&security.tokens, &files)?;
         let last = Mutex::new(Last { files, told: None });

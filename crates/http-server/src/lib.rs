@@ -7,10 +7,12 @@
 //!   limit closes the oldest one, so that a port always answers;
 //! - with tokens, only who presents one of the needed role is served. Tokens and certificates can be replaced while it runs;
 //! - a page of another site can't use a browser to reach a port that checks `Host` and `Origin`;
-//! - every answer has a request id, every error has one shape, and each action of an operator, or refusal, is in the audit log.
+//! - every answer has a request id, every error of a port has one shape, and each action of an operator, or refusal, is in the audit log.
 
 mod accept;
 mod audit;
+mod body;
+mod cors;
 mod error;
 mod guard;
 mod http;
@@ -22,9 +24,9 @@ mod tokens;
 
 pub use accept::accept;
 pub use audit::{Audit, Entry};
-pub use error::ApiError;
-pub use guard::{Access, Guard, guarded};
+pub use error::{ApiError, Shape};
+pub use guard::{Access, Guard, RequestId, guarded};
 pub use http::{Peer, serve_http};
 pub use limits::Limits;
 pub use tls::{BadCertificate, Tls};
-pub use tokens::{BadTokens, Role, Tokens};
+pub use tokens::{BadTokens, Role, SHORTEST, Tokens};

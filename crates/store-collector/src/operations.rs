@@ -16,5 +16,6 @@ errors::table! {
     READ_BLOCK_HASHES: "read_block_hashes", "read the hashes of blocks";
     WRITE_CONTRACT_VALUES: "write_contract_values", "write the values of contracts";
     READ_FINALIZED: "read_finalized", "read which batches the chain has finalised";
+    READ_API: "read_api", "read for the read API";
     CLEAN_UP: "clean_up", "clean up markers and submissions";
 }

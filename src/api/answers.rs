@@ -26,8 +26,10 @@ pub(super) struct Info<T> {
 
 /// The envelope, as the description has it.
 #[derive(ToSchema)]
+#[allow(dead_code, reason = "the description reads its fields, and nobody makes it")]
 pub(super) struct Wrapped<T> {
     /// The outcome.
+    #[schema(inline)]
     pub(super) info: Info<T>,
     /// The id of the request, also the header `X-Request-ID`.
     #[schema(rename = "requestID")]
@@ -36,8 +38,10 @@ pub(super) struct Wrapped<T> {
 
 /// A refusal in its envelope: `success` is false, and `response` gives the reason.
 #[derive(ToSchema)]
+#[allow(dead_code, reason = "the description reads its fields, and nobody makes it")]
 pub(super) struct Refused {
     /// The outcome.
+    #[schema(inline)]
     info: Info<String>,
     /// The id of the request, also the header `X-Request-ID`.
     #[schema(rename = "requestID")]
@@ -174,12 +178,15 @@ pub(super) struct DiscardedProject {
 pub(super) struct DiscardedDetails {
     /// The content id that most nodes submitted.
     #[serde(rename = "mostFrequentSnapshotCID", default, deserialize_with = "or_default")]
+    #[schema(required = true)]
     pub(super) most_frequent: String,
     /// How many were discarded.
     #[serde(rename = "discardedSubmissionCount", default, deserialize_with = "or_default")]
+    #[schema(required = true)]
     pub(super) count: i64,
     /// The content ids that were discarded, by the ids of slots.
     #[serde(rename = "discardedSubmissions", default, deserialize_with = "or_default")]
+    #[schema(required = true)]
     pub(super) submissions: BTreeMap<String, Vec<String>>,
 }
 
@@ -213,12 +220,15 @@ pub(super) struct SlotProject {
 pub(super) struct SlotDetails {
     /// The content id that was finalised.
     #[serde(rename = "finalizedCID", default, deserialize_with = "or_default")]
+    #[schema(required = true)]
     pub(super) finalized: String,
     /// How many were discarded.
     #[serde(rename = "discardedSubmissionCount", default, deserialize_with = "or_default")]
+    #[schema(required = true)]
     pub(super) count: i64,
     /// The content ids that were discarded.
     #[serde(rename = "discardedSubmissions", default, deserialize_with = "or_default")]
+    #[schema(required = true)]
     pub(super) submissions: Vec<String>,
 }
 

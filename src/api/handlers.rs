@@ -39,7 +39,7 @@ const MANY: usize = 1_000;
 macro_rules! handler {
     ($(#[doc = $text:literal])+ $path:literal ($($parameters:ident)?) $Request:ty => $Response:ty, $($handler:tt)+) => {
         $(#[doc = $text])+
-        #[utoipa::path(post, path = $path, request_body = $Request, $(params($parameters),)? responses(
+        #[utoipa::path(post, path = $path, tag = "Read API", request_body = $Request, $(params($parameters),)? responses(
             (status = 200, description = "The answer", body = Wrapped<$Response>),
             (status = 400, description = "The request does not fit: `response` says why", body = Refused),
             (status = 401, description = "The token is wrong", body = Refused),

@@ -14,7 +14,7 @@ pub(super) const MOST_DAYS: u64 = 365;
 
 /// Declares the body of a request. The token is read by the guard of the port, and a number that is missing is 0, as in the original.
 macro_rules! body {
-    ($(#[doc = $head:literal])+ $Type:ident { $($(#[doc = $text:literal])+ $(#[schema($($schema:tt)+)])? $name:ident: $wire:literal $of:ty,)* }) => {
+    ($(#[doc = $head:literal])+ $Type:ident { $($(#[doc = $text:literal])+ $(#[schema($($schema:tt)+)])? $name:ident: $wire:tt $of:ty,)* }) => {
         $(#[doc = $head])+
         #[derive(Debug, Deserialize, ToSchema)]
         pub(super) struct $Type {

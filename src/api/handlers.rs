@@ -3,7 +3,7 @@
 use axum::{
     Extension,
     body::Bytes,
-    extract::{Query, State},
+    extract::{RawQuery, State},
     http::HeaderValue,
     response::Response,
 };
@@ -92,7 +92,7 @@ handler! {
     pub(super) async fn eligible_nodes_past_days(
         State(api): State<Api>,
         id: Id,
-        Query(details): Query<Details>,
+        RawQuery(query): RawQuery,
         body: Bytes,
     ) -> Outcome {
         let request: Days = read(&body)?;
@@ -100,7 +100,7 @@ handler! {
         let market = api.market(&request.market)?;
         let mut session = api.session().await?;
         let days = requests::days(days, api.current_day(&mut session, &market).await?)?;
-        let nodes = api.eligible_nodes(&mut session, &market, &days, &details).await?;
+        let nodes = api.eligible_nodes(&mut session, &market, &days, query.as_deref()).await?;
         api.answer(&id, nodes).await
     }
 }
@@ -111,14 +111,14 @@ handler! {
     pub(super) async fn eligible_nodes(
         State(api): State<Api>,
         id: Id,
-        Query(details): Query<Details>,
+        RawQuery(query): RawQuery,
         body: Bytes,
     ) -> Outcome {
         let request: Day = read(&body)?;
         let market = api.market(&request.market)?;
         let mut session = api.session().await?;
         let day = requests::day(request.day, api.current_day(&mut session, &market).await?)?;
-        let nodes = api.eligible_nodes(&mut session, &market, &[day], &details).await?;
+        let nodes = api.eligible_nodes(&mut session, &market, &[day], query.as_deref()).await?;
         // One day was asked for.
         api.answer(&id, nodes.into_iter().next()).await
     }
@@ -256,10 +256,10 @@ impl Api {
         session: &mut Session,
         market: &ContractAddress,
         days: &[u64],
-        details: &Details,
+        query: Option<&str>,
     ) -> Result<Vec<EligibleNodes>, Refusal> {
         let reader = &self.parts.reader;
-        if !details.are_wanted() {
+        if !Details::are_wanted(query) {
             let counts = reader.eligible_nodes(session, market, days).await?;
             let shown = |(day, count): (&u64, u64)| EligibleNodes { day: *day, count, slots: Vec::new() };
             return Ok(days.iter().zip(counts).map(shown).collect());

@@ -54,7 +54,7 @@ body! {
     /// A day.
     Day {
         /// The day, counted from 1; at most the current one.
-        #[schema(required = true, minimum = 1)]
+        #[schema(required = true, minimum = 1, maximum = 9223372036854775807)]
         day: "day" i64,
     }
 }
@@ -62,7 +62,7 @@ body! {
     /// An epoch.
     Epoch {
         /// The id of an epoch.
-        #[schema(required = true, minimum = 1)]
+        #[schema(required = true, minimum = 1, maximum = 9223372036854775807)]
         epoch: "epochID" i64,
     }
 }
@@ -70,10 +70,10 @@ body! {
     /// An epoch and its day.
     EpochDay {
         /// The day, counted from 1.
-        #[schema(required = true, minimum = 1)]
+        #[schema(required = true, minimum = 1, maximum = 9223372036854775807)]
         day: "day" i64,
         /// The id of an epoch.
-        #[schema(required = true, minimum = 1)]
+        #[schema(required = true, minimum = 1, maximum = 9223372036854775807)]
         epoch: "epochID" i64,
     }
 }
@@ -81,7 +81,7 @@ body! {
     /// A slot, a day and a page.
     SlotDay {
         /// The day, counted from 1; at most the current one.
-        #[schema(required = true, minimum = 1)]
+        #[schema(required = true, minimum = 1, maximum = 9223372036854775807)]
         day: "day" i64,
         /// The id of a slot.
         #[schema(required = true, minimum = 1, maximum = 10000)]
@@ -100,19 +100,22 @@ body! {
 }
 
 /// Whether slot ids are listed.
-#[derive(Debug, Default, Deserialize, IntoParams)]
+#[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
+#[allow(dead_code, reason = "the description reads it")]
 pub(super) struct Details {
-    /// `true` lists the slot ids; without it the list is empty.
-    #[serde(default, rename = "includeSlotDetails")]
-    #[param(value_type = bool, required = false)]
+    /// `true` lists the slot ids; with any other word, or without one, the list is empty.
+    #[param(rename = "includeSlotDetails", required = false)]
     include: String,
 }
 
 impl Details {
-    /// Whether the slot ids are asked for; any other word than `true` is no.
-    pub(super) fn are_wanted(&self) -> bool {
-        self.include == "true"
+    /// Whether a query asks for the slot ids.
+    pub(super) fn are_wanted(query: Option<&str>) -> bool {
+        let pairs = query.unwrap_or_default().split('&');
+        let mut words = pairs.filter_map(|pair| pair.strip_prefix("includeSlotDetails="));
+        // The first one counts, as in the original.
+        words.next() == Some("true")
     }
 }
 

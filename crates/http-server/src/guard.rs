@@ -240,7 +240,8 @@ async fn pass(State(guard): State<Arc<Guard>>, mut request: Request, next: Next)
             (None, cors::preflight())
         }
         Ok(who) => {
-            let response = answer(&guard, access, request, next).await;
+            let (of_body, response) = answer(&guard, access, request, next).await;
+            let who = of_body.map_or(who, name);
             let is_refused = response.status() == StatusCode::UNAUTHORIZED;
             let is_action = matches!(access, Access::Needs(Role::Operator) | Access::InBody(Role::Operator));
             let who = if is_refused { "anonymous" } else { who };
@@ -272,7 +273,7 @@ async fn pass(State(guard): State<Arc<Guard>>, mut request: Request, next: Next)
 }
 
 /// Reads the body of a request within its limits, checks a token in it, and lets the handler answer within its time.
-async fn answer(guard: &Guard, access: Access, request: Request, next: Next) -> Response {
+async fn answer(guard: &Guard, access: Access, request: Request, next: Next) -> (Option<Role>, Response) {
     let limits = &guard.limits;
     let (head, body) = request.into_parts();
     let too_large = || {
@@ -281,26 +282,32 @@ async fn answer(guard: &Guard, access: Access, request: Request, next: Next) -> 
     };
     // Nothing of a body that says itself that it is too large is read.
     if body.size_hint().lower() > limits.body_bytes as u64 {
-        return too_large();
+        return (None, too_large());
     }
     let body = match timeout(limits.body_within, to_bytes(body, limits.body_bytes)).await {
         Ok(Ok(body)) => body,
-        Ok(Err(_)) => return too_large(),
+        Ok(Err(_)) => return (None, too_large()),
         Err(_) => {
             let text = "the body did not arrive in time";
-            return ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", text).into_response();
+            let error = ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", text);
+            return (None, error.into_response());
         }
     };
-    if let Access::InBody(needed) = access
-        && let Err(error) = body::role_of(&body, &guard.tokens, needed)
+    let role = match access {
+        Access::InBody(needed) => match body::role_of(&body, &guard.tokens, needed) {
+            Ok(role) => Some(role),
+            Err(error) => return (None, error.into_response()),
+        },
+        _ => None,
+    };
+    let response = match timeout(limits.answer_within, next.run(Request::from_parts(head, Body::from(body))))
+        .await
     {
-        return error.into_response();
-    }
-    match timeout(limits.answer_within, next.run(Request::from_parts(head, Body::from(body)))).await {
         Ok(response) => response,
         Err(_) => {
             let text = "the answer was not ready in time: try again";
             ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_slow", text).retry_after(1).into_response()
         }
-    }
+    };
+    (role, response)
 }

@@ -18,7 +18,7 @@ def map_body(context, body):
     if isinstance(body.get("token"), str):
         body["token"] = TOKEN
     market = body.get("dataMarketAddress")
-    if isinstance(market, str) and re.fullmatch("0x[0-9a-fA-F]{40}", market):
+    if isinstance(market, str) and re.fullmatch("0[xX][0-9a-fA-F]{40}", market):
         body["dataMarketAddress"] = MARKET
     day = body.get("day")
     if isinstance(day, int) and not isinstance(day, bool) and day > CURRENT_DAY:

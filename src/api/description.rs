@@ -1,8 +1,8 @@
 //! The description of the read API, as OpenAPI. It is made from the handlers and the types of requests and answers.
 
 use utoipa::{
-    OpenApi,
-    openapi::{self, Server},
+    Number, OpenApi,
+    openapi::{self, Components, RefOr, Schema, Server, schema::SchemaType, schema::Type},
 };
 
 use super::handlers;
@@ -41,5 +41,24 @@ pub(super) fn description(host: &str) -> openapi::OpenApi {
         host => format!("https://{host}"),
     };
     all.servers = Some(vec![Server::new(url)]);
+    all.components.iter_mut().for_each(bound);
     all
+}
+
+/// Adds the bounds of 64 bits, which the attributes of types can't express, to the numbers of requests that have none.
+fn bound(components: &mut Components) {
+    for schema in components.schemas.values_mut() {
+        let RefOr::T(Schema::Object(object)) = schema else { continue };
+        if !object.properties.contains_key("token") {
+            continue;
+        }
+        for property in object.properties.values_mut() {
+            if let RefOr::T(Schema::Object(field)) = property
+                && field.schema_type == SchemaType::Type(Type::Integer)
+            {
+                field.minimum.get_or_insert(Number::Int(isize::MIN));
+                field.maximum.get_or_insert(Number::Int(isize::MAX));
+            }
+        }
+    }
 }

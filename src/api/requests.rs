@@ -2,7 +2,10 @@
 
 use std::ops::RangeInclusive;
 
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, Error, Unexpected, Visitor},
+};
 use utoipa::{IntoParams, ToSchema};
 
 use super::outcome::Refusal;
@@ -24,9 +27,9 @@ macro_rules! body {
             pub(super) _token: String,
             /// The address of the data market.
             #[serde(default, rename = "dataMarketAddress")]
-            #[schema(required = true, pattern = "^0x[0-9a-fA-F]{40}$")]
+            #[schema(required = true, pattern = "^0[xX][0-9a-fA-F]{40}$")]
             pub(super) market: String,
-            $($(#[doc = $text])+ #[serde(default, rename = $wire)] $(#[schema($($schema)+)])? pub(super) $name: $of,)*
+            $($(#[doc = $text])+ #[serde(default, rename = $wire, deserialize_with = "whole")] $(#[schema($($schema)+)])? pub(super) $name: $of,)*
         }
     };
 }
@@ -54,7 +57,7 @@ body! {
     /// A day.
     Day {
         /// The day, counted from 1; at most the current one.
-        #[schema(required = true, minimum = 1, maximum = 9223372036854775807)]
+        #[schema(required = true, minimum = 1)]
         day: "day" i64,
     }
 }
@@ -62,7 +65,7 @@ body! {
     /// An epoch.
     Epoch {
         /// The id of an epoch.
-        #[schema(required = true, minimum = 1, maximum = 9223372036854775807)]
+        #[schema(required = true, minimum = 1)]
         epoch: "epochID" i64,
     }
 }
@@ -70,10 +73,10 @@ body! {
     /// An epoch and its day.
     EpochDay {
         /// The day, counted from 1.
-        #[schema(required = true, minimum = 1, maximum = 9223372036854775807)]
+        #[schema(required = true, minimum = 1)]
         day: "day" i64,
         /// The id of an epoch.
-        #[schema(required = true, minimum = 1, maximum = 9223372036854775807)]
+        #[schema(required = true, minimum = 1)]
         epoch: "epochID" i64,
     }
 }
@@ -81,7 +84,7 @@ body! {
     /// A slot, a day and a page.
     SlotDay {
         /// The day, counted from 1; at most the current one.
-        #[schema(required = true, minimum = 1, maximum = 9223372036854775807)]
+        #[schema(required = true, minimum = 1)]
         day: "day" i64,
         /// The id of a slot.
         #[schema(required = true, minimum = 1, maximum = 10000)]
@@ -186,6 +189,33 @@ pub(super) fn days(days: u64, current: u64) -> Result<Vec<u64>, Refusal> {
         true => Ok((0..days).map(|back| current - back).collect()),
         false => Err(Refusal::bad(format!("Past days cannot exceed the current day ({current})"))),
     }
+}
+
+/// A whole number. In JSON `7.0` is one too, which programs in some languages send.
+fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    struct Whole;
+    impl Visitor<'_> for Whole {
+        type Value = i64;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a whole number of 64 bits")
+        }
+
+        fn visit_i64<E>(self, number: i64) -> Result<i64, E> {
+            Ok(number)
+        }
+
+        fn visit_u64<E: Error>(self, number: u64) -> Result<i64, E> {
+            i64::try_from(number).map_err(|_| E::invalid_value(Unexpected::Unsigned(number), &self))
+        }
+
+        fn visit_f64<E: Error>(self, number: f64) -> Result<i64, E> {
+            // 2^63 is the first number that does not fit.
+            let fits = number.fract() == 0.0 && number.abs() < 9_223_372_036_854_775_808.0;
+            fits.then_some(number as i64).ok_or_else(|| E::invalid_value(Unexpected::Float(number), &self))
+        }
+    }
+    deserializer.deserialize_any(Whole)
 }
 
 fn positive(number: i64) -> Option<u64> {

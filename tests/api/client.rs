@@ -46,7 +46,7 @@ impl Scene {
     }
 
     pub(crate) async fn with(settings: &[(&str, &str)]) -> Self {
-        let redis = RedisServer::start().await.expect("a Redis server");
+        let redis = RedisServer::builder().append_only(true).start().await.expect("a Redis server");
         let service = common::service(&common::with(&environment(redis.addr()), settings)).await;
         let connection = redis.connection().await.expect("a connection");
         let port = service.api().expect("it has a token").address();

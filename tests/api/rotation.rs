@@ -87,7 +87,7 @@ async fn a_port_that_is_taken_or_no_address_of_a_market_ends_the_start_with_what
         (("DATA_MARKET_ADDRESSES", "a-name"), "tracker.markets"),
         (("STATE_TRACKER__API__PORT", "9094"), "api.port"),
         (("API_HOST", "a b"), "api.public_host"),
-        (("STATE_TRACKER__API__KEY_FILE", "/dev/null"), "api.cert_file"),
+        (("STATE_TRACKER__API__CERT_FILE", "/nowhere/cert.pem"), "api.cert_file"),
     ] {
         let metrics = ("STATE_TRACKER_METRICS_PORT", "9094");
         let (code, _, told) = run(&with(&environment, &[metrics, settings]), &["check"]).await;

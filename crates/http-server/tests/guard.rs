@@ -186,7 +186,7 @@ async fn a_token_in_the_body_opens_what_it_may_and_without_tokens_nobody_is_serv
     for body in ["", "[]", "{", "\"x\"", "{\"token\":7}", "{\"token\":null}"] {
         let answer = ask("POST /told", body).await;
         assert_eq!(answer.status, 400, "{body}");
-        assert!(answer.body.contains("the body is no JSON object"), "{}", answer.body);
+        assert!(answer.body.contains("the body is no JSON object with a token"), "{}", answer.body);
     }
     let told: Vec<_> = port.audit.entries().iter().map(|entry| (entry.who, entry.outcome)).collect();
     assert_eq!(told, [("anonymous", 401), ("anonymous", 401), ("anonymous", 401), ("operator", 200)]);

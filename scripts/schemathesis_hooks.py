@@ -20,7 +20,19 @@ def map_body(context, body):
     market = body.get("dataMarketAddress")
     if isinstance(market, str) and re.fullmatch("0[xX][0-9a-fA-F]{40}", market):
         body["dataMarketAddress"] = MARKET
-    day = body.get("day")
-    if isinstance(day, int) and not isinstance(day, bool) and day > CURRENT_DAY:
+    day = number(body.get("day"))
+    if day is not None and day > CURRENT_DAY:
         body["day"] = day % CURRENT_DAY + 1
+    # Every other request is for something that is there.
+    for name, last in (("epochID", 8), ("slotID", 8), ("day", 1)):
+        of = number(body.get(name))
+        if of is not None and of > 0 and of % 2 == 0:
+            body[name] = of // 2 % last + 1
     return body
+
+
+def number(value):
+    """A whole number, which may be written with a point."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value // 1:
+        return None
+    return int(value)

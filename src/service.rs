@@ -29,6 +29,7 @@ mod collector;
 mod operator_files;
 mod policy;
 mod read_api;
+mod redis_pool;
 mod reload;
 #[cfg(test)]
 mod tests;
@@ -45,7 +46,7 @@ use actors::{
     },
 };
 use color_eyre::eyre::{Result, WrapErr};
-use store_redis::{RedisSettings, Store};
+use store_redis::Store;
 use supervision::{Child, Clock, Limits, Mailbox, Name, Overflow, StopReport, Tree, TreeOptions};
 use tokio::task::JoinSet;
 
@@ -198,24 +199,10 @@ impl Service {
     }
 }
 
-/// What describes a pool of connections to Redis of this size.
-fn redis_settings(config: &Config, pool_size: usize) -> Result<RedisSettings> {
-    let redis = &config.redis;
-    Ok(RedisSettings {
-        servers: redis.servers().wrap_err("the settings of Redis are invalid")?,
-        certificates: redis.certificates()?,
-        // Errors and logs name the server by this text, which has no credentials.
-        address: redis.address(),
-        pool_size,
-        connect_timeout: redis.connect_timeout,
-        command_timeout: redis.command_timeout,
-    })
-}
-
 fn services(config: &Config, clock: &Clock) -> Result<Services> {
     let redis = &config.redis;
     let store =
-        Store::new(redis_settings(config, redis.pool_size)?)?.with_event_queue(redis.event_queue_bytes);
+        Store::new(redis_pool::settings(config, redis.pool_size)?)?.with_event_queue(redis.event_queue_bytes);
     // Remedies are handed down as a function: actors log them, and know no setting.
     Ok(Services::new(store, Telemetry::new()?, clock).with_remedy(remedy::of))
 }

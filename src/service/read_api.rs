@@ -7,7 +7,7 @@ use store_collector::{ChainKeys, Reader};
 use store_redis::Store;
 use supervision::Child;
 
-use super::policy::policy;
+use super::{policy::policy, redis_pool};
 use crate::{
     api::{ApiParts, ApiSecurity, NodePool, ReadApi, ReadApiWorker},
     config::Config,
@@ -31,7 +31,7 @@ pub(super) fn bind(
     if !settings.is_enabled() {
         return Ok(None);
     }
-    let redis = super::redis_settings(config, settings.pool_size)?;
+    let redis = redis_pool::settings(config, settings.pool_size)?;
     let parts = ApiParts {
         store: Store::new(redis)?,
         services: services.clone(),

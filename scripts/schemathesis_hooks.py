@@ -8,6 +8,7 @@ import schemathesis
 TOKEN = "token-of-schemathesis"
 MARKET = "0x0c2e22fe7526faef28e7a58c84f8723defce200c"
 CURRENT_DAY = 400
+LARGEST = 2**63 - 1
 
 
 @schemathesis.hook
@@ -21,12 +22,12 @@ def map_body(context, body):
     if isinstance(market, str) and re.fullmatch("0[xX][0-9a-fA-F]{40}", market):
         body["dataMarketAddress"] = MARKET
     day = number(body.get("day"))
-    if day is not None and day > CURRENT_DAY:
+    if day is not None and CURRENT_DAY < day <= LARGEST:
         body["day"] = day % CURRENT_DAY + 1
     # Every other request is for something that is there.
-    for name, last in (("epochID", 8), ("slotID", 8), ("day", 1)):
+    for name, most, last in (("epochID", LARGEST, 8), ("slotID", 10_000, 8), ("day", LARGEST, 1)):
         of = number(body.get(name))
-        if of is not None and of > 0 and of % 2 == 0:
+        if of is not None and 0 < of <= most and of % 2 == 0:
             body[name] = of // 2 % last + 1
     return body
 

@@ -1,12 +1,12 @@
 //! The bytes of every answer.
 
 use crate::{
-    client::{Scene, ask, body, seed},
+    client::{Fields, Scene, ask, body, seed},
     common::MARKETS,
 };
 
 /// Path, request beside token and market, and the response in the envelope.
-const ANSWERS: &[(&str, &[(&str, i64)], &str)] = &[
+const ANSWERS: &[(&str, Fields, &str)] = &[
     (
         "/totalSubmissions",
         &[("slotID", 42), ("pastDays", 2)],

@@ -17,6 +17,9 @@ pub(crate) const TOKEN: &str = "the-token-of-readers";
 /// The first market, as keys spell it.
 pub(crate) const MARKET: &str = "0x0c2e22fe7526faef28e7a58c84f8723defce200c";
 
+/// Numbers of a request.
+pub(crate) type Fields = &'static [(&'static str, i64)];
+
 /// The environment of a service with a read API.
 pub(crate) fn environment(redis: SocketAddr) -> BTreeMap<String, String> {
     with_api(common::environment(redis))

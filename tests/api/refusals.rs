@@ -4,12 +4,12 @@ use serde_json::json;
 use testkit::wait_until;
 
 use crate::{
-    client::{MARKET, Scene, TOKEN, ask, body, post, seed},
+    client::{Fields, MARKET, Scene, TOKEN, ask, body, post, seed},
     common::{MARKETS, SOON},
 };
 
 /// All paths that take a request, each with one that is answered.
-pub(crate) const REQUESTS: &[(&str, &[(&str, i64)])] = &[
+pub(crate) const REQUESTS: &[(&str, Fields)] = &[
     ("/totalSubmissions", &[("slotID", 42), ("pastDays", 2)]),
     ("/eligibleNodesCountPastDays", &[("pastDays", 2)]),
     ("/eligibleNodesCount", &[("day", 20)]),

@@ -31,6 +31,9 @@ section! {
     }
 }
 
+/// A certificate with those of its authorities, and its key, both in PEM form.
+type Certificate = (Vec<u8>, Vec<u8>);
+
 impl Api {
     /// Whether the read API runs: it does if a token is set.
     pub fn is_enabled(&self) -> bool {
@@ -46,7 +49,7 @@ impl Api {
     ///
     /// # Errors
     /// A file that can't be read, with its setting.
-    pub fn certificate(&self) -> Result<Option<(Vec<u8>, Vec<u8>)>, UnreadableFile> {
+    pub fn certificate(&self) -> Result<Option<Certificate>, UnreadableFile> {
         // Both or none: the configuration refuses one without the other.
         Ok(read_of("api.cert_file", &self.cert_file)?.zip(read_of("api.key_file", &self.key_file)?))
     }

@@ -23,6 +23,7 @@ test: lint
 # The slow tests too.
 test-all: promtool test loom
 	promtool test rules config/alerts.test.yml
+	scripts/schemathesis
 	$(CARGO) test --workspace $(FEATURES) -- --ignored
 	SUPERVISION_SEEDS=10000 $(CARGO) test --package supervision --test simulation
 
@@ -72,6 +73,7 @@ bench:
 	$(CARGO) bench --package state-tracker --bench passes $(FEATURES)
 	$(CARGO) bench --package state-tracker --bench operation $(FEATURES)
 	$(CARGO) bench --package state-tracker --bench relayer $(FEATURES)
+	$(CARGO) bench --package state-tracker --bench api $(FEATURES)
 
 # The service itself, without failure points, as bin/state-tracker.
 state-tracker:

@@ -46,7 +46,7 @@ pub use problem::ConfigErrors;
 pub use secret::Secret;
 pub(crate) use settings::SECTIONS;
 pub use settings::{
-    Alerts, Collector, Compat, Config, Http, Index, Intervals, Ledger, Log, LogFormat, Mailbox,
+    Alerts, Api, Collector, Compat, Config, Http, Index, Intervals, Ledger, Log, LogFormat, Mailbox,
     MarketSettings, OperatorFiles, Priority, Redis, Relayer, Retention, Supervision, Tracker,
 };
 #[cfg(feature = "failure-points")]

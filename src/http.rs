@@ -40,6 +40,8 @@ pub struct Security {
     pub operator_tls: Option<Tls>,
     /// The same of the metrics server.
     pub metrics_tls: Option<Tls>,
+    /// The audit log, which other ports share.
+    pub audit: Audit,
 }
 
 /// The two running servers. Dropping them stops them in the background; [`HttpServers::stop`] waits for that.
@@ -61,7 +63,7 @@ impl HttpServers {
         security: Security,
         vitals: Arc<dyn Vitals>,
     ) -> Result<Self, BindError> {
-        Self::bind_with(Limits::of_process(2), metrics, operator, security, vitals).await
+        Self::bind_with(Limits::of_process(3), metrics, operator, security, vitals).await
     }
 
     async fn bind_with(
@@ -75,7 +77,7 @@ impl HttpServers {
         // Both ports before any task: if the second one is taken, the first one has served nothing.
         let (operator, operator_address) = listen(Server::Operator, operator).await?;
         let stop = CancellationToken::new();
-        let audit = Audit::default();
+        let audit = security.audit;
         let shown = EndpointState { vitals, began: Instant::now(), audit: audit.clone() };
         let guard = |server| Guard::new(limits, routes::access(server)).audit(audit.clone());
         let of_metrics =

@@ -5,6 +5,7 @@
 
 #![warn(clippy::print_stdout, clippy::print_stderr)] // These macros panic on a closed pipe; use `app::print`.
 
+pub mod api;
 pub mod app;
 pub mod cli;
 pub mod config;

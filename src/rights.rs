@@ -21,7 +21,7 @@ use store_tracker::{
 
 use crate::{
     config::Config,
-    service::{collector_store, market_keys},
+    service::{api_markets, api_reader, collector_store, market_keys},
 };
 
 pub use present::{Present, present_user};
@@ -59,6 +59,9 @@ pub(crate) fn needs(config: &Config, markets: &[String]) -> Result<Vec<Need>> {
     }
     if config.collector.is_enabled() {
         all.extend(collector_store(config)?.needs(&config.tracker.markets, config.relays()));
+    }
+    if config.api.is_enabled() {
+        all.extend(api_reader(config).needs(&api_markets(config)));
     }
     let examined = examinations(&all);
     all.extend(examined);

@@ -18,7 +18,8 @@
 //! │  │  └─ 0x…         one lane a market
 //! │  └─ cleaner
 //! ├─ finder             unless `intervals.find` is 0
-//! └─ pruner
+//! ├─ pruner
+//! └─ read-api           when it has a token
 //! ```
 //!
 //! The mailboxes are created first, so that every actor gets its edges before any actor exists. Each edge is declared with its
@@ -31,6 +32,8 @@ mod alerts;
 mod collector;
 mod operator_files;
 mod policy;
+mod read_api;
+mod redis_pool;
 mod reload;
 #[cfg(test)]
 mod tests;
@@ -48,17 +51,24 @@ use actors::{
 };
 use color_eyre::eyre::{Result, WrapErr};
 use store_collector::{ChainKeys, outbox::Outbox};
-use store_redis::{RedisSettings, Store};
+use store_redis::Store;
 use supervision::{Address, Child, Clock, Limits, Mailbox, Name, Overflow, StopReport, Tree, TreeOptions};
 use tokio::task::JoinSet;
 
-use crate::{config::Config, http::HttpServers, outbox::OutboxDesk, remedy};
+use crate::{
+    api::{NodePool, ReadApi},
+    config::Config,
+    http::HttpServers,
+    outbox::OutboxDesk,
+    remedy,
+};
 
 use collector::AcrossReloads;
 pub(crate) use collector::{protocol_state, store as collector_store};
 use operator_files::OperatorSecrets;
 pub(crate) use policy::run_to_completion;
 use policy::{limits, mandatory, policy};
+pub(crate) use read_api::{markets as api_markets, reader as api_reader};
 pub use reload::Reloaded;
 use tracker::{expect_datasets, indexes, market, retention};
 pub(crate) use tracker::{intervals, market_keys, quota};
@@ -75,6 +85,8 @@ struct InEffect {
 pub struct Service {
     tree: Arc<Tree>,
     http: HttpServers,
+    /// The read API, if it runs.
+    api: Option<ReadApi>,
     tracker: TrackerServices,
     /// Progress and metrics of the collector, if it runs.
     followed: Option<AcrossReloads>,
@@ -113,11 +125,15 @@ impl Service {
         let followed = config.collector.is_enabled().then(|| AcrossReloads::new(&services, &clock));
         let secrets = OperatorSecrets::read(&config.http)?;
         let (metrics, operator) = (config.http.metrics_address(), config.http.operator_address);
-        let http = HttpServers::bind(metrics, operator, secrets.security(), vitals.clone()).await?;
+        let security = secrets.security();
+        let nodes = followed.as_ref().map_or_else(NodePool::default, |followed| followed.nodes.clone());
+        let api = read_api::bind(config, &services, security.audit.clone(), nodes)?;
+        let http = HttpServers::bind(metrics, operator, security, vitals.clone()).await?;
         let (listener, finder) = (Name::new("listener"), Name::new("finder"));
         let (alerts, alerting) = alerts::child(config, &services, &vitals.tree, &clock)?.unzip();
-        let (registry, indexer, children) =
+        let (registry, indexer, mut children) =
             children(config, &tracker, followed.as_ref(), [&listener, &finder], alerting.as_ref(), &clock)?;
+        children.extend(api.as_ref().map(|api| read_api::child(config, api)));
         // First, so that it stops last: the others may have something to tell until then.
         let children = alerts.into_iter().chain(children).collect();
         let simultaneous_restarts = config.supervision.simultaneous_restarts;
@@ -130,7 +146,9 @@ impl Service {
         services
             .telemetry
             .observe_tree(move || observed.upgrade().map_or_else(Vec::new, |tree| tree.health()));
-        tracing::info!(metrics = %http.metrics_address(), operator = %http.operator_address(), "endpoints are open");
+        let of_api = api.as_ref().map(|api| api.address().to_string());
+        let (metrics, operator) = (http.metrics_address(), http.operator_address());
+        tracing::info!(%metrics, %operator, read_api = of_api, "endpoints are open");
         // A lock of tokio, since a reload holds it over awaits.
         let in_effect =
             tokio::sync::Mutex::new(InEffect { config: config.clone(), collector_is_outdated: false });
@@ -139,6 +157,7 @@ impl Service {
             secrets,
             tree,
             http,
+            api,
             tracker,
             followed,
             clock,
@@ -161,6 +180,12 @@ impl Service {
     #[must_use]
     pub fn http(&self) -> &HttpServers {
         &self.http
+    }
+
+    /// The read API, if it runs.
+    #[must_use]
+    pub fn api(&self) -> Option<&ReadApi> {
+        self.api.as_ref()
     }
 
     /// The store of Redis.
@@ -198,16 +223,8 @@ fn outbox_desk(config: &Config, services: &Services) -> Option<OutboxDesk> {
 
 fn services(config: &Config, clock: &Clock) -> Result<Services> {
     let redis = &config.redis;
-    let settings = RedisSettings {
-        servers: redis.servers().wrap_err("the settings of Redis are invalid")?,
-        certificates: redis.certificates()?,
-        // Errors and logs name the server by this text, which has no credentials.
-        address: redis.address(),
-        pool_size: redis.pool_size,
-        connect_timeout: redis.connect_timeout,
-        command_timeout: redis.command_timeout,
-    };
-    let store = Store::new(settings)?.with_event_queue(redis.event_queue_bytes);
+    let store =
+        Store::new(redis_pool::settings(config, redis.pool_size)?)?.with_event_queue(redis.event_queue_bytes);
     // Remedies are handed down as a function: actors log them, and know no setting.
     Ok(Services::new(store, Telemetry::new()?, clock).with_remedy(remedy::of))
 }

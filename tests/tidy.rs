@@ -85,7 +85,8 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "src/remedy",
         ],
     ),
-    ("src/http", &["src/config", "src/service", "src/doctor", "src/diff", "src/demo", "src/app"]),
+    ("src/api", &["src/config", "src/service", "src/doctor", "src/diff", "src/demo", "src/app"]),
+    ("src/http", &["src/api", "src/config", "src/service", "src/doctor", "src/diff", "src/demo", "src/app"]),
 ];
 
 /// Crates from outside that only these crates of ours may be built with, so that each way to the world has one door.

@@ -64,16 +64,21 @@ pub async fn check(args: &CheckArgs, loaded: Result<Loaded, ConfigErrors>) -> Re
     Ok((text, exit.into()))
 }
 
-fn parts(config: &Config) -> [Part; 2] {
+fn parts(config: &Config) -> [Part; 3] {
     let markets = config.tracker.markets.len();
     let nodes = config.collector.nodes.len();
     let collector = match nodes {
         0 => "collector.nodes (RPC_NODES) is not set".to_owned(),
         _ => format!("follows the chain through {}", counted(nodes, "node")),
     };
+    let api = match config.api.is_enabled() {
+        true => format!("serves {}", config.api.address()),
+        false => "api.read_token (AUTH_READ_TOKEN) is not set".to_owned(),
+    };
     [
         Part { name: "tracker", runs: true, detail: format!("serves {}", counted(markets, "market")) },
         Part { name: "collector", runs: config.collector.is_enabled(), detail: collector },
+        Part { name: "read API", runs: config.api.is_enabled(), detail: api },
     ]
 }
 

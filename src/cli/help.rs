@@ -84,11 +84,14 @@ fn endpoints() -> Vec<(String, String)> {
     let address = |server| match server {
         Server::Metrics => format!("{}:{}", default("http.host"), default("http.metrics_port")),
         Server::Operator => default("http.operator_address"),
+        Server::Api => format!("{}:{}", default("api.host"), default("api.port")),
     };
     let row = |endpoint: &crate::http::Endpoint| {
         (format!("http://{}{}", address(endpoint.server), endpoint.path), endpoint.answer.to_owned())
     };
-    ENDPOINTS.iter().map(row).collect()
+    let api = "The read API, where it has a token: this page describes it";
+    let page = (format!("http://{}/swagger/", address(Server::Api)), api.to_owned());
+    ENDPOINTS.iter().map(row).chain([page]).collect()
 }
 
 /// Two columns; the second one is wrapped between words.

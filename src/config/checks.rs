@@ -40,6 +40,10 @@ pub(crate) const NAME_OR_NONE: Text = Text {
 };
 pub(crate) const ADDRESS_OR_NONE: Text =
     Text { what: "empty, or an address (0x and 40 hex digits)", accepts: is_address_or_none };
+pub(crate) const PUBLIC_HOST: Text = Text {
+    what: "empty, or a host such as api.example.org, with its port or as a URL if need be",
+    accepts: is_public_host,
+};
 pub(crate) const ID: Text = Text { what: "an id without spaces and quotes", accepts: is_id };
 pub(crate) const ID_OR_NONE: Text =
     Text { what: "empty, or a name without spaces and quotes", accepts: is_id_or_none };
@@ -58,6 +62,11 @@ pub(crate) const LOG_LEVEL: Text = Text {
 
 fn is_anything(_: &str) -> bool {
     true
+}
+
+fn is_public_host(text: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:/[]".contains(&byte);
+    text.len() <= 255 && text.bytes().all(fits)
 }
 
 fn is_host(text: &str) -> bool {

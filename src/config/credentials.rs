@@ -44,6 +44,7 @@ fn passwords(config: &Config) -> Vec<(&'static str, String)> {
         ("redis.password", &redis.password),
         ("redis.sentinel_password", &redis.sentinel_password),
         ("relayer.token", &config.relayer.token),
+        ("api.read_token", &config.api.read_token),
     ];
     let parts = parts.map(|(key, password)| (key, password.reveal().to_owned()));
     let of_url = of_redis_url(redis.url.reveal()).into_iter().map(|password| ("redis.url", password));

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use http_server::SHORTEST;
 use store_redis::Servers;
 
 use super::checks;
@@ -66,6 +67,34 @@ pub(crate) fn of(config: &Config, origins: &BTreeMap<&'static str, String>) -> V
              http.key_file, unless a proxy in front of it speaks TLS",
             http.operator_address
         ));
+    }
+    notes.extend(read_api(config));
+    notes
+}
+
+/// Notes about the read API.
+fn read_api(config: &Config) -> Vec<String> {
+    let api = &config.api;
+    if !api.is_enabled() {
+        return Vec::new();
+    }
+    let mut notes = Vec::new();
+    let is_short = |token: &str| !token.is_empty() && token.chars().count() < SHORTEST;
+    if api.read_token.reveal().lines().map(str::trim).any(is_short) {
+        notes.push(format!(
+            "api.read_token (AUTH_READ_TOKEN) has fewer than {SHORTEST} characters: it may be guessed"
+        ));
+    }
+    if !api.host.to_canonical().is_loopback() && api.cert_file.is_empty() {
+        notes.push(format!(
+            "api.host: {} can be reached from other machines, and tokens go there unencrypted: set api.cert_file and api.key_file, \
+             unless a proxy in front of it speaks TLS",
+            api.address()
+        ));
+    }
+    if !config.collector.is_enabled() {
+        let text = "the read API asks no contract, since collector.nodes (RPC_NODES) is not set: an eligible count that Redis lacks is 0";
+        notes.push(text.to_owned());
     }
     notes
 }

@@ -23,10 +23,13 @@ pub(crate) fn problems<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Vec<Probl
     problems.extend(certificate_with_its_key("redis.cert_file", "redis.key_file", &get));
     problems.extend(certificate_with_its_key("http.cert_file", "http.key_file", &get));
     problems.extend(tls_has_a_certificate(&get));
+    problems.extend(certificate_with_its_key("api.cert_file", "api.key_file", &get));
     problems.extend(strangers_need_a_token(&get));
     problems.extend(chain_has_one_server(&get));
     problems.extend(chain_has_addresses(&get));
-    problems.extend(same_port(get));
+    problems.extend(api_has_addresses(&get));
+    problems.extend(same_port(&get));
+    problems.extend(api_port_of_its_own(get));
     problems
 }
 
@@ -103,17 +106,34 @@ fn chain_has_addresses<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Vec<Probl
         "must be an address, 0x and 40 hex digits, where collector.nodes is set (from {})",
         nodes.origin
     );
-    // One sentence for each bad name: the list may have many markets.
-    let bad =
-        |name: &str, entry: &Entry| entry.refused(&refused(entry.setting, &Value::from(name)), &allowed);
     let protocol = get("tracker.protocol").and_then(|entry| Some((entry.value.as_str()?, entry)));
     let protocol = protocol.filter(|(name, _)| !checks::is_address(name));
-    let protocol = protocol.map(|(name, entry)| bad(name, entry));
-    let markets = get("tracker.markets").into_iter().flat_map(|entry| {
-        let names = entry.names().into_iter().filter(|name| !checks::is_address(name));
-        names.map(|name| bad(name, entry)).collect::<Vec<_>>()
+    let protocol = protocol.map(|(name, entry)| not_an_address(name, entry, &allowed));
+    protocol.into_iter().chain(markets_without_address(&get, &allowed)).collect()
+}
+
+/// Clients of the read API name markets by their addresses. Where nodes are set, the rule above has told of it.
+fn api_has_addresses<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Vec<Problem> {
+    let has_no_nodes = get("collector.nodes").is_none_or(Entry::is_unset);
+    let token = get("api.read_token").filter(|token| !token.is_unset() && has_no_nodes);
+    let allowed = token.map(|token| {
+        format!(
+            "must be an address, 0x and 40 hex digits, where api.read_token is set (from {})",
+            token.origin
+        )
     });
-    protocol.into_iter().chain(markets).collect()
+    allowed.map(|allowed| markets_without_address(get, &allowed)).unwrap_or_default()
+}
+
+/// One sentence for each bad name: the list may have many markets.
+fn markets_without_address<'a>(get: impl Fn(&str) -> Option<&'a Entry>, allowed: &str) -> Vec<Problem> {
+    let Some(entry) = get("tracker.markets") else { return Vec::new() };
+    let names = entry.names().into_iter().filter(|name| !checks::is_address(name));
+    names.map(|name| not_an_address(name, entry, allowed)).collect()
+}
+
+fn not_an_address(name: &str, entry: &Entry, allowed: &str) -> Problem {
+    entry.refused(&refused(entry.setting, &Value::from(name)), allowed)
 }
 
 /// A pass waits for Redis up to four times, and once for a connection. The timeouts of Redis must expire first: else a slow
@@ -183,6 +203,23 @@ fn same_port<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Option<Problem> {
         );
         operator.refused(&operator.shown, &allowed)
     })
+}
+
+/// The read API has a port of its own, where it runs.
+fn api_port_of_its_own<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Option<Problem> {
+    let (api, _) = (get("api.port")?, get("api.read_token").filter(|token| !token.is_unset())?);
+    let port = api.value.to_i128().filter(|port| *port != 0)?;
+    let operator = get("http.operator_address").and_then(|entry| {
+        let address: SocketAddr = entry.value.as_str()?.parse().ok()?;
+        Some((i128::from(address.port()), entry))
+    });
+    let metrics = get("http.metrics_port").and_then(|entry| Some((entry.value.to_i128()?, entry)));
+    let (_, other) = [operator, metrics].into_iter().flatten().find(|(of_other, _)| *of_other == port)?;
+    let (key, shown, origin) = (other.setting.key, &other.shown, &other.origin);
+    Some(api.refused(
+        &api.shown,
+        &format!("must be a port other than that of {key}, which is {shown} (from {origin})"),
+    ))
 }
 
 /// A value as a number; durations in nanoseconds. A bound has the kind of the value that it limits.

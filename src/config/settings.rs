@@ -2,6 +2,7 @@
 //! setting is a row there.
 
 mod alerts;
+mod api;
 mod collector;
 mod http;
 mod log;
@@ -19,6 +20,7 @@ use store_tracker::Output;
 use super::setting::{Section, Table};
 
 pub use alerts::Alerts;
+pub use api::Api;
 pub use collector::Collector;
 pub use http::{Http, OperatorFiles};
 pub use log::{Log, LogFormat};
@@ -58,6 +60,7 @@ sections! {
     collector: Collector,
     relayer: Relayer,
     alerts: Alerts,
+    api: Api,
     supervision: Supervision,
     mailbox: Mailbox,
     http: Http,

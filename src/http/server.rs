@@ -1,14 +1,16 @@
-//! The two servers, and the error with its remedy if one can't listen.
+//! The servers, and the error with its remedy if one can't listen.
 
 use std::{io, net::SocketAddr};
 
-/// One of the two servers.
+/// One of the servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Server {
     /// For monitoring: Prometheus, probes. On all interfaces by default.
     Metrics,
     /// For operators on the machine itself. On 127.0.0.1 by default.
     Operator,
+    /// For readers of what the collector and others have written, with their token. On all interfaces by default.
+    Api,
 }
 
 impl Server {
@@ -18,6 +20,7 @@ impl Server {
         match self {
             Self::Metrics => "metrics and probes",
             Self::Operator => "the operator's endpoints",
+            Self::Api => "the read API",
         }
     }
 
@@ -25,6 +28,7 @@ impl Server {
         match self {
             Self::Metrics => "http.metrics_port (STATE_TRACKER_METRICS_PORT)",
             Self::Operator => "the port of http.operator_address",
+            Self::Api => "api.port",
         }
     }
 
@@ -32,6 +36,7 @@ impl Server {
         match self {
             Self::Metrics => "http.host to 0.0.0.0",
             Self::Operator => "the host of http.operator_address to 127.0.0.1",
+            Self::Api => "api.host to 0.0.0.0",
         }
     }
 }

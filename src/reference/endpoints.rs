@@ -11,12 +11,12 @@ use super::markdown::{head, table};
 
 pub(super) fn page() -> String {
     let mut page = head("Endpoints", "src/http/routes.rs");
-    page += "Two servers: one for Prometheus and probes, which asks for no token, and one for operators, by default on the machine \
-             itself. Both answer `GET` and `HEAD` only and change nothing, but for `/outbox/orders`, which takes `POST`.\n\nThe column *token* says which token a path of the \
+    page += "Three servers: one for Prometheus and probes, which asks for no token, one for operators, by default on the machine \
+             itself, and the [read API](../read-api.md). They change nothing, but for `/outbox/orders`; the first two answer `GET` and `HEAD` only, and `POST` there.\n\nThe column *token* says which token a path of the \
              operators' server asks for, where tokens are set up; that of operators opens what that of readers does. What changes something \
              needs it always: without tokens nobody may. An error is \
              JSON: `error` is a word for programs, `message` says what to do, `choices` what would be right, and `request_id` is \
-             also the header `X-Request-ID`.\n";
+             also the header `X-Request-ID`. Errors of the read API are in its envelope instead.\n";
     for (server, title, settings) in [
         (Server::Metrics, "Prometheus and probes", &["http.host", "http.metrics_port"][..]),
         (Server::Operator, "Operators", &["http.operator_address"]),
@@ -27,17 +27,36 @@ pub(super) fn page() -> String {
         let settings = settings.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(" and ");
         page += &format!("\n## {title}\n\nListens on {settings}, by default `{address}`.\n\n");
         let own = ENDPOINTS.iter().filter(|endpoint| endpoint.server == server);
-        let token = |access| match access {
-            Access::Open => "none",
-            Access::Needs(Role::Read) => "reader",
-            Access::Needs(Role::Operator) => "operator",
-            Access::Acts => "operator, always",
-        };
         let rows = own.map(|endpoint| {
             let path = format!("`{}{}`", endpoint.path, endpoint.query);
             [path, token(endpoint.access).to_owned(), endpoint.answer.to_owned()]
         });
         page += &table(["path", "token", "answer"], rows);
     }
+    page += &read_api();
     page
+}
+
+fn token(access: Access) -> &'static str {
+    match access {
+        Access::Open | Access::Public => "none",
+        Access::Needs(Role::Read) => "reader",
+        Access::Needs(Role::Operator) => "operator",
+        Access::Acts => "operator, always",
+        Access::InBody(_) => "in the body",
+    }
+}
+
+fn read_api() -> String {
+    let setting = |key| schema::find(key).map(|setting| setting.shown_default()).unwrap_or_default();
+    let address = format!("{}:{}", setting("api.host"), setting("api.port"));
+    let rows = crate::api::ENDPOINTS.iter().map(|endpoint| {
+        let path = format!("`{}{}`", endpoint.path, endpoint.query);
+        [path, token(endpoint.access).to_owned(), endpoint.request.to_owned(), endpoint.answer.to_owned()]
+    });
+    format!(
+        "\n## Read API\n\nListens on `api.host` and `api.port`, by default `{address}`, where `api.read_token` is set. A request is a \
+         JSON object with `token`, `dataMarketAddress` and the fields of the column *request*, by any method.\n\n{}",
+        table(["path", "token", "request", "answer"], rows)
+    )
 }

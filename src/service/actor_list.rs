@@ -53,5 +53,8 @@ pub(crate) fn actor_list(config: &Config) -> Vec<ListedActor> {
         add("finder", "finder");
     }
     add("pruner", "pruner");
+    if config.api.is_enabled() {
+        add(super::read_api::NAME, "read API");
+    }
     all
 }

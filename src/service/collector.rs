@@ -23,7 +23,10 @@ use store_collector::{BLOCK_HASH_TTL, ChainKeys, ChainStore, outbox::Outbox};
 use supervision::{Address, Child, Clock, Mailbox, Name, Overflow};
 
 use super::policy::{limits, policy};
-use crate::config::{self, Config};
+use crate::{
+    api::NodePool,
+    config::{self, Config},
+};
 
 /// The collector's keys and a market's contract address; `None` if the collector does not run.
 pub(super) fn of_market(config: &Config, market: &str) -> Option<(ChainKeys, ContractAddress)> {
@@ -36,12 +39,19 @@ pub(super) struct AcrossReloads {
     pub(super) progress: Arc<Progress>,
     lengths: Arc<WindowLengths>,
     metrics: CollectorMetrics,
+    /// The nodes, for the read API.
+    pub(super) nodes: NodePool,
 }
 
 impl AcrossReloads {
     pub(super) fn new(services: &Services, clock: &Clock) -> Self {
         let metrics = CollectorMetrics::register(services.telemetry.meter());
-        Self { progress: Arc::new(Progress::new(clock)), lengths: Arc::default(), metrics }
+        Self {
+            progress: Arc::new(Progress::new(clock)),
+            lengths: Arc::default(),
+            metrics,
+            nodes: NodePool::default(),
+        }
     }
 }
 
@@ -71,6 +81,7 @@ pub(super) fn children(
         stale_after(config.collector.poll_interval.max(config.collector.request_timeout)),
     );
     shared.metrics.observe(shared.source.clone(), shared.progress.clone());
+    followed.nodes.set(shared.source.clone());
 
     // Not mandatory: if the chain can't be followed, the datasets must still be written.
     let policy = policy(&config.supervision);

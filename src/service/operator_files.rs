@@ -7,7 +7,7 @@ use std::{
 };
 
 use errors::SecretsOf;
-use http_server::{BadCertificate, BadTokens, Role, Tls, Tokens, expires, tokens_of};
+use http_server::{Audit, BadCertificate, BadTokens, Role, Tls, Tokens, expires, tokens_of};
 use tokio::{task::JoinSet, time::sleep};
 
 use crate::{
@@ -80,7 +80,8 @@ impl OperatorSecrets {
         let tls = files.certificate.as_ref().map(|(pem, key)| Tls::new(pem, key)).transpose()?;
         // Clones share the certificate: it is replaced at both.
         let metrics_tls = tls.clone().filter(|_| http.metrics_tls);
-        let security = Security { tokens: Tokens::default(), operator_tls: tls, metrics_tls };
+        let (tokens, audit) = (Tokens::default(), Audit::default());
+        let security = Security { tokens, operator_tls: tls, metrics_tls, audit };
         set_tokens(&security.tokens, &files)?;
         let mut last = Last { files, ..Last::default() };
         last.tell_end();

@@ -12,7 +12,7 @@ use domain::Address;
 use supervision::ChangeError;
 
 use super::{
-    InEffect, Service, collector,
+    InEffect, Service, collector, read_api,
     tracker::{expect_datasets, market},
 };
 use crate::config::{Config, MarketSettings};
@@ -50,7 +50,7 @@ fn described(config: &Config) -> BTreeMap<String, (&String, MarketSettings)> {
 }
 
 impl Service {
-    /// Reads tokens and certificate of the operators' endpoints again, applies the markets of another configuration, and nothing else of it. The actors of unchanged markets continue; those of
+    /// Reads tokens and certificates of the endpoints again, applies the markets of another configuration, and nothing else of it. The actors of unchanged markets continue; those of
     /// the collector are replaced.
     ///
     /// # Errors
@@ -58,6 +58,7 @@ impl Service {
     /// during a stop: the changes up to then stay, and the next reload continues from them.
     pub async fn reload(&self, new: &Config) -> Result<Reloaded> {
         self.secrets.0.refresh().await;
+        read_api::reload(self.api.as_ref(), new);
         let mut in_effect = self.in_effect.lock().await;
         let InEffect { config, collector_is_outdated } = &mut *in_effect;
         // The settings of the index take effect with a restart, so those of the start count.
@@ -103,6 +104,9 @@ impl Service {
         if *collector_is_outdated {
             self.restart_collector(config).await?;
             *collector_is_outdated = false;
+        }
+        if let Some(api) = &self.api {
+            api.replace_markets(read_api::markets(config));
         }
         Ok(changes)
     }

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use redis::aio::MultiplexedConnection;
 use serde_json::{Value, json};
 use state_tracker::service::Service;
+use supervision::fail::{Fault, When};
 use testkit::{
     Authority, RedisServer, RelayerAnswer, RelayerServer, TlsFront, contents::query, wait_until, world::World,
 };
@@ -289,6 +290,39 @@ async fn operators_pause_drop_and_replay_by_command_and_port_and_the_audit_log_t
     assert!(told[3].starts_with("replay: epochs 101 to 102") && told.len() == 4, "{told:?}");
     assert!(audit[0]["who"].as_str().is_some_and(|who| who.contains("command line")), "{audit}");
     assert!(audit[2]["who"].as_str().is_some_and(|who| who.contains("operator at 127.0.0.1")), "{audit}");
+    stopped(service).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lane_that_crashes_at_any_step_leaves_no_call_out_and_repeats_it_with_its_key_alone() {
+    let (mut world, redis, mut connection, relayer) = told_of(37).await;
+    let more = [
+        ("STATE_TRACKER__SUPERVISION__BACKOFF_MAX", "50ms"),
+        ("STATE_TRACKER__SUPERVISION__MAX_RESTARTS", "100000"),
+    ];
+    let service = service(&with(&telling(redis.addr(), &world, &relayer), &more)).await;
+    let points = service.tree().failure_points();
+    let steps = ["relayer::before_call", "relayer::after_call", "relayer::after_write"];
+    for step in steps {
+        points.arm(step, "", Fault::Panic, When::Every(2));
+    }
+    for _ in 0..4 {
+        world.grow_collected(30, &mut connection).await;
+    }
+    for market in &world.contracts.markets.clone() {
+        all_told(&connection, &world, &relayer, market).await;
+        wait_until("all is noted", SOON, async || {
+            query::<u64>(
+                &mut connection.clone(),
+                &["XLEN", &format!("tracker:relayer:{}:waiting", market.to_lowercase())],
+            )
+            .await
+                == 0
+        })
+        .await;
+        judge(&relayer.calls(), market, &handed_over(&mut connection, market).await);
+    }
+    assert!(steps.iter().all(|step| points.passages(step).1 > 3), "each step has failed");
     stopped(service).await;
 }
 

@@ -3,7 +3,7 @@
 use std::{error::Error, sync::Arc};
 
 use errors::{Operation, sanitise};
-use store_redis::{Fault, Store};
+use store_redis::{Fault, Store, StoreError};
 use supervision::{Clock, Failure};
 
 use super::report::{Advised, Place, Remedy, Report, line};
@@ -76,8 +76,15 @@ impl Services {
         }
     }
 
+    /// Counts an error of Redis that a client of the program has met, and logs it at most once a minute. The clients choose the keys, so
+    /// these lines have the room of inputs.
+    pub fn note_client_error(&self, error: &StoreError) {
+        let key = if error.kind.is_outage() { "Redis" } else { &error.object };
+        self.note_unwritten(error.operation, &[Fault::new(key, error.kind, error.detail())]);
+    }
+
     /// Counts inputs that could not be read and were skipped, and logs each at most once a minute.
-    pub(crate) fn note_faults(&self, faults: &[Fault]) {
+    pub fn note_faults(&self, faults: &[Fault]) {
         self.note_unwritten(READ_INPUT, faults);
     }
 

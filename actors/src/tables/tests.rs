@@ -16,6 +16,7 @@ use supervision::{Activity, ActorHealth, Clock, ExitKind, MailboxStats, State};
 
 use super::*;
 use crate::{
+    alerts::{AlertBook, AlertMetrics},
     collector::{CollectorMetrics, Progress},
     env::telemetry::{Kind, Telemetry},
     tracker::TrackerMetrics,
@@ -70,6 +71,7 @@ fn registered() -> Telemetry {
     let nobody = "http://127.0.0.1:1".parse().expect("a URL");
     let source = Source::new(ChainConfig::new(vec![nobody], contracts)).expect("a source");
     collector.observe(source, Arc::new(Progress::new(&clock)));
+    AlertBook::default().observe(&AlertMetrics::register(telemetry.meter()));
     telemetry
 }
 
@@ -92,6 +94,7 @@ fn every_metric_is_in_the_table_and_is_exposed_with_its_kind_and_sentence() {
             "backfill_estimate_seconds",
             "worker_wait_seconds",
             "processing_duration_seconds",
+            "relayer_call_seconds",
         ];
         let has_market = row.labels.iter().any(|label| label.name == "market");
         let is_late = has_market || suffixes.iter().any(|name| row.name.ends_with(name));

@@ -26,6 +26,7 @@ sol! {
     function dayCounter(address dataMarket) external view returns (uint256);
     function epochsInADay(address dataMarket) external view returns (uint256);
     function getTotalNodeCount() external view returns (uint256);
+    function slotSubmissionCount(address dataMarket, uint256 slotId, uint256 day) external view returns (uint256);
 }
 
 /// The number of blocks behind the head whose state every node keeps. For older state only archive nodes are reliable.
@@ -125,6 +126,21 @@ impl Views<'_> {
     /// See [`Source::views`].
     pub async fn total_node_count(&self) -> Result<u64, ChainError> {
         self.call_protocol_state("getTotalNodeCount", &getTotalNodeCountCall {}).await
+    }
+
+    /// The number of eligible submissions of a slot in a day.
+    ///
+    /// # Errors
+    /// See [`Source::views`].
+    pub async fn slot_submission_count(
+        &self,
+        market: ContractAddress,
+        slot: u64,
+        day: u64,
+    ) -> Result<u64, ChainError> {
+        let (slot, day) = (U256::from(slot), U256::from(day));
+        let call = slotSubmissionCountCall { dataMarket: Address::from(market.0), slotId: slot, day };
+        self.call_protocol_state("slotSubmissionCount", &call).await
     }
 
     /// Whether a contract exists at this address.

@@ -1,15 +1,19 @@
-//! The one shape of an error.
+//! Errors of requests, and their usual shape.
 
 use std::borrow::Cow;
 
 use axum::{
     Json,
-    http::{HeaderValue, StatusCode, header},
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde::Serialize;
+use serde_json::{Value, json};
 
-/// An error of a request. As JSON: `{"error": CODE, "message": …, "choices": […], "request_id": …}`.
+/// The body of an error for the request of this id, as a port shows it.
+pub type Shape = fn(&ApiError, &str) -> Value;
+
+/// An error of a request. The guard of the port makes its body: by default
+/// `{"error": CODE, "message": …, "choices": […], "request_id": …}`.
 #[derive(Clone, Debug)]
 pub struct ApiError {
     status: StatusCode,
@@ -38,25 +42,34 @@ impl ApiError {
         Self { retry_after: Some(seconds), ..self }
     }
 
-    /// The answer, which names the request.
-    pub(crate) fn answer(self, request_id: &str) -> Response {
-        #[derive(Serialize)]
-        struct Shown<'a> {
-            error: &'static str,
-            message: &'a str,
-            #[serde(skip_serializing_if = "<[_]>::is_empty")]
-            choices: &'a [String],
-            request_id: &'a str,
-        }
-        let Self { status, code: error, ref message, ref choices, retry_after } = self;
-        let mut response = (status, Json(Shown { error, message, choices, request_id })).into_response();
-        if let Some(seconds) = retry_after {
+    /// The sentence for people.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The status of the answer.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The answer, in the shape of its port.
+    pub(crate) fn answer(&self, request_id: &str, shape: Shape) -> Response {
+        let mut response = (self.status, Json(shape(self, request_id))).into_response();
+        if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
-        if status == StatusCode::UNAUTHORIZED {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
         response
+    }
+
+    /// The usual shape: `{"error": CODE, "message": …, "choices": […], "request_id": …}`.
+    pub(crate) fn shown(&self, request_id: &str) -> Value {
+        let mut shown = json!({ "error": self.code, "message": self.message, "request_id": request_id });
+        if !self.choices.is_empty() {
+            shown["choices"] = json!(self.choices);
+        }
+        shown
     }
 }
 

@@ -23,7 +23,8 @@ use tokio::time::timeout;
 
 use crate::{
     audit::{Audit, Entry, unix_now},
-    error::ApiError,
+    body, cors,
+    error::{ApiError, Shape},
     http::Peer,
     limits::Limits,
     origin::{self, Foreign},
@@ -40,10 +41,14 @@ const LONGEST_ID: usize = 64;
 pub enum Access {
     /// Nothing, and it has no rate: a probe.
     Open,
-    /// A token, where the port has any.
+    /// Nothing, at the rate of its address: what is public.
+    Public,
+    /// A token in the header `Authorization`, where the port has any.
     Needs(Role),
     /// A token of operators: it changes something. Where the port has no tokens, nobody may.
     Acts,
+    /// A token in the body, as the text `token` of a JSON object. Without tokens nobody is served.
+    InBody(Role),
 }
 
 /// Who sends a request that the guard has let through: an extension of it.
@@ -55,6 +60,10 @@ pub struct Caller {
     pub from: IpAddr,
 }
 
+/// The id of a request, an extension of it.
+#[derive(Clone, Debug)]
+pub struct RequestId(pub String);
+
 /// The checks of a port.
 #[derive(Debug)]
 pub struct Guard {
@@ -62,7 +71,12 @@ pub struct Guard {
     tokens: Tokens,
     /// Whether `Host` and `Origin` are checked.
     refuses_pages: bool,
+    /// Whether pages of every site may read answers.
+    serves_pages: bool,
     access: BTreeMap<&'static str, Access>,
+    /// Of paths that are not named.
+    otherwise: Access,
+    shape: Shape,
     audit: Audit,
     rates: Rates,
     /// The first part of our request ids, and the number of the next.
@@ -78,6 +92,9 @@ impl Guard {
             limits,
             tokens: Tokens::default(),
             refuses_pages: false,
+            serves_pages: false,
+            otherwise: Access::Needs(Role::Read),
+            shape: ApiError::shown,
             access: access.into_iter().collect(),
             audit: Audit::default(),
             rates: Rates::new(limits.per_second),
@@ -96,6 +113,24 @@ impl Guard {
     #[must_use]
     pub fn refuse_pages(self) -> Self {
         Self { refuses_pages: true, ..self }
+    }
+
+    /// Lets pages of every site read the answers.
+    #[must_use]
+    pub fn serve_pages(self) -> Self {
+        Self { serves_pages: true, ..self }
+    }
+
+    /// What a path that is not named asks of a client.
+    #[must_use]
+    pub fn otherwise(self, otherwise: Access) -> Self {
+        Self { otherwise, ..self }
+    }
+
+    /// The shape of errors.
+    #[must_use]
+    pub fn shape(self, shape: Shape) -> Self {
+        Self { shape, ..self }
     }
 
     /// The audit log to write.
@@ -136,11 +171,9 @@ impl Guard {
                 }
             })?;
         }
-        let needed = match access {
-            Access::Open => return Ok("anyone"),
-            Access::Needs(role) => role,
-            Access::Acts => Role::Operator,
-        };
+        if access == Access::Open {
+            return Ok("anyone");
+        }
         self.rates.take(from, Instant::now()).map_err(|wait| Refused {
             who: "anonymous",
             is_told: false,
@@ -151,6 +184,11 @@ impl Guard {
             )
             .retry_after(wait.as_secs() + 1),
         })?;
+        let needed = match access {
+            Access::Needs(role) => role,
+            Access::Acts => Role::Operator,
+            Access::Open | Access::Public | Access::InBody(_) => return Ok("anyone"),
+        };
         if self.tokens.is_empty() {
             return match access {
                 Access::Acts => Err(stranger(
@@ -204,8 +242,9 @@ pub fn guarded(router: Router, guard: Arc<Guard>) -> Router {
 
 async fn pass(State(guard): State<Arc<Guard>>, mut request: Request, next: Next) -> Response {
     let id = guard.id_of(&request);
+    request.extensions_mut().insert(RequestId(id.clone()));
     let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-    let access = path.and_then(|path| guard.access.get(path)).copied().unwrap_or(Access::Needs(Role::Read));
+    let access = path.and_then(|path| guard.access.get(path)).copied().unwrap_or(guard.otherwise);
     let from =
         request.extensions().get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
     let what = sanitise(format!("{} {}", request.method(), request.uri()));
@@ -219,18 +258,34 @@ async fn pass(State(guard): State<Arc<Guard>>, mut request: Request, next: Next)
     };
     let (noted, response) = match guard.admit(&request, from, access) {
         Err(Refused { who, is_told, error }) => (is_told.then(|| entry(who, what)), error.into_response()),
+        Ok(_) if guard.serves_pages && cors::is_preflight(request.method(), request.headers()) => {
+            (None, cors::preflight())
+        }
         Ok(who) => {
-            let noted =
-                matches!(access, Access::Acts | Access::Needs(Role::Operator)).then(|| entry(who, what));
             request.extensions_mut().insert(Caller { who, from: from.to_canonical() });
-            (noted, answer(&guard.limits, request, next).await)
+            let (of_body, response) = answer(&guard, access, request, next).await;
+            let who = of_body.map_or(who, name);
+            let is_refused = response.status() == StatusCode::UNAUTHORIZED;
+            let is_action = matches!(
+                access,
+                Access::Acts | Access::Needs(Role::Operator) | Access::InBody(Role::Operator)
+            );
+            let who = if is_refused { "anonymous" } else { who };
+            ((is_action || is_refused).then(|| entry(who, what)), response)
         }
     };
     let mut response = match response.extensions().get::<ApiError>() {
-        Some(error) => error.clone().answer(&id),
+        Some(error) => error.answer(&id, guard.shape),
         None => response,
     };
+    let is_unauthorized = response.status() == StatusCode::UNAUTHORIZED;
     let headers = response.headers_mut();
+    if is_unauthorized && matches!(access, Access::Needs(_)) {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if guard.serves_pages {
+        cors::allow(headers);
+    }
     if let Ok(id) = HeaderValue::from_str(&id) {
         headers.insert(REQUEST_ID, id);
     }
@@ -243,8 +298,9 @@ async fn pass(State(guard): State<Arc<Guard>>, mut request: Request, next: Next)
     response
 }
 
-/// Reads the body of a request within its limits, and lets the handler answer within its time.
-async fn answer(limits: &Limits, request: Request, next: Next) -> Response {
+/// Reads the body of a request within its limits, checks a token in it, and lets the handler answer within its time.
+async fn answer(guard: &Guard, access: Access, request: Request, next: Next) -> (Option<Role>, Response) {
+    let limits = &guard.limits;
     let (head, body) = request.into_parts();
     let too_large = || {
         let text = format!("the body is larger than {} bytes, or was cut off", limits.body_bytes);
@@ -252,21 +308,32 @@ async fn answer(limits: &Limits, request: Request, next: Next) -> Response {
     };
     // Nothing of a body that says itself that it is too large is read.
     if body.size_hint().lower() > limits.body_bytes as u64 {
-        return too_large();
+        return (None, too_large());
     }
     let body = match timeout(limits.body_within, to_bytes(body, limits.body_bytes)).await {
         Ok(Ok(body)) => body,
-        Ok(Err(_)) => return too_large(),
+        Ok(Err(_)) => return (None, too_large()),
         Err(_) => {
             let text = "the body did not arrive in time";
-            return ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", text).into_response();
+            let error = ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", text);
+            return (None, error.into_response());
         }
     };
-    match timeout(limits.answer_within, next.run(Request::from_parts(head, Body::from(body)))).await {
+    let role = match access {
+        Access::InBody(needed) => match body::role_of(&body, &guard.tokens, needed) {
+            Ok(role) => Some(role),
+            Err(error) => return (None, error.into_response()),
+        },
+        _ => None,
+    };
+    let response = match timeout(limits.answer_within, next.run(Request::from_parts(head, Body::from(body))))
+        .await
+    {
         Ok(response) => response,
         Err(_) => {
             let text = "the answer was not ready in time: try again";
             ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_slow", text).retry_after(1).into_response()
         }
-    }
+    };
+    (role, response)
 }

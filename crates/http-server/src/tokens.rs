@@ -7,7 +7,7 @@ use serde::Serialize;
 use subtle::{Choice, ConstantTimeEq};
 
 /// The fewest characters of a token: fewer can be guessed.
-pub(crate) const SHORTEST: usize = 16;
+pub const SHORTEST: usize = 16;
 /// The most: it has to fit into a header.
 const LONGEST: usize = 512;
 /// The most tokens of a role. Two are enough for a rotation.
@@ -59,6 +59,16 @@ impl Tokens {
         all.retain(|(of, _)| *of != role);
         all.append(&mut found);
         Ok(())
+    }
+
+    /// Replaces the tokens of a role by those of a text, one a line, as other programs know them: each of any length and with any
+    /// characters but white space at its ends. Of a text without any, the role has none.
+    pub fn replace_foreign(&self, role: Role, text: &str) {
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty()).take(MOST);
+        let mut found: Vec<Token> = lines.map(|token| (role, hash(token))).collect();
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|(of, _)| *of != role);
+        all.append(&mut found);
     }
 
     /// Whether there are none: then nobody can present one.
@@ -137,6 +147,19 @@ mod tests {
         tokens.replace(Role::Read, "reader-3-0123456789").unwrap();
         assert_eq!((role("reader-1-0123456789"), role("reader-3-0123456789")), (None, Some(Role::Read)));
         assert_eq!(role("operator-0123456789"), Some(Role::Operator));
+    }
+
+    #[test]
+    fn tokens_of_other_programs_may_be_short_and_an_empty_text_has_none() {
+        let tokens = Tokens::default();
+        tokens.replace_foreign(Role::Read, "abc\n\n mit ümlaut \n");
+        let role = |token| tokens.role_of(token);
+        assert_eq!(
+            (role("abc"), role("mit ümlaut"), role(""), role("ab")),
+            (Some(Role::Read), Some(Role::Read), None, None)
+        );
+        tokens.replace_foreign(Role::Read, "\n ");
+        assert!(tokens.is_empty() && tokens.role_of("").is_none());
     }
 
     #[test]

@@ -4,11 +4,13 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
-    Router,
+    Extension, Router,
     body::Bytes,
     routing::{get, post},
 };
-use http_server::{Access, ApiError, Audit, Guard, Limits, Role, Tls, Tokens, guarded, serve_http};
+use http_server::{
+    Access, ApiError, Audit, Guard, Limits, RequestId, Role, Tls, Tokens, guarded, serve_http,
+};
 use serde_json::Value;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -122,6 +124,80 @@ async fn a_token_opens_what_its_role_may_do_and_nothing_else() {
             assert_eq!(answer.error(), (401, "unauthorized".to_owned()));
             assert!(answer.head.contains("www-authenticate: Bearer"), "{}", answer.head);
         }
+    }
+}
+
+/// A port whose token is in the body, with errors in a shape of its own, for pages of every site.
+async fn body_port(tokens: Tokens) -> (Port, Tokens) {
+    let router = Router::new()
+        .route(
+            "/told",
+            axum::routing::any(async |id: Extension<RequestId>, body: Bytes| {
+                format!("{} {}", id.0.0, body.len())
+            }),
+        )
+        .route("/act", post(async || "done"))
+        .route("/page", get(async || "page"))
+        .fallback(async || ApiError::new(axum::http::StatusCode::NOT_FOUND, "not_found", "no such path"));
+    let access = [
+        ("/told", Access::InBody(Role::Read)),
+        ("/act", Access::InBody(Role::Operator)),
+        ("/page", Access::Public),
+    ];
+    let audit = Audit::default();
+    let limits = Limits { per_second: 1_000, ..Limits::default() };
+    let guard = Guard::new(limits, access)
+        .tokens(tokens.clone())
+        .otherwise(Access::Public)
+        .serve_pages()
+        .shape(|error, id| serde_json::json!([error.status().as_u16(), error.message(), id]))
+        .audit(audit.clone());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stop = CancellationToken::new();
+    tokio::spawn(serve_http(listener, guarded(router, Arc::new(guard)), limits, None, stop.clone()));
+    (Port { address, audit, _stop: stop.drop_guard() }, tokens)
+}
+
+#[tokio::test]
+async fn a_token_in_the_body_opens_what_it_may_and_without_tokens_nobody_is_served() {
+    let (port, tokens) = body_port(tokens()).await;
+    let ask = async |request: &str, body: &str| {
+        let stream = TcpStream::connect(port.address).await.unwrap();
+        let head = format!(
+            "{request} HTTP/1.1\r\nHost: any.example\r\nX-Request-ID: r\r\nContent-Length: {}",
+            body.len()
+        );
+        ask_on(stream, &head, body.as_bytes()).await
+    };
+    let read = format!("{{\"more\":[1,{{}}],\"token\":\"{READ}\"}}");
+    let operator = format!("{{\"token\":\"{OPERATOR}\"}}");
+    for (request, body, status, expected) in [
+        ("POST /told", &*read, 200, &*format!("r {}", read.len())),
+        ("PUT /told", &*operator, 200, &*format!("r {}", operator.len())),
+        ("POST /act", &*operator, 200, "done"),
+        ("POST /act", &*read, 401, "[401,\"Incorrect Token!\",\"r\"]"),
+        ("POST /told", "{}", 401, "[401,\"Incorrect Token!\",\"r\"]"),
+        ("POST /told", "{\"token\":\"wrong\"}", 401, "[401,\"Incorrect Token!\",\"r\"]"),
+        ("GET /page", "", 200, "page"),
+        ("GET /nothing", "", 404, "[404,\"no such path\",\"r\"]"),
+    ] {
+        let answer = ask(request, body).await;
+        assert_eq!((answer.status, &*answer.body), (status, expected), "{request} {body}");
+        assert!(answer.head.contains("access-control-allow-origin: *"), "{}", answer.head);
+        assert!(!answer.head.contains("www-authenticate"), "{}", answer.head);
+    }
+    for body in ["", "[]", "{", "\"x\"", "{\"token\":7}", "{\"token\":null}"] {
+        let answer = ask("POST /told", body).await;
+        assert_eq!(answer.status, 400, "{body}");
+        assert!(answer.body.contains("the body is no JSON object with a token"), "{}", answer.body);
+    }
+    let told: Vec<_> = port.audit.entries().iter().map(|entry| (entry.who, entry.outcome)).collect();
+    assert_eq!(told, [("anonymous", 401), ("anonymous", 401), ("anonymous", 401), ("operator", 200)]);
+    tokens.replace_foreign(Role::Read, "");
+    tokens.replace_foreign(Role::Operator, "");
+    for body in [&*read, &*operator, "{}", "{\"token\":\"\"}"] {
+        assert_eq!(ask("POST /told", body).await.status, 401, "{body}");
     }
 }
 

@@ -51,6 +51,12 @@ const fn outbox(name: &'static str, kind: KeyType, removal: Removal, sentence: &
     Family { reader: "relayer", ..state(name, kind, removal, sentence) }
 }
 
+/// What other programs write and the read API shows.
+const fn shown(name: &'static str, kind: KeyType, sentence: &'static str) -> Family {
+    let (ttl, writer) = (Optional, Writer::Producers);
+    Family { name, kind, ttl, writer, reader: "read API", removal: OtherPrograms, sentence }
+}
+
 const FINALIZERS: &str = "finalizers";
 const READERS: &str = "other programs";
 
@@ -91,6 +97,28 @@ domain::table! {
             Actor { name: "cleaner", age: Some(Age::Epochs(EPOCHS_KEPT)) },
             "The submissions that collectors received for an epoch at a block.")
     };
+    pub(crate) CURRENT_DAY = output("CurrentDayKey.*", Text, Optional, READERS, Expiry,
+        "The day of a market, until its end.");
+    pub(crate) LAST_KNOWN_DAY = output("LastKnownDayKey.*", Text, Optional, READERS, Bounded,
+        "The day of a market that was known last.");
+    pub(crate) ELIGIBLE_SLOT = shown("EligibleSlotSubmissionsKey.*.*.*", Text,
+        "The number of eligible submissions of a slot id in a day of a market.");
+    pub(crate) ELIGIBLE_NODES = shown("EligibleNodeByDayKey.*.*", Set,
+        "The slot ids that were eligible in a day of a market.");
+    pub(crate) ELIGIBLE_OF_EPOCH = shown("EligibleSlotSubmissionByEpochKey.*.*.*", Hash,
+        "The number of eligible submissions of each slot id in an epoch.");
+    pub(crate) DISCARDED_OF_EPOCH = shown("DiscardedSubmissionKey.*.*.*", Hash,
+        "The discarded submissions of an epoch, by projects, as JSON.");
+    pub(crate) DISCARDED_OF_DAY = shown("DiscardedSubmissionKey.*.*", Hash,
+        "The discarded submissions of a day, by slot ids, as JSON.");
+    pub(crate) EPOCH_SUBMISSIONS = shown("EpochSubmissionsKey.*.*", Hash,
+        "The submissions of an epoch, by their ids, as JSON.");
+    pub(crate) ACTIVE_NODES = shown("ActiveSnapshottersForEpoch.*.*", Set, "The nodes that submitted for an epoch.");
+    pub(crate) LAST_SIMULATED = shown("LastSimulatedSubmissionKey.*.*", Text,
+        "When the last simulated submission of a slot id came, in Unix seconds.");
+    pub(crate) LAST_SNAPSHOT = shown("LastSnapshotSubmissionKey.*.*", Text,
+        "When the last submission of a slot id for a released epoch came, in Unix seconds.");
+    pub(crate) NODE_VERSION = shown("snapshotter:*:*:node_version", Text, "The version of the node of a slot id.");
     pub(crate) IDENTITY = state("tracker:chain:identity", Text, Bounded,
         "The chain and the contract that are followed.");
     pub(crate) VERSION = state("tracker:chain:version", Text, Bounded,
@@ -282,6 +310,14 @@ impl ChainKeys {
 
     pub(super) fn batch(&self, market: &ContractAddress, epoch: u64, number: usize) -> String {
         BATCH.key(&self.prefix, &[&market.lower(), &epoch, &number])
+    }
+
+    pub(super) fn current_day(&self, market: &ContractAddress) -> String {
+        self.of_market(&CURRENT_DAY, market)
+    }
+
+    pub(super) fn last_known_day(&self, market: &ContractAddress) -> String {
+        self.of_market(&LAST_KNOWN_DAY, market)
     }
 
     pub(super) fn slot(&self, market: &ContractAddress, day: u64, slot: u64) -> String {

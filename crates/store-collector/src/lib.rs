@@ -22,6 +22,7 @@ mod market;
 pub mod operations;
 pub mod outbox;
 mod predecessor;
+mod readings;
 mod rights;
 mod submissions;
 mod values;
@@ -44,6 +45,7 @@ pub use finalized::{FinalizedEpoch, finalized_epoch};
 pub use keys::{BLOCK_HASH_TTL, ChainKeys, family_of, key_families};
 pub use market::MarketSnapshot;
 pub use predecessor::Left;
+pub use readings::{DayCounts, Entries, LARGEST_READING, LastSubmission, Reader};
 pub use submissions::Inputs;
 pub use windows::windows;
 

@@ -18,5 +18,6 @@ errors::table! {
     READ_FINALIZED: "read_finalized", "read which batches the chain has finalised";
     READ_OUTBOX: "read_outbox", "read the outbox";
     CHANGE_OUTBOX: "change_outbox", "change the outbox";
+    READ_API: "read_api", "read for the read API";
     CLEAN_UP: "clean_up", "clean up markers and submissions";
 }

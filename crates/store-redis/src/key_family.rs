@@ -194,12 +194,17 @@ impl Family {
         self.name.matches('*').count()
     }
 
-    /// Whether the part of a key after its space is a name of this family. In a name with dots an id is one segment; in any other
-    /// name, which has one id at most, it is any text.
+    /// Whether the part of a key after its space is a name of this family. In a name with dots, or with several ids between colons, an id
+    /// is one segment; in any other name it is any text.
     #[must_use]
     pub fn matches(&self, rest: &str) -> bool {
-        if self.name.contains('.') {
-            let (mut segments, mut names) = (rest.split('.'), self.name.split('.'));
+        let separator = match (self.name.contains('.'), self.ids()) {
+            (true, _) => Some('.'),
+            (false, 2..) => Some(':'),
+            _ => None,
+        };
+        if let Some(separator) = separator {
+            let (mut segments, mut names) = (rest.split(separator), self.name.split(separator));
             let segment_matches =
                 |segment: &str, name: &str| if name == "*" { !segment.is_empty() } else { segment == name };
             return loop {
@@ -260,6 +265,7 @@ mod tests {
             ("stats:daily", &["stats:daily"], &["stats:daily:7", "stats", ""]),
             ("A.*.*", &["A.m.7"], &["A.m", "A.m.", "A.m.7.8", "A..7", "B.m.7", "A"]),
             ("*.Current", &["m.Current"], &[".Current", "a.m.Current", "m.Current."]),
+            ("s:*:*:v", &["s:m:7:v"], &["s:m:v", "s:m:7:8:v", "s::7:v", "s:m:7:w"]),
             ("t:*:windows", &["t:m:windows"], &["t::windows", "t:windows"]),
         ] {
             let family = named(name);

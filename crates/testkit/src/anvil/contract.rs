@@ -163,6 +163,20 @@ impl Anvil {
     pub async fn set_total_nodes(&self, contracts: &Contracts, count: u64) -> Result<(), AnvilError> {
         self.send(Some(&contracts.protocol_state), &format!("0xdb9a3417{}", word(count))).await.map(drop)
     }
+
+    /// Sets the answer of `slotSubmissionCount` for a market, a slot and a day.
+    ///
+    /// # Errors
+    /// When the node refuses.
+    pub async fn set_slot_submissions(
+        &self,
+        contracts: &Contracts,
+        market: &str,
+        [slot, day, count]: [u64; 3],
+    ) -> Result<(), AnvilError> {
+        let call = format!("0xd1a6d2a3{}{}", address(market), [slot, day, count].map(word).concat());
+        self.send(Some(&contracts.protocol_state), &call).await.map(drop)
+    }
 }
 
 impl Emission {

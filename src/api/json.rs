@@ -1,0 +1,85 @@
+//! Answers as JSON, up to a limit of size.
+
+use std::{
+    io::{self, Write},
+    sync::Arc,
+};
+
+use axum::{
+    body::{Body, Bytes},
+    http::{HeaderValue, header},
+    response::Response,
+};
+use serde::Serialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::{
+    answers::{Answer, Info},
+    outcome::Refusal,
+};
+
+/// The largest answer, in bytes.
+pub(super) const LARGEST: usize = 16 << 20;
+/// What clients may leave unread of all large answers together, in KiB.
+pub(super) const MOST_UNREAD: usize = 64 << 10;
+/// Answers up to this size, in bytes, are not counted: connections limit them.
+const SMALL: usize = 64 << 10;
+/// The first allocation for an answer, in bytes.
+const USUAL: usize = 512;
+
+/// Writes up to a limit.
+struct Limited(Vec<u8>);
+
+impl Write for Limited {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > LARGEST {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The text of an answer, with the line break that the original ends it with.
+///
+/// # Errors
+/// 422 for one that is too large.
+pub(super) fn text(request_id: &str, response: impl Serialize) -> Result<Vec<u8>, Refusal> {
+    let mut text = Limited(Vec::with_capacity(USUAL));
+    let answer = Answer { info: Info { success: true, response }, request_id };
+    // Plain data has a JSON form: only the limit fails.
+    let written = serde_json::to_writer(&mut text, &answer).map_err(io::Error::from);
+    written.and_then(|()| text.write_all(b"\n")).map_err(|_| Refusal::too_large())?;
+    Ok(text.0)
+}
+
+/// A text that is sent. A large one waits until clients have read enough of others.
+pub(super) async fn sent(text: Vec<u8>, unread: &Arc<Semaphore>) -> Response {
+    let text = match u32::try_from(text.len() >> 10) {
+        Ok(size) if text.len() > SMALL => {
+            // The semaphore is never closed. A permit ends with the last byte that is sent.
+            let permit = unread.clone().acquire_many_owned(size).await.ok();
+            Bytes::from_owner(Unread { text, _permit: permit })
+        }
+        _ => text.into(),
+    };
+    let mut response = Response::new(Body::from(text));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// An answer that its client has not read to its end.
+struct Unread {
+    text: Vec<u8>,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl AsRef<[u8]> for Unread {
+    fn as_ref(&self) -> &[u8] {
+        &self.text
+    }
+}

@@ -24,6 +24,9 @@ pub(crate) fn actor_list(config: &Config) -> Vec<ListedActor> {
     let mut add = |path: &str, kind| all.push(ListedActor { path: path.to_owned(), kind });
     let markets = &config.tracker.markets;
     add("root", SUPERVISOR);
+    if !config.alerts.url.is_empty() {
+        add("alerts", "alerts");
+    }
     add("listener", "listener");
     add("markets", SUPERVISOR);
     for market in markets {
@@ -47,6 +50,12 @@ pub(crate) fn actor_list(config: &Config) -> Vec<ListedActor> {
         add("collector/cleaner", "cleaner");
         if config.index.enabled {
             add("collector/finalized-batches", "finalized batches");
+        }
+        if config.relays() {
+            add("collector/relayer", SUPERVISOR);
+            for market in markets.iter().filter_map(|market| market.parse::<ContractAddress>().ok()) {
+                add(&format!("collector/relayer/{market}"), "relayer");
+            }
         }
     }
     if !config.intervals.find.is_zero() {

@@ -128,6 +128,10 @@ async fn the_list_of_actors_is_that_of_the_tree_that_runs() {
         (&MARKETS[..], &[][..]),
         (&MARKETS[..], &[("STATE_TRACKER__INDEX__ENABLED", "false")]),
         (&MARKETS[..], &[NODE]),
+        (
+            &MARKETS[..],
+            &[NODE, ("TX_RELAYER_URL", "http://127.0.0.1:3"), ("SLACK_REPORTING_URL", "http://127.0.0.1:3")],
+        ),
         (&[lower_case.as_str()][..], &[NODE]),
     ] {
         let config = config(markets, more);

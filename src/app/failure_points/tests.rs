@@ -100,6 +100,7 @@ fn an_actor_that_never_passes_the_point_is_refused() {
 fn every_failure_point_is_passed_by_an_actor_of_the_full_configuration() {
     let all = actors(&[
         ("RPC_NODES", "http://127.0.0.1:2"),
+        ("TX_RELAYER_URL", "http://127.0.0.1:2"),
         ("STATE_TRACKER__INDEX__ENABLED", "true"),
         ("STATE_TRACKER__INDEX__NAMESPACED", "true"),
     ]);

@@ -241,6 +241,10 @@ pub(crate) fn of_label(kind: Kind) -> &'static str {
         operations::REORGANISED => "nothing, if it does not last",
         operations::TOO_DEEP => TOO_DEEP,
         operations::AHEAD => AHEAD,
+        operations::RELAYER => {
+            "check relayer.url, relayer.token and the relayer; `state-tracker outbox list` shows what waits"
+        }
+        operations::WEBHOOK_FAILED => "check alerts.url and its receiver",
         operations::VIEW => CONTRACTS,
         operations::INJECTED => "run a build without failure points",
         _ => "see the message",

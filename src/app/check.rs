@@ -72,7 +72,7 @@ fn parts(config: &Config) -> [Part; 3] {
         _ => format!("follows the chain through {}", counted(nodes, "node")),
     };
     let api = match config.api.is_enabled() {
-        true => format!("serves {}", config.api.address()),
+        true => format!("serves {}", config.api.address),
         false => "api.read_token (AUTH_READ_TOKEN) is not set".to_owned(),
     };
     [

@@ -84,7 +84,7 @@ fn endpoints() -> Vec<(String, String)> {
     let address = |server| match server {
         Server::Metrics => format!("{}:{}", default("http.host"), default("http.metrics_port")),
         Server::Operator => default("http.operator_address"),
-        Server::Api => format!("{}:{}", default("api.host"), default("api.port")),
+        Server::Api => default("api.address"),
     };
     let row = |endpoint: &crate::http::Endpoint| {
         (format!("http://{}{}", address(endpoint.server), endpoint.path), endpoint.answer.to_owned())

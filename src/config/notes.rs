@@ -85,11 +85,11 @@ fn read_api(config: &Config) -> Vec<String> {
             "api.read_token (AUTH_READ_TOKEN) has fewer than {SHORTEST} characters: it may be guessed"
         ));
     }
-    if !api.host.to_canonical().is_loopback() && api.cert_file.is_empty() {
+    if !api.address.ip().to_canonical().is_loopback() && api.cert_file.is_empty() {
         notes.push(format!(
-            "api.host: {} can be reached from other machines, and tokens go there unencrypted: set api.cert_file and api.key_file, \
+            "api.address: {} can be reached from other machines, and tokens go there unencrypted: set api.cert_file and api.key_file, \
              unless a proxy in front of it speaks TLS",
-            api.address()
+            api.address
         ));
     }
     if !config.collector.is_enabled() {

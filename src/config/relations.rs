@@ -207,18 +207,18 @@ fn same_port<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Option<Problem> {
 
 /// The read API has a port of its own, where it runs.
 fn api_port_of_its_own<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Option<Problem> {
-    let (api, _) = (get("api.port")?, get("api.read_token").filter(|token| !token.is_unset())?);
-    let port = api.value.to_i128().filter(|port| *port != 0)?;
-    let operator = get("http.operator_address").and_then(|entry| {
-        let address: SocketAddr = entry.value.as_str()?.parse().ok()?;
-        Some((i128::from(address.port()), entry))
-    });
+    let (api, _) = (get("api.address")?, get("api.read_token").filter(|token| !token.is_unset())?);
+    let port_of = |entry: &Entry| {
+        entry.value.as_str()?.parse::<SocketAddr>().ok().map(|address| i128::from(address.port()))
+    };
+    let port = port_of(api).filter(|port| *port != 0)?;
+    let operator = get("http.operator_address").and_then(|entry| Some((port_of(entry)?, entry)));
     let metrics = get("http.metrics_port").and_then(|entry| Some((entry.value.to_i128()?, entry)));
     let (_, other) = [operator, metrics].into_iter().flatten().find(|(of_other, _)| *of_other == port)?;
     let (key, shown, origin) = (other.setting.key, &other.shown, &other.origin);
     Some(api.refused(
         &api.shown,
-        &format!("must be a port other than that of {key}, which is {shown} (from {origin})"),
+        &format!("must have a port other than that of {key}, which is {shown} (from {origin})"),
     ))
 }
 

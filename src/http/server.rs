@@ -28,7 +28,7 @@ impl Server {
         match self {
             Self::Metrics => "http.metrics_port (STATE_TRACKER_METRICS_PORT)",
             Self::Operator => "the port of http.operator_address",
-            Self::Api => "api.port",
+            Self::Api => "the port of api.address",
         }
     }
 
@@ -36,7 +36,7 @@ impl Server {
         match self {
             Self::Metrics => "http.host to 0.0.0.0",
             Self::Operator => "the host of http.operator_address to 127.0.0.1",
-            Self::Api => "api.host to 0.0.0.0",
+            Self::Api => "the host of api.address to 0.0.0.0",
         }
     }
 }

@@ -265,7 +265,21 @@ async fn an_unknown_path_lists_the_paths_of_its_server() {
     for (address, target, known) in [
         (metrics, "/", &["/metrics", "/livez", "/readyz?verbose"][..]),
         (metrics, "/health", &["/metrics", "/livez", "/readyz?verbose"]),
-        (operator, "/metrics", &["/health", "/dead-letters", "/crashes?actor=PATH", "/audit", "/livez"]),
+        (
+            operator,
+            "/metrics",
+            &[
+                "/health",
+                "/dead-letters",
+                "/crashes?actor=PATH",
+                "/audit",
+                "/outbox",
+                "/outbox/calls?market=ADDRESS&stage=waiting&from=ID&count=20",
+                "/outbox/audit?count=20",
+                "/outbox/orders",
+                "/livez",
+            ],
+        ),
     ] {
         let answer = get(address, target).await;
         assert_eq!(answer.status, 404);

@@ -48,14 +48,13 @@ fn token(access: Access) -> &'static str {
 }
 
 fn read_api() -> String {
-    let setting = |key| schema::find(key).map(|setting| setting.shown_default()).unwrap_or_default();
-    let address = format!("{}:{}", setting("api.host"), setting("api.port"));
+    let address = schema::find("api.address").map(|setting| setting.shown_default()).unwrap_or_default();
     let rows = crate::api::ENDPOINTS.iter().map(|endpoint| {
         let path = format!("`{}{}`", endpoint.path, endpoint.query);
         [path, token(endpoint.access).to_owned(), endpoint.request.to_owned(), endpoint.answer.to_owned()]
     });
     format!(
-        "\n## Read API\n\nListens on `api.host` and `api.port`, by default `{address}`, where `api.read_token` is set. A request is a \
+        "\n## Read API\n\nListens on `api.address`, by default `{address}`, where `api.read_token` is set. A request is a \
          JSON object with `token`, `dataMarketAddress` and the fields of the column *request*, by any method.\n\n{}",
         table(["path", "token", "request", "answer"], rows)
     )

@@ -7,7 +7,7 @@
 use store_redis::{Family, Ttl, Writer};
 
 /// Which program writes a producers' key, and with which TTL: the columns of docs/producers.md.
-const PRODUCERS: [(&str, &str, &str); 21] = [
+const PRODUCERS: [(&str, &str, &str); 31] = [
     ("submissionQueue", "gateway", "none"),
     ("epochs:active", "event monitor", "24 h"),
     ("epoch:*:validators", "gateway", "2 h"),
@@ -29,6 +29,16 @@ const PRODUCERS: [(&str, &str, &str); 21] = [
     ("vpa:priority:timeline", "priority client", "none"),
     ("vpa:submission:timeline", "priority client", "none"),
     ("SnapshotCollector.*.*.*", "collectors", "20 min"),
+    ("EligibleSlotSubmissionsKey.*.*.*", "finalizer", "none"),
+    ("EligibleNodeByDayKey.*.*", "finalizer", "none"),
+    ("EligibleSlotSubmissionByEpochKey.*.*.*", "finalizer", "none"),
+    ("DiscardedSubmissionKey.*.*.*", "finalizer", "none"),
+    ("DiscardedSubmissionKey.*.*", "finalizer", "none"),
+    ("EpochSubmissionsKey.*.*", "dequeuer", "30 min"),
+    ("ActiveSnapshottersForEpoch.*.*", "dequeuer", "none"),
+    ("LastSimulatedSubmissionKey.*.*", "dequeuer", "none"),
+    ("LastSnapshotSubmissionKey.*.*", "dequeuer", "none"),
+    ("snapshotter:*:*:node_version", "dequeuer", "none"),
 ];
 
 fn producer(family: &Family) -> Option<&'static (&'static str, &'static str, &'static str)> {
@@ -137,13 +147,16 @@ mod tests {
             .filter_map(|cells| {
                 let key = cells[0].trim_end_matches('`');
                 let with_ids = |key: &str, separator: char| {
-                    let is_id = |part: &&str| matches!(*part, "E" | "V" | "m" | "HASH" | "N");
+                    let is_id =
+                        |part: &&str| matches!(*part, "E" | "V" | "m" | "HASH" | "N" | "DAY" | "SLOT");
                     let parts = key.split(separator).map(|part| if is_id(&part) { "0" } else { part });
                     parts.collect::<Vec<_>>().join(&separator.to_string())
                 };
                 let family = match key.strip_prefix("P:M:") {
                     Some(rest) => store_tracker::family_of(&with_ids(rest, ':')),
-                    None => store_collector::family_of(&with_ids(key, '.')),
+                    None => {
+                        store_collector::family_of(&with_ids(key, if key.contains('.') { '.' } else { ':' }))
+                    }
                 };
                 let family = family.unwrap_or_else(|| panic!("{key} has no family"));
                 let programs = cells[4].split(';').next().unwrap_or_default();

@@ -31,7 +31,7 @@ pub(super) fn bind(
     if !settings.is_enabled() {
         return Ok(None);
     }
-    let redis = redis_pool::settings(config, settings.pool_size)?;
+    let redis = redis_pool::settings(config, settings.connections)?;
     let parts = ApiParts {
         store: Store::new(redis)?,
         services: services.clone(),
@@ -48,7 +48,7 @@ pub(super) fn bind(
             .wrap_err("api.cert_file and api.key_file can't be used")?,
         per_second: settings.rate_limit,
     };
-    Ok(Some(ReadApi::bind(settings.address(), parts, markets(config), security, audit)?))
+    Ok(Some(ReadApi::bind(settings.address, parts, markets(config), security, audit)?))
 }
 
 /// Its keys.

@@ -27,11 +27,7 @@ pub(crate) fn environment(redis: SocketAddr) -> BTreeMap<String, String> {
 
 /// The same environment with a read API.
 pub(crate) fn with_api(environment: BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let own = [
-        ("AUTH_READ_TOKEN", TOKEN),
-        ("STATE_TRACKER__API__HOST", "127.0.0.1"),
-        ("STATE_TRACKER__API__PORT", "0"),
-    ];
+    let own = [("AUTH_READ_TOKEN", TOKEN), ("STATE_TRACKER__API__ADDRESS", "127.0.0.1:0")];
     common::with(&environment, &own)
 }
 

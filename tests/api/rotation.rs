@@ -62,10 +62,10 @@ async fn without_a_token_there_is_no_port_and_check_says_so() {
     assert!(text.contains("read API   runs: serves 127.0.0.1:0"), "{text}");
     assert!(text.contains("note: the read API asks no contract") && !text.contains(TOKEN), "{text}");
     environment.insert("AUTH_READ_TOKEN".to_owned(), "short".to_owned());
-    environment.insert("STATE_TRACKER__API__HOST".to_owned(), "0.0.0.0".to_owned());
+    environment.insert("STATE_TRACKER__API__ADDRESS".to_owned(), "0.0.0.0:0".to_owned());
     let (_, text, _) = run(&environment, &["check"]).await;
     assert!(text.contains("note: api.read_token (AUTH_READ_TOKEN) has fewer than 16 characters"), "{text}");
-    assert!(text.contains("note: api.host: 0.0.0.0:0 can be reached from other machines"), "{text}");
+    assert!(text.contains("note: api.address: 0.0.0.0:0 can be reached from other machines"), "{text}");
     environment.remove("AUTH_READ_TOKEN");
     let (_, text, _) = run(&environment, &["check"]).await;
     let off = "read API   does not run: api.read_token (AUTH_READ_TOKEN) is not set";
@@ -79,13 +79,16 @@ async fn without_a_token_there_is_no_port_and_check_says_so() {
 async fn a_port_that_is_taken_or_no_address_of_a_market_ends_the_start_with_what_to_set() {
     let redis = RedisServer::start().await.expect("a Redis server");
     let held = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
-    let port = held.local_addr().expect("an address").port().to_string();
+    let address = held.local_addr().expect("an address").to_string();
     let environment = client::environment(redis.addr());
-    let (code, _, told) = run(&with(&environment, &[("STATE_TRACKER__API__PORT", &port)]), &[]).await;
-    assert!(code != Some(0) && told.contains("for the read API") && told.contains("set api.port"), "{told}");
+    let (code, _, told) = run(&with(&environment, &[("STATE_TRACKER__API__ADDRESS", &address)]), &[]).await;
+    assert!(
+        code != Some(0) && told.contains("for the read API") && told.contains("set the port of api.address"),
+        "{told}"
+    );
     for (settings, expected) in [
         (("DATA_MARKET_ADDRESSES", "a-name"), "tracker.markets"),
-        (("STATE_TRACKER__API__PORT", "9094"), "api.port"),
+        (("STATE_TRACKER__API__ADDRESS", "127.0.0.1:9094"), "api.address"),
         (("API_HOST", "a b"), "api.public_host"),
         (("STATE_TRACKER__API__CERT_FILE", "/nowhere/cert.pem"), "api.cert_file"),
     ] {

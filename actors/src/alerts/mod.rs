@@ -148,7 +148,7 @@ fn crash_text(actor: &ActorHealth, crash: &Crash) -> String {
 
 /// A report could not be delivered.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {name}: {cause}; {what}; check alerts.url and its receiver", SEND_ALERT)]
+#[error("{}: {name}: {cause}; {what}", SEND_ALERT)]
 struct NotSent {
     name: String,
     what: &'static str,

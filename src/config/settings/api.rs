@@ -1,8 +1,8 @@
 //! `[api]`: the read API.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
-use super::super::checks::{ANY, IP, PUBLIC_HOST};
+use super::super::checks::{ANY, PUBLIC_HOST, SOCKET_ADDRESS};
 use super::super::files::{UnreadableFile, read_of};
 use super::super::secret::Secret;
 use super::super::setting::{Content, file, integer, section, text};
@@ -11,10 +11,8 @@ section! {
     /// The read API shows what the collector and other programs have written about submissions. It runs if a token is set. Then
     /// tracker.markets must be real addresses.
     pub struct Api in "api" {
-        /// IP address of the read API; 0.0.0.0 for all interfaces.
-        host: IpAddr = text("0.0.0.0", IP),
-        /// TCP port of the read API; 0 for any free one.
-        port: u16 = integer(8080, "a TCP port or 0", 0..=65_535),
+        /// IP address and port of the read API; 0.0.0.0 for all interfaces, port 0 for any free one.
+        address: SocketAddr = text("0.0.0.0:8080", SOCKET_ADDRESS),
         /// Token that each request has to bring; empty switches the read API off. Of several, one a line, each is valid. A reload
         /// replaces it; the first one needs a restart.
         read_token: Secret = text("", ANY).variable("AUTH_READ_TOKEN").secret().reloads(),
@@ -23,7 +21,7 @@ section! {
         /// Requests a second of one client address; twice as many at once.
         rate_limit: u32 = integer(2_000, "a number of requests a second", 1..=1_000_000),
         /// Connections to Redis of its own, so that its clients hold up no actor.
-        pool_size: usize = integer(4, "a number of connections", 1..=1_024),
+        connections: usize = integer(4, "a number of connections", 1..=1_024),
         /// PEM file of its certificate, with those of its authorities; empty for HTTP without TLS. It is read again at SIGHUP.
         cert_file: String = file(Content::Certificates),
         /// PEM file of the key of that certificate.
@@ -38,11 +36,6 @@ impl Api {
     /// Whether the read API runs: it does if a token is set.
     pub fn is_enabled(&self) -> bool {
         !self.read_token.reveal().trim().is_empty()
-    }
-
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        SocketAddr::new(self.host, self.port)
     }
 
     /// Certificates and key in PEM form; `None` if none is set.
